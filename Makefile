@@ -1,0 +1,52 @@
+# make demo            the main job on an embedded Postgres; KEEP=1 leaves the server up
+# make test            the whole suite on an embedded Postgres
+# make test DSN=...    the whole suite on a given server (a superuser's DSN)
+# make test PG=15      the whole suite on a throw-away cluster of Debian's Postgres 15
+
+PYTHON ?= python3
+PG_CONFIG ?= pg_config
+BIN := .venv/bin
+STAMP := .venv/.installed
+SQL := $(wildcard sql/*.sql sql/*/*.sql plpgsql/*/*.sql)
+
+.PHONY: build check lint test bench demo extension install-extension clean
+
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+build:
+	$(PYTHON) scripts/build.py
+
+check:
+	$(PYTHON) scripts/build.py --check
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/sqlfluff lint --processes 2 --disable-progress-bar sql plpgsql
+
+test: $(STAMP)
+ifdef PG
+	scripts/with-cluster $(PG) $(BIN)/pytest $(ARGS)
+else
+	DRIPDROP_TEST_DSN='$(DSN)' $(BIN)/pytest $(ARGS)
+endif
+
+bench: $(STAMP)
+	$(BIN)/dripdrop bench pipeline $(ARGS)
+
+demo: $(STAMP)
+	$(BIN)/dripdrop demo $(if $(KEEP),--keep) $(ARGS)
+
+extension:
+	$(PYTHON) scripts/build.py --extension
+
+install-extension: extension
+	install -d '$(shell $(PG_CONFIG) --sharedir)/extension'
+	install -m 644 dripdrop.control dist/extension/*.sql '$(shell $(PG_CONFIG) --sharedir)/extension'
+
+clean:
+	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Messaging sequences that live in Postgres."""

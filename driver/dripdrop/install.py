@@ -1,0 +1,122 @@
+"""Install DripDrop into a database: no psql, no Perl, no file on the server's disk.
+
+The scripts are the ones sqitch deploys. Everything happens in one transaction.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+from typing import Any, LiteralString
+
+import psycopg
+
+_Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+class InstallError(Exception):
+    """The database holds something that `install` or `uninstall` must not touch."""
+
+
+def install(dsn: str) -> str:
+    """Install DripDrop, or bring the functions of an installed one to this version.
+
+    Installs pgmq first where it is missing: the extension if the server has it, else the SQL that
+    the package `pgmq` ships. Then calls `dripdrop.start()`, which creates the queues.
+
+    Args:
+        dsn: a connection string of a role that may create schemas and, at best, roles.
+
+    Returns:
+        The installed version.
+
+    Raises:
+        InstallError: the schema `dripdrop` belongs to something else, to a newer version, to the
+            extension or to sqitch.
+        psycopg.Error: the server refused a statement; nothing was changed.
+    """
+    with psycopg.connect(dsn) as connection:
+        connection.execute("select pg_advisory_xact_lock(hashtext('dripdrop.install'))")
+        _install_pgmq(connection)
+        if _known_schema(connection) is None:
+            _run(connection, "deploy/tables.sql")
+        _run(connection, "deploy/code.sql")
+        connection.execute("select dripdrop.start()")
+    return _package_version()
+
+
+def uninstall(dsn: str) -> None:
+    """Remove DripDrop with all its data, its queues and those of its roles nobody else uses.
+
+    pgmq stays.
+
+    Raises:
+        InstallError: as `install`, or there is nothing to remove.
+        psycopg.Error: the server refused a statement; nothing was changed.
+    """
+    with psycopg.connect(dsn) as connection:
+        if _known_schema(connection) is None:
+            raise InstallError("dripdrop is not installed in this database")
+        _run(connection, "revert/code.sql")
+        _run(connection, "revert/tables.sql")
+
+
+def _known_schema(connection: _Connection) -> str | None:
+    """Return the version the schema `dripdrop` holds, None without one, or refuse it."""
+    if not _exists(connection, "to_regnamespace('dripdrop') is not null"):
+        return None
+    if _exists(connection, "exists (select from pg_extension where extname = 'dripdrop')"):
+        raise InstallError("dripdrop is installed as an extension: use alter or drop extension")
+    if _exists(connection, "to_regclass('sqitch.changes') is not null") and _exists(
+        connection, "exists (select from sqitch.changes where project = 'dripdrop')"
+    ):
+        raise InstallError("dripdrop was deployed by sqitch: use sqitch deploy or sqitch revert")
+    if not _exists(connection, "to_regprocedure('dripdrop.version()') is not null"):
+        raise InstallError('schema "dripdrop" exists and is not ours: it has no version()')
+    row = connection.execute("select dripdrop.version()").fetchone()
+    assert row is not None
+    installed = str(row[0])
+    if _numbers(installed) > _numbers(_package_version()):
+        raise InstallError(
+            f'schema "dripdrop" is at version {installed}, newer than this package '
+            f"({_package_version()}): upgrade the package"
+        )
+    return installed
+
+
+def _exists(connection: _Connection, condition: LiteralString) -> bool:
+    row = connection.execute("select " + condition).fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+def _install_pgmq(connection: _Connection) -> None:
+    if _exists(connection, "to_regnamespace('pgmq') is not null"):
+        return
+    if _exists(connection, "exists (select from pg_available_extensions where name = 'pgmq')"):
+        connection.execute("create extension pgmq")
+        return
+    from pgmq import install_pgmq_from_sql
+
+    install_pgmq_from_sql(conn=connection)
+
+
+def _run(connection: _Connection, script: str) -> None:
+    """Run one of our scripts inside the connection's transaction."""
+    text = (_scripts() / script).read_text(encoding="utf-8")
+    body = text.partition("\nbegin;\n")[2].removesuffix("\ncommit;\n")
+    connection.execute(body)
+
+
+def _scripts() -> Path:
+    """Return the folder of deploy/ and revert/: in the wheel, else the checkout's root."""
+    packaged = Path(__file__).parent / "migrations"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2]
+
+
+def _package_version() -> str:
+    return distribution_version("dripdrop-postgres")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))

@@ -1,0 +1,142 @@
+"""The server, a database with DripDrop in it, and the clock.
+
+The server is an embedded one, or the one that DRIPDROP_TEST_DSN names (a superuser's DSN).
+DripDrop is installed once, into a template; each test gets a copy of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import namedtuple_row
+
+from dripdrop.embedded import EmbeddedServer
+from dripdrop.install import install
+
+START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+"""When every test begins: a Monday morning."""
+
+_names = (f"dripdrop_test_{os.getpid()}_{number}" for number in count())
+
+
+class Databases:
+    """Databases on the test server, made and dropped by name."""
+
+    def __init__(self, server_dsn: str) -> None:
+        self.server_dsn = server_dsn
+
+    def create(self, template: str = "template0") -> str:
+        """Return the name of a new database."""
+        name = next(_names)
+        with psycopg.connect(self.server_dsn, autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("create database {} template {}").format(
+                    sql.Identifier(name), sql.Identifier(template)
+                )
+            )
+        return name
+
+    def drop(self, name: str) -> None:
+        """Drop a database, whoever is connected to it."""
+        with psycopg.connect(self.server_dsn, autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("drop database {} with (force)").format(sql.Identifier(name))
+            )
+
+    def dsn(self, name: str) -> str:
+        """Return a superuser's connection string to a database."""
+        return make_conninfo(self.server_dsn, dbname=name)
+
+
+class Clock:
+    """The time that `dripdrop._now()` tells the connections it was given."""
+
+    def __init__(self, *connections: psycopg.Connection[Any]) -> None:
+        self.connections = connections
+        self.set(START)
+
+    def set(self, now: datetime) -> datetime:
+        """Make it `now`."""
+        self.now = now
+        for connection in self.connections:
+            connection.execute("select set_config('dripdrop.now', %s, false)", [now.isoformat()])
+        return now
+
+    def advance(self, delta: timedelta | None = None, **units: float) -> datetime:
+        """Let `delta` pass, or the units that `timedelta` takes (`days=1, hours=2`)."""
+        return self.set(self.now + (timedelta(**units) if delta is None else delta))
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Run async tests on asyncio."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def server_dsn() -> Iterator[str]:
+    """A superuser's DSN of the server under test."""
+    given = os.environ.get("DRIPDROP_TEST_DSN")
+    if given:
+        yield given
+        return
+    with EmbeddedServer() as server:
+        yield server.dsn
+
+
+@pytest.fixture(scope="session")
+def databases(server_dsn: str) -> Databases:
+    """The databases of the server, for tests that need more than one, or an empty one."""
+    return Databases(server_dsn)
+
+
+@pytest.fixture(scope="session")
+def template(databases: Databases) -> Iterator[str]:
+    """The name of the database that tests are copied from."""
+    name = databases.create()
+    install(databases.dsn(name))
+    yield name
+    databases.drop(name)
+
+
+@pytest.fixture
+def dsn(databases: Databases, template: str) -> Iterator[str]:
+    """A superuser's DSN of a fresh database with DripDrop installed."""
+    name = databases.create(template)
+    yield databases.dsn(name)
+    databases.drop(name)
+
+
+@pytest.fixture
+def empty_dsn(databases: Databases) -> Iterator[str]:
+    """A superuser's DSN of a fresh database with nothing in it."""
+    name = databases.create()
+    yield databases.dsn(name)
+    databases.drop(name)
+
+
+@pytest.fixture
+def db(dsn: str) -> Iterator[psycopg.Connection[Any]]:
+    """A superuser's connection: autocommit, rows are named tuples."""
+    with psycopg.connect(dsn, autocommit=True, row_factory=namedtuple_row) as connection:
+        yield connection
+
+
+@pytest.fixture
+def clock(db: psycopg.Connection[Any]) -> Clock:
+    """The clock of `db`, at START."""
+    return Clock(db)
+
+
+@pytest.fixture
+def now(clock: Clock) -> datetime:
+    """The time at which the test begins."""
+    return clock.now
