@@ -1,0 +1,24 @@
+"""What the commands take from the environment."""
+
+from __future__ import annotations
+
+import os
+
+DSN_VARIABLES = ("DRIPDROP_DSN", "DATABASE_URL")
+"""Where a connection string is looked for, in order, when none is given."""
+
+
+class MissingSetting(Exception):
+    """A setting was neither given nor found in the environment; the text names the variables."""
+
+
+def resolve_dsn(given: str | None = None) -> str:
+    """Return the connection string that was given, else the environment's.
+
+    Raises:
+        MissingSetting: there is neither.
+    """
+    for dsn in (given, *(os.environ.get(name) for name in DSN_VARIABLES)):
+        if dsn:
+            return dsn
+    raise MissingSetting(f"no database: give --dsn, or set {' or '.join(DSN_VARIABLES)}")
