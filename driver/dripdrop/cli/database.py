@@ -1,0 +1,65 @@
+"""Commands that put DripDrop into a database and look at it there."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+from uuid import UUID
+
+import psycopg
+import typer
+
+from dripdrop import install as installer
+from dripdrop.cli.output import print_rows, stdout
+from dripdrop.client import Client
+from dripdrop.settings import resolve_dsn
+
+Dsn: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="Connection string; else DRIPDROP_DSN, else DATABASE_URL.", metavar="DSN"),
+]
+Tenant: TypeAlias = Annotated[
+    str | None, typer.Option(help="Tenant key; without one the global scope.", metavar="KEY")
+]
+
+
+def install(dsn: Dsn = None) -> None:
+    """Install DripDrop, or bring its functions to this version."""
+    stdout.print(f"dripdrop {installer.install(resolve_dsn(dsn))} is installed", highlight=False)
+
+
+def uninstall(
+    dsn: Dsn = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove DripDrop and all its data from the database."""
+    resolved = resolve_dsn(dsn)
+    if not yes:
+        typer.confirm("Remove every sequence, enrolment and message?", abort=True)
+    installer.uninstall(resolved)
+    stdout.print("dripdrop is removed")
+
+
+def check(dsn: Dsn = None) -> None:
+    """List what is missing, different or in the way; status 1 if anything is."""
+    with psycopg.connect(resolve_dsn(dsn)) as connection:
+        client = Client(connection)
+        findings = [rows for rows in (client.check_schema(), client.startup_check()) if rows]
+    for rows in findings:
+        print_rows(rows)
+    if findings:
+        raise typer.Exit(1)
+    stdout.print("everything is in place")
+
+
+def explain(
+    enrollment_id: Annotated[UUID, typer.Argument(help="The enrolment's id.")],
+    tenant: Tenant = None,
+    dsn: Dsn = None,
+) -> None:
+    """Show what an enrolment waits for, and what happens next."""
+    with psycopg.connect(resolve_dsn(dsn)) as connection:
+        rows = Client(connection).explain(tenant, enrollment_id)
+    if not rows:
+        stdout.print("nothing is planned for this enrolment")
+        return
+    print_rows(rows)

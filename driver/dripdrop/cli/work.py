@@ -1,0 +1,50 @@
+"""Commands that run the engine: the daemon, the benchmark and the demo."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from dripdrop.cli.database import Dsn
+from dripdrop.settings import resolve_dsn
+
+
+def run(
+    dsn: Dsn = None,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    once: Annotated[bool, typer.Option("--once", help="Do what is due, then stop.")] = False,
+) -> None:
+    """Run the daemon: tick, render, send, record."""
+    from dripdrop.daemon import run as daemon
+
+    raise typer.Exit(daemon.main(resolve_dsn(dsn), workers=workers, once=once))
+
+
+def bench(
+    what: Annotated[str, typer.Argument(help="Only 'pipeline' so far.")] = "pipeline",
+    dsn: Annotated[
+        str | None, typer.Option(help="A server to use; without one an embedded one.")
+    ] = None,
+    enrollments: Annotated[int, typer.Option(min=1)] = 20_000,
+    steps: Annotated[int, typer.Option(min=1)] = 3,
+    mode: Annotated[
+        Literal["render", "sql"], typer.Option(help="sql: claim and complete, no rendering.")
+    ] = "render",
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure the pipeline, and a bare pgmq loop beside it."""
+    from dripdrop import bench as benchmark
+
+    raise typer.Exit(
+        benchmark.main(dsn, enrollments=enrollments, steps=steps, mode=mode, json=json)
+    )
+
+
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the server up.")] = False,
+) -> None:
+    """Run fourteen days of an onboarding sequence in twenty seconds."""
+    from dripdrop import demo as demonstration
+
+    raise typer.Exit(demonstration.main(keep=keep))

@@ -1,0 +1,74 @@
+"""The SQL API from Python: `Client` for a connection, `AsyncClient` for an async one."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import namedtuple_row
+
+from dripdrop import errors as errors  # psycopg raises what it registers
+from dripdrop.statements import Statements
+
+
+def _row_or_none(row: Any) -> Any:
+    """Return a row, and None for the row of nulls that `select * from` makes of a null result."""
+    return None if row is None or all(value is None for value in row) else row
+
+
+class Client(Statements[Any, list[Any], Any]):
+    """Calls DripDrop's functions on a psycopg connection.
+
+    It neither begins nor commits: what it does belongs to the connection's transaction, with the
+    application's own statements. Rows are named tuples::
+
+        with psycopg.connect(dsn) as connection:
+            connection.execute("insert into users …")
+            enrollment = Client(connection).enroll(None, "onboarding", "user", "42", {"email": …})
+
+    Raises:
+        DripdropError: the engine refused, see `dripdrop.errors`.
+        psycopg.Error: anything else the server says.
+    """
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        """Use a connection, which stays the caller's."""
+        self.connection = connection
+
+    def _cursor(self, query: sql.Composed, values: Mapping[str, Any]) -> psycopg.Cursor[Any]:
+        return self.connection.cursor(row_factory=namedtuple_row).execute(query, values)
+
+    def _one(self, query: sql.Composed, values: Mapping[str, Any]) -> Any:
+        return _row_or_none(self._cursor(query, values).fetchone())
+
+    def _many(self, query: sql.Composed, values: Mapping[str, Any]) -> list[Any]:
+        return self._cursor(query, values).fetchall()
+
+    def _value(self, query: sql.Composed, values: Mapping[str, Any]) -> Any:
+        row = self._cursor(query, values).fetchone()
+        return None if row is None else row[0]
+
+
+class AsyncClient(Statements[Awaitable[Any], Awaitable[list[Any]], Awaitable[Any]]):
+    """`Client` for an async connection: the same methods, to be awaited."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Use a connection, which stays the caller's."""
+        self.connection = connection
+
+    async def _cursor(
+        self, query: sql.Composed, values: Mapping[str, Any]
+    ) -> psycopg.AsyncCursor[Any]:
+        return await self.connection.cursor(row_factory=namedtuple_row).execute(query, values)
+
+    async def _one(self, query: sql.Composed, values: Mapping[str, Any]) -> Any:
+        return _row_or_none(await (await self._cursor(query, values)).fetchone())
+
+    async def _many(self, query: sql.Composed, values: Mapping[str, Any]) -> list[Any]:
+        return await (await self._cursor(query, values)).fetchall()
+
+    async def _value(self, query: sql.Composed, values: Mapping[str, Any]) -> Any:
+        row = await (await self._cursor(query, values)).fetchone()
+        return None if row is None else row[0]
