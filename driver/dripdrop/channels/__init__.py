@@ -1,0 +1,65 @@
+"""The channels: one file per provider, all against one small protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dripdrop.channels.base import (
+    Adapter,
+    Channel,
+    ChannelSettings,
+    InvalidAdapter,
+    Message,
+    Outcome,
+)
+from dripdrop.channels.postmark import PostmarkChannel
+from dripdrop.channels.smtp import SMTPChannel
+from dripdrop.channels.webhook import WebhookChannel
+
+__all__ = [
+    "CHANNELS",
+    "Adapter",
+    "Channel",
+    "ChannelSettings",
+    "InvalidAdapter",
+    "Message",
+    "Outcome",
+    "open_channel",
+    "validate_credentials",
+]
+
+CHANNELS: dict[tuple[str, str], type[PostmarkChannel | SMTPChannel | WebhookChannel]] = {
+    ("email", "postmark"): PostmarkChannel,
+    ("email", "smtp"): SMTPChannel,
+    ("webhook", "default"): WebhookChannel,
+}
+
+
+def open_channel(adapter: Adapter, settings: ChannelSettings) -> Channel:
+    """Return the channel for an adapter. Connects to nothing yet.
+
+    Raises `InvalidAdapter` when the provider is unknown or the credentials will not do.
+    """
+    missing = validate_credentials(
+        adapter.channel, adapter.provider, adapter.credentials, adapter.config
+    )
+    if missing:
+        raise InvalidAdapter(f'adapter "{adapter.name}" lacks {", ".join(missing)}')
+    return CHANNELS[adapter.channel, adapter.provider](adapter, settings)
+
+
+def validate_credentials(
+    channel: str,
+    provider: str,
+    credentials: Mapping[str, Any],
+    config: Mapping[str, Any],
+) -> list[str]:
+    """Return the names of the required fields that neither `credentials` nor `config` fills.
+
+    Raises `InvalidAdapter` when the provider is unknown for the channel.
+    """
+    if (channel, provider) not in CHANNELS:
+        raise InvalidAdapter(f'unknown provider "{provider}" for channel "{channel}"')
+    required = CHANNELS[channel, provider].required_credentials
+    return [name for name in required if not (credentials.get(name) or config.get(name))]

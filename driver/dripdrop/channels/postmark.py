@@ -1,0 +1,99 @@
+"""E-mail over Postmark: https://postmarkapp.com/developer/api/email-api."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import httpx
+
+from dripdrop.channels.base import Message, Outcome, OutcomeKind
+from dripdrop.channels.http import HTTPChannel, Reply
+from dripdrop.channels.mime import Email
+
+_CONFIG_FIELDS = {
+    "message_stream": "MessageStream",
+    "tag": "Tag",
+    "track_links": "TrackLinks",
+    "track_opens": "TrackOpens",
+}
+
+# https://postmarkapp.com/developer/api/overview#error-codes
+_ERROR_CODES: dict[int, OutcomeKind] = {
+    10: "auth_error",  # bad or missing token
+    100: "retry",  # maintenance
+    300: "failed",  # invalid e-mail request
+    400: "auth_error",  # sender signature not found
+    401: "auth_error",  # sender signature not confirmed
+    405: "auth_error",  # not allowed to send
+    406: "bounced",  # inactive recipient
+    412: "auth_error",  # account is pending
+    413: "auth_error",  # account may not send
+    429: "rate_limited",
+}
+
+
+class PostmarkChannel(HTTPChannel):
+    """A Postmark server: `api_key`, and as needed `from` and `base_url`.
+
+    The config may hold `message_stream`, `tag`, `track_opens` and `track_links`. The idempotency
+    key and the execution travel as metadata, which Postmark's webhooks repeat.
+    """
+
+    required_credentials: ClassVar[tuple[str, ...]] = ("api_key",)
+
+    def request(self, message: Message) -> httpx.Request:
+        """Return ``POST /email``."""
+        email = Email.read(message, self.adapter.option("from"))
+        headers = {"Message-ID": f"<{email.message_id}>", "X-PM-KeepID": "true", **email.headers}
+        body: dict[str, Any] = {
+            "From": str(email.sender),
+            "To": email.recipient,
+            "ReplyTo": str(email.reply_to) if email.reply_to else None,
+            "Subject": email.subject,
+            "TextBody": email.text,
+            "HtmlBody": email.html,
+            "Headers": [{"Name": name, "Value": value} for name, value in headers.items()],
+            "Metadata": {
+                "idempotency_key": message.idempotency_key,
+                "execution_id": str(message.execution_id),
+            },
+        }
+        for option, field in _CONFIG_FIELDS.items():
+            body[field] = self.adapter.config.get(option)
+        base_url = str(self.adapter.option("base_url") or "https://api.postmarkapp.com")
+        return self.guarded_request(
+            "POST",
+            f"{base_url.rstrip('/')}/email",
+            headers={
+                "Accept": "application/json",
+                "Content-Type": "application/json",
+                "X-Postmark-Server-Token": self.adapter.option("api_key"),
+            },
+            content=json.dumps({name: value for name, value in body.items() if value is not None}),
+        )
+
+    def outcome(self, message: Message, reply: Reply) -> Outcome:
+        """Read Postmark's `ErrorCode`, which tells more than the status."""
+        outcome = super().outcome(message, reply)
+        document = reply.json()
+        error_code = document.get("ErrorCode")
+        if not isinstance(error_code, int):
+            return replace(outcome, kind="maybe_sent") if outcome.kind == "sent" else outcome
+        if error_code == 0 and outcome.kind == "sent":
+            return replace(
+                outcome,
+                provider_message_id=document.get("MessageID"),
+                out_message_id=Email.read(message, self.adapter.option("from")).message_id,
+            )
+        unlisted: OutcomeKind = "failed" if outcome.kind == "sent" else outcome.kind
+        kind = _ERROR_CODES.get(error_code, unlisted)
+        return replace(
+            outcome,
+            kind=kind,
+            code=f"postmark_{error_code}",
+            detail=self.adapter.redact(str(document.get("Message", ""))),
+            hard=kind == "bounced",
+            response={"status": reply.status, "error_code": error_code},
+        )

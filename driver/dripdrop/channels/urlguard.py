@@ -1,0 +1,63 @@
+"""The one guard for outgoing HTTP to addresses that somebody else gave.
+
+The URL is checked before the request; the address is checked where it cannot be argued with: on
+the socket, after resolution, for each address the connection is about to go to. Whatever way an
+address was spelled, and whatever DNS says the second time, nothing else is ever connected to.
+"""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Any
+
+import httpx
+
+from dripdrop.channels.base import ChannelSettings, InvalidMessage
+
+_GLOBAL_UNICAST = ip_network("2000::/3")  # RFC 4291 section 2.4
+_NAT64 = ip_network("64:ff9b::/96")  # RFC 6052 section 2.1
+_IETF_ASSIGNMENTS = ip_network("192.0.0.0/24")  # RFC 6890 section 2.2.2
+
+
+class PrivateAddress(OSError):
+    """A connection to an address that is not on the public internet was refused."""
+
+
+def check_url(url: str, settings: ChannelSettings) -> httpx.URL:
+    """Return the parsed URL, or raise `InvalidMessage` ("url_refused") without repeating it.
+
+    It must be https (http where the settings allow it), name a host, and hold no user or password.
+    """
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, TypeError):
+        raise InvalidMessage("url_refused", "the URL cannot be read") from None
+    if parsed.scheme != "https" and not (settings.allow_http and parsed.scheme == "http"):
+        raise InvalidMessage("url_refused", "the URL must be https")
+    if not parsed.host:
+        raise InvalidMessage("url_refused", "the URL has no host")
+    if parsed.userinfo:
+        raise InvalidMessage("url_refused", "the URL must not hold a user or password")
+    return parsed
+
+
+def public_socket(address_info: tuple[Any, ...]) -> socket.socket:
+    """Return a socket for one `getaddrinfo` entry, or raise `PrivateAddress`."""
+    family, kind, protocol, _, address = address_info
+    if not is_public(address[0]):
+        raise PrivateAddress("the address is not public")
+    return socket.socket(family, kind, protocol)
+
+
+def is_public(text: str) -> bool:
+    """Whether an IP address is on the public internet, also when IPv6 wraps an IPv4 address."""
+    address = ip_address(text.partition("%")[0])
+    if isinstance(address, IPv6Address):
+        wrapped = address.ipv4_mapped or address.sixtofour
+        if address in _NAT64:
+            wrapped = IPv4Address(int(address) & 0xFFFFFFFF)
+        if wrapped is None:
+            return address in _GLOBAL_UNICAST and address.is_global
+        address = wrapped
+    return address.is_global and not address.is_multicast and address not in _IETF_ASSIGNMENTS

@@ -1,0 +1,96 @@
+"""Webhooks signed as Standard Webhooks 1.0 says: https://www.standardwebhooks.com."""
+
+from __future__ import annotations
+
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC
+from typing import Any, ClassVar
+
+import httpx
+from standardwebhooks import Webhook
+from standardwebhooks.webhooks import EmptyWebhookSecretError
+
+from dripdrop.channels.base import (
+    Adapter,
+    ChannelSettings,
+    InvalidAdapter,
+    InvalidMessage,
+    Message,
+    Outcome,
+)
+from dripdrop.channels.headers import checked_headers
+from dripdrop.channels.http import HTTPChannel, Reply
+
+_METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
+_RESERVED_HEADERS = {
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "transfer-encoding",
+    "webhook-id",
+    "webhook-signature",
+    "webhook-timestamp",
+}
+
+
+class WebhookChannel(HTTPChannel):
+    """A signed webhook: `secret` (``whsec_`` and base64), and `url` unless each payload has one.
+
+    `webhook-id` is the idempotency key, the same on every attempt, so that receivers can drop
+    repeats; hence an attempt whose fate is unknown is tried again.
+    """
+
+    required_credentials: ClassVar[tuple[str, ...]] = ("secret",)
+    repeatable: ClassVar[bool] = True
+
+    def __init__(self, adapter: Adapter, settings: ChannelSettings) -> None:
+        """Decode the secret. Raises `InvalidAdapter` when it is not base64."""
+        super().__init__(adapter, settings)
+        try:
+            self._webhook = Webhook(str(adapter.option("secret")))
+        except (binascii.Error, EmptyWebhookSecretError):
+            raise InvalidAdapter(f'adapter "{adapter.name}": secret is not base64') from None
+
+    def request(self, message: Message) -> httpx.Request:
+        """Return the signed request for ``{"url"?, "method"?, "body"?, "type"?, "headers"?}``.
+
+        A body that is an object is sent as it is, with `type` added; any other becomes its `data`.
+        """
+        payload = message.payload
+        method = str(payload.get("method") or "POST").upper()
+        if method not in _METHODS:
+            raise InvalidMessage("invalid_method", "the method is none that webhooks use")
+        kind = payload.get("type") or "dripdrop.webhook"
+        body = payload.get("body")
+        document = {"type": kind, **body} if isinstance(body, Mapping) else None
+        content = json.dumps(document or {"type": kind, "data": body}, ensure_ascii=False)
+        # The library takes any datetime for UTC.
+        attempted_at = message.sent_at.astimezone(UTC)
+        headers = {
+            **_extra_headers(payload.get("headers") or {}),
+            "content-type": "application/json",
+            "webhook-id": message.idempotency_key,
+            "webhook-timestamp": str(int(attempted_at.timestamp())),
+            "webhook-signature": self._webhook.sign(message.idempotency_key, attempted_at, content),
+        }
+        url = payload.get("url") or self.adapter.option("url") or ""
+        return self.guarded_request(method, url, headers, content)
+
+    def outcome(self, message: Message, reply: Reply) -> Outcome:
+        """Hold a refused login against the adapter only when the URL is the adapter's own."""
+        outcome = super().outcome(message, reply)
+        if outcome.kind == "auth_error" and message.payload.get("url"):
+            return replace(outcome, kind="failed")
+        return outcome
+
+
+def _extra_headers(headers: Any) -> dict[str, str]:
+    checked = checked_headers(headers)
+    for name in checked:
+        if name.lower() in _RESERVED_HEADERS:
+            raise InvalidMessage("invalid_header", f'header "{name}" is not the template\'s to set')
+    return checked
