@@ -1,7 +1,7 @@
 """The SQL API as data: one declaration per function, with its parameters and what it returns.
 
-The names, their order and their meaning are those of SQL, where the reference is (`\\df+ dripdrop.*`).
-A parameter that is left out is left out of the call, so that the default is SQL's.
+The names, their order and their meaning are those of SQL, whose reference is `\\df+ dripdrop.*`. A
+parameter that is left out is left out of the call, so that the default is SQL's.
 """
 # mypy: disable-error-code="empty-body"
 

@@ -1,0 +1,103 @@
+"""The three ways in, and what each leaves in the catalogue."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+import psycopg
+import pytest
+from pgmq import install_pgmq_from_sql
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+ROOT = Path(__file__).parents[2]
+
+Catalogue: TypeAlias = dict[tuple[str, str], str]
+"""(kind, name) → definition."""
+
+
+@pytest.fixture(scope="session")
+def fingerprint() -> Callable[[str], Catalogue]:
+    """Return a function that reads what the schema dripdrop is made of, and counts its rows."""
+    query = Path(__file__).with_name("fingerprint.sql").read_text()
+
+    def read(dsn: str) -> Catalogue:
+        with psycopg.connect(dsn) as connection:
+            rows = connection.execute(query).fetchall()
+            catalogue = {(kind, name): definition for kind, name, definition in rows}
+            for kind, name in list(catalogue):
+                if kind == "relation":
+                    relation = sql.SQL(".").join(map(sql.Identifier, name.split(".")))
+                    count = connection.execute(
+                        sql.SQL("select count(*) from {}").format(relation)
+                    ).fetchone()
+                    catalogue["rows", name] = str(count)
+        return catalogue
+
+    return read
+
+
+@pytest.fixture
+def pgmq_dsn(empty_dsn: str) -> str:
+    """A superuser's DSN of a fresh database with nothing but pgmq in it."""
+    with psycopg.connect(empty_dsn) as connection:
+        install_pgmq_from_sql(conn=connection)
+    return empty_dsn
+
+
+@pytest.fixture
+def sqitch() -> Callable[[str, str], None]:
+    """Return a function that runs a sqitch command on a database; skips without sqitch."""
+    program = shutil.which("sqitch")
+    if program is None:
+        pytest.skip("sqitch is not installed")
+
+    def run(command: str, dsn: str) -> None:
+        where = conninfo_to_dict(dsn)
+        environment = {
+            "PGHOST": str(where["host"]),
+            "PGUSER": str(where["user"]),
+            "PGPORT": str(where.get("port", 5432)),
+            "SQITCH_FULLNAME": "Test",
+            "SQITCH_EMAIL": "test@example.com",
+        }
+        arguments = ["-y"] if command == "revert" else []
+        result = subprocess.run(
+            [program, command, f"db:pg:{where['dbname']}", *arguments],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+
+    return run
+
+
+@pytest.fixture
+def extension_files(server_dsn: str) -> Iterator[None]:
+    """`make install-extension` into the server's own folder; skips where that is not ours."""
+    with psycopg.connect(server_dsn) as connection:
+        row = connection.execute(
+            "select max(setting) filter (where name = 'SHAREDIR'),"
+            " max(setting) filter (where name = 'BINDIR') from pg_config"
+        ).fetchone()
+    assert row is not None
+    folder, programs = Path(row[0]) / "extension", Path(row[1])
+    if not os.access(folder, os.W_OK):
+        pytest.skip("the server's extension folder is not writable")
+    subprocess.run(
+        ["make", "install-extension", f"PG_CONFIG={programs / 'pg_config'}"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    yield
+    for path in [folder / "dripdrop.control", *folder.glob("dripdrop--*.sql")]:
+        path.unlink()

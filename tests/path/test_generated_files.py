@@ -1,0 +1,30 @@
+"""The committed path is what scripts/build.py makes of the state."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def check() -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "scripts/build.py", "--check"], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def test_the_committed_files_are_current() -> None:
+    result = check()
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_plan_names_every_deploy_script() -> None:
+    changes = [
+        line.split()[0]
+        for line in (ROOT / "sqitch.plan").read_text().splitlines()
+        if line and not line.startswith(("%", "#", "@"))
+    ]
+    for folder in ("deploy", "revert", "verify"):
+        assert sorted(path.stem for path in (ROOT / folder).glob("*.sql")) == sorted(set(changes))
