@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import sys
 from typing import Annotated
@@ -14,7 +13,7 @@ from dripdrop.cli.database import Dsn, Tenant
 from dripdrop.cli.output import stdout
 from dripdrop.client import Client
 from dripdrop.settings import resolve_dsn
-from dripdrop.vault import Vault, VaultError, generate_key
+from dripdrop.vault import Vault, VaultError, generate_key, to_text
 
 
 def keygen() -> None:
@@ -33,7 +32,7 @@ def seal(
         credentials = None  # the parser's words would repeat the secret
     if not isinstance(credentials, dict):
         raise VaultError("standard input is not a JSON object")
-    print(base64.b64encode(Vault.from_environment().seal(credentials, tenant, name)).decode())
+    print(to_text(Vault.from_environment().seal(credentials, tenant, name)))
 
 
 def rotate(dsn: Dsn = None) -> None:

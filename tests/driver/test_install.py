@@ -1,0 +1,101 @@
+"""Installing and removing by Python alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import psycopg
+import pytest
+from pgmq import install_pgmq_from_sql
+
+from dripdrop.install import InstallError, install, uninstall
+
+
+def execute(dsn: str, statement: str) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute(statement)
+
+
+def test_install_brings_pgmq_the_schema_and_the_queues(empty_dsn: str) -> None:
+    version = install(empty_dsn)
+    with psycopg.connect(empty_dsn) as connection:
+        assert connection.execute("select dripdrop.version()").fetchone() == (version,)
+        queues = connection.execute("select queue_name from pgmq.list_queues()").fetchall()
+    assert ("dripdrop_render",) in queues
+
+
+def test_install_keeps_a_pgmq_that_is_there(pgmq_with_queue: str) -> None:
+    install(pgmq_with_queue)
+    with psycopg.connect(pgmq_with_queue) as connection:
+        queues = connection.execute("select queue_name from pgmq.list_queues()").fetchall()
+    assert ("mine",) in queues
+
+
+def test_a_second_install_keeps_the_data(dsn: str) -> None:
+    execute(dsn, "select dripdrop.create_sequence(null, 'onboarding', 'Onboarding')")
+    install(dsn)
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute("select key from dripdrop.sequences").fetchall() == [
+            ("onboarding",)
+        ]
+
+
+def test_a_second_install_puts_changed_functions_right(dsn: str) -> None:
+    execute(dsn, "create or replace function dripdrop.version() returns text return '0.0.9'")
+    assert install(dsn) != "0.0.9"
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute("select dripdrop.version()").fetchone() != ("0.0.9",)
+
+
+def test_a_newer_schema_is_refused_by_its_version(dsn: str) -> None:
+    execute(dsn, "create or replace function dripdrop.version() returns text return '99.1.0'")
+    with pytest.raises(InstallError, match=r"99\.1\.0"):
+        install(dsn)
+
+
+@pytest.mark.parametrize("action", [install, uninstall])
+def test_somebody_elses_schema_is_refused_and_kept(empty_dsn: str, action: object) -> None:
+    execute(empty_dsn, "create schema dripdrop create table mine (n int)")
+    with pytest.raises(InstallError, match='schema "dripdrop" exists and is not ours'):
+        action(empty_dsn)  # type: ignore[operator]
+    execute(empty_dsn, "select n from dripdrop.mine")
+
+
+def test_a_failed_install_leaves_nothing(empty_dsn: str) -> None:
+    execute(empty_dsn, "create schema pgmq")  # there, so it is taken for granted, and empty
+    with pytest.raises(psycopg.Error):
+        install(empty_dsn)
+    with psycopg.connect(empty_dsn) as connection:
+        assert connection.execute("select to_regnamespace('dripdrop')").fetchone() == (None,)
+
+
+def test_uninstall_of_nothing_is_refused(empty_dsn: str) -> None:
+    with pytest.raises(InstallError, match="not installed"):
+        uninstall(empty_dsn)
+
+
+def test_the_wheel_carries_the_scripts(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "-d", tmp_path],
+        cwd=root,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        for name in ("deploy/tables", "deploy/code", "revert/tables", "revert/code"):
+            packed = archive.read(f"dripdrop/migrations/{name}.sql")
+            assert packed == (root / f"{name}.sql").read_bytes()
+
+
+@pytest.fixture
+def pgmq_with_queue(empty_dsn: str) -> str:
+    """A database with pgmq and a queue of somebody else in it."""
+    with psycopg.connect(empty_dsn) as connection:
+        install_pgmq_from_sql(conn=connection)
+        connection.execute("select pgmq.create('mine')")
+    return empty_dsn
