@@ -1,1 +1,76 @@
-"""Messaging sequences that live in Postgres."""
+"""Messaging sequences that live in Postgres.
+
+`Client` and `AsyncClient` call the SQL functions; `dripdrop.errors` draws the tree of errors.
+"""
+
+from __future__ import annotations
+
+from dripdrop.client import AsyncClient, Client
+from dripdrop.errors import (
+    AdapterNotFound,
+    AlreadyExists,
+    ArgumentError,
+    ClaimError,
+    DripdropError,
+    EnrollmentNotFound,
+    ExecutionNotFound,
+    InvalidArgument,
+    InvalidDefinition,
+    InvalidTenantKey,
+    InvalidTiming,
+    InvalidTransition,
+    InvalidVersion,
+    MissingRecipient,
+    NoActiveVersion,
+    NotStarted,
+    PgmqMissing,
+    ReenrollmentNotAllowed,
+    RefusedError,
+    SecondActiveVersion,
+    SequenceInactive,
+    SequenceNotFound,
+    StaleFence,
+    StateError,
+    StepNotFound,
+    UnknownProvider,
+    UnknownTimeZone,
+    VersionNotDraft,
+    VersionNotFound,
+)
+from dripdrop.vault import Vault, VaultError
+
+__all__ = [
+    "AdapterNotFound",
+    "AlreadyExists",
+    "ArgumentError",
+    "AsyncClient",
+    "ClaimError",
+    "Client",
+    "DripdropError",
+    "EnrollmentNotFound",
+    "ExecutionNotFound",
+    "InvalidArgument",
+    "InvalidDefinition",
+    "InvalidTenantKey",
+    "InvalidTiming",
+    "InvalidTransition",
+    "InvalidVersion",
+    "MissingRecipient",
+    "NoActiveVersion",
+    "NotStarted",
+    "PgmqMissing",
+    "ReenrollmentNotAllowed",
+    "RefusedError",
+    "SecondActiveVersion",
+    "SequenceInactive",
+    "SequenceNotFound",
+    "StaleFence",
+    "StateError",
+    "StepNotFound",
+    "UnknownProvider",
+    "UnknownTimeZone",
+    "Vault",
+    "VaultError",
+    "VersionNotDraft",
+    "VersionNotFound",
+]

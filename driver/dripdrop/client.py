@@ -13,11 +13,6 @@ from dripdrop import errors as errors  # psycopg raises what it registers
 from dripdrop.statements import Statements
 
 
-def _row_or_none(row: Any) -> Any:
-    """Return a row, and None for the row of nulls that `select * from` makes of a null result."""
-    return None if row is None or all(value is None for value in row) else row
-
-
 class Client(Statements[Any, list[Any], Any]):
     """Calls DripDrop's functions on a psycopg connection.
 
@@ -41,7 +36,7 @@ class Client(Statements[Any, list[Any], Any]):
         return self.connection.cursor(row_factory=namedtuple_row).execute(query, values)
 
     def _one(self, query: sql.Composed, values: Mapping[str, Any]) -> Any:
-        return _row_or_none(self._cursor(query, values).fetchone())
+        return self._cursor(query, values).fetchone()
 
     def _many(self, query: sql.Composed, values: Mapping[str, Any]) -> list[Any]:
         return self._cursor(query, values).fetchall()
@@ -64,7 +59,7 @@ class AsyncClient(Statements[Awaitable[Any], Awaitable[list[Any]], Awaitable[Any
         return await self.connection.cursor(row_factory=namedtuple_row).execute(query, values)
 
     async def _one(self, query: sql.Composed, values: Mapping[str, Any]) -> Any:
-        return _row_or_none(await (await self._cursor(query, values)).fetchone())
+        return await (await self._cursor(query, values)).fetchone()
 
     async def _many(self, query: sql.Composed, values: Mapping[str, Any]) -> list[Any]:
         return await (await self._cursor(query, values)).fetchall()

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar
+from uuid import UUID
 
 from psycopg import sql
 from psycopg.types.json import Jsonb
@@ -76,9 +77,190 @@ class Statements(ABC, Generic[One, Many, Value]):
     @abstractmethod
     def _value(self, query: sql.Composed, values: Mapping[str, Any]) -> Value: ...
 
+    # Authoring
+
+    @_statement
+    def apply(self, tenant_key: str | None, definition: Json) -> One:
+        """Create or update a whole sequence from one document; return the version in force."""
+
+    @_statement
+    def plan(self, tenant_key: str | None, definition: Json) -> Many:
+        """List what `apply` would change."""
+
+    @_statement
+    def create_sequence(
+        self,
+        tenant_key: str | None,
+        key: str,
+        name: str,
+        description: str | None = ...,
+        time_zone: str | None = ...,
+        reentry: str = ...,
+        metadata: Json = ...,
+    ) -> One:
+        """Add an empty sequence."""
+
+    @_statement
+    def create_sequence_version(
+        self,
+        tenant_key: str | None,
+        sequence_id: UUID,
+        version: int | None = ...,
+        name: str | None = ...,
+        mode: str = ...,
+        config: Json = ...,
+    ) -> One:
+        """Add a draft version, numbered next when no number is given."""
+
+    @_statement
+    def create_step(
+        self,
+        tenant_key: str | None,
+        sequence_version_id: UUID,
+        key: str,
+        channel: str,
+        template: Json,
+        timing: Json = ...,
+        name: str | None = ...,
+        position: int | None = ...,
+        adapter: str | None = ...,
+        config: Json = ...,
+        active: bool = ...,
+    ) -> One:
+        """Add a step to a draft version."""
+
+    @_statement
+    def validate_sequence_version(self, tenant_key: str | None, sequence_version_id: UUID) -> Many:
+        """List what keeps a version from being activated."""
+
+    @_statement
+    def activate_sequence_version(self, tenant_key: str | None, sequence_version_id: UUID) -> One:
+        """Make a version the one that new enrolments get."""
+
+    # Senders
+
+    @_statement
+    def providers(self) -> Many:
+        """List the channels and their providers."""
+
+    @_statement
+    def create_channel_adapter(
+        self,
+        tenant_key: str | None,
+        name: str,
+        channel: str,
+        provider: str,
+        credentials: str | None = ...,
+        config: Json = ...,
+        is_default: bool = ...,
+        active: bool = ...,
+    ) -> One:
+        """Add a sender; credentials are the text that `dripdrop seal` prints."""
+
+    @_statement
+    def update_channel_adapter(
+        self,
+        tenant_key: str | None,
+        adapter_id: UUID,
+        credentials: str | None = ...,
+        config: Json | None = ...,
+        is_default: bool | None = ...,
+        active: bool | None = ...,
+    ) -> One:
+        """Change a sender; None leaves a value as it is."""
+
+    @_statement
+    def list_channel_adapters(self, tenant_key: str | None) -> Many:
+        """List the senders of exactly this tenant, without credentials."""
+
+    @_statement
+    def get_default_adapter(self, tenant_key: str | None, channel: str) -> One:
+        """Return the active default sender of a channel: the tenant's, else the global one."""
+
+    @_statement
+    def sealed_adapters(self) -> Many:
+        """List every sealed credential, of all tenants: what key rotation reads."""
+
+    @_statement
+    def reseal_adapter(
+        self, tenant_key: str | None, adapter_id: UUID, credentials: bytes, previous: bytes
+    ) -> Value:
+        """Replace an envelope if it is still the previous one; say whether it was."""
+
+    # Enrolment
+
+    @_statement
+    def enroll(
+        self,
+        tenant_key: str | None,
+        sequence: str,
+        subscriber_type: str,
+        subscriber_id: str,
+        data: Json = ...,
+        entry_key: str = ...,
+        metadata: Json = ...,
+        starting_step: str | None = ...,
+    ) -> One:
+        """Enrol a subscriber, or return the enrolment that is open."""
+
+    @_statement
+    def enroll_many(self, tenant_key: str | None, sequence: str, subscribers: Json) -> Many:
+        """Enrol a list of subscribers in one statement."""
+
+    @_statement
+    def get_enrollment(
+        self,
+        tenant_key: str | None,
+        sequence: str,
+        subscriber_type: str,
+        subscriber_id: str,
+        entry_key: str = ...,
+    ) -> One:
+        """Return a subscriber's open enrolment in a sequence, else the latest one."""
+
+    @_statement
+    def list_active_enrollments(self, tenant_key: str | None, sequence: str | None = ...) -> Many:
+        """List the active enrolments of a tenant, of one sequence or of all."""
+
+    @_statement
+    def pause_enrollment(self, tenant_key: str | None, enrollment_id: UUID) -> One:
+        """Hold an enrolment: nothing that has not left yet leaves."""
+
+    @_statement
+    def resume_enrollment(self, tenant_key: str | None, enrollment_id: UUID) -> One:
+        """Let a paused enrolment go on."""
+
+    @_statement
+    def unenroll(self, tenant_key: str | None, enrollment_id: UUID, reason: str = ...) -> One:
+        """End an enrolment for good."""
+
+    @_statement
+    def explain(self, tenant_key: str | None, enrollment_id: UUID) -> Many:
+        """Say why an enrolment's next message waits: one row per gate."""
+
+    # Operations
+
+    @_statement
+    def start(self) -> Value:
+        """Create the queues, and the ticks where pg_cron is."""
+
+    @_statement
+    def stop(self) -> Value:
+        """Remove the queues and the ticks."""
+
     @_statement
     def version(self) -> Value:
         """Return the installed version."""
+
+    @_statement
+    def errors(self) -> Many:
+        """List the errors the engine raises."""
+
+    @_statement
+    def idempotency_key(
+        self, enrollment_id: UUID, step_id: UUID, occurrence: int, attempt_window: int
+    ) -> Value:
+        """Return what a provider may deduplicate on."""
 
     @_statement
     def check_schema(self) -> Many:
