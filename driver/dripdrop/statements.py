@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from functools import wraps
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar
 from uuid import UUID
@@ -237,6 +238,28 @@ class Statements(ABC, Generic[One, Many, Value]):
     @_statement
     def explain(self, tenant_key: str | None, enrollment_id: UUID) -> Many:
         """Say why an enrolment's next message waits: one row per gate."""
+
+    # Pipeline: what a sender calls
+
+    @_statement
+    def tick(self, batch_size: int = ...) -> One:
+        """Decide what is due; return how many were queued, deferred, held, skipped or ended."""
+
+    @_statement
+    def claim_renders(self, batch_size: int = ..., visibility: timedelta = ...) -> Many:
+        """Take messages to render, for a while nobody else's."""
+
+    @_statement
+    def complete_renders(self, results: Json) -> Value:
+        """Hand in rendered messages; return how many were taken."""
+
+    @_statement
+    def claim_sends(self, channel: str, batch_size: int = ..., lease: timedelta = ...) -> Many:
+        """Take messages that may leave now over a channel, fenced and leased."""
+
+    @_statement
+    def complete_sends(self, results: Json) -> Value:
+        """Record what providers answered, all or nothing; return how many were recorded."""
 
     # Operations
 

@@ -116,7 +116,13 @@ def test_explain_prints_the_gates(db: psycopg.Connection[Any], dsn: str) -> None
         {
             "key": "onboarding",
             "name": "Onboarding",
-            "steps": [{"key": "welcome", "channel": "email", "template": {"text": "Hello"}}],
+            "steps": [
+                {
+                    "key": "welcome",
+                    "channel": "email",
+                    "template": {"subject": "Hello", "text": "Hi"},
+                }
+            ],
         },
     )
     enrollment = client.enroll(None, "onboarding", "User", "1", {"email": "ada@example.com"})

@@ -42,9 +42,9 @@ def rotate(dsn: Dsn = None) -> None:
     with psycopg.connect(resolve_dsn(dsn)) as connection:
         client = Client(connection)
         adapters = client.sealed_adapters()
-        for adapter in adapters:
-            envelope = vault.reseal(adapter.credentials, adapter.tenant_key, adapter.name)
+        for adapter_id, tenant_key, name, credentials in adapters:
+            envelope = vault.reseal(credentials, tenant_key, name)
             if envelope is not None:
-                client.reseal_adapter(adapter.tenant_key, adapter.id, envelope, adapter.credentials)
+                client.reseal_adapter(tenant_key, adapter_id, envelope, credentials)
                 sealed_again += 1
     stdout.print(f"{sealed_again} of {len(adapters)} adapters sealed again", highlight=False)
