@@ -29,11 +29,12 @@ __all__ = [
     "validate_credentials",
 ]
 
-CHANNELS: dict[tuple[str, str], type[PostmarkChannel | SMTPChannel | WebhookChannel]] = {
+CHANNELS: dict[tuple[str, str], type[Channel]] = {
     ("email", "postmark"): PostmarkChannel,
     ("email", "smtp"): SMTPChannel,
     ("webhook", "default"): WebhookChannel,
 }
+"""The class for each channel and provider. Add to it to send by other means."""
 
 
 def open_channel(adapter: Adapter, settings: ChannelSettings) -> Channel:

@@ -113,6 +113,9 @@ class Channel(Protocol):
 
     required_credentials: ClassVar[tuple[str, ...]]
 
+    def __init__(self, adapter: Adapter, settings: ChannelSettings) -> None:
+        """Prepare without connecting. Raises `InvalidAdapter` when the credentials will not do."""
+
     async def send(self, message: Message) -> Outcome:
         """Hand one message to the provider. Raises nothing but cancellation."""
 

@@ -41,7 +41,7 @@ class Reply:
         """Return the body if it is a JSON object, else an empty one."""
         try:
             document = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return document if isinstance(document, dict) else {}
 
@@ -178,7 +178,7 @@ class HTTPChannel:
         Only the transport's own cause tells whether anything left: httpx-aiohttp reports a
         connection that the server closed after reading the request as a connect timeout.
         """
-        cause = error.__cause__ or error
+        cause = (isinstance(error, httpx.HTTPError) and error.__cause__) or error
         if isinstance(cause.__cause__, PrivateAddress):
             return Outcome("failed", "url_refused", str(cause.__cause__))
         if isinstance(cause, aiohttp.InvalidURL):

@@ -88,10 +88,10 @@ class SMTPChannel:
         except ValueError:
             raise InvalidAdapter(f'adapter "{self._adapter.name}": port is no number') from None
         return aiosmtplib.SMTP(
-            hostname=option("host"),
+            hostname=str(option("host")),
             port=port,
-            username=option("username"),
-            password=option("password"),
+            username=str(option("username")) if option("username") else None,
+            password=str(option("password")) if option("password") else None,
             use_tls=security == "tls",
             start_tls=security == "starttls",
             timeout=self._settings.timeout,

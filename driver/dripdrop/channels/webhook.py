@@ -66,8 +66,9 @@ class WebhookChannel(HTTPChannel):
             raise InvalidMessage("invalid_method", "the method is none that webhooks use")
         kind = payload.get("type") or "dripdrop.webhook"
         body = payload.get("body")
-        document = {"type": kind, **body} if isinstance(body, Mapping) else None
-        content = json.dumps(document or {"type": kind, "data": body}, ensure_ascii=False)
+        fields = body if isinstance(body, Mapping) else {"data": body}
+        document = {"type": kind, **fields}
+        content = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
         # The library takes any datetime for UTC.
         attempted_at = message.sent_at.astimezone(UTC)
         headers = {

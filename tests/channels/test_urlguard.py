@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import pytest
+
+from dripdrop.channels import ChannelSettings
+from dripdrop.channels.base import InvalidMessage
+from dripdrop.channels.urlguard import check_url, is_public
+
+from .conftest import HTTPServers, Open, message
+
+pytestmark = pytest.mark.anyio
+
+GUARDED = ChannelSettings(allow_http=True)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "127.1",
+        "127.0.1",
+        "2130706433",
+        "017700000001",
+        "0177.0.0.1",
+        "0x7f.0.0.1",
+        "0x7f000001",
+        "0",
+        "0.0.0.0",
+        "localhost",
+        "LOCALHOST",
+        "10.0.0.1",
+        "100.64.0.1",
+        "169.254.169.254",
+        "172.16.0.1",
+        "192.168.0.1",
+        "[::1]",
+        "[::]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[::127.0.0.1]",
+        "[64:ff9b::127.0.0.1]",
+        "[64:ff9b:1::7f00:1]",
+        "[2002:7f00:1::]",
+        "[fc00::1]",
+        "[fe80::1]",
+        "①②⑦.⓪.⓪.①",
+        "127。0。0。1",
+    ],
+)
+async def test_no_spelling_of_a_private_address_is_reached(
+    open_: Open, http_server: HTTPServers, host: str
+) -> None:
+    server = await http_server()
+    port = server.url.rpartition(":")[2]
+    channel = open_("webhook", "default", {"secret": "whsec_c2VjcmV0"}, settings=GUARDED)
+    outcome = await channel.send(message({"url": f"http://{host}:{port}/"}))
+    assert (outcome.kind, outcome.code) == ("failed", "url_refused")
+    assert server.requests == []
+
+
+async def test_a_redirect_to_a_private_address_is_not_followed(
+    open_: Open, http_server: HTTPServers
+) -> None:
+    server, secret = await http_server(), await http_server()
+    server.status, server.headers = 307, {"Location": secret.url}
+    channel = open_("webhook", "default", {"secret": "whsec_c2VjcmV0"})
+    outcome = await channel.send(message({"url": server.url}))
+    assert (outcome.kind, outcome.code) == ("failed", "http_307")
+    assert secret.requests == []
+
+
+async def test_a_providers_base_url_is_guarded_too(open_: Open, http_server: HTTPServers) -> None:
+    server = await http_server()
+    credentials = {"api_key": "server-token", "base_url": server.url}
+    channel = open_("email", "postmark", credentials, settings=GUARDED)
+    payload = {"text": "Hi", "from": "hello@example.org"}
+    assert (await channel.send(message(payload))).code == "url_refused"
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "0.1.2.3",
+        "10.255.255.255",
+        "100.127.255.255",
+        "127.255.255.255",
+        "169.254.0.1",
+        "172.31.255.255",
+        "192.0.0.8",
+        "192.0.2.1",
+        "192.168.255.255",
+        "198.18.0.1",
+        "198.51.100.1",
+        "203.0.113.1",
+        "224.0.0.1",
+        "239.255.255.255",
+        "240.0.0.1",
+        "255.255.255.255",
+        "::",
+        "::1",
+        "::8.8.8.8",
+        "::ffff:10.0.0.1",
+        "64:ff9b::10.0.0.1",
+        "64:ff9b:1::1",
+        "100::1",
+        "2001::1",
+        "2001:db8::1",
+        "2002:a00:1::",
+        "fc00::1",
+        "fd12:3456::1",
+        "fe80::1",
+        "fe80::1%eth0",
+        "fec0::1",
+        "ff02::1",
+    ],
+)
+def test_a_special_address_is_not_public(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["1.1.1.1", "172.32.0.1", "2606:4700:4700::1111", "::ffff:1.1.1.1", "64:ff9b::1.1.1.1"],
+)
+def test_a_global_address_is_public(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "example.com",
+        "//example.com",
+        "https://",
+        "https:///path",
+        "http://example.com",
+        "ftp://example.com",
+        "file:///etc/passwd",
+        "https://user@example.com",
+        "https://user:pass@example.com",
+        "https://example.com:port",
+        "https://example.com/\n",
+    ],
+)
+def test_a_url_that_is_not_plain_https_is_refused(url: str) -> None:
+    with pytest.raises(InvalidMessage) as refusal:
+        check_url(url, ChannelSettings())
+    assert refusal.value.outcome.code == "url_refused"
+    assert "pass" not in refusal.value.outcome.detail.replace("password", "")
+
+
+def test_plain_http_is_allowed_only_by_the_settings() -> None:
+    assert check_url("http://example.com/a", ChannelSettings(allow_http=True)).host == "example.com"
