@@ -1,0 +1,199 @@
+-- raises  ZD101 unknown sequence, ZD113 number taken, ZD201 bad mode or config
+create or replace function dripdrop.create_sequence_version(
+  tenant_key text,
+  sequence_id uuid,
+  version int default null,
+  name text default null,
+  mode text default 'lifecycle',
+  config jsonb default '{}'
+)
+returns dripdrop.sequence_versions
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_version dripdrop.sequence_versions;
+begin
+  if coalesce(mode not in ('lifecycle', 'outbound'), true) or jsonb_typeof(config) is distinct from 'object' then
+    raise exception 'mode "%" is unknown, or config is not an object', mode using
+      errcode = 'ZD201', column = 'mode', hint = 'mode is lifecycle or outbound; config is an object.';
+  end if;
+  if version < 1 then
+    raise exception 'version % is not positive', version using
+      errcode = 'ZD201', column = 'version', hint = 'Leave it out for the next number.';
+  end if;
+  -- Two callers who leave the number out take the next one in turn.
+  perform from dripdrop.sequences as q
+  where q.id = create_sequence_version.sequence_id
+    and q.tenant_key is not distinct from create_sequence_version.tenant_key
+  for no key update;
+  if not found then
+    raise exception 'sequence "%" not found', sequence_id using
+      errcode = 'ZD101', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+
+  insert into dripdrop.sequence_versions (sequence_id, tenant_key, version, name, mode, config)
+  select
+    create_sequence_version.sequence_id,
+    create_sequence_version.tenant_key,
+    coalesce(create_sequence_version.version, max(v.version) + 1, 1),
+    create_sequence_version.name,
+    create_sequence_version.mode,
+    create_sequence_version.config
+  from dripdrop.sequence_versions as v
+  where v.sequence_id = create_sequence_version.sequence_id
+  on conflict on constraint sequence_versions_one_number do nothing
+  returning * into v_version;
+  if v_version.id is null then
+    raise exception 'version % exists already', version using
+      errcode = 'ZD113', column = 'version', hint = 'Leave the number out for the next one.';
+  end if;
+  return v_version;
+end
+$$;
+
+comment on function dripdrop.create_sequence_version(text, uuid, int, text, text, jsonb) is
+  'Adds a draft version, numbered next when no number is given.';
+
+-- Every problem at once, so that one look is enough.
+--
+-- raises  ZD103 unknown version
+create or replace function dripdrop.validate_sequence_version(tenant_key text, sequence_version_id uuid)
+returns table (problem text, step_key text, detail text)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_version dripdrop.sequence_versions := dripdrop._get_version(tenant_key, sequence_version_id);
+begin
+  return query
+  select 'no_entry_path', null::text, 'no active step has a position'
+  where not exists (
+    select from dripdrop.steps as s
+    where s.sequence_version_id = v_version.id and s.active and s.position is not null
+  );
+
+  return query
+  select 'unreachable_step', s.key, 'the step has no position and no transition leads to it'
+  from dripdrop.steps as s
+  where s.sequence_version_id = v_version.id
+    and s.position is null
+    and not exists (select from dripdrop.step_transitions as t where t.to_step_id = s.id)
+  order by s.key;
+
+  return query
+  select
+    case
+      when a.channel <> s.channel then 'adapter_channel_mismatch'
+      when not a.active then 'adapter_inactive'
+      else 'adapter_of_another_tenant'
+    end,
+    s.key,
+    format('adapter "%s" (%s)', a.name, a.channel)
+  from dripdrop.steps as s
+  join dripdrop.channel_adapters as a on a.id in (s.channel_adapter_id, s.adapter_override_id)
+  where s.sequence_version_id = v_version.id
+    and (a.channel <> s.channel or not a.active or a.tenant_key is distinct from coalesce(a.tenant_key, v_version.tenant_key)
+      or (a.tenant_key is not null and a.tenant_key is distinct from v_version.tenant_key))
+  order by s.position;
+end
+$$;
+
+comment on function dripdrop.validate_sequence_version(text, uuid) is
+  'What keeps a version from being activated, one row per problem; no row means it is sound.';
+
+create or replace function dripdrop._get_version(tenant_key text, sequence_version_id uuid)
+returns dripdrop.sequence_versions
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_version dripdrop.sequence_versions;
+begin
+  select v.* into v_version
+  from dripdrop.sequence_versions as v
+  where v.id = _get_version.sequence_version_id
+    and v.tenant_key is not distinct from _get_version.tenant_key;
+  if not found then
+    raise exception 'version "%" not found', sequence_version_id using
+      errcode = 'ZD103', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+  return v_version;
+end
+$$;
+
+comment on function dripdrop._get_version(text, uuid) is 'A version of the tenant, or ZD103.';
+
+-- The sequence is locked first, so that two activations follow one another and the later one wins.
+--
+-- locks   the sequence, then its versions
+-- raises  ZD103 unknown version, ZD112 the version has problems (all in the detail)
+create or replace function dripdrop.activate_sequence_version(tenant_key text, sequence_version_id uuid)
+returns dripdrop.sequence_versions
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_version dripdrop.sequence_versions := dripdrop._get_version(tenant_key, sequence_version_id);
+  v_problems text;
+begin
+  perform from dripdrop.sequences as q where q.id = v_version.sequence_id for no key update;
+
+  select string_agg(concat_ws(' ', p.problem, p.step_key, '(' || p.detail || ')'), '; ') into v_problems
+  from dripdrop.validate_sequence_version(activate_sequence_version.tenant_key, v_version.id) as p;
+  if v_problems is not null then
+    raise exception 'version % has problems', v_version.version using
+      errcode = 'ZD112', detail = v_problems,
+      hint = 'select * from dripdrop.validate_sequence_version(…) lists them.';
+  end if;
+
+  update dripdrop.sequence_versions as v
+  set state = 'archived',
+      updated_at = dripdrop._now()
+  where v.sequence_id = v_version.sequence_id
+    and v.state = 'active'
+    and v.id <> v_version.id;
+
+  update dripdrop.sequence_versions as v
+  set state = 'active',
+      published_at = dripdrop._now(),
+      updated_at = dripdrop._now()
+  where v.id = v_version.id
+  returning v.* into v_version;
+  return v_version;
+end
+$$;
+
+comment on function dripdrop.activate_sequence_version(text, uuid) is
+  'Makes a version the one that new enrolments get, and archives the former one; people on it stay there.';
+
+-- The unique index would refuse a second active version too; this says so in our own words.
+create or replace function dripdrop._guard_active_version()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if exists (
+    select from dripdrop.sequence_versions as v
+    where v.sequence_id = new.sequence_id and v.state = 'active' and v.id <> new.id
+  ) then
+    raise exception 'the sequence has an active version already' using
+      errcode = 'ZD114', hint = 'activate_sequence_version() archives the former one first.';
+  end if;
+  return new;
+end
+$$;
+
+comment on function dripdrop._guard_active_version() is 'Trigger: raises ZD114 on a second active version.';
+
+create or replace trigger sequence_versions_one_active
+before insert or update of state on dripdrop.sequence_versions
+for each row
+when (new.state = 'active')
+execute function dripdrop._guard_active_version();

@@ -1,0 +1,120 @@
+create or replace function dripdrop._check_tenant_key(tenant_key text)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if tenant_key = '' or tenant_key like ':%' then
+    raise exception 'tenant key "%" is not valid', tenant_key using
+      errcode = 'ZD207', column = 'tenant_key',
+      hint = 'Pass null for the global scope, or a text that is not empty and does not begin with a colon.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_tenant_key(text) is 'Raises ZD207 for a text that is no tenant key.';
+
+create or replace function dripdrop._check_time_zone(time_zone text, field text)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not dripdrop._is_time_zone(time_zone) then
+    raise exception 'time zone "%" is unknown', time_zone using
+      errcode = 'ZD204', column = _check_time_zone.field,
+      hint = 'Use a name from pg_timezone_names, for example Europe/Berlin.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_time_zone(text, text) is 'Raises ZD204 for a name that is not in pg_timezone_names.';
+
+-- The fields of a sequence, checked the same way whether they come one by one or in a document.
+--
+-- raises  ZD201, ZD204, with the field in the diagnostics' column field
+create or replace function dripdrop._check_sequence(
+  key text,
+  name text,
+  time_zone text,
+  reentry text,
+  metadata jsonb
+)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if coalesce(key !~ '^[a-z0-9][a-z0-9_-]*$', true) then
+    raise exception 'sequence key "%" is not valid', key using
+      errcode = 'ZD201', column = 'key',
+      hint = 'Use lower-case letters, digits, "_" and "-", and begin with a letter or digit.';
+  end if;
+  if coalesce(name, '') = '' then
+    raise exception 'a sequence needs a name' using
+      errcode = 'ZD201', column = 'name', hint = 'For example "SaaS onboarding".';
+  end if;
+  if coalesce(reentry not in ('never', 'after_exit'), true) then
+    raise exception 'reentry "%" is unknown', reentry using
+      errcode = 'ZD201', column = 'reentry', hint = 'Use never or after_exit.';
+  end if;
+  if jsonb_typeof(metadata) is distinct from 'object' then
+    raise exception 'metadata is not an object' using
+      errcode = 'ZD201', column = 'metadata', hint = 'Pass an object, for example ''{}''.';
+  end if;
+  if time_zone is not null then
+    perform dripdrop._check_time_zone(time_zone, 'time_zone');
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_sequence(text, text, text, text, jsonb) is
+  'Raises on a field of a sequence that is not valid.';
+
+-- raises  ZD113 key taken, ZD201 bad field, ZD204 unknown time zone, ZD207 bad tenant key
+create or replace function dripdrop.create_sequence(
+  tenant_key text,
+  key text,
+  name text,
+  description text default null,
+  time_zone text default null,
+  reentry text default 'never',
+  metadata jsonb default '{}'
+)
+returns dripdrop.sequences
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_sequence dripdrop.sequences;
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  perform dripdrop._check_sequence(key, name, time_zone, reentry, metadata);
+
+  insert into dripdrop.sequences (tenant_key, key, name, description, time_zone, reentry, metadata)
+  values (
+    create_sequence.tenant_key,
+    create_sequence.key,
+    create_sequence.name,
+    create_sequence.description,
+    create_sequence.time_zone,
+    create_sequence.reentry,
+    create_sequence.metadata
+  )
+  on conflict on constraint sequences_one_key_per_tenant do nothing
+  returning * into v_sequence;
+  if v_sequence.id is null then
+    raise exception 'sequence "%" exists already', key using
+      errcode = 'ZD113', column = 'key',
+      hint = 'Choose another key, or change the sequence with apply().';
+  end if;
+  return v_sequence;
+end
+$$;
+
+comment on function dripdrop.create_sequence(text, text, text, text, text, text, jsonb) is
+  'Adds an empty sequence; give it a version and steps next, or use apply() for all at once.';

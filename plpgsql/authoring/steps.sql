@@ -1,0 +1,295 @@
+-- A step's document in its one form: every field present, the timing canonical, nothing unknown.
+-- create_step() and apply() both come through here, so there is one set of rules.
+--
+-- raises  ZD201, ZD202, ZD203, ZD204, ZD107, with the path of the fault in the diagnostics' column field
+create or replace function dripdrop._canonical_step(tenant_key text, step jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_fault text;
+  v_channel text := step ->> 'channel';
+begin
+  if jsonb_typeof(step) is distinct from 'object' then
+    raise exception 'a step is not an object' using
+      errcode = 'ZD201', column = '', hint = 'Write {"key": …, "channel": …, "timing": …, "template": …}.';
+  end if;
+  select field into v_fault
+  from jsonb_object_keys(step) as field
+  where field not in ('key', 'name', 'position', 'channel', 'timing', 'template', 'adapter', 'config', 'active');
+  if v_fault is not null then
+    raise exception 'a step has no field "%"', v_fault using
+      errcode = 'ZD201', column = v_fault,
+      hint = 'The fields are key, name, position, channel, timing, template, adapter, config and active.';
+  end if;
+  if coalesce(step ->> 'key' !~ '^[a-z0-9][a-z0-9_-]*$', true) then
+    raise exception 'step key "%" is not valid', step ->> 'key' using
+      errcode = 'ZD201', column = 'key',
+      hint = 'Use lower-case letters, digits, "_" and "-", and begin with a letter or digit.';
+  end if;
+  if coalesce(step ->> 'position', '1') !~ '^[0-9]{1,9}$' then
+    raise exception 'position "%" is not a whole number', step ->> 'position' using
+      errcode = 'ZD201', column = 'position', hint = 'Leave it out for the place after the last step.';
+  end if;
+  if coalesce(jsonb_typeof(step -> 'active'), 'null') not in ('boolean', 'null') then
+    raise exception 'active is not true or false' using
+      errcode = 'ZD201', column = 'active', hint = 'Write true or false.';
+  end if;
+  perform dripdrop._check_channel(v_channel);
+  perform dripdrop._check_step_config(coalesce(step -> 'config', '{}'));
+  perform dripdrop._check_template(v_channel, coalesce(step -> 'template', '{}'));
+
+  if step ->> 'adapter' is not null and not exists (
+    select from dripdrop.channel_adapters as a
+    where a.name = step ->> 'adapter'
+      and a.channel = v_channel
+      and (a.tenant_key = _canonical_step.tenant_key or a.tenant_key is null)
+  ) then
+    raise exception 'adapter "%" not found for channel "%"', step ->> 'adapter', v_channel using
+      errcode = 'ZD107', column = 'adapter',
+      hint = 'Name an adapter of this tenant or a global one; list_channel_adapters() shows them.';
+  end if;
+
+  return jsonb_build_object(
+    'key', step ->> 'key',
+    'name', coalesce(step ->> 'name', step ->> 'key'),
+    'position', step -> 'position',
+    'channel', v_channel,
+    'timing', dripdrop._canonical_timing(coalesce(step -> 'timing', '{"type": "immediate"}')),
+    'template', coalesce(step -> 'template', '{}'),
+    'adapter', step -> 'adapter',
+    'config', coalesce(step -> 'config', '{}'),
+    'active', coalesce((step ->> 'active')::boolean, true)
+  );
+end
+$$;
+
+comment on function dripdrop._canonical_step(text, jsonb) is 'A step''s document, checked, with every field present.';
+
+-- A misspelt setting would be a setting that silently does nothing.
+--
+-- raises  ZD201, ZD204, with the path of the fault
+create or replace function dripdrop._check_step_config(config jsonb)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_fault text;
+begin
+  if jsonb_typeof(config) is distinct from 'object' then
+    raise exception 'config is not an object' using
+      errcode = 'ZD201', column = 'config', hint = 'Pass an object, for example ''{"max_retries": 5}''.';
+  end if;
+  select setting.key into v_fault
+  from jsonb_each_text(config) as setting
+  where not coalesce(
+    case setting.key
+      when 'recipient_key' then setting.value <> ''
+      when 'time_zone' then true
+      when 'max_retries' then setting.value ~ '^[0-9]{1,3}$'
+      when 'on_max_retry' then setting.value in ('cancel', 'continue')
+      when 'on_unknown' then setting.value in ('at_most_once', 'at_least_once')
+      when 'stale_after' then dripdrop._is_interval(setting.value)
+      when 'on_stale' then setting.value in ('send', 'skip', 'hold')
+    end,
+    false
+  )
+  limit 1;
+  if v_fault is not null then
+    raise exception 'config setting "%" is unknown or has a bad value: %', v_fault, config -> v_fault using
+      errcode = 'ZD201', column = 'config.' || v_fault,
+      hint = 'Settings: recipient_key, time_zone, max_retries (0 to 999), on_max_retry (cancel, continue), '
+        'on_unknown (at_most_once, at_least_once), stale_after (an interval), on_stale (send, skip, hold).';
+  end if;
+  if config ? 'time_zone' then
+    perform dripdrop._check_time_zone(config ->> 'time_zone', 'config.time_zone');
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_step_config(jsonb) is 'Raises on a setting of a step that is unknown or has a bad value.';
+
+-- pg_input_is_valid() does this from Postgres 16 on.
+create or replace function dripdrop._is_interval(value text)
+returns boolean
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return value::interval > interval '0';
+exception
+  when invalid_datetime_format or datetime_field_overflow then
+    return false;
+end
+$$;
+
+comment on function dripdrop._is_interval(text) is 'Whether a text is a positive interval.';
+
+-- The fields a channel knows, and those it cannot do without. Whether the Liquid parses is the renderer's to say.
+--
+-- raises  ZD201 with the path of the fault
+create or replace function dripdrop._check_template(channel text, template jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_fields text[] := case channel
+    when 'email' then array['subject', 'html', 'text', 'from', 'reply_to', 'headers']
+    when 'webhook' then array['url', 'method', 'type', 'body', 'headers']
+  end;
+  v_fault text;
+begin
+  if jsonb_typeof(template) is distinct from 'object' then
+    raise exception 'template is not an object' using
+      errcode = 'ZD201', column = 'template',
+      hint = format('The fields of a template for %s are %s.', channel, array_to_string(v_fields, ', '));
+  end if;
+  select field into v_fault
+  from jsonb_object_keys(template) as field
+  where not field = any (v_fields);
+  if v_fault is not null then
+    raise exception 'a template for % has no field "%"', channel, v_fault using
+      errcode = 'ZD201', column = 'template.' || v_fault,
+      hint = format('The fields are %s.', array_to_string(v_fields, ', '));
+  end if;
+  if channel = 'email' and coalesce(btrim(template ->> 'subject'), '') = '' then
+    raise exception 'an email needs a subject' using
+      errcode = 'ZD201', column = 'template.subject', hint = 'For example "Welcome {{ name }}!".';
+  end if;
+  if channel = 'email' and coalesce(btrim(template ->> 'html'), btrim(template ->> 'text'), '') = '' then
+    raise exception 'an email needs html or text' using
+      errcode = 'ZD201', column = 'template.html', hint = 'Give html, text or both.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_template(text, jsonb) is 'Raises on a template a channel cannot use.';
+
+-- Steps are added to drafts only. Position defaults to the place after the last step.
+--
+-- raises  ZD103 unknown version, ZD111 version not a draft, ZD113 key or position taken,
+--         and what _canonical_step() raises
+create or replace function dripdrop.create_step(
+  tenant_key text,
+  sequence_version_id uuid,
+  key text,
+  channel text,
+  template jsonb,
+  timing jsonb default '{"type": "immediate"}',
+  name text default null,
+  "position" int default null,
+  adapter text default null,
+  config jsonb default '{}',
+  active boolean default true
+)
+returns dripdrop.steps
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_version dripdrop.sequence_versions := dripdrop._get_version(tenant_key, sequence_version_id);
+begin
+  return dripdrop._insert_step(v_version, dripdrop._canonical_step(
+    create_step.tenant_key,
+    jsonb_build_object(
+      'key', create_step.key,
+      'name', create_step.name,
+      'position', create_step."position",
+      'channel', create_step.channel,
+      'timing', create_step.timing,
+      'template', create_step.template,
+      'adapter', create_step.adapter,
+      'config', create_step.config,
+      'active', create_step.active
+    )
+  ));
+end
+$$;
+
+comment on function dripdrop.create_step(text, uuid, text, text, jsonb, jsonb, text, int, text, jsonb, boolean) is
+  'Adds a step to a draft version. adapter: the name of a sender, or null to leave the choice to the defaults.';
+
+-- raises  ZD113 key or position taken; the trigger raises ZD111 when the version is not a draft
+create or replace function dripdrop._insert_step(version dripdrop.sequence_versions, step jsonb)
+returns dripdrop.steps
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_step dripdrop.steps;
+begin
+  insert into dripdrop.steps (
+    sequence_version_id, tenant_key, key, name, position, channel, timing, template_content,
+    channel_adapter_id, config, active
+  )
+  select
+    version.id,
+    version.tenant_key,
+    step ->> 'key',
+    step ->> 'name',
+    coalesce(
+      (step ->> 'position')::int,
+      (select max(s.position) + 1 from dripdrop.steps as s where s.sequence_version_id = version.id),
+      1
+    ),
+    step ->> 'channel',
+    step -> 'timing',
+    step -> 'template',
+    (
+      select a.id
+      from dripdrop.channel_adapters as a
+      where a.name = step ->> 'adapter'
+        and a.channel = step ->> 'channel'
+        and (a.tenant_key = version.tenant_key or a.tenant_key is null)
+      order by a.tenant_key nulls last
+      limit 1
+    ),
+    step -> 'config',
+    (step ->> 'active')::boolean
+  returning * into v_step;
+  return v_step;
+exception
+  when unique_violation then
+    raise exception 'the version has a step "%" or a step at its position already', step ->> 'key' using
+      errcode = 'ZD113', column = 'key', hint = 'Keys and positions are unique within a version.';
+end
+$$;
+
+comment on function dripdrop._insert_step(dripdrop.sequence_versions, jsonb) is
+  'Inserts a step from its canonical document.';
+
+-- What people were enrolled into does not change under them.
+create or replace function dripdrop._guard_steps()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if exists (
+    select from dripdrop.sequence_versions as v
+    where v.id = coalesce(new.sequence_version_id, old.sequence_version_id) and v.state <> 'draft'
+  ) then
+    raise exception 'the version is not a draft' using
+      errcode = 'ZD111',
+      hint = 'Make a new version with create_sequence_version(), or change the whole sequence with apply().';
+  end if;
+  return coalesce(new, old);
+end
+$$;
+
+comment on function dripdrop._guard_steps() is 'Trigger: raises ZD111 when a version that is not a draft would change.';
+
+create or replace trigger steps_of_a_draft
+before insert or delete or update of
+sequence_version_id, key, position, channel, timing, template_type, channel_adapter_id, adapter_override_id, config
+on dripdrop.steps
+for each row
+execute function dripdrop._guard_steps();

@@ -1,0 +1,242 @@
+-- The gates a message passes, in order: this is the only place that says what happens to a due execution.
+-- tick() carries the first closed gate out, claim_sends() asks again at the fence, explain() shows them all.
+-- A new gate is one row in the list below and, where it needs them, facts in the joins above it.
+create or replace function dripdrop._gates(executions uuid[], at timestamptz)
+returns table (
+  execution_id uuid,
+  place int,
+  gate text,
+  at_fence boolean,
+  action text,
+  reason text,
+  until timestamptz,
+  adapter_id uuid,
+  recipient text
+)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_custom_plan
+as $$
+  with
+  execution as materialized (
+    select x.*
+    from dripdrop.step_executions as x
+    where x.id = any (executions)
+  ),
+  -- Once per step, not once per message: a batch has many people and few steps.
+  step as materialized (
+    select
+      s.id,
+      s.channel,
+      s.config,
+      s.active,
+      (s.config ->> 'stale_after')::interval as stale_after,
+      q.active as sequence_active,
+      a.id as adapter_id,
+      a.active and a.channel = s.channel as adapter_usable,
+      a.resting_until,
+      a.resting_reason
+    from dripdrop.steps as s
+    join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+    join dripdrop.sequences as q on q.id = v.sequence_id
+    left join dripdrop.channel_adapters as a on a.id = coalesce(
+      s.channel_adapter_id,
+      (q.metadata #>> array['channel_adapters', s.channel])::uuid,
+      (
+        select d.id
+        from dripdrop.channel_adapters as d
+        where d.tenant_key = s.tenant_key and d.channel = s.channel and d.is_default and d.active
+      ),
+      (
+        select d.id
+        from dripdrop.channel_adapters as d
+        where d.tenant_key is null and d.channel = s.channel and d.is_default and d.active
+      )
+    )
+    where s.id in (select x.step_id from execution as x)
+  ),
+  fact as (
+    select
+      x.id,
+      x.scheduled_for,
+      e.state as enrollment_state,
+      s.active as step_active,
+      s.sequence_active,
+      s.stale_after,
+      s.config ->> 'on_stale' as on_stale,
+      s.channel,
+      dripdrop._recipient(s.channel, s.config, e.data) as recipient,
+      s.adapter_id,
+      s.adapter_usable,
+      s.resting_until,
+      s.resting_reason,
+      (
+        select p.reason
+        from dripdrop.suppressions as p
+        where p.recipient_normalized = dripdrop._recipient(s.channel, s.config, e.data)
+          and p.channel = s.channel
+          and (p.tenant_key = x.tenant_key or p.tenant_key is null)
+        limit 1
+      ) as suppressed
+    from execution as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    join step as s on s.id = x.step_id
+  )
+  select f.id, g.place, g.gate, g.at_fence, g.action, g.reason, g.until, f.adapter_id, f.recipient
+  from fact as f
+  cross join lateral (
+    values
+    (
+      1, 'pause', true,
+      case when f.enrollment_state = 'paused' then 'hold' end,
+      'enrollment_paused', null::timestamptz
+    ),
+    (
+      2, 'enrollment', true,
+      case when f.enrollment_state in ('completed', 'cancelled') then 'cancel' end,
+      'enrollment_ended', null
+    ),
+    (
+      3, 'sequence', true,
+      case when not f.sequence_active then 'exit' end,
+      'sequence_inactive', null
+    ),
+    (
+      4, 'step', true,
+      case when not f.step_active then 'skip' end,
+      'step_inactive', null
+    ),
+    (
+      5, 'stale', false,
+      case
+        when _gates.at - f.scheduled_for > f.stale_after and f.on_stale in ('skip', 'hold') then f.on_stale
+      end,
+      'stale', null
+    ),
+    (
+      6, 'recipient', true,
+      case when not dripdrop._is_recipient(f.channel, f.recipient) then 'skip' end,
+      case when f.recipient is null then 'no_recipient' else 'invalid_recipient' end, null
+    ),
+    (
+      7, 'suppression', true,
+      case when f.suppressed is not null then 'skip' end,
+      'suppressed', null
+    ),
+    (
+      8, 'sender', false,
+      case when f.adapter_usable is not true then 'fail' end,
+      case when f.adapter_id is null then 'no_adapter' else 'adapter_inactive' end, null
+    ),
+    (
+      9, 'sender_rest', true,
+      case when f.resting_until > _gates.at then 'defer' end,
+      coalesce(f.resting_reason, 'adapter_resting'), f.resting_until
+    )
+  ) as g (place, gate, at_fence, action, reason, until)
+$$;
+
+comment on function dripdrop._gates(uuid[], timestamptz) is
+  'Every gate for each execution, as it stands at a time; action is null where the gate is open.';
+
+-- The first closed gate has the word; when all are open the message is sent.
+create or replace function dripdrop._decide(executions uuid[], at timestamptz)
+returns setof dripdrop._decision
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_custom_plan
+as $$
+  select distinct on (g.execution_id)
+    g.execution_id,
+    g.gate,
+    coalesce(g.action, 'send'),
+    case when g.action is not null then g.reason end,
+    g.until,
+    g.adapter_id,
+    g.recipient
+  from dripdrop._gates(_decide.executions, _decide.at) as g
+  order by g.execution_id, (g.action is null), g.place
+$$;
+
+comment on function dripdrop._decide(uuid[], timestamptz) is 'What is to happen to each execution.';
+
+-- raises  ZD105 unknown enrolment
+create or replace function dripdrop.explain(tenant_key text, enrollment_id uuid)
+returns table (
+  step text,
+  place int,
+  gate text,
+  open boolean,
+  reason text,
+  until timestamptz,
+  next_action text,
+  next_at timestamptz
+)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_enrollment dripdrop.enrollments;
+  v_execution dripdrop.step_executions;
+  v_decision dripdrop._decision;
+  v_at timestamptz;
+begin
+  select e.* into v_enrollment
+  from dripdrop.enrollments as e
+  where e.id = explain.enrollment_id
+    and e.tenant_key is not distinct from explain.tenant_key;
+  if not found then
+    raise exception 'enrolment "%" not found', enrollment_id using
+      errcode = 'ZD105', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+
+  select x.* into v_execution
+  from dripdrop.step_executions as x
+  where x.enrollment_id = v_enrollment.id and x.ended_at is null
+  order by x.scheduled_for, x.id
+  limit 1;
+  if not found then
+    return query
+    select
+      null::text, 0, 'flow', false, coalesce(v_enrollment.exit_reason, v_enrollment.state), null::timestamptz,
+      'nothing', null::timestamptz;
+    return;
+  end if;
+
+  -- A message that waits is judged as of the time it waits for.
+  v_at := greatest(v_now, v_execution.due_at);
+  v_decision := dripdrop._decide(array[v_execution.id], v_at);
+
+  return query
+  select
+    s.key,
+    g.place,
+    g.gate,
+    g.action is null,
+    case when g.action is not null then g.reason end,
+    case when g.action is not null then g.until end,
+    case v_execution.state
+      when 'scheduled' then v_decision.action
+      when 'queued' then 'render'
+      when 'rendered' then 'send'
+      when 'sending' then 'record'
+      else 'resolve'
+    end,
+    case
+      when v_execution.state = 'sending' then v_execution.lease_until
+      when v_decision.action = 'hold' then null
+      else coalesce(case when v_execution.state = 'scheduled' then v_decision.until end, v_at)
+    end
+  from dripdrop._gates(array[v_execution.id], v_at) as g
+  join dripdrop.steps as s on s.id = v_execution.step_id
+  order by g.place, g.gate;
+end
+$$;
+
+comment on function dripdrop.explain(text, uuid) is
+  'Why an enrolment''s next message waits: one row per gate, and what happens next, when. The same code decides.';

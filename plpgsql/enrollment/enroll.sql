@@ -1,0 +1,226 @@
+-- Enrolling twice is safe: the second call returns the first enrolment, also when both run at once.
+-- They meet at the unique index; the loser waits there for the winner to commit or roll back.
+--
+-- locks   key share on the sequence and the version, then the enrolment's unique index
+-- raises  ZD101 unknown sequence, ZD102 no active version, ZD104 unknown starting step, ZD201 bad argument,
+--         ZD204 unknown time zone, ZD205 no usable recipient, ZD301 enrolled before, ZD302 sequence switched off
+create or replace function dripdrop.enroll(
+  tenant_key text,
+  sequence text,
+  subscriber_type text,
+  subscriber_id text,
+  data jsonb default '{}',
+  entry_key text default '',
+  metadata jsonb default '{}',
+  starting_step text default null
+)
+returns dripdrop.enrollments
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_enrollment dripdrop.enrollments;
+begin
+  select e.* into v_enrollment
+  from dripdrop._enroll(
+    enroll.tenant_key,
+    enroll.sequence,
+    enroll.starting_step,
+    jsonb_build_array(jsonb_build_object(
+      'subscriber_type', enroll.subscriber_type,
+      'subscriber_id', enroll.subscriber_id,
+      'data', enroll.data,
+      'entry_key', enroll.entry_key,
+      'metadata', enroll.metadata
+    ))
+  ) as e;
+  if v_enrollment.id is null then
+    raise exception '% "%" was enrolled in "%" before', subscriber_type, subscriber_id, sequence using
+      errcode = 'ZD301',
+      hint = 'Set the sequence''s reentry to after_exit, or give this entry an entry_key of its own.';
+  end if;
+  return v_enrollment;
+end
+$$;
+
+comment on function dripdrop.enroll(text, text, text, text, jsonb, text, jsonb, text) is
+  'Enrols a subscriber and schedules the first step, in the caller''s transaction; returns the open enrolment if there is one.';
+
+-- For imports: one statement for all of them. The subscribers come as a list or from a query:
+-- (select jsonb_agg(jsonb_build_object('subscriber_id', u.id, 'data', to_jsonb(u))) from users as u).
+-- A bad element fails the call and names its place; one that was enrolled before and may not return is left out.
+--
+-- locks, raises  as enroll(), but never ZD301
+create or replace function dripdrop.enroll_many(tenant_key text, sequence text, subscribers jsonb)
+returns setof dripdrop.enrollments
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select e.*
+  from dripdrop._enroll(enroll_many.tenant_key, enroll_many.sequence, null, enroll_many.subscribers) as e
+$$;
+
+comment on function dripdrop.enroll_many(text, text, jsonb) is
+  'Enrols a list of {subscriber_id, subscriber_type = User, data, entry_key, metadata}; returns their open enrolments.';
+
+create or replace function dripdrop._enroll(
+  tenant_key text,
+  sequence text,
+  starting_step text,
+  subscribers jsonb
+)
+returns setof dripdrop.enrollments
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_custom_plan
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_sequence dripdrop.sequences;
+  v_version dripdrop.sequence_versions;
+  v_first dripdrop.steps;
+  v_fault record;
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  select q.* into v_sequence
+  from dripdrop.sequences as q
+  where q.tenant_key is not distinct from _enroll.tenant_key and q.key = _enroll.sequence
+  for key share;
+  if not found then
+    raise exception 'sequence "%" not found', sequence using
+      errcode = 'ZD101', hint = 'Keys are looked up within the tenant that is named first.';
+  end if;
+  if not v_sequence.active then
+    raise exception 'sequence "%" is switched off', sequence using
+      errcode = 'ZD302', hint = 'Its column active is false.';
+  end if;
+  select v.* into v_version
+  from dripdrop.sequence_versions as v
+  where v.sequence_id = v_sequence.id and v.state = 'active'
+  for key share;
+  if not found then
+    raise exception 'sequence "%" has no active version', sequence using
+      errcode = 'ZD102', hint = 'activate_sequence_version() makes one active.';
+  end if;
+  select s.* into v_first
+  from dripdrop.steps as s
+  where s.sequence_version_id = v_version.id
+    and s.active
+    and (s.key = _enroll.starting_step or (_enroll.starting_step is null and s.position is not null))
+  order by s.position
+  limit 1;
+  if not found then
+    raise exception 'sequence "%" has no active step "%" to start with', sequence, starting_step using
+      errcode = 'ZD104', hint = 'starting_step is the key of a step of the active version.';
+  end if;
+
+  if jsonb_typeof(subscribers) is distinct from 'array' then
+    raise exception 'subscribers is not a list' using
+      errcode = 'ZD201', column = 'subscribers', hint = 'Pass [{"subscriber_id": …, "data": {…}}, …].';
+  end if;
+  -- All elements are looked at in one pass; the first fault is the one reported.
+  select s.place, fault.* into v_fault
+  from jsonb_array_elements(subscribers) with ordinality as s (subscriber, place)
+  cross join lateral (
+    values
+    (
+      'ZD201', 'subscriber_id',
+      coalesce(s.subscriber ->> 'subscriber_id', '') = '' or s.subscriber ->> 'subscriber_type' = '',
+      'a subscriber needs a type and an id',
+      'For example subscriber_type => ''User'', subscriber_id => ''42''.'
+    ),
+    (
+      'ZD201', 'data',
+      jsonb_typeof(coalesce(s.subscriber -> 'data', '{}')) <> 'object',
+      'data is not an object',
+      'Pass an object, for example ''{"email": "sam@example.com"}''.'
+    ),
+    (
+      'ZD205', 'data',
+      not dripdrop._is_recipient(
+        v_first.channel, dripdrop._recipient(v_first.channel, v_first.config, s.subscriber -> 'data')
+      ),
+      format('data holds no usable recipient for %s', v_first.channel),
+      format(
+        'data.%s must be an address the channel of step "%s" can use.',
+        coalesce(v_first.config ->> 'recipient_key', v_first.channel), v_first.key
+      )
+    ),
+    (
+      'ZD204', 'data.time_zone',
+      case
+        when s.subscriber -> 'data' ?| array['time_zone', 'timezone'] then not dripdrop._is_time_zone(
+          coalesce(s.subscriber #>> '{data,time_zone}', s.subscriber #>> '{data,timezone}')
+        )
+      end,
+      format('time zone "%s" is unknown', coalesce(s.subscriber #>> '{data,time_zone}', s.subscriber #>> '{data,timezone}')),
+      'Use a name from pg_timezone_names, for example Europe/Berlin.'
+    )
+  ) as fault (errcode, field, closed, message, hint)
+  where fault.closed
+  order by s.place
+  limit 1;
+  if found then
+    raise exception '%', v_fault.message using
+      errcode = v_fault.errcode, column = v_fault.field, hint = v_fault.hint,
+      detail = format('Element %s of the subscribers.', v_fault.place);
+  end if;
+
+  with
+  candidate as (
+    select
+      coalesce(s.subscriber_type, 'User') as subscriber_type,
+      s.subscriber_id,
+      coalesce(s.entry_key, '') as entry_key,
+      coalesce(s.data, '{}') as data,
+      coalesce(s.metadata, '{}') as metadata
+    from jsonb_to_recordset(subscribers) as s (
+      subscriber_type text, subscriber_id text, entry_key text, data jsonb, metadata jsonb
+    )
+  ),
+  enrolled as (
+    insert into dripdrop.enrollments as n (
+      tenant_key, sequence_id, sequence_version_id, subscriber_type, subscriber_id, entry_key,
+      effective_mode, current_step_id, data, metadata, started_at
+    )
+    select
+      v_sequence.tenant_key, v_sequence.id, v_version.id, c.subscriber_type, c.subscriber_id, c.entry_key,
+      v_version.mode, v_first.id, c.data, c.metadata, v_now
+    from candidate as c
+    where v_sequence.reentry = 'after_exit'
+      or not exists (
+        select from dripdrop.enrollments as e
+        where e.subscriber_id = c.subscriber_id
+          and e.subscriber_type = c.subscriber_type
+          and e.sequence_id = v_sequence.id
+          and e.entry_key = c.entry_key
+          and e.state in ('completed', 'cancelled')
+      )
+    on conflict do nothing
+    returning n.id, n.tenant_key, n.data
+  )
+  insert into dripdrop.step_executions (tenant_key, enrollment_id, step_id, channel, scheduled_for, due_at)
+  select e.tenant_key, e.id, v_first.id, v_first.channel, due.at, due.at
+  from enrolled as e
+  cross join lateral (
+    select dripdrop._next_time(
+      v_first.timing, dripdrop._time_zone(e.data, v_first.config, v_sequence.time_zone), v_now
+    ) as at
+  ) as due;
+
+  return query
+  select e.*
+  from jsonb_to_recordset(subscribers) as s (subscriber_type text, subscriber_id text, entry_key text)
+  join dripdrop.enrollments as e
+    on e.subscriber_id = s.subscriber_id
+    and e.subscriber_type = coalesce(s.subscriber_type, 'User')
+    and e.entry_key = coalesce(s.entry_key, '')
+    and e.sequence_id = v_sequence.id
+    and e.state in ('active', 'paused');
+end
+$$;
+
+comment on function dripdrop._enroll(text, text, text, jsonb) is
+  'The one way in: enrols those who are not, and returns the open enrolments of all of them.';

@@ -1,0 +1,268 @@
+-- The legal moves of an enrolment, whoever makes them. Ended is ended, with one exception: replaying the step
+-- whose failure ended it revives it.
+create or replace function dripdrop._refuse_enrollment_move()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  raise exception 'an enrolment cannot go from "%" to "%"', old.state, new.state using
+    errcode = 'ZD110',
+    hint = 'active: paused, completed, cancelled; paused: active, cancelled; completed and cancelled have ended.';
+end
+$$;
+
+comment on function dripdrop._refuse_enrollment_move() is 'Trigger: raises ZD110 on an illegal move.';
+
+create or replace trigger enrollments_legal_moves
+before update of state on dripdrop.enrollments
+for each row
+when (
+  old.state <> new.state
+  and old.state || '>' || new.state <> all (
+    '{active>paused,active>completed,active>cancelled,paused>active,paused>cancelled}'::text[]
+  )
+  and not (old.state = 'cancelled' and old.exit_reason = 'step_failed' and new.state = 'active')
+)
+execute function dripdrop._refuse_enrollment_move();
+
+-- raises  ZD105 unknown enrolment
+create or replace function dripdrop._lock_enrollment(tenant_key text, enrollment_id uuid)
+returns dripdrop.enrollments
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_enrollment dripdrop.enrollments;
+begin
+  select e.* into v_enrollment
+  from dripdrop.enrollments as e
+  where e.id = _lock_enrollment.enrollment_id
+    and e.tenant_key is not distinct from _lock_enrollment.tenant_key
+  for no key update;
+  if not found then
+    raise exception 'enrolment "%" not found', enrollment_id using
+      errcode = 'ZD105', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+  return v_enrollment;
+end
+$$;
+
+comment on function dripdrop._lock_enrollment(text, uuid) is 'An enrolment of the tenant, locked, or ZD105.';
+
+-- Whoever stops a message touches its row, and so does the fence. Either the fence came first, and the message has
+-- left; or this did, and claim_sends() finds the row changed. There is no third order.
+--
+-- locks   the enrolment, then its executions
+-- raises  ZD105 unknown enrolment, ZD110 not active
+create or replace function dripdrop.pause_enrollment(tenant_key text, enrollment_id uuid)
+returns dripdrop.enrollments
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_enrollment dripdrop.enrollments := dripdrop._lock_enrollment(tenant_key, enrollment_id);
+begin
+  if v_enrollment.state = 'paused' then
+    return v_enrollment;
+  end if;
+
+  update dripdrop.enrollments as e
+  set state = 'paused',
+      paused_at = v_now,
+      updated_at = v_now
+  where e.id = v_enrollment.id
+  returning e.* into v_enrollment;
+
+  update dripdrop.step_executions as x
+  set state = 'scheduled',
+      due_at = null,
+      fence = x.fence + 1,
+      reason = 'enrollment_paused',
+      reason_at = v_now,
+      updated_at = v_now
+  where x.enrollment_id = v_enrollment.id
+    and x.state in ('scheduled', 'queued', 'rendered');
+
+  return v_enrollment;
+end
+$$;
+
+comment on function dripdrop.pause_enrollment(text, uuid) is
+  'Holds an enrolment: nothing that has not left yet leaves. Pausing twice is the same as once.';
+
+-- What was still to wait when it was paused, it waits now; what was overdue is due now. One enrolment has one message
+-- to come, so there is no burst.
+--
+-- locks   the enrolment, then its executions
+-- raises  ZD105 unknown enrolment, ZD110 it has ended
+create or replace function dripdrop.resume_enrollment(tenant_key text, enrollment_id uuid)
+returns dripdrop.enrollments
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_enrollment dripdrop.enrollments := dripdrop._lock_enrollment(tenant_key, enrollment_id);
+begin
+  if v_enrollment.state = 'active' then
+    return v_enrollment;
+  end if;
+
+  update dripdrop.enrollments as e
+  set state = 'active',
+      updated_at = v_now
+  where e.id = v_enrollment.id
+  returning e.* into v_enrollment;
+
+  update dripdrop.step_executions as x
+  set scheduled_for = v_now + greatest(x.scheduled_for - x.reason_at, interval '0'),
+      due_at = v_now + greatest(x.scheduled_for - x.reason_at, interval '0'),
+      reason = 'resumed',
+      reason_at = v_now,
+      updated_at = v_now
+  where x.enrollment_id = v_enrollment.id
+    and x.state = 'scheduled'
+    and x.due_at is null;
+
+  -- A message that was under way when it was paused has been recorded without going on.
+  perform dripdrop._advance(
+    array(
+      select x.id
+      from dripdrop.step_executions as x
+      where x.enrollment_id = v_enrollment.id
+      order by x.ended_at desc nulls first, x.id desc
+      limit 1
+    ),
+    v_now
+  )
+  where not exists (
+    select from dripdrop.step_executions as x
+    where x.enrollment_id = v_enrollment.id and x.ended_at is null
+  );
+
+  select e.* into v_enrollment from dripdrop.enrollments as e where e.id = v_enrollment.id;
+  return v_enrollment;
+end
+$$;
+
+comment on function dripdrop.resume_enrollment(text, uuid) is
+  'Lets a paused enrolment go on: remaining waits continue, overdue messages are due now.';
+
+-- locks   the enrolment, then its executions
+-- raises  ZD105 unknown enrolment, ZD110 it has ended
+create or replace function dripdrop.unenroll(tenant_key text, enrollment_id uuid, reason text default 'unenrolled')
+returns dripdrop.enrollments
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_enrollment dripdrop.enrollments := dripdrop._lock_enrollment(tenant_key, enrollment_id);
+begin
+  if coalesce(reason, '') = '' then
+    raise exception 'a reason is needed' using
+      errcode = 'ZD201', column = 'reason', hint = 'Leave it out for "unenrolled".';
+  end if;
+  if v_enrollment.state in ('completed', 'cancelled') then
+    raise exception 'the enrolment has ended: %', v_enrollment.state using
+      errcode = 'ZD110', hint = 'Nothing is left to be sent; enrol again if that is meant.';
+  end if;
+
+  perform dripdrop._end_enrollments(array[v_enrollment.id], 'cancelled', reason, dripdrop._now());
+  select e.* into v_enrollment from dripdrop.enrollments as e where e.id = v_enrollment.id;
+  return v_enrollment;
+end
+$$;
+
+comment on function dripdrop.unenroll(text, uuid, text) is 'Ends an enrolment for good; what has not left does not leave.';
+
+-- A message that is being sent keeps its row: its result will be recorded, and goes no further.
+--
+-- locks   the enrolments, then their executions; callers hold the enrolments already
+create or replace function dripdrop._end_enrollments(
+  enrollments uuid[],
+  state text,
+  reason text,
+  at timestamptz
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_custom_plan
+as $$
+begin
+  update dripdrop.enrollments as e
+  set state = _end_enrollments.state,
+      exit_reason = _end_enrollments.reason,
+      completed_at = case when _end_enrollments.state = 'completed' then _end_enrollments.at end,
+      cancelled_at = case when _end_enrollments.state = 'cancelled' then _end_enrollments.at end,
+      updated_at = _end_enrollments.at
+  where e.id = any (_end_enrollments.enrollments)
+    and e.state in ('active', 'paused');
+
+  update dripdrop.step_executions as x
+  set state = 'cancelled',
+      due_at = null,
+      ended_at = _end_enrollments.at,
+      fence = x.fence + 1,
+      reason = _end_enrollments.reason,
+      reason_at = _end_enrollments.at,
+      updated_at = _end_enrollments.at
+  where x.enrollment_id = any (_end_enrollments.enrollments)
+    and x.state in ('scheduled', 'queued', 'rendered');
+end
+$$;
+
+comment on function dripdrop._end_enrollments(uuid[], text, text, timestamptz) is
+  'Ends enrolments and cancels what has not left.';
+
+create or replace function dripdrop.get_enrollment(
+  tenant_key text,
+  sequence text,
+  subscriber_type text,
+  subscriber_id text,
+  entry_key text default ''
+)
+returns setof dripdrop.enrollments
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select e.*
+  from dripdrop.enrollments as e
+  join dripdrop.sequences as q on q.id = e.sequence_id
+  where q.tenant_key is not distinct from get_enrollment.tenant_key
+    and q.key = get_enrollment.sequence
+    and e.subscriber_type = get_enrollment.subscriber_type
+    and e.subscriber_id = get_enrollment.subscriber_id
+    and e.entry_key = get_enrollment.entry_key
+  order by (e.state in ('active', 'paused')) desc, e.started_at desc, e.id desc
+  limit 1
+$$;
+
+comment on function dripdrop.get_enrollment(text, text, text, text, text) is
+  'A subscriber''s open enrolment in a sequence, else the latest one, else no row.';
+
+create or replace function dripdrop.list_active_enrollments(tenant_key text, sequence text default null)
+returns setof dripdrop.enrollments
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select e.*
+  from dripdrop.enrollments as e
+  join dripdrop.sequences as q on q.id = e.sequence_id
+  where q.tenant_key is not distinct from list_active_enrollments.tenant_key
+    and (q.key = list_active_enrollments.sequence or list_active_enrollments.sequence is null)
+    and e.state = 'active'
+  order by e.started_at, e.id
+$$;
+
+comment on function dripdrop.list_active_enrollments(text, text) is
+  'The active enrolments of a tenant, of one sequence or of all.';

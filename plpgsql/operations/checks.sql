@@ -1,0 +1,124 @@
+-- The schema as the catalogue shows it, in a form that compares: what the installation records, what check_schema()
+-- and the tests look at again.
+create or replace function dripdrop._catalogue()
+returns table (kind text, name text, definition text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    'column',
+    c.relname || '.' || a.attname,
+    concat_ws(
+      ' ',
+      format_type(a.atttypid, a.atttypmod),
+      case when a.attnotnull then 'not null' end,
+      case when a.attgenerated <> '' then 'generated' when d.adbin is not null then 'default' end,
+      pg_get_expr(d.adbin, d.adrelid)
+    )
+  from pg_attribute as a
+  join pg_class as c on c.oid = a.attrelid
+  left join pg_attrdef as d on d.adrelid = a.attrelid and d.adnum = a.attnum
+  where c.relnamespace = 'dripdrop'::regnamespace
+    and c.relkind in ('r', 'v', 'm', 'c')
+    and a.attnum > 0
+    and not a.attisdropped
+  union all
+  select 'table', c.relname, concat_ws(' ', c.relkind, c.reloptions::text, 'row security ' || c.relrowsecurity)
+  from pg_class as c
+  where c.relnamespace = 'dripdrop'::regnamespace and c.relkind in ('r', 'v', 'm')
+  union all
+  select 'constraint', r.relname || '.' || k.conname, pg_get_constraintdef(k.oid)
+  from pg_constraint as k
+  join pg_class as r on r.oid = k.conrelid
+  where k.connamespace = 'dripdrop'::regnamespace and k.contype <> 'n'
+  union all
+  select 'index', i.relname, pg_get_indexdef(i.oid)
+  from pg_class as i
+  where i.relnamespace = 'dripdrop'::regnamespace and i.relkind = 'i'
+  union all
+  select
+    'function',
+    p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')',
+    encode(sha256(convert_to(pg_get_functiondef(p.oid), 'UTF8')), 'hex')
+  from pg_proc as p
+  where p.pronamespace = 'dripdrop'::regnamespace
+  union all
+  select 'trigger', c.relname || '.' || t.tgname, pg_get_triggerdef(t.oid)
+  from pg_trigger as t
+  join pg_class as c on c.oid = t.tgrelid
+  where c.relnamespace = 'dripdrop'::regnamespace and not t.tgisinternal
+  union all
+  select 'policy', y.tablename || '.' || y.policyname, concat_ws(' ', y.cmd, y.roles::text, y.qual, y.with_check)
+  from pg_policies as y
+  where y.schemaname = 'dripdrop'
+  union all
+  select 'view', c.relname, encode(sha256(convert_to(pg_get_viewdef(c.oid), 'UTF8')), 'hex')
+  from pg_class as c
+  where c.relnamespace = 'dripdrop'::regnamespace and c.relkind in ('v', 'm')
+$$;
+
+comment on function dripdrop._catalogue() is 'The schema''s objects and their definitions.';
+
+create or replace function dripdrop.check_schema()
+returns table (kind text, name text, problem text, expected text, found text)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    coalesce(m.kind, c.kind),
+    coalesce(m.name, c.name),
+    case when c.name is null then 'missing' when m.name is null then 'unexpected' else 'different' end,
+    m.definition,
+    c.definition
+  from dripdrop.schema_manifest as m
+  full join dripdrop._catalogue() as c on c.kind = m.kind and c.name = m.name
+  where m.definition is distinct from c.definition
+  order by 1, 2
+$$;
+
+comment on function dripdrop.check_schema() is
+  'What is missing, different or unexpected in the schema, against what was installed; no row means it is whole.';
+
+-- raises  nothing: it is for finding out what is wrong
+create or replace function dripdrop.startup_check()
+returns table (problem text, detail text, hint text)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if to_regnamespace('pgmq') is null then
+    return query select 'pgmq_missing', 'pgmq is not installed in this database', 'create extension pgmq, or run "dripdrop install".';
+  end if;
+
+  return query
+  select 'queue_missing', q.queue, 'select * from dripdrop.start() creates the queues.'
+  from dripdrop._queues() as q
+  where to_regclass('pgmq.q_' || q.queue) is null;
+
+  return query
+  select 'schema_differs', format('%s %s is %s', c.kind, c.name, c.problem), 'select * from dripdrop.check_schema() shows all differences.'
+  from dripdrop.check_schema() as c
+  limit 1;
+
+  return query
+  select distinct
+    'no_adapter',
+    format('sequence %s (tenant %s) sends over %s', q.key, coalesce(q.tenant_key, 'global'), s.channel),
+    'create_channel_adapter(…, is_default => true) gives the channel a sender.'
+  from dripdrop.steps as s
+  join dripdrop.sequence_versions as v on v.id = s.sequence_version_id and v.state = 'active'
+  join dripdrop.sequences as q on q.id = v.sequence_id and q.active
+  where s.active
+    and s.channel_adapter_id is null
+    and q.metadata #>> array['channel_adapters', s.channel] is null
+    and not exists (select from dripdrop.get_default_adapter(s.tenant_key, s.channel));
+end
+$$;
+
+comment on function dripdrop.startup_check() is
+  'What keeps this installation from sending, one row per problem with what to do; no row means it is ready.';

@@ -1,0 +1,217 @@
+-- What stops a message touches its row: a claim that is under way finishes first, any later one finds the row changed.
+-- The stopped message goes back to tick(), whose gates now see the suppression.
+--
+-- locks   the suppression, then the executions it stops
+-- raises  ZD201 bad argument, ZD202 unknown channel, ZD207 bad tenant key
+create or replace function dripdrop.suppress(
+  tenant_key text,
+  channel text,
+  recipient text,
+  reason text default 'manual',
+  source text default null,
+  metadata jsonb default '{}'
+)
+returns dripdrop.suppressions
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_suppression dripdrop.suppressions;
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  perform dripdrop._check_channel(channel);
+  if coalesce(btrim(recipient), '') = '' then
+    raise exception 'a recipient is needed' using
+      errcode = 'ZD201', column = 'recipient', hint = 'For example sam@example.com.';
+  end if;
+  if reason is null or reason not in ('unsubscribe', 'bounce', 'complaint', 'manual', 'provider_block') then
+    raise exception 'reason "%" is unknown', reason using
+      errcode = 'ZD201', column = 'reason',
+      hint = 'Use unsubscribe, bounce, complaint, manual or provider_block.';
+  end if;
+
+  v_suppression := dripdrop._suppress(
+    tenant_key, channel, recipient, reason, source, coalesce(metadata, '{}'), dripdrop._now()
+  );
+  update dripdrop.step_executions as x
+  set state = 'scheduled',
+      due_at = dripdrop._now(),
+      fence = x.fence + 1,
+      updated_at = dripdrop._now()
+  where x.recipient = v_suppression.recipient_normalized
+    and x.channel = v_suppression.channel
+    and (x.tenant_key = v_suppression.tenant_key or v_suppression.tenant_key is null)
+    and x.due_at is null
+    and x.ended_at is null
+    and x.state in ('queued', 'rendered');
+  return v_suppression;
+end
+$$;
+
+comment on function dripdrop.suppress(text, text, text, text, text, jsonb) is
+  'Nothing more goes to this address over this channel; tenant null means for every tenant. Again replaces the reason.';
+
+create or replace function dripdrop._suppress(
+  tenant_key text,
+  channel text,
+  recipient text,
+  reason text,
+  source text,
+  metadata jsonb,
+  at timestamptz
+)
+returns dripdrop.suppressions
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  insert into dripdrop.suppressions as p (
+    tenant_key, channel, recipient, recipient_normalized, reason, source, metadata, inserted_at, updated_at
+  )
+  values (
+    tenant_key, channel, recipient,
+    coalesce(dripdrop._recipient(channel, '{"recipient_key": "r"}', jsonb_build_object('r', recipient)), btrim(recipient)),
+    reason, source, metadata, at, at
+  )
+  on conflict on constraint suppressions_one_per_recipient do update
+  set reason = excluded.reason,
+      source = excluded.source,
+      metadata = excluded.metadata,
+      updated_at = excluded.updated_at
+  returning p.*
+$$;
+
+comment on function dripdrop._suppress(text, text, text, text, text, jsonb, timestamptz) is
+  'Inserts or replaces a suppression.';
+
+-- raises  ZD106 unknown execution
+create or replace function dripdrop._lock_execution(tenant_key text, execution_id uuid)
+returns dripdrop.step_executions
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_execution dripdrop.step_executions;
+begin
+  perform from dripdrop.enrollments as e
+  where e.id = (
+    select x.enrollment_id
+    from dripdrop.step_executions as x
+    where x.id = _lock_execution.execution_id
+      and x.tenant_key is not distinct from _lock_execution.tenant_key
+  )
+  for no key update;
+  select x.* into v_execution
+  from dripdrop.step_executions as x
+  where x.id = _lock_execution.execution_id
+    and x.tenant_key is not distinct from _lock_execution.tenant_key
+  for no key update;
+  if not found then
+    raise exception 'execution "%" not found', execution_id using
+      errcode = 'ZD106', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+  return v_execution;
+end
+$$;
+
+comment on function dripdrop._lock_execution(text, uuid) is
+  'An execution of the tenant, locked after its enrolment, or ZD106.';
+
+-- A replay is a new message: new words, a new idempotency key, the retries from the start, due now.
+-- If this failure ended the enrolment, the enrolment goes on.
+--
+-- locks   the enrolment, then the execution
+-- raises  ZD106 unknown execution, ZD110 not failed, or its enrolment ended otherwise or anew
+create or replace function dripdrop.replay(tenant_key text, execution_id uuid)
+returns dripdrop.step_executions
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_execution dripdrop.step_executions := dripdrop._lock_execution(tenant_key, execution_id);
+  v_enrollment dripdrop.enrollments;
+begin
+  select e.* into v_enrollment from dripdrop.enrollments as e where e.id = v_execution.enrollment_id;
+  if v_execution.state <> 'failed' then
+    raise exception 'the execution is "%", not failed', v_execution.state using
+      errcode = 'ZD110', hint = 'Only what failed can be replayed; resolve() settles what is unknown.';
+  end if;
+  if v_enrollment.state <> 'active'
+    and (v_enrollment.state <> 'cancelled' or v_enrollment.exit_reason <> 'step_failed')
+    or v_enrollment.current_step_id is distinct from v_execution.step_id
+  then
+    raise exception 'the enrolment has gone on or has ended: %', coalesce(v_enrollment.exit_reason, v_enrollment.state) using
+      errcode = 'ZD110', hint = 'A failed step is replayed while its enrolment waits for it, or where the failure ended it.';
+  end if;
+
+  update dripdrop.enrollments as e
+  set state = 'active',
+      exit_reason = null,
+      cancelled_at = null,
+      updated_at = v_now
+  where e.id = v_enrollment.id;
+
+  update dripdrop.step_executions as x
+  set state = 'scheduled',
+      attempt_window = x.attempt_window + 1,
+      scheduled_for = v_now,
+      due_at = v_now,
+      ended_at = null,
+      fence = x.fence + 1,
+      retry_count = 0,
+      payload = null,
+      response = null,
+      provider_message_id = null,
+      out_message_id = null,
+      error_message = null,
+      reason = 'replayed',
+      reason_at = v_now,
+      updated_at = v_now
+  where x.id = v_execution.id
+  returning x.* into v_execution;
+  return v_execution;
+exception
+  when unique_violation then
+    raise exception 'the subscriber has been enrolled again since' using
+      errcode = 'ZD110', hint = 'The newer enrolment is the one to look at.';
+end
+$$;
+
+comment on function dripdrop.replay(text, uuid) is
+  'Sends a failed step again, as a new message, and revives the enrolment if the failure ended it.';
+
+-- locks   the enrolment, then the execution
+-- raises  ZD106 unknown execution, ZD110 not unknown, ZD201 unknown outcome
+create or replace function dripdrop.resolve(tenant_key text, execution_id uuid, outcome text)
+returns dripdrop.step_executions
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_execution dripdrop.step_executions := dripdrop._lock_execution(tenant_key, execution_id);
+begin
+  if outcome is null or outcome not in ('sent', 'resend', 'failed') then
+    raise exception 'outcome "%" is unknown', outcome using
+      errcode = 'ZD201', column = 'outcome', hint = 'Use sent, resend or failed.';
+  end if;
+  if v_execution.state <> 'unknown' then
+    raise exception 'the execution is "%", not unknown', v_execution.state using
+      errcode = 'ZD110', hint = 'Only what is unknown can be resolved; replay() repeats what failed.';
+  end if;
+
+  perform dripdrop._resolve(
+    array[v_execution.id],
+    case outcome when 'resend' then 'scheduled' else outcome end,
+    'resolved_by_operator',
+    dripdrop._now()
+  );
+  select x.* into v_execution from dripdrop.step_executions as x where x.id = v_execution.id;
+  return v_execution;
+end
+$$;
+
+comment on function dripdrop.resolve(text, uuid, text) is
+  'An operator''s word on a message whose fate is unknown: sent, resend or failed.';

@@ -1,0 +1,103 @@
+-- The queues, and which state each one's pointers are for.
+create or replace function dripdrop._queues()
+returns table (queue text, for_state text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select 'dripdrop_render', 'queued'
+  union all
+  select distinct 'dripdrop_send_' || p.channel, 'rendered'
+  from dripdrop.providers() as p
+$$;
+
+comment on function dripdrop._queues() is 'The names of the queues.';
+
+-- Queues and jobs belong to a running installation, not to the schema: pg_dump would not bring them back as members of
+-- an extension. So they are made here, by whoever may create them, and their tables are given to the engine.
+-- Running it twice is safe.
+--
+-- raises  ZD121 pgmq is not installed
+create or replace function dripdrop.start()
+returns table (object text, action text)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_queue text;
+  v_owner text := (select c.nspowner::regrole::text from pg_namespace as c where c.nspname = 'dripdrop');
+begin
+  if to_regnamespace('pgmq') is null then
+    raise exception 'pgmq is not installed in this database' using
+      errcode = 'ZD121',
+      hint = 'create extension pgmq, or run "dripdrop install", which brings it.';
+  end if;
+
+  execute format('grant usage on schema pgmq to %s', v_owner);
+  execute format('grant select on pgmq.meta to %s', v_owner);
+  for v_queue in select q.queue from dripdrop._queues() as q order by 1 loop
+    object := v_queue;
+    action := 'kept';
+    if to_regclass('pgmq.q_' || v_queue) is null then
+      perform pgmq.create(v_queue);
+      -- Dead pointers at the head slow every read: they are cleared by count, not by share.
+      execute format(
+        'alter table pgmq.%I set (
+          autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0
+        )',
+        'q_' || v_queue
+      );
+      action := 'created';
+    end if;
+    execute format('grant all on table pgmq.%I, pgmq.%I to %s', 'q_' || v_queue, 'a_' || v_queue, v_owner);
+    return next;
+  end loop;
+
+  object := 'time_zones';
+  action := 'refreshed';
+  refresh materialized view dripdrop.time_zones;
+  return next;
+
+  if to_regnamespace('cron') is not null then
+    perform cron.schedule('dripdrop_tick', '* * * * *', 'select dripdrop.tick()');
+    perform cron.schedule('dripdrop_reconcile', '*/5 * * * *', 'select dripdrop.reconcile()');
+    object := 'pg_cron jobs dripdrop_tick, dripdrop_reconcile';
+    action := 'scheduled';
+    return next;
+  end if;
+end
+$$;
+
+comment on function dripdrop.start() is
+  'Creates the queues, and the pg_cron jobs where pg_cron is; says what it did. Safe to repeat.';
+
+create or replace function dripdrop.stop()
+returns table (object text, action text)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_queue text;
+begin
+  if to_regnamespace('cron') is not null then
+    for object in
+      select j.jobname from cron.job as j where j.jobname in ('dripdrop_tick', 'dripdrop_reconcile') order by 1
+    loop
+      perform cron.unschedule(object);
+      action := 'unscheduled';
+      return next;
+    end loop;
+  end if;
+  for v_queue in select q.queue from dripdrop._queues() as q order by 1 loop
+    if to_regclass('pgmq.q_' || v_queue) is not null then
+      perform pgmq.drop_queue(v_queue);
+      object := v_queue;
+      action := 'dropped';
+      return next;
+    end if;
+  end loop;
+end
+$$;
+
+comment on function dripdrop.stop() is
+  'Removes the queues and the pg_cron jobs; says what it did. Messages under way are found again after start().';

@@ -1,0 +1,175 @@
+-- Work for a renderer. A claim is only the queue's visibility time: a renderer that dies changes nothing, and
+-- rendering the same message twice gives the same words.
+-- The template stands only in the first row of each template_hash in a batch: renderers keep it.
+--
+-- locks   messages of the render queue, skipping what is locked
+-- raises  ZD120 the queue does not exist
+create or replace function dripdrop.claim_renders(
+  batch_size int default 500,
+  visibility interval default '1 minute'
+)
+returns table (
+  execution_id uuid,
+  fence int,
+  message_id bigint,
+  tenant_key text,
+  channel text,
+  template_hash text,
+  template jsonb,
+  variables jsonb
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_custom_plan
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_messages bigint[];
+  v_executions uuid[];
+  v_fences int[];
+begin
+  select
+    array_agg(m.msg_id), array_agg((m.message ->> 'execution')::uuid), array_agg((m.message ->> 'fence')::int)
+  into v_messages, v_executions, v_fences
+  from dripdrop._read_queue('dripdrop_render', extract(epoch from visibility)::int, batch_size) as m;
+  if v_messages is null then
+    return;
+  end if;
+
+  perform pgmq.delete('dripdrop_render', array_agg(p.message))
+  from unnest(v_messages, v_executions, v_fences) as p (message, execution, fence)
+  where not exists (
+    select from dripdrop.step_executions as x
+    where x.id = p.execution and x.fence = p.fence and x.state = 'queued'
+  )
+  having count(*) > 0;
+
+  return query
+  select
+    x.id,
+    x.fence,
+    p.message,
+    x.tenant_key,
+    x.channel,
+    s.template_hash,
+    case when row_number() over (partition by s.template_hash) = 1 then s.template_content end,
+    e.data || jsonb_build_object(
+      'subscriber', e.data || jsonb_build_object('type', e.subscriber_type, 'id', e.subscriber_id),
+      'subscriber_type', e.subscriber_type,
+      'subscriber_id', e.subscriber_id,
+      'enrollment_id', e.id,
+      'tenant_key', e.tenant_key,
+      'sequence_key', q.key,
+      'step_key', s.key,
+      'now_iso8601', v_now
+    )
+  from unnest(v_messages, v_executions, v_fences) as p (message, execution, fence)
+  join dripdrop.step_executions as x on x.id = p.execution and x.fence = p.fence and x.state = 'queued'
+  join dripdrop.steps as s on s.id = x.step_id
+  join dripdrop.enrollments as e on e.id = x.enrollment_id
+  join dripdrop.sequences as q on q.id = e.sequence_id;
+end
+$$;
+
+comment on function dripdrop.claim_renders(int, interval) is
+  'Messages to render, for a while nobody else''s; hand the results to complete_renders().';
+
+create or replace function dripdrop._read_queue(queue text, visibility_seconds int, batch_size int)
+returns table (msg_id bigint, message jsonb)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select m.msg_id, m.message
+  from pgmq.read(_read_queue.queue, _read_queue.visibility_seconds, _read_queue.batch_size) as m;
+exception
+  when undefined_table or invalid_schema_name or undefined_function then
+    raise exception 'queue "%" does not exist', queue using
+      errcode = 'ZD120', hint = 'select * from dripdrop.start() creates the queues.';
+end
+$$;
+
+comment on function dripdrop._read_queue(text, int, int) is 'pgmq.read(), with our own error for a missing queue.';
+
+-- results: [{"execution", "fence", "message", "payload"}] or, for what cannot be rendered,
+-- [{"execution", "fence", "message", "code", "detail"}]. A failure is for good: the same words fail again.
+-- What was stopped meanwhile has another fence and is left alone.
+--
+-- locks   the enrolments of failures, then executions, both in id order
+-- raises  ZD201 results are not a list
+create or replace function dripdrop.complete_renders(results jsonb)
+returns int
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_custom_plan
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_results dripdrop._render_result[];
+  v_done uuid[];
+  v_failed uuid[];
+begin
+  if jsonb_typeof(results) is distinct from 'array' then
+    raise exception 'results is not a list' using
+      errcode = 'ZD201', column = 'results',
+      hint = 'Pass [{"execution": …, "fence": …, "message": …, "payload": {…}}, …].';
+  end if;
+  v_results := array(select r from jsonb_populate_recordset(null::dripdrop._render_result, results) as r);
+
+  if exists (select from unnest(v_results) as r where r.payload is null) then
+    perform from dripdrop.enrollments as e
+    where e.id in (
+      select x.enrollment_id
+      from unnest(v_results) as r
+      join dripdrop.step_executions as x on x.id = r.execution
+      where r.payload is null
+    )
+    order by e.id
+    for no key update;
+  end if;
+
+  with done as (
+    update dripdrop.step_executions as x
+    set state = case when r.payload is null then 'failed' else 'rendered' end,
+        payload = r.payload,
+        ended_at = case when r.payload is null then v_now end,
+        reason = case when r.payload is null then coalesce(r.code, 'render_failed') end,
+        reason_at = case when r.payload is null then v_now end,
+        error_message = left(r.detail, 500),
+        updated_at = v_now
+    from unnest(v_results) as r
+    where x.id = r.execution
+      and x.fence = r.fence
+      and x.state = 'queued'
+    returning x.id, x.state
+  )
+  select
+    array_agg(d.id) filter (where d.state = 'rendered'),
+    array_agg(d.id) filter (where d.state = 'failed')
+  into v_done, v_failed
+  from done as d;
+
+  if v_done is not null then
+    perform dripdrop._enqueue_rendered(v_done);
+  end if;
+  if v_failed is not null then
+    insert into dripdrop.message_events (
+      tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data, occurred_at
+    )
+    select
+      x.tenant_key, x.id, x.adapter_id, x.channel, 'dripdrop', 'failed',
+      jsonb_build_object('reason', x.reason, 'detail', x.error_message), v_now
+    from dripdrop.step_executions as x
+    where x.id = any (v_failed);
+    perform dripdrop._give_up(v_failed, v_now);
+  end if;
+  perform pgmq.delete('dripdrop_render', array(select r.message from unnest(v_results) as r));
+  return coalesce(cardinality(v_done), 0);
+end
+$$;
+
+comment on function dripdrop.complete_renders(jsonb) is
+  'Takes rendered messages, passes them on to their senders'' queues and returns how many.';

@@ -1,0 +1,249 @@
+-- The sealed text is opaque here: the driver makes it (dripdrop seal), and only the driver can open it.
+--
+-- raises  ZD201 when the text cannot be an envelope
+create or replace function dripdrop._sealed(credentials text)
+returns bytea
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_envelope bytea;
+begin
+  v_envelope := decode(credentials, 'base64');
+  if length(v_envelope) < 33 or get_byte(v_envelope, 0) <> 1 then
+    raise invalid_parameter_value;
+  end if;
+  return v_envelope;
+exception
+  when invalid_parameter_value then
+    raise exception 'credentials are not sealed' using
+      errcode = 'ZD201', column = 'credentials',
+      hint = 'Pass the text that "dripdrop seal" prints; plain credentials never enter the database.';
+end
+$$;
+
+comment on function dripdrop._sealed(text) is 'The envelope in a sealed text, checked for its form.';
+
+-- One default per tenant and channel: promoting one demotes the other in the same transaction.
+create or replace function dripdrop._demote_default()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  update dripdrop.channel_adapters as a
+  set is_default = false,
+      updated_at = dripdrop._now()
+  where a.channel = new.channel
+    and a.tenant_key is not distinct from new.tenant_key
+    and a.is_default
+    and a.id <> new.id;
+  return new;
+end
+$$;
+
+comment on function dripdrop._demote_default() is 'Trigger: clears is_default on the former default.';
+
+create or replace trigger channel_adapters_one_default
+before insert or update of is_default, channel on dripdrop.channel_adapters
+for each row
+when (new.is_default)
+execute function dripdrop._demote_default();
+
+-- Credentials arrive sealed and leave only through claim_sends(); the returned row never shows them.
+--
+-- raises  ZD202 unknown provider, ZD113 name taken, ZD201 credentials not sealed, ZD207 bad tenant key
+create or replace function dripdrop.create_channel_adapter(
+  tenant_key text,
+  name text,
+  channel text,
+  provider text,
+  credentials text default null,
+  config jsonb default '{}',
+  is_default boolean default false,
+  active boolean default true
+)
+returns dripdrop.channel_adapters
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_adapter dripdrop.channel_adapters;
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  perform dripdrop._check_channel(channel);
+  if not exists (
+    select from dripdrop.providers() as p
+    where p.channel = create_channel_adapter.channel
+      and p.provider = create_channel_adapter.provider
+  ) then
+    raise exception 'provider "%" is unknown for channel "%"', provider, channel using
+      errcode = 'ZD202', column = 'provider',
+      hint = format('Known for %s: %s.', channel, (
+        select string_agg(p.provider, ', ') from dripdrop.providers() as p
+        where p.channel = create_channel_adapter.channel
+      ));
+  end if;
+  if coalesce(name, '') = '' or jsonb_typeof(config) is distinct from 'object' then
+    raise exception 'an adapter needs a name, and a config that is an object' using
+      errcode = 'ZD201', column = 'name',
+      hint = 'For example name => ''Postmark'', config => ''{"from": "hello@example.com"}''.';
+  end if;
+
+  insert into dripdrop.channel_adapters (
+    tenant_key, name, channel, provider, credentials, config, is_default, active
+  )
+  values (
+    create_channel_adapter.tenant_key,
+    create_channel_adapter.name,
+    create_channel_adapter.channel,
+    create_channel_adapter.provider,
+    dripdrop._sealed(create_channel_adapter.credentials),
+    create_channel_adapter.config,
+    create_channel_adapter.is_default,
+    create_channel_adapter.active
+  )
+  on conflict on constraint channel_adapters_one_name_per_tenant do nothing
+  returning * into v_adapter;
+  if v_adapter.id is null then
+    raise exception 'adapter "%" exists already', name using
+      errcode = 'ZD113', column = 'name',
+      hint = 'Choose another name, or change it with update_channel_adapter().';
+  end if;
+
+  v_adapter.credentials := null;
+  return v_adapter;
+end
+$$;
+
+comment on function dripdrop.create_channel_adapter(text, text, text, text, text, jsonb, boolean, boolean) is
+  'Adds a sender. credentials: the text printed by "dripdrop seal", or null where the provider needs none.';
+
+-- Null leaves a value as it is. The name stays: it is bound into the sealed credentials.
+--
+-- locks   the adapter
+-- raises  ZD107 unknown adapter, ZD201 credentials not sealed
+create or replace function dripdrop.update_channel_adapter(
+  tenant_key text,
+  adapter_id uuid,
+  credentials text default null,
+  config jsonb default null,
+  is_default boolean default null,
+  active boolean default null
+)
+returns dripdrop.channel_adapters
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_adapter dripdrop.channel_adapters;
+begin
+  if jsonb_typeof(config) <> 'object' then
+    raise exception 'config is not an object' using
+      errcode = 'ZD201', column = 'config',
+      hint = 'Pass the whole config, for example ''{"from": "hello@example.com"}''.';
+  end if;
+
+  update dripdrop.channel_adapters as a
+  set credentials = coalesce(dripdrop._sealed(update_channel_adapter.credentials), a.credentials),
+      config = coalesce(update_channel_adapter.config, a.config),
+      is_default = coalesce(update_channel_adapter.is_default, a.is_default),
+      active = coalesce(update_channel_adapter.active, a.active),
+      updated_at = dripdrop._now()
+  where a.id = update_channel_adapter.adapter_id
+    and a.tenant_key is not distinct from update_channel_adapter.tenant_key
+  returning a.* into v_adapter;
+  if v_adapter.id is null then
+    raise exception 'adapter "%" not found', adapter_id using
+      errcode = 'ZD107', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+
+  v_adapter.credentials := null;
+  return v_adapter;
+end
+$$;
+
+comment on function dripdrop.update_channel_adapter(text, uuid, text, jsonb, boolean, boolean) is
+  'Changes a sender; null leaves a value as it is.';
+
+create or replace function dripdrop.list_channel_adapters(tenant_key text)
+returns setof dripdrop.channel_adapters
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select (jsonb_populate_record(a, '{"credentials": null}')).*
+  from dripdrop.channel_adapters as a
+  where a.tenant_key is not distinct from list_channel_adapters.tenant_key
+  order by a.channel, a.name
+$$;
+
+comment on function dripdrop.list_channel_adapters(text) is
+  'The senders of exactly this tenant (null: the global ones), without credentials.';
+
+create or replace function dripdrop.get_default_adapter(tenant_key text, channel text)
+returns setof dripdrop.channel_adapters
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select (jsonb_populate_record(a, '{"credentials": null}')).*
+  from dripdrop.channel_adapters as a
+  where (a.tenant_key = get_default_adapter.tenant_key or a.tenant_key is null)
+    and a.channel = get_default_adapter.channel
+    and a.is_default
+    and a.active
+  order by a.tenant_key nulls last
+  limit 1
+$$;
+
+comment on function dripdrop.get_default_adapter(text, text) is
+  'The active default sender of a channel: the tenant''s own, else the global one, else no row.';
+
+create or replace function dripdrop.sealed_adapters()
+returns table (adapter_id uuid, tenant_key text, name text, credentials bytea)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select a.id, a.tenant_key, a.name, a.credentials
+  from dripdrop.channel_adapters as a
+  where a.credentials is not null
+  order by a.id
+$$;
+
+comment on function dripdrop.sealed_adapters() is
+  'Every sealed credential, of all tenants: what key rotation reads.';
+
+-- Compare-and-set, so that a rotation never overwrites credentials that were changed meanwhile.
+create or replace function dripdrop.reseal_adapter(
+  tenant_key text,
+  adapter_id uuid,
+  credentials bytea,
+  previous bytea
+)
+returns boolean
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  with resealed as (
+    update dripdrop.channel_adapters as a
+    set credentials = reseal_adapter.credentials,
+        updated_at = dripdrop._now()
+    where a.id = reseal_adapter.adapter_id
+      and a.tenant_key is not distinct from reseal_adapter.tenant_key
+      and a.credentials = reseal_adapter.previous
+    returning a.id
+  )
+  select exists (select from resealed)
+$$;
+
+comment on function dripdrop.reseal_adapter(text, uuid, bytea, bytea) is
+  'Replaces an envelope if it is still the previous one; says whether it did.';

@@ -1,0 +1,27 @@
+-- The schema and its roles. Where roles may not be created (managed Postgres), the installing role owns everything
+-- and the application connects as that role; installation says so once, as a notice.
+
+create schema if not exists dripdrop;
+
+do $$
+declare
+  v_role text;
+begin
+  foreach v_role in array array[
+    'dripdrop_owner', 'dripdrop_admin', 'dripdrop_app', 'dripdrop_sender', 'dripdrop_reader'
+  ] loop
+    if not exists (select from pg_catalog.pg_roles where rolname = v_role) then
+      execute format('create role %I nologin', v_role);
+    end if;
+  end loop;
+  if not pg_catalog.pg_has_role(current_user, 'dripdrop_owner', 'usage') then
+    execute format('grant dripdrop_owner to %I', current_user);
+  end if;
+exception
+  when insufficient_privilege then
+    raise notice 'roles cannot be created here: "%" owns the schema dripdrop', current_user;
+end
+$$;
+
+comment on schema dripdrop is
+  'Messaging sequences: authoring, enrolment, the send pipeline and its full history.';

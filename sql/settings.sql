@@ -1,0 +1,68 @@
+-- What every table and function leans on: the clock, ids and keys. Session settings are read here and nowhere else.
+
+-- The only clock. A session sets dripdrop.now to run under another time: tests, the demo, simulation.
+-- statement_timestamp(), because it moves inside a long transaction (unlike now()) and yet stays the same
+-- within one statement (unlike clock_timestamp()), so that one decision sees one time.
+create or replace function dripdrop._now()
+returns timestamptz
+language sql
+stable
+parallel safe
+return coalesce(
+  nullif(current_setting('dripdrop.now', true), '')::timestamptz,
+  statement_timestamp()
+);
+
+-- Time-ordered ids, so that new rows land at the right-hand edge of their indexes (RFC 9562, section 5.7).
+-- They use the machine's clock, never dripdrop.now: an id's order must not move with a test's time.
+do $$
+begin
+  if current_setting('server_version_num')::int >= 180000 then
+    execute 'create or replace function dripdrop._uuidv7() returns uuid language sql volatile parallel safe
+      return pg_catalog.uuidv7()';
+  else
+    -- A random (version 4) uuid whose first 48 bits become the milliseconds, and whose version bits become 0111.
+    execute $body$create or replace function dripdrop._uuidv7() returns uuid language sql volatile parallel safe
+      return encode(
+        set_bit(
+          set_bit(
+            overlay(
+              uuid_send(gen_random_uuid())
+              placing substring(
+                int8send(floor(extract(epoch from clock_timestamp()) * 1000)::bigint) from 3
+              )
+              from 1 for 6
+            ),
+            52, 1
+          ),
+          53, 1
+        ),
+        'hex'
+      )::uuid$body$;
+  end if;
+end
+$$;
+
+-- What a provider may deduplicate on: the same over retries and deferrals, another one after a replay.
+create or replace function dripdrop.idempotency_key(
+  enrollment_id uuid,
+  step_id uuid,
+  occurrence int,
+  attempt_window int
+)
+returns text
+language sql
+immutable
+parallel safe
+return encode(
+  sha256((enrollment_id::text || ':' || step_id::text || ':' || occurrence || ':' || attempt_window)::bytea),
+  'hex'
+);
+
+-- Row-level security asks this. Nothing set means nothing visible; the global scope is named, never implied.
+create or replace function dripdrop._visible(tenant_key text)
+returns boolean
+language sql
+stable
+parallel safe
+return coalesce(nullif(current_setting('dripdrop.tenant_key', true), '') = coalesce(tenant_key, ':global'), false);

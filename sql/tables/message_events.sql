@@ -1,0 +1,53 @@
+-- An append-only log without foreign keys: it outlives what it tells of, and costs a send no extra look-ups.
+create table dripdrop.message_events (
+  id uuid not null default dripdrop._uuidv7(),
+  tenant_key text,
+  step_execution_id uuid,
+  adapter_id uuid,
+  channel text not null,
+  provider text not null,
+  provider_message_id text,
+  provider_event_id text,
+  event_type text not null,
+  event_data jsonb not null default '{}',
+  in_reply_to text,
+  references_list text[],
+  occurred_at timestamptz not null default dripdrop._now(),
+  inserted_at timestamptz not null default dripdrop._now(),
+  constraint message_events_pkey primary key (id),
+  constraint message_events_type_is_known check (event_type in (
+    'delivered', 'bounced', 'complained', 'opened', 'clicked', 'replied', 'unsubscribed',
+    'sent', 'failed', 'skipped', 'deferred', 'suppressed'
+  ))
+)
+with (autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000);
+
+create unique index message_events_once
+on dripdrop.message_events (tenant_key, provider, provider_event_id) nulls not distinct
+where provider_event_id is not null;
+
+create index message_events_by_execution
+on dripdrop.message_events (step_execution_id)
+where step_execution_id is not null;
+
+create index message_events_by_adapter
+on dripdrop.message_events (adapter_id, occurred_at)
+where adapter_id is not null;
+
+create index message_events_by_reply on dripdrop.message_events (in_reply_to) where in_reply_to is not null;
+
+comment on table dripdrop.message_events is 'What became of each message: the engine''s own records and the providers'' reports.';
+comment on column dripdrop.message_events.id is 'Time-ordered uuid.';
+comment on column dripdrop.message_events.tenant_key is 'The tenant.';
+comment on column dripdrop.message_events.step_execution_id is 'The execution, where it is known.';
+comment on column dripdrop.message_events.adapter_id is 'The sender, where it is known.';
+comment on column dripdrop.message_events.channel is 'The channel.';
+comment on column dripdrop.message_events.provider is 'Who reports it; dripdrop for the engine itself.';
+comment on column dripdrop.message_events.provider_message_id is 'The provider''s id of the message.';
+comment on column dripdrop.message_events.provider_event_id is 'The provider''s id of the event; unique per tenant and provider.';
+comment on column dripdrop.message_events.event_type is 'sent, delivered, bounced, deferred, skipped, ….';
+comment on column dripdrop.message_events.event_data is 'Details: reason, code, until.';
+comment on column dripdrop.message_events.in_reply_to is 'The Message-ID a reply answers, without angle brackets.';
+comment on column dripdrop.message_events.references_list is 'The References of a reply.';
+comment on column dripdrop.message_events.occurred_at is 'When it happened.';
+comment on column dripdrop.message_events.inserted_at is 'When the row was made.';

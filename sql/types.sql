@@ -1,0 +1,41 @@
+-- What one due execution is to have done to it, as _decide() says and _carry_out() does.
+create type dripdrop._decision as (
+  execution_id uuid,
+  gate text,
+  action text,
+  reason text,
+  until timestamptz,
+  adapter_id uuid,
+  recipient text
+);
+
+comment on type dripdrop._decision is
+  'A gate''s word on one execution: send, defer, hold, skip, cancel, exit or fail.';
+
+-- What a sender reports about one claimed execution: one element of complete_sends(results).
+create type dripdrop._send_result as (
+  execution uuid,
+  fence int,
+  outcome text,
+  code text,
+  detail text,
+  hard boolean,
+  retry_after float8,
+  provider_message_id text,
+  out_message_id text,
+  response jsonb
+);
+
+comment on type dripdrop._send_result is 'One element of the results that complete_sends() takes.';
+
+-- What a renderer reports about one claimed execution: one element of complete_renders(results).
+create type dripdrop._render_result as (
+  execution uuid,
+  fence int,
+  message bigint,
+  payload jsonb,
+  code text,
+  detail text
+);
+
+comment on type dripdrop._render_result is 'One element of the results that complete_renders() takes.';
