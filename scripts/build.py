@@ -148,7 +148,7 @@ $$;
 def revert_tables_sql() -> str:
     """Return what takes the `tables` change out again: the schema, then the roles.
 
-    Roles belong to the whole server: one that another database still uses stays, with a notice.
+    Roles belong to the whole server: one that anything else still uses stays, with a notice.
     """
     roles = ", ".join(f"'{role}'" for role in ROLES)
     return f"""\
@@ -160,12 +160,15 @@ declare
 begin
   foreach v_role in array array[{roles}] loop
     if exists (select from pg_catalog.pg_roles where rolname = v_role) then
+      if to_regnamespace('pgmq') is not null then
+        execute format('revoke all on schema pgmq from %I', v_role);
+        execute format('revoke all on all tables in schema pgmq from %I', v_role);
+      end if;
       begin
-        execute format('drop owned by %I', v_role);
         execute format('drop role %I', v_role);
       exception
         when dependent_objects_still_exist then
-          raise notice 'role "%" is used by another database and stays', v_role;
+          raise notice 'role "%" is still used and stays', v_role;
         when insufficient_privilege then
           raise notice 'role "%" stays: you may not drop it', v_role;
       end;
@@ -224,11 +227,12 @@ def extension_sql() -> str:
     r"""Return the script for `create extension`.
 
     Tables are members of the extension, so each is named to `pg_extension_config_dump`, without
-    which pg_dump would leave out its rows.
+    which pg_dump would leave out its rows. The script itself fills schema_manifest.
     """
     dumped = "\n".join(
         f"select pg_catalog.pg_extension_config_dump('dripdrop.{name}', '');"
         for name in defined("table", tables_files())
+        if name != "schema_manifest"
     )
     return (
         f"{GENERATED}\n"

@@ -261,15 +261,39 @@ class Statements(ABC, Generic[One, Many, Value]):
     def complete_sends(self, results: Json) -> Value:
         """Record what providers answered, all or nothing; return how many were recorded."""
 
+    @_statement
+    def reconcile(self, unknown_grace: timedelta = ...) -> One:
+        """Mend what a crash or a lost queue left behind; return how much of each there was."""
+
     # Operations
 
     @_statement
-    def start(self) -> Value:
-        """Create the queues, and the ticks where pg_cron is."""
+    def suppress(
+        self,
+        tenant_key: str | None,
+        channel: str,
+        recipient: str,
+        reason: str = ...,
+        source: str | None = ...,
+        metadata: Json = ...,
+    ) -> One:
+        """Let nothing more go to an address over a channel."""
 
     @_statement
-    def stop(self) -> Value:
-        """Remove the queues and the ticks."""
+    def replay(self, tenant_key: str | None, execution_id: UUID) -> One:
+        """Send a failed step again, as a new message."""
+
+    @_statement
+    def resolve(self, tenant_key: str | None, execution_id: UUID, outcome: str) -> One:
+        """Settle a message whose fate is unknown: `sent`, `resend` or `failed`."""
+
+    @_statement
+    def start(self) -> Many:
+        """Create the queues, and the jobs where pg_cron is; list what was done."""
+
+    @_statement
+    def stop(self) -> Many:
+        """Remove the queues and the jobs; list what was done."""
 
     @_statement
     def version(self) -> Value:

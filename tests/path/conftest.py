@@ -80,16 +80,27 @@ def sqitch() -> Callable[[str, str], None]:
     return run
 
 
-@pytest.fixture
-def extension_files(server_dsn: str) -> Iterator[None]:
-    """`make install-extension` into the server's own folder; skips where that is not ours."""
-    with psycopg.connect(server_dsn) as connection:
-        row = connection.execute(
-            "select max(setting) filter (where name = 'SHAREDIR'),"
-            " max(setting) filter (where name = 'BINDIR') from pg_config"
-        ).fetchone()
+def pg_config(dsn: str, name: str) -> Path:
+    """Return one of the server's folders, as the server names it."""
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute("select setting from pg_config where name = %s", [name]).fetchone()
     assert row is not None
-    folder, programs = Path(row[0]) / "extension", Path(row[1])
+    return Path(row[0])
+
+
+@pytest.fixture(scope="session")
+def programs(server_dsn: str) -> Path:
+    """The folder of the server's programs; skips where it is on another machine."""
+    folder = pg_config(server_dsn, "BINDIR")
+    if not (folder / "pg_dump").exists():
+        pytest.skip("the server's programs are not on this machine")
+    return folder
+
+
+@pytest.fixture
+def extension_files(server_dsn: str, programs: Path) -> Iterator[None]:
+    """`make install-extension` into the server's own folder; skips where that is not ours."""
+    folder = pg_config(server_dsn, "SHAREDIR") / "extension"
     if not os.access(folder, os.W_OK):
         pytest.skip("the server's extension folder is not writable")
     subprocess.run(

@@ -13,7 +13,7 @@ ROLES = "select array_agg(rolname) from pg_roles where rolname like 'dripdrop%'"
 
 
 def everything(dsn: str) -> list[tuple[str, ...]]:
-    """List the objects of a database outside the system's schemas, and sqitch's own."""
+    """List what is in a database, and what our roles may use, but for the system and sqitch."""
     with psycopg.connect(dsn) as connection:
         return connection.execute("""
             select pg_describe_object(classid, objid, objsubid) as object
@@ -35,6 +35,11 @@ def everything(dsn: str) -> list[tuple[str, ...]]:
               union all
               select 'pg_default_acl'::regclass, oid, 0
               from pg_default_acl
+              union all
+              select classid, objid, objsubid
+              from pg_shdepend
+              where dbid = (select oid from pg_database where datname = current_database())
+                and refobjid::regrole::text like 'dripdrop%'
               union all
               select 'pg_extension'::regclass, oid, 0
               from pg_extension

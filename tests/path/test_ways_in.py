@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -40,6 +42,31 @@ def test_the_extension_creates_what_the_installer_installs(
         connection.execute("create extension dripdrop")
     start(pgmq_dsn)
     assert fingerprint(pgmq_dsn) == installed
+
+
+@pytest.mark.usefixtures("extension_files")
+def test_a_dump_of_the_extension_brings_its_rows_back(
+    pgmq_dsn: str, databases: Databases, programs: Path
+) -> None:
+    with psycopg.connect(pgmq_dsn) as connection:
+        connection.execute("create extension dripdrop")
+        connection.execute("select dripdrop.create_sequence(null, 'onboarding', 'Onboarding')")
+    copy = databases.create()
+    try:
+        dump = subprocess.check_output([programs / "pg_dump", pgmq_dsn])
+        subprocess.run(
+            [programs / "psql", "-qX", "-v", "ON_ERROR_STOP=1", databases.dsn(copy)],
+            input=dump,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        with psycopg.connect(databases.dsn(copy)) as connection:
+            assert connection.execute("select key from dripdrop.sequences").fetchall() == [
+                ("onboarding",)
+            ]
+            assert connection.execute("select * from dripdrop.check_schema()").fetchall() == []
+    finally:
+        databases.drop(copy)
 
 
 def start(dsn: str) -> None:
