@@ -344,7 +344,8 @@ async def test_a_cancelled_send_gives_its_connection_up(
     with pytest.raises(asyncio.CancelledError):
         await sending
     del server.handle_DATA
-    assert (await channel.send(message(HELLO))).kind == "sent"
+    async with asyncio.timeout(5):
+        assert (await channel.send(message(HELLO))).kind == "sent"
     assert len(server.sessions) == 2
 
 
