@@ -19,7 +19,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import namedtuple_row
 
 from dripdrop.embedded import EmbeddedServer
-from dripdrop.install import install
+from dripdrop.install import install, uninstall
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 """When every test begins: a Monday morning."""
@@ -121,6 +121,24 @@ def empty_dsn(databases: Databases) -> Iterator[str]:
     name = databases.create()
     yield databases.dsn(name)
     databases.drop(name)
+
+
+@pytest.fixture
+def cron_dsn(server_dsn: str) -> Iterator[str]:
+    """A superuser's DSN of the one database pg_cron works in, DripDrop installed; else skips."""
+    with psycopg.connect(server_dsn) as connection:
+        row = connection.execute("select current_setting('cron.database_name', true)").fetchone()
+    if row is None or not row[0]:
+        pytest.skip("the server does not preload pg_cron")
+    dsn = make_conninfo(server_dsn, dbname=row[0])
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("create extension pg_cron")
+        install(dsn)
+        yield dsn
+        if connection.execute("select to_regnamespace('dripdrop')").fetchone() != (None,):
+            uninstall(dsn)
+        connection.execute("drop schema pgmq cascade")
+        connection.execute("drop extension pg_cron")
 
 
 @pytest.fixture

@@ -72,6 +72,17 @@ def test_a_failed_install_leaves_nothing(empty_dsn: str) -> None:
         assert connection.execute("select to_regnamespace('dripdrop')").fetchone() == (None,)
 
 
+def test_pg_cron_ticks_from_install_to_uninstall(cron_dsn: str) -> None:
+    jobs = "select command from cron.job where jobname like 'dripdrop%' order by jobname"
+    with psycopg.connect(cron_dsn, autocommit=True) as connection:
+        assert connection.execute(jobs).fetchall() == [
+            ("select dripdrop.reconcile()",),
+            ("select dripdrop.tick()",),
+        ]
+        uninstall(cron_dsn)
+        assert connection.execute(jobs).fetchall() == []
+
+
 def test_uninstall_of_nothing_is_refused(empty_dsn: str) -> None:
     with pytest.raises(InstallError, match="not installed"):
         uninstall(empty_dsn)
