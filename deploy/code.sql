@@ -3580,7 +3580,7 @@ end;
 comment on function dripdrop._recipient(text, jsonb, jsonb) is
   'The normalised address an enrolment''s data holds for a channel.';
 
--- Syntax only: one @, no spaces, no control characters, none of the characters that would start a second address.
+-- What a browser's e-mail field accepts (https://html.spec.whatwg.org/#valid-e-mail-address), and RFC 5321's length.
 create or replace function dripdrop._is_recipient(channel text, recipient text)
 returns boolean
 language sql
@@ -3588,7 +3588,8 @@ immutable
 parallel safe
 return case channel
   when 'email' then coalesce(
-    length(recipient) <= 254 and recipient ~ '^[^@[:space:][:cntrl:]<>(),;:\\"]+@[^@[:space:][:cntrl:]<>(),;:\\"]+$',
+    length(recipient) <= 254
+    and recipient ~ '^[a-zA-Z0-9.!#$%&''*+/=?^_`{|}~-]+@[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)*$',
     false
   )
   else true

@@ -1,0 +1,57 @@
+"""Render what was decided."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dripdrop.templates import Renderer, RenderError
+
+if TYPE_CHECKING:
+    from dripdrop.daemon.worker import Worker
+
+
+class Render:
+    """Takes from `dripdrop.claim_renders()` and hands to `dripdrop.complete_renders()`."""
+
+    name = "render"
+    wakes = True
+
+    def __init__(self, worker: Worker) -> None:
+        """Belong to a worker."""
+        self.worker = worker
+        self.interval = worker.settings.interval
+        self._renderer = Renderer()
+
+    @property
+    def over(self) -> bool:
+        """At once: what is claimed and not completed is seen by others in a minute."""
+        return self.worker.stopping.is_set()
+
+    async def step(self) -> bool:
+        """Render one batch."""
+        async with self.worker.database() as database:
+            claims = await database.claim_renders(self.worker.settings.batch_size)
+        if not claims:
+            return False
+        for claim in claims:
+            if claim.template is not None:
+                self._renderer.learn(claim.template_hash, claim.template)
+        results = [self._rendered(claim) for claim in claims]
+        async with self.worker.database() as database:
+            await database.complete_renders(results)
+        return True
+
+    def _rendered(self, claim: Any) -> dict[str, Any]:
+        result = {
+            "execution": str(claim.execution_id),
+            "fence": claim.fence,
+            "message": claim.message_id,
+        }
+        try:
+            payload = self._renderer.render(claim.template_hash, claim.channel, claim.variables)
+        except RenderError as error:
+            self.worker.log.warning(
+                "render_failed", execution=result["execution"], code=error.code, detail=error.detail
+            )
+            return result | {"code": error.code, "detail": error.detail}
+        return result | {"payload": payload}

@@ -1,0 +1,192 @@
+"""Send what is rendered: claim it behind the fence, hand it to its channel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from dripdrop.channels import CHANNELS, Adapter, Channel, InvalidAdapter, Message, Outcome
+from dripdrop.vault import VaultError, from_text
+
+if TYPE_CHECKING:
+    from dripdrop.daemon.worker import Worker
+
+
+class Send:
+    """Takes from `dripdrop.claim_sends()`, and leaves the outcomes to be recorded.
+
+    At most `in_flight` messages per channel are claimed and not yet recorded, and at most
+    `in_flight_per_adapter` are at one adapter's provider at a time.
+    """
+
+    name = "send"
+    wakes = True
+
+    def __init__(self, worker: Worker) -> None:
+        """Belong to a worker."""
+        self.worker = worker
+        self.interval = worker.settings.interval
+        self._senders: dict[UUID, _Sender] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._claimed: Counter[str] = Counter()
+
+    @property
+    def over(self) -> bool:
+        """At once: what is claimed goes on by itself, see `drain`."""
+        return self.worker.stopping.is_set()
+
+    @property
+    def in_flight(self) -> int:
+        """How many messages are claimed and not yet recorded."""
+        return self._claimed.total()
+
+    async def step(self) -> bool:
+        """Claim what fits, channel by channel, and begin to send it."""
+        settings = self.worker.settings
+        busy = False
+        for channel in sorted({channel for channel, _ in CHANNELS}):
+            free = min(settings.in_flight - self._claimed[channel], settings.batch_size)
+            if free <= 0:
+                continue
+            async with self.worker.database() as database:
+                claims = await database.claim_sends(channel, free, settings.lease)
+            for claim in claims:
+                if claim.adapter is not None:
+                    await self._learn(claim.adapter)
+            deadline = asyncio.get_running_loop().time() + settings.lease.total_seconds() / 2
+            for claim in claims:
+                self._claimed[channel] += 1
+                task = asyncio.create_task(self._deliver(channel, claim, deadline))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            busy = busy or bool(claims)
+        return busy
+
+    def recorded(self, channel: str, count: int) -> None:
+        """Make room for `count` more messages of a channel."""
+        self._claimed[channel] -= count
+
+    async def drain(self, grace: float) -> None:
+        """Wait for what is being sent; after `grace` seconds say that its fate is unknown."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=grace)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+
+    async def aclose(self) -> None:
+        """Close the channels."""
+        for sender in self._senders.values():
+            await sender.aclose()
+        self._senders.clear()
+
+    async def _learn(self, row: Mapping[str, Any]) -> None:
+        """Open a channel for an adapter that is new, or that was changed."""
+        adapter_id = UUID(row["id"])
+        known = self._senders.get(adapter_id)
+        if known is not None and known.row == row:
+            return
+        self._senders[adapter_id] = _Sender(self.worker, row)
+        if known is not None:
+            await known.aclose()
+
+    async def _deliver(self, channel: str, claim: Any, deadline: float) -> None:
+        """Send one message and leave its outcome to be recorded. Raises nothing.
+
+        A message whose turn comes when half its lease is over, or when the worker stops, is
+        released: it never left. A message that is interrupted may have left.
+        """
+        sender = self._senders[claim.adapter_id]
+        kind = "released"
+        outcome = None
+        try:
+            async with sender.window:
+                if (
+                    not self.worker.stopping.is_set()
+                    and asyncio.get_running_loop().time() < deadline
+                ):
+                    kind = "maybe_sent"
+                    outcome = await sender.send(_message(channel, claim))
+        except asyncio.CancelledError:
+            self.worker.log.warning("interrupted", execution=str(claim.execution_id), outcome=kind)
+        except Exception:
+            self.worker.log.exception("channel_failed", execution=str(claim.execution_id))
+        self.worker.record.add(channel, claim, outcome or {"outcome": kind, "code": kind})
+
+
+class _Sender:
+    """An adapter, its channel, and how many messages may be at its provider at a time."""
+
+    def __init__(self, worker: Worker, row: Mapping[str, Any]) -> None:
+        self.row = row
+        limit = row["config"].get("max_in_flight", worker.settings.in_flight_per_adapter)
+        self.window = asyncio.Semaphore(limit)
+        self._worker = worker
+        self._channel: Channel | None = None
+        self._unusable: Outcome | None = None
+
+    async def send(self, message: Message) -> dict[str, Any]:
+        """Return the outcome as `complete_sends` takes it."""
+        if self._channel is None and self._unusable is None:
+            try:
+                self._channel = self._worker.open_channel(
+                    self._adapter(), self._worker.settings.channels
+                )
+            except (InvalidAdapter, VaultError) as error:
+                code = "vault_error" if isinstance(error, VaultError) else "invalid_adapter"
+                self._worker.log.error(code, adapter=self.row["id"], detail=str(error))
+                self._unusable = Outcome("auth_error", code, str(error))
+        if self._channel is None:
+            outcome = self._unusable
+        else:
+            outcome = await self._channel.send(message)
+        assert outcome is not None
+        return {
+            "outcome": outcome.kind,
+            "code": outcome.code,
+            "detail": outcome.detail,
+            "hard": outcome.hard,
+            "retry_after": outcome.retry_after,
+            "provider_message_id": outcome.provider_message_id,
+            "out_message_id": outcome.out_message_id,
+            "response": outcome.response,
+        }
+
+    async def aclose(self) -> None:
+        """Close the channel once nothing is being sent through it."""
+        if self._channel is not None:
+            with suppress(Exception):
+                await self._channel.aclose()
+
+    def _adapter(self) -> Adapter:
+        row = self.row
+        sealed = row["credentials"]
+        return Adapter(
+            id=UUID(row["id"]),
+            tenant_key=row["tenant_key"],
+            name=row["name"],
+            channel=row["channel"],
+            provider=row["provider"],
+            config=row["config"],
+            credentials=self._worker.vault().open(from_text(sealed), row["tenant_key"], row["name"])
+            if sealed
+            else {},
+        )
+
+
+def _message(channel: str, claim: Any) -> Message:
+    return Message(
+        execution_id=claim.execution_id,
+        fence=claim.fence,
+        idempotency_key=claim.idempotency_key,
+        tenant_key=claim.tenant_key,
+        channel=channel,
+        recipient=claim.recipient,
+        payload=claim.payload,
+        sent_at=claim.claimed_at,
+    )

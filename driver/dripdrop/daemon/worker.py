@@ -1,0 +1,198 @@
+"""One worker: a connection pool, the stages as loops beside each other, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import psycopg
+import structlog
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from dripdrop.channels import Adapter, Channel, ChannelSettings, open_channel
+from dripdrop.client import AsyncClient
+from dripdrop.daemon.reconcile import Reconcile
+from dripdrop.daemon.record import Record
+from dripdrop.daemon.render import Render
+from dripdrop.daemon.send import Send
+from dripdrop.daemon.tick import Tick
+from dripdrop.vault import Vault
+
+_UNREACHABLE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
+_LONGEST_WAIT = 30.0
+_CONNECTIONS = 5  # one per stage
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a worker goes about it. Plain numbers are seconds or messages."""
+
+    batch_size: int = 500
+    interval: float = 1.0
+    """How long a stage that found nothing waits before it looks again."""
+    reconcile_interval: float = 60.0
+    unknown_grace: timedelta = timedelta(minutes=15)
+    lease: timedelta = timedelta(minutes=2)
+    in_flight: int = 500
+    """Messages per channel that are claimed and not yet recorded, at most."""
+    in_flight_per_adapter: int = 20
+    """Messages being sent through one adapter, unless its config says max_in_flight."""
+    grace: float = 20.0
+    """How long what is being sent may take once the worker was told to stop."""
+    channels: ChannelSettings = field(default_factory=ChannelSettings.from_environment)
+
+
+class Stage(Protocol):
+    """A part of the pipeline that is repeated."""
+
+    name: str
+    interval: float
+    """How many seconds it waits when it found nothing to do."""
+    wakes: bool
+    """Whether it waits no longer than until another stage found something."""
+
+    async def step(self) -> bool:
+        """Do one batch, and say whether there was anything to do."""
+
+    @property
+    def over(self) -> bool:
+        """Whether the stage has come to its end, now that the worker stops."""
+
+
+class Worker:
+    """Runs every stage against one database until it is told to stop.
+
+    `clock` replaces the database's clock, for demonstrations and tests: every call runs under
+    `dripdrop.now`. `open_channel` replaces how channels are made. The vault is asked for when an
+    adapter with sealed credentials is first met.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        settings: Settings | None = None,
+        *,
+        vault: Callable[[], Vault] = Vault.from_environment,
+        clock: Callable[[], datetime] | None = None,
+        open_channel: Callable[[Adapter, ChannelSettings], Channel] = open_channel,
+    ) -> None:
+        """Prepare without connecting."""
+        self.settings = settings or Settings()
+        self.vault = vault
+        self.open_channel = open_channel
+        self.log = structlog.get_logger("dripdrop")
+        self.stopping = asyncio.Event()
+        self._work = asyncio.Event()
+        self._clock = clock
+        self._pool = AsyncConnectionPool(
+            dsn,
+            min_size=1,
+            max_size=_CONNECTIONS,
+            open=False,
+            timeout=10,
+            kwargs={"autocommit": True, "application_name": "dripdrop"},
+            check=AsyncConnectionPool.check_connection,
+        )
+        self.record = Record(self)
+        self.send = Send(self)
+        self.stages: tuple[Stage, ...] = (
+            Tick(self),
+            Render(self),
+            self.send,
+            self.record,
+            Reconcile(self),
+        )
+
+    async def __aenter__(self) -> Worker:
+        """Open the connection pool."""
+        await self._pool.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the channels and the pool."""
+        await self.send.aclose()
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def database(self) -> AsyncIterator[AsyncClient]:
+        """Lend a client: each call commits by itself, or with the others under the clock."""
+        async with self._pool.connection() as connection:
+            client = AsyncClient(connection)
+            if self._clock is None:
+                yield client
+                return
+            async with connection.transaction():
+                now = self._clock().isoformat()
+                await connection.execute("select set_config('dripdrop.now', %s, true)", [now])
+                yield client
+
+    async def run(self) -> None:
+        """Work until `stop` is called; then let what is being sent finish, within the grace.
+
+        Raises what a stage raised; that ends the worker in the same orderly way.
+        """
+        loops = [asyncio.create_task(self._repeat(stage)) for stage in self.stages]
+        for loop in loops:
+            loop.add_done_callback(lambda _: self.stop())
+        await self.stopping.wait()
+        self.log.info("stopping", in_flight=self.send.in_flight)
+        await self.send.drain(self.settings.grace)
+        _, late = await asyncio.wait(loops, timeout=self.settings.grace)
+        for loop in late:
+            loop.cancel()
+            self.log.error("not_recorded", in_flight=self.send.in_flight)
+        for ended in await asyncio.gather(*loops, return_exceptions=True):
+            if isinstance(ended, Exception):
+                raise ended
+
+    async def run_until_idle(self) -> None:
+        """Do what is due now, and all that follows from it at once."""
+        while True:
+            work = self._work
+            if any([await stage.step() for stage in self.stages]):
+                continue
+            if not self.send.in_flight:
+                return
+            await self._rest(self.settings.interval, work)
+
+    def stop(self) -> None:
+        """Claim nothing more, and come to an end."""
+        self.stopping.set()
+        self.wake()
+
+    def wake(self) -> None:
+        """Tell the stages that wait that there may be something to do."""
+        self._work.set()
+        self._work = asyncio.Event()
+
+    async def _repeat(self, stage: Stage) -> None:
+        """Repeat a stage until it is over: at once while there is work, else after a wait.
+
+        A database that is away is waited for: what was claimed is recorded when it is back.
+        """
+        failures = 0
+        while not stage.over:
+            work = self._work
+            try:
+                busy = await stage.step()
+            except _UNREACHABLE as error:
+                failures += 1
+                wait = min(0.1 * 2**failures, _LONGEST_WAIT)
+                self.log.warning(
+                    "database_unreachable", stage=stage.name, error=type(error).__name__, wait=wait
+                )
+                await self._rest(wait, self.stopping)
+                continue
+            failures = 0
+            if busy:
+                self.wake()
+            else:
+                await self._rest(stage.interval, work if stage.wakes else self.stopping)
+
+    async def _rest(self, seconds: float, until: asyncio.Event) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(until.wait(), seconds)

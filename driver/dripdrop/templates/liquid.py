@@ -1,0 +1,137 @@
+"""Rendering Liquid templates into payloads, within limits.
+
+A template is the JSON object in `steps.template_content`: every string in it, however deep, is
+Liquid; other values and all keys pass through. What goes into HTML is escaped unless the template
+says `| safe`; what goes anywhere else is not.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+from liquid import Environment
+from liquid.exceptions import LiquidError
+
+SECONDS = 1.0
+"""How long one message may take to render."""
+
+_CACHED = 1000
+
+_Compiled: TypeAlias = Callable[[Mapping[str, Any]], Any]
+
+
+class RenderError(Exception):
+    """A message cannot be rendered, now or later. `code` is short and stable."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        """Take the code and Liquid's own words, which hold no values."""
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+class _Limited(Environment):
+    """Liquid without files, and with an end to loops, variables and output (bytes)."""
+
+    context_depth_limit = 20
+    loop_iteration_limit = 10_000
+    local_namespace_limit = 1_000_000
+    output_stream_limit = 1_000_000
+
+
+_TEXT = _Limited()
+_HTML = _Limited(autoescape=True)
+
+
+class Renderer:
+    """Renders messages; each template is parsed once, and known by its hash from then on."""
+
+    def __init__(self) -> None:
+        """Know no template yet."""
+        self._compiled: dict[str, _Compiled] = {}
+
+    def learn(self, template_hash: str, template: Mapping[str, Any]) -> None:
+        """Parse a template unless it is known. One that does not parse raises when rendered."""
+        if template_hash in self._compiled:
+            return
+        if len(self._compiled) >= _CACHED:
+            self._compiled.clear()
+        try:
+            self._compiled[template_hash] = _compile(template, html=False)
+        except LiquidError as error:
+            self._compiled[template_hash] = _raising(
+                RenderError("liquid_parse", f"{error.message} (line {_line(error)})")
+            )
+
+    def render(self, template_hash: str, channel: str, variables: Mapping[str, Any]) -> Any:
+        """Return the payload. Raises `RenderError`; `KeyError` for a hash it has not learnt."""
+        compiled = self._compiled[template_hash]
+        try:
+            with _time_limit():
+                payload = compiled(variables)
+        except LiquidError as error:
+            raise RenderError("liquid_error", str(error.message)) from None
+        except TimeoutError:
+            raise RenderError("render_timeout", f"took longer than {SECONDS} s") from None
+        _check(channel, payload)
+        return payload
+
+
+def _compile(template: Any, *, html: bool) -> _Compiled:
+    if isinstance(template, str):
+        if "{" not in template:
+            return lambda variables: template
+        render = (_HTML if html else _TEXT).from_string(template).render
+        return lambda variables: str(render(**variables))
+    if isinstance(template, Mapping):
+        fields = {key: _compile(each, html=key == "html") for key, each in template.items()}
+        return lambda variables: {key: each(variables) for key, each in fields.items()}
+    if isinstance(template, list):
+        items = [_compile(each, html=html) for each in template]
+        return lambda variables: [each(variables) for each in items]
+    return lambda variables: template
+
+
+def _raising(error: RenderError) -> _Compiled:
+    def compiled(variables: Mapping[str, Any]) -> Any:
+        raise error
+
+    return compiled
+
+
+def _line(error: LiquidError) -> int:
+    context = error.context()
+    return context[0] if context else 1
+
+
+def _check(channel: str, payload: Any) -> None:
+    """Refuse what came out empty: an e-mail without a subject or a body."""
+    if channel != "email":
+        return
+    if not payload.get("subject", "").strip():
+        raise RenderError("missing_subject", "the subject is empty")
+    if not any(payload.get(part, "").strip() for part in ("html", "text")):
+        raise RenderError("empty_body", "html and text are empty")
+
+
+@contextmanager
+def _time_limit() -> Iterator[None]:
+    """Raise TimeoutError in the block after SECONDS; only the main thread can be interrupted."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGALRM, _interrupt)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def _interrupt(*_: Any) -> None:
+    raise TimeoutError
