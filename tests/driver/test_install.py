@@ -10,7 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 from pgmq import install_pgmq_from_sql
+from psycopg.conninfo import make_conninfo
 
+from dripdrop.embedded import EmbeddedServer
 from dripdrop.install import InstallError, install, uninstall
 
 
@@ -86,6 +88,19 @@ def test_pg_cron_ticks_from_install_to_uninstall(cron_dsn: str) -> None:
 def test_uninstall_of_nothing_is_refused(empty_dsn: str) -> None:
     with pytest.raises(InstallError, match="not installed"):
         uninstall(empty_dsn)
+
+
+def test_a_role_that_may_not_make_roles_owns_its_installation() -> None:
+    with EmbeddedServer() as server:
+        with psycopg.connect(server.dsn, autocommit=True) as connection:
+            connection.execute("create role managed login")
+            connection.execute("create database managed owner managed")
+        dsn = make_conninfo(server.dsn, user="managed", dbname="managed")
+        install(dsn)
+        with psycopg.connect(dsn) as connection:
+            owner = "select nspowner::regrole::text from pg_namespace where nspname = 'dripdrop'"
+            assert connection.execute(owner).fetchone() == ("managed",)
+            connection.execute("select dripdrop.create_sequence(null, 'onboarding', 'Onboarding')")
 
 
 def test_the_wheel_carries_the_scripts(tmp_path: Path) -> None:
