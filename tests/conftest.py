@@ -20,6 +20,7 @@ from psycopg.rows import namedtuple_row
 
 from dripdrop.embedded import EmbeddedServer
 from dripdrop.install import install, uninstall
+from tests.engine import Engine
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 """When every test begins: a Monday morning."""
@@ -158,3 +159,18 @@ def clock(db: psycopg.Connection[Any]) -> Clock:
 def now(clock: Clock) -> datetime:
     """The time at which the test begins."""
     return clock.now
+
+
+@pytest.fixture
+def engine(db: psycopg.Connection[Any], clock: Clock) -> Engine:
+    """The SQL API on `db`, at START."""
+    return Engine(db)
+
+
+@pytest.fixture
+def other(dsn: str, clock: Clock) -> Iterator[Engine]:
+    """A second connection to the same database, at the same time."""
+    with psycopg.connect(dsn, autocommit=True, row_factory=namedtuple_row) as connection:
+        clock.connections = (*clock.connections, connection)
+        clock.set(clock.now)
+        yield Engine(connection)
