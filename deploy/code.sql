@@ -1080,7 +1080,7 @@ as $$
       'suppressed', null
     ),
     (
-      8, 'sender', false,
+      8, 'sender', true,
       case when f.adapter_usable is not true then 'fail' end,
       case when f.adapter_id is null then 'no_adapter' else 'adapter_inactive' end, null
     ),
@@ -2755,7 +2755,7 @@ comment on function dripdrop.complete_renders(jsonb) is
 
 -- The fence. From here on a message may have left, so the stop conditions are asked once more, and the claim is
 -- committed before anything goes out. The pointer is gone with the commit: the lease on the row takes its place.
--- What was stopped goes back to tick(), which decides about it as about anything that is due.
+-- What was stopped, or would now get another sender, goes back to tick(), which decides about it as about anything due.
 -- The sender stands only in the first row of each adapter_id in a batch.
 --
 -- locks   executions, skipping what is locked: a stop that is being committed keeps its message from being sent
@@ -2813,7 +2813,9 @@ begin
   v_stopped := array(
     select distinct g.execution_id
     from dripdrop._gates(v_taken, v_now) as g
-    where g.at_fence and g.action is not null
+    join dripdrop.step_executions as x on x.id = g.execution_id
+    where g.at_fence
+      and (g.action is not null or g.adapter_id is distinct from x.adapter_id)
   );
   if cardinality(v_stopped) > 0 then
     update dripdrop.step_executions as x

@@ -125,7 +125,7 @@ as $$
       'suppressed', null
     ),
     (
-      8, 'sender', false,
+      8, 'sender', true,
       case when f.adapter_usable is not true then 'fail' end,
       case when f.adapter_id is null then 'no_adapter' else 'adapter_inactive' end, null
     ),
