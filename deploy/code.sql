@@ -110,6 +110,10 @@ begin
       coalesce(definition ->> 'reentry', 'never'),
       coalesce(definition -> 'metadata', '{}')
     );
+    perform dripdrop._check_version(
+      coalesce(definition ->> 'mode', 'lifecycle'),
+      coalesce(definition -> 'config', '{}')
+    );
     for i in 0 .. jsonb_array_length(definition -> 'steps') - 1 loop
       v_path := format('steps[%s].', i);
       v_step := dripdrop._canonical_step(tenant_key, definition -> 'steps' -> i);
@@ -157,9 +161,8 @@ language sql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select encode(
-    sha256(convert_to((canonical - array['key', 'name', 'description', 'time_zone', 'reentry', 'metadata', 'activate'])::text, 'UTF8')),
-    'hex'
+  select dripdrop._digest(
+    (canonical - array['key', 'name', 'description', 'time_zone', 'reentry', 'metadata', 'activate'])::text
   )
 $$;
 
@@ -206,6 +209,7 @@ declare
   v_new jsonb;
   v_sequence dripdrop.sequences;
   v_active dripdrop.sequence_versions;
+  v_known int;
 begin
   perform dripdrop._check_tenant_key(tenant_key);
   v_new := dripdrop._canonical_definition(tenant_key, definition);
@@ -225,16 +229,25 @@ begin
   where v_sequence.id is not null
     and to_jsonb(v_sequence) -> f.field is distinct from v_new -> f.field;
 
-  if exists (
-    select from dripdrop.sequence_versions as v
+  v_known := (
+    select v.version
+    from dripdrop.sequence_versions as v
     where v.sequence_id = v_sequence.id and v.content_hash = dripdrop._content_hash(v_new)
-      and (v.state = 'active' or not (v_new ->> 'activate')::boolean)
-  ) then
+    order by v.state = 'active' desc, v.version desc
+    limit 1
+  );
+  if v_known = v_active.version or (v_known is not null and not (v_new ->> 'activate')::boolean) then
     return;
   end if;
 
+  -- A draft or a former version with this content is made active again rather than made anew.
   return query
-  select 'create', format('version %s', coalesce(max(v.version), 0) + 1), null::text, to_jsonb(v_active.version), null::jsonb
+  select
+    case when v_known is null then 'create' else 'activate' end,
+    format('version %s', coalesce(v_known, max(v.version) + 1, 1)),
+    null::text,
+    to_jsonb(v_active.version),
+    null::jsonb
   from dripdrop.sequence_versions as v
   where v.sequence_id = v_sequence.id;
 
@@ -259,7 +272,7 @@ end
 $$;
 
 comment on function dripdrop.plan(text, jsonb) is
-  'What apply() would change: action (create, change, add, remove), object, field, old and new value.';
+  'What apply() would change: action (create, activate, change, add, remove), object, field, old and new value.';
 
 -- Applying the same document twice changes nothing: a version is recognised by the hash of its content.
 --
@@ -295,7 +308,12 @@ begin
       time_zone = excluded.time_zone,
       reentry = excluded.reentry,
       metadata = excluded.metadata,
-      updated_at = dripdrop._now()
+      updated_at = case
+        when (q.name, q.description, q.time_zone, q.reentry, q.metadata)
+          is distinct from (excluded.name, excluded.description, excluded.time_zone, excluded.reentry, excluded.metadata)
+        then dripdrop._now()
+        else q.updated_at
+      end
   returning q.* into v_sequence;
 
   select v.* into v_version
@@ -330,6 +348,27 @@ comment on function dripdrop.apply(text, jsonb) is
 
 -- plpgsql/authoring/sequence_versions.sql
 
+-- raises  ZD201, with the field in the diagnostics' column field
+create or replace function dripdrop._check_version(mode text, config jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if coalesce(mode not in ('lifecycle', 'outbound'), true) then
+    raise exception 'mode "%" is unknown', mode using
+      errcode = 'ZD201', column = 'mode', hint = 'Use lifecycle or outbound.';
+  end if;
+  if jsonb_typeof(config) is distinct from 'object' then
+    raise exception 'config is not an object' using
+      errcode = 'ZD201', column = 'config', hint = 'Pass an object, for example ''{}''.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_version(text, jsonb) is 'Raises on a field of a version that is not valid.';
+
 -- raises  ZD101 unknown sequence, ZD113 number taken, ZD201 bad mode or config
 create or replace function dripdrop.create_sequence_version(
   tenant_key text,
@@ -347,10 +386,7 @@ as $$
 declare
   v_version dripdrop.sequence_versions;
 begin
-  if coalesce(mode not in ('lifecycle', 'outbound'), true) or jsonb_typeof(config) is distinct from 'object' then
-    raise exception 'mode "%" is unknown, or config is not an object', mode using
-      errcode = 'ZD201', column = 'mode', hint = 'mode is lifecycle or outbound; config is an object.';
-  end if;
+  perform dripdrop._check_version(mode, config);
   if version < 1 then
     raise exception 'version % is not positive', version using
       errcode = 'ZD201', column = 'version', hint = 'Leave it out for the next number.';
@@ -599,6 +635,16 @@ begin
     raise exception 'metadata is not an object' using
       errcode = 'ZD201', column = 'metadata', hint = 'Pass an object, for example ''{}''.';
   end if;
+  -- The gates cast these to uuid: one that is none would stop every tick.
+  if metadata @? 'strict $.channel_adapters ? (@.type() != "object")'
+    or metadata @? 'strict $.channel_adapters.* ? (
+      @.type() != "string" || !(@ like_regex "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+    )'
+  then
+    raise exception 'metadata.channel_adapters does not map channels to adapter ids' using
+      errcode = 'ZD201', column = 'metadata.channel_adapters',
+      hint = 'For example {"email": "0197…"}: list_channel_adapters() shows the ids.';
+  end if;
   if time_zone is not null then
     perform dripdrop._check_time_zone(time_zone, 'time_zone');
   end if;
@@ -780,7 +826,7 @@ as $$
 begin
   return value::interval > interval '0';
 exception
-  when invalid_datetime_format or datetime_field_overflow then
+  when invalid_datetime_format or datetime_field_overflow or interval_field_overflow then
     return false;
 end
 $$;
@@ -820,7 +866,7 @@ begin
     raise exception 'an email needs a subject' using
       errcode = 'ZD201', column = 'template.subject', hint = 'For example "Welcome {{ name }}!".';
   end if;
-  if channel = 'email' and coalesce(btrim(template ->> 'html'), btrim(template ->> 'text'), '') = '' then
+  if channel = 'email' and btrim(concat(template ->> 'html', template ->> 'text')) = '' then
     raise exception 'an email needs html or text' using
       errcode = 'ZD201', column = 'template.html', hint = 'Give html, text or both.';
   end if;
@@ -932,7 +978,7 @@ as $$
 begin
   if exists (
     select from dripdrop.sequence_versions as v
-    where v.id = coalesce(new.sequence_version_id, old.sequence_version_id) and v.state <> 'draft'
+    where v.id in (new.sequence_version_id, old.sequence_version_id) and v.state <> 'draft'
   ) then
     raise exception 'the version is not a draft' using
       errcode = 'ZD111',
@@ -1009,6 +1055,7 @@ as $$
         where d.tenant_key is null and d.channel = s.channel and d.is_default and d.active
       )
     )
+    and (a.tenant_key = s.tenant_key or a.tenant_key is null)
     where s.id in (select x.step_id from execution as x)
   ),
   fact as (
@@ -1351,7 +1398,8 @@ begin
     (
       'ZD204', 'data.time_zone',
       case
-        when s.subscriber -> 'data' ?| array['time_zone', 'timezone'] then not dripdrop._is_time_zone(
+        when coalesce(s.subscriber #>> '{data,time_zone}', s.subscriber #>> '{data,timezone}') is not null
+        then not dripdrop._is_time_zone(
           coalesce(s.subscriber #>> '{data,time_zone}', s.subscriber #>> '{data,timezone}')
         )
       end,
@@ -1847,7 +1895,7 @@ as $$
   select
     'function',
     p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')',
-    encode(sha256(convert_to(pg_get_functiondef(p.oid), 'UTF8')), 'hex')
+    dripdrop._digest(pg_get_functiondef(p.oid))
   from pg_proc as p
   where p.pronamespace = 'dripdrop'::regnamespace
   union all
@@ -1860,7 +1908,7 @@ as $$
   from pg_policies as y
   where y.schemaname = 'dripdrop'
   union all
-  select 'view', c.relname, encode(sha256(convert_to(pg_get_viewdef(c.oid), 'UTF8')), 'hex')
+  select 'view', c.relname, dripdrop._digest(pg_get_viewdef(c.oid))
   from pg_class as c
   where c.relnamespace = 'dripdrop'::regnamespace and c.relkind in ('v', 'm')
 $$;

@@ -25,6 +25,7 @@ begin
     '_check_template',
     '_check_tenant_key',
     '_check_time_zone',
+    '_check_version',
     '_content_hash',
     '_decide',
     '_demote_default',

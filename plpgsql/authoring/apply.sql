@@ -50,6 +50,10 @@ begin
       coalesce(definition ->> 'reentry', 'never'),
       coalesce(definition -> 'metadata', '{}')
     );
+    perform dripdrop._check_version(
+      coalesce(definition ->> 'mode', 'lifecycle'),
+      coalesce(definition -> 'config', '{}')
+    );
     for i in 0 .. jsonb_array_length(definition -> 'steps') - 1 loop
       v_path := format('steps[%s].', i);
       v_step := dripdrop._canonical_step(tenant_key, definition -> 'steps' -> i);
@@ -97,9 +101,8 @@ language sql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select encode(
-    sha256(convert_to((canonical - array['key', 'name', 'description', 'time_zone', 'reentry', 'metadata', 'activate'])::text, 'UTF8')),
-    'hex'
+  select dripdrop._digest(
+    (canonical - array['key', 'name', 'description', 'time_zone', 'reentry', 'metadata', 'activate'])::text
   )
 $$;
 
@@ -146,6 +149,7 @@ declare
   v_new jsonb;
   v_sequence dripdrop.sequences;
   v_active dripdrop.sequence_versions;
+  v_known int;
 begin
   perform dripdrop._check_tenant_key(tenant_key);
   v_new := dripdrop._canonical_definition(tenant_key, definition);
@@ -165,16 +169,25 @@ begin
   where v_sequence.id is not null
     and to_jsonb(v_sequence) -> f.field is distinct from v_new -> f.field;
 
-  if exists (
-    select from dripdrop.sequence_versions as v
+  v_known := (
+    select v.version
+    from dripdrop.sequence_versions as v
     where v.sequence_id = v_sequence.id and v.content_hash = dripdrop._content_hash(v_new)
-      and (v.state = 'active' or not (v_new ->> 'activate')::boolean)
-  ) then
+    order by v.state = 'active' desc, v.version desc
+    limit 1
+  );
+  if v_known = v_active.version or (v_known is not null and not (v_new ->> 'activate')::boolean) then
     return;
   end if;
 
+  -- A draft or a former version with this content is made active again rather than made anew.
   return query
-  select 'create', format('version %s', coalesce(max(v.version), 0) + 1), null::text, to_jsonb(v_active.version), null::jsonb
+  select
+    case when v_known is null then 'create' else 'activate' end,
+    format('version %s', coalesce(v_known, max(v.version) + 1, 1)),
+    null::text,
+    to_jsonb(v_active.version),
+    null::jsonb
   from dripdrop.sequence_versions as v
   where v.sequence_id = v_sequence.id;
 
@@ -199,7 +212,7 @@ end
 $$;
 
 comment on function dripdrop.plan(text, jsonb) is
-  'What apply() would change: action (create, change, add, remove), object, field, old and new value.';
+  'What apply() would change: action (create, activate, change, add, remove), object, field, old and new value.';
 
 -- Applying the same document twice changes nothing: a version is recognised by the hash of its content.
 --
@@ -235,7 +248,12 @@ begin
       time_zone = excluded.time_zone,
       reentry = excluded.reentry,
       metadata = excluded.metadata,
-      updated_at = dripdrop._now()
+      updated_at = case
+        when (q.name, q.description, q.time_zone, q.reentry, q.metadata)
+          is distinct from (excluded.name, excluded.description, excluded.time_zone, excluded.reentry, excluded.metadata)
+        then dripdrop._now()
+        else q.updated_at
+      end
   returning q.* into v_sequence;
 
   select v.* into v_version

@@ -1,3 +1,24 @@
+-- raises  ZD201, with the field in the diagnostics' column field
+create or replace function dripdrop._check_version(mode text, config jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if coalesce(mode not in ('lifecycle', 'outbound'), true) then
+    raise exception 'mode "%" is unknown', mode using
+      errcode = 'ZD201', column = 'mode', hint = 'Use lifecycle or outbound.';
+  end if;
+  if jsonb_typeof(config) is distinct from 'object' then
+    raise exception 'config is not an object' using
+      errcode = 'ZD201', column = 'config', hint = 'Pass an object, for example ''{}''.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_version(text, jsonb) is 'Raises on a field of a version that is not valid.';
+
 -- raises  ZD101 unknown sequence, ZD113 number taken, ZD201 bad mode or config
 create or replace function dripdrop.create_sequence_version(
   tenant_key text,
@@ -15,10 +36,7 @@ as $$
 declare
   v_version dripdrop.sequence_versions;
 begin
-  if coalesce(mode not in ('lifecycle', 'outbound'), true) or jsonb_typeof(config) is distinct from 'object' then
-    raise exception 'mode "%" is unknown, or config is not an object', mode using
-      errcode = 'ZD201', column = 'mode', hint = 'mode is lifecycle or outbound; config is an object.';
-  end if;
+  perform dripdrop._check_version(mode, config);
   if version < 1 then
     raise exception 'version % is not positive', version using
       errcode = 'ZD201', column = 'version', hint = 'Leave it out for the next number.';

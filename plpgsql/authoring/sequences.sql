@@ -65,6 +65,16 @@ begin
     raise exception 'metadata is not an object' using
       errcode = 'ZD201', column = 'metadata', hint = 'Pass an object, for example ''{}''.';
   end if;
+  -- The gates cast these to uuid: one that is none would stop every tick.
+  if metadata @? 'strict $.channel_adapters ? (@.type() != "object")'
+    or metadata @? 'strict $.channel_adapters.* ? (
+      @.type() != "string" || !(@ like_regex "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+    )'
+  then
+    raise exception 'metadata.channel_adapters does not map channels to adapter ids' using
+      errcode = 'ZD201', column = 'metadata.channel_adapters',
+      hint = 'For example {"email": "0197…"}: list_channel_adapters() shows the ids.';
+  end if;
   if time_zone is not null then
     perform dripdrop._check_time_zone(time_zone, 'time_zone');
   end if;

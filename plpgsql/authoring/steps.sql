@@ -123,7 +123,7 @@ as $$
 begin
   return value::interval > interval '0';
 exception
-  when invalid_datetime_format or datetime_field_overflow then
+  when invalid_datetime_format or datetime_field_overflow or interval_field_overflow then
     return false;
 end
 $$;
@@ -163,7 +163,7 @@ begin
     raise exception 'an email needs a subject' using
       errcode = 'ZD201', column = 'template.subject', hint = 'For example "Welcome {{ name }}!".';
   end if;
-  if channel = 'email' and coalesce(btrim(template ->> 'html'), btrim(template ->> 'text'), '') = '' then
+  if channel = 'email' and btrim(concat(template ->> 'html', template ->> 'text')) = '' then
     raise exception 'an email needs html or text' using
       errcode = 'ZD201', column = 'template.html', hint = 'Give html, text or both.';
   end if;
@@ -275,7 +275,7 @@ as $$
 begin
   if exists (
     select from dripdrop.sequence_versions as v
-    where v.id = coalesce(new.sequence_version_id, old.sequence_version_id) and v.state <> 'draft'
+    where v.id in (new.sequence_version_id, old.sequence_version_id) and v.state <> 'draft'
   ) then
     raise exception 'the version is not a draft' using
       errcode = 'ZD111',

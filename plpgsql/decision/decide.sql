@@ -54,6 +54,7 @@ as $$
         where d.tenant_key is null and d.channel = s.channel and d.is_default and d.active
       )
     )
+    and (a.tenant_key = s.tenant_key or a.tenant_key is null)
     where s.id in (select x.step_id from execution as x)
   ),
   fact as (

@@ -151,7 +151,8 @@ begin
     (
       'ZD204', 'data.time_zone',
       case
-        when s.subscriber -> 'data' ?| array['time_zone', 'timezone'] then not dripdrop._is_time_zone(
+        when coalesce(s.subscriber #>> '{data,time_zone}', s.subscriber #>> '{data,timezone}') is not null
+        then not dripdrop._is_time_zone(
           coalesce(s.subscriber #>> '{data,time_zone}', s.subscriber #>> '{data,timezone}')
         )
       end,
