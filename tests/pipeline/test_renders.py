@@ -4,190 +4,189 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
-import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from dripdrop.errors import InvalidArgument, NotStarted
 from tests.conftest import Clock
-from tests.protocol import (
-    EMAIL,
-    PAYLOAD,
-    add_sequence,
-    as_json,
-    claim,
-    enroll,
-    enrollment_row,
-    execution,
-    ledger,
-    queue,
-    render,
-    step,
-    tick,
-)
+from tests.engine import TEMPLATE, TENANT, Engine, after, email
+from tests.pipeline.conftest import pointers
 
-Db = psycopg.Connection[Any]
+PAYLOAD = {"subject": "Hello", "text": "Hello Sam"}
 
 
-def claims(db: Db, batch_size: int = 500, visibility: timedelta = timedelta(minutes=1)) -> Any:
-    return db.execute(
-        "select * from dripdrop.claim_renders(%s, %s)", [batch_size, visibility]
-    ).fetchall()
-
-
-def complete(db: Db, claim: Any, **result: Any) -> int:
-    result = {
-        "execution": claim.execution_id,
+def complete(engine: Engine, claim: Any, **result: Any) -> int:
+    """Hand in one result; return how many were taken."""
+    claimed = {
+        "execution": str(claim.execution_id),
         "fence": claim.fence,
         "message": claim.message_id,
-        **result,
     }
-    row = db.execute("select dripdrop.complete_renders(%s)", [as_json([result])]).fetchone()
-    assert row is not None
-    return int(row[0])
+    return int(engine.complete_renders([claimed | result]))
 
 
-def test_a_claim_brings_the_template_and_its_variables(db: Db, journey: None, clock: Clock) -> None:
-    enrollment = enroll(db)
-    tick(db)
-    (claimed,) = claims(db)
-    assert (claimed.channel, claimed.template) == ("email", EMAIL)
+def test_a_claim_brings_the_template_and_its_variables(journey: Engine, clock: Clock) -> None:
+    enrollment = journey.join(data={"email": "sam@example.com", "name": "Sam"})
+    journey.tick()
+    (claimed,) = journey.claim_renders()
+    assert (claimed.channel, claimed.template) == ("email", TEMPLATE)
     assert claimed.variables == {
-        "email": "1@example.com",
-        "subscriber": {"email": "1@example.com", "type": "User", "id": "1"},
+        "email": "sam@example.com",
+        "name": "Sam",
+        "subscriber": {"email": "sam@example.com", "name": "Sam", "type": "User", "id": "sam"},
         "subscriber_type": "User",
-        "subscriber_id": "1",
-        "enrollment_id": str(enrollment),
-        "tenant_key": None,
-        "sequence_key": "welcome",
-        "step_key": "first",
+        "subscriber_id": "sam",
+        "enrollment_id": str(enrollment.id),
+        "tenant_key": TENANT,
+        "sequence_key": "onboarding",
+        "step_key": "welcome",
         "now_iso8601": clock.now.isoformat(),
     }
 
 
-def test_a_template_stands_once_in_a_batch(db: Db, journey: None) -> None:
-    for subscriber in "123":
-        enroll(db, subscriber)
-    tick(db)
-    batch = claims(db)
-    assert len({claimed.template_hash for claimed in batch}) == 1
-    assert [claimed.template for claimed in batch if claimed.template is not None] == [EMAIL]
+def test_a_template_stands_once_in_a_batch(journey: Engine) -> None:
+    for subscriber in ("ada", "bob", "sam"):
+        journey.join(subscriber)
+    journey.tick()
+    claims = journey.claim_renders()
+    assert len({claimed.template_hash for claimed in claims}) == 1
+    assert [claimed.template for claimed in claims if claimed.template] == [TEMPLATE]
 
 
-def test_a_claim_is_nobody_elses_for_a_while(db: Db, journey: None) -> None:
-    enroll(db)
-    tick(db)
-    assert len(claims(db)) == 1
-    assert claims(db) == []
+def test_a_claim_is_nobody_elses_for_a_while(journey: Engine) -> None:
+    journey.join()
+    journey.tick()
+    assert len(journey.claim_renders()) == 1
+    assert journey.claim_renders() == []
 
 
-def test_an_abandoned_claim_comes_again(db: Db, journey: None) -> None:
-    enroll(db)
-    tick(db)
-    assert claims(db, visibility=timedelta(0)) == claims(db)
+def test_an_abandoned_claim_comes_again(journey: Engine) -> None:
+    journey.join()
+    journey.tick()
+    (abandoned,) = journey.claim_renders(visibility=timedelta(0))
+    assert journey.claim_renders() == [abandoned]
 
 
-def test_what_is_rendered_waits_for_its_sender(db: Db, journey: None) -> None:
-    enrollment = enroll(db)
-    tick(db)
-    assert render(db) == 1
-    rendered = execution(db, enrollment)
+def test_two_renderers_never_hold_the_same_message(journey: Engine, other: Engine) -> None:
+    for subscriber in range(4):
+        journey.join(str(subscriber))
+    journey.tick()
+    with journey.connection.transaction(), other.connection.transaction():
+        mine = {claimed.execution_id for claimed in journey.claim_renders(batch_size=3)}
+        theirs = {claimed.execution_id for claimed in other.claim_renders(batch_size=3)}
+    assert (len(mine), len(theirs), mine & theirs) == (3, 1, set())
+
+
+def test_what_is_rendered_waits_for_its_sender(journey: Engine) -> None:
+    enrollment = journey.join()
+    journey.tick()
+    (claimed,) = journey.claim_renders()
+    assert complete(journey, claimed, payload=PAYLOAD) == 1
+    rendered = journey.last(enrollment.id)
     assert (rendered.state, rendered.payload) == ("rendered", PAYLOAD)
-    assert queue(db, "render") == []
-    assert queue(db, "send_email") == [(rendered.id, rendered.fence)]
+    assert pointers(journey, "render") == []
+    assert pointers(journey, "send_email") == [(rendered.id, rendered.fence)]
 
 
-def test_rendering_twice_keeps_the_first_words(db: Db, journey: None) -> None:
-    enrollment = enroll(db)
-    tick(db)
-    (claimed,) = claims(db, visibility=timedelta(0))
-    assert complete(db, claimed, payload={"subject": "First"}) == 1
-    assert complete(db, claimed, payload={"subject": "Second"}) == 0
-    assert execution(db, enrollment).payload == {"subject": "First"}
-    assert len(queue(db, "send_email")) == 1
+def test_rendering_twice_keeps_the_first_words(journey: Engine) -> None:
+    enrollment = journey.join()
+    journey.tick()
+    (claimed,) = journey.claim_renders()
+    assert complete(journey, claimed, payload=PAYLOAD) == 1
+    assert complete(journey, claimed, payload={"subject": "Other"}) == 0
+    assert journey.last(enrollment.id).payload == PAYLOAD
+    assert len(pointers(journey, "send_email")) == 1
 
 
-def test_words_for_a_message_that_was_stopped_are_left_alone(db: Db, journey: None) -> None:
-    enrollment = enroll(db)
-    tick(db)
-    (claimed,) = claims(db)
-    db.execute("select dripdrop.pause_enrollment(null, %s)", [enrollment])
-    assert complete(db, claimed, payload=PAYLOAD) == 0
-    assert execution(db, enrollment).payload is None
-    assert queue(db, "render") == []
+def test_words_for_a_message_that_was_stopped_are_left_alone(journey: Engine) -> None:
+    enrollment = journey.join()
+    journey.tick()
+    (claimed,) = journey.claim_renders()
+    journey.pause_enrollment(TENANT, enrollment.id)
+    assert complete(journey, claimed, payload=PAYLOAD) == 0
+    assert journey.last(enrollment.id).payload is None
+    assert pointers(journey, "render") == []
 
 
-def test_a_pointer_to_a_message_that_was_stopped_is_thrown_away(db: Db, journey: None) -> None:
-    enrollment = enroll(db)
-    tick(db)
-    db.execute("select dripdrop.unenroll(null, %s)", [enrollment])
-    assert claims(db) == []
-    assert queue(db, "render") == []
+def test_a_pointer_to_a_message_that_was_stopped_is_thrown_away(journey: Engine) -> None:
+    enrollment = journey.join()
+    journey.tick()
+    journey.unenroll(TENANT, enrollment.id)
+    assert journey.claim_renders() == []
+    assert pointers(journey, "render") == []
 
 
-def test_a_pointer_to_nothing_is_thrown_away(db: Db) -> None:
-    pointer = as_json({"execution": uuid4(), "fence": 0})
-    db.execute("select pgmq.send('dripdrop_render', %s::jsonb)", [pointer])
-    assert claims(db) == []
-    assert queue(db, "render") == []
+def test_a_pointer_to_nothing_is_thrown_away(engine: Engine) -> None:
+    pointer = Jsonb({"execution": str(uuid4()), "fence": 0})
+    engine.rows("select pgmq.send('dripdrop_render', %s)", pointer)
+    assert engine.claim_renders() == []
+    assert pointers(engine, "render") == []
 
 
-def test_what_cannot_be_rendered_fails_with_its_code(db: Db, journey: None) -> None:
-    enrollment = enroll(db)
-    tick(db)
-    (claimed,) = claims(db)
-    assert complete(db, claimed, code="liquid_syntax", detail="unclosed tag") == 0
-    failed = execution(db, enrollment)
+def test_what_cannot_be_rendered_fails_with_its_code(journey: Engine) -> None:
+    enrollment = journey.join()
+    journey.tick()
+    (claimed,) = journey.claim_renders()
+    assert complete(journey, claimed, code="liquid_syntax", detail="unclosed tag") == 0
+    failed = journey.last(enrollment.id)
     assert (failed.state, failed.reason, failed.error_message) == (
         "failed",
         "liquid_syntax",
         "unclosed tag",
     )
-    event = db.execute("select event_type, event_data from dripdrop.message_events").fetchone()
+    (event,) = journey.rows("select event_type, event_data from dripdrop.message_events")
     assert event == ("failed", {"reason": "liquid_syntax", "detail": "unclosed tag"})
-    assert enrollment_row(db, enrollment).exit_reason == "step_failed"
-    assert ledger(db) == []
 
 
-def test_what_cannot_be_rendered_may_be_gone_past(db: Db, mail: UUID) -> None:
-    add_sequence(db, step("first", config={"on_max_retry": "continue"}), step("second"))
-    enrollment = enroll(db)
-    tick(db)
-    (claimed,) = claims(db)
-    complete(db, claimed, code="liquid_syntax")
-    assert execution(db, enrollment, "second").state == "scheduled"
+def test_a_failed_rendering_ends_the_enrolment(journey: Engine) -> None:
+    enrollment = journey.join()
+    journey.tick()
+    complete(journey, *journey.claim_renders(), code="liquid_syntax")
+    assert journey.enrollment(enrollment.id).exit_reason == "step_failed"
+    assert journey.ledger() == []
 
 
-def test_results_that_are_no_list_are_refused(db: Db, journey: None) -> None:
-    with pytest.raises(InvalidArgument) as caught:
-        db.execute("select dripdrop.complete_renders('{}')")
-    assert caught.value.diag.message_hint
+def test_a_failed_rendering_may_be_gone_past(engine: Engine) -> None:
+    engine.author(
+        email("welcome", config={"on_max_retry": "continue"}),
+        email("tip", timing=after(3, "days")),
+    )
+    enrollment = engine.join()
+    engine.tick()
+    complete(engine, *engine.claim_renders(), code="liquid_syntax")
+    following = engine.last(enrollment.id)
+    assert (following.step, following.state) == ("tip", "scheduled")
+    assert engine.ledger() == []
 
 
-@pytest.mark.parametrize("call", ["claim_renders()", "claim_sends('email')"])
-def test_without_queues_a_claim_is_refused(db: Db, call: str) -> None:
-    db.execute("select dripdrop.stop()")
-    with pytest.raises(NotStarted) as caught:
-        db.execute(f"select dripdrop.{call}")
-    assert caught.value.diag.message_hint
+def test_one_bad_template_does_not_hold_up_the_others(journey: Engine) -> None:
+    bad, good = journey.join("bad"), journey.join("good")
+    journey.tick()
+    results = [
+        {
+            "execution": str(claimed.execution_id),
+            "fence": claimed.fence,
+            "message": claimed.message_id,
+            **({"code": "x"} if claimed.variables["subscriber_id"] == "bad" else {"payload": {}}),
+        }
+        for claimed in journey.claim_renders()
+    ]
+    assert journey.complete_renders(results) == 1
+    assert journey.last(bad.id).state == "failed"
+    assert journey.last(good.id).state == "rendered"
 
 
-def test_two_renderers_never_hold_the_same_message(db: Db, other: Db, journey: None) -> None:
-    for subscriber in "1234":
-        enroll(db, subscriber)
-    tick(db)
-    with db.transaction(), other.transaction():
-        mine = {claimed.execution_id for claimed in claims(db, 2)}
-        theirs = {claimed.execution_id for claimed in claims(other, 4)}
-    assert (len(mine), len(theirs), mine & theirs) == (2, 2, set())
+def test_results_that_are_no_list_are_refused(journey: Engine) -> None:
+    with journey.refused(InvalidArgument):
+        journey.complete_renders({})
 
 
-def test_a_tenants_templates_reach_the_renderer_with_their_tenant(db: Db, mail: UUID) -> None:
-    add_sequence(db, tenant="acme")
-    enroll(db, tenant="acme")
-    tick(db)
-    (claimed,) = claims(db)
-    assert (claimed.tenant_key, claimed.variables["tenant_key"]) == ("acme", "acme")
-    complete(db, claimed, payload=PAYLOAD)
-    assert [sending.tenant_key for sending in claim(db)] == ["acme"]
+@pytest.mark.parametrize(
+    "call", ["claim_renders()", "claim_sends('email')", "claim_sends('webhook')"]
+)
+def test_without_queues_a_claim_is_refused(engine: Engine, call: str) -> None:
+    engine.stop()
+    with engine.refused(NotStarted):
+        engine.rows(f"select * from dripdrop.{call}")
