@@ -1,0 +1,429 @@
+"""complete_sends(): what providers answered, recorded all at once or not at all."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from dripdrop.errors import InvalidArgument, StaleFence
+from tests.conftest import Clock
+from tests.engine import TENANT, Engine, after, email
+from tests.pipeline.conftest import pointers
+
+HOOK = {"key": "hook", "channel": "webhook"}
+
+
+def claim(engine: Engine, channel: str = "email") -> list[Any]:
+    """Claim everything that is due."""
+    engine.tick()
+    engine.render()
+    claims: list[Any] = engine.claim_sends(channel)
+    return claims
+
+
+def event(engine: Engine) -> Any:
+    """Return the latest event."""
+    return engine.rows("select * from dripdrop.message_events order by id desc limit 1")[0]
+
+
+def suppressed(engine: Engine) -> list[Any]:
+    """Return whom and why nothing more is sent to."""
+    return engine.rows("select tenant_key, recipient_normalized, reason from dripdrop.suppressions")
+
+
+def test_what_was_sent_is_recorded_with_the_providers_words(journey: Engine, clock: Clock) -> None:
+    enrollment = journey.join()
+    journey.deliver(
+        code="smtp_250",
+        provider_message_id="p-1",
+        out_message_id="m-1@example.com",
+        response={"status": "250 queued"},
+    )
+    sent = journey.executions(enrollment.id)[0]
+    assert (sent.state, sent.reason, sent.ended_at) == ("sent", "smtp_250", clock.now)
+    assert (sent.provider_message_id, sent.out_message_id) == ("p-1", "m-1@example.com")
+    assert (sent.response, sent.lease_until) == ({"status": "250 queued"}, None)
+
+
+def test_what_was_sent_leaves_an_event_and_is_noted_at_its_sender(
+    journey: Engine, clock: Clock
+) -> None:
+    enrollment = journey.join()
+    journey.deliver(provider_message_id="p-1")
+    mail = journey.get_default_adapter(TENANT, "email")
+    sent = event(journey)
+    assert (sent.event_type, sent.step_execution_id, sent.adapter_id, sent.provider) == (
+        "sent",
+        journey.executions(enrollment.id)[0].id,
+        mail.id,
+        "smtp",
+    )
+    assert (sent.tenant_key, sent.provider_message_id) == (TENANT, "p-1")
+    assert mail.last_send_at == clock.now
+
+
+def test_one_call_records_different_outcomes(journey: Engine) -> None:
+    enrollments = [journey.join(subscriber).id for subscriber in ("ada", "bob", "sam")]
+    outcomes = {"ada@example.com": "sent", "bob@example.com": "retry", "sam@example.com": "failed"}
+    recorded = journey.complete_sends(
+        [
+            {
+                "execution": str(claimed.execution_id),
+                "fence": claimed.fence,
+                "outcome": outcomes[claimed.recipient],
+            }
+            for claimed in claim(journey)
+        ]
+    )
+    assert recorded == 3
+    assert [journey.executions(enrollment)[0].state for enrollment in enrollments] == [
+        "sent",
+        "scheduled",
+        "failed",
+    ]
+    assert journey.ledger() == []
+
+
+def test_a_temporary_failure_is_tried_again_with_growing_pauses(
+    engine: Engine, clock: Clock
+) -> None:
+    engine.author(email("welcome", config={"max_retries": 10}))
+    enrollment = engine.join()
+    for pause in (30, 60, 120, 240, 480, 960, 1920, 3600, 3600):
+        engine.deliver("retry", code="smtp_451", detail="try later")
+        waiting = engine.last(enrollment.id)
+        assert (waiting.state, waiting.reason) == ("scheduled", "smtp_451")
+        wait = (waiting.due_at - clock.now).total_seconds()
+        assert 0.8 * pause <= wait <= 1.2 * pause
+        clock.set(waiting.due_at)
+    engine.deliver("retry")
+    assert engine.last(enrollment.id).state == "failed"
+
+
+def test_the_pauses_of_different_messages_differ(journey: Engine) -> None:
+    for subscriber in range(20):
+        journey.join(str(subscriber))
+    journey.deliver("retry")
+    assert (
+        len({row.due_at for row in journey.rows("select due_at from dripdrop.step_executions")})
+        > 15
+    )
+
+
+def test_a_retry_sends_the_same_bytes_under_the_same_key(journey: Engine, clock: Clock) -> None:
+    enrollment = journey.join()
+    (first,) = claim(journey)
+    journey.record([first], "retry")
+    clock.set(journey.last(enrollment.id).due_at)
+    journey.connection.execute(
+        """update dripdrop.enrollments set data = data || '{"name": "Other"}'"""
+    )
+    journey.tick()
+    assert journey.claim_renders() == []
+    (second,) = journey.claim_sends("email")
+    assert (second.payload, second.idempotency_key) == (first.payload, first.idempotency_key)
+    assert second.fence > first.fence
+
+
+def test_a_retry_waits_as_long_as_the_provider_says(journey: Engine, clock: Clock) -> None:
+    enrollment = journey.join()
+    journey.deliver("retry", retry_after=90)
+    assert journey.last(enrollment.id).due_at == clock.now + timedelta(seconds=90)
+
+
+@pytest.mark.parametrize(("max_retries", "attempts"), [(0, 1), (1, 1), (2, 2), (5, 5)])
+def test_max_retries_failed_attempts_are_the_end(
+    engine: Engine, clock: Clock, max_retries: int, attempts: int
+) -> None:
+    engine.author(email("welcome", config={"max_retries": max_retries}))
+    enrollment = engine.join()
+    for _ in range(attempts):
+        assert engine.last(enrollment.id).state == "scheduled"
+        engine.deliver("retry")
+        clock.advance(hours=2)
+    assert engine.last(enrollment.id).state == "failed"
+
+
+def test_three_failed_attempts_are_the_end_by_default(journey: Engine, clock: Clock) -> None:
+    enrollment = journey.join()
+    for _ in range(3):
+        assert len(journey.deliver("retry")) == 1
+        clock.advance(hours=2)
+    assert journey.last(enrollment.id).state == "failed"
+
+
+def test_a_step_that_failed_ends_the_enrolment(journey: Engine) -> None:
+    enrollment = journey.join()
+    journey.deliver("failed", code="smtp_554", detail="refused")
+    failed = journey.last(enrollment.id)
+    assert (failed.state, failed.reason, failed.error_message) == ("failed", "smtp_554", "refused")
+    assert journey.enrollment(enrollment.id).exit_reason == "step_failed"
+    assert event(journey).event_type == "failed"
+
+
+def test_a_step_that_failed_may_be_gone_past(engine: Engine, clock: Clock) -> None:
+    engine.author(
+        email("welcome", config={"on_max_retry": "continue"}),
+        email("tip", timing=after(3, "days")),
+    )
+    enrollment = engine.join()
+    engine.deliver("failed")
+    following = engine.last(enrollment.id)
+    assert (following.step, following.due_at) == ("tip", clock.now + timedelta(days=3))
+    assert engine.enrollment(enrollment.id).state == "active"
+
+
+def test_a_hard_bounce_fails_the_step_and_suppresses_the_address(journey: Engine) -> None:
+    enrollment = journey.join()
+    journey.deliver("bounced", hard=True, code="smtp_550")
+    assert journey.last(enrollment.id).state == "failed"
+    assert suppressed(journey) == [(TENANT, "sam@example.com", "bounce")]
+    assert event(journey).event_type == "bounced"
+
+
+def test_a_soft_bounce_is_tried_again_and_suppresses_nothing(journey: Engine) -> None:
+    enrollment = journey.join()
+    journey.deliver("bounced", hard=False, code="smtp_552")
+    assert journey.last(enrollment.id).state == "scheduled"
+    assert suppressed(journey) == []
+    assert event(journey).event_type == "bounced"
+
+
+def test_a_hard_bounce_stops_the_address_in_every_sequence(engine: Engine) -> None:
+    engine.author(email("welcome"))
+    engine.author(email("offer"), key="offers")
+    engine.join()
+    offered = engine.enroll(TENANT, "offers", "User", "sam", {"email": "Sam@example.com"})
+    engine.tick()
+    engine.render()
+    (bounced,) = engine.claim_sends("email", batch_size=1)
+    engine.record([bounced], "bounced", hard=True)
+    assert engine.claim_sends("email") == []
+    engine.tick()
+    assert engine.last(offered.id).reason == "suppressed"
+
+
+def test_a_rate_limit_rests_the_whole_sender(journey: Engine, clock: Clock) -> None:
+    limited, waiting = journey.join("limited"), journey.join("waiting")
+    journey.tick()
+    journey.render()
+    journey.record(journey.claim_sends("email", batch_size=1), "rate_limited", retry_after=600)
+    until = clock.now + timedelta(minutes=10)
+    mail = journey.get_default_adapter(TENANT, "email")
+    assert (mail.resting_until, mail.resting_reason) == (until, "rate_limited")
+    assert journey.claim_sends("email") == []
+    journey.tick()
+    assert journey.last(limited.id).due_at == journey.last(waiting.id).due_at == until
+    clock.set(until)
+    assert len(claim(journey)) == 2
+
+
+@pytest.mark.parametrize("outcome", ["rate_limited", "auth_error"])
+def test_what_is_the_senders_affair_costs_the_message_nothing(
+    journey: Engine, clock: Clock, outcome: str
+) -> None:
+    enrollment = journey.join()
+    for _ in range(5):
+        journey.deliver(outcome)
+        waiting = journey.last(enrollment.id)
+        assert (waiting.state, waiting.retry_count) == ("scheduled", 0)
+        assert waiting.due_at == clock.now + timedelta(minutes=5)
+        clock.advance(minutes=5)
+
+
+def test_a_refused_login_rests_the_sender(journey: Engine, clock: Clock) -> None:
+    journey.join()
+    journey.deliver("auth_error", code="smtp_535")
+    mail = journey.get_default_adapter(TENANT, "email")
+    assert (mail.resting_until, mail.resting_reason) == (
+        clock.now + timedelta(minutes=5),
+        "auth_error",
+    )
+
+
+def test_a_short_rest_does_not_cut_a_longer_one(journey: Engine, clock: Clock) -> None:
+    for subscriber in ("ada", "sam"):
+        journey.join(subscriber)
+    ada, sam = claim(journey)
+    journey.record([ada], "rate_limited", retry_after=600)
+    journey.record([sam], "auth_error", retry_after=60)
+    mail = journey.get_default_adapter(TENANT, "email")
+    assert (mail.resting_until, mail.resting_reason) == (
+        clock.now + timedelta(minutes=10),
+        "rate_limited",
+    )
+
+
+def test_what_was_never_handed_over_is_due_again_at_once(journey: Engine) -> None:
+    enrollment = journey.join()
+    (released,) = claim(journey)
+    journey.record([released], "released")
+    assert journey.last(enrollment.id).retry_count == 0
+    journey.tick()
+    assert [again.payload for again in journey.claim_sends("email")] == [released.payload]
+    assert journey.rows("select from dripdrop.message_events") == []
+
+
+def test_what_may_have_been_sent_is_unknown_and_not_sent_again(
+    journey: Engine, clock: Clock
+) -> None:
+    enrollment = journey.join()
+    journey.deliver("maybe_sent", code="connection_lost")
+    unknown = journey.last(enrollment.id)
+    assert (unknown.state, unknown.reason) == ("unknown", "connection_lost")
+    clock.advance(days=30)
+    assert claim(journey) == []
+    assert journey.ledger() == []
+
+
+def test_what_may_have_been_sent_is_sent_again_where_the_provider_deduplicates(
+    engine: Engine, clock: Clock
+) -> None:
+    engine.author(HOOK)
+    enrollment = engine.join()
+    (first,) = claim(engine, "webhook")
+    engine.record([first], "maybe_sent")
+    waiting = engine.last(enrollment.id)
+    assert waiting.state == "scheduled"
+    clock.set(waiting.due_at)
+    engine.tick()
+    (second,) = engine.claim_sends("webhook")
+    assert second.idempotency_key == first.idempotency_key
+
+
+def test_a_stale_fence_is_refused_by_name_and_nothing_is_recorded(journey: Engine) -> None:
+    for subscriber in ("ada", "bob", "sam"):
+        journey.join(subscriber)
+    claims = claim(journey)
+    journey.record(claims[1:2], "retry")
+    with journey.refused(StaleFence) as refusal:
+        journey.record(claims)
+    assert json.loads(refusal.value.diag.message_detail or "") == [str(claims[1].execution_id)]
+    journey.record([claims[0], claims[2]])
+    assert journey.ledger() == []
+
+
+def test_a_result_for_an_unknown_execution_is_stale(journey: Engine) -> None:
+    result = {"execution": str(uuid4()), "fence": 1, "outcome": "sent"}
+    with journey.refused(StaleFence):
+        journey.complete_sends([result])
+
+
+def test_a_result_is_taken_once(journey: Engine) -> None:
+    journey.join()
+    claims = claim(journey)
+    journey.record(claims)
+    with journey.refused(StaleFence):
+        journey.record(claims)
+
+
+def test_the_older_of_two_claims_is_stale(journey: Engine, clock: Clock) -> None:
+    enrollment = journey.join()
+    older = claim(journey)
+    journey.record(older, "released")
+    (newer,) = claim(journey)
+    with journey.refused(StaleFence):
+        journey.record(older)
+    journey.record([newer])
+    assert journey.executions(enrollment.id)[0].state == "sent"
+
+
+def test_a_late_result_is_welcome_while_nobody_acted_on_its_absence(
+    journey: Engine, clock: Clock
+) -> None:
+    enrollment = journey.join()
+    claims = claim(journey)
+    clock.advance(minutes=3)
+    assert journey.reconcile().leases_lost == 1
+    assert journey.last(enrollment.id).state == "unknown"
+    journey.record(claims)
+    assert [row.state for row in journey.executions(enrollment.id)] == ["sent", "scheduled"]
+    assert journey.ledger() == []
+
+
+def test_a_result_after_the_lease_but_before_anyone_looked_is_welcome(
+    journey: Engine, clock: Clock
+) -> None:
+    enrollment = journey.join()
+    claims = claim(journey)
+    clock.advance(hours=1)
+    journey.record(claims)
+    assert journey.executions(enrollment.id)[0].state == "sent"
+
+
+def test_a_result_of_an_enrolment_that_ended_is_recorded_and_goes_no_further(
+    journey: Engine,
+) -> None:
+    enrollment = journey.join()
+    claims = claim(journey)
+    journey.unenroll(TENANT, enrollment.id)
+    journey.record(claims)
+    (sent,) = journey.executions(enrollment.id)
+    assert sent.state == "sent"
+    assert journey.enrollment(enrollment.id).exit_reason == "unenrolled"
+    assert journey.ledger() == []
+
+
+def test_a_retry_of_an_enrolment_that_ended_is_cancelled(journey: Engine, clock: Clock) -> None:
+    enrollment = journey.join()
+    claims = claim(journey)
+    journey.unenroll(TENANT, enrollment.id)
+    journey.record(claims, "retry")
+    cancelled = journey.last(enrollment.id)
+    assert (cancelled.state, cancelled.reason) == ("cancelled", "enrollment_ended")
+    clock.advance(days=1)
+    assert claim(journey) == []
+    assert journey.ledger() == []
+
+
+def test_a_retry_of_a_paused_enrolment_is_held(journey: Engine, clock: Clock) -> None:
+    enrollment = journey.join()
+    claims = claim(journey)
+    journey.pause_enrollment(TENANT, enrollment.id)
+    journey.record(claims, "retry")
+    clock.advance(days=1)
+    assert claim(journey) == []
+    assert journey.last(enrollment.id).reason == "enrollment_paused"
+    assert journey.ledger() == []
+    journey.resume_enrollment(TENANT, enrollment.id)
+    clock.advance(minutes=1)
+    assert len(claim(journey)) == 1
+
+
+def test_long_words_of_a_provider_are_cut(journey: Engine) -> None:
+    enrollment = journey.join()
+    journey.deliver("retry", detail="x" * 2000)
+    assert len(journey.last(enrollment.id).error_message) == 500
+    assert len(event(journey).event_data["detail"]) == 500
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        {},
+        [{"execution": str(uuid4()), "fence": 1}],
+        [{"execution": str(uuid4()), "fence": 1, "outcome": "perhaps"}],
+    ],
+    ids=["no list", "no outcome", "unknown outcome"],
+)
+def test_malformed_results_are_refused(journey: Engine, results: Any) -> None:
+    with journey.refused(InvalidArgument):
+        journey.complete_sends(results)
+
+
+def test_no_results_are_no_error(journey: Engine) -> None:
+    assert journey.complete_sends([]) == 0
+
+
+def test_recording_that_rolls_back_can_be_repeated(journey: Engine) -> None:
+    enrollment = journey.join()
+    claims = claim(journey)
+    with journey.connection.transaction(force_rollback=True):
+        journey.record(claims)
+    journey.record(claims)
+    assert [row.step for row in journey.executions(enrollment.id)] == ["welcome", "tip"]
+    assert pointers(journey, "send_email") == []
