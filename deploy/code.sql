@@ -1017,7 +1017,10 @@ returns table (
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
   with
   execution as materialized (
@@ -1148,7 +1151,10 @@ returns setof dripdrop._decision
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
   select distinct on (g.execution_id)
     g.execution_id,
@@ -1321,7 +1327,10 @@ create or replace function dripdrop._enroll(
 returns setof dripdrop.enrollments
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -1383,6 +1392,12 @@ begin
       jsonb_typeof(coalesce(s.subscriber -> 'data', '{}')) <> 'object',
       'data is not an object',
       'Pass an object, for example ''{"email": "sam@example.com"}''.'
+    ),
+    (
+      'ZD201', 'metadata',
+      jsonb_typeof(coalesce(s.subscriber -> 'metadata', '{}')) not in ('object', 'null'),
+      'metadata is not an object',
+      'Pass an object, for example ''{"campaign": "spring"}''.'
     ),
     (
       'ZD205', 'data',
@@ -1669,7 +1684,10 @@ create or replace function dripdrop._end_enrollments(
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 begin
   update dripdrop.enrollments as e
@@ -1754,7 +1772,10 @@ create or replace function dripdrop._advance(executions uuid[], at timestamptz)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_completed uuid[];
@@ -1825,7 +1846,10 @@ create or replace function dripdrop._give_up(executions uuid[], at timestamptz)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_ending uuid[];
@@ -2386,7 +2410,10 @@ create or replace function dripdrop._enqueue_rendered(executions uuid[])
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 begin
   perform dripdrop._enqueue('dripdrop_send_' || pointer.channel, pointer.all)
@@ -2415,7 +2442,10 @@ returns table (leases_lost int, presumed_sent int, resent int, repointed int)
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -2488,7 +2518,10 @@ create or replace function dripdrop._resolve(executions uuid[], state text, reas
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_sent uuid[];
@@ -2592,7 +2625,10 @@ create or replace function dripdrop._repoint()
 returns int
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_rows uuid[];
@@ -2646,7 +2682,10 @@ returns table (
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -2729,7 +2768,10 @@ returns int
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -2827,7 +2869,10 @@ returns table (
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -2941,7 +2986,10 @@ returns int
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -3002,7 +3050,7 @@ begin
     left join dripdrop.channel_adapters as a on a.id = x.adapter_id
     cross join lateral dripdrop._verdict(
       r, e.state, x.id, x.retry_count, s.config,
-      exists (
+      r.outcome = 'maybe_sent' and exists (
         select from dripdrop.providers() as p
         where p.channel = a.channel and p.provider = a.provider and p.idempotent
       ),
@@ -3090,9 +3138,9 @@ create or replace function dripdrop._verdict(
 )
 returns table (state text, due_at timestamptz)
 language sql
-immutable
-set search_path = pg_catalog, pg_temp
-as $$
+stable
+parallel safe
+begin atomic
   select
     case when v.state = 'scheduled' and enrollment_state in ('completed', 'cancelled') then 'cancelled' else v.state end,
     case when v.state = 'scheduled' then v.due_at end
@@ -3118,8 +3166,8 @@ as $$
           * (0.8 + 0.4 * ((hashtextextended(execution_id::text, retry_count) & 1023) / 1023.0))
         )
       end as due_at
-  ) as v
-$$;
+  ) as v;
+end;
 
 comment on function dripdrop._verdict(dripdrop._send_result, text, uuid, int, jsonb, boolean, timestamptz) is
   'The state an outcome leads to and, when it is to be tried again, when.';
@@ -3131,7 +3179,10 @@ create or replace function dripdrop._note_senders(results dripdrop._send_result[
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 begin
   perform from dripdrop.channel_adapters as a
@@ -3183,7 +3234,10 @@ returns table (queued int, deferred int, held int, skipped int, cancelled int, f
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -3257,7 +3311,10 @@ create or replace function dripdrop._carry_out(decisions dripdrop._decision[], a
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_skipped uuid[];

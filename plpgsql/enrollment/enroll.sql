@@ -74,7 +74,10 @@ create or replace function dripdrop._enroll(
 returns setof dripdrop.enrollments
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -136,6 +139,12 @@ begin
       jsonb_typeof(coalesce(s.subscriber -> 'data', '{}')) <> 'object',
       'data is not an object',
       'Pass an object, for example ''{"email": "sam@example.com"}''.'
+    ),
+    (
+      'ZD201', 'metadata',
+      jsonb_typeof(coalesce(s.subscriber -> 'metadata', '{}')) not in ('object', 'null'),
+      'metadata is not an object',
+      'Pass an object, for example ''{"campaign": "spring"}''.'
     ),
     (
       'ZD205', 'data',

@@ -45,17 +45,9 @@ def test_keys_and_positions_are_taken_once(
     engine: Engine, draft_id: UUID, fields: dict[str, Any]
 ) -> None:
     engine.create_step(TENANT, draft_id, "one", "email", TEMPLATE)
+    step: dict[str, Any] = {"key": "two", "channel": "email", "template": TEMPLATE} | fields
     with engine.refused(AlreadyExists):
-        engine.create_step(
-            **{
-                "tenant_key": TENANT,
-                "sequence_version_id": draft_id,
-                "key": "two",
-                "channel": "email",
-                "template": TEMPLATE,
-            }
-            | fields
-        )
+        engine.create_step(tenant_key=TENANT, sequence_version_id=draft_id, **step)
 
 
 def test_a_step_needs_a_version(engine: Engine) -> None:
@@ -111,7 +103,7 @@ def test_a_bad_field_is_named(
     error: type[DripdropError],
     field: str,
 ) -> None:
-    step = {"key": "one", "channel": "email", "template": TEMPLATE} | fields
+    step: dict[str, Any] = {"key": "one", "channel": "email", "template": TEMPLATE} | fields
     with engine.refused(error) as refusal:
         engine.create_step(tenant_key=TENANT, sequence_version_id=draft_id, **step)
     assert refusal.value.diag.column_name == field
