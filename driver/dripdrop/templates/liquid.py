@@ -45,6 +45,9 @@ class _Limited(Environment):
 
 _TEXT = _Limited()
 _HTML = _Limited(autoescape=True)
+for _environment in (_TEXT, _HTML):
+    for _tag in ("include", "render"):
+        del _environment.tags[_tag]
 
 
 class Renderer:
@@ -56,16 +59,11 @@ class Renderer:
 
     def learn(self, template_hash: str, template: Mapping[str, Any]) -> None:
         """Parse a template unless it is known. One that does not parse raises when rendered."""
-        if template_hash in self._compiled:
-            return
-        if len(self._compiled) >= _CACHED:
-            self._compiled.clear()
-        try:
-            self._compiled[template_hash] = _compile(template, html=False)
-        except LiquidError as error:
-            self._compiled[template_hash] = _raising(
-                RenderError("liquid_parse", f"{error.message} (line {_line(error)})")
-            )
+        # The one that was met last stands last, so the first is the one to forget.
+        compiled = self._compiled.pop(template_hash, None)
+        if compiled is None and len(self._compiled) >= _CACHED:
+            del self._compiled[next(iter(self._compiled))]
+        self._compiled[template_hash] = compiled or _parse(template)
 
     def render(self, template_hash: str, channel: str, variables: Mapping[str, Any]) -> Any:
         """Return the payload. Raises `RenderError`; `KeyError` for a hash it has not learnt."""
@@ -73,12 +71,25 @@ class Renderer:
         try:
             with _time_limit():
                 payload = compiled(variables)
+        except RenderError:
+            raise
         except LiquidError as error:
             raise RenderError("liquid_error", str(error.message)) from None
         except TimeoutError:
             raise RenderError("render_timeout", f"took longer than {SECONDS} s") from None
+        except Exception as error:  # filters let Python's own errors through, values and all
+            raise RenderError("liquid_error", type(error).__name__) from None
         _check(channel, payload)
         return payload
+
+
+def _parse(template: Mapping[str, Any]) -> _Compiled:
+    try:
+        return _compile(template, html=False)
+    except LiquidError as error:
+        return _raising("liquid_parse", f"{error.message} (line {_line(error)})")
+    except Exception as error:
+        return _raising("liquid_parse", type(error).__name__)
 
 
 def _compile(template: Any, *, html: bool) -> _Compiled:
@@ -86,7 +97,7 @@ def _compile(template: Any, *, html: bool) -> _Compiled:
         if "{" not in template:
             return lambda variables: template
         render = (_HTML if html else _TEXT).from_string(template).render
-        return lambda variables: str(render(**variables))
+        return lambda variables: _without_nul(str(render(variables)))
     if isinstance(template, Mapping):
         fields = {key: _compile(each, html=key == "html") for key, each in template.items()}
         return lambda variables: {key: each(variables) for key, each in fields.items()}
@@ -96,11 +107,18 @@ def _compile(template: Any, *, html: bool) -> _Compiled:
     return lambda variables: template
 
 
-def _raising(error: RenderError) -> _Compiled:
+def _raising(code: str, detail: str) -> _Compiled:
     def compiled(variables: Mapping[str, Any]) -> Any:
-        raise error
+        raise RenderError(code, detail)
 
     return compiled
+
+
+def _without_nul(text: str) -> str:
+    """Refuse the one character that Postgres cannot store."""
+    if "\0" in text:
+        raise RenderError("nul_character", "the text holds a NUL character")
+    return text
 
 
 def _line(error: LiquidError) -> int:
@@ -112,10 +130,14 @@ def _check(channel: str, payload: Any) -> None:
     """Refuse what came out empty: an e-mail without a subject or a body."""
     if channel != "email":
         return
-    if not payload.get("subject", "").strip():
+    if not _says_something(payload.get("subject")):
         raise RenderError("missing_subject", "the subject is empty")
-    if not any(payload.get(part, "").strip() for part in ("html", "text")):
+    if not any(_says_something(payload.get(part)) for part in ("html", "text")):
         raise RenderError("empty_body", "html and text are empty")
+
+
+def _says_something(text: Any) -> bool:
+    return isinstance(text, str) and bool(text.strip())
 
 
 @contextmanager
