@@ -86,10 +86,14 @@ begin
         where p.channel = create_channel_adapter.channel
       ));
   end if;
-  if coalesce(name, '') = '' or jsonb_typeof(config) is distinct from 'object' then
-    raise exception 'an adapter needs a name, and a config that is an object' using
-      errcode = 'ZD201', column = 'name',
-      hint = 'For example name => ''Postmark'', config => ''{"from": "hello@example.com"}''.';
+  if coalesce(name, '') = '' then
+    raise exception 'an adapter needs a name' using
+      errcode = 'ZD201', column = 'name', hint = 'For example "Postmark".';
+  end if;
+  if jsonb_typeof(config) is distinct from 'object' then
+    raise exception 'config is not an object' using
+      errcode = 'ZD201', column = 'config',
+      hint = 'Pass an object, for example ''{"from": "hello@example.com"}''.';
   end if;
 
   insert into dripdrop.channel_adapters (

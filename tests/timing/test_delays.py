@@ -1,0 +1,94 @@
+"""Delays: days and weeks on the subscriber's wall clock, everything shorter absolute."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from tests.conftest import START, Clock
+from tests.engine import Engine, after, email
+
+BERLIN = ZoneInfo("Europe/Berlin")
+NEW_YORK = ZoneInfo("America/New_York")
+
+
+def due(engine: Engine, clock: Clock, at: datetime, amount: int, unit: str) -> datetime:
+    """Return when a first step is due for somebody who is enrolled at a local time."""
+    engine.author(email("tip", timing=after(amount, unit)))
+    clock.set(at.astimezone(UTC))
+    data = {"email": "sam@example.com", "time_zone": str(at.tzinfo)}
+    due_at: datetime = engine.last(engine.join(data=data).id).due_at
+    return due_at
+
+
+@pytest.mark.parametrize(
+    ("amount", "unit", "delta"),
+    [
+        (45, "seconds", timedelta(seconds=45)),
+        (90, "minutes", timedelta(minutes=90)),
+        (36, "hours", timedelta(hours=36)),
+        (3, "days", timedelta(days=3)),
+        (2, "weeks", timedelta(weeks=2)),
+        (999_999, "seconds", timedelta(seconds=999_999)),
+    ],
+)
+def test_each_unit_is_what_it_says(
+    engine: Engine, clock: Clock, amount: int, unit: str, delta: timedelta
+) -> None:
+    assert due(engine, clock, START.astimezone(ZoneInfo("UTC")), amount, unit) == START + delta
+
+
+@pytest.mark.parametrize(
+    ("start", "amount", "unit", "expected"),
+    [
+        # Summer time begins on 29 March 2026 in Berlin, and ends on 25 October.
+        (datetime(2026, 3, 28, 9, tzinfo=BERLIN), 1, "days", datetime(2026, 3, 29, 9)),
+        (datetime(2026, 3, 23, 9, tzinfo=BERLIN), 1, "weeks", datetime(2026, 3, 30, 9)),
+        (datetime(2026, 10, 24, 9, tzinfo=BERLIN), 1, "days", datetime(2026, 10, 25, 9)),
+        (datetime(2026, 10, 20, 9, tzinfo=BERLIN), 1, "weeks", datetime(2026, 10, 27, 9)),
+        # In New York it began on 8 March and ends on 1 November.
+        (datetime(2026, 3, 7, 17, tzinfo=NEW_YORK), 1, "days", datetime(2026, 3, 8, 17)),
+        (datetime(2026, 10, 31, 17, tzinfo=NEW_YORK), 1, "days", datetime(2026, 11, 1, 17)),
+    ],
+)
+def test_days_and_weeks_keep_the_wall_clock_time_over_a_clock_change(
+    engine: Engine, clock: Clock, start: datetime, amount: int, unit: str, expected: datetime
+) -> None:
+    assert due(engine, clock, start, amount, unit) == expected.replace(tzinfo=start.tzinfo)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [datetime(2026, 3, 28, 9, tzinfo=BERLIN), datetime(2026, 10, 24, 9, tzinfo=BERLIN)],
+)
+def test_hours_are_absolute_over_a_clock_change(
+    engine: Engine, clock: Clock, start: datetime
+) -> None:
+    elapsed = due(engine, clock, start, 24, "hours") - start.astimezone(UTC)
+    assert elapsed == timedelta(hours=24)
+
+
+def test_a_time_that_a_clock_change_leaves_out_is_the_first_after_the_gap(
+    engine: Engine, clock: Clock
+) -> None:
+    start = datetime(2026, 3, 28, 2, 30, tzinfo=BERLIN)
+    assert due(engine, clock, start, 1, "days") == datetime(2026, 3, 29, 3, 30, tzinfo=BERLIN)
+
+
+def test_the_wait_begins_when_the_previous_step_has_been_sent(engine: Engine, clock: Clock) -> None:
+    engine.author()
+    sam = engine.join()
+    clock.advance(hours=5)
+    engine.deliver()
+    assert engine.last(sam.id).due_at == clock.now + timedelta(days=3)
+
+
+def test_nothing_is_due_a_second_too_early(engine: Engine, clock: Clock) -> None:
+    engine.author(email("tip", timing=after(3, "days")))
+    engine.join()
+    clock.set(START + timedelta(days=3, seconds=-1))
+    assert engine.tick().queued == 0
+    clock.advance(seconds=1)
+    assert engine.tick().queued == 1
