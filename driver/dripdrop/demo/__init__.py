@@ -1,0 +1,210 @@
+"""`dripdrop demo`: fourteen days of a SaaS's onboarding in about twenty seconds.
+
+An embedded Postgres, a mail server and a webhook endpoint are started on this machine. 25 people
+sign up, and a worker of the daemon sends what is due. The clock jumps to whatever happens next.
+
+Read `saas_onboarding.sql` for the sequence, `app.py` for what an application does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import shlex
+import tempfile
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import psycopg
+import structlog
+from psycopg.rows import namedtuple_row
+from rich.console import Console
+
+from dripdrop.channels import ChannelSettings
+from dripdrop.daemon import Settings, Worker
+from dripdrop.demo import report, story
+from dripdrop.demo.app import App
+from dripdrop.demo.screen import Screen, steps_table
+from dripdrop.demo.servers import Endpoint, MailServer
+from dripdrop.embedded import EmbeddedServer
+from dripdrop.install import install
+from dripdrop.vault import Vault, generate_key
+
+
+def main(*, keep: bool = False, pause: float = 0.1, folder: Path | None = None) -> int:
+    """Run the demo and return its exit status: 0 if everything came out as it should.
+
+    Args:
+        keep: leave the server up at the end.
+        pause: seconds to wait after each jump of the clock, so that one can watch.
+        folder: where the mails and the daemon's log go; without one a new temporary folder.
+
+    Raises:
+        ModuleNotFoundError: the extra `demo` is not installed.
+    """
+    screen = Screen(Console())
+    folder = folder or Path(tempfile.mkdtemp(prefix="dripdrop-demo-"))
+    mails, log = folder / "mails", folder / "daemon.log"
+    mails.mkdir(parents=True)
+    screen.say("Starting Postgres and installing DripDrop ...")
+    with EmbeddedServer(keep=keep) as server, _logging_to(log):
+        version = install(server.dsn)
+        screen.say(f"DripDrop {version} is installed; mail goes by SMTP, webhooks by HTTP.")
+        went_well = asyncio.run(_run(server.dsn, mails, screen, pause))
+        screen.say(f"mails: {mails} ({len(list(mails.iterdir()))} .eml files)")
+        screen.say(f"daemon's log: {log}")
+        if keep:
+            pid_file = shlex.quote(str(server.directory / "postmaster.pid"))
+            screen.say(f"look around: {shlex.join([str(server.psql), server.dsn])}")
+            screen.say(f"stop the server: kill -INT $(head -n 1 {pid_file})")
+        else:
+            screen.say("look around: --keep (make demo KEEP=1) leaves the server up for psql")
+    return 0 if went_well else 1
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Let the daemon's log go to a file, so that the screen is the demo's."""
+    with path.open("w") as log:
+        structlog.configure(
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.JSONRenderer(),
+            ],
+            logger_factory=structlog.PrintLoggerFactory(log),
+        )
+        try:
+            yield
+        finally:
+            structlog.reset_defaults()
+
+
+async def _run(dsn: str, mails: Path, screen: Screen, pause: float) -> bool:
+    """Play the story, print the report, and say whether all is as it should be."""
+    clock = _Clock(story.START - timedelta(hours=1))
+    vault = Vault(generate_key())
+    secret = "whsec_" + base64.b64encode(os.urandom(32)).decode()
+    async with (
+        MailServer(mails, unknown={story.address(story.BOUNCING)}).running() as mail,
+        Endpoint(secret, clock).running() as endpoint,
+        await psycopg.AsyncConnection.connect(
+            dsn, autocommit=True, row_factory=namedtuple_row
+        ) as connection,
+        Worker(
+            dsn,
+            Settings(channels=ChannelSettings(allow_http=True, allow_private=True)),
+            vault=lambda: vault,
+            clock=clock,
+        ) as worker,
+    ):
+        app = App(connection)
+        play = _Play(app, clock, screen)
+        await play.set_clock(clock.now)
+        await app.create(vault, secret, mail.port, endpoint.url)
+        with screen:
+            while await play.go_on():
+                await worker.run_until_idle()
+                screen.show(clock.now, await report.steps(app))
+                await asyncio.sleep(pause)
+        findings = await report.findings(app, mail, endpoint, left_nothing=play.left_nothing)
+        out_of_place = await report.out_of_place(app)
+        screen.console.print("", steps_table(await report.steps(app)), "", sep="\n")
+    for sentence, is_so in findings:
+        screen.say(f"{'ok   ' if is_so else 'WRONG'}  {sentence}")
+    screen.say(f"ledger: {out_of_place} rows out of place")
+    return out_of_place == 0 and all(is_so for _, is_so in findings)
+
+
+@dataclass
+class _Clock:
+    """The demo's time."""
+
+    now: datetime
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+class _Play:
+    """The story as it unfolds: the clock jumps to what comes next, a deed or a message due."""
+
+    def __init__(self, app: App, clock: _Clock, screen: Screen) -> None:
+        self.left_nothing = False
+        """Whether the sign-up that was rolled back left nothing."""
+        self._app = app
+        self._clock = clock
+        self._screen = screen
+        deeds: list[tuple[datetime, Callable[[], Awaitable[None]]]] = [
+            (story.PAUSED_AT, self._pause),
+            (story.RESUMED_AT, self._resume),
+            (story.UNSUBSCRIBED_AT, self._unsubscribe),
+        ]
+        for place, name in enumerate(story.PEOPLE):
+            deed = self._sign_up_in_vain if name == story.DECLINED else self._sign_up
+            deeds.append((story.START + place * story.BETWEEN_SIGN_UPS, partial(deed, name)))
+        self._deeds = deque(sorted(deeds, key=lambda each: each[0]))
+
+    async def go_on(self) -> bool:
+        """Jump to the next moment and do what is done then; False when nothing is to come."""
+        cursor = await self._app.connection.execute(
+            "select min(due_at) as at from dripdrop.step_executions"
+        )
+        due = [row.at for row in await cursor.fetchall() if row.at]
+        moment = min(due + [at for at, _ in self._deeds], default=None)
+        if moment is None or moment <= self._clock.now:
+            return False
+        await self.set_clock(moment)
+        while self._deeds and self._deeds[0][0] <= moment:
+            _, deed = self._deeds.popleft()
+            await deed()
+        return True
+
+    async def set_clock(self, now: datetime) -> None:
+        """Make it `now` for the worker and for the application's connection."""
+        self._clock.now = now
+        await self._app.connection.execute(
+            "select set_config('dripdrop.now', %s, false)", [now.isoformat()]
+        )
+
+    async def _sign_up(self, name: str) -> None:
+        await self._app.sign_up(name)
+        self._say(f"{name} signs up")
+
+    async def _sign_up_in_vain(self, name: str) -> None:
+        before = await self._app.counts()
+        async with self._app.connection.transaction():
+            await self._app.sign_up(name)
+            within = await self._app.counts()
+            raise psycopg.Rollback
+        after = await self._app.counts()
+        self.left_nothing = after == before and all(
+            new == old + 1 for new, old in zip(within, before, strict=True)
+        )
+        self._say(f"{name} signs up, the card is declined: rolled back")
+        for moment, counts in (("before", before), ("within", within), ("after", after)):
+            self._screen.say(
+                f"    {moment:6}  {counts.users} users, {counts.enrolments} enrolments,"
+                f" {counts.messages} messages"
+            )
+
+    async def _pause(self) -> None:
+        await self._app.pause(story.PAUSING)
+        self._say(f"{story.PAUSING} pauses")
+
+    async def _resume(self) -> None:
+        await self._app.resume(story.PAUSING)
+        self._say(f"{story.PAUSING} resumes")
+
+    async def _unsubscribe(self) -> None:
+        await self._app.unsubscribe(story.UNSUBSCRIBING)
+        self._say(f"{story.UNSUBSCRIBING} unsubscribes")
+
+    def _say(self, text: str) -> None:
+        self._screen.say(text, self._clock.now)

@@ -1,0 +1,1 @@
+../driver/dripdrop/demo/saas_onboarding.sql
