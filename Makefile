@@ -2,6 +2,7 @@
 # make test            the whole suite on an embedded Postgres
 # make test DSN=...    the whole suite on a given server (a superuser's DSN)
 # make test PG=15      the whole suite on a throw-away cluster of Debian's Postgres 15
+# make docs            what the documentation takes from the database, taken again
 
 PYTHON ?= python3
 PG_CONFIG ?= pg_config
@@ -9,7 +10,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 SQL := $(wildcard sql/*.sql sql/*/*.sql plpgsql/*/*.sql)
 
-.PHONY: build check lint test bench demo extension install-extension clean
+.PHONY: build check lint test bench demo docs extension install-extension clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -40,6 +41,9 @@ bench: $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/dripdrop demo $(if $(KEEP),--keep) $(ARGS)
+
+docs: $(STAMP)
+	$(BIN)/python scripts/document.py
 
 extension:
 	$(PYTHON) scripts/build.py --extension

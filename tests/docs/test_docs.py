@@ -1,0 +1,87 @@
+"""The documentation says what the database says, and does what it shows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from scripts.document import ROOT, pages, reference, rerun
+
+PAGES = {str(page.relative_to(ROOT)): page for page in pages()}
+CONCEPTS = (ROOT / "docs" / "concepts.md").read_text()
+
+Connection = psycopg.Connection[Any]
+
+
+def test_the_reference_and_the_errors_are_those_of_the_database(db: Connection) -> None:
+    for page, text in reference(db).items():
+        assert page.read_text() == text, f"{page.name} is stale: make docs"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_session_prints_what_the_page_shows(page: str, dsn: str) -> None:
+    text = PAGES[page].read_text()
+    assert rerun(text, dsn) == text
+
+
+def test_the_snippet_in_the_readme_runs_after_its_session(
+    dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = PAGES["README.md"].read_text()
+    rerun(readme, dsn)
+    monkeypatch.setenv("DRIPDROP_DSN", dsn)
+    snippets = re.findall(r"^```python\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
+    for snippet in snippets:
+        exec(compile(snippet, "README.md", "exec"), {})
+    assert "welcome sender open" in capsys.readouterr().out
+    with psycopg.connect(dsn) as connection:
+        enrolled = connection.execute(
+            "select subscriber_id from dripdrop.enrollments order by subscriber_id"
+        ).fetchall()
+    assert enrolled == [("1",), ("2",)]
+
+
+def test_the_moves_in_concepts_are_those_the_trigger_allows(db: Connection) -> None:
+    (trigger,) = db.execute(
+        "select pg_get_triggerdef(oid) from pg_trigger where tgname = 'step_executions_legal_moves'"
+    ).fetchone() or ("",)
+    states = "scheduled|queued|rendered|sending|unknown|sent|failed|skipped|cancelled"
+    shown = set(re.findall(rf"^\| ({states}) \| ({states}) \|", CONCEPTS, re.MULTILINE))
+    assert shown == set(re.findall(rf"({states})>({states})", trigger))
+
+
+def test_the_gates_in_concepts_are_those_of_the_decision(db: Connection) -> None:
+    source = (ROOT / "plpgsql" / "decision" / "decide.sql").read_text()
+    gates = re.findall(r"^ +\d+, '(\w+)', (?:true|false),$", source, re.MULTILINE)
+    assert gates
+    table = CONCEPTS.partition("| gate | closed when")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == gates
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_function_a_page_names_exists(page: str, db: Connection) -> None:
+    known = {name for (name,) in db.execute("select proname from pg_proc").fetchall()}
+    text = PAGES[page].read_text()
+    named = set(re.findall(r"\bdripdrop\.(\w+)\(", text)) | set(
+        re.findall(r"`(\w+)\([^`]*\)`", text)
+    )
+    assert named - known == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page: str) -> None:
+    path = PAGES[page]
+    for target, anchor in re.findall(r"\]\((?!http)([^)#]*)(?:#([^)]*))?\)", path.read_text()):
+        linked = path.parent / target if target else path
+        assert linked.is_file(), target
+        assert not anchor or anchor in anchors(linked), f"{target}#{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
