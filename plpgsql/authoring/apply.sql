@@ -12,7 +12,7 @@ as $$
 declare
   v_fault text;
   v_path text := '';
-  v_steps jsonb := '[]';
+  v_steps jsonb := jsonb '[]';
   v_step jsonb;
   v_state text;
   v_message text;

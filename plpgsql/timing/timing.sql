@@ -35,7 +35,7 @@ begin
 
   case v_type
     when 'immediate' then
-      return '{"type": "immediate"}';
+      return jsonb '{"type": "immediate"}';
     when 'delay' then
       if coalesce(timing ->> 'delay_amount' !~ '^[1-9][0-9]{0,5}$', true) then
         raise exception 'delay_amount "%" is not a whole number from 1 to 999999', timing ->> 'delay_amount' using

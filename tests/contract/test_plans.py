@@ -1,0 +1,233 @@
+"""What runs often never reads a big table from end to end, however long the history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import namedtuple_row
+
+from tests.conftest import Clock, Databases
+from tests.engine import TENANT, Engine, after, email
+
+PAST = 100_000
+"""Enrolments of the past, with two executions and two events each."""
+
+BIG = ["enrollments", "step_executions", "message_events", "suppressions"]
+
+
+@pytest.fixture(scope="module")
+def history(databases: Databases, template: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection to a database with a long history and a batch of people under way."""
+    name = databases.create(template)
+    connection = psycopg.connect(databases.dsn(name), autocommit=True, row_factory=namedtuple_row)
+    Clock(connection)
+    engine = Engine(connection)
+    engine.author(email("welcome"), email("tip", timing=after(3, "days")))
+    with engine.unguarded():
+        connection.execute(
+            """
+            insert into dripdrop.enrollments (
+              tenant_key, sequence_id, sequence_version_id, subscriber_type, subscriber_id, state,
+              exit_reason, effective_mode, data
+            )
+            select
+              v.tenant_key, v.sequence_id, v.id, 'User', 'past-' || n, 'completed', 'completed',
+              'lifecycle', jsonb_build_object('email', n || '@example.com')
+            from dripdrop.sequence_versions as v
+            cross join generate_series(1, %s) as n
+            """,
+            [PAST],
+        )
+        connection.execute("""
+            insert into dripdrop.step_executions (
+              tenant_key, enrollment_id, step_id, channel, state, reason, scheduled_for, recipient,
+              ended_at
+            )
+            select
+              e.tenant_key, e.id, s.id, s.channel, 'sent', 'sent', e.started_at,
+              e.data ->> 'email', e.started_at
+            from dripdrop.enrollments as e
+            cross join dripdrop.steps as s
+        """)
+        connection.execute("""
+            insert into dripdrop.message_events (
+              tenant_key, step_execution_id, channel, provider, event_type
+            )
+            select x.tenant_key, x.id, x.channel, 'smtp', 'sent'
+            from dripdrop.step_executions as x
+        """)
+        connection.execute("""
+            insert into dripdrop.suppressions (
+              tenant_key, channel, recipient, recipient_normalized, reason
+            )
+            select
+              e.tenant_key, 'email', e.data ->> 'email', 'was-' || (e.data ->> 'email'), 'bounce'
+            from dripdrop.enrollments as e
+        """)
+    connection.execute("analyze")
+    engine.enroll_many(TENANT, "onboarding", people("now", 300))
+    yield connection
+    connection.close()
+    databases.drop(name)
+
+
+def people(prefix: str, number: int) -> list[dict[str, Any]]:
+    """Return subscribers."""
+    return [
+        {"subscriber_id": f"{prefix}-{n}", "data": {"email": f"{prefix}-{n}@example.com"}}
+        for n in range(number)
+    ]
+
+
+def scans(connection: psycopg.Connection[Any]) -> dict[str, int]:
+    """Return how often this transaction has read each big table from end to end."""
+    rows = connection.execute(
+        """
+        select relname, seq_scan
+        from pg_stat_xact_user_tables
+        where schemaname = 'dripdrop' and relname = any (%s)
+        """,
+        [BIG],
+    )
+    return {row.relname: row.seq_scan for row in rows}
+
+
+PREPARE = {
+    "claim_renders": ["tick"],
+    "complete_renders": ["tick", "claim_renders"],
+    "claim_sends": ["tick", "claim_renders", "complete_renders"],
+    "complete_sends": ["tick", "claim_renders", "complete_renders", "claim_sends"],
+}
+
+
+class Run:
+    """The pipeline, one call at a time, keeping what the next call needs."""
+
+    def __init__(self, engine: Engine, outcome: str) -> None:
+        self.engine = engine
+        self.outcome = outcome
+        self.claims: list[Any] = []
+
+    def tick(self) -> int:
+        return int(self.engine.tick().queued)
+
+    def claim_renders(self) -> int:
+        self.claims = self.engine.claim_renders()
+        return len(self.claims)
+
+    def complete_renders(self) -> int:
+        results = [
+            {
+                "execution": str(claim.execution_id),
+                "fence": claim.fence,
+                "message": claim.message_id,
+                "payload": {"subject": "Hello"},
+            }
+            for claim in self.claims
+        ]
+        return int(self.engine.complete_renders(results))
+
+    def claim_sends(self) -> int:
+        self.claims = self.engine.claim_sends("email", batch_size=500)
+        return len(self.claims)
+
+    def complete_sends(self) -> int:
+        self.engine.record(self.claims, self.outcome, hard=True)
+        return len(self.claims)
+
+
+@pytest.mark.parametrize(
+    ("call", "outcome"),
+    [
+        ("tick", ""),
+        ("claim_renders", ""),
+        ("complete_renders", ""),
+        ("claim_sends", ""),
+        *(
+            ("complete_sends", outcome)
+            for outcome in ("sent", "retry", "failed", "bounced", "rate_limited", "maybe_sent")
+        ),
+    ],
+)
+def test_the_pipeline_reads_by_index(
+    history: psycopg.Connection[Any], call: str, outcome: str
+) -> None:
+    run = Run(Engine(history), outcome)
+    with history.transaction(force_rollback=True):
+        for earlier in PREPARE.get(call, []):
+            getattr(run, earlier)()
+        before = scans(history)
+        assert getattr(run, call)() == 300
+        assert scans(history) == before
+
+
+STATEMENTS = {
+    "reconcile": "select * from dripdrop.reconcile()",
+    "enroll": """
+        select dripdrop.enroll('acme', 'onboarding', 'User', 'new', '{"email": "new@example.com"}')
+    """,
+    "enroll again": """
+        select dripdrop.enroll('acme', 'onboarding', 'User', 'now-1', '{"email": "a@example.com"}')
+    """,
+    "get_enrollment": "select dripdrop.get_enrollment('acme', 'onboarding', 'User', 'past-7')",
+    "list_active_enrollments": "select dripdrop.list_active_enrollments('acme', 'onboarding')",
+    "pause_enrollment": "select dripdrop.pause_enrollment('acme', %s)",
+    "unenroll": "select dripdrop.unenroll('acme', %s)",
+    "explain": "select dripdrop.explain('acme', %s)",
+    "suppress": "select dripdrop.suppress('acme', 'email', '7@example.com')",
+    "suppress globally": "select dripdrop.suppress(null, 'email', '7@example.com')",
+}
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_a_call_about_one_person_reads_by_index(
+    history: psycopg.Connection[Any], name: str
+) -> None:
+    row = history.execute(
+        "select id from dripdrop.enrollments where subscriber_id = 'now-1'"
+    ).fetchone()
+    assert row is not None
+    statement = STATEMENTS[name].replace("%s", f"'{row.id}'")
+    with history.transaction(force_rollback=True):
+        before = scans(history)
+        history.execute(statement.encode())
+        assert scans(history) == before
+
+
+def test_enrolling_many_reads_by_index(history: psycopg.Connection[Any]) -> None:
+    engine = Engine(history)
+    with history.transaction(force_rollback=True):
+        before = scans(history)
+        assert len(engine.enroll_many(TENANT, "onboarding", people("more", 500))) == 500
+        assert scans(history) == before
+
+
+def test_resending_what_is_unknown_reads_by_index(history: psycopg.Connection[Any]) -> None:
+    run = Run(Engine(history), "maybe_sent")
+    with history.transaction(force_rollback=True):
+        for call in (*PREPARE["complete_sends"], "complete_sends"):
+            getattr(run, call)()
+        before = scans(history)
+        row = history.execute("select * from dripdrop.reconcile('0 seconds')").fetchone()
+        assert row is not None and row.presumed_sent == 300
+        assert scans(history) == before
+
+
+def test_putting_back_lost_pointers_reads_by_index(history: psycopg.Connection[Any]) -> None:
+    with history.transaction(force_rollback=True):
+        Run(Engine(history), "").tick()
+        history.execute("truncate pgmq.q_dripdrop_render")
+        before = scans(history)
+        row = history.execute("select * from dripdrop.reconcile()").fetchone()
+        assert row is not None and row.repointed == 300
+        assert scans(history) == before
+
+
+def test_a_scan_would_be_noticed(history: psycopg.Connection[Any]) -> None:
+    with history.transaction(force_rollback=True):
+        before = scans(history)
+        history.execute("select count(*) from dripdrop.step_executions where response is not null")
+        assert scans(history) != before
