@@ -1,0 +1,170 @@
+"""Who may call what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+
+ADMIN, APP, SENDER, READER = "dripdrop_admin", "dripdrop_app", "dripdrop_sender", "dripdrop_reader"
+
+CALLERS: dict[str, set[str]] = {
+    "_now": {READER},
+    "_visible": {READER},
+    "_without_pointer": {READER},
+    "activate_sequence_version": {ADMIN},
+    "apply": {ADMIN},
+    "check_schema": {ADMIN, SENDER},
+    "claim_renders": {SENDER},
+    "claim_sends": {SENDER},
+    "complete_renders": {SENDER},
+    "complete_sends": {SENDER},
+    "create_channel_adapter": {ADMIN},
+    "create_sequence": {ADMIN},
+    "create_sequence_version": {ADMIN},
+    "create_step": {ADMIN},
+    "enroll": {ADMIN, APP},
+    "enroll_many": {ADMIN, APP},
+    "errors": {ADMIN, APP, SENDER, READER},
+    "explain": {ADMIN, APP},
+    "get_default_adapter": {ADMIN},
+    "get_enrollment": {ADMIN, APP},
+    "idempotency_key": {ADMIN},
+    "list_active_enrollments": {ADMIN, APP},
+    "list_channel_adapters": {ADMIN},
+    "pause_enrollment": {ADMIN, APP},
+    "plan": {ADMIN},
+    "providers": {ADMIN, APP, SENDER, READER},
+    "reconcile": {ADMIN, SENDER},
+    "replay": {ADMIN},
+    "reseal_adapter": {ADMIN},
+    "resolve": {ADMIN},
+    "resume_enrollment": {ADMIN, APP},
+    "sealed_adapters": {ADMIN},
+    "startup_check": {ADMIN, SENDER},
+    "suppress": {ADMIN, APP},
+    "tick": {ADMIN, SENDER},
+    "unenroll": {ADMIN, APP},
+    "update_channel_adapter": {ADMIN},
+    "validate_sequence_version": {ADMIN},
+    "version": {ADMIN, APP, SENDER, READER},
+}
+"""Function → the roles that may call it. What is not named here, only the owner may call."""
+
+
+def grantees(db: psycopg.Connection[Any]) -> dict[str, set[str]]:
+    """Return function → roles with execute, besides the owner; "public" for public."""
+    rows = db.execute("""
+        select p.proname, case when a.grantee = 0 then 'public' else a.grantee::regrole::text end
+        from pg_proc as p
+        cross join lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as a
+        where p.pronamespace = 'dripdrop'::regnamespace and a.grantee <> p.proowner
+    """)
+    found: dict[str, set[str]] = {}
+    for name, role in rows:
+        found.setdefault(name, set()).add(role)
+    return found
+
+
+def test_each_function_is_granted_to_its_roles_and_no_other(db: psycopg.Connection[Any]) -> None:
+    assert grantees(db) == CALLERS
+
+
+def test_every_public_function_has_a_caller_except_those_of_the_installer(
+    db: psycopg.Connection[Any],
+) -> None:
+    public = {
+        row.proname
+        for row in db.execute("""
+            select distinct proname
+            from pg_proc
+            where pronamespace = 'dripdrop'::regnamespace and not starts_with(proname, '_')
+        """)
+    }
+    assert public - set(CALLERS) == {"start", "stop"}
+
+
+def test_every_function_with_a_caller_but_the_readers_runs_as_the_owner(
+    db: psycopg.Connection[Any],
+) -> None:
+    """Else it would meet the caller's rights; constants and row-level security need none."""
+    invokers = {
+        row.proname
+        for row in db.execute("""
+            select proname
+            from pg_proc
+            where pronamespace = 'dripdrop'::regnamespace and not prosecdef
+        """)
+    }
+    assert invokers & set(CALLERS) == {
+        "_now",
+        "_visible",
+        "errors",
+        "idempotency_key",
+        "providers",
+        "version",
+    }
+
+
+@pytest.mark.parametrize("kind", ["relation", "schema", "column"])
+def test_public_has_nothing(db: psycopg.Connection[Any], kind: str) -> None:
+    queries = {
+        "relation": """
+            select c.relname from pg_class as c
+            cross join lateral aclexplode(c.relacl) as a
+            where c.relnamespace = 'dripdrop'::regnamespace and a.grantee = 0
+        """,
+        "schema": """
+            select n.nspname from pg_namespace as n
+            cross join lateral aclexplode(n.nspacl) as a
+            where n.nspname = 'dripdrop' and a.grantee = 0
+        """,
+        "column": """
+            select a.attname from pg_attribute as a
+            join pg_class as c on c.oid = a.attrelid
+            cross join lateral aclexplode(a.attacl) as g
+            where c.relnamespace = 'dripdrop'::regnamespace and g.grantee = 0
+        """,
+    }
+    assert db.execute(queries[kind].encode()).fetchall() == []
+
+
+def test_only_readers_may_read_tables_and_nobody_may_write_them(
+    db: psycopg.Connection[Any],
+) -> None:
+    rights = db.execute("""
+        select distinct a.grantee::regrole::text, a.privilege_type
+        from pg_class as c
+        left join pg_attribute as t on t.attrelid = c.oid
+        cross join lateral aclexplode(array_cat(c.relacl, t.attacl)) as a
+        where c.relnamespace = 'dripdrop'::regnamespace and a.grantee <> c.relowner
+    """).fetchall()
+    assert rights == [(READER, "SELECT")]
+
+
+def test_the_engines_owner_owns_everything_and_cannot_log_in(
+    db: psycopg.Connection[Any],
+) -> None:
+    owners = db.execute("""
+        select distinct o.owner::regrole::text, r.rolcanlogin, r.rolsuper
+        from (
+          select nspowner from pg_namespace where nspname = 'dripdrop'
+          union all
+          select relowner from pg_class where relnamespace = 'dripdrop'::regnamespace
+          union all
+          select proowner from pg_proc where pronamespace = 'dripdrop'::regnamespace
+          union all
+          select typowner from pg_type where typnamespace = 'dripdrop'::regnamespace
+        ) as o (owner)
+        join pg_roles as r on r.oid = o.owner
+    """).fetchall()
+    assert owners == [("dripdrop_owner", False, False)]
+
+
+@pytest.mark.parametrize("role", [ADMIN, APP, SENDER, READER])
+def test_the_roles_cannot_log_in(db: psycopg.Connection[Any], role: str) -> None:
+    row = db.execute(
+        "select rolcanlogin, rolsuper from pg_roles where rolname = %s", [role]
+    ).fetchone()
+    assert row == (False, False)
