@@ -72,7 +72,7 @@ as $$
 declare
   v_fault text;
   v_path text := '';
-  v_steps jsonb := '[]';
+  v_steps jsonb := jsonb '[]';
   v_step jsonb;
   v_state text;
   v_message text;
@@ -1002,12 +1002,12 @@ execute function dripdrop._guard_steps();
 -- The gates a message passes, in order: this is the only place that says what happens to a due execution.
 -- tick() carries the first closed gate out, claim_sends() asks again at the fence, explain() shows them all.
 -- A new gate is one row in the list below and, where it needs them, facts in the joins above it.
-create or replace function dripdrop._gates(executions uuid[], at timestamptz)
+-- which: closed (the last row, send, counts as closed), fence (closed, and asked again at the fence) or all.
+create or replace function dripdrop._gates(executions uuid[], at timestamptz, which text)
 returns table (
   execution_id uuid,
   place int,
   gate text,
-  at_fence boolean,
   action text,
   reason text,
   until timestamptz,
@@ -1065,30 +1065,30 @@ as $$
     select
       x.id,
       x.scheduled_for,
+      x.state = 'rendered' and x.adapter_id is distinct from s.adapter_id as sender_changed,
       e.state as enrollment_state,
       s.active as step_active,
       s.sequence_active,
       s.stale_after,
       s.config ->> 'on_stale' as on_stale,
       s.channel,
-      dripdrop._recipient(s.channel, s.config, e.data) as recipient,
+      address.recipient,
       s.adapter_id,
       s.adapter_usable,
       s.resting_until,
       s.resting_reason,
-      (
-        select p.reason
-        from dripdrop.suppressions as p
-        where p.recipient_normalized = dripdrop._recipient(s.channel, s.config, e.data)
+      exists (
+        select from dripdrop.suppressions as p
+        where p.recipient_normalized = address.recipient
           and p.channel = s.channel
           and (p.tenant_key = x.tenant_key or p.tenant_key is null)
-        limit 1
       ) as suppressed
     from execution as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     join step as s on s.id = x.step_id
+    cross join lateral (select dripdrop._recipient(s.channel, s.config, e.data) as recipient offset 0) as address
   )
-  select f.id, g.place, g.gate, g.at_fence, g.action, g.reason, g.until, f.adapter_id, f.recipient
+  select f.id, g.place, g.gate, g.action, g.reason, g.until, f.adapter_id, f.recipient
   from fact as f
   cross join lateral (
     values
@@ -1120,52 +1120,54 @@ as $$
       'stale', null
     ),
     (
-      6, 'recipient', true,
-      case when not dripdrop._is_recipient(f.channel, f.recipient) then 'skip' end,
+      6, 'recipient', false,
+      case when _gates.which <> 'fence' and not dripdrop._is_recipient(f.channel, f.recipient) then 'skip' end,
       case when f.recipient is null then 'no_recipient' else 'invalid_recipient' end, null
     ),
     (
       7, 'suppression', true,
-      case when f.suppressed is not null then 'skip' end,
+      case when f.suppressed then 'skip' end,
       'suppressed', null
     ),
     (
       8, 'sender', true,
-      case when f.adapter_usable is not true then 'fail' end,
-      case when f.adapter_id is null then 'no_adapter' else 'adapter_inactive' end, null
+      case when f.adapter_usable is not true then 'fail' when f.sender_changed then 'defer' end,
+      case
+        when f.adapter_id is null then 'no_adapter'
+        when f.sender_changed then 'sender_changed'
+        else 'adapter_inactive'
+      end,
+      _gates.at
     ),
     (
       9, 'sender_rest', true,
       case when f.resting_until > _gates.at then 'defer' end,
       coalesce(f.resting_reason, 'adapter_resting'), f.resting_until
+    ),
+    (
+      10, 'send', false,
+      'send',
+      null, null
     )
   ) as g (place, gate, at_fence, action, reason, until)
+  where _gates.which = 'all'
+    or (g.action is not null and (g.at_fence or _gates.which = 'closed'))
 $$;
 
-comment on function dripdrop._gates(uuid[], timestamptz) is
-  'Every gate for each execution, as it stands at a time; action is null where the gate is open.';
+comment on function dripdrop._gates(uuid[], timestamptz, text) is
+  'The gates of each execution as they stand at a time; action is null where a gate is open.';
 
--- The first closed gate has the word; when all are open the message is sent.
+-- The first closed gate has the word, and the last one always has: send.
 create or replace function dripdrop._decide(executions uuid[], at timestamptz)
 returns setof dripdrop._decision
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   select distinct on (g.execution_id)
-    g.execution_id,
-    g.gate,
-    coalesce(g.action, 'send'),
-    case when g.action is not null then g.reason end,
-    g.until,
-    g.adapter_id,
-    g.recipient
-  from dripdrop._gates(_decide.executions, _decide.at) as g
-  order by g.execution_id, (g.action is null), g.place
+    g.execution_id, g.gate, g.action, g.reason, g.until, g.adapter_id, g.recipient
+  from dripdrop._gates(_decide.executions, _decide.at, 'closed') as g
+  order by g.execution_id, g.place
 $$;
 
 comment on function dripdrop._decide(uuid[], timestamptz) is 'What is to happen to each execution.';
@@ -1240,8 +1242,9 @@ begin
       when v_decision.action = 'hold' then null
       else coalesce(case when v_execution.state = 'scheduled' then v_decision.until end, v_at)
     end
-  from dripdrop._gates(array[v_execution.id], v_at) as g
+  from dripdrop._gates(array[v_execution.id], v_at, 'all') as g
   join dripdrop.steps as s on s.id = v_execution.step_id
+  where g.gate <> 'send'
   order by g.place, g.gate;
 end
 $$;
@@ -1327,10 +1330,7 @@ create or replace function dripdrop._enroll(
 returns setof dripdrop.enrollments
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set enable_hashjoin = off
-set enable_mergejoin = off
+set plan_cache_mode = force_custom_plan
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -1446,11 +1446,11 @@ begin
   enrolled as (
     insert into dripdrop.enrollments as n (
       tenant_key, sequence_id, sequence_version_id, subscriber_type, subscriber_id, entry_key,
-      effective_mode, current_step_id, data, metadata, started_at
+      effective_mode, data, metadata, started_at
     )
     select
       v_sequence.tenant_key, v_sequence.id, v_version.id, c.subscriber_type, c.subscriber_id, c.entry_key,
-      v_version.mode, v_first.id, c.data, c.metadata, v_now
+      v_version.mode, c.data, c.metadata, v_now
     from candidate as c
     where v_sequence.reentry = 'after_exit'
       or not exists (
@@ -1817,14 +1817,6 @@ begin
     from going_on as g
     where g.next_id is not null
     on conflict on constraint step_executions_one_per_occurrence do nothing
-  ),
-  moved as (
-    update dripdrop.enrollments as e
-    set current_step_id = g.next_id,
-        updated_at = _advance.at
-    from going_on as g
-    where e.id = g.enrollment_id
-      and g.next_id is not null
   )
   select array_agg(g.enrollment_id) into v_completed
   from going_on as g
@@ -2036,6 +2028,10 @@ begin
       errcode = 'ZD201', column = 'reason',
       hint = 'Use unsubscribe, bounce, complaint, manual or provider_block.';
   end if;
+  if jsonb_typeof(metadata) <> 'object' then
+    raise exception 'metadata is not an object' using
+      errcode = 'ZD201', column = 'metadata', hint = 'Pass an object, for example ''{}''.';
+  end if;
 
   v_suppression := dripdrop._suppress(
     tenant_key, channel, recipient, reason, source, coalesce(metadata, '{}'), dripdrop._now()
@@ -2146,7 +2142,10 @@ begin
   end if;
   if v_enrollment.state <> 'active'
     and (v_enrollment.state <> 'cancelled' or v_enrollment.exit_reason <> 'step_failed')
-    or v_enrollment.current_step_id is distinct from v_execution.step_id
+    or exists (
+      select from dripdrop.step_executions as x
+      where x.enrollment_id = v_enrollment.id and x.id > v_execution.id
+    )
   then
     raise exception 'the enrolment has gone on or has ended: %', coalesce(v_enrollment.exit_reason, v_enrollment.state) using
       errcode = 'ZD110', hint = 'A failed step is replayed while its enrolment waits for it, or where the failure ended it.';
@@ -2903,13 +2902,7 @@ begin
   where x.id <> all (v_taken);
   perform dripdrop._enqueue(v_queue, v_busy);
 
-  v_stopped := array(
-    select distinct g.execution_id
-    from dripdrop._gates(v_taken, v_now) as g
-    join dripdrop.step_executions as x on x.id = g.execution_id
-    where g.at_fence
-      and (g.action is not null or g.adapter_id is distinct from x.adapter_id)
-  );
+  v_stopped := array(select distinct g.execution_id from dripdrop._gates(v_taken, v_now, 'fence') as g);
   if cardinality(v_stopped) > 0 then
     update dripdrop.step_executions as x
     set state = 'scheduled',
@@ -2994,7 +2987,7 @@ as $$
 declare
   v_now timestamptz := dripdrop._now();
   v_results dripdrop._send_result[];
-  v_stale jsonb;
+  v_recorded uuid[];
   v_sent uuid[];
   v_failed uuid[];
 begin
@@ -3015,6 +3008,7 @@ begin
       hint = 'Use sent, retry, failed, bounced, auth_error, rate_limited, maybe_sent or released.';
   end if;
 
+  -- Whoever else moves a claimed execution holds its enrolment first, so that this lock is enough.
   perform from dripdrop.enrollments as e
   where e.id in (
     select x.enrollment_id
@@ -3023,24 +3017,8 @@ begin
   )
   order by e.id
   for no key update;
-  perform from dripdrop.step_executions as x
-  where x.id in (select r.execution from unnest(v_results) as r)
-  order by x.id
-  for no key update;
 
   -- A late result is welcome as long as nobody has acted on its absence: unknown still has the same fence.
-  select jsonb_agg(r.execution) into v_stale
-  from unnest(v_results) as r
-  where not exists (
-    select from dripdrop.step_executions as x
-    where x.id = r.execution and x.fence = r.fence and x.state in ('sending', 'unknown')
-  );
-  if v_stale is not null then
-    raise exception '% of % claims are stale', jsonb_array_length(v_stale), cardinality(v_results) using
-      errcode = 'ZD401', detail = v_stale::text,
-      hint = 'Leave out the executions in the detail and complete the others; what became of them is in their rows.';
-  end if;
-
   with verdict as (
     select r.*, v.state as new_state, v.due_at as new_due_at, e.state = 'paused' as paused
     from unnest(v_results) as r
@@ -3079,6 +3057,8 @@ begin
         updated_at = v_now
     from verdict as v
     where x.id = v.execution
+      and x.fence = v.fence
+      and x.state in ('sending', 'unknown')
     returning
       x.id, x.tenant_key, x.state, x.adapter_id, x.channel, x.recipient, x.due_at,
       v.outcome, v.code, v.detail, v.provider_message_id, v.hard
@@ -3105,18 +3085,32 @@ begin
     where r.outcome <> 'released'
   )
   select
+    array_agg(r.id),
     array_agg(r.id) filter (where r.state = 'sent'),
     array_agg(r.id) filter (where r.state = 'failed')
-  into v_sent, v_failed
+  into v_recorded, v_sent, v_failed
   from recorded as r;
 
-  perform dripdrop._note_senders(v_results, v_now);
+  if coalesce(cardinality(v_recorded), 0) < cardinality(v_results) then
+    raise exception '% of % claims are stale',
+      cardinality(v_results) - coalesce(cardinality(v_recorded), 0), cardinality(v_results) using
+      errcode = 'ZD401',
+      detail = (
+        select coalesce(jsonb_agg(r.execution), '[]')
+        from unnest(v_results) as r
+        where v_recorded is null or r.execution is null or r.execution <> all (v_recorded)
+      )::text,
+      hint = 'Leave out the executions in the detail and complete the others; what became of them is in their rows.';
+  end if;
+
   if v_sent is not null then
     perform dripdrop._advance(v_sent, v_now);
   end if;
   if v_failed is not null then
     perform dripdrop._give_up(v_failed, v_now);
   end if;
+  -- Last, because every worker updates the same few rows: they are locked only until the commit that follows.
+  perform dripdrop._note_senders(v_results, v_now);
   return cardinality(v_results);
 end
 $$;
@@ -3747,7 +3741,7 @@ begin
 
   case v_type
     when 'immediate' then
-      return '{"type": "immediate"}';
+      return jsonb '{"type": "immediate"}';
     when 'delay' then
       if coalesce(timing ->> 'delay_amount' !~ '^[1-9][0-9]{0,5}$', true) then
         raise exception 'delay_amount "%" is not a whole number from 1 to 999999', timing ->> 'delay_amount' using

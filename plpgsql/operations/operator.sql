@@ -30,6 +30,10 @@ begin
       errcode = 'ZD201', column = 'reason',
       hint = 'Use unsubscribe, bounce, complaint, manual or provider_block.';
   end if;
+  if jsonb_typeof(metadata) <> 'object' then
+    raise exception 'metadata is not an object' using
+      errcode = 'ZD201', column = 'metadata', hint = 'Pass an object, for example ''{}''.';
+  end if;
 
   v_suppression := dripdrop._suppress(
     tenant_key, channel, recipient, reason, source, coalesce(metadata, '{}'), dripdrop._now()
@@ -140,7 +144,10 @@ begin
   end if;
   if v_enrollment.state <> 'active'
     and (v_enrollment.state <> 'cancelled' or v_enrollment.exit_reason <> 'step_failed')
-    or v_enrollment.current_step_id is distinct from v_execution.step_id
+    or exists (
+      select from dripdrop.step_executions as x
+      where x.enrollment_id = v_enrollment.id and x.id > v_execution.id
+    )
   then
     raise exception 'the enrolment has gone on or has ended: %', coalesce(v_enrollment.exit_reason, v_enrollment.state) using
       errcode = 'ZD110', hint = 'A failed step is replayed while its enrolment waits for it, or where the failure ended it.';
