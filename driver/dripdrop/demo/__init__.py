@@ -13,12 +13,9 @@ import base64
 import os
 import shlex
 import tempfile
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from functools import partial
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -30,6 +27,7 @@ from dripdrop.channels import ChannelSettings
 from dripdrop.daemon import Settings, Worker
 from dripdrop.demo import report, story
 from dripdrop.demo.app import App
+from dripdrop.demo.play import Clock, Play
 from dripdrop.demo.screen import Screen, steps_table
 from dripdrop.demo.servers import Endpoint, MailServer
 from dripdrop.embedded import EmbeddedServer
@@ -53,12 +51,13 @@ def main(*, keep: bool = False, pause: float = 0.1, folder: Path | None = None) 
     mails, log = folder / "mails", folder / "daemon.log"
     mails.mkdir(parents=True)
     screen.say("Starting Postgres and installing DripDrop ...")
-    with EmbeddedServer(keep=keep) as server, _logging_to(log):
+    with EmbeddedServer() as server, _logging_to(log):
         version = install(server.dsn)
         screen.say(f"DripDrop {version} is installed; mail goes by SMTP, webhooks by HTTP.")
         went_well = asyncio.run(_run(server.dsn, mails, screen, pause))
         screen.say(f"mails: {mails} ({len(list(mails.iterdir()))} .eml files)")
         screen.say(f"daemon's log: {log}")
+        server.keep = keep
         if keep:
             pid_file = shlex.quote(str(server.directory / "postmaster.pid"))
             screen.say(f"look around: {shlex.join([str(server.psql), server.dsn])}")
@@ -76,6 +75,7 @@ def _logging_to(path: Path) -> Iterator[None]:
             processors=[
                 structlog.processors.add_log_level,
                 structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.format_exc_info,
                 structlog.processors.JSONRenderer(),
             ],
             logger_factory=structlog.PrintLoggerFactory(log),
@@ -88,7 +88,7 @@ def _logging_to(path: Path) -> Iterator[None]:
 
 async def _run(dsn: str, mails: Path, screen: Screen, pause: float) -> bool:
     """Play the story, print the report, and say whether all is as it should be."""
-    clock = _Clock(story.START - timedelta(hours=1))
+    clock = Clock(story.START - timedelta(hours=1))
     vault = Vault(generate_key())
     secret = "whsec_" + base64.b64encode(os.urandom(32)).decode()
     async with (
@@ -105,7 +105,7 @@ async def _run(dsn: str, mails: Path, screen: Screen, pause: float) -> bool:
         ) as worker,
     ):
         app = App(connection)
-        play = _Play(app, clock, screen)
+        play = Play(app, clock, screen)
         await play.set_clock(clock.now)
         await app.create(vault, secret, mail.port, endpoint.url)
         with screen:
@@ -120,91 +120,3 @@ async def _run(dsn: str, mails: Path, screen: Screen, pause: float) -> bool:
         screen.say(f"{'ok   ' if is_so else 'WRONG'}  {sentence}")
     screen.say(f"ledger: {out_of_place} rows out of place")
     return out_of_place == 0 and all(is_so for _, is_so in findings)
-
-
-@dataclass
-class _Clock:
-    """The demo's time."""
-
-    now: datetime
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
-class _Play:
-    """The story as it unfolds: the clock jumps to what comes next, a deed or a message due."""
-
-    def __init__(self, app: App, clock: _Clock, screen: Screen) -> None:
-        self.left_nothing = False
-        """Whether the sign-up that was rolled back left nothing."""
-        self._app = app
-        self._clock = clock
-        self._screen = screen
-        deeds: list[tuple[datetime, Callable[[], Awaitable[None]]]] = [
-            (story.PAUSED_AT, self._pause),
-            (story.RESUMED_AT, self._resume),
-            (story.UNSUBSCRIBED_AT, self._unsubscribe),
-        ]
-        for place, name in enumerate(story.PEOPLE):
-            deed = self._sign_up_in_vain if name == story.DECLINED else self._sign_up
-            deeds.append((story.START + place * story.BETWEEN_SIGN_UPS, partial(deed, name)))
-        self._deeds = deque(sorted(deeds, key=lambda each: each[0]))
-
-    async def go_on(self) -> bool:
-        """Jump to the next moment and do what is done then; False when nothing is to come."""
-        cursor = await self._app.connection.execute(
-            "select min(due_at) as at from dripdrop.step_executions"
-        )
-        due = [row.at for row in await cursor.fetchall() if row.at]
-        moment = min(due + [at for at, _ in self._deeds], default=None)
-        if moment is None or moment <= self._clock.now:
-            return False
-        await self.set_clock(moment)
-        while self._deeds and self._deeds[0][0] <= moment:
-            _, deed = self._deeds.popleft()
-            await deed()
-        return True
-
-    async def set_clock(self, now: datetime) -> None:
-        """Make it `now` for the worker and for the application's connection."""
-        self._clock.now = now
-        await self._app.connection.execute(
-            "select set_config('dripdrop.now', %s, false)", [now.isoformat()]
-        )
-
-    async def _sign_up(self, name: str) -> None:
-        await self._app.sign_up(name)
-        self._say(f"{name} signs up")
-
-    async def _sign_up_in_vain(self, name: str) -> None:
-        before = await self._app.counts()
-        async with self._app.connection.transaction():
-            await self._app.sign_up(name)
-            within = await self._app.counts()
-            raise psycopg.Rollback
-        after = await self._app.counts()
-        self.left_nothing = after == before and all(
-            new == old + 1 for new, old in zip(within, before, strict=True)
-        )
-        self._say(f"{name} signs up, the card is declined: rolled back")
-        for moment, counts in (("before", before), ("within", within), ("after", after)):
-            self._screen.say(
-                f"    {moment:6}  {counts.users} users, {counts.enrolments} enrolments,"
-                f" {counts.messages} messages"
-            )
-
-    async def _pause(self) -> None:
-        await self._app.pause(story.PAUSING)
-        self._say(f"{story.PAUSING} pauses")
-
-    async def _resume(self) -> None:
-        await self._app.resume(story.PAUSING)
-        self._say(f"{story.PAUSING} resumes")
-
-    async def _unsubscribe(self) -> None:
-        await self._app.unsubscribe(story.UNSUBSCRIBING)
-        self._say(f"{story.UNSUBSCRIBING} unsubscribes")
-
-    def _say(self, text: str) -> None:
-        self._screen.say(text, self._clock.now)

@@ -1,7 +1,13 @@
 -- The onboarding of a pretend SaaS: its users, and what they hear from it in their first fourteen days.
 --
--- It needs DripDrop, and a default sender for email and for webhook (dripdrop.create_channel_adapter). From then on a
--- sign-up is one transaction of the application:
+-- It needs a default sender for email and one for webhook, which are made once. In psql:
+--
+--   \set secret `echo '{"secret": "whsec_…"}' | dripdrop seal app`
+--   select dripdrop.create_channel_adapter(
+--     null, 'app', 'webhook', 'default', :'secret', '{"url": "https://app.example.com/webhooks"}', is_default => true
+--   );
+--
+-- From then on a sign-up is one transaction of the application:
 --
 --   begin;
 --   insert into users (name, email, plan) values ('Ada', 'ada@example.com', 'team') returning id;
