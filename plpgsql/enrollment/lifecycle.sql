@@ -111,6 +111,10 @@ begin
   if v_enrollment.state = 'active' then
     return v_enrollment;
   end if;
+  if v_enrollment.state in ('completed', 'cancelled') then
+    raise exception 'the enrolment has ended: %', v_enrollment.state using
+      errcode = 'ZD110', hint = 'Enrol again, or replay the step whose failure ended it.';
+  end if;
 
   update dripdrop.enrollments as e
   set state = 'active',

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from dripdrop.errors import InvalidArgument, StaleFence
+from dripdrop.errors import InvalidArgument, InvalidTransition, StaleFence
 from tests.conftest import Clock
 from tests.engine import TENANT, Engine, after, email
 from tests.pipeline.conftest import pointers
@@ -163,6 +163,13 @@ def test_a_step_that_failed_ends_the_enrolment(journey: Engine) -> None:
     assert (failed.state, failed.reason, failed.error_message) == ("failed", "smtp_554", "refused")
     assert journey.enrollment(enrollment.id).exit_reason == "step_failed"
     assert event(journey).event_type == "failed"
+
+
+def test_an_enrolment_that_a_failure_ended_is_not_resumed(journey: Engine) -> None:
+    enrollment = journey.join()
+    journey.deliver("failed")
+    with journey.refused(InvalidTransition):
+        journey.resume_enrollment(TENANT, enrollment.id)
 
 
 def test_a_step_that_failed_may_be_gone_past(engine: Engine, clock: Clock) -> None:
