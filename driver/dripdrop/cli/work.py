@@ -14,11 +14,16 @@ def run(
     dsn: Dsn = None,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
     once: Annotated[bool, typer.Option("--once", help="Do what is due, then stop.")] = False,
+    grace: Annotated[
+        float, typer.Option(min=0, help="Seconds to finish what is being sent, once told to stop.")
+    ] = 20.0,
 ) -> None:
     """Run the daemon: tick, render, send, record."""
+    from dripdrop.daemon import Settings
     from dripdrop.daemon import run as daemon
 
-    raise typer.Exit(daemon.main(resolve_dsn(dsn), workers=workers, once=once))
+    settings = Settings(grace=grace)
+    raise typer.Exit(daemon.main(resolve_dsn(dsn), settings, workers=workers, once=once))
 
 
 def bench(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 from dripdrop.templates import Renderer, RenderError
 
 if TYPE_CHECKING:
     from dripdrop.daemon.worker import Worker
+
+_TURN = 0.02  # seconds of rendering after which the other stages get theirs
 
 
 class Render:
@@ -36,7 +40,13 @@ class Render:
         for claim in claims:
             if claim.template is not None:
                 self._renderer.learn(claim.template_hash, claim.template)
-        results = [self._rendered(claim) for claim in claims]
+        results = []
+        turn = time.monotonic()
+        for claim in claims:
+            results.append(self._rendered(claim))
+            if time.monotonic() - turn > _TURN:
+                await asyncio.sleep(0)
+                turn = time.monotonic()
         async with self.worker.database() as database:
             await database.complete_renders(results)
         return True

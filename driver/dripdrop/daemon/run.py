@@ -15,11 +15,8 @@ import structlog
 from dripdrop.daemon.worker import Settings, Worker
 
 
-def main(
-    dsn: str, *, workers: int = 1, once: bool = False, settings: Settings | None = None
-) -> int:
+def main(dsn: str, settings: Settings, *, workers: int = 1, once: bool = False) -> int:
     """Run until SIGTERM or SIGINT, or with `once` until nothing is due; return the exit status."""
-    settings = settings or Settings()
     if workers == 1 or once:
         return _work(dsn, settings, once)
     return _supervise(dsn, settings, workers)
@@ -35,6 +32,9 @@ async def _run(dsn: str, settings: Settings, once: bool) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
+    supervisor = multiprocessing.parent_process()
+    if supervisor is not None:
+        loop.add_reader(supervisor.sentinel, _stop_as_orphan, worker, supervisor.sentinel)
     async with worker:
         if not await _is_ready(worker):
             return 1
@@ -44,6 +44,12 @@ async def _run(dsn: str, settings: Settings, once: bool) -> int:
             await worker.run()
     worker.log.info("stopped")
     return 0
+
+
+def _stop_as_orphan(worker: Worker, sentinel: int) -> None:
+    """Stop because the supervisor is gone: whoever starts another must not get both."""
+    asyncio.get_running_loop().remove_reader(sentinel)
+    worker.stop()
 
 
 async def _is_ready(worker: Worker) -> bool:
@@ -78,13 +84,12 @@ def _supervise(dsn: str, settings: Settings, workers: int) -> int:
         nonlocal stopping
         stopping = True
         for process in processes:
-            if process.pid is not None:
-                process.terminate()
+            process.terminate()
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
     for process in processes:
         process.start()
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
     wait([process.sentinel for process in processes])
     if not stopping:
         stop()
@@ -98,16 +103,23 @@ def _exit_with_status(dsn: str, settings: Settings) -> None:
 
 
 def _configure_logging() -> None:
-    """One JSON object per line on standard error, from INFO up."""
+    """One JSON object per line on standard error: ours from INFO up, libraries' from WARNING."""
+    processors: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(),
+    ]
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *processors]
+        )
+    )
+    logging.basicConfig(handlers=[handler])

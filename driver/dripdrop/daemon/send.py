@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -47,24 +48,27 @@ class Send:
     async def step(self) -> bool:
         """Claim what fits, channel by channel, and begin to send it."""
         settings = self.worker.settings
-        busy = False
+        begun = 0
         for channel in sorted({channel for channel, _ in CHANNELS}):
             free = min(settings.in_flight - self._claimed[channel], settings.batch_size)
-            if free <= 0:
+            if free <= 0 or self.over:
                 continue
-            async with self.worker.database() as database:
-                claims = await database.claim_sends(channel, free, settings.lease)
+            # All that may come counts while the database is asked: `in_flight` is never too small.
+            self._claimed[channel] += free
+            claims: list[Any] = []
+            try:
+                claimed_at = asyncio.get_running_loop().time()
+                async with self.worker.database() as database:
+                    claims = await database.claim_sends(channel, free, settings.lease)
+            finally:
+                self._claimed[channel] -= free - len(claims)
             for claim in claims:
                 if claim.adapter is not None:
-                    await self._learn(claim.adapter)
-            deadline = asyncio.get_running_loop().time() + settings.lease.total_seconds() / 2
+                    self._learn(claim.adapter)
             for claim in claims:
-                self._claimed[channel] += 1
-                task = asyncio.create_task(self._deliver(channel, claim, deadline))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-            busy = busy or bool(claims)
-        return busy
+                self._begin(self._deliver(channel, claim, claimed_at))
+            begun += len(claims)
+        return begun > 0
 
     def recorded(self, channel: str, count: int) -> None:
         """Make room for `count` more messages of a channel."""
@@ -80,12 +84,18 @@ class Send:
                 await asyncio.wait(late)
 
     async def aclose(self) -> None:
-        """Close the channels."""
+        """Close the channels; what is still being sent is interrupted."""
+        await self.drain(0)
         for sender in self._senders.values():
             await sender.aclose()
         self._senders.clear()
 
-    async def _learn(self, row: Mapping[str, Any]) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _learn(self, row: Mapping[str, Any]) -> None:
         """Open a channel for an adapter that is new, or that was changed."""
         adapter_id = UUID(row["id"])
         known = self._senders.get(adapter_id)
@@ -93,23 +103,20 @@ class Send:
             return
         self._senders[adapter_id] = _Sender(self.worker, row)
         if known is not None:
-            await known.aclose()
+            self._begin(known.aclose())
 
-    async def _deliver(self, channel: str, claim: Any, deadline: float) -> None:
+    async def _deliver(self, channel: str, claim: Any, claimed_at: float) -> None:
         """Send one message and leave its outcome to be recorded. Raises nothing.
 
-        A message whose turn comes when half its lease is over, or when the worker stops, is
-        released: it never left. A message that is interrupted may have left.
+        One whose turn comes too late is released: it never left. One that is interrupted may have
+        left.
         """
         sender = self._senders[claim.adapter_id]
         kind = "released"
         outcome = None
         try:
             async with sender.window:
-                if (
-                    not self.worker.stopping.is_set()
-                    and asyncio.get_running_loop().time() < deadline
-                ):
+                if self._may_leave(sender, claimed_at):
                     kind = "maybe_sent"
                     outcome = await sender.send(_message(channel, claim))
         except asyncio.CancelledError:
@@ -118,14 +125,25 @@ class Send:
             self.worker.log.exception("channel_failed", execution=str(claim.execution_id))
         self.worker.record.add(channel, claim, outcome or {"outcome": kind, "code": kind})
 
+    def _may_leave(self, sender: _Sender, claimed_at: float) -> bool:
+        """Not once the worker stops, half the lease is over, or the adapter was told to rest."""
+        half_the_lease = self.worker.settings.lease.total_seconds() / 2
+        return (
+            not self.worker.stopping.is_set()
+            and asyncio.get_running_loop().time() < claimed_at + half_the_lease
+            and claimed_at > sender.rests_since
+        )
+
 
 class _Sender:
     """An adapter, its channel, and how many messages may be at its provider at a time."""
 
     def __init__(self, worker: Worker, row: Mapping[str, Any]) -> None:
         self.row = row
+        self.rests_since = -math.inf  # what was claimed before then waits, as the database knows
         limit = row["config"].get("max_in_flight", worker.settings.in_flight_per_adapter)
-        self.window = asyncio.Semaphore(limit)
+        self._limit = limit if isinstance(limit, int) and limit > 0 else 0
+        self.window = asyncio.Semaphore(self._limit or 1)
         self._worker = worker
         self._channel: Channel | None = None
         self._unusable: Outcome | None = None
@@ -146,25 +164,31 @@ class _Sender:
         else:
             outcome = await self._channel.send(message)
         assert outcome is not None
+        if outcome.kind in {"rate_limited", "auth_error"}:
+            self.rests_since = asyncio.get_running_loop().time()
         return {
             "outcome": outcome.kind,
             "code": outcome.code,
-            "detail": outcome.detail,
+            "detail": _storable(outcome.detail),
             "hard": outcome.hard,
             "retry_after": outcome.retry_after,
-            "provider_message_id": outcome.provider_message_id,
+            "provider_message_id": _storable(outcome.provider_message_id),
             "out_message_id": outcome.out_message_id,
-            "response": outcome.response,
+            "response": _storable(outcome.response),
         }
 
     async def aclose(self) -> None:
         """Close the channel once nothing is being sent through it."""
+        for _ in range(self._limit):
+            await self.window.acquire()
         if self._channel is not None:
             with suppress(Exception):
                 await self._channel.aclose()
 
     def _adapter(self) -> Adapter:
         row = self.row
+        if not self._limit:
+            raise InvalidAdapter(f'adapter "{row["name"]}": max_in_flight must be a count from 1')
         sealed = row["credentials"]
         return Adapter(
             id=UUID(row["id"]),
@@ -190,3 +214,14 @@ def _message(channel: str, claim: Any) -> Message:
         payload=claim.payload,
         sent_at=claim.claimed_at,
     )
+
+
+def _storable(value: Any) -> Any:
+    """Return what a provider said without what jsonb refuses: NUL and lone surrogates."""
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode().replace("\0", "?")
+    if isinstance(value, Mapping):
+        return {_storable(key): _storable(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_storable(each) for each in value]
+    return value

@@ -150,14 +150,17 @@ class Worker:
                 raise ended
 
     async def run_until_idle(self) -> None:
-        """Do what is due now, and all that follows from it at once."""
-        while True:
+        """Do what is due now, and all that follows from it at once; less when it is stopped."""
+        while not self.stopping.is_set():
             work = self._work
             if any([await stage.step() for stage in self.stages]):
                 continue
             if not self.send.in_flight:
                 return
             await self._rest(self.settings.interval, work)
+        await self.send.drain(self.settings.grace)
+        while await self.record.step():
+            pass
 
     def stop(self) -> None:
         """Claim nothing more, and come to an end."""
