@@ -1086,7 +1086,15 @@ as $$
     from execution as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     join step as s on s.id = x.step_id
-    cross join lateral (select dripdrop._recipient(s.channel, s.config, e.data) as recipient offset 0) as address
+    -- At the fence the address is the one the message was decided for, and none other.
+    cross join lateral (
+      select
+        case
+          when x.state = 'rendered' then x.recipient
+          else dripdrop._recipient(s.channel, s.config, e.data)
+        end as recipient
+      offset 0
+    ) as address
   )
   select f.id, g.place, g.gate, g.action, g.reason, g.until, f.adapter_id, f.recipient
   from fact as f
@@ -1603,6 +1611,10 @@ begin
   if v_enrollment.state = 'active' then
     return v_enrollment;
   end if;
+  if v_enrollment.state in ('completed', 'cancelled') then
+    raise exception 'the enrolment has ended: %', v_enrollment.state using
+      errcode = 'ZD110', hint = 'Enrol again, or replay the step whose failure ended it.';
+  end if;
 
   update dripdrop.enrollments as e
   set state = 'active',
@@ -2041,12 +2053,18 @@ begin
       due_at = dripdrop._now(),
       fence = x.fence + 1,
       updated_at = dripdrop._now()
-  where x.recipient = v_suppression.recipient_normalized
-    and x.channel = v_suppression.channel
-    and (x.tenant_key = v_suppression.tenant_key or v_suppression.tenant_key is null)
-    and x.due_at is null
-    and x.ended_at is null
-    and x.state in ('queued', 'rendered');
+  where x.id = any (array(
+    select y.id
+    from dripdrop.step_executions as y
+    where y.recipient = v_suppression.recipient_normalized
+      and y.channel = v_suppression.channel
+      and (y.tenant_key = v_suppression.tenant_key or v_suppression.tenant_key is null)
+      and y.due_at is null
+      and y.ended_at is null
+      and y.state in ('queued', 'rendered')
+    order by y.id
+    for no key update
+  ));
   return v_suppression;
 end
 $$;
@@ -2783,7 +2801,9 @@ begin
       errcode = 'ZD201', column = 'results',
       hint = 'Pass [{"execution": …, "fence": …, "message": …, "payload": {…}}, …].';
   end if;
-  v_results := array(select r from jsonb_populate_recordset(null::dripdrop._render_result, results) as r);
+  v_results := array(
+    select r from jsonb_populate_recordset(null::dripdrop._render_result, results) as r order by r.execution
+  );
 
   if exists (select from unnest(v_results) as r where r.payload is null) then
     perform from dripdrop.enrollments as e
@@ -3209,7 +3229,8 @@ begin
   )
   from unnest(results) as r
   join dripdrop.step_executions as x on x.id = r.execution
-  where r.outcome = 'bounced' and r.hard and x.recipient is not null;
+  where r.outcome = 'bounced' and r.hard and x.recipient is not null
+  order by x.recipient, x.channel, x.tenant_key;
 end
 $$;
 

@@ -94,6 +94,8 @@ return coalesce(
   statement_timestamp()
 );
 
+comment on function dripdrop._now() is 'The time of every decision: the setting dripdrop.now, else the statement''s.';
+
 -- Time-ordered ids, so that new rows land at the right-hand edge of their indexes (RFC 9562, section 5.7).
 -- They use the machine's clock, never dripdrop.now: an id's order must not move with a test's time.
 do $$
@@ -124,6 +126,18 @@ begin
 end
 $$;
 
+comment on function dripdrop._uuidv7() is 'A time-ordered uuid (RFC 9562, version 7).';
+
+-- convert_to() is only stable, because encodings can be added; UTF8 does not change.
+create or replace function dripdrop._digest(content text)
+returns text
+language sql
+immutable
+parallel safe
+return encode(sha256(convert_to(content, 'UTF8')), 'hex');
+
+comment on function dripdrop._digest(text) is 'Hex SHA-256 of a text in UTF-8.';
+
 -- What a provider may deduplicate on: the same over retries and deferrals, another one after a replay.
 create or replace function dripdrop.idempotency_key(
   enrollment_id uuid,
@@ -136,9 +150,12 @@ language sql
 immutable
 parallel safe
 return encode(
-  sha256((enrollment_id::text || ':' || step_id::text || ':' || occurrence || ':' || attempt_window)::bytea),
+  sha256((enrollment_id::text || ':' || step_id::text || ':' || occurrence::text || ':' || attempt_window::text)::bytea),
   'hex'
 );
+
+comment on function dripdrop.idempotency_key(uuid, uuid, int, int) is
+  'What a provider may deduplicate on: hex SHA-256 of enrolment:step:occurrence:attempt_window.';
 
 -- Row-level security asks this. Nothing set means nothing visible; the global scope is named, never implied.
 create or replace function dripdrop._visible(tenant_key text)
@@ -147,6 +164,9 @@ language sql
 stable
 parallel safe
 return coalesce(nullif(current_setting('dripdrop.tenant_key', true), '') = coalesce(tenant_key, ':global'), false);
+
+comment on function dripdrop._visible(text) is
+  'Whether row-level security shows a tenant''s row: the setting dripdrop.tenant_key names it (:global for null).';
 
 -- sql/tables/adapter_pools.sql
 
@@ -580,7 +600,6 @@ create table dripdrop.enrollments (
   entry_key text not null default '',
   state text not null default 'active',
   exit_reason text,
-  current_step_id uuid,
   adapter_id uuid,
   effective_mode text,
   data jsonb not null default '{}',
@@ -632,7 +651,6 @@ comment on column dripdrop.enrollments.subscriber_id is 'The application''s id o
 comment on column dripdrop.enrollments.entry_key is 'Tells several enrolments of one subscriber apart: an order, an appointment.';
 comment on column dripdrop.enrollments.state is 'active, paused, completed or cancelled.';
 comment on column dripdrop.enrollments.exit_reason is 'Why it ended: completed, unenrolled, step_failed, sequence_inactive.';
-comment on column dripdrop.enrollments.current_step_id is 'The step it waits for.';
 comment on column dripdrop.enrollments.adapter_id is 'Outbound: the sender of every step.';
 comment on column dripdrop.enrollments.effective_mode is 'The mode of the version at enrolment.';
 comment on column dripdrop.enrollments.data is 'Template variables; email, phone and time_zone are read from here.';
@@ -657,7 +675,7 @@ create table dripdrop.steps (
   timing jsonb not null default '{"type": "immediate"}',
   template_type text not null default 'inline',
   template_content jsonb not null default '{}',
-  template_hash text generated always as (encode(sha256(template_content::text::bytea), 'hex')) stored,
+  template_hash text generated always as (dripdrop._digest(template_content::text)) stored,
   template_module text,
   template_function text,
   channel_adapter_id uuid,

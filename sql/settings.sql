@@ -13,6 +13,8 @@ return coalesce(
   statement_timestamp()
 );
 
+comment on function dripdrop._now() is 'The time of every decision: the setting dripdrop.now, else the statement''s.';
+
 -- Time-ordered ids, so that new rows land at the right-hand edge of their indexes (RFC 9562, section 5.7).
 -- They use the machine's clock, never dripdrop.now: an id's order must not move with a test's time.
 do $$
@@ -43,6 +45,18 @@ begin
 end
 $$;
 
+comment on function dripdrop._uuidv7() is 'A time-ordered uuid (RFC 9562, version 7).';
+
+-- convert_to() is only stable, because encodings can be added; UTF8 does not change.
+create or replace function dripdrop._digest(content text)
+returns text
+language sql
+immutable
+parallel safe
+return encode(sha256(convert_to(content, 'UTF8')), 'hex');
+
+comment on function dripdrop._digest(text) is 'Hex SHA-256 of a text in UTF-8.';
+
 -- What a provider may deduplicate on: the same over retries and deferrals, another one after a replay.
 create or replace function dripdrop.idempotency_key(
   enrollment_id uuid,
@@ -55,9 +69,12 @@ language sql
 immutable
 parallel safe
 return encode(
-  sha256((enrollment_id::text || ':' || step_id::text || ':' || occurrence || ':' || attempt_window)::bytea),
+  sha256((enrollment_id::text || ':' || step_id::text || ':' || occurrence::text || ':' || attempt_window::text)::bytea),
   'hex'
 );
+
+comment on function dripdrop.idempotency_key(uuid, uuid, int, int) is
+  'What a provider may deduplicate on: hex SHA-256 of enrolment:step:occurrence:attempt_window.';
 
 -- Row-level security asks this. Nothing set means nothing visible; the global scope is named, never implied.
 create or replace function dripdrop._visible(tenant_key text)
@@ -66,3 +83,6 @@ language sql
 stable
 parallel safe
 return coalesce(nullif(current_setting('dripdrop.tenant_key', true), '') = coalesce(tenant_key, ':global'), false);
+
+comment on function dripdrop._visible(text) is
+  'Whether row-level security shows a tenant''s row: the setting dripdrop.tenant_key names it (:global for null).';

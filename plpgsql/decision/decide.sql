@@ -1,12 +1,12 @@
 -- The gates a message passes, in order: this is the only place that says what happens to a due execution.
 -- tick() carries the first closed gate out, claim_sends() asks again at the fence, explain() shows them all.
 -- A new gate is one row in the list below and, where it needs them, facts in the joins above it.
-create or replace function dripdrop._gates(executions uuid[], at timestamptz)
+-- which: closed (the last row, send, counts as closed), fence (closed, and asked again at the fence) or all.
+create or replace function dripdrop._gates(executions uuid[], at timestamptz, which text)
 returns table (
   execution_id uuid,
   place int,
   gate text,
-  at_fence boolean,
   action text,
   reason text,
   until timestamptz,
@@ -16,7 +16,10 @@ returns table (
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
   with
   execution as materialized (
@@ -61,30 +64,38 @@ as $$
     select
       x.id,
       x.scheduled_for,
+      x.state = 'rendered' and x.adapter_id is distinct from s.adapter_id as sender_changed,
       e.state as enrollment_state,
       s.active as step_active,
       s.sequence_active,
       s.stale_after,
       s.config ->> 'on_stale' as on_stale,
       s.channel,
-      dripdrop._recipient(s.channel, s.config, e.data) as recipient,
+      address.recipient,
       s.adapter_id,
       s.adapter_usable,
       s.resting_until,
       s.resting_reason,
-      (
-        select p.reason
-        from dripdrop.suppressions as p
-        where p.recipient_normalized = dripdrop._recipient(s.channel, s.config, e.data)
+      exists (
+        select from dripdrop.suppressions as p
+        where p.recipient_normalized = address.recipient
           and p.channel = s.channel
           and (p.tenant_key = x.tenant_key or p.tenant_key is null)
-        limit 1
       ) as suppressed
     from execution as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     join step as s on s.id = x.step_id
+    -- At the fence the address is the one the message was decided for, and none other.
+    cross join lateral (
+      select
+        case
+          when x.state = 'rendered' then x.recipient
+          else dripdrop._recipient(s.channel, s.config, e.data)
+        end as recipient
+      offset 0
+    ) as address
   )
-  select f.id, g.place, g.gate, g.at_fence, g.action, g.reason, g.until, f.adapter_id, f.recipient
+  select f.id, g.place, g.gate, g.action, g.reason, g.until, f.adapter_id, f.recipient
   from fact as f
   cross join lateral (
     values
@@ -116,49 +127,54 @@ as $$
       'stale', null
     ),
     (
-      6, 'recipient', true,
-      case when not dripdrop._is_recipient(f.channel, f.recipient) then 'skip' end,
+      6, 'recipient', false,
+      case when _gates.which <> 'fence' and not dripdrop._is_recipient(f.channel, f.recipient) then 'skip' end,
       case when f.recipient is null then 'no_recipient' else 'invalid_recipient' end, null
     ),
     (
       7, 'suppression', true,
-      case when f.suppressed is not null then 'skip' end,
+      case when f.suppressed then 'skip' end,
       'suppressed', null
     ),
     (
       8, 'sender', true,
-      case when f.adapter_usable is not true then 'fail' end,
-      case when f.adapter_id is null then 'no_adapter' else 'adapter_inactive' end, null
+      case when f.adapter_usable is not true then 'fail' when f.sender_changed then 'defer' end,
+      case
+        when f.adapter_id is null then 'no_adapter'
+        when f.sender_changed then 'sender_changed'
+        else 'adapter_inactive'
+      end,
+      _gates.at
     ),
     (
       9, 'sender_rest', true,
       case when f.resting_until > _gates.at then 'defer' end,
       coalesce(f.resting_reason, 'adapter_resting'), f.resting_until
+    ),
+    (
+      10, 'send', false,
+      'send',
+      null, null
     )
   ) as g (place, gate, at_fence, action, reason, until)
+  where _gates.which = 'all'
+    or (g.action is not null and (g.at_fence or _gates.which = 'closed'))
 $$;
 
-comment on function dripdrop._gates(uuid[], timestamptz) is
-  'Every gate for each execution, as it stands at a time; action is null where the gate is open.';
+comment on function dripdrop._gates(uuid[], timestamptz, text) is
+  'The gates of each execution as they stand at a time; action is null where a gate is open.';
 
--- The first closed gate has the word; when all are open the message is sent.
+-- The first closed gate has the word, and the last one always has: send.
 create or replace function dripdrop._decide(executions uuid[], at timestamptz)
 returns setof dripdrop._decision
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
 as $$
   select distinct on (g.execution_id)
-    g.execution_id,
-    g.gate,
-    coalesce(g.action, 'send'),
-    case when g.action is not null then g.reason end,
-    g.until,
-    g.adapter_id,
-    g.recipient
-  from dripdrop._gates(_decide.executions, _decide.at) as g
-  order by g.execution_id, (g.action is null), g.place
+    g.execution_id, g.gate, g.action, g.reason, g.until, g.adapter_id, g.recipient
+  from dripdrop._gates(_decide.executions, _decide.at, 'closed') as g
+  order by g.execution_id, g.place
 $$;
 
 comment on function dripdrop._decide(uuid[], timestamptz) is 'What is to happen to each execution.';
@@ -233,8 +249,9 @@ begin
       when v_decision.action = 'hold' then null
       else coalesce(case when v_execution.state = 'scheduled' then v_decision.until end, v_at)
     end
-  from dripdrop._gates(array[v_execution.id], v_at) as g
+  from dripdrop._gates(array[v_execution.id], v_at, 'all') as g
   join dripdrop.steps as s on s.id = v_execution.step_id
+  where g.gate <> 'send'
   order by g.place, g.gate;
 end
 $$;

@@ -74,10 +74,7 @@ create or replace function dripdrop._enroll(
 returns setof dripdrop.enrollments
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set enable_hashjoin = off
-set enable_mergejoin = off
+set plan_cache_mode = force_custom_plan
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -193,11 +190,11 @@ begin
   enrolled as (
     insert into dripdrop.enrollments as n (
       tenant_key, sequence_id, sequence_version_id, subscriber_type, subscriber_id, entry_key,
-      effective_mode, current_step_id, data, metadata, started_at
+      effective_mode, data, metadata, started_at
     )
     select
       v_sequence.tenant_key, v_sequence.id, v_version.id, c.subscriber_type, c.subscriber_id, c.entry_key,
-      v_version.mode, v_first.id, c.data, c.metadata, v_now
+      v_version.mode, c.data, c.metadata, v_now
     from candidate as c
     where v_sequence.reentry = 'after_exit'
       or not exists (

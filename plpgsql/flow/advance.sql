@@ -6,7 +6,10 @@ create or replace function dripdrop._advance(executions uuid[], at timestamptz)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_completed uuid[];
@@ -48,14 +51,6 @@ begin
     from going_on as g
     where g.next_id is not null
     on conflict on constraint step_executions_one_per_occurrence do nothing
-  ),
-  moved as (
-    update dripdrop.enrollments as e
-    set current_step_id = g.next_id,
-        updated_at = _advance.at
-    from going_on as g
-    where e.id = g.enrollment_id
-      and g.next_id is not null
   )
   select array_agg(g.enrollment_id) into v_completed
   from going_on as g
@@ -77,7 +72,10 @@ create or replace function dripdrop._give_up(executions uuid[], at timestamptz)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_ending uuid[];

@@ -40,7 +40,7 @@ as $$
   select
     'function',
     p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')',
-    encode(sha256(convert_to(pg_get_functiondef(p.oid), 'UTF8')), 'hex')
+    dripdrop._digest(pg_get_functiondef(p.oid))
   from pg_proc as p
   where p.pronamespace = 'dripdrop'::regnamespace
   union all
@@ -53,7 +53,7 @@ as $$
   from pg_policies as y
   where y.schemaname = 'dripdrop'
   union all
-  select 'view', c.relname, encode(sha256(convert_to(pg_get_viewdef(c.oid), 'UTF8')), 'hex')
+  select 'view', c.relname, dripdrop._digest(pg_get_viewdef(c.oid))
   from pg_class as c
   where c.relnamespace = 'dripdrop'::regnamespace and c.relkind in ('v', 'm')
 $$;

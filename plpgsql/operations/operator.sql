@@ -43,12 +43,18 @@ begin
       due_at = dripdrop._now(),
       fence = x.fence + 1,
       updated_at = dripdrop._now()
-  where x.recipient = v_suppression.recipient_normalized
-    and x.channel = v_suppression.channel
-    and (x.tenant_key = v_suppression.tenant_key or v_suppression.tenant_key is null)
-    and x.due_at is null
-    and x.ended_at is null
-    and x.state in ('queued', 'rendered');
+  where x.id = any (array(
+    select y.id
+    from dripdrop.step_executions as y
+    where y.recipient = v_suppression.recipient_normalized
+      and y.channel = v_suppression.channel
+      and (y.tenant_key = v_suppression.tenant_key or v_suppression.tenant_key is null)
+      and y.due_at is null
+      and y.ended_at is null
+      and y.state in ('queued', 'rendered')
+    order by y.id
+    for no key update
+  ));
   return v_suppression;
 end
 $$;

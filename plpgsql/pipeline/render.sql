@@ -21,7 +21,10 @@ returns table (
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -104,7 +107,10 @@ returns int
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -117,7 +123,9 @@ begin
       errcode = 'ZD201', column = 'results',
       hint = 'Pass [{"execution": …, "fence": …, "message": …, "payload": {…}}, …].';
   end if;
-  v_results := array(select r from jsonb_populate_recordset(null::dripdrop._render_result, results) as r);
+  v_results := array(
+    select r from jsonb_populate_recordset(null::dripdrop._render_result, results) as r order by r.execution
+  );
 
   if exists (select from unnest(v_results) as r where r.payload is null) then
     perform from dripdrop.enrollments as e

@@ -24,7 +24,10 @@ returns table (
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -55,13 +58,7 @@ begin
   where x.id <> all (v_taken);
   perform dripdrop._enqueue(v_queue, v_busy);
 
-  v_stopped := array(
-    select distinct g.execution_id
-    from dripdrop._gates(v_taken, v_now) as g
-    join dripdrop.step_executions as x on x.id = g.execution_id
-    where g.at_fence
-      and (g.action is not null or g.adapter_id is distinct from x.adapter_id)
-  );
+  v_stopped := array(select distinct g.execution_id from dripdrop._gates(v_taken, v_now, 'fence') as g);
   if cardinality(v_stopped) > 0 then
     update dripdrop.step_executions as x
     set state = 'scheduled',
@@ -138,12 +135,15 @@ returns int
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
   v_results dripdrop._send_result[];
-  v_stale jsonb;
+  v_recorded uuid[];
   v_sent uuid[];
   v_failed uuid[];
 begin
@@ -164,6 +164,7 @@ begin
       hint = 'Use sent, retry, failed, bounced, auth_error, rate_limited, maybe_sent or released.';
   end if;
 
+  -- Whoever else moves a claimed execution holds its enrolment first, so that this lock is enough.
   perform from dripdrop.enrollments as e
   where e.id in (
     select x.enrollment_id
@@ -172,24 +173,8 @@ begin
   )
   order by e.id
   for no key update;
-  perform from dripdrop.step_executions as x
-  where x.id in (select r.execution from unnest(v_results) as r)
-  order by x.id
-  for no key update;
 
   -- A late result is welcome as long as nobody has acted on its absence: unknown still has the same fence.
-  select jsonb_agg(r.execution) into v_stale
-  from unnest(v_results) as r
-  where not exists (
-    select from dripdrop.step_executions as x
-    where x.id = r.execution and x.fence = r.fence and x.state in ('sending', 'unknown')
-  );
-  if v_stale is not null then
-    raise exception '% of % claims are stale', jsonb_array_length(v_stale), cardinality(v_results) using
-      errcode = 'ZD401', detail = v_stale::text,
-      hint = 'Leave out the executions in the detail and complete the others; what became of them is in their rows.';
-  end if;
-
   with verdict as (
     select r.*, v.state as new_state, v.due_at as new_due_at, e.state = 'paused' as paused
     from unnest(v_results) as r
@@ -199,7 +184,7 @@ begin
     left join dripdrop.channel_adapters as a on a.id = x.adapter_id
     cross join lateral dripdrop._verdict(
       r, e.state, x.id, x.retry_count, s.config,
-      exists (
+      r.outcome = 'maybe_sent' and exists (
         select from dripdrop.providers() as p
         where p.channel = a.channel and p.provider = a.provider and p.idempotent
       ),
@@ -228,6 +213,8 @@ begin
         updated_at = v_now
     from verdict as v
     where x.id = v.execution
+      and x.fence = v.fence
+      and x.state in ('sending', 'unknown')
     returning
       x.id, x.tenant_key, x.state, x.adapter_id, x.channel, x.recipient, x.due_at,
       v.outcome, v.code, v.detail, v.provider_message_id, v.hard
@@ -254,18 +241,32 @@ begin
     where r.outcome <> 'released'
   )
   select
+    array_agg(r.id),
     array_agg(r.id) filter (where r.state = 'sent'),
     array_agg(r.id) filter (where r.state = 'failed')
-  into v_sent, v_failed
+  into v_recorded, v_sent, v_failed
   from recorded as r;
 
-  perform dripdrop._note_senders(v_results, v_now);
+  if coalesce(cardinality(v_recorded), 0) < cardinality(v_results) then
+    raise exception '% of % claims are stale',
+      cardinality(v_results) - coalesce(cardinality(v_recorded), 0), cardinality(v_results) using
+      errcode = 'ZD401',
+      detail = (
+        select coalesce(jsonb_agg(r.execution), '[]')
+        from unnest(v_results) as r
+        where v_recorded is null or r.execution is null or r.execution <> all (v_recorded)
+      )::text,
+      hint = 'Leave out the executions in the detail and complete the others; what became of them is in their rows.';
+  end if;
+
   if v_sent is not null then
     perform dripdrop._advance(v_sent, v_now);
   end if;
   if v_failed is not null then
     perform dripdrop._give_up(v_failed, v_now);
   end if;
+  -- Last, because every worker updates the same few rows: they are locked only until the commit that follows.
+  perform dripdrop._note_senders(v_results, v_now);
   return cardinality(v_results);
 end
 $$;
@@ -287,9 +288,9 @@ create or replace function dripdrop._verdict(
 )
 returns table (state text, due_at timestamptz)
 language sql
-immutable
-set search_path = pg_catalog, pg_temp
-as $$
+stable
+parallel safe
+begin atomic
   select
     case when v.state = 'scheduled' and enrollment_state in ('completed', 'cancelled') then 'cancelled' else v.state end,
     case when v.state = 'scheduled' then v.due_at end
@@ -315,8 +316,8 @@ as $$
           * (0.8 + 0.4 * ((hashtextextended(execution_id::text, retry_count) & 1023) / 1023.0))
         )
       end as due_at
-  ) as v
-$$;
+  ) as v;
+end;
 
 comment on function dripdrop._verdict(dripdrop._send_result, text, uuid, int, jsonb, boolean, timestamptz) is
   'The state an outcome leads to and, when it is to be tried again, when.';
@@ -328,7 +329,10 @@ create or replace function dripdrop._note_senders(results dripdrop._send_result[
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 begin
   perform from dripdrop.channel_adapters as a
@@ -361,7 +365,8 @@ begin
   )
   from unnest(results) as r
   join dripdrop.step_executions as x on x.id = r.execution
-  where r.outcome = 'bounced' and r.hard and x.recipient is not null;
+  where r.outcome = 'bounced' and r.hard and x.recipient is not null
+  order by x.recipient, x.channel, x.tenant_key;
 end
 $$;
 

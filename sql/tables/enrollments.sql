@@ -8,7 +8,6 @@ create table dripdrop.enrollments (
   entry_key text not null default '',
   state text not null default 'active',
   exit_reason text,
-  current_step_id uuid,
   adapter_id uuid,
   effective_mode text,
   data jsonb not null default '{}',
@@ -60,7 +59,6 @@ comment on column dripdrop.enrollments.subscriber_id is 'The application''s id o
 comment on column dripdrop.enrollments.entry_key is 'Tells several enrolments of one subscriber apart: an order, an appointment.';
 comment on column dripdrop.enrollments.state is 'active, paused, completed or cancelled.';
 comment on column dripdrop.enrollments.exit_reason is 'Why it ended: completed, unenrolled, step_failed, sequence_inactive.';
-comment on column dripdrop.enrollments.current_step_id is 'The step it waits for.';
 comment on column dripdrop.enrollments.adapter_id is 'Outbound: the sender of every step.';
 comment on column dripdrop.enrollments.effective_mode is 'The mode of the version at enrolment.';
 comment on column dripdrop.enrollments.data is 'Template variables; email, phone and time_zone are read from here.';

@@ -9,7 +9,7 @@ create table dripdrop.steps (
   timing jsonb not null default '{"type": "immediate"}',
   template_type text not null default 'inline',
   template_content jsonb not null default '{}',
-  template_hash text generated always as (encode(sha256(template_content::text::bytea), 'hex')) stored,
+  template_hash text generated always as (dripdrop._digest(template_content::text)) stored,
   template_module text,
   template_function text,
   channel_adapter_id uuid,

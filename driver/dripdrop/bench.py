@@ -1,0 +1,350 @@
+"""`dripdrop bench pipeline`: how many messages a second pass through the pipeline.
+
+Everything is real but the provider: bulk enrolment, `tick`, Liquid, the fence, recording, the next
+step. The provider is a sink inside the worker. Two worker processes run every stage, as
+`dripdrop run --workers 2` does. In the same run, and with as many processes, a bare pgmq loop
+(send, read, delete) is measured, because only a ratio means something on a machine that is shared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json as json_module
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from multiprocessing.synchronize import Barrier, Event
+from typing import Any, ClassVar, Literal
+
+import psycopg
+import structlog
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from psycopg.types.json import Jsonb
+
+from dripdrop.channels import Adapter, ChannelSettings, Message, Outcome
+from dripdrop.client import Client
+from dripdrop.daemon import Settings, Worker
+from dripdrop.embedded import EmbeddedServer
+from dripdrop.install import install
+
+Mode = Literal["render", "sql"]
+
+PROCESSES = 2
+BATCH = 500
+QUEUE = "dripdrop_bench"
+
+_TEMPLATE = {
+    "subject": "{{ name | capitalize }}, your {{ plan }} plan: step {{ step_key }}",
+    "html": (
+        "<html><body><h1>Welcome, {{ name }}!</h1>"
+        "{% if plan == 'enterprise' %}<p>Your account manager will call you.</p>"
+        "{% else %}<p>Upgrade whenever you like.</p>{% endif %}"
+        "<ul>{% for feature in features %}<li>{{ feature }}</li>{% endfor %}</ul>"
+        '<p><a href="https://app.example.com/setup?u={{ subscriber.id }}">Finish setup</a></p>'
+        "</body></html>"
+    ),
+    "text": "Welcome, {{ name }}! Finish setup: https://app.example.com/setup?u={{ subscriber.id }}",
+}
+_PAYLOAD = {"subject": "Welcome", "html": "<p>Welcome</p>" * 20, "text": "Welcome " * 20}
+
+
+def main(dsn: str | None, *, enrollments: int, steps: int, mode: Mode, json: bool) -> int:
+    """Measure on a scratch database of a given server, or of an embedded one; print the result."""
+    with _scratch_database(dsn) as database:
+        result = measure(database, enrollments, steps, mode)
+    if json:
+        print(json_module.dumps(result))
+    else:
+        for name, value in result.items():
+            print(f"{name:32} {value}")
+    return 0
+
+
+def measure(dsn: str, enrollments: int, steps: int, mode: Mode) -> dict[str, Any]:
+    """Return rates in messages per second, and ratios, for a database with nothing in it yet."""
+    install(dsn)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        _track_functions(connection)
+        enrolled_per_second = _enroll(connection, enrollments, steps)
+        stages = _run_pipeline(dsn, connection, mode)
+        messages, seconds, tenths = _timeline(connection)
+        per_stage = _per_stage(connection, messages) | stages
+        out_of_place = _value(connection, "select count(*) from dripdrop.ledger")
+        pgmq = _run_pgmq(dsn, connection, min(messages, 100_000))
+    if messages != enrollments * steps or out_of_place:
+        raise RuntimeError(f"{messages} messages were sent, {out_of_place} rows are out of place")
+    return {
+        "mode": mode,
+        "enrollments": enrollments,
+        "steps": steps,
+        "messages": messages,
+        "seconds": round(seconds, 2),
+        "messages_per_second": round(messages / seconds),
+        "last_tenth_to_first": round(tenths[-1] / tenths[0], 2),
+        "tenths_per_second": [round(rate) for rate in tenths],
+        "enrollments_per_second": round(enrolled_per_second),
+        "stages_per_second": per_stage,
+        "pgmq_per_second": round(pgmq),
+        "ratio_to_pgmq": round(messages / seconds / pgmq, 3),
+        "processes": PROCESSES,
+        "batch_size": BATCH,
+    }
+
+
+class Sink:
+    """A provider that accepts everything at once."""
+
+    required_credentials: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, adapter: Adapter, settings: ChannelSettings) -> None:
+        """Take what every channel takes."""
+
+    async def send(self, message: Message) -> Outcome:
+        """Accept the message."""
+        return Outcome("sent", "accepted", provider_message_id=message.idempotency_key[:32])
+
+    async def aclose(self) -> None:
+        """Close nothing."""
+
+
+def _enroll(connection: psycopg.Connection[Any], enrollments: int, steps: int) -> float:
+    client = Client(connection)
+    client.create_channel_adapter(None, "sink", "email", "smtp", is_default=True)
+    client.apply(
+        None,
+        {
+            "key": "bench",
+            "name": "Benchmark",
+            "steps": [
+                {"key": f"step_{number}", "channel": "email", "template": _TEMPLATE}
+                for number in range(1, steps + 1)
+            ],
+        },
+    )
+    began = time.perf_counter()
+    connection.execute(
+        """
+        select count(*)
+        from generate_series(0, %(enrollments)s - 1, 5000) as chunk
+        cross join lateral dripdrop.enroll_many(null, 'bench', (
+          select jsonb_agg(jsonb_build_object(
+            'subscriber_id', number::text,
+            'data', jsonb_build_object(
+              'email', 'user' || number || '@example.com',
+              'name', 'user ' || number,
+              'plan', case when number %% 3 = 0 then 'enterprise' else 'starter' end,
+              'features', array['reports', 'alerts', 'exports']
+            )
+          ))
+          from generate_series(chunk, least(chunk + 4999, %(enrollments)s - 1)) as number
+        ))
+        """,
+        {"enrollments": enrollments},
+    )
+    return enrollments / (time.perf_counter() - began)
+
+
+def _run_pipeline(dsn: str, connection: psycopg.Connection[Any], mode: Mode) -> dict[str, int]:
+    """Let the processes work until nobody is active any more; return the renderer's own rate."""
+    with _processes(_work, dsn, mode) as stop:
+        connection.execute(
+            "create table dripdrop_bench_began as select clock_timestamp() as at"
+        )
+        while _value(
+            connection, "select exists (select from dripdrop.enrollments where state = 'active')"
+        ):
+            time.sleep(0.1)
+        stop.set()
+    if mode == "sql":
+        return {}
+    return {"render": _rendering_rate()}
+
+
+def _rendering_rate() -> int:
+    from dripdrop.templates import Renderer
+
+    renderer = Renderer()
+    renderer.learn("template", _TEMPLATE)
+    variables = {
+        "name": "user 1",
+        "plan": "enterprise",
+        "features": ["reports", "alerts", "exports"],
+        "subscriber": {"id": "1"},
+        "step_key": "step_1",
+    }
+    count = 2000
+    began = time.perf_counter()
+    for _ in range(count):
+        renderer.render("template", "email", variables)
+    return round(count / (time.perf_counter() - began))
+
+
+@contextmanager
+def _processes(target: Callable[..., None], *args: Any) -> Iterator[Event]:
+    """Run `target(*args, ready, stop)` in processes; go on when all are ready, and wait for all."""
+    context = multiprocessing.get_context("spawn")
+    ready, stop = context.Barrier(PROCESSES + 1), context.Event()
+    processes = [
+        context.Process(target=target, args=(*args, ready, stop)) for _ in range(PROCESSES)
+    ]
+    for process in processes:
+        process.start()
+    ready.wait(60)
+    try:
+        yield stop
+    finally:
+        stop.set()
+        for process in processes:
+            process.join()
+
+
+def _work(dsn: str, mode: Mode, ready: Barrier, stop: Event) -> None:
+    import logging
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    if mode == "sql":
+        _work_sql(dsn, ready, stop)
+    else:
+        asyncio.run(_work_rendering(dsn, ready, stop))
+
+
+async def _work_rendering(dsn: str, ready: Barrier, stop: Event) -> None:
+    settings = Settings(batch_size=BATCH, interval=0.05, in_flight=2 * BATCH)
+    async with Worker(dsn, settings, open_channel=Sink) as worker:
+        ready.wait()
+        task = asyncio.create_task(worker.run())
+        while not stop.is_set() and not task.done():
+            await asyncio.sleep(0.05)
+        worker.stop()
+        await task
+
+
+def _work_sql(dsn: str, ready: Barrier, stop: Event) -> None:
+    """Claim and complete, with payloads that are ready."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        client = Client(connection)
+        ready.wait()
+        while not stop.is_set():
+            if not any([_tick(client), _pass_renders(client), _pass_sends(client)]):
+                stop.wait(0.01)
+
+
+def _tick(client: Client) -> bool:
+    return any(client.tick(BATCH))
+
+
+def _pass_renders(client: Client) -> bool:
+    claims = client.claim_renders(BATCH)
+    if claims:
+        client.complete_renders(
+            [
+                {
+                    "execution": str(claim.execution_id),
+                    "fence": claim.fence,
+                    "message": claim.message_id,
+                    "payload": _PAYLOAD,
+                }
+                for claim in claims
+            ]
+        )
+    return bool(claims)
+
+
+def _pass_sends(client: Client) -> bool:
+    claims = client.claim_sends("email", BATCH, timedelta(minutes=2))
+    if claims:
+        client.complete_sends(
+            [
+                {"execution": str(claim.execution_id), "fence": claim.fence, "outcome": "sent"}
+                for claim in claims
+            ]
+        )
+    return bool(claims)
+
+
+def _run_pgmq(dsn: str, connection: psycopg.Connection[Any], messages: int) -> float:
+    """Return the rate of send, read, delete with nothing around it."""
+    connection.execute("select pgmq.create(%s)", [QUEUE])
+    with _processes(_loop_pgmq, dsn, messages // PROCESSES):
+        began = time.perf_counter()
+    return messages / (time.perf_counter() - began)
+
+
+def _loop_pgmq(dsn: str, messages: int, ready: Barrier, stop: Event) -> None:
+    batch = [Jsonb({"execution": "0" * 36, "fence": 0})] * BATCH
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        ready.wait()
+        for _ in range(messages // BATCH):
+            connection.execute("select count(*) from pgmq.send_batch(%s, %s::jsonb[])", [QUEUE, batch])
+            read = connection.execute(
+                "select array_agg(msg_id) from pgmq.read(%s, 60, %s)", [QUEUE, BATCH]
+            ).fetchone()
+            connection.execute("select count(*) from pgmq.delete(%s, %s)", [QUEUE, (read or [[]])[0]])
+
+
+def _timeline(connection: psycopg.Connection[Any]) -> tuple[int, float, list[float]]:
+    """Return how many messages were sent, in how many seconds, and the rate of each tenth."""
+    rows = connection.execute(
+        """
+        with sent as (
+          select ended_at, ntile(10) over (order by ended_at) as tenth
+          from dripdrop.step_executions
+          where state = 'sent'
+        )
+        select tenth, count(*), extract(epoch from max(ended_at) - (select at from dripdrop_bench_began))
+        from sent
+        group by tenth
+        order by tenth
+        """
+    ).fetchall()
+    rates = []
+    before = 0.0
+    for _, count, until in rows:
+        rates.append(count / max(float(until) - before, 0.001))
+        before = float(until)
+    return sum(row[1] for row in rows), before, rates
+
+
+def _track_functions(connection: psycopg.Connection[Any]) -> None:
+    database = sql.Identifier(connection.info.dbname)
+    connection.execute(sql.SQL("alter database {} set track_functions = 'pl'").format(database))
+
+
+def _per_stage(connection: psycopg.Connection[Any], messages: int) -> dict[str, int]:
+    """Return messages per second of each SQL stage, by the time the server spent in it."""
+    rows = connection.execute(
+        """
+        select funcname, total_time
+        from pg_stat_user_functions
+        where schemaname = 'dripdrop'
+          and funcname in ('tick', 'claim_renders', 'complete_renders', 'claim_sends', 'complete_sends')
+        order by funcname
+        """
+    ).fetchall()
+    return {name: round(messages / (total / 1000)) for name, total in rows}
+
+
+@contextmanager
+def _scratch_database(server: str | None) -> Iterator[str]:
+    if server is None:
+        with EmbeddedServer() as embedded, _scratch_database(embedded.dsn) as database:
+            yield database
+        return
+    name = f"dripdrop_bench_{os.getpid()}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+        try:
+            yield make_conninfo(server, dbname=name)
+        finally:
+            connection.execute(
+                sql.SQL("drop database {} with (force)").format(sql.Identifier(name))
+            )
+
+
+def _value(connection: psycopg.Connection[Any], query: str) -> Any:
+    row = connection.execute(query.encode()).fetchone()
+    return row[0] if row else None
