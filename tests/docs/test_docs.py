@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from scripts.document import ROOT, pages, reference, rerun
+from tests.engine import TENANT, Engine
 
 PAGES = {str(page.relative_to(ROOT)): page for page in pages()}
 CONCEPTS = (ROOT / "docs" / "concepts.md").read_text()
@@ -54,10 +55,9 @@ def test_the_moves_in_concepts_are_those_the_trigger_allows(db: Connection) -> N
     assert shown == set(re.findall(rf"({states})>({states})", trigger))
 
 
-def test_the_gates_in_concepts_are_those_of_the_decision(db: Connection) -> None:
-    source = (ROOT / "plpgsql" / "decision" / "decide.sql").read_text()
-    gates = re.findall(r"^ +\d+, '(\w+)', (?:true|false),$", source, re.MULTILINE)
-    assert gates
+def test_the_gates_in_concepts_are_those_that_explain_shows(engine: Engine) -> None:
+    engine.author()
+    gates = [row.gate for row in engine.explain(TENANT, engine.join().id)]
     table = CONCEPTS.partition("| gate | closed when")[2].partition("\n\n")[0]
     assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == gates
 
