@@ -120,7 +120,8 @@ def test_a_tick_does_what_explain_says(engine: Engine, gate: str) -> None:
     assert engine.ledger() == []
 
 
-@pytest.mark.parametrize("gate", set(CLOSED) - {"recipient"})
+# A rendered message keeps the address it was decided for, so that gate has had its say.
+@pytest.mark.parametrize("gate", [gate for gate in CLOSED if gate != "recipient"])
 def test_a_gate_that_closes_after_the_tick_stops_the_message_at_the_fence(
     engine: Engine, gate: str
 ) -> None:
