@@ -1469,6 +1469,7 @@ begin
           and e.entry_key = c.entry_key
           and e.state in ('completed', 'cancelled')
       )
+    order by c.subscriber_type, c.subscriber_id, c.entry_key
     on conflict do nothing
     returning n.id, n.tenant_key, n.data
   )
@@ -2011,7 +2012,7 @@ comment on function dripdrop.startup_check() is
 -- What stops a message touches its row: a claim that is under way finishes first, any later one finds the row changed.
 -- The stopped message goes back to tick(), whose gates now see the suppression.
 --
--- locks   the suppression, then the executions it stops
+-- locks   the executions it stops, in id order, then the suppression
 -- raises  ZD201 bad argument, ZD202 unknown channel, ZD207 bad tenant key
 create or replace function dripdrop.suppress(
   tenant_key text,
@@ -2045,9 +2046,6 @@ begin
       errcode = 'ZD201', column = 'metadata', hint = 'Pass an object, for example ''{}''.';
   end if;
 
-  v_suppression := dripdrop._suppress(
-    tenant_key, channel, recipient, reason, source, coalesce(metadata, '{}'), dripdrop._now()
-  );
   update dripdrop.step_executions as x
   set state = 'scheduled',
       due_at = dripdrop._now(),
@@ -2056,15 +2054,18 @@ begin
   where x.id = any (array(
     select y.id
     from dripdrop.step_executions as y
-    where y.recipient = v_suppression.recipient_normalized
-      and y.channel = v_suppression.channel
-      and (y.tenant_key = v_suppression.tenant_key or v_suppression.tenant_key is null)
+    where y.recipient = dripdrop._normalized(suppress.channel, suppress.recipient)
+      and y.channel = suppress.channel
+      and (y.tenant_key = suppress.tenant_key or suppress.tenant_key is null)
       and y.due_at is null
       and y.ended_at is null
       and y.state in ('queued', 'rendered')
     order by y.id
     for no key update
   ));
+  v_suppression := dripdrop._suppress(
+    tenant_key, channel, recipient, reason, source, coalesce(metadata, '{}'), dripdrop._now()
+  );
   return v_suppression;
 end
 $$;
@@ -2089,9 +2090,7 @@ as $$
     tenant_key, channel, recipient, recipient_normalized, reason, source, metadata, inserted_at, updated_at
   )
   values (
-    tenant_key, channel, recipient,
-    coalesce(dripdrop._recipient(channel, '{"recipient_key": "r"}', jsonb_build_object('r', recipient)), btrim(recipient)),
-    reason, source, metadata, at, at
+    tenant_key, channel, recipient, dripdrop._normalized(channel, recipient), reason, source, metadata, at, at
   )
   on conflict on constraint suppressions_one_per_recipient do update
   set reason = excluded.reason,
@@ -3016,7 +3015,9 @@ begin
       errcode = 'ZD201', column = 'results',
       hint = 'Pass [{"execution": …, "fence": …, "outcome": "sent"}, …].';
   end if;
-  v_results := array(select r from jsonb_populate_recordset(null::dripdrop._send_result, results) as r);
+  v_results := array(
+    select r from jsonb_populate_recordset(null::dripdrop._send_result, results) as r order by r.execution
+  );
   if exists (
     select from unnest(v_results) as r
     where r.outcome is null or r.outcome not in (
@@ -3693,14 +3694,24 @@ $$;
 
 comment on function dripdrop._check_channel(text) is 'Raises ZD202 for a channel no provider serves.';
 
--- The one place that says which address a channel uses and how addresses are compared. Null: the channel has none.
+-- The one place that says how the addresses of a channel are compared.
+create or replace function dripdrop._normalized(channel text, recipient text)
+returns text
+language sql
+immutable
+parallel safe
+return case channel when 'email' then lower(btrim(recipient)) else btrim(recipient) end;
+
+comment on function dripdrop._normalized(text, text) is 'An address as it is compared with others of its channel.';
+
+-- The one place that says which address a channel uses. Null: the channel has none.
 create or replace function dripdrop._recipient(channel text, config jsonb, data jsonb)
 returns text
 language sql
 immutable
 parallel safe
 return case channel
-  when 'email' then lower(btrim(data ->> coalesce(config ->> 'recipient_key', 'email')))
+  when 'email' then dripdrop._normalized(channel, data ->> coalesce(config ->> 'recipient_key', 'email'))
 end;
 
 comment on function dripdrop._recipient(text, jsonb, jsonb) is

@@ -45,6 +45,7 @@ begin
     '_lock_enrollment',
     '_lock_execution',
     '_next_time',
+    '_normalized',
     '_note_senders',
     '_pop_queue',
     '_queues',

@@ -205,6 +205,7 @@ begin
           and e.entry_key = c.entry_key
           and e.state in ('completed', 'cancelled')
       )
+    order by c.subscriber_type, c.subscriber_id, c.entry_key
     on conflict do nothing
     returning n.id, n.tenant_key, n.data
   )

@@ -1,7 +1,7 @@
 -- What stops a message touches its row: a claim that is under way finishes first, any later one finds the row changed.
 -- The stopped message goes back to tick(), whose gates now see the suppression.
 --
--- locks   the suppression, then the executions it stops
+-- locks   the executions it stops, in id order, then the suppression
 -- raises  ZD201 bad argument, ZD202 unknown channel, ZD207 bad tenant key
 create or replace function dripdrop.suppress(
   tenant_key text,
@@ -35,9 +35,6 @@ begin
       errcode = 'ZD201', column = 'metadata', hint = 'Pass an object, for example ''{}''.';
   end if;
 
-  v_suppression := dripdrop._suppress(
-    tenant_key, channel, recipient, reason, source, coalesce(metadata, '{}'), dripdrop._now()
-  );
   update dripdrop.step_executions as x
   set state = 'scheduled',
       due_at = dripdrop._now(),
@@ -46,15 +43,18 @@ begin
   where x.id = any (array(
     select y.id
     from dripdrop.step_executions as y
-    where y.recipient = v_suppression.recipient_normalized
-      and y.channel = v_suppression.channel
-      and (y.tenant_key = v_suppression.tenant_key or v_suppression.tenant_key is null)
+    where y.recipient = dripdrop._normalized(suppress.channel, suppress.recipient)
+      and y.channel = suppress.channel
+      and (y.tenant_key = suppress.tenant_key or suppress.tenant_key is null)
       and y.due_at is null
       and y.ended_at is null
       and y.state in ('queued', 'rendered')
     order by y.id
     for no key update
   ));
+  v_suppression := dripdrop._suppress(
+    tenant_key, channel, recipient, reason, source, coalesce(metadata, '{}'), dripdrop._now()
+  );
   return v_suppression;
 end
 $$;
@@ -79,9 +79,7 @@ as $$
     tenant_key, channel, recipient, recipient_normalized, reason, source, metadata, inserted_at, updated_at
   )
   values (
-    tenant_key, channel, recipient,
-    coalesce(dripdrop._recipient(channel, '{"recipient_key": "r"}', jsonb_build_object('r', recipient)), btrim(recipient)),
-    reason, source, metadata, at, at
+    tenant_key, channel, recipient, dripdrop._normalized(channel, recipient), reason, source, metadata, at, at
   )
   on conflict on constraint suppressions_one_per_recipient do update
   set reason = excluded.reason,

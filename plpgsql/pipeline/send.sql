@@ -152,7 +152,9 @@ begin
       errcode = 'ZD201', column = 'results',
       hint = 'Pass [{"execution": …, "fence": …, "outcome": "sent"}, …].';
   end if;
-  v_results := array(select r from jsonb_populate_recordset(null::dripdrop._send_result, results) as r);
+  v_results := array(
+    select r from jsonb_populate_recordset(null::dripdrop._send_result, results) as r order by r.execution
+  );
   if exists (
     select from unnest(v_results) as r
     where r.outcome is null or r.outcome not in (

@@ -33,14 +33,24 @@ $$;
 
 comment on function dripdrop._check_channel(text) is 'Raises ZD202 for a channel no provider serves.';
 
--- The one place that says which address a channel uses and how addresses are compared. Null: the channel has none.
+-- The one place that says how the addresses of a channel are compared.
+create or replace function dripdrop._normalized(channel text, recipient text)
+returns text
+language sql
+immutable
+parallel safe
+return case channel when 'email' then lower(btrim(recipient)) else btrim(recipient) end;
+
+comment on function dripdrop._normalized(text, text) is 'An address as it is compared with others of its channel.';
+
+-- The one place that says which address a channel uses. Null: the channel has none.
 create or replace function dripdrop._recipient(channel text, config jsonb, data jsonb)
 returns text
 language sql
 immutable
 parallel safe
 return case channel
-  when 'email' then lower(btrim(data ->> coalesce(config ->> 'recipient_key', 'email')))
+  when 'email' then dripdrop._normalized(channel, data ->> coalesce(config ->> 'recipient_key', 'email'))
 end;
 
 comment on function dripdrop._recipient(text, jsonb, jsonb) is
