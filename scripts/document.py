@@ -74,7 +74,7 @@ Connection = psycopg.Connection[Any]
 
 def pages() -> list[Path]:
     """Return the pages that people write."""
-    written = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    written = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
     return [page for page in written if page.name != "errors.md"]
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+import typer
 
+from dripdrop.cli import app
 from scripts.document import ROOT, pages, reference, rerun
 from tests.engine import TENANT, Engine
 
 PAGES = {str(page.relative_to(ROOT)): page for page in pages()}
+SHELL = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 CONCEPTS = (ROOT / "docs" / "concepts.md").read_text()
 
 Connection = psycopg.Connection[Any]
@@ -70,6 +74,19 @@ def test_every_function_a_page_names_exists(page: str, db: Connection) -> None:
         re.findall(r"`(\w+)\([^`]*\)`", text)
     )
     assert named - known == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_a_page_shows_exists(page: str) -> None:
+    commands = typer.main.get_group(app).commands
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for line in "".join(SHELL.findall(PAGES[page].read_text())).splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:1] == ["make"]:
+            assert {word for word in words[1:] if "=" not in word} <= set(targets), line
+        elif words[:1] == ["dripdrop"]:
+            known = {option for each in commands[words[1]].params for option in each.opts}
+            assert {word for word in words if word.startswith("--")} <= known, line
 
 
 @pytest.mark.parametrize("page", PAGES)
