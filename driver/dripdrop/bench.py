@@ -151,9 +151,7 @@ def _enroll(connection: psycopg.Connection[Any], enrollments: int, steps: int) -
 def _run_pipeline(dsn: str, connection: psycopg.Connection[Any], mode: Mode) -> dict[str, int]:
     """Let the processes work until nobody is active any more; return the renderer's own rate."""
     with _processes(_work, dsn, mode) as stop:
-        connection.execute(
-            "create table dripdrop_bench_began as select clock_timestamp() as at"
-        )
+        connection.execute("create table dripdrop_bench_began as select clock_timestamp() as at")
         while _value(
             connection, "select exists (select from dripdrop.enrollments where state = 'active')"
         ):
@@ -279,11 +277,15 @@ def _loop_pgmq(dsn: str, messages: int, ready: Barrier, stop: Event) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         ready.wait()
         for _ in range(messages // BATCH):
-            connection.execute("select count(*) from pgmq.send_batch(%s, %s::jsonb[])", [QUEUE, batch])
+            connection.execute(
+                "select count(*) from pgmq.send_batch(%s, %s::jsonb[])", [QUEUE, batch]
+            )
             read = connection.execute(
                 "select array_agg(msg_id) from pgmq.read(%s, 60, %s)", [QUEUE, BATCH]
             ).fetchone()
-            connection.execute("select count(*) from pgmq.delete(%s, %s)", [QUEUE, (read or [[]])[0]])
+            connection.execute(
+                "select count(*) from pgmq.delete(%s, %s)", [QUEUE, (read or [[]])[0]]
+            )
 
 
 def _timeline(connection: psycopg.Connection[Any]) -> tuple[int, float, list[float]]:

@@ -12,7 +12,7 @@ class Reconcile:
     """Calls `dripdrop.reconcile()`, now and then."""
 
     name = "reconcile"
-    wakes = False
+    feeds: tuple[str, ...] = ("tick", "send")
 
     def __init__(self, worker: Worker) -> None:
         """Belong to a worker."""

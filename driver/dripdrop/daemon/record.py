@@ -12,14 +12,14 @@ from dripdrop.errors import StaleFence
 if TYPE_CHECKING:
     from dripdrop.daemon.worker import Worker
 
-_LINGER = 0.005  # seconds in which further outcomes join a batch
+_LINGER = 0.01  # seconds in which further outcomes join a batch
 
 
 class Record:
     """Hands outcomes to `dripdrop.complete_sends()`, in batches, and keeps them until it has."""
 
     name = "record"
-    wakes = True
+    feeds: tuple[str, ...] = ("tick", "send")
 
     def __init__(self, worker: Worker) -> None:
         """Belong to a worker."""
@@ -37,7 +37,7 @@ class Record:
         result = outcome | {"execution": str(claim.execution_id), "fence": claim.fence}
         self._waiting.append((channel, result))
         if len(self._waiting) == 1:
-            self.worker.wake()
+            self.worker.wake(self.name)
 
     async def step(self) -> bool:
         """Record one batch."""

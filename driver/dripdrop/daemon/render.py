@@ -18,7 +18,7 @@ class Render:
     """Takes from `dripdrop.claim_renders()` and hands to `dripdrop.complete_renders()`."""
 
     name = "render"
-    wakes = True
+    feeds: tuple[str, ...] = ("send",)
 
     def __init__(self, worker: Worker) -> None:
         """Belong to a worker."""

@@ -25,7 +25,7 @@ class Send:
     """
 
     name = "send"
-    wakes = True
+    feeds: tuple[str, ...] = ()
 
     def __init__(self, worker: Worker) -> None:
         """Belong to a worker."""

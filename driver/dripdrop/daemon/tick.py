@@ -12,7 +12,7 @@ class Tick:
     """Calls `dripdrop.tick()`."""
 
     name = "tick"
-    wakes = True
+    feeds: tuple[str, ...] = ("render",)
 
     def __init__(self, worker: Worker) -> None:
         """Belong to a worker."""

@@ -52,8 +52,8 @@ class Stage(Protocol):
     name: str
     interval: float
     """How many seconds it waits when it found nothing to do."""
-    wakes: bool
-    """Whether it waits no longer than until another stage found something."""
+    feeds: tuple[str, ...]
+    """The stages that may have something to do once this one had."""
 
     async def step(self) -> bool:
         """Do one batch, and say whether there was anything to do."""
@@ -86,7 +86,6 @@ class Worker:
         self.open_channel = open_channel
         self.log = structlog.get_logger("dripdrop")
         self.stopping = asyncio.Event()
-        self._work = asyncio.Event()
         self._clock = clock
         self._pool = AsyncConnectionPool(
             dsn,
@@ -95,7 +94,6 @@ class Worker:
             open=False,
             timeout=10,
             kwargs={"autocommit": True, "application_name": "dripdrop"},
-            check=AsyncConnectionPool.check_connection,
         )
         self.record = Record(self)
         self.send = Send(self)
@@ -106,6 +104,7 @@ class Worker:
             self.record,
             Reconcile(self),
         )
+        self._news = {stage.name: asyncio.Event() for stage in self.stages}
 
     async def __aenter__(self) -> Worker:
         """Open the connection pool."""
@@ -152,12 +151,12 @@ class Worker:
     async def run_until_idle(self) -> None:
         """Do what is due now, and all that follows from it at once; less when it is stopped."""
         while not self.stopping.is_set():
-            work = self._work
+            self._news[self.record.name].clear()
             if any([await stage.step() for stage in self.stages]):
                 continue
             if not self.send.in_flight:
                 return
-            await self._rest(self.settings.interval, work)
+            await self._rest(self.settings.interval, self._news[self.record.name])
         await self.send.drain(self.settings.grace)
         while await self.record.step():
             pass
@@ -165,12 +164,12 @@ class Worker:
     def stop(self) -> None:
         """Claim nothing more, and come to an end."""
         self.stopping.set()
-        self.wake()
+        self.wake(*self._news)
 
-    def wake(self) -> None:
-        """Tell the stages that wait that there may be something to do."""
-        self._work.set()
-        self._work = asyncio.Event()
+    def wake(self, *stages: str) -> None:
+        """Tell stages that wait that there may be something to do."""
+        for name in stages:
+            self._news[name].set()
 
     async def _repeat(self, stage: Stage) -> None:
         """Repeat a stage until it is over: at once while there is work, else after a wait.
@@ -179,7 +178,7 @@ class Worker:
         """
         failures = 0
         while not stage.over:
-            work = self._work
+            self._news[stage.name].clear()
             try:
                 busy = await stage.step()
             except _UNREACHABLE as error:
@@ -188,13 +187,14 @@ class Worker:
                 self.log.warning(
                     "database_unreachable", stage=stage.name, error=type(error).__name__, wait=wait
                 )
+                await self._pool.check()  # one lost connection is seldom the only one
                 await self._rest(wait, self.stopping)
                 continue
             failures = 0
             if busy:
-                self.wake()
+                self.wake(*stage.feeds)
             else:
-                await self._rest(stage.interval, work if stage.wakes else self.stopping)
+                await self._rest(stage.interval, self._news[stage.name])
 
     async def _rest(self, seconds: float, until: asyncio.Event) -> None:
         with suppress(TimeoutError):

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from liquid import Environment
@@ -51,11 +50,18 @@ for _environment in (_TEXT, _HTML):
 
 
 class Renderer:
-    """Renders messages; each template is parsed once, and known by its hash from then on."""
+    """Renders messages; each template is parsed once, and known by its hash from then on.
+
+    In the main thread it takes over SIGALRM, which ends what takes longer than SECONDS. In another
+    thread, which no signal reaches, the limits on loops and output have to do.
+    """
 
     def __init__(self) -> None:
         """Know no template yet."""
         self._compiled: dict[str, _Compiled] = {}
+        self._interruptible = threading.current_thread() is threading.main_thread()
+        if self._interruptible:
+            signal.signal(signal.SIGALRM, _interrupt)
 
     def learn(self, template_hash: str, template: Mapping[str, Any]) -> None:
         """Parse a template unless it is known. One that does not parse raises when rendered."""
@@ -69,8 +75,7 @@ class Renderer:
         """Return the payload. Raises `RenderError`; `KeyError` for a hash it has not learnt."""
         compiled = self._compiled[template_hash]
         try:
-            with _time_limit():
-                payload = compiled(variables)
+            payload = self._within_seconds(compiled, variables)
         except RenderError:
             raise
         except LiquidError as error:
@@ -81,6 +86,15 @@ class Renderer:
             raise RenderError("liquid_error", type(error).__name__) from None
         _check(channel, payload)
         return payload
+
+    def _within_seconds(self, compiled: _Compiled, variables: Mapping[str, Any]) -> Any:
+        if not self._interruptible:
+            return compiled(variables)
+        signal.setitimer(signal.ITIMER_REAL, SECONDS)
+        try:
+            return compiled(variables)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _parse(template: Mapping[str, Any]) -> _Compiled:
@@ -138,21 +152,6 @@ def _check(channel: str, payload: Any) -> None:
 
 def _says_something(text: Any) -> bool:
     return isinstance(text, str) and bool(text.strip())
-
-
-@contextmanager
-def _time_limit() -> Iterator[None]:
-    """Raise TimeoutError in the block after SECONDS; only the main thread can be interrupted."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGALRM, _interrupt)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
 
 
 def _interrupt(*_: Any) -> None:
