@@ -46,7 +46,11 @@ class Daemon(Observed):
     @property
     def log(self) -> list[dict[str, Any]]:
         """What it has logged; a line that is no JSON object fails the test."""
-        return [json.loads(line) for line in self.lines]
+        entries = []
+        for line in self.lines:
+            assert line.startswith("{"), "".join(self.lines)
+            entries.append(json.loads(line))
+        return entries
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         """Return the entries of one kind."""

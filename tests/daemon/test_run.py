@@ -1,0 +1,207 @@
+"""`dripdrop run` as a process of its own."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from tests.conftest import Clock
+from tests.daemon.conftest import KEY, PASSWORD
+from tests.daemon.process import Daemon, at, daemon, sessions
+from tests.daemon.servers import MailServer, wait_for
+from tests.engine import Engine, email
+
+Run = Callable[..., Daemon]
+
+
+@pytest.fixture
+def run(dsn: str, clock: Clock) -> Iterator[Run]:
+    """Start daemons at the test's time."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str, **environment: str) -> Daemon:
+            environment = {"DRIPDROP_ENCRYPTION_KEY": KEY} | environment
+            return stack.enter_context(daemon(at(dsn, clock.now), *arguments, **environment))
+
+        yield start
+
+
+def crowd(engine: Engine, count: int) -> None:
+    """Enrol so many users."""
+    for number in range(count):
+        engine.join(f"user{number}")
+
+
+def states(engine: Engine) -> set[str]:
+    """Return the states that executions are in."""
+    return {row.state for row in engine.rows("select state from dripdrop.step_executions")}
+
+
+def test_it_sends_until_it_is_told_to_stop(mailing: Engine, mail: MailServer, run: Run) -> None:
+    sending = run()
+    sending.wait_for_log("started")
+    mailing.join("sam")
+    wait_for(lambda: states(mailing) == {"sent"})
+    sending.signal()
+    assert sending.wait() == 0
+    assert mail.subjects("sam@example.com") == ["Hello"]
+
+
+def test_once_does_what_is_due_and_ends(mailing: Engine, mail: MailServer, run: Run) -> None:
+    crowd(mailing, 3)
+    assert run("--once").wait() == 0
+    assert len(mail.mails) == 3
+    assert states(mailing) == {"sent"}
+
+
+def test_once_ends_when_it_is_told_to_stop(mailing: Engine, mail: MailServer, run: Run) -> None:
+    crowd(mailing, 30)
+    mail.hold()
+    sending = run("--once")
+    mail.wait_for(lambda: mail.under_way)
+    sending.signal()
+    mail.release()
+    assert sending.wait() == 0
+    assert states(mailing) == {"sent", "scheduled"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_stop_it_finishes_what_is_being_sent(
+    mailing: Engine, mail: MailServer, run: Run, number: signal.Signals
+) -> None:
+    mailing.join("sam")
+    mail.hold()
+    sending = run()
+    mail.wait_for(lambda: mail.under_way == 1)
+    sending.signal(number)
+    sending.wait_for_log("stopping")
+    mail.release()
+    assert sending.wait() == 0
+    assert states(mailing) == {"sent"}
+
+
+def test_told_to_stop_it_ends_within_the_grace(mailing: Engine, mail: MailServer, run: Run) -> None:
+    mailing.join("sam")
+    mail.hold()
+    sending = run("--grace", "0.1")
+    mail.wait_for(lambda: mail.under_way == 1)
+    sending.signal()
+    assert sending.wait() == 0
+    assert states(mailing) == {"unknown"}
+
+
+def test_it_refuses_a_schema_of_another_version(mailing: Engine, run: Run) -> None:
+    mailing.connection.execute(
+        "create or replace function dripdrop.version() returns text language sql return '0.0.1'"
+    )
+    refusing = run()
+    assert refusing.wait() == 1
+    (entry,) = refusing.logged("version_mismatch")
+    assert entry["installed"] == "0.0.1"
+    assert "dripdrop install" in entry["hint"]
+
+
+def workers_of(sending: Daemon) -> list[psutil.Process]:
+    """Return the worker processes of a daemon."""
+    children = psutil.Process(sending.process.pid).children()
+    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+
+def test_two_workers_send_nothing_twice(mailing: Engine, mail: MailServer, run: Run) -> None:
+    crowd(mailing, 40)
+    sending = run("--workers", "2")
+    sending.wait_for_log("started", times=2)
+    wait_for(lambda: states(mailing) == {"sent"})
+    sending.signal()
+    assert sending.wait() == 0
+    assert len(sending.logged("stopped")) == 2
+    assert len(mail.mails) == 40
+    assert mail.repeated() == []
+
+
+def test_when_a_worker_dies_the_other_is_ended_and_the_status_says_so(
+    mailing: Engine, run: Run
+) -> None:
+    sending = run("--workers", "2")
+    sending.wait_for_log("started", times=2)
+    victim, survivor = workers_of(sending)
+    victim.kill()
+    assert sending.wait() != 0
+    assert not survivor.is_running()
+    assert len(sending.logged("stopped")) == 1
+
+
+def test_workers_end_with_their_supervisor(mailing: Engine, run: Run) -> None:
+    sending = run("--workers", "2")
+    sending.wait_for_log("started", times=2)
+    workers = workers_of(sending)
+    sending.process.kill()
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert alive == []
+
+
+def test_daemons_side_by_side_send_nothing_twice(
+    mailing: Engine, mail: MailServer, run: Run
+) -> None:
+    several = [run() for _ in range(3)]
+    for each in several:
+        each.wait_for_log("started")
+    crowd(mailing, 60)
+    wait_for(lambda: states(mailing) == {"sent"})
+    for each in several:
+        each.signal()
+        assert each.wait() == 0
+    assert len(mail.mails) == 60
+    assert mail.repeated() == []
+
+
+def has_taken(mail: MailServer, count: int) -> bool:
+    """Whether a mail server has taken so many mails."""
+    return len(mail.mails) >= count
+
+
+def test_it_carries_on_when_its_connections_are_lost(
+    mailing: Engine, mail: MailServer, run: Run
+) -> None:
+    sending = run()
+    sending.wait_for_log("started")
+    for number in range(50):
+        mailing.join(f"user{number}")
+        if number % 10 == 9:
+            mail.wait_for(partial(has_taken, mail, number - 5))
+            for backend in sessions(mailing.connection):
+                mailing.rows("select pg_terminate_backend(%s)", backend)
+    wait_for(lambda: states(mailing) <= {"sending", "sent"})
+    sending.signal()
+    assert sending.wait() == 0
+    # A claim whose answer was lost stays in sending until its lease is over.
+    sent = mailing.rows("select recipient from dripdrop.step_executions where state = 'sent'")
+    assert sorted(each.recipient for each in mail.mails) == sorted(row.recipient for row in sent)
+    assert mailing.ledger() == []
+
+
+def test_its_log_is_json_and_holds_no_secret_and_no_content(
+    mailing: Engine, mail: MailServer, run: Run
+) -> None:
+    text = "{{ words }}{% if fail %}{{ 1 | divided_by: fail }}{% endif %}"
+    mailing.author(email("welcome", template={"subject": "{{ words }}", "text": text}))
+    mail.refusals["eve@example.com"] = f"554 5.7.1 no {PASSWORD}"
+    for name, fail in (("sam", None), ("ada", 0), ("eve", None)):
+        data = {"email": f"{name}@example.com", "words": "open-sesame", "fail": fail}
+        mailing.join(name, data=data)
+    sending = run()
+    wait_for(lambda: states(mailing) == {"sent", "failed"})
+    for backend in sessions(mailing.connection):
+        mailing.rows("select pg_terminate_backend(%s)", backend)
+    sending.signal()
+    assert sending.wait() == 0
+    events = {entry["event"] for entry in sending.log}
+    assert {"started", "render_failed", "not_sent", "recorded", "stopping", "stopped"} <= events
+    log = "".join(sending.lines)
+    for secret in (PASSWORD, KEY, "open-sesame"):
+        assert secret not in log
