@@ -2009,10 +2009,9 @@ comment on function dripdrop.startup_check() is
 
 -- plpgsql/operations/operator.sql
 
--- What stops a message touches its row: a claim that is under way finishes first, any later one finds the row changed.
--- The stopped message goes back to tick(), whose gates now see the suppression.
+-- Nothing is stopped here: the gate at the fence sees the suppression once it has committed.
 --
--- locks   the executions it stops, in id order, then the suppression
+-- locks   the recipient's slot, waiting for claims that are under way, then the suppression
 -- raises  ZD201 bad argument, ZD202 unknown channel, ZD207 bad tenant key
 create or replace function dripdrop.suppress(
   tenant_key text,
@@ -2027,8 +2026,6 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_suppression dripdrop.suppressions;
 begin
   perform dripdrop._check_tenant_key(tenant_key);
   perform dripdrop._check_channel(channel);
@@ -2046,32 +2043,37 @@ begin
       errcode = 'ZD201', column = 'metadata', hint = 'Pass an object, for example ''{}''.';
   end if;
 
-  update dripdrop.step_executions as x
-  set state = 'scheduled',
-      due_at = dripdrop._now(),
-      fence = x.fence + 1,
-      updated_at = dripdrop._now()
-  where x.id = any (array(
-    select y.id
-    from dripdrop.step_executions as y
-    where y.recipient = dripdrop._normalized(suppress.channel, suppress.recipient)
-      and y.channel = suppress.channel
-      and (y.tenant_key = suppress.tenant_key or suppress.tenant_key is null)
-      and y.due_at is null
-      and y.ended_at is null
-      and y.state in ('queued', 'rendered')
-    order by y.id
-    for no key update
-  ));
-  v_suppression := dripdrop._suppress(
+  return dripdrop._suppress(
     tenant_key, channel, recipient, reason, source, coalesce(metadata, '{}'), dripdrop._now()
   );
-  return v_suppression;
 end
 $$;
 
 comment on function dripdrop.suppress(text, text, text, text, text, jsonb) is
   'Nothing more goes to this address over this channel; tenant null means for every tenant. Again replaces the reason.';
+
+-- A suppression and a claim of the same recipient exclude each other: _suppress() takes the recipient's slot alone,
+-- claim_sends() shares it and does not wait. Either the claim commits first, and the message has left; or the
+-- suppression does, and the claim's gates see it. A fixed number of slots bounds the locks a claim holds.
+create or replace function dripdrop._recipient_slot(recipient text)
+returns int
+language sql
+immutable
+parallel safe
+return hashtext(recipient) & 1023;
+
+comment on function dripdrop._recipient_slot(text) is
+  'The slot, 0 to 1023, of a recipient among the advisory locks of the class _recipient_lock().';
+
+-- Advisory locks are one space for the whole database; the class keeps ours apart from the application's.
+create or replace function dripdrop._recipient_lock()
+returns int
+language sql
+immutable
+parallel safe
+return hashtext('dripdrop.recipient');
+
+comment on function dripdrop._recipient_lock() is 'The class of the advisory locks on recipients.';
 
 create or replace function dripdrop._suppress(
   tenant_key text,
@@ -2086,6 +2088,10 @@ returns dripdrop.suppressions
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
+  select pg_advisory_xact_lock(
+    dripdrop._recipient_lock(), dripdrop._recipient_slot(dripdrop._normalized(channel, recipient))
+  );
+
   insert into dripdrop.suppressions as p (
     tenant_key, channel, recipient, recipient_normalized, reason, source, metadata, inserted_at, updated_at
   )
@@ -2866,7 +2872,8 @@ comment on function dripdrop.complete_renders(jsonb) is
 -- What was stopped, or would now get another sender, goes back to tick(), which decides about it as about anything due.
 -- The sender stands only in the first row of each adapter_id in a batch.
 --
--- locks   executions, skipping what is locked: a stop that is being committed keeps its message from being sent
+-- locks   the recipients' slots, shared, and executions, skipping what is locked: a stop that is being committed
+--         keeps its message from being sent
 -- raises  ZD120 the queue does not exist, ZD202 unknown channel
 create or replace function dripdrop.claim_sends(
   channel text,
@@ -2911,9 +2918,11 @@ begin
     from unnest(v_pointers) as p
     join dripdrop.step_executions as x
       on x.id = (p ->> 'execution')::uuid and x.fence = (p ->> 'fence')::int and x.state = 'rendered'
+    where x.recipient is null
+      or pg_try_advisory_xact_lock_shared(dripdrop._recipient_lock(), dripdrop._recipient_slot(x.recipient))
     for update of x skip locked
   );
-  -- Somebody else holds these at this moment: they are looked at again shortly.
+  -- Somebody is stopping these, or their recipients, at this moment: they are looked at again shortly.
   select array_agg(p) into v_busy
   from unnest(v_pointers) as p
   join dripdrop.step_executions as x
@@ -3231,7 +3240,7 @@ begin
   from unnest(results) as r
   join dripdrop.step_executions as x on x.id = r.execution
   where r.outcome = 'bounced' and r.hard and x.recipient is not null
-  order by x.recipient, x.channel, x.tenant_key;
+  order by dripdrop._recipient_slot(x.recipient), x.recipient, x.channel, x.tenant_key;
 end
 $$;
 
@@ -3906,10 +3915,14 @@ comment on column dripdrop.ledger.problem is 'What is out of place.';
 -- log in. Nothing is granted to public. Readers see tables, less the sealed columns, through row-level security.
 do $$
 declare
-  v_owner text := case
-    when exists (select from pg_catalog.pg_roles where rolname = 'dripdrop_owner') then 'dripdrop_owner'
-    else current_user
-  end;
+  v_owner text := coalesce(
+    (
+      select r.rolname
+      from pg_catalog.pg_roles as r
+      where r.rolname = 'dripdrop_owner' and pg_catalog.pg_has_role(current_user, r.oid, 'usage')
+    ),
+    current_user
+  );
   v_grants constant jsonb := '{
     "dripdrop_admin": [
       "activate_sequence_version", "apply", "check_schema", "create_channel_adapter", "create_sequence",
@@ -3933,6 +3946,7 @@ declare
   v_role text;
   v_object record;
 begin
+  execute format('grant usage, create on schema dripdrop to %I', v_owner);
   for v_object in
     select format('alter %s dripdrop.%I owner to %I', case c.relkind
         when 'r' then 'table' when 'v' then 'view' else 'materialized view' end, c.relname, v_owner) as command

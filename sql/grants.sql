@@ -2,10 +2,14 @@
 -- log in. Nothing is granted to public. Readers see tables, less the sealed columns, through row-level security.
 do $$
 declare
-  v_owner text := case
-    when exists (select from pg_catalog.pg_roles where rolname = 'dripdrop_owner') then 'dripdrop_owner'
-    else current_user
-  end;
+  v_owner text := coalesce(
+    (
+      select r.rolname
+      from pg_catalog.pg_roles as r
+      where r.rolname = 'dripdrop_owner' and pg_catalog.pg_has_role(current_user, r.oid, 'usage')
+    ),
+    current_user
+  );
   v_grants constant jsonb := '{
     "dripdrop_admin": [
       "activate_sequence_version", "apply", "check_schema", "create_channel_adapter", "create_sequence",
@@ -29,6 +33,7 @@ declare
   v_role text;
   v_object record;
 begin
+  execute format('grant usage, create on schema dripdrop to %I', v_owner);
   for v_object in
     select format('alter %s dripdrop.%I owner to %I', case c.relkind
         when 'r' then 'table' when 'v' then 'view' else 'materialized view' end, c.relname, v_owner) as command

@@ -19,7 +19,7 @@ begin
   end if;
 exception
   when insufficient_privilege then
-    raise notice 'roles cannot be created here: "%" owns the schema dripdrop', current_user;
+    raise warning 'the role dripdrop_owner cannot be used here: "%" owns the schema dripdrop', current_user;
 end
 $$;
 

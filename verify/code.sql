@@ -51,6 +51,8 @@ begin
     '_queues',
     '_read_queue',
     '_recipient',
+    '_recipient_lock',
+    '_recipient_slot',
     '_refuse_enrollment_move',
     '_refuse_execution_move',
     '_refuse_execution_start',

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json as json_module
+import logging
 import multiprocessing
 import os
 import time
@@ -30,6 +31,7 @@ from dripdrop.client import Client
 from dripdrop.daemon import Settings, Worker
 from dripdrop.embedded import EmbeddedServer
 from dripdrop.install import install
+from dripdrop.templates import Renderer
 
 Mode = Literal["render", "sql"]
 
@@ -47,7 +49,7 @@ _TEMPLATE = {
         '<p><a href="https://app.example.com/setup?u={{ subscriber.id }}">Finish setup</a></p>'
         "</body></html>"
     ),
-    "text": "Welcome, {{ name }}! Finish setup: https://app.example.com/setup?u={{ subscriber.id }}",
+    "text": "Welcome, {{ name }}! Finish: https://app.example.com/setup?u={{ subscriber.id }}",
 }
 _PAYLOAD = {"subject": "Welcome", "html": "<p>Welcome</p>" * 20, "text": "Welcome " * 20}
 
@@ -163,8 +165,6 @@ def _run_pipeline(dsn: str, connection: psycopg.Connection[Any], mode: Mode) -> 
 
 
 def _rendering_rate() -> int:
-    from dripdrop.templates import Renderer
-
     renderer = Renderer()
     renderer.learn("template", _TEMPLATE)
     variables = {
@@ -201,8 +201,6 @@ def _processes(target: Callable[..., None], *args: Any) -> Iterator[Event]:
 
 
 def _work(dsn: str, mode: Mode, ready: Barrier, stop: Event) -> None:
-    import logging
-
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     if mode == "sql":
         _work_sql(dsn, ready, stop)
@@ -297,7 +295,10 @@ def _timeline(connection: psycopg.Connection[Any]) -> tuple[int, float, list[flo
           from dripdrop.step_executions
           where state = 'sent'
         )
-        select tenth, count(*), extract(epoch from max(ended_at) - (select at from dripdrop_bench_began))
+        select
+          tenth,
+          count(*),
+          extract(epoch from max(ended_at) - (select at from dripdrop_bench_began))
         from sent
         group by tenth
         order by tenth
@@ -323,7 +324,9 @@ def _per_stage(connection: psycopg.Connection[Any], messages: int) -> dict[str, 
         select funcname, total_time
         from pg_stat_user_functions
         where schemaname = 'dripdrop'
-          and funcname in ('tick', 'claim_renders', 'complete_renders', 'claim_sends', 'complete_sends')
+          and funcname in (
+            'tick', 'claim_renders', 'complete_renders', 'claim_sends', 'complete_sends'
+          )
         order by funcname
         """
     ).fetchall()

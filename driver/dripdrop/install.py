@@ -5,6 +5,8 @@ The scripts are the ones sqitch deploys. Everything happens in one transaction.
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from importlib.metadata import version as distribution_version
 from pathlib import Path
 from typing import Any, LiteralString
@@ -18,7 +20,7 @@ class InstallError(Exception):
     """The database holds something that `install` or `uninstall` must not touch."""
 
 
-def install(dsn: str) -> str:
+def install(dsn: str, warn: Callable[[str], None] = warnings.warn) -> str:
     """Install DripDrop, or bring the functions of an installed one to this version.
 
     Installs pgmq first where it is missing: the extension if the server has it, else the SQL that
@@ -26,6 +28,7 @@ def install(dsn: str) -> str:
 
     Args:
         dsn: a connection string of a role that may create schemas and, at best, roles.
+        warn: told what the server warns of, such as that the installing role owns the schema.
 
     Returns:
         The installed version.
@@ -35,7 +38,13 @@ def install(dsn: str) -> str:
             extension or to sqitch.
         psycopg.Error: the server refused a statement; nothing was changed.
     """
+
+    def pass_on(diagnostic: psycopg.errors.Diagnostic) -> None:
+        if diagnostic.severity_nonlocalized == "WARNING":
+            warn(diagnostic.message_primary or "")
+
     with psycopg.connect(dsn) as connection:
+        connection.add_notice_handler(pass_on)
         connection.execute("select pg_advisory_xact_lock(hashtext('dripdrop.install'))")
         _install_pgmq(connection)
         if _known_schema(connection) is None:

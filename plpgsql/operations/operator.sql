@@ -1,7 +1,6 @@
--- What stops a message touches its row: a claim that is under way finishes first, any later one finds the row changed.
--- The stopped message goes back to tick(), whose gates now see the suppression.
+-- Nothing is stopped here: the gate at the fence sees the suppression once it has committed.
 --
--- locks   the executions it stops, in id order, then the suppression
+-- locks   the recipient's slot, waiting for claims that are under way, then the suppression
 -- raises  ZD201 bad argument, ZD202 unknown channel, ZD207 bad tenant key
 create or replace function dripdrop.suppress(
   tenant_key text,
@@ -16,8 +15,6 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_suppression dripdrop.suppressions;
 begin
   perform dripdrop._check_tenant_key(tenant_key);
   perform dripdrop._check_channel(channel);
@@ -35,32 +32,37 @@ begin
       errcode = 'ZD201', column = 'metadata', hint = 'Pass an object, for example ''{}''.';
   end if;
 
-  update dripdrop.step_executions as x
-  set state = 'scheduled',
-      due_at = dripdrop._now(),
-      fence = x.fence + 1,
-      updated_at = dripdrop._now()
-  where x.id = any (array(
-    select y.id
-    from dripdrop.step_executions as y
-    where y.recipient = dripdrop._normalized(suppress.channel, suppress.recipient)
-      and y.channel = suppress.channel
-      and (y.tenant_key = suppress.tenant_key or suppress.tenant_key is null)
-      and y.due_at is null
-      and y.ended_at is null
-      and y.state in ('queued', 'rendered')
-    order by y.id
-    for no key update
-  ));
-  v_suppression := dripdrop._suppress(
+  return dripdrop._suppress(
     tenant_key, channel, recipient, reason, source, coalesce(metadata, '{}'), dripdrop._now()
   );
-  return v_suppression;
 end
 $$;
 
 comment on function dripdrop.suppress(text, text, text, text, text, jsonb) is
   'Nothing more goes to this address over this channel; tenant null means for every tenant. Again replaces the reason.';
+
+-- A suppression and a claim of the same recipient exclude each other: _suppress() takes the recipient's slot alone,
+-- claim_sends() shares it and does not wait. Either the claim commits first, and the message has left; or the
+-- suppression does, and the claim's gates see it. A fixed number of slots bounds the locks a claim holds.
+create or replace function dripdrop._recipient_slot(recipient text)
+returns int
+language sql
+immutable
+parallel safe
+return hashtext(recipient) & 1023;
+
+comment on function dripdrop._recipient_slot(text) is
+  'The slot, 0 to 1023, of a recipient among the advisory locks of the class _recipient_lock().';
+
+-- Advisory locks are one space for the whole database; the class keeps ours apart from the application's.
+create or replace function dripdrop._recipient_lock()
+returns int
+language sql
+immutable
+parallel safe
+return hashtext('dripdrop.recipient');
+
+comment on function dripdrop._recipient_lock() is 'The class of the advisory locks on recipients.';
 
 create or replace function dripdrop._suppress(
   tenant_key text,
@@ -75,6 +77,10 @@ returns dripdrop.suppressions
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
+  select pg_advisory_xact_lock(
+    dripdrop._recipient_lock(), dripdrop._recipient_slot(dripdrop._normalized(channel, recipient))
+  );
+
   insert into dripdrop.suppressions as p (
     tenant_key, channel, recipient, recipient_normalized, reason, source, metadata, inserted_at, updated_at
   )

@@ -3,7 +3,8 @@
 -- What was stopped, or would now get another sender, goes back to tick(), which decides about it as about anything due.
 -- The sender stands only in the first row of each adapter_id in a batch.
 --
--- locks   executions, skipping what is locked: a stop that is being committed keeps its message from being sent
+-- locks   the recipients' slots, shared, and executions, skipping what is locked: a stop that is being committed
+--         keeps its message from being sent
 -- raises  ZD120 the queue does not exist, ZD202 unknown channel
 create or replace function dripdrop.claim_sends(
   channel text,
@@ -48,9 +49,11 @@ begin
     from unnest(v_pointers) as p
     join dripdrop.step_executions as x
       on x.id = (p ->> 'execution')::uuid and x.fence = (p ->> 'fence')::int and x.state = 'rendered'
+    where x.recipient is null
+      or pg_try_advisory_xact_lock_shared(dripdrop._recipient_lock(), dripdrop._recipient_slot(x.recipient))
     for update of x skip locked
   );
-  -- Somebody else holds these at this moment: they are looked at again shortly.
+  -- Somebody is stopping these, or their recipients, at this moment: they are looked at again shortly.
   select array_agg(p) into v_busy
   from unnest(v_pointers) as p
   join dripdrop.step_executions as x
@@ -368,7 +371,7 @@ begin
   from unnest(results) as r
   join dripdrop.step_executions as x on x.id = r.execution
   where r.outcome = 'bounced' and r.hard and x.recipient is not null
-  order by x.recipient, x.channel, x.tenant_key;
+  order by dripdrop._recipient_slot(x.recipient), x.recipient, x.channel, x.tenant_key;
 end
 $$;
 

@@ -60,8 +60,8 @@ with (
 
 create index step_executions_due on dripdrop.step_executions (due_at) where due_at is not null;
 
--- What is under way or held, found by whom it would reach: a suppression stops it here, reconcile() reads it whole.
-create index step_executions_in_flight on dripdrop.step_executions (recipient)
+-- What is under way or held: reconcile() reads it whole.
+create index step_executions_in_flight on dripdrop.step_executions (id)
 where due_at is null and ended_at is null;
 
 create index step_executions_by_provider_message

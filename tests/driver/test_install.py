@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -90,17 +91,33 @@ def test_uninstall_of_nothing_is_refused(empty_dsn: str) -> None:
         uninstall(empty_dsn)
 
 
-def test_a_role_that_may_not_make_roles_owns_its_installation() -> None:
+@pytest.mark.parametrize(
+    ("installer", "roles_exist", "owner"),
+    [
+        ("create role managed login", False, "managed"),
+        ("create role managed login", True, "managed"),
+        ("create role managed login createrole", False, "dripdrop_owner"),
+        ("create role managed login createrole", True, "managed"),
+    ],
+)
+def test_who_owns_the_schema_follows_from_what_the_installing_role_may(
+    installer: LiteralString, roles_exist: bool, owner: str
+) -> None:
+    warnings: list[str] = []
     with EmbeddedServer() as server:
+        if roles_exist:
+            install(server.dsn)
         with psycopg.connect(server.dsn, autocommit=True) as connection:
-            connection.execute("create role managed login")
+            connection.execute(installer)
             connection.execute("create database managed owner managed")
         dsn = make_conninfo(server.dsn, user="managed", dbname="managed")
-        install(dsn)
+        install(dsn, warn=warnings.append)
         with psycopg.connect(dsn) as connection:
-            owner = "select nspowner::regrole::text from pg_namespace where nspname = 'dripdrop'"
-            assert connection.execute(owner).fetchone() == ("managed",)
+            found = "select nspowner::regrole::text from pg_namespace where nspname = 'dripdrop'"
+            assert connection.execute(found).fetchone() == (owner,)
             connection.execute("select dripdrop.create_sequence(null, 'onboarding', 'Onboarding')")
+            assert connection.execute("select * from dripdrop.check_schema()").fetchall() == []
+        assert [owner in warning for warning in warnings] == [True] * (owner == "managed")
 
 
 def test_the_wheel_carries_the_scripts(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -20,9 +21,50 @@ def test_nothing_more_goes_to_a_suppressed_address(
     engine.bring_to(state, sam.id)
     engine.suppress(tenant, "email", "sam@example.com", "unsubscribe")
     assert engine.deliver() == []
+    engine.tick()
     execution = engine.executions(sam.id)[0]
     assert (execution.state, execution.reason) == ("skipped", "suppressed")
     assert engine.ledger() == []
+
+
+def test_no_claim_takes_a_message_while_its_recipient_is_being_suppressed(
+    engine: Engine, other: Engine
+) -> None:
+    engine.author()
+    sam = engine.join()
+    engine.bring_to("rendered", sam.id)
+    with other.connection.transaction():
+        other.suppress(TENANT, "email", "sam@example.com")
+        assert engine.claim_sends("email") == []
+        assert engine.executions(sam.id)[0].state == "rendered"
+    assert engine.claim_sends("email") == []
+    engine.tick()
+    assert engine.executions(sam.id)[0].reason == "suppressed"
+
+
+def test_a_suppression_that_is_rolled_back_stops_nothing(engine: Engine, other: Engine) -> None:
+    engine.author()
+    sam = engine.join()
+    engine.bring_to("rendered", sam.id)
+    with other.connection.transaction(force_rollback=True):
+        other.suppress(TENANT, "email", "sam@example.com")
+        assert engine.claim_sends("email") == []
+    assert [claim.execution_id for claim in engine.claim_sends("email")] == [
+        engine.executions(sam.id)[0].id
+    ]
+
+
+def test_a_suppression_waits_for_a_claim_of_its_recipient(engine: Engine, other: Engine) -> None:
+    engine.author()
+    sam = engine.join()
+    engine.bring_to("rendered", sam.id)
+    with ThreadPoolExecutor() as pool:
+        with engine.connection.transaction():
+            assert len(engine.claim_sends("email")) == 1
+            suppressing = pool.submit(other.suppress, TENANT, "email", "sam@example.com")
+            engine.wait_until_blocked(other.connection)
+        suppressing.result(20)
+    assert engine.executions(sam.id)[0].state == "sending"
 
 
 @pytest.mark.parametrize("address", ["SAM@Example.com", "  sam@example.com "])

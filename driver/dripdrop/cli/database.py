@@ -9,7 +9,7 @@ import psycopg
 import typer
 
 from dripdrop import install as installer
-from dripdrop.cli.output import print_rows, stdout
+from dripdrop.cli.output import print_rows, stderr, stdout
 from dripdrop.client import Client
 from dripdrop.settings import resolve_dsn
 
@@ -24,7 +24,10 @@ Tenant: TypeAlias = Annotated[
 
 def install(dsn: Dsn = None) -> None:
     """Install DripDrop, or bring its functions to this version."""
-    stdout.print(f"dripdrop {installer.install(resolve_dsn(dsn))} is installed", highlight=False)
+    version = installer.install(
+        resolve_dsn(dsn), warn=lambda text: stderr.print(text, markup=False)
+    )
+    stdout.print(f"dripdrop {version} is installed", highlight=False)
 
 
 def uninstall(

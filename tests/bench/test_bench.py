@@ -1,0 +1,24 @@
+"""The benchmark measures what it says, on a run too small to mean anything."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from dripdrop import bench
+from dripdrop.bench import Mode
+
+
+@pytest.mark.parametrize("mode", ["render", "sql"])
+def test_the_benchmark_sends_every_message_and_prints_one_object(
+    server_dsn: str, capsys: pytest.CaptureFixture[str], mode: Mode
+) -> None:
+    assert bench.main(server_dsn, enrollments=40, steps=2, mode=mode, json=True) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["mode"], result["messages"]) == (mode, 80)
+    assert result["messages_per_second"] > 0
+    assert result["pgmq_per_second"] > 0
+    assert len(result["tenths_per_second"]) == 10
+    stages = {"tick", "claim_renders", "complete_renders", "claim_sends", "complete_sends"}
+    assert stages <= result["stages_per_second"].keys()
