@@ -85,6 +85,11 @@ class MailServer(Observed):
         """Listen no more."""
         self._server.close()
 
+    def later(self, delay: float, call: Callable[[], None]) -> None:
+        """Call something in the server's thread after so many seconds."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._loop.call_later, delay, call)
+
     def hold(self) -> None:
         """Keep replies back from now on."""
         self._free.clear()
