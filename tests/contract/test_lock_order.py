@@ -82,7 +82,8 @@ class Caller(Engine):
 
     def replay_one(self) -> None:
         failed = self.rows("select id from dripdrop.step_executions where state = 'failed'")
-        self.replay(TENANT, self.random.choice(failed).id if failed else None)
+        if failed:
+            self.replay(TENANT, self.random.choice(failed).id)
 
     def reconcile_all(self) -> None:
         self.reconcile(timedelta(0))
