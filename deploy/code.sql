@@ -1520,7 +1520,7 @@ before update of state on dripdrop.enrollments
 for each row
 when (
   old.state <> new.state
-  and old.state || '>' || new.state <> all (
+  and old.state || '>' || new.state <> all(
     '{active>paused,active>completed,active>cancelled,paused>active,paused>cancelled}'::text[]
   )
   and not (old.state = 'cancelled' and old.exit_reason = 'step_failed' and new.state = 'active')
@@ -2373,7 +2373,7 @@ before update of state on dripdrop.step_executions
 for each row
 when (
   old.state <> new.state
-  and old.state || '>' || new.state <> all (
+  and old.state || '>' || new.state <> all(
     '{
       scheduled>queued, scheduled>rendered, scheduled>skipped, scheduled>cancelled, scheduled>failed,
       queued>rendered, queued>scheduled, queued>cancelled, queued>failed,
@@ -2606,7 +2606,7 @@ comment on function dripdrop._resolve(uuid[], text, text, timestamptz) is
   'Ends the uncertainty about unknown executions: sent, failed or scheduled again.';
 
 -- A row and its pointer change in the same transaction, so one snapshot of both shows exactly what is lost.
--- Queue tables are read directly: pgmq has no look-up by content. The send queues' messages carry no state of their own.
+-- Queue tables are read directly: pgmq has no look-up by content.
 create or replace function dripdrop._without_pointer()
 returns table (execution_id uuid)
 language plpgsql
@@ -3166,7 +3166,10 @@ stable
 parallel safe
 begin atomic
   select
-    case when v.state = 'scheduled' and enrollment_state in ('completed', 'cancelled') then 'cancelled' else v.state end,
+    case
+      when v.state = 'scheduled' and enrollment_state in ('completed', 'cancelled') then 'cancelled'
+      else v.state
+    end,
     case when v.state = 'scheduled' then v.due_at end
   from (
     select
@@ -3857,7 +3860,11 @@ comment on function dripdrop._is_time_zone(text) is 'Whether a name is in pg_tim
 -- The proof that nothing is lost: every row in it is out of place, so it must be empty.
 create or replace view dripdrop.ledger
 with (security_invoker = true) as
-select e.tenant_key, e.id as enrollment_id, null::uuid as execution_id, 'active enrolment with nothing to come' as problem
+select
+  e.tenant_key,
+  e.id as enrollment_id,
+  null::uuid as execution_id,
+  'active enrolment with nothing to come' as problem
 from dripdrop.enrollments as e
 where e.state = 'active'
   and not exists (

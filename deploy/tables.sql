@@ -8,7 +8,9 @@ begin;
 -- The schema and its roles. Where roles may not be created (managed Postgres), the installing role owns everything
 -- and the application connects as that role; installation says so once, as a notice.
 
-create schema if not exists dripdrop;
+set local search_path = pg_catalog, pg_temp;
+
+create schema dripdrop;
 
 do $$
 declare
@@ -150,7 +152,9 @@ language sql
 immutable
 parallel safe
 return encode(
-  sha256((enrollment_id::text || ':' || step_id::text || ':' || occurrence::text || ':' || attempt_window::text)::bytea),
+  sha256(
+    (enrollment_id::text || ':' || step_id::text || ':' || occurrence::text || ':' || attempt_window::text)::bytea
+  ),
   'hex'
 );
 

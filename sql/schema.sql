@@ -1,7 +1,9 @@
 -- The schema and its roles. Where roles may not be created (managed Postgres), the installing role owns everything
 -- and the application connects as that role; installation says so once, as a notice.
 
-create schema if not exists dripdrop;
+set local search_path = pg_catalog, pg_temp;
+
+create schema dripdrop;
 
 do $$
 declare

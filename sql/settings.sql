@@ -69,7 +69,9 @@ language sql
 immutable
 parallel safe
 return encode(
-  sha256((enrollment_id::text || ':' || step_id::text || ':' || occurrence::text || ':' || attempt_window::text)::bytea),
+  sha256(
+    (enrollment_id::text || ':' || step_id::text || ':' || occurrence::text || ':' || attempt_window::text)::bytea
+  ),
   'hex'
 );
 

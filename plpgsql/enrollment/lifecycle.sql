@@ -19,7 +19,7 @@ before update of state on dripdrop.enrollments
 for each row
 when (
   old.state <> new.state
-  and old.state || '>' || new.state <> all (
+  and old.state || '>' || new.state <> all(
     '{active>paused,active>completed,active>cancelled,paused>active,paused>cancelled}'::text[]
   )
   and not (old.state = 'cancelled' and old.exit_reason = 'step_failed' and new.state = 'active')

@@ -19,7 +19,7 @@ before update of state on dripdrop.step_executions
 for each row
 when (
   old.state <> new.state
-  and old.state || '>' || new.state <> all (
+  and old.state || '>' || new.state <> all(
     '{
       scheduled>queued, scheduled>rendered, scheduled>skipped, scheduled>cancelled, scheduled>failed,
       queued>rendered, queued>scheduled, queued>cancelled, queued>failed,

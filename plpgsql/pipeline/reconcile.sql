@@ -152,7 +152,7 @@ comment on function dripdrop._resolve(uuid[], text, text, timestamptz) is
   'Ends the uncertainty about unknown executions: sent, failed or scheduled again.';
 
 -- A row and its pointer change in the same transaction, so one snapshot of both shows exactly what is lost.
--- Queue tables are read directly: pgmq has no look-up by content. The send queues' messages carry no state of their own.
+-- Queue tables are read directly: pgmq has no look-up by content.
 create or replace function dripdrop._without_pointer()
 returns table (execution_id uuid)
 language plpgsql

@@ -297,7 +297,10 @@ stable
 parallel safe
 begin atomic
   select
-    case when v.state = 'scheduled' and enrollment_state in ('completed', 'cancelled') then 'cancelled' else v.state end,
+    case
+      when v.state = 'scheduled' and enrollment_state in ('completed', 'cancelled') then 'cancelled'
+      else v.state
+    end,
     case when v.state = 'scheduled' then v.due_at end
   from (
     select

@@ -1,7 +1,11 @@
 -- The proof that nothing is lost: every row in it is out of place, so it must be empty.
 create or replace view dripdrop.ledger
 with (security_invoker = true) as
-select e.tenant_key, e.id as enrollment_id, null::uuid as execution_id, 'active enrolment with nothing to come' as problem
+select
+  e.tenant_key,
+  e.id as enrollment_id,
+  null::uuid as execution_id,
+  'active enrolment with nothing to come' as problem
 from dripdrop.enrollments as e
 where e.state = 'active'
   and not exists (
