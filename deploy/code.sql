@@ -2806,9 +2806,16 @@ begin
       errcode = 'ZD201', column = 'results',
       hint = 'Pass [{"execution": …, "fence": …, "message": …, "payload": {…}}, …].';
   end if;
-  v_results := array(
-    select r from jsonb_populate_recordset(null::dripdrop._render_result, results) as r order by r.execution
-  );
+  begin
+    v_results := array(
+      select r from jsonb_populate_recordset(null::dripdrop._render_result, results) as r order by r.execution
+    );
+  exception
+    when data_exception then
+      raise exception 'an element of results is malformed' using
+        errcode = 'ZD201', column = 'results', detail = sqlerrm,
+        hint = 'execution is a uuid, fence a whole number.';
+  end;
 
   if exists (select from unnest(v_results) as r where r.payload is null) then
     perform from dripdrop.enrollments as e
@@ -3024,9 +3031,16 @@ begin
       errcode = 'ZD201', column = 'results',
       hint = 'Pass [{"execution": …, "fence": …, "outcome": "sent"}, …].';
   end if;
-  v_results := array(
-    select r from jsonb_populate_recordset(null::dripdrop._send_result, results) as r order by r.execution
-  );
+  begin
+    v_results := array(
+      select r from jsonb_populate_recordset(null::dripdrop._send_result, results) as r order by r.execution
+    );
+  exception
+    when data_exception then
+      raise exception 'an element of results is malformed' using
+        errcode = 'ZD201', column = 'results', detail = sqlerrm,
+        hint = 'execution is a uuid, fence a whole number.';
+  end;
   if exists (
     select from unnest(v_results) as r
     where r.outcome is null or r.outcome not in (

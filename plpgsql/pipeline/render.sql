@@ -123,9 +123,16 @@ begin
       errcode = 'ZD201', column = 'results',
       hint = 'Pass [{"execution": …, "fence": …, "message": …, "payload": {…}}, …].';
   end if;
-  v_results := array(
-    select r from jsonb_populate_recordset(null::dripdrop._render_result, results) as r order by r.execution
-  );
+  begin
+    v_results := array(
+      select r from jsonb_populate_recordset(null::dripdrop._render_result, results) as r order by r.execution
+    );
+  exception
+    when data_exception then
+      raise exception 'an element of results is malformed' using
+        errcode = 'ZD201', column = 'results', detail = sqlerrm,
+        hint = 'execution is a uuid, fence a whole number.';
+  end;
 
   if exists (select from unnest(v_results) as r where r.payload is null) then
     perform from dripdrop.enrollments as e
