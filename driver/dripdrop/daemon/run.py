@@ -103,7 +103,10 @@ def _exit_with_status(dsn: str, settings: Settings) -> None:
 
 
 def _configure_logging() -> None:
-    """One JSON object per line on standard error: ours from INFO up, libraries' from WARNING."""
+    """One JSON object per line on standard error: ours from INFO up, libraries' from WARNING.
+
+    A line is one write, so that several workers do not mix theirs.
+    """
     processors: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -113,7 +116,7 @@ def _configure_logging() -> None:
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler()
