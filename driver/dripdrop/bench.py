@@ -209,7 +209,10 @@ def _work(dsn: str, mode: Mode, ready: Barrier, stop: Event) -> None:
 
 
 async def _work_rendering(dsn: str, ready: Barrier, stop: Event) -> None:
-    settings = Settings(batch_size=BATCH, interval=0.05, in_flight=2 * BATCH)
+    window = 2 * BATCH
+    settings = Settings(
+        batch_size=BATCH, interval=0.05, in_flight=window, in_flight_per_adapter=window
+    )
     async with Worker(dsn, settings, open_channel=Sink) as worker:
         ready.wait()
         task = asyncio.create_task(worker.run())

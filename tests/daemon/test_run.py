@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pytest
 
 from tests.conftest import Clock

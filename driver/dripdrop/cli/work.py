@@ -14,6 +14,9 @@ def run(
     dsn: Dsn = None,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
     once: Annotated[bool, typer.Option("--once", help="Do what is due, then stop.")] = False,
+    in_flight: Annotated[
+        int, typer.Option(min=1, help="Messages claimed at a time, per channel and worker.")
+    ] = 40,
     grace: Annotated[
         float, typer.Option(min=0, help="Seconds to finish what is being sent, once told to stop.")
     ] = 20.0,
@@ -22,7 +25,7 @@ def run(
     from dripdrop.daemon import Settings
     from dripdrop.daemon import run as daemon
 
-    settings = Settings(grace=grace)
+    settings = Settings(in_flight=in_flight, grace=grace)
     raise typer.Exit(daemon.main(resolve_dsn(dsn), settings, workers=workers, once=once))
 
 

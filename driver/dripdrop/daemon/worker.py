@@ -37,8 +37,10 @@ class Settings:
     reconcile_interval: float = 60.0
     unknown_grace: timedelta = timedelta(minutes=15)
     lease: timedelta = timedelta(minutes=2)
-    in_flight: int = 500
-    """Messages per channel that are claimed and not yet recorded, at most."""
+    in_flight: int = 40
+    """Messages per channel that are claimed and not yet recorded, at most.
+
+    It is also how many a worker that is killed leaves uncertain."""
     in_flight_per_adapter: int = 20
     """Messages being sent through one adapter, unless its config says max_in_flight."""
     grace: float = 20.0
