@@ -17,8 +17,9 @@ comment on function dripdrop.version() is 'The version of DripDrop that is insta
 
 -- sql/errors.sql
 
--- Every error the engine raises, by SQLSTATE. Class ZD is ours: the standard reserves classes that begin with A to H
--- and 0 to 4. ZD1 not found or wrong state, ZD2 bad argument, ZD3 refused by policy, ZD4 stale claim.
+-- Every error the engine raises, by SQLSTATE. Class ZD is ours: the standard reserves classes that
+-- begin with A to H and 0 to 4. ZD1 not found or wrong state, ZD2 bad argument,
+-- ZD3 refused by policy, ZD4 stale claim.
 create or replace function dripdrop.errors()
 returns table (sqlstate text, name text, meaning text)
 language sql
@@ -47,10 +48,19 @@ as $$
     ('ZD204', 'unknown_time_zone', 'the time zone is not in pg_timezone_names'),
     ('ZD205', 'missing_recipient', 'the data holds no usable recipient for the channel'),
     ('ZD206', 'invalid_definition', 'the sequence document is malformed'),
-    ('ZD207', 'invalid_tenant_key', 'a tenant key is null (global) or a non-empty text without a leading colon'),
-    ('ZD301', 'reenrollment_not_allowed', 'the subscriber was enrolled before and the sequence does not allow it again'),
+    (
+      'ZD207', 'invalid_tenant_key',
+      'a tenant key is null (global) or a non-empty text without a leading colon'
+    ),
+    (
+      'ZD301', 'reenrollment_not_allowed',
+      'the subscriber was enrolled before and the sequence does not allow it again'
+    ),
     ('ZD302', 'sequence_inactive', 'the sequence is switched off'),
-    ('ZD401', 'stale_fence', 'the claim was lost: another claim, a stop or a replay has moved the execution on')
+    (
+      'ZD401', 'stale_fence',
+      'the claim was lost: another claim, a stop or a replay has moved the execution on'
+    )
 $$;
 
 comment on function dripdrop.errors() is
@@ -86,20 +96,25 @@ begin
   select field into v_fault
   from jsonb_object_keys(definition) as field
   where field not in (
-    'key', 'name', 'description', 'time_zone', 'reentry', 'metadata', 'mode', 'config', 'activate', 'steps'
+    'key', 'name', 'description', 'time_zone', 'reentry', 'metadata', 'mode', 'config', 'activate',
+    'steps'
   );
   if v_fault is not null then
     raise exception 'at "%": a sequence has no such field', v_fault using
       errcode = 'ZD206', column = v_fault,
-      hint = 'The fields are key, name, description, time_zone, reentry, metadata, mode, config, activate and steps.';
+      hint = 'The fields are key, name, description, time_zone, reentry, metadata, mode, config, '
+        'activate and steps.';
   end if;
-  if jsonb_typeof(definition -> 'steps') is distinct from 'array' or definition -> 'steps' = '[]' then
+  if jsonb_typeof(definition -> 'steps') is distinct from 'array'
+    or definition -> 'steps' = '[]'
+  then
     raise exception 'at "steps": not a list of steps' using
       errcode = 'ZD206', column = 'steps', hint = 'A sequence has at least one step.';
   end if;
   if coalesce(jsonb_typeof(definition -> 'activate'), 'boolean') <> 'boolean' then
     raise exception 'at "activate": not true or false' using
-      errcode = 'ZD206', column = 'activate', hint = 'Leave it out to activate the version at once.';
+      errcode = 'ZD206', column = 'activate',
+      hint = 'Leave it out to activate the version at once.';
   end if;
 
   begin
@@ -118,7 +133,8 @@ begin
       v_path := format('steps[%s].', i);
       v_step := dripdrop._canonical_step(tenant_key, definition -> 'steps' -> i);
       if exists (
-        select from jsonb_array_elements(v_steps) as earlier where earlier ->> 'key' = v_step ->> 'key'
+        select from jsonb_array_elements(v_steps) as earlier
+        where earlier ->> 'key' = v_step ->> 'key'
       ) then
         raise exception 'step key "%" is used twice', v_step ->> 'key' using
           errcode = 'ZD206', column = 'key', hint = 'Keys are unique within a sequence.';
@@ -128,7 +144,10 @@ begin
   exception
     when others then
       get stacked diagnostics
-        v_state = returned_sqlstate, v_message = message_text, v_hint = pg_exception_hint, v_column = column_name;
+        v_state = returned_sqlstate,
+        v_message = message_text,
+        v_hint = pg_exception_hint,
+        v_column = column_name;
       if v_state not like 'ZD%' then
         raise;
       end if;
@@ -162,7 +181,10 @@ immutable
 set search_path = pg_catalog, pg_temp
 as $$
   select dripdrop._digest(
-    (canonical - array['key', 'name', 'description', 'time_zone', 'reentry', 'metadata', 'activate'])::text
+    (
+      canonical
+      - array['key', 'name', 'description', 'time_zone', 'reentry', 'metadata', 'activate']
+    )::text
   )
 $$;
 
@@ -195,7 +217,8 @@ $$;
 
 comment on function dripdrop._version_steps(uuid) is 'The steps of a version as documents.';
 
--- The difference between a document and what is there, one row per field; apply() makes exactly these changes.
+-- The difference between a document and what is there, one row per field;
+-- apply() makes exactly these changes.
 --
 -- raises  what _canonical_definition() raises
 create or replace function dripdrop.plan(tenant_key text, definition jsonb)
@@ -221,10 +244,17 @@ begin
   where v.sequence_id = v_sequence.id and v.state = 'active';
 
   if v_sequence.id is null then
-    return query select 'create', format('sequence %s', v_new ->> 'key'), null::text, null::jsonb, null::jsonb;
+    return query
+    select
+      'create', format('sequence %s', v_new ->> 'key'), null::text, null::jsonb, null::jsonb;
   end if;
   return query
-  select 'change', format('sequence %s', v_sequence.key), f.field, to_jsonb(v_sequence) -> f.field, v_new -> f.field
+  select
+    'change',
+    format('sequence %s', v_sequence.key),
+    f.field,
+    to_jsonb(v_sequence) -> f.field,
+    v_new -> f.field
   from unnest(array['name', 'description', 'time_zone', 'reentry', 'metadata']) as f (field)
   where v_sequence.id is not null
     and to_jsonb(v_sequence) -> f.field is distinct from v_new -> f.field;
@@ -236,7 +266,9 @@ begin
     order by v.state = 'active' desc, v.version desc
     limit 1
   );
-  if v_known = v_active.version or (v_known is not null and not (v_new ->> 'activate')::boolean) then
+  if v_known = v_active.version
+    or (v_known is not null and not (v_new ->> 'activate')::boolean)
+  then
     return;
   end if;
 
@@ -272,9 +304,11 @@ end
 $$;
 
 comment on function dripdrop.plan(text, jsonb) is
-  'What apply() would change: action (create, activate, change, add, remove), object, field, old and new value.';
+  'What apply() would change: action (create, activate, change, add, remove), object, field, old '
+  'and new value.';
 
--- Applying the same document twice changes nothing: a version is recognised by the hash of its content.
+-- Applying the same document twice changes nothing:
+-- a version is recognised by the hash of its content.
 --
 -- locks   the sequence, then its versions
 -- raises  what _canonical_definition() raises; ZD112 the version has problems
@@ -292,7 +326,9 @@ begin
   perform dripdrop._check_tenant_key(tenant_key);
   v_new := dripdrop._canonical_definition(tenant_key, definition);
 
-  insert into dripdrop.sequences as q (tenant_key, key, name, description, time_zone, reentry, metadata)
+  insert into dripdrop.sequences as q (
+    tenant_key, key, name, description, time_zone, reentry, metadata
+  )
   values (
     apply.tenant_key,
     v_new ->> 'key',
@@ -310,7 +346,10 @@ begin
       metadata = excluded.metadata,
       updated_at = case
         when (q.name, q.description, q.time_zone, q.reentry, q.metadata)
-          is distinct from (excluded.name, excluded.description, excluded.time_zone, excluded.reentry, excluded.metadata)
+          is distinct from (
+            excluded.name, excluded.description, excluded.time_zone, excluded.reentry,
+            excluded.metadata
+          )
         then dripdrop._now()
         else q.updated_at
       end
@@ -329,7 +368,8 @@ begin
       mode => v_new ->> 'mode',
       config => v_new -> 'config'
     );
-    perform dripdrop._insert_step(v_version, step) from jsonb_array_elements(v_new -> 'steps') as step;
+    perform dripdrop._insert_step(v_version, step)
+    from jsonb_array_elements(v_new -> 'steps') as step;
     update dripdrop.sequence_versions as v
     set content_hash = dripdrop._content_hash(v_new)
     where v.id = v_version.id
@@ -344,7 +384,8 @@ end
 $$;
 
 comment on function dripdrop.apply(text, jsonb) is
-  'Creates or updates a whole sequence from one document and returns the version now in force; the same document twice changes nothing.';
+  'Creates or updates a whole sequence from one document and returns the version now in force; the '
+  'same document twice changes nothing.';
 
 -- plpgsql/authoring/sequence_versions.sql
 
@@ -367,7 +408,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._check_version(text, jsonb) is 'Raises on a field of a version that is not valid.';
+comment on function dripdrop._check_version(text, jsonb) is
+  'Raises on a field of a version that is not valid.';
 
 -- raises  ZD101 unknown sequence, ZD113 number taken, ZD201 bad mode or config
 create or replace function dripdrop.create_sequence_version(
@@ -427,7 +469,10 @@ comment on function dripdrop.create_sequence_version(text, uuid, int, text, text
 -- Every problem at once, so that one look is enough.
 --
 -- raises  ZD103 unknown version
-create or replace function dripdrop.validate_sequence_version(tenant_key text, sequence_version_id uuid)
+create or replace function dripdrop.validate_sequence_version(
+  tenant_key text,
+  sequence_version_id uuid
+)
 returns table (problem text, step_key text, detail text)
 language plpgsql
 stable
@@ -464,8 +509,12 @@ begin
   from dripdrop.steps as s
   join dripdrop.channel_adapters as a on a.id in (s.channel_adapter_id, s.adapter_override_id)
   where s.sequence_version_id = v_version.id
-    and (a.channel <> s.channel or not a.active or a.tenant_key is distinct from coalesce(a.tenant_key, v_version.tenant_key)
-      or (a.tenant_key is not null and a.tenant_key is distinct from v_version.tenant_key))
+    and (
+      a.channel <> s.channel
+      or not a.active
+      or a.tenant_key is distinct from coalesce(a.tenant_key, v_version.tenant_key)
+      or (a.tenant_key is not null and a.tenant_key is distinct from v_version.tenant_key)
+    )
   order by s.position;
 end
 $$;
@@ -500,7 +549,10 @@ comment on function dripdrop._get_version(text, uuid) is 'A version of the tenan
 --
 -- locks   the sequence, then its versions
 -- raises  ZD103 unknown version, ZD112 the version has problems (all in the detail)
-create or replace function dripdrop.activate_sequence_version(tenant_key text, sequence_version_id uuid)
+create or replace function dripdrop.activate_sequence_version(
+  tenant_key text,
+  sequence_version_id uuid
+)
 returns dripdrop.sequence_versions
 language plpgsql
 security definer
@@ -512,7 +564,8 @@ declare
 begin
   perform from dripdrop.sequences as q where q.id = v_version.sequence_id for no key update;
 
-  select string_agg(concat_ws(' ', p.problem, p.step_key, '(' || p.detail || ')'), '; ') into v_problems
+  select string_agg(concat_ws(' ', p.problem, p.step_key, '(' || p.detail || ')'), '; ')
+  into v_problems
   from dripdrop.validate_sequence_version(activate_sequence_version.tenant_key, v_version.id) as p;
   if v_problems is not null then
     raise exception 'version % has problems', v_version.version using
@@ -538,7 +591,8 @@ end
 $$;
 
 comment on function dripdrop.activate_sequence_version(text, uuid) is
-  'Makes a version the one that new enrolments get, and archives the former one; people on it stay there.';
+  'Makes a version the one that new enrolments get, and archives the former one; people on it stay '
+  'there.';
 
 -- The unique index would refuse a second active version too; this says so in our own words.
 create or replace function dripdrop._guard_active_version()
@@ -558,7 +612,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._guard_active_version() is 'Trigger: raises ZD114 on a second active version.';
+comment on function dripdrop._guard_active_version() is
+  'Trigger: raises ZD114 on a second active version.';
 
 create or replace trigger sequence_versions_one_active
 before insert or update of state on dripdrop.sequence_versions
@@ -578,12 +633,14 @@ begin
   if tenant_key = '' or tenant_key like ':%' then
     raise exception 'tenant key "%" is not valid', tenant_key using
       errcode = 'ZD207', column = 'tenant_key',
-      hint = 'Pass null for the global scope, or a text that is not empty and does not begin with a colon.';
+      hint = 'Pass null for the global scope, or a text that is not empty and does not begin with '
+        'a colon.';
   end if;
 end
 $$;
 
-comment on function dripdrop._check_tenant_key(text) is 'Raises ZD207 for a text that is no tenant key.';
+comment on function dripdrop._check_tenant_key(text) is
+  'Raises ZD207 for a text that is no tenant key.';
 
 create or replace function dripdrop._check_time_zone(time_zone text, field text)
 returns void
@@ -600,7 +657,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._check_time_zone(text, text) is 'Raises ZD204 for a name that is not in pg_timezone_names.';
+comment on function dripdrop._check_time_zone(text, text) is
+  'Raises ZD204 for a name that is not in pg_timezone_names.';
 
 -- The fields of a sequence, checked the same way whether they come one by one or in a document.
 --
@@ -704,7 +762,8 @@ comment on function dripdrop.create_sequence(text, text, text, text, text, text,
 -- A step's document in its one form: every field present, the timing canonical, nothing unknown.
 -- create_step() and apply() both come through here, so there is one set of rules.
 --
--- raises  ZD201, ZD202, ZD203, ZD204, ZD107, with the path of the fault in the diagnostics' column field
+-- raises  ZD201, ZD202, ZD203, ZD204, ZD107,
+--         with the path of the fault in the diagnostics' column field
 create or replace function dripdrop._canonical_step(tenant_key text, step jsonb)
 returns jsonb
 language plpgsql
@@ -717,15 +776,19 @@ declare
 begin
   if jsonb_typeof(step) is distinct from 'object' then
     raise exception 'a step is not an object' using
-      errcode = 'ZD201', column = '', hint = 'Write {"key": …, "channel": …, "timing": …, "template": …}.';
+      errcode = 'ZD201', column = '',
+      hint = 'Write {"key": …, "channel": …, "timing": …, "template": …}.';
   end if;
   select field into v_fault
   from jsonb_object_keys(step) as field
-  where field not in ('key', 'name', 'position', 'channel', 'timing', 'template', 'adapter', 'config', 'active');
+  where field not in (
+    'key', 'name', 'position', 'channel', 'timing', 'template', 'adapter', 'config', 'active'
+  );
   if v_fault is not null then
     raise exception 'a step has no field "%"', v_fault using
       errcode = 'ZD201', column = v_fault,
-      hint = 'The fields are key, name, position, channel, timing, template, adapter, config and active.';
+      hint = 'The fields are key, name, position, channel, timing, template, adapter, config and '
+        'active.';
   end if;
   if coalesce(step ->> 'key' !~ '^[a-z0-9][a-z0-9_-]*$', true) then
     raise exception 'step key "%" is not valid', step ->> 'key' using
@@ -734,7 +797,8 @@ begin
   end if;
   if coalesce(step ->> 'position', '1') !~ '^[0-9]{1,9}$' then
     raise exception 'position "%" is not a whole number', step ->> 'position' using
-      errcode = 'ZD201', column = 'position', hint = 'Leave it out for the place after the last step.';
+      errcode = 'ZD201', column = 'position',
+      hint = 'Leave it out for the place after the last step.';
   end if;
   if coalesce(jsonb_typeof(step -> 'active'), 'null') not in ('boolean', 'null') then
     raise exception 'active is not true or false' using
@@ -769,7 +833,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._canonical_step(text, jsonb) is 'A step''s document, checked, with every field present.';
+comment on function dripdrop._canonical_step(text, jsonb) is
+  'A step''s document, checked, with every field present.';
 
 -- A misspelt setting would be a setting that silently does nothing.
 --
@@ -785,7 +850,8 @@ declare
 begin
   if jsonb_typeof(config) is distinct from 'object' then
     raise exception 'config is not an object' using
-      errcode = 'ZD201', column = 'config', hint = 'Pass an object, for example ''{"max_retries": 5}''.';
+      errcode = 'ZD201', column = 'config',
+      hint = 'Pass an object, for example ''{"max_retries": 5}''.';
   end if;
   select setting.key into v_fault
   from jsonb_each_text(config) as setting
@@ -803,10 +869,12 @@ begin
   )
   limit 1;
   if v_fault is not null then
-    raise exception 'config setting "%" is unknown or has a bad value: %', v_fault, config -> v_fault using
+    raise exception 'config setting "%" is unknown or has a bad value: %',
+      v_fault, config -> v_fault using
       errcode = 'ZD201', column = 'config.' || v_fault,
-      hint = 'Settings: recipient_key, time_zone, max_retries (0 to 999), on_max_retry (cancel, continue), '
-        'on_unknown (at_most_once, at_least_once), stale_after (an interval), on_stale (send, skip, hold).';
+      hint = 'Settings: recipient_key, time_zone, max_retries (0 to 999), '
+        'on_max_retry (cancel, continue), on_unknown (at_most_once, at_least_once), '
+        'stale_after (an interval), on_stale (send, skip, hold).';
   end if;
   if config ? 'time_zone' then
     perform dripdrop._check_time_zone(config ->> 'time_zone', 'config.time_zone');
@@ -814,7 +882,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._check_step_config(jsonb) is 'Raises on a setting of a step that is unknown or has a bad value.';
+comment on function dripdrop._check_step_config(jsonb) is
+  'Raises on a setting of a step that is unknown or has a bad value.';
 
 -- pg_input_is_valid() does this from Postgres 16 on.
 create or replace function dripdrop._is_interval(value text)
@@ -833,7 +902,8 @@ $$;
 
 comment on function dripdrop._is_interval(text) is 'Whether a text is a positive interval.';
 
--- The fields a channel knows, and those it cannot do without. Whether the Liquid parses is the renderer's to say.
+-- The fields a channel knows, and those it cannot do without.
+-- Whether the Liquid parses is the renderer's to say.
 --
 -- raises  ZD201 with the path of the fault
 create or replace function dripdrop._check_template(channel text, template jsonb)
@@ -852,7 +922,9 @@ begin
   if jsonb_typeof(template) is distinct from 'object' then
     raise exception 'template is not an object' using
       errcode = 'ZD201', column = 'template',
-      hint = format('The fields of a template for %s are %s.', channel, array_to_string(v_fields, ', '));
+      hint = format(
+        'The fields of a template for %s are %s.', channel, array_to_string(v_fields, ', ')
+      );
   end if;
   select field into v_fault
   from jsonb_object_keys(template) as field
@@ -873,7 +945,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._check_template(text, jsonb) is 'Raises on a template a channel cannot use.';
+comment on function dripdrop._check_template(text, jsonb) is
+  'Raises on a template a channel cannot use.';
 
 -- Steps are added to drafts only. Position defaults to the place after the last step.
 --
@@ -917,8 +990,11 @@ begin
 end
 $$;
 
-comment on function dripdrop.create_step(text, uuid, text, text, jsonb, jsonb, text, int, text, jsonb, boolean) is
-  'Adds a step to a draft version. adapter: the name of a sender, or null to leave the choice to the defaults.';
+comment on function dripdrop.create_step(
+  text, uuid, text, text, jsonb, jsonb, text, int, text, jsonb, boolean
+) is
+  'Adds a step to a draft version. adapter: the name of a sender, or null to leave the choice to '
+  'the defaults.';
 
 -- raises  ZD113 key or position taken; the trigger raises ZD111 when the version is not a draft
 create or replace function dripdrop._insert_step(version dripdrop.sequence_versions, step jsonb)
@@ -940,7 +1016,11 @@ begin
     step ->> 'name',
     coalesce(
       (step ->> 'position')::int,
-      (select max(s.position) + 1 from dripdrop.steps as s where s.sequence_version_id = version.id),
+      (
+        select max(s.position) + 1
+        from dripdrop.steps as s
+        where s.sequence_version_id = version.id
+      ),
       1
     ),
     step ->> 'channel',
@@ -961,7 +1041,8 @@ begin
   return v_step;
 exception
   when unique_violation then
-    raise exception 'the version has a step "%" or a step at its position already', step ->> 'key' using
+    raise exception 'the version has a step "%" or a step at its position already',
+      step ->> 'key' using
       errcode = 'ZD113', column = 'key', hint = 'Keys and positions are unique within a version.';
 end
 $$;
@@ -982,27 +1063,33 @@ begin
   ) then
     raise exception 'the version is not a draft' using
       errcode = 'ZD111',
-      hint = 'Make a new version with create_sequence_version(), or change the whole sequence with apply().';
+      hint = 'Make a new version with create_sequence_version(), or change the whole sequence with '
+        'apply().';
   end if;
   return coalesce(new, old);
 end
 $$;
 
-comment on function dripdrop._guard_steps() is 'Trigger: raises ZD111 when a version that is not a draft would change.';
+comment on function dripdrop._guard_steps() is
+  'Trigger: raises ZD111 when a version that is not a draft would change.';
 
 create or replace trigger steps_of_a_draft
 before insert or delete or update of
-sequence_version_id, key, position, channel, timing, template_type, channel_adapter_id, adapter_override_id, config
+sequence_version_id, key, position, channel, timing, template_type, channel_adapter_id,
+adapter_override_id, config
 on dripdrop.steps
 for each row
 execute function dripdrop._guard_steps();
 
 -- plpgsql/decision/decide.sql
 
--- The gates a message passes, in order: this is the only place that says what happens to a due execution.
--- tick() carries the first closed gate out, claim_sends() asks again at the fence, explain() shows them all.
--- A new gate is one row in the list below and, where it needs them, facts in the joins above it.
--- which: closed (the last row, send, counts as closed), fence (closed, and asked again at the fence) or all.
+-- The gates a message passes, in order: this is the only place that says what happens to a due
+-- execution. tick() carries the first closed gate out, claim_sends() asks again at the fence,
+-- explain() shows them all. A new gate is one row in the list below and, where it needs them,
+-- facts in the joins above it.
+--
+-- which: closed (the last row, send, counts as closed),
+-- fence (closed, and asked again at the fence) or all.
 create or replace function dripdrop._gates(executions uuid[], at timestamptz, which text)
 returns table (
   execution_id uuid,
@@ -1123,13 +1210,17 @@ as $$
     (
       5, 'stale', false,
       case
-        when _gates.at - f.scheduled_for > f.stale_after and f.on_stale in ('skip', 'hold') then f.on_stale
+        when _gates.at - f.scheduled_for > f.stale_after and f.on_stale in ('skip', 'hold')
+        then f.on_stale
       end,
       'stale', null
     ),
     (
       6, 'recipient', false,
-      case when _gates.which <> 'fence' and not dripdrop._is_recipient(f.channel, f.recipient) then 'skip' end,
+      case
+        when _gates.which <> 'fence' and not dripdrop._is_recipient(f.channel, f.recipient)
+        then 'skip'
+      end,
       case when f.recipient is null then 'no_recipient' else 'invalid_recipient' end, null
     ),
     (
@@ -1221,8 +1312,8 @@ begin
   if not found then
     return query
     select
-      null::text, 0, 'flow', false, coalesce(v_enrollment.exit_reason, v_enrollment.state), null::timestamptz,
-      'nothing', null::timestamptz;
+      null::text, 0, 'flow', false, coalesce(v_enrollment.exit_reason, v_enrollment.state),
+      null::timestamptz, 'nothing', null::timestamptz;
     return;
   end if;
 
@@ -1258,7 +1349,8 @@ end
 $$;
 
 comment on function dripdrop.explain(text, uuid) is
-  'Why an enrolment''s next message waits: one row per gate, and what happens next, when. The same code decides.';
+  'Why an enrolment''s next message waits: one row per gate, and what happens next, when. The same '
+  'code decides.';
 
 -- plpgsql/enrollment/enroll.sql
 
@@ -1266,8 +1358,9 @@ comment on function dripdrop.explain(text, uuid) is
 -- They meet at the unique index; the loser waits there for the winner to commit or roll back.
 --
 -- locks   key share on the sequence and the version, then the enrolment's unique index
--- raises  ZD101 unknown sequence, ZD102 no active version, ZD104 unknown starting step, ZD201 bad argument,
---         ZD204 unknown time zone, ZD205 no usable recipient, ZD301 enrolled before, ZD302 sequence switched off
+-- raises  ZD101 unknown sequence, ZD102 no active version, ZD104 unknown starting step, ZD201 bad
+--         argument, ZD204 unknown time zone, ZD205 no usable recipient, ZD301 enrolled before,
+--         ZD302 sequence switched off
 create or replace function dripdrop.enroll(
   tenant_key text,
   sequence text,
@@ -1300,20 +1393,25 @@ begin
     ))
   ) as e;
   if v_enrollment.id is null then
-    raise exception '% "%" was enrolled in "%" before', subscriber_type, subscriber_id, sequence using
+    raise exception '% "%" was enrolled in "%" before',
+      subscriber_type, subscriber_id, sequence using
       errcode = 'ZD301',
-      hint = 'Set the sequence''s reentry to after_exit, or give this entry an entry_key of its own.';
+      hint = 'Set the sequence''s reentry to after_exit, or give this entry an entry_key of its '
+        'own.';
   end if;
   return v_enrollment;
 end
 $$;
 
 comment on function dripdrop.enroll(text, text, text, text, jsonb, text, jsonb, text) is
-  'Enrols a subscriber and schedules the first step, in the caller''s transaction; returns the open enrolment if there is one.';
+  'Enrols a subscriber and schedules the first step, in the caller''s transaction; returns the '
+  'open enrolment if there is one.';
 
 -- For imports: one statement for all of them. The subscribers come as a list or from a query:
--- (select jsonb_agg(jsonb_build_object('subscriber_id', u.id, 'data', to_jsonb(u))) from users as u).
--- A bad element fails the call and names its place; one that was enrolled before and may not return is left out.
+-- (select jsonb_agg(jsonb_build_object('subscriber_id', u.id, 'data', to_jsonb(u)))
+-- from users as u).
+-- A bad element fails the call and names its place;
+-- one that was enrolled before and may not return is left out.
 --
 -- locks, raises  as enroll(), but never ZD301
 create or replace function dripdrop.enroll_many(tenant_key text, sequence text, subscribers jsonb)
@@ -1323,11 +1421,14 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
   select e.*
-  from dripdrop._enroll(enroll_many.tenant_key, enroll_many.sequence, null, enroll_many.subscribers) as e
+  from dripdrop._enroll(
+    enroll_many.tenant_key, enroll_many.sequence, null, enroll_many.subscribers
+  ) as e
 $$;
 
 comment on function dripdrop.enroll_many(text, text, jsonb) is
-  'Enrols a list of {subscriber_id, subscriber_type = User, data, entry_key, metadata}; returns their open enrolments.';
+  'Enrols a list of {subscriber_id, subscriber_type = User, data, entry_key, metadata}; returns '
+  'their open enrolments.';
 
 create or replace function dripdrop._enroll(
   tenant_key text,
@@ -1372,17 +1473,22 @@ begin
   from dripdrop.steps as s
   where s.sequence_version_id = v_version.id
     and s.active
-    and (s.key = _enroll.starting_step or (_enroll.starting_step is null and s.position is not null))
+    and (
+      s.key = _enroll.starting_step
+      or (_enroll.starting_step is null and s.position is not null)
+    )
   order by s.position
   limit 1;
   if not found then
-    raise exception 'sequence "%" has no active step "%" to start with', sequence, starting_step using
+    raise exception 'sequence "%" has no active step "%" to start with',
+      sequence, starting_step using
       errcode = 'ZD104', hint = 'starting_step is the key of a step of the active version.';
   end if;
 
   if jsonb_typeof(subscribers) is distinct from 'array' then
     raise exception 'subscribers is not a list' using
-      errcode = 'ZD201', column = 'subscribers', hint = 'Pass [{"subscriber_id": …, "data": {…}}, …].';
+      errcode = 'ZD201', column = 'subscribers',
+      hint = 'Pass [{"subscriber_id": …, "data": {…}}, …].';
   end if;
   -- All elements are looked at in one pass; the first fault is the one reported.
   select s.place, fault.* into v_fault
@@ -1391,7 +1497,8 @@ begin
     values
     (
       'ZD201', 'subscriber_id',
-      coalesce(s.subscriber ->> 'subscriber_id', '') = '' or s.subscriber ->> 'subscriber_type' = '',
+      coalesce(s.subscriber ->> 'subscriber_id', '') = ''
+      or s.subscriber ->> 'subscriber_type' = '',
       'a subscriber needs a type and an id',
       'For example subscriber_type => ''User'', subscriber_id => ''42''.'
     ),
@@ -1410,7 +1517,8 @@ begin
     (
       'ZD205', 'data',
       not dripdrop._is_recipient(
-        v_first.channel, dripdrop._recipient(v_first.channel, v_first.config, s.subscriber -> 'data')
+        v_first.channel,
+        dripdrop._recipient(v_first.channel, v_first.config, s.subscriber -> 'data')
       ),
       format('data holds no usable recipient for %s', v_first.channel),
       format(
@@ -1421,12 +1529,17 @@ begin
     (
       'ZD204', 'data.time_zone',
       case
-        when coalesce(s.subscriber #>> '{data,time_zone}', s.subscriber #>> '{data,timezone}') is not null
+        when coalesce(
+          s.subscriber #>> '{data,time_zone}', s.subscriber #>> '{data,timezone}'
+        ) is not null
         then not dripdrop._is_time_zone(
           coalesce(s.subscriber #>> '{data,time_zone}', s.subscriber #>> '{data,timezone}')
         )
       end,
-      format('time zone "%s" is unknown', coalesce(s.subscriber #>> '{data,time_zone}', s.subscriber #>> '{data,timezone}')),
+      format(
+        'time zone "%s" is unknown',
+        coalesce(s.subscriber #>> '{data,time_zone}', s.subscriber #>> '{data,timezone}')
+      ),
       'Use a name from pg_timezone_names, for example Europe/Berlin.'
     )
   ) as fault (errcode, field, closed, message, hint)
@@ -1457,8 +1570,8 @@ begin
       effective_mode, data, metadata, started_at
     )
     select
-      v_sequence.tenant_key, v_sequence.id, v_version.id, c.subscriber_type, c.subscriber_id, c.entry_key,
-      v_version.mode, c.data, c.metadata, v_now
+      v_sequence.tenant_key, v_sequence.id, v_version.id, c.subscriber_type, c.subscriber_id,
+      c.entry_key, v_version.mode, c.data, c.metadata, v_now
     from candidate as c
     where v_sequence.reentry = 'after_exit'
       or not exists (
@@ -1473,7 +1586,9 @@ begin
     on conflict do nothing
     returning n.id, n.tenant_key, n.data
   )
-  insert into dripdrop.step_executions (tenant_key, enrollment_id, step_id, channel, scheduled_for, due_at)
+  insert into dripdrop.step_executions (
+    tenant_key, enrollment_id, step_id, channel, scheduled_for, due_at
+  )
   select e.tenant_key, e.id, v_first.id, v_first.channel, due.at, due.at
   from enrolled as e
   cross join lateral (
@@ -1484,7 +1599,9 @@ begin
 
   return query
   select e.*
-  from jsonb_to_recordset(subscribers) as s (subscriber_type text, subscriber_id text, entry_key text)
+  from jsonb_to_recordset(subscribers) as s (
+    subscriber_type text, subscriber_id text, entry_key text
+  )
   join dripdrop.enrollments as e
     on e.subscriber_id = s.subscriber_id
     and e.subscriber_type = coalesce(s.subscriber_type, 'User')
@@ -1499,8 +1616,8 @@ comment on function dripdrop._enroll(text, text, text, jsonb) is
 
 -- plpgsql/enrollment/lifecycle.sql
 
--- The legal moves of an enrolment, whoever makes them. Ended is ended, with one exception: replaying the step
--- whose failure ended it revives it.
+-- The legal moves of an enrolment, whoever makes them. Ended is ended, with one exception:
+-- replaying the step whose failure ended it revives it.
 create or replace function dripdrop._refuse_enrollment_move()
 returns trigger
 language plpgsql
@@ -1509,11 +1626,13 @@ as $$
 begin
   raise exception 'an enrolment cannot go from "%" to "%"', old.state, new.state using
     errcode = 'ZD110',
-    hint = 'active: paused, completed, cancelled; paused: active, cancelled; completed and cancelled have ended.';
+    hint = 'active: paused, completed, cancelled; paused: active, cancelled; completed and '
+      'cancelled have ended.';
 end
 $$;
 
-comment on function dripdrop._refuse_enrollment_move() is 'Trigger: raises ZD110 on an illegal move.';
+comment on function dripdrop._refuse_enrollment_move() is
+  'Trigger: raises ZD110 on an illegal move.';
 
 create or replace trigger enrollments_legal_moves
 before update of state on dripdrop.enrollments
@@ -1549,10 +1668,12 @@ begin
 end
 $$;
 
-comment on function dripdrop._lock_enrollment(text, uuid) is 'An enrolment of the tenant, locked, or ZD105.';
+comment on function dripdrop._lock_enrollment(text, uuid) is
+  'An enrolment of the tenant, locked, or ZD105.';
 
--- Whoever stops a message touches its row, and so does the fence. Either the fence came first, and the message has
--- left; or this did, and claim_sends() finds the row changed. There is no third order.
+-- Whoever stops a message touches its row, and so does the fence. Either the fence came first, and
+-- the message has left; or this did, and claim_sends() finds the row changed.
+-- There is no third order.
 --
 -- locks   the enrolment, then its executions
 -- raises  ZD105 unknown enrolment, ZD110 not active
@@ -1594,8 +1715,8 @@ $$;
 comment on function dripdrop.pause_enrollment(text, uuid) is
   'Holds an enrolment: nothing that has not left yet leaves. Pausing twice is the same as once.';
 
--- What was still to wait when it was paused, it waits now; what was overdue is due now. One enrolment has one message
--- to come, so there is no burst.
+-- What was still to wait when it was paused, it waits now; what was overdue is due now. One
+-- enrolment has one message to come, so there is no burst.
 --
 -- locks   the enrolment, then its executions
 -- raises  ZD105 unknown enrolment, ZD110 it has ended
@@ -1659,7 +1780,11 @@ comment on function dripdrop.resume_enrollment(text, uuid) is
 
 -- locks   the enrolment, then its executions
 -- raises  ZD105 unknown enrolment, ZD110 it has ended
-create or replace function dripdrop.unenroll(tenant_key text, enrollment_id uuid, reason text default 'unenrolled')
+create or replace function dripdrop.unenroll(
+  tenant_key text,
+  enrollment_id uuid,
+  reason text default 'unenrolled'
+)
 returns dripdrop.enrollments
 language plpgsql
 security definer
@@ -1683,7 +1808,8 @@ begin
 end
 $$;
 
-comment on function dripdrop.unenroll(text, uuid, text) is 'Ends an enrolment for good; what has not left does not leave.';
+comment on function dripdrop.unenroll(text, uuid, text) is
+  'Ends an enrolment for good; what has not left does not leave.';
 
 -- A message that is being sent keeps its row: its result will be recorded, and goes no further.
 --
@@ -1756,7 +1882,10 @@ $$;
 comment on function dripdrop.get_enrollment(text, text, text, text, text) is
   'A subscriber''s open enrolment in a sequence, else the latest one, else no row.';
 
-create or replace function dripdrop.list_active_enrollments(tenant_key text, sequence text default null)
+create or replace function dripdrop.list_active_enrollments(
+  tenant_key text,
+  sequence text default null
+)
 returns setof dripdrop.enrollments
 language sql
 stable
@@ -1810,7 +1939,11 @@ begin
       order by n.position
       limit 1
     ) as next on true
-    where s.id in (select x.step_id from dripdrop.step_executions as x where x.id = any (executions))
+    where s.id in (
+      select x.step_id
+      from dripdrop.step_executions as x
+      where x.id = any (executions)
+    )
   ),
   going_on as materialized (
     select
@@ -1818,14 +1951,18 @@ begin
       e.tenant_key,
       s.next_id,
       s.channel,
-      dripdrop._next_time(s.timing, dripdrop._time_zone(e.data, s.config, s.time_zone), _advance.at) as due_at
+      dripdrop._next_time(
+        s.timing, dripdrop._time_zone(e.data, s.config, s.time_zone), _advance.at
+      ) as due_at
     from dripdrop.step_executions as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id and e.state = 'active'
     join step as s on s.id = x.step_id
     where x.id = any (executions)
   ),
   planned as (
-    insert into dripdrop.step_executions (tenant_key, enrollment_id, step_id, channel, scheduled_for, due_at)
+    insert into dripdrop.step_executions (
+      tenant_key, enrollment_id, step_id, channel, scheduled_for, due_at
+    )
     select g.tenant_key, g.enrollment_id, g.next_id, g.channel, g.due_at, g.due_at
     from going_on as g
     where g.next_id is not null
@@ -1861,7 +1998,8 @@ declare
   v_going_on uuid[];
 begin
   select
-    array_agg(x.enrollment_id) filter (where s.config ->> 'on_max_retry' is distinct from 'continue'),
+    array_agg(x.enrollment_id)
+      filter (where s.config ->> 'on_max_retry' is distinct from 'continue'),
     array_agg(x.id) filter (where s.config ->> 'on_max_retry' = 'continue')
   into v_ending, v_going_on
   from dripdrop.step_executions as x
@@ -1882,8 +2020,8 @@ comment on function dripdrop._give_up(uuid[], timestamptz) is
 
 -- plpgsql/operations/checks.sql
 
--- The schema as the catalogue shows it, in a form that compares: what the installation records, what check_schema()
--- and the tests look at again.
+-- The schema as the catalogue shows it, in a form that compares: what the installation records,
+-- what check_schema() and the tests look at again.
 create or replace function dripdrop._catalogue()
 returns table (kind text, name text, definition text)
 language sql
@@ -1908,7 +2046,10 @@ as $$
     and a.attnum > 0
     and not a.attisdropped
   union all
-  select 'table', c.relname, concat_ws(' ', c.relkind, c.reloptions::text, 'row security ' || c.relrowsecurity)
+  select
+    'table',
+    c.relname,
+    concat_ws(' ', c.relkind, c.reloptions::text, 'row security ' || c.relrowsecurity)
   from pg_class as c
   where c.relnamespace = 'dripdrop'::regnamespace and c.relkind in ('r', 'v', 'm')
   union all
@@ -1933,7 +2074,10 @@ as $$
   join pg_class as c on c.oid = t.tgrelid
   where c.relnamespace = 'dripdrop'::regnamespace and not t.tgisinternal
   union all
-  select 'policy', y.tablename || '.' || y.policyname, concat_ws(' ', y.cmd, y.roles::text, y.qual, y.with_check)
+  select
+    'policy',
+    y.tablename || '.' || y.policyname,
+    concat_ws(' ', y.cmd, y.roles::text, y.qual, y.with_check)
   from pg_policies as y
   where y.schemaname = 'dripdrop'
   union all
@@ -1954,7 +2098,11 @@ as $$
   select
     coalesce(m.kind, c.kind),
     coalesce(m.name, c.name),
-    case when c.name is null then 'missing' when m.name is null then 'unexpected' else 'different' end,
+    case
+      when c.name is null then 'missing'
+      when m.name is null then 'unexpected'
+      else 'different'
+    end,
     m.definition,
     c.definition
   from dripdrop.schema_manifest as m
@@ -1964,7 +2112,8 @@ as $$
 $$;
 
 comment on function dripdrop.check_schema() is
-  'What is missing, different or unexpected in the schema, against what was installed; no row means it is whole.';
+  'What is missing, different or unexpected in the schema, against what was installed; no row '
+  'means it is whole.';
 
 -- raises  nothing: it is for finding out what is wrong
 create or replace function dripdrop.startup_check()
@@ -1976,7 +2125,11 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   if to_regnamespace('pgmq') is null then
-    return query select 'pgmq_missing', 'pgmq is not installed in this database', 'create extension pgmq, or run "dripdrop install".';
+    return query
+    select
+      'pgmq_missing',
+      'pgmq is not installed in this database',
+      'create extension pgmq, or run "dripdrop install".';
   end if;
 
   return query
@@ -1985,14 +2138,19 @@ begin
   where to_regclass('pgmq.q_' || q.queue) is null;
 
   return query
-  select 'schema_differs', format('%s %s is %s', c.kind, c.name, c.problem), 'select * from dripdrop.check_schema() shows all differences.'
+  select
+    'schema_differs',
+    format('%s %s is %s', c.kind, c.name, c.problem),
+    'select * from dripdrop.check_schema() shows all differences.'
   from dripdrop.check_schema() as c
   limit 1;
 
   return query
   select distinct
     'no_adapter',
-    format('sequence %s (tenant %s) sends over %s', q.key, coalesce(q.tenant_key, 'global'), s.channel),
+    format(
+      'sequence %s (tenant %s) sends over %s', q.key, coalesce(q.tenant_key, 'global'), s.channel
+    ),
     'create_channel_adapter(…, is_default => true) gives the channel a sender.'
   from dripdrop.steps as s
   join dripdrop.sequence_versions as v on v.id = s.sequence_version_id and v.state = 'active'
@@ -2005,7 +2163,8 @@ end
 $$;
 
 comment on function dripdrop.startup_check() is
-  'What keeps this installation from sending, one row per problem with what to do; no row means it is ready.';
+  'What keeps this installation from sending, one row per problem with what to do; no row means it '
+  'is ready.';
 
 -- plpgsql/operations/operator.sql
 
@@ -2033,7 +2192,9 @@ begin
     raise exception 'a recipient is needed' using
       errcode = 'ZD201', column = 'recipient', hint = 'For example sam@example.com.';
   end if;
-  if reason is null or reason not in ('unsubscribe', 'bounce', 'complaint', 'manual', 'provider_block') then
+  if reason is null
+    or reason not in ('unsubscribe', 'bounce', 'complaint', 'manual', 'provider_block')
+  then
     raise exception 'reason "%" is unknown', reason using
       errcode = 'ZD201', column = 'reason',
       hint = 'Use unsubscribe, bounce, complaint, manual or provider_block.';
@@ -2050,11 +2211,13 @@ end
 $$;
 
 comment on function dripdrop.suppress(text, text, text, text, text, jsonb) is
-  'Nothing more goes to this address over this channel; tenant null means for every tenant. Again replaces the reason.';
+  'Nothing more goes to this address over this channel; tenant null means for every tenant. Again '
+  'replaces the reason.';
 
--- A suppression and a claim of the same recipient exclude each other: _suppress() takes the recipient's slot alone,
--- claim_sends() shares it and does not wait. Either the claim commits first, and the message has left; or the
--- suppression does, and the claim's gates see it. A fixed number of slots bounds the locks a claim holds.
+-- A suppression and a claim of the same recipient exclude each other: _suppress() takes the
+-- recipient's slot alone, claim_sends() shares it and does not wait. Either the claim commits
+-- first, and the message has left; or the suppression does, and the claim's gates see it. A fixed
+-- number of slots bounds the locks a claim holds.
 create or replace function dripdrop._recipient_slot(recipient text)
 returns int
 language sql
@@ -2065,7 +2228,8 @@ return hashtext(recipient) & 1023;
 comment on function dripdrop._recipient_slot(text) is
   'The slot, 0 to 1023, of a recipient among the advisory locks of the class _recipient_lock().';
 
--- Advisory locks are one space for the whole database; the class keeps ours apart from the application's.
+-- Advisory locks are one space for the whole database;
+-- the class keeps ours apart from the application's.
 create or replace function dripdrop._recipient_lock()
 returns int
 language sql
@@ -2093,10 +2257,12 @@ as $$
   );
 
   insert into dripdrop.suppressions as p (
-    tenant_key, channel, recipient, recipient_normalized, reason, source, metadata, inserted_at, updated_at
+    tenant_key, channel, recipient, recipient_normalized, reason, source, metadata, inserted_at,
+    updated_at
   )
   values (
-    tenant_key, channel, recipient, dripdrop._normalized(channel, recipient), reason, source, metadata, at, at
+    tenant_key, channel, recipient, dripdrop._normalized(channel, recipient), reason, source,
+    metadata, at, at
   )
   on conflict on constraint suppressions_one_per_recipient do update
   set reason = excluded.reason,
@@ -2158,10 +2324,13 @@ declare
   v_execution dripdrop.step_executions := dripdrop._lock_execution(tenant_key, execution_id);
   v_enrollment dripdrop.enrollments;
 begin
-  select e.* into v_enrollment from dripdrop.enrollments as e where e.id = v_execution.enrollment_id;
+  select e.* into v_enrollment
+  from dripdrop.enrollments as e
+  where e.id = v_execution.enrollment_id;
   if v_execution.state <> 'failed' then
     raise exception 'the execution is "%", not failed', v_execution.state using
-      errcode = 'ZD110', hint = 'Only what failed can be replayed; resolve() settles what is unknown.';
+      errcode = 'ZD110',
+      hint = 'Only what failed can be replayed; resolve() settles what is unknown.';
   end if;
   if v_enrollment.state <> 'active'
     and (v_enrollment.state <> 'cancelled' or v_enrollment.exit_reason <> 'step_failed')
@@ -2170,8 +2339,11 @@ begin
       where x.enrollment_id = v_enrollment.id and x.id > v_execution.id
     )
   then
-    raise exception 'the enrolment has gone on or has ended: %', coalesce(v_enrollment.exit_reason, v_enrollment.state) using
-      errcode = 'ZD110', hint = 'A failed step is replayed while its enrolment waits for it, or where the failure ended it.';
+    raise exception 'the enrolment has gone on or has ended: %',
+      coalesce(v_enrollment.exit_reason, v_enrollment.state) using
+      errcode = 'ZD110',
+      hint = 'A failed step is replayed while its enrolment waits for it, or where the failure '
+        'ended it.';
   end if;
 
   update dripdrop.enrollments as e
@@ -2227,7 +2399,8 @@ begin
   end if;
   if v_execution.state <> 'unknown' then
     raise exception 'the execution is "%", not unknown', v_execution.state using
-      errcode = 'ZD110', hint = 'Only what is unknown can be resolved; replay() repeats what failed.';
+      errcode = 'ZD110',
+      hint = 'Only what is unknown can be resolved; replay() repeats what failed.';
   end if;
 
   perform dripdrop._resolve(
@@ -2261,9 +2434,9 @@ $$;
 
 comment on function dripdrop._queues() is 'The names of the queues.';
 
--- Queues and jobs belong to a running installation, not to the schema: pg_dump would not bring them back as members of
--- an extension. So they are made here, by whoever may create them, and their tables are given to the engine.
--- Running it twice is safe.
+-- Queues and jobs belong to a running installation, not to the schema: pg_dump would not bring them
+-- back as members of an extension. So they are made here, by whoever may create them, and their
+-- tables are given to the engine. Running it twice is safe.
 --
 -- raises  ZD121 pgmq is not installed
 create or replace function dripdrop.start()
@@ -2273,7 +2446,11 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_queue text;
-  v_owner text := (select c.nspowner::regrole::text from pg_namespace as c where c.nspname = 'dripdrop');
+  v_owner text := (
+    select c.nspowner::regrole::text
+    from pg_namespace as c
+    where c.nspname = 'dripdrop'
+  );
 begin
   if to_regnamespace('pgmq') is null then
     raise exception 'pgmq is not installed in this database' using
@@ -2291,13 +2468,17 @@ begin
       -- Dead pointers at the head slow every read: they are cleared by count, not by share.
       execute format(
         'alter table pgmq.%I set (
-          autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0
+          autovacuum_vacuum_scale_factor = 0,
+          autovacuum_vacuum_threshold = 5000,
+          autovacuum_vacuum_cost_delay = 0
         )',
         'q_' || v_queue
       );
       action := 'created';
     end if;
-    execute format('grant all on table pgmq.%I, pgmq.%I to %s', 'q_' || v_queue, 'a_' || v_queue, v_owner);
+    execute format(
+      'grant all on table pgmq.%I, pgmq.%I to %s', 'q_' || v_queue, 'a_' || v_queue, v_owner
+    );
     return next;
   end loop;
 
@@ -2329,7 +2510,10 @@ declare
 begin
   if to_regnamespace('cron') is not null then
     for object in
-      select j.jobname from cron.job as j where j.jobname in ('dripdrop_tick', 'dripdrop_reconcile') order by 1
+      select j.jobname
+      from cron.job as j
+      where j.jobname in ('dripdrop_tick', 'dripdrop_reconcile')
+      order by 1
     loop
       perform cron.unschedule(object);
       action := 'unscheduled';
@@ -2348,12 +2532,13 @@ end
 $$;
 
 comment on function dripdrop.stop() is
-  'Removes the queues and the pg_cron jobs; says what it did. Messages under way are found again after start().';
+  'Removes the queues and the pg_cron jobs; says what it did. Messages under way are found again '
+  'after start().';
 
 -- plpgsql/pipeline/executions.sql
 
--- The legal moves of an execution, whoever makes them. The rule is the trigger's condition, so that a legal move
--- costs no function call.
+-- The legal moves of an execution, whoever makes them. The rule is the trigger's condition, so that
+-- a legal move costs no function call.
 create or replace function dripdrop._refuse_execution_move()
 returns trigger
 language plpgsql
@@ -2366,7 +2551,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._refuse_execution_move() is 'Trigger: raises ZD110 on an illegal move.';
+comment on function dripdrop._refuse_execution_move() is
+  'Trigger: raises ZD110 on an illegal move.';
 
 create or replace trigger step_executions_legal_moves
 before update of state on dripdrop.step_executions
@@ -2375,7 +2561,8 @@ when (
   old.state <> new.state
   and old.state || '>' || new.state <> all(
     '{
-      scheduled>queued, scheduled>rendered, scheduled>skipped, scheduled>cancelled, scheduled>failed,
+      scheduled>queued, scheduled>rendered, scheduled>skipped, scheduled>cancelled,
+      scheduled>failed,
       queued>rendered, queued>scheduled, queued>cancelled, queued>failed,
       rendered>sending, rendered>scheduled, rendered>cancelled,
       sending>sent, sending>failed, sending>scheduled, sending>unknown, sending>cancelled,
@@ -2397,7 +2584,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._refuse_execution_start() is 'Trigger: raises ZD110 on an illegal first state.';
+comment on function dripdrop._refuse_execution_start() is
+  'Trigger: raises ZD110 on an illegal first state.';
 
 create or replace trigger step_executions_start_scheduled
 before insert on dripdrop.step_executions
@@ -2405,8 +2593,9 @@ for each row
 when (new.state <> 'scheduled')
 execute function dripdrop._refuse_execution_start();
 
--- Pointers into a queue: {"execution": id, "fence": n}. A pointer whose fence is not the row's is worthless and is
--- thrown away by whoever reads it, so a queue may hold too many pointers, and reconcile() mends one that holds too few.
+-- Pointers into a queue: {"execution": id, "fence": n}. A pointer whose fence is not the row's is
+-- worthless and is thrown away by whoever reads it, so a queue may hold too many pointers, and
+-- reconcile() mends one that holds too few.
 --
 -- raises  ZD120 the queue does not exist
 create or replace function dripdrop._enqueue(queue text, pointers jsonb[])
@@ -2425,9 +2614,11 @@ exception
 end
 $$;
 
-comment on function dripdrop._enqueue(text, jsonb[]) is 'Sends pointers to a queue; an empty list sends nothing.';
+comment on function dripdrop._enqueue(text, jsonb[]) is
+  'Sends pointers to a queue; an empty list sends nothing.';
 
--- The send queues of what has a payload, one per channel, so that one slow channel never blocks another.
+-- The send queues of what has a payload, one per channel,
+-- so that one slow channel never blocks another.
 create or replace function dripdrop._enqueue_rendered(executions uuid[])
 returns void
 language plpgsql
@@ -2440,7 +2631,9 @@ as $$
 begin
   perform dripdrop._enqueue('dripdrop_send_' || pointer.channel, pointer.all)
   from (
-    select x.channel, array_agg(jsonb_build_object('execution', x.id, 'fence', x.fence) order by x.id) as all
+    select
+      x.channel,
+      array_agg(jsonb_build_object('execution', x.id, 'fence', x.fence) order by x.id) as all
     from dripdrop.step_executions as x
     where x.id = any (executions)
     group by x.channel
@@ -2448,15 +2641,18 @@ begin
 end
 $$;
 
-comment on function dripdrop._enqueue_rendered(uuid[]) is 'Sends pointers to rendered executions to the queues of their channels.';
+comment on function dripdrop._enqueue_rendered(uuid[]) is
+  'Sends pointers to rendered executions to the queues of their channels.';
 
 -- plpgsql/pipeline/reconcile.sql
 
--- The slow pass over what is under way. It finds claims whose lease has run out, decides what becomes of messages whose
--- fate nobody knows, and puts back pointers that their queues have lost, so that losing a queue loses nothing.
+-- The slow pass over what is under way. It finds claims whose lease has run out, decides what
+-- becomes of messages whose fate nobody knows, and puts back pointers that their queues have lost,
+-- so that losing a queue loses nothing.
 --
--- An unknown message is resent at once when the provider deduplicates; otherwise it waits unknown_grace for a
--- provider's report, and then the step's on_unknown decides: at_most_once presumes it sent, at_least_once resends.
+-- An unknown message is resent at once when the provider deduplicates; otherwise it waits
+-- unknown_grace for a provider's report, and then the step's on_unknown decides: at_most_once
+-- presumes it sent, at_least_once resends.
 --
 -- locks   executions and their enrolments, skipping what is locked
 create or replace function dripdrop.reconcile(unknown_grace interval default '15 minutes')
@@ -2536,7 +2732,12 @@ comment on function dripdrop.reconcile(interval) is
   'Mends what a crash or a lost queue left behind; returns how much of each it found.';
 
 -- locks   nothing new: callers hold the executions and their enrolments
-create or replace function dripdrop._resolve(executions uuid[], state text, reason text, at timestamptz)
+create or replace function dripdrop._resolve(
+  executions uuid[],
+  state text,
+  reason text,
+  at timestamptz
+)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -2553,17 +2754,23 @@ begin
     return;
   end if;
 
-  -- What is to be sent again but belongs to an enrolment that has ended meanwhile is not sent again.
+  -- What is to be sent again but belongs to an enrolment that has ended
+  -- meanwhile is not sent again.
   with resolved as (
     update dripdrop.step_executions as x
     set state = case
-          when _resolve.state = 'scheduled' and e.state in ('completed', 'cancelled') then 'cancelled'
+          when _resolve.state = 'scheduled' and e.state in ('completed', 'cancelled')
+          then 'cancelled'
           else _resolve.state
         end,
         due_at = case when _resolve.state = 'scheduled' and e.state = 'active' then _resolve.at end,
-        scheduled_for = case when _resolve.state = 'scheduled' then _resolve.at else x.scheduled_for end,
+        scheduled_for = case
+          when _resolve.state = 'scheduled' then _resolve.at
+          else x.scheduled_for
+        end,
         ended_at = case
-          when _resolve.state <> 'scheduled' or e.state in ('completed', 'cancelled') then _resolve.at
+          when _resolve.state <> 'scheduled' or e.state in ('completed', 'cancelled')
+          then _resolve.at
         end,
         fence = x.fence + 1,
         reason = case
@@ -2581,7 +2788,8 @@ begin
   ),
   logged as (
     insert into dripdrop.message_events (
-      tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data, occurred_at
+      tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
+      occurred_at
     )
     select
       r.tenant_key, r.id, r.adapter_id, r.channel, 'dripdrop', r.state,
@@ -2589,7 +2797,9 @@ begin
     from resolved as r
     where r.state in ('sent', 'failed')
   )
-  select array_agg(r.id) filter (where r.state = 'sent'), array_agg(r.id) filter (where r.state = 'failed')
+  select
+    array_agg(r.id) filter (where r.state = 'sent'),
+    array_agg(r.id) filter (where r.state = 'failed')
   into v_sent, v_failed
   from resolved as r;
 
@@ -2605,8 +2815,8 @@ $$;
 comment on function dripdrop._resolve(uuid[], text, text, timestamptz) is
   'Ends the uncertainty about unknown executions: sent, failed or scheduled again.';
 
--- A row and its pointer change in the same transaction, so one snapshot of both shows exactly what is lost.
--- Queue tables are read directly: pgmq has no look-up by content.
+-- A row and its pointer change in the same transaction, so one snapshot of both shows exactly what
+-- is lost. Queue tables are read directly: pgmq has no look-up by content.
 create or replace function dripdrop._without_pointer()
 returns table (execution_id uuid)
 language plpgsql
@@ -2665,7 +2875,9 @@ begin
     for no key update skip locked
   );
   v_rendered := array(
-    select x.id from dripdrop.step_executions as x where x.id = any (v_rows) and x.state = 'rendered'
+    select x.id
+    from dripdrop.step_executions as x
+    where x.id = any (v_rows) and x.state = 'rendered'
   );
   perform dripdrop._enqueue_rendered(v_rendered);
   perform dripdrop._enqueue('dripdrop_render', array(
@@ -2677,12 +2889,13 @@ begin
 end
 $$;
 
-comment on function dripdrop._repoint() is 'Puts back the pointers that queues have lost; returns how many.';
+comment on function dripdrop._repoint() is
+  'Puts back the pointers that queues have lost; returns how many.';
 
 -- plpgsql/pipeline/render.sql
 
--- Work for a renderer. A claim is only the queue's visibility time: a renderer that dies changes nothing, and
--- rendering the same message twice gives the same words.
+-- Work for a renderer. A claim is only the queue's visibility time: a renderer that dies changes
+-- nothing, and rendering the same message twice gives the same words.
 -- The template stands only in the first row of each template_hash in a batch: renderers keep it.
 --
 -- locks   messages of the render queue, skipping what is locked
@@ -2716,9 +2929,13 @@ declare
   v_fences int[];
 begin
   select
-    array_agg(m.msg_id), array_agg((m.message ->> 'execution')::uuid), array_agg((m.message ->> 'fence')::int)
+    array_agg(m.msg_id),
+    array_agg((m.message ->> 'execution')::uuid),
+    array_agg((m.message ->> 'fence')::int)
   into v_messages, v_executions, v_fences
-  from dripdrop._read_queue('dripdrop_render', extract(epoch from visibility)::int, batch_size) as m;
+  from dripdrop._read_queue(
+    'dripdrop_render', extract(epoch from visibility)::int, batch_size
+  ) as m;
   if v_messages is null then
     return;
   end if;
@@ -2751,7 +2968,8 @@ begin
       'now_iso8601', v_now
     )
   from unnest(v_messages, v_executions, v_fences) as p (message, execution, fence)
-  join dripdrop.step_executions as x on x.id = p.execution and x.fence = p.fence and x.state = 'queued'
+  join dripdrop.step_executions as x
+    on x.id = p.execution and x.fence = p.fence and x.state = 'queued'
   join dripdrop.steps as s on s.id = x.step_id
   join dripdrop.enrollments as e on e.id = x.enrollment_id
   join dripdrop.sequences as q on q.id = e.sequence_id;
@@ -2777,11 +2995,12 @@ exception
 end
 $$;
 
-comment on function dripdrop._read_queue(text, int, int) is 'pgmq.read(), with our own error for a missing queue.';
+comment on function dripdrop._read_queue(text, int, int) is
+  'pgmq.read(), with our own error for a missing queue.';
 
 -- results: [{"execution", "fence", "message", "payload"}] or, for what cannot be rendered,
--- [{"execution", "fence", "message", "code", "detail"}]. A failure is for good: the same words fail again.
--- What was stopped meanwhile has another fence and is left alone.
+-- [{"execution", "fence", "message", "code", "detail"}]. A failure is for good: the same words fail
+-- again. What was stopped meanwhile has another fence and is left alone.
 --
 -- locks   the enrolments of failures, then executions, both in id order
 -- raises  ZD201 results are not a list
@@ -2808,7 +3027,9 @@ begin
   end if;
   begin
     v_results := array(
-      select r from jsonb_populate_recordset(null::dripdrop._render_result, results) as r order by r.execution
+      select r
+      from jsonb_populate_recordset(null::dripdrop._render_result, results) as r
+      order by r.execution
     );
   exception
     when data_exception then
@@ -2855,7 +3076,8 @@ begin
   end if;
   if v_failed is not null then
     insert into dripdrop.message_events (
-      tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data, occurred_at
+      tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
+      occurred_at
     )
     select
       x.tenant_key, x.id, x.adapter_id, x.channel, 'dripdrop', 'failed',
@@ -2874,13 +3096,14 @@ comment on function dripdrop.complete_renders(jsonb) is
 
 -- plpgsql/pipeline/send.sql
 
--- The fence. From here on a message may have left, so the stop conditions are asked once more, and the claim is
--- committed before anything goes out. The pointer is gone with the commit: the lease on the row takes its place.
--- What was stopped, or would now get another sender, goes back to tick(), which decides about it as about anything due.
--- The sender stands only in the first row of each adapter_id in a batch.
+-- The fence. From here on a message may have left, so the stop conditions are asked once more, and
+-- the claim is committed before anything goes out. The pointer is gone with the commit: the lease
+-- on the row takes its place. What was stopped, or would now get another sender, goes back to
+-- tick(), which decides about it as about anything due. The sender stands only in the first row of
+-- each adapter_id in a batch.
 --
--- locks   the recipients' slots, shared, and executions, skipping what is locked: a stop that is being committed
---         keeps its message from being sent
+-- locks   the recipients' slots, shared, and executions, skipping what is locked: a stop that is
+--         being committed keeps its message from being sent
 -- raises  ZD120 the queue does not exist, ZD202 unknown channel
 create or replace function dripdrop.claim_sends(
   channel text,
@@ -2924,12 +3147,17 @@ begin
     select x.id
     from unnest(v_pointers) as p
     join dripdrop.step_executions as x
-      on x.id = (p ->> 'execution')::uuid and x.fence = (p ->> 'fence')::int and x.state = 'rendered'
+      on x.id = (p ->> 'execution')::uuid
+      and x.fence = (p ->> 'fence')::int
+      and x.state = 'rendered'
     where x.recipient is null
-      or pg_try_advisory_xact_lock_shared(dripdrop._recipient_lock(), dripdrop._recipient_slot(x.recipient))
+      or pg_try_advisory_xact_lock_shared(
+        dripdrop._recipient_lock(), dripdrop._recipient_slot(x.recipient)
+      )
     for update of x skip locked
   );
-  -- Somebody is stopping these, or their recipients, at this moment: they are looked at again shortly.
+  -- Somebody is stopping these, or their recipients, at this moment:
+  -- they are looked at again shortly.
   select array_agg(p) into v_busy
   from unnest(v_pointers) as p
   join dripdrop.step_executions as x
@@ -2937,7 +3165,10 @@ begin
   where x.id <> all (v_taken);
   perform dripdrop._enqueue(v_queue, v_busy);
 
-  v_stopped := array(select distinct g.execution_id from dripdrop._gates(v_taken, v_now, 'fence') as g);
+  v_stopped := array(
+    select distinct g.execution_id
+    from dripdrop._gates(v_taken, v_now, 'fence') as g
+  );
   if cardinality(v_stopped) > 0 then
     update dripdrop.step_executions as x
     set state = 'scheduled',
@@ -2983,7 +3214,8 @@ end
 $$;
 
 comment on function dripdrop.claim_sends(text, int, interval) is
-  'Messages that may leave now over a channel, fenced and leased; hand the outcomes to complete_sends().';
+  'Messages that may leave now over a channel, fenced and leased; hand the outcomes to '
+  'complete_sends().';
 
 create or replace function dripdrop._pop_queue(queue text, batch_size int)
 returns table (message jsonb)
@@ -3001,14 +3233,17 @@ exception
 end
 $$;
 
-comment on function dripdrop._pop_queue(text, int) is 'pgmq.pop(), with our own error for a missing queue.';
+comment on function dripdrop._pop_queue(text, int) is
+  'pgmq.pop(), with our own error for a missing queue.';
 
--- results: [{"execution", "fence", "outcome", "code", "detail", "hard", "retry_after", "provider_message_id",
--- "out_message_id", "response"}]; outcome is sent, retry, failed, bounced, auth_error, rate_limited, maybe_sent or
--- released (claimed, but never handed to the provider). One transaction: states, events, senders, next steps.
+-- results: [{"execution", "fence", "outcome", "code", "detail", "hard", "retry_after",
+-- "provider_message_id", "out_message_id", "response"}]; outcome is sent, retry, failed, bounced,
+-- auth_error, rate_limited, maybe_sent or released (claimed, but never handed to the provider). One
+-- transaction: states, events, senders, next steps.
 --
 -- locks   the enrolments, then the executions, then the adapters, each in id order
--- raises  ZD401 stale fence (the detail lists the executions), ZD201 malformed results; nothing is recorded then
+-- raises  ZD401 stale fence (the detail lists the executions), ZD201 malformed results;
+--         nothing is recorded then
 create or replace function dripdrop.complete_sends(results jsonb)
 returns int
 language plpgsql
@@ -3033,7 +3268,9 @@ begin
   end if;
   begin
     v_results := array(
-      select r from jsonb_populate_recordset(null::dripdrop._send_result, results) as r order by r.execution
+      select r
+      from jsonb_populate_recordset(null::dripdrop._send_result, results) as r
+      order by r.execution
     );
   exception
     when data_exception then
@@ -3062,7 +3299,8 @@ begin
   order by e.id
   for no key update;
 
-  -- A late result is welcome as long as nobody has acted on its absence: unknown still has the same fence.
+  -- A late result is welcome as long as nobody has acted on its absence:
+  -- unknown still has the same fence.
   with verdict as (
     select r.*, v.state as new_state, v.due_at as new_due_at, e.state = 'paused' as paused
     from unnest(v_results) as r
@@ -3087,7 +3325,8 @@ begin
         ended_at = case when v.new_state in ('sent', 'failed', 'cancelled') then v_now end,
         fence = x.fence + (v.new_state = 'scheduled')::int,
         lease_until = null,
-        retry_count = x.retry_count + (v.outcome in ('retry', 'bounced', 'failed', 'maybe_sent'))::int,
+        retry_count = x.retry_count
+          + (v.outcome in ('retry', 'bounced', 'failed', 'maybe_sent'))::int,
         reason = case
           when v.new_state = 'scheduled' and v.paused then 'enrollment_paused'
           when v.new_state = 'cancelled' then 'enrollment_ended'
@@ -3109,11 +3348,12 @@ begin
   ),
   logged as (
     insert into dripdrop.message_events (
-      tenant_key, step_execution_id, adapter_id, channel, provider, provider_message_id, event_type, event_data,
-      occurred_at
+      tenant_key, step_execution_id, adapter_id, channel, provider, provider_message_id,
+      event_type, event_data, occurred_at
     )
     select
-      r.tenant_key, r.id, r.adapter_id, r.channel, coalesce(a.provider, 'dripdrop'), r.provider_message_id,
+      r.tenant_key, r.id, r.adapter_id, r.channel, coalesce(a.provider, 'dripdrop'),
+      r.provider_message_id,
       case
         when r.state = 'sent' then 'sent'
         when r.outcome = 'bounced' then 'bounced'
@@ -3144,7 +3384,8 @@ begin
         from unnest(v_results) as r
         where v_recorded is null or r.execution is null or r.execution <> all (v_recorded)
       )::text,
-      hint = 'Leave out the executions in the detail and complete the others; what became of them is in their rows.';
+      hint = 'Leave out the executions in the detail and complete the others; what became of them '
+        'is in their rows.';
   end if;
 
   if v_sent is not null then
@@ -3153,18 +3394,21 @@ begin
   if v_failed is not null then
     perform dripdrop._give_up(v_failed, v_now);
   end if;
-  -- Last, because every worker updates the same few rows: they are locked only until the commit that follows.
+  -- Last, because every worker updates the same few rows:
+  -- they are locked only until the commit that follows.
   perform dripdrop._note_senders(v_results, v_now);
   return cardinality(v_results);
 end
 $$;
 
 comment on function dripdrop.complete_sends(jsonb) is
-  'Records what providers answered, all or nothing, plans what comes next, and returns how many were recorded.';
+  'Records what providers answered, all or nothing, plans what comes next, and returns how many '
+  'were recorded.';
 
--- What an outcome means for an execution. Temporary failures come again after 30 s, 60 s, 120 s … (at most an hour),
--- give or take a fifth, or when the provider said; max_retries failed attempts (3 by default) are the end.
--- A rate limit and a refused login are the sender's affair and cost the message nothing.
+-- What an outcome means for an execution. Temporary failures come again after 30 s, 60 s, 120 s …
+-- (at most an hour), give or take a fifth, or when the provider said; max_retries failed attempts
+-- (3 by default) are the end. A rate limit and a refused login are the
+-- sender's affair and cost the message nothing.
 create or replace function dripdrop._verdict(
   result dripdrop._send_result,
   enrollment_state text,
@@ -3191,7 +3435,9 @@ begin atomic
         when result.outcome = 'sent' then 'sent'
         when result.outcome in ('rate_limited', 'auth_error', 'released') then 'scheduled'
         when result.outcome = 'maybe_sent' and not idempotent then 'unknown'
-        when result.outcome in ('retry', 'maybe_sent') or (result.outcome = 'bounced' and result.hard is not true) then
+        when result.outcome in ('retry', 'maybe_sent')
+          or (result.outcome = 'bounced' and result.hard is not true)
+        then
           case
             when retry_count + 1 < coalesce((config ->> 'max_retries')::int, 3) then 'scheduled'
             else 'failed'
@@ -3200,7 +3446,8 @@ begin atomic
       end as state,
       case
         when result.outcome = 'released' then at
-        when result.retry_after is not null then at + make_interval(secs => least(result.retry_after, 86400))
+        when result.retry_after is not null
+        then at + make_interval(secs => least(result.retry_after, 86400))
         when result.outcome in ('rate_limited', 'auth_error') then at + interval '5 minutes'
         else at + make_interval(secs =>
           least(30 * power(2, least(retry_count, 20)), 3600)
@@ -3210,7 +3457,9 @@ begin atomic
   ) as v;
 end;
 
-comment on function dripdrop._verdict(dripdrop._send_result, text, uuid, int, jsonb, boolean, timestamptz) is
+comment on function dripdrop._verdict(
+  dripdrop._send_result, text, uuid, int, jsonb, boolean, timestamptz
+) is
   'The state an outcome leads to and, when it is to be tried again, when.';
 
 -- What outcomes say about the senders: when they last sent, and whether they are to rest.
@@ -3228,7 +3477,9 @@ as $$
 begin
   perform from dripdrop.channel_adapters as a
   where a.id in (
-    select x.adapter_id from unnest(results) as r join dripdrop.step_executions as x on x.id = r.execution
+    select x.adapter_id
+    from unnest(results) as r
+    join dripdrop.step_executions as x on x.id = r.execution
   )
   order by a.id
   for no key update;
@@ -3236,7 +3487,10 @@ begin
   update dripdrop.channel_adapters as a
   set last_send_at = case when n.sent then _note_senders.at else a.last_send_at end,
       resting_until = greatest(a.resting_until, n.rest_until),
-      resting_reason = case when n.rest_until > coalesce(a.resting_until, '-infinity') then n.rest_reason else a.resting_reason end
+      resting_reason = case
+        when n.rest_until > coalesce(a.resting_until, '-infinity') then n.rest_reason
+        else a.resting_reason
+      end
   from (
     select
       x.adapter_id,
@@ -3252,7 +3506,8 @@ begin
   where a.id = n.adapter_id;
 
   perform dripdrop._suppress(
-    x.tenant_key, x.channel, x.recipient, 'bounce', 'provider', jsonb_build_object('execution', x.id, 'code', r.code), _note_senders.at
+    x.tenant_key, x.channel, x.recipient, 'bounce', 'provider',
+    jsonb_build_object('execution', x.id, 'code', r.code), _note_senders.at
   )
   from unnest(results) as r
   join dripdrop.step_executions as x on x.id = r.execution
@@ -3266,8 +3521,9 @@ comment on function dripdrop._note_senders(dripdrop._send_result[], timestamptz)
 
 -- plpgsql/pipeline/tick.sql
 
--- Looks at what is due, decides each and carries it out. Any number of callers at once is safe: each takes other rows.
--- Both rows are taken without waiting, the execution and its enrolment, so a tick never takes part in a deadlock.
+-- Looks at what is due, decides each and carries it out. Any number of callers at once is safe:
+-- each takes other rows. Both rows are taken without waiting, the execution and its enrolment, so a
+-- tick never takes part in a deadlock.
 --
 -- locks   due executions and their enrolments, skipping what is locked
 -- raises  ZD120 the queues do not exist
@@ -3318,7 +3574,8 @@ begin
     returning x.id, x.fence, x.state
   )
   select
-    array_agg(jsonb_build_object('execution', s.id, 'fence', s.fence)) filter (where s.state = 'queued'),
+    array_agg(jsonb_build_object('execution', s.id, 'fence', s.fence))
+      filter (where s.state = 'queued'),
     array_agg(s.id) filter (where s.state = 'rendered')
   into v_queued, v_rendered
   from sent as s;
@@ -3344,7 +3601,8 @@ end
 $$;
 
 comment on function dripdrop.tick(int) is
-  'Decides up to batch_size due messages and queues, defers, holds, skips or ends them; returns how many of each.';
+  'Decides up to batch_size due messages and queues, defers, holds, skips or ends them; returns '
+  'how many of each.';
 
 -- Everything a decision can be but send.
 --
@@ -3385,7 +3643,8 @@ begin
     and d.action <> 'send';
 
   insert into dripdrop.message_events (
-    tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data, occurred_at
+    tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
+    occurred_at
   )
   select
     x.tenant_key, x.id, d.adapter_id, x.channel, 'dripdrop',
@@ -3407,7 +3666,9 @@ begin
     where d.action = 'exit'
     group by d.reason
   loop
-    perform dripdrop._end_enrollments(v_exits.enrollments, 'cancelled', v_exits.reason, _carry_out.at);
+    perform dripdrop._end_enrollments(
+      v_exits.enrollments, 'cancelled', v_exits.reason, _carry_out.at
+    );
   end loop;
 
   select
@@ -3429,7 +3690,8 @@ comment on function dripdrop._carry_out(dripdrop._decision[], timestamptz) is
 
 -- plpgsql/senders/channel_adapters.sql
 
--- The sealed text is opaque here: the driver makes it (dripdrop seal), and only the driver can open it.
+-- The sealed text is opaque here: the driver makes it (dripdrop seal),
+-- and only the driver can open it.
 --
 -- raises  ZD201 when the text cannot be an envelope
 create or replace function dripdrop._sealed(credentials text)
@@ -3450,11 +3712,13 @@ exception
   when invalid_parameter_value then
     raise exception 'credentials are not sealed' using
       errcode = 'ZD201', column = 'credentials',
-      hint = 'Pass the text that "dripdrop seal" prints; plain credentials never enter the database.';
+      hint = 'Pass the text that "dripdrop seal" prints; plain credentials never enter the '
+        'database.';
 end
 $$;
 
-comment on function dripdrop._sealed(text) is 'The envelope in a sealed text, checked for its form.';
+comment on function dripdrop._sealed(text) is
+  'The envelope in a sealed text, checked for its form.';
 
 -- One default per tenant and channel: promoting one demotes the other in the same transaction.
 create or replace function dripdrop._demote_default()
@@ -3474,7 +3738,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._demote_default() is 'Trigger: clears is_default on the former default.';
+comment on function dripdrop._demote_default() is
+  'Trigger: clears is_default on the former default.';
 
 create or replace trigger channel_adapters_one_default
 before insert or update of is_default, channel on dripdrop.channel_adapters
@@ -3482,9 +3747,11 @@ for each row
 when (new.is_default)
 execute function dripdrop._demote_default();
 
--- Credentials arrive sealed and leave only through claim_sends(); the returned row never shows them.
+-- Credentials arrive sealed and leave only through claim_sends();
+-- the returned row never shows them.
 --
--- raises  ZD202 unknown provider, ZD113 name taken, ZD201 credentials not sealed, ZD207 bad tenant key
+-- raises  ZD202 unknown provider, ZD113 name taken, ZD201 credentials not sealed,
+--         ZD207 bad tenant key
 create or replace function dripdrop.create_channel_adapter(
   tenant_key text,
   name text,
@@ -3553,8 +3820,11 @@ begin
 end
 $$;
 
-comment on function dripdrop.create_channel_adapter(text, text, text, text, text, jsonb, boolean, boolean) is
-  'Adds a sender. credentials: the text printed by "dripdrop seal", or null where the provider needs none.';
+comment on function dripdrop.create_channel_adapter(
+  text, text, text, text, text, jsonb, boolean, boolean
+) is
+  'Adds a sender. credentials: the text printed by "dripdrop seal", or null where the provider '
+  'needs none.';
 
 -- Null leaves a value as it is. The name stays: it is bound into the sealed credentials.
 --
@@ -3685,8 +3955,8 @@ comment on function dripdrop.reseal_adapter(text, uuid, bytea, bytea) is
 
 -- plpgsql/senders/providers.sql
 
--- What can be sent with. A provider is idempotent when a second request with our key delivers nothing twice,
--- so that an uncertain send may simply be repeated.
+-- What can be sent with. A provider is idempotent when a second request with our key delivers
+-- nothing twice, so that an uncertain send may simply be repeated.
 create or replace function dripdrop.providers()
 returns table (channel text, provider text, idempotent boolean)
 language sql
@@ -3710,7 +3980,10 @@ immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if not exists (select from dripdrop.providers() as p where p.channel = _check_channel.channel) then
+  if not exists (
+    select from dripdrop.providers() as p
+    where p.channel = _check_channel.channel
+  ) then
     raise exception 'channel "%" is unknown', channel using
       errcode = 'ZD202', column = 'channel',
       hint = 'select distinct channel from dripdrop.providers() lists the channels.';
@@ -3718,7 +3991,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._check_channel(text) is 'Raises ZD202 for a channel no provider serves.';
+comment on function dripdrop._check_channel(text) is
+  'Raises ZD202 for a channel no provider serves.';
 
 -- The one place that says how the addresses of a channel are compared.
 create or replace function dripdrop._normalized(channel text, recipient text)
@@ -3728,7 +4002,8 @@ immutable
 parallel safe
 return case channel when 'email' then lower(btrim(recipient)) else btrim(recipient) end;
 
-comment on function dripdrop._normalized(text, text) is 'An address as it is compared with others of its channel.';
+comment on function dripdrop._normalized(text, text) is
+  'An address as it is compared with others of its channel.';
 
 -- The one place that says which address a channel uses. Null: the channel has none.
 create or replace function dripdrop._recipient(channel text, config jsonb, data jsonb)
@@ -3737,13 +4012,15 @@ language sql
 immutable
 parallel safe
 return case channel
-  when 'email' then dripdrop._normalized(channel, data ->> coalesce(config ->> 'recipient_key', 'email'))
+  when 'email'
+  then dripdrop._normalized(channel, data ->> coalesce(config ->> 'recipient_key', 'email'))
 end;
 
 comment on function dripdrop._recipient(text, jsonb, jsonb) is
   'The normalised address an enrolment''s data holds for a channel.';
 
--- What a browser's e-mail field accepts (https://html.spec.whatwg.org/#valid-e-mail-address), and RFC 5321's length.
+-- What a browser's e-mail field accepts (https://html.spec.whatwg.org/#valid-e-mail-address),
+-- and RFC 5321's length.
 create or replace function dripdrop._is_recipient(channel text, recipient text)
 returns boolean
 language sql
@@ -3762,7 +4039,8 @@ comment on function dripdrop._is_recipient(text, text) is 'Whether a channel can
 
 -- plpgsql/timing/timing.sql
 
--- A timing in its one stored form. Authoring pays for parsing, so that the pipeline never meets a bad one.
+-- A timing in its one stored form. Authoring pays for parsing,
+-- so that the pipeline never meets a bad one.
 --
 -- raises  ZD203 with the path of the fault in the diagnostics' column field
 create or replace function dripdrop._canonical_timing(timing jsonb)
@@ -3778,7 +4056,8 @@ begin
   if jsonb_typeof(timing) is distinct from 'object' then
     raise exception 'timing is not an object' using
       errcode = 'ZD203', column = 'timing',
-      hint = 'Write {"type": "immediate"} or {"type": "delay", "delay_amount": 3, "delay_unit": "days"}.';
+      hint = 'Write {"type": "immediate"} or {"type": "delay", "delay_amount": 3, "delay_unit": '
+        '"days"}.';
   end if;
 
   select field into v_unknown
@@ -3802,11 +4081,14 @@ begin
       return jsonb '{"type": "immediate"}';
     when 'delay' then
       if coalesce(timing ->> 'delay_amount' !~ '^[1-9][0-9]{0,5}$', true) then
-        raise exception 'delay_amount "%" is not a whole number from 1 to 999999', timing ->> 'delay_amount' using
+        raise exception 'delay_amount "%" is not a whole number from 1 to 999999',
+          timing ->> 'delay_amount' using
           errcode = 'ZD203', column = 'timing.delay_amount',
           hint = 'Write for example {"type": "delay", "delay_amount": 3, "delay_unit": "days"}.';
       end if;
-      if coalesce(timing ->> 'delay_unit' not in ('seconds', 'minutes', 'hours', 'days', 'weeks'), true) then
+      if coalesce(
+        timing ->> 'delay_unit' not in ('seconds', 'minutes', 'hours', 'days', 'weeks'), true
+      ) then
         raise exception 'delay_unit "%" is unknown', timing ->> 'delay_unit' using
           errcode = 'ZD203', column = 'timing.delay_unit',
           hint = 'Use seconds, minutes, hours, days or weeks.';
@@ -3826,8 +4108,9 @@ $$;
 
 comment on function dripdrop._canonical_timing(jsonb) is 'A timing checked and in its stored form.';
 
--- Days and weeks pass on the wall clock of the subscriber, so that 09:00 stays 09:00 over a change to or from
--- summer time; seconds, minutes and hours are absolute. A plain expression, so that it is inlined per row.
+-- Days and weeks pass on the wall clock of the subscriber, so that 09:00 stays 09:00 over a change
+-- to or from summer time; seconds, minutes and hours are absolute. A plain expression,
+-- so that it is inlined per row.
 create or replace function dripdrop._next_time(timing jsonb, time_zone text, from_time timestamptz)
 returns timestamptz
 language sql
@@ -3852,9 +4135,16 @@ returns text
 language sql
 immutable
 parallel safe
-return coalesce(data ->> 'time_zone', data ->> 'timezone', config ->> 'time_zone', sequence_time_zone, 'UTC');
+return coalesce(
+  data ->> 'time_zone',
+  data ->> 'timezone',
+  config ->> 'time_zone',
+  sequence_time_zone,
+  'UTC'
+);
 
-comment on function dripdrop._time_zone(jsonb, jsonb, text) is 'The zone a step''s local times are meant in.';
+comment on function dripdrop._time_zone(jsonb, jsonb, text) is
+  'The zone a step''s local times are meant in.';
 
 -- Postgres accepts 'foo5' as a zone (a POSIX rule), so trying a name is no check; being listed is.
 create or replace function dripdrop._is_time_zone(name text)
@@ -3920,11 +4210,13 @@ select x.tenant_key, x.enrollment_id, x.id, 'sent message without a record of it
 from dripdrop.step_executions as x
 where x.state = 'sent'
   and not exists (
-    select from dripdrop.message_events as m where m.step_execution_id = x.id and m.event_type = 'sent'
+    select from dripdrop.message_events as m
+    where m.step_execution_id = x.id and m.event_type = 'sent'
   );
 
 comment on view dripdrop.ledger is
-  'Rows out of place: executions that are neither to come, under way nor over, each with its problem. Always empty.';
+  'Rows out of place: executions that are neither to come, under way nor over, each with its '
+  'problem. Always empty.';
 comment on column dripdrop.ledger.tenant_key is 'The tenant.';
 comment on column dripdrop.ledger.enrollment_id is 'The enrolment.';
 comment on column dripdrop.ledger.execution_id is 'The execution, where one is concerned.';
@@ -3932,8 +4224,9 @@ comment on column dripdrop.ledger.problem is 'What is out of place.';
 
 -- sql/grants.sql
 
--- Who may do what, as data to review. Functions are the only way in: they run as the owner of the schema, who cannot
--- log in. Nothing is granted to public. Readers see tables, less the sealed columns, through row-level security.
+-- Who may do what, as data to review. Functions are the only way in: they run as the owner of the
+-- schema, who cannot log in. Nothing is granted to public. Readers see tables, less the sealed
+-- columns, through row-level security.
 do $$
 declare
   v_owner text := coalesce(
@@ -3946,19 +4239,21 @@ declare
   );
   v_grants constant jsonb := '{
     "dripdrop_admin": [
-      "activate_sequence_version", "apply", "check_schema", "create_channel_adapter", "create_sequence",
-      "create_sequence_version", "create_step", "enroll", "enroll_many", "errors", "explain", "get_default_adapter",
-      "get_enrollment", "idempotency_key", "list_active_enrollments", "list_channel_adapters", "pause_enrollment",
-      "plan", "providers", "reconcile", "replay", "reseal_adapter", "resolve", "resume_enrollment", "sealed_adapters",
-      "startup_check", "suppress", "tick", "unenroll", "update_channel_adapter", "validate_sequence_version", "version"
+      "activate_sequence_version", "apply", "check_schema", "create_channel_adapter",
+      "create_sequence", "create_sequence_version", "create_step", "enroll", "enroll_many",
+      "errors", "explain", "get_default_adapter", "get_enrollment", "idempotency_key",
+      "list_active_enrollments", "list_channel_adapters", "pause_enrollment", "plan", "providers",
+      "reconcile", "replay", "reseal_adapter", "resolve", "resume_enrollment", "sealed_adapters",
+      "startup_check", "suppress", "tick", "unenroll", "update_channel_adapter",
+      "validate_sequence_version", "version"
     ],
     "dripdrop_app": [
-      "enroll", "enroll_many", "errors", "explain", "get_enrollment", "list_active_enrollments", "pause_enrollment",
-      "providers", "resume_enrollment", "suppress", "unenroll", "version"
+      "enroll", "enroll_many", "errors", "explain", "get_enrollment", "list_active_enrollments",
+      "pause_enrollment", "providers", "resume_enrollment", "suppress", "unenroll", "version"
     ],
     "dripdrop_sender": [
-      "check_schema", "claim_renders", "claim_sends", "complete_renders", "complete_sends", "errors", "providers",
-      "reconcile", "startup_check", "tick", "version"
+      "check_schema", "claim_renders", "claim_sends", "complete_renders", "complete_sends",
+      "errors", "providers", "reconcile", "startup_check", "tick", "version"
     ],
     "dripdrop_reader": [
       "_now", "_visible", "_without_pointer", "errors", "providers", "version"
@@ -3969,8 +4264,12 @@ declare
 begin
   execute format('grant usage, create on schema dripdrop to %I', v_owner);
   for v_object in
-    select format('alter %s dripdrop.%I owner to %I', case c.relkind
-        when 'r' then 'table' when 'v' then 'view' else 'materialized view' end, c.relname, v_owner) as command
+    select format(
+      'alter %s dripdrop.%I owner to %I',
+      case c.relkind when 'r' then 'table' when 'v' then 'view' else 'materialized view' end,
+      c.relname,
+      v_owner
+    ) as command
     from pg_catalog.pg_class as c
     where c.relnamespace = 'dripdrop'::regnamespace and c.relkind in ('r', 'v', 'm')
     union all
@@ -3983,18 +4282,23 @@ begin
     where c.relnamespace = 'dripdrop'::regnamespace and c.relkind = 'c'
     union all
     select format('alter schema dripdrop owner to %I', v_owner)
-    -- Fail closed: a login role that is granted a table still sees nothing until it names its tenant.
+    -- Fail closed: a login role that is granted a table still sees nothing
+    -- until it names its tenant.
     union all
     select format('alter table dripdrop.%I enable row level security', c.relname)
     from pg_catalog.pg_class as c
     where c.relnamespace = 'dripdrop'::regnamespace and c.relkind = 'r'
     union all
-    select format('drop policy if exists %I on dripdrop.%I', a.relname || '_of_the_tenant', a.relname)
+    select format(
+      'drop policy if exists %I on dripdrop.%I', a.relname || '_of_the_tenant', a.relname
+    )
     from pg_catalog.pg_class as a
     where a.relnamespace = 'dripdrop'::regnamespace and a.relkind = 'r'
     union all
     select format(
-      'create policy %I on dripdrop.%I using (dripdrop._visible(tenant_key))', c.relname || '_of_the_tenant', c.relname
+      'create policy %I on dripdrop.%I using (dripdrop._visible(tenant_key))',
+      c.relname || '_of_the_tenant',
+      c.relname
     )
     from pg_catalog.pg_class as c
     join pg_catalog.pg_attribute as a on a.attrelid = c.oid and a.attname = 'tenant_key'
@@ -4014,7 +4318,8 @@ begin
     for v_object in
       select p.oid::regprocedure as signature
       from jsonb_array_elements_text(v_grants -> v_role) as f (name)
-      left join pg_catalog.pg_proc as p on p.pronamespace = 'dripdrop'::regnamespace and p.proname = f.name
+      left join pg_catalog.pg_proc as p
+        on p.pronamespace = 'dripdrop'::regnamespace and p.proname = f.name
     loop
       execute format('grant execute on function %s to %I', v_object.signature, v_role);
     end loop;
@@ -4022,16 +4327,21 @@ begin
 
   if exists (select from pg_catalog.pg_roles where rolname = 'dripdrop_reader') then
     for v_object in
-      select c.relname as table_name, string_agg(quote_ident(a.attname), ', ' order by a.attnum) as columns
+      select
+        c.relname as table_name,
+        string_agg(quote_ident(a.attname), ', ' order by a.attnum) as columns
       from pg_catalog.pg_class as c
-      join pg_catalog.pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+      join pg_catalog.pg_attribute as a
+        on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
       where c.relnamespace = 'dripdrop'::regnamespace
         and c.relkind in ('r', 'v')
         and c.relname <> 'schema_manifest'
         and a.attname not in ('credentials', 'auth_config')
       group by c.relname
     loop
-      execute format('grant select (%s) on dripdrop.%I to dripdrop_reader', v_object.columns, v_object.table_name);
+      execute format(
+        'grant select (%s) on dripdrop.%I to dripdrop_reader', v_object.columns, v_object.table_name
+      );
     end loop;
   end if;
 end

@@ -5,8 +5,9 @@ begin;
 
 -- sql/schema.sql
 
--- The schema and its roles. Where roles may not be created (managed Postgres), the installing role owns everything
--- and the application connects as that role; installation says so once, as a notice.
+-- The schema and its roles. Where roles may not be created (managed Postgres), the installing role
+-- owns everything and the application connects as that role;
+-- installation says so once, as a notice.
 
 set local search_path = pg_catalog, pg_temp;
 
@@ -28,7 +29,8 @@ begin
   end if;
 exception
   when insufficient_privilege then
-    raise warning 'the role dripdrop_owner cannot be used here: "%" owns the schema dripdrop', current_user;
+    raise warning 'the role dripdrop_owner cannot be used here: "%" owns the schema dripdrop',
+      current_user;
 end
 $$;
 
@@ -77,15 +79,18 @@ create type dripdrop._render_result as (
   detail text
 );
 
-comment on type dripdrop._render_result is 'One element of the results that complete_renders() takes.';
+comment on type dripdrop._render_result is
+  'One element of the results that complete_renders() takes.';
 
 -- sql/settings.sql
 
--- What every table and function leans on: the clock, ids and keys. Session settings are read here and nowhere else.
+-- What every table and function leans on: the clock, ids and keys.
+-- Session settings are read here and nowhere else.
 
--- The only clock. A session sets dripdrop.now to run under another time: tests, the demo, simulation.
--- statement_timestamp(), because it moves inside a long transaction (unlike now()) and yet stays the same
--- within one statement (unlike clock_timestamp()), so that one decision sees one time.
+-- The only clock. A session sets dripdrop.now to run under another time: tests, the demo,
+-- simulation. statement_timestamp(), because it moves inside a long transaction (unlike now())
+-- and yet stays the same within one statement (unlike clock_timestamp()), so that one decision
+-- sees one time.
 create or replace function dripdrop._now()
 returns timestamptz
 language sql
@@ -96,18 +101,23 @@ return coalesce(
   statement_timestamp()
 );
 
-comment on function dripdrop._now() is 'The time of every decision: the setting dripdrop.now, else the statement''s.';
+comment on function dripdrop._now() is
+  'The time of every decision: the setting dripdrop.now, else the statement''s.';
 
--- Time-ordered ids, so that new rows land at the right-hand edge of their indexes (RFC 9562, section 5.7).
--- They use the machine's clock, never dripdrop.now: an id's order must not move with a test's time.
+-- Time-ordered ids, so that new rows land at the right-hand edge of their indexes
+-- (RFC 9562, section 5.7). They use the machine's clock, never dripdrop.now:
+-- an id's order must not move with a test's time.
 do $$
 begin
   if current_setting('server_version_num')::int >= 180000 then
-    execute 'create or replace function dripdrop._uuidv7() returns uuid language sql volatile parallel safe
+    execute 'create or replace function dripdrop._uuidv7()
+      returns uuid language sql volatile parallel safe
       return pg_catalog.uuidv7()';
   else
-    -- A random (version 4) uuid whose first 48 bits become the milliseconds, and whose version bits become 0111.
-    execute $body$create or replace function dripdrop._uuidv7() returns uuid language sql volatile parallel safe
+    -- A random (version 4) uuid whose first 48 bits become the milliseconds,
+    -- and whose version bits become 0111.
+    execute $body$create or replace function dripdrop._uuidv7()
+      returns uuid language sql volatile parallel safe
       return encode(
         set_bit(
           set_bit(
@@ -140,7 +150,8 @@ return encode(sha256(convert_to(content, 'UTF8')), 'hex');
 
 comment on function dripdrop._digest(text) is 'Hex SHA-256 of a text in UTF-8.';
 
--- What a provider may deduplicate on: the same over retries and deferrals, another one after a replay.
+-- What a provider may deduplicate on: the same over retries and deferrals,
+-- another one after a replay.
 create or replace function dripdrop.idempotency_key(
   enrollment_id uuid,
   step_id uuid,
@@ -153,7 +164,12 @@ immutable
 parallel safe
 return encode(
   sha256(
-    (enrollment_id::text || ':' || step_id::text || ':' || occurrence::text || ':' || attempt_window::text)::bytea
+    (
+      enrollment_id::text
+      || ':' || step_id::text
+      || ':' || occurrence::text
+      || ':' || attempt_window::text
+    )::bytea
   ),
   'hex'
 );
@@ -161,16 +177,21 @@ return encode(
 comment on function dripdrop.idempotency_key(uuid, uuid, int, int) is
   'What a provider may deduplicate on: hex SHA-256 of enrolment:step:occurrence:attempt_window.';
 
--- Row-level security asks this. Nothing set means nothing visible; the global scope is named, never implied.
+-- Row-level security asks this. Nothing set means nothing visible; the global scope is named,
+-- never implied.
 create or replace function dripdrop._visible(tenant_key text)
 returns boolean
 language sql
 stable
 parallel safe
-return coalesce(nullif(current_setting('dripdrop.tenant_key', true), '') = coalesce(tenant_key, ':global'), false);
+return coalesce(
+  nullif(current_setting('dripdrop.tenant_key', true), '') = coalesce(tenant_key, ':global'),
+  false
+);
 
 comment on function dripdrop._visible(text) is
-  'Whether row-level security shows a tenant''s row: the setting dripdrop.tenant_key names it (:global for null).';
+  'Whether row-level security shows a tenant''s row: the setting dripdrop.tenant_key names it '
+  '(:global for null).';
 
 -- sql/tables/adapter_pools.sql
 
@@ -184,7 +205,9 @@ create table dripdrop.adapter_pools (
   updated_at timestamptz not null default dripdrop._now(),
   constraint adapter_pools_pkey primary key (id),
   constraint adapter_pools_one_name_per_tenant unique nulls not distinct (tenant_key, name),
-  constraint adapter_pools_tenant_key_is_valid check (tenant_key <> '' and tenant_key not like ':%'),
+  constraint adapter_pools_tenant_key_is_valid check (
+    tenant_key <> '' and tenant_key not like ':%'
+  ),
   constraint adapter_pools_policy_is_known check (on_pin_unavailable in ('pause', 'reassign'))
 );
 
@@ -192,7 +215,8 @@ comment on table dripdrop.adapter_pools is 'Senders that outbound enrolments are
 comment on column dripdrop.adapter_pools.id is 'Time-ordered uuid.';
 comment on column dripdrop.adapter_pools.tenant_key is 'The tenant; null is the global scope.';
 comment on column dripdrop.adapter_pools.name is 'Unique in the tenant.';
-comment on column dripdrop.adapter_pools.on_pin_unavailable is 'What happens when an enrolment''s sender is gone: pause or reassign.';
+comment on column dripdrop.adapter_pools.on_pin_unavailable is
+  'What happens when an enrolment''s sender is gone: pause or reassign.';
 comment on column dripdrop.adapter_pools.metadata is 'The application''s own.';
 comment on column dripdrop.adapter_pools.inserted_at is 'When the row was made.';
 comment on column dripdrop.adapter_pools.updated_at is 'When the row last changed.';
@@ -223,7 +247,9 @@ create table dripdrop.channel_adapters (
   updated_at timestamptz not null default dripdrop._now(),
   constraint channel_adapters_pkey primary key (id),
   constraint channel_adapters_one_name_per_tenant unique nulls not distinct (tenant_key, name),
-  constraint channel_adapters_tenant_key_is_valid check (tenant_key <> '' and tenant_key not like ':%'),
+  constraint channel_adapters_tenant_key_is_valid check (
+    tenant_key <> '' and tenant_key not like ':%'
+  ),
   constraint channel_adapters_name_is_not_empty check (name <> ''),
   constraint channel_adapters_config_is_an_object check (jsonb_typeof(config) = 'object'),
   constraint channel_adapters_health_state_is_known
@@ -244,32 +270,43 @@ where is_default;
 comment on table dripdrop.channel_adapters is
   'A sender: an account at a provider, with its sealed credentials and its limits.';
 comment on column dripdrop.channel_adapters.id is 'Time-ordered uuid.';
-comment on column dripdrop.channel_adapters.tenant_key is 'The tenant; null is shared by all tenants that have no adapter of their own.';
-comment on column dripdrop.channel_adapters.name is 'Unique in the tenant; bound into the sealed credentials.';
+comment on column dripdrop.channel_adapters.tenant_key is
+  'The tenant; null is shared by all tenants that have no adapter of their own.';
+comment on column dripdrop.channel_adapters.name is
+  'Unique in the tenant; bound into the sealed credentials.';
 comment on column dripdrop.channel_adapters.channel is 'email, sms, webhook, …: see providers().';
 comment on column dripdrop.channel_adapters.provider is 'smtp, postmark, …: see providers().';
 comment on column dripdrop.channel_adapters.credentials is
   'AES-256-GCM envelope made by the driver; the database never holds the key.';
-comment on column dripdrop.channel_adapters.config is 'What is not secret: host, port, from, max_in_flight, ….';
-comment on column dripdrop.channel_adapters.is_default is 'Used for the channel when a step and its sequence name none.';
+comment on column dripdrop.channel_adapters.config is
+  'What is not secret: host, port, from, max_in_flight, ….';
+comment on column dripdrop.channel_adapters.is_default is
+  'Used for the channel when a step and its sequence name none.';
 comment on column dripdrop.channel_adapters.active is 'False takes the sender out of every choice.';
-comment on column dripdrop.channel_adapters.health_state is 'active, resting, probing or ramping; null is not managed.';
-comment on column dripdrop.channel_adapters.health_score is 'From 0 to 1, as an outside signal reports it.';
+comment on column dripdrop.channel_adapters.health_state is
+  'active, resting, probing or ramping; null is not managed.';
+comment on column dripdrop.channel_adapters.health_score is
+  'From 0 to 1, as an outside signal reports it.';
 comment on column dripdrop.channel_adapters.resting_until is
   'Nothing leaves through this sender before this time, whatever its health state.';
-comment on column dripdrop.channel_adapters.resting_reason is 'Why it rests: rate_limited, auth_error, ….';
+comment on column dripdrop.channel_adapters.resting_reason is
+  'Why it rests: rate_limited, auth_error, ….';
 comment on column dripdrop.channel_adapters.last_send_at is 'When a message last left.';
-comment on column dripdrop.channel_adapters.daily_cap is 'Messages per day at most; null is no limit.';
+comment on column dripdrop.channel_adapters.daily_cap is
+  'Messages per day at most; null is no limit.';
 comment on column dripdrop.channel_adapters.ramp_started_at is 'Start of the ramp.';
-comment on column dripdrop.channel_adapters.ramp_increment is 'Messages per day added each day of the ramp.';
+comment on column dripdrop.channel_adapters.ramp_increment is
+  'Messages per day added each day of the ramp.';
 comment on column dripdrop.channel_adapters.ramp_floor is 'Messages on the first day of the ramp.';
-comment on column dripdrop.channel_adapters.min_gap_seconds is 'Seconds between two messages, at least.';
+comment on column dripdrop.channel_adapters.min_gap_seconds is
+  'Seconds between two messages, at least.';
 comment on column dripdrop.channel_adapters.inserted_at is 'When the row was made.';
 comment on column dripdrop.channel_adapters.updated_at is 'When the row last changed.';
 
 -- sql/tables/message_events.sql
 
--- An append-only log without foreign keys: it outlives what it tells of, and costs a send no extra look-ups.
+-- An append-only log without foreign keys: it outlives what it tells of,
+-- and costs a send no extra look-ups.
 create table dripdrop.message_events (
   id uuid not null default dripdrop._uuidv7(),
   tenant_key text,
@@ -305,20 +342,28 @@ create index message_events_by_adapter
 on dripdrop.message_events (adapter_id, occurred_at)
 where adapter_id is not null;
 
-create index message_events_by_reply on dripdrop.message_events (in_reply_to) where in_reply_to is not null;
+create index message_events_by_reply
+on dripdrop.message_events (in_reply_to)
+where in_reply_to is not null;
 
-comment on table dripdrop.message_events is 'What became of each message: the engine''s own records and the providers'' reports.';
+comment on table dripdrop.message_events is
+  'What became of each message: the engine''s own records and the providers'' reports.';
 comment on column dripdrop.message_events.id is 'Time-ordered uuid.';
 comment on column dripdrop.message_events.tenant_key is 'The tenant.';
 comment on column dripdrop.message_events.step_execution_id is 'The execution, where it is known.';
 comment on column dripdrop.message_events.adapter_id is 'The sender, where it is known.';
 comment on column dripdrop.message_events.channel is 'The channel.';
-comment on column dripdrop.message_events.provider is 'Who reports it; dripdrop for the engine itself.';
-comment on column dripdrop.message_events.provider_message_id is 'The provider''s id of the message.';
-comment on column dripdrop.message_events.provider_event_id is 'The provider''s id of the event; unique per tenant and provider.';
-comment on column dripdrop.message_events.event_type is 'sent, delivered, bounced, deferred, skipped, ….';
+comment on column dripdrop.message_events.provider is
+  'Who reports it; dripdrop for the engine itself.';
+comment on column dripdrop.message_events.provider_message_id is
+  'The provider''s id of the message.';
+comment on column dripdrop.message_events.provider_event_id is
+  'The provider''s id of the event; unique per tenant and provider.';
+comment on column dripdrop.message_events.event_type is
+  'sent, delivered, bounced, deferred, skipped, ….';
 comment on column dripdrop.message_events.event_data is 'Details: reason, code, until.';
-comment on column dripdrop.message_events.in_reply_to is 'The Message-ID a reply answers, without angle brackets.';
+comment on column dripdrop.message_events.in_reply_to is
+  'The Message-ID a reply answers, without angle brackets.';
 comment on column dripdrop.message_events.references_list is 'The References of a reply.';
 comment on column dripdrop.message_events.occurred_at is 'When it happened.';
 comment on column dripdrop.message_events.inserted_at is 'When the row was made.';
@@ -334,9 +379,12 @@ create table dripdrop.schema_manifest (
 
 comment on table dripdrop.schema_manifest is
   'What the installation created; check_schema() compares the catalogue with it.';
-comment on column dripdrop.schema_manifest.kind is 'column, constraint, index, function, trigger, policy or view.';
-comment on column dripdrop.schema_manifest.name is 'The object, qualified by its table where it has one.';
-comment on column dripdrop.schema_manifest.definition is 'Its definition as the catalogue prints it, or a digest of a long one.';
+comment on column dripdrop.schema_manifest.kind is
+  'column, constraint, index, function, trigger, policy or view.';
+comment on column dripdrop.schema_manifest.name is
+  'The object, qualified by its table where it has one.';
+comment on column dripdrop.schema_manifest.definition is
+  'Its definition as the catalogue prints it, or a digest of a long one.';
 
 -- sql/tables/sequences.sql
 
@@ -362,15 +410,21 @@ create table dripdrop.sequences (
 
 comment on table dripdrop.sequences is 'A named series of messages; its steps live in versions.';
 comment on column dripdrop.sequences.id is 'Time-ordered uuid.';
-comment on column dripdrop.sequences.tenant_key is 'The tenant; null is the global scope, a scope of its own.';
-comment on column dripdrop.sequences.key is 'What the application calls it: lower case, unique in the tenant.';
+comment on column dripdrop.sequences.tenant_key is
+  'The tenant; null is the global scope, a scope of its own.';
+comment on column dripdrop.sequences.key is
+  'What the application calls it: lower case, unique in the tenant.';
 comment on column dripdrop.sequences.name is 'What people call it.';
 comment on column dripdrop.sequences.description is 'What it is for.';
-comment on column dripdrop.sequences.active is 'False retires the sequence: nothing is enrolled, and due steps end their enrolment.';
+comment on column dripdrop.sequences.active is
+  'False retires the sequence: nothing is enrolled, and due steps end their enrolment.';
 comment on column dripdrop.sequences.reentry is
-  'never: one enrolment per subscriber and entry key, for good; after_exit: again once the last one has ended.';
-comment on column dripdrop.sequences.time_zone is 'For subscribers whose data names none; null means UTC.';
-comment on column dripdrop.sequences.metadata is 'The application''s own; channel_adapters {channel: adapter id} chooses senders.';
+  'never: one enrolment per subscriber and entry key, for good; after_exit: again once the last '
+  'one has ended.';
+comment on column dripdrop.sequences.time_zone is
+  'For subscribers whose data names none; null means UTC.';
+comment on column dripdrop.sequences.metadata is
+  'The application''s own; channel_adapters {channel: adapter id} chooses senders.';
 comment on column dripdrop.sequences.inserted_at is 'When the row was made.';
 comment on column dripdrop.sequences.updated_at is 'When the row last changed.';
 
@@ -395,13 +449,15 @@ create table dripdrop.suppressions (
   check (reason in ('unsubscribe', 'bounce', 'complaint', 'manual', 'provider_block'))
 );
 
-comment on table dripdrop.suppressions is 'Who must not be written to, over which channel, and why.';
+comment on table dripdrop.suppressions is
+  'Who must not be written to, over which channel, and why.';
 comment on column dripdrop.suppressions.id is 'Time-ordered uuid.';
 comment on column dripdrop.suppressions.tenant_key is 'The tenant; null holds for every tenant.';
 comment on column dripdrop.suppressions.channel is 'The channel.';
 comment on column dripdrop.suppressions.recipient is 'The address as it was given.';
 comment on column dripdrop.suppressions.recipient_normalized is 'The address as it is compared.';
-comment on column dripdrop.suppressions.reason is 'unsubscribe, bounce, complaint, manual or provider_block.';
+comment on column dripdrop.suppressions.reason is
+  'unsubscribe, bounce, complaint, manual or provider_block.';
 comment on column dripdrop.suppressions.source is 'Who said so.';
 comment on column dripdrop.suppressions.metadata is 'Details.';
 comment on column dripdrop.suppressions.inserted_at is 'When the row was made.';
@@ -409,7 +465,8 @@ comment on column dripdrop.suppressions.updated_at is 'When the row last changed
 
 -- sql/tables/time_zones.sql
 
--- pg_timezone_names reads the time zone directory at every scan (10 to 60 ms); this is its copy, indexed.
+-- pg_timezone_names reads the time zone directory at every scan (10 to 60 ms);
+-- this is its copy, indexed.
 create materialized view dripdrop.time_zones as
 select name
 from pg_catalog.pg_timezone_names;
@@ -485,11 +542,16 @@ create table dripdrop.http_hooks (
   constraint http_hooks_method_is_known check (method in ('GET', 'POST', 'PUT', 'PATCH', 'DELETE')),
   constraint http_hooks_timeout_is_bounded check (timeout_ms between 1 and 30000),
   constraint http_hooks_retries_are_bounded check (retry_count between 0 and 5),
-  constraint http_hooks_auth_type_is_known check (auth_type in ('none', 'bearer', 'basic', 'header')),
-  constraint http_hooks_response_type_is_known check (response_type in ('json', 'text', 'number', 'boolean'))
+  constraint http_hooks_auth_type_is_known check (
+    auth_type in ('none', 'bearer', 'basic', 'header')
+  ),
+  constraint http_hooks_response_type_is_known check (
+    response_type in ('json', 'text', 'number', 'boolean')
+  )
 );
 
-comment on table dripdrop.http_hooks is 'A value fetched over HTTP by the daemon before a step is decided or rendered.';
+comment on table dripdrop.http_hooks is
+  'A value fetched over HTTP by the daemon before a step is decided or rendered.';
 comment on column dripdrop.http_hooks.id is 'Time-ordered uuid.';
 comment on column dripdrop.http_hooks.sequence_id is 'The sequence.';
 comment on column dripdrop.http_hooks.tenant_key is 'The tenant of the sequence.';
@@ -504,7 +566,8 @@ comment on column dripdrop.http_hooks.auth_type is 'none, bearer, basic or heade
 comment on column dripdrop.http_hooks.auth_config is 'AES-256-GCM envelope made by the driver.';
 comment on column dripdrop.http_hooks.headers is 'Static request headers.';
 comment on column dripdrop.http_hooks.body_template is 'Liquid; null sends no body.';
-comment on column dripdrop.http_hooks.response_path is 'jsonpath to the value; null takes the whole answer.';
+comment on column dripdrop.http_hooks.response_path is
+  'jsonpath to the value; null takes the whole answer.';
 comment on column dripdrop.http_hooks.response_type is 'json, text, number or boolean.';
 comment on column dripdrop.http_hooks.active is 'False fails closed.';
 comment on column dripdrop.http_hooks.last_test_at is 'When it was last tried by hand.';
@@ -548,7 +611,8 @@ comment on column dripdrop.sequence_versions.sequence_id is 'The sequence.';
 comment on column dripdrop.sequence_versions.tenant_key is 'The tenant of the sequence.';
 comment on column dripdrop.sequence_versions.version is 'Counts from 1 within the sequence.';
 comment on column dripdrop.sequence_versions.name is 'An optional label.';
-comment on column dripdrop.sequence_versions.state is 'draft, active or archived; at most one active per sequence.';
+comment on column dripdrop.sequence_versions.state is
+  'draft, active or archived; at most one active per sequence.';
 comment on column dripdrop.sequence_versions.mode is
   'lifecycle: a sender is chosen per step; outbound: one sender for the whole enrolment.';
 comment on column dripdrop.sequence_versions.config is 'Settings of the mode.';
@@ -581,14 +645,18 @@ create table dripdrop.adapter_sequence_budgets (
   constraint adapter_sequence_budgets_target_is_positive check (daily_volume_target > 0)
 );
 
-comment on table dripdrop.adapter_sequence_budgets is 'How much of a sender''s capacity one version may use.';
+comment on table dripdrop.adapter_sequence_budgets is
+  'How much of a sender''s capacity one version may use.';
 comment on column dripdrop.adapter_sequence_budgets.id is 'Time-ordered uuid.';
 comment on column dripdrop.adapter_sequence_budgets.tenant_key is 'The tenant of the adapter.';
 comment on column dripdrop.adapter_sequence_budgets.adapter_id is 'The sender.';
 comment on column dripdrop.adapter_sequence_budgets.sequence_version_id is 'The version.';
-comment on column dripdrop.adapter_sequence_budgets.weight is 'Its share when several versions compete.';
-comment on column dripdrop.adapter_sequence_budgets.max_share_pct is 'Percent of the daily cap, at most.';
-comment on column dripdrop.adapter_sequence_budgets.daily_volume_target is 'Messages a day it should get.';
+comment on column dripdrop.adapter_sequence_budgets.weight is
+  'Its share when several versions compete.';
+comment on column dripdrop.adapter_sequence_budgets.max_share_pct is
+  'Percent of the daily cap, at most.';
+comment on column dripdrop.adapter_sequence_budgets.daily_volume_target is
+  'Messages a day it should get.';
 comment on column dripdrop.adapter_sequence_budgets.inserted_at is 'When the row was made.';
 comment on column dripdrop.adapter_sequence_budgets.updated_at is 'When the row last changed.';
 
@@ -621,11 +689,15 @@ create table dripdrop.enrollments (
   references dripdrop.sequence_versions (id) on delete restrict,
   constraint enrollments_pin foreign key (adapter_id)
   references dripdrop.channel_adapters (id) on delete restrict,
-  constraint enrollments_state_is_known check (state in ('active', 'paused', 'completed', 'cancelled')),
+  constraint enrollments_state_is_known check (
+    state in ('active', 'paused', 'completed', 'cancelled')
+  ),
   constraint enrollments_end_with_a_reason
   check ((state in ('completed', 'cancelled')) = (exit_reason is not null)),
   constraint enrollments_mode_is_known check (effective_mode in ('lifecycle', 'outbound')),
-  constraint enrollments_only_outbound_is_pinned check (adapter_id is null or effective_mode = 'outbound'),
+  constraint enrollments_only_outbound_is_pinned check (
+    adapter_id is null or effective_mode = 'outbound'
+  ),
   constraint enrollments_subscriber_is_named check (subscriber_type <> '' and subscriber_id <> ''),
   constraint enrollments_data_is_an_object check (jsonb_typeof(data) = 'object')
 )
@@ -638,26 +710,33 @@ with (
 
 -- Two concurrent sign-ups of one subscriber meet here.
 create unique index enrollments_one_open
-on dripdrop.enrollments (tenant_key, sequence_id, subscriber_type, subscriber_id, entry_key) nulls not distinct
+on dripdrop.enrollments (tenant_key, sequence_id, subscriber_type, subscriber_id, entry_key)
+nulls not distinct
 where state in ('active', 'paused');
 
 create index enrollments_by_subscriber on dripdrop.enrollments (subscriber_id, subscriber_type);
 create index enrollments_by_sequence on dripdrop.enrollments (sequence_id, state);
 create index enrollments_by_pin on dripdrop.enrollments (adapter_id) where adapter_id is not null;
 
-comment on table dripdrop.enrollments is 'One subscriber on the way through one version of a sequence.';
+comment on table dripdrop.enrollments is
+  'One subscriber on the way through one version of a sequence.';
 comment on column dripdrop.enrollments.id is 'Time-ordered uuid.';
 comment on column dripdrop.enrollments.tenant_key is 'The tenant of the sequence.';
 comment on column dripdrop.enrollments.sequence_id is 'The sequence.';
-comment on column dripdrop.enrollments.sequence_version_id is 'The version; it stays when another one is activated.';
+comment on column dripdrop.enrollments.sequence_version_id is
+  'The version; it stays when another one is activated.';
 comment on column dripdrop.enrollments.subscriber_type is 'What kind of subscriber: User, Lead, ….';
-comment on column dripdrop.enrollments.subscriber_id is 'The application''s id of the subscriber, as text.';
-comment on column dripdrop.enrollments.entry_key is 'Tells several enrolments of one subscriber apart: an order, an appointment.';
+comment on column dripdrop.enrollments.subscriber_id is
+  'The application''s id of the subscriber, as text.';
+comment on column dripdrop.enrollments.entry_key is
+  'Tells several enrolments of one subscriber apart: an order, an appointment.';
 comment on column dripdrop.enrollments.state is 'active, paused, completed or cancelled.';
-comment on column dripdrop.enrollments.exit_reason is 'Why it ended: completed, unenrolled, step_failed, sequence_inactive.';
+comment on column dripdrop.enrollments.exit_reason is
+  'Why it ended: completed, unenrolled, step_failed, sequence_inactive.';
 comment on column dripdrop.enrollments.adapter_id is 'Outbound: the sender of every step.';
 comment on column dripdrop.enrollments.effective_mode is 'The mode of the version at enrolment.';
-comment on column dripdrop.enrollments.data is 'Template variables; email, phone and time_zone are read from here.';
+comment on column dripdrop.enrollments.data is
+  'Template variables; email, phone and time_zone are read from here.';
 comment on column dripdrop.enrollments.metadata is 'The application''s own.';
 comment on column dripdrop.enrollments.started_at is 'When it was enrolled.';
 comment on column dripdrop.enrollments.paused_at is 'When it was last paused.';
@@ -699,28 +778,39 @@ create table dripdrop.steps (
   constraint steps_one_step_per_position unique (sequence_version_id, position),
   constraint steps_key_is_a_slug check (key ~ '^[a-z0-9][a-z0-9_-]*$'),
   constraint steps_template_type_is_known check (template_type in ('inline', 'module', 'external')),
-  constraint steps_name_one_adapter check (channel_adapter_id is null or adapter_override_id is null),
+  constraint steps_name_one_adapter check (
+    channel_adapter_id is null or adapter_override_id is null
+  ),
   constraint steps_config_is_an_object check (jsonb_typeof(config) = 'object')
 );
 
-comment on table dripdrop.steps is 'One message of a version: when, over which channel, with which words.';
+comment on table dripdrop.steps is
+  'One message of a version: when, over which channel, with which words.';
 comment on column dripdrop.steps.id is 'Time-ordered uuid.';
 comment on column dripdrop.steps.sequence_version_id is 'The version.';
 comment on column dripdrop.steps.tenant_key is 'The tenant of the version.';
-comment on column dripdrop.steps.key is 'What the application calls it: lower case, unique in the version.';
+comment on column dripdrop.steps.key is
+  'What the application calls it: lower case, unique in the version.';
 comment on column dripdrop.steps.name is 'What people call it.';
-comment on column dripdrop.steps.position is 'Place in the linear flow; null is reached only by a transition.';
+comment on column dripdrop.steps.position is
+  'Place in the linear flow; null is reached only by a transition.';
 comment on column dripdrop.steps.channel is 'email, sms, webhook, …: see providers().';
 comment on column dripdrop.steps.timing is
   'Canonical: {"type": "immediate"} or {"type": "delay", "delay_amount": 3, "delay_unit": "days"}.';
 comment on column dripdrop.steps.template_type is 'inline: template_content holds Liquid.';
 comment on column dripdrop.steps.template_content is
-  'Liquid by field: email {subject, html, text, from, reply_to, headers}; webhook {url, method, type, body, headers}.';
-comment on column dripdrop.steps.template_hash is 'SHA-256 of the content: what a renderer keys its parsed template on.';
-comment on column dripdrop.steps.template_module is 'For template_type module: the renderer''s module.';
-comment on column dripdrop.steps.template_function is 'For template_type module: the function in it.';
-comment on column dripdrop.steps.channel_adapter_id is 'The sender of this step; null leaves the choice to the sequence and the defaults.';
-comment on column dripdrop.steps.adapter_override_id is 'Outbound only: another sender than the enrolment''s, and a new thread.';
+  'Liquid by field: email {subject, html, text, from, reply_to, headers}; webhook {url, method, '
+  'type, body, headers}.';
+comment on column dripdrop.steps.template_hash is
+  'SHA-256 of the content: what a renderer keys its parsed template on.';
+comment on column dripdrop.steps.template_module is
+  'For template_type module: the renderer''s module.';
+comment on column dripdrop.steps.template_function is
+  'For template_type module: the function in it.';
+comment on column dripdrop.steps.channel_adapter_id is
+  'The sender of this step; null leaves the choice to the sequence and the defaults.';
+comment on column dripdrop.steps.adapter_override_id is
+  'Outbound only: another sender than the enrolment''s, and a new thread.';
 comment on column dripdrop.steps.config is
   'recipient_key, time_zone, max_retries, on_max_retry, on_unknown, stale_after, on_stale.';
 comment on column dripdrop.steps.active is 'False skips the step.';
@@ -750,19 +840,24 @@ create table dripdrop.events (
 );
 
 create index events_latest on dripdrop.events (subscriber_id, event_key, occurred_at);
-create index events_by_enrollment on dripdrop.events (enrollment_id) where enrollment_id is not null;
+create index events_by_enrollment
+on dripdrop.events (enrollment_id)
+where enrollment_id is not null;
 create unique index events_once on dripdrop.events (tenant_key, event_id) nulls not distinct
 where event_id is not null;
 
-comment on table dripdrop.events is 'What subscribers did, as the application or the engine reports it.';
+comment on table dripdrop.events is
+  'What subscribers did, as the application or the engine reports it.';
 comment on column dripdrop.events.id is 'Time-ordered uuid.';
 comment on column dripdrop.events.tenant_key is 'The tenant; null is the global scope.';
 comment on column dripdrop.events.enrollment_id is 'The enrolment it belongs to, if one.';
 comment on column dripdrop.events.subscriber_type is 'The subscriber''s type.';
 comment on column dripdrop.events.subscriber_id is 'The subscriber''s id.';
-comment on column dripdrop.events.event_type is 'custom, user_action, milestone, or enrollment_event for the engine''s own.';
+comment on column dripdrop.events.event_type is
+  'custom, user_action, milestone, or enrollment_event for the engine''s own.';
 comment on column dripdrop.events.event_key is 'What happened.';
-comment on column dripdrop.events.event_id is 'The caller''s id of the event; a second one with the same id is the same event.';
+comment on column dripdrop.events.event_id is
+  'The caller''s id of the event; a second one with the same id is the same event.';
 comment on column dripdrop.events.event_data is 'Details.';
 comment on column dripdrop.events.occurred_at is 'When it happened.';
 comment on column dripdrop.events.inserted_at is 'When the row was made.';
@@ -770,10 +865,10 @@ comment on column dripdrop.events.inserted_at is 'When the row was made.';
 -- sql/tables/step_executions.sql
 
 -- The hot table: every message is one row and four updates. Two rules keep those cheap.
--- No index mentions state: its changes would touch every index. due_at and ended_at stand in for it and
--- change once each, so that rendering and fencing are updates in place (HOT).
--- There is no foreign key to steps, which every new row would pay for: the trigger steps_of_a_draft keeps a step that
--- anyone was enrolled into from being deleted.
+-- No index mentions state: its changes would touch every index. due_at and ended_at stand in for it
+-- and change once each, so that rendering and fencing are updates in place (HOT).
+-- There is no foreign key to steps, which every new row would pay for: the trigger steps_of_a_draft
+-- keeps a step that anyone was enrolled into from being deleted.
 -- Autovacuum works by absolute thresholds: a share of a large history would mean never.
 create table dripdrop.step_executions (
   id uuid not null default dripdrop._uuidv7(),
@@ -783,7 +878,9 @@ create table dripdrop.step_executions (
   occurrence int not null default 0,
   attempt_window int not null default 0,
   idempotency_key text not null
-  generated always as (dripdrop.idempotency_key(enrollment_id, step_id, occurrence, attempt_window)) stored,
+  generated always as (
+    dripdrop.idempotency_key(enrollment_id, step_id, occurrence, attempt_window)
+  ) stored,
   state text not null default 'scheduled',
   reason text,
   reason_at timestamptz,
@@ -811,14 +908,17 @@ create table dripdrop.step_executions (
   references dripdrop.enrollments (id) on delete cascade,
   constraint step_executions_one_per_occurrence unique (enrollment_id, step_id, occurrence),
   constraint step_executions_state_is_known check (state in (
-    'scheduled', 'queued', 'rendered', 'sending', 'unknown', 'sent', 'failed', 'skipped', 'cancelled'
+    'scheduled', 'queued', 'rendered', 'sending', 'unknown', 'sent', 'failed', 'skipped',
+    'cancelled'
   )),
   constraint step_executions_due_only_while_scheduled check (due_at is null or state = 'scheduled'),
   constraint step_executions_end_with_a_reason check (
     (state in ('sent', 'failed', 'skipped', 'cancelled')) = (ended_at is not null)
     and (ended_at is null or reason is not null)
   ),
-  constraint step_executions_send_under_a_lease check (state <> 'sending' or lease_until is not null)
+  constraint step_executions_send_under_a_lease check (
+    state <> 'sending' or lease_until is not null
+  )
 )
 with (
   fillfactor = 60,
@@ -849,33 +949,45 @@ comment on column dripdrop.step_executions.id is 'Time-ordered uuid.';
 comment on column dripdrop.step_executions.tenant_key is 'The tenant of the enrolment.';
 comment on column dripdrop.step_executions.enrollment_id is 'The enrolment.';
 comment on column dripdrop.step_executions.step_id is 'The step.';
-comment on column dripdrop.step_executions.occurrence is 'Counts from 0 when the enrolment comes to the step again.';
+comment on column dripdrop.step_executions.occurrence is
+  'Counts from 0 when the enrolment comes to the step again.';
 comment on column dripdrop.step_executions.attempt_window is 'Counts replays, from 0.';
 comment on column dripdrop.step_executions.idempotency_key is
   'Hex SHA-256 of enrolment:step:occurrence:attempt_window; stable over retries and deferrals.';
 comment on column dripdrop.step_executions.state is
   'scheduled, queued, rendered, sending, unknown, sent, failed, skipped or cancelled.';
-comment on column dripdrop.step_executions.reason is 'Why it is in this state: a gate''s reason, a provider''s code.';
+comment on column dripdrop.step_executions.reason is
+  'Why it is in this state: a gate''s reason, a provider''s code.';
 comment on column dripdrop.step_executions.reason_at is 'Since when the reason holds.';
-comment on column dripdrop.step_executions.scheduled_for is 'When it is, or was, due; a deferral moves it.';
+comment on column dripdrop.step_executions.scheduled_for is
+  'When it is, or was, due; a deferral moves it.';
 comment on column dripdrop.step_executions.due_at is
-  'When tick() looks at it: scheduled_for while it waits; null while it is held, under way or ended.';
+  'When tick() looks at it: scheduled_for while it waits; null while it is held, under way or '
+  'ended.';
 comment on column dripdrop.step_executions.defer_count is 'How often it was deferred.';
-comment on column dripdrop.step_executions.retry_count is 'How many attempts failed for the time being.';
+comment on column dripdrop.step_executions.retry_count is
+  'How many attempts failed for the time being.';
 comment on column dripdrop.step_executions.fence is
   'Grows with every claim and every stop; a result under an older fence is refused.';
-comment on column dripdrop.step_executions.lease_until is 'While sending: when the claim counts as lost.';
+comment on column dripdrop.step_executions.lease_until is
+  'While sending: when the claim counts as lost.';
 comment on column dripdrop.step_executions.channel is 'The channel of the step.';
 comment on column dripdrop.step_executions.adapter_id is 'The sender that was chosen.';
-comment on column dripdrop.step_executions.recipient is 'Whom it reaches, normalised; null where the channel has no address.';
-comment on column dripdrop.step_executions.payload is 'The rendered message; a retry sends the same bytes.';
-comment on column dripdrop.step_executions.response is 'What the provider answered, shortened and redacted.';
-comment on column dripdrop.step_executions.provider_message_id is 'The provider''s id of the message.';
-comment on column dripdrop.step_executions.out_message_id is 'RFC 5322 Message-ID without angle brackets.';
+comment on column dripdrop.step_executions.recipient is
+  'Whom it reaches, normalised; null where the channel has no address.';
+comment on column dripdrop.step_executions.payload is
+  'The rendered message; a retry sends the same bytes.';
+comment on column dripdrop.step_executions.response is
+  'What the provider answered, shortened and redacted.';
+comment on column dripdrop.step_executions.provider_message_id is
+  'The provider''s id of the message.';
+comment on column dripdrop.step_executions.out_message_id is
+  'RFC 5322 Message-ID without angle brackets.';
 comment on column dripdrop.step_executions.error_message is 'The last error, redacted.';
 comment on column dripdrop.step_executions.metadata is 'Notes of the engine.';
 comment on column dripdrop.step_executions.claimed_at is 'When the fence was last passed.';
-comment on column dripdrop.step_executions.ended_at is 'When it reached sent, failed, skipped or cancelled.';
+comment on column dripdrop.step_executions.ended_at is
+  'When it reached sent, failed, skipped or cancelled.';
 comment on column dripdrop.step_executions.inserted_at is 'When the row was made.';
 comment on column dripdrop.step_executions.updated_at is 'When the row last changed.';
 
@@ -904,14 +1016,18 @@ create table dripdrop.step_transitions (
   constraint step_transitions_mode_is_known check (condition_mode in ('always', 'all', 'any'))
 );
 
-comment on table dripdrop.step_transitions is 'A way from one step to another, with a priority and conditions.';
+comment on table dripdrop.step_transitions is
+  'A way from one step to another, with a priority and conditions.';
 comment on column dripdrop.step_transitions.id is 'Time-ordered uuid.';
 comment on column dripdrop.step_transitions.sequence_version_id is 'The version.';
 comment on column dripdrop.step_transitions.tenant_key is 'The tenant of the version.';
 comment on column dripdrop.step_transitions.from_step_id is 'Where it starts; null is the entry.';
-comment on column dripdrop.step_transitions.to_step_id is 'Where it leads; null completes the enrolment.';
-comment on column dripdrop.step_transitions.condition_mode is 'always, or all or any of its conditions.';
-comment on column dripdrop.step_transitions.priority is 'Lowest first; the first that matches is taken.';
+comment on column dripdrop.step_transitions.to_step_id is
+  'Where it leads; null completes the enrolment.';
+comment on column dripdrop.step_transitions.condition_mode is
+  'always, or all or any of its conditions.';
+comment on column dripdrop.step_transitions.priority is
+  'Lowest first; the first that matches is taken.';
 comment on column dripdrop.step_transitions.config is 'The application''s own.';
 comment on column dripdrop.step_transitions.inserted_at is 'When the row was made.';
 comment on column dripdrop.step_transitions.updated_at is 'When the row last changed.';
@@ -947,14 +1063,17 @@ create table dripdrop.conditions (
 );
 
 create index conditions_by_step on dripdrop.conditions (step_id) where step_id is not null;
-create index conditions_by_transition on dripdrop.conditions (transition_id) where transition_id is not null;
+create index conditions_by_transition
+on dripdrop.conditions (transition_id)
+where transition_id is not null;
 
 comment on table dripdrop.conditions is 'A test that gates a step or routes a transition.';
 comment on column dripdrop.conditions.id is 'Time-ordered uuid.';
 comment on column dripdrop.conditions.tenant_key is 'The tenant of the step or transition.';
 comment on column dripdrop.conditions.step_id is 'The step it gates.';
 comment on column dripdrop.conditions.transition_id is 'The transition it routes.';
-comment on column dripdrop.conditions.condition_type is 'hook, enrollment_data, event, predicate or time_window.';
+comment on column dripdrop.conditions.condition_type is
+  'hook, enrollment_data, event, predicate or time_window.';
 comment on column dripdrop.conditions.operator is 'How the value is compared.';
 comment on column dripdrop.conditions.hook_function is 'The SQL function whose value is compared.';
 comment on column dripdrop.conditions.http_hook_id is 'The HTTP hook whose value is compared.';

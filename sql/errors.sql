@@ -1,5 +1,6 @@
--- Every error the engine raises, by SQLSTATE. Class ZD is ours: the standard reserves classes that begin with A to H
--- and 0 to 4. ZD1 not found or wrong state, ZD2 bad argument, ZD3 refused by policy, ZD4 stale claim.
+-- Every error the engine raises, by SQLSTATE. Class ZD is ours: the standard reserves classes that
+-- begin with A to H and 0 to 4. ZD1 not found or wrong state, ZD2 bad argument,
+-- ZD3 refused by policy, ZD4 stale claim.
 create or replace function dripdrop.errors()
 returns table (sqlstate text, name text, meaning text)
 language sql
@@ -28,10 +29,19 @@ as $$
     ('ZD204', 'unknown_time_zone', 'the time zone is not in pg_timezone_names'),
     ('ZD205', 'missing_recipient', 'the data holds no usable recipient for the channel'),
     ('ZD206', 'invalid_definition', 'the sequence document is malformed'),
-    ('ZD207', 'invalid_tenant_key', 'a tenant key is null (global) or a non-empty text without a leading colon'),
-    ('ZD301', 'reenrollment_not_allowed', 'the subscriber was enrolled before and the sequence does not allow it again'),
+    (
+      'ZD207', 'invalid_tenant_key',
+      'a tenant key is null (global) or a non-empty text without a leading colon'
+    ),
+    (
+      'ZD301', 'reenrollment_not_allowed',
+      'the subscriber was enrolled before and the sequence does not allow it again'
+    ),
     ('ZD302', 'sequence_inactive', 'the sequence is switched off'),
-    ('ZD401', 'stale_fence', 'the claim was lost: another claim, a stop or a replay has moved the execution on')
+    (
+      'ZD401', 'stale_fence',
+      'the claim was lost: another claim, a stop or a replay has moved the execution on'
+    )
 $$;
 
 comment on function dripdrop.errors() is

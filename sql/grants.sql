@@ -1,5 +1,6 @@
--- Who may do what, as data to review. Functions are the only way in: they run as the owner of the schema, who cannot
--- log in. Nothing is granted to public. Readers see tables, less the sealed columns, through row-level security.
+-- Who may do what, as data to review. Functions are the only way in: they run as the owner of the
+-- schema, who cannot log in. Nothing is granted to public. Readers see tables, less the sealed
+-- columns, through row-level security.
 do $$
 declare
   v_owner text := coalesce(
@@ -12,19 +13,21 @@ declare
   );
   v_grants constant jsonb := '{
     "dripdrop_admin": [
-      "activate_sequence_version", "apply", "check_schema", "create_channel_adapter", "create_sequence",
-      "create_sequence_version", "create_step", "enroll", "enroll_many", "errors", "explain", "get_default_adapter",
-      "get_enrollment", "idempotency_key", "list_active_enrollments", "list_channel_adapters", "pause_enrollment",
-      "plan", "providers", "reconcile", "replay", "reseal_adapter", "resolve", "resume_enrollment", "sealed_adapters",
-      "startup_check", "suppress", "tick", "unenroll", "update_channel_adapter", "validate_sequence_version", "version"
+      "activate_sequence_version", "apply", "check_schema", "create_channel_adapter",
+      "create_sequence", "create_sequence_version", "create_step", "enroll", "enroll_many",
+      "errors", "explain", "get_default_adapter", "get_enrollment", "idempotency_key",
+      "list_active_enrollments", "list_channel_adapters", "pause_enrollment", "plan", "providers",
+      "reconcile", "replay", "reseal_adapter", "resolve", "resume_enrollment", "sealed_adapters",
+      "startup_check", "suppress", "tick", "unenroll", "update_channel_adapter",
+      "validate_sequence_version", "version"
     ],
     "dripdrop_app": [
-      "enroll", "enroll_many", "errors", "explain", "get_enrollment", "list_active_enrollments", "pause_enrollment",
-      "providers", "resume_enrollment", "suppress", "unenroll", "version"
+      "enroll", "enroll_many", "errors", "explain", "get_enrollment", "list_active_enrollments",
+      "pause_enrollment", "providers", "resume_enrollment", "suppress", "unenroll", "version"
     ],
     "dripdrop_sender": [
-      "check_schema", "claim_renders", "claim_sends", "complete_renders", "complete_sends", "errors", "providers",
-      "reconcile", "startup_check", "tick", "version"
+      "check_schema", "claim_renders", "claim_sends", "complete_renders", "complete_sends",
+      "errors", "providers", "reconcile", "startup_check", "tick", "version"
     ],
     "dripdrop_reader": [
       "_now", "_visible", "_without_pointer", "errors", "providers", "version"
@@ -35,8 +38,12 @@ declare
 begin
   execute format('grant usage, create on schema dripdrop to %I', v_owner);
   for v_object in
-    select format('alter %s dripdrop.%I owner to %I', case c.relkind
-        when 'r' then 'table' when 'v' then 'view' else 'materialized view' end, c.relname, v_owner) as command
+    select format(
+      'alter %s dripdrop.%I owner to %I',
+      case c.relkind when 'r' then 'table' when 'v' then 'view' else 'materialized view' end,
+      c.relname,
+      v_owner
+    ) as command
     from pg_catalog.pg_class as c
     where c.relnamespace = 'dripdrop'::regnamespace and c.relkind in ('r', 'v', 'm')
     union all
@@ -49,18 +56,23 @@ begin
     where c.relnamespace = 'dripdrop'::regnamespace and c.relkind = 'c'
     union all
     select format('alter schema dripdrop owner to %I', v_owner)
-    -- Fail closed: a login role that is granted a table still sees nothing until it names its tenant.
+    -- Fail closed: a login role that is granted a table still sees nothing
+    -- until it names its tenant.
     union all
     select format('alter table dripdrop.%I enable row level security', c.relname)
     from pg_catalog.pg_class as c
     where c.relnamespace = 'dripdrop'::regnamespace and c.relkind = 'r'
     union all
-    select format('drop policy if exists %I on dripdrop.%I', a.relname || '_of_the_tenant', a.relname)
+    select format(
+      'drop policy if exists %I on dripdrop.%I', a.relname || '_of_the_tenant', a.relname
+    )
     from pg_catalog.pg_class as a
     where a.relnamespace = 'dripdrop'::regnamespace and a.relkind = 'r'
     union all
     select format(
-      'create policy %I on dripdrop.%I using (dripdrop._visible(tenant_key))', c.relname || '_of_the_tenant', c.relname
+      'create policy %I on dripdrop.%I using (dripdrop._visible(tenant_key))',
+      c.relname || '_of_the_tenant',
+      c.relname
     )
     from pg_catalog.pg_class as c
     join pg_catalog.pg_attribute as a on a.attrelid = c.oid and a.attname = 'tenant_key'
@@ -80,7 +92,8 @@ begin
     for v_object in
       select p.oid::regprocedure as signature
       from jsonb_array_elements_text(v_grants -> v_role) as f (name)
-      left join pg_catalog.pg_proc as p on p.pronamespace = 'dripdrop'::regnamespace and p.proname = f.name
+      left join pg_catalog.pg_proc as p
+        on p.pronamespace = 'dripdrop'::regnamespace and p.proname = f.name
     loop
       execute format('grant execute on function %s to %I', v_object.signature, v_role);
     end loop;
@@ -88,16 +101,21 @@ begin
 
   if exists (select from pg_catalog.pg_roles where rolname = 'dripdrop_reader') then
     for v_object in
-      select c.relname as table_name, string_agg(quote_ident(a.attname), ', ' order by a.attnum) as columns
+      select
+        c.relname as table_name,
+        string_agg(quote_ident(a.attname), ', ' order by a.attnum) as columns
       from pg_catalog.pg_class as c
-      join pg_catalog.pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+      join pg_catalog.pg_attribute as a
+        on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
       where c.relnamespace = 'dripdrop'::regnamespace
         and c.relkind in ('r', 'v')
         and c.relname <> 'schema_manifest'
         and a.attname not in ('credentials', 'auth_config')
       group by c.relname
     loop
-      execute format('grant select (%s) on dripdrop.%I to dripdrop_reader', v_object.columns, v_object.table_name);
+      execute format(
+        'grant select (%s) on dripdrop.%I to dripdrop_reader', v_object.columns, v_object.table_name
+      );
     end loop;
   end if;
 end

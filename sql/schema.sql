@@ -1,5 +1,6 @@
--- The schema and its roles. Where roles may not be created (managed Postgres), the installing role owns everything
--- and the application connects as that role; installation says so once, as a notice.
+-- The schema and its roles. Where roles may not be created (managed Postgres), the installing role
+-- owns everything and the application connects as that role;
+-- installation says so once, as a notice.
 
 set local search_path = pg_catalog, pg_temp;
 
@@ -21,7 +22,8 @@ begin
   end if;
 exception
   when insufficient_privilege then
-    raise warning 'the role dripdrop_owner cannot be used here: "%" owns the schema dripdrop', current_user;
+    raise warning 'the role dripdrop_owner cannot be used here: "%" owns the schema dripdrop',
+      current_user;
 end
 $$;
 

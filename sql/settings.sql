@@ -1,8 +1,10 @@
--- What every table and function leans on: the clock, ids and keys. Session settings are read here and nowhere else.
+-- What every table and function leans on: the clock, ids and keys.
+-- Session settings are read here and nowhere else.
 
--- The only clock. A session sets dripdrop.now to run under another time: tests, the demo, simulation.
--- statement_timestamp(), because it moves inside a long transaction (unlike now()) and yet stays the same
--- within one statement (unlike clock_timestamp()), so that one decision sees one time.
+-- The only clock. A session sets dripdrop.now to run under another time: tests, the demo,
+-- simulation. statement_timestamp(), because it moves inside a long transaction (unlike now())
+-- and yet stays the same within one statement (unlike clock_timestamp()), so that one decision
+-- sees one time.
 create or replace function dripdrop._now()
 returns timestamptz
 language sql
@@ -13,18 +15,23 @@ return coalesce(
   statement_timestamp()
 );
 
-comment on function dripdrop._now() is 'The time of every decision: the setting dripdrop.now, else the statement''s.';
+comment on function dripdrop._now() is
+  'The time of every decision: the setting dripdrop.now, else the statement''s.';
 
--- Time-ordered ids, so that new rows land at the right-hand edge of their indexes (RFC 9562, section 5.7).
--- They use the machine's clock, never dripdrop.now: an id's order must not move with a test's time.
+-- Time-ordered ids, so that new rows land at the right-hand edge of their indexes
+-- (RFC 9562, section 5.7). They use the machine's clock, never dripdrop.now:
+-- an id's order must not move with a test's time.
 do $$
 begin
   if current_setting('server_version_num')::int >= 180000 then
-    execute 'create or replace function dripdrop._uuidv7() returns uuid language sql volatile parallel safe
+    execute 'create or replace function dripdrop._uuidv7()
+      returns uuid language sql volatile parallel safe
       return pg_catalog.uuidv7()';
   else
-    -- A random (version 4) uuid whose first 48 bits become the milliseconds, and whose version bits become 0111.
-    execute $body$create or replace function dripdrop._uuidv7() returns uuid language sql volatile parallel safe
+    -- A random (version 4) uuid whose first 48 bits become the milliseconds,
+    -- and whose version bits become 0111.
+    execute $body$create or replace function dripdrop._uuidv7()
+      returns uuid language sql volatile parallel safe
       return encode(
         set_bit(
           set_bit(
@@ -57,7 +64,8 @@ return encode(sha256(convert_to(content, 'UTF8')), 'hex');
 
 comment on function dripdrop._digest(text) is 'Hex SHA-256 of a text in UTF-8.';
 
--- What a provider may deduplicate on: the same over retries and deferrals, another one after a replay.
+-- What a provider may deduplicate on: the same over retries and deferrals,
+-- another one after a replay.
 create or replace function dripdrop.idempotency_key(
   enrollment_id uuid,
   step_id uuid,
@@ -70,7 +78,12 @@ immutable
 parallel safe
 return encode(
   sha256(
-    (enrollment_id::text || ':' || step_id::text || ':' || occurrence::text || ':' || attempt_window::text)::bytea
+    (
+      enrollment_id::text
+      || ':' || step_id::text
+      || ':' || occurrence::text
+      || ':' || attempt_window::text
+    )::bytea
   ),
   'hex'
 );
@@ -78,13 +91,18 @@ return encode(
 comment on function dripdrop.idempotency_key(uuid, uuid, int, int) is
   'What a provider may deduplicate on: hex SHA-256 of enrolment:step:occurrence:attempt_window.';
 
--- Row-level security asks this. Nothing set means nothing visible; the global scope is named, never implied.
+-- Row-level security asks this. Nothing set means nothing visible; the global scope is named,
+-- never implied.
 create or replace function dripdrop._visible(tenant_key text)
 returns boolean
 language sql
 stable
 parallel safe
-return coalesce(nullif(current_setting('dripdrop.tenant_key', true), '') = coalesce(tenant_key, ':global'), false);
+return coalesce(
+  nullif(current_setting('dripdrop.tenant_key', true), '') = coalesce(tenant_key, ':global'),
+  false
+);
 
 comment on function dripdrop._visible(text) is
-  'Whether row-level security shows a tenant''s row: the setting dripdrop.tenant_key names it (:global for null).';
+  'Whether row-level security shows a tenant''s row: the setting dripdrop.tenant_key names it '
+  '(:global for null).';

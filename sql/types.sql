@@ -38,4 +38,5 @@ create type dripdrop._render_result as (
   detail text
 );
 
-comment on type dripdrop._render_result is 'One element of the results that complete_renders() takes.';
+comment on type dripdrop._render_result is
+  'One element of the results that complete_renders() takes.';

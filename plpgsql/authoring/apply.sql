@@ -26,20 +26,25 @@ begin
   select field into v_fault
   from jsonb_object_keys(definition) as field
   where field not in (
-    'key', 'name', 'description', 'time_zone', 'reentry', 'metadata', 'mode', 'config', 'activate', 'steps'
+    'key', 'name', 'description', 'time_zone', 'reentry', 'metadata', 'mode', 'config', 'activate',
+    'steps'
   );
   if v_fault is not null then
     raise exception 'at "%": a sequence has no such field', v_fault using
       errcode = 'ZD206', column = v_fault,
-      hint = 'The fields are key, name, description, time_zone, reentry, metadata, mode, config, activate and steps.';
+      hint = 'The fields are key, name, description, time_zone, reentry, metadata, mode, config, '
+        'activate and steps.';
   end if;
-  if jsonb_typeof(definition -> 'steps') is distinct from 'array' or definition -> 'steps' = '[]' then
+  if jsonb_typeof(definition -> 'steps') is distinct from 'array'
+    or definition -> 'steps' = '[]'
+  then
     raise exception 'at "steps": not a list of steps' using
       errcode = 'ZD206', column = 'steps', hint = 'A sequence has at least one step.';
   end if;
   if coalesce(jsonb_typeof(definition -> 'activate'), 'boolean') <> 'boolean' then
     raise exception 'at "activate": not true or false' using
-      errcode = 'ZD206', column = 'activate', hint = 'Leave it out to activate the version at once.';
+      errcode = 'ZD206', column = 'activate',
+      hint = 'Leave it out to activate the version at once.';
   end if;
 
   begin
@@ -58,7 +63,8 @@ begin
       v_path := format('steps[%s].', i);
       v_step := dripdrop._canonical_step(tenant_key, definition -> 'steps' -> i);
       if exists (
-        select from jsonb_array_elements(v_steps) as earlier where earlier ->> 'key' = v_step ->> 'key'
+        select from jsonb_array_elements(v_steps) as earlier
+        where earlier ->> 'key' = v_step ->> 'key'
       ) then
         raise exception 'step key "%" is used twice', v_step ->> 'key' using
           errcode = 'ZD206', column = 'key', hint = 'Keys are unique within a sequence.';
@@ -68,7 +74,10 @@ begin
   exception
     when others then
       get stacked diagnostics
-        v_state = returned_sqlstate, v_message = message_text, v_hint = pg_exception_hint, v_column = column_name;
+        v_state = returned_sqlstate,
+        v_message = message_text,
+        v_hint = pg_exception_hint,
+        v_column = column_name;
       if v_state not like 'ZD%' then
         raise;
       end if;
@@ -102,7 +111,10 @@ immutable
 set search_path = pg_catalog, pg_temp
 as $$
   select dripdrop._digest(
-    (canonical - array['key', 'name', 'description', 'time_zone', 'reentry', 'metadata', 'activate'])::text
+    (
+      canonical
+      - array['key', 'name', 'description', 'time_zone', 'reentry', 'metadata', 'activate']
+    )::text
   )
 $$;
 
@@ -135,7 +147,8 @@ $$;
 
 comment on function dripdrop._version_steps(uuid) is 'The steps of a version as documents.';
 
--- The difference between a document and what is there, one row per field; apply() makes exactly these changes.
+-- The difference between a document and what is there, one row per field;
+-- apply() makes exactly these changes.
 --
 -- raises  what _canonical_definition() raises
 create or replace function dripdrop.plan(tenant_key text, definition jsonb)
@@ -161,10 +174,17 @@ begin
   where v.sequence_id = v_sequence.id and v.state = 'active';
 
   if v_sequence.id is null then
-    return query select 'create', format('sequence %s', v_new ->> 'key'), null::text, null::jsonb, null::jsonb;
+    return query
+    select
+      'create', format('sequence %s', v_new ->> 'key'), null::text, null::jsonb, null::jsonb;
   end if;
   return query
-  select 'change', format('sequence %s', v_sequence.key), f.field, to_jsonb(v_sequence) -> f.field, v_new -> f.field
+  select
+    'change',
+    format('sequence %s', v_sequence.key),
+    f.field,
+    to_jsonb(v_sequence) -> f.field,
+    v_new -> f.field
   from unnest(array['name', 'description', 'time_zone', 'reentry', 'metadata']) as f (field)
   where v_sequence.id is not null
     and to_jsonb(v_sequence) -> f.field is distinct from v_new -> f.field;
@@ -176,7 +196,9 @@ begin
     order by v.state = 'active' desc, v.version desc
     limit 1
   );
-  if v_known = v_active.version or (v_known is not null and not (v_new ->> 'activate')::boolean) then
+  if v_known = v_active.version
+    or (v_known is not null and not (v_new ->> 'activate')::boolean)
+  then
     return;
   end if;
 
@@ -212,9 +234,11 @@ end
 $$;
 
 comment on function dripdrop.plan(text, jsonb) is
-  'What apply() would change: action (create, activate, change, add, remove), object, field, old and new value.';
+  'What apply() would change: action (create, activate, change, add, remove), object, field, old '
+  'and new value.';
 
--- Applying the same document twice changes nothing: a version is recognised by the hash of its content.
+-- Applying the same document twice changes nothing:
+-- a version is recognised by the hash of its content.
 --
 -- locks   the sequence, then its versions
 -- raises  what _canonical_definition() raises; ZD112 the version has problems
@@ -232,7 +256,9 @@ begin
   perform dripdrop._check_tenant_key(tenant_key);
   v_new := dripdrop._canonical_definition(tenant_key, definition);
 
-  insert into dripdrop.sequences as q (tenant_key, key, name, description, time_zone, reentry, metadata)
+  insert into dripdrop.sequences as q (
+    tenant_key, key, name, description, time_zone, reentry, metadata
+  )
   values (
     apply.tenant_key,
     v_new ->> 'key',
@@ -250,7 +276,10 @@ begin
       metadata = excluded.metadata,
       updated_at = case
         when (q.name, q.description, q.time_zone, q.reentry, q.metadata)
-          is distinct from (excluded.name, excluded.description, excluded.time_zone, excluded.reentry, excluded.metadata)
+          is distinct from (
+            excluded.name, excluded.description, excluded.time_zone, excluded.reentry,
+            excluded.metadata
+          )
         then dripdrop._now()
         else q.updated_at
       end
@@ -269,7 +298,8 @@ begin
       mode => v_new ->> 'mode',
       config => v_new -> 'config'
     );
-    perform dripdrop._insert_step(v_version, step) from jsonb_array_elements(v_new -> 'steps') as step;
+    perform dripdrop._insert_step(v_version, step)
+    from jsonb_array_elements(v_new -> 'steps') as step;
     update dripdrop.sequence_versions as v
     set content_hash = dripdrop._content_hash(v_new)
     where v.id = v_version.id
@@ -284,4 +314,5 @@ end
 $$;
 
 comment on function dripdrop.apply(text, jsonb) is
-  'Creates or updates a whole sequence from one document and returns the version now in force; the same document twice changes nothing.';
+  'Creates or updates a whole sequence from one document and returns the version now in force; the '
+  'same document twice changes nothing.';

@@ -17,7 +17,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._check_version(text, jsonb) is 'Raises on a field of a version that is not valid.';
+comment on function dripdrop._check_version(text, jsonb) is
+  'Raises on a field of a version that is not valid.';
 
 -- raises  ZD101 unknown sequence, ZD113 number taken, ZD201 bad mode or config
 create or replace function dripdrop.create_sequence_version(
@@ -77,7 +78,10 @@ comment on function dripdrop.create_sequence_version(text, uuid, int, text, text
 -- Every problem at once, so that one look is enough.
 --
 -- raises  ZD103 unknown version
-create or replace function dripdrop.validate_sequence_version(tenant_key text, sequence_version_id uuid)
+create or replace function dripdrop.validate_sequence_version(
+  tenant_key text,
+  sequence_version_id uuid
+)
 returns table (problem text, step_key text, detail text)
 language plpgsql
 stable
@@ -114,8 +118,12 @@ begin
   from dripdrop.steps as s
   join dripdrop.channel_adapters as a on a.id in (s.channel_adapter_id, s.adapter_override_id)
   where s.sequence_version_id = v_version.id
-    and (a.channel <> s.channel or not a.active or a.tenant_key is distinct from coalesce(a.tenant_key, v_version.tenant_key)
-      or (a.tenant_key is not null and a.tenant_key is distinct from v_version.tenant_key))
+    and (
+      a.channel <> s.channel
+      or not a.active
+      or a.tenant_key is distinct from coalesce(a.tenant_key, v_version.tenant_key)
+      or (a.tenant_key is not null and a.tenant_key is distinct from v_version.tenant_key)
+    )
   order by s.position;
 end
 $$;
@@ -150,7 +158,10 @@ comment on function dripdrop._get_version(text, uuid) is 'A version of the tenan
 --
 -- locks   the sequence, then its versions
 -- raises  ZD103 unknown version, ZD112 the version has problems (all in the detail)
-create or replace function dripdrop.activate_sequence_version(tenant_key text, sequence_version_id uuid)
+create or replace function dripdrop.activate_sequence_version(
+  tenant_key text,
+  sequence_version_id uuid
+)
 returns dripdrop.sequence_versions
 language plpgsql
 security definer
@@ -162,7 +173,8 @@ declare
 begin
   perform from dripdrop.sequences as q where q.id = v_version.sequence_id for no key update;
 
-  select string_agg(concat_ws(' ', p.problem, p.step_key, '(' || p.detail || ')'), '; ') into v_problems
+  select string_agg(concat_ws(' ', p.problem, p.step_key, '(' || p.detail || ')'), '; ')
+  into v_problems
   from dripdrop.validate_sequence_version(activate_sequence_version.tenant_key, v_version.id) as p;
   if v_problems is not null then
     raise exception 'version % has problems', v_version.version using
@@ -188,7 +200,8 @@ end
 $$;
 
 comment on function dripdrop.activate_sequence_version(text, uuid) is
-  'Makes a version the one that new enrolments get, and archives the former one; people on it stay there.';
+  'Makes a version the one that new enrolments get, and archives the former one; people on it stay '
+  'there.';
 
 -- The unique index would refuse a second active version too; this says so in our own words.
 create or replace function dripdrop._guard_active_version()
@@ -208,7 +221,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._guard_active_version() is 'Trigger: raises ZD114 on a second active version.';
+comment on function dripdrop._guard_active_version() is
+  'Trigger: raises ZD114 on a second active version.';
 
 create or replace trigger sequence_versions_one_active
 before insert or update of state on dripdrop.sequence_versions

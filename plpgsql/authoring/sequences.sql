@@ -8,12 +8,14 @@ begin
   if tenant_key = '' or tenant_key like ':%' then
     raise exception 'tenant key "%" is not valid', tenant_key using
       errcode = 'ZD207', column = 'tenant_key',
-      hint = 'Pass null for the global scope, or a text that is not empty and does not begin with a colon.';
+      hint = 'Pass null for the global scope, or a text that is not empty and does not begin with '
+        'a colon.';
   end if;
 end
 $$;
 
-comment on function dripdrop._check_tenant_key(text) is 'Raises ZD207 for a text that is no tenant key.';
+comment on function dripdrop._check_tenant_key(text) is
+  'Raises ZD207 for a text that is no tenant key.';
 
 create or replace function dripdrop._check_time_zone(time_zone text, field text)
 returns void
@@ -30,7 +32,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._check_time_zone(text, text) is 'Raises ZD204 for a name that is not in pg_timezone_names.';
+comment on function dripdrop._check_time_zone(text, text) is
+  'Raises ZD204 for a name that is not in pg_timezone_names.';
 
 -- The fields of a sequence, checked the same way whether they come one by one or in a document.
 --

@@ -1,7 +1,8 @@
 -- A step's document in its one form: every field present, the timing canonical, nothing unknown.
 -- create_step() and apply() both come through here, so there is one set of rules.
 --
--- raises  ZD201, ZD202, ZD203, ZD204, ZD107, with the path of the fault in the diagnostics' column field
+-- raises  ZD201, ZD202, ZD203, ZD204, ZD107,
+--         with the path of the fault in the diagnostics' column field
 create or replace function dripdrop._canonical_step(tenant_key text, step jsonb)
 returns jsonb
 language plpgsql
@@ -14,15 +15,19 @@ declare
 begin
   if jsonb_typeof(step) is distinct from 'object' then
     raise exception 'a step is not an object' using
-      errcode = 'ZD201', column = '', hint = 'Write {"key": …, "channel": …, "timing": …, "template": …}.';
+      errcode = 'ZD201', column = '',
+      hint = 'Write {"key": …, "channel": …, "timing": …, "template": …}.';
   end if;
   select field into v_fault
   from jsonb_object_keys(step) as field
-  where field not in ('key', 'name', 'position', 'channel', 'timing', 'template', 'adapter', 'config', 'active');
+  where field not in (
+    'key', 'name', 'position', 'channel', 'timing', 'template', 'adapter', 'config', 'active'
+  );
   if v_fault is not null then
     raise exception 'a step has no field "%"', v_fault using
       errcode = 'ZD201', column = v_fault,
-      hint = 'The fields are key, name, position, channel, timing, template, adapter, config and active.';
+      hint = 'The fields are key, name, position, channel, timing, template, adapter, config and '
+        'active.';
   end if;
   if coalesce(step ->> 'key' !~ '^[a-z0-9][a-z0-9_-]*$', true) then
     raise exception 'step key "%" is not valid', step ->> 'key' using
@@ -31,7 +36,8 @@ begin
   end if;
   if coalesce(step ->> 'position', '1') !~ '^[0-9]{1,9}$' then
     raise exception 'position "%" is not a whole number', step ->> 'position' using
-      errcode = 'ZD201', column = 'position', hint = 'Leave it out for the place after the last step.';
+      errcode = 'ZD201', column = 'position',
+      hint = 'Leave it out for the place after the last step.';
   end if;
   if coalesce(jsonb_typeof(step -> 'active'), 'null') not in ('boolean', 'null') then
     raise exception 'active is not true or false' using
@@ -66,7 +72,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._canonical_step(text, jsonb) is 'A step''s document, checked, with every field present.';
+comment on function dripdrop._canonical_step(text, jsonb) is
+  'A step''s document, checked, with every field present.';
 
 -- A misspelt setting would be a setting that silently does nothing.
 --
@@ -82,7 +89,8 @@ declare
 begin
   if jsonb_typeof(config) is distinct from 'object' then
     raise exception 'config is not an object' using
-      errcode = 'ZD201', column = 'config', hint = 'Pass an object, for example ''{"max_retries": 5}''.';
+      errcode = 'ZD201', column = 'config',
+      hint = 'Pass an object, for example ''{"max_retries": 5}''.';
   end if;
   select setting.key into v_fault
   from jsonb_each_text(config) as setting
@@ -100,10 +108,12 @@ begin
   )
   limit 1;
   if v_fault is not null then
-    raise exception 'config setting "%" is unknown or has a bad value: %', v_fault, config -> v_fault using
+    raise exception 'config setting "%" is unknown or has a bad value: %',
+      v_fault, config -> v_fault using
       errcode = 'ZD201', column = 'config.' || v_fault,
-      hint = 'Settings: recipient_key, time_zone, max_retries (0 to 999), on_max_retry (cancel, continue), '
-        'on_unknown (at_most_once, at_least_once), stale_after (an interval), on_stale (send, skip, hold).';
+      hint = 'Settings: recipient_key, time_zone, max_retries (0 to 999), '
+        'on_max_retry (cancel, continue), on_unknown (at_most_once, at_least_once), '
+        'stale_after (an interval), on_stale (send, skip, hold).';
   end if;
   if config ? 'time_zone' then
     perform dripdrop._check_time_zone(config ->> 'time_zone', 'config.time_zone');
@@ -111,7 +121,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._check_step_config(jsonb) is 'Raises on a setting of a step that is unknown or has a bad value.';
+comment on function dripdrop._check_step_config(jsonb) is
+  'Raises on a setting of a step that is unknown or has a bad value.';
 
 -- pg_input_is_valid() does this from Postgres 16 on.
 create or replace function dripdrop._is_interval(value text)
@@ -130,7 +141,8 @@ $$;
 
 comment on function dripdrop._is_interval(text) is 'Whether a text is a positive interval.';
 
--- The fields a channel knows, and those it cannot do without. Whether the Liquid parses is the renderer's to say.
+-- The fields a channel knows, and those it cannot do without.
+-- Whether the Liquid parses is the renderer's to say.
 --
 -- raises  ZD201 with the path of the fault
 create or replace function dripdrop._check_template(channel text, template jsonb)
@@ -149,7 +161,9 @@ begin
   if jsonb_typeof(template) is distinct from 'object' then
     raise exception 'template is not an object' using
       errcode = 'ZD201', column = 'template',
-      hint = format('The fields of a template for %s are %s.', channel, array_to_string(v_fields, ', '));
+      hint = format(
+        'The fields of a template for %s are %s.', channel, array_to_string(v_fields, ', ')
+      );
   end if;
   select field into v_fault
   from jsonb_object_keys(template) as field
@@ -170,7 +184,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._check_template(text, jsonb) is 'Raises on a template a channel cannot use.';
+comment on function dripdrop._check_template(text, jsonb) is
+  'Raises on a template a channel cannot use.';
 
 -- Steps are added to drafts only. Position defaults to the place after the last step.
 --
@@ -214,8 +229,11 @@ begin
 end
 $$;
 
-comment on function dripdrop.create_step(text, uuid, text, text, jsonb, jsonb, text, int, text, jsonb, boolean) is
-  'Adds a step to a draft version. adapter: the name of a sender, or null to leave the choice to the defaults.';
+comment on function dripdrop.create_step(
+  text, uuid, text, text, jsonb, jsonb, text, int, text, jsonb, boolean
+) is
+  'Adds a step to a draft version. adapter: the name of a sender, or null to leave the choice to '
+  'the defaults.';
 
 -- raises  ZD113 key or position taken; the trigger raises ZD111 when the version is not a draft
 create or replace function dripdrop._insert_step(version dripdrop.sequence_versions, step jsonb)
@@ -237,7 +255,11 @@ begin
     step ->> 'name',
     coalesce(
       (step ->> 'position')::int,
-      (select max(s.position) + 1 from dripdrop.steps as s where s.sequence_version_id = version.id),
+      (
+        select max(s.position) + 1
+        from dripdrop.steps as s
+        where s.sequence_version_id = version.id
+      ),
       1
     ),
     step ->> 'channel',
@@ -258,7 +280,8 @@ begin
   return v_step;
 exception
   when unique_violation then
-    raise exception 'the version has a step "%" or a step at its position already', step ->> 'key' using
+    raise exception 'the version has a step "%" or a step at its position already',
+      step ->> 'key' using
       errcode = 'ZD113', column = 'key', hint = 'Keys and positions are unique within a version.';
 end
 $$;
@@ -279,17 +302,20 @@ begin
   ) then
     raise exception 'the version is not a draft' using
       errcode = 'ZD111',
-      hint = 'Make a new version with create_sequence_version(), or change the whole sequence with apply().';
+      hint = 'Make a new version with create_sequence_version(), or change the whole sequence with '
+        'apply().';
   end if;
   return coalesce(new, old);
 end
 $$;
 
-comment on function dripdrop._guard_steps() is 'Trigger: raises ZD111 when a version that is not a draft would change.';
+comment on function dripdrop._guard_steps() is
+  'Trigger: raises ZD111 when a version that is not a draft would change.';
 
 create or replace trigger steps_of_a_draft
 before insert or delete or update of
-sequence_version_id, key, position, channel, timing, template_type, channel_adapter_id, adapter_override_id, config
+sequence_version_id, key, position, channel, timing, template_type, channel_adapter_id,
+adapter_override_id, config
 on dripdrop.steps
 for each row
 execute function dripdrop._guard_steps();

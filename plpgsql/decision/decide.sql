@@ -1,7 +1,10 @@
--- The gates a message passes, in order: this is the only place that says what happens to a due execution.
--- tick() carries the first closed gate out, claim_sends() asks again at the fence, explain() shows them all.
--- A new gate is one row in the list below and, where it needs them, facts in the joins above it.
--- which: closed (the last row, send, counts as closed), fence (closed, and asked again at the fence) or all.
+-- The gates a message passes, in order: this is the only place that says what happens to a due
+-- execution. tick() carries the first closed gate out, claim_sends() asks again at the fence,
+-- explain() shows them all. A new gate is one row in the list below and, where it needs them,
+-- facts in the joins above it.
+--
+-- which: closed (the last row, send, counts as closed),
+-- fence (closed, and asked again at the fence) or all.
 create or replace function dripdrop._gates(executions uuid[], at timestamptz, which text)
 returns table (
   execution_id uuid,
@@ -122,13 +125,17 @@ as $$
     (
       5, 'stale', false,
       case
-        when _gates.at - f.scheduled_for > f.stale_after and f.on_stale in ('skip', 'hold') then f.on_stale
+        when _gates.at - f.scheduled_for > f.stale_after and f.on_stale in ('skip', 'hold')
+        then f.on_stale
       end,
       'stale', null
     ),
     (
       6, 'recipient', false,
-      case when _gates.which <> 'fence' and not dripdrop._is_recipient(f.channel, f.recipient) then 'skip' end,
+      case
+        when _gates.which <> 'fence' and not dripdrop._is_recipient(f.channel, f.recipient)
+        then 'skip'
+      end,
       case when f.recipient is null then 'no_recipient' else 'invalid_recipient' end, null
     ),
     (
@@ -220,8 +227,8 @@ begin
   if not found then
     return query
     select
-      null::text, 0, 'flow', false, coalesce(v_enrollment.exit_reason, v_enrollment.state), null::timestamptz,
-      'nothing', null::timestamptz;
+      null::text, 0, 'flow', false, coalesce(v_enrollment.exit_reason, v_enrollment.state),
+      null::timestamptz, 'nothing', null::timestamptz;
     return;
   end if;
 
@@ -257,4 +264,5 @@ end
 $$;
 
 comment on function dripdrop.explain(text, uuid) is
-  'Why an enrolment''s next message waits: one row per gate, and what happens next, when. The same code decides.';
+  'Why an enrolment''s next message waits: one row per gate, and what happens next, when. The same '
+  'code decides.';

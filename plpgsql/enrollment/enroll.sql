@@ -2,8 +2,9 @@
 -- They meet at the unique index; the loser waits there for the winner to commit or roll back.
 --
 -- locks   key share on the sequence and the version, then the enrolment's unique index
--- raises  ZD101 unknown sequence, ZD102 no active version, ZD104 unknown starting step, ZD201 bad argument,
---         ZD204 unknown time zone, ZD205 no usable recipient, ZD301 enrolled before, ZD302 sequence switched off
+-- raises  ZD101 unknown sequence, ZD102 no active version, ZD104 unknown starting step, ZD201 bad
+--         argument, ZD204 unknown time zone, ZD205 no usable recipient, ZD301 enrolled before,
+--         ZD302 sequence switched off
 create or replace function dripdrop.enroll(
   tenant_key text,
   sequence text,
@@ -36,20 +37,25 @@ begin
     ))
   ) as e;
   if v_enrollment.id is null then
-    raise exception '% "%" was enrolled in "%" before', subscriber_type, subscriber_id, sequence using
+    raise exception '% "%" was enrolled in "%" before',
+      subscriber_type, subscriber_id, sequence using
       errcode = 'ZD301',
-      hint = 'Set the sequence''s reentry to after_exit, or give this entry an entry_key of its own.';
+      hint = 'Set the sequence''s reentry to after_exit, or give this entry an entry_key of its '
+        'own.';
   end if;
   return v_enrollment;
 end
 $$;
 
 comment on function dripdrop.enroll(text, text, text, text, jsonb, text, jsonb, text) is
-  'Enrols a subscriber and schedules the first step, in the caller''s transaction; returns the open enrolment if there is one.';
+  'Enrols a subscriber and schedules the first step, in the caller''s transaction; returns the '
+  'open enrolment if there is one.';
 
 -- For imports: one statement for all of them. The subscribers come as a list or from a query:
--- (select jsonb_agg(jsonb_build_object('subscriber_id', u.id, 'data', to_jsonb(u))) from users as u).
--- A bad element fails the call and names its place; one that was enrolled before and may not return is left out.
+-- (select jsonb_agg(jsonb_build_object('subscriber_id', u.id, 'data', to_jsonb(u)))
+-- from users as u).
+-- A bad element fails the call and names its place;
+-- one that was enrolled before and may not return is left out.
 --
 -- locks, raises  as enroll(), but never ZD301
 create or replace function dripdrop.enroll_many(tenant_key text, sequence text, subscribers jsonb)
@@ -59,11 +65,14 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
   select e.*
-  from dripdrop._enroll(enroll_many.tenant_key, enroll_many.sequence, null, enroll_many.subscribers) as e
+  from dripdrop._enroll(
+    enroll_many.tenant_key, enroll_many.sequence, null, enroll_many.subscribers
+  ) as e
 $$;
 
 comment on function dripdrop.enroll_many(text, text, jsonb) is
-  'Enrols a list of {subscriber_id, subscriber_type = User, data, entry_key, metadata}; returns their open enrolments.';
+  'Enrols a list of {subscriber_id, subscriber_type = User, data, entry_key, metadata}; returns '
+  'their open enrolments.';
 
 create or replace function dripdrop._enroll(
   tenant_key text,
@@ -108,17 +117,22 @@ begin
   from dripdrop.steps as s
   where s.sequence_version_id = v_version.id
     and s.active
-    and (s.key = _enroll.starting_step or (_enroll.starting_step is null and s.position is not null))
+    and (
+      s.key = _enroll.starting_step
+      or (_enroll.starting_step is null and s.position is not null)
+    )
   order by s.position
   limit 1;
   if not found then
-    raise exception 'sequence "%" has no active step "%" to start with', sequence, starting_step using
+    raise exception 'sequence "%" has no active step "%" to start with',
+      sequence, starting_step using
       errcode = 'ZD104', hint = 'starting_step is the key of a step of the active version.';
   end if;
 
   if jsonb_typeof(subscribers) is distinct from 'array' then
     raise exception 'subscribers is not a list' using
-      errcode = 'ZD201', column = 'subscribers', hint = 'Pass [{"subscriber_id": …, "data": {…}}, …].';
+      errcode = 'ZD201', column = 'subscribers',
+      hint = 'Pass [{"subscriber_id": …, "data": {…}}, …].';
   end if;
   -- All elements are looked at in one pass; the first fault is the one reported.
   select s.place, fault.* into v_fault
@@ -127,7 +141,8 @@ begin
     values
     (
       'ZD201', 'subscriber_id',
-      coalesce(s.subscriber ->> 'subscriber_id', '') = '' or s.subscriber ->> 'subscriber_type' = '',
+      coalesce(s.subscriber ->> 'subscriber_id', '') = ''
+      or s.subscriber ->> 'subscriber_type' = '',
       'a subscriber needs a type and an id',
       'For example subscriber_type => ''User'', subscriber_id => ''42''.'
     ),
@@ -146,7 +161,8 @@ begin
     (
       'ZD205', 'data',
       not dripdrop._is_recipient(
-        v_first.channel, dripdrop._recipient(v_first.channel, v_first.config, s.subscriber -> 'data')
+        v_first.channel,
+        dripdrop._recipient(v_first.channel, v_first.config, s.subscriber -> 'data')
       ),
       format('data holds no usable recipient for %s', v_first.channel),
       format(
@@ -157,12 +173,17 @@ begin
     (
       'ZD204', 'data.time_zone',
       case
-        when coalesce(s.subscriber #>> '{data,time_zone}', s.subscriber #>> '{data,timezone}') is not null
+        when coalesce(
+          s.subscriber #>> '{data,time_zone}', s.subscriber #>> '{data,timezone}'
+        ) is not null
         then not dripdrop._is_time_zone(
           coalesce(s.subscriber #>> '{data,time_zone}', s.subscriber #>> '{data,timezone}')
         )
       end,
-      format('time zone "%s" is unknown', coalesce(s.subscriber #>> '{data,time_zone}', s.subscriber #>> '{data,timezone}')),
+      format(
+        'time zone "%s" is unknown',
+        coalesce(s.subscriber #>> '{data,time_zone}', s.subscriber #>> '{data,timezone}')
+      ),
       'Use a name from pg_timezone_names, for example Europe/Berlin.'
     )
   ) as fault (errcode, field, closed, message, hint)
@@ -193,8 +214,8 @@ begin
       effective_mode, data, metadata, started_at
     )
     select
-      v_sequence.tenant_key, v_sequence.id, v_version.id, c.subscriber_type, c.subscriber_id, c.entry_key,
-      v_version.mode, c.data, c.metadata, v_now
+      v_sequence.tenant_key, v_sequence.id, v_version.id, c.subscriber_type, c.subscriber_id,
+      c.entry_key, v_version.mode, c.data, c.metadata, v_now
     from candidate as c
     where v_sequence.reentry = 'after_exit'
       or not exists (
@@ -209,7 +230,9 @@ begin
     on conflict do nothing
     returning n.id, n.tenant_key, n.data
   )
-  insert into dripdrop.step_executions (tenant_key, enrollment_id, step_id, channel, scheduled_for, due_at)
+  insert into dripdrop.step_executions (
+    tenant_key, enrollment_id, step_id, channel, scheduled_for, due_at
+  )
   select e.tenant_key, e.id, v_first.id, v_first.channel, due.at, due.at
   from enrolled as e
   cross join lateral (
@@ -220,7 +243,9 @@ begin
 
   return query
   select e.*
-  from jsonb_to_recordset(subscribers) as s (subscriber_type text, subscriber_id text, entry_key text)
+  from jsonb_to_recordset(subscribers) as s (
+    subscriber_type text, subscriber_id text, entry_key text
+  )
   join dripdrop.enrollments as e
     on e.subscriber_id = s.subscriber_id
     and e.subscriber_type = coalesce(s.subscriber_type, 'User')

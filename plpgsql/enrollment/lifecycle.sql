@@ -1,5 +1,5 @@
--- The legal moves of an enrolment, whoever makes them. Ended is ended, with one exception: replaying the step
--- whose failure ended it revives it.
+-- The legal moves of an enrolment, whoever makes them. Ended is ended, with one exception:
+-- replaying the step whose failure ended it revives it.
 create or replace function dripdrop._refuse_enrollment_move()
 returns trigger
 language plpgsql
@@ -8,11 +8,13 @@ as $$
 begin
   raise exception 'an enrolment cannot go from "%" to "%"', old.state, new.state using
     errcode = 'ZD110',
-    hint = 'active: paused, completed, cancelled; paused: active, cancelled; completed and cancelled have ended.';
+    hint = 'active: paused, completed, cancelled; paused: active, cancelled; completed and '
+      'cancelled have ended.';
 end
 $$;
 
-comment on function dripdrop._refuse_enrollment_move() is 'Trigger: raises ZD110 on an illegal move.';
+comment on function dripdrop._refuse_enrollment_move() is
+  'Trigger: raises ZD110 on an illegal move.';
 
 create or replace trigger enrollments_legal_moves
 before update of state on dripdrop.enrollments
@@ -48,10 +50,12 @@ begin
 end
 $$;
 
-comment on function dripdrop._lock_enrollment(text, uuid) is 'An enrolment of the tenant, locked, or ZD105.';
+comment on function dripdrop._lock_enrollment(text, uuid) is
+  'An enrolment of the tenant, locked, or ZD105.';
 
--- Whoever stops a message touches its row, and so does the fence. Either the fence came first, and the message has
--- left; or this did, and claim_sends() finds the row changed. There is no third order.
+-- Whoever stops a message touches its row, and so does the fence. Either the fence came first, and
+-- the message has left; or this did, and claim_sends() finds the row changed.
+-- There is no third order.
 --
 -- locks   the enrolment, then its executions
 -- raises  ZD105 unknown enrolment, ZD110 not active
@@ -93,8 +97,8 @@ $$;
 comment on function dripdrop.pause_enrollment(text, uuid) is
   'Holds an enrolment: nothing that has not left yet leaves. Pausing twice is the same as once.';
 
--- What was still to wait when it was paused, it waits now; what was overdue is due now. One enrolment has one message
--- to come, so there is no burst.
+-- What was still to wait when it was paused, it waits now; what was overdue is due now. One
+-- enrolment has one message to come, so there is no burst.
 --
 -- locks   the enrolment, then its executions
 -- raises  ZD105 unknown enrolment, ZD110 it has ended
@@ -158,7 +162,11 @@ comment on function dripdrop.resume_enrollment(text, uuid) is
 
 -- locks   the enrolment, then its executions
 -- raises  ZD105 unknown enrolment, ZD110 it has ended
-create or replace function dripdrop.unenroll(tenant_key text, enrollment_id uuid, reason text default 'unenrolled')
+create or replace function dripdrop.unenroll(
+  tenant_key text,
+  enrollment_id uuid,
+  reason text default 'unenrolled'
+)
 returns dripdrop.enrollments
 language plpgsql
 security definer
@@ -182,7 +190,8 @@ begin
 end
 $$;
 
-comment on function dripdrop.unenroll(text, uuid, text) is 'Ends an enrolment for good; what has not left does not leave.';
+comment on function dripdrop.unenroll(text, uuid, text) is
+  'Ends an enrolment for good; what has not left does not leave.';
 
 -- A message that is being sent keeps its row: its result will be recorded, and goes no further.
 --
@@ -255,7 +264,10 @@ $$;
 comment on function dripdrop.get_enrollment(text, text, text, text, text) is
   'A subscriber''s open enrolment in a sequence, else the latest one, else no row.';
 
-create or replace function dripdrop.list_active_enrollments(tenant_key text, sequence text default null)
+create or replace function dripdrop.list_active_enrollments(
+  tenant_key text,
+  sequence text default null
+)
 returns setof dripdrop.enrollments
 language sql
 stable

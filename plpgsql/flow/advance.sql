@@ -31,7 +31,11 @@ begin
       order by n.position
       limit 1
     ) as next on true
-    where s.id in (select x.step_id from dripdrop.step_executions as x where x.id = any (executions))
+    where s.id in (
+      select x.step_id
+      from dripdrop.step_executions as x
+      where x.id = any (executions)
+    )
   ),
   going_on as materialized (
     select
@@ -39,14 +43,18 @@ begin
       e.tenant_key,
       s.next_id,
       s.channel,
-      dripdrop._next_time(s.timing, dripdrop._time_zone(e.data, s.config, s.time_zone), _advance.at) as due_at
+      dripdrop._next_time(
+        s.timing, dripdrop._time_zone(e.data, s.config, s.time_zone), _advance.at
+      ) as due_at
     from dripdrop.step_executions as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id and e.state = 'active'
     join step as s on s.id = x.step_id
     where x.id = any (executions)
   ),
   planned as (
-    insert into dripdrop.step_executions (tenant_key, enrollment_id, step_id, channel, scheduled_for, due_at)
+    insert into dripdrop.step_executions (
+      tenant_key, enrollment_id, step_id, channel, scheduled_for, due_at
+    )
     select g.tenant_key, g.enrollment_id, g.next_id, g.channel, g.due_at, g.due_at
     from going_on as g
     where g.next_id is not null
@@ -82,7 +90,8 @@ declare
   v_going_on uuid[];
 begin
   select
-    array_agg(x.enrollment_id) filter (where s.config ->> 'on_max_retry' is distinct from 'continue'),
+    array_agg(x.enrollment_id)
+      filter (where s.config ->> 'on_max_retry' is distinct from 'continue'),
     array_agg(x.id) filter (where s.config ->> 'on_max_retry' = 'continue')
   into v_ending, v_going_on
   from dripdrop.step_executions as x

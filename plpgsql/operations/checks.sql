@@ -1,5 +1,5 @@
--- The schema as the catalogue shows it, in a form that compares: what the installation records, what check_schema()
--- and the tests look at again.
+-- The schema as the catalogue shows it, in a form that compares: what the installation records,
+-- what check_schema() and the tests look at again.
 create or replace function dripdrop._catalogue()
 returns table (kind text, name text, definition text)
 language sql
@@ -24,7 +24,10 @@ as $$
     and a.attnum > 0
     and not a.attisdropped
   union all
-  select 'table', c.relname, concat_ws(' ', c.relkind, c.reloptions::text, 'row security ' || c.relrowsecurity)
+  select
+    'table',
+    c.relname,
+    concat_ws(' ', c.relkind, c.reloptions::text, 'row security ' || c.relrowsecurity)
   from pg_class as c
   where c.relnamespace = 'dripdrop'::regnamespace and c.relkind in ('r', 'v', 'm')
   union all
@@ -49,7 +52,10 @@ as $$
   join pg_class as c on c.oid = t.tgrelid
   where c.relnamespace = 'dripdrop'::regnamespace and not t.tgisinternal
   union all
-  select 'policy', y.tablename || '.' || y.policyname, concat_ws(' ', y.cmd, y.roles::text, y.qual, y.with_check)
+  select
+    'policy',
+    y.tablename || '.' || y.policyname,
+    concat_ws(' ', y.cmd, y.roles::text, y.qual, y.with_check)
   from pg_policies as y
   where y.schemaname = 'dripdrop'
   union all
@@ -70,7 +76,11 @@ as $$
   select
     coalesce(m.kind, c.kind),
     coalesce(m.name, c.name),
-    case when c.name is null then 'missing' when m.name is null then 'unexpected' else 'different' end,
+    case
+      when c.name is null then 'missing'
+      when m.name is null then 'unexpected'
+      else 'different'
+    end,
     m.definition,
     c.definition
   from dripdrop.schema_manifest as m
@@ -80,7 +90,8 @@ as $$
 $$;
 
 comment on function dripdrop.check_schema() is
-  'What is missing, different or unexpected in the schema, against what was installed; no row means it is whole.';
+  'What is missing, different or unexpected in the schema, against what was installed; no row '
+  'means it is whole.';
 
 -- raises  nothing: it is for finding out what is wrong
 create or replace function dripdrop.startup_check()
@@ -92,7 +103,11 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   if to_regnamespace('pgmq') is null then
-    return query select 'pgmq_missing', 'pgmq is not installed in this database', 'create extension pgmq, or run "dripdrop install".';
+    return query
+    select
+      'pgmq_missing',
+      'pgmq is not installed in this database',
+      'create extension pgmq, or run "dripdrop install".';
   end if;
 
   return query
@@ -101,14 +116,19 @@ begin
   where to_regclass('pgmq.q_' || q.queue) is null;
 
   return query
-  select 'schema_differs', format('%s %s is %s', c.kind, c.name, c.problem), 'select * from dripdrop.check_schema() shows all differences.'
+  select
+    'schema_differs',
+    format('%s %s is %s', c.kind, c.name, c.problem),
+    'select * from dripdrop.check_schema() shows all differences.'
   from dripdrop.check_schema() as c
   limit 1;
 
   return query
   select distinct
     'no_adapter',
-    format('sequence %s (tenant %s) sends over %s', q.key, coalesce(q.tenant_key, 'global'), s.channel),
+    format(
+      'sequence %s (tenant %s) sends over %s', q.key, coalesce(q.tenant_key, 'global'), s.channel
+    ),
     'create_channel_adapter(…, is_default => true) gives the channel a sender.'
   from dripdrop.steps as s
   join dripdrop.sequence_versions as v on v.id = s.sequence_version_id and v.state = 'active'
@@ -121,4 +141,5 @@ end
 $$;
 
 comment on function dripdrop.startup_check() is
-  'What keeps this installation from sending, one row per problem with what to do; no row means it is ready.';
+  'What keeps this installation from sending, one row per problem with what to do; no row means it '
+  'is ready.';

@@ -22,7 +22,9 @@ begin
     raise exception 'a recipient is needed' using
       errcode = 'ZD201', column = 'recipient', hint = 'For example sam@example.com.';
   end if;
-  if reason is null or reason not in ('unsubscribe', 'bounce', 'complaint', 'manual', 'provider_block') then
+  if reason is null
+    or reason not in ('unsubscribe', 'bounce', 'complaint', 'manual', 'provider_block')
+  then
     raise exception 'reason "%" is unknown', reason using
       errcode = 'ZD201', column = 'reason',
       hint = 'Use unsubscribe, bounce, complaint, manual or provider_block.';
@@ -39,11 +41,13 @@ end
 $$;
 
 comment on function dripdrop.suppress(text, text, text, text, text, jsonb) is
-  'Nothing more goes to this address over this channel; tenant null means for every tenant. Again replaces the reason.';
+  'Nothing more goes to this address over this channel; tenant null means for every tenant. Again '
+  'replaces the reason.';
 
--- A suppression and a claim of the same recipient exclude each other: _suppress() takes the recipient's slot alone,
--- claim_sends() shares it and does not wait. Either the claim commits first, and the message has left; or the
--- suppression does, and the claim's gates see it. A fixed number of slots bounds the locks a claim holds.
+-- A suppression and a claim of the same recipient exclude each other: _suppress() takes the
+-- recipient's slot alone, claim_sends() shares it and does not wait. Either the claim commits
+-- first, and the message has left; or the suppression does, and the claim's gates see it. A fixed
+-- number of slots bounds the locks a claim holds.
 create or replace function dripdrop._recipient_slot(recipient text)
 returns int
 language sql
@@ -54,7 +58,8 @@ return hashtext(recipient) & 1023;
 comment on function dripdrop._recipient_slot(text) is
   'The slot, 0 to 1023, of a recipient among the advisory locks of the class _recipient_lock().';
 
--- Advisory locks are one space for the whole database; the class keeps ours apart from the application's.
+-- Advisory locks are one space for the whole database;
+-- the class keeps ours apart from the application's.
 create or replace function dripdrop._recipient_lock()
 returns int
 language sql
@@ -82,10 +87,12 @@ as $$
   );
 
   insert into dripdrop.suppressions as p (
-    tenant_key, channel, recipient, recipient_normalized, reason, source, metadata, inserted_at, updated_at
+    tenant_key, channel, recipient, recipient_normalized, reason, source, metadata, inserted_at,
+    updated_at
   )
   values (
-    tenant_key, channel, recipient, dripdrop._normalized(channel, recipient), reason, source, metadata, at, at
+    tenant_key, channel, recipient, dripdrop._normalized(channel, recipient), reason, source,
+    metadata, at, at
   )
   on conflict on constraint suppressions_one_per_recipient do update
   set reason = excluded.reason,
@@ -147,10 +154,13 @@ declare
   v_execution dripdrop.step_executions := dripdrop._lock_execution(tenant_key, execution_id);
   v_enrollment dripdrop.enrollments;
 begin
-  select e.* into v_enrollment from dripdrop.enrollments as e where e.id = v_execution.enrollment_id;
+  select e.* into v_enrollment
+  from dripdrop.enrollments as e
+  where e.id = v_execution.enrollment_id;
   if v_execution.state <> 'failed' then
     raise exception 'the execution is "%", not failed', v_execution.state using
-      errcode = 'ZD110', hint = 'Only what failed can be replayed; resolve() settles what is unknown.';
+      errcode = 'ZD110',
+      hint = 'Only what failed can be replayed; resolve() settles what is unknown.';
   end if;
   if v_enrollment.state <> 'active'
     and (v_enrollment.state <> 'cancelled' or v_enrollment.exit_reason <> 'step_failed')
@@ -159,8 +169,11 @@ begin
       where x.enrollment_id = v_enrollment.id and x.id > v_execution.id
     )
   then
-    raise exception 'the enrolment has gone on or has ended: %', coalesce(v_enrollment.exit_reason, v_enrollment.state) using
-      errcode = 'ZD110', hint = 'A failed step is replayed while its enrolment waits for it, or where the failure ended it.';
+    raise exception 'the enrolment has gone on or has ended: %',
+      coalesce(v_enrollment.exit_reason, v_enrollment.state) using
+      errcode = 'ZD110',
+      hint = 'A failed step is replayed while its enrolment waits for it, or where the failure '
+        'ended it.';
   end if;
 
   update dripdrop.enrollments as e
@@ -216,7 +229,8 @@ begin
   end if;
   if v_execution.state <> 'unknown' then
     raise exception 'the execution is "%", not unknown', v_execution.state using
-      errcode = 'ZD110', hint = 'Only what is unknown can be resolved; replay() repeats what failed.';
+      errcode = 'ZD110',
+      hint = 'Only what is unknown can be resolved; replay() repeats what failed.';
   end if;
 
   perform dripdrop._resolve(

@@ -13,9 +13,9 @@ $$;
 
 comment on function dripdrop._queues() is 'The names of the queues.';
 
--- Queues and jobs belong to a running installation, not to the schema: pg_dump would not bring them back as members of
--- an extension. So they are made here, by whoever may create them, and their tables are given to the engine.
--- Running it twice is safe.
+-- Queues and jobs belong to a running installation, not to the schema: pg_dump would not bring them
+-- back as members of an extension. So they are made here, by whoever may create them, and their
+-- tables are given to the engine. Running it twice is safe.
 --
 -- raises  ZD121 pgmq is not installed
 create or replace function dripdrop.start()
@@ -25,7 +25,11 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_queue text;
-  v_owner text := (select c.nspowner::regrole::text from pg_namespace as c where c.nspname = 'dripdrop');
+  v_owner text := (
+    select c.nspowner::regrole::text
+    from pg_namespace as c
+    where c.nspname = 'dripdrop'
+  );
 begin
   if to_regnamespace('pgmq') is null then
     raise exception 'pgmq is not installed in this database' using
@@ -43,13 +47,17 @@ begin
       -- Dead pointers at the head slow every read: they are cleared by count, not by share.
       execute format(
         'alter table pgmq.%I set (
-          autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0
+          autovacuum_vacuum_scale_factor = 0,
+          autovacuum_vacuum_threshold = 5000,
+          autovacuum_vacuum_cost_delay = 0
         )',
         'q_' || v_queue
       );
       action := 'created';
     end if;
-    execute format('grant all on table pgmq.%I, pgmq.%I to %s', 'q_' || v_queue, 'a_' || v_queue, v_owner);
+    execute format(
+      'grant all on table pgmq.%I, pgmq.%I to %s', 'q_' || v_queue, 'a_' || v_queue, v_owner
+    );
     return next;
   end loop;
 
@@ -81,7 +89,10 @@ declare
 begin
   if to_regnamespace('cron') is not null then
     for object in
-      select j.jobname from cron.job as j where j.jobname in ('dripdrop_tick', 'dripdrop_reconcile') order by 1
+      select j.jobname
+      from cron.job as j
+      where j.jobname in ('dripdrop_tick', 'dripdrop_reconcile')
+      order by 1
     loop
       perform cron.unschedule(object);
       action := 'unscheduled';
@@ -100,4 +111,5 @@ end
 $$;
 
 comment on function dripdrop.stop() is
-  'Removes the queues and the pg_cron jobs; says what it did. Messages under way are found again after start().';
+  'Removes the queues and the pg_cron jobs; says what it did. Messages under way are found again '
+  'after start().';

@@ -1,5 +1,5 @@
--- The legal moves of an execution, whoever makes them. The rule is the trigger's condition, so that a legal move
--- costs no function call.
+-- The legal moves of an execution, whoever makes them. The rule is the trigger's condition, so that
+-- a legal move costs no function call.
 create or replace function dripdrop._refuse_execution_move()
 returns trigger
 language plpgsql
@@ -12,7 +12,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._refuse_execution_move() is 'Trigger: raises ZD110 on an illegal move.';
+comment on function dripdrop._refuse_execution_move() is
+  'Trigger: raises ZD110 on an illegal move.';
 
 create or replace trigger step_executions_legal_moves
 before update of state on dripdrop.step_executions
@@ -21,7 +22,8 @@ when (
   old.state <> new.state
   and old.state || '>' || new.state <> all(
     '{
-      scheduled>queued, scheduled>rendered, scheduled>skipped, scheduled>cancelled, scheduled>failed,
+      scheduled>queued, scheduled>rendered, scheduled>skipped, scheduled>cancelled,
+      scheduled>failed,
       queued>rendered, queued>scheduled, queued>cancelled, queued>failed,
       rendered>sending, rendered>scheduled, rendered>cancelled,
       sending>sent, sending>failed, sending>scheduled, sending>unknown, sending>cancelled,
@@ -43,7 +45,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._refuse_execution_start() is 'Trigger: raises ZD110 on an illegal first state.';
+comment on function dripdrop._refuse_execution_start() is
+  'Trigger: raises ZD110 on an illegal first state.';
 
 create or replace trigger step_executions_start_scheduled
 before insert on dripdrop.step_executions
@@ -51,8 +54,9 @@ for each row
 when (new.state <> 'scheduled')
 execute function dripdrop._refuse_execution_start();
 
--- Pointers into a queue: {"execution": id, "fence": n}. A pointer whose fence is not the row's is worthless and is
--- thrown away by whoever reads it, so a queue may hold too many pointers, and reconcile() mends one that holds too few.
+-- Pointers into a queue: {"execution": id, "fence": n}. A pointer whose fence is not the row's is
+-- worthless and is thrown away by whoever reads it, so a queue may hold too many pointers, and
+-- reconcile() mends one that holds too few.
 --
 -- raises  ZD120 the queue does not exist
 create or replace function dripdrop._enqueue(queue text, pointers jsonb[])
@@ -71,9 +75,11 @@ exception
 end
 $$;
 
-comment on function dripdrop._enqueue(text, jsonb[]) is 'Sends pointers to a queue; an empty list sends nothing.';
+comment on function dripdrop._enqueue(text, jsonb[]) is
+  'Sends pointers to a queue; an empty list sends nothing.';
 
--- The send queues of what has a payload, one per channel, so that one slow channel never blocks another.
+-- The send queues of what has a payload, one per channel,
+-- so that one slow channel never blocks another.
 create or replace function dripdrop._enqueue_rendered(executions uuid[])
 returns void
 language plpgsql
@@ -86,7 +92,9 @@ as $$
 begin
   perform dripdrop._enqueue('dripdrop_send_' || pointer.channel, pointer.all)
   from (
-    select x.channel, array_agg(jsonb_build_object('execution', x.id, 'fence', x.fence) order by x.id) as all
+    select
+      x.channel,
+      array_agg(jsonb_build_object('execution', x.id, 'fence', x.fence) order by x.id) as all
     from dripdrop.step_executions as x
     where x.id = any (executions)
     group by x.channel
@@ -94,4 +102,5 @@ begin
 end
 $$;
 
-comment on function dripdrop._enqueue_rendered(uuid[]) is 'Sends pointers to rendered executions to the queues of their channels.';
+comment on function dripdrop._enqueue_rendered(uuid[]) is
+  'Sends pointers to rendered executions to the queues of their channels.';

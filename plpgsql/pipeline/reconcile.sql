@@ -1,8 +1,10 @@
--- The slow pass over what is under way. It finds claims whose lease has run out, decides what becomes of messages whose
--- fate nobody knows, and puts back pointers that their queues have lost, so that losing a queue loses nothing.
+-- The slow pass over what is under way. It finds claims whose lease has run out, decides what
+-- becomes of messages whose fate nobody knows, and puts back pointers that their queues have lost,
+-- so that losing a queue loses nothing.
 --
--- An unknown message is resent at once when the provider deduplicates; otherwise it waits unknown_grace for a
--- provider's report, and then the step's on_unknown decides: at_most_once presumes it sent, at_least_once resends.
+-- An unknown message is resent at once when the provider deduplicates; otherwise it waits
+-- unknown_grace for a provider's report, and then the step's on_unknown decides: at_most_once
+-- presumes it sent, at_least_once resends.
 --
 -- locks   executions and their enrolments, skipping what is locked
 create or replace function dripdrop.reconcile(unknown_grace interval default '15 minutes')
@@ -82,7 +84,12 @@ comment on function dripdrop.reconcile(interval) is
   'Mends what a crash or a lost queue left behind; returns how much of each it found.';
 
 -- locks   nothing new: callers hold the executions and their enrolments
-create or replace function dripdrop._resolve(executions uuid[], state text, reason text, at timestamptz)
+create or replace function dripdrop._resolve(
+  executions uuid[],
+  state text,
+  reason text,
+  at timestamptz
+)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -99,17 +106,23 @@ begin
     return;
   end if;
 
-  -- What is to be sent again but belongs to an enrolment that has ended meanwhile is not sent again.
+  -- What is to be sent again but belongs to an enrolment that has ended
+  -- meanwhile is not sent again.
   with resolved as (
     update dripdrop.step_executions as x
     set state = case
-          when _resolve.state = 'scheduled' and e.state in ('completed', 'cancelled') then 'cancelled'
+          when _resolve.state = 'scheduled' and e.state in ('completed', 'cancelled')
+          then 'cancelled'
           else _resolve.state
         end,
         due_at = case when _resolve.state = 'scheduled' and e.state = 'active' then _resolve.at end,
-        scheduled_for = case when _resolve.state = 'scheduled' then _resolve.at else x.scheduled_for end,
+        scheduled_for = case
+          when _resolve.state = 'scheduled' then _resolve.at
+          else x.scheduled_for
+        end,
         ended_at = case
-          when _resolve.state <> 'scheduled' or e.state in ('completed', 'cancelled') then _resolve.at
+          when _resolve.state <> 'scheduled' or e.state in ('completed', 'cancelled')
+          then _resolve.at
         end,
         fence = x.fence + 1,
         reason = case
@@ -127,7 +140,8 @@ begin
   ),
   logged as (
     insert into dripdrop.message_events (
-      tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data, occurred_at
+      tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
+      occurred_at
     )
     select
       r.tenant_key, r.id, r.adapter_id, r.channel, 'dripdrop', r.state,
@@ -135,7 +149,9 @@ begin
     from resolved as r
     where r.state in ('sent', 'failed')
   )
-  select array_agg(r.id) filter (where r.state = 'sent'), array_agg(r.id) filter (where r.state = 'failed')
+  select
+    array_agg(r.id) filter (where r.state = 'sent'),
+    array_agg(r.id) filter (where r.state = 'failed')
   into v_sent, v_failed
   from resolved as r;
 
@@ -151,8 +167,8 @@ $$;
 comment on function dripdrop._resolve(uuid[], text, text, timestamptz) is
   'Ends the uncertainty about unknown executions: sent, failed or scheduled again.';
 
--- A row and its pointer change in the same transaction, so one snapshot of both shows exactly what is lost.
--- Queue tables are read directly: pgmq has no look-up by content.
+-- A row and its pointer change in the same transaction, so one snapshot of both shows exactly what
+-- is lost. Queue tables are read directly: pgmq has no look-up by content.
 create or replace function dripdrop._without_pointer()
 returns table (execution_id uuid)
 language plpgsql
@@ -211,7 +227,9 @@ begin
     for no key update skip locked
   );
   v_rendered := array(
-    select x.id from dripdrop.step_executions as x where x.id = any (v_rows) and x.state = 'rendered'
+    select x.id
+    from dripdrop.step_executions as x
+    where x.id = any (v_rows) and x.state = 'rendered'
   );
   perform dripdrop._enqueue_rendered(v_rendered);
   perform dripdrop._enqueue('dripdrop_render', array(
@@ -223,4 +241,5 @@ begin
 end
 $$;
 
-comment on function dripdrop._repoint() is 'Puts back the pointers that queues have lost; returns how many.';
+comment on function dripdrop._repoint() is
+  'Puts back the pointers that queues have lost; returns how many.';

@@ -1,5 +1,5 @@
--- Work for a renderer. A claim is only the queue's visibility time: a renderer that dies changes nothing, and
--- rendering the same message twice gives the same words.
+-- Work for a renderer. A claim is only the queue's visibility time: a renderer that dies changes
+-- nothing, and rendering the same message twice gives the same words.
 -- The template stands only in the first row of each template_hash in a batch: renderers keep it.
 --
 -- locks   messages of the render queue, skipping what is locked
@@ -33,9 +33,13 @@ declare
   v_fences int[];
 begin
   select
-    array_agg(m.msg_id), array_agg((m.message ->> 'execution')::uuid), array_agg((m.message ->> 'fence')::int)
+    array_agg(m.msg_id),
+    array_agg((m.message ->> 'execution')::uuid),
+    array_agg((m.message ->> 'fence')::int)
   into v_messages, v_executions, v_fences
-  from dripdrop._read_queue('dripdrop_render', extract(epoch from visibility)::int, batch_size) as m;
+  from dripdrop._read_queue(
+    'dripdrop_render', extract(epoch from visibility)::int, batch_size
+  ) as m;
   if v_messages is null then
     return;
   end if;
@@ -68,7 +72,8 @@ begin
       'now_iso8601', v_now
     )
   from unnest(v_messages, v_executions, v_fences) as p (message, execution, fence)
-  join dripdrop.step_executions as x on x.id = p.execution and x.fence = p.fence and x.state = 'queued'
+  join dripdrop.step_executions as x
+    on x.id = p.execution and x.fence = p.fence and x.state = 'queued'
   join dripdrop.steps as s on s.id = x.step_id
   join dripdrop.enrollments as e on e.id = x.enrollment_id
   join dripdrop.sequences as q on q.id = e.sequence_id;
@@ -94,11 +99,12 @@ exception
 end
 $$;
 
-comment on function dripdrop._read_queue(text, int, int) is 'pgmq.read(), with our own error for a missing queue.';
+comment on function dripdrop._read_queue(text, int, int) is
+  'pgmq.read(), with our own error for a missing queue.';
 
 -- results: [{"execution", "fence", "message", "payload"}] or, for what cannot be rendered,
--- [{"execution", "fence", "message", "code", "detail"}]. A failure is for good: the same words fail again.
--- What was stopped meanwhile has another fence and is left alone.
+-- [{"execution", "fence", "message", "code", "detail"}]. A failure is for good: the same words fail
+-- again. What was stopped meanwhile has another fence and is left alone.
 --
 -- locks   the enrolments of failures, then executions, both in id order
 -- raises  ZD201 results are not a list
@@ -125,7 +131,9 @@ begin
   end if;
   begin
     v_results := array(
-      select r from jsonb_populate_recordset(null::dripdrop._render_result, results) as r order by r.execution
+      select r
+      from jsonb_populate_recordset(null::dripdrop._render_result, results) as r
+      order by r.execution
     );
   exception
     when data_exception then
@@ -172,7 +180,8 @@ begin
   end if;
   if v_failed is not null then
     insert into dripdrop.message_events (
-      tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data, occurred_at
+      tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
+      occurred_at
     )
     select
       x.tenant_key, x.id, x.adapter_id, x.channel, 'dripdrop', 'failed',

@@ -1,10 +1,11 @@
--- The fence. From here on a message may have left, so the stop conditions are asked once more, and the claim is
--- committed before anything goes out. The pointer is gone with the commit: the lease on the row takes its place.
--- What was stopped, or would now get another sender, goes back to tick(), which decides about it as about anything due.
--- The sender stands only in the first row of each adapter_id in a batch.
+-- The fence. From here on a message may have left, so the stop conditions are asked once more, and
+-- the claim is committed before anything goes out. The pointer is gone with the commit: the lease
+-- on the row takes its place. What was stopped, or would now get another sender, goes back to
+-- tick(), which decides about it as about anything due. The sender stands only in the first row of
+-- each adapter_id in a batch.
 --
--- locks   the recipients' slots, shared, and executions, skipping what is locked: a stop that is being committed
---         keeps its message from being sent
+-- locks   the recipients' slots, shared, and executions, skipping what is locked: a stop that is
+--         being committed keeps its message from being sent
 -- raises  ZD120 the queue does not exist, ZD202 unknown channel
 create or replace function dripdrop.claim_sends(
   channel text,
@@ -48,12 +49,17 @@ begin
     select x.id
     from unnest(v_pointers) as p
     join dripdrop.step_executions as x
-      on x.id = (p ->> 'execution')::uuid and x.fence = (p ->> 'fence')::int and x.state = 'rendered'
+      on x.id = (p ->> 'execution')::uuid
+      and x.fence = (p ->> 'fence')::int
+      and x.state = 'rendered'
     where x.recipient is null
-      or pg_try_advisory_xact_lock_shared(dripdrop._recipient_lock(), dripdrop._recipient_slot(x.recipient))
+      or pg_try_advisory_xact_lock_shared(
+        dripdrop._recipient_lock(), dripdrop._recipient_slot(x.recipient)
+      )
     for update of x skip locked
   );
-  -- Somebody is stopping these, or their recipients, at this moment: they are looked at again shortly.
+  -- Somebody is stopping these, or their recipients, at this moment:
+  -- they are looked at again shortly.
   select array_agg(p) into v_busy
   from unnest(v_pointers) as p
   join dripdrop.step_executions as x
@@ -61,7 +67,10 @@ begin
   where x.id <> all (v_taken);
   perform dripdrop._enqueue(v_queue, v_busy);
 
-  v_stopped := array(select distinct g.execution_id from dripdrop._gates(v_taken, v_now, 'fence') as g);
+  v_stopped := array(
+    select distinct g.execution_id
+    from dripdrop._gates(v_taken, v_now, 'fence') as g
+  );
   if cardinality(v_stopped) > 0 then
     update dripdrop.step_executions as x
     set state = 'scheduled',
@@ -107,7 +116,8 @@ end
 $$;
 
 comment on function dripdrop.claim_sends(text, int, interval) is
-  'Messages that may leave now over a channel, fenced and leased; hand the outcomes to complete_sends().';
+  'Messages that may leave now over a channel, fenced and leased; hand the outcomes to '
+  'complete_sends().';
 
 create or replace function dripdrop._pop_queue(queue text, batch_size int)
 returns table (message jsonb)
@@ -125,14 +135,17 @@ exception
 end
 $$;
 
-comment on function dripdrop._pop_queue(text, int) is 'pgmq.pop(), with our own error for a missing queue.';
+comment on function dripdrop._pop_queue(text, int) is
+  'pgmq.pop(), with our own error for a missing queue.';
 
--- results: [{"execution", "fence", "outcome", "code", "detail", "hard", "retry_after", "provider_message_id",
--- "out_message_id", "response"}]; outcome is sent, retry, failed, bounced, auth_error, rate_limited, maybe_sent or
--- released (claimed, but never handed to the provider). One transaction: states, events, senders, next steps.
+-- results: [{"execution", "fence", "outcome", "code", "detail", "hard", "retry_after",
+-- "provider_message_id", "out_message_id", "response"}]; outcome is sent, retry, failed, bounced,
+-- auth_error, rate_limited, maybe_sent or released (claimed, but never handed to the provider). One
+-- transaction: states, events, senders, next steps.
 --
 -- locks   the enrolments, then the executions, then the adapters, each in id order
--- raises  ZD401 stale fence (the detail lists the executions), ZD201 malformed results; nothing is recorded then
+-- raises  ZD401 stale fence (the detail lists the executions), ZD201 malformed results;
+--         nothing is recorded then
 create or replace function dripdrop.complete_sends(results jsonb)
 returns int
 language plpgsql
@@ -157,7 +170,9 @@ begin
   end if;
   begin
     v_results := array(
-      select r from jsonb_populate_recordset(null::dripdrop._send_result, results) as r order by r.execution
+      select r
+      from jsonb_populate_recordset(null::dripdrop._send_result, results) as r
+      order by r.execution
     );
   exception
     when data_exception then
@@ -186,7 +201,8 @@ begin
   order by e.id
   for no key update;
 
-  -- A late result is welcome as long as nobody has acted on its absence: unknown still has the same fence.
+  -- A late result is welcome as long as nobody has acted on its absence:
+  -- unknown still has the same fence.
   with verdict as (
     select r.*, v.state as new_state, v.due_at as new_due_at, e.state = 'paused' as paused
     from unnest(v_results) as r
@@ -211,7 +227,8 @@ begin
         ended_at = case when v.new_state in ('sent', 'failed', 'cancelled') then v_now end,
         fence = x.fence + (v.new_state = 'scheduled')::int,
         lease_until = null,
-        retry_count = x.retry_count + (v.outcome in ('retry', 'bounced', 'failed', 'maybe_sent'))::int,
+        retry_count = x.retry_count
+          + (v.outcome in ('retry', 'bounced', 'failed', 'maybe_sent'))::int,
         reason = case
           when v.new_state = 'scheduled' and v.paused then 'enrollment_paused'
           when v.new_state = 'cancelled' then 'enrollment_ended'
@@ -233,11 +250,12 @@ begin
   ),
   logged as (
     insert into dripdrop.message_events (
-      tenant_key, step_execution_id, adapter_id, channel, provider, provider_message_id, event_type, event_data,
-      occurred_at
+      tenant_key, step_execution_id, adapter_id, channel, provider, provider_message_id,
+      event_type, event_data, occurred_at
     )
     select
-      r.tenant_key, r.id, r.adapter_id, r.channel, coalesce(a.provider, 'dripdrop'), r.provider_message_id,
+      r.tenant_key, r.id, r.adapter_id, r.channel, coalesce(a.provider, 'dripdrop'),
+      r.provider_message_id,
       case
         when r.state = 'sent' then 'sent'
         when r.outcome = 'bounced' then 'bounced'
@@ -268,7 +286,8 @@ begin
         from unnest(v_results) as r
         where v_recorded is null or r.execution is null or r.execution <> all (v_recorded)
       )::text,
-      hint = 'Leave out the executions in the detail and complete the others; what became of them is in their rows.';
+      hint = 'Leave out the executions in the detail and complete the others; what became of them '
+        'is in their rows.';
   end if;
 
   if v_sent is not null then
@@ -277,18 +296,21 @@ begin
   if v_failed is not null then
     perform dripdrop._give_up(v_failed, v_now);
   end if;
-  -- Last, because every worker updates the same few rows: they are locked only until the commit that follows.
+  -- Last, because every worker updates the same few rows:
+  -- they are locked only until the commit that follows.
   perform dripdrop._note_senders(v_results, v_now);
   return cardinality(v_results);
 end
 $$;
 
 comment on function dripdrop.complete_sends(jsonb) is
-  'Records what providers answered, all or nothing, plans what comes next, and returns how many were recorded.';
+  'Records what providers answered, all or nothing, plans what comes next, and returns how many '
+  'were recorded.';
 
--- What an outcome means for an execution. Temporary failures come again after 30 s, 60 s, 120 s … (at most an hour),
--- give or take a fifth, or when the provider said; max_retries failed attempts (3 by default) are the end.
--- A rate limit and a refused login are the sender's affair and cost the message nothing.
+-- What an outcome means for an execution. Temporary failures come again after 30 s, 60 s, 120 s …
+-- (at most an hour), give or take a fifth, or when the provider said; max_retries failed attempts
+-- (3 by default) are the end. A rate limit and a refused login are the
+-- sender's affair and cost the message nothing.
 create or replace function dripdrop._verdict(
   result dripdrop._send_result,
   enrollment_state text,
@@ -315,7 +337,9 @@ begin atomic
         when result.outcome = 'sent' then 'sent'
         when result.outcome in ('rate_limited', 'auth_error', 'released') then 'scheduled'
         when result.outcome = 'maybe_sent' and not idempotent then 'unknown'
-        when result.outcome in ('retry', 'maybe_sent') or (result.outcome = 'bounced' and result.hard is not true) then
+        when result.outcome in ('retry', 'maybe_sent')
+          or (result.outcome = 'bounced' and result.hard is not true)
+        then
           case
             when retry_count + 1 < coalesce((config ->> 'max_retries')::int, 3) then 'scheduled'
             else 'failed'
@@ -324,7 +348,8 @@ begin atomic
       end as state,
       case
         when result.outcome = 'released' then at
-        when result.retry_after is not null then at + make_interval(secs => least(result.retry_after, 86400))
+        when result.retry_after is not null
+        then at + make_interval(secs => least(result.retry_after, 86400))
         when result.outcome in ('rate_limited', 'auth_error') then at + interval '5 minutes'
         else at + make_interval(secs =>
           least(30 * power(2, least(retry_count, 20)), 3600)
@@ -334,7 +359,9 @@ begin atomic
   ) as v;
 end;
 
-comment on function dripdrop._verdict(dripdrop._send_result, text, uuid, int, jsonb, boolean, timestamptz) is
+comment on function dripdrop._verdict(
+  dripdrop._send_result, text, uuid, int, jsonb, boolean, timestamptz
+) is
   'The state an outcome leads to and, when it is to be tried again, when.';
 
 -- What outcomes say about the senders: when they last sent, and whether they are to rest.
@@ -352,7 +379,9 @@ as $$
 begin
   perform from dripdrop.channel_adapters as a
   where a.id in (
-    select x.adapter_id from unnest(results) as r join dripdrop.step_executions as x on x.id = r.execution
+    select x.adapter_id
+    from unnest(results) as r
+    join dripdrop.step_executions as x on x.id = r.execution
   )
   order by a.id
   for no key update;
@@ -360,7 +389,10 @@ begin
   update dripdrop.channel_adapters as a
   set last_send_at = case when n.sent then _note_senders.at else a.last_send_at end,
       resting_until = greatest(a.resting_until, n.rest_until),
-      resting_reason = case when n.rest_until > coalesce(a.resting_until, '-infinity') then n.rest_reason else a.resting_reason end
+      resting_reason = case
+        when n.rest_until > coalesce(a.resting_until, '-infinity') then n.rest_reason
+        else a.resting_reason
+      end
   from (
     select
       x.adapter_id,
@@ -376,7 +408,8 @@ begin
   where a.id = n.adapter_id;
 
   perform dripdrop._suppress(
-    x.tenant_key, x.channel, x.recipient, 'bounce', 'provider', jsonb_build_object('execution', x.id, 'code', r.code), _note_senders.at
+    x.tenant_key, x.channel, x.recipient, 'bounce', 'provider',
+    jsonb_build_object('execution', x.id, 'code', r.code), _note_senders.at
   )
   from unnest(results) as r
   join dripdrop.step_executions as x on x.id = r.execution

@@ -1,5 +1,6 @@
--- Looks at what is due, decides each and carries it out. Any number of callers at once is safe: each takes other rows.
--- Both rows are taken without waiting, the execution and its enrolment, so a tick never takes part in a deadlock.
+-- Looks at what is due, decides each and carries it out. Any number of callers at once is safe:
+-- each takes other rows. Both rows are taken without waiting, the execution and its enrolment, so a
+-- tick never takes part in a deadlock.
 --
 -- locks   due executions and their enrolments, skipping what is locked
 -- raises  ZD120 the queues do not exist
@@ -50,7 +51,8 @@ begin
     returning x.id, x.fence, x.state
   )
   select
-    array_agg(jsonb_build_object('execution', s.id, 'fence', s.fence)) filter (where s.state = 'queued'),
+    array_agg(jsonb_build_object('execution', s.id, 'fence', s.fence))
+      filter (where s.state = 'queued'),
     array_agg(s.id) filter (where s.state = 'rendered')
   into v_queued, v_rendered
   from sent as s;
@@ -76,7 +78,8 @@ end
 $$;
 
 comment on function dripdrop.tick(int) is
-  'Decides up to batch_size due messages and queues, defers, holds, skips or ends them; returns how many of each.';
+  'Decides up to batch_size due messages and queues, defers, holds, skips or ends them; returns '
+  'how many of each.';
 
 -- Everything a decision can be but send.
 --
@@ -117,7 +120,8 @@ begin
     and d.action <> 'send';
 
   insert into dripdrop.message_events (
-    tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data, occurred_at
+    tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
+    occurred_at
   )
   select
     x.tenant_key, x.id, d.adapter_id, x.channel, 'dripdrop',
@@ -139,7 +143,9 @@ begin
     where d.action = 'exit'
     group by d.reason
   loop
-    perform dripdrop._end_enrollments(v_exits.enrollments, 'cancelled', v_exits.reason, _carry_out.at);
+    perform dripdrop._end_enrollments(
+      v_exits.enrollments, 'cancelled', v_exits.reason, _carry_out.at
+    );
   end loop;
 
   select

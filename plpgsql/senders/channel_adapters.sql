@@ -1,4 +1,5 @@
--- The sealed text is opaque here: the driver makes it (dripdrop seal), and only the driver can open it.
+-- The sealed text is opaque here: the driver makes it (dripdrop seal),
+-- and only the driver can open it.
 --
 -- raises  ZD201 when the text cannot be an envelope
 create or replace function dripdrop._sealed(credentials text)
@@ -19,11 +20,13 @@ exception
   when invalid_parameter_value then
     raise exception 'credentials are not sealed' using
       errcode = 'ZD201', column = 'credentials',
-      hint = 'Pass the text that "dripdrop seal" prints; plain credentials never enter the database.';
+      hint = 'Pass the text that "dripdrop seal" prints; plain credentials never enter the '
+        'database.';
 end
 $$;
 
-comment on function dripdrop._sealed(text) is 'The envelope in a sealed text, checked for its form.';
+comment on function dripdrop._sealed(text) is
+  'The envelope in a sealed text, checked for its form.';
 
 -- One default per tenant and channel: promoting one demotes the other in the same transaction.
 create or replace function dripdrop._demote_default()
@@ -43,7 +46,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._demote_default() is 'Trigger: clears is_default on the former default.';
+comment on function dripdrop._demote_default() is
+  'Trigger: clears is_default on the former default.';
 
 create or replace trigger channel_adapters_one_default
 before insert or update of is_default, channel on dripdrop.channel_adapters
@@ -51,9 +55,11 @@ for each row
 when (new.is_default)
 execute function dripdrop._demote_default();
 
--- Credentials arrive sealed and leave only through claim_sends(); the returned row never shows them.
+-- Credentials arrive sealed and leave only through claim_sends();
+-- the returned row never shows them.
 --
--- raises  ZD202 unknown provider, ZD113 name taken, ZD201 credentials not sealed, ZD207 bad tenant key
+-- raises  ZD202 unknown provider, ZD113 name taken, ZD201 credentials not sealed,
+--         ZD207 bad tenant key
 create or replace function dripdrop.create_channel_adapter(
   tenant_key text,
   name text,
@@ -122,8 +128,11 @@ begin
 end
 $$;
 
-comment on function dripdrop.create_channel_adapter(text, text, text, text, text, jsonb, boolean, boolean) is
-  'Adds a sender. credentials: the text printed by "dripdrop seal", or null where the provider needs none.';
+comment on function dripdrop.create_channel_adapter(
+  text, text, text, text, text, jsonb, boolean, boolean
+) is
+  'Adds a sender. credentials: the text printed by "dripdrop seal", or null where the provider '
+  'needs none.';
 
 -- Null leaves a value as it is. The name stays: it is bound into the sealed credentials.
 --

@@ -1,4 +1,5 @@
--- A timing in its one stored form. Authoring pays for parsing, so that the pipeline never meets a bad one.
+-- A timing in its one stored form. Authoring pays for parsing,
+-- so that the pipeline never meets a bad one.
 --
 -- raises  ZD203 with the path of the fault in the diagnostics' column field
 create or replace function dripdrop._canonical_timing(timing jsonb)
@@ -14,7 +15,8 @@ begin
   if jsonb_typeof(timing) is distinct from 'object' then
     raise exception 'timing is not an object' using
       errcode = 'ZD203', column = 'timing',
-      hint = 'Write {"type": "immediate"} or {"type": "delay", "delay_amount": 3, "delay_unit": "days"}.';
+      hint = 'Write {"type": "immediate"} or {"type": "delay", "delay_amount": 3, "delay_unit": '
+        '"days"}.';
   end if;
 
   select field into v_unknown
@@ -38,11 +40,14 @@ begin
       return jsonb '{"type": "immediate"}';
     when 'delay' then
       if coalesce(timing ->> 'delay_amount' !~ '^[1-9][0-9]{0,5}$', true) then
-        raise exception 'delay_amount "%" is not a whole number from 1 to 999999', timing ->> 'delay_amount' using
+        raise exception 'delay_amount "%" is not a whole number from 1 to 999999',
+          timing ->> 'delay_amount' using
           errcode = 'ZD203', column = 'timing.delay_amount',
           hint = 'Write for example {"type": "delay", "delay_amount": 3, "delay_unit": "days"}.';
       end if;
-      if coalesce(timing ->> 'delay_unit' not in ('seconds', 'minutes', 'hours', 'days', 'weeks'), true) then
+      if coalesce(
+        timing ->> 'delay_unit' not in ('seconds', 'minutes', 'hours', 'days', 'weeks'), true
+      ) then
         raise exception 'delay_unit "%" is unknown', timing ->> 'delay_unit' using
           errcode = 'ZD203', column = 'timing.delay_unit',
           hint = 'Use seconds, minutes, hours, days or weeks.';
@@ -62,8 +67,9 @@ $$;
 
 comment on function dripdrop._canonical_timing(jsonb) is 'A timing checked and in its stored form.';
 
--- Days and weeks pass on the wall clock of the subscriber, so that 09:00 stays 09:00 over a change to or from
--- summer time; seconds, minutes and hours are absolute. A plain expression, so that it is inlined per row.
+-- Days and weeks pass on the wall clock of the subscriber, so that 09:00 stays 09:00 over a change
+-- to or from summer time; seconds, minutes and hours are absolute. A plain expression,
+-- so that it is inlined per row.
 create or replace function dripdrop._next_time(timing jsonb, time_zone text, from_time timestamptz)
 returns timestamptz
 language sql
@@ -88,9 +94,16 @@ returns text
 language sql
 immutable
 parallel safe
-return coalesce(data ->> 'time_zone', data ->> 'timezone', config ->> 'time_zone', sequence_time_zone, 'UTC');
+return coalesce(
+  data ->> 'time_zone',
+  data ->> 'timezone',
+  config ->> 'time_zone',
+  sequence_time_zone,
+  'UTC'
+);
 
-comment on function dripdrop._time_zone(jsonb, jsonb, text) is 'The zone a step''s local times are meant in.';
+comment on function dripdrop._time_zone(jsonb, jsonb, text) is
+  'The zone a step''s local times are meant in.';
 
 -- Postgres accepts 'foo5' as a zone (a POSIX rule), so trying a name is no check; being listed is.
 create or replace function dripdrop._is_time_zone(name text)

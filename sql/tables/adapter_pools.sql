@@ -8,7 +8,9 @@ create table dripdrop.adapter_pools (
   updated_at timestamptz not null default dripdrop._now(),
   constraint adapter_pools_pkey primary key (id),
   constraint adapter_pools_one_name_per_tenant unique nulls not distinct (tenant_key, name),
-  constraint adapter_pools_tenant_key_is_valid check (tenant_key <> '' and tenant_key not like ':%'),
+  constraint adapter_pools_tenant_key_is_valid check (
+    tenant_key <> '' and tenant_key not like ':%'
+  ),
   constraint adapter_pools_policy_is_known check (on_pin_unavailable in ('pause', 'reassign'))
 );
 
@@ -16,7 +18,8 @@ comment on table dripdrop.adapter_pools is 'Senders that outbound enrolments are
 comment on column dripdrop.adapter_pools.id is 'Time-ordered uuid.';
 comment on column dripdrop.adapter_pools.tenant_key is 'The tenant; null is the global scope.';
 comment on column dripdrop.adapter_pools.name is 'Unique in the tenant.';
-comment on column dripdrop.adapter_pools.on_pin_unavailable is 'What happens when an enrolment''s sender is gone: pause or reassign.';
+comment on column dripdrop.adapter_pools.on_pin_unavailable is
+  'What happens when an enrolment''s sender is gone: pause or reassign.';
 comment on column dripdrop.adapter_pools.metadata is 'The application''s own.';
 comment on column dripdrop.adapter_pools.inserted_at is 'When the row was made.';
 comment on column dripdrop.adapter_pools.updated_at is 'When the row last changed.';

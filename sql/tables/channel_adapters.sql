@@ -22,7 +22,9 @@ create table dripdrop.channel_adapters (
   updated_at timestamptz not null default dripdrop._now(),
   constraint channel_adapters_pkey primary key (id),
   constraint channel_adapters_one_name_per_tenant unique nulls not distinct (tenant_key, name),
-  constraint channel_adapters_tenant_key_is_valid check (tenant_key <> '' and tenant_key not like ':%'),
+  constraint channel_adapters_tenant_key_is_valid check (
+    tenant_key <> '' and tenant_key not like ':%'
+  ),
   constraint channel_adapters_name_is_not_empty check (name <> ''),
   constraint channel_adapters_config_is_an_object check (jsonb_typeof(config) = 'object'),
   constraint channel_adapters_health_state_is_known
@@ -43,25 +45,35 @@ where is_default;
 comment on table dripdrop.channel_adapters is
   'A sender: an account at a provider, with its sealed credentials and its limits.';
 comment on column dripdrop.channel_adapters.id is 'Time-ordered uuid.';
-comment on column dripdrop.channel_adapters.tenant_key is 'The tenant; null is shared by all tenants that have no adapter of their own.';
-comment on column dripdrop.channel_adapters.name is 'Unique in the tenant; bound into the sealed credentials.';
+comment on column dripdrop.channel_adapters.tenant_key is
+  'The tenant; null is shared by all tenants that have no adapter of their own.';
+comment on column dripdrop.channel_adapters.name is
+  'Unique in the tenant; bound into the sealed credentials.';
 comment on column dripdrop.channel_adapters.channel is 'email, sms, webhook, …: see providers().';
 comment on column dripdrop.channel_adapters.provider is 'smtp, postmark, …: see providers().';
 comment on column dripdrop.channel_adapters.credentials is
   'AES-256-GCM envelope made by the driver; the database never holds the key.';
-comment on column dripdrop.channel_adapters.config is 'What is not secret: host, port, from, max_in_flight, ….';
-comment on column dripdrop.channel_adapters.is_default is 'Used for the channel when a step and its sequence name none.';
+comment on column dripdrop.channel_adapters.config is
+  'What is not secret: host, port, from, max_in_flight, ….';
+comment on column dripdrop.channel_adapters.is_default is
+  'Used for the channel when a step and its sequence name none.';
 comment on column dripdrop.channel_adapters.active is 'False takes the sender out of every choice.';
-comment on column dripdrop.channel_adapters.health_state is 'active, resting, probing or ramping; null is not managed.';
-comment on column dripdrop.channel_adapters.health_score is 'From 0 to 1, as an outside signal reports it.';
+comment on column dripdrop.channel_adapters.health_state is
+  'active, resting, probing or ramping; null is not managed.';
+comment on column dripdrop.channel_adapters.health_score is
+  'From 0 to 1, as an outside signal reports it.';
 comment on column dripdrop.channel_adapters.resting_until is
   'Nothing leaves through this sender before this time, whatever its health state.';
-comment on column dripdrop.channel_adapters.resting_reason is 'Why it rests: rate_limited, auth_error, ….';
+comment on column dripdrop.channel_adapters.resting_reason is
+  'Why it rests: rate_limited, auth_error, ….';
 comment on column dripdrop.channel_adapters.last_send_at is 'When a message last left.';
-comment on column dripdrop.channel_adapters.daily_cap is 'Messages per day at most; null is no limit.';
+comment on column dripdrop.channel_adapters.daily_cap is
+  'Messages per day at most; null is no limit.';
 comment on column dripdrop.channel_adapters.ramp_started_at is 'Start of the ramp.';
-comment on column dripdrop.channel_adapters.ramp_increment is 'Messages per day added each day of the ramp.';
+comment on column dripdrop.channel_adapters.ramp_increment is
+  'Messages per day added each day of the ramp.';
 comment on column dripdrop.channel_adapters.ramp_floor is 'Messages on the first day of the ramp.';
-comment on column dripdrop.channel_adapters.min_gap_seconds is 'Seconds between two messages, at least.';
+comment on column dripdrop.channel_adapters.min_gap_seconds is
+  'Seconds between two messages, at least.';
 comment on column dripdrop.channel_adapters.inserted_at is 'When the row was made.';
 comment on column dripdrop.channel_adapters.updated_at is 'When the row last changed.';

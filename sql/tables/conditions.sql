@@ -27,14 +27,17 @@ create table dripdrop.conditions (
 );
 
 create index conditions_by_step on dripdrop.conditions (step_id) where step_id is not null;
-create index conditions_by_transition on dripdrop.conditions (transition_id) where transition_id is not null;
+create index conditions_by_transition
+on dripdrop.conditions (transition_id)
+where transition_id is not null;
 
 comment on table dripdrop.conditions is 'A test that gates a step or routes a transition.';
 comment on column dripdrop.conditions.id is 'Time-ordered uuid.';
 comment on column dripdrop.conditions.tenant_key is 'The tenant of the step or transition.';
 comment on column dripdrop.conditions.step_id is 'The step it gates.';
 comment on column dripdrop.conditions.transition_id is 'The transition it routes.';
-comment on column dripdrop.conditions.condition_type is 'hook, enrollment_data, event, predicate or time_window.';
+comment on column dripdrop.conditions.condition_type is
+  'hook, enrollment_data, event, predicate or time_window.';
 comment on column dripdrop.conditions.operator is 'How the value is compared.';
 comment on column dripdrop.conditions.hook_function is 'The SQL function whose value is compared.';
 comment on column dripdrop.conditions.http_hook_id is 'The HTTP hook whose value is compared.';

@@ -25,11 +25,15 @@ create table dripdrop.enrollments (
   references dripdrop.sequence_versions (id) on delete restrict,
   constraint enrollments_pin foreign key (adapter_id)
   references dripdrop.channel_adapters (id) on delete restrict,
-  constraint enrollments_state_is_known check (state in ('active', 'paused', 'completed', 'cancelled')),
+  constraint enrollments_state_is_known check (
+    state in ('active', 'paused', 'completed', 'cancelled')
+  ),
   constraint enrollments_end_with_a_reason
   check ((state in ('completed', 'cancelled')) = (exit_reason is not null)),
   constraint enrollments_mode_is_known check (effective_mode in ('lifecycle', 'outbound')),
-  constraint enrollments_only_outbound_is_pinned check (adapter_id is null or effective_mode = 'outbound'),
+  constraint enrollments_only_outbound_is_pinned check (
+    adapter_id is null or effective_mode = 'outbound'
+  ),
   constraint enrollments_subscriber_is_named check (subscriber_type <> '' and subscriber_id <> ''),
   constraint enrollments_data_is_an_object check (jsonb_typeof(data) = 'object')
 )
@@ -42,26 +46,33 @@ with (
 
 -- Two concurrent sign-ups of one subscriber meet here.
 create unique index enrollments_one_open
-on dripdrop.enrollments (tenant_key, sequence_id, subscriber_type, subscriber_id, entry_key) nulls not distinct
+on dripdrop.enrollments (tenant_key, sequence_id, subscriber_type, subscriber_id, entry_key)
+nulls not distinct
 where state in ('active', 'paused');
 
 create index enrollments_by_subscriber on dripdrop.enrollments (subscriber_id, subscriber_type);
 create index enrollments_by_sequence on dripdrop.enrollments (sequence_id, state);
 create index enrollments_by_pin on dripdrop.enrollments (adapter_id) where adapter_id is not null;
 
-comment on table dripdrop.enrollments is 'One subscriber on the way through one version of a sequence.';
+comment on table dripdrop.enrollments is
+  'One subscriber on the way through one version of a sequence.';
 comment on column dripdrop.enrollments.id is 'Time-ordered uuid.';
 comment on column dripdrop.enrollments.tenant_key is 'The tenant of the sequence.';
 comment on column dripdrop.enrollments.sequence_id is 'The sequence.';
-comment on column dripdrop.enrollments.sequence_version_id is 'The version; it stays when another one is activated.';
+comment on column dripdrop.enrollments.sequence_version_id is
+  'The version; it stays when another one is activated.';
 comment on column dripdrop.enrollments.subscriber_type is 'What kind of subscriber: User, Lead, ….';
-comment on column dripdrop.enrollments.subscriber_id is 'The application''s id of the subscriber, as text.';
-comment on column dripdrop.enrollments.entry_key is 'Tells several enrolments of one subscriber apart: an order, an appointment.';
+comment on column dripdrop.enrollments.subscriber_id is
+  'The application''s id of the subscriber, as text.';
+comment on column dripdrop.enrollments.entry_key is
+  'Tells several enrolments of one subscriber apart: an order, an appointment.';
 comment on column dripdrop.enrollments.state is 'active, paused, completed or cancelled.';
-comment on column dripdrop.enrollments.exit_reason is 'Why it ended: completed, unenrolled, step_failed, sequence_inactive.';
+comment on column dripdrop.enrollments.exit_reason is
+  'Why it ended: completed, unenrolled, step_failed, sequence_inactive.';
 comment on column dripdrop.enrollments.adapter_id is 'Outbound: the sender of every step.';
 comment on column dripdrop.enrollments.effective_mode is 'The mode of the version at enrolment.';
-comment on column dripdrop.enrollments.data is 'Template variables; email, phone and time_zone are read from here.';
+comment on column dripdrop.enrollments.data is
+  'Template variables; email, phone and time_zone are read from here.';
 comment on column dripdrop.enrollments.metadata is 'The application''s own.';
 comment on column dripdrop.enrollments.started_at is 'When it was enrolled.';
 comment on column dripdrop.enrollments.paused_at is 'When it was last paused.';

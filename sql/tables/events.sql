@@ -19,19 +19,24 @@ create table dripdrop.events (
 );
 
 create index events_latest on dripdrop.events (subscriber_id, event_key, occurred_at);
-create index events_by_enrollment on dripdrop.events (enrollment_id) where enrollment_id is not null;
+create index events_by_enrollment
+on dripdrop.events (enrollment_id)
+where enrollment_id is not null;
 create unique index events_once on dripdrop.events (tenant_key, event_id) nulls not distinct
 where event_id is not null;
 
-comment on table dripdrop.events is 'What subscribers did, as the application or the engine reports it.';
+comment on table dripdrop.events is
+  'What subscribers did, as the application or the engine reports it.';
 comment on column dripdrop.events.id is 'Time-ordered uuid.';
 comment on column dripdrop.events.tenant_key is 'The tenant; null is the global scope.';
 comment on column dripdrop.events.enrollment_id is 'The enrolment it belongs to, if one.';
 comment on column dripdrop.events.subscriber_type is 'The subscriber''s type.';
 comment on column dripdrop.events.subscriber_id is 'The subscriber''s id.';
-comment on column dripdrop.events.event_type is 'custom, user_action, milestone, or enrollment_event for the engine''s own.';
+comment on column dripdrop.events.event_type is
+  'custom, user_action, milestone, or enrollment_event for the engine''s own.';
 comment on column dripdrop.events.event_key is 'What happened.';
-comment on column dripdrop.events.event_id is 'The caller''s id of the event; a second one with the same id is the same event.';
+comment on column dripdrop.events.event_id is
+  'The caller''s id of the event; a second one with the same id is the same event.';
 comment on column dripdrop.events.event_data is 'Details.';
 comment on column dripdrop.events.occurred_at is 'When it happened.';
 comment on column dripdrop.events.inserted_at is 'When the row was made.';

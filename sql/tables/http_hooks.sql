@@ -28,11 +28,16 @@ create table dripdrop.http_hooks (
   constraint http_hooks_method_is_known check (method in ('GET', 'POST', 'PUT', 'PATCH', 'DELETE')),
   constraint http_hooks_timeout_is_bounded check (timeout_ms between 1 and 30000),
   constraint http_hooks_retries_are_bounded check (retry_count between 0 and 5),
-  constraint http_hooks_auth_type_is_known check (auth_type in ('none', 'bearer', 'basic', 'header')),
-  constraint http_hooks_response_type_is_known check (response_type in ('json', 'text', 'number', 'boolean'))
+  constraint http_hooks_auth_type_is_known check (
+    auth_type in ('none', 'bearer', 'basic', 'header')
+  ),
+  constraint http_hooks_response_type_is_known check (
+    response_type in ('json', 'text', 'number', 'boolean')
+  )
 );
 
-comment on table dripdrop.http_hooks is 'A value fetched over HTTP by the daemon before a step is decided or rendered.';
+comment on table dripdrop.http_hooks is
+  'A value fetched over HTTP by the daemon before a step is decided or rendered.';
 comment on column dripdrop.http_hooks.id is 'Time-ordered uuid.';
 comment on column dripdrop.http_hooks.sequence_id is 'The sequence.';
 comment on column dripdrop.http_hooks.tenant_key is 'The tenant of the sequence.';
@@ -47,7 +52,8 @@ comment on column dripdrop.http_hooks.auth_type is 'none, bearer, basic or heade
 comment on column dripdrop.http_hooks.auth_config is 'AES-256-GCM envelope made by the driver.';
 comment on column dripdrop.http_hooks.headers is 'Static request headers.';
 comment on column dripdrop.http_hooks.body_template is 'Liquid; null sends no body.';
-comment on column dripdrop.http_hooks.response_path is 'jsonpath to the value; null takes the whole answer.';
+comment on column dripdrop.http_hooks.response_path is
+  'jsonpath to the value; null takes the whole answer.';
 comment on column dripdrop.http_hooks.response_type is 'json, text, number or boolean.';
 comment on column dripdrop.http_hooks.active is 'False fails closed.';
 comment on column dripdrop.http_hooks.last_test_at is 'When it was last tried by hand.';

@@ -1,4 +1,5 @@
--- An append-only log without foreign keys: it outlives what it tells of, and costs a send no extra look-ups.
+-- An append-only log without foreign keys: it outlives what it tells of,
+-- and costs a send no extra look-ups.
 create table dripdrop.message_events (
   id uuid not null default dripdrop._uuidv7(),
   tenant_key text,
@@ -34,20 +35,28 @@ create index message_events_by_adapter
 on dripdrop.message_events (adapter_id, occurred_at)
 where adapter_id is not null;
 
-create index message_events_by_reply on dripdrop.message_events (in_reply_to) where in_reply_to is not null;
+create index message_events_by_reply
+on dripdrop.message_events (in_reply_to)
+where in_reply_to is not null;
 
-comment on table dripdrop.message_events is 'What became of each message: the engine''s own records and the providers'' reports.';
+comment on table dripdrop.message_events is
+  'What became of each message: the engine''s own records and the providers'' reports.';
 comment on column dripdrop.message_events.id is 'Time-ordered uuid.';
 comment on column dripdrop.message_events.tenant_key is 'The tenant.';
 comment on column dripdrop.message_events.step_execution_id is 'The execution, where it is known.';
 comment on column dripdrop.message_events.adapter_id is 'The sender, where it is known.';
 comment on column dripdrop.message_events.channel is 'The channel.';
-comment on column dripdrop.message_events.provider is 'Who reports it; dripdrop for the engine itself.';
-comment on column dripdrop.message_events.provider_message_id is 'The provider''s id of the message.';
-comment on column dripdrop.message_events.provider_event_id is 'The provider''s id of the event; unique per tenant and provider.';
-comment on column dripdrop.message_events.event_type is 'sent, delivered, bounced, deferred, skipped, ….';
+comment on column dripdrop.message_events.provider is
+  'Who reports it; dripdrop for the engine itself.';
+comment on column dripdrop.message_events.provider_message_id is
+  'The provider''s id of the message.';
+comment on column dripdrop.message_events.provider_event_id is
+  'The provider''s id of the event; unique per tenant and provider.';
+comment on column dripdrop.message_events.event_type is
+  'sent, delivered, bounced, deferred, skipped, ….';
 comment on column dripdrop.message_events.event_data is 'Details: reason, code, until.';
-comment on column dripdrop.message_events.in_reply_to is 'The Message-ID a reply answers, without angle brackets.';
+comment on column dripdrop.message_events.in_reply_to is
+  'The Message-ID a reply answers, without angle brackets.';
 comment on column dripdrop.message_events.references_list is 'The References of a reply.';
 comment on column dripdrop.message_events.occurred_at is 'When it happened.';
 comment on column dripdrop.message_events.inserted_at is 'When the row was made.';

@@ -7,6 +7,9 @@ create table dripdrop.schema_manifest (
 
 comment on table dripdrop.schema_manifest is
   'What the installation created; check_schema() compares the catalogue with it.';
-comment on column dripdrop.schema_manifest.kind is 'column, constraint, index, function, trigger, policy or view.';
-comment on column dripdrop.schema_manifest.name is 'The object, qualified by its table where it has one.';
-comment on column dripdrop.schema_manifest.definition is 'Its definition as the catalogue prints it, or a digest of a long one.';
+comment on column dripdrop.schema_manifest.kind is
+  'column, constraint, index, function, trigger, policy or view.';
+comment on column dripdrop.schema_manifest.name is
+  'The object, qualified by its table where it has one.';
+comment on column dripdrop.schema_manifest.definition is
+  'Its definition as the catalogue prints it, or a digest of a long one.';

@@ -32,7 +32,8 @@ comment on column dripdrop.sequence_versions.sequence_id is 'The sequence.';
 comment on column dripdrop.sequence_versions.tenant_key is 'The tenant of the sequence.';
 comment on column dripdrop.sequence_versions.version is 'Counts from 1 within the sequence.';
 comment on column dripdrop.sequence_versions.name is 'An optional label.';
-comment on column dripdrop.sequence_versions.state is 'draft, active or archived; at most one active per sequence.';
+comment on column dripdrop.sequence_versions.state is
+  'draft, active or archived; at most one active per sequence.';
 comment on column dripdrop.sequence_versions.mode is
   'lifecycle: a sender is chosen per step; outbound: one sender for the whole enrolment.';
 comment on column dripdrop.sequence_versions.config is 'Settings of the mode.';

@@ -20,14 +20,20 @@ create table dripdrop.sequences (
 
 comment on table dripdrop.sequences is 'A named series of messages; its steps live in versions.';
 comment on column dripdrop.sequences.id is 'Time-ordered uuid.';
-comment on column dripdrop.sequences.tenant_key is 'The tenant; null is the global scope, a scope of its own.';
-comment on column dripdrop.sequences.key is 'What the application calls it: lower case, unique in the tenant.';
+comment on column dripdrop.sequences.tenant_key is
+  'The tenant; null is the global scope, a scope of its own.';
+comment on column dripdrop.sequences.key is
+  'What the application calls it: lower case, unique in the tenant.';
 comment on column dripdrop.sequences.name is 'What people call it.';
 comment on column dripdrop.sequences.description is 'What it is for.';
-comment on column dripdrop.sequences.active is 'False retires the sequence: nothing is enrolled, and due steps end their enrolment.';
+comment on column dripdrop.sequences.active is
+  'False retires the sequence: nothing is enrolled, and due steps end their enrolment.';
 comment on column dripdrop.sequences.reentry is
-  'never: one enrolment per subscriber and entry key, for good; after_exit: again once the last one has ended.';
-comment on column dripdrop.sequences.time_zone is 'For subscribers whose data names none; null means UTC.';
-comment on column dripdrop.sequences.metadata is 'The application''s own; channel_adapters {channel: adapter id} chooses senders.';
+  'never: one enrolment per subscriber and entry key, for good; after_exit: again once the last '
+  'one has ended.';
+comment on column dripdrop.sequences.time_zone is
+  'For subscribers whose data names none; null means UTC.';
+comment on column dripdrop.sequences.metadata is
+  'The application''s own; channel_adapters {channel: adapter id} chooses senders.';
 comment on column dripdrop.sequences.inserted_at is 'When the row was made.';
 comment on column dripdrop.sequences.updated_at is 'When the row last changed.';

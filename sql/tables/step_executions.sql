@@ -1,8 +1,8 @@
 -- The hot table: every message is one row and four updates. Two rules keep those cheap.
--- No index mentions state: its changes would touch every index. due_at and ended_at stand in for it and
--- change once each, so that rendering and fencing are updates in place (HOT).
--- There is no foreign key to steps, which every new row would pay for: the trigger steps_of_a_draft keeps a step that
--- anyone was enrolled into from being deleted.
+-- No index mentions state: its changes would touch every index. due_at and ended_at stand in for it
+-- and change once each, so that rendering and fencing are updates in place (HOT).
+-- There is no foreign key to steps, which every new row would pay for: the trigger steps_of_a_draft
+-- keeps a step that anyone was enrolled into from being deleted.
 -- Autovacuum works by absolute thresholds: a share of a large history would mean never.
 create table dripdrop.step_executions (
   id uuid not null default dripdrop._uuidv7(),
@@ -12,7 +12,9 @@ create table dripdrop.step_executions (
   occurrence int not null default 0,
   attempt_window int not null default 0,
   idempotency_key text not null
-  generated always as (dripdrop.idempotency_key(enrollment_id, step_id, occurrence, attempt_window)) stored,
+  generated always as (
+    dripdrop.idempotency_key(enrollment_id, step_id, occurrence, attempt_window)
+  ) stored,
   state text not null default 'scheduled',
   reason text,
   reason_at timestamptz,
@@ -40,14 +42,17 @@ create table dripdrop.step_executions (
   references dripdrop.enrollments (id) on delete cascade,
   constraint step_executions_one_per_occurrence unique (enrollment_id, step_id, occurrence),
   constraint step_executions_state_is_known check (state in (
-    'scheduled', 'queued', 'rendered', 'sending', 'unknown', 'sent', 'failed', 'skipped', 'cancelled'
+    'scheduled', 'queued', 'rendered', 'sending', 'unknown', 'sent', 'failed', 'skipped',
+    'cancelled'
   )),
   constraint step_executions_due_only_while_scheduled check (due_at is null or state = 'scheduled'),
   constraint step_executions_end_with_a_reason check (
     (state in ('sent', 'failed', 'skipped', 'cancelled')) = (ended_at is not null)
     and (ended_at is null or reason is not null)
   ),
-  constraint step_executions_send_under_a_lease check (state <> 'sending' or lease_until is not null)
+  constraint step_executions_send_under_a_lease check (
+    state <> 'sending' or lease_until is not null
+  )
 )
 with (
   fillfactor = 60,
@@ -78,32 +83,44 @@ comment on column dripdrop.step_executions.id is 'Time-ordered uuid.';
 comment on column dripdrop.step_executions.tenant_key is 'The tenant of the enrolment.';
 comment on column dripdrop.step_executions.enrollment_id is 'The enrolment.';
 comment on column dripdrop.step_executions.step_id is 'The step.';
-comment on column dripdrop.step_executions.occurrence is 'Counts from 0 when the enrolment comes to the step again.';
+comment on column dripdrop.step_executions.occurrence is
+  'Counts from 0 when the enrolment comes to the step again.';
 comment on column dripdrop.step_executions.attempt_window is 'Counts replays, from 0.';
 comment on column dripdrop.step_executions.idempotency_key is
   'Hex SHA-256 of enrolment:step:occurrence:attempt_window; stable over retries and deferrals.';
 comment on column dripdrop.step_executions.state is
   'scheduled, queued, rendered, sending, unknown, sent, failed, skipped or cancelled.';
-comment on column dripdrop.step_executions.reason is 'Why it is in this state: a gate''s reason, a provider''s code.';
+comment on column dripdrop.step_executions.reason is
+  'Why it is in this state: a gate''s reason, a provider''s code.';
 comment on column dripdrop.step_executions.reason_at is 'Since when the reason holds.';
-comment on column dripdrop.step_executions.scheduled_for is 'When it is, or was, due; a deferral moves it.';
+comment on column dripdrop.step_executions.scheduled_for is
+  'When it is, or was, due; a deferral moves it.';
 comment on column dripdrop.step_executions.due_at is
-  'When tick() looks at it: scheduled_for while it waits; null while it is held, under way or ended.';
+  'When tick() looks at it: scheduled_for while it waits; null while it is held, under way or '
+  'ended.';
 comment on column dripdrop.step_executions.defer_count is 'How often it was deferred.';
-comment on column dripdrop.step_executions.retry_count is 'How many attempts failed for the time being.';
+comment on column dripdrop.step_executions.retry_count is
+  'How many attempts failed for the time being.';
 comment on column dripdrop.step_executions.fence is
   'Grows with every claim and every stop; a result under an older fence is refused.';
-comment on column dripdrop.step_executions.lease_until is 'While sending: when the claim counts as lost.';
+comment on column dripdrop.step_executions.lease_until is
+  'While sending: when the claim counts as lost.';
 comment on column dripdrop.step_executions.channel is 'The channel of the step.';
 comment on column dripdrop.step_executions.adapter_id is 'The sender that was chosen.';
-comment on column dripdrop.step_executions.recipient is 'Whom it reaches, normalised; null where the channel has no address.';
-comment on column dripdrop.step_executions.payload is 'The rendered message; a retry sends the same bytes.';
-comment on column dripdrop.step_executions.response is 'What the provider answered, shortened and redacted.';
-comment on column dripdrop.step_executions.provider_message_id is 'The provider''s id of the message.';
-comment on column dripdrop.step_executions.out_message_id is 'RFC 5322 Message-ID without angle brackets.';
+comment on column dripdrop.step_executions.recipient is
+  'Whom it reaches, normalised; null where the channel has no address.';
+comment on column dripdrop.step_executions.payload is
+  'The rendered message; a retry sends the same bytes.';
+comment on column dripdrop.step_executions.response is
+  'What the provider answered, shortened and redacted.';
+comment on column dripdrop.step_executions.provider_message_id is
+  'The provider''s id of the message.';
+comment on column dripdrop.step_executions.out_message_id is
+  'RFC 5322 Message-ID without angle brackets.';
 comment on column dripdrop.step_executions.error_message is 'The last error, redacted.';
 comment on column dripdrop.step_executions.metadata is 'Notes of the engine.';
 comment on column dripdrop.step_executions.claimed_at is 'When the fence was last passed.';
-comment on column dripdrop.step_executions.ended_at is 'When it reached sent, failed, skipped or cancelled.';
+comment on column dripdrop.step_executions.ended_at is
+  'When it reached sent, failed, skipped or cancelled.';
 comment on column dripdrop.step_executions.inserted_at is 'When the row was made.';
 comment on column dripdrop.step_executions.updated_at is 'When the row last changed.';

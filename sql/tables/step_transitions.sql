@@ -21,14 +21,18 @@ create table dripdrop.step_transitions (
   constraint step_transitions_mode_is_known check (condition_mode in ('always', 'all', 'any'))
 );
 
-comment on table dripdrop.step_transitions is 'A way from one step to another, with a priority and conditions.';
+comment on table dripdrop.step_transitions is
+  'A way from one step to another, with a priority and conditions.';
 comment on column dripdrop.step_transitions.id is 'Time-ordered uuid.';
 comment on column dripdrop.step_transitions.sequence_version_id is 'The version.';
 comment on column dripdrop.step_transitions.tenant_key is 'The tenant of the version.';
 comment on column dripdrop.step_transitions.from_step_id is 'Where it starts; null is the entry.';
-comment on column dripdrop.step_transitions.to_step_id is 'Where it leads; null completes the enrolment.';
-comment on column dripdrop.step_transitions.condition_mode is 'always, or all or any of its conditions.';
-comment on column dripdrop.step_transitions.priority is 'Lowest first; the first that matches is taken.';
+comment on column dripdrop.step_transitions.to_step_id is
+  'Where it leads; null completes the enrolment.';
+comment on column dripdrop.step_transitions.condition_mode is
+  'always, or all or any of its conditions.';
+comment on column dripdrop.step_transitions.priority is
+  'Lowest first; the first that matches is taken.';
 comment on column dripdrop.step_transitions.config is 'The application''s own.';
 comment on column dripdrop.step_transitions.inserted_at is 'When the row was made.';
 comment on column dripdrop.step_transitions.updated_at is 'When the row last changed.';

@@ -29,28 +29,39 @@ create table dripdrop.steps (
   constraint steps_one_step_per_position unique (sequence_version_id, position),
   constraint steps_key_is_a_slug check (key ~ '^[a-z0-9][a-z0-9_-]*$'),
   constraint steps_template_type_is_known check (template_type in ('inline', 'module', 'external')),
-  constraint steps_name_one_adapter check (channel_adapter_id is null or adapter_override_id is null),
+  constraint steps_name_one_adapter check (
+    channel_adapter_id is null or adapter_override_id is null
+  ),
   constraint steps_config_is_an_object check (jsonb_typeof(config) = 'object')
 );
 
-comment on table dripdrop.steps is 'One message of a version: when, over which channel, with which words.';
+comment on table dripdrop.steps is
+  'One message of a version: when, over which channel, with which words.';
 comment on column dripdrop.steps.id is 'Time-ordered uuid.';
 comment on column dripdrop.steps.sequence_version_id is 'The version.';
 comment on column dripdrop.steps.tenant_key is 'The tenant of the version.';
-comment on column dripdrop.steps.key is 'What the application calls it: lower case, unique in the version.';
+comment on column dripdrop.steps.key is
+  'What the application calls it: lower case, unique in the version.';
 comment on column dripdrop.steps.name is 'What people call it.';
-comment on column dripdrop.steps.position is 'Place in the linear flow; null is reached only by a transition.';
+comment on column dripdrop.steps.position is
+  'Place in the linear flow; null is reached only by a transition.';
 comment on column dripdrop.steps.channel is 'email, sms, webhook, …: see providers().';
 comment on column dripdrop.steps.timing is
   'Canonical: {"type": "immediate"} or {"type": "delay", "delay_amount": 3, "delay_unit": "days"}.';
 comment on column dripdrop.steps.template_type is 'inline: template_content holds Liquid.';
 comment on column dripdrop.steps.template_content is
-  'Liquid by field: email {subject, html, text, from, reply_to, headers}; webhook {url, method, type, body, headers}.';
-comment on column dripdrop.steps.template_hash is 'SHA-256 of the content: what a renderer keys its parsed template on.';
-comment on column dripdrop.steps.template_module is 'For template_type module: the renderer''s module.';
-comment on column dripdrop.steps.template_function is 'For template_type module: the function in it.';
-comment on column dripdrop.steps.channel_adapter_id is 'The sender of this step; null leaves the choice to the sequence and the defaults.';
-comment on column dripdrop.steps.adapter_override_id is 'Outbound only: another sender than the enrolment''s, and a new thread.';
+  'Liquid by field: email {subject, html, text, from, reply_to, headers}; webhook {url, method, '
+  'type, body, headers}.';
+comment on column dripdrop.steps.template_hash is
+  'SHA-256 of the content: what a renderer keys its parsed template on.';
+comment on column dripdrop.steps.template_module is
+  'For template_type module: the renderer''s module.';
+comment on column dripdrop.steps.template_function is
+  'For template_type module: the function in it.';
+comment on column dripdrop.steps.channel_adapter_id is
+  'The sender of this step; null leaves the choice to the sequence and the defaults.';
+comment on column dripdrop.steps.adapter_override_id is
+  'Outbound only: another sender than the enrolment''s, and a new thread.';
 comment on column dripdrop.steps.config is
   'recipient_key, time_zone, max_retries, on_max_retry, on_unknown, stale_after, on_stale.';
 comment on column dripdrop.steps.active is 'False skips the step.';

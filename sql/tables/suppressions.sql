@@ -17,13 +17,15 @@ create table dripdrop.suppressions (
   check (reason in ('unsubscribe', 'bounce', 'complaint', 'manual', 'provider_block'))
 );
 
-comment on table dripdrop.suppressions is 'Who must not be written to, over which channel, and why.';
+comment on table dripdrop.suppressions is
+  'Who must not be written to, over which channel, and why.';
 comment on column dripdrop.suppressions.id is 'Time-ordered uuid.';
 comment on column dripdrop.suppressions.tenant_key is 'The tenant; null holds for every tenant.';
 comment on column dripdrop.suppressions.channel is 'The channel.';
 comment on column dripdrop.suppressions.recipient is 'The address as it was given.';
 comment on column dripdrop.suppressions.recipient_normalized is 'The address as it is compared.';
-comment on column dripdrop.suppressions.reason is 'unsubscribe, bounce, complaint, manual or provider_block.';
+comment on column dripdrop.suppressions.reason is
+  'unsubscribe, bounce, complaint, manual or provider_block.';
 comment on column dripdrop.suppressions.source is 'Who said so.';
 comment on column dripdrop.suppressions.metadata is 'Details.';
 comment on column dripdrop.suppressions.inserted_at is 'When the row was made.';

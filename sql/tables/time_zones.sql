@@ -1,4 +1,5 @@
--- pg_timezone_names reads the time zone directory at every scan (10 to 60 ms); this is its copy, indexed.
+-- pg_timezone_names reads the time zone directory at every scan (10 to 60 ms);
+-- this is its copy, indexed.
 create materialized view dripdrop.time_zones as
 select name
 from pg_catalog.pg_timezone_names;

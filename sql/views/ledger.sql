@@ -47,11 +47,13 @@ select x.tenant_key, x.enrollment_id, x.id, 'sent message without a record of it
 from dripdrop.step_executions as x
 where x.state = 'sent'
   and not exists (
-    select from dripdrop.message_events as m where m.step_execution_id = x.id and m.event_type = 'sent'
+    select from dripdrop.message_events as m
+    where m.step_execution_id = x.id and m.event_type = 'sent'
   );
 
 comment on view dripdrop.ledger is
-  'Rows out of place: executions that are neither to come, under way nor over, each with its problem. Always empty.';
+  'Rows out of place: executions that are neither to come, under way nor over, each with its '
+  'problem. Always empty.';
 comment on column dripdrop.ledger.tenant_key is 'The tenant.';
 comment on column dripdrop.ledger.enrollment_id is 'The enrolment.';
 comment on column dripdrop.ledger.execution_id is 'The execution, where one is concerned.';
