@@ -512,7 +512,6 @@ begin
     and (
       a.channel <> s.channel
       or not a.active
-      or a.tenant_key is distinct from coalesce(a.tenant_key, v_version.tenant_key)
       or (a.tenant_key is not null and a.tenant_key is distinct from v_version.tenant_key)
     )
   order by s.position;
@@ -1111,7 +1110,9 @@ set enable_mergejoin = off
 as $$
   with
   execution as materialized (
-    select x.*
+    select
+      x.id, x.tenant_key, x.enrollment_id, x.step_id, x.state, x.scheduled_for, x.adapter_id,
+      x.recipient
     from dripdrop.step_executions as x
     where x.id = any (executions)
   ),
@@ -3158,12 +3159,16 @@ begin
   );
   -- Somebody is stopping these, or their recipients, at this moment:
   -- they are looked at again shortly.
-  select array_agg(p) into v_busy
-  from unnest(v_pointers) as p
-  join dripdrop.step_executions as x
-    on x.id = (p ->> 'execution')::uuid and x.fence = (p ->> 'fence')::int and x.state = 'rendered'
-  where x.id <> all (v_taken);
-  perform dripdrop._enqueue(v_queue, v_busy);
+  if cardinality(v_taken) < cardinality(v_pointers) then
+    select array_agg(p) into v_busy
+    from unnest(v_pointers) as p
+    join dripdrop.step_executions as x
+      on x.id = (p ->> 'execution')::uuid
+      and x.fence = (p ->> 'fence')::int
+      and x.state = 'rendered'
+    where x.id <> all (v_taken);
+    perform dripdrop._enqueue(v_queue, v_busy);
+  end if;
 
   v_stopped := array(
     select distinct g.execution_id
@@ -3523,7 +3528,8 @@ comment on function dripdrop._note_senders(dripdrop._send_result[], timestamptz)
 
 -- Looks at what is due, decides each and carries it out. Any number of callers at once is safe:
 -- each takes other rows. Both rows are taken without waiting, the execution and its enrolment, so a
--- tick never takes part in a deadlock.
+-- tick never takes part in a deadlock. The planner settings are those of all set-based functions:
+-- every row is reached by its key, by one plan, however old the statistics are.
 --
 -- locks   due executions and their enrolments, skipping what is locked
 -- raises  ZD120 the queues do not exist

@@ -929,6 +929,10 @@ with (
   autovacuum_analyze_scale_factor = 0.05
 );
 
+-- A rendered e-mail moves out of the row whole: compressed it would often stay, and every later
+-- update would copy it.
+alter table dripdrop.step_executions alter payload set storage external;
+
 create index step_executions_due on dripdrop.step_executions (due_at) where due_at is not null;
 
 -- What is under way or held: reconcile() reads it whole.

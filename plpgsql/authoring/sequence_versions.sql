@@ -121,7 +121,6 @@ begin
     and (
       a.channel <> s.channel
       or not a.active
-      or a.tenant_key is distinct from coalesce(a.tenant_key, v_version.tenant_key)
       or (a.tenant_key is not null and a.tenant_key is distinct from v_version.tenant_key)
     )
   order by s.position;

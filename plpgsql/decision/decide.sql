@@ -26,7 +26,9 @@ set enable_mergejoin = off
 as $$
   with
   execution as materialized (
-    select x.*
+    select
+      x.id, x.tenant_key, x.enrollment_id, x.step_id, x.state, x.scheduled_for, x.adapter_id,
+      x.recipient
     from dripdrop.step_executions as x
     where x.id = any (executions)
   ),

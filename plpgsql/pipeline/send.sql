@@ -60,12 +60,16 @@ begin
   );
   -- Somebody is stopping these, or their recipients, at this moment:
   -- they are looked at again shortly.
-  select array_agg(p) into v_busy
-  from unnest(v_pointers) as p
-  join dripdrop.step_executions as x
-    on x.id = (p ->> 'execution')::uuid and x.fence = (p ->> 'fence')::int and x.state = 'rendered'
-  where x.id <> all (v_taken);
-  perform dripdrop._enqueue(v_queue, v_busy);
+  if cardinality(v_taken) < cardinality(v_pointers) then
+    select array_agg(p) into v_busy
+    from unnest(v_pointers) as p
+    join dripdrop.step_executions as x
+      on x.id = (p ->> 'execution')::uuid
+      and x.fence = (p ->> 'fence')::int
+      and x.state = 'rendered'
+    where x.id <> all (v_taken);
+    perform dripdrop._enqueue(v_queue, v_busy);
+  end if;
 
   v_stopped := array(
     select distinct g.execution_id

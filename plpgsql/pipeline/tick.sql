@@ -1,6 +1,7 @@
 -- Looks at what is due, decides each and carries it out. Any number of callers at once is safe:
 -- each takes other rows. Both rows are taken without waiting, the execution and its enrolment, so a
--- tick never takes part in a deadlock.
+-- tick never takes part in a deadlock. The planner settings are those of all set-based functions:
+-- every row is reached by its key, by one plan, however old the statistics are.
 --
 -- locks   due executions and their enrolments, skipping what is locked
 -- raises  ZD120 the queues do not exist

@@ -18,7 +18,7 @@ from dripdrop.errors import (
     VersionNotDraft,
     VersionNotFound,
 )
-from tests.engine import TEMPLATE, TENANT, Engine, after
+from tests.engine import TEMPLATE, TENANT, Engine, email, after
 
 
 @pytest.fixture
@@ -125,6 +125,14 @@ def test_a_step_prefers_the_tenants_adapter_to_the_global_one(
     own = engine.create_channel_adapter(TENANT, "post", "email", "smtp")
     step = engine.create_step(TENANT, draft_id, "one", "email", TEMPLATE, adapter="post")
     assert step.channel_adapter_id == own.id
+
+
+def test_a_step_of_a_tenant_may_name_a_global_adapter(engine: Engine) -> None:
+    shared = engine.create_channel_adapter(None, "post", "email", "smtp")
+    engine.author(email("welcome", adapter="post"))
+    sam = engine.join()
+    engine.tick()
+    assert engine.executions(sam.id)[0].adapter_id == shared.id
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
+import orjson
 import psycopg
 import structlog
+from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from dripdrop.channels import Adapter, Channel, ChannelSettings, open_channel
@@ -96,6 +98,7 @@ class Worker:
             open=False,
             timeout=10,
             kwargs={"autocommit": True, "application_name": "dripdrop"},
+            configure=_configure,
         )
         self.record = Record(self)
         self.send = Send(self)
@@ -201,3 +204,9 @@ class Worker:
     async def _rest(self, seconds: float, until: asyncio.Event) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(until.wait(), seconds)
+
+
+async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Read and write jsonb with orjson: batches are large."""
+    set_json_dumps(orjson.dumps, connection)
+    set_json_loads(orjson.loads, connection)

@@ -10,10 +10,12 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from io import StringIO
 from typing import Any, TypeAlias
 
-from liquid import Environment
-from liquid.exceptions import LiquidError
+from liquid import BoundTemplate, Environment, RenderContext
+from liquid.exceptions import LiquidError, OutputStreamLimitError
+from liquid.output import LimitedStringIO
 
 SECONDS = 1.0
 """How long one message may take to render."""
@@ -34,7 +36,7 @@ class RenderError(Exception):
 
 
 class _Limited(Environment):
-    """Liquid without files, and with an end to loops, variables and output (bytes)."""
+    """Liquid without files, and with an end to loops, variables and output."""
 
     context_depth_limit = 20
     loop_iteration_limit = 10_000
@@ -110,8 +112,8 @@ def _compile(template: Any, *, html: bool) -> _Compiled:
     if isinstance(template, str):
         if "{" not in template:
             return lambda variables: template
-        render = (_HTML if html else _TEXT).from_string(template).render
-        return lambda variables: _without_nul(str(render(variables)))
+        parsed = (_HTML if html else _TEXT).from_string(template)
+        return lambda variables: _without_nul(_render(parsed, variables))
     if isinstance(template, Mapping):
         fields = {key: _compile(each, html=key == "html") for key, each in template.items()}
         return lambda variables: {key: each(variables) for key, each in fields.items()}
@@ -119,6 +121,23 @@ def _compile(template: Any, *, html: bool) -> _Compiled:
         items = [_compile(each, html=html) for each in template]
         return lambda variables: [each(variables) for each in items]
     return lambda variables: template
+
+
+def _render(template: BoundTemplate, variables: Mapping[str, Any]) -> str:
+    """Do as `template.render`, without its copies of the variables and its encoding of the text."""
+    output = _Output(_Limited.output_stream_limit)
+    template.render_with_context(RenderContext(template, globals=variables), output)
+    return output.getvalue()
+
+
+class _Output(LimitedStringIO):
+    """The library's limited output, its size counted in characters."""
+
+    def write(self, text: str) -> int:
+        self.size += len(text)
+        if self.size > self.limit:
+            raise OutputStreamLimitError("output stream limit reached", token=None)
+        return StringIO.write(self, text)
 
 
 def _raising(code: str, detail: str) -> _Compiled:
