@@ -18,7 +18,7 @@ from dripdrop.errors import (
     VersionNotDraft,
     VersionNotFound,
 )
-from tests.engine import TEMPLATE, TENANT, Engine, email, after
+from tests.engine import TEMPLATE, TENANT, Engine, after, email
 
 
 @pytest.fixture
