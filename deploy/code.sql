@@ -1056,6 +1056,10 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+  -- Shared, so that an activation that is under way is waited for.
+  perform from dripdrop.sequence_versions as v
+  where v.id in (new.sequence_version_id, old.sequence_version_id)
+  for share;
   if exists (
     select from dripdrop.sequence_versions as v
     where v.id in (new.sequence_version_id, old.sequence_version_id) and v.state <> 'draft'
@@ -1209,7 +1213,7 @@ as $$
       'step_inactive', null
     ),
     (
-      5, 'stale', false,
+      5, 'stale', true,
       case
         when _gates.at - f.scheduled_for > f.stale_after and f.on_stale in ('skip', 'hold')
         then f.on_stale
@@ -1393,6 +1397,15 @@ begin
       'metadata', enroll.metadata
     ))
   ) as e;
+  if v_enrollment.id is null and exists (
+    select from dripdrop.sequences as q
+    where q.tenant_key is not distinct from enroll.tenant_key
+      and q.key = enroll.sequence
+      and q.reentry = 'after_exit'
+  ) then
+    raise exception 'an enrolment ended at this moment' using
+      errcode = '40001', hint = 'Run the transaction again.';
+  end if;
   if v_enrollment.id is null then
     raise exception '% "%" was enrolled in "%" before',
       subscriber_type, subscriber_id, sequence using
@@ -1448,6 +1461,7 @@ declare
   v_version dripdrop.sequence_versions;
   v_first dripdrop.steps;
   v_fault record;
+  v_enrolled uuid[];
 begin
   perform dripdrop._check_tenant_key(tenant_key);
   select q.* into v_sequence
@@ -1499,7 +1513,8 @@ begin
     (
       'ZD201', 'subscriber_id',
       coalesce(s.subscriber ->> 'subscriber_id', '') = ''
-      or s.subscriber ->> 'subscriber_type' = '',
+      or s.subscriber ? 'subscriber_type'
+      and coalesce(s.subscriber ->> 'subscriber_type', '') = '',
       'a subscriber needs a type and an id',
       'For example subscriber_type => ''User'', subscriber_id => ''42''.'
     ),
@@ -1508,6 +1523,12 @@ begin
       jsonb_typeof(coalesce(s.subscriber -> 'data', '{}')) <> 'object',
       'data is not an object',
       'Pass an object, for example ''{"email": "sam@example.com"}''.'
+    ),
+    (
+      'ZD201', 'data',
+      s.subscriber -> 'data' @? '$.**{50}',
+      'data is nested more than 50 levels deep',
+      'Pass what templates and conditions need, and no more.'
     ),
     (
       'ZD201', 'metadata',
@@ -1586,17 +1607,37 @@ begin
     order by c.subscriber_type, c.subscriber_id, c.entry_key
     on conflict do nothing
     returning n.id, n.tenant_key, n.data
+  ),
+  planned as (
+    insert into dripdrop.step_executions (
+      tenant_key, enrollment_id, step_id, channel, scheduled_for, due_at
+    )
+    select e.tenant_key, e.id, v_first.id, v_first.channel, due.at, due.at
+    from enrolled as e
+    cross join lateral (
+      select dripdrop._next_time(
+        v_first.timing, dripdrop._time_zone(e.data, v_first.config, v_sequence.time_zone), v_now
+      ) as at
+    ) as due
   )
-  insert into dripdrop.step_executions (
-    tenant_key, enrollment_id, step_id, channel, scheduled_for, due_at
-  )
-  select e.tenant_key, e.id, v_first.id, v_first.channel, due.at, due.at
-  from enrolled as e
-  cross join lateral (
-    select dripdrop._next_time(
-      v_first.timing, dripdrop._time_zone(e.data, v_first.config, v_sequence.time_zone), v_now
-    ) as at
-  ) as due;
+  select array_agg(e.id) into v_enrolled
+  from enrolled as e;
+
+  -- An enrolment that ended while the insert waited for it was still open when we looked.
+  if v_sequence.reentry = 'never' and exists (
+    select
+    from dripdrop.enrollments as n
+    join dripdrop.enrollments as e
+      on e.subscriber_id = n.subscriber_id
+      and e.subscriber_type = n.subscriber_type
+      and e.sequence_id = n.sequence_id
+      and e.entry_key = n.entry_key
+      and e.state in ('completed', 'cancelled')
+    where n.id = any (v_enrolled)
+  ) then
+    raise exception 'an enrolment ended at this moment' using
+      errcode = '40001', hint = 'Run the transaction again.';
+  end if;
 
   return query
   select e.*
@@ -1701,6 +1742,7 @@ begin
 
   update dripdrop.step_executions as x
   set state = 'scheduled',
+      scheduled_for = coalesce(x.due_at, x.scheduled_for),
       due_at = null,
       fence = x.fence + 1,
       reason = 'enrollment_paused',
@@ -2215,31 +2257,6 @@ comment on function dripdrop.suppress(text, text, text, text, text, jsonb) is
   'Nothing more goes to this address over this channel; tenant null means for every tenant. Again '
   'replaces the reason.';
 
--- A suppression and a claim of the same recipient exclude each other: _suppress() takes the
--- recipient's slot alone, claim_sends() shares it and does not wait. Either the claim commits
--- first, and the message has left; or the suppression does, and the claim's gates see it. A fixed
--- number of slots bounds the locks a claim holds.
-create or replace function dripdrop._recipient_slot(recipient text)
-returns int
-language sql
-immutable
-parallel safe
-return hashtext(recipient) & 1023;
-
-comment on function dripdrop._recipient_slot(text) is
-  'The slot, 0 to 1023, of a recipient among the advisory locks of the class _recipient_lock().';
-
--- Advisory locks are one space for the whole database;
--- the class keeps ours apart from the application's.
-create or replace function dripdrop._recipient_lock()
-returns int
-language sql
-immutable
-parallel safe
-return hashtext('dripdrop.recipient');
-
-comment on function dripdrop._recipient_lock() is 'The class of the advisory locks on recipients.';
-
 create or replace function dripdrop._suppress(
   tenant_key text,
   channel text,
@@ -2254,7 +2271,7 @@ language sql
 set search_path = pg_catalog, pg_temp
 as $$
   select pg_advisory_xact_lock(
-    dripdrop._recipient_lock(), dripdrop._recipient_slot(dripdrop._normalized(channel, recipient))
+    dripdrop._stop_class(), dripdrop._recipient_slot(dripdrop._normalized(channel, recipient))
   );
 
   insert into dripdrop.suppressions as p (
@@ -2675,10 +2692,11 @@ begin
   v_lost := array(
     select x.id
     from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
     where x.due_at is null and x.ended_at is null
       and x.state = 'sending'
       and x.lease_until <= v_now
-    for no key update skip locked
+    for no key update of e, x skip locked
   );
   update dripdrop.step_executions as x
   set state = 'unknown',
@@ -2765,10 +2783,6 @@ begin
           else _resolve.state
         end,
         due_at = case when _resolve.state = 'scheduled' and e.state = 'active' then _resolve.at end,
-        scheduled_for = case
-          when _resolve.state = 'scheduled' then _resolve.at
-          else x.scheduled_for
-        end,
         ended_at = case
           when _resolve.state <> 'scheduled' or e.state in ('completed', 'cancelled')
           then _resolve.at
@@ -2817,13 +2831,16 @@ comment on function dripdrop._resolve(uuid[], text, text, timestamptz) is
   'Ends the uncertainty about unknown executions: sent, failed or scheduled again.';
 
 -- A row and its pointer change in the same transaction, so one snapshot of both shows exactly what
--- is lost. Queue tables are read directly: pgmq has no look-up by content.
+-- is lost. Queue tables are read directly: pgmq has no look-up by content. They are compared whole,
+-- so here the planner may hash, whatever the caller has forbidden it.
 create or replace function dripdrop._without_pointer()
 returns table (execution_id uuid)
 language plpgsql
 stable
 security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = on
+set enable_hashjoin = on
 as $$
 begin
   return query execute (
@@ -3103,8 +3120,8 @@ comment on function dripdrop.complete_renders(jsonb) is
 -- tick(), which decides about it as about anything due. The sender stands only in the first row of
 -- each adapter_id in a batch.
 --
--- locks   the recipients' slots, shared, and executions, skipping what is locked: a stop that is
---         being committed keeps its message from being sent
+-- locks   the slots of stops, shared, and executions, skipping what is locked: a stop that is being
+--         committed keeps its message from being sent
 -- raises  ZD120 the queue does not exist, ZD202 unknown channel
 create or replace function dripdrop.claim_sends(
   channel text,
@@ -3139,6 +3156,9 @@ declare
   v_stopped uuid[];
 begin
   perform dripdrop._check_channel(channel);
+  if not pg_try_advisory_xact_lock_shared(dripdrop._stop_class(), dripdrop._switch_slot()) then
+    return;
+  end if;
   v_pointers := array(select m.message from dripdrop._pop_queue(v_queue, batch_size) as m);
   if cardinality(v_pointers) = 0 then
     return;
@@ -3153,7 +3173,7 @@ begin
       and x.state = 'rendered'
     where x.recipient is null
       or pg_try_advisory_xact_lock_shared(
-        dripdrop._recipient_lock(), dripdrop._recipient_slot(x.recipient)
+        dripdrop._stop_class(), dripdrop._recipient_slot(x.recipient)
       )
     for update of x skip locked
   );
@@ -3283,6 +3303,10 @@ begin
         errcode = 'ZD201', column = 'results', detail = sqlerrm,
         hint = 'execution is a uuid, fence a whole number.';
   end;
+  if (select count(distinct r.execution) from unnest(v_results) as r) < cardinality(v_results) then
+    raise exception 'an execution is missing or stands twice' using
+      errcode = 'ZD201', column = 'results', hint = 'Pass one element per execution.';
+  end if;
   if exists (
     select from unnest(v_results) as r
     where r.outcome is null or r.outcome not in (
@@ -3294,7 +3318,7 @@ begin
       hint = 'Use sent, retry, failed, bounced, auth_error, rate_limited, maybe_sent or released.';
   end if;
 
-  -- Whoever else moves a claimed execution holds its enrolment first, so that this lock is enough.
+  -- Whoever else moves a claimed execution holds its enrolment too, so that this lock is enough.
   perform from dripdrop.enrollments as e
   where e.id in (
     select x.enrollment_id
@@ -3326,7 +3350,10 @@ begin
     update dripdrop.step_executions as x
     set state = v.new_state,
         due_at = case when v.new_state = 'scheduled' and not v.paused then v.new_due_at end,
-        scheduled_for = coalesce(v.new_due_at, x.scheduled_for),
+        scheduled_for = case
+          when v.new_state = 'scheduled' and v.paused then v.new_due_at
+          else x.scheduled_for
+        end,
         ended_at = case when v.new_state in ('sent', 'failed', 'cancelled') then v_now end,
         fence = x.fence + (v.new_state = 'scheduled')::int,
         lease_until = null,
@@ -3524,6 +3551,73 @@ $$;
 comment on function dripdrop._note_senders(dripdrop._send_result[], timestamptz) is
   'Keeps the senders'' books: last send, rests; suppresses hard bounces.';
 
+-- plpgsql/pipeline/stops.sql
+
+-- Stops that have no execution at hand exclude claims by advisory locks. The stop takes its slot
+-- alone, claim_sends() shares it and does not wait. Either the claim commits first, and the message
+-- has left; or the stop does, and the claim's gates see it.
+
+-- Advisory locks are one space for the whole database;
+-- the class keeps ours apart from the application's.
+create or replace function dripdrop._stop_class()
+returns int
+language sql
+immutable
+parallel safe
+return hashtext('dripdrop.stop');
+
+comment on function dripdrop._stop_class() is 'The class of the advisory locks of stops.';
+
+-- Recipients share a fixed number of slots, which bounds the locks a claim holds.
+create or replace function dripdrop._recipient_slot(recipient text)
+returns int
+language sql
+immutable
+parallel safe
+return hashtext(recipient) & 1023;
+
+comment on function dripdrop._recipient_slot(text) is
+  'The slot, 0 to 1023, of a recipient that is being suppressed.';
+
+create or replace function dripdrop._switch_slot()
+returns int
+language sql
+immutable
+parallel safe
+return 1024;
+
+comment on function dripdrop._switch_slot() is
+  'The slot of whatever is being switched on or off: a sequence, a step, a sender.';
+
+create or replace function dripdrop._exclude_claims()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform pg_advisory_xact_lock(dripdrop._stop_class(), dripdrop._switch_slot());
+  return null;
+end
+$$;
+
+comment on function dripdrop._exclude_claims() is
+  'Trigger: while something is switched on or off, nothing passes the fence.';
+
+create or replace trigger sequences_stop_claims
+before update of active on dripdrop.sequences
+for each statement
+execute function dripdrop._exclude_claims();
+
+create or replace trigger steps_stop_claims
+before update of active on dripdrop.steps
+for each statement
+execute function dripdrop._exclude_claims();
+
+create or replace trigger channel_adapters_stop_claims
+before update of active on dripdrop.channel_adapters
+for each statement
+execute function dripdrop._exclude_claims();
+
 -- plpgsql/pipeline/tick.sql
 
 -- Looks at what is due, decides each and carries it out. Any number of callers at once is safe:
@@ -3636,7 +3730,6 @@ begin
         else 'scheduled'
       end,
       due_at = case when d.action = 'defer' then d.until end,
-      scheduled_for = case when d.action = 'defer' then d.until else x.scheduled_for end,
       defer_count = x.defer_count + (d.action = 'defer')::int,
       ended_at = case when d.action in ('skip', 'cancel', 'exit', 'fail') then _carry_out.at end,
       adapter_id = d.adapter_id,
@@ -3726,6 +3819,38 @@ $$;
 comment on function dripdrop._sealed(text) is
   'The envelope in a sealed text, checked for its form.';
 
+-- What is secret goes into the sealed credentials; config is stored and shown as it is.
+--
+-- raises  ZD201
+create or replace function dripdrop._check_adapter_config(config jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_secret text;
+begin
+  if jsonb_typeof(config) is distinct from 'object' then
+    raise exception 'config is not an object' using
+      errcode = 'ZD201', column = 'config',
+      hint = 'Pass an object, for example ''{"from": "hello@example.com"}''.';
+  end if;
+  select field into v_secret
+  from jsonb_object_keys(config) as field
+  where field ~* '(key|secret|token|password)$'
+  limit 1;
+  if v_secret is not null then
+    raise exception 'config field "%" looks like a secret', v_secret using
+      errcode = 'ZD201', column = 'config.' || v_secret,
+      hint = 'Seal it with "dripdrop seal" and pass it as credentials.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_adapter_config(jsonb) is
+  'Raises on a config that is no object, or that holds a secret.';
+
 -- One default per tenant and channel: promoting one demotes the other in the same transaction.
 create or replace function dripdrop._demote_default()
 returns trigger
@@ -3794,11 +3919,11 @@ begin
     raise exception 'an adapter needs a name' using
       errcode = 'ZD201', column = 'name', hint = 'For example "Postmark".';
   end if;
-  if jsonb_typeof(config) is distinct from 'object' then
-    raise exception 'config is not an object' using
-      errcode = 'ZD201', column = 'config',
-      hint = 'Pass an object, for example ''{"from": "hello@example.com"}''.';
+  if is_default is null or active is null then
+    raise exception 'is_default and active are true or false' using
+      errcode = 'ZD201', column = 'active', hint = 'Leave them out for false and true.';
   end if;
+  perform dripdrop._check_adapter_config(config);
 
   insert into dripdrop.channel_adapters (
     tenant_key, name, channel, provider, credentials, config, is_default, active
@@ -3852,10 +3977,8 @@ as $$
 declare
   v_adapter dripdrop.channel_adapters;
 begin
-  if jsonb_typeof(config) <> 'object' then
-    raise exception 'config is not an object' using
-      errcode = 'ZD201', column = 'config',
-      hint = 'Pass the whole config, for example ''{"from": "hello@example.com"}''.';
+  if config is not null then
+    perform dripdrop._check_adapter_config(config);
   end if;
 
   update dripdrop.channel_adapters as a

@@ -943,7 +943,7 @@ create index step_executions_by_provider_message
 on dripdrop.step_executions (provider_message_id)
 where provider_message_id is not null;
 
-create unique index step_executions_one_out_message
+create index step_executions_by_out_message
 on dripdrop.step_executions (out_message_id)
 where out_message_id is not null;
 
@@ -964,10 +964,10 @@ comment on column dripdrop.step_executions.reason is
   'Why it is in this state: a gate''s reason, a provider''s code.';
 comment on column dripdrop.step_executions.reason_at is 'Since when the reason holds.';
 comment on column dripdrop.step_executions.scheduled_for is
-  'When it is, or was, due; a deferral moves it.';
+  'When it is, or was, planned: staleness counts from here. A deferral or a retry leaves it.';
 comment on column dripdrop.step_executions.due_at is
-  'When tick() looks at it: scheduled_for while it waits; null while it is held, under way or '
-  'ended.';
+  'When tick() looks at it: the planned time, or what it was put off to; null while it is held, '
+  'under way or ended.';
 comment on column dripdrop.step_executions.defer_count is 'How often it was deferred.';
 comment on column dripdrop.step_executions.retry_count is
   'How many attempts failed for the time being.';

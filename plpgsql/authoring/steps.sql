@@ -296,6 +296,10 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+  -- Shared, so that an activation that is under way is waited for.
+  perform from dripdrop.sequence_versions as v
+  where v.id in (new.sequence_version_id, old.sequence_version_id)
+  for share;
   if exists (
     select from dripdrop.sequence_versions as v
     where v.id in (new.sequence_version_id, old.sequence_version_id) and v.state <> 'draft'

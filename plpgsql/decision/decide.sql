@@ -125,7 +125,7 @@ as $$
       'step_inactive', null
     ),
     (
-      5, 'stale', false,
+      5, 'stale', true,
       case
         when _gates.at - f.scheduled_for > f.stale_after and f.on_stale in ('skip', 'hold')
         then f.on_stale

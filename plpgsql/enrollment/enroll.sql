@@ -36,6 +36,15 @@ begin
       'metadata', enroll.metadata
     ))
   ) as e;
+  if v_enrollment.id is null and exists (
+    select from dripdrop.sequences as q
+    where q.tenant_key is not distinct from enroll.tenant_key
+      and q.key = enroll.sequence
+      and q.reentry = 'after_exit'
+  ) then
+    raise exception 'an enrolment ended at this moment' using
+      errcode = '40001', hint = 'Run the transaction again.';
+  end if;
   if v_enrollment.id is null then
     raise exception '% "%" was enrolled in "%" before',
       subscriber_type, subscriber_id, sequence using
@@ -91,6 +100,7 @@ declare
   v_version dripdrop.sequence_versions;
   v_first dripdrop.steps;
   v_fault record;
+  v_enrolled uuid[];
 begin
   perform dripdrop._check_tenant_key(tenant_key);
   select q.* into v_sequence
@@ -142,7 +152,8 @@ begin
     (
       'ZD201', 'subscriber_id',
       coalesce(s.subscriber ->> 'subscriber_id', '') = ''
-      or s.subscriber ->> 'subscriber_type' = '',
+      or s.subscriber ? 'subscriber_type'
+      and coalesce(s.subscriber ->> 'subscriber_type', '') = '',
       'a subscriber needs a type and an id',
       'For example subscriber_type => ''User'', subscriber_id => ''42''.'
     ),
@@ -151,6 +162,12 @@ begin
       jsonb_typeof(coalesce(s.subscriber -> 'data', '{}')) <> 'object',
       'data is not an object',
       'Pass an object, for example ''{"email": "sam@example.com"}''.'
+    ),
+    (
+      'ZD201', 'data',
+      s.subscriber -> 'data' @? '$.**{50}',
+      'data is nested more than 50 levels deep',
+      'Pass what templates and conditions need, and no more.'
     ),
     (
       'ZD201', 'metadata',
@@ -229,17 +246,37 @@ begin
     order by c.subscriber_type, c.subscriber_id, c.entry_key
     on conflict do nothing
     returning n.id, n.tenant_key, n.data
+  ),
+  planned as (
+    insert into dripdrop.step_executions (
+      tenant_key, enrollment_id, step_id, channel, scheduled_for, due_at
+    )
+    select e.tenant_key, e.id, v_first.id, v_first.channel, due.at, due.at
+    from enrolled as e
+    cross join lateral (
+      select dripdrop._next_time(
+        v_first.timing, dripdrop._time_zone(e.data, v_first.config, v_sequence.time_zone), v_now
+      ) as at
+    ) as due
   )
-  insert into dripdrop.step_executions (
-    tenant_key, enrollment_id, step_id, channel, scheduled_for, due_at
-  )
-  select e.tenant_key, e.id, v_first.id, v_first.channel, due.at, due.at
-  from enrolled as e
-  cross join lateral (
-    select dripdrop._next_time(
-      v_first.timing, dripdrop._time_zone(e.data, v_first.config, v_sequence.time_zone), v_now
-    ) as at
-  ) as due;
+  select array_agg(e.id) into v_enrolled
+  from enrolled as e;
+
+  -- An enrolment that ended while the insert waited for it was still open when we looked.
+  if v_sequence.reentry = 'never' and exists (
+    select
+    from dripdrop.enrollments as n
+    join dripdrop.enrollments as e
+      on e.subscriber_id = n.subscriber_id
+      and e.subscriber_type = n.subscriber_type
+      and e.sequence_id = n.sequence_id
+      and e.entry_key = n.entry_key
+      and e.state in ('completed', 'cancelled')
+    where n.id = any (v_enrolled)
+  ) then
+    raise exception 'an enrolment ended at this moment' using
+      errcode = '40001', hint = 'Run the transaction again.';
+  end if;
 
   return query
   select e.*

@@ -82,6 +82,7 @@ begin
 
   update dripdrop.step_executions as x
   set state = 'scheduled',
+      scheduled_for = coalesce(x.due_at, x.scheduled_for),
       due_at = null,
       fence = x.fence + 1,
       reason = 'enrollment_paused',

@@ -44,31 +44,6 @@ comment on function dripdrop.suppress(text, text, text, text, text, jsonb) is
   'Nothing more goes to this address over this channel; tenant null means for every tenant. Again '
   'replaces the reason.';
 
--- A suppression and a claim of the same recipient exclude each other: _suppress() takes the
--- recipient's slot alone, claim_sends() shares it and does not wait. Either the claim commits
--- first, and the message has left; or the suppression does, and the claim's gates see it. A fixed
--- number of slots bounds the locks a claim holds.
-create or replace function dripdrop._recipient_slot(recipient text)
-returns int
-language sql
-immutable
-parallel safe
-return hashtext(recipient) & 1023;
-
-comment on function dripdrop._recipient_slot(text) is
-  'The slot, 0 to 1023, of a recipient among the advisory locks of the class _recipient_lock().';
-
--- Advisory locks are one space for the whole database;
--- the class keeps ours apart from the application's.
-create or replace function dripdrop._recipient_lock()
-returns int
-language sql
-immutable
-parallel safe
-return hashtext('dripdrop.recipient');
-
-comment on function dripdrop._recipient_lock() is 'The class of the advisory locks on recipients.';
-
 create or replace function dripdrop._suppress(
   tenant_key text,
   channel text,
@@ -83,7 +58,7 @@ language sql
 set search_path = pg_catalog, pg_temp
 as $$
   select pg_advisory_xact_lock(
-    dripdrop._recipient_lock(), dripdrop._recipient_slot(dripdrop._normalized(channel, recipient))
+    dripdrop._stop_class(), dripdrop._recipient_slot(dripdrop._normalized(channel, recipient))
   );
 
   insert into dripdrop.suppressions as p (

@@ -26,10 +26,11 @@ begin
   v_lost := array(
     select x.id
     from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
     where x.due_at is null and x.ended_at is null
       and x.state = 'sending'
       and x.lease_until <= v_now
-    for no key update skip locked
+    for no key update of e, x skip locked
   );
   update dripdrop.step_executions as x
   set state = 'unknown',
@@ -116,10 +117,6 @@ begin
           else _resolve.state
         end,
         due_at = case when _resolve.state = 'scheduled' and e.state = 'active' then _resolve.at end,
-        scheduled_for = case
-          when _resolve.state = 'scheduled' then _resolve.at
-          else x.scheduled_for
-        end,
         ended_at = case
           when _resolve.state <> 'scheduled' or e.state in ('completed', 'cancelled')
           then _resolve.at
@@ -168,13 +165,16 @@ comment on function dripdrop._resolve(uuid[], text, text, timestamptz) is
   'Ends the uncertainty about unknown executions: sent, failed or scheduled again.';
 
 -- A row and its pointer change in the same transaction, so one snapshot of both shows exactly what
--- is lost. Queue tables are read directly: pgmq has no look-up by content.
+-- is lost. Queue tables are read directly: pgmq has no look-up by content. They are compared whole,
+-- so here the planner may hash, whatever the caller has forbidden it.
 create or replace function dripdrop._without_pointer()
 returns table (execution_id uuid)
 language plpgsql
 stable
 security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = on
+set enable_hashjoin = on
 as $$
 begin
   return query execute (

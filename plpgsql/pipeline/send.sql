@@ -4,8 +4,8 @@
 -- tick(), which decides about it as about anything due. The sender stands only in the first row of
 -- each adapter_id in a batch.
 --
--- locks   the recipients' slots, shared, and executions, skipping what is locked: a stop that is
---         being committed keeps its message from being sent
+-- locks   the slots of stops, shared, and executions, skipping what is locked: a stop that is being
+--         committed keeps its message from being sent
 -- raises  ZD120 the queue does not exist, ZD202 unknown channel
 create or replace function dripdrop.claim_sends(
   channel text,
@@ -40,6 +40,9 @@ declare
   v_stopped uuid[];
 begin
   perform dripdrop._check_channel(channel);
+  if not pg_try_advisory_xact_lock_shared(dripdrop._stop_class(), dripdrop._switch_slot()) then
+    return;
+  end if;
   v_pointers := array(select m.message from dripdrop._pop_queue(v_queue, batch_size) as m);
   if cardinality(v_pointers) = 0 then
     return;
@@ -54,7 +57,7 @@ begin
       and x.state = 'rendered'
     where x.recipient is null
       or pg_try_advisory_xact_lock_shared(
-        dripdrop._recipient_lock(), dripdrop._recipient_slot(x.recipient)
+        dripdrop._stop_class(), dripdrop._recipient_slot(x.recipient)
       )
     for update of x skip locked
   );
@@ -184,6 +187,10 @@ begin
         errcode = 'ZD201', column = 'results', detail = sqlerrm,
         hint = 'execution is a uuid, fence a whole number.';
   end;
+  if (select count(distinct r.execution) from unnest(v_results) as r) < cardinality(v_results) then
+    raise exception 'an execution is missing or stands twice' using
+      errcode = 'ZD201', column = 'results', hint = 'Pass one element per execution.';
+  end if;
   if exists (
     select from unnest(v_results) as r
     where r.outcome is null or r.outcome not in (
@@ -195,7 +202,7 @@ begin
       hint = 'Use sent, retry, failed, bounced, auth_error, rate_limited, maybe_sent or released.';
   end if;
 
-  -- Whoever else moves a claimed execution holds its enrolment first, so that this lock is enough.
+  -- Whoever else moves a claimed execution holds its enrolment too, so that this lock is enough.
   perform from dripdrop.enrollments as e
   where e.id in (
     select x.enrollment_id
@@ -227,7 +234,10 @@ begin
     update dripdrop.step_executions as x
     set state = v.new_state,
         due_at = case when v.new_state = 'scheduled' and not v.paused then v.new_due_at end,
-        scheduled_for = coalesce(v.new_due_at, x.scheduled_for),
+        scheduled_for = case
+          when v.new_state = 'scheduled' and v.paused then v.new_due_at
+          else x.scheduled_for
+        end,
         ended_at = case when v.new_state in ('sent', 'failed', 'cancelled') then v_now end,
         fence = x.fence + (v.new_state = 'scheduled')::int,
         lease_until = null,

@@ -108,7 +108,6 @@ begin
         else 'scheduled'
       end,
       due_at = case when d.action = 'defer' then d.until end,
-      scheduled_for = case when d.action = 'defer' then d.until else x.scheduled_for end,
       defer_count = x.defer_count + (d.action = 'defer')::int,
       ended_at = case when d.action in ('skip', 'cancel', 'exit', 'fail') then _carry_out.at end,
       adapter_id = d.adapter_id,

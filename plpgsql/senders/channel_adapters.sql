@@ -28,6 +28,38 @@ $$;
 comment on function dripdrop._sealed(text) is
   'The envelope in a sealed text, checked for its form.';
 
+-- What is secret goes into the sealed credentials; config is stored and shown as it is.
+--
+-- raises  ZD201
+create or replace function dripdrop._check_adapter_config(config jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_secret text;
+begin
+  if jsonb_typeof(config) is distinct from 'object' then
+    raise exception 'config is not an object' using
+      errcode = 'ZD201', column = 'config',
+      hint = 'Pass an object, for example ''{"from": "hello@example.com"}''.';
+  end if;
+  select field into v_secret
+  from jsonb_object_keys(config) as field
+  where field ~* '(key|secret|token|password)$'
+  limit 1;
+  if v_secret is not null then
+    raise exception 'config field "%" looks like a secret', v_secret using
+      errcode = 'ZD201', column = 'config.' || v_secret,
+      hint = 'Seal it with "dripdrop seal" and pass it as credentials.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_adapter_config(jsonb) is
+  'Raises on a config that is no object, or that holds a secret.';
+
 -- One default per tenant and channel: promoting one demotes the other in the same transaction.
 create or replace function dripdrop._demote_default()
 returns trigger
@@ -96,11 +128,11 @@ begin
     raise exception 'an adapter needs a name' using
       errcode = 'ZD201', column = 'name', hint = 'For example "Postmark".';
   end if;
-  if jsonb_typeof(config) is distinct from 'object' then
-    raise exception 'config is not an object' using
-      errcode = 'ZD201', column = 'config',
-      hint = 'Pass an object, for example ''{"from": "hello@example.com"}''.';
+  if is_default is null or active is null then
+    raise exception 'is_default and active are true or false' using
+      errcode = 'ZD201', column = 'active', hint = 'Leave them out for false and true.';
   end if;
+  perform dripdrop._check_adapter_config(config);
 
   insert into dripdrop.channel_adapters (
     tenant_key, name, channel, provider, credentials, config, is_default, active
@@ -154,10 +186,8 @@ as $$
 declare
   v_adapter dripdrop.channel_adapters;
 begin
-  if jsonb_typeof(config) <> 'object' then
-    raise exception 'config is not an object' using
-      errcode = 'ZD201', column = 'config',
-      hint = 'Pass the whole config, for example ''{"from": "hello@example.com"}''.';
+  if config is not null then
+    perform dripdrop._check_adapter_config(config);
   end if;
 
   update dripdrop.channel_adapters as a

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -206,3 +207,16 @@ def test_a_sequence_can_be_deleted_with_its_steps(engine: Engine) -> None:
     engine.author()
     engine.rows("delete from dripdrop.sequences returning 1")
     assert engine.rows("select from dripdrop.steps") == []
+
+
+def test_a_step_waits_for_an_activation_that_is_under_way(
+    engine: Engine, other: Engine, draft_id: UUID
+) -> None:
+    engine.create_step(TENANT, draft_id, "one", "email", TEMPLATE)
+    with ThreadPoolExecutor(1) as pool:
+        with engine.connection.transaction():
+            engine.activate_sequence_version(TENANT, draft_id)
+            adding = pool.submit(other.create_step, TENANT, draft_id, "two", "email", TEMPLATE)
+            engine.wait_until_blocked(other.connection)
+        with pytest.raises(VersionNotDraft):
+            adding.result(20)

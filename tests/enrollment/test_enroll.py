@@ -255,3 +255,29 @@ def test_a_missing_recipient_says_which_step_wants_which_field(engine: Engine) -
     hint = refusal.value.diag.message_hint or ""
     assert "data.work_email" in hint
     assert '"welcome"' in hint
+
+
+def test_an_enrolment_that_ends_at_this_moment_is_no_way_back_in(
+    engine: Engine, other: Engine
+) -> None:
+    engine.author()
+    sam = engine.join()
+    with ThreadPoolExecutor(1) as pool:
+        with engine.connection.transaction():
+            engine.unenroll(TENANT, sam.id)
+            again = pool.submit(other.join)
+            engine.wait_until_blocked(other.connection)
+        with pytest.raises(psycopg.errors.SerializationFailure):
+            again.result(20)
+    assert count(engine, "enrollments") == 1
+    with engine.refused(ReenrollmentNotAllowed):
+        other.join()
+
+
+def test_data_that_is_nested_beyond_measure_is_refused(engine: Engine) -> None:
+    engine.author()
+    nested: dict[str, Any] = {}
+    for _ in range(60):
+        nested = {"deeper": nested}
+    with engine.refused(InvalidArgument):
+        engine.join(data={"email": "sam@example.com", "nested": nested})

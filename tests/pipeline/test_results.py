@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -414,8 +414,10 @@ def test_long_words_of_a_provider_are_cut(journey: Engine) -> None:
         {},
         [{"execution": str(uuid4()), "fence": 1}],
         [{"execution": str(uuid4()), "fence": 1, "outcome": "perhaps"}],
+        [{"execution": str(UUID(int=1)), "fence": 1, "outcome": "sent"}] * 2,
+        [{"execution": "one", "fence": 1, "outcome": "sent"}],
     ],
-    ids=["no list", "no outcome", "unknown outcome"],
+    ids=["no list", "no outcome", "unknown outcome", "twice", "no uuid"],
 )
 def test_malformed_results_are_refused(journey: Engine, results: Any) -> None:
     with journey.refused(InvalidArgument):
@@ -434,3 +436,10 @@ def test_recording_that_rolls_back_can_be_repeated(journey: Engine) -> None:
     journey.record(claims)
     assert [row.step for row in journey.executions(enrollment.id)] == ["welcome", "tip"]
     assert pointers(journey, "send_email") == []
+
+
+def test_two_messages_may_carry_the_same_message_id(journey: Engine) -> None:
+    first, second = journey.join(), journey.join("kim")
+    journey.deliver(out_message_id="one@example.com")
+    sent = [journey.executions(each.id)[0] for each in (first, second)]
+    assert [row.out_message_id for row in sent] == ["one@example.com"] * 2

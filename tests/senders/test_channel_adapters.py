@@ -178,3 +178,12 @@ def test_resealing_replaces_only_the_envelope_it_was_made_from(engine: Engine) -
     assert bytes(stored(engine).credentials) == old
     assert engine.reseal_adapter(TENANT, adapter.id, new, old) is True
     assert bytes(stored(engine).credentials) == new
+
+
+@pytest.mark.parametrize("field", ["secret", "api_key", "password", "Auth_Token"])
+def test_a_secret_in_the_config_is_refused(engine: Engine, field: str) -> None:
+    with engine.refused(InvalidArgument):
+        engine.create_channel_adapter(TENANT, "post", "email", "smtp", config={field: "x"})
+    adapter = engine.create_channel_adapter(TENANT, "post", "email", "smtp")
+    with engine.refused(InvalidArgument):
+        engine.update_channel_adapter(TENANT, adapter.id, config={field: "x"})

@@ -102,12 +102,13 @@ class Worker:
         )
         self.record = Record(self)
         self.send = Send(self)
+        self._reconcile = Reconcile(self)
         self.stages: tuple[Stage, ...] = (
             Tick(self),
             Render(self),
             self.send,
             self.record,
-            Reconcile(self),
+            self._reconcile,
         )
         self._news = {stage.name: asyncio.Event() for stage in self.stages}
 
@@ -155,9 +156,11 @@ class Worker:
 
     async def run_until_idle(self) -> None:
         """Do what is due now, and all that follows from it at once; less when it is stopped."""
+        await self._reconcile.step()
+        stages = [stage for stage in self.stages if stage is not self._reconcile]
         while not self.stopping.is_set():
             self._news[self.record.name].clear()
-            if any([await stage.step() for stage in self.stages]):
+            if any([await stage.step() for stage in stages]):
                 continue
             if not self.send.in_flight:
                 return
