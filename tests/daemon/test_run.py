@@ -9,6 +9,7 @@ from functools import partial
 
 import psutil
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from tests.conftest import Clock
 from tests.daemon.conftest import KEY, PASSWORD
@@ -106,6 +107,32 @@ def test_it_refuses_a_schema_of_another_version(mailing: Engine, run: Run) -> No
     assert "dripdrop install" in entry["hint"]
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_database_that_is_not_there_is_one_line_at_once(dsn: str, workers: str) -> None:
+    with daemon(make_conninfo(dsn, dbname="nowhere"), "--workers", workers) as refusing:
+        assert refusing.wait() == 1
+        (line,) = refusing.lines
+    assert 'database "nowhere" does not exist' in line
+
+
+def test_a_malformed_dsn_is_one_line(dsn: str) -> None:
+    with daemon("nonsense") as refusing:
+        assert refusing.wait() == 1
+        (line,) = refusing.lines
+    assert 'missing "=" after "nonsense"' in line
+
+
+def test_workers_that_fail_say_why_in_a_line_with_its_hint(mailing: Engine, run: Run) -> None:
+    mailing.rows("select dripdrop.stop()")
+    failing = run("--workers", "2")
+    assert failing.wait() == 1
+    said = {line for line in failing.lines if not line.startswith("{")}
+    assert said == {
+        'dripdrop: queue "dripdrop_render" does not exist\n',
+        "hint: select * from dripdrop.start() creates the queues.\n",
+    }
+
+
 def workers_of(sending: Daemon) -> list[psutil.Process]:
     """Return the worker processes of a daemon."""
     children = psutil.Process(sending.process.pid).children()
@@ -131,7 +158,7 @@ def test_when_a_worker_dies_the_other_is_ended_and_the_status_says_so(
     sending.wait_for_log("started", times=2)
     victim, survivor = workers_of(sending)
     victim.kill()
-    assert sending.wait() != 0
+    assert sending.wait() == 128 + signal.SIGKILL
     assert not survivor.is_running()
     assert len(sending.logged("stopped")) == 1
 

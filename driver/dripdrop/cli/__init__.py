@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
-import psycopg
 import typer
 
 from dripdrop.cli import database, keys, work
-from dripdrop.cli.output import stderr
-from dripdrop.install import InstallError
-from dripdrop.settings import MissingSetting
-from dripdrop.vault import VaultError
+from dripdrop.cli.errors import reported
 
 app = typer.Typer(
     help="Messaging sequences that live in Postgres.",
@@ -28,12 +22,6 @@ for command in (
 
 
 def main() -> None:
-    """Run the command; what a user can put right is one line on standard error, and status 1."""
-    try:
+    """Run the command."""
+    with reported():
         app()
-    except (MissingSetting, InstallError, VaultError, psycopg.Error) as error:
-        stderr.print(f"dripdrop: {error}", style="red", markup=False, highlight=False)
-        hint = error.diag.message_hint if isinstance(error, psycopg.Error) else None
-        if hint:
-            stderr.print(f"hint: {hint}", markup=False, highlight=False)
-        sys.exit(1)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias
 from uuid import UUID
 
 import psycopg
 import typer
+from psycopg.errors import InsufficientPrivilege
 
 from dripdrop import install as installer
 from dripdrop.cli.output import cell, print_rows, stderr, stdout
 from dripdrop.client import Client
 from dripdrop.settings import resolve_dsn
+from dripdrop.vault import Vault, VaultError
 
 Dsn: TypeAlias = Annotated[
     str | None,
@@ -46,12 +48,34 @@ def check(dsn: Dsn = None) -> None:
     """List what is missing, different or in the way; status 1 if anything is."""
     with psycopg.connect(resolve_dsn(dsn)) as connection:
         client = Client(connection)
-        findings = [rows for rows in (client.check_schema(), client.startup_check()) if rows]
+        tables = (client.check_schema(), client.startup_check(), _unopened(client))
+    findings = [rows for rows in tables if rows]
     for rows in findings:
         print_rows(rows)
     if findings:
         raise typer.Exit(1)
     stdout.print("everything is in place")
+
+
+class _Unopened(NamedTuple):
+    tenant_key: str | None
+    adapter: str
+    problem: str
+
+
+def _unopened(client: Client) -> list[_Unopened]:
+    """List the credentials that this environment's keys do not open; none if the role may not."""
+    unopened = []
+    try:
+        adapters = client.sealed_adapters()
+    except InsufficientPrivilege:
+        return []
+    for _, tenant_key, name, credentials in adapters:
+        try:
+            Vault.from_environment().open(credentials, tenant_key, name)
+        except VaultError as error:
+            unopened.append(_Unopened(tenant_key, name, str(error)))
+    return unopened
 
 
 def explain(

@@ -10,7 +10,7 @@ import psycopg
 import typer
 
 from dripdrop.cli.database import Dsn, Tenant
-from dripdrop.cli.output import stdout
+from dripdrop.cli.output import stderr, stdout
 from dripdrop.client import Client
 from dripdrop.settings import resolve_dsn
 from dripdrop.vault import Vault, VaultError, generate_key, to_text
@@ -38,13 +38,19 @@ def seal(
 def rotate(dsn: Dsn = None) -> None:
     """Seal every adapter's credentials again, under the current key."""
     vault = Vault.from_environment()
-    sealed_again = 0
+    sealed_again = changed_meanwhile = 0
     with psycopg.connect(resolve_dsn(dsn)) as connection:
         client = Client(connection)
         adapters = client.sealed_adapters()
         for adapter_id, tenant_key, name, credentials in adapters:
             envelope = vault.reseal(credentials, tenant_key, name)
-            if envelope is not None:
-                client.reseal_adapter(tenant_key, adapter_id, envelope, credentials)
+            if envelope is None:
+                continue
+            if client.reseal_adapter(tenant_key, adapter_id, envelope, credentials):
                 sealed_again += 1
+            else:
+                changed_meanwhile += 1
     stdout.print(f"{sealed_again} of {len(adapters)} adapters sealed again", highlight=False)
+    if changed_meanwhile:
+        stderr.out(f"{changed_meanwhile} changed meanwhile: run it again", highlight=False)
+        raise typer.Exit(1)

@@ -30,7 +30,7 @@ def run(
 
 
 def bench(
-    what: Annotated[str, typer.Argument(help="Only 'pipeline' so far.")] = "pipeline",
+    what: Annotated[Literal["pipeline"], typer.Argument()] = "pipeline",
     dsn: Annotated[
         str | None, typer.Option(help="A server to use; without one an embedded one.")
     ] = None,

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import multiprocessing
 import signal
 import sys
 from importlib.metadata import version
 from multiprocessing.connection import wait
 
+import psycopg
 import structlog
 
+from dripdrop.cli.errors import reported
+from dripdrop.client import Client
+from dripdrop.daemon.log import logging_to
 from dripdrop.daemon.worker import Settings, Worker
 
 
 def main(dsn: str, settings: Settings, *, workers: int = 1, once: bool = False) -> int:
-    """Run until SIGTERM or SIGINT, or with `once` until nothing is due; return the exit status."""
-    if workers == 1 or once:
-        return _work(dsn, settings, once)
-    return _supervise(dsn, settings, workers)
+    """Run until SIGTERM or SIGINT, or with `once` until nothing is due; return the exit status.
+
+    Raises:
+        psycopg.Error: there is no such database, DripDrop is not in it, or a stage failed.
+    """
+    with logging_to(sys.stderr):
+        if not _is_ready(dsn):
+            return 1
+        if workers > 1 and not once:
+            return _supervise(dsn, settings, workers)
+        asyncio.run(_run(dsn, settings, once))
+    return 0
 
 
-def _work(dsn: str, settings: Settings, once: bool = False) -> int:
-    _configure_logging()
-    return asyncio.run(_run(dsn, settings, once))
-
-
-async def _run(dsn: str, settings: Settings, once: bool) -> int:
+async def _run(dsn: str, settings: Settings, once: bool) -> None:
     worker = Worker(dsn, settings)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -36,14 +42,12 @@ async def _run(dsn: str, settings: Settings, once: bool) -> int:
     if supervisor is not None:
         loop.add_reader(supervisor.sentinel, _stop_as_orphan, worker, supervisor.sentinel)
     async with worker:
-        if not await _is_ready(worker):
-            return 1
+        worker.log.info("started", version=version("dripdrop-postgres"))
         if once:
             await worker.run_until_idle()
         else:
             await worker.run()
     worker.log.info("stopped")
-    return 0
 
 
 def _stop_as_orphan(worker: Worker, sentinel: int) -> None:
@@ -52,30 +56,34 @@ def _stop_as_orphan(worker: Worker, sentinel: int) -> None:
     worker.stop()
 
 
-async def _is_ready(worker: Worker) -> bool:
+def _is_ready(dsn: str) -> bool:
     """Refuse a schema of another version; say what else is in the way."""
-    async with worker.database() as database:
-        installed = await database.version()
-        problems = await database.startup_check()
+    log = structlog.get_logger("dripdrop")
+    with psycopg.connect(dsn) as connection:
+        client = Client(connection)
+        installed = client.version()
+        problems = client.startup_check()
     for problem in problems:
-        worker.log.warning(problem.problem, detail=problem.detail, hint=problem.hint)
+        log.warning(problem.problem, detail=problem.detail, hint=problem.hint)
     if installed != version("dripdrop-postgres"):
-        worker.log.error(
+        log.error(
             "version_mismatch",
             installed=installed,
             driver=version("dripdrop-postgres"),
             hint="dripdrop install brings the schema to the driver's version.",
         )
         return False
-    worker.log.info("started", version=installed)
     return True
 
 
 def _supervise(dsn: str, settings: Settings, workers: int) -> int:
-    """Run workers in processes; when one ends by itself, end the others, and fail."""
+    """Run workers in processes; when one ends by itself, end the others.
+
+    Returns the status of the first that failed; of one that a signal killed, 128 + its number.
+    """
     context = multiprocessing.get_context("spawn")
     processes = [
-        context.Process(target=_exit_with_status, args=(dsn, settings), name=f"worker-{number}")
+        context.Process(target=_work, args=(dsn, settings), name=f"worker-{number}")
         for number in range(workers)
     ]
     stopping = False
@@ -90,39 +98,17 @@ def _supervise(dsn: str, settings: Settings, workers: int) -> int:
         process.start()
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    wait([process.sentinel for process in processes])
+    ended = wait([process.sentinel for process in processes])
     if not stopping:
         stop()
     for process in processes:
         process.join()
-    return max(abs(process.exitcode or 0) for process in processes)
+    processes.sort(key=lambda process: process.sentinel not in ended)
+    status = next((process.exitcode for process in processes if process.exitcode), 0)
+    return status if status >= 0 else 128 - status
 
 
-def _exit_with_status(dsn: str, settings: Settings) -> None:
-    sys.exit(_work(dsn, settings))
-
-
-def _configure_logging() -> None:
-    """One JSON object per line on standard error: ours from INFO up, libraries' from WARNING.
-
-    A line is one write, so that several workers do not mix theirs.
-    """
-    processors: list[structlog.typing.Processor] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-        structlog.processors.JSONRenderer(),
-    ]
-    structlog.configure(
-        processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    handler = logging.StreamHandler()
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *processors]
-        )
-    )
-    logging.basicConfig(handlers=[handler])
+def _work(dsn: str, settings: Settings) -> None:
+    """Be a worker process."""
+    with logging_to(sys.stderr), reported():
+        asyncio.run(_run(dsn, settings, once=False))

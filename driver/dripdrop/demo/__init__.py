@@ -13,18 +13,16 @@ import base64
 import os
 import shlex
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import psycopg
-import structlog
 from psycopg.rows import namedtuple_row
 from rich.console import Console
 
 from dripdrop.channels import ChannelSettings
 from dripdrop.daemon import Settings, Worker
+from dripdrop.daemon.log import logging_to
 from dripdrop.demo import report, story
 from dripdrop.demo.app import App
 from dripdrop.demo.play import Clock, Play
@@ -51,7 +49,7 @@ def main(*, keep: bool = False, pause: float = 0.1, folder: Path | None = None) 
     mails, log = folder / "mails", folder / "daemon.log"
     mails.mkdir(parents=True)
     screen.say("Starting Postgres and installing DripDrop ...")
-    with EmbeddedServer() as server, _logging_to(log):
+    with EmbeddedServer() as server, log.open("w") as stream, logging_to(stream):
         version = install(server.dsn)
         screen.say(f"DripDrop {version} is installed; mail goes by SMTP, webhooks by HTTP.")
         went_well = asyncio.run(_run(server.dsn, mails, screen, pause))
@@ -65,25 +63,6 @@ def main(*, keep: bool = False, pause: float = 0.1, folder: Path | None = None) 
         else:
             screen.say("look around: --keep (make demo KEEP=1) leaves the server up for psql")
     return 0 if went_well else 1
-
-
-@contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
-    """Let the daemon's log go to a file, so that the screen is the demo's."""
-    with path.open("w") as log:
-        structlog.configure(
-            processors=[
-                structlog.processors.add_log_level,
-                structlog.processors.TimeStamper(fmt="iso", utc=True),
-                structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer(),
-            ],
-            logger_factory=structlog.PrintLoggerFactory(log),
-        )
-        try:
-            yield
-        finally:
-            structlog.reset_defaults()
 
 
 async def _run(dsn: str, mails: Path, screen: Screen, pause: float) -> bool:

@@ -1,0 +1,44 @@
+"""What the commands say when they cannot go on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg.errors import InvalidSchemaName, UndefinedFunction, UndefinedTable
+
+from dripdrop.cli.output import stderr
+from dripdrop.install import InstallError
+from dripdrop.settings import MissingSetting
+from dripdrop.vault import VaultError
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Say on standard error what a user can put right, with its hint, and exit with status 1."""
+    try:
+        yield
+    except psycopg.Error as error:
+        message = error.diag.message_primary or str(error).strip()
+        _report(message, error.diag.message_detail, _hint(error, message))
+    except (MissingSetting, InstallError, VaultError) as error:
+        _report(str(error))
+
+
+def _report(message: str, detail: str | None = None, hint: str | None = None) -> None:
+    lines = {"dripdrop": message, "detail": detail, "hint": hint}
+    for label, text in lines.items():
+        if text:
+            style = "red" if label == "dripdrop" else None
+            stderr.out(f"{label}: {text}", style=style, highlight=False)
+    raise SystemExit(1)
+
+
+def _hint(error: psycopg.Error, message: str) -> str | None:
+    """Return the server's hint, or what to do where what is missing is DripDrop itself."""
+    missing = isinstance(error, InvalidSchemaName | UndefinedFunction | UndefinedTable)
+    if missing and re.search(r"\bdripdrop\b", message):
+        return "dripdrop install --dsn … installs it, or brings it to this version."
+    return error.diag.message_hint
