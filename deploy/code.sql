@@ -105,6 +105,13 @@ begin
       hint = 'The fields are key, name, description, time_zone, reentry, metadata, mode, config, '
         'activate and steps.';
   end if;
+  select field into v_fault
+  from unnest(array['key', 'name', 'description', 'time_zone', 'reentry', 'mode']) as field
+  where jsonb_typeof(definition -> field) not in ('string', 'null');
+  if v_fault is not null then
+    raise exception 'at "%": not a text', v_fault using
+      errcode = 'ZD206', column = v_fault, hint = 'Write it in double quotes.';
+  end if;
   if jsonb_typeof(definition -> 'steps') is distinct from 'array'
     or definition -> 'steps' = '[]'
   then
@@ -131,6 +138,10 @@ begin
     );
     for i in 0 .. jsonb_array_length(definition -> 'steps') - 1 loop
       v_path := format('steps[%s].', i);
+      if definition -> 'steps' -> i ? 'position' then
+        raise exception 'a step of a document has no position' using
+          errcode = 'ZD206', column = 'position', hint = 'Steps follow one another as they stand.';
+      end if;
       v_step := dripdrop._canonical_step(tenant_key, definition -> 'steps' -> i);
       if exists (
         select from jsonb_array_elements(v_steps) as earlier
@@ -789,6 +800,13 @@ begin
       hint = 'The fields are key, name, position, channel, timing, template, adapter, config and '
         'active.';
   end if;
+  select field into v_fault
+  from unnest(array['key', 'name', 'channel', 'adapter']) as field
+  where jsonb_typeof(step -> field) not in ('string', 'null');
+  if v_fault is not null then
+    raise exception 'field "%" is not a text', v_fault using
+      errcode = 'ZD201', column = v_fault, hint = 'Write it in double quotes.';
+  end if;
   if coalesce(step ->> 'key' !~ '^[a-z0-9][a-z0-9_-]*$', true) then
     raise exception 'step key "%" is not valid', step ->> 'key' using
       errcode = 'ZD201', column = 'key',
@@ -932,6 +950,19 @@ begin
     raise exception 'a template for % has no field "%"', channel, v_fault using
       errcode = 'ZD201', column = 'template.' || v_fault,
       hint = format('The fields are %s.', array_to_string(v_fields, ', '));
+  end if;
+  select field.key into v_fault
+  from jsonb_each(template) as field
+  where jsonb_typeof(field.value) <> 'null'
+    and jsonb_typeof(field.value) <> case field.key
+      when 'headers' then 'object'
+      when 'body' then jsonb_typeof(field.value)
+      else 'string'
+    end;
+  if v_fault is not null then
+    raise exception 'template field "%" has the wrong type', v_fault using
+      errcode = 'ZD201', column = 'template.' || v_fault,
+      hint = 'headers is an object, body anything, every other field a text.';
   end if;
   if channel = 'email' and coalesce(btrim(template ->> 'subject'), '') = '' then
     raise exception 'an email needs a subject' using
@@ -2611,6 +2642,22 @@ for each row
 when (new.state <> 'scheduled')
 execute function dripdrop._refuse_execution_start();
 
+create or replace function dripdrop._check_batch_size(batch_size int)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if coalesce(batch_size, 0) < 1 then
+    raise exception 'batch_size % is not positive', batch_size using
+      errcode = 'ZD201', column = 'batch_size', hint = 'Leave it out for a sensible size.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_batch_size(int) is 'Raises ZD201 on a batch of nothing.';
+
 -- Pointers into a queue: {"execution": id, "fence": n}. A pointer whose fence is not the row's is
 -- worthless and is thrown away by whoever reads it, so a queue may hold too many pointers, and
 -- reconcile() mends one that holds too few.
@@ -2946,6 +2993,7 @@ declare
   v_executions uuid[];
   v_fences int[];
 begin
+  perform dripdrop._check_batch_size(batch_size);
   select
     array_agg(m.msg_id),
     array_agg((m.message ->> 'execution')::uuid),
@@ -3156,6 +3204,7 @@ declare
   v_stopped uuid[];
 begin
   perform dripdrop._check_channel(channel);
+  perform dripdrop._check_batch_size(batch_size);
   if not pg_try_advisory_xact_lock_shared(dripdrop._stop_class(), dripdrop._switch_slot()) then
     return;
   end if;
@@ -3644,6 +3693,7 @@ declare
   v_queued jsonb[];
   v_rendered uuid[];
 begin
+  perform dripdrop._check_batch_size(batch_size);
   v_due := array(
     select x.id
     from dripdrop.step_executions as x

@@ -20,6 +20,7 @@ begin
     '_carry_out',
     '_catalogue',
     '_check_adapter_config',
+    '_check_batch_size',
     '_check_channel',
     '_check_sequence',
     '_check_step_config',

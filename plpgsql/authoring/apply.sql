@@ -35,6 +35,13 @@ begin
       hint = 'The fields are key, name, description, time_zone, reentry, metadata, mode, config, '
         'activate and steps.';
   end if;
+  select field into v_fault
+  from unnest(array['key', 'name', 'description', 'time_zone', 'reentry', 'mode']) as field
+  where jsonb_typeof(definition -> field) not in ('string', 'null');
+  if v_fault is not null then
+    raise exception 'at "%": not a text', v_fault using
+      errcode = 'ZD206', column = v_fault, hint = 'Write it in double quotes.';
+  end if;
   if jsonb_typeof(definition -> 'steps') is distinct from 'array'
     or definition -> 'steps' = '[]'
   then
@@ -61,6 +68,10 @@ begin
     );
     for i in 0 .. jsonb_array_length(definition -> 'steps') - 1 loop
       v_path := format('steps[%s].', i);
+      if definition -> 'steps' -> i ? 'position' then
+        raise exception 'a step of a document has no position' using
+          errcode = 'ZD206', column = 'position', hint = 'Steps follow one another as they stand.';
+      end if;
       v_step := dripdrop._canonical_step(tenant_key, definition -> 'steps' -> i);
       if exists (
         select from jsonb_array_elements(v_steps) as earlier

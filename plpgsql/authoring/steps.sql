@@ -29,6 +29,13 @@ begin
       hint = 'The fields are key, name, position, channel, timing, template, adapter, config and '
         'active.';
   end if;
+  select field into v_fault
+  from unnest(array['key', 'name', 'channel', 'adapter']) as field
+  where jsonb_typeof(step -> field) not in ('string', 'null');
+  if v_fault is not null then
+    raise exception 'field "%" is not a text', v_fault using
+      errcode = 'ZD201', column = v_fault, hint = 'Write it in double quotes.';
+  end if;
   if coalesce(step ->> 'key' !~ '^[a-z0-9][a-z0-9_-]*$', true) then
     raise exception 'step key "%" is not valid', step ->> 'key' using
       errcode = 'ZD201', column = 'key',
@@ -172,6 +179,19 @@ begin
     raise exception 'a template for % has no field "%"', channel, v_fault using
       errcode = 'ZD201', column = 'template.' || v_fault,
       hint = format('The fields are %s.', array_to_string(v_fields, ', '));
+  end if;
+  select field.key into v_fault
+  from jsonb_each(template) as field
+  where jsonb_typeof(field.value) <> 'null'
+    and jsonb_typeof(field.value) <> case field.key
+      when 'headers' then 'object'
+      when 'body' then jsonb_typeof(field.value)
+      else 'string'
+    end;
+  if v_fault is not null then
+    raise exception 'template field "%" has the wrong type', v_fault using
+      errcode = 'ZD201', column = 'template.' || v_fault,
+      hint = 'headers is an object, body anything, every other field a text.';
   end if;
   if channel = 'email' and coalesce(btrim(template ->> 'subject'), '') = '' then
     raise exception 'an email needs a subject' using

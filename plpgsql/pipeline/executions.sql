@@ -54,6 +54,22 @@ for each row
 when (new.state <> 'scheduled')
 execute function dripdrop._refuse_execution_start();
 
+create or replace function dripdrop._check_batch_size(batch_size int)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if coalesce(batch_size, 0) < 1 then
+    raise exception 'batch_size % is not positive', batch_size using
+      errcode = 'ZD201', column = 'batch_size', hint = 'Leave it out for a sensible size.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_batch_size(int) is 'Raises ZD201 on a batch of nothing.';
+
 -- Pointers into a queue: {"execution": id, "fence": n}. A pointer whose fence is not the row's is
 -- worthless and is thrown away by whoever reads it, so a queue may hold too many pointers, and
 -- reconcile() mends one that holds too few.

@@ -32,6 +32,7 @@ declare
   v_executions uuid[];
   v_fences int[];
 begin
+  perform dripdrop._check_batch_size(batch_size);
   select
     array_agg(m.msg_id),
     array_agg((m.message ->> 'execution')::uuid),

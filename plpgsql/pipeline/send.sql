@@ -40,6 +40,7 @@ declare
   v_stopped uuid[];
 begin
   perform dripdrop._check_channel(channel);
+  perform dripdrop._check_batch_size(batch_size);
   if not pg_try_advisory_xact_lock_shared(dripdrop._stop_class(), dripdrop._switch_slot()) then
     return;
   end if;

@@ -22,6 +22,7 @@ declare
   v_queued jsonb[];
   v_rendered uuid[];
 begin
+  perform dripdrop._check_batch_size(batch_size);
   v_due := array(
     select x.id
     from dripdrop.step_executions as x

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from dripdrop.errors import NotStarted
+from dripdrop.errors import InvalidArgument, NotStarted
 from tests.conftest import Clock
 from tests.engine import TENANT, Engine, after, email, onboarding
 from tests.pipeline.conftest import pointers
@@ -264,3 +265,12 @@ def test_each_channel_has_a_queue_of_its_own(engine: Engine) -> None:
     engine.render()
     for queue, enrollment in (("send_email", mailed), ("send_webhook", hooked)):
         assert pointers(engine, queue) == [(engine.last(enrollment.id).id, 0)]
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, None])
+def test_a_batch_of_nothing_is_refused(engine: Engine, batch_size: Any) -> None:
+    for call in (engine.tick, engine.claim_renders):
+        with engine.refused(InvalidArgument):
+            call(batch_size)
+    with engine.refused(InvalidArgument):
+        engine.claim_sends("email", batch_size)
