@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from typing import Any
 
 import psycopg
 import pytest
-from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import namedtuple_row
+from pytest_postgresql.janitor import DatabaseJanitor
 
 from dripdrop.embedded import EmbeddedServer
 from dripdrop.install import install, uninstall
@@ -33,24 +34,21 @@ class Databases:
 
     def __init__(self, server_dsn: str) -> None:
         self.server_dsn = server_dsn
+        given = conninfo_to_dict(server_dsn)
+        where: dict[str, Any] = {
+            key: given.get(key) for key in ("user", "password", "host", "port")
+        }
+        self._janitor = partial(DatabaseJanitor, **where)
 
     def create(self, template: str = "template0") -> str:
         """Return the name of a new database."""
         name = next(_names)
-        with psycopg.connect(self.server_dsn, autocommit=True) as connection:
-            connection.execute(
-                sql.SQL("create database {} template {}").format(
-                    sql.Identifier(name), sql.Identifier(template)
-                )
-            )
+        self._janitor(dbname=name, template_dbname=template).init()
         return name
 
     def drop(self, name: str) -> None:
         """Drop a database, whoever is connected to it."""
-        with psycopg.connect(self.server_dsn, autocommit=True) as connection:
-            connection.execute(
-                sql.SQL("drop database {} with (force)").format(sql.Identifier(name))
-            )
+        self._janitor(dbname=name).drop()
 
     def dsn(self, name: str) -> str:
         """Return a superuser's connection string to a database."""
