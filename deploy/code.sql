@@ -4086,7 +4086,7 @@ declare
   v_from int;
   v_to int;
   v_step int;
-  v_numbers int[] := '{}';
+  v_numbers int[] := '{}'::int[];
 begin
   foreach v_part in array string_to_array(split_part(expression, ' ', place), ',') loop
     if place = 3 and v_part = 'L' then
