@@ -4077,8 +4077,7 @@ declare
   v_low int := (array[0, 0, 1, 1, 0])[place];
   v_high int := (array[59, 23, 31, 12, 6])[place];
   v_names text[] := case place
-    when 4 then
-      '{JAN,FEB,MAR,APR,MAY,JUN,JUL,AUG,SEP,OCT,NOV,DEC}'::text[]
+    when 4 then '{JAN,FEB,MAR,APR,MAY,JUN,JUL,AUG,SEP,OCT,NOV,DEC}'::text[]
     when 5 then '[0:6]={SUN,MON,TUE,WED,THU,FRI,SAT}'::text[]
   end;
   v_part text;
@@ -4209,7 +4208,7 @@ comment on function dripdrop._first_instant(timestamp, text) is
 -- either, as in Vixie cron; one that begins with * restricts the other. Leap days fall on a given
 -- weekday at least every 40 years.
 --
--- raises  ZD203 malformed, or a date that never comes
+-- raises  ZD201 no time to count from, ZD203 malformed, or a date that never comes
 create or replace function dripdrop._cron_next(
   expression text,
   time_zone text,
@@ -4237,6 +4236,11 @@ declare
   v_wall_time timestamp;
   v_at timestamptz;
 begin
+  if not isfinite(after) then
+    raise exception 'nothing comes after %', after using
+      errcode = 'ZD201', column = 'after', hint = 'Count from a time.';
+  end if;
+
   for v_month in
     select m.first
     from generate_series(
@@ -4286,7 +4290,7 @@ $$;
 comment on function dripdrop._cron_next(text, text, timestamptz, text) is
   'When an expression in its stored form next comes, strictly after a time.';
 
--- raises  ZD203 no schedule, ZD204 unknown time zone
+-- raises  ZD201 no time to count from, ZD203 no schedule, ZD204 unknown time zone
 create or replace function dripdrop.cron_next(
   expression text,
   time_zone text,
@@ -4536,7 +4540,7 @@ end;
 comment on function dripdrop._next_time(jsonb, text, timestamptz) is
   'When a step with this timing is due, counted from a time, for a subscriber in a time zone.';
 
--- raises  ZD203 bad timing, ZD204 unknown time zone
+-- raises  ZD201 no time to count from, ZD203 bad timing, ZD204 unknown time zone
 create or replace function dripdrop.next_time(
   timing jsonb,
   time_zone text,

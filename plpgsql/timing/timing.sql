@@ -219,7 +219,7 @@ end;
 comment on function dripdrop._next_time(jsonb, text, timestamptz) is
   'When a step with this timing is due, counted from a time, for a subscriber in a time zone.';
 
--- raises  ZD203 bad timing, ZD204 unknown time zone
+-- raises  ZD201 no time to count from, ZD203 bad timing, ZD204 unknown time zone
 create or replace function dripdrop.next_time(
   timing jsonb,
   time_zone text,

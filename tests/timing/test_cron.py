@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from dripdrop.errors import InvalidTiming, UnknownTimeZone
+from dripdrop.errors import InvalidArgument, InvalidTiming, UnknownTimeZone
 from tests.engine import Engine
 
 
@@ -190,6 +190,12 @@ def test_a_date_that_never_comes_is_refused(shared: Engine, expression: str) -> 
 def test_a_schedule_needs_a_zone_that_is_listed(shared: Engine, zone: str) -> None:
     with shared.refused(UnknownTimeZone):
         shared.cron_next("@daily", zone, local("2026-03-02", "UTC"))
+
+
+@pytest.mark.parametrize("after", ["infinity", "-infinity"])
+def test_nothing_comes_after_the_end_of_time(shared: Engine, after: str) -> None:
+    with shared.refused(InvalidArgument):
+        shared.rows("select dripdrop.cron_next('@daily', 'UTC', %s)", after)
 
 
 def test_a_leap_day_on_a_weekday_is_found_over_a_century_without_one(shared: Engine) -> None:
