@@ -1234,10 +1234,10 @@ as $$
       case when f.adapter_usable is not true then 'fail' when f.sender_changed then 'defer' end,
       case
         when f.adapter_id is null then 'no_adapter'
-        when f.sender_changed then 'sender_changed'
-        else 'adapter_inactive'
+        when f.adapter_usable is not true then 'adapter_inactive'
+        else 'sender_changed'
       end,
-      _gates.at
+      case when f.adapter_usable then _gates.at end
     ),
     (
       9, 'sender_rest', true,

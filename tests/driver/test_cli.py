@@ -128,7 +128,8 @@ def test_explain_prints_the_gates(db: psycopg.Connection[Any], dsn: str) -> None
     enrollment = client.enroll(None, "onboarding", "User", "1", {"email": "ada@example.com"})
     result = dripdrop("explain", str(enrollment.id), "--dsn", dsn)
     assert result.returncode == 0
-    assert "recipient" in result.stdout
+    assert result.stdout.startswith("welcome: fail at 20")
+    assert "no_adapter" in result.stdout
 
 
 def test_a_refusal_is_one_line_with_its_hint(dsn: str) -> None:

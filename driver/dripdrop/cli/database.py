@@ -9,7 +9,7 @@ import psycopg
 import typer
 
 from dripdrop import install as installer
-from dripdrop.cli.output import print_rows, stderr, stdout
+from dripdrop.cli.output import cell, print_rows, stderr, stdout
 from dripdrop.client import Client
 from dripdrop.settings import resolve_dsn
 
@@ -62,7 +62,10 @@ def explain(
     """Show what an enrolment waits for, and what happens next."""
     with psycopg.connect(resolve_dsn(dsn)) as connection:
         rows = Client(connection).explain(tenant, enrollment_id)
-    if not rows:
-        stdout.print("nothing is planned for this enrolment")
-        return
-    print_rows(rows)
+    first = rows[0]
+    stdout.print(
+        f"{first.step or 'enrolment'}: {first.next_action}",
+        f"at {cell(first.next_at)}" if first.next_at else "",
+        highlight=False,
+    )
+    print_rows(rows, ("gate", "open", "reason", "until"))
