@@ -1789,8 +1789,8 @@ $$;
 comment on function dripdrop.pause_enrollment(text, uuid) is
   'Holds an enrolment: nothing that has not left yet leaves. Pausing twice is the same as once.';
 
--- What was still to wait when it was paused, it waits now; what was overdue is due now. One
--- enrolment has one message to come, so there is no burst.
+-- What was still to wait when it was paused, it waits now; what was overdue is due now; what has a
+-- schedule waits for its next time. One enrolment has one message to come, so there is no burst.
 --
 -- locks   the enrolment, then its executions
 -- raises  ZD105 unknown enrolment, ZD110 it has ended
@@ -1819,8 +1819,22 @@ begin
   returning e.* into v_enrollment;
 
   update dripdrop.step_executions as x
-  set scheduled_for = v_now + greatest(x.scheduled_for - x.reason_at, interval '0'),
-      due_at = v_now + greatest(x.scheduled_for - x.reason_at, interval '0'),
+  set (scheduled_for, due_at) = (
+        select due.at, due.at
+        from dripdrop.steps as s
+        join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+        join dripdrop.sequences as q on q.id = v.sequence_id
+        cross join lateral (
+          select
+            case
+              when s.timing ->> 'type' = 'cron' then dripdrop._next_time(
+                s.timing, dripdrop._time_zone(v_enrollment.data, s.config, q.time_zone), v_now
+              )
+              else v_now + greatest(x.scheduled_for - x.reason_at, interval '0')
+            end as at
+        ) as due
+        where s.id = x.step_id
+      ),
       reason = 'resumed',
       reason_at = v_now,
       updated_at = v_now
@@ -1850,7 +1864,8 @@ end
 $$;
 
 comment on function dripdrop.resume_enrollment(text, uuid) is
-  'Lets a paused enrolment go on: remaining waits continue, overdue messages are due now.';
+  'Lets a paused enrolment go on: remaining waits continue, overdue messages are due now, '
+  'scheduled ones at their next time.';
 
 -- locks   the enrolment, then its executions
 -- raises  ZD105 unknown enrolment, ZD110 it has ended
@@ -4216,27 +4231,398 @@ end;
 
 comment on function dripdrop._is_recipient(text, text) is 'Whether a channel can use this address.';
 
+-- plpgsql/timing/cron.sql
+
+-- One of the five fields as the sorted numbers it names. What is no plain number gets a number of
+-- its own: in the day of the month, L (the last) is 32; among weekdays, 5#2 (the second Friday)
+-- is 25 and 5L (the last Friday) is 65.
+--
+-- raises  ZD203
+create or replace function dripdrop._cron_field(expression text, place int, field text)
+returns int[]
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_kind text := (array['minute', 'hour', 'day of the month', 'month', 'weekday'])[place];
+  v_low int := (array[0, 0, 1, 1, 0])[place];
+  v_high int := (array[59, 23, 31, 12, 6])[place];
+  v_names text[] := case place
+    when 4 then '{JAN,FEB,MAR,APR,MAY,JUN,JUL,AUG,SEP,OCT,NOV,DEC}'::text[]
+    when 5 then '[0:6]={SUN,MON,TUE,WED,THU,FRI,SAT}'::text[]
+  end;
+  v_part text;
+  v_match text[];
+  v_from int;
+  v_to int;
+  v_step int;
+  v_numbers int[] := '{}'::int[];
+begin
+  foreach v_part in array string_to_array(split_part(expression, ' ', place), ',') loop
+    if place = 3 and v_part = 'L' then
+      v_numbers := v_numbers || 32;
+      continue;
+    end if;
+
+    v_match := regexp_match(
+      v_part,
+      '^(?:(\*)|([0-9]{1,2}|[A-Z]{3})(?:-([0-9]{1,2}|[A-Z]{3}))?)(?:/([0-9]{1,2})|#([1-5])|(L))?$'
+    );
+    v_from := case
+      when v_match[1] = '*' then v_low
+      when v_match[2] ~ '^[0-9]' then v_match[2]::int
+      else array_position(v_names, v_match[2])
+    end;
+    v_to := case
+      when v_match[1] = '*' then v_high
+      when v_match[3] ~ '^[0-9]' then v_match[3]::int
+      when v_match[3] is not null then array_position(v_names, v_match[3])
+      when v_match[4] is not null then v_high
+      else v_from
+    end;
+    v_step := coalesce(v_match[4]::int, 1);
+    -- Sunday is 0, and 7 where a range ends with it.
+    if place = 5 and v_to = 0 and v_from > 0 then
+      v_to := 7;
+    end if;
+
+    if v_match is null
+      or v_from is null
+      or v_to is null
+      or v_from < v_low
+      or v_to < v_from
+      or v_to > v_high + (place = 5)::int
+      or v_step = 0
+      or (coalesce(v_match[5], v_match[6]) is not null and (place <> 5 or v_from <> v_to))
+    then
+      raise exception 'in "%", "%" is no %', expression, v_part, v_kind using
+        errcode = 'ZD203', column = _cron_field.field,
+        hint = format(
+          'A %s is a number from %s to %s%s, a range (1-5), a step (*/2) or a list of these (1,3).',
+          v_kind, v_low, v_high,
+          case place
+            when 3 then ' or L for the last'
+            when 4 then ' or a name (JAN)'
+            when 5 then ', a name (MON), 1#2 for the second Monday, 1L for the last'
+            else ''
+          end
+        );
+    end if;
+
+    v_numbers := v_numbers || case
+      when v_match[5] is not null then array[10 * v_match[5]::int + v_from % 7]
+      when v_match[6] is not null then array[60 + v_from % 7]
+      when place = 5 then array(select n % 7 from generate_series(v_from, v_to, v_step) as n)
+      else array(select n from generate_series(v_from, v_to, v_step) as n)
+    end;
+  end loop;
+  return array(select distinct n from unnest(v_numbers) as n order by n);
+end
+$$;
+
+comment on function dripdrop._cron_field(text, int, text) is
+  'The numbers that a field of a cron expression names.';
+
+-- Postgres reads a time that a clock change leaves out by the offset before it, and takes the
+-- second of two that it repeats. A schedule means the first instant after the gap, and the first
+-- of the two. Clocks change on whole seconds.
+create or replace function dripdrop._first_instant(wall_time timestamp, time_zone text)
+returns timestamptz
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_at timestamptz := wall_time at time zone time_zone;
+  v_skipped float8 := extract(epoch from (v_at at time zone time_zone) - wall_time);
+  v_day_before timestamptz := v_at - interval '24 hours';
+  v_repeated interval;
+  v_low float8;
+  v_high float8;
+  v_middle float8;
+begin
+  if v_skipped = 0 then
+    v_repeated := make_interval(secs => extract(epoch from
+      ((v_day_before at time zone time_zone) - (v_day_before at time zone 'UTC'))
+      - ((v_at at time zone time_zone) - (v_at at time zone 'UTC'))
+    ));
+    if v_repeated > interval '0'
+      and (v_at - v_repeated) at time zone time_zone = wall_time
+    then
+      return v_at - v_repeated;
+    end if;
+    return v_at;
+  end if;
+
+  -- The clock changes after v_low and no later than v_high.
+  v_high := extract(epoch from v_at);
+  v_low := v_high - v_skipped;
+  while v_high - v_low > 1 loop
+    v_middle := floor((v_low + v_high) / 2);
+    if to_timestamp(v_middle) at time zone time_zone - to_timestamp(v_middle) at time zone 'UTC'
+      = v_at at time zone time_zone - v_at at time zone 'UTC'
+    then
+      v_high := v_middle;
+    else
+      v_low := v_middle;
+    end if;
+  end loop;
+  return to_timestamp(v_high);
+end
+$$;
+
+comment on function dripdrop._first_instant(timestamp, text) is
+  'The first instant at which the wall clocks of a zone show a time or have passed it.';
+
+-- Month by month, so that 29 February costs no more than tomorrow. Both day fields restricted means
+-- either, as in Vixie cron; one that begins with * restricts the other. Leap days fall on a given
+-- weekday at least every 40 years.
+--
+-- raises  ZD201 no time to count from, ZD203 malformed, or a date that never comes
+create or replace function dripdrop._cron_next(
+  expression text,
+  time_zone text,
+  after timestamptz,
+  field text
+)
+returns timestamptz
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_minutes int[] := dripdrop._cron_field(expression, 1, field);
+  v_hours int[] := dripdrop._cron_field(expression, 2, field);
+  v_days int[] := dripdrop._cron_field(expression, 3, field);
+  v_months int[] := dripdrop._cron_field(expression, 4, field);
+  v_weekdays int[] := dripdrop._cron_field(expression, 5, field);
+  v_both boolean := split_part(expression, ' ', 3) like '*%'
+    or split_part(expression, ' ', 5) like '*%';
+  v_start timestamp := date_trunc('minute', after at time zone time_zone) + interval '1 minute';
+  v_month date;
+  v_length int;
+  v_day date;
+  v_wall_time timestamp;
+  v_at timestamptz;
+begin
+  if not isfinite(after) then
+    raise exception 'nothing comes after %', after using
+      errcode = 'ZD201', column = 'after', hint = 'Count from a time.';
+  end if;
+
+  for v_month in
+    select m.first
+    from generate_series(
+      date_trunc('month', v_start), v_start + interval '41 years', interval '1 month'
+    ) as m (first)
+    where extract(month from m.first) = any (v_months)
+    order by m.first
+  loop
+    v_length := extract(day from v_month + interval '1 month - 1 day');
+    for v_day in
+      select v_month + d.number - 1
+      from generate_series(1, v_length) as d (number)
+      cross join lateral (
+        select extract(dow from v_month + d.number - 1)::int as weekday
+      ) as w
+      cross join lateral (
+        select
+          d.number = any (v_days) or (d.number = v_length and 32 = any (v_days)) as by_day,
+          w.weekday = any (v_weekdays)
+          or 10 * ((d.number + 6) / 7) + w.weekday = any (v_weekdays)
+          or (d.number > v_length - 7 and 60 + w.weekday = any (v_weekdays)) as by_weekday
+      ) as matches
+      where v_month + d.number - 1 >= v_start::date
+        and case when v_both then by_day and by_weekday else by_day or by_weekday end
+      order by d.number
+    loop
+      for v_wall_time in
+        select v_day + make_time(h, m, 0)
+        from unnest(v_hours) as h
+        cross join unnest(v_minutes) as m
+        where v_day + make_time(h, m, 0) >= v_start
+        order by h, m
+      loop
+        v_at := dripdrop._first_instant(v_wall_time, time_zone);
+        if v_at > after then
+          return v_at;
+        end if;
+      end loop;
+    end loop;
+  end loop;
+  raise exception 'the date in "%" never comes', expression using
+    errcode = 'ZD203', column = _cron_next.field,
+    hint = 'The months it names do not have the days it names.';
+end
+$$;
+
+comment on function dripdrop._cron_next(text, text, timestamptz, text) is
+  'When an expression in its stored form next comes, strictly after a time.';
+
+-- raises  ZD201 no time to count from, ZD203 no schedule, ZD204 unknown time zone
+create or replace function dripdrop.cron_next(
+  expression text,
+  time_zone text,
+  after timestamptz
+)
+returns timestamptz
+language plpgsql
+stable
+strict
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_time_zone(time_zone, 'time_zone');
+  return dripdrop._cron_next(
+    dripdrop._parse_schedule(expression, 'expression'), time_zone, after, 'expression'
+  );
+end
+$$;
+
+comment on function dripdrop.cron_next(text, text, timestamptz) is
+  'When a schedule next comes, strictly after a time, on the wall clocks of a time zone. '
+  'expression: five cron fields, @daily and the like, or "every monday at 9am". A time that a '
+  'clock change leaves out comes at the first instant after the gap; one that it repeats comes '
+  'once, the first time.';
+
 -- plpgsql/timing/timing.sql
+
+-- What people write, once: a delay, or a schedule that is no delay.
+--
+-- raises  ZD203
+create or replace function dripdrop._parse_timing(expression text, field text)
+returns jsonb
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_delay text[] := regexp_match(
+    expression, '^\s*in\s+([1-9][0-9]{0,5})\s+(second|minute|hour|day|week)s?\s*$', 'i'
+  );
+begin
+  if expression ~* '^\s*immediate\s*$' then
+    return jsonb '{"type": "immediate"}';
+  end if;
+  if v_delay is not null then
+    return jsonb_build_object(
+      'type', 'delay',
+      'delay_amount', v_delay[1]::int,
+      'delay_unit', lower(v_delay[2]) || 's'
+    );
+  end if;
+  return jsonb_build_object(
+    'type', 'cron',
+    'cron_expression', dripdrop._parse_schedule(expression, field)
+  );
+end
+$$;
+
+comment on function dripdrop._parse_timing(text, text) is
+  'A timing in words, in its stored form.';
+
+-- The five fields in capitals, so that the pipeline reads one form only.
+--
+-- raises  ZD203 does not parse, or names a date that never comes
+create or replace function dripdrop._parse_schedule(expression text, field text)
+returns text
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_text text := lower(btrim(regexp_replace(expression, '\s+', ' ', 'g')));
+  v_words text[] := regexp_match(
+    v_text,
+    '^every (day|weekday|sunday|monday|tuesday|wednesday|thursday|friday|saturday) at '
+    '(?:([01]?[0-9]|2[0-3]):([0-5][0-9])|(0?[1-9]|1[0-2])(?::([0-5][0-9]))? ?([ap])m)$'
+  );
+  v_schedule text := case
+    when v_words is not null then concat_ws(
+      ' ',
+      coalesce(v_words[3], v_words[5], '0')::int,
+      coalesce(v_words[2]::int, v_words[4]::int % 12 + 12 * (v_words[6] = 'p')::int),
+      '* *',
+      case v_words[1]
+        when 'day' then '*'
+        when 'weekday' then '1-5'
+        else upper(left(v_words[1], 3))
+      end
+    )
+    when v_text = '@hourly' then '0 * * * *'
+    when v_text in ('@daily', '@midnight') then '0 0 * * *'
+    when v_text = '@weekly' then '0 0 * * 0'
+    when v_text = '@monthly' then '0 0 1 * *'
+    when v_text in ('@yearly', '@annually') then '0 0 1 1 *'
+    when v_text ~ '^[0-9*,/-]+( [^ ]+){4}$' then upper(v_text)
+  end;
+begin
+  if v_schedule is null then
+    raise exception 'timing "%" does not parse', expression using
+      errcode = 'ZD203', column = _parse_schedule.field,
+      hint = case
+        when v_text ~ 'business day' then
+          'Business days are not counted yet: use days, or "every weekday at 9am".'
+        when v_text ~ '^every .* at [0-9]' then
+          'Write the time as 9am, 9:30pm or 08:30.'
+        else
+          'Write for example "in 3 days", "every monday at 9am", "every weekday at 08:30", '
+          '"@daily", or five cron fields such as "0 9 * * MON".'
+      end;
+  end if;
+  perform dripdrop._cron_next(v_schedule, 'UTC', timestamptz '2000-01-01 00:00:00+00', field);
+  return v_schedule;
+end
+$$;
+
+comment on function dripdrop._parse_schedule(text, text) is
+  'A schedule in words or cron fields as five cron fields, checked.';
+
+-- raises  ZD203
+create or replace function dripdrop.parse_timing(expression text)
+returns jsonb
+language sql
+immutable
+strict
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._parse_timing(expression, 'expression')
+$$;
+
+comment on function dripdrop.parse_timing(text) is
+  'A timing in words as the document a step holds: "in 3 days", "every monday at 9am", '
+  '"every weekday at 08:30", "every day at 9am", "@daily", "immediate", or five cron fields.';
 
 -- A timing in its one stored form. Authoring pays for parsing,
 -- so that the pipeline never meets a bad one.
 --
--- raises  ZD203 with the path of the fault in the diagnostics' column field
+-- raises  ZD203, ZD204, with the path of the fault in the diagnostics' column field
 create or replace function dripdrop._canonical_timing(timing jsonb)
 returns jsonb
 language plpgsql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_type text := timing ->> 'type';
   v_unknown text;
 begin
+  if jsonb_typeof(timing) = 'string' then
+    return dripdrop._parse_timing(timing #>> '{}', 'timing');
+  end if;
   if jsonb_typeof(timing) is distinct from 'object' then
-    raise exception 'timing is not an object' using
+    raise exception 'timing is neither an object nor a text' using
       errcode = 'ZD203', column = 'timing',
-      hint = 'Write {"type": "immediate"} or {"type": "delay", "delay_amount": 3, "delay_unit": '
-        '"days"}.';
+      hint = 'Write {"type": "immediate"}, {"type": "delay", "delay_amount": 3, "delay_unit": '
+        '"days"}, {"type": "cron", "cron_expression": "0 9 * * MON"} or "in 3 days".';
   end if;
 
   select field into v_unknown
@@ -4245,6 +4631,7 @@ begin
     case v_type
       when 'immediate' then array['type']
       when 'delay' then array['type', 'delay_amount', 'delay_unit']
+      when 'cron' then array['type', 'cron_expression', 'timezone']
       else array(select jsonb_object_keys(timing))
     end
   )
@@ -4252,7 +4639,8 @@ begin
   if v_unknown is not null then
     raise exception 'a timing of type "%" has no field "%"', v_type, v_unknown using
       errcode = 'ZD203', column = 'timing.' || v_unknown,
-      hint = 'immediate has no fields; delay has delay_amount and delay_unit.';
+      hint = 'immediate has no fields; delay has delay_amount and delay_unit; cron has '
+        'cron_expression and timezone.';
   end if;
 
   case v_type
@@ -4277,10 +4665,23 @@ begin
         'delay_amount', (timing ->> 'delay_amount')::int,
         'delay_unit', timing ->> 'delay_unit'
       );
+    when 'cron' then
+      if timing -> 'timezone' <> 'null' then
+        perform dripdrop._check_time_zone(timing ->> 'timezone', 'timing.timezone');
+      end if;
+      return jsonb_strip_nulls(
+        jsonb_build_object(
+          'type', 'cron',
+          'cron_expression', dripdrop._parse_schedule(
+            timing ->> 'cron_expression', 'timing.cron_expression'
+          ),
+          'timezone', timing -> 'timezone'
+        )
+      );
     else
       raise exception 'timing type "%" is unknown', v_type using
         errcode = 'ZD203', column = 'timing.type',
-        hint = 'Use immediate or delay.';
+        hint = 'Use immediate, delay or cron.';
   end case;
 end
 $$;
@@ -4288,8 +4689,8 @@ $$;
 comment on function dripdrop._canonical_timing(jsonb) is 'A timing checked and in its stored form.';
 
 -- Days and weeks pass on the wall clock of the subscriber, so that 09:00 stays 09:00 over a change
--- to or from summer time; seconds, minutes and hours are absolute. A plain expression,
--- so that it is inlined per row.
+-- to or from summer time; seconds, minutes and hours are absolute. A schedule that names its own
+-- zone keeps to it. A plain expression, so that it is inlined per row.
 create or replace function dripdrop._next_time(timing jsonb, time_zone text, from_time timestamptz)
 returns timestamptz
 language sql
@@ -4297,6 +4698,10 @@ stable
 parallel safe
 return case
   when timing ->> 'type' = 'immediate' then from_time
+  when timing ->> 'type' = 'cron' then
+    dripdrop._cron_next(
+      timing ->> 'cron_expression', coalesce(timing ->> 'timezone', time_zone), from_time, 'timing'
+    )
   when timing ->> 'delay_unit' in ('days', 'weeks') then
     (
       from_time at time zone time_zone
@@ -4307,6 +4712,29 @@ end;
 
 comment on function dripdrop._next_time(jsonb, text, timestamptz) is
   'When a step with this timing is due, counted from a time, for a subscriber in a time zone.';
+
+-- raises  ZD201 no time to count from, ZD203 bad timing, ZD204 unknown time zone
+create or replace function dripdrop.next_time(
+  timing jsonb,
+  time_zone text,
+  from_time timestamptz
+)
+returns timestamptz
+language plpgsql
+stable
+strict
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_time_zone(time_zone, 'time_zone');
+  return dripdrop._next_time(dripdrop._canonical_timing(timing), time_zone, from_time);
+end
+$$;
+
+comment on function dripdrop.next_time(jsonb, text, timestamptz) is
+  'When a step with this timing is due, counted from a time, for a subscriber in a time zone. '
+  'timing: as in create_step(). A schedule with a timezone of its own keeps to that.';
 
 -- The subscriber's own zone wins, then the step's, then the sequence's.
 create or replace function dripdrop._time_zone(data jsonb, config jsonb, sequence_time_zone text)
@@ -4419,16 +4847,18 @@ declare
   v_grants constant jsonb := '{
     "dripdrop_admin": [
       "activate_sequence_version", "apply", "check_schema", "create_channel_adapter",
-      "create_sequence", "create_sequence_version", "create_step", "enroll", "enroll_many",
-      "errors", "explain", "get_default_adapter", "get_enrollment", "idempotency_key",
-      "list_active_enrollments", "list_channel_adapters", "pause_enrollment", "plan", "providers",
-      "reconcile", "replay", "reseal_adapter", "resolve", "resume_enrollment", "sealed_adapters",
-      "startup_check", "suppress", "tick", "unenroll", "update_channel_adapter",
-      "validate_sequence_version", "version"
+      "create_sequence", "create_sequence_version", "create_step", "cron_next", "enroll",
+      "enroll_many", "errors", "explain", "get_default_adapter", "get_enrollment",
+      "idempotency_key", "list_active_enrollments", "list_channel_adapters", "next_time",
+      "parse_timing", "pause_enrollment", "plan", "providers", "reconcile", "replay",
+      "reseal_adapter", "resolve", "resume_enrollment", "sealed_adapters", "startup_check",
+      "suppress", "tick", "unenroll", "update_channel_adapter", "validate_sequence_version",
+      "version"
     ],
     "dripdrop_app": [
-      "enroll", "enroll_many", "errors", "explain", "get_enrollment", "list_active_enrollments",
-      "pause_enrollment", "providers", "resume_enrollment", "suppress", "unenroll", "version"
+      "cron_next", "enroll", "enroll_many", "errors", "explain", "get_enrollment",
+      "list_active_enrollments", "next_time", "parse_timing", "pause_enrollment", "providers",
+      "resume_enrollment", "suppress", "unenroll", "version"
     ],
     "dripdrop_sender": [
       "check_schema", "claim_renders", "claim_sends", "complete_renders", "complete_sends",

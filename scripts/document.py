@@ -35,6 +35,7 @@ SESSION = re.compile(r"^```psql\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 END = "--- end of output ---"
 GROUPS = {
     "authoring": "Authoring",
+    "timing": "Timing",
     "senders": "Senders",
     "enrollment": "Enrolment",
     "decision": "Decision",

@@ -14,16 +14,18 @@ declare
   v_grants constant jsonb := '{
     "dripdrop_admin": [
       "activate_sequence_version", "apply", "check_schema", "create_channel_adapter",
-      "create_sequence", "create_sequence_version", "create_step", "enroll", "enroll_many",
-      "errors", "explain", "get_default_adapter", "get_enrollment", "idempotency_key",
-      "list_active_enrollments", "list_channel_adapters", "pause_enrollment", "plan", "providers",
-      "reconcile", "replay", "reseal_adapter", "resolve", "resume_enrollment", "sealed_adapters",
-      "startup_check", "suppress", "tick", "unenroll", "update_channel_adapter",
-      "validate_sequence_version", "version"
+      "create_sequence", "create_sequence_version", "create_step", "cron_next", "enroll",
+      "enroll_many", "errors", "explain", "get_default_adapter", "get_enrollment",
+      "idempotency_key", "list_active_enrollments", "list_channel_adapters", "next_time",
+      "parse_timing", "pause_enrollment", "plan", "providers", "reconcile", "replay",
+      "reseal_adapter", "resolve", "resume_enrollment", "sealed_adapters", "startup_check",
+      "suppress", "tick", "unenroll", "update_channel_adapter", "validate_sequence_version",
+      "version"
     ],
     "dripdrop_app": [
-      "enroll", "enroll_many", "errors", "explain", "get_enrollment", "list_active_enrollments",
-      "pause_enrollment", "providers", "resume_enrollment", "suppress", "unenroll", "version"
+      "cron_next", "enroll", "enroll_many", "errors", "explain", "get_enrollment",
+      "list_active_enrollments", "next_time", "parse_timing", "pause_enrollment", "providers",
+      "resume_enrollment", "suppress", "unenroll", "version"
     ],
     "dripdrop_sender": [
       "check_schema", "claim_renders", "claim_sends", "complete_renders", "complete_sends",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import wraps
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar
 from uuid import UUID
@@ -121,7 +121,7 @@ class Statements(ABC, Generic[One, Many, Value]):
         key: str,
         channel: str,
         template: Json,
-        timing: Json = ...,
+        timing: Json | str = ...,
         name: str | None = ...,
         position: int | None = ...,
         adapter: str | None = ...,
@@ -137,6 +137,20 @@ class Statements(ABC, Generic[One, Many, Value]):
     @_statement
     def activate_sequence_version(self, tenant_key: str | None, sequence_version_id: UUID) -> One:
         """Make a version the one that new enrolments get."""
+
+    # Timing
+
+    @_statement
+    def parse_timing(self, expression: str) -> Value:
+        """Return the document of a timing in words or cron fields."""
+
+    @_statement
+    def cron_next(self, expression: str, time_zone: str, after: datetime) -> Value:
+        """Return when a schedule next comes, strictly after a time."""
+
+    @_statement
+    def next_time(self, timing: Json | str, time_zone: str, from_time: datetime) -> Value:
+        """Return when a step with a timing is due, counted from a time."""
 
     # Senders
 

@@ -98,8 +98,8 @@ $$;
 comment on function dripdrop.pause_enrollment(text, uuid) is
   'Holds an enrolment: nothing that has not left yet leaves. Pausing twice is the same as once.';
 
--- What was still to wait when it was paused, it waits now; what was overdue is due now. One
--- enrolment has one message to come, so there is no burst.
+-- What was still to wait when it was paused, it waits now; what was overdue is due now; what has a
+-- schedule waits for its next time. One enrolment has one message to come, so there is no burst.
 --
 -- locks   the enrolment, then its executions
 -- raises  ZD105 unknown enrolment, ZD110 it has ended
@@ -128,8 +128,22 @@ begin
   returning e.* into v_enrollment;
 
   update dripdrop.step_executions as x
-  set scheduled_for = v_now + greatest(x.scheduled_for - x.reason_at, interval '0'),
-      due_at = v_now + greatest(x.scheduled_for - x.reason_at, interval '0'),
+  set (scheduled_for, due_at) = (
+        select due.at, due.at
+        from dripdrop.steps as s
+        join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+        join dripdrop.sequences as q on q.id = v.sequence_id
+        cross join lateral (
+          select
+            case
+              when s.timing ->> 'type' = 'cron' then dripdrop._next_time(
+                s.timing, dripdrop._time_zone(v_enrollment.data, s.config, q.time_zone), v_now
+              )
+              else v_now + greatest(x.scheduled_for - x.reason_at, interval '0')
+            end as at
+        ) as due
+        where s.id = x.step_id
+      ),
       reason = 'resumed',
       reason_at = v_now,
       updated_at = v_now
@@ -159,7 +173,8 @@ end
 $$;
 
 comment on function dripdrop.resume_enrollment(text, uuid) is
-  'Lets a paused enrolment go on: remaining waits continue, overdue messages are due now.';
+  'Lets a paused enrolment go on: remaining waits continue, overdue messages are due now, '
+  'scheduled ones at their next time.';
 
 -- locks   the enrolment, then its executions
 -- raises  ZD105 unknown enrolment, ZD110 it has ended

@@ -47,7 +47,8 @@ comment on column dripdrop.steps.position is
   'Place in the linear flow; null is reached only by a transition.';
 comment on column dripdrop.steps.channel is 'email, sms, webhook, …: see providers().';
 comment on column dripdrop.steps.timing is
-  'Canonical: {"type": "immediate"} or {"type": "delay", "delay_amount": 3, "delay_unit": "days"}.';
+  'Canonical: {"type": "immediate"}, {"type": "delay", "delay_amount": 3, "delay_unit": "days"} or '
+  '{"type": "cron", "cron_expression": "0 9 * * MON", "timezone": "Europe/Berlin"}.';
 comment on column dripdrop.steps.template_type is 'inline: template_content holds Liquid.';
 comment on column dripdrop.steps.template_content is
   'Liquid by field: email {subject, html, text, from, reply_to, headers}; webhook {url, method, '

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -92,3 +93,17 @@ def test_nothing_is_due_a_second_too_early(engine: Engine, clock: Clock) -> None
     assert engine.tick().queued == 0
     clock.advance(seconds=1)
     assert engine.tick().queued == 1
+
+
+def test_the_time_is_worked_out_in_the_query_itself(shared: Engine) -> None:
+    """A function call per row would cost more than the row."""
+    plan = shared.rows("""
+        explain (verbose, costs off)
+        select dripdrop._next_time(
+          s.timing, dripdrop._time_zone(e.data, s.config, e.entry_key), e.started_at
+        )
+        from dripdrop.steps as s, dripdrop.enrollments as e
+    """)
+    text = "\n".join(row[0] for row in plan)
+    assert "CASE" in text
+    assert not re.search(r"_next_time|_time_zone\(", text)

@@ -1,0 +1,256 @@
+-- One of the five fields as the sorted numbers it names. What is no plain number gets a number of
+-- its own: in the day of the month, L (the last) is 32; among weekdays, 5#2 (the second Friday)
+-- is 25 and 5L (the last Friday) is 65.
+--
+-- raises  ZD203
+create or replace function dripdrop._cron_field(expression text, place int, field text)
+returns int[]
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_kind text := (array['minute', 'hour', 'day of the month', 'month', 'weekday'])[place];
+  v_low int := (array[0, 0, 1, 1, 0])[place];
+  v_high int := (array[59, 23, 31, 12, 6])[place];
+  v_names text[] := case place
+    when 4 then '{JAN,FEB,MAR,APR,MAY,JUN,JUL,AUG,SEP,OCT,NOV,DEC}'::text[]
+    when 5 then '[0:6]={SUN,MON,TUE,WED,THU,FRI,SAT}'::text[]
+  end;
+  v_part text;
+  v_match text[];
+  v_from int;
+  v_to int;
+  v_step int;
+  v_numbers int[] := '{}'::int[];
+begin
+  foreach v_part in array string_to_array(split_part(expression, ' ', place), ',') loop
+    if place = 3 and v_part = 'L' then
+      v_numbers := v_numbers || 32;
+      continue;
+    end if;
+
+    v_match := regexp_match(
+      v_part,
+      '^(?:(\*)|([0-9]{1,2}|[A-Z]{3})(?:-([0-9]{1,2}|[A-Z]{3}))?)(?:/([0-9]{1,2})|#([1-5])|(L))?$'
+    );
+    v_from := case
+      when v_match[1] = '*' then v_low
+      when v_match[2] ~ '^[0-9]' then v_match[2]::int
+      else array_position(v_names, v_match[2])
+    end;
+    v_to := case
+      when v_match[1] = '*' then v_high
+      when v_match[3] ~ '^[0-9]' then v_match[3]::int
+      when v_match[3] is not null then array_position(v_names, v_match[3])
+      when v_match[4] is not null then v_high
+      else v_from
+    end;
+    v_step := coalesce(v_match[4]::int, 1);
+    -- Sunday is 0, and 7 where a range ends with it.
+    if place = 5 and v_to = 0 and v_from > 0 then
+      v_to := 7;
+    end if;
+
+    if v_match is null
+      or v_from is null
+      or v_to is null
+      or v_from < v_low
+      or v_to < v_from
+      or v_to > v_high + (place = 5)::int
+      or v_step = 0
+      or (coalesce(v_match[5], v_match[6]) is not null and (place <> 5 or v_from <> v_to))
+    then
+      raise exception 'in "%", "%" is no %', expression, v_part, v_kind using
+        errcode = 'ZD203', column = _cron_field.field,
+        hint = format(
+          'A %s is a number from %s to %s%s, a range (1-5), a step (*/2) or a list of these (1,3).',
+          v_kind, v_low, v_high,
+          case place
+            when 3 then ' or L for the last'
+            when 4 then ' or a name (JAN)'
+            when 5 then ', a name (MON), 1#2 for the second Monday, 1L for the last'
+            else ''
+          end
+        );
+    end if;
+
+    v_numbers := v_numbers || case
+      when v_match[5] is not null then array[10 * v_match[5]::int + v_from % 7]
+      when v_match[6] is not null then array[60 + v_from % 7]
+      when place = 5 then array(select n % 7 from generate_series(v_from, v_to, v_step) as n)
+      else array(select n from generate_series(v_from, v_to, v_step) as n)
+    end;
+  end loop;
+  return array(select distinct n from unnest(v_numbers) as n order by n);
+end
+$$;
+
+comment on function dripdrop._cron_field(text, int, text) is
+  'The numbers that a field of a cron expression names.';
+
+-- Postgres reads a time that a clock change leaves out by the offset before it, and takes the
+-- second of two that it repeats. A schedule means the first instant after the gap, and the first
+-- of the two. Clocks change on whole seconds.
+create or replace function dripdrop._first_instant(wall_time timestamp, time_zone text)
+returns timestamptz
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_at timestamptz := wall_time at time zone time_zone;
+  v_skipped float8 := extract(epoch from (v_at at time zone time_zone) - wall_time);
+  v_day_before timestamptz := v_at - interval '24 hours';
+  v_repeated interval;
+  v_low float8;
+  v_high float8;
+  v_middle float8;
+begin
+  if v_skipped = 0 then
+    v_repeated := make_interval(secs => extract(epoch from
+      ((v_day_before at time zone time_zone) - (v_day_before at time zone 'UTC'))
+      - ((v_at at time zone time_zone) - (v_at at time zone 'UTC'))
+    ));
+    if v_repeated > interval '0'
+      and (v_at - v_repeated) at time zone time_zone = wall_time
+    then
+      return v_at - v_repeated;
+    end if;
+    return v_at;
+  end if;
+
+  -- The clock changes after v_low and no later than v_high.
+  v_high := extract(epoch from v_at);
+  v_low := v_high - v_skipped;
+  while v_high - v_low > 1 loop
+    v_middle := floor((v_low + v_high) / 2);
+    if to_timestamp(v_middle) at time zone time_zone - to_timestamp(v_middle) at time zone 'UTC'
+      = v_at at time zone time_zone - v_at at time zone 'UTC'
+    then
+      v_high := v_middle;
+    else
+      v_low := v_middle;
+    end if;
+  end loop;
+  return to_timestamp(v_high);
+end
+$$;
+
+comment on function dripdrop._first_instant(timestamp, text) is
+  'The first instant at which the wall clocks of a zone show a time or have passed it.';
+
+-- Month by month, so that 29 February costs no more than tomorrow. Both day fields restricted means
+-- either, as in Vixie cron; one that begins with * restricts the other. Leap days fall on a given
+-- weekday at least every 40 years.
+--
+-- raises  ZD201 no time to count from, ZD203 malformed, or a date that never comes
+create or replace function dripdrop._cron_next(
+  expression text,
+  time_zone text,
+  after timestamptz,
+  field text
+)
+returns timestamptz
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_minutes int[] := dripdrop._cron_field(expression, 1, field);
+  v_hours int[] := dripdrop._cron_field(expression, 2, field);
+  v_days int[] := dripdrop._cron_field(expression, 3, field);
+  v_months int[] := dripdrop._cron_field(expression, 4, field);
+  v_weekdays int[] := dripdrop._cron_field(expression, 5, field);
+  v_both boolean := split_part(expression, ' ', 3) like '*%'
+    or split_part(expression, ' ', 5) like '*%';
+  v_start timestamp := date_trunc('minute', after at time zone time_zone) + interval '1 minute';
+  v_month date;
+  v_length int;
+  v_day date;
+  v_wall_time timestamp;
+  v_at timestamptz;
+begin
+  if not isfinite(after) then
+    raise exception 'nothing comes after %', after using
+      errcode = 'ZD201', column = 'after', hint = 'Count from a time.';
+  end if;
+
+  for v_month in
+    select m.first
+    from generate_series(
+      date_trunc('month', v_start), v_start + interval '41 years', interval '1 month'
+    ) as m (first)
+    where extract(month from m.first) = any (v_months)
+    order by m.first
+  loop
+    v_length := extract(day from v_month + interval '1 month - 1 day');
+    for v_day in
+      select v_month + d.number - 1
+      from generate_series(1, v_length) as d (number)
+      cross join lateral (
+        select extract(dow from v_month + d.number - 1)::int as weekday
+      ) as w
+      cross join lateral (
+        select
+          d.number = any (v_days) or (d.number = v_length and 32 = any (v_days)) as by_day,
+          w.weekday = any (v_weekdays)
+          or 10 * ((d.number + 6) / 7) + w.weekday = any (v_weekdays)
+          or (d.number > v_length - 7 and 60 + w.weekday = any (v_weekdays)) as by_weekday
+      ) as matches
+      where v_month + d.number - 1 >= v_start::date
+        and case when v_both then by_day and by_weekday else by_day or by_weekday end
+      order by d.number
+    loop
+      for v_wall_time in
+        select v_day + make_time(h, m, 0)
+        from unnest(v_hours) as h
+        cross join unnest(v_minutes) as m
+        where v_day + make_time(h, m, 0) >= v_start
+        order by h, m
+      loop
+        v_at := dripdrop._first_instant(v_wall_time, time_zone);
+        if v_at > after then
+          return v_at;
+        end if;
+      end loop;
+    end loop;
+  end loop;
+  raise exception 'the date in "%" never comes', expression using
+    errcode = 'ZD203', column = _cron_next.field,
+    hint = 'The months it names do not have the days it names.';
+end
+$$;
+
+comment on function dripdrop._cron_next(text, text, timestamptz, text) is
+  'When an expression in its stored form next comes, strictly after a time.';
+
+-- raises  ZD201 no time to count from, ZD203 no schedule, ZD204 unknown time zone
+create or replace function dripdrop.cron_next(
+  expression text,
+  time_zone text,
+  after timestamptz
+)
+returns timestamptz
+language plpgsql
+stable
+strict
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_time_zone(time_zone, 'time_zone');
+  return dripdrop._cron_next(
+    dripdrop._parse_schedule(expression, 'expression'), time_zone, after, 'expression'
+  );
+end
+$$;
+
+comment on function dripdrop.cron_next(text, text, timestamptz) is
+  'When a schedule next comes, strictly after a time, on the wall clocks of a time zone. '
+  'expression: five cron fields, @daily and the like, or "every monday at 9am". A time that a '
+  'clock change leaves out comes at the first instant after the gap; one that it repeats comes '
+  'once, the first time.';

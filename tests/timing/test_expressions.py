@@ -1,0 +1,157 @@
+"""Timings in words, and the forms that a step takes and keeps."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from dripdrop.errors import DripdropError, InvalidTiming, UnknownTimeZone
+from tests.engine import TENANT, Engine, after, email, onboarding
+
+MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
+
+
+def cron(expression: str, **fields: Any) -> dict[str, Any]:
+    """Return the timing of a step that has a schedule."""
+    return {"type": "cron", "cron_expression": expression} | fields
+
+
+@pytest.mark.parametrize(
+    ("expression", "timing"),
+    [
+        ("immediate", {"type": "immediate"}),
+        ("in 45 seconds", after(45, "seconds")),
+        ("in 1 minute", after(1, "minutes")),
+        ("in 2 hours", after(2, "hours")),
+        ("in 3 days", after(3, "days")),
+        ("  In  1\tWEEK ", after(1, "weeks")),
+        ("every day at 9am", cron("0 9 * * *")),
+        ("every day at 9:30 pm", cron("30 21 * * *")),
+        ("every day at 12am", cron("0 0 * * *")),
+        ("every day at 12pm", cron("0 12 * * *")),
+        ("every day at 0:05", cron("5 0 * * *")),
+        ("every weekday at 08:30", cron("30 8 * * 1-5")),
+        ("every monday at 9am", cron("0 9 * * MON")),
+        ("Every Sunday at 23:59", cron("59 23 * * SUN")),
+        ("@daily", cron("0 0 * * *")),
+        ("@Hourly", cron("0 * * * *")),
+        (" 0  9 * jan-mar mon#2,fril ", cron("0 9 * JAN-MAR MON#2,FRIL")),
+    ],
+)
+def test_words_become_the_form_that_a_step_keeps(
+    shared: Engine, expression: str, timing: dict[str, Any]
+) -> None:
+    assert shared.parse_timing(expression) == timing
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "",
+        "soon",
+        "in 0 days",
+        "in -1 days",
+        "in 1.5 days",
+        "in 3",
+        "in three days",
+        "in 2 fortnights",
+        "in 1000000 days",
+        "in 3 business days",
+        "every monday",
+        "every monday at 9",
+        "every monday at 24:00",
+        "every monday at 9:60",
+        "every monday at 13pm",
+        "every monday at 0am",
+        "every mon at 9am",
+        "every month at 9am",
+        "every day at 9am or so",
+        "tomorrow at 9am",
+    ],
+)
+def test_words_that_do_not_parse_are_refused(shared: Engine, expression: str) -> None:
+    with shared.refused(InvalidTiming) as refusal:
+        shared.parse_timing(expression)
+    assert refusal.value.diag.column_name == "expression"
+
+
+@pytest.mark.parametrize(
+    ("timing", "kept"),
+    [
+        ("in 3 days", after(3, "days")),
+        ("every monday at 9am", cron("0 9 * * MON")),
+        (cron("every monday at 9am"), cron("0 9 * * MON")),
+        (cron("@daily", timezone=None), cron("0 0 * * *")),
+        (
+            cron("0 9 * * mon", timezone="Europe/Berlin"),
+            cron("0 9 * * MON", timezone="Europe/Berlin"),
+        ),
+    ],
+)
+def test_a_step_keeps_a_timing_in_one_form(engine: Engine, timing: Any, kept: Any) -> None:
+    engine.author(email("tip", timing=timing))
+    assert engine.rows("select timing from dripdrop.steps")[0].timing == kept
+
+
+def test_the_same_timing_in_other_words_is_no_change(engine: Engine) -> None:
+    engine.author(email("tip", timing="every monday at 9am"))
+    same = onboarding(email("tip", timing=cron(" 0 9 * *  mon")))
+    assert engine.plan(TENANT, same) == []
+
+
+@pytest.mark.parametrize(
+    ("timing", "error", "field"),
+    [
+        ("soon", InvalidTiming, "timing"),
+        (3, InvalidTiming, "timing"),
+        ({"type": "cron"}, InvalidTiming, "timing.cron_expression"),
+        (cron("61 * * * *"), InvalidTiming, "timing.cron_expression"),
+        (cron("0 0 31 2 *"), InvalidTiming, "timing.cron_expression"),
+        (cron("in 3 days"), InvalidTiming, "timing.cron_expression"),
+        (cron("@daily", timezone="foo5"), UnknownTimeZone, "timing.timezone"),
+        (cron("@daily", timezone=1), UnknownTimeZone, "timing.timezone"),
+        (cron("@daily", recurring=True), InvalidTiming, "timing.recurring"),
+        (cron("@daily", delay_amount=1), InvalidTiming, "timing.delay_amount"),
+        ({"type": "event", "trigger_event": "paid"}, InvalidTiming, "timing.type"),
+    ],
+)
+def test_a_bad_timing_is_reported_with_its_path(
+    engine: Engine, timing: Any, error: type[DripdropError], field: str
+) -> None:
+    document = onboarding(email("welcome"), email("tip", timing=timing))
+    with engine.refused(error) as refusal:
+        engine.apply(TENANT, document)
+    assert refusal.value.diag.column_name == f"steps[1].{field}"
+
+
+@pytest.mark.parametrize(
+    ("timing", "expected"),
+    [
+        ("immediate", MONDAY),
+        ("in 36 hours", MONDAY + timedelta(hours=36)),
+        (after(2, "weeks"), MONDAY + timedelta(weeks=2)),
+        ("every monday at 9am", MONDAY + timedelta(hours=23, days=6)),
+        (cron("0 9 * * MON", timezone="UTC"), MONDAY + timedelta(days=7)),
+    ],
+)
+def test_the_next_time_of_any_timing_is_in_its_own_zone_or_else_the_subscribers(
+    shared: Engine, timing: Any, expected: datetime
+) -> None:
+    assert shared.next_time(timing, "Europe/Berlin", MONDAY) == expected
+
+
+@pytest.mark.parametrize(
+    ("timing", "zone", "error"),
+    [
+        ("soon", "UTC", InvalidTiming),
+        ({"type": "event"}, "UTC", InvalidTiming),
+        ("in 3 days", "foo5", UnknownTimeZone),
+    ],
+)
+def test_a_next_time_needs_a_timing_and_a_zone(
+    shared: Engine, timing: Any, zone: str, error: type[DripdropError]
+) -> None:
+    with shared.refused(error):
+        shared.next_time(timing, zone, MONDAY)

@@ -1,0 +1,177 @@
+"""The next time of a schedule, against two other implementations of cron.
+
+They say which wall times match; which instants those are is worked out here with `zoneinfo`, apart
+from the database. What they do not know, or know otherwise, is not asked of them:
+
+- cronsim takes `L` after a number only (`5L`, not `FRIL`), croniter before it (`L5`);
+- croniter refuses `MON,5#2`, and a day of the month restricts `5#2` and `5L`;
+- croniter takes `0-6` for `*`, so that it restricts the day of the month;
+- steps from a single weekday (`1/2`) run to 7 in cronsim, to 6 here and in croniter;
+- what has `*` for the minute or the hour is repeated by cronsim with the clock, and here not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from croniter import CroniterBadDateError, croniter
+from cronsim import CronSim, CronSimError
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from dripdrop.errors import InvalidTiming
+from tests.engine import Engine
+
+Matches = Callable[[str, datetime], Iterator[datetime]]
+
+ZONES = [
+    "UTC",
+    "Africa/Cairo",
+    "America/Havana",
+    "America/New_York",
+    "America/Sao_Paulo",
+    "America/St_Johns",
+    "Asia/Kathmandu",
+    "Asia/Tokyo",
+    "Australia/Lord_Howe",
+    "Australia/Sydney",
+    "Europe/Berlin",
+    "Europe/Dublin",
+    "Pacific/Apia",
+    "Pacific/Chatham",
+]
+MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
+WEEKDAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
+
+
+def by_cronsim(expression: str, after: datetime) -> Iterator[datetime]:
+    """Yield the wall times after one, as cronsim sees them."""
+    return iter(CronSim(expression, after))
+
+
+def by_croniter(expression: str, after: datetime) -> Iterator[datetime]:
+    """Yield the wall times after one, as croniter sees them."""
+    day, weekday = expression.split()[2::2]
+    assume(not re.search("[#L]", weekday) or (day == "*" and "," not in weekday))
+    moved = re.sub(r"(\d)L", r"L\1", expression)
+    numbers, _ = croniter.expand(moved)
+    fields = zip(moved.split(), numbers, strict=True)
+    assume(all(field[0] == "*" or named != ["*"] for field, named in fields))
+    times = croniter(
+        moved, after, ret_type=datetime, implement_cron_bug=True, max_years_between_matches=41
+    )
+    while True:
+        yield times.get_next()
+
+
+def instant(wall_time: datetime, zone: ZoneInfo) -> datetime:
+    """Return the first instant at which the clocks of a zone show a time or have passed it."""
+    at = wall_time.replace(tzinfo=zone).astimezone(UTC)
+    skipped = at.astimezone(zone).replace(tzinfo=None) - wall_time
+    at -= skipped
+    while at.astimezone(zone).replace(tzinfo=None) < wall_time:
+        at += timedelta(minutes=1)
+    return at
+
+
+def expected(matches: Matches, expression: str, zone: ZoneInfo, after: datetime) -> datetime:
+    """Return the next instant by another implementation's wall times."""
+    wall_times = matches(expression, after.astimezone(zone).replace(tzinfo=None))
+    return next(at for at in (instant(each, zone) for each in wall_times) if at > after)
+
+
+@st.composite
+def drawn_field(draw: st.DrawFn, low: int, high: int, *special: str) -> str:
+    """Draw a field: a star, a number, a name, a range, a step, or a list of these."""
+    number = st.integers(low, high)
+    names = {12: ["", *MONTHS], 6: WEEKDAYS}.get(high)
+
+    def item() -> str:
+        kind = draw(st.sampled_from(["number", "range", "step", "special"]))
+        ends = sorted(draw(st.lists(number, min_size=2, max_size=2, unique=True)))
+        spelt = [names[each] if names and draw(st.booleans()) else str(each) for each in ends]
+        if kind == "special" and special:
+            return draw(st.sampled_from(special))
+        if kind == "step":
+            start = draw(st.sampled_from(["*", "-".join(spelt), *([] if high == 6 else spelt[:1])]))
+            return f"{start}/{draw(st.integers(1, 15))}"
+        return "-".join(spelt) if kind == "range" else spelt[0]
+
+    if draw(st.booleans()):
+        return "*"
+    return ",".join(item() for _ in range(draw(st.integers(1, 3))))
+
+
+expressions = st.tuples(
+    drawn_field(0, 59),
+    drawn_field(0, 23),
+    drawn_field(1, 31, "L"),
+    drawn_field(1, 12),
+    drawn_field(0, 6, "7", "5-7", "MON#1", "3#2", "5#5", "0L", "5L"),
+).map(" ".join)
+zones = st.sampled_from(ZONES).map(ZoneInfo)
+times = st.datetimes(
+    datetime(1975, 1, 1), datetime(2075, 1, 1), timezones=st.just(UTC)
+) | st.builds(
+    # Around the time of year and of day at which clocks change.
+    lambda year, month, day, minute: (
+        datetime(year, month, day, tzinfo=UTC) + timedelta(minutes=minute)
+    ),
+    st.integers(1990, 2035),
+    st.sampled_from([3, 4, 9, 10, 11]),
+    st.integers(1, 30),
+    st.integers(0, 1439),
+)
+
+
+@pytest.mark.parametrize("matches", [by_cronsim, by_croniter])
+@settings(max_examples=300, deadline=None)
+@given(expression=expressions, zone=zones, after=times)
+@example("0 0 29 2 *", ZoneInfo("UTC"), datetime(2096, 3, 1, tzinfo=UTC))
+@example("30 2 * * *", ZoneInfo("Europe/Berlin"), datetime(2026, 3, 28, 12, tzinfo=UTC))
+@example("*/7 * * * *", ZoneInfo("Europe/Berlin"), datetime(2026, 10, 25, 1, 20, tzinfo=UTC))
+@example("0 12 * * *", ZoneInfo("Pacific/Apia"), datetime(2011, 12, 30, 1, tzinfo=UTC))
+def test_the_next_time_is_that_of_another_implementation(
+    shared: Engine, matches: Matches, expression: str, zone: ZoneInfo, after: datetime
+) -> None:
+    try:
+        found = shared.cron_next(expression, zone.key, after)
+    except InvalidTiming as refusal:
+        assert "never comes" in str(refusal)
+        with pytest.raises((StopIteration, CronSimError, CroniterBadDateError)):
+            next(matches(expression, datetime(2000, 1, 1)))
+    else:
+        assert found == expected(matches, expression, zone, after)
+
+
+@settings(max_examples=200, deadline=None)
+@given(expression=expressions, zone=zones, after=times)
+def test_a_fixed_time_comes_when_debians_cron_runs_it(
+    shared: Engine, expression: str, zone: ZoneInfo, after: datetime
+) -> None:
+    """What cronsim makes of clock changes is Debian's rule, and ours for times that are fixed."""
+    assume(re.match(r"[^*]\S* [^*]", expression))
+    try:
+        found = shared.cron_next(expression, zone.key, after)
+    except InvalidTiming:
+        return
+    zoned = by_cronsim(expression, after.astimezone(zone))
+    assert found == next(at for each in zoned if (at := each.astimezone(UTC)) > after)
+
+
+@settings(max_examples=200, deadline=None)
+@given(expression=expressions, zone=zones, after=times, later=st.timedeltas(timedelta(0)))
+def test_nothing_comes_in_between(
+    shared: Engine, expression: str, zone: ZoneInfo, after: datetime, later: timedelta
+) -> None:
+    """From any time before the next one, the next one is the same."""
+    try:
+        found = shared.cron_next(expression, zone.key, after)
+    except InvalidTiming:
+        return
+    between = min(after + later % (found - after), found - timedelta(microseconds=1))
+    assert shared.cron_next(expression, zone.key, between) == found
