@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -64,7 +65,7 @@ class Reply:
         return min(max(seconds, shortest), longest)
 
 
-class HTTPChannel:
+class HTTPChannel(ABC):
     """A provider reached by one HTTP request per message.
 
     A provider says how a message becomes a request and, where the status does not tell enough,
@@ -86,9 +87,9 @@ class HTTPChannel:
         # environment or netrc, and no log lines with the URL.
         self._transport = AiohttpTransport(client=self._session)
 
+    @abstractmethod
     def request(self, message: Message) -> httpx.Request:
         """Return the request for a message, or raise `InvalidMessage`."""
-        raise NotImplementedError
 
     def guarded_request(
         self, method: str, url: str, headers: Mapping[str, str], content: str
