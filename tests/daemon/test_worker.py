@@ -36,7 +36,11 @@ def states(engine: Engine) -> dict[str, int]:
 
 @asynccontextmanager
 async def running(worker: Worker) -> AsyncIterator[Worker]:
-    """Let a worker run beside the block; it has come to its end after it."""
+    """Let a worker run beside the block; it has come to its end after it.
+
+    What the block writes, it writes in another thread: a statement that waits for a lock of the
+    worker's would keep the worker, whose loop this thread runs, from ever giving it back.
+    """
     async with worker:
         run = asyncio.create_task(worker.run())
         try:
@@ -224,7 +228,9 @@ async def test_a_slow_channel_does_not_hold_up_another(
     crowd(engine, 5)
     async with running(open_worker(in_flight=2)):
         await asyncio.to_thread(mail.wait_for, lambda: mail.under_way == 2)
-        engine.enroll(TENANT, "alerts", "User", "eve", data={"name": "Eve"})
+        await asyncio.to_thread(
+            engine.enroll, TENANT, "alerts", "User", "eve", data={"name": "Eve"}
+        )
         await asyncio.to_thread(endpoint.wait_for, lambda: len(endpoint.requests) == 2)
         mail.release()
 
@@ -299,10 +305,13 @@ async def test_what_is_being_sent_while_credentials_change_is_finished(
     with serving() as (other, _):
         mail.hold()
         async with running(open_worker()):
-            sam = mailing.join("sam")
+            sam = await asyncio.to_thread(mailing.join, "sam")
             await asyncio.to_thread(mail.wait_for, lambda: mail.under_way == 1)
-            mailing.update_channel_adapter(TENANT, senders["email"], sealed(smtp(other.port)))
-            mailing.join("ada")
+            changed = sealed(smtp(other.port))
+            await asyncio.to_thread(
+                mailing.update_channel_adapter, TENANT, senders["email"], changed
+            )
+            await asyncio.to_thread(mailing.join, "ada")
             await asyncio.to_thread(other.wait_for, lambda: other.mails)
             mail.release()
             await asyncio.to_thread(wait_for, lambda: mailing.last(sam.id).state == "sent")
