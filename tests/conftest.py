@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import namedtuple_row
 from pytest_postgresql.janitor import DatabaseJanitor
@@ -22,6 +23,10 @@ from pytest_postgresql.janitor import DatabaseJanitor
 from dripdrop.embedded import EmbeddedServer
 from dripdrop.install import install, uninstall
 from tests.engine import Engine
+
+# How fast the machine is today is no property of the code.
+settings.register_profile("dripdrop", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("dripdrop")
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 """When every test begins: a Monday morning."""
