@@ -1300,7 +1300,7 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
   select distinct on (g.execution_id)
-    g.execution_id, g.gate, g.action, g.reason, g.until, g.adapter_id, g.recipient
+    g.execution_id, g.gate, g.action, g.reason, null, g.until, g.adapter_id, g.recipient
   from dripdrop._gates(_decide.executions, _decide.at, 'closed') as g
   order by g.execution_id, g.place
 $$;
@@ -4846,26 +4846,79 @@ declare
   );
   v_grants constant jsonb := '{
     "dripdrop_admin": [
-      "activate_sequence_version", "apply", "check_schema", "create_channel_adapter",
-      "create_sequence", "create_sequence_version", "create_step", "cron_next", "enroll",
-      "enroll_many", "errors", "explain", "get_default_adapter", "get_enrollment",
-      "idempotency_key", "list_active_enrollments", "list_channel_adapters", "next_time",
-      "parse_timing", "pause_enrollment", "plan", "providers", "reconcile", "replay",
-      "reseal_adapter", "resolve", "resume_enrollment", "sealed_adapters", "startup_check",
-      "suppress", "tick", "unenroll", "update_channel_adapter", "validate_sequence_version",
+      "activate_sequence_version",
+      "apply",
+      "check_schema",
+      "create_channel_adapter",
+      "create_sequence",
+      "create_sequence_version",
+      "create_step",
+      "cron_next",
+      "enroll",
+      "enroll_many",
+      "errors",
+      "explain",
+      "get_default_adapter",
+      "get_enrollment",
+      "idempotency_key",
+      "list_active_enrollments",
+      "list_channel_adapters",
+      "next_time",
+      "parse_timing",
+      "pause_enrollment",
+      "plan",
+      "providers",
+      "reconcile",
+      "replay",
+      "reseal_adapter",
+      "resolve",
+      "resume_enrollment",
+      "sealed_adapters",
+      "startup_check",
+      "suppress",
+      "tick",
+      "unenroll",
+      "update_channel_adapter",
+      "validate_sequence_version",
       "version"
     ],
     "dripdrop_app": [
-      "cron_next", "enroll", "enroll_many", "errors", "explain", "get_enrollment",
-      "list_active_enrollments", "next_time", "parse_timing", "pause_enrollment", "providers",
-      "resume_enrollment", "suppress", "unenroll", "version"
+      "cron_next",
+      "enroll",
+      "enroll_many",
+      "errors",
+      "explain",
+      "get_enrollment",
+      "list_active_enrollments",
+      "next_time",
+      "parse_timing",
+      "pause_enrollment",
+      "providers",
+      "resume_enrollment",
+      "suppress",
+      "unenroll",
+      "version"
     ],
     "dripdrop_sender": [
-      "check_schema", "claim_renders", "claim_sends", "complete_renders", "complete_sends",
-      "errors", "providers", "reconcile", "startup_check", "tick", "version"
+      "check_schema",
+      "claim_renders",
+      "claim_sends",
+      "complete_renders",
+      "complete_sends",
+      "errors",
+      "providers",
+      "reconcile",
+      "startup_check",
+      "tick",
+      "version"
     ],
     "dripdrop_reader": [
-      "_now", "_visible", "_without_pointer", "errors", "providers", "version"
+      "_now",
+      "_visible",
+      "_without_pointer",
+      "errors",
+      "providers",
+      "version"
     ]
   }';
   v_role text;

@@ -45,13 +45,14 @@ create type dripdrop._decision as (
   gate text,
   action text,
   reason text,
+  detail text,
   until timestamptz,
   adapter_id uuid,
   recipient text
 );
 
 comment on type dripdrop._decision is
-  'A gate''s word on one execution: send, defer, hold, skip, cancel, exit or fail.';
+  'A gate''s word on one execution: send, ask, defer, hold, skip, cancel, exit, complete or fail.';
 
 -- What a sender reports about one claimed execution: one element of complete_sends(results).
 create type dripdrop._send_result as (
@@ -303,6 +304,55 @@ comment on column dripdrop.channel_adapters.min_gap_seconds is
 comment on column dripdrop.channel_adapters.inserted_at is 'When the row was made.';
 comment on column dripdrop.channel_adapters.updated_at is 'When the row last changed.';
 
+-- sql/tables/holidays.sql
+
+create table dripdrop.holidays (
+  tenant_key text,
+  calendar text not null,
+  day date not null,
+  name text,
+  constraint holidays_once unique nulls not distinct (calendar, day, tenant_key),
+  constraint holidays_tenant_key_is_valid check (tenant_key <> '' and tenant_key not like ':%'),
+  constraint holidays_calendar_is_a_slug check (calendar ~ '^[a-z0-9][a-z0-9_-]*$')
+);
+
+comment on table dripdrop.holidays is 'Days that are no business days, by calendar.';
+comment on column dripdrop.holidays.tenant_key is
+  'The tenant; the days of null belong to the calendar of every tenant.';
+comment on column dripdrop.holidays.calendar is 'The calendar: de, us-ny, ….';
+comment on column dripdrop.holidays.day is 'The day, on the wall calendar of whoever waits.';
+
+-- sql/tables/hooks.sql
+
+create table dripdrop.hooks (
+  id uuid not null default dripdrop._uuidv7(),
+  tenant_key text,
+  key text not null,
+  function text not null,
+  timeout_ms int not null default 1000,
+  description text,
+  inserted_at timestamptz not null default dripdrop._now(),
+  updated_at timestamptz not null default dripdrop._now(),
+  constraint hooks_pkey primary key (id),
+  constraint hooks_one_key_per_tenant unique nulls not distinct (tenant_key, key),
+  constraint hooks_tenant_key_is_valid check (tenant_key <> '' and tenant_key not like ':%'),
+  constraint hooks_key_is_a_name check (key ~ '^[a-z][a-z0-9_]*$'),
+  constraint hooks_timeout_is_bounded check (timeout_ms between 1 and 30000)
+);
+
+comment on table dripdrop.hooks is
+  'SQL functions of the application whose values conditions and templates use.';
+comment on column dripdrop.hooks.id is 'Time-ordered uuid.';
+comment on column dripdrop.hooks.tenant_key is
+  'The tenant; null is shared by all tenants that have no hook of this key.';
+comment on column dripdrop.hooks.key is 'What conditions and templates call its value.';
+comment on column dripdrop.hooks.function is
+  'As regprocedure prints it: schema.name(dripdrop.enrollments,jsonb).';
+comment on column dripdrop.hooks.timeout_ms is 'Milliseconds a call may take, 1 to 30000.';
+comment on column dripdrop.hooks.description is 'What it is for.';
+comment on column dripdrop.hooks.inserted_at is 'When the row was made.';
+comment on column dripdrop.hooks.updated_at is 'When the row last changed.';
+
 -- sql/tables/message_events.sql
 
 -- An append-only log without foreign keys: it outlives what it tells of,
@@ -396,6 +446,7 @@ create table dripdrop.sequences (
   description text,
   active boolean not null default true,
   reentry text not null default 'never',
+  reentry_interval interval,
   time_zone text,
   metadata jsonb not null default '{}',
   inserted_at timestamptz not null default dripdrop._now(),
@@ -404,7 +455,8 @@ create table dripdrop.sequences (
   constraint sequences_one_key_per_tenant unique nulls not distinct (tenant_key, key),
   constraint sequences_tenant_key_is_valid check (tenant_key <> '' and tenant_key not like ':%'),
   constraint sequences_key_is_a_slug check (key ~ '^[a-z0-9][a-z0-9_-]*$'),
-  constraint sequences_reentry_is_known check (reentry in ('never', 'after_exit')),
+  constraint sequences_reentry_is_known check (reentry in ('never', 'after_exit', 'always')),
+  constraint sequences_reentry_interval_is_positive check (reentry_interval > interval '0'),
   constraint sequences_metadata_is_an_object check (jsonb_typeof(metadata) = 'object')
 );
 
@@ -419,8 +471,10 @@ comment on column dripdrop.sequences.description is 'What it is for.';
 comment on column dripdrop.sequences.active is
   'False retires the sequence: nothing is enrolled, and due steps end their enrolment.';
 comment on column dripdrop.sequences.reentry is
-  'never: one enrolment per subscriber and entry key, for good; after_exit: again once the last '
-  'one has ended.';
+  'never: one enrolment per subscriber and entry key, for good; after_exit: again once all former '
+  'ones have ended; always: again once the last one of the same entry key has ended.';
+comment on column dripdrop.sequences.reentry_interval is
+  'How long after the start of a former enrolment the next may begin, at the earliest.';
 comment on column dripdrop.sequences.time_zone is
   'For subscribers whose data names none; null means UTC.';
 comment on column dripdrop.sequences.metadata is
@@ -462,6 +516,28 @@ comment on column dripdrop.suppressions.source is 'Who said so.';
 comment on column dripdrop.suppressions.metadata is 'Details.';
 comment on column dripdrop.suppressions.inserted_at is 'When the row was made.';
 comment on column dripdrop.suppressions.updated_at is 'When the row last changed.';
+
+-- sql/tables/tenant_settings.sql
+
+create table dripdrop.tenant_settings (
+  tenant_key text,
+  time_zone text,
+  inserted_at timestamptz not null default dripdrop._now(),
+  updated_at timestamptz not null default dripdrop._now(),
+  constraint tenant_settings_one_per_tenant unique nulls not distinct (tenant_key),
+  constraint tenant_settings_tenant_key_is_valid check (
+    tenant_key <> '' and tenant_key not like ':%'
+  )
+);
+
+comment on table dripdrop.tenant_settings is
+  'What holds for a whole tenant unless a sequence or a step says otherwise.';
+comment on column dripdrop.tenant_settings.tenant_key is
+  'The tenant; what null says holds for the tenants that say nothing.';
+comment on column dripdrop.tenant_settings.time_zone is
+  'IANA name: the zone of local times where subscriber, step and sequence name none.';
+comment on column dripdrop.tenant_settings.inserted_at is 'When the row was made.';
+comment on column dripdrop.tenant_settings.updated_at is 'When the row last changed.';
 
 -- sql/tables/time_zones.sql
 
@@ -756,6 +832,8 @@ create table dripdrop.steps (
   position int,
   channel text not null,
   timing jsonb not null default '{"type": "immediate"}',
+  recurring boolean not null
+  generated always as (coalesce((timing ->> 'recurring')::boolean, false)) stored,
   template_type text not null default 'inline',
   template_content jsonb not null default '{}',
   template_hash text generated always as (dripdrop._digest(template_content::text)) stored,
@@ -763,6 +841,7 @@ create table dripdrop.steps (
   template_function text,
   channel_adapter_id uuid,
   adapter_override_id uuid,
+  hooks text[] not null default '{}',
   config jsonb not null default '{}',
   active boolean not null default true,
   inserted_at timestamptz not null default dripdrop._now(),
@@ -798,6 +877,8 @@ comment on column dripdrop.steps.channel is 'email, sms, webhook, …: see provi
 comment on column dripdrop.steps.timing is
   'Canonical: {"type": "immediate"}, {"type": "delay", "delay_amount": 3, "delay_unit": "days"} or '
   '{"type": "cron", "cron_expression": "0 9 * * MON", "timezone": "Europe/Berlin"}.';
+comment on column dripdrop.steps.recurring is
+  'Whether it is a side step: it fires again and again and never leads on.';
 comment on column dripdrop.steps.template_type is 'inline: template_content holds Liquid.';
 comment on column dripdrop.steps.template_content is
   'Liquid by field: email {subject, html, text, from, reply_to, headers}; webhook {url, method, '
@@ -812,6 +893,9 @@ comment on column dripdrop.steps.channel_adapter_id is
   'The sender of this step; null leaves the choice to the sequence and the defaults.';
 comment on column dripdrop.steps.adapter_override_id is
   'Outbound only: another sender than the enrolment''s, and a new thread.';
+comment on column dripdrop.steps.hooks is
+  'The hooks whose values are fetched before it is decided: those that its conditions, its '
+  'transitions and its template name. Set on activation.';
 comment on column dripdrop.steps.config is
   'recipient_key, time_zone, max_retries, on_max_retry, on_unknown, stale_after, on_stale.';
 comment on column dripdrop.steps.active is 'False skips the step.';
@@ -887,6 +971,8 @@ create table dripdrop.step_executions (
   reason_at timestamptz,
   scheduled_for timestamptz not null,
   due_at timestamptz,
+  awaited_event text,
+  event_id uuid,
   defer_count int not null default 0,
   retry_count int not null default 0,
   fence int not null default 0,
@@ -894,6 +980,7 @@ create table dripdrop.step_executions (
   channel text not null,
   adapter_id uuid,
   recipient text,
+  hooks jsonb,
   payload jsonb,
   response jsonb,
   provider_message_id text,
@@ -913,6 +1000,9 @@ create table dripdrop.step_executions (
     'cancelled'
   )),
   constraint step_executions_due_only_while_scheduled check (due_at is null or state = 'scheduled'),
+  constraint step_executions_wait_only_while_scheduled check (
+    awaited_event is null or state = 'scheduled'
+  ),
   constraint step_executions_end_with_a_reason check (
     (state in ('sent', 'failed', 'skipped', 'cancelled')) = (ended_at is not null)
     and (ended_at is null or reason is not null)
@@ -969,6 +1059,9 @@ comment on column dripdrop.step_executions.scheduled_for is
 comment on column dripdrop.step_executions.due_at is
   'When tick() looks at it: the planned time, or what it was put off to; null while it is held, '
   'under way or ended.';
+comment on column dripdrop.step_executions.awaited_event is
+  'The key of the event it waits for; due_at is then the timeout, if there is one.';
+comment on column dripdrop.step_executions.event_id is 'The event that set it off.';
 comment on column dripdrop.step_executions.defer_count is 'How often it was deferred.';
 comment on column dripdrop.step_executions.retry_count is
   'How many attempts failed for the time being.';
@@ -980,6 +1073,8 @@ comment on column dripdrop.step_executions.channel is 'The channel of the step.'
 comment on column dripdrop.step_executions.adapter_id is 'The sender that was chosen.';
 comment on column dripdrop.step_executions.recipient is
   'Whom it reaches, normalised; null where the channel has no address.';
+comment on column dripdrop.step_executions.hooks is
+  'What its hooks answered, by key: {"value": …} or {"error": …}; null before they were asked.';
 comment on column dripdrop.step_executions.payload is
   'The rendered message; a retry sends the same bytes.';
 comment on column dripdrop.step_executions.response is
@@ -995,6 +1090,33 @@ comment on column dripdrop.step_executions.ended_at is
   'When it reached sent, failed, skipped or cancelled.';
 comment on column dripdrop.step_executions.inserted_at is 'When the row was made.';
 comment on column dripdrop.step_executions.updated_at is 'When the row last changed.';
+
+-- sql/tables/step_revisions.sql
+
+create table dripdrop.step_revisions (
+  id uuid not null default dripdrop._uuidv7(),
+  tenant_key text,
+  step_id uuid not null,
+  name text not null,
+  template_content jsonb not null,
+  replaced_by text not null default session_user,
+  replaced_at timestamptz not null default dripdrop._now(),
+  constraint step_revisions_pkey primary key (id),
+  constraint step_revisions_of_a_step foreign key (step_id)
+  references dripdrop.steps (id) on delete cascade
+);
+
+create index step_revisions_by_step on dripdrop.step_revisions (step_id);
+
+comment on table dripdrop.step_revisions is
+  'What a step said before its words were edited in place.';
+comment on column dripdrop.step_revisions.id is 'Time-ordered uuid.';
+comment on column dripdrop.step_revisions.tenant_key is 'The tenant of the step.';
+comment on column dripdrop.step_revisions.step_id is 'The step.';
+comment on column dripdrop.step_revisions.name is 'Its name until then.';
+comment on column dripdrop.step_revisions.template_content is 'Its template until then.';
+comment on column dripdrop.step_revisions.replaced_by is 'The database user who edited it.';
+comment on column dripdrop.step_revisions.replaced_at is 'When it was edited.';
 
 -- sql/tables/step_transitions.sql
 
@@ -1044,13 +1166,17 @@ create table dripdrop.conditions (
   tenant_key text,
   step_id uuid,
   transition_id uuid,
+  sequence_id uuid,
+  outcome text,
+  name text,
   condition_type text not null,
-  operator text not null default '==',
-  hook_function text,
-  http_hook_id uuid,
-  field_path text,
-  expected_value text,
+  operator text,
+  expected_value jsonb,
+  field_path jsonpath,
+  predicate jsonpath,
+  hook text,
   config jsonb not null default '{}',
+  position int not null default 0,
   inserted_at timestamptz not null default dripdrop._now(),
   updated_at timestamptz not null default dripdrop._now(),
   constraint conditions_pkey primary key (id),
@@ -1058,33 +1184,64 @@ create table dripdrop.conditions (
   references dripdrop.steps (id) on delete cascade,
   constraint conditions_of_a_transition foreign key (transition_id)
   references dripdrop.step_transitions (id) on delete cascade,
-  constraint conditions_of_an_http_hook foreign key (http_hook_id)
-  references dripdrop.http_hooks (id) on delete restrict,
-  constraint conditions_have_one_owner check (num_nonnulls(step_id, transition_id) = 1),
+  constraint conditions_of_a_sequence foreign key (sequence_id)
+  references dripdrop.sequences (id) on delete cascade,
+  constraint conditions_have_one_owner check (
+    num_nonnulls(step_id, transition_id, sequence_id) = 1
+  ),
+  constraint conditions_of_a_sequence_end_enrollments check (
+    (sequence_id is null and outcome is null)
+    or (sequence_id is not null and outcome is not null and outcome in ('goal', 'exit'))
+  ),
   constraint conditions_type_is_known
   check (condition_type in ('hook', 'enrollment_data', 'event', 'predicate', 'time_window')),
   constraint conditions_operator_is_known
-  check (operator in ('==', '!=', '>', '<', '>=', '<=', 'in', 'contains'))
+  check (operator in ('==', '!=', '>', '<', '>=', '<=', 'in', 'contains')),
+  constraint conditions_compare_values check (
+    (condition_type in ('hook', 'enrollment_data', 'event'))
+    = (operator is not null and expected_value is not null)
+  ),
+  constraint conditions_of_data_have_a_path check (
+    (condition_type = 'enrollment_data') = (field_path is not null)
+  ),
+  constraint conditions_of_a_predicate_have_one check (
+    (condition_type = 'predicate') = (predicate is not null)
+  ),
+  constraint conditions_of_a_hook_name_it check ((condition_type = 'hook') = (hook is not null)),
+  constraint conditions_config_is_an_object check (jsonb_typeof(config) = 'object')
 );
 
 create index conditions_by_step on dripdrop.conditions (step_id) where step_id is not null;
 create index conditions_by_transition
 on dripdrop.conditions (transition_id)
 where transition_id is not null;
+create index conditions_by_sequence
+on dripdrop.conditions (sequence_id)
+where sequence_id is not null;
 
-comment on table dripdrop.conditions is 'A test that gates a step or routes a transition.';
+comment on table dripdrop.conditions is
+  'A test that gates a step, routes a transition, or ends the enrolments of a sequence.';
 comment on column dripdrop.conditions.id is 'Time-ordered uuid.';
-comment on column dripdrop.conditions.tenant_key is 'The tenant of the step or transition.';
+comment on column dripdrop.conditions.tenant_key is 'The tenant of its owner.';
 comment on column dripdrop.conditions.step_id is 'The step it gates.';
 comment on column dripdrop.conditions.transition_id is 'The transition it routes.';
+comment on column dripdrop.conditions.sequence_id is 'The sequence whose enrolments it ends.';
+comment on column dripdrop.conditions.outcome is
+  'Of a sequence''s: goal completes the enrolment, exit cancels it.';
+comment on column dripdrop.conditions.name is
+  'What people call it; the exit reason of the enrolments it ends.';
 comment on column dripdrop.conditions.condition_type is
-  'hook, enrollment_data, event, predicate or time_window.';
+  'enrollment_data, event, hook, predicate or time_window.';
 comment on column dripdrop.conditions.operator is 'How the value is compared.';
-comment on column dripdrop.conditions.hook_function is 'The SQL function whose value is compared.';
-comment on column dripdrop.conditions.http_hook_id is 'The HTTP hook whose value is compared.';
-comment on column dripdrop.conditions.field_path is 'jsonpath into the enrolment''s data.';
-comment on column dripdrop.conditions.expected_value is 'What it is compared with.';
-comment on column dripdrop.conditions.config is 'What the type needs besides.';
+comment on column dripdrop.conditions.expected_value is
+  'What it is compared with; for an event, how often it happened.';
+comment on column dripdrop.conditions.field_path is 'SQL/JSON path into the enrolment''s data.';
+comment on column dripdrop.conditions.predicate is
+  'SQL/JSON path predicate over {enrollment, subscriber, sequence, step, hooks, steps}.';
+comment on column dripdrop.conditions.hook is 'The key of the hook whose value is compared.';
+comment on column dripdrop.conditions.config is
+  'Of an event: {event, match, within, since}; of a time window: {start, end, days, time_zone}.';
+comment on column dripdrop.conditions.position is 'Its place among those of its owner.';
 comment on column dripdrop.conditions.inserted_at is 'When the row was made.';
 comment on column dripdrop.conditions.updated_at is 'When the row last changed.';
 

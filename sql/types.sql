@@ -4,13 +4,14 @@ create type dripdrop._decision as (
   gate text,
   action text,
   reason text,
+  detail text,
   until timestamptz,
   adapter_id uuid,
   recipient text
 );
 
 comment on type dripdrop._decision is
-  'A gate''s word on one execution: send, defer, hold, skip, cancel, exit or fail.';
+  'A gate''s word on one execution: send, ask, defer, hold, skip, cancel, exit, complete or fail.';
 
 -- What a sender reports about one claimed execution: one element of complete_sends(results).
 create type dripdrop._send_result as (

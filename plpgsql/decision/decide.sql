@@ -181,7 +181,7 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
   select distinct on (g.execution_id)
-    g.execution_id, g.gate, g.action, g.reason, g.until, g.adapter_id, g.recipient
+    g.execution_id, g.gate, g.action, g.reason, null, g.until, g.adapter_id, g.recipient
   from dripdrop._gates(_decide.executions, _decide.at, 'closed') as g
   order by g.execution_id, g.place
 $$;

@@ -6,6 +6,7 @@ create table dripdrop.sequences (
   description text,
   active boolean not null default true,
   reentry text not null default 'never',
+  reentry_interval interval,
   time_zone text,
   metadata jsonb not null default '{}',
   inserted_at timestamptz not null default dripdrop._now(),
@@ -14,7 +15,8 @@ create table dripdrop.sequences (
   constraint sequences_one_key_per_tenant unique nulls not distinct (tenant_key, key),
   constraint sequences_tenant_key_is_valid check (tenant_key <> '' and tenant_key not like ':%'),
   constraint sequences_key_is_a_slug check (key ~ '^[a-z0-9][a-z0-9_-]*$'),
-  constraint sequences_reentry_is_known check (reentry in ('never', 'after_exit')),
+  constraint sequences_reentry_is_known check (reentry in ('never', 'after_exit', 'always')),
+  constraint sequences_reentry_interval_is_positive check (reentry_interval > interval '0'),
   constraint sequences_metadata_is_an_object check (jsonb_typeof(metadata) = 'object')
 );
 
@@ -29,8 +31,10 @@ comment on column dripdrop.sequences.description is 'What it is for.';
 comment on column dripdrop.sequences.active is
   'False retires the sequence: nothing is enrolled, and due steps end their enrolment.';
 comment on column dripdrop.sequences.reentry is
-  'never: one enrolment per subscriber and entry key, for good; after_exit: again once the last '
-  'one has ended.';
+  'never: one enrolment per subscriber and entry key, for good; after_exit: again once all former '
+  'ones have ended; always: again once the last one of the same entry key has ended.';
+comment on column dripdrop.sequences.reentry_interval is
+  'How long after the start of a former enrolment the next may begin, at the earliest.';
 comment on column dripdrop.sequences.time_zone is
   'For subscribers whose data names none; null means UTC.';
 comment on column dripdrop.sequences.metadata is

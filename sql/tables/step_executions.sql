@@ -20,6 +20,8 @@ create table dripdrop.step_executions (
   reason_at timestamptz,
   scheduled_for timestamptz not null,
   due_at timestamptz,
+  awaited_event text,
+  event_id uuid,
   defer_count int not null default 0,
   retry_count int not null default 0,
   fence int not null default 0,
@@ -27,6 +29,7 @@ create table dripdrop.step_executions (
   channel text not null,
   adapter_id uuid,
   recipient text,
+  hooks jsonb,
   payload jsonb,
   response jsonb,
   provider_message_id text,
@@ -46,6 +49,9 @@ create table dripdrop.step_executions (
     'cancelled'
   )),
   constraint step_executions_due_only_while_scheduled check (due_at is null or state = 'scheduled'),
+  constraint step_executions_wait_only_while_scheduled check (
+    awaited_event is null or state = 'scheduled'
+  ),
   constraint step_executions_end_with_a_reason check (
     (state in ('sent', 'failed', 'skipped', 'cancelled')) = (ended_at is not null)
     and (ended_at is null or reason is not null)
@@ -102,6 +108,9 @@ comment on column dripdrop.step_executions.scheduled_for is
 comment on column dripdrop.step_executions.due_at is
   'When tick() looks at it: the planned time, or what it was put off to; null while it is held, '
   'under way or ended.';
+comment on column dripdrop.step_executions.awaited_event is
+  'The key of the event it waits for; due_at is then the timeout, if there is one.';
+comment on column dripdrop.step_executions.event_id is 'The event that set it off.';
 comment on column dripdrop.step_executions.defer_count is 'How often it was deferred.';
 comment on column dripdrop.step_executions.retry_count is
   'How many attempts failed for the time being.';
@@ -113,6 +122,8 @@ comment on column dripdrop.step_executions.channel is 'The channel of the step.'
 comment on column dripdrop.step_executions.adapter_id is 'The sender that was chosen.';
 comment on column dripdrop.step_executions.recipient is
   'Whom it reaches, normalised; null where the channel has no address.';
+comment on column dripdrop.step_executions.hooks is
+  'What its hooks answered, by key: {"value": …} or {"error": …}; null before they were asked.';
 comment on column dripdrop.step_executions.payload is
   'The rendered message; a retry sends the same bytes.';
 comment on column dripdrop.step_executions.response is

@@ -7,6 +7,8 @@ create table dripdrop.steps (
   position int,
   channel text not null,
   timing jsonb not null default '{"type": "immediate"}',
+  recurring boolean not null
+  generated always as (coalesce((timing ->> 'recurring')::boolean, false)) stored,
   template_type text not null default 'inline',
   template_content jsonb not null default '{}',
   template_hash text generated always as (dripdrop._digest(template_content::text)) stored,
@@ -14,6 +16,7 @@ create table dripdrop.steps (
   template_function text,
   channel_adapter_id uuid,
   adapter_override_id uuid,
+  hooks text[] not null default '{}',
   config jsonb not null default '{}',
   active boolean not null default true,
   inserted_at timestamptz not null default dripdrop._now(),
@@ -49,6 +52,8 @@ comment on column dripdrop.steps.channel is 'email, sms, webhook, …: see provi
 comment on column dripdrop.steps.timing is
   'Canonical: {"type": "immediate"}, {"type": "delay", "delay_amount": 3, "delay_unit": "days"} or '
   '{"type": "cron", "cron_expression": "0 9 * * MON", "timezone": "Europe/Berlin"}.';
+comment on column dripdrop.steps.recurring is
+  'Whether it is a side step: it fires again and again and never leads on.';
 comment on column dripdrop.steps.template_type is 'inline: template_content holds Liquid.';
 comment on column dripdrop.steps.template_content is
   'Liquid by field: email {subject, html, text, from, reply_to, headers}; webhook {url, method, '
@@ -63,6 +68,9 @@ comment on column dripdrop.steps.channel_adapter_id is
   'The sender of this step; null leaves the choice to the sequence and the defaults.';
 comment on column dripdrop.steps.adapter_override_id is
   'Outbound only: another sender than the enrolment''s, and a new thread.';
+comment on column dripdrop.steps.hooks is
+  'The hooks whose values are fetched before it is decided: those that its conditions, its '
+  'transitions and its template name. Set on activation.';
 comment on column dripdrop.steps.config is
   'recipient_key, time_zone, max_retries, on_max_retry, on_unknown, stale_after, on_stale.';
 comment on column dripdrop.steps.active is 'False skips the step.';
