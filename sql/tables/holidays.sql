@@ -2,7 +2,6 @@ create table dripdrop.holidays (
   tenant_key text,
   calendar text not null,
   day date not null,
-  name text,
   constraint holidays_once unique nulls not distinct (calendar, day, tenant_key),
   constraint holidays_tenant_key_is_valid check (tenant_key <> '' and tenant_key not like ':%'),
   constraint holidays_calendar_is_a_slug check (calendar ~ '^[a-z0-9][a-z0-9_-]*$')
