@@ -251,7 +251,46 @@ class Statements(ABC, Generic[One, Many, Value]):
 
     @_statement
     def explain(self, tenant_key: str | None, enrollment_id: UUID) -> Many:
-        """Say why an enrolment's next message waits: one row per gate."""
+        """Say what became of an enrolment's steps, and why the next message waits, gate by gate."""
+
+    @_statement
+    def simulate(
+        self,
+        tenant_key: str | None,
+        sequence: str,
+        data: Json,
+        horizon: timedelta = ...,
+        events: Json = ...,
+        hooks: Json = ...,
+        version: int | None = ...,
+        start_at: datetime | None = ...,
+    ) -> Many:
+        """Say what would happen to a subscriber with this data; leaves nothing behind."""
+
+    @_statement
+    def forecast(self, tenant_key: str | None, sequence: str, horizon: timedelta = ...) -> Many:
+        """Count the messages the active enrolments would be sent, by day and step."""
+
+    # Events
+
+    @_statement
+    def track_event(
+        self,
+        tenant_key: str | None,
+        event_key: str,
+        event_data: Json = ...,
+        enrollment_id: UUID | None = ...,
+        subscriber_type: str | None = ...,
+        subscriber_id: str | None = ...,
+        event_id: str | None = ...,
+        occurred_at: datetime | None = ...,
+        event_type: str = ...,
+    ) -> One:
+        """Record that something happened to an enrolment or to a subscriber."""
+
+    @_statement
+    def track_events(self, tenant_key: str | None, events: Json) -> Many:
+        """Record a list of events, as `track_event` does one."""
 
     # Pipeline: what a sender calls
 
