@@ -41,11 +41,13 @@ declare
       "resolve",
       "resume_enrollment",
       "sealed_adapters",
+      "set_holidays",
       "startup_check",
       "suppress",
       "tick",
       "unenroll",
       "update_channel_adapter",
+      "update_tenant_settings",
       "validate_sequence_version",
       "version"
     ],

@@ -14,7 +14,11 @@ begin
   from unnest(array[
     'version',
     '_advance',
+    '_business_days_after',
+    '_canonical_cron',
     '_canonical_definition',
+    '_canonical_delay',
+    '_canonical_event',
     '_canonical_step',
     '_canonical_timing',
     '_carry_out',
@@ -32,6 +36,7 @@ begin
     '_cron_field',
     '_cron_next',
     '_decide',
+    '_default_time_zone',
     '_demote_default',
     '_end_enrollments',
     '_enqueue',
@@ -70,6 +75,7 @@ begin
     '_suppress',
     '_switch_slot',
     '_time_zone',
+    '_timeout_at',
     '_verdict',
     '_version_steps',
     '_without_pointer',
@@ -104,6 +110,7 @@ begin
     'resolve',
     'resume_enrollment',
     'sealed_adapters',
+    'set_holidays',
     'start',
     'startup_check',
     'stop',
@@ -111,6 +118,7 @@ begin
     'tick',
     'unenroll',
     'update_channel_adapter',
+    'update_tenant_settings',
     'validate_sequence_version'
   ]) as name
   where not exists (

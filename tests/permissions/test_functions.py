@@ -45,11 +45,13 @@ CALLERS: dict[str, set[str]] = {
     "resolve": {ADMIN},
     "resume_enrollment": {ADMIN, APP},
     "sealed_adapters": {ADMIN},
+    "set_holidays": {ADMIN},
     "startup_check": {ADMIN, SENDER},
     "suppress": {ADMIN, APP},
     "tick": {ADMIN, SENDER},
     "unenroll": {ADMIN, APP},
     "update_channel_adapter": {ADMIN},
+    "update_tenant_settings": {ADMIN},
     "validate_sequence_version": {ADMIN},
     "version": {ADMIN, APP, SENDER, READER},
 }
