@@ -150,7 +150,9 @@ def test_the_next_time_is_that_of_another_implementation(
 
 @settings(max_examples=100, deadline=None)
 @given(
-    name=st.sampled_from("hourly daily midnight weekly monthly yearly annually".split()),
+    name=st.sampled_from(
+        ["hourly", "daily", "midnight", "weekly", "monthly", "yearly", "annually"]
+    ),
     zone=zones,
     after=times,
 )
