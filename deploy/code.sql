@@ -5826,6 +5826,97 @@ end;
 
 comment on function dripdrop._is_recipient(text, text) is 'Whether a channel can use this address.';
 
+-- plpgsql/timing/business_days.sql
+
+-- The n-th business day after today, whatever today is, at the same time of day. Weekdays are
+-- counted by arithmetic; each holiday on the way moves the day by one, so that the loop is as long
+-- as the list of holidays, not as the wait.
+create or replace function dripdrop._business_days_after(
+  from_time timestamptz,
+  days int,
+  time_zone text,
+  calendar text,
+  tenant_key text
+)
+returns timestamptz
+language plpgsql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_wall_time timestamp := from_time at time zone time_zone;
+  v_today date := v_wall_time::date;
+  v_weekday int := extract(isodow from v_today);
+  v_day date;
+  v_holiday date;
+begin
+  -- From a weekend it counts as from the Friday before.
+  v_day := v_today - greatest(v_weekday - 5, 0) + days + 2 * ((least(v_weekday, 5) + days - 1) / 5);
+
+  for v_holiday in
+    select distinct h.day
+    from dripdrop.holidays as h
+    where h.calendar = _business_days_after.calendar
+      and (h.tenant_key = _business_days_after.tenant_key or h.tenant_key is null)
+      and h.day > v_today
+      and extract(isodow from h.day) < 6
+    order by h.day
+  loop
+    exit when v_holiday > v_day;
+    v_day := v_day + case when extract(isodow from v_day) = 5 then 3 else 1 end;
+  end loop;
+  return (v_day + v_wall_time::time) at time zone time_zone;
+end
+$$;
+
+comment on function dripdrop._business_days_after(timestamptz, int, text, text, text) is
+  'The same time of day so many business days later: Monday to Friday less the days of a calendar, '
+  'the tenant''s and those of all tenants.';
+
+-- A calendar is replaced whole, so two callers at once must not both add to what neither has seen:
+-- the table is taken before it is read. Readers are not in the way.
+--
+-- locks   holidays, against other writers
+-- raises  ZD201 bad calendar or day, ZD207 bad tenant key
+create or replace function dripdrop.set_holidays(tenant_key text, calendar text, days date[])
+returns int
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_days int;
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  if coalesce(calendar !~ '^[a-z0-9][a-z0-9_-]*$', true) then
+    raise exception 'calendar "%" is not valid', calendar using
+      errcode = 'ZD201', column = 'calendar',
+      hint = 'Use lower-case letters, digits, "_" and "-", and begin with a letter or digit.';
+  end if;
+  if days is null or exists (select from unnest(days) as day where isfinite(day) is not true) then
+    raise exception 'days is not a list of days' using
+      errcode = 'ZD201', column = 'days',
+      hint = 'For example ''{2026-12-25, 2026-12-28}''; an empty list empties the calendar.';
+  end if;
+
+  lock table dripdrop.holidays in share row exclusive mode;
+  delete from dripdrop.holidays as h
+  where h.tenant_key is not distinct from set_holidays.tenant_key
+    and h.calendar = set_holidays.calendar;
+  insert into dripdrop.holidays (tenant_key, calendar, day)
+  select distinct set_holidays.tenant_key, set_holidays.calendar, day
+  from unnest(set_holidays.days) as day;
+  get diagnostics v_days = row_count;
+  return v_days;
+end
+$$;
+
+comment on function dripdrop.set_holidays(text, text, date[]) is
+  'Replaces the days of a tenant''s calendar that are no business days and returns how many there '
+  'are; those of null are in the calendar of every tenant. calendar: the one that a timing names, '
+  'or default. What is planned already stays planned.';
+
 -- plpgsql/timing/cron.sql
 
 -- One of the five fields as the sorted numbers it names. What is no plain number gets a number of
@@ -6085,6 +6176,161 @@ comment on function dripdrop.cron_next(text, text, timestamptz) is
   'clock change leaves out comes at the first instant after the gap; one that it repeats comes '
   'once, the first time.';
 
+-- plpgsql/timing/next_time.sql
+
+-- Days, weeks and business days pass on the wall clock of the subscriber, so that 09:00 stays 09:00
+-- over a change to or from summer time; seconds, minutes and hours are absolute. A schedule that
+-- names its own zone keeps to it. A plain expression, so that it is inlined per row.
+create or replace function dripdrop._next_time(
+  timing jsonb,
+  time_zone text,
+  from_time timestamptz,
+  tenant_key text default null
+)
+returns timestamptz
+language sql
+stable
+parallel safe
+return case
+  when timing ->> 'type' = 'cron' then
+    dripdrop._cron_next(
+      timing ->> 'cron_expression', coalesce(timing ->> 'timezone', time_zone), from_time, 'timing'
+    )
+  when timing ->> 'delay_unit' is null then from_time
+  when timing ->> 'delay_unit' in ('days', 'weeks') then
+    (
+      from_time at time zone time_zone
+      + ((timing ->> 'delay_amount') || ' ' || (timing ->> 'delay_unit'))::interval
+    ) at time zone time_zone
+  when timing ->> 'delay_unit' = 'business_days' then
+    dripdrop._business_days_after(
+      from_time,
+      (timing ->> 'delay_amount')::int,
+      time_zone,
+      coalesce(timing ->> 'calendar', 'default'),
+      tenant_key
+    )
+  else from_time + ((timing ->> 'delay_amount') || ' ' || (timing ->> 'delay_unit'))::interval
+end;
+
+comment on function dripdrop._next_time(jsonb, text, timestamptz, text) is
+  'When a step with this timing is due for a subscriber in a time zone, counted from a time: that '
+  'of the step before or, if it waits for an event, that of the event.';
+
+-- Like a delay: days and what is longer pass on the wall clock, hours and what is shorter are
+-- absolute. Without days the wall clock stays out of it, which may show from_time twice.
+create or replace function dripdrop._timeout_at(
+  timing jsonb,
+  time_zone text,
+  from_time timestamptz
+)
+returns timestamptz
+language sql
+stable
+parallel safe
+return
+  case
+    when date_trunc('day', (timing ->> 'timeout')::interval) = interval '0' then from_time
+    else
+      (
+        from_time at time zone time_zone + date_trunc('day', (timing ->> 'timeout')::interval)
+      ) at time zone time_zone
+  end
+  + ((timing ->> 'timeout')::interval - date_trunc('day', (timing ->> 'timeout')::interval));
+
+comment on function dripdrop._timeout_at(jsonb, text, timestamptz) is
+  'When the wait for an event ends that began at a time, for a subscriber in a time zone; null if '
+  'it never does.';
+
+-- raises  ZD201 no time to count from, ZD203 bad timing, ZD204 unknown time zone
+create or replace function dripdrop.next_time(
+  timing jsonb,
+  time_zone text,
+  from_time timestamptz
+)
+returns timestamptz
+language plpgsql
+stable
+strict
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_time_zone(time_zone, 'time_zone');
+  if not isfinite(from_time) then
+    raise exception 'nothing comes after %', from_time using
+      errcode = 'ZD201', column = 'from_time', hint = 'Count from a time.';
+  end if;
+  return dripdrop._next_time(dripdrop._canonical_timing(timing), time_zone, from_time);
+end
+$$;
+
+comment on function dripdrop.next_time(jsonb, text, timestamptz) is
+  'When a step with this timing is due, counted from a time, for a subscriber in a time zone; for '
+  'one that waits for an event, counted from the event. timing: as in create_step(). A schedule '
+  'with a timezone of its own keeps to that. Business days are less the holidays of all tenants.';
+
+-- plpgsql/timing/tenant_settings.sql
+
+-- Null leaves a setting as it is.
+--
+-- locks   the tenant's settings
+-- raises  ZD204 unknown time zone, ZD207 bad tenant key
+create or replace function dripdrop.update_tenant_settings(
+  tenant_key text,
+  time_zone text default null
+)
+returns dripdrop.tenant_settings
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_settings dripdrop.tenant_settings;
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  if time_zone is not null then
+    perform dripdrop._check_time_zone(time_zone, 'time_zone');
+  end if;
+
+  insert into dripdrop.tenant_settings as s (tenant_key, time_zone)
+  values (update_tenant_settings.tenant_key, update_tenant_settings.time_zone)
+  on conflict on constraint tenant_settings_one_per_tenant do update
+  set time_zone = coalesce(excluded.time_zone, s.time_zone),
+      updated_at = dripdrop._now()
+  returning s.* into v_settings;
+  return v_settings;
+end
+$$;
+
+comment on function dripdrop.update_tenant_settings(text, text) is
+  'Changes what holds for a whole tenant and returns it; what null says holds for the tenants that '
+  'say nothing. time_zone: of the subscribers for whom neither their data nor the step nor the '
+  'sequence names one.';
+
+create or replace function dripdrop._default_time_zone(tenant_key text)
+returns text
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    (
+      select s.time_zone
+      from dripdrop.tenant_settings as s
+      where (s.tenant_key = _default_time_zone.tenant_key or s.tenant_key is null)
+        and s.time_zone is not null
+      order by s.tenant_key nulls last
+      limit 1
+    ),
+    'UTC'
+  )
+$$;
+
+comment on function dripdrop._default_time_zone(text) is
+  'The zone of local times of a tenant where subscriber, step and sequence name none.';
+
 -- plpgsql/timing/timing.sql
 
 -- What people write, once: a delay, or a schedule that is no delay.
@@ -6098,18 +6344,20 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_delay text[] := regexp_match(
-    expression, '^\s*in\s+([1-9][0-9]{0,5})\s+(second|minute|hour|day|week)s?\s*$', 'i'
+  v_words text := lower(btrim(regexp_replace(expression, '\s+', ' ', 'g')));
+  v_delay text[] := coalesce(
+    regexp_match(v_words, '^in ([1-9][0-9]{0,5}) (second|minute|hour|day|week)s?$'),
+    regexp_match(v_words, '^in ([1-9][0-9]{0,2}) (business day)s?$')
   );
 begin
-  if expression ~* '^\s*immediate\s*$' then
+  if v_words = 'immediate' then
     return jsonb '{"type": "immediate"}';
   end if;
   if v_delay is not null then
     return jsonb_build_object(
       'type', 'delay',
       'delay_amount', v_delay[1]::int,
-      'delay_unit', lower(v_delay[2]) || 's'
+      'delay_unit', replace(v_delay[2], ' ', '_') || 's'
     );
   end if;
   return jsonb_build_object(
@@ -6164,12 +6412,12 @@ begin
       errcode = 'ZD203', column = _parse_schedule.field,
       hint = case
         when v_text ~ 'business day' then
-          'Business days are not counted yet: use days, or "every weekday at 9am".'
+          'Write "in 3 business days", from 1 to 999, or "every weekday at 9am".'
         when v_text ~ '^every .* at [0-9]' then
           'Write the time as 9am, 9:30pm or 08:30.'
         else
-          'Write for example "in 3 days", "every monday at 9am", "every weekday at 08:30", '
-          '"@daily", or five cron fields such as "0 9 * * MON".'
+          'Write for example "in 3 days", "in 2 business days", "every monday at 9am", '
+          '"every weekday at 08:30", "@daily", or five cron fields such as "0 9 * * MON".'
       end;
   end if;
   perform dripdrop._cron_next(v_schedule, 'UTC', timestamptz '2000-01-01 00:00:00+00', field);
@@ -6193,11 +6441,12 @@ as $$
 $$;
 
 comment on function dripdrop.parse_timing(text) is
-  'A timing in words as the document a step holds: "in 3 days", "every monday at 9am", '
-  '"every weekday at 08:30", "every day at 9am", "@daily", "immediate", or five cron fields.';
+  'A timing in words as the document a step holds: "in 3 days", "in 2 business days", '
+  '"every monday at 9am", "every weekday at 08:30", "every day at 9am", "@daily", "immediate", or '
+  'five cron fields.';
 
--- A timing in its one stored form. Authoring pays for parsing,
--- so that the pipeline never meets a bad one.
+-- A timing in its one stored form: fields that are null or say what holds anyway are dropped.
+-- Authoring pays for parsing, so that the pipeline never meets a bad one.
 --
 -- raises  ZD203, ZD204, with the path of the fault in the diagnostics' column field
 create or replace function dripdrop._canonical_timing(timing jsonb)
@@ -6208,7 +6457,17 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_type text := timing ->> 'type';
+  v_known text[] := case v_type
+    when 'immediate' then array['type']
+    when 'delay' then array['type', 'delay_amount', 'delay_unit', 'calendar']
+    when 'cron' then array['type', 'cron_expression', 'timezone', 'recurring']
+    when 'event' then array[
+      'type', 'trigger_event', 'match', 'trigger_data', 'delay_amount', 'delay_unit', 'calendar',
+      'since', 'timeout', 'on_timeout', 'recurring'
+    ]
+  end;
   v_unknown text;
+  v_given jsonb;
 begin
   if jsonb_typeof(timing) = 'string' then
     return dripdrop._parse_timing(timing #>> '{}', 'timing');
@@ -6217,119 +6476,239 @@ begin
     raise exception 'timing is neither an object nor a text' using
       errcode = 'ZD203', column = 'timing',
       hint = 'Write {"type": "immediate"}, {"type": "delay", "delay_amount": 3, "delay_unit": '
-        '"days"}, {"type": "cron", "cron_expression": "0 9 * * MON"} or "in 3 days".';
+        '"days"}, {"type": "cron", "cron_expression": "0 9 * * MON"}, {"type": "event", '
+        '"trigger_event": "order_completed"} or "in 3 days".';
+  end if;
+  if v_known is null then
+    raise exception 'timing type "%" is unknown', coalesce(v_type, '') using
+      errcode = 'ZD203', column = 'timing.type',
+      hint = 'Use immediate, delay, cron or event.';
   end if;
 
   select field into v_unknown
   from jsonb_object_keys(timing) as field
-  where not field = any (
-    case v_type
-      when 'immediate' then array['type']
-      when 'delay' then array['type', 'delay_amount', 'delay_unit']
-      when 'cron' then array['type', 'cron_expression', 'timezone']
-      else array(select jsonb_object_keys(timing))
-    end
-  )
+  where not field = any (v_known)
   limit 1;
   if v_unknown is not null then
     raise exception 'a timing of type "%" has no field "%"', v_type, v_unknown using
       errcode = 'ZD203', column = 'timing.' || v_unknown,
-      hint = 'immediate has no fields; delay has delay_amount and delay_unit; cron has '
-        'cron_expression and timezone.';
+      hint = format('The fields of %s are %s.', v_type, array_to_string(v_known, ', '));
   end if;
 
-  case v_type
-    when 'immediate' then
-      return jsonb '{"type": "immediate"}';
-    when 'delay' then
-      if coalesce(timing ->> 'delay_amount' !~ '^[1-9][0-9]{0,5}$', true) then
-        raise exception 'delay_amount "%" is not a whole number from 1 to 999999',
-          timing ->> 'delay_amount' using
-          errcode = 'ZD203', column = 'timing.delay_amount',
-          hint = 'Write for example {"type": "delay", "delay_amount": 3, "delay_unit": "days"}.';
-      end if;
-      if coalesce(
-        timing ->> 'delay_unit' not in ('seconds', 'minutes', 'hours', 'days', 'weeks'), true
-      ) then
-        raise exception 'delay_unit "%" is unknown', timing ->> 'delay_unit' using
-          errcode = 'ZD203', column = 'timing.delay_unit',
-          hint = 'Use seconds, minutes, hours, days or weeks.';
-      end if;
-      return jsonb_build_object(
-        'type', 'delay',
-        'delay_amount', (timing ->> 'delay_amount')::int,
-        'delay_unit', timing ->> 'delay_unit'
-      );
-    when 'cron' then
-      if timing -> 'timezone' <> 'null' then
-        perform dripdrop._check_time_zone(timing ->> 'timezone', 'timing.timezone');
-      end if;
-      return jsonb_strip_nulls(
-        jsonb_build_object(
-          'type', 'cron',
-          'cron_expression', dripdrop._parse_schedule(
-            timing ->> 'cron_expression', 'timing.cron_expression'
-          ),
-          'timezone', timing -> 'timezone'
-        )
-      );
-    else
-      raise exception 'timing type "%" is unknown', v_type using
-        errcode = 'ZD203', column = 'timing.type',
-        hint = 'Use immediate, delay or cron.';
-  end case;
+  select jsonb_object_agg(field.key, field.value) into v_given
+  from jsonb_each(timing) as field
+  where field.value <> 'null'
+    and not (field.key = 'recurring' and field.value = 'false');
+  if v_given -> 'recurring' <> 'true' then
+    raise exception 'recurring is not true or false' using
+      errcode = 'ZD203', column = 'timing.recurring',
+      hint = 'A recurring step fires again and again, beside the path of the others.';
+  end if;
+
+  return case v_type
+    when 'immediate' then v_given
+    when 'delay' then dripdrop._canonical_delay(v_given)
+    when 'cron' then dripdrop._canonical_cron(v_given)
+    when 'event' then dripdrop._canonical_event(v_given)
+  end;
 end
 $$;
 
 comment on function dripdrop._canonical_timing(jsonb) is 'A timing checked and in its stored form.';
 
--- Days and weeks pass on the wall clock of the subscriber, so that 09:00 stays 09:00 over a change
--- to or from summer time; seconds, minutes and hours are absolute. A schedule that names its own
--- zone keeps to it. A plain expression, so that it is inlined per row.
-create or replace function dripdrop._next_time(timing jsonb, time_zone text, from_time timestamptz)
-returns timestamptz
-language sql
-stable
-parallel safe
-return case
-  when timing ->> 'type' = 'immediate' then from_time
-  when timing ->> 'type' = 'cron' then
-    dripdrop._cron_next(
-      timing ->> 'cron_expression', coalesce(timing ->> 'timezone', time_zone), from_time, 'timing'
-    )
-  when timing ->> 'delay_unit' in ('days', 'weeks') then
-    (
-      from_time at time zone time_zone
-      + ((timing ->> 'delay_amount') || ' ' || (timing ->> 'delay_unit'))::interval
-    ) at time zone time_zone
-  else from_time + ((timing ->> 'delay_amount') || ' ' || (timing ->> 'delay_unit'))::interval
-end;
-
-comment on function dripdrop._next_time(jsonb, text, timestamptz) is
-  'When a step with this timing is due, counted from a time, for a subscriber in a time zone.';
-
--- raises  ZD201 no time to count from, ZD203 bad timing, ZD204 unknown time zone
-create or replace function dripdrop.next_time(
-  timing jsonb,
-  time_zone text,
-  from_time timestamptz
-)
-returns timestamptz
+-- Of a delay, and of an event with a delay after it.
+--
+-- raises  ZD203
+create or replace function dripdrop._canonical_delay(timing jsonb)
+returns jsonb
 language plpgsql
-stable
-strict
-security definer
+immutable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_amount text := timing ->> 'delay_amount';
+  v_unit text := timing ->> 'delay_unit';
+  v_calendar text := timing ->> 'calendar';
+  v_fault record;
 begin
-  perform dripdrop._check_time_zone(time_zone, 'time_zone');
-  return dripdrop._next_time(dripdrop._canonical_timing(timing), time_zone, from_time);
+  select fault.* into v_fault
+  from (
+    values
+    (
+      'delay_amount',
+      coalesce(v_amount !~ '^[1-9][0-9]{0,5}$', true),
+      format('delay_amount "%s" is not a whole number from 1 to 999999', v_amount),
+      'Write for example "delay_amount": 3, "delay_unit": "days".'
+    ),
+    (
+      'delay_unit',
+      coalesce(
+        v_unit not in ('seconds', 'minutes', 'hours', 'days', 'weeks', 'business_days'), true
+      ),
+      format('delay_unit "%s" is unknown', v_unit),
+      'Use seconds, minutes, hours, days, weeks or business_days.'
+    ),
+    (
+      'delay_amount',
+      v_unit = 'business_days' and length(v_amount) > 3,
+      format('%s business days are more than 999', v_amount),
+      'Count so long a time in weeks.'
+    ),
+    (
+      'calendar',
+      v_unit <> 'business_days' and v_calendar is not null,
+      format('%s do not go by a calendar', v_unit),
+      'Leave calendar out, or count business_days.'
+    ),
+    (
+      'calendar',
+      v_calendar !~ '^[a-z0-9][a-z0-9_-]*$',
+      format('calendar "%s" is not valid', v_calendar),
+      'Use lower-case letters, digits, "_" and "-", as in set_holidays().'
+    )
+  ) as fault (field, found, message, hint)
+  where fault.found
+  limit 1;
+  if found then
+    raise exception '%', v_fault.message using
+      errcode = 'ZD203', column = 'timing.' || v_fault.field, hint = v_fault.hint;
+  end if;
+
+  return (timing - 'calendar')
+    || jsonb_build_object('delay_amount', v_amount::int)
+    || case
+      when v_calendar <> 'default' then jsonb_build_object('calendar', v_calendar)
+      else '{}'
+    end;
 end
 $$;
 
-comment on function dripdrop.next_time(jsonb, text, timestamptz) is
-  'When a step with this timing is due, counted from a time, for a subscriber in a time zone. '
-  'timing: as in create_step(). A schedule with a timezone of its own keeps to that.';
+comment on function dripdrop._canonical_delay(jsonb) is
+  'A timing with the fields of its delay checked and in their stored form.';
+
+-- raises  ZD203, ZD204
+create or replace function dripdrop._canonical_cron(timing jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if timing ? 'timezone' then
+    perform dripdrop._check_time_zone(timing ->> 'timezone', 'timing.timezone');
+  end if;
+  return timing || jsonb_build_object(
+    'cron_expression',
+    dripdrop._parse_schedule(
+      coalesce(timing ->> 'cron_expression', ''), 'timing.cron_expression'
+    )
+  );
+end
+$$;
+
+comment on function dripdrop._canonical_cron(jsonb) is
+  'A schedule checked and in its stored form.';
+
+-- Whether the step that on_timeout names is there is for the version to say. The interval is stored
+-- as Postgres prints it, in one style, so that "2 weeks" and "14 days" are no change.
+--
+-- raises  ZD203
+create or replace function dripdrop._canonical_event(timing jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+set intervalstyle = postgres
+as $$
+declare
+  v_match jsonb := coalesce(timing -> 'match', timing -> 'trigger_data', '{}');
+  v_timeout text := timing ->> 'timeout';
+  v_canonical jsonb := timing - array['match', 'trigger_data'];
+  v_fault record;
+begin
+  select fault.* into v_fault
+  from (
+    values
+    (
+      'trigger_event',
+      jsonb_typeof(timing -> 'trigger_event') is distinct from 'string'
+      or btrim(timing ->> 'trigger_event') = '',
+      'an event timing needs the key of an event',
+      'Write for example "trigger_event": "order_completed".'
+    ),
+    (
+      'trigger_data',
+      timing ?& array['match', 'trigger_data'],
+      'match and trigger_data are the same field',
+      'Give only one of them.'
+    ),
+    (
+      case when timing ? 'match' then 'match' else 'trigger_data' end,
+      jsonb_typeof(v_match) <> 'object',
+      'what an event must match is not an object',
+      'Write what its data must contain: "match": {"plan": "pro"}.'
+    ),
+    (
+      'since',
+      timing -> 'since' <> '"enrollment"',
+      format('since "%s" is unknown', timing ->> 'since'),
+      'Use enrollment, or leave it out to wait for what comes after the step before.'
+    ),
+    (
+      'timeout',
+      case
+        when not timing ? 'timeout' then false
+        when jsonb_typeof(timing -> 'timeout') <> 'string' or v_timeout !~ '[a-zA-Z:]' then true
+        when not dripdrop._is_interval(v_timeout) then true
+        else v_timeout::interval > interval '100 years'
+      end,
+      format('timeout "%s" is not an interval of at most 100 years', v_timeout),
+      'Write for example "timeout": "3 days".'
+    ),
+    (
+      'on_timeout',
+      timing ? 'on_timeout' and not timing ? 'timeout',
+      'on_timeout needs a timeout',
+      'Write for example "timeout": "3 days", "on_timeout": "exit".'
+    ),
+    (
+      'on_timeout',
+      jsonb_typeof(timing -> 'on_timeout') <> 'string'
+      or timing ->> 'on_timeout' !~ '^[a-z0-9][a-z0-9_-]*$',
+      format('on_timeout "%s" is not valid', timing ->> 'on_timeout'),
+      'Use continue, exit or the key of a step.'
+    ),
+    (
+      case when timing ? 'since' then 'since' else 'timeout' end,
+      timing ? 'recurring' and timing ?| array['since', 'timeout'],
+      'a recurring step waits for no one event',
+      'Leave since, timeout and on_timeout out: it fires on every event, beside the path.'
+    )
+  ) as fault (field, found, message, hint)
+  where fault.found
+  limit 1;
+  if found then
+    raise exception '%', v_fault.message using
+      errcode = 'ZD203', column = 'timing.' || v_fault.field, hint = v_fault.hint;
+  end if;
+
+  if v_match <> '{}' then
+    v_canonical := v_canonical || jsonb_build_object('match', v_match);
+  end if;
+  if v_timeout is not null then
+    v_canonical := '{"on_timeout": "continue"}'
+      || v_canonical
+      || jsonb_build_object('timeout', v_timeout::interval::text);
+  end if;
+  if timing ?| array['delay_amount', 'delay_unit', 'calendar'] then
+    v_canonical := dripdrop._canonical_delay(v_canonical);
+  end if;
+  return v_canonical;
+end
+$$;
+
+comment on function dripdrop._canonical_event(jsonb) is
+  'The timing of a step that waits for an event, checked and in its stored form.';
 
 -- The subscriber's own zone wins, then the step's, then the sequence's.
 create or replace function dripdrop._time_zone(data jsonb, config jsonb, sequence_time_zone text)
@@ -6477,6 +6856,7 @@ declare
       "resolve",
       "resume_enrollment",
       "sealed_adapters",
+      "set_holidays",
       "simulate",
       "startup_check",
       "suppress",
@@ -6485,6 +6865,7 @@ declare
       "track_events",
       "unenroll",
       "update_channel_adapter",
+      "update_tenant_settings",
       "validate_sequence_version",
       "version"
     ],

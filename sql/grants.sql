@@ -42,6 +42,7 @@ declare
       "resolve",
       "resume_enrollment",
       "sealed_adapters",
+      "set_holidays",
       "simulate",
       "startup_check",
       "suppress",
@@ -50,6 +51,7 @@ declare
       "track_events",
       "unenroll",
       "update_channel_adapter",
+      "update_tenant_settings",
       "validate_sequence_version",
       "version"
     ],

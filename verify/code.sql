@@ -16,7 +16,11 @@ begin
     '_advance',
     '_assumed_answers',
     '_begin',
+    '_business_days_after',
+    '_canonical_cron',
     '_canonical_definition',
+    '_canonical_delay',
+    '_canonical_event',
     '_canonical_step',
     '_canonical_timing',
     '_carry_out',
@@ -37,6 +41,7 @@ begin
     '_cron_field',
     '_cron_next',
     '_decide',
+    '_default_time_zone',
     '_demote_default',
     '_describe',
     '_due_after_event',
@@ -88,6 +93,7 @@ begin
     '_suppress',
     '_switch_slot',
     '_time_zone',
+    '_timeout_at',
     '_track',
     '_turn_away',
     '_verdict',
@@ -127,6 +133,7 @@ begin
     'resolve',
     'resume_enrollment',
     'sealed_adapters',
+    'set_holidays',
     'simulate',
     'start',
     'startup_check',
@@ -137,6 +144,7 @@ begin
     'track_events',
     'unenroll',
     'update_channel_adapter',
+    'update_tenant_settings',
     'validate_sequence_version'
   ]) as name
   where not exists (

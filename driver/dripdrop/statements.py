@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import wraps
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar
 from uuid import UUID
@@ -151,6 +151,14 @@ class Statements(ABC, Generic[One, Many, Value]):
     @_statement
     def next_time(self, timing: Json | str, time_zone: str, from_time: datetime) -> Value:
         """Return when a step with a timing is due, counted from a time."""
+
+    @_statement
+    def set_holidays(self, tenant_key: str | None, calendar: str, days: Sequence[date]) -> Value:
+        """Replace the holidays of a calendar; return how many days there are."""
+
+    @_statement
+    def update_tenant_settings(self, tenant_key: str | None, time_zone: str | None = ...) -> One:
+        """Change what holds for a whole tenant; None leaves a setting as it is."""
 
     # Senders
 

@@ -46,6 +46,7 @@ CALLERS: dict[str, set[str]] = {
     "resolve": {ADMIN},
     "resume_enrollment": {ADMIN, APP},
     "sealed_adapters": {ADMIN},
+    "set_holidays": {ADMIN},
     "simulate": {ADMIN},
     "startup_check": {ADMIN, SENDER},
     "suppress": {ADMIN, APP},
@@ -54,6 +55,7 @@ CALLERS: dict[str, set[str]] = {
     "track_events": {ADMIN, APP},
     "unenroll": {ADMIN, APP},
     "update_channel_adapter": {ADMIN},
+    "update_tenant_settings": {ADMIN},
     "validate_sequence_version": {ADMIN},
     "version": {ADMIN, APP, SENDER, READER},
 }
