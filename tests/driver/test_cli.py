@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
@@ -18,24 +15,10 @@ from psycopg.conninfo import make_conninfo
 from dripdrop import Client, Vault
 from dripdrop.vault import from_text, generate_key, to_text
 from tests.daemon.servers import wait_for
+from tests.driver.command import dripdrop
 from tests.engine import Engine
 
 CREDENTIALS = {"host": "127.0.0.1", "username": "ada", "password": "correct horse"}
-
-
-def dripdrop(
-    *arguments: str, given: str = "", **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Run the command with an environment of its own, wide enough that no table wraps."""
-    kept = {name: value for name, value in os.environ.items() if "DRIPDROP" not in name}
-    kept.pop("DATABASE_URL", None)
-    return subprocess.run(
-        [sys.executable, "-m", "dripdrop", *arguments],
-        input=given,
-        env={**kept, "COLUMNS": "250", **environment},
-        capture_output=True,
-        text=True,
-    )
 
 
 def test_keygen_prints_a_key_of_32_bytes() -> None:

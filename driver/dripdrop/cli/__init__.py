@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from dripdrop.cli import database, keys, work
+from dripdrop.cli import authoring, database, keys, work
 from dripdrop.cli.errors import reported
 
 app = typer.Typer(
@@ -15,6 +15,7 @@ app = typer.Typer(
 )
 for command in (
     *(database.install, database.uninstall, database.check, database.explain),
+    *(authoring.plan, authoring.apply, authoring.validate),
     *(keys.keygen, keys.seal, keys.rotate),
     *(work.run, work.bench, work.demo),
 ):
