@@ -178,7 +178,7 @@ def _syntax_error(file: str, lines: Sequence[str], error: Exception) -> Document
     elif isinstance(error, yaml.reader.ReaderError):
         before = "\n".join(lines)[: error.position]
         line, column = before.count("\n"), len(before) - before.rfind("\n") - 1
-        message = f"{error.reason}: #x{ord(error.character):04x}"
+        message = f"{error.reason}: #x{error.character:04x}"
     elif isinstance(error, RecursionError):
         message = "nested too deeply"
     source = lines[line] if line < len(lines) else ""
@@ -232,20 +232,20 @@ class _Builder:
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise _refusal(key, "the key is not a text")
-            if key.value in mapping:
-                raise _refusal(key, f'the key "{key.value}" stands here already')
-            self._document.places[*path, key.value] = _span(key, value)
-            mapping[key.value] = self.build(value, (*path, key.value))
+            name = _text(key)
+            if name in mapping:
+                raise _refusal(key, f'the key "{name}" stands here already')
+            self._document.places[*path, name] = _span(key, value)
+            mapping[name] = self.build(value, (*path, name))
         return mapping
 
 
 def _scalar(node: yaml.ScalarNode) -> Any:
-    text: str = node.value
+    text = _text(node)
     try:
         match node.tag.rpartition(":")[2]:
             case "str":
-                # JSON writes a character beyond the first 65536 as two escapes.
-                return text.encode("utf-16", "surrogatepass").decode("utf-16")
+                return text
             case "null":
                 return None
             case "bool":
@@ -260,6 +260,14 @@ def _scalar(node: yaml.ScalarNode) -> Any:
     except (ValueError, KeyError):
         raise _refusal(node, f'"{text[:40]}" is not what its tag says') from None
     raise _refusal(node, f'the tag "{node.tag}" is not known')
+
+
+def _text(node: yaml.ScalarNode) -> str:
+    """Return the text of a scalar; JSON writes a character beyond the first 65536 as a pair."""
+    try:
+        return str(node.value).encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        raise _refusal(node, "half of a surrogate pair is no character") from None
 
 
 def _refusal(node: yaml.Node, problem: str) -> yaml.MarkedYAMLError:
