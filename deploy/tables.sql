@@ -83,6 +83,23 @@ create type dripdrop._render_result as (
 comment on type dripdrop._render_result is
   'One element of the results that complete_renders() takes.';
 
+-- What conditions and exit rules say about an enrolment, and why.
+create type dripdrop._finding as (
+  action text,
+  reason text,
+  detail text
+);
+
+comment on type dripdrop._finding is 'What follows from a condition: action, reason and detail.';
+
+-- Where a step leads: found without a step is the end.
+create type dripdrop._route as (
+  step_id uuid,
+  found boolean
+);
+
+comment on type dripdrop._route is 'The next step, or the end.';
+
 -- sql/settings.sql
 
 -- What every table and function leans on: the clock, ids and keys.
