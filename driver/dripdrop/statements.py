@@ -287,7 +287,7 @@ class Statements(ABC, Generic[One, Many, Value]):
         tenant_key: str | None,
         sequence: str,
         data: Json,
-        horizon: timedelta = ...,
+        horizon: timedelta | str = ...,
         events: Json = ...,
         hooks: Json = ...,
         version: int | None = ...,
@@ -296,7 +296,9 @@ class Statements(ABC, Generic[One, Many, Value]):
         """Say what would happen to a subscriber with this data; leaves nothing behind."""
 
     @_statement
-    def forecast(self, tenant_key: str | None, sequence: str, horizon: timedelta = ...) -> Many:
+    def forecast(
+        self, tenant_key: str | None, sequence: str, horizon: timedelta | str = ...
+    ) -> Many:
         """Count the messages the active enrolments would be sent, by day and step."""
 
     # Events

@@ -150,29 +150,6 @@ def test_check_leaves_credentials_to_roles_that_may_read_them(engine: Engine, ds
     assert (result.returncode, result.stdout) == (0, "everything is in place\n")
 
 
-def test_explain_prints_the_gates(db: psycopg.Connection[Any], dsn: str) -> None:
-    client = Client(db)
-    client.apply(
-        None,
-        {
-            "key": "onboarding",
-            "name": "Onboarding",
-            "steps": [
-                {
-                    "key": "welcome",
-                    "channel": "email",
-                    "template": {"subject": "Hello", "text": "Hi"},
-                }
-            ],
-        },
-    )
-    enrollment = client.enroll(None, "onboarding", "User", "1", {"email": "ada@example.com"})
-    result = dripdrop("explain", str(enrollment.id), "--dsn", dsn)
-    assert result.returncode == 0
-    assert result.stdout.startswith("welcome: fail at 20")
-    assert "no_adapter" in result.stdout
-
-
 def test_a_refusal_is_one_line_with_its_hint(dsn: str) -> None:
     result = dripdrop("explain", str(uuid4()), "--dsn", dsn)
     assert result.returncode == 1

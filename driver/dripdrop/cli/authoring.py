@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeAlias
 import psycopg
 import typer
 
-from dripdrop.cli.database import Dsn, Tenant
+from dripdrop.cli.database import AsJson, Dsn, Tenant
 from dripdrop.cli.output import print_fault, print_json, print_table, say
 from dripdrop.client import Client
 from dripdrop.documents import Document, DocumentError, Fault, UnreadableFile, read
@@ -33,7 +33,6 @@ File: TypeAlias = Annotated[
         help="YAML or JSON, one sequence per document; - is standard input.", metavar="FILE"
     ),
 ]
-AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
 
 _LONG = 60
 """How much of a value a table shows."""
