@@ -2054,6 +2054,7 @@ returns setof dripdrop.enrollments
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_custom_plan
+set enable_seqscan = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -2621,7 +2622,8 @@ comment on function dripdrop.track_event(
   text, text, jsonb, uuid, text, text, text, timestamptz, text
 ) is
   'Records that something happened to an enrolment (enrollment_id) or to a subscriber '
-  '(subscriber_id, subscriber_type = User), wakes the steps that wait for it and ends what it ends. '
+  '(subscriber_id, subscriber_type = User), wakes the steps that wait for it and ends what it '
+  'ends. '
   'event_id makes it idempotent: the same again returns the first.';
 
 -- For imports and queues of events: one statement for all of them.
@@ -3124,6 +3126,10 @@ create or replace function dripdrop._begin(
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_enrollments uuid[];
@@ -3382,7 +3388,8 @@ end
 $$;
 
 comment on function dripdrop._in_time_window(jsonb, timestamp) is
-  'Whether a wall-clock time lies in {start, end, days}; an end before the start is after midnight.';
+  'Whether a wall-clock time lies in {start, end, days}; an end before the start is after '
+  'midnight.';
 
 -- Why a condition does not hold, or null when it does. Nothing in the data can raise: what cannot
 -- be compared does not hold, and this says so.

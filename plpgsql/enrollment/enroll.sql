@@ -129,6 +129,7 @@ returns setof dripdrop.enrollments
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_custom_plan
+set enable_seqscan = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();

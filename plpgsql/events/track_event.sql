@@ -40,7 +40,8 @@ comment on function dripdrop.track_event(
   text, text, jsonb, uuid, text, text, text, timestamptz, text
 ) is
   'Records that something happened to an enrolment (enrollment_id) or to a subscriber '
-  '(subscriber_id, subscriber_type = User), wakes the steps that wait for it and ends what it ends. '
+  '(subscriber_id, subscriber_type = User), wakes the steps that wait for it and ends what it '
+  'ends. '
   'event_id makes it idempotent: the same again returns the first.';
 
 -- For imports and queues of events: one statement for all of them.

@@ -183,7 +183,8 @@ end
 $$;
 
 comment on function dripdrop._in_time_window(jsonb, timestamp) is
-  'Whether a wall-clock time lies in {start, end, days}; an end before the start is after midnight.';
+  'Whether a wall-clock time lies in {start, end, days}; an end before the start is after '
+  'midnight.';
 
 -- Why a condition does not hold, or null when it does. Nothing in the data can raise: what cannot
 -- be compared does not hold, and this says so.
