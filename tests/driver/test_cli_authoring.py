@@ -59,10 +59,10 @@ def test_apply_says_what_it_did_and_which_version_is_in_force(
     result = at(dsn, "apply", file)
     assert result.returncode == 0
     assert result.stdout.splitlines() == [
-        "action   object",
-        "create   sequence onboarding",
-        "create   version 1",
-        "add      step welcome",
+        "action  object",
+        "create  sequence onboarding",
+        "create  version 1",
+        "add     step welcome",
         "sequence onboarding: version 1 is in force",
     ]
     assert engine.get_sequence(TENANT, "onboarding").name == "Onboarding"
@@ -118,7 +118,7 @@ def test_plan_ends_with_2_when_something_would_change_and_changes_nothing(
     before = engine.contents()
     result = at(dsn, "plan", file)
     assert result.returncode == 2
-    assert "add      step welcome\n" in result.stdout
+    assert "add     step welcome\n" in result.stdout
     assert engine.contents() == before
 
 
@@ -126,7 +126,7 @@ def test_plan_shows_of_a_template_only_the_field_that_differs(dsn: str, file: Pa
     at(dsn, "apply", file)
     result = at(dsn, "plan", "-", given=WELCOME.replace("subject: Hello", "subject: Welcome"))
     [row] = [line for line in result.stdout.splitlines() if "step welcome" in line]
-    assert row.split("   ") == [
+    assert row.split("  ") == [
         *("change", "step welcome", "template.subject"),
         *('"Hello {{ name }}"', '"Welcome {{ name }}"'),
     ]
@@ -137,7 +137,7 @@ def test_plan_shows_of_long_values_where_they_differ(dsn: str) -> None:
     at(dsn, "apply", "-", given=long)
     result = at(dsn, "plan", "-", given=long.replace("to have you", "to see you"))
     [row] = [line for line in result.stdout.splitlines() if "step welcome" in line]
-    old, new = row.split("   ")[-2:]
+    old, new = row.split("  ")[-2:]
     assert "to have you." in old and "to see you." in new
     assert max(len(old), len(new)) < 70
 
@@ -237,7 +237,7 @@ def test_validate_lists_every_template_that_does_not_parse(file: Path) -> None:
     result = dripdrop("validate", str(file))
     assert result.returncode == 1
     assert f"{file}:7:17: steps[0].template.subject: " in result.stdout
-    assert f"{file}:16:68: steps[0].template.url: unexpected tag 'fi'\n" in result.stdout
+    assert f"{file}:16:67: steps[0].template.url: unexpected tag 'fi'\n" in result.stdout
 
 
 def test_validate_prints_json(file: Path) -> None:

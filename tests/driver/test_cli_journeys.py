@@ -28,7 +28,7 @@ def lines(result: Result) -> list[dict[str, Any]]:
 
 
 def cells(line: str) -> list[str]:
-    return [part.strip() for part in line.split("   ") if part]
+    return [part.strip() for part in line.split("  ") if part]
 
 
 def test_explain_says_what_comes_next_and_how_each_gate_stands(engine: Engine, dsn: str) -> None:

@@ -35,7 +35,10 @@ def print_rows(rows: Sequence[Any], columns: Sequence[str] | None = None) -> Non
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print a table: as wide as the terminal; without a terminal, one line per row."""
-    table = Table(*columns, box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for place, column in enumerate(columns):
+        whole = any(isinstance(row[place], datetime) for row in rows)
+        table.add_column(column, no_wrap=whole, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell(value)) for value in row))
     if stdout.is_terminal:
