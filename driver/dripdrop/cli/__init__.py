@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from dripdrop.cli import database, keys, work
+from dripdrop.cli import database, hooks, keys, work
 from dripdrop.cli.errors import reported
 
 app = typer.Typer(
@@ -16,6 +16,7 @@ app = typer.Typer(
 for command in (
     *(database.install, database.uninstall, database.check, database.explain),
     *(keys.keygen, keys.seal, keys.rotate),
+    hooks.test_hook,
     *(work.run, work.bench, work.demo),
 ):
     app.command()(command)
