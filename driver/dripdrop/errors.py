@@ -11,7 +11,8 @@
         │   ├── StepNotFound               ├── AlreadyExists
         │   ├── EnrollmentNotFound         ├── SecondActiveVersion
         │   ├── ExecutionNotFound          ├── NotStarted
-        │   └── AdapterNotFound            └── PgmqMissing
+        │   ├── AdapterNotFound            └── PgmqMissing
+        │   └── HookNotFound
         ├── ArgumentError (ZD2xx): an argument cannot be right
         │   ├── InvalidArgument            ├── MissingRecipient
         │   ├── UnknownProvider            ├── InvalidDefinition
@@ -79,6 +80,10 @@ class ExecutionNotFound(StateError, code="ZD106"):
 
 class AdapterNotFound(StateError, code="ZD107"):
     """No such channel adapter in this tenant."""
+
+
+class HookNotFound(StateError, code="ZD108"):
+    """No such hook in this tenant."""
 
 
 class InvalidTransition(StateError, code="ZD110"):

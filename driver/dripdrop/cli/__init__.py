@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from dripdrop.cli import authoring, database, journeys, keys, work
+from dripdrop.cli import authoring, database, hooks, journeys, keys, work
 from dripdrop.cli.errors import reported
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ for command in (
     *(authoring.plan, authoring.apply, authoring.validate),
     *(journeys.explain, journeys.simulate, journeys.forecast),
     *(keys.keygen, keys.seal, keys.rotate),
+    hooks.test_hook,
     *(work.run, work.bench, work.demo),
 ):
     app.command()(command)

@@ -67,10 +67,10 @@ def _unopened(client: Client) -> list[_Unopened]:
     """List the credentials that this environment's keys do not open; none if the role may not."""
     unopened = []
     try:
-        adapters = client.sealed_adapters()
+        sealed = [*client.sealed_adapters(), *client.sealed_http_hooks()]
     except InsufficientPrivilege:
         return []
-    for _, tenant_key, name, credentials in adapters:
+    for _, tenant_key, name, credentials in sealed:
         try:
             Vault.from_environment().open(credentials, tenant_key, name)
         except VaultError as error:
