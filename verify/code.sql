@@ -14,6 +14,7 @@ begin
   from unnest(array[
     'version',
     '_advance',
+    '_ask_function',
     '_assumed_answers',
     '_begin',
     '_business_days_after',
@@ -103,6 +104,7 @@ begin
     '_refuse_execution_start',
     '_repoint',
     '_resolve',
+    '_rule_answers',
     '_run_ahead',
     '_sealed',
     '_sealed_hook',

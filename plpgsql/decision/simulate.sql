@@ -138,9 +138,11 @@ begin
       v_answers := v_answers
         || jsonb_build_object(v_key, jsonb_build_object('value', assumed -> v_key));
     else
-      v_answers := v_answers || jsonb_build_object(v_key, dripdrop._ask_function(
-        execution.enrollment_id, v_key
-      ));
+      v_answers := v_answers || (
+        select jsonb_build_object(v_key, dripdrop._ask_function(e, v_key))
+        from dripdrop.enrollments as e
+        where e.id = execution.enrollment_id
+      );
     end if;
   end loop;
   return v_answers;
