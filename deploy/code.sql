@@ -35,6 +35,7 @@ as $$
     ('ZD105', 'enrollment_not_found', 'no such enrolment in this tenant'),
     ('ZD106', 'execution_not_found', 'no such step execution in this tenant'),
     ('ZD107', 'adapter_not_found', 'no such channel adapter in this tenant'),
+    ('ZD108', 'hook_not_found', 'no such hook in this tenant'),
     ('ZD109', 'rule_not_found', 'no such transition or exit rule in this tenant'),
     ('ZD110', 'invalid_transition', 'the row is in a state that does not allow this move'),
     ('ZD111', 'version_not_draft', 'a version that is or was active does not change'),
@@ -4026,6 +4027,1315 @@ $$;
 comment on function dripdrop._give_up(uuid[], timestamptz) is
   'Ends or continues the enrolments of executions that failed for good.';
 
+-- plpgsql/hooks/answers.sql
+
+create or replace function dripdrop._hook_values(hooks jsonb)
+returns jsonb
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_object_agg(h.key, h.value -> 'value'), '{}')
+  from jsonb_each(hooks) as h
+  where h.value ? 'value'
+$$;
+
+comment on function dripdrop._hook_values(jsonb) is
+  'The values among what the hooks of an execution answered, by key.';
+
+create or replace function dripdrop._failed_hook(hooks jsonb, template jsonb)
+returns text
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s: %s', h.key, h.value ->> 'error')
+  from jsonb_each(hooks) as h
+  where h.value ? 'error'
+    and dripdrop._template_names(template, h.key)
+  order by h.key
+  limit 1
+$$;
+
+comment on function dripdrop._failed_hook(jsonb, jsonb) is
+  'The first hook that a template names and that ended in an error, with its code; null if none.';
+
+-- raises  ZD201
+create or replace function dripdrop._check_hook_answer(answer jsonb, field text)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if jsonb_typeof(answer) is distinct from 'object'
+    or num_nonnulls(answer -> 'value', answer -> 'response', answer -> 'error') <> 1
+    or jsonb_typeof(coalesce(answer -> 'response', answer -> 'error', '""')) <> 'string'
+  then
+    raise exception 'the answer of a hook is malformed' using
+      errcode = 'ZD201', column = _check_hook_answer.field,
+      hint = 'Pass one of {"value": …}, {"response": "the body"} and {"error": "code"}.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_hook_answer(jsonb, text) is
+  'Raises ZD201 on what is no answer of a hook.';
+
+-- What a caller reports becomes what is kept: {"value": …} or {"error": code}. The path and the
+-- type are applied here, by the rules of SQL/JSON, whoever made the call.
+create or replace function dripdrop._hook_answer(
+  answer jsonb,
+  response_path text,
+  response_type text
+)
+returns jsonb
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_value jsonb;
+  v_text text;
+begin
+  if answer ? 'error' then
+    return jsonb_build_object('error', left(answer ->> 'error', 100));
+  end if;
+  if answer ? 'value' then
+    return jsonb_build_object('value', answer -> 'value');
+  end if;
+  if response_type is null then
+    return '{"error": "hook_missing"}';
+  end if;
+  if response_type = 'text' and response_path is null then
+    return jsonb_build_object('value', answer -> 'response');
+  end if;
+
+  v_value := (answer ->> 'response')::jsonb;
+  if response_path is not null then
+    v_value := jsonb_path_query_first(v_value, response_path::jsonpath, '{}', true);
+    if v_value is null then
+      return '{"error": "hook_path_missing"}';
+    end if;
+  end if;
+  if response_type = 'json' then
+    return jsonb_build_object('value', v_value);
+  end if;
+
+  v_text := v_value #>> '{}';
+  return case
+    when v_text is null then '{"error": "hook_coercion"}'
+    when response_type = 'text' then jsonb_build_object('value', v_text)
+    when response_type = 'boolean' and lower(btrim(v_text)) in ('true', 'false')
+    then jsonb_build_object('value', btrim(v_text)::boolean)
+    when response_type = 'number'
+      and btrim(v_text) ~ '^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?$'
+    then jsonb_build_object('value', btrim(v_text)::numeric)
+    else '{"error": "hook_coercion"}'
+  end;
+exception
+  -- No JSON, or JSON that Postgres cannot hold.
+  when data_exception or program_limit_exceeded then
+    return '{"error": "hook_coercion"}';
+end
+$$;
+
+comment on function dripdrop._hook_answer(jsonb, text, text) is
+  'What is kept of a hook''s answer: its value, taken from the response by path and type, or an '
+  'error.';
+
+-- What a key of a step stands for: an HTTP hook of the sequence, else a SQL function, else nothing.
+-- error: why there is nothing to call.
+create or replace function dripdrop._hook_to_call(
+  tenant_key text,
+  sequence dripdrop.sequences,
+  key text
+)
+returns table (kind text, hook jsonb, error text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select found.kind, found.hook, found.error
+  from (
+    select
+      1 as place,
+      'http' as kind,
+      dripdrop._http_hook_call(h, sequence.key) as hook,
+      case when not h.active then 'hook_inactive' end as error
+    from dripdrop.http_hooks as h
+    where h.sequence_id = sequence.id and h.key = _hook_to_call.key
+    union all
+    select 2, 'sql', jsonb_build_object('timeout_ms', h.timeout_ms), null
+    from dripdrop._hook(_hook_to_call.tenant_key, _hook_to_call.key) as h
+    union all
+    select 3, null, null, 'hook_missing'
+  ) as found
+  order by found.place
+  limit 1
+$$;
+
+comment on function dripdrop._hook_to_call(text, dripdrop.sequences, text) is
+  'How the value of a hook is come by for a sequence, or why it cannot be.';
+
+-- Work for whoever calls hooks. A claim is only the queue's visibility time: a caller that dies has
+-- changed nothing, and the call is made again. Where there is nothing to call, the error is the
+-- answer, and is given here; an execution that somebody has locked gets it when its claim has run
+-- out, so that a claim waits for nobody.
+--
+-- locks   messages of the queue; where nothing can be called, executions and their enrolments; all
+--         skipping what is locked
+-- raises  ZD120 the queue does not exist
+create or replace function dripdrop.claim_hooks(
+  batch_size int default 100,
+  visibility interval default '5 minutes'
+)
+returns table (
+  execution_id uuid,
+  fence int,
+  message_id bigint,
+  tenant_key text,
+  key text,
+  kind text,
+  hook jsonb,
+  variables jsonb
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_messages bigint[];
+  v_executions uuid[];
+  v_fences int[];
+  v_wanted dripdrop._wanted_hook[];
+  v_answerable uuid[];
+begin
+  perform dripdrop._check_batch_size(batch_size);
+  select
+    array_agg(m.msg_id),
+    array_agg((m.message ->> 'execution')::uuid),
+    array_agg((m.message ->> 'fence')::int)
+  into v_messages, v_executions, v_fences
+  from dripdrop._read_queue(
+    'dripdrop_hooks', extract(epoch from visibility)::int, batch_size
+  ) as m;
+  if v_messages is null then
+    return;
+  end if;
+
+  perform pgmq.delete('dripdrop_hooks', array_agg(p.message))
+  from unnest(v_messages, v_executions, v_fences) as p (message, execution, fence)
+  where not exists (
+    select from dripdrop.step_executions as x
+    join dripdrop.steps as s on s.id = x.step_id
+    where x.id = p.execution
+      and x.fence = p.fence
+      and x.state = 'scheduled'
+      and not coalesce(x.hooks, '{}') ?& s.hooks
+  )
+  having count(*) > 0;
+
+  v_wanted := array(
+    select (x.id, p.message, k.key, c.kind, c.hook, c.error)::dripdrop._wanted_hook
+    from unnest(v_messages, v_executions, v_fences) as p (message, execution, fence)
+    join dripdrop.step_executions as x
+      on x.id = p.execution and x.fence = p.fence and x.state = 'scheduled'
+    join dripdrop.steps as s on s.id = x.step_id
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    join dripdrop.sequences as q on q.id = e.sequence_id
+    cross join lateral unnest(s.hooks) as k (key)
+    cross join lateral dripdrop._hook_to_call(x.tenant_key, q, k.key) as c
+    where not coalesce(x.hooks, '{}') ? k.key
+  );
+
+  -- One that waits for other values too gets its errors after them.
+  v_answerable := array(
+    select w.execution_id
+    from unnest(v_wanted) as w
+    group by w.execution_id
+    having bool_and(w.error is not null)
+  );
+  if cardinality(v_answerable) > 0 then
+    v_answerable := array(
+      select x.id
+      from dripdrop.step_executions as x
+      join dripdrop.enrollments as e on e.id = x.enrollment_id
+      where x.id = any (v_answerable)
+      for no key update of e, x skip locked
+    );
+    perform dripdrop.complete_hooks((
+      select coalesce(jsonb_agg(a.answer), '[]')
+      from (
+        select jsonb_build_object(
+          'execution', x.id,
+          'fence', x.fence,
+          'message', w.message_id,
+          'values', jsonb_object_agg(w.key, jsonb_build_object('error', w.error))
+        ) as answer
+        from unnest(v_wanted) as w
+        join dripdrop.step_executions as x on x.id = w.execution_id
+        where x.id = any (v_answerable)
+        group by x.id, w.message_id
+      ) as a
+    ));
+  end if;
+
+  return query
+  select
+    x.id,
+    x.fence,
+    w.message_id,
+    x.tenant_key,
+    w.key,
+    w.kind,
+    w.hook,
+    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, v_now)
+  from unnest(v_wanted) as w
+  join dripdrop.step_executions as x on x.id = w.execution_id
+  join dripdrop.steps as s on s.id = x.step_id
+  join dripdrop.enrollments as e on e.id = x.enrollment_id
+  join dripdrop.sequences as q on q.id = e.sequence_id
+  where w.error is null;
+end
+$$;
+
+comment on function dripdrop.claim_hooks(int, interval) is
+  'Hooks to call, one row per execution and key, for a while nobody else''s; hand the answers to '
+  'complete_hooks().';
+
+-- results: [{"execution", "fence", "message", "values": {key: answer}}], an answer being one of
+-- {"value": …}, {"response": "the body"} and {"error": code}. The first answer stays: a value is
+-- fetched once per execution. What was stopped meanwhile has another fence and is left alone.
+--
+-- locks   enrolments, then executions, both in id order
+-- raises  ZD201 results are malformed
+create or replace function dripdrop.complete_hooks(results jsonb)
+returns int
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_results dripdrop._hook_result[];
+  v_count int;
+begin
+  if jsonb_typeof(results) is distinct from 'array' then
+    raise exception 'results is not a list' using
+      errcode = 'ZD201', column = 'results',
+      hint = 'Pass [{"execution": …, "fence": …, "message": …, "values": {…}}, …].';
+  end if;
+  begin
+    v_results := array(
+      select r
+      from jsonb_populate_recordset(null::dripdrop._hook_result, results) as r
+    );
+    perform dripdrop._check_hook_answer(a.value, 'results')
+    from unnest(v_results) as r
+    cross join lateral jsonb_each(coalesce(r.values, '""')) as a;
+  exception
+    when data_exception then
+      raise exception 'an element of results is malformed' using
+        errcode = 'ZD201', column = 'results', detail = sqlerrm,
+        hint = 'execution is a uuid, fence a whole number, values an object.';
+  end;
+
+  perform from dripdrop.enrollments as e
+  where e.id in (
+    select x.enrollment_id
+    from unnest(v_results) as r
+    join dripdrop.step_executions as x on x.id = r.execution
+  )
+  order by e.id
+  for no key update;
+  perform from dripdrop.step_executions as x
+  where x.id in (select r.execution from unnest(v_results) as r)
+  order by x.id
+  for no key update;
+
+  with answer as (
+    select
+      x.id,
+      e.state = 'paused' as paused,
+      jsonb_object_agg(
+        a.key, dripdrop._hook_answer(a.value, h.response_path, h.response_type)
+      ) as hooks
+    from unnest(v_results) as r
+    join dripdrop.step_executions as x
+      on x.id = r.execution and x.fence = r.fence and x.state = 'scheduled'
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    cross join lateral jsonb_each(r.values) as a
+    left join dripdrop.http_hooks as h on h.sequence_id = e.sequence_id and h.key = a.key
+    where not coalesce(x.hooks, '{}') ? a.key
+    group by x.id, e.id
+  ),
+  answered as (
+    update dripdrop.step_executions as x
+    set hooks = coalesce(x.hooks, '{}') || a.hooks,
+        due_at = case when not a.paused then v_now end,
+        updated_at = v_now
+    from answer as a
+    where x.id = a.id
+    returning x.id
+  )
+  select count(*) into v_count
+  from answered;
+  perform pgmq.delete('dripdrop_hooks', array(select r.message from unnest(v_results) as r));
+  return v_count;
+end
+$$;
+
+comment on function dripdrop.complete_hooks(jsonb) is
+  'Takes what hooks answered, makes their executions due and returns how many.';
+
+-- plpgsql/hooks/hooks.sql
+
+-- What templates call by themselves, or conditions look under: no hook may hide it.
+create or replace function dripdrop._check_hook_key(key text, pattern text, hint text)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if coalesce(key !~ _check_hook_key.pattern, true) then
+    raise exception 'hook key "%" is not valid', key using
+      errcode = 'ZD201', column = 'key', hint = _check_hook_key.hint;
+  end if;
+  if key in (
+    'subscriber', 'subscriber_type', 'subscriber_id', 'enrollment_id', 'tenant_key',
+    'sequence_key', 'step_key', 'now_iso8601', 'event', 'hooks', 'steps'
+  ) then
+    raise exception 'hook key "%" is taken by a template variable', key using
+      errcode = 'ZD201', column = 'key',
+      hint = 'Choose another key: the engine sets this variable itself.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_hook_key(text, text, text) is
+  'Raises ZD201 for a key that is no name, or that the engine uses itself.';
+
+-- The function is called as the owner of the engine, who may read nothing of the application's: so
+-- it is asked here, where it can be put right, whether the owner may call it at all. It is kept as
+-- text, because a regprocedure column would stand in the way of pg_upgrade.
+--
+-- locks   the sequences that may use it, in id order, then the steps that begin to name it
+-- raises  ZD201 bad key, signature or timeout, or not callable, ZD207 bad tenant key
+create or replace function dripdrop.create_hook(
+  tenant_key text,
+  key text,
+  function regprocedure,
+  timeout_ms int default 1000,
+  description text default null
+)
+returns dripdrop.hooks
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_hook dripdrop.hooks;
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  perform dripdrop._check_hook_key(
+    key, '^[a-z][a-z0-9_]*$', 'Use lower-case letters, digits and "_", and begin with a letter.'
+  );
+  if coalesce(timeout_ms not between 1 and 30000, true) then
+    raise exception 'timeout_ms % is not possible', timeout_ms using
+      errcode = 'ZD201', column = 'timeout_ms', hint = 'Use 1 to 30000 milliseconds.';
+  end if;
+  if not exists (
+    select from pg_proc as p
+    where p.oid = create_hook.function
+      and p.prokind = 'f'
+      and not p.proretset
+      and p.prorettype = 'jsonb'::regtype
+      and p.proargtypes[0] = 'dripdrop.enrollments'::regtype
+      and p.proargtypes[1] = 'jsonb'::regtype
+      and p.pronargs = 2
+  ) then
+    raise exception 'function "%" is no hook', function using
+      errcode = 'ZD201', column = 'function',
+      hint = 'A hook is a function (enrollment dripdrop.enrollments, context jsonb) returns jsonb.';
+  end if;
+  if not exists (
+    select from pg_proc as p
+    join pg_namespace as engine on engine.nspname = 'dripdrop'
+    where p.oid = create_hook.function
+      and has_function_privilege(engine.nspowner, p.oid, 'execute')
+      and has_schema_privilege(engine.nspowner, p.pronamespace, 'usage')
+  ) then
+    raise exception 'the owner of the engine may not call "%"', function using
+      errcode = 'ZD201', column = 'function',
+      hint = 'Make it security definer of the application''s role, and grant usage on its schema '
+        'and execute on it to the owner of the schema dripdrop.';
+  end if;
+
+  perform from dripdrop.sequences as q
+  where q.tenant_key = create_hook.tenant_key or create_hook.tenant_key is null
+  order by q.id
+  for no key update;
+  insert into dripdrop.hooks (tenant_key, key, function, timeout_ms, description)
+  values (
+    create_hook.tenant_key,
+    create_hook.key,
+    create_hook.function::text,
+    create_hook.timeout_ms,
+    create_hook.description
+  )
+  on conflict on constraint hooks_one_key_per_tenant do update
+  set function = excluded.function,
+      timeout_ms = excluded.timeout_ms,
+      description = excluded.description,
+      updated_at = dripdrop._now()
+  returning * into v_hook;
+  perform dripdrop._set_step_hooks(v.id)
+  from dripdrop.sequence_versions as v
+  where v.state = 'active'
+    and (v.tenant_key = create_hook.tenant_key or create_hook.tenant_key is null)
+  order by v.id;
+  return v_hook;
+end
+$$;
+
+comment on function dripdrop.create_hook(text, text, regprocedure, int, text) is
+  'Registers a SQL function (dripdrop.enrollments, jsonb) returns jsonb under a key, or replaces '
+  'the one of that key.';
+
+-- Steps that name the key go on naming it: they fail closed with hook_missing.
+--
+-- raises  ZD108 unknown hook
+create or replace function dripdrop.drop_hook(tenant_key text, key text)
+returns dripdrop.hooks
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_hook dripdrop.hooks;
+begin
+  delete from dripdrop.hooks as h
+  where h.tenant_key is not distinct from drop_hook.tenant_key
+    and h.key = drop_hook.key
+  returning h.* into v_hook;
+  if v_hook.id is null then
+    raise exception 'hook "%" not found', key using
+      errcode = 'ZD108', hint = 'list_hooks() shows the hooks of the tenant that is named first.';
+  end if;
+  return v_hook;
+end
+$$;
+
+comment on function dripdrop.drop_hook(text, text) is
+  'Removes a SQL function from the hooks; what still names it fails closed.';
+
+create or replace function dripdrop.list_hooks(tenant_key text)
+returns setof dripdrop.hooks
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select h.*
+  from dripdrop.hooks as h
+  where h.tenant_key is not distinct from list_hooks.tenant_key
+  order by h.key
+$$;
+
+comment on function dripdrop.list_hooks(text) is
+  'The SQL functions registered for exactly this tenant (null: those shared by all).';
+
+create or replace function dripdrop._hook(tenant_key text, key text)
+returns setof dripdrop.hooks
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select h.*
+  from dripdrop.hooks as h
+  where (h.tenant_key = _hook.tenant_key or h.tenant_key is null)
+    and h.key = _hook.key
+  order by h.tenant_key nulls last
+  limit 1
+$$;
+
+comment on function dripdrop._hook(text, text) is
+  'The SQL function a tenant''s steps mean by a key: its own, else the shared one, else no row.';
+
+-- A statement of its own, so that the caller's statement_timeout bounds the function. What the
+-- function raises passes through: its words may hold values, so nothing here keeps them.
+--
+-- raises  ZD106 unknown execution, and whatever the function raises
+create or replace function dripdrop.call_hook(execution_id uuid, key text)
+returns jsonb
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_function regprocedure;
+  v_enrollment dripdrop.enrollments;
+  v_variables jsonb;
+  v_value jsonb;
+begin
+  select
+    to_regprocedure(h.function),
+    e,
+    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, dripdrop._now())
+  into v_function, v_enrollment, v_variables
+  from dripdrop.step_executions as x
+  join dripdrop.steps as s on s.id = x.step_id
+  join dripdrop.enrollments as e on e.id = x.enrollment_id
+  join dripdrop.sequences as q on q.id = e.sequence_id
+  left join lateral dripdrop._hook(x.tenant_key, call_hook.key) as h on true
+  where x.id = call_hook.execution_id;
+  if not found then
+    raise exception 'execution "%" not found', execution_id using
+      errcode = 'ZD106', hint = 'claim_hooks() names the executions that wait for a hook.';
+  end if;
+  if v_function is null then
+    return '{"error": "hook_missing"}';
+  end if;
+
+  execute (
+    select format('select %I.%I($1, $2)', n.nspname, p.proname)
+    from pg_proc as p
+    join pg_namespace as n on n.oid = p.pronamespace
+    where p.oid = v_function
+  )
+  into v_value
+  using v_enrollment, v_variables;
+  return jsonb_build_object('value', v_value);
+end
+$$;
+
+comment on function dripdrop.call_hook(uuid, text) is
+  'Calls the SQL function of a hook for an execution and returns {"value": …} for '
+  'complete_hooks().';
+
+-- plpgsql/hooks/http_hooks.sql
+
+-- An HTTP hook's document in its one form: every field present, nothing unknown, no secret in it.
+-- create_http_hook(), update_http_hook() and apply() all come through here.
+--
+-- raises  ZD201, with the path of the fault in the diagnostics' column field
+create or replace function dripdrop._canonical_http_hook(tenant_key text, hook jsonb)
+returns jsonb
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_fault text;
+  v_hook jsonb;
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  if jsonb_typeof(hook) is distinct from 'object' then
+    raise exception 'a hook is not an object' using
+      errcode = 'ZD201', column = '', hint = 'Write {"key": …, "url": …}.';
+  end if;
+  if hook ? 'auth_config' then
+    raise exception 'a hook''s document holds no credentials' using
+      errcode = 'ZD201', column = 'auth_config',
+      hint = 'Seal them with "dripdrop seal" and pass them to update_http_hook().';
+  end if;
+  select field into v_fault
+  from jsonb_object_keys(hook) as field
+  where field not in (
+    'key', 'name', 'description', 'method', 'url', 'headers', 'body_template', 'auth_type',
+    'response_path', 'response_type', 'timeout_ms', 'retry_count', 'active'
+  );
+  if v_fault is not null then
+    raise exception 'a hook has no field "%"', v_fault using
+      errcode = 'ZD201', column = v_fault,
+      hint = 'The fields are key, name, description, method, url, headers, body_template, '
+        'auth_type, response_path, response_type, timeout_ms, retry_count and active.';
+  end if;
+  select field into v_fault
+  from unnest(array[
+    'key', 'name', 'description', 'method', 'url', 'body_template', 'auth_type', 'response_path',
+    'response_type'
+  ]) as field
+  where jsonb_typeof(hook -> field) not in ('string', 'null');
+  if v_fault is not null then
+    raise exception 'field "%" is not a text', v_fault using
+      errcode = 'ZD201', column = v_fault, hint = 'Write it in double quotes.';
+  end if;
+  perform dripdrop._check_hook_key(
+    hook ->> 'key',
+    '^[a-z0-9][a-z0-9_-]*$',
+    'Use lower-case letters, digits, "_" and "-", and begin with a letter or digit.'
+  );
+
+  -- What is null or empty is as good as left out.
+  v_hook := '{
+    "method": "POST", "headers": {}, "auth_type": "none", "response_type": "json",
+    "timeout_ms": 5000, "retry_count": 2, "active": true
+  }'::jsonb || jsonb_build_object(
+    'name', hook ->> 'key', 'description', null, 'body_template', null, 'response_path', null
+  ) || coalesce(
+    (
+      select jsonb_object_agg(field.key, field.value)
+      from jsonb_each(hook) as field
+      where field.value not in ('null', '""')
+    ),
+    '{}'
+  );
+  v_hook := v_hook || jsonb_build_object(
+    'method', upper(v_hook ->> 'method'),
+    'response_path', regexp_replace(v_hook ->> 'response_path', '^(?!(strict |lax )?\s*\$)', '$.')
+  );
+
+  if v_hook ->> 'method' not in ('GET', 'POST', 'PUT', 'PATCH', 'DELETE') then
+    raise exception 'method "%" is unknown', v_hook ->> 'method' using
+      errcode = 'ZD201', column = 'method', hint = 'Use GET, POST, PUT, PATCH or DELETE.';
+  end if;
+  if coalesce(v_hook ->> 'url' !~* '^https?://[^/\s]', true) then
+    raise exception 'url is not an https address' using
+      errcode = 'ZD201', column = 'url',
+      hint = 'For example "https://api.example.com/leads/{{ subscriber_id }}".';
+  end if;
+  if v_hook ->> 'auth_type' not in ('none', 'bearer', 'basic', 'header') then
+    raise exception 'auth_type "%" is unknown', v_hook ->> 'auth_type' using
+      errcode = 'ZD201', column = 'auth_type', hint = 'Use none, bearer, basic or header.';
+  end if;
+  if v_hook ->> 'response_type' not in ('json', 'text', 'number', 'boolean') then
+    raise exception 'response_type "%" is unknown', v_hook ->> 'response_type' using
+      errcode = 'ZD201', column = 'response_type', hint = 'Use json, text, number or boolean.';
+  end if;
+  if v_hook ->> 'timeout_ms' !~ '^[0-9]{1,5}$'
+    or (v_hook ->> 'timeout_ms')::int not between 1 and 30000
+  then
+    raise exception 'timeout_ms % is not possible', v_hook -> 'timeout_ms' using
+      errcode = 'ZD201', column = 'timeout_ms', hint = 'Use 1 to 30000 milliseconds per attempt.';
+  end if;
+  if v_hook ->> 'retry_count' !~ '^[0-5]$' then
+    raise exception 'retry_count % is not possible', v_hook -> 'retry_count' using
+      errcode = 'ZD201', column = 'retry_count', hint = 'Use 0 to 5 attempts after the first.';
+  end if;
+  if jsonb_typeof(v_hook -> 'active') <> 'boolean' then
+    raise exception 'active is not true or false' using
+      errcode = 'ZD201', column = 'active', hint = 'Write true or false.';
+  end if;
+  perform dripdrop._check_hook_headers(v_hook -> 'headers');
+  begin
+    perform (v_hook ->> 'response_path')::jsonpath;
+  exception
+    when syntax_error or data_exception then
+      raise exception 'response_path "%" is no SQL/JSON path', hook ->> 'response_path' using
+        errcode = 'ZD201', column = 'response_path', hint = 'For example "score" or "$.data[0].id".';
+  end;
+  return v_hook || jsonb_build_object(
+    'timeout_ms', (v_hook ->> 'timeout_ms')::int, 'retry_count', (v_hook ->> 'retry_count')::int
+  );
+end
+$$;
+
+comment on function dripdrop._canonical_http_hook(text, jsonb) is
+  'An HTTP hook''s document, checked, with every field present.';
+
+-- Headers are stored and shown as they are, so none may hold a secret; and the body's type says how
+-- values are escaped in it, so it is one that the driver knows how to escape for.
+--
+-- raises  ZD201, with the path of the fault
+create or replace function dripdrop._check_hook_headers(headers jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_header record;
+begin
+  if jsonb_typeof(headers) <> 'object' then
+    raise exception 'headers is not an object' using
+      errcode = 'ZD201', column = 'headers', hint = 'For example {"Accept": "application/json"}.';
+  end if;
+  for v_header in
+    select h.key as name, h.value ->> 0 as value, jsonb_typeof(h.value) = 'string' as is_text
+    from jsonb_each(headers) as h
+  loop
+    if v_header.name !~ '^[!#$%&''*+.^_`|~0-9A-Za-z-]+$'
+      or not v_header.is_text
+      or v_header.value !~ '^[\x20-\x7e]*$'
+    then
+      raise exception 'header "%" is not one line of ASCII text', v_header.name using
+        errcode = 'ZD201', column = 'headers.' || v_header.name,
+        hint = 'A name is a token of RFC 9110, a value a text without line breaks.';
+    end if;
+    if v_header.name ~* '^(host|connection|content-length|transfer-encoding)$' then
+      raise exception 'header "%" is set by the request itself', v_header.name using
+        errcode = 'ZD201', column = 'headers.' || v_header.name, hint = 'Leave it out.';
+    end if;
+    if v_header.name ~* 'authorization|cookie|secret|token|password|api-?key' then
+      raise exception 'header "%" looks like a secret', v_header.name using
+        errcode = 'ZD201', column = 'headers.' || v_header.name,
+        hint = 'Use auth_type "header" with sealed credentials {"name": …, "value": …}.';
+    end if;
+    if v_header.name ~* '^content-type$'
+      and v_header.value !~* '^application/(x-www-form-urlencoded|([a-z0-9.-]+\+)?json)\s*(;|$)'
+    then
+      raise exception 'no body of type "%" can be written', v_header.value using
+        errcode = 'ZD201', column = 'headers.' || v_header.name,
+        hint = 'Use a JSON type or application/x-www-form-urlencoded.';
+    end if;
+  end loop;
+end
+$$;
+
+comment on function dripdrop._check_hook_headers(jsonb) is
+  'Raises on headers that cannot be sent, or that would show a secret.';
+
+-- The row as a document: what update_http_hook() changes, and what a plan compares with.
+create or replace function dripdrop._http_hook_document(hook dripdrop.http_hooks)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select to_jsonb(hook) - array[
+    'id', 'sequence_id', 'tenant_key', 'auth_config', 'last_test_at', 'last_test_result',
+    'inserted_at', 'updated_at'
+  ]
+$$;
+
+comment on function dripdrop._http_hook_document(dripdrop.http_hooks) is
+  'A stored HTTP hook in the form _canonical_http_hook() gives.';
+
+-- The credentials of a hook that is there stay unless others are given, or none are wanted.
+--
+-- locks   the hook, then the steps that begin to name it
+-- raises  ZD201 auth_config is not sealed
+create or replace function dripdrop._put_http_hook(
+  sequence dripdrop.sequences,
+  canonical jsonb,
+  auth_config text default null
+)
+returns dripdrop.http_hooks
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_hook dripdrop.http_hooks := jsonb_populate_record(null::dripdrop.http_hooks, canonical);
+begin
+  if canonical ->> 'auth_type' <> 'none' then
+    v_hook.auth_config := dripdrop._sealed_hook(auth_config);
+  end if;
+
+  insert into dripdrop.http_hooks as h (
+    sequence_id, tenant_key, key, name, description, method, url, timeout_ms, retry_count,
+    auth_type, auth_config, headers, body_template, response_path, response_type, active
+  )
+  values (
+    sequence.id, sequence.tenant_key, v_hook.key, v_hook.name, v_hook.description, v_hook.method,
+    v_hook.url, v_hook.timeout_ms, v_hook.retry_count, v_hook.auth_type, v_hook.auth_config,
+    v_hook.headers, v_hook.body_template, v_hook.response_path, v_hook.response_type, v_hook.active
+  )
+  on conflict on constraint http_hooks_one_key_per_sequence do update
+  set name = excluded.name,
+      description = excluded.description,
+      method = excluded.method,
+      url = excluded.url,
+      timeout_ms = excluded.timeout_ms,
+      retry_count = excluded.retry_count,
+      auth_type = excluded.auth_type,
+      auth_config = case
+        when excluded.auth_type <> 'none' then coalesce(excluded.auth_config, h.auth_config)
+      end,
+      headers = excluded.headers,
+      body_template = excluded.body_template,
+      response_path = excluded.response_path,
+      response_type = excluded.response_type,
+      active = excluded.active,
+      updated_at = dripdrop._now()
+  returning * into v_hook;
+
+  perform dripdrop._set_step_hooks(v.id)
+  from dripdrop.sequence_versions as v
+  where v.sequence_id = sequence.id and v.state = 'active';
+  v_hook.auth_config := null;
+  return v_hook;
+end
+$$;
+
+comment on function dripdrop._put_http_hook(dripdrop.sequences, jsonb, text) is
+  'Adds an HTTP hook to a sequence, or changes the one of that key.';
+
+-- raises  ZD201 when the text cannot be an envelope
+create or replace function dripdrop._sealed_hook(auth_config text)
+returns bytea
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return dripdrop._sealed(auth_config);
+exception
+  when sqlstate 'ZD201' then
+    raise exception 'auth_config is not sealed' using
+      errcode = 'ZD201', column = 'auth_config',
+      hint = 'Pass what "dripdrop seal hook:SEQUENCE:KEY" prints; plain credentials never enter '
+        'the database.';
+end
+$$;
+
+comment on function dripdrop._sealed_hook(text) is
+  'The envelope in a hook''s sealed text, checked for its form.';
+
+-- The name its credentials are sealed for. Both keys are for good, and known before the rows are.
+create or replace function dripdrop._hook_seal_name(sequence_key text, key text)
+returns text
+language sql
+immutable
+parallel safe
+return 'hook:' || sequence_key || ':' || key;
+
+comment on function dripdrop._hook_seal_name(text, text) is
+  'What the vault binds a hook''s credentials to, beside the tenant.';
+
+-- raises  ZD101 unknown sequence, ZD113 key taken, ZD201 bad field
+create or replace function dripdrop.create_http_hook(
+  tenant_key text,
+  sequence_id uuid,
+  key text,
+  url text,
+  name text default null,
+  description text default null,
+  method text default 'POST',
+  headers jsonb default '{}',
+  body_template text default null,
+  auth_type text default 'none',
+  auth_config text default null,
+  response_path text default null,
+  response_type text default 'json',
+  timeout_ms int default 5000,
+  retry_count int default 2,
+  active boolean default true
+)
+returns dripdrop.http_hooks
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_sequence dripdrop.sequences;
+  v_canonical jsonb := dripdrop._canonical_http_hook(tenant_key, jsonb_build_object(
+    'key', key, 'name', name, 'description', description, 'method', method, 'url', url,
+    'headers', headers, 'body_template', body_template, 'auth_type', auth_type,
+    'response_path', response_path, 'response_type', response_type, 'timeout_ms', timeout_ms,
+    'retry_count', retry_count, 'active', active
+  ));
+begin
+  if (v_canonical ->> 'auth_type' = 'none') <> (auth_config is null) then
+    raise exception 'auth_type "%" and auth_config do not fit', v_canonical ->> 'auth_type' using
+      errcode = 'ZD201', column = 'auth_config',
+      hint = 'bearer, basic and header need what "dripdrop seal hook:SEQUENCE:KEY" prints; none '
+        'needs nothing.';
+  end if;
+  select q.* into v_sequence
+  from dripdrop.sequences as q
+  where q.id = create_http_hook.sequence_id
+    and q.tenant_key is not distinct from create_http_hook.tenant_key
+  for no key update;
+  if not found then
+    raise exception 'sequence "%" not found', sequence_id using
+      errcode = 'ZD101', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+  if exists (
+    select from dripdrop.http_hooks as h
+    where h.sequence_id = v_sequence.id and h.key = create_http_hook.key
+  ) then
+    raise exception 'hook "%" exists already', key using
+      errcode = 'ZD113', column = 'key',
+      hint = 'Choose another key, or change it with update_http_hook().';
+  end if;
+  return dripdrop._put_http_hook(v_sequence, v_canonical, auth_config);
+end
+$$;
+
+comment on function dripdrop.create_http_hook(
+  text, uuid, text, text, text, text, text, jsonb, text, text, text, text, text, int, int, boolean
+) is
+  'Adds a value that is fetched over HTTP to a sequence. auth_config: the text printed by '
+  '"dripdrop seal".';
+
+-- Null leaves a value as it is; an empty text takes it away. The key stays: it is bound into the
+-- sealed credentials.
+--
+-- locks   the sequence, then the hook
+-- raises  ZD108 unknown hook, ZD201 bad field
+create or replace function dripdrop.update_http_hook(
+  tenant_key text,
+  http_hook_id uuid,
+  url text default null,
+  name text default null,
+  description text default null,
+  method text default null,
+  headers jsonb default null,
+  body_template text default null,
+  auth_type text default null,
+  auth_config text default null,
+  response_path text default null,
+  response_type text default null,
+  timeout_ms int default null,
+  retry_count int default null,
+  active boolean default null
+)
+returns dripdrop.http_hooks
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_hook dripdrop.http_hooks;
+  v_sequence dripdrop.sequences;
+  v_canonical jsonb;
+begin
+  select q.* into v_sequence
+  from dripdrop.http_hooks as h
+  join dripdrop.sequences as q on q.id = h.sequence_id
+  where h.id = update_http_hook.http_hook_id
+    and h.tenant_key is not distinct from update_http_hook.tenant_key
+  for no key update of q;
+  select h.* into v_hook
+  from dripdrop.http_hooks as h
+  where h.id = update_http_hook.http_hook_id and h.sequence_id = v_sequence.id;
+  if not found then
+    raise exception 'hook "%" not found', http_hook_id using
+      errcode = 'ZD108', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+
+  v_canonical := dripdrop._canonical_http_hook(
+    tenant_key,
+    dripdrop._http_hook_document(v_hook) || jsonb_strip_nulls(jsonb_build_object(
+      'url', url, 'name', name, 'description', description, 'method', method,
+      'body_template', body_template, 'auth_type', auth_type, 'response_path', response_path,
+      'response_type', response_type, 'timeout_ms', timeout_ms, 'retry_count', retry_count,
+      'active', active
+    )) || case when headers is null then '{}' else jsonb_build_object('headers', headers) end
+  );
+  if v_canonical ->> 'auth_type' = 'none' and auth_config is not null
+    or v_canonical ->> 'auth_type' <> 'none' and coalesce(auth_config, v_hook.auth_config::text)
+      is null
+  then
+    raise exception 'auth_type "%" and auth_config do not fit', v_canonical ->> 'auth_type' using
+      errcode = 'ZD201', column = 'auth_config',
+      hint = 'bearer, basic and header need what "dripdrop seal hook:SEQUENCE:KEY" prints; none '
+        'needs nothing.';
+  end if;
+  return dripdrop._put_http_hook(v_sequence, v_canonical, auth_config);
+end
+$$;
+
+comment on function dripdrop.update_http_hook(
+  text, uuid, text, text, text, text, jsonb, text, text, text, text, text, int, int, boolean
+) is
+  'Changes an HTTP hook; null leaves a value as it is, an empty text takes it away.';
+
+create or replace function dripdrop.list_http_hooks(tenant_key text, sequence_id uuid)
+returns setof dripdrop.http_hooks
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select (jsonb_populate_record(h, '{"auth_config": null}')).*
+  from dripdrop.http_hooks as h
+  where h.sequence_id = list_http_hooks.sequence_id
+    and h.tenant_key is not distinct from list_http_hooks.tenant_key
+  order by h.key
+$$;
+
+comment on function dripdrop.list_http_hooks(text, uuid) is
+  'The HTTP hooks of a sequence, without credentials.';
+
+-- What whoever makes the call needs. The name is what the vault binds the credentials to.
+create or replace function dripdrop._http_hook_call(hook dripdrop.http_hooks, sequence_key text)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._http_hook_document(hook) || jsonb_build_object(
+    'id', hook.id,
+    'tenant_key', hook.tenant_key,
+    'seal_name', dripdrop._hook_seal_name(sequence_key, hook.key),
+    'auth_config', translate(encode(hook.auth_config, 'base64'), E'\n', '')
+  )
+$$;
+
+comment on function dripdrop._http_hook_call(dripdrop.http_hooks, text) is
+  'An HTTP hook as claim_hooks() hands it out, with its sealed credentials.';
+
+-- raises  ZD108 unknown hook
+create or replace function dripdrop.get_http_hook(tenant_key text, http_hook_id uuid)
+returns jsonb
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_call jsonb;
+begin
+  select dripdrop._http_hook_call(h, q.key) into v_call
+  from dripdrop.http_hooks as h
+  join dripdrop.sequences as q on q.id = h.sequence_id
+  where h.id = get_http_hook.http_hook_id
+    and h.tenant_key is not distinct from get_http_hook.tenant_key;
+  if not found then
+    raise exception 'hook "%" not found', http_hook_id using
+      errcode = 'ZD108', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+  return v_call;
+end
+$$;
+
+comment on function dripdrop.get_http_hook(text, uuid) is
+  'One HTTP hook as claim_hooks() hands it out, with its sealed credentials: for trying it.';
+
+-- What looks like a secret by its name is hidden, long texts and deep nesting are cut short.
+create or replace function dripdrop._redacted(value jsonb, depth int default 10)
+returns jsonb
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if depth = 0 then
+    return '"…"';
+  end if;
+  return case jsonb_typeof(value)
+    when 'object' then (
+      select coalesce(
+        jsonb_object_agg(
+          field.key,
+          case
+            when field.key ~* 'api[_-]?key|secret|token|password|authorization|bearer'
+            then '"[REDACTED]"'
+            else dripdrop._redacted(field.value, _redacted.depth - 1)
+          end
+        ),
+        '{}'
+      )
+      from jsonb_each(value) as field
+    )
+    when 'array' then (
+      select coalesce(
+        jsonb_agg(dripdrop._redacted(item.value, _redacted.depth - 1) order by item.place), '[]'
+      )
+      from jsonb_array_elements(value) with ordinality as item (value, place)
+      where item.place <= 20
+    )
+    when 'string' then to_jsonb(
+      case when length(value #>> '{}') > 200 then left(value #>> '{}', 200) || '…'
+      else value #>> '{}' end
+    )
+    else value
+  end;
+end
+$$;
+
+comment on function dripdrop._redacted(jsonb, int) is
+  'A JSON value fit to be kept and shown: secrets by their names hidden, long parts cut.';
+
+-- result: what complete_hooks() takes for a key. It is read as a real answer would be, and kept
+-- redacted.
+--
+-- raises  ZD108 unknown hook, ZD201 malformed result
+create or replace function dripdrop.record_hook_test(
+  tenant_key text,
+  http_hook_id uuid,
+  result jsonb
+)
+returns dripdrop.http_hooks
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_hook dripdrop.http_hooks;
+begin
+  perform dripdrop._check_hook_answer(result, 'result');
+  update dripdrop.http_hooks as h
+  set last_test_at = dripdrop._now(),
+      last_test_result = dripdrop._redacted(
+        jsonb_strip_nulls(jsonb_build_object('status', record_hook_test.result -> 'status'))
+        || dripdrop._hook_answer(record_hook_test.result, h.response_path, h.response_type)
+      )
+  where h.id = record_hook_test.http_hook_id
+    and h.tenant_key is not distinct from record_hook_test.tenant_key
+  returning h.* into v_hook;
+  if not found then
+    raise exception 'hook "%" not found', http_hook_id using
+      errcode = 'ZD108', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+  v_hook.auth_config := null;
+  return v_hook;
+end
+$$;
+
+comment on function dripdrop.record_hook_test(text, uuid, jsonb) is
+  'Keeps what trying an HTTP hook gave, redacted, in last_test_at and last_test_result.';
+
+create or replace function dripdrop.sealed_http_hooks()
+returns table (http_hook_id uuid, tenant_key text, name text, auth_config bytea)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select h.id, h.tenant_key, dripdrop._hook_seal_name(q.key, h.key), h.auth_config
+  from dripdrop.http_hooks as h
+  join dripdrop.sequences as q on q.id = h.sequence_id
+  where h.auth_config is not null
+  order by h.id
+$$;
+
+comment on function dripdrop.sealed_http_hooks() is
+  'Every sealed credential of an HTTP hook, of all tenants: what key rotation reads.';
+
+-- Compare-and-set, as reseal_adapter().
+create or replace function dripdrop.reseal_http_hook(
+  tenant_key text,
+  http_hook_id uuid,
+  auth_config bytea,
+  previous bytea
+)
+returns boolean
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  with resealed as (
+    update dripdrop.http_hooks as h
+    set auth_config = reseal_http_hook.auth_config,
+        updated_at = dripdrop._now()
+    where h.id = reseal_http_hook.http_hook_id
+      and h.tenant_key is not distinct from reseal_http_hook.tenant_key
+      and h.auth_config = reseal_http_hook.previous
+    returning h.id
+  )
+  select exists (select from resealed)
+$$;
+
+comment on function dripdrop.reseal_http_hook(text, uuid, bytea, bytea) is
+  'Replaces a hook''s envelope if it is still the previous one; says whether it did.';
+
+-- plpgsql/hooks/named.sql
+
+-- Whether a template names a hook: as a whole word within {{ … }} or {% … %}, since words outside
+-- are prose. The quantifier makes the search stop at the first end, as Liquid does.
+create or replace function dripdrop._template_names(template jsonb, key text)
+returns boolean
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select
+    from jsonb_path_query(template, 'strict $.** ? (@.type() == "string")') as part (words)
+    cross join lateral regexp_matches(
+      part.words #>> '{}', '(?:\{\{.*?\}\}|\{%.*?%\}){1,1}?', 'g'
+    ) as tag (words)
+    where tag.words[1] ~ ('(?<!\w)' || _template_names.key || '(?!\w)')
+  )
+$$;
+
+comment on function dripdrop._template_names(jsonb, text) is
+  'Whether a template uses the value of a hook.';
+
+-- A path prints its keys in double quotes. One that takes hooks as a whole may mean any key in it.
+create or replace function dripdrop._predicate_names(predicate jsonpath, key text)
+returns boolean
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select predicate::text ~ format('"hooks"\."%s"', _predicate_names.key)
+    or (
+      predicate::text ~ '"hooks"(?!\.")'
+      and predicate::text ~ format('\."%s"', _predicate_names.key)
+    )
+$$;
+
+comment on function dripdrop._predicate_names(jsonpath, text) is
+  'Whether a predicate uses the value of a hook.';
+
+-- What a step waits for before it is decided. A condition on a hook names it for certain; elsewhere
+-- only the keys of hooks that exist are looked for, so whoever adds a hook calls this again.
+--
+-- locks   the steps that change; callers hold the sequence
+create or replace function dripdrop._set_step_hooks(sequence_version_id uuid)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  update dripdrop.steps as s
+  set hooks = named.hooks,
+      updated_at = dripdrop._now()
+  from (
+    select
+      n.id,
+      array(
+        select c.hook
+        from dripdrop.conditions as c
+        where c.id = any (n.conditions) and c.hook is not null
+        union
+        select k.key
+        from (
+          select h.key
+          from dripdrop.http_hooks as h
+          where h.sequence_id = v.sequence_id
+          union
+          select h.key
+          from dripdrop.hooks as h
+          where h.tenant_key = v.tenant_key or h.tenant_key is null
+        ) as k
+        where dripdrop._template_names(n.template_content, k.key)
+          or exists (
+            select from dripdrop.conditions as c
+            where c.id = any (n.conditions) and dripdrop._predicate_names(c.predicate, k.key)
+          )
+        order by 1
+      ) as hooks
+    from dripdrop.sequence_versions as v
+    cross join lateral (
+      select
+        o.id,
+        o.template_content,
+        array(
+          select c.id
+          from dripdrop.conditions as c
+          where c.step_id = o.id
+            or c.sequence_id = v.sequence_id
+            or c.transition_id in (
+              select t.id from dripdrop.step_transitions as t where t.from_step_id = o.id
+            )
+        ) as conditions
+      from dripdrop.steps as o
+      where o.sequence_version_id = v.id
+    ) as n
+    where v.id = _set_step_hooks.sequence_version_id
+  ) as named
+  where s.id = named.id
+    and s.hooks <> named.hooks
+$$;
+
+comment on function dripdrop._set_step_hooks(uuid) is
+  'Works out which hooks each step of a version waits for.';
+
 -- plpgsql/operations/checks.sql
 
 -- The schema as the catalogue shows it, in a form that compares: what the installation records,
@@ -4402,13 +5712,16 @@ comment on function dripdrop.resolve(text, uuid, text) is
 
 -- plpgsql/operations/start.sql
 
--- The queues, and which state each one's pointers are for.
+-- The queues, and which state each one's pointers are for. What waits for its hooks comes due
+-- again by itself: its pointers need not be found.
 create or replace function dripdrop._queues()
 returns table (queue text, for_state text)
 language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+  select 'dripdrop_hooks', null
+  union all
   select 'dripdrop_render', 'queued'
   union all
   select distinct 'dripdrop_send_' || p.channel, 'rendered'
@@ -4893,11 +6206,66 @@ comment on function dripdrop._repoint() is
 
 -- plpgsql/pipeline/render.sql
 
+create or replace function dripdrop._event_variable(event_id uuid)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'event', jsonb_build_object(
+      'key', v.event_key, 'data', v.event_data, 'occurred_at', v.occurred_at
+    )
+  )
+  from dripdrop.events as v
+  where v.id = _event_variable.event_id
+$$;
+
+comment on function dripdrop._event_variable(uuid) is
+  'The template variable event, for an execution that an event set off.';
+
+-- What templates, of messages and of hooks, may use: later ones win. Without a search_path of its
+-- own the planner makes it part of the query that calls it.
+create or replace function dripdrop._variables(
+  enrollment dripdrop.enrollments,
+  sequence_key text,
+  step_key text,
+  hooks jsonb,
+  event_id uuid,
+  at timestamptz
+)
+returns jsonb
+language sql
+stable
+return (enrollment).data
+  || jsonb_build_object(
+    'subscriber',
+    (enrollment).data
+    || jsonb_build_object('type', (enrollment).subscriber_type, 'id', (enrollment).subscriber_id),
+    'subscriber_type', (enrollment).subscriber_type,
+    'subscriber_id', (enrollment).subscriber_id,
+    'enrollment_id', (enrollment).id,
+    'tenant_key', (enrollment).tenant_key,
+    'sequence_key', sequence_key,
+    'step_key', step_key,
+    'now_iso8601', at
+  )
+  || case
+    when event_id is null then '{}'::jsonb
+    else coalesce(dripdrop._event_variable(event_id), '{}')
+  end
+  || case when hooks is null then '{}'::jsonb else dripdrop._hook_values(hooks) end;
+
+comment on function dripdrop._variables(dripdrop.enrollments, text, text, jsonb, uuid, timestamptz)
+is 'The variables of a template, for one execution.';
+
 -- Work for a renderer. A claim is only the queue's visibility time: a renderer that dies changes
 -- nothing, and rendering the same message twice gives the same words.
 -- The template stands only in the first row of each template_hash in a batch: renderers keep it.
+-- A template that names a hook without a value would go out half empty: it fails here instead.
 --
--- locks   messages of the render queue, skipping what is locked
+-- locks   messages of the render queue; of what fails, executions and their enrolments; all
+--         skipping what is locked
 -- raises  ZD120 the queue does not exist
 create or replace function dripdrop.claim_renders(
   batch_size int default 500,
@@ -4926,6 +6294,7 @@ declare
   v_messages bigint[];
   v_executions uuid[];
   v_fences int[];
+  v_failures jsonb[];
 begin
   perform dripdrop._check_batch_size(batch_size);
   select
@@ -4948,6 +6317,25 @@ begin
   )
   having count(*) > 0;
 
+  v_failures := array(
+    select jsonb_build_object(
+      'execution', x.id,
+      'fence', x.fence,
+      'message', p.message,
+      'code', 'hook_failed',
+      'detail', dripdrop._failed_hook(x.hooks, s.template_content)
+    )
+    from unnest(v_messages, v_executions, v_fences) as p (message, execution, fence)
+    join dripdrop.step_executions as x
+      on x.id = p.execution and x.fence = p.fence and x.state = 'queued'
+    join dripdrop.steps as s on s.id = x.step_id
+    where x.hooks is not null
+      and dripdrop._failed_hook(x.hooks, s.template_content) is not null
+  );
+  if cardinality(v_failures) > 0 then
+    perform dripdrop._fail_renders(v_failures);
+  end if;
+
   return query
   select
     x.id,
@@ -4957,27 +6345,52 @@ begin
     x.channel,
     s.template_hash,
     case when row_number() over (partition by s.template_hash) = 1 then s.template_content end,
-    e.data || jsonb_build_object(
-      'subscriber', e.data || jsonb_build_object('type', e.subscriber_type, 'id', e.subscriber_id),
-      'subscriber_type', e.subscriber_type,
-      'subscriber_id', e.subscriber_id,
-      'enrollment_id', e.id,
-      'tenant_key', e.tenant_key,
-      'sequence_key', q.key,
-      'step_key', s.key,
-      'now_iso8601', v_now
-    )
+    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, v_now)
   from unnest(v_messages, v_executions, v_fences) as p (message, execution, fence)
   join dripdrop.step_executions as x
     on x.id = p.execution and x.fence = p.fence and x.state = 'queued'
   join dripdrop.steps as s on s.id = x.step_id
   join dripdrop.enrollments as e on e.id = x.enrollment_id
-  join dripdrop.sequences as q on q.id = e.sequence_id;
+  join dripdrop.sequences as q on q.id = e.sequence_id
+  where x.id <> all (array(select (f ->> 'execution')::uuid from unnest(v_failures) as f));
 end
 $$;
 
 comment on function dripdrop.claim_renders(int, interval) is
   'Messages to render, for a while nobody else''s; hand the results to complete_renders().';
+
+-- A claim waits for nobody: what somebody has locked fails when its claim has run out.
+--
+-- locks   executions and their enrolments, skipping what is locked
+create or replace function dripdrop._fail_renders(failures jsonb[])
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_free uuid[];
+begin
+  v_free := array(
+    select x.id
+    from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    where x.id = any (array(select (f ->> 'execution')::uuid from unnest(failures) as f))
+    for no key update of e, x skip locked
+  );
+  perform dripdrop.complete_renders(to_jsonb(array(
+    select f
+    from unnest(failures) as f
+    where (f ->> 'execution')::uuid = any (v_free)
+  )));
+end
+$$;
+
+comment on function dripdrop._fail_renders(jsonb[]) is
+  'Fails messages that cannot be rendered for want of a value.';
 
 create or replace function dripdrop._read_queue(queue text, visibility_seconds int, batch_size int)
 returns table (msg_id bigint, message jsonb)
@@ -6771,21 +8184,27 @@ declare
       "create_channel_adapter",
       "create_condition",
       "create_exit_rule",
+      "create_hook",
+      "create_http_hook",
       "create_sequence",
       "create_sequence_version",
       "create_step",
       "create_step_transition",
       "cron_next",
       "drop_exit_rule",
+      "drop_hook",
       "enroll",
       "enroll_many",
       "errors",
       "explain",
       "get_default_adapter",
       "get_enrollment",
+      "get_http_hook",
       "idempotency_key",
       "list_active_enrollments",
       "list_channel_adapters",
+      "list_hooks",
+      "list_http_hooks",
       "migrate_enrollments",
       "migrate_preview",
       "next_time",
@@ -6794,16 +8213,20 @@ declare
       "plan",
       "providers",
       "reconcile",
+      "record_hook_test",
       "replay",
       "reseal_adapter",
+      "reseal_http_hook",
       "resolve",
       "resume_enrollment",
       "sealed_adapters",
+      "sealed_http_hooks",
       "startup_check",
       "suppress",
       "tick",
       "unenroll",
       "update_channel_adapter",
+      "update_http_hook",
       "update_step_content",
       "validate_sequence_version",
       "version"
@@ -6826,14 +8249,19 @@ declare
       "version"
     ],
     "dripdrop_sender": [
+      "call_hook",
       "check_schema",
+      "claim_hooks",
       "claim_renders",
       "claim_sends",
+      "complete_hooks",
       "complete_renders",
       "complete_sends",
       "errors",
+      "get_http_hook",
       "providers",
       "reconcile",
+      "record_hook_test",
       "startup_check",
       "tick",
       "version"

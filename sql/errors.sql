@@ -16,6 +16,7 @@ as $$
     ('ZD105', 'enrollment_not_found', 'no such enrolment in this tenant'),
     ('ZD106', 'execution_not_found', 'no such step execution in this tenant'),
     ('ZD107', 'adapter_not_found', 'no such channel adapter in this tenant'),
+    ('ZD108', 'hook_not_found', 'no such hook in this tenant'),
     ('ZD109', 'rule_not_found', 'no such transition or exit rule in this tenant'),
     ('ZD110', 'invalid_transition', 'the row is in a state that does not allow this move'),
     ('ZD111', 'version_not_draft', 'a version that is or was active does not change'),

@@ -52,3 +52,26 @@ create type dripdrop._migration as (
 );
 
 comment on type dripdrop._migration is 'Which people move from which version to which other one.';
+
+-- What a caller of hooks reports about one claimed execution: one element of
+-- complete_hooks(results).
+create type dripdrop._hook_result as (
+  execution uuid,
+  fence int,
+  message bigint,
+  values jsonb
+);
+
+comment on type dripdrop._hook_result is 'One element of the results that complete_hooks() takes.';
+
+-- A value that an execution waits for, and how it is come by; error: why it cannot be.
+create type dripdrop._wanted_hook as (
+  execution_id uuid,
+  message_id bigint,
+  key text,
+  kind text,
+  hook jsonb,
+  error text
+);
+
+comment on type dripdrop._wanted_hook is 'One hook that claim_hooks() found wanting.';

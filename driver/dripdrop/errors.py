@@ -11,8 +11,8 @@
         │   ├── StepNotFound               ├── AlreadyExists
         │   ├── EnrollmentNotFound         ├── SecondActiveVersion
         │   ├── ExecutionNotFound          ├── NotStarted
-        │   ├── AdapterNotFound            └── PgmqMissing
-        │   └── RuleNotFound
+        │   ├── AdapterNotFound            ├── PgmqMissing
+        │   └── HookNotFound               └── RuleNotFound
         ├── ArgumentError (ZD2xx): an argument cannot be right
         │   ├── InvalidArgument            ├── MissingRecipient
         │   ├── UnknownProvider            ├── InvalidDefinition
@@ -80,6 +80,10 @@ class ExecutionNotFound(StateError, code="ZD106"):
 
 class AdapterNotFound(StateError, code="ZD107"):
     """No such channel adapter in this tenant."""
+
+
+class HookNotFound(StateError, code="ZD108"):
+    """No such hook in this tenant."""
 
 
 class RuleNotFound(StateError, code="ZD109"):

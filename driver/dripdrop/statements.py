@@ -268,6 +268,92 @@ class Statements(ABC, Generic[One, Many, Value]):
     ) -> Value:
         """Replace an envelope if it is still the previous one; say whether it was."""
 
+    # Hooks
+
+    @_statement
+    def create_hook(
+        self,
+        tenant_key: str | None,
+        key: str,
+        function: str,
+        timeout_ms: int = ...,
+        description: str | None = ...,
+    ) -> One:
+        """Register a SQL function, named with its parameters' types, or replace the former one."""
+
+    @_statement
+    def drop_hook(self, tenant_key: str | None, key: str) -> One:
+        """Remove a SQL function from the hooks; what still names it fails closed."""
+
+    @_statement
+    def list_hooks(self, tenant_key: str | None) -> Many:
+        """List the SQL functions registered for exactly this tenant."""
+
+    @_statement
+    def create_http_hook(
+        self,
+        tenant_key: str | None,
+        sequence_id: UUID,
+        key: str,
+        url: str,
+        name: str | None = ...,
+        description: str | None = ...,
+        method: str = ...,
+        headers: Json = ...,
+        body_template: str | None = ...,
+        auth_type: str = ...,
+        auth_config: str | None = ...,
+        response_path: str | None = ...,
+        response_type: str = ...,
+        timeout_ms: int = ...,
+        retry_count: int = ...,
+        active: bool = ...,
+    ) -> One:
+        """Add a value that is fetched over HTTP; auth_config is what `dripdrop seal` prints."""
+
+    @_statement
+    def update_http_hook(
+        self,
+        tenant_key: str | None,
+        http_hook_id: UUID,
+        url: str | None = ...,
+        name: str | None = ...,
+        description: str | None = ...,
+        method: str | None = ...,
+        headers: Json | None = ...,
+        body_template: str | None = ...,
+        auth_type: str | None = ...,
+        auth_config: str | None = ...,
+        response_path: str | None = ...,
+        response_type: str | None = ...,
+        timeout_ms: int | None = ...,
+        retry_count: int | None = ...,
+        active: bool | None = ...,
+    ) -> One:
+        """Change an HTTP hook; None leaves a value as it is, an empty text takes it away."""
+
+    @_statement
+    def list_http_hooks(self, tenant_key: str | None, sequence_id: UUID) -> Many:
+        """List the HTTP hooks of a sequence, without credentials."""
+
+    @_statement
+    def get_http_hook(self, tenant_key: str | None, http_hook_id: UUID) -> Value:
+        """Return an HTTP hook as `claim_hooks` hands it out, with its sealed credentials."""
+
+    @_statement
+    def record_hook_test(self, tenant_key: str | None, http_hook_id: UUID, result: Json) -> One:
+        """Keep what trying an HTTP hook gave, redacted."""
+
+    @_statement
+    def sealed_http_hooks(self) -> Many:
+        """List every sealed credential of an HTTP hook, of all tenants."""
+
+    @_statement
+    def reseal_http_hook(
+        self, tenant_key: str | None, http_hook_id: UUID, auth_config: bytes, previous: bytes
+    ) -> Value:
+        """Replace a hook's envelope if it is still the previous one; say whether it was."""
+
     # Enrolment
 
     @_statement
@@ -324,6 +410,18 @@ class Statements(ABC, Generic[One, Many, Value]):
     @_statement
     def tick(self, batch_size: int = ...) -> One:
         """Decide what is due; return how many were queued, deferred, held, skipped or ended."""
+
+    @_statement
+    def claim_hooks(self, batch_size: int = ..., visibility: timedelta = ...) -> Many:
+        """Take hooks to call, for a while nobody else's."""
+
+    @_statement
+    def call_hook(self, execution_id: UUID, key: str) -> Value:
+        """Call the SQL function of a hook; return the answer for `complete_hooks`."""
+
+    @_statement
+    def complete_hooks(self, results: Json) -> Value:
+        """Hand in what hooks answered; return how many executions were answered."""
 
     @_statement
     def claim_renders(self, batch_size: int = ..., visibility: timedelta = ...) -> Many:

@@ -1,8 +1,63 @@
+create or replace function dripdrop._event_variable(event_id uuid)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'event', jsonb_build_object(
+      'key', v.event_key, 'data', v.event_data, 'occurred_at', v.occurred_at
+    )
+  )
+  from dripdrop.events as v
+  where v.id = _event_variable.event_id
+$$;
+
+comment on function dripdrop._event_variable(uuid) is
+  'The template variable event, for an execution that an event set off.';
+
+-- What templates, of messages and of hooks, may use: later ones win. Without a search_path of its
+-- own the planner makes it part of the query that calls it.
+create or replace function dripdrop._variables(
+  enrollment dripdrop.enrollments,
+  sequence_key text,
+  step_key text,
+  hooks jsonb,
+  event_id uuid,
+  at timestamptz
+)
+returns jsonb
+language sql
+stable
+return (enrollment).data
+  || jsonb_build_object(
+    'subscriber',
+    (enrollment).data
+    || jsonb_build_object('type', (enrollment).subscriber_type, 'id', (enrollment).subscriber_id),
+    'subscriber_type', (enrollment).subscriber_type,
+    'subscriber_id', (enrollment).subscriber_id,
+    'enrollment_id', (enrollment).id,
+    'tenant_key', (enrollment).tenant_key,
+    'sequence_key', sequence_key,
+    'step_key', step_key,
+    'now_iso8601', at
+  )
+  || case
+    when event_id is null then '{}'::jsonb
+    else coalesce(dripdrop._event_variable(event_id), '{}')
+  end
+  || case when hooks is null then '{}'::jsonb else dripdrop._hook_values(hooks) end;
+
+comment on function dripdrop._variables(dripdrop.enrollments, text, text, jsonb, uuid, timestamptz)
+is 'The variables of a template, for one execution.';
+
 -- Work for a renderer. A claim is only the queue's visibility time: a renderer that dies changes
 -- nothing, and rendering the same message twice gives the same words.
 -- The template stands only in the first row of each template_hash in a batch: renderers keep it.
+-- A template that names a hook without a value would go out half empty: it fails here instead.
 --
--- locks   messages of the render queue, skipping what is locked
+-- locks   messages of the render queue; of what fails, executions and their enrolments; all
+--         skipping what is locked
 -- raises  ZD120 the queue does not exist
 create or replace function dripdrop.claim_renders(
   batch_size int default 500,
@@ -31,6 +86,7 @@ declare
   v_messages bigint[];
   v_executions uuid[];
   v_fences int[];
+  v_failures jsonb[];
 begin
   perform dripdrop._check_batch_size(batch_size);
   select
@@ -53,6 +109,25 @@ begin
   )
   having count(*) > 0;
 
+  v_failures := array(
+    select jsonb_build_object(
+      'execution', x.id,
+      'fence', x.fence,
+      'message', p.message,
+      'code', 'hook_failed',
+      'detail', dripdrop._failed_hook(x.hooks, s.template_content)
+    )
+    from unnest(v_messages, v_executions, v_fences) as p (message, execution, fence)
+    join dripdrop.step_executions as x
+      on x.id = p.execution and x.fence = p.fence and x.state = 'queued'
+    join dripdrop.steps as s on s.id = x.step_id
+    where x.hooks is not null
+      and dripdrop._failed_hook(x.hooks, s.template_content) is not null
+  );
+  if cardinality(v_failures) > 0 then
+    perform dripdrop._fail_renders(v_failures);
+  end if;
+
   return query
   select
     x.id,
@@ -62,27 +137,52 @@ begin
     x.channel,
     s.template_hash,
     case when row_number() over (partition by s.template_hash) = 1 then s.template_content end,
-    e.data || jsonb_build_object(
-      'subscriber', e.data || jsonb_build_object('type', e.subscriber_type, 'id', e.subscriber_id),
-      'subscriber_type', e.subscriber_type,
-      'subscriber_id', e.subscriber_id,
-      'enrollment_id', e.id,
-      'tenant_key', e.tenant_key,
-      'sequence_key', q.key,
-      'step_key', s.key,
-      'now_iso8601', v_now
-    )
+    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, v_now)
   from unnest(v_messages, v_executions, v_fences) as p (message, execution, fence)
   join dripdrop.step_executions as x
     on x.id = p.execution and x.fence = p.fence and x.state = 'queued'
   join dripdrop.steps as s on s.id = x.step_id
   join dripdrop.enrollments as e on e.id = x.enrollment_id
-  join dripdrop.sequences as q on q.id = e.sequence_id;
+  join dripdrop.sequences as q on q.id = e.sequence_id
+  where x.id <> all (array(select (f ->> 'execution')::uuid from unnest(v_failures) as f));
 end
 $$;
 
 comment on function dripdrop.claim_renders(int, interval) is
   'Messages to render, for a while nobody else''s; hand the results to complete_renders().';
+
+-- A claim waits for nobody: what somebody has locked fails when its claim has run out.
+--
+-- locks   executions and their enrolments, skipping what is locked
+create or replace function dripdrop._fail_renders(failures jsonb[])
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_free uuid[];
+begin
+  v_free := array(
+    select x.id
+    from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    where x.id = any (array(select (f ->> 'execution')::uuid from unnest(failures) as f))
+    for no key update of e, x skip locked
+  );
+  perform dripdrop.complete_renders(to_jsonb(array(
+    select f
+    from unnest(failures) as f
+    where (f ->> 'execution')::uuid = any (v_free)
+  )));
+end
+$$;
+
+comment on function dripdrop._fail_renders(jsonb[]) is
+  'Fails messages that cannot be rendered for want of a value.';
 
 create or replace function dripdrop._read_queue(queue text, visibility_seconds int, batch_size int)
 returns table (msg_id bigint, message jsonb)

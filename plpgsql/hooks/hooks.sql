@@ -1,0 +1,223 @@
+-- What templates call by themselves, or conditions look under: no hook may hide it.
+create or replace function dripdrop._check_hook_key(key text, pattern text, hint text)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if coalesce(key !~ _check_hook_key.pattern, true) then
+    raise exception 'hook key "%" is not valid', key using
+      errcode = 'ZD201', column = 'key', hint = _check_hook_key.hint;
+  end if;
+  if key in (
+    'subscriber', 'subscriber_type', 'subscriber_id', 'enrollment_id', 'tenant_key',
+    'sequence_key', 'step_key', 'now_iso8601', 'event', 'hooks', 'steps'
+  ) then
+    raise exception 'hook key "%" is taken by a template variable', key using
+      errcode = 'ZD201', column = 'key',
+      hint = 'Choose another key: the engine sets this variable itself.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_hook_key(text, text, text) is
+  'Raises ZD201 for a key that is no name, or that the engine uses itself.';
+
+-- The function is called as the owner of the engine, who may read nothing of the application's: so
+-- it is asked here, where it can be put right, whether the owner may call it at all. It is kept as
+-- text, because a regprocedure column would stand in the way of pg_upgrade.
+--
+-- locks   the sequences that may use it, in id order, then the steps that begin to name it
+-- raises  ZD201 bad key, signature or timeout, or not callable, ZD207 bad tenant key
+create or replace function dripdrop.create_hook(
+  tenant_key text,
+  key text,
+  function regprocedure,
+  timeout_ms int default 1000,
+  description text default null
+)
+returns dripdrop.hooks
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_hook dripdrop.hooks;
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  perform dripdrop._check_hook_key(
+    key, '^[a-z][a-z0-9_]*$', 'Use lower-case letters, digits and "_", and begin with a letter.'
+  );
+  if coalesce(timeout_ms not between 1 and 30000, true) then
+    raise exception 'timeout_ms % is not possible', timeout_ms using
+      errcode = 'ZD201', column = 'timeout_ms', hint = 'Use 1 to 30000 milliseconds.';
+  end if;
+  if not exists (
+    select from pg_proc as p
+    where p.oid = create_hook.function
+      and p.prokind = 'f'
+      and not p.proretset
+      and p.prorettype = 'jsonb'::regtype
+      and p.proargtypes[0] = 'dripdrop.enrollments'::regtype
+      and p.proargtypes[1] = 'jsonb'::regtype
+      and p.pronargs = 2
+  ) then
+    raise exception 'function "%" is no hook', function using
+      errcode = 'ZD201', column = 'function',
+      hint = 'A hook is a function (enrollment dripdrop.enrollments, context jsonb) returns jsonb.';
+  end if;
+  if not exists (
+    select from pg_proc as p
+    join pg_namespace as engine on engine.nspname = 'dripdrop'
+    where p.oid = create_hook.function
+      and has_function_privilege(engine.nspowner, p.oid, 'execute')
+      and has_schema_privilege(engine.nspowner, p.pronamespace, 'usage')
+  ) then
+    raise exception 'the owner of the engine may not call "%"', function using
+      errcode = 'ZD201', column = 'function',
+      hint = 'Make it security definer of the application''s role, and grant usage on its schema '
+        'and execute on it to the owner of the schema dripdrop.';
+  end if;
+
+  perform from dripdrop.sequences as q
+  where q.tenant_key = create_hook.tenant_key or create_hook.tenant_key is null
+  order by q.id
+  for no key update;
+  insert into dripdrop.hooks (tenant_key, key, function, timeout_ms, description)
+  values (
+    create_hook.tenant_key,
+    create_hook.key,
+    create_hook.function::text,
+    create_hook.timeout_ms,
+    create_hook.description
+  )
+  on conflict on constraint hooks_one_key_per_tenant do update
+  set function = excluded.function,
+      timeout_ms = excluded.timeout_ms,
+      description = excluded.description,
+      updated_at = dripdrop._now()
+  returning * into v_hook;
+  perform dripdrop._set_step_hooks(v.id)
+  from dripdrop.sequence_versions as v
+  where v.state = 'active'
+    and (v.tenant_key = create_hook.tenant_key or create_hook.tenant_key is null)
+  order by v.id;
+  return v_hook;
+end
+$$;
+
+comment on function dripdrop.create_hook(text, text, regprocedure, int, text) is
+  'Registers a SQL function (dripdrop.enrollments, jsonb) returns jsonb under a key, or replaces '
+  'the one of that key.';
+
+-- Steps that name the key go on naming it: they fail closed with hook_missing.
+--
+-- raises  ZD108 unknown hook
+create or replace function dripdrop.drop_hook(tenant_key text, key text)
+returns dripdrop.hooks
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_hook dripdrop.hooks;
+begin
+  delete from dripdrop.hooks as h
+  where h.tenant_key is not distinct from drop_hook.tenant_key
+    and h.key = drop_hook.key
+  returning h.* into v_hook;
+  if v_hook.id is null then
+    raise exception 'hook "%" not found', key using
+      errcode = 'ZD108', hint = 'list_hooks() shows the hooks of the tenant that is named first.';
+  end if;
+  return v_hook;
+end
+$$;
+
+comment on function dripdrop.drop_hook(text, text) is
+  'Removes a SQL function from the hooks; what still names it fails closed.';
+
+create or replace function dripdrop.list_hooks(tenant_key text)
+returns setof dripdrop.hooks
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select h.*
+  from dripdrop.hooks as h
+  where h.tenant_key is not distinct from list_hooks.tenant_key
+  order by h.key
+$$;
+
+comment on function dripdrop.list_hooks(text) is
+  'The SQL functions registered for exactly this tenant (null: those shared by all).';
+
+create or replace function dripdrop._hook(tenant_key text, key text)
+returns setof dripdrop.hooks
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select h.*
+  from dripdrop.hooks as h
+  where (h.tenant_key = _hook.tenant_key or h.tenant_key is null)
+    and h.key = _hook.key
+  order by h.tenant_key nulls last
+  limit 1
+$$;
+
+comment on function dripdrop._hook(text, text) is
+  'The SQL function a tenant''s steps mean by a key: its own, else the shared one, else no row.';
+
+-- A statement of its own, so that the caller's statement_timeout bounds the function. What the
+-- function raises passes through: its words may hold values, so nothing here keeps them.
+--
+-- raises  ZD106 unknown execution, and whatever the function raises
+create or replace function dripdrop.call_hook(execution_id uuid, key text)
+returns jsonb
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_function regprocedure;
+  v_enrollment dripdrop.enrollments;
+  v_variables jsonb;
+  v_value jsonb;
+begin
+  select
+    to_regprocedure(h.function),
+    e,
+    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, dripdrop._now())
+  into v_function, v_enrollment, v_variables
+  from dripdrop.step_executions as x
+  join dripdrop.steps as s on s.id = x.step_id
+  join dripdrop.enrollments as e on e.id = x.enrollment_id
+  join dripdrop.sequences as q on q.id = e.sequence_id
+  left join lateral dripdrop._hook(x.tenant_key, call_hook.key) as h on true
+  where x.id = call_hook.execution_id;
+  if not found then
+    raise exception 'execution "%" not found', execution_id using
+      errcode = 'ZD106', hint = 'claim_hooks() names the executions that wait for a hook.';
+  end if;
+  if v_function is null then
+    return '{"error": "hook_missing"}';
+  end if;
+
+  execute (
+    select format('select %I.%I($1, $2)', n.nspname, p.proname)
+    from pg_proc as p
+    join pg_namespace as n on n.oid = p.pronamespace
+    where p.oid = v_function
+  )
+  into v_value
+  using v_enrollment, v_variables;
+  return jsonb_build_object('value', v_value);
+end
+$$;
+
+comment on function dripdrop.call_hook(uuid, text) is
+  'Calls the SQL function of a hook for an execution and returns {"value": …} for '
+  'complete_hooks().';
