@@ -3051,6 +3051,7 @@ returns table (
   gate text,
   action text,
   reason text,
+  detail text,
   until timestamptz,
   adapter_id uuid,
   recipient text
@@ -3066,8 +3067,8 @@ as $$
   with
   execution as materialized (
     select
-      x.id, x.tenant_key, x.enrollment_id, x.step_id, x.state, x.scheduled_for, x.adapter_id,
-      x.recipient
+      x.id, x.tenant_key, x.enrollment_id, x.step_id, x.state, x.scheduled_for, x.due_at,
+      x.awaited_event, x.hooks, x.adapter_id, x.recipient
     from dripdrop.step_executions as x
     where x.id = any (executions)
   ),
@@ -3078,6 +3079,12 @@ as $$
       s.channel,
       s.config,
       s.active,
+      s.hooks,
+      s.timing ->> 'on_timeout' as on_timeout,
+      exists (
+        select from dripdrop.conditions as c where c.sequence_id = q.id
+      ) as has_ways_out,
+      exists (select from dripdrop.conditions as c where c.step_id = s.id) as has_conditions,
       (s.config ->> 'stale_after')::interval as stale_after,
       q.active as sequence_active,
       a.id as adapter_id,
@@ -3108,6 +3115,12 @@ as $$
     select
       x.id,
       x.scheduled_for,
+      s.hooks <> '{}' and not coalesce(x.hooks, '{}') ?& s.hooks as hooks_unanswered,
+      x.awaited_event,
+      x.due_at,
+      s.on_timeout,
+      found.way_out,
+      found.obstacle,
       x.state = 'rendered' and x.adapter_id is distinct from s.adapter_id as sender_changed,
       e.state as enrollment_state,
       s.active as step_active,
@@ -3138,73 +3151,118 @@ as $$
         end as recipient
       offset 0
     ) as address
+    -- What the application said is asked once, when the message is decided.
+    cross join lateral (
+      select
+        case
+          when s.has_ways_out and _gates.which <> 'fence'
+          then dripdrop._way_out(e, x.hooks, x.step_id, _gates.at)
+        end as way_out,
+        case
+          when s.has_conditions and _gates.which <> 'fence'
+          then dripdrop._obstacle(x.step_id, e, x.hooks, _gates.at)
+        end as obstacle
+      offset 0
+    ) as found
   )
-  select f.id, g.place, g.gate, g.action, g.reason, g.until, f.adapter_id, f.recipient
+  select
+    f.id, g.place, g.gate, g.action, g.reason, g.detail, g.until, f.adapter_id, f.recipient
   from fact as f
   cross join lateral (
     values
     (
       1, 'pause', true,
       case when f.enrollment_state = 'paused' then 'hold' end,
-      'enrollment_paused', null::timestamptz
+      'enrollment_paused', null::text, null::timestamptz
     ),
     (
       2, 'enrollment', true,
       case when f.enrollment_state in ('completed', 'cancelled') then 'cancel' end,
-      'enrollment_ended', null
+      'enrollment_ended', null, null
     ),
     (
       3, 'sequence', true,
       case when not f.sequence_active then 'exit' end,
-      'sequence_inactive', null
+      'sequence_inactive', null, null
+    ),
+    -- Before whatever leads on to the next step, whose way may depend on the answers.
+    (
+      4, 'hooks', false,
+      case when f.hooks_unanswered then 'ask' end,
+      'waiting_for_hooks', null, _gates.at + interval '15 minutes'
     ),
     (
-      4, 'step', true,
+      5, 'step', true,
       case when not f.step_active then 'skip' end,
-      'step_inactive', null
+      'step_inactive', null, null
     ),
     (
-      5, 'stale', true,
+      6, 'event', false,
+      case
+        when f.awaited_event is null then null
+        when f.due_at > _gates.at or f.due_at is null then 'wait'
+        when f.on_timeout = 'exit' then 'exit'
+        else 'skip'
+      end,
+      case
+        when f.due_at > _gates.at or f.due_at is null then 'waiting_for_event'
+        else 'event_timeout'
+      end,
+      f.awaited_event, f.due_at
+    ),
+    (
+      7, 'stale', true,
       case
         when _gates.at - f.scheduled_for > f.stale_after and f.on_stale in ('skip', 'hold')
         then f.on_stale
       end,
-      'stale', null
+      'stale', null, null
     ),
     (
-      6, 'recipient', false,
+      8, 'exit', false,
+      (f.way_out).action,
+      (f.way_out).reason, (f.way_out).detail, null
+    ),
+    (
+      9, 'conditions', false,
+      (f.obstacle).action,
+      (f.obstacle).reason, (f.obstacle).detail, null
+    ),
+    (
+      10, 'recipient', false,
       case
         when _gates.which <> 'fence' and not dripdrop._is_recipient(f.channel, f.recipient)
         then 'skip'
       end,
-      case when f.recipient is null then 'no_recipient' else 'invalid_recipient' end, null
+      case when f.recipient is null then 'no_recipient' else 'invalid_recipient' end, null, null
     ),
     (
-      7, 'suppression', true,
+      11, 'suppression', true,
       case when f.suppressed then 'skip' end,
-      'suppressed', null
+      'suppressed', null, null
     ),
     (
-      8, 'sender', true,
+      12, 'sender', true,
       case when f.adapter_usable is not true then 'fail' when f.sender_changed then 'defer' end,
       case
         when f.adapter_id is null then 'no_adapter'
         when f.adapter_usable is not true then 'adapter_inactive'
         else 'sender_changed'
       end,
+      null,
       case when f.adapter_usable then _gates.at end
     ),
     (
-      9, 'sender_rest', true,
+      13, 'sender_rest', true,
       case when f.resting_until > _gates.at then 'defer' end,
-      coalesce(f.resting_reason, 'adapter_resting'), f.resting_until
+      coalesce(f.resting_reason, 'adapter_resting'), null, f.resting_until
     ),
     (
-      10, 'send', false,
+      14, 'send', false,
       'send',
-      null, null
+      null, null, null
     )
-  ) as g (place, gate, at_fence, action, reason, until)
+  ) as g (place, gate, at_fence, action, reason, detail, until)
   where _gates.which = 'all'
     or (g.action is not null and (g.at_fence or _gates.which = 'closed'))
 $$;
@@ -3220,21 +3278,29 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
   select distinct on (g.execution_id)
-    g.execution_id, g.gate, g.action, g.reason, null, g.until, g.adapter_id, g.recipient
+    g.execution_id, g.gate, g.action, g.reason, g.detail, g.until, g.adapter_id, g.recipient
   from dripdrop._gates(_decide.executions, _decide.at, 'closed') as g
   order by g.execution_id, g.place
 $$;
 
 comment on function dripdrop._decide(uuid[], timestamptz) is 'What is to happen to each execution.';
 
+-- plpgsql/decision/explain.sql
+
+-- The past is what the rows say; the present is asked of the gates that decide.
+--
 -- raises  ZD105 unknown enrolment
 create or replace function dripdrop.explain(tenant_key text, enrollment_id uuid)
 returns table (
+  phase text,
   step text,
+  occurrence int,
+  at timestamptz,
   place int,
   gate text,
   open boolean,
   reason text,
+  detail text,
   until timestamptz,
   next_action text,
   next_at timestamptz
@@ -3260,53 +3326,426 @@ begin
       errcode = 'ZD105', hint = 'Ids are looked up within the tenant that is named first.';
   end if;
 
-  select x.* into v_execution
-  from dripdrop.step_executions as x
-  where x.enrollment_id = v_enrollment.id and x.ended_at is null
-  order by x.scheduled_for, x.id
-  limit 1;
-  if not found then
-    return query
-    select
-      null::text, 0, 'flow', false, coalesce(v_enrollment.exit_reason, v_enrollment.state),
-      null::timestamptz, 'nothing', null::timestamptz;
-    return;
-  end if;
-
-  -- A message that waits is judged as of the time it waits for.
-  v_at := greatest(v_now, v_execution.due_at);
-  v_decision := dripdrop._decide(array[v_execution.id], v_at);
-
   return query
   select
-    s.key,
-    g.place,
-    g.gate,
-    g.action is null,
-    case when g.action is not null then g.reason end,
-    case when g.action is not null then g.until end,
-    case v_execution.state
-      when 'scheduled' then v_decision.action
-      when 'queued' then 'render'
-      when 'rendered' then 'send'
-      when 'sending' then 'record'
-      else 'resolve'
-    end,
-    case
-      when v_execution.state = 'sending' then v_execution.lease_until
-      when v_decision.action = 'hold' then null
-      else coalesce(case when v_execution.state = 'scheduled' then v_decision.until end, v_at)
-    end
-  from dripdrop._gates(array[v_execution.id], v_at, 'all') as g
-  join dripdrop.steps as s on s.id = v_execution.step_id
-  where g.gate <> 'send'
-  order by g.place, g.gate;
+    'past', s.key, x.occurrence, x.ended_at, null::int, null::text, null::boolean, x.reason,
+    coalesce(
+      x.error_message,
+      (
+        select m.event_data ->> 'detail'
+        from dripdrop.message_events as m
+        where m.step_execution_id = x.id
+        order by m.occurred_at desc, m.id desc
+        limit 1
+      )
+    ),
+    null::timestamptz, x.state, null::timestamptz
+  from dripdrop.step_executions as x
+  join dripdrop.steps as s on s.id = x.step_id
+  where x.enrollment_id = v_enrollment.id and x.ended_at is not null
+  order by x.ended_at, x.id;
+
+  for v_execution in
+    select x.*
+    from dripdrop.step_executions as x
+    where x.enrollment_id = v_enrollment.id and x.ended_at is null
+    order by coalesce(x.due_at, x.scheduled_for), x.id
+  loop
+    -- A message that waits is judged as of the time it waits for, unless that is a timeout.
+    v_at := greatest(
+      v_now, case when v_execution.awaited_event is null then v_execution.due_at end
+    );
+    v_decision := dripdrop._decide(array[v_execution.id], v_at);
+    return query
+    select
+      'now',
+      s.key,
+      v_execution.occurrence,
+      v_at,
+      g.place,
+      g.gate,
+      g.action is null,
+      case when g.action is not null then g.reason end,
+      case when g.action is not null then g.detail end,
+      case when g.action is not null then g.until end,
+      case
+        when v_execution.state = 'scheduled' then v_decision.action
+        when v_execution.state = 'queued' then 'render'
+        when v_execution.state = 'rendered' then 'send'
+        when v_execution.state = 'sending' then 'record'
+        else 'resolve'
+      end,
+      case
+        when v_execution.state = 'sending' then v_execution.lease_until
+        when v_decision.action in ('hold', 'wait') then v_decision.until
+        else coalesce(case when v_execution.state = 'scheduled' then v_decision.until end, v_at)
+      end
+    from dripdrop._gates(array[v_execution.id], v_at, 'all') as g
+    join dripdrop.steps as s on s.id = v_execution.step_id
+    where g.gate <> 'send'
+    order by g.place;
+  end loop;
+
+  if v_enrollment.state in ('completed', 'cancelled') then
+    return query
+    select
+      'end', null::text, null::int,
+      coalesce(v_enrollment.completed_at, v_enrollment.cancelled_at),
+      null::int, null::text, null::boolean, v_enrollment.exit_reason, v_enrollment.state,
+      null::timestamptz, 'nothing', null::timestamptz;
+  end if;
 end
 $$;
 
 comment on function dripdrop.explain(text, uuid) is
-  'Why an enrolment''s next message waits: one row per gate, and what happens next, when. The same '
-  'code decides.';
+  'What became of an enrolment''s steps (past), how each gate stands for its messages to come and '
+  'what happens next, when (now), and why it ended (end). The same code decides.';
+
+-- plpgsql/decision/simulate.sql
+
+-- Lets enrolments run ahead of time, by the code that runs them for real: what is due is decided,
+-- carried out, fenced and recorded as sent. Only providers and hooks are assumed. Callers roll it
+-- back. The clock goes from one due message to the next; a pace rounds it up, so that many messages
+-- share a step.
+--
+-- locks   the enrolments and their executions, skipping what is locked
+create or replace function dripdrop._run_ahead(
+  enrollments uuid[],
+  until timestamptz,
+  pace interval default null,
+  events jsonb default '[]',
+  hooks jsonb default '{}'
+)
+returns table (
+  at timestamptz,
+  step_key text,
+  channel text,
+  action text,
+  reason text,
+  recipient text
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_due_at timestamptz;
+  v_event jsonb;
+  v_event_at timestamptz;
+  v_due uuid[];
+  v_decisions dripdrop._decision[];
+  v_leaving uuid[];
+  v_stopped uuid[];
+begin
+  loop
+    select min(x.due_at) into v_due_at
+    from dripdrop.step_executions as x
+    where x.enrollment_id = any (enrollments) and x.due_at is not null;
+    v_event := events -> 0;
+    v_event_at := v_event ->> 'occurred_at';
+    exit when v_due_at is null and v_event_at is null;
+    v_now := greatest(v_now, least(v_due_at, v_event_at));
+    if pace is not null then
+      v_now := date_bin(pace, v_now - interval '1 microsecond', timestamptz '2000-01-01 00:00:00+00')
+        + pace;
+    end if;
+    exit when v_now > until;
+    perform set_config('dripdrop.now', v_now::text, true);
+
+    if v_event_at <= v_now then
+      events := events - 0;
+      return query
+      select v_now, null::text, null::text, 'event', v.event_key, null::text
+      from dripdrop._track(v_event ->> 'tenant_key', jsonb_build_array(v_event)) as v;
+    else
+      v_due := array(
+        select x.id
+        from dripdrop.step_executions as x
+        join dripdrop.enrollments as e on e.id = x.enrollment_id
+        where x.enrollment_id = any (enrollments) and x.due_at <= v_now
+        order by x.due_at, x.id
+        for no key update of e, x skip locked
+      );
+      exit when cardinality(v_due) = 0;
+      v_decisions := array(select d from dripdrop._decide(v_due, v_now) as d);
+      return query
+      select v_now, s.key, x.channel, d.action, d.reason, d.recipient
+      from unnest(v_decisions) as d
+      join dripdrop.step_executions as x on x.id = d.execution_id
+      join dripdrop.steps as s on s.id = x.step_id
+      where d.action <> 'ask'
+      order by x.id;
+      perform from dripdrop._carry_out(v_decisions, v_now);
+
+      update dripdrop.step_executions as x
+      set hooks = dripdrop._assumed_answers(x, _run_ahead.hooks),
+          due_at = v_now
+      from unnest(v_decisions) as d
+      where x.id = d.execution_id and d.action = 'ask';
+
+      v_leaving := array(
+        select d.execution_id from unnest(v_decisions) as d where d.action = 'send'
+      );
+      if cardinality(v_leaving) > 0 then
+        update dripdrop.step_executions as x
+        set state = 'rendered',
+            payload = '{}'
+        where x.id = any (v_leaving) and x.state = 'queued';
+        v_stopped := dripdrop._stop_at_fence(v_leaving, v_now);
+        update dripdrop.step_executions as x
+        set state = 'sending',
+            fence = x.fence + 1,
+            lease_until = v_now,
+            claimed_at = v_now
+        where x.id = any (v_leaving) and x.id <> all (v_stopped);
+        perform dripdrop.complete_sends(jsonb_agg(
+          jsonb_build_object('execution', x.id, 'fence', x.fence, 'outcome', 'sent')
+        ))
+        from dripdrop.step_executions as x
+        where x.id = any (v_leaving) and x.state = 'sending'
+        having count(*) > 0;
+      end if;
+    end if;
+
+    return query
+    select v_now, null::text, null::text, e.state, e.exit_reason, null::text
+    from dripdrop.enrollments as e
+    where e.id = any (enrollments)
+      and coalesce(e.completed_at, e.cancelled_at) = v_now;
+    enrollments := array(
+      select e.id
+      from dripdrop.enrollments as e
+      where e.id = any (enrollments) and e.state = 'active'
+    );
+  end loop;
+end
+$$;
+
+comment on function dripdrop._run_ahead(uuid[], timestamptz, interval, jsonb, jsonb) is
+  'What would become of enrolments until a time; the caller must roll back what it does.';
+
+-- What the caller assumes, else what a function of the application says now, else an error.
+create or replace function dripdrop._assumed_answers(
+  execution dripdrop.step_executions,
+  assumed jsonb
+)
+returns jsonb
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_key text;
+  v_answers jsonb := coalesce(execution.hooks, '{}');
+begin
+  foreach v_key in array (select s.hooks from dripdrop.steps as s where s.id = execution.step_id)
+  loop
+    if assumed ? v_key then
+      v_answers := v_answers
+        || jsonb_build_object(v_key, jsonb_build_object('value', assumed -> v_key));
+    else
+      v_answers := v_answers || jsonb_build_object(v_key, dripdrop._ask_function(
+        execution.enrollment_id, v_key
+      ));
+    end if;
+  end loop;
+  return v_answers;
+end
+$$;
+
+comment on function dripdrop._assumed_answers(dripdrop.step_executions, jsonb) is
+  'The answers of an execution''s hooks in a simulation.';
+
+-- The real engine in a sub-transaction that is rolled back: no row, no message and no notification
+-- stays behind. Someone is enrolled as a new subscriber; a version that is not active is activated
+-- first, with all its checks.
+--
+-- locks   as enroll() and, with a version, as activate_sequence_version(); until it returns
+-- raises  ZD103 unknown version, ZD201 bad argument, and what enroll(), track_event() and
+--         activate_sequence_version() raise
+create or replace function dripdrop.simulate(
+  tenant_key text,
+  sequence text,
+  data jsonb,
+  horizon interval default '30 days',
+  events jsonb default '[]',
+  hooks jsonb default '{}',
+  version int default null,
+  start_at timestamptz default null
+)
+returns table (
+  at timestamptz,
+  step_key text,
+  channel text,
+  action text,
+  reason text,
+  recipient text
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_start timestamptz := coalesce(start_at, dripdrop._now());
+  v_version dripdrop.sequence_versions;
+  v_enrollment dripdrop.enrollments;
+  v_events jsonb;
+  v_rows jsonb;
+begin
+  if coalesce(horizon <= interval '0', true) then
+    raise exception 'horizon % is not positive', horizon using
+      errcode = 'ZD201', column = 'horizon', hint = 'For example interval ''30 days''.';
+  end if;
+  if jsonb_typeof(hooks) is distinct from 'object' then
+    raise exception 'hooks is not an object' using
+      errcode = 'ZD201', column = 'hooks', hint = 'For example ''{"lead_score": 85}''.';
+  end if;
+  if jsonb_typeof(events) is distinct from 'array' then
+    raise exception 'events is not a list' using
+      errcode = 'ZD201', column = 'events',
+      hint = 'For example ''[{"at": "2 days", "event_key": "order_completed"}]''.';
+  end if;
+
+  begin
+    perform set_config('dripdrop.now', v_start::text, true);
+    if simulate.version is not null then
+      select v.* into v_version
+      from dripdrop.sequence_versions as v
+      join dripdrop.sequences as q on q.id = v.sequence_id
+      where q.tenant_key is not distinct from simulate.tenant_key
+        and q.key = simulate.sequence
+        and v.version = simulate.version;
+      if not found then
+        raise exception 'version % of sequence "%" not found', version, sequence using
+          errcode = 'ZD103', hint = 'Leave it out for the active version.';
+      end if;
+      if v_version.state <> 'active' then
+        perform dripdrop.activate_sequence_version(simulate.tenant_key, v_version.id);
+      end if;
+    end if;
+    v_enrollment := dripdrop.enroll(
+      simulate.tenant_key, simulate.sequence, 'Simulation', gen_random_uuid()::text, simulate.data
+    );
+    begin
+      select coalesce(jsonb_agg(e.event order by e.event ->> 'occurred_at', e.place), '[]')
+      into v_events
+      from (
+        select
+          g.place,
+          (g.event - 'at') || jsonb_build_object(
+            'tenant_key', simulate.tenant_key,
+            'enrollment_id', v_enrollment.id,
+            'occurred_at', to_char(
+              case
+                when g.event ->> 'at' ~ '^[0-9]{4}-' then (g.event ->> 'at')::timestamptz
+                else v_start + (g.event ->> 'at')::interval
+              end at time zone 'UTC',
+              'YYYY-MM-DD"T"HH24:MI:SS.USZ'
+            )
+          ) as event
+        from jsonb_array_elements(simulate.events) with ordinality as g (event, place)
+      ) as e;
+    exception
+      when data_exception then
+        raise exception 'an element of events is malformed' using
+          errcode = 'ZD201', column = 'events', detail = sqlerrm,
+          hint = 'at is a time, or how long after the start: {"at": "2 days", "event_key": …}.';
+    end;
+    select jsonb_agg(to_jsonb(r)) into v_rows
+    from dripdrop._run_ahead(
+      array[v_enrollment.id], v_start + horizon, null, v_events, simulate.hooks
+    ) as r;
+    raise sqlstate 'ZX000';
+  exception
+    when sqlstate 'ZX000' then
+      null;  -- All of it is undone, but for the variables.
+  end;
+
+  return query
+  select r.*
+  from jsonb_to_recordset(v_rows) as r (
+    at timestamptz, step_key text, channel text, action text, reason text, recipient text
+  );
+end
+$$;
+
+comment on function dripdrop.simulate(
+  text, text, jsonb, interval, jsonb, jsonb, int, timestamptz
+) is
+  'What would happen to a subscriber with this data, by the code that would do it: one row per '
+  'decision, and how it ends. events: [{"at": "2 days", "event_key", "event_data"}]; hooks: values '
+  'by key. Leaves nothing behind.';
+
+-- In portions, so that nobody waits long for the enrolments that are being thought about.
+--
+-- locks   up to 500 enrolments at a time and their executions, skipping what is locked
+-- raises  ZD101 unknown sequence, ZD201 bad argument
+create or replace function dripdrop.forecast(
+  tenant_key text,
+  sequence text,
+  horizon interval default '30 days'
+)
+returns table (day date, step_key text, channel text, messages bigint)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_start timestamptz := dripdrop._now();
+  v_sequence uuid;
+  v_portion uuid[];
+  v_last uuid := '00000000-0000-0000-0000-000000000000';
+  v_rows jsonb := '[]';
+  v_counts jsonb;
+begin
+  if coalesce(horizon <= interval '0', true) then
+    raise exception 'horizon % is not positive', horizon using
+      errcode = 'ZD201', column = 'horizon', hint = 'For example interval ''30 days''.';
+  end if;
+  select q.id into v_sequence
+  from dripdrop.sequences as q
+  where q.tenant_key is not distinct from forecast.tenant_key and q.key = forecast.sequence;
+  if not found then
+    raise exception 'sequence "%" not found', sequence using
+      errcode = 'ZD101', hint = 'Keys are looked up within the tenant that is named first.';
+  end if;
+
+  loop
+    v_portion := array(
+      select e.id
+      from dripdrop.enrollments as e
+      where e.sequence_id = v_sequence and e.state = 'active' and e.id > v_last
+      order by e.id
+      limit 500
+    );
+    exit when cardinality(v_portion) = 0;
+    v_last := v_portion[cardinality(v_portion)];
+    begin
+      perform set_config('dripdrop.now', v_start::text, true);
+      select coalesce(jsonb_agg(to_jsonb(c)), '[]') into v_counts
+      from (
+        select (r.at at time zone 'UTC')::date as day, r.step_key, r.channel, count(*) as messages
+        from dripdrop._run_ahead(v_portion, v_start + horizon, interval '1 hour') as r
+        where r.action = 'send'
+        group by 1, 2, 3
+      ) as c;
+      raise sqlstate 'ZX000';
+    exception
+      when sqlstate 'ZX000' then
+        v_rows := v_rows || v_counts;
+    end;
+  end loop;
+
+  return query
+  select r.day, r.step_key, r.channel, sum(r.messages)::bigint
+  from jsonb_to_recordset(v_rows) as r (day date, step_key text, channel text, messages bigint)
+  group by r.day, r.step_key, r.channel
+  order by r.day, r.step_key, r.channel;
+end
+$$;
+
+comment on function dripdrop.forecast(text, text, interval) is
+  'How many messages the active enrolments of a sequence would be sent, by day (UTC) and step, if '
+  'nothing more happened. The clock goes by the hour.';
 
 -- plpgsql/enrollment/enroll.sql
 
@@ -3348,23 +3787,25 @@ begin
       'metadata', enroll.metadata
     ))
   ) as e;
-  if v_enrollment.id is null and exists (
+  if v_enrollment.id is not null then
+    return v_enrollment;
+  end if;
+  if exists (
     select from dripdrop.sequences as q
     where q.tenant_key is not distinct from enroll.tenant_key
       and q.key = enroll.sequence
-      and q.reentry = 'after_exit'
+      and dripdrop._may_enter(
+        q, enroll.subscriber_type, enroll.subscriber_id, enroll.entry_key, dripdrop._now()
+      )
   ) then
     raise exception 'an enrolment ended at this moment' using
       errcode = '40001', hint = 'Run the transaction again.';
   end if;
-  if v_enrollment.id is null then
-    raise exception '% "%" was enrolled in "%" before',
-      subscriber_type, subscriber_id, sequence using
-      errcode = 'ZD301',
-      hint = 'Set the sequence''s reentry to after_exit, or give this entry an entry_key of its '
-        'own.';
-  end if;
-  return v_enrollment;
+  raise exception '% "%" was enrolled in "%" before and may not enter now',
+    subscriber_type, subscriber_id, sequence using
+    errcode = 'ZD301',
+    hint = 'The sequence''s reentry and reentry_interval say when: never allows one enrolment per '
+      'entry_key, after_exit another one when all have ended, always one per entry_key at a time.';
 end
 $$;
 
@@ -3395,6 +3836,40 @@ comment on function dripdrop.enroll_many(text, text, jsonb) is
   'Enrols a list of {subscriber_id, subscriber_type = User, data, entry_key, metadata}; returns '
   'their open enrolments.';
 
+-- What the sequence's reentry says, apart from an open enrolment of the same entry, which enroll()
+-- returns: never, not if the entry has been; after_exit, not while another one is open; always,
+-- whatever else is open. No entry begins within reentry_interval of the start of a former one.
+create or replace function dripdrop._may_enter(
+  sequence dripdrop.sequences,
+  subscriber_type text,
+  subscriber_id text,
+  entry_key text,
+  at timestamptz
+)
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select not exists (
+    select from dripdrop.enrollments as e
+    where e.subscriber_id = _may_enter.subscriber_id
+      and e.subscriber_type = _may_enter.subscriber_type
+      and e.sequence_id = sequence.id
+      and case
+        when e.state in ('active', 'paused')
+        then sequence.reentry = 'after_exit' and e.entry_key <> _may_enter.entry_key
+        when sequence.reentry = 'never' then e.entry_key = _may_enter.entry_key
+        else
+          (e.entry_key = _may_enter.entry_key or sequence.reentry = 'after_exit')
+          and e.started_at > _may_enter.at - sequence.reentry_interval
+      end
+  )
+$$;
+
+comment on function dripdrop._may_enter(dripdrop.sequences, text, text, text, timestamptz) is
+  'Whether the sequence''s rules of re-entry let a subscriber in.';
+
 create or replace function dripdrop._enroll(
   tenant_key text,
   sequence text,
@@ -3405,12 +3880,13 @@ returns setof dripdrop.enrollments
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_custom_plan
+set enable_seqscan = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
   v_sequence dripdrop.sequences;
   v_version dripdrop.sequence_versions;
-  v_first dripdrop.steps;
+  v_first uuid;
   v_fault record;
   v_enrolled uuid[];
 begin
@@ -3435,17 +3911,13 @@ begin
     raise exception 'sequence "%" has no active version', sequence using
       errcode = 'ZD102', hint = 'activate_sequence_version() makes one active.';
   end if;
-  select s.* into v_first
+  select s.id into v_first
   from dripdrop.steps as s
   where s.sequence_version_id = v_version.id
     and s.active
-    and (
-      s.key = _enroll.starting_step
-      or (_enroll.starting_step is null and s.position is not null)
-    )
-  order by s.position
-  limit 1;
-  if not found then
+    and not s.recurring
+    and s.key = _enroll.starting_step;
+  if not found and _enroll.starting_step is not null then
     raise exception 'sequence "%" has no active step "%" to start with',
       sequence, starting_step using
       errcode = 'ZD104', hint = 'starting_step is the key of a step of the active version.';
@@ -3488,18 +3960,6 @@ begin
       'Pass an object, for example ''{"campaign": "spring"}''.'
     ),
     (
-      'ZD205', 'data',
-      not dripdrop._is_recipient(
-        v_first.channel,
-        dripdrop._recipient(v_first.channel, v_first.config, s.subscriber -> 'data')
-      ),
-      format('data holds no usable recipient for %s', v_first.channel),
-      format(
-        'data.%s must be an address the channel of step "%s" can use.',
-        coalesce(v_first.config ->> 'recipient_key', v_first.channel), v_first.key
-      )
-    ),
-    (
       'ZD204', 'data.time_zone',
       case
         when coalesce(
@@ -3525,6 +3985,16 @@ begin
       detail = format('Element %s of the subscribers.', v_fault.place);
   end if;
 
+  -- Two entries of one subscriber at once would not see each other.
+  if v_sequence.reentry = 'after_exit' then
+    perform pg_advisory_xact_lock(hashtext('dripdrop.entry'), slot.number)
+    from (
+      select distinct hashtext(s.subscriber ->> 'subscriber_id') & 1023 as number
+      from jsonb_array_elements(subscribers) as s (subscriber)
+      order by number
+    ) as slot;
+  end if;
+
   with
   candidate as (
     select
@@ -3546,30 +4016,10 @@ begin
       v_sequence.tenant_key, v_sequence.id, v_version.id, c.subscriber_type, c.subscriber_id,
       c.entry_key, v_version.mode, c.data, c.metadata, v_now
     from candidate as c
-    where v_sequence.reentry = 'after_exit'
-      or not exists (
-        select from dripdrop.enrollments as e
-        where e.subscriber_id = c.subscriber_id
-          and e.subscriber_type = c.subscriber_type
-          and e.sequence_id = v_sequence.id
-          and e.entry_key = c.entry_key
-          and e.state in ('completed', 'cancelled')
-      )
+    where dripdrop._may_enter(v_sequence, c.subscriber_type, c.subscriber_id, c.entry_key, v_now)
     order by c.subscriber_type, c.subscriber_id, c.entry_key
     on conflict do nothing
-    returning n.id, n.tenant_key, n.data
-  ),
-  planned as (
-    insert into dripdrop.step_executions (
-      tenant_key, enrollment_id, step_id, channel, scheduled_for, due_at
-    )
-    select e.tenant_key, e.id, v_first.id, v_first.channel, due.at, due.at
-    from enrolled as e
-    cross join lateral (
-      select dripdrop._next_time(
-        v_first.timing, dripdrop._time_zone(e.data, v_first.config, v_sequence.time_zone), v_now
-      ) as at
-    ) as due
+    returning n.id
   )
   select array_agg(e.id) into v_enrolled
   from enrolled as e;
@@ -3588,6 +4038,36 @@ begin
   ) then
     raise exception 'an enrolment ended at this moment' using
       errcode = '40001', hint = 'Run the transaction again.';
+  end if;
+
+  perform dripdrop._begin(v_version.id, v_enrolled, v_first, v_now);
+  select place.number, x.channel, s.key, s.config into v_fault
+  from dripdrop.step_executions as x
+  join dripdrop.steps as s on s.id = x.step_id and not s.recurring
+  join dripdrop.enrollments as e on e.id = x.enrollment_id
+  cross join lateral (
+    select p.number
+    from jsonb_array_elements(subscribers) with ordinality as p (subscriber, number)
+    where p.subscriber ->> 'subscriber_id' = e.subscriber_id
+      and coalesce(p.subscriber ->> 'subscriber_type', 'User') = e.subscriber_type
+      and coalesce(p.subscriber ->> 'entry_key', '') = e.entry_key
+    order by p.number
+    limit 1
+  ) as place
+  where x.enrollment_id = any (v_enrolled)
+    and not dripdrop._is_recipient(
+      x.channel, dripdrop._recipient(x.channel, s.config, e.data)
+    )
+  order by place.number
+  limit 1;
+  if found then
+    raise exception 'data holds no usable recipient for %', v_fault.channel using
+      errcode = 'ZD205', column = 'data',
+      detail = format('Element %s of the subscribers.', v_fault.number),
+      hint = format(
+        'data.%s must be an address the channel of step "%s" can use.',
+        coalesce(v_fault.config ->> 'recipient_key', v_fault.channel), v_fault.key
+      );
   end if;
 
   return query
@@ -3740,7 +4220,9 @@ begin
 
   update dripdrop.step_executions as x
   set (scheduled_for, due_at) = (
-        select due.at, due.at
+        select
+          due.at,
+          case when x.awaited_event is null or s.timing ? 'timeout' then due.at end
         from dripdrop.steps as s
         join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
         join dripdrop.sequences as q on q.id = v.sequence_id
@@ -3748,7 +4230,13 @@ begin
           select
             case
               when s.timing ->> 'type' = 'cron' then dripdrop._next_time(
-                s.timing, dripdrop._time_zone(v_enrollment.data, s.config, q.time_zone), v_now
+                s.timing,
+                dripdrop._time_zone(
+                  v_enrollment.data,
+                  s.config,
+                  coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key))
+                ),
+                v_now
               )
               else v_now + greatest(x.scheduled_for - x.reason_at, interval '0')
             end as at
@@ -3762,20 +4250,22 @@ begin
     and x.state = 'scheduled'
     and x.due_at is null;
 
-  -- A message that was under way when it was paused has been recorded without going on.
+  -- What was under way when it was paused has been recorded without going on: the last message on
+  -- the path, and the last of each side step.
   perform dripdrop._advance(
     array(
-      select x.id
-      from dripdrop.step_executions as x
-      where x.enrollment_id = v_enrollment.id
-      order by x.ended_at desc nulls first, x.id desc
-      limit 1
+      select last.id
+      from (
+        select distinct on (line.step_id) x.id, x.ended_at
+        from dripdrop.step_executions as x
+        join dripdrop.steps as s on s.id = x.step_id
+        cross join lateral (select case when s.recurring then s.id end as step_id) as line
+        where x.enrollment_id = v_enrollment.id
+        order by line.step_id, x.ended_at desc nulls first, x.id desc
+      ) as last
+      where last.ended_at is not null
     ),
     v_now
-  )
-  where not exists (
-    select from dripdrop.step_executions as x
-    where x.enrollment_id = v_enrollment.id and x.ended_at is null
   );
 
   select e.* into v_enrollment from dripdrop.enrollments as e where e.id = v_enrollment.id;
@@ -3850,6 +4340,7 @@ begin
   update dripdrop.step_executions as x
   set state = 'cancelled',
       due_at = null,
+      awaited_event = null,
       ended_at = _end_enrollments.at,
       fence = x.fence + 1,
       reason = _end_enrollments.reason,
@@ -3913,10 +4404,371 @@ $$;
 comment on function dripdrop.list_active_enrollments(text, text) is
   'The active enrolments of a tenant, of one sequence or of all.';
 
+-- plpgsql/events/track_event.sql
+
+-- What happened, to one enrolment or to a subscriber, in the caller's transaction: roll back the
+-- order, and it never happened. A subscriber's event is one of each of their enrolments, also of
+-- those that begin later. Under the same event_id it happens once.
+--
+-- locks   the open enrolments it concerns, in id order, then their executions
+-- raises  ZD105 unknown enrolment, ZD201 bad argument, ZD207 bad tenant key
+create or replace function dripdrop.track_event(
+  tenant_key text,
+  event_key text,
+  event_data jsonb default '{}',
+  enrollment_id uuid default null,
+  subscriber_type text default null,
+  subscriber_id text default null,
+  event_id text default null,
+  occurred_at timestamptz default null,
+  event_type text default 'custom'
+)
+returns dripdrop.events
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select v.*
+  from dripdrop._track(
+    track_event.tenant_key,
+    jsonb_build_array(jsonb_strip_nulls(jsonb_build_object(
+      'event_key', track_event.event_key,
+      'event_data', coalesce(track_event.event_data, '{}'),
+      'enrollment_id', track_event.enrollment_id,
+      'subscriber_type', track_event.subscriber_type,
+      'subscriber_id', track_event.subscriber_id,
+      'event_id', track_event.event_id,
+      'occurred_at', track_event.occurred_at,
+      'event_type', track_event.event_type
+    )))
+  ) as v
+$$;
+
+comment on function dripdrop.track_event(
+  text, text, jsonb, uuid, text, text, text, timestamptz, text
+) is
+  'Records that something happened to an enrolment (enrollment_id) or to a subscriber '
+  '(subscriber_id, subscriber_type = User), wakes the steps that wait for it and ends what it '
+  'ends. '
+  'event_id makes it idempotent: the same again returns the first.';
+
+-- For imports and queues of events: one statement for all of them.
+--
+-- locks, raises  as track_event(); the detail names the place of a bad element
+create or replace function dripdrop.track_events(tenant_key text, events jsonb)
+returns setof dripdrop.events
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select v.* from dripdrop._track(track_events.tenant_key, track_events.events) as v
+$$;
+
+comment on function dripdrop.track_events(text, jsonb) is
+  'Records a list of {event_key, event_data, enrollment_id or subscriber_id and subscriber_type = '
+  'User, event_id, occurred_at, event_type}, as track_event() does one.';
+
+create or replace function dripdrop._track(tenant_key text, events jsonb)
+returns setof dripdrop.events
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_custom_plan
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_fault record;
+  v_given dripdrop.events[];
+  v_new dripdrop.events[];
+  v_open uuid[];
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  if jsonb_typeof(events) is distinct from 'array' then
+    raise exception 'events is not a list' using
+      errcode = 'ZD201', column = 'events', hint = 'Pass [{"event_key": …, "subscriber_id": …}, …].';
+  end if;
+  select e.place, fault.* into v_fault
+  from jsonb_array_elements(events) with ordinality as e (event, place)
+  cross join lateral (
+    values
+    (
+      'event_key', coalesce(e.event ->> 'event_key', '') = '',
+      'an event needs a key', 'For example event_key => ''order_completed''.'
+    ),
+    (
+      'subscriber_id',
+      (e.event ->> 'enrollment_id' is null) = (coalesce(e.event ->> 'subscriber_id', '') = ''),
+      'an event happens to an enrolment or to a subscriber',
+      'Pass either enrollment_id or subscriber_id.'
+    ),
+    (
+      'subscriber_type', e.event ->> 'subscriber_type' = '',
+      'subscriber_type is empty', 'Leave it out for User.'
+    ),
+    (
+      'event_data', jsonb_typeof(e.event -> 'event_data') not in ('object', 'null'),
+      'event_data is not an object', 'Pass an object, for example ''{"amount": 10}''.'
+    ),
+    (
+      'event_id', e.event ->> 'event_id' = '',
+      'event_id is empty', 'Leave it out, or pass what identifies the event where it comes from.'
+    )
+  ) as fault (field, closed, message, hint)
+  where fault.closed
+  order by e.place
+  limit 1;
+  if found then
+    raise exception '%', v_fault.message using
+      errcode = 'ZD201', column = v_fault.field, hint = v_fault.hint,
+      detail = format('Element %s of the events.', v_fault.place);
+  end if;
+  begin
+    v_given := array(
+      select row(
+        dripdrop._uuidv7(),
+        _track.tenant_key,
+        g.enrollment_id,
+        coalesce(n.subscriber_type, g.subscriber_type, 'User'),
+        coalesce(n.subscriber_id, g.subscriber_id),
+        coalesce(g.event_type, 'custom'),
+        g.event_key,
+        g.event_id,
+        coalesce(g.event_data, '{}'),
+        coalesce(g.occurred_at, v_now),
+        v_now
+      )::dripdrop.events
+      from jsonb_to_recordset(events) as g (
+        enrollment_id uuid, subscriber_type text, subscriber_id text, event_type text,
+        event_key text, event_id text, event_data jsonb, occurred_at timestamptz
+      )
+      left join dripdrop.enrollments as n
+        on n.id = g.enrollment_id and n.tenant_key is not distinct from _track.tenant_key
+      where g.enrollment_id is null or n.id is not null
+      order by g.event_id
+    );
+  exception
+    when data_exception then
+      raise exception 'an element of events is malformed' using
+        errcode = 'ZD201', column = 'events', detail = sqlerrm,
+        hint = 'enrollment_id is a uuid, occurred_at a time.';
+  end;
+  if cardinality(v_given) < jsonb_array_length(events) then
+    raise exception 'an enrolment of the events is not found' using
+      errcode = 'ZD105', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+
+  -- Whoever plans a step that waits for an event holds its enrolment: either the wait is there to be
+  -- woken, or the event is there to be found.
+  perform from dripdrop.enrollments as e
+  where e.id in (
+    select n.id
+    from unnest(v_given) as g
+    join dripdrop.enrollments as n
+      on n.subscriber_id = g.subscriber_id
+      and n.subscriber_type = g.subscriber_type
+      and n.tenant_key is not distinct from g.tenant_key
+      and (n.id = g.enrollment_id or g.enrollment_id is null)
+      and n.state in ('active', 'paused')
+  )
+  order by e.id
+  for no key update;
+
+  with recorded as (
+    insert into dripdrop.events
+    select g.* from unnest(v_given) as g
+    on conflict do nothing
+    returning *
+  )
+  select array_agg(r) into v_new
+  from recorded as r;
+
+  if v_new is not null then
+    v_open := array(
+      select distinct n.id
+      from unnest(v_new) as g
+      join dripdrop.enrollments as n
+        on n.subscriber_id = g.subscriber_id
+        and n.subscriber_type = g.subscriber_type
+        and n.tenant_key is not distinct from g.tenant_key
+        and (n.id = g.enrollment_id or g.enrollment_id is null)
+        and n.state in ('active', 'paused')
+    );
+    perform dripdrop._let_out(v_open, v_now);
+    perform dripdrop._wake(v_new, v_now);
+  end if;
+
+  return query
+  select v.*
+  from unnest(v_given) with ordinality as g
+  join dripdrop.events as v
+    on v.id = g.id
+    or (v.event_id = g.event_id and v.tenant_key is not distinct from g.tenant_key)
+  order by g.ordinality;
+end
+$$;
+
+comment on function dripdrop._track(text, jsonb) is
+  'The one way in for events: records those that are new, and does what follows from them.';
+
+-- Goals and exit rules, asked for every enrolment that something has happened to.
+--
+-- locks   nothing new: callers hold the enrolments
+create or replace function dripdrop._let_out(enrollments uuid[], at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_exits record;
+begin
+  for v_exits in
+    select found.action, found.reason, array_agg(e.id) as enrollments
+    from dripdrop.enrollments as e
+    cross join lateral dripdrop._way_out(
+      e, null, null, _let_out.at
+    ) as found
+    where e.id = any (_let_out.enrollments)
+      and found.action is not null
+      and exists (select from dripdrop.conditions as c where c.sequence_id = e.sequence_id)
+    group by found.action, found.reason
+  loop
+    perform dripdrop._end_enrollments(
+      v_exits.enrollments,
+      case v_exits.action when 'complete' then 'completed' else 'cancelled' end,
+      v_exits.reason,
+      _let_out.at
+    );
+  end loop;
+end
+$$;
+
+comment on function dripdrop._let_out(uuid[], timestamptz) is
+  'Ends the enrolments that have reached a goal or meet an exit rule of their sequence.';
+
+-- Steps that wait for an event are due after their delay; side steps fire once per event. Someone
+-- who is paused remembers what they waited for, and misses what only fires.
+--
+-- locks   nothing new: callers hold the enrolments
+create or replace function dripdrop._wake(events dripdrop.events[], at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_custom_plan
+as $$
+  with
+  happened as materialized (
+    select v.*, e as enrollment, e.state = 'active' as is_active
+    from unnest(_wake.events) as v
+    join dripdrop.enrollments as e
+      on e.subscriber_id = v.subscriber_id
+      and e.subscriber_type = v.subscriber_type
+      and e.tenant_key is not distinct from v.tenant_key
+      and (e.id = v.enrollment_id or v.enrollment_id is null)
+      and e.state in ('active', 'paused')
+  ),
+  awaited as (
+    select distinct on (x.id)
+      x.id,
+      h.id as event_id,
+      h.is_active,
+      dripdrop._due_after_event(s, h.enrollment, h.occurred_at, _wake.at) as due_at
+    from happened as h
+    join dripdrop.step_executions as x
+      on x.enrollment_id = (h.enrollment).id and x.awaited_event = h.event_key
+    join dripdrop.steps as s on s.id = x.step_id
+    where h.event_data @> coalesce(s.timing -> 'match', '{}')
+    order by x.id, h.occurred_at
+  ),
+  woken as (
+    update dripdrop.step_executions as x
+    set awaited_event = null,
+        event_id = a.event_id,
+        scheduled_for = a.due_at,
+        due_at = case when a.is_active then a.due_at end,
+        reason = case when a.is_active then 'event' else x.reason end,
+        reason_at = _wake.at,
+        updated_at = _wake.at
+    from awaited as a
+    where x.id = a.id
+  )
+  insert into dripdrop.step_executions (
+    tenant_key, enrollment_id, step_id, occurrence, channel, scheduled_for, due_at, reason,
+    reason_at, event_id
+  )
+  select
+    s.tenant_key,
+    (h.enrollment).id,
+    s.id,
+    coalesce(
+      (
+        select max(x.occurrence) + 1
+        from dripdrop.step_executions as x
+        where x.enrollment_id = (h.enrollment).id and x.step_id = s.id
+      ),
+      0
+    ) + row_number() over (
+      partition by (h.enrollment).id, s.id order by h.occurred_at, h.id
+    )::int - 1,
+    s.channel,
+    due.at,
+    due.at,
+    'event',
+    _wake.at,
+    h.id
+  from happened as h
+  join dripdrop.steps as s
+    on s.sequence_version_id = (h.enrollment).sequence_version_id
+    and s.recurring
+    and s.active
+    and s.timing ->> 'trigger_event' = h.event_key
+  cross join lateral (
+    select dripdrop._due_after_event(s, h.enrollment, h.occurred_at, _wake.at) as at
+  ) as due
+  where h.is_active
+    and h.event_data @> coalesce(s.timing -> 'match', '{}')
+$$;
+
+comment on function dripdrop._wake(dripdrop.events[], timestamptz) is
+  'Makes due what waits for events, and fires the side steps they set off.';
+
+create or replace function dripdrop._due_after_event(
+  step dripdrop.steps,
+  enrollment dripdrop.enrollments,
+  occurred_at timestamptz,
+  at timestamptz
+)
+returns timestamptz
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select greatest(
+    _due_after_event.at,
+    dripdrop._next_time(
+      step.timing,
+      dripdrop._time_zone(
+        enrollment.data,
+        step.config,
+        coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key))
+      ),
+      _due_after_event.occurred_at,
+      step.tenant_key
+    )
+  )
+  from dripdrop.sequences as q
+  where q.id = enrollment.sequence_id
+$$;
+
+comment on function dripdrop._due_after_event(
+  dripdrop.steps, dripdrop.enrollments, timestamptz, timestamptz
+) is
+  'When a step is due whose event has happened: after its delay, and not in the past.';
+
 -- plpgsql/flow/advance.sql
 
--- What comes after a step that is over: the next active step by position, or the end.
--- Only active enrolments go on; a paused one waits here until resume_enrollment() calls again.
+-- What comes after a step that is over: where its first transition that matches leads, or, when it
+-- has none, the next active step by position, or the end. A side step leads nowhere; one that keeps
+-- a schedule comes again. Only active enrolments go on; a paused one waits here until
+-- resume_enrollment() calls again.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._advance(executions uuid[], at timestamptz)
@@ -3929,68 +4781,126 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 declare
+  v_enrollments uuid[];
+  v_steps uuid[];
   v_completed uuid[];
+  v_unrouted uuid[];
+  v_looping uuid[];
 begin
   with
   -- Once per step, not once per enrolment: a batch has many people and few steps.
   step as materialized (
     select
-      s.id, next.id as next_id, next.channel, next.timing, next.config, q.time_zone
+      s.id,
+      s.sequence_version_id,
+      s.recurring,
+      case
+        when s.recurring then case when s.timing ->> 'type' = 'cron' then s.id end
+        else (
+          select n.id
+          from dripdrop.steps as n
+          where n.sequence_version_id = s.sequence_version_id
+            and n.position > s.position
+            and n.active
+            and not n.recurring
+          order by n.position
+          limit 1
+        )
+      end as next_id,
+      (
+        select n.id
+        from dripdrop.steps as n
+        where n.sequence_version_id = s.sequence_version_id
+          and n.key = s.timing ->> 'on_timeout'
+      ) as on_timeout_id,
+      exists (
+        select from dripdrop.step_transitions as t
+        where t.sequence_version_id = s.sequence_version_id and t.from_step_id = s.id
+      ) as branches,
+      coalesce((v.config ->> 'hop_limit')::int, 100) as hop_limit
     from dripdrop.steps as s
     join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
-    join dripdrop.sequences as q on q.id = v.sequence_id
-    left join lateral (
-      select n.id, n.channel, n.timing, n.config
-      from dripdrop.steps as n
-      where n.sequence_version_id = s.sequence_version_id
-        and n.position > s.position
-        and n.active
-      order by n.position
-      limit 1
-    ) as next on true
     where s.id in (
       select x.step_id
       from dripdrop.step_executions as x
       where x.id = any (executions)
     )
   ),
-  going_on as materialized (
+  ended as materialized (
     select
-      e.id as enrollment_id,
-      e.tenant_key,
-      s.next_id,
-      s.channel,
-      dripdrop._next_time(
-        s.timing, dripdrop._time_zone(e.data, s.config, s.time_zone), _advance.at
-      ) as due_at
+      x.enrollment_id,
+      s.recurring,
+      s.branches,
+      s.hop_limit,
+      case
+        when s.on_timeout_id is not null and x.reason = 'event_timeout'
+        then row(s.on_timeout_id, true)::dripdrop._route
+        when s.branches then (
+          select row(t.to_step_id, true)::dripdrop._route
+          from dripdrop.step_transitions as t
+          where t.sequence_version_id = s.sequence_version_id
+            and t.from_step_id = s.id
+            and dripdrop._matches(t, e, x.hooks, _advance.at)
+          order by t.priority
+          limit 1
+        )
+        else row(s.next_id, true)::dripdrop._route
+      end as route
     from dripdrop.step_executions as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id and e.state = 'active'
     join step as s on s.id = x.step_id
     where x.id = any (executions)
   ),
-  planned as (
-    insert into dripdrop.step_executions (
-      tenant_key, enrollment_id, step_id, channel, scheduled_for, due_at
-    )
-    select g.tenant_key, g.enrollment_id, g.next_id, g.channel, g.due_at, g.due_at
-    from going_on as g
-    where g.next_id is not null
-    on conflict on constraint step_executions_one_per_occurrence do nothing
+  going_on as (
+    select
+      n.enrollment_id,
+      (n.route).step_id,
+      case
+        when (n.route).step_id is not null then
+          case
+            when n.branches and n.hop_limit <= (
+              select count(*)
+              from dripdrop.step_executions as x
+              where x.enrollment_id = n.enrollment_id and x.step_id = (n.route).step_id
+            )
+            then 'hop_limit'
+            else 'next'
+          end
+        when n.recurring then null
+        when (n.route).found then 'completed'
+        else 'no_transition'
+      end as way
+    from ended as n
   )
-  select array_agg(g.enrollment_id) into v_completed
-  from going_on as g
-  where g.next_id is null;
+  select
+    array_agg(g.enrollment_id) filter (where g.way = 'next'),
+    array_agg(g.step_id) filter (where g.way = 'next'),
+    array_agg(g.enrollment_id) filter (where g.way = 'completed'),
+    array_agg(g.enrollment_id) filter (where g.way = 'no_transition'),
+    array_agg(g.enrollment_id) filter (where g.way = 'hop_limit')
+  into v_enrollments, v_steps, v_completed, v_unrouted, v_looping
+  from going_on as g;
 
+  if v_enrollments is not null then
+    perform dripdrop._plan(v_enrollments, v_steps, _advance.at);
+  end if;
   if v_completed is not null then
     perform dripdrop._end_enrollments(v_completed, 'completed', 'completed', _advance.at);
+  end if;
+  if v_unrouted is not null then
+    perform dripdrop._end_enrollments(v_unrouted, 'completed', 'no_transition', _advance.at);
+  end if;
+  if v_looping is not null then
+    perform dripdrop._end_enrollments(v_looping, 'cancelled', 'hop_limit', _advance.at);
   end if;
 end
 $$;
 
 comment on function dripdrop._advance(uuid[], timestamptz) is
-  'Plans what follows executions that are over, or completes their enrolments.';
+  'Plans what follows executions that are over, or ends their enrolments.';
 
 -- A step that failed for good: its setting on_max_retry says whether the enrolment goes on or ends.
+-- The failure of a side step ends nothing.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._give_up(executions uuid[], at timestamptz)
@@ -4008,8 +4918,8 @@ declare
 begin
   select
     array_agg(x.enrollment_id)
-      filter (where s.config ->> 'on_max_retry' is distinct from 'continue'),
-    array_agg(x.id) filter (where s.config ->> 'on_max_retry' = 'continue')
+      filter (where s.config ->> 'on_max_retry' is distinct from 'continue' and not s.recurring),
+    array_agg(x.id) filter (where s.config ->> 'on_max_retry' = 'continue' or s.recurring)
   into v_ending, v_going_on
   from dripdrop.step_executions as x
   join dripdrop.steps as s on s.id = x.step_id
@@ -4026,6 +4936,623 @@ $$;
 
 comment on function dripdrop._give_up(uuid[], timestamptz) is
   'Ends or continues the enrolments of executions that failed for good.';
+
+-- plpgsql/flow/begin.sql
+
+-- Where enrolments begin: at the step that is named, where the first entry transition that matches
+-- leads, or at the first step by position; and the side steps that keep a schedule.
+--
+-- locks   nothing new: callers hold the enrolments
+create or replace function dripdrop._begin(
+  sequence_version_id uuid,
+  enrollments uuid[],
+  starting_step uuid,
+  at timestamptz
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_enrollments uuid[];
+  v_steps uuid[];
+  v_completed uuid[];
+  v_unrouted uuid[];
+begin
+  if _begin.starting_step is null and exists (
+    select from dripdrop.step_transitions as t
+    where t.sequence_version_id = _begin.sequence_version_id and t.from_step_id is null
+  ) then
+    select
+      array_agg(e.id) filter (where t.to_step_id is not null),
+      array_agg(t.to_step_id) filter (where t.to_step_id is not null),
+      array_agg(e.id) filter (where t.id is not null and t.to_step_id is null),
+      array_agg(e.id) filter (where t.id is null)
+    into v_enrollments, v_steps, v_completed, v_unrouted
+    from dripdrop.enrollments as e
+    left join lateral (
+      select n.id, n.to_step_id
+      from dripdrop.step_transitions as n
+      where n.sequence_version_id = _begin.sequence_version_id
+        and n.from_step_id is null
+        and dripdrop._matches(n, e, null, _begin.at)
+      order by n.priority
+      limit 1
+    ) as t on true
+    where e.id = any (_begin.enrollments);
+  else
+    select array_agg(e.id), array_agg(s.id) into v_enrollments, v_steps
+    from unnest(_begin.enrollments) as e (id)
+    cross join (
+      select coalesce(
+        _begin.starting_step,
+        (
+          select n.id
+          from dripdrop.steps as n
+          where n.sequence_version_id = _begin.sequence_version_id
+            and n.position is not null
+            and n.active
+            and not n.recurring
+          order by n.position
+          limit 1
+        )
+      ) as id
+    ) as s
+    where s.id is not null;
+  end if;
+  perform dripdrop._plan(v_enrollments, v_steps, _begin.at);
+
+  select array_agg(e.id), array_agg(s.id) into v_enrollments, v_steps
+  from unnest(_begin.enrollments) as e (id)
+  cross join dripdrop.steps as s
+  where s.sequence_version_id = _begin.sequence_version_id
+    and s.recurring
+    and s.timing ->> 'type' = 'cron'
+    and s.active;
+  perform dripdrop._plan(v_enrollments, v_steps, _begin.at);
+
+  if v_completed is not null then
+    perform dripdrop._end_enrollments(v_completed, 'completed', 'completed', _begin.at);
+  end if;
+  if v_unrouted is not null then
+    perform dripdrop._end_enrollments(v_unrouted, 'completed', 'no_transition', _begin.at);
+  end if;
+end
+$$;
+
+comment on function dripdrop._begin(uuid, uuid[], uuid, timestamptz) is
+  'Plans the first steps of new enrolments.';
+
+-- plpgsql/flow/conditions.sql
+
+-- A value as the number it is, also where it comes as a text, or null.
+create or replace function dripdrop._number(value jsonb)
+returns numeric
+language sql
+immutable
+parallel safe
+return case
+  when jsonb_typeof(value) = 'number' then (value #>> '{}')::numeric
+  when jsonb_typeof(value) = 'string' and value #>> '{}' ~ '^-?[0-9]{1,100}(\.[0-9]{1,100})?$'
+  then (value #>> '{}')::numeric
+end;
+
+comment on function dripdrop._number(jsonb) is
+  'A JSON number, or a text that is one, as a number; else null.';
+
+-- Numbers are equal as numbers and booleans as booleans, also where one side comes as a text. What
+-- is of different kinds cannot be compared, but for null, which only null equals.
+create or replace function dripdrop._equal(actual jsonb, expected jsonb)
+returns boolean
+language sql
+immutable
+parallel safe
+return case
+  when jsonb_typeof(actual) = jsonb_typeof(expected) then actual = expected
+  when actual = 'null' or expected = 'null' then false
+  when 'number' in (jsonb_typeof(actual), jsonb_typeof(expected))
+  then dripdrop._number(actual) = dripdrop._number(expected)
+  when actual #>> '{}' in ('true', 'false') and expected #>> '{}' in ('true', 'false')
+  then actual #>> '{}' = expected #>> '{}'
+end;
+
+comment on function dripdrop._equal(jsonb, jsonb) is
+  'Whether two values are the same; null when they cannot be compared.';
+
+create or replace function dripdrop._compare(actual jsonb, operator text, expected jsonb)
+returns boolean
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  case operator
+    when '==' then
+      return dripdrop._equal(actual, expected);
+    when '!=' then
+      return not dripdrop._equal(actual, expected);
+    when '>' then
+      return dripdrop._number(actual) > dripdrop._number(expected);
+    when '<' then
+      return dripdrop._number(actual) < dripdrop._number(expected);
+    when '>=' then
+      return dripdrop._number(actual) >= dripdrop._number(expected);
+    when '<=' then
+      return dripdrop._number(actual) <= dripdrop._number(expected);
+    when 'in' then
+      return exists (
+        select from jsonb_array_elements(expected) as e (value)
+        where dripdrop._equal(actual, e.value)
+      );
+    when 'contains' then
+      return case jsonb_typeof(actual)
+        when 'array' then exists (
+          select from jsonb_array_elements(actual) as e (value)
+          where dripdrop._equal(e.value, expected)
+        )
+        when 'string' then strpos(actual #>> '{}', expected #>> '{}') > 0
+      end;
+  end case;
+end
+$$;
+
+comment on function dripdrop._compare(jsonb, text, jsonb) is
+  'Whether a value compares as an operator says; null when the two cannot be compared.';
+
+-- What predicates see. What happened to earlier steps is looked up only for those that ask.
+create or replace function dripdrop._context(
+  enrollment dripdrop.enrollments,
+  hooks jsonb,
+  step_id uuid,
+  with_steps boolean
+)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'enrollment', enrollment.data,
+    'subscriber', enrollment.data
+    || jsonb_build_object('type', enrollment.subscriber_type, 'id', enrollment.subscriber_id),
+    'sequence', jsonb_build_object('key', q.key),
+    'step', (
+      select jsonb_build_object('key', s.key, 'channel', s.channel)
+      from dripdrop.steps as s
+      where s.id = _context.step_id
+    ),
+    'hooks', (
+      select coalesce(jsonb_object_agg(h.key, h.value -> 'value'), '{}')
+      from jsonb_each(_context.hooks) as h
+      where h.value ? 'value'
+    ),
+    'steps', case when with_steps then (
+      select coalesce(
+        jsonb_object_agg(
+          s.key,
+          jsonb_build_object(
+            'state', x.state, 'reason', x.reason, 'occurrence', x.occurrence, 'ended_at', x.ended_at
+          )
+          order by x.id
+        ),
+        '{}'
+      )
+      from dripdrop.step_executions as x
+      join dripdrop.steps as s on s.id = x.step_id
+      where x.enrollment_id = enrollment.id
+    ) end
+  )
+  from dripdrop.sequences as q
+  where q.id = enrollment.sequence_id
+$$;
+
+comment on function dripdrop._context(dripdrop.enrollments, jsonb, uuid, boolean) is
+  'What a predicate is asked about: enrollment, subscriber, sequence, step, hooks and steps.';
+
+-- An event that was tracked for one enrolment counts for that one only; one that was tracked for a
+-- subscriber counts for each of theirs.
+create or replace function dripdrop._count_events(
+  enrollment dripdrop.enrollments,
+  config jsonb,
+  at timestamptz
+)
+returns bigint
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select count(*)
+  from dripdrop.events as v
+  where v.subscriber_id = enrollment.subscriber_id
+    and v.event_key = config ->> 'event'
+    and v.subscriber_type = enrollment.subscriber_type
+    and v.tenant_key is not distinct from enrollment.tenant_key
+    and (v.enrollment_id = enrollment.id or v.enrollment_id is null)
+    and v.occurred_at <= _count_events.at
+    and v.occurred_at >= coalesce(
+      _count_events.at - (config ->> 'within')::interval, '-infinity'
+    )
+    and (
+      config ->> 'since' is distinct from 'enrollment'
+      or v.occurred_at >= enrollment.started_at
+    )
+    and (config -> 'match' is null or v.event_data @> (config -> 'match'))
+$$;
+
+comment on function dripdrop._count_events(dripdrop.enrollments, jsonb, timestamptz) is
+  'How often the event of a condition has happened to an enrolment.';
+
+-- After midnight a window that began the day before still belongs to that day.
+create or replace function dripdrop._in_time_window(config jsonb, local_time timestamp)
+returns boolean
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_start time := config ->> 'start';
+  v_end time := config ->> 'end';
+  v_day date := local_time;
+begin
+  if v_start < v_end then
+    if local_time::time < v_start or local_time::time >= v_end then
+      return false;
+    end if;
+  elsif local_time::time < v_end then
+    v_day := v_day - 1;
+  elsif local_time::time < v_start then
+    return false;
+  end if;
+  return config -> 'days' is null or config -> 'days' ? lower(to_char(v_day, 'dy'));
+end
+$$;
+
+comment on function dripdrop._in_time_window(jsonb, timestamp) is
+  'Whether a wall-clock time lies in {start, end, days}; an end before the start is after '
+  'midnight.';
+
+-- Why a condition does not hold, or null when it does. Nothing in the data can raise: what cannot
+-- be compared does not hold, and this says so.
+create or replace function dripdrop._objection(
+  condition dripdrop.conditions,
+  enrollment dripdrop.enrollments,
+  hooks jsonb,
+  step_id uuid,
+  at timestamptz
+)
+returns text
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_actual jsonb;
+  v_holds boolean;
+begin
+  case condition.condition_type
+    when 'enrollment_data' then
+      v_actual := jsonb_path_query_first(
+        enrollment.data, condition.field_path, '{}', silent => true
+      );
+      if v_actual is null then
+        return 'value_missing';
+      end if;
+      v_holds := dripdrop._compare(v_actual, condition.operator, condition.expected_value);
+    when 'event' then
+      v_holds := dripdrop._compare(
+        to_jsonb(dripdrop._count_events(enrollment, condition.config, _objection.at)),
+        condition.operator,
+        condition.expected_value
+      );
+    when 'hook' then
+      if (hooks -> condition.hook ? 'value') is not true then
+        return coalesce(hooks #>> array[condition.hook, 'error'], 'hook_unanswered');
+      end if;
+      v_holds := dripdrop._compare(
+        hooks #> array[condition.hook, 'value'], condition.operator, condition.expected_value
+      );
+    when 'predicate' then
+      v_holds := jsonb_path_match(
+        dripdrop._context(
+          enrollment, hooks, _objection.step_id, condition.predicate::text like '%"steps"%'
+        ),
+        condition.predicate,
+        '{}',
+        silent => true
+      );
+    when 'time_window' then
+      v_holds := dripdrop._in_time_window(
+        condition.config,
+        _objection.at at time zone coalesce(
+          condition.config ->> 'time_zone',
+          (
+            select dripdrop._time_zone(
+              enrollment.data,
+              (select s.config from dripdrop.steps as s where s.id = _objection.step_id),
+              coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key))
+            )
+            from dripdrop.sequences as q
+            where q.id = enrollment.sequence_id
+          )
+        )
+      );
+  end case;
+  return case
+    when v_holds then null
+    when v_holds is null then 'not_comparable'
+    else 'condition_false'
+  end;
+end
+$$;
+
+comment on function dripdrop._objection(
+  dripdrop.conditions, dripdrop.enrollments, jsonb, uuid, timestamptz
+) is
+  'Why a condition does not hold for an enrolment (condition_false, value_missing, '
+  'not_comparable, hook_unanswered or the hook''s error), or null when it holds.';
+
+create or replace function dripdrop._describe(condition dripdrop.conditions)
+returns text
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    condition.name,
+    case condition.condition_type
+      when 'predicate' then condition.predicate::text
+      when 'time_window' then format(
+        'time between %s and %s', condition.config ->> 'start', condition.config ->> 'end'
+      )
+      else concat_ws(
+        ' ',
+        coalesce(
+          condition.field_path::text,
+          'hook ' || condition.hook,
+          'event ' || (condition.config ->> 'event')
+        ),
+        condition.operator,
+        condition.expected_value,
+        'within ' || (condition.config ->> 'within')
+      )
+    end
+  )
+$$;
+
+comment on function dripdrop._describe(dripdrop.conditions) is
+  'A condition as people read it: its name, or what it compares.';
+
+-- All conditions of a step must hold; the first that does not is the obstacle.
+create or replace function dripdrop._obstacle(
+  step_id uuid,
+  enrollment dripdrop.enrollments,
+  hooks jsonb,
+  at timestamptz
+)
+returns dripdrop._finding
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_condition dripdrop.conditions;
+  v_objection text;
+begin
+  for v_condition in
+    select c.*
+    from dripdrop.conditions as c
+    where c.step_id = _obstacle.step_id
+    order by c.position, c.id
+  loop
+    v_objection := dripdrop._objection(
+      v_condition, enrollment, hooks, _obstacle.step_id, _obstacle.at
+    );
+    if v_objection is not null then
+      return row('skip', v_objection, dripdrop._describe(v_condition))::dripdrop._finding;
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
+comment on function dripdrop._obstacle(uuid, dripdrop.enrollments, jsonb, timestamptz) is
+  'The first condition of a step that does not hold, or null.';
+
+-- The first goal or exit rule of the sequence that holds ends the enrolment.
+create or replace function dripdrop._way_out(
+  enrollment dripdrop.enrollments,
+  hooks jsonb,
+  step_id uuid,
+  at timestamptz
+)
+returns dripdrop._finding
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_rule dripdrop.conditions;
+begin
+  for v_rule in
+    select c.*
+    from dripdrop.conditions as c
+    where c.sequence_id = enrollment.sequence_id
+    order by c.outcome desc, c.position, c.id
+  loop
+    if dripdrop._objection(v_rule, enrollment, hooks, _way_out.step_id, _way_out.at) is null then
+      return row(
+        case v_rule.outcome when 'goal' then 'complete' else 'exit' end,
+        coalesce(v_rule.name, case v_rule.outcome when 'goal' then 'goal' else 'exit_rule' end),
+        dripdrop._describe(v_rule)
+      )::dripdrop._finding;
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
+comment on function dripdrop._way_out(dripdrop.enrollments, jsonb, uuid, timestamptz) is
+  'The first goal or exit rule of its sequence that holds for an enrolment, or null.';
+
+create or replace function dripdrop._matches(
+  transition dripdrop.step_transitions,
+  enrollment dripdrop.enrollments,
+  hooks jsonb,
+  at timestamptz
+)
+returns boolean
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_condition dripdrop.conditions;
+  v_any boolean := transition.condition_mode = 'any';
+begin
+  if transition.condition_mode = 'always' then
+    return true;
+  end if;
+  for v_condition in
+    select c.*
+    from dripdrop.conditions as c
+    where c.transition_id = transition.id
+    order by c.position, c.id
+  loop
+    if v_any = (
+      dripdrop._objection(
+        v_condition, enrollment, hooks, transition.from_step_id, _matches.at
+      ) is null
+    ) then
+      return v_any;
+    end if;
+  end loop;
+  return not v_any;
+end
+$$;
+
+comment on function dripdrop._matches(
+  dripdrop.step_transitions, dripdrop.enrollments, jsonb, timestamptz
+) is
+  'Whether a transition may be taken: always, or all or any of its conditions hold.';
+
+-- plpgsql/flow/plan.sql
+
+-- Plans steps: when each is due, and what it waits for. Times are computed once per step and zone,
+-- not once per person. A step that may come again gets the next occurrence; any other comes once,
+-- whoever plans it twice.
+--
+-- locks   nothing new: callers hold the enrolments
+create or replace function dripdrop._plan(enrollments uuid[], steps uuid[], at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+  with
+  step as materialized (
+    select
+      s.id,
+      s.tenant_key,
+      s.channel,
+      s.timing,
+      s.config,
+      s.timing ->> 'trigger_event' as trigger_event,
+      s.timing ->> 'since' is not null as since_enrollment,
+      s.recurring or exists (
+        select from dripdrop.step_transitions as t
+        where t.sequence_version_id = s.sequence_version_id
+      ) as repeatable,
+      coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key)) as time_zone
+    from dripdrop.steps as s
+    join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+    join dripdrop.sequences as q on q.id = v.sequence_id
+    where s.id in (select unnest(_plan.steps))
+  ),
+  person as materialized (
+    select
+      e as enrollment,
+      s.id as step_id,
+      s.since_enrollment,
+      s.repeatable,
+      dripdrop._time_zone(e.data, s.config, s.time_zone) as time_zone
+    from unnest(_plan.enrollments, _plan.steps) as p (enrollment_id, step_id)
+    join dripdrop.enrollments as e on e.id = p.enrollment_id
+    join step as s on s.id = p.step_id
+  ),
+  due as materialized (
+    select
+      d.step_id,
+      d.time_zone,
+      s.tenant_key,
+      s.channel,
+      s.timing,
+      s.trigger_event,
+      dripdrop._next_time(s.timing, d.time_zone, _plan.at, s.tenant_key) as due_at,
+      dripdrop._timeout_at(s.timing, d.time_zone, _plan.at) as timeout_at
+    from (select distinct p.step_id, p.time_zone from person as p) as d
+    join step as s on s.id = d.step_id
+  )
+  insert into dripdrop.step_executions (
+    tenant_key, enrollment_id, step_id, occurrence, channel, scheduled_for, due_at, awaited_event,
+    event_id
+  )
+  select
+    d.tenant_key,
+    (p.enrollment).id,
+    p.step_id,
+    case
+      when p.repeatable then coalesce(
+        (
+          select max(x.occurrence) + 1
+          from dripdrop.step_executions as x
+          where x.enrollment_id = (p.enrollment).id and x.step_id = p.step_id
+        ),
+        0
+      )
+      else 0
+    end,
+    d.channel,
+    coalesce(e.due_at, d.timeout_at, d.due_at),
+    case
+      when d.trigger_event is null or e.id is not null then coalesce(e.due_at, d.due_at)
+      else d.timeout_at
+    end,
+    case when e.id is null then d.trigger_event end,
+    e.id
+  from person as p
+  join due as d on d.step_id = p.step_id and d.time_zone = p.time_zone
+  -- A step that waits for an event since enrolment may find that it has happened.
+  left join lateral (
+    select
+      v.id,
+      greatest(
+        _plan.at, dripdrop._next_time(d.timing, d.time_zone, v.occurred_at, d.tenant_key)
+      ) as due_at
+    from dripdrop.events as v
+    where v.subscriber_id = (p.enrollment).subscriber_id
+      and v.event_key = d.trigger_event
+      and v.subscriber_type = (p.enrollment).subscriber_type
+      and v.tenant_key is not distinct from d.tenant_key
+      and (v.enrollment_id = (p.enrollment).id or v.enrollment_id is null)
+      and v.occurred_at >= (p.enrollment).started_at
+      and v.event_data @> coalesce(d.timing -> 'match', '{}')
+    order by v.occurred_at
+    limit 1
+  ) as e on p.since_enrollment
+  on conflict on constraint step_executions_one_per_occurrence do nothing
+$$;
+
+comment on function dripdrop._plan(uuid[], uuid[], timestamptz) is
+  'Plans the next execution of each pair of an enrolment and a step.';
 
 -- plpgsql/hooks/answers.sql
 
@@ -5629,7 +7156,11 @@ begin
     and (v_enrollment.state <> 'cancelled' or v_enrollment.exit_reason <> 'step_failed')
     or exists (
       select from dripdrop.step_executions as x
+      join dripdrop.steps as s on s.id = x.step_id and not s.recurring
       where x.enrollment_id = v_enrollment.id and x.id > v_execution.id
+    )
+    and not exists (
+      select from dripdrop.steps as s where s.id = v_execution.step_id and s.recurring
     )
   then
     raise exception 'the enrolment has gone on or has ended: %',
@@ -6586,19 +8117,7 @@ begin
     perform dripdrop._enqueue(v_queue, v_busy);
   end if;
 
-  v_stopped := array(
-    select distinct g.execution_id
-    from dripdrop._gates(v_taken, v_now, 'fence') as g
-  );
-  if cardinality(v_stopped) > 0 then
-    update dripdrop.step_executions as x
-    set state = 'scheduled',
-        due_at = v_now,
-        fence = x.fence + 1,
-        updated_at = v_now
-    where x.id = any (v_stopped);
-  end if;
-
+  v_stopped := dripdrop._stop_at_fence(v_taken, v_now);
   return query
   with claimed as (
     update dripdrop.step_executions as x
@@ -6637,6 +8156,37 @@ $$;
 comment on function dripdrop.claim_sends(text, int, interval) is
   'Messages that may leave now over a channel, fenced and leased; hand the outcomes to '
   'complete_sends().';
+
+-- locks   nothing new: claim_sends() holds the executions
+create or replace function dripdrop._stop_at_fence(executions uuid[], at timestamptz)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_stopped uuid[] := array(
+    select distinct g.execution_id
+    from dripdrop._gates(executions, _stop_at_fence.at, 'fence') as g
+  );
+begin
+  if cardinality(v_stopped) > 0 then
+    update dripdrop.step_executions as x
+    set state = 'scheduled',
+        due_at = _stop_at_fence.at,
+        fence = x.fence + 1,
+        updated_at = _stop_at_fence.at
+    where x.id = any (v_stopped);
+  end if;
+  return v_stopped;
+end
+$$;
+
+comment on function dripdrop._stop_at_fence(uuid[], timestamptz) is
+  'Gives back to tick() those that may not leave now, and returns which.';
 
 create or replace function dripdrop._pop_queue(queue text, batch_size int)
 returns table (message jsonb)
@@ -7024,7 +8574,15 @@ execute function dripdrop._exclude_claims();
 -- locks   due executions and their enrolments, skipping what is locked
 -- raises  ZD120 the queues do not exist
 create or replace function dripdrop.tick(batch_size int default 500)
-returns table (queued int, deferred int, held int, skipped int, cancelled int, failed int)
+returns table (
+  queued int,
+  asked int,
+  deferred int,
+  held int,
+  skipped int,
+  ended int,
+  failed int
+)
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
@@ -7037,8 +8595,6 @@ declare
   v_now timestamptz := dripdrop._now();
   v_due uuid[];
   v_decisions dripdrop._decision[];
-  v_queued jsonb[];
-  v_rendered uuid[];
 begin
   perform dripdrop._check_batch_size(batch_size);
   v_due := array(
@@ -7051,60 +8607,93 @@ begin
     for no key update of e, x skip locked
   );
   if cardinality(v_due) = 0 then
-    return query select 0, 0, 0, 0, 0, 0;
+    return query select 0, 0, 0, 0, 0, 0, 0;
     return;
   end if;
 
   v_decisions := array(select d from dripdrop._decide(v_due, v_now) as d);
-
-  -- What was rendered before goes straight to its sender: a retry sends the same bytes.
-  with sent as (
-    update dripdrop.step_executions as x
-    set state = case when x.payload is null then 'queued' else 'rendered' end,
-        due_at = null,
-        adapter_id = d.adapter_id,
-        recipient = d.recipient,
-        updated_at = v_now
-    from unnest(v_decisions) as d
-    where x.id = d.execution_id
-      and d.action = 'send'
-    returning x.id, x.fence, x.state
-  )
-  select
-    array_agg(jsonb_build_object('execution', s.id, 'fence', s.fence))
-      filter (where s.state = 'queued'),
-    array_agg(s.id) filter (where s.state = 'rendered')
-  into v_queued, v_rendered
-  from sent as s;
-  perform dripdrop._enqueue('dripdrop_render', v_queued);
-  if v_rendered is not null then
-    perform dripdrop._enqueue_rendered(v_rendered);
-  end if;
-
-  if exists (select from unnest(v_decisions) as d where d.action <> 'send') then
-    perform dripdrop._carry_out(v_decisions, v_now);
-  end if;
+  perform dripdrop._enqueue(c.queue, c.pointers)
+  from dripdrop._carry_out(v_decisions, v_now) as c;
 
   return query
   select
     count(*) filter (where d.action = 'send')::int,
+    count(*) filter (where d.action = 'ask')::int,
     count(*) filter (where d.action = 'defer')::int,
     count(*) filter (where d.action = 'hold')::int,
     count(*) filter (where d.action = 'skip')::int,
-    count(*) filter (where d.action in ('cancel', 'exit'))::int,
+    count(*) filter (where d.action in ('cancel', 'exit', 'complete'))::int,
     count(*) filter (where d.action = 'fail')::int
   from unnest(v_decisions) as d;
 end
 $$;
 
 comment on function dripdrop.tick(int) is
-  'Decides up to batch_size due messages and queues, defers, holds, skips or ends them; returns '
-  'how many of each.';
+  'Decides up to batch_size due messages; returns how many were queued, wait for their hooks, were '
+  'deferred, held, skipped, ended with their enrolment, or failed.';
 
--- Everything a decision can be but send.
+-- What was rendered before goes straight to its sender: a retry sends the same bytes. Hooks are
+-- asked again when no answer comes, so that a lost pointer loses nothing.
 --
--- locks   nothing new: tick() holds the executions and their enrolments
+-- locks   nothing new: callers hold the executions and their enrolments
 create or replace function dripdrop._carry_out(decisions dripdrop._decision[], at timestamptz)
+returns table (queue text, pointers jsonb[])
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+begin
+  return query
+  with sent as (
+    update dripdrop.step_executions as x
+    set state = case
+          when d.action = 'ask' then 'scheduled'
+          when x.payload is null then 'queued'
+          else 'rendered'
+        end,
+        due_at = d.until,
+        adapter_id = d.adapter_id,
+        recipient = d.recipient,
+        reason = case d.action when 'ask' then d.reason else x.reason end,
+        reason_at = case d.action when 'ask' then _carry_out.at else x.reason_at end,
+        updated_at = _carry_out.at
+    from unnest(decisions) as d
+    where x.id = d.execution_id
+      and d.action in ('send', 'ask')
+    returning x.id, x.fence, x.state, x.channel
+  )
+  select
+    q.name,
+    array_agg(jsonb_build_object('execution', q.id, 'fence', q.fence) order by q.id)
+  from (
+    select
+      case s.state
+        when 'scheduled' then 'dripdrop_hooks'
+        when 'queued' then 'dripdrop_render'
+        else 'dripdrop_send_' || s.channel
+      end as name,
+      s.id,
+      s.fence
+    from sent as s
+  ) as q
+  group by q.name;
+
+  if exists (select from unnest(decisions) as d where d.action not in ('send', 'ask')) then
+    perform dripdrop._turn_away(decisions, _carry_out.at);
+  end if;
+end
+$$;
+
+comment on function dripdrop._carry_out(dripdrop._decision[], timestamptz) is
+  'Does what decisions say; returns the pointers to enqueue.';
+
+-- Everything a decision can be but send and ask.
+--
+-- locks   nothing new: callers hold the executions and their enrolments
+create or replace function dripdrop._turn_away(decisions dripdrop._decision[], at timestamptz)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -7121,22 +8710,28 @@ begin
   update dripdrop.step_executions as x
   set state = case d.action
         when 'skip' then 'skipped'
-        when 'cancel' then 'cancelled'
-        when 'exit' then 'cancelled'
         when 'fail' then 'failed'
-        else 'scheduled'
+        when 'defer' then 'scheduled'
+        when 'hold' then 'scheduled'
+        else 'cancelled'
       end,
       due_at = case when d.action = 'defer' then d.until end,
+      awaited_event = case when d.action in ('defer', 'hold') then x.awaited_event end,
+      -- The application's tables may say something else by the time it is due again.
+      hooks = case
+        when d.action = 'defer' then x.hooks - array(select h.key from dripdrop.hooks as h)
+        else x.hooks
+      end,
       defer_count = x.defer_count + (d.action = 'defer')::int,
-      ended_at = case when d.action in ('skip', 'cancel', 'exit', 'fail') then _carry_out.at end,
+      ended_at = case when d.action not in ('defer', 'hold') then _turn_away.at end,
       adapter_id = d.adapter_id,
       recipient = d.recipient,
       reason = d.reason,
-      reason_at = _carry_out.at,
-      updated_at = _carry_out.at
+      reason_at = _turn_away.at,
+      updated_at = _turn_away.at
   from unnest(decisions) as d
   where x.id = d.execution_id
-    and d.action <> 'send';
+    and d.action not in ('send', 'ask');
 
   insert into dripdrop.message_events (
     tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
@@ -7149,21 +8744,28 @@ begin
       when 'fail' then 'failed'
       else case when d.reason = 'suppressed' then 'suppressed' else 'skipped' end
     end,
-    jsonb_strip_nulls(jsonb_build_object('reason', d.reason, 'gate', d.gate, 'until', d.until)),
-    _carry_out.at
+    jsonb_strip_nulls(
+      jsonb_build_object(
+        'reason', d.reason, 'gate', d.gate, 'detail', d.detail, 'until', d.until
+      )
+    ),
+    _turn_away.at
   from unnest(decisions) as d
   join dripdrop.step_executions as x on x.id = d.execution_id
   where d.action in ('defer', 'fail', 'skip');
 
   for v_exits in
-    select d.reason, array_agg(x.enrollment_id) as enrollments
+    select
+      case d.action when 'complete' then 'completed' else 'cancelled' end as state,
+      d.reason,
+      array_agg(x.enrollment_id) as enrollments
     from unnest(decisions) as d
     join dripdrop.step_executions as x on x.id = d.execution_id
-    where d.action = 'exit'
-    group by d.reason
+    where d.action in ('exit', 'complete')
+    group by d.action, d.reason
   loop
     perform dripdrop._end_enrollments(
-      v_exits.enrollments, 'cancelled', v_exits.reason, _carry_out.at
+      v_exits.enrollments, v_exits.state, v_exits.reason, _turn_away.at
     );
   end loop;
 
@@ -7173,16 +8775,16 @@ begin
   into v_skipped, v_failed
   from unnest(decisions) as d;
   if v_skipped is not null then
-    perform dripdrop._advance(v_skipped, _carry_out.at);
+    perform dripdrop._advance(v_skipped, _turn_away.at);
   end if;
   if v_failed is not null then
-    perform dripdrop._give_up(v_failed, _carry_out.at);
+    perform dripdrop._give_up(v_failed, _turn_away.at);
   end if;
 end
 $$;
 
-comment on function dripdrop._carry_out(dripdrop._decision[], timestamptz) is
-  'Does what decisions other than send say.';
+comment on function dripdrop._turn_away(dripdrop._decision[], timestamptz) is
+  'Does what decisions other than send and ask say.';
 
 -- plpgsql/senders/channel_adapters.sql
 
@@ -7563,6 +9165,97 @@ end;
 
 comment on function dripdrop._is_recipient(text, text) is 'Whether a channel can use this address.';
 
+-- plpgsql/timing/business_days.sql
+
+-- The n-th business day after today, whatever today is, at the same time of day. Weekdays are
+-- counted by arithmetic; each holiday on the way moves the day by one, so that the loop is as long
+-- as the list of holidays, not as the wait.
+create or replace function dripdrop._business_days_after(
+  from_time timestamptz,
+  days int,
+  time_zone text,
+  calendar text,
+  tenant_key text
+)
+returns timestamptz
+language plpgsql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_wall_time timestamp := from_time at time zone time_zone;
+  v_today date := v_wall_time::date;
+  v_weekday int := extract(isodow from v_today);
+  v_day date;
+  v_holiday date;
+begin
+  -- From a weekend it counts as from the Friday before.
+  v_day := v_today - greatest(v_weekday - 5, 0) + days + 2 * ((least(v_weekday, 5) + days - 1) / 5);
+
+  for v_holiday in
+    select distinct h.day
+    from dripdrop.holidays as h
+    where h.calendar = _business_days_after.calendar
+      and (h.tenant_key = _business_days_after.tenant_key or h.tenant_key is null)
+      and h.day > v_today
+      and extract(isodow from h.day) < 6
+    order by h.day
+  loop
+    exit when v_holiday > v_day;
+    v_day := v_day + case when extract(isodow from v_day) = 5 then 3 else 1 end;
+  end loop;
+  return (v_day + v_wall_time::time) at time zone time_zone;
+end
+$$;
+
+comment on function dripdrop._business_days_after(timestamptz, int, text, text, text) is
+  'The same time of day so many business days later: Monday to Friday less the days of a calendar, '
+  'the tenant''s and those of all tenants.';
+
+-- A calendar is replaced whole, so two callers at once must not both add to what neither has seen:
+-- the table is taken before it is read. Readers are not in the way.
+--
+-- locks   holidays, against other writers
+-- raises  ZD201 bad calendar or day, ZD207 bad tenant key
+create or replace function dripdrop.set_holidays(tenant_key text, calendar text, days date[])
+returns int
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_days int;
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  if coalesce(calendar !~ '^[a-z0-9][a-z0-9_-]*$', true) then
+    raise exception 'calendar "%" is not valid', calendar using
+      errcode = 'ZD201', column = 'calendar',
+      hint = 'Use lower-case letters, digits, "_" and "-", and begin with a letter or digit.';
+  end if;
+  if days is null or exists (select from unnest(days) as day where isfinite(day) is not true) then
+    raise exception 'days is not a list of days' using
+      errcode = 'ZD201', column = 'days',
+      hint = 'For example ''{2026-12-25, 2026-12-28}''; an empty list empties the calendar.';
+  end if;
+
+  lock table dripdrop.holidays in share row exclusive mode;
+  delete from dripdrop.holidays as h
+  where h.tenant_key is not distinct from set_holidays.tenant_key
+    and h.calendar = set_holidays.calendar;
+  insert into dripdrop.holidays (tenant_key, calendar, day)
+  select distinct set_holidays.tenant_key, set_holidays.calendar, day
+  from unnest(set_holidays.days) as day;
+  get diagnostics v_days = row_count;
+  return v_days;
+end
+$$;
+
+comment on function dripdrop.set_holidays(text, text, date[]) is
+  'Replaces the days of a tenant''s calendar that are no business days and returns how many there '
+  'are; those of null are in the calendar of every tenant. calendar: the one that a timing names, '
+  'or default. What is planned already stays planned.';
+
 -- plpgsql/timing/cron.sql
 
 -- One of the five fields as the sorted numbers it names. What is no plain number gets a number of
@@ -7822,6 +9515,161 @@ comment on function dripdrop.cron_next(text, text, timestamptz) is
   'clock change leaves out comes at the first instant after the gap; one that it repeats comes '
   'once, the first time.';
 
+-- plpgsql/timing/next_time.sql
+
+-- Days, weeks and business days pass on the wall clock of the subscriber, so that 09:00 stays 09:00
+-- over a change to or from summer time; seconds, minutes and hours are absolute. A schedule that
+-- names its own zone keeps to it. A plain expression, so that it is inlined per row.
+create or replace function dripdrop._next_time(
+  timing jsonb,
+  time_zone text,
+  from_time timestamptz,
+  tenant_key text default null
+)
+returns timestamptz
+language sql
+stable
+parallel safe
+return case
+  when timing ->> 'type' = 'cron' then
+    dripdrop._cron_next(
+      timing ->> 'cron_expression', coalesce(timing ->> 'timezone', time_zone), from_time, 'timing'
+    )
+  when timing ->> 'delay_unit' is null then from_time
+  when timing ->> 'delay_unit' in ('days', 'weeks') then
+    (
+      from_time at time zone time_zone
+      + ((timing ->> 'delay_amount') || ' ' || (timing ->> 'delay_unit'))::interval
+    ) at time zone time_zone
+  when timing ->> 'delay_unit' = 'business_days' then
+    dripdrop._business_days_after(
+      from_time,
+      (timing ->> 'delay_amount')::int,
+      time_zone,
+      coalesce(timing ->> 'calendar', 'default'),
+      tenant_key
+    )
+  else from_time + ((timing ->> 'delay_amount') || ' ' || (timing ->> 'delay_unit'))::interval
+end;
+
+comment on function dripdrop._next_time(jsonb, text, timestamptz, text) is
+  'When a step with this timing is due for a subscriber in a time zone, counted from a time: that '
+  'of the step before or, if it waits for an event, that of the event.';
+
+-- Like a delay: days and what is longer pass on the wall clock, hours and what is shorter are
+-- absolute. Without days the wall clock stays out of it, which may show from_time twice.
+create or replace function dripdrop._timeout_at(
+  timing jsonb,
+  time_zone text,
+  from_time timestamptz
+)
+returns timestamptz
+language sql
+stable
+parallel safe
+return
+  case
+    when date_trunc('day', (timing ->> 'timeout')::interval) = interval '0' then from_time
+    else
+      (
+        from_time at time zone time_zone + date_trunc('day', (timing ->> 'timeout')::interval)
+      ) at time zone time_zone
+  end
+  + ((timing ->> 'timeout')::interval - date_trunc('day', (timing ->> 'timeout')::interval));
+
+comment on function dripdrop._timeout_at(jsonb, text, timestamptz) is
+  'When the wait for an event ends that began at a time, for a subscriber in a time zone; null if '
+  'it never does.';
+
+-- raises  ZD201 no time to count from, ZD203 bad timing, ZD204 unknown time zone
+create or replace function dripdrop.next_time(
+  timing jsonb,
+  time_zone text,
+  from_time timestamptz
+)
+returns timestamptz
+language plpgsql
+stable
+strict
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_time_zone(time_zone, 'time_zone');
+  if not isfinite(from_time) then
+    raise exception 'nothing comes after %', from_time using
+      errcode = 'ZD201', column = 'from_time', hint = 'Count from a time.';
+  end if;
+  return dripdrop._next_time(dripdrop._canonical_timing(timing), time_zone, from_time);
+end
+$$;
+
+comment on function dripdrop.next_time(jsonb, text, timestamptz) is
+  'When a step with this timing is due, counted from a time, for a subscriber in a time zone; for '
+  'one that waits for an event, counted from the event. timing: as in create_step(). A schedule '
+  'with a timezone of its own keeps to that. Business days are less the holidays of all tenants.';
+
+-- plpgsql/timing/tenant_settings.sql
+
+-- Null leaves a setting as it is.
+--
+-- locks   the tenant's settings
+-- raises  ZD204 unknown time zone, ZD207 bad tenant key
+create or replace function dripdrop.update_tenant_settings(
+  tenant_key text,
+  time_zone text default null
+)
+returns dripdrop.tenant_settings
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_settings dripdrop.tenant_settings;
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  if time_zone is not null then
+    perform dripdrop._check_time_zone(time_zone, 'time_zone');
+  end if;
+
+  insert into dripdrop.tenant_settings as s (tenant_key, time_zone)
+  values (update_tenant_settings.tenant_key, update_tenant_settings.time_zone)
+  on conflict on constraint tenant_settings_one_per_tenant do update
+  set time_zone = coalesce(excluded.time_zone, s.time_zone),
+      updated_at = dripdrop._now()
+  returning s.* into v_settings;
+  return v_settings;
+end
+$$;
+
+comment on function dripdrop.update_tenant_settings(text, text) is
+  'Changes what holds for a whole tenant and returns it; what null says holds for the tenants that '
+  'say nothing. time_zone: of the subscribers for whom neither their data nor the step nor the '
+  'sequence names one.';
+
+create or replace function dripdrop._default_time_zone(tenant_key text)
+returns text
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    (
+      select s.time_zone
+      from dripdrop.tenant_settings as s
+      where (s.tenant_key = _default_time_zone.tenant_key or s.tenant_key is null)
+        and s.time_zone is not null
+      order by s.tenant_key nulls last
+      limit 1
+    ),
+    'UTC'
+  )
+$$;
+
+comment on function dripdrop._default_time_zone(text) is
+  'The zone of local times of a tenant where subscriber, step and sequence name none.';
+
 -- plpgsql/timing/timing.sql
 
 -- What people write, once: a delay, or a schedule that is no delay.
@@ -7835,18 +9683,20 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_delay text[] := regexp_match(
-    expression, '^\s*in\s+([1-9][0-9]{0,5})\s+(second|minute|hour|day|week)s?\s*$', 'i'
+  v_words text := lower(btrim(regexp_replace(expression, '\s+', ' ', 'g')));
+  v_delay text[] := coalesce(
+    regexp_match(v_words, '^in ([1-9][0-9]{0,5}) (second|minute|hour|day|week)s?$'),
+    regexp_match(v_words, '^in ([1-9][0-9]{0,2}) (business day)s?$')
   );
 begin
-  if expression ~* '^\s*immediate\s*$' then
+  if v_words = 'immediate' then
     return jsonb '{"type": "immediate"}';
   end if;
   if v_delay is not null then
     return jsonb_build_object(
       'type', 'delay',
       'delay_amount', v_delay[1]::int,
-      'delay_unit', lower(v_delay[2]) || 's'
+      'delay_unit', replace(v_delay[2], ' ', '_') || 's'
     );
   end if;
   return jsonb_build_object(
@@ -7901,12 +9751,12 @@ begin
       errcode = 'ZD203', column = _parse_schedule.field,
       hint = case
         when v_text ~ 'business day' then
-          'Business days are not counted yet: use days, or "every weekday at 9am".'
+          'Write "in 3 business days", from 1 to 999, or "every weekday at 9am".'
         when v_text ~ '^every .* at [0-9]' then
           'Write the time as 9am, 9:30pm or 08:30.'
         else
-          'Write for example "in 3 days", "every monday at 9am", "every weekday at 08:30", '
-          '"@daily", or five cron fields such as "0 9 * * MON".'
+          'Write for example "in 3 days", "in 2 business days", "every monday at 9am", '
+          '"every weekday at 08:30", "@daily", or five cron fields such as "0 9 * * MON".'
       end;
   end if;
   perform dripdrop._cron_next(v_schedule, 'UTC', timestamptz '2000-01-01 00:00:00+00', field);
@@ -7930,11 +9780,12 @@ as $$
 $$;
 
 comment on function dripdrop.parse_timing(text) is
-  'A timing in words as the document a step holds: "in 3 days", "every monday at 9am", '
-  '"every weekday at 08:30", "every day at 9am", "@daily", "immediate", or five cron fields.';
+  'A timing in words as the document a step holds: "in 3 days", "in 2 business days", '
+  '"every monday at 9am", "every weekday at 08:30", "every day at 9am", "@daily", "immediate", or '
+  'five cron fields.';
 
--- A timing in its one stored form. Authoring pays for parsing,
--- so that the pipeline never meets a bad one.
+-- A timing in its one stored form: fields that are null or say what holds anyway are dropped.
+-- Authoring pays for parsing, so that the pipeline never meets a bad one.
 --
 -- raises  ZD203, ZD204, with the path of the fault in the diagnostics' column field
 create or replace function dripdrop._canonical_timing(timing jsonb)
@@ -7945,7 +9796,17 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_type text := timing ->> 'type';
+  v_known text[] := case v_type
+    when 'immediate' then array['type']
+    when 'delay' then array['type', 'delay_amount', 'delay_unit', 'calendar']
+    when 'cron' then array['type', 'cron_expression', 'timezone', 'recurring']
+    when 'event' then array[
+      'type', 'trigger_event', 'match', 'trigger_data', 'delay_amount', 'delay_unit', 'calendar',
+      'since', 'timeout', 'on_timeout', 'recurring'
+    ]
+  end;
   v_unknown text;
+  v_given jsonb;
 begin
   if jsonb_typeof(timing) = 'string' then
     return dripdrop._parse_timing(timing #>> '{}', 'timing');
@@ -7954,119 +9815,239 @@ begin
     raise exception 'timing is neither an object nor a text' using
       errcode = 'ZD203', column = 'timing',
       hint = 'Write {"type": "immediate"}, {"type": "delay", "delay_amount": 3, "delay_unit": '
-        '"days"}, {"type": "cron", "cron_expression": "0 9 * * MON"} or "in 3 days".';
+        '"days"}, {"type": "cron", "cron_expression": "0 9 * * MON"}, {"type": "event", '
+        '"trigger_event": "order_completed"} or "in 3 days".';
+  end if;
+  if v_known is null then
+    raise exception 'timing type "%" is unknown', coalesce(v_type, '') using
+      errcode = 'ZD203', column = 'timing.type',
+      hint = 'Use immediate, delay, cron or event.';
   end if;
 
   select field into v_unknown
   from jsonb_object_keys(timing) as field
-  where not field = any (
-    case v_type
-      when 'immediate' then array['type']
-      when 'delay' then array['type', 'delay_amount', 'delay_unit']
-      when 'cron' then array['type', 'cron_expression', 'timezone']
-      else array(select jsonb_object_keys(timing))
-    end
-  )
+  where not field = any (v_known)
   limit 1;
   if v_unknown is not null then
     raise exception 'a timing of type "%" has no field "%"', v_type, v_unknown using
       errcode = 'ZD203', column = 'timing.' || v_unknown,
-      hint = 'immediate has no fields; delay has delay_amount and delay_unit; cron has '
-        'cron_expression and timezone.';
+      hint = format('The fields of %s are %s.', v_type, array_to_string(v_known, ', '));
   end if;
 
-  case v_type
-    when 'immediate' then
-      return jsonb '{"type": "immediate"}';
-    when 'delay' then
-      if coalesce(timing ->> 'delay_amount' !~ '^[1-9][0-9]{0,5}$', true) then
-        raise exception 'delay_amount "%" is not a whole number from 1 to 999999',
-          timing ->> 'delay_amount' using
-          errcode = 'ZD203', column = 'timing.delay_amount',
-          hint = 'Write for example {"type": "delay", "delay_amount": 3, "delay_unit": "days"}.';
-      end if;
-      if coalesce(
-        timing ->> 'delay_unit' not in ('seconds', 'minutes', 'hours', 'days', 'weeks'), true
-      ) then
-        raise exception 'delay_unit "%" is unknown', timing ->> 'delay_unit' using
-          errcode = 'ZD203', column = 'timing.delay_unit',
-          hint = 'Use seconds, minutes, hours, days or weeks.';
-      end if;
-      return jsonb_build_object(
-        'type', 'delay',
-        'delay_amount', (timing ->> 'delay_amount')::int,
-        'delay_unit', timing ->> 'delay_unit'
-      );
-    when 'cron' then
-      if timing -> 'timezone' <> 'null' then
-        perform dripdrop._check_time_zone(timing ->> 'timezone', 'timing.timezone');
-      end if;
-      return jsonb_strip_nulls(
-        jsonb_build_object(
-          'type', 'cron',
-          'cron_expression', dripdrop._parse_schedule(
-            timing ->> 'cron_expression', 'timing.cron_expression'
-          ),
-          'timezone', timing -> 'timezone'
-        )
-      );
-    else
-      raise exception 'timing type "%" is unknown', v_type using
-        errcode = 'ZD203', column = 'timing.type',
-        hint = 'Use immediate, delay or cron.';
-  end case;
+  select jsonb_object_agg(field.key, field.value) into v_given
+  from jsonb_each(timing) as field
+  where field.value <> 'null'
+    and not (field.key = 'recurring' and field.value = 'false');
+  if v_given -> 'recurring' <> 'true' then
+    raise exception 'recurring is not true or false' using
+      errcode = 'ZD203', column = 'timing.recurring',
+      hint = 'A recurring step fires again and again, beside the path of the others.';
+  end if;
+
+  return case v_type
+    when 'immediate' then v_given
+    when 'delay' then dripdrop._canonical_delay(v_given)
+    when 'cron' then dripdrop._canonical_cron(v_given)
+    when 'event' then dripdrop._canonical_event(v_given)
+  end;
 end
 $$;
 
 comment on function dripdrop._canonical_timing(jsonb) is 'A timing checked and in its stored form.';
 
--- Days and weeks pass on the wall clock of the subscriber, so that 09:00 stays 09:00 over a change
--- to or from summer time; seconds, minutes and hours are absolute. A schedule that names its own
--- zone keeps to it. A plain expression, so that it is inlined per row.
-create or replace function dripdrop._next_time(timing jsonb, time_zone text, from_time timestamptz)
-returns timestamptz
-language sql
-stable
-parallel safe
-return case
-  when timing ->> 'type' = 'immediate' then from_time
-  when timing ->> 'type' = 'cron' then
-    dripdrop._cron_next(
-      timing ->> 'cron_expression', coalesce(timing ->> 'timezone', time_zone), from_time, 'timing'
-    )
-  when timing ->> 'delay_unit' in ('days', 'weeks') then
-    (
-      from_time at time zone time_zone
-      + ((timing ->> 'delay_amount') || ' ' || (timing ->> 'delay_unit'))::interval
-    ) at time zone time_zone
-  else from_time + ((timing ->> 'delay_amount') || ' ' || (timing ->> 'delay_unit'))::interval
-end;
-
-comment on function dripdrop._next_time(jsonb, text, timestamptz) is
-  'When a step with this timing is due, counted from a time, for a subscriber in a time zone.';
-
--- raises  ZD201 no time to count from, ZD203 bad timing, ZD204 unknown time zone
-create or replace function dripdrop.next_time(
-  timing jsonb,
-  time_zone text,
-  from_time timestamptz
-)
-returns timestamptz
+-- Of a delay, and of an event with a delay after it.
+--
+-- raises  ZD203
+create or replace function dripdrop._canonical_delay(timing jsonb)
+returns jsonb
 language plpgsql
-stable
-strict
-security definer
+immutable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_amount text := timing ->> 'delay_amount';
+  v_unit text := timing ->> 'delay_unit';
+  v_calendar text := timing ->> 'calendar';
+  v_fault record;
 begin
-  perform dripdrop._check_time_zone(time_zone, 'time_zone');
-  return dripdrop._next_time(dripdrop._canonical_timing(timing), time_zone, from_time);
+  select fault.* into v_fault
+  from (
+    values
+    (
+      'delay_amount',
+      coalesce(v_amount !~ '^[1-9][0-9]{0,5}$', true),
+      format('delay_amount "%s" is not a whole number from 1 to 999999', v_amount),
+      'Write for example "delay_amount": 3, "delay_unit": "days".'
+    ),
+    (
+      'delay_unit',
+      coalesce(
+        v_unit not in ('seconds', 'minutes', 'hours', 'days', 'weeks', 'business_days'), true
+      ),
+      format('delay_unit "%s" is unknown', v_unit),
+      'Use seconds, minutes, hours, days, weeks or business_days.'
+    ),
+    (
+      'delay_amount',
+      v_unit = 'business_days' and length(v_amount) > 3,
+      format('%s business days are more than 999', v_amount),
+      'Count so long a time in weeks.'
+    ),
+    (
+      'calendar',
+      v_unit <> 'business_days' and v_calendar is not null,
+      format('%s do not go by a calendar', v_unit),
+      'Leave calendar out, or count business_days.'
+    ),
+    (
+      'calendar',
+      v_calendar !~ '^[a-z0-9][a-z0-9_-]*$',
+      format('calendar "%s" is not valid', v_calendar),
+      'Use lower-case letters, digits, "_" and "-", as in set_holidays().'
+    )
+  ) as fault (field, found, message, hint)
+  where fault.found
+  limit 1;
+  if found then
+    raise exception '%', v_fault.message using
+      errcode = 'ZD203', column = 'timing.' || v_fault.field, hint = v_fault.hint;
+  end if;
+
+  return (timing - 'calendar')
+    || jsonb_build_object('delay_amount', v_amount::int)
+    || case
+      when v_calendar <> 'default' then jsonb_build_object('calendar', v_calendar)
+      else '{}'
+    end;
 end
 $$;
 
-comment on function dripdrop.next_time(jsonb, text, timestamptz) is
-  'When a step with this timing is due, counted from a time, for a subscriber in a time zone. '
-  'timing: as in create_step(). A schedule with a timezone of its own keeps to that.';
+comment on function dripdrop._canonical_delay(jsonb) is
+  'A timing with the fields of its delay checked and in their stored form.';
+
+-- raises  ZD203, ZD204
+create or replace function dripdrop._canonical_cron(timing jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if timing ? 'timezone' then
+    perform dripdrop._check_time_zone(timing ->> 'timezone', 'timing.timezone');
+  end if;
+  return timing || jsonb_build_object(
+    'cron_expression',
+    dripdrop._parse_schedule(
+      coalesce(timing ->> 'cron_expression', ''), 'timing.cron_expression'
+    )
+  );
+end
+$$;
+
+comment on function dripdrop._canonical_cron(jsonb) is
+  'A schedule checked and in its stored form.';
+
+-- Whether the step that on_timeout names is there is for the version to say. The interval is stored
+-- as Postgres prints it, in one style, so that "2 weeks" and "14 days" are no change.
+--
+-- raises  ZD203
+create or replace function dripdrop._canonical_event(timing jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+set intervalstyle = postgres
+as $$
+declare
+  v_match jsonb := coalesce(timing -> 'match', timing -> 'trigger_data', '{}');
+  v_timeout text := timing ->> 'timeout';
+  v_canonical jsonb := timing - array['match', 'trigger_data'];
+  v_fault record;
+begin
+  select fault.* into v_fault
+  from (
+    values
+    (
+      'trigger_event',
+      jsonb_typeof(timing -> 'trigger_event') is distinct from 'string'
+      or btrim(timing ->> 'trigger_event') = '',
+      'an event timing needs the key of an event',
+      'Write for example "trigger_event": "order_completed".'
+    ),
+    (
+      'trigger_data',
+      timing ?& array['match', 'trigger_data'],
+      'match and trigger_data are the same field',
+      'Give only one of them.'
+    ),
+    (
+      case when timing ? 'match' then 'match' else 'trigger_data' end,
+      jsonb_typeof(v_match) <> 'object',
+      'what an event must match is not an object',
+      'Write what its data must contain: "match": {"plan": "pro"}.'
+    ),
+    (
+      'since',
+      timing -> 'since' <> '"enrollment"',
+      format('since "%s" is unknown', timing ->> 'since'),
+      'Use enrollment, or leave it out to wait for what comes after the step before.'
+    ),
+    (
+      'timeout',
+      case
+        when not timing ? 'timeout' then false
+        when jsonb_typeof(timing -> 'timeout') <> 'string' or v_timeout !~ '[a-zA-Z:]' then true
+        when not dripdrop._is_interval(v_timeout) then true
+        else v_timeout::interval > interval '100 years'
+      end,
+      format('timeout "%s" is not an interval of at most 100 years', v_timeout),
+      'Write for example "timeout": "3 days".'
+    ),
+    (
+      'on_timeout',
+      timing ? 'on_timeout' and not timing ? 'timeout',
+      'on_timeout needs a timeout',
+      'Write for example "timeout": "3 days", "on_timeout": "exit".'
+    ),
+    (
+      'on_timeout',
+      jsonb_typeof(timing -> 'on_timeout') <> 'string'
+      or timing ->> 'on_timeout' !~ '^[a-z0-9][a-z0-9_-]*$',
+      format('on_timeout "%s" is not valid', timing ->> 'on_timeout'),
+      'Use continue, exit or the key of a step.'
+    ),
+    (
+      case when timing ? 'since' then 'since' else 'timeout' end,
+      timing ? 'recurring' and timing ?| array['since', 'timeout'],
+      'a recurring step waits for no one event',
+      'Leave since, timeout and on_timeout out: it fires on every event, beside the path.'
+    )
+  ) as fault (field, found, message, hint)
+  where fault.found
+  limit 1;
+  if found then
+    raise exception '%', v_fault.message using
+      errcode = 'ZD203', column = 'timing.' || v_fault.field, hint = v_fault.hint;
+  end if;
+
+  if v_match <> '{}' then
+    v_canonical := v_canonical || jsonb_build_object('match', v_match);
+  end if;
+  if v_timeout is not null then
+    v_canonical := '{"on_timeout": "continue"}'
+      || v_canonical
+      || jsonb_build_object('timeout', v_timeout::interval::text);
+  end if;
+  if timing ?| array['delay_amount', 'delay_unit', 'calendar'] then
+    v_canonical := dripdrop._canonical_delay(v_canonical);
+  end if;
+  return v_canonical;
+end
+$$;
+
+comment on function dripdrop._canonical_event(jsonb) is
+  'The timing of a step that waits for an event, checked and in its stored form.';
 
 -- The subscriber's own zone wins, then the step's, then the sequence's.
 create or replace function dripdrop._time_zone(data jsonb, config jsonb, sequence_time_zone text)
@@ -8113,6 +10094,12 @@ where e.state = 'active'
   and not exists (
     select from dripdrop.step_executions as x where x.enrollment_id = e.id and x.ended_at is null
   )
+  and not exists (
+    select from dripdrop.steps as s
+    where s.sequence_version_id = e.sequence_version_id
+      and s.recurring
+      and s.timing ->> 'type' = 'event'
+  )
 union all
 select x.tenant_key, x.enrollment_id, x.id, 'message to come of an enrolment that has ended'
 from dripdrop.step_executions as x
@@ -8132,6 +10119,7 @@ join dripdrop.enrollments as e on e.id = x.enrollment_id
 where x.state = 'scheduled'
   and x.due_at is null
   and e.state = 'active'
+  and x.awaited_event is null
   and x.reason is distinct from 'stale'
 union all
 select x.tenant_key, x.enrollment_id, x.id, 'claim whose lease ran out, not taken back'
@@ -8197,6 +10185,7 @@ declare
       "enroll_many",
       "errors",
       "explain",
+      "forecast",
       "get_default_adapter",
       "get_enrollment",
       "get_http_hook",
@@ -8221,13 +10210,18 @@ declare
       "resume_enrollment",
       "sealed_adapters",
       "sealed_http_hooks",
+      "set_holidays",
+      "simulate",
       "startup_check",
       "suppress",
       "tick",
+      "track_event",
+      "track_events",
       "unenroll",
       "update_channel_adapter",
       "update_http_hook",
       "update_step_content",
+      "update_tenant_settings",
       "validate_sequence_version",
       "version"
     ],
@@ -8245,6 +10239,8 @@ declare
       "providers",
       "resume_enrollment",
       "suppress",
+      "track_event",
+      "track_events",
       "unenroll",
       "version"
     ],

@@ -75,3 +75,20 @@ create type dripdrop._wanted_hook as (
 );
 
 comment on type dripdrop._wanted_hook is 'One hook that claim_hooks() found wanting.';
+
+-- What conditions and exit rules say about an enrolment, and why.
+create type dripdrop._finding as (
+  action text,
+  reason text,
+  detail text
+);
+
+comment on type dripdrop._finding is 'What follows from a condition: action, reason and detail.';
+
+-- Where a step leads: found without a step is the end.
+create type dripdrop._route as (
+  step_id uuid,
+  found boolean
+);
+
+comment on type dripdrop._route is 'The next step, or the end.';

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import wraps
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar
 from uuid import UUID
@@ -218,6 +218,14 @@ class Statements(ABC, Generic[One, Many, Value]):
     def next_time(self, timing: Json | str, time_zone: str, from_time: datetime) -> Value:
         """Return when a step with a timing is due, counted from a time."""
 
+    @_statement
+    def set_holidays(self, tenant_key: str | None, calendar: str, days: Sequence[date]) -> Value:
+        """Replace the holidays of a calendar; return how many days there are."""
+
+    @_statement
+    def update_tenant_settings(self, tenant_key: str | None, time_zone: str | None = ...) -> One:
+        """Change what holds for a whole tenant; None leaves a setting as it is."""
+
     # Senders
 
     @_statement
@@ -403,7 +411,46 @@ class Statements(ABC, Generic[One, Many, Value]):
 
     @_statement
     def explain(self, tenant_key: str | None, enrollment_id: UUID) -> Many:
-        """Say why an enrolment's next message waits: one row per gate."""
+        """Say what became of an enrolment's steps, and why the next message waits, gate by gate."""
+
+    @_statement
+    def simulate(
+        self,
+        tenant_key: str | None,
+        sequence: str,
+        data: Json,
+        horizon: timedelta = ...,
+        events: Json = ...,
+        hooks: Json = ...,
+        version: int | None = ...,
+        start_at: datetime | None = ...,
+    ) -> Many:
+        """Say what would happen to a subscriber with this data; leaves nothing behind."""
+
+    @_statement
+    def forecast(self, tenant_key: str | None, sequence: str, horizon: timedelta = ...) -> Many:
+        """Count the messages the active enrolments would be sent, by day and step."""
+
+    # Events
+
+    @_statement
+    def track_event(
+        self,
+        tenant_key: str | None,
+        event_key: str,
+        event_data: Json = ...,
+        enrollment_id: UUID | None = ...,
+        subscriber_type: str | None = ...,
+        subscriber_id: str | None = ...,
+        event_id: str | None = ...,
+        occurred_at: datetime | None = ...,
+        event_type: str = ...,
+    ) -> One:
+        """Record that something happened to an enrolment or to a subscriber."""
+
+    @_statement
+    def track_events(self, tenant_key: str | None, events: Json) -> Many:
+        """Record a list of events, as `track_event` does one."""
 
     # Pipeline: what a sender calls
 

@@ -12,6 +12,7 @@ returns table (
   gate text,
   action text,
   reason text,
+  detail text,
   until timestamptz,
   adapter_id uuid,
   recipient text
@@ -27,8 +28,8 @@ as $$
   with
   execution as materialized (
     select
-      x.id, x.tenant_key, x.enrollment_id, x.step_id, x.state, x.scheduled_for, x.adapter_id,
-      x.recipient
+      x.id, x.tenant_key, x.enrollment_id, x.step_id, x.state, x.scheduled_for, x.due_at,
+      x.awaited_event, x.hooks, x.adapter_id, x.recipient
     from dripdrop.step_executions as x
     where x.id = any (executions)
   ),
@@ -39,6 +40,12 @@ as $$
       s.channel,
       s.config,
       s.active,
+      s.hooks,
+      s.timing ->> 'on_timeout' as on_timeout,
+      exists (
+        select from dripdrop.conditions as c where c.sequence_id = q.id
+      ) as has_ways_out,
+      exists (select from dripdrop.conditions as c where c.step_id = s.id) as has_conditions,
       (s.config ->> 'stale_after')::interval as stale_after,
       q.active as sequence_active,
       a.id as adapter_id,
@@ -69,6 +76,12 @@ as $$
     select
       x.id,
       x.scheduled_for,
+      s.hooks <> '{}' and not coalesce(x.hooks, '{}') ?& s.hooks as hooks_unanswered,
+      x.awaited_event,
+      x.due_at,
+      s.on_timeout,
+      found.way_out,
+      found.obstacle,
       x.state = 'rendered' and x.adapter_id is distinct from s.adapter_id as sender_changed,
       e.state as enrollment_state,
       s.active as step_active,
@@ -99,73 +112,118 @@ as $$
         end as recipient
       offset 0
     ) as address
+    -- What the application said is asked once, when the message is decided.
+    cross join lateral (
+      select
+        case
+          when s.has_ways_out and _gates.which <> 'fence'
+          then dripdrop._way_out(e, x.hooks, x.step_id, _gates.at)
+        end as way_out,
+        case
+          when s.has_conditions and _gates.which <> 'fence'
+          then dripdrop._obstacle(x.step_id, e, x.hooks, _gates.at)
+        end as obstacle
+      offset 0
+    ) as found
   )
-  select f.id, g.place, g.gate, g.action, g.reason, g.until, f.adapter_id, f.recipient
+  select
+    f.id, g.place, g.gate, g.action, g.reason, g.detail, g.until, f.adapter_id, f.recipient
   from fact as f
   cross join lateral (
     values
     (
       1, 'pause', true,
       case when f.enrollment_state = 'paused' then 'hold' end,
-      'enrollment_paused', null::timestamptz
+      'enrollment_paused', null::text, null::timestamptz
     ),
     (
       2, 'enrollment', true,
       case when f.enrollment_state in ('completed', 'cancelled') then 'cancel' end,
-      'enrollment_ended', null
+      'enrollment_ended', null, null
     ),
     (
       3, 'sequence', true,
       case when not f.sequence_active then 'exit' end,
-      'sequence_inactive', null
+      'sequence_inactive', null, null
+    ),
+    -- Before whatever leads on to the next step, whose way may depend on the answers.
+    (
+      4, 'hooks', false,
+      case when f.hooks_unanswered then 'ask' end,
+      'waiting_for_hooks', null, _gates.at + interval '15 minutes'
     ),
     (
-      4, 'step', true,
+      5, 'step', true,
       case when not f.step_active then 'skip' end,
-      'step_inactive', null
+      'step_inactive', null, null
     ),
     (
-      5, 'stale', true,
+      6, 'event', false,
+      case
+        when f.awaited_event is null then null
+        when f.due_at > _gates.at or f.due_at is null then 'wait'
+        when f.on_timeout = 'exit' then 'exit'
+        else 'skip'
+      end,
+      case
+        when f.due_at > _gates.at or f.due_at is null then 'waiting_for_event'
+        else 'event_timeout'
+      end,
+      f.awaited_event, f.due_at
+    ),
+    (
+      7, 'stale', true,
       case
         when _gates.at - f.scheduled_for > f.stale_after and f.on_stale in ('skip', 'hold')
         then f.on_stale
       end,
-      'stale', null
+      'stale', null, null
     ),
     (
-      6, 'recipient', false,
+      8, 'exit', false,
+      (f.way_out).action,
+      (f.way_out).reason, (f.way_out).detail, null
+    ),
+    (
+      9, 'conditions', false,
+      (f.obstacle).action,
+      (f.obstacle).reason, (f.obstacle).detail, null
+    ),
+    (
+      10, 'recipient', false,
       case
         when _gates.which <> 'fence' and not dripdrop._is_recipient(f.channel, f.recipient)
         then 'skip'
       end,
-      case when f.recipient is null then 'no_recipient' else 'invalid_recipient' end, null
+      case when f.recipient is null then 'no_recipient' else 'invalid_recipient' end, null, null
     ),
     (
-      7, 'suppression', true,
+      11, 'suppression', true,
       case when f.suppressed then 'skip' end,
-      'suppressed', null
+      'suppressed', null, null
     ),
     (
-      8, 'sender', true,
+      12, 'sender', true,
       case when f.adapter_usable is not true then 'fail' when f.sender_changed then 'defer' end,
       case
         when f.adapter_id is null then 'no_adapter'
         when f.adapter_usable is not true then 'adapter_inactive'
         else 'sender_changed'
       end,
+      null,
       case when f.adapter_usable then _gates.at end
     ),
     (
-      9, 'sender_rest', true,
+      13, 'sender_rest', true,
       case when f.resting_until > _gates.at then 'defer' end,
-      coalesce(f.resting_reason, 'adapter_resting'), f.resting_until
+      coalesce(f.resting_reason, 'adapter_resting'), null, f.resting_until
     ),
     (
-      10, 'send', false,
+      14, 'send', false,
       'send',
-      null, null
+      null, null, null
     )
-  ) as g (place, gate, at_fence, action, reason, until)
+  ) as g (place, gate, at_fence, action, reason, detail, until)
   where _gates.which = 'all'
     or (g.action is not null and (g.at_fence or _gates.which = 'closed'))
 $$;
@@ -181,90 +239,9 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
   select distinct on (g.execution_id)
-    g.execution_id, g.gate, g.action, g.reason, null, g.until, g.adapter_id, g.recipient
+    g.execution_id, g.gate, g.action, g.reason, g.detail, g.until, g.adapter_id, g.recipient
   from dripdrop._gates(_decide.executions, _decide.at, 'closed') as g
   order by g.execution_id, g.place
 $$;
 
 comment on function dripdrop._decide(uuid[], timestamptz) is 'What is to happen to each execution.';
-
--- raises  ZD105 unknown enrolment
-create or replace function dripdrop.explain(tenant_key text, enrollment_id uuid)
-returns table (
-  step text,
-  place int,
-  gate text,
-  open boolean,
-  reason text,
-  until timestamptz,
-  next_action text,
-  next_at timestamptz
-)
-language plpgsql
-stable
-security definer
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_now timestamptz := dripdrop._now();
-  v_enrollment dripdrop.enrollments;
-  v_execution dripdrop.step_executions;
-  v_decision dripdrop._decision;
-  v_at timestamptz;
-begin
-  select e.* into v_enrollment
-  from dripdrop.enrollments as e
-  where e.id = explain.enrollment_id
-    and e.tenant_key is not distinct from explain.tenant_key;
-  if not found then
-    raise exception 'enrolment "%" not found', enrollment_id using
-      errcode = 'ZD105', hint = 'Ids are looked up within the tenant that is named first.';
-  end if;
-
-  select x.* into v_execution
-  from dripdrop.step_executions as x
-  where x.enrollment_id = v_enrollment.id and x.ended_at is null
-  order by x.scheduled_for, x.id
-  limit 1;
-  if not found then
-    return query
-    select
-      null::text, 0, 'flow', false, coalesce(v_enrollment.exit_reason, v_enrollment.state),
-      null::timestamptz, 'nothing', null::timestamptz;
-    return;
-  end if;
-
-  -- A message that waits is judged as of the time it waits for.
-  v_at := greatest(v_now, v_execution.due_at);
-  v_decision := dripdrop._decide(array[v_execution.id], v_at);
-
-  return query
-  select
-    s.key,
-    g.place,
-    g.gate,
-    g.action is null,
-    case when g.action is not null then g.reason end,
-    case when g.action is not null then g.until end,
-    case v_execution.state
-      when 'scheduled' then v_decision.action
-      when 'queued' then 'render'
-      when 'rendered' then 'send'
-      when 'sending' then 'record'
-      else 'resolve'
-    end,
-    case
-      when v_execution.state = 'sending' then v_execution.lease_until
-      when v_decision.action = 'hold' then null
-      else coalesce(case when v_execution.state = 'scheduled' then v_decision.until end, v_at)
-    end
-  from dripdrop._gates(array[v_execution.id], v_at, 'all') as g
-  join dripdrop.steps as s on s.id = v_execution.step_id
-  where g.gate <> 'send'
-  order by g.place, g.gate;
-end
-$$;
-
-comment on function dripdrop.explain(text, uuid) is
-  'Why an enrolment''s next message waits: one row per gate, and what happens next, when. The same '
-  'code decides.';

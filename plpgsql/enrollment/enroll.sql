@@ -36,23 +36,25 @@ begin
       'metadata', enroll.metadata
     ))
   ) as e;
-  if v_enrollment.id is null and exists (
+  if v_enrollment.id is not null then
+    return v_enrollment;
+  end if;
+  if exists (
     select from dripdrop.sequences as q
     where q.tenant_key is not distinct from enroll.tenant_key
       and q.key = enroll.sequence
-      and q.reentry = 'after_exit'
+      and dripdrop._may_enter(
+        q, enroll.subscriber_type, enroll.subscriber_id, enroll.entry_key, dripdrop._now()
+      )
   ) then
     raise exception 'an enrolment ended at this moment' using
       errcode = '40001', hint = 'Run the transaction again.';
   end if;
-  if v_enrollment.id is null then
-    raise exception '% "%" was enrolled in "%" before',
-      subscriber_type, subscriber_id, sequence using
-      errcode = 'ZD301',
-      hint = 'Set the sequence''s reentry to after_exit, or give this entry an entry_key of its '
-        'own.';
-  end if;
-  return v_enrollment;
+  raise exception '% "%" was enrolled in "%" before and may not enter now',
+    subscriber_type, subscriber_id, sequence using
+    errcode = 'ZD301',
+    hint = 'The sequence''s reentry and reentry_interval say when: never allows one enrolment per '
+      'entry_key, after_exit another one when all have ended, always one per entry_key at a time.';
 end
 $$;
 
@@ -83,6 +85,40 @@ comment on function dripdrop.enroll_many(text, text, jsonb) is
   'Enrols a list of {subscriber_id, subscriber_type = User, data, entry_key, metadata}; returns '
   'their open enrolments.';
 
+-- What the sequence's reentry says, apart from an open enrolment of the same entry, which enroll()
+-- returns: never, not if the entry has been; after_exit, not while another one is open; always,
+-- whatever else is open. No entry begins within reentry_interval of the start of a former one.
+create or replace function dripdrop._may_enter(
+  sequence dripdrop.sequences,
+  subscriber_type text,
+  subscriber_id text,
+  entry_key text,
+  at timestamptz
+)
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select not exists (
+    select from dripdrop.enrollments as e
+    where e.subscriber_id = _may_enter.subscriber_id
+      and e.subscriber_type = _may_enter.subscriber_type
+      and e.sequence_id = sequence.id
+      and case
+        when e.state in ('active', 'paused')
+        then sequence.reentry = 'after_exit' and e.entry_key <> _may_enter.entry_key
+        when sequence.reentry = 'never' then e.entry_key = _may_enter.entry_key
+        else
+          (e.entry_key = _may_enter.entry_key or sequence.reentry = 'after_exit')
+          and e.started_at > _may_enter.at - sequence.reentry_interval
+      end
+  )
+$$;
+
+comment on function dripdrop._may_enter(dripdrop.sequences, text, text, text, timestamptz) is
+  'Whether the sequence''s rules of re-entry let a subscriber in.';
+
 create or replace function dripdrop._enroll(
   tenant_key text,
   sequence text,
@@ -93,12 +129,13 @@ returns setof dripdrop.enrollments
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_custom_plan
+set enable_seqscan = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
   v_sequence dripdrop.sequences;
   v_version dripdrop.sequence_versions;
-  v_first dripdrop.steps;
+  v_first uuid;
   v_fault record;
   v_enrolled uuid[];
 begin
@@ -123,17 +160,13 @@ begin
     raise exception 'sequence "%" has no active version', sequence using
       errcode = 'ZD102', hint = 'activate_sequence_version() makes one active.';
   end if;
-  select s.* into v_first
+  select s.id into v_first
   from dripdrop.steps as s
   where s.sequence_version_id = v_version.id
     and s.active
-    and (
-      s.key = _enroll.starting_step
-      or (_enroll.starting_step is null and s.position is not null)
-    )
-  order by s.position
-  limit 1;
-  if not found then
+    and not s.recurring
+    and s.key = _enroll.starting_step;
+  if not found and _enroll.starting_step is not null then
     raise exception 'sequence "%" has no active step "%" to start with',
       sequence, starting_step using
       errcode = 'ZD104', hint = 'starting_step is the key of a step of the active version.';
@@ -176,18 +209,6 @@ begin
       'Pass an object, for example ''{"campaign": "spring"}''.'
     ),
     (
-      'ZD205', 'data',
-      not dripdrop._is_recipient(
-        v_first.channel,
-        dripdrop._recipient(v_first.channel, v_first.config, s.subscriber -> 'data')
-      ),
-      format('data holds no usable recipient for %s', v_first.channel),
-      format(
-        'data.%s must be an address the channel of step "%s" can use.',
-        coalesce(v_first.config ->> 'recipient_key', v_first.channel), v_first.key
-      )
-    ),
-    (
       'ZD204', 'data.time_zone',
       case
         when coalesce(
@@ -213,6 +234,16 @@ begin
       detail = format('Element %s of the subscribers.', v_fault.place);
   end if;
 
+  -- Two entries of one subscriber at once would not see each other.
+  if v_sequence.reentry = 'after_exit' then
+    perform pg_advisory_xact_lock(hashtext('dripdrop.entry'), slot.number)
+    from (
+      select distinct hashtext(s.subscriber ->> 'subscriber_id') & 1023 as number
+      from jsonb_array_elements(subscribers) as s (subscriber)
+      order by number
+    ) as slot;
+  end if;
+
   with
   candidate as (
     select
@@ -234,30 +265,10 @@ begin
       v_sequence.tenant_key, v_sequence.id, v_version.id, c.subscriber_type, c.subscriber_id,
       c.entry_key, v_version.mode, c.data, c.metadata, v_now
     from candidate as c
-    where v_sequence.reentry = 'after_exit'
-      or not exists (
-        select from dripdrop.enrollments as e
-        where e.subscriber_id = c.subscriber_id
-          and e.subscriber_type = c.subscriber_type
-          and e.sequence_id = v_sequence.id
-          and e.entry_key = c.entry_key
-          and e.state in ('completed', 'cancelled')
-      )
+    where dripdrop._may_enter(v_sequence, c.subscriber_type, c.subscriber_id, c.entry_key, v_now)
     order by c.subscriber_type, c.subscriber_id, c.entry_key
     on conflict do nothing
-    returning n.id, n.tenant_key, n.data
-  ),
-  planned as (
-    insert into dripdrop.step_executions (
-      tenant_key, enrollment_id, step_id, channel, scheduled_for, due_at
-    )
-    select e.tenant_key, e.id, v_first.id, v_first.channel, due.at, due.at
-    from enrolled as e
-    cross join lateral (
-      select dripdrop._next_time(
-        v_first.timing, dripdrop._time_zone(e.data, v_first.config, v_sequence.time_zone), v_now
-      ) as at
-    ) as due
+    returning n.id
   )
   select array_agg(e.id) into v_enrolled
   from enrolled as e;
@@ -276,6 +287,36 @@ begin
   ) then
     raise exception 'an enrolment ended at this moment' using
       errcode = '40001', hint = 'Run the transaction again.';
+  end if;
+
+  perform dripdrop._begin(v_version.id, v_enrolled, v_first, v_now);
+  select place.number, x.channel, s.key, s.config into v_fault
+  from dripdrop.step_executions as x
+  join dripdrop.steps as s on s.id = x.step_id and not s.recurring
+  join dripdrop.enrollments as e on e.id = x.enrollment_id
+  cross join lateral (
+    select p.number
+    from jsonb_array_elements(subscribers) with ordinality as p (subscriber, number)
+    where p.subscriber ->> 'subscriber_id' = e.subscriber_id
+      and coalesce(p.subscriber ->> 'subscriber_type', 'User') = e.subscriber_type
+      and coalesce(p.subscriber ->> 'entry_key', '') = e.entry_key
+    order by p.number
+    limit 1
+  ) as place
+  where x.enrollment_id = any (v_enrolled)
+    and not dripdrop._is_recipient(
+      x.channel, dripdrop._recipient(x.channel, s.config, e.data)
+    )
+  order by place.number
+  limit 1;
+  if found then
+    raise exception 'data holds no usable recipient for %', v_fault.channel using
+      errcode = 'ZD205', column = 'data',
+      detail = format('Element %s of the subscribers.', v_fault.number),
+      hint = format(
+        'data.%s must be an address the channel of step "%s" can use.',
+        coalesce(v_fault.config ->> 'recipient_key', v_fault.channel), v_fault.key
+      );
   end if;
 
   return query

@@ -129,7 +129,9 @@ begin
 
   update dripdrop.step_executions as x
   set (scheduled_for, due_at) = (
-        select due.at, due.at
+        select
+          due.at,
+          case when x.awaited_event is null or s.timing ? 'timeout' then due.at end
         from dripdrop.steps as s
         join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
         join dripdrop.sequences as q on q.id = v.sequence_id
@@ -137,7 +139,13 @@ begin
           select
             case
               when s.timing ->> 'type' = 'cron' then dripdrop._next_time(
-                s.timing, dripdrop._time_zone(v_enrollment.data, s.config, q.time_zone), v_now
+                s.timing,
+                dripdrop._time_zone(
+                  v_enrollment.data,
+                  s.config,
+                  coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key))
+                ),
+                v_now
               )
               else v_now + greatest(x.scheduled_for - x.reason_at, interval '0')
             end as at
@@ -151,20 +159,22 @@ begin
     and x.state = 'scheduled'
     and x.due_at is null;
 
-  -- A message that was under way when it was paused has been recorded without going on.
+  -- What was under way when it was paused has been recorded without going on: the last message on
+  -- the path, and the last of each side step.
   perform dripdrop._advance(
     array(
-      select x.id
-      from dripdrop.step_executions as x
-      where x.enrollment_id = v_enrollment.id
-      order by x.ended_at desc nulls first, x.id desc
-      limit 1
+      select last.id
+      from (
+        select distinct on (line.step_id) x.id, x.ended_at
+        from dripdrop.step_executions as x
+        join dripdrop.steps as s on s.id = x.step_id
+        cross join lateral (select case when s.recurring then s.id end as step_id) as line
+        where x.enrollment_id = v_enrollment.id
+        order by line.step_id, x.ended_at desc nulls first, x.id desc
+      ) as last
+      where last.ended_at is not null
     ),
     v_now
-  )
-  where not exists (
-    select from dripdrop.step_executions as x
-    where x.enrollment_id = v_enrollment.id and x.ended_at is null
   );
 
   select e.* into v_enrollment from dripdrop.enrollments as e where e.id = v_enrollment.id;
@@ -239,6 +249,7 @@ begin
   update dripdrop.step_executions as x
   set state = 'cancelled',
       due_at = null,
+      awaited_event = null,
       ended_at = _end_enrollments.at,
       fence = x.fence + 1,
       reason = _end_enrollments.reason,

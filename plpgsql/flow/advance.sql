@@ -1,5 +1,7 @@
--- What comes after a step that is over: the next active step by position, or the end.
--- Only active enrolments go on; a paused one waits here until resume_enrollment() calls again.
+-- What comes after a step that is over: where its first transition that matches leads, or, when it
+-- has none, the next active step by position, or the end. A side step leads nowhere; one that keeps
+-- a schedule comes again. Only active enrolments go on; a paused one waits here until
+-- resume_enrollment() calls again.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._advance(executions uuid[], at timestamptz)
@@ -12,68 +14,126 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 declare
+  v_enrollments uuid[];
+  v_steps uuid[];
   v_completed uuid[];
+  v_unrouted uuid[];
+  v_looping uuid[];
 begin
   with
   -- Once per step, not once per enrolment: a batch has many people and few steps.
   step as materialized (
     select
-      s.id, next.id as next_id, next.channel, next.timing, next.config, q.time_zone
+      s.id,
+      s.sequence_version_id,
+      s.recurring,
+      case
+        when s.recurring then case when s.timing ->> 'type' = 'cron' then s.id end
+        else (
+          select n.id
+          from dripdrop.steps as n
+          where n.sequence_version_id = s.sequence_version_id
+            and n.position > s.position
+            and n.active
+            and not n.recurring
+          order by n.position
+          limit 1
+        )
+      end as next_id,
+      (
+        select n.id
+        from dripdrop.steps as n
+        where n.sequence_version_id = s.sequence_version_id
+          and n.key = s.timing ->> 'on_timeout'
+      ) as on_timeout_id,
+      exists (
+        select from dripdrop.step_transitions as t
+        where t.sequence_version_id = s.sequence_version_id and t.from_step_id = s.id
+      ) as branches,
+      coalesce((v.config ->> 'hop_limit')::int, 100) as hop_limit
     from dripdrop.steps as s
     join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
-    join dripdrop.sequences as q on q.id = v.sequence_id
-    left join lateral (
-      select n.id, n.channel, n.timing, n.config
-      from dripdrop.steps as n
-      where n.sequence_version_id = s.sequence_version_id
-        and n.position > s.position
-        and n.active
-      order by n.position
-      limit 1
-    ) as next on true
     where s.id in (
       select x.step_id
       from dripdrop.step_executions as x
       where x.id = any (executions)
     )
   ),
-  going_on as materialized (
+  ended as materialized (
     select
-      e.id as enrollment_id,
-      e.tenant_key,
-      s.next_id,
-      s.channel,
-      dripdrop._next_time(
-        s.timing, dripdrop._time_zone(e.data, s.config, s.time_zone), _advance.at
-      ) as due_at
+      x.enrollment_id,
+      s.recurring,
+      s.branches,
+      s.hop_limit,
+      case
+        when s.on_timeout_id is not null and x.reason = 'event_timeout'
+        then row(s.on_timeout_id, true)::dripdrop._route
+        when s.branches then (
+          select row(t.to_step_id, true)::dripdrop._route
+          from dripdrop.step_transitions as t
+          where t.sequence_version_id = s.sequence_version_id
+            and t.from_step_id = s.id
+            and dripdrop._matches(t, e, x.hooks, _advance.at)
+          order by t.priority
+          limit 1
+        )
+        else row(s.next_id, true)::dripdrop._route
+      end as route
     from dripdrop.step_executions as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id and e.state = 'active'
     join step as s on s.id = x.step_id
     where x.id = any (executions)
   ),
-  planned as (
-    insert into dripdrop.step_executions (
-      tenant_key, enrollment_id, step_id, channel, scheduled_for, due_at
-    )
-    select g.tenant_key, g.enrollment_id, g.next_id, g.channel, g.due_at, g.due_at
-    from going_on as g
-    where g.next_id is not null
-    on conflict on constraint step_executions_one_per_occurrence do nothing
+  going_on as (
+    select
+      n.enrollment_id,
+      (n.route).step_id,
+      case
+        when (n.route).step_id is not null then
+          case
+            when n.branches and n.hop_limit <= (
+              select count(*)
+              from dripdrop.step_executions as x
+              where x.enrollment_id = n.enrollment_id and x.step_id = (n.route).step_id
+            )
+            then 'hop_limit'
+            else 'next'
+          end
+        when n.recurring then null
+        when (n.route).found then 'completed'
+        else 'no_transition'
+      end as way
+    from ended as n
   )
-  select array_agg(g.enrollment_id) into v_completed
-  from going_on as g
-  where g.next_id is null;
+  select
+    array_agg(g.enrollment_id) filter (where g.way = 'next'),
+    array_agg(g.step_id) filter (where g.way = 'next'),
+    array_agg(g.enrollment_id) filter (where g.way = 'completed'),
+    array_agg(g.enrollment_id) filter (where g.way = 'no_transition'),
+    array_agg(g.enrollment_id) filter (where g.way = 'hop_limit')
+  into v_enrollments, v_steps, v_completed, v_unrouted, v_looping
+  from going_on as g;
 
+  if v_enrollments is not null then
+    perform dripdrop._plan(v_enrollments, v_steps, _advance.at);
+  end if;
   if v_completed is not null then
     perform dripdrop._end_enrollments(v_completed, 'completed', 'completed', _advance.at);
+  end if;
+  if v_unrouted is not null then
+    perform dripdrop._end_enrollments(v_unrouted, 'completed', 'no_transition', _advance.at);
+  end if;
+  if v_looping is not null then
+    perform dripdrop._end_enrollments(v_looping, 'cancelled', 'hop_limit', _advance.at);
   end if;
 end
 $$;
 
 comment on function dripdrop._advance(uuid[], timestamptz) is
-  'Plans what follows executions that are over, or completes their enrolments.';
+  'Plans what follows executions that are over, or ends their enrolments.';
 
 -- A step that failed for good: its setting on_max_retry says whether the enrolment goes on or ends.
+-- The failure of a side step ends nothing.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._give_up(executions uuid[], at timestamptz)
@@ -91,8 +151,8 @@ declare
 begin
   select
     array_agg(x.enrollment_id)
-      filter (where s.config ->> 'on_max_retry' is distinct from 'continue'),
-    array_agg(x.id) filter (where s.config ->> 'on_max_retry' = 'continue')
+      filter (where s.config ->> 'on_max_retry' is distinct from 'continue' and not s.recurring),
+    array_agg(x.id) filter (where s.config ->> 'on_max_retry' = 'continue' or s.recurring)
   into v_ending, v_going_on
   from dripdrop.step_executions as x
   join dripdrop.steps as s on s.id = x.step_id

@@ -141,7 +141,11 @@ begin
     and (v_enrollment.state <> 'cancelled' or v_enrollment.exit_reason <> 'step_failed')
     or exists (
       select from dripdrop.step_executions as x
+      join dripdrop.steps as s on s.id = x.step_id and not s.recurring
       where x.enrollment_id = v_enrollment.id and x.id > v_execution.id
+    )
+    and not exists (
+      select from dripdrop.steps as s where s.id = v_execution.step_id and s.recurring
     )
   then
     raise exception 'the enrolment has gone on or has ended: %',

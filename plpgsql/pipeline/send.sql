@@ -75,19 +75,7 @@ begin
     perform dripdrop._enqueue(v_queue, v_busy);
   end if;
 
-  v_stopped := array(
-    select distinct g.execution_id
-    from dripdrop._gates(v_taken, v_now, 'fence') as g
-  );
-  if cardinality(v_stopped) > 0 then
-    update dripdrop.step_executions as x
-    set state = 'scheduled',
-        due_at = v_now,
-        fence = x.fence + 1,
-        updated_at = v_now
-    where x.id = any (v_stopped);
-  end if;
-
+  v_stopped := dripdrop._stop_at_fence(v_taken, v_now);
   return query
   with claimed as (
     update dripdrop.step_executions as x
@@ -126,6 +114,37 @@ $$;
 comment on function dripdrop.claim_sends(text, int, interval) is
   'Messages that may leave now over a channel, fenced and leased; hand the outcomes to '
   'complete_sends().';
+
+-- locks   nothing new: claim_sends() holds the executions
+create or replace function dripdrop._stop_at_fence(executions uuid[], at timestamptz)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_stopped uuid[] := array(
+    select distinct g.execution_id
+    from dripdrop._gates(executions, _stop_at_fence.at, 'fence') as g
+  );
+begin
+  if cardinality(v_stopped) > 0 then
+    update dripdrop.step_executions as x
+    set state = 'scheduled',
+        due_at = _stop_at_fence.at,
+        fence = x.fence + 1,
+        updated_at = _stop_at_fence.at
+    where x.id = any (v_stopped);
+  end if;
+  return v_stopped;
+end
+$$;
+
+comment on function dripdrop._stop_at_fence(uuid[], timestamptz) is
+  'Gives back to tick() those that may not leave now, and returns which.';
 
 create or replace function dripdrop._pop_queue(queue text, batch_size int)
 returns table (message jsonb)

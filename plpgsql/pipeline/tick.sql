@@ -6,7 +6,15 @@
 -- locks   due executions and their enrolments, skipping what is locked
 -- raises  ZD120 the queues do not exist
 create or replace function dripdrop.tick(batch_size int default 500)
-returns table (queued int, deferred int, held int, skipped int, cancelled int, failed int)
+returns table (
+  queued int,
+  asked int,
+  deferred int,
+  held int,
+  skipped int,
+  ended int,
+  failed int
+)
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
@@ -19,8 +27,6 @@ declare
   v_now timestamptz := dripdrop._now();
   v_due uuid[];
   v_decisions dripdrop._decision[];
-  v_queued jsonb[];
-  v_rendered uuid[];
 begin
   perform dripdrop._check_batch_size(batch_size);
   v_due := array(
@@ -33,60 +39,93 @@ begin
     for no key update of e, x skip locked
   );
   if cardinality(v_due) = 0 then
-    return query select 0, 0, 0, 0, 0, 0;
+    return query select 0, 0, 0, 0, 0, 0, 0;
     return;
   end if;
 
   v_decisions := array(select d from dripdrop._decide(v_due, v_now) as d);
-
-  -- What was rendered before goes straight to its sender: a retry sends the same bytes.
-  with sent as (
-    update dripdrop.step_executions as x
-    set state = case when x.payload is null then 'queued' else 'rendered' end,
-        due_at = null,
-        adapter_id = d.adapter_id,
-        recipient = d.recipient,
-        updated_at = v_now
-    from unnest(v_decisions) as d
-    where x.id = d.execution_id
-      and d.action = 'send'
-    returning x.id, x.fence, x.state
-  )
-  select
-    array_agg(jsonb_build_object('execution', s.id, 'fence', s.fence))
-      filter (where s.state = 'queued'),
-    array_agg(s.id) filter (where s.state = 'rendered')
-  into v_queued, v_rendered
-  from sent as s;
-  perform dripdrop._enqueue('dripdrop_render', v_queued);
-  if v_rendered is not null then
-    perform dripdrop._enqueue_rendered(v_rendered);
-  end if;
-
-  if exists (select from unnest(v_decisions) as d where d.action <> 'send') then
-    perform dripdrop._carry_out(v_decisions, v_now);
-  end if;
+  perform dripdrop._enqueue(c.queue, c.pointers)
+  from dripdrop._carry_out(v_decisions, v_now) as c;
 
   return query
   select
     count(*) filter (where d.action = 'send')::int,
+    count(*) filter (where d.action = 'ask')::int,
     count(*) filter (where d.action = 'defer')::int,
     count(*) filter (where d.action = 'hold')::int,
     count(*) filter (where d.action = 'skip')::int,
-    count(*) filter (where d.action in ('cancel', 'exit'))::int,
+    count(*) filter (where d.action in ('cancel', 'exit', 'complete'))::int,
     count(*) filter (where d.action = 'fail')::int
   from unnest(v_decisions) as d;
 end
 $$;
 
 comment on function dripdrop.tick(int) is
-  'Decides up to batch_size due messages and queues, defers, holds, skips or ends them; returns '
-  'how many of each.';
+  'Decides up to batch_size due messages; returns how many were queued, wait for their hooks, were '
+  'deferred, held, skipped, ended with their enrolment, or failed.';
 
--- Everything a decision can be but send.
+-- What was rendered before goes straight to its sender: a retry sends the same bytes. Hooks are
+-- asked again when no answer comes, so that a lost pointer loses nothing.
 --
--- locks   nothing new: tick() holds the executions and their enrolments
+-- locks   nothing new: callers hold the executions and their enrolments
 create or replace function dripdrop._carry_out(decisions dripdrop._decision[], at timestamptz)
+returns table (queue text, pointers jsonb[])
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+begin
+  return query
+  with sent as (
+    update dripdrop.step_executions as x
+    set state = case
+          when d.action = 'ask' then 'scheduled'
+          when x.payload is null then 'queued'
+          else 'rendered'
+        end,
+        due_at = d.until,
+        adapter_id = d.adapter_id,
+        recipient = d.recipient,
+        reason = case d.action when 'ask' then d.reason else x.reason end,
+        reason_at = case d.action when 'ask' then _carry_out.at else x.reason_at end,
+        updated_at = _carry_out.at
+    from unnest(decisions) as d
+    where x.id = d.execution_id
+      and d.action in ('send', 'ask')
+    returning x.id, x.fence, x.state, x.channel
+  )
+  select
+    q.name,
+    array_agg(jsonb_build_object('execution', q.id, 'fence', q.fence) order by q.id)
+  from (
+    select
+      case s.state
+        when 'scheduled' then 'dripdrop_hooks'
+        when 'queued' then 'dripdrop_render'
+        else 'dripdrop_send_' || s.channel
+      end as name,
+      s.id,
+      s.fence
+    from sent as s
+  ) as q
+  group by q.name;
+
+  if exists (select from unnest(decisions) as d where d.action not in ('send', 'ask')) then
+    perform dripdrop._turn_away(decisions, _carry_out.at);
+  end if;
+end
+$$;
+
+comment on function dripdrop._carry_out(dripdrop._decision[], timestamptz) is
+  'Does what decisions say; returns the pointers to enqueue.';
+
+-- Everything a decision can be but send and ask.
+--
+-- locks   nothing new: callers hold the executions and their enrolments
+create or replace function dripdrop._turn_away(decisions dripdrop._decision[], at timestamptz)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -103,22 +142,28 @@ begin
   update dripdrop.step_executions as x
   set state = case d.action
         when 'skip' then 'skipped'
-        when 'cancel' then 'cancelled'
-        when 'exit' then 'cancelled'
         when 'fail' then 'failed'
-        else 'scheduled'
+        when 'defer' then 'scheduled'
+        when 'hold' then 'scheduled'
+        else 'cancelled'
       end,
       due_at = case when d.action = 'defer' then d.until end,
+      awaited_event = case when d.action in ('defer', 'hold') then x.awaited_event end,
+      -- The application's tables may say something else by the time it is due again.
+      hooks = case
+        when d.action = 'defer' then x.hooks - array(select h.key from dripdrop.hooks as h)
+        else x.hooks
+      end,
       defer_count = x.defer_count + (d.action = 'defer')::int,
-      ended_at = case when d.action in ('skip', 'cancel', 'exit', 'fail') then _carry_out.at end,
+      ended_at = case when d.action not in ('defer', 'hold') then _turn_away.at end,
       adapter_id = d.adapter_id,
       recipient = d.recipient,
       reason = d.reason,
-      reason_at = _carry_out.at,
-      updated_at = _carry_out.at
+      reason_at = _turn_away.at,
+      updated_at = _turn_away.at
   from unnest(decisions) as d
   where x.id = d.execution_id
-    and d.action <> 'send';
+    and d.action not in ('send', 'ask');
 
   insert into dripdrop.message_events (
     tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
@@ -131,21 +176,28 @@ begin
       when 'fail' then 'failed'
       else case when d.reason = 'suppressed' then 'suppressed' else 'skipped' end
     end,
-    jsonb_strip_nulls(jsonb_build_object('reason', d.reason, 'gate', d.gate, 'until', d.until)),
-    _carry_out.at
+    jsonb_strip_nulls(
+      jsonb_build_object(
+        'reason', d.reason, 'gate', d.gate, 'detail', d.detail, 'until', d.until
+      )
+    ),
+    _turn_away.at
   from unnest(decisions) as d
   join dripdrop.step_executions as x on x.id = d.execution_id
   where d.action in ('defer', 'fail', 'skip');
 
   for v_exits in
-    select d.reason, array_agg(x.enrollment_id) as enrollments
+    select
+      case d.action when 'complete' then 'completed' else 'cancelled' end as state,
+      d.reason,
+      array_agg(x.enrollment_id) as enrollments
     from unnest(decisions) as d
     join dripdrop.step_executions as x on x.id = d.execution_id
-    where d.action = 'exit'
-    group by d.reason
+    where d.action in ('exit', 'complete')
+    group by d.action, d.reason
   loop
     perform dripdrop._end_enrollments(
-      v_exits.enrollments, 'cancelled', v_exits.reason, _carry_out.at
+      v_exits.enrollments, v_exits.state, v_exits.reason, _turn_away.at
     );
   end loop;
 
@@ -155,13 +207,13 @@ begin
   into v_skipped, v_failed
   from unnest(decisions) as d;
   if v_skipped is not null then
-    perform dripdrop._advance(v_skipped, _carry_out.at);
+    perform dripdrop._advance(v_skipped, _turn_away.at);
   end if;
   if v_failed is not null then
-    perform dripdrop._give_up(v_failed, _carry_out.at);
+    perform dripdrop._give_up(v_failed, _turn_away.at);
   end if;
 end
 $$;
 
-comment on function dripdrop._carry_out(dripdrop._decision[], timestamptz) is
-  'Does what decisions other than send say.';
+comment on function dripdrop._turn_away(dripdrop._decision[], timestamptz) is
+  'Does what decisions other than send and ask say.';

@@ -9,18 +9,20 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_delay text[] := regexp_match(
-    expression, '^\s*in\s+([1-9][0-9]{0,5})\s+(second|minute|hour|day|week)s?\s*$', 'i'
+  v_words text := lower(btrim(regexp_replace(expression, '\s+', ' ', 'g')));
+  v_delay text[] := coalesce(
+    regexp_match(v_words, '^in ([1-9][0-9]{0,5}) (second|minute|hour|day|week)s?$'),
+    regexp_match(v_words, '^in ([1-9][0-9]{0,2}) (business day)s?$')
   );
 begin
-  if expression ~* '^\s*immediate\s*$' then
+  if v_words = 'immediate' then
     return jsonb '{"type": "immediate"}';
   end if;
   if v_delay is not null then
     return jsonb_build_object(
       'type', 'delay',
       'delay_amount', v_delay[1]::int,
-      'delay_unit', lower(v_delay[2]) || 's'
+      'delay_unit', replace(v_delay[2], ' ', '_') || 's'
     );
   end if;
   return jsonb_build_object(
@@ -75,12 +77,12 @@ begin
       errcode = 'ZD203', column = _parse_schedule.field,
       hint = case
         when v_text ~ 'business day' then
-          'Business days are not counted yet: use days, or "every weekday at 9am".'
+          'Write "in 3 business days", from 1 to 999, or "every weekday at 9am".'
         when v_text ~ '^every .* at [0-9]' then
           'Write the time as 9am, 9:30pm or 08:30.'
         else
-          'Write for example "in 3 days", "every monday at 9am", "every weekday at 08:30", '
-          '"@daily", or five cron fields such as "0 9 * * MON".'
+          'Write for example "in 3 days", "in 2 business days", "every monday at 9am", '
+          '"every weekday at 08:30", "@daily", or five cron fields such as "0 9 * * MON".'
       end;
   end if;
   perform dripdrop._cron_next(v_schedule, 'UTC', timestamptz '2000-01-01 00:00:00+00', field);
@@ -104,11 +106,12 @@ as $$
 $$;
 
 comment on function dripdrop.parse_timing(text) is
-  'A timing in words as the document a step holds: "in 3 days", "every monday at 9am", '
-  '"every weekday at 08:30", "every day at 9am", "@daily", "immediate", or five cron fields.';
+  'A timing in words as the document a step holds: "in 3 days", "in 2 business days", '
+  '"every monday at 9am", "every weekday at 08:30", "every day at 9am", "@daily", "immediate", or '
+  'five cron fields.';
 
--- A timing in its one stored form. Authoring pays for parsing,
--- so that the pipeline never meets a bad one.
+-- A timing in its one stored form: fields that are null or say what holds anyway are dropped.
+-- Authoring pays for parsing, so that the pipeline never meets a bad one.
 --
 -- raises  ZD203, ZD204, with the path of the fault in the diagnostics' column field
 create or replace function dripdrop._canonical_timing(timing jsonb)
@@ -119,7 +122,17 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_type text := timing ->> 'type';
+  v_known text[] := case v_type
+    when 'immediate' then array['type']
+    when 'delay' then array['type', 'delay_amount', 'delay_unit', 'calendar']
+    when 'cron' then array['type', 'cron_expression', 'timezone', 'recurring']
+    when 'event' then array[
+      'type', 'trigger_event', 'match', 'trigger_data', 'delay_amount', 'delay_unit', 'calendar',
+      'since', 'timeout', 'on_timeout', 'recurring'
+    ]
+  end;
   v_unknown text;
+  v_given jsonb;
 begin
   if jsonb_typeof(timing) = 'string' then
     return dripdrop._parse_timing(timing #>> '{}', 'timing');
@@ -128,119 +141,239 @@ begin
     raise exception 'timing is neither an object nor a text' using
       errcode = 'ZD203', column = 'timing',
       hint = 'Write {"type": "immediate"}, {"type": "delay", "delay_amount": 3, "delay_unit": '
-        '"days"}, {"type": "cron", "cron_expression": "0 9 * * MON"} or "in 3 days".';
+        '"days"}, {"type": "cron", "cron_expression": "0 9 * * MON"}, {"type": "event", '
+        '"trigger_event": "order_completed"} or "in 3 days".';
+  end if;
+  if v_known is null then
+    raise exception 'timing type "%" is unknown', coalesce(v_type, '') using
+      errcode = 'ZD203', column = 'timing.type',
+      hint = 'Use immediate, delay, cron or event.';
   end if;
 
   select field into v_unknown
   from jsonb_object_keys(timing) as field
-  where not field = any (
-    case v_type
-      when 'immediate' then array['type']
-      when 'delay' then array['type', 'delay_amount', 'delay_unit']
-      when 'cron' then array['type', 'cron_expression', 'timezone']
-      else array(select jsonb_object_keys(timing))
-    end
-  )
+  where not field = any (v_known)
   limit 1;
   if v_unknown is not null then
     raise exception 'a timing of type "%" has no field "%"', v_type, v_unknown using
       errcode = 'ZD203', column = 'timing.' || v_unknown,
-      hint = 'immediate has no fields; delay has delay_amount and delay_unit; cron has '
-        'cron_expression and timezone.';
+      hint = format('The fields of %s are %s.', v_type, array_to_string(v_known, ', '));
   end if;
 
-  case v_type
-    when 'immediate' then
-      return jsonb '{"type": "immediate"}';
-    when 'delay' then
-      if coalesce(timing ->> 'delay_amount' !~ '^[1-9][0-9]{0,5}$', true) then
-        raise exception 'delay_amount "%" is not a whole number from 1 to 999999',
-          timing ->> 'delay_amount' using
-          errcode = 'ZD203', column = 'timing.delay_amount',
-          hint = 'Write for example {"type": "delay", "delay_amount": 3, "delay_unit": "days"}.';
-      end if;
-      if coalesce(
-        timing ->> 'delay_unit' not in ('seconds', 'minutes', 'hours', 'days', 'weeks'), true
-      ) then
-        raise exception 'delay_unit "%" is unknown', timing ->> 'delay_unit' using
-          errcode = 'ZD203', column = 'timing.delay_unit',
-          hint = 'Use seconds, minutes, hours, days or weeks.';
-      end if;
-      return jsonb_build_object(
-        'type', 'delay',
-        'delay_amount', (timing ->> 'delay_amount')::int,
-        'delay_unit', timing ->> 'delay_unit'
-      );
-    when 'cron' then
-      if timing -> 'timezone' <> 'null' then
-        perform dripdrop._check_time_zone(timing ->> 'timezone', 'timing.timezone');
-      end if;
-      return jsonb_strip_nulls(
-        jsonb_build_object(
-          'type', 'cron',
-          'cron_expression', dripdrop._parse_schedule(
-            timing ->> 'cron_expression', 'timing.cron_expression'
-          ),
-          'timezone', timing -> 'timezone'
-        )
-      );
-    else
-      raise exception 'timing type "%" is unknown', v_type using
-        errcode = 'ZD203', column = 'timing.type',
-        hint = 'Use immediate, delay or cron.';
-  end case;
+  select jsonb_object_agg(field.key, field.value) into v_given
+  from jsonb_each(timing) as field
+  where field.value <> 'null'
+    and not (field.key = 'recurring' and field.value = 'false');
+  if v_given -> 'recurring' <> 'true' then
+    raise exception 'recurring is not true or false' using
+      errcode = 'ZD203', column = 'timing.recurring',
+      hint = 'A recurring step fires again and again, beside the path of the others.';
+  end if;
+
+  return case v_type
+    when 'immediate' then v_given
+    when 'delay' then dripdrop._canonical_delay(v_given)
+    when 'cron' then dripdrop._canonical_cron(v_given)
+    when 'event' then dripdrop._canonical_event(v_given)
+  end;
 end
 $$;
 
 comment on function dripdrop._canonical_timing(jsonb) is 'A timing checked and in its stored form.';
 
--- Days and weeks pass on the wall clock of the subscriber, so that 09:00 stays 09:00 over a change
--- to or from summer time; seconds, minutes and hours are absolute. A schedule that names its own
--- zone keeps to it. A plain expression, so that it is inlined per row.
-create or replace function dripdrop._next_time(timing jsonb, time_zone text, from_time timestamptz)
-returns timestamptz
-language sql
-stable
-parallel safe
-return case
-  when timing ->> 'type' = 'immediate' then from_time
-  when timing ->> 'type' = 'cron' then
-    dripdrop._cron_next(
-      timing ->> 'cron_expression', coalesce(timing ->> 'timezone', time_zone), from_time, 'timing'
-    )
-  when timing ->> 'delay_unit' in ('days', 'weeks') then
-    (
-      from_time at time zone time_zone
-      + ((timing ->> 'delay_amount') || ' ' || (timing ->> 'delay_unit'))::interval
-    ) at time zone time_zone
-  else from_time + ((timing ->> 'delay_amount') || ' ' || (timing ->> 'delay_unit'))::interval
-end;
-
-comment on function dripdrop._next_time(jsonb, text, timestamptz) is
-  'When a step with this timing is due, counted from a time, for a subscriber in a time zone.';
-
--- raises  ZD201 no time to count from, ZD203 bad timing, ZD204 unknown time zone
-create or replace function dripdrop.next_time(
-  timing jsonb,
-  time_zone text,
-  from_time timestamptz
-)
-returns timestamptz
+-- Of a delay, and of an event with a delay after it.
+--
+-- raises  ZD203
+create or replace function dripdrop._canonical_delay(timing jsonb)
+returns jsonb
 language plpgsql
-stable
-strict
-security definer
+immutable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_amount text := timing ->> 'delay_amount';
+  v_unit text := timing ->> 'delay_unit';
+  v_calendar text := timing ->> 'calendar';
+  v_fault record;
 begin
-  perform dripdrop._check_time_zone(time_zone, 'time_zone');
-  return dripdrop._next_time(dripdrop._canonical_timing(timing), time_zone, from_time);
+  select fault.* into v_fault
+  from (
+    values
+    (
+      'delay_amount',
+      coalesce(v_amount !~ '^[1-9][0-9]{0,5}$', true),
+      format('delay_amount "%s" is not a whole number from 1 to 999999', v_amount),
+      'Write for example "delay_amount": 3, "delay_unit": "days".'
+    ),
+    (
+      'delay_unit',
+      coalesce(
+        v_unit not in ('seconds', 'minutes', 'hours', 'days', 'weeks', 'business_days'), true
+      ),
+      format('delay_unit "%s" is unknown', v_unit),
+      'Use seconds, minutes, hours, days, weeks or business_days.'
+    ),
+    (
+      'delay_amount',
+      v_unit = 'business_days' and length(v_amount) > 3,
+      format('%s business days are more than 999', v_amount),
+      'Count so long a time in weeks.'
+    ),
+    (
+      'calendar',
+      v_unit <> 'business_days' and v_calendar is not null,
+      format('%s do not go by a calendar', v_unit),
+      'Leave calendar out, or count business_days.'
+    ),
+    (
+      'calendar',
+      v_calendar !~ '^[a-z0-9][a-z0-9_-]*$',
+      format('calendar "%s" is not valid', v_calendar),
+      'Use lower-case letters, digits, "_" and "-", as in set_holidays().'
+    )
+  ) as fault (field, found, message, hint)
+  where fault.found
+  limit 1;
+  if found then
+    raise exception '%', v_fault.message using
+      errcode = 'ZD203', column = 'timing.' || v_fault.field, hint = v_fault.hint;
+  end if;
+
+  return (timing - 'calendar')
+    || jsonb_build_object('delay_amount', v_amount::int)
+    || case
+      when v_calendar <> 'default' then jsonb_build_object('calendar', v_calendar)
+      else '{}'
+    end;
 end
 $$;
 
-comment on function dripdrop.next_time(jsonb, text, timestamptz) is
-  'When a step with this timing is due, counted from a time, for a subscriber in a time zone. '
-  'timing: as in create_step(). A schedule with a timezone of its own keeps to that.';
+comment on function dripdrop._canonical_delay(jsonb) is
+  'A timing with the fields of its delay checked and in their stored form.';
+
+-- raises  ZD203, ZD204
+create or replace function dripdrop._canonical_cron(timing jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if timing ? 'timezone' then
+    perform dripdrop._check_time_zone(timing ->> 'timezone', 'timing.timezone');
+  end if;
+  return timing || jsonb_build_object(
+    'cron_expression',
+    dripdrop._parse_schedule(
+      coalesce(timing ->> 'cron_expression', ''), 'timing.cron_expression'
+    )
+  );
+end
+$$;
+
+comment on function dripdrop._canonical_cron(jsonb) is
+  'A schedule checked and in its stored form.';
+
+-- Whether the step that on_timeout names is there is for the version to say. The interval is stored
+-- as Postgres prints it, in one style, so that "2 weeks" and "14 days" are no change.
+--
+-- raises  ZD203
+create or replace function dripdrop._canonical_event(timing jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+set intervalstyle = postgres
+as $$
+declare
+  v_match jsonb := coalesce(timing -> 'match', timing -> 'trigger_data', '{}');
+  v_timeout text := timing ->> 'timeout';
+  v_canonical jsonb := timing - array['match', 'trigger_data'];
+  v_fault record;
+begin
+  select fault.* into v_fault
+  from (
+    values
+    (
+      'trigger_event',
+      jsonb_typeof(timing -> 'trigger_event') is distinct from 'string'
+      or btrim(timing ->> 'trigger_event') = '',
+      'an event timing needs the key of an event',
+      'Write for example "trigger_event": "order_completed".'
+    ),
+    (
+      'trigger_data',
+      timing ?& array['match', 'trigger_data'],
+      'match and trigger_data are the same field',
+      'Give only one of them.'
+    ),
+    (
+      case when timing ? 'match' then 'match' else 'trigger_data' end,
+      jsonb_typeof(v_match) <> 'object',
+      'what an event must match is not an object',
+      'Write what its data must contain: "match": {"plan": "pro"}.'
+    ),
+    (
+      'since',
+      timing -> 'since' <> '"enrollment"',
+      format('since "%s" is unknown', timing ->> 'since'),
+      'Use enrollment, or leave it out to wait for what comes after the step before.'
+    ),
+    (
+      'timeout',
+      case
+        when not timing ? 'timeout' then false
+        when jsonb_typeof(timing -> 'timeout') <> 'string' or v_timeout !~ '[a-zA-Z:]' then true
+        when not dripdrop._is_interval(v_timeout) then true
+        else v_timeout::interval > interval '100 years'
+      end,
+      format('timeout "%s" is not an interval of at most 100 years', v_timeout),
+      'Write for example "timeout": "3 days".'
+    ),
+    (
+      'on_timeout',
+      timing ? 'on_timeout' and not timing ? 'timeout',
+      'on_timeout needs a timeout',
+      'Write for example "timeout": "3 days", "on_timeout": "exit".'
+    ),
+    (
+      'on_timeout',
+      jsonb_typeof(timing -> 'on_timeout') <> 'string'
+      or timing ->> 'on_timeout' !~ '^[a-z0-9][a-z0-9_-]*$',
+      format('on_timeout "%s" is not valid', timing ->> 'on_timeout'),
+      'Use continue, exit or the key of a step.'
+    ),
+    (
+      case when timing ? 'since' then 'since' else 'timeout' end,
+      timing ? 'recurring' and timing ?| array['since', 'timeout'],
+      'a recurring step waits for no one event',
+      'Leave since, timeout and on_timeout out: it fires on every event, beside the path.'
+    )
+  ) as fault (field, found, message, hint)
+  where fault.found
+  limit 1;
+  if found then
+    raise exception '%', v_fault.message using
+      errcode = 'ZD203', column = 'timing.' || v_fault.field, hint = v_fault.hint;
+  end if;
+
+  if v_match <> '{}' then
+    v_canonical := v_canonical || jsonb_build_object('match', v_match);
+  end if;
+  if v_timeout is not null then
+    v_canonical := '{"on_timeout": "continue"}'
+      || v_canonical
+      || jsonb_build_object('timeout', v_timeout::interval::text);
+  end if;
+  if timing ?| array['delay_amount', 'delay_unit', 'calendar'] then
+    v_canonical := dripdrop._canonical_delay(v_canonical);
+  end if;
+  return v_canonical;
+end
+$$;
+
+comment on function dripdrop._canonical_event(jsonb) is
+  'The timing of a step that waits for an event, checked and in its stored form.';
 
 -- The subscriber's own zone wins, then the step's, then the sequence's.
 create or replace function dripdrop._time_zone(data jsonb, config jsonb, sequence_time_zone text)

@@ -11,6 +11,12 @@ where e.state = 'active'
   and not exists (
     select from dripdrop.step_executions as x where x.enrollment_id = e.id and x.ended_at is null
   )
+  and not exists (
+    select from dripdrop.steps as s
+    where s.sequence_version_id = e.sequence_version_id
+      and s.recurring
+      and s.timing ->> 'type' = 'event'
+  )
 union all
 select x.tenant_key, x.enrollment_id, x.id, 'message to come of an enrolment that has ended'
 from dripdrop.step_executions as x
@@ -30,6 +36,7 @@ join dripdrop.enrollments as e on e.id = x.enrollment_id
 where x.state = 'scheduled'
   and x.due_at is null
   and e.state = 'active'
+  and x.awaited_event is null
   and x.reason is distinct from 'stale'
 union all
 select x.tenant_key, x.enrollment_id, x.id, 'claim whose lease ran out, not taken back'

@@ -13,12 +13,12 @@ from tests.engine import TENANT, Engine, after, email, onboarding
 from tests.pipeline.conftest import pointers
 
 LATER = email("later", timing=after(1, "hours"))
-NOTHING = (0, 0, 0, 0, 0, 0)
+NOTHING = (0, 0, 0, 0, 0, 0, 0)
 
 
 def test_what_is_due_gets_a_pointer_in_the_render_queue(journey: Engine) -> None:
     due = journey.last(journey.join().id)
-    assert journey.tick() == (1, 0, 0, 0, 0, 0)
+    assert journey.tick() == (1, 0, 0, 0, 0, 0, 0)
     assert pointers(journey, "render") == [(due.id, due.fence)]
 
 
@@ -88,7 +88,7 @@ def test_a_step_that_is_switched_off_is_skipped(journey: Engine) -> None:
 def test_a_retired_sequence_ends_the_enrolment(journey: Engine) -> None:
     enrollment = journey.join()
     journey.connection.execute("update dripdrop.sequences set active = false")
-    assert journey.tick().cancelled == 1
+    assert journey.tick().ended == 1
     assert journey.last(enrollment.id).state == "cancelled"
     assert journey.enrollment(enrollment.id).exit_reason == "sequence_inactive"
 

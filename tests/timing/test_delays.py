@@ -99,11 +99,14 @@ def test_the_time_is_worked_out_in_the_query_itself(shared: Engine) -> None:
     """A function call per row would cost more than the row."""
     plan = shared.rows("""
         explain (verbose, costs off)
-        select dripdrop._next_time(
-          s.timing, dripdrop._time_zone(e.data, s.config, e.entry_key), e.started_at
-        )
+        select
+          dripdrop._next_time(
+            s.timing, dripdrop._time_zone(e.data, s.config, e.entry_key), e.started_at
+          ),
+          dripdrop._next_time(s.timing, e.entry_key, e.started_at, e.tenant_key),
+          dripdrop._timeout_at(s.timing, e.entry_key, e.started_at)
         from dripdrop.steps as s, dripdrop.enrollments as e
     """)
     text = "\n".join(row[0] for row in plan)
     assert "CASE" in text
-    assert not re.search(r"_next_time|_time_zone\(", text)
+    assert not re.search(r"_next_time|_timeout_at|_time_zone\(", text)

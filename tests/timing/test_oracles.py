@@ -148,6 +148,26 @@ def test_the_next_time_is_that_of_another_implementation(
         assert found == expected(matches, expression, zone, after)
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    name=st.sampled_from(
+        ["hourly", "daily", "midnight", "weekly", "monthly", "yearly", "annually"]
+    ),
+    zone=zones,
+    after=times,
+)
+def test_a_schedule_with_a_name_comes_when_croniter_says(
+    shared: Engine, name: str, zone: ZoneInfo, after: datetime
+) -> None:
+    def by_name(expression: str, start: datetime) -> Iterator[datetime]:
+        times = croniter(expression, start, ret_type=datetime)
+        while True:
+            yield times.get_next()
+
+    found = shared.cron_next(f"@{name}", zone.key, after)
+    assert found == expected(by_name, f"@{name}", zone, after)
+
+
 @settings(max_examples=200, deadline=None)
 @given(expression=expressions, zone=zones, after=times)
 def test_a_fixed_time_comes_when_debians_cron_runs_it(

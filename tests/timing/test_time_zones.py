@@ -8,8 +8,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from dripdrop.errors import InvalidTenantKey, UnknownTimeZone
 from tests.conftest import Clock
-from tests.engine import Engine, after, email
+from tests.engine import TENANT, Engine, after, email
 
 UTC = ZoneInfo("UTC")
 
@@ -66,3 +67,49 @@ def test_what_is_not_listed_is_no_zone(engine: Engine, zone: str) -> None:
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires"])
 def test_what_is_listed_is_a_zone(engine: Engine, zone: str) -> None:
     assert engine.rows("select dripdrop._is_time_zone(%s) as known", zone)[0].known is True
+
+
+def default_time_zone(engine: Engine, tenant_key: str | None) -> str:
+    """Return the zone of those for whom nobody names one."""
+    query = "select dripdrop._default_time_zone(%s) as name"
+    name: str = engine.rows(query, tenant_key)[0].name
+    return name
+
+
+def test_the_default_zone_is_the_tenants_or_else_the_global_one_or_else_utc(
+    engine: Engine,
+) -> None:
+    assert default_time_zone(engine, TENANT) == "UTC"
+    engine.update_tenant_settings(None, "America/New_York")
+    assert default_time_zone(engine, TENANT) == "America/New_York"
+    engine.update_tenant_settings(TENANT, "Europe/Berlin")
+    assert default_time_zone(engine, TENANT) == "Europe/Berlin"
+    assert default_time_zone(engine, "other") == "America/New_York"
+    assert default_time_zone(engine, None) == "America/New_York"
+
+
+def test_a_setting_that_is_left_out_stays(engine: Engine, clock: Clock) -> None:
+    engine.update_tenant_settings(TENANT, "Europe/Berlin")
+    later = clock.advance(days=1)
+    settings = engine.update_tenant_settings(TENANT)
+    assert (settings.time_zone, settings.updated_at) == ("Europe/Berlin", later)
+    assert settings.inserted_at < later
+
+
+def test_a_tenant_that_says_nothing_has_the_global_zone(engine: Engine) -> None:
+    engine.update_tenant_settings(None, "Europe/Berlin")
+    assert engine.update_tenant_settings(TENANT).time_zone is None
+    assert default_time_zone(engine, TENANT) == "Europe/Berlin"
+
+
+@pytest.mark.parametrize("zone", ["foo5", ""])
+def test_a_tenants_zone_is_a_listed_one(engine: Engine, zone: str) -> None:
+    with engine.refused(UnknownTimeZone) as refusal:
+        engine.update_tenant_settings(TENANT, zone)
+    assert refusal.value.diag.column_name == "time_zone"
+
+
+@pytest.mark.parametrize("tenant", ["", ":global"])
+def test_settings_belong_to_a_tenant_that_can_be(engine: Engine, tenant: str) -> None:
+    with engine.refused(InvalidTenantKey):
+        engine.update_tenant_settings(tenant, "Europe/Berlin")

@@ -1,0 +1,113 @@
+-- The past is what the rows say; the present is asked of the gates that decide.
+--
+-- raises  ZD105 unknown enrolment
+create or replace function dripdrop.explain(tenant_key text, enrollment_id uuid)
+returns table (
+  phase text,
+  step text,
+  occurrence int,
+  at timestamptz,
+  place int,
+  gate text,
+  open boolean,
+  reason text,
+  detail text,
+  until timestamptz,
+  next_action text,
+  next_at timestamptz
+)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_enrollment dripdrop.enrollments;
+  v_execution dripdrop.step_executions;
+  v_decision dripdrop._decision;
+  v_at timestamptz;
+begin
+  select e.* into v_enrollment
+  from dripdrop.enrollments as e
+  where e.id = explain.enrollment_id
+    and e.tenant_key is not distinct from explain.tenant_key;
+  if not found then
+    raise exception 'enrolment "%" not found', enrollment_id using
+      errcode = 'ZD105', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+
+  return query
+  select
+    'past', s.key, x.occurrence, x.ended_at, null::int, null::text, null::boolean, x.reason,
+    coalesce(
+      x.error_message,
+      (
+        select m.event_data ->> 'detail'
+        from dripdrop.message_events as m
+        where m.step_execution_id = x.id
+        order by m.occurred_at desc, m.id desc
+        limit 1
+      )
+    ),
+    null::timestamptz, x.state, null::timestamptz
+  from dripdrop.step_executions as x
+  join dripdrop.steps as s on s.id = x.step_id
+  where x.enrollment_id = v_enrollment.id and x.ended_at is not null
+  order by x.ended_at, x.id;
+
+  for v_execution in
+    select x.*
+    from dripdrop.step_executions as x
+    where x.enrollment_id = v_enrollment.id and x.ended_at is null
+    order by coalesce(x.due_at, x.scheduled_for), x.id
+  loop
+    -- A message that waits is judged as of the time it waits for, unless that is a timeout.
+    v_at := greatest(
+      v_now, case when v_execution.awaited_event is null then v_execution.due_at end
+    );
+    v_decision := dripdrop._decide(array[v_execution.id], v_at);
+    return query
+    select
+      'now',
+      s.key,
+      v_execution.occurrence,
+      v_at,
+      g.place,
+      g.gate,
+      g.action is null,
+      case when g.action is not null then g.reason end,
+      case when g.action is not null then g.detail end,
+      case when g.action is not null then g.until end,
+      case
+        when v_execution.state = 'scheduled' then v_decision.action
+        when v_execution.state = 'queued' then 'render'
+        when v_execution.state = 'rendered' then 'send'
+        when v_execution.state = 'sending' then 'record'
+        else 'resolve'
+      end,
+      case
+        when v_execution.state = 'sending' then v_execution.lease_until
+        when v_decision.action in ('hold', 'wait') then v_decision.until
+        else coalesce(case when v_execution.state = 'scheduled' then v_decision.until end, v_at)
+      end
+    from dripdrop._gates(array[v_execution.id], v_at, 'all') as g
+    join dripdrop.steps as s on s.id = v_execution.step_id
+    where g.gate <> 'send'
+    order by g.place;
+  end loop;
+
+  if v_enrollment.state in ('completed', 'cancelled') then
+    return query
+    select
+      'end', null::text, null::int,
+      coalesce(v_enrollment.completed_at, v_enrollment.cancelled_at),
+      null::int, null::text, null::boolean, v_enrollment.exit_reason, v_enrollment.state,
+      null::timestamptz, 'nothing', null::timestamptz;
+  end if;
+end
+$$;
+
+comment on function dripdrop.explain(text, uuid) is
+  'What became of an enrolment''s steps (past), how each gate stands for its messages to come and '
+  'what happens next, when (now), and why it ended (end). The same code decides.';

@@ -1,0 +1,356 @@
+-- What happened, to one enrolment or to a subscriber, in the caller's transaction: roll back the
+-- order, and it never happened. A subscriber's event is one of each of their enrolments, also of
+-- those that begin later. Under the same event_id it happens once.
+--
+-- locks   the open enrolments it concerns, in id order, then their executions
+-- raises  ZD105 unknown enrolment, ZD201 bad argument, ZD207 bad tenant key
+create or replace function dripdrop.track_event(
+  tenant_key text,
+  event_key text,
+  event_data jsonb default '{}',
+  enrollment_id uuid default null,
+  subscriber_type text default null,
+  subscriber_id text default null,
+  event_id text default null,
+  occurred_at timestamptz default null,
+  event_type text default 'custom'
+)
+returns dripdrop.events
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select v.*
+  from dripdrop._track(
+    track_event.tenant_key,
+    jsonb_build_array(jsonb_strip_nulls(jsonb_build_object(
+      'event_key', track_event.event_key,
+      'event_data', coalesce(track_event.event_data, '{}'),
+      'enrollment_id', track_event.enrollment_id,
+      'subscriber_type', track_event.subscriber_type,
+      'subscriber_id', track_event.subscriber_id,
+      'event_id', track_event.event_id,
+      'occurred_at', track_event.occurred_at,
+      'event_type', track_event.event_type
+    )))
+  ) as v
+$$;
+
+comment on function dripdrop.track_event(
+  text, text, jsonb, uuid, text, text, text, timestamptz, text
+) is
+  'Records that something happened to an enrolment (enrollment_id) or to a subscriber '
+  '(subscriber_id, subscriber_type = User), wakes the steps that wait for it and ends what it '
+  'ends. '
+  'event_id makes it idempotent: the same again returns the first.';
+
+-- For imports and queues of events: one statement for all of them.
+--
+-- locks, raises  as track_event(); the detail names the place of a bad element
+create or replace function dripdrop.track_events(tenant_key text, events jsonb)
+returns setof dripdrop.events
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select v.* from dripdrop._track(track_events.tenant_key, track_events.events) as v
+$$;
+
+comment on function dripdrop.track_events(text, jsonb) is
+  'Records a list of {event_key, event_data, enrollment_id or subscriber_id and subscriber_type = '
+  'User, event_id, occurred_at, event_type}, as track_event() does one.';
+
+create or replace function dripdrop._track(tenant_key text, events jsonb)
+returns setof dripdrop.events
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_custom_plan
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_fault record;
+  v_given dripdrop.events[];
+  v_new dripdrop.events[];
+  v_open uuid[];
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  if jsonb_typeof(events) is distinct from 'array' then
+    raise exception 'events is not a list' using
+      errcode = 'ZD201', column = 'events', hint = 'Pass [{"event_key": …, "subscriber_id": …}, …].';
+  end if;
+  select e.place, fault.* into v_fault
+  from jsonb_array_elements(events) with ordinality as e (event, place)
+  cross join lateral (
+    values
+    (
+      'event_key', coalesce(e.event ->> 'event_key', '') = '',
+      'an event needs a key', 'For example event_key => ''order_completed''.'
+    ),
+    (
+      'subscriber_id',
+      (e.event ->> 'enrollment_id' is null) = (coalesce(e.event ->> 'subscriber_id', '') = ''),
+      'an event happens to an enrolment or to a subscriber',
+      'Pass either enrollment_id or subscriber_id.'
+    ),
+    (
+      'subscriber_type', e.event ->> 'subscriber_type' = '',
+      'subscriber_type is empty', 'Leave it out for User.'
+    ),
+    (
+      'event_data', jsonb_typeof(e.event -> 'event_data') not in ('object', 'null'),
+      'event_data is not an object', 'Pass an object, for example ''{"amount": 10}''.'
+    ),
+    (
+      'event_id', e.event ->> 'event_id' = '',
+      'event_id is empty', 'Leave it out, or pass what identifies the event where it comes from.'
+    )
+  ) as fault (field, closed, message, hint)
+  where fault.closed
+  order by e.place
+  limit 1;
+  if found then
+    raise exception '%', v_fault.message using
+      errcode = 'ZD201', column = v_fault.field, hint = v_fault.hint,
+      detail = format('Element %s of the events.', v_fault.place);
+  end if;
+  begin
+    v_given := array(
+      select row(
+        dripdrop._uuidv7(),
+        _track.tenant_key,
+        g.enrollment_id,
+        coalesce(n.subscriber_type, g.subscriber_type, 'User'),
+        coalesce(n.subscriber_id, g.subscriber_id),
+        coalesce(g.event_type, 'custom'),
+        g.event_key,
+        g.event_id,
+        coalesce(g.event_data, '{}'),
+        coalesce(g.occurred_at, v_now),
+        v_now
+      )::dripdrop.events
+      from jsonb_to_recordset(events) as g (
+        enrollment_id uuid, subscriber_type text, subscriber_id text, event_type text,
+        event_key text, event_id text, event_data jsonb, occurred_at timestamptz
+      )
+      left join dripdrop.enrollments as n
+        on n.id = g.enrollment_id and n.tenant_key is not distinct from _track.tenant_key
+      where g.enrollment_id is null or n.id is not null
+      order by g.event_id
+    );
+  exception
+    when data_exception then
+      raise exception 'an element of events is malformed' using
+        errcode = 'ZD201', column = 'events', detail = sqlerrm,
+        hint = 'enrollment_id is a uuid, occurred_at a time.';
+  end;
+  if cardinality(v_given) < jsonb_array_length(events) then
+    raise exception 'an enrolment of the events is not found' using
+      errcode = 'ZD105', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+
+  -- Whoever plans a step that waits for an event holds its enrolment: either the wait is there to be
+  -- woken, or the event is there to be found.
+  perform from dripdrop.enrollments as e
+  where e.id in (
+    select n.id
+    from unnest(v_given) as g
+    join dripdrop.enrollments as n
+      on n.subscriber_id = g.subscriber_id
+      and n.subscriber_type = g.subscriber_type
+      and n.tenant_key is not distinct from g.tenant_key
+      and (n.id = g.enrollment_id or g.enrollment_id is null)
+      and n.state in ('active', 'paused')
+  )
+  order by e.id
+  for no key update;
+
+  with recorded as (
+    insert into dripdrop.events
+    select g.* from unnest(v_given) as g
+    on conflict do nothing
+    returning *
+  )
+  select array_agg(r) into v_new
+  from recorded as r;
+
+  if v_new is not null then
+    v_open := array(
+      select distinct n.id
+      from unnest(v_new) as g
+      join dripdrop.enrollments as n
+        on n.subscriber_id = g.subscriber_id
+        and n.subscriber_type = g.subscriber_type
+        and n.tenant_key is not distinct from g.tenant_key
+        and (n.id = g.enrollment_id or g.enrollment_id is null)
+        and n.state in ('active', 'paused')
+    );
+    perform dripdrop._let_out(v_open, v_now);
+    perform dripdrop._wake(v_new, v_now);
+  end if;
+
+  return query
+  select v.*
+  from unnest(v_given) with ordinality as g
+  join dripdrop.events as v
+    on v.id = g.id
+    or (v.event_id = g.event_id and v.tenant_key is not distinct from g.tenant_key)
+  order by g.ordinality;
+end
+$$;
+
+comment on function dripdrop._track(text, jsonb) is
+  'The one way in for events: records those that are new, and does what follows from them.';
+
+-- Goals and exit rules, asked for every enrolment that something has happened to.
+--
+-- locks   nothing new: callers hold the enrolments
+create or replace function dripdrop._let_out(enrollments uuid[], at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_exits record;
+begin
+  for v_exits in
+    select found.action, found.reason, array_agg(e.id) as enrollments
+    from dripdrop.enrollments as e
+    cross join lateral dripdrop._way_out(
+      e, null, null, _let_out.at
+    ) as found
+    where e.id = any (_let_out.enrollments)
+      and found.action is not null
+      and exists (select from dripdrop.conditions as c where c.sequence_id = e.sequence_id)
+    group by found.action, found.reason
+  loop
+    perform dripdrop._end_enrollments(
+      v_exits.enrollments,
+      case v_exits.action when 'complete' then 'completed' else 'cancelled' end,
+      v_exits.reason,
+      _let_out.at
+    );
+  end loop;
+end
+$$;
+
+comment on function dripdrop._let_out(uuid[], timestamptz) is
+  'Ends the enrolments that have reached a goal or meet an exit rule of their sequence.';
+
+-- Steps that wait for an event are due after their delay; side steps fire once per event. Someone
+-- who is paused remembers what they waited for, and misses what only fires.
+--
+-- locks   nothing new: callers hold the enrolments
+create or replace function dripdrop._wake(events dripdrop.events[], at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_custom_plan
+as $$
+  with
+  happened as materialized (
+    select v.*, e as enrollment, e.state = 'active' as is_active
+    from unnest(_wake.events) as v
+    join dripdrop.enrollments as e
+      on e.subscriber_id = v.subscriber_id
+      and e.subscriber_type = v.subscriber_type
+      and e.tenant_key is not distinct from v.tenant_key
+      and (e.id = v.enrollment_id or v.enrollment_id is null)
+      and e.state in ('active', 'paused')
+  ),
+  awaited as (
+    select distinct on (x.id)
+      x.id,
+      h.id as event_id,
+      h.is_active,
+      dripdrop._due_after_event(s, h.enrollment, h.occurred_at, _wake.at) as due_at
+    from happened as h
+    join dripdrop.step_executions as x
+      on x.enrollment_id = (h.enrollment).id and x.awaited_event = h.event_key
+    join dripdrop.steps as s on s.id = x.step_id
+    where h.event_data @> coalesce(s.timing -> 'match', '{}')
+    order by x.id, h.occurred_at
+  ),
+  woken as (
+    update dripdrop.step_executions as x
+    set awaited_event = null,
+        event_id = a.event_id,
+        scheduled_for = a.due_at,
+        due_at = case when a.is_active then a.due_at end,
+        reason = case when a.is_active then 'event' else x.reason end,
+        reason_at = _wake.at,
+        updated_at = _wake.at
+    from awaited as a
+    where x.id = a.id
+  )
+  insert into dripdrop.step_executions (
+    tenant_key, enrollment_id, step_id, occurrence, channel, scheduled_for, due_at, reason,
+    reason_at, event_id
+  )
+  select
+    s.tenant_key,
+    (h.enrollment).id,
+    s.id,
+    coalesce(
+      (
+        select max(x.occurrence) + 1
+        from dripdrop.step_executions as x
+        where x.enrollment_id = (h.enrollment).id and x.step_id = s.id
+      ),
+      0
+    ) + row_number() over (
+      partition by (h.enrollment).id, s.id order by h.occurred_at, h.id
+    )::int - 1,
+    s.channel,
+    due.at,
+    due.at,
+    'event',
+    _wake.at,
+    h.id
+  from happened as h
+  join dripdrop.steps as s
+    on s.sequence_version_id = (h.enrollment).sequence_version_id
+    and s.recurring
+    and s.active
+    and s.timing ->> 'trigger_event' = h.event_key
+  cross join lateral (
+    select dripdrop._due_after_event(s, h.enrollment, h.occurred_at, _wake.at) as at
+  ) as due
+  where h.is_active
+    and h.event_data @> coalesce(s.timing -> 'match', '{}')
+$$;
+
+comment on function dripdrop._wake(dripdrop.events[], timestamptz) is
+  'Makes due what waits for events, and fires the side steps they set off.';
+
+create or replace function dripdrop._due_after_event(
+  step dripdrop.steps,
+  enrollment dripdrop.enrollments,
+  occurred_at timestamptz,
+  at timestamptz
+)
+returns timestamptz
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select greatest(
+    _due_after_event.at,
+    dripdrop._next_time(
+      step.timing,
+      dripdrop._time_zone(
+        enrollment.data,
+        step.config,
+        coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key))
+      ),
+      _due_after_event.occurred_at,
+      step.tenant_key
+    )
+  )
+  from dripdrop.sequences as q
+  where q.id = enrollment.sequence_id
+$$;
+
+comment on function dripdrop._due_after_event(
+  dripdrop.steps, dripdrop.enrollments, timestamptz, timestamptz
+) is
+  'When a step is due whose event has happened: after its delay, and not in the past.';

@@ -1,0 +1,411 @@
+-- A value as the number it is, also where it comes as a text, or null.
+create or replace function dripdrop._number(value jsonb)
+returns numeric
+language sql
+immutable
+parallel safe
+return case
+  when jsonb_typeof(value) = 'number' then (value #>> '{}')::numeric
+  when jsonb_typeof(value) = 'string' and value #>> '{}' ~ '^-?[0-9]{1,100}(\.[0-9]{1,100})?$'
+  then (value #>> '{}')::numeric
+end;
+
+comment on function dripdrop._number(jsonb) is
+  'A JSON number, or a text that is one, as a number; else null.';
+
+-- Numbers are equal as numbers and booleans as booleans, also where one side comes as a text. What
+-- is of different kinds cannot be compared, but for null, which only null equals.
+create or replace function dripdrop._equal(actual jsonb, expected jsonb)
+returns boolean
+language sql
+immutable
+parallel safe
+return case
+  when jsonb_typeof(actual) = jsonb_typeof(expected) then actual = expected
+  when actual = 'null' or expected = 'null' then false
+  when 'number' in (jsonb_typeof(actual), jsonb_typeof(expected))
+  then dripdrop._number(actual) = dripdrop._number(expected)
+  when actual #>> '{}' in ('true', 'false') and expected #>> '{}' in ('true', 'false')
+  then actual #>> '{}' = expected #>> '{}'
+end;
+
+comment on function dripdrop._equal(jsonb, jsonb) is
+  'Whether two values are the same; null when they cannot be compared.';
+
+create or replace function dripdrop._compare(actual jsonb, operator text, expected jsonb)
+returns boolean
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  case operator
+    when '==' then
+      return dripdrop._equal(actual, expected);
+    when '!=' then
+      return not dripdrop._equal(actual, expected);
+    when '>' then
+      return dripdrop._number(actual) > dripdrop._number(expected);
+    when '<' then
+      return dripdrop._number(actual) < dripdrop._number(expected);
+    when '>=' then
+      return dripdrop._number(actual) >= dripdrop._number(expected);
+    when '<=' then
+      return dripdrop._number(actual) <= dripdrop._number(expected);
+    when 'in' then
+      return exists (
+        select from jsonb_array_elements(expected) as e (value)
+        where dripdrop._equal(actual, e.value)
+      );
+    when 'contains' then
+      return case jsonb_typeof(actual)
+        when 'array' then exists (
+          select from jsonb_array_elements(actual) as e (value)
+          where dripdrop._equal(e.value, expected)
+        )
+        when 'string' then strpos(actual #>> '{}', expected #>> '{}') > 0
+      end;
+  end case;
+end
+$$;
+
+comment on function dripdrop._compare(jsonb, text, jsonb) is
+  'Whether a value compares as an operator says; null when the two cannot be compared.';
+
+-- What predicates see. What happened to earlier steps is looked up only for those that ask.
+create or replace function dripdrop._context(
+  enrollment dripdrop.enrollments,
+  hooks jsonb,
+  step_id uuid,
+  with_steps boolean
+)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'enrollment', enrollment.data,
+    'subscriber', enrollment.data
+    || jsonb_build_object('type', enrollment.subscriber_type, 'id', enrollment.subscriber_id),
+    'sequence', jsonb_build_object('key', q.key),
+    'step', (
+      select jsonb_build_object('key', s.key, 'channel', s.channel)
+      from dripdrop.steps as s
+      where s.id = _context.step_id
+    ),
+    'hooks', (
+      select coalesce(jsonb_object_agg(h.key, h.value -> 'value'), '{}')
+      from jsonb_each(_context.hooks) as h
+      where h.value ? 'value'
+    ),
+    'steps', case when with_steps then (
+      select coalesce(
+        jsonb_object_agg(
+          s.key,
+          jsonb_build_object(
+            'state', x.state, 'reason', x.reason, 'occurrence', x.occurrence, 'ended_at', x.ended_at
+          )
+          order by x.id
+        ),
+        '{}'
+      )
+      from dripdrop.step_executions as x
+      join dripdrop.steps as s on s.id = x.step_id
+      where x.enrollment_id = enrollment.id
+    ) end
+  )
+  from dripdrop.sequences as q
+  where q.id = enrollment.sequence_id
+$$;
+
+comment on function dripdrop._context(dripdrop.enrollments, jsonb, uuid, boolean) is
+  'What a predicate is asked about: enrollment, subscriber, sequence, step, hooks and steps.';
+
+-- An event that was tracked for one enrolment counts for that one only; one that was tracked for a
+-- subscriber counts for each of theirs.
+create or replace function dripdrop._count_events(
+  enrollment dripdrop.enrollments,
+  config jsonb,
+  at timestamptz
+)
+returns bigint
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select count(*)
+  from dripdrop.events as v
+  where v.subscriber_id = enrollment.subscriber_id
+    and v.event_key = config ->> 'event'
+    and v.subscriber_type = enrollment.subscriber_type
+    and v.tenant_key is not distinct from enrollment.tenant_key
+    and (v.enrollment_id = enrollment.id or v.enrollment_id is null)
+    and v.occurred_at <= _count_events.at
+    and v.occurred_at >= coalesce(
+      _count_events.at - (config ->> 'within')::interval, '-infinity'
+    )
+    and (
+      config ->> 'since' is distinct from 'enrollment'
+      or v.occurred_at >= enrollment.started_at
+    )
+    and (config -> 'match' is null or v.event_data @> (config -> 'match'))
+$$;
+
+comment on function dripdrop._count_events(dripdrop.enrollments, jsonb, timestamptz) is
+  'How often the event of a condition has happened to an enrolment.';
+
+-- After midnight a window that began the day before still belongs to that day.
+create or replace function dripdrop._in_time_window(config jsonb, local_time timestamp)
+returns boolean
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_start time := config ->> 'start';
+  v_end time := config ->> 'end';
+  v_day date := local_time;
+begin
+  if v_start < v_end then
+    if local_time::time < v_start or local_time::time >= v_end then
+      return false;
+    end if;
+  elsif local_time::time < v_end then
+    v_day := v_day - 1;
+  elsif local_time::time < v_start then
+    return false;
+  end if;
+  return config -> 'days' is null or config -> 'days' ? lower(to_char(v_day, 'dy'));
+end
+$$;
+
+comment on function dripdrop._in_time_window(jsonb, timestamp) is
+  'Whether a wall-clock time lies in {start, end, days}; an end before the start is after '
+  'midnight.';
+
+-- Why a condition does not hold, or null when it does. Nothing in the data can raise: what cannot
+-- be compared does not hold, and this says so.
+create or replace function dripdrop._objection(
+  condition dripdrop.conditions,
+  enrollment dripdrop.enrollments,
+  hooks jsonb,
+  step_id uuid,
+  at timestamptz
+)
+returns text
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_actual jsonb;
+  v_holds boolean;
+begin
+  case condition.condition_type
+    when 'enrollment_data' then
+      v_actual := jsonb_path_query_first(
+        enrollment.data, condition.field_path, '{}', silent => true
+      );
+      if v_actual is null then
+        return 'value_missing';
+      end if;
+      v_holds := dripdrop._compare(v_actual, condition.operator, condition.expected_value);
+    when 'event' then
+      v_holds := dripdrop._compare(
+        to_jsonb(dripdrop._count_events(enrollment, condition.config, _objection.at)),
+        condition.operator,
+        condition.expected_value
+      );
+    when 'hook' then
+      if (hooks -> condition.hook ? 'value') is not true then
+        return coalesce(hooks #>> array[condition.hook, 'error'], 'hook_unanswered');
+      end if;
+      v_holds := dripdrop._compare(
+        hooks #> array[condition.hook, 'value'], condition.operator, condition.expected_value
+      );
+    when 'predicate' then
+      v_holds := jsonb_path_match(
+        dripdrop._context(
+          enrollment, hooks, _objection.step_id, condition.predicate::text like '%"steps"%'
+        ),
+        condition.predicate,
+        '{}',
+        silent => true
+      );
+    when 'time_window' then
+      v_holds := dripdrop._in_time_window(
+        condition.config,
+        _objection.at at time zone coalesce(
+          condition.config ->> 'time_zone',
+          (
+            select dripdrop._time_zone(
+              enrollment.data,
+              (select s.config from dripdrop.steps as s where s.id = _objection.step_id),
+              coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key))
+            )
+            from dripdrop.sequences as q
+            where q.id = enrollment.sequence_id
+          )
+        )
+      );
+  end case;
+  return case
+    when v_holds then null
+    when v_holds is null then 'not_comparable'
+    else 'condition_false'
+  end;
+end
+$$;
+
+comment on function dripdrop._objection(
+  dripdrop.conditions, dripdrop.enrollments, jsonb, uuid, timestamptz
+) is
+  'Why a condition does not hold for an enrolment (condition_false, value_missing, '
+  'not_comparable, hook_unanswered or the hook''s error), or null when it holds.';
+
+create or replace function dripdrop._describe(condition dripdrop.conditions)
+returns text
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    condition.name,
+    case condition.condition_type
+      when 'predicate' then condition.predicate::text
+      when 'time_window' then format(
+        'time between %s and %s', condition.config ->> 'start', condition.config ->> 'end'
+      )
+      else concat_ws(
+        ' ',
+        coalesce(
+          condition.field_path::text,
+          'hook ' || condition.hook,
+          'event ' || (condition.config ->> 'event')
+        ),
+        condition.operator,
+        condition.expected_value,
+        'within ' || (condition.config ->> 'within')
+      )
+    end
+  )
+$$;
+
+comment on function dripdrop._describe(dripdrop.conditions) is
+  'A condition as people read it: its name, or what it compares.';
+
+-- All conditions of a step must hold; the first that does not is the obstacle.
+create or replace function dripdrop._obstacle(
+  step_id uuid,
+  enrollment dripdrop.enrollments,
+  hooks jsonb,
+  at timestamptz
+)
+returns dripdrop._finding
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_condition dripdrop.conditions;
+  v_objection text;
+begin
+  for v_condition in
+    select c.*
+    from dripdrop.conditions as c
+    where c.step_id = _obstacle.step_id
+    order by c.position, c.id
+  loop
+    v_objection := dripdrop._objection(
+      v_condition, enrollment, hooks, _obstacle.step_id, _obstacle.at
+    );
+    if v_objection is not null then
+      return row('skip', v_objection, dripdrop._describe(v_condition))::dripdrop._finding;
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
+comment on function dripdrop._obstacle(uuid, dripdrop.enrollments, jsonb, timestamptz) is
+  'The first condition of a step that does not hold, or null.';
+
+-- The first goal or exit rule of the sequence that holds ends the enrolment.
+create or replace function dripdrop._way_out(
+  enrollment dripdrop.enrollments,
+  hooks jsonb,
+  step_id uuid,
+  at timestamptz
+)
+returns dripdrop._finding
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_rule dripdrop.conditions;
+begin
+  for v_rule in
+    select c.*
+    from dripdrop.conditions as c
+    where c.sequence_id = enrollment.sequence_id
+    order by c.outcome desc, c.position, c.id
+  loop
+    if dripdrop._objection(v_rule, enrollment, hooks, _way_out.step_id, _way_out.at) is null then
+      return row(
+        case v_rule.outcome when 'goal' then 'complete' else 'exit' end,
+        coalesce(v_rule.name, case v_rule.outcome when 'goal' then 'goal' else 'exit_rule' end),
+        dripdrop._describe(v_rule)
+      )::dripdrop._finding;
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
+comment on function dripdrop._way_out(dripdrop.enrollments, jsonb, uuid, timestamptz) is
+  'The first goal or exit rule of its sequence that holds for an enrolment, or null.';
+
+create or replace function dripdrop._matches(
+  transition dripdrop.step_transitions,
+  enrollment dripdrop.enrollments,
+  hooks jsonb,
+  at timestamptz
+)
+returns boolean
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_condition dripdrop.conditions;
+  v_any boolean := transition.condition_mode = 'any';
+begin
+  if transition.condition_mode = 'always' then
+    return true;
+  end if;
+  for v_condition in
+    select c.*
+    from dripdrop.conditions as c
+    where c.transition_id = transition.id
+    order by c.position, c.id
+  loop
+    if v_any = (
+      dripdrop._objection(
+        v_condition, enrollment, hooks, transition.from_step_id, _matches.at
+      ) is null
+    ) then
+      return v_any;
+    end if;
+  end loop;
+  return not v_any;
+end
+$$;
+
+comment on function dripdrop._matches(
+  dripdrop.step_transitions, dripdrop.enrollments, jsonb, timestamptz
+) is
+  'Whether a transition may be taken: always, or all or any of its conditions hold.';

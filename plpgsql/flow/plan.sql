@@ -1,0 +1,110 @@
+-- Plans steps: when each is due, and what it waits for. Times are computed once per step and zone,
+-- not once per person. A step that may come again gets the next occurrence; any other comes once,
+-- whoever plans it twice.
+--
+-- locks   nothing new: callers hold the enrolments
+create or replace function dripdrop._plan(enrollments uuid[], steps uuid[], at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+  with
+  step as materialized (
+    select
+      s.id,
+      s.tenant_key,
+      s.channel,
+      s.timing,
+      s.config,
+      s.timing ->> 'trigger_event' as trigger_event,
+      s.timing ->> 'since' is not null as since_enrollment,
+      s.recurring or exists (
+        select from dripdrop.step_transitions as t
+        where t.sequence_version_id = s.sequence_version_id
+      ) as repeatable,
+      coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key)) as time_zone
+    from dripdrop.steps as s
+    join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+    join dripdrop.sequences as q on q.id = v.sequence_id
+    where s.id in (select unnest(_plan.steps))
+  ),
+  person as materialized (
+    select
+      e as enrollment,
+      s.id as step_id,
+      s.since_enrollment,
+      s.repeatable,
+      dripdrop._time_zone(e.data, s.config, s.time_zone) as time_zone
+    from unnest(_plan.enrollments, _plan.steps) as p (enrollment_id, step_id)
+    join dripdrop.enrollments as e on e.id = p.enrollment_id
+    join step as s on s.id = p.step_id
+  ),
+  due as materialized (
+    select
+      d.step_id,
+      d.time_zone,
+      s.tenant_key,
+      s.channel,
+      s.timing,
+      s.trigger_event,
+      dripdrop._next_time(s.timing, d.time_zone, _plan.at, s.tenant_key) as due_at,
+      dripdrop._timeout_at(s.timing, d.time_zone, _plan.at) as timeout_at
+    from (select distinct p.step_id, p.time_zone from person as p) as d
+    join step as s on s.id = d.step_id
+  )
+  insert into dripdrop.step_executions (
+    tenant_key, enrollment_id, step_id, occurrence, channel, scheduled_for, due_at, awaited_event,
+    event_id
+  )
+  select
+    d.tenant_key,
+    (p.enrollment).id,
+    p.step_id,
+    case
+      when p.repeatable then coalesce(
+        (
+          select max(x.occurrence) + 1
+          from dripdrop.step_executions as x
+          where x.enrollment_id = (p.enrollment).id and x.step_id = p.step_id
+        ),
+        0
+      )
+      else 0
+    end,
+    d.channel,
+    coalesce(e.due_at, d.timeout_at, d.due_at),
+    case
+      when d.trigger_event is null or e.id is not null then coalesce(e.due_at, d.due_at)
+      else d.timeout_at
+    end,
+    case when e.id is null then d.trigger_event end,
+    e.id
+  from person as p
+  join due as d on d.step_id = p.step_id and d.time_zone = p.time_zone
+  -- A step that waits for an event since enrolment may find that it has happened.
+  left join lateral (
+    select
+      v.id,
+      greatest(
+        _plan.at, dripdrop._next_time(d.timing, d.time_zone, v.occurred_at, d.tenant_key)
+      ) as due_at
+    from dripdrop.events as v
+    where v.subscriber_id = (p.enrollment).subscriber_id
+      and v.event_key = d.trigger_event
+      and v.subscriber_type = (p.enrollment).subscriber_type
+      and v.tenant_key is not distinct from d.tenant_key
+      and (v.enrollment_id = (p.enrollment).id or v.enrollment_id is null)
+      and v.occurred_at >= (p.enrollment).started_at
+      and v.event_data @> coalesce(d.timing -> 'match', '{}')
+    order by v.occurred_at
+    limit 1
+  ) as e on p.since_enrollment
+  on conflict on constraint step_executions_one_per_occurrence do nothing
+$$;
+
+comment on function dripdrop._plan(uuid[], uuid[], timestamptz) is
+  'Plans the next execution of each pair of an enrolment and a step.';
