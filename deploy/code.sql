@@ -1375,7 +1375,6 @@ begin
   from dripdrop.enrollments as e
   join dripdrop.steps as s on s.sequence_version_id = e.sequence_version_id
   where e.id = any (v_enrollments)
-    and e.state = 'active'
     and s.active
     and s.recurring
     and s.timing ->> 'type' = 'cron'
@@ -1385,6 +1384,16 @@ begin
     );
   if v_new.steps is not null then
     perform dripdrop._plan(v_new.enrollments, v_new.steps, v_now);
+    update dripdrop.step_executions as x
+    set due_at = null,
+        reason = 'enrollment_paused',
+        reason_at = v_now
+    from dripdrop.enrollments as e
+    where e.id = x.enrollment_id
+      and e.state = 'paused'
+      and x.enrollment_id = any (v_new.enrollments)
+      and x.step_id = any (v_new.steps)
+      and x.due_at is not null;
   end if;
   return cardinality(v_enrollments);
 end
@@ -2218,7 +2227,7 @@ comment on function dripdrop._insert_step(dripdrop.sequence_versions, jsonb) is
 -- Whoever mends a word need not make a version: what is rendered from now on has the new words.
 -- The version is then no longer what its document made, so apply() does not recognise it by that.
 --
--- locks   the version, then the step
+-- locks   the sequence, then the step
 -- raises  ZD104 unknown step, ZD201 a template its channel cannot use
 create or replace function dripdrop.update_step_content(
   tenant_key text,
@@ -2234,9 +2243,12 @@ as $$
 declare
   v_step dripdrop.steps;
 begin
-  perform from dripdrop.sequence_versions as v
-  where v.id = (
-    select s.sequence_version_id from dripdrop.steps as s where s.id = update_step_content.step_id
+  perform from dripdrop.sequences as q
+  where q.id = (
+    select v.sequence_id
+    from dripdrop.steps as s
+    join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+    where s.id = update_step_content.step_id
   )
   for no key update;
   select s.* into v_step

@@ -144,7 +144,6 @@ begin
   from dripdrop.enrollments as e
   join dripdrop.steps as s on s.sequence_version_id = e.sequence_version_id
   where e.id = any (v_enrollments)
-    and e.state = 'active'
     and s.active
     and s.recurring
     and s.timing ->> 'type' = 'cron'
@@ -154,6 +153,16 @@ begin
     );
   if v_new.steps is not null then
     perform dripdrop._plan(v_new.enrollments, v_new.steps, v_now);
+    update dripdrop.step_executions as x
+    set due_at = null,
+        reason = 'enrollment_paused',
+        reason_at = v_now
+    from dripdrop.enrollments as e
+    where e.id = x.enrollment_id
+      and e.state = 'paused'
+      and x.enrollment_id = any (v_new.enrollments)
+      and x.step_id = any (v_new.steps)
+      and x.due_at is not null;
   end if;
   return cardinality(v_enrollments);
 end

@@ -322,7 +322,7 @@ comment on function dripdrop._insert_step(dripdrop.sequence_versions, jsonb) is
 -- Whoever mends a word need not make a version: what is rendered from now on has the new words.
 -- The version is then no longer what its document made, so apply() does not recognise it by that.
 --
--- locks   the version, then the step
+-- locks   the sequence, then the step
 -- raises  ZD104 unknown step, ZD201 a template its channel cannot use
 create or replace function dripdrop.update_step_content(
   tenant_key text,
@@ -338,9 +338,12 @@ as $$
 declare
   v_step dripdrop.steps;
 begin
-  perform from dripdrop.sequence_versions as v
-  where v.id = (
-    select s.sequence_version_id from dripdrop.steps as s where s.id = update_step_content.step_id
+  perform from dripdrop.sequences as q
+  where q.id = (
+    select v.sequence_id
+    from dripdrop.steps as s
+    join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+    where s.id = update_step_content.step_id
   )
   for no key update;
   select s.* into v_step
