@@ -213,7 +213,7 @@ def test_the_routes_of_a_document_are_stored_in_their_order(engine: Engine) -> N
     engine.apply(TENANT, whole())
     routes = engine.rows(
         "select a.key as start, t.priority, t.condition_mode, b.key as goal,"
-        " (select count(*) from dripdrop.conditions as c where c.transition_id = t.id) as conditions"
+        " (select count(*) from dripdrop.conditions as c where c.transition_id = t.id)"
         " from dripdrop.step_transitions as t"
         " left join dripdrop.steps as a on a.id = t.from_step_id"
         " left join dripdrop.steps as b on b.id = t.to_step_id"

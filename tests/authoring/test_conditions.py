@@ -31,9 +31,8 @@ def step_id(engine: Engine) -> UUID:
 
 def form(engine: Engine, condition: dict[str, Any]) -> Any:
     """Return the stored form of a condition, as a document."""
-    return engine.rows(
-        "select dripdrop._canonical_condition(%s) as form", json.dumps(condition)
-    )[0].form
+    (stored,) = engine.rows("select dripdrop._canonical_condition(%s)", json.dumps(condition))
+    return stored[0]
 
 
 FORMS: list[tuple[dict[str, Any], dict[str, Any]]] = [
@@ -228,7 +227,11 @@ FAULTS: list[tuple[Any, type[DripdropError], str]] = [
     ({"event": "bought", "since": "ever"}, InvalidCondition, "since"),
     ({"event": "bought", "happened": "yes"}, InvalidCondition, "happened"),
     ({"event": "bought", "happened": True, "expected_value": 2}, InvalidCondition, "happened"),
-    ({"event": "bought", "operator": "contains", "expected_value": 1}, InvalidCondition, "operator"),
+    (
+        {"event": "bought", "operator": "contains", "expected_value": 1},
+        InvalidCondition,
+        "operator",
+    ),
     ({"event": "bought", "operator": ">"}, InvalidCondition, "expected_value"),
     ({"event": "bought", "expected_value": -1}, InvalidCondition, "expected_value"),
     ({"event": "bought", "expected_value": 1.5}, InvalidCondition, "expected_value"),

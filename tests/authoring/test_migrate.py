@@ -24,7 +24,7 @@ DAILY = {"type": "cron", "cron_expression": "0 9 * * *", "recurring": True}
 
 def preview(engine: Engine, *versions: int, **step_map: str) -> list[tuple[Any, ...]]:
     first, second = versions or (1, 2)
-    return [tuple(row) for row in engine.migrate_preview(TENANT, "onboarding", first, second, step_map)]
+    return list(engine.migrate_preview(TENANT, "onboarding", first, second, step_map))
 
 
 def migrate(engine: Engine, *versions: int, **step_map: str) -> int:

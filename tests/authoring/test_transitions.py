@@ -37,18 +37,14 @@ def test_a_transition_joins_steps_by_key(engine: Engine, draft_id: UUID) -> None
     assert joined == [("hello", "offer", "always", 1)]
 
 
-def test_from_nowhere_is_the_entry_and_to_nowhere_completes(
-    engine: Engine, draft_id: UUID
-) -> None:
+def test_from_nowhere_is_the_entry_and_to_nowhere_completes(engine: Engine, draft_id: UUID) -> None:
     entry = engine.create_step_transition(TENANT, draft_id, to_step="offer")
     end = engine.create_step_transition(TENANT, draft_id, from_step="offer")
     assert (entry.from_step_id, end.to_step_id) == (None, None)
     assert entry.to_step_id == end.from_step_id
 
 
-def test_transitions_are_tried_in_the_order_they_were_added(
-    engine: Engine, draft_id: UUID
-) -> None:
+def test_transitions_are_tried_in_the_order_they_were_added(engine: Engine, draft_id: UUID) -> None:
     for priority in (None, 5, None):
         engine.create_step_transition(TENANT, draft_id, "hello", "offer", priority=priority)
     engine.create_step_transition(TENANT, draft_id, "offer", "hello")
@@ -63,14 +59,13 @@ def test_a_priority_is_taken_once(engine: Engine, draft_id: UUID) -> None:
 
 
 @pytest.mark.parametrize("field", ["from_step", "to_step"])
-def test_a_step_of_another_version_is_not_found(
-    engine: Engine, draft_id: UUID, field: str
-) -> None:
+def test_a_step_of_another_version_is_not_found(engine: Engine, draft_id: UUID, field: str) -> None:
     sequence = engine.rows("select id from dripdrop.sequences")[0]
     second = engine.create_sequence_version(TENANT, sequence.id)
     engine.create_step(TENANT, second.id, "elsewhere", "email", TEMPLATE)
+    fields: dict[str, Any] = {field: "elsewhere"}
     with engine.refused(StepNotFound) as refusal:
-        engine.create_step_transition(TENANT, draft_id, **{field: "elsewhere"})
+        engine.create_step_transition(TENANT, draft_id, **fields)
     assert refusal.value.diag.column_name == field
 
 

@@ -144,23 +144,24 @@ def test_a_mode_that_does_not_fit_its_conditions_is_a_problem(engine: Engine) ->
 
 
 CORRUPTIONS: list[tuple[str, str, str | None]] = [
-    ("steps set timing = '{\"type\": \"someday\"}'", "invalid_timing", "one"),
+    ('steps set timing = \'{"type": "someday"}\'', "invalid_timing", "one"),
     (
         'steps set timing = \'{"type": "cron", "cron_expression": "every day at 9am"}\'',
         "invalid_timing",
         "one",
     ),
     (
-        'steps set timing = \'{"type": "cron", "cron_expression": "0 9 * * *", "timezone": "foo5"}\'',
+        'steps set timing = \'{"type": "cron", "cron_expression": "0 9 * * *",'
+        ' "timezone": "foo5"}\'',
         "unknown_time_zone",
         "one",
     ),
     ("steps set channel = 'pigeon'", "invalid_channel", "one"),
     ("steps set config = '{\"max_retrys\": 1}'", "invalid_config", "one"),
-    ("steps set config = '{\"time_zone\": \"foo5\"}'", "unknown_time_zone", "one"),
+    ('steps set config = \'{"time_zone": "foo5"}\'', "unknown_time_zone", "one"),
     ("steps set template_content = '{}'", "invalid_template", "one"),
     (
-        "steps set timing = '{\"type\": \"event\", \"trigger_event\": \"x\","
+        'steps set timing = \'{"type": "event", "trigger_event": "x",'
         ' "timeout": "1 day", "on_timeout": "gone"}\'',
         "unknown_timeout_step",
         "one",
@@ -169,7 +170,11 @@ CORRUPTIONS: list[tuple[str, str, str | None]] = [
     ("conditions set predicate = '$.a' where predicate is not null", "invalid_condition", "one"),
     ("conditions set config = '{}' where sequence_id is not null", "invalid_condition", None),
     ("conditions set hook = 'gone' where hook is not null", "missing_hook", "one"),
-    ("conditions set predicate = '$.hooks.x == 1' where predicate is not null", "missing_hook", "one"),
+    (
+        "conditions set predicate = '$.hooks.x == 1' where predicate is not null",
+        "missing_hook",
+        "one",
+    ),
     ("http_hooks set active = false", "inactive_hook", "one"),
 ]
 
