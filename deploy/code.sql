@@ -1227,6 +1227,100 @@ before insert or update or delete on dripdrop.conditions
 for each row
 execute function dripdrop._guard_conditions();
 
+-- plpgsql/authoring/lookup.sql
+
+create or replace function dripdrop.get_sequence(tenant_key text, key text)
+returns setof dripdrop.sequences
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select q.*
+  from dripdrop.sequences as q
+  where q.tenant_key is not distinct from get_sequence.tenant_key
+    and q.key = get_sequence.key
+$$;
+
+comment on function dripdrop.get_sequence(text, text) is
+  'A sequence of exactly this tenant (null: a global one) by its key, else no row.';
+
+create or replace function dripdrop.list_sequence_versions(tenant_key text, sequence_id uuid)
+returns setof dripdrop.sequence_versions
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select v.*
+  from dripdrop.sequence_versions as v
+  where v.sequence_id = list_sequence_versions.sequence_id
+    and v.tenant_key is not distinct from list_sequence_versions.tenant_key
+  order by v.version
+$$;
+
+comment on function dripdrop.list_sequence_versions(text, uuid) is
+  'The versions of a sequence of exactly this tenant, by number.';
+
+create or replace function dripdrop.get_active_sequence_version(tenant_key text, sequence_id uuid)
+returns setof dripdrop.sequence_versions
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select v.*
+  from dripdrop.sequence_versions as v
+  where v.sequence_id = get_active_sequence_version.sequence_id
+    and v.tenant_key is not distinct from get_active_sequence_version.tenant_key
+    and v.state = 'active'
+$$;
+
+comment on function dripdrop.get_active_sequence_version(text, uuid) is
+  'The version that new enrolments get, else no row.';
+
+create or replace function dripdrop.list_steps(tenant_key text, sequence_version_id uuid)
+returns setof dripdrop.steps
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select s.*
+  from dripdrop.steps as s
+  where s.sequence_version_id = list_steps.sequence_version_id
+    and s.tenant_key is not distinct from list_steps.tenant_key
+  order by s.position, s.key
+$$;
+
+comment on function dripdrop.list_steps(text, uuid) is
+  'The steps of a version of exactly this tenant, in the order of the flow; those without a place '
+  'in it come last.';
+
+create or replace function dripdrop.latest_step_by_key(
+  tenant_key text,
+  sequence_id uuid,
+  step_key text
+)
+returns setof dripdrop.steps
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select s.*
+  from dripdrop.steps as s
+  join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+  where v.sequence_id = latest_step_by_key.sequence_id
+    and v.tenant_key is not distinct from latest_step_by_key.tenant_key
+    and s.key = latest_step_by_key.step_key
+  order by v.version desc
+  limit 1
+$$;
+
+comment on function dripdrop.latest_step_by_key(text, uuid, text) is
+  'The step with this key in the newest version that has one, drafts included, else no row.';
+
 -- plpgsql/authoring/migrate.sql
 
 -- raises  ZD101 unknown sequence, ZD103 unknown version, ZD104 unknown step in step_map,
@@ -3733,6 +3827,13 @@ begin
     v_last := v_portion[cardinality(v_portion)];
     begin
       perform set_config('dripdrop.now', v_start::text, true);
+      -- What is under way counts as due now.
+      update dripdrop.step_executions as x
+      set state = 'scheduled',
+          due_at = v_start,
+          payload = null,
+          lease_until = null
+      where x.enrollment_id = any (v_portion) and x.state in ('queued', 'rendered', 'sending');
       select coalesce(jsonb_agg(to_jsonb(c)), '[]') into v_counts
       from (
         select (r.at at time zone 'UTC')::date as day, r.step_key, r.channel, count(*) as messages
@@ -5491,7 +5592,10 @@ as $$
   ),
   person as materialized (
     select
-      e as enrollment,
+      e.id as enrollment_id,
+      e.subscriber_type,
+      e.subscriber_id,
+      e.started_at,
       s.id as step_id,
       s.since_enrollment,
       s.repeatable,
@@ -5519,14 +5623,14 @@ as $$
   )
   select
     d.tenant_key,
-    (p.enrollment).id,
+    p.enrollment_id,
     p.step_id,
     case
       when p.repeatable then coalesce(
         (
           select max(x.occurrence) + 1
           from dripdrop.step_executions as x
-          where x.enrollment_id = (p.enrollment).id and x.step_id = p.step_id
+          where x.enrollment_id = p.enrollment_id and x.step_id = p.step_id
         ),
         0
       )
@@ -5550,12 +5654,12 @@ as $$
         _plan.at, dripdrop._next_time(d.timing, d.time_zone, v.occurred_at, d.tenant_key)
       ) as due_at
     from dripdrop.events as v
-    where v.subscriber_id = (p.enrollment).subscriber_id
+    where v.subscriber_id = p.subscriber_id
       and v.event_key = d.trigger_event
-      and v.subscriber_type = (p.enrollment).subscriber_type
+      and v.subscriber_type = p.subscriber_type
       and v.tenant_key is not distinct from d.tenant_key
-      and (v.enrollment_id = (p.enrollment).id or v.enrollment_id is null)
-      and v.occurred_at >= (p.enrollment).started_at
+      and (v.enrollment_id = p.enrollment_id or v.enrollment_id is null)
+      and v.occurred_at >= p.started_at
       and v.event_data @> coalesce(d.timing -> 'match', '{}')
     order by v.occurred_at
     limit 1
@@ -10198,16 +10302,21 @@ declare
       "errors",
       "explain",
       "forecast",
+      "get_active_sequence_version",
       "get_default_adapter",
       "get_enrollment",
       "get_http_hook",
+      "get_sequence",
       "idempotency_key",
+      "latest_step_by_key",
       "list_active_enrollments",
       "list_channel_adapters",
       "list_hooks",
       "list_http_hooks",
       "migrate_enrollments",
       "migrate_preview",
+      "list_sequence_versions",
+      "list_steps",
       "next_time",
       "parse_timing",
       "pause_enrollment",
@@ -10243,8 +10352,13 @@ declare
       "enroll_many",
       "errors",
       "explain",
+      "get_active_sequence_version",
       "get_enrollment",
+      "get_sequence",
+      "latest_step_by_key",
       "list_active_enrollments",
+      "list_sequence_versions",
+      "list_steps",
       "next_time",
       "parse_timing",
       "pause_enrollment",

@@ -133,10 +133,12 @@ begin
     execute 'drop view if exists ' || v_view || ' cascade';
   end loop;
 
-  for v_function in
+  -- Listed first: one that falls with another has no name any more.
+  foreach v_function in array array(
     select oid::regprocedure::text
     from pg_catalog.pg_proc
     where pronamespace = 'dripdrop'::regnamespace{kept_condition}
+  )
   loop
     execute 'drop routine if exists ' || v_function || ' cascade';
   end loop;

@@ -203,6 +203,24 @@ class Statements(ABC, Generic[One, Many, Value]):
         step_map: Json = ...,
     ) -> Value:
         """Move the open enrolments of a version to another one; return how many."""
+    def get_sequence(self, tenant_key: str | None, key: str) -> One:
+        """Return a sequence of exactly this tenant by its key."""
+
+    @_statement
+    def list_sequence_versions(self, tenant_key: str | None, sequence_id: UUID) -> Many:
+        """List the versions of a sequence, by number."""
+
+    @_statement
+    def get_active_sequence_version(self, tenant_key: str | None, sequence_id: UUID) -> One:
+        """Return the version that new enrolments get."""
+
+    @_statement
+    def list_steps(self, tenant_key: str | None, sequence_version_id: UUID) -> Many:
+        """List the steps of a version, in the order of the flow."""
+
+    @_statement
+    def latest_step_by_key(self, tenant_key: str | None, sequence_id: UUID, step_key: str) -> One:
+        """Return the step with this key in the newest version that has one."""
 
     # Timing
 
@@ -419,7 +437,7 @@ class Statements(ABC, Generic[One, Many, Value]):
         tenant_key: str | None,
         sequence: str,
         data: Json,
-        horizon: timedelta = ...,
+        horizon: timedelta | str = ...,
         events: Json = ...,
         hooks: Json = ...,
         version: int | None = ...,
@@ -428,7 +446,9 @@ class Statements(ABC, Generic[One, Many, Value]):
         """Say what would happen to a subscriber with this data; leaves nothing behind."""
 
     @_statement
-    def forecast(self, tenant_key: str | None, sequence: str, horizon: timedelta = ...) -> Many:
+    def forecast(
+        self, tenant_key: str | None, sequence: str, horizon: timedelta | str = ...
+    ) -> Many:
         """Count the messages the active enrolments would be sent, by day and step."""
 
     # Events

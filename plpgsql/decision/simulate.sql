@@ -316,6 +316,13 @@ begin
     v_last := v_portion[cardinality(v_portion)];
     begin
       perform set_config('dripdrop.now', v_start::text, true);
+      -- What is under way counts as due now.
+      update dripdrop.step_executions as x
+      set state = 'scheduled',
+          due_at = v_start,
+          payload = null,
+          lease_until = null
+      where x.enrollment_id = any (v_portion) and x.state in ('queued', 'rendered', 'sending');
       select coalesce(jsonb_agg(to_jsonb(c)), '[]') into v_counts
       from (
         select (r.at at time zone 'UTC')::date as day, r.step_key, r.channel, count(*) as messages

@@ -34,7 +34,10 @@ as $$
   ),
   person as materialized (
     select
-      e as enrollment,
+      e.id as enrollment_id,
+      e.subscriber_type,
+      e.subscriber_id,
+      e.started_at,
       s.id as step_id,
       s.since_enrollment,
       s.repeatable,
@@ -62,14 +65,14 @@ as $$
   )
   select
     d.tenant_key,
-    (p.enrollment).id,
+    p.enrollment_id,
     p.step_id,
     case
       when p.repeatable then coalesce(
         (
           select max(x.occurrence) + 1
           from dripdrop.step_executions as x
-          where x.enrollment_id = (p.enrollment).id and x.step_id = p.step_id
+          where x.enrollment_id = p.enrollment_id and x.step_id = p.step_id
         ),
         0
       )
@@ -93,12 +96,12 @@ as $$
         _plan.at, dripdrop._next_time(d.timing, d.time_zone, v.occurred_at, d.tenant_key)
       ) as due_at
     from dripdrop.events as v
-    where v.subscriber_id = (p.enrollment).subscriber_id
+    where v.subscriber_id = p.subscriber_id
       and v.event_key = d.trigger_event
-      and v.subscriber_type = (p.enrollment).subscriber_type
+      and v.subscriber_type = p.subscriber_type
       and v.tenant_key is not distinct from d.tenant_key
-      and (v.enrollment_id = (p.enrollment).id or v.enrollment_id is null)
-      and v.occurred_at >= (p.enrollment).started_at
+      and (v.enrollment_id = p.enrollment_id or v.enrollment_id is null)
+      and v.occurred_at >= p.started_at
       and v.event_data @> coalesce(d.timing -> 'match', '{}')
     order by v.occurred_at
     limit 1

@@ -1,4 +1,4 @@
-"""What the HTTP providers share: one guarded exchange, and what its result means."""
+"""What all HTTP that leaves shares: one guarded exchange; and what its result means to a send."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class Reply:
     status: int
     headers: httpx.Headers
     body: bytes
+    cut: bool = False
 
     def json(self) -> dict[str, Any]:
         """Return the body if it is a JSON object, else an empty one."""
@@ -65,70 +66,43 @@ class Reply:
         return min(max(seconds, shortest), longest)
 
 
-class HTTPChannel(ABC):
-    """A provider reached by one HTTP request per message.
+class GuardedHTTP:
+    """The way out: one request, one reply, to public addresses only, and nothing of its own accord.
 
-    A provider says how a message becomes a request and, where the status does not tell enough,
-    how a reply becomes an outcome. `repeatable` says that the receiver drops a repeat of the same
-    message: then a request whose fate is unknown is simply sent again.
+    The transport stands alone, without `httpx.AsyncClient`: no redirects, cookies, proxies from the
+    environment or netrc, and no log lines with the URL. Connections open with the first request.
     """
 
-    required_credentials: ClassVar[tuple[str, ...]] = ()
-    repeatable: ClassVar[bool] = False
-
-    def __init__(self, adapter: Adapter, settings: ChannelSettings) -> None:
-        """Prepare the connection pool, which opens with the first message."""
-        self.adapter = adapter
+    def __init__(self, settings: ChannelSettings) -> None:
+        """Prepare the connection pool."""
         self.settings = settings
-        self._timeout = httpx.Timeout(
-            settings.timeout, connect=settings.connect_timeout, pool=settings.connect_timeout
-        )
-        # The transport alone, without `httpx.AsyncClient`: no redirects, cookies, proxies from the
-        # environment or netrc, and no log lines with the URL.
         self._transport = AiohttpTransport(client=self._session)
 
-    @abstractmethod
-    def request(self, message: Message) -> httpx.Request:
-        """Return the request for a message, or raise `InvalidMessage`."""
-
-    def guarded_request(
-        self, method: str, url: str, headers: Mapping[str, str], content: str
+    def request(
+        self, method: str, url: str, headers: Mapping[str, str], content: str, timeout: float
     ) -> httpx.Request:
         """Return a request whose URL and headers have been checked, or raise `InvalidMessage`."""
         checked = checked_headers({"User-Agent": "dripdrop-postgres", **headers})
         for name, value in checked.items():
             if not value.isascii():
                 raise InvalidMessage("invalid_header", f'header "{name}" must be ASCII')
+        connect = min(self.settings.connect_timeout, timeout)
+        limits = httpx.Timeout(timeout, connect=connect, pool=connect)
         return httpx.Request(
             method,
             check_url(url, self.settings),
             headers=checked,
             content=content.encode(),
-            extensions={"timeout": self._timeout.as_dict()},
+            extensions={"timeout": limits.as_dict()},
         )
 
-    def outcome(self, message: Message, reply: Reply) -> Outcome:
-        """Return what a reply means, going by its status alone."""
-        after = reply.retry_after(message.sent_at)
-        return Outcome(
-            self._kind(reply.status, after),
-            f"http_{reply.status}",
-            retry_after=after,
-            response={"status": reply.status},
-        )
-
-    async def send(self, message: Message) -> Outcome:
-        """Send one message."""
+    async def exchange(self, request: httpx.Request, timeout: float) -> Reply:
+        """Return the reply. Raises `NoReply` when there is none within `timeout` seconds."""
         try:
-            request = self.request(message)
-        except InvalidMessage as error:
-            return error.outcome
-        try:
-            async with asyncio.timeout(self.settings.timeout):
-                reply = await self._exchange(request)
+            async with asyncio.timeout(timeout):
+                return await self._exchange(request)
         except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
-            return self._lost(error)
-        return self.outcome(message, reply)
+            raise NoReply(*_lost(error)) from None
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -152,7 +126,97 @@ class HTTPChannel(ABC):
                     break
         finally:
             await response.aclose()
-        return Reply(response.status_code, response.headers, body[:_MAX_REPLY_BYTES])
+        cut = len(body) > _MAX_REPLY_BYTES
+        return Reply(response.status_code, response.headers, body[:_MAX_REPLY_BYTES], cut)
+
+
+class NoReply(Exception):
+    """A request got no reply; `code` says whether it was refused here, or what became of it.
+
+    ================  ==========================================================
+    url_refused       the guard kept it from leaving
+    connect_error     it certainly did not leave
+    timeout           it may have left
+    connection_lost   it may have left
+    ================  ==========================================================
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        """Take the code and the transport's words."""
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+def _lost(error: Exception) -> tuple[str, str]:
+    """Return the code and the words for an exchange that failed.
+
+    Only the transport's own cause tells whether anything left: httpx-aiohttp reports a connection
+    that the server closed after reading the request as a connect timeout.
+    """
+    cause = (isinstance(error, httpx.HTTPError) and error.__cause__) or error
+    if isinstance(cause.__cause__, PrivateAddress):
+        return "url_refused", str(cause.__cause__)
+    if isinstance(cause, aiohttp.InvalidURL):
+        return "url_refused", "the URL cannot be read"
+    detail = str(cause) or type(cause).__name__
+    if isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+        return "connect_error", detail
+    return "timeout" if isinstance(cause, TimeoutError) else "connection_lost", detail
+
+
+class HTTPChannel(ABC):
+    """A provider reached by one HTTP request per message.
+
+    A provider says how a message becomes a request and, where the status does not tell enough,
+    how a reply becomes an outcome. `repeatable` says that the receiver drops a repeat of the same
+    message: then a request whose fate is unknown is simply sent again.
+    """
+
+    required_credentials: ClassVar[tuple[str, ...]] = ()
+    repeatable: ClassVar[bool] = False
+
+    def __init__(self, adapter: Adapter, settings: ChannelSettings) -> None:
+        """Prepare the connection pool, which opens with the first message."""
+        self.adapter = adapter
+        self.settings = settings
+        self._http = GuardedHTTP(settings)
+
+    @abstractmethod
+    def request(self, message: Message) -> httpx.Request:
+        """Return the request for a message, or raise `InvalidMessage`."""
+
+    def guarded_request(
+        self, method: str, url: str, headers: Mapping[str, str], content: str
+    ) -> httpx.Request:
+        """Return a request whose URL and headers have been checked, or raise `InvalidMessage`."""
+        return self._http.request(method, url, headers, content, self.settings.timeout)
+
+    def outcome(self, message: Message, reply: Reply) -> Outcome:
+        """Return what a reply means, going by its status alone."""
+        after = reply.retry_after(message.sent_at)
+        return Outcome(
+            self._kind(reply.status, after),
+            f"http_{reply.status}",
+            retry_after=after,
+            response={"status": reply.status},
+        )
+
+    async def send(self, message: Message) -> Outcome:
+        """Send one message."""
+        try:
+            request = self.request(message)
+        except InvalidMessage as error:
+            return error.outcome
+        try:
+            reply = await self._http.exchange(request, self.settings.timeout)
+        except NoReply as error:
+            return self._lost(error)
+        return self.outcome(message, reply)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
 
     def _kind(self, status: int, retry_after: float | None) -> OutcomeKind:
         if 200 <= status < 300:
@@ -173,19 +237,9 @@ class HTTPChannel(ABC):
     def _unknown(self) -> OutcomeKind:
         return "retry" if self.repeatable else "maybe_sent"
 
-    def _lost(self, error: Exception) -> Outcome:
-        """Return the outcome of a request that got no reply.
-
-        Only the transport's own cause tells whether anything left: httpx-aiohttp reports a
-        connection that the server closed after reading the request as a connect timeout.
-        """
-        cause = (isinstance(error, httpx.HTTPError) and error.__cause__) or error
-        if isinstance(cause.__cause__, PrivateAddress):
-            return Outcome("failed", "url_refused", str(cause.__cause__))
-        if isinstance(cause, aiohttp.InvalidURL):
-            return Outcome("failed", "url_refused", "the URL cannot be read")
-        detail = self.adapter.redact(str(cause) or type(cause).__name__)
-        if isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-            return Outcome("retry", "connect_error", detail)
-        code = "timeout" if isinstance(cause, TimeoutError) else "connection_lost"
-        return Outcome(self._unknown, code, detail)
+    def _lost(self, error: NoReply) -> Outcome:
+        """Return the outcome of a request that got no reply."""
+        if error.code == "url_refused":
+            return Outcome("failed", error.code, error.detail)
+        kind: OutcomeKind = "retry" if error.code == "connect_error" else self._unknown
+        return Outcome(kind, error.code, self.adapter.redact(error.detail))

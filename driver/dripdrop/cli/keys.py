@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import psycopg
 import typer
@@ -22,10 +23,12 @@ def keygen() -> None:
 
 
 def seal(
-    name: Annotated[str, typer.Argument(help="The adapter's name.")],
+    name: Annotated[
+        str, typer.Argument(help="The adapter's name; for an HTTP hook hook:SEQUENCE:KEY.")
+    ],
     tenant: Tenant = None,
 ) -> None:
-    """Seal credentials: JSON on standard input becomes the text for create_channel_adapter."""
+    """Seal credentials: JSON on standard input becomes the text that the database takes."""
     try:
         credentials = json.load(sys.stdin)
     except ValueError:
@@ -36,21 +39,31 @@ def seal(
 
 
 def rotate(dsn: Dsn = None) -> None:
-    """Seal every adapter's credentials again, under the current key."""
+    """Seal the credentials of every adapter and HTTP hook again, under the current key."""
     vault = Vault.from_environment()
-    sealed_again = changed_meanwhile = 0
     with psycopg.connect(resolve_dsn(dsn)) as connection:
         client = Client(connection)
-        adapters = client.sealed_adapters()
-        for adapter_id, tenant_key, name, credentials in adapters:
-            envelope = vault.reseal(credentials, tenant_key, name)
-            if envelope is None:
-                continue
-            if client.reseal_adapter(tenant_key, adapter_id, envelope, credentials):
-                sealed_again += 1
-            else:
-                changed_meanwhile += 1
-    stdout.print(f"{sealed_again} of {len(adapters)} adapters sealed again", highlight=False)
+        changed_meanwhile = _rotate(
+            vault, client.sealed_adapters(), client.reseal_adapter, "adapters"
+        )
+        hooks = client.sealed_http_hooks()
+        if hooks:
+            changed_meanwhile += _rotate(vault, hooks, client.reseal_http_hook, "HTTP hooks")
     if changed_meanwhile:
         stderr.out(f"{changed_meanwhile} changed meanwhile: run it again", highlight=False)
         raise typer.Exit(1)
+
+
+def _rotate(vault: Vault, owners: Sequence[Any], reseal: Callable[..., bool], what: str) -> int:
+    """Seal one kind of credentials again; return how many were changed meanwhile."""
+    sealed_again = changed_meanwhile = 0
+    for owner_id, tenant_key, name, credentials in owners:
+        envelope = vault.reseal(credentials, tenant_key, name)
+        if envelope is None:
+            continue
+        if reseal(tenant_key, owner_id, envelope, credentials):
+            sealed_again += 1
+        else:
+            changed_meanwhile += 1
+    stdout.print(f"{sealed_again} of {len(owners)} {what} sealed again", highlight=False)
+    return changed_meanwhile

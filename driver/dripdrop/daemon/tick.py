@@ -12,7 +12,7 @@ class Tick:
     """Calls `dripdrop.tick()`."""
 
     name = "tick"
-    feeds: tuple[str, ...] = ("render",)
+    feeds: tuple[str, ...] = ("hooks", "render")
 
     def __init__(self, worker: Worker) -> None:
         """Belong to a worker."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from dripdrop.channels import Adapter, Channel, ChannelSettings, open_channel
 from dripdrop.client import AsyncClient
+from dripdrop.daemon.hooks import FUNCTIONS, Hooks
 from dripdrop.daemon.reconcile import Reconcile
 from dripdrop.daemon.record import Record
 from dripdrop.daemon.render import Render
@@ -26,7 +27,7 @@ from dripdrop.vault import Vault
 
 _UNREACHABLE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
 _LONGEST_WAIT = 30.0
-_CONNECTIONS = 5  # one per stage
+_CONNECTIONS = 6 + FUNCTIONS  # one per stage, and those that hooks run on
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Settings:
     It is also how many a worker that is killed leaves uncertain."""
     in_flight_per_adapter: int = 20
     """Messages being sent through one adapter, unless its config says max_in_flight."""
+    hooks_in_flight: int = 40
+    """Executions whose hooks are being called, at most."""
     grace: float = 20.0
     """How long what is being sent may take once the worker was told to stop."""
     channels: ChannelSettings = field(default_factory=ChannelSettings.from_environment)
@@ -102,9 +105,11 @@ class Worker:
         )
         self.record = Record(self)
         self.send = Send(self)
+        self.hooks = Hooks(self)
         self._reconcile = Reconcile(self)
         self.stages: tuple[Stage, ...] = (
             Tick(self),
+            self.hooks,
             Render(self),
             self.send,
             self.record,
@@ -120,6 +125,7 @@ class Worker:
     async def __aexit__(self, *_: object) -> None:
         """Close the channels and the pool."""
         await self.send.aclose()
+        await self.hooks.aclose()
         await self._pool.close()
 
     @asynccontextmanager
@@ -145,7 +151,7 @@ class Worker:
             loop.add_done_callback(lambda _: self.stop())
         await self.stopping.wait()
         self.log.info("stopping", in_flight=self.send.in_flight)
-        await self.send.drain(self.settings.grace)
+        await self._drain()
         _, late = await asyncio.wait(loops, timeout=self.settings.grace)
         for loop in late:
             loop.cancel()
@@ -158,15 +164,17 @@ class Worker:
         """Do what is due now, and all that follows from it at once; less when it is stopped."""
         await self._reconcile.step()
         stages = [stage for stage in self.stages if stage is not self._reconcile]
+        outside = [self._news[stage.name] for stage in (self.hooks, self.record)]
         while not self.stopping.is_set():
-            self._news[self.record.name].clear()
+            for news in outside:
+                news.clear()
             if any([await stage.step() for stage in stages]):
                 continue
-            if not self.send.in_flight:
+            if not (self.send.in_flight or self.hooks.in_flight):
                 return
-            await self._rest(self.settings.interval, self._news[self.record.name])
-        await self.send.drain(self.settings.grace)
-        while await self.record.step():
+            await self._rest(self.settings.interval, *outside)
+        await self._drain()
+        while await self.record.step() or await self.hooks.step():
             pass
 
     def stop(self) -> None:
@@ -204,9 +212,19 @@ class Worker:
             else:
                 await self._rest(stage.interval, self._news[stage.name])
 
-    async def _rest(self, seconds: float, until: asyncio.Event) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(until.wait(), seconds)
+    async def _drain(self) -> None:
+        """Let what is under way outside the database finish, within the grace."""
+        await asyncio.gather(
+            self.send.drain(self.settings.grace), self.hooks.drain(self.settings.grace)
+        )
+
+    async def _rest(self, seconds: float, *until: asyncio.Event) -> None:
+        waits = [asyncio.create_task(event.wait()) for event in until]
+        try:
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
 
 async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:

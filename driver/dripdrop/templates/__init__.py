@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from dripdrop.templates.liquid import Renderer, RenderError
+from dripdrop.templates.liquid import REQUEST, Renderer, RenderError
 
-__all__ = ["RenderError", "Renderer"]
+__all__ = ["REQUEST", "RenderError", "Renderer"]

@@ -2,20 +2,26 @@
 
 A template is the JSON object in `steps.template_content`: every string in it, however deep, is
 Liquid; other values and all keys pass through. What goes into HTML is escaped unless the template
-says `| safe`; what goes anywhere else is not.
+says `| safe`; what goes anywhere else is not. The request of an HTTP hook is a template too: each
+value in its `url` and its `form` is percent-encoded, and each one in its `json` is escaped for the
+inside of a JSON string, or with `| json` written as JSON itself.
 """
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from io import StringIO
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TextIO, TypeAlias
+from urllib.parse import quote
 
 from liquid import BoundTemplate, Environment, RenderContext
+from liquid.builtin.output import Output, OutputNode
 from liquid.exceptions import LiquidError, OutputStreamLimitError
 from liquid.output import LimitedStringIO
+from liquid.stringify import to_liquid_string
 
 SECONDS = 1.0
 """How long one message may take to render."""
@@ -44,11 +50,61 @@ class _Limited(Environment):
     output_stream_limit = 1_000_000
 
 
+class _Written(str):
+    """What is JSON already."""
+
+
+def _percent_encoded(text: str) -> str:
+    """Return text for one part of a URL. A dot segment would be another path (RFC 3986 5.2.4)."""
+    if text in {".", ".."}:
+        raise RenderError("unsafe_url", "a value in the URL is a dot segment")
+    return quote(text, safe="")
+
+
+def _json_escaped(text: str) -> str:
+    return text if isinstance(text, _Written) else json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def _json(value: Any) -> str:
+    """Return a value as JSON; what a template names and nobody gave is null."""
+    return _Written(json.dumps(value, ensure_ascii=False, default=lambda _: None))
+
+
+def _escaping(escape: Callable[[str], str]) -> Environment:
+    """Return Liquid that escapes whatever a template puts out, always.
+
+    Only `{{ }}` does so: the other tags that could are left out.
+    """
+
+    class Node(OutputNode):
+        def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
+            value = self.expression.evaluate(context)
+            return buffer.write(escape(to_liquid_string(value, autoescape=False)))
+
+    class Escaped(Output):
+        node_class = Node
+
+    environment = _Limited()
+    environment.add_tag(Escaped)
+    for tag in ("capture", "cycle", "echo", "ifchanged", "liquid", "tablerow"):
+        del environment.tags[tag]
+    return environment
+
+
 _TEXT = _Limited()
 _HTML = _Limited(autoescape=True)
-for _environment in (_TEXT, _HTML):
+_PERCENT = _escaping(_percent_encoded)
+_JSON = _escaping(_json_escaped)
+_JSON.add_filter("json", _json)
+for _environment in (_TEXT, _HTML, _PERCENT, _JSON):
     for _tag in ("include", "render"):
         del _environment.tags[_tag]
+
+MESSAGE: Mapping[str, Environment] = {"html": _HTML}
+"""How the fields of a message are escaped; those that are not named are not."""
+
+REQUEST: Mapping[str, Environment] = {"url": _PERCENT, "form": _PERCENT, "json": _JSON}
+"""How the parts of an HTTP hook's request are escaped."""
 
 
 class Renderer:
@@ -58,8 +114,9 @@ class Renderer:
     thread, which no signal reaches, the limits on loops and output have to do.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, escaping: Mapping[str, Environment] = MESSAGE) -> None:
         """Know no template yet."""
+        self._escaping = escaping
         self._compiled: dict[str, _Compiled] = {}
         self._interruptible = threading.current_thread() is threading.main_thread()
         if self._interruptible:
@@ -71,7 +128,7 @@ class Renderer:
         compiled = self._compiled.pop(template_hash, None)
         if compiled is None and len(self._compiled) >= _CACHED:
             del self._compiled[next(iter(self._compiled))]
-        self._compiled[template_hash] = compiled or _parse(template)
+        self._compiled[template_hash] = compiled or _parse(template, self._escaping)
 
     def render(self, template_hash: str, channel: str, variables: Mapping[str, Any]) -> Any:
         """Return the payload. Raises `RenderError`; `KeyError` for a hash it has not learnt."""
@@ -99,26 +156,81 @@ class Renderer:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _parse(template: Mapping[str, Any]) -> _Compiled:
+class TemplateFault(NamedTuple):
+    """What keeps a template from being rendered: where, in which text, and why.
+
+    Lines count from 1, columns from 0; without a line the parser did not say where.
+    """
+
+    path: tuple[str | int, ...]
+    message: str
+    line: int | None = None
+    column: int = 0
+    width: int = 1
+
+
+def template_faults(template: Any) -> list[TemplateFault]:
+    """List the strings of a template, however deep, that do not parse or name unknown filters."""
+    return list(_faults(template, ()))
+
+
+def _faults(template: Any, path: tuple[str | int, ...]) -> Iterator[TemplateFault]:
+    if isinstance(template, Mapping):
+        for key, each in template.items():
+            yield from _faults(each, (*path, key))
+    elif isinstance(template, list):
+        for place, each in enumerate(template):
+            yield from _faults(each, (*path, place))
+    elif isinstance(template, str):
+        try:
+            used = _TEXT.from_string(template).analyze().filters
+        except LiquidError as error:
+            yield TemplateFault(path, str(error.message), *_place(error))
+            return
+        except Exception as error:
+            yield TemplateFault(path, type(error).__name__)
+            return
+        for name, spans in used.items():
+            if name not in _TEXT.filters:
+                line = template.count("\n", 0, spans[0].index) + 1
+                column = spans[0].index - template.rfind("\n", 0, spans[0].index) - 1
+                yield TemplateFault(path, f"unknown filter '{name}'", line, column, len(name))
+
+
+def _place(error: LiquidError) -> tuple[int | None, int, int]:
+    """Return the line and column of an error, and how wide it is there."""
+    context = error.context()
+    if context is None or error.token is None:
+        return None, 0, 1
+    line, column, _, text, _ = context
+    return line, column, max(1, min(len(error.token.value), len(text) - column))
+
+
+def _parse(template: Mapping[str, Any], escaping: Mapping[str, Environment]) -> _Compiled:
     try:
-        return _compile(template, html=False)
+        return _compile(template, _TEXT, escaping)
     except LiquidError as error:
         return _raising("liquid_parse", f"{error.message} (line {_line(error)})")
     except Exception as error:
         return _raising("liquid_parse", type(error).__name__)
 
 
-def _compile(template: Any, *, html: bool) -> _Compiled:
+def _compile(
+    template: Any, environment: Environment, escaping: Mapping[str, Environment]
+) -> _Compiled:
     if isinstance(template, str):
         if "{" not in template:
             return lambda variables: template
-        parsed = (_HTML if html else _TEXT).from_string(template)
+        parsed = environment.from_string(template)
         return lambda variables: _without_nul(_render(parsed, variables))
     if isinstance(template, Mapping):
-        fields = {key: _compile(each, html=key == "html") for key, each in template.items()}
+        fields = {
+            key: _compile(each, escaping.get(key, _TEXT), escaping)
+            for key, each in template.items()
+        }
         return lambda variables: {key: each(variables) for key, each in fields.items()}
     if isinstance(template, list):
-        items = [_compile(each, html=html) for each in template]
+        items = [_compile(each, environment, escaping) for each in template]
         return lambda variables: [each(variables) for each in items]
     return lambda variables: template
 

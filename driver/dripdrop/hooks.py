@@ -1,0 +1,138 @@
+"""One call of an HTTP hook: its request from templates, the attempts, and the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from dripdrop.channels.base import ChannelSettings, InvalidMessage
+from dripdrop.channels.http import GuardedHTTP, NoReply, Reply
+from dripdrop.templates import REQUEST, Renderer, RenderError
+from dripdrop.vault import Vault, VaultError, from_text
+
+_FIRST_PAUSE = 0.1  # seconds before the second attempt; each later pause is twice as long
+_LONGEST_PAUSE = 5.0
+
+_CODES = {"url_refused": "url_blocked", "timeout": "hook_timeout"}
+
+
+class HookCaller:
+    """Calls HTTP hooks, as `dripdrop.claim_hooks()` hands them out, through the guard.
+
+    The vault is asked for when a hook with sealed credentials is first met. These are `{"token"}`
+    for bearer, `{"username", "password"?}` for basic and `{"name", "value"}` for header.
+    """
+
+    def __init__(self, settings: ChannelSettings, vault: Callable[[], Vault]) -> None:
+        """Prepare without connecting."""
+        self._http = GuardedHTTP(settings)
+        self._vault = vault
+        self._renderer = Renderer(REQUEST)
+
+    async def call(self, hook: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the answer as `dripdrop.complete_hooks()` takes it. Raises nothing expected.
+
+        That is `{"response": body, "status": 200}`, or `{"error": code}`: ``http_404`` for a
+        refusal, ``hook_timeout``, ``connect_error`` or ``connection_lost`` without a reply,
+        ``url_blocked``, ``response_too_large``, ``hook_render_failed``, ``invalid_header``,
+        ``missing_credentials``, ``vault_error``. Only what may pass is tried again: no reply, 429
+        and 5xx.
+        """
+        timeout = hook["timeout_ms"] / 1000
+        try:
+            request = self._request(hook, variables, timeout)
+        except RenderError:
+            return {"error": "hook_render_failed"}
+        except VaultError:
+            return {"error": "vault_error"}
+        except InvalidMessage as error:
+            return _error(error.outcome.code)
+
+        answer: dict[str, Any] = {}
+        pause = 0.0
+        for attempt in range(hook["retry_count"] + 1):
+            if attempt:
+                await asyncio.sleep(pause)
+            pause = min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE)
+            try:
+                reply = await self._http.exchange(request, timeout)
+            except NoReply as error:
+                answer = _error(error.code)
+                if error.code == "url_refused":
+                    break
+                continue
+            answer = _answer(reply)
+            if reply.status != 429 and reply.status < 500:
+                break
+            after = reply.retry_after(datetime.now(UTC))
+            pause = pause if after is None else min(after, _LONGEST_PAUSE)
+        return answer
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    def _request(
+        self, hook: Mapping[str, Any], variables: Mapping[str, Any], timeout: float
+    ) -> httpx.Request:
+        headers = {name.lower(): value for name, value in hook["headers"].items()}
+        kind = headers.get("content-type", "application/json")
+        escaping = "form" if kind.lower().startswith("application/x-www-form") else "json"
+        template = {"url": hook["url"], escaping: hook["body_template"]}
+        known_by = json.dumps(template)
+        self._renderer.learn(known_by, template)
+        rendered = self._renderer.render(known_by, "hook", variables)
+        body = rendered[escaping]
+        if body is not None:
+            headers["content-type"] = kind
+            if escaping == "json":
+                _check_json(body)
+        return self._http.request(
+            hook["method"], rendered["url"], headers | self._auth(hook), body or "", timeout
+        )
+
+    def _auth(self, hook: Mapping[str, Any]) -> dict[str, str]:
+        """Return the header that the credentials make. Without them nothing is sent."""
+        if hook["auth_type"] == "none":
+            return {}
+        if hook["auth_config"] is None:
+            raise InvalidMessage("missing_credentials", "the hook has no credentials")
+        sealed = from_text(hook["auth_config"])
+        fields = self._vault().open(sealed, hook["tenant_key"], hook["seal_name"])
+        try:
+            match hook["auth_type"]:
+                case "bearer":
+                    return {"authorization": "Bearer " + fields["token"]}
+                case "basic":
+                    user = f"{fields['username']}:{fields.get('password', '')}"
+                    return {"authorization": "Basic " + base64.b64encode(user.encode()).decode()}
+                case _:
+                    return {fields["name"].lower(): "" + fields["value"]}
+        except (KeyError, TypeError, AttributeError):
+            raise InvalidMessage("missing_credentials", "a field is missing") from None
+
+
+def _check_json(body: str) -> None:
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        raise RenderError("invalid_json", "the body is no JSON") from None
+
+
+def _answer(reply: Reply) -> dict[str, Any]:
+    if not 200 <= reply.status < 300:
+        return {"error": f"http_{reply.status}", "status": reply.status}
+    if reply.cut:
+        return {"error": "response_too_large", "status": reply.status}
+    text = reply.body.decode(errors="replace").replace("\0", "\ufffd")  # Postgres holds no NUL
+    return {"response": text, "status": reply.status}
+
+
+def _error(code: str) -> dict[str, Any]:
+    return {"error": _CODES.get(code, code)}
