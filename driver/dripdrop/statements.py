@@ -98,6 +98,7 @@ class Statements(ABC, Generic[One, Many, Value]):
         time_zone: str | None = ...,
         reentry: str = ...,
         metadata: Json = ...,
+        reentry_interval: timedelta | None = ...,
     ) -> One:
         """Add an empty sequence."""
 
@@ -131,6 +132,49 @@ class Statements(ABC, Generic[One, Many, Value]):
         """Add a step to a draft version."""
 
     @_statement
+    def create_step_transition(
+        self,
+        tenant_key: str | None,
+        sequence_version_id: UUID,
+        from_step: str | None = ...,
+        to_step: str | None = ...,
+        condition_mode: str = ...,
+        priority: int | None = ...,
+        config: Json = ...,
+    ) -> One:
+        """Add a way from one step of a draft version to another."""
+
+    @_statement
+    def create_condition(
+        self,
+        tenant_key: str | None,
+        condition: Json,
+        step_id: UUID | None = ...,
+        transition_id: UUID | None = ...,
+    ) -> One:
+        """Add a condition to a step or a transition of a draft version."""
+
+    @_statement
+    def create_exit_rule(
+        self, tenant_key: str | None, sequence_id: UUID, outcome: str, condition: Json
+    ) -> One:
+        """Add a condition that ends the enrolments of a sequence: a `goal` or an `exit`."""
+
+    @_statement
+    def drop_exit_rule(self, tenant_key: str | None, condition_id: UUID) -> One:
+        """Remove a goal or an exit; return what it was."""
+
+    @_statement
+    def update_step_content(
+        self,
+        tenant_key: str | None,
+        step_id: UUID,
+        template: Json | None = ...,
+        name: str | None = ...,
+    ) -> One:
+        """Change the words of a step, for what is not yet rendered."""
+
+    @_statement
     def validate_sequence_version(self, tenant_key: str | None, sequence_version_id: UUID) -> Many:
         """List what keeps a version from being activated."""
 
@@ -139,6 +183,26 @@ class Statements(ABC, Generic[One, Many, Value]):
         """Make a version the one that new enrolments get."""
 
     @_statement
+    def migrate_preview(
+        self,
+        tenant_key: str | None,
+        sequence: str,
+        from_version: int,
+        to_version: int,
+        step_map: Json = ...,
+    ) -> Many:
+        """Count whom `migrate_enrollments` would move, skip and leave for now, by step."""
+
+    @_statement
+    def migrate_enrollments(
+        self,
+        tenant_key: str | None,
+        sequence: str,
+        from_version: int,
+        to_version: int,
+        step_map: Json = ...,
+    ) -> Value:
+        """Move the open enrolments of a version to another one; return how many."""
     def get_sequence(self, tenant_key: str | None, key: str) -> One:
         """Return a sequence of exactly this tenant by its key."""
 
