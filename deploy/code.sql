@@ -4373,7 +4373,8 @@ begin
       from (
         select distinct on (line.step_id) x.id, x.ended_at
         from dripdrop.step_executions as x
-        join dripdrop.steps as s on s.id = x.step_id
+        join dripdrop.steps as s
+          on s.id = x.step_id and s.sequence_version_id = v_enrollment.sequence_version_id
         cross join lateral (select case when s.recurring then s.id end as step_id) as line
         where x.enrollment_id = v_enrollment.id
         order by line.step_id, x.ended_at desc nulls first, x.id desc
@@ -4945,7 +4946,7 @@ begin
     select
       x.enrollment_id,
       s.recurring,
-      s.branches,
+      s.branches or coalesce(x.reason = 'event_timeout', false) as jumps,
       s.hop_limit,
       case
         when s.on_timeout_id is not null and x.reason = 'event_timeout'
@@ -4973,7 +4974,7 @@ begin
       case
         when (n.route).step_id is not null then
           case
-            when n.branches and n.hop_limit <= (
+            when n.jumps and n.hop_limit <= (
               select count(*)
               from dripdrop.step_executions as x
               where x.enrollment_id = n.enrollment_id and x.step_id = (n.route).step_id
@@ -5330,7 +5331,7 @@ comment on function dripdrop._in_time_window(jsonb, timestamp) is
   'midnight.';
 
 -- Why a condition does not hold, or null when it does. Nothing in the data can raise: what cannot
--- be compared does not hold, and this says so.
+-- be compared does not hold, and this says so. Times without a zone are in UTC.
 create or replace function dripdrop._objection(
   condition dripdrop.conditions,
   enrollment dripdrop.enrollments,
@@ -5342,6 +5343,7 @@ returns text
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
 as $$
 declare
   v_actual jsonb;
@@ -5349,7 +5351,7 @@ declare
 begin
   case condition.condition_type
     when 'enrollment_data' then
-      v_actual := jsonb_path_query_first(
+      v_actual := jsonb_path_query_first_tz(
         enrollment.data, condition.field_path, '{}', silent => true
       );
       if v_actual is null then
@@ -5380,14 +5382,19 @@ begin
         hooks #> array[condition.hook, 'value'], condition.operator, condition.expected_value
       );
     when 'predicate' then
-      v_holds := jsonb_path_match(
-        dripdrop._context(
-          enrollment, hooks, _objection.step_id, condition.predicate::text like '%"steps"%'
-        ),
-        condition.predicate,
-        '{}',
-        silent => true
-      );
+      begin
+        v_holds := jsonb_path_match_tz(
+          dripdrop._context(
+            enrollment, hooks, _objection.step_id, condition.predicate::text like '%"steps"%'
+          ),
+          condition.predicate,
+          '{}',
+          silent => true
+        );
+      exception
+        when others then
+          return 'not_comparable';
+      end;
     when 'time_window' then
       v_holds := dripdrop._in_time_window(
         condition.config,
@@ -5592,6 +5599,10 @@ as $$
       s.recurring or exists (
         select from dripdrop.step_transitions as t
         where t.sequence_version_id = s.sequence_version_id
+      )
+      or exists (
+        select from dripdrop.steps as n
+        where n.sequence_version_id = s.sequence_version_id and n.timing ? 'on_timeout'
       ) as repeatable,
       coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key)) as time_zone
     from dripdrop.steps as s
