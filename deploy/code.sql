@@ -4195,12 +4195,13 @@ begin
     and e.subscriber_type = coalesce(s.subscriber_type, 'User')
     and e.entry_key = coalesce(s.entry_key, '')
     and e.sequence_id = v_sequence.id
-    and e.state in ('active', 'paused');
+    and (e.state in ('active', 'paused') or e.id = any (v_enrolled));
 end
 $$;
 
 comment on function dripdrop._enroll(text, text, text, jsonb) is
-  'The one way in: enrols those who are not, and returns the open enrolments of all of them.';
+  'The one way in: enrols those who are not, and returns the open enrolments of all of them, and '
+  'those whose way in was the way out.';
 
 -- plpgsql/enrollment/lifecycle.sql
 
@@ -4214,8 +4215,8 @@ as $$
 begin
   raise exception 'an enrolment cannot go from "%" to "%"', old.state, new.state using
     errcode = 'ZD110',
-    hint = 'active: paused, completed, cancelled; paused: active, cancelled; completed and '
-      'cancelled have ended.';
+    hint = 'active: paused, completed, cancelled; paused: active, completed, cancelled; completed '
+      'and cancelled have ended.';
 end
 $$;
 
@@ -4228,7 +4229,10 @@ for each row
 when (
   old.state <> new.state
   and old.state || '>' || new.state <> all(
-    '{active>paused,active>completed,active>cancelled,paused>active,paused>cancelled}'::text[]
+    '{
+      active>paused, active>completed, active>cancelled,
+      paused>active, paused>completed, paused>cancelled
+    }'::text[]
   )
   and not (old.state = 'cancelled' and old.exit_reason = 'step_failed' and new.state = 'active')
 )
@@ -4547,7 +4551,7 @@ as $$
   select v.*
   from dripdrop._track(
     track_event.tenant_key,
-    jsonb_build_array(jsonb_strip_nulls(jsonb_build_object(
+    jsonb_build_array(jsonb_build_object(
       'event_key', track_event.event_key,
       'event_data', coalesce(track_event.event_data, '{}'),
       'enrollment_id', track_event.enrollment_id,
@@ -4556,7 +4560,7 @@ as $$
       'event_id', track_event.event_id,
       'occurred_at', track_event.occurred_at,
       'event_type', track_event.event_type
-    )))
+    ))
   ) as v
 $$;
 
@@ -4761,7 +4765,8 @@ comment on function dripdrop._let_out(uuid[], timestamptz) is
   'Ends the enrolments that have reached a goal or meet an exit rule of their sequence.';
 
 -- Steps that wait for an event are due after their delay; side steps fire once per event. Someone
--- who is paused remembers what they waited for, and misses what only fires.
+-- who is paused remembers what they waited for, and misses what only fires. Hooks that were being
+-- asked for the timeout are asked again: their answer would make the step due at once.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._wake(events dripdrop.events[], at timestamptz)
@@ -4800,6 +4805,7 @@ as $$
         event_id = a.event_id,
         scheduled_for = a.due_at,
         due_at = case when a.is_active then a.due_at end,
+        fence = x.fence + 1,
         reason = case when a.is_active then 'event' else x.reason end,
         reason_at = _wake.at,
         updated_at = _wake.at

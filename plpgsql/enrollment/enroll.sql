@@ -329,9 +329,10 @@ begin
     and e.subscriber_type = coalesce(s.subscriber_type, 'User')
     and e.entry_key = coalesce(s.entry_key, '')
     and e.sequence_id = v_sequence.id
-    and e.state in ('active', 'paused');
+    and (e.state in ('active', 'paused') or e.id = any (v_enrolled));
 end
 $$;
 
 comment on function dripdrop._enroll(text, text, text, jsonb) is
-  'The one way in: enrols those who are not, and returns the open enrolments of all of them.';
+  'The one way in: enrols those who are not, and returns the open enrolments of all of them, and '
+  'those whose way in was the way out.';
