@@ -10,7 +10,7 @@ import pytest
 from dripdrop.errors import NotStarted, PgmqMissing
 from tests.engine import TENANT, Engine
 
-QUEUES = ["dripdrop_render", "dripdrop_send_email", "dripdrop_send_webhook"]
+QUEUES = ["dripdrop_hooks", "dripdrop_render", "dripdrop_send_email", "dripdrop_send_webhook"]
 
 
 def queues(engine: Engine) -> list[str]:
