@@ -36,8 +36,9 @@ as $$
     ('ZD106', 'execution_not_found', 'no such step execution in this tenant'),
     ('ZD107', 'adapter_not_found', 'no such channel adapter in this tenant'),
     ('ZD108', 'hook_not_found', 'no such hook in this tenant'),
+    ('ZD109', 'rule_not_found', 'no such transition or exit rule in this tenant'),
     ('ZD110', 'invalid_transition', 'the row is in a state that does not allow this move'),
-    ('ZD111', 'version_not_draft', 'the steps of a version that is or was active do not change'),
+    ('ZD111', 'version_not_draft', 'a version that is or was active does not change'),
     ('ZD112', 'invalid_version', 'the version has problems and cannot be activated'),
     ('ZD113', 'already_exists', 'a row with this key exists already'),
     ('ZD114', 'second_active_version', 'a sequence has at most one active version'),
@@ -53,6 +54,7 @@ as $$
       'ZD207', 'invalid_tenant_key',
       'a tenant key is null (global) or a non-empty text without a leading colon'
     ),
+    ('ZD208', 'invalid_condition', 'the condition makes no sense'),
     (
       'ZD301', 'reenrollment_not_allowed',
       'the subscriber was enrolled before and the sequence does not allow it again'
@@ -70,8 +72,9 @@ comment on function dripdrop.errors() is
 -- plpgsql/authoring/apply.sql
 
 -- A whole sequence as one document, in its one form:
--- {key, name, description, time_zone, reentry, metadata, mode, config, activate, steps: [step, …]}.
--- Every fault is reported with the path to it.
+-- {key, name, description, time_zone, reentry, reentry_interval, metadata, mode, config, activate,
+-- hooks: [hook, …], goals: [condition, …], exit_when: [condition, …], entry: [transition, …],
+-- steps: [step, …]}. Every fault is reported with the path to it.
 --
 -- raises  ZD206 malformed, or what the part itself raises, always with the path in the message
 create or replace function dripdrop._canonical_definition(tenant_key text, definition jsonb)
@@ -85,6 +88,11 @@ declare
   v_path text := '';
   v_steps jsonb := jsonb '[]';
   v_step jsonb;
+  v_hooks jsonb := jsonb '[]';
+  v_hook jsonb;
+  v_goals jsonb;
+  v_exits jsonb;
+  v_entry jsonb;
   v_state text;
   v_message text;
   v_hint text;
@@ -97,17 +105,19 @@ begin
   select field into v_fault
   from jsonb_object_keys(definition) as field
   where field not in (
-    'key', 'name', 'description', 'time_zone', 'reentry', 'metadata', 'mode', 'config', 'activate',
-    'steps'
+    'key', 'name', 'description', 'time_zone', 'reentry', 'reentry_interval', 'metadata', 'mode',
+    'config', 'activate', 'hooks', 'goals', 'exit_when', 'entry', 'steps'
   );
   if v_fault is not null then
     raise exception 'at "%": a sequence has no such field', v_fault using
       errcode = 'ZD206', column = v_fault,
-      hint = 'The fields are key, name, description, time_zone, reentry, metadata, mode, config, '
-        'activate and steps.';
+      hint = 'The fields are key, name, description, time_zone, reentry, reentry_interval, '
+        'metadata, mode, config, activate, hooks, goals, exit_when, entry and steps.';
   end if;
   select field into v_fault
-  from unnest(array['key', 'name', 'description', 'time_zone', 'reentry', 'mode']) as field
+  from unnest(array[
+    'key', 'name', 'description', 'time_zone', 'reentry', 'reentry_interval', 'mode'
+  ]) as field
   where jsonb_typeof(definition -> field) not in ('string', 'null');
   if v_fault is not null then
     raise exception 'at "%": not a text', v_fault using
@@ -118,6 +128,10 @@ begin
   then
     raise exception 'at "steps": not a list of steps' using
       errcode = 'ZD206', column = 'steps', hint = 'A sequence has at least one step.';
+  end if;
+  if coalesce(jsonb_typeof(definition -> 'hooks'), 'null') not in ('array', 'null') then
+    raise exception 'at "hooks": not a list of hooks' using
+      errcode = 'ZD206', column = 'hooks', hint = 'Write [{"key": "score", "url": …}].';
   end if;
   if coalesce(jsonb_typeof(definition -> 'activate'), 'boolean') <> 'boolean' then
     raise exception 'at "activate": not true or false' using
@@ -131,12 +145,25 @@ begin
       definition ->> 'name',
       definition ->> 'time_zone',
       coalesce(definition ->> 'reentry', 'never'),
+      definition ->> 'reentry_interval',
       coalesce(definition -> 'metadata', '{}')
     );
     perform dripdrop._check_version(
       coalesce(definition ->> 'mode', 'lifecycle'),
       coalesce(definition -> 'config', '{}')
     );
+    v_goals := dripdrop._canonical_conditions(definition -> 'goals', 'goals');
+    v_exits := dripdrop._canonical_conditions(definition -> 'exit_when', 'exit_when');
+    v_entry := dripdrop._canonical_transitions(definition -> 'entry', 'entry');
+    for i in 0 .. coalesce(jsonb_array_length(nullif(definition -> 'hooks', 'null')), 0) - 1 loop
+      v_path := format('hooks[%s].', i);
+      v_hook := dripdrop._canonical_http_hook(tenant_key, definition -> 'hooks' -> i);
+      if v_hooks @> jsonb_build_array(jsonb_build_object('key', v_hook -> 'key')) then
+        raise exception 'hook key "%" is used twice', v_hook ->> 'key' using
+          errcode = 'ZD206', column = 'key', hint = 'Keys are unique within a sequence.';
+      end if;
+      v_hooks := v_hooks || v_hook;
+    end loop;
     for i in 0 .. jsonb_array_length(definition -> 'steps') - 1 loop
       v_path := format('steps[%s].', i);
       if definition -> 'steps' -> i ? 'position' then
@@ -144,15 +171,36 @@ begin
           errcode = 'ZD206', column = 'position', hint = 'Steps follow one another as they stand.';
       end if;
       v_step := dripdrop._canonical_step(tenant_key, definition -> 'steps' -> i);
-      if exists (
-        select from jsonb_array_elements(v_steps) as earlier
-        where earlier ->> 'key' = v_step ->> 'key'
-      ) then
+      if v_steps @> jsonb_build_array(jsonb_build_object('key', v_step -> 'key')) then
         raise exception 'step key "%" is used twice', v_step ->> 'key' using
           errcode = 'ZD206', column = 'key', hint = 'Keys are unique within a sequence.';
       end if;
       v_steps := v_steps || jsonb_set(v_step, '{position}', to_jsonb(i + 1));
     end loop;
+
+    v_path := '';
+    select t.path, t.step into v_column, v_message
+    from (
+      select format('entry[%s].to', e.place - 1), e.transition ->> 'to'
+      from jsonb_array_elements(v_entry) with ordinality as e (transition, place)
+      union all
+      select
+        format('steps[%s].transitions[%s].to', s.place - 1, t.place - 1), t.transition ->> 'to'
+      from jsonb_array_elements(v_steps) with ordinality as s (step, place)
+      cross join jsonb_array_elements(s.step -> 'transitions')
+        with ordinality as t (transition, place)
+      union all
+      select format('steps[%s].timing.on_timeout', s.place - 1), s.step #>> '{timing,on_timeout}'
+      from jsonb_array_elements(v_steps) with ordinality as s (step, place)
+      where s.step #>> '{timing,on_timeout}' not in ('continue', 'exit')
+    ) as t (path, step)
+    where t.step is not null
+      and not v_steps @> jsonb_build_array(jsonb_build_object('key', t.step))
+    limit 1;
+    if v_message is not null then
+      raise exception 'there is no step "%"', v_message using
+        errcode = 'ZD206', column = v_column, hint = 'Name the key of a step of this document.';
+    end if;
   exception
     when others then
       get stacked diagnostics
@@ -173,10 +221,15 @@ begin
     'description', definition -> 'description',
     'time_zone', definition -> 'time_zone',
     'reentry', coalesce(definition ->> 'reentry', 'never'),
+    'reentry_interval', (definition ->> 'reentry_interval')::interval,
     'metadata', coalesce(definition -> 'metadata', '{}'),
     'mode', coalesce(definition ->> 'mode', 'lifecycle'),
     'config', coalesce(definition -> 'config', '{}'),
     'activate', coalesce((definition ->> 'activate')::boolean, true),
+    'hooks', v_hooks,
+    'goals', v_goals,
+    'exit_when', v_exits,
+    'entry', v_entry,
     'steps', v_steps
   );
 end
@@ -185,7 +238,8 @@ $$;
 comment on function dripdrop._canonical_definition(text, jsonb) is
   'A sequence document, checked, with every field present.';
 
--- What identifies a version's content: its steps and its mode, in canonical form.
+-- What identifies a version's content, in canonical form. What belongs to the sequence is changed
+-- in place and makes no version: its words, goals, exits, hooks and who may return.
 create or replace function dripdrop._content_hash(canonical jsonb)
 returns text
 language sql
@@ -193,9 +247,11 @@ immutable
 set search_path = pg_catalog, pg_temp
 as $$
   select dripdrop._digest(
-    (
-      canonical
-      - array['key', 'name', 'description', 'time_zone', 'reentry', 'metadata', 'activate']
+    jsonb_build_object(
+      'mode', canonical -> 'mode',
+      'config', canonical -> 'config',
+      'entry', canonical -> 'entry',
+      'steps', canonical -> 'steps'
     )::text
   )
 $$;
@@ -220,7 +276,15 @@ as $$
       'template', s.template_content,
       'adapter', a.name,
       'config', s.config,
-      'active', s.active
+      'active', s.active,
+      'conditions', (
+        select coalesce(
+          jsonb_agg(dripdrop._condition_document(c) order by c.position, c.id), '[]'
+        )
+        from dripdrop.conditions as c
+        where c.step_id = s.id
+      ),
+      'transitions', dripdrop._transition_documents(s.sequence_version_id, s.id)
     )
   from dripdrop.steps as s
   left join dripdrop.channel_adapters as a on a.id = s.channel_adapter_id
@@ -228,6 +292,63 @@ as $$
 $$;
 
 comment on function dripdrop._version_steps(uuid) is 'The steps of a version as documents.';
+
+-- A sequence in the document's form, less its versions and hooks.
+create or replace function dripdrop._sequence_document(sequence dripdrop.sequences)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'name', sequence.name,
+    'description', sequence.description,
+    'time_zone', sequence.time_zone,
+    'reentry', sequence.reentry,
+    'reentry_interval', sequence.reentry_interval,
+    'metadata', sequence.metadata,
+    'goals', coalesce(
+      jsonb_agg(dripdrop._condition_document(c) order by c.position, c.id)
+        filter (where c.outcome = 'goal'),
+      '[]'
+    ),
+    'exit_when', coalesce(
+      jsonb_agg(dripdrop._condition_document(c) order by c.position, c.id)
+        filter (where c.outcome = 'exit'),
+      '[]'
+    )
+  )
+  from dripdrop.conditions as c
+  where c.sequence_id = sequence.id
+$$;
+
+comment on function dripdrop._sequence_document(dripdrop.sequences) is
+  'What a document says of a sequence itself.';
+
+-- A hook that the document leaves out stays: versions that people are on may need it, and its
+-- secrets stand in no document.
+create or replace function dripdrop._hook_changes(sequence_id uuid, hooks jsonb)
+returns table (key text, is_new boolean, field text, old jsonb, new jsonb)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    n.hook ->> 'key',
+    h.id is null,
+    f.key,
+    to_jsonb(h) -> f.key,
+    f.value
+  from jsonb_array_elements(hooks) with ordinality as n (hook, place)
+  left join dripdrop.http_hooks as h
+    on h.sequence_id = _hook_changes.sequence_id and h.key = n.hook ->> 'key'
+  cross join jsonb_each(n.hook) as f
+  where case when h.id is null then f.key = 'key' else to_jsonb(h) -> f.key <> f.value end
+  order by n.place, f.key
+$$;
+
+comment on function dripdrop._hook_changes(uuid, jsonb) is
+  'In which fields HTTP hooks differ from their documents; one row for a new one.';
 
 -- The difference between a document and what is there, one row per field;
 -- apply() makes exactly these changes.
@@ -245,6 +366,7 @@ declare
   v_sequence dripdrop.sequences;
   v_active dripdrop.sequence_versions;
   v_known int;
+  v_version text;
 begin
   perform dripdrop._check_tenant_key(tenant_key);
   v_new := dripdrop._canonical_definition(tenant_key, definition);
@@ -259,17 +381,21 @@ begin
     return query
     select
       'create', format('sequence %s', v_new ->> 'key'), null::text, null::jsonb, null::jsonb;
+  else
+    return query
+    select 'change', format('sequence %s', v_sequence.key), f.key, f.value, v_new -> f.key
+    from jsonb_each(dripdrop._sequence_document(v_sequence)) as f
+    where f.value <> v_new -> f.key
+    order by f.key;
   end if;
   return query
   select
-    'change',
-    format('sequence %s', v_sequence.key),
-    f.field,
-    to_jsonb(v_sequence) -> f.field,
-    v_new -> f.field
-  from unnest(array['name', 'description', 'time_zone', 'reentry', 'metadata']) as f (field)
-  where v_sequence.id is not null
-    and to_jsonb(v_sequence) -> f.field is distinct from v_new -> f.field;
+    case when h.is_new then 'create' else 'change' end,
+    format('hook %s', h.key),
+    case when not h.is_new then h.field end,
+    h.old,
+    case when not h.is_new then h.new end
+  from dripdrop._hook_changes(v_sequence.id, v_new -> 'hooks') as h;
 
   v_known := (
     select v.version
@@ -284,16 +410,28 @@ begin
     return;
   end if;
 
+  v_version := (
+    select format('version %s', coalesce(v_known, max(v.version) + 1, 1))
+    from dripdrop.sequence_versions as v
+    where v.sequence_id = v_sequence.id
+  );
   -- A draft or a former version with this content is made active again rather than made anew.
   return query
   select
     case when v_known is null then 'create' else 'activate' end,
-    format('version %s', coalesce(v_known, max(v.version) + 1, 1)),
+    v_version,
     null::text,
     to_jsonb(v_active.version),
-    null::jsonb
-  from dripdrop.sequence_versions as v
-  where v.sequence_id = v_sequence.id;
+    null::jsonb;
+  return query
+  select 'change', v_version, f.field, f.old, v_new -> f.field
+  from (
+    values
+    ('mode', to_jsonb(v_active.mode)),
+    ('config', v_active.config),
+    ('entry', dripdrop._transition_documents(v_active.id, null))
+  ) as f (field, old)
+  where v_active.id is not null and f.old <> v_new -> f.field;
 
   return query
   with
@@ -337,35 +475,7 @@ declare
 begin
   perform dripdrop._check_tenant_key(tenant_key);
   v_new := dripdrop._canonical_definition(tenant_key, definition);
-
-  insert into dripdrop.sequences as q (
-    tenant_key, key, name, description, time_zone, reentry, metadata
-  )
-  values (
-    apply.tenant_key,
-    v_new ->> 'key',
-    v_new ->> 'name',
-    v_new ->> 'description',
-    v_new ->> 'time_zone',
-    v_new ->> 'reentry',
-    v_new -> 'metadata'
-  )
-  on conflict on constraint sequences_one_key_per_tenant do update
-  set name = excluded.name,
-      description = excluded.description,
-      time_zone = excluded.time_zone,
-      reentry = excluded.reentry,
-      metadata = excluded.metadata,
-      updated_at = case
-        when (q.name, q.description, q.time_zone, q.reentry, q.metadata)
-          is distinct from (
-            excluded.name, excluded.description, excluded.time_zone, excluded.reentry,
-            excluded.metadata
-          )
-        then dripdrop._now()
-        else q.updated_at
-      end
-  returning q.* into v_sequence;
+  v_sequence := dripdrop._put_sequence(apply.tenant_key, v_new);
 
   select v.* into v_version
   from dripdrop.sequence_versions as v
@@ -381,6 +491,9 @@ begin
       config => v_new -> 'config'
     );
     perform dripdrop._insert_step(v_version, step)
+    from jsonb_array_elements(v_new -> 'steps') as step;
+    perform dripdrop._insert_transitions(v_version, null, v_new -> 'entry');
+    perform dripdrop._insert_transitions(v_version, step ->> 'key', step -> 'transitions')
     from jsonb_array_elements(v_new -> 'steps') as step;
     update dripdrop.sequence_versions as v
     set content_hash = dripdrop._content_hash(v_new)
@@ -399,6 +512,1139 @@ comment on function dripdrop.apply(text, jsonb) is
   'Creates or updates a whole sequence from one document and returns the version now in force; the '
   'same document twice changes nothing.';
 
+-- What belongs to the sequence itself, changed in place and only where it differs.
+create or replace function dripdrop._put_sequence(tenant_key text, canonical jsonb)
+returns dripdrop.sequences
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_sequence dripdrop.sequences;
+  v_old jsonb;
+  v_new jsonb;
+  v_changed boolean;
+begin
+  insert into dripdrop.sequences (tenant_key, key, name)
+  values (_put_sequence.tenant_key, canonical ->> 'key', canonical ->> 'name')
+  on conflict on constraint sequences_one_key_per_tenant do nothing;
+  select q.* into v_sequence
+  from dripdrop.sequences as q
+  where q.tenant_key is not distinct from _put_sequence.tenant_key
+    and q.key = canonical ->> 'key'
+  for no key update;
+  v_old := dripdrop._sequence_document(v_sequence);
+  v_new := (
+    select jsonb_object_agg(field, canonical -> field) from jsonb_object_keys(v_old) as field
+  );
+
+  if v_old - array['goals', 'exit_when'] <> v_new - array['goals', 'exit_when'] then
+    update dripdrop.sequences as q
+    set name = canonical ->> 'name',
+        description = canonical ->> 'description',
+        time_zone = canonical ->> 'time_zone',
+        reentry = canonical ->> 'reentry',
+        reentry_interval = (canonical ->> 'reentry_interval')::interval,
+        metadata = canonical -> 'metadata',
+        updated_at = dripdrop._now()
+    where q.id = v_sequence.id
+    returning q.* into v_sequence;
+  end if;
+
+  perform dripdrop._put_http_hook(v_sequence, h.hook)
+  from jsonb_array_elements(canonical -> 'hooks') as h (hook)
+  where exists (
+    select from dripdrop._hook_changes(v_sequence.id, jsonb_build_array(h.hook))
+  );
+  v_changed := found;
+
+  if (v_old -> 'goals', v_old -> 'exit_when')
+    <> (v_new -> 'goals', v_new -> 'exit_when')
+  then
+    delete from dripdrop.conditions as c where c.sequence_id = v_sequence.id;
+    perform dripdrop._insert_condition(
+      v_sequence.tenant_key, c.condition, c.place, sequence_id => v_sequence.id, outcome => o.outcome
+    )
+    from (values ('goal', 'goals'), ('exit', 'exit_when')) as o (outcome, field)
+    cross join jsonb_array_elements(canonical -> o.field) with ordinality as c (condition, place);
+    v_changed := true;
+  end if;
+  if v_changed then
+    perform dripdrop._set_sequence_hooks(v_sequence.id);
+  end if;
+  return v_sequence;
+end
+$$;
+
+comment on function dripdrop._put_sequence(text, jsonb) is
+  'Inserts or updates a sequence, with its hooks, goals and exits, from a canonical document.';
+
+-- plpgsql/authoring/conditions.sql
+
+-- A condition's document in its one form. What steps, transitions and sequences hold, and what a
+-- document says, come through here, so there is one set of rules.
+--
+-- raises  ZD208, ZD204, with the path of the fault in the diagnostics' column field
+create or replace function dripdrop._canonical_condition(condition jsonb, path text default '')
+returns jsonb
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_type text := coalesce(
+    condition ->> 'type',
+    case
+      when condition ? 'predicate' then 'predicate'
+      when condition ? 'event' then 'event'
+      when condition ? 'hook' then 'hook'
+      when condition ? 'field_path' then 'enrollment_data'
+      when condition ?| array['start', 'end', 'days'] then 'time_window'
+    end
+  );
+  v_fields text[] := case v_type
+    when 'enrollment_data' then array['field_path', 'operator', 'expected_value']
+    when 'event' then
+      array['event', 'match', 'within', 'since', 'happened', 'operator', 'expected_value']
+    when 'hook' then array['hook', 'operator', 'expected_value']
+    when 'predicate' then array['predicate']
+    when 'time_window' then array['start', 'end', 'days', 'time_zone']
+  end;
+  v_fault text;
+  v_path jsonpath;
+  v_canonical jsonb;
+begin
+  if jsonb_typeof(condition) is distinct from 'object' then
+    raise exception 'a condition is not an object' using
+      errcode = 'ZD208', column = rtrim(path, '.'),
+      hint = 'Write for example {"predicate": "$.enrollment.score > 70"}.';
+  end if;
+  if v_fields is null then
+    raise exception 'condition type "%" is unknown', v_type using
+      errcode = 'ZD208', column = path || 'type',
+      hint = 'Use enrollment_data, event, hook, predicate or time_window; the type may be left out '
+        'when a field such as predicate or event tells it.';
+  end if;
+  select field into v_fault
+  from jsonb_object_keys(condition) as field
+  where not field = any (v_fields || array['type', 'name']);
+  if v_fault is not null then
+    raise exception 'a condition of type "%" has no field "%"', v_type, v_fault using
+      errcode = 'ZD208', column = path || v_fault,
+      hint = format('The fields are name, %s.', array_to_string(v_fields, ', '));
+  end if;
+  select field into v_fault
+  from unnest(array[
+    'type', 'name', 'field_path', 'predicate', 'hook', 'event', 'within', 'since', 'operator',
+    'start', 'end', 'time_zone'
+  ]) as field
+  where jsonb_typeof(condition -> field) not in ('string', 'null');
+  if v_fault is not null then
+    raise exception 'field "%" is not a text', v_fault using
+      errcode = 'ZD208', column = path || v_fault, hint = 'Write it in double quotes.';
+  end if;
+  if condition ->> 'name' = '' then
+    raise exception 'the name is empty' using
+      errcode = 'ZD208', column = path || 'name', hint = 'Leave it out, or say what it is about.';
+  end if;
+
+  v_canonical := jsonb_strip_nulls(
+    jsonb_build_object('type', v_type, 'name', condition -> 'name')
+  );
+  case v_type
+    when 'enrollment_data' then
+      v_path := dripdrop._parse_path(
+        case
+          when condition ->> 'field_path' ~ '^\s*(lax |strict )?\s*\$' then condition ->> 'field_path'
+          else '$.' || (condition ->> 'field_path')
+        end
+      );
+      if v_path is null then
+        raise exception 'field_path "%" is not a path', condition ->> 'field_path' using
+          errcode = 'ZD208', column = path || 'field_path',
+          hint = 'Write for example plan_tier, address.city, or $."plan-tier" for a name with '
+            'other signs in it. Variables are not known here.';
+      end if;
+      return v_canonical
+        || jsonb_build_object('field_path', v_path::text)
+        || dripdrop._canonical_comparison(condition, path);
+
+    when 'hook' then
+      if coalesce(condition ->> 'hook' !~ '^[a-z0-9][a-z0-9_-]*$', true) then
+        raise exception 'hook key "%" is not valid', condition ->> 'hook' using
+          errcode = 'ZD208', column = path || 'hook',
+          hint = 'It is the key of an HTTP hook of the sequence or of a registered function.';
+      end if;
+      return v_canonical
+        || jsonb_build_object('hook', condition -> 'hook')
+        || dripdrop._canonical_comparison(condition, path);
+
+    when 'event' then
+      return v_canonical || dripdrop._canonical_event(condition, path);
+
+    when 'time_window' then
+      return v_canonical || dripdrop._canonical_window(condition, path);
+
+    else
+      v_path := dripdrop._parse_predicate(condition ->> 'predicate');
+      if v_path is null then
+        raise exception 'predicate "%" is not a predicate', condition ->> 'predicate' using
+          errcode = 'ZD208', column = path || 'predicate',
+          hint = 'Write a test such as $.enrollment.score > 70 && $.steps.welcome.state == "sent". '
+            '$.enrollment.score alone is a value: compare it, or write exists($.enrollment.score).';
+      end if;
+      return v_canonical || jsonb_build_object('predicate', v_path::text);
+  end case;
+end
+$$;
+
+comment on function dripdrop._canonical_condition(jsonb, text) is
+  'A condition''s document, checked and in its stored form.';
+
+-- Null is a value here, told apart from nothing at all.
+--
+-- raises  ZD208 with the path of the fault
+create or replace function dripdrop._canonical_comparison(condition jsonb, path text)
+returns jsonb
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_operator text := dripdrop._canonical_operator(coalesce(condition ->> 'operator', '=='));
+  v_expected jsonb := condition -> 'expected_value';
+  v_kind text := jsonb_typeof(v_expected);
+begin
+  if v_operator is null then
+    raise exception 'operator "%" is unknown', condition ->> 'operator' using
+      errcode = 'ZD208', column = path || 'operator',
+      hint = 'Use ==, !=, >, <, >=, <=, in or contains.';
+  end if;
+  if v_expected is null then
+    raise exception 'expected_value is missing' using
+      errcode = 'ZD208', column = path || 'expected_value',
+      hint = 'Write null to compare with null.';
+  end if;
+  if v_operator in ('>', '<', '>=', '<=') then
+    if v_kind = 'string' and v_expected #>> '{}' ~ '^\s*-?[0-9]+(\.[0-9]+)?\s*$' then
+      v_expected := to_jsonb((v_expected #>> '{}')::numeric);
+    elsif v_kind <> 'number' then
+      raise exception 'operator % compares with a number, not with %', v_operator, v_expected using
+        errcode = 'ZD208', column = path || 'expected_value',
+        hint = 'Write a number, or use == or !=.';
+    end if;
+  end if;
+  if v_operator = 'in' and (v_kind <> 'array' or v_expected = '[]') then
+    raise exception 'operator in looks in a list, not in %', v_expected using
+      errcode = 'ZD208', column = path || 'expected_value',
+      hint = 'Write for example ["pro", "enterprise"].';
+  end if;
+  if v_operator = 'contains' and v_kind in ('null', 'object', 'array') then
+    raise exception 'operator contains looks for one value, not for %', v_expected using
+      errcode = 'ZD208', column = path || 'expected_value',
+      hint = 'Write a text, a number, true or false.';
+  end if;
+  return jsonb_build_object('operator', v_operator, 'expected_value', v_expected);
+end
+$$;
+
+comment on function dripdrop._canonical_comparison(jsonb, text) is
+  'The operator and the expected value of a condition, checked.';
+
+create or replace function dripdrop._canonical_operator(operator text)
+returns text
+language sql
+immutable
+parallel safe
+return case
+  when operator in ('==', '!=', '>', '<', '>=', '<=', 'in', 'contains') then operator
+  else '{"eq": "==", "neq": "!=", "gt": ">", "lt": "<", "gte": ">=", "lte": "<="}'::jsonb
+    ->> operator
+end;
+
+comment on function dripdrop._canonical_operator(text) is
+  'An operator as a sign; null when there is none such.';
+
+-- raises  ZD208 with the path of the fault
+create or replace function dripdrop._canonical_event(condition jsonb, path text)
+returns jsonb
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_happened jsonb := nullif(condition -> 'happened', 'null');
+  v_comparison jsonb := jsonb '{"operator": ">=", "expected_value": 1}';
+begin
+  if coalesce(condition ->> 'event', '') = '' then
+    raise exception 'the event has no name' using
+      errcode = 'ZD208', column = path || 'event',
+      hint = 'It is the key that track_event() is called with.';
+  end if;
+  if coalesce(jsonb_typeof(condition -> 'match'), 'null') not in ('object', 'null') then
+    raise exception 'match is not an object' using
+      errcode = 'ZD208', column = path || 'match',
+      hint = 'Write what the event''s data must contain, for example {"plan": "pro"}.';
+  end if;
+  if not dripdrop._is_interval(coalesce(condition ->> 'within', '1 day')) then
+    raise exception 'within "%" is not an interval', condition ->> 'within' using
+      errcode = 'ZD208', column = path || 'within', hint = 'Write for example "7 days".';
+  end if;
+  if condition ->> 'since' <> 'enrollment' then
+    raise exception 'since "%" is unknown', condition ->> 'since' using
+      errcode = 'ZD208', column = path || 'since',
+      hint = 'Write "enrollment", or leave it out to look at the time before it too.';
+  end if;
+
+  if v_happened is not null then
+    if jsonb_typeof(v_happened) <> 'boolean' then
+      raise exception 'happened is not true or false' using
+        errcode = 'ZD208', column = path || 'happened', hint = 'Write true or false.';
+    end if;
+    if condition ?| array['operator', 'expected_value'] then
+      raise exception 'happened stands beside operator or expected_value' using
+        errcode = 'ZD208', column = path || 'happened',
+        hint = 'Say whether it happened, or how often, not both.';
+    end if;
+    if v_happened = 'false' then
+      v_comparison := '{"operator": "==", "expected_value": 0}';
+    end if;
+  elsif condition ?| array['operator', 'expected_value'] then
+    v_comparison := dripdrop._canonical_comparison(
+      jsonb '{"operator": ">="}' || condition, path
+    );
+    if v_comparison ->> 'operator' in ('in', 'contains') then
+      raise exception 'operator % does not count', v_comparison ->> 'operator' using
+        errcode = 'ZD208', column = path || 'operator', hint = 'Use ==, !=, >, <, >= or <=.';
+    end if;
+    if v_comparison ->> 'expected_value' !~ '^[0-9]{1,9}$' then
+      raise exception 'an event does not happen % times', v_comparison -> 'expected_value' using
+        errcode = 'ZD208', column = path || 'expected_value', hint = 'Write a whole number.';
+    end if;
+  end if;
+  return v_comparison || jsonb_strip_nulls(
+    jsonb_build_object(
+      'event', condition -> 'event',
+      'within', condition -> 'within',
+      'since', condition -> 'since'
+    )
+  ) || case
+    when jsonb_typeof(condition -> 'match') = 'object'
+    then jsonb_build_object('match', condition -> 'match')
+    else '{}'
+  end;
+end
+$$;
+
+comment on function dripdrop._canonical_event(jsonb, text) is
+  'What a condition says of an event, checked.';
+
+-- raises  ZD208, ZD204, with the path of the fault
+create or replace function dripdrop._canonical_window(condition jsonb, path text)
+returns jsonb
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_week constant text[] := array['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'];
+  v_from text := lpad(coalesce(condition ->> 'start', '00:00'), 5, '0');
+  v_to text := lpad(coalesce(condition ->> 'end', '24:00'), 5, '0');
+  v_days jsonb := nullif(condition -> 'days', 'null');
+begin
+  if v_days is null and condition ->> 'start' is null and condition ->> 'end' is null then
+    raise exception 'a time window without start, end and days is no window' using
+      errcode = 'ZD208', column = path || 'start',
+      hint = 'Write for example {"start": "09:00", "end": "17:00", "days": ["mon", "fri"]}.';
+  end if;
+  if v_from !~ '^([01][0-9]|2[0-3]):[0-5][0-9]$' then
+    raise exception 'start "%" is not a time of day', condition ->> 'start' using
+      errcode = 'ZD208', column = path || 'start', hint = 'Write it as 09:00.';
+  end if;
+  if v_to !~ '^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$' then
+    raise exception 'end "%" is not a time of day', condition ->> 'end' using
+      errcode = 'ZD208', column = path || 'end', hint = 'Write it as 17:00; 24:00 is midnight.';
+  end if;
+  if v_from = v_to then
+    raise exception 'the window is empty' using
+      errcode = 'ZD208', column = path || 'end',
+      hint = 'Leave start and end out for the whole day.';
+  end if;
+  if jsonb_typeof(v_days) <> 'array'
+    or v_days = '[]'
+    or exists (
+      select from jsonb_array_elements(v_days) as d (day)
+      where jsonb_typeof(d.day) <> 'string' or not d.day #>> '{}' = any (v_week)
+    )
+  then
+    raise exception 'days is not a list of weekdays' using
+      errcode = 'ZD208', column = path || 'days',
+      hint = 'Write for example ["mon", "tue", "wed", "thu", "fri"].';
+  end if;
+  if condition ->> 'time_zone' is not null then
+    perform dripdrop._check_time_zone(condition ->> 'time_zone', path || 'time_zone');
+  end if;
+  return jsonb_strip_nulls(
+    jsonb_build_object(
+      'start', v_from,
+      'end', v_to,
+      'days', (
+        select jsonb_agg(w.day order by w.place)
+        from unnest(v_week) with ordinality as w (day, place)
+        where v_days ? w.day
+      ),
+      'time_zone', condition -> 'time_zone'
+    )
+  );
+end
+$$;
+
+comment on function dripdrop._canonical_window(jsonb, text) is
+  'What a condition says of the time of day, checked.';
+
+-- A path that names a variable parses and then raises whenever it is asked, whatever silent says:
+-- it would stop a tick. In the canonical text a variable is $"name", a key $."name", so with the
+-- contents of all quoted words gone only a variable has the sign and the quote side by side.
+create or replace function dripdrop._parse_path(path text)
+returns jsonpath
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if regexp_replace(path::jsonpath::text, '"([^"\\]|\\.)*"', '""', 'g') like '%$""%' then
+    return null;
+  end if;
+  return path::jsonpath;
+exception
+  when syntax_error or data_exception or feature_not_supported then
+    return null;
+end
+$$;
+
+comment on function dripdrop._parse_path(text) is
+  'A text as SQL/JSON path; null when it is none or names a variable.';
+
+-- Running a path over sample data does not tell a predicate from a value: both can give true, null
+-- or nothing. The grammar does: the parentheses of a filter take a predicate and nothing else.
+-- The text is that of a parsed path, so it cannot close the parenthesis early.
+create or replace function dripdrop._parse_predicate(predicate text)
+returns jsonpath
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_predicate jsonpath := dripdrop._parse_path(predicate);
+begin
+  perform format('$ ? (%s)', regexp_replace(v_predicate::text, '^strict ', ''))::jsonpath;
+  return v_predicate;
+exception
+  when syntax_error then
+    return null;
+end
+$$;
+
+comment on function dripdrop._parse_predicate(text) is
+  'A text as SQL/JSON path predicate; null when it is none.';
+
+-- raises  ZD208, ZD204, with the path of the fault
+create or replace function dripdrop._canonical_conditions(conditions jsonb, path text)
+returns jsonb
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if coalesce(jsonb_typeof(conditions), 'null') not in ('array', 'null') then
+    raise exception 'conditions are not a list' using
+      errcode = 'ZD208', column = path, hint = 'Write [{"predicate": …}, …].';
+  end if;
+  return (
+    select coalesce(
+      jsonb_agg(
+        dripdrop._canonical_condition(c.condition, format('%s[%s].', path, c.place - 1))
+        order by c.place
+      ),
+      '[]'
+    )
+    from jsonb_array_elements(nullif(conditions, 'null')) with ordinality as c (condition, place)
+  );
+end
+$$;
+
+comment on function dripdrop._canonical_conditions(jsonb, text) is
+  'A list of conditions, each checked and in its stored form.';
+
+-- A stored condition in the document's form, so that plan() compares like with like.
+create or replace function dripdrop._condition_document(condition dripdrop.conditions)
+returns jsonb
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    condition.config
+    || jsonb_strip_nulls(
+      jsonb_build_object(
+        'type', condition.condition_type,
+        'name', condition.name,
+        'operator', condition.operator,
+        'field_path', condition.field_path::text,
+        'predicate', condition.predicate::text,
+        'hook', condition.hook
+      )
+    )
+    || case
+      when condition.expected_value is null then '{}'
+      else jsonb_build_object('expected_value', condition.expected_value)
+    end
+$$;
+
+comment on function dripdrop._condition_document(dripdrop.conditions) is
+  'A stored condition as a document.';
+
+create or replace function dripdrop._insert_condition(
+  tenant_key text,
+  condition jsonb,
+  "position" bigint,
+  step_id uuid default null,
+  transition_id uuid default null,
+  sequence_id uuid default null,
+  outcome text default null
+)
+returns dripdrop.conditions
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  insert into dripdrop.conditions (
+    tenant_key, step_id, transition_id, sequence_id, outcome, name, condition_type, operator,
+    expected_value, field_path, predicate, hook, config, position
+  )
+  select
+    _insert_condition.tenant_key,
+    _insert_condition.step_id,
+    _insert_condition.transition_id,
+    _insert_condition.sequence_id,
+    _insert_condition.outcome,
+    condition ->> 'name',
+    condition ->> 'type',
+    condition ->> 'operator',
+    condition -> 'expected_value',
+    (condition ->> 'field_path')::jsonpath,
+    (condition ->> 'predicate')::jsonpath,
+    condition ->> 'hook',
+    condition - array[
+      'type', 'name', 'operator', 'expected_value', 'field_path', 'predicate', 'hook'
+    ],
+    _insert_condition."position"
+  returning *
+$$;
+
+comment on function dripdrop._insert_condition(text, jsonb, bigint, uuid, uuid, uuid, text) is
+  'Inserts a condition from its canonical document.';
+
+-- raises  ZD104 unknown step, ZD109 unknown transition, ZD201 not one owner, and what
+--         _canonical_condition() raises; the trigger raises ZD111 when the version is not a draft
+create or replace function dripdrop.create_condition(
+  tenant_key text,
+  condition jsonb,
+  step_id uuid default null,
+  transition_id uuid default null
+)
+returns dripdrop.conditions
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if num_nonnulls(step_id, transition_id) <> 1 then
+    raise exception 'a condition belongs to a step or to a transition' using
+      errcode = 'ZD201', column = 'step_id',
+      hint = 'Pass one of step_id and transition_id; create_exit_rule() is for sequences.';
+  end if;
+  perform from dripdrop.steps as s
+  where s.id = create_condition.step_id
+    and s.tenant_key is not distinct from create_condition.tenant_key;
+  if not found and step_id is not null then
+    raise exception 'step "%" not found', step_id using
+      errcode = 'ZD104', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+  perform from dripdrop.step_transitions as t
+  where t.id = create_condition.transition_id
+    and t.tenant_key is not distinct from create_condition.tenant_key;
+  if not found and transition_id is not null then
+    raise exception 'transition "%" not found', transition_id using
+      errcode = 'ZD109', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+
+  return dripdrop._insert_condition(
+    create_condition.tenant_key,
+    dripdrop._canonical_condition(create_condition.condition),
+    (
+      select coalesce(max(c.position) + 1, 1)
+      from dripdrop.conditions as c
+      where c.step_id = create_condition.step_id
+        or c.transition_id = create_condition.transition_id
+    ),
+    step_id => create_condition.step_id,
+    transition_id => create_condition.transition_id
+  );
+end
+$$;
+
+comment on function dripdrop.create_condition(text, jsonb, uuid, uuid) is
+  'Adds a condition to a step, which it gates, or to a transition, which it routes, of a draft '
+  'version.';
+
+-- Goals and exits belong to the sequence: they hold for everybody in it, on whatever version.
+--
+-- locks   the sequence
+-- raises  ZD101 unknown sequence, ZD201 bad outcome, and what _canonical_condition() raises
+create or replace function dripdrop.create_exit_rule(
+  tenant_key text,
+  sequence_id uuid,
+  outcome text,
+  condition jsonb
+)
+returns dripdrop.conditions
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_canonical jsonb := dripdrop._canonical_condition(create_exit_rule.condition);
+  v_condition dripdrop.conditions;
+begin
+  if coalesce(outcome not in ('goal', 'exit'), true) then
+    raise exception 'outcome "%" is unknown', outcome using
+      errcode = 'ZD201', column = 'outcome',
+      hint = 'Use goal, which completes an enrolment, or exit, which cancels it.';
+  end if;
+  perform from dripdrop.sequences as q
+  where q.id = create_exit_rule.sequence_id
+    and q.tenant_key is not distinct from create_exit_rule.tenant_key
+  for no key update;
+  if not found then
+    raise exception 'sequence "%" not found', sequence_id using
+      errcode = 'ZD101', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+
+  v_condition := dripdrop._insert_condition(
+    create_exit_rule.tenant_key,
+    v_canonical,
+    (
+      select coalesce(max(c.position) + 1, 1)
+      from dripdrop.conditions as c
+      where c.sequence_id = create_exit_rule.sequence_id
+        and c.outcome = create_exit_rule.outcome
+    ),
+    sequence_id => create_exit_rule.sequence_id,
+    outcome => create_exit_rule.outcome
+  );
+  perform dripdrop._set_sequence_hooks(v_condition.sequence_id);
+  return v_condition;
+end
+$$;
+
+comment on function dripdrop.create_exit_rule(text, uuid, text, jsonb) is
+  'Adds a condition that ends the enrolments of a sequence: as a goal, which completes them, or as '
+  'an exit, which cancels them.';
+
+-- locks   the sequence
+-- raises  ZD109 unknown exit rule
+create or replace function dripdrop.drop_exit_rule(tenant_key text, condition_id uuid)
+returns dripdrop.conditions
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_condition dripdrop.conditions;
+begin
+  perform from dripdrop.sequences as q
+  where q.id = (
+    select c.sequence_id from dripdrop.conditions as c where c.id = drop_exit_rule.condition_id
+  )
+  for no key update;
+  delete from dripdrop.conditions as c
+  where c.id = drop_exit_rule.condition_id
+    and c.tenant_key is not distinct from drop_exit_rule.tenant_key
+    and c.sequence_id is not null
+  returning c.* into v_condition;
+  if not found then
+    raise exception 'exit rule "%" not found', condition_id using
+      errcode = 'ZD109', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+  perform dripdrop._set_sequence_hooks(v_condition.sequence_id);
+  return v_condition;
+end
+$$;
+
+comment on function dripdrop.drop_exit_rule(text, uuid) is
+  'Removes a goal or an exit from a sequence and returns what it was.';
+
+-- A hook that a goal names is a hook of every step that somebody may be on.
+create or replace function dripdrop._set_sequence_hooks(sequence_id uuid)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._set_step_hooks(v.id)
+  from dripdrop.sequence_versions as v
+  where v.sequence_id = _set_sequence_hooks.sequence_id
+    and v.state <> 'draft'
+$$;
+
+comment on function dripdrop._set_sequence_hooks(uuid) is
+  'Finds out again which hooks the steps need, in every version that people can be on.';
+
+create or replace function dripdrop._guard_conditions()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_draft(array(
+    select s.sequence_version_id
+    from dripdrop.steps as s
+    where s.id in (new.step_id, old.step_id)
+    union all
+    select t.sequence_version_id
+    from dripdrop.step_transitions as t
+    where t.id in (new.transition_id, old.transition_id)
+  ));
+  return coalesce(new, old);
+end
+$$;
+
+comment on function dripdrop._guard_conditions() is
+  'Trigger: raises ZD111 when a version that is not a draft would change.';
+
+create or replace trigger conditions_of_a_draft
+before insert or update or delete on dripdrop.conditions
+for each row
+execute function dripdrop._guard_conditions();
+
+-- plpgsql/authoring/lookup.sql
+
+create or replace function dripdrop.get_sequence(tenant_key text, key text)
+returns setof dripdrop.sequences
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select q.*
+  from dripdrop.sequences as q
+  where q.tenant_key is not distinct from get_sequence.tenant_key
+    and q.key = get_sequence.key
+$$;
+
+comment on function dripdrop.get_sequence(text, text) is
+  'A sequence of exactly this tenant (null: a global one) by its key, else no row.';
+
+create or replace function dripdrop.list_sequence_versions(tenant_key text, sequence_id uuid)
+returns setof dripdrop.sequence_versions
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select v.*
+  from dripdrop.sequence_versions as v
+  where v.sequence_id = list_sequence_versions.sequence_id
+    and v.tenant_key is not distinct from list_sequence_versions.tenant_key
+  order by v.version
+$$;
+
+comment on function dripdrop.list_sequence_versions(text, uuid) is
+  'The versions of a sequence of exactly this tenant, by number.';
+
+create or replace function dripdrop.get_active_sequence_version(tenant_key text, sequence_id uuid)
+returns setof dripdrop.sequence_versions
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select v.*
+  from dripdrop.sequence_versions as v
+  where v.sequence_id = get_active_sequence_version.sequence_id
+    and v.tenant_key is not distinct from get_active_sequence_version.tenant_key
+    and v.state = 'active'
+$$;
+
+comment on function dripdrop.get_active_sequence_version(text, uuid) is
+  'The version that new enrolments get, else no row.';
+
+create or replace function dripdrop.list_steps(tenant_key text, sequence_version_id uuid)
+returns setof dripdrop.steps
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select s.*
+  from dripdrop.steps as s
+  where s.sequence_version_id = list_steps.sequence_version_id
+    and s.tenant_key is not distinct from list_steps.tenant_key
+  order by s.position, s.key
+$$;
+
+comment on function dripdrop.list_steps(text, uuid) is
+  'The steps of a version of exactly this tenant, in the order of the flow; those without a place '
+  'in it come last.';
+
+create or replace function dripdrop.latest_step_by_key(
+  tenant_key text,
+  sequence_id uuid,
+  step_key text
+)
+returns setof dripdrop.steps
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select s.*
+  from dripdrop.steps as s
+  join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+  where v.sequence_id = latest_step_by_key.sequence_id
+    and v.tenant_key is not distinct from latest_step_by_key.tenant_key
+    and s.key = latest_step_by_key.step_key
+  order by v.version desc
+  limit 1
+$$;
+
+comment on function dripdrop.latest_step_by_key(text, uuid, text) is
+  'The step with this key in the newest version that has one, drafts included, else no row.';
+
+-- plpgsql/authoring/migrate.sql
+
+-- raises  ZD101 unknown sequence, ZD103 unknown version, ZD104 unknown step in step_map,
+--         ZD110 to_version is a draft, ZD201 bad argument
+create or replace function dripdrop.migrate_preview(
+  tenant_key text,
+  sequence text,
+  from_version int,
+  to_version int,
+  step_map jsonb default '{}'
+)
+returns table (step_key text, to_step_key text, moved bigint, skipped bigint, blocked bigint)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_migration dripdrop._migration := dripdrop._check_migration(
+    tenant_key, sequence, from_version, to_version, step_map
+  );
+begin
+  return query
+  select
+    m.step_key,
+    m.to_step_key,
+    count(*) filter (where m.verdict = 'moved'),
+    count(*) filter (where m.verdict = 'skipped'),
+    count(*) filter (where m.verdict = 'blocked')
+  from dripdrop._migrating(v_migration) as m
+  group by m.step_key, m.to_step_key, m.position
+  order by m.position, m.step_key;
+end
+$$;
+
+comment on function dripdrop.migrate_preview(text, text, int, int, jsonb) is
+  'How many people migrate_enrollments() would move, leave for good (skipped: their step is gone) '
+  'and leave for now (blocked: a message is under way), by the step they are at.';
+
+-- Everybody whose step is in the other version too goes there, and waits there as long as before.
+-- What was rendered is rendered again, in the words of the other version.
+--
+-- locks   the sequence, then its open enrolments on the version, then their executions
+-- raises  as migrate_preview()
+create or replace function dripdrop.migrate_enrollments(
+  tenant_key text,
+  sequence text,
+  from_version int,
+  to_version int,
+  step_map jsonb default '{}'
+)
+returns bigint
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_migration dripdrop._migration := dripdrop._check_migration(
+    tenant_key, sequence, from_version, to_version, step_map
+  );
+  v_enrollments uuid[];
+  v_new record;
+begin
+  perform from dripdrop.sequences as q where q.id = v_migration.sequence_id for no key update;
+  v_enrollments := array(
+    select e.id
+    from dripdrop.enrollments as e
+    where e.sequence_id = v_migration.sequence_id
+      and e.sequence_version_id = v_migration.from_version_id
+      and e.state in ('active', 'paused')
+    order by e.id
+    for no key update
+  );
+  perform from dripdrop.step_executions as x
+  where x.enrollment_id = any (v_enrollments) and x.ended_at is null
+  order by x.id
+  for no key update;
+  v_enrollments := array(
+    select m.enrollment_id
+    from dripdrop._migrating(v_migration) as m
+    where m.verdict = 'moved'
+    order by m.enrollment_id
+  );
+
+  update dripdrop.enrollments as e
+  set sequence_version_id = v_migration.to_version_id,
+      effective_mode = v_migration.mode,
+      adapter_id = case when v_migration.mode = 'outbound' then e.adapter_id end,
+      updated_at = v_now
+  where e.id = any (v_enrollments);
+
+  -- A side step that the other version does not have is over.
+  update dripdrop.step_executions as x
+  set state = 'cancelled',
+      due_at = null,
+      awaited_event = null,
+      ended_at = v_now,
+      fence = x.fence + 1,
+      reason = 'migrated',
+      reason_at = v_now,
+      updated_at = v_now
+  from dripdrop._counterparts(v_migration) as c
+  where x.enrollment_id = any (v_enrollments)
+    and x.ended_at is null
+    and x.step_id = c.step_id
+    and c.to_step_id is null;
+
+  update dripdrop.step_executions as x
+  set step_id = moved.to_step_id,
+      occurrence = moved.occurrence,
+      channel = moved.channel,
+      state = 'scheduled',
+      due_at = case when x.state = 'scheduled' then x.due_at else v_now end,
+      fence = x.fence + (x.state <> 'scheduled')::int,
+      adapter_id = null,
+      recipient = null,
+      payload = null,
+      reason = case when x.state = 'scheduled' then x.reason else 'migrated' end,
+      reason_at = case when x.state = 'scheduled' then x.reason_at else v_now end,
+      updated_at = v_now
+  from (
+    select
+      o.id,
+      c.to_step_id,
+      c.channel,
+      row_number() over (partition by o.enrollment_id, c.to_step_id order by o.id) - 1
+      + coalesce(
+        (
+          select max(former.occurrence) + 1
+          from dripdrop.step_executions as former
+          where former.enrollment_id = o.enrollment_id and former.step_id = c.to_step_id
+        ),
+        0
+      ) as occurrence
+    from dripdrop.step_executions as o
+    join dripdrop._counterparts(v_migration) as c on c.step_id = o.step_id
+    where o.enrollment_id = any (v_enrollments)
+      and o.ended_at is null
+      and c.to_step_id is not null
+  ) as moved
+  where x.id = moved.id;
+
+  -- A schedule that the other version has and theirs had not begins now.
+  select array_agg(e.id) as enrollments, array_agg(s.id) as steps into v_new
+  from dripdrop.enrollments as e
+  join dripdrop.steps as s on s.sequence_version_id = e.sequence_version_id
+  where e.id = any (v_enrollments)
+    and s.active
+    and s.recurring
+    and s.timing ->> 'type' = 'cron'
+    and not exists (
+      select from dripdrop.step_executions as x
+      where x.enrollment_id = e.id and x.step_id = s.id and x.ended_at is null
+    );
+  if v_new.steps is not null then
+    perform dripdrop._plan(v_new.enrollments, v_new.steps, v_now);
+    update dripdrop.step_executions as x
+    set due_at = null,
+        reason = 'enrollment_paused',
+        reason_at = v_now
+    from dripdrop.enrollments as e
+    where e.id = x.enrollment_id
+      and e.state = 'paused'
+      and x.enrollment_id = any (v_new.enrollments)
+      and x.step_id = any (v_new.steps)
+      and x.due_at is not null;
+  end if;
+  return cardinality(v_enrollments);
+end
+$$;
+
+comment on function dripdrop.migrate_enrollments(text, text, int, int, jsonb) is
+  'Moves the open enrolments of a version to another one, step by step of the same key or as '
+  'step_map {"old key": "new key"} says; returns how many.';
+
+-- raises  ZD101, ZD103, ZD104, ZD110, ZD201
+create or replace function dripdrop._check_migration(
+  tenant_key text,
+  sequence text,
+  from_version int,
+  to_version int,
+  step_map jsonb
+)
+returns dripdrop._migration
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_sequence_id uuid;
+  v_from dripdrop.sequence_versions;
+  v_to dripdrop.sequence_versions;
+  v_fault text;
+begin
+  select q.id into v_sequence_id
+  from dripdrop.sequences as q
+  where q.tenant_key is not distinct from _check_migration.tenant_key and q.key = _check_migration.sequence;
+  if not found then
+    raise exception 'sequence "%" not found', sequence using
+      errcode = 'ZD101', hint = 'Keys are looked up within the tenant that is named first.';
+  end if;
+  select v.* into v_from
+  from dripdrop.sequence_versions as v
+  where v.sequence_id = v_sequence_id and v.version = _check_migration.from_version;
+  if not found then
+    raise exception 'version % not found', from_version using
+      errcode = 'ZD103', column = 'from_version', hint = 'Versions count from 1.';
+  end if;
+  select v.* into v_to
+  from dripdrop.sequence_versions as v
+  where v.sequence_id = v_sequence_id and v.version = _check_migration.to_version;
+  if not found then
+    raise exception 'version % not found', to_version using
+      errcode = 'ZD103', column = 'to_version', hint = 'Versions count from 1.';
+  end if;
+  if v_to.id = v_from.id then
+    raise exception 'from_version and to_version are the same' using
+      errcode = 'ZD201', column = 'to_version', hint = 'Name two versions of the sequence.';
+  end if;
+  if v_to.state = 'draft' then
+    raise exception 'version % is a draft', to_version using
+      errcode = 'ZD110', column = 'to_version', hint = 'activate_sequence_version() checks it first.';
+  end if;
+  if jsonb_typeof(step_map) is distinct from 'object' or step_map @? 'strict $.* ? (@.type() != "string")'
+  then
+    raise exception 'step_map does not map steps to steps' using
+      errcode = 'ZD201', column = 'step_map', hint = 'Write {"old key": "new key"}.';
+  end if;
+  select m.key into v_fault
+  from jsonb_each_text(step_map) as m
+  where not exists (
+      select from dripdrop.steps as s where s.sequence_version_id = v_from.id and s.key = m.key
+    )
+    or not exists (
+      select from dripdrop.steps as s where s.sequence_version_id = v_to.id and s.key = m.value
+    );
+  if v_fault is not null then
+    raise exception 'step_map: no step "%" in version %, or no "%" in version %',
+      v_fault, from_version, step_map ->> v_fault, to_version using
+      errcode = 'ZD104', column = 'step_map.' || v_fault,
+      hint = 'Left is the key of a step of from_version, right of one of to_version.';
+  end if;
+  return (v_sequence_id, v_from.id, v_to.id, v_to.mode, step_map)::dripdrop._migration;
+end
+$$;
+
+comment on function dripdrop._check_migration(text, text, int, int, jsonb) is
+  'The arguments of a migration, checked.';
+
+-- A side step stays a side step: what is on the way never becomes one, nor the other way about.
+create or replace function dripdrop._counterparts(migration dripdrop._migration)
+returns table (step_id uuid, to_step_id uuid, channel text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select s.id, other.id, other.channel
+  from dripdrop.steps as s
+  left join dripdrop.steps as other
+    on other.sequence_version_id = migration.to_version_id
+    and other.key = coalesce(migration.step_map ->> s.key, s.key)
+    and other.recurring = s.recurring
+  where s.sequence_version_id = migration.from_version_id
+$$;
+
+comment on function dripdrop._counterparts(dripdrop._migration) is
+  'What each step is in the other version; null when it is gone.';
+
+-- One row per person, at the step they are at. Who was paused while a message was under way is
+-- between two steps, with nothing planned: like a message under way, that passes.
+create or replace function dripdrop._migrating(migration dripdrop._migration)
+returns table (
+  enrollment_id uuid,
+  step_key text,
+  to_step_key text,
+  "position" int,
+  verdict text
+)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with
+  counterpart as materialized (
+    select c.step_id, s.key, s.position, s.recurring, other.key as to_key
+    from dripdrop._counterparts(migration) as c
+    join dripdrop.steps as s on s.id = c.step_id
+    left join dripdrop.steps as other on other.id = c.to_step_id
+  )
+  select
+    e.id,
+    at.key,
+    at.to_key,
+    at.position,
+    case
+      when at.under_way or (at.is_over and e.state = 'paused') then 'blocked'
+      when not at.is_over and not at.recurring and at.to_key is null then 'skipped'
+      else 'moved'
+    end
+  from dripdrop.enrollments as e
+  -- The open message on the way, else the last one that was, else one of a side step.
+  left join lateral (
+    select
+      c.key,
+      c.to_key,
+      c.position,
+      c.recurring,
+      x.ended_at is not null and not c.recurring as is_over,
+      bool_or(x.state in ('sending', 'unknown')) over () as under_way
+    from dripdrop.step_executions as x
+    join counterpart as c on c.step_id = x.step_id
+    where x.enrollment_id = e.id
+    order by c.recurring, x.ended_at desc nulls first, x.id desc
+    limit 1
+  ) as at on true
+  where e.sequence_id = migration.sequence_id
+    and e.sequence_version_id = migration.from_version_id
+    and e.state in ('active', 'paused')
+$$;
+
+comment on function dripdrop._migrating(dripdrop._migration) is
+  'Who would be moved, skipped or blocked by a migration, and at which step.';
+
 -- plpgsql/authoring/sequence_versions.sql
 
 -- raises  ZD201, with the field in the diagnostics' column field
@@ -408,6 +1654,8 @@ language plpgsql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_fault text;
 begin
   if coalesce(mode not in ('lifecycle', 'outbound'), true) then
     raise exception 'mode "%" is unknown', mode using
@@ -416,6 +1664,23 @@ begin
   if jsonb_typeof(config) is distinct from 'object' then
     raise exception 'config is not an object' using
       errcode = 'ZD201', column = 'config', hint = 'Pass an object, for example ''{}''.';
+  end if;
+  select setting.key into v_fault
+  from jsonb_each_text(config) as setting
+  where not coalesce(
+    case setting.key
+      when 'hop_limit' then setting.value ~ '^([1-9][0-9]{0,2}|1000)$'
+      when 'pool_id' then setting.value ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+    end,
+    false
+  )
+  limit 1;
+  if v_fault is not null then
+    raise exception 'config setting "%" is unknown or has a bad value: %',
+      v_fault, config -> v_fault using
+      errcode = 'ZD201', column = 'config.' || v_fault,
+      hint = 'Settings: hop_limit (steps an enrolment may take, 1 to 1000), pool_id (the uuid of '
+        'a pool of senders).';
   end if;
 end
 $$;
@@ -477,61 +1742,6 @@ $$;
 
 comment on function dripdrop.create_sequence_version(text, uuid, int, text, text, jsonb) is
   'Adds a draft version, numbered next when no number is given.';
-
--- Every problem at once, so that one look is enough.
---
--- raises  ZD103 unknown version
-create or replace function dripdrop.validate_sequence_version(
-  tenant_key text,
-  sequence_version_id uuid
-)
-returns table (problem text, step_key text, detail text)
-language plpgsql
-stable
-security definer
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_version dripdrop.sequence_versions := dripdrop._get_version(tenant_key, sequence_version_id);
-begin
-  return query
-  select 'no_entry_path', null::text, 'no active step has a position'
-  where not exists (
-    select from dripdrop.steps as s
-    where s.sequence_version_id = v_version.id and s.active and s.position is not null
-  );
-
-  return query
-  select 'unreachable_step', s.key, 'the step has no position and no transition leads to it'
-  from dripdrop.steps as s
-  where s.sequence_version_id = v_version.id
-    and s.position is null
-    and not exists (select from dripdrop.step_transitions as t where t.to_step_id = s.id)
-  order by s.key;
-
-  return query
-  select
-    case
-      when a.channel <> s.channel then 'adapter_channel_mismatch'
-      when not a.active then 'adapter_inactive'
-      else 'adapter_of_another_tenant'
-    end,
-    s.key,
-    format('adapter "%s" (%s)', a.name, a.channel)
-  from dripdrop.steps as s
-  join dripdrop.channel_adapters as a on a.id in (s.channel_adapter_id, s.adapter_override_id)
-  where s.sequence_version_id = v_version.id
-    and (
-      a.channel <> s.channel
-      or not a.active
-      or (a.tenant_key is not null and a.tenant_key is distinct from v_version.tenant_key)
-    )
-  order by s.position;
-end
-$$;
-
-comment on function dripdrop.validate_sequence_version(text, uuid) is
-  'What keeps a version from being activated, one row per problem; no row means it is sound.';
 
 create or replace function dripdrop._get_version(tenant_key text, sequence_version_id uuid)
 returns dripdrop.sequence_versions
@@ -597,6 +1807,7 @@ begin
       updated_at = dripdrop._now()
   where v.id = v_version.id
   returning v.* into v_version;
+  perform dripdrop._set_step_hooks(v_version.id);
   return v_version;
 end
 $$;
@@ -679,6 +1890,7 @@ create or replace function dripdrop._check_sequence(
   name text,
   time_zone text,
   reentry text,
+  reentry_interval text,
   metadata jsonb
 )
 returns void
@@ -696,9 +1908,18 @@ begin
     raise exception 'a sequence needs a name' using
       errcode = 'ZD201', column = 'name', hint = 'For example "SaaS onboarding".';
   end if;
-  if coalesce(reentry not in ('never', 'after_exit'), true) then
+  if coalesce(reentry not in ('never', 'after_exit', 'always'), true) then
     raise exception 'reentry "%" is unknown', reentry using
-      errcode = 'ZD201', column = 'reentry', hint = 'Use never or after_exit.';
+      errcode = 'ZD201', column = 'reentry', hint = 'Use never, after_exit or always.';
+  end if;
+  if not dripdrop._is_interval(coalesce(reentry_interval, '1 day')) then
+    raise exception 'reentry_interval "%" is not an interval', reentry_interval using
+      errcode = 'ZD201', column = 'reentry_interval', hint = 'Write for example "30 days".';
+  end if;
+  if reentry = 'never' and reentry_interval is not null then
+    raise exception 'reentry_interval says when to return, reentry that nobody may' using
+      errcode = 'ZD201', column = 'reentry_interval',
+      hint = 'Set reentry to after_exit or always, or leave the interval out.';
   end if;
   if jsonb_typeof(metadata) is distinct from 'object' then
     raise exception 'metadata is not an object' using
@@ -720,7 +1941,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._check_sequence(text, text, text, text, jsonb) is
+comment on function dripdrop._check_sequence(text, text, text, text, text, jsonb) is
   'Raises on a field of a sequence that is not valid.';
 
 -- raises  ZD113 key taken, ZD201 bad field, ZD204 unknown time zone, ZD207 bad tenant key
@@ -731,7 +1952,8 @@ create or replace function dripdrop.create_sequence(
   description text default null,
   time_zone text default null,
   reentry text default 'never',
-  metadata jsonb default '{}'
+  metadata jsonb default '{}',
+  reentry_interval interval default null
 )
 returns dripdrop.sequences
 language plpgsql
@@ -742,9 +1964,13 @@ declare
   v_sequence dripdrop.sequences;
 begin
   perform dripdrop._check_tenant_key(tenant_key);
-  perform dripdrop._check_sequence(key, name, time_zone, reentry, metadata);
+  perform dripdrop._check_sequence(
+    key, name, time_zone, reentry, reentry_interval::text, metadata
+  );
 
-  insert into dripdrop.sequences (tenant_key, key, name, description, time_zone, reentry, metadata)
+  insert into dripdrop.sequences (
+    tenant_key, key, name, description, time_zone, reentry, reentry_interval, metadata
+  )
   values (
     create_sequence.tenant_key,
     create_sequence.key,
@@ -752,6 +1978,7 @@ begin
     create_sequence.description,
     create_sequence.time_zone,
     create_sequence.reentry,
+    create_sequence.reentry_interval,
     create_sequence.metadata
   )
   on conflict on constraint sequences_one_key_per_tenant do nothing
@@ -765,7 +1992,7 @@ begin
 end
 $$;
 
-comment on function dripdrop.create_sequence(text, text, text, text, text, text, jsonb) is
+comment on function dripdrop.create_sequence(text, text, text, text, text, text, jsonb, interval) is
   'Adds an empty sequence; give it a version and steps next, or use apply() for all at once.';
 
 -- plpgsql/authoring/steps.sql
@@ -773,7 +2000,7 @@ comment on function dripdrop.create_sequence(text, text, text, text, text, text,
 -- A step's document in its one form: every field present, the timing canonical, nothing unknown.
 -- create_step() and apply() both come through here, so there is one set of rules.
 --
--- raises  ZD201, ZD202, ZD203, ZD204, ZD107,
+-- raises  ZD201, ZD202, ZD203, ZD204, ZD206, ZD208, ZD107,
 --         with the path of the fault in the diagnostics' column field
 create or replace function dripdrop._canonical_step(tenant_key text, step jsonb)
 returns jsonb
@@ -793,13 +2020,14 @@ begin
   select field into v_fault
   from jsonb_object_keys(step) as field
   where field not in (
-    'key', 'name', 'position', 'channel', 'timing', 'template', 'adapter', 'config', 'active'
+    'key', 'name', 'position', 'channel', 'timing', 'template', 'adapter', 'config', 'active',
+    'conditions', 'transitions'
   );
   if v_fault is not null then
     raise exception 'a step has no field "%"', v_fault using
       errcode = 'ZD201', column = v_fault,
-      hint = 'The fields are key, name, position, channel, timing, template, adapter, config and '
-        'active.';
+      hint = 'The fields are key, name, position, channel, timing, template, adapter, config, '
+        'active, conditions and transitions.';
   end if;
   select field into v_fault
   from unnest(array['key', 'name', 'channel', 'adapter']) as field
@@ -846,7 +2074,9 @@ begin
     'template', coalesce(step -> 'template', '{}'),
     'adapter', step -> 'adapter',
     'config', coalesce(step -> 'config', '{}'),
-    'active', coalesce((step ->> 'active')::boolean, true)
+    'active', coalesce((step ->> 'active')::boolean, true),
+    'conditions', dripdrop._canonical_conditions(step -> 'conditions', 'conditions'),
+    'transitions', dripdrop._canonical_transitions(step -> 'transitions', 'transitions')
   );
 end
 $$;
@@ -1027,6 +2257,8 @@ comment on function dripdrop.create_step(
   'Adds a step to a draft version. adapter: the name of a sender, or null to leave the choice to '
   'the defaults.';
 
+-- Its transitions come later, when the steps they lead to exist.
+--
 -- raises  ZD113 key or position taken; the trigger raises ZD111 when the version is not a draft
 create or replace function dripdrop._insert_step(version dripdrop.sequence_versions, step jsonb)
 returns dripdrop.steps
@@ -1068,18 +2300,89 @@ begin
     ),
     step -> 'config',
     (step ->> 'active')::boolean
+  on conflict do nothing
   returning * into v_step;
-  return v_step;
-exception
-  when unique_violation then
+  if v_step.id is null then
     raise exception 'the version has a step "%" or a step at its position already',
       step ->> 'key' using
       errcode = 'ZD113', column = 'key', hint = 'Keys and positions are unique within a version.';
+  end if;
+  perform dripdrop._insert_condition(
+    version.tenant_key, c.condition, c.place, step_id => v_step.id
+  )
+  from jsonb_array_elements(step -> 'conditions') with ordinality as c (condition, place);
+  return v_step;
 end
 $$;
 
 comment on function dripdrop._insert_step(dripdrop.sequence_versions, jsonb) is
   'Inserts a step from its canonical document.';
+
+-- Whoever mends a word need not make a version: what is rendered from now on has the new words.
+-- The version is then no longer what its document made, so apply() does not recognise it by that.
+--
+-- locks   the sequence, then the step
+-- raises  ZD104 unknown step, ZD201 a template its channel cannot use
+create or replace function dripdrop.update_step_content(
+  tenant_key text,
+  step_id uuid,
+  template jsonb default null,
+  name text default null
+)
+returns dripdrop.steps
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_step dripdrop.steps;
+begin
+  perform from dripdrop.sequences as q
+  where q.id = (
+    select v.sequence_id
+    from dripdrop.steps as s
+    join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+    where s.id = update_step_content.step_id
+  )
+  for no key update;
+  select s.* into v_step
+  from dripdrop.steps as s
+  where s.id = update_step_content.step_id
+    and s.tenant_key is not distinct from update_step_content.tenant_key
+  for no key update;
+  if not found then
+    raise exception 'step "%" not found', step_id using
+      errcode = 'ZD104', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+  if template is not null then
+    perform dripdrop._check_template(v_step.channel, template);
+  end if;
+  if (coalesce(template, v_step.template_content), coalesce(name, v_step.name))
+    = (v_step.template_content, v_step.name)
+  then
+    return v_step;
+  end if;
+
+  insert into dripdrop.step_revisions (tenant_key, step_id, name, template_content)
+  values (v_step.tenant_key, v_step.id, v_step.name, v_step.template_content);
+  update dripdrop.steps as s
+  set name = coalesce(update_step_content.name, s.name),
+      template_content = coalesce(update_step_content.template, s.template_content),
+      updated_at = dripdrop._now()
+  where s.id = v_step.id;
+  update dripdrop.sequence_versions as v
+  set content_hash = null,
+      updated_at = dripdrop._now()
+  where v.id = v_step.sequence_version_id;
+  perform dripdrop._set_step_hooks(v_step.sequence_version_id);
+  select s.* into v_step from dripdrop.steps as s where s.id = v_step.id;
+  return v_step;
+end
+$$;
+
+comment on function dripdrop.update_step_content(text, uuid, jsonb, text) is
+  'Changes the words or the name of a step, also of an active version, for what is not yet '
+  'rendered; what they replace is kept in step_revisions.';
 
 -- What people were enrolled into does not change under them.
 create or replace function dripdrop._guard_steps()
@@ -1088,25 +2391,38 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- Shared, so that an activation that is under way is waited for.
-  perform from dripdrop.sequence_versions as v
-  where v.id in (new.sequence_version_id, old.sequence_version_id)
-  for share;
-  if exists (
-    select from dripdrop.sequence_versions as v
-    where v.id in (new.sequence_version_id, old.sequence_version_id) and v.state <> 'draft'
-  ) then
-    raise exception 'the version is not a draft' using
-      errcode = 'ZD111',
-      hint = 'Make a new version with create_sequence_version(), or change the whole sequence with '
-        'apply().';
-  end if;
+  perform dripdrop._check_draft(array[new.sequence_version_id, old.sequence_version_id]);
   return coalesce(new, old);
 end
 $$;
 
 comment on function dripdrop._guard_steps() is
   'Trigger: raises ZD111 when a version that is not a draft would change.';
+
+create or replace function dripdrop._check_draft(versions uuid[])
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Shared, so that an activation that is under way is waited for.
+  perform from dripdrop.sequence_versions as v
+  where v.id = any (versions)
+  for share;
+  if exists (
+    select from dripdrop.sequence_versions as v
+    where v.id = any (versions) and v.state <> 'draft'
+  ) then
+    raise exception 'the version is not a draft' using
+      errcode = 'ZD111',
+      hint = 'Make a new version with create_sequence_version(), or change the whole sequence with '
+        'apply().';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_draft(uuid[]) is
+  'Raises ZD111 unless the versions are drafts.';
 
 create or replace trigger steps_of_a_draft
 before insert or delete or update of
@@ -1115,6 +2431,715 @@ adapter_override_id, config
 on dripdrop.steps
 for each row
 execute function dripdrop._guard_steps();
+
+-- plpgsql/authoring/transitions.sql
+
+-- The ways on from a step, or the ways in, in their one form.
+--
+-- raises  ZD206, ZD208, ZD204, with the path of the fault in the diagnostics' column field
+create or replace function dripdrop._canonical_transitions(transitions jsonb, path text)
+returns jsonb
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_canonical jsonb := jsonb '[]';
+  v_transition jsonb;
+  v_path text;
+  v_fault text;
+  v_conditions jsonb;
+  v_mode text;
+begin
+  if coalesce(jsonb_typeof(transitions), 'null') = 'null' then
+    return v_canonical;
+  end if;
+  if jsonb_typeof(transitions) <> 'array' then
+    raise exception 'transitions are not a list' using
+      errcode = 'ZD206', column = path,
+      hint = 'Write [{"to": "offer", "conditions": […]}, {"to": null}].';
+  end if;
+  for i in 0 .. jsonb_array_length(transitions) - 1 loop
+    v_transition := transitions -> i;
+    v_path := format('%s[%s]', path, i);
+    if jsonb_typeof(v_transition) <> 'object' then
+      raise exception 'a transition is not an object' using
+        errcode = 'ZD206', column = v_path,
+        hint = 'Write {"to": "offer", "conditions": […]}.';
+    end if;
+    select field into v_fault
+    from jsonb_object_keys(v_transition) as field
+    where field not in ('to', 'when', 'conditions');
+    if v_fault is not null then
+      raise exception 'a transition has no field "%"', v_fault using
+        errcode = 'ZD206', column = v_path || '.' || v_fault,
+        hint = 'The fields are to, when and conditions.';
+    end if;
+    if coalesce(jsonb_typeof(v_transition -> 'to') not in ('string', 'null'), true) then
+      raise exception 'a transition does not say where it leads' using
+        errcode = 'ZD206', column = v_path || '.to',
+        hint = 'Write the key of a step, or null to complete.';
+    end if;
+    v_conditions := dripdrop._canonical_conditions(
+      v_transition -> 'conditions', v_path || '.conditions'
+    );
+    v_mode := coalesce(
+      v_transition ->> 'when', case when v_conditions = '[]' then 'always' else 'all' end
+    );
+    if v_mode not in ('all', 'any', 'always') then
+      raise exception 'when "%" is unknown', v_mode using
+        errcode = 'ZD206', column = v_path || '.when', hint = 'Use all, any or always.';
+    end if;
+    if (v_mode = 'always') <> (v_conditions = '[]') then
+      raise exception 'when is "%", and there are % conditions',
+        v_mode, jsonb_array_length(v_conditions) using
+        errcode = 'ZD206', column = v_path || '.when',
+        hint = 'all and any need conditions, always has none. Leave when out: it is all with '
+          'conditions and always without.';
+    end if;
+    v_canonical := v_canonical || jsonb_build_object(
+      'to', v_transition -> 'to', 'when', v_mode, 'conditions', v_conditions
+    );
+  end loop;
+  return v_canonical;
+end
+$$;
+
+comment on function dripdrop._canonical_transitions(jsonb, text) is
+  'A list of transitions, each checked and with every field present.';
+
+-- Stored transitions in the document's form, in the order in which they are tried.
+create or replace function dripdrop._transition_documents(
+  sequence_version_id uuid,
+  from_step_id uuid
+)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    jsonb_agg(
+      jsonb_build_object(
+        'to', s.key,
+        'when', t.condition_mode,
+        'conditions', (
+          select coalesce(
+            jsonb_agg(dripdrop._condition_document(c) order by c.position, c.id), '[]'
+          )
+          from dripdrop.conditions as c
+          where c.transition_id = t.id
+        )
+      )
+      order by t.priority
+    ),
+    '[]'
+  )
+  from dripdrop.step_transitions as t
+  left join dripdrop.steps as s on s.id = t.to_step_id
+  where t.sequence_version_id = _transition_documents.sequence_version_id
+    and t.from_step_id is not distinct from _transition_documents.from_step_id
+$$;
+
+comment on function dripdrop._transition_documents(uuid, uuid) is
+  'The transitions from a step, or with null the entry, as documents.';
+
+-- Priority defaults to the place after the last transition from the same step.
+--
+-- raises  ZD103 unknown version, ZD104 no such step in it, ZD113 priority taken, ZD201 bad field;
+--         the trigger raises ZD111 when the version is not a draft
+create or replace function dripdrop.create_step_transition(
+  tenant_key text,
+  sequence_version_id uuid,
+  from_step text default null,
+  to_step text default null,
+  condition_mode text default 'always',
+  priority int default null,
+  config jsonb default '{}'
+)
+returns dripdrop.step_transitions
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_version dripdrop.sequence_versions := dripdrop._get_version(tenant_key, sequence_version_id);
+begin
+  if coalesce(condition_mode not in ('all', 'any', 'always'), true) then
+    raise exception 'condition_mode "%" is unknown', condition_mode using
+      errcode = 'ZD201', column = 'condition_mode', hint = 'Use all, any or always.';
+  end if;
+  if jsonb_typeof(config) is distinct from 'object' then
+    raise exception 'config is not an object' using
+      errcode = 'ZD201', column = 'config', hint = 'Pass an object, for example ''{}''.';
+  end if;
+  return dripdrop._insert_transition(
+    v_version,
+    dripdrop._step_id(v_version.id, create_step_transition.from_step, 'from_step'),
+    dripdrop._step_id(v_version.id, create_step_transition.to_step, 'to_step'),
+    create_step_transition.condition_mode,
+    create_step_transition.priority,
+    create_step_transition.config
+  );
+end
+$$;
+
+comment on function dripdrop.create_step_transition(text, uuid, text, text, text, int, jsonb) is
+  'Adds a way from one step of a draft version to another. from_step null is the entry, to_step '
+  'null completes; the lowest priority is tried first.';
+
+-- raises  ZD104
+create or replace function dripdrop._step_id(sequence_version_id uuid, key text, field text)
+returns uuid
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_id uuid := (
+    select s.id
+    from dripdrop.steps as s
+    where s.sequence_version_id = _step_id.sequence_version_id and s.key = _step_id.key
+  );
+begin
+  if key is not null and v_id is null then
+    raise exception 'step "%" not found in the version', key using
+      errcode = 'ZD104', column = _step_id.field,
+      hint = 'Create the steps first; a transition joins steps of one version.';
+  end if;
+  return v_id;
+end
+$$;
+
+comment on function dripdrop._step_id(uuid, text, text) is
+  'The step of a version by its key, or ZD104; null for null.';
+
+-- raises  ZD113 priority taken
+create or replace function dripdrop._insert_transition(
+  version dripdrop.sequence_versions,
+  from_step_id uuid,
+  to_step_id uuid,
+  condition_mode text,
+  priority int default null,
+  config jsonb default '{}'
+)
+returns dripdrop.step_transitions
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_transition dripdrop.step_transitions;
+begin
+  insert into dripdrop.step_transitions (
+    sequence_version_id, tenant_key, from_step_id, to_step_id, condition_mode, priority, config
+  )
+  values (
+    version.id,
+    version.tenant_key,
+    _insert_transition.from_step_id,
+    _insert_transition.to_step_id,
+    _insert_transition.condition_mode,
+    coalesce(
+      _insert_transition.priority,
+      (
+        select max(t.priority) + 1
+        from dripdrop.step_transitions as t
+        where t.sequence_version_id = version.id
+          and t.from_step_id is not distinct from _insert_transition.from_step_id
+      ),
+      1
+    ),
+    _insert_transition.config
+  )
+  on conflict on constraint step_transitions_one_per_priority do nothing
+  returning * into v_transition;
+  if v_transition.id is null then
+    raise exception 'there is a transition with priority % from there already', priority using
+      errcode = 'ZD113', column = 'priority', hint = 'Leave it out for the place after the last.';
+  end if;
+  return v_transition;
+end
+$$;
+
+comment on function dripdrop._insert_transition(
+  dripdrop.sequence_versions, uuid, uuid, text, int, jsonb
+) is
+  'Inserts a transition between two steps of a version.';
+
+create or replace function dripdrop._insert_transitions(
+  version dripdrop.sequence_versions,
+  from_step text,
+  transitions jsonb
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_document jsonb;
+  v_transition dripdrop.step_transitions;
+begin
+  for v_document in select * from jsonb_array_elements(transitions) loop
+    v_transition := dripdrop._insert_transition(
+      version,
+      dripdrop._step_id(version.id, from_step, 'from'),
+      dripdrop._step_id(version.id, v_document ->> 'to', 'to'),
+      v_document ->> 'when'
+    );
+    perform dripdrop._insert_condition(
+      version.tenant_key, c.condition, c.place, transition_id => v_transition.id
+    )
+    from jsonb_array_elements(v_document -> 'conditions') with ordinality as c (condition, place);
+  end loop;
+end
+$$;
+
+comment on function dripdrop._insert_transitions(dripdrop.sequence_versions, text, jsonb) is
+  'Inserts the transitions from a step, or with null the entry, from canonical documents.';
+
+create or replace trigger step_transitions_of_a_draft
+before insert or delete or update of
+sequence_version_id, from_step_id, to_step_id, condition_mode, priority
+on dripdrop.step_transitions
+for each row
+execute function dripdrop._guard_steps();
+
+-- plpgsql/authoring/validate.sql
+
+-- Every problem at once, so that one look is enough.
+-- Whether the Liquid parses is the renderer's to say: dripdrop validate.
+--
+-- raises  ZD103 unknown version
+create or replace function dripdrop.validate_sequence_version(
+  tenant_key text,
+  sequence_version_id uuid
+)
+returns table (problem text, step_key text, detail text)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_version dripdrop.sequence_versions := dripdrop._get_version(tenant_key, sequence_version_id);
+begin
+  return query select * from dripdrop._flow_problems(v_version);
+  return query
+  select p.problem, s.key, p.detail
+  from dripdrop.steps as s
+  cross join dripdrop._step_problems(s) as p
+  where s.sequence_version_id = v_version.id
+  order by s.position, s.key;
+  return query select * from dripdrop._transition_problems(v_version);
+  return query select * from dripdrop._condition_problems(v_version);
+  return query select * from dripdrop._sender_problems(v_version);
+  return query
+  select 'unknown_time_zone', null::text, format('the sequence''s time zone "%s"', q.time_zone)
+  from dripdrop.sequences as q
+  where q.id = v_version.sequence_id
+    and q.time_zone is not null
+    and not dripdrop._is_time_zone(q.time_zone);
+end
+$$;
+
+comment on function dripdrop.validate_sequence_version(text, uuid) is
+  'What keeps a version from being activated, one row per problem; no row means it is sound.';
+
+-- Where an enrolment can go from where: null is the entry on the one side, the end on the other.
+-- Side steps are on no way. A step whose transitions all have conditions can end: none may match.
+create or replace function dripdrop._flow(sequence_version_id uuid)
+returns table (from_step_id uuid, to_step_id uuid)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with
+  step as (
+    select s.*
+    from dripdrop.steps as s
+    where s.sequence_version_id = _flow.sequence_version_id and not s.recurring
+  ),
+  transition as (
+    select t.*
+    from dripdrop.step_transitions as t
+    where t.sequence_version_id = _flow.sequence_version_id
+  ),
+  entry as (
+    select s.id
+    from step as s
+    where s.active and s.position is not null
+    order by s.position
+    limit 1
+  )
+  select t.from_step_id, t.to_step_id
+  from transition as t
+  where (t.from_step_id is null or t.from_step_id in (select s.id from step as s))
+    and (t.to_step_id is null or t.to_step_id in (select s.id from step as s))
+  union
+  select null, e.id
+  from entry as e
+  where not exists (select from transition as t where t.from_step_id is null)
+  union
+  select s.id, next.id
+  from step as s
+  left join lateral (
+    select n.id
+    from step as n
+    where n.active and n.position > s.position
+    order by n.position
+    limit 1
+  ) as next on true
+  where not exists (select from transition as t where t.from_step_id = s.id)
+  union
+  select t.from_step_id, null
+  from transition as t
+  where t.from_step_id is not null
+  group by t.from_step_id
+  having bool_and(t.condition_mode <> 'always')
+  union
+  select s.id, next.id
+  from step as s
+  left join step as next on next.key = s.timing ->> 'on_timeout'
+  where s.timing ->> 'on_timeout' = 'exit'
+    or next.id is not null
+$$;
+
+comment on function dripdrop._flow(uuid) is 'The ways of a version from step to step.';
+
+create or replace function dripdrop._flow_problems(version dripdrop.sequence_versions)
+returns table (problem text, step_key text, detail text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive
+  way as materialized (select * from dripdrop._flow(version.id)),
+  step as materialized (
+    select
+      s.*,
+      s.timing ->> 'type' = 'immediate' or s.timing ->> 'since' = 'enrollment' as at_once
+    from dripdrop.steps as s
+    where s.sequence_version_id = version.id
+  ),
+  reached as (
+    select w.to_step_id from way as w where w.from_step_id is null
+    union
+    select w.to_step_id from reached as r join way as w on w.from_step_id = r.to_step_id
+  ),
+  quick as (
+    select w.from_step_id, w.to_step_id
+    from way as w
+    join step as a on a.id = w.from_step_id and a.at_once
+    join step as b on b.id = w.to_step_id and b.at_once
+    union
+    select q.from_step_id, w.to_step_id
+    from quick as q
+    join way as w on w.from_step_id = q.to_step_id
+    join step as b on b.id = w.to_step_id and b.at_once
+  ),
+  -- A circle is one row, whichever of its steps one looks from.
+  circle as (
+    select distinct array(
+      select s.key
+      from quick as back
+      join quick as forth
+        on forth.from_step_id = back.to_step_id and forth.to_step_id = back.from_step_id
+      join step as s on s.id = back.to_step_id
+      where back.from_step_id = q.from_step_id
+      order by s.position, s.key
+    ) as keys
+    from quick as q
+    where q.from_step_id = q.to_step_id
+  )
+  select 'no_entry_path', null, 'no way leads to an active step, and none recurs'
+  where not exists (select from reached as r where r.to_step_id is not null)
+    and not exists (select from step as s where s.active and s.recurring)
+  union all
+  (
+    select 'unreachable_step', s.key, 'neither its position nor a transition leads to it'
+    from step as s
+    where s.active
+      and not s.recurring
+      and s.id not in (select r.to_step_id from reached as r where r.to_step_id is not null)
+    order by s.position, s.key
+  )
+  union all
+  (
+    select
+      'cycle_without_wait', c.keys[1],
+      format('comes back to itself at once: %s', array_to_string(c.keys, ', '))
+    from circle as c
+    order by c.keys
+  )
+  union all
+  select 'no_completion', null, 'no way leads to an end, and the sequence has no goal or exit'
+  where exists (select from reached as r where r.to_step_id is not null)
+    and not exists (select from reached as r where r.to_step_id is null)
+    and not exists (select from dripdrop.conditions as c where c.sequence_id = version.sequence_id)
+$$;
+
+comment on function dripdrop._flow_problems(dripdrop.sequence_versions) is
+  'What is wrong with the ways of a version.';
+
+-- What create_step() would refuse, had it been asked: rows can be written past it, and time zones
+-- can go.
+create or replace function dripdrop._step_problems(step dripdrop.steps)
+returns table (problem text, detail text)
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_part text;
+begin
+  foreach v_part in array array['timing', 'channel', 'config', 'template'] loop
+    begin
+      case v_part
+        when 'timing' then
+          if dripdrop._canonical_timing(step.timing) <> step.timing then
+            raise exception 'the timing is not in its stored form' using
+              errcode = 'ZD203', hint = 'Write steps with create_step() or apply().';
+          end if;
+        when 'channel' then perform dripdrop._check_channel(step.channel);
+        when 'config' then perform dripdrop._check_step_config(step.config);
+        when 'template' then
+          perform dripdrop._check_template(step.channel, step.template_content);
+      end case;
+    exception
+      when others then
+        if sqlstate not like 'ZD%' then
+          raise;
+        end if;
+        problem := case when sqlstate = 'ZD204' then 'unknown_time_zone' else 'invalid_' || v_part end;
+        detail := sqlerrm;
+        return next;
+    end;
+  end loop;
+
+  return query
+  select 'unknown_timeout_step', format('no step "%s" on the path', step.timing ->> 'on_timeout')
+  where step.timing ->> 'on_timeout' not in ('continue', 'exit')
+    and not exists (
+      select from dripdrop.steps as s
+      where s.sequence_version_id = step.sequence_version_id
+        and s.key = step.timing ->> 'on_timeout'
+        and not s.recurring
+    );
+end
+$$;
+
+comment on function dripdrop._step_problems(dripdrop.steps) is
+  'What is wrong with a step by itself.';
+
+create or replace function dripdrop._transition_problems(version dripdrop.sequence_versions)
+returns table (problem text, step_key text, detail text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select fault.problem, a.key, fault.detail
+  from dripdrop.step_transitions as t
+  left join dripdrop.steps as a on a.id = t.from_step_id
+  left join dripdrop.steps as b on b.id = t.to_step_id
+  cross join lateral (
+    select count(*) as conditions from dripdrop.conditions as c where c.transition_id = t.id
+  ) as of_it
+  cross join lateral (
+    values
+    (
+      'transition_leaves_version',
+      a.sequence_version_id <> version.id or b.sequence_version_id <> version.id,
+      format('priority %s joins "%s" and "%s"', t.priority, a.key, b.key)
+    ),
+    (
+      'transition_of_side_step',
+      a.recurring or b.recurring,
+      format('priority %s: a step that recurs is on no way', t.priority)
+    ),
+    (
+      'transition_without_conditions',
+      t.condition_mode <> 'always' and of_it.conditions = 0,
+      format('priority %s: %s of no conditions', t.priority, t.condition_mode)
+    ),
+    (
+      'conditions_without_effect',
+      t.condition_mode = 'always' and of_it.conditions > 0,
+      format('priority %s is always taken, whatever its conditions say', t.priority)
+    )
+  ) as fault (problem, is_one, detail)
+  where t.sequence_version_id = version.id and fault.is_one
+  order by a.position nulls first, a.key, t.priority
+$$;
+
+comment on function dripdrop._transition_problems(dripdrop.sequence_versions) is
+  'What is wrong with the transitions of a version.';
+
+-- Those of the steps and transitions, and those of the sequence, which every version asks.
+create or replace function dripdrop._condition_problems(version dripdrop.sequence_versions)
+returns table (problem text, step_key text, detail text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with
+  asked as materialized (
+    select s.key as step_key, s.position, c as condition
+    from dripdrop.steps as s
+    join dripdrop.conditions as c on c.step_id = s.id
+    where s.sequence_version_id = version.id
+    union all
+    select s.key, s.position, c
+    from dripdrop.step_transitions as t
+    join dripdrop.conditions as c on c.transition_id = t.id
+    left join dripdrop.steps as s on s.id = t.from_step_id
+    where t.sequence_version_id = version.id
+    union all
+    select null, null, c
+    from dripdrop.conditions as c
+    where c.sequence_id = version.sequence_id
+  ),
+  -- A predicate names a hook in its canonical text as $."hooks"."key".
+  named as (
+    select distinct a.step_key, a.position, coalesce((a.condition).hook, found.words[1]) as hook
+    from asked as a
+    left join lateral regexp_matches(
+      (a.condition).predicate::text, '\$\."hooks"\."([^"]+)"', 'g'
+    ) as found (words) on true
+    where (a.condition).hook is not null or found.words is not null
+  )
+  (
+    select 'invalid_condition', a.step_key, fault.detail
+    from asked as a
+    cross join dripdrop._condition_fault(a.condition) as fault (detail)
+    where fault.detail is not null
+    order by a.position, a.step_key
+  )
+  union all
+  (
+    select
+      case
+        when http.id is not null then 'inactive_hook'
+        when sql.id is null then 'missing_hook'
+        else 'missing_hook_function'
+      end,
+      n.step_key,
+      format('hook "%s"', n.hook)
+    from named as n
+    left join dripdrop.http_hooks as http
+      on http.sequence_id = version.sequence_id and http.key = n.hook
+    left join lateral dripdrop._hook(version.tenant_key, n.hook) as sql on true
+    where case
+      when http.id is not null then not http.active
+      else sql.id is null or to_regprocedure(sql.function) is null
+    end
+    order by n.position, n.step_key, n.hook
+  )
+$$;
+
+comment on function dripdrop._condition_problems(dripdrop.sequence_versions) is
+  'What is wrong with the conditions that people on a version are asked.';
+
+create or replace function dripdrop._condition_fault(condition dripdrop.conditions)
+returns text
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_document jsonb := dripdrop._condition_document(condition);
+begin
+  if dripdrop._canonical_condition(v_document) <> v_document then
+    return 'the condition is not in its stored form';
+  end if;
+  return null;
+exception
+  when others then
+    if sqlstate not like 'ZD%' then
+      raise;
+    end if;
+    return sqlerrm;
+end
+$$;
+
+comment on function dripdrop._condition_fault(dripdrop.conditions) is
+  'What create_condition() would say against a stored condition; null for nothing.';
+
+create or replace function dripdrop._sender_problems(version dripdrop.sequence_versions)
+returns table (problem text, step_key text, detail text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with
+  pool as (
+    select p.*
+    from dripdrop.adapter_pools as p
+    where p.id = (version.config ->> 'pool_id')::uuid
+  ),
+  -- The steps' own senders, and those that the sequence gives to their channels.
+  named as (
+    select s.key, s.position, s.channel, a.adapter_id
+    from dripdrop.steps as s
+    cross join lateral (
+      values (s.channel_adapter_id), (s.adapter_override_id)
+    ) as a (adapter_id)
+    where s.sequence_version_id = version.id and a.adapter_id is not null
+    union all
+    select null, null, m.key, m.value::uuid
+    from dripdrop.sequences as q
+    cross join jsonb_each_text(q.metadata -> 'channel_adapters') as m
+    where q.id = version.sequence_id
+      and m.key in (
+        select s.channel from dripdrop.steps as s where s.sequence_version_id = version.id
+      )
+  )
+  (
+    select
+      case
+        when a.id is null then 'missing_channel_adapter'
+        when a.channel <> n.channel then 'adapter_channel_mismatch'
+        when not a.active then 'adapter_inactive'
+        else 'adapter_of_another_tenant'
+      end,
+      n.key,
+      format('adapter "%s" for %s', coalesce(a.name, n.adapter_id::text), n.channel)
+    from named as n
+    left join dripdrop.channel_adapters as a on a.id = n.adapter_id
+    where a.id is null
+      or a.channel <> n.channel
+      or not a.active
+      or (a.tenant_key is not null and a.tenant_key is distinct from version.tenant_key)
+    order by n.position, n.key
+  )
+  union all
+  select 'outbound_requires_pool', null, 'config.pool_id names no pool'
+  where version.mode = 'outbound' and version.config ->> 'pool_id' is null
+  union all
+  select 'missing_adapter_pool', null, format('pool "%s"', version.config ->> 'pool_id')
+  where version.mode = 'outbound'
+    and version.config ->> 'pool_id' is not null
+    and not exists (select from pool)
+  union all
+  select
+    case
+      when p.tenant_key is not null and p.tenant_key is distinct from version.tenant_key
+      then 'pool_tenant_mismatch'
+      else 'pool_empty'
+    end,
+    null,
+    format('pool "%s"', p.name)
+  from pool as p
+  where version.mode = 'outbound'
+    and (
+      (p.tenant_key is not null and p.tenant_key is distinct from version.tenant_key)
+      or not exists (
+        select from dripdrop.adapter_pool_members as m where m.pool_id = p.id and m.active
+      )
+    )
+$$;
+
+comment on function dripdrop._sender_problems(dripdrop.sequence_versions) is
+  'What is wrong with the senders of a version.';
 
 -- plpgsql/decision/decide.sql
 
@@ -1624,9 +3649,11 @@ begin
       v_answers := v_answers
         || jsonb_build_object(v_key, jsonb_build_object('value', assumed -> v_key));
     else
-      v_answers := v_answers || jsonb_build_object(v_key, dripdrop._ask_function(
-        execution.enrollment_id, v_key
-      ));
+      v_answers := v_answers || (
+        select jsonb_build_object(v_key, dripdrop._ask_function(e, v_key))
+        from dripdrop.enrollments as e
+        where e.id = execution.enrollment_id
+      );
     end if;
   end loop;
   return v_answers;
@@ -1802,6 +3829,13 @@ begin
     v_last := v_portion[cardinality(v_portion)];
     begin
       perform set_config('dripdrop.now', v_start::text, true);
+      -- What is under way counts as due now.
+      update dripdrop.step_executions as x
+      set state = 'scheduled',
+          due_at = v_start,
+          payload = null,
+          lease_until = null
+      where x.enrollment_id = any (v_portion) and x.state in ('queued', 'rendered', 'sending');
       select coalesce(jsonb_agg(to_jsonb(c)), '[]') into v_counts
       from (
         select (r.at at time zone 'UTC')::date as day, r.step_key, r.channel, count(*) as messages
@@ -2705,7 +4739,7 @@ begin
     select found.action, found.reason, array_agg(e.id) as enrollments
     from dripdrop.enrollments as e
     cross join lateral dripdrop._way_out(
-      e, null, null, _let_out.at
+      e, dripdrop._rule_answers(e), null, _let_out.at
     ) as found
     where e.id = any (_let_out.enrollments)
       and found.action is not null
@@ -4008,6 +6042,56 @@ $$;
 
 comment on function dripdrop.complete_hooks(jsonb) is
   'Takes what hooks answered, makes their executions due and returns how many.';
+
+-- plpgsql/hooks/ask_function.sql
+
+-- A function of the application, asked within the caller's statement: under the caller's
+-- statement_timeout, and failing closed. The pipeline asks through call_hook() instead.
+create or replace function dripdrop._ask_function(enrollment dripdrop.enrollments, key text)
+returns jsonb
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_value jsonb;
+begin
+  execute (
+    select format('select %I.%I($1, $2)', n.nspname, p.proname)
+    from dripdrop._hook(enrollment.tenant_key, _ask_function.key) as h
+    join pg_proc as p on p.oid = to_regprocedure(h.function)
+    join pg_namespace as n on n.oid = p.pronamespace
+  )
+  into strict v_value
+  using enrollment, (
+    select dripdrop._variables(enrollment, q.key, null, null, null, dripdrop._now())
+    from dripdrop.sequences as q
+    where q.id = enrollment.sequence_id
+  );
+  return jsonb_build_object('value', v_value);
+exception
+  when null_value_not_allowed then
+    return jsonb_build_object('error', 'hook_missing');
+  when others then
+    return jsonb_build_object('error', 'hook_exception');
+end
+$$;
+
+comment on function dripdrop._ask_function(dripdrop.enrollments, text) is
+  'What a SQL function says about an enrolment: {"value": …} or {"error": code}.';
+
+-- An HTTP hook is asked when a step is decided; here it has no answer, and its rule does not hold.
+create or replace function dripdrop._rule_answers(enrollment dripdrop.enrollments)
+returns jsonb
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_object_agg(c.hook, dripdrop._ask_function(enrollment, c.hook))
+  from dripdrop.conditions as c
+  where c.sequence_id = enrollment.sequence_id and c.hook is not null
+$$;
+
+comment on function dripdrop._rule_answers(dripdrop.enrollments) is
+  'What the SQL functions that goals and exit rules name say about an enrolment.';
 
 -- plpgsql/hooks/hooks.sql
 
@@ -8252,26 +10336,37 @@ declare
       "apply",
       "check_schema",
       "create_channel_adapter",
+      "create_condition",
+      "create_exit_rule",
       "create_hook",
       "create_http_hook",
       "create_sequence",
       "create_sequence_version",
       "create_step",
+      "create_step_transition",
       "cron_next",
+      "drop_exit_rule",
       "drop_hook",
       "enroll",
       "enroll_many",
       "errors",
       "explain",
       "forecast",
+      "get_active_sequence_version",
       "get_default_adapter",
       "get_enrollment",
       "get_http_hook",
+      "get_sequence",
       "idempotency_key",
+      "latest_step_by_key",
       "list_active_enrollments",
       "list_channel_adapters",
       "list_hooks",
       "list_http_hooks",
+      "list_sequence_versions",
+      "list_steps",
+      "migrate_enrollments",
+      "migrate_preview",
       "next_time",
       "parse_timing",
       "pause_enrollment",
@@ -8296,6 +10391,7 @@ declare
       "unenroll",
       "update_channel_adapter",
       "update_http_hook",
+      "update_step_content",
       "update_tenant_settings",
       "validate_sequence_version",
       "version"
@@ -8306,8 +10402,13 @@ declare
       "enroll_many",
       "errors",
       "explain",
+      "get_active_sequence_version",
       "get_enrollment",
+      "get_sequence",
+      "latest_step_by_key",
       "list_active_enrollments",
+      "list_sequence_versions",
+      "list_steps",
       "next_time",
       "parse_timing",
       "pause_enrollment",

@@ -19,13 +19,14 @@ begin
     execute 'drop view if exists ' || v_view || ' cascade';
   end loop;
 
-  -- All names first: dropping one function drops those whose bodies lean on it.
+  -- Listed first: one that falls with another has no name any more.
   foreach v_function in array array(
     select oid::regprocedure::text
     from pg_catalog.pg_proc
     where pronamespace = 'dripdrop'::regnamespace
       and proname not in ('_digest', '_now', '_uuidv7', '_visible', 'idempotency_key')
-  ) loop
+  )
+  loop
     execute 'drop routine if exists ' || v_function || ' cascade';
   end loop;
 end;

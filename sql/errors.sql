@@ -17,8 +17,9 @@ as $$
     ('ZD106', 'execution_not_found', 'no such step execution in this tenant'),
     ('ZD107', 'adapter_not_found', 'no such channel adapter in this tenant'),
     ('ZD108', 'hook_not_found', 'no such hook in this tenant'),
+    ('ZD109', 'rule_not_found', 'no such transition or exit rule in this tenant'),
     ('ZD110', 'invalid_transition', 'the row is in a state that does not allow this move'),
-    ('ZD111', 'version_not_draft', 'the steps of a version that is or was active do not change'),
+    ('ZD111', 'version_not_draft', 'a version that is or was active does not change'),
     ('ZD112', 'invalid_version', 'the version has problems and cannot be activated'),
     ('ZD113', 'already_exists', 'a row with this key exists already'),
     ('ZD114', 'second_active_version', 'a sequence has at most one active version'),
@@ -34,6 +35,7 @@ as $$
       'ZD207', 'invalid_tenant_key',
       'a tenant key is null (global) or a non-empty text without a leading colon'
     ),
+    ('ZD208', 'invalid_condition', 'the condition makes no sense'),
     (
       'ZD301', 'reenrollment_not_allowed',
       'the subscriber was enrolled before and the sequence does not allow it again'

@@ -42,6 +42,17 @@ create type dripdrop._render_result as (
 comment on type dripdrop._render_result is
   'One element of the results that complete_renders() takes.';
 
+-- A migration between two versions, its arguments checked once for its preview and for itself.
+create type dripdrop._migration as (
+  sequence_id uuid,
+  from_version_id uuid,
+  to_version_id uuid,
+  mode text,
+  step_map jsonb
+);
+
+comment on type dripdrop._migration is 'Which people move from which version to which other one.';
+
 -- What a caller of hooks reports about one claimed execution: one element of
 -- complete_hooks(results).
 create type dripdrop._hook_result as (

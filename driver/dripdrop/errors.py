@@ -11,13 +11,13 @@
         │   ├── StepNotFound               ├── AlreadyExists
         │   ├── EnrollmentNotFound         ├── SecondActiveVersion
         │   ├── ExecutionNotFound          ├── NotStarted
-        │   ├── AdapterNotFound            └── PgmqMissing
-        │   └── HookNotFound
+        │   ├── AdapterNotFound            ├── PgmqMissing
+        │   └── HookNotFound               └── RuleNotFound
         ├── ArgumentError (ZD2xx): an argument cannot be right
         │   ├── InvalidArgument            ├── MissingRecipient
         │   ├── UnknownProvider            ├── InvalidDefinition
-        │   ├── InvalidTiming              └── InvalidTenantKey
-        │   └── UnknownTimeZone
+        │   ├── InvalidTiming              ├── InvalidTenantKey
+        │   └── UnknownTimeZone            └── InvalidCondition
         ├── RefusedError (ZD3xx): a policy says no
         │   ├── ReenrollmentNotAllowed
         │   └── SequenceInactive
@@ -86,12 +86,16 @@ class HookNotFound(StateError, code="ZD108"):
     """No such hook in this tenant."""
 
 
+class RuleNotFound(StateError, code="ZD109"):
+    """No such transition or exit rule in this tenant."""
+
+
 class InvalidTransition(StateError, code="ZD110"):
     """The row is in a state that does not allow this move."""
 
 
 class VersionNotDraft(StateError, code="ZD111"):
-    """The steps of a version that is or was active do not change."""
+    """A version that is or was active does not change."""
 
 
 class InvalidVersion(StateError, code="ZD112"):
@@ -140,6 +144,10 @@ class InvalidDefinition(ArgumentError, code="ZD206"):
 
 class InvalidTenantKey(ArgumentError, code="ZD207"):
     """A tenant key is None (global) or a non-empty text without a leading colon."""
+
+
+class InvalidCondition(ArgumentError, code="ZD208"):
+    """The condition makes no sense."""
 
 
 class ReenrollmentNotAllowed(RefusedError, code="ZD301"):

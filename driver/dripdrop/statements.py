@@ -98,6 +98,7 @@ class Statements(ABC, Generic[One, Many, Value]):
         time_zone: str | None = ...,
         reentry: str = ...,
         metadata: Json = ...,
+        reentry_interval: timedelta | None = ...,
     ) -> One:
         """Add an empty sequence."""
 
@@ -131,12 +132,95 @@ class Statements(ABC, Generic[One, Many, Value]):
         """Add a step to a draft version."""
 
     @_statement
+    def create_step_transition(
+        self,
+        tenant_key: str | None,
+        sequence_version_id: UUID,
+        from_step: str | None = ...,
+        to_step: str | None = ...,
+        condition_mode: str = ...,
+        priority: int | None = ...,
+        config: Json = ...,
+    ) -> One:
+        """Add a way from one step of a draft version to another."""
+
+    @_statement
+    def create_condition(
+        self,
+        tenant_key: str | None,
+        condition: Json,
+        step_id: UUID | None = ...,
+        transition_id: UUID | None = ...,
+    ) -> One:
+        """Add a condition to a step or a transition of a draft version."""
+
+    @_statement
+    def create_exit_rule(
+        self, tenant_key: str | None, sequence_id: UUID, outcome: str, condition: Json
+    ) -> One:
+        """Add a condition that ends the enrolments of a sequence: a `goal` or an `exit`."""
+
+    @_statement
+    def drop_exit_rule(self, tenant_key: str | None, condition_id: UUID) -> One:
+        """Remove a goal or an exit; return what it was."""
+
+    @_statement
+    def update_step_content(
+        self,
+        tenant_key: str | None,
+        step_id: UUID,
+        template: Json | None = ...,
+        name: str | None = ...,
+    ) -> One:
+        """Change the words of a step, for what is not yet rendered."""
+
+    @_statement
     def validate_sequence_version(self, tenant_key: str | None, sequence_version_id: UUID) -> Many:
         """List what keeps a version from being activated."""
 
     @_statement
     def activate_sequence_version(self, tenant_key: str | None, sequence_version_id: UUID) -> One:
         """Make a version the one that new enrolments get."""
+
+    @_statement
+    def migrate_preview(
+        self,
+        tenant_key: str | None,
+        sequence: str,
+        from_version: int,
+        to_version: int,
+        step_map: Json = ...,
+    ) -> Many:
+        """Count whom `migrate_enrollments` would move, skip and leave for now, by step."""
+
+    @_statement
+    def migrate_enrollments(
+        self,
+        tenant_key: str | None,
+        sequence: str,
+        from_version: int,
+        to_version: int,
+        step_map: Json = ...,
+    ) -> Value:
+        """Move the open enrolments of a version to another one; return how many."""
+    def get_sequence(self, tenant_key: str | None, key: str) -> One:
+        """Return a sequence of exactly this tenant by its key."""
+
+    @_statement
+    def list_sequence_versions(self, tenant_key: str | None, sequence_id: UUID) -> Many:
+        """List the versions of a sequence, by number."""
+
+    @_statement
+    def get_active_sequence_version(self, tenant_key: str | None, sequence_id: UUID) -> One:
+        """Return the version that new enrolments get."""
+
+    @_statement
+    def list_steps(self, tenant_key: str | None, sequence_version_id: UUID) -> Many:
+        """List the steps of a version, in the order of the flow."""
+
+    @_statement
+    def latest_step_by_key(self, tenant_key: str | None, sequence_id: UUID, step_key: str) -> One:
+        """Return the step with this key in the newest version that has one."""
 
     # Timing
 
@@ -353,7 +437,7 @@ class Statements(ABC, Generic[One, Many, Value]):
         tenant_key: str | None,
         sequence: str,
         data: Json,
-        horizon: timedelta = ...,
+        horizon: timedelta | str = ...,
         events: Json = ...,
         hooks: Json = ...,
         version: int | None = ...,
@@ -362,7 +446,9 @@ class Statements(ABC, Generic[One, Many, Value]):
         """Say what would happen to a subscriber with this data; leaves nothing behind."""
 
     @_statement
-    def forecast(self, tenant_key: str | None, sequence: str, horizon: timedelta = ...) -> Many:
+    def forecast(
+        self, tenant_key: str | None, sequence: str, horizon: timedelta | str = ...
+    ) -> Many:
         """Count the messages the active enrolments would be sent, by day and step."""
 
     # Events

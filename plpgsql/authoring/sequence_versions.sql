@@ -5,6 +5,8 @@ language plpgsql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_fault text;
 begin
   if coalesce(mode not in ('lifecycle', 'outbound'), true) then
     raise exception 'mode "%" is unknown', mode using
@@ -13,6 +15,23 @@ begin
   if jsonb_typeof(config) is distinct from 'object' then
     raise exception 'config is not an object' using
       errcode = 'ZD201', column = 'config', hint = 'Pass an object, for example ''{}''.';
+  end if;
+  select setting.key into v_fault
+  from jsonb_each_text(config) as setting
+  where not coalesce(
+    case setting.key
+      when 'hop_limit' then setting.value ~ '^([1-9][0-9]{0,2}|1000)$'
+      when 'pool_id' then setting.value ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+    end,
+    false
+  )
+  limit 1;
+  if v_fault is not null then
+    raise exception 'config setting "%" is unknown or has a bad value: %',
+      v_fault, config -> v_fault using
+      errcode = 'ZD201', column = 'config.' || v_fault,
+      hint = 'Settings: hop_limit (steps an enrolment may take, 1 to 1000), pool_id (the uuid of '
+        'a pool of senders).';
   end if;
 end
 $$;
@@ -74,61 +93,6 @@ $$;
 
 comment on function dripdrop.create_sequence_version(text, uuid, int, text, text, jsonb) is
   'Adds a draft version, numbered next when no number is given.';
-
--- Every problem at once, so that one look is enough.
---
--- raises  ZD103 unknown version
-create or replace function dripdrop.validate_sequence_version(
-  tenant_key text,
-  sequence_version_id uuid
-)
-returns table (problem text, step_key text, detail text)
-language plpgsql
-stable
-security definer
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_version dripdrop.sequence_versions := dripdrop._get_version(tenant_key, sequence_version_id);
-begin
-  return query
-  select 'no_entry_path', null::text, 'no active step has a position'
-  where not exists (
-    select from dripdrop.steps as s
-    where s.sequence_version_id = v_version.id and s.active and s.position is not null
-  );
-
-  return query
-  select 'unreachable_step', s.key, 'the step has no position and no transition leads to it'
-  from dripdrop.steps as s
-  where s.sequence_version_id = v_version.id
-    and s.position is null
-    and not exists (select from dripdrop.step_transitions as t where t.to_step_id = s.id)
-  order by s.key;
-
-  return query
-  select
-    case
-      when a.channel <> s.channel then 'adapter_channel_mismatch'
-      when not a.active then 'adapter_inactive'
-      else 'adapter_of_another_tenant'
-    end,
-    s.key,
-    format('adapter "%s" (%s)', a.name, a.channel)
-  from dripdrop.steps as s
-  join dripdrop.channel_adapters as a on a.id in (s.channel_adapter_id, s.adapter_override_id)
-  where s.sequence_version_id = v_version.id
-    and (
-      a.channel <> s.channel
-      or not a.active
-      or (a.tenant_key is not null and a.tenant_key is distinct from v_version.tenant_key)
-    )
-  order by s.position;
-end
-$$;
-
-comment on function dripdrop.validate_sequence_version(text, uuid) is
-  'What keeps a version from being activated, one row per problem; no row means it is sound.';
 
 create or replace function dripdrop._get_version(tenant_key text, sequence_version_id uuid)
 returns dripdrop.sequence_versions
@@ -194,6 +158,7 @@ begin
       updated_at = dripdrop._now()
   where v.id = v_version.id
   returning v.* into v_version;
+  perform dripdrop._set_step_hooks(v_version.id);
   return v_version;
 end
 $$;

@@ -43,6 +43,7 @@ create or replace function dripdrop._check_sequence(
   name text,
   time_zone text,
   reentry text,
+  reentry_interval text,
   metadata jsonb
 )
 returns void
@@ -60,9 +61,18 @@ begin
     raise exception 'a sequence needs a name' using
       errcode = 'ZD201', column = 'name', hint = 'For example "SaaS onboarding".';
   end if;
-  if coalesce(reentry not in ('never', 'after_exit'), true) then
+  if coalesce(reentry not in ('never', 'after_exit', 'always'), true) then
     raise exception 'reentry "%" is unknown', reentry using
-      errcode = 'ZD201', column = 'reentry', hint = 'Use never or after_exit.';
+      errcode = 'ZD201', column = 'reentry', hint = 'Use never, after_exit or always.';
+  end if;
+  if not dripdrop._is_interval(coalesce(reentry_interval, '1 day')) then
+    raise exception 'reentry_interval "%" is not an interval', reentry_interval using
+      errcode = 'ZD201', column = 'reentry_interval', hint = 'Write for example "30 days".';
+  end if;
+  if reentry = 'never' and reentry_interval is not null then
+    raise exception 'reentry_interval says when to return, reentry that nobody may' using
+      errcode = 'ZD201', column = 'reentry_interval',
+      hint = 'Set reentry to after_exit or always, or leave the interval out.';
   end if;
   if jsonb_typeof(metadata) is distinct from 'object' then
     raise exception 'metadata is not an object' using
@@ -84,7 +94,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._check_sequence(text, text, text, text, jsonb) is
+comment on function dripdrop._check_sequence(text, text, text, text, text, jsonb) is
   'Raises on a field of a sequence that is not valid.';
 
 -- raises  ZD113 key taken, ZD201 bad field, ZD204 unknown time zone, ZD207 bad tenant key
@@ -95,7 +105,8 @@ create or replace function dripdrop.create_sequence(
   description text default null,
   time_zone text default null,
   reentry text default 'never',
-  metadata jsonb default '{}'
+  metadata jsonb default '{}',
+  reentry_interval interval default null
 )
 returns dripdrop.sequences
 language plpgsql
@@ -106,9 +117,13 @@ declare
   v_sequence dripdrop.sequences;
 begin
   perform dripdrop._check_tenant_key(tenant_key);
-  perform dripdrop._check_sequence(key, name, time_zone, reentry, metadata);
+  perform dripdrop._check_sequence(
+    key, name, time_zone, reentry, reentry_interval::text, metadata
+  );
 
-  insert into dripdrop.sequences (tenant_key, key, name, description, time_zone, reentry, metadata)
+  insert into dripdrop.sequences (
+    tenant_key, key, name, description, time_zone, reentry, reentry_interval, metadata
+  )
   values (
     create_sequence.tenant_key,
     create_sequence.key,
@@ -116,6 +131,7 @@ begin
     create_sequence.description,
     create_sequence.time_zone,
     create_sequence.reentry,
+    create_sequence.reentry_interval,
     create_sequence.metadata
   )
   on conflict on constraint sequences_one_key_per_tenant do nothing
@@ -129,5 +145,5 @@ begin
 end
 $$;
 
-comment on function dripdrop.create_sequence(text, text, text, text, text, text, jsonb) is
+comment on function dripdrop.create_sequence(text, text, text, text, text, text, jsonb, interval) is
   'Adds an empty sequence; give it a version and steps next, or use apply() for all at once.';

@@ -1,7 +1,7 @@
 -- A step's document in its one form: every field present, the timing canonical, nothing unknown.
 -- create_step() and apply() both come through here, so there is one set of rules.
 --
--- raises  ZD201, ZD202, ZD203, ZD204, ZD107,
+-- raises  ZD201, ZD202, ZD203, ZD204, ZD206, ZD208, ZD107,
 --         with the path of the fault in the diagnostics' column field
 create or replace function dripdrop._canonical_step(tenant_key text, step jsonb)
 returns jsonb
@@ -21,13 +21,14 @@ begin
   select field into v_fault
   from jsonb_object_keys(step) as field
   where field not in (
-    'key', 'name', 'position', 'channel', 'timing', 'template', 'adapter', 'config', 'active'
+    'key', 'name', 'position', 'channel', 'timing', 'template', 'adapter', 'config', 'active',
+    'conditions', 'transitions'
   );
   if v_fault is not null then
     raise exception 'a step has no field "%"', v_fault using
       errcode = 'ZD201', column = v_fault,
-      hint = 'The fields are key, name, position, channel, timing, template, adapter, config and '
-        'active.';
+      hint = 'The fields are key, name, position, channel, timing, template, adapter, config, '
+        'active, conditions and transitions.';
   end if;
   select field into v_fault
   from unnest(array['key', 'name', 'channel', 'adapter']) as field
@@ -74,7 +75,9 @@ begin
     'template', coalesce(step -> 'template', '{}'),
     'adapter', step -> 'adapter',
     'config', coalesce(step -> 'config', '{}'),
-    'active', coalesce((step ->> 'active')::boolean, true)
+    'active', coalesce((step ->> 'active')::boolean, true),
+    'conditions', dripdrop._canonical_conditions(step -> 'conditions', 'conditions'),
+    'transitions', dripdrop._canonical_transitions(step -> 'transitions', 'transitions')
   );
 end
 $$;
@@ -255,6 +258,8 @@ comment on function dripdrop.create_step(
   'Adds a step to a draft version. adapter: the name of a sender, or null to leave the choice to '
   'the defaults.';
 
+-- Its transitions come later, when the steps they lead to exist.
+--
 -- raises  ZD113 key or position taken; the trigger raises ZD111 when the version is not a draft
 create or replace function dripdrop._insert_step(version dripdrop.sequence_versions, step jsonb)
 returns dripdrop.steps
@@ -296,18 +301,89 @@ begin
     ),
     step -> 'config',
     (step ->> 'active')::boolean
+  on conflict do nothing
   returning * into v_step;
-  return v_step;
-exception
-  when unique_violation then
+  if v_step.id is null then
     raise exception 'the version has a step "%" or a step at its position already',
       step ->> 'key' using
       errcode = 'ZD113', column = 'key', hint = 'Keys and positions are unique within a version.';
+  end if;
+  perform dripdrop._insert_condition(
+    version.tenant_key, c.condition, c.place, step_id => v_step.id
+  )
+  from jsonb_array_elements(step -> 'conditions') with ordinality as c (condition, place);
+  return v_step;
 end
 $$;
 
 comment on function dripdrop._insert_step(dripdrop.sequence_versions, jsonb) is
   'Inserts a step from its canonical document.';
+
+-- Whoever mends a word need not make a version: what is rendered from now on has the new words.
+-- The version is then no longer what its document made, so apply() does not recognise it by that.
+--
+-- locks   the sequence, then the step
+-- raises  ZD104 unknown step, ZD201 a template its channel cannot use
+create or replace function dripdrop.update_step_content(
+  tenant_key text,
+  step_id uuid,
+  template jsonb default null,
+  name text default null
+)
+returns dripdrop.steps
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_step dripdrop.steps;
+begin
+  perform from dripdrop.sequences as q
+  where q.id = (
+    select v.sequence_id
+    from dripdrop.steps as s
+    join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+    where s.id = update_step_content.step_id
+  )
+  for no key update;
+  select s.* into v_step
+  from dripdrop.steps as s
+  where s.id = update_step_content.step_id
+    and s.tenant_key is not distinct from update_step_content.tenant_key
+  for no key update;
+  if not found then
+    raise exception 'step "%" not found', step_id using
+      errcode = 'ZD104', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+  if template is not null then
+    perform dripdrop._check_template(v_step.channel, template);
+  end if;
+  if (coalesce(template, v_step.template_content), coalesce(name, v_step.name))
+    = (v_step.template_content, v_step.name)
+  then
+    return v_step;
+  end if;
+
+  insert into dripdrop.step_revisions (tenant_key, step_id, name, template_content)
+  values (v_step.tenant_key, v_step.id, v_step.name, v_step.template_content);
+  update dripdrop.steps as s
+  set name = coalesce(update_step_content.name, s.name),
+      template_content = coalesce(update_step_content.template, s.template_content),
+      updated_at = dripdrop._now()
+  where s.id = v_step.id;
+  update dripdrop.sequence_versions as v
+  set content_hash = null,
+      updated_at = dripdrop._now()
+  where v.id = v_step.sequence_version_id;
+  perform dripdrop._set_step_hooks(v_step.sequence_version_id);
+  select s.* into v_step from dripdrop.steps as s where s.id = v_step.id;
+  return v_step;
+end
+$$;
+
+comment on function dripdrop.update_step_content(text, uuid, jsonb, text) is
+  'Changes the words or the name of a step, also of an active version, for what is not yet '
+  'rendered; what they replace is kept in step_revisions.';
 
 -- What people were enrolled into does not change under them.
 create or replace function dripdrop._guard_steps()
@@ -316,25 +392,38 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- Shared, so that an activation that is under way is waited for.
-  perform from dripdrop.sequence_versions as v
-  where v.id in (new.sequence_version_id, old.sequence_version_id)
-  for share;
-  if exists (
-    select from dripdrop.sequence_versions as v
-    where v.id in (new.sequence_version_id, old.sequence_version_id) and v.state <> 'draft'
-  ) then
-    raise exception 'the version is not a draft' using
-      errcode = 'ZD111',
-      hint = 'Make a new version with create_sequence_version(), or change the whole sequence with '
-        'apply().';
-  end if;
+  perform dripdrop._check_draft(array[new.sequence_version_id, old.sequence_version_id]);
   return coalesce(new, old);
 end
 $$;
 
 comment on function dripdrop._guard_steps() is
   'Trigger: raises ZD111 when a version that is not a draft would change.';
+
+create or replace function dripdrop._check_draft(versions uuid[])
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Shared, so that an activation that is under way is waited for.
+  perform from dripdrop.sequence_versions as v
+  where v.id = any (versions)
+  for share;
+  if exists (
+    select from dripdrop.sequence_versions as v
+    where v.id = any (versions) and v.state <> 'draft'
+  ) then
+    raise exception 'the version is not a draft' using
+      errcode = 'ZD111',
+      hint = 'Make a new version with create_sequence_version(), or change the whole sequence with '
+        'apply().';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_draft(uuid[]) is
+  'Raises ZD111 unless the versions are drafts.';
 
 create or replace trigger steps_of_a_draft
 before insert or delete or update of

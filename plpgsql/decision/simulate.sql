@@ -138,9 +138,11 @@ begin
       v_answers := v_answers
         || jsonb_build_object(v_key, jsonb_build_object('value', assumed -> v_key));
     else
-      v_answers := v_answers || jsonb_build_object(v_key, dripdrop._ask_function(
-        execution.enrollment_id, v_key
-      ));
+      v_answers := v_answers || (
+        select jsonb_build_object(v_key, dripdrop._ask_function(e, v_key))
+        from dripdrop.enrollments as e
+        where e.id = execution.enrollment_id
+      );
     end if;
   end loop;
   return v_answers;
@@ -316,6 +318,13 @@ begin
     v_last := v_portion[cardinality(v_portion)];
     begin
       perform set_config('dripdrop.now', v_start::text, true);
+      -- What is under way counts as due now.
+      update dripdrop.step_executions as x
+      set state = 'scheduled',
+          due_at = v_start,
+          payload = null,
+          lease_until = null
+      where x.enrollment_id = any (v_portion) and x.state in ('queued', 'rendered', 'sending');
       select coalesce(jsonb_agg(to_jsonb(c)), '[]') into v_counts
       from (
         select (r.at at time zone 'UTC')::date as day, r.step_key, r.channel, count(*) as messages

@@ -216,7 +216,7 @@ begin
     select found.action, found.reason, array_agg(e.id) as enrollments
     from dripdrop.enrollments as e
     cross join lateral dripdrop._way_out(
-      e, null, null, _let_out.at
+      e, dripdrop._rule_answers(e), null, _let_out.at
     ) as found
     where e.id = any (_let_out.enrollments)
       and found.action is not null

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,6 +13,7 @@ from dripdrop.errors import (
     AdapterNotFound,
     DripdropError,
     InvalidArgument,
+    InvalidCondition,
     InvalidDefinition,
     InvalidTenantKey,
     InvalidTiming,
@@ -174,7 +176,150 @@ def test_the_plan_of_former_content_activates_the_former_version(engine: Engine)
     ]
 
 
+def whole() -> dict[str, Any]:
+    """Return a document with everything in it."""
+    return onboarding(
+        email(
+            "welcome",
+            conditions=[{"predicate": "$.hooks.score > 1"}, {"event": "left", "happened": False}],
+            transitions=[
+                {"to": "offer", "when": "any", "conditions": [{"event": "seen"}, HELD]},
+                {"to": None, "conditions": [{"field_path": "plan", "expected_value": None}]},
+                {"to": "tip"},
+            ],
+        ),
+        email("tip", timing=after(3, "days")),
+        email("offer", transitions=[{"to": None}]),
+        hooks=[HOOK],
+        goals=[{"event": "bought", "name": "Bought"}, {"hook": "score", "expected_value": 9}],
+        exit_when=[{"predicate": "$.enrollment.plan == null"}],
+        entry=[{"to": "tip", "conditions": [{"days": ["mon"]}]}, {"to": "welcome"}],
+        reentry="always",
+        reentry_interval="30 days",
+        config={"hop_limit": 20},
+    )
+
+
+def test_a_whole_document_twice_changes_nothing(engine: Engine, clock: Clock) -> None:
+    first = engine.apply(TENANT, whole())
+    before = engine.contents()
+    clock.advance(hours=1)
+    assert engine.apply(TENANT, whole()).id == first.id
+    assert engine.contents() == before
+    assert planned(engine, whole()) == []
+
+
+def test_the_routes_of_a_document_are_stored_in_their_order(engine: Engine) -> None:
+    engine.apply(TENANT, whole())
+    routes = engine.rows(
+        "select a.key as start, t.priority, t.condition_mode, b.key as goal,"
+        " (select count(*) from dripdrop.conditions as c where c.transition_id = t.id)"
+        " from dripdrop.step_transitions as t"
+        " left join dripdrop.steps as a on a.id = t.from_step_id"
+        " left join dripdrop.steps as b on b.id = t.to_step_id"
+        " order by a.position nulls first, t.priority"
+    )
+    assert routes == [
+        (None, 1, "all", "tip", 1),
+        (None, 2, "always", "welcome", 0),
+        ("welcome", 1, "any", "offer", 2),
+        ("welcome", 2, "all", None, 1),
+        ("welcome", 3, "always", "tip", 0),
+        ("offer", 1, "always", None, 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"goals": []},
+        {"exit_when": [{"event": "left"}]},
+        {"reentry_interval": "7 days"},
+        {"hooks": [{"key": "score", "url": "https://crm.example.com/other"}]},
+    ],
+)
+def test_what_belongs_to_the_sequence_changes_in_place(
+    engine: Engine, change: dict[str, Any]
+) -> None:
+    engine.apply(TENANT, whole())
+    changed = whole() | change
+    ((action, _, field),) = planned(engine, changed)
+    engine.apply(TENANT, changed)
+    assert (action, field) == ("change", "url" if "hooks" in change else next(iter(change)))
+    assert versions(engine) == [(1, "active")]
+    assert planned(engine, changed) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "row"),
+    [
+        ({"entry": [{"to": "welcome"}]}, ("change", "version 2", "entry")),
+        ({"config": {}}, ("change", "version 2", "config")),
+        ({"mode": "outbound", "activate": False}, ("change", "version 2", "mode")),
+    ],
+)
+def test_what_belongs_to_the_version_makes_a_new_one(
+    engine: Engine, change: dict[str, Any], row: tuple[str, str, str]
+) -> None:
+    engine.apply(TENANT, whole())
+    changed = whole() | change
+    assert planned(engine, changed) == [("create", "version 2", None), row]
+    engine.apply(TENANT, changed)
+    assert len(versions(engine)) == 2
+
+
+@pytest.mark.parametrize("field", ["conditions", "transitions"])
+def test_a_changed_rule_of_a_step_makes_a_new_version(engine: Engine, field: str) -> None:
+    engine.apply(TENANT, whole())
+    changed = whole()
+    del changed["steps"][0][field][0]
+    assert planned(engine, changed) == [
+        ("create", "version 2", None),
+        ("change", "step welcome", field),
+    ]
+
+
+def test_the_plan_of_a_new_hook_names_it(engine: Engine) -> None:
+    engine.apply(TENANT, onboarding())
+    assert planned(engine, onboarding(hooks=[HOOK])) == [("create", "hook score", None)]
+
+
+def test_a_hook_that_is_left_out_stays(engine: Engine) -> None:
+    engine.apply(TENANT, onboarding(hooks=[HOOK]))
+    assert planned(engine, onboarding()) == []
+    engine.apply(TENANT, onboarding())
+    assert engine.rows("select key from dripdrop.http_hooks") == [("score",)]
+
+
+def test_the_secrets_of_a_hook_survive_a_changed_document(engine: Engine) -> None:
+    version = engine.apply(TENANT, onboarding())
+    sealed = b64encode(bytes([1] * 40)).decode()
+    engine.create_http_hook(
+        TENANT, version.sequence_id, "score", HOOK["url"], auth_type="bearer", auth_config=sealed
+    )
+    kept = "select auth_config from dripdrop.http_hooks"
+    before = engine.rows(kept)
+    changed = HOOK | {"auth_type": "bearer", "url": "https://crm.example.com/other"}
+    engine.apply(TENANT, onboarding(hooks=[changed]))
+    assert engine.rows(kept) == before != [(None,)]
+
+
+def test_the_steps_of_a_version_ask_the_hooks_they_name(engine: Engine) -> None:
+    engine.apply(TENANT, onboarding(email("welcome", conditions=[HOOKED]), hooks=[HOOK]))
+    assert engine.rows("select hooks from dripdrop.steps") == [(["score"],)]
+
+
+def test_a_document_that_names_no_such_hook_writes_nothing(engine: Engine) -> None:
+    with engine.refused(InvalidVersion) as refusal:
+        engine.apply(TENANT, onboarding(email("welcome", conditions=[HOOKED])))
+    assert 'missing_hook welcome (hook "score")' in (refusal.value.diag.message_detail or "")
+
+
 STEP = {"key": "a", "channel": "email", "template": TEMPLATE}
+HOOKED = {"hook": "score", "expected_value": 1}
+HOOK = {"key": "score", "url": "https://crm.example.com/score"}
+HELD = {"predicate": "$.enrollment.score > 1"}
+BROKEN = {"predicate": "$.enrollment.score"}
 
 FAULTS: list[tuple[Any, type[DripdropError], str]] = [
     ({"kye": "x"}, InvalidDefinition, "kye"),
@@ -184,7 +329,81 @@ FAULTS: list[tuple[Any, type[DripdropError], str]] = [
     ({"activate": "yes"}, InvalidDefinition, "activate"),
     ({"key": "No"}, InvalidArgument, "key"),
     ({"name": None}, InvalidArgument, "name"),
-    ({"reentry": "always"}, InvalidArgument, "reentry"),
+    ({"reentry": "sometimes"}, InvalidArgument, "reentry"),
+    ({"reentry_interval": "30 days"}, InvalidArgument, "reentry_interval"),
+    (
+        {"reentry": "always", "reentry_interval": "often"},
+        InvalidArgument,
+        "reentry_interval",
+    ),
+    ({"config": {"hop_limit": 0}}, InvalidArgument, "config.hop_limit"),
+    ({"config": {"hop_limit": 1001}}, InvalidArgument, "config.hop_limit"),
+    ({"config": {"pool_id": "x"}}, InvalidArgument, "config.pool_id"),
+    ({"config": {"pool": 1}}, InvalidArgument, "config.pool"),
+    ({"hooks": {}}, InvalidDefinition, "hooks"),
+    ({"hooks": [{"key": "score"}]}, InvalidArgument, "hooks[0].url"),
+    ({"hooks": [HOOK | {"auth_config": "c2Vj"}]}, InvalidArgument, "hooks[0].auth_config"),
+    ({"hooks": [HOOK, HOOK]}, InvalidDefinition, "hooks[1].key"),
+    ({"goals": {}}, InvalidCondition, "goals"),
+    ({"goals": [{"type": "event"}]}, InvalidCondition, "goals[0].event"),
+    ({"goals": [5]}, InvalidCondition, "goals[0]"),
+    (
+        {"exit_when": [{"event": "left"}, {"predicate": "$.a"}]},
+        InvalidCondition,
+        "exit_when[1].predicate",
+    ),
+    ({"entry": [{}]}, InvalidDefinition, "entry[0].to"),
+    ({"entry": [{"to": "b"}]}, InvalidDefinition, "entry[0].to"),
+    ({"steps": [STEP | {"conditions": {}}]}, InvalidCondition, "steps[0].conditions"),
+    (
+        {"steps": [STEP | {"conditions": [{"hook": "score", "operator": "~"}]}]},
+        InvalidCondition,
+        "steps[0].conditions[0].operator",
+    ),
+    ({"steps": [STEP | {"transitions": 7}]}, InvalidDefinition, "steps[0].transitions"),
+    ({"steps": [STEP | {"transitions": [7]}]}, InvalidDefinition, "steps[0].transitions[0]"),
+    (
+        {"steps": [STEP | {"transitions": [{"to": None, "if": []}]}]},
+        InvalidDefinition,
+        "steps[0].transitions[0].if",
+    ),
+    (
+        {"steps": [STEP | {"transitions": [{"to": "nowhere"}]}]},
+        InvalidDefinition,
+        "steps[0].transitions[0].to",
+    ),
+    (
+        {"steps": [STEP | {"transitions": [{"to": None, "when": "often"}]}]},
+        InvalidDefinition,
+        "steps[0].transitions[0].when",
+    ),
+    (
+        {"steps": [STEP | {"transitions": [{"to": None, "when": "any"}]}]},
+        InvalidDefinition,
+        "steps[0].transitions[0].when",
+    ),
+    (
+        {"steps": [STEP | {"transitions": [{"to": None, "conditions": [HELD, BROKEN]}]}]},
+        InvalidCondition,
+        "steps[0].transitions[0].conditions[1].predicate",
+    ),
+    (
+        {
+            "steps": [
+                STEP
+                | {
+                    "timing": {
+                        "type": "event",
+                        "trigger_event": "paid",
+                        "timeout": "3 days",
+                        "on_timeout": "nowhere",
+                    }
+                }
+            ]
+        },
+        InvalidDefinition,
+        "steps[0].timing.on_timeout",
+    ),
     ({"metadata": []}, InvalidArgument, "metadata"),
     ({"mode": "sideways"}, InvalidArgument, "mode"),
     ({"config": 5}, InvalidArgument, "config"),

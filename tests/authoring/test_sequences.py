@@ -48,7 +48,7 @@ def test_the_global_scope_is_one_scope(engine: Engine) -> None:
         ({"key": "-trial"}, InvalidArgument, "key"),
         ({"name": ""}, InvalidArgument, "name"),
         ({"name": None}, InvalidArgument, "name"),
-        ({"reentry": "always"}, InvalidArgument, "reentry"),
+        ({"reentry": "sometimes"}, InvalidArgument, "reentry"),
         ({"reentry": None}, InvalidArgument, "reentry"),
         ({"metadata": []}, InvalidArgument, "metadata"),
         ({"metadata": None}, InvalidArgument, "metadata"),

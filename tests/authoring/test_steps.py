@@ -155,7 +155,7 @@ def test_an_active_version_takes_no_more_steps(engine: Engine) -> None:
 
 def test_an_archived_version_takes_no_more_steps(engine: Engine) -> None:
     former = engine.author()
-    engine.author(key="onboarding", mode="outbound")
+    engine.author(email("hello"))
     with engine.refused(VersionNotDraft):
         engine.create_step(TENANT, former.id, "more", "email", TEMPLATE)
 

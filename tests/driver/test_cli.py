@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
@@ -18,24 +15,10 @@ from psycopg.conninfo import make_conninfo
 from dripdrop import Client, Vault
 from dripdrop.vault import from_text, generate_key, to_text
 from tests.daemon.servers import wait_for
+from tests.driver.command import dripdrop
 from tests.engine import Engine
 
 CREDENTIALS = {"host": "127.0.0.1", "username": "ada", "password": "correct horse"}
-
-
-def dripdrop(
-    *arguments: str, given: str = "", **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Run the command with an environment of its own, wide enough that no table wraps."""
-    kept = {name: value for name, value in os.environ.items() if "DRIPDROP" not in name}
-    kept.pop("DATABASE_URL", None)
-    return subprocess.run(
-        [sys.executable, "-m", "dripdrop", *arguments],
-        input=given,
-        env={**kept, "COLUMNS": "250", **environment},
-        capture_output=True,
-        text=True,
-    )
 
 
 def test_keygen_prints_a_key_of_32_bytes() -> None:
@@ -165,29 +148,6 @@ def test_check_leaves_credentials_to_roles_that_may_read_them(engine: Engine, ds
     engine.create_channel_adapter(None, "main", "email", "smtp", credentials)
     result = dripdrop("check", "--dsn", make_conninfo(dsn, options="-c role=dripdrop_sender"))
     assert (result.returncode, result.stdout) == (0, "everything is in place\n")
-
-
-def test_explain_prints_the_gates(db: psycopg.Connection[Any], dsn: str) -> None:
-    client = Client(db)
-    client.apply(
-        None,
-        {
-            "key": "onboarding",
-            "name": "Onboarding",
-            "steps": [
-                {
-                    "key": "welcome",
-                    "channel": "email",
-                    "template": {"subject": "Hello", "text": "Hi"},
-                }
-            ],
-        },
-    )
-    enrollment = client.enroll(None, "onboarding", "User", "1", {"email": "ada@example.com"})
-    result = dripdrop("explain", str(enrollment.id), "--dsn", dsn)
-    assert result.returncode == 0
-    assert result.stdout.startswith("welcome: fail at 20")
-    assert "no_adapter" in result.stdout
 
 
 def test_a_refusal_is_one_line_with_its_hint(dsn: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from dripdrop.cli import database, hooks, keys, work
+from dripdrop.cli import authoring, database, hooks, journeys, keys, work
 from dripdrop.cli.errors import reported
 
 app = typer.Typer(
@@ -14,7 +14,9 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 for command in (
-    *(database.install, database.uninstall, database.check, database.explain),
+    *(database.install, database.uninstall, database.check),
+    *(authoring.plan, authoring.apply, authoring.validate),
+    *(journeys.explain, journeys.simulate, journeys.forecast),
     *(keys.keygen, keys.seal, keys.rotate),
     hooks.test_hook,
     *(work.run, work.bench, work.demo),

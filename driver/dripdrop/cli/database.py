@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from typing import Annotated, NamedTuple, TypeAlias
-from uuid import UUID
 
 import psycopg
 import typer
 from psycopg.errors import InsufficientPrivilege
 
 from dripdrop import install as installer
-from dripdrop.cli.output import cell, print_rows, stderr, stdout
+from dripdrop.cli.output import print_rows, stderr, stdout
 from dripdrop.client import Client
 from dripdrop.settings import resolve_dsn
 from dripdrop.vault import Vault, VaultError
@@ -22,6 +21,7 @@ Dsn: TypeAlias = Annotated[
 Tenant: TypeAlias = Annotated[
     str | None, typer.Option(help="Tenant key; without one the global scope.", metavar="KEY")
 ]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
 
 
 def install(dsn: Dsn = None) -> None:
@@ -76,20 +76,3 @@ def _unopened(client: Client) -> list[_Unopened]:
         except VaultError as error:
             unopened.append(_Unopened(tenant_key, name, str(error)))
     return unopened
-
-
-def explain(
-    enrollment_id: Annotated[UUID, typer.Argument(help="The enrolment's id.")],
-    tenant: Tenant = None,
-    dsn: Dsn = None,
-) -> None:
-    """Show what an enrolment waits for, and what happens next."""
-    with psycopg.connect(resolve_dsn(dsn)) as connection:
-        rows = Client(connection).explain(tenant, enrollment_id)
-    first = rows[0]
-    stdout.print(
-        f"{first.step or 'enrolment'}: {first.next_action}",
-        f"at {cell(first.next_at)}" if first.next_at else "",
-        highlight=False,
-    )
-    print_rows(rows, ("gate", "open", "reason", "until"))

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 import psycopg
 from psycopg.errors import InvalidSchemaName, UndefinedFunction, UndefinedTable
 
-from dripdrop.cli.output import stderr
+from dripdrop.cli.output import print_fault, stderr
+from dripdrop.documents import DocumentError, UnreadableFile
 from dripdrop.install import InstallError
 from dripdrop.settings import MissingSetting
 from dripdrop.vault import VaultError
@@ -23,7 +24,11 @@ def reported() -> Iterator[None]:
     except psycopg.Error as error:
         message = error.diag.message_primary or str(error).strip()
         _report(message, error.diag.message_detail, _hint(error, message))
-    except (MissingSetting, InstallError, VaultError) as error:
+    except DocumentError as error:
+        for fault in error.faults:
+            print_fault(fault, stderr)
+        raise SystemExit(1) from None
+    except (MissingSetting, InstallError, UnreadableFile, VaultError) as error:
         _report(str(error))
 
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from io import StringIO
-from typing import Any, TextIO, TypeAlias
+from typing import Any, NamedTuple, TextIO, TypeAlias
 from urllib.parse import quote
 
 from liquid import BoundTemplate, Environment, RenderContext
@@ -154,6 +154,56 @@ class Renderer:
             return compiled(variables)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+class TemplateFault(NamedTuple):
+    """What keeps a template from being rendered: where, in which text, and why.
+
+    Lines count from 1, columns from 0; without a line the parser did not say where.
+    """
+
+    path: tuple[str | int, ...]
+    message: str
+    line: int | None = None
+    column: int = 0
+    width: int = 1
+
+
+def template_faults(template: Any) -> list[TemplateFault]:
+    """List the strings of a template, however deep, that do not parse or name unknown filters."""
+    return list(_faults(template, ()))
+
+
+def _faults(template: Any, path: tuple[str | int, ...]) -> Iterator[TemplateFault]:
+    if isinstance(template, Mapping):
+        for key, each in template.items():
+            yield from _faults(each, (*path, key))
+    elif isinstance(template, list):
+        for place, each in enumerate(template):
+            yield from _faults(each, (*path, place))
+    elif isinstance(template, str):
+        try:
+            used = _TEXT.from_string(template).analyze().filters
+        except LiquidError as error:
+            yield TemplateFault(path, str(error.message), *_place(error))
+            return
+        except Exception as error:
+            yield TemplateFault(path, type(error).__name__)
+            return
+        for name, spans in used.items():
+            if name not in _TEXT.filters:
+                line = template.count("\n", 0, spans[0].index) + 1
+                column = spans[0].index - template.rfind("\n", 0, spans[0].index) - 1
+                yield TemplateFault(path, f"unknown filter '{name}'", line, column, len(name))
+
+
+def _place(error: LiquidError) -> tuple[int | None, int, int]:
+    """Return the line and column of an error, and how wide it is there."""
+    context = error.context()
+    if context is None or error.token is None:
+        return None, 0, 1
+    line, column, _, text, _ = context
+    return line, column, max(1, min(len(error.token.value), len(text) - column))
 
 
 def _parse(template: Mapping[str, Any], escaping: Mapping[str, Environment]) -> _Compiled:

@@ -1,0 +1,91 @@
+create or replace function dripdrop.get_sequence(tenant_key text, key text)
+returns setof dripdrop.sequences
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select q.*
+  from dripdrop.sequences as q
+  where q.tenant_key is not distinct from get_sequence.tenant_key
+    and q.key = get_sequence.key
+$$;
+
+comment on function dripdrop.get_sequence(text, text) is
+  'A sequence of exactly this tenant (null: a global one) by its key, else no row.';
+
+create or replace function dripdrop.list_sequence_versions(tenant_key text, sequence_id uuid)
+returns setof dripdrop.sequence_versions
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select v.*
+  from dripdrop.sequence_versions as v
+  where v.sequence_id = list_sequence_versions.sequence_id
+    and v.tenant_key is not distinct from list_sequence_versions.tenant_key
+  order by v.version
+$$;
+
+comment on function dripdrop.list_sequence_versions(text, uuid) is
+  'The versions of a sequence of exactly this tenant, by number.';
+
+create or replace function dripdrop.get_active_sequence_version(tenant_key text, sequence_id uuid)
+returns setof dripdrop.sequence_versions
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select v.*
+  from dripdrop.sequence_versions as v
+  where v.sequence_id = get_active_sequence_version.sequence_id
+    and v.tenant_key is not distinct from get_active_sequence_version.tenant_key
+    and v.state = 'active'
+$$;
+
+comment on function dripdrop.get_active_sequence_version(text, uuid) is
+  'The version that new enrolments get, else no row.';
+
+create or replace function dripdrop.list_steps(tenant_key text, sequence_version_id uuid)
+returns setof dripdrop.steps
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select s.*
+  from dripdrop.steps as s
+  where s.sequence_version_id = list_steps.sequence_version_id
+    and s.tenant_key is not distinct from list_steps.tenant_key
+  order by s.position, s.key
+$$;
+
+comment on function dripdrop.list_steps(text, uuid) is
+  'The steps of a version of exactly this tenant, in the order of the flow; those without a place '
+  'in it come last.';
+
+create or replace function dripdrop.latest_step_by_key(
+  tenant_key text,
+  sequence_id uuid,
+  step_key text
+)
+returns setof dripdrop.steps
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select s.*
+  from dripdrop.steps as s
+  join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+  where v.sequence_id = latest_step_by_key.sequence_id
+    and v.tenant_key is not distinct from latest_step_by_key.tenant_key
+    and s.key = latest_step_by_key.step_key
+  order by v.version desc
+  limit 1
+$$;
+
+comment on function dripdrop.latest_step_by_key(text, uuid, text) is
+  'The step with this key in the newest version that has one, drafts included, else no row.';
