@@ -61,8 +61,12 @@ class Endpoint(Observed):
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
 
     async def close(self) -> None:
-        """Listen no more."""
+        """Listen no more, and leave those who wait without an answer."""
         await self._runner.cleanup()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     async def _answer(self, request: web.Request) -> web.Response:
         body = await request.text()

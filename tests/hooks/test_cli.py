@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from dripdrop import Vault
 from dripdrop.vault import generate_key
-from tests.driver.test_cli import dripdrop
+from tests.driver.command import dripdrop
 from tests.engine import TENANT, Engine
 from tests.hooks.conftest import KEY, SECRET, Endpoint, add_hook, sealed
 

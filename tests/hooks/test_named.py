@@ -9,31 +9,17 @@ import pytest
 from tests.engine import Engine, email
 from tests.hooks.conftest import add_function, add_hook
 
+ON_SCORE = {"hook": "score", "operator": ">", "expected_value": 70}
+
 
 def named(engine: Engine) -> dict[str, list[str]]:
-    """Work the hooks of every step out; return them by step."""
-    engine.rows("select dripdrop._set_step_hooks(id) from dripdrop.sequence_versions")
+    """Return the hooks of every step."""
     return {row.key: row.hooks for row in engine.rows("select key, hooks from dripdrop.steps")}
 
 
-def condition(engine: Engine, owner: str, **fields: Any) -> None:
-    """Add a condition to what a query gives the owner's column and id of."""
-    fields = {"condition_type": "hook"} | fields
-    columns = ", ".join(fields)
-    values = ", ".join(["%s"] * len(fields))
-    engine.connection.execute(
-        f"insert into dripdrop.conditions ({owner.split()[0]}, {columns})"
-        f" select {owner.split(maxsplit=1)[1]}, {values}".encode(),
-        list(fields.values()),
-    )
-
-
-def step(key: str) -> str:
-    """Return the owner of a condition on a step."""
-    return f"step_id (select id from dripdrop.steps where key = '{key}')"
-
-
-ON_SCORE = {"hook": "score", "operator": ">", "expected_value": "70"}
+def http(*keys: str) -> list[dict[str, str]]:
+    """Return the HTTP hooks of a document."""
+    return [{"key": key, "url": "https://api.example.com/"} for key in keys]
 
 
 @pytest.mark.parametrize(
@@ -72,28 +58,18 @@ def test_words_deep_in_a_template_count(engine: Engine) -> None:
 
 
 def test_a_condition_of_a_step_names_its_hook(engine: Engine) -> None:
-    engine.author(email("welcome"), email("tip"))
-    condition(engine, step("tip"), **ON_SCORE)
+    engine.author(email("welcome"), email("tip", conditions=[ON_SCORE]), hooks=http("score"))
     assert named(engine) == {"welcome": [], "tip": ["score"]}
 
 
 def test_a_condition_of_a_transition_is_for_the_step_it_leaves(engine: Engine) -> None:
-    engine.author(email("welcome"), email("tip"))
-    engine.connection.execute("""
-        insert into dripdrop.step_transitions (
-          sequence_version_id, from_step_id, to_step_id, condition_mode
-        )
-        select w.sequence_version_id, w.id, t.id, 'all'
-        from dripdrop.steps as w cross join dripdrop.steps as t
-        where w.key = 'welcome' and t.key = 'tip'
-    """)
-    condition(engine, "transition_id (select id from dripdrop.step_transitions)", **ON_SCORE)
+    ways = [{"to": "tip", "conditions": [ON_SCORE]}, {"to": None}]
+    engine.author(email("welcome", transitions=ways), email("tip"), hooks=http("score"))
     assert named(engine) == {"welcome": ["score"], "tip": []}
 
 
 def test_a_goal_is_for_every_step(engine: Engine) -> None:
-    engine.author(email("welcome"), email("tip"))
-    condition(engine, "sequence_id (select id from dripdrop.sequences)", outcome="goal", **ON_SCORE)
+    engine.author(email("welcome"), email("tip"), goals=[ON_SCORE], hooks=http("score"))
     assert named(engine) == {"welcome": ["score"], "tip": ["score"]}
 
 
@@ -105,16 +81,14 @@ def test_a_goal_is_for_every_step(engine: Engine) -> None:
         ("$.hooks.score > 70 && $.enrollment.plan == $.hooks.plan", ["plan", "score"]),
         ("exists($.hooks ? (@.score > 70))", ["score"]),
         ("$.enrollment.score > 70", []),
-        ("$.hooks.other > 70 && $.enrollment.score > 70", []),
+        ("$.hooks.other > 70 && $.enrollment.score > 70", ["other"]),
     ],
 )
 def test_a_predicate_names_the_hooks_in_it(
     engine: Engine, predicate: str, hooks: list[str]
 ) -> None:
-    engine.author(email("welcome"))
-    for key in ("score", "plan", "lead-score"):
-        add_hook(engine, key)
-    condition(engine, step("welcome"), condition_type="predicate", predicate=predicate)
+    step = email("welcome", conditions=[{"predicate": predicate}])
+    engine.author(step, hooks=http("score", "plan", "other", "lead-score"))
     assert named(engine) == {"welcome": hooks}
 
 

@@ -78,19 +78,15 @@ async def test_a_value_reaches_the_words(
 async def test_a_value_is_fetched_once_per_execution(
     engine: Engine, endpoint: Endpoint, clock: Clock, open_worker: OpenWorker
 ) -> None:
-    engine.author(SCORED)
-    engine.connection.execute(
-        "insert into dripdrop.conditions (step_id, condition_type, hook, operator, expected_value)"
-        " select id, 'hook', 'score', '>', '70' from dripdrop.steps"
-    )
-    add_hook(engine, url=endpoint.url)
+    condition = {"hook": "score", "operator": ">", "expected_value": 70}
+    hook = {"key": "score", "url": endpoint.url, "response_path": "score"}
+    engine.author(SCORED | {"conditions": [condition]}, hooks=[hook])
     enrollment = engine.join("sam")
     async with open_worker() as worker:
         await worker.run_until_idle()
-        engine.record(engine.claim_sends("email"), "retry", code="smtp_451")
         clock.advance(hours=1)
         await worker.run_until_idle()
-    assert engine.last(enrollment.id).state == "rendered"
+    assert engine.last(enrollment.id).claimed_at == clock.now, "it was sent only once"
     assert len(endpoint.requests) == 1
 
 
