@@ -203,6 +203,8 @@ class Statements(ABC, Generic[One, Many, Value]):
         step_map: Json = ...,
     ) -> Value:
         """Move the open enrolments of a version to another one; return how many."""
+
+    @_statement
     def get_sequence(self, tenant_key: str | None, key: str) -> One:
         """Return a sequence of exactly this tenant by its key."""
 

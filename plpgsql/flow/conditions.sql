@@ -128,6 +128,7 @@ comment on function dripdrop._context(dripdrop.enrollments, jsonb, uuid, boolean
 create or replace function dripdrop._count_events(
   enrollment dripdrop.enrollments,
   config jsonb,
+  since timestamptz,
   at timestamptz
 )
 returns bigint
@@ -143,18 +144,14 @@ as $$
     and v.tenant_key is not distinct from enrollment.tenant_key
     and (v.enrollment_id = enrollment.id or v.enrollment_id is null)
     and v.occurred_at <= _count_events.at
-    and v.occurred_at >= coalesce(
-      _count_events.at - (config ->> 'within')::interval, '-infinity'
-    )
-    and (
-      config ->> 'since' is distinct from 'enrollment'
-      or v.occurred_at >= enrollment.started_at
+    and v.occurred_at >= greatest(
+      _count_events.since, _count_events.at - (config ->> 'within')::interval
     )
     and (config -> 'match' is null or v.event_data @> (config -> 'match'))
 $$;
 
-comment on function dripdrop._count_events(dripdrop.enrollments, jsonb, timestamptz) is
-  'How often the event of a condition has happened to an enrolment.';
+comment on function dripdrop._count_events(dripdrop.enrollments, jsonb, timestamptz, timestamptz) is
+  'How often the event of a condition has happened to an enrolment since a time.';
 
 -- After midnight a window that began the day before still belongs to that day.
 create or replace function dripdrop._in_time_window(config jsonb, local_time timestamp)
@@ -214,8 +211,18 @@ begin
       end if;
       v_holds := dripdrop._compare(v_actual, condition.operator, condition.expected_value);
     when 'event' then
+      -- What was before must not end an enrolment at its first step.
       v_holds := dripdrop._compare(
-        to_jsonb(dripdrop._count_events(enrollment, condition.config, _objection.at)),
+        to_jsonb(dripdrop._count_events(
+          enrollment,
+          condition.config,
+          case
+            when condition.sequence_id is not null or condition.config ->> 'since' = 'enrollment'
+            then enrollment.started_at
+            else '-infinity'
+          end,
+          _objection.at
+        )),
         condition.operator,
         condition.expected_value
       );
