@@ -3014,6 +3014,16 @@ as $$
     where fault.detail is not null
     order by a.position, a.step_key
   )
+  -- Nobody has been asked yet when an enrolment begins.
+  union all
+  (
+    select 'hook_at_entry', null, format('hook "%s"', (a.condition).hook)
+    from asked as a
+    join dripdrop.step_transitions as t
+      on t.id = (a.condition).transition_id and t.from_step_id is null
+    where (a.condition).hook is not null
+    order by (a.condition).hook
+  )
   union all
   (
     select
@@ -3548,7 +3558,7 @@ begin
     from dripdrop.step_executions as x
     where x.enrollment_id = any (enrollments) and x.due_at is not null;
     v_event := events -> 0;
-    v_event_at := v_event ->> 'occurred_at';
+    v_event_at := (v_event ->> 'occurred_at')::timestamptz;
     exit when v_due_at is null and v_event_at is null;
     v_now := greatest(v_now, least(v_due_at, v_event_at));
     if pace is not null then
@@ -3801,8 +3811,8 @@ declare
   v_start timestamptz := dripdrop._now();
   v_sequence uuid;
   v_portion uuid[];
-  v_last uuid := '00000000-0000-0000-0000-000000000000';
-  v_rows jsonb := '[]';
+  v_last uuid := uuid '00000000-0000-0000-0000-000000000000';
+  v_rows jsonb := jsonb '[]';
   v_counts jsonb;
 begin
   if coalesce(horizon <= interval '0', true) then
@@ -4292,7 +4302,10 @@ begin
 
   update dripdrop.step_executions as x
   set state = 'scheduled',
-      scheduled_for = coalesce(x.due_at, x.scheduled_for),
+      scheduled_for = case
+        when x.reason = 'waiting_for_hooks' then x.scheduled_for
+        else coalesce(x.due_at, x.scheduled_for)
+      end,
       due_at = null,
       fence = x.fence + 1,
       reason = 'enrollment_paused',
@@ -4698,7 +4711,7 @@ begin
     on conflict do nothing
     returning *
   )
-  select array_agg(r) into v_new
+  select array_agg(row(r.*)::dripdrop.events) into v_new
   from recorded as r;
 
   if v_new is not null then
@@ -5200,33 +5213,26 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  case operator
-    when '==' then
-      return dripdrop._equal(actual, expected);
-    when '!=' then
-      return not dripdrop._equal(actual, expected);
-    when '>' then
-      return dripdrop._number(actual) > dripdrop._number(expected);
-    when '<' then
-      return dripdrop._number(actual) < dripdrop._number(expected);
-    when '>=' then
-      return dripdrop._number(actual) >= dripdrop._number(expected);
-    when '<=' then
-      return dripdrop._number(actual) <= dripdrop._number(expected);
-    when 'in' then
-      return exists (
-        select from jsonb_array_elements(expected) as e (value)
-        where dripdrop._equal(actual, e.value)
-      );
+  return case operator
+    when '==' then dripdrop._equal(actual, expected)
+    when '!=' then not dripdrop._equal(actual, expected)
+    when '>' then dripdrop._number(actual) > dripdrop._number(expected)
+    when '<' then dripdrop._number(actual) < dripdrop._number(expected)
+    when '>=' then dripdrop._number(actual) >= dripdrop._number(expected)
+    when '<=' then dripdrop._number(actual) <= dripdrop._number(expected)
+    when 'in' then exists (
+      select from jsonb_array_elements(expected) as e (value)
+      where dripdrop._equal(actual, e.value)
+    )
     when 'contains' then
-      return case jsonb_typeof(actual)
+      case jsonb_typeof(actual)
         when 'array' then exists (
           select from jsonb_array_elements(actual) as e (value)
           where dripdrop._equal(e.value, expected)
         )
         when 'string' then strpos(actual #>> '{}', expected #>> '{}') > 0
-      end;
-  end case;
+      end
+  end;
 end
 $$;
 
@@ -5322,9 +5328,9 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_start time := config ->> 'start';
-  v_end time := config ->> 'end';
-  v_day date := local_time;
+  v_start time := (config ->> 'start')::time;
+  v_end time := (config ->> 'end')::time;
+  v_day date := local_time::date;
 begin
   if v_start < v_end then
     if local_time::time < v_start or local_time::time >= v_end then
@@ -5781,7 +5787,7 @@ begin
     return jsonb_build_object('value', answer -> 'value');
   end if;
   if response_type is null then
-    return '{"error": "hook_missing"}';
+    return '{"error": "hook_missing"}'::jsonb;
   end if;
   if response_type = 'text' and response_path is null then
     return jsonb_build_object('value', answer -> 'response');
@@ -5791,7 +5797,7 @@ begin
   if response_path is not null then
     v_value := jsonb_path_query_first(v_value, response_path::jsonpath, '{}', true);
     if v_value is null then
-      return '{"error": "hook_path_missing"}';
+      return '{"error": "hook_path_missing"}'::jsonb;
     end if;
   end if;
   if response_type = 'json' then
@@ -5812,7 +5818,7 @@ begin
 exception
   -- No JSON, or JSON that Postgres cannot hold.
   when data_exception or program_limit_exceeded then
-    return '{"error": "hook_coercion"}';
+    return '{"error": "hook_coercion"}'::jsonb;
 end
 $$;
 
@@ -6310,16 +6316,14 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_function regprocedure;
-  v_enrollment dripdrop.enrollments;
-  v_variables jsonb;
+  v_call record;
   v_value jsonb;
 begin
   select
-    to_regprocedure(h.function),
-    e,
-    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, dripdrop._now())
-  into v_function, v_enrollment, v_variables
+    to_regprocedure(h.function) as function,
+    e as enrollment,
+    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, dripdrop._now()) as variables
+  into v_call
   from dripdrop.step_executions as x
   join dripdrop.steps as s on s.id = x.step_id
   join dripdrop.enrollments as e on e.id = x.enrollment_id
@@ -6330,18 +6334,18 @@ begin
     raise exception 'execution "%" not found', execution_id using
       errcode = 'ZD106', hint = 'claim_hooks() names the executions that wait for a hook.';
   end if;
-  if v_function is null then
-    return '{"error": "hook_missing"}';
+  if v_call.function is null then
+    return '{"error": "hook_missing"}'::jsonb;
   end if;
 
   execute (
     select format('select %I.%I($1, $2)', n.nspname, p.proname)
     from pg_proc as p
     join pg_namespace as n on n.oid = p.pronamespace
-    where p.oid = v_function
+    where p.oid = v_call.function
   )
   into v_value
-  using v_enrollment, v_variables;
+  using v_call.enrollment, v_call.variables;
   return jsonb_build_object('value', v_value);
 end
 $$;
@@ -6840,7 +6844,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   if depth = 0 then
-    return '"…"';
+    return '"…"'::jsonb;
   end if;
   return case jsonb_typeof(value)
     when 'object' then (
