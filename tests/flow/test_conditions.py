@@ -457,3 +457,27 @@ def test_an_answer_routes_after_the_step_was_sent(engine: Engine) -> None:
     )
     engine.deliver()
     assert [engine.last(person.id).step for person in people] == ["offer", "tip"]
+
+
+def test_a_deferral_keeps_what_was_fetched(engine: Engine, clock: Clock) -> None:
+    engine.author(
+        email("offer", conditions=[{"hook": "score", "expected_value": 1}]),
+        hooks=[{"key": "score", "url": "https://crm.example.com"}],
+    )
+    sam = engine.join()
+    engine.connection.execute(
+        "update dripdrop.channel_adapters set resting_until = dripdrop._now() + interval '1 hour'"
+    )
+    engine.tick()
+    (claim,) = engine.claim_hooks()
+    result = {
+        "execution": str(claim.execution_id),
+        "fence": claim.fence,
+        "message": claim.message_id,
+        "values": {"score": {"value": 1}},
+    }
+    engine.complete_hooks([result])
+    assert engine.tick().deferred == 1
+    clock.advance(hours=1)
+    assert engine.tick().queued == 1
+    assert engine.last(sam.id).hooks == {"score": {"value": 1}}

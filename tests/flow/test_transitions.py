@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Clock
-from tests.engine import TENANT, Engine, after, email
+from tests.engine import TEMPLATE, TENANT, Engine, after, email
 
 PRO = {"field_path": "plan", "expected_value": "pro"}
 WARM = {"field_path": "score", "operator": ">", "expected_value": 70}
@@ -294,3 +294,21 @@ def test_a_resume_goes_on_along_the_branch(engine: Engine) -> None:
     engine.record(claims)
     engine.resume_enrollment(TENANT, sam.id)
     assert steps(engine, sam) == ["welcome", "vip"]
+
+
+def test_a_step_without_a_position_is_reached_by_a_transition_and_is_the_last(
+    engine: Engine,
+) -> None:
+    engine.author()
+    sequence = engine.create_sequence(TENANT, "trial", "Trial")
+    draft = engine.create_sequence_version(TENANT, sequence.id)
+    for key, position in (("hello", 1), ("middle", 2), ("offer", None)):
+        engine.create_step(TENANT, draft.id, key, "email", TEMPLATE, position=position)
+    engine.create_step_transition(TENANT, draft.id, "hello", "middle")
+    engine.create_step_transition(TENANT, draft.id, "middle", "offer")
+    engine.activate_sequence_version(TENANT, draft.id)
+    sam = engine.enroll(TENANT, "trial", "User", "sam", data())
+    for _ in range(3):
+        engine.deliver()
+    assert steps(engine, sam) == ["hello", "middle", "offer"]
+    assert engine.enrollment(sam.id).exit_reason == "completed"

@@ -115,6 +115,17 @@ def test_a_late_report_of_an_event_is_not_due_in_the_past(engine: Engine, clock:
     assert engine.last(sam.id).due_at == clock.now
 
 
+def test_who_stays_on_an_archived_version_is_still_woken_and_only_there(engine: Engine) -> None:
+    engine.author(waiting())
+    former = engine.join("former")
+    engine.author(email("welcome"), waiting())
+    newer = engine.join("newer")
+    for subscriber_id in ("former", "newer"):
+        paid(engine, subscriber_id=subscriber_id)
+    assert [x.awaited_event for x in engine.executions(former.id)] == [None]
+    assert [x.step for x in engine.executions(newer.id)] == ["welcome"]
+
+
 def test_a_second_event_changes_nothing_about_the_first(engine: Engine, clock: Clock) -> None:
     engine.author(email("thanks", timing=TWO_DAYS_LATER))
     sam = engine.join()
