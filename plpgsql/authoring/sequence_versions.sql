@@ -154,6 +154,9 @@ begin
 
   update dripdrop.sequence_versions as v
   set state = 'active',
+      content_hash = coalesce(
+        v.content_hash, dripdrop._content_hash(dripdrop._version_document(v))
+      ),
       published_at = dripdrop._now(),
       updated_at = dripdrop._now()
   where v.id = v_version.id
