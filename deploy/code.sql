@@ -3041,6 +3041,16 @@ as $$
     where fault.detail is not null
     order by a.position, a.step_key
   )
+  -- Nobody has been asked yet when an enrolment begins.
+  union all
+  (
+    select 'hook_at_entry', null, format('hook "%s"', (a.condition).hook)
+    from asked as a
+    join dripdrop.step_transitions as t
+      on t.id = (a.condition).transition_id and t.from_step_id is null
+    where (a.condition).hook is not null
+    order by (a.condition).hook
+  )
   union all
   (
     select
@@ -3295,33 +3305,33 @@ as $$
   cross join lateral (
     values
     (
-      1, 'pause', true,
+      20, 'pause', true,
       case when f.enrollment_state = 'paused' then 'hold' end,
       'enrollment_paused', null::text, null::timestamptz
     ),
     (
-      2, 'enrollment', true,
+      30, 'enrollment', true,
       case when f.enrollment_state in ('completed', 'cancelled') then 'cancel' end,
       'enrollment_ended', null, null
     ),
     (
-      3, 'sequence', true,
+      40, 'sequence', true,
       case when not f.sequence_active then 'exit' end,
       'sequence_inactive', null, null
     ),
     -- Before whatever leads on to the next step, whose way may depend on the answers.
     (
-      4, 'hooks', false,
+      50, 'hooks', false,
       case when f.hooks_unanswered then 'ask' end,
       'waiting_for_hooks', null, _gates.at + interval '15 minutes'
     ),
     (
-      5, 'step', true,
+      60, 'step', true,
       case when not f.step_active then 'skip' end,
       'step_inactive', null, null
     ),
     (
-      6, 'event', false,
+      70, 'event', false,
       case
         when f.awaited_event is null then null
         when f.due_at > _gates.at or f.due_at is null then 'wait'
@@ -3335,7 +3345,7 @@ as $$
       f.awaited_event, f.due_at
     ),
     (
-      7, 'stale', true,
+      80, 'stale', true,
       case
         when _gates.at - f.scheduled_for > f.stale_after and f.on_stale in ('skip', 'hold')
         then f.on_stale
@@ -3343,17 +3353,17 @@ as $$
       'stale', null, null
     ),
     (
-      8, 'exit', false,
+      90, 'exit', false,
       (f.way_out).action,
       (f.way_out).reason, (f.way_out).detail, null
     ),
     (
-      9, 'conditions', false,
+      100, 'conditions', false,
       (f.obstacle).action,
       (f.obstacle).reason, (f.obstacle).detail, null
     ),
     (
-      10, 'recipient', false,
+      110, 'recipient', false,
       case
         when _gates.which <> 'fence' and not dripdrop._is_recipient(f.channel, f.recipient)
         then 'skip'
@@ -3361,12 +3371,12 @@ as $$
       case when f.recipient is null then 'no_recipient' else 'invalid_recipient' end, null, null
     ),
     (
-      11, 'suppression', true,
+      120, 'suppression', true,
       case when f.suppressed then 'skip' end,
       'suppressed', null, null
     ),
     (
-      12, 'sender', true,
+      150, 'sender', true,
       case when f.adapter_usable is not true then 'fail' when f.sender_changed then 'defer' end,
       case
         when f.adapter_id is null then 'no_adapter'
@@ -3377,12 +3387,12 @@ as $$
       case when f.adapter_usable then _gates.at end
     ),
     (
-      13, 'sender_rest', true,
+      160, 'sender_rest', true,
       case when f.resting_until > _gates.at then 'defer' end,
       coalesce(f.resting_reason, 'adapter_resting'), null, f.resting_until
     ),
     (
-      14, 'send', false,
+      200, 'send', false,
       'send',
       null, null, null
     )
@@ -3566,7 +3576,7 @@ begin
     from dripdrop.step_executions as x
     where x.enrollment_id = any (enrollments) and x.due_at is not null;
     v_event := events -> 0;
-    v_event_at := v_event ->> 'occurred_at';
+    v_event_at := (v_event ->> 'occurred_at')::timestamptz;
     exit when v_due_at is null and v_event_at is null;
     v_now := greatest(v_now, least(v_due_at, v_event_at));
     if pace is not null then
@@ -3819,8 +3829,8 @@ declare
   v_start timestamptz := dripdrop._now();
   v_sequence uuid;
   v_portion uuid[];
-  v_last uuid := '00000000-0000-0000-0000-000000000000';
-  v_rows jsonb := '[]';
+  v_last uuid := uuid '00000000-0000-0000-0000-000000000000';
+  v_rows jsonb := jsonb '[]';
   v_counts jsonb;
 begin
   if coalesce(horizon <= interval '0', true) then
@@ -4306,7 +4316,10 @@ begin
 
   update dripdrop.step_executions as x
   set state = 'scheduled',
-      scheduled_for = coalesce(x.due_at, x.scheduled_for),
+      scheduled_for = case
+        when x.reason = 'waiting_for_hooks' then x.scheduled_for
+        else coalesce(x.due_at, x.scheduled_for)
+      end,
       due_at = null,
       fence = x.fence + 1,
       reason = 'enrollment_paused',
@@ -4391,7 +4404,8 @@ begin
       from (
         select distinct on (line.step_id) x.id, x.ended_at
         from dripdrop.step_executions as x
-        join dripdrop.steps as s on s.id = x.step_id
+        join dripdrop.steps as s
+          on s.id = x.step_id and s.sequence_version_id = v_enrollment.sequence_version_id
         cross join lateral (select case when s.recurring then s.id end as step_id) as line
         where x.enrollment_id = v_enrollment.id
         order by line.step_id, x.ended_at desc nulls first, x.id desc
@@ -4711,7 +4725,7 @@ begin
     on conflict do nothing
     returning *
   )
-  select array_agg(r) into v_new
+  select array_agg(row(r.*)::dripdrop.events) into v_new
   from recorded as r;
 
   if v_new is not null then
@@ -4963,7 +4977,7 @@ begin
     select
       x.enrollment_id,
       s.recurring,
-      s.branches,
+      s.branches or coalesce(x.reason = 'event_timeout', false) as jumps,
       s.hop_limit,
       case
         when s.on_timeout_id is not null and x.reason = 'event_timeout'
@@ -4991,7 +5005,7 @@ begin
       case
         when (n.route).step_id is not null then
           case
-            when n.branches and n.hop_limit <= (
+            when n.jumps and n.hop_limit <= (
               select count(*)
               from dripdrop.step_executions as x
               where x.enrollment_id = n.enrollment_id and x.step_id = (n.route).step_id
@@ -5204,33 +5218,26 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  case operator
-    when '==' then
-      return dripdrop._equal(actual, expected);
-    when '!=' then
-      return not dripdrop._equal(actual, expected);
-    when '>' then
-      return dripdrop._number(actual) > dripdrop._number(expected);
-    when '<' then
-      return dripdrop._number(actual) < dripdrop._number(expected);
-    when '>=' then
-      return dripdrop._number(actual) >= dripdrop._number(expected);
-    when '<=' then
-      return dripdrop._number(actual) <= dripdrop._number(expected);
-    when 'in' then
-      return exists (
-        select from jsonb_array_elements(expected) as e (value)
-        where dripdrop._equal(actual, e.value)
-      );
+  return case operator
+    when '==' then dripdrop._equal(actual, expected)
+    when '!=' then not dripdrop._equal(actual, expected)
+    when '>' then dripdrop._number(actual) > dripdrop._number(expected)
+    when '<' then dripdrop._number(actual) < dripdrop._number(expected)
+    when '>=' then dripdrop._number(actual) >= dripdrop._number(expected)
+    when '<=' then dripdrop._number(actual) <= dripdrop._number(expected)
+    when 'in' then exists (
+      select from jsonb_array_elements(expected) as e (value)
+      where dripdrop._equal(actual, e.value)
+    )
     when 'contains' then
-      return case jsonb_typeof(actual)
+      case jsonb_typeof(actual)
         when 'array' then exists (
           select from jsonb_array_elements(actual) as e (value)
           where dripdrop._equal(e.value, expected)
         )
         when 'string' then strpos(actual #>> '{}', expected #>> '{}') > 0
-      end;
-  end case;
+      end
+  end;
 end
 $$;
 
@@ -5326,9 +5333,9 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_start time := config ->> 'start';
-  v_end time := config ->> 'end';
-  v_day date := local_time;
+  v_start time := (config ->> 'start')::time;
+  v_end time := (config ->> 'end')::time;
+  v_day date := local_time::date;
 begin
   if v_start < v_end then
     if local_time::time < v_start or local_time::time >= v_end then
@@ -5348,7 +5355,7 @@ comment on function dripdrop._in_time_window(jsonb, timestamp) is
   'midnight.';
 
 -- Why a condition does not hold, or null when it does. Nothing in the data can raise: what cannot
--- be compared does not hold, and this says so.
+-- be compared does not hold, and this says so. Times without a zone are in UTC.
 create or replace function dripdrop._objection(
   condition dripdrop.conditions,
   enrollment dripdrop.enrollments,
@@ -5360,6 +5367,7 @@ returns text
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
 as $$
 declare
   v_actual jsonb;
@@ -5367,7 +5375,7 @@ declare
 begin
   case condition.condition_type
     when 'enrollment_data' then
-      v_actual := jsonb_path_query_first(
+      v_actual := jsonb_path_query_first_tz(
         enrollment.data, condition.field_path, '{}', silent => true
       );
       if v_actual is null then
@@ -5398,14 +5406,19 @@ begin
         hooks #> array[condition.hook, 'value'], condition.operator, condition.expected_value
       );
     when 'predicate' then
-      v_holds := jsonb_path_match(
-        dripdrop._context(
-          enrollment, hooks, _objection.step_id, condition.predicate::text like '%"steps"%'
-        ),
-        condition.predicate,
-        '{}',
-        silent => true
-      );
+      begin
+        v_holds := jsonb_path_match_tz(
+          dripdrop._context(
+            enrollment, hooks, _objection.step_id, condition.predicate::text like '%"steps"%'
+          ),
+          condition.predicate,
+          '{}',
+          silent => true
+        );
+      exception
+        when others then
+          return 'not_comparable';
+      end;
     when 'time_window' then
       v_holds := dripdrop._in_time_window(
         condition.config,
@@ -5610,6 +5623,10 @@ as $$
       s.recurring or exists (
         select from dripdrop.step_transitions as t
         where t.sequence_version_id = s.sequence_version_id
+      )
+      or exists (
+        select from dripdrop.steps as n
+        where n.sequence_version_id = s.sequence_version_id and n.timing ? 'on_timeout'
       ) as repeatable,
       coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key)) as time_zone
     from dripdrop.steps as s
@@ -5775,7 +5792,7 @@ begin
     return jsonb_build_object('value', answer -> 'value');
   end if;
   if response_type is null then
-    return '{"error": "hook_missing"}';
+    return '{"error": "hook_missing"}'::jsonb;
   end if;
   if response_type = 'text' and response_path is null then
     return jsonb_build_object('value', answer -> 'response');
@@ -5785,7 +5802,7 @@ begin
   if response_path is not null then
     v_value := jsonb_path_query_first(v_value, response_path::jsonpath, '{}', true);
     if v_value is null then
-      return '{"error": "hook_path_missing"}';
+      return '{"error": "hook_path_missing"}'::jsonb;
     end if;
   end if;
   if response_type = 'json' then
@@ -5806,7 +5823,7 @@ begin
 exception
   -- No JSON, or JSON that Postgres cannot hold.
   when data_exception or program_limit_exceeded then
-    return '{"error": "hook_coercion"}';
+    return '{"error": "hook_coercion"}'::jsonb;
 end
 $$;
 
@@ -6304,16 +6321,14 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_function regprocedure;
-  v_enrollment dripdrop.enrollments;
-  v_variables jsonb;
+  v_call record;
   v_value jsonb;
 begin
   select
-    to_regprocedure(h.function),
-    e,
-    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, dripdrop._now())
-  into v_function, v_enrollment, v_variables
+    to_regprocedure(h.function) as function,
+    e as enrollment,
+    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, dripdrop._now()) as variables
+  into v_call
   from dripdrop.step_executions as x
   join dripdrop.steps as s on s.id = x.step_id
   join dripdrop.enrollments as e on e.id = x.enrollment_id
@@ -6324,18 +6339,18 @@ begin
     raise exception 'execution "%" not found', execution_id using
       errcode = 'ZD106', hint = 'claim_hooks() names the executions that wait for a hook.';
   end if;
-  if v_function is null then
-    return '{"error": "hook_missing"}';
+  if v_call.function is null then
+    return '{"error": "hook_missing"}'::jsonb;
   end if;
 
   execute (
     select format('select %I.%I($1, $2)', n.nspname, p.proname)
     from pg_proc as p
     join pg_namespace as n on n.oid = p.pronamespace
-    where p.oid = v_function
+    where p.oid = v_call.function
   )
   into v_value
-  using v_enrollment, v_variables;
+  using v_call.enrollment, v_call.variables;
   return jsonb_build_object('value', v_value);
 end
 $$;
@@ -6834,7 +6849,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   if depth = 0 then
-    return '"…"';
+    return '"…"'::jsonb;
   end if;
   return case jsonb_typeof(value)
     when 'object' then (

@@ -40,33 +40,26 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  case operator
-    when '==' then
-      return dripdrop._equal(actual, expected);
-    when '!=' then
-      return not dripdrop._equal(actual, expected);
-    when '>' then
-      return dripdrop._number(actual) > dripdrop._number(expected);
-    when '<' then
-      return dripdrop._number(actual) < dripdrop._number(expected);
-    when '>=' then
-      return dripdrop._number(actual) >= dripdrop._number(expected);
-    when '<=' then
-      return dripdrop._number(actual) <= dripdrop._number(expected);
-    when 'in' then
-      return exists (
-        select from jsonb_array_elements(expected) as e (value)
-        where dripdrop._equal(actual, e.value)
-      );
+  return case operator
+    when '==' then dripdrop._equal(actual, expected)
+    when '!=' then not dripdrop._equal(actual, expected)
+    when '>' then dripdrop._number(actual) > dripdrop._number(expected)
+    when '<' then dripdrop._number(actual) < dripdrop._number(expected)
+    when '>=' then dripdrop._number(actual) >= dripdrop._number(expected)
+    when '<=' then dripdrop._number(actual) <= dripdrop._number(expected)
+    when 'in' then exists (
+      select from jsonb_array_elements(expected) as e (value)
+      where dripdrop._equal(actual, e.value)
+    )
     when 'contains' then
-      return case jsonb_typeof(actual)
+      case jsonb_typeof(actual)
         when 'array' then exists (
           select from jsonb_array_elements(actual) as e (value)
           where dripdrop._equal(e.value, expected)
         )
         when 'string' then strpos(actual #>> '{}', expected #>> '{}') > 0
-      end;
-  end case;
+      end
+  end;
 end
 $$;
 
@@ -162,9 +155,9 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_start time := config ->> 'start';
-  v_end time := config ->> 'end';
-  v_day date := local_time;
+  v_start time := (config ->> 'start')::time;
+  v_end time := (config ->> 'end')::time;
+  v_day date := local_time::date;
 begin
   if v_start < v_end then
     if local_time::time < v_start or local_time::time >= v_end then
@@ -184,7 +177,7 @@ comment on function dripdrop._in_time_window(jsonb, timestamp) is
   'midnight.';
 
 -- Why a condition does not hold, or null when it does. Nothing in the data can raise: what cannot
--- be compared does not hold, and this says so.
+-- be compared does not hold, and this says so. Times without a zone are in UTC.
 create or replace function dripdrop._objection(
   condition dripdrop.conditions,
   enrollment dripdrop.enrollments,
@@ -196,6 +189,7 @@ returns text
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
 as $$
 declare
   v_actual jsonb;
@@ -203,7 +197,7 @@ declare
 begin
   case condition.condition_type
     when 'enrollment_data' then
-      v_actual := jsonb_path_query_first(
+      v_actual := jsonb_path_query_first_tz(
         enrollment.data, condition.field_path, '{}', silent => true
       );
       if v_actual is null then
@@ -234,14 +228,19 @@ begin
         hooks #> array[condition.hook, 'value'], condition.operator, condition.expected_value
       );
     when 'predicate' then
-      v_holds := jsonb_path_match(
-        dripdrop._context(
-          enrollment, hooks, _objection.step_id, condition.predicate::text like '%"steps"%'
-        ),
-        condition.predicate,
-        '{}',
-        silent => true
-      );
+      begin
+        v_holds := jsonb_path_match_tz(
+          dripdrop._context(
+            enrollment, hooks, _objection.step_id, condition.predicate::text like '%"steps"%'
+          ),
+          condition.predicate,
+          '{}',
+          silent => true
+        );
+      exception
+        when others then
+          return 'not_comparable';
+      end;
     when 'time_window' then
       v_holds := dripdrop._in_time_window(
         condition.config,
