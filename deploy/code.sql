@@ -2067,6 +2067,10 @@ begin
       errcode = 'ZD201', column = 'key',
       hint = 'Use lower-case letters, digits, "_" and "-", and begin with a letter or digit.';
   end if;
+  if step ->> 'key' in ('continue', 'exit') then
+    raise exception 'step key "%" is a word of its own in on_timeout', step ->> 'key' using
+      errcode = 'ZD201', column = 'key', hint = 'Choose another key.';
+  end if;
   if coalesce(step ->> 'position', '1') !~ '^[0-9]{1,9}$' then
     raise exception 'position "%" is not a whole number', step ->> 'position' using
       errcode = 'ZD201', column = 'position',
@@ -3331,20 +3335,6 @@ as $$
       'step_inactive', null, null
     ),
     (
-      70, 'event', false,
-      case
-        when f.awaited_event is null then null
-        when f.due_at > _gates.at or f.due_at is null then 'wait'
-        when f.on_timeout = 'exit' then 'exit'
-        else 'skip'
-      end,
-      case
-        when f.due_at > _gates.at or f.due_at is null then 'waiting_for_event'
-        else 'event_timeout'
-      end,
-      f.awaited_event, f.due_at
-    ),
-    (
       80, 'stale', true,
       case
         when _gates.at - f.scheduled_for > f.stale_after and f.on_stale in ('skip', 'hold')
@@ -3356,6 +3346,20 @@ as $$
       90, 'exit', false,
       (f.way_out).action,
       (f.way_out).reason, (f.way_out).detail, null
+    ),
+    (
+      95, 'event', false,
+      case
+        when f.awaited_event is null then null
+        when f.due_at > _gates.at or f.due_at is null then 'wait'
+        when f.on_timeout = 'exit' then 'exit'
+        else 'skip'
+      end,
+      case
+        when f.due_at > _gates.at or f.due_at is null then 'waiting_for_event'
+        else 'event_timeout'
+      end,
+      f.awaited_event, f.due_at
     ),
     (
       100, 'conditions', false,
@@ -5427,7 +5431,7 @@ begin
       begin
         v_holds := jsonb_path_match_tz(
           dripdrop._context(
-            enrollment, hooks, _objection.step_id, condition.predicate::text like '%"steps"%'
+            enrollment, hooks, _objection.step_id, condition.predicate::text ~ '"steps"|\*'
           ),
           condition.predicate,
           '{}',

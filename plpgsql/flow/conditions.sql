@@ -231,7 +231,7 @@ begin
       begin
         v_holds := jsonb_path_match_tz(
           dripdrop._context(
-            enrollment, hooks, _objection.step_id, condition.predicate::text like '%"steps"%'
+            enrollment, hooks, _objection.step_id, condition.predicate::text ~ '"steps"|\*'
           ),
           condition.predicate,
           '{}',
