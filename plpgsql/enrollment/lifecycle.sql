@@ -94,6 +94,7 @@ begin
   where x.enrollment_id = v_enrollment.id
     and x.state in ('scheduled', 'queued', 'rendered');
 
+  perform dripdrop._release_rivals(array[v_enrollment.id], v_now);
   return v_enrollment;
 end
 $$;
@@ -261,6 +262,8 @@ begin
       updated_at = _end_enrollments.at
   where x.enrollment_id = any (_end_enrollments.enrollments)
     and x.state in ('scheduled', 'queued', 'rendered');
+
+  perform dripdrop._release_rivals(_end_enrollments.enrollments, _end_enrollments.at);
 end
 $$;
 
