@@ -2165,6 +2165,7 @@ begin
       when 'on_unknown' then setting.value in ('at_most_once', 'at_least_once')
       when 'stale_after' then dripdrop._is_interval(setting.value)
       when 'on_stale' then setting.value in ('send', 'skip', 'hold')
+      when 'kind' then setting.value in ('marketing', 'transactional')
       when 'daily_cap' then setting.value ~ '^[1-9][0-9]{0,8}$'
       when 'rate_limits' then true
     end,
@@ -2178,7 +2179,7 @@ begin
       hint = 'Settings: recipient_key, time_zone, max_retries (0 to 999), '
         'on_max_retry (cancel, continue), on_unknown (at_most_once, at_least_once), '
         'stale_after (an interval), on_stale (send, skip, hold), daily_cap (a count), '
-        'rate_limits (rates by scope).';
+        'rate_limits (rates by scope), kind (marketing, transactional).';
   end if;
   if config ? 'time_zone' then
     perform dripdrop._check_time_zone(config ->> 'time_zone', 'config.time_zone');
@@ -3999,7 +4000,24 @@ $$;
 comment on function dripdrop._take_turns(uuid, uuid[], timestamptz) is
   'Gives newcomers of a sequence their turns among those of others in the line of a limit.';
 
--- A message that never left gives back what it took at the fence.
+create or replace function dripdrop._less(ring timestamptz[], number bigint, at timestamptz)
+returns timestamptz[]
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(array_agg(t.slot order by t.place), '{}')
+  from (
+    select n.slot, n.place, row_number() over (order by n.slot > _less.at, n.place desc) as turn
+    from unnest(ring) with ordinality as n (slot, place)
+  ) as t
+  where t.turn > number or t.slot > _less.at
+$$;
+
+comment on function dripdrop._less(timestamptz[], bigint, timestamptz) is
+  'A ring without the last so many times up to a time.';
+
+-- A message that never left gives back what it was promised and what it took at the fence.
 --
 -- locks   the counters, in id order
 create or replace function dripdrop._give_back(executions uuid[], at timestamptz)
@@ -4021,43 +4039,28 @@ declare
   );
   v_counter record;
 begin
-  if cardinality(v_given) = 0 then
-    return;
-  end if;
   for v_counter in
-    select l.counter_id, l.per, l.time_zone, array_agg(x.claimed_at) as times
+    select
+      l.counter_id,
+      count(*) as number,
+      max(x.claimed_at) as claimed_at,
+      (max(x.claimed_at) at time zone max(l.time_zone))::date as day
     from dripdrop._limits_on(v_given, _give_back.at) as l
     join dripdrop.step_executions as x on x.id = l.execution_id
     where l.counter_id is not null and l.scope <> 'concurrency'
-    group by l.counter_id, l.per, l.time_zone
+    group by l.counter_id
     order by l.counter_id
   loop
     update dripdrop.counters as c
-    set taken = case
-          when v_counter.per is null then c.taken
-          else array(
-            select t.slot
-            from (
-              select n.slot, n.place, row_number() over (partition by n.slot) as twin
-              from unnest(c.taken) with ordinality as n (slot, place)
-            ) as t
-            where t.twin > (
-              select count(*) from unnest(v_counter.times) as g (slot) where g.slot = t.slot
-            )
-            order by t.place
-          )
-        end,
-        used = case
-          when v_counter.per is null then greatest(
-            c.used - (
-              select count(*)::int
-              from unnest(v_counter.times) as g (slot)
-              where (g.slot at time zone v_counter.time_zone)::date = c.day
-            ),
-            0
-          )
-          else c.used
-        end
+    set taken = dripdrop._less(c.taken, v_counter.number, v_counter.claimed_at),
+        granted = dripdrop._less(c.granted, v_counter.number, v_counter.claimed_at),
+        line = dripdrop._less(c.line, v_counter.number, v_counter.claimed_at),
+        used = greatest(
+          c.used - case when c.day = v_counter.day then v_counter.number else 0 end, 0
+        ),
+        line_used = greatest(
+          c.line_used - case when c.line_day = v_counter.day then v_counter.number else 0 end, 0
+        )
     where c.id = v_counter.counter_id;
   end loop;
 end
@@ -4065,6 +4068,48 @@ $$;
 
 comment on function dripdrop._give_back(uuid[], timestamptz) is
   'Returns what executions took of their limits at a fence they passed in vain.';
+
+-- Where limits have changed, whoever waits for them is looked at again, and the lines begin anew.
+--
+-- locks   executions that wait, skipping what is locked, then the counters
+create or replace function dripdrop._ask_again(tenant_key text, adapter_id uuid, at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_counters uuid[] := array(
+    select c.id
+    from dripdrop.counters as c
+    where c.line_until > _ask_again.at
+      and (
+        c.owner_id = _ask_again.adapter_id
+        or c.tenant_key is not distinct from _ask_again.tenant_key
+      )
+    order by c.id
+  );
+begin
+  update dripdrop.step_executions as x
+  set due_at = _ask_again.at,
+      counter_id = null
+  where x.id = any (array(
+    select w.id
+    from dripdrop.step_executions as w
+    where w.counter_id = any (v_counters) and w.due_at > _ask_again.at and w.ended_at is null
+    for no key update skip locked
+  ));
+  perform from dripdrop.counters as c where c.id = any (v_counters) order by c.id for no key update;
+  update dripdrop.counters as c
+  set line = c.granted,
+      line_until = null,
+      line_day = null,
+      line_used = 0
+  where c.id = any (v_counters);
+end
+$$;
+
+comment on function dripdrop._ask_again(text, uuid, timestamptz) is
+  'Makes due what waits in the lines of limits that have changed.';
 
 -- plpgsql/capacity/rivals.sql
 
@@ -4200,6 +4245,7 @@ begin
     raise exception 'adapter "%" not found', adapter_id using
       errcode = 'ZD107', hint = 'Ids are looked up within the tenant that is named first.';
   end if;
+  perform dripdrop._ask_again(v_adapter.tenant_key, v_adapter.id, dripdrop._now());
   v_adapter.credentials := null;
   return v_adapter;
 end
@@ -4268,6 +4314,7 @@ begin
       daily_volume_target = excluded.daily_volume_target,
       updated_at = dripdrop._now()
   returning b.* into v_budget;
+  perform dripdrop._ask_again(v_version.tenant_key, v_budget.adapter_id, dripdrop._now());
   return v_budget;
 end
 $$;
@@ -4332,6 +4379,7 @@ begin
       per = excluded.per,
       updated_at = dripdrop._now()
   returning f.* into v_cap;
+  perform dripdrop._ask_again(v_cap.tenant_key, null, dripdrop._now());
   return v_cap;
 end
 $$;
@@ -11179,6 +11227,9 @@ begin
       updated_at = dripdrop._now()
   where s.tenant_key is not distinct from update_tenant_settings.tenant_key
   returning s.* into v_settings;
+  if rate_limits is not null then
+    perform dripdrop._ask_again(tenant_key, null, dripdrop._now());
+  end if;
   return v_settings;
 end
 $$;

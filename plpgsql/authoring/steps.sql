@@ -119,6 +119,7 @@ begin
       when 'on_unknown' then setting.value in ('at_most_once', 'at_least_once')
       when 'stale_after' then dripdrop._is_interval(setting.value)
       when 'on_stale' then setting.value in ('send', 'skip', 'hold')
+      when 'kind' then setting.value in ('marketing', 'transactional')
       when 'daily_cap' then setting.value ~ '^[1-9][0-9]{0,8}$'
       when 'rate_limits' then true
     end,
@@ -132,7 +133,7 @@ begin
       hint = 'Settings: recipient_key, time_zone, max_retries (0 to 999), '
         'on_max_retry (cancel, continue), on_unknown (at_most_once, at_least_once), '
         'stale_after (an interval), on_stale (send, skip, hold), daily_cap (a count), '
-        'rate_limits (rates by scope).';
+        'rate_limits (rates by scope), kind (marketing, transactional).';
   end if;
   if config ? 'time_zone' then
     perform dripdrop._check_time_zone(config ->> 'time_zone', 'config.time_zone');

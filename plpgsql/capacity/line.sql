@@ -135,7 +135,24 @@ $$;
 comment on function dripdrop._take_turns(uuid, uuid[], timestamptz) is
   'Gives newcomers of a sequence their turns among those of others in the line of a limit.';
 
--- A message that never left gives back what it took at the fence.
+create or replace function dripdrop._less(ring timestamptz[], number bigint, at timestamptz)
+returns timestamptz[]
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(array_agg(t.slot order by t.place), '{}')
+  from (
+    select n.slot, n.place, row_number() over (order by n.slot > _less.at, n.place desc) as turn
+    from unnest(ring) with ordinality as n (slot, place)
+  ) as t
+  where t.turn > number or t.slot > _less.at
+$$;
+
+comment on function dripdrop._less(timestamptz[], bigint, timestamptz) is
+  'A ring without the last so many times up to a time.';
+
+-- A message that never left gives back what it was promised and what it took at the fence.
 --
 -- locks   the counters, in id order
 create or replace function dripdrop._give_back(executions uuid[], at timestamptz)
@@ -157,43 +174,28 @@ declare
   );
   v_counter record;
 begin
-  if cardinality(v_given) = 0 then
-    return;
-  end if;
   for v_counter in
-    select l.counter_id, l.per, l.time_zone, array_agg(x.claimed_at) as times
+    select
+      l.counter_id,
+      count(*) as number,
+      max(x.claimed_at) as claimed_at,
+      (max(x.claimed_at) at time zone max(l.time_zone))::date as day
     from dripdrop._limits_on(v_given, _give_back.at) as l
     join dripdrop.step_executions as x on x.id = l.execution_id
     where l.counter_id is not null and l.scope <> 'concurrency'
-    group by l.counter_id, l.per, l.time_zone
+    group by l.counter_id
     order by l.counter_id
   loop
     update dripdrop.counters as c
-    set taken = case
-          when v_counter.per is null then c.taken
-          else array(
-            select t.slot
-            from (
-              select n.slot, n.place, row_number() over (partition by n.slot) as twin
-              from unnest(c.taken) with ordinality as n (slot, place)
-            ) as t
-            where t.twin > (
-              select count(*) from unnest(v_counter.times) as g (slot) where g.slot = t.slot
-            )
-            order by t.place
-          )
-        end,
-        used = case
-          when v_counter.per is null then greatest(
-            c.used - (
-              select count(*)::int
-              from unnest(v_counter.times) as g (slot)
-              where (g.slot at time zone v_counter.time_zone)::date = c.day
-            ),
-            0
-          )
-          else c.used
-        end
+    set taken = dripdrop._less(c.taken, v_counter.number, v_counter.claimed_at),
+        granted = dripdrop._less(c.granted, v_counter.number, v_counter.claimed_at),
+        line = dripdrop._less(c.line, v_counter.number, v_counter.claimed_at),
+        used = greatest(
+          c.used - case when c.day = v_counter.day then v_counter.number else 0 end, 0
+        ),
+        line_used = greatest(
+          c.line_used - case when c.line_day = v_counter.day then v_counter.number else 0 end, 0
+        )
     where c.id = v_counter.counter_id;
   end loop;
 end
@@ -201,3 +203,45 @@ $$;
 
 comment on function dripdrop._give_back(uuid[], timestamptz) is
   'Returns what executions took of their limits at a fence they passed in vain.';
+
+-- Where limits have changed, whoever waits for them is looked at again, and the lines begin anew.
+--
+-- locks   executions that wait, skipping what is locked, then the counters
+create or replace function dripdrop._ask_again(tenant_key text, adapter_id uuid, at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_counters uuid[] := array(
+    select c.id
+    from dripdrop.counters as c
+    where c.line_until > _ask_again.at
+      and (
+        c.owner_id = _ask_again.adapter_id
+        or c.tenant_key is not distinct from _ask_again.tenant_key
+      )
+    order by c.id
+  );
+begin
+  update dripdrop.step_executions as x
+  set due_at = _ask_again.at,
+      counter_id = null
+  where x.id = any (array(
+    select w.id
+    from dripdrop.step_executions as w
+    where w.counter_id = any (v_counters) and w.due_at > _ask_again.at and w.ended_at is null
+    for no key update skip locked
+  ));
+  perform from dripdrop.counters as c where c.id = any (v_counters) order by c.id for no key update;
+  update dripdrop.counters as c
+  set line = c.granted,
+      line_until = null,
+      line_day = null,
+      line_used = 0
+  where c.id = any (v_counters);
+end
+$$;
+
+comment on function dripdrop._ask_again(text, uuid, timestamptz) is
+  'Makes due what waits in the lines of limits that have changed.';

@@ -66,6 +66,7 @@ begin
     raise exception 'adapter "%" not found', adapter_id using
       errcode = 'ZD107', hint = 'Ids are looked up within the tenant that is named first.';
   end if;
+  perform dripdrop._ask_again(v_adapter.tenant_key, v_adapter.id, dripdrop._now());
   v_adapter.credentials := null;
   return v_adapter;
 end
@@ -134,6 +135,7 @@ begin
       daily_volume_target = excluded.daily_volume_target,
       updated_at = dripdrop._now()
   returning b.* into v_budget;
+  perform dripdrop._ask_again(v_version.tenant_key, v_budget.adapter_id, dripdrop._now());
   return v_budget;
 end
 $$;
@@ -198,6 +200,7 @@ begin
       per = excluded.per,
       updated_at = dripdrop._now()
   returning f.* into v_cap;
+  perform dripdrop._ask_again(v_cap.tenant_key, null, dripdrop._now());
   return v_cap;
 end
 $$;

@@ -33,6 +33,9 @@ begin
       updated_at = dripdrop._now()
   where s.tenant_key is not distinct from update_tenant_settings.tenant_key
   returning s.* into v_settings;
+  if rate_limits is not null then
+    perform dripdrop._ask_again(tenant_key, null, dripdrop._now());
+  end if;
   return v_settings;
 end
 $$;
