@@ -3317,10 +3317,13 @@ declare
   v_granted int[];
   -- The rings of all counters, one after the other.
   v_ring timestamptz[];
+  -- These three limit the same messages, all of a sender's: a place in one line is one in all.
+  v_core constant text[] := array['adapter', 'gap', 'day'];
   v_message record;
   v_next timestamptz;
   v_slot timestamptz;
   v_blocker int;
+  v_held_scope text;
   v_blocked uuid[] := '{}';
   v_slots timestamptz[] := '{}';
   v_blockers int[] := '{}';
@@ -3466,8 +3469,11 @@ begin
   loop
     v_slot := _admit.at;
     v_blocker := null;
+    v_held_scope := v_scopes[array_position(v_ids, v_message.held)];
     foreach i in array v_message.ordinals loop
-      continue when v_ids[i] = v_message.held and not at_fence;
+      continue when not at_fence and (
+        v_ids[i] = v_message.held or (v_scopes[i] = any (v_core) and v_held_scope = any (v_core))
+      );
       v_next := case
         when v_scopes[i] = 'concurrency' then
           _admit.at + case when v_used[i] < v_max[i] then interval '0' else interval '30 seconds' end
@@ -3484,7 +3490,9 @@ begin
     if v_blocker is null then
       foreach i in array v_message.ordinals loop
         v_granted[i] := v_granted[i] + 1;
-        continue when v_ids[i] = v_message.held and not at_fence;
+        continue when not at_fence and (
+          v_ids[i] = v_message.held or (v_scopes[i] = any (v_core) and v_held_scope = any (v_core))
+        );
         v_used[i] := v_used[i] + 1;
         if v_per[i] is not null then
           v_ring[v_base[i] + v_head[i]] := _admit.at;
@@ -3496,16 +3504,20 @@ begin
       v_slots := v_slots || v_slot;
       v_blockers := v_blockers || v_blocker;
       continue when at_fence;
-      if v_per[v_blocker] is not null then
-        v_ring[v_base[v_blocker] + v_head[v_blocker]] := v_slot;
-        v_head[v_blocker] := v_head[v_blocker] % v_max[v_blocker] + 1;
-      elsif v_used[v_blocker] < v_max[v_blocker] then
-        v_used[v_blocker] := v_used[v_blocker] + 1;
-      elsif v_scopes[v_blocker] <> 'concurrency' then
-        v_days[v_blocker] := v_days[v_blocker] + 1;
-        v_used[v_blocker] := 1;
-      end if;
-      v_until[v_blocker] := greatest(v_until[v_blocker], v_slot);
+      foreach i in array v_message.ordinals loop
+        continue when i <> v_blocker
+          and not (v_scopes[i] = any (v_core) and v_scopes[v_blocker] = any (v_core));
+        if v_per[i] is not null then
+          v_ring[v_base[i] + v_head[i]] := v_slot;
+          v_head[i] := v_head[i] % v_max[i] + 1;
+        elsif (v_slot at time zone v_zones[i])::date > v_days[i] then
+          v_days[i] := (v_slot at time zone v_zones[i])::date;
+          v_used[i] := 1;
+        else
+          v_used[i] := v_used[i] + 1;
+        end if;
+        v_until[i] := greatest(v_until[i], v_slot);
+      end loop;
     end if;
   end loop;
 
