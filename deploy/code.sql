@@ -3682,7 +3682,8 @@ $$;
 comment on function dripdrop._canonical_rate_limits(jsonb, text) is
   'Rates by scope in their stored form.';
 
--- Days are calendar days of the sender, the first one included. Without a daily_cap the ramp goes on.
+-- Days are calendar days of the sender, the first one included. Without a daily_cap the ramp goes
+-- on.
 create or replace function dripdrop._daily_cap(
   adapter dripdrop.channel_adapters,
   day date,
@@ -3950,9 +3951,9 @@ $$;
 comment on function dripdrop._pull(timestamptz) is
   'Makes due what waits in the lines of limits that have room.';
 
--- Whoever comes late to a line that others fill does not wait for all of them: the first message of
--- a second sequence takes the second place, and who stood there takes the place that was promised to
--- the newcomer.
+-- Whoever comes late to a line that others fill does not wait for all of them: the first message
+-- of a second sequence takes the second place, and who stood there takes the place that was
+-- promised to the newcomer.
 --
 -- locks   executions that wait, skipping what is locked
 create or replace function dripdrop._take_turns(
@@ -4153,8 +4154,8 @@ $$;
 comment on function dripdrop._rival(dripdrop.enrollments) is
   'The sequence of its exclusive group that a subscriber is to hear from instead, or null.';
 
--- What waits for enrolments that have ended, or rest, is looked at again. Whatever is locked at this
--- moment is not waited for: it comes due again by itself.
+-- What waits for enrolments that have ended, or rest, is looked at again. Whatever is locked at
+-- this moment is not waited for: it comes due again by itself.
 --
 -- locks   the executions that wait, skipping what is locked
 create or replace function dripdrop._release_rivals(enrollments uuid[], at timestamptz)
@@ -4266,8 +4267,8 @@ $$;
 comment on function dripdrop.set_adapter_limits(
   text, uuid, int, int, int, timestamptz, int, int, jsonb, text
 ) is
-  'Sets all limits of a sender; what is left out is no limit. The ramp allows ramp_floor messages on '
-  'its first day and ramp_increment more each day, up to daily_cap. Days are those of time_zone. '
+  'Sets all limits of a sender; what is left out is no limit. The ramp allows ramp_floor messages '
+  'on its first day and ramp_increment more each day, up to daily_cap. Days are those of time_zone. '
   'rate_limits: {"adapter": "60/m", "recipient_domain": "10/minute", "recipient": "2/24h", …}.';
 
 -- raises  ZD103 unknown version, ZD107 unknown adapter, ZD201 bad argument
@@ -4397,8 +4398,8 @@ end
 $$;
 
 comment on function dripdrop.set_frequency_cap(text, text, int, interval, text, text, text) is
-  'One subscriber gets max_messages in any window of this length at most, over all sequences: on one '
-  'channel or all, of one topic or all, marketing only or all. A minimum distance is one message '
+  'One subscriber gets max_messages in any window of this length at most, over all sequences: on '
+  'one channel or all, of one topic or all, marketing only or all. A minimum distance is one message '
   'per interval. Again replaces it.';
 
 -- raises  ZD118 unknown cap

@@ -377,7 +377,8 @@ comment on column dripdrop.channel_adapters.min_gap_seconds is
 comment on column dripdrop.channel_adapters.concurrency is
   'Messages that may be under way at once; null is no limit.';
 comment on column dripdrop.channel_adapters.rate_limits is
-  'By scope (adapter, provider, domain, recipient_domain, recipient): {"count", "seconds"} or false.';
+  'By scope (adapter, provider, domain, recipient_domain, recipient): {"count", "seconds"} or '
+  'false.';
 comment on column dripdrop.channel_adapters.time_zone is
   'The zone its days are counted in; null means the tenant''s, else UTC.';
 comment on column dripdrop.channel_adapters.inserted_at is 'When the row was made.';
@@ -417,11 +418,13 @@ create index counters_with_a_line on dripdrop.counters (line_until) where line_u
 comment on table dripdrop.counters is
   'What limits have used up: one row per limit and what it counts, locked by whoever uses it.';
 comment on column dripdrop.counters.id is 'Time-ordered uuid; rows are locked in its order.';
-comment on column dripdrop.counters.tenant_key is 'The tenant; null for a sender all tenants share.';
+comment on column dripdrop.counters.tenant_key is
+  'The tenant; null for a sender all tenants share.';
 comment on column dripdrop.counters.scope is 'What kind of limit it is.';
 comment on column dripdrop.counters.owner_id is
-  'Where the limit is written: a step, a sender, a budget, a cap; null is the settings of a tenant.';
-comment on column dripdrop.counters.subject is 'What is counted: an address, a domain, a provider, ….';
+  'Where the limit is written: a step, a sender, a budget, a cap; null is the tenant''s settings.';
+comment on column dripdrop.counters.subject is
+  'What is counted: an address, a domain, a provider, ….';
 comment on column dripdrop.counters.max_count is 'The limit when it was last used.';
 comment on column dripdrop.counters.per is 'The window of a rate; null for a calendar day.';
 comment on column dripdrop.counters.taken is
@@ -434,7 +437,8 @@ comment on column dripdrop.counters.line_until is 'The last slot that was promis
 comment on column dripdrop.counters.day is 'Of a daily limit: the day of the sender it counts.';
 comment on column dripdrop.counters.used is 'Of a daily limit: how many passed the fence that day.';
 comment on column dripdrop.counters.line_day is 'Of a daily limit: the last day that was promised.';
-comment on column dripdrop.counters.line_used is 'Of a daily limit: how much of that day was promised.';
+comment on column dripdrop.counters.line_used is
+  'Of a daily limit: how much of that day was promised.';
 comment on column dripdrop.counters.updated_at is 'When the row last changed.';
 
 -- sql/tables/frequency_caps.sql
@@ -467,7 +471,8 @@ comment on column dripdrop.frequency_caps.id is 'Time-ordered uuid.';
 comment on column dripdrop.frequency_caps.tenant_key is
   'The tenant; null holds for every tenant, each by itself.';
 comment on column dripdrop.frequency_caps.key is 'What people call it.';
-comment on column dripdrop.frequency_caps.channel is 'The channel it counts; null is every channel.';
+comment on column dripdrop.frequency_caps.channel is
+  'The channel it counts; null is every channel.';
 comment on column dripdrop.frequency_caps.topic is 'The topic it counts; null is every topic.';
 comment on column dripdrop.frequency_caps.kind is
   'marketing leaves out the steps whose kind is transactional; all counts them too.';
@@ -715,7 +720,8 @@ comment on column dripdrop.tenant_settings.tenant_key is
 comment on column dripdrop.tenant_settings.time_zone is
   'IANA name: the zone of local times where subscriber, step and sequence name none.';
 comment on column dripdrop.tenant_settings.rate_limits is
-  'By scope (adapter, provider, domain, recipient_domain, recipient): {"count", "seconds"} or false.';
+  'By scope (adapter, provider, domain, recipient_domain, recipient): {"count", "seconds"} or '
+  'false.';
 comment on column dripdrop.tenant_settings.inserted_at is 'When the row was made.';
 comment on column dripdrop.tenant_settings.updated_at is 'When the row last changed.';
 

@@ -87,7 +87,8 @@ $$;
 comment on function dripdrop._canonical_rate_limits(jsonb, text) is
   'Rates by scope in their stored form.';
 
--- Days are calendar days of the sender, the first one included. Without a daily_cap the ramp goes on.
+-- Days are calendar days of the sender, the first one included. Without a daily_cap the ramp goes
+-- on.
 create or replace function dripdrop._daily_cap(
   adapter dripdrop.channel_adapters,
   day date,

@@ -73,9 +73,9 @@ $$;
 comment on function dripdrop._pull(timestamptz) is
   'Makes due what waits in the lines of limits that have room.';
 
--- Whoever comes late to a line that others fill does not wait for all of them: the first message of
--- a second sequence takes the second place, and who stood there takes the place that was promised to
--- the newcomer.
+-- Whoever comes late to a line that others fill does not wait for all of them: the first message
+-- of a second sequence takes the second place, and who stood there takes the place that was
+-- promised to the newcomer.
 --
 -- locks   executions that wait, skipping what is locked
 create or replace function dripdrop._take_turns(

@@ -26,8 +26,8 @@ $$;
 comment on function dripdrop._rival(dripdrop.enrollments) is
   'The sequence of its exclusive group that a subscriber is to hear from instead, or null.';
 
--- What waits for enrolments that have ended, or rest, is looked at again. Whatever is locked at this
--- moment is not waited for: it comes due again by itself.
+-- What waits for enrolments that have ended, or rest, is looked at again. Whatever is locked at
+-- this moment is not waited for: it comes due again by itself.
 --
 -- locks   the executions that wait, skipping what is locked
 create or replace function dripdrop._release_rivals(enrollments uuid[], at timestamptz)

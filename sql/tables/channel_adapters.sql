@@ -83,7 +83,8 @@ comment on column dripdrop.channel_adapters.min_gap_seconds is
 comment on column dripdrop.channel_adapters.concurrency is
   'Messages that may be under way at once; null is no limit.';
 comment on column dripdrop.channel_adapters.rate_limits is
-  'By scope (adapter, provider, domain, recipient_domain, recipient): {"count", "seconds"} or false.';
+  'By scope (adapter, provider, domain, recipient_domain, recipient): {"count", "seconds"} or '
+  'false.';
 comment on column dripdrop.channel_adapters.time_zone is
   'The zone its days are counted in; null means the tenant''s, else UTC.';
 comment on column dripdrop.channel_adapters.inserted_at is 'When the row was made.';

@@ -30,11 +30,13 @@ create index counters_with_a_line on dripdrop.counters (line_until) where line_u
 comment on table dripdrop.counters is
   'What limits have used up: one row per limit and what it counts, locked by whoever uses it.';
 comment on column dripdrop.counters.id is 'Time-ordered uuid; rows are locked in its order.';
-comment on column dripdrop.counters.tenant_key is 'The tenant; null for a sender all tenants share.';
+comment on column dripdrop.counters.tenant_key is
+  'The tenant; null for a sender all tenants share.';
 comment on column dripdrop.counters.scope is 'What kind of limit it is.';
 comment on column dripdrop.counters.owner_id is
-  'Where the limit is written: a step, a sender, a budget, a cap; null is the settings of a tenant.';
-comment on column dripdrop.counters.subject is 'What is counted: an address, a domain, a provider, ….';
+  'Where the limit is written: a step, a sender, a budget, a cap; null is the tenant''s settings.';
+comment on column dripdrop.counters.subject is
+  'What is counted: an address, a domain, a provider, ….';
 comment on column dripdrop.counters.max_count is 'The limit when it was last used.';
 comment on column dripdrop.counters.per is 'The window of a rate; null for a calendar day.';
 comment on column dripdrop.counters.taken is
@@ -47,5 +49,6 @@ comment on column dripdrop.counters.line_until is 'The last slot that was promis
 comment on column dripdrop.counters.day is 'Of a daily limit: the day of the sender it counts.';
 comment on column dripdrop.counters.used is 'Of a daily limit: how many passed the fence that day.';
 comment on column dripdrop.counters.line_day is 'Of a daily limit: the last day that was promised.';
-comment on column dripdrop.counters.line_used is 'Of a daily limit: how much of that day was promised.';
+comment on column dripdrop.counters.line_used is
+  'Of a daily limit: how much of that day was promised.';
 comment on column dripdrop.counters.updated_at is 'When the row last changed.';

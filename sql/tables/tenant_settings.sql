@@ -17,6 +17,7 @@ comment on column dripdrop.tenant_settings.tenant_key is
 comment on column dripdrop.tenant_settings.time_zone is
   'IANA name: the zone of local times where subscriber, step and sequence name none.';
 comment on column dripdrop.tenant_settings.rate_limits is
-  'By scope (adapter, provider, domain, recipient_domain, recipient): {"count", "seconds"} or false.';
+  'By scope (adapter, provider, domain, recipient_domain, recipient): {"count", "seconds"} or '
+  'false.';
 comment on column dripdrop.tenant_settings.inserted_at is 'When the row was made.';
 comment on column dripdrop.tenant_settings.updated_at is 'When the row last changed.';
