@@ -4268,7 +4268,8 @@ comment on function dripdrop.set_adapter_limits(
   text, uuid, int, int, int, timestamptz, int, int, jsonb, text
 ) is
   'Sets all limits of a sender; what is left out is no limit. The ramp allows ramp_floor messages '
-  'on its first day and ramp_increment more each day, up to daily_cap. Days are those of time_zone. '
+  'on its first day and ramp_increment more each day, up to daily_cap. Days are those of '
+  'time_zone. '
   'rate_limits: {"adapter": "60/m", "recipient_domain": "10/minute", "recipient": "2/24h", …}.';
 
 -- raises  ZD103 unknown version, ZD107 unknown adapter, ZD201 bad argument
@@ -4399,8 +4400,8 @@ $$;
 
 comment on function dripdrop.set_frequency_cap(text, text, int, interval, text, text, text) is
   'One subscriber gets max_messages in any window of this length at most, over all sequences: on '
-  'one channel or all, of one topic or all, marketing only or all. A minimum distance is one message '
-  'per interval. Again replaces it.';
+  'one channel or all, of one topic or all, marketing only or all. A minimum distance is one '
+  'message per interval. Again replaces it.';
 
 -- raises  ZD118 unknown cap
 create or replace function dripdrop.drop_frequency_cap(tenant_key text, key text)

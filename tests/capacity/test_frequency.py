@@ -105,4 +105,4 @@ def test_of_an_exclusive_group_the_higher_priority_is_heard(
         " join dripdrop.sequences as q on q.id = e.sequence_id"
         " where m.event_type = 'sent' order by m.id"
     )
-    assert [row.key for row in sequences][0] == "sale"
+    assert sequences[0].key == "sale"
