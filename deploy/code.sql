@@ -42,6 +42,7 @@ as $$
     ('ZD112', 'invalid_version', 'the version has problems and cannot be activated'),
     ('ZD113', 'already_exists', 'a row with this key exists already'),
     ('ZD114', 'second_active_version', 'a sequence has at most one active version'),
+    ('ZD118', 'cap_not_found', 'no such frequency cap in this tenant'),
     ('ZD120', 'not_started', 'the queues do not exist yet'),
     ('ZD121', 'pgmq_missing', 'pgmq is not installed in this database'),
     ('ZD201', 'invalid_argument', 'an argument is missing or has the wrong shape'),
@@ -54,6 +55,7 @@ as $$
       'ZD207', 'invalid_tenant_key',
       'a tenant key is null (global) or a non-empty text without a leading colon'
     ),
+    ('ZD209', 'invalid_rate', 'the rate does not parse'),
     ('ZD208', 'invalid_condition', 'the condition makes no sense'),
     (
       'ZD301', 'reenrollment_not_allowed',
@@ -72,7 +74,8 @@ comment on function dripdrop.errors() is
 -- plpgsql/authoring/apply.sql
 
 -- A whole sequence as one document, in its one form:
--- {key, name, description, time_zone, reentry, reentry_interval, metadata, mode, config, activate,
+-- {key, name, description, time_zone, reentry, reentry_interval, priority, exclusive_group,
+-- metadata, mode, config, activate,
 -- hooks: [hook, …], goals: [condition, …], exit_when: [condition, …], entry: [transition, …],
 -- steps: [step, …]}. Every fault is reported with the path to it.
 --
@@ -105,23 +108,28 @@ begin
   select field into v_fault
   from jsonb_object_keys(definition) as field
   where field not in (
-    'key', 'name', 'description', 'time_zone', 'reentry', 'reentry_interval', 'metadata', 'mode',
-    'config', 'activate', 'hooks', 'goals', 'exit_when', 'entry', 'steps'
+    'key', 'name', 'description', 'time_zone', 'reentry', 'reentry_interval', 'priority',
+    'exclusive_group', 'metadata', 'mode', 'config', 'activate', 'hooks', 'goals', 'exit_when', 'entry', 'steps'
   );
   if v_fault is not null then
     raise exception 'at "%": a sequence has no such field', v_fault using
       errcode = 'ZD206', column = v_fault,
       hint = 'The fields are key, name, description, time_zone, reentry, reentry_interval, '
-        'metadata, mode, config, activate, hooks, goals, exit_when, entry and steps.';
+        'priority, exclusive_group, metadata, mode, config, activate, hooks, goals, exit_when, entry and steps.';
   end if;
   select field into v_fault
   from unnest(array[
-    'key', 'name', 'description', 'time_zone', 'reentry', 'reentry_interval', 'mode'
+    'key', 'name', 'description', 'time_zone', 'reentry', 'reentry_interval', 'exclusive_group',
+    'mode'
   ]) as field
   where jsonb_typeof(definition -> field) not in ('string', 'null');
   if v_fault is not null then
     raise exception 'at "%": not a text', v_fault using
       errcode = 'ZD206', column = v_fault, hint = 'Write it in double quotes.';
+  end if;
+  if coalesce(definition ->> 'priority', '0') !~ '^-?[0-9]{1,6}$' then
+    raise exception 'at "priority": not a whole number' using
+      errcode = 'ZD206', column = 'priority', hint = 'Leave it out for 0; the higher goes first.';
   end if;
   if jsonb_typeof(definition -> 'steps') is distinct from 'array'
     or definition -> 'steps' = '[]'
@@ -222,6 +230,8 @@ begin
     'time_zone', definition -> 'time_zone',
     'reentry', coalesce(definition ->> 'reentry', 'never'),
     'reentry_interval', (definition ->> 'reentry_interval')::interval,
+    'priority', coalesce((definition ->> 'priority')::int, 0),
+    'exclusive_group', definition -> 'exclusive_group',
     'metadata', coalesce(definition -> 'metadata', '{}'),
     'mode', coalesce(definition ->> 'mode', 'lifecycle'),
     'config', coalesce(definition -> 'config', '{}'),
@@ -326,6 +336,8 @@ as $$
     'time_zone', sequence.time_zone,
     'reentry', sequence.reentry,
     'reentry_interval', sequence.reentry_interval,
+    'priority', sequence.priority,
+    'exclusive_group', sequence.exclusive_group,
     'metadata', sequence.metadata,
     'goals', coalesce(
       jsonb_agg(dripdrop._condition_document(c) order by c.position, c.id)
@@ -564,6 +576,8 @@ begin
         time_zone = canonical ->> 'time_zone',
         reentry = canonical ->> 'reentry',
         reentry_interval = (canonical ->> 'reentry_interval')::interval,
+        priority = (canonical ->> 'priority')::int,
+        exclusive_group = canonical ->> 'exclusive_group',
         metadata = canonical -> 'metadata',
         updated_at = dripdrop._now()
     where q.id = v_sequence.id
@@ -1979,7 +1993,9 @@ create or replace function dripdrop.create_sequence(
   time_zone text default null,
   reentry text default 'never',
   metadata jsonb default '{}',
-  reentry_interval interval default null
+  reentry_interval interval default null,
+  priority int default 0,
+  exclusive_group text default null
 )
 returns dripdrop.sequences
 language plpgsql
@@ -1995,7 +2011,8 @@ begin
   );
 
   insert into dripdrop.sequences (
-    tenant_key, key, name, description, time_zone, reentry, reentry_interval, metadata
+    tenant_key, key, name, description, time_zone, reentry, reentry_interval, priority,
+    exclusive_group, metadata
   )
   values (
     create_sequence.tenant_key,
@@ -2005,6 +2022,8 @@ begin
     create_sequence.time_zone,
     create_sequence.reentry,
     create_sequence.reentry_interval,
+    create_sequence.priority,
+    create_sequence.exclusive_group,
     create_sequence.metadata
   )
   on conflict on constraint sequences_one_key_per_tenant do nothing
@@ -2018,7 +2037,9 @@ begin
 end
 $$;
 
-comment on function dripdrop.create_sequence(text, text, text, text, text, text, jsonb, interval) is
+comment on function dripdrop.create_sequence(
+  text, text, text, text, text, text, jsonb, interval, int, text
+) is
   'Adds an empty sequence; give it a version and steps next, or use apply() for all at once.';
 
 -- plpgsql/authoring/steps.sql
@@ -2103,7 +2124,13 @@ begin
     'timing', dripdrop._canonical_timing(coalesce(step -> 'timing', '{"type": "immediate"}')),
     'template', coalesce(step -> 'template', '{}'),
     'adapter', step -> 'adapter',
-    'config', coalesce(step -> 'config', '{}'),
+    'config', coalesce(step -> 'config', '{}') || case
+      when step -> 'config' ? 'rate_limits' then jsonb_build_object(
+        'rate_limits',
+        dripdrop._canonical_rate_limits(step #> '{config,rate_limits}', 'config.rate_limits')
+      )
+      else '{}'
+    end,
     'active', coalesce((step ->> 'active')::boolean, true),
     'conditions', dripdrop._canonical_conditions(step -> 'conditions', 'conditions'),
     'transitions', dripdrop._canonical_transitions(step -> 'transitions', 'transitions')
@@ -2142,6 +2169,9 @@ begin
       when 'on_unknown' then setting.value in ('at_most_once', 'at_least_once')
       when 'stale_after' then dripdrop._is_interval(setting.value)
       when 'on_stale' then setting.value in ('send', 'skip', 'hold')
+      when 'kind' then setting.value in ('marketing', 'transactional')
+      when 'daily_cap' then setting.value ~ '^[1-9][0-9]{0,8}$'
+      when 'rate_limits' then true
     end,
     false
   )
@@ -2152,7 +2182,8 @@ begin
       errcode = 'ZD201', column = 'config.' || v_fault,
       hint = 'Settings: recipient_key, time_zone, max_retries (0 to 999), '
         'on_max_retry (cancel, continue), on_unknown (at_most_once, at_least_once), '
-        'stale_after (an interval), on_stale (send, skip, hold).';
+        'stale_after (an interval), on_stale (send, skip, hold), daily_cap (a count), '
+        'rate_limits (rates by scope), kind (marketing, transactional).';
   end if;
   if config ? 'time_zone' then
     perform dripdrop._check_time_zone(config ->> 'time_zone', 'config.time_zone');
@@ -3173,6 +3204,1249 @@ $$;
 comment on function dripdrop._sender_problems(dripdrop.sequence_versions) is
   'What is wrong with the senders of a version.';
 
+-- plpgsql/capacity/admit.sql
+
+-- How much of a limit is left. At the fence what counts is what has left; before it, what was
+-- promised, to those who went ahead and to those who wait in line.
+create or replace function dripdrop._left(
+  counter dripdrop.counters,
+  max_count int,
+  per interval,
+  today date,
+  at timestamptz,
+  at_fence boolean
+)
+returns int
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select max_count - case
+    when (counter).scope = 'concurrency' then (
+      select count(*)::int
+      from dripdrop.step_executions as x
+      where x.counter_id = (counter).id
+        and x.due_at is null
+        and x.ended_at is null
+        and (x.state = 'sending' or (not at_fence and x.state in ('queued', 'rendered')))
+    )
+    when per is not null then (
+      select count(*)::int
+      from unnest(case when at_fence then (counter).taken else (counter).line end) as t (slot)
+      where t.slot > _left.at - per
+    )
+    when not at_fence and (counter).line_day > today then max_count
+    else greatest(
+      case when (counter).day = today then (counter).used else 0 end,
+      case when (counter).line_day = today and not at_fence then (counter).line_used else 0 end
+    )
+  end
+$$;
+
+comment on function dripdrop._left(
+  dripdrop.counters, int, interval, date, timestamptz, boolean
+) is
+  'How many more messages a limit lets through at a time.';
+
+create or replace function dripdrop._limit_reason(scope text)
+returns text
+language sql
+immutable
+parallel safe
+return case scope
+  when 'gap' then 'min_gap'
+  when 'day' then 'daily_cap'
+  when 'share' then 'share_cap'
+  when 'step_day' then 'step_daily_cap'
+  when 'concurrency' then 'concurrency'
+  when 'subscriber' then 'frequency_cap'
+  else 'rate_limit'
+end;
+
+comment on function dripdrop._limit_reason(text) is 'The reason code of a limit that is used up.';
+
+create or replace function dripdrop._describe_limit(
+  scope text,
+  subject text,
+  max_count int,
+  per interval
+)
+returns text
+language sql
+immutable
+parallel safe
+return concat_ws(
+  ' ',
+  scope,
+  nullif(subject, ''),
+  max_count,
+  case when per is not null then 'per ' || per when scope <> 'concurrency' then 'a day' end
+);
+
+comment on function dripdrop._describe_limit(text, text, int, interval) is
+  'A limit as people read it.';
+
+-- Lets through what the limits allow, in turn, and gives everything else a place in line: the k-th
+-- that is blocked gets the k-th slot, once. tick() asks before anything is rendered, and keeps to
+-- what it promised; the fence asks again, and there what has really left decides, so that no limit
+-- is exceeded in any window, however long a message took from the one to the other.
+--
+-- locks   the counters, in id order
+create or replace function dripdrop._admit(
+  decisions dripdrop._decision[],
+  at timestamptz,
+  at_fence boolean
+)
+returns dripdrop._decision[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_limits dripdrop._limit[];
+  -- One element per counter.
+  v_ids uuid[];
+  v_scopes text[];
+  v_max int[];
+  v_per interval[];
+  v_zones text[];
+  v_days date[];
+  v_used int[];
+  v_head int[];
+  v_base int[];
+  v_until timestamptz[];
+  v_granted int[];
+  -- The rings of all counters, one after the other.
+  v_ring timestamptz[];
+  -- These three limit the same messages, all of a sender's: a place in one line is one in all.
+  v_core constant text[] := array['adapter', 'gap', 'day'];
+  v_message record;
+  v_next timestamptz;
+  v_slot timestamptz;
+  v_blocker int;
+  v_held_scope text;
+  v_blocked uuid[] := '{}';
+  v_slots timestamptz[] := '{}';
+  v_blockers int[] := '{}';
+  i int;
+begin
+  v_limits := array(select l from dripdrop._limits_on(decisions, _admit.at) as l);
+  if cardinality(v_limits) = 0 then
+    return decisions;
+  end if;
+
+  if exists (select from unnest(v_limits) as l where l.counter_id is null) then
+    insert into dripdrop.counters (tenant_key, scope, owner_id, subject, max_count, per)
+    select distinct on (l.subject, l.scope, l.owner_id, l.tenant_key)
+      l.tenant_key, l.scope, l.owner_id, l.subject, l.max_count, l.per
+    from unnest(v_limits) as l
+    where l.counter_id is null
+    order by l.subject, l.scope, l.owner_id, l.tenant_key
+    on conflict on constraint counters_one_per_subject do nothing;
+    v_limits := array(select l from dripdrop._limits_on(decisions, _admit.at) as l);
+  end if;
+  perform from dripdrop.counters as c
+  where c.id in (select l.counter_id from unnest(v_limits) as l)
+  order by c.id
+  for no key update;
+
+  select
+    array_agg(c.id order by c.id),
+    array_agg(c.scope order by c.id),
+    array_agg(c.max_count order by c.id),
+    array_agg(c.per order by c.id),
+    array_agg(c.time_zone order by c.id),
+    array_agg(
+      case
+        when not at_fence and (c.counter).line_day > c.today then (c.counter).line_day
+        else c.today
+      end
+      order by c.id
+    ),
+    array_agg(
+      case
+        when not at_fence and (c.counter).line_day > c.today then (c.counter).line_used
+        else c.max_count
+        - dripdrop._left(c.counter, c.max_count, c.per, c.today, _admit.at, at_fence)
+      end
+      order by c.id
+    )
+  into v_ids, v_scopes, v_max, v_per, v_zones, v_days, v_used
+  from (
+    select
+      k.id,
+      k.scope,
+      k as counter,
+      l.max_count,
+      l.per,
+      l.time_zone,
+      (_admit.at at time zone l.time_zone)::date as today
+    from (
+      select
+        n.counter_id, max(n.max_count) as max_count, max(n.per) as per,
+        max(n.time_zone) as time_zone
+      from unnest(v_limits) as n
+      group by n.counter_id
+    ) as l
+    join dripdrop.counters as k on k.id = l.counter_id
+  ) as c;
+
+  -- Rings begin with their oldest time; what was never used counts as long ago.
+  v_ring := array(
+    select t.slot
+    from unnest(v_ids, v_max, v_per) with ordinality as n (id, max_count, per, place)
+    join dripdrop.counters as c on c.id = n.id
+    cross join lateral (
+      select case when at_fence then c.taken else c.line end as slots
+    ) as known
+    cross join lateral unnest(
+      array_fill(
+        timestamptz '-infinity',
+        array[greatest(n.max_count - cardinality(known.slots), 0)]
+      )
+      || known.slots[greatest(cardinality(known.slots) - n.max_count + 1, 1):]
+    ) with ordinality as t (slot, place)
+    where n.per is not null
+    order by n.place, t.place
+  );
+  select array_agg(b.base order by b.place), array_agg(1 order by b.place)
+  into v_base, v_head
+  from (
+    select
+      n.place,
+      coalesce(
+        sum(case when n.per is not null then n.max_count end)
+          over (order by n.place rows between unbounded preceding and 1 preceding),
+        0
+      )::int as base
+    from unnest(v_max, v_per) with ordinality as n (max_count, per, place)
+  ) as b;
+  v_until := array_fill(null::timestamptz, array[cardinality(v_ids)]);
+  v_granted := array_fill(0, array[cardinality(v_ids)]);
+
+  -- Who has waited goes first, then the higher priority; sequences that share a sender take turns by
+  -- what they have used of it, so that none starves another.
+  for v_message in
+    select
+      m.execution_id,
+      m.held,
+      m.ordinals
+    from (
+      select
+        x.id as execution_id,
+        case when x.due_at is not null or at_fence then x.counter_id end as held,
+        q.priority,
+        coalesce(b.daily_volume_target, 0) as target,
+        coalesce(b.weight, 1) as weight,
+        coalesce(b.used, 0) + row_number() over (
+          partition by x.adapter_id, s.sequence_version_id
+          order by q.priority desc, x.scheduled_for, x.id
+        ) as turn,
+        x.scheduled_for,
+        n.ordinals
+      from (
+        select l.execution_id, array_agg(k.place::int order by k.place) as ordinals
+        from unnest(v_limits) as l
+        join unnest(v_ids) with ordinality as k (id, place) on k.id = l.counter_id
+        group by l.execution_id
+      ) as n
+      join dripdrop.step_executions as x on x.id = n.execution_id
+      join dripdrop.steps as s on s.id = x.step_id
+      join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+      join dripdrop.sequences as q on q.id = v.sequence_id
+      left join lateral (
+        select g.daily_volume_target, g.weight, c.used
+        from unnest(decisions) as d
+        join dripdrop.adapter_sequence_budgets as g
+          on g.adapter_id = d.adapter_id and g.sequence_version_id = s.sequence_version_id
+        left join dripdrop.counters as c
+          on c.subject = '' and c.scope = 'share' and c.owner_id = g.id
+        where d.execution_id = x.id
+      ) as b on true
+    ) as m
+    order by
+      m.held is null, m.priority desc, m.turn > m.target, m.turn::numeric / m.weight,
+      m.scheduled_for, m.execution_id
+  loop
+    v_slot := _admit.at;
+    v_blocker := null;
+    v_held_scope := v_scopes[array_position(v_ids, v_message.held)];
+    foreach i in array v_message.ordinals loop
+      continue when not at_fence and (
+        v_ids[i] = v_message.held or (v_scopes[i] = any (v_core) and v_held_scope = any (v_core))
+      );
+      v_next := case
+        when v_scopes[i] = 'concurrency' then
+          _admit.at + case when v_used[i] < v_max[i] then interval '0' else interval '30 seconds' end
+        when v_per[i] is not null then v_ring[v_base[i] + v_head[i]] + v_per[i]
+        when v_used[i] < v_max[i] then v_days[i]::timestamp at time zone v_zones[i]
+        else (v_days[i] + 1)::timestamp at time zone v_zones[i]
+      end;
+      if v_next > v_slot then
+        v_slot := v_next;
+        v_blocker := i;
+      end if;
+    end loop;
+
+    if v_blocker is null then
+      foreach i in array v_message.ordinals loop
+        v_granted[i] := v_granted[i] + 1;
+        continue when not at_fence and (
+          v_ids[i] = v_message.held or (v_scopes[i] = any (v_core) and v_held_scope = any (v_core))
+        );
+        v_used[i] := v_used[i] + 1;
+        if v_per[i] is not null then
+          v_ring[v_base[i] + v_head[i]] := _admit.at;
+          v_head[i] := v_head[i] % v_max[i] + 1;
+        end if;
+      end loop;
+    else
+      v_blocked := v_blocked || v_message.execution_id;
+      v_slots := v_slots || v_slot;
+      v_blockers := v_blockers || v_blocker;
+      continue when at_fence;
+      foreach i in array v_message.ordinals loop
+        continue when i <> v_blocker
+          and not (v_scopes[i] = any (v_core) and v_scopes[v_blocker] = any (v_core));
+        if v_per[i] is not null then
+          v_ring[v_base[i] + v_head[i]] := v_slot;
+          v_head[i] := v_head[i] % v_max[i] + 1;
+        elsif (v_slot at time zone v_zones[i])::date > v_days[i] then
+          v_days[i] := (v_slot at time zone v_zones[i])::date;
+          v_used[i] := 1;
+        else
+          v_used[i] := v_used[i] + 1;
+        end if;
+        v_until[i] := greatest(v_until[i], v_slot);
+      end loop;
+    end if;
+  end loop;
+
+  update dripdrop.counters as c
+  set max_count = n.max_count,
+      per = n.per,
+      taken = case when at_fence and n.per is not null then ring.slots else c.taken end,
+      granted = case
+        when at_fence or n.per is null then c.granted
+        else (c.granted || array_fill(_admit.at, array[n.granted]))[
+          greatest(cardinality(c.granted) + n.granted - n.max_count + 1, 1):
+        ]
+      end,
+      line = case when not at_fence and n.per is not null then ring.slots else c.line end,
+      day = case when at_fence and n.per is null then n.day else c.day end,
+      used = case when at_fence and n.per is null then n.used else c.used end,
+      line_day = case when not at_fence and n.per is null then n.day else c.line_day end,
+      line_used = case when not at_fence and n.per is null then n.used else c.line_used end,
+      line_until = greatest(c.line_until, n.until),
+      updated_at = _admit.at
+  from unnest(v_ids, v_max, v_per, v_days, v_used, v_base, v_head, v_until, v_granted)
+    as n (id, max_count, per, day, used, base, head, until, granted)
+  cross join lateral (
+    select array_remove(
+      v_ring[n.base + n.head:n.base + n.max_count] || v_ring[n.base + 1:n.base + n.head - 1],
+      '-infinity'
+    ) as slots
+  ) as ring
+  where c.id = n.id;
+
+  return array(
+    select
+      case
+        when b.execution_id is null then row(
+          d.execution_id, d.gate, d.action, d.reason, d.detail, d.until, d.adapter_id,
+          d.recipient, d.limited, coalesce(own.counter_id, d.counter_id)
+        )::dripdrop._decision
+        else row(
+          d.execution_id,
+          case when v_scopes[b.blocker] = 'subscriber' then 'frequency' else 'capacity' end,
+          'defer',
+          dripdrop._limit_reason(v_scopes[b.blocker]),
+          dripdrop._describe_limit(
+            v_scopes[b.blocker], c.subject, v_max[b.blocker], v_per[b.blocker]
+          ),
+          -- A day has one beginning: not everybody at once.
+          b.slot + case
+            when v_per[b.blocker] is null and v_scopes[b.blocker] <> 'concurrency'
+            then make_interval(secs => hashtextextended(d.execution_id::text, 0) & 511)
+            else interval '0'
+          end,
+          d.adapter_id, d.recipient, d.limited, v_ids[b.blocker]
+        )::dripdrop._decision
+      end
+    from unnest(decisions) as d
+    left join unnest(v_blocked, v_slots, v_blockers) as b (execution_id, slot, blocker)
+      on b.execution_id = d.execution_id
+    left join dripdrop.counters as c on c.id = v_ids[b.blocker]
+    left join lateral (
+      select l.counter_id
+      from unnest(v_limits) as l
+      where l.execution_id = d.execution_id
+      order by l.scope <> 'concurrency', l.scope <> 'day', l.counter_id
+      limit 1
+    ) as own on true
+  );
+end
+$$;
+
+comment on function dripdrop._admit(dripdrop._decision[], timestamptz, boolean) is
+  'Decisions to send that stay within all limits; those that would not become deferrals to a slot '
+  'of their own.';
+
+-- plpgsql/capacity/limits.sql
+
+-- What people write as a rate: "60/m", "2/24h", "10/minute", {"count": 60, "seconds": 60} and the
+-- like. A limit that silently did nothing would be the worst of all, so nothing else is accepted.
+--
+-- raises  ZD209, with the path of the fault
+create or replace function dripdrop._canonical_rate(rate jsonb, field text)
+returns jsonb
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_text text[];
+  v_unit int;
+  v_count numeric;
+  v_seconds numeric;
+begin
+  if rate = 'false' then
+    return rate;
+  end if;
+  if jsonb_typeof(rate) = 'object' then
+    v_count := dripdrop._number(coalesce(rate -> 'count', rate -> 'limit', rate -> 'max'));
+    v_seconds := dripdrop._number(
+      coalesce(rate -> 'seconds', rate -> 'window_seconds', rate -> 'period_seconds')
+    );
+  elsif jsonb_typeof(rate) = 'string' then
+    v_text := regexp_match(
+      rate #>> '{}', '^\s*([0-9]{1,9})\s*/\s*([0-9]{0,6})\s*([a-z]+)\s*$', 'i'
+    );
+    v_unit := case
+      when v_text[3] ~* '^(s|sec|seconds?)$' then 1
+      when v_text[3] ~* '^(m|min|minutes?)$' then 60
+      when v_text[3] ~* '^(h|hr|hours?)$' then 3600
+      when v_text[3] ~* '^(d|days?)$' then 86400
+    end;
+    v_count := v_text[1];
+    v_seconds := coalesce(nullif(v_text[2], '')::int, 1) * v_unit;
+  end if;
+  if (
+    v_count between 1 and 1000000000 and v_count = floor(v_count)
+    and v_seconds between 1 and 31536000
+  ) is not true
+  then
+    raise exception 'rate % does not parse', rate using
+      errcode = 'ZD209', column = _canonical_rate.field,
+      hint = 'Write "60/m", "2/24h", "10/minute", {"count": 60, "seconds": 60}, or false for none.';
+  end if;
+  return jsonb_build_object('count', v_count, 'seconds', v_seconds);
+end
+$$;
+
+comment on function dripdrop._canonical_rate(jsonb, text) is
+  'A rate in its stored form {"count", "seconds"}, or false.';
+
+-- raises  ZD209, with the path of the fault
+create or replace function dripdrop._canonical_rate_limits(rate_limits jsonb, field text)
+returns jsonb
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_limit record;
+  v_canonical jsonb := '{}';
+begin
+  if jsonb_typeof(rate_limits) is distinct from 'object' then
+    raise exception 'rate_limits is not an object' using
+      errcode = 'ZD209', column = _canonical_rate_limits.field,
+      hint = 'Write rates by scope, for example {"adapter": "60/m", "recipient": "2/24h"}.';
+  end if;
+  for v_limit in select * from jsonb_each(rate_limits) loop
+    if v_limit.key not in ('adapter', 'provider', 'domain', 'recipient_domain', 'recipient') then
+      raise exception 'scope "%" of a rate limit is unknown', v_limit.key using
+        errcode = 'ZD209', column = concat_ws('.', _canonical_rate_limits.field, v_limit.key),
+        hint = 'Use adapter, provider, domain, recipient_domain or recipient.';
+    end if;
+    v_canonical := v_canonical || jsonb_build_object(
+      v_limit.key,
+      dripdrop._canonical_rate(
+        v_limit.value, concat_ws('.', _canonical_rate_limits.field, v_limit.key)
+      )
+    );
+  end loop;
+  return v_canonical;
+end
+$$;
+
+comment on function dripdrop._canonical_rate_limits(jsonb, text) is
+  'Rates by scope in their stored form.';
+
+-- Days are calendar days of the sender, the first one included. Without a daily_cap the ramp goes
+-- on.
+create or replace function dripdrop._daily_cap(
+  adapter dripdrop.channel_adapters,
+  day date,
+  time_zone text
+)
+returns int
+language sql
+immutable
+parallel safe
+return least(
+  (adapter).daily_cap,
+  (adapter).ramp_floor + (adapter).ramp_increment * greatest(
+    day - ((adapter).ramp_started_at at time zone time_zone)::date, 0
+  )
+);
+
+comment on function dripdrop._daily_cap(dripdrop.channel_adapters, date, text) is
+  'How many messages a sender may send on one of its days; null is no limit.';
+
+-- Every limit on every message. What holds for all messages of a step through a sender is looked up
+-- once. Of the limits for one scope the most specific holds, and counts where it is written: the
+-- step's, else the sender's, else the tenant's, else everybody's.
+create or replace function dripdrop._limits_on(decisions dripdrop._decision[], at timestamptz)
+returns setof dripdrop._limit
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+  with
+  message as materialized (
+    select
+      d.execution_id, d.adapter_id, d.recipient, x.step_id, e.subscriber_type, e.subscriber_id
+    from unnest(decisions) as d
+    join dripdrop.step_executions as x on x.id = d.execution_id
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    where d.limited and d.action = 'send'
+  ),
+  sender as materialized (
+    select
+      p.step_id,
+      p.adapter_id,
+      s.tenant_key,
+      s.channel,
+      s.config,
+      s.sequence_version_id,
+      a as adapter,
+      coalesce(a.time_zone, dripdrop._default_time_zone(a.tenant_key)) as time_zone,
+      lower(
+        substring(
+          coalesce(s.template_content ->> 'from', a.config ->> 'from') from '@([a-zA-Z0-9.-]+)'
+        )
+      ) as domain
+    from (select distinct m.step_id, m.adapter_id from message as m) as p
+    join dripdrop.steps as s on s.id = p.step_id
+    join dripdrop.channel_adapters as a on a.id = p.adapter_id
+  ),
+  rate as (
+    select
+      n.step_id,
+      n.adapter_id,
+      n.time_zone,
+      case when scope.name = 'adapter' then (n.adapter).tenant_key else n.tenant_key end
+        as tenant_key,
+      scope.name as scope,
+      written.owner_id,
+      case scope.name
+        when 'adapter' then n.adapter_id::text
+        when 'provider' then n.channel || ':' || (n.adapter).provider
+        when 'domain' then n.domain
+      end as subject,
+      -- A ring of at most 100 times stands for any count: 150 a minute is 75 in half a minute.
+      ceil((written.rate ->> 'count')::numeric / 100) as parts,
+      (written.rate ->> 'count')::numeric as max_count,
+      (written.rate ->> 'seconds')::numeric as seconds
+    from sender as n
+    cross join unnest(array['adapter', 'provider', 'domain', 'recipient_domain', 'recipient'])
+      as scope (name)
+    cross join lateral (
+      select w.owner_id, w.rate
+      from (
+        values
+        (1, n.step_id, n.config -> 'rate_limits' -> scope.name),
+        (2, n.adapter_id, (n.adapter).rate_limits -> scope.name),
+        (
+          3,
+          null,
+          (
+            select t.rate_limits -> scope.name
+            from dripdrop.tenant_settings as t
+            where t.tenant_key = n.tenant_key
+          )
+        ),
+        (
+          4,
+          null,
+          (
+            select t.rate_limits -> scope.name
+            from dripdrop.tenant_settings as t
+            where t.tenant_key is null
+          )
+        )
+      ) as w (place, owner_id, rate)
+      where w.rate is not null
+      order by w.place
+      limit 1
+    ) as written
+    where written.rate <> 'false'
+  ),
+  limited as materialized (
+    select
+      r.step_id, r.adapter_id, r.time_zone, r.tenant_key, r.scope, r.owner_id, r.subject,
+      floor(r.max_count / r.parts)::int as max_count,
+      make_interval(secs => (r.seconds / r.parts)::float8) as per
+    from rate as r
+    where r.subject is not null or r.scope in ('recipient_domain', 'recipient')
+    union all
+    select
+      n.step_id, n.adapter_id, n.time_zone, (n.adapter).tenant_key, l.scope, l.owner_id, '',
+      l.max_count, l.per
+    from sender as n
+    cross join lateral (
+      select dripdrop._daily_cap(
+        n.adapter, (_limits_on.at at time zone n.time_zone)::date, n.time_zone
+      ) as today
+    ) as cap
+    left join dripdrop.adapter_sequence_budgets as b
+      on b.adapter_id = n.adapter_id and b.sequence_version_id = n.sequence_version_id
+    cross join lateral (
+      values
+      ('gap', n.adapter_id, 1, make_interval(secs => nullif((n.adapter).min_gap_seconds, 0))),
+      ('day', n.adapter_id, cap.today, null),
+      (
+        'share', b.id,
+        -- A share of no limit is counted all the same: weights go by what was used.
+        case
+          when b.id is not null
+          then greatest(coalesce(cap.today * b.max_share_pct::bigint / 100, 2147483647), 1)::int
+        end,
+        null
+      ),
+      ('step_day', n.step_id, (n.config ->> 'daily_cap')::int, null),
+      ('concurrency', n.adapter_id, (n.adapter).concurrency, null)
+    ) as l (scope, owner_id, max_count, per)
+    where case l.scope when 'gap' then l.per is not null else l.max_count is not null end
+    union all
+    select
+      n.step_id, n.adapter_id, n.time_zone, n.tenant_key, 'subscriber', f.id, null, f.max_messages,
+      f.per
+    from sender as n
+    join dripdrop.frequency_caps as f
+      on (f.tenant_key = n.tenant_key or f.tenant_key is null)
+      and (f.channel = n.channel or f.channel is null)
+      and (f.topic = n.config ->> 'topic' or f.topic is null)
+      and (f.kind = 'all' or n.config ->> 'kind' is distinct from 'transactional')
+  )
+  select
+    m.execution_id,
+    l.tenant_key,
+    l.scope,
+    l.owner_id,
+    subject.value,
+    l.max_count,
+    l.per,
+    l.time_zone,
+    c.id
+  from message as m
+  join limited as l on l.step_id = m.step_id and l.adapter_id = m.adapter_id
+  cross join lateral (
+    select case l.scope
+      when 'recipient' then m.recipient
+      when 'recipient_domain' then nullif(split_part(m.recipient, '@', 2), '')
+      when 'subscriber' then m.subscriber_type || ':' || m.subscriber_id
+      else l.subject
+    end as value
+  ) as subject
+  left join dripdrop.counters as c
+    on c.subject = subject.value
+    and c.scope = l.scope
+    and (c.owner_id = l.owner_id or (c.owner_id is null and l.owner_id is null))
+    and (c.tenant_key = l.tenant_key or (c.tenant_key is null and l.tenant_key is null))
+  where subject.value is not null
+$$;
+
+comment on function dripdrop._limits_on(dripdrop._decision[], timestamptz) is
+  'The limits each message is subject to.';
+
+-- plpgsql/capacity/line.sql
+
+-- Capacity that nobody uses goes to who waits for it: what stands in front of a line is due as soon
+-- as there is room, before its slot. So whatever is stopped, paused or fails gives back what it was
+-- promised, without anybody having to say so. The sequences in a line take turns.
+--
+-- locks   executions that wait, skipping what is locked
+create or replace function dripdrop._pull(at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_counter record;
+begin
+  for v_counter in
+    select
+      c.id,
+      least(
+        dripdrop._left(
+          c, c.max_count, c.per, (_pull.at at time zone zone.name)::date, _pull.at, true
+        ),
+        1000
+      ) - (
+        select count(*)
+        from dripdrop.step_executions as x
+        where x.counter_id = c.id
+          and x.ended_at is null
+          and (x.due_at <= _pull.at or (x.due_at is null and x.state in ('queued', 'rendered')))
+      ) as room,
+      c.max_count - (
+        select count(*) from unnest(c.granted) as g (slot) where g.slot > _pull.at - c.per
+      ) as ungranted
+    from dripdrop.counters as c
+    left join dripdrop.channel_adapters as a
+      on a.id = c.owner_id and c.scope in ('day', 'gap', 'adapter', 'concurrency')
+    cross join lateral (
+      select coalesce(a.time_zone, dripdrop._default_time_zone(c.tenant_key)) as name
+    ) as zone
+    where c.line_until > _pull.at
+  loop
+    continue when least(v_counter.room, v_counter.ungranted) <= 0;
+    update dripdrop.step_executions as x
+    set due_at = _pull.at
+    where x.id = any (array(
+      select w.id
+      from (
+        select
+          h.id,
+          h.due_at,
+          row_number() over (
+            partition by s.sequence_version_id order by h.due_at, h.id
+          ) as turn
+        from (
+          select n.id, n.due_at, n.step_id
+          from dripdrop.step_executions as n
+          where n.counter_id = v_counter.id and n.due_at > _pull.at and n.ended_at is null
+          order by n.due_at
+          limit 10000
+        ) as h
+        join dripdrop.steps as s on s.id = h.step_id
+      ) as w
+      order by w.turn, w.due_at, w.id
+      limit least(v_counter.room, v_counter.ungranted)
+    ))
+      and x.due_at > _pull.at;
+  end loop;
+end
+$$;
+
+comment on function dripdrop._pull(timestamptz) is
+  'Makes due what waits in the lines of limits that have room.';
+
+-- Whoever comes late to a line that others fill does not wait for all of them: the first message
+-- of a second sequence takes the second place, and who stood there takes the place that was
+-- promised to the newcomer.
+--
+-- locks   executions that wait, skipping what is locked
+create or replace function dripdrop._take_turns(
+  counter_id uuid,
+  newcomers uuid[],
+  at timestamptz
+)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  with
+  waiting as materialized (
+    select
+      h.id,
+      h.due_at,
+      h.id = any (newcomers) as is_new,
+      s.sequence_version_id as flow,
+      row_number() over (order by h.due_at, h.id) as place,
+      row_number() over (partition by s.sequence_version_id order by h.due_at, h.id) as turn
+    from (
+      select n.id, n.due_at, n.step_id
+      from dripdrop.step_executions as n
+      where n.counter_id = _take_turns.counter_id
+        and n.due_at > _take_turns.at
+        and n.ended_at is null
+      order by n.due_at
+      limit 10000
+    ) as h
+    join dripdrop.steps as s on s.id = h.step_id
+  ),
+  flows as (select count(distinct w.flow) as number from waiting as w),
+  swap as (
+    select w.id, w.due_at, v.id as other_id, v.due_at as other_due_at
+    from waiting as w
+    cross join flows as f
+    join waiting as v on v.place = w.turn * f.number
+    where w.is_new
+      and not v.is_new
+      and v.flow <> w.flow
+      and v.due_at < w.due_at
+      and f.number > 1
+  ),
+  locked as (
+    select x.id
+    from dripdrop.step_executions as x
+    where x.id in (select s.other_id from swap as s)
+    for no key update skip locked
+  )
+  update dripdrop.step_executions as x
+  set due_at = case when x.id = s.id then s.other_due_at else s.due_at end
+  from swap as s
+  join locked as l on l.id = s.other_id
+  where x.id in (s.id, s.other_id)
+$$;
+
+comment on function dripdrop._take_turns(uuid, uuid[], timestamptz) is
+  'Gives newcomers of a sequence their turns among those of others in the line of a limit.';
+
+create or replace function dripdrop._less(ring timestamptz[], number bigint, at timestamptz)
+returns timestamptz[]
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(array_agg(t.slot order by t.place), '{}')
+  from (
+    select n.slot, n.place, row_number() over (order by n.slot > _less.at, n.place desc) as turn
+    from unnest(ring) with ordinality as n (slot, place)
+  ) as t
+  where t.turn > number or t.slot > _less.at
+$$;
+
+comment on function dripdrop._less(timestamptz[], bigint, timestamptz) is
+  'A ring without the last so many times up to a time.';
+
+-- A message that never left gives back what it was promised and what it took at the fence.
+--
+-- locks   the counters, in id order
+create or replace function dripdrop._give_back(executions uuid[], at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_given dripdrop._decision[] := array(
+    select row(
+      x.id, 'send', 'send', null, null, null, x.adapter_id, x.recipient, true, x.counter_id
+    )::dripdrop._decision
+    from dripdrop.step_executions as x
+    where x.id = any (executions) and x.counter_id is not null
+  );
+  v_counter record;
+begin
+  for v_counter in
+    select
+      l.counter_id,
+      count(*) as number,
+      max(x.claimed_at) as claimed_at,
+      (max(x.claimed_at) at time zone max(l.time_zone))::date as day
+    from dripdrop._limits_on(v_given, _give_back.at) as l
+    join dripdrop.step_executions as x on x.id = l.execution_id
+    where l.counter_id is not null and l.scope <> 'concurrency'
+    group by l.counter_id
+    order by l.counter_id
+  loop
+    update dripdrop.counters as c
+    set taken = dripdrop._less(c.taken, v_counter.number, v_counter.claimed_at),
+        granted = dripdrop._less(c.granted, v_counter.number, v_counter.claimed_at),
+        line = dripdrop._less(c.line, v_counter.number, v_counter.claimed_at),
+        used = greatest(
+          c.used - case when c.day = v_counter.day then v_counter.number else 0 end, 0
+        ),
+        line_used = greatest(
+          c.line_used - case when c.line_day = v_counter.day then v_counter.number else 0 end, 0
+        )
+    where c.id = v_counter.counter_id;
+  end loop;
+end
+$$;
+
+comment on function dripdrop._give_back(uuid[], timestamptz) is
+  'Returns what executions took of their limits at a fence they passed in vain.';
+
+-- Where limits have changed, whoever waits for them is looked at again, and the lines begin anew.
+--
+-- locks   executions that wait, skipping what is locked, then the counters
+create or replace function dripdrop._ask_again(tenant_key text, adapter_id uuid, at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_counters uuid[] := array(
+    select c.id
+    from dripdrop.counters as c
+    where c.line_until > _ask_again.at
+      and (
+        c.owner_id = _ask_again.adapter_id
+        or c.tenant_key is not distinct from _ask_again.tenant_key
+      )
+    order by c.id
+  );
+begin
+  update dripdrop.step_executions as x
+  set due_at = _ask_again.at,
+      counter_id = null
+  where x.id = any (array(
+    select w.id
+    from dripdrop.step_executions as w
+    where w.counter_id = any (v_counters) and w.due_at > _ask_again.at and w.ended_at is null
+    for no key update skip locked
+  ));
+  perform from dripdrop.counters as c where c.id = any (v_counters) order by c.id for no key update;
+  update dripdrop.counters as c
+  set line = c.granted,
+      line_until = null,
+      line_day = null,
+      line_used = 0
+  where c.id = any (v_counters);
+end
+$$;
+
+comment on function dripdrop._ask_again(text, uuid, timestamptz) is
+  'Makes due what waits in the lines of limits that have changed.';
+
+-- plpgsql/capacity/rivals.sql
+
+-- Of the sequences of an exclusive group a subscriber hears from one at a time: the one with the
+-- highest priority, else the one they entered first.
+create or replace function dripdrop._rival(enrollment dripdrop.enrollments)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select q.key
+  from dripdrop.sequences as own
+  join dripdrop.enrollments as e
+    on e.subscriber_id = enrollment.subscriber_id
+    and e.subscriber_type = enrollment.subscriber_type
+    and e.state = 'active'
+    and e.sequence_id <> own.id
+  join dripdrop.sequences as q
+    on q.id = e.sequence_id
+    and q.exclusive_group = own.exclusive_group
+    and (q.tenant_key = own.tenant_key or (q.tenant_key is null and own.tenant_key is null))
+  where own.id = enrollment.sequence_id
+    and (-q.priority, e.started_at, e.id) < (-own.priority, enrollment.started_at, enrollment.id)
+  order by q.priority desc, e.started_at, e.id
+  limit 1
+$$;
+
+comment on function dripdrop._rival(dripdrop.enrollments) is
+  'The sequence of its exclusive group that a subscriber is to hear from instead, or null.';
+
+-- What waits for enrolments that have ended, or rest, is looked at again. Whatever is locked at
+-- this moment is not waited for: it comes due again by itself.
+--
+-- locks   the executions that wait, skipping what is locked
+create or replace function dripdrop._release_rivals(enrollments uuid[], at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  update dripdrop.step_executions as x
+  set due_at = _release_rivals.at,
+      updated_at = _release_rivals.at
+  where x.id in (
+    select h.id
+    from dripdrop.enrollments as e
+    join dripdrop.sequences as q on q.id = e.sequence_id and q.exclusive_group is not null
+    join dripdrop.enrollments as o
+      on o.subscriber_id = e.subscriber_id
+      and o.subscriber_type = e.subscriber_type
+      and o.state = 'active'
+      and (o.tenant_key = e.tenant_key or (o.tenant_key is null and e.tenant_key is null))
+    join dripdrop.step_executions as h
+      on h.enrollment_id = o.id
+      and h.state = 'scheduled'
+      and h.due_at > _release_rivals.at
+      and h.reason = 'exclusive_group'
+    where e.id = any (_release_rivals.enrollments)
+    for no key update of h skip locked
+  )
+$$;
+
+comment on function dripdrop._release_rivals(uuid[], timestamptz) is
+  'Makes due what an exclusive group put off for these enrolments.';
+
+-- plpgsql/capacity/settings.sql
+
+-- raises  ZD107 unknown adapter, ZD201 bad argument, ZD204 unknown time zone, ZD209 bad rate
+create or replace function dripdrop.set_adapter_limits(
+  tenant_key text,
+  adapter_id uuid,
+  daily_cap int default null,
+  ramp_floor int default null,
+  ramp_increment int default null,
+  ramp_started_at timestamptz default null,
+  min_gap_seconds int default null,
+  concurrency int default null,
+  rate_limits jsonb default '{}',
+  time_zone text default null
+)
+returns dripdrop.channel_adapters
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_fault text;
+  v_adapter dripdrop.channel_adapters;
+begin
+  select given.name into v_fault
+  from (
+    values
+    ('daily_cap', daily_cap, 1),
+    ('ramp_floor', ramp_floor, 0),
+    ('ramp_increment', ramp_increment, 1),
+    ('min_gap_seconds', min_gap_seconds, 0),
+    ('concurrency', concurrency, 1)
+  ) as given (name, value, least_value)
+  where given.value < given.least_value
+  limit 1;
+  if v_fault is not null then
+    raise exception '% is too small', v_fault using
+      errcode = 'ZD201', column = v_fault, hint = 'Leave it out for no limit.';
+  end if;
+  if num_nonnulls(ramp_floor, ramp_increment) = 1 then
+    raise exception 'a ramp has a floor and an increment' using
+      errcode = 'ZD201', column = 'ramp_floor',
+      hint = 'Give both, for example ramp_floor => 5, ramp_increment => 3.';
+  end if;
+  if time_zone is not null then
+    perform dripdrop._check_time_zone(time_zone, 'time_zone');
+  end if;
+
+  update dripdrop.channel_adapters as a
+  set daily_cap = set_adapter_limits.daily_cap,
+      ramp_floor = set_adapter_limits.ramp_floor,
+      ramp_increment = set_adapter_limits.ramp_increment,
+      ramp_started_at = case
+        when set_adapter_limits.ramp_floor is not null
+        then coalesce(set_adapter_limits.ramp_started_at, a.ramp_started_at, dripdrop._now())
+      end,
+      min_gap_seconds = set_adapter_limits.min_gap_seconds,
+      concurrency = set_adapter_limits.concurrency,
+      rate_limits = dripdrop._canonical_rate_limits(
+        coalesce(set_adapter_limits.rate_limits, '{}'), 'rate_limits'
+      ),
+      time_zone = set_adapter_limits.time_zone,
+      updated_at = dripdrop._now()
+  where a.id = set_adapter_limits.adapter_id
+    and a.tenant_key is not distinct from set_adapter_limits.tenant_key
+  returning a.* into v_adapter;
+  if not found then
+    raise exception 'adapter "%" not found', adapter_id using
+      errcode = 'ZD107', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+  perform dripdrop._ask_again(v_adapter.tenant_key, v_adapter.id, dripdrop._now());
+  v_adapter.credentials := null;
+  return v_adapter;
+end
+$$;
+
+comment on function dripdrop.set_adapter_limits(
+  text, uuid, int, int, int, timestamptz, int, int, jsonb, text
+) is
+  'Sets all limits of a sender; what is left out is no limit. The ramp allows ramp_floor messages '
+  'on its first day and ramp_increment more each day, up to daily_cap. Days are those of '
+  'time_zone. '
+  'rate_limits: {"adapter": "60/m", "recipient_domain": "10/minute", "recipient": "2/24h", …}.';
+
+-- raises  ZD103 unknown version, ZD107 unknown adapter, ZD201 bad argument
+create or replace function dripdrop.set_adapter_sequence_budget(
+  tenant_key text,
+  adapter_id uuid,
+  sequence_version_id uuid,
+  max_share_pct int default 100,
+  weight int default 1,
+  daily_volume_target int default null
+)
+returns dripdrop.adapter_sequence_budgets
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_version dripdrop.sequence_versions := dripdrop._get_version(tenant_key, sequence_version_id);
+  v_budget dripdrop.adapter_sequence_budgets;
+begin
+  if (max_share_pct between 1 and 100) is not true then
+    raise exception 'max_share_pct % is not a percentage', max_share_pct using
+      errcode = 'ZD201', column = 'max_share_pct', hint = 'Use 1 to 100.';
+  end if;
+  if (weight between 1 and 1000) is not true then
+    raise exception 'weight % is out of range', weight using
+      errcode = 'ZD201', column = 'weight', hint = 'Use 1 to 1000.';
+  end if;
+  if daily_volume_target < 1 then
+    raise exception 'daily_volume_target % is not positive', daily_volume_target using
+      errcode = 'ZD201', column = 'daily_volume_target', hint = 'Leave it out for none.';
+  end if;
+  if not exists (
+    select from dripdrop.channel_adapters as a
+    where a.id = set_adapter_sequence_budget.adapter_id
+      and (a.tenant_key is not distinct from v_version.tenant_key or a.tenant_key is null)
+  ) then
+    raise exception 'adapter "%" not found', adapter_id using
+      errcode = 'ZD107', hint = 'Name an adapter of this tenant or a global one.';
+  end if;
+
+  insert into dripdrop.adapter_sequence_budgets as b (
+    tenant_key, adapter_id, sequence_version_id, max_share_pct, weight, daily_volume_target
+  )
+  values (
+    v_version.tenant_key,
+    set_adapter_sequence_budget.adapter_id,
+    v_version.id,
+    set_adapter_sequence_budget.max_share_pct,
+    set_adapter_sequence_budget.weight,
+    set_adapter_sequence_budget.daily_volume_target
+  )
+  on conflict on constraint adapter_sequence_budgets_once do update
+  set max_share_pct = excluded.max_share_pct,
+      weight = excluded.weight,
+      daily_volume_target = excluded.daily_volume_target,
+      updated_at = dripdrop._now()
+  returning b.* into v_budget;
+  perform dripdrop._ask_again(v_version.tenant_key, v_budget.adapter_id, dripdrop._now());
+  return v_budget;
+end
+$$;
+
+comment on function dripdrop.set_adapter_sequence_budget(text, uuid, uuid, int, int, int) is
+  'How much of a sender a version may use: at most max_share_pct of its daily cap; before others '
+  'until it had daily_volume_target messages that day, then by weight.';
+
+-- raises  ZD201 bad argument, ZD202 unknown channel, ZD207 bad tenant key
+create or replace function dripdrop.set_frequency_cap(
+  tenant_key text,
+  key text,
+  max_messages int,
+  per interval,
+  channel text default null,
+  topic text default null,
+  kind text default 'marketing'
+)
+returns dripdrop.frequency_caps
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_cap dripdrop.frequency_caps;
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  if coalesce(key !~ '^[a-z0-9][a-z0-9_-]*$', true) then
+    raise exception 'key "%" is not valid', key using
+      errcode = 'ZD201', column = 'key',
+      hint = 'Use lower-case letters, digits, "_" and "-", and begin with a letter or digit.';
+  end if;
+  if (max_messages between 1 and 100) is not true then
+    raise exception 'max_messages % is out of range', max_messages using
+      errcode = 'ZD201', column = 'max_messages', hint = 'Use 1 to 100.';
+  end if;
+  if (per > interval '0') is not true then
+    raise exception 'per % is not positive', per using
+      errcode = 'ZD201', column = 'per', hint = 'For example interval ''7 days''.';
+  end if;
+  if (kind in ('marketing', 'all')) is not true then
+    raise exception 'kind "%" is unknown', kind using
+      errcode = 'ZD201', column = 'kind', hint = 'Use marketing or all.';
+  end if;
+  if channel is not null then
+    perform dripdrop._check_channel(channel);
+  end if;
+
+  insert into dripdrop.frequency_caps as f (
+    tenant_key, key, channel, topic, kind, max_messages, per
+  )
+  values (
+    set_frequency_cap.tenant_key, set_frequency_cap.key, set_frequency_cap.channel,
+    set_frequency_cap.topic, set_frequency_cap.kind, set_frequency_cap.max_messages,
+    set_frequency_cap.per
+  )
+  on conflict on constraint frequency_caps_one_key_per_tenant do update
+  set channel = excluded.channel,
+      topic = excluded.topic,
+      kind = excluded.kind,
+      max_messages = excluded.max_messages,
+      per = excluded.per,
+      updated_at = dripdrop._now()
+  returning f.* into v_cap;
+  perform dripdrop._ask_again(v_cap.tenant_key, null, dripdrop._now());
+  return v_cap;
+end
+$$;
+
+comment on function dripdrop.set_frequency_cap(text, text, int, interval, text, text, text) is
+  'One subscriber gets max_messages in any window of this length at most, over all sequences: on '
+  'one channel or all, of one topic or all, marketing only or all. A minimum distance is one '
+  'message per interval. Again replaces it.';
+
+-- raises  ZD118 unknown cap
+create or replace function dripdrop.drop_frequency_cap(tenant_key text, key text)
+returns dripdrop.frequency_caps
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_cap dripdrop.frequency_caps;
+begin
+  delete from dripdrop.frequency_caps as f
+  where f.tenant_key is not distinct from drop_frequency_cap.tenant_key
+    and f.key = drop_frequency_cap.key
+  returning f.* into v_cap;
+  if not found then
+    raise exception 'frequency cap "%" not found', key using
+      errcode = 'ZD118', hint = 'select * from dripdrop.list_frequency_caps(…) shows them.';
+  end if;
+  return v_cap;
+end
+$$;
+
+comment on function dripdrop.drop_frequency_cap(text, text) is 'Removes a frequency cap.';
+
+create or replace function dripdrop.list_frequency_caps(tenant_key text)
+returns setof dripdrop.frequency_caps
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select f.*
+  from dripdrop.frequency_caps as f
+  where f.tenant_key is not distinct from list_frequency_caps.tenant_key
+  order by f.key
+$$;
+
+comment on function dripdrop.list_frequency_caps(text) is
+  'The frequency caps of exactly this tenant; those of null hold for every tenant.';
+
 -- plpgsql/decision/decide.sql
 
 -- The gates a message passes, in order: this is the only place that says what happens to a due
@@ -3192,7 +4466,8 @@ returns table (
   detail text,
   until timestamptz,
   adapter_id uuid,
-  recipient text
+  recipient text,
+  limited boolean
 )
 language sql
 stable
@@ -3225,6 +4500,25 @@ as $$
       exists (select from dripdrop.conditions as c where c.step_id = s.id) as has_conditions,
       (s.config ->> 'stale_after')::interval as stale_after,
       q.active as sequence_active,
+      q.exclusive_group is not null as exclusive,
+      a.daily_cap is not null
+      or a.ramp_floor is not null
+      or a.min_gap_seconds > 0
+      or a.concurrency is not null
+      or a.rate_limits <> '{}'
+      or s.config ?| array['rate_limits', 'daily_cap']
+      or exists (
+        select from dripdrop.tenant_settings as t
+        where (t.tenant_key = s.tenant_key or t.tenant_key is null) and t.rate_limits <> '{}'
+      )
+      or exists (
+        select from dripdrop.frequency_caps as c
+        where c.tenant_key = s.tenant_key or c.tenant_key is null
+      )
+      or exists (
+        select from dripdrop.adapter_sequence_budgets as b
+        where b.adapter_id = a.id and b.sequence_version_id = s.sequence_version_id
+      ) as limited,
       a.id as adapter_id,
       a.active and a.channel = s.channel as adapter_usable,
       a.resting_until,
@@ -3259,6 +4553,8 @@ as $$
       s.on_timeout,
       found.way_out,
       found.obstacle,
+      found.rival,
+      s.limited,
       x.state = 'rendered' and x.adapter_id is distinct from s.adapter_id as sender_changed,
       e.state as enrollment_state,
       s.active as step_active,
@@ -3299,12 +4595,14 @@ as $$
         case
           when s.has_conditions and _gates.which <> 'fence'
           then dripdrop._obstacle(x.step_id, e, x.hooks, _gates.at)
-        end as obstacle
+        end as obstacle,
+        case when s.exclusive and _gates.which <> 'fence' then dripdrop._rival(e) end as rival
       offset 0
     ) as found
   )
   select
-    f.id, g.place, g.gate, g.action, g.reason, g.detail, g.until, f.adapter_id, f.recipient
+    f.id, g.place, g.gate, g.action, g.reason, g.detail, g.until, f.adapter_id, f.recipient,
+    f.limited
   from fact as f
   cross join lateral (
     values
@@ -3380,6 +4678,11 @@ as $$
       'suppressed', null, null
     ),
     (
+      130, 'frequency', false,
+      case when f.rival is not null then 'defer' end,
+      'exclusive_group', f.rival, _gates.at + interval '1 day'
+    ),
+    (
       150, 'sender', true,
       case when f.adapter_usable is not true then 'fail' when f.sender_changed then 'defer' end,
       case
@@ -3394,6 +4697,11 @@ as $$
       160, 'sender_rest', true,
       case when f.resting_until > _gates.at then 'defer' end,
       coalesce(f.resting_reason, 'adapter_resting'), null, f.resting_until
+    ),
+    -- Limits are asked of all messages of a batch together: _admit().
+    (
+      170, 'capacity', false,
+      null, null, null, null
     ),
     (
       200, 'send', false,
@@ -3416,7 +4724,8 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
   select distinct on (g.execution_id)
-    g.execution_id, g.gate, g.action, g.reason, g.detail, g.until, g.adapter_id, g.recipient
+    g.execution_id, g.gate, g.action, g.reason, g.detail, g.until, g.adapter_id, g.recipient,
+    g.limited, null::uuid
   from dripdrop._gates(_decide.executions, _decide.at, 'closed') as g
   order by g.execution_id, g.place
 $$;
@@ -3502,10 +4811,13 @@ begin
       v_at,
       g.place,
       g.gate,
-      g.action is null,
-      case when g.action is not null then g.reason end,
-      case when g.action is not null then g.detail end,
-      case when g.action is not null then g.until end,
+      g.action is null and put_off.gate is null,
+      case when g.action is not null then g.reason else put_off.reason end,
+      case when g.action is not null then g.detail else put_off.detail end,
+      case
+        when g.action is not null then g.until
+        when put_off.gate is not null then v_execution.due_at
+      end,
       case
         when v_execution.state = 'scheduled' then v_decision.action
         when v_execution.state = 'queued' then 'render'
@@ -3520,6 +4832,20 @@ begin
       end
     from dripdrop._gates(array[v_execution.id], v_at, 'all') as g
     join dripdrop.steps as s on s.id = v_execution.step_id
+    -- The gate that put it off is why it waits, though it will be open by then.
+    left join lateral (
+      select
+        m.event_data ->> 'gate' as gate,
+        m.event_data ->> 'reason' as reason,
+        m.event_data ->> 'detail' as detail
+      from dripdrop.message_events as m
+      where m.step_execution_id = v_execution.id and m.event_type = 'deferred'
+      order by m.occurred_at desc, m.id desc
+      limit 1
+    ) as put_off
+      on put_off.gate = g.gate
+      and put_off.reason = v_execution.reason
+      and v_execution.due_at > v_now
     where g.gate <> 'send'
     order by g.place;
   end loop;
@@ -3605,7 +4931,9 @@ begin
         for no key update of e, x skip locked
       );
       exit when cardinality(v_due) = 0;
-      v_decisions := array(select d from dripdrop._decide(v_due, v_now) as d);
+      v_decisions := dripdrop._admit(
+        array(select d from dripdrop._decide(v_due, v_now) as d), v_now, false
+      );
       return query
       select v_now, s.key, x.channel, d.action, d.reason, d.recipient
       from unnest(v_decisions) as d
@@ -4341,6 +5669,7 @@ begin
   where x.enrollment_id = v_enrollment.id
     and x.state in ('scheduled', 'queued', 'rendered');
 
+  perform dripdrop._release_rivals(array[v_enrollment.id], v_now);
   return v_enrollment;
 end
 $$;
@@ -4508,6 +5837,8 @@ begin
       updated_at = _end_enrollments.at
   where x.enrollment_id = any (_end_enrollments.enrollments)
     and x.state in ('scheduled', 'queued', 'rendered');
+
+  perform dripdrop._release_rivals(_end_enrollments.enrollments, _end_enrollments.at);
 end
 $$;
 
@@ -8407,7 +9738,7 @@ comment on function dripdrop.claim_sends(text, int, interval) is
   'Messages that may leave now over a channel, fenced and leased; hand the outcomes to '
   'complete_sends().';
 
--- locks   nothing new: claim_sends() holds the executions
+-- locks   the counters of limits; claim_sends() holds the executions
 create or replace function dripdrop._stop_at_fence(executions uuid[], at timestamptz)
 returns uuid[]
 language plpgsql
@@ -8422,6 +9753,7 @@ declare
     select distinct g.execution_id
     from dripdrop._gates(executions, _stop_at_fence.at, 'fence') as g
   );
+  v_limited dripdrop._decision[];
 begin
   if cardinality(v_stopped) > 0 then
     update dripdrop.step_executions as x
@@ -8430,6 +9762,46 @@ begin
         fence = x.fence + 1,
         updated_at = _stop_at_fence.at
     where x.id = any (v_stopped);
+  end if;
+
+  v_limited := array(
+    select row(
+      x.id, 'send', 'send', null, null, null, x.adapter_id, x.recipient, true, x.counter_id
+    )::dripdrop._decision
+    from dripdrop.step_executions as x
+    where x.id = any (executions) and x.id <> all (v_stopped) and x.counter_id is not null
+    order by x.id
+  );
+  if cardinality(v_limited) > 0 then
+    v_limited := array(
+      select d
+      from unnest(dripdrop._admit(v_limited, _stop_at_fence.at, true)) as d
+      where d.action = 'defer'
+    );
+    update dripdrop.step_executions as x
+    set state = 'scheduled',
+        due_at = d.until,
+        counter_id = d.counter_id,
+        defer_count = x.defer_count + 1,
+        fence = x.fence + 1,
+        reason = d.reason,
+        reason_at = _stop_at_fence.at,
+        updated_at = _stop_at_fence.at
+    from unnest(v_limited) as d
+    where x.id = d.execution_id;
+    insert into dripdrop.message_events (
+      tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
+      occurred_at
+    )
+    select
+      x.tenant_key, x.id, x.adapter_id, x.channel, 'dripdrop', 'deferred',
+      jsonb_build_object(
+        'reason', d.reason, 'gate', d.gate, 'detail', d.detail, 'until', d.until
+      ),
+      _stop_at_fence.at
+    from unnest(v_limited) as d
+    join dripdrop.step_executions as x on x.id = d.execution_id;
+    v_stopped := v_stopped || array(select d.execution_id from unnest(v_limited) as d);
   end if;
   return v_stopped;
 end
@@ -8616,6 +9988,11 @@ begin
         'is in their rows.';
   end if;
 
+  if exists (select from unnest(v_results) as r where r.outcome = 'released') then
+    perform dripdrop._give_back(
+      array(select r.execution from unnest(v_results) as r where r.outcome = 'released'), v_now
+    );
+  end if;
   if v_sent is not null then
     perform dripdrop._advance(v_sent, v_now);
   end if;
@@ -8847,6 +10224,7 @@ declare
   v_decisions dripdrop._decision[];
 begin
   perform dripdrop._check_batch_size(batch_size);
+  perform dripdrop._pull(v_now);
   v_due := array(
     select x.id
     from dripdrop.step_executions as x
@@ -8862,6 +10240,9 @@ begin
   end if;
 
   v_decisions := array(select d from dripdrop._decide(v_due, v_now) as d);
+  if exists (select from unnest(v_decisions) as d where d.limited and d.action = 'send') then
+    v_decisions := dripdrop._admit(v_decisions, v_now, false);
+  end if;
   perform dripdrop._enqueue(c.queue, c.pointers)
   from dripdrop._carry_out(v_decisions, v_now) as c;
 
@@ -8907,6 +10288,7 @@ begin
         due_at = d.until,
         adapter_id = d.adapter_id,
         recipient = d.recipient,
+        counter_id = d.counter_id,
         reason = case d.action when 'ask' then d.reason else x.reason end,
         reason_at = case d.action when 'ask' then _carry_out.at else x.reason_at end,
         updated_at = _carry_out.at
@@ -8933,6 +10315,10 @@ begin
 
   if exists (select from unnest(decisions) as d where d.action not in ('send', 'ask')) then
     perform dripdrop._turn_away(decisions, _carry_out.at);
+    perform dripdrop._take_turns(d.counter_id, array_agg(d.execution_id), _carry_out.at)
+    from unnest(decisions) as d
+    where d.action = 'defer' and d.counter_id is not null
+    group by d.counter_id;
   end if;
 end
 $$;
@@ -8976,6 +10362,7 @@ begin
       ended_at = case when d.action not in ('defer', 'hold') then _turn_away.at end,
       adapter_id = d.adapter_id,
       recipient = d.recipient,
+      counter_id = d.counter_id,
       reason = d.reason,
       reason_at = _turn_away.at,
       updated_at = _turn_away.at
@@ -9867,7 +11254,8 @@ comment on function dripdrop.next_time(jsonb, text, timestamptz) is
 -- raises  ZD204 unknown time zone, ZD207 bad tenant key
 create or replace function dripdrop.update_tenant_settings(
   tenant_key text,
-  time_zone text default null
+  time_zone text default null,
+  rate_limits jsonb default null
 )
 returns dripdrop.tenant_settings
 language plpgsql
@@ -9882,20 +11270,30 @@ begin
     perform dripdrop._check_time_zone(time_zone, 'time_zone');
   end if;
 
-  insert into dripdrop.tenant_settings as s (tenant_key, time_zone)
-  values (update_tenant_settings.tenant_key, update_tenant_settings.time_zone)
-  on conflict on constraint tenant_settings_one_per_tenant do update
-  set time_zone = coalesce(excluded.time_zone, s.time_zone),
+  if rate_limits is not null then
+    rate_limits := dripdrop._canonical_rate_limits(rate_limits, 'rate_limits');
+  end if;
+
+  insert into dripdrop.tenant_settings (tenant_key)
+  values (update_tenant_settings.tenant_key)
+  on conflict on constraint tenant_settings_one_per_tenant do nothing;
+  update dripdrop.tenant_settings as s
+  set time_zone = coalesce(update_tenant_settings.time_zone, s.time_zone),
+      rate_limits = coalesce(update_tenant_settings.rate_limits, s.rate_limits),
       updated_at = dripdrop._now()
+  where s.tenant_key is not distinct from update_tenant_settings.tenant_key
   returning s.* into v_settings;
+  if rate_limits is not null then
+    perform dripdrop._ask_again(tenant_key, null, dripdrop._now());
+  end if;
   return v_settings;
 end
 $$;
 
-comment on function dripdrop.update_tenant_settings(text, text) is
+comment on function dripdrop.update_tenant_settings(text, text, jsonb) is
   'Changes what holds for a whole tenant and returns it; what null says holds for the tenants that '
   'say nothing. time_zone: of the subscribers for whom neither their data nor the step nor the '
-  'sequence names one.';
+  'sequence names one. rate_limits: by scope, as of a sender; senders and steps may set their own.';
 
 create or replace function dripdrop._default_time_zone(tenant_key text)
 returns text
@@ -10430,6 +11828,7 @@ declare
       "create_step_transition",
       "cron_next",
       "drop_exit_rule",
+      "drop_frequency_cap",
       "drop_hook",
       "enroll",
       "enroll_many",
@@ -10445,6 +11844,7 @@ declare
       "latest_step_by_key",
       "list_active_enrollments",
       "list_channel_adapters",
+      "list_frequency_caps",
       "list_hooks",
       "list_http_hooks",
       "list_sequence_versions",
@@ -10465,6 +11865,9 @@ declare
       "resume_enrollment",
       "sealed_adapters",
       "sealed_http_hooks",
+      "set_adapter_limits",
+      "set_adapter_sequence_budget",
+      "set_frequency_cap",
       "set_holidays",
       "simulate",
       "startup_check",

@@ -48,7 +48,9 @@ create type dripdrop._decision as (
   detail text,
   until timestamptz,
   adapter_id uuid,
-  recipient text
+  recipient text,
+  limited boolean,
+  counter_id uuid
 );
 
 comment on type dripdrop._decision is
@@ -133,6 +135,21 @@ create type dripdrop._route as (
 );
 
 comment on type dripdrop._route is 'The next step, or the end.';
+
+-- One limit on one message.
+create type dripdrop._limit as (
+  execution_id uuid,
+  tenant_key text,
+  scope text,
+  owner_id uuid,
+  subject text,
+  max_count int,
+  per interval,
+  time_zone text,
+  counter_id uuid
+);
+
+comment on type dripdrop._limit is 'One limit on one message: what is counted, how many, in what time.';
 
 -- sql/settings.sql
 
@@ -295,6 +312,9 @@ create table dripdrop.channel_adapters (
   ramp_increment int,
   ramp_floor int,
   min_gap_seconds int,
+  concurrency int,
+  rate_limits jsonb not null default '{}',
+  time_zone text,
   inserted_at timestamptz not null default dripdrop._now(),
   updated_at timestamptz not null default dripdrop._now(),
   constraint channel_adapters_pkey primary key (id),
@@ -310,7 +330,9 @@ create table dripdrop.channel_adapters (
   constraint channel_adapters_daily_cap_is_positive check (daily_cap > 0),
   constraint channel_adapters_ramp_increment_is_positive check (ramp_increment > 0),
   constraint channel_adapters_ramp_floor_is_not_negative check (ramp_floor >= 0),
-  constraint channel_adapters_min_gap_is_not_negative check (min_gap_seconds >= 0)
+  constraint channel_adapters_min_gap_is_not_negative check (min_gap_seconds >= 0),
+  constraint channel_adapters_concurrency_is_positive check (concurrency > 0),
+  constraint channel_adapters_rate_limits_are_an_object check (jsonb_typeof(rate_limits) = 'object')
 )
 with (fillfactor = 70);
 
@@ -352,8 +374,112 @@ comment on column dripdrop.channel_adapters.ramp_increment is
 comment on column dripdrop.channel_adapters.ramp_floor is 'Messages on the first day of the ramp.';
 comment on column dripdrop.channel_adapters.min_gap_seconds is
   'Seconds between two messages, at least.';
+comment on column dripdrop.channel_adapters.concurrency is
+  'Messages that may be under way at once; null is no limit.';
+comment on column dripdrop.channel_adapters.rate_limits is
+  'By scope (adapter, provider, domain, recipient_domain, recipient): {"count", "seconds"} or '
+  'false.';
+comment on column dripdrop.channel_adapters.time_zone is
+  'The zone its days are counted in; null means the tenant''s, else UTC.';
 comment on column dripdrop.channel_adapters.inserted_at is 'When the row was made.';
 comment on column dripdrop.channel_adapters.updated_at is 'When the row last changed.';
+
+-- sql/tables/counters.sql
+
+create table dripdrop.counters (
+  id uuid not null default dripdrop._uuidv7(),
+  tenant_key text,
+  scope text not null,
+  owner_id uuid,
+  subject text not null default '',
+  max_count int not null,
+  per interval,
+  taken timestamptz[] not null default '{}',
+  granted timestamptz[] not null default '{}',
+  line timestamptz[] not null default '{}',
+  line_until timestamptz,
+  day date,
+  used int not null default 0,
+  line_day date,
+  line_used int not null default 0,
+  updated_at timestamptz not null default dripdrop._now(),
+  constraint counters_pkey primary key (id),
+  constraint counters_one_per_subject
+  unique nulls not distinct (subject, scope, owner_id, tenant_key),
+  constraint counters_scope_is_known check (scope in (
+    'adapter', 'provider', 'domain', 'recipient_domain', 'recipient', 'gap', 'subscriber', 'day',
+    'share', 'step_day', 'concurrency'
+  ))
+)
+with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+create index counters_with_a_line on dripdrop.counters (line_until) where line_until is not null;
+
+comment on table dripdrop.counters is
+  'What limits have used up: one row per limit and what it counts, locked by whoever uses it.';
+comment on column dripdrop.counters.id is 'Time-ordered uuid; rows are locked in its order.';
+comment on column dripdrop.counters.tenant_key is
+  'The tenant; null for a sender all tenants share.';
+comment on column dripdrop.counters.scope is 'What kind of limit it is.';
+comment on column dripdrop.counters.owner_id is
+  'Where the limit is written: a step, a sender, a budget, a cap; null is the tenant''s settings.';
+comment on column dripdrop.counters.subject is
+  'What is counted: an address, a domain, a provider, ….';
+comment on column dripdrop.counters.max_count is 'The limit when it was last used.';
+comment on column dripdrop.counters.per is 'The window of a rate; null for a calendar day.';
+comment on column dripdrop.counters.taken is
+  'When messages last passed the fence, oldest first: as many as the limit asks for.';
+comment on column dripdrop.counters.granted is
+  'When messages were last let through to the fence, oldest first.';
+comment on column dripdrop.counters.line is
+  'The slots that were last promised, oldest first: now to what went ahead, later to what waits.';
+comment on column dripdrop.counters.line_until is 'The last slot that was promised to a message.';
+comment on column dripdrop.counters.day is 'Of a daily limit: the day of the sender it counts.';
+comment on column dripdrop.counters.used is 'Of a daily limit: how many passed the fence that day.';
+comment on column dripdrop.counters.line_day is 'Of a daily limit: the last day that was promised.';
+comment on column dripdrop.counters.line_used is
+  'Of a daily limit: how much of that day was promised.';
+comment on column dripdrop.counters.updated_at is 'When the row last changed.';
+
+-- sql/tables/frequency_caps.sql
+
+create table dripdrop.frequency_caps (
+  id uuid not null default dripdrop._uuidv7(),
+  tenant_key text,
+  key text not null,
+  channel text,
+  topic text,
+  kind text not null default 'marketing',
+  max_messages int not null,
+  per interval not null,
+  inserted_at timestamptz not null default dripdrop._now(),
+  updated_at timestamptz not null default dripdrop._now(),
+  constraint frequency_caps_pkey primary key (id),
+  constraint frequency_caps_one_key_per_tenant unique nulls not distinct (tenant_key, key),
+  constraint frequency_caps_tenant_key_is_valid check (
+    tenant_key <> '' and tenant_key not like ':%'
+  ),
+  constraint frequency_caps_key_is_a_slug check (key ~ '^[a-z0-9][a-z0-9_-]*$'),
+  constraint frequency_caps_kind_is_known check (kind in ('marketing', 'all')),
+  constraint frequency_caps_count_is_bounded check (max_messages between 1 and 100),
+  constraint frequency_caps_window_is_positive check (per > interval '0')
+);
+
+comment on table dripdrop.frequency_caps is
+  'How many messages one subscriber gets in a window, over all sequences.';
+comment on column dripdrop.frequency_caps.id is 'Time-ordered uuid.';
+comment on column dripdrop.frequency_caps.tenant_key is
+  'The tenant; null holds for every tenant, each by itself.';
+comment on column dripdrop.frequency_caps.key is 'What people call it.';
+comment on column dripdrop.frequency_caps.channel is
+  'The channel it counts; null is every channel.';
+comment on column dripdrop.frequency_caps.topic is 'The topic it counts; null is every topic.';
+comment on column dripdrop.frequency_caps.kind is
+  'marketing leaves out the steps whose kind is transactional; all counts them too.';
+comment on column dripdrop.frequency_caps.max_messages is 'Messages in any window, at most.';
+comment on column dripdrop.frequency_caps.per is 'The window; it slides.';
+comment on column dripdrop.frequency_caps.inserted_at is 'When the row was made.';
+comment on column dripdrop.frequency_caps.updated_at is 'When the row last changed.';
 
 -- sql/tables/holidays.sql
 
@@ -497,6 +623,8 @@ create table dripdrop.sequences (
   active boolean not null default true,
   reentry text not null default 'never',
   reentry_interval interval,
+  priority int not null default 0,
+  exclusive_group text,
   time_zone text,
   metadata jsonb not null default '{}',
   inserted_at timestamptz not null default dripdrop._now(),
@@ -525,6 +653,10 @@ comment on column dripdrop.sequences.reentry is
   'ones have ended; always: again once the last one of the same entry key has ended.';
 comment on column dripdrop.sequences.reentry_interval is
   'How long after the start of a former enrolment the next may begin, at the earliest.';
+comment on column dripdrop.sequences.priority is
+  'Which of two messages goes first where only one may: the higher.';
+comment on column dripdrop.sequences.exclusive_group is
+  'Of the sequences of a group a subscriber hears from one at a time.';
 comment on column dripdrop.sequences.time_zone is
   'For subscribers whose data names none; null means UTC.';
 comment on column dripdrop.sequences.metadata is
@@ -572,6 +704,7 @@ comment on column dripdrop.suppressions.updated_at is 'When the row last changed
 create table dripdrop.tenant_settings (
   tenant_key text,
   time_zone text,
+  rate_limits jsonb not null default '{}',
   inserted_at timestamptz not null default dripdrop._now(),
   updated_at timestamptz not null default dripdrop._now(),
   constraint tenant_settings_one_per_tenant unique nulls not distinct (tenant_key),
@@ -586,6 +719,9 @@ comment on column dripdrop.tenant_settings.tenant_key is
   'The tenant; what null says holds for the tenants that say nothing.';
 comment on column dripdrop.tenant_settings.time_zone is
   'IANA name: the zone of local times where subscriber, step and sequence name none.';
+comment on column dripdrop.tenant_settings.rate_limits is
+  'By scope (adapter, provider, domain, recipient_domain, recipient): {"count", "seconds"} or '
+  'false.';
 comment on column dripdrop.tenant_settings.inserted_at is 'When the row was made.';
 comment on column dripdrop.tenant_settings.updated_at is 'When the row last changed.';
 
@@ -1023,6 +1159,7 @@ create table dripdrop.step_executions (
   due_at timestamptz,
   awaited_event text,
   event_id uuid,
+  counter_id uuid,
   defer_count int not null default 0,
   retry_count int not null default 0,
   fence int not null default 0,
@@ -1080,6 +1217,10 @@ create index step_executions_due on dripdrop.step_executions (due_at) where due_
 create index step_executions_in_flight on dripdrop.step_executions (id)
 where due_at is null and ended_at is null;
 
+-- Who waits in the line of a limit, and who of them is under way.
+create index step_executions_in_line on dripdrop.step_executions (counter_id, due_at)
+where counter_id is not null and ended_at is null;
+
 create index step_executions_by_provider_message
 on dripdrop.step_executions (provider_message_id)
 where provider_message_id is not null;
@@ -1112,6 +1253,8 @@ comment on column dripdrop.step_executions.due_at is
 comment on column dripdrop.step_executions.awaited_event is
   'The key of the event it waits for; due_at is then the timeout, if there is one.';
 comment on column dripdrop.step_executions.event_id is 'The event that set it off.';
+comment on column dripdrop.step_executions.counter_id is
+  'The limit in whose line it waits or waited; null where nothing limits it.';
 comment on column dripdrop.step_executions.defer_count is 'How often it was deferred.';
 comment on column dripdrop.step_executions.retry_count is
   'How many attempts failed for the time being.';

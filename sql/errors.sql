@@ -23,6 +23,7 @@ as $$
     ('ZD112', 'invalid_version', 'the version has problems and cannot be activated'),
     ('ZD113', 'already_exists', 'a row with this key exists already'),
     ('ZD114', 'second_active_version', 'a sequence has at most one active version'),
+    ('ZD118', 'cap_not_found', 'no such frequency cap in this tenant'),
     ('ZD120', 'not_started', 'the queues do not exist yet'),
     ('ZD121', 'pgmq_missing', 'pgmq is not installed in this database'),
     ('ZD201', 'invalid_argument', 'an argument is missing or has the wrong shape'),
@@ -35,6 +36,7 @@ as $$
       'ZD207', 'invalid_tenant_key',
       'a tenant key is null (global) or a non-empty text without a leading colon'
     ),
+    ('ZD209', 'invalid_rate', 'the rate does not parse'),
     ('ZD208', 'invalid_condition', 'the condition makes no sense'),
     (
       'ZD301', 'reenrollment_not_allowed',

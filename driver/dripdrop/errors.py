@@ -12,12 +12,14 @@
         │   ├── EnrollmentNotFound         ├── SecondActiveVersion
         │   ├── ExecutionNotFound          ├── NotStarted
         │   ├── AdapterNotFound            ├── PgmqMissing
-        │   └── HookNotFound               └── RuleNotFound
+        │   ├── HookNotFound               ├── RuleNotFound
+        │   └── CapNotFound
         ├── ArgumentError (ZD2xx): an argument cannot be right
         │   ├── InvalidArgument            ├── MissingRecipient
         │   ├── UnknownProvider            ├── InvalidDefinition
         │   ├── InvalidTiming              ├── InvalidTenantKey
-        │   └── UnknownTimeZone            └── InvalidCondition
+        │   ├── UnknownTimeZone            ├── InvalidCondition
+        │   └── InvalidRate
         ├── RefusedError (ZD3xx): a policy says no
         │   ├── ReenrollmentNotAllowed
         │   └── SequenceInactive
@@ -88,6 +90,14 @@ class HookNotFound(StateError, code="ZD108"):
 
 class RuleNotFound(StateError, code="ZD109"):
     """No such transition or exit rule in this tenant."""
+
+
+class CapNotFound(StateError, code="ZD118"):
+    """No such frequency cap in this tenant."""
+
+
+class InvalidRate(ArgumentError, code="ZD209"):
+    """The rate does not parse."""
 
 
 class InvalidTransition(StateError, code="ZD110"):

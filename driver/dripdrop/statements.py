@@ -99,6 +99,8 @@ class Statements(ABC, Generic[One, Many, Value]):
         reentry: str = ...,
         metadata: Json = ...,
         reentry_interval: timedelta | None = ...,
+        priority: int = ...,
+        exclusive_group: str | None = ...,
     ) -> One:
         """Add an empty sequence."""
 
@@ -243,7 +245,12 @@ class Statements(ABC, Generic[One, Many, Value]):
         """Replace the holidays of a calendar; return how many days there are."""
 
     @_statement
-    def update_tenant_settings(self, tenant_key: str | None, time_zone: str | None = ...) -> One:
+    def update_tenant_settings(
+        self,
+        tenant_key: str | None,
+        time_zone: str | None = ...,
+        rate_limits: Json | None = ...,
+    ) -> One:
         """Change what holds for a whole tenant; None leaves a setting as it is."""
 
     # Senders
@@ -452,6 +459,57 @@ class Statements(ABC, Generic[One, Many, Value]):
         self, tenant_key: str | None, sequence: str, horizon: timedelta | str = ...
     ) -> Many:
         """Count the messages the active enrolments would be sent, by day and step."""
+
+    # Limits
+
+    @_statement
+    def set_adapter_limits(
+        self,
+        tenant_key: str | None,
+        adapter_id: UUID,
+        daily_cap: int | None = ...,
+        ramp_floor: int | None = ...,
+        ramp_increment: int | None = ...,
+        ramp_started_at: datetime | None = ...,
+        min_gap_seconds: int | None = ...,
+        concurrency: int | None = ...,
+        rate_limits: Json = ...,
+        time_zone: str | None = ...,
+    ) -> One:
+        """Set all limits of a sender; what is left out is no limit."""
+
+    @_statement
+    def set_adapter_sequence_budget(
+        self,
+        tenant_key: str | None,
+        adapter_id: UUID,
+        sequence_version_id: UUID,
+        max_share_pct: int = ...,
+        weight: int = ...,
+        daily_volume_target: int | None = ...,
+    ) -> One:
+        """Say how much of a sender a version may use."""
+
+    @_statement
+    def set_frequency_cap(
+        self,
+        tenant_key: str | None,
+        key: str,
+        max_messages: int,
+        per: timedelta,
+        channel: str | None = ...,
+        topic: str | None = ...,
+        kind: str = ...,
+    ) -> One:
+        """Bound what one subscriber gets in any window, over all sequences."""
+
+    @_statement
+    def drop_frequency_cap(self, tenant_key: str | None, key: str) -> One:
+        """Remove a frequency cap."""
+
+    @_statement
+    def list_frequency_caps(self, tenant_key: str | None) -> Many:
+        """List the frequency caps of exactly this tenant."""
 
     # Events
 

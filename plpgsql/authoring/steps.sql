@@ -78,7 +78,13 @@ begin
     'timing', dripdrop._canonical_timing(coalesce(step -> 'timing', '{"type": "immediate"}')),
     'template', coalesce(step -> 'template', '{}'),
     'adapter', step -> 'adapter',
-    'config', coalesce(step -> 'config', '{}'),
+    'config', coalesce(step -> 'config', '{}') || case
+      when step -> 'config' ? 'rate_limits' then jsonb_build_object(
+        'rate_limits',
+        dripdrop._canonical_rate_limits(step #> '{config,rate_limits}', 'config.rate_limits')
+      )
+      else '{}'
+    end,
     'active', coalesce((step ->> 'active')::boolean, true),
     'conditions', dripdrop._canonical_conditions(step -> 'conditions', 'conditions'),
     'transitions', dripdrop._canonical_transitions(step -> 'transitions', 'transitions')
@@ -117,6 +123,9 @@ begin
       when 'on_unknown' then setting.value in ('at_most_once', 'at_least_once')
       when 'stale_after' then dripdrop._is_interval(setting.value)
       when 'on_stale' then setting.value in ('send', 'skip', 'hold')
+      when 'kind' then setting.value in ('marketing', 'transactional')
+      when 'daily_cap' then setting.value ~ '^[1-9][0-9]{0,8}$'
+      when 'rate_limits' then true
     end,
     false
   )
@@ -127,7 +136,8 @@ begin
       errcode = 'ZD201', column = 'config.' || v_fault,
       hint = 'Settings: recipient_key, time_zone, max_retries (0 to 999), '
         'on_max_retry (cancel, continue), on_unknown (at_most_once, at_least_once), '
-        'stale_after (an interval), on_stale (send, skip, hold).';
+        'stale_after (an interval), on_stale (send, skip, hold), daily_cap (a count), '
+        'rate_limits (rates by scope), kind (marketing, transactional).';
   end if;
   if config ? 'time_zone' then
     perform dripdrop._check_time_zone(config ->> 'time_zone', 'config.time_zone');

@@ -15,7 +15,8 @@ returns table (
   detail text,
   until timestamptz,
   adapter_id uuid,
-  recipient text
+  recipient text,
+  limited boolean
 )
 language sql
 stable
@@ -48,6 +49,25 @@ as $$
       exists (select from dripdrop.conditions as c where c.step_id = s.id) as has_conditions,
       (s.config ->> 'stale_after')::interval as stale_after,
       q.active as sequence_active,
+      q.exclusive_group is not null as exclusive,
+      a.daily_cap is not null
+      or a.ramp_floor is not null
+      or a.min_gap_seconds > 0
+      or a.concurrency is not null
+      or a.rate_limits <> '{}'
+      or s.config ?| array['rate_limits', 'daily_cap']
+      or exists (
+        select from dripdrop.tenant_settings as t
+        where (t.tenant_key = s.tenant_key or t.tenant_key is null) and t.rate_limits <> '{}'
+      )
+      or exists (
+        select from dripdrop.frequency_caps as c
+        where c.tenant_key = s.tenant_key or c.tenant_key is null
+      )
+      or exists (
+        select from dripdrop.adapter_sequence_budgets as b
+        where b.adapter_id = a.id and b.sequence_version_id = s.sequence_version_id
+      ) as limited,
       a.id as adapter_id,
       a.active and a.channel = s.channel as adapter_usable,
       a.resting_until,
@@ -82,6 +102,8 @@ as $$
       s.on_timeout,
       found.way_out,
       found.obstacle,
+      found.rival,
+      s.limited,
       x.state = 'rendered' and x.adapter_id is distinct from s.adapter_id as sender_changed,
       e.state as enrollment_state,
       s.active as step_active,
@@ -122,12 +144,14 @@ as $$
         case
           when s.has_conditions and _gates.which <> 'fence'
           then dripdrop._obstacle(x.step_id, e, x.hooks, _gates.at)
-        end as obstacle
+        end as obstacle,
+        case when s.exclusive and _gates.which <> 'fence' then dripdrop._rival(e) end as rival
       offset 0
     ) as found
   )
   select
-    f.id, g.place, g.gate, g.action, g.reason, g.detail, g.until, f.adapter_id, f.recipient
+    f.id, g.place, g.gate, g.action, g.reason, g.detail, g.until, f.adapter_id, f.recipient,
+    f.limited
   from fact as f
   cross join lateral (
     values
@@ -203,6 +227,11 @@ as $$
       'suppressed', null, null
     ),
     (
+      130, 'frequency', false,
+      case when f.rival is not null then 'defer' end,
+      'exclusive_group', f.rival, _gates.at + interval '1 day'
+    ),
+    (
       150, 'sender', true,
       case when f.adapter_usable is not true then 'fail' when f.sender_changed then 'defer' end,
       case
@@ -217,6 +246,11 @@ as $$
       160, 'sender_rest', true,
       case when f.resting_until > _gates.at then 'defer' end,
       coalesce(f.resting_reason, 'adapter_resting'), null, f.resting_until
+    ),
+    -- Limits are asked of all messages of a batch together: _admit().
+    (
+      170, 'capacity', false,
+      null, null, null, null
     ),
     (
       200, 'send', false,
@@ -239,7 +273,8 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
   select distinct on (g.execution_id)
-    g.execution_id, g.gate, g.action, g.reason, g.detail, g.until, g.adapter_id, g.recipient
+    g.execution_id, g.gate, g.action, g.reason, g.detail, g.until, g.adapter_id, g.recipient,
+    g.limited, null::uuid
   from dripdrop._gates(_decide.executions, _decide.at, 'closed') as g
   order by g.execution_id, g.place
 $$;

@@ -62,7 +62,9 @@ begin
         for no key update of e, x skip locked
       );
       exit when cardinality(v_due) = 0;
-      v_decisions := array(select d from dripdrop._decide(v_due, v_now) as d);
+      v_decisions := dripdrop._admit(
+        array(select d from dripdrop._decide(v_due, v_now) as d), v_now, false
+      );
       return query
       select v_now, s.key, x.channel, d.action, d.reason, d.recipient
       from unnest(v_decisions) as d

@@ -97,6 +97,7 @@ begin
   where x.enrollment_id = v_enrollment.id
     and x.state in ('scheduled', 'queued', 'rendered');
 
+  perform dripdrop._release_rivals(array[v_enrollment.id], v_now);
   return v_enrollment;
 end
 $$;
@@ -264,6 +265,8 @@ begin
       updated_at = _end_enrollments.at
   where x.enrollment_id = any (_end_enrollments.enrollments)
     and x.state in ('scheduled', 'queued', 'rendered');
+
+  perform dripdrop._release_rivals(_end_enrollments.enrollments, _end_enrollments.at);
 end
 $$;
 

@@ -29,6 +29,7 @@ declare
   v_decisions dripdrop._decision[];
 begin
   perform dripdrop._check_batch_size(batch_size);
+  perform dripdrop._pull(v_now);
   v_due := array(
     select x.id
     from dripdrop.step_executions as x
@@ -44,6 +45,9 @@ begin
   end if;
 
   v_decisions := array(select d from dripdrop._decide(v_due, v_now) as d);
+  if exists (select from unnest(v_decisions) as d where d.limited and d.action = 'send') then
+    v_decisions := dripdrop._admit(v_decisions, v_now, false);
+  end if;
   perform dripdrop._enqueue(c.queue, c.pointers)
   from dripdrop._carry_out(v_decisions, v_now) as c;
 
@@ -89,6 +93,7 @@ begin
         due_at = d.until,
         adapter_id = d.adapter_id,
         recipient = d.recipient,
+        counter_id = d.counter_id,
         reason = case d.action when 'ask' then d.reason else x.reason end,
         reason_at = case d.action when 'ask' then _carry_out.at else x.reason_at end,
         updated_at = _carry_out.at
@@ -115,6 +120,10 @@ begin
 
   if exists (select from unnest(decisions) as d where d.action not in ('send', 'ask')) then
     perform dripdrop._turn_away(decisions, _carry_out.at);
+    perform dripdrop._take_turns(d.counter_id, array_agg(d.execution_id), _carry_out.at)
+    from unnest(decisions) as d
+    where d.action = 'defer' and d.counter_id is not null
+    group by d.counter_id;
   end if;
 end
 $$;
@@ -158,6 +167,7 @@ begin
       ended_at = case when d.action not in ('defer', 'hold') then _turn_away.at end,
       adapter_id = d.adapter_id,
       recipient = d.recipient,
+      counter_id = d.counter_id,
       reason = d.reason,
       reason_at = _turn_away.at,
       updated_at = _turn_away.at

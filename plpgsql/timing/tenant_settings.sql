@@ -4,7 +4,8 @@
 -- raises  ZD204 unknown time zone, ZD207 bad tenant key
 create or replace function dripdrop.update_tenant_settings(
   tenant_key text,
-  time_zone text default null
+  time_zone text default null,
+  rate_limits jsonb default null
 )
 returns dripdrop.tenant_settings
 language plpgsql
@@ -19,20 +20,30 @@ begin
     perform dripdrop._check_time_zone(time_zone, 'time_zone');
   end if;
 
-  insert into dripdrop.tenant_settings as s (tenant_key, time_zone)
-  values (update_tenant_settings.tenant_key, update_tenant_settings.time_zone)
-  on conflict on constraint tenant_settings_one_per_tenant do update
-  set time_zone = coalesce(excluded.time_zone, s.time_zone),
+  if rate_limits is not null then
+    rate_limits := dripdrop._canonical_rate_limits(rate_limits, 'rate_limits');
+  end if;
+
+  insert into dripdrop.tenant_settings (tenant_key)
+  values (update_tenant_settings.tenant_key)
+  on conflict on constraint tenant_settings_one_per_tenant do nothing;
+  update dripdrop.tenant_settings as s
+  set time_zone = coalesce(update_tenant_settings.time_zone, s.time_zone),
+      rate_limits = coalesce(update_tenant_settings.rate_limits, s.rate_limits),
       updated_at = dripdrop._now()
+  where s.tenant_key is not distinct from update_tenant_settings.tenant_key
   returning s.* into v_settings;
+  if rate_limits is not null then
+    perform dripdrop._ask_again(tenant_key, null, dripdrop._now());
+  end if;
   return v_settings;
 end
 $$;
 
-comment on function dripdrop.update_tenant_settings(text, text) is
+comment on function dripdrop.update_tenant_settings(text, text, jsonb) is
   'Changes what holds for a whole tenant and returns it; what null says holds for the tenants that '
   'say nothing. time_zone: of the subscribers for whom neither their data nor the step nor the '
-  'sequence names one.';
+  'sequence names one. rate_limits: by scope, as of a sender; senders and steps may set their own.';
 
 create or replace function dripdrop._default_time_zone(tenant_key text)
 returns text

@@ -18,6 +18,9 @@ create table dripdrop.channel_adapters (
   ramp_increment int,
   ramp_floor int,
   min_gap_seconds int,
+  concurrency int,
+  rate_limits jsonb not null default '{}',
+  time_zone text,
   inserted_at timestamptz not null default dripdrop._now(),
   updated_at timestamptz not null default dripdrop._now(),
   constraint channel_adapters_pkey primary key (id),
@@ -33,7 +36,9 @@ create table dripdrop.channel_adapters (
   constraint channel_adapters_daily_cap_is_positive check (daily_cap > 0),
   constraint channel_adapters_ramp_increment_is_positive check (ramp_increment > 0),
   constraint channel_adapters_ramp_floor_is_not_negative check (ramp_floor >= 0),
-  constraint channel_adapters_min_gap_is_not_negative check (min_gap_seconds >= 0)
+  constraint channel_adapters_min_gap_is_not_negative check (min_gap_seconds >= 0),
+  constraint channel_adapters_concurrency_is_positive check (concurrency > 0),
+  constraint channel_adapters_rate_limits_are_an_object check (jsonb_typeof(rate_limits) = 'object')
 )
 with (fillfactor = 70);
 
@@ -75,5 +80,12 @@ comment on column dripdrop.channel_adapters.ramp_increment is
 comment on column dripdrop.channel_adapters.ramp_floor is 'Messages on the first day of the ramp.';
 comment on column dripdrop.channel_adapters.min_gap_seconds is
   'Seconds between two messages, at least.';
+comment on column dripdrop.channel_adapters.concurrency is
+  'Messages that may be under way at once; null is no limit.';
+comment on column dripdrop.channel_adapters.rate_limits is
+  'By scope (adapter, provider, domain, recipient_domain, recipient): {"count", "seconds"} or '
+  'false.';
+comment on column dripdrop.channel_adapters.time_zone is
+  'The zone its days are counted in; null means the tenant''s, else UTC.';
 comment on column dripdrop.channel_adapters.inserted_at is 'When the row was made.';
 comment on column dripdrop.channel_adapters.updated_at is 'When the row last changed.';

@@ -22,6 +22,7 @@ create table dripdrop.step_executions (
   due_at timestamptz,
   awaited_event text,
   event_id uuid,
+  counter_id uuid,
   defer_count int not null default 0,
   retry_count int not null default 0,
   fence int not null default 0,
@@ -79,6 +80,10 @@ create index step_executions_due on dripdrop.step_executions (due_at) where due_
 create index step_executions_in_flight on dripdrop.step_executions (id)
 where due_at is null and ended_at is null;
 
+-- Who waits in the line of a limit, and who of them is under way.
+create index step_executions_in_line on dripdrop.step_executions (counter_id, due_at)
+where counter_id is not null and ended_at is null;
+
 create index step_executions_by_provider_message
 on dripdrop.step_executions (provider_message_id)
 where provider_message_id is not null;
@@ -111,6 +116,8 @@ comment on column dripdrop.step_executions.due_at is
 comment on column dripdrop.step_executions.awaited_event is
   'The key of the event it waits for; due_at is then the timeout, if there is one.';
 comment on column dripdrop.step_executions.event_id is 'The event that set it off.';
+comment on column dripdrop.step_executions.counter_id is
+  'The limit in whose line it waits or waited; null where nothing limits it.';
 comment on column dripdrop.step_executions.defer_count is 'How often it was deferred.';
 comment on column dripdrop.step_executions.retry_count is
   'How many attempts failed for the time being.';

@@ -93,8 +93,10 @@ def test_the_gates_are_asked_in_order(engine: Engine) -> None:
         "conditions",
         "recipient",
         "suppression",
+        "frequency",
         "sender",
         "sender_rest",
+        "capacity",
     ]
 
 
