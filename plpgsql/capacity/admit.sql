@@ -219,8 +219,8 @@ begin
   v_until := array_fill(null::timestamptz, array[cardinality(v_ids)]);
   v_granted := array_fill(0, array[cardinality(v_ids)]);
 
-  -- Who has waited goes first, then the higher priority; sequences that share a sender take turns by
-  -- what they have used of it, so that none starves another.
+  -- Who has waited goes first, then the higher priority; sequences that share a sender take turns
+  -- by what they have used of it, so that none starves another.
   for v_message in
     select
       m.execution_id,
@@ -272,7 +272,8 @@ begin
       );
       v_next := case
         when v_scopes[i] = 'concurrency' then
-          _admit.at + case when v_used[i] < v_max[i] then interval '0' else interval '30 seconds' end
+          _admit.at
+          + case when v_used[i] < v_max[i] then interval '0' else interval '30 seconds' end
         when v_per[i] is not null then v_ring[v_base[i] + v_head[i]] + v_per[i]
         when v_used[i] < v_max[i] then v_days[i]::timestamp at time zone v_zones[i]
         else (v_days[i] + 1)::timestamp at time zone v_zones[i]
