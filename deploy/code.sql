@@ -3188,7 +3188,7 @@ parallel safe
 begin atomic
   select p.*
   from dripdrop.suppressions as p
-  where p.recipient_normalized = any (array[
+  where p.recipient_normalized = any(array[
       _suppressions_of.recipient_normalized,
       case
         when _suppressions_of.channel = 'email'
@@ -3681,7 +3681,7 @@ $$;
 
 comment on function dripdrop.is_suppressed(text, text, text, text) is
   'Whether a message of the tenant to this address would be stopped, by a suppression of the '
-  'tenant or of all tenants, of the address or of its domain. topic: what it is about, if anything.';
+  'tenant or of all tenants, of the address or of its domain. topic: what it is about, if any.';
 
 create or replace function dripdrop.list_suppressions(
   tenant_key text,
@@ -3827,8 +3827,8 @@ end
 $$;
 
 comment on function dripdrop._consent_at_fence(uuid, text, text) is
-  'What a subscriber said about a topic: subscribed, unsubscribed, null for nothing; changing while '
-  'an opt-out is being committed.';
+  'What a subscriber said about a topic: subscribed, unsubscribed, null for nothing; changing '
+  'while an opt-out is being committed.';
 
 -- No message is touched here, so that those of enrolments that begin meanwhile are stopped too: the
 -- gate at the fence sees the opt-out once it has committed.
@@ -3928,8 +3928,8 @@ $$;
 
 comment on function dripdrop.set_subscription(text, text, text, text, text, text) is
   'A subscriber opts in to a topic (subscribed) or out of it (unsubscribed), and source says where. '
-  'An opt-out stops the messages about this topic that have not left. Saying it again changes '
-  'nothing; each change is kept in consent_records.';
+  'An opt-out stops the messages about this topic that have not left. Saying it again '
+  'changes nothing; each change is kept in consent_records.';
 
 create or replace function dripdrop.get_subscriptions(
   tenant_key text,

@@ -39,9 +39,7 @@ def detail(engine: Engine, enrollment_id: Any) -> str | None:
 
 @pytest.mark.parametrize("state", ["scheduled", "queued", "rendered"])
 @pytest.mark.parametrize("tenant", [TENANT, None])
-def test_a_domain_stops_every_address_of_it(
-    engine: Engine, tenant: str | None, state: str
-) -> None:
+def test_a_domain_stops_every_address_of_it(engine: Engine, tenant: str | None, state: str) -> None:
     engine.author()
     sam = engine.join()
     engine.bring_to(state, sam.id)
@@ -52,7 +50,9 @@ def test_a_domain_stops_every_address_of_it(
     assert engine.ledger() == []
 
 
-@pytest.mark.parametrize("address", ["sam@mail.example.com", "sam@notexample.com", "sam@example.co"])
+@pytest.mark.parametrize(
+    "address", ["sam@mail.example.com", "sam@notexample.com", "sam@example.co"]
+)
 def test_a_domain_holds_for_no_other_domain(engine: Engine, address: str) -> None:
     engine.suppress(TENANT, "email", "@example.com")
     assert engine.is_suppressed(TENANT, "email", address) is False

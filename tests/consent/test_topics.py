@@ -185,9 +185,7 @@ def test_messages_without_a_topic_wait_for_no_opt_out(engine: Engine, other: Eng
 # The record
 
 
-def test_that_there_was_consent_when_it_was_sent_is_one_query(
-    engine: Engine, clock: Clock
-) -> None:
+def test_that_there_was_consent_when_it_was_sent_is_one_query(engine: Engine, clock: Clock) -> None:
     engine.create_topic(TENANT, "news", "News")
     engine.create_topic(TENANT, "offers", "Offers", opt_in=True)
     engine.author(

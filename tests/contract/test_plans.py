@@ -26,9 +26,7 @@ def history(databases: Databases, template: str) -> Iterator[psycopg.Connection[
     Clock(connection)
     engine = Engine(connection)
     engine.create_topic(TENANT, "news", "News")
-    engine.author(
-        email("welcome", config={"topic": "news"}), email("tip", timing=after(3, "days"))
-    )
+    engine.author(email("welcome", config={"topic": "news"}), email("tip", timing=after(3, "days")))
     with engine.unguarded():
         connection.execute(
             """
