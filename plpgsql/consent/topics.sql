@@ -205,7 +205,7 @@ end
 $$;
 
 comment on function dripdrop.set_subscription(text, text, text, text, text, text) is
-  'A subscriber opts in to a topic (subscribed) or out of it (unsubscribed), and source says where. '
+  'A subscriber opts in to a topic (subscribed) or out of it (unsubscribed); source says where. '
   'An opt-out stops the messages about this topic that have not left. Saying it again '
   'changes nothing; each change is kept in consent_records.';
 
