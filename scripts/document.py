@@ -44,6 +44,7 @@ GROUPS = {
     "hooks": "Hooks",
     "enrollment": "Enrolment",
     "events": "Events",
+    "consent": "Consent",
     "decision": "Decision",
     "operations": "Operations",
     "pipeline": "Pipeline",

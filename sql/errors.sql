@@ -26,6 +26,8 @@ as $$
     ('ZD118', 'cap_not_found', 'no such frequency cap in this tenant'),
     ('ZD120', 'not_started', 'the queues do not exist yet'),
     ('ZD121', 'pgmq_missing', 'pgmq is not installed in this database'),
+    ('ZD130', 'suppression_not_found', 'no such suppression in this tenant'),
+    ('ZD131', 'topic_not_found', 'no such topic in this tenant'),
     ('ZD201', 'invalid_argument', 'an argument is missing or has the wrong shape'),
     ('ZD202', 'unknown_provider', 'no such channel, or no such provider for the channel'),
     ('ZD203', 'invalid_timing', 'the timing does not parse'),

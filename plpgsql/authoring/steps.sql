@@ -126,6 +126,11 @@ begin
       when 'kind' then setting.value in ('marketing', 'transactional')
       when 'daily_cap' then setting.value ~ '^[1-9][0-9]{0,8}$'
       when 'rate_limits' then true
+      when 'topic'
+      then jsonb_typeof(config -> setting.key) = 'string'
+        and setting.value ~ '^[a-z0-9][a-z0-9_-]*$'
+      when 'require_verified_recipient'
+      then jsonb_typeof(config -> setting.key) = 'boolean'
     end,
     false
   )
@@ -137,7 +142,8 @@ begin
       hint = 'Settings: recipient_key, time_zone, max_retries (0 to 999), '
         'on_max_retry (cancel, continue), on_unknown (at_most_once, at_least_once), '
         'stale_after (an interval), on_stale (send, skip, hold), daily_cap (a count), '
-        'rate_limits (rates by scope), kind (marketing, transactional).';
+        'rate_limits (rates by scope), kind (marketing, transactional), topic (its key), '
+        'require_verified_recipient (true, false).';
   end if;
   if config ? 'time_zone' then
     perform dripdrop._check_time_zone(config ->> 'time_zone', 'config.time_zone');

@@ -90,9 +90,7 @@ def test_of_an_exclusive_group_one_is_heard_at_a_time(engine: Engine, sender: Se
     assert [claim.recipient for claim in sender.work()] == ["sam@example.com"]
 
 
-def test_of_an_exclusive_group_the_higher_priority_is_heard(
-    engine: Engine, sender: Sender
-) -> None:
+def test_of_an_exclusive_group_the_higher_priority_is_heard(engine: Engine, sender: Sender) -> None:
     engine.author(email("welcome"), exclusive_group="lifecycle")
     sender.sequence("sale", exclusive_group="lifecycle", priority=5)
     engine.join()
