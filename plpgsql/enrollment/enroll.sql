@@ -329,7 +329,7 @@ begin
     and e.subscriber_type = coalesce(s.subscriber_type, 'User')
     and e.entry_key = coalesce(s.entry_key, '')
     and e.sequence_id = v_sequence.id
-    and e.state in ('active', 'paused');
+    and (e.state in ('active', 'paused') or e.id = any (v_enrolled));
 end
 $$;
 
