@@ -3541,9 +3541,22 @@ declare
   v_due uuid[];
   v_decisions dripdrop._decision[];
   v_leaving uuid[];
+  v_failed uuid[];
   v_stopped uuid[];
 begin
   loop
+    return query
+    select v_now, null::text, null::text, e.state, e.exit_reason, null::text
+    from dripdrop.enrollments as e
+    where e.id = any (enrollments)
+      and coalesce(e.completed_at, e.cancelled_at) = v_now;
+    enrollments := array(
+      select e.id
+      from dripdrop.enrollments as e
+      where e.id = any (enrollments) and e.state = 'active'
+    );
+    exit when cardinality(enrollments) = 0;
+
     select min(x.due_at) into v_due_at
     from dripdrop.step_executions as x
     where x.enrollment_id = any (enrollments) and x.due_at is not null;
@@ -3574,29 +3587,65 @@ begin
       );
       exit when cardinality(v_due) = 0;
       v_decisions := array(select d from dripdrop._decide(v_due, v_now) as d);
+      perform from dripdrop._carry_out(v_decisions, v_now);
+      v_leaving := array(
+        select x.id
+        from unnest(v_decisions) as d
+        join dripdrop.step_executions as x on x.id = d.execution_id
+        where d.action = 'send' and x.state = 'queued'
+      );
+      v_failed := array(
+        select x.id
+        from dripdrop.step_executions as x
+        join dripdrop.steps as s on s.id = x.step_id
+        where x.id = any (v_leaving)
+          and dripdrop._failed_hook(x.hooks, s.template_content) is not null
+      );
+      update dripdrop.step_executions as x
+      set state = case when x.id = any (v_failed) then 'failed' else 'rendered' end,
+          payload = '{}',
+          reason = case when x.id = any (v_failed) then 'hook_failed' else x.reason end,
+          ended_at = case when x.id = any (v_failed) then v_now end
+      where x.id = any (v_leaving);
+      if cardinality(v_failed) > 0 then
+        perform dripdrop._give_up(v_failed, v_now);
+      end if;
+
+      -- What was to be sent may have failed or, beside another one, ended with its enrolment.
       return query
-      select v_now, s.key, x.channel, d.action, d.reason, d.recipient
+      select
+        v_now,
+        s.key,
+        x.channel,
+        coalesce(ended.action, d.action),
+        case when ended.action is null then d.reason else x.reason end,
+        d.recipient
       from unnest(v_decisions) as d
       join dripdrop.step_executions as x on x.id = d.execution_id
       join dripdrop.steps as s on s.id = x.step_id
+      cross join lateral (
+        select
+          case
+            when d.action <> 'send' then null
+            when x.state = 'failed' then 'fail'
+            when x.state = 'cancelled' then 'cancel'
+          end as action
+      ) as ended
       where d.action <> 'ask'
       order by x.id;
-      perform from dripdrop._carry_out(v_decisions, v_now);
 
       update dripdrop.step_executions as x
       set hooks = dripdrop._assumed_answers(x, _run_ahead.hooks),
           due_at = v_now
       from unnest(v_decisions) as d
-      where x.id = d.execution_id and d.action = 'ask';
+      where x.id = d.execution_id and d.action = 'ask' and x.state = 'scheduled';
 
       v_leaving := array(
-        select d.execution_id from unnest(v_decisions) as d where d.action = 'send'
+        select x.id
+        from dripdrop.step_executions as x
+        where x.id = any (v_leaving) and x.state = 'rendered'
       );
       if cardinality(v_leaving) > 0 then
-        update dripdrop.step_executions as x
-        set state = 'rendered',
-            payload = '{}'
-        where x.id = any (v_leaving) and x.state = 'queued';
         v_stopped := dripdrop._stop_at_fence(v_leaving, v_now);
         update dripdrop.step_executions as x
         set state = 'sending',
@@ -3612,17 +3661,6 @@ begin
         having count(*) > 0;
       end if;
     end if;
-
-    return query
-    select v_now, null::text, null::text, e.state, e.exit_reason, null::text
-    from dripdrop.enrollments as e
-    where e.id = any (enrollments)
-      and coalesce(e.completed_at, e.cancelled_at) = v_now;
-    enrollments := array(
-      select e.id
-      from dripdrop.enrollments as e
-      where e.id = any (enrollments) and e.state = 'active'
-    );
   end loop;
 end
 $$;
@@ -4195,7 +4233,7 @@ begin
     and e.subscriber_type = coalesce(s.subscriber_type, 'User')
     and e.entry_key = coalesce(s.entry_key, '')
     and e.sequence_id = v_sequence.id
-    and e.state in ('active', 'paused');
+    and (e.state in ('active', 'paused') or e.id = any (v_enrolled));
 end
 $$;
 
@@ -6297,16 +6335,14 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_function regprocedure;
-  v_enrollment dripdrop.enrollments;
-  v_variables jsonb;
+  v_call record;
   v_value jsonb;
 begin
   select
-    to_regprocedure(h.function),
-    e,
-    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, dripdrop._now())
-  into v_function, v_enrollment, v_variables
+    to_regprocedure(h.function) as function,
+    e as enrollment,
+    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, dripdrop._now()) as variables
+  into v_call
   from dripdrop.step_executions as x
   join dripdrop.steps as s on s.id = x.step_id
   join dripdrop.enrollments as e on e.id = x.enrollment_id
@@ -6317,7 +6353,7 @@ begin
     raise exception 'execution "%" not found', execution_id using
       errcode = 'ZD106', hint = 'claim_hooks() names the executions that wait for a hook.';
   end if;
-  if v_function is null then
+  if v_call.function is null then
     return '{"error": "hook_missing"}';
   end if;
 
@@ -6325,10 +6361,10 @@ begin
     select format('select %I.%I($1, $2)', n.nspname, p.proname)
     from pg_proc as p
     join pg_namespace as n on n.oid = p.pronamespace
-    where p.oid = v_function
+    where p.oid = v_call.function
   )
   into v_value
-  using v_enrollment, v_variables;
+  using v_call.enrollment, v_call.variables;
   return jsonb_build_object('value', v_value);
 end
 $$;
