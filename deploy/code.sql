@@ -5004,6 +5004,11 @@ begin
     join dripdrop.enrollments as e on e.id = x.enrollment_id and e.state = 'active'
     join step as s on s.id = x.step_id
     where x.id = any (executions)
+      -- One that was replayed finds that its schedule has gone on.
+      and not (s.recurring and exists (
+        select from dripdrop.step_executions as n
+        where n.enrollment_id = x.enrollment_id and n.step_id = x.step_id and n.ended_at is null
+      ))
   ),
   going_on as (
     select
@@ -5160,14 +5165,7 @@ begin
   end if;
   perform dripdrop._plan(v_enrollments, v_steps, _begin.at);
 
-  select array_agg(e.id), array_agg(s.id) into v_enrollments, v_steps
-  from unnest(_begin.enrollments) as e (id)
-  cross join dripdrop.steps as s
-  where s.sequence_version_id = _begin.sequence_version_id
-    and s.recurring
-    and s.timing ->> 'type' = 'cron'
-    and s.active;
-  perform dripdrop._plan(v_enrollments, v_steps, _begin.at);
+  perform dripdrop._plan_schedules(_begin.enrollments, _begin.at);
 
   if v_completed is not null then
     perform dripdrop._end_enrollments(v_completed, 'completed', 'completed', _begin.at);
@@ -5180,6 +5178,32 @@ $$;
 
 comment on function dripdrop._begin(uuid, uuid[], uuid, timestamptz) is
   'Plans the first steps of new enrolments.';
+
+-- locks   nothing new: callers hold the enrolments
+create or replace function dripdrop._plan_schedules(enrollments uuid[], at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+  select dripdrop._plan(array_agg(e.id), array_agg(s.id), _plan_schedules.at)
+  from dripdrop.enrollments as e
+  join dripdrop.steps as s on s.sequence_version_id = e.sequence_version_id
+  where e.id = any (_plan_schedules.enrollments)
+    and s.active
+    and s.recurring
+    and s.timing ->> 'type' = 'cron'
+    and not exists (
+      select from dripdrop.step_executions as x
+      where x.enrollment_id = e.id and x.step_id = s.id and x.ended_at is null
+    )
+$$;
+
+comment on function dripdrop._plan_schedules(uuid[], timestamptz) is
+  'Plans the side steps that keep a schedule, for enrolments that have none of theirs to come.';
 
 -- plpgsql/flow/conditions.sql
 
@@ -7351,7 +7375,7 @@ comment on function dripdrop._lock_execution(text, uuid) is
   'An execution of the tenant, locked after its enrolment, or ZD106.';
 
 -- A replay is a new message: new words, a new idempotency key, the retries from the start, due now.
--- If this failure ended the enrolment, the enrolment goes on.
+-- If this failure ended the enrolment, the enrolment goes on, and so do its schedules.
 --
 -- locks   the enrolment, then the execution
 -- raises  ZD106 unknown execution, ZD110 not failed, or its enrolment ended otherwise or anew
@@ -7364,6 +7388,9 @@ as $$
 declare
   v_now timestamptz := dripdrop._now();
   v_execution dripdrop.step_executions := dripdrop._lock_execution(tenant_key, execution_id);
+  v_beside boolean := (
+    select s.recurring from dripdrop.steps as s where s.id = v_execution.step_id
+  );
   v_enrollment dripdrop.enrollments;
 begin
   select e.* into v_enrollment
@@ -7375,14 +7402,11 @@ begin
       hint = 'Only what failed can be replayed; resolve() settles what is unknown.';
   end if;
   if v_enrollment.state <> 'active'
-    and (v_enrollment.state <> 'cancelled' or v_enrollment.exit_reason <> 'step_failed')
-    or exists (
+    and (v_beside or v_enrollment.state <> 'cancelled' or v_enrollment.exit_reason <> 'step_failed')
+    or not v_beside and exists (
       select from dripdrop.step_executions as x
       join dripdrop.steps as s on s.id = x.step_id and not s.recurring
       where x.enrollment_id = v_enrollment.id and x.id > v_execution.id
-    )
-    and not exists (
-      select from dripdrop.steps as s where s.id = v_execution.step_id and s.recurring
     )
   then
     raise exception 'the enrolment has gone on or has ended: %',
@@ -7417,6 +7441,7 @@ begin
       updated_at = v_now
   where x.id = v_execution.id
   returning x.* into v_execution;
+  perform dripdrop._plan_schedules(array[v_enrollment.id], v_now);
   return v_execution;
 exception
   when unique_violation then

@@ -83,6 +83,11 @@ begin
     join dripdrop.enrollments as e on e.id = x.enrollment_id and e.state = 'active'
     join step as s on s.id = x.step_id
     where x.id = any (executions)
+      -- One that was replayed finds that its schedule has gone on.
+      and not (s.recurring and exists (
+        select from dripdrop.step_executions as n
+        where n.enrollment_id = x.enrollment_id and n.step_id = x.step_id and n.ended_at is null
+      ))
   ),
   going_on as (
     select
