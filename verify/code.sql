@@ -113,6 +113,7 @@ begin
     '_parse_schedule',
     '_parse_timing',
     '_plan',
+    '_plan_schedules',
     '_pop_queue',
     '_predicate_names',
     '_put_http_hook',
