@@ -84,19 +84,24 @@ class Life:
                 )
                 deeds.append(Deed(now, None, None, "event", happening["event_key"], None))
             else:
-                due = [x for x in before if x.due_at and x.due_at <= now]
+                due = [x for x in self.answered() if x.due_at and x.due_at <= now]
                 self.engine.tick()
-                asking = {
-                    x.id
-                    for x in self.executions()
-                    if (x.state, x.reason) == ("scheduled", "waiting_for_hooks")
-                }
                 self.move_on(hooks)
-                deeds += self.deeds(now, [x for x in due if x.id not in asking])
+                deeds += self.deeds(now, due)
 
     def executions(self) -> list[Any]:
         """Return what there is, in the order of planning."""
         return self.engine.executions(self.id)
+
+    def answered(self) -> list[Any]:
+        """Return those whose hooks, if they have any, have answered: the others are asked first."""
+        asking = self.engine.rows(
+            "select x.id from dripdrop.step_executions as x"
+            " join dripdrop.steps as s on s.id = x.step_id"
+            " where x.enrollment_id = %s and not coalesce(x.hooks, '{}') ?& s.hooks",
+            self.id,
+        )
+        return [x for x in self.executions() if (x.id,) not in asking]
 
     def move_on(self, hooks: dict[str, Any]) -> None:
         """Do what a daemon does about what a tick has decided."""
