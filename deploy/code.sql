@@ -3514,7 +3514,7 @@ comment on function dripdrop.explain(text, uuid) is
 -- back. The clock goes from one due message to the next; a pace rounds it up, so that many messages
 -- share a step.
 --
--- locks   the enrolments and their executions, skipping what is locked
+-- locks   the enrolments and their executions, skipping what is locked; no sender
 create or replace function dripdrop._run_ahead(
   enrollments uuid[],
   until timestamptz,
@@ -3651,7 +3651,9 @@ begin
         set state = 'sending',
             fence = x.fence + 1,
             lease_until = v_now,
-            claimed_at = v_now
+            claimed_at = v_now,
+            -- Whose books are not kept here, and whose row real sends wait for.
+            adapter_id = null
         where x.id = any (v_leaving) and x.id <> all (v_stopped);
         perform dripdrop.complete_sends(jsonb_agg(
           jsonb_build_object('execution', x.id, 'fence', x.fence, 'outcome', 'sent')
@@ -3839,6 +3841,7 @@ declare
   v_start timestamptz := dripdrop._now();
   v_sequence uuid;
   v_portion uuid[];
+  v_under_way uuid[];
   v_last uuid := '00000000-0000-0000-0000-000000000000';
   v_rows jsonb := '[]';
   v_counts jsonb;
@@ -3867,13 +3870,20 @@ begin
     v_last := v_portion[cardinality(v_portion)];
     begin
       perform set_config('dripdrop.now', v_start::text, true);
+      v_under_way := array(
+        select x.id
+        from dripdrop.step_executions as x
+        join dripdrop.enrollments as e on e.id = x.enrollment_id
+        where x.enrollment_id = any (v_portion) and x.state in ('queued', 'rendered', 'sending')
+        for no key update of e, x skip locked
+      );
       -- What is under way counts as due now.
       update dripdrop.step_executions as x
       set state = 'scheduled',
           due_at = v_start,
           payload = null,
           lease_until = null
-      where x.enrollment_id = any (v_portion) and x.state in ('queued', 'rendered', 'sending');
+      where x.id = any (v_under_way);
       select coalesce(jsonb_agg(to_jsonb(c)), '[]') into v_counts
       from (
         select (r.at at time zone 'UTC')::date as day, r.step_key, r.channel, count(*) as messages
@@ -4633,6 +4643,7 @@ declare
   v_fault record;
   v_given dripdrop.events[];
   v_new dripdrop.events[];
+  v_held uuid[];
   v_open uuid[];
 begin
   perform dripdrop._check_tenant_key(tenant_key);
@@ -4711,20 +4722,24 @@ begin
   end if;
 
   -- Whoever plans a step that waits for an event holds its enrolment: either the wait is there to be
-  -- woken, or the event is there to be found.
-  perform from dripdrop.enrollments as e
-  where e.id in (
-    select n.id
-    from unnest(v_given) as g
-    join dripdrop.enrollments as n
-      on n.subscriber_id = g.subscriber_id
-      and n.subscriber_type = g.subscriber_type
-      and n.tenant_key is not distinct from g.tenant_key
-      and (n.id = g.enrollment_id or g.enrollment_id is null)
-      and n.state in ('active', 'paused')
-  )
-  order by e.id
-  for no key update;
+  -- woken, or the event is there to be found. One that begins after this is nobody's here: two
+  -- trackers that both came to it would not wait for each other.
+  v_held := array(
+    select e.id
+    from dripdrop.enrollments as e
+    where e.id in (
+      select n.id
+      from unnest(v_given) as g
+      join dripdrop.enrollments as n
+        on n.subscriber_id = g.subscriber_id
+        and n.subscriber_type = g.subscriber_type
+        and n.tenant_key is not distinct from g.tenant_key
+        and (n.id = g.enrollment_id or g.enrollment_id is null)
+        and n.state in ('active', 'paused')
+    )
+    order by e.id
+    for no key update
+  );
 
   with recorded as (
     insert into dripdrop.events
@@ -4744,10 +4759,11 @@ begin
         and n.subscriber_type = g.subscriber_type
         and n.tenant_key is not distinct from g.tenant_key
         and (n.id = g.enrollment_id or g.enrollment_id is null)
+        and n.id = any (v_held)
         and n.state in ('active', 'paused')
     );
     perform dripdrop._let_out(v_open, v_now);
-    perform dripdrop._wake(v_new, v_now);
+    perform dripdrop._wake(v_new, v_open, v_now);
   end if;
 
   return query
@@ -4802,7 +4818,11 @@ comment on function dripdrop._let_out(uuid[], timestamptz) is
 -- who is paused remembers what they waited for, and misses what only fires.
 --
 -- locks   nothing new: callers hold the enrolments
-create or replace function dripdrop._wake(events dripdrop.events[], at timestamptz)
+create or replace function dripdrop._wake(
+  events dripdrop.events[],
+  enrollments uuid[],
+  at timestamptz
+)
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
@@ -4817,6 +4837,7 @@ as $$
       and e.subscriber_type = v.subscriber_type
       and e.tenant_key is not distinct from v.tenant_key
       and (e.id = v.enrollment_id or v.enrollment_id is null)
+      and e.id = any (_wake.enrollments)
       and e.state in ('active', 'paused')
   ),
   awaited as (
@@ -4881,7 +4902,7 @@ as $$
     and h.event_data @> coalesce(s.timing -> 'match', '{}')
 $$;
 
-comment on function dripdrop._wake(dripdrop.events[], timestamptz) is
+comment on function dripdrop._wake(dripdrop.events[], uuid[], timestamptz) is
   'Makes due what waits for events, and fires the side steps they set off.';
 
 create or replace function dripdrop._due_after_event(
