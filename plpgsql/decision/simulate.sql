@@ -3,7 +3,7 @@
 -- back. The clock goes from one due message to the next; a pace rounds it up, so that many messages
 -- share a step.
 --
--- locks   the enrolments and their executions, skipping what is locked
+-- locks   the enrolments and their executions, skipping what is locked; no sender
 create or replace function dripdrop._run_ahead(
   enrollments uuid[],
   until timestamptz,
@@ -140,7 +140,9 @@ begin
         set state = 'sending',
             fence = x.fence + 1,
             lease_until = v_now,
-            claimed_at = v_now
+            claimed_at = v_now,
+            -- Whose books are not kept here, and whose row real sends wait for.
+            adapter_id = null
         where x.id = any (v_leaving) and x.id <> all (v_stopped);
         perform dripdrop.complete_sends(jsonb_agg(
           jsonb_build_object('execution', x.id, 'fence', x.fence, 'outcome', 'sent')
@@ -328,6 +330,7 @@ declare
   v_start timestamptz := dripdrop._now();
   v_sequence uuid;
   v_portion uuid[];
+  v_under_way uuid[];
   v_last uuid := '00000000-0000-0000-0000-000000000000';
   v_rows jsonb := '[]';
   v_counts jsonb;
@@ -356,13 +359,20 @@ begin
     v_last := v_portion[cardinality(v_portion)];
     begin
       perform set_config('dripdrop.now', v_start::text, true);
+      v_under_way := array(
+        select x.id
+        from dripdrop.step_executions as x
+        join dripdrop.enrollments as e on e.id = x.enrollment_id
+        where x.enrollment_id = any (v_portion) and x.state in ('queued', 'rendered', 'sending')
+        for no key update of e, x skip locked
+      );
       -- What is under way counts as due now.
       update dripdrop.step_executions as x
       set state = 'scheduled',
           due_at = v_start,
           payload = null,
           lease_until = null
-      where x.enrollment_id = any (v_portion) and x.state in ('queued', 'rendered', 'sending');
+      where x.id = any (v_under_way);
       select coalesce(jsonb_agg(to_jsonb(c)), '[]') into v_counts
       from (
         select (r.at at time zone 'UTC')::date as day, r.step_key, r.channel, count(*) as messages

@@ -281,3 +281,24 @@ def test_a_stop_and_a_renderer_do_not_wait_for_each_other(
         rendering.result()
     engine.reconcile()
     assert engine.ledger() == []
+
+
+def test_a_forecast_waits_for_nobody_and_keeps_no_sender_waiting(
+    engine: Engine, other: Engine
+) -> None:
+    engine.author(email("welcome"), email("tip"))
+    sam = engine.join()
+    bob = engine.join("bob")
+    engine.tick()
+    other.connection.execute("set lock_timeout = '1s'")
+    with engine.connection.transaction():
+        engine.rows("select from dripdrop.channel_adapters for no key update")
+        engine.rows(
+            "select from dripdrop.step_executions where enrollment_id = %s for update", sam.id
+        )
+        engine.rows("select from dripdrop.enrollments where id = %s for no key update", sam.id)
+        assert [(row.step_key, row.messages) for row in other.forecast(TENANT, "onboarding")] == [
+            ("tip", 1),
+            ("welcome", 1),
+        ]
+    assert engine.enrollment(bob.id).state == "active"

@@ -126,9 +126,7 @@ rules = st.one_of(
     st.builds(
         lambda event, rest: {"event": event} | rest,
         st.sampled_from(EVENTS),
-        st.sampled_from(
-            [{}, {"operator": ">=", "expected_value": 2}, {"match": {"plan": "pro"}}]
-        ),
+        st.sampled_from([{}, {"operator": ">=", "expected_value": 2}, {"match": {"plan": "pro"}}]),
     ),
     st.sampled_from(
         [

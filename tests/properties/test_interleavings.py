@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -67,12 +67,8 @@ BRANCHES = [
         conditions=[RATED],
         transitions=[{"to": None}],
     ),
-    email(
-        "digest", timing={"type": "cron", "cron_expression": "0 10 * * *", "recurring": True}
-    ),
-    email(
-        "thanks", timing={"type": "event", "trigger_event": "clicked", "recurring": True}
-    ),
+    email("digest", timing={"type": "cron", "cron_expression": "0 10 * * *", "recurring": True}),
+    email("thanks", timing={"type": "event", "trigger_event": "clicked", "recurring": True}),
 ]
 RULES = {
     "config": {"hop_limit": 3},
@@ -110,6 +106,7 @@ class Worker:
         """Begin."""
         self.engine = Engine(connection)
         self.recorded: list[Result] = []
+        self.open = False
 
     def attempt(self, call: Callable[..., object], *values: object) -> None:
         """Make a call; undo it, and nothing else, if it is refused or would have to wait."""
@@ -122,10 +119,6 @@ class Worker:
         self.engine.connection.execute("select")
         with self.engine.connection.transaction():
             yield
-
-    @property
-    def open(self) -> bool:
-        return self.engine.connection.info.transaction_status.name != "IDLE"
 
 
 class Journeys(RuleBasedStateMachine):
@@ -228,7 +221,8 @@ class Journeys(RuleBasedStateMachine):
     @rule(worker=workers, ending=st.sampled_from(["commit", "roll back"]))
     def end(self, worker: int, ending: str) -> None:
         it = self.workers[worker]
-        if ending == "stay open":
+        it.open = ending == "stay open"
+        if it.open:
             return
         if ending == "commit":
             it.engine.connection.commit()
@@ -348,7 +342,9 @@ class Branches(Journeys):
 
     @rule(
         worker=workers,
-        answer=st.sampled_from([{"value": 5}, {"value": 5}, {"value": 1}, {"error": "hook_timeout"}]),
+        answer=st.sampled_from(
+            [{"value": 5}, {"value": 5}, {"value": 1}, {"error": "hook_timeout"}]
+        ),
         ending=endings,
     )
     def answer(self, worker: int, answer: Result, ending: str) -> None:
@@ -434,6 +430,7 @@ def play(engine: Engine, dsn: str, clock: Clock) -> Iterator[Callable[..., None]
                 settings=settings(
                     max_examples=max_examples,
                     stateful_step_count=50,
+                    phases=[Phase.reuse, Phase.generate, Phase.shrink],
                     deadline=None,
                     suppress_health_check=[HealthCheck.too_slow],
                 ),
@@ -445,9 +442,9 @@ def play(engine: Engine, dsn: str, clock: Clock) -> Iterator[Callable[..., None]
 
 def test_nothing_is_lost_sent_twice_or_sent_after_a_stop(engine: Engine, play: Any) -> None:
     engine.author(*STEPS)
-    play(Journeys, max_examples=30)
+    play(Journeys, max_examples=15)
 
 
 def test_branches_events_and_side_steps_change_none_of_it(engine: Engine, play: Any) -> None:
     engine.author(*BRANCHES, **RULES)
-    play(Branches, max_examples=40)
+    play(Branches, max_examples=25)

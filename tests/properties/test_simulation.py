@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -17,12 +17,19 @@ from tests.conftest import START, Clock
 from tests.engine import TENANT, Engine, after, email, onboarding
 from tests.properties import documents as drawn
 
+IN_ONE_DATABASE = settings(
+    phases=[Phase.reuse, Phase.generate, Phase.shrink],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+"""Each example is rolled back; explaining a failure would take longer than understanding it."""
+
 DAY_HOOK = """
 create function public.day_of_month(enrollment dripdrop.enrollments, context jsonb) returns jsonb
 language sql as $$
   select to_jsonb(extract(day from (context ->> 'now_iso8601')::timestamptz at time zone 'UTC'))
 $$
 """
+NEVER = datetime.max.replace(tzinfo=UTC)
 FATES = {"sent": "sent", "skipped": "skip", "failed": "fail"}
 LOGGED = {"sent": "send", "skipped": "skip", "suppressed": "skip", "failed": "fail"}
 EVERYTHING = {
@@ -66,11 +73,10 @@ class Life:
             it = self.engine.enrollment(self.id)
             if it.state not in ("active", "paused"):
                 return [*deeds, Deed(self.clock.now, None, None, it.state, it.exit_reason, None)]
-            before = self.executions()
-            times = [x.due_at for x in before if x.due_at]
             happens_at = datetime.fromisoformat(events[0]["at"]) if events else None
-            now = max(self.clock.now, min(times + ([happens_at] if happens_at else []), default=end))
-            if now > end or not (times or events):
+            times = [at for at in (happens_at, *(x.due_at for x in self.executions())) if at]
+            now = max(self.clock.now, min(times, default=NEVER))
+            if now > end:
                 return deeds
             self.clock.set(now)
             if happens_at and happens_at <= now:
@@ -220,9 +226,7 @@ def test_a_simulation_goes_all_the_way(ready: Engine, everything: None) -> None:
     ]
 
 
-def test_a_simulation_leaves_nothing_behind(
-    ready: Engine, clock: Clock, everything: None
-) -> None:
+def test_a_simulation_leaves_nothing_behind(ready: Engine, clock: Clock, everything: None) -> None:
     ready.join()
     ready.tick()
     before = ready.contents()
@@ -233,9 +237,7 @@ def test_a_simulation_leaves_nothing_behind(
     assert ready.rows("select dripdrop._now() as at") == now
 
 
-def test_a_simulation_tells_nobody(
-    ready: Engine, other: Engine, everything: None
-) -> None:
+def test_a_simulation_tells_nobody(ready: Engine, other: Engine, everything: None) -> None:
     ready.connection.execute("""
         create function public.tell() returns trigger language plpgsql
         as $$ begin notify told; return null; end $$;
@@ -291,19 +293,14 @@ def test_a_hook_without_a_value_has_an_error(ready: Engine, everything: None) ->
 
 
 @pytest.mark.parametrize("days", [1, 4, 5, 30])
-def test_a_simulation_ends_at_its_horizon(
-    ready: Engine, everything: None, days: int
-) -> None:
+def test_a_simulation_ends_at_its_horizon(ready: Engine, everything: None, days: int) -> None:
     horizon = timedelta(days=days)
     whole = ready.simulate(TENANT, "onboarding", **EVERYTHING)
     rows = ready.simulate(TENANT, "onboarding", horizon=horizon, **EVERYTHING)
     assert rows == [row for row in whole if row.at <= START + horizon]
 
 
-@settings(
-    max_examples=120, phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(IN_ONE_DATABASE, max_examples=80)
 @given(data=st.data())
 def test_the_simulated_timeline_is_what_then_happens(
     ready: Engine, clock: Clock, data: st.DataObject
@@ -367,7 +364,7 @@ def test_the_simulated_timeline_is_what_then_happens(
             event(deed.action)
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(IN_ONE_DATABASE, max_examples=20)
 @given(data=st.data())
 def test_a_forecast_is_the_sum_of_what_then_happens(
     ready: Engine, clock: Clock, data: st.DataObject
