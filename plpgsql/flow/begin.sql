@@ -65,7 +65,14 @@ begin
   end if;
   perform dripdrop._plan(v_enrollments, v_steps, _begin.at);
 
-  perform dripdrop._plan_schedules(_begin.enrollments, _begin.at);
+  select array_agg(e.id), array_agg(s.id) into v_enrollments, v_steps
+  from unnest(_begin.enrollments) as e (id)
+  cross join dripdrop.steps as s
+  where s.sequence_version_id = _begin.sequence_version_id
+    and s.recurring
+    and s.timing ->> 'type' = 'cron'
+    and s.active;
+  perform dripdrop._plan(v_enrollments, v_steps, _begin.at);
 
   if v_completed is not null then
     perform dripdrop._end_enrollments(v_completed, 'completed', 'completed', _begin.at);
@@ -78,29 +85,3 @@ $$;
 
 comment on function dripdrop._begin(uuid, uuid[], uuid, timestamptz) is
   'Plans the first steps of new enrolments.';
-
--- locks   nothing new: callers hold the enrolments
-create or replace function dripdrop._plan_schedules(enrollments uuid[], at timestamptz)
-returns void
-language sql
-set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set enable_hashjoin = off
-set enable_mergejoin = off
-as $$
-  select dripdrop._plan(array_agg(e.id), array_agg(s.id), _plan_schedules.at)
-  from dripdrop.enrollments as e
-  join dripdrop.steps as s on s.sequence_version_id = e.sequence_version_id
-  where e.id = any (_plan_schedules.enrollments)
-    and s.active
-    and s.recurring
-    and s.timing ->> 'type' = 'cron'
-    and not exists (
-      select from dripdrop.step_executions as x
-      where x.enrollment_id = e.id and x.step_id = s.id and x.ended_at is null
-    )
-$$;
-
-comment on function dripdrop._plan_schedules(uuid[], timestamptz) is
-  'Plans the side steps that keep a schedule, for enrolments that have none of theirs to come.';

@@ -40,33 +40,26 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  case operator
-    when '==' then
-      return dripdrop._equal(actual, expected);
-    when '!=' then
-      return not dripdrop._equal(actual, expected);
-    when '>' then
-      return dripdrop._number(actual) > dripdrop._number(expected);
-    when '<' then
-      return dripdrop._number(actual) < dripdrop._number(expected);
-    when '>=' then
-      return dripdrop._number(actual) >= dripdrop._number(expected);
-    when '<=' then
-      return dripdrop._number(actual) <= dripdrop._number(expected);
-    when 'in' then
-      return exists (
-        select from jsonb_array_elements(expected) as e (value)
-        where dripdrop._equal(actual, e.value)
-      );
+  return case operator
+    when '==' then dripdrop._equal(actual, expected)
+    when '!=' then not dripdrop._equal(actual, expected)
+    when '>' then dripdrop._number(actual) > dripdrop._number(expected)
+    when '<' then dripdrop._number(actual) < dripdrop._number(expected)
+    when '>=' then dripdrop._number(actual) >= dripdrop._number(expected)
+    when '<=' then dripdrop._number(actual) <= dripdrop._number(expected)
+    when 'in' then exists (
+      select from jsonb_array_elements(expected) as e (value)
+      where dripdrop._equal(actual, e.value)
+    )
     when 'contains' then
-      return case jsonb_typeof(actual)
+      case jsonb_typeof(actual)
         when 'array' then exists (
           select from jsonb_array_elements(actual) as e (value)
           where dripdrop._equal(e.value, expected)
         )
         when 'string' then strpos(actual #>> '{}', expected #>> '{}') > 0
-      end;
-  end case;
+      end
+  end;
 end
 $$;
 
@@ -162,9 +155,9 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_start time := config ->> 'start';
-  v_end time := config ->> 'end';
-  v_day date := local_time;
+  v_start time := (config ->> 'start')::time;
+  v_end time := (config ->> 'end')::time;
+  v_day date := local_time::date;
 begin
   if v_start < v_end then
     if local_time::time < v_start or local_time::time >= v_end then
@@ -238,7 +231,7 @@ begin
       begin
         v_holds := jsonb_path_match_tz(
           dripdrop._context(
-            enrollment, hooks, _objection.step_id, condition.predicate::text like '%"steps"%'
+            enrollment, hooks, _objection.step_id, condition.predicate::text ~ '"steps"|\*'
           ),
           condition.predicate,
           '{}',

@@ -201,7 +201,7 @@ begin
       errcode = 'ZD106', hint = 'claim_hooks() names the executions that wait for a hook.';
   end if;
   if v_call.function is null then
-    return '{"error": "hook_missing"}';
+    return '{"error": "hook_missing"}'::jsonb;
   end if;
 
   execute (

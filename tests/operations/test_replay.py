@@ -8,7 +8,7 @@ import pytest
 
 from dripdrop.errors import ExecutionNotFound, InvalidTransition
 from tests.conftest import Clock
-from tests.engine import TENANT, Engine, after, email
+from tests.engine import TENANT, Engine, email
 
 
 def test_a_replay_is_due_now_under_a_new_key(engine: Engine, clock: Clock) -> None:
@@ -95,47 +95,6 @@ def test_an_enrolment_that_ended_otherwise_is_not_revived(engine: Engine) -> Non
     engine.record(claims, "failed")
     with engine.refused(InvalidTransition):
         engine.replay(TENANT, engine.last(sam.id).id)
-
-
-DIGEST = email(
-    "digest", timing={"type": "cron", "cron_expression": "0 10 * * *", "recurring": True}
-)
-
-
-def test_a_revived_enrolment_has_its_schedules_again(engine: Engine) -> None:
-    engine.author(email("welcome"), DIGEST)
-    sam = engine.join()
-    engine.replay(TENANT, engine.bring_to("failed", sam.id).id)
-    assert [(x.step, x.state) for x in engine.executions(sam.id)] == [
-        ("welcome", "scheduled"),
-        ("digest", "cancelled"),
-        ("digest", "scheduled"),
-    ]
-
-
-def test_a_replay_beside_the_path_keeps_one_schedule(engine: Engine, clock: Clock) -> None:
-    engine.author(email("offer", timing=after(9, "days")), DIGEST)
-    sam = engine.join()
-    clock.advance(hours=1)
-    engine.deliver("failed")
-    (failed,) = [x for x in engine.executions(sam.id) if x.state == "failed"]
-    engine.replay(TENANT, failed.id)
-    engine.deliver()
-    assert [x.state for x in engine.executions(sam.id) if x.step == "digest"] == [
-        "sent",
-        "scheduled",
-    ]
-
-
-def test_a_failure_beside_the_path_revives_nothing(engine: Engine, clock: Clock) -> None:
-    engine.author(email("offer", timing=after(2, "hours")), DIGEST)
-    sam = engine.join()
-    for hours in (1, 1):
-        clock.advance(hours=hours)
-        engine.deliver("failed")
-    (failed,) = [x for x in engine.executions(sam.id) if (x.step, x.state) == ("digest", "failed")]
-    with engine.refused(InvalidTransition):
-        engine.replay(TENANT, failed.id)
 
 
 def test_an_unknown_execution_is_not_found(engine: Engine) -> None:

@@ -402,6 +402,14 @@ class Branches(Journeys):
         """), "a schedule that has stopped"
 
     @invariant()
+    def what_has_come_is_waited_for_no_longer(self) -> None:
+        assert not self.sender.rows("""
+            select from dripdrop.step_executions as x
+            where x.event_id is not null
+              and (x.awaited_event is not null or x.reason = 'event_timeout')
+        """)
+
+    @invariant()
     def an_event_sets_off_a_step_once(self) -> None:
         assert not self.sender.rows("""
             select x.enrollment_id
