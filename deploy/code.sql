@@ -5754,7 +5754,7 @@ comment on function dripdrop.explain(text, uuid) is
 -- back. The clock goes from one due message to the next; a pace rounds it up, so that many messages
 -- share a step.
 --
--- locks   the enrolments and their executions, skipping what is locked
+-- locks   the enrolments and their executions, skipping what is locked; no sender
 create or replace function dripdrop._run_ahead(
   enrollments uuid[],
   until timestamptz,
@@ -5781,9 +5781,22 @@ declare
   v_due uuid[];
   v_decisions dripdrop._decision[];
   v_leaving uuid[];
+  v_failed uuid[];
   v_stopped uuid[];
 begin
   loop
+    return query
+    select v_now, null::text, null::text, e.state, e.exit_reason, null::text
+    from dripdrop.enrollments as e
+    where e.id = any (enrollments)
+      and coalesce(e.completed_at, e.cancelled_at) = v_now;
+    enrollments := array(
+      select e.id
+      from dripdrop.enrollments as e
+      where e.id = any (enrollments) and e.state = 'active'
+    );
+    exit when cardinality(enrollments) = 0;
+
     select min(x.due_at) into v_due_at
     from dripdrop.step_executions as x
     where x.enrollment_id = any (enrollments) and x.due_at is not null;
@@ -5813,38 +5826,80 @@ begin
         for no key update of e, x skip locked
       );
       exit when cardinality(v_due) = 0;
+<<<<<<< HEAD
       v_decisions := dripdrop._admit(
         array(select d from dripdrop._decide(v_due, v_now) as d), v_now, false
       );
+=======
+      v_decisions := array(select d from dripdrop._decide(v_due, v_now) as d);
+      perform from dripdrop._carry_out(v_decisions, v_now);
+      v_leaving := array(
+        select x.id
+        from unnest(v_decisions) as d
+        join dripdrop.step_executions as x on x.id = d.execution_id
+        where d.action = 'send' and x.state = 'queued'
+      );
+      v_failed := array(
+        select x.id
+        from dripdrop.step_executions as x
+        join dripdrop.steps as s on s.id = x.step_id
+        where x.id = any (v_leaving)
+          and dripdrop._failed_hook(x.hooks, s.template_content) is not null
+      );
+      update dripdrop.step_executions as x
+      set state = case when x.id = any (v_failed) then 'failed' else 'rendered' end,
+          payload = '{}',
+          reason = case when x.id = any (v_failed) then 'hook_failed' else x.reason end,
+          ended_at = case when x.id = any (v_failed) then v_now end
+      where x.id = any (v_leaving);
+      if cardinality(v_failed) > 0 then
+        perform dripdrop._give_up(v_failed, v_now);
+      end if;
+
+      -- What was to be sent may have failed or, beside another one, ended with its enrolment.
+>>>>>>> prop
       return query
-      select v_now, s.key, x.channel, d.action, d.reason, d.recipient
+      select
+        v_now,
+        s.key,
+        x.channel,
+        coalesce(ended.action, d.action),
+        case when ended.action is null then d.reason else x.reason end,
+        d.recipient
       from unnest(v_decisions) as d
       join dripdrop.step_executions as x on x.id = d.execution_id
       join dripdrop.steps as s on s.id = x.step_id
+      cross join lateral (
+        select
+          case
+            when d.action <> 'send' then null
+            when x.state = 'failed' then 'fail'
+            when x.state = 'cancelled' then 'cancel'
+          end as action
+      ) as ended
       where d.action <> 'ask'
       order by x.id;
-      perform from dripdrop._carry_out(v_decisions, v_now);
 
       update dripdrop.step_executions as x
       set hooks = dripdrop._assumed_answers(x, _run_ahead.hooks),
           due_at = v_now
       from unnest(v_decisions) as d
-      where x.id = d.execution_id and d.action = 'ask';
+      where x.id = d.execution_id and d.action = 'ask' and x.state = 'scheduled';
 
       v_leaving := array(
-        select d.execution_id from unnest(v_decisions) as d where d.action = 'send'
+        select x.id
+        from dripdrop.step_executions as x
+        where x.id = any (v_leaving) and x.state = 'rendered'
       );
       if cardinality(v_leaving) > 0 then
-        update dripdrop.step_executions as x
-        set state = 'rendered',
-            payload = '{}'
-        where x.id = any (v_leaving) and x.state = 'queued';
         v_stopped := dripdrop._stop_at_fence(v_leaving, v_now);
         update dripdrop.step_executions as x
         set state = 'sending',
             fence = x.fence + 1,
             lease_until = v_now,
-            claimed_at = v_now
+            claimed_at = v_now,
+            -- Whose books are not kept here, and whose row real sends wait for.
+            adapter_id = null
         where x.id = any (v_leaving) and x.id <> all (v_stopped);
         perform dripdrop.complete_sends(jsonb_agg(
           jsonb_build_object('execution', x.id, 'fence', x.fence, 'outcome', 'sent')
@@ -5854,17 +5909,6 @@ begin
         having count(*) > 0;
       end if;
     end if;
-
-    return query
-    select v_now, null::text, null::text, e.state, e.exit_reason, null::text
-    from dripdrop.enrollments as e
-    where e.id = any (enrollments)
-      and coalesce(e.completed_at, e.cancelled_at) = v_now;
-    enrollments := array(
-      select e.id
-      from dripdrop.enrollments as e
-      where e.id = any (enrollments) and e.state = 'active'
-    );
   end loop;
 end
 $$;
@@ -6043,6 +6087,7 @@ declare
   v_start timestamptz := dripdrop._now();
   v_sequence uuid;
   v_portion uuid[];
+  v_under_way uuid[];
   v_last uuid := uuid '00000000-0000-0000-0000-000000000000';
   v_rows jsonb := jsonb '[]';
   v_counts jsonb;
@@ -6071,13 +6116,20 @@ begin
     v_last := v_portion[cardinality(v_portion)];
     begin
       perform set_config('dripdrop.now', v_start::text, true);
+      v_under_way := array(
+        select x.id
+        from dripdrop.step_executions as x
+        join dripdrop.enrollments as e on e.id = x.enrollment_id
+        where x.enrollment_id = any (v_portion) and x.state in ('queued', 'rendered', 'sending')
+        for no key update of e, x skip locked
+      );
       -- What is under way counts as due now.
       update dripdrop.step_executions as x
       set state = 'scheduled',
           due_at = v_start,
           payload = null,
           lease_until = null
-      where x.enrollment_id = any (v_portion) and x.state in ('queued', 'rendered', 'sending');
+      where x.id = any (v_under_way);
       select coalesce(jsonb_agg(to_jsonb(c)), '[]') into v_counts
       from (
         select (r.at at time zone 'UTC')::date as day, r.step_key, r.channel, count(*) as messages
@@ -6852,6 +6904,7 @@ declare
   v_fault record;
   v_given dripdrop.events[];
   v_new dripdrop.events[];
+  v_held uuid[];
   v_open uuid[];
 begin
   perform dripdrop._check_tenant_key(tenant_key);
@@ -6930,20 +6983,24 @@ begin
   end if;
 
   -- Whoever plans a step that waits for an event holds its enrolment: either the wait is there to be
-  -- woken, or the event is there to be found.
-  perform from dripdrop.enrollments as e
-  where e.id in (
-    select n.id
-    from unnest(v_given) as g
-    join dripdrop.enrollments as n
-      on n.subscriber_id = g.subscriber_id
-      and n.subscriber_type = g.subscriber_type
-      and n.tenant_key is not distinct from g.tenant_key
-      and (n.id = g.enrollment_id or g.enrollment_id is null)
-      and n.state in ('active', 'paused')
-  )
-  order by e.id
-  for no key update;
+  -- woken, or the event is there to be found. One that begins after this is nobody's here: two
+  -- trackers that both came to it would not wait for each other.
+  v_held := array(
+    select e.id
+    from dripdrop.enrollments as e
+    where e.id in (
+      select n.id
+      from unnest(v_given) as g
+      join dripdrop.enrollments as n
+        on n.subscriber_id = g.subscriber_id
+        and n.subscriber_type = g.subscriber_type
+        and n.tenant_key is not distinct from g.tenant_key
+        and (n.id = g.enrollment_id or g.enrollment_id is null)
+        and n.state in ('active', 'paused')
+    )
+    order by e.id
+    for no key update
+  );
 
   with recorded as (
     insert into dripdrop.events
@@ -6963,10 +7020,11 @@ begin
         and n.subscriber_type = g.subscriber_type
         and n.tenant_key is not distinct from g.tenant_key
         and (n.id = g.enrollment_id or g.enrollment_id is null)
+        and n.id = any (v_held)
         and n.state in ('active', 'paused')
     );
     perform dripdrop._let_out(v_open, v_now);
-    perform dripdrop._wake(v_new, v_now);
+    perform dripdrop._wake(v_new, v_open, v_now);
   end if;
 
   return query
@@ -7022,7 +7080,11 @@ comment on function dripdrop._let_out(uuid[], timestamptz) is
 -- asked for the timeout are asked again: their answer would make the step due at once.
 --
 -- locks   nothing new: callers hold the enrolments
-create or replace function dripdrop._wake(events dripdrop.events[], at timestamptz)
+create or replace function dripdrop._wake(
+  events dripdrop.events[],
+  enrollments uuid[],
+  at timestamptz
+)
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
@@ -7037,6 +7099,7 @@ as $$
       and e.subscriber_type = v.subscriber_type
       and e.tenant_key is not distinct from v.tenant_key
       and (e.id = v.enrollment_id or v.enrollment_id is null)
+      and e.id = any (_wake.enrollments)
       and e.state in ('active', 'paused')
   ),
   awaited as (
@@ -7102,7 +7165,7 @@ as $$
     and h.event_data @> coalesce(s.timing -> 'match', '{}')
 $$;
 
-comment on function dripdrop._wake(dripdrop.events[], timestamptz) is
+comment on function dripdrop._wake(dripdrop.events[], uuid[], timestamptz) is
   'Makes due what waits for events, and fires the side steps they set off.';
 
 create or replace function dripdrop._due_after_event(
@@ -10325,9 +10388,10 @@ comment on function dripdrop._read_queue(text, int, int) is
 
 -- results: [{"execution", "fence", "message", "payload"}] or, for what cannot be rendered,
 -- [{"execution", "fence", "message", "code", "detail"}]. A failure is for good: the same words fail
--- again. What was stopped meanwhile has another fence and is left alone.
+-- again. What was stopped meanwhile has another fence and is left alone; what is being stopped at
+-- this moment keeps its message, and is rendered again if nothing comes of it.
 --
--- locks   the enrolments of failures, then executions, both in id order
+-- locks   the enrolments of failures, in id order, then executions, skipping what is locked
 -- raises  ZD201 results are not a list
 create or replace function dripdrop.complete_renders(results jsonb)
 returns int
@@ -10342,6 +10406,7 @@ as $$
 declare
   v_now timestamptz := dripdrop._now();
   v_results dripdrop._render_result[];
+  v_taken dripdrop._render_result[];
   v_done uuid[];
   v_failed uuid[];
 begin
@@ -10375,6 +10440,13 @@ begin
     for no key update;
   end if;
 
+  v_taken := array(
+    select r
+    from unnest(v_results) as r
+    join dripdrop.step_executions as x
+      on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
+    for no key update of x skip locked
+  );
   with done as (
     update dripdrop.step_executions as x
     set state = case when r.payload is null then 'failed' else 'rendered' end,
@@ -10384,7 +10456,7 @@ begin
         reason_at = case when r.payload is null then v_now end,
         error_message = left(r.detail, 500),
         updated_at = v_now
-    from unnest(v_results) as r
+    from unnest(v_taken) as r
     where x.id = r.execution
       and x.fence = r.fence
       and x.state = 'queued'
@@ -10411,7 +10483,14 @@ begin
     where x.id = any (v_failed);
     perform dripdrop._give_up(v_failed, v_now);
   end if;
-  perform pgmq.delete('dripdrop_render', array(select r.message from unnest(v_results) as r));
+  perform pgmq.delete('dripdrop_render', array(
+    select r.message
+    from unnest(v_results) as r
+    where not exists (
+      select from dripdrop.step_executions as x
+      where x.id = r.execution and x.fence = r.fence and x.state = 'queued'
+    )
+  ));
   return coalesce(cardinality(v_done), 0);
 end
 $$;

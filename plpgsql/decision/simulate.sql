@@ -3,7 +3,7 @@
 -- back. The clock goes from one due message to the next; a pace rounds it up, so that many messages
 -- share a step.
 --
--- locks   the enrolments and their executions, skipping what is locked
+-- locks   the enrolments and their executions, skipping what is locked; no sender
 create or replace function dripdrop._run_ahead(
   enrollments uuid[],
   until timestamptz,
@@ -30,9 +30,22 @@ declare
   v_due uuid[];
   v_decisions dripdrop._decision[];
   v_leaving uuid[];
+  v_failed uuid[];
   v_stopped uuid[];
 begin
   loop
+    return query
+    select v_now, null::text, null::text, e.state, e.exit_reason, null::text
+    from dripdrop.enrollments as e
+    where e.id = any (enrollments)
+      and coalesce(e.completed_at, e.cancelled_at) = v_now;
+    enrollments := array(
+      select e.id
+      from dripdrop.enrollments as e
+      where e.id = any (enrollments) and e.state = 'active'
+    );
+    exit when cardinality(enrollments) = 0;
+
     select min(x.due_at) into v_due_at
     from dripdrop.step_executions as x
     where x.enrollment_id = any (enrollments) and x.due_at is not null;
@@ -62,38 +75,80 @@ begin
         for no key update of e, x skip locked
       );
       exit when cardinality(v_due) = 0;
+<<<<<<< HEAD
       v_decisions := dripdrop._admit(
         array(select d from dripdrop._decide(v_due, v_now) as d), v_now, false
       );
+=======
+      v_decisions := array(select d from dripdrop._decide(v_due, v_now) as d);
+      perform from dripdrop._carry_out(v_decisions, v_now);
+      v_leaving := array(
+        select x.id
+        from unnest(v_decisions) as d
+        join dripdrop.step_executions as x on x.id = d.execution_id
+        where d.action = 'send' and x.state = 'queued'
+      );
+      v_failed := array(
+        select x.id
+        from dripdrop.step_executions as x
+        join dripdrop.steps as s on s.id = x.step_id
+        where x.id = any (v_leaving)
+          and dripdrop._failed_hook(x.hooks, s.template_content) is not null
+      );
+      update dripdrop.step_executions as x
+      set state = case when x.id = any (v_failed) then 'failed' else 'rendered' end,
+          payload = '{}',
+          reason = case when x.id = any (v_failed) then 'hook_failed' else x.reason end,
+          ended_at = case when x.id = any (v_failed) then v_now end
+      where x.id = any (v_leaving);
+      if cardinality(v_failed) > 0 then
+        perform dripdrop._give_up(v_failed, v_now);
+      end if;
+
+      -- What was to be sent may have failed or, beside another one, ended with its enrolment.
+>>>>>>> prop
       return query
-      select v_now, s.key, x.channel, d.action, d.reason, d.recipient
+      select
+        v_now,
+        s.key,
+        x.channel,
+        coalesce(ended.action, d.action),
+        case when ended.action is null then d.reason else x.reason end,
+        d.recipient
       from unnest(v_decisions) as d
       join dripdrop.step_executions as x on x.id = d.execution_id
       join dripdrop.steps as s on s.id = x.step_id
+      cross join lateral (
+        select
+          case
+            when d.action <> 'send' then null
+            when x.state = 'failed' then 'fail'
+            when x.state = 'cancelled' then 'cancel'
+          end as action
+      ) as ended
       where d.action <> 'ask'
       order by x.id;
-      perform from dripdrop._carry_out(v_decisions, v_now);
 
       update dripdrop.step_executions as x
       set hooks = dripdrop._assumed_answers(x, _run_ahead.hooks),
           due_at = v_now
       from unnest(v_decisions) as d
-      where x.id = d.execution_id and d.action = 'ask';
+      where x.id = d.execution_id and d.action = 'ask' and x.state = 'scheduled';
 
       v_leaving := array(
-        select d.execution_id from unnest(v_decisions) as d where d.action = 'send'
+        select x.id
+        from dripdrop.step_executions as x
+        where x.id = any (v_leaving) and x.state = 'rendered'
       );
       if cardinality(v_leaving) > 0 then
-        update dripdrop.step_executions as x
-        set state = 'rendered',
-            payload = '{}'
-        where x.id = any (v_leaving) and x.state = 'queued';
         v_stopped := dripdrop._stop_at_fence(v_leaving, v_now);
         update dripdrop.step_executions as x
         set state = 'sending',
             fence = x.fence + 1,
             lease_until = v_now,
-            claimed_at = v_now
+            claimed_at = v_now,
+            -- Whose books are not kept here, and whose row real sends wait for.
+            adapter_id = null
         where x.id = any (v_leaving) and x.id <> all (v_stopped);
         perform dripdrop.complete_sends(jsonb_agg(
           jsonb_build_object('execution', x.id, 'fence', x.fence, 'outcome', 'sent')
@@ -103,17 +158,6 @@ begin
         having count(*) > 0;
       end if;
     end if;
-
-    return query
-    select v_now, null::text, null::text, e.state, e.exit_reason, null::text
-    from dripdrop.enrollments as e
-    where e.id = any (enrollments)
-      and coalesce(e.completed_at, e.cancelled_at) = v_now;
-    enrollments := array(
-      select e.id
-      from dripdrop.enrollments as e
-      where e.id = any (enrollments) and e.state = 'active'
-    );
   end loop;
 end
 $$;
@@ -292,6 +336,7 @@ declare
   v_start timestamptz := dripdrop._now();
   v_sequence uuid;
   v_portion uuid[];
+  v_under_way uuid[];
   v_last uuid := uuid '00000000-0000-0000-0000-000000000000';
   v_rows jsonb := jsonb '[]';
   v_counts jsonb;
@@ -320,13 +365,20 @@ begin
     v_last := v_portion[cardinality(v_portion)];
     begin
       perform set_config('dripdrop.now', v_start::text, true);
+      v_under_way := array(
+        select x.id
+        from dripdrop.step_executions as x
+        join dripdrop.enrollments as e on e.id = x.enrollment_id
+        where x.enrollment_id = any (v_portion) and x.state in ('queued', 'rendered', 'sending')
+        for no key update of e, x skip locked
+      );
       -- What is under way counts as due now.
       update dripdrop.step_executions as x
       set state = 'scheduled',
           due_at = v_start,
           payload = null,
           lease_until = null
-      where x.enrollment_id = any (v_portion) and x.state in ('queued', 'rendered', 'sending');
+      where x.id = any (v_under_way);
       select coalesce(jsonb_agg(to_jsonb(c)), '[]') into v_counts
       from (
         select (r.at at time zone 'UTC')::date as day, r.step_key, r.channel, count(*) as messages

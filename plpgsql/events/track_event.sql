@@ -71,6 +71,7 @@ declare
   v_fault record;
   v_given dripdrop.events[];
   v_new dripdrop.events[];
+  v_held uuid[];
   v_open uuid[];
 begin
   perform dripdrop._check_tenant_key(tenant_key);
@@ -149,20 +150,24 @@ begin
   end if;
 
   -- Whoever plans a step that waits for an event holds its enrolment: either the wait is there to be
-  -- woken, or the event is there to be found.
-  perform from dripdrop.enrollments as e
-  where e.id in (
-    select n.id
-    from unnest(v_given) as g
-    join dripdrop.enrollments as n
-      on n.subscriber_id = g.subscriber_id
-      and n.subscriber_type = g.subscriber_type
-      and n.tenant_key is not distinct from g.tenant_key
-      and (n.id = g.enrollment_id or g.enrollment_id is null)
-      and n.state in ('active', 'paused')
-  )
-  order by e.id
-  for no key update;
+  -- woken, or the event is there to be found. One that begins after this is nobody's here: two
+  -- trackers that both came to it would not wait for each other.
+  v_held := array(
+    select e.id
+    from dripdrop.enrollments as e
+    where e.id in (
+      select n.id
+      from unnest(v_given) as g
+      join dripdrop.enrollments as n
+        on n.subscriber_id = g.subscriber_id
+        and n.subscriber_type = g.subscriber_type
+        and n.tenant_key is not distinct from g.tenant_key
+        and (n.id = g.enrollment_id or g.enrollment_id is null)
+        and n.state in ('active', 'paused')
+    )
+    order by e.id
+    for no key update
+  );
 
   with recorded as (
     insert into dripdrop.events
@@ -182,10 +187,11 @@ begin
         and n.subscriber_type = g.subscriber_type
         and n.tenant_key is not distinct from g.tenant_key
         and (n.id = g.enrollment_id or g.enrollment_id is null)
+        and n.id = any (v_held)
         and n.state in ('active', 'paused')
     );
     perform dripdrop._let_out(v_open, v_now);
-    perform dripdrop._wake(v_new, v_now);
+    perform dripdrop._wake(v_new, v_open, v_now);
   end if;
 
   return query
@@ -241,7 +247,11 @@ comment on function dripdrop._let_out(uuid[], timestamptz) is
 -- asked for the timeout are asked again: their answer would make the step due at once.
 --
 -- locks   nothing new: callers hold the enrolments
-create or replace function dripdrop._wake(events dripdrop.events[], at timestamptz)
+create or replace function dripdrop._wake(
+  events dripdrop.events[],
+  enrollments uuid[],
+  at timestamptz
+)
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
@@ -256,6 +266,7 @@ as $$
       and e.subscriber_type = v.subscriber_type
       and e.tenant_key is not distinct from v.tenant_key
       and (e.id = v.enrollment_id or v.enrollment_id is null)
+      and e.id = any (_wake.enrollments)
       and e.state in ('active', 'paused')
   ),
   awaited as (
@@ -321,7 +332,7 @@ as $$
     and h.event_data @> coalesce(s.timing -> 'match', '{}')
 $$;
 
-comment on function dripdrop._wake(dripdrop.events[], timestamptz) is
+comment on function dripdrop._wake(dripdrop.events[], uuid[], timestamptz) is
   'Makes due what waits for events, and fires the side steps they set off.';
 
 create or replace function dripdrop._due_after_event(

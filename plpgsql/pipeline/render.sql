@@ -205,9 +205,10 @@ comment on function dripdrop._read_queue(text, int, int) is
 
 -- results: [{"execution", "fence", "message", "payload"}] or, for what cannot be rendered,
 -- [{"execution", "fence", "message", "code", "detail"}]. A failure is for good: the same words fail
--- again. What was stopped meanwhile has another fence and is left alone.
+-- again. What was stopped meanwhile has another fence and is left alone; what is being stopped at
+-- this moment keeps its message, and is rendered again if nothing comes of it.
 --
--- locks   the enrolments of failures, then executions, both in id order
+-- locks   the enrolments of failures, in id order, then executions, skipping what is locked
 -- raises  ZD201 results are not a list
 create or replace function dripdrop.complete_renders(results jsonb)
 returns int
@@ -222,6 +223,7 @@ as $$
 declare
   v_now timestamptz := dripdrop._now();
   v_results dripdrop._render_result[];
+  v_taken dripdrop._render_result[];
   v_done uuid[];
   v_failed uuid[];
 begin
@@ -255,6 +257,13 @@ begin
     for no key update;
   end if;
 
+  v_taken := array(
+    select r
+    from unnest(v_results) as r
+    join dripdrop.step_executions as x
+      on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
+    for no key update of x skip locked
+  );
   with done as (
     update dripdrop.step_executions as x
     set state = case when r.payload is null then 'failed' else 'rendered' end,
@@ -264,7 +273,7 @@ begin
         reason_at = case when r.payload is null then v_now end,
         error_message = left(r.detail, 500),
         updated_at = v_now
-    from unnest(v_results) as r
+    from unnest(v_taken) as r
     where x.id = r.execution
       and x.fence = r.fence
       and x.state = 'queued'
@@ -291,7 +300,14 @@ begin
     where x.id = any (v_failed);
     perform dripdrop._give_up(v_failed, v_now);
   end if;
-  perform pgmq.delete('dripdrop_render', array(select r.message from unnest(v_results) as r));
+  perform pgmq.delete('dripdrop_render', array(
+    select r.message
+    from unnest(v_results) as r
+    where not exists (
+      select from dripdrop.step_executions as x
+      where x.id = r.execution and x.fence = r.fence and x.state = 'queued'
+    )
+  ));
   return coalesce(cardinality(v_done), 0);
 end
 $$;

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -37,6 +37,46 @@ STEPS = [
     email("tip", timing=after(1, "hours"), config={"on_max_retry": "continue"}),
     email("offer", timing=after(1, "days")),
 ]
+RATED = {"hook": "rating", "operator": ">", "expected_value": 3}
+BRANCHES = [
+    email("welcome", config={"max_retries": 2}),
+    email(
+        "purchase",
+        timing={
+            "type": "event",
+            "trigger_event": "bought",
+            "since": "enrollment",
+            "timeout": "1 day",
+            "on_timeout": "nudge",
+        },
+        transitions=[{"to": "tip", "conditions": [RATED]}, {"to": "nudge"}],
+    ),
+    email(
+        "tip",
+        timing=after(1, "hours"),
+        conditions=[{"predicate": '$.steps.purchase.state == "sent"'}],
+        transitions=[
+            {"to": "purchase", "conditions": [{"event": "clicked", "within": "1 day"}]},
+            {"to": "nudge"},
+        ],
+    ),
+    email(
+        "nudge",
+        timing=after(1, "hours"),
+        config={"on_max_retry": "continue"},
+        conditions=[RATED],
+        transitions=[{"to": None}],
+    ),
+    email("digest", timing={"type": "cron", "cron_expression": "0 10 * * *", "recurring": True}),
+    email("thanks", timing={"type": "event", "trigger_event": "clicked", "recurring": True}),
+]
+RULES = {
+    "config": {"hop_limit": 3},
+    "reentry": "always",
+    "hooks": [{"key": "rating", "url": "https://example.com/rating"}],
+    "goals": [{"event": "upgraded"}],
+    "exit_when": [{"event": "left", "match": {"for": "good"}}],
+}
 FATES = {
     "sent": (True, "sent"),
     "retry": (False, "retry"),
@@ -55,6 +95,7 @@ Result: TypeAlias = dict[str, Any]
 
 people = st.sampled_from(PEOPLE)
 workers = st.sampled_from([0, 1])
+events = st.sampled_from(["bought", "bought", "clicked", "clicked", "upgraded", "left"])
 endings = st.sampled_from(["commit", "commit", "commit", "stay open", "stay open", "roll back"])
 
 
@@ -65,6 +106,7 @@ class Worker:
         """Begin."""
         self.engine = Engine(connection)
         self.recorded: list[Result] = []
+        self.open = False
 
     def attempt(self, call: Callable[..., object], *values: object) -> None:
         """Make a call; undo it, and nothing else, if it is refused or would have to wait."""
@@ -77,10 +119,6 @@ class Worker:
         self.engine.connection.execute("select")
         with self.engine.connection.transaction():
             yield
-
-    @property
-    def open(self) -> bool:
-        return self.engine.connection.info.transaction_status.name != "IDLE"
 
 
 class Journeys(RuleBasedStateMachine):
@@ -95,8 +133,9 @@ class Journeys(RuleBasedStateMachine):
         self.arrived: set[str] = set()
         self.results: list[Result] = []
         sender.connection.execute("""
-            truncate dripdrop.enrollments, dripdrop.message_events, dripdrop.suppressions,
-              pgmq.q_dripdrop_render, pgmq.q_dripdrop_send_email cascade
+            truncate dripdrop.enrollments, dripdrop.events, dripdrop.message_events,
+              dripdrop.suppressions, pgmq.q_dripdrop_hooks, pgmq.q_dripdrop_render,
+              pgmq.q_dripdrop_send_email cascade
         """)
         sender.connection.execute("update dripdrop.channel_adapters set resting_until = null")
         for person in PEOPLE:
@@ -166,6 +205,8 @@ class Journeys(RuleBasedStateMachine):
     @rule(worker=workers, ending=endings)
     def record(self, worker: int, ending: str) -> None:
         it = self.workers[worker]
+        newest = {r["execution"]: r for r in sorted(self.results, key=lambda r: r["fence"])}
+        self.results = list(newest.values())
         try:
             with it.savepoint():
                 it.engine.complete_sends(self.results)
@@ -182,7 +223,8 @@ class Journeys(RuleBasedStateMachine):
     @rule(worker=workers, ending=st.sampled_from(["commit", "roll back"]))
     def end(self, worker: int, ending: str) -> None:
         it = self.workers[worker]
-        if ending == "stay open":
+        it.open = ending == "stay open"
+        if it.open:
             return
         if ending == "commit":
             it.engine.connection.commit()
@@ -236,7 +278,7 @@ class Journeys(RuleBasedStateMachine):
     @rule()
     def lose_the_queues(self) -> None:
         self.sender.connection.execute(
-            "truncate pgmq.q_dripdrop_render, pgmq.q_dripdrop_send_email"
+            "truncate pgmq.q_dripdrop_hooks, pgmq.q_dripdrop_render, pgmq.q_dripdrop_send_email"
         )
         self.sender.reconcile()
 
@@ -261,10 +303,127 @@ class Journeys(RuleBasedStateMachine):
         assert self.sender.list_active_enrollments(TENANT) == []
 
 
+class Branches(Journeys):
+    """The same over a sequence that waits, asks, branches, jumps back and has steps beside it."""
+
+    @rule(
+        worker=workers,
+        person=people,
+        key=events,
+        by_subscriber=st.booleans(),
+        event_id=st.sampled_from([None, None, "once"]),
+        ending=endings,
+    )
+    def track(
+        self,
+        worker: int,
+        person: str,
+        key: str,
+        by_subscriber: bool,
+        event_id: str | None,
+        ending: str,
+    ) -> None:
+        it = self.workers[worker]
+        whom = (
+            {"subscriber_id": person}
+            if by_subscriber
+            else {"enrollment_id": str(self.enrollment_of(person))}
+        )
+        event = {"event_key": key, "event_data": {"for": "good"}, "event_id": event_id} | whom
+        it.attempt(it.engine.track_events, TENANT, [event])
+        self.end(worker, ending)
+
+    @rule(worker=workers, otherwise=st.sampled_from(["resend", "failed"]), ending=endings)
+    def resolve(self, worker: int, otherwise: str, ending: str) -> None:
+        """An operator knows what arrived."""
+        it = self.workers[worker]
+        for row in self.sender.rows(
+            "select id, idempotency_key as key from dripdrop.step_executions"
+            " where state = 'unknown' limit 1"
+        ):
+            outcome = "sent" if row.key in self.arrived else otherwise
+            it.attempt(it.engine.resolve, TENANT, row.id, outcome)
+        self.end(worker, ending)
+
+    @rule(
+        worker=workers,
+        answer=st.sampled_from(
+            [{"value": 5}, {"value": 5}, {"value": 1}, {"error": "hook_timeout"}]
+        ),
+        ending=endings,
+    )
+    def answer(self, worker: int, answer: Result, ending: str) -> None:
+        it = self.workers[worker]
+        it.attempt(self.ask, it.engine, answer)
+        self.end(worker, ending)
+
+    def ask(self, engine: Engine, answer: Result) -> None:
+        engine.complete_hooks(
+            [
+                {
+                    "execution": str(claim.execution_id),
+                    "fence": claim.fence,
+                    "message": claim.message_id,
+                    "values": {claim.key: answer},
+                }
+                for claim in engine.claim_hooks()
+            ]
+        )
+
+    @rule()
+    def prepare(self) -> None:
+        self.sender.tick()
+        self.ask(self.sender, {"value": 5})
+        self.sender.tick()
+        self.sender.render()
+
+    @invariant()
+    def there_is_one_way_to_go(self) -> None:
+        assert not self.sender.rows("""
+            select x.enrollment_id
+            from dripdrop.step_executions as x
+            join dripdrop.steps as s on s.id = x.step_id
+            where x.ended_at is null and (s.key = 'digest' or not s.recurring)
+            group by x.enrollment_id, case when s.recurring then s.id end
+            having count(*) > 1
+        """), "two messages to come on one way"
+
+    @invariant()
+    def schedules_go_on(self) -> None:
+        assert not self.sender.rows("""
+            select e.id
+            from dripdrop.enrollments as e
+            join dripdrop.steps as s on s.sequence_version_id = e.sequence_version_id
+            where e.state = 'active' and s.key = 'digest'
+              and not exists (
+                select from dripdrop.step_executions as x
+                where x.enrollment_id = e.id and x.step_id = s.id and x.ended_at is null
+              )
+        """), "a schedule that has stopped"
+
+    @invariant()
+    def what_has_come_is_waited_for_no_longer(self) -> None:
+        assert not self.sender.rows("""
+            select from dripdrop.step_executions as x
+            where x.event_id is not null
+              and (x.awaited_event is not null or x.reason = 'event_timeout')
+        """)
+
+    @invariant()
+    def an_event_sets_off_a_step_once(self) -> None:
+        assert not self.sender.rows("""
+            select x.enrollment_id
+            from dripdrop.step_executions as x
+            join dripdrop.steps as s on s.id = x.step_id
+            where s.key = 'thanks'
+            group by x.enrollment_id, x.event_id
+            having count(*) > 1
+        """)
+
+
 @pytest.fixture
-def machine(engine: Engine, dsn: str, clock: Clock) -> Iterator[Callable[[], Journeys]]:
-    """Return a function that begins anew, on the same connections."""
-    engine.author(*STEPS)
+def play(engine: Engine, dsn: str, clock: Clock) -> Iterator[Callable[..., None]]:
+    """Return a function that plays a machine many times over, on the same connections."""
     with ExitStack() as stack:
         connections = [
             stack.enter_context(
@@ -276,17 +435,29 @@ def machine(engine: Engine, dsn: str, clock: Clock) -> Iterator[Callable[[], Jou
         clock.set(clock.now)
         for connection in connections:
             connection.commit()
-        yield lambda: Journeys(engine, [Worker(connection) for connection in connections], clock)
+
+        def play(machine: type[Journeys], max_examples: int) -> None:
+            workers = [Worker(connection) for connection in connections]
+            run_state_machine_as_test(
+                lambda: machine(engine, workers, clock),
+                settings=settings(
+                    max_examples=max_examples,
+                    stateful_step_count=50,
+                    phases=[Phase.reuse, Phase.generate, Phase.shrink],
+                    deadline=None,
+                    suppress_health_check=[HealthCheck.too_slow],
+                ),
+            )
+
+        yield play
         clock.connections = clock.connections[:1]
 
 
-def test_nothing_is_lost_sent_twice_or_sent_after_a_stop(machine: Any) -> None:
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=30,
-            stateful_step_count=50,
-            deadline=None,
-            suppress_health_check=[HealthCheck.too_slow],
-        ),
-    )
+def test_nothing_is_lost_sent_twice_or_sent_after_a_stop(engine: Engine, play: Any) -> None:
+    engine.author(*STEPS)
+    play(Journeys, max_examples=15)
+
+
+def test_branches_events_and_side_steps_change_none_of_it(engine: Engine, play: Any) -> None:
+    engine.author(*BRANCHES, **RULES)
+    play(Branches, max_examples=25)
