@@ -3277,33 +3277,33 @@ as $$
   cross join lateral (
     values
     (
-      1, 'pause', true,
+      20, 'pause', true,
       case when f.enrollment_state = 'paused' then 'hold' end,
       'enrollment_paused', null::text, null::timestamptz
     ),
     (
-      2, 'enrollment', true,
+      30, 'enrollment', true,
       case when f.enrollment_state in ('completed', 'cancelled') then 'cancel' end,
       'enrollment_ended', null, null
     ),
     (
-      3, 'sequence', true,
+      40, 'sequence', true,
       case when not f.sequence_active then 'exit' end,
       'sequence_inactive', null, null
     ),
     -- Before whatever leads on to the next step, whose way may depend on the answers.
     (
-      4, 'hooks', false,
+      50, 'hooks', false,
       case when f.hooks_unanswered then 'ask' end,
       'waiting_for_hooks', null, _gates.at + interval '15 minutes'
     ),
     (
-      5, 'step', true,
+      60, 'step', true,
       case when not f.step_active then 'skip' end,
       'step_inactive', null, null
     ),
     (
-      6, 'event', false,
+      70, 'event', false,
       case
         when f.awaited_event is null then null
         when f.due_at > _gates.at or f.due_at is null then 'wait'
@@ -3317,7 +3317,7 @@ as $$
       f.awaited_event, f.due_at
     ),
     (
-      7, 'stale', true,
+      80, 'stale', true,
       case
         when _gates.at - f.scheduled_for > f.stale_after and f.on_stale in ('skip', 'hold')
         then f.on_stale
@@ -3325,17 +3325,17 @@ as $$
       'stale', null, null
     ),
     (
-      8, 'exit', false,
+      90, 'exit', false,
       (f.way_out).action,
       (f.way_out).reason, (f.way_out).detail, null
     ),
     (
-      9, 'conditions', false,
+      100, 'conditions', false,
       (f.obstacle).action,
       (f.obstacle).reason, (f.obstacle).detail, null
     ),
     (
-      10, 'recipient', false,
+      110, 'recipient', false,
       case
         when _gates.which <> 'fence' and not dripdrop._is_recipient(f.channel, f.recipient)
         then 'skip'
@@ -3343,12 +3343,12 @@ as $$
       case when f.recipient is null then 'no_recipient' else 'invalid_recipient' end, null, null
     ),
     (
-      11, 'suppression', true,
+      120, 'suppression', true,
       case when f.suppressed then 'skip' end,
       'suppressed', null, null
     ),
     (
-      12, 'sender', true,
+      150, 'sender', true,
       case when f.adapter_usable is not true then 'fail' when f.sender_changed then 'defer' end,
       case
         when f.adapter_id is null then 'no_adapter'
@@ -3359,12 +3359,12 @@ as $$
       case when f.adapter_usable then _gates.at end
     ),
     (
-      13, 'sender_rest', true,
+      160, 'sender_rest', true,
       case when f.resting_until > _gates.at then 'defer' end,
       coalesce(f.resting_reason, 'adapter_resting'), null, f.resting_until
     ),
     (
-      14, 'send', false,
+      200, 'send', false,
       'send',
       null, null, null
     )
@@ -4373,7 +4373,8 @@ begin
       from (
         select distinct on (line.step_id) x.id, x.ended_at
         from dripdrop.step_executions as x
-        join dripdrop.steps as s on s.id = x.step_id
+        join dripdrop.steps as s
+          on s.id = x.step_id and s.sequence_version_id = v_enrollment.sequence_version_id
         cross join lateral (select case when s.recurring then s.id end as step_id) as line
         where x.enrollment_id = v_enrollment.id
         order by line.step_id, x.ended_at desc nulls first, x.id desc
@@ -4945,7 +4946,7 @@ begin
     select
       x.enrollment_id,
       s.recurring,
-      s.branches,
+      s.branches or coalesce(x.reason = 'event_timeout', false) as jumps,
       s.hop_limit,
       case
         when s.on_timeout_id is not null and x.reason = 'event_timeout'
@@ -4973,7 +4974,7 @@ begin
       case
         when (n.route).step_id is not null then
           case
-            when n.branches and n.hop_limit <= (
+            when n.jumps and n.hop_limit <= (
               select count(*)
               from dripdrop.step_executions as x
               where x.enrollment_id = n.enrollment_id and x.step_id = (n.route).step_id
@@ -5330,7 +5331,7 @@ comment on function dripdrop._in_time_window(jsonb, timestamp) is
   'midnight.';
 
 -- Why a condition does not hold, or null when it does. Nothing in the data can raise: what cannot
--- be compared does not hold, and this says so.
+-- be compared does not hold, and this says so. Times without a zone are in UTC.
 create or replace function dripdrop._objection(
   condition dripdrop.conditions,
   enrollment dripdrop.enrollments,
@@ -5342,6 +5343,7 @@ returns text
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
 as $$
 declare
   v_actual jsonb;
@@ -5349,7 +5351,7 @@ declare
 begin
   case condition.condition_type
     when 'enrollment_data' then
-      v_actual := jsonb_path_query_first(
+      v_actual := jsonb_path_query_first_tz(
         enrollment.data, condition.field_path, '{}', silent => true
       );
       if v_actual is null then
@@ -5380,14 +5382,19 @@ begin
         hooks #> array[condition.hook, 'value'], condition.operator, condition.expected_value
       );
     when 'predicate' then
-      v_holds := jsonb_path_match(
-        dripdrop._context(
-          enrollment, hooks, _objection.step_id, condition.predicate::text like '%"steps"%'
-        ),
-        condition.predicate,
-        '{}',
-        silent => true
-      );
+      begin
+        v_holds := jsonb_path_match_tz(
+          dripdrop._context(
+            enrollment, hooks, _objection.step_id, condition.predicate::text like '%"steps"%'
+          ),
+          condition.predicate,
+          '{}',
+          silent => true
+        );
+      exception
+        when others then
+          return 'not_comparable';
+      end;
     when 'time_window' then
       v_holds := dripdrop._in_time_window(
         condition.config,
@@ -5592,6 +5599,10 @@ as $$
       s.recurring or exists (
         select from dripdrop.step_transitions as t
         where t.sequence_version_id = s.sequence_version_id
+      )
+      or exists (
+        select from dripdrop.steps as n
+        where n.sequence_version_id = s.sequence_version_id and n.timing ? 'on_timeout'
       ) as repeatable,
       coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key)) as time_zone
     from dripdrop.steps as s

@@ -132,33 +132,33 @@ as $$
   cross join lateral (
     values
     (
-      1, 'pause', true,
+      20, 'pause', true,
       case when f.enrollment_state = 'paused' then 'hold' end,
       'enrollment_paused', null::text, null::timestamptz
     ),
     (
-      2, 'enrollment', true,
+      30, 'enrollment', true,
       case when f.enrollment_state in ('completed', 'cancelled') then 'cancel' end,
       'enrollment_ended', null, null
     ),
     (
-      3, 'sequence', true,
+      40, 'sequence', true,
       case when not f.sequence_active then 'exit' end,
       'sequence_inactive', null, null
     ),
     -- Before whatever leads on to the next step, whose way may depend on the answers.
     (
-      4, 'hooks', false,
+      50, 'hooks', false,
       case when f.hooks_unanswered then 'ask' end,
       'waiting_for_hooks', null, _gates.at + interval '15 minutes'
     ),
     (
-      5, 'step', true,
+      60, 'step', true,
       case when not f.step_active then 'skip' end,
       'step_inactive', null, null
     ),
     (
-      6, 'event', false,
+      70, 'event', false,
       case
         when f.awaited_event is null then null
         when f.due_at > _gates.at or f.due_at is null then 'wait'
@@ -172,7 +172,7 @@ as $$
       f.awaited_event, f.due_at
     ),
     (
-      7, 'stale', true,
+      80, 'stale', true,
       case
         when _gates.at - f.scheduled_for > f.stale_after and f.on_stale in ('skip', 'hold')
         then f.on_stale
@@ -180,17 +180,17 @@ as $$
       'stale', null, null
     ),
     (
-      8, 'exit', false,
+      90, 'exit', false,
       (f.way_out).action,
       (f.way_out).reason, (f.way_out).detail, null
     ),
     (
-      9, 'conditions', false,
+      100, 'conditions', false,
       (f.obstacle).action,
       (f.obstacle).reason, (f.obstacle).detail, null
     ),
     (
-      10, 'recipient', false,
+      110, 'recipient', false,
       case
         when _gates.which <> 'fence' and not dripdrop._is_recipient(f.channel, f.recipient)
         then 'skip'
@@ -198,12 +198,12 @@ as $$
       case when f.recipient is null then 'no_recipient' else 'invalid_recipient' end, null, null
     ),
     (
-      11, 'suppression', true,
+      120, 'suppression', true,
       case when f.suppressed then 'skip' end,
       'suppressed', null, null
     ),
     (
-      12, 'sender', true,
+      150, 'sender', true,
       case when f.adapter_usable is not true then 'fail' when f.sender_changed then 'defer' end,
       case
         when f.adapter_id is null then 'no_adapter'
@@ -214,12 +214,12 @@ as $$
       case when f.adapter_usable then _gates.at end
     ),
     (
-      13, 'sender_rest', true,
+      160, 'sender_rest', true,
       case when f.resting_until > _gates.at then 'defer' end,
       coalesce(f.resting_reason, 'adapter_resting'), null, f.resting_until
     ),
     (
-      14, 'send', false,
+      200, 'send', false,
       'send',
       null, null, null
     )

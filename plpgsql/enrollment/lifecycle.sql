@@ -167,7 +167,8 @@ begin
       from (
         select distinct on (line.step_id) x.id, x.ended_at
         from dripdrop.step_executions as x
-        join dripdrop.steps as s on s.id = x.step_id
+        join dripdrop.steps as s
+          on s.id = x.step_id and s.sequence_version_id = v_enrollment.sequence_version_id
         cross join lateral (select case when s.recurring then s.id end as step_id) as line
         where x.enrollment_id = v_enrollment.id
         order by line.step_id, x.ended_at desc nulls first, x.id desc

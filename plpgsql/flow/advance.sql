@@ -63,7 +63,7 @@ begin
     select
       x.enrollment_id,
       s.recurring,
-      s.branches,
+      s.branches or coalesce(x.reason = 'event_timeout', false) as jumps,
       s.hop_limit,
       case
         when s.on_timeout_id is not null and x.reason = 'event_timeout'
@@ -91,7 +91,7 @@ begin
       case
         when (n.route).step_id is not null then
           case
-            when n.branches and n.hop_limit <= (
+            when n.jumps and n.hop_limit <= (
               select count(*)
               from dripdrop.step_executions as x
               where x.enrollment_id = n.enrollment_id and x.step_id = (n.route).step_id

@@ -184,7 +184,7 @@ comment on function dripdrop._in_time_window(jsonb, timestamp) is
   'midnight.';
 
 -- Why a condition does not hold, or null when it does. Nothing in the data can raise: what cannot
--- be compared does not hold, and this says so.
+-- be compared does not hold, and this says so. Times without a zone are in UTC.
 create or replace function dripdrop._objection(
   condition dripdrop.conditions,
   enrollment dripdrop.enrollments,
@@ -196,6 +196,7 @@ returns text
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
 as $$
 declare
   v_actual jsonb;
@@ -203,7 +204,7 @@ declare
 begin
   case condition.condition_type
     when 'enrollment_data' then
-      v_actual := jsonb_path_query_first(
+      v_actual := jsonb_path_query_first_tz(
         enrollment.data, condition.field_path, '{}', silent => true
       );
       if v_actual is null then
@@ -234,14 +235,19 @@ begin
         hooks #> array[condition.hook, 'value'], condition.operator, condition.expected_value
       );
     when 'predicate' then
-      v_holds := jsonb_path_match(
-        dripdrop._context(
-          enrollment, hooks, _objection.step_id, condition.predicate::text like '%"steps"%'
-        ),
-        condition.predicate,
-        '{}',
-        silent => true
-      );
+      begin
+        v_holds := jsonb_path_match_tz(
+          dripdrop._context(
+            enrollment, hooks, _objection.step_id, condition.predicate::text like '%"steps"%'
+          ),
+          condition.predicate,
+          '{}',
+          silent => true
+        );
+      exception
+        when others then
+          return 'not_comparable';
+      end;
     when 'time_window' then
       v_holds := dripdrop._in_time_window(
         condition.config,

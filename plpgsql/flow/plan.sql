@@ -25,6 +25,10 @@ as $$
       s.recurring or exists (
         select from dripdrop.step_transitions as t
         where t.sequence_version_id = s.sequence_version_id
+      )
+      or exists (
+        select from dripdrop.steps as n
+        where n.sequence_version_id = s.sequence_version_id and n.timing ? 'on_timeout'
       ) as repeatable,
       coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key)) as time_zone
     from dripdrop.steps as s

@@ -295,3 +295,16 @@ def test_a_bad_argument_is_named(
         with engine.refused(error) as refusal:
             function(**arguments)
         assert refusal.value.diag.column_name == field
+
+
+def test_someone_who_was_paused_resumes_with_the_side_steps_of_the_new_version(
+    engine: Engine,
+) -> None:
+    digest = {"type": "cron", "cron_expression": "0 9 * * *", "recurring": True}
+    engine.author(email("tip", timing=after(3, "days")), email("digest", timing=digest))
+    sam = engine.join()
+    engine.pause_enrollment(TENANT, sam.id)
+    engine.author(email("tip", timing=after(3, "days")))
+    engine.migrate_enrollments(TENANT, "onboarding", 1, 2)
+    engine.resume_enrollment(TENANT, sam.id)
+    assert [x.step for x in engine.executions(sam.id) if x.ended_at is None] == ["tip"]

@@ -80,26 +80,22 @@ def test_with_every_gate_open_the_message_is_sent(engine: Engine, clock: Clock) 
 def test_the_gates_are_asked_in_order(engine: Engine) -> None:
     engine.author()
     gates = engine.explain(TENANT, engine.join().id)
-    assert [(g.place, g.gate) for g in gates] == list(
-        enumerate(
-            [
-                "pause",
-                "enrollment",
-                "sequence",
-                "hooks",
-                "step",
-                "event",
-                "stale",
-                "exit",
-                "conditions",
-                "recipient",
-                "suppression",
-                "sender",
-                "sender_rest",
-            ],
-            start=1,
-        )
-    )
+    assert [gate.place for gate in gates] == sorted({gate.place for gate in gates})
+    assert [gate.gate for gate in gates] == [
+        "pause",
+        "enrollment",
+        "sequence",
+        "hooks",
+        "step",
+        "event",
+        "stale",
+        "exit",
+        "conditions",
+        "recipient",
+        "suppression",
+        "sender",
+        "sender_rest",
+    ]
 
 
 @pytest.mark.parametrize("gate", CLOSED)
