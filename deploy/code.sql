@@ -3187,10 +3187,13 @@ as $$
       s.active,
       s.hooks,
       s.timing ->> 'on_timeout' as on_timeout,
-      exists (
-        select from dripdrop.conditions as c where c.sequence_id = q.id
-      ) as has_ways_out,
-      exists (select from dripdrop.conditions as c where c.step_id = s.id) as has_conditions,
+      dripdrop._ways_out(q.id) as ways_out,
+      array(
+        select c
+        from dripdrop.conditions as c
+        where c.step_id = s.id
+        order by c.position, c.id
+      ) as conditions,
       (s.config ->> 'stale_after')::interval as stale_after,
       q.active as sequence_active,
       a.id as adapter_id,
@@ -3261,12 +3264,12 @@ as $$
     cross join lateral (
       select
         case
-          when s.has_ways_out and _gates.which <> 'fence'
-          then dripdrop._way_out(e, x.hooks, x.step_id, _gates.at)
+          when cardinality(s.ways_out) > 0 and _gates.which <> 'fence'
+          then dripdrop._way_out(s.ways_out, e, x.hooks, x.step_id, _gates.at)
         end as way_out,
         case
-          when s.has_conditions and _gates.which <> 'fence'
-          then dripdrop._obstacle(x.step_id, e, x.hooks, _gates.at)
+          when cardinality(s.conditions) > 0 and _gates.which <> 'fence'
+          then dripdrop._obstacle(s.conditions, e, x.hooks, x.step_id, _gates.at)
         end as obstacle
       offset 0
     ) as found
@@ -4738,13 +4741,21 @@ declare
 begin
   for v_exits in
     select found.action, found.reason, array_agg(e.id) as enrollments
-    from dripdrop.enrollments as e
+    from (
+      select g.sequence_id, dripdrop._ways_out(g.sequence_id) as rules
+      from (
+        select distinct e.sequence_id
+        from dripdrop.enrollments as e
+        where e.id = any (_let_out.enrollments)
+      ) as g
+    ) as q
+    join dripdrop.enrollments as e
+      on e.id = any (_let_out.enrollments) and e.sequence_id = q.sequence_id
     cross join lateral dripdrop._way_out(
-      e, dripdrop._rule_answers(e), null, _let_out.at
+      q.rules, e, dripdrop._rule_answers(e), null, _let_out.at
     ) as found
-    where e.id = any (_let_out.enrollments)
+    where cardinality(q.rules) > 0
       and found.action is not null
-      and exists (select from dripdrop.conditions as c where c.sequence_id = e.sequence_id)
     group by found.action, found.reason
   loop
     perform dripdrop._end_enrollments(
@@ -4956,7 +4967,16 @@ begin
           from dripdrop.step_transitions as t
           where t.sequence_version_id = s.sequence_version_id
             and t.from_step_id = s.id
-            and dripdrop._matches(t, e, x.hooks, _advance.at)
+            and dripdrop._matches(
+              t,
+              array(
+                select c
+                from dripdrop.conditions as c
+                where c.transition_id = t.id
+                order by c.position, c.id
+              ),
+              e, x.hooks, _advance.at
+            )
           order by t.priority
           limit 1
         )
@@ -5095,7 +5115,16 @@ begin
       from dripdrop.step_transitions as n
       where n.sequence_version_id = _begin.sequence_version_id
         and n.from_step_id is null
-        and dripdrop._matches(n, e, null, _begin.at)
+        and dripdrop._matches(
+          n,
+          array(
+            select c
+            from dripdrop.conditions as c
+            where c.transition_id = n.id
+            order by c.position, c.id
+          ),
+          e, null, _begin.at
+        )
       order by n.priority
       limit 1
     ) as t on true
@@ -5186,6 +5215,8 @@ immutable
 parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_place int;
 begin
   case operator
     when '==' then
@@ -5201,10 +5232,12 @@ begin
     when '<=' then
       return dripdrop._number(actual) <= dripdrop._number(expected);
     when 'in' then
-      return exists (
-        select from jsonb_array_elements(expected) as e (value)
-        where dripdrop._equal(actual, e.value)
-      );
+      for v_place in 0 .. jsonb_array_length(expected) - 1 loop
+        if dripdrop._equal(actual, expected -> v_place) then
+          return true;
+        end if;
+      end loop;
+      return false;
     when 'contains' then
       return case jsonb_typeof(actual)
         when 'array' then exists (
@@ -5220,54 +5253,77 @@ $$;
 comment on function dripdrop._compare(jsonb, text, jsonb) is
   'Whether a value compares as an operator says; null when the two cannot be compared.';
 
--- What predicates see. What happened to earlier steps is looked up only for those that ask.
+-- What predicates see. What is not at hand is looked up only for a predicate that mentions it, or
+-- that has wildcards, which mention everything.
 create or replace function dripdrop._context(
+  predicate jsonpath,
   enrollment dripdrop.enrollments,
   hooks jsonb,
-  step_id uuid,
-  with_steps boolean
+  step_id uuid
 )
 returns jsonb
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select jsonb_build_object(
+declare
+  v_mentions text := predicate::text;
+  v_everything boolean := v_mentions like any ('{%.*%,%keyvalue%}');
+  v_context jsonb := jsonb_build_object(
     'enrollment', enrollment.data,
-    'subscriber', enrollment.data
-    || jsonb_build_object('type', enrollment.subscriber_type, 'id', enrollment.subscriber_id),
-    'sequence', jsonb_build_object('key', q.key),
-    'step', (
-      select jsonb_build_object('key', s.key, 'channel', s.channel)
-      from dripdrop.steps as s
-      where s.id = _context.step_id
-    ),
-    'hooks', (
-      select coalesce(jsonb_object_agg(h.key, h.value -> 'value'), '{}')
-      from jsonb_each(_context.hooks) as h
-      where h.value ? 'value'
-    ),
-    'steps', case when with_steps then (
-      select coalesce(
-        jsonb_object_agg(
-          s.key,
-          jsonb_build_object(
-            'state', x.state, 'reason', x.reason, 'occurrence', x.occurrence, 'ended_at', x.ended_at
-          )
-          order by x.id
-        ),
-        '{}'
+    'hooks', case when hooks is null then '{}' else dripdrop._hook_values(hooks) end
+  );
+begin
+  if v_everything or v_mentions like '%"subscriber"%' then
+    v_context := v_context || jsonb_build_object(
+      'subscriber', enrollment.data || jsonb_build_object(
+        'type', enrollment.subscriber_type, 'id', enrollment.subscriber_id
       )
-      from dripdrop.step_executions as x
-      join dripdrop.steps as s on s.id = x.step_id
-      where x.enrollment_id = enrollment.id
-    ) end
-  )
-  from dripdrop.sequences as q
-  where q.id = enrollment.sequence_id
+    );
+  end if;
+  if v_everything or v_mentions like '%"sequence"%' then
+    v_context := v_context || jsonb_build_object(
+      'sequence', (
+        select jsonb_build_object('key', q.key)
+        from dripdrop.sequences as q
+        where q.id = enrollment.sequence_id
+      )
+    );
+  end if;
+  if v_everything or v_mentions like '%"step"%' then
+    v_context := v_context || jsonb_build_object(
+      'step', (
+        select jsonb_build_object('key', s.key, 'channel', s.channel)
+        from dripdrop.steps as s
+        where s.id = _context.step_id
+      )
+    );
+  end if;
+  if v_everything or v_mentions like '%"steps"%' then
+    v_context := v_context || jsonb_build_object(
+      'steps', (
+        select coalesce(
+          jsonb_object_agg(
+            s.key,
+            jsonb_build_object(
+              'state', x.state, 'reason', x.reason, 'occurrence', x.occurrence,
+              'ended_at', x.ended_at
+            )
+            order by x.id
+          ),
+          '{}'
+        )
+        from dripdrop.step_executions as x
+        join dripdrop.steps as s on s.id = x.step_id
+        where x.enrollment_id = enrollment.id
+      )
+    );
+  end if;
+  return v_context;
+end
 $$;
 
-comment on function dripdrop._context(dripdrop.enrollments, jsonb, uuid, boolean) is
+comment on function dripdrop._context(jsonpath, dripdrop.enrollments, jsonb, uuid) is
   'What a predicate is asked about: enrollment, subscriber, sequence, step, hooks and steps.';
 
 -- An event that was tracked for one enrolment counts for that one only; one that was tracked for a
@@ -5279,22 +5335,26 @@ create or replace function dripdrop._count_events(
   at timestamptz
 )
 returns bigint
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select count(*)
-  from dripdrop.events as v
-  where v.subscriber_id = enrollment.subscriber_id
-    and v.event_key = config ->> 'event'
-    and v.subscriber_type = enrollment.subscriber_type
-    and v.tenant_key is not distinct from enrollment.tenant_key
-    and (v.enrollment_id = enrollment.id or v.enrollment_id is null)
-    and v.occurred_at <= _count_events.at
-    and v.occurred_at >= greatest(
-      _count_events.since, _count_events.at - (config ->> 'within')::interval
-    )
-    and (config -> 'match' is null or v.event_data @> (config -> 'match'))
+begin
+  return (
+    select count(*)
+    from dripdrop.events as v
+    where v.subscriber_id = enrollment.subscriber_id
+      and v.event_key = config ->> 'event'
+      and v.subscriber_type = enrollment.subscriber_type
+      and v.tenant_key is not distinct from enrollment.tenant_key
+      and (v.enrollment_id = enrollment.id or v.enrollment_id is null)
+      and v.occurred_at <= _count_events.at
+      and v.occurred_at >= greatest(
+        _count_events.since, _count_events.at - (config ->> 'within')::interval
+      )
+      and (config -> 'match' is null or v.event_data @> (config -> 'match'))
+  );
+end
 $$;
 
 comment on function dripdrop._count_events(dripdrop.enrollments, jsonb, timestamptz, timestamptz) is
@@ -5384,9 +5444,7 @@ begin
     when 'predicate' then
       begin
         v_holds := jsonb_path_match_tz(
-          dripdrop._context(
-            enrollment, hooks, _objection.step_id, condition.predicate::text like '%"steps"%'
-          ),
+          dripdrop._context(condition.predicate, enrollment, hooks, _objection.step_id),
           condition.predicate,
           '{}',
           silent => true
@@ -5459,9 +5517,10 @@ comment on function dripdrop._describe(dripdrop.conditions) is
 
 -- All conditions of a step must hold; the first that does not is the obstacle.
 create or replace function dripdrop._obstacle(
-  step_id uuid,
+  conditions dripdrop.conditions[],
   enrollment dripdrop.enrollments,
   hooks jsonb,
+  step_id uuid,
   at timestamptz
 )
 returns dripdrop._finding
@@ -5473,12 +5532,7 @@ declare
   v_condition dripdrop.conditions;
   v_objection text;
 begin
-  for v_condition in
-    select c.*
-    from dripdrop.conditions as c
-    where c.step_id = _obstacle.step_id
-    order by c.position, c.id
-  loop
+  foreach v_condition in array conditions loop
     v_objection := dripdrop._objection(
       v_condition, enrollment, hooks, _obstacle.step_id, _obstacle.at
     );
@@ -5490,11 +5544,31 @@ begin
 end
 $$;
 
-comment on function dripdrop._obstacle(uuid, dripdrop.enrollments, jsonb, timestamptz) is
+comment on function dripdrop._obstacle(
+  dripdrop.conditions[], dripdrop.enrollments, jsonb, uuid, timestamptz
+) is
   'The first condition of a step that does not hold, or null.';
+
+-- Goals come before exits, each in their order.
+create or replace function dripdrop._ways_out(sequence_id uuid)
+returns dripdrop.conditions[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select c
+    from dripdrop.conditions as c
+    where c.sequence_id = _ways_out.sequence_id
+    order by c.outcome desc, c.position, c.id
+  )
+$$;
+
+comment on function dripdrop._ways_out(uuid) is 'The goals and exit rules of a sequence, in order.';
 
 -- The first goal or exit rule of the sequence that holds ends the enrolment.
 create or replace function dripdrop._way_out(
+  rules dripdrop.conditions[],
   enrollment dripdrop.enrollments,
   hooks jsonb,
   step_id uuid,
@@ -5508,12 +5582,7 @@ as $$
 declare
   v_rule dripdrop.conditions;
 begin
-  for v_rule in
-    select c.*
-    from dripdrop.conditions as c
-    where c.sequence_id = enrollment.sequence_id
-    order by c.outcome desc, c.position, c.id
-  loop
+  foreach v_rule in array rules loop
     if dripdrop._objection(v_rule, enrollment, hooks, _way_out.step_id, _way_out.at) is null then
       return row(
         case v_rule.outcome when 'goal' then 'complete' else 'exit' end,
@@ -5526,11 +5595,14 @@ begin
 end
 $$;
 
-comment on function dripdrop._way_out(dripdrop.enrollments, jsonb, uuid, timestamptz) is
-  'The first goal or exit rule of its sequence that holds for an enrolment, or null.';
+comment on function dripdrop._way_out(
+  dripdrop.conditions[], dripdrop.enrollments, jsonb, uuid, timestamptz
+) is
+  'The first of goals and exit rules that holds for an enrolment, or null.';
 
 create or replace function dripdrop._matches(
   transition dripdrop.step_transitions,
+  conditions dripdrop.conditions[],
   enrollment dripdrop.enrollments,
   hooks jsonb,
   at timestamptz
@@ -5547,12 +5619,7 @@ begin
   if transition.condition_mode = 'always' then
     return true;
   end if;
-  for v_condition in
-    select c.*
-    from dripdrop.conditions as c
-    where c.transition_id = transition.id
-    order by c.position, c.id
-  loop
+  foreach v_condition in array conditions loop
     if v_any = (
       dripdrop._objection(
         v_condition, enrollment, hooks, transition.from_step_id, _matches.at
@@ -5566,7 +5633,7 @@ end
 $$;
 
 comment on function dripdrop._matches(
-  dripdrop.step_transitions, dripdrop.enrollments, jsonb, timestamptz
+  dripdrop.step_transitions, dripdrop.conditions[], dripdrop.enrollments, jsonb, timestamptz
 ) is
   'Whether a transition may be taken: always, or all or any of its conditions hold.';
 

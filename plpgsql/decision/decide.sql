@@ -42,10 +42,13 @@ as $$
       s.active,
       s.hooks,
       s.timing ->> 'on_timeout' as on_timeout,
-      exists (
-        select from dripdrop.conditions as c where c.sequence_id = q.id
-      ) as has_ways_out,
-      exists (select from dripdrop.conditions as c where c.step_id = s.id) as has_conditions,
+      dripdrop._ways_out(q.id) as ways_out,
+      array(
+        select c
+        from dripdrop.conditions as c
+        where c.step_id = s.id
+        order by c.position, c.id
+      ) as conditions,
       (s.config ->> 'stale_after')::interval as stale_after,
       q.active as sequence_active,
       a.id as adapter_id,
@@ -116,12 +119,12 @@ as $$
     cross join lateral (
       select
         case
-          when s.has_ways_out and _gates.which <> 'fence'
-          then dripdrop._way_out(e, x.hooks, x.step_id, _gates.at)
+          when cardinality(s.ways_out) > 0 and _gates.which <> 'fence'
+          then dripdrop._way_out(s.ways_out, e, x.hooks, x.step_id, _gates.at)
         end as way_out,
         case
-          when s.has_conditions and _gates.which <> 'fence'
-          then dripdrop._obstacle(x.step_id, e, x.hooks, _gates.at)
+          when cardinality(s.conditions) > 0 and _gates.which <> 'fence'
+          then dripdrop._obstacle(s.conditions, e, x.hooks, x.step_id, _gates.at)
         end as obstacle
       offset 0
     ) as found

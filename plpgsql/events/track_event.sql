@@ -214,13 +214,21 @@ declare
 begin
   for v_exits in
     select found.action, found.reason, array_agg(e.id) as enrollments
-    from dripdrop.enrollments as e
+    from (
+      select g.sequence_id, dripdrop._ways_out(g.sequence_id) as rules
+      from (
+        select distinct e.sequence_id
+        from dripdrop.enrollments as e
+        where e.id = any (_let_out.enrollments)
+      ) as g
+    ) as q
+    join dripdrop.enrollments as e
+      on e.id = any (_let_out.enrollments) and e.sequence_id = q.sequence_id
     cross join lateral dripdrop._way_out(
-      e, dripdrop._rule_answers(e), null, _let_out.at
+      q.rules, e, dripdrop._rule_answers(e), null, _let_out.at
     ) as found
-    where e.id = any (_let_out.enrollments)
+    where cardinality(q.rules) > 0
       and found.action is not null
-      and exists (select from dripdrop.conditions as c where c.sequence_id = e.sequence_id)
     group by found.action, found.reason
   loop
     perform dripdrop._end_enrollments(
