@@ -5835,7 +5835,7 @@ begin
     return jsonb_build_object('value', answer -> 'value');
   end if;
   if response_type is null then
-    return '{"error": "hook_missing"}';
+    return '{"error": "hook_missing"}'::jsonb;
   end if;
   if response_type = 'text' and response_path is null then
     return jsonb_build_object('value', answer -> 'response');
@@ -5845,7 +5845,7 @@ begin
   if response_path is not null then
     v_value := jsonb_path_query_first(v_value, response_path::jsonpath, '{}', true);
     if v_value is null then
-      return '{"error": "hook_path_missing"}';
+      return '{"error": "hook_path_missing"}'::jsonb;
     end if;
   end if;
   if response_type = 'json' then
@@ -5866,7 +5866,7 @@ begin
 exception
   -- No JSON, or JSON that Postgres cannot hold.
   when data_exception or program_limit_exceeded then
-    return '{"error": "hook_coercion"}';
+    return '{"error": "hook_coercion"}'::jsonb;
 end
 $$;
 
@@ -6364,16 +6364,14 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_function regprocedure;
-  v_enrollment dripdrop.enrollments;
-  v_variables jsonb;
+  v_call record;
   v_value jsonb;
 begin
   select
-    to_regprocedure(h.function),
-    e,
-    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, dripdrop._now())
-  into v_function, v_enrollment, v_variables
+    to_regprocedure(h.function) as function,
+    e as enrollment,
+    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, dripdrop._now()) as variables
+  into v_call
   from dripdrop.step_executions as x
   join dripdrop.steps as s on s.id = x.step_id
   join dripdrop.enrollments as e on e.id = x.enrollment_id
@@ -6384,18 +6382,18 @@ begin
     raise exception 'execution "%" not found', execution_id using
       errcode = 'ZD106', hint = 'claim_hooks() names the executions that wait for a hook.';
   end if;
-  if v_function is null then
-    return '{"error": "hook_missing"}';
+  if v_call.function is null then
+    return '{"error": "hook_missing"}'::jsonb;
   end if;
 
   execute (
     select format('select %I.%I($1, $2)', n.nspname, p.proname)
     from pg_proc as p
     join pg_namespace as n on n.oid = p.pronamespace
-    where p.oid = v_function
+    where p.oid = v_call.function
   )
   into v_value
-  using v_enrollment, v_variables;
+  using v_call.enrollment, v_call.variables;
   return jsonb_build_object('value', v_value);
 end
 $$;
@@ -6894,7 +6892,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   if depth = 0 then
-    return '"…"';
+    return '"…"'::jsonb;
   end if;
   return case jsonb_typeof(value)
     when 'object' then (
