@@ -4591,7 +4591,10 @@ create or replace function dripdrop._track(tenant_key text, events jsonb)
 returns setof dripdrop.events
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -4718,9 +4721,11 @@ begin
   return query
   select v.*
   from unnest(v_given) with ordinality as g
+  -- Written out, because an index knows no "is not distinct from".
   join dripdrop.events as v
     on v.id = g.id
-    or (v.event_id = g.event_id and v.tenant_key is not distinct from g.tenant_key)
+    or (v.tenant_key = g.tenant_key and v.event_id = g.event_id)
+    or (v.tenant_key is null and g.tenant_key is null and v.event_id = g.event_id)
   order by g.ordinality;
 end
 $$;
@@ -4735,26 +4740,39 @@ create or replace function dripdrop._let_out(enrollments uuid[], at timestamptz)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_exits record;
 begin
   for v_exits in
-    select found.action, found.reason, array_agg(e.id) as enrollments
-    from (
-      select g.sequence_id, dripdrop._ways_out(g.sequence_id) as rules
-      from (
-        select distinct e.sequence_id
+    with
+    -- Once per sequence, not once per enrolment.
+    sequence as materialized (
+      select
+        q.id,
+        dripdrop._ways_out(q.id) as ways_out,
+        exists (
+          select from dripdrop.conditions as c
+          where c.sequence_id = q.id and c.hook is not null
+        ) as asks
+      from dripdrop.sequences as q
+      where q.id in (
+        select e.sequence_id
         from dripdrop.enrollments as e
         where e.id = any (_let_out.enrollments)
-      ) as g
-    ) as q
-    join dripdrop.enrollments as e
-      on e.id = any (_let_out.enrollments) and e.sequence_id = q.sequence_id
+      )
+    )
+    select found.action, found.reason, array_agg(e.id) as enrollments
+    from dripdrop.enrollments as e
+    join sequence as q on q.id = e.sequence_id and cardinality(q.ways_out) > 0
     cross join lateral dripdrop._way_out(
-      q.rules, e, dripdrop._rule_answers(e), null, _let_out.at
+      q.ways_out, e, case when q.asks then dripdrop._rule_answers(e) end, null, _let_out.at
     ) as found
-    where cardinality(q.rules) > 0
+    where e.id = any (_let_out.enrollments)
       and found.action is not null
     group by found.action, found.reason
   loop
@@ -4779,7 +4797,10 @@ create or replace function dripdrop._wake(events dripdrop.events[], at timestamp
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
   with
   happened as materialized (
@@ -6131,11 +6152,16 @@ comment on function dripdrop.complete_hooks(jsonb) is
 -- plpgsql/hooks/ask_function.sql
 
 -- A function of the application, asked within the caller's statement: under the caller's
--- statement_timeout, and failing closed. The pipeline asks through call_hook() instead.
+-- statement_timeout, and failing closed. The pipeline asks through call_hook() instead. Its plans
+-- are its own affair, whatever the engine's functions have forbidden the planner.
 create or replace function dripdrop._ask_function(enrollment dripdrop.enrollments, key text)
 returns jsonb
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = auto
+set enable_seqscan = on
+set enable_hashjoin = on
+set enable_mergejoin = on
 as $$
 declare
   v_value jsonb;

@@ -15,7 +15,7 @@ from tests.engine import TENANT, Engine, after, email
 PAST = 100_000
 """Enrolments of the past, with two executions and two events each."""
 
-BIG = ["enrollments", "step_executions", "message_events", "suppressions"]
+BIG = ["enrollments", "step_executions", "message_events", "suppressions", "events"]
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +67,40 @@ def history(databases: Databases, template: str) -> Iterator[psycopg.Connection[
               e.tenant_key, 'email', e.data ->> 'email', 'was-' || (e.data ->> 'email'), 'bounce'
             from dripdrop.enrollments as e
         """)
+        connection.execute("""
+            insert into dripdrop.events (
+              tenant_key, subscriber_type, subscriber_id, event_key, event_id, event_data
+            )
+            select
+              e.tenant_key, e.subscriber_type, e.subscriber_id, key, key || e.subscriber_id,
+              '{"plan": "pro"}'
+            from dripdrop.enrollments as e
+            cross join unnest('{opened,clicked,bought}'::text[]) as key
+        """)
     connection.execute("analyze")
+    engine.author(*LOGIC, key="logic", goals=[{"event": "bought", "match": {"plan": "pro"}}])
     engine.enroll_many(TENANT, "onboarding", people("now", 300))
     yield connection
     connection.close()
     databases.drop(name)
+
+
+LOGIC = [
+    email(
+        "first",
+        conditions=[
+            {"event": "opened", "happened": False, "within": "7 days"},
+            {"predicate": '$.steps.first.state == "scheduled"'},
+        ],
+        transitions=[
+            {"to": "third", "conditions": [{"event": "clicked", "operator": ">", "expected_value": 1}]},
+            {"to": "second", "conditions": [{"predicate": '$.enrollment.email != "nobody"'}]},
+        ],
+    ),
+    email("second", timing={"type": "event", "trigger_event": "opened", "since": "enrollment"}),
+    email("third"),
+    email("aside", timing={"type": "event", "trigger_event": "clicked", "recurring": True}),
+]
 
 
 def people(prefix: str, number: int) -> list[dict[str, Any]]:
@@ -177,6 +206,7 @@ STATEMENTS = {
     "pause_enrollment": "select dripdrop.pause_enrollment('acme', %s)",
     "unenroll": "select dripdrop.unenroll('acme', %s)",
     "explain": "select dripdrop.explain('acme', %s)",
+    "track_event": "select dripdrop.track_event('acme', 'bought', subscriber_id => 'now-1')",
     "suppress": "select dripdrop.suppress('acme', 'email', '7@example.com')",
     "suppress globally": "select dripdrop.suppress(null, 'email', '7@example.com')",
 }
@@ -202,6 +232,43 @@ def test_enrolling_many_reads_by_index(history: psycopg.Connection[Any]) -> None
     with history.transaction(force_rollback=True):
         before = scans(history)
         assert len(engine.enroll_many(TENANT, "onboarding", people("more", 500))) == 500
+        assert scans(history) == before
+
+
+EVENTS = {
+    "what nobody waits for": {"event_key": "shrugged"},
+    "what steps wait for": {"event_key": "opened"},
+    "what sets off a side step": {"event_key": "clicked"},
+    "what is a goal": {"event_key": "bought", "event_data": {"plan": "pro"}},
+}
+
+
+@pytest.mark.parametrize("tenant", [TENANT, None])
+@pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS)
+def test_tracking_many_reads_by_index(
+    history: psycopg.Connection[Any], tenant: str | None, event: dict[str, Any]
+) -> None:
+    engine = Engine(history)
+    with history.transaction(force_rollback=True):
+        engine.enroll_many(TENANT, "logic", people("now", 300))
+        engine.deliver()
+        happened = [
+            event | {"subscriber_id": f"now-{n}", "event_id": f"{event['event_key']}{n}"}
+            for n in range(300)
+        ]
+        before = scans(history)
+        assert len(engine.track_events(tenant, happened)) == 300
+        assert len(engine.track_events(tenant, happened)) == 300
+        assert scans(history) == before
+
+
+def test_conditions_read_by_index(history: psycopg.Connection[Any]) -> None:
+    engine = Engine(history)
+    with history.transaction(force_rollback=True):
+        history.execute("delete from dripdrop.step_executions where due_at is not null")
+        before = scans(history)
+        engine.enroll_many(TENANT, "logic", people("now", 100))
+        assert len(engine.deliver()) == 100
         assert scans(history) == before
 
 
