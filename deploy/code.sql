@@ -3014,6 +3014,16 @@ as $$
     where fault.detail is not null
     order by a.position, a.step_key
   )
+  -- Nobody has been asked yet when an enrolment begins.
+  union all
+  (
+    select 'hook_at_entry', null, format('hook "%s"', (a.condition).hook)
+    from asked as a
+    join dripdrop.step_transitions as t
+      on t.id = (a.condition).transition_id and t.from_step_id is null
+    where (a.condition).hook is not null
+    order by (a.condition).hook
+  )
   union all
   (
     select
@@ -3551,7 +3561,7 @@ begin
     from dripdrop.step_executions as x
     where x.enrollment_id = any (enrollments) and x.due_at is not null;
     v_event := events -> 0;
-    v_event_at := v_event ->> 'occurred_at';
+    v_event_at := (v_event ->> 'occurred_at')::timestamptz;
     exit when v_due_at is null and v_event_at is null;
     v_now := greatest(v_now, least(v_due_at, v_event_at));
     if pace is not null then
@@ -3804,8 +3814,8 @@ declare
   v_start timestamptz := dripdrop._now();
   v_sequence uuid;
   v_portion uuid[];
-  v_last uuid := '00000000-0000-0000-0000-000000000000';
-  v_rows jsonb := '[]';
+  v_last uuid := uuid '00000000-0000-0000-0000-000000000000';
+  v_rows jsonb := jsonb '[]';
   v_counts jsonb;
 begin
   if coalesce(horizon <= interval '0', true) then
@@ -4291,7 +4301,10 @@ begin
 
   update dripdrop.step_executions as x
   set state = 'scheduled',
-      scheduled_for = coalesce(x.due_at, x.scheduled_for),
+      scheduled_for = case
+        when x.reason = 'waiting_for_hooks' then x.scheduled_for
+        else coalesce(x.due_at, x.scheduled_for)
+      end,
       due_at = null,
       fence = x.fence + 1,
       reason = 'enrollment_paused',
@@ -4700,7 +4713,7 @@ begin
     on conflict do nothing
     returning *
   )
-  select array_agg(r) into v_new
+  select array_agg(row(r.*)::dripdrop.events) into v_new
   from recorded as r;
 
   if v_new is not null then
@@ -5239,35 +5252,32 @@ as $$
 declare
   v_place int;
 begin
-  case operator
-    when '==' then
-      return dripdrop._equal(actual, expected);
-    when '!=' then
-      return not dripdrop._equal(actual, expected);
-    when '>' then
-      return dripdrop._number(actual) > dripdrop._number(expected);
-    when '<' then
-      return dripdrop._number(actual) < dripdrop._number(expected);
-    when '>=' then
-      return dripdrop._number(actual) >= dripdrop._number(expected);
-    when '<=' then
-      return dripdrop._number(actual) <= dripdrop._number(expected);
-    when 'in' then
-      for v_place in 0 .. jsonb_array_length(expected) - 1 loop
-        if dripdrop._equal(actual, expected -> v_place) then
-          return true;
-        end if;
-      end loop;
-      return false;
+  if operator = 'in' then
+    for v_place in 0 .. jsonb_array_length(expected) - 1 loop
+      if dripdrop._equal(actual, expected -> v_place) then
+        return true;
+      end if;
+    end loop;
+    return false;
+  end if;
+  if operator = 'contains' and jsonb_typeof(actual) = 'array' then
+    return exists (
+      select from jsonb_array_elements(actual) as e (value)
+      where dripdrop._equal(e.value, expected)
+    );
+  end if;
+  return case operator
+    when '==' then dripdrop._equal(actual, expected)
+    when '!=' then not dripdrop._equal(actual, expected)
+    when '>' then dripdrop._number(actual) > dripdrop._number(expected)
+    when '<' then dripdrop._number(actual) < dripdrop._number(expected)
+    when '>=' then dripdrop._number(actual) >= dripdrop._number(expected)
+    when '<=' then dripdrop._number(actual) <= dripdrop._number(expected)
     when 'contains' then
-      return case jsonb_typeof(actual)
-        when 'array' then exists (
-          select from jsonb_array_elements(actual) as e (value)
-          where dripdrop._equal(e.value, expected)
-        )
-        when 'string' then strpos(actual #>> '{}', expected #>> '{}') > 0
-      end;
-  end case;
+      case
+        when jsonb_typeof(actual) = 'string' then strpos(actual #>> '{}', expected #>> '{}') > 0
+      end
+  end;
 end
 $$;
 
@@ -5390,9 +5400,9 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_start time := config ->> 'start';
-  v_end time := config ->> 'end';
-  v_day date := local_time;
+  v_start time := (config ->> 'start')::time;
+  v_end time := (config ->> 'end')::time;
+  v_day date := local_time::date;
 begin
   if v_start < v_end then
     if local_time::time < v_start or local_time::time >= v_end then
@@ -5463,17 +5473,12 @@ begin
         hooks #> array[condition.hook, 'value'], condition.operator, condition.expected_value
       );
     when 'predicate' then
-      begin
-        v_holds := jsonb_path_match_tz(
-          dripdrop._context(condition.predicate, enrollment, hooks, _objection.step_id),
-          condition.predicate,
-          '{}',
-          silent => true
-        );
-      exception
-        when others then
-          return 'not_comparable';
-      end;
+      v_holds := jsonb_path_match_tz(
+        dripdrop._context(condition.predicate, enrollment, hooks, _objection.step_id),
+        condition.predicate,
+        '{}',
+        silent => true
+      );
     when 'time_window' then
       v_holds := dripdrop._in_time_window(
         condition.config,
@@ -5496,6 +5501,10 @@ begin
     when v_holds is null then 'not_comparable'
     else 'condition_false'
   end;
+exception
+  -- What the path functions raise although they are told to be silent.
+  when others then
+    return 'not_comparable';
 end
 $$;
 

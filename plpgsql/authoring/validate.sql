@@ -306,6 +306,16 @@ as $$
     where fault.detail is not null
     order by a.position, a.step_key
   )
+  -- Nobody has been asked yet when an enrolment begins.
+  union all
+  (
+    select 'hook_at_entry', null, format('hook "%s"', (a.condition).hook)
+    from asked as a
+    join dripdrop.step_transitions as t
+      on t.id = (a.condition).transition_id and t.from_step_id is null
+    where (a.condition).hook is not null
+    order by (a.condition).hook
+  )
   union all
   (
     select

@@ -82,7 +82,10 @@ begin
 
   update dripdrop.step_executions as x
   set state = 'scheduled',
-      scheduled_for = coalesce(x.due_at, x.scheduled_for),
+      scheduled_for = case
+        when x.reason = 'waiting_for_hooks' then x.scheduled_for
+        else coalesce(x.due_at, x.scheduled_for)
+      end,
       due_at = null,
       fence = x.fence + 1,
       reason = 'enrollment_paused',

@@ -42,35 +42,32 @@ as $$
 declare
   v_place int;
 begin
-  case operator
-    when '==' then
-      return dripdrop._equal(actual, expected);
-    when '!=' then
-      return not dripdrop._equal(actual, expected);
-    when '>' then
-      return dripdrop._number(actual) > dripdrop._number(expected);
-    when '<' then
-      return dripdrop._number(actual) < dripdrop._number(expected);
-    when '>=' then
-      return dripdrop._number(actual) >= dripdrop._number(expected);
-    when '<=' then
-      return dripdrop._number(actual) <= dripdrop._number(expected);
-    when 'in' then
-      for v_place in 0 .. jsonb_array_length(expected) - 1 loop
-        if dripdrop._equal(actual, expected -> v_place) then
-          return true;
-        end if;
-      end loop;
-      return false;
+  if operator = 'in' then
+    for v_place in 0 .. jsonb_array_length(expected) - 1 loop
+      if dripdrop._equal(actual, expected -> v_place) then
+        return true;
+      end if;
+    end loop;
+    return false;
+  end if;
+  if operator = 'contains' and jsonb_typeof(actual) = 'array' then
+    return exists (
+      select from jsonb_array_elements(actual) as e (value)
+      where dripdrop._equal(e.value, expected)
+    );
+  end if;
+  return case operator
+    when '==' then dripdrop._equal(actual, expected)
+    when '!=' then not dripdrop._equal(actual, expected)
+    when '>' then dripdrop._number(actual) > dripdrop._number(expected)
+    when '<' then dripdrop._number(actual) < dripdrop._number(expected)
+    when '>=' then dripdrop._number(actual) >= dripdrop._number(expected)
+    when '<=' then dripdrop._number(actual) <= dripdrop._number(expected)
     when 'contains' then
-      return case jsonb_typeof(actual)
-        when 'array' then exists (
-          select from jsonb_array_elements(actual) as e (value)
-          where dripdrop._equal(e.value, expected)
-        )
-        when 'string' then strpos(actual #>> '{}', expected #>> '{}') > 0
-      end;
-  end case;
+      case
+        when jsonb_typeof(actual) = 'string' then strpos(actual #>> '{}', expected #>> '{}') > 0
+      end
+  end;
 end
 $$;
 
@@ -193,9 +190,9 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_start time := config ->> 'start';
-  v_end time := config ->> 'end';
-  v_day date := local_time;
+  v_start time := (config ->> 'start')::time;
+  v_end time := (config ->> 'end')::time;
+  v_day date := local_time::date;
 begin
   if v_start < v_end then
     if local_time::time < v_start or local_time::time >= v_end then
@@ -266,17 +263,12 @@ begin
         hooks #> array[condition.hook, 'value'], condition.operator, condition.expected_value
       );
     when 'predicate' then
-      begin
-        v_holds := jsonb_path_match_tz(
-          dripdrop._context(condition.predicate, enrollment, hooks, _objection.step_id),
-          condition.predicate,
-          '{}',
-          silent => true
-        );
-      exception
-        when others then
-          return 'not_comparable';
-      end;
+      v_holds := jsonb_path_match_tz(
+        dripdrop._context(condition.predicate, enrollment, hooks, _objection.step_id),
+        condition.predicate,
+        '{}',
+        silent => true
+      );
     when 'time_window' then
       v_holds := dripdrop._in_time_window(
         condition.config,
@@ -299,6 +291,10 @@ begin
     when v_holds is null then 'not_comparable'
     else 'condition_false'
   end;
+exception
+  -- What the path functions raise although they are told to be silent.
+  when others then
+    return 'not_comparable';
 end
 $$;
 

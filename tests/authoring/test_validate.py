@@ -200,6 +200,19 @@ def test_what_was_written_past_the_functions_is_found(
     assert problems(engine, version_id) == [(problem, step)]
 
 
+def test_a_hook_cannot_choose_the_first_step(engine: Engine) -> None:
+    hook = {"key": "score", "url": "https://example.com/score"}
+    asked = [{"hook": "score", "operator": ">", "expected_value": 1}]
+    version = engine.author(
+        email("welcome"),
+        hooks=[hook],
+        entry=[{"to": "welcome", "conditions": asked}],
+        activate=False,
+    )
+    problems = engine.validate_sequence_version(TENANT, version.id)
+    assert ("hook_at_entry", 'hook "score"') in [(p.problem, p.detail) for p in problems]
+
+
 def test_a_hook_may_be_a_sql_function_that_is_there(engine: Engine) -> None:
     engine.connection.execute(
         "create function public.score(dripdrop.enrollments, jsonb) returns jsonb"
