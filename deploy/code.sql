@@ -787,7 +787,8 @@ begin
   end if;
   if not dripdrop._is_interval(coalesce(condition ->> 'within', '1 day')) then
     raise exception 'within "%" is not an interval', condition ->> 'within' using
-      errcode = 'ZD208', column = path || 'within', hint = 'Write for example "7 days".';
+      errcode = 'ZD208', column = path || 'within',
+      hint = 'Write for example "7 days"; 100 years are the most.';
   end if;
   if condition ->> 'since' <> 'enrollment' then
     raise exception 'since "%" is unknown', condition ->> 'since' using
@@ -2133,7 +2134,7 @@ $$;
 comment on function dripdrop._check_step_config(jsonb) is
   'Raises on a setting of a step that is unknown or has a bad value.';
 
--- pg_input_is_valid() does this from Postgres 16 on.
+-- Bounded, so that no time plus or minus it is out of range.
 create or replace function dripdrop._is_interval(value text)
 returns boolean
 language plpgsql
@@ -2141,14 +2142,15 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  return value::interval > interval '0';
+  return value::interval > interval '0' and value::interval <= interval '100 years';
 exception
   when invalid_datetime_format or datetime_field_overflow or interval_field_overflow then
     return false;
 end
 $$;
 
-comment on function dripdrop._is_interval(text) is 'Whether a text is a positive interval.';
+comment on function dripdrop._is_interval(text) is
+  'Whether a text is a positive interval of at most 100 years.';
 
 -- The fields a channel knows, and those it cannot do without.
 -- Whether the Liquid parses is the renderer's to say.
@@ -4686,6 +4688,14 @@ begin
         errcode = 'ZD201', column = 'events', detail = sqlerrm,
         hint = 'enrollment_id is a uuid, occurred_at a time.';
   end;
+  if exists (
+    select from unnest(v_given) as g
+    where g.occurred_at < v_now - interval '100 years'
+      or g.occurred_at > v_now + interval '100 years'
+  ) then
+    raise exception 'an event did not happen within 100 years' using
+      errcode = 'ZD201', column = 'occurred_at', hint = 'Leave it out for now.';
+  end if;
   if cardinality(v_given) < jsonb_array_length(events) then
     raise exception 'an enrolment of the events is not found' using
       errcode = 'ZD105', hint = 'Ids are looked up within the tenant that is named first.';
@@ -10284,8 +10294,7 @@ begin
       case
         when not timing ? 'timeout' then false
         when jsonb_typeof(timing -> 'timeout') <> 'string' or v_timeout !~ '[a-zA-Z:]' then true
-        when not dripdrop._is_interval(v_timeout) then true
-        else v_timeout::interval > interval '100 years'
+        else not dripdrop._is_interval(v_timeout)
       end,
       format('timeout "%s" is not an interval of at most 100 years', v_timeout),
       'Write for example "timeout": "3 days".'

@@ -146,6 +146,14 @@ begin
         errcode = 'ZD201', column = 'events', detail = sqlerrm,
         hint = 'enrollment_id is a uuid, occurred_at a time.';
   end;
+  if exists (
+    select from unnest(v_given) as g
+    where g.occurred_at < v_now - interval '100 years'
+      or g.occurred_at > v_now + interval '100 years'
+  ) then
+    raise exception 'an event did not happen within 100 years' using
+      errcode = 'ZD201', column = 'occurred_at', hint = 'Leave it out for now.';
+  end if;
   if cardinality(v_given) < jsonb_array_length(events) then
     raise exception 'an enrolment of the events is not found' using
       errcode = 'ZD105', hint = 'Ids are looked up within the tenant that is named first.';
