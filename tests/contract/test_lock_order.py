@@ -13,6 +13,7 @@ import psycopg
 from psycopg.rows import namedtuple_row
 
 from dripdrop.errors import DripdropError
+from tests.conftest import Clock
 from tests.engine import TENANT, Engine, email
 
 PEOPLE = [f"person-{number}" for number in range(6)]
@@ -128,3 +129,34 @@ def test_nobody_waits_in_a_circle(engine: Engine, dsn: str) -> None:
         done = sum(pool.map(call, range(6)), Counter())
     assert all(done[name] for name in ("send_some", "suppress_one", "pause_one", "replay_one"))
     assert engine.ledger() == []
+
+
+def test_ending_many_locks_their_messages_in_order(
+    engine: Engine, other: Engine, clock: Clock
+) -> None:
+    engine.author(email("first"), email("second"), goals=[{"event": "bought"}])
+    early = engine.join("early")
+    engine.tick()
+    engine.render()
+    claims = engine.claim_sends("email")
+    start = clock.now
+    clock.advance(minutes=1)
+    late = engine.join("late")
+    clock.set(start)
+    engine.record(claims)
+    engine.tick()
+    clock.advance(minutes=1)
+    engine.tick()
+    first, last = engine.last(late.id).id, engine.last(early.id).id
+    assert early.id < late.id and first < last
+    lock = b"select from dripdrop.step_executions where id = %s for update nowait"
+
+    events = [{"event_key": "bought", "subscriber_id": name} for name in ("early", "late")]
+    with ThreadPoolExecutor(1) as pool:
+        with engine.connection.transaction():
+            engine.connection.execute(lock, [first])
+            tracking = pool.submit(other.track_events, TENANT, events)
+            engine.wait_until_blocked(other.connection)
+            engine.connection.execute(lock, [last])
+        tracking.result()
+    assert [engine.enrollment(e.id).state for e in (early, late)] == ["completed", "completed"]
