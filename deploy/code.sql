@@ -3206,6 +3206,11 @@ as $$
         where c.step_id = s.id
         order by c.position, c.id
       ) as conditions,
+      array(
+        select c.config ->> 'event'
+        from dripdrop.conditions as c
+        where (c.step_id = s.id or c.sequence_id = q.id) and c.condition_type = 'event'
+      ) as events,
       (s.config ->> 'stale_after')::interval as stale_after,
       q.active as sequence_active,
       a.id as adapter_id,
@@ -3272,16 +3277,32 @@ as $$
         end as recipient
       offset 0
     ) as address
+    cross join lateral (
+      select
+        array(
+          select v.key
+          from unnest(s.events) as v (key)
+          where exists (
+            select from dripdrop.events as h
+            where h.subscriber_id = e.subscriber_id and h.event_key = v.key
+          )
+        ) as events
+      offset 0
+    ) as happened
     -- What the application said is asked once, when the message is decided.
     cross join lateral (
       select
         case
           when cardinality(s.ways_out) > 0 and _gates.which <> 'fence'
-          then dripdrop._way_out(s.ways_out, e, x.hooks, x.step_id, _gates.at)
+          then dripdrop._way_out(
+            s.ways_out, e, x.hooks, happened.events, x.step_id, _gates.at
+          )
         end as way_out,
         case
           when cardinality(s.conditions) > 0 and _gates.which <> 'fence'
-          then dripdrop._obstacle(s.conditions, e, x.hooks, x.step_id, _gates.at)
+          then dripdrop._obstacle(
+            s.conditions, e, x.hooks, happened.events, x.step_id, _gates.at
+          )
         end as obstacle
       offset 0
     ) as found
@@ -4803,7 +4824,7 @@ begin
     from dripdrop.enrollments as e
     join sequence as q on q.id = e.sequence_id and cardinality(q.ways_out) > 0
     cross join lateral dripdrop._way_out(
-      q.ways_out, e, case when q.asks then dripdrop._rule_answers(e) end, null, _let_out.at
+      q.ways_out, e, case when q.asks then dripdrop._rule_answers(e) end, null, null, _let_out.at
     ) as found
     where e.id = any (_let_out.enrollments)
       and found.action is not null
@@ -5442,11 +5463,13 @@ comment on function dripdrop._in_time_window(jsonb, timestamp) is
   'midnight.';
 
 -- Why a condition does not hold, or null when it does. Nothing in the data can raise: what cannot
--- be compared does not hold, and this says so. Times without a zone are in UTC.
+-- be compared does not hold, and this says so. Times without a zone are in UTC. happened: those of
+-- the events that conditions name which have happened at all; null when the caller has not looked.
 create or replace function dripdrop._objection(
   condition dripdrop.conditions,
   enrollment dripdrop.enrollments,
   hooks jsonb,
+  happened text[],
   step_id uuid,
   at timestamptz
 )
@@ -5472,16 +5495,19 @@ begin
     when 'event' then
       -- What was before must not end an enrolment at its first step.
       v_holds := dripdrop._compare(
-        to_jsonb(dripdrop._count_events(
-          enrollment,
-          condition.config,
-          case
-            when condition.sequence_id is not null or condition.config ->> 'since' = 'enrollment'
-            then enrollment.started_at
-            else '-infinity'
-          end,
-          _objection.at
-        )),
+        case
+          when not condition.config ->> 'event' = any (happened) then '0'
+          else to_jsonb(dripdrop._count_events(
+            enrollment,
+            condition.config,
+            case
+              when condition.sequence_id is not null or condition.config ->> 'since' = 'enrollment'
+              then enrollment.started_at
+              else '-infinity'
+            end,
+            _objection.at
+          ))
+        end,
         condition.operator,
         condition.expected_value
       );
@@ -5529,7 +5555,7 @@ end
 $$;
 
 comment on function dripdrop._objection(
-  dripdrop.conditions, dripdrop.enrollments, jsonb, uuid, timestamptz
+  dripdrop.conditions, dripdrop.enrollments, jsonb, text[], uuid, timestamptz
 ) is
   'Why a condition does not hold for an enrolment (condition_false, value_missing, '
   'not_comparable, hook_unanswered or the hook''s error), or null when it holds.';
@@ -5570,6 +5596,7 @@ create or replace function dripdrop._obstacle(
   conditions dripdrop.conditions[],
   enrollment dripdrop.enrollments,
   hooks jsonb,
+  happened text[],
   step_id uuid,
   at timestamptz
 )
@@ -5584,7 +5611,7 @@ declare
 begin
   foreach v_condition in array conditions loop
     v_objection := dripdrop._objection(
-      v_condition, enrollment, hooks, _obstacle.step_id, _obstacle.at
+      v_condition, enrollment, hooks, happened, _obstacle.step_id, _obstacle.at
     );
     if v_objection is not null then
       return row('skip', v_objection, dripdrop._describe(v_condition))::dripdrop._finding;
@@ -5595,7 +5622,7 @@ end
 $$;
 
 comment on function dripdrop._obstacle(
-  dripdrop.conditions[], dripdrop.enrollments, jsonb, uuid, timestamptz
+  dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz
 ) is
   'The first condition of a step that does not hold, or null.';
 
@@ -5621,6 +5648,7 @@ create or replace function dripdrop._way_out(
   rules dripdrop.conditions[],
   enrollment dripdrop.enrollments,
   hooks jsonb,
+  happened text[],
   step_id uuid,
   at timestamptz
 )
@@ -5633,7 +5661,9 @@ declare
   v_rule dripdrop.conditions;
 begin
   foreach v_rule in array rules loop
-    if dripdrop._objection(v_rule, enrollment, hooks, _way_out.step_id, _way_out.at) is null then
+    if dripdrop._objection(
+      v_rule, enrollment, hooks, happened, _way_out.step_id, _way_out.at
+    ) is null then
       return row(
         case v_rule.outcome when 'goal' then 'complete' else 'exit' end,
         coalesce(v_rule.name, case v_rule.outcome when 'goal' then 'goal' else 'exit_rule' end),
@@ -5646,7 +5676,7 @@ end
 $$;
 
 comment on function dripdrop._way_out(
-  dripdrop.conditions[], dripdrop.enrollments, jsonb, uuid, timestamptz
+  dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz
 ) is
   'The first of goals and exit rules that holds for an enrolment, or null.';
 
@@ -5672,7 +5702,7 @@ begin
   foreach v_condition in array conditions loop
     if v_any = (
       dripdrop._objection(
-        v_condition, enrollment, hooks, transition.from_step_id, _matches.at
+        v_condition, enrollment, hooks, null, transition.from_step_id, _matches.at
       ) is null
     ) then
       return v_any;

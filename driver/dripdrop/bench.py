@@ -239,7 +239,7 @@ def _run_pipeline(
                 _track(connection, events, readers)
                 events += BATCH
             else:
-                time.sleep(0.05)
+                time.sleep(0.2)
         stop.set()
     if mode == "sql":
         return {}, events

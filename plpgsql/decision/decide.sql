@@ -49,6 +49,11 @@ as $$
         where c.step_id = s.id
         order by c.position, c.id
       ) as conditions,
+      array(
+        select c.config ->> 'event'
+        from dripdrop.conditions as c
+        where (c.step_id = s.id or c.sequence_id = q.id) and c.condition_type = 'event'
+      ) as events,
       (s.config ->> 'stale_after')::interval as stale_after,
       q.active as sequence_active,
       a.id as adapter_id,
@@ -115,16 +120,32 @@ as $$
         end as recipient
       offset 0
     ) as address
+    cross join lateral (
+      select
+        array(
+          select v.key
+          from unnest(s.events) as v (key)
+          where exists (
+            select from dripdrop.events as h
+            where h.subscriber_id = e.subscriber_id and h.event_key = v.key
+          )
+        ) as events
+      offset 0
+    ) as happened
     -- What the application said is asked once, when the message is decided.
     cross join lateral (
       select
         case
           when cardinality(s.ways_out) > 0 and _gates.which <> 'fence'
-          then dripdrop._way_out(s.ways_out, e, x.hooks, x.step_id, _gates.at)
+          then dripdrop._way_out(
+            s.ways_out, e, x.hooks, happened.events, x.step_id, _gates.at
+          )
         end as way_out,
         case
           when cardinality(s.conditions) > 0 and _gates.which <> 'fence'
-          then dripdrop._obstacle(s.conditions, e, x.hooks, x.step_id, _gates.at)
+          then dripdrop._obstacle(
+            s.conditions, e, x.hooks, happened.events, x.step_id, _gates.at
+          )
         end as obstacle
       offset 0
     ) as found

@@ -251,7 +251,7 @@ begin
     from dripdrop.enrollments as e
     join sequence as q on q.id = e.sequence_id and cardinality(q.ways_out) > 0
     cross join lateral dripdrop._way_out(
-      q.ways_out, e, case when q.asks then dripdrop._rule_answers(e) end, null, _let_out.at
+      q.ways_out, e, case when q.asks then dripdrop._rule_answers(e) end, null, null, _let_out.at
     ) as found
     where e.id = any (_let_out.enrollments)
       and found.action is not null

@@ -212,11 +212,13 @@ comment on function dripdrop._in_time_window(jsonb, timestamp) is
   'midnight.';
 
 -- Why a condition does not hold, or null when it does. Nothing in the data can raise: what cannot
--- be compared does not hold, and this says so. Times without a zone are in UTC.
+-- be compared does not hold, and this says so. Times without a zone are in UTC. happened: those of
+-- the events that conditions name which have happened at all; null when the caller has not looked.
 create or replace function dripdrop._objection(
   condition dripdrop.conditions,
   enrollment dripdrop.enrollments,
   hooks jsonb,
+  happened text[],
   step_id uuid,
   at timestamptz
 )
@@ -242,16 +244,19 @@ begin
     when 'event' then
       -- What was before must not end an enrolment at its first step.
       v_holds := dripdrop._compare(
-        to_jsonb(dripdrop._count_events(
-          enrollment,
-          condition.config,
-          case
-            when condition.sequence_id is not null or condition.config ->> 'since' = 'enrollment'
-            then enrollment.started_at
-            else '-infinity'
-          end,
-          _objection.at
-        )),
+        case
+          when not condition.config ->> 'event' = any (happened) then '0'
+          else to_jsonb(dripdrop._count_events(
+            enrollment,
+            condition.config,
+            case
+              when condition.sequence_id is not null or condition.config ->> 'since' = 'enrollment'
+              then enrollment.started_at
+              else '-infinity'
+            end,
+            _objection.at
+          ))
+        end,
         condition.operator,
         condition.expected_value
       );
@@ -299,7 +304,7 @@ end
 $$;
 
 comment on function dripdrop._objection(
-  dripdrop.conditions, dripdrop.enrollments, jsonb, uuid, timestamptz
+  dripdrop.conditions, dripdrop.enrollments, jsonb, text[], uuid, timestamptz
 ) is
   'Why a condition does not hold for an enrolment (condition_false, value_missing, '
   'not_comparable, hook_unanswered or the hook''s error), or null when it holds.';
@@ -340,6 +345,7 @@ create or replace function dripdrop._obstacle(
   conditions dripdrop.conditions[],
   enrollment dripdrop.enrollments,
   hooks jsonb,
+  happened text[],
   step_id uuid,
   at timestamptz
 )
@@ -354,7 +360,7 @@ declare
 begin
   foreach v_condition in array conditions loop
     v_objection := dripdrop._objection(
-      v_condition, enrollment, hooks, _obstacle.step_id, _obstacle.at
+      v_condition, enrollment, hooks, happened, _obstacle.step_id, _obstacle.at
     );
     if v_objection is not null then
       return row('skip', v_objection, dripdrop._describe(v_condition))::dripdrop._finding;
@@ -365,7 +371,7 @@ end
 $$;
 
 comment on function dripdrop._obstacle(
-  dripdrop.conditions[], dripdrop.enrollments, jsonb, uuid, timestamptz
+  dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz
 ) is
   'The first condition of a step that does not hold, or null.';
 
@@ -391,6 +397,7 @@ create or replace function dripdrop._way_out(
   rules dripdrop.conditions[],
   enrollment dripdrop.enrollments,
   hooks jsonb,
+  happened text[],
   step_id uuid,
   at timestamptz
 )
@@ -403,7 +410,9 @@ declare
   v_rule dripdrop.conditions;
 begin
   foreach v_rule in array rules loop
-    if dripdrop._objection(v_rule, enrollment, hooks, _way_out.step_id, _way_out.at) is null then
+    if dripdrop._objection(
+      v_rule, enrollment, hooks, happened, _way_out.step_id, _way_out.at
+    ) is null then
       return row(
         case v_rule.outcome when 'goal' then 'complete' else 'exit' end,
         coalesce(v_rule.name, case v_rule.outcome when 'goal' then 'goal' else 'exit_rule' end),
@@ -416,7 +425,7 @@ end
 $$;
 
 comment on function dripdrop._way_out(
-  dripdrop.conditions[], dripdrop.enrollments, jsonb, uuid, timestamptz
+  dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz
 ) is
   'The first of goals and exit rules that holds for an enrolment, or null.';
 
@@ -442,7 +451,7 @@ begin
   foreach v_condition in array conditions loop
     if v_any = (
       dripdrop._objection(
-        v_condition, enrollment, hooks, transition.from_step_id, _matches.at
+        v_condition, enrollment, hooks, null, transition.from_step_id, _matches.at
       ) is null
     ) then
       return v_any;
