@@ -293,6 +293,26 @@ $$;
 
 comment on function dripdrop._version_steps(uuid) is 'The steps of a version as documents.';
 
+-- So that a document is known by what it says, whoever made the version: apply() or the single
+-- functions.
+create or replace function dripdrop._version_document(version dripdrop.sequence_versions)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'mode', version.mode,
+    'config', version.config,
+    'entry', dripdrop._transition_documents(version.id, null),
+    'steps', jsonb_agg(s.step order by (s.step ->> 'position')::int, s.key)
+  )
+  from dripdrop._version_steps(version.id) as s
+$$;
+
+comment on function dripdrop._version_document(dripdrop.sequence_versions) is
+  'A stored version in the form of a canonical document.';
+
 -- A sequence in the document's form, less its versions and hooks.
 create or replace function dripdrop._sequence_document(sequence dripdrop.sequences)
 returns jsonb
@@ -1166,7 +1186,10 @@ declare
 begin
   perform from dripdrop.sequences as q
   where q.id = (
-    select c.sequence_id from dripdrop.conditions as c where c.id = drop_exit_rule.condition_id
+    select c.sequence_id
+    from dripdrop.conditions as c
+    where c.id = drop_exit_rule.condition_id
+      and c.tenant_key is not distinct from drop_exit_rule.tenant_key
   )
   for no key update;
   delete from dripdrop.conditions as c
@@ -1680,8 +1703,8 @@ begin
     raise exception 'config setting "%" is unknown or has a bad value: %',
       v_fault, config -> v_fault using
       errcode = 'ZD201', column = 'config.' || v_fault,
-      hint = 'Settings: hop_limit (steps an enrolment may take, 1 to 1000), pool_id (the uuid of '
-        'a pool of senders).';
+      hint = 'Settings: hop_limit (how often an enrolment may come to one step, 1 to 1000), pool_id '
+        '(the uuid of a pool of senders).';
   end if;
 end
 $$;
@@ -1804,6 +1827,9 @@ begin
 
   update dripdrop.sequence_versions as v
   set state = 'active',
+      content_hash = coalesce(
+        v.content_hash, dripdrop._content_hash(dripdrop._version_document(v))
+      ),
       published_at = dripdrop._now(),
       updated_at = dripdrop._now()
   where v.id = v_version.id
@@ -2345,6 +2371,7 @@ begin
     from dripdrop.steps as s
     join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
     where s.id = update_step_content.step_id
+      and s.tenant_key is not distinct from update_step_content.tenant_key
   )
   for no key update;
   select s.* into v_step
@@ -3076,6 +3103,7 @@ $$;
 comment on function dripdrop._condition_fault(dripdrop.conditions) is
   'What create_condition() would say against a stored condition; null for nothing.';
 
+-- What belongs to another tenant is missing, like what does not exist.
 create or replace function dripdrop._sender_problems(version dripdrop.sequence_versions)
 returns table (problem text, step_key text, detail text)
 language sql
@@ -3087,6 +3115,7 @@ as $$
     select p.*
     from dripdrop.adapter_pools as p
     where p.id = (version.config ->> 'pool_id')::uuid
+      and (p.tenant_key = version.tenant_key or p.tenant_key is null)
   ),
   -- The steps' own senders, and those that the sequence gives to their channels.
   named as (
@@ -3110,17 +3139,16 @@ as $$
       case
         when a.id is null then 'missing_channel_adapter'
         when a.channel <> n.channel then 'adapter_channel_mismatch'
-        when not a.active then 'adapter_inactive'
-        else 'adapter_of_another_tenant'
+        else 'adapter_inactive'
       end,
       n.key,
       format('adapter "%s" for %s', coalesce(a.name, n.adapter_id::text), n.channel)
     from named as n
-    left join dripdrop.channel_adapters as a on a.id = n.adapter_id
+    left join dripdrop.channel_adapters as a
+      on a.id = n.adapter_id and (a.tenant_key = version.tenant_key or a.tenant_key is null)
     where a.id is null
       or a.channel <> n.channel
       or not a.active
-      or (a.tenant_key is not null and a.tenant_key is distinct from version.tenant_key)
     order by n.position, n.key
   )
   union all
@@ -3132,21 +3160,11 @@ as $$
     and version.config ->> 'pool_id' is not null
     and not exists (select from pool)
   union all
-  select
-    case
-      when p.tenant_key is not null and p.tenant_key is distinct from version.tenant_key
-      then 'pool_tenant_mismatch'
-      else 'pool_empty'
-    end,
-    null,
-    format('pool "%s"', p.name)
+  select 'pool_empty', null, format('pool "%s"', p.name)
   from pool as p
   where version.mode = 'outbound'
-    and (
-      (p.tenant_key is not null and p.tenant_key is distinct from version.tenant_key)
-      or not exists (
-        select from dripdrop.adapter_pool_members as m where m.pool_id = p.id and m.active
-      )
+    and not exists (
+      select from dripdrop.adapter_pool_members as m where m.pool_id = p.id and m.active
     )
 $$;
 

@@ -345,6 +345,7 @@ begin
     from dripdrop.steps as s
     join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
     where s.id = update_step_content.step_id
+      and s.tenant_key is not distinct from update_step_content.tenant_key
   )
   for no key update;
   select s.* into v_step
