@@ -93,7 +93,7 @@ LOGIC = [
             {"predicate": '$.steps.first.state == "scheduled"'},
         ],
         transitions=[
-            {"to": "third", "conditions": [{"event": "clicked", "operator": ">", "expected_value": 1}]},
+            {"to": "third", "conditions": [{"event": "clicked"}]},
             {"to": "second", "conditions": [{"predicate": '$.enrollment.email != "nobody"'}]},
         ],
     ),

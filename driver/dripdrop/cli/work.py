@@ -49,9 +49,7 @@ def bench(
     from dripdrop import bench as benchmark
 
     raise typer.Exit(
-        benchmark.main(
-            dsn, enrollments=enrollments, steps=steps, mode=mode, logic=logic, json=json
-        )
+        benchmark.main(dsn, enrollments=enrollments, steps=steps, mode=mode, logic=logic, json=json)
     )
 
 
