@@ -39,8 +39,6 @@ immutable
 parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_place int;
 begin
   if operator = 'in' then
     for v_place in 0 .. jsonb_array_length(expected) - 1 loop
