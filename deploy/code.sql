@@ -2068,6 +2068,10 @@ begin
       errcode = 'ZD201', column = 'key',
       hint = 'Use lower-case letters, digits, "_" and "-", and begin with a letter or digit.';
   end if;
+  if step ->> 'key' in ('continue', 'exit') then
+    raise exception 'step key "%" is a word of its own in on_timeout', step ->> 'key' using
+      errcode = 'ZD201', column = 'key', hint = 'Choose another key.';
+  end if;
   if coalesce(step ->> 'position', '1') !~ '^[0-9]{1,9}$' then
     raise exception 'position "%" is not a whole number', step ->> 'position' using
       errcode = 'ZD201', column = 'position',
@@ -3227,7 +3231,9 @@ as $$
       array(
         select c.config ->> 'event'
         from dripdrop.conditions as c
-        where (c.step_id = s.id or c.sequence_id = q.id) and c.condition_type = 'event'
+        where (c.step_id = s.id or c.sequence_id = q.id)
+          and c.condition_type = 'event'
+          and _gates.which <> 'fence'
       ) as events,
       (s.config ->> 'stale_after')::interval as stale_after,
       q.active as sequence_active,
@@ -3357,20 +3363,6 @@ as $$
       'step_inactive', null, null
     ),
     (
-      70, 'event', false,
-      case
-        when f.awaited_event is null then null
-        when f.due_at > _gates.at or f.due_at is null then 'wait'
-        when f.on_timeout = 'exit' then 'exit'
-        else 'skip'
-      end,
-      case
-        when f.due_at > _gates.at or f.due_at is null then 'waiting_for_event'
-        else 'event_timeout'
-      end,
-      f.awaited_event, f.due_at
-    ),
-    (
       80, 'stale', true,
       case
         when _gates.at - f.scheduled_for > f.stale_after and f.on_stale in ('skip', 'hold')
@@ -3382,6 +3374,20 @@ as $$
       90, 'exit', false,
       (f.way_out).action,
       (f.way_out).reason, (f.way_out).detail, null
+    ),
+    (
+      95, 'event', false,
+      case
+        when f.awaited_event is null then null
+        when f.due_at > _gates.at or f.due_at is null then 'wait'
+        when f.on_timeout = 'exit' then 'exit'
+        else 'skip'
+      end,
+      case
+        when f.due_at > _gates.at or f.due_at is null then 'waiting_for_event'
+        else 'event_timeout'
+      end,
+      f.awaited_event, f.due_at
     ),
     (
       100, 'conditions', false,
@@ -4171,7 +4177,11 @@ begin
       s.subscriber_id,
       coalesce(s.entry_key, '') as entry_key,
       coalesce(s.data, '{}') as data,
-      coalesce(s.metadata, '{}') as metadata
+      coalesce(s.metadata, '{}') as metadata,
+      v_sequence.reentry = 'after_exit'
+      and row_number() over (
+        partition by coalesce(s.subscriber_type, 'User'), s.subscriber_id order by s.entry_key
+      ) > 1 as is_second
     from jsonb_to_recordset(subscribers) as s (
       subscriber_type text, subscriber_id text, entry_key text, data jsonb, metadata jsonb
     )
@@ -4185,7 +4195,8 @@ begin
       v_sequence.tenant_key, v_sequence.id, v_version.id, c.subscriber_type, c.subscriber_id,
       c.entry_key, v_version.mode, c.data, c.metadata, v_now
     from candidate as c
-    where dripdrop._may_enter(v_sequence, c.subscriber_type, c.subscriber_id, c.entry_key, v_now)
+    where not c.is_second
+      and dripdrop._may_enter(v_sequence, c.subscriber_type, c.subscriber_id, c.entry_key, v_now)
     order by c.subscriber_type, c.subscriber_id, c.entry_key
     on conflict do nothing
     returning n.id
@@ -4249,12 +4260,13 @@ begin
     and e.subscriber_type = coalesce(s.subscriber_type, 'User')
     and e.entry_key = coalesce(s.entry_key, '')
     and e.sequence_id = v_sequence.id
-    and e.state in ('active', 'paused');
+    and (e.state in ('active', 'paused') or e.id = any (v_enrolled));
 end
 $$;
 
 comment on function dripdrop._enroll(text, text, text, jsonb) is
-  'The one way in: enrols those who are not, and returns the open enrolments of all of them.';
+  'The one way in: enrols those who are not, and returns the open enrolments of all of them, and '
+  'those whose way in was the way out.';
 
 -- plpgsql/enrollment/lifecycle.sql
 
@@ -4268,8 +4280,8 @@ as $$
 begin
   raise exception 'an enrolment cannot go from "%" to "%"', old.state, new.state using
     errcode = 'ZD110',
-    hint = 'active: paused, completed, cancelled; paused: active, cancelled; completed and '
-      'cancelled have ended.';
+    hint = 'active: paused, completed, cancelled; paused: active, completed, cancelled; completed '
+      'and cancelled have ended.';
 end
 $$;
 
@@ -4282,7 +4294,10 @@ for each row
 when (
   old.state <> new.state
   and old.state || '>' || new.state <> all(
-    '{active>paused,active>completed,active>cancelled,paused>active,paused>cancelled}'::text[]
+    '{
+      active>paused, active>completed, active>cancelled,
+      paused>active, paused>completed, paused>cancelled
+    }'::text[]
   )
   and not (old.state = 'cancelled' and old.exit_reason = 'step_failed' and new.state = 'active')
 )
@@ -4340,6 +4355,11 @@ begin
   where e.id = v_enrollment.id
   returning e.* into v_enrollment;
 
+  perform from dripdrop.step_executions as x
+  where x.enrollment_id = v_enrollment.id
+    and x.state in ('scheduled', 'queued', 'rendered')
+  order by x.id
+  for no key update;
   update dripdrop.step_executions as x
   set state = 'scheduled',
       scheduled_for = case
@@ -4614,7 +4634,7 @@ as $$
   select v.*
   from dripdrop._track(
     track_event.tenant_key,
-    jsonb_build_array(jsonb_strip_nulls(jsonb_build_object(
+    jsonb_build_array(jsonb_build_object(
       'event_key', track_event.event_key,
       'event_data', coalesce(track_event.event_data, '{}'),
       'enrollment_id', track_event.enrollment_id,
@@ -4623,7 +4643,7 @@ as $$
       'event_id', track_event.event_id,
       'occurred_at', track_event.occurred_at,
       'event_type', track_event.event_type
-    )))
+    ))
   ) as v
 $$;
 
@@ -4862,7 +4882,8 @@ comment on function dripdrop._let_out(uuid[], timestamptz) is
   'Ends the enrolments that have reached a goal or meet an exit rule of their sequence.';
 
 -- Steps that wait for an event are due after their delay; side steps fire once per event. Someone
--- who is paused remembers what they waited for, and misses what only fires.
+-- who is paused remembers what they waited for, and misses what only fires. Hooks that were being
+-- asked for the timeout are asked again: their answer would make the step due at once.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._wake(events dripdrop.events[], at timestamptz)
@@ -4904,6 +4925,7 @@ as $$
         event_id = a.event_id,
         scheduled_for = a.due_at,
         due_at = case when a.is_active then a.due_at end,
+        fence = x.fence + 1,
         reason = case when a.is_active then 'event' else x.reason end,
         reason_at = _wake.at,
         updated_at = _wake.at
@@ -4987,8 +5009,8 @@ comment on function dripdrop._due_after_event(
 
 -- What comes after a step that is over: where its first transition that matches leads, or, when it
 -- has none, the next active step by position, or the end. A side step leads nowhere; one that keeps
--- a schedule comes again. Only active enrolments go on; a paused one waits here until
--- resume_enrollment() calls again.
+-- a schedule comes again, unless it is to come already, as after a replay. Only active enrolments
+-- go on; a paused one waits here until resume_enrollment() calls again.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._advance(executions uuid[], at timestamptz)
@@ -5073,6 +5095,13 @@ begin
           order by t.priority
           limit 1
         )
+        when s.recurring and exists (
+          select from dripdrop.step_executions as y
+          where y.enrollment_id = x.enrollment_id
+            and y.step_id = x.step_id
+            and y.ended_at is null
+        )
+        then null
         else row(s.next_id, true)::dripdrop._route
       end as route
     from dripdrop.step_executions as x
@@ -7481,7 +7510,7 @@ comment on function dripdrop._lock_execution(text, uuid) is
   'An execution of the tenant, locked after its enrolment, or ZD106.';
 
 -- A replay is a new message: new words, a new idempotency key, the retries from the start, due now.
--- If this failure ended the enrolment, the enrolment goes on.
+-- If this failure ended the enrolment, the enrolment goes on, and its side steps with it.
 --
 -- locks   the enrolment, then the execution
 -- raises  ZD106 unknown execution, ZD110 not failed, or its enrolment ended otherwise or anew
@@ -7495,24 +7524,30 @@ declare
   v_now timestamptz := dripdrop._now();
   v_execution dripdrop.step_executions := dripdrop._lock_execution(tenant_key, execution_id);
   v_enrollment dripdrop.enrollments;
+  v_recurring boolean;
 begin
   select e.* into v_enrollment
   from dripdrop.enrollments as e
   where e.id = v_execution.enrollment_id;
+  select s.recurring into v_recurring
+  from dripdrop.steps as s
+  where s.id = v_execution.step_id;
   if v_execution.state <> 'failed' then
     raise exception 'the execution is "%", not failed', v_execution.state using
       errcode = 'ZD110',
       hint = 'Only what failed can be replayed; resolve() settles what is unknown.';
   end if;
   if v_enrollment.state <> 'active'
-    and (v_enrollment.state <> 'cancelled' or v_enrollment.exit_reason <> 'step_failed')
-    or exists (
+    and (
+      v_enrollment.state <> 'cancelled'
+      or v_enrollment.exit_reason <> 'step_failed'
+      or v_recurring
+    )
+    or not v_recurring
+    and exists (
       select from dripdrop.step_executions as x
       join dripdrop.steps as s on s.id = x.step_id and not s.recurring
       where x.enrollment_id = v_enrollment.id and x.id > v_execution.id
-    )
-    and not exists (
-      select from dripdrop.steps as s where s.id = v_execution.step_id and s.recurring
     )
   then
     raise exception 'the enrolment has gone on or has ended: %',
@@ -7547,6 +7582,20 @@ begin
       updated_at = v_now
   where x.id = v_execution.id
   returning x.* into v_execution;
+
+  perform dripdrop._advance(
+    array(
+      select distinct on (x.step_id) x.id
+      from dripdrop.step_executions as x
+      join dripdrop.steps as s
+        on s.id = x.step_id
+        and s.recurring
+        and s.sequence_version_id = v_enrollment.sequence_version_id
+      where x.enrollment_id = v_enrollment.id
+      order by x.step_id, x.id
+    ),
+    v_now
+  );
   return v_execution;
 exception
   when unique_violation then

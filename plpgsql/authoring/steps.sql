@@ -42,6 +42,10 @@ begin
       errcode = 'ZD201', column = 'key',
       hint = 'Use lower-case letters, digits, "_" and "-", and begin with a letter or digit.';
   end if;
+  if step ->> 'key' in ('continue', 'exit') then
+    raise exception 'step key "%" is a word of its own in on_timeout', step ->> 'key' using
+      errcode = 'ZD201', column = 'key', hint = 'Choose another key.';
+  end if;
   if coalesce(step ->> 'position', '1') !~ '^[0-9]{1,9}$' then
     raise exception 'position "%" is not a whole number', step ->> 'position' using
       errcode = 'ZD201', column = 'position',

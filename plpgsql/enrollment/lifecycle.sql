@@ -8,8 +8,8 @@ as $$
 begin
   raise exception 'an enrolment cannot go from "%" to "%"', old.state, new.state using
     errcode = 'ZD110',
-    hint = 'active: paused, completed, cancelled; paused: active, cancelled; completed and '
-      'cancelled have ended.';
+    hint = 'active: paused, completed, cancelled; paused: active, completed, cancelled; completed '
+      'and cancelled have ended.';
 end
 $$;
 
@@ -22,7 +22,10 @@ for each row
 when (
   old.state <> new.state
   and old.state || '>' || new.state <> all(
-    '{active>paused,active>completed,active>cancelled,paused>active,paused>cancelled}'::text[]
+    '{
+      active>paused, active>completed, active>cancelled,
+      paused>active, paused>completed, paused>cancelled
+    }'::text[]
   )
   and not (old.state = 'cancelled' and old.exit_reason = 'step_failed' and new.state = 'active')
 )
@@ -80,6 +83,11 @@ begin
   where e.id = v_enrollment.id
   returning e.* into v_enrollment;
 
+  perform from dripdrop.step_executions as x
+  where x.enrollment_id = v_enrollment.id
+    and x.state in ('scheduled', 'queued', 'rendered')
+  order by x.id
+  for no key update;
   update dripdrop.step_executions as x
   set state = 'scheduled',
       scheduled_for = case

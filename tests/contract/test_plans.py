@@ -13,9 +13,21 @@ from tests.conftest import Clock, Databases
 from tests.engine import TENANT, Engine, after, email
 
 PAST = 100_000
-"""Enrolments of the past, with two executions and two events each."""
+"""Enrolments of the past, with two executions, two records of them and an event each."""
 
 BIG = ["enrollments", "step_executions", "message_events", "suppressions", "events"]
+
+PAID = {"type": "event", "trigger_event": "paid"}
+BRANCHED = [
+    email(
+        "asked",
+        conditions=[{"event": "seen"}, {"predicate": '$.steps.asked.state != "sent"'}],
+        transitions=[{"to": "waiting", "conditions": [{"event": "seen", "within": "1 day"}]}],
+    ),
+    email("waiting", timing=PAID | {"since": "enrollment"}),
+    email("beside", timing=PAID | {"recurring": True}),
+]
+"""Steps that ask what happened, for people who are under way."""
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +38,7 @@ def history(databases: Databases, template: str) -> Iterator[psycopg.Connection[
     Clock(connection)
     engine = Engine(connection)
     engine.author(email("welcome"), email("tip", timing=after(3, "days")))
+    engine.author(*BRANCHED, key="branched", goals=[{"event": "bought"}], reentry="after_exit")
     with engine.unguarded():
         connection.execute(
             """
@@ -37,6 +50,7 @@ def history(databases: Databases, template: str) -> Iterator[psycopg.Connection[
               v.tenant_key, v.sequence_id, v.id, 'User', 'past-' || n, 'completed', 'completed',
               'lifecycle', jsonb_build_object('email', n || '@example.com')
             from dripdrop.sequence_versions as v
+            join dripdrop.sequences as q on q.id = v.sequence_id and q.key = 'onboarding'
             cross join generate_series(1, %s) as n
             """,
             [PAST],
@@ -50,7 +64,14 @@ def history(databases: Databases, template: str) -> Iterator[psycopg.Connection[
               e.tenant_key, e.id, s.id, s.channel, 'sent', 'sent', e.started_at,
               e.data ->> 'email', e.started_at
             from dripdrop.enrollments as e
-            cross join dripdrop.steps as s
+            join dripdrop.steps as s on s.sequence_version_id = e.sequence_version_id
+        """)
+        connection.execute("""
+            insert into dripdrop.events (
+              tenant_key, subscriber_type, subscriber_id, event_key, event_id
+            )
+            select e.tenant_key, e.subscriber_type, e.subscriber_id, 'seen', e.subscriber_id
+            from dripdrop.enrollments as e
         """)
         connection.execute("""
             insert into dripdrop.message_events (
@@ -67,40 +88,12 @@ def history(databases: Databases, template: str) -> Iterator[psycopg.Connection[
               e.tenant_key, 'email', e.data ->> 'email', 'was-' || (e.data ->> 'email'), 'bounce'
             from dripdrop.enrollments as e
         """)
-        connection.execute("""
-            insert into dripdrop.events (
-              tenant_key, subscriber_type, subscriber_id, event_key, event_id, event_data
-            )
-            select
-              e.tenant_key, e.subscriber_type, e.subscriber_id, key, key || e.subscriber_id,
-              '{"plan": "pro"}'
-            from dripdrop.enrollments as e
-            cross join unnest('{opened,clicked,bought}'::text[]) as key
-        """)
     connection.execute("analyze")
-    engine.author(*LOGIC, key="logic", goals=[{"event": "bought", "match": {"plan": "pro"}}])
+    engine.track_events(TENANT, happened("seen"))
     engine.enroll_many(TENANT, "onboarding", people("now", 300))
     yield connection
     connection.close()
     databases.drop(name)
-
-
-LOGIC = [
-    email(
-        "first",
-        conditions=[
-            {"event": "opened", "happened": False, "within": "7 days"},
-            {"predicate": '$.steps.first.state == "scheduled"'},
-        ],
-        transitions=[
-            {"to": "third", "conditions": [{"event": "clicked"}]},
-            {"to": "second", "conditions": [{"predicate": '$.enrollment.email != "nobody"'}]},
-        ],
-    ),
-    email("second", timing={"type": "event", "trigger_event": "opened", "since": "enrollment"}),
-    email("third"),
-    email("aside", timing={"type": "event", "trigger_event": "clicked", "recurring": True}),
-]
 
 
 def people(prefix: str, number: int) -> list[dict[str, Any]]:
@@ -109,6 +102,11 @@ def people(prefix: str, number: int) -> list[dict[str, Any]]:
         {"subscriber_id": f"{prefix}-{n}", "data": {"email": f"{prefix}-{n}@example.com"}}
         for n in range(number)
     ]
+
+
+def happened(event_key: str) -> list[dict[str, Any]]:
+    """Return an event for each of those who are under way."""
+    return [{"event_key": event_key, "subscriber_id": f"now-{n}"} for n in range(300)]
 
 
 def scans(connection: psycopg.Connection[Any]) -> dict[str, int]:
@@ -206,7 +204,10 @@ STATEMENTS = {
     "pause_enrollment": "select dripdrop.pause_enrollment('acme', %s)",
     "unenroll": "select dripdrop.unenroll('acme', %s)",
     "explain": "select dripdrop.explain('acme', %s)",
-    "track_event": "select dripdrop.track_event('acme', 'bought', subscriber_id => 'now-1')",
+    "track_event": "select dripdrop.track_event('acme', 'paid', enrollment_id => %s)",
+    "track_event of a subscriber": """
+        select dripdrop.track_event('acme', 'paid', subscriber_id => 'now-1', event_id => 'x')
+    """,
     "suppress": "select dripdrop.suppress('acme', 'email', '7@example.com')",
     "suppress globally": "select dripdrop.suppress(null, 'email', '7@example.com')",
 }
@@ -235,40 +236,32 @@ def test_enrolling_many_reads_by_index(history: psycopg.Connection[Any]) -> None
         assert scans(history) == before
 
 
-EVENTS = {
-    "what nobody waits for": {"event_key": "shrugged"},
-    "what steps wait for": {"event_key": "opened"},
-    "what sets off a side step": {"event_key": "clicked"},
-    "what is a goal": {"event_key": "bought", "event_data": {"plan": "pro"}},
-}
+def test_what_happened_is_found_by_index(history: psycopg.Connection[Any]) -> None:
+    run = Run(Engine(history), "sent")
+    with history.transaction(force_rollback=True):
+        before = scans(history)
+        run.engine.enroll_many(TENANT, "branched", people("now", 300))
+        for call in (*PREPARE["complete_sends"], "complete_sends") * 2:
+            getattr(run, call)()
+        run.engine.track_events(TENANT, happened("paid"))
+        assert run.tick() + run.tick() == 600
+        run.engine.track_events(TENANT, happened("bought"))
+        assert scans(history) == before
+        (row,) = run.engine.rows(
+            "select count(*) from dripdrop.enrollments where exit_reason = 'goal'"
+        )
+        assert row.count == 300
 
 
 @pytest.mark.parametrize("tenant", [TENANT, None])
-@pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS)
-def test_tracking_many_reads_by_index(
-    history: psycopg.Connection[Any], tenant: str | None, event: dict[str, Any]
+def test_tracking_what_is_known_reads_by_index(
+    history: psycopg.Connection[Any], tenant: str | None
 ) -> None:
     engine = Engine(history)
     with history.transaction(force_rollback=True):
-        engine.enroll_many(TENANT, "logic", people("now", 300))
-        engine.deliver()
-        happened = [
-            event | {"subscriber_id": f"now-{n}", "event_id": f"{event['event_key']}{n}"}
-            for n in range(300)
-        ]
+        known = [event | {"event_id": f"paid-{n}"} for n, event in enumerate(happened("paid"))]
         before = scans(history)
-        assert len(engine.track_events(tenant, happened)) == 300
-        assert len(engine.track_events(tenant, happened)) == 300
-        assert scans(history) == before
-
-
-def test_conditions_read_by_index(history: psycopg.Connection[Any]) -> None:
-    engine = Engine(history)
-    with history.transaction(force_rollback=True):
-        history.execute("delete from dripdrop.step_executions where due_at is not null")
-        before = scans(history)
-        engine.enroll_many(TENANT, "logic", people("now", 100))
-        assert len(engine.deliver()) == 100
+        assert engine.track_events(tenant, known) == engine.track_events(tenant, known)
         assert scans(history) == before
 
 
