@@ -823,7 +823,8 @@ begin
   end if;
   if not dripdrop._is_interval(coalesce(condition ->> 'within', '1 day')) then
     raise exception 'within "%" is not an interval', condition ->> 'within' using
-      errcode = 'ZD208', column = path || 'within', hint = 'Write for example "7 days".';
+      errcode = 'ZD208', column = path || 'within',
+      hint = 'Write for example "7 days"; 100 years are the most.';
   end if;
   if condition ->> 'since' <> 'enrollment' then
     raise exception 'since "%" is unknown', condition ->> 'since' using
@@ -2202,7 +2203,7 @@ $$;
 comment on function dripdrop._check_step_config(jsonb) is
   'Raises on a setting of a step that is unknown or has a bad value.';
 
--- pg_input_is_valid() does this from Postgres 16 on.
+-- Bounded, so that no time plus or minus it is out of range.
 create or replace function dripdrop._is_interval(value text)
 returns boolean
 language plpgsql
@@ -2210,14 +2211,15 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  return value::interval > interval '0';
+  return value::interval > interval '0' and value::interval <= interval '100 years';
 exception
   when invalid_datetime_format or datetime_field_overflow or interval_field_overflow then
     return false;
 end
 $$;
 
-comment on function dripdrop._is_interval(text) is 'Whether a text is a positive interval.';
+comment on function dripdrop._is_interval(text) is
+  'Whether a text is a positive interval of at most 100 years.';
 
 -- The fields a channel knows, and those it cannot do without.
 -- Whether the Liquid parses is the renderer's to say.
@@ -5320,10 +5322,20 @@ as $$
       s.active,
       s.hooks,
       s.timing ->> 'on_timeout' as on_timeout,
-      exists (
-        select from dripdrop.conditions as c where c.sequence_id = q.id
-      ) as has_ways_out,
-      exists (select from dripdrop.conditions as c where c.step_id = s.id) as has_conditions,
+      dripdrop._ways_out(q.id) as ways_out,
+      array(
+        select c
+        from dripdrop.conditions as c
+        where c.step_id = s.id
+        order by c.position, c.id
+      ) as conditions,
+      array(
+        select c.config ->> 'event'
+        from dripdrop.conditions as c
+        where (c.step_id = s.id or c.sequence_id = q.id)
+          and c.condition_type = 'event'
+          and _gates.which <> 'fence'
+      ) as events,
       coalesce((s.config ->> 'require_verified_recipient')::boolean, false) as verified_only,
       s.config ->> 'topic' as topic,
       t.id as topic_id,
@@ -5445,16 +5457,32 @@ as $$
         end as state
       offset 0
     ) as consent
+    cross join lateral (
+      select
+        array(
+          select v.key
+          from unnest(s.events) as v (key)
+          where exists (
+            select from dripdrop.events as h
+            where h.subscriber_id = e.subscriber_id and h.event_key = v.key
+          )
+        ) as events
+      offset 0
+    ) as happened
     -- What the application said is asked once, when the message is decided.
     cross join lateral (
       select
         case
-          when s.has_ways_out and _gates.which <> 'fence'
-          then dripdrop._way_out(e, x.hooks, x.step_id, _gates.at)
+          when cardinality(s.ways_out) > 0 and _gates.which <> 'fence'
+          then dripdrop._way_out(
+            s.ways_out, e, x.hooks, happened.events, x.step_id, _gates.at
+          )
         end as way_out,
         case
-          when s.has_conditions and _gates.which <> 'fence'
-          then dripdrop._obstacle(x.step_id, e, x.hooks, _gates.at)
+          when cardinality(s.conditions) > 0 and _gates.which <> 'fence'
+          then dripdrop._obstacle(
+            s.conditions, e, x.hooks, happened.events, x.step_id, _gates.at
+          )
         end as obstacle,
         case when s.exclusive and _gates.which <> 'fence' then dripdrop._rival(e) end as rival
       offset 0
@@ -5826,12 +5854,9 @@ begin
         for no key update of e, x skip locked
       );
       exit when cardinality(v_due) = 0;
-<<<<<<< HEAD
       v_decisions := dripdrop._admit(
         array(select d from dripdrop._decide(v_due, v_now) as d), v_now, false
       );
-=======
-      v_decisions := array(select d from dripdrop._decide(v_due, v_now) as d);
       perform from dripdrop._carry_out(v_decisions, v_now);
       v_leaving := array(
         select x.id
@@ -5857,7 +5882,6 @@ begin
       end if;
 
       -- What was to be sent may have failed or, beside another one, ended with its enrolment.
->>>>>>> prop
       return query
       select
         v_now,
@@ -6589,6 +6613,11 @@ begin
   where e.id = v_enrollment.id
   returning e.* into v_enrollment;
 
+  perform from dripdrop.step_executions as x
+  where x.enrollment_id = v_enrollment.id
+    and x.state in ('scheduled', 'queued', 'rendered')
+  order by x.id
+  for no key update;
   update dripdrop.step_executions as x
   set state = 'scheduled',
       scheduled_for = case
@@ -6750,6 +6779,8 @@ set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
+declare
+  v_open uuid[];
 begin
   update dripdrop.enrollments as e
   set state = _end_enrollments.state,
@@ -6760,6 +6791,15 @@ begin
   where e.id = any (_end_enrollments.enrollments)
     and e.state in ('active', 'paused');
 
+  -- Renderers hold executions without their enrolments: they are met in id order.
+  v_open := array(
+    select x.id
+    from dripdrop.step_executions as x
+    where x.enrollment_id = any (_end_enrollments.enrollments)
+      and x.state in ('scheduled', 'queued', 'rendered')
+    order by x.id
+    for no key update
+  );
   update dripdrop.step_executions as x
   set state = 'cancelled',
       due_at = null,
@@ -6769,8 +6809,7 @@ begin
       reason = _end_enrollments.reason,
       reason_at = _end_enrollments.at,
       updated_at = _end_enrollments.at
-  where x.enrollment_id = any (_end_enrollments.enrollments)
-    and x.state in ('scheduled', 'queued', 'rendered');
+  where x.id = any (v_open);
 
   perform dripdrop._release_rivals(_end_enrollments.enrollments, _end_enrollments.at);
 end
@@ -6897,7 +6936,10 @@ create or replace function dripdrop._track(tenant_key text, events jsonb)
 returns setof dripdrop.events
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -6977,6 +7019,14 @@ begin
         errcode = 'ZD201', column = 'events', detail = sqlerrm,
         hint = 'enrollment_id is a uuid, occurred_at a time.';
   end;
+  if exists (
+    select from unnest(v_given) as g
+    where g.occurred_at < v_now - interval '100 years'
+      or g.occurred_at > v_now + interval '100 years'
+  ) then
+    raise exception 'an event did not happen within 100 years' using
+      errcode = 'ZD201', column = 'occurred_at', hint = 'Leave it out for now.';
+  end if;
   if cardinality(v_given) < jsonb_array_length(events) then
     raise exception 'an enrolment of the events is not found' using
       errcode = 'ZD105', hint = 'Ids are looked up within the tenant that is named first.';
@@ -7030,9 +7080,11 @@ begin
   return query
   select v.*
   from unnest(v_given) with ordinality as g
+  -- Written out, because an index knows no "is not distinct from".
   join dripdrop.events as v
     on v.id = g.id
-    or (v.event_id = g.event_id and v.tenant_key is not distinct from g.tenant_key)
+    or (v.tenant_key = g.tenant_key and v.event_id = g.event_id)
+    or (v.tenant_key is null and g.tenant_key is null and v.event_id = g.event_id)
   order by g.ordinality;
 end
 $$;
@@ -7047,19 +7099,40 @@ create or replace function dripdrop._let_out(enrollments uuid[], at timestamptz)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_exits record;
 begin
   for v_exits in
+    with
+    -- Once per sequence, not once per enrolment.
+    sequence as materialized (
+      select
+        q.id,
+        dripdrop._ways_out(q.id) as ways_out,
+        exists (
+          select from dripdrop.conditions as c
+          where c.sequence_id = q.id and c.hook is not null
+        ) as asks
+      from dripdrop.sequences as q
+      where q.id in (
+        select e.sequence_id
+        from dripdrop.enrollments as e
+        where e.id = any (_let_out.enrollments)
+      )
+    )
     select found.action, found.reason, array_agg(e.id) as enrollments
     from dripdrop.enrollments as e
+    join sequence as q on q.id = e.sequence_id and cardinality(q.ways_out) > 0
     cross join lateral dripdrop._way_out(
-      e, dripdrop._rule_answers(e), null, _let_out.at
+      q.ways_out, e, case when q.asks then dripdrop._rule_answers(e) end, null, null, _let_out.at
     ) as found
     where e.id = any (_let_out.enrollments)
       and found.action is not null
-      and exists (select from dripdrop.conditions as c where c.sequence_id = e.sequence_id)
     group by found.action, found.reason
   loop
     perform dripdrop._end_enrollments(
@@ -7088,7 +7161,10 @@ create or replace function dripdrop._wake(
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
   with
   happened as materialized (
@@ -7249,7 +7325,7 @@ begin
         select n.id
         from dripdrop.steps as n
         where n.sequence_version_id = s.sequence_version_id
-          and n.key = s.timing ->> 'on_timeout'
+          and n.key = nullif(s.timing ->> 'on_timeout', 'continue')
       ) as on_timeout_id,
       exists (
         select from dripdrop.step_transitions as t
@@ -7278,7 +7354,16 @@ begin
           from dripdrop.step_transitions as t
           where t.sequence_version_id = s.sequence_version_id
             and t.from_step_id = s.id
-            and dripdrop._matches(t, e, x.hooks, _advance.at)
+            and dripdrop._matches(
+              t,
+              array(
+                select c
+                from dripdrop.conditions as c
+                where c.transition_id = t.id
+                order by c.position, c.id
+              ),
+              e, x.hooks, _advance.at
+            )
           order by t.priority
           limit 1
         )
@@ -7424,7 +7509,16 @@ begin
       from dripdrop.step_transitions as n
       where n.sequence_version_id = _begin.sequence_version_id
         and n.from_step_id is null
-        and dripdrop._matches(n, e, null, _begin.at)
+        and dripdrop._matches(
+          n,
+          array(
+            select c
+            from dripdrop.conditions as c
+            where c.transition_id = n.id
+            order by c.position, c.id
+          ),
+          e, null, _begin.at
+        )
       order by n.priority
       limit 1
     ) as t on true
@@ -7516,6 +7610,20 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+  if operator = 'in' then
+    for v_place in 0 .. jsonb_array_length(expected) - 1 loop
+      if dripdrop._equal(actual, expected -> v_place) then
+        return true;
+      end if;
+    end loop;
+    return false;
+  end if;
+  if operator = 'contains' and jsonb_typeof(actual) = 'array' then
+    return exists (
+      select from jsonb_array_elements(actual) as e (value)
+      where dripdrop._equal(e.value, expected)
+    );
+  end if;
   return case operator
     when '==' then dripdrop._equal(actual, expected)
     when '!=' then not dripdrop._equal(actual, expected)
@@ -7523,17 +7631,9 @@ begin
     when '<' then dripdrop._number(actual) < dripdrop._number(expected)
     when '>=' then dripdrop._number(actual) >= dripdrop._number(expected)
     when '<=' then dripdrop._number(actual) <= dripdrop._number(expected)
-    when 'in' then exists (
-      select from jsonb_array_elements(expected) as e (value)
-      where dripdrop._equal(actual, e.value)
-    )
     when 'contains' then
-      case jsonb_typeof(actual)
-        when 'array' then exists (
-          select from jsonb_array_elements(actual) as e (value)
-          where dripdrop._equal(e.value, expected)
-        )
-        when 'string' then strpos(actual #>> '{}', expected #>> '{}') > 0
+      case
+        when jsonb_typeof(actual) = 'string' then strpos(actual #>> '{}', expected #>> '{}') > 0
       end
   end;
 end
@@ -7542,54 +7642,77 @@ $$;
 comment on function dripdrop._compare(jsonb, text, jsonb) is
   'Whether a value compares as an operator says; null when the two cannot be compared.';
 
--- What predicates see. What happened to earlier steps is looked up only for those that ask.
+-- What predicates see. What is not at hand is looked up only for a predicate that mentions it, or
+-- that has wildcards, which mention everything.
 create or replace function dripdrop._context(
+  predicate jsonpath,
   enrollment dripdrop.enrollments,
   hooks jsonb,
-  step_id uuid,
-  with_steps boolean
+  step_id uuid
 )
 returns jsonb
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select jsonb_build_object(
+declare
+  v_mentions text := predicate::text;
+  v_everything boolean := v_mentions like any ('{%.*%,%keyvalue%}');
+  v_context jsonb := jsonb_build_object(
     'enrollment', enrollment.data,
-    'subscriber', enrollment.data
-    || jsonb_build_object('type', enrollment.subscriber_type, 'id', enrollment.subscriber_id),
-    'sequence', jsonb_build_object('key', q.key),
-    'step', (
-      select jsonb_build_object('key', s.key, 'channel', s.channel)
-      from dripdrop.steps as s
-      where s.id = _context.step_id
-    ),
-    'hooks', (
-      select coalesce(jsonb_object_agg(h.key, h.value -> 'value'), '{}')
-      from jsonb_each(_context.hooks) as h
-      where h.value ? 'value'
-    ),
-    'steps', case when with_steps then (
-      select coalesce(
-        jsonb_object_agg(
-          s.key,
-          jsonb_build_object(
-            'state', x.state, 'reason', x.reason, 'occurrence', x.occurrence, 'ended_at', x.ended_at
-          )
-          order by x.id
-        ),
-        '{}'
+    'hooks', case when hooks is null then '{}' else dripdrop._hook_values(hooks) end
+  );
+begin
+  if v_everything or v_mentions like '%"subscriber"%' then
+    v_context := v_context || jsonb_build_object(
+      'subscriber', enrollment.data || jsonb_build_object(
+        'type', enrollment.subscriber_type, 'id', enrollment.subscriber_id
       )
-      from dripdrop.step_executions as x
-      join dripdrop.steps as s on s.id = x.step_id
-      where x.enrollment_id = enrollment.id
-    ) end
-  )
-  from dripdrop.sequences as q
-  where q.id = enrollment.sequence_id
+    );
+  end if;
+  if v_everything or v_mentions like '%"sequence"%' then
+    v_context := v_context || jsonb_build_object(
+      'sequence', (
+        select jsonb_build_object('key', q.key)
+        from dripdrop.sequences as q
+        where q.id = enrollment.sequence_id
+      )
+    );
+  end if;
+  if v_everything or v_mentions like '%"step"%' then
+    v_context := v_context || jsonb_build_object(
+      'step', (
+        select jsonb_build_object('key', s.key, 'channel', s.channel)
+        from dripdrop.steps as s
+        where s.id = _context.step_id
+      )
+    );
+  end if;
+  if v_everything or v_mentions like '%"steps"%' then
+    v_context := v_context || jsonb_build_object(
+      'steps', (
+        select coalesce(
+          jsonb_object_agg(
+            s.key,
+            jsonb_build_object(
+              'state', x.state, 'reason', x.reason, 'occurrence', x.occurrence,
+              'ended_at', x.ended_at
+            )
+            order by x.id
+          ),
+          '{}'
+        )
+        from dripdrop.step_executions as x
+        join dripdrop.steps as s on s.id = x.step_id
+        where x.enrollment_id = enrollment.id
+      )
+    );
+  end if;
+  return v_context;
+end
 $$;
 
-comment on function dripdrop._context(dripdrop.enrollments, jsonb, uuid, boolean) is
+comment on function dripdrop._context(jsonpath, dripdrop.enrollments, jsonb, uuid) is
   'What a predicate is asked about: enrollment, subscriber, sequence, step, hooks and steps.';
 
 -- An event that was tracked for one enrolment counts for that one only; one that was tracked for a
@@ -7601,22 +7724,26 @@ create or replace function dripdrop._count_events(
   at timestamptz
 )
 returns bigint
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select count(*)
-  from dripdrop.events as v
-  where v.subscriber_id = enrollment.subscriber_id
-    and v.event_key = config ->> 'event'
-    and v.subscriber_type = enrollment.subscriber_type
-    and v.tenant_key is not distinct from enrollment.tenant_key
-    and (v.enrollment_id = enrollment.id or v.enrollment_id is null)
-    and v.occurred_at <= _count_events.at
-    and v.occurred_at >= greatest(
-      _count_events.since, _count_events.at - (config ->> 'within')::interval
-    )
-    and (config -> 'match' is null or v.event_data @> (config -> 'match'))
+begin
+  return (
+    select count(*)
+    from dripdrop.events as v
+    where v.subscriber_id = enrollment.subscriber_id
+      and v.event_key = config ->> 'event'
+      and v.subscriber_type = enrollment.subscriber_type
+      and v.tenant_key is not distinct from enrollment.tenant_key
+      and (v.enrollment_id = enrollment.id or v.enrollment_id is null)
+      and v.occurred_at <= _count_events.at
+      and v.occurred_at >= greatest(
+        _count_events.since, _count_events.at - (config ->> 'within')::interval
+      )
+      and (config -> 'match' is null or v.event_data @> (config -> 'match'))
+  );
+end
 $$;
 
 comment on function dripdrop._count_events(dripdrop.enrollments, jsonb, timestamptz, timestamptz) is
@@ -7653,11 +7780,13 @@ comment on function dripdrop._in_time_window(jsonb, timestamp) is
   'midnight.';
 
 -- Why a condition does not hold, or null when it does. Nothing in the data can raise: what cannot
--- be compared does not hold, and this says so. Times without a zone are in UTC.
+-- be compared does not hold, and this says so. Times without a zone are in UTC. happened: those of
+-- the events that conditions name which have happened at all; null when the caller has not looked.
 create or replace function dripdrop._objection(
   condition dripdrop.conditions,
   enrollment dripdrop.enrollments,
   hooks jsonb,
+  happened text[],
   step_id uuid,
   at timestamptz
 )
@@ -7683,16 +7812,19 @@ begin
     when 'event' then
       -- What was before must not end an enrolment at its first step.
       v_holds := dripdrop._compare(
-        to_jsonb(dripdrop._count_events(
-          enrollment,
-          condition.config,
-          case
-            when condition.sequence_id is not null or condition.config ->> 'since' = 'enrollment'
-            then enrollment.started_at
-            else '-infinity'
-          end,
-          _objection.at
-        )),
+        case
+          when not condition.config ->> 'event' = any (happened) then '0'
+          else to_jsonb(dripdrop._count_events(
+            enrollment,
+            condition.config,
+            case
+              when condition.sequence_id is not null or condition.config ->> 'since' = 'enrollment'
+              then enrollment.started_at
+              else '-infinity'
+            end,
+            _objection.at
+          ))
+        end,
         condition.operator,
         condition.expected_value
       );
@@ -7704,19 +7836,12 @@ begin
         hooks #> array[condition.hook, 'value'], condition.operator, condition.expected_value
       );
     when 'predicate' then
-      begin
-        v_holds := jsonb_path_match_tz(
-          dripdrop._context(
-            enrollment, hooks, _objection.step_id, condition.predicate::text ~ '"steps"|\*'
-          ),
-          condition.predicate,
-          '{}',
-          silent => true
-        );
-      exception
-        when others then
-          return 'not_comparable';
-      end;
+      v_holds := jsonb_path_match_tz(
+        dripdrop._context(condition.predicate, enrollment, hooks, _objection.step_id),
+        condition.predicate,
+        '{}',
+        silent => true
+      );
     when 'time_window' then
       v_holds := dripdrop._in_time_window(
         condition.config,
@@ -7739,11 +7864,15 @@ begin
     when v_holds is null then 'not_comparable'
     else 'condition_false'
   end;
+exception
+  -- What the path functions raise although they are told to be silent.
+  when others then
+    return 'not_comparable';
 end
 $$;
 
 comment on function dripdrop._objection(
-  dripdrop.conditions, dripdrop.enrollments, jsonb, uuid, timestamptz
+  dripdrop.conditions, dripdrop.enrollments, jsonb, text[], uuid, timestamptz
 ) is
   'Why a condition does not hold for an enrolment (condition_false, value_missing, '
   'not_comparable, hook_unanswered or the hook''s error), or null when it holds.';
@@ -7781,9 +7910,11 @@ comment on function dripdrop._describe(dripdrop.conditions) is
 
 -- All conditions of a step must hold; the first that does not is the obstacle.
 create or replace function dripdrop._obstacle(
-  step_id uuid,
+  conditions dripdrop.conditions[],
   enrollment dripdrop.enrollments,
   hooks jsonb,
+  happened text[],
+  step_id uuid,
   at timestamptz
 )
 returns dripdrop._finding
@@ -7795,14 +7926,9 @@ declare
   v_condition dripdrop.conditions;
   v_objection text;
 begin
-  for v_condition in
-    select c.*
-    from dripdrop.conditions as c
-    where c.step_id = _obstacle.step_id
-    order by c.position, c.id
-  loop
+  foreach v_condition in array conditions loop
     v_objection := dripdrop._objection(
-      v_condition, enrollment, hooks, _obstacle.step_id, _obstacle.at
+      v_condition, enrollment, hooks, happened, _obstacle.step_id, _obstacle.at
     );
     if v_objection is not null then
       return row('skip', v_objection, dripdrop._describe(v_condition))::dripdrop._finding;
@@ -7812,13 +7938,34 @@ begin
 end
 $$;
 
-comment on function dripdrop._obstacle(uuid, dripdrop.enrollments, jsonb, timestamptz) is
+comment on function dripdrop._obstacle(
+  dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz
+) is
   'The first condition of a step that does not hold, or null.';
+
+-- Goals come before exits, each in their order.
+create or replace function dripdrop._ways_out(sequence_id uuid)
+returns dripdrop.conditions[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select c
+    from dripdrop.conditions as c
+    where c.sequence_id = _ways_out.sequence_id
+    order by c.outcome desc, c.position, c.id
+  )
+$$;
+
+comment on function dripdrop._ways_out(uuid) is 'The goals and exit rules of a sequence, in order.';
 
 -- The first goal or exit rule of the sequence that holds ends the enrolment.
 create or replace function dripdrop._way_out(
+  rules dripdrop.conditions[],
   enrollment dripdrop.enrollments,
   hooks jsonb,
+  happened text[],
   step_id uuid,
   at timestamptz
 )
@@ -7830,13 +7977,10 @@ as $$
 declare
   v_rule dripdrop.conditions;
 begin
-  for v_rule in
-    select c.*
-    from dripdrop.conditions as c
-    where c.sequence_id = enrollment.sequence_id
-    order by c.outcome desc, c.position, c.id
-  loop
-    if dripdrop._objection(v_rule, enrollment, hooks, _way_out.step_id, _way_out.at) is null then
+  foreach v_rule in array rules loop
+    if dripdrop._objection(
+      v_rule, enrollment, hooks, happened, _way_out.step_id, _way_out.at
+    ) is null then
       return row(
         case v_rule.outcome when 'goal' then 'complete' else 'exit' end,
         coalesce(v_rule.name, case v_rule.outcome when 'goal' then 'goal' else 'exit_rule' end),
@@ -7848,11 +7992,14 @@ begin
 end
 $$;
 
-comment on function dripdrop._way_out(dripdrop.enrollments, jsonb, uuid, timestamptz) is
-  'The first goal or exit rule of its sequence that holds for an enrolment, or null.';
+comment on function dripdrop._way_out(
+  dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz
+) is
+  'The first of goals and exit rules that holds for an enrolment, or null.';
 
 create or replace function dripdrop._matches(
   transition dripdrop.step_transitions,
+  conditions dripdrop.conditions[],
   enrollment dripdrop.enrollments,
   hooks jsonb,
   at timestamptz
@@ -7869,15 +8016,10 @@ begin
   if transition.condition_mode = 'always' then
     return true;
   end if;
-  for v_condition in
-    select c.*
-    from dripdrop.conditions as c
-    where c.transition_id = transition.id
-    order by c.position, c.id
-  loop
+  foreach v_condition in array conditions loop
     if v_any = (
       dripdrop._objection(
-        v_condition, enrollment, hooks, transition.from_step_id, _matches.at
+        v_condition, enrollment, hooks, null, transition.from_step_id, _matches.at
       ) is null
     ) then
       return v_any;
@@ -7888,7 +8030,7 @@ end
 $$;
 
 comment on function dripdrop._matches(
-  dripdrop.step_transitions, dripdrop.enrollments, jsonb, timestamptz
+  dripdrop.step_transitions, dripdrop.conditions[], dripdrop.enrollments, jsonb, timestamptz
 ) is
   'Whether a transition may be taken: always, or all or any of its conditions hold.';
 
@@ -8386,11 +8528,16 @@ comment on function dripdrop.complete_hooks(jsonb) is
 -- plpgsql/hooks/ask_function.sql
 
 -- A function of the application, asked within the caller's statement: under the caller's
--- statement_timeout, and failing closed. The pipeline asks through call_hook() instead.
+-- statement_timeout, and failing closed. The pipeline asks through call_hook() instead. Its plans
+-- are its own affair, whatever the engine's functions have forbidden the planner.
 create or replace function dripdrop._ask_function(enrollment dripdrop.enrollments, key text)
 returns jsonb
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = auto
+set enable_seqscan = on
+set enable_hashjoin = on
+set enable_mergejoin = on
 as $$
 declare
   v_value jsonb;
@@ -12538,8 +12685,7 @@ begin
       case
         when not timing ? 'timeout' then false
         when jsonb_typeof(timing -> 'timeout') <> 'string' or v_timeout !~ '[a-zA-Z:]' then true
-        when not dripdrop._is_interval(v_timeout) then true
-        else v_timeout::interval > interval '100 years'
+        else not dripdrop._is_interval(v_timeout)
       end,
       format('timeout "%s" is not an interval of at most 100 years', v_timeout),
       'Write for example "timeout": "3 days".'

@@ -177,6 +177,7 @@ begin
     '_version_steps',
     '_wake',
     '_way_out',
+    '_ways_out',
     '_without_pointer',
     'activate_sequence_version',
     'apply',

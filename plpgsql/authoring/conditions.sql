@@ -205,7 +205,8 @@ begin
   end if;
   if not dripdrop._is_interval(coalesce(condition ->> 'within', '1 day')) then
     raise exception 'within "%" is not an interval', condition ->> 'within' using
-      errcode = 'ZD208', column = path || 'within', hint = 'Write for example "7 days".';
+      errcode = 'ZD208', column = path || 'within',
+      hint = 'Write for example "7 days"; 100 years are the most.';
   end if;
   if condition ->> 'since' <> 'enrollment' then
     raise exception 'since "%" is unknown', condition ->> 'since' using

@@ -43,10 +43,20 @@ as $$
       s.active,
       s.hooks,
       s.timing ->> 'on_timeout' as on_timeout,
-      exists (
-        select from dripdrop.conditions as c where c.sequence_id = q.id
-      ) as has_ways_out,
-      exists (select from dripdrop.conditions as c where c.step_id = s.id) as has_conditions,
+      dripdrop._ways_out(q.id) as ways_out,
+      array(
+        select c
+        from dripdrop.conditions as c
+        where c.step_id = s.id
+        order by c.position, c.id
+      ) as conditions,
+      array(
+        select c.config ->> 'event'
+        from dripdrop.conditions as c
+        where (c.step_id = s.id or c.sequence_id = q.id)
+          and c.condition_type = 'event'
+          and _gates.which <> 'fence'
+      ) as events,
       coalesce((s.config ->> 'require_verified_recipient')::boolean, false) as verified_only,
       s.config ->> 'topic' as topic,
       t.id as topic_id,
@@ -168,16 +178,32 @@ as $$
         end as state
       offset 0
     ) as consent
+    cross join lateral (
+      select
+        array(
+          select v.key
+          from unnest(s.events) as v (key)
+          where exists (
+            select from dripdrop.events as h
+            where h.subscriber_id = e.subscriber_id and h.event_key = v.key
+          )
+        ) as events
+      offset 0
+    ) as happened
     -- What the application said is asked once, when the message is decided.
     cross join lateral (
       select
         case
-          when s.has_ways_out and _gates.which <> 'fence'
-          then dripdrop._way_out(e, x.hooks, x.step_id, _gates.at)
+          when cardinality(s.ways_out) > 0 and _gates.which <> 'fence'
+          then dripdrop._way_out(
+            s.ways_out, e, x.hooks, happened.events, x.step_id, _gates.at
+          )
         end as way_out,
         case
-          when s.has_conditions and _gates.which <> 'fence'
-          then dripdrop._obstacle(x.step_id, e, x.hooks, _gates.at)
+          when cardinality(s.conditions) > 0 and _gates.which <> 'fence'
+          then dripdrop._obstacle(
+            s.conditions, e, x.hooks, happened.events, x.step_id, _gates.at
+          )
         end as obstacle,
         case when s.exclusive and _gates.which <> 'fence' then dripdrop._rival(e) end as rival
       offset 0

@@ -75,12 +75,9 @@ begin
         for no key update of e, x skip locked
       );
       exit when cardinality(v_due) = 0;
-<<<<<<< HEAD
       v_decisions := dripdrop._admit(
         array(select d from dripdrop._decide(v_due, v_now) as d), v_now, false
       );
-=======
-      v_decisions := array(select d from dripdrop._decide(v_due, v_now) as d);
       perform from dripdrop._carry_out(v_decisions, v_now);
       v_leaving := array(
         select x.id
@@ -106,7 +103,6 @@ begin
       end if;
 
       -- What was to be sent may have failed or, beside another one, ended with its enrolment.
->>>>>>> prop
       return query
       select
         v_now,

@@ -44,7 +44,7 @@ begin
         select n.id
         from dripdrop.steps as n
         where n.sequence_version_id = s.sequence_version_id
-          and n.key = s.timing ->> 'on_timeout'
+          and n.key = nullif(s.timing ->> 'on_timeout', 'continue')
       ) as on_timeout_id,
       exists (
         select from dripdrop.step_transitions as t
@@ -73,7 +73,16 @@ begin
           from dripdrop.step_transitions as t
           where t.sequence_version_id = s.sequence_version_id
             and t.from_step_id = s.id
-            and dripdrop._matches(t, e, x.hooks, _advance.at)
+            and dripdrop._matches(
+              t,
+              array(
+                select c
+                from dripdrop.conditions as c
+                where c.transition_id = t.id
+                order by c.position, c.id
+              ),
+              e, x.hooks, _advance.at
+            )
           order by t.priority
           limit 1
         )

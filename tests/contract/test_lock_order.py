@@ -15,6 +15,7 @@ import pytest
 from psycopg.rows import namedtuple_row
 
 from dripdrop.errors import DripdropError
+from tests.conftest import Clock
 from tests.engine import TENANT, Engine, email, onboarding
 
 PEOPLE = [f"person-{number}" for number in range(6)]
@@ -23,6 +24,7 @@ CALLS = 300
 CALLED = [
     *["send_some", "suppress_one", "pause_one", "replay_one", "answer_some", "track_one"],
     *["track_some", "simulate_one", "forecast_one", "publish_one", "edit_one", "configure"],
+    "change_ones_mind",
 ]
 
 
@@ -31,7 +33,7 @@ def document(key: str, name: str) -> dict[str, Any]:
     asked = {"hook": "rating", "operator": ">", "expected_value": 3}
     return onboarding(
         email("first", name=name),
-        email("second", conditions=[asked]),
+        email("second", conditions=[asked], config={"topic": "news"}),
         email("third", transitions=[{"to": None, "conditions": [asked]}, {"to": "fourth"}]),
         email("fourth", timing={"type": "event", "trigger_event": "bought", "timeout": "1 day"}),
         email("thanks", timing={"type": "event", "trigger_event": "clicked", "recurring": True}),
@@ -233,11 +235,7 @@ class Caller(Engine):
 
 
 def test_nobody_waits_in_a_circle(engine: Engine, dsn: str) -> None:
-<<<<<<< HEAD
     engine.create_topic(TENANT, "news", "News")
-    steps = [email("first"), email("second", config={"topic": "news"}), email("third")]
-=======
->>>>>>> prop
     for key in SEQUENCES:
         engine.author(**document(key, "old"))
         for person in PEOPLE:
@@ -252,14 +250,7 @@ def test_nobody_waits_in_a_circle(engine: Engine, dsn: str) -> None:
 
     with ThreadPoolExecutor(6) as pool:
         done = sum(pool.map(call, range(6)), Counter())
-<<<<<<< HEAD
-    assert all(
-        done[name]
-        for name in ("send_some", "suppress_one", "pause_one", "replay_one", "change_ones_mind")
-    )
-=======
     assert all(done[name] for name in CALLED), done
->>>>>>> prop
     assert engine.ledger() == []
 
 
@@ -325,3 +316,34 @@ def test_a_forecast_waits_for_nobody_and_keeps_no_sender_waiting(
             ("welcome", 1),
         ]
     assert engine.enrollment(bob.id).state == "active"
+
+
+def test_ending_many_locks_their_messages_in_order(
+    engine: Engine, other: Engine, clock: Clock
+) -> None:
+    engine.author(email("first"), email("second"), goals=[{"event": "bought"}])
+    early = engine.join("early")
+    engine.tick()
+    engine.render()
+    claims = engine.claim_sends("email")
+    start = clock.now
+    clock.advance(minutes=1)
+    late = engine.join("late")
+    clock.set(start)
+    engine.record(claims)
+    engine.tick()
+    clock.advance(minutes=1)
+    engine.tick()
+    first, last = engine.last(late.id).id, engine.last(early.id).id
+    assert early.id < late.id and first < last
+    lock = b"select from dripdrop.step_executions where id = %s for update nowait"
+
+    events = [{"event_key": "bought", "subscriber_id": name} for name in ("early", "late")]
+    with ThreadPoolExecutor(1) as pool:
+        with engine.connection.transaction():
+            engine.connection.execute(lock, [first])
+            tracking = pool.submit(other.track_events, TENANT, events)
+            engine.wait_until_blocked(other.connection)
+            engine.connection.execute(lock, [last])
+        tracking.result()
+    assert [engine.enrollment(e.id).state for e in (early, late)] == ["completed", "completed"]

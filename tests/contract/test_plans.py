@@ -283,6 +283,18 @@ def test_what_happened_is_found_by_index(history: psycopg.Connection[Any]) -> No
         assert row.count == 300
 
 
+@pytest.mark.parametrize("tenant", [TENANT, None])
+def test_tracking_what_is_known_reads_by_index(
+    history: psycopg.Connection[Any], tenant: str | None
+) -> None:
+    engine = Engine(history)
+    with history.transaction(force_rollback=True):
+        known = [event | {"event_id": f"paid-{n}"} for n, event in enumerate(happened("paid"))]
+        before = scans(history)
+        assert engine.track_events(tenant, known) == engine.track_events(tenant, known)
+        assert scans(history) == before
+
+
 def test_resending_what_is_unknown_reads_by_index(history: psycopg.Connection[Any]) -> None:
     run = Run(Engine(history), "maybe_sent")
     with history.transaction(force_rollback=True):

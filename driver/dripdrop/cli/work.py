@@ -39,13 +39,17 @@ def bench(
     mode: Annotated[
         Literal["render", "sql"], typer.Option(help="sql: claim and complete, no rendering.")
     ] = "render",
+    logic: Annotated[
+        bool,
+        typer.Option("--logic", help="Then again with conditions, transitions and events."),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure the pipeline, and a bare pgmq loop beside it."""
     from dripdrop import bench as benchmark
 
     raise typer.Exit(
-        benchmark.main(dsn, enrollments=enrollments, steps=steps, mode=mode, json=json)
+        benchmark.main(dsn, enrollments=enrollments, steps=steps, mode=mode, logic=logic, json=json)
     )
 
 
