@@ -108,6 +108,7 @@ begin
     case setting.key
       when 'recipient_key' then setting.value <> ''
       when 'time_zone' then true
+      when 'send_window' then true
       when 'max_retries' then setting.value ~ '^[0-9]{1,3}$'
       when 'on_max_retry' then setting.value in ('cancel', 'continue')
       when 'on_unknown' then setting.value in ('at_most_once', 'at_least_once')
@@ -123,10 +124,13 @@ begin
       errcode = 'ZD201', column = 'config.' || v_fault,
       hint = 'Settings: recipient_key, time_zone, max_retries (0 to 999), '
         'on_max_retry (cancel, continue), on_unknown (at_most_once, at_least_once), '
-        'stale_after (an interval), on_stale (send, skip, hold).';
+        'stale_after (an interval), on_stale (send, skip, hold), send_window.';
   end if;
   if config ? 'time_zone' then
     perform dripdrop._check_time_zone(config ->> 'time_zone', 'config.time_zone');
+  end if;
+  if config ? 'send_window' then
+    perform dripdrop._check_send_window(config -> 'send_window', 'config.send_window');
   end if;
 end
 $$;

@@ -37,6 +37,7 @@ as $$
   step as materialized (
     select
       s.id,
+      s.tenant_key,
       s.channel,
       s.config,
       s.active,
@@ -47,6 +48,11 @@ as $$
       ) as has_ways_out,
       exists (select from dripdrop.conditions as c where c.step_id = s.id) as has_conditions,
       (s.config ->> 'stale_after')::interval as stale_after,
+      nullif(
+        coalesce(s.config -> 'send_window', dripdrop._send_window(s.tenant_key, s.channel)), 'false'
+      ) as send_window,
+      coalesce(q.time_zone, dripdrop._default_time_zone(s.tenant_key)) as time_zone,
+      dripdrop._sending_pause(s.tenant_key, q.key, s.channel, a.id) as sending_pause,
       q.active as sequence_active,
       a.id as adapter_id,
       a.active and a.channel = s.channel as adapter_usable,
@@ -72,10 +78,48 @@ as $$
     and (a.tenant_key = s.tenant_key or a.tenant_key is null)
     where s.id in (select x.step_id from execution as x)
   ),
+  -- The windows that are closed, once per step and zone; steps without a window are not looked at.
+  closed_window as materialized (
+    select
+      s.id as step_id,
+      p.time_zone,
+      w.opens_at,
+      coalesce(
+        least((s.send_window ->> 'jitter')::interval, w.closes_at - w.opens_at), interval '0'
+      ) as jitter,
+      dripdrop._describe_send_window(s.send_window, p.time_zone) as hours
+    from step as s
+    cross join lateral (
+      select distinct dripdrop._time_zone(e.data, s.config, s.time_zone) as time_zone
+      from execution as x
+      join dripdrop.enrollments as e on e.id = x.enrollment_id
+      where x.step_id = s.id
+    ) as p
+    cross join lateral dripdrop._next_window(
+      s.send_window, p.time_zone, s.tenant_key, _gates.at
+    ) as w
+    where s.send_window is not null and w.opens_at > _gates.at
+  ),
   fact as (
     select
       x.id,
-      x.scheduled_for,
+      -- The time until a window opens is no delay of ours.
+      case
+        when s.send_window is not null and _gates.at - x.scheduled_for > s.stale_after
+        then coalesce(
+          dripdrop._window_opens(
+            s.send_window,
+            dripdrop._time_zone(e.data, s.config, s.time_zone),
+            s.tenant_key,
+            x.scheduled_for
+          ),
+          x.scheduled_for
+        )
+        else x.scheduled_for
+      end as scheduled_for,
+      s.sending_pause,
+      w.opens_at + w.jitter * ((hashtextextended(x.id::text, 0) & 1048575) / 1048576.0) as opens_at,
+      w.hours,
       s.hooks <> '{}' and not coalesce(x.hooks, '{}') ?& s.hooks as hooks_unanswered,
       x.awaited_event,
       x.due_at,
@@ -103,6 +147,9 @@ as $$
     from execution as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     join step as s on s.id = x.step_id
+    left join closed_window as w
+      on w.step_id = x.step_id
+      and w.time_zone = dripdrop._time_zone(e.data, s.config, s.time_zone)
     -- At the fence the address is the one the message was decided for, and none other.
     cross join lateral (
       select
@@ -132,9 +179,14 @@ as $$
   cross join lateral (
     values
     (
+      10, 'sending', true,
+      case when f.sending_pause is not null then 'hold' end,
+      'sending_paused', f.sending_pause, null::timestamptz
+    ),
+    (
       20, 'pause', true,
       case when f.enrollment_state = 'paused' then 'hold' end,
-      'enrollment_paused', null::text, null::timestamptz
+      'enrollment_paused', null, null
     ),
     (
       30, 'enrollment', true,
@@ -201,6 +253,11 @@ as $$
       120, 'suppression', true,
       case when f.suppressed then 'skip' end,
       'suppressed', null, null
+    ),
+    (
+      140, 'window', true,
+      case when f.opens_at is not null then 'defer' end,
+      'outside_window', f.hours, f.opens_at
     ),
     (
       150, 'sender', true,

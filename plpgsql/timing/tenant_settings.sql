@@ -1,10 +1,12 @@
 -- Null leaves a setting as it is.
 --
 -- locks   the tenant's settings
--- raises  ZD204 unknown time zone, ZD207 bad tenant key
+-- raises  ZD201 bad window, ZD202 unknown channel, ZD204 unknown time zone, ZD207 bad tenant key
 create or replace function dripdrop.update_tenant_settings(
   tenant_key text,
-  time_zone text default null
+  time_zone text default null,
+  send_window jsonb default null,
+  channel_send_windows jsonb default null
 )
 returns dripdrop.tenant_settings
 language plpgsql
@@ -18,21 +20,39 @@ begin
   if time_zone is not null then
     perform dripdrop._check_time_zone(time_zone, 'time_zone');
   end if;
+  if send_window <> 'null' then
+    perform dripdrop._check_send_window(send_window, 'send_window');
+  end if;
+  perform dripdrop._check_channel_send_windows(channel_send_windows);
 
-  insert into dripdrop.tenant_settings as s (tenant_key, time_zone)
-  values (update_tenant_settings.tenant_key, update_tenant_settings.time_zone)
+  insert into dripdrop.tenant_settings as s (
+    tenant_key, time_zone, send_window, channel_send_windows
+  )
+  values (
+    update_tenant_settings.tenant_key,
+    update_tenant_settings.time_zone,
+    nullif(update_tenant_settings.send_window, 'null'),
+    update_tenant_settings.channel_send_windows
+  )
   on conflict on constraint tenant_settings_one_per_tenant do update
   set time_zone = coalesce(excluded.time_zone, s.time_zone),
+      send_window = case
+        when update_tenant_settings.send_window is null then s.send_window
+        else excluded.send_window
+      end,
+      channel_send_windows = coalesce(excluded.channel_send_windows, s.channel_send_windows),
       updated_at = dripdrop._now()
   returning s.* into v_settings;
   return v_settings;
 end
 $$;
 
-comment on function dripdrop.update_tenant_settings(text, text) is
+comment on function dripdrop.update_tenant_settings(text, text, jsonb, jsonb) is
   'Changes what holds for a whole tenant and returns it; what null says holds for the tenants that '
   'say nothing. time_zone: of the subscribers for whom neither their data nor the step nor the '
-  'sequence names one.';
+  'sequence names one. send_window: when messages may leave where the step says nothing, false for '
+  'always, JSON null to say nothing again. channel_send_windows: the same by channel, replaced as a '
+  'whole.';
 
 create or replace function dripdrop._default_time_zone(tenant_key text)
 returns text
