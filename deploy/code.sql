@@ -3207,8 +3207,8 @@ as $$
       s.id as step_id,
       p.time_zone,
       w.opens_at,
-      coalesce(
-        least((s.send_window ->> 'jitter')::interval, w.closes_at - w.opens_at), interval '0'
+      least(
+        coalesce((s.send_window ->> 'jitter')::interval, interval '0'), w.closes_at - w.opens_at
       ) as jitter,
       dripdrop._describe_send_window(s.send_window, p.time_zone) as hours
     from step as s
@@ -7733,8 +7733,8 @@ $$;
 
 comment on function dripdrop.pause_sending(text, text, text, text) is
   'The kill switch: from its commit on nothing leaves that has not left, until resume_sending(). '
-  'scope: everything (tenant_key null: all tenants), tenant, sequence, channel or adapter; subject: '
-  'which of the last three. Pausing twice is the same as once.';
+  'scope: everything (tenant_key null: all tenants), tenant, sequence, channel or adapter; '
+  'subject: which of the last three. Pausing twice is the same as once.';
 
 -- Ticks are kept out as claims are: one that is under way may be holding messages that nobody
 -- would look at again.
@@ -10159,8 +10159,8 @@ comment on function dripdrop.update_tenant_settings(text, text, jsonb, jsonb) is
   'Changes what holds for a whole tenant and returns it; what null says holds for the tenants that '
   'say nothing. time_zone: of the subscribers for whom neither their data nor the step nor the '
   'sequence names one. send_window: when messages may leave where the step says nothing, false for '
-  'always, JSON null to say nothing again. channel_send_windows: the same by channel, replaced as a '
-  'whole.';
+  'always, JSON null to say nothing again. channel_send_windows: the same by channel, replaced as '
+  'a whole.';
 
 create or replace function dripdrop._default_time_zone(tenant_key text)
 returns text

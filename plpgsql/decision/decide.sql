@@ -84,8 +84,8 @@ as $$
       s.id as step_id,
       p.time_zone,
       w.opens_at,
-      coalesce(
-        least((s.send_window ->> 'jitter')::interval, w.closes_at - w.opens_at), interval '0'
+      least(
+        coalesce((s.send_window ->> 'jitter')::interval, interval '0'), w.closes_at - w.opens_at
       ) as jitter,
       dripdrop._describe_send_window(s.send_window, p.time_zone) as hours
     from step as s

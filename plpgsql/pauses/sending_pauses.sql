@@ -133,8 +133,8 @@ $$;
 
 comment on function dripdrop.pause_sending(text, text, text, text) is
   'The kill switch: from its commit on nothing leaves that has not left, until resume_sending(). '
-  'scope: everything (tenant_key null: all tenants), tenant, sequence, channel or adapter; subject: '
-  'which of the last three. Pausing twice is the same as once.';
+  'scope: everything (tenant_key null: all tenants), tenant, sequence, channel or adapter; '
+  'subject: which of the last three. Pausing twice is the same as once.';
 
 -- Ticks are kept out as claims are: one that is under way may be holding messages that nobody
 -- would look at again.

@@ -51,8 +51,8 @@ comment on function dripdrop.update_tenant_settings(text, text, jsonb, jsonb) is
   'Changes what holds for a whole tenant and returns it; what null says holds for the tenants that '
   'say nothing. time_zone: of the subscribers for whom neither their data nor the step nor the '
   'sequence names one. send_window: when messages may leave where the step says nothing, false for '
-  'always, JSON null to say nothing again. channel_send_windows: the same by channel, replaced as a '
-  'whole.';
+  'always, JSON null to say nothing again. channel_send_windows: the same by channel, replaced as '
+  'a whole.';
 
 create or replace function dripdrop._default_time_zone(tenant_key text)
 returns text

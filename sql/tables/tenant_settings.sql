@@ -18,8 +18,8 @@ comment on column dripdrop.tenant_settings.tenant_key is
 comment on column dripdrop.tenant_settings.time_zone is
   'IANA name: the zone of local times where subscriber, step and sequence name none.';
 comment on column dripdrop.tenant_settings.send_window is
-  'When messages may leave, on the subscriber''s wall clock, where the step says nothing: {"start", '
-  '"end", "days", "calendar", "jitter"}, or false for always.';
+  'When messages may leave, on the subscriber''s wall clock, where the step says nothing: '
+  '{"start", "end", "days", "calendar", "jitter"}, or false for always.';
 comment on column dripdrop.tenant_settings.channel_send_windows is
   'The same by channel, before send_window: {"sms": {"start": "09:00", "end": "20:00"}}.';
 comment on column dripdrop.tenant_settings.inserted_at is 'When the row was made.';
