@@ -3241,7 +3241,10 @@ as $$
         else x.scheduled_for
       end as scheduled_for,
       s.sending_pause,
-      w.opens_at + w.jitter * ((hashtextextended(x.id::text, 0) & 1048575) / 1048576.0) as opens_at,
+      case
+        when w.opens_at is not null
+        then w.opens_at + w.jitter * ((hashtextextended(x.id::text, 0) & 1048575) / 1048576.0)
+      end as opens_at,
       w.hours,
       s.hooks <> '{}' and not coalesce(x.hooks, '{}') ?& s.hooks as hooks_unanswered,
       x.awaited_event,

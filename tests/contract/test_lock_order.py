@@ -85,6 +85,13 @@ class Caller(Engine):
         if failed:
             self.replay(TENANT, self.random.choice(failed).id)
 
+    def switch_off(self) -> None:
+        self.pause_sending(TENANT, "sequence", self.random.choice(SEQUENCES))
+
+    def switch_on(self) -> None:
+        for key in SEQUENCES:
+            self.resume_sending(TENANT, "sequence", key)
+
     def reconcile_all(self) -> None:
         self.reconcile(timedelta(0))
 
@@ -98,6 +105,8 @@ class Caller(Engine):
             self.suppress_one,
             self.forgive_all,
             self.replay_one,
+            self.switch_off,
+            *[self.switch_on] * 2,
             self.reconcile_all,
         ]
         for _ in range(CALLS):
@@ -126,5 +135,6 @@ def test_nobody_waits_in_a_circle(engine: Engine, dsn: str) -> None:
 
     with ThreadPoolExecutor(6) as pool:
         done = sum(pool.map(call, range(6)), Counter())
-    assert all(done[name] for name in ("send_some", "suppress_one", "pause_one", "replay_one"))
+    names = ("send_some", "suppress_one", "pause_one", "replay_one", "switch_off", "switch_on")
+    assert all(done[name] for name in names)
     assert engine.ledger() == []
