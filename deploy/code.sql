@@ -293,6 +293,26 @@ $$;
 
 comment on function dripdrop._version_steps(uuid) is 'The steps of a version as documents.';
 
+-- So that a document is known by what it says, whoever made the version: apply() or the single
+-- functions.
+create or replace function dripdrop._version_document(version dripdrop.sequence_versions)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'mode', version.mode,
+    'config', version.config,
+    'entry', dripdrop._transition_documents(version.id, null),
+    'steps', jsonb_agg(s.step order by (s.step ->> 'position')::int, s.key)
+  )
+  from dripdrop._version_steps(version.id) as s
+$$;
+
+comment on function dripdrop._version_document(dripdrop.sequence_versions) is
+  'A stored version in the form of a canonical document.';
+
 -- A sequence in the document's form, less its versions and hooks.
 create or replace function dripdrop._sequence_document(sequence dripdrop.sequences)
 returns jsonb
@@ -1139,7 +1159,10 @@ declare
 begin
   perform from dripdrop.sequences as q
   where q.id = (
-    select c.sequence_id from dripdrop.conditions as c where c.id = drop_exit_rule.condition_id
+    select c.sequence_id
+    from dripdrop.conditions as c
+    where c.id = drop_exit_rule.condition_id
+      and c.tenant_key is not distinct from drop_exit_rule.tenant_key
   )
   for no key update;
   delete from dripdrop.conditions as c
@@ -1653,8 +1676,8 @@ begin
     raise exception 'config setting "%" is unknown or has a bad value: %',
       v_fault, config -> v_fault using
       errcode = 'ZD201', column = 'config.' || v_fault,
-      hint = 'Settings: hop_limit (steps an enrolment may take, 1 to 1000), pool_id (the uuid of '
-        'a pool of senders).';
+      hint = 'Settings: hop_limit (how often an enrolment may come to one step, 1 to 1000), pool_id '
+        '(the uuid of a pool of senders).';
   end if;
 end
 $$;
@@ -1777,6 +1800,9 @@ begin
 
   update dripdrop.sequence_versions as v
   set state = 'active',
+      content_hash = coalesce(
+        v.content_hash, dripdrop._content_hash(dripdrop._version_document(v))
+      ),
       published_at = dripdrop._now(),
       updated_at = dripdrop._now()
   where v.id = v_version.id
@@ -2014,6 +2040,10 @@ begin
     raise exception 'step key "%" is not valid', step ->> 'key' using
       errcode = 'ZD201', column = 'key',
       hint = 'Use lower-case letters, digits, "_" and "-", and begin with a letter or digit.';
+  end if;
+  if step ->> 'key' in ('continue', 'exit') then
+    raise exception 'step key "%" is a word of its own in on_timeout', step ->> 'key' using
+      errcode = 'ZD201', column = 'key', hint = 'Choose another key.';
   end if;
   if coalesce(step ->> 'position', '1') !~ '^[0-9]{1,9}$' then
     raise exception 'position "%" is not a whole number', step ->> 'position' using
@@ -2321,6 +2351,7 @@ begin
     from dripdrop.steps as s
     join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
     where s.id = update_step_content.step_id
+      and s.tenant_key is not distinct from update_step_content.tenant_key
   )
   for no key update;
   select s.* into v_step
@@ -2992,6 +3023,16 @@ as $$
     where fault.detail is not null
     order by a.position, a.step_key
   )
+  -- Nobody has been asked yet when an enrolment begins.
+  union all
+  (
+    select 'hook_at_entry', null, format('hook "%s"', (a.condition).hook)
+    from asked as a
+    join dripdrop.step_transitions as t
+      on t.id = (a.condition).transition_id and t.from_step_id is null
+    where (a.condition).hook is not null
+    order by (a.condition).hook
+  )
   union all
   (
     select
@@ -3042,6 +3083,7 @@ $$;
 comment on function dripdrop._condition_fault(dripdrop.conditions) is
   'What create_condition() would say against a stored condition; null for nothing.';
 
+-- What belongs to another tenant is missing, like what does not exist.
 create or replace function dripdrop._sender_problems(version dripdrop.sequence_versions)
 returns table (problem text, step_key text, detail text)
 language sql
@@ -3053,6 +3095,7 @@ as $$
     select p.*
     from dripdrop.adapter_pools as p
     where p.id = (version.config ->> 'pool_id')::uuid
+      and (p.tenant_key = version.tenant_key or p.tenant_key is null)
   ),
   -- The steps' own senders, and those that the sequence gives to their channels.
   named as (
@@ -3076,17 +3119,16 @@ as $$
       case
         when a.id is null then 'missing_channel_adapter'
         when a.channel <> n.channel then 'adapter_channel_mismatch'
-        when not a.active then 'adapter_inactive'
-        else 'adapter_of_another_tenant'
+        else 'adapter_inactive'
       end,
       n.key,
       format('adapter "%s" for %s', coalesce(a.name, n.adapter_id::text), n.channel)
     from named as n
-    left join dripdrop.channel_adapters as a on a.id = n.adapter_id
+    left join dripdrop.channel_adapters as a
+      on a.id = n.adapter_id and (a.tenant_key = version.tenant_key or a.tenant_key is null)
     where a.id is null
       or a.channel <> n.channel
       or not a.active
-      or (a.tenant_key is not null and a.tenant_key is distinct from version.tenant_key)
     order by n.position, n.key
   )
   union all
@@ -3098,21 +3140,11 @@ as $$
     and version.config ->> 'pool_id' is not null
     and not exists (select from pool)
   union all
-  select
-    case
-      when p.tenant_key is not null and p.tenant_key is distinct from version.tenant_key
-      then 'pool_tenant_mismatch'
-      else 'pool_empty'
-    end,
-    null,
-    format('pool "%s"', p.name)
+  select 'pool_empty', null, format('pool "%s"', p.name)
   from pool as p
   where version.mode = 'outbound'
-    and (
-      (p.tenant_key is not null and p.tenant_key is distinct from version.tenant_key)
-      or not exists (
-        select from dripdrop.adapter_pool_members as m where m.pool_id = p.id and m.active
-      )
+    and not exists (
+      select from dripdrop.adapter_pool_members as m where m.pool_id = p.id and m.active
     )
 $$;
 
@@ -3336,20 +3368,6 @@ as $$
       'step_inactive', null, null
     ),
     (
-      70, 'event', false,
-      case
-        when f.awaited_event is null then null
-        when f.due_at > _gates.at or f.due_at is null then 'wait'
-        when f.on_timeout = 'exit' then 'exit'
-        else 'skip'
-      end,
-      case
-        when f.due_at > _gates.at or f.due_at is null then 'waiting_for_event'
-        else 'event_timeout'
-      end,
-      f.awaited_event, f.due_at
-    ),
-    (
       80, 'stale', true,
       case
         when _gates.at - f.scheduled_for > f.stale_after and f.on_stale in ('skip', 'hold')
@@ -3361,6 +3379,20 @@ as $$
       90, 'exit', false,
       (f.way_out).action,
       (f.way_out).reason, (f.way_out).detail, null
+    ),
+    (
+      95, 'event', false,
+      case
+        when f.awaited_event is null then null
+        when f.due_at > _gates.at or f.due_at is null then 'wait'
+        when f.on_timeout = 'exit' then 'exit'
+        else 'skip'
+      end,
+      case
+        when f.due_at > _gates.at or f.due_at is null then 'waiting_for_event'
+        else 'event_timeout'
+      end,
+      f.awaited_event, f.due_at
     ),
     (
       100, 'conditions', false,
@@ -3586,7 +3618,7 @@ begin
     from dripdrop.step_executions as x
     where x.enrollment_id = any (enrollments) and x.due_at is not null;
     v_event := events -> 0;
-    v_event_at := v_event ->> 'occurred_at';
+    v_event_at := (v_event ->> 'occurred_at')::timestamptz;
     exit when v_due_at is null and v_event_at is null;
     v_now := greatest(v_now, least(v_due_at, v_event_at));
     if pace is not null then
@@ -3839,8 +3871,8 @@ declare
   v_start timestamptz := dripdrop._now();
   v_sequence uuid;
   v_portion uuid[];
-  v_last uuid := '00000000-0000-0000-0000-000000000000';
-  v_rows jsonb := '[]';
+  v_last uuid := uuid '00000000-0000-0000-0000-000000000000';
+  v_rows jsonb := jsonb '[]';
   v_counts jsonb;
 begin
   if coalesce(horizon <= interval '0', true) then
@@ -4155,7 +4187,11 @@ begin
       s.subscriber_id,
       coalesce(s.entry_key, '') as entry_key,
       coalesce(s.data, '{}') as data,
-      coalesce(s.metadata, '{}') as metadata
+      coalesce(s.metadata, '{}') as metadata,
+      v_sequence.reentry = 'after_exit'
+      and row_number() over (
+        partition by coalesce(s.subscriber_type, 'User'), s.subscriber_id order by s.entry_key
+      ) > 1 as is_second
     from jsonb_to_recordset(subscribers) as s (
       subscriber_type text, subscriber_id text, entry_key text, data jsonb, metadata jsonb
     )
@@ -4169,7 +4205,8 @@ begin
       v_sequence.tenant_key, v_sequence.id, v_version.id, c.subscriber_type, c.subscriber_id,
       c.entry_key, v_version.mode, c.data, c.metadata, v_now
     from candidate as c
-    where dripdrop._may_enter(v_sequence, c.subscriber_type, c.subscriber_id, c.entry_key, v_now)
+    where not c.is_second
+      and dripdrop._may_enter(v_sequence, c.subscriber_type, c.subscriber_id, c.entry_key, v_now)
     order by c.subscriber_type, c.subscriber_id, c.entry_key
     on conflict do nothing
     returning n.id
@@ -4233,12 +4270,13 @@ begin
     and e.subscriber_type = coalesce(s.subscriber_type, 'User')
     and e.entry_key = coalesce(s.entry_key, '')
     and e.sequence_id = v_sequence.id
-    and e.state in ('active', 'paused');
+    and (e.state in ('active', 'paused') or e.id = any (v_enrolled));
 end
 $$;
 
 comment on function dripdrop._enroll(text, text, text, jsonb) is
-  'The one way in: enrols those who are not, and returns the open enrolments of all of them.';
+  'The one way in: enrols those who are not, and returns the open enrolments of all of them, and '
+  'those whose way in was the way out.';
 
 -- plpgsql/enrollment/lifecycle.sql
 
@@ -4252,8 +4290,8 @@ as $$
 begin
   raise exception 'an enrolment cannot go from "%" to "%"', old.state, new.state using
     errcode = 'ZD110',
-    hint = 'active: paused, completed, cancelled; paused: active, cancelled; completed and '
-      'cancelled have ended.';
+    hint = 'active: paused, completed, cancelled; paused: active, completed, cancelled; completed '
+      'and cancelled have ended.';
 end
 $$;
 
@@ -4266,7 +4304,10 @@ for each row
 when (
   old.state <> new.state
   and old.state || '>' || new.state <> all(
-    '{active>paused,active>completed,active>cancelled,paused>active,paused>cancelled}'::text[]
+    '{
+      active>paused, active>completed, active>cancelled,
+      paused>active, paused>completed, paused>cancelled
+    }'::text[]
   )
   and not (old.state = 'cancelled' and old.exit_reason = 'step_failed' and new.state = 'active')
 )
@@ -4326,7 +4367,10 @@ begin
 
   update dripdrop.step_executions as x
   set state = 'scheduled',
-      scheduled_for = coalesce(x.due_at, x.scheduled_for),
+      scheduled_for = case
+        when x.reason = 'waiting_for_hooks' then x.scheduled_for
+        else coalesce(x.due_at, x.scheduled_for)
+      end,
       due_at = null,
       fence = x.fence + 1,
       reason = 'enrollment_paused',
@@ -4585,7 +4629,7 @@ as $$
   select v.*
   from dripdrop._track(
     track_event.tenant_key,
-    jsonb_build_array(jsonb_strip_nulls(jsonb_build_object(
+    jsonb_build_array(jsonb_build_object(
       'event_key', track_event.event_key,
       'event_data', coalesce(track_event.event_data, '{}'),
       'enrollment_id', track_event.enrollment_id,
@@ -4594,7 +4638,7 @@ as $$
       'event_id', track_event.event_id,
       'occurred_at', track_event.occurred_at,
       'event_type', track_event.event_type
-    )))
+    ))
   ) as v
 $$;
 
@@ -4732,7 +4776,7 @@ begin
     on conflict do nothing
     returning *
   )
-  select array_agg(r) into v_new
+  select array_agg(row(r.*)::dripdrop.events) into v_new
   from recorded as r;
 
   if v_new is not null then
@@ -4799,7 +4843,8 @@ comment on function dripdrop._let_out(uuid[], timestamptz) is
   'Ends the enrolments that have reached a goal or meet an exit rule of their sequence.';
 
 -- Steps that wait for an event are due after their delay; side steps fire once per event. Someone
--- who is paused remembers what they waited for, and misses what only fires.
+-- who is paused remembers what they waited for, and misses what only fires. Hooks that were being
+-- asked for the timeout are asked again: their answer would make the step due at once.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._wake(events dripdrop.events[], at timestamptz)
@@ -4838,6 +4883,7 @@ as $$
         event_id = a.event_id,
         scheduled_for = a.due_at,
         due_at = case when a.is_active then a.due_at end,
+        fence = x.fence + 1,
         reason = case when a.is_active then 'event' else x.reason end,
         reason_at = _wake.at,
         updated_at = _wake.at
@@ -4921,8 +4967,8 @@ comment on function dripdrop._due_after_event(
 
 -- What comes after a step that is over: where its first transition that matches leads, or, when it
 -- has none, the next active step by position, or the end. A side step leads nowhere; one that keeps
--- a schedule comes again. Only active enrolments go on; a paused one waits here until
--- resume_enrollment() calls again.
+-- a schedule comes again, unless it is to come already, as after a replay. Only active enrolments
+-- go on; a paused one waits here until resume_enrollment() calls again.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._advance(executions uuid[], at timestamptz)
@@ -4998,6 +5044,13 @@ begin
           order by t.priority
           limit 1
         )
+        when s.recurring and exists (
+          select from dripdrop.step_executions as y
+          where y.enrollment_id = x.enrollment_id
+            and y.step_id = x.step_id
+            and y.ended_at is null
+        )
+        then null
         else row(s.next_id, true)::dripdrop._route
       end as route
     from dripdrop.step_executions as x
@@ -5225,33 +5278,26 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  case operator
-    when '==' then
-      return dripdrop._equal(actual, expected);
-    when '!=' then
-      return not dripdrop._equal(actual, expected);
-    when '>' then
-      return dripdrop._number(actual) > dripdrop._number(expected);
-    when '<' then
-      return dripdrop._number(actual) < dripdrop._number(expected);
-    when '>=' then
-      return dripdrop._number(actual) >= dripdrop._number(expected);
-    when '<=' then
-      return dripdrop._number(actual) <= dripdrop._number(expected);
-    when 'in' then
-      return exists (
-        select from jsonb_array_elements(expected) as e (value)
-        where dripdrop._equal(actual, e.value)
-      );
+  return case operator
+    when '==' then dripdrop._equal(actual, expected)
+    when '!=' then not dripdrop._equal(actual, expected)
+    when '>' then dripdrop._number(actual) > dripdrop._number(expected)
+    when '<' then dripdrop._number(actual) < dripdrop._number(expected)
+    when '>=' then dripdrop._number(actual) >= dripdrop._number(expected)
+    when '<=' then dripdrop._number(actual) <= dripdrop._number(expected)
+    when 'in' then exists (
+      select from jsonb_array_elements(expected) as e (value)
+      where dripdrop._equal(actual, e.value)
+    )
     when 'contains' then
-      return case jsonb_typeof(actual)
+      case jsonb_typeof(actual)
         when 'array' then exists (
           select from jsonb_array_elements(actual) as e (value)
           where dripdrop._equal(e.value, expected)
         )
         when 'string' then strpos(actual #>> '{}', expected #>> '{}') > 0
-      end;
-  end case;
+      end
+  end;
 end
 $$;
 
@@ -5393,7 +5439,7 @@ begin
       begin
         v_holds := jsonb_path_match_tz(
           dripdrop._context(
-            enrollment, hooks, _objection.step_id, condition.predicate::text like '%"steps"%'
+            enrollment, hooks, _objection.step_id, condition.predicate::text ~ '"steps"|\*'
           ),
           condition.predicate,
           '{}',
@@ -5778,7 +5824,7 @@ begin
     return jsonb_build_object('value', answer -> 'value');
   end if;
   if response_type is null then
-    return '{"error": "hook_missing"}';
+    return '{"error": "hook_missing"}'::jsonb;
   end if;
   if response_type = 'text' and response_path is null then
     return jsonb_build_object('value', answer -> 'response');
@@ -5788,7 +5834,7 @@ begin
   if response_path is not null then
     v_value := jsonb_path_query_first(v_value, response_path::jsonpath, '{}', true);
     if v_value is null then
-      return '{"error": "hook_path_missing"}';
+      return '{"error": "hook_path_missing"}'::jsonb;
     end if;
   end if;
   if response_type = 'json' then
@@ -5809,7 +5855,7 @@ begin
 exception
   -- No JSON, or JSON that Postgres cannot hold.
   when data_exception or program_limit_exceeded then
-    return '{"error": "hook_coercion"}';
+    return '{"error": "hook_coercion"}'::jsonb;
 end
 $$;
 
@@ -6307,16 +6353,14 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_function regprocedure;
-  v_enrollment dripdrop.enrollments;
-  v_variables jsonb;
+  v_call record;
   v_value jsonb;
 begin
   select
-    to_regprocedure(h.function),
-    e,
-    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, dripdrop._now())
-  into v_function, v_enrollment, v_variables
+    to_regprocedure(h.function) as function,
+    e as enrollment,
+    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, dripdrop._now()) as variables
+  into v_call
   from dripdrop.step_executions as x
   join dripdrop.steps as s on s.id = x.step_id
   join dripdrop.enrollments as e on e.id = x.enrollment_id
@@ -6327,18 +6371,18 @@ begin
     raise exception 'execution "%" not found', execution_id using
       errcode = 'ZD106', hint = 'claim_hooks() names the executions that wait for a hook.';
   end if;
-  if v_function is null then
-    return '{"error": "hook_missing"}';
+  if v_call.function is null then
+    return '{"error": "hook_missing"}'::jsonb;
   end if;
 
   execute (
     select format('select %I.%I($1, $2)', n.nspname, p.proname)
     from pg_proc as p
     join pg_namespace as n on n.oid = p.pronamespace
-    where p.oid = v_function
+    where p.oid = v_call.function
   )
   into v_value
-  using v_enrollment, v_variables;
+  using v_call.enrollment, v_call.variables;
   return jsonb_build_object('value', v_value);
 end
 $$;
@@ -6837,7 +6881,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   if depth = 0 then
-    return '"…"';
+    return '"…"'::jsonb;
   end if;
   return case jsonb_typeof(value)
     when 'object' then (
@@ -7325,7 +7369,7 @@ comment on function dripdrop._lock_execution(text, uuid) is
   'An execution of the tenant, locked after its enrolment, or ZD106.';
 
 -- A replay is a new message: new words, a new idempotency key, the retries from the start, due now.
--- If this failure ended the enrolment, the enrolment goes on.
+-- If this failure ended the enrolment, the enrolment goes on, and its side steps with it.
 --
 -- locks   the enrolment, then the execution
 -- raises  ZD106 unknown execution, ZD110 not failed, or its enrolment ended otherwise or anew
@@ -7339,24 +7383,30 @@ declare
   v_now timestamptz := dripdrop._now();
   v_execution dripdrop.step_executions := dripdrop._lock_execution(tenant_key, execution_id);
   v_enrollment dripdrop.enrollments;
+  v_recurring boolean;
 begin
   select e.* into v_enrollment
   from dripdrop.enrollments as e
   where e.id = v_execution.enrollment_id;
+  select s.recurring into v_recurring
+  from dripdrop.steps as s
+  where s.id = v_execution.step_id;
   if v_execution.state <> 'failed' then
     raise exception 'the execution is "%", not failed', v_execution.state using
       errcode = 'ZD110',
       hint = 'Only what failed can be replayed; resolve() settles what is unknown.';
   end if;
   if v_enrollment.state <> 'active'
-    and (v_enrollment.state <> 'cancelled' or v_enrollment.exit_reason <> 'step_failed')
-    or exists (
+    and (
+      v_enrollment.state <> 'cancelled'
+      or v_enrollment.exit_reason <> 'step_failed'
+      or v_recurring
+    )
+    or not v_recurring
+    and exists (
       select from dripdrop.step_executions as x
       join dripdrop.steps as s on s.id = x.step_id and not s.recurring
       where x.enrollment_id = v_enrollment.id and x.id > v_execution.id
-    )
-    and not exists (
-      select from dripdrop.steps as s where s.id = v_execution.step_id and s.recurring
     )
   then
     raise exception 'the enrolment has gone on or has ended: %',
@@ -7391,6 +7441,20 @@ begin
       updated_at = v_now
   where x.id = v_execution.id
   returning x.* into v_execution;
+
+  perform dripdrop._advance(
+    array(
+      select distinct on (x.step_id) x.id
+      from dripdrop.step_executions as x
+      join dripdrop.steps as s
+        on s.id = x.step_id
+        and s.recurring
+        and s.sequence_version_id = v_enrollment.sequence_version_id
+      where x.enrollment_id = v_enrollment.id
+      order by x.step_id, x.id
+    ),
+    v_now
+  );
   return v_execution;
 exception
   when unique_violation then
@@ -10867,8 +10931,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_week constant text[] := array['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'];
-  v_start time := coalesce(time_window ->> 'start', '00:00');
-  v_end time := coalesce(time_window ->> 'end', '24:00');
+  v_start time := coalesce(time_window ->> 'start', '00:00')::time;
+  v_end time := coalesce(time_window ->> 'end', '24:00')::time;
   v_overnight int := (v_end < v_start)::int;
   v_days jsonb := nullif(time_window -> 'days', 'null');
   v_calendar text := time_window ->> 'calendar';

@@ -159,6 +159,7 @@ begin
     '_turn_away',
     '_variables',
     '_verdict',
+    '_version_document',
     '_version_steps',
     '_wake',
     '_way_out',

@@ -74,6 +74,15 @@ class HookCaller:
             pause = pause if after is None else min(after, _LONGEST_PAUSE)
         return answer
 
+    def redact(self, hook: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
+        """Return an answer without the hook's credentials, which an endpoint may repeat."""
+        redacted = dict(answer)
+        if "response" in answer and hook["auth_type"] != "none":
+            for value in self._credentials(hook).values():
+                if isinstance(value, str) and value:
+                    redacted["response"] = redacted["response"].replace(value, "[redacted]")
+        return redacted
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()
@@ -101,10 +110,7 @@ class HookCaller:
         """Return the header that the credentials make. Without them nothing is sent."""
         if hook["auth_type"] == "none":
             return {}
-        if hook["auth_config"] is None:
-            raise InvalidMessage("missing_credentials", "the hook has no credentials")
-        sealed = from_text(hook["auth_config"])
-        fields = self._vault().open(sealed, hook["tenant_key"], hook["seal_name"])
+        fields = self._credentials(hook)
         try:
             match hook["auth_type"]:
                 case "bearer":
@@ -116,6 +122,12 @@ class HookCaller:
                     return {fields["name"].lower(): "" + fields["value"]}
         except (KeyError, TypeError, AttributeError):
             raise InvalidMessage("missing_credentials", "a field is missing") from None
+
+    def _credentials(self, hook: Mapping[str, Any]) -> dict[str, Any]:
+        if hook["auth_config"] is None:
+            raise InvalidMessage("missing_credentials", "the hook has no credentials")
+        sealed = from_text(hook["auth_config"])
+        return self._vault().open(sealed, hook["tenant_key"], hook["seal_name"])
 
 
 def _check_json(body: str) -> None:

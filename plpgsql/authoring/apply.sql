@@ -220,6 +220,26 @@ $$;
 
 comment on function dripdrop._version_steps(uuid) is 'The steps of a version as documents.';
 
+-- So that a document is known by what it says, whoever made the version: apply() or the single
+-- functions.
+create or replace function dripdrop._version_document(version dripdrop.sequence_versions)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'mode', version.mode,
+    'config', version.config,
+    'entry', dripdrop._transition_documents(version.id, null),
+    'steps', jsonb_agg(s.step order by (s.step ->> 'position')::int, s.key)
+  )
+  from dripdrop._version_steps(version.id) as s
+$$;
+
+comment on function dripdrop._version_document(dripdrop.sequence_versions) is
+  'A stored version in the form of a canonical document.';
+
 -- A sequence in the document's form, less its versions and hooks.
 create or replace function dripdrop._sequence_document(sequence dripdrop.sequences)
 returns jsonb

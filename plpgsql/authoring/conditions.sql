@@ -557,7 +557,10 @@ declare
 begin
   perform from dripdrop.sequences as q
   where q.id = (
-    select c.sequence_id from dripdrop.conditions as c where c.id = drop_exit_rule.condition_id
+    select c.sequence_id
+    from dripdrop.conditions as c
+    where c.id = drop_exit_rule.condition_id
+      and c.tenant_key is not distinct from drop_exit_rule.tenant_key
   )
   for no key update;
   delete from dripdrop.conditions as c

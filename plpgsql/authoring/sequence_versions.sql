@@ -30,8 +30,8 @@ begin
     raise exception 'config setting "%" is unknown or has a bad value: %',
       v_fault, config -> v_fault using
       errcode = 'ZD201', column = 'config.' || v_fault,
-      hint = 'Settings: hop_limit (steps an enrolment may take, 1 to 1000), pool_id (the uuid of '
-        'a pool of senders).';
+      hint = 'Settings: hop_limit (how often an enrolment may come to one step, 1 to 1000), pool_id '
+        '(the uuid of a pool of senders).';
   end if;
 end
 $$;
@@ -154,6 +154,9 @@ begin
 
   update dripdrop.sequence_versions as v
   set state = 'active',
+      content_hash = coalesce(
+        v.content_hash, dripdrop._content_hash(dripdrop._version_document(v))
+      ),
       published_at = dripdrop._now(),
       updated_at = dripdrop._now()
   where v.id = v_version.id

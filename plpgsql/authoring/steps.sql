@@ -42,6 +42,10 @@ begin
       errcode = 'ZD201', column = 'key',
       hint = 'Use lower-case letters, digits, "_" and "-", and begin with a letter or digit.';
   end if;
+  if step ->> 'key' in ('continue', 'exit') then
+    raise exception 'step key "%" is a word of its own in on_timeout', step ->> 'key' using
+      errcode = 'ZD201', column = 'key', hint = 'Choose another key.';
+  end if;
   if coalesce(step ->> 'position', '1') !~ '^[0-9]{1,9}$' then
     raise exception 'position "%" is not a whole number', step ->> 'position' using
       errcode = 'ZD201', column = 'position',
@@ -348,6 +352,7 @@ begin
     from dripdrop.steps as s
     join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
     where s.id = update_step_content.step_id
+      and s.tenant_key is not distinct from update_step_content.tenant_key
   )
   for no key update;
   select s.* into v_step

@@ -306,6 +306,16 @@ as $$
     where fault.detail is not null
     order by a.position, a.step_key
   )
+  -- Nobody has been asked yet when an enrolment begins.
+  union all
+  (
+    select 'hook_at_entry', null, format('hook "%s"', (a.condition).hook)
+    from asked as a
+    join dripdrop.step_transitions as t
+      on t.id = (a.condition).transition_id and t.from_step_id is null
+    where (a.condition).hook is not null
+    order by (a.condition).hook
+  )
   union all
   (
     select
@@ -356,6 +366,7 @@ $$;
 comment on function dripdrop._condition_fault(dripdrop.conditions) is
   'What create_condition() would say against a stored condition; null for nothing.';
 
+-- What belongs to another tenant is missing, like what does not exist.
 create or replace function dripdrop._sender_problems(version dripdrop.sequence_versions)
 returns table (problem text, step_key text, detail text)
 language sql
@@ -367,6 +378,7 @@ as $$
     select p.*
     from dripdrop.adapter_pools as p
     where p.id = (version.config ->> 'pool_id')::uuid
+      and (p.tenant_key = version.tenant_key or p.tenant_key is null)
   ),
   -- The steps' own senders, and those that the sequence gives to their channels.
   named as (
@@ -390,17 +402,16 @@ as $$
       case
         when a.id is null then 'missing_channel_adapter'
         when a.channel <> n.channel then 'adapter_channel_mismatch'
-        when not a.active then 'adapter_inactive'
-        else 'adapter_of_another_tenant'
+        else 'adapter_inactive'
       end,
       n.key,
       format('adapter "%s" for %s', coalesce(a.name, n.adapter_id::text), n.channel)
     from named as n
-    left join dripdrop.channel_adapters as a on a.id = n.adapter_id
+    left join dripdrop.channel_adapters as a
+      on a.id = n.adapter_id and (a.tenant_key = version.tenant_key or a.tenant_key is null)
     where a.id is null
       or a.channel <> n.channel
       or not a.active
-      or (a.tenant_key is not null and a.tenant_key is distinct from version.tenant_key)
     order by n.position, n.key
   )
   union all
@@ -412,21 +423,11 @@ as $$
     and version.config ->> 'pool_id' is not null
     and not exists (select from pool)
   union all
-  select
-    case
-      when p.tenant_key is not null and p.tenant_key is distinct from version.tenant_key
-      then 'pool_tenant_mismatch'
-      else 'pool_empty'
-    end,
-    null,
-    format('pool "%s"', p.name)
+  select 'pool_empty', null, format('pool "%s"', p.name)
   from pool as p
   where version.mode = 'outbound'
-    and (
-      (p.tenant_key is not null and p.tenant_key is distinct from version.tenant_key)
-      or not exists (
-        select from dripdrop.adapter_pool_members as m where m.pool_id = p.id and m.active
-      )
+    and not exists (
+      select from dripdrop.adapter_pool_members as m where m.pool_id = p.id and m.active
     )
 $$;
 

@@ -213,20 +213,6 @@ as $$
       'step_inactive', null, null
     ),
     (
-      70, 'event', false,
-      case
-        when f.awaited_event is null then null
-        when f.due_at > _gates.at or f.due_at is null then 'wait'
-        when f.on_timeout = 'exit' then 'exit'
-        else 'skip'
-      end,
-      case
-        when f.due_at > _gates.at or f.due_at is null then 'waiting_for_event'
-        else 'event_timeout'
-      end,
-      f.awaited_event, f.due_at
-    ),
-    (
       80, 'stale', true,
       case
         when _gates.at - f.scheduled_for > f.stale_after and f.on_stale in ('skip', 'hold')
@@ -238,6 +224,20 @@ as $$
       90, 'exit', false,
       (f.way_out).action,
       (f.way_out).reason, (f.way_out).detail, null
+    ),
+    (
+      95, 'event', false,
+      case
+        when f.awaited_event is null then null
+        when f.due_at > _gates.at or f.due_at is null then 'wait'
+        when f.on_timeout = 'exit' then 'exit'
+        else 'skip'
+      end,
+      case
+        when f.due_at > _gates.at or f.due_at is null then 'waiting_for_event'
+        else 'event_timeout'
+      end,
+      f.awaited_event, f.due_at
     ),
     (
       100, 'conditions', false,

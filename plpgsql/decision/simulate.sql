@@ -37,7 +37,7 @@ begin
     from dripdrop.step_executions as x
     where x.enrollment_id = any (enrollments) and x.due_at is not null;
     v_event := events -> 0;
-    v_event_at := v_event ->> 'occurred_at';
+    v_event_at := (v_event ->> 'occurred_at')::timestamptz;
     exit when v_due_at is null and v_event_at is null;
     v_now := greatest(v_now, least(v_due_at, v_event_at));
     if pace is not null then
@@ -290,8 +290,8 @@ declare
   v_start timestamptz := dripdrop._now();
   v_sequence uuid;
   v_portion uuid[];
-  v_last uuid := '00000000-0000-0000-0000-000000000000';
-  v_rows jsonb := '[]';
+  v_last uuid := uuid '00000000-0000-0000-0000-000000000000';
+  v_rows jsonb := jsonb '[]';
   v_counts jsonb;
 begin
   if coalesce(horizon <= interval '0', true) then

@@ -251,7 +251,11 @@ begin
       s.subscriber_id,
       coalesce(s.entry_key, '') as entry_key,
       coalesce(s.data, '{}') as data,
-      coalesce(s.metadata, '{}') as metadata
+      coalesce(s.metadata, '{}') as metadata,
+      v_sequence.reentry = 'after_exit'
+      and row_number() over (
+        partition by coalesce(s.subscriber_type, 'User'), s.subscriber_id order by s.entry_key
+      ) > 1 as is_second
     from jsonb_to_recordset(subscribers) as s (
       subscriber_type text, subscriber_id text, entry_key text, data jsonb, metadata jsonb
     )
@@ -265,7 +269,8 @@ begin
       v_sequence.tenant_key, v_sequence.id, v_version.id, c.subscriber_type, c.subscriber_id,
       c.entry_key, v_version.mode, c.data, c.metadata, v_now
     from candidate as c
-    where dripdrop._may_enter(v_sequence, c.subscriber_type, c.subscriber_id, c.entry_key, v_now)
+    where not c.is_second
+      and dripdrop._may_enter(v_sequence, c.subscriber_type, c.subscriber_id, c.entry_key, v_now)
     order by c.subscriber_type, c.subscriber_id, c.entry_key
     on conflict do nothing
     returning n.id
@@ -329,9 +334,10 @@ begin
     and e.subscriber_type = coalesce(s.subscriber_type, 'User')
     and e.entry_key = coalesce(s.entry_key, '')
     and e.sequence_id = v_sequence.id
-    and e.state in ('active', 'paused');
+    and (e.state in ('active', 'paused') or e.id = any (v_enrolled));
 end
 $$;
 
 comment on function dripdrop._enroll(text, text, text, jsonb) is
-  'The one way in: enrols those who are not, and returns the open enrolments of all of them.';
+  'The one way in: enrols those who are not, and returns the open enrolments of all of them, and '
+  'those whose way in was the way out.';

@@ -8,8 +8,8 @@ as $$
 begin
   raise exception 'an enrolment cannot go from "%" to "%"', old.state, new.state using
     errcode = 'ZD110',
-    hint = 'active: paused, completed, cancelled; paused: active, cancelled; completed and '
-      'cancelled have ended.';
+    hint = 'active: paused, completed, cancelled; paused: active, completed, cancelled; completed '
+      'and cancelled have ended.';
 end
 $$;
 
@@ -22,7 +22,10 @@ for each row
 when (
   old.state <> new.state
   and old.state || '>' || new.state <> all(
-    '{active>paused,active>completed,active>cancelled,paused>active,paused>cancelled}'::text[]
+    '{
+      active>paused, active>completed, active>cancelled,
+      paused>active, paused>completed, paused>cancelled
+    }'::text[]
   )
   and not (old.state = 'cancelled' and old.exit_reason = 'step_failed' and new.state = 'active')
 )
@@ -82,7 +85,10 @@ begin
 
   update dripdrop.step_executions as x
   set state = 'scheduled',
-      scheduled_for = coalesce(x.due_at, x.scheduled_for),
+      scheduled_for = case
+        when x.reason = 'waiting_for_hooks' then x.scheduled_for
+        else coalesce(x.due_at, x.scheduled_for)
+      end,
       due_at = null,
       fence = x.fence + 1,
       reason = 'enrollment_paused',

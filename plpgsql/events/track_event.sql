@@ -23,7 +23,7 @@ as $$
   select v.*
   from dripdrop._track(
     track_event.tenant_key,
-    jsonb_build_array(jsonb_strip_nulls(jsonb_build_object(
+    jsonb_build_array(jsonb_build_object(
       'event_key', track_event.event_key,
       'event_data', coalesce(track_event.event_data, '{}'),
       'enrollment_id', track_event.enrollment_id,
@@ -32,7 +32,7 @@ as $$
       'event_id', track_event.event_id,
       'occurred_at', track_event.occurred_at,
       'event_type', track_event.event_type
-    )))
+    ))
   ) as v
 $$;
 
@@ -170,7 +170,7 @@ begin
     on conflict do nothing
     returning *
   )
-  select array_agg(r) into v_new
+  select array_agg(row(r.*)::dripdrop.events) into v_new
   from recorded as r;
 
   if v_new is not null then
@@ -237,7 +237,8 @@ comment on function dripdrop._let_out(uuid[], timestamptz) is
   'Ends the enrolments that have reached a goal or meet an exit rule of their sequence.';
 
 -- Steps that wait for an event are due after their delay; side steps fire once per event. Someone
--- who is paused remembers what they waited for, and misses what only fires.
+-- who is paused remembers what they waited for, and misses what only fires. Hooks that were being
+-- asked for the timeout are asked again: their answer would make the step due at once.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._wake(events dripdrop.events[], at timestamptz)
@@ -276,6 +277,7 @@ as $$
         event_id = a.event_id,
         scheduled_for = a.due_at,
         due_at = case when a.is_active then a.due_at end,
+        fence = x.fence + 1,
         reason = case when a.is_active then 'event' else x.reason end,
         reason_at = _wake.at,
         updated_at = _wake.at

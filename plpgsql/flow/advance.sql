@@ -1,7 +1,7 @@
 -- What comes after a step that is over: where its first transition that matches leads, or, when it
 -- has none, the next active step by position, or the end. A side step leads nowhere; one that keeps
--- a schedule comes again. Only active enrolments go on; a paused one waits here until
--- resume_enrollment() calls again.
+-- a schedule comes again, unless it is to come already, as after a replay. Only active enrolments
+-- go on; a paused one waits here until resume_enrollment() calls again.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._advance(executions uuid[], at timestamptz)
@@ -77,6 +77,13 @@ begin
           order by t.priority
           limit 1
         )
+        when s.recurring and exists (
+          select from dripdrop.step_executions as y
+          where y.enrollment_id = x.enrollment_id
+            and y.step_id = x.step_id
+            and y.ended_at is null
+        )
+        then null
         else row(s.next_id, true)::dripdrop._route
       end as route
     from dripdrop.step_executions as x

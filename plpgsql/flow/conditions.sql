@@ -40,33 +40,26 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  case operator
-    when '==' then
-      return dripdrop._equal(actual, expected);
-    when '!=' then
-      return not dripdrop._equal(actual, expected);
-    when '>' then
-      return dripdrop._number(actual) > dripdrop._number(expected);
-    when '<' then
-      return dripdrop._number(actual) < dripdrop._number(expected);
-    when '>=' then
-      return dripdrop._number(actual) >= dripdrop._number(expected);
-    when '<=' then
-      return dripdrop._number(actual) <= dripdrop._number(expected);
-    when 'in' then
-      return exists (
-        select from jsonb_array_elements(expected) as e (value)
-        where dripdrop._equal(actual, e.value)
-      );
+  return case operator
+    when '==' then dripdrop._equal(actual, expected)
+    when '!=' then not dripdrop._equal(actual, expected)
+    when '>' then dripdrop._number(actual) > dripdrop._number(expected)
+    when '<' then dripdrop._number(actual) < dripdrop._number(expected)
+    when '>=' then dripdrop._number(actual) >= dripdrop._number(expected)
+    when '<=' then dripdrop._number(actual) <= dripdrop._number(expected)
+    when 'in' then exists (
+      select from jsonb_array_elements(expected) as e (value)
+      where dripdrop._equal(actual, e.value)
+    )
     when 'contains' then
-      return case jsonb_typeof(actual)
+      case jsonb_typeof(actual)
         when 'array' then exists (
           select from jsonb_array_elements(actual) as e (value)
           where dripdrop._equal(e.value, expected)
         )
         when 'string' then strpos(actual #>> '{}', expected #>> '{}') > 0
-      end;
-  end case;
+      end
+  end;
 end
 $$;
 
@@ -208,7 +201,7 @@ begin
       begin
         v_holds := jsonb_path_match_tz(
           dripdrop._context(
-            enrollment, hooks, _objection.step_id, condition.predicate::text like '%"steps"%'
+            enrollment, hooks, _objection.step_id, condition.predicate::text ~ '"steps"|\*'
           ),
           condition.predicate,
           '{}',

@@ -74,7 +74,7 @@ begin
     return jsonb_build_object('value', answer -> 'value');
   end if;
   if response_type is null then
-    return '{"error": "hook_missing"}';
+    return '{"error": "hook_missing"}'::jsonb;
   end if;
   if response_type = 'text' and response_path is null then
     return jsonb_build_object('value', answer -> 'response');
@@ -84,7 +84,7 @@ begin
   if response_path is not null then
     v_value := jsonb_path_query_first(v_value, response_path::jsonpath, '{}', true);
     if v_value is null then
-      return '{"error": "hook_path_missing"}';
+      return '{"error": "hook_path_missing"}'::jsonb;
     end if;
   end if;
   if response_type = 'json' then
@@ -105,7 +105,7 @@ begin
 exception
   -- No JSON, or JSON that Postgres cannot hold.
   when data_exception or program_limit_exceeded then
-    return '{"error": "hook_coercion"}';
+    return '{"error": "hook_coercion"}'::jsonb;
 end
 $$;
 

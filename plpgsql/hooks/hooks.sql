@@ -182,16 +182,14 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_function regprocedure;
-  v_enrollment dripdrop.enrollments;
-  v_variables jsonb;
+  v_call record;
   v_value jsonb;
 begin
   select
-    to_regprocedure(h.function),
-    e,
-    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, dripdrop._now())
-  into v_function, v_enrollment, v_variables
+    to_regprocedure(h.function) as function,
+    e as enrollment,
+    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, dripdrop._now()) as variables
+  into v_call
   from dripdrop.step_executions as x
   join dripdrop.steps as s on s.id = x.step_id
   join dripdrop.enrollments as e on e.id = x.enrollment_id
@@ -202,18 +200,18 @@ begin
     raise exception 'execution "%" not found', execution_id using
       errcode = 'ZD106', hint = 'claim_hooks() names the executions that wait for a hook.';
   end if;
-  if v_function is null then
-    return '{"error": "hook_missing"}';
+  if v_call.function is null then
+    return '{"error": "hook_missing"}'::jsonb;
   end if;
 
   execute (
     select format('select %I.%I($1, $2)', n.nspname, p.proname)
     from pg_proc as p
     join pg_namespace as n on n.oid = p.pronamespace
-    where p.oid = v_function
+    where p.oid = v_call.function
   )
   into v_value
-  using v_enrollment, v_variables;
+  using v_call.enrollment, v_call.variables;
   return jsonb_build_object('value', v_value);
 end
 $$;

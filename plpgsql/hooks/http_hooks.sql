@@ -486,7 +486,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   if depth = 0 then
-    return '"…"';
+    return '"…"'::jsonb;
   end if;
   return case jsonb_typeof(value)
     when 'object' then (

@@ -114,7 +114,7 @@ comment on function dripdrop._lock_execution(text, uuid) is
   'An execution of the tenant, locked after its enrolment, or ZD106.';
 
 -- A replay is a new message: new words, a new idempotency key, the retries from the start, due now.
--- If this failure ended the enrolment, the enrolment goes on.
+-- If this failure ended the enrolment, the enrolment goes on, and its side steps with it.
 --
 -- locks   the enrolment, then the execution
 -- raises  ZD106 unknown execution, ZD110 not failed, or its enrolment ended otherwise or anew
@@ -128,24 +128,30 @@ declare
   v_now timestamptz := dripdrop._now();
   v_execution dripdrop.step_executions := dripdrop._lock_execution(tenant_key, execution_id);
   v_enrollment dripdrop.enrollments;
+  v_recurring boolean;
 begin
   select e.* into v_enrollment
   from dripdrop.enrollments as e
   where e.id = v_execution.enrollment_id;
+  select s.recurring into v_recurring
+  from dripdrop.steps as s
+  where s.id = v_execution.step_id;
   if v_execution.state <> 'failed' then
     raise exception 'the execution is "%", not failed', v_execution.state using
       errcode = 'ZD110',
       hint = 'Only what failed can be replayed; resolve() settles what is unknown.';
   end if;
   if v_enrollment.state <> 'active'
-    and (v_enrollment.state <> 'cancelled' or v_enrollment.exit_reason <> 'step_failed')
-    or exists (
+    and (
+      v_enrollment.state <> 'cancelled'
+      or v_enrollment.exit_reason <> 'step_failed'
+      or v_recurring
+    )
+    or not v_recurring
+    and exists (
       select from dripdrop.step_executions as x
       join dripdrop.steps as s on s.id = x.step_id and not s.recurring
       where x.enrollment_id = v_enrollment.id and x.id > v_execution.id
-    )
-    and not exists (
-      select from dripdrop.steps as s where s.id = v_execution.step_id and s.recurring
     )
   then
     raise exception 'the enrolment has gone on or has ended: %',
@@ -180,6 +186,20 @@ begin
       updated_at = v_now
   where x.id = v_execution.id
   returning x.* into v_execution;
+
+  perform dripdrop._advance(
+    array(
+      select distinct on (x.step_id) x.id
+      from dripdrop.step_executions as x
+      join dripdrop.steps as s
+        on s.id = x.step_id
+        and s.recurring
+        and s.sequence_version_id = v_enrollment.sequence_version_id
+      where x.enrollment_id = v_enrollment.id
+      order by x.step_id, x.id
+    ),
+    v_now
+  );
   return v_execution;
 exception
   when unique_violation then

@@ -91,8 +91,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_week constant text[] := array['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'];
-  v_start time := coalesce(time_window ->> 'start', '00:00');
-  v_end time := coalesce(time_window ->> 'end', '24:00');
+  v_start time := coalesce(time_window ->> 'start', '00:00')::time;
+  v_end time := coalesce(time_window ->> 'end', '24:00')::time;
   v_overnight int := (v_end < v_start)::int;
   v_days jsonb := nullif(time_window -> 'days', 'null');
   v_calendar text := time_window ->> 'calendar';

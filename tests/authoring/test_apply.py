@@ -472,3 +472,13 @@ def test_a_document_is_an_object(engine: Engine, definition: list[Any]) -> None:
 def test_a_document_needs_a_valid_tenant_key(engine: Engine, tenant_key: str) -> None:
     with engine.refused(InvalidTenantKey):
         engine.apply(tenant_key, onboarding())
+
+
+def test_a_version_made_step_by_step_is_known_by_its_content(engine: Engine) -> None:
+    sequence = engine.create_sequence(TENANT, "onboarding", "Onboarding")
+    version = engine.create_sequence_version(TENANT, sequence.id)
+    for step in onboarding()["steps"]:
+        engine.create_step(TENANT, version.id, **step)
+    engine.activate_sequence_version(TENANT, version.id)
+    assert engine.plan(TENANT, onboarding()) == []
+    assert engine.apply(TENANT, onboarding()).id == version.id

@@ -220,3 +220,10 @@ def test_a_step_waits_for_an_activation_that_is_under_way(
             engine.wait_until_blocked(other.connection)
         with pytest.raises(VersionNotDraft):
             adding.result(20)
+
+
+@pytest.mark.parametrize("key", ["continue", "exit"])
+def test_the_words_of_on_timeout_are_no_keys(engine: Engine, key: str) -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        engine.author(email(key))
+    assert refusal.value.diag.column_name == "steps[0].key"

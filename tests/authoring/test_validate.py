@@ -200,6 +200,19 @@ def test_what_was_written_past_the_functions_is_found(
     assert problems(engine, version_id) == [(problem, step)]
 
 
+def test_a_hook_cannot_choose_the_first_step(engine: Engine) -> None:
+    hook = {"key": "score", "url": "https://example.com/score"}
+    asked = [{"hook": "score", "operator": ">", "expected_value": 1}]
+    version = engine.author(
+        email("welcome"),
+        hooks=[hook],
+        entry=[{"to": "welcome", "conditions": asked}],
+        activate=False,
+    )
+    problems = engine.validate_sequence_version(TENANT, version.id)
+    assert ("hook_at_entry", 'hook "score"') in [(p.problem, p.detail) for p in problems]
+
+
 def test_a_hook_may_be_a_sql_function_that_is_there(engine: Engine) -> None:
     engine.connection.execute(
         "create function public.score(dripdrop.enrollments, jsonb) returns jsonb"
@@ -218,7 +231,7 @@ def test_a_hook_may_be_a_sql_function_that_is_there(engine: Engine) -> None:
 def test_a_sender_of_the_sequence_that_cannot_send_is_a_problem(engine: Engine) -> None:
     theirs = engine.create_channel_adapter("other", "post", "email", "smtp")
     for adapter, problem in (
-        (str(theirs.id), "adapter_of_another_tenant"),
+        (str(theirs.id), "missing_channel_adapter"),
         ("00000000-0000-0000-0000-000000000000", "missing_channel_adapter"),
     ):
         version_id = draft(engine, email("one"), metadata={"channel_adapters": {"email": adapter}})
@@ -235,7 +248,7 @@ def test_an_outbound_version_needs_a_pool_with_senders(engine: Engine) -> None:
     (theirs,) = engine.rows(
         "insert into dripdrop.adapter_pools (tenant_key, name) values ('other', 'a') returning id"
     )
-    assert with_pool(pool_id=str(theirs.id)) == [("pool_tenant_mismatch", None)]
+    assert with_pool(pool_id=str(theirs.id)) == [("missing_adapter_pool", None)]
     (ours,) = engine.rows(
         "insert into dripdrop.adapter_pools (tenant_key, name) values (%s, 'a') returning id",
         TENANT,

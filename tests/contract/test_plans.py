@@ -13,9 +13,21 @@ from tests.conftest import Clock, Databases
 from tests.engine import TENANT, Engine, after, email
 
 PAST = 100_000
-"""Enrolments of the past, with two executions and two events each."""
+"""Enrolments of the past, with two executions, two records of them and an event each."""
 
-BIG = ["enrollments", "step_executions", "message_events", "suppressions"]
+BIG = ["enrollments", "step_executions", "message_events", "suppressions", "events"]
+
+PAID = {"type": "event", "trigger_event": "paid"}
+BRANCHED = [
+    email(
+        "asked",
+        conditions=[{"event": "seen"}, {"predicate": '$.steps.asked.state != "sent"'}],
+        transitions=[{"to": "waiting", "conditions": [{"event": "seen", "within": "1 day"}]}],
+    ),
+    email("waiting", timing=PAID | {"since": "enrollment"}),
+    email("beside", timing=PAID | {"recurring": True}),
+]
+"""Steps that ask what happened, for people who are under way."""
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +38,7 @@ def history(databases: Databases, template: str) -> Iterator[psycopg.Connection[
     Clock(connection)
     engine = Engine(connection)
     engine.author(email("welcome"), email("tip", timing=after(3, "days")))
+    engine.author(*BRANCHED, key="branched", goals=[{"event": "bought"}], reentry="after_exit")
     with engine.unguarded():
         connection.execute(
             """
@@ -37,6 +50,7 @@ def history(databases: Databases, template: str) -> Iterator[psycopg.Connection[
               v.tenant_key, v.sequence_id, v.id, 'User', 'past-' || n, 'completed', 'completed',
               'lifecycle', jsonb_build_object('email', n || '@example.com')
             from dripdrop.sequence_versions as v
+            join dripdrop.sequences as q on q.id = v.sequence_id and q.key = 'onboarding'
             cross join generate_series(1, %s) as n
             """,
             [PAST],
@@ -50,7 +64,14 @@ def history(databases: Databases, template: str) -> Iterator[psycopg.Connection[
               e.tenant_key, e.id, s.id, s.channel, 'sent', 'sent', e.started_at,
               e.data ->> 'email', e.started_at
             from dripdrop.enrollments as e
-            cross join dripdrop.steps as s
+            join dripdrop.steps as s on s.sequence_version_id = e.sequence_version_id
+        """)
+        connection.execute("""
+            insert into dripdrop.events (
+              tenant_key, subscriber_type, subscriber_id, event_key, event_id
+            )
+            select e.tenant_key, e.subscriber_type, e.subscriber_id, 'seen', e.subscriber_id
+            from dripdrop.enrollments as e
         """)
         connection.execute("""
             insert into dripdrop.message_events (
@@ -68,6 +89,7 @@ def history(databases: Databases, template: str) -> Iterator[psycopg.Connection[
             from dripdrop.enrollments as e
         """)
     connection.execute("analyze")
+    engine.track_events(TENANT, happened("seen"))
     engine.enroll_many(TENANT, "onboarding", people("now", 300))
     yield connection
     connection.close()
@@ -80,6 +102,11 @@ def people(prefix: str, number: int) -> list[dict[str, Any]]:
         {"subscriber_id": f"{prefix}-{n}", "data": {"email": f"{prefix}-{n}@example.com"}}
         for n in range(number)
     ]
+
+
+def happened(event_key: str) -> list[dict[str, Any]]:
+    """Return an event for each of those who are under way."""
+    return [{"event_key": event_key, "subscriber_id": f"now-{n}"} for n in range(300)]
 
 
 def scans(connection: psycopg.Connection[Any]) -> dict[str, int]:
@@ -177,6 +204,10 @@ STATEMENTS = {
     "pause_enrollment": "select dripdrop.pause_enrollment('acme', %s)",
     "unenroll": "select dripdrop.unenroll('acme', %s)",
     "explain": "select dripdrop.explain('acme', %s)",
+    "track_event": "select dripdrop.track_event('acme', 'paid', enrollment_id => %s)",
+    "track_event of a subscriber": """
+        select dripdrop.track_event('acme', 'paid', subscriber_id => 'now-1', event_id => 'x')
+    """,
     "suppress": "select dripdrop.suppress('acme', 'email', '7@example.com')",
     "suppress globally": "select dripdrop.suppress(null, 'email', '7@example.com')",
 }
@@ -203,6 +234,23 @@ def test_enrolling_many_reads_by_index(history: psycopg.Connection[Any]) -> None
         before = scans(history)
         assert len(engine.enroll_many(TENANT, "onboarding", people("more", 500))) == 500
         assert scans(history) == before
+
+
+def test_what_happened_is_found_by_index(history: psycopg.Connection[Any]) -> None:
+    run = Run(Engine(history), "sent")
+    with history.transaction(force_rollback=True):
+        before = scans(history)
+        run.engine.enroll_many(TENANT, "branched", people("now", 300))
+        for call in (*PREPARE["complete_sends"], "complete_sends") * 2:
+            getattr(run, call)()
+        run.engine.track_events(TENANT, happened("paid"))
+        assert run.tick() + run.tick() == 600
+        run.engine.track_events(TENANT, happened("bought"))
+        assert scans(history) == before
+        (row,) = run.engine.rows(
+            "select count(*) from dripdrop.enrollments where exit_reason = 'goal'"
+        )
+        assert row.count == 300
 
 
 def test_resending_what_is_unknown_reads_by_index(history: psycopg.Connection[Any]) -> None:

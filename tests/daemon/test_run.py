@@ -128,7 +128,7 @@ def test_workers_that_fail_say_why_in_a_line_with_its_hint(mailing: Engine, run:
     assert failing.wait() == 1
     said = {line for line in failing.lines if not line.startswith("{")}
     assert said == {
-        'dripdrop: queue "dripdrop_render" does not exist\n',
+        'dripdrop: queue "dripdrop_hooks" does not exist\n',
         "hint: select * from dripdrop.start() creates the queues.\n",
     }
 

@@ -26,7 +26,7 @@ from dripdrop.demo import main, report, story
 from dripdrop.demo.app import App
 from dripdrop.demo.servers import Endpoint, MailServer
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "saas_onboarding.sql"
+EXAMPLE = Path(__file__).parents[2] / "driver" / "dripdrop" / "demo" / "saas_onboarding.sql"
 SECRET = "whsec_" + "c2VjcmV0" * 4
 OTHER_SECRET = "whsec_" + "b3RoZXIh" * 4
 ONCE = "the mail server got every mail once, and no other"

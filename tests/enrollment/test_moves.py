@@ -15,6 +15,7 @@ ENROLLMENT_MOVES = {
     ("active", "completed"),
     ("active", "cancelled"),
     ("paused", "active"),
+    ("paused", "completed"),
     ("paused", "cancelled"),
 }
 EXECUTION = {

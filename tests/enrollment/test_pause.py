@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import uuid4
 
@@ -220,3 +221,38 @@ def test_a_pause_that_rolls_back_holds_nothing(engine: Engine) -> None:
         engine.pause_enrollment(TENANT, sam.id)
     assert engine.last(sam.id).due_at == START
     assert len(engine.deliver()) == 1
+
+
+def test_a_pause_waits_for_the_record_that_completes_the_enrolment_and_comes_too_late(
+    engine: Engine, other: Engine
+) -> None:
+    engine.author(email("welcome"))
+    sam = engine.join()
+    engine.tick()
+    engine.render()
+    claims = engine.claim_sends("email")
+    with ThreadPoolExecutor(1) as pool:
+        with engine.connection.transaction():
+            engine.record(claims)
+            pause = pool.submit(other.pause_enrollment, TENANT, sam.id)
+            engine.wait_until_blocked(other.connection)
+        with pytest.raises(InvalidTransition):
+            pause.result(20)
+    assert engine.enrollment(sam.id).state == "completed"
+
+
+def test_a_record_waits_for_the_pause_and_completes_nothing(engine: Engine, other: Engine) -> None:
+    engine.author(email("welcome"))
+    sam = engine.join()
+    engine.tick()
+    engine.render()
+    claims = engine.claim_sends("email")
+    with ThreadPoolExecutor(1) as pool:
+        with engine.connection.transaction():
+            engine.pause_enrollment(TENANT, sam.id)
+            record = pool.submit(other.record, claims)
+            engine.wait_until_blocked(other.connection)
+        record.result(20)
+    assert engine.enrollment(sam.id).state == "paused"
+    assert engine.executions(sam.id)[0].state == "sent"
+    assert engine.ledger() == []

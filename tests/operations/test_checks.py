@@ -82,6 +82,7 @@ def test_a_ready_installation_has_no_problems(engine: Engine) -> None:
 def test_missing_queues_are_named(engine: Engine) -> None:
     engine.stop()
     assert [(row.problem, row.detail) for row in engine.startup_check()] == [
+        ("queue_missing", "dripdrop_hooks"),
         ("queue_missing", "dripdrop_render"),
         ("queue_missing", "dripdrop_send_email"),
         ("queue_missing", "dripdrop_send_webhook"),

@@ -10,7 +10,7 @@ import pytest
 from dripdrop.errors import NotStarted, PgmqMissing
 from tests.engine import TENANT, Engine
 
-QUEUES = ["dripdrop_render", "dripdrop_send_email", "dripdrop_send_webhook"]
+QUEUES = ["dripdrop_hooks", "dripdrop_render", "dripdrop_send_email", "dripdrop_send_webhook"]
 
 
 def queues(engine: Engine) -> list[str]:
@@ -40,7 +40,7 @@ def test_starting_twice_keeps_the_queues_and_what_is_in_them(engine: Engine) -> 
     engine.join()
     engine.tick()
     rows = [row for row in engine.start() if row.object in QUEUES]
-    assert [row.action for row in rows] == ["kept"] * 3
+    assert [row.action for row in rows] == ["kept"] * len(QUEUES)
     assert engine.render() == 1
 
 

@@ -55,7 +55,7 @@ def _object(data: str) -> dict[str, Any]:
 async def _call(hook: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
     caller = HookCaller(ChannelSettings.from_environment(), Vault.from_environment)
     try:
-        return await caller.call(hook, variables)
+        return caller.redact(hook, await caller.call(hook, variables))
     finally:
         await caller.aclose()
 

@@ -21,7 +21,7 @@ def run(
         float, typer.Option(min=0, help="Seconds to finish what is being sent, once told to stop.")
     ] = 20.0,
 ) -> None:
-    """Run the daemon: tick, render, send, record."""
+    """Run the daemon: tick, hooks, render, send, record."""
     from dripdrop.daemon import Settings
     from dripdrop.daemon import run as daemon
 

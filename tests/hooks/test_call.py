@@ -1,0 +1,204 @@
+"""One call: what is sent, when it is tried again, and what it gives."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from tests.hooks.conftest import SECRET, Endpoint, called, described, sealed
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_the_answer_is_the_body_and_the_status(endpoint: Endpoint) -> None:
+    assert await called(described(endpoint.url)) == {"response": '{"score": 85}', "status": 200}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+async def test_the_method_and_the_headers_are_sent(endpoint: Endpoint, method: str) -> None:
+    await called(described(endpoint.url, method=method, headers={"X-Client": "acme"}))
+    (request,) = endpoint.requests
+    assert (request.method, request.headers["x-client"]) == (method, "acme")
+
+
+async def test_a_value_in_the_url_stays_in_its_place(endpoint: Endpoint) -> None:
+    hook = described(endpoint.url + "/leads/{{ subscriber_id }}/score?plan={{ plan }}")
+    await called(hook, {"subscriber_id": "/../?&", "plan": "a b&c=d#ü"})
+    (request,) = endpoint.requests
+    assert request.target == "/leads/%2F..%2F%3F&/score?plan=a%20b%26c%3Dd%23%C3%BC"
+
+
+@pytest.mark.parametrize("value", [".", ".."])
+async def test_a_value_that_would_lead_to_another_path_is_refused(
+    endpoint: Endpoint, value: str
+) -> None:
+    hook = described(endpoint.url + "/leads/{{ subscriber_id }}")
+    assert await called(hook, {"subscriber_id": value}) == {"error": "hook_render_failed"}
+    assert endpoint.requests == []
+
+
+async def test_a_value_in_the_body_stays_in_its_string(endpoint: Endpoint) -> None:
+    name = 'Sam "The Man"\n\\", "admin": true, "x": "'
+    body = '{"name": "{{ name }}", "age": {{ age }}, "tags": {{ tags | json }}}'
+    await called(
+        described(endpoint.url, body_template=body), {"name": name, "age": 7, "tags": ["ü", '"']}
+    )
+    (request,) = endpoint.requests
+    assert json.loads(request.body) == {"name": name, "age": 7, "tags": ["ü", '"']}
+    assert request.headers["content-type"] == "application/json"
+
+
+async def test_a_value_cannot_break_out_where_no_string_is(endpoint: Endpoint) -> None:
+    hook = described(endpoint.url, body_template='{"age": {{ age }}}')
+    assert await called(hook, {"age": '1, "admin": true'}) == {"error": "hook_render_failed"}
+    assert endpoint.requests == []
+
+
+async def test_a_value_in_a_form_stays_in_its_field(endpoint: Endpoint) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    hook = described(endpoint.url, headers=form, body_template="name={{ name }}&a=1")
+    await called(hook, {"name": "Sam&a=2"})
+    (request,) = endpoint.requests
+    assert request.body == "name=Sam%26a%3D2&a=1"
+    assert request.headers["content-type"] == "application/x-www-form-urlencoded"
+
+
+async def test_without_a_template_there_is_no_body(endpoint: Endpoint) -> None:
+    await called(described(endpoint.url))
+    (request,) = endpoint.requests
+    assert request.body == ""
+
+
+@pytest.mark.parametrize("part", ["url", "body_template"])
+async def test_a_template_that_does_not_render_calls_nothing(endpoint: Endpoint, part: str) -> None:
+    hook = described(endpoint.url) | {part: endpoint.url + "/{{ 1 | divided_by: n }}"}
+    assert await called(hook, {"n": 0}) == {"error": "hook_render_failed"}
+    assert endpoint.requests == []
+
+
+@pytest.mark.parametrize(
+    ("auth_type", "fields", "name", "value"),
+    [
+        ("bearer", {"token": SECRET}, "authorization", f"Bearer {SECRET}"),
+        (
+            "basic",
+            {"username": "ada", "password": SECRET},
+            "authorization",
+            "Basic " + base64.b64encode(f"ada:{SECRET}".encode()).decode(),
+        ),
+        (
+            "basic",
+            {"username": SECRET},
+            "authorization",
+            "Basic " + base64.b64encode(f"{SECRET}:".encode()).decode(),
+        ),
+        ("header", {"name": "X-Api-Key", "value": SECRET}, "x-api-key", SECRET),
+    ],
+)
+async def test_the_credentials_are_sent(
+    endpoint: Endpoint, auth_type: str, fields: dict[str, str], name: str, value: str
+) -> None:
+    hook = described(endpoint.url, auth_type=auth_type, auth_config=sealed(fields))
+    assert (await called(hook))["status"] == 200
+    (request,) = endpoint.requests
+    assert request.headers[name] == value
+
+
+async def test_without_credentials_no_header_is_sent(endpoint: Endpoint) -> None:
+    await called(described(endpoint.url))
+    (request,) = endpoint.requests
+    assert "authorization" not in request.headers
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"auth_config": None}, "missing_credentials"),
+        ({"auth_config": sealed({"username": "ada"})}, "missing_credentials"),
+        ({"auth_config": sealed({"token": 7})}, "missing_credentials"),
+        ({"auth_config": sealed({"token": "a\r\nX-Admin: 1"})}, "invalid_header"),
+        ({"auth_config": sealed({"token": SECRET}, key="other")}, "vault_error"),
+        ({"auth_config": sealed({"token": SECRET}), "tenant_key": "other"}, "vault_error"),
+    ],
+)
+async def test_credentials_that_will_not_do_call_nothing(
+    endpoint: Endpoint, fields: dict[str, Any], code: str
+) -> None:
+    hook = described(endpoint.url, auth_type="bearer") | fields
+    assert await called(hook) == {"error": code}
+    assert endpoint.requests == []
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+async def test_what_may_pass_is_tried_again(endpoint: Endpoint, status: int) -> None:
+    endpoint.answers = [(status, ""), (status, "")]
+    answer = await called(described(endpoint.url, retry_count=2))
+    assert answer == {"response": '{"score": 85}', "status": 200}
+    assert len(endpoint.requests) == 3
+
+
+async def test_what_does_not_pass_is_tried_as_often_as_the_hook_says(endpoint: Endpoint) -> None:
+    endpoint.answer = (503, "")
+    answer = await called(described(endpoint.url, retry_count=2))
+    assert answer == {"error": "http_503", "status": 503}
+    assert len(endpoint.requests) == 3
+
+
+@pytest.mark.parametrize("status", [301, 307, 400, 401, 404, 422])
+async def test_a_refusal_is_not_tried_again(endpoint: Endpoint, status: int) -> None:
+    endpoint.answer = (status, "")
+    answer = await called(described(endpoint.url, retry_count=5))
+    assert answer == {"error": f"http_{status}", "status": status}
+    assert len(endpoint.requests) == 1
+
+
+async def test_silence_times_out_each_attempt(endpoint: Endpoint) -> None:
+    endpoint.silent = True
+    answer = await called(described(endpoint.url, timeout_ms=50, retry_count=1))
+    assert answer == {"error": "hook_timeout"}
+    assert len(endpoint.requests) == 2
+
+
+async def test_where_nobody_listens_is_a_connect_error(endpoint: Endpoint) -> None:
+    answer = await called(described("http://127.0.0.1:1/", retry_count=1))
+    assert answer == {"error": "connect_error"}
+
+
+async def test_a_server_that_says_how_long_to_wait_is_heard_within_bounds(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr("dripdrop.hooks.asyncio.sleep", sleep)
+    monkeypatch.setattr("dripdrop.hooks._FIRST_PAUSE", 0.1)
+    endpoint.answer = (503, "")
+    await called(described(endpoint.url, retry_count=3))
+    endpoint.headers["Retry-After"] = "2"
+    await called(described(endpoint.url, retry_count=1))
+    endpoint.headers["Retry-After"] = "3600"
+    await called(described(endpoint.url, retry_count=1))
+    assert pauses == [0.1, 0.2, 0.4, 2.0, 5.0]
+
+
+async def test_an_answer_that_is_too_large_is_refused(endpoint: Endpoint) -> None:
+    endpoint.answer = (200, "x" * 65_537)
+    assert await called(described(endpoint.url)) == {
+        "error": "response_too_large",
+        "status": 200,
+    }
+
+
+async def test_the_largest_answer_is_whole(endpoint: Endpoint) -> None:
+    endpoint.answer = (200, "x" * 65_536)
+    assert (await called(described(endpoint.url)))["response"] == endpoint.answer[1]
+
+
+async def test_what_postgres_cannot_hold_is_replaced(endpoint: Endpoint) -> None:
+    endpoint.answer = (200, "a\0b")
+    assert (await called(described(endpoint.url)))["response"] == "a\ufffdb"

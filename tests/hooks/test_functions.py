@@ -1,0 +1,182 @@
+"""create_hook(), drop_hook(), list_hooks() and call_hook(): functions of the application."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from dripdrop.errors import ExecutionNotFound, HookNotFound, InvalidArgument, InvalidTenantKey
+from tests.engine import TENANT, Engine
+from tests.hooks.conftest import add_function, waiting
+
+SIGNATURE = "dripdrop.enrollments, jsonb"
+
+
+def test_a_function_is_kept_by_its_full_name(hooked: Engine) -> None:
+    hook = add_function(hooked, timeout_ms=250, description="How warm a lead is")
+    assert (hook.key, hook.timeout_ms, hook.description) == ("score", 250, "How warm a lead is")
+    assert hook.function == "app.score(dripdrop.enrollments,jsonb)"
+
+
+def test_registering_again_replaces_it(hooked: Engine) -> None:
+    first = add_function(hooked)
+    second = add_function(hooked, timeout_ms=50)
+    assert second.id == first.id
+    assert [hook.timeout_ms for hook in hooked.list_hooks(TENANT)] == [50]
+
+
+def test_a_list_shows_the_hooks_of_exactly_one_tenant(hooked: Engine) -> None:
+    add_function(hooked)
+    add_function(hooked, key="shared", tenant_key=None)
+    assert [hook.key for hook in hooked.list_hooks(TENANT)] == ["score"]
+    assert [hook.key for hook in hooked.list_hooks(None)] == ["shared"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "returns"),
+    [
+        ("jsonb", "jsonb"),
+        ("jsonb, dripdrop.enrollments", "jsonb"),
+        (f"{SIGNATURE}, int", "jsonb"),
+        (SIGNATURE, "text"),
+        (SIGNATURE, "setof jsonb"),
+    ],
+)
+def test_a_function_of_another_signature_is_refused(
+    hooked: Engine, parameters: str, returns: str
+) -> None:
+    hooked.connection.execute(
+        f"create function public.other({parameters}) returns {returns}"
+        f" language sql as 'select null::{returns.removeprefix('setof ')}'".encode()
+    )
+    with hooked.refused(InvalidArgument) as refusal:
+        hooked.create_hook(TENANT, "score", f"public.other({parameters})")
+    assert refusal.value.diag.column_name == "function"
+
+
+@pytest.mark.parametrize(
+    "revoke",
+    [
+        "revoke usage on schema app from dripdrop_owner",
+        f"revoke execute on function app.score({SIGNATURE}) from public",
+    ],
+)
+def test_a_function_that_the_owner_may_not_call_is_refused(hooked: Engine, revoke: str) -> None:
+    add_function(hooked)
+    hooked.connection.execute(revoke.encode())
+    with hooked.refused(InvalidArgument) as refusal:
+        hooked.create_hook(TENANT, "score", f"app.score({SIGNATURE})")
+    assert "security definer" in (refusal.value.diag.message_hint or "")
+
+
+@pytest.mark.parametrize("key", ["", "Score", "7th", "lead-score", "event", "subscriber_id"])
+def test_a_key_that_cannot_be_a_variable_is_refused(hooked: Engine, key: str) -> None:
+    add_function(hooked)
+    with hooked.refused(InvalidArgument) as refusal:
+        hooked.create_hook(TENANT, key, f"app.score({SIGNATURE})")
+    assert refusal.value.diag.column_name == "key"
+
+
+@pytest.mark.parametrize("timeout_ms", [0, 30_001])
+def test_a_timeout_out_of_bounds_is_refused(hooked: Engine, timeout_ms: int) -> None:
+    add_function(hooked)
+    with hooked.refused(InvalidArgument) as refusal:
+        hooked.create_hook(TENANT, "other", f"app.score({SIGNATURE})", timeout_ms=timeout_ms)
+    assert refusal.value.diag.column_name == "timeout_ms"
+
+
+def test_a_tenant_key_is_checked(hooked: Engine) -> None:
+    add_function(hooked)
+    with hooked.refused(InvalidTenantKey):
+        hooked.create_hook("", "score", f"app.score({SIGNATURE})")
+
+
+def test_a_hook_of_another_tenant_is_not_found(hooked: Engine) -> None:
+    add_function(hooked)
+    for tenant in (None, "other"):
+        with hooked.refused(HookNotFound):
+            hooked.drop_hook(tenant, "score")
+
+
+def test_what_is_dropped_is_gone(hooked: Engine) -> None:
+    add_function(hooked)
+    assert hooked.drop_hook(TENANT, "score").key == "score"
+    assert hooked.list_hooks(TENANT) == []
+
+
+def test_a_function_reads_the_applications_tables_as_they_are(hooked: Engine) -> None:
+    hooked.connection.execute("create schema app; create table app.scores (who text, score int)")
+    hooked.connection.execute("insert into app.scores values ('sam', 1)")
+    add_function(
+        hooked,
+        "select to_jsonb(s.score) from app.scores as s where s.who = enrollment.subscriber_id",
+    )
+    execution = waiting(hooked)
+    hooked.connection.execute("update app.scores set score = 85")
+    assert hooked.call_hook(execution.id, "score") == {"value": 85}
+
+
+def test_a_function_sees_the_variables_of_templates(hooked: Engine) -> None:
+    add_function(hooked, "select context")
+    execution = waiting(hooked, data={"email": "sam@example.com", "plan": "pro"})
+    variables = hooked.call_hook(execution.id, "score")["value"]
+    assert (variables["plan"], variables["step_key"], variables["tenant_key"]) == (
+        "pro",
+        "welcome",
+        TENANT,
+    )
+
+
+def test_null_is_a_value(hooked: Engine) -> None:
+    add_function(hooked, "select null::jsonb")
+    assert hooked.call_hook(waiting(hooked).id, "score") == {"value": None}
+
+
+def test_what_a_function_raises_passes_through(hooked: Engine) -> None:
+    add_function(hooked, "select to_jsonb(1 / (context ->> 'zero')::int)")
+    execution = waiting(hooked, data={"email": "sam@example.com", "zero": 0})
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        hooked.call_hook(execution.id, "score")
+
+
+def test_a_function_that_is_not_security_definer_may_read_nothing_of_the_applications(
+    hooked: Engine,
+) -> None:
+    hooked.connection.execute("create table public.secrets (secret text)")
+    add_function(hooked, "select to_jsonb(s) from public.secrets as s", options="stable")
+    execution = waiting(hooked)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        hooked.call_hook(execution.id, "score")
+
+
+def test_a_tenants_own_function_goes_before_the_shared_one(hooked: Engine) -> None:
+    add_function(hooked, "select to_jsonb('shared'::text)", tenant_key=None)
+    execution = waiting(hooked)
+    assert hooked.call_hook(execution.id, "score") == {"value": "shared"}
+    hooked.connection.execute(
+        "create function app.own(dripdrop.enrollments, jsonb) returns jsonb language sql"
+        " as $$ select to_jsonb('own'::text) $$"
+    )
+    hooked.create_hook(TENANT, "score", "app.own(dripdrop.enrollments, jsonb)")
+    assert hooked.call_hook(execution.id, "score") == {"value": "own"}
+
+
+def test_a_function_of_another_tenant_is_missing(hooked: Engine) -> None:
+    add_function(hooked, tenant_key="other")
+    enrollment = hooked.join()
+    execution = hooked.last(enrollment.id)
+    assert hooked.call_hook(execution.id, "score") == {"error": "hook_missing"}
+
+
+def test_a_function_that_was_dropped_is_missing(hooked: Engine) -> None:
+    add_function(hooked)
+    execution = waiting(hooked)
+    hooked.connection.execute("drop function app.score")
+    assert hooked.call_hook(execution.id, "score") == {"error": "hook_missing"}
+
+
+def test_an_unknown_execution_is_refused(hooked: Engine) -> None:
+    with hooked.refused(ExecutionNotFound):
+        hooked.call_hook(uuid4(), "score")

@@ -1,0 +1,249 @@
+"""The stage that calls hooks, in a worker, against a real endpoint and real functions."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from dripdrop.channels import ChannelSettings
+from dripdrop.daemon import Worker
+from dripdrop.daemon.log import logging_to
+from tests.conftest import Clock
+from tests.engine import Engine, email
+from tests.hooks.conftest import (
+    GUARDED,
+    SCORED,
+    SECRET,
+    Endpoint,
+    OpenWorker,
+    add_function,
+    add_hook,
+    sealed,
+    waiting,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """What the worker logs."""
+    stream = io.StringIO()
+    with logging_to(stream):
+        yield stream
+
+
+@pytest.fixture
+def step(open_worker: OpenWorker) -> Callable[..., Any]:
+    """Run the stage until it has nothing more under way."""
+
+    async def run(channels: ChannelSettings | None = None, **settings: Any) -> None:
+        options = {"channels": channels} if channels else {}
+        async with open_worker(**options, **settings) as worker:
+            await settle(worker)
+
+    return run
+
+
+async def settle(worker: Worker) -> None:
+    """Claim, call and hand in, until nothing is left."""
+    while await worker.hooks.step() or worker.hooks.in_flight:
+        await asyncio.sleep(0.01)
+
+
+def hooks_of(engine: Engine, execution: Any) -> Any:
+    """Return what the hooks of an execution answered."""
+    return engine.last(execution.enrollment_id).hooks
+
+
+async def test_a_value_reaches_the_words(
+    hooked: Engine, endpoint: Endpoint, open_worker: OpenWorker
+) -> None:
+    add_hook(hooked, url=endpoint.url + "/{{ subscriber_id }}")
+    enrollment = hooked.join("sam")
+    async with open_worker() as worker:
+        await worker.run_until_idle()
+    rendered = hooked.last(enrollment.id)
+    assert rendered.hooks == {"score": {"value": 85}}
+    assert rendered.payload["text"] == "Your score: 85"
+    assert [request.target for request in endpoint.requests] == ["/sam"]
+
+
+async def test_a_value_is_fetched_once_per_execution(
+    engine: Engine, endpoint: Endpoint, clock: Clock, open_worker: OpenWorker
+) -> None:
+    condition = {"hook": "score", "operator": ">", "expected_value": 70}
+    hook = {"key": "score", "url": endpoint.url, "response_path": "score"}
+    engine.author(SCORED | {"conditions": [condition]}, hooks=[hook])
+    enrollment = engine.join("sam")
+    async with open_worker() as worker:
+        await worker.run_until_idle()
+        clock.advance(hours=1)
+        await worker.run_until_idle()
+    assert engine.last(enrollment.id).claimed_at == clock.now, "it was sent only once"
+    assert len(endpoint.requests) == 1
+
+
+async def test_each_execution_gets_its_own_value(
+    hooked: Engine, endpoint: Endpoint, step: Any
+) -> None:
+    add_hook(hooked, url=endpoint.url + "/{{ subscriber_id }}")
+    people = [f"user{number}" for number in range(25)]
+    executions = [waiting(hooked, person) for person in people]
+    await step(batch_size=7)
+    assert all(hooks_of(hooked, execution) for execution in executions)
+    assert sorted(request.target for request in endpoint.requests) == sorted(
+        f"/{person}" for person in people
+    )
+
+
+async def test_a_slow_endpoint_does_not_hold_up_another(
+    engine: Engine, endpoint: Endpoint, open_worker: OpenWorker
+) -> None:
+    template = {"subject": "Hello", "text": "{{ score }}"}
+    engine.author(email("welcome", template=template))
+    add_function(engine)
+    endpoint.silent = True
+    slow = email("slow", template={"subject": "Hello", "text": "{{ slow }}"})
+    version = engine.author(slow, key="other", name="Other")
+    engine.create_http_hook("acme", version.sequence_id, "slow", endpoint.url)
+    engine.enroll("acme", "other", "User", "sam", {"email": "sam@example.com"})
+    fast = waiting(engine, "ada")
+    async with open_worker() as worker:
+        while hooks_of(engine, fast) is None:
+            await worker.hooks.step()
+            await asyncio.sleep(0.01)
+        assert worker.hooks.in_flight == 1
+    assert hooks_of(engine, fast) == {"score": {"value": 85}}
+
+
+async def test_no_more_are_called_at_a_time_than_allowed(
+    hooked: Engine, endpoint: Endpoint, open_worker: OpenWorker
+) -> None:
+    add_hook(hooked, url=endpoint.url)
+    endpoint.silent = True
+    for person in ("ada", "bob", "sam"):
+        waiting(hooked, person)
+    async with open_worker(hooks_in_flight=2) as worker:
+        assert await worker.hooks.step()
+        assert worker.hooks.in_flight == 2
+        assert not await worker.hooks.step()
+    assert len(hooked.claim_hooks()) == 1
+
+
+async def test_a_function_answers(hooked: Engine, step: Any) -> None:
+    add_function(hooked)
+    execution = waiting(hooked)
+    await step()
+    assert hooks_of(hooked, execution) == {"score": {"value": 85}}
+
+
+async def test_a_function_that_takes_too_long_is_stopped(hooked: Engine, step: Any) -> None:
+    add_function(hooked, "select to_jsonb(1) from pg_sleep(60)", timeout_ms=50)
+    execution = waiting(hooked)
+    await step()
+    assert hooks_of(hooked, execution) == {"score": {"error": "hook_timeout"}}
+
+
+async def test_a_function_that_raises_is_an_error_whose_words_are_not_logged(
+    hooked: Engine, step: Any, log: io.StringIO
+) -> None:
+    add_function(hooked, "select to_jsonb((context ->> 'secret')::int)")
+    execution = waiting(hooked, data={"email": "sam@example.com", "secret": SECRET})
+    await step()
+    assert hooks_of(hooked, execution) == {"score": {"error": "hook_exception"}}
+    assert '"code": "hook_exception"' in log.getvalue()
+    assert '"sqlstate": "22P02"' in log.getvalue()
+    assert SECRET not in log.getvalue()
+
+
+async def test_the_timeout_of_one_function_is_not_the_next_ones(hooked: Engine, step: Any) -> None:
+    add_function(hooked, "select to_jsonb(current_setting('statement_timeout'))", timeout_ms=7000)
+    first = waiting(hooked, "ada")
+    await step()
+    hooked.connection.execute("update dripdrop.hooks set timeout_ms = 9000")
+    second = waiting(hooked, "sam")
+    await step()
+    assert [hooks_of(hooked, each)["score"]["value"] for each in (first, second)] == ["7s", "9s"]
+
+
+async def test_what_a_blocked_url_gives_is_an_error(
+    hooked: Engine, endpoint: Endpoint, step: Any
+) -> None:
+    add_hook(hooked, url=endpoint.url)
+    execution = waiting(hooked)
+    await step(GUARDED)
+    assert hooks_of(hooked, execution) == {"score": {"error": "url_blocked"}}
+    assert endpoint.requests == []
+
+
+async def test_secrets_and_values_are_in_no_log_and_no_answer(
+    hooked: Engine, endpoint: Endpoint, step: Any, log: io.StringIO
+) -> None:
+    add_hook(
+        hooked,
+        url=endpoint.url + "/{{ card }}",
+        auth_type="bearer",
+        auth_config=sealed({"token": SECRET}),
+    )
+    endpoint.answer = (422, f"no such card, Bearer {SECRET}")
+    execution = waiting(hooked, data={"email": "sam@example.com", "card": "4111-1111"})
+    await step()
+    assert endpoint.requests[0].headers["authorization"] == f"Bearer {SECRET}"
+    assert hooks_of(hooked, execution) == {"score": {"error": "http_422"}}
+    contents = "".join(hooked.contents().values())
+    for text in (log.getvalue(), contents):
+        assert SECRET not in text
+    assert "hook_failed" in log.getvalue()
+    assert "4111" not in log.getvalue()
+
+
+async def test_a_crash_between_claim_and_answer_loses_nothing(
+    hooked: Engine, endpoint: Endpoint, open_worker: OpenWorker, step: Any
+) -> None:
+    add_hook(hooked, url=endpoint.url)
+    execution = waiting(hooked)
+    (abandoned,) = hooked.claim_hooks(visibility=timedelta(0))
+    await step()
+    assert hooks_of(hooked, execution) == {"score": {"value": 85}}
+    assert len(endpoint.requests) == 1
+    assert abandoned.fence == execution.fence
+
+
+async def test_what_a_worker_that_stops_has_not_heard_comes_again(
+    hooked: Engine, endpoint: Endpoint, open_worker: OpenWorker
+) -> None:
+    add_hook(hooked, url=endpoint.url)
+    endpoint.silent = True
+    execution = waiting(hooked)
+    async with open_worker(grace=0.0) as worker:
+        run = asyncio.create_task(worker.run())
+        await asyncio.to_thread(endpoint.wait_for, lambda: endpoint.requests)
+        worker.stop()
+        await run
+    assert hooks_of(hooked, execution) is None
+    queued = hooked.rows("select vt > clock_timestamp() as claimed from pgmq.q_dripdrop_hooks")
+    assert [row.claimed for row in queued] == [True]
+
+
+async def test_a_call_under_way_is_handed_in_when_the_worker_stops(
+    hooked: Engine, open_worker: OpenWorker, dsn: str
+) -> None:
+    add_function(hooked, "select to_jsonb(85) from pg_advisory_xact_lock_shared(7)")
+    execution = waiting(hooked)
+    async with open_worker() as worker:
+        with psycopg.connect(dsn) as holder:
+            holder.execute("select pg_advisory_xact_lock(7)")
+            run = asyncio.create_task(worker.run())
+            while not worker.hooks.in_flight:
+                await asyncio.sleep(0.01)
+            worker.stop()
+            holder.rollback()
+        await run
+    assert hooks_of(hooked, execution) == {"score": {"value": 85}}
