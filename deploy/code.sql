@@ -884,50 +884,24 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_week constant text[] := array['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'];
-  v_from text := lpad(coalesce(condition ->> 'start', '00:00'), 5, '0');
-  v_to text := lpad(coalesce(condition ->> 'end', '24:00'), 5, '0');
-  v_days jsonb := nullif(condition -> 'days', 'null');
+  v_fault record;
 begin
-  if v_days is null and condition ->> 'start' is null and condition ->> 'end' is null then
-    raise exception 'a time window without start, end and days is no window' using
-      errcode = 'ZD208', column = path || 'start',
-      hint = 'Write for example {"start": "09:00", "end": "17:00", "days": ["mon", "fri"]}.';
-  end if;
-  if v_from !~ '^([01][0-9]|2[0-3]):[0-5][0-9]$' then
-    raise exception 'start "%" is not a time of day', condition ->> 'start' using
-      errcode = 'ZD208', column = path || 'start', hint = 'Write it as 09:00.';
-  end if;
-  if v_to !~ '^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$' then
-    raise exception 'end "%" is not a time of day', condition ->> 'end' using
-      errcode = 'ZD208', column = path || 'end', hint = 'Write it as 17:00; 24:00 is midnight.';
-  end if;
-  if v_from = v_to then
-    raise exception 'the window is empty' using
-      errcode = 'ZD208', column = path || 'end',
-      hint = 'Leave start and end out for the whole day.';
-  end if;
-  if jsonb_typeof(v_days) <> 'array'
-    or v_days = '[]'
-    or exists (
-      select from jsonb_array_elements(v_days) as d (day)
-      where jsonb_typeof(d.day) <> 'string' or not d.day #>> '{}' = any (v_week)
-    )
-  then
-    raise exception 'days is not a list of weekdays' using
-      errcode = 'ZD208', column = path || 'days',
-      hint = 'Write for example ["mon", "tue", "wed", "thu", "fri"].';
+  select f.* into v_fault from dripdrop._time_window_fault(condition) as f;
+  if found then
+    raise exception '%', v_fault.message using
+      errcode = 'ZD208', column = path || v_fault.field, hint = v_fault.hint;
   end if;
   if condition ->> 'time_zone' is not null then
     perform dripdrop._check_time_zone(condition ->> 'time_zone', path || 'time_zone');
   end if;
   return jsonb_strip_nulls(
     jsonb_build_object(
-      'start', v_from,
-      'end', v_to,
+      'start', lpad(coalesce(condition ->> 'start', '00:00'), 5, '0'),
+      'end', lpad(coalesce(condition ->> 'end', '24:00'), 5, '0'),
       'days', (
         select jsonb_agg(w.day order by w.place)
         from unnest(v_week) with ordinality as w (day, place)
-        where v_days ? w.day
+        where condition -> 'days' ? w.day
       ),
       'time_zone', condition -> 'time_zone'
     )
@@ -2167,6 +2141,7 @@ begin
     case setting.key
       when 'recipient_key' then setting.value <> ''
       when 'time_zone' then true
+      when 'send_window' then true
       when 'max_retries' then setting.value ~ '^[0-9]{1,3}$'
       when 'on_max_retry' then setting.value in ('cancel', 'continue')
       when 'on_unknown' then setting.value in ('at_most_once', 'at_least_once')
@@ -2192,10 +2167,13 @@ begin
         'on_max_retry (cancel, continue), on_unknown (at_most_once, at_least_once), '
         'stale_after (an interval), on_stale (send, skip, hold), daily_cap (a count), '
         'rate_limits (rates by scope), kind (marketing, transactional), topic (its key), '
-        'require_verified_recipient (true, false).';
+        'require_verified_recipient (true, false), send_window.';
   end if;
   if config ? 'time_zone' then
     perform dripdrop._check_time_zone(config ->> 'time_zone', 'config.time_zone');
+  end if;
+  if config ? 'send_window' then
+    perform dripdrop._check_send_window(config -> 'send_window', 'config.send_window');
   end if;
 end
 $$;
@@ -5317,6 +5295,7 @@ as $$
   step as materialized (
     select
       s.id,
+      s.tenant_key,
       s.channel,
       s.config,
       s.active,
@@ -5341,6 +5320,11 @@ as $$
       t.id as topic_id,
       t.opt_in,
       (s.config ->> 'stale_after')::interval as stale_after,
+      nullif(
+        coalesce(s.config -> 'send_window', dripdrop._send_window(s.tenant_key, s.channel)), 'false'
+      ) as send_window,
+      coalesce(q.time_zone, dripdrop._default_time_zone(s.tenant_key)) as time_zone,
+      dripdrop._sending_pause(s.tenant_key, q.key, s.channel, a.id) as sending_pause,
       q.active as sequence_active,
       q.exclusive_group is not null as exclusive,
       a.daily_cap is not null
@@ -5387,10 +5371,51 @@ as $$
       on t.key = s.config ->> 'topic' and t.tenant_key is not distinct from s.tenant_key
     where s.id in (select x.step_id from execution as x)
   ),
+  -- The windows that are closed, once per step and zone; steps without a window are not looked at.
+  closed_window as materialized (
+    select
+      s.id as step_id,
+      p.time_zone,
+      w.opens_at,
+      least(
+        coalesce((s.send_window ->> 'jitter')::interval, interval '0'), w.closes_at - w.opens_at
+      ) as jitter,
+      dripdrop._describe_send_window(s.send_window, p.time_zone) as hours
+    from step as s
+    cross join lateral (
+      select distinct dripdrop._time_zone(e.data, s.config, s.time_zone) as time_zone
+      from execution as x
+      join dripdrop.enrollments as e on e.id = x.enrollment_id
+      where x.step_id = s.id
+    ) as p
+    cross join lateral dripdrop._next_window(
+      s.send_window, p.time_zone, s.tenant_key, _gates.at
+    ) as w
+    where s.send_window is not null and w.opens_at > _gates.at
+  ),
   fact as (
     select
       x.id,
-      x.scheduled_for,
+      -- The time until a window opens is no delay of ours.
+      case
+        when s.send_window is not null and _gates.at - x.scheduled_for > s.stale_after
+        then coalesce(
+          dripdrop._window_opens(
+            s.send_window,
+            dripdrop._time_zone(e.data, s.config, s.time_zone),
+            s.tenant_key,
+            x.scheduled_for
+          ),
+          x.scheduled_for
+        )
+        else x.scheduled_for
+      end as scheduled_for,
+      s.sending_pause,
+      case
+        when w.opens_at is not null
+        then w.opens_at + w.jitter * ((hashtextextended(x.id::text, 0) & 1048575) / 1048576.0)
+      end as opens_at,
+      w.hours,
       s.hooks <> '{}' and not coalesce(x.hooks, '{}') ?& s.hooks as hooks_unanswered,
       x.awaited_event,
       x.due_at,
@@ -5432,6 +5457,9 @@ as $$
     from execution as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     join step as s on s.id = x.step_id
+    left join closed_window as w
+      on w.step_id = x.step_id
+      and w.time_zone = dripdrop._time_zone(e.data, s.config, s.time_zone)
     -- At the fence the address is the one the message was decided for, and none other.
     cross join lateral (
       select
@@ -5495,9 +5523,14 @@ as $$
   cross join lateral (
     values
     (
+      10, 'sending', true,
+      case when f.sending_pause is not null then 'hold' end,
+      'sending_paused', f.sending_pause, null::timestamptz
+    ),
+    (
       20, 'pause', true,
       case when f.enrollment_state = 'paused' then 'hold' end,
-      'enrollment_paused', null::text, null::timestamptz
+      'enrollment_paused', null, null
     ),
     (
       30, 'enrollment', true,
@@ -5591,6 +5624,11 @@ as $$
       130, 'frequency', false,
       case when f.rival is not null then 'defer' end,
       'exclusive_group', f.rival, _gates.at + interval '1 day'
+    ),
+    (
+      140, 'window', true,
+      case when f.opens_at is not null then 'defer' end,
+      'outside_window', f.hours, f.opens_at
     ),
     (
       150, 'sender', true,
@@ -7749,36 +7787,6 @@ $$;
 comment on function dripdrop._count_events(dripdrop.enrollments, jsonb, timestamptz, timestamptz) is
   'How often the event of a condition has happened to an enrolment since a time.';
 
--- After midnight a window that began the day before still belongs to that day.
-create or replace function dripdrop._in_time_window(config jsonb, local_time timestamp)
-returns boolean
-language plpgsql
-immutable
-parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_start time := (config ->> 'start')::time;
-  v_end time := (config ->> 'end')::time;
-  v_day date := local_time::date;
-begin
-  if v_start < v_end then
-    if local_time::time < v_start or local_time::time >= v_end then
-      return false;
-    end if;
-  elsif local_time::time < v_end then
-    v_day := v_day - 1;
-  elsif local_time::time < v_start then
-    return false;
-  end if;
-  return config -> 'days' is null or config -> 'days' ? lower(to_char(v_day, 'dy'));
-end
-$$;
-
-comment on function dripdrop._in_time_window(jsonb, timestamp) is
-  'Whether a wall-clock time lies in {start, end, days}; an end before the start is after '
-  'midnight.';
-
 -- Why a condition does not hold, or null when it does. Nothing in the data can raise: what cannot
 -- be compared does not hold, and this says so. Times without a zone are in UTC. happened: those of
 -- the events that conditions name which have happened at all; null when the caller has not looked.
@@ -7843,9 +7851,9 @@ begin
         silent => true
       );
     when 'time_window' then
-      v_holds := dripdrop._in_time_window(
+      v_holds := dripdrop._window_opens(
         condition.config,
-        _objection.at at time zone coalesce(
+        coalesce(
           condition.config ->> 'time_zone',
           (
             select dripdrop._time_zone(
@@ -7856,8 +7864,10 @@ begin
             from dripdrop.sequences as q
             where q.id = enrollment.sequence_id
           )
-        )
-      );
+        ),
+        null,
+        _objection.at
+      ) is null;
   end case;
   return case
     when v_holds then null
@@ -9953,6 +9963,300 @@ comment on function dripdrop.stop() is
   'Removes the queues and the pg_cron jobs; says what it did. Messages under way are found again '
   'after start().';
 
+-- plpgsql/pauses/release.sql
+
+-- Somebody has looked at it and wants it sent after all: it is as if it were planned for now.
+--
+-- locks   the enrolment, then the execution
+-- raises  ZD106 unknown execution, ZD110 not held as stale
+create or replace function dripdrop.release(tenant_key text, execution_id uuid)
+returns dripdrop.step_executions
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_execution dripdrop.step_executions := dripdrop._lock_execution(tenant_key, execution_id);
+begin
+  if v_execution.state <> 'scheduled'
+    or v_execution.due_at is not null
+    or v_execution.reason is distinct from 'stale'
+  then
+    raise exception 'the execution is "%", not held as stale',
+      concat_ws(', ', v_execution.state, v_execution.reason) using
+      errcode = 'ZD110',
+      hint = 'resume_enrollment() and resume_sending() lift pauses; replay() repeats what failed.';
+  end if;
+
+  update dripdrop.step_executions as x
+  set scheduled_for = v_now,
+      due_at = v_now,
+      reason = 'released',
+      reason_at = v_now,
+      updated_at = v_now
+  where x.id = v_execution.id
+  returning x.* into v_execution;
+  return v_execution;
+end
+$$;
+
+comment on function dripdrop.release(text, uuid) is
+  'Lets a message go that its step''s on_stale holds: due now, and no longer stale.';
+
+-- plpgsql/pauses/sending_pauses.sql
+
+-- The widest pause that covers a sender's messages of a sequence. Asked once per step, so that the
+-- switch costs a message nothing.
+create or replace function dripdrop._sending_pause(
+  tenant_key text,
+  sequence text,
+  channel text,
+  adapter_id uuid
+)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select concat_ws(' ', p.scope, p.subject) || coalesce(': ' || p.reason, '')
+  from dripdrop.sending_pauses as p
+  left join dripdrop.channel_adapters as a on a.id = _sending_pause.adapter_id
+  where case p.scope
+    when 'everything' then true
+    when 'adapter' then p.subject = a.name and p.tenant_key is not distinct from a.tenant_key
+    else
+      p.tenant_key is not distinct from _sending_pause.tenant_key
+      and case p.scope
+        when 'tenant' then true
+        when 'sequence' then p.subject = _sending_pause.sequence
+        when 'channel' then p.subject = _sending_pause.channel
+      end
+  end
+  order by array_position(array['everything', 'tenant', 'sequence', 'channel', 'adapter'], p.scope)
+  limit 1
+$$;
+
+comment on function dripdrop._sending_pause(text, text, text, uuid) is
+  'The pause of sending that holds such messages, in words, or null.';
+
+-- raises  ZD201 bad scope or subject, ZD207 bad tenant key
+create or replace function dripdrop._check_sending_scope(
+  tenant_key text,
+  scope text,
+  subject text
+)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  if scope is null or scope not in ('everything', 'tenant', 'sequence', 'channel', 'adapter') then
+    raise exception 'scope "%" is unknown', scope using
+      errcode = 'ZD201', column = 'scope',
+      hint = 'Use everything, tenant, sequence, channel or adapter.';
+  end if;
+  if scope = 'everything' and tenant_key is not null then
+    raise exception 'everything is more than a tenant' using
+      errcode = 'ZD201', column = 'tenant_key',
+      hint = 'Pass null to pause all tenants, or the scope tenant to pause this one.';
+  end if;
+  if (scope in ('sequence', 'channel', 'adapter')) <> (subject is not null) then
+    raise exception 'scope "%" % a subject', scope,
+      case when subject is null then 'needs' else 'has not' end using
+      errcode = 'ZD201', column = 'subject',
+      hint = 'The key of a sequence, the name of a channel or of an adapter; for everything and '
+        'tenant there is none.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_sending_scope(text, text, text) is
+  'Raises unless a scope, its tenant and its subject go together.';
+
+-- The kill switch. Nothing is looked for and nothing is touched but one row, so it takes as long
+-- with a million messages under way as with none. Either a claim commits first, and its messages
+-- have left; or this does, and the gates at the fence see it.
+--
+-- locks   the slot of switches, waiting for claims that are under way
+-- raises  ZD101 unknown sequence, ZD107 unknown adapter, ZD201 bad scope or subject,
+--         ZD202 unknown channel, ZD207 bad tenant key
+create or replace function dripdrop.pause_sending(
+  tenant_key text,
+  scope text default 'tenant',
+  subject text default null,
+  reason text default null
+)
+returns dripdrop.sending_pauses
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pause dripdrop.sending_pauses;
+begin
+  perform dripdrop._check_sending_scope(tenant_key, scope, subject);
+  if scope = 'channel' then
+    perform dripdrop._check_channel(subject);
+  end if;
+  if scope = 'sequence' and not exists (
+    select from dripdrop.sequences as q
+    where q.tenant_key is not distinct from pause_sending.tenant_key
+      and q.key = pause_sending.subject
+  ) then
+    raise exception 'sequence "%" not found', subject using
+      errcode = 'ZD101', hint = 'Keys are looked up within the tenant that is named first.';
+  end if;
+  if scope = 'adapter' and not exists (
+    select from dripdrop.channel_adapters as a
+    where a.tenant_key is not distinct from pause_sending.tenant_key
+      and a.name = pause_sending.subject
+  ) then
+    raise exception 'adapter "%" not found', subject using
+      errcode = 'ZD107',
+      hint = 'Names are looked up within the tenant that is named first; a global adapter is '
+        'paused with null, for every tenant.';
+  end if;
+
+  perform pg_advisory_xact_lock(dripdrop._stop_class(), dripdrop._switch_slot());
+  insert into dripdrop.sending_pauses (tenant_key, scope, subject, reason, paused_by)
+  values (
+    pause_sending.tenant_key,
+    pause_sending.scope,
+    pause_sending.subject,
+    pause_sending.reason,
+    session_user
+  )
+  on conflict on constraint sending_pauses_one_per_scope do nothing;
+  select p.* into v_pause
+  from dripdrop.sending_pauses as p
+  where p.tenant_key is not distinct from pause_sending.tenant_key
+    and p.scope = pause_sending.scope
+    and p.subject is not distinct from pause_sending.subject;
+  return v_pause;
+end
+$$;
+
+comment on function dripdrop.pause_sending(text, text, text, text) is
+  'The kill switch: from its commit on nothing leaves that has not left, until resume_sending(). '
+  'scope: everything (tenant_key null: all tenants), tenant, sequence, channel or adapter; '
+  'subject: which of the last three. Pausing twice is the same as once.';
+
+-- Ticks are kept out as claims are: one that is under way may be holding messages that nobody
+-- would look at again.
+--
+-- locks   the slot of switches, waiting for claims and ticks that are under way; then the
+--         enrolments of what is held, then the executions
+-- raises  ZD201 bad scope or subject, ZD207 bad tenant key
+create or replace function dripdrop.resume_sending(
+  tenant_key text,
+  scope text default 'tenant',
+  subject text default null
+)
+returns setof dripdrop.sending_pauses
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pause dripdrop.sending_pauses;
+begin
+  perform dripdrop._check_sending_scope(tenant_key, scope, subject);
+  perform pg_advisory_xact_lock(dripdrop._stop_class(), dripdrop._switch_slot());
+  delete from dripdrop.sending_pauses as p
+  where p.tenant_key is not distinct from resume_sending.tenant_key
+    and p.scope = resume_sending.scope
+    and p.subject is not distinct from resume_sending.subject
+  returning p.* into v_pause;
+  if found then
+    perform dripdrop._let_go(dripdrop._now());
+    return next v_pause;
+  end if;
+end
+$$;
+
+comment on function dripdrop.resume_sending(text, text, text) is
+  'Lifts a pause of sending and returns it, or no row if there was none. What it held is due now, '
+  'unless another pause holds it too; what is overdue meets the stale policy of its step.';
+
+-- locks   the enrolments, then the executions, each in id order
+create or replace function dripdrop._let_go(at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_held uuid[];
+  v_enrollments uuid[];
+begin
+  with held as materialized (
+    select x.id, x.enrollment_id, x.step_id, x.adapter_id
+    from dripdrop.step_executions as x
+    where x.due_at is null and x.ended_at is null
+      and x.state = 'scheduled'
+      and x.reason = 'sending_paused'
+  ),
+  free as materialized (
+    select p.step_id, p.adapter_id
+    from (select distinct h.step_id, h.adapter_id from held as h) as p
+    join dripdrop.steps as s on s.id = p.step_id
+    join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+    join dripdrop.sequences as q on q.id = v.sequence_id
+    where dripdrop._sending_pause(s.tenant_key, q.key, s.channel, p.adapter_id) is null
+  )
+  select array_agg(h.id), array_agg(h.enrollment_id)
+  into v_held, v_enrollments
+  from held as h
+  join free as f on f.step_id = h.step_id and f.adapter_id is not distinct from h.adapter_id;
+
+  perform from dripdrop.enrollments as e
+  where e.id = any (v_enrollments)
+  order by e.id
+  for no key update;
+  perform from dripdrop.step_executions as x
+  where x.id = any (v_held)
+  order by x.id
+  for no key update;
+  update dripdrop.step_executions as x
+  set due_at = _let_go.at,
+      reason = 'resumed',
+      reason_at = _let_go.at,
+      updated_at = _let_go.at
+  where x.id = any (v_held)
+    and x.due_at is null
+    and x.state = 'scheduled'
+    and x.reason = 'sending_paused';
+end
+$$;
+
+comment on function dripdrop._let_go(timestamptz) is
+  'Makes due what a pause of sending held and none holds any more.';
+
+create or replace function dripdrop.list_sending_pauses(tenant_key text)
+returns setof dripdrop.sending_pauses
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select p.*
+  from dripdrop.sending_pauses as p
+  where p.tenant_key is not distinct from list_sending_pauses.tenant_key
+    or p.scope = 'everything'
+    or (p.scope = 'adapter' and p.tenant_key is null)
+  order by p.paused_at, p.scope, p.subject
+$$;
+
+comment on function dripdrop.list_sending_pauses(text) is
+  'The pauses that may hold a tenant''s messages: its own, that of everything, and those of global '
+  'adapters.';
+
 -- plpgsql/pipeline/executions.sql
 
 -- The legal moves of an execution, whoever makes them. The rule is the trigger's condition, so that
@@ -11224,7 +11528,8 @@ execute function dripdrop._exclude_claims();
 -- tick never takes part in a deadlock. The planner settings are those of all set-based functions:
 -- every row is reached by its key, by one plan, however old the statistics are.
 --
--- locks   due executions and their enrolments, skipping what is locked
+-- locks   the slot of switches, shared, or nothing is done; due executions and their enrolments,
+--         skipping what is locked
 -- raises  ZD120 the queues do not exist
 create or replace function dripdrop.tick(batch_size int default 500)
 returns table (
@@ -11250,6 +11555,11 @@ declare
   v_decisions dripdrop._decision[];
 begin
   perform dripdrop._check_batch_size(batch_size);
+  -- Whoever resumes sending must find everything that is held.
+  if not pg_try_advisory_xact_lock_shared(dripdrop._stop_class(), dripdrop._switch_slot()) then
+    return query select 0, 0, 0, 0, 0, 0, 0;
+    return;
+  end if;
   perform dripdrop._pull(v_now);
   v_due := array(
     select x.id
@@ -11378,6 +11688,8 @@ begin
         else 'cancelled'
       end,
       due_at = case when d.action = 'defer' then d.until end,
+      -- The time until a window opens is no delay: staleness counts from the opening.
+      scheduled_for = case when d.gate = 'window' then d.until else x.scheduled_for end,
       awaited_event = case when d.action in ('defer', 'hold') then x.awaited_event end,
       -- The application's tables may say something else by the time it is due again.
       hooks = case
@@ -12290,11 +12602,13 @@ comment on function dripdrop.next_time(jsonb, text, timestamptz) is
 -- Null leaves a setting as it is.
 --
 -- locks   the tenant's settings
--- raises  ZD204 unknown time zone, ZD207 bad tenant key
+-- raises  ZD201 bad window, ZD202 unknown channel, ZD204 unknown time zone, ZD207 bad tenant key
 create or replace function dripdrop.update_tenant_settings(
   tenant_key text,
   time_zone text default null,
-  rate_limits jsonb default null
+  rate_limits jsonb default null,
+  send_window jsonb default null,
+  channel_send_windows jsonb default null
 )
 returns dripdrop.tenant_settings
 language plpgsql
@@ -12308,6 +12622,10 @@ begin
   if time_zone is not null then
     perform dripdrop._check_time_zone(time_zone, 'time_zone');
   end if;
+  if send_window <> 'null' then
+    perform dripdrop._check_send_window(send_window, 'send_window');
+  end if;
+  perform dripdrop._check_channel_send_windows(channel_send_windows);
 
   if rate_limits is not null then
     rate_limits := dripdrop._canonical_rate_limits(rate_limits, 'rate_limits');
@@ -12319,6 +12637,13 @@ begin
   update dripdrop.tenant_settings as s
   set time_zone = coalesce(update_tenant_settings.time_zone, s.time_zone),
       rate_limits = coalesce(update_tenant_settings.rate_limits, s.rate_limits),
+      send_window = case
+        when update_tenant_settings.send_window is null then s.send_window
+        else nullif(update_tenant_settings.send_window, 'null')
+      end,
+      channel_send_windows = coalesce(
+        update_tenant_settings.channel_send_windows, s.channel_send_windows
+      ),
       updated_at = dripdrop._now()
   where s.tenant_key is not distinct from update_tenant_settings.tenant_key
   returning s.* into v_settings;
@@ -12329,10 +12654,13 @@ begin
 end
 $$;
 
-comment on function dripdrop.update_tenant_settings(text, text, jsonb) is
+comment on function dripdrop.update_tenant_settings(text, text, jsonb, jsonb, jsonb) is
   'Changes what holds for a whole tenant and returns it; what null says holds for the tenants that '
   'say nothing. time_zone: of the subscribers for whom neither their data nor the step nor the '
-  'sequence names one. rate_limits: by scope, as of a sender; senders and steps may set their own.';
+  'sequence names one. rate_limits: by scope, as of a sender; senders and steps may set their '
+  'own. send_window: when messages may leave where the step says nothing, false for '
+  'always, JSON null to say nothing again. channel_send_windows: the same by channel, replaced as '
+  'a whole.';
 
 create or replace function dripdrop._default_time_zone(tenant_key text)
 returns text
@@ -12765,6 +13093,334 @@ $$;
 
 comment on function dripdrop._is_time_zone(text) is 'Whether a name is in pg_timezone_names.';
 
+-- plpgsql/windows/send_window.sql
+
+-- raises  ZD201 with the path of the fault
+create or replace function dripdrop._check_send_window(send_window jsonb, path text)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_unknown text;
+  v_fault record;
+begin
+  if send_window = 'false' then
+    return;
+  end if;
+  if jsonb_typeof(send_window) is distinct from 'object' then
+    raise exception 'a send window is not an object' using
+      errcode = 'ZD201', column = path,
+      hint = 'Write for example {"start": "08:00", "end": "21:00"}, or false for no window.';
+  end if;
+  select field into v_unknown
+  from jsonb_object_keys(send_window) as field
+  where field not in ('start', 'end', 'days', 'calendar', 'jitter');
+  if v_unknown is not null then
+    raise exception 'a send window has no field "%"', v_unknown using
+      errcode = 'ZD201', column = path || '.' || v_unknown,
+      hint = 'The fields are start, end, days, calendar and jitter.';
+  end if;
+
+  select fault.* into v_fault
+  from (
+    select 1 as place, f.field, f.message, f.hint
+    from dripdrop._time_window_fault(send_window) as f
+    union all
+    select
+      2, 'calendar',
+      format('calendar "%s" is not valid', send_window ->> 'calendar'),
+      'Use lower-case letters, digits, "_" and "-", as in set_holidays().'
+    where send_window ? 'calendar'
+      and coalesce(send_window ->> 'calendar' !~ '^[a-z0-9][a-z0-9_-]*$', true)
+    union all
+    select
+      3, 'jitter',
+      format('jitter "%s" is not an interval', send_window ->> 'jitter'),
+      'Write for example "30 minutes".'
+    where send_window ? 'jitter'
+      and (
+        jsonb_typeof(send_window -> 'jitter') <> 'string'
+        or coalesce(send_window ->> 'jitter' !~ '[a-zA-Z:]', true)
+        or not dripdrop._is_interval(send_window ->> 'jitter')
+      )
+  ) as fault
+  order by fault.place
+  limit 1;
+  if found then
+    raise exception '%', v_fault.message using
+      errcode = 'ZD201', column = path || '.' || v_fault.field, hint = v_fault.hint;
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_send_window(jsonb, text) is
+  'Raises ZD201 on a send window that is none.';
+
+-- raises  ZD201 with the path of the fault, ZD202 unknown channel
+create or replace function dripdrop._check_channel_send_windows(send_windows jsonb)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if jsonb_typeof(send_windows) <> 'object' then
+    raise exception 'channel_send_windows is not an object' using
+      errcode = 'ZD201', column = 'channel_send_windows',
+      hint = 'Write for example {"sms": {"start": "09:00", "end": "20:00"}, "webhook": false}.';
+  end if;
+  perform
+    dripdrop._check_channel(w.channel),
+    dripdrop._check_send_window(w.send_window, 'channel_send_windows.' || w.channel)
+  from jsonb_each(send_windows) as w (channel, send_window);
+end
+$$;
+
+comment on function dripdrop._check_channel_send_windows(jsonb) is
+  'Raises unless an object holds a send window, or false, for each channel it names.';
+
+-- The tenant's word comes before that of all tenants, and a channel's before that for all channels.
+create or replace function dripdrop._send_window(tenant_key text, channel text)
+returns jsonb
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(s.channel_send_windows -> _send_window.channel, s.send_window)
+  from dripdrop.tenant_settings as s
+  where (s.tenant_key = _send_window.tenant_key or s.tenant_key is null)
+    and coalesce(s.channel_send_windows -> _send_window.channel, s.send_window) is not null
+  order by s.tenant_key nulls last
+  limit 1
+$$;
+
+comment on function dripdrop._send_window(text, text) is
+  'The send window of a tenant''s channel where the step says nothing: false where it is switched '
+  'off, null where nobody says anything.';
+
+create or replace function dripdrop._describe_send_window(send_window jsonb, time_zone text)
+returns text
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select concat_ws(
+    ', ',
+    format(
+      '%s to %s',
+      coalesce(send_window ->> 'start', '00:00'), coalesce(send_window ->> 'end', '24:00')
+    ),
+    (
+      select string_agg(d.day, ' ' order by d.place)
+      from jsonb_array_elements_text(nullif(send_window -> 'days', 'null'))
+      with ordinality as d (day, place)
+    ),
+    'less the holidays of ' || (send_window ->> 'calendar'),
+    time_zone
+  )
+$$;
+
+comment on function dripdrop._describe_send_window(jsonb, text) is
+  'A send window as people read it.';
+
+-- raises  ZD201 bad window, no time to count from, or one that does not open; ZD204 unknown zone
+create or replace function dripdrop.next_opening(
+  tenant_key text,
+  send_window jsonb,
+  time_zone text,
+  after timestamptz
+)
+returns timestamptz
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_window record;
+begin
+  perform dripdrop._check_send_window(send_window, 'send_window');
+  perform dripdrop._check_time_zone(time_zone, 'time_zone');
+  if isfinite(after) is not true then
+    raise exception 'nothing comes after %', after using
+      errcode = 'ZD201', column = 'after', hint = 'Count from a time.';
+  end if;
+  if send_window = 'false' then
+    return after;
+  end if;
+  v_window := dripdrop._next_window(
+    send_window, next_opening.time_zone, next_opening.tenant_key, next_opening.after
+  );
+  if v_window.closes_at is null then
+    raise exception 'the window does not open within 400 days' using
+      errcode = 'ZD201', column = 'send_window',
+      hint = 'The holidays of its calendar leave it no day.';
+  end if;
+  return greatest(v_window.opens_at, after);
+end
+$$;
+
+comment on function dripdrop.next_opening(text, jsonb, text, timestamptz) is
+  'The first time, not before a given one, at which a send window is open for a subscriber in a '
+  'time zone. send_window: as in a step''s config; the holidays are the tenant''s.';
+
+-- plpgsql/windows/time_window.sql
+
+-- What is wrong with hours and days, told to those who refuse it: conditions and send windows.
+create or replace function dripdrop._time_window_fault(time_window jsonb)
+returns table (field text, message text, hint text)
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select fault.field, fault.message, fault.hint
+  from (
+    select
+      lpad(coalesce(time_window ->> 'start', '00:00'), 5, '0') as opens,
+      lpad(coalesce(time_window ->> 'end', '24:00'), 5, '0') as closes,
+      nullif(time_window -> 'days', 'null') as days
+  ) as w
+  cross join lateral (
+    values
+    (
+      1, 'start',
+      num_nonnulls(
+        time_window ->> 'start', time_window ->> 'end', time_window ->> 'calendar', w.days
+      ) = 0,
+      'a window without start, end and days is no window',
+      'Write for example {"start": "09:00", "end": "17:00", "days": ["mon", "fri"]}.'
+    ),
+    (
+      2, 'start', w.opens !~ '^([01][0-9]|2[0-3]):[0-5][0-9]$',
+      format('start "%s" is not a time of day', time_window ->> 'start'),
+      'Write it as 09:00.'
+    ),
+    (
+      3, 'end', w.closes !~ '^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$',
+      format('end "%s" is not a time of day', time_window ->> 'end'),
+      'Write it as 17:00; 24:00 is midnight.'
+    ),
+    (
+      4, 'end', w.opens = w.closes,
+      'the window is empty',
+      'Leave start and end out for the whole day.'
+    ),
+    (
+      5, 'days',
+      jsonb_typeof(w.days) <> 'array'
+      or w.days = '[]'
+      or not w.days <@ '["mon", "tue", "wed", "thu", "fri", "sat", "sun"]',
+      'days is not a list of weekdays',
+      'Write for example ["mon", "tue", "wed", "thu", "fri"].'
+    )
+  ) as fault (place, field, found, message, hint)
+  where fault.found
+  order by fault.place
+  limit 1
+$$;
+
+comment on function dripdrop._time_window_fault(jsonb) is
+  'The first fault in the start, end and days of a window, or no row.';
+
+create or replace function dripdrop._is_holiday(calendar text, tenant_key text, day date)
+returns boolean
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select from dripdrop.holidays as h
+    where h.calendar = _is_holiday.calendar
+      and h.day = _is_holiday.day
+      and (h.tenant_key = _is_holiday.tenant_key or h.tenant_key is null)
+  )
+$$;
+
+comment on function dripdrop._is_holiday(text, text, date) is
+  'Whether a day is in a tenant''s calendar or in that of all tenants.';
+
+-- A window opens the first time that the clocks show its start, and closes the first time that
+-- they show its end: one opening a day, whatever the clocks do. Past midnight it still belongs to
+-- the day it began on. A holiday is closed from midnight to midnight. What does not open within 400
+-- days has no end: look again then.
+create or replace function dripdrop._next_window(
+  time_window jsonb,
+  time_zone text,
+  tenant_key text,
+  from_time timestamptz,
+  out opens_at timestamptz,
+  out closes_at timestamptz
+)
+language plpgsql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_week constant text[] := array['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'];
+  v_start time := coalesce(time_window ->> 'start', '00:00')::time;
+  v_end time := coalesce(time_window ->> 'end', '24:00')::time;
+  v_overnight int := (v_end < v_start)::int;
+  v_days jsonb := nullif(time_window -> 'days', 'null');
+  v_calendar text := time_window ->> 'calendar';
+  v_day date := (from_time at time zone time_zone)::date - v_overnight;
+begin
+  for v_ahead in 0..400 loop
+    if (v_days is null or v_days ? v_week[extract(isodow from v_day)::int])
+      and (v_calendar is null or not dripdrop._is_holiday(v_calendar, tenant_key, v_day))
+    then
+      opens_at := dripdrop._first_instant(v_day + v_start, time_zone);
+      closes_at := dripdrop._first_instant(
+        v_day + v_overnight + case
+          when v_overnight = 1
+            and v_calendar is not null
+            and dripdrop._is_holiday(v_calendar, tenant_key, v_day + 1)
+          then '00:00'
+          else v_end
+        end,
+        time_zone
+      );
+      if closes_at > greatest(from_time, opens_at) then
+        return;
+      end if;
+    end if;
+    v_day := v_day + 1;
+  end loop;
+  opens_at := from_time + interval '400 days';
+  closes_at := null;
+end
+$$;
+
+comment on function dripdrop._next_window(jsonb, text, text, timestamptz) is
+  'From when to when a window is open, now or next, on the wall clocks of a zone.';
+
+create or replace function dripdrop._window_opens(
+  time_window jsonb,
+  time_zone text,
+  tenant_key text,
+  at timestamptz
+)
+returns timestamptz
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select w.opens_at
+  from dripdrop._next_window(
+    time_window, _window_opens.time_zone, _window_opens.tenant_key, _window_opens.at
+  ) as w
+  where w.opens_at > _window_opens.at
+$$;
+
+comment on function dripdrop._window_opens(jsonb, text, text, timestamptz) is
+  'When a window opens next; null when it is open.';
+
 -- sql/views/consent_at_send.sql
 
 -- The proof that whoever was written to had agreed to it, as of the moment the fence was passed.
@@ -12857,7 +13513,7 @@ where x.state = 'scheduled'
   and x.due_at is null
   and e.state = 'active'
   and x.awaited_event is null
-  and x.reason is distinct from 'stale'
+  and coalesce(x.reason not in ('stale', 'sending_paused'), true)
 union all
 select x.tenant_key, x.enrollment_id, x.id, 'claim whose lease ran out, not taken back'
 from dripdrop.step_executions as x
@@ -12939,24 +13595,29 @@ declare
       "list_frequency_caps",
       "list_hooks",
       "list_http_hooks",
+      "list_sending_pauses",
       "list_sequence_versions",
       "list_steps",
       "list_suppressions",
       "list_topics",
       "migrate_enrollments",
       "migrate_preview",
+      "next_opening",
       "next_time",
       "parse_timing",
       "pause_enrollment",
+      "pause_sending",
       "plan",
       "providers",
       "reconcile",
       "record_hook_test",
+      "release",
       "replay",
       "reseal_adapter",
       "reseal_http_hook",
       "resolve",
       "resume_enrollment",
+      "resume_sending",
       "sealed_adapters",
       "sealed_http_hooks",
       "set_adapter_limits",
@@ -12996,6 +13657,7 @@ declare
       "list_sequence_versions",
       "list_steps",
       "list_topics",
+      "next_opening",
       "next_time",
       "parse_timing",
       "pause_enrollment",

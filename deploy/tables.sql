@@ -612,6 +612,43 @@ comment on column dripdrop.schema_manifest.name is
 comment on column dripdrop.schema_manifest.definition is
   'Its definition as the catalogue prints it, or a digest of a long one.';
 
+-- sql/tables/sending_pauses.sql
+
+create table dripdrop.sending_pauses (
+  tenant_key text,
+  scope text not null,
+  subject text,
+  reason text,
+  paused_by text not null,
+  paused_at timestamptz not null default dripdrop._now(),
+  constraint sending_pauses_one_per_scope
+  unique nulls not distinct (tenant_key, scope, subject),
+  constraint sending_pauses_tenant_key_is_valid check (
+    tenant_key <> '' and tenant_key not like ':%'
+  ),
+  constraint sending_pauses_scope_is_known check (
+    scope in ('everything', 'tenant', 'sequence', 'channel', 'adapter')
+  ),
+  constraint sending_pauses_of_everything_have_no_tenant check (
+    scope <> 'everything' or tenant_key is null
+  ),
+  constraint sending_pauses_have_the_subject_of_their_scope check (
+    (scope in ('sequence', 'channel', 'adapter')) = (subject is not null)
+  )
+);
+
+comment on table dripdrop.sending_pauses is
+  'What must not send at the moment: while a row is here, the messages it covers are held.';
+comment on column dripdrop.sending_pauses.tenant_key is
+  'The tenant; null is the global scope or, with scope everything, all tenants.';
+comment on column dripdrop.sending_pauses.scope is
+  'everything, tenant, sequence, channel or adapter.';
+comment on column dripdrop.sending_pauses.subject is
+  'The key of the sequence, or the name of the channel or adapter.';
+comment on column dripdrop.sending_pauses.reason is 'Why, in words.';
+comment on column dripdrop.sending_pauses.paused_by is 'The role that paused.';
+comment on column dripdrop.sending_pauses.paused_at is 'Since when.';
+
 -- sql/tables/sequences.sql
 
 create table dripdrop.sequences (
@@ -762,6 +799,8 @@ create table dripdrop.tenant_settings (
   tenant_key text,
   time_zone text,
   rate_limits jsonb not null default '{}',
+  send_window jsonb,
+  channel_send_windows jsonb,
   inserted_at timestamptz not null default dripdrop._now(),
   updated_at timestamptz not null default dripdrop._now(),
   constraint tenant_settings_one_per_tenant unique nulls not distinct (tenant_key),
@@ -779,6 +818,11 @@ comment on column dripdrop.tenant_settings.time_zone is
 comment on column dripdrop.tenant_settings.rate_limits is
   'By scope (adapter, provider, domain, recipient_domain, recipient): {"count", "seconds"} or '
   'false.';
+comment on column dripdrop.tenant_settings.send_window is
+  'When messages may leave, on the subscriber''s wall clock, where the step says nothing: '
+  '{"start", "end", "days", "calendar", "jitter"}, or false for always.';
+comment on column dripdrop.tenant_settings.channel_send_windows is
+  'The same by channel, before send_window: {"sms": {"start": "09:00", "end": "20:00"}}.';
 comment on column dripdrop.tenant_settings.inserted_at is 'When the row was made.';
 comment on column dripdrop.tenant_settings.updated_at is 'When the row last changed.';
 
@@ -1231,7 +1275,7 @@ comment on column dripdrop.steps.hooks is
   'transitions and its template name. Set on activation.';
 comment on column dripdrop.steps.config is
   'recipient_key, time_zone, max_retries, on_max_retry, on_unknown, stale_after, on_stale, topic, '
-  'require_verified_recipient.';
+  'require_verified_recipient, send_window, daily_cap, rate_limits, kind.';
 comment on column dripdrop.steps.active is 'False skips the step.';
 comment on column dripdrop.steps.inserted_at is 'When the row was made.';
 comment on column dripdrop.steps.updated_at is 'When the row last changed.';
@@ -1394,7 +1438,8 @@ comment on column dripdrop.step_executions.reason is
   'Why it is in this state: a gate''s reason, a provider''s code.';
 comment on column dripdrop.step_executions.reason_at is 'Since when the reason holds.';
 comment on column dripdrop.step_executions.scheduled_for is
-  'When it is, or was, planned: staleness counts from here. A deferral or a retry leaves it.';
+  'When it is, or was, planned: staleness counts from here. A retry leaves it, and a deferral too '
+  'but to the opening of a send window.';
 comment on column dripdrop.step_executions.due_at is
   'When tick() looks at it: the planned time, or what it was put off to; null while it is held, '
   'under way or ended.';

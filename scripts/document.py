@@ -40,6 +40,8 @@ END = "--- end of output ---"
 GROUPS = {
     "authoring": "Authoring",
     "timing": "Timing",
+    "windows": "Send windows",
+    "pauses": "Holding and releasing",
     "senders": "Senders",
     "hooks": "Hooks",
     "enrollment": "Enrolment",

@@ -18,6 +18,7 @@ select from dripdrop.hooks where false;
 select from dripdrop.http_hooks where false;
 select from dripdrop.message_events where false;
 select from dripdrop.schema_manifest where false;
+select from dripdrop.sending_pauses where false;
 select from dripdrop.sequence_versions where false;
 select from dripdrop.sequences where false;
 select from dripdrop.short_links where false;

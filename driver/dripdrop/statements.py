@@ -250,8 +250,16 @@ class Statements(ABC, Generic[One, Many, Value]):
         tenant_key: str | None,
         time_zone: str | None = ...,
         rate_limits: Json | None = ...,
+        send_window: Json | bool | None = ...,
+        channel_send_windows: Json | None = ...,
     ) -> One:
         """Change what holds for a whole tenant; None leaves a setting as it is."""
+
+    @_statement
+    def next_opening(
+        self, tenant_key: str | None, send_window: Json | bool, time_zone: str, after: datetime
+    ) -> Value:
+        """Return the first time, not before a given one, at which a send window is open."""
 
     # Senders
 
@@ -646,6 +654,30 @@ class Statements(ABC, Generic[One, Many, Value]):
         """List the topics and whether messages about them reach a subscriber."""
 
     # Operations
+
+    @_statement
+    def pause_sending(
+        self,
+        tenant_key: str | None,
+        scope: str = ...,
+        subject: str | None = ...,
+        reason: str | None = ...,
+    ) -> One:
+        """Hold every message of a scope that has not left: the kill switch."""
+
+    @_statement
+    def resume_sending(
+        self, tenant_key: str | None, scope: str = ..., subject: str | None = ...
+    ) -> One:
+        """Lift a pause of sending; None if there was none."""
+
+    @_statement
+    def list_sending_pauses(self, tenant_key: str | None) -> Many:
+        """List the pauses that hold a tenant's messages."""
+
+    @_statement
+    def release(self, tenant_key: str | None, execution_id: UUID) -> One:
+        """Send a message that is held because it is stale."""
 
     @_statement
     def replay(self, tenant_key: str | None, execution_id: UUID) -> One:

@@ -118,6 +118,7 @@ begin
     case setting.key
       when 'recipient_key' then setting.value <> ''
       when 'time_zone' then true
+      when 'send_window' then true
       when 'max_retries' then setting.value ~ '^[0-9]{1,3}$'
       when 'on_max_retry' then setting.value in ('cancel', 'continue')
       when 'on_unknown' then setting.value in ('at_most_once', 'at_least_once')
@@ -143,10 +144,13 @@ begin
         'on_max_retry (cancel, continue), on_unknown (at_most_once, at_least_once), '
         'stale_after (an interval), on_stale (send, skip, hold), daily_cap (a count), '
         'rate_limits (rates by scope), kind (marketing, transactional), topic (its key), '
-        'require_verified_recipient (true, false).';
+        'require_verified_recipient (true, false), send_window.';
   end if;
   if config ? 'time_zone' then
     perform dripdrop._check_time_zone(config ->> 'time_zone', 'config.time_zone');
+  end if;
+  if config ? 'send_window' then
+    perform dripdrop._check_send_window(config -> 'send_window', 'config.send_window');
   end if;
 end
 $$;

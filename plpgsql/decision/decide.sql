@@ -38,6 +38,7 @@ as $$
   step as materialized (
     select
       s.id,
+      s.tenant_key,
       s.channel,
       s.config,
       s.active,
@@ -62,6 +63,11 @@ as $$
       t.id as topic_id,
       t.opt_in,
       (s.config ->> 'stale_after')::interval as stale_after,
+      nullif(
+        coalesce(s.config -> 'send_window', dripdrop._send_window(s.tenant_key, s.channel)), 'false'
+      ) as send_window,
+      coalesce(q.time_zone, dripdrop._default_time_zone(s.tenant_key)) as time_zone,
+      dripdrop._sending_pause(s.tenant_key, q.key, s.channel, a.id) as sending_pause,
       q.active as sequence_active,
       q.exclusive_group is not null as exclusive,
       a.daily_cap is not null
@@ -108,10 +114,51 @@ as $$
       on t.key = s.config ->> 'topic' and t.tenant_key is not distinct from s.tenant_key
     where s.id in (select x.step_id from execution as x)
   ),
+  -- The windows that are closed, once per step and zone; steps without a window are not looked at.
+  closed_window as materialized (
+    select
+      s.id as step_id,
+      p.time_zone,
+      w.opens_at,
+      least(
+        coalesce((s.send_window ->> 'jitter')::interval, interval '0'), w.closes_at - w.opens_at
+      ) as jitter,
+      dripdrop._describe_send_window(s.send_window, p.time_zone) as hours
+    from step as s
+    cross join lateral (
+      select distinct dripdrop._time_zone(e.data, s.config, s.time_zone) as time_zone
+      from execution as x
+      join dripdrop.enrollments as e on e.id = x.enrollment_id
+      where x.step_id = s.id
+    ) as p
+    cross join lateral dripdrop._next_window(
+      s.send_window, p.time_zone, s.tenant_key, _gates.at
+    ) as w
+    where s.send_window is not null and w.opens_at > _gates.at
+  ),
   fact as (
     select
       x.id,
-      x.scheduled_for,
+      -- The time until a window opens is no delay of ours.
+      case
+        when s.send_window is not null and _gates.at - x.scheduled_for > s.stale_after
+        then coalesce(
+          dripdrop._window_opens(
+            s.send_window,
+            dripdrop._time_zone(e.data, s.config, s.time_zone),
+            s.tenant_key,
+            x.scheduled_for
+          ),
+          x.scheduled_for
+        )
+        else x.scheduled_for
+      end as scheduled_for,
+      s.sending_pause,
+      case
+        when w.opens_at is not null
+        then w.opens_at + w.jitter * ((hashtextextended(x.id::text, 0) & 1048575) / 1048576.0)
+      end as opens_at,
+      w.hours,
       s.hooks <> '{}' and not coalesce(x.hooks, '{}') ?& s.hooks as hooks_unanswered,
       x.awaited_event,
       x.due_at,
@@ -153,6 +200,9 @@ as $$
     from execution as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     join step as s on s.id = x.step_id
+    left join closed_window as w
+      on w.step_id = x.step_id
+      and w.time_zone = dripdrop._time_zone(e.data, s.config, s.time_zone)
     -- At the fence the address is the one the message was decided for, and none other.
     cross join lateral (
       select
@@ -216,9 +266,14 @@ as $$
   cross join lateral (
     values
     (
+      10, 'sending', true,
+      case when f.sending_pause is not null then 'hold' end,
+      'sending_paused', f.sending_pause, null::timestamptz
+    ),
+    (
       20, 'pause', true,
       case when f.enrollment_state = 'paused' then 'hold' end,
-      'enrollment_paused', null::text, null::timestamptz
+      'enrollment_paused', null, null
     ),
     (
       30, 'enrollment', true,
@@ -312,6 +367,11 @@ as $$
       130, 'frequency', false,
       case when f.rival is not null then 'defer' end,
       'exclusive_group', f.rival, _gates.at + interval '1 day'
+    ),
+    (
+      140, 'window', true,
+      case when f.opens_at is not null then 'defer' end,
+      'outside_window', f.hours, f.opens_at
     ),
     (
       150, 'sender', true,

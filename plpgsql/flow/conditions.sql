@@ -179,36 +179,6 @@ $$;
 comment on function dripdrop._count_events(dripdrop.enrollments, jsonb, timestamptz, timestamptz) is
   'How often the event of a condition has happened to an enrolment since a time.';
 
--- After midnight a window that began the day before still belongs to that day.
-create or replace function dripdrop._in_time_window(config jsonb, local_time timestamp)
-returns boolean
-language plpgsql
-immutable
-parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_start time := (config ->> 'start')::time;
-  v_end time := (config ->> 'end')::time;
-  v_day date := local_time::date;
-begin
-  if v_start < v_end then
-    if local_time::time < v_start or local_time::time >= v_end then
-      return false;
-    end if;
-  elsif local_time::time < v_end then
-    v_day := v_day - 1;
-  elsif local_time::time < v_start then
-    return false;
-  end if;
-  return config -> 'days' is null or config -> 'days' ? lower(to_char(v_day, 'dy'));
-end
-$$;
-
-comment on function dripdrop._in_time_window(jsonb, timestamp) is
-  'Whether a wall-clock time lies in {start, end, days}; an end before the start is after '
-  'midnight.';
-
 -- Why a condition does not hold, or null when it does. Nothing in the data can raise: what cannot
 -- be compared does not hold, and this says so. Times without a zone are in UTC. happened: those of
 -- the events that conditions name which have happened at all; null when the caller has not looked.
@@ -273,9 +243,9 @@ begin
         silent => true
       );
     when 'time_window' then
-      v_holds := dripdrop._in_time_window(
+      v_holds := dripdrop._window_opens(
         condition.config,
-        _objection.at at time zone coalesce(
+        coalesce(
           condition.config ->> 'time_zone',
           (
             select dripdrop._time_zone(
@@ -286,8 +256,10 @@ begin
             from dripdrop.sequences as q
             where q.id = enrollment.sequence_id
           )
-        )
-      );
+        ),
+        null,
+        _objection.at
+      ) is null;
   end case;
   return case
     when v_holds then null

@@ -3,7 +3,8 @@
 -- tick never takes part in a deadlock. The planner settings are those of all set-based functions:
 -- every row is reached by its key, by one plan, however old the statistics are.
 --
--- locks   due executions and their enrolments, skipping what is locked
+-- locks   the slot of switches, shared, or nothing is done; due executions and their enrolments,
+--         skipping what is locked
 -- raises  ZD120 the queues do not exist
 create or replace function dripdrop.tick(batch_size int default 500)
 returns table (
@@ -29,6 +30,11 @@ declare
   v_decisions dripdrop._decision[];
 begin
   perform dripdrop._check_batch_size(batch_size);
+  -- Whoever resumes sending must find everything that is held.
+  if not pg_try_advisory_xact_lock_shared(dripdrop._stop_class(), dripdrop._switch_slot()) then
+    return query select 0, 0, 0, 0, 0, 0, 0;
+    return;
+  end if;
   perform dripdrop._pull(v_now);
   v_due := array(
     select x.id
@@ -157,6 +163,8 @@ begin
         else 'cancelled'
       end,
       due_at = case when d.action = 'defer' then d.until end,
+      -- The time until a window opens is no delay: staleness counts from the opening.
+      scheduled_for = case when d.gate = 'window' then d.until else x.scheduled_for end,
       awaited_event = case when d.action in ('defer', 'hold') then x.awaited_event end,
       -- The application's tables may say something else by the time it is due again.
       hooks = case

@@ -1,11 +1,13 @@
 -- Null leaves a setting as it is.
 --
 -- locks   the tenant's settings
--- raises  ZD204 unknown time zone, ZD207 bad tenant key
+-- raises  ZD201 bad window, ZD202 unknown channel, ZD204 unknown time zone, ZD207 bad tenant key
 create or replace function dripdrop.update_tenant_settings(
   tenant_key text,
   time_zone text default null,
-  rate_limits jsonb default null
+  rate_limits jsonb default null,
+  send_window jsonb default null,
+  channel_send_windows jsonb default null
 )
 returns dripdrop.tenant_settings
 language plpgsql
@@ -19,6 +21,10 @@ begin
   if time_zone is not null then
     perform dripdrop._check_time_zone(time_zone, 'time_zone');
   end if;
+  if send_window <> 'null' then
+    perform dripdrop._check_send_window(send_window, 'send_window');
+  end if;
+  perform dripdrop._check_channel_send_windows(channel_send_windows);
 
   if rate_limits is not null then
     rate_limits := dripdrop._canonical_rate_limits(rate_limits, 'rate_limits');
@@ -30,6 +36,13 @@ begin
   update dripdrop.tenant_settings as s
   set time_zone = coalesce(update_tenant_settings.time_zone, s.time_zone),
       rate_limits = coalesce(update_tenant_settings.rate_limits, s.rate_limits),
+      send_window = case
+        when update_tenant_settings.send_window is null then s.send_window
+        else nullif(update_tenant_settings.send_window, 'null')
+      end,
+      channel_send_windows = coalesce(
+        update_tenant_settings.channel_send_windows, s.channel_send_windows
+      ),
       updated_at = dripdrop._now()
   where s.tenant_key is not distinct from update_tenant_settings.tenant_key
   returning s.* into v_settings;
@@ -40,10 +53,13 @@ begin
 end
 $$;
 
-comment on function dripdrop.update_tenant_settings(text, text, jsonb) is
+comment on function dripdrop.update_tenant_settings(text, text, jsonb, jsonb, jsonb) is
   'Changes what holds for a whole tenant and returns it; what null says holds for the tenants that '
   'say nothing. time_zone: of the subscribers for whom neither their data nor the step nor the '
-  'sequence names one. rate_limits: by scope, as of a sender; senders and steps may set their own.';
+  'sequence names one. rate_limits: by scope, as of a sender; senders and steps may set their '
+  'own. send_window: when messages may leave where the step says nothing, false for '
+  'always, JSON null to say nothing again. channel_send_windows: the same by channel, replaced as '
+  'a whole.';
 
 create or replace function dripdrop._default_time_zone(tenant_key text)
 returns text

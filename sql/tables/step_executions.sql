@@ -109,7 +109,8 @@ comment on column dripdrop.step_executions.reason is
   'Why it is in this state: a gate''s reason, a provider''s code.';
 comment on column dripdrop.step_executions.reason_at is 'Since when the reason holds.';
 comment on column dripdrop.step_executions.scheduled_for is
-  'When it is, or was, planned: staleness counts from here. A deferral or a retry leaves it.';
+  'When it is, or was, planned: staleness counts from here. A retry leaves it, and a deferral too '
+  'but to the opening of a send window.';
 comment on column dripdrop.step_executions.due_at is
   'When tick() looks at it: the planned time, or what it was put off to; null while it is held, '
   'under way or ended.';

@@ -2,6 +2,8 @@ create table dripdrop.tenant_settings (
   tenant_key text,
   time_zone text,
   rate_limits jsonb not null default '{}',
+  send_window jsonb,
+  channel_send_windows jsonb,
   inserted_at timestamptz not null default dripdrop._now(),
   updated_at timestamptz not null default dripdrop._now(),
   constraint tenant_settings_one_per_tenant unique nulls not distinct (tenant_key),
@@ -19,5 +21,10 @@ comment on column dripdrop.tenant_settings.time_zone is
 comment on column dripdrop.tenant_settings.rate_limits is
   'By scope (adapter, provider, domain, recipient_domain, recipient): {"count", "seconds"} or '
   'false.';
+comment on column dripdrop.tenant_settings.send_window is
+  'When messages may leave, on the subscriber''s wall clock, where the step says nothing: '
+  '{"start", "end", "days", "calendar", "jitter"}, or false for always.';
+comment on column dripdrop.tenant_settings.channel_send_windows is
+  'The same by channel, before send_window: {"sms": {"start": "09:00", "end": "20:00"}}.';
 comment on column dripdrop.tenant_settings.inserted_at is 'When the row was made.';
 comment on column dripdrop.tenant_settings.updated_at is 'When the row last changed.';

@@ -24,7 +24,7 @@ CALLS = 300
 CALLED = [
     *["send_some", "suppress_one", "pause_one", "replay_one", "answer_some", "track_one"],
     *["track_some", "simulate_one", "forecast_one", "publish_one", "edit_one", "configure"],
-    "change_ones_mind",
+    *["change_ones_mind", "switch_off", "switch_on"],
 ]
 
 
@@ -201,6 +201,13 @@ class Caller(Engine):
         if failed:
             self.replay(TENANT, self.random.choice(failed).id)
 
+    def switch_off(self) -> None:
+        self.pause_sending(TENANT, "sequence", self.random.choice(SEQUENCES))
+
+    def switch_on(self) -> None:
+        for key in SEQUENCES:
+            self.resume_sending(TENANT, "sequence", key)
+
     def reconcile_all(self) -> None:
         self.reconcile(timedelta(0))
 
@@ -222,6 +229,8 @@ class Caller(Engine):
             self.change_ones_mind,
             self.forgive_all,
             self.replay_one,
+            self.switch_off,
+            *[self.switch_on] * 2,
             self.reconcile_all,
         ]
         for _ in range(CALLS):
