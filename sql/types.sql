@@ -92,3 +92,16 @@ create type dripdrop._route as (
 );
 
 comment on type dripdrop._route is 'The next step, or the end.';
+
+-- A sender that a step may use, as it stands now. fault: why it cannot be used at all.
+create type dripdrop._sender as (
+  adapter_id uuid,
+  name text,
+  weight float8,
+  fault text,
+  rests boolean,
+  resting_until timestamptz,
+  resting_reason text
+);
+
+comment on type dripdrop._sender is 'One sender that a step may use.';

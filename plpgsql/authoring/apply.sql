@@ -20,6 +20,7 @@ declare
   v_goals jsonb;
   v_exits jsonb;
   v_entry jsonb;
+  v_metadata jsonb;
   v_state text;
   v_message text;
   v_hint text;
@@ -74,6 +75,9 @@ begin
       coalesce(definition ->> 'reentry', 'never'),
       definition ->> 'reentry_interval',
       coalesce(definition -> 'metadata', '{}')
+    );
+    v_metadata := dripdrop._canonical_metadata(
+      tenant_key, coalesce(definition -> 'metadata', '{}')
     );
     perform dripdrop._check_version(
       coalesce(definition ->> 'mode', 'lifecycle'),
@@ -149,7 +153,7 @@ begin
     'time_zone', definition -> 'time_zone',
     'reentry', coalesce(definition ->> 'reentry', 'never'),
     'reentry_interval', (definition ->> 'reentry_interval')::interval,
-    'metadata', coalesce(definition -> 'metadata', '{}'),
+    'metadata', v_metadata,
     'mode', coalesce(definition ->> 'mode', 'lifecycle'),
     'config', coalesce(definition -> 'config', '{}'),
     'activate', coalesce((definition ->> 'activate')::boolean, true),

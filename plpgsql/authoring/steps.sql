@@ -12,6 +12,7 @@ as $$
 declare
   v_fault text;
   v_channel text := step ->> 'channel';
+  v_config jsonb := coalesce(step -> 'config', '{}');
 begin
   if jsonb_typeof(step) is distinct from 'object' then
     raise exception 'a step is not an object' using
@@ -52,7 +53,13 @@ begin
       errcode = 'ZD201', column = 'active', hint = 'Write true or false.';
   end if;
   perform dripdrop._check_channel(v_channel);
-  perform dripdrop._check_step_config(coalesce(step -> 'config', '{}'));
+  perform dripdrop._check_step_config(v_config);
+  if v_config ? 'channel_adapter_rotation' then
+    v_config := jsonb_set(v_config, '{channel_adapter_rotation}', dripdrop._canonical_rotation(
+      tenant_key, v_channel, v_config -> 'channel_adapter_rotation',
+      'config.channel_adapter_rotation'
+    ));
+  end if;
   perform dripdrop._check_template(v_channel, coalesce(step -> 'template', '{}'));
 
   if step ->> 'adapter' is not null and not exists (
@@ -74,7 +81,7 @@ begin
     'timing', dripdrop._canonical_timing(coalesce(step -> 'timing', '{"type": "immediate"}')),
     'template', coalesce(step -> 'template', '{}'),
     'adapter', step -> 'adapter',
-    'config', coalesce(step -> 'config', '{}'),
+    'config', v_config,
     'active', coalesce((step ->> 'active')::boolean, true),
     'conditions', dripdrop._canonical_conditions(step -> 'conditions', 'conditions'),
     'transitions', dripdrop._canonical_transitions(step -> 'transitions', 'transitions')
@@ -113,6 +120,7 @@ begin
       when 'on_unknown' then setting.value in ('at_most_once', 'at_least_once')
       when 'stale_after' then dripdrop._is_interval(setting.value)
       when 'on_stale' then setting.value in ('send', 'skip', 'hold')
+      when 'channel_adapter_rotation' then true
     end,
     false
   )
@@ -123,7 +131,13 @@ begin
       errcode = 'ZD201', column = 'config.' || v_fault,
       hint = 'Settings: recipient_key, time_zone, max_retries (0 to 999), '
         'on_max_retry (cancel, continue), on_unknown (at_most_once, at_least_once), '
-        'stale_after (an interval), on_stale (send, skip, hold).';
+        'stale_after (an interval), on_stale (send, skip, hold), channel_adapter_rotation (a list '
+        'of senders).';
+  end if;
+  if config ? 'channel_adapter_rotation' then
+    perform dripdrop._check_rotation(
+      config -> 'channel_adapter_rotation', 'config.channel_adapter_rotation'
+    );
   end if;
   if config ? 'time_zone' then
     perform dripdrop._check_time_zone(config ->> 'time_zone', 'config.time_zone');

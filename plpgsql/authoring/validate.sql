@@ -368,7 +368,7 @@ as $$
     from dripdrop.adapter_pools as p
     where p.id = (version.config ->> 'pool_id')::uuid
   ),
-  -- The steps' own senders, and those that the sequence gives to their channels.
+  -- The steps' own senders, those they share, and those that the sequence gives to their channels.
   named as (
     select s.key, s.position, s.channel, a.adapter_id
     from dripdrop.steps as s
@@ -376,6 +376,20 @@ as $$
       values (s.channel_adapter_id), (s.adapter_override_id)
     ) as a (adapter_id)
     where s.sequence_version_id = version.id and a.adapter_id is not null
+    union all
+    select s.key, s.position, s.channel, (e.entry ->> 'adapter_id')::uuid
+    from dripdrop.steps as s
+    cross join jsonb_array_elements(s.config -> 'channel_adapter_rotation') as e (entry)
+    where s.sequence_version_id = version.id
+    union all
+    select null, null, m.key, (e.entry ->> 'adapter_id')::uuid
+    from dripdrop.sequences as q
+    cross join jsonb_each(q.metadata -> 'channel_rotation') as m
+    cross join jsonb_array_elements(m.value) as e (entry)
+    where q.id = version.sequence_id
+      and m.key in (
+        select s.channel from dripdrop.steps as s where s.sequence_version_id = version.id
+      )
     union all
     select null, null, m.key, m.value::uuid
     from dripdrop.sequences as q
@@ -389,18 +403,22 @@ as $$
     select
       case
         when a.id is null then 'missing_channel_adapter'
+        when of_another.tenant then 'adapter_of_another_tenant'
         when a.channel <> n.channel then 'adapter_channel_mismatch'
-        when not a.active then 'adapter_inactive'
-        else 'adapter_of_another_tenant'
+        else 'adapter_inactive'
       end,
       n.key,
-      format('adapter "%s" for %s', coalesce(a.name, n.adapter_id::text), n.channel)
+      format(
+        'adapter "%s" for %s',
+        case when of_another.tenant or a.id is null then n.adapter_id::text else a.name end,
+        n.channel
+      )
     from named as n
     left join dripdrop.channel_adapters as a on a.id = n.adapter_id
-    where a.id is null
-      or a.channel <> n.channel
-      or not a.active
-      or (a.tenant_key is not null and a.tenant_key is distinct from version.tenant_key)
+    cross join lateral (
+      select a.tenant_key is not null and a.tenant_key is distinct from version.tenant_key
+    ) as of_another (tenant)
+    where a.id is null or of_another.tenant or a.channel <> n.channel or not a.active
     order by n.position, n.key
   )
   union all

@@ -29,7 +29,8 @@ as $$
   execution as materialized (
     select
       x.id, x.tenant_key, x.enrollment_id, x.step_id, x.state, x.scheduled_for, x.due_at,
-      x.awaited_event, x.hooks, x.adapter_id, x.recipient
+      x.awaited_event, x.hooks, x.adapter_id, x.recipient,
+      x.payload is not null or x.state = 'queued' as decided
     from dripdrop.step_executions as x
     where x.id = any (executions)
   ),
@@ -48,28 +49,39 @@ as $$
       exists (select from dripdrop.conditions as c where c.step_id = s.id) as has_conditions,
       (s.config ->> 'stale_after')::interval as stale_after,
       q.active as sequence_active,
-      a.id as adapter_id,
-      a.active and a.channel = s.channel as adapter_usable,
-      a.resting_until,
-      a.resting_reason
+      dripdrop._as_sender(
+        a, named.adapter_id, 1, s.tenant_key, s.channel, _gates.at
+      ) as sender,
+      shared.senders
     from dripdrop.steps as s
     join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
     join dripdrop.sequences as q on q.id = v.sequence_id
-    left join dripdrop.channel_adapters as a on a.id = coalesce(
-      s.channel_adapter_id,
-      (q.metadata #>> array['channel_adapters', s.channel])::uuid,
-      (
-        select d.id
-        from dripdrop.channel_adapters as d
-        where d.tenant_key = s.tenant_key and d.channel = s.channel and d.is_default and d.active
-      ),
-      (
-        select d.id
-        from dripdrop.channel_adapters as d
-        where d.tenant_key is null and d.channel = s.channel and d.is_default and d.active
-      )
-    )
-    and (a.tenant_key = s.tenant_key or a.tenant_key is null)
+    cross join lateral (
+      select coalesce(
+        s.channel_adapter_id,
+        (q.metadata #>> array['channel_adapters', s.channel])::uuid,
+        (
+          select d.id
+          from dripdrop.channel_adapters as d
+          where d.tenant_key = s.tenant_key and d.channel = s.channel and d.is_default and d.active
+        ),
+        (
+          select d.id
+          from dripdrop.channel_adapters as d
+          where d.tenant_key is null and d.channel = s.channel and d.is_default and d.active
+        )
+      ) as adapter_id
+      offset 0
+    ) as named
+    left join dripdrop.channel_adapters as a on a.id = named.adapter_id
+    cross join lateral (
+      select
+        case
+          when s.channel_adapter_id is null
+          then dripdrop._shared_senders(s.config, q.metadata, s.tenant_key, s.channel, _gates.at)
+        end as senders
+      offset 0
+    ) as shared
     where s.id in (select x.step_id from execution as x)
   ),
   fact as (
@@ -82,7 +94,8 @@ as $$
       s.on_timeout,
       found.way_out,
       found.obstacle,
-      x.state = 'rendered' and x.adapter_id is distinct from s.adapter_id as sender_changed,
+      x.state = 'rendered'
+      and x.adapter_id is distinct from (chosen.sender).adapter_id as sender_changed,
       e.state as enrollment_state,
       s.active as step_active,
       s.sequence_active,
@@ -90,10 +103,12 @@ as $$
       s.config ->> 'on_stale' as on_stale,
       s.channel,
       address.recipient,
-      s.adapter_id,
-      s.adapter_usable,
-      s.resting_until,
-      s.resting_reason,
+      (chosen.sender).adapter_id,
+      (chosen.sender).name as adapter_name,
+      (chosen.sender).fault as sender_fault,
+      (chosen.sender).rests as sender_rests,
+      (chosen.sender).resting_until,
+      (chosen.sender).resting_reason,
       exists (
         select from dripdrop.suppressions as p
         where p.recipient_normalized = address.recipient
@@ -103,6 +118,15 @@ as $$
     from execution as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     join step as s on s.id = x.step_id
+    -- A step without a rotation has one sender for all its messages.
+    cross join lateral (
+      select
+        case
+          when s.senders is null then s.sender
+          else dripdrop._drawn_sender(s.senders, x.id, case when x.decided then x.adapter_id end)
+        end as sender
+      offset 0
+    ) as chosen
     -- At the fence the address is the one the message was decided for, and none other.
     cross join lateral (
       select
@@ -204,19 +228,16 @@ as $$
     ),
     (
       150, 'sender', true,
-      case when f.adapter_usable is not true then 'fail' when f.sender_changed then 'defer' end,
-      case
-        when f.adapter_id is null then 'no_adapter'
-        when f.adapter_usable is not true then 'adapter_inactive'
-        else 'sender_changed'
-      end,
-      null,
-      case when f.adapter_usable then _gates.at end
+      case when f.sender_fault is not null then 'fail' when f.sender_changed then 'defer' end,
+      coalesce(f.sender_fault, 'sender_changed'), f.adapter_name,
+      case when f.sender_fault is null then _gates.at end
     ),
+    -- Resuming wakes what waits; a day is for what nobody resumes but gives another sender.
     (
       160, 'sender_rest', true,
-      case when f.resting_until > _gates.at then 'defer' end,
-      coalesce(f.resting_reason, 'adapter_resting'), null, f.resting_until
+      case when f.sender_rests then 'defer' end,
+      coalesce(f.resting_reason, 'adapter_resting'), f.adapter_name,
+      coalesce(f.resting_until, _gates.at + interval '1 day')
     ),
     (
       200, 'send', false,

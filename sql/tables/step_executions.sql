@@ -79,6 +79,11 @@ create index step_executions_due on dripdrop.step_executions (due_at) where due_
 create index step_executions_in_flight on dripdrop.step_executions (id)
 where due_at is null and ended_at is null;
 
+-- What is put off after its sender was chosen. Both columns change in the same updates as due_at's
+-- own index, so this one costs no update in place.
+create index step_executions_put_off_by_sender on dripdrop.step_executions (adapter_id)
+where due_at is not null and adapter_id is not null;
+
 create index step_executions_by_provider_message
 on dripdrop.step_executions (provider_message_id)
 where provider_message_id is not null;

@@ -1,6 +1,7 @@
 create table dripdrop.tenant_settings (
   tenant_key text,
   time_zone text,
+  thresholds jsonb,
   inserted_at timestamptz not null default dripdrop._now(),
   updated_at timestamptz not null default dripdrop._now(),
   constraint tenant_settings_one_per_tenant unique nulls not distinct (tenant_key),
@@ -15,5 +16,8 @@ comment on column dripdrop.tenant_settings.tenant_key is
   'The tenant; what null says holds for the tenants that say nothing.';
 comment on column dripdrop.tenant_settings.time_zone is
   'IANA name: the zone of local times where subscriber, step and sequence name none.';
+comment on column dripdrop.tenant_settings.thresholds is
+  'Bounce and complaint rates at which a sender rests: window, min_sample, complaint_rate, '
+  'bounce_rate, soft_bounce_rate, pause; false is off.';
 comment on column dripdrop.tenant_settings.inserted_at is 'When the row was made.';
 comment on column dripdrop.tenant_settings.updated_at is 'When the row last changed.';
