@@ -178,6 +178,7 @@ STATEMENTS = {
     "unenroll": "select dripdrop.unenroll('acme', %s)",
     "explain": "select dripdrop.explain('acme', %s)",
     "suppress": "select dripdrop.suppress('acme', 'email', '7@example.com')",
+    "check_thresholds": "select * from dripdrop.check_thresholds()",
     "suppress globally": "select dripdrop.suppress(null, 'email', '7@example.com')",
 }
 
