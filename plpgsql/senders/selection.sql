@@ -1,6 +1,6 @@
 -- One adapter as a step of a tenant may or may not use it. Without a search_path of its own the
--- planner makes it part of the query that calls it. An adapter of another tenant is as good as none:
--- not even its name is shown.
+-- planner makes it part of the query that calls it. An adapter of another tenant is as good as
+-- none: not even its name is shown.
 create or replace function dripdrop._as_sender(
   adapter dripdrop.channel_adapters,
   named uuid,
@@ -137,8 +137,10 @@ as $$
     case when s.rests then s.resting_until end,
     s.adapter_id is distinct from kept,
     -ln(
-      ((uuid_hash_extended(execution_id, uuid_hash_extended(s.adapter_id, 0)) & x'fffffffffffff'::bigint) + 1)
-      / 4503599627370497.0::float8
+      (1 + (
+        uuid_hash_extended(execution_id, uuid_hash_extended(s.adapter_id, 0))
+        & ((1::bigint << 52) - 1)
+      )) / (1 + (1::bigint << 52))::float8
     ) / s.weight
   limit 1
 $$;

@@ -59,7 +59,8 @@ comment on column dripdrop.message_events.provider_event_id is
   'The provider''s id of the event; unique per tenant and provider.';
 comment on column dripdrop.message_events.event_type is
   'sent, delivered, bounced, deferred, skipped, ….';
-comment on column dripdrop.message_events.event_data is 'Details: reason, code, until; of a bounce, hard.';
+comment on column dripdrop.message_events.event_data is
+  'Details: reason, code, until; of a bounce, hard.';
 comment on column dripdrop.message_events.in_reply_to is
   'The Message-ID a reply answers, without angle brackets.';
 comment on column dripdrop.message_events.references_list is 'The References of a reply.';

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -55,7 +55,7 @@ def join_all(engine: Engine) -> None:
     )
 
 
-def draws(engine: Engine, weights: dict[str, float], resting: str = "") -> Iterator[str]:
+def draws(engine: Engine, weights: Mapping[str, float], resting: str = "") -> Iterator[str]:
     """Draw for ten thousand messages whose ids are always the same."""
     rows = engine.rows(
         """
@@ -97,9 +97,7 @@ def test_a_sender_that_rests_passes_on_only_its_own_messages(engine: Engine) -> 
     assert [name for name in before if name != "a"] == [
         now for name, now in zip(before, while_a_rests, strict=True) if name != "a"
     ]
-    passed_on = Counter(
-        now for name, now in zip(before, while_a_rests, strict=True) if name == "a"
-    )
+    passed_on = Counter(now for name, now in zip(before, while_a_rests, strict=True) if name == "a")
     assert 0.57 < passed_on["b"] / passed_on.total() < 0.63
 
 
@@ -171,9 +169,7 @@ def test_a_sequences_rotation_is_the_channels_else_the_default_one(
     assert set(sent_by(engine, senders).values()) == {used}
 
 
-def test_a_retry_has_the_same_sender(
-    engine: Engine, senders: dict[str, Any], clock: Clock
-) -> None:
+def test_a_retry_has_the_same_sender(engine: Engine, senders: dict[str, Any], clock: Clock) -> None:
     engine.apply(TENANT, onboarding(rotating()))
     join_all(engine)
     engine.deliver("retry")

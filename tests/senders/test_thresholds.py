@@ -125,9 +125,7 @@ def test_a_rate_can_be_left_out(engine: Engine, sender: Any) -> None:
     assert checked(engine) == []
 
 
-def test_what_bounced_before_it_was_accepted_is_a_message_too(
-    engine: Engine, sender: Any
-) -> None:
+def test_what_bounced_before_it_was_accepted_is_a_message_too(engine: Engine, sender: Any) -> None:
     engine.update_tenant_settings(TENANT, thresholds={"min_sample": 3, "bounce_rate": 0.5})
     engine.apply(TENANT, {"key": "onboarding", "name": "Onboarding", "steps": [email("welcome")]})
     for person, outcome in (("a", "sent"), ("b", "bounced"), ("c", "bounced")):
@@ -161,9 +159,7 @@ def test_a_message_counts_once_however_often_it_is_reported(engine: Engine, send
     assert checked(engine) == []
 
 
-def test_a_sender_that_rests_is_not_rested_again(
-    engine: Engine, sender: Any, clock: Clock
-) -> None:
+def test_a_sender_that_rests_is_not_rested_again(engine: Engine, sender: Any, clock: Clock) -> None:
     happened(engine, sender, sent=100, hard=50)
     assert len(checked(engine)) == 1
     for _ in range(5):
