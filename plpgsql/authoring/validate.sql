@@ -356,6 +356,7 @@ $$;
 comment on function dripdrop._condition_fault(dripdrop.conditions) is
   'What create_condition() would say against a stored condition; null for nothing.';
 
+-- What belongs to another tenant is missing, like what does not exist.
 create or replace function dripdrop._sender_problems(version dripdrop.sequence_versions)
 returns table (problem text, step_key text, detail text)
 language sql
@@ -367,6 +368,7 @@ as $$
     select p.*
     from dripdrop.adapter_pools as p
     where p.id = (version.config ->> 'pool_id')::uuid
+      and (p.tenant_key = version.tenant_key or p.tenant_key is null)
   ),
   -- The steps' own senders, those they share, and those that the sequence gives to their channels.
   named as (
@@ -403,22 +405,17 @@ as $$
     select
       case
         when a.id is null then 'missing_channel_adapter'
-        when of_another.tenant then 'adapter_of_another_tenant'
         when a.channel <> n.channel then 'adapter_channel_mismatch'
         else 'adapter_inactive'
       end,
       n.key,
-      format(
-        'adapter "%s" for %s',
-        case when of_another.tenant or a.id is null then n.adapter_id::text else a.name end,
-        n.channel
-      )
+      format('adapter "%s" for %s', coalesce(a.name, n.adapter_id::text), n.channel)
     from named as n
-    left join dripdrop.channel_adapters as a on a.id = n.adapter_id
-    cross join lateral (
-      select a.tenant_key is not null and a.tenant_key is distinct from version.tenant_key
-    ) as of_another (tenant)
-    where a.id is null or of_another.tenant or a.channel <> n.channel or not a.active
+    left join dripdrop.channel_adapters as a
+      on a.id = n.adapter_id and (a.tenant_key = version.tenant_key or a.tenant_key is null)
+    where a.id is null
+      or a.channel <> n.channel
+      or not a.active
     order by n.position, n.key
   )
   union all
@@ -430,21 +427,11 @@ as $$
     and version.config ->> 'pool_id' is not null
     and not exists (select from pool)
   union all
-  select
-    case
-      when p.tenant_key is not null and p.tenant_key is distinct from version.tenant_key
-      then 'pool_tenant_mismatch'
-      else 'pool_empty'
-    end,
-    null,
-    format('pool "%s"', p.name)
+  select 'pool_empty', null, format('pool "%s"', p.name)
   from pool as p
   where version.mode = 'outbound'
-    and (
-      (p.tenant_key is not null and p.tenant_key is distinct from version.tenant_key)
-      or not exists (
-        select from dripdrop.adapter_pool_members as m where m.pool_id = p.id and m.active
-      )
+    and not exists (
+      select from dripdrop.adapter_pool_members as m where m.pool_id = p.id and m.active
     )
 $$;
 

@@ -155,7 +155,7 @@ def test_a_step_without_a_position_is_unreachable(engine: Engine, sequence_id: U
     ("tenant", "channel", "provider", "problem"),
     [
         (TENANT, "webhook", "default", "adapter_channel_mismatch"),
-        ("other", "email", "smtp", "adapter_of_another_tenant"),
+        ("other", "email", "smtp", "missing_channel_adapter"),
     ],
 )
 def test_a_step_with_a_sender_it_cannot_use_is_a_problem(

@@ -159,7 +159,7 @@ def test_what_is_said_of_another_tenants_sender_does_not_name_it(
     )
     version_id = engine.get_enrollment(TENANT, "onboarding", "User", "sam").sequence_version_id
     (problem,) = engine.validate_sequence_version(TENANT, version_id)
-    assert problem.problem == "adapter_of_another_tenant"
+    assert problem.problem == "missing_channel_adapter"
     assert "secret" not in problem.detail
 
 
