@@ -98,6 +98,7 @@ declare
   v_goals jsonb;
   v_exits jsonb;
   v_entry jsonb;
+  v_metadata jsonb;
   v_state text;
   v_message text;
   v_hint text;
@@ -157,6 +158,9 @@ begin
       coalesce(definition ->> 'reentry', 'never'),
       definition ->> 'reentry_interval',
       coalesce(definition -> 'metadata', '{}')
+    );
+    v_metadata := dripdrop._canonical_metadata(
+      tenant_key, coalesce(definition -> 'metadata', '{}')
     );
     perform dripdrop._check_version(
       coalesce(definition ->> 'mode', 'lifecycle'),
@@ -234,7 +238,7 @@ begin
     'reentry_interval', (definition ->> 'reentry_interval')::interval,
     'priority', coalesce((definition ->> 'priority')::int, 0),
     'exclusive_group', definition -> 'exclusive_group',
-    'metadata', coalesce(definition -> 'metadata', '{}'),
+    'metadata', v_metadata,
     'mode', coalesce(definition ->> 'mode', 'lifecycle'),
     'config', coalesce(definition -> 'config', '{}'),
     'activate', coalesce((definition ->> 'activate')::boolean, true),
@@ -1961,7 +1965,8 @@ $$;
 comment on function dripdrop._check_sequence(text, text, text, text, text, jsonb) is
   'Raises on a field of a sequence that is not valid.';
 
--- raises  ZD113 key taken, ZD201 bad field, ZD204 unknown time zone, ZD207 bad tenant key
+-- raises  ZD107 unknown sender, ZD113 key taken, ZD201 bad field, ZD204 unknown time zone,
+--         ZD207 bad tenant key
 create or replace function dripdrop.create_sequence(
   tenant_key text,
   key text,
@@ -2001,7 +2006,7 @@ begin
     create_sequence.reentry_interval,
     create_sequence.priority,
     create_sequence.exclusive_group,
-    create_sequence.metadata
+    dripdrop._canonical_metadata(create_sequence.tenant_key, create_sequence.metadata)
   )
   on conflict on constraint sequences_one_key_per_tenant do nothing
   returning * into v_sequence;
@@ -2035,6 +2040,7 @@ as $$
 declare
   v_fault text;
   v_channel text := step ->> 'channel';
+  v_config jsonb := coalesce(step -> 'config', '{}');
 begin
   if jsonb_typeof(step) is distinct from 'object' then
     raise exception 'a step is not an object' using
@@ -2079,7 +2085,13 @@ begin
       errcode = 'ZD201', column = 'active', hint = 'Write true or false.';
   end if;
   perform dripdrop._check_channel(v_channel);
-  perform dripdrop._check_step_config(coalesce(step -> 'config', '{}'));
+  perform dripdrop._check_step_config(v_config);
+  if v_config ? 'channel_adapter_rotation' then
+    v_config := jsonb_set(v_config, '{channel_adapter_rotation}', dripdrop._canonical_rotation(
+      tenant_key, v_channel, v_config -> 'channel_adapter_rotation',
+      'config.channel_adapter_rotation'
+    ));
+  end if;
   perform dripdrop._check_template(v_channel, coalesce(step -> 'template', '{}'));
 
   if step ->> 'adapter' is not null and not exists (
@@ -2101,7 +2113,7 @@ begin
     'timing', dripdrop._canonical_timing(coalesce(step -> 'timing', '{"type": "immediate"}')),
     'template', coalesce(step -> 'template', '{}'),
     'adapter', step -> 'adapter',
-    'config', coalesce(step -> 'config', '{}') || case
+    'config', v_config || case
       when step -> 'config' ? 'rate_limits' then jsonb_build_object(
         'rate_limits',
         dripdrop._canonical_rate_limits(step #> '{config,rate_limits}', 'config.rate_limits')
@@ -2155,6 +2167,7 @@ begin
         and setting.value ~ '^[a-z0-9][a-z0-9_-]*$'
       when 'require_verified_recipient'
       then jsonb_typeof(config -> setting.key) = 'boolean'
+      when 'channel_adapter_rotation' then true
     end,
     false
   )
@@ -2167,7 +2180,13 @@ begin
         'on_max_retry (cancel, continue), on_unknown (at_most_once, at_least_once), '
         'stale_after (an interval), on_stale (send, skip, hold), daily_cap (a count), '
         'rate_limits (rates by scope), kind (marketing, transactional), topic (its key), '
-        'require_verified_recipient (true, false), send_window.';
+        'require_verified_recipient (true, false), send_window, channel_adapter_rotation '
+        '(a list of senders).';
+  end if;
+  if config ? 'channel_adapter_rotation' then
+    perform dripdrop._check_rotation(
+      config -> 'channel_adapter_rotation', 'config.channel_adapter_rotation'
+    );
   end if;
   if config ? 'time_zone' then
     perform dripdrop._check_time_zone(config ->> 'time_zone', 'config.time_zone');
@@ -3146,7 +3165,7 @@ as $$
     where p.id = (version.config ->> 'pool_id')::uuid
       and (p.tenant_key = version.tenant_key or p.tenant_key is null)
   ),
-  -- The steps' own senders, and those that the sequence gives to their channels.
+  -- The steps' own senders, those they share, and those that the sequence gives to their channels.
   named as (
     select s.key, s.position, s.channel, a.adapter_id
     from dripdrop.steps as s
@@ -3154,6 +3173,20 @@ as $$
       values (s.channel_adapter_id), (s.adapter_override_id)
     ) as a (adapter_id)
     where s.sequence_version_id = version.id and a.adapter_id is not null
+    union all
+    select s.key, s.position, s.channel, (e.entry ->> 'adapter_id')::uuid
+    from dripdrop.steps as s
+    cross join jsonb_array_elements(s.config -> 'channel_adapter_rotation') as e (entry)
+    where s.sequence_version_id = version.id
+    union all
+    select null, null, m.key, (e.entry ->> 'adapter_id')::uuid
+    from dripdrop.sequences as q
+    cross join jsonb_each(q.metadata -> 'channel_rotation') as m
+    cross join jsonb_array_elements(m.value) as e (entry)
+    where q.id = version.sequence_id
+      and m.key in (
+        select s.channel from dripdrop.steps as s where s.sequence_version_id = version.id
+      )
     union all
     select null, null, m.key, m.value::uuid
     from dripdrop.sequences as q
@@ -5287,7 +5320,8 @@ as $$
   execution as materialized (
     select
       x.id, x.tenant_key, x.enrollment_id, x.step_id, x.state, x.scheduled_for, x.due_at,
-      x.awaited_event, x.hooks, x.adapter_id, x.recipient
+      x.awaited_event, x.hooks, x.adapter_id, x.recipient,
+      x.payload is not null or x.state = 'queued' as decided
     from dripdrop.step_executions as x
     where x.id = any (executions)
   ),
@@ -5324,10 +5358,11 @@ as $$
         coalesce(s.config -> 'send_window', dripdrop._send_window(s.tenant_key, s.channel)), 'false'
       ) as send_window,
       coalesce(q.time_zone, dripdrop._default_time_zone(s.tenant_key)) as time_zone,
-      dripdrop._sending_pause(s.tenant_key, q.key, s.channel, a.id) as sending_pause,
+      dripdrop._sending_pause(s.tenant_key, q.key, s.channel, named.adapter_id) as sending_pause,
       q.active as sequence_active,
       q.exclusive_group is not null as exclusive,
-      a.daily_cap is not null
+      shared.senders is not null
+      or a.daily_cap is not null
       or a.ramp_floor is not null
       or a.min_gap_seconds > 0
       or a.concurrency is not null
@@ -5345,28 +5380,40 @@ as $$
         select from dripdrop.adapter_sequence_budgets as b
         where b.adapter_id = a.id and b.sequence_version_id = s.sequence_version_id
       ) as limited,
-      a.id as adapter_id,
-      a.active and a.channel = s.channel as adapter_usable,
-      a.resting_until,
-      a.resting_reason
+      q.key as sequence_key,
+      dripdrop._as_sender(
+        a, named.adapter_id, 1, s.tenant_key, s.channel, _gates.at
+      ) as sender,
+      shared.senders
     from dripdrop.steps as s
     join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
     join dripdrop.sequences as q on q.id = v.sequence_id
-    left join dripdrop.channel_adapters as a on a.id = coalesce(
-      s.channel_adapter_id,
-      (q.metadata #>> array['channel_adapters', s.channel])::uuid,
-      (
-        select d.id
-        from dripdrop.channel_adapters as d
-        where d.tenant_key = s.tenant_key and d.channel = s.channel and d.is_default and d.active
-      ),
-      (
-        select d.id
-        from dripdrop.channel_adapters as d
-        where d.tenant_key is null and d.channel = s.channel and d.is_default and d.active
-      )
-    )
-    and (a.tenant_key = s.tenant_key or a.tenant_key is null)
+    cross join lateral (
+      select coalesce(
+        s.channel_adapter_id,
+        (q.metadata #>> array['channel_adapters', s.channel])::uuid,
+        (
+          select d.id
+          from dripdrop.channel_adapters as d
+          where d.tenant_key = s.tenant_key and d.channel = s.channel and d.is_default and d.active
+        ),
+        (
+          select d.id
+          from dripdrop.channel_adapters as d
+          where d.tenant_key is null and d.channel = s.channel and d.is_default and d.active
+        )
+      ) as adapter_id
+      offset 0
+    ) as named
+    left join dripdrop.channel_adapters as a on a.id = named.adapter_id
+    cross join lateral (
+      select
+        case
+          when s.channel_adapter_id is null
+          then dripdrop._shared_senders(s.config, q.metadata, s.tenant_key, s.channel, _gates.at)
+        end as senders
+      offset 0
+    ) as shared
     left join dripdrop.topics as t
       on t.key = s.config ->> 'topic' and t.tenant_key is not distinct from s.tenant_key
     where s.id in (select x.step_id from execution as x)
@@ -5410,7 +5457,12 @@ as $$
         )
         else x.scheduled_for
       end as scheduled_for,
-      s.sending_pause,
+      case
+        when s.senders is null then s.sending_pause
+        else dripdrop._sending_pause(
+          s.tenant_key, s.sequence_key, s.channel, (chosen.sender).adapter_id
+        )
+      end as sending_pause,
       case
         when w.opens_at is not null
         then w.opens_at + w.jitter * ((hashtextextended(x.id::text, 0) & 1048575) / 1048576.0)
@@ -5424,7 +5476,8 @@ as $$
       found.obstacle,
       found.rival,
       s.limited,
-      x.state = 'rendered' and x.adapter_id is distinct from s.adapter_id as sender_changed,
+      x.state = 'rendered'
+      and x.adapter_id is distinct from (chosen.sender).adapter_id as sender_changed,
       e.state as enrollment_state,
       s.active as step_active,
       s.sequence_active,
@@ -5432,10 +5485,12 @@ as $$
       s.config ->> 'on_stale' as on_stale,
       s.channel,
       address.recipient,
-      s.adapter_id,
-      s.adapter_usable,
-      s.resting_until,
-      s.resting_reason,
+      (chosen.sender).adapter_id,
+      (chosen.sender).name as adapter_name,
+      (chosen.sender).fault as sender_fault,
+      (chosen.sender).rests as sender_rests,
+      (chosen.sender).resting_until,
+      (chosen.sender).resting_reason,
       (
         select concat(
           p.reason,
@@ -5460,6 +5515,15 @@ as $$
     left join closed_window as w
       on w.step_id = x.step_id
       and w.time_zone = dripdrop._time_zone(e.data, s.config, s.time_zone)
+    -- A step without a rotation has one sender for all its messages.
+    cross join lateral (
+      select
+        case
+          when s.senders is null then s.sender
+          else dripdrop._drawn_sender(s.senders, x.id, case when x.decided then x.adapter_id end)
+        end as sender
+      offset 0
+    ) as chosen
     -- At the fence the address is the one the message was decided for, and none other.
     cross join lateral (
       select
@@ -5632,19 +5696,16 @@ as $$
     ),
     (
       150, 'sender', true,
-      case when f.adapter_usable is not true then 'fail' when f.sender_changed then 'defer' end,
-      case
-        when f.adapter_id is null then 'no_adapter'
-        when f.adapter_usable is not true then 'adapter_inactive'
-        else 'sender_changed'
-      end,
-      null,
-      case when f.adapter_usable then _gates.at end
+      case when f.sender_fault is not null then 'fail' when f.sender_changed then 'defer' end,
+      coalesce(f.sender_fault, 'sender_changed'), f.adapter_name,
+      case when f.sender_fault is null then _gates.at end
     ),
+    -- Resuming wakes what waits; a day is for what nobody resumes but gives another sender.
     (
       160, 'sender_rest', true,
-      case when f.resting_until > _gates.at then 'defer' end,
-      coalesce(f.resting_reason, 'adapter_resting'), null, f.resting_until
+      case when f.sender_rests then 'defer' end,
+      coalesce(f.resting_reason, 'adapter_resting'), f.adapter_name,
+      coalesce(f.resting_until, _gates.at + interval '1 day')
     ),
     -- Limits are asked of all messages of a batch together: _admit().
     (
@@ -9665,6 +9726,7 @@ begin
   join dripdrop.sequences as q on q.id = v.sequence_id and q.active
   where s.active
     and s.channel_adapter_id is null
+    and dripdrop._rotation(s.config, q.metadata, s.channel) is null
     and q.metadata #>> array['channel_adapters', s.channel] is null
     and not exists (select from dripdrop.get_default_adapter(s.tenant_key, s.channel));
 end
@@ -10458,6 +10520,7 @@ begin
     'scheduled', 'resent', v_now
   );
 
+  perform dripdrop._wake_again(v_now);
   return query
   select
     cardinality(v_lost),
@@ -11291,7 +11354,8 @@ begin
         else 'deferred'
       end,
       case when r.state = 'sent' then '{}' else jsonb_strip_nulls(jsonb_build_object(
-        'outcome', r.outcome, 'code', r.code, 'detail', left(r.detail, 500), 'until', r.due_at
+        'outcome', r.outcome, 'code', r.code, 'detail', left(r.detail, 500), 'until', r.due_at,
+        'hard', case when r.outcome = 'bounced' then coalesce(r.hard, false) end
       )) end,
       v_now
     from recorded as r
@@ -11421,8 +11485,13 @@ begin
 
   update dripdrop.channel_adapters as a
   set last_send_at = case when n.sent then _note_senders.at else a.last_send_at end,
-      resting_until = greatest(a.resting_until, n.rest_until),
+      -- Paused until it is resumed: no provider's word makes that shorter.
+      resting_until = case
+        when a.health_state = 'resting' and a.resting_until is null then null
+        else greatest(a.resting_until, n.rest_until)
+      end,
       resting_reason = case
+        when a.health_state = 'resting' and a.resting_until is null then a.resting_reason
         when n.rest_until > coalesce(a.resting_until, '-infinity') then n.rest_reason
         else a.resting_reason
       end
@@ -11799,7 +11868,7 @@ comment on function dripdrop._sealed(text) is
 create or replace function dripdrop._check_adapter_config(config jsonb)
 returns void
 language plpgsql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -11819,11 +11888,14 @@ begin
       errcode = 'ZD201', column = 'config.' || v_secret,
       hint = 'Seal it with "dripdrop seal" and pass it as credentials.';
   end if;
+  if config ? 'thresholds' then
+    perform dripdrop._check_thresholds(config -> 'thresholds', 'config.thresholds');
+  end if;
 end
 $$;
 
 comment on function dripdrop._check_adapter_config(jsonb) is
-  'Raises on a config that is no object, or that holds a secret.';
+  'Raises on a config that is no object, holds a secret, or has bad thresholds.';
 
 -- One default per tenant and channel: promoting one demotes the other in the same transaction.
 create or replace function dripdrop._demote_default()
@@ -11991,7 +12063,8 @@ as $$
 $$;
 
 comment on function dripdrop.list_channel_adapters(text) is
-  'The senders of exactly this tenant (null: the global ones), without credentials.';
+  'The senders of exactly this tenant (null: the global ones), without credentials: whether they '
+  'are on, and until when and why they rest.';
 
 create or replace function dripdrop.get_default_adapter(tenant_key text, channel text)
 returns setof dripdrop.channel_adapters
@@ -12152,6 +12225,876 @@ return case
 end;
 
 comment on function dripdrop._is_recipient(text, text) is 'Whether a channel can use this address.';
+
+-- plpgsql/senders/rest.sql
+
+-- Without resting_until a resting sender is paused until somebody resumes it.
+create or replace function dripdrop._rests(
+  health_state text,
+  resting_until timestamptz,
+  at timestamptz
+)
+returns boolean
+language sql
+immutable
+parallel safe
+return coalesce(resting_until > at, health_state = 'resting', false);
+
+comment on function dripdrop._rests(text, timestamptz, timestamptz) is
+  'Whether a sender rests at a time.';
+
+-- The one way in which operators and thresholds let a sender rest. Another rest takes the place of
+-- the one it is in.
+--
+-- locks   nothing new: callers hold the adapter, and before it the slot of switches
+create or replace function dripdrop._rest(
+  adapter dripdrop.channel_adapters,
+  until timestamptz,
+  reason text,
+  detail jsonb,
+  at timestamptz
+)
+returns dripdrop.channel_adapters
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_state text := adapter.health_state;
+begin
+  update dripdrop.adapter_rests as r
+  set ended_at = _rest.at,
+      ended_by = session_user
+  where r.adapter_id = adapter.id
+    and r.ended_at is null
+    and (r.until is null or r.until > _rest.at);
+
+  -- What a pause without an end put in the place of its health state is not what it was.
+  if v_state = 'resting' and adapter.resting_until is null then
+    v_state := (
+      select r.health_state
+      from dripdrop.adapter_rests as r
+      where r.adapter_id = adapter.id and r.until is null
+      order by r.started_at desc, r.id desc
+      limit 1
+    );
+  end if;
+  insert into dripdrop.adapter_rests (
+    tenant_key, adapter_id, reason, detail, health_state, started_at, until
+  )
+  values (
+    adapter.tenant_key, adapter.id, _rest.reason, _rest.detail, v_state, _rest.at, _rest.until
+  );
+
+  update dripdrop.channel_adapters as a
+  set health_state = case when _rest.until is null then 'resting' else v_state end,
+      resting_until = _rest.until,
+      resting_reason = _rest.reason,
+      updated_at = _rest.at
+  where a.id = adapter.id
+  returning a.* into adapter;
+  return adapter;
+end
+$$;
+
+comment on function dripdrop._rest(
+  dripdrop.channel_adapters, timestamptz, text, jsonb, timestamptz
+) is 'Lets a sender rest, and writes down why.';
+
+-- A stop: it waits for claims that are under way, and once it has committed nothing more passes the
+-- fence through this sender.
+--
+-- locks   the slot of switches, then the adapter
+-- raises  ZD107 unknown adapter, ZD201 bad argument
+create or replace function dripdrop.pause_adapter(
+  tenant_key text,
+  adapter_id uuid,
+  until timestamptz default null,
+  reason text default 'manual'
+)
+returns dripdrop.channel_adapters
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_adapter dripdrop.channel_adapters;
+begin
+  if coalesce(btrim(reason), '') = '' then
+    raise exception 'a pause needs a reason' using
+      errcode = 'ZD201', column = 'reason', hint = 'Leave it out for "manual".';
+  end if;
+  if not isfinite(until) or until <= v_now then
+    raise exception '% is not a time to come', until using
+      errcode = 'ZD201', column = 'until', hint = 'Leave it out to pause until resume_adapter().';
+  end if;
+  perform pg_advisory_xact_lock(dripdrop._stop_class(), dripdrop._switch_slot());
+  v_adapter := dripdrop._rest(
+    dripdrop._lock_adapter(tenant_key, adapter_id), until, reason, '{}', v_now
+  );
+  v_adapter.credentials := null;
+  return v_adapter;
+end
+$$;
+
+comment on function dripdrop.pause_adapter(text, uuid, timestamptz, text) is
+  'Lets nothing more leave through a sender, until a time or until resume_adapter(); what is due '
+  'waits, or goes through another sender of its rotation.';
+
+-- What waited for the sender is due now: how much of it may leave is for the limits to say.
+--
+-- locks   executions, skipping what is locked, and the adapter
+-- raises  ZD107 unknown adapter
+create or replace function dripdrop.resume_adapter(tenant_key text, adapter_id uuid)
+returns dripdrop.channel_adapters
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_adapter dripdrop.channel_adapters := dripdrop._lock_adapter(tenant_key, adapter_id);
+begin
+  if v_adapter.health_state = 'resting' then
+    v_adapter.health_state := (
+      select r.health_state
+      from dripdrop.adapter_rests as r
+      where r.adapter_id = v_adapter.id and r.until is null
+      order by r.started_at desc, r.id desc
+      limit 1
+    );
+  end if;
+  update dripdrop.adapter_rests as r
+  set ended_at = v_now,
+      ended_by = session_user
+  where r.adapter_id = v_adapter.id
+    and r.ended_at is null
+    and (r.until is null or r.until > v_now);
+  update dripdrop.channel_adapters as a
+  set health_state = v_adapter.health_state,
+      resting_until = null,
+      resting_reason = null,
+      updated_at = v_now
+  where a.id = v_adapter.id
+  returning a.* into v_adapter;
+  perform dripdrop._wake(v_adapter.id, v_now);
+  v_adapter.credentials := null;
+  return v_adapter;
+end
+$$;
+
+comment on function dripdrop.resume_adapter(text, uuid) is
+  'Ends a sender''s pause or rest, and makes due what waited for it.';
+
+-- raises  ZD107 unknown adapter
+create or replace function dripdrop._lock_adapter(tenant_key text, adapter_id uuid)
+returns dripdrop.channel_adapters
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_adapter dripdrop.channel_adapters;
+begin
+  select a.* into v_adapter
+  from dripdrop.channel_adapters as a
+  where a.id = _lock_adapter.adapter_id
+    and a.tenant_key is not distinct from _lock_adapter.tenant_key
+  for no key update;
+  if not found then
+    raise exception 'adapter "%" not found', adapter_id using
+      errcode = 'ZD107', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+  return v_adapter;
+end
+$$;
+
+comment on function dripdrop._lock_adapter(text, uuid) is
+  'An adapter of exactly this tenant, locked, or ZD107.';
+
+-- In a rotation a message may wait for another sender than the one that wakes. The record of the
+-- last deferral says which gate it was; what other gates put off keeps its place.
+--
+-- locks   executions, skipping what is locked
+create or replace function dripdrop._wake(adapter_id uuid, at timestamptz)
+returns int
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_sharing uuid[];
+  v_senders uuid[];
+  v_waiting uuid[];
+begin
+  select array_agg(distinct r.step_id), array_agg(distinct r.sender_id)
+  into v_sharing, v_senders
+  from (
+    select s.id as step_id, (e.entry ->> 'adapter_id')::uuid as sender_id
+    from dripdrop.steps as s
+    join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+    join dripdrop.sequences as q on q.id = v.sequence_id
+    cross join lateral dripdrop._rotation(s.config, q.metadata, s.channel) as rotation
+    cross join jsonb_array_elements(rotation) as e (entry)
+    where rotation @> jsonb_build_array(jsonb_build_object('adapter_id', _wake.adapter_id))
+  ) as r;
+
+  v_waiting := array(
+    select x.id
+    from dripdrop.step_executions as x
+    where x.adapter_id = any (v_senders || _wake.adapter_id)
+      and (x.adapter_id = _wake.adapter_id or x.step_id = any (v_sharing))
+      and x.due_at > _wake.at
+      and exists (
+        select from dripdrop.message_events as m
+        where m.step_execution_id = x.id
+          and m.event_type = 'deferred'
+          and m.occurred_at = x.reason_at
+          and m.event_data ->> 'gate' = 'sender_rest'
+      )
+    order by x.id
+    for no key update skip locked
+  );
+  update dripdrop.step_executions as x
+  set due_at = _wake.at,
+      updated_at = _wake.at
+  where x.id = any (v_waiting);
+  return cardinality(v_waiting);
+end
+$$;
+
+comment on function dripdrop._wake(uuid, timestamptz) is
+  'Makes due now what waits for a sender to end its rest; returns how many.';
+
+-- A tick that began before a sender was resumed may put messages off after it: reconcile() looks
+-- for some minutes whether there are any.
+create or replace function dripdrop._wake_again(at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._wake(a.id, _wake_again.at)
+  from dripdrop.channel_adapters as a
+  where not dripdrop._rests(a.health_state, a.resting_until, _wake_again.at)
+    and exists (
+      select from dripdrop.adapter_rests as r
+      where r.adapter_id = a.id and r.ended_at > _wake_again.at - interval '15 minutes'
+    );
+end
+$$;
+
+comment on function dripdrop._wake_again(timestamptz) is
+  'Makes due what was put off for a sender that has just been resumed.';
+
+-- plpgsql/senders/selection.sql
+
+-- One adapter as a step of a tenant may or may not use it. Without a search_path of its own the
+-- planner makes it part of the query that calls it. An adapter of another tenant is as good as
+-- none: not even its name is shown.
+create or replace function dripdrop._as_sender(
+  adapter dripdrop.channel_adapters,
+  named uuid,
+  weight float8,
+  tenant_key text,
+  channel text,
+  at timestamptz
+)
+returns dripdrop._sender
+language sql
+immutable
+parallel safe
+return case
+  when (adapter).tenant_key is null or (adapter).tenant_key = tenant_key
+  then row(
+    (adapter).id,
+    coalesce((adapter).name, named::text),
+    weight,
+    case
+      when named is null then 'no_adapter'
+      when (adapter).id is null then 'missing_channel_adapter'
+      when (adapter).channel <> channel then 'adapter_channel_mismatch'
+      when not (adapter).active then 'adapter_inactive'
+    end,
+    dripdrop._rests((adapter).health_state, (adapter).resting_until, at),
+    (adapter).resting_until,
+    (adapter).resting_reason
+  )::dripdrop._sender
+  else row(
+    null, named::text, weight, 'missing_channel_adapter', false, null, null
+  )::dripdrop._sender
+end;
+
+comment on function dripdrop._as_sender(
+  dripdrop.channel_adapters, uuid, float8, text, text, timestamptz
+) is
+  'What an adapter is to a step: its fault, if it cannot be used, and whether it rests.';
+
+-- In documents senders stand by name; what is stored has their ids.
+create or replace function dripdrop._rotation(config jsonb, metadata jsonb, channel text)
+returns jsonb
+language sql
+immutable
+parallel safe
+return coalesce(
+  config -> 'channel_adapter_rotation',
+  metadata #> array['channel_rotation', channel],
+  metadata #> '{channel_rotation,default}'
+);
+
+comment on function dripdrop._rotation(jsonb, jsonb, text) is
+  'The senders that a step or its sequence shares its messages among, or null.';
+
+-- A default list may serve several channels: of it only the channel's own senders count, and if
+-- none is left, the next rule holds.
+create or replace function dripdrop._rotation_senders(
+  rotation jsonb,
+  is_default boolean,
+  tenant_key text,
+  channel text,
+  at timestamptz
+)
+returns dripdrop._sender[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array_agg(
+    dripdrop._as_sender(
+      a, m.id, (m.entry ->> 'weight')::float8, _rotation_senders.tenant_key,
+      _rotation_senders.channel, _rotation_senders.at
+    )
+    order by m.place
+  )
+  from (
+    select e.entry, e.place, (e.entry ->> 'adapter_id')::uuid as id
+    from jsonb_array_elements(rotation) with ordinality as e (entry, place)
+  ) as m
+  left join dripdrop.channel_adapters as a on a.id = m.id
+  where not _rotation_senders.is_default or a.channel = _rotation_senders.channel
+$$;
+
+comment on function dripdrop._rotation_senders(jsonb, boolean, text, text, timestamptz) is
+  'The senders of a rotation as they stand at a time.';
+
+create or replace function dripdrop._shared_senders(
+  config jsonb,
+  metadata jsonb,
+  tenant_key text,
+  channel text,
+  at timestamptz
+)
+returns dripdrop._sender[]
+language sql
+stable
+return case
+  when config ? 'channel_adapter_rotation'
+  then dripdrop._rotation_senders(
+    config -> 'channel_adapter_rotation', false, tenant_key, channel, at
+  )
+  when metadata #> array['channel_rotation', channel] is not null
+  then dripdrop._rotation_senders(
+    metadata #> array['channel_rotation', channel], false, tenant_key, channel, at
+  )
+  when metadata #> '{channel_rotation,default}' is not null
+  then dripdrop._rotation_senders(
+    metadata #> '{channel_rotation,default}', true, tenant_key, channel, at
+  )
+end;
+
+comment on function dripdrop._shared_senders(jsonb, jsonb, text, text, timestamptz) is
+  'The senders that a step shares its messages among at a time, or null.';
+
+-- Every sender gets a number from the message and itself, and the best one wins (rendezvous
+-- hashing): shares follow the weights, the same message draws the same sender again, and one that
+-- rests passes only its own messages on. When all rest, the first to wake has it.
+create or replace function dripdrop._drawn_sender(
+  senders dripdrop._sender[],
+  execution_id uuid,
+  kept uuid
+)
+returns dripdrop._sender
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select s
+  from unnest(senders) as s
+  order by
+    s.fault is not null,
+    s.fault <> 'adapter_inactive',
+    s.rests,
+    case when s.rests then s.resting_until end,
+    s.adapter_id is distinct from kept,
+    -ln(
+      (1 + (
+        uuid_hash_extended(execution_id, uuid_hash_extended(s.adapter_id, 0))
+        & ((1::bigint << 52) - 1)
+      )) / (1 + (1::bigint << 52))::float8
+    ) / s.weight
+  limit 1
+$$;
+
+comment on function dripdrop._drawn_sender(dripdrop._sender[], uuid, uuid) is
+  'The sender of a message among several: kept, while it can be used, else one by lot.';
+
+-- raises  ZD201 with the path of the fault
+create or replace function dripdrop._check_rotation(rotation jsonb, field text)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_place int;
+  v_fault text;
+begin
+  if jsonb_typeof(rotation) is distinct from 'array' or rotation = '[]' then
+    raise exception 'a rotation is a list of senders' using
+      errcode = 'ZD201', column = _check_rotation.field,
+      hint = 'Write their names, or [{"adapter": "Postmark", "weight": 3}, …].';
+  end if;
+  select e.place - 1, k.key into v_place, v_fault
+  from jsonb_array_elements(rotation) with ordinality as e (entry, place)
+  cross join jsonb_object_keys(
+    case jsonb_typeof(e.entry) when 'object' then e.entry else '{}' end
+  ) as k (key)
+  where k.key not in ('adapter', 'adapter_id', 'weight')
+  order by e.place
+  limit 1;
+  if v_fault is not null then
+    raise exception 'a sender of a rotation has no field "%"', v_fault using
+      errcode = 'ZD201', column = format('%s[%s].%s', _check_rotation.field, v_place, v_fault),
+      hint = 'The fields are adapter (a name) and weight.';
+  end if;
+  select e.place - 1 into v_place
+  from jsonb_array_elements(rotation) with ordinality as e (entry, place)
+  where case jsonb_typeof(e.entry)
+    when 'string' then e.entry = '""'
+    when 'object' then not coalesce(
+      jsonb_typeof(e.entry -> 'adapter') = 'string' and not e.entry ? 'adapter_id'
+      or e.entry ->> 'adapter_id' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+      and not e.entry ? 'adapter',
+      false
+    )
+    else true
+  end
+  order by e.place
+  limit 1;
+  if v_place is not null then
+    raise exception 'a sender of a rotation has no name' using
+      errcode = 'ZD201', column = format('%s[%s]', _check_rotation.field, v_place),
+      hint = 'Write its name, or {"adapter": "Postmark", "weight": 3}.';
+  end if;
+  select e.place - 1 into v_place
+  from jsonb_array_elements(rotation) with ordinality as e (entry, place)
+  where e.entry ? 'weight'
+    and not case jsonb_typeof(e.entry -> 'weight')
+      when 'number' then (e.entry ->> 'weight')::numeric between 0.001 and 1000000
+      else false
+    end
+  order by e.place
+  limit 1;
+  if v_place is not null then
+    raise exception 'weight % is not a positive number', rotation #> array[v_place::text, 'weight']
+    using
+      errcode = 'ZD201', column = format('%s[%s].weight', _check_rotation.field, v_place),
+      hint = 'Shares follow the weights: 3 and 1 are three quarters and one. 0.001 to 1000000.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_rotation(jsonb, text) is
+  'Raises on what is not a list of senders with weights.';
+
+-- channel null: of whatever channel.
+--
+-- raises  ZD107 no such adapter, ZD201 it is switched off; with the path of the fault
+create or replace function dripdrop._named_adapter(
+  tenant_key text,
+  channel text,
+  name text,
+  id uuid,
+  field text
+)
+returns uuid
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_adapter dripdrop.channel_adapters;
+begin
+  select a.* into v_adapter
+  from dripdrop.channel_adapters as a
+  where (a.name = _named_adapter.name or a.id = _named_adapter.id)
+    and (a.tenant_key = _named_adapter.tenant_key or a.tenant_key is null)
+    and (a.channel = _named_adapter.channel or _named_adapter.channel is null)
+  order by a.tenant_key nulls last
+  limit 1;
+  if not found then
+    raise exception 'adapter "%" not found%',
+      coalesce(name, id::text), coalesce(format(' for channel "%s"', nullif(channel, '')), '') using
+      errcode = 'ZD107', column = _named_adapter.field,
+      hint = 'Name an adapter of this tenant or a global one; list_channel_adapters() shows them.';
+  end if;
+  if not v_adapter.active then
+    raise exception 'adapter "%" is switched off', v_adapter.name using
+      errcode = 'ZD201', column = _named_adapter.field,
+      hint = 'Leave it out, or switch it on: update_channel_adapter(…, active => true).';
+  end if;
+  return v_adapter.id;
+end
+$$;
+
+comment on function dripdrop._named_adapter(text, text, text, uuid, text) is
+  'The id of an active adapter that a tenant may use, by its name or its id.';
+
+-- raises  ZD107, ZD201 with the path of the fault
+create or replace function dripdrop._canonical_rotation(
+  tenant_key text,
+  channel text,
+  rotation jsonb,
+  field text
+)
+returns jsonb
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_entry jsonb;
+  v_path text;
+  v_id uuid;
+  v_senders jsonb := '[]';
+begin
+  perform dripdrop._check_rotation(rotation, field);
+  for i in 0 .. jsonb_array_length(rotation) - 1 loop
+    v_entry := rotation -> i;
+    v_path := format('%s[%s]', field, i);
+    if jsonb_typeof(v_entry) = 'string' then
+      v_entry := jsonb_build_object('adapter', v_entry);
+    else
+      v_path := v_path || case when v_entry ? 'adapter' then '.adapter' else '.adapter_id' end;
+    end if;
+    v_id := dripdrop._named_adapter(
+      tenant_key, channel, v_entry ->> 'adapter', (v_entry ->> 'adapter_id')::uuid, v_path
+    );
+    if v_senders @> jsonb_build_array(jsonb_build_object('adapter_id', v_id)) then
+      raise exception 'adapter "%" stands twice in a rotation',
+        coalesce(v_entry ->> 'adapter', v_id::text) using
+        errcode = 'ZD201', column = v_path, hint = 'Give it a greater weight instead.';
+    end if;
+    v_senders := v_senders || jsonb_build_object(
+      'adapter_id', v_id, 'weight', coalesce(v_entry -> 'weight', '1')
+    );
+  end loop;
+  return v_senders;
+end
+$$;
+
+comment on function dripdrop._canonical_rotation(text, text, jsonb, text) is
+  'A rotation in its stored form: [{"adapter_id", "weight"}, …].';
+
+-- What the metadata of a sequence say about its senders, checked whenever they are written: a
+-- change of them makes no version that would be validated.
+--
+-- raises  ZD107, ZD201 with the path of the fault
+create or replace function dripdrop._canonical_metadata(tenant_key text, metadata jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_key text;
+  v_path text;
+  v_metadata jsonb := metadata;
+begin
+  for v_key in select jsonb_object_keys(coalesce(metadata -> 'channel_adapters', '{}')) loop
+    perform dripdrop._named_adapter(
+      tenant_key, v_key, null, (metadata #>> array['channel_adapters', v_key])::uuid,
+      'metadata.channel_adapters.' || v_key
+    );
+  end loop;
+  if not metadata ? 'channel_rotation' then
+    return metadata;
+  end if;
+  if jsonb_typeof(metadata -> 'channel_rotation') <> 'object' then
+    raise exception 'metadata.channel_rotation does not map channels to senders' using
+      errcode = 'ZD201', column = 'metadata.channel_rotation',
+      hint = 'For example {"email": ["Postmark", "Mail"]}.';
+  end if;
+  for v_key in select jsonb_object_keys(metadata -> 'channel_rotation') loop
+    v_path := 'metadata.channel_rotation.' || v_key;
+    if v_key <> 'default' then
+      begin
+        perform dripdrop._check_channel(v_key);
+      exception
+        when sqlstate 'ZD202' then
+          raise exception 'channel "%" is unknown', v_key using
+            errcode = 'ZD202', column = v_path,
+            hint = 'Name a channel of providers(), or "default" for the channels not named.';
+      end;
+    end if;
+    v_metadata := jsonb_set(
+      v_metadata,
+      array['channel_rotation', v_key],
+      dripdrop._canonical_rotation(
+        tenant_key, nullif(v_key, 'default'), metadata #> array['channel_rotation', v_key], v_path
+      )
+    );
+  end loop;
+  return v_metadata;
+end
+$$;
+
+comment on function dripdrop._canonical_metadata(text, jsonb) is
+  'The metadata of a sequence, its senders checked and a rotation in its stored form.';
+
+-- plpgsql/senders/thresholds.sql
+
+-- What says something last has the word: the defaults, what holds for all tenants, the sender's
+-- tenant, the sender itself. false switches the thresholds off, and a more specific object on.
+create or replace function dripdrop._thresholds(tenant_key text, config jsonb)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when coalesce(_thresholds.config -> 'thresholds', own.thresholds, general.thresholds) = 'false'
+    then null
+    else jsonb '{
+      "window": "30 days",
+      "min_sample": 100,
+      "complaint_rate": 0.003,
+      "bounce_rate": 0.02,
+      "soft_bounce_rate": null,
+      "pause": "1 day"
+    }'
+    || coalesce(nullif(general.thresholds, 'false'), '{}')
+    || coalesce(nullif(own.thresholds, 'false'), '{}')
+    || coalesce(_thresholds.config -> 'thresholds', '{}')
+  end
+  from (values (1)) as one
+  left join dripdrop.tenant_settings as general on general.tenant_key is null
+  left join dripdrop.tenant_settings as own on own.tenant_key = _thresholds.tenant_key
+$$;
+
+comment on function dripdrop._thresholds(text, jsonb) is
+  'The thresholds of a sender, or null when they are off.';
+
+-- raises  ZD201 with the path of the fault
+create or replace function dripdrop._check_thresholds(thresholds jsonb, field text)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_fault text;
+begin
+  if thresholds = 'false' then
+    return;
+  end if;
+  if jsonb_typeof(thresholds) is distinct from 'object' then
+    raise exception 'thresholds are neither an object nor false' using
+      errcode = 'ZD201', column = _check_thresholds.field,
+      hint = 'For example {"bounce_rate": 0.05}; false switches them off.';
+  end if;
+  select setting.key into v_fault
+  from jsonb_each(thresholds) as setting
+  where not coalesce(
+    case
+      when setting.key in ('window', 'pause')
+      then jsonb_typeof(setting.value) = 'string' and dripdrop._is_interval(setting.value #>> '{}')
+      when setting.key = 'min_sample' then setting.value #>> '{}' ~ '^[1-9][0-9]{0,8}$'
+      when setting.key in ('complaint_rate', 'bounce_rate', 'soft_bounce_rate')
+      then case jsonb_typeof(setting.value)
+        when 'null' then true
+        when 'number' then (setting.value #>> '{}')::numeric between 0.000001 and 1
+      end
+    end,
+    false
+  )
+  limit 1;
+  if v_fault is not null then
+    raise exception 'threshold "%" is unknown or has a bad value: %',
+      v_fault, thresholds -> v_fault using
+      errcode = 'ZD201', column = concat_ws('.', _check_thresholds.field, v_fault),
+      hint = 'Settings: window and pause (intervals), min_sample (messages), complaint_rate, '
+        'bounce_rate and soft_bounce_rate (0.000001 to 1; null is off).';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_thresholds(jsonb, text) is
+  'Raises on thresholds that are unknown or have a bad value.';
+
+-- Bounces and complaints are few, so they are counted first. A rate is reached by at most so many
+-- messages as they divide by it, so no more are read, however long the history. A message counts
+-- once, whatever is reported of it, and also when it bounced before it was accepted.
+create or replace function dripdrop._breach(
+  adapter_id uuid,
+  thresholds jsonb,
+  since timestamptz,
+  at timestamptz
+)
+returns table (reason text, rate numeric, detail jsonb)
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_complaint_rate numeric := thresholds ->> 'complaint_rate';
+  v_bounce_rate numeric := thresholds ->> 'bounce_rate';
+  v_soft_rate numeric := thresholds ->> 'soft_bounce_rate';
+  v_min_sample int := thresholds ->> 'min_sample';
+  v_complaints int;
+  v_hard int;
+  v_soft int;
+  v_not_sent int;
+  v_enough bigint;
+  v_messages numeric;
+begin
+  select
+    count(distinct b.message) filter (where b.event_type = 'complained'),
+    count(distinct b.message) filter (where b.event_type = 'bounced' and b.hard),
+    count(distinct b.message) filter (where b.event_type = 'bounced' and not b.hard),
+    count(distinct b.message) filter (where b.event_type = 'bounced' and b.not_sent)
+  into v_complaints, v_hard, v_soft, v_not_sent
+  from (
+    select
+      m.event_type,
+      coalesce(m.step_execution_id, m.id) as message,
+      coalesce(m.event_data ->> 'hard' = 'true', false) as hard,
+      m.step_execution_id is not null and not exists (
+        select from dripdrop.message_events as s
+        where s.step_execution_id = m.step_execution_id and s.event_type = 'sent'
+      ) as not_sent
+    from dripdrop.message_events as m
+    where m.adapter_id = _breach.adapter_id
+      and m.occurred_at between _breach.since and _breach.at
+      and m.event_type in ('bounced', 'complained')
+  ) as b;
+  v_enough := floor(
+    greatest(v_complaints / v_complaint_rate, v_hard / v_bounce_rate, v_soft / v_soft_rate)
+  );
+  if coalesce(v_enough, 0) < v_min_sample then
+    return;
+  end if;
+
+  v_messages := v_not_sent + (
+    select count(*)
+    from (
+      select
+      from dripdrop.message_events as m
+      where m.adapter_id = _breach.adapter_id
+        and m.occurred_at between _breach.since and _breach.at
+        and m.event_type = 'sent'
+      limit v_enough + 1
+    ) as sent
+  );
+  if v_messages < v_min_sample then
+    return;
+  end if;
+  return query
+  select
+    b.reason,
+    round(b.bad / v_messages, 6),
+    jsonb_build_object(
+      'messages', v_messages, 'complaints', v_complaints, 'hard_bounces', v_hard,
+      'soft_bounces', v_soft, 'since', _breach.since
+    )
+  from (
+    values
+    (1, 'complaint_threshold', v_complaints, v_complaint_rate),
+    (2, 'bounce_threshold', v_hard, v_bounce_rate),
+    (3, 'bounce_threshold', v_soft, v_soft_rate)
+  ) as b (place, reason, bad, threshold)
+  where b.bad >= b.threshold * v_messages
+  order by b.place
+  limit 1;
+end
+$$;
+
+comment on function dripdrop._breach(uuid, jsonb, timestamptz, timestamptz) is
+  'The first threshold that a sender has reached with what happened in a time, if any.';
+
+-- What led to a rest counts no more after it, so that a sender recovers: its rates begin anew.
+-- A sender that rests is looked at again when it sends again.
+--
+-- locks   of senders that are to rest: the slot of switches, then the adapters in id order
+create or replace function dripdrop.check_thresholds()
+returns table (
+  tenant_key text,
+  adapter_id uuid,
+  name text,
+  reason text,
+  rate numeric,
+  detail jsonb,
+  until timestamptz
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  v_now timestamptz := dripdrop._now();
+  v_adapter dripdrop.channel_adapters;
+  v_breach record;
+begin
+  for v_breach in
+    select a.id, b.*, v_now + (t.thresholds ->> 'pause')::interval as until
+    from dripdrop.channel_adapters as a
+    cross join lateral dripdrop._thresholds(a.tenant_key, a.config) as t (thresholds)
+    cross join lateral (
+      select max(coalesce(r.ended_at, r.until)) as ended_at
+      from dripdrop.adapter_rests as r
+      where r.adapter_id = a.id and r.reason in ('bounce_threshold', 'complaint_threshold')
+    ) as last_rest
+    cross join lateral dripdrop._breach(
+      a.id,
+      t.thresholds,
+      greatest(v_now - (t.thresholds ->> 'window')::interval, last_rest.ended_at),
+      v_now
+    ) as b
+    where a.active
+      and not dripdrop._rests(a.health_state, a.resting_until, v_now)
+      and t.thresholds is not null
+    order by a.id
+  loop
+    perform pg_advisory_xact_lock(dripdrop._stop_class(), dripdrop._switch_slot());
+    select a.* into v_adapter
+    from dripdrop.channel_adapters as a
+    where a.id = v_breach.id
+    for no key update;
+    -- Another check, or an operator, may have been quicker.
+    continue when not found
+      or dripdrop._rests(v_adapter.health_state, v_adapter.resting_until, v_now);
+    v_adapter := dripdrop._rest(
+      v_adapter, v_breach.until, v_breach.reason, v_breach.detail, v_now
+    );
+    return query
+    select
+      v_adapter.tenant_key, v_adapter.id, v_adapter.name, v_breach.reason, v_breach.rate,
+      v_breach.detail, v_breach.until;
+  end loop;
+end
+$$;
+
+comment on function dripdrop.check_thresholds() is
+  'Lets senders rest whose bounces or complaints have reached a threshold, and returns them, with '
+  'the rate and what was counted. The daemon calls it about once a minute.';
 
 -- plpgsql/timing/business_days.sql
 
@@ -12602,13 +13545,14 @@ comment on function dripdrop.next_time(jsonb, text, timestamptz) is
 -- Null leaves a setting as it is.
 --
 -- locks   the tenant's settings
--- raises  ZD201 bad window, ZD202 unknown channel, ZD204 unknown time zone, ZD207 bad tenant key
+-- raises  ZD201 bad window or thresholds, ZD202 unknown channel, ZD204 unknown time zone, ZD207 bad tenant key
 create or replace function dripdrop.update_tenant_settings(
   tenant_key text,
   time_zone text default null,
   rate_limits jsonb default null,
   send_window jsonb default null,
-  channel_send_windows jsonb default null
+  channel_send_windows jsonb default null,
+  thresholds jsonb default null
 )
 returns dripdrop.tenant_settings
 language plpgsql
@@ -12621,6 +13565,9 @@ begin
   perform dripdrop._check_tenant_key(tenant_key);
   if time_zone is not null then
     perform dripdrop._check_time_zone(time_zone, 'time_zone');
+  end if;
+  if thresholds is not null then
+    perform dripdrop._check_thresholds(thresholds, 'thresholds');
   end if;
   if send_window <> 'null' then
     perform dripdrop._check_send_window(send_window, 'send_window');
@@ -12644,6 +13591,7 @@ begin
       channel_send_windows = coalesce(
         update_tenant_settings.channel_send_windows, s.channel_send_windows
       ),
+      thresholds = coalesce(update_tenant_settings.thresholds, s.thresholds),
       updated_at = dripdrop._now()
   where s.tenant_key is not distinct from update_tenant_settings.tenant_key
   returning s.* into v_settings;
@@ -12654,13 +13602,13 @@ begin
 end
 $$;
 
-comment on function dripdrop.update_tenant_settings(text, text, jsonb, jsonb, jsonb) is
+comment on function dripdrop.update_tenant_settings(text, text, jsonb, jsonb, jsonb, jsonb) is
   'Changes what holds for a whole tenant and returns it; what null says holds for the tenants that '
   'say nothing. time_zone: of the subscribers for whom neither their data nor the step nor the '
   'sequence names one. rate_limits: by scope, as of a sender; senders and steps may set their '
   'own. send_window: when messages may leave where the step says nothing, false for '
   'always, JSON null to say nothing again. channel_send_windows: the same by channel, replaced as '
-  'a whole.';
+  'a whole. thresholds: the bounce and complaint rates at which its senders rest, or false.';
 
 create or replace function dripdrop._default_time_zone(tenant_key text)
 returns text
@@ -13562,6 +14510,7 @@ declare
       "activate_sequence_version",
       "apply",
       "check_schema",
+      "check_thresholds",
       "create_channel_adapter",
       "create_condition",
       "create_exit_rule",
@@ -13605,6 +14554,7 @@ declare
       "next_opening",
       "next_time",
       "parse_timing",
+      "pause_adapter",
       "pause_enrollment",
       "pause_sending",
       "plan",
@@ -13616,6 +14566,7 @@ declare
       "reseal_adapter",
       "reseal_http_hook",
       "resolve",
+      "resume_adapter",
       "resume_enrollment",
       "resume_sending",
       "sealed_adapters",
@@ -13673,6 +14624,7 @@ declare
     "dripdrop_sender": [
       "call_hook",
       "check_schema",
+      "check_thresholds",
       "claim_hooks",
       "claim_renders",
       "claim_sends",

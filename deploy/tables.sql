@@ -149,7 +149,21 @@ create type dripdrop._limit as (
   counter_id uuid
 );
 
-comment on type dripdrop._limit is 'One limit on one message: what is counted, how many, in what time.';
+comment on type dripdrop._limit is
+  'One limit on one message: what is counted, how many, in what time.';
+
+-- A sender that a step may use, as it stands now. fault: why it cannot be used at all.
+create type dripdrop._sender as (
+  adapter_id uuid,
+  name text,
+  weight float8,
+  fault text,
+  rests boolean,
+  resting_until timestamptz,
+  resting_reason text
+);
+
+comment on type dripdrop._sender is 'One sender that a step may use.';
 
 -- sql/settings.sql
 
@@ -353,18 +367,19 @@ comment on column dripdrop.channel_adapters.provider is 'smtp, postmark, …: se
 comment on column dripdrop.channel_adapters.credentials is
   'AES-256-GCM envelope made by the driver; the database never holds the key.';
 comment on column dripdrop.channel_adapters.config is
-  'What is not secret: host, port, from, max_in_flight, ….';
+  'What is not secret: host, port, from, max_in_flight, thresholds, ….';
 comment on column dripdrop.channel_adapters.is_default is
   'Used for the channel when a step and its sequence name none.';
 comment on column dripdrop.channel_adapters.active is 'False takes the sender out of every choice.';
 comment on column dripdrop.channel_adapters.health_state is
-  'active, resting, probing or ramping; null is not managed.';
+  'active, resting, probing or ramping; null is not managed. Resting without resting_until is '
+  'paused until resume_adapter().';
 comment on column dripdrop.channel_adapters.health_score is
   'From 0 to 1, as an outside signal reports it.';
 comment on column dripdrop.channel_adapters.resting_until is
   'Nothing leaves through this sender before this time, whatever its health state.';
 comment on column dripdrop.channel_adapters.resting_reason is
-  'Why it rests: rate_limited, auth_error, ….';
+  'Why it rests or last rested: rate_limited, auth_error, bounce_threshold, manual, ….';
 comment on column dripdrop.channel_adapters.last_send_at is 'When a message last left.';
 comment on column dripdrop.channel_adapters.daily_cap is
   'Messages per day at most; null is no limit.';
@@ -568,6 +583,11 @@ create index message_events_by_adapter
 on dripdrop.message_events (adapter_id, occurred_at)
 where adapter_id is not null;
 
+-- Few, however long the history: the thresholds look at these first.
+create index message_events_against_adapter
+on dripdrop.message_events (adapter_id, occurred_at)
+where event_type in ('bounced', 'complained') and adapter_id is not null;
+
 create index message_events_by_reply
 on dripdrop.message_events (in_reply_to)
 where in_reply_to is not null;
@@ -587,7 +607,8 @@ comment on column dripdrop.message_events.provider_event_id is
   'The provider''s id of the event; unique per tenant and provider.';
 comment on column dripdrop.message_events.event_type is
   'sent, delivered, bounced, deferred, skipped, ….';
-comment on column dripdrop.message_events.event_data is 'Details: reason, code, until.';
+comment on column dripdrop.message_events.event_data is
+  'Details: reason, code, until; of a bounce, hard.';
 comment on column dripdrop.message_events.in_reply_to is
   'The Message-ID a reply answers, without angle brackets.';
 comment on column dripdrop.message_events.references_list is 'The References of a reply.';
@@ -801,6 +822,7 @@ create table dripdrop.tenant_settings (
   rate_limits jsonb not null default '{}',
   send_window jsonb,
   channel_send_windows jsonb,
+  thresholds jsonb,
   inserted_at timestamptz not null default dripdrop._now(),
   updated_at timestamptz not null default dripdrop._now(),
   constraint tenant_settings_one_per_tenant unique nulls not distinct (tenant_key),
@@ -823,6 +845,9 @@ comment on column dripdrop.tenant_settings.send_window is
   '{"start", "end", "days", "calendar", "jitter"}, or false for always.';
 comment on column dripdrop.tenant_settings.channel_send_windows is
   'The same by channel, before send_window: {"sms": {"start": "09:00", "end": "20:00"}}.';
+comment on column dripdrop.tenant_settings.thresholds is
+  'Bounce and complaint rates at which a sender rests: window, min_sample, complaint_rate, '
+  'bounce_rate, soft_bounce_rate, pause; false is off.';
 comment on column dripdrop.tenant_settings.inserted_at is 'When the row was made.';
 comment on column dripdrop.tenant_settings.updated_at is 'When the row last changed.';
 
@@ -898,6 +923,48 @@ comment on column dripdrop.adapter_pool_members.weight is 'Its share of new enro
 comment on column dripdrop.adapter_pool_members.active is 'False takes no new enrolments.';
 comment on column dripdrop.adapter_pool_members.inserted_at is 'When the row was made.';
 comment on column dripdrop.adapter_pool_members.updated_at is 'When the row last changed.';
+
+-- sql/tables/adapter_rests.sql
+
+-- What operators and thresholds did to senders, and until when. What a provider asks for by itself,
+-- a rate limit of some minutes, is only in channel_adapters.
+create table dripdrop.adapter_rests (
+  id uuid not null default dripdrop._uuidv7(),
+  tenant_key text,
+  adapter_id uuid not null,
+  reason text not null,
+  detail jsonb not null default '{}',
+  health_state text,
+  started_at timestamptz not null default dripdrop._now(),
+  started_by text not null default session_user,
+  until timestamptz,
+  ended_at timestamptz,
+  ended_by text,
+  constraint adapter_rests_pkey primary key (id),
+  constraint adapter_rests_of_an_adapter foreign key (adapter_id)
+  references dripdrop.channel_adapters (id) on delete cascade,
+  constraint adapter_rests_end_by_somebody check ((ended_at is null) = (ended_by is null))
+);
+
+create index adapter_rests_by_adapter on dripdrop.adapter_rests (adapter_id, started_at);
+
+comment on table dripdrop.adapter_rests is
+  'When a sender was paused, or rested for its bounces and complaints: by whom, why, until when.';
+comment on column dripdrop.adapter_rests.id is 'Time-ordered uuid.';
+comment on column dripdrop.adapter_rests.tenant_key is 'The tenant of the sender.';
+comment on column dripdrop.adapter_rests.adapter_id is 'The sender.';
+comment on column dripdrop.adapter_rests.reason is
+  'bounce_threshold, complaint_threshold, or what pause_adapter() was given.';
+comment on column dripdrop.adapter_rests.detail is 'What was counted, for a threshold.';
+comment on column dripdrop.adapter_rests.health_state is
+  'The health state before it, which resume_adapter() gives back.';
+comment on column dripdrop.adapter_rests.started_at is 'When it began.';
+comment on column dripdrop.adapter_rests.started_by is 'The role that logged in to do it.';
+comment on column dripdrop.adapter_rests.until is
+  'When it ends by itself; null means by resume_adapter() only.';
+comment on column dripdrop.adapter_rests.ended_at is
+  'When it was ended before its time, by resume_adapter() or by another rest.';
+comment on column dripdrop.adapter_rests.ended_by is 'The role that logged in to end it.';
 
 -- sql/tables/consent_records.sql
 
@@ -1275,7 +1342,8 @@ comment on column dripdrop.steps.hooks is
   'transitions and its template name. Set on activation.';
 comment on column dripdrop.steps.config is
   'recipient_key, time_zone, max_retries, on_max_retry, on_unknown, stale_after, on_stale, topic, '
-  'require_verified_recipient, send_window, daily_cap, rate_limits, kind.';
+  'require_verified_recipient, send_window, daily_cap, rate_limits, kind, '
+  'channel_adapter_rotation.';
 comment on column dripdrop.steps.active is 'False skips the step.';
 comment on column dripdrop.steps.inserted_at is 'When the row was made.';
 comment on column dripdrop.steps.updated_at is 'When the row last changed.';
@@ -1412,6 +1480,11 @@ where due_at is null and ended_at is null;
 -- Who waits in the line of a limit, and who of them is under way.
 create index step_executions_in_line on dripdrop.step_executions (counter_id, due_at)
 where counter_id is not null and ended_at is null;
+
+-- What is put off after its sender was chosen. Both columns change in the same updates as due_at's
+-- own index, so this one costs no update in place.
+create index step_executions_put_off_by_sender on dripdrop.step_executions (adapter_id)
+where due_at is not null and adapter_id is not null;
 
 create index step_executions_by_provider_message
 on dripdrop.step_executions (provider_message_id)

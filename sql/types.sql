@@ -108,4 +108,18 @@ create type dripdrop._limit as (
   counter_id uuid
 );
 
-comment on type dripdrop._limit is 'One limit on one message: what is counted, how many, in what time.';
+comment on type dripdrop._limit is
+  'One limit on one message: what is counted, how many, in what time.';
+
+-- A sender that a step may use, as it stands now. fault: why it cannot be used at all.
+create type dripdrop._sender as (
+  adapter_id uuid,
+  name text,
+  weight float8,
+  fault text,
+  rests boolean,
+  resting_until timestamptz,
+  resting_reason text
+);
+
+comment on type dripdrop._sender is 'One sender that a step may use.';

@@ -5,6 +5,7 @@ begin;
 
 select from dripdrop.adapter_pool_members where false;
 select from dripdrop.adapter_pools where false;
+select from dripdrop.adapter_rests where false;
 select from dripdrop.adapter_sequence_budgets where false;
 select from dripdrop.channel_adapters where false;
 select from dripdrop.conditions where false;

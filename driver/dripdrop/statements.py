@@ -252,6 +252,7 @@ class Statements(ABC, Generic[One, Many, Value]):
         rate_limits: Json | None = ...,
         send_window: Json | bool | None = ...,
         channel_send_windows: Json | None = ...,
+        thresholds: Json | bool | None = ...,
     ) -> One:
         """Change what holds for a whole tenant; None leaves a setting as it is."""
 
@@ -300,6 +301,20 @@ class Statements(ABC, Generic[One, Many, Value]):
     @_statement
     def get_default_adapter(self, tenant_key: str | None, channel: str) -> One:
         """Return the active default sender of a channel: the tenant's, else the global one."""
+
+    @_statement
+    def pause_adapter(
+        self,
+        tenant_key: str | None,
+        adapter_id: UUID,
+        until: datetime | None = ...,
+        reason: str = ...,
+    ) -> One:
+        """Let nothing more leave through a sender, until a time or until it is resumed."""
+
+    @_statement
+    def resume_adapter(self, tenant_key: str | None, adapter_id: UUID) -> One:
+        """End a sender's pause or rest; what waited for it is due."""
 
     @_statement
     def sealed_adapters(self) -> Many:
@@ -573,6 +588,10 @@ class Statements(ABC, Generic[One, Many, Value]):
     @_statement
     def complete_sends(self, results: Json) -> Value:
         """Record what providers answered, all or nothing; return how many were recorded."""
+
+    @_statement
+    def check_thresholds(self) -> Many:
+        """Let senders rest whose bounces or complaints are too many; return them."""
 
     @_statement
     def reconcile(self, unknown_grace: timedelta = ...) -> One:

@@ -21,6 +21,7 @@ declare
   v_goals jsonb;
   v_exits jsonb;
   v_entry jsonb;
+  v_metadata jsonb;
   v_state text;
   v_message text;
   v_hint text;
@@ -80,6 +81,9 @@ begin
       coalesce(definition ->> 'reentry', 'never'),
       definition ->> 'reentry_interval',
       coalesce(definition -> 'metadata', '{}')
+    );
+    v_metadata := dripdrop._canonical_metadata(
+      tenant_key, coalesce(definition -> 'metadata', '{}')
     );
     perform dripdrop._check_version(
       coalesce(definition ->> 'mode', 'lifecycle'),
@@ -157,7 +161,7 @@ begin
     'reentry_interval', (definition ->> 'reentry_interval')::interval,
     'priority', coalesce((definition ->> 'priority')::int, 0),
     'exclusive_group', definition -> 'exclusive_group',
-    'metadata', coalesce(definition -> 'metadata', '{}'),
+    'metadata', v_metadata,
     'mode', coalesce(definition ->> 'mode', 'lifecycle'),
     'config', coalesce(definition -> 'config', '{}'),
     'activate', coalesce((definition ->> 'activate')::boolean, true),

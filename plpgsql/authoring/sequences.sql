@@ -97,7 +97,8 @@ $$;
 comment on function dripdrop._check_sequence(text, text, text, text, text, jsonb) is
   'Raises on a field of a sequence that is not valid.';
 
--- raises  ZD113 key taken, ZD201 bad field, ZD204 unknown time zone, ZD207 bad tenant key
+-- raises  ZD107 unknown sender, ZD113 key taken, ZD201 bad field, ZD204 unknown time zone,
+--         ZD207 bad tenant key
 create or replace function dripdrop.create_sequence(
   tenant_key text,
   key text,
@@ -137,7 +138,7 @@ begin
     create_sequence.reentry_interval,
     create_sequence.priority,
     create_sequence.exclusive_group,
-    create_sequence.metadata
+    dripdrop._canonical_metadata(create_sequence.tenant_key, create_sequence.metadata)
   )
   on conflict on constraint sequences_one_key_per_tenant do nothing
   returning * into v_sequence;

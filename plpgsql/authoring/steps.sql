@@ -12,6 +12,7 @@ as $$
 declare
   v_fault text;
   v_channel text := step ->> 'channel';
+  v_config jsonb := coalesce(step -> 'config', '{}');
 begin
   if jsonb_typeof(step) is distinct from 'object' then
     raise exception 'a step is not an object' using
@@ -56,7 +57,13 @@ begin
       errcode = 'ZD201', column = 'active', hint = 'Write true or false.';
   end if;
   perform dripdrop._check_channel(v_channel);
-  perform dripdrop._check_step_config(coalesce(step -> 'config', '{}'));
+  perform dripdrop._check_step_config(v_config);
+  if v_config ? 'channel_adapter_rotation' then
+    v_config := jsonb_set(v_config, '{channel_adapter_rotation}', dripdrop._canonical_rotation(
+      tenant_key, v_channel, v_config -> 'channel_adapter_rotation',
+      'config.channel_adapter_rotation'
+    ));
+  end if;
   perform dripdrop._check_template(v_channel, coalesce(step -> 'template', '{}'));
 
   if step ->> 'adapter' is not null and not exists (
@@ -78,7 +85,7 @@ begin
     'timing', dripdrop._canonical_timing(coalesce(step -> 'timing', '{"type": "immediate"}')),
     'template', coalesce(step -> 'template', '{}'),
     'adapter', step -> 'adapter',
-    'config', coalesce(step -> 'config', '{}') || case
+    'config', v_config || case
       when step -> 'config' ? 'rate_limits' then jsonb_build_object(
         'rate_limits',
         dripdrop._canonical_rate_limits(step #> '{config,rate_limits}', 'config.rate_limits')
@@ -132,6 +139,7 @@ begin
         and setting.value ~ '^[a-z0-9][a-z0-9_-]*$'
       when 'require_verified_recipient'
       then jsonb_typeof(config -> setting.key) = 'boolean'
+      when 'channel_adapter_rotation' then true
     end,
     false
   )
@@ -144,7 +152,13 @@ begin
         'on_max_retry (cancel, continue), on_unknown (at_most_once, at_least_once), '
         'stale_after (an interval), on_stale (send, skip, hold), daily_cap (a count), '
         'rate_limits (rates by scope), kind (marketing, transactional), topic (its key), '
-        'require_verified_recipient (true, false), send_window.';
+        'require_verified_recipient (true, false), send_window, channel_adapter_rotation '
+        '(a list of senders).';
+  end if;
+  if config ? 'channel_adapter_rotation' then
+    perform dripdrop._check_rotation(
+      config -> 'channel_adapter_rotation', 'config.channel_adapter_rotation'
+    );
   end if;
   if config ? 'time_zone' then
     perform dripdrop._check_time_zone(config ->> 'time_zone', 'config.time_zone');

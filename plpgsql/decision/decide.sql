@@ -30,7 +30,8 @@ as $$
   execution as materialized (
     select
       x.id, x.tenant_key, x.enrollment_id, x.step_id, x.state, x.scheduled_for, x.due_at,
-      x.awaited_event, x.hooks, x.adapter_id, x.recipient
+      x.awaited_event, x.hooks, x.adapter_id, x.recipient,
+      x.payload is not null or x.state = 'queued' as decided
     from dripdrop.step_executions as x
     where x.id = any (executions)
   ),
@@ -67,10 +68,11 @@ as $$
         coalesce(s.config -> 'send_window', dripdrop._send_window(s.tenant_key, s.channel)), 'false'
       ) as send_window,
       coalesce(q.time_zone, dripdrop._default_time_zone(s.tenant_key)) as time_zone,
-      dripdrop._sending_pause(s.tenant_key, q.key, s.channel, a.id) as sending_pause,
+      dripdrop._sending_pause(s.tenant_key, q.key, s.channel, named.adapter_id) as sending_pause,
       q.active as sequence_active,
       q.exclusive_group is not null as exclusive,
-      a.daily_cap is not null
+      shared.senders is not null
+      or a.daily_cap is not null
       or a.ramp_floor is not null
       or a.min_gap_seconds > 0
       or a.concurrency is not null
@@ -88,28 +90,40 @@ as $$
         select from dripdrop.adapter_sequence_budgets as b
         where b.adapter_id = a.id and b.sequence_version_id = s.sequence_version_id
       ) as limited,
-      a.id as adapter_id,
-      a.active and a.channel = s.channel as adapter_usable,
-      a.resting_until,
-      a.resting_reason
+      q.key as sequence_key,
+      dripdrop._as_sender(
+        a, named.adapter_id, 1, s.tenant_key, s.channel, _gates.at
+      ) as sender,
+      shared.senders
     from dripdrop.steps as s
     join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
     join dripdrop.sequences as q on q.id = v.sequence_id
-    left join dripdrop.channel_adapters as a on a.id = coalesce(
-      s.channel_adapter_id,
-      (q.metadata #>> array['channel_adapters', s.channel])::uuid,
-      (
-        select d.id
-        from dripdrop.channel_adapters as d
-        where d.tenant_key = s.tenant_key and d.channel = s.channel and d.is_default and d.active
-      ),
-      (
-        select d.id
-        from dripdrop.channel_adapters as d
-        where d.tenant_key is null and d.channel = s.channel and d.is_default and d.active
-      )
-    )
-    and (a.tenant_key = s.tenant_key or a.tenant_key is null)
+    cross join lateral (
+      select coalesce(
+        s.channel_adapter_id,
+        (q.metadata #>> array['channel_adapters', s.channel])::uuid,
+        (
+          select d.id
+          from dripdrop.channel_adapters as d
+          where d.tenant_key = s.tenant_key and d.channel = s.channel and d.is_default and d.active
+        ),
+        (
+          select d.id
+          from dripdrop.channel_adapters as d
+          where d.tenant_key is null and d.channel = s.channel and d.is_default and d.active
+        )
+      ) as adapter_id
+      offset 0
+    ) as named
+    left join dripdrop.channel_adapters as a on a.id = named.adapter_id
+    cross join lateral (
+      select
+        case
+          when s.channel_adapter_id is null
+          then dripdrop._shared_senders(s.config, q.metadata, s.tenant_key, s.channel, _gates.at)
+        end as senders
+      offset 0
+    ) as shared
     left join dripdrop.topics as t
       on t.key = s.config ->> 'topic' and t.tenant_key is not distinct from s.tenant_key
     where s.id in (select x.step_id from execution as x)
@@ -153,7 +167,12 @@ as $$
         )
         else x.scheduled_for
       end as scheduled_for,
-      s.sending_pause,
+      case
+        when s.senders is null then s.sending_pause
+        else dripdrop._sending_pause(
+          s.tenant_key, s.sequence_key, s.channel, (chosen.sender).adapter_id
+        )
+      end as sending_pause,
       case
         when w.opens_at is not null
         then w.opens_at + w.jitter * ((hashtextextended(x.id::text, 0) & 1048575) / 1048576.0)
@@ -167,7 +186,8 @@ as $$
       found.obstacle,
       found.rival,
       s.limited,
-      x.state = 'rendered' and x.adapter_id is distinct from s.adapter_id as sender_changed,
+      x.state = 'rendered'
+      and x.adapter_id is distinct from (chosen.sender).adapter_id as sender_changed,
       e.state as enrollment_state,
       s.active as step_active,
       s.sequence_active,
@@ -175,10 +195,12 @@ as $$
       s.config ->> 'on_stale' as on_stale,
       s.channel,
       address.recipient,
-      s.adapter_id,
-      s.adapter_usable,
-      s.resting_until,
-      s.resting_reason,
+      (chosen.sender).adapter_id,
+      (chosen.sender).name as adapter_name,
+      (chosen.sender).fault as sender_fault,
+      (chosen.sender).rests as sender_rests,
+      (chosen.sender).resting_until,
+      (chosen.sender).resting_reason,
       (
         select concat(
           p.reason,
@@ -203,6 +225,15 @@ as $$
     left join closed_window as w
       on w.step_id = x.step_id
       and w.time_zone = dripdrop._time_zone(e.data, s.config, s.time_zone)
+    -- A step without a rotation has one sender for all its messages.
+    cross join lateral (
+      select
+        case
+          when s.senders is null then s.sender
+          else dripdrop._drawn_sender(s.senders, x.id, case when x.decided then x.adapter_id end)
+        end as sender
+      offset 0
+    ) as chosen
     -- At the fence the address is the one the message was decided for, and none other.
     cross join lateral (
       select
@@ -375,19 +406,16 @@ as $$
     ),
     (
       150, 'sender', true,
-      case when f.adapter_usable is not true then 'fail' when f.sender_changed then 'defer' end,
-      case
-        when f.adapter_id is null then 'no_adapter'
-        when f.adapter_usable is not true then 'adapter_inactive'
-        else 'sender_changed'
-      end,
-      null,
-      case when f.adapter_usable then _gates.at end
+      case when f.sender_fault is not null then 'fail' when f.sender_changed then 'defer' end,
+      coalesce(f.sender_fault, 'sender_changed'), f.adapter_name,
+      case when f.sender_fault is null then _gates.at end
     ),
+    -- Resuming wakes what waits; a day is for what nobody resumes but gives another sender.
     (
       160, 'sender_rest', true,
-      case when f.resting_until > _gates.at then 'defer' end,
-      coalesce(f.resting_reason, 'adapter_resting'), null, f.resting_until
+      case when f.sender_rests then 'defer' end,
+      coalesce(f.resting_reason, 'adapter_resting'), f.adapter_name,
+      coalesce(f.resting_until, _gates.at + interval '1 day')
     ),
     -- Limits are asked of all messages of a batch together: _admit().
     (

@@ -135,6 +135,7 @@ begin
   join dripdrop.sequences as q on q.id = v.sequence_id and q.active
   where s.active
     and s.channel_adapter_id is null
+    and dripdrop._rotation(s.config, q.metadata, s.channel) is null
     and q.metadata #>> array['channel_adapters', s.channel] is null
     and not exists (select from dripdrop.get_default_adapter(s.tenant_key, s.channel));
 end

@@ -338,7 +338,8 @@ begin
         else 'deferred'
       end,
       case when r.state = 'sent' then '{}' else jsonb_strip_nulls(jsonb_build_object(
-        'outcome', r.outcome, 'code', r.code, 'detail', left(r.detail, 500), 'until', r.due_at
+        'outcome', r.outcome, 'code', r.code, 'detail', left(r.detail, 500), 'until', r.due_at,
+        'hard', case when r.outcome = 'bounced' then coalesce(r.hard, false) end
       )) end,
       v_now
     from recorded as r
@@ -468,8 +469,13 @@ begin
 
   update dripdrop.channel_adapters as a
   set last_send_at = case when n.sent then _note_senders.at else a.last_send_at end,
-      resting_until = greatest(a.resting_until, n.rest_until),
+      -- Paused until it is resumed: no provider's word makes that shorter.
+      resting_until = case
+        when a.health_state = 'resting' and a.resting_until is null then null
+        else greatest(a.resting_until, n.rest_until)
+      end,
       resting_reason = case
+        when a.health_state = 'resting' and a.resting_until is null then a.resting_reason
         when n.rest_until > coalesce(a.resting_until, '-infinity') then n.rest_reason
         else a.resting_reason
       end

@@ -1,13 +1,14 @@
 -- Null leaves a setting as it is.
 --
 -- locks   the tenant's settings
--- raises  ZD201 bad window, ZD202 unknown channel, ZD204 unknown time zone, ZD207 bad tenant key
+-- raises  ZD201 bad window or thresholds, ZD202 unknown channel, ZD204 unknown time zone, ZD207 bad tenant key
 create or replace function dripdrop.update_tenant_settings(
   tenant_key text,
   time_zone text default null,
   rate_limits jsonb default null,
   send_window jsonb default null,
-  channel_send_windows jsonb default null
+  channel_send_windows jsonb default null,
+  thresholds jsonb default null
 )
 returns dripdrop.tenant_settings
 language plpgsql
@@ -20,6 +21,9 @@ begin
   perform dripdrop._check_tenant_key(tenant_key);
   if time_zone is not null then
     perform dripdrop._check_time_zone(time_zone, 'time_zone');
+  end if;
+  if thresholds is not null then
+    perform dripdrop._check_thresholds(thresholds, 'thresholds');
   end if;
   if send_window <> 'null' then
     perform dripdrop._check_send_window(send_window, 'send_window');
@@ -43,6 +47,7 @@ begin
       channel_send_windows = coalesce(
         update_tenant_settings.channel_send_windows, s.channel_send_windows
       ),
+      thresholds = coalesce(update_tenant_settings.thresholds, s.thresholds),
       updated_at = dripdrop._now()
   where s.tenant_key is not distinct from update_tenant_settings.tenant_key
   returning s.* into v_settings;
@@ -53,13 +58,13 @@ begin
 end
 $$;
 
-comment on function dripdrop.update_tenant_settings(text, text, jsonb, jsonb, jsonb) is
+comment on function dripdrop.update_tenant_settings(text, text, jsonb, jsonb, jsonb, jsonb) is
   'Changes what holds for a whole tenant and returns it; what null says holds for the tenants that '
   'say nothing. time_zone: of the subscribers for whom neither their data nor the step nor the '
   'sequence names one. rate_limits: by scope, as of a sender; senders and steps may set their '
   'own. send_window: when messages may leave where the step says nothing, false for '
   'always, JSON null to say nothing again. channel_send_windows: the same by channel, replaced as '
-  'a whole.';
+  'a whole. thresholds: the bounce and complaint rates at which its senders rest, or false.';
 
 create or replace function dripdrop._default_time_zone(tenant_key text)
 returns text

@@ -59,18 +59,19 @@ comment on column dripdrop.channel_adapters.provider is 'smtp, postmark, …: se
 comment on column dripdrop.channel_adapters.credentials is
   'AES-256-GCM envelope made by the driver; the database never holds the key.';
 comment on column dripdrop.channel_adapters.config is
-  'What is not secret: host, port, from, max_in_flight, ….';
+  'What is not secret: host, port, from, max_in_flight, thresholds, ….';
 comment on column dripdrop.channel_adapters.is_default is
   'Used for the channel when a step and its sequence name none.';
 comment on column dripdrop.channel_adapters.active is 'False takes the sender out of every choice.';
 comment on column dripdrop.channel_adapters.health_state is
-  'active, resting, probing or ramping; null is not managed.';
+  'active, resting, probing or ramping; null is not managed. Resting without resting_until is '
+  'paused until resume_adapter().';
 comment on column dripdrop.channel_adapters.health_score is
   'From 0 to 1, as an outside signal reports it.';
 comment on column dripdrop.channel_adapters.resting_until is
   'Nothing leaves through this sender before this time, whatever its health state.';
 comment on column dripdrop.channel_adapters.resting_reason is
-  'Why it rests: rate_limited, auth_error, ….';
+  'Why it rests or last rested: rate_limited, auth_error, bounce_threshold, manual, ….';
 comment on column dripdrop.channel_adapters.last_send_at is 'When a message last left.';
 comment on column dripdrop.channel_adapters.daily_cap is
   'Messages per day at most; null is no limit.';

@@ -84,6 +84,11 @@ where due_at is null and ended_at is null;
 create index step_executions_in_line on dripdrop.step_executions (counter_id, due_at)
 where counter_id is not null and ended_at is null;
 
+-- What is put off after its sender was chosen. Both columns change in the same updates as due_at's
+-- own index, so this one costs no update in place.
+create index step_executions_put_off_by_sender on dripdrop.step_executions (adapter_id)
+where due_at is not null and adapter_id is not null;
+
 create index step_executions_by_provider_message
 on dripdrop.step_executions (provider_message_id)
 where provider_message_id is not null;

@@ -4,6 +4,7 @@ create table dripdrop.tenant_settings (
   rate_limits jsonb not null default '{}',
   send_window jsonb,
   channel_send_windows jsonb,
+  thresholds jsonb,
   inserted_at timestamptz not null default dripdrop._now(),
   updated_at timestamptz not null default dripdrop._now(),
   constraint tenant_settings_one_per_tenant unique nulls not distinct (tenant_key),
@@ -26,5 +27,8 @@ comment on column dripdrop.tenant_settings.send_window is
   '{"start", "end", "days", "calendar", "jitter"}, or false for always.';
 comment on column dripdrop.tenant_settings.channel_send_windows is
   'The same by channel, before send_window: {"sms": {"start": "09:00", "end": "20:00"}}.';
+comment on column dripdrop.tenant_settings.thresholds is
+  'Bounce and complaint rates at which a sender rests: window, min_sample, complaint_rate, '
+  'bounce_rate, soft_bounce_rate, pause; false is off.';
 comment on column dripdrop.tenant_settings.inserted_at is 'When the row was made.';
 comment on column dripdrop.tenant_settings.updated_at is 'When the row last changed.';

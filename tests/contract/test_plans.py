@@ -225,6 +225,7 @@ STATEMENTS = {
         select dripdrop.track_event('acme', 'paid', subscriber_id => 'now-1', event_id => 'x')
     """,
     "suppress": "select dripdrop.suppress('acme', 'email', '7@example.com')",
+    "check_thresholds": "select * from dripdrop.check_thresholds()",
     "suppress globally": "select dripdrop.suppress(null, 'email', '7@example.com')",
     "suppress a domain": "select dripdrop.suppress('acme', 'email', '@example.com')",
     "suppress_many": """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from dripdrop.cli import authoring, database, hooks, journeys, keys, sending, work
+from dripdrop.cli import authoring, database, hooks, journeys, keys, senders, sending, work
 from dripdrop.cli.errors import reported
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ for command in (
     *(sending.pause_sending, sending.resume_sending, sending.pauses),
     *(keys.keygen, keys.seal, keys.rotate),
     hooks.test_hook,
+    *(senders.adapters, senders.pause_adapter, senders.resume_adapter),
     *(work.run, work.bench, work.demo),
 ):
     app.command()(command)
