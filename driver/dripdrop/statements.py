@@ -243,7 +243,13 @@ class Statements(ABC, Generic[One, Many, Value]):
         """Replace the holidays of a calendar; return how many days there are."""
 
     @_statement
-    def update_tenant_settings(self, tenant_key: str | None, time_zone: str | None = ...) -> One:
+    def update_tenant_settings(
+        self,
+        tenant_key: str | None,
+        time_zone: str | None = ...,
+        unsubscribe_url: str | None = ...,
+        unsubscribe_mailto: str | None = ...,
+    ) -> One:
         """Change what holds for a whole tenant; None leaves a setting as it is."""
 
     # Senders
@@ -511,6 +517,29 @@ class Statements(ABC, Generic[One, Many, Value]):
     @_statement
     def reconcile(self, unknown_grace: timedelta = ...) -> One:
         """Mend what a crash or a lost queue left behind; return how much of each there was."""
+
+    # Consent: what the web process calls
+
+    @_statement
+    def unsubscribe(
+        self,
+        tenant_key: str | None,
+        execution_id: UUID,
+        topic: str | None = ...,
+        source: str = ...,
+        everything: bool = ...,
+    ) -> One:
+        """Unsubscribe the address that a message went to."""
+
+    @_statement
+    def subscription_page(self, tenant_key: str | None, execution_id: UUID) -> One:
+        """Return what the page behind the link of a message shows."""
+
+    @_statement
+    def update_subscriptions(
+        self, tenant_key: str | None, execution_id: UUID, topics: Json, source: str = ...
+    ) -> Value:
+        """Subscribe and unsubscribe the recipient of a message, by topic."""
 
     # Operations
 
