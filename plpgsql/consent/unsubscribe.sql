@@ -248,9 +248,9 @@ end
 $$;
 
 comment on function dripdrop.unsubscribe(text, uuid, text, text, boolean) is
-  'Unsubscribes the address that a message went to: from the topic that is named, else from that of '
-  'its step, else from the channel, which also ends the enrolment; everything: from the channel, '
-  'whatever the topic. Returns the suppression.';
+  'Unsubscribes the address that a message went to: from the topic that is named, else from that '
+  'of its step, else from the channel, which also ends the enrolment; everything: from the '
+  'channel, whatever the topic. Returns the suppression.';
 
 -- raises  ZD106 unknown execution
 create or replace function dripdrop.subscription_page(

@@ -26,17 +26,14 @@ STYLE_HASH = "sha256-" + base64.b64encode(hashlib.sha256(_STYLE.encode()).digest
 def preferences_page(page: Any) -> str:
     """Return the page behind the link, for a row of `subscription_page()`."""
     if page.suppressed:
-        return _html(
-            "Unsubscribed", f"<p>{_address(page)} gets no more {escape(page.channel)}.</p>"
-        )
+        return _html("Unsubscribed", f"<p>{_stopped(page)}</p>")
     return _html("Unsubscribe", *_one_click(page), *_choices(page))
 
 
 def done_page(page: Any) -> str:
     """Return the page after a change."""
     if page.suppressed:
-        said = f"{_address(page)} gets no more {escape(page.channel)}."
-        return _html("Unsubscribed", f'<p role="status">{said}</p>')
+        return _html("Unsubscribed", f'<p role="status">{_stopped(page)}</p>')
     said = f"Your choice for {_address(page)} is saved."
     return _html("Saved", f'<p role="status">{said}</p>', *_choices(page))
 
@@ -77,6 +74,10 @@ def _one_click(page: Any) -> Iterator[str]:
         '<form method="post"><input type="hidden" name="List-Unsubscribe" value="One-Click">'
         "<button>Unsubscribe</button></form>"
     )
+
+
+def _stopped(page: Any) -> str:
+    return f"{_address(page)} gets no more {escape(page.channel)}."
 
 
 def _address(page: Any) -> str:
