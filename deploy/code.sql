@@ -44,6 +44,8 @@ as $$
     ('ZD114', 'second_active_version', 'a sequence has at most one active version'),
     ('ZD120', 'not_started', 'the queues do not exist yet'),
     ('ZD121', 'pgmq_missing', 'pgmq is not installed in this database'),
+    ('ZD130', 'suppression_not_found', 'no such suppression in this tenant'),
+    ('ZD131', 'topic_not_found', 'no such topic in this tenant'),
     ('ZD201', 'invalid_argument', 'an argument is missing or has the wrong shape'),
     ('ZD202', 'unknown_provider', 'no such channel, or no such provider for the channel'),
     ('ZD203', 'invalid_timing', 'the timing does not parse'),
@@ -2112,8 +2114,11 @@ begin
       when 'on_unknown' then setting.value in ('at_most_once', 'at_least_once')
       when 'stale_after' then dripdrop._is_interval(setting.value)
       when 'on_stale' then setting.value in ('send', 'skip', 'hold')
+      when 'topic' then setting.value ~ '^[a-z0-9][a-z0-9_-]*$'
+      when 'require_verified_recipient'
+      then jsonb_typeof(config -> setting.key) = 'boolean'
       when 'kind' then setting.value in ('marketing', 'transactional')
-      when 'unsubscribe' then setting.value in ('true', 'false')
+      when 'unsubscribe' then jsonb_typeof(config -> setting.key) = 'boolean'
     end,
     false
   )
@@ -2124,7 +2129,8 @@ begin
       errcode = 'ZD201', column = 'config.' || v_fault,
       hint = 'Settings: recipient_key, time_zone, max_retries (0 to 999), '
         'on_max_retry (cancel, continue), on_unknown (at_most_once, at_least_once), '
-        'stale_after (an interval), on_stale (send, skip, hold), kind (marketing, transactional), '
+        'stale_after (an interval), on_stale (send, skip, hold), topic (its key), '
+        'require_verified_recipient (true, false), kind (marketing, transactional), '
         'unsubscribe (true, false).';
   end if;
   if config ? 'time_zone' then
@@ -2927,6 +2933,14 @@ begin
       where s.sequence_version_id = step.sequence_version_id
         and s.key = step.timing ->> 'on_timeout'
         and not s.recurring
+    )
+  union all
+  select 'unknown_topic', format('no topic "%s" in this tenant', step.config ->> 'topic')
+  where step.config ? 'topic'
+    and not exists (
+      select from dripdrop.topics as t
+      where t.key = step.config ->> 'topic'
+        and t.tenant_key is not distinct from step.tenant_key
     );
 end
 $$;
@@ -3143,6 +3157,815 @@ $$;
 
 comment on function dripdrop._sender_problems(dripdrop.sequence_versions) is
   'What is wrong with the senders of a version.';
+
+-- plpgsql/consent/suppressions.sql
+
+-- The worse reason is the one that is kept.
+create or replace function dripdrop._severity(reason text)
+returns int
+language sql
+immutable
+parallel safe
+return array_position(
+  '{manual,provider_block,bounce,unsubscribe,complaint}'::text[], reason
+);
+
+comment on function dripdrop._severity(text) is
+  'How much a reason for a suppression weighs, 1 to 5; null for an unknown one.';
+
+-- The one place that says which suppressions hold for a message: those of the address and of its
+-- domain, of the tenant and of all tenants. One index gives all of them.
+create or replace function dripdrop._suppressions_of(
+  tenant_key text,
+  channel text,
+  recipient_normalized text,
+  topic text,
+  at timestamptz
+)
+returns setof dripdrop.suppressions
+language sql
+stable
+parallel safe
+begin atomic
+  select p.*
+  from dripdrop.suppressions as p
+  where p.recipient_normalized = any (array[
+      _suppressions_of.recipient_normalized,
+      case
+        when _suppressions_of.channel = 'email'
+        then substr(
+          _suppressions_of.recipient_normalized, strpos(_suppressions_of.recipient_normalized, '@')
+        )
+      end
+    ])
+    and p.channel = _suppressions_of.channel
+    and (p.tenant_key = _suppressions_of.tenant_key or p.tenant_key is null)
+    and (p.topic = _suppressions_of.topic or p.topic is null)
+    and (p.expires_at > _suppressions_of.at or p.expires_at is null);
+end;
+
+comment on function dripdrop._suppressions_of(text, text, text, text, timestamptz) is
+  'The suppressions that stop a message about a topic (null: about none) to a normalised address.';
+
+-- A claim takes the slots of addresses, not of domains: a domain stops all claims for a moment.
+create or replace function dripdrop._suppression_slot(channel text, recipient text)
+returns int
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when channel = 'email' and dripdrop._normalized(channel, recipient) like '@%'
+    then dripdrop._switch_slot()
+    else dripdrop._recipient_slot(dripdrop._normalized(channel, recipient))
+  end
+$$;
+
+comment on function dripdrop._suppression_slot(text, text) is
+  'The slot that a change of a suppression takes.';
+
+-- Also for channels that no provider serves yet: lists of those who opted out come from elsewhere.
+-- One pass looks at all elements; the first fault is the one reported.
+--
+-- raises  ZD131 unknown topic, ZD201 bad argument, ZD202 unknown channel
+create or replace function dripdrop._check_suppressions(tenant_key text, suppressions jsonb)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_fault record;
+  v_place text;
+begin
+  if jsonb_typeof(suppressions) is distinct from 'array' then
+    raise exception 'suppressions is not a list' using
+      errcode = 'ZD201', column = 'suppressions',
+      hint = 'Pass [{"channel": "email", "recipient": …, "reason": …}, …].';
+  end if;
+  select s.place, s.suppression, fault.* into v_fault
+  from jsonb_array_elements(suppressions) with ordinality as s (suppression, place)
+  cross join lateral (
+    values
+    (
+      1, 'suppressions', jsonb_typeof(s.suppression) <> 'object',
+      'a suppression is not an object', 'Write {"channel": "email", "recipient": …}.'
+    ),
+    (
+      2, 'suppressions',
+      jsonb_typeof(s.suppression) = 'object'
+      and s.suppression
+        - '{channel,recipient,reason,source,metadata,topic,expires_at}'::text[] <> '{}',
+      'a suppression has an unknown field',
+      'The fields are channel, recipient, reason, source, metadata, topic and expires_at.'
+    ),
+    (
+      3, 'channel',
+      coalesce(
+        s.suppression ->> 'channel' <> all (
+          '{email,sms,webhook,pubsub,slack,telegram,whatsapp}'::text[]
+        ),
+        true
+      ),
+      format('channel "%s" is unknown', s.suppression ->> 'channel'),
+      'Use email, sms, webhook, pubsub, slack, telegram or whatsapp.'
+    ),
+    (
+      4, 'recipient',
+      coalesce(
+        btrim(dripdrop._normalized(s.suppression ->> 'channel', s.suppression ->> 'recipient')), ''
+      ) = '',
+      'a recipient is needed', 'For example sam@example.com.'
+    ),
+    (
+      5, 'recipient',
+      not dripdrop._can_be_suppressed(
+        s.suppression ->> 'channel', s.suppression ->> 'recipient'
+      ),
+      format('"%s" is no address of channel %s',
+        s.suppression ->> 'recipient', s.suppression ->> 'channel'),
+      'For email sam@example.com or a whole domain as @example.com, for sms and whatsapp a number '
+      'with its country as +4915123456789.'
+    ),
+    (
+      6, 'reason',
+      s.suppression ? 'reason' and dripdrop._severity(s.suppression ->> 'reason') is null,
+      format('reason "%s" is unknown', s.suppression ->> 'reason'),
+      'Use unsubscribe, bounce, complaint, manual or provider_block.'
+    ),
+    (
+      7, 'metadata',
+      jsonb_typeof(s.suppression -> 'metadata') not in ('object', 'null'),
+      'metadata is not an object', 'Pass an object, for example ''{}''.'
+    ),
+    (
+      8, 'topic',
+      s.suppression ->> 'topic' is not null and not exists (
+        select from dripdrop.topics as t
+        where t.key = s.suppression ->> 'topic'
+          and t.tenant_key is not distinct from _check_suppressions.tenant_key
+      ),
+      format('topic "%s" not found', s.suppression ->> 'topic'),
+      'list_topics() shows those of the tenant that is named first; leave it out for every message.'
+    )
+  ) as fault (rule, field, closed, message, hint)
+  where fault.closed
+  order by s.place, fault.rule
+  limit 1;
+  if not found then
+    return;
+  end if;
+
+  v_place := format('Element %s of the suppressions.', v_fault.place);
+  if v_fault.field = 'channel' then
+    raise exception '%', v_fault.message using
+      errcode = 'ZD202', column = v_fault.field, hint = v_fault.hint, detail = v_place;
+  elsif v_fault.field = 'topic' then
+    raise exception '%', v_fault.message using
+      errcode = 'ZD131', column = v_fault.field, hint = v_fault.hint, detail = v_place;
+  end if;
+  raise exception '%', v_fault.message using
+    errcode = 'ZD201', column = v_fault.field, hint = v_fault.hint, detail = v_place;
+end
+$$;
+
+comment on function dripdrop._check_suppressions(text, jsonb) is
+  'Raises on the first element of a list of suppressions that makes no sense.';
+
+-- A suppression may name an address that could never be sent to, such as one of another script:
+-- it does no harm. What could match nothing at all is a mistake.
+create or replace function dripdrop._can_be_suppressed(channel text, recipient text)
+returns boolean
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when channel = 'email'
+    then dripdrop._normalized(channel, recipient) ~ '^[^@[:space:]]*@[^@[:space:]]+$'
+    else dripdrop._is_recipient(channel, dripdrop._normalized(channel, recipient))
+  end
+$$;
+
+comment on function dripdrop._can_be_suppressed(text, text) is
+  'Whether this is an address of the channel or, for email, a domain with its @.';
+
+-- Nothing is stopped here: the gate at the fence sees the suppression once it has committed.
+--
+-- locks   the recipient's slot, waiting for claims that are under way, then the suppression; for a
+--         domain the slot that stops all claims
+-- raises  ZD131 unknown topic, ZD201 bad argument, ZD202 unknown channel, ZD207 bad tenant key
+create or replace function dripdrop.suppress(
+  tenant_key text,
+  channel text,
+  recipient text,
+  reason text default 'manual',
+  source text default null,
+  metadata jsonb default '{}',
+  topic text default null,
+  expires_at timestamptz default null
+)
+returns dripdrop.suppressions
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_suppression dripdrop.suppressions;
+begin
+  select p.* into v_suppression
+  from dripdrop.suppress_many(
+    suppress.tenant_key,
+    jsonb_build_array(jsonb_build_object(
+      'channel', suppress.channel,
+      'recipient', suppress.recipient,
+      'reason', suppress.reason,
+      'source', suppress.source,
+      'metadata', suppress.metadata,
+      'topic', suppress.topic,
+      'expires_at', suppress.expires_at
+    ))
+  ) as p;
+  return v_suppression;
+end
+$$;
+
+comment on function dripdrop.suppress(
+  text, text, text, text, text, jsonb, text, timestamptz
+) is
+  'Nothing more goes to this address over this channel; tenant null means for every tenant. '
+  'recipient: an address or, for email, a domain as @example.com, without its subdomains. topic: '
+  'only messages about it. expires_at: until then. Again keeps the worse reason (complaint, '
+  'unsubscribe, bounce, provider_block, manual) and the later end.';
+
+-- For imports: one statement for all of them, none if one of them is wrong.
+--
+-- locks, raises  as suppress(), the slots in ascending order
+create or replace function dripdrop.suppress_many(tenant_key text, suppressions jsonb)
+returns setof dripdrop.suppressions
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_entries jsonb;
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  perform dripdrop._check_suppressions(tenant_key, suppressions);
+  begin
+    if exists (
+      select from jsonb_to_recordset(suppressions) as s (expires_at timestamptz)
+      where s.expires_at <= v_now
+    ) then
+      raise exception 'expires_at is not in the future' using
+        errcode = 'ZD201', column = 'expires_at', hint = 'Leave it out for a suppression for good.';
+    end if;
+  exception
+    when data_exception then
+      raise exception 'expires_at is not a time' using
+        errcode = 'ZD201', column = 'expires_at', detail = sqlerrm,
+        hint = 'For example 2026-12-24T18:00:00Z.';
+  end;
+
+  select jsonb_agg(
+    s.suppression || jsonb_build_object('tenant_key', suppress_many.tenant_key) order by s.place
+  )
+  into v_entries
+  from jsonb_array_elements(suppressions) with ordinality as s (suppression, place);
+  return query select p.* from dripdrop._suppress(coalesce(v_entries, '[]'), v_now) as p;
+end
+$$;
+
+comment on function dripdrop.suppress_many(text, jsonb) is
+  'Suppresses a list of {channel, recipient, reason = manual, source, metadata, topic, '
+  'expires_at}, as suppress() does one.';
+
+-- With the slots taken nobody else writes these rows, so what they were can be read first. Of all
+-- that is said about an address the worst is quoted, and it lasts as long as anyone wants it to:
+-- neither a later nor an earlier word can make it less.
+create or replace function dripdrop._suppress(entries jsonb, at timestamptz)
+returns setof dripdrop.suppressions
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+begin
+  perform pg_advisory_xact_lock(dripdrop._stop_class(), slot.number)
+  from (
+    select distinct dripdrop._suppression_slot(s.channel, s.recipient) as number
+    from jsonb_to_recordset(entries) as s (channel text, recipient text)
+    order by number
+  ) as slot;
+
+  return query
+  with
+  entry as materialized (
+    select
+      row_number() over () as place,
+      s.tenant_key,
+      s.channel,
+      s.recipient,
+      dripdrop._normalized(s.channel, s.recipient) as recipient_normalized,
+      s.topic,
+      coalesce(s.reason, 'manual') as reason,
+      s.source,
+      coalesce(nullif(s.metadata, 'null'), '{}') as metadata,
+      s.expires_at
+    from jsonb_to_recordset(entries) as s (
+      tenant_key text, channel text, recipient text, topic text, reason text, source text,
+      metadata jsonb, expires_at timestamptz
+    )
+  ),
+  former as materialized (
+    select distinct p.*
+    from entry as n
+    join dripdrop.suppressions as p
+      on p.recipient_normalized = n.recipient_normalized
+      and p.channel = n.channel
+      and p.tenant_key is not distinct from n.tenant_key
+      and p.topic is not distinct from n.topic
+    where p.expires_at > _suppress.at or p.expires_at is null
+  ),
+  said as (
+    select
+      n.place, n.tenant_key, n.channel, n.recipient, n.recipient_normalized, n.topic, n.reason,
+      n.source, n.metadata, n.expires_at
+    from entry as n
+    union all
+    select
+      0, p.tenant_key, p.channel, p.recipient, p.recipient_normalized, p.topic, p.reason,
+      p.source, p.metadata, p.expires_at
+    from former as p
+  ),
+  written as (
+    insert into dripdrop.suppressions as p (
+      tenant_key, channel, recipient, recipient_normalized, topic, reason, source, metadata,
+      expires_at, inserted_at, updated_at
+    )
+    select distinct on (d.recipient_normalized, d.channel, d.tenant_key, d.topic)
+      d.tenant_key, d.channel, d.recipient, d.recipient_normalized, d.topic, d.reason, d.source,
+      d.metadata,
+      nullif(
+        max(coalesce(d.expires_at, 'infinity')) over (
+          partition by d.recipient_normalized, d.channel, d.tenant_key, d.topic
+        ),
+        'infinity'
+      ),
+      _suppress.at, _suppress.at
+    from said as d
+    order by
+      d.recipient_normalized, d.channel, d.tenant_key, d.topic, dripdrop._severity(d.reason) desc,
+      d.place desc
+    on conflict on constraint suppressions_one_per_recipient do update
+    set reason = excluded.reason,
+        source = excluded.source,
+        metadata = excluded.metadata,
+        expires_at = excluded.expires_at,
+        updated_at = excluded.updated_at
+    returning p.*
+  ),
+  noted as (
+    insert into dripdrop.suppression_history (
+      tenant_key, suppression_id, action, channel, recipient_normalized, topic, reason, source,
+      expires_at, at
+    )
+    select
+      w.tenant_key, w.id, case when f.id is null then 'suppressed' else 'changed' end, w.channel,
+      w.recipient_normalized, w.topic, w.reason, w.source, w.expires_at, _suppress.at
+    from written as w
+    left join former as f on f.id = w.id
+    where f.id is null
+      or (f.reason, f.source, f.metadata, f.expires_at)
+      is distinct from (w.reason, w.source, w.metadata, w.expires_at)
+  )
+  select w.* from written as w;
+end
+$$;
+
+comment on function dripdrop._suppress(jsonb, timestamptz) is
+  'Writes suppressions of any tenants, and their history.';
+
+create or replace function dripdrop._suppress(
+  tenant_key text,
+  channel text,
+  recipient text,
+  reason text,
+  source text,
+  metadata jsonb,
+  at timestamptz
+)
+returns dripdrop.suppressions
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select p.*
+  from dripdrop._suppress(
+    jsonb_build_array(jsonb_build_object(
+      'tenant_key', _suppress.tenant_key,
+      'channel', _suppress.channel,
+      'recipient', _suppress.recipient,
+      'reason', _suppress.reason,
+      'source', _suppress.source,
+      'metadata', _suppress.metadata
+    )),
+    _suppress.at
+  ) as p
+$$;
+
+comment on function dripdrop._suppress(text, text, text, text, text, jsonb, timestamptz) is
+  'Writes one suppression for good.';
+
+-- Somebody answers for it: a suppression is often a promise, or the law.
+--
+-- locks   the recipient's slot, then the suppression
+-- raises  ZD130 no such suppression, ZD201 bad argument, ZD202 unknown channel
+create or replace function dripdrop.unsuppress(
+  tenant_key text,
+  channel text,
+  recipient text,
+  removed_by text,
+  why text,
+  topic text default null
+)
+returns dripdrop.suppressions
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_suppression dripdrop.suppressions;
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  perform dripdrop._check_suppressions(
+    tenant_key,
+    jsonb_build_array(jsonb_build_object('channel', channel, 'recipient', recipient))
+  );
+  if coalesce(btrim(removed_by), '') = '' then
+    raise exception 'who removes the suppression is needed' using
+      errcode = 'ZD201', column = 'removed_by', hint = 'A person, for example kim@example.com.';
+  end if;
+  if coalesce(btrim(why), '') = '' then
+    raise exception 'why the suppression is removed is needed' using
+      errcode = 'ZD201', column = 'why', hint = 'For example ''asked for it by phone''.';
+  end if;
+
+  perform pg_advisory_xact_lock(
+    dripdrop._stop_class(), dripdrop._suppression_slot(channel, recipient)
+  );
+  delete from dripdrop.suppressions as p
+  where p.recipient_normalized
+    = dripdrop._normalized(unsuppress.channel, unsuppress.recipient)
+    and p.channel = unsuppress.channel
+    and p.tenant_key is not distinct from unsuppress.tenant_key
+    and p.topic is not distinct from unsuppress.topic
+  returning p.* into v_suppression;
+  if not found then
+    raise exception '"%" is not suppressed for %', recipient, channel using
+      errcode = 'ZD130',
+      hint = 'list_suppressions() shows the suppressions of a tenant, each with its topic; that '
+        'of a domain is removed as @example.com.';
+  end if;
+
+  insert into dripdrop.suppression_history (
+    tenant_key, suppression_id, action, channel, recipient_normalized, topic, reason, source,
+    expires_at, removed_by, why
+  )
+  values (
+    v_suppression.tenant_key, v_suppression.id, 'unsuppressed', v_suppression.channel,
+    v_suppression.recipient_normalized, v_suppression.topic, v_suppression.reason,
+    v_suppression.source, v_suppression.expires_at, unsuppress.removed_by, unsuppress.why
+  );
+  return v_suppression;
+end
+$$;
+
+comment on function dripdrop.unsuppress(text, text, text, text, text, text) is
+  'Removes a suppression of exactly this tenant, address or domain, and topic, and returns it; '
+  'suppression_history keeps who did it and why.';
+
+-- raises  ZD201 bad argument, ZD202 unknown channel, ZD207 bad tenant key
+create or replace function dripdrop.is_suppressed(
+  tenant_key text,
+  channel text,
+  recipient text,
+  topic text default null
+)
+returns boolean
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  perform dripdrop._check_suppressions(
+    tenant_key,
+    jsonb_build_array(jsonb_build_object('channel', channel, 'recipient', recipient))
+  );
+  return exists (
+    select from dripdrop._suppressions_of(
+      is_suppressed.tenant_key,
+      is_suppressed.channel,
+      dripdrop._normalized(is_suppressed.channel, is_suppressed.recipient),
+      is_suppressed.topic,
+      dripdrop._now()
+    )
+  );
+end
+$$;
+
+comment on function dripdrop.is_suppressed(text, text, text, text) is
+  'Whether a message of the tenant to this address would be stopped, by a suppression of the '
+  'tenant or of all tenants, of the address or of its domain. topic: what it is about, if anything.';
+
+create or replace function dripdrop.list_suppressions(
+  tenant_key text,
+  recipient text default null
+)
+returns setof dripdrop.suppressions
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select p.*
+  from dripdrop.suppressions as p
+  where p.tenant_key is not distinct from list_suppressions.tenant_key
+    and list_suppressions.recipient is null
+  union all
+  select p.*
+  from dripdrop.suppressions as p
+  where p.tenant_key is not distinct from list_suppressions.tenant_key
+    and p.recipient_normalized = any (array[
+      substring(dripdrop._normalized('email', list_suppressions.recipient) from '@.*$'),
+      dripdrop._normalized('email', list_suppressions.recipient),
+      dripdrop._normalized('sms', list_suppressions.recipient),
+      dripdrop._normalized('webhook', list_suppressions.recipient)
+    ])
+    and (
+      p.recipient_normalized = dripdrop._normalized(p.channel, list_suppressions.recipient)
+      or p.channel = 'email' and p.recipient_normalized like '@%'
+    )
+  order by recipient_normalized, channel, topic nulls first
+$$;
+
+comment on function dripdrop.list_suppressions(text, text) is
+  'The suppressions of exactly this tenant, expired ones included. recipient: only those of this '
+  'address, over any channel, and of its domain.';
+
+-- plpgsql/consent/topics.sql
+
+-- raises  ZD113 key taken, ZD201 bad argument, ZD207 bad tenant key
+create or replace function dripdrop.create_topic(
+  tenant_key text,
+  key text,
+  name text,
+  description text default null,
+  opt_in boolean default false
+)
+returns dripdrop.topics
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_topic dripdrop.topics;
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  if coalesce(key !~ '^[a-z0-9][a-z0-9_-]*$', true) then
+    raise exception 'topic key "%" is not valid', key using
+      errcode = 'ZD201', column = 'key',
+      hint = 'Use lower-case letters, digits, "_" and "-", and begin with a letter or digit.';
+  end if;
+  if coalesce(btrim(name), '') = '' then
+    raise exception 'a topic needs a name' using
+      errcode = 'ZD201', column = 'name', hint = 'What subscribers read, for example ''Offers''.';
+  end if;
+  if opt_in is null then
+    raise exception 'opt_in is not true or false' using
+      errcode = 'ZD201', column = 'opt_in', hint = 'True for a topic one must subscribe to.';
+  end if;
+
+  insert into dripdrop.topics (tenant_key, key, name, description, opt_in)
+  values (
+    create_topic.tenant_key, create_topic.key, create_topic.name, create_topic.description,
+    create_topic.opt_in
+  )
+  on conflict do nothing
+  returning * into v_topic;
+  if v_topic.id is null then
+    raise exception 'there is a topic "%" already', key using
+      errcode = 'ZD113', column = 'key', hint = 'list_topics() shows the topics of a tenant.';
+  end if;
+  return v_topic;
+end
+$$;
+
+comment on function dripdrop.create_topic(text, text, text, text, boolean) is
+  'Adds a topic that steps name as their config''s topic. opt_in: it goes only to those who '
+  'subscribed to it, else to all who have not opted out.';
+
+create or replace function dripdrop.list_topics(tenant_key text)
+returns setof dripdrop.topics
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select t.*
+  from dripdrop.topics as t
+  where t.tenant_key is not distinct from list_topics.tenant_key
+  order by t.key
+$$;
+
+comment on function dripdrop.list_topics(text) is 'The topics of exactly this tenant, by key.';
+
+-- Subscribers share a fixed number of slots behind those of recipients and the switch, which bounds
+-- the locks a claim holds.
+create or replace function dripdrop._subscriber_slot(subscriber_type text, subscriber_id text)
+returns int
+language sql
+immutable
+parallel safe
+return 1025 + (hashtext(subscriber_type || ':' || subscriber_id) & 255);
+
+comment on function dripdrop._subscriber_slot(text, text) is
+  'The slot, 1025 to 1280, of a subscriber who is opting out.';
+
+-- A claim must share the slot before it looks, and look with eyes opened after that: volatile, so
+-- that the second statement has a snapshot of its own.
+--
+-- locks   the subscriber's slot, shared, without waiting
+create or replace function dripdrop._consent_at_fence(
+  topic_id uuid,
+  subscriber_type text,
+  subscriber_id text
+)
+returns text
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not pg_try_advisory_xact_lock_shared(
+    dripdrop._stop_class(), dripdrop._subscriber_slot(subscriber_type, subscriber_id)
+  ) then
+    return 'changing';
+  end if;
+  return (
+    select u.state
+    from dripdrop.subscriptions as u
+    where u.subscriber_id = _consent_at_fence.subscriber_id
+      and u.subscriber_type = _consent_at_fence.subscriber_type
+      and u.topic_id = _consent_at_fence.topic_id
+  );
+end
+$$;
+
+comment on function dripdrop._consent_at_fence(uuid, text, text) is
+  'What a subscriber said about a topic: subscribed, unsubscribed, null for nothing; changing while '
+  'an opt-out is being committed.';
+
+-- No message is touched here, so that those of enrolments that begin meanwhile are stopped too: the
+-- gate at the fence sees the opt-out once it has committed.
+-- An opt-out is later than all that it let pass.
+--
+-- locks   to opt out the subscriber's slot, waiting for claims that are under way; the subscription
+-- raises  ZD131 unknown topic, ZD201 bad argument, ZD207 bad tenant key
+create or replace function dripdrop.set_subscription(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id text,
+  topic text,
+  state text,
+  source text
+)
+returns dripdrop.subscriptions
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_topic uuid;
+  v_subscription dripdrop.subscriptions;
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  if coalesce(subscriber_type, '') = '' or coalesce(subscriber_id, '') = '' then
+    raise exception 'a subscriber needs a type and an id' using
+      errcode = 'ZD201', column = 'subscriber_id',
+      hint = 'For example subscriber_type => ''User'', subscriber_id => ''42''.';
+  end if;
+  if state is null or state not in ('subscribed', 'unsubscribed') then
+    raise exception 'state "%" is unknown', state using
+      errcode = 'ZD201', column = 'state', hint = 'Use subscribed or unsubscribed.';
+  end if;
+  if coalesce(btrim(source), '') = '' then
+    raise exception 'a source is needed' using
+      errcode = 'ZD201', column = 'source',
+      hint = 'Where it was said, for example ''signup form''.';
+  end if;
+  select t.id into v_topic
+  from dripdrop.topics as t
+  where t.key = set_subscription.topic
+    and t.tenant_key is not distinct from set_subscription.tenant_key;
+  if not found then
+    raise exception 'topic "%" not found', topic using
+      errcode = 'ZD131', column = 'topic', hint = 'list_topics() shows the topics of a tenant.';
+  end if;
+
+  if state = 'unsubscribed' then
+    perform pg_advisory_xact_lock(
+      dripdrop._stop_class(), dripdrop._subscriber_slot(subscriber_type, subscriber_id)
+    );
+    v_now := greatest(
+      v_now,
+      (
+        select max(x.claimed_at) + interval '1 microsecond'
+        from dripdrop.enrollments as e
+        join dripdrop.step_executions as x on x.enrollment_id = e.id
+        where e.subscriber_id = set_subscription.subscriber_id
+          and e.subscriber_type = set_subscription.subscriber_type
+          and e.tenant_key is not distinct from set_subscription.tenant_key
+      )
+    );
+  end if;
+  insert into dripdrop.subscriptions as u (
+    tenant_key, topic_id, subscriber_type, subscriber_id, state, source, at
+  )
+  values (
+    set_subscription.tenant_key, v_topic, set_subscription.subscriber_type,
+    set_subscription.subscriber_id, set_subscription.state, set_subscription.source, v_now
+  )
+  on conflict on constraint subscriptions_one_per_topic do update
+  set state = excluded.state,
+      source = excluded.source,
+      at = excluded.at
+  where u.state <> excluded.state
+  returning u.* into v_subscription;
+  if found then
+    insert into dripdrop.consent_records (
+      tenant_key, topic_id, subscriber_type, subscriber_id, state, source, at
+    )
+    values (
+      v_subscription.tenant_key, v_subscription.topic_id, v_subscription.subscriber_type,
+      v_subscription.subscriber_id, v_subscription.state, v_subscription.source, v_subscription.at
+    );
+  else
+    select u.* into v_subscription
+    from dripdrop.subscriptions as u
+    where u.subscriber_id = set_subscription.subscriber_id
+      and u.subscriber_type = set_subscription.subscriber_type
+      and u.topic_id = v_topic;
+  end if;
+  return v_subscription;
+end
+$$;
+
+comment on function dripdrop.set_subscription(text, text, text, text, text, text) is
+  'A subscriber opts in to a topic (subscribed) or out of it (unsubscribed), and source says where. '
+  'An opt-out stops the messages about this topic that have not left. Saying it again changes '
+  'nothing; each change is kept in consent_records.';
+
+create or replace function dripdrop.get_subscriptions(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id text
+)
+returns table (
+  topic text,
+  name text,
+  description text,
+  subscribed boolean,
+  state text,
+  source text,
+  at timestamptz
+)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    t.key, t.name, t.description, coalesce(u.state = 'subscribed', not t.opt_in), u.state, u.source,
+    u.at
+  from dripdrop.topics as t
+  left join dripdrop.subscriptions as u
+    on u.subscriber_id = get_subscriptions.subscriber_id
+    and u.subscriber_type = get_subscriptions.subscriber_type
+    and u.topic_id = t.id
+  where t.tenant_key is not distinct from get_subscriptions.tenant_key
+  order by t.key
+$$;
+
+comment on function dripdrop.get_subscriptions(text, text, text) is
+  'Every topic of the tenant: whether messages about it reach the subscriber, and what the '
+  'subscriber said about it, where and when, if anything.';
 
 -- plpgsql/consent/unsubscribe.sql
 
@@ -3578,6 +4401,10 @@ as $$
         select from dripdrop.conditions as c where c.sequence_id = q.id
       ) as has_ways_out,
       exists (select from dripdrop.conditions as c where c.step_id = s.id) as has_conditions,
+      coalesce((s.config ->> 'require_verified_recipient')::boolean, false) as verified_only,
+      s.config ->> 'topic' as topic,
+      t.id as topic_id,
+      t.opt_in,
       (s.config ->> 'stale_after')::interval as stale_after,
       q.active as sequence_active,
       a.id as adapter_id,
@@ -3602,6 +4429,8 @@ as $$
       )
     )
     and (a.tenant_key = s.tenant_key or a.tenant_key is null)
+    left join dripdrop.topics as t
+      on t.key = s.config ->> 'topic' and t.tenant_key is not distinct from s.tenant_key
     where s.id in (select x.step_id from execution as x)
   ),
   fact as (
@@ -3626,12 +4455,24 @@ as $$
       s.adapter_usable,
       s.resting_until,
       s.resting_reason,
-      exists (
-        select from dripdrop.suppressions as p
-        where p.recipient_normalized = address.recipient
-          and p.channel = s.channel
-          and (p.tenant_key = x.tenant_key or p.tenant_key is null)
-      ) as suppressed
+      (
+        select concat(
+          p.reason,
+          case when p.recipient_normalized like '@%' then ' of ' || p.recipient_normalized end,
+          ' about ' || p.topic,
+          case when p.tenant_key is null then ', for every tenant' end
+        )
+        from dripdrop._suppressions_of(
+          x.tenant_key, s.channel, address.recipient, s.topic, _gates.at
+        ) as p
+        order by dripdrop._severity(p.reason) desc, p.id
+        limit 1
+      ) as suppression,
+      s.verified_only
+      and coalesce(e.data ->> 'recipient_verified_at', '') in ('', 'false') as unverified,
+      s.topic,
+      s.opt_in,
+      consent.state as consent
     from execution as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     join step as s on s.id = x.step_id
@@ -3644,6 +4485,22 @@ as $$
         end as recipient
       offset 0
     ) as address
+    cross join lateral (
+      select
+        case
+          when s.topic is null then null
+          when _gates.which = 'fence'
+          then dripdrop._consent_at_fence(s.topic_id, e.subscriber_type, e.subscriber_id)
+          else (
+            select u.state
+            from dripdrop.subscriptions as u
+            where u.subscriber_id = e.subscriber_id
+              and u.subscriber_type = e.subscriber_type
+              and u.topic_id = s.topic_id
+          )
+        end as state
+      offset 0
+    ) as consent
     -- What the application said is asked once, when the message is decided.
     cross join lateral (
       select
@@ -3730,9 +4587,31 @@ as $$
       case when f.recipient is null then 'no_recipient' else 'invalid_recipient' end, null, null
     ),
     (
+      115, 'verification', false,
+      case when f.unverified then 'skip' end,
+      'unverified_recipient', null, null
+    ),
+    (
       120, 'suppression', true,
-      case when f.suppressed then 'skip' end,
-      'suppressed', null, null
+      case when f.suppression is not null then 'skip' end,
+      'suppressed', f.suppression, null
+    ),
+    -- A topic that is gone counts as one that nobody subscribed to.
+    (
+      125, 'topic', true,
+      case
+        when f.topic is null then null
+        when f.consent = 'changing' then 'defer'
+        when f.consent = 'unsubscribed' then 'skip'
+        when f.opt_in is not false and f.consent is null then 'skip'
+      end,
+      case f.consent
+        when 'changing' then 'consent_changing'
+        when 'unsubscribed' then 'opted_out'
+        else 'not_subscribed'
+      end,
+      f.topic,
+      case when f.consent = 'changing' then _gates.at end
     ),
     (
       150, 'sender', true,
@@ -7606,88 +8485,6 @@ comment on function dripdrop.startup_check() is
 
 -- plpgsql/operations/operator.sql
 
--- Nothing is stopped here: the gate at the fence sees the suppression once it has committed.
---
--- locks   the recipient's slot, waiting for claims that are under way, then the suppression
--- raises  ZD201 bad argument, ZD202 unknown channel, ZD207 bad tenant key
-create or replace function dripdrop.suppress(
-  tenant_key text,
-  channel text,
-  recipient text,
-  reason text default 'manual',
-  source text default null,
-  metadata jsonb default '{}'
-)
-returns dripdrop.suppressions
-language plpgsql
-security definer
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform dripdrop._check_tenant_key(tenant_key);
-  perform dripdrop._check_channel(channel);
-  if coalesce(btrim(recipient), '') = '' then
-    raise exception 'a recipient is needed' using
-      errcode = 'ZD201', column = 'recipient', hint = 'For example sam@example.com.';
-  end if;
-  if reason is null
-    or reason not in ('unsubscribe', 'bounce', 'complaint', 'manual', 'provider_block')
-  then
-    raise exception 'reason "%" is unknown', reason using
-      errcode = 'ZD201', column = 'reason',
-      hint = 'Use unsubscribe, bounce, complaint, manual or provider_block.';
-  end if;
-  if jsonb_typeof(metadata) <> 'object' then
-    raise exception 'metadata is not an object' using
-      errcode = 'ZD201', column = 'metadata', hint = 'Pass an object, for example ''{}''.';
-  end if;
-
-  return dripdrop._suppress(
-    tenant_key, channel, recipient, reason, source, coalesce(metadata, '{}'), dripdrop._now()
-  );
-end
-$$;
-
-comment on function dripdrop.suppress(text, text, text, text, text, jsonb) is
-  'Nothing more goes to this address over this channel; tenant null means for every tenant. Again '
-  'replaces the reason.';
-
-create or replace function dripdrop._suppress(
-  tenant_key text,
-  channel text,
-  recipient text,
-  reason text,
-  source text,
-  metadata jsonb,
-  at timestamptz
-)
-returns dripdrop.suppressions
-language sql
-set search_path = pg_catalog, pg_temp
-as $$
-  select pg_advisory_xact_lock(
-    dripdrop._stop_class(), dripdrop._recipient_slot(dripdrop._normalized(channel, recipient))
-  );
-
-  insert into dripdrop.suppressions as p (
-    tenant_key, channel, recipient, recipient_normalized, reason, source, metadata, inserted_at,
-    updated_at
-  )
-  values (
-    tenant_key, channel, recipient, dripdrop._normalized(channel, recipient), reason, source,
-    metadata, at, at
-  )
-  on conflict on constraint suppressions_one_per_recipient do update
-  set reason = excluded.reason,
-      source = excluded.source,
-      metadata = excluded.metadata,
-      updated_at = excluded.updated_at
-  returning p.*
-$$;
-
-comment on function dripdrop._suppress(text, text, text, text, text, jsonb, timestamptz) is
-  'Inserts or replaces a suppression.';
-
 -- raises  ZD106 unknown execution
 create or replace function dripdrop._lock_execution(tenant_key text, execution_id uuid)
 returns dripdrop.step_executions
@@ -9722,13 +10519,20 @@ $$;
 comment on function dripdrop._check_channel(text) is
   'Raises ZD202 for a channel no provider serves.';
 
--- The one place that says how the addresses of a channel are compared.
+-- The one place that says how the addresses of a channel are compared. A domain in another script
+-- stays as it is written; what a telephone number is written with goes, and 00 is a +.
 create or replace function dripdrop._normalized(channel text, recipient text)
 returns text
 language sql
 immutable
 parallel safe
-return case channel when 'email' then lower(btrim(recipient)) else btrim(recipient) end;
+return case
+  when channel = 'email' then lower(btrim(recipient, E' \t\r\n'))
+  when channel in ('sms', 'whatsapp')
+  then regexp_replace(translate(recipient, E' .-()\t\r\n', ''), '^00', '+')
+  when channel in ('slack', 'telegram') then lower(btrim(recipient, E' \t\r\n'))
+  else btrim(recipient, E' \t\r\n')
+end;
 
 comment on function dripdrop._normalized(text, text) is
   'An address as it is compared with others of its channel.';
@@ -9739,27 +10543,33 @@ returns text
 language sql
 immutable
 parallel safe
-return case channel
-  when 'email'
-  then dripdrop._normalized(channel, data ->> coalesce(config ->> 'recipient_key', 'email'))
-end;
+return dripdrop._normalized(
+  channel,
+  data ->> case
+    when channel = 'email' then coalesce(config ->> 'recipient_key', 'email')
+    when channel in ('sms', 'whatsapp') then coalesce(config ->> 'recipient_key', 'phone')
+    when channel in ('slack', 'telegram') then coalesce(config ->> 'recipient_key', channel)
+  end
+);
 
 comment on function dripdrop._recipient(text, jsonb, jsonb) is
   'The normalised address an enrolment''s data holds for a channel.';
 
 -- What a browser's e-mail field accepts (https://html.spec.whatwg.org/#valid-e-mail-address),
--- and RFC 5321's length.
+-- and RFC 5321's length. A telephone number is one of E.164.
 create or replace function dripdrop._is_recipient(channel text, recipient text)
 returns boolean
 language sql
 immutable
 parallel safe
-return case channel
-  when 'email' then coalesce(
+return case
+  when channel = 'email' then coalesce(
     length(recipient) <= 254
     and recipient ~ '^[a-zA-Z0-9.!#$%&''*+/=?^_`{|}~-]+@[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)*$',
     false
   )
+  when channel in ('sms', 'whatsapp') then coalesce(recipient ~ '^\+[1-9][0-9]{6,14}$', false)
+  when channel in ('slack', 'telegram') then coalesce(recipient <> '', false)
   else true
 end;
 
@@ -10698,6 +11508,57 @@ $$;
 
 comment on function dripdrop._is_time_zone(text) is 'Whether a name is in pg_timezone_names.';
 
+-- sql/views/consent_at_send.sql
+
+-- The proof that whoever was written to had agreed to it, as of the moment the fence was passed.
+create or replace view dripdrop.consent_at_send
+with (security_invoker = true) as
+select
+  x.tenant_key,
+  x.id as execution_id,
+  x.enrollment_id,
+  e.subscriber_type,
+  e.subscriber_id,
+  t.key as topic,
+  x.claimed_at as sent_at,
+  coalesce(c.state, case when t.opt_in then 'unsubscribed' else 'subscribed' end)
+  = 'subscribed' as had_consent,
+  c.state,
+  c.source,
+  c.at as said_at
+from dripdrop.step_executions as x
+join dripdrop.enrollments as e on e.id = x.enrollment_id
+join dripdrop.steps as s on s.id = x.step_id
+join dripdrop.topics as t
+  on t.key = s.config ->> 'topic' and t.tenant_key is not distinct from x.tenant_key
+left join lateral (
+  select r.state, r.source, r.at
+  from dripdrop.consent_records as r
+  where r.subscriber_id = e.subscriber_id
+    and r.subscriber_type = e.subscriber_type
+    and r.topic_id = t.id
+    and r.at <= x.claimed_at
+  order by r.at desc, r.id desc
+  limit 1
+) as c on true
+where x.state = 'sent';
+
+comment on view dripdrop.consent_at_send is
+  'For each message with a topic that was sent: the consent in force when it left.';
+comment on column dripdrop.consent_at_send.tenant_key is 'The tenant.';
+comment on column dripdrop.consent_at_send.execution_id is 'The message.';
+comment on column dripdrop.consent_at_send.enrollment_id is 'The enrolment.';
+comment on column dripdrop.consent_at_send.subscriber_type is 'What kind of subscriber.';
+comment on column dripdrop.consent_at_send.subscriber_id is 'The subscriber.';
+comment on column dripdrop.consent_at_send.topic is 'The topic of its step.';
+comment on column dripdrop.consent_at_send.sent_at is 'When it passed the fence.';
+comment on column dripdrop.consent_at_send.had_consent is
+  'Whether the subscriber had subscribed or, unless the topic is opt-in, had not opted out.';
+comment on column dripdrop.consent_at_send.state is
+  'What the subscriber had said last; null for nothing.';
+comment on column dripdrop.consent_at_send.source is 'Where that was said.';
+comment on column dripdrop.consent_at_send.said_at is 'When that was said.';
+
 -- sql/views/ledger.sql
 
 -- The proof that nothing is lost: every row in it is out of place, so it must be empty.
@@ -10797,6 +11658,7 @@ declare
       "create_sequence_version",
       "create_step",
       "create_step_transition",
+      "create_topic",
       "cron_next",
       "drop_exit_rule",
       "drop_hook",
@@ -10810,7 +11672,9 @@ declare
       "get_enrollment",
       "get_http_hook",
       "get_sequence",
+      "get_subscriptions",
       "idempotency_key",
+      "is_suppressed",
       "latest_step_by_key",
       "list_active_enrollments",
       "list_channel_adapters",
@@ -10818,6 +11682,8 @@ declare
       "list_http_hooks",
       "list_sequence_versions",
       "list_steps",
+      "list_suppressions",
+      "list_topics",
       "migrate_enrollments",
       "migrate_preview",
       "next_time",
@@ -10835,13 +11701,16 @@ declare
       "sealed_adapters",
       "sealed_http_hooks",
       "set_holidays",
+      "set_subscription",
       "simulate",
       "startup_check",
       "suppress",
+      "suppress_many",
       "tick",
       "track_event",
       "track_events",
       "unenroll",
+      "unsuppress",
       "update_channel_adapter",
       "update_http_hook",
       "update_step_content",
@@ -10858,15 +11727,19 @@ declare
       "get_active_sequence_version",
       "get_enrollment",
       "get_sequence",
+      "get_subscriptions",
+      "is_suppressed",
       "latest_step_by_key",
       "list_active_enrollments",
       "list_sequence_versions",
       "list_steps",
+      "list_topics",
       "next_time",
       "parse_timing",
       "pause_enrollment",
       "providers",
       "resume_enrollment",
+      "set_subscription",
       "suppress",
       "track_event",
       "track_events",

@@ -532,6 +532,54 @@ comment on column dripdrop.sequences.metadata is
 comment on column dripdrop.sequences.inserted_at is 'When the row was made.';
 comment on column dripdrop.sequences.updated_at is 'When the row last changed.';
 
+-- sql/tables/suppression_history.sql
+
+create table dripdrop.suppression_history (
+  id uuid not null default dripdrop._uuidv7(),
+  tenant_key text,
+  suppression_id uuid not null,
+  action text not null,
+  channel text not null,
+  recipient_normalized text not null,
+  topic text,
+  reason text not null,
+  source text,
+  expires_at timestamptz,
+  removed_by text,
+  why text,
+  login text not null default session_user,
+  at timestamptz not null default dripdrop._now(),
+  constraint suppression_history_pkey primary key (id),
+  constraint suppression_history_action_is_known
+  check (action in ('suppressed', 'changed', 'unsuppressed')),
+  constraint suppression_history_removal_is_explained
+  check ((action = 'unsuppressed') = (removed_by is not null and why is not null))
+);
+
+create index suppression_history_by_recipient
+on dripdrop.suppression_history (recipient_normalized, channel);
+
+comment on table dripdrop.suppression_history is
+  'What became of suppressions, appended and never changed.';
+comment on column dripdrop.suppression_history.id is 'Time-ordered uuid.';
+comment on column dripdrop.suppression_history.tenant_key is
+  'The tenant; null for a suppression of every tenant.';
+comment on column dripdrop.suppression_history.suppression_id is
+  'The suppression, which is gone after its removal.';
+comment on column dripdrop.suppression_history.action is 'suppressed, changed or unsuppressed.';
+comment on column dripdrop.suppression_history.channel is 'The channel.';
+comment on column dripdrop.suppression_history.recipient_normalized is
+  'The address, or the domain with its @.';
+comment on column dripdrop.suppression_history.topic is 'The topic it is limited to.';
+comment on column dripdrop.suppression_history.reason is 'The reason from then on, or until then.';
+comment on column dripdrop.suppression_history.source is 'Who gave that reason.';
+comment on column dripdrop.suppression_history.expires_at is
+  'The end it then had; null is never.';
+comment on column dripdrop.suppression_history.removed_by is 'Who removed it, as unsuppress() says.';
+comment on column dripdrop.suppression_history.why is 'Why it was removed.';
+comment on column dripdrop.suppression_history.login is 'The database login that did it.';
+comment on column dripdrop.suppression_history.at is 'When.';
+
 -- sql/tables/suppressions.sql
 
 create table dripdrop.suppressions (
@@ -540,14 +588,16 @@ create table dripdrop.suppressions (
   channel text not null,
   recipient text not null,
   recipient_normalized text not null,
+  topic text,
   reason text not null,
   source text,
   metadata jsonb not null default '{}',
+  expires_at timestamptz,
   inserted_at timestamptz not null default dripdrop._now(),
   updated_at timestamptz not null default dripdrop._now(),
   constraint suppressions_pkey primary key (id),
   constraint suppressions_one_per_recipient
-  unique nulls not distinct (recipient_normalized, channel, tenant_key),
+  unique nulls not distinct (recipient_normalized, channel, tenant_key, topic),
   constraint suppressions_tenant_key_is_valid check (tenant_key <> '' and tenant_key not like ':%'),
   constraint suppressions_reason_is_known
   check (reason in ('unsubscribe', 'bounce', 'complaint', 'manual', 'provider_block'))
@@ -558,12 +608,18 @@ comment on table dripdrop.suppressions is
 comment on column dripdrop.suppressions.id is 'Time-ordered uuid.';
 comment on column dripdrop.suppressions.tenant_key is 'The tenant; null holds for every tenant.';
 comment on column dripdrop.suppressions.channel is 'The channel.';
-comment on column dripdrop.suppressions.recipient is 'The address as it was given.';
-comment on column dripdrop.suppressions.recipient_normalized is 'The address as it is compared.';
+comment on column dripdrop.suppressions.recipient is 'The address as it was first given.';
+comment on column dripdrop.suppressions.recipient_normalized is
+  'The address as it is compared; for email also a domain with its @, which holds for every '
+  'address of exactly this domain.';
+comment on column dripdrop.suppressions.topic is
+  'The key of the topic it is limited to; null holds for every message.';
 comment on column dripdrop.suppressions.reason is
   'unsubscribe, bounce, complaint, manual or provider_block.';
 comment on column dripdrop.suppressions.source is 'Who said so.';
 comment on column dripdrop.suppressions.metadata is 'Details.';
+comment on column dripdrop.suppressions.expires_at is
+  'From when on it no longer holds; null is never.';
 comment on column dripdrop.suppressions.inserted_at is 'When the row was made.';
 comment on column dripdrop.suppressions.updated_at is 'When the row last changed.';
 
@@ -610,6 +666,32 @@ comment on materialized view dripdrop.time_zones is
   'The names in pg_timezone_names at installation, indexed; start() refreshes it.';
 comment on column dripdrop.time_zones.name is 'IANA name, for example Europe/Berlin.';
 
+-- sql/tables/topics.sql
+
+create table dripdrop.topics (
+  id uuid not null default dripdrop._uuidv7(),
+  tenant_key text,
+  key text not null,
+  name text not null,
+  description text,
+  opt_in boolean not null default false,
+  inserted_at timestamptz not null default dripdrop._now(),
+  constraint topics_pkey primary key (id),
+  constraint topics_one_key_per_tenant unique nulls not distinct (key, tenant_key),
+  constraint topics_tenant_key_is_valid check (tenant_key <> '' and tenant_key not like ':%'),
+  constraint topics_key_is_a_slug check (key ~ '^[a-z0-9][a-z0-9_-]*$')
+);
+
+comment on table dripdrop.topics is 'What messages are about, so that one can opt out of each.';
+comment on column dripdrop.topics.id is 'Time-ordered uuid.';
+comment on column dripdrop.topics.tenant_key is 'The tenant; null is the global scope.';
+comment on column dripdrop.topics.key is 'What the config of steps calls it.';
+comment on column dripdrop.topics.name is 'What subscribers read.';
+comment on column dripdrop.topics.description is 'What it is about.';
+comment on column dripdrop.topics.opt_in is
+  'True: only who subscribed gets it. False: whoever did not opt out.';
+comment on column dripdrop.topics.inserted_at is 'When the row was made.';
+
 -- sql/tables/adapter_pool_members.sql
 
 create table dripdrop.adapter_pool_members (
@@ -642,6 +724,40 @@ comment on column dripdrop.adapter_pool_members.weight is 'Its share of new enro
 comment on column dripdrop.adapter_pool_members.active is 'False takes no new enrolments.';
 comment on column dripdrop.adapter_pool_members.inserted_at is 'When the row was made.';
 comment on column dripdrop.adapter_pool_members.updated_at is 'When the row last changed.';
+
+-- sql/tables/consent_records.sql
+
+create table dripdrop.consent_records (
+  id uuid not null default dripdrop._uuidv7(),
+  tenant_key text,
+  topic_id uuid not null,
+  subscriber_type text not null,
+  subscriber_id text not null,
+  state text not null,
+  source text not null,
+  login text not null default session_user,
+  at timestamptz not null,
+  constraint consent_records_pkey primary key (id),
+  constraint consent_records_of_a_topic foreign key (topic_id) references dripdrop.topics (id),
+  constraint consent_records_state_is_known check (state in ('subscribed', 'unsubscribed'))
+);
+
+create index consent_records_by_subscriber
+on dripdrop.consent_records (subscriber_id, subscriber_type, topic_id, at);
+
+comment on table dripdrop.consent_records is
+  'Every change of a subscription, appended and never changed.';
+comment on column dripdrop.consent_records.id is 'Time-ordered uuid.';
+comment on column dripdrop.consent_records.tenant_key is 'The tenant of the topic.';
+comment on column dripdrop.consent_records.topic_id is 'The topic.';
+comment on column dripdrop.consent_records.subscriber_type is
+  'What kind of subscriber: User, Lead, ….';
+comment on column dripdrop.consent_records.subscriber_id is
+  'The application''s id of the subscriber, as text.';
+comment on column dripdrop.consent_records.state is 'subscribed or unsubscribed, from then on.';
+comment on column dripdrop.consent_records.source is 'Where it was said.';
+comment on column dripdrop.consent_records.login is 'The database login that recorded it.';
+comment on column dripdrop.consent_records.at is 'When.';
 
 -- sql/tables/http_hooks.sql
 
@@ -754,6 +870,36 @@ comment on column dripdrop.sequence_versions.content_hash is
 comment on column dripdrop.sequence_versions.published_at is 'When it was last activated.';
 comment on column dripdrop.sequence_versions.inserted_at is 'When the row was made.';
 comment on column dripdrop.sequence_versions.updated_at is 'When the row last changed.';
+
+-- sql/tables/subscriptions.sql
+
+create table dripdrop.subscriptions (
+  id uuid not null default dripdrop._uuidv7(),
+  tenant_key text,
+  topic_id uuid not null,
+  subscriber_type text not null,
+  subscriber_id text not null,
+  state text not null,
+  source text not null,
+  at timestamptz not null,
+  constraint subscriptions_pkey primary key (id),
+  constraint subscriptions_to_a_topic foreign key (topic_id) references dripdrop.topics (id),
+  constraint subscriptions_one_per_topic unique (subscriber_id, subscriber_type, topic_id),
+  constraint subscriptions_state_is_known check (state in ('subscribed', 'unsubscribed'))
+);
+
+comment on table dripdrop.subscriptions is
+  'What subscribers said about topics; who said nothing has no row.';
+comment on column dripdrop.subscriptions.id is 'Time-ordered uuid.';
+comment on column dripdrop.subscriptions.tenant_key is 'The tenant of the topic.';
+comment on column dripdrop.subscriptions.topic_id is 'The topic.';
+comment on column dripdrop.subscriptions.subscriber_type is
+  'What kind of subscriber: User, Lead, ….';
+comment on column dripdrop.subscriptions.subscriber_id is
+  'The application''s id of the subscriber, as text.';
+comment on column dripdrop.subscriptions.state is 'subscribed or unsubscribed.';
+comment on column dripdrop.subscriptions.source is 'Where it was said: signup, preferences, ….';
+comment on column dripdrop.subscriptions.at is 'Since when the state holds.';
 
 -- sql/tables/adapter_sequence_budgets.sql
 
@@ -954,8 +1100,8 @@ comment on column dripdrop.steps.hooks is
   'The hooks whose values are fetched before it is decided: those that its conditions, its '
   'transitions and its template name. Set on activation.';
 comment on column dripdrop.steps.config is
-  'recipient_key, time_zone, max_retries, on_max_retry, on_unknown, stale_after, on_stale, kind, '
-  'unsubscribe.';
+  'recipient_key, time_zone, max_retries, on_max_retry, on_unknown, stale_after, on_stale, topic, '
+  'require_verified_recipient, kind, unsubscribe.';
 comment on column dripdrop.steps.active is 'False skips the step.';
 comment on column dripdrop.steps.inserted_at is 'When the row was made.';
 comment on column dripdrop.steps.updated_at is 'When the row last changed.';

@@ -42,6 +42,7 @@ GROUPS = {
     "timing": "Timing",
     "senders": "Senders",
     "enrollment": "Enrolment",
+    "consent": "Consent",
     "decision": "Decision",
     "operations": "Operations",
     "pipeline": "Pipeline",

@@ -25,6 +25,8 @@ as $$
     ('ZD114', 'second_active_version', 'a sequence has at most one active version'),
     ('ZD120', 'not_started', 'the queues do not exist yet'),
     ('ZD121', 'pgmq_missing', 'pgmq is not installed in this database'),
+    ('ZD130', 'suppression_not_found', 'no such suppression in this tenant'),
+    ('ZD131', 'topic_not_found', 'no such topic in this tenant'),
     ('ZD201', 'invalid_argument', 'an argument is missing or has the wrong shape'),
     ('ZD202', 'unknown_provider', 'no such channel, or no such provider for the channel'),
     ('ZD203', 'invalid_timing', 'the timing does not parse'),

@@ -8,6 +8,7 @@ select from dripdrop.adapter_pools where false;
 select from dripdrop.adapter_sequence_budgets where false;
 select from dripdrop.channel_adapters where false;
 select from dripdrop.conditions where false;
+select from dripdrop.consent_records where false;
 select from dripdrop.enrollments where false;
 select from dripdrop.events where false;
 select from dripdrop.holidays where false;
@@ -22,7 +23,10 @@ select from dripdrop.step_executions where false;
 select from dripdrop.step_revisions where false;
 select from dripdrop.step_transitions where false;
 select from dripdrop.steps where false;
+select from dripdrop.subscriptions where false;
+select from dripdrop.suppression_history where false;
 select from dripdrop.suppressions where false;
 select from dripdrop.tenant_settings where false;
+select from dripdrop.topics where false;
 
 rollback;

@@ -12,7 +12,8 @@
         │   ├── EnrollmentNotFound         ├── SecondActiveVersion
         │   ├── ExecutionNotFound          ├── NotStarted
         │   ├── AdapterNotFound            ├── PgmqMissing
-        │   └── HookNotFound               └── RuleNotFound
+        │   ├── HookNotFound               ├── RuleNotFound
+        │   └── SuppressionNotFound        └── TopicNotFound
         ├── ArgumentError (ZD2xx): an argument cannot be right
         │   ├── InvalidArgument            ├── MissingRecipient
         │   ├── UnknownProvider            ├── InvalidDefinition
@@ -116,6 +117,14 @@ class NotStarted(StateError, code="ZD120"):
 
 class PgmqMissing(StateError, code="ZD121"):
     """pgmq is not installed in this database."""
+
+
+class SuppressionNotFound(StateError, code="ZD130"):
+    """No such suppression in this tenant."""
+
+
+class TopicNotFound(StateError, code="ZD131"):
+    """No such topic in this tenant."""
 
 
 class InvalidArgument(ArgumentError, code="ZD201"):

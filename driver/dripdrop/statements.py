@@ -542,6 +542,7 @@ class Statements(ABC, Generic[One, Many, Value]):
         """Subscribe and unsubscribe the recipient of a message, by topic."""
 
     # Operations
+    # Consent
 
     @_statement
     def suppress(
@@ -552,8 +553,71 @@ class Statements(ABC, Generic[One, Many, Value]):
         reason: str = ...,
         source: str | None = ...,
         metadata: Json = ...,
+        topic: str | None = ...,
+        expires_at: datetime | None = ...,
     ) -> One:
-        """Let nothing more go to an address over a channel."""
+        """Let nothing more go to an address, or to a domain (`@example.com`), over a channel."""
+
+    @_statement
+    def suppress_many(self, tenant_key: str | None, suppressions: Json) -> Many:
+        """Suppress a list of addresses, all or none; return their suppressions."""
+
+    @_statement
+    def unsuppress(
+        self,
+        tenant_key: str | None,
+        channel: str,
+        recipient: str,
+        removed_by: str,
+        why: str,
+        topic: str | None = ...,
+    ) -> One:
+        """Remove a suppression; return what it was."""
+
+    @_statement
+    def is_suppressed(
+        self, tenant_key: str | None, channel: str, recipient: str, topic: str | None = ...
+    ) -> Value:
+        """Say whether a message to an address would be stopped."""
+
+    @_statement
+    def list_suppressions(self, tenant_key: str | None, recipient: str | None = ...) -> Many:
+        """List the suppressions of exactly this tenant, or those of one address."""
+
+    @_statement
+    def create_topic(
+        self,
+        tenant_key: str | None,
+        key: str,
+        name: str,
+        description: str | None = ...,
+        opt_in: bool = ...,
+    ) -> One:
+        """Add a topic that one can opt out of or, with `opt_in`, must opt in to."""
+
+    @_statement
+    def list_topics(self, tenant_key: str | None) -> Many:
+        """List the topics of exactly this tenant."""
+
+    @_statement
+    def set_subscription(
+        self,
+        tenant_key: str | None,
+        subscriber_type: str,
+        subscriber_id: str,
+        topic: str,
+        state: str,
+        source: str,
+    ) -> One:
+        """Let a subscriber opt in to a topic (`subscribed`) or out of it (`unsubscribed`)."""
+
+    @_statement
+    def get_subscriptions(
+        self, tenant_key: str | None, subscriber_type: str, subscriber_id: str
+    ) -> Many:
+        """List the topics and whether messages about them reach a subscriber."""
+
+    # Operations
 
     @_statement
     def replay(self, tenant_key: str | None, execution_id: UUID) -> One:

@@ -113,8 +113,11 @@ begin
       when 'on_unknown' then setting.value in ('at_most_once', 'at_least_once')
       when 'stale_after' then dripdrop._is_interval(setting.value)
       when 'on_stale' then setting.value in ('send', 'skip', 'hold')
+      when 'topic' then setting.value ~ '^[a-z0-9][a-z0-9_-]*$'
+      when 'require_verified_recipient'
+      then jsonb_typeof(config -> setting.key) = 'boolean'
       when 'kind' then setting.value in ('marketing', 'transactional')
-      when 'unsubscribe' then setting.value in ('true', 'false')
+      when 'unsubscribe' then jsonb_typeof(config -> setting.key) = 'boolean'
     end,
     false
   )
@@ -125,7 +128,8 @@ begin
       errcode = 'ZD201', column = 'config.' || v_fault,
       hint = 'Settings: recipient_key, time_zone, max_retries (0 to 999), '
         'on_max_retry (cancel, continue), on_unknown (at_most_once, at_least_once), '
-        'stale_after (an interval), on_stale (send, skip, hold), kind (marketing, transactional), '
+        'stale_after (an interval), on_stale (send, skip, hold), topic (its key), '
+        'require_verified_recipient (true, false), kind (marketing, transactional), '
         'unsubscribe (true, false).';
   end if;
   if config ? 'time_zone' then

@@ -216,6 +216,14 @@ begin
       where s.sequence_version_id = step.sequence_version_id
         and s.key = step.timing ->> 'on_timeout'
         and not s.recurring
+    )
+  union all
+  select 'unknown_topic', format('no topic "%s" in this tenant', step.config ->> 'topic')
+  where step.config ? 'topic'
+    and not exists (
+      select from dripdrop.topics as t
+      where t.key = step.config ->> 'topic'
+        and t.tenant_key is not distinct from step.tenant_key
     );
 end
 $$;

@@ -46,6 +46,10 @@ as $$
         select from dripdrop.conditions as c where c.sequence_id = q.id
       ) as has_ways_out,
       exists (select from dripdrop.conditions as c where c.step_id = s.id) as has_conditions,
+      coalesce((s.config ->> 'require_verified_recipient')::boolean, false) as verified_only,
+      s.config ->> 'topic' as topic,
+      t.id as topic_id,
+      t.opt_in,
       (s.config ->> 'stale_after')::interval as stale_after,
       q.active as sequence_active,
       a.id as adapter_id,
@@ -70,6 +74,8 @@ as $$
       )
     )
     and (a.tenant_key = s.tenant_key or a.tenant_key is null)
+    left join dripdrop.topics as t
+      on t.key = s.config ->> 'topic' and t.tenant_key is not distinct from s.tenant_key
     where s.id in (select x.step_id from execution as x)
   ),
   fact as (
@@ -94,12 +100,24 @@ as $$
       s.adapter_usable,
       s.resting_until,
       s.resting_reason,
-      exists (
-        select from dripdrop.suppressions as p
-        where p.recipient_normalized = address.recipient
-          and p.channel = s.channel
-          and (p.tenant_key = x.tenant_key or p.tenant_key is null)
-      ) as suppressed
+      (
+        select concat(
+          p.reason,
+          case when p.recipient_normalized like '@%' then ' of ' || p.recipient_normalized end,
+          ' about ' || p.topic,
+          case when p.tenant_key is null then ', for every tenant' end
+        )
+        from dripdrop._suppressions_of(
+          x.tenant_key, s.channel, address.recipient, s.topic, _gates.at
+        ) as p
+        order by dripdrop._severity(p.reason) desc, p.id
+        limit 1
+      ) as suppression,
+      s.verified_only
+      and coalesce(e.data ->> 'recipient_verified_at', '') in ('', 'false') as unverified,
+      s.topic,
+      s.opt_in,
+      consent.state as consent
     from execution as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     join step as s on s.id = x.step_id
@@ -112,6 +130,22 @@ as $$
         end as recipient
       offset 0
     ) as address
+    cross join lateral (
+      select
+        case
+          when s.topic is null then null
+          when _gates.which = 'fence'
+          then dripdrop._consent_at_fence(s.topic_id, e.subscriber_type, e.subscriber_id)
+          else (
+            select u.state
+            from dripdrop.subscriptions as u
+            where u.subscriber_id = e.subscriber_id
+              and u.subscriber_type = e.subscriber_type
+              and u.topic_id = s.topic_id
+          )
+        end as state
+      offset 0
+    ) as consent
     -- What the application said is asked once, when the message is decided.
     cross join lateral (
       select
@@ -198,9 +232,31 @@ as $$
       case when f.recipient is null then 'no_recipient' else 'invalid_recipient' end, null, null
     ),
     (
+      115, 'verification', false,
+      case when f.unverified then 'skip' end,
+      'unverified_recipient', null, null
+    ),
+    (
       120, 'suppression', true,
-      case when f.suppressed then 'skip' end,
-      'suppressed', null, null
+      case when f.suppression is not null then 'skip' end,
+      'suppressed', f.suppression, null
+    ),
+    -- A topic that is gone counts as one that nobody subscribed to.
+    (
+      125, 'topic', true,
+      case
+        when f.topic is null then null
+        when f.consent = 'changing' then 'defer'
+        when f.consent = 'unsubscribed' then 'skip'
+        when f.opt_in is not false and f.consent is null then 'skip'
+      end,
+      case f.consent
+        when 'changing' then 'consent_changing'
+        when 'unsubscribed' then 'opted_out'
+        else 'not_subscribed'
+      end,
+      f.topic,
+      case when f.consent = 'changing' then _gates.at end
     ),
     (
       150, 'sender', true,

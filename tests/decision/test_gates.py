@@ -92,7 +92,9 @@ def test_the_gates_are_asked_in_order(engine: Engine) -> None:
         "exit",
         "conditions",
         "recipient",
+        "verification",
         "suppression",
+        "topic",
         "sender",
         "sender_rest",
     ]
