@@ -132,7 +132,8 @@ comment on function dripdrop._written(text, uuid) is
 -- enrolment ends; with one it goes on with what it says about others. Again is the same as once.
 -- A null among the topics is everything that goes over the channel.
 --
--- locks   the subscriber's open enrolments, then their executions, then the recipient's slot
+-- locks   the subscriber's open enrolments, then their executions, then the slots of the subscriber
+--         and of the recipient
 -- raises  what set_subscription() raises
 create or replace function dripdrop._unsubscribe(
   execution dripdrop.step_executions,
@@ -216,7 +217,8 @@ comment on function dripdrop._unsubscribe(dripdrop.step_executions, text[], text
 -- What the link in a message does. The address is the one the message went to, whatever the
 -- subscriber's data says by now.
 --
--- locks   the subscriber's open enrolments, then their executions, then the recipient's slot
+-- locks   the subscriber's open enrolments, then their executions, then the slots of the subscriber
+--         and of the recipient
 -- raises  ZD106 unknown execution, and what set_subscription() raises
 create or replace function dripdrop.unsubscribe(
   tenant_key text,
@@ -316,7 +318,8 @@ comment on function dripdrop.subscription_page(text, uuid) is
 -- Whoever reads the mail may also come back, to what they left by themselves: what a complaint or
 -- an operator stopped stays stopped. Only what differs is recorded.
 --
--- locks   the subscriber's open enrolments, then their executions, then the recipient's slot
+-- locks   the subscriber's open enrolments, then their executions, then the slots of the subscriber
+--         and of the recipient
 -- raises  ZD106 unknown execution, ZD201 bad argument, and what set_subscription() raises
 create or replace function dripdrop.update_subscriptions(
   tenant_key text,
