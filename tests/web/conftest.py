@@ -87,7 +87,7 @@ class Sent:
     @property
     def headers(self) -> EmailMessage:
         """The mail, parsed."""
-        return message_from_bytes(self.content, policy=policy.default)  # type: ignore[return-value]
+        return message_from_bytes(self.content, policy=policy.default)
 
     @property
     def path(self) -> str:

@@ -138,6 +138,7 @@ def test_what_else_goes_to_the_address_is_skipped_and_explained(engine: Engine) 
     closed = [row for row in engine.explain(TENANT, other.id) if row.open is False]
     assert [(row.gate, row.reason) for row in closed] == [("suppression", "suppressed")]
     assert engine.deliver() == []
+    engine.tick()
     assert engine.executions(other.id)[0].reason == "suppressed"
     timeline = engine.simulate(TENANT, "other", {"email": "sam@example.com"})
     assert ("skip", "suppressed") in [(row.action, row.reason) for row in timeline]
@@ -200,7 +201,7 @@ def test_a_message_that_is_not_there_is_not_found(
     if whose == "unwritten":
         execution = engine.last(engine.join("ada").id).id
     tenant = TENANT if whose in ("nobody", "unwritten") else whose
-    arguments = [{}] if function == "update_subscriptions" else []
+    arguments: list[dict[str, bool]] = [{}] if function == "update_subscriptions" else []
     with engine.refused(ExecutionNotFound):
         getattr(engine, function)(tenant, execution, *arguments)
 

@@ -6,6 +6,7 @@ import signal
 import sys
 from datetime import timedelta
 
+import structlog
 import uvicorn
 
 from dripdrop.daemon.log import logging_to
@@ -29,6 +30,7 @@ def main(dsn: str, *, host: str, port: int, max_age: timedelta) -> int:
         # uvicorn comes to its end on these, and then raises them again: that is no failure.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
+        structlog.get_logger("dripdrop").info("serving", host=host, port=port)
         server.run()
     return 0 if server.started else 1
 
