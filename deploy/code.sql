@@ -2114,7 +2114,9 @@ begin
       when 'on_unknown' then setting.value in ('at_most_once', 'at_least_once')
       when 'stale_after' then dripdrop._is_interval(setting.value)
       when 'on_stale' then setting.value in ('send', 'skip', 'hold')
-      when 'topic' then setting.value ~ '^[a-z0-9][a-z0-9_-]*$'
+      when 'topic'
+      then jsonb_typeof(config -> setting.key) = 'string'
+        and setting.value ~ '^[a-z0-9][a-z0-9_-]*$'
       when 'require_verified_recipient'
       then jsonb_typeof(config -> setting.key) = 'boolean'
       when 'kind' then setting.value in ('marketing', 'transactional')
@@ -3189,7 +3191,7 @@ parallel safe
 begin atomic
   select p.*
   from dripdrop.suppressions as p
-  where p.recipient_normalized = any (array[
+  where p.recipient_normalized = any(array[
       _suppressions_of.recipient_normalized,
       case
         when _suppressions_of.channel = 'email'
@@ -3682,7 +3684,7 @@ $$;
 
 comment on function dripdrop.is_suppressed(text, text, text, text) is
   'Whether a message of the tenant to this address would be stopped, by a suppression of the '
-  'tenant or of all tenants, of the address or of its domain. topic: what it is about, if anything.';
+  'tenant or of all tenants, of the address or of its domain. topic: what it is about, if any.';
 
 create or replace function dripdrop.list_suppressions(
   tenant_key text,
@@ -3828,8 +3830,8 @@ end
 $$;
 
 comment on function dripdrop._consent_at_fence(uuid, text, text) is
-  'What a subscriber said about a topic: subscribed, unsubscribed, null for nothing; changing while '
-  'an opt-out is being committed.';
+  'What a subscriber said about a topic: subscribed, unsubscribed, null for nothing; changing '
+  'while an opt-out is being committed.';
 
 -- No message is touched here, so that those of enrolments that begin meanwhile are stopped too: the
 -- gate at the fence sees the opt-out once it has committed.
@@ -3928,9 +3930,9 @@ end
 $$;
 
 comment on function dripdrop.set_subscription(text, text, text, text, text, text) is
-  'A subscriber opts in to a topic (subscribed) or out of it (unsubscribed), and source says where. '
-  'An opt-out stops the messages about this topic that have not left. Saying it again changes '
-  'nothing; each change is kept in consent_records.';
+  'A subscriber opts in to a topic (subscribed) or out of it (unsubscribed); source says where. '
+  'An opt-out stops the messages about this topic that have not left. Saying it again '
+  'changes nothing; each change is kept in consent_records.';
 
 create or replace function dripdrop.get_subscriptions(
   tenant_key text,

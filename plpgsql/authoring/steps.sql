@@ -113,7 +113,9 @@ begin
       when 'on_unknown' then setting.value in ('at_most_once', 'at_least_once')
       when 'stale_after' then dripdrop._is_interval(setting.value)
       when 'on_stale' then setting.value in ('send', 'skip', 'hold')
-      when 'topic' then setting.value ~ '^[a-z0-9][a-z0-9_-]*$'
+      when 'topic'
+      then jsonb_typeof(config -> setting.key) = 'string'
+        and setting.value ~ '^[a-z0-9][a-z0-9_-]*$'
       when 'require_verified_recipient'
       then jsonb_typeof(config -> setting.key) = 'boolean'
       when 'kind' then setting.value in ('marketing', 'transactional')

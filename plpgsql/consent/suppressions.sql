@@ -27,7 +27,7 @@ parallel safe
 begin atomic
   select p.*
   from dripdrop.suppressions as p
-  where p.recipient_normalized = any (array[
+  where p.recipient_normalized = any(array[
       _suppressions_of.recipient_normalized,
       case
         when _suppressions_of.channel = 'email'
@@ -520,7 +520,7 @@ $$;
 
 comment on function dripdrop.is_suppressed(text, text, text, text) is
   'Whether a message of the tenant to this address would be stopped, by a suppression of the '
-  'tenant or of all tenants, of the address or of its domain. topic: what it is about, if anything.';
+  'tenant or of all tenants, of the address or of its domain. topic: what it is about, if any.';
 
 create or replace function dripdrop.list_suppressions(
   tenant_key text,

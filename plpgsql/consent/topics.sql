@@ -105,8 +105,8 @@ end
 $$;
 
 comment on function dripdrop._consent_at_fence(uuid, text, text) is
-  'What a subscriber said about a topic: subscribed, unsubscribed, null for nothing; changing while '
-  'an opt-out is being committed.';
+  'What a subscriber said about a topic: subscribed, unsubscribed, null for nothing; changing '
+  'while an opt-out is being committed.';
 
 -- No message is touched here, so that those of enrolments that begin meanwhile are stopped too: the
 -- gate at the fence sees the opt-out once it has committed.
@@ -205,9 +205,9 @@ end
 $$;
 
 comment on function dripdrop.set_subscription(text, text, text, text, text, text) is
-  'A subscriber opts in to a topic (subscribed) or out of it (unsubscribed), and source says where. '
-  'An opt-out stops the messages about this topic that have not left. Saying it again changes '
-  'nothing; each change is kept in consent_records.';
+  'A subscriber opts in to a topic (subscribed) or out of it (unsubscribed); source says where. '
+  'An opt-out stops the messages about this topic that have not left. Saying it again '
+  'changes nothing; each change is kept in consent_records.';
 
 create or replace function dripdrop.get_subscriptions(
   tenant_key text,

@@ -39,7 +39,8 @@ comment on column dripdrop.suppression_history.reason is 'The reason from then o
 comment on column dripdrop.suppression_history.source is 'Who gave that reason.';
 comment on column dripdrop.suppression_history.expires_at is
   'The end it then had; null is never.';
-comment on column dripdrop.suppression_history.removed_by is 'Who removed it, as unsuppress() says.';
+comment on column dripdrop.suppression_history.removed_by is
+  'Who removed it, as unsuppress() says.';
 comment on column dripdrop.suppression_history.why is 'Why it was removed.';
 comment on column dripdrop.suppression_history.login is 'The database login that did it.';
 comment on column dripdrop.suppression_history.at is 'When.';

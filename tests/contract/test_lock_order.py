@@ -77,6 +77,15 @@ class Caller(Engine):
         scope = self.random.choice([TENANT, None])
         self.suppress(scope, "email", f"{self.person()}@example.com")
 
+    def suppress_some(self) -> None:
+        people = self.random.sample(PEOPLE, 3)
+        addresses = [*(f"{person}@example.com" for person in people), "@example.org"]
+        self.suppress_many(TENANT, [{"channel": "email", "recipient": a} for a in addresses])
+
+    def change_ones_mind(self) -> None:
+        state = self.random.choice(["subscribed", "unsubscribed"])
+        self.set_subscription(TENANT, "User", self.person(), "news", state, "test")
+
     def forgive_all(self) -> None:
         self.connection.execute("delete from dripdrop.suppressions")
 
@@ -96,6 +105,8 @@ class Caller(Engine):
             *[self.resume_one] * 2,
             self.end_one,
             self.suppress_one,
+            self.suppress_some,
+            self.change_ones_mind,
             self.forgive_all,
             self.replay_one,
             self.reconcile_all,
@@ -111,7 +122,8 @@ class Caller(Engine):
 
 
 def test_nobody_waits_in_a_circle(engine: Engine, dsn: str) -> None:
-    steps = [email(key) for key in ("first", "second", "third")]
+    engine.create_topic(TENANT, "news", "News")
+    steps = [email("first"), email("second", config={"topic": "news"}), email("third")]
     for key in SEQUENCES:
         engine.author(*steps, key=key, reentry="after_exit")
         for person in PEOPLE:
@@ -126,5 +138,8 @@ def test_nobody_waits_in_a_circle(engine: Engine, dsn: str) -> None:
 
     with ThreadPoolExecutor(6) as pool:
         done = sum(pool.map(call, range(6)), Counter())
-    assert all(done[name] for name in ("send_some", "suppress_one", "pause_one", "replay_one"))
+    assert all(
+        done[name]
+        for name in ("send_some", "suppress_one", "pause_one", "replay_one", "change_ones_mind")
+    )
     assert engine.ledger() == []

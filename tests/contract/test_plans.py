@@ -15,7 +15,7 @@ from tests.engine import TENANT, Engine, after, email
 PAST = 100_000
 """Enrolments of the past, with two executions and two events each."""
 
-BIG = ["enrollments", "step_executions", "message_events", "suppressions"]
+BIG = ["enrollments", "step_executions", "message_events", "suppressions", "subscriptions"]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,8 @@ def history(databases: Databases, template: str) -> Iterator[psycopg.Connection[
     connection = psycopg.connect(databases.dsn(name), autocommit=True, row_factory=namedtuple_row)
     Clock(connection)
     engine = Engine(connection)
-    engine.author(email("welcome"), email("tip", timing=after(3, "days")))
+    engine.create_topic(TENANT, "news", "News")
+    engine.author(email("welcome", config={"topic": "news"}), email("tip", timing=after(3, "days")))
     with engine.unguarded():
         connection.execute(
             """
@@ -66,6 +67,14 @@ def history(databases: Databases, template: str) -> Iterator[psycopg.Connection[
             select
               e.tenant_key, 'email', e.data ->> 'email', 'was-' || (e.data ->> 'email'), 'bounce'
             from dripdrop.enrollments as e
+        """)
+        connection.execute("""
+            insert into dripdrop.subscriptions (
+              tenant_key, topic_id, subscriber_type, subscriber_id, state, source, at
+            )
+            select e.tenant_key, t.id, e.subscriber_type, e.subscriber_id, 'subscribed', 'x', now()
+            from dripdrop.enrollments as e
+            cross join dripdrop.topics as t
         """)
     connection.execute("analyze")
     engine.enroll_many(TENANT, "onboarding", people("now", 300))
@@ -179,6 +188,20 @@ STATEMENTS = {
     "explain": "select dripdrop.explain('acme', %s)",
     "suppress": "select dripdrop.suppress('acme', 'email', '7@example.com')",
     "suppress globally": "select dripdrop.suppress(null, 'email', '7@example.com')",
+    "suppress a domain": "select dripdrop.suppress('acme', 'email', '@example.com')",
+    "suppress_many": """
+        select dripdrop.suppress_many('acme', jsonb_agg(jsonb_build_object(
+          'channel', 'email', 'recipient', n || '@example.com'
+        )))
+        from generate_series(1, 100) as n
+    """,
+    "unsuppress": "select dripdrop.unsuppress('acme', 'email', 'was-7@example.com', 'kim', 'x')",
+    "is_suppressed": "select dripdrop.is_suppressed('acme', 'email', '7@example.com')",
+    "list_suppressions": "select dripdrop.list_suppressions('acme', 'was-7@example.com')",
+    "set_subscription": """
+        select dripdrop.set_subscription('acme', 'User', 'past-7', 'news', 'unsubscribed', 'x')
+    """,
+    "get_subscriptions": "select dripdrop.get_subscriptions('acme', 'User', 'past-7')",
 }
 
 

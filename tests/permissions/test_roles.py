@@ -120,6 +120,8 @@ def scopes(engine: Engine) -> Engine:
         engine.apply(scope, onboarding())
         engine.enroll(scope, "onboarding", "User", "sam", {"email": "sam@example.com"})
         engine.suppress(scope, "email", "ada@example.com")
+        engine.create_topic(scope, "news", "News")
+        engine.set_subscription(scope, "User", "ada", "news", "subscribed", "signup")
     engine.deliver("maybe_sent")
     return engine
 
@@ -132,6 +134,10 @@ SEEN = (
     "step_executions",
     "message_events",
     "suppressions",
+    "suppression_history",
+    "topics",
+    "subscriptions",
+    "consent_records",
 )
 
 
