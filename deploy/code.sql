@@ -4006,7 +4006,8 @@ begin
   end if;
   if unsubscribe_mailto <> '' and not dripdrop._is_recipient('email', unsubscribe_mailto) then
     raise exception 'unsubscribe_mailto "%" is not an email address', unsubscribe_mailto using
-      errcode = 'ZD201', column = 'unsubscribe_mailto', hint = 'For example unsubscribe@example.com.';
+      errcode = 'ZD201', column = 'unsubscribe_mailto',
+      hint = 'For example unsubscribe@example.com.';
   end if;
 end
 $$;
@@ -4105,8 +4106,9 @@ comment on function dripdrop._written(text, uuid) is
 -- enrolment ends; with one it goes on with what it says about others. Again is the same as once.
 -- A null among the topics is everything that goes over the channel.
 --
--- locks   the subscriber's open enrolments, then their executions, then the recipient's slot
--- raises  what set_subscription() raises
+-- locks   the subscriber's open enrolments, then their executions, then the slots of the recipient
+--         and of the subscriber
+-- raises  ZD131 unknown topic
 create or replace function dripdrop._unsubscribe(
   execution dripdrop.step_executions,
   topics text[],
@@ -4156,13 +4158,6 @@ begin
   if array_position(_unsubscribe.topics, null) is not null then
     perform dripdrop._end_enrollments(array[v_enrollment.id], 'cancelled', 'unsubscribed', v_now);
   end if;
-  perform dripdrop.set_subscription(
-    execution.tenant_key, v_enrollment.subscriber_type, v_enrollment.subscriber_id, o.topic,
-    'unsubscribed', _unsubscribe.source
-  )
-  from unnest(_unsubscribe.topics) as o (topic)
-  where o.topic is not null;
-
   return query
   select p.*
   from dripdrop.suppress_many(
@@ -4179,6 +4174,12 @@ begin
       from unnest(_unsubscribe.topics) as o (topic)
     )
   ) as p;
+  perform dripdrop.set_subscription(
+    execution.tenant_key, v_enrollment.subscriber_type, v_enrollment.subscriber_id, o.topic,
+    'unsubscribed', _unsubscribe.source
+  )
+  from unnest(_unsubscribe.topics) as o (topic)
+  where o.topic is not null;
 end
 $$;
 
@@ -4189,8 +4190,9 @@ comment on function dripdrop._unsubscribe(dripdrop.step_executions, text[], text
 -- What the link in a message does. The address is the one the message went to, whatever the
 -- subscriber's data says by now.
 --
--- locks   the subscriber's open enrolments, then their executions, then the recipient's slot
--- raises  ZD106 unknown execution, and what set_subscription() raises
+-- locks   the subscriber's open enrolments, then their executions, then the slots of the recipient
+--         and of the subscriber
+-- raises  ZD106 unknown execution, ZD131 unknown topic
 create or replace function dripdrop.unsubscribe(
   tenant_key text,
   execution_id uuid,
@@ -4289,8 +4291,9 @@ comment on function dripdrop.subscription_page(text, uuid) is
 -- Whoever reads the mail may also come back, to what they left by themselves: what a complaint or
 -- an operator stopped stays stopped. Only what differs is recorded.
 --
--- locks   the subscriber's open enrolments, then their executions, then the recipient's slot
--- raises  ZD106 unknown execution, ZD201 bad argument, and what set_subscription() raises
+-- locks   the subscriber's open enrolments, then their executions, then the slots of the recipient
+--         and of the subscriber
+-- raises  ZD106 unknown execution, ZD201 bad argument, ZD131 unknown topic
 create or replace function dripdrop.update_subscriptions(
   tenant_key text,
   execution_id uuid,
@@ -8466,8 +8469,7 @@ begin
       'sequence %s (tenant %s) sends marketing email without a link to unsubscribe',
       q.key, coalesce(q.tenant_key, 'global')
     ),
-    'update_tenant_settings(…, unsubscribe_url => ''https://…'') says where dripdrop web answers; '
-    'a receipt is a step of config {"kind": "transactional"}.'
+    'update_tenant_settings(…, unsubscribe_url => ''https://…''), or step config kind transactional.'
   from dripdrop.steps as s
   join dripdrop.sequence_versions as v on v.id = s.sequence_version_id and v.state = 'active'
   join dripdrop.sequences as q on q.id = v.sequence_id and q.active

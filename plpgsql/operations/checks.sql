@@ -145,8 +145,7 @@ begin
       'sequence %s (tenant %s) sends marketing email without a link to unsubscribe',
       q.key, coalesce(q.tenant_key, 'global')
     ),
-    'update_tenant_settings(…, unsubscribe_url => ''https://…'') says where dripdrop web answers; '
-    'a receipt is a step of config {"kind": "transactional"}.'
+    'update_tenant_settings(…, unsubscribe_url => ''https://…''), or step config kind transactional.'
   from dripdrop.steps as s
   join dripdrop.sequence_versions as v on v.id = s.sequence_version_id and v.state = 'active'
   join dripdrop.sequences as q on q.id = v.sequence_id and q.active
