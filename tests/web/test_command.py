@@ -89,3 +89,13 @@ def test_a_schema_of_another_version_is_refused(
     result = dripdrop("web", "--dsn", dsn, DRIPDROP_ENCRYPTION_KEY=KEY)
     assert result.returncode == 1
     assert "version_mismatch" in result.stderr
+
+
+def test_without_its_extra_it_says_what_to_install() -> None:
+    script = (
+        "import sys; sys.modules['uvicorn'] = None; sys.argv = ['dripdrop', 'web'];"
+        "from dripdrop.cli import main; main()"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "pip install 'dripdrop-postgres[web]'" in result.stderr

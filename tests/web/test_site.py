@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from datetime import UTC, timedelta
 from html import unescape
@@ -410,3 +411,22 @@ def test_the_role_of_senders_is_enough(
             ).format(sql.Literal(name.as_string().strip('"')))
         )
         engine.connection.execute(sql.SQL("drop role {}").format(name))
+
+
+def test_more_requests_than_may_wait_are_told_to_come_again(
+    engine: Engine, open_site: Open, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dripdrop.web.database._CONNECTIONS", 1)
+    monkeypatch.setattr("dripdrop.web.database._WAITING", 1)
+    site = open_site()
+    with ThreadPoolExecutor(6) as pool:
+        with engine.connection.transaction():
+            engine.connection.execute("lock table dripdrop.enrollments")
+            posts = [pool.submit(site.post, path, data=ONE_CLICK, timeout=20) for _ in range(6)]
+            refused = []
+            for post in as_completed(posts, 20):
+                refused.append(post.result().status_code)
+                if len(refused) == 4:
+                    break
+        assert refused == [503] * 4
+        assert sorted(post.result(20).status_code for post in posts)[:2] == [200, 200]
