@@ -337,6 +337,7 @@ declare
   v_enrollment dripdrop.enrollments;
   v_left text[];
   v_joined text[];
+  v_topic text;
 begin
   if jsonb_typeof(topics) is distinct from 'object' or exists (
     select from jsonb_each(topics) as w where jsonb_typeof(w.value) <> 'boolean'
@@ -366,16 +367,26 @@ begin
     'subscribed', update_subscriptions.source
   )
   from unnest(v_joined) as o (topic);
-  perform dripdrop.unsuppress(
-    v_execution.tenant_key, v_execution.channel, v_execution.recipient,
-    'the subscriber', update_subscriptions.source, p.topic
+  foreach v_topic in array array(
+    select p.topic
+    from dripdrop.suppressions as p
+    where p.tenant_key is not distinct from v_execution.tenant_key
+      and p.channel = v_execution.channel
+      and p.recipient_normalized = v_execution.recipient
+      and p.topic = any (v_joined)
+      and p.reason = 'unsubscribe'
   )
-  from dripdrop.suppressions as p
-  where p.tenant_key is not distinct from v_execution.tenant_key
-    and p.channel = v_execution.channel
-    and p.recipient_normalized = v_execution.recipient
-    and p.topic = any (v_joined)
-    and p.reason = 'unsubscribe';
+  loop
+    begin
+      perform dripdrop.unsuppress(
+        v_execution.tenant_key, v_execution.channel, v_execution.recipient,
+        'the subscriber', update_subscriptions.source, v_topic
+      );
+    exception
+      when sqlstate 'ZD130' then
+        null; -- a second click was faster
+    end;
+  end loop;
 end
 $$;
 

@@ -86,6 +86,18 @@ class Caller(Engine):
         state = self.random.choice(["subscribed", "unsubscribed"])
         self.set_subscription(TENANT, "User", self.person(), "news", state, "test")
 
+    def written(self) -> list[Any]:
+        query = "select id from dripdrop.step_executions where recipient is not null"
+        return self.shuffled(self.rows(query))[:1]
+
+    def follow_a_link(self) -> None:
+        for message in self.written():
+            self.unsubscribe(TENANT, message.id, everything=self.random.random() < 0.5)
+
+    def choose_topics(self) -> None:
+        for message in self.written():
+            self.update_subscriptions(TENANT, message.id, {"news": self.random.random() < 0.5})
+
     def forgive_all(self) -> None:
         self.connection.execute("delete from dripdrop.suppressions")
 
@@ -107,6 +119,8 @@ class Caller(Engine):
             self.suppress_one,
             self.suppress_some,
             self.change_ones_mind,
+            self.follow_a_link,
+            self.choose_topics,
             self.forgive_all,
             self.replay_one,
             self.reconcile_all,
@@ -140,6 +154,14 @@ def test_nobody_waits_in_a_circle(engine: Engine, dsn: str) -> None:
         done = sum(pool.map(call, range(6)), Counter())
     assert all(
         done[name]
-        for name in ("send_some", "suppress_one", "pause_one", "replay_one", "change_ones_mind")
+        for name in (
+            "send_some",
+            "suppress_one",
+            "pause_one",
+            "replay_one",
+            "change_ones_mind",
+            "follow_a_link",
+            "choose_topics",
+        )
     )
     assert engine.ledger() == []

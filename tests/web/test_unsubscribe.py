@@ -272,6 +272,19 @@ def test_a_choice_that_makes_no_sense_is_refused(
         engine.update_subscriptions(TENANT, execution.id, topics_)
 
 
+@pytest.mark.usefixtures("topics")
+def test_coming_back_with_two_clicks_at_once_is_coming_back(engine: Engine, other: Engine) -> None:
+    execution = sent(engine, ABOUT_NEWS)
+    engine.unsubscribe(TENANT, execution.id)
+    with ThreadPoolExecutor() as pool:
+        with engine.connection.transaction():
+            engine.update_subscriptions(TENANT, execution.id, {"news": True})
+            clicking = pool.submit(other.update_subscriptions, TENANT, execution.id, {"news": True})
+            engine.wait_until_blocked(other.connection)
+        clicking.result(20)
+    assert not engine.is_suppressed(TENANT, "email", "sam@example.com", "news")
+
+
 def test_nothing_leaves_while_somebody_unsubscribes(engine: Engine, other: Engine) -> None:
     execution = sent(engine)
     elsewhere = second(engine, "lead")
