@@ -823,12 +823,15 @@ create table dripdrop.tenant_settings (
   send_window jsonb,
   channel_send_windows jsonb,
   thresholds jsonb,
+  unsubscribe_url text,
+  unsubscribe_mailto text,
   inserted_at timestamptz not null default dripdrop._now(),
   updated_at timestamptz not null default dripdrop._now(),
   constraint tenant_settings_one_per_tenant unique nulls not distinct (tenant_key),
   constraint tenant_settings_tenant_key_is_valid check (
     tenant_key <> '' and tenant_key not like ':%'
-  )
+  ),
+  constraint tenant_settings_unsubscribe_url_is_https check (unsubscribe_url like 'https://%')
 );
 
 comment on table dripdrop.tenant_settings is
@@ -848,6 +851,10 @@ comment on column dripdrop.tenant_settings.channel_send_windows is
 comment on column dripdrop.tenant_settings.thresholds is
   'Bounce and complaint rates at which a sender rests: window, min_sample, complaint_rate, '
   'bounce_rate, soft_bounce_rate, pause; false is off.';
+comment on column dripdrop.tenant_settings.unsubscribe_url is
+  'The https address at which recipients reach dripdrop web; a link is this, /u/ and a token.';
+comment on column dripdrop.tenant_settings.unsubscribe_mailto is
+  'An address where requests to unsubscribe are read as well.';
 comment on column dripdrop.tenant_settings.inserted_at is 'When the row was made.';
 comment on column dripdrop.tenant_settings.updated_at is 'When the row last changed.';
 
@@ -1343,7 +1350,7 @@ comment on column dripdrop.steps.hooks is
 comment on column dripdrop.steps.config is
   'recipient_key, time_zone, max_retries, on_max_retry, on_unknown, stale_after, on_stale, topic, '
   'require_verified_recipient, send_window, daily_cap, rate_limits, kind, '
-  'channel_adapter_rotation.';
+  'channel_adapter_rotation, unsubscribe.';
 comment on column dripdrop.steps.active is 'False skips the step.';
 comment on column dripdrop.steps.inserted_at is 'When the row was made.';
 comment on column dripdrop.steps.updated_at is 'When the row last changed.';

@@ -143,7 +143,10 @@ declare
       "reconcile",
       "record_hook_test",
       "startup_check",
+      "subscription_page",
       "tick",
+      "unsubscribe",
+      "update_subscriptions",
       "version"
     ],
     "dripdrop_reader": [

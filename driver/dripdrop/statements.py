@@ -253,6 +253,8 @@ class Statements(ABC, Generic[One, Many, Value]):
         send_window: Json | bool | None = ...,
         channel_send_windows: Json | None = ...,
         thresholds: Json | bool | None = ...,
+        unsubscribe_url: str | None = ...,
+        unsubscribe_mailto: str | None = ...,
     ) -> One:
         """Change what holds for a whole tenant; None leaves a setting as it is."""
 
@@ -597,6 +599,30 @@ class Statements(ABC, Generic[One, Many, Value]):
     def reconcile(self, unknown_grace: timedelta = ...) -> One:
         """Mend what a crash or a lost queue left behind; return how much of each there was."""
 
+    # Consent: what the web process calls
+
+    @_statement
+    def unsubscribe(
+        self,
+        tenant_key: str | None,
+        execution_id: UUID,
+        topic: str | None = ...,
+        source: str = ...,
+        everything: bool = ...,
+    ) -> One:
+        """Unsubscribe the address that a message went to."""
+
+    @_statement
+    def subscription_page(self, tenant_key: str | None, execution_id: UUID) -> One:
+        """Return what the page behind the link of a message shows."""
+
+    @_statement
+    def update_subscriptions(
+        self, tenant_key: str | None, execution_id: UUID, topics: Json, source: str = ...
+    ) -> Value:
+        """Subscribe and unsubscribe the recipient of a message, by topic."""
+
+    # Operations
     # Consent
 
     @_statement

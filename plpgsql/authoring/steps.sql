@@ -140,6 +140,7 @@ begin
       when 'require_verified_recipient'
       then jsonb_typeof(config -> setting.key) = 'boolean'
       when 'channel_adapter_rotation' then true
+      when 'unsubscribe' then jsonb_typeof(config -> setting.key) = 'boolean'
     end,
     false
   )
@@ -153,7 +154,7 @@ begin
         'stale_after (an interval), on_stale (send, skip, hold), daily_cap (a count), '
         'rate_limits (rates by scope), kind (marketing, transactional), topic (its key), '
         'require_verified_recipient (true, false), send_window, channel_adapter_rotation '
-        '(a list of senders).';
+        '(a list of senders), unsubscribe (true, false).';
   end if;
   if config ? 'channel_adapter_rotation' then
     perform dripdrop._check_rotation(

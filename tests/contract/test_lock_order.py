@@ -24,7 +24,7 @@ CALLS = 300
 CALLED = [
     *["send_some", "suppress_one", "pause_one", "replay_one", "answer_some", "track_one"],
     *["track_some", "simulate_one", "forecast_one", "publish_one", "edit_one", "configure"],
-    *["change_ones_mind", "switch_off", "switch_on"],
+    *["change_ones_mind", "switch_off", "switch_on", "follow_a_link", "choose_topics"],
 ]
 
 
@@ -193,6 +193,18 @@ class Caller(Engine):
         state = self.random.choice(["subscribed", "unsubscribed"])
         self.set_subscription(TENANT, "User", self.person(), "news", state, "test")
 
+    def written(self) -> list[Any]:
+        query = "select id from dripdrop.step_executions where recipient is not null"
+        return self.shuffled(self.rows(query))[:1]
+
+    def follow_a_link(self) -> None:
+        for message in self.written():
+            self.unsubscribe(TENANT, message.id, everything=self.random.random() < 0.5)
+
+    def choose_topics(self) -> None:
+        for message in self.written():
+            self.update_subscriptions(TENANT, message.id, {"news": self.random.random() < 0.5})
+
     def forgive_all(self) -> None:
         self.connection.execute("delete from dripdrop.suppressions")
 
@@ -227,6 +239,8 @@ class Caller(Engine):
             self.suppress_one,
             self.suppress_some,
             self.change_ones_mind,
+            self.follow_a_link,
+            self.choose_topics,
             self.forgive_all,
             self.replay_one,
             self.switch_off,

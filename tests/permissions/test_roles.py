@@ -71,6 +71,7 @@ def test_an_application_does_not_run_the_pipeline(login: Login) -> None:
 
 def test_a_sender_runs_the_whole_pipeline(engine: Engine, login: Login, clock: Clock) -> None:
     engine.author()
+    engine.update_tenant_settings(TENANT, unsubscribe_url="https://mail.acme.example")
     enrollment = engine.join()
     sender = login(SENDER)
     assert sender.check_schema() == []

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import typer
 
-from dripdrop.cli import authoring, database, hooks, journeys, keys, senders, sending, work
+from dripdrop.cli import (
+    authoring,
+    database,
+    hooks,
+    journeys,
+    keys,
+    senders,
+    sending,
+    web,
+    work,
+)
 from dripdrop.cli.errors import reported
 
 app = typer.Typer(
@@ -21,7 +31,7 @@ for command in (
     *(keys.keygen, keys.seal, keys.rotate),
     hooks.test_hook,
     *(senders.adapters, senders.pause_adapter, senders.resume_adapter),
-    *(work.run, work.bench, work.demo),
+    *(work.run, web.web, work.bench, work.demo),
 ):
     app.command()(command)
 
