@@ -439,7 +439,7 @@ def play(engine: Engine, dsn: str, clock: Clock) -> Iterator[Callable[..., None]
         def play(machine: type[Journeys], max_examples: int) -> None:
             workers = [Worker(connection) for connection in connections]
             run_state_machine_as_test(
-                lambda: machine(engine, workers, clock),
+                lambda: machine(engine, workers, clock),  # type: ignore[arg-type]
                 settings=settings(
                     max_examples=max_examples,
                     stateful_step_count=50,

@@ -32,7 +32,7 @@ $$
 NEVER = datetime.max.replace(tzinfo=UTC)
 FATES = {"sent": "sent", "skipped": "skip", "failed": "fail"}
 LOGGED = {"sent": "send", "skipped": "skip", "suppressed": "skip", "failed": "fail"}
-EVERYTHING = {
+EVERYTHING: dict[str, Any] = {
     "data": {"email": "sam@example.com", "plan": "pro"},
     "events": [
         {"at": "1 day", "event_key": "clicked"},
