@@ -310,7 +310,8 @@ def test_the_simulated_timeline_is_what_then_happens(
     start = data.draw(drawn.starts)
     horizon = timedelta(days=data.draw(st.integers(1, 30)))
     events = data.draw(drawn.events(start, start + horizon))
-    hooks = data.draw(st.sampled_from([{}, {"rating": 5}, {"rating": 1}, {"rating": "good"}]))
+    ratings: list[dict[str, Any]] = [{}, {"rating": 5}, {"rating": 1}, {"rating": "good"}]
+    hooks = data.draw(st.sampled_from(ratings))
     obstacle = data.draw(st.sampled_from([None, None, None, "suppressed", "resting"]))
     as_draft = data.draw(st.booleans())
 
