@@ -7,6 +7,8 @@ step. The provider is a sink inside the worker. Two worker processes run every s
 
 With logic it runs twice: first as above, then with conditions, a predicate and two transitions on
 every step, a goal, an exit rule and a side step, while events are tracked, one for ten messages.
+With policies it runs once more beside the plain one: under a send window, suppressions, a rate
+limit and a daily cap, none of which stops a message.
 """
 
 from __future__ import annotations
@@ -59,18 +61,24 @@ _PAYLOAD = {"subject": "Welcome", "html": "<p>Welcome</p>" * 20, "text": "Welcom
 
 
 def main(
-    dsn: str | None, *, enrollments: int, steps: int, mode: Mode, logic: bool, json: bool
+    dsn: str | None,
+    *,
+    enrollments: int,
+    steps: int,
+    mode: Mode,
+    beside: Literal["logic", "policies"] | None,
+    json: bool,
 ) -> int:
     """Measure on scratch databases of a given server, or of an embedded one; print the result."""
     with _server(dsn) as server:
         with _scratch_database(server) as database:
             result = measure(database, enrollments, steps, mode)
-        if logic:
+        if beside is not None:
             plain = result["messages_per_second"]
             with _scratch_database(server) as database:
-                result = measure(database, enrollments, steps, mode, logic=True)
+                result = measure(database, enrollments, steps, mode, **{beside: True})
             result["plain_messages_per_second"] = plain
-            result["logic_ratio"] = round(result["messages_per_second"] / plain, 2)
+            result[f"{beside}_ratio"] = round(result["messages_per_second"] / plain, 2)
     if json:
         print(json_module.dumps(result))
     else:
@@ -80,12 +88,20 @@ def main(
 
 
 def measure(
-    dsn: str, enrollments: int, steps: int, mode: Mode, *, logic: bool = False
+    dsn: str,
+    enrollments: int,
+    steps: int,
+    mode: Mode,
+    *,
+    logic: bool = False,
+    policies: bool = False,
 ) -> dict[str, Any]:
     """Return rates in messages per second, and ratios, for a database with nothing in it yet."""
     install(dsn)
     with psycopg.connect(dsn, autocommit=True) as connection:
         _track_functions(connection)
+        if policies:
+            _set_policies(connection)
         enrolled_per_second = _enroll(connection, _sequence(steps, logic), enrollments)
         stages, events = _run_pipeline(dsn, connection, mode, enrollments if logic else 0)
         messages, seconds, tenths = _timeline(connection)
@@ -98,6 +114,7 @@ def measure(
     return {
         "mode": mode,
         "logic": logic,
+        "policies": policies,
         "enrollments": enrollments,
         "steps": steps,
         "messages": messages,
@@ -184,6 +201,20 @@ def _logic(number: int, steps: int) -> dict[str, Any]:
     }
 
 
+def _set_policies(connection: psycopg.Connection[Any]) -> None:
+    """Switch on what every message has to pass, and passes."""
+    client = Client(connection)
+    sink = client.create_channel_adapter(None, "sink", "email", "smtp", is_default=True)
+    client.set_adapter_limits(
+        None, sink.id, rate_limits={"adapter": "1000000/m"}, daily_cap=1_000_000_000
+    )
+    client.update_tenant_settings(None, send_window={"start": "00:00", "end": "24:00"})
+    client.suppress_many(
+        None,
+        [{"channel": "email", "recipient": f"other{n}@example.org"} for n in range(10_000)],
+    )
+
+
 _SENT_ON_THE_PATH = """
     select count(*)
     from dripdrop.step_executions as x
@@ -196,7 +227,8 @@ def _enroll(
     connection: psycopg.Connection[Any], sequence: dict[str, Any], enrollments: int
 ) -> float:
     client = Client(connection)
-    client.create_channel_adapter(None, "sink", "email", "smtp", is_default=True)
+    if client.get_default_adapter(None, "email") is None:
+        client.create_channel_adapter(None, "sink", "email", "smtp", is_default=True)
     client.apply(None, sequence)
     began = time.perf_counter()
     connection.execute(

@@ -78,6 +78,51 @@ return concat_ws(
 comment on function dripdrop._describe_limit(text, text, int, interval) is
   'A limit as people read it.';
 
+create or replace function dripdrop._lengthened(
+  ring timestamptz[],
+  at timestamptz,
+  number int,
+  size int
+)
+returns timestamptz[]
+language sql
+immutable
+parallel safe
+return (ring || array_fill(at, array[least(number, size)]))[
+  greatest(cardinality(ring) + least(number, size) - size + 1, 1):
+];
+
+comment on function dripdrop._lengthened(timestamptz[], timestamptz, int, int) is
+  'A ring with so many more of one time, no longer than its size.';
+
+-- The limit in whose line a message stands while it is under way: one that counts what is under way,
+-- if there is one.
+create or replace function dripdrop._with_counters(
+  decisions dripdrop._decision[],
+  limits dripdrop._limit[]
+)
+returns dripdrop._decision[]
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array_agg(
+    row(
+      d.execution_id, d.gate, d.action, d.reason, d.detail, d.until, d.adapter_id, d.recipient,
+      d.limited, coalesce(own.counter_id, d.counter_id)
+    )::dripdrop._decision
+  )
+  from unnest(decisions) as d
+  left join (
+    select distinct on (l.execution_id) l.execution_id, l.counter_id
+    from unnest(limits) as l
+    order by l.execution_id, l.scope <> 'concurrency', l.scope <> 'day', l.counter_id
+  ) as own on own.execution_id = d.execution_id
+$$;
+
+comment on function dripdrop._with_counters(dripdrop._decision[], dripdrop._limit[]) is
+  'Decisions with the limit that each message is counted by.';
+
 -- Lets through what the limits allow, in turn, and gives everything else a place in line: the k-th
 -- that is blocked gets the k-th slot, once. tick() asks before anything is rendered, and keeps to
 -- what it promised; the fence asks again, and there what has really left decides, so that no limit
@@ -94,7 +139,6 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
-set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 declare
@@ -107,6 +151,8 @@ declare
   v_zones text[];
   v_days date[];
   v_used int[];
+  v_left int[];
+  v_demand int[];
   v_head int[];
   v_base int[];
   v_until timestamptz[];
@@ -165,8 +211,12 @@ begin
         - dripdrop._left(c.counter, c.max_count, c.per, c.today, _admit.at, at_fence)
       end
       order by c.id
-    )
-  into v_ids, v_scopes, v_max, v_per, v_zones, v_days, v_used
+    ),
+    array_agg(
+      dripdrop._left(c.counter, c.max_count, c.per, c.today, _admit.at, at_fence) order by c.id
+    ),
+    array_agg(c.demand order by c.id)
+  into v_ids, v_scopes, v_max, v_per, v_zones, v_days, v_used, v_left, v_demand
   from (
     select
       k.id,
@@ -175,16 +225,62 @@ begin
       l.max_count,
       l.per,
       l.time_zone,
-      (_admit.at at time zone l.time_zone)::date as today
+      (_admit.at at time zone l.time_zone)::date as today,
+      l.demand
     from (
       select
         n.counter_id, max(n.max_count) as max_count, max(n.per) as per,
-        max(n.time_zone) as time_zone
+        max(n.time_zone) as time_zone, count(*)::int as demand
       from unnest(v_limits) as n
       group by n.counter_id
     ) as l
     join dripdrop.counters as k on k.id = l.counter_id
   ) as c;
+
+  -- Mostly there is room for all of them.
+  if not exists (
+    select from unnest(v_demand, v_left) as n (demand, room) where n.demand > n.room
+  )
+    and (
+      at_fence
+      or not exists (
+        select from unnest(decisions) as d
+        join dripdrop.step_executions as x on x.id = d.execution_id
+        where d.limited and d.action = 'send' and x.counter_id is not null
+      )
+    )
+  then
+    update dripdrop.counters as c
+    set max_count = n.max_count,
+        per = n.per,
+        taken = case
+          when at_fence and n.per is not null
+          then dripdrop._lengthened(c.taken, _admit.at, n.demand, n.max_count)
+          else c.taken
+        end,
+        line = case
+          when not at_fence and n.per is not null
+          then dripdrop._lengthened(c.line, _admit.at, n.demand, n.max_count)
+          else c.line
+        end,
+        granted = case
+          when not at_fence and n.per is not null
+          then dripdrop._lengthened(c.granted, _admit.at, n.demand, n.max_count)
+          else c.granted
+        end,
+        day = case when at_fence and n.per is null then n.day else c.day end,
+        used = case when at_fence and n.per is null then n.used + n.demand else c.used end,
+        line_day = case when not at_fence and n.per is null then n.day else c.line_day end,
+        line_used = case
+          when not at_fence and n.per is null then n.used + n.demand
+          else c.line_used
+        end,
+        updated_at = _admit.at
+    from unnest(v_ids, v_max, v_per, v_days, v_used, v_demand)
+      as n (id, max_count, per, day, used, demand)
+    where c.id = n.id;
+    return dripdrop._with_counters(decisions, v_limits);
+  end if;
 
   -- Rings begin with their oldest time; what was never used counts as long ago.
   v_ring := array(
@@ -234,7 +330,7 @@ begin
         coalesce(b.daily_volume_target, 0) as target,
         coalesce(b.weight, 1) as weight,
         coalesce(b.used, 0) + row_number() over (
-          partition by x.adapter_id, s.sequence_version_id
+          partition by d.adapter_id, s.sequence_version_id
           order by q.priority desc, x.scheduled_for, x.id
         ) as turn,
         x.scheduled_for,
@@ -249,14 +345,13 @@ begin
       join dripdrop.steps as s on s.id = x.step_id
       join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
       join dripdrop.sequences as q on q.id = v.sequence_id
+      join unnest(decisions) as d on d.execution_id = n.execution_id
       left join lateral (
         select g.daily_volume_target, g.weight, c.used
-        from unnest(decisions) as d
-        join dripdrop.adapter_sequence_budgets as g
-          on g.adapter_id = d.adapter_id and g.sequence_version_id = s.sequence_version_id
+        from dripdrop.adapter_sequence_budgets as g
         left join dripdrop.counters as c
           on c.subject = '' and c.scope = 'share' and c.owner_id = g.id
-        where d.execution_id = x.id
+        where g.adapter_id = d.adapter_id and g.sequence_version_id = s.sequence_version_id
       ) as b on true
     ) as m
     order by
@@ -348,10 +443,7 @@ begin
   return array(
     select
       case
-        when b.execution_id is null then row(
-          d.execution_id, d.gate, d.action, d.reason, d.detail, d.until, d.adapter_id,
-          d.recipient, d.limited, coalesce(own.counter_id, d.counter_id)
-        )::dripdrop._decision
+        when b.execution_id is null then d
         else row(
           d.execution_id,
           case when v_scopes[b.blocker] = 'subscriber' then 'frequency' else 'capacity' end,
@@ -369,17 +461,10 @@ begin
           d.adapter_id, d.recipient, d.limited, v_ids[b.blocker]
         )::dripdrop._decision
       end
-    from unnest(decisions) as d
+    from unnest(dripdrop._with_counters(decisions, v_limits)) as d
     left join unnest(v_blocked, v_slots, v_blockers) as b (execution_id, slot, blocker)
       on b.execution_id = d.execution_id
     left join dripdrop.counters as c on c.id = v_ids[b.blocker]
-    left join lateral (
-      select l.counter_id
-      from unnest(v_limits) as l
-      where l.execution_id = d.execution_id
-      order by l.scope <> 'concurrency', l.scope <> 'day', l.counter_id
-      limit 1
-    ) as own on true
   );
 end
 $$;
