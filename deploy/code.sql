@@ -7908,7 +7908,7 @@ begin
         select n.id
         from dripdrop.steps as n
         where n.sequence_version_id = s.sequence_version_id
-          and n.key = nullif(s.timing ->> 'on_timeout', 'continue')
+          and n.key = s.timing ->> 'on_timeout'
       ) as on_timeout_id,
       exists (
         select from dripdrop.step_transitions as t

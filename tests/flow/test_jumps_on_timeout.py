@@ -42,13 +42,3 @@ def test_an_event_in_time_leads_on(engine: Engine, clock: Clock) -> None:
     engine.track_event(TENANT, "replied", enrollment_id=sam.id)
     engine.deliver()
     assert engine.enrollment(sam.id).state == "completed"
-
-
-def test_to_continue_leads_on_and_not_to_a_step_of_that_name(engine: Engine, clock: Clock) -> None:
-    wait = {"type": "event", "trigger_event": "replied", "timeout": "1 day"}
-    engine.author(email("continue"), email("thanks", timing=wait), email("offer"))
-    sam = engine.join()
-    engine.deliver()
-    clock.advance(days=1)
-    engine.tick()
-    assert engine.last(sam.id).step == "offer"
