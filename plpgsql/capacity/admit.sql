@@ -95,8 +95,8 @@ return (ring || array_fill(at, array[least(number, size)]))[
 comment on function dripdrop._lengthened(timestamptz[], timestamptz, int, int) is
   'A ring with so many more of one time, no longer than its size.';
 
--- The limit in whose line a message stands while it is under way: one that counts what is under way,
--- if there is one.
+-- The limit in whose line a message stands while it is under way: one that counts what is under
+-- way, if there is one.
 create or replace function dripdrop._with_counters(
   decisions dripdrop._decision[],
   limits dripdrop._limit[]

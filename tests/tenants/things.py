@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -42,6 +42,10 @@ class Things:
     event_id: str
     recipient: str
     calendar: str
+    topic: str
+    cap: str
+    sent_id: UUID
+    held_id: UUID
 
     def texts(self) -> dict[str, str]:
         """Return every id and key as text, by its name."""
@@ -121,6 +125,10 @@ def furnish(engine: Engine, tenant: str | None, prefix: str) -> Things:
         tenant, f"{prefix}_hook", "app.answer(dripdrop.enrollments, jsonb)", description=private
     )
 
+    engine.create_topic(tenant, f"{prefix}_topic", private)
+    engine.set_frequency_cap(tenant, f"{prefix}_cap", 100, timedelta(seconds=1))
+    engine.pause_sending(tenant, "channel", "webhook", private)
+
     engine.apply(tenant, definition(prefix, steps=2))
     sequence = engine.get_sequence(tenant, f"{prefix}_sequence")
     failed, unknown, early = (enroll(engine, tenant, prefix, number) for number in range(3))
@@ -132,6 +140,17 @@ def furnish(engine: Engine, tenant: str | None, prefix: str) -> Things:
         tenant, "opened_app", {"note": private}, waiting.id, event_id=f"{prefix}_event"
     )
     engine.suppress(tenant, "email", f"{prefix}_gone@example.com", source=private)
+    engine.set_subscription(
+        tenant, "User", waiting.subscriber_id, f"{prefix}_topic", "subscribed", private
+    )
+
+    engine.pause_adapter(tenant, adapter.id, reason=private)
+    engine.resume_adapter(tenant, adapter.id)
+    (held,) = engine.rows(
+        "update dripdrop.step_executions set due_at = null, reason = 'stale', reason_at = now()"
+        " where id = %s returning id",
+        engine.last(early.id).id,
+    )
 
     (hook,) = engine.list_http_hooks(tenant, sequence.id)
     engine.update_http_hook(
@@ -181,6 +200,10 @@ def furnish(engine: Engine, tenant: str | None, prefix: str) -> Things:
         event_id=f"{prefix}_event",
         recipient=f"{prefix}_gone@example.com",
         calendar=f"{prefix}_calendar",
+        topic=f"{prefix}_topic",
+        cap=f"{prefix}_cap",
+        sent_id=engine.executions(early.id)[0].id,
+        held_id=held.id,
     )
 
 
