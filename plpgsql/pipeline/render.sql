@@ -212,8 +212,8 @@ comment on function dripdrop._read_queue(text, int, int) is
 
 -- results: [{"execution", "fence", "message", "payload"}] or, for what cannot be rendered,
 -- [{"execution", "fence", "message", "code", "detail"}]. A failure is for good: the same words fail
--- again. What was stopped meanwhile has another fence and is left alone; what is being stopped at
--- this moment keeps its message, and is rendered again if nothing comes of it.
+-- again. What was stopped meanwhile has another fence and is left alone; what somebody has locked at
+-- this moment, to stop it or only to look, keeps its message and is rendered again a second later.
 --
 -- locks   the enrolments of failures, in id order, then executions, skipping what is locked
 -- raises  ZD201 results are not a list
@@ -233,6 +233,7 @@ declare
   v_taken dripdrop._render_result[];
   v_done uuid[];
   v_failed uuid[];
+  v_left bigint[];
 begin
   if jsonb_typeof(results) is distinct from 'array' then
     raise exception 'results is not a list' using
@@ -307,13 +308,19 @@ begin
     where x.id = any (v_failed);
     perform dripdrop._give_up(v_failed, v_now);
   end if;
+  v_left := array(
+    select r.message
+    from unnest(v_results) as r
+    join dripdrop.step_executions as x
+      on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
+  );
+  if cardinality(v_left) > 0 then
+    perform from pgmq.set_vt('dripdrop_render', v_left, 1);
+  end if;
   perform pgmq.delete('dripdrop_render', array(
     select r.message
     from unnest(v_results) as r
-    where not exists (
-      select from dripdrop.step_executions as x
-      where x.id = r.execution and x.fence = r.fence and x.state = 'queued'
-    )
+    where r.message <> all (v_left)
   ));
   return coalesce(cardinality(v_done), 0);
 end

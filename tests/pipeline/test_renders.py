@@ -100,6 +100,19 @@ def test_rendering_twice_keeps_the_first_words(journey: Engine) -> None:
     assert len(pointers(journey, "send_email")) == 1
 
 
+def test_what_is_locked_is_rendered_again_a_second_later(journey: Engine, other: Engine) -> None:
+    journey.join()
+    journey.tick()
+    (claim,) = journey.claim_renders()
+    with other.connection.transaction():
+        other.rows("select from dripdrop.step_executions for update")
+        assert complete(journey, claim, payload=PAYLOAD) == 0
+    (row,) = journey.rows("select vt - clock_timestamp() as wait from pgmq.q_dripdrop_render")
+    assert row.wait < timedelta(seconds=2)
+    assert complete(journey, claim, payload=PAYLOAD) == 1
+    assert pointers(journey, "render") == []
+
+
 def test_words_for_a_message_that_was_stopped_are_left_alone(journey: Engine) -> None:
     enrollment = journey.join()
     journey.tick()
