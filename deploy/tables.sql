@@ -48,7 +48,9 @@ create type dripdrop._decision as (
   detail text,
   until timestamptz,
   adapter_id uuid,
-  recipient text
+  recipient text,
+  limited boolean,
+  counter_id uuid
 );
 
 comment on type dripdrop._decision is
@@ -133,6 +135,35 @@ create type dripdrop._route as (
 );
 
 comment on type dripdrop._route is 'The next step, or the end.';
+
+-- One limit on one message.
+create type dripdrop._limit as (
+  execution_id uuid,
+  tenant_key text,
+  scope text,
+  owner_id uuid,
+  subject text,
+  max_count int,
+  per interval,
+  time_zone text,
+  counter_id uuid
+);
+
+comment on type dripdrop._limit is
+  'One limit on one message: what is counted, how many, in what time.';
+
+-- A sender that a step may use, as it stands now. fault: why it cannot be used at all.
+create type dripdrop._sender as (
+  adapter_id uuid,
+  name text,
+  weight float8,
+  fault text,
+  rests boolean,
+  resting_until timestamptz,
+  resting_reason text
+);
+
+comment on type dripdrop._sender is 'One sender that a step may use.';
 
 -- sql/settings.sql
 
@@ -295,6 +326,9 @@ create table dripdrop.channel_adapters (
   ramp_increment int,
   ramp_floor int,
   min_gap_seconds int,
+  concurrency int,
+  rate_limits jsonb not null default '{}',
+  time_zone text,
   inserted_at timestamptz not null default dripdrop._now(),
   updated_at timestamptz not null default dripdrop._now(),
   constraint channel_adapters_pkey primary key (id),
@@ -310,7 +344,9 @@ create table dripdrop.channel_adapters (
   constraint channel_adapters_daily_cap_is_positive check (daily_cap > 0),
   constraint channel_adapters_ramp_increment_is_positive check (ramp_increment > 0),
   constraint channel_adapters_ramp_floor_is_not_negative check (ramp_floor >= 0),
-  constraint channel_adapters_min_gap_is_not_negative check (min_gap_seconds >= 0)
+  constraint channel_adapters_min_gap_is_not_negative check (min_gap_seconds >= 0),
+  constraint channel_adapters_concurrency_is_positive check (concurrency > 0),
+  constraint channel_adapters_rate_limits_are_an_object check (jsonb_typeof(rate_limits) = 'object')
 )
 with (fillfactor = 70);
 
@@ -331,18 +367,19 @@ comment on column dripdrop.channel_adapters.provider is 'smtp, postmark, …: se
 comment on column dripdrop.channel_adapters.credentials is
   'AES-256-GCM envelope made by the driver; the database never holds the key.';
 comment on column dripdrop.channel_adapters.config is
-  'What is not secret: host, port, from, max_in_flight, ….';
+  'What is not secret: host, port, from, max_in_flight, thresholds, ….';
 comment on column dripdrop.channel_adapters.is_default is
   'Used for the channel when a step and its sequence name none.';
 comment on column dripdrop.channel_adapters.active is 'False takes the sender out of every choice.';
 comment on column dripdrop.channel_adapters.health_state is
-  'active, resting, probing or ramping; null is not managed.';
+  'active, resting, probing or ramping; null is not managed. Resting without resting_until is '
+  'paused until resume_adapter().';
 comment on column dripdrop.channel_adapters.health_score is
   'From 0 to 1, as an outside signal reports it.';
 comment on column dripdrop.channel_adapters.resting_until is
   'Nothing leaves through this sender before this time, whatever its health state.';
 comment on column dripdrop.channel_adapters.resting_reason is
-  'Why it rests: rate_limited, auth_error, ….';
+  'Why it rests or last rested: rate_limited, auth_error, bounce_threshold, manual, ….';
 comment on column dripdrop.channel_adapters.last_send_at is 'When a message last left.';
 comment on column dripdrop.channel_adapters.daily_cap is
   'Messages per day at most; null is no limit.';
@@ -352,8 +389,112 @@ comment on column dripdrop.channel_adapters.ramp_increment is
 comment on column dripdrop.channel_adapters.ramp_floor is 'Messages on the first day of the ramp.';
 comment on column dripdrop.channel_adapters.min_gap_seconds is
   'Seconds between two messages, at least.';
+comment on column dripdrop.channel_adapters.concurrency is
+  'Messages that may be under way at once; null is no limit.';
+comment on column dripdrop.channel_adapters.rate_limits is
+  'By scope (adapter, provider, domain, recipient_domain, recipient): {"count", "seconds"} or '
+  'false.';
+comment on column dripdrop.channel_adapters.time_zone is
+  'The zone its days are counted in; null means the tenant''s, else UTC.';
 comment on column dripdrop.channel_adapters.inserted_at is 'When the row was made.';
 comment on column dripdrop.channel_adapters.updated_at is 'When the row last changed.';
+
+-- sql/tables/counters.sql
+
+create table dripdrop.counters (
+  id uuid not null default dripdrop._uuidv7(),
+  tenant_key text,
+  scope text not null,
+  owner_id uuid,
+  subject text not null default '',
+  max_count int not null,
+  per interval,
+  taken timestamptz[] not null default '{}',
+  granted timestamptz[] not null default '{}',
+  line timestamptz[] not null default '{}',
+  line_until timestamptz,
+  day date,
+  used int not null default 0,
+  line_day date,
+  line_used int not null default 0,
+  updated_at timestamptz not null default dripdrop._now(),
+  constraint counters_pkey primary key (id),
+  constraint counters_one_per_subject
+  unique nulls not distinct (subject, scope, owner_id, tenant_key),
+  constraint counters_scope_is_known check (scope in (
+    'adapter', 'provider', 'domain', 'recipient_domain', 'recipient', 'gap', 'subscriber', 'day',
+    'share', 'step_day', 'concurrency'
+  ))
+)
+with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+create index counters_with_a_line on dripdrop.counters (line_until) where line_until is not null;
+
+comment on table dripdrop.counters is
+  'What limits have used up: one row per limit and what it counts, locked by whoever uses it.';
+comment on column dripdrop.counters.id is 'Time-ordered uuid; rows are locked in its order.';
+comment on column dripdrop.counters.tenant_key is
+  'The tenant; null for a sender all tenants share.';
+comment on column dripdrop.counters.scope is 'What kind of limit it is.';
+comment on column dripdrop.counters.owner_id is
+  'Where the limit is written: a step, a sender, a budget, a cap; null is the tenant''s settings.';
+comment on column dripdrop.counters.subject is
+  'What is counted: an address, a domain, a provider, ….';
+comment on column dripdrop.counters.max_count is 'The limit when it was last used.';
+comment on column dripdrop.counters.per is 'The window of a rate; null for a calendar day.';
+comment on column dripdrop.counters.taken is
+  'When messages last passed the fence, oldest first: as many as the limit asks for.';
+comment on column dripdrop.counters.granted is
+  'When messages were last let through to the fence, oldest first.';
+comment on column dripdrop.counters.line is
+  'The slots that were last promised, oldest first: now to what went ahead, later to what waits.';
+comment on column dripdrop.counters.line_until is 'The last slot that was promised to a message.';
+comment on column dripdrop.counters.day is 'Of a daily limit: the day of the sender it counts.';
+comment on column dripdrop.counters.used is 'Of a daily limit: how many passed the fence that day.';
+comment on column dripdrop.counters.line_day is 'Of a daily limit: the last day that was promised.';
+comment on column dripdrop.counters.line_used is
+  'Of a daily limit: how much of that day was promised.';
+comment on column dripdrop.counters.updated_at is 'When the row last changed.';
+
+-- sql/tables/frequency_caps.sql
+
+create table dripdrop.frequency_caps (
+  id uuid not null default dripdrop._uuidv7(),
+  tenant_key text,
+  key text not null,
+  channel text,
+  topic text,
+  kind text not null default 'marketing',
+  max_messages int not null,
+  per interval not null,
+  inserted_at timestamptz not null default dripdrop._now(),
+  updated_at timestamptz not null default dripdrop._now(),
+  constraint frequency_caps_pkey primary key (id),
+  constraint frequency_caps_one_key_per_tenant unique nulls not distinct (tenant_key, key),
+  constraint frequency_caps_tenant_key_is_valid check (
+    tenant_key <> '' and tenant_key not like ':%'
+  ),
+  constraint frequency_caps_key_is_a_slug check (key ~ '^[a-z0-9][a-z0-9_-]*$'),
+  constraint frequency_caps_kind_is_known check (kind in ('marketing', 'all')),
+  constraint frequency_caps_count_is_bounded check (max_messages between 1 and 100),
+  constraint frequency_caps_window_is_positive check (per > interval '0')
+);
+
+comment on table dripdrop.frequency_caps is
+  'How many messages one subscriber gets in a window, over all sequences.';
+comment on column dripdrop.frequency_caps.id is 'Time-ordered uuid.';
+comment on column dripdrop.frequency_caps.tenant_key is
+  'The tenant; null holds for every tenant, each by itself.';
+comment on column dripdrop.frequency_caps.key is 'What people call it.';
+comment on column dripdrop.frequency_caps.channel is
+  'The channel it counts; null is every channel.';
+comment on column dripdrop.frequency_caps.topic is 'The topic it counts; null is every topic.';
+comment on column dripdrop.frequency_caps.kind is
+  'marketing leaves out the steps whose kind is transactional; all counts them too.';
+comment on column dripdrop.frequency_caps.max_messages is 'Messages in any window, at most.';
+comment on column dripdrop.frequency_caps.per is 'The window; it slides.';
+comment on column dripdrop.frequency_caps.inserted_at is 'When the row was made.';
+comment on column dripdrop.frequency_caps.updated_at is 'When the row last changed.';
 
 -- sql/tables/holidays.sql
 
@@ -442,6 +583,11 @@ create index message_events_by_adapter
 on dripdrop.message_events (adapter_id, occurred_at)
 where adapter_id is not null;
 
+-- Few, however long the history: the thresholds look at these first.
+create index message_events_against_adapter
+on dripdrop.message_events (adapter_id, occurred_at)
+where event_type in ('bounced', 'complained') and adapter_id is not null;
+
 create index message_events_by_reply
 on dripdrop.message_events (in_reply_to)
 where in_reply_to is not null;
@@ -461,7 +607,8 @@ comment on column dripdrop.message_events.provider_event_id is
   'The provider''s id of the event; unique per tenant and provider.';
 comment on column dripdrop.message_events.event_type is
   'sent, delivered, bounced, deferred, skipped, ….';
-comment on column dripdrop.message_events.event_data is 'Details: reason, code, until.';
+comment on column dripdrop.message_events.event_data is
+  'Details: reason, code, until; of a bounce, hard.';
 comment on column dripdrop.message_events.in_reply_to is
   'The Message-ID a reply answers, without angle brackets.';
 comment on column dripdrop.message_events.references_list is 'The References of a reply.';
@@ -486,6 +633,43 @@ comment on column dripdrop.schema_manifest.name is
 comment on column dripdrop.schema_manifest.definition is
   'Its definition as the catalogue prints it, or a digest of a long one.';
 
+-- sql/tables/sending_pauses.sql
+
+create table dripdrop.sending_pauses (
+  tenant_key text,
+  scope text not null,
+  subject text,
+  reason text,
+  paused_by text not null,
+  paused_at timestamptz not null default dripdrop._now(),
+  constraint sending_pauses_one_per_scope
+  unique nulls not distinct (tenant_key, scope, subject),
+  constraint sending_pauses_tenant_key_is_valid check (
+    tenant_key <> '' and tenant_key not like ':%'
+  ),
+  constraint sending_pauses_scope_is_known check (
+    scope in ('everything', 'tenant', 'sequence', 'channel', 'adapter')
+  ),
+  constraint sending_pauses_of_everything_have_no_tenant check (
+    scope <> 'everything' or tenant_key is null
+  ),
+  constraint sending_pauses_have_the_subject_of_their_scope check (
+    (scope in ('sequence', 'channel', 'adapter')) = (subject is not null)
+  )
+);
+
+comment on table dripdrop.sending_pauses is
+  'What must not send at the moment: while a row is here, the messages it covers are held.';
+comment on column dripdrop.sending_pauses.tenant_key is
+  'The tenant; null is the global scope or, with scope everything, all tenants.';
+comment on column dripdrop.sending_pauses.scope is
+  'everything, tenant, sequence, channel or adapter.';
+comment on column dripdrop.sending_pauses.subject is
+  'The key of the sequence, or the name of the channel or adapter.';
+comment on column dripdrop.sending_pauses.reason is 'Why, in words.';
+comment on column dripdrop.sending_pauses.paused_by is 'The role that paused.';
+comment on column dripdrop.sending_pauses.paused_at is 'Since when.';
+
 -- sql/tables/sequences.sql
 
 create table dripdrop.sequences (
@@ -497,6 +681,8 @@ create table dripdrop.sequences (
   active boolean not null default true,
   reentry text not null default 'never',
   reentry_interval interval,
+  priority int not null default 0,
+  exclusive_group text,
   time_zone text,
   metadata jsonb not null default '{}',
   inserted_at timestamptz not null default dripdrop._now(),
@@ -525,12 +711,65 @@ comment on column dripdrop.sequences.reentry is
   'ones have ended; always: again once the last one of the same entry key has ended.';
 comment on column dripdrop.sequences.reentry_interval is
   'How long after the start of a former enrolment the next may begin, at the earliest.';
+comment on column dripdrop.sequences.priority is
+  'Which of two messages goes first where only one may: the higher.';
+comment on column dripdrop.sequences.exclusive_group is
+  'Of the sequences of a group a subscriber hears from one at a time.';
 comment on column dripdrop.sequences.time_zone is
   'For subscribers whose data names none; null means UTC.';
 comment on column dripdrop.sequences.metadata is
   'The application''s own; channel_adapters {channel: adapter id} chooses senders.';
 comment on column dripdrop.sequences.inserted_at is 'When the row was made.';
 comment on column dripdrop.sequences.updated_at is 'When the row last changed.';
+
+-- sql/tables/suppression_history.sql
+
+create table dripdrop.suppression_history (
+  id uuid not null default dripdrop._uuidv7(),
+  tenant_key text,
+  suppression_id uuid not null,
+  action text not null,
+  channel text not null,
+  recipient_normalized text not null,
+  topic text,
+  reason text not null,
+  source text,
+  expires_at timestamptz,
+  removed_by text,
+  why text,
+  login text not null default session_user,
+  at timestamptz not null default dripdrop._now(),
+  constraint suppression_history_pkey primary key (id),
+  constraint suppression_history_action_is_known
+  check (action in ('suppressed', 'changed', 'unsuppressed')),
+  constraint suppression_history_removal_is_explained
+  check ((action = 'unsuppressed') = (removed_by is not null and why is not null))
+);
+
+create index suppression_history_by_recipient
+on dripdrop.suppression_history (recipient_normalized, channel);
+
+comment on table dripdrop.suppression_history is
+  'What became of suppressions, appended and never changed.';
+comment on column dripdrop.suppression_history.id is 'Time-ordered uuid.';
+comment on column dripdrop.suppression_history.tenant_key is
+  'The tenant; null for a suppression of every tenant.';
+comment on column dripdrop.suppression_history.suppression_id is
+  'The suppression, which is gone after its removal.';
+comment on column dripdrop.suppression_history.action is 'suppressed, changed or unsuppressed.';
+comment on column dripdrop.suppression_history.channel is 'The channel.';
+comment on column dripdrop.suppression_history.recipient_normalized is
+  'The address, or the domain with its @.';
+comment on column dripdrop.suppression_history.topic is 'The topic it is limited to.';
+comment on column dripdrop.suppression_history.reason is 'The reason from then on, or until then.';
+comment on column dripdrop.suppression_history.source is 'Who gave that reason.';
+comment on column dripdrop.suppression_history.expires_at is
+  'The end it then had; null is never.';
+comment on column dripdrop.suppression_history.removed_by is
+  'Who removed it, as unsuppress() says.';
+comment on column dripdrop.suppression_history.why is 'Why it was removed.';
+comment on column dripdrop.suppression_history.login is 'The database login that did it.';
+comment on column dripdrop.suppression_history.at is 'When.';
 
 -- sql/tables/suppressions.sql
 
@@ -540,14 +779,16 @@ create table dripdrop.suppressions (
   channel text not null,
   recipient text not null,
   recipient_normalized text not null,
+  topic text,
   reason text not null,
   source text,
   metadata jsonb not null default '{}',
+  expires_at timestamptz,
   inserted_at timestamptz not null default dripdrop._now(),
   updated_at timestamptz not null default dripdrop._now(),
   constraint suppressions_pkey primary key (id),
   constraint suppressions_one_per_recipient
-  unique nulls not distinct (recipient_normalized, channel, tenant_key),
+  unique nulls not distinct (recipient_normalized, channel, tenant_key, topic),
   constraint suppressions_tenant_key_is_valid check (tenant_key <> '' and tenant_key not like ':%'),
   constraint suppressions_reason_is_known
   check (reason in ('unsubscribe', 'bounce', 'complaint', 'manual', 'provider_block'))
@@ -558,12 +799,18 @@ comment on table dripdrop.suppressions is
 comment on column dripdrop.suppressions.id is 'Time-ordered uuid.';
 comment on column dripdrop.suppressions.tenant_key is 'The tenant; null holds for every tenant.';
 comment on column dripdrop.suppressions.channel is 'The channel.';
-comment on column dripdrop.suppressions.recipient is 'The address as it was given.';
-comment on column dripdrop.suppressions.recipient_normalized is 'The address as it is compared.';
+comment on column dripdrop.suppressions.recipient is 'The address as it was first given.';
+comment on column dripdrop.suppressions.recipient_normalized is
+  'The address as it is compared; for email also a domain with its @, which holds for every '
+  'address of exactly this domain.';
+comment on column dripdrop.suppressions.topic is
+  'The key of the topic it is limited to; null holds for every message.';
 comment on column dripdrop.suppressions.reason is
   'unsubscribe, bounce, complaint, manual or provider_block.';
 comment on column dripdrop.suppressions.source is 'Who said so.';
 comment on column dripdrop.suppressions.metadata is 'Details.';
+comment on column dripdrop.suppressions.expires_at is
+  'From when on it no longer holds; null is never.';
 comment on column dripdrop.suppressions.inserted_at is 'When the row was made.';
 comment on column dripdrop.suppressions.updated_at is 'When the row last changed.';
 
@@ -572,12 +819,19 @@ comment on column dripdrop.suppressions.updated_at is 'When the row last changed
 create table dripdrop.tenant_settings (
   tenant_key text,
   time_zone text,
+  rate_limits jsonb not null default '{}',
+  send_window jsonb,
+  channel_send_windows jsonb,
+  thresholds jsonb,
+  unsubscribe_url text,
+  unsubscribe_mailto text,
   inserted_at timestamptz not null default dripdrop._now(),
   updated_at timestamptz not null default dripdrop._now(),
   constraint tenant_settings_one_per_tenant unique nulls not distinct (tenant_key),
   constraint tenant_settings_tenant_key_is_valid check (
     tenant_key <> '' and tenant_key not like ':%'
-  )
+  ),
+  constraint tenant_settings_unsubscribe_url_is_https check (unsubscribe_url like 'https://%')
 );
 
 comment on table dripdrop.tenant_settings is
@@ -586,6 +840,21 @@ comment on column dripdrop.tenant_settings.tenant_key is
   'The tenant; what null says holds for the tenants that say nothing.';
 comment on column dripdrop.tenant_settings.time_zone is
   'IANA name: the zone of local times where subscriber, step and sequence name none.';
+comment on column dripdrop.tenant_settings.rate_limits is
+  'By scope (adapter, provider, domain, recipient_domain, recipient): {"count", "seconds"} or '
+  'false.';
+comment on column dripdrop.tenant_settings.send_window is
+  'When messages may leave, on the subscriber''s wall clock, where the step says nothing: '
+  '{"start", "end", "days", "calendar", "jitter"}, or false for always.';
+comment on column dripdrop.tenant_settings.channel_send_windows is
+  'The same by channel, before send_window: {"sms": {"start": "09:00", "end": "20:00"}}.';
+comment on column dripdrop.tenant_settings.thresholds is
+  'Bounce and complaint rates at which a sender rests: window, min_sample, complaint_rate, '
+  'bounce_rate, soft_bounce_rate, pause; false is off.';
+comment on column dripdrop.tenant_settings.unsubscribe_url is
+  'The https address at which recipients reach dripdrop web; a link is this, /u/ and a token.';
+comment on column dripdrop.tenant_settings.unsubscribe_mailto is
+  'An address where requests to unsubscribe are read as well.';
 comment on column dripdrop.tenant_settings.inserted_at is 'When the row was made.';
 comment on column dripdrop.tenant_settings.updated_at is 'When the row last changed.';
 
@@ -602,6 +871,32 @@ create unique index time_zones_name on dripdrop.time_zones (name);
 comment on materialized view dripdrop.time_zones is
   'The names in pg_timezone_names at installation, indexed; start() refreshes it.';
 comment on column dripdrop.time_zones.name is 'IANA name, for example Europe/Berlin.';
+
+-- sql/tables/topics.sql
+
+create table dripdrop.topics (
+  id uuid not null default dripdrop._uuidv7(),
+  tenant_key text,
+  key text not null,
+  name text not null,
+  description text,
+  opt_in boolean not null default false,
+  inserted_at timestamptz not null default dripdrop._now(),
+  constraint topics_pkey primary key (id),
+  constraint topics_one_key_per_tenant unique nulls not distinct (key, tenant_key),
+  constraint topics_tenant_key_is_valid check (tenant_key <> '' and tenant_key not like ':%'),
+  constraint topics_key_is_a_slug check (key ~ '^[a-z0-9][a-z0-9_-]*$')
+);
+
+comment on table dripdrop.topics is 'What messages are about, so that one can opt out of each.';
+comment on column dripdrop.topics.id is 'Time-ordered uuid.';
+comment on column dripdrop.topics.tenant_key is 'The tenant; null is the global scope.';
+comment on column dripdrop.topics.key is 'What the config of steps calls it.';
+comment on column dripdrop.topics.name is 'What subscribers read.';
+comment on column dripdrop.topics.description is 'What it is about.';
+comment on column dripdrop.topics.opt_in is
+  'True: only who subscribed gets it. False: whoever did not opt out.';
+comment on column dripdrop.topics.inserted_at is 'When the row was made.';
 
 -- sql/tables/adapter_pool_members.sql
 
@@ -635,6 +930,82 @@ comment on column dripdrop.adapter_pool_members.weight is 'Its share of new enro
 comment on column dripdrop.adapter_pool_members.active is 'False takes no new enrolments.';
 comment on column dripdrop.adapter_pool_members.inserted_at is 'When the row was made.';
 comment on column dripdrop.adapter_pool_members.updated_at is 'When the row last changed.';
+
+-- sql/tables/adapter_rests.sql
+
+-- What operators and thresholds did to senders, and until when. What a provider asks for by itself,
+-- a rate limit of some minutes, is only in channel_adapters.
+create table dripdrop.adapter_rests (
+  id uuid not null default dripdrop._uuidv7(),
+  tenant_key text,
+  adapter_id uuid not null,
+  reason text not null,
+  detail jsonb not null default '{}',
+  health_state text,
+  started_at timestamptz not null default dripdrop._now(),
+  started_by text not null default session_user,
+  until timestamptz,
+  ended_at timestamptz,
+  ended_by text,
+  constraint adapter_rests_pkey primary key (id),
+  constraint adapter_rests_of_an_adapter foreign key (adapter_id)
+  references dripdrop.channel_adapters (id) on delete cascade,
+  constraint adapter_rests_end_by_somebody check ((ended_at is null) = (ended_by is null))
+);
+
+create index adapter_rests_by_adapter on dripdrop.adapter_rests (adapter_id, started_at);
+
+comment on table dripdrop.adapter_rests is
+  'When a sender was paused, or rested for its bounces and complaints: by whom, why, until when.';
+comment on column dripdrop.adapter_rests.id is 'Time-ordered uuid.';
+comment on column dripdrop.adapter_rests.tenant_key is 'The tenant of the sender.';
+comment on column dripdrop.adapter_rests.adapter_id is 'The sender.';
+comment on column dripdrop.adapter_rests.reason is
+  'bounce_threshold, complaint_threshold, or what pause_adapter() was given.';
+comment on column dripdrop.adapter_rests.detail is 'What was counted, for a threshold.';
+comment on column dripdrop.adapter_rests.health_state is
+  'The health state before it, which resume_adapter() gives back.';
+comment on column dripdrop.adapter_rests.started_at is 'When it began.';
+comment on column dripdrop.adapter_rests.started_by is 'The role that logged in to do it.';
+comment on column dripdrop.adapter_rests.until is
+  'When it ends by itself; null means by resume_adapter() only.';
+comment on column dripdrop.adapter_rests.ended_at is
+  'When it was ended before its time, by resume_adapter() or by another rest.';
+comment on column dripdrop.adapter_rests.ended_by is 'The role that logged in to end it.';
+
+-- sql/tables/consent_records.sql
+
+create table dripdrop.consent_records (
+  id uuid not null default dripdrop._uuidv7(),
+  tenant_key text,
+  topic_id uuid not null,
+  subscriber_type text not null,
+  subscriber_id text not null,
+  state text not null,
+  source text not null,
+  login text not null default session_user,
+  at timestamptz not null,
+  constraint consent_records_pkey primary key (id),
+  constraint consent_records_of_a_topic foreign key (topic_id) references dripdrop.topics (id),
+  constraint consent_records_state_is_known check (state in ('subscribed', 'unsubscribed'))
+);
+
+create index consent_records_by_subscriber
+on dripdrop.consent_records (subscriber_id, subscriber_type, topic_id, at);
+
+comment on table dripdrop.consent_records is
+  'Every change of a subscription, appended and never changed.';
+comment on column dripdrop.consent_records.id is 'Time-ordered uuid.';
+comment on column dripdrop.consent_records.tenant_key is 'The tenant of the topic.';
+comment on column dripdrop.consent_records.topic_id is 'The topic.';
+comment on column dripdrop.consent_records.subscriber_type is
+  'What kind of subscriber: User, Lead, ….';
+comment on column dripdrop.consent_records.subscriber_id is
+  'The application''s id of the subscriber, as text.';
+comment on column dripdrop.consent_records.state is 'subscribed or unsubscribed, from then on.';
+comment on column dripdrop.consent_records.source is 'Where it was said.';
+comment on column dripdrop.consent_records.login is 'The database login that recorded it.';
+comment on column dripdrop.consent_records.at is 'When.';
 
 -- sql/tables/http_hooks.sql
 
@@ -747,6 +1118,36 @@ comment on column dripdrop.sequence_versions.content_hash is
 comment on column dripdrop.sequence_versions.published_at is 'When it was last activated.';
 comment on column dripdrop.sequence_versions.inserted_at is 'When the row was made.';
 comment on column dripdrop.sequence_versions.updated_at is 'When the row last changed.';
+
+-- sql/tables/subscriptions.sql
+
+create table dripdrop.subscriptions (
+  id uuid not null default dripdrop._uuidv7(),
+  tenant_key text,
+  topic_id uuid not null,
+  subscriber_type text not null,
+  subscriber_id text not null,
+  state text not null,
+  source text not null,
+  at timestamptz not null,
+  constraint subscriptions_pkey primary key (id),
+  constraint subscriptions_to_a_topic foreign key (topic_id) references dripdrop.topics (id),
+  constraint subscriptions_one_per_topic unique (subscriber_id, subscriber_type, topic_id),
+  constraint subscriptions_state_is_known check (state in ('subscribed', 'unsubscribed'))
+);
+
+comment on table dripdrop.subscriptions is
+  'What subscribers said about topics; who said nothing has no row.';
+comment on column dripdrop.subscriptions.id is 'Time-ordered uuid.';
+comment on column dripdrop.subscriptions.tenant_key is 'The tenant of the topic.';
+comment on column dripdrop.subscriptions.topic_id is 'The topic.';
+comment on column dripdrop.subscriptions.subscriber_type is
+  'What kind of subscriber: User, Lead, ….';
+comment on column dripdrop.subscriptions.subscriber_id is
+  'The application''s id of the subscriber, as text.';
+comment on column dripdrop.subscriptions.state is 'subscribed or unsubscribed.';
+comment on column dripdrop.subscriptions.source is 'Where it was said: signup, preferences, ….';
+comment on column dripdrop.subscriptions.at is 'Since when the state holds.';
 
 -- sql/tables/adapter_sequence_budgets.sql
 
@@ -947,7 +1348,9 @@ comment on column dripdrop.steps.hooks is
   'The hooks whose values are fetched before it is decided: those that its conditions, its '
   'transitions and its template name. Set on activation.';
 comment on column dripdrop.steps.config is
-  'recipient_key, time_zone, max_retries, on_max_retry, on_unknown, stale_after, on_stale.';
+  'recipient_key, time_zone, max_retries, on_max_retry, on_unknown, stale_after, on_stale, topic, '
+  'require_verified_recipient, send_window, daily_cap, rate_limits, kind, '
+  'channel_adapter_rotation, unsubscribe.';
 comment on column dripdrop.steps.active is 'False skips the step.';
 comment on column dripdrop.steps.inserted_at is 'When the row was made.';
 comment on column dripdrop.steps.updated_at is 'When the row last changed.';
@@ -1023,6 +1426,7 @@ create table dripdrop.step_executions (
   due_at timestamptz,
   awaited_event text,
   event_id uuid,
+  counter_id uuid,
   defer_count int not null default 0,
   retry_count int not null default 0,
   fence int not null default 0,
@@ -1080,6 +1484,15 @@ create index step_executions_due on dripdrop.step_executions (due_at) where due_
 create index step_executions_in_flight on dripdrop.step_executions (id)
 where due_at is null and ended_at is null;
 
+-- Who waits in the line of a limit, and who of them is under way.
+create index step_executions_in_line on dripdrop.step_executions (counter_id, due_at)
+where counter_id is not null and ended_at is null;
+
+-- What is put off after its sender was chosen. Both columns change in the same updates as due_at's
+-- own index, so this one costs no update in place.
+create index step_executions_put_off_by_sender on dripdrop.step_executions (adapter_id)
+where due_at is not null and adapter_id is not null;
+
 create index step_executions_by_provider_message
 on dripdrop.step_executions (provider_message_id)
 where provider_message_id is not null;
@@ -1105,13 +1518,16 @@ comment on column dripdrop.step_executions.reason is
   'Why it is in this state: a gate''s reason, a provider''s code.';
 comment on column dripdrop.step_executions.reason_at is 'Since when the reason holds.';
 comment on column dripdrop.step_executions.scheduled_for is
-  'When it is, or was, planned: staleness counts from here. A deferral or a retry leaves it.';
+  'When it is, or was, planned: staleness counts from here. A retry leaves it, and a deferral too '
+  'but to the opening of a send window.';
 comment on column dripdrop.step_executions.due_at is
   'When tick() looks at it: the planned time, or what it was put off to; null while it is held, '
   'under way or ended.';
 comment on column dripdrop.step_executions.awaited_event is
   'The key of the event it waits for; due_at is then the timeout, if there is one.';
 comment on column dripdrop.step_executions.event_id is 'The event that set it off.';
+comment on column dripdrop.step_executions.counter_id is
+  'The limit in whose line it waits or waited; null where nothing limits it.';
 comment on column dripdrop.step_executions.defer_count is 'How often it was deferred.';
 comment on column dripdrop.step_executions.retry_count is
   'How many attempts failed for the time being.';

@@ -40,10 +40,13 @@ END = "--- end of output ---"
 GROUPS = {
     "authoring": "Authoring",
     "timing": "Timing",
+    "windows": "Send windows",
+    "pauses": "Holding and releasing",
     "senders": "Senders",
     "hooks": "Hooks",
     "enrollment": "Enrolment",
     "events": "Events",
+    "consent": "Consent",
     "decision": "Decision",
     "operations": "Operations",
     "pipeline": "Pipeline",

@@ -23,8 +23,11 @@ as $$
     ('ZD112', 'invalid_version', 'the version has problems and cannot be activated'),
     ('ZD113', 'already_exists', 'a row with this key exists already'),
     ('ZD114', 'second_active_version', 'a sequence has at most one active version'),
+    ('ZD118', 'cap_not_found', 'no such frequency cap in this tenant'),
     ('ZD120', 'not_started', 'the queues do not exist yet'),
     ('ZD121', 'pgmq_missing', 'pgmq is not installed in this database'),
+    ('ZD130', 'suppression_not_found', 'no such suppression in this tenant'),
+    ('ZD131', 'topic_not_found', 'no such topic in this tenant'),
     ('ZD201', 'invalid_argument', 'an argument is missing or has the wrong shape'),
     ('ZD202', 'unknown_provider', 'no such channel, or no such provider for the channel'),
     ('ZD203', 'invalid_timing', 'the timing does not parse'),
@@ -35,6 +38,7 @@ as $$
       'ZD207', 'invalid_tenant_key',
       'a tenant key is null (global) or a non-empty text without a leading colon'
     ),
+    ('ZD209', 'invalid_rate', 'the rate does not parse'),
     ('ZD208', 'invalid_condition', 'the condition makes no sense'),
     (
       'ZD301', 'reenrollment_not_allowed',

@@ -7,7 +7,9 @@ create type dripdrop._decision as (
   detail text,
   until timestamptz,
   adapter_id uuid,
-  recipient text
+  recipient text,
+  limited boolean,
+  counter_id uuid
 );
 
 comment on type dripdrop._decision is
@@ -92,3 +94,32 @@ create type dripdrop._route as (
 );
 
 comment on type dripdrop._route is 'The next step, or the end.';
+
+-- One limit on one message.
+create type dripdrop._limit as (
+  execution_id uuid,
+  tenant_key text,
+  scope text,
+  owner_id uuid,
+  subject text,
+  max_count int,
+  per interval,
+  time_zone text,
+  counter_id uuid
+);
+
+comment on type dripdrop._limit is
+  'One limit on one message: what is counted, how many, in what time.';
+
+-- A sender that a step may use, as it stands now. fault: why it cannot be used at all.
+create type dripdrop._sender as (
+  adapter_id uuid,
+  name text,
+  weight float8,
+  fault text,
+  rests boolean,
+  resting_until timestamptz,
+  resting_reason text
+);
+
+comment on type dripdrop._sender is 'One sender that a step may use.';

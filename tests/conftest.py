@@ -93,6 +93,11 @@ def server_dsn() -> Iterator[str]:
         yield given
         return
     with EmbeddedServer() as server:
+        with psycopg.connect(server.dsn, autocommit=True) as connection:
+            # Nothing here has to outlive the machine.
+            connection.execute("alter system set fsync = off")
+            connection.execute("alter system set full_page_writes = off")
+            connection.execute("select pg_reload_conf()")
         yield server.dsn
 
 

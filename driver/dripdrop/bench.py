@@ -4,6 +4,11 @@ Everything is real but the provider: bulk enrolment, `tick`, Liquid, the fence, 
 step. The provider is a sink inside the worker. Two worker processes run every stage, as
 `dripdrop run --workers 2` does. In the same run, and with as many processes, a bare pgmq loop
 (send, read, delete) is measured, because only a ratio means something on a machine that is shared.
+
+With logic it runs twice: first as above, then with conditions, a predicate and two transitions on
+every step, a goal, an exit rule and a side step, while events are tracked, one for ten messages.
+With policies it runs once more beside the plain one: under a send window, suppressions, a rate
+limit and a daily cap, none of which stops a message.
 """
 
 from __future__ import annotations
@@ -38,6 +43,7 @@ Mode = Literal["render", "sql"]
 PROCESSES = 2
 BATCH = 500
 QUEUE = "dripdrop_bench"
+MESSAGES_PER_EVENT = 10
 
 _TEMPLATE = {
     "subject": "{{ name | capitalize }}, your {{ plan }} plan: step {{ step_key }}",
@@ -54,10 +60,25 @@ _TEMPLATE = {
 _PAYLOAD = {"subject": "Welcome", "html": "<p>Welcome</p>" * 20, "text": "Welcome " * 20}
 
 
-def main(dsn: str | None, *, enrollments: int, steps: int, mode: Mode, json: bool) -> int:
-    """Measure on a scratch database of a given server, or of an embedded one; print the result."""
-    with _scratch_database(dsn) as database:
-        result = measure(database, enrollments, steps, mode)
+def main(
+    dsn: str | None,
+    *,
+    enrollments: int,
+    steps: int,
+    mode: Mode,
+    beside: Literal["logic", "policies"] | None,
+    json: bool,
+) -> int:
+    """Measure on scratch databases of a given server, or of an embedded one; print the result."""
+    with _server(dsn) as server:
+        with _scratch_database(server) as database:
+            result = measure(database, enrollments, steps, mode)
+        if beside is not None:
+            plain = result["messages_per_second"]
+            with _scratch_database(server) as database:
+                result = measure(database, enrollments, steps, mode, **{beside: True})
+            result["plain_messages_per_second"] = plain
+            result[f"{beside}_ratio"] = round(result["messages_per_second"] / plain, 2)
     if json:
         print(json_module.dumps(result))
     else:
@@ -66,24 +87,38 @@ def main(dsn: str | None, *, enrollments: int, steps: int, mode: Mode, json: boo
     return 0
 
 
-def measure(dsn: str, enrollments: int, steps: int, mode: Mode) -> dict[str, Any]:
+def measure(
+    dsn: str,
+    enrollments: int,
+    steps: int,
+    mode: Mode,
+    *,
+    logic: bool = False,
+    policies: bool = False,
+) -> dict[str, Any]:
     """Return rates in messages per second, and ratios, for a database with nothing in it yet."""
     install(dsn)
     with psycopg.connect(dsn, autocommit=True) as connection:
         _track_functions(connection)
-        enrolled_per_second = _enroll(connection, enrollments, steps)
-        stages = _run_pipeline(dsn, connection, mode)
+        if policies:
+            _set_policies(connection)
+        enrolled_per_second = _enroll(connection, _sequence(steps, logic), enrollments)
+        stages, events = _run_pipeline(dsn, connection, mode, enrollments if logic else 0)
         messages, seconds, tenths = _timeline(connection)
         per_stage = _per_stage(connection, messages) | stages
+        on_the_path = _value(connection, _SENT_ON_THE_PATH)
         out_of_place = _value(connection, "select count(*) from dripdrop.ledger")
         pgmq = _run_pgmq(dsn, connection, min(messages, 100_000))
-    if messages != enrollments * steps or out_of_place:
-        raise RuntimeError(f"{messages} messages were sent, {out_of_place} rows are out of place")
+    if on_the_path != enrollments * steps or out_of_place:
+        raise RuntimeError(f"{on_the_path} messages sent, {out_of_place} rows out of place")
     return {
         "mode": mode,
+        "logic": logic,
+        "policies": policies,
         "enrollments": enrollments,
         "steps": steps,
         "messages": messages,
+        "events": events,
         "seconds": round(seconds, 2),
         "messages_per_second": round(messages / seconds),
         "last_tenth_to_first": round(tenths[-1] / tenths[0], 2),
@@ -113,20 +148,88 @@ class Sink:
         """Close nothing."""
 
 
-def _enroll(connection: psycopg.Connection[Any], enrollments: int, steps: int) -> float:
+def _sequence(steps: int, logic: bool) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "key": "bench",
+        "name": "Benchmark",
+        "steps": [
+            {"key": f"step_{number}", "channel": "email", "template": _TEMPLATE}
+            for number in range(1, steps + 1)
+        ],
+    }
+    if logic:
+        for number, step in enumerate(document["steps"], start=1):
+            step |= _logic(number, steps)
+        document["steps"].append(_SIDE_STEP)
+        document["goals"] = [{"event": "bought"}]
+        document["exit_when"] = [{"event": "unsubscribed"}]
+    return document
+
+
+_SIDE_STEP = {
+    "key": "finished_chapter",
+    "channel": "email",
+    "template": _TEMPLATE,
+    "timing": {
+        "type": "event",
+        "trigger_event": "read_page",
+        "match": {"last": True},
+        "recurring": True,
+    },
+}
+
+
+def _logic(number: int, steps: int) -> dict[str, Any]:
+    """Return conditions that hold, and transitions of which the second is taken."""
+    return {
+        "conditions": [
+            {"field_path": "plan", "operator": "in", "expected_value": ["starter", "enterprise"]},
+            {"predicate": f'$.steps.step_{max(number - 1, 1)}.state != "failed"'},
+        ],
+        "transitions": [
+            {
+                "to": None,
+                "conditions": [
+                    {"field_path": "plan", "operator": "==", "expected_value": "cancelled"}
+                ],
+            },
+            {
+                "to": f"step_{number + 1}" if number < steps else None,
+                "conditions": [{"predicate": '$.enrollment.features[*] == "alerts"'}],
+            },
+        ],
+    }
+
+
+def _set_policies(connection: psycopg.Connection[Any]) -> None:
+    """Switch on what every message has to pass, and passes."""
     client = Client(connection)
-    client.create_channel_adapter(None, "sink", "email", "smtp", is_default=True)
-    client.apply(
-        None,
-        {
-            "key": "bench",
-            "name": "Benchmark",
-            "steps": [
-                {"key": f"step_{number}", "channel": "email", "template": _TEMPLATE}
-                for number in range(1, steps + 1)
-            ],
-        },
+    sink = client.create_channel_adapter(None, "sink", "email", "smtp", is_default=True)
+    client.set_adapter_limits(
+        None, sink.id, rate_limits={"adapter": "1000000/m"}, daily_cap=1_000_000_000
     )
+    client.update_tenant_settings(None, send_window={"start": "00:00", "end": "24:00"})
+    client.suppress_many(
+        None,
+        [{"channel": "email", "recipient": f"other{n}@example.org"} for n in range(10_000)],
+    )
+
+
+_SENT_ON_THE_PATH = """
+    select count(*)
+    from dripdrop.step_executions as x
+    join dripdrop.steps as s on s.id = x.step_id and not s.recurring
+    where x.state = 'sent'
+"""
+
+
+def _enroll(
+    connection: psycopg.Connection[Any], sequence: dict[str, Any], enrollments: int
+) -> float:
+    client = Client(connection)
+    if client.get_default_adapter(None, "email") is None:
+        client.create_channel_adapter(None, "sink", "email", "smtp", is_default=True)
+    client.apply(None, sequence)
     began = time.perf_counter()
     connection.execute(
         """
@@ -150,18 +253,53 @@ def _enroll(connection: psycopg.Connection[Any], enrollments: int, steps: int) -
     return enrollments / (time.perf_counter() - began)
 
 
-def _run_pipeline(dsn: str, connection: psycopg.Connection[Any], mode: Mode) -> dict[str, int]:
-    """Let the processes work until nobody is active any more; return the renderer's own rate."""
+def _run_pipeline(
+    dsn: str, connection: psycopg.Connection[Any], mode: Mode, readers: int
+) -> tuple[dict[str, int], int]:
+    """Let the processes work until nobody is active any more, while readers read pages.
+
+    Return the renderer's own rate, and how many events there were.
+    """
+    events = 0
     with _processes(_work, dsn, mode) as stop:
         connection.execute("create table dripdrop_bench_began as select clock_timestamp() as at")
         while _value(
             connection, "select exists (select from dripdrop.enrollments where state = 'active')"
         ):
-            time.sleep(0.1)
+            if readers and _value(connection, _SENT) >= (events + BATCH) * MESSAGES_PER_EVENT:
+                _track(connection, events, readers)
+                events += BATCH
+            else:
+                time.sleep(0.2)
         stop.set()
     if mode == "sql":
-        return {}
-    return {"render": _rendering_rate()}
+        return {}, events
+    return {"render": _rendering_rate()}, events
+
+
+# The statistics know without a look at the rows.
+_SENT = """
+    select n_tup_ins from pg_stat_user_tables where relid = 'dripdrop.message_events'::regclass
+"""
+
+
+def _track(connection: psycopg.Connection[Any], after: int, readers: int) -> None:
+    """Track a batch of events, spread over all readers; every tenth is a chapter's last page."""
+    connection.execute(
+        """
+        select count(*)
+        from dripdrop.track_events(null, (
+          select jsonb_agg(jsonb_build_object(
+            'event_key', 'read_page',
+            'subscriber_id', (number * 7919 %% %(readers)s)::text,
+            'event_id', 'page-' || number,
+            'event_data', jsonb_build_object('page', number, 'last', number %% 10 = 0)
+          ))
+          from generate_series(%(after)s::bigint + 1, %(after)s + %(batch)s) as number
+        ))
+        """,
+        {"after": after, "batch": BATCH, "readers": readers},
+    )
 
 
 def _rendering_rate() -> int:
@@ -337,11 +475,16 @@ def _per_stage(connection: psycopg.Connection[Any], messages: int) -> dict[str, 
 
 
 @contextmanager
-def _scratch_database(server: str | None) -> Iterator[str]:
-    if server is None:
-        with EmbeddedServer() as embedded, _scratch_database(embedded.dsn) as database:
-            yield database
+def _server(dsn: str | None) -> Iterator[str]:
+    if dsn is not None:
+        yield dsn
         return
+    with EmbeddedServer() as embedded:
+        yield embedded.dsn
+
+
+@contextmanager
+def _scratch_database(server: str) -> Iterator[str]:
     name = f"dripdrop_bench_{os.getpid()}"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))

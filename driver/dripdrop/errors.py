@@ -12,12 +12,15 @@
         │   ├── EnrollmentNotFound         ├── SecondActiveVersion
         │   ├── ExecutionNotFound          ├── NotStarted
         │   ├── AdapterNotFound            ├── PgmqMissing
-        │   └── HookNotFound               └── RuleNotFound
+        │   ├── HookNotFound               ├── RuleNotFound
+        │   └── CapNotFound
+        │   └── SuppressionNotFound        └── TopicNotFound
         ├── ArgumentError (ZD2xx): an argument cannot be right
         │   ├── InvalidArgument            ├── MissingRecipient
         │   ├── UnknownProvider            ├── InvalidDefinition
         │   ├── InvalidTiming              ├── InvalidTenantKey
-        │   └── UnknownTimeZone            └── InvalidCondition
+        │   ├── UnknownTimeZone            ├── InvalidCondition
+        │   └── InvalidRate
         ├── RefusedError (ZD3xx): a policy says no
         │   ├── ReenrollmentNotAllowed
         │   └── SequenceInactive
@@ -90,6 +93,14 @@ class RuleNotFound(StateError, code="ZD109"):
     """No such transition or exit rule in this tenant."""
 
 
+class CapNotFound(StateError, code="ZD118"):
+    """No such frequency cap in this tenant."""
+
+
+class InvalidRate(ArgumentError, code="ZD209"):
+    """The rate does not parse."""
+
+
 class InvalidTransition(StateError, code="ZD110"):
     """The row is in a state that does not allow this move."""
 
@@ -116,6 +127,14 @@ class NotStarted(StateError, code="ZD120"):
 
 class PgmqMissing(StateError, code="ZD121"):
     """pgmq is not installed in this database."""
+
+
+class SuppressionNotFound(StateError, code="ZD130"):
+    """No such suppression in this tenant."""
+
+
+class TopicNotFound(StateError, code="ZD131"):
+    """No such topic in this tenant."""
 
 
 class InvalidArgument(ArgumentError, code="ZD201"):

@@ -99,6 +99,8 @@ class Statements(ABC, Generic[One, Many, Value]):
         reentry: str = ...,
         metadata: Json = ...,
         reentry_interval: timedelta | None = ...,
+        priority: int = ...,
+        exclusive_group: str | None = ...,
     ) -> One:
         """Add an empty sequence."""
 
@@ -243,8 +245,24 @@ class Statements(ABC, Generic[One, Many, Value]):
         """Replace the holidays of a calendar; return how many days there are."""
 
     @_statement
-    def update_tenant_settings(self, tenant_key: str | None, time_zone: str | None = ...) -> One:
+    def update_tenant_settings(
+        self,
+        tenant_key: str | None,
+        time_zone: str | None = ...,
+        rate_limits: Json | None = ...,
+        send_window: Json | bool | None = ...,
+        channel_send_windows: Json | None = ...,
+        thresholds: Json | bool | None = ...,
+        unsubscribe_url: str | None = ...,
+        unsubscribe_mailto: str | None = ...,
+    ) -> One:
         """Change what holds for a whole tenant; None leaves a setting as it is."""
+
+    @_statement
+    def next_opening(
+        self, tenant_key: str | None, send_window: Json | bool, time_zone: str, after: datetime
+    ) -> Value:
+        """Return the first time, not before a given one, at which a send window is open."""
 
     # Senders
 
@@ -285,6 +303,20 @@ class Statements(ABC, Generic[One, Many, Value]):
     @_statement
     def get_default_adapter(self, tenant_key: str | None, channel: str) -> One:
         """Return the active default sender of a channel: the tenant's, else the global one."""
+
+    @_statement
+    def pause_adapter(
+        self,
+        tenant_key: str | None,
+        adapter_id: UUID,
+        until: datetime | None = ...,
+        reason: str = ...,
+    ) -> One:
+        """Let nothing more leave through a sender, until a time or until it is resumed."""
+
+    @_statement
+    def resume_adapter(self, tenant_key: str | None, adapter_id: UUID) -> One:
+        """End a sender's pause or rest; what waited for it is due."""
 
     @_statement
     def sealed_adapters(self) -> Many:
@@ -453,6 +485,57 @@ class Statements(ABC, Generic[One, Many, Value]):
     ) -> Many:
         """Count the messages the active enrolments would be sent, by day and step."""
 
+    # Limits
+
+    @_statement
+    def set_adapter_limits(
+        self,
+        tenant_key: str | None,
+        adapter_id: UUID,
+        daily_cap: int | None = ...,
+        ramp_floor: int | None = ...,
+        ramp_increment: int | None = ...,
+        ramp_started_at: datetime | None = ...,
+        min_gap_seconds: int | None = ...,
+        concurrency: int | None = ...,
+        rate_limits: Json = ...,
+        time_zone: str | None = ...,
+    ) -> One:
+        """Set all limits of a sender; what is left out is no limit."""
+
+    @_statement
+    def set_adapter_sequence_budget(
+        self,
+        tenant_key: str | None,
+        adapter_id: UUID,
+        sequence_version_id: UUID,
+        max_share_pct: int = ...,
+        weight: int = ...,
+        daily_volume_target: int | None = ...,
+    ) -> One:
+        """Say how much of a sender a version may use."""
+
+    @_statement
+    def set_frequency_cap(
+        self,
+        tenant_key: str | None,
+        key: str,
+        max_messages: int,
+        per: timedelta,
+        channel: str | None = ...,
+        topic: str | None = ...,
+        kind: str = ...,
+    ) -> One:
+        """Bound what one subscriber gets in any window, over all sequences."""
+
+    @_statement
+    def drop_frequency_cap(self, tenant_key: str | None, key: str) -> One:
+        """Remove a frequency cap."""
+
+    @_statement
+    def list_frequency_caps(self, tenant_key: str | None) -> Many:
+        """List the frequency caps of exactly this tenant."""
+
     # Events
 
     @_statement
@@ -509,10 +592,38 @@ class Statements(ABC, Generic[One, Many, Value]):
         """Record what providers answered, all or nothing; return how many were recorded."""
 
     @_statement
+    def check_thresholds(self) -> Many:
+        """Let senders rest whose bounces or complaints are too many; return them."""
+
+    @_statement
     def reconcile(self, unknown_grace: timedelta = ...) -> One:
         """Mend what a crash or a lost queue left behind; return how much of each there was."""
 
+    # Consent: what the web process calls
+
+    @_statement
+    def unsubscribe(
+        self,
+        tenant_key: str | None,
+        execution_id: UUID,
+        topic: str | None = ...,
+        source: str = ...,
+        everything: bool = ...,
+    ) -> One:
+        """Unsubscribe the address that a message went to."""
+
+    @_statement
+    def subscription_page(self, tenant_key: str | None, execution_id: UUID) -> One:
+        """Return what the page behind the link of a message shows."""
+
+    @_statement
+    def update_subscriptions(
+        self, tenant_key: str | None, execution_id: UUID, topics: Json, source: str = ...
+    ) -> Value:
+        """Subscribe and unsubscribe the recipient of a message, by topic."""
+
     # Operations
+    # Consent
 
     @_statement
     def suppress(
@@ -523,8 +634,95 @@ class Statements(ABC, Generic[One, Many, Value]):
         reason: str = ...,
         source: str | None = ...,
         metadata: Json = ...,
+        topic: str | None = ...,
+        expires_at: datetime | None = ...,
     ) -> One:
-        """Let nothing more go to an address over a channel."""
+        """Let nothing more go to an address, or to a domain (`@example.com`), over a channel."""
+
+    @_statement
+    def suppress_many(self, tenant_key: str | None, suppressions: Json) -> Many:
+        """Suppress a list of addresses, all or none; return their suppressions."""
+
+    @_statement
+    def unsuppress(
+        self,
+        tenant_key: str | None,
+        channel: str,
+        recipient: str,
+        removed_by: str,
+        why: str,
+        topic: str | None = ...,
+    ) -> One:
+        """Remove a suppression; return what it was."""
+
+    @_statement
+    def is_suppressed(
+        self, tenant_key: str | None, channel: str, recipient: str, topic: str | None = ...
+    ) -> Value:
+        """Say whether a message to an address would be stopped."""
+
+    @_statement
+    def list_suppressions(self, tenant_key: str | None, recipient: str | None = ...) -> Many:
+        """List the suppressions of exactly this tenant, or those of one address."""
+
+    @_statement
+    def create_topic(
+        self,
+        tenant_key: str | None,
+        key: str,
+        name: str,
+        description: str | None = ...,
+        opt_in: bool = ...,
+    ) -> One:
+        """Add a topic that one can opt out of or, with `opt_in`, must opt in to."""
+
+    @_statement
+    def list_topics(self, tenant_key: str | None) -> Many:
+        """List the topics of exactly this tenant."""
+
+    @_statement
+    def set_subscription(
+        self,
+        tenant_key: str | None,
+        subscriber_type: str,
+        subscriber_id: str,
+        topic: str,
+        state: str,
+        source: str,
+    ) -> One:
+        """Let a subscriber opt in to a topic (`subscribed`) or out of it (`unsubscribed`)."""
+
+    @_statement
+    def get_subscriptions(
+        self, tenant_key: str | None, subscriber_type: str, subscriber_id: str
+    ) -> Many:
+        """List the topics and whether messages about them reach a subscriber."""
+
+    # Operations
+
+    @_statement
+    def pause_sending(
+        self,
+        tenant_key: str | None,
+        scope: str = ...,
+        subject: str | None = ...,
+        reason: str | None = ...,
+    ) -> One:
+        """Hold every message of a scope that has not left: the kill switch."""
+
+    @_statement
+    def resume_sending(
+        self, tenant_key: str | None, scope: str = ..., subject: str | None = ...
+    ) -> One:
+        """Lift a pause of sending; None if there was none."""
+
+    @_statement
+    def list_sending_pauses(self, tenant_key: str | None) -> Many:
+        """List the pauses that hold a tenant's messages."""
+
+    @_statement
+    def release(self, tenant_key: str | None, execution_id: UUID) -> One:
+        """Send a message that is held because it is stale."""
 
     @_statement
     def replay(self, tenant_key: str | None, execution_id: UUID) -> One:

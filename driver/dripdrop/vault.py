@@ -23,7 +23,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 KEY_VARIABLE = "DRIPDROP_ENCRYPTION_KEY"
 OLD_KEYS_VARIABLE = "DRIPDROP_ENCRYPTION_KEYS_OLD"
@@ -54,6 +56,7 @@ class Vault:
         """Take the current key and the keys that older envelopes may still be sealed under."""
         current = _decode_key(key, KEY_VARIABLE)
         older = [_decode_key(old, OLD_KEYS_VARIABLE) for old in old_keys or []]
+        self._keys = [current, *older]
         self._key_id = _key_id(current)
         self._ciphers = {_key_id(each): AESGCM(each) for each in [*older, current]}
 
@@ -96,6 +99,11 @@ class Vault:
             ) from None
         credentials: dict[str, Any] = json.loads(plaintext)
         return credentials
+
+    def derived_keys(self, purpose: str, length: int) -> list[bytes]:
+        """Return keys for another purpose (HKDF, RFC 5869): of the current key, then the older."""
+        info = purpose.encode()
+        return [HKDF(hashes.SHA256(), length, None, info).derive(key) for key in self._keys]
 
     def reseal(self, envelope: bytes, tenant_key: str | None, name: str) -> bytes | None:
         """Return `envelope` sealed under the current key, or None when it already is."""

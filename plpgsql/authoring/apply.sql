@@ -1,5 +1,6 @@
 -- A whole sequence as one document, in its one form:
--- {key, name, description, time_zone, reentry, reentry_interval, metadata, mode, config, activate,
+-- {key, name, description, time_zone, reentry, reentry_interval, priority, exclusive_group,
+-- metadata, mode, config, activate,
 -- hooks: [hook, …], goals: [condition, …], exit_when: [condition, …], entry: [transition, …],
 -- steps: [step, …]}. Every fault is reported with the path to it.
 --
@@ -20,6 +21,7 @@ declare
   v_goals jsonb;
   v_exits jsonb;
   v_entry jsonb;
+  v_metadata jsonb;
   v_state text;
   v_message text;
   v_hint text;
@@ -32,23 +34,28 @@ begin
   select field into v_fault
   from jsonb_object_keys(definition) as field
   where field not in (
-    'key', 'name', 'description', 'time_zone', 'reentry', 'reentry_interval', 'metadata', 'mode',
-    'config', 'activate', 'hooks', 'goals', 'exit_when', 'entry', 'steps'
+    'key', 'name', 'description', 'time_zone', 'reentry', 'reentry_interval', 'priority',
+    'exclusive_group', 'metadata', 'mode', 'config', 'activate', 'hooks', 'goals', 'exit_when', 'entry', 'steps'
   );
   if v_fault is not null then
     raise exception 'at "%": a sequence has no such field', v_fault using
       errcode = 'ZD206', column = v_fault,
       hint = 'The fields are key, name, description, time_zone, reentry, reentry_interval, '
-        'metadata, mode, config, activate, hooks, goals, exit_when, entry and steps.';
+        'priority, exclusive_group, metadata, mode, config, activate, hooks, goals, exit_when, entry and steps.';
   end if;
   select field into v_fault
   from unnest(array[
-    'key', 'name', 'description', 'time_zone', 'reentry', 'reentry_interval', 'mode'
+    'key', 'name', 'description', 'time_zone', 'reentry', 'reentry_interval', 'exclusive_group',
+    'mode'
   ]) as field
   where jsonb_typeof(definition -> field) not in ('string', 'null');
   if v_fault is not null then
     raise exception 'at "%": not a text', v_fault using
       errcode = 'ZD206', column = v_fault, hint = 'Write it in double quotes.';
+  end if;
+  if coalesce(definition ->> 'priority', '0') !~ '^-?[0-9]{1,6}$' then
+    raise exception 'at "priority": not a whole number' using
+      errcode = 'ZD206', column = 'priority', hint = 'Leave it out for 0; the higher goes first.';
   end if;
   if jsonb_typeof(definition -> 'steps') is distinct from 'array'
     or definition -> 'steps' = '[]'
@@ -74,6 +81,9 @@ begin
       coalesce(definition ->> 'reentry', 'never'),
       definition ->> 'reentry_interval',
       coalesce(definition -> 'metadata', '{}')
+    );
+    v_metadata := dripdrop._canonical_metadata(
+      tenant_key, coalesce(definition -> 'metadata', '{}')
     );
     perform dripdrop._check_version(
       coalesce(definition ->> 'mode', 'lifecycle'),
@@ -149,7 +159,9 @@ begin
     'time_zone', definition -> 'time_zone',
     'reentry', coalesce(definition ->> 'reentry', 'never'),
     'reentry_interval', (definition ->> 'reentry_interval')::interval,
-    'metadata', coalesce(definition -> 'metadata', '{}'),
+    'priority', coalesce((definition ->> 'priority')::int, 0),
+    'exclusive_group', definition -> 'exclusive_group',
+    'metadata', v_metadata,
     'mode', coalesce(definition ->> 'mode', 'lifecycle'),
     'config', coalesce(definition -> 'config', '{}'),
     'activate', coalesce((definition ->> 'activate')::boolean, true),
@@ -253,6 +265,8 @@ as $$
     'time_zone', sequence.time_zone,
     'reentry', sequence.reentry,
     'reentry_interval', sequence.reentry_interval,
+    'priority', sequence.priority,
+    'exclusive_group', sequence.exclusive_group,
     'metadata', sequence.metadata,
     'goals', coalesce(
       jsonb_agg(dripdrop._condition_document(c) order by c.position, c.id)
@@ -491,6 +505,8 @@ begin
         time_zone = canonical ->> 'time_zone',
         reentry = canonical ->> 'reentry',
         reentry_interval = (canonical ->> 'reentry_interval')::interval,
+        priority = (canonical ->> 'priority')::int,
+        exclusive_group = canonical ->> 'exclusive_group',
         metadata = canonical -> 'metadata',
         updated_at = dripdrop._now()
     where q.id = v_sequence.id

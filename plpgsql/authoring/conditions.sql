@@ -205,7 +205,8 @@ begin
   end if;
   if not dripdrop._is_interval(coalesce(condition ->> 'within', '1 day')) then
     raise exception 'within "%" is not an interval', condition ->> 'within' using
-      errcode = 'ZD208', column = path || 'within', hint = 'Write for example "7 days".';
+      errcode = 'ZD208', column = path || 'within',
+      hint = 'Write for example "7 days"; 100 years are the most.';
   end if;
   if condition ->> 'since' <> 'enrollment' then
     raise exception 'since "%" is unknown', condition ->> 'since' using
@@ -265,50 +266,24 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_week constant text[] := array['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'];
-  v_from text := lpad(coalesce(condition ->> 'start', '00:00'), 5, '0');
-  v_to text := lpad(coalesce(condition ->> 'end', '24:00'), 5, '0');
-  v_days jsonb := nullif(condition -> 'days', 'null');
+  v_fault record;
 begin
-  if v_days is null and condition ->> 'start' is null and condition ->> 'end' is null then
-    raise exception 'a time window without start, end and days is no window' using
-      errcode = 'ZD208', column = path || 'start',
-      hint = 'Write for example {"start": "09:00", "end": "17:00", "days": ["mon", "fri"]}.';
-  end if;
-  if v_from !~ '^([01][0-9]|2[0-3]):[0-5][0-9]$' then
-    raise exception 'start "%" is not a time of day', condition ->> 'start' using
-      errcode = 'ZD208', column = path || 'start', hint = 'Write it as 09:00.';
-  end if;
-  if v_to !~ '^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$' then
-    raise exception 'end "%" is not a time of day', condition ->> 'end' using
-      errcode = 'ZD208', column = path || 'end', hint = 'Write it as 17:00; 24:00 is midnight.';
-  end if;
-  if v_from = v_to then
-    raise exception 'the window is empty' using
-      errcode = 'ZD208', column = path || 'end',
-      hint = 'Leave start and end out for the whole day.';
-  end if;
-  if jsonb_typeof(v_days) <> 'array'
-    or v_days = '[]'
-    or exists (
-      select from jsonb_array_elements(v_days) as d (day)
-      where jsonb_typeof(d.day) <> 'string' or not d.day #>> '{}' = any (v_week)
-    )
-  then
-    raise exception 'days is not a list of weekdays' using
-      errcode = 'ZD208', column = path || 'days',
-      hint = 'Write for example ["mon", "tue", "wed", "thu", "fri"].';
+  select f.* into v_fault from dripdrop._time_window_fault(condition) as f;
+  if found then
+    raise exception '%', v_fault.message using
+      errcode = 'ZD208', column = path || v_fault.field, hint = v_fault.hint;
   end if;
   if condition ->> 'time_zone' is not null then
     perform dripdrop._check_time_zone(condition ->> 'time_zone', path || 'time_zone');
   end if;
   return jsonb_strip_nulls(
     jsonb_build_object(
-      'start', v_from,
-      'end', v_to,
+      'start', lpad(coalesce(condition ->> 'start', '00:00'), 5, '0'),
+      'end', lpad(coalesce(condition ->> 'end', '24:00'), 5, '0'),
       'days', (
         select jsonb_agg(w.day order by w.place)
         from unnest(v_week) with ordinality as w (day, place)
-        where v_days ? w.day
+        where condition -> 'days' ? w.day
       ),
       'time_zone', condition -> 'time_zone'
     )

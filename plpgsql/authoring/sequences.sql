@@ -97,7 +97,8 @@ $$;
 comment on function dripdrop._check_sequence(text, text, text, text, text, jsonb) is
   'Raises on a field of a sequence that is not valid.';
 
--- raises  ZD113 key taken, ZD201 bad field, ZD204 unknown time zone, ZD207 bad tenant key
+-- raises  ZD107 unknown sender, ZD113 key taken, ZD201 bad field, ZD204 unknown time zone,
+--         ZD207 bad tenant key
 create or replace function dripdrop.create_sequence(
   tenant_key text,
   key text,
@@ -106,7 +107,9 @@ create or replace function dripdrop.create_sequence(
   time_zone text default null,
   reentry text default 'never',
   metadata jsonb default '{}',
-  reentry_interval interval default null
+  reentry_interval interval default null,
+  priority int default 0,
+  exclusive_group text default null
 )
 returns dripdrop.sequences
 language plpgsql
@@ -122,7 +125,8 @@ begin
   );
 
   insert into dripdrop.sequences (
-    tenant_key, key, name, description, time_zone, reentry, reentry_interval, metadata
+    tenant_key, key, name, description, time_zone, reentry, reentry_interval, priority,
+    exclusive_group, metadata
   )
   values (
     create_sequence.tenant_key,
@@ -132,7 +136,9 @@ begin
     create_sequence.time_zone,
     create_sequence.reentry,
     create_sequence.reentry_interval,
-    create_sequence.metadata
+    create_sequence.priority,
+    create_sequence.exclusive_group,
+    dripdrop._canonical_metadata(create_sequence.tenant_key, create_sequence.metadata)
   )
   on conflict on constraint sequences_one_key_per_tenant do nothing
   returning * into v_sequence;
@@ -145,5 +151,7 @@ begin
 end
 $$;
 
-comment on function dripdrop.create_sequence(text, text, text, text, text, text, jsonb, interval) is
+comment on function dripdrop.create_sequence(
+  text, text, text, text, text, text, jsonb, interval, int, text
+) is
   'Adds an empty sequence; give it a version and steps next, or use apply() for all at once.';

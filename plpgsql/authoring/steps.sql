@@ -12,6 +12,7 @@ as $$
 declare
   v_fault text;
   v_channel text := step ->> 'channel';
+  v_config jsonb := coalesce(step -> 'config', '{}');
 begin
   if jsonb_typeof(step) is distinct from 'object' then
     raise exception 'a step is not an object' using
@@ -56,7 +57,13 @@ begin
       errcode = 'ZD201', column = 'active', hint = 'Write true or false.';
   end if;
   perform dripdrop._check_channel(v_channel);
-  perform dripdrop._check_step_config(coalesce(step -> 'config', '{}'));
+  perform dripdrop._check_step_config(v_config);
+  if v_config ? 'channel_adapter_rotation' then
+    v_config := jsonb_set(v_config, '{channel_adapter_rotation}', dripdrop._canonical_rotation(
+      tenant_key, v_channel, v_config -> 'channel_adapter_rotation',
+      'config.channel_adapter_rotation'
+    ));
+  end if;
   perform dripdrop._check_template(v_channel, coalesce(step -> 'template', '{}'));
 
   if step ->> 'adapter' is not null and not exists (
@@ -78,7 +85,13 @@ begin
     'timing', dripdrop._canonical_timing(coalesce(step -> 'timing', '{"type": "immediate"}')),
     'template', coalesce(step -> 'template', '{}'),
     'adapter', step -> 'adapter',
-    'config', coalesce(step -> 'config', '{}'),
+    'config', v_config || case
+      when step -> 'config' ? 'rate_limits' then jsonb_build_object(
+        'rate_limits',
+        dripdrop._canonical_rate_limits(step #> '{config,rate_limits}', 'config.rate_limits')
+      )
+      else '{}'
+    end,
     'active', coalesce((step ->> 'active')::boolean, true),
     'conditions', dripdrop._canonical_conditions(step -> 'conditions', 'conditions'),
     'transitions', dripdrop._canonical_transitions(step -> 'transitions', 'transitions')
@@ -112,11 +125,22 @@ begin
     case setting.key
       when 'recipient_key' then setting.value <> ''
       when 'time_zone' then true
+      when 'send_window' then true
       when 'max_retries' then setting.value ~ '^[0-9]{1,3}$'
       when 'on_max_retry' then setting.value in ('cancel', 'continue')
       when 'on_unknown' then setting.value in ('at_most_once', 'at_least_once')
       when 'stale_after' then dripdrop._is_interval(setting.value)
       when 'on_stale' then setting.value in ('send', 'skip', 'hold')
+      when 'kind' then setting.value in ('marketing', 'transactional')
+      when 'daily_cap' then setting.value ~ '^[1-9][0-9]{0,8}$'
+      when 'rate_limits' then true
+      when 'topic'
+      then jsonb_typeof(config -> setting.key) = 'string'
+        and setting.value ~ '^[a-z0-9][a-z0-9_-]*$'
+      when 'require_verified_recipient'
+      then jsonb_typeof(config -> setting.key) = 'boolean'
+      when 'channel_adapter_rotation' then true
+      when 'unsubscribe' then jsonb_typeof(config -> setting.key) = 'boolean'
     end,
     false
   )
@@ -127,10 +151,21 @@ begin
       errcode = 'ZD201', column = 'config.' || v_fault,
       hint = 'Settings: recipient_key, time_zone, max_retries (0 to 999), '
         'on_max_retry (cancel, continue), on_unknown (at_most_once, at_least_once), '
-        'stale_after (an interval), on_stale (send, skip, hold).';
+        'stale_after (an interval), on_stale (send, skip, hold), daily_cap (a count), '
+        'rate_limits (rates by scope), kind (marketing, transactional), topic (its key), '
+        'require_verified_recipient (true, false), send_window, channel_adapter_rotation '
+        '(a list of senders), unsubscribe (true, false).';
+  end if;
+  if config ? 'channel_adapter_rotation' then
+    perform dripdrop._check_rotation(
+      config -> 'channel_adapter_rotation', 'config.channel_adapter_rotation'
+    );
   end if;
   if config ? 'time_zone' then
     perform dripdrop._check_time_zone(config ->> 'time_zone', 'config.time_zone');
+  end if;
+  if config ? 'send_window' then
+    perform dripdrop._check_send_window(config -> 'send_window', 'config.send_window');
   end if;
 end
 $$;
@@ -138,7 +173,7 @@ $$;
 comment on function dripdrop._check_step_config(jsonb) is
   'Raises on a setting of a step that is unknown or has a bad value.';
 
--- pg_input_is_valid() does this from Postgres 16 on.
+-- Bounded, so that no time plus or minus it is out of range.
 create or replace function dripdrop._is_interval(value text)
 returns boolean
 language plpgsql
@@ -146,14 +181,15 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  return value::interval > interval '0';
+  return value::interval > interval '0' and value::interval <= interval '100 years';
 exception
   when invalid_datetime_format or datetime_field_overflow or interval_field_overflow then
     return false;
 end
 $$;
 
-comment on function dripdrop._is_interval(text) is 'Whether a text is a positive interval.';
+comment on function dripdrop._is_interval(text) is
+  'Whether a text is a positive interval of at most 100 years.';
 
 -- The fields a channel knows, and those it cannot do without.
 -- Whether the Liquid parses is the renderer's to say.

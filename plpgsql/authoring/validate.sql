@@ -216,6 +216,14 @@ begin
       where s.sequence_version_id = step.sequence_version_id
         and s.key = step.timing ->> 'on_timeout'
         and not s.recurring
+    )
+  union all
+  select 'unknown_topic', format('no topic "%s" in this tenant', step.config ->> 'topic')
+  where step.config ? 'topic'
+    and not exists (
+      select from dripdrop.topics as t
+      where t.key = step.config ->> 'topic'
+        and t.tenant_key is not distinct from step.tenant_key
     );
 end
 $$;
@@ -380,7 +388,7 @@ as $$
     where p.id = (version.config ->> 'pool_id')::uuid
       and (p.tenant_key = version.tenant_key or p.tenant_key is null)
   ),
-  -- The steps' own senders, and those that the sequence gives to their channels.
+  -- The steps' own senders, those they share, and those that the sequence gives to their channels.
   named as (
     select s.key, s.position, s.channel, a.adapter_id
     from dripdrop.steps as s
@@ -388,6 +396,20 @@ as $$
       values (s.channel_adapter_id), (s.adapter_override_id)
     ) as a (adapter_id)
     where s.sequence_version_id = version.id and a.adapter_id is not null
+    union all
+    select s.key, s.position, s.channel, (e.entry ->> 'adapter_id')::uuid
+    from dripdrop.steps as s
+    cross join jsonb_array_elements(s.config -> 'channel_adapter_rotation') as e (entry)
+    where s.sequence_version_id = version.id
+    union all
+    select null, null, m.key, (e.entry ->> 'adapter_id')::uuid
+    from dripdrop.sequences as q
+    cross join jsonb_each(q.metadata -> 'channel_rotation') as m
+    cross join jsonb_array_elements(m.value) as e (entry)
+    where q.id = version.sequence_id
+      and m.key in (
+        select s.channel from dripdrop.steps as s where s.sequence_version_id = version.id
+      )
     union all
     select null, null, m.key, m.value::uuid
     from dripdrop.sequences as q

@@ -15,7 +15,8 @@ returns table (
   detail text,
   until timestamptz,
   adapter_id uuid,
-  recipient text
+  recipient text,
+  limited boolean
 )
 language sql
 stable
@@ -29,7 +30,8 @@ as $$
   execution as materialized (
     select
       x.id, x.tenant_key, x.enrollment_id, x.step_id, x.state, x.scheduled_for, x.due_at,
-      x.awaited_event, x.hooks, x.adapter_id, x.recipient
+      x.awaited_event, x.hooks, x.adapter_id, x.recipient,
+      x.payload is not null or x.state = 'queued' as decided
     from dripdrop.step_executions as x
     where x.id = any (executions)
   ),
@@ -37,52 +39,155 @@ as $$
   step as materialized (
     select
       s.id,
+      s.tenant_key,
       s.channel,
       s.config,
       s.active,
       s.hooks,
       s.timing ->> 'on_timeout' as on_timeout,
-      exists (
-        select from dripdrop.conditions as c where c.sequence_id = q.id
-      ) as has_ways_out,
-      exists (select from dripdrop.conditions as c where c.step_id = s.id) as has_conditions,
+      dripdrop._ways_out(q.id) as ways_out,
+      array(
+        select c
+        from dripdrop.conditions as c
+        where c.step_id = s.id
+        order by c.position, c.id
+      ) as conditions,
+      array(
+        select c.config ->> 'event'
+        from dripdrop.conditions as c
+        where (c.step_id = s.id or c.sequence_id = q.id)
+          and c.condition_type = 'event'
+          and _gates.which <> 'fence'
+      ) as events,
+      coalesce((s.config ->> 'require_verified_recipient')::boolean, false) as verified_only,
+      s.config ->> 'topic' as topic,
+      t.id as topic_id,
+      t.opt_in,
       (s.config ->> 'stale_after')::interval as stale_after,
+      nullif(
+        coalesce(s.config -> 'send_window', dripdrop._send_window(s.tenant_key, s.channel)), 'false'
+      ) as send_window,
+      coalesce(q.time_zone, dripdrop._default_time_zone(s.tenant_key)) as time_zone,
+      dripdrop._sending_pause(s.tenant_key, q.key, s.channel, named.adapter_id) as sending_pause,
       q.active as sequence_active,
-      a.id as adapter_id,
-      a.active and a.channel = s.channel as adapter_usable,
-      a.resting_until,
-      a.resting_reason
+      q.exclusive_group is not null as exclusive,
+      shared.senders is not null
+      or a.daily_cap is not null
+      or a.ramp_floor is not null
+      or a.min_gap_seconds > 0
+      or a.concurrency is not null
+      or a.rate_limits <> '{}'
+      or s.config ?| array['rate_limits', 'daily_cap']
+      or exists (
+        select from dripdrop.tenant_settings as t
+        where (t.tenant_key = s.tenant_key or t.tenant_key is null) and t.rate_limits <> '{}'
+      )
+      or exists (
+        select from dripdrop.frequency_caps as c
+        where c.tenant_key = s.tenant_key or c.tenant_key is null
+      )
+      or exists (
+        select from dripdrop.adapter_sequence_budgets as b
+        where b.adapter_id = a.id and b.sequence_version_id = s.sequence_version_id
+      ) as limited,
+      q.key as sequence_key,
+      dripdrop._as_sender(
+        a, named.adapter_id, 1, s.tenant_key, s.channel, _gates.at
+      ) as sender,
+      shared.senders
     from dripdrop.steps as s
     join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
     join dripdrop.sequences as q on q.id = v.sequence_id
-    left join dripdrop.channel_adapters as a on a.id = coalesce(
-      s.channel_adapter_id,
-      (q.metadata #>> array['channel_adapters', s.channel])::uuid,
-      (
-        select d.id
-        from dripdrop.channel_adapters as d
-        where d.tenant_key = s.tenant_key and d.channel = s.channel and d.is_default and d.active
-      ),
-      (
-        select d.id
-        from dripdrop.channel_adapters as d
-        where d.tenant_key is null and d.channel = s.channel and d.is_default and d.active
-      )
-    )
-    and (a.tenant_key = s.tenant_key or a.tenant_key is null)
+    cross join lateral (
+      select coalesce(
+        s.channel_adapter_id,
+        (q.metadata #>> array['channel_adapters', s.channel])::uuid,
+        (
+          select d.id
+          from dripdrop.channel_adapters as d
+          where d.tenant_key = s.tenant_key and d.channel = s.channel and d.is_default and d.active
+        ),
+        (
+          select d.id
+          from dripdrop.channel_adapters as d
+          where d.tenant_key is null and d.channel = s.channel and d.is_default and d.active
+        )
+      ) as adapter_id
+      offset 0
+    ) as named
+    left join dripdrop.channel_adapters as a on a.id = named.adapter_id
+    cross join lateral (
+      select
+        case
+          when s.channel_adapter_id is null
+          then dripdrop._shared_senders(s.config, q.metadata, s.tenant_key, s.channel, _gates.at)
+        end as senders
+      offset 0
+    ) as shared
+    left join dripdrop.topics as t
+      on t.key = s.config ->> 'topic' and t.tenant_key is not distinct from s.tenant_key
     where s.id in (select x.step_id from execution as x)
+  ),
+  -- The windows that are closed, once per step and zone; steps without a window are not looked at.
+  closed_window as materialized (
+    select
+      s.id as step_id,
+      p.time_zone,
+      w.opens_at,
+      least(
+        coalesce((s.send_window ->> 'jitter')::interval, interval '0'), w.closes_at - w.opens_at
+      ) as jitter,
+      dripdrop._describe_send_window(s.send_window, p.time_zone) as hours
+    from step as s
+    cross join lateral (
+      select distinct dripdrop._time_zone(e.data, s.config, s.time_zone) as time_zone
+      from execution as x
+      join dripdrop.enrollments as e on e.id = x.enrollment_id
+      where x.step_id = s.id
+    ) as p
+    cross join lateral dripdrop._next_window(
+      s.send_window, p.time_zone, s.tenant_key, _gates.at
+    ) as w
+    where s.send_window is not null and w.opens_at > _gates.at
   ),
   fact as (
     select
       x.id,
-      x.scheduled_for,
+      -- The time until a window opens is no delay of ours.
+      case
+        when s.send_window is not null and _gates.at - x.scheduled_for > s.stale_after
+        then coalesce(
+          dripdrop._window_opens(
+            s.send_window,
+            dripdrop._time_zone(e.data, s.config, s.time_zone),
+            s.tenant_key,
+            x.scheduled_for
+          ),
+          x.scheduled_for
+        )
+        else x.scheduled_for
+      end as scheduled_for,
+      case
+        when s.senders is null then s.sending_pause
+        else dripdrop._sending_pause(
+          s.tenant_key, s.sequence_key, s.channel, (chosen.sender).adapter_id
+        )
+      end as sending_pause,
+      case
+        when w.opens_at is not null
+        then w.opens_at + w.jitter * ((hashtextextended(x.id::text, 0) & 1048575) / 1048576.0)
+      end as opens_at,
+      w.hours,
       s.hooks <> '{}' and not coalesce(x.hooks, '{}') ?& s.hooks as hooks_unanswered,
       x.awaited_event,
       x.due_at,
       s.on_timeout,
       found.way_out,
       found.obstacle,
-      x.state = 'rendered' and x.adapter_id is distinct from s.adapter_id as sender_changed,
+      found.rival,
+      s.limited,
+      x.state = 'rendered'
+      and x.adapter_id is distinct from (chosen.sender).adapter_id as sender_changed,
       e.state as enrollment_state,
       s.active as step_active,
       s.sequence_active,
@@ -90,19 +195,45 @@ as $$
       s.config ->> 'on_stale' as on_stale,
       s.channel,
       address.recipient,
-      s.adapter_id,
-      s.adapter_usable,
-      s.resting_until,
-      s.resting_reason,
-      exists (
-        select from dripdrop.suppressions as p
-        where p.recipient_normalized = address.recipient
-          and p.channel = s.channel
-          and (p.tenant_key = x.tenant_key or p.tenant_key is null)
-      ) as suppressed
+      (chosen.sender).adapter_id,
+      (chosen.sender).name as adapter_name,
+      (chosen.sender).fault as sender_fault,
+      (chosen.sender).rests as sender_rests,
+      (chosen.sender).resting_until,
+      (chosen.sender).resting_reason,
+      (
+        select concat(
+          p.reason,
+          case when p.recipient_normalized like '@%' then ' of ' || p.recipient_normalized end,
+          ' about ' || p.topic,
+          case when p.tenant_key is null then ', for every tenant' end
+        )
+        from dripdrop._suppressions_of(
+          x.tenant_key, s.channel, address.recipient, s.topic, _gates.at
+        ) as p
+        order by dripdrop._severity(p.reason) desc, p.id
+        limit 1
+      ) as suppression,
+      s.verified_only
+      and coalesce(e.data ->> 'recipient_verified_at', '') in ('', 'false') as unverified,
+      s.topic,
+      s.opt_in,
+      consent.state as consent
     from execution as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     join step as s on s.id = x.step_id
+    left join closed_window as w
+      on w.step_id = x.step_id
+      and w.time_zone = dripdrop._time_zone(e.data, s.config, s.time_zone)
+    -- A step without a rotation has one sender for all its messages.
+    cross join lateral (
+      select
+        case
+          when s.senders is null then s.sender
+          else dripdrop._drawn_sender(s.senders, x.id, case when x.decided then x.adapter_id end)
+        end as sender
+      offset 0
+    ) as chosen
     -- At the fence the address is the one the message was decided for, and none other.
     cross join lateral (
       select
@@ -112,29 +243,68 @@ as $$
         end as recipient
       offset 0
     ) as address
+    cross join lateral (
+      select
+        case
+          when s.topic is null then null
+          when _gates.which = 'fence'
+          then dripdrop._consent_at_fence(s.topic_id, e.subscriber_type, e.subscriber_id)
+          else (
+            select u.state
+            from dripdrop.subscriptions as u
+            where u.subscriber_id = e.subscriber_id
+              and u.subscriber_type = e.subscriber_type
+              and u.topic_id = s.topic_id
+          )
+        end as state
+      offset 0
+    ) as consent
+    cross join lateral (
+      select
+        array(
+          select v.key
+          from unnest(s.events) as v (key)
+          where exists (
+            select from dripdrop.events as h
+            where h.subscriber_id = e.subscriber_id and h.event_key = v.key
+          )
+        ) as events
+      offset 0
+    ) as happened
     -- What the application said is asked once, when the message is decided.
     cross join lateral (
       select
         case
-          when s.has_ways_out and _gates.which <> 'fence'
-          then dripdrop._way_out(e, x.hooks, x.step_id, _gates.at)
+          when cardinality(s.ways_out) > 0 and _gates.which <> 'fence'
+          then dripdrop._way_out(
+            s.ways_out, e, x.hooks, happened.events, x.step_id, _gates.at
+          )
         end as way_out,
         case
-          when s.has_conditions and _gates.which <> 'fence'
-          then dripdrop._obstacle(x.step_id, e, x.hooks, _gates.at)
-        end as obstacle
+          when cardinality(s.conditions) > 0 and _gates.which <> 'fence'
+          then dripdrop._obstacle(
+            s.conditions, e, x.hooks, happened.events, x.step_id, _gates.at
+          )
+        end as obstacle,
+        case when s.exclusive and _gates.which <> 'fence' then dripdrop._rival(e) end as rival
       offset 0
     ) as found
   )
   select
-    f.id, g.place, g.gate, g.action, g.reason, g.detail, g.until, f.adapter_id, f.recipient
+    f.id, g.place, g.gate, g.action, g.reason, g.detail, g.until, f.adapter_id, f.recipient,
+    f.limited
   from fact as f
   cross join lateral (
     values
     (
+      10, 'sending', true,
+      case when f.sending_pause is not null then 'hold' end,
+      'sending_paused', f.sending_pause, null::timestamptz
+    ),
+    (
       20, 'pause', true,
       case when f.enrollment_state = 'paused' then 'hold' end,
-      'enrollment_paused', null::text, null::timestamptz
+      'enrollment_paused', null, null
     ),
     (
       30, 'enrollment', true,
@@ -198,25 +368,59 @@ as $$
       case when f.recipient is null then 'no_recipient' else 'invalid_recipient' end, null, null
     ),
     (
+      115, 'verification', false,
+      case when f.unverified then 'skip' end,
+      'unverified_recipient', null, null
+    ),
+    (
       120, 'suppression', true,
-      case when f.suppressed then 'skip' end,
-      'suppressed', null, null
+      case when f.suppression is not null then 'skip' end,
+      'suppressed', f.suppression, null
+    ),
+    -- A topic that is gone counts as one that nobody subscribed to.
+    (
+      125, 'topic', true,
+      case
+        when f.topic is null then null
+        when f.consent = 'changing' then 'defer'
+        when f.consent = 'unsubscribed' then 'skip'
+        when f.opt_in is not false and f.consent is null then 'skip'
+      end,
+      case f.consent
+        when 'changing' then 'consent_changing'
+        when 'unsubscribed' then 'opted_out'
+        else 'not_subscribed'
+      end,
+      f.topic,
+      case when f.consent = 'changing' then _gates.at end
+    ),
+    (
+      130, 'frequency', false,
+      case when f.rival is not null then 'defer' end,
+      'exclusive_group', f.rival, _gates.at + interval '1 day'
+    ),
+    (
+      140, 'window', true,
+      case when f.opens_at is not null then 'defer' end,
+      'outside_window', f.hours, f.opens_at
     ),
     (
       150, 'sender', true,
-      case when f.adapter_usable is not true then 'fail' when f.sender_changed then 'defer' end,
-      case
-        when f.adapter_id is null then 'no_adapter'
-        when f.adapter_usable is not true then 'adapter_inactive'
-        else 'sender_changed'
-      end,
-      null,
-      case when f.adapter_usable then _gates.at end
+      case when f.sender_fault is not null then 'fail' when f.sender_changed then 'defer' end,
+      coalesce(f.sender_fault, 'sender_changed'), f.adapter_name,
+      case when f.sender_fault is null then _gates.at end
     ),
+    -- Resuming wakes what waits; a day is for what nobody resumes but gives another sender.
     (
       160, 'sender_rest', true,
-      case when f.resting_until > _gates.at then 'defer' end,
-      coalesce(f.resting_reason, 'adapter_resting'), null, f.resting_until
+      case when f.sender_rests then 'defer' end,
+      coalesce(f.resting_reason, 'adapter_resting'), f.adapter_name,
+      coalesce(f.resting_until, _gates.at + interval '1 day')
+    ),
+    -- Limits are asked of all messages of a batch together: _admit().
+    (
+      170, 'capacity', false,
+      null, null, null, null
     ),
     (
       200, 'send', false,
@@ -239,7 +443,8 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
   select distinct on (g.execution_id)
-    g.execution_id, g.gate, g.action, g.reason, g.detail, g.until, g.adapter_id, g.recipient
+    g.execution_id, g.gate, g.action, g.reason, g.detail, g.until, g.adapter_id, g.recipient,
+    g.limited, null::uuid
   from dripdrop._gates(_decide.executions, _decide.at, 'closed') as g
   order by g.execution_id, g.place
 $$;

@@ -75,10 +75,13 @@ begin
       v_at,
       g.place,
       g.gate,
-      g.action is null,
-      case when g.action is not null then g.reason end,
-      case when g.action is not null then g.detail end,
-      case when g.action is not null then g.until end,
+      g.action is null and put_off.gate is null,
+      case when g.action is not null then g.reason else put_off.reason end,
+      case when g.action is not null then g.detail else put_off.detail end,
+      case
+        when g.action is not null then g.until
+        when put_off.gate is not null then v_execution.due_at
+      end,
       case
         when v_execution.state = 'scheduled' then v_decision.action
         when v_execution.state = 'queued' then 'render'
@@ -93,6 +96,20 @@ begin
       end
     from dripdrop._gates(array[v_execution.id], v_at, 'all') as g
     join dripdrop.steps as s on s.id = v_execution.step_id
+    -- The gate that put it off is why it waits, though it will be open by then.
+    left join lateral (
+      select
+        m.event_data ->> 'gate' as gate,
+        m.event_data ->> 'reason' as reason,
+        m.event_data ->> 'detail' as detail
+      from dripdrop.message_events as m
+      where m.step_execution_id = v_execution.id and m.event_type = 'deferred'
+      order by m.occurred_at desc, m.id desc
+      limit 1
+    ) as put_off
+      on put_off.gate = g.gate
+      and put_off.reason = v_execution.reason
+      and v_execution.due_at > v_now
     where g.gate <> 'send'
     order by g.place;
   end loop;

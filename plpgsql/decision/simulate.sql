@@ -75,7 +75,9 @@ begin
         for no key update of e, x skip locked
       );
       exit when cardinality(v_due) = 0;
-      v_decisions := array(select d from dripdrop._decide(v_due, v_now) as d);
+      v_decisions := dripdrop._admit(
+        array(select d from dripdrop._decide(v_due, v_now) as d), v_now, false
+      );
       perform from dripdrop._carry_out(v_decisions, v_now);
       v_leaving := array(
         select x.id

@@ -83,6 +83,11 @@ begin
   where e.id = v_enrollment.id
   returning e.* into v_enrollment;
 
+  perform from dripdrop.step_executions as x
+  where x.enrollment_id = v_enrollment.id
+    and x.state in ('scheduled', 'queued', 'rendered')
+  order by x.id
+  for no key update;
   update dripdrop.step_executions as x
   set state = 'scheduled',
       scheduled_for = case
@@ -97,6 +102,7 @@ begin
   where x.enrollment_id = v_enrollment.id
     and x.state in ('scheduled', 'queued', 'rendered');
 
+  perform dripdrop._release_rivals(array[v_enrollment.id], v_now);
   return v_enrollment;
 end
 $$;
@@ -243,6 +249,8 @@ set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
+declare
+  v_open uuid[];
 begin
   update dripdrop.enrollments as e
   set state = _end_enrollments.state,
@@ -253,6 +261,15 @@ begin
   where e.id = any (_end_enrollments.enrollments)
     and e.state in ('active', 'paused');
 
+  -- Renderers hold executions without their enrolments: they are met in id order.
+  v_open := array(
+    select x.id
+    from dripdrop.step_executions as x
+    where x.enrollment_id = any (_end_enrollments.enrollments)
+      and x.state in ('scheduled', 'queued', 'rendered')
+    order by x.id
+    for no key update
+  );
   update dripdrop.step_executions as x
   set state = 'cancelled',
       due_at = null,
@@ -262,8 +279,9 @@ begin
       reason = _end_enrollments.reason,
       reason_at = _end_enrollments.at,
       updated_at = _end_enrollments.at
-  where x.enrollment_id = any (_end_enrollments.enrollments)
-    and x.state in ('scheduled', 'queued', 'rendered');
+  where x.id = any (v_open);
+
+  perform dripdrop._release_rivals(_end_enrollments.enrollments, _end_enrollments.at);
 end
 $$;
 

@@ -64,7 +64,10 @@ create or replace function dripdrop._track(tenant_key text, events jsonb)
 returns setof dripdrop.events
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -144,6 +147,14 @@ begin
         errcode = 'ZD201', column = 'events', detail = sqlerrm,
         hint = 'enrollment_id is a uuid, occurred_at a time.';
   end;
+  if exists (
+    select from unnest(v_given) as g
+    where g.occurred_at < v_now - interval '100 years'
+      or g.occurred_at > v_now + interval '100 years'
+  ) then
+    raise exception 'an event did not happen within 100 years' using
+      errcode = 'ZD201', column = 'occurred_at', hint = 'Leave it out for now.';
+  end if;
   if cardinality(v_given) < jsonb_array_length(events) then
     raise exception 'an enrolment of the events is not found' using
       errcode = 'ZD105', hint = 'Ids are looked up within the tenant that is named first.';
@@ -197,9 +208,11 @@ begin
   return query
   select v.*
   from unnest(v_given) with ordinality as g
+  -- Written out, because an index knows no "is not distinct from".
   join dripdrop.events as v
     on v.id = g.id
-    or (v.event_id = g.event_id and v.tenant_key is not distinct from g.tenant_key)
+    or (v.tenant_key = g.tenant_key and v.event_id = g.event_id)
+    or (v.tenant_key is null and g.tenant_key is null and v.event_id = g.event_id)
   order by g.ordinality;
 end
 $$;
@@ -214,19 +227,40 @@ create or replace function dripdrop._let_out(enrollments uuid[], at timestamptz)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_exits record;
 begin
   for v_exits in
+    with
+    -- Once per sequence, not once per enrolment.
+    sequence as materialized (
+      select
+        q.id,
+        dripdrop._ways_out(q.id) as ways_out,
+        exists (
+          select from dripdrop.conditions as c
+          where c.sequence_id = q.id and c.hook is not null
+        ) as asks
+      from dripdrop.sequences as q
+      where q.id in (
+        select e.sequence_id
+        from dripdrop.enrollments as e
+        where e.id = any (_let_out.enrollments)
+      )
+    )
     select found.action, found.reason, array_agg(e.id) as enrollments
     from dripdrop.enrollments as e
+    join sequence as q on q.id = e.sequence_id and cardinality(q.ways_out) > 0
     cross join lateral dripdrop._way_out(
-      e, dripdrop._rule_answers(e), null, _let_out.at
+      q.ways_out, e, case when q.asks then dripdrop._rule_answers(e) end, null, null, _let_out.at
     ) as found
     where e.id = any (_let_out.enrollments)
       and found.action is not null
-      and exists (select from dripdrop.conditions as c where c.sequence_id = e.sequence_id)
     group by found.action, found.reason
   loop
     perform dripdrop._end_enrollments(
@@ -255,7 +289,10 @@ create or replace function dripdrop._wake(
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
   with
   happened as materialized (

@@ -73,7 +73,16 @@ begin
           from dripdrop.step_transitions as t
           where t.sequence_version_id = s.sequence_version_id
             and t.from_step_id = s.id
-            and dripdrop._matches(t, e, x.hooks, _advance.at)
+            and dripdrop._matches(
+              t,
+              array(
+                select c
+                from dripdrop.conditions as c
+                where c.transition_id = t.id
+                order by c.position, c.id
+              ),
+              e, x.hooks, _advance.at
+            )
           order by t.priority
           limit 1
         )

@@ -38,7 +38,16 @@ begin
       from dripdrop.step_transitions as n
       where n.sequence_version_id = _begin.sequence_version_id
         and n.from_step_id is null
-        and dripdrop._matches(n, e, null, _begin.at)
+        and dripdrop._matches(
+          n,
+          array(
+            select c
+            from dripdrop.conditions as c
+            where c.transition_id = n.id
+            order by c.position, c.id
+          ),
+          e, null, _begin.at
+        )
       order by n.priority
       limit 1
     ) as t on true

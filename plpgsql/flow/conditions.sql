@@ -40,6 +40,20 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+  if operator = 'in' then
+    for v_place in 0 .. jsonb_array_length(expected) - 1 loop
+      if dripdrop._equal(actual, expected -> v_place) then
+        return true;
+      end if;
+    end loop;
+    return false;
+  end if;
+  if operator = 'contains' and jsonb_typeof(actual) = 'array' then
+    return exists (
+      select from jsonb_array_elements(actual) as e (value)
+      where dripdrop._equal(e.value, expected)
+    );
+  end if;
   return case operator
     when '==' then dripdrop._equal(actual, expected)
     when '!=' then not dripdrop._equal(actual, expected)
@@ -47,17 +61,9 @@ begin
     when '<' then dripdrop._number(actual) < dripdrop._number(expected)
     when '>=' then dripdrop._number(actual) >= dripdrop._number(expected)
     when '<=' then dripdrop._number(actual) <= dripdrop._number(expected)
-    when 'in' then exists (
-      select from jsonb_array_elements(expected) as e (value)
-      where dripdrop._equal(actual, e.value)
-    )
     when 'contains' then
-      case jsonb_typeof(actual)
-        when 'array' then exists (
-          select from jsonb_array_elements(actual) as e (value)
-          where dripdrop._equal(e.value, expected)
-        )
-        when 'string' then strpos(actual #>> '{}', expected #>> '{}') > 0
+      case
+        when jsonb_typeof(actual) = 'string' then strpos(actual #>> '{}', expected #>> '{}') > 0
       end
   end;
 end
@@ -66,54 +72,77 @@ $$;
 comment on function dripdrop._compare(jsonb, text, jsonb) is
   'Whether a value compares as an operator says; null when the two cannot be compared.';
 
--- What predicates see. What happened to earlier steps is looked up only for those that ask.
+-- What predicates see. What is not at hand is looked up only for a predicate that mentions it, or
+-- that has wildcards, which mention everything.
 create or replace function dripdrop._context(
+  predicate jsonpath,
   enrollment dripdrop.enrollments,
   hooks jsonb,
-  step_id uuid,
-  with_steps boolean
+  step_id uuid
 )
 returns jsonb
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select jsonb_build_object(
+declare
+  v_mentions text := predicate::text;
+  v_everything boolean := v_mentions like any ('{%.*%,%keyvalue%}');
+  v_context jsonb := jsonb_build_object(
     'enrollment', enrollment.data,
-    'subscriber', enrollment.data
-    || jsonb_build_object('type', enrollment.subscriber_type, 'id', enrollment.subscriber_id),
-    'sequence', jsonb_build_object('key', q.key),
-    'step', (
-      select jsonb_build_object('key', s.key, 'channel', s.channel)
-      from dripdrop.steps as s
-      where s.id = _context.step_id
-    ),
-    'hooks', (
-      select coalesce(jsonb_object_agg(h.key, h.value -> 'value'), '{}')
-      from jsonb_each(_context.hooks) as h
-      where h.value ? 'value'
-    ),
-    'steps', case when with_steps then (
-      select coalesce(
-        jsonb_object_agg(
-          s.key,
-          jsonb_build_object(
-            'state', x.state, 'reason', x.reason, 'occurrence', x.occurrence, 'ended_at', x.ended_at
-          )
-          order by x.id
-        ),
-        '{}'
+    'hooks', case when hooks is null then '{}' else dripdrop._hook_values(hooks) end
+  );
+begin
+  if v_everything or v_mentions like '%"subscriber"%' then
+    v_context := v_context || jsonb_build_object(
+      'subscriber', enrollment.data || jsonb_build_object(
+        'type', enrollment.subscriber_type, 'id', enrollment.subscriber_id
       )
-      from dripdrop.step_executions as x
-      join dripdrop.steps as s on s.id = x.step_id
-      where x.enrollment_id = enrollment.id
-    ) end
-  )
-  from dripdrop.sequences as q
-  where q.id = enrollment.sequence_id
+    );
+  end if;
+  if v_everything or v_mentions like '%"sequence"%' then
+    v_context := v_context || jsonb_build_object(
+      'sequence', (
+        select jsonb_build_object('key', q.key)
+        from dripdrop.sequences as q
+        where q.id = enrollment.sequence_id
+      )
+    );
+  end if;
+  if v_everything or v_mentions like '%"step"%' then
+    v_context := v_context || jsonb_build_object(
+      'step', (
+        select jsonb_build_object('key', s.key, 'channel', s.channel)
+        from dripdrop.steps as s
+        where s.id = _context.step_id
+      )
+    );
+  end if;
+  if v_everything or v_mentions like '%"steps"%' then
+    v_context := v_context || jsonb_build_object(
+      'steps', (
+        select coalesce(
+          jsonb_object_agg(
+            s.key,
+            jsonb_build_object(
+              'state', x.state, 'reason', x.reason, 'occurrence', x.occurrence,
+              'ended_at', x.ended_at
+            )
+            order by x.id
+          ),
+          '{}'
+        )
+        from dripdrop.step_executions as x
+        join dripdrop.steps as s on s.id = x.step_id
+        where x.enrollment_id = enrollment.id
+      )
+    );
+  end if;
+  return v_context;
+end
 $$;
 
-comment on function dripdrop._context(dripdrop.enrollments, jsonb, uuid, boolean) is
+comment on function dripdrop._context(jsonpath, dripdrop.enrollments, jsonb, uuid) is
   'What a predicate is asked about: enrollment, subscriber, sequence, step, hooks and steps.';
 
 -- An event that was tracked for one enrolment counts for that one only; one that was tracked for a
@@ -125,63 +154,39 @@ create or replace function dripdrop._count_events(
   at timestamptz
 )
 returns bigint
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select count(*)
-  from dripdrop.events as v
-  where v.subscriber_id = enrollment.subscriber_id
-    and v.event_key = config ->> 'event'
-    and v.subscriber_type = enrollment.subscriber_type
-    and v.tenant_key is not distinct from enrollment.tenant_key
-    and (v.enrollment_id = enrollment.id or v.enrollment_id is null)
-    and v.occurred_at <= _count_events.at
-    and v.occurred_at >= greatest(
-      _count_events.since, _count_events.at - (config ->> 'within')::interval
-    )
-    and (config -> 'match' is null or v.event_data @> (config -> 'match'))
+begin
+  return (
+    select count(*)
+    from dripdrop.events as v
+    where v.subscriber_id = enrollment.subscriber_id
+      and v.event_key = config ->> 'event'
+      and v.subscriber_type = enrollment.subscriber_type
+      and v.tenant_key is not distinct from enrollment.tenant_key
+      and (v.enrollment_id = enrollment.id or v.enrollment_id is null)
+      and v.occurred_at <= _count_events.at
+      and v.occurred_at >= greatest(
+        _count_events.since, _count_events.at - (config ->> 'within')::interval
+      )
+      and (config -> 'match' is null or v.event_data @> (config -> 'match'))
+  );
+end
 $$;
 
 comment on function dripdrop._count_events(dripdrop.enrollments, jsonb, timestamptz, timestamptz) is
   'How often the event of a condition has happened to an enrolment since a time.';
 
--- After midnight a window that began the day before still belongs to that day.
-create or replace function dripdrop._in_time_window(config jsonb, local_time timestamp)
-returns boolean
-language plpgsql
-immutable
-parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_start time := (config ->> 'start')::time;
-  v_end time := (config ->> 'end')::time;
-  v_day date := local_time::date;
-begin
-  if v_start < v_end then
-    if local_time::time < v_start or local_time::time >= v_end then
-      return false;
-    end if;
-  elsif local_time::time < v_end then
-    v_day := v_day - 1;
-  elsif local_time::time < v_start then
-    return false;
-  end if;
-  return config -> 'days' is null or config -> 'days' ? lower(to_char(v_day, 'dy'));
-end
-$$;
-
-comment on function dripdrop._in_time_window(jsonb, timestamp) is
-  'Whether a wall-clock time lies in {start, end, days}; an end before the start is after '
-  'midnight.';
-
 -- Why a condition does not hold, or null when it does. Nothing in the data can raise: what cannot
--- be compared does not hold, and this says so. Times without a zone are in UTC.
+-- be compared does not hold, and this says so. Times without a zone are in UTC. happened: those of
+-- the events that conditions name which have happened at all; null when the caller has not looked.
 create or replace function dripdrop._objection(
   condition dripdrop.conditions,
   enrollment dripdrop.enrollments,
   hooks jsonb,
+  happened text[],
   step_id uuid,
   at timestamptz
 )
@@ -207,16 +212,19 @@ begin
     when 'event' then
       -- What was before must not end an enrolment at its first step.
       v_holds := dripdrop._compare(
-        to_jsonb(dripdrop._count_events(
-          enrollment,
-          condition.config,
-          case
-            when condition.sequence_id is not null or condition.config ->> 'since' = 'enrollment'
-            then enrollment.started_at
-            else '-infinity'
-          end,
-          _objection.at
-        )),
+        case
+          when not condition.config ->> 'event' = any (happened) then '0'
+          else to_jsonb(dripdrop._count_events(
+            enrollment,
+            condition.config,
+            case
+              when condition.sequence_id is not null or condition.config ->> 'since' = 'enrollment'
+              then enrollment.started_at
+              else '-infinity'
+            end,
+            _objection.at
+          ))
+        end,
         condition.operator,
         condition.expected_value
       );
@@ -228,23 +236,16 @@ begin
         hooks #> array[condition.hook, 'value'], condition.operator, condition.expected_value
       );
     when 'predicate' then
-      begin
-        v_holds := jsonb_path_match_tz(
-          dripdrop._context(
-            enrollment, hooks, _objection.step_id, condition.predicate::text ~ '"steps"|\*'
-          ),
-          condition.predicate,
-          '{}',
-          silent => true
-        );
-      exception
-        when others then
-          return 'not_comparable';
-      end;
+      v_holds := jsonb_path_match_tz(
+        dripdrop._context(condition.predicate, enrollment, hooks, _objection.step_id),
+        condition.predicate,
+        '{}',
+        silent => true
+      );
     when 'time_window' then
-      v_holds := dripdrop._in_time_window(
+      v_holds := dripdrop._window_opens(
         condition.config,
-        _objection.at at time zone coalesce(
+        coalesce(
           condition.config ->> 'time_zone',
           (
             select dripdrop._time_zone(
@@ -255,19 +256,25 @@ begin
             from dripdrop.sequences as q
             where q.id = enrollment.sequence_id
           )
-        )
-      );
+        ),
+        null,
+        _objection.at
+      ) is null;
   end case;
   return case
     when v_holds then null
     when v_holds is null then 'not_comparable'
     else 'condition_false'
   end;
+exception
+  -- What the path functions raise although they are told to be silent.
+  when others then
+    return 'not_comparable';
 end
 $$;
 
 comment on function dripdrop._objection(
-  dripdrop.conditions, dripdrop.enrollments, jsonb, uuid, timestamptz
+  dripdrop.conditions, dripdrop.enrollments, jsonb, text[], uuid, timestamptz
 ) is
   'Why a condition does not hold for an enrolment (condition_false, value_missing, '
   'not_comparable, hook_unanswered or the hook''s error), or null when it holds.';
@@ -305,9 +312,11 @@ comment on function dripdrop._describe(dripdrop.conditions) is
 
 -- All conditions of a step must hold; the first that does not is the obstacle.
 create or replace function dripdrop._obstacle(
-  step_id uuid,
+  conditions dripdrop.conditions[],
   enrollment dripdrop.enrollments,
   hooks jsonb,
+  happened text[],
+  step_id uuid,
   at timestamptz
 )
 returns dripdrop._finding
@@ -319,14 +328,9 @@ declare
   v_condition dripdrop.conditions;
   v_objection text;
 begin
-  for v_condition in
-    select c.*
-    from dripdrop.conditions as c
-    where c.step_id = _obstacle.step_id
-    order by c.position, c.id
-  loop
+  foreach v_condition in array conditions loop
     v_objection := dripdrop._objection(
-      v_condition, enrollment, hooks, _obstacle.step_id, _obstacle.at
+      v_condition, enrollment, hooks, happened, _obstacle.step_id, _obstacle.at
     );
     if v_objection is not null then
       return row('skip', v_objection, dripdrop._describe(v_condition))::dripdrop._finding;
@@ -336,13 +340,34 @@ begin
 end
 $$;
 
-comment on function dripdrop._obstacle(uuid, dripdrop.enrollments, jsonb, timestamptz) is
+comment on function dripdrop._obstacle(
+  dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz
+) is
   'The first condition of a step that does not hold, or null.';
+
+-- Goals come before exits, each in their order.
+create or replace function dripdrop._ways_out(sequence_id uuid)
+returns dripdrop.conditions[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select c
+    from dripdrop.conditions as c
+    where c.sequence_id = _ways_out.sequence_id
+    order by c.outcome desc, c.position, c.id
+  )
+$$;
+
+comment on function dripdrop._ways_out(uuid) is 'The goals and exit rules of a sequence, in order.';
 
 -- The first goal or exit rule of the sequence that holds ends the enrolment.
 create or replace function dripdrop._way_out(
+  rules dripdrop.conditions[],
   enrollment dripdrop.enrollments,
   hooks jsonb,
+  happened text[],
   step_id uuid,
   at timestamptz
 )
@@ -354,13 +379,10 @@ as $$
 declare
   v_rule dripdrop.conditions;
 begin
-  for v_rule in
-    select c.*
-    from dripdrop.conditions as c
-    where c.sequence_id = enrollment.sequence_id
-    order by c.outcome desc, c.position, c.id
-  loop
-    if dripdrop._objection(v_rule, enrollment, hooks, _way_out.step_id, _way_out.at) is null then
+  foreach v_rule in array rules loop
+    if dripdrop._objection(
+      v_rule, enrollment, hooks, happened, _way_out.step_id, _way_out.at
+    ) is null then
       return row(
         case v_rule.outcome when 'goal' then 'complete' else 'exit' end,
         coalesce(v_rule.name, case v_rule.outcome when 'goal' then 'goal' else 'exit_rule' end),
@@ -372,11 +394,14 @@ begin
 end
 $$;
 
-comment on function dripdrop._way_out(dripdrop.enrollments, jsonb, uuid, timestamptz) is
-  'The first goal or exit rule of its sequence that holds for an enrolment, or null.';
+comment on function dripdrop._way_out(
+  dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz
+) is
+  'The first of goals and exit rules that holds for an enrolment, or null.';
 
 create or replace function dripdrop._matches(
   transition dripdrop.step_transitions,
+  conditions dripdrop.conditions[],
   enrollment dripdrop.enrollments,
   hooks jsonb,
   at timestamptz
@@ -393,15 +418,10 @@ begin
   if transition.condition_mode = 'always' then
     return true;
   end if;
-  for v_condition in
-    select c.*
-    from dripdrop.conditions as c
-    where c.transition_id = transition.id
-    order by c.position, c.id
-  loop
+  foreach v_condition in array conditions loop
     if v_any = (
       dripdrop._objection(
-        v_condition, enrollment, hooks, transition.from_step_id, _matches.at
+        v_condition, enrollment, hooks, null, transition.from_step_id, _matches.at
       ) is null
     ) then
       return v_any;
@@ -412,6 +432,6 @@ end
 $$;
 
 comment on function dripdrop._matches(
-  dripdrop.step_transitions, dripdrop.enrollments, jsonb, timestamptz
+  dripdrop.step_transitions, dripdrop.conditions[], dripdrop.enrollments, jsonb, timestamptz
 ) is
   'Whether a transition may be taken: always, or all or any of its conditions hold.';

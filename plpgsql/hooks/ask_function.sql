@@ -1,9 +1,14 @@
 -- A function of the application, asked within the caller's statement: under the caller's
--- statement_timeout, and failing closed. The pipeline asks through call_hook() instead.
+-- statement_timeout, and failing closed. The pipeline asks through call_hook() instead. Its plans
+-- are its own affair, whatever the engine's functions have forbidden the planner.
 create or replace function dripdrop._ask_function(enrollment dripdrop.enrollments, key text)
 returns jsonb
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = auto
+set enable_seqscan = on
+set enable_hashjoin = on
+set enable_mergejoin = on
 as $$
 declare
   v_value jsonb;

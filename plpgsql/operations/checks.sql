@@ -135,8 +135,28 @@ begin
   join dripdrop.sequences as q on q.id = v.sequence_id and q.active
   where s.active
     and s.channel_adapter_id is null
+    and dripdrop._rotation(s.config, q.metadata, s.channel) is null
     and q.metadata #>> array['channel_adapters', s.channel] is null
     and not exists (select from dripdrop.get_default_adapter(s.tenant_key, s.channel));
+
+  return query
+  select distinct
+    'no_unsubscribe_url',
+    format(
+      'sequence %s (tenant %s) sends marketing email without a link to unsubscribe',
+      q.key, coalesce(q.tenant_key, 'global')
+    ),
+    'update_tenant_settings(…, unsubscribe_url => ''https://…''), or step config kind transactional.'
+  from dripdrop.steps as s
+  join dripdrop.sequence_versions as v on v.id = s.sequence_version_id and v.state = 'active'
+  join dripdrop.sequences as q on q.id = v.sequence_id and q.active
+  where s.active
+    and dripdrop._carries_unsubscribe(s.channel, s.config)
+    and dripdrop._unsubscribe_link(s.tenant_key) is null
+    and not exists (
+      select from jsonb_object_keys(coalesce(s.template_content -> 'headers', '{}')) as header
+      where lower(header) = 'list-unsubscribe'
+    );
 end
 $$;
 

@@ -72,6 +72,7 @@ begin
     'scheduled', 'resent', v_now
   );
 
+  perform dripdrop._wake_again(v_now);
   return query
   select
     cardinality(v_lost),

@@ -71,7 +71,8 @@ returns table (
   channel text,
   template_hash text,
   template jsonb,
-  variables jsonb
+  variables jsonb,
+  unsubscribe jsonb
 )
 language plpgsql
 security definer
@@ -87,6 +88,7 @@ declare
   v_executions uuid[];
   v_fences int[];
   v_failures jsonb[];
+  v_links jsonb;
 begin
   perform dripdrop._check_batch_size(batch_size);
   select
@@ -127,6 +129,7 @@ begin
   if cardinality(v_failures) > 0 then
     perform dripdrop._fail_renders(v_failures);
   end if;
+  v_links := dripdrop._unsubscribe_links(v_executions);
 
   return query
   select
@@ -137,7 +140,11 @@ begin
     x.channel,
     s.template_hash,
     case when row_number() over (partition by s.template_hash) = 1 then s.template_content end,
-    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, v_now)
+    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, v_now),
+    -- The time is the message's and not the claim's: rendered again, it gets the same token.
+    (v_links -> x.step_id::text) || jsonb_build_object(
+      'issued_at', extract(epoch from x.scheduled_for)::bigint
+    )
   from unnest(v_messages, v_executions, v_fences) as p (message, execution, fence)
   join dripdrop.step_executions as x
     on x.id = p.execution and x.fence = p.fence and x.state = 'queued'

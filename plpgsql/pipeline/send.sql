@@ -115,7 +115,7 @@ comment on function dripdrop.claim_sends(text, int, interval) is
   'Messages that may leave now over a channel, fenced and leased; hand the outcomes to '
   'complete_sends().';
 
--- locks   nothing new: claim_sends() holds the executions
+-- locks   the counters of limits; claim_sends() holds the executions
 create or replace function dripdrop._stop_at_fence(executions uuid[], at timestamptz)
 returns uuid[]
 language plpgsql
@@ -130,6 +130,7 @@ declare
     select distinct g.execution_id
     from dripdrop._gates(executions, _stop_at_fence.at, 'fence') as g
   );
+  v_limited dripdrop._decision[];
 begin
   if cardinality(v_stopped) > 0 then
     update dripdrop.step_executions as x
@@ -138,6 +139,46 @@ begin
         fence = x.fence + 1,
         updated_at = _stop_at_fence.at
     where x.id = any (v_stopped);
+  end if;
+
+  v_limited := array(
+    select row(
+      x.id, 'send', 'send', null, null, null, x.adapter_id, x.recipient, true, x.counter_id
+    )::dripdrop._decision
+    from dripdrop.step_executions as x
+    where x.id = any (executions) and x.id <> all (v_stopped) and x.counter_id is not null
+    order by x.id
+  );
+  if cardinality(v_limited) > 0 then
+    v_limited := array(
+      select d
+      from unnest(dripdrop._admit(v_limited, _stop_at_fence.at, true)) as d
+      where d.action = 'defer'
+    );
+    update dripdrop.step_executions as x
+    set state = 'scheduled',
+        due_at = d.until,
+        counter_id = d.counter_id,
+        defer_count = x.defer_count + 1,
+        fence = x.fence + 1,
+        reason = d.reason,
+        reason_at = _stop_at_fence.at,
+        updated_at = _stop_at_fence.at
+    from unnest(v_limited) as d
+    where x.id = d.execution_id;
+    insert into dripdrop.message_events (
+      tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
+      occurred_at
+    )
+    select
+      x.tenant_key, x.id, x.adapter_id, x.channel, 'dripdrop', 'deferred',
+      jsonb_build_object(
+        'reason', d.reason, 'gate', d.gate, 'detail', d.detail, 'until', d.until
+      ),
+      _stop_at_fence.at
+    from unnest(v_limited) as d
+    join dripdrop.step_executions as x on x.id = d.execution_id;
+    v_stopped := v_stopped || array(select d.execution_id from unnest(v_limited) as d);
   end if;
   return v_stopped;
 end
@@ -297,7 +338,8 @@ begin
         else 'deferred'
       end,
       case when r.state = 'sent' then '{}' else jsonb_strip_nulls(jsonb_build_object(
-        'outcome', r.outcome, 'code', r.code, 'detail', left(r.detail, 500), 'until', r.due_at
+        'outcome', r.outcome, 'code', r.code, 'detail', left(r.detail, 500), 'until', r.due_at,
+        'hard', case when r.outcome = 'bounced' then coalesce(r.hard, false) end
       )) end,
       v_now
     from recorded as r
@@ -324,6 +366,11 @@ begin
         'is in their rows.';
   end if;
 
+  if exists (select from unnest(v_results) as r where r.outcome = 'released') then
+    perform dripdrop._give_back(
+      array(select r.execution from unnest(v_results) as r where r.outcome = 'released'), v_now
+    );
+  end if;
   if v_sent is not null then
     perform dripdrop._advance(v_sent, v_now);
   end if;
@@ -422,8 +469,13 @@ begin
 
   update dripdrop.channel_adapters as a
   set last_send_at = case when n.sent then _note_senders.at else a.last_send_at end,
-      resting_until = greatest(a.resting_until, n.rest_until),
+      -- Paused until it is resumed: no provider's word makes that shorter.
+      resting_until = case
+        when a.health_state = 'resting' and a.resting_until is null then null
+        else greatest(a.resting_until, n.rest_until)
+      end,
       resting_reason = case
+        when a.health_state = 'resting' and a.resting_until is null then a.resting_reason
         when n.rest_until > coalesce(a.resting_until, '-infinity') then n.rest_reason
         else a.resting_reason
       end

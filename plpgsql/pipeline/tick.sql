@@ -3,7 +3,8 @@
 -- tick never takes part in a deadlock. The planner settings are those of all set-based functions:
 -- every row is reached by its key, by one plan, however old the statistics are.
 --
--- locks   due executions and their enrolments, skipping what is locked
+-- locks   the slot of switches, shared, or nothing is done; due executions and their enrolments,
+--         skipping what is locked
 -- raises  ZD120 the queues do not exist
 create or replace function dripdrop.tick(batch_size int default 500)
 returns table (
@@ -29,6 +30,12 @@ declare
   v_decisions dripdrop._decision[];
 begin
   perform dripdrop._check_batch_size(batch_size);
+  -- Whoever resumes sending must find everything that is held.
+  if not pg_try_advisory_xact_lock_shared(dripdrop._stop_class(), dripdrop._switch_slot()) then
+    return query select 0, 0, 0, 0, 0, 0, 0;
+    return;
+  end if;
+  perform dripdrop._pull(v_now);
   v_due := array(
     select x.id
     from dripdrop.step_executions as x
@@ -44,6 +51,9 @@ begin
   end if;
 
   v_decisions := array(select d from dripdrop._decide(v_due, v_now) as d);
+  if exists (select from unnest(v_decisions) as d where d.limited and d.action = 'send') then
+    v_decisions := dripdrop._admit(v_decisions, v_now, false);
+  end if;
   perform dripdrop._enqueue(c.queue, c.pointers)
   from dripdrop._carry_out(v_decisions, v_now) as c;
 
@@ -89,6 +99,7 @@ begin
         due_at = d.until,
         adapter_id = d.adapter_id,
         recipient = d.recipient,
+        counter_id = d.counter_id,
         reason = case d.action when 'ask' then d.reason else x.reason end,
         reason_at = case d.action when 'ask' then _carry_out.at else x.reason_at end,
         updated_at = _carry_out.at
@@ -115,6 +126,10 @@ begin
 
   if exists (select from unnest(decisions) as d where d.action not in ('send', 'ask')) then
     perform dripdrop._turn_away(decisions, _carry_out.at);
+    perform dripdrop._take_turns(d.counter_id, array_agg(d.execution_id), _carry_out.at)
+    from unnest(decisions) as d
+    where d.action = 'defer' and d.counter_id is not null
+    group by d.counter_id;
   end if;
 end
 $$;
@@ -148,6 +163,8 @@ begin
         else 'cancelled'
       end,
       due_at = case when d.action = 'defer' then d.until end,
+      -- The time until a window opens is no delay: staleness counts from the opening.
+      scheduled_for = case when d.gate = 'window' then d.until else x.scheduled_for end,
       awaited_event = case when d.action in ('defer', 'hold') then x.awaited_event end,
       -- The application's tables may say something else by the time it is due again.
       hooks = case
@@ -158,6 +175,7 @@ begin
       ended_at = case when d.action not in ('defer', 'hold') then _turn_away.at end,
       adapter_id = d.adapter_id,
       recipient = d.recipient,
+      counter_id = d.counter_id,
       reason = d.reason,
       reason_at = _turn_away.at,
       updated_at = _turn_away.at

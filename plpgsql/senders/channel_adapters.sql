@@ -34,7 +34,7 @@ comment on function dripdrop._sealed(text) is
 create or replace function dripdrop._check_adapter_config(config jsonb)
 returns void
 language plpgsql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -54,11 +54,14 @@ begin
       errcode = 'ZD201', column = 'config.' || v_secret,
       hint = 'Seal it with "dripdrop seal" and pass it as credentials.';
   end if;
+  if config ? 'thresholds' then
+    perform dripdrop._check_thresholds(config -> 'thresholds', 'config.thresholds');
+  end if;
 end
 $$;
 
 comment on function dripdrop._check_adapter_config(jsonb) is
-  'Raises on a config that is no object, or that holds a secret.';
+  'Raises on a config that is no object, holds a secret, or has bad thresholds.';
 
 -- One default per tenant and channel: promoting one demotes the other in the same transaction.
 create or replace function dripdrop._demote_default()
@@ -226,7 +229,8 @@ as $$
 $$;
 
 comment on function dripdrop.list_channel_adapters(text) is
-  'The senders of exactly this tenant (null: the global ones), without credentials.';
+  'The senders of exactly this tenant (null: the global ones), without credentials: whether they '
+  'are on, and until when and why they rest.';
 
 create or replace function dripdrop.get_default_adapter(tenant_key text, channel text)
 returns setof dripdrop.channel_adapters

@@ -37,13 +37,20 @@ $$;
 comment on function dripdrop._check_channel(text) is
   'Raises ZD202 for a channel no provider serves.';
 
--- The one place that says how the addresses of a channel are compared.
+-- The one place that says how the addresses of a channel are compared. A domain in another script
+-- stays as it is written; what a telephone number is written with goes, and 00 is a +.
 create or replace function dripdrop._normalized(channel text, recipient text)
 returns text
 language sql
 immutable
 parallel safe
-return case channel when 'email' then lower(btrim(recipient)) else btrim(recipient) end;
+return case
+  when channel = 'email' then lower(btrim(recipient, E' \t\r\n'))
+  when channel in ('sms', 'whatsapp')
+  then regexp_replace(translate(recipient, E' .-()\t\r\n', ''), '^00', '+')
+  when channel in ('slack', 'telegram') then lower(btrim(recipient, E' \t\r\n'))
+  else btrim(recipient, E' \t\r\n')
+end;
 
 comment on function dripdrop._normalized(text, text) is
   'An address as it is compared with others of its channel.';
@@ -54,27 +61,33 @@ returns text
 language sql
 immutable
 parallel safe
-return case channel
-  when 'email'
-  then dripdrop._normalized(channel, data ->> coalesce(config ->> 'recipient_key', 'email'))
-end;
+return dripdrop._normalized(
+  channel,
+  data ->> case
+    when channel = 'email' then coalesce(config ->> 'recipient_key', 'email')
+    when channel in ('sms', 'whatsapp') then coalesce(config ->> 'recipient_key', 'phone')
+    when channel in ('slack', 'telegram') then coalesce(config ->> 'recipient_key', channel)
+  end
+);
 
 comment on function dripdrop._recipient(text, jsonb, jsonb) is
   'The normalised address an enrolment''s data holds for a channel.';
 
 -- What a browser's e-mail field accepts (https://html.spec.whatwg.org/#valid-e-mail-address),
--- and RFC 5321's length.
+-- and RFC 5321's length. A telephone number is one of E.164.
 create or replace function dripdrop._is_recipient(channel text, recipient text)
 returns boolean
 language sql
 immutable
 parallel safe
-return case channel
-  when 'email' then coalesce(
+return case
+  when channel = 'email' then coalesce(
     length(recipient) <= 254
     and recipient ~ '^[a-zA-Z0-9.!#$%&''*+/=?^_`{|}~-]+@[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)*$',
     false
   )
+  when channel in ('sms', 'whatsapp') then coalesce(recipient ~ '^\+[1-9][0-9]{6,14}$', false)
+  when channel in ('slack', 'telegram') then coalesce(recipient <> '', false)
   else true
 end;
 

@@ -1,10 +1,17 @@
--- Null leaves a setting as it is.
+-- Null leaves a setting as it is, an empty text takes an address away.
 --
 -- locks   the tenant's settings
--- raises  ZD204 unknown time zone, ZD207 bad tenant key
+-- raises  ZD201 bad window, thresholds or address, ZD202 unknown channel, ZD204 unknown time zone,
+--         ZD207 bad tenant key, ZD209 bad rate
 create or replace function dripdrop.update_tenant_settings(
   tenant_key text,
-  time_zone text default null
+  time_zone text default null,
+  rate_limits jsonb default null,
+  send_window jsonb default null,
+  channel_send_windows jsonb default null,
+  thresholds jsonb default null,
+  unsubscribe_url text default null,
+  unsubscribe_mailto text default null
 )
 returns dripdrop.tenant_settings
 language plpgsql
@@ -18,21 +25,62 @@ begin
   if time_zone is not null then
     perform dripdrop._check_time_zone(time_zone, 'time_zone');
   end if;
+  perform dripdrop._check_unsubscribe_addresses(unsubscribe_url, unsubscribe_mailto);
+  if thresholds is not null then
+    perform dripdrop._check_thresholds(thresholds, 'thresholds');
+  end if;
+  if send_window <> 'null' then
+    perform dripdrop._check_send_window(send_window, 'send_window');
+  end if;
+  perform dripdrop._check_channel_send_windows(channel_send_windows);
 
-  insert into dripdrop.tenant_settings as s (tenant_key, time_zone)
-  values (update_tenant_settings.tenant_key, update_tenant_settings.time_zone)
-  on conflict on constraint tenant_settings_one_per_tenant do update
-  set time_zone = coalesce(excluded.time_zone, s.time_zone),
+  if rate_limits is not null then
+    rate_limits := dripdrop._canonical_rate_limits(rate_limits, 'rate_limits');
+  end if;
+
+  insert into dripdrop.tenant_settings (tenant_key)
+  values (update_tenant_settings.tenant_key)
+  on conflict on constraint tenant_settings_one_per_tenant do nothing;
+  update dripdrop.tenant_settings as s
+  set time_zone = coalesce(update_tenant_settings.time_zone, s.time_zone),
+      rate_limits = coalesce(update_tenant_settings.rate_limits, s.rate_limits),
+      send_window = case
+        when update_tenant_settings.send_window is null then s.send_window
+        else nullif(update_tenant_settings.send_window, 'null')
+      end,
+      channel_send_windows = coalesce(
+        update_tenant_settings.channel_send_windows, s.channel_send_windows
+      ),
+      thresholds = coalesce(update_tenant_settings.thresholds, s.thresholds),
+      unsubscribe_url = case
+        when update_tenant_settings.unsubscribe_url is null then s.unsubscribe_url
+        else nullif(rtrim(update_tenant_settings.unsubscribe_url, '/'), '')
+      end,
+      unsubscribe_mailto = case
+        when update_tenant_settings.unsubscribe_mailto is null then s.unsubscribe_mailto
+        else nullif(update_tenant_settings.unsubscribe_mailto, '')
+      end,
       updated_at = dripdrop._now()
+  where s.tenant_key is not distinct from update_tenant_settings.tenant_key
   returning s.* into v_settings;
+  if rate_limits is not null then
+    perform dripdrop._ask_again(tenant_key, null, dripdrop._now());
+  end if;
   return v_settings;
 end
 $$;
 
-comment on function dripdrop.update_tenant_settings(text, text) is
+comment on function dripdrop.update_tenant_settings(
+  text, text, jsonb, jsonb, jsonb, jsonb, text, text
+) is
   'Changes what holds for a whole tenant and returns it; what null says holds for the tenants that '
   'say nothing. time_zone: of the subscribers for whom neither their data nor the step nor the '
-  'sequence names one.';
+  'sequence names one. rate_limits: by scope, as of a sender; senders and steps may set their '
+  'own. send_window: when messages may leave where the step says nothing, false for '
+  'always, JSON null to say nothing again. channel_send_windows: the same by channel, replaced as '
+  'a whole. thresholds: the bounce and complaint rates at which its senders rest, or false. '
+  'unsubscribe_url: where recipients reach dripdrop web, https; without it no message carries a '
+  'link. unsubscribe_mailto: an address that takes requests too.';
 
 create or replace function dripdrop._default_time_zone(tenant_key text)
 returns text

@@ -324,8 +324,7 @@ begin
       case
         when not timing ? 'timeout' then false
         when jsonb_typeof(timing -> 'timeout') <> 'string' or v_timeout !~ '[a-zA-Z:]' then true
-        when not dripdrop._is_interval(v_timeout) then true
-        else v_timeout::interval > interval '100 years'
+        else not dripdrop._is_interval(v_timeout)
       end,
       format('timeout "%s" is not an interval of at most 100 years', v_timeout),
       'Write for example "timeout": "3 days".'

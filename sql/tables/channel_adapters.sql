@@ -18,6 +18,9 @@ create table dripdrop.channel_adapters (
   ramp_increment int,
   ramp_floor int,
   min_gap_seconds int,
+  concurrency int,
+  rate_limits jsonb not null default '{}',
+  time_zone text,
   inserted_at timestamptz not null default dripdrop._now(),
   updated_at timestamptz not null default dripdrop._now(),
   constraint channel_adapters_pkey primary key (id),
@@ -33,7 +36,9 @@ create table dripdrop.channel_adapters (
   constraint channel_adapters_daily_cap_is_positive check (daily_cap > 0),
   constraint channel_adapters_ramp_increment_is_positive check (ramp_increment > 0),
   constraint channel_adapters_ramp_floor_is_not_negative check (ramp_floor >= 0),
-  constraint channel_adapters_min_gap_is_not_negative check (min_gap_seconds >= 0)
+  constraint channel_adapters_min_gap_is_not_negative check (min_gap_seconds >= 0),
+  constraint channel_adapters_concurrency_is_positive check (concurrency > 0),
+  constraint channel_adapters_rate_limits_are_an_object check (jsonb_typeof(rate_limits) = 'object')
 )
 with (fillfactor = 70);
 
@@ -54,18 +59,19 @@ comment on column dripdrop.channel_adapters.provider is 'smtp, postmark, …: se
 comment on column dripdrop.channel_adapters.credentials is
   'AES-256-GCM envelope made by the driver; the database never holds the key.';
 comment on column dripdrop.channel_adapters.config is
-  'What is not secret: host, port, from, max_in_flight, ….';
+  'What is not secret: host, port, from, max_in_flight, thresholds, ….';
 comment on column dripdrop.channel_adapters.is_default is
   'Used for the channel when a step and its sequence name none.';
 comment on column dripdrop.channel_adapters.active is 'False takes the sender out of every choice.';
 comment on column dripdrop.channel_adapters.health_state is
-  'active, resting, probing or ramping; null is not managed.';
+  'active, resting, probing or ramping; null is not managed. Resting without resting_until is '
+  'paused until resume_adapter().';
 comment on column dripdrop.channel_adapters.health_score is
   'From 0 to 1, as an outside signal reports it.';
 comment on column dripdrop.channel_adapters.resting_until is
   'Nothing leaves through this sender before this time, whatever its health state.';
 comment on column dripdrop.channel_adapters.resting_reason is
-  'Why it rests: rate_limited, auth_error, ….';
+  'Why it rests or last rested: rate_limited, auth_error, bounce_threshold, manual, ….';
 comment on column dripdrop.channel_adapters.last_send_at is 'When a message last left.';
 comment on column dripdrop.channel_adapters.daily_cap is
   'Messages per day at most; null is no limit.';
@@ -75,5 +81,12 @@ comment on column dripdrop.channel_adapters.ramp_increment is
 comment on column dripdrop.channel_adapters.ramp_floor is 'Messages on the first day of the ramp.';
 comment on column dripdrop.channel_adapters.min_gap_seconds is
   'Seconds between two messages, at least.';
+comment on column dripdrop.channel_adapters.concurrency is
+  'Messages that may be under way at once; null is no limit.';
+comment on column dripdrop.channel_adapters.rate_limits is
+  'By scope (adapter, provider, domain, recipient_domain, recipient): {"count", "seconds"} or '
+  'false.';
+comment on column dripdrop.channel_adapters.time_zone is
+  'The zone its days are counted in; null means the tenant''s, else UTC.';
 comment on column dripdrop.channel_adapters.inserted_at is 'When the row was made.';
 comment on column dripdrop.channel_adapters.updated_at is 'When the row last changed.';

@@ -35,6 +35,11 @@ create index message_events_by_adapter
 on dripdrop.message_events (adapter_id, occurred_at)
 where adapter_id is not null;
 
+-- Few, however long the history: the thresholds look at these first.
+create index message_events_against_adapter
+on dripdrop.message_events (adapter_id, occurred_at)
+where event_type in ('bounced', 'complained') and adapter_id is not null;
+
 create index message_events_by_reply
 on dripdrop.message_events (in_reply_to)
 where in_reply_to is not null;
@@ -54,7 +59,8 @@ comment on column dripdrop.message_events.provider_event_id is
   'The provider''s id of the event; unique per tenant and provider.';
 comment on column dripdrop.message_events.event_type is
   'sent, delivered, bounced, deferred, skipped, ….';
-comment on column dripdrop.message_events.event_data is 'Details: reason, code, until.';
+comment on column dripdrop.message_events.event_data is
+  'Details: reason, code, until; of a bounce, hard.';
 comment on column dripdrop.message_events.in_reply_to is
   'The Message-ID a reply answers, without angle brackets.';
 comment on column dripdrop.message_events.references_list is 'The References of a reply.';

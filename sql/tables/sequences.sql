@@ -7,6 +7,8 @@ create table dripdrop.sequences (
   active boolean not null default true,
   reentry text not null default 'never',
   reentry_interval interval,
+  priority int not null default 0,
+  exclusive_group text,
   time_zone text,
   metadata jsonb not null default '{}',
   inserted_at timestamptz not null default dripdrop._now(),
@@ -35,6 +37,10 @@ comment on column dripdrop.sequences.reentry is
   'ones have ended; always: again once the last one of the same entry key has ended.';
 comment on column dripdrop.sequences.reentry_interval is
   'How long after the start of a former enrolment the next may begin, at the earliest.';
+comment on column dripdrop.sequences.priority is
+  'Which of two messages goes first where only one may: the higher.';
+comment on column dripdrop.sequences.exclusive_group is
+  'Of the sequences of a group a subscriber hears from one at a time.';
 comment on column dripdrop.sequences.time_zone is
   'For subscribers whose data names none; null means UTC.';
 comment on column dripdrop.sequences.metadata is

@@ -22,6 +22,7 @@ create table dripdrop.step_executions (
   due_at timestamptz,
   awaited_event text,
   event_id uuid,
+  counter_id uuid,
   defer_count int not null default 0,
   retry_count int not null default 0,
   fence int not null default 0,
@@ -79,6 +80,15 @@ create index step_executions_due on dripdrop.step_executions (due_at) where due_
 create index step_executions_in_flight on dripdrop.step_executions (id)
 where due_at is null and ended_at is null;
 
+-- Who waits in the line of a limit, and who of them is under way.
+create index step_executions_in_line on dripdrop.step_executions (counter_id, due_at)
+where counter_id is not null and ended_at is null;
+
+-- What is put off after its sender was chosen. Both columns change in the same updates as due_at's
+-- own index, so this one costs no update in place.
+create index step_executions_put_off_by_sender on dripdrop.step_executions (adapter_id)
+where due_at is not null and adapter_id is not null;
+
 create index step_executions_by_provider_message
 on dripdrop.step_executions (provider_message_id)
 where provider_message_id is not null;
@@ -104,13 +114,16 @@ comment on column dripdrop.step_executions.reason is
   'Why it is in this state: a gate''s reason, a provider''s code.';
 comment on column dripdrop.step_executions.reason_at is 'Since when the reason holds.';
 comment on column dripdrop.step_executions.scheduled_for is
-  'When it is, or was, planned: staleness counts from here. A deferral or a retry leaves it.';
+  'When it is, or was, planned: staleness counts from here. A retry leaves it, and a deferral too '
+  'but to the opening of a send window.';
 comment on column dripdrop.step_executions.due_at is
   'When tick() looks at it: the planned time, or what it was put off to; null while it is held, '
   'under way or ended.';
 comment on column dripdrop.step_executions.awaited_event is
   'The key of the event it waits for; due_at is then the timeout, if there is one.';
 comment on column dripdrop.step_executions.event_id is 'The event that set it off.';
+comment on column dripdrop.step_executions.counter_id is
+  'The limit in whose line it waits or waited; null where nothing limits it.';
 comment on column dripdrop.step_executions.defer_count is 'How often it was deferred.';
 comment on column dripdrop.step_executions.retry_count is
   'How many attempts failed for the time being.';

@@ -1,12 +1,19 @@
 create table dripdrop.tenant_settings (
   tenant_key text,
   time_zone text,
+  rate_limits jsonb not null default '{}',
+  send_window jsonb,
+  channel_send_windows jsonb,
+  thresholds jsonb,
+  unsubscribe_url text,
+  unsubscribe_mailto text,
   inserted_at timestamptz not null default dripdrop._now(),
   updated_at timestamptz not null default dripdrop._now(),
   constraint tenant_settings_one_per_tenant unique nulls not distinct (tenant_key),
   constraint tenant_settings_tenant_key_is_valid check (
     tenant_key <> '' and tenant_key not like ':%'
-  )
+  ),
+  constraint tenant_settings_unsubscribe_url_is_https check (unsubscribe_url like 'https://%')
 );
 
 comment on table dripdrop.tenant_settings is
@@ -15,5 +22,20 @@ comment on column dripdrop.tenant_settings.tenant_key is
   'The tenant; what null says holds for the tenants that say nothing.';
 comment on column dripdrop.tenant_settings.time_zone is
   'IANA name: the zone of local times where subscriber, step and sequence name none.';
+comment on column dripdrop.tenant_settings.rate_limits is
+  'By scope (adapter, provider, domain, recipient_domain, recipient): {"count", "seconds"} or '
+  'false.';
+comment on column dripdrop.tenant_settings.send_window is
+  'When messages may leave, on the subscriber''s wall clock, where the step says nothing: '
+  '{"start", "end", "days", "calendar", "jitter"}, or false for always.';
+comment on column dripdrop.tenant_settings.channel_send_windows is
+  'The same by channel, before send_window: {"sms": {"start": "09:00", "end": "20:00"}}.';
+comment on column dripdrop.tenant_settings.thresholds is
+  'Bounce and complaint rates at which a sender rests: window, min_sample, complaint_rate, '
+  'bounce_rate, soft_bounce_rate, pause; false is off.';
+comment on column dripdrop.tenant_settings.unsubscribe_url is
+  'The https address at which recipients reach dripdrop web; a link is this, /u/ and a token.';
+comment on column dripdrop.tenant_settings.unsubscribe_mailto is
+  'An address where requests to unsubscribe are read as well.';
 comment on column dripdrop.tenant_settings.inserted_at is 'When the row was made.';
 comment on column dripdrop.tenant_settings.updated_at is 'When the row last changed.';

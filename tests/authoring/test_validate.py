@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from dripdrop.errors import InvalidVersion
 from tests.engine import TENANT, Engine, after, email, onboarding
@@ -230,12 +231,17 @@ def test_a_hook_may_be_a_sql_function_that_is_there(engine: Engine) -> None:
 
 def test_a_sender_of_the_sequence_that_cannot_send_is_a_problem(engine: Engine) -> None:
     theirs = engine.create_channel_adapter("other", "post", "email", "smtp")
-    for adapter, problem in (
-        (str(theirs.id), "missing_channel_adapter"),
-        ("00000000-0000-0000-0000-000000000000", "missing_channel_adapter"),
-    ):
-        version_id = draft(engine, email("one"), metadata={"channel_adapters": {"email": adapter}})
-        assert problems(engine, version_id) == [(problem, None)]
+    version_id = draft(engine, email("one"))
+    for adapter in (str(theirs.id), "00000000-0000-0000-0000-000000000000"):
+        for field, value in (
+            ("channel_adapters", adapter),
+            ("channel_rotation", [{"adapter_id": adapter, "weight": 1}]),
+        ):
+            engine.connection.execute(
+                "update dripdrop.sequences set metadata = %s",
+                [Jsonb({field: {"email": value, "webhook": value}})],
+            )
+            assert problems(engine, version_id) == [("missing_channel_adapter", None)]
 
 
 def test_an_outbound_version_needs_a_pool_with_senders(engine: Engine) -> None:

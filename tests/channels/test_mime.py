@@ -150,9 +150,14 @@ def test_a_malformed_header_name_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["To", "cc", "BCC", "From", "Resent-To", "Message-ID", "Content-Type", "Date"]
+    "name",
+    [
+        *("To", "cc", "BCC", "Resent-To", "Resent-Cc", "resent-bcc"),
+        *("X-SMTPAPI", "X-MSYS-API", "X-MC-BccAddress"),
+        *("From", "Message-ID", "Content-Type", "Date"),
+    ],
 )
-def test_a_header_that_the_engine_sets_is_refused(name: str) -> None:
+def test_a_header_that_is_the_engines_or_adds_recipients_is_refused(name: str) -> None:
     with pytest.raises(InvalidMessage) as refusal:
         wire(HELLO | {"headers": {name: "eve@example.com"}})
     assert refusal.value.outcome.code == "invalid_header"

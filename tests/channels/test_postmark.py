@@ -53,6 +53,21 @@ async def test_a_mail_becomes_one_request(open_: Open, http_server: HTTPServers)
     }
 
 
+async def test_recipients_in_the_payload_or_the_config_are_ignored(
+    open_: Open, http_server: HTTPServers
+) -> None:
+    server = await http_server()
+    server.body = ACCEPTED
+    extra = {
+        name: "eve@example.com"
+        for name in ("to", "cc", "bcc", "To", "Cc", "Bcc", "recipient", "OriginalRecipient")
+    }
+    await open_("email", "postmark", account(server), extra).send(message(HELLO | extra))
+    ((_, content),) = server.requests
+    assert json.loads(content)["To"] == "ada@example.com"
+    assert b"eve" not in content
+
+
 async def test_an_accepted_mail_has_both_ids(open_: Open, http_server: HTTPServers) -> None:
     server = await http_server()
     server.body = ACCEPTED

@@ -15,6 +15,7 @@ import pytest
 from psycopg.rows import namedtuple_row
 
 from dripdrop.errors import DripdropError
+from tests.conftest import Clock
 from tests.engine import TENANT, Engine, email, onboarding
 
 PEOPLE = [f"person-{number}" for number in range(6)]
@@ -23,6 +24,7 @@ CALLS = 300
 CALLED = [
     *["send_some", "suppress_one", "pause_one", "replay_one", "answer_some", "track_one"],
     *["track_some", "simulate_one", "forecast_one", "publish_one", "edit_one", "configure"],
+    *["change_ones_mind", "switch_off", "switch_on", "follow_a_link", "choose_topics"],
 ]
 
 
@@ -31,7 +33,7 @@ def document(key: str, name: str) -> dict[str, Any]:
     asked = {"hook": "rating", "operator": ">", "expected_value": 3}
     return onboarding(
         email("first", name=name),
-        email("second", conditions=[asked]),
+        email("second", conditions=[asked], config={"topic": "news"}),
         email("third", transitions=[{"to": None, "conditions": [asked]}, {"to": "fourth"}]),
         email("fourth", timing={"type": "event", "trigger_event": "bought", "timeout": "1 day"}),
         email("thanks", timing={"type": "event", "trigger_event": "clicked", "recurring": True}),
@@ -182,6 +184,27 @@ class Caller(Engine):
         scope = self.random.choice([TENANT, None])
         self.suppress(scope, "email", f"{self.person()}@example.com")
 
+    def suppress_some(self) -> None:
+        people = self.random.sample(PEOPLE, 3)
+        addresses = [*(f"{person}@example.com" for person in people), "@example.org"]
+        self.suppress_many(TENANT, [{"channel": "email", "recipient": a} for a in addresses])
+
+    def change_ones_mind(self) -> None:
+        state = self.random.choice(["subscribed", "unsubscribed"])
+        self.set_subscription(TENANT, "User", self.person(), "news", state, "test")
+
+    def written(self) -> list[Any]:
+        query = "select id from dripdrop.step_executions where recipient is not null"
+        return self.shuffled(self.rows(query))[:1]
+
+    def follow_a_link(self) -> None:
+        for message in self.written():
+            self.unsubscribe(TENANT, message.id, everything=self.random.random() < 0.5)
+
+    def choose_topics(self) -> None:
+        for message in self.written():
+            self.update_subscriptions(TENANT, message.id, {"news": self.random.random() < 0.5})
+
     def forgive_all(self) -> None:
         self.connection.execute("delete from dripdrop.suppressions")
 
@@ -189,6 +212,13 @@ class Caller(Engine):
         failed = self.rows("select id from dripdrop.step_executions where state = 'failed'")
         if failed:
             self.replay(TENANT, self.random.choice(failed).id)
+
+    def switch_off(self) -> None:
+        self.pause_sending(TENANT, "sequence", self.random.choice(SEQUENCES))
+
+    def switch_on(self) -> None:
+        for key in SEQUENCES:
+            self.resume_sending(TENANT, "sequence", key)
 
     def reconcile_all(self) -> None:
         self.reconcile(timedelta(0))
@@ -207,8 +237,14 @@ class Caller(Engine):
             *[self.resume_one] * 2,
             self.end_one,
             self.suppress_one,
+            self.suppress_some,
+            self.change_ones_mind,
+            self.follow_a_link,
+            self.choose_topics,
             self.forgive_all,
             self.replay_one,
+            self.switch_off,
+            *[self.switch_on] * 2,
             self.reconcile_all,
         ]
         for _ in range(CALLS):
@@ -222,6 +258,7 @@ class Caller(Engine):
 
 
 def test_nobody_waits_in_a_circle(engine: Engine, dsn: str) -> None:
+    engine.create_topic(TENANT, "news", "News")
     for key in SEQUENCES:
         engine.author(**document(key, "old"))
         for person in PEOPLE:
@@ -302,3 +339,34 @@ def test_a_forecast_waits_for_nobody_and_keeps_no_sender_waiting(
             ("welcome", 1),
         ]
     assert engine.enrollment(bob.id).state == "active"
+
+
+def test_ending_many_locks_their_messages_in_order(
+    engine: Engine, other: Engine, clock: Clock
+) -> None:
+    engine.author(email("first"), email("second"), goals=[{"event": "bought"}])
+    early = engine.join("early")
+    engine.tick()
+    engine.render()
+    claims = engine.claim_sends("email")
+    start = clock.now
+    clock.advance(minutes=1)
+    late = engine.join("late")
+    clock.set(start)
+    engine.record(claims)
+    engine.tick()
+    clock.advance(minutes=1)
+    engine.tick()
+    first, last = engine.last(late.id).id, engine.last(early.id).id
+    assert early.id < late.id and first < last
+    lock = b"select from dripdrop.step_executions where id = %s for update nowait"
+
+    events = [{"event_key": "bought", "subscriber_id": name} for name in ("early", "late")]
+    with ThreadPoolExecutor(1) as pool:
+        with engine.connection.transaction():
+            engine.connection.execute(lock, [first])
+            tracking = pool.submit(other.track_events, TENANT, events)
+            engine.wait_until_blocked(other.connection)
+            engine.connection.execute(lock, [last])
+        tracking.result()
+    assert [engine.enrollment(e.id).state for e in (early, late)] == ["completed", "completed"]

@@ -15,7 +15,14 @@ from tests.engine import TENANT, Engine, after, email
 PAST = 100_000
 """Enrolments of the past, with two executions, two records of them and an event each."""
 
-BIG = ["enrollments", "step_executions", "message_events", "suppressions", "events"]
+BIG = [
+    "enrollments",
+    "step_executions",
+    "message_events",
+    "suppressions",
+    "subscriptions",
+    "events",
+]
 
 PAID = {"type": "event", "trigger_event": "paid"}
 BRANCHED = [
@@ -37,7 +44,8 @@ def history(databases: Databases, template: str) -> Iterator[psycopg.Connection[
     connection = psycopg.connect(databases.dsn(name), autocommit=True, row_factory=namedtuple_row)
     Clock(connection)
     engine = Engine(connection)
-    engine.author(email("welcome"), email("tip", timing=after(3, "days")))
+    engine.create_topic(TENANT, "news", "News")
+    engine.author(email("welcome", config={"topic": "news"}), email("tip", timing=after(3, "days")))
     engine.author(*BRANCHED, key="branched", goals=[{"event": "bought"}], reentry="after_exit")
     with engine.unguarded():
         connection.execute(
@@ -87,6 +95,14 @@ def history(databases: Databases, template: str) -> Iterator[psycopg.Connection[
             select
               e.tenant_key, 'email', e.data ->> 'email', 'was-' || (e.data ->> 'email'), 'bounce'
             from dripdrop.enrollments as e
+        """)
+        connection.execute("""
+            insert into dripdrop.subscriptions (
+              tenant_key, topic_id, subscriber_type, subscriber_id, state, source, at
+            )
+            select e.tenant_key, t.id, e.subscriber_type, e.subscriber_id, 'subscribed', 'x', now()
+            from dripdrop.enrollments as e
+            cross join dripdrop.topics as t
         """)
     connection.execute("analyze")
     engine.track_events(TENANT, happened("seen"))
@@ -209,7 +225,22 @@ STATEMENTS = {
         select dripdrop.track_event('acme', 'paid', subscriber_id => 'now-1', event_id => 'x')
     """,
     "suppress": "select dripdrop.suppress('acme', 'email', '7@example.com')",
+    "check_thresholds": "select * from dripdrop.check_thresholds()",
     "suppress globally": "select dripdrop.suppress(null, 'email', '7@example.com')",
+    "suppress a domain": "select dripdrop.suppress('acme', 'email', '@example.com')",
+    "suppress_many": """
+        select dripdrop.suppress_many('acme', jsonb_agg(jsonb_build_object(
+          'channel', 'email', 'recipient', n || '@example.com'
+        )))
+        from generate_series(1, 100) as n
+    """,
+    "unsuppress": "select dripdrop.unsuppress('acme', 'email', 'was-7@example.com', 'kim', 'x')",
+    "is_suppressed": "select dripdrop.is_suppressed('acme', 'email', '7@example.com')",
+    "list_suppressions": "select dripdrop.list_suppressions('acme', 'was-7@example.com')",
+    "set_subscription": """
+        select dripdrop.set_subscription('acme', 'User', 'past-7', 'news', 'unsubscribed', 'x')
+    """,
+    "get_subscriptions": "select dripdrop.get_subscriptions('acme', 'User', 'past-7')",
 }
 
 
@@ -251,6 +282,18 @@ def test_what_happened_is_found_by_index(history: psycopg.Connection[Any]) -> No
             "select count(*) from dripdrop.enrollments where exit_reason = 'goal'"
         )
         assert row.count == 300
+
+
+@pytest.mark.parametrize("tenant", [TENANT, None])
+def test_tracking_what_is_known_reads_by_index(
+    history: psycopg.Connection[Any], tenant: str | None
+) -> None:
+    engine = Engine(history)
+    with history.transaction(force_rollback=True):
+        known = [event | {"event_id": f"paid-{n}"} for n, event in enumerate(happened("paid"))]
+        before = scans(history)
+        assert engine.track_events(tenant, known) == engine.track_events(tenant, known)
+        assert scans(history) == before
 
 
 def test_resending_what_is_unknown_reads_by_index(history: psycopg.Connection[Any]) -> None:

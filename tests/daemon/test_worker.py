@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import structlog
 from aiohttp import web
 
 from dripdrop import Vault
@@ -402,3 +403,18 @@ async def test_a_lost_lease_is_unknown_and_then_presumed_sent(
         await worker.run_until_idle()
     assert (mailing.last(sam.id).state, mailing.last(sam.id).reason) == ("sent", "presumed_sent")
     assert mail.mails == []
+
+
+async def test_a_worker_lets_a_sender_rest_that_bounces_too_much(
+    mailing: Engine, senders: dict[str, UUID], open_worker: OpenWorker
+) -> None:
+    mailing.update_tenant_settings(TENANT, thresholds={"min_sample": 1})
+    mailing.join()
+    mailing.deliver("bounced", hard=True)
+    async with open_worker() as worker:
+        with structlog.testing.capture_logs() as logs:
+            await worker.run_until_idle()
+    (line,) = [each for each in logs if each["event"] == "sender_rests"]
+    assert (line["adapter"], line["reason"], line["rate"]) == ("email", "bounce_threshold", 1.0)
+    sender = mailing.get_default_adapter(TENANT, "email")
+    assert sender.resting_reason == "bounce_threshold"

@@ -15,6 +15,12 @@ Shut = Callable[[Engine], Any]
 
 CLOSED: dict[str, tuple[Shut, str, str, str | None]] = {
     # gate: (what closes it, the reason, the action, the state that a tick leaves)
+    "sending": (
+        lambda e: e.pause_sending(TENANT),
+        "sending_paused",
+        "hold",
+        "scheduled",
+    ),
     "sequence": (
         lambda e: e.rows("update dripdrop.sequences set active = false returning 1"),
         "sequence_inactive",
@@ -38,6 +44,12 @@ CLOSED: dict[str, tuple[Shut, str, str, str | None]] = {
         "suppressed",
         "skip",
         "skipped",
+    ),
+    "window": (
+        lambda e: e.update_tenant_settings(TENANT, send_window={"start": "10:00", "end": "12:00"}),
+        "outside_window",
+        "defer",
+        "scheduled",
     ),
     "sender": (
         lambda e: e.rows("update dripdrop.channel_adapters set active = false returning 1"),
@@ -82,6 +94,7 @@ def test_the_gates_are_asked_in_order(engine: Engine) -> None:
     gates = engine.explain(TENANT, engine.join().id)
     assert [gate.place for gate in gates] == sorted({gate.place for gate in gates})
     assert [gate.gate for gate in gates] == [
+        "sending",
         "pause",
         "enrollment",
         "sequence",
@@ -92,9 +105,14 @@ def test_the_gates_are_asked_in_order(engine: Engine) -> None:
         "event",
         "conditions",
         "recipient",
+        "verification",
         "suppression",
+        "topic",
+        "frequency",
+        "window",
         "sender",
         "sender_rest",
+        "capacity",
     ]
 
 

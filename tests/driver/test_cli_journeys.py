@@ -37,7 +37,7 @@ def test_explain_says_what_comes_next_and_how_each_gate_stands(engine: Engine, d
     first, *table = at(dsn, "explain", str(engine.join().id)).stdout.splitlines()
     assert first == "welcome: skip at 2026-03-02 09:00:00Z"
     assert cells(table[0]) == ["gate", "open", "reason", "until", "detail"]
-    assert ["suppression", "no", "suppressed"] in [cells(line) for line in table]
+    assert ["suppression", "no", "suppressed", "manual"] in [cells(line) for line in table]
     assert ["recipient", "yes"] in [cells(line) for line in table]
 
 

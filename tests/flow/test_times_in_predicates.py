@@ -6,7 +6,7 @@ import pytest
 
 from tests.engine import Engine, email
 
-BEFORE_MAY = '$.enrollment.ends.datetime() < "2026-05-01T00:00:00Z".datetime()'
+BEFORE_MAY = '$.enrollment.ends.datetime() < "2026-05-01T00:00:00+00:00".datetime()'
 
 
 @pytest.mark.parametrize("session", ["UTC", "Asia/Tokyo", "America/Los_Angeles"])

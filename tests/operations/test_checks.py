@@ -76,6 +76,7 @@ def test_a_difference_is_named(
 
 def test_a_ready_installation_has_no_problems(engine: Engine) -> None:
     engine.author()
+    engine.update_tenant_settings(TENANT, unsubscribe_url="https://mail.acme.example")
     assert problems(engine) == []
 
 
@@ -102,7 +103,7 @@ def test_a_schema_that_differs_is_named_once(engine: Engine) -> None:
 
 def test_a_channel_without_a_sender_is_named_with_its_sequence(engine: Engine) -> None:
     engine.apply(TENANT, onboarding())
-    (problem,) = engine.startup_check()
+    problem, _ = engine.startup_check()
     assert problem.problem == "no_adapter"
     assert problem.detail == "sequence onboarding (tenant acme) sends over email"
 
@@ -112,5 +113,10 @@ def test_every_problem_says_what_to_do(engine: Engine) -> None:
     engine.stop()
     engine.connection.execute("create table dripdrop.notes (id int)")
     rows = engine.startup_check()
-    assert {row.problem for row in rows} == {"queue_missing", "schema_differs", "no_adapter"}
+    assert {row.problem for row in rows} == {
+        "queue_missing",
+        "schema_differs",
+        "no_adapter",
+        "no_unsubscribe_url",
+    }
     assert all(row.hint for row in rows)

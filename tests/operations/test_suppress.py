@@ -114,7 +114,7 @@ def test_a_suppression_leaves_a_paused_message_on_hold(engine: Engine) -> None:
     assert engine.ledger() == []
 
 
-def test_suppressing_again_replaces_the_reason(engine: Engine) -> None:
+def test_suppressing_again_for_a_worse_reason_replaces_it(engine: Engine) -> None:
     first = engine.suppress(TENANT, "email", "sam@example.com", "bounce", "provider")
     second = engine.suppress(TENANT, "email", "Sam@example.com", "complaint")
     assert (second.id, second.reason, second.source) == (first.id, "complaint", None)

@@ -71,6 +71,7 @@ def test_an_application_does_not_run_the_pipeline(login: Login) -> None:
 
 def test_a_sender_runs_the_whole_pipeline(engine: Engine, login: Login, clock: Clock) -> None:
     engine.author()
+    engine.update_tenant_settings(TENANT, unsubscribe_url="https://mail.acme.example")
     enrollment = engine.join()
     sender = login(SENDER)
     assert sender.check_schema() == []
@@ -119,6 +120,8 @@ def scopes(engine: Engine) -> Engine:
         engine.apply(scope, onboarding())
         engine.enroll(scope, "onboarding", "User", "sam", {"email": "sam@example.com"})
         engine.suppress(scope, "email", "ada@example.com")
+        engine.create_topic(scope, "news", "News")
+        engine.set_subscription(scope, "User", "ada", "news", "subscribed", "signup")
     engine.deliver("maybe_sent")
     return engine
 
@@ -131,6 +134,10 @@ SEEN = (
     "step_executions",
     "message_events",
     "suppressions",
+    "suppression_history",
+    "topics",
+    "subscriptions",
+    "consent_records",
 )
 
 

@@ -171,6 +171,7 @@ def test_a_deferral_is_recorded_with_its_gate_and_its_end(journey: Engine, clock
     assert event.event_data == {
         "gate": "sender_rest",
         "reason": "adapter_resting",
+        "detail": "email",
         "until": until.isoformat(),
     }
 

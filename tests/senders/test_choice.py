@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from dripdrop.errors import AdapterNotFound, InvalidArgument
 from tests.engine import TENANT, Engine, email, onboarding
 
 
@@ -78,7 +80,91 @@ def test_an_inactive_sender_is_not_replaced_by_a_default(
     )
 
 
-def test_another_tenants_sender_is_never_chosen(engine: Engine) -> None:
-    theirs = engine.create_channel_adapter("other", "theirs", "email", "smtp", is_default=True)
-    metadata = {"channel_adapters": {"email": str(theirs.id)}}
-    assert chosen(engine, onboarding(metadata=metadata)).reason == "no_adapter"
+def test_another_tenants_default_is_never_chosen(engine: Engine) -> None:
+    engine.create_channel_adapter("other", "theirs", "email", "smtp", is_default=True)
+    assert chosen(engine, onboarding()).reason == "no_adapter"
+
+
+NOBODY = UUID(int=0)
+
+
+@pytest.mark.parametrize("whose", ["other", "nobody"])
+def test_a_sequence_cannot_name_a_sender_that_is_not_the_tenants(
+    engine: Engine, whose: str
+) -> None:
+    theirs = engine.create_channel_adapter("other", "theirs", "email", "smtp").id
+    adapter = theirs if whose == "other" else NOBODY
+    metadata = {"channel_adapters": {"email": str(adapter)}}
+    with engine.refused(AdapterNotFound) as refusal:
+        engine.apply(TENANT, onboarding(metadata=metadata))
+    assert refusal.value.diag.column_name == "metadata.channel_adapters.email"
+    with engine.refused(AdapterNotFound):
+        engine.create_sequence(TENANT, "news", "News", metadata=metadata)
+
+
+def test_a_sequence_cannot_name_a_sender_of_another_channel_or_one_that_is_off(
+    engine: Engine,
+) -> None:
+    hook = engine.create_channel_adapter(TENANT, "hook", "webhook", "default").id
+    off = engine.create_channel_adapter(TENANT, "off", "email", "smtp", active=False).id
+    with engine.refused(AdapterNotFound):
+        engine.apply(TENANT, onboarding(metadata={"channel_adapters": {"email": str(hook)}}))
+    with engine.refused(InvalidArgument):
+        engine.apply(TENANT, onboarding(metadata={"channel_adapters": {"email": str(off)}}))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("active = false", "adapter_inactive"),
+        ("channel = 'webhook'", "adapter_channel_mismatch"),
+        ("tenant_key = 'other'", "missing_channel_adapter"),
+        ("id = gen_random_uuid()", "missing_channel_adapter"),
+    ],
+)
+@pytest.mark.parametrize("named_by", ["step", "sequence"])
+def test_a_named_sender_that_became_unusable_is_a_reason_not_another_sender(
+    engine: Engine, senders: dict[str, Any], named_by: str, change: str, reason: str
+) -> None:
+    definition = (
+        onboarding(email("welcome", adapter="step"))
+        if named_by == "step"
+        else onboarding(metadata={"channel_adapters": {"email": str(senders["sequence"])}})
+    )
+    engine.apply(TENANT, definition)
+    with engine.unguarded():
+        engine.connection.execute(
+            f"update dripdrop.channel_adapters set {change} where name = %s".encode(), [named_by]
+        )
+    sam = engine.join()
+    engine.tick()
+    assert (engine.last(sam.id).state, engine.last(sam.id).reason) == ("failed", reason)
+
+
+def test_what_is_said_of_another_tenants_sender_does_not_name_it(
+    engine: Engine, senders: dict[str, Any]
+) -> None:
+    engine.apply(TENANT, onboarding(email("welcome", adapter="step")))
+    with engine.unguarded():
+        engine.connection.execute(
+            "update dripdrop.channel_adapters set tenant_key = 'other', name = 'secret'"
+            " where name = 'step'"
+        )
+    sam = engine.join()
+    (gate,) = [g for g in engine.explain(TENANT, sam.id) if not g.open]
+    assert (gate.gate, gate.reason, gate.detail) == (
+        "sender",
+        "missing_channel_adapter",
+        str(senders["step"]),
+    )
+    version_id = engine.get_enrollment(TENANT, "onboarding", "User", "sam").sequence_version_id
+    (problem,) = engine.validate_sequence_version(TENANT, version_id)
+    assert problem.problem == "missing_channel_adapter"
+    assert "secret" not in problem.detail
+
+
+def test_explain_names_the_sender_that_cannot_send(engine: Engine, senders: dict[str, Any]) -> None:
+    engine.apply(TENANT, onboarding(email("welcome", adapter="step")))
+    engine.update_channel_adapter(TENANT, senders["step"], active=False)
+    (gate,) = [g for g in engine.explain(TENANT, engine.join().id) if not g.open]
+    assert (gate.gate, gate.reason, gate.detail) == ("sender", "adapter_inactive", "step")

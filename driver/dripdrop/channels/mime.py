@@ -20,7 +20,9 @@ from dripdrop.channels.headers import checked_headers, one_line
 _ADDR_SPEC = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 _RESERVED_HEADER = re.compile(
     r"from|sender|reply-to|to|cc|bcc|subject|date|message-id|mime-version|return-path|received"
-    r"|dkim-signature|content-.*|resent-.*",
+    r"|dkim-signature|content-.*|resent-.*"
+    # Relays that take recipients from a header: SendGrid, SparkPost, Mandrill.
+    r"|x-smtpapi|x-msys-api|x-mc-.*",
     re.IGNORECASE,
 )
 _SEVEN_BIT = SMTP.clone(cte_type="7bit")

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import typer
 
-from dripdrop.cli import authoring, database, hooks, journeys, keys, work
+from dripdrop.cli import (
+    authoring,
+    database,
+    hooks,
+    journeys,
+    keys,
+    senders,
+    sending,
+    web,
+    work,
+)
 from dripdrop.cli.errors import reported
 
 app = typer.Typer(
@@ -17,9 +27,11 @@ for command in (
     *(database.install, database.uninstall, database.check),
     *(authoring.plan, authoring.apply, authoring.validate),
     *(journeys.explain, journeys.simulate, journeys.forecast),
+    *(sending.pause_sending, sending.resume_sending, sending.pauses),
     *(keys.keygen, keys.seal, keys.rotate),
     hooks.test_hook,
-    *(work.run, work.bench, work.demo),
+    *(senders.adapters, senders.pause_adapter, senders.resume_adapter),
+    *(work.run, web.web, work.bench, work.demo),
 ):
     app.command()(command)
 

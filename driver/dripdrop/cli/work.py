@@ -39,13 +39,28 @@ def bench(
     mode: Annotated[
         Literal["render", "sql"], typer.Option(help="sql: claim and complete, no rendering.")
     ] = "render",
+    logic: Annotated[
+        bool,
+        typer.Option("--logic", help="Then again with conditions, transitions and events."),
+    ] = False,
+    policies: Annotated[
+        bool,
+        typer.Option("--policies", help="Then again with a window, suppressions and limits."),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure the pipeline, and a bare pgmq loop beside it."""
     from dripdrop import bench as benchmark
 
+    if logic and policies:
+        raise typer.BadParameter("compare with one of --logic and --policies at a time")
+    beside: Literal["logic", "policies"] | None = (
+        "logic" if logic else "policies" if policies else None
+    )
     raise typer.Exit(
-        benchmark.main(dsn, enrollments=enrollments, steps=steps, mode=mode, json=json)
+        benchmark.main(
+            dsn, enrollments=enrollments, steps=steps, mode=mode, beside=beside, json=json
+        )
     )
 
 

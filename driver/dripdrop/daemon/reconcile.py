@@ -1,4 +1,4 @@
-"""Mend what crashes leave behind."""
+"""Mend what crashes leave behind, and let senders rest that bounce too much."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Reconcile:
-    """Calls `dripdrop.reconcile()`, now and then."""
+    """Calls `dripdrop.reconcile()` and `dripdrop.check_thresholds()`, now and then."""
 
     name = "reconcile"
     feeds: tuple[str, ...] = ("tick", "send")
@@ -28,6 +28,15 @@ class Reconcile:
         """Look over everything that is under way."""
         async with self.worker.database() as database:
             counts = await database.reconcile(self.worker.settings.unknown_grace)
+            for rest in await database.check_thresholds():
+                self.worker.log.warning(
+                    "sender_rests",
+                    tenant_key=rest.tenant_key,
+                    adapter=rest.name,
+                    reason=rest.reason,
+                    rate=float(rest.rate),
+                    until=rest.until.isoformat(),
+                )
         if not any(counts):
             return False
         self.worker.log.warning("reconciled", **counts._asdict())

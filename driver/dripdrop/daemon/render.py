@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from dripdrop.templates import Renderer, RenderError
+from dripdrop.unsubscribe import Tokens, link_of, with_headers
 
 if TYPE_CHECKING:
     from dripdrop.daemon.worker import Worker
@@ -25,6 +26,7 @@ class Render:
         self.worker = worker
         self.interval = worker.settings.interval
         self._renderer = Renderer()
+        self._tokens: Tokens | None = None
 
     @property
     def over(self) -> bool:
@@ -57,11 +59,18 @@ class Render:
             "fence": claim.fence,
             "message": claim.message_id,
         }
+        link = None
+        variables = claim.variables
+        if claim.unsubscribe is not None:
+            # Without a key this raises and ends the worker: nothing leaves that lacks its link.
+            self._tokens = self._tokens or Tokens(self.worker.vault())
+            link = link_of(self._tokens, claim)
+            variables = {**variables, "unsubscribe_url": link.url}
         try:
-            payload = self._renderer.render(claim.template_hash, claim.channel, claim.variables)
+            payload = self._renderer.render(claim.template_hash, claim.channel, variables)
         except RenderError as error:
             self.worker.log.warning(
                 "render_failed", execution=result["execution"], code=error.code, detail=error.detail
             )
             return result | {"code": error.code, "detail": error.detail}
-        return result | {"payload": payload}
+        return result | {"payload": payload if link is None else with_headers(payload, link)}

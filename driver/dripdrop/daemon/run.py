@@ -25,7 +25,7 @@ def main(dsn: str, settings: Settings, *, workers: int = 1, once: bool = False) 
         psycopg.Error: there is no such database, DripDrop is not in it, or a stage failed.
     """
     with logging_to(sys.stderr):
-        if not _is_ready(dsn):
+        if not is_ready(dsn):
             return 1
         if workers > 1 and not once:
             return _supervise(dsn, settings, workers)
@@ -56,7 +56,7 @@ def _stop_as_orphan(worker: Worker, sentinel: int) -> None:
     worker.stop()
 
 
-def _is_ready(dsn: str) -> bool:
+def is_ready(dsn: str) -> bool:
     """Refuse a schema of another version; say what else is in the way."""
     log = structlog.get_logger("dripdrop")
     with psycopg.connect(dsn) as connection:

@@ -1,0 +1,33 @@
+"""The command that serves what recipients reach."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from dripdrop.cli.database import Dsn
+from dripdrop.cli.output import stderr
+from dripdrop.settings import resolve_dsn
+from dripdrop.unsubscribe import MAX_AGE
+
+
+def web(
+    dsn: Dsn = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port.")] = 8080,
+    max_age: Annotated[
+        int, typer.Option(min=1, help="For how many days a link works.", metavar="DAYS")
+    ] = MAX_AGE.days,
+) -> None:
+    """Serve the pages on which recipients unsubscribe."""
+    try:
+        from dripdrop.web import server
+    except ModuleNotFoundError as error:
+        stderr.out(f"dripdrop: {error.name} is missing", highlight=False)
+        stderr.out("hint: pip install 'dripdrop-postgres[web]'", highlight=False)
+        raise typer.Exit(1) from None
+    raise typer.Exit(
+        server.main(resolve_dsn(dsn), host=host, port=port, max_age=timedelta(days=max_age))
+    )

@@ -1,0 +1,127 @@
+"""The tokens and headers by which a recipient unsubscribes (RFC 8058, RFC 2369).
+
+A token names one message: the tenant, the execution and when it was scheduled. It is encrypted and
+authenticated with AES-SIV (RFC 5297) under a key derived for this purpose, so that whoever reads
+one learns nothing from it and nobody makes one up. SIV has no nonce to repeat: what stands in for
+it is a keyed hash of the whole content. The same message therefore always gets the same token, so
+that a mail that is rendered again is the same mail, and all that equal tokens tell is that they
+are of one message.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
+from dripdrop.vault import Vault
+
+MAX_AGE = timedelta(days=400)
+"""How long a token works unless somebody says otherwise: mail is read years later."""
+
+HEADERS = frozenset({"list-unsubscribe", "list-unsubscribe-post"})
+"""The headers that are ours wherever a message carries a link, in lower case."""
+
+_PURPOSE = "dripdrop unsubscribe 1"
+_KEY_BYTES = 64
+_FIELDS = struct.Struct(">Q16s")  # when, in seconds since 1970; the execution; the tenant follows
+_TAG_BYTES = 16
+
+
+class InvalidToken(Exception):
+    """A token is not one of ours, was changed, or is too old."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What a token says: which message of which tenant, and when it was scheduled."""
+
+    tenant_key: str | None
+    execution_id: UUID
+    issued_at: datetime
+
+
+class Tokens:
+    """Writes tokens with the vault's key, and reads those of that key or any older one."""
+
+    def __init__(self, vault: Vault) -> None:
+        """Derive the keys."""
+        self._ciphers = [AESSIV(key) for key in vault.derived_keys(_PURPOSE, _KEY_BYTES)]
+
+    def write(self, ticket: Ticket) -> str:
+        """Return the token of a message, safe in a URL."""
+        plaintext = _FIELDS.pack(int(ticket.issued_at.timestamp()), ticket.execution_id.bytes)
+        plaintext += (ticket.tenant_key or "").encode()  # no tenant key is empty
+        sealed = self._ciphers[0].encrypt(plaintext, None)
+        return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
+
+    def read(self, token: str, now: datetime, max_age: timedelta = MAX_AGE) -> Ticket:
+        """Return what a token says, or raise `InvalidToken`, whatever is wrong with it."""
+        ticket = _unpacked(self._opened(token))
+        if now - ticket.issued_at > max_age:
+            raise InvalidToken
+        return ticket
+
+    def _opened(self, token: str) -> bytes:
+        try:
+            sealed = base64.b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            raise InvalidToken from None
+        if len(sealed) < _TAG_BYTES + _FIELDS.size:
+            raise InvalidToken
+        for cipher in self._ciphers:
+            try:
+                return cipher.decrypt(sealed, None)
+            except InvalidTag:
+                continue
+        raise InvalidToken
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """How the recipient of one message unsubscribes."""
+
+    url: str
+    mailto: str | None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The two headers, in the shape of RFC 8058 section 3 and RFC 2369 section 2."""
+        ways = [f"<{self.url}>"]
+        if self.mailto:
+            ways.append(f"<mailto:{self.mailto}?subject=unsubscribe>")
+        return {
+            "List-Unsubscribe": ", ".join(ways),
+            "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+        }
+
+
+def link_of(tokens: Tokens, claim: Any) -> Link:
+    """Return the link of a message that `claim_renders()` says carries one."""
+    issued_at = datetime.fromtimestamp(claim.unsubscribe["issued_at"], UTC)
+    token = tokens.write(Ticket(claim.tenant_key, claim.execution_id, issued_at))
+    return Link(f"{claim.unsubscribe['url']}/u/{token}", claim.unsubscribe["mailto"])
+
+
+def with_headers(payload: Mapping[str, Any], link: Link) -> dict[str, Any]:
+    """Return a payload with the headers of a link, and the template's own but for those two."""
+    own = payload.get("headers") or {}
+    kept = {name: value for name, value in own.items() if name.lower() not in HEADERS}
+    return {**payload, "headers": kept | link.headers}
+
+
+def _unpacked(plaintext: bytes) -> Ticket:
+    seconds, execution = _FIELDS.unpack_from(plaintext)
+    return Ticket(
+        tenant_key=plaintext[_FIELDS.size :].decode() or None,
+        execution_id=UUID(bytes=execution),
+        issued_at=datetime.fromtimestamp(seconds, UTC),
+    )

@@ -1,0 +1,53 @@
+"""`dripdrop web`: the application under uvicorn."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from datetime import timedelta
+
+import structlog
+import uvicorn
+
+from dripdrop.daemon.log import logging_to
+from dripdrop.daemon.run import is_ready
+from dripdrop.web.application import app
+
+_CONCURRENCY = 500  # requests at a time; those beyond it are told to come again
+
+
+def main(dsn: str, *, host: str, port: int, max_age: timedelta) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit status.
+
+    Raises:
+        psycopg.Error: there is no such database, or DripDrop is not in it.
+        VaultError: there is no usable key.
+    """
+    with logging_to(sys.stderr):
+        if not is_ready(dsn):
+            return 1
+        server = uvicorn.Server(configuration(app(dsn, max_age=max_age), host, port))
+        # uvicorn comes to its end on these, and then raises them again: that is no failure.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        structlog.get_logger("dripdrop").info("serving", host=host, port=port)
+        server.run()
+    return 0 if server.started else 1
+
+
+def configuration(application: object, host: str, port: int) -> uvicorn.Config:
+    """Return how the server runs: without an access log, which would hold the tokens."""
+    return uvicorn.Config(
+        application,  # type: ignore[arg-type]
+        host=host,
+        port=port,
+        access_log=False,
+        log_config=None,
+        http="h11",
+        ws="none",
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=_CONCURRENCY,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=10,
+    )

@@ -1,0 +1,280 @@
+-- What people write as a rate: "60/m", "2/24h", "10/minute", {"count": 60, "seconds": 60} and the
+-- like. A limit that silently did nothing would be the worst of all, so nothing else is accepted.
+--
+-- raises  ZD209, with the path of the fault
+create or replace function dripdrop._canonical_rate(rate jsonb, field text)
+returns jsonb
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_text text[];
+  v_unit int;
+  v_count numeric;
+  v_seconds numeric;
+begin
+  if rate = 'false' then
+    return rate;
+  end if;
+  if jsonb_typeof(rate) = 'object' then
+    v_count := dripdrop._number(coalesce(rate -> 'count', rate -> 'limit', rate -> 'max'));
+    v_seconds := dripdrop._number(
+      coalesce(rate -> 'seconds', rate -> 'window_seconds', rate -> 'period_seconds')
+    );
+  elsif jsonb_typeof(rate) = 'string' then
+    v_text := regexp_match(
+      rate #>> '{}', '^\s*([0-9]{1,9})\s*/\s*([0-9]{0,6})\s*([a-z]+)\s*$', 'i'
+    );
+    v_unit := case
+      when v_text[3] ~* '^(s|sec|seconds?)$' then 1
+      when v_text[3] ~* '^(m|min|minutes?)$' then 60
+      when v_text[3] ~* '^(h|hr|hours?)$' then 3600
+      when v_text[3] ~* '^(d|days?)$' then 86400
+    end;
+    v_count := v_text[1];
+    v_seconds := coalesce(nullif(v_text[2], '')::int, 1) * v_unit;
+  end if;
+  if (
+    v_count between 1 and 1000000000 and v_count = floor(v_count)
+    and v_seconds between 1 and 31536000
+  ) is not true
+  then
+    raise exception 'rate % does not parse', rate using
+      errcode = 'ZD209', column = _canonical_rate.field,
+      hint = 'Write "60/m", "2/24h", "10/minute", {"count": 60, "seconds": 60}, or false for none.';
+  end if;
+  return jsonb_build_object('count', v_count, 'seconds', v_seconds);
+end
+$$;
+
+comment on function dripdrop._canonical_rate(jsonb, text) is
+  'A rate in its stored form {"count", "seconds"}, or false.';
+
+-- raises  ZD209, with the path of the fault
+create or replace function dripdrop._canonical_rate_limits(rate_limits jsonb, field text)
+returns jsonb
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_limit record;
+  v_canonical jsonb := '{}';
+begin
+  if jsonb_typeof(rate_limits) is distinct from 'object' then
+    raise exception 'rate_limits is not an object' using
+      errcode = 'ZD209', column = _canonical_rate_limits.field,
+      hint = 'Write rates by scope, for example {"adapter": "60/m", "recipient": "2/24h"}.';
+  end if;
+  for v_limit in select * from jsonb_each(rate_limits) loop
+    if v_limit.key not in ('adapter', 'provider', 'domain', 'recipient_domain', 'recipient') then
+      raise exception 'scope "%" of a rate limit is unknown', v_limit.key using
+        errcode = 'ZD209', column = concat_ws('.', _canonical_rate_limits.field, v_limit.key),
+        hint = 'Use adapter, provider, domain, recipient_domain or recipient.';
+    end if;
+    v_canonical := v_canonical || jsonb_build_object(
+      v_limit.key,
+      dripdrop._canonical_rate(
+        v_limit.value, concat_ws('.', _canonical_rate_limits.field, v_limit.key)
+      )
+    );
+  end loop;
+  return v_canonical;
+end
+$$;
+
+comment on function dripdrop._canonical_rate_limits(jsonb, text) is
+  'Rates by scope in their stored form.';
+
+-- Days are calendar days of the sender, the first one included. Without a daily_cap the ramp goes
+-- on.
+create or replace function dripdrop._daily_cap(
+  adapter dripdrop.channel_adapters,
+  day date,
+  time_zone text
+)
+returns int
+language sql
+immutable
+parallel safe
+return least(
+  (adapter).daily_cap,
+  (adapter).ramp_floor + (adapter).ramp_increment * greatest(
+    day - ((adapter).ramp_started_at at time zone time_zone)::date, 0
+  )
+);
+
+comment on function dripdrop._daily_cap(dripdrop.channel_adapters, date, text) is
+  'How many messages a sender may send on one of its days; null is no limit.';
+
+-- Every limit on every message. What holds for all messages of a step through a sender is looked up
+-- once. Of the limits for one scope the most specific holds, and counts where it is written: the
+-- step's, else the sender's, else the tenant's, else everybody's.
+create or replace function dripdrop._limits_on(decisions dripdrop._decision[], at timestamptz)
+returns setof dripdrop._limit
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+  with
+  message as materialized (
+    select
+      d.execution_id, d.adapter_id, d.recipient, x.step_id, e.subscriber_type, e.subscriber_id
+    from unnest(decisions) as d
+    join dripdrop.step_executions as x on x.id = d.execution_id
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    where d.limited and d.action = 'send'
+  ),
+  sender as materialized (
+    select
+      p.step_id,
+      p.adapter_id,
+      s.tenant_key,
+      s.channel,
+      s.config,
+      s.sequence_version_id,
+      a as adapter,
+      coalesce(a.time_zone, dripdrop._default_time_zone(a.tenant_key)) as time_zone,
+      lower(
+        substring(
+          coalesce(s.template_content ->> 'from', a.config ->> 'from') from '@([a-zA-Z0-9.-]+)'
+        )
+      ) as domain
+    from (select distinct m.step_id, m.adapter_id from message as m) as p
+    join dripdrop.steps as s on s.id = p.step_id
+    join dripdrop.channel_adapters as a on a.id = p.adapter_id
+  ),
+  rate as (
+    select
+      n.step_id,
+      n.adapter_id,
+      n.time_zone,
+      case when scope.name = 'adapter' then (n.adapter).tenant_key else n.tenant_key end
+        as tenant_key,
+      scope.name as scope,
+      written.owner_id,
+      case scope.name
+        when 'adapter' then n.adapter_id::text
+        when 'provider' then n.channel || ':' || (n.adapter).provider
+        when 'domain' then n.domain
+      end as subject,
+      -- A ring of at most 1000 times stands for any count: 1500 a minute is 750 in half a minute.
+      ceil((written.rate ->> 'count')::numeric / 1000) as parts,
+      (written.rate ->> 'count')::numeric as max_count,
+      (written.rate ->> 'seconds')::numeric as seconds
+    from sender as n
+    cross join unnest(array['adapter', 'provider', 'domain', 'recipient_domain', 'recipient'])
+      as scope (name)
+    cross join lateral (
+      select w.owner_id, w.rate
+      from (
+        values
+        (1, n.step_id, n.config -> 'rate_limits' -> scope.name),
+        (2, n.adapter_id, (n.adapter).rate_limits -> scope.name),
+        (
+          3,
+          null,
+          (
+            select t.rate_limits -> scope.name
+            from dripdrop.tenant_settings as t
+            where t.tenant_key = n.tenant_key
+          )
+        ),
+        (
+          4,
+          null,
+          (
+            select t.rate_limits -> scope.name
+            from dripdrop.tenant_settings as t
+            where t.tenant_key is null
+          )
+        )
+      ) as w (place, owner_id, rate)
+      where w.rate is not null
+      order by w.place
+      limit 1
+    ) as written
+    where written.rate <> 'false'
+  ),
+  limited as materialized (
+    select
+      r.step_id, r.adapter_id, r.time_zone, r.tenant_key, r.scope, r.owner_id, r.subject,
+      floor(r.max_count / r.parts)::int as max_count,
+      make_interval(secs => (r.seconds / r.parts)::float8) as per
+    from rate as r
+    where r.subject is not null or r.scope in ('recipient_domain', 'recipient')
+    union all
+    select
+      n.step_id, n.adapter_id, n.time_zone, (n.adapter).tenant_key, l.scope, l.owner_id, '',
+      l.max_count, l.per
+    from sender as n
+    cross join lateral (
+      select dripdrop._daily_cap(
+        n.adapter, (_limits_on.at at time zone n.time_zone)::date, n.time_zone
+      ) as today
+    ) as cap
+    left join dripdrop.adapter_sequence_budgets as b
+      on b.adapter_id = n.adapter_id and b.sequence_version_id = n.sequence_version_id
+    cross join lateral (
+      values
+      ('gap', n.adapter_id, 1, make_interval(secs => nullif((n.adapter).min_gap_seconds, 0))),
+      ('day', n.adapter_id, cap.today, null),
+      (
+        'share', b.id,
+        -- A share of no limit is counted all the same: weights go by what was used.
+        case
+          when b.id is not null
+          then greatest(coalesce(cap.today * b.max_share_pct::bigint / 100, 2147483647), 1)::int
+        end,
+        null
+      ),
+      ('step_day', n.step_id, (n.config ->> 'daily_cap')::int, null),
+      ('concurrency', n.adapter_id, (n.adapter).concurrency, null)
+    ) as l (scope, owner_id, max_count, per)
+    where case l.scope when 'gap' then l.per is not null else l.max_count is not null end
+    union all
+    select
+      n.step_id, n.adapter_id, n.time_zone, n.tenant_key, 'subscriber', f.id, null, f.max_messages,
+      f.per
+    from sender as n
+    join dripdrop.frequency_caps as f
+      on (f.tenant_key = n.tenant_key or f.tenant_key is null)
+      and (f.channel = n.channel or f.channel is null)
+      and (f.topic = n.config ->> 'topic' or f.topic is null)
+      and (f.kind = 'all' or n.config ->> 'kind' is distinct from 'transactional')
+  )
+  select
+    m.execution_id,
+    l.tenant_key,
+    l.scope,
+    l.owner_id,
+    subject.value,
+    l.max_count,
+    l.per,
+    l.time_zone,
+    c.id
+  from message as m
+  join limited as l on l.step_id = m.step_id and l.adapter_id = m.adapter_id
+  cross join lateral (
+    select case l.scope
+      when 'recipient' then m.recipient
+      when 'recipient_domain' then nullif(split_part(m.recipient, '@', 2), '')
+      when 'subscriber' then m.subscriber_type || ':' || m.subscriber_id
+      else l.subject
+    end as value
+  ) as subject
+  left join dripdrop.counters as c
+    on c.subject = subject.value
+    and c.scope = l.scope
+    and (c.owner_id = l.owner_id or (c.owner_id is null and l.owner_id is null))
+    and (c.tenant_key = l.tenant_key or (c.tenant_key is null and l.tenant_key is null))
+  where subject.value is not null
+$$;
+
+comment on function dripdrop._limits_on(dripdrop._decision[], timestamptz) is
+  'The limits each message is subject to.';

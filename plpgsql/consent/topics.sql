@@ -1,0 +1,245 @@
+-- raises  ZD113 key taken, ZD201 bad argument, ZD207 bad tenant key
+create or replace function dripdrop.create_topic(
+  tenant_key text,
+  key text,
+  name text,
+  description text default null,
+  opt_in boolean default false
+)
+returns dripdrop.topics
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_topic dripdrop.topics;
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  if coalesce(key !~ '^[a-z0-9][a-z0-9_-]*$', true) then
+    raise exception 'topic key "%" is not valid', key using
+      errcode = 'ZD201', column = 'key',
+      hint = 'Use lower-case letters, digits, "_" and "-", and begin with a letter or digit.';
+  end if;
+  if coalesce(btrim(name), '') = '' then
+    raise exception 'a topic needs a name' using
+      errcode = 'ZD201', column = 'name', hint = 'What subscribers read, for example ''Offers''.';
+  end if;
+  if opt_in is null then
+    raise exception 'opt_in is not true or false' using
+      errcode = 'ZD201', column = 'opt_in', hint = 'True for a topic one must subscribe to.';
+  end if;
+
+  insert into dripdrop.topics (tenant_key, key, name, description, opt_in)
+  values (
+    create_topic.tenant_key, create_topic.key, create_topic.name, create_topic.description,
+    create_topic.opt_in
+  )
+  on conflict do nothing
+  returning * into v_topic;
+  if v_topic.id is null then
+    raise exception 'there is a topic "%" already', key using
+      errcode = 'ZD113', column = 'key', hint = 'list_topics() shows the topics of a tenant.';
+  end if;
+  return v_topic;
+end
+$$;
+
+comment on function dripdrop.create_topic(text, text, text, text, boolean) is
+  'Adds a topic that steps name as their config''s topic. opt_in: it goes only to those who '
+  'subscribed to it, else to all who have not opted out.';
+
+create or replace function dripdrop.list_topics(tenant_key text)
+returns setof dripdrop.topics
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select t.*
+  from dripdrop.topics as t
+  where t.tenant_key is not distinct from list_topics.tenant_key
+  order by t.key
+$$;
+
+comment on function dripdrop.list_topics(text) is 'The topics of exactly this tenant, by key.';
+
+-- Subscribers share a fixed number of slots behind those of recipients and the switch, which bounds
+-- the locks a claim holds.
+create or replace function dripdrop._subscriber_slot(subscriber_type text, subscriber_id text)
+returns int
+language sql
+immutable
+parallel safe
+return 1025 + (hashtext(subscriber_type || ':' || subscriber_id) & 255);
+
+comment on function dripdrop._subscriber_slot(text, text) is
+  'The slot, 1025 to 1280, of a subscriber who is opting out.';
+
+-- A claim must share the slot before it looks, and look with eyes opened after that: volatile, so
+-- that the second statement has a snapshot of its own.
+--
+-- locks   the subscriber's slot, shared, without waiting
+create or replace function dripdrop._consent_at_fence(
+  topic_id uuid,
+  subscriber_type text,
+  subscriber_id text
+)
+returns text
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not pg_try_advisory_xact_lock_shared(
+    dripdrop._stop_class(), dripdrop._subscriber_slot(subscriber_type, subscriber_id)
+  ) then
+    return 'changing';
+  end if;
+  return (
+    select u.state
+    from dripdrop.subscriptions as u
+    where u.subscriber_id = _consent_at_fence.subscriber_id
+      and u.subscriber_type = _consent_at_fence.subscriber_type
+      and u.topic_id = _consent_at_fence.topic_id
+  );
+end
+$$;
+
+comment on function dripdrop._consent_at_fence(uuid, text, text) is
+  'What a subscriber said about a topic: subscribed, unsubscribed, null for nothing; changing '
+  'while an opt-out is being committed.';
+
+-- No message is touched here, so that those of enrolments that begin meanwhile are stopped too: the
+-- gate at the fence sees the opt-out once it has committed.
+-- An opt-out is later than all that it let pass.
+--
+-- locks   to opt out the subscriber's slot, waiting for claims that are under way; the subscription
+-- raises  ZD131 unknown topic, ZD201 bad argument, ZD207 bad tenant key
+create or replace function dripdrop.set_subscription(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id text,
+  topic text,
+  state text,
+  source text
+)
+returns dripdrop.subscriptions
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_topic uuid;
+  v_subscription dripdrop.subscriptions;
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  if coalesce(subscriber_type, '') = '' or coalesce(subscriber_id, '') = '' then
+    raise exception 'a subscriber needs a type and an id' using
+      errcode = 'ZD201', column = 'subscriber_id',
+      hint = 'For example subscriber_type => ''User'', subscriber_id => ''42''.';
+  end if;
+  if state is null or state not in ('subscribed', 'unsubscribed') then
+    raise exception 'state "%" is unknown', state using
+      errcode = 'ZD201', column = 'state', hint = 'Use subscribed or unsubscribed.';
+  end if;
+  if coalesce(btrim(source), '') = '' then
+    raise exception 'a source is needed' using
+      errcode = 'ZD201', column = 'source',
+      hint = 'Where it was said, for example ''signup form''.';
+  end if;
+  select t.id into v_topic
+  from dripdrop.topics as t
+  where t.key = set_subscription.topic
+    and t.tenant_key is not distinct from set_subscription.tenant_key;
+  if not found then
+    raise exception 'topic "%" not found', topic using
+      errcode = 'ZD131', column = 'topic', hint = 'list_topics() shows the topics of a tenant.';
+  end if;
+
+  if state = 'unsubscribed' then
+    perform pg_advisory_xact_lock(
+      dripdrop._stop_class(), dripdrop._subscriber_slot(subscriber_type, subscriber_id)
+    );
+    v_now := greatest(
+      v_now,
+      (
+        select max(x.claimed_at) + interval '1 microsecond'
+        from dripdrop.enrollments as e
+        join dripdrop.step_executions as x on x.enrollment_id = e.id
+        where e.subscriber_id = set_subscription.subscriber_id
+          and e.subscriber_type = set_subscription.subscriber_type
+          and e.tenant_key is not distinct from set_subscription.tenant_key
+      )
+    );
+  end if;
+  insert into dripdrop.subscriptions as u (
+    tenant_key, topic_id, subscriber_type, subscriber_id, state, source, at
+  )
+  values (
+    set_subscription.tenant_key, v_topic, set_subscription.subscriber_type,
+    set_subscription.subscriber_id, set_subscription.state, set_subscription.source, v_now
+  )
+  on conflict on constraint subscriptions_one_per_topic do update
+  set state = excluded.state,
+      source = excluded.source,
+      at = excluded.at
+  where u.state <> excluded.state
+  returning u.* into v_subscription;
+  if found then
+    insert into dripdrop.consent_records (
+      tenant_key, topic_id, subscriber_type, subscriber_id, state, source, at
+    )
+    values (
+      v_subscription.tenant_key, v_subscription.topic_id, v_subscription.subscriber_type,
+      v_subscription.subscriber_id, v_subscription.state, v_subscription.source, v_subscription.at
+    );
+  else
+    select u.* into v_subscription
+    from dripdrop.subscriptions as u
+    where u.subscriber_id = set_subscription.subscriber_id
+      and u.subscriber_type = set_subscription.subscriber_type
+      and u.topic_id = v_topic;
+  end if;
+  return v_subscription;
+end
+$$;
+
+comment on function dripdrop.set_subscription(text, text, text, text, text, text) is
+  'A subscriber opts in to a topic (subscribed) or out of it (unsubscribed); source says where. '
+  'An opt-out stops the messages about this topic that have not left. Saying it again '
+  'changes nothing; each change is kept in consent_records.';
+
+create or replace function dripdrop.get_subscriptions(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id text
+)
+returns table (
+  topic text,
+  name text,
+  description text,
+  subscribed boolean,
+  state text,
+  source text,
+  at timestamptz
+)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    t.key, t.name, t.description, coalesce(u.state = 'subscribed', not t.opt_in), u.state, u.source,
+    u.at
+  from dripdrop.topics as t
+  left join dripdrop.subscriptions as u
+    on u.subscriber_id = get_subscriptions.subscriber_id
+    and u.subscriber_type = get_subscriptions.subscriber_type
+    and u.topic_id = t.id
+  where t.tenant_key is not distinct from get_subscriptions.tenant_key
+  order by t.key
+$$;
+
+comment on function dripdrop.get_subscriptions(text, text, text) is
+  'Every topic of the tenant: whether messages about it reach the subscriber, and what the '
+  'subscriber said about it, where and when, if anything.';

@@ -1,0 +1,395 @@
+-- Marketing email carries a link to unsubscribe, anything else only if its step says so.
+create or replace function dripdrop._carries_unsubscribe(channel text, config jsonb)
+returns boolean
+language sql
+immutable
+parallel safe
+return channel = 'email' and coalesce(
+  (config ->> 'unsubscribe')::boolean,
+  config ->> 'kind' is distinct from 'transactional'
+);
+
+comment on function dripdrop._carries_unsubscribe(text, jsonb) is
+  'Whether the messages of a step carry a link to unsubscribe, where there is an address for it.';
+
+-- raises  ZD201, with the parameter in the diagnostics' column field
+create or replace function dripdrop._check_unsubscribe_addresses(
+  unsubscribe_url text,
+  unsubscribe_mailto text
+)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if unsubscribe_url <> '' and (
+    length(unsubscribe_url) > 200
+    or unsubscribe_url !~ '^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?$'
+  ) then
+    raise exception 'unsubscribe_url "%" is not an https address', unsubscribe_url using
+      errcode = 'ZD201', column = 'unsubscribe_url',
+      hint = 'For example "https://mail.example.com": where dripdrop web answers, without a query.';
+  end if;
+  if unsubscribe_mailto <> '' and not dripdrop._is_recipient('email', unsubscribe_mailto) then
+    raise exception 'unsubscribe_mailto "%" is not an email address', unsubscribe_mailto using
+      errcode = 'ZD201', column = 'unsubscribe_mailto',
+      hint = 'For example unsubscribe@example.com.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_unsubscribe_addresses(text, text) is
+  'Raises ZD201 on an address that cannot stand in List-Unsubscribe.';
+
+create or replace function dripdrop._unsubscribe_link(tenant_key text)
+returns jsonb
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object('url', link.url, 'mailto', link.mailto)
+  from (
+    select
+      (array_agg(s.unsubscribe_url order by s.tenant_key nulls last)
+        filter (where s.unsubscribe_url is not null))[1] as url,
+      (array_agg(s.unsubscribe_mailto order by s.tenant_key nulls last)
+        filter (where s.unsubscribe_mailto is not null))[1] as mailto
+    from dripdrop.tenant_settings as s
+    where s.tenant_key = _unsubscribe_link.tenant_key or s.tenant_key is null
+  ) as link
+  where link.url is not null
+$$;
+
+comment on function dripdrop._unsubscribe_link(text) is
+  'Where the recipients of a tenant unsubscribe, {url, mailto}, or null.';
+
+-- Once per step of a batch, and not at all where nobody has said where to unsubscribe.
+create or replace function dripdrop._unsubscribe_links(executions uuid[])
+returns jsonb
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+begin
+  if not exists (
+    select from dripdrop.tenant_settings as t where t.unsubscribe_url is not null
+  ) then
+    return null;
+  end if;
+  return (
+    select jsonb_object_agg(s.id, dripdrop._unsubscribe_link(s.tenant_key))
+    from dripdrop.steps as s
+    where s.id in (
+        select x.step_id
+        from dripdrop.step_executions as x
+        where x.id = any (_unsubscribe_links.executions)
+      )
+      and dripdrop._carries_unsubscribe(s.channel, s.config)
+      and dripdrop._unsubscribe_link(s.tenant_key) is not null
+  );
+end
+$$;
+
+comment on function dripdrop._unsubscribe_links(uuid[]) is
+  'Where the recipients of messages unsubscribe, by step, for the steps that carry a link.';
+
+-- An execution that somebody was written to. Its link may come back years later, so that nothing is
+-- asked of its state.
+--
+-- raises  ZD106 unknown execution, or one that has not gone to anybody
+create or replace function dripdrop._written(tenant_key text, execution_id uuid)
+returns dripdrop.step_executions
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_execution dripdrop.step_executions;
+begin
+  select x.* into v_execution
+  from dripdrop.step_executions as x
+  where x.id = _written.execution_id
+    and x.tenant_key is not distinct from _written.tenant_key
+    and x.recipient is not null;
+  if not found then
+    raise exception 'execution "%" not found', execution_id using
+      errcode = 'ZD106',
+      hint = 'Ids are looked up within the tenant that is named first, among what has a recipient.';
+  end if;
+  return v_execution;
+end
+$$;
+
+comment on function dripdrop._written(text, uuid) is
+  'An execution of the tenant that has a recipient, or ZD106.';
+
+-- The event comes first, so that the sequences' own rules have the first word. Without a topic the
+-- enrolment ends; with one it goes on with what it says about others. Again is the same as once.
+-- A null among the topics is everything that goes over the channel.
+--
+-- locks   the subscriber's open enrolments, then their executions, then the slots of the recipient
+--         and of the subscriber
+-- raises  ZD131 unknown topic
+create or replace function dripdrop._unsubscribe(
+  execution dripdrop.step_executions,
+  topics text[],
+  source text
+)
+returns setof dripdrop.suppressions
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_enrollment dripdrop.enrollments;
+begin
+  select e.* into v_enrollment from dripdrop.enrollments as e where e.id = execution.enrollment_id;
+
+  perform dripdrop._track(
+    execution.tenant_key,
+    jsonb_agg(jsonb_build_object(
+      'event_key', 'unsubscribed',
+      'event_type', 'enrollment_event',
+      'event_id', concat_ws(':', 'unsubscribed', execution.id, o.topic),
+      'subscriber_type', v_enrollment.subscriber_type,
+      'subscriber_id', v_enrollment.subscriber_id,
+      'event_data', jsonb_strip_nulls(jsonb_build_object(
+        'channel', execution.channel,
+        'topic', o.topic,
+        'execution', execution.id,
+        'source', _unsubscribe.source
+      ))
+    ))
+  )
+  from unnest(_unsubscribe.topics) as o (topic);
+
+  insert into dripdrop.message_events (
+    tenant_key, step_execution_id, adapter_id, channel, provider, provider_message_id,
+    provider_event_id, event_type, event_data, occurred_at
+  )
+  select
+    execution.tenant_key, execution.id, execution.adapter_id, execution.channel, 'dripdrop',
+    execution.provider_message_id, concat_ws(':', 'unsubscribed', execution.id, o.topic),
+    'unsubscribed',
+    jsonb_strip_nulls(jsonb_build_object('topic', o.topic, 'source', _unsubscribe.source)),
+    v_now
+  from unnest(_unsubscribe.topics) as o (topic)
+  on conflict do nothing;
+
+  if array_position(_unsubscribe.topics, null) is not null then
+    perform dripdrop._end_enrollments(array[v_enrollment.id], 'cancelled', 'unsubscribed', v_now);
+  end if;
+  return query
+  select p.*
+  from dripdrop.suppress_many(
+    execution.tenant_key,
+    (
+      select jsonb_agg(jsonb_build_object(
+        'channel', execution.channel,
+        'recipient', execution.recipient,
+        'topic', o.topic,
+        'reason', 'unsubscribe',
+        'source', _unsubscribe.source,
+        'metadata', jsonb_build_object('execution', execution.id)
+      ))
+      from unnest(_unsubscribe.topics) as o (topic)
+    )
+  ) as p;
+  perform dripdrop.set_subscription(
+    execution.tenant_key, v_enrollment.subscriber_type, v_enrollment.subscriber_id, o.topic,
+    'unsubscribed', _unsubscribe.source
+  )
+  from unnest(_unsubscribe.topics) as o (topic)
+  where o.topic is not null;
+end
+$$;
+
+comment on function dripdrop._unsubscribe(dripdrop.step_executions, text[], text) is
+  'Records that the recipient of a message unsubscribes from topics (null: from all), and does '
+  'what follows.';
+
+-- What the link in a message does. The address is the one the message went to, whatever the
+-- subscriber's data says by now.
+--
+-- locks   the subscriber's open enrolments, then their executions, then the slots of the recipient
+--         and of the subscriber
+-- raises  ZD106 unknown execution, ZD131 unknown topic
+create or replace function dripdrop.unsubscribe(
+  tenant_key text,
+  execution_id uuid,
+  topic text default null,
+  source text default 'one_click',
+  everything boolean default false
+)
+returns dripdrop.suppressions
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_execution dripdrop.step_executions := dripdrop._written(tenant_key, execution_id);
+  v_topic text;
+  v_suppression dripdrop.suppressions;
+begin
+  if not unsubscribe.everything then
+    v_topic := coalesce(
+      unsubscribe.topic,
+      (select s.config ->> 'topic' from dripdrop.steps as s where s.id = v_execution.step_id)
+    );
+  end if;
+  select p.* into v_suppression
+  from dripdrop._unsubscribe(v_execution, array[v_topic], unsubscribe.source) as p;
+  return v_suppression;
+end
+$$;
+
+comment on function dripdrop.unsubscribe(text, uuid, text, text, boolean) is
+  'Unsubscribes the address that a message went to: from the topic that is named, else from that '
+  'of its step, else from the channel, which also ends the enrolment; everything: from the '
+  'channel, whatever the topic. Returns the suppression.';
+
+-- raises  ZD106 unknown execution
+create or replace function dripdrop.subscription_page(
+  tenant_key text,
+  execution_id uuid,
+  out channel text,
+  out recipient text,
+  out suppressed boolean,
+  out topic text,
+  out topics jsonb
+)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_execution dripdrop.step_executions := dripdrop._written(tenant_key, execution_id);
+  v_now timestamptz := dripdrop._now();
+begin
+  channel := v_execution.channel;
+  recipient := v_execution.recipient;
+  suppressed := exists (
+    select from dripdrop._suppressions_of(
+      v_execution.tenant_key, v_execution.channel, v_execution.recipient, null, v_now
+    )
+  );
+  select s.config ->> 'topic' into topic
+  from dripdrop.steps as s
+  where s.id = v_execution.step_id;
+  select coalesce(
+    jsonb_agg(
+      jsonb_build_object(
+        'key', t.key,
+        'name', t.name,
+        'description', t.description,
+        'subscribed', coalesce(b.state = 'subscribed', not t.opt_in) and not exists (
+          select from dripdrop._suppressions_of(
+            v_execution.tenant_key, v_execution.channel, v_execution.recipient, t.key, v_now
+          )
+        )
+      )
+      order by t.name, t.key
+    ),
+    '[]'
+  )
+  into topics
+  from dripdrop.enrollments as e
+  join dripdrop.topics as t on t.tenant_key is not distinct from e.tenant_key
+  left join dripdrop.subscriptions as b
+    on b.topic_id = t.id
+    and b.subscriber_id = e.subscriber_id
+    and b.subscriber_type = e.subscriber_type
+  where e.id = v_execution.enrollment_id;
+end
+$$;
+
+comment on function dripdrop.subscription_page(text, uuid) is
+  'What the page behind a message''s link shows: the address it went to, whether that is '
+  'suppressed for the channel, the topic of its step, and the tenant''s topics as {key, name, '
+  'description, subscribed}.';
+
+-- Whoever reads the mail may also come back, to what they left by themselves: what a complaint or
+-- an operator stopped stays stopped. Only what differs is recorded.
+--
+-- locks   the subscriber's open enrolments, then their executions, then the slots of the recipient
+--         and of the subscriber
+-- raises  ZD106 unknown execution, ZD201 bad argument, ZD131 unknown topic
+create or replace function dripdrop.update_subscriptions(
+  tenant_key text,
+  execution_id uuid,
+  topics jsonb,
+  source text default 'page'
+)
+returns void
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_execution dripdrop.step_executions := dripdrop._written(tenant_key, execution_id);
+  v_enrollment dripdrop.enrollments;
+  v_left text[];
+  v_joined text[];
+  v_topic text;
+begin
+  if jsonb_typeof(topics) is distinct from 'object' or exists (
+    select from jsonb_each(topics) as w where jsonb_typeof(w.value) <> 'boolean'
+  ) then
+    raise exception 'topics is not an object of true and false' using
+      errcode = 'ZD201', column = 'topics', hint = 'For example {"news": true, "offers": false}.';
+  end if;
+  select e.* into v_enrollment
+  from dripdrop.enrollments as e
+  where e.id = v_execution.enrollment_id;
+  select
+    array_agg(w.key order by w.key) filter (where not w.value::boolean),
+    array_agg(w.key order by w.key) filter (where w.value::boolean)
+  into v_left, v_joined
+  from jsonb_each(topics) as w
+  left join jsonb_to_recordset(
+    (dripdrop.subscription_page(tenant_key, execution_id)).topics
+  ) as now (key text, subscribed boolean)
+    on now.key = w.key
+  where now.subscribed is distinct from w.value::boolean;
+
+  if v_left is not null then
+    perform dripdrop._unsubscribe(v_execution, v_left, update_subscriptions.source);
+  end if;
+  perform dripdrop.set_subscription(
+    v_execution.tenant_key, v_enrollment.subscriber_type, v_enrollment.subscriber_id, o.topic,
+    'subscribed', update_subscriptions.source
+  )
+  from unnest(v_joined) as o (topic);
+  foreach v_topic in array array(
+    select p.topic
+    from dripdrop.suppressions as p
+    where p.tenant_key is not distinct from v_execution.tenant_key
+      and p.channel = v_execution.channel
+      and p.recipient_normalized = v_execution.recipient
+      and p.topic = any (v_joined)
+      and p.reason = 'unsubscribe'
+  )
+  loop
+    begin
+      perform dripdrop.unsuppress(
+        v_execution.tenant_key, v_execution.channel, v_execution.recipient,
+        'the subscriber', update_subscriptions.source, v_topic
+      );
+    exception
+      when sqlstate 'ZD130' then
+        null; -- a second click was faster
+    end;
+  end loop;
+end
+$$;
+
+comment on function dripdrop.update_subscriptions(text, uuid, jsonb, text) is
+  'Subscribes and unsubscribes the recipient of a message, by topic: {"news": true, "offers": '
+  'false}. To subscribe lifts what unsubscribing suppressed, and nothing else.';

@@ -1,0 +1,250 @@
+-- The widest pause that covers a sender's messages of a sequence. Asked once per step, so that the
+-- switch costs a message nothing.
+create or replace function dripdrop._sending_pause(
+  tenant_key text,
+  sequence text,
+  channel text,
+  adapter_id uuid
+)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select concat_ws(' ', p.scope, p.subject) || coalesce(': ' || p.reason, '')
+  from dripdrop.sending_pauses as p
+  left join dripdrop.channel_adapters as a on a.id = _sending_pause.adapter_id
+  where case p.scope
+    when 'everything' then true
+    when 'adapter' then p.subject = a.name and p.tenant_key is not distinct from a.tenant_key
+    else
+      p.tenant_key is not distinct from _sending_pause.tenant_key
+      and case p.scope
+        when 'tenant' then true
+        when 'sequence' then p.subject = _sending_pause.sequence
+        when 'channel' then p.subject = _sending_pause.channel
+      end
+  end
+  order by array_position(array['everything', 'tenant', 'sequence', 'channel', 'adapter'], p.scope)
+  limit 1
+$$;
+
+comment on function dripdrop._sending_pause(text, text, text, uuid) is
+  'The pause of sending that holds such messages, in words, or null.';
+
+-- raises  ZD201 bad scope or subject, ZD207 bad tenant key
+create or replace function dripdrop._check_sending_scope(
+  tenant_key text,
+  scope text,
+  subject text
+)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  if scope is null or scope not in ('everything', 'tenant', 'sequence', 'channel', 'adapter') then
+    raise exception 'scope "%" is unknown', scope using
+      errcode = 'ZD201', column = 'scope',
+      hint = 'Use everything, tenant, sequence, channel or adapter.';
+  end if;
+  if scope = 'everything' and tenant_key is not null then
+    raise exception 'everything is more than a tenant' using
+      errcode = 'ZD201', column = 'tenant_key',
+      hint = 'Pass null to pause all tenants, or the scope tenant to pause this one.';
+  end if;
+  if (scope in ('sequence', 'channel', 'adapter')) <> (subject is not null) then
+    raise exception 'scope "%" % a subject', scope,
+      case when subject is null then 'needs' else 'has not' end using
+      errcode = 'ZD201', column = 'subject',
+      hint = 'The key of a sequence, the name of a channel or of an adapter; for everything and '
+        'tenant there is none.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_sending_scope(text, text, text) is
+  'Raises unless a scope, its tenant and its subject go together.';
+
+-- The kill switch. Nothing is looked for and nothing is touched but one row, so it takes as long
+-- with a million messages under way as with none. Either a claim commits first, and its messages
+-- have left; or this does, and the gates at the fence see it.
+--
+-- locks   the slot of switches, waiting for claims that are under way
+-- raises  ZD101 unknown sequence, ZD107 unknown adapter, ZD201 bad scope or subject,
+--         ZD202 unknown channel, ZD207 bad tenant key
+create or replace function dripdrop.pause_sending(
+  tenant_key text,
+  scope text default 'tenant',
+  subject text default null,
+  reason text default null
+)
+returns dripdrop.sending_pauses
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pause dripdrop.sending_pauses;
+begin
+  perform dripdrop._check_sending_scope(tenant_key, scope, subject);
+  if scope = 'channel' then
+    perform dripdrop._check_channel(subject);
+  end if;
+  if scope = 'sequence' and not exists (
+    select from dripdrop.sequences as q
+    where q.tenant_key is not distinct from pause_sending.tenant_key
+      and q.key = pause_sending.subject
+  ) then
+    raise exception 'sequence "%" not found', subject using
+      errcode = 'ZD101', hint = 'Keys are looked up within the tenant that is named first.';
+  end if;
+  if scope = 'adapter' and not exists (
+    select from dripdrop.channel_adapters as a
+    where a.tenant_key is not distinct from pause_sending.tenant_key
+      and a.name = pause_sending.subject
+  ) then
+    raise exception 'adapter "%" not found', subject using
+      errcode = 'ZD107',
+      hint = 'Names are looked up within the tenant that is named first; a global adapter is '
+        'paused with null, for every tenant.';
+  end if;
+
+  perform pg_advisory_xact_lock(dripdrop._stop_class(), dripdrop._switch_slot());
+  insert into dripdrop.sending_pauses (tenant_key, scope, subject, reason, paused_by)
+  values (
+    pause_sending.tenant_key,
+    pause_sending.scope,
+    pause_sending.subject,
+    pause_sending.reason,
+    session_user
+  )
+  on conflict on constraint sending_pauses_one_per_scope do nothing;
+  select p.* into v_pause
+  from dripdrop.sending_pauses as p
+  where p.tenant_key is not distinct from pause_sending.tenant_key
+    and p.scope = pause_sending.scope
+    and p.subject is not distinct from pause_sending.subject;
+  return v_pause;
+end
+$$;
+
+comment on function dripdrop.pause_sending(text, text, text, text) is
+  'The kill switch: from its commit on nothing leaves that has not left, until resume_sending(). '
+  'scope: everything (tenant_key null: all tenants), tenant, sequence, channel or adapter; '
+  'subject: which of the last three. Pausing twice is the same as once.';
+
+-- Ticks are kept out as claims are: one that is under way may be holding messages that nobody
+-- would look at again.
+--
+-- locks   the slot of switches, waiting for claims and ticks that are under way; then the
+--         enrolments of what is held, then the executions
+-- raises  ZD201 bad scope or subject, ZD207 bad tenant key
+create or replace function dripdrop.resume_sending(
+  tenant_key text,
+  scope text default 'tenant',
+  subject text default null
+)
+returns setof dripdrop.sending_pauses
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pause dripdrop.sending_pauses;
+begin
+  perform dripdrop._check_sending_scope(tenant_key, scope, subject);
+  perform pg_advisory_xact_lock(dripdrop._stop_class(), dripdrop._switch_slot());
+  delete from dripdrop.sending_pauses as p
+  where p.tenant_key is not distinct from resume_sending.tenant_key
+    and p.scope = resume_sending.scope
+    and p.subject is not distinct from resume_sending.subject
+  returning p.* into v_pause;
+  if found then
+    perform dripdrop._let_go(dripdrop._now());
+    return next v_pause;
+  end if;
+end
+$$;
+
+comment on function dripdrop.resume_sending(text, text, text) is
+  'Lifts a pause of sending and returns it, or no row if there was none. What it held is due now, '
+  'unless another pause holds it too; what is overdue meets the stale policy of its step.';
+
+-- locks   the enrolments, then the executions, each in id order
+create or replace function dripdrop._let_go(at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_held uuid[];
+  v_enrollments uuid[];
+begin
+  with held as materialized (
+    select x.id, x.enrollment_id, x.step_id, x.adapter_id
+    from dripdrop.step_executions as x
+    where x.due_at is null and x.ended_at is null
+      and x.state = 'scheduled'
+      and x.reason = 'sending_paused'
+  ),
+  free as materialized (
+    select p.step_id, p.adapter_id
+    from (select distinct h.step_id, h.adapter_id from held as h) as p
+    join dripdrop.steps as s on s.id = p.step_id
+    join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+    join dripdrop.sequences as q on q.id = v.sequence_id
+    where dripdrop._sending_pause(s.tenant_key, q.key, s.channel, p.adapter_id) is null
+  )
+  select array_agg(h.id), array_agg(h.enrollment_id)
+  into v_held, v_enrollments
+  from held as h
+  join free as f on f.step_id = h.step_id and f.adapter_id is not distinct from h.adapter_id;
+
+  perform from dripdrop.enrollments as e
+  where e.id = any (v_enrollments)
+  order by e.id
+  for no key update;
+  perform from dripdrop.step_executions as x
+  where x.id = any (v_held)
+  order by x.id
+  for no key update;
+  update dripdrop.step_executions as x
+  set due_at = _let_go.at,
+      reason = 'resumed',
+      reason_at = _let_go.at,
+      updated_at = _let_go.at
+  where x.id = any (v_held)
+    and x.due_at is null
+    and x.state = 'scheduled'
+    and x.reason = 'sending_paused';
+end
+$$;
+
+comment on function dripdrop._let_go(timestamptz) is
+  'Makes due what a pause of sending held and none holds any more.';
+
+create or replace function dripdrop.list_sending_pauses(tenant_key text)
+returns setof dripdrop.sending_pauses
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select p.*
+  from dripdrop.sending_pauses as p
+  where p.tenant_key is not distinct from list_sending_pauses.tenant_key
+    or p.scope = 'everything'
+    or (p.scope = 'adapter' and p.tenant_key is null)
+  order by p.paused_at, p.scope, p.subject
+$$;
+
+comment on function dripdrop.list_sending_pauses(text) is
+  'The pauses that may hold a tenant''s messages: its own, that of everything, and those of global '
+  'adapters.';

@@ -1,0 +1,260 @@
+-- Without resting_until a resting sender is paused until somebody resumes it.
+create or replace function dripdrop._rests(
+  health_state text,
+  resting_until timestamptz,
+  at timestamptz
+)
+returns boolean
+language sql
+immutable
+parallel safe
+return coalesce(resting_until > at, health_state = 'resting', false);
+
+comment on function dripdrop._rests(text, timestamptz, timestamptz) is
+  'Whether a sender rests at a time.';
+
+-- The one way in which operators and thresholds let a sender rest. Another rest takes the place of
+-- the one it is in.
+--
+-- locks   nothing new: callers hold the adapter, and before it the slot of switches
+create or replace function dripdrop._rest(
+  adapter dripdrop.channel_adapters,
+  until timestamptz,
+  reason text,
+  detail jsonb,
+  at timestamptz
+)
+returns dripdrop.channel_adapters
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_state text := adapter.health_state;
+begin
+  update dripdrop.adapter_rests as r
+  set ended_at = _rest.at,
+      ended_by = session_user
+  where r.adapter_id = adapter.id
+    and r.ended_at is null
+    and (r.until is null or r.until > _rest.at);
+
+  -- What a pause without an end put in the place of its health state is not what it was.
+  if v_state = 'resting' and adapter.resting_until is null then
+    v_state := (
+      select r.health_state
+      from dripdrop.adapter_rests as r
+      where r.adapter_id = adapter.id and r.until is null
+      order by r.started_at desc, r.id desc
+      limit 1
+    );
+  end if;
+  insert into dripdrop.adapter_rests (
+    tenant_key, adapter_id, reason, detail, health_state, started_at, until
+  )
+  values (
+    adapter.tenant_key, adapter.id, _rest.reason, _rest.detail, v_state, _rest.at, _rest.until
+  );
+
+  update dripdrop.channel_adapters as a
+  set health_state = case when _rest.until is null then 'resting' else v_state end,
+      resting_until = _rest.until,
+      resting_reason = _rest.reason,
+      updated_at = _rest.at
+  where a.id = adapter.id
+  returning a.* into adapter;
+  return adapter;
+end
+$$;
+
+comment on function dripdrop._rest(
+  dripdrop.channel_adapters, timestamptz, text, jsonb, timestamptz
+) is 'Lets a sender rest, and writes down why.';
+
+-- A stop: it waits for claims that are under way, and once it has committed nothing more passes the
+-- fence through this sender.
+--
+-- locks   the slot of switches, then the adapter
+-- raises  ZD107 unknown adapter, ZD201 bad argument
+create or replace function dripdrop.pause_adapter(
+  tenant_key text,
+  adapter_id uuid,
+  until timestamptz default null,
+  reason text default 'manual'
+)
+returns dripdrop.channel_adapters
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_adapter dripdrop.channel_adapters;
+begin
+  if coalesce(btrim(reason), '') = '' then
+    raise exception 'a pause needs a reason' using
+      errcode = 'ZD201', column = 'reason', hint = 'Leave it out for "manual".';
+  end if;
+  if not isfinite(until) or until <= v_now then
+    raise exception '% is not a time to come', until using
+      errcode = 'ZD201', column = 'until', hint = 'Leave it out to pause until resume_adapter().';
+  end if;
+  perform pg_advisory_xact_lock(dripdrop._stop_class(), dripdrop._switch_slot());
+  v_adapter := dripdrop._rest(
+    dripdrop._lock_adapter(tenant_key, adapter_id), until, reason, '{}', v_now
+  );
+  v_adapter.credentials := null;
+  return v_adapter;
+end
+$$;
+
+comment on function dripdrop.pause_adapter(text, uuid, timestamptz, text) is
+  'Lets nothing more leave through a sender, until a time or until resume_adapter(); what is due '
+  'waits, or goes through another sender of its rotation.';
+
+-- What waited for the sender is due now: how much of it may leave is for the limits to say.
+--
+-- locks   executions, skipping what is locked, and the adapter
+-- raises  ZD107 unknown adapter
+create or replace function dripdrop.resume_adapter(tenant_key text, adapter_id uuid)
+returns dripdrop.channel_adapters
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_adapter dripdrop.channel_adapters := dripdrop._lock_adapter(tenant_key, adapter_id);
+begin
+  if v_adapter.health_state = 'resting' then
+    v_adapter.health_state := (
+      select r.health_state
+      from dripdrop.adapter_rests as r
+      where r.adapter_id = v_adapter.id and r.until is null
+      order by r.started_at desc, r.id desc
+      limit 1
+    );
+  end if;
+  update dripdrop.adapter_rests as r
+  set ended_at = v_now,
+      ended_by = session_user
+  where r.adapter_id = v_adapter.id
+    and r.ended_at is null
+    and (r.until is null or r.until > v_now);
+  update dripdrop.channel_adapters as a
+  set health_state = v_adapter.health_state,
+      resting_until = null,
+      resting_reason = null,
+      updated_at = v_now
+  where a.id = v_adapter.id
+  returning a.* into v_adapter;
+  perform dripdrop._wake(v_adapter.id, v_now);
+  v_adapter.credentials := null;
+  return v_adapter;
+end
+$$;
+
+comment on function dripdrop.resume_adapter(text, uuid) is
+  'Ends a sender''s pause or rest, and makes due what waited for it.';
+
+-- raises  ZD107 unknown adapter
+create or replace function dripdrop._lock_adapter(tenant_key text, adapter_id uuid)
+returns dripdrop.channel_adapters
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_adapter dripdrop.channel_adapters;
+begin
+  select a.* into v_adapter
+  from dripdrop.channel_adapters as a
+  where a.id = _lock_adapter.adapter_id
+    and a.tenant_key is not distinct from _lock_adapter.tenant_key
+  for no key update;
+  if not found then
+    raise exception 'adapter "%" not found', adapter_id using
+      errcode = 'ZD107', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+  return v_adapter;
+end
+$$;
+
+comment on function dripdrop._lock_adapter(text, uuid) is
+  'An adapter of exactly this tenant, locked, or ZD107.';
+
+-- In a rotation a message may wait for another sender than the one that wakes. The record of the
+-- last deferral says which gate it was; what other gates put off keeps its place.
+--
+-- locks   executions, skipping what is locked
+create or replace function dripdrop._wake(adapter_id uuid, at timestamptz)
+returns int
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_sharing uuid[];
+  v_senders uuid[];
+  v_waiting uuid[];
+begin
+  select array_agg(distinct r.step_id), array_agg(distinct r.sender_id)
+  into v_sharing, v_senders
+  from (
+    select s.id as step_id, (e.entry ->> 'adapter_id')::uuid as sender_id
+    from dripdrop.steps as s
+    join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+    join dripdrop.sequences as q on q.id = v.sequence_id
+    cross join lateral dripdrop._rotation(s.config, q.metadata, s.channel) as rotation
+    cross join jsonb_array_elements(rotation) as e (entry)
+    where rotation @> jsonb_build_array(jsonb_build_object('adapter_id', _wake.adapter_id))
+  ) as r;
+
+  v_waiting := array(
+    select x.id
+    from dripdrop.step_executions as x
+    where x.adapter_id = any (v_senders || _wake.adapter_id)
+      and (x.adapter_id = _wake.adapter_id or x.step_id = any (v_sharing))
+      and x.due_at > _wake.at
+      and exists (
+        select from dripdrop.message_events as m
+        where m.step_execution_id = x.id
+          and m.event_type = 'deferred'
+          and m.occurred_at = x.reason_at
+          and m.event_data ->> 'gate' = 'sender_rest'
+      )
+    order by x.id
+    for no key update skip locked
+  );
+  update dripdrop.step_executions as x
+  set due_at = _wake.at,
+      updated_at = _wake.at
+  where x.id = any (v_waiting);
+  return cardinality(v_waiting);
+end
+$$;
+
+comment on function dripdrop._wake(uuid, timestamptz) is
+  'Makes due now what waits for a sender to end its rest; returns how many.';
+
+-- A tick that began before a sender was resumed may put messages off after it: reconcile() looks
+-- for some minutes whether there are any.
+create or replace function dripdrop._wake_again(at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._wake(a.id, _wake_again.at)
+  from dripdrop.channel_adapters as a
+  where not dripdrop._rests(a.health_state, a.resting_until, _wake_again.at)
+    and exists (
+      select from dripdrop.adapter_rests as r
+      where r.adapter_id = a.id and r.ended_at > _wake_again.at - interval '15 minutes'
+    );
+end
+$$;
+
+comment on function dripdrop._wake_again(timestamptz) is
+  'Makes due what was put off for a sender that has just been resumed.';

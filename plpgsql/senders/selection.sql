@@ -1,0 +1,363 @@
+-- One adapter as a step of a tenant may or may not use it. Without a search_path of its own the
+-- planner makes it part of the query that calls it. An adapter of another tenant is as good as
+-- none: not even its name is shown.
+create or replace function dripdrop._as_sender(
+  adapter dripdrop.channel_adapters,
+  named uuid,
+  weight float8,
+  tenant_key text,
+  channel text,
+  at timestamptz
+)
+returns dripdrop._sender
+language sql
+immutable
+parallel safe
+return case
+  when (adapter).tenant_key is null or (adapter).tenant_key = tenant_key
+  then row(
+    (adapter).id,
+    coalesce((adapter).name, named::text),
+    weight,
+    case
+      when named is null then 'no_adapter'
+      when (adapter).id is null then 'missing_channel_adapter'
+      when (adapter).channel <> channel then 'adapter_channel_mismatch'
+      when not (adapter).active then 'adapter_inactive'
+    end,
+    dripdrop._rests((adapter).health_state, (adapter).resting_until, at),
+    (adapter).resting_until,
+    (adapter).resting_reason
+  )::dripdrop._sender
+  else row(
+    null, named::text, weight, 'missing_channel_adapter', false, null, null
+  )::dripdrop._sender
+end;
+
+comment on function dripdrop._as_sender(
+  dripdrop.channel_adapters, uuid, float8, text, text, timestamptz
+) is
+  'What an adapter is to a step: its fault, if it cannot be used, and whether it rests.';
+
+-- In documents senders stand by name; what is stored has their ids.
+create or replace function dripdrop._rotation(config jsonb, metadata jsonb, channel text)
+returns jsonb
+language sql
+immutable
+parallel safe
+return coalesce(
+  config -> 'channel_adapter_rotation',
+  metadata #> array['channel_rotation', channel],
+  metadata #> '{channel_rotation,default}'
+);
+
+comment on function dripdrop._rotation(jsonb, jsonb, text) is
+  'The senders that a step or its sequence shares its messages among, or null.';
+
+-- A default list may serve several channels: of it only the channel's own senders count, and if
+-- none is left, the next rule holds.
+create or replace function dripdrop._rotation_senders(
+  rotation jsonb,
+  is_default boolean,
+  tenant_key text,
+  channel text,
+  at timestamptz
+)
+returns dripdrop._sender[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array_agg(
+    dripdrop._as_sender(
+      a, m.id, (m.entry ->> 'weight')::float8, _rotation_senders.tenant_key,
+      _rotation_senders.channel, _rotation_senders.at
+    )
+    order by m.place
+  )
+  from (
+    select e.entry, e.place, (e.entry ->> 'adapter_id')::uuid as id
+    from jsonb_array_elements(rotation) with ordinality as e (entry, place)
+  ) as m
+  left join dripdrop.channel_adapters as a on a.id = m.id
+  where not _rotation_senders.is_default or a.channel = _rotation_senders.channel
+$$;
+
+comment on function dripdrop._rotation_senders(jsonb, boolean, text, text, timestamptz) is
+  'The senders of a rotation as they stand at a time.';
+
+create or replace function dripdrop._shared_senders(
+  config jsonb,
+  metadata jsonb,
+  tenant_key text,
+  channel text,
+  at timestamptz
+)
+returns dripdrop._sender[]
+language sql
+stable
+return case
+  when config ? 'channel_adapter_rotation'
+  then dripdrop._rotation_senders(
+    config -> 'channel_adapter_rotation', false, tenant_key, channel, at
+  )
+  when metadata #> array['channel_rotation', channel] is not null
+  then dripdrop._rotation_senders(
+    metadata #> array['channel_rotation', channel], false, tenant_key, channel, at
+  )
+  when metadata #> '{channel_rotation,default}' is not null
+  then dripdrop._rotation_senders(
+    metadata #> '{channel_rotation,default}', true, tenant_key, channel, at
+  )
+end;
+
+comment on function dripdrop._shared_senders(jsonb, jsonb, text, text, timestamptz) is
+  'The senders that a step shares its messages among at a time, or null.';
+
+-- Every sender gets a number from the message and itself, and the best one wins (rendezvous
+-- hashing): shares follow the weights, the same message draws the same sender again, and one that
+-- rests passes only its own messages on. When all rest, the first to wake has it.
+create or replace function dripdrop._drawn_sender(
+  senders dripdrop._sender[],
+  execution_id uuid,
+  kept uuid
+)
+returns dripdrop._sender
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select s
+  from unnest(senders) as s
+  order by
+    s.fault is not null,
+    s.fault <> 'adapter_inactive',
+    s.rests,
+    case when s.rests then s.resting_until end,
+    s.adapter_id is distinct from kept,
+    -ln(
+      (1 + (
+        uuid_hash_extended(execution_id, uuid_hash_extended(s.adapter_id, 0))
+        & ((1::bigint << 52) - 1)
+      )) / (1 + (1::bigint << 52))::float8
+    ) / s.weight
+  limit 1
+$$;
+
+comment on function dripdrop._drawn_sender(dripdrop._sender[], uuid, uuid) is
+  'The sender of a message among several: kept, while it can be used, else one by lot.';
+
+-- raises  ZD201 with the path of the fault
+create or replace function dripdrop._check_rotation(rotation jsonb, field text)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_place int;
+  v_fault text;
+begin
+  if jsonb_typeof(rotation) is distinct from 'array' or rotation = '[]' then
+    raise exception 'a rotation is a list of senders' using
+      errcode = 'ZD201', column = _check_rotation.field,
+      hint = 'Write their names, or [{"adapter": "Postmark", "weight": 3}, …].';
+  end if;
+  select e.place - 1, k.key into v_place, v_fault
+  from jsonb_array_elements(rotation) with ordinality as e (entry, place)
+  cross join jsonb_object_keys(
+    case jsonb_typeof(e.entry) when 'object' then e.entry else '{}' end
+  ) as k (key)
+  where k.key not in ('adapter', 'adapter_id', 'weight')
+  order by e.place
+  limit 1;
+  if v_fault is not null then
+    raise exception 'a sender of a rotation has no field "%"', v_fault using
+      errcode = 'ZD201', column = format('%s[%s].%s', _check_rotation.field, v_place, v_fault),
+      hint = 'The fields are adapter (a name) and weight.';
+  end if;
+  select e.place - 1 into v_place
+  from jsonb_array_elements(rotation) with ordinality as e (entry, place)
+  where case jsonb_typeof(e.entry)
+    when 'string' then e.entry = '""'
+    when 'object' then not coalesce(
+      jsonb_typeof(e.entry -> 'adapter') = 'string' and not e.entry ? 'adapter_id'
+      or e.entry ->> 'adapter_id' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+      and not e.entry ? 'adapter',
+      false
+    )
+    else true
+  end
+  order by e.place
+  limit 1;
+  if v_place is not null then
+    raise exception 'a sender of a rotation has no name' using
+      errcode = 'ZD201', column = format('%s[%s]', _check_rotation.field, v_place),
+      hint = 'Write its name, or {"adapter": "Postmark", "weight": 3}.';
+  end if;
+  select e.place - 1 into v_place
+  from jsonb_array_elements(rotation) with ordinality as e (entry, place)
+  where e.entry ? 'weight'
+    and not case jsonb_typeof(e.entry -> 'weight')
+      when 'number' then (e.entry ->> 'weight')::numeric between 0.001 and 1000000
+      else false
+    end
+  order by e.place
+  limit 1;
+  if v_place is not null then
+    raise exception 'weight % is not a positive number', rotation #> array[v_place::text, 'weight']
+    using
+      errcode = 'ZD201', column = format('%s[%s].weight', _check_rotation.field, v_place),
+      hint = 'Shares follow the weights: 3 and 1 are three quarters and one. 0.001 to 1000000.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_rotation(jsonb, text) is
+  'Raises on what is not a list of senders with weights.';
+
+-- channel null: of whatever channel.
+--
+-- raises  ZD107 no such adapter, ZD201 it is switched off; with the path of the fault
+create or replace function dripdrop._named_adapter(
+  tenant_key text,
+  channel text,
+  name text,
+  id uuid,
+  field text
+)
+returns uuid
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_adapter dripdrop.channel_adapters;
+begin
+  select a.* into v_adapter
+  from dripdrop.channel_adapters as a
+  where (a.name = _named_adapter.name or a.id = _named_adapter.id)
+    and (a.tenant_key = _named_adapter.tenant_key or a.tenant_key is null)
+    and (a.channel = _named_adapter.channel or _named_adapter.channel is null)
+  order by a.tenant_key nulls last
+  limit 1;
+  if not found then
+    raise exception 'adapter "%" not found%',
+      coalesce(name, id::text), coalesce(format(' for channel "%s"', nullif(channel, '')), '') using
+      errcode = 'ZD107', column = _named_adapter.field,
+      hint = 'Name an adapter of this tenant or a global one; list_channel_adapters() shows them.';
+  end if;
+  if not v_adapter.active then
+    raise exception 'adapter "%" is switched off', v_adapter.name using
+      errcode = 'ZD201', column = _named_adapter.field,
+      hint = 'Leave it out, or switch it on: update_channel_adapter(…, active => true).';
+  end if;
+  return v_adapter.id;
+end
+$$;
+
+comment on function dripdrop._named_adapter(text, text, text, uuid, text) is
+  'The id of an active adapter that a tenant may use, by its name or its id.';
+
+-- raises  ZD107, ZD201 with the path of the fault
+create or replace function dripdrop._canonical_rotation(
+  tenant_key text,
+  channel text,
+  rotation jsonb,
+  field text
+)
+returns jsonb
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_entry jsonb;
+  v_path text;
+  v_id uuid;
+  v_senders jsonb := '[]';
+begin
+  perform dripdrop._check_rotation(rotation, field);
+  for i in 0 .. jsonb_array_length(rotation) - 1 loop
+    v_entry := rotation -> i;
+    v_path := format('%s[%s]', field, i);
+    if jsonb_typeof(v_entry) = 'string' then
+      v_entry := jsonb_build_object('adapter', v_entry);
+    else
+      v_path := v_path || case when v_entry ? 'adapter' then '.adapter' else '.adapter_id' end;
+    end if;
+    v_id := dripdrop._named_adapter(
+      tenant_key, channel, v_entry ->> 'adapter', (v_entry ->> 'adapter_id')::uuid, v_path
+    );
+    if v_senders @> jsonb_build_array(jsonb_build_object('adapter_id', v_id)) then
+      raise exception 'adapter "%" stands twice in a rotation',
+        coalesce(v_entry ->> 'adapter', v_id::text) using
+        errcode = 'ZD201', column = v_path, hint = 'Give it a greater weight instead.';
+    end if;
+    v_senders := v_senders || jsonb_build_object(
+      'adapter_id', v_id, 'weight', coalesce(v_entry -> 'weight', '1')
+    );
+  end loop;
+  return v_senders;
+end
+$$;
+
+comment on function dripdrop._canonical_rotation(text, text, jsonb, text) is
+  'A rotation in its stored form: [{"adapter_id", "weight"}, …].';
+
+-- What the metadata of a sequence say about its senders, checked whenever they are written: a
+-- change of them makes no version that would be validated.
+--
+-- raises  ZD107, ZD201 with the path of the fault
+create or replace function dripdrop._canonical_metadata(tenant_key text, metadata jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_key text;
+  v_path text;
+  v_metadata jsonb := metadata;
+begin
+  for v_key in select jsonb_object_keys(coalesce(metadata -> 'channel_adapters', '{}')) loop
+    perform dripdrop._named_adapter(
+      tenant_key, v_key, null, (metadata #>> array['channel_adapters', v_key])::uuid,
+      'metadata.channel_adapters.' || v_key
+    );
+  end loop;
+  if not metadata ? 'channel_rotation' then
+    return metadata;
+  end if;
+  if jsonb_typeof(metadata -> 'channel_rotation') <> 'object' then
+    raise exception 'metadata.channel_rotation does not map channels to senders' using
+      errcode = 'ZD201', column = 'metadata.channel_rotation',
+      hint = 'For example {"email": ["Postmark", "Mail"]}.';
+  end if;
+  for v_key in select jsonb_object_keys(metadata -> 'channel_rotation') loop
+    v_path := 'metadata.channel_rotation.' || v_key;
+    if v_key <> 'default' then
+      begin
+        perform dripdrop._check_channel(v_key);
+      exception
+        when sqlstate 'ZD202' then
+          raise exception 'channel "%" is unknown', v_key using
+            errcode = 'ZD202', column = v_path,
+            hint = 'Name a channel of providers(), or "default" for the channels not named.';
+      end;
+    end if;
+    v_metadata := jsonb_set(
+      v_metadata,
+      array['channel_rotation', v_key],
+      dripdrop._canonical_rotation(
+        tenant_key, nullif(v_key, 'default'), metadata #> array['channel_rotation', v_key], v_path
+      )
+    );
+  end loop;
+  return v_metadata;
+end
+$$;
+
+comment on function dripdrop._canonical_metadata(text, jsonb) is
+  'The metadata of a sequence, its senders checked and a rotation in its stored form.';

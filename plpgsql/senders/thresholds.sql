@@ -1,0 +1,238 @@
+-- What says something last has the word: the defaults, what holds for all tenants, the sender's
+-- tenant, the sender itself. false switches the thresholds off, and a more specific object on.
+create or replace function dripdrop._thresholds(tenant_key text, config jsonb)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when coalesce(_thresholds.config -> 'thresholds', own.thresholds, general.thresholds) = 'false'
+    then null
+    else jsonb '{
+      "window": "30 days",
+      "min_sample": 100,
+      "complaint_rate": 0.003,
+      "bounce_rate": 0.02,
+      "soft_bounce_rate": null,
+      "pause": "1 day"
+    }'
+    || coalesce(nullif(general.thresholds, 'false'), '{}')
+    || coalesce(nullif(own.thresholds, 'false'), '{}')
+    || coalesce(_thresholds.config -> 'thresholds', '{}')
+  end
+  from (values (1)) as one
+  left join dripdrop.tenant_settings as general on general.tenant_key is null
+  left join dripdrop.tenant_settings as own on own.tenant_key = _thresholds.tenant_key
+$$;
+
+comment on function dripdrop._thresholds(text, jsonb) is
+  'The thresholds of a sender, or null when they are off.';
+
+-- raises  ZD201 with the path of the fault
+create or replace function dripdrop._check_thresholds(thresholds jsonb, field text)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_fault text;
+begin
+  if thresholds = 'false' then
+    return;
+  end if;
+  if jsonb_typeof(thresholds) is distinct from 'object' then
+    raise exception 'thresholds are neither an object nor false' using
+      errcode = 'ZD201', column = _check_thresholds.field,
+      hint = 'For example {"bounce_rate": 0.05}; false switches them off.';
+  end if;
+  select setting.key into v_fault
+  from jsonb_each(thresholds) as setting
+  where not coalesce(
+    case
+      when setting.key in ('window', 'pause')
+      then jsonb_typeof(setting.value) = 'string' and dripdrop._is_interval(setting.value #>> '{}')
+      when setting.key = 'min_sample' then setting.value #>> '{}' ~ '^[1-9][0-9]{0,8}$'
+      when setting.key in ('complaint_rate', 'bounce_rate', 'soft_bounce_rate')
+      then case jsonb_typeof(setting.value)
+        when 'null' then true
+        when 'number' then (setting.value #>> '{}')::numeric between 0.000001 and 1
+      end
+    end,
+    false
+  )
+  limit 1;
+  if v_fault is not null then
+    raise exception 'threshold "%" is unknown or has a bad value: %',
+      v_fault, thresholds -> v_fault using
+      errcode = 'ZD201', column = concat_ws('.', _check_thresholds.field, v_fault),
+      hint = 'Settings: window and pause (intervals), min_sample (messages), complaint_rate, '
+        'bounce_rate and soft_bounce_rate (0.000001 to 1; null is off).';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_thresholds(jsonb, text) is
+  'Raises on thresholds that are unknown or have a bad value.';
+
+-- Bounces and complaints are few, so they are counted first. A rate is reached by at most so many
+-- messages as they divide by it, so no more are read, however long the history. A message counts
+-- once, whatever is reported of it, and also when it bounced before it was accepted.
+create or replace function dripdrop._breach(
+  adapter_id uuid,
+  thresholds jsonb,
+  since timestamptz,
+  at timestamptz
+)
+returns table (reason text, rate numeric, detail jsonb)
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_complaint_rate numeric := thresholds ->> 'complaint_rate';
+  v_bounce_rate numeric := thresholds ->> 'bounce_rate';
+  v_soft_rate numeric := thresholds ->> 'soft_bounce_rate';
+  v_min_sample int := thresholds ->> 'min_sample';
+  v_complaints int;
+  v_hard int;
+  v_soft int;
+  v_not_sent int;
+  v_enough bigint;
+  v_messages numeric;
+begin
+  select
+    count(distinct b.message) filter (where b.event_type = 'complained'),
+    count(distinct b.message) filter (where b.event_type = 'bounced' and b.hard),
+    count(distinct b.message) filter (where b.event_type = 'bounced' and not b.hard),
+    count(distinct b.message) filter (where b.event_type = 'bounced' and b.not_sent)
+  into v_complaints, v_hard, v_soft, v_not_sent
+  from (
+    select
+      m.event_type,
+      coalesce(m.step_execution_id, m.id) as message,
+      coalesce(m.event_data ->> 'hard' = 'true', false) as hard,
+      m.step_execution_id is not null and not exists (
+        select from dripdrop.message_events as s
+        where s.step_execution_id = m.step_execution_id and s.event_type = 'sent'
+      ) as not_sent
+    from dripdrop.message_events as m
+    where m.adapter_id = _breach.adapter_id
+      and m.occurred_at between _breach.since and _breach.at
+      and m.event_type in ('bounced', 'complained')
+  ) as b;
+  v_enough := floor(
+    greatest(v_complaints / v_complaint_rate, v_hard / v_bounce_rate, v_soft / v_soft_rate)
+  );
+  if coalesce(v_enough, 0) < v_min_sample then
+    return;
+  end if;
+
+  v_messages := v_not_sent + (
+    select count(*)
+    from (
+      select
+      from dripdrop.message_events as m
+      where m.adapter_id = _breach.adapter_id
+        and m.occurred_at between _breach.since and _breach.at
+        and m.event_type = 'sent'
+      limit v_enough + 1
+    ) as sent
+  );
+  if v_messages < v_min_sample then
+    return;
+  end if;
+  return query
+  select
+    b.reason,
+    round(b.bad / v_messages, 6),
+    jsonb_build_object(
+      'messages', v_messages, 'complaints', v_complaints, 'hard_bounces', v_hard,
+      'soft_bounces', v_soft, 'since', _breach.since
+    )
+  from (
+    values
+    (1, 'complaint_threshold', v_complaints, v_complaint_rate),
+    (2, 'bounce_threshold', v_hard, v_bounce_rate),
+    (3, 'bounce_threshold', v_soft, v_soft_rate)
+  ) as b (place, reason, bad, threshold)
+  where b.bad >= b.threshold * v_messages
+  order by b.place
+  limit 1;
+end
+$$;
+
+comment on function dripdrop._breach(uuid, jsonb, timestamptz, timestamptz) is
+  'The first threshold that a sender has reached with what happened in a time, if any.';
+
+-- What led to a rest counts no more after it, so that a sender recovers: its rates begin anew.
+-- A sender that rests is looked at again when it sends again.
+--
+-- locks   of senders that are to rest: the slot of switches, then the adapters in id order
+create or replace function dripdrop.check_thresholds()
+returns table (
+  tenant_key text,
+  adapter_id uuid,
+  name text,
+  reason text,
+  rate numeric,
+  detail jsonb,
+  until timestamptz
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  v_now timestamptz := dripdrop._now();
+  v_adapter dripdrop.channel_adapters;
+  v_breach record;
+begin
+  for v_breach in
+    select a.id, b.*, v_now + (t.thresholds ->> 'pause')::interval as until
+    from dripdrop.channel_adapters as a
+    cross join lateral dripdrop._thresholds(a.tenant_key, a.config) as t (thresholds)
+    cross join lateral (
+      select max(coalesce(r.ended_at, r.until)) as ended_at
+      from dripdrop.adapter_rests as r
+      where r.adapter_id = a.id and r.reason in ('bounce_threshold', 'complaint_threshold')
+    ) as last_rest
+    cross join lateral dripdrop._breach(
+      a.id,
+      t.thresholds,
+      greatest(v_now - (t.thresholds ->> 'window')::interval, last_rest.ended_at),
+      v_now
+    ) as b
+    where a.active
+      and not dripdrop._rests(a.health_state, a.resting_until, v_now)
+      and t.thresholds is not null
+    order by a.id
+  loop
+    perform pg_advisory_xact_lock(dripdrop._stop_class(), dripdrop._switch_slot());
+    select a.* into v_adapter
+    from dripdrop.channel_adapters as a
+    where a.id = v_breach.id
+    for no key update;
+    -- Another check, or an operator, may have been quicker.
+    continue when not found
+      or dripdrop._rests(v_adapter.health_state, v_adapter.resting_until, v_now);
+    v_adapter := dripdrop._rest(
+      v_adapter, v_breach.until, v_breach.reason, v_breach.detail, v_now
+    );
+    return query
+    select
+      v_adapter.tenant_key, v_adapter.id, v_adapter.name, v_breach.reason, v_breach.rate,
+      v_breach.detail, v_breach.until;
+  end loop;
+end
+$$;
+
+comment on function dripdrop.check_thresholds() is
+  'Lets senders rest whose bounces or complaints have reached a threshold, and returns them, with '
+  'the rate and what was counted. The daemon calls it about once a minute.';

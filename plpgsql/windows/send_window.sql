@@ -1,0 +1,172 @@
+-- raises  ZD201 with the path of the fault
+create or replace function dripdrop._check_send_window(send_window jsonb, path text)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_unknown text;
+  v_fault record;
+begin
+  if send_window = 'false' then
+    return;
+  end if;
+  if jsonb_typeof(send_window) is distinct from 'object' then
+    raise exception 'a send window is not an object' using
+      errcode = 'ZD201', column = path,
+      hint = 'Write for example {"start": "08:00", "end": "21:00"}, or false for no window.';
+  end if;
+  select field into v_unknown
+  from jsonb_object_keys(send_window) as field
+  where field not in ('start', 'end', 'days', 'calendar', 'jitter');
+  if v_unknown is not null then
+    raise exception 'a send window has no field "%"', v_unknown using
+      errcode = 'ZD201', column = path || '.' || v_unknown,
+      hint = 'The fields are start, end, days, calendar and jitter.';
+  end if;
+
+  select fault.* into v_fault
+  from (
+    select 1 as place, f.field, f.message, f.hint
+    from dripdrop._time_window_fault(send_window) as f
+    union all
+    select
+      2, 'calendar',
+      format('calendar "%s" is not valid', send_window ->> 'calendar'),
+      'Use lower-case letters, digits, "_" and "-", as in set_holidays().'
+    where send_window ? 'calendar'
+      and coalesce(send_window ->> 'calendar' !~ '^[a-z0-9][a-z0-9_-]*$', true)
+    union all
+    select
+      3, 'jitter',
+      format('jitter "%s" is not an interval', send_window ->> 'jitter'),
+      'Write for example "30 minutes".'
+    where send_window ? 'jitter'
+      and (
+        jsonb_typeof(send_window -> 'jitter') <> 'string'
+        or coalesce(send_window ->> 'jitter' !~ '[a-zA-Z:]', true)
+        or not dripdrop._is_interval(send_window ->> 'jitter')
+      )
+  ) as fault
+  order by fault.place
+  limit 1;
+  if found then
+    raise exception '%', v_fault.message using
+      errcode = 'ZD201', column = path || '.' || v_fault.field, hint = v_fault.hint;
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_send_window(jsonb, text) is
+  'Raises ZD201 on a send window that is none.';
+
+-- raises  ZD201 with the path of the fault, ZD202 unknown channel
+create or replace function dripdrop._check_channel_send_windows(send_windows jsonb)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if jsonb_typeof(send_windows) <> 'object' then
+    raise exception 'channel_send_windows is not an object' using
+      errcode = 'ZD201', column = 'channel_send_windows',
+      hint = 'Write for example {"sms": {"start": "09:00", "end": "20:00"}, "webhook": false}.';
+  end if;
+  perform
+    dripdrop._check_channel(w.channel),
+    dripdrop._check_send_window(w.send_window, 'channel_send_windows.' || w.channel)
+  from jsonb_each(send_windows) as w (channel, send_window);
+end
+$$;
+
+comment on function dripdrop._check_channel_send_windows(jsonb) is
+  'Raises unless an object holds a send window, or false, for each channel it names.';
+
+-- The tenant's word comes before that of all tenants, and a channel's before that for all channels.
+create or replace function dripdrop._send_window(tenant_key text, channel text)
+returns jsonb
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(s.channel_send_windows -> _send_window.channel, s.send_window)
+  from dripdrop.tenant_settings as s
+  where (s.tenant_key = _send_window.tenant_key or s.tenant_key is null)
+    and coalesce(s.channel_send_windows -> _send_window.channel, s.send_window) is not null
+  order by s.tenant_key nulls last
+  limit 1
+$$;
+
+comment on function dripdrop._send_window(text, text) is
+  'The send window of a tenant''s channel where the step says nothing: false where it is switched '
+  'off, null where nobody says anything.';
+
+create or replace function dripdrop._describe_send_window(send_window jsonb, time_zone text)
+returns text
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select concat_ws(
+    ', ',
+    format(
+      '%s to %s',
+      coalesce(send_window ->> 'start', '00:00'), coalesce(send_window ->> 'end', '24:00')
+    ),
+    (
+      select string_agg(d.day, ' ' order by d.place)
+      from jsonb_array_elements_text(nullif(send_window -> 'days', 'null'))
+      with ordinality as d (day, place)
+    ),
+    'less the holidays of ' || (send_window ->> 'calendar'),
+    time_zone
+  )
+$$;
+
+comment on function dripdrop._describe_send_window(jsonb, text) is
+  'A send window as people read it.';
+
+-- raises  ZD201 bad window, no time to count from, or one that does not open; ZD204 unknown zone
+create or replace function dripdrop.next_opening(
+  tenant_key text,
+  send_window jsonb,
+  time_zone text,
+  after timestamptz
+)
+returns timestamptz
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_window record;
+begin
+  perform dripdrop._check_send_window(send_window, 'send_window');
+  perform dripdrop._check_time_zone(time_zone, 'time_zone');
+  if isfinite(after) is not true then
+    raise exception 'nothing comes after %', after using
+      errcode = 'ZD201', column = 'after', hint = 'Count from a time.';
+  end if;
+  if send_window = 'false' then
+    return after;
+  end if;
+  v_window := dripdrop._next_window(
+    send_window, next_opening.time_zone, next_opening.tenant_key, next_opening.after
+  );
+  if v_window.closes_at is null then
+    raise exception 'the window does not open within 400 days' using
+      errcode = 'ZD201', column = 'send_window',
+      hint = 'The holidays of its calendar leave it no day.';
+  end if;
+  return greatest(v_window.opens_at, after);
+end
+$$;
+
+comment on function dripdrop.next_opening(text, jsonb, text, timestamptz) is
+  'The first time, not before a given one, at which a send window is open for a subscriber in a '
+  'time zone. send_window: as in a step''s config; the holidays are the tenant''s.';

@@ -1,0 +1,101 @@
+"""`dripdrop web` as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from tests.daemon.conftest import KEY
+from tests.daemon.servers import PATIENCE, wait_for
+from tests.driver.command import dripdrop
+from tests.engine import Engine
+
+
+@contextmanager
+def serving(dsn: str, *command: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a server; it is killed after the block unless it has ended."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command],
+        env={**os.environ, "DRIPDROP_ENCRYPTION_KEY": KEY, "DRIPDROP_DSN": dsn} | environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def answers(port: int) -> bool:
+    """Whether there is an application that does not know a token."""
+    try:
+        answer = httpx.get(f"http://127.0.0.1:{port}/u/x")
+    except httpx.ConnectError:
+        return False
+    return (answer.status_code, answer.text) == (404, "Not Found\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_until_it_is_told_to_stop(dsn: str, free_tcp_port: int, number: int) -> None:
+    with serving(dsn, "dripdrop", "web", "--port", str(free_tcp_port)) as process:
+        wait_for(lambda: answers(free_tcp_port))
+        process.send_signal(number)
+        _, log = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    entries: list[dict[str, Any]] = [json.loads(line) for line in log.splitlines()]
+    assert [entry["event"] for entry in entries] == ["serving"]
+
+
+def test_any_asgi_server_serves_it(dsn: str, free_tcp_port: int) -> None:
+    command = ("uvicorn", "--factory", "dripdrop.web:app", "--port", str(free_tcp_port))
+    with serving(dsn, *command):
+        wait_for(lambda: answers(free_tcp_port))
+
+
+def test_without_a_key_it_says_which(dsn: str) -> None:
+    result = dripdrop("web", "--dsn", dsn)
+    assert result.returncode == 1
+    assert "DRIPDROP_ENCRYPTION_KEY is not set" in result.stderr
+
+
+def test_a_port_that_is_taken_is_a_failure(dsn: str, free_tcp_port: int) -> None:
+    with serving(dsn, "dripdrop", "web", "--port", str(free_tcp_port)):
+        wait_for(lambda: answers(free_tcp_port))
+        result = dripdrop(
+            *("web", "--dsn", dsn, "--port", str(free_tcp_port)), DRIPDROP_ENCRYPTION_KEY=KEY
+        )
+    assert result.returncode != 0
+    assert "address already in use" in result.stderr
+
+
+def test_a_schema_of_another_version_is_refused(
+    engine: Engine, db: psycopg.Connection[Any], dsn: str
+) -> None:
+    db.execute(
+        "create or replace function dripdrop.version() returns text language sql"
+        " return '0.0.1'::text"
+    )
+    result = dripdrop("web", "--dsn", dsn, DRIPDROP_ENCRYPTION_KEY=KEY)
+    assert result.returncode == 1
+    assert "version_mismatch" in result.stderr
+
+
+def test_without_its_extra_it_says_what_to_install() -> None:
+    script = (
+        "import sys; sys.modules['uvicorn'] = None; sys.argv = ['dripdrop', 'web'];"
+        "from dripdrop.cli import main; main()"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "pip install 'dripdrop-postgres[web]'" in result.stderr

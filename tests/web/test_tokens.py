@@ -1,0 +1,101 @@
+"""What stands in a link: nothing that can be read, made up or used for ever."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dripdrop import Vault
+from dripdrop.unsubscribe import InvalidToken, Ticket, Tokens
+from dripdrop.vault import generate_key
+
+NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+KEY, OTHER_KEY = generate_key(), generate_key()
+TOKENS = Tokens(Vault(KEY))
+
+tickets = st.builds(
+    Ticket,
+    tenant_key=st.none() | st.text(min_size=1, max_size=40).filter(lambda key: key.isprintable()),
+    execution_id=st.uuids(),
+    issued_at=st.datetimes(datetime(2020, 1, 1), datetime(2026, 3, 2), timezones=st.just(UTC)).map(
+        lambda time: time.replace(microsecond=0)
+    ),
+)
+
+
+def ticket(execution_id: UUID | None = None, tenant_key: str | None = "acme") -> Ticket:
+    return Ticket(tenant_key, execution_id or uuid4(), NOW)
+
+
+@given(tickets)
+def test_a_token_says_what_was_written(written: Ticket) -> None:
+    assert TOKENS.read(TOKENS.write(written), NOW, timedelta.max) == written
+
+
+def test_a_token_is_fit_for_a_path() -> None:
+    assert all(each.isalnum() or each in "-_" for each in TOKENS.write(ticket()))
+
+
+def test_nothing_can_be_read_in_a_token() -> None:
+    written = ticket()
+    token = TOKENS.write(written)
+    content = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    for known in (b"acme", written.execution_id.bytes, int(NOW.timestamp()).to_bytes(4, "big")):
+        assert known not in content
+
+
+def test_a_message_always_gets_the_same_token() -> None:
+    written = ticket()
+    assert Tokens(Vault(KEY)).write(written) == TOKENS.write(written)
+
+
+def test_tokens_of_two_messages_have_nothing_in_common() -> None:
+    first, second = (TOKENS.write(ticket(UUID(int=number))) for number in (1, 2))
+    same = sum(one == other for one, other in zip(first, second, strict=True))
+    assert same < len(first) / 4
+
+
+@pytest.mark.parametrize("place", range(0, 58, 3))
+def test_a_token_that_was_changed_is_refused(place: int) -> None:
+    token = TOKENS.write(ticket())
+    changed = token[:place] + ("B" if token[place] == "A" else "A") + token[place + 1 :]
+    with pytest.raises(InvalidToken):
+        TOKENS.read(changed, NOW)
+
+
+@pytest.mark.parametrize(
+    "token", ["", "A", "AAAA", "A" * 64, "A" * 5000, "ü" * 64, "=" * 64, "../u", "A" * 63 + "\0"]
+)
+def test_what_is_no_token_is_refused(token: str) -> None:
+    with pytest.raises(InvalidToken):
+        TOKENS.read(token, NOW)
+
+
+def test_a_token_of_another_key_is_refused() -> None:
+    with pytest.raises(InvalidToken):
+        TOKENS.read(Tokens(Vault(OTHER_KEY)).write(ticket()), NOW)
+
+
+def test_a_token_of_an_older_key_still_works() -> None:
+    written = ticket()
+    rotated = Tokens(Vault(OTHER_KEY, [KEY]))
+    assert rotated.read(TOKENS.write(written), NOW) == written
+    assert rotated.write(written) != TOKENS.write(written)
+
+
+def test_a_token_works_for_400_days() -> None:
+    token = TOKENS.write(ticket())
+    assert TOKENS.read(token, NOW + timedelta(days=400))
+    with pytest.raises(InvalidToken):
+        TOKENS.read(token, NOW + timedelta(days=400, seconds=1))
+
+
+def test_a_key_for_links_opens_no_credentials() -> None:
+    vault = Vault(KEY)
+    assert vault.derived_keys("dripdrop unsubscribe 1", 32) != [base64.b64decode(KEY)]
+    assert vault.derived_keys("a", 32) != vault.derived_keys("b", 32)
