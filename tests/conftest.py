@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import namedtuple_row
 from pytest_postgresql.janitor import DatabaseJanitor
@@ -48,7 +49,12 @@ class Databases:
     def create(self, template: str = "template0") -> str:
         """Return the name of a new database."""
         name = next(_names)
-        self._janitor(dbname=name, template_dbname=template).init()
+        # Copying files is ten times as fast as logging every page of a new database.
+        create = sql.SQL("create database {} template {} strategy file_copy").format(
+            sql.Identifier(name), sql.Identifier(template)
+        )
+        with psycopg.connect(self.server_dsn, autocommit=True) as connection:
+            connection.execute(create)
         return name
 
     def drop(self, name: str) -> None:
