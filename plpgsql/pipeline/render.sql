@@ -212,8 +212,9 @@ comment on function dripdrop._read_queue(text, int, int) is
 
 -- results: [{"execution", "fence", "message", "payload"}] or, for what cannot be rendered,
 -- [{"execution", "fence", "message", "code", "detail"}]. A failure is for good: the same words fail
--- again. What was stopped meanwhile has another fence and is left alone; what somebody has locked at
--- this moment, to stop it or only to look, keeps its message and is rendered again a second later.
+-- again. What was stopped meanwhile has another fence and is left alone; what somebody has locked
+-- at this moment, to stop it or only to look, keeps its message and is rendered again a second
+-- later.
 --
 -- locks   the enrolments of failures, in id order, then executions, skipping what is locked
 -- raises  ZD201 results are not a list
