@@ -168,7 +168,11 @@ begin
       awaited_event = case when d.action in ('defer', 'hold') then x.awaited_event end,
       -- The application's tables may say something else by the time it is due again.
       hooks = case
-        when d.action = 'defer' then x.hooks - array(select h.key from dripdrop.hooks as h)
+        when d.action = 'defer' then x.hooks - array(
+          select h.key
+          from dripdrop.hooks as h
+          where h.tenant_key = x.tenant_key or h.tenant_key is null
+        )
         else x.hooks
       end,
       defer_count = x.defer_count + (d.action = 'defer')::int,
