@@ -3404,9 +3404,9 @@ declare
   v_slot timestamptz;
   v_blocker int;
   v_held_scope text;
-  v_blocked uuid[] := '{}';
-  v_slots timestamptz[] := '{}';
-  v_blockers int[] := '{}';
+  v_blocked uuid[] := array[]::uuid[];
+  v_slots timestamptz[] := array[]::timestamptz[];
+  v_blockers int[] := array[]::int[];
   i int;
 begin
   v_limits := array(select l from dripdrop._limits_on(decisions, _admit.at) as l);
@@ -3747,7 +3747,7 @@ begin
       when v_text[3] ~* '^(h|hr|hours?)$' then 3600
       when v_text[3] ~* '^(d|days?)$' then 86400
     end;
-    v_count := v_text[1];
+    v_count := v_text[1]::numeric;
     v_seconds := coalesce(nullif(v_text[2], '')::int, 1) * v_unit;
   end if;
   if (
@@ -3775,7 +3775,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_limit record;
-  v_canonical jsonb := '{}';
+  v_canonical jsonb := jsonb '{}';
 begin
   if jsonb_typeof(rate_limits) is distinct from 'object' then
     raise exception 'rate_limits is not an object' using
@@ -13291,7 +13291,7 @@ declare
   v_entry jsonb;
   v_path text;
   v_id uuid;
-  v_senders jsonb := '[]';
+  v_senders jsonb := jsonb '[]';
 begin
   perform dripdrop._check_rotation(rotation, field);
   for i in 0 .. jsonb_array_length(rotation) - 1 loop
@@ -13476,10 +13476,10 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 declare
-  v_complaint_rate numeric := thresholds ->> 'complaint_rate';
-  v_bounce_rate numeric := thresholds ->> 'bounce_rate';
-  v_soft_rate numeric := thresholds ->> 'soft_bounce_rate';
-  v_min_sample int := thresholds ->> 'min_sample';
+  v_complaint_rate numeric := (thresholds ->> 'complaint_rate')::numeric;
+  v_bounce_rate numeric := (thresholds ->> 'bounce_rate')::numeric;
+  v_soft_rate numeric := (thresholds ->> 'soft_bounce_rate')::numeric;
+  v_min_sample int := (thresholds ->> 'min_sample')::int;
   v_complaints int;
   v_hard int;
   v_soft int;

@@ -166,9 +166,9 @@ declare
   v_slot timestamptz;
   v_blocker int;
   v_held_scope text;
-  v_blocked uuid[] := '{}';
-  v_slots timestamptz[] := '{}';
-  v_blockers int[] := '{}';
+  v_blocked uuid[] := array[]::uuid[];
+  v_slots timestamptz[] := array[]::timestamptz[];
+  v_blockers int[] := array[]::int[];
   i int;
 begin
   v_limits := array(select l from dripdrop._limits_on(decisions, _admit.at) as l);

@@ -32,7 +32,7 @@ begin
       when v_text[3] ~* '^(h|hr|hours?)$' then 3600
       when v_text[3] ~* '^(d|days?)$' then 86400
     end;
-    v_count := v_text[1];
+    v_count := v_text[1]::numeric;
     v_seconds := coalesce(nullif(v_text[2], '')::int, 1) * v_unit;
   end if;
   if (
@@ -60,7 +60,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_limit record;
-  v_canonical jsonb := '{}';
+  v_canonical jsonb := jsonb '{}';
 begin
   if jsonb_typeof(rate_limits) is distinct from 'object' then
     raise exception 'rate_limits is not an object' using

@@ -276,7 +276,7 @@ declare
   v_entry jsonb;
   v_path text;
   v_id uuid;
-  v_senders jsonb := '[]';
+  v_senders jsonb := jsonb '[]';
 begin
   perform dripdrop._check_rotation(rotation, field);
   for i in 0 .. jsonb_array_length(rotation) - 1 loop

@@ -95,10 +95,10 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 declare
-  v_complaint_rate numeric := thresholds ->> 'complaint_rate';
-  v_bounce_rate numeric := thresholds ->> 'bounce_rate';
-  v_soft_rate numeric := thresholds ->> 'soft_bounce_rate';
-  v_min_sample int := thresholds ->> 'min_sample';
+  v_complaint_rate numeric := (thresholds ->> 'complaint_rate')::numeric;
+  v_bounce_rate numeric := (thresholds ->> 'bounce_rate')::numeric;
+  v_soft_rate numeric := (thresholds ->> 'soft_bounce_rate')::numeric;
+  v_min_sample int := (thresholds ->> 'min_sample')::int;
   v_complaints int;
   v_hard int;
   v_soft int;
