@@ -214,7 +214,8 @@ def test_a_new_user_is_onboarded_to_the_end(engine: Examples) -> None:
         Step("weekly_digest", DIGEST, "sent", None),
         Step("activation_sms", SMS, "sent", None),
     ]
-    assert engine.simulated("saas_onboarding", ADA, hooks={"setup_completed": False}) == expected
+    assumed = {"setup_completed": False, "progress": 50}
+    assert engine.simulated("saas_onboarding", ADA, hooks=assumed) == expected
     assert engine.run(ada.id) == expected
     assert engine.enrollment(ada.id).exit_reason == "completed"
     assert engine.payloads["welcome"]["subject"] == "Welcome Ada!"
