@@ -20,7 +20,7 @@ from tests.engine import TENANT, Engine, email, onboarding
 
 PEOPLE = [f"person-{number}" for number in range(6)]
 SEQUENCES = ["news", "offers", "onboarding"]
-CALLS = 300
+CALLS = 150
 CALLED = [
     *["send_some", "suppress_one", "pause_one", "replay_one", "answer_some", "track_one"],
     *["track_some", "simulate_one", "forecast_one", "publish_one", "edit_one", "configure"],
