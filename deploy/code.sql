@@ -10746,7 +10746,10 @@ comment on function dripdrop.resume_sending(text, text, text) is
   'Lifts a pause of sending and returns it, or no row if there was none. What it held is due now, '
   'unless another pause holds it too; what is overdue meets the stale policy of its step.';
 
--- locks   the enrolments, then the executions, each in id order
+-- Whoever resumes keeps the switch, which others wait for with enrolments in hand: what is locked at
+-- this moment is left to the next reconcile().
+--
+-- locks   executions and their enrolments, skipping what is locked
 create or replace function dripdrop._let_go(at timestamptz)
 returns void
 language plpgsql
@@ -10758,7 +10761,6 @@ set enable_mergejoin = off
 as $$
 declare
   v_held uuid[];
-  v_enrollments uuid[];
 begin
   with held as materialized (
     select x.id, x.enrollment_id, x.step_id, x.adapter_id
@@ -10775,19 +10777,18 @@ begin
     join dripdrop.sequences as q on q.id = v.sequence_id
     where dripdrop._sending_pause(s.tenant_key, q.key, s.channel, p.adapter_id) is null
   )
-  select array_agg(h.id), array_agg(h.enrollment_id)
-  into v_held, v_enrollments
+  select array_agg(h.id)
+  into v_held
   from held as h
   join free as f on f.step_id = h.step_id and f.adapter_id is not distinct from h.adapter_id;
 
-  perform from dripdrop.enrollments as e
-  where e.id = any (v_enrollments)
-  order by e.id
-  for no key update;
-  perform from dripdrop.step_executions as x
-  where x.id = any (v_held)
-  order by x.id
-  for no key update;
+  v_held := array(
+    select x.id
+    from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    where x.id = any (v_held)
+    for no key update of e, x skip locked
+  );
   update dripdrop.step_executions as x
   set due_at = _let_go.at,
       reason = 'resumed',
@@ -10974,6 +10975,7 @@ declare
   v_unknown uuid[];
   v_presumed uuid[];
 begin
+  perform dripdrop._let_go(v_now);
   v_lost := array(
     select x.id
     from dripdrop.step_executions as x

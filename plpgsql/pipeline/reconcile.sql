@@ -23,6 +23,7 @@ declare
   v_unknown uuid[];
   v_presumed uuid[];
 begin
+  perform dripdrop._let_go(v_now);
   v_lost := array(
     select x.id
     from dripdrop.step_executions as x

@@ -138,7 +138,9 @@ def test_a_tenants_address_comes_before_the_one_for_all(engine: Engine) -> None:
 
 
 def test_an_empty_text_takes_an_address_away(engine: Engine) -> None:
-    engine.update_tenant_settings(TENANT, None, BASE, "unsubscribe@acme.example")
+    engine.update_tenant_settings(
+        TENANT, unsubscribe_url=BASE, unsubscribe_mailto="unsubscribe@acme.example"
+    )
     engine.update_tenant_settings(TENANT, unsubscribe_mailto="")
     settings = engine.update_tenant_settings(TENANT)
     assert (settings.unsubscribe_url, settings.unsubscribe_mailto) == (BASE, None)
