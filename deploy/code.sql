@@ -10746,8 +10746,8 @@ comment on function dripdrop.resume_sending(text, text, text) is
   'Lifts a pause of sending and returns it, or no row if there was none. What it held is due now, '
   'unless another pause holds it too; what is overdue meets the stale policy of its step.';
 
--- Whoever resumes keeps the switch, which others wait for with enrolments in hand: what is locked at
--- this moment is left to the next reconcile().
+-- Whoever resumes keeps the switch, which others wait for with enrolments in hand: what is locked
+-- at this moment is left to the next reconcile().
 --
 -- locks   executions and their enrolments, skipping what is locked
 create or replace function dripdrop._let_go(at timestamptz)
