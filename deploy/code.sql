@@ -3236,6 +3236,423 @@ comment on function dripdrop._sender_problems(dripdrop.sequence_versions) is
 
 -- plpgsql/capacity/admit.sql
 
+-- Decisions to send in the order in which they are asked. Who has waited goes first. Tenants that
+-- share a sender take turns; of one tenant's messages those of the higher priority go first, and
+-- its sequences take turns by what they have used of the sender, so that none starves another.
+--
+-- limits: the places in tallies of what limits the message. asked: those it has to ask; before the
+-- fence it has its place in the line that it stands in, and with it in all lines of its sender
+-- (together), which every message of the sender stands in.
+create or replace function dripdrop._in_turn(
+  decisions dripdrop._decision[],
+  limits dripdrop._limit[],
+  tallies dripdrop._tally[],
+  at_fence boolean
+)
+returns table (execution_id uuid, limits int[], asked int[], together int[])
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_mergejoin = off
+as $$
+  with
+  tally as materialized (
+    select k.counter_id, k.scope in ('adapter', 'gap', 'day') as is_senders, k.place::int
+    from unnest(tallies) with ordinality as k (
+      counter_id, scope, subject, max_count, per, time_zone, day, used, room, demand, place
+    )
+  ),
+  message as materialized (
+    select
+      x.id,
+      x.tenant_key,
+      x.step_id,
+      x.scheduled_for,
+      d.adapter_id,
+      case when x.due_at is not null or at_fence then x.counter_id end as held,
+      not at_fence and x.due_at is not null and coalesce(h.is_senders, false) as holds_senders
+    from unnest(decisions) as d
+    join dripdrop.step_executions as x on x.id = d.execution_id
+    left join tally as h on h.counter_id = x.counter_id
+    where d.limited and d.action = 'send'
+  ),
+  ask as (
+    select
+      m.id,
+      array_agg(k.place order by k.place) as limits,
+      coalesce(
+        array_agg(k.place order by k.place) filter (
+          where at_fence
+            or not (
+              (k.counter_id = m.held and m.held is not null)
+              or (k.is_senders and m.holds_senders)
+            )
+        ),
+        '{}'
+      ) as asked,
+      coalesce(array_agg(k.place) filter (where k.is_senders), '{}') as together
+    from unnest(limits) as l
+    join tally as k on k.counter_id = l.counter_id
+    join message as m on m.id = l.execution_id
+    group by m.id
+  ),
+  ranked as (
+    select
+      m.id,
+      m.held is null as is_new,
+      m.scheduled_for,
+      row_number() over (
+        partition by m.tenant_key
+        order by
+          m.held is null, m.priority desc, m.turn > m.target, m.turn::numeric / m.weight,
+          m.scheduled_for, m.id
+      ) as turn
+    from (
+      select
+        n.*,
+        q.priority,
+        coalesce(b.daily_volume_target, 0) as target,
+        coalesce(b.weight, 1) as weight,
+        coalesce(b.used, 0) + row_number() over (
+          partition by n.adapter_id, s.sequence_version_id
+          order by q.priority desc, n.scheduled_for, n.id
+        ) as turn
+      from message as n
+      join dripdrop.steps as s on s.id = n.step_id
+      join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+      join dripdrop.sequences as q on q.id = v.sequence_id
+      left join lateral (
+        select g.daily_volume_target, g.weight, c.used
+        from dripdrop.adapter_sequence_budgets as g
+        left join dripdrop.counters as c
+          on c.subject = '' and c.scope = 'share' and c.owner_id = g.id
+        where g.adapter_id = n.adapter_id and g.sequence_version_id = s.sequence_version_id
+      ) as b on true
+    ) as m
+  )
+  select a.id, a.limits, a.asked, a.together
+  from ask as a
+  join ranked as r on r.id = a.id
+  order by r.is_new, r.turn, r.scheduled_for, r.id
+$$;
+
+comment on function dripdrop._in_turn(
+  dripdrop._decision[], dripdrop._limit[], dripdrop._tally[], boolean
+) is
+  'Decisions to send, fairly ordered, and which limits each has to ask.';
+
+-- Who may go now, and who waits until when. A message goes when all its limits have room; else it
+-- takes its place behind those who wait for the one that has room last. Nothing is written:
+-- entries are what the counters are to be set to.
+create or replace function dripdrop._share_out(
+  decisions dripdrop._decision[],
+  limits dripdrop._limit[],
+  at timestamptz,
+  at_fence boolean,
+  out blocked dripdrop._blocked[],
+  out entries dripdrop._entry[]
+)
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_tallies dripdrop._tally[] := array(
+    select t from dripdrop._tallies(limits, _share_out.at, at_fence) as t
+  );
+  -- One element per tally.
+  v_scopes text[];
+  v_max int[];
+  v_per interval[];
+  v_zones text[];
+  v_days date[];
+  v_used int[];
+  v_granted int[];
+  v_until timestamptz[];
+  -- Where the ring of each begins in v_ring, and its oldest time in that.
+  v_base int[];
+  v_head int[];
+  v_ring timestamptz[];
+  v_message record;
+  v_free timestamptz;
+  v_slot timestamptz;
+  v_blocker int;
+  i int;
+begin
+  blocked := '{}';
+  -- Mostly there is room for all of them.
+  if not exists (select from unnest(v_tallies) as t where t.demand > t.room)
+    and (
+      at_fence
+      or not exists (
+        select from unnest(limits) as l
+        join dripdrop.step_executions as x on x.id = l.execution_id
+        where x.counter_id is not null
+      )
+    )
+  then
+    entries := array(
+      select row(
+        t.counter_id, t.max_count, t.per, t.day, t.used + t.demand, t.demand, null, null
+      )::dripdrop._entry
+      from unnest(v_tallies) as t
+    );
+    return;
+  end if;
+
+  select
+    array_agg(t.scope order by t.place),
+    array_agg(t.max_count order by t.place),
+    array_agg(t.per order by t.place),
+    array_agg(t.time_zone order by t.place),
+    array_agg(t.day order by t.place),
+    array_agg(t.used order by t.place),
+    array_agg(0 order by t.place),
+    array_agg(null::timestamptz order by t.place),
+    array_agg(t.base order by t.place),
+    array_agg(1 order by t.place)
+  into v_scopes, v_max, v_per, v_zones, v_days, v_used, v_granted, v_until, v_base, v_head
+  from (
+    select
+      n.*,
+      coalesce(
+        sum(n.max_count) filter (where n.per is not null)
+          over (order by n.place rows between unbounded preceding and 1 preceding),
+        0
+      )::int as base
+    from unnest(v_tallies) with ordinality as n (
+      counter_id, scope, subject, max_count, per, time_zone, day, used, room, demand, place
+    )
+  ) as t;
+  v_ring := dripdrop._rings(v_tallies, at_fence);
+
+  for v_message in select * from dripdrop._in_turn(decisions, limits, v_tallies, at_fence) loop
+    v_slot := _share_out.at;
+    v_blocker := null;
+    foreach i in array v_message.asked loop
+      v_free := case
+        when v_scopes[i] = 'concurrency'
+        then case when v_used[i] >= v_max[i] then _share_out.at + interval '30 seconds' end
+        when v_per[i] is not null then v_ring[v_base[i] + v_head[i]] + v_per[i]
+        else (v_days[i] + (v_used[i] >= v_max[i])::int)::timestamp at time zone v_zones[i]
+      end;
+      if v_free > v_slot then
+        v_slot := v_free;
+        v_blocker := i;
+      end if;
+    end loop;
+
+    if v_blocker is null then
+      foreach i in array v_message.limits loop
+        v_granted[i] := v_granted[i] + 1;
+      end loop;
+    else
+      blocked := blocked || row(
+        v_message.execution_id,
+        v_slot,
+        v_scopes[v_blocker],
+        (v_tallies[v_blocker]).subject,
+        v_max[v_blocker],
+        v_per[v_blocker],
+        (v_tallies[v_blocker]).counter_id
+      )::dripdrop._blocked;
+      -- At the fence nobody is promised anything: tick() does that.
+      continue when at_fence;
+    end if;
+    foreach i in array
+      case
+        when v_blocker is null then v_message.asked
+        when v_blocker = any (v_message.together) then v_message.together
+        else array[v_blocker]
+      end
+    loop
+      if v_per[i] is not null then
+        v_ring[v_base[i] + v_head[i]] := v_slot;
+        v_head[i] := v_head[i] % v_max[i] + 1;
+      elsif v_scopes[i] <> 'concurrency'
+        and (v_slot at time zone v_zones[i])::date > v_days[i]
+      then
+        v_days[i] := (v_slot at time zone v_zones[i])::date;
+        v_used[i] := 1;
+      else
+        v_used[i] := v_used[i] + 1;
+      end if;
+      if v_blocker is not null then
+        v_until[i] := greatest(v_until[i], v_slot);
+      end if;
+    end loop;
+  end loop;
+
+  entries := array(
+    select row(
+      t.counter_id,
+      t.max_count,
+      t.per,
+      n.day,
+      n.used,
+      n.granted,
+      case
+        when t.per is not null
+        then array_remove(
+          v_ring[n.base + n.head:n.base + t.max_count] || v_ring[n.base + 1:n.base + n.head - 1],
+          '-infinity'
+        )
+      end,
+      n.until
+    )::dripdrop._entry
+    from unnest(v_tallies) with ordinality as t (
+      counter_id, scope, subject, max_count, per, time_zone, day, used, room, demand, place
+    )
+    join unnest(v_days, v_used, v_granted, v_until, v_base, v_head) with ordinality as n (
+      day, used, granted, until, base, head, place
+    )
+      on n.place = t.place
+  );
+end
+$$;
+
+comment on function dripdrop._share_out(
+  dripdrop._decision[], dripdrop._limit[], timestamptz, boolean
+) is
+  'Which of these messages their limits let wait, and what the counters are afterwards.';
+
+-- A message is counted by one of its limits while it is under way: by the one it waits for, else by
+-- one that counts what is under way, if there is one.
+create or replace function dripdrop._put_off(
+  decisions dripdrop._decision[],
+  limits dripdrop._limit[],
+  blocked dripdrop._blocked[]
+)
+returns setof dripdrop._decision
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    d.execution_id,
+    case
+      when b.execution_id is null then d.gate
+      when b.scope = 'subscriber' then 'frequency'
+      else 'capacity'
+    end,
+    case when b.execution_id is null then d.action else 'defer' end,
+    case when b.execution_id is null then d.reason else dripdrop._limit_reason(b.scope) end,
+    case
+      when b.execution_id is null then d.detail
+      else dripdrop._describe_limit(b.scope, b.subject, b.max_count, b.per)
+    end,
+    case
+      when b.execution_id is null then d.until
+      -- A day has one beginning: not everybody at once.
+      when b.per is null and b.scope <> 'concurrency'
+      then b.until + make_interval(secs => hashtextextended(d.execution_id::text, 0) & 511)
+      else b.until
+    end,
+    d.adapter_id,
+    d.recipient,
+    d.limited,
+    coalesce(b.counter_id, own.counter_id, d.counter_id)
+  from unnest(decisions) as d
+  left join unnest(blocked) as b on b.execution_id = d.execution_id
+  left join (
+    select distinct on (l.execution_id) l.execution_id, l.counter_id
+    from unnest(limits) as l
+    order by l.execution_id, l.scope <> 'concurrency', l.scope <> 'day', l.counter_id
+  ) as own on own.execution_id = d.execution_id
+$$;
+
+comment on function dripdrop._put_off(
+  dripdrop._decision[], dripdrop._limit[], dripdrop._blocked[]
+) is
+  'Decisions to send, but for those that wait for a limit, which are deferred.';
+
+-- Lets through what the limits allow, in turn, and gives everything else a place in line: the k-th
+-- that is blocked gets the k-th slot, once. tick() asks before anything is rendered, and keeps to
+-- what it promised; the fence asks again, and there what has really left decides, so that no limit
+-- is exceeded in any window, however long a message took from the one to the other.
+--
+-- locks   the counters, in id order
+create or replace function dripdrop._admit(
+  decisions dripdrop._decision[],
+  at timestamptz,
+  at_fence boolean
+)
+returns dripdrop._decision[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_mergejoin = off
+as $$
+declare
+  v_limits dripdrop._limit[] := array(
+    select l from dripdrop._limits_on(decisions, _admit.at) as l
+  );
+  v_shares record;
+begin
+  if cardinality(v_limits) = 0 then
+    return decisions;
+  end if;
+  if exists (select from unnest(v_limits) as l where l.counter_id is null) then
+    insert into dripdrop.counters (tenant_key, scope, owner_id, subject, max_count, per)
+    select distinct on (l.subject, l.scope, l.owner_id, l.tenant_key)
+      l.tenant_key, l.scope, l.owner_id, l.subject, l.max_count, l.per
+    from unnest(v_limits) as l
+    where l.counter_id is null
+    order by l.subject, l.scope, l.owner_id, l.tenant_key
+    on conflict on constraint counters_one_per_subject do nothing;
+    v_limits := array(select l from dripdrop._limits_on(decisions, _admit.at) as l);
+  end if;
+  perform from dripdrop.counters as c
+  where c.id in (select l.counter_id from unnest(v_limits) as l)
+  order by c.id
+  for no key update;
+
+  v_shares := dripdrop._share_out(decisions, v_limits, _admit.at, at_fence);
+  perform dripdrop._keep(v_shares.entries, _admit.at, at_fence);
+  return array(select d from dripdrop._put_off(decisions, v_limits, v_shares.blocked) as d);
+end
+$$;
+
+comment on function dripdrop._admit(dripdrop._decision[], timestamptz, boolean) is
+  'Decisions to send that stay within all limits; those that would not become deferrals to a slot '
+  'of their own.';
+
+-- The same question without the counters being locked or written; a counter that does not exist yet
+-- has counted nothing.
+create or replace function dripdrop._would_admit(
+  decision dripdrop._decision,
+  at timestamptz
+)
+returns dripdrop._decision
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_decisions dripdrop._decision[] := array[decision];
+  v_limits dripdrop._limit[] := array(
+    select l
+    from dripdrop._limits_on(v_decisions, _would_admit.at) as l
+    where l.counter_id is not null
+  );
+  v_shares record;
+begin
+  if cardinality(v_limits) = 0 then
+    return decision;
+  end if;
+  v_shares := dripdrop._share_out(v_decisions, v_limits, _would_admit.at, false);
+  return (select d from dripdrop._put_off(v_decisions, v_limits, v_shares.blocked) as d);
+end
+$$;
+
+comment on function dripdrop._would_admit(dripdrop._decision, timestamptz) is
+  'What _admit() would say about one message alone.';
+
+-- plpgsql/capacity/counters.sql
+
 -- How much of a limit is left. At the fence what counts is what has left; before it, what was
 -- promised, to those who went ahead and to those who wait in line.
 create or replace function dripdrop._left(
@@ -3278,44 +3695,6 @@ comment on function dripdrop._left(
 ) is
   'How many more messages a limit lets through at a time.';
 
-create or replace function dripdrop._limit_reason(scope text)
-returns text
-language sql
-immutable
-parallel safe
-return case scope
-  when 'gap' then 'min_gap'
-  when 'day' then 'daily_cap'
-  when 'share' then 'share_cap'
-  when 'step_day' then 'step_daily_cap'
-  when 'concurrency' then 'concurrency'
-  when 'subscriber' then 'frequency_cap'
-  else 'rate_limit'
-end;
-
-comment on function dripdrop._limit_reason(text) is 'The reason code of a limit that is used up.';
-
-create or replace function dripdrop._describe_limit(
-  scope text,
-  subject text,
-  max_count int,
-  per interval
-)
-returns text
-language sql
-immutable
-parallel safe
-return concat_ws(
-  ' ',
-  scope,
-  nullif(subject, ''),
-  max_count,
-  case when per is not null then 'per ' || per when scope <> 'concurrency' then 'a day' end
-);
-
-comment on function dripdrop._describe_limit(text, text, int, interval) is
-  'A limit as people read it.';
-
 create or replace function dripdrop._lengthened(
   ring timestamptz[],
   at timestamptz,
@@ -3333,201 +3712,75 @@ return (ring || array_fill(at, array[least(number, size)]))[
 comment on function dripdrop._lengthened(timestamptz[], timestamptz, int, int) is
   'A ring with so many more of one time, no longer than its size.';
 
--- The limit in whose line a message stands while it is under way: one that counts what is under
--- way, if there is one.
-create or replace function dripdrop._with_counters(
-  decisions dripdrop._decision[],
-  limits dripdrop._limit[]
-)
-returns dripdrop._decision[]
-language sql
-immutable
-set search_path = pg_catalog, pg_temp
-as $$
-  select array_agg(
-    row(
-      d.execution_id, d.gate, d.action, d.reason, d.detail, d.until, d.adapter_id, d.recipient,
-      d.limited, coalesce(own.counter_id, d.counter_id)
-    )::dripdrop._decision
-  )
-  from unnest(decisions) as d
-  left join (
-    select distinct on (l.execution_id) l.execution_id, l.counter_id
-    from unnest(limits) as l
-    order by l.execution_id, l.scope <> 'concurrency', l.scope <> 'day', l.counter_id
-  ) as own on own.execution_id = d.execution_id
-$$;
-
-comment on function dripdrop._with_counters(dripdrop._decision[], dripdrop._limit[]) is
-  'Decisions with the limit that each message is counted by.';
-
--- Lets through what the limits allow, in turn, and gives everything else a place in line: the k-th
--- that is blocked gets the k-th slot, once. tick() asks before anything is rendered, and keeps to
--- what it promised; the fence asks again, and there what has really left decides, so that no limit
--- is exceeded in any window, however long a message took from the one to the other.
---
--- locks   the counters, in id order
-create or replace function dripdrop._admit(
-  decisions dripdrop._decision[],
+-- What counts for a batch, one row per counter: day and used are those of the last day that was
+-- promised, where that is a later one.
+create or replace function dripdrop._tallies(
+  limits dripdrop._limit[],
   at timestamptz,
   at_fence boolean
 )
-returns dripdrop._decision[]
-language plpgsql
+returns setof dripdrop._tally
+language sql
+stable
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_mergejoin = off
 as $$
-declare
-  v_limits dripdrop._limit[];
-  -- One element per counter.
-  v_ids uuid[];
-  v_scopes text[];
-  v_max int[];
-  v_per interval[];
-  v_zones text[];
-  v_days date[];
-  v_used int[];
-  v_left int[];
-  v_demand int[];
-  v_head int[];
-  v_base int[];
-  v_until timestamptz[];
-  v_granted int[];
-  -- The rings of all counters, one after the other.
-  v_ring timestamptz[];
-  -- These three limit the same messages, all of a sender's: a place in one line is one in all.
-  v_core constant text[] := array['adapter', 'gap', 'day'];
-  v_message record;
-  v_next timestamptz;
-  v_slot timestamptz;
-  v_blocker int;
-  v_held_scope text;
-  v_blocked uuid[] := array[]::uuid[];
-  v_slots timestamptz[] := array[]::timestamptz[];
-  v_blockers int[] := array[]::int[];
-  i int;
-begin
-  v_limits := array(select l from dripdrop._limits_on(decisions, _admit.at) as l);
-  if cardinality(v_limits) = 0 then
-    return decisions;
-  end if;
-
-  if exists (select from unnest(v_limits) as l where l.counter_id is null) then
-    insert into dripdrop.counters (tenant_key, scope, owner_id, subject, max_count, per)
-    select distinct on (l.subject, l.scope, l.owner_id, l.tenant_key)
-      l.tenant_key, l.scope, l.owner_id, l.subject, l.max_count, l.per
-    from unnest(v_limits) as l
-    where l.counter_id is null
-    order by l.subject, l.scope, l.owner_id, l.tenant_key
-    on conflict on constraint counters_one_per_subject do nothing;
-    v_limits := array(select l from dripdrop._limits_on(decisions, _admit.at) as l);
-  end if;
-  perform from dripdrop.counters as c
-  where c.id in (select l.counter_id from unnest(v_limits) as l)
-  order by c.id
-  for no key update;
-
   select
-    array_agg(c.id order by c.id),
-    array_agg(c.scope order by c.id),
-    array_agg(c.max_count order by c.id),
-    array_agg(c.per order by c.id),
-    array_agg(c.time_zone order by c.id),
-    array_agg(
-      case
-        when not at_fence and (c.counter).line_day > c.today then (c.counter).line_day
-        else c.today
-      end
-      order by c.id
-    ),
-    array_agg(
-      case
-        when not at_fence and (c.counter).line_day > c.today then (c.counter).line_used
-        else c.max_count
-        - dripdrop._left(c.counter, c.max_count, c.per, c.today, _admit.at, at_fence)
-      end
-      order by c.id
-    ),
-    array_agg(
-      dripdrop._left(c.counter, c.max_count, c.per, c.today, _admit.at, at_fence) order by c.id
-    ),
-    array_agg(c.demand order by c.id)
-  into v_ids, v_scopes, v_max, v_per, v_zones, v_days, v_used, v_left, v_demand
+    c.id,
+    c.scope,
+    c.subject,
+    l.max_count,
+    l.per,
+    l.time_zone,
+    case when ahead.is_full then c.line_day else today.value end,
+    case when ahead.is_full then c.line_used else l.max_count - room.value end,
+    room.value,
+    l.demand
   from (
     select
-      k.id,
-      k.scope,
-      k as counter,
-      l.max_count,
-      l.per,
-      l.time_zone,
-      (_admit.at at time zone l.time_zone)::date as today,
-      l.demand
-    from (
-      select
-        n.counter_id, max(n.max_count) as max_count, max(n.per) as per,
-        max(n.time_zone) as time_zone, count(*)::int as demand
-      from unnest(v_limits) as n
-      group by n.counter_id
-    ) as l
-    join dripdrop.counters as k on k.id = l.counter_id
-  ) as c;
+      n.counter_id, max(n.max_count) as max_count, max(n.per) as per,
+      max(n.time_zone) as time_zone, count(*)::int as demand
+    from unnest(limits) as n
+    group by n.counter_id
+  ) as l
+  join dripdrop.counters as c on c.id = l.counter_id
+  cross join lateral (
+    select (_tallies.at at time zone l.time_zone)::date as value
+  ) as today
+  cross join lateral (
+    select not at_fence and coalesce(c.line_day > today.value, false) as is_full
+  ) as ahead
+  cross join lateral (
+    select
+      dripdrop._left(c, l.max_count, l.per, today.value, _tallies.at, at_fence) as value
+    offset 0
+  ) as room
+  order by c.id
+$$;
 
-  -- Mostly there is room for all of them.
-  if not exists (
-    select from unnest(v_demand, v_left) as n (demand, room) where n.demand > n.room
-  )
-    and (
-      at_fence
-      or not exists (
-        select from unnest(decisions) as d
-        join dripdrop.step_executions as x on x.id = d.execution_id
-        where d.limited and d.action = 'send' and x.counter_id is not null
-      )
-    )
-  then
-    update dripdrop.counters as c
-    set max_count = n.max_count,
-        per = n.per,
-        taken = case
-          when at_fence and n.per is not null
-          then dripdrop._lengthened(c.taken, _admit.at, n.demand, n.max_count)
-          else c.taken
-        end,
-        line = case
-          when not at_fence and n.per is not null
-          then dripdrop._lengthened(c.line, _admit.at, n.demand, n.max_count)
-          else c.line
-        end,
-        granted = case
-          when not at_fence and n.per is not null
-          then dripdrop._lengthened(c.granted, _admit.at, n.demand, n.max_count)
-          else c.granted
-        end,
-        day = case when at_fence and n.per is null then n.day else c.day end,
-        used = case when at_fence and n.per is null then n.used + n.demand else c.used end,
-        line_day = case when not at_fence and n.per is null then n.day else c.line_day end,
-        line_used = case
-          when not at_fence and n.per is null then n.used + n.demand
-          else c.line_used
-        end,
-        updated_at = _admit.at
-    from unnest(v_ids, v_max, v_per, v_days, v_used, v_demand)
-      as n (id, max_count, per, day, used, demand)
-    where c.id = n.id;
-    return dripdrop._with_counters(decisions, v_limits);
-  end if;
+comment on function dripdrop._tallies(dripdrop._limit[], timestamptz, boolean) is
+  'What the limits of a batch have used up, and what the batch asks of them.';
 
-  -- Rings begin with their oldest time; what was never used counts as long ago.
-  v_ring := array(
+-- The rings of several counters, one after the other. Each begins with its oldest time; what was
+-- never used counts as long ago.
+create or replace function dripdrop._rings(tallies dripdrop._tally[], at_fence boolean)
+returns timestamptz[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_mergejoin = off
+as $$
+  select array(
     select t.slot
-    from unnest(v_ids, v_max, v_per) with ordinality as n (id, max_count, per, place)
-    join dripdrop.counters as c on c.id = n.id
-    cross join lateral (
-      select case when at_fence then c.taken else c.line end as slots
-    ) as known
+    from unnest(tallies) with ordinality as n (
+      counter_id, scope, subject, max_count, per, time_zone, day, used, room, demand, place
+    )
+    join dripdrop.counters as c on c.id = n.counter_id
+    cross join lateral (select case when at_fence then c.taken else c.line end as slots) as known
     cross join lateral unnest(
       array_fill(
         timestamptz '-infinity',
@@ -3537,270 +3790,168 @@ begin
     ) with ordinality as t (slot, place)
     where n.per is not null
     order by n.place, t.place
-  );
-  select array_agg(b.base order by b.place), array_agg(1 order by b.place)
-  into v_base, v_head
-  from (
-    select
-      n.place,
-      coalesce(
-        sum(case when n.per is not null then n.max_count end)
-          over (order by n.place rows between unbounded preceding and 1 preceding),
-        0
-      )::int as base
-    from unnest(v_max, v_per) with ordinality as n (max_count, per, place)
-  ) as b;
-  v_until := array_fill(null::timestamptz, array[cardinality(v_ids)]);
-  v_granted := array_fill(0, array[cardinality(v_ids)]);
+  )
+$$;
 
-  -- Who has waited goes first, then the higher priority; sequences that share a sender take turns
-  -- by what they have used of it, so that none starves another.
-  for v_message in
-    select
-      m.execution_id,
-      m.held,
-      m.ordinals
-    from (
-      select
-        x.id as execution_id,
-        case when x.due_at is not null or at_fence then x.counter_id end as held,
-        q.priority,
-        coalesce(b.daily_volume_target, 0) as target,
-        coalesce(b.weight, 1) as weight,
-        coalesce(b.used, 0) + row_number() over (
-          partition by d.adapter_id, s.sequence_version_id
-          order by q.priority desc, x.scheduled_for, x.id
-        ) as turn,
-        x.scheduled_for,
-        n.ordinals
-      from (
-        select l.execution_id, array_agg(k.place::int order by k.place) as ordinals
-        from unnest(v_limits) as l
-        join unnest(v_ids) with ordinality as k (id, place) on k.id = l.counter_id
-        group by l.execution_id
-      ) as n
-      join dripdrop.step_executions as x on x.id = n.execution_id
-      join dripdrop.steps as s on s.id = x.step_id
-      join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
-      join dripdrop.sequences as q on q.id = v.sequence_id
-      join unnest(decisions) as d on d.execution_id = n.execution_id
-      left join lateral (
-        select g.daily_volume_target, g.weight, c.used
-        from dripdrop.adapter_sequence_budgets as g
-        left join dripdrop.counters as c
-          on c.subject = '' and c.scope = 'share' and c.owner_id = g.id
-        where g.adapter_id = d.adapter_id and g.sequence_version_id = s.sequence_version_id
-      ) as b on true
-    ) as m
-    order by
-      m.held is null, m.priority desc, m.turn > m.target, m.turn::numeric / m.weight,
-      m.scheduled_for, m.execution_id
-  loop
-    v_slot := _admit.at;
-    v_blocker := null;
-    v_held_scope := v_scopes[array_position(v_ids, v_message.held)];
-    foreach i in array v_message.ordinals loop
-      continue when not at_fence and (
-        v_ids[i] = v_message.held or (v_scopes[i] = any (v_core) and v_held_scope = any (v_core))
-      );
-      v_next := case
-        when v_scopes[i] = 'concurrency' then
-          _admit.at
-          + case when v_used[i] < v_max[i] then interval '0' else interval '30 seconds' end
-        when v_per[i] is not null then v_ring[v_base[i] + v_head[i]] + v_per[i]
-        when v_used[i] < v_max[i] then v_days[i]::timestamp at time zone v_zones[i]
-        else (v_days[i] + 1)::timestamp at time zone v_zones[i]
-      end;
-      if v_next > v_slot then
-        v_slot := v_next;
-        v_blocker := i;
-      end if;
-    end loop;
+comment on function dripdrop._rings(dripdrop._tally[], boolean) is
+  'The last slots of rates, max_count for each.';
 
-    if v_blocker is null then
-      foreach i in array v_message.ordinals loop
-        v_granted[i] := v_granted[i] + 1;
-        continue when not at_fence and (
-          v_ids[i] = v_message.held or (v_scopes[i] = any (v_core) and v_held_scope = any (v_core))
-        );
-        v_used[i] := v_used[i] + 1;
-        if v_per[i] is not null then
-          v_ring[v_base[i] + v_head[i]] := _admit.at;
-          v_head[i] := v_head[i] % v_max[i] + 1;
-        end if;
-      end loop;
-    else
-      v_blocked := v_blocked || v_message.execution_id;
-      v_slots := v_slots || v_slot;
-      v_blockers := v_blockers || v_blocker;
-      continue when at_fence;
-      foreach i in array v_message.ordinals loop
-        continue when i <> v_blocker
-          and not (v_scopes[i] = any (v_core) and v_scopes[v_blocker] = any (v_core));
-        if v_per[i] is not null then
-          v_ring[v_base[i] + v_head[i]] := v_slot;
-          v_head[i] := v_head[i] % v_max[i] + 1;
-        elsif (v_slot at time zone v_zones[i])::date > v_days[i] then
-          v_days[i] := (v_slot at time zone v_zones[i])::date;
-          v_used[i] := 1;
-        else
-          v_used[i] := v_used[i] + 1;
-        end if;
-        v_until[i] := greatest(v_until[i], v_slot);
-      end loop;
-    end if;
-  end loop;
-
+-- locks   nothing new: the caller holds the counters
+create or replace function dripdrop._keep(
+  entries dripdrop._entry[],
+  at timestamptz,
+  at_fence boolean
+)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
   update dripdrop.counters as c
   set max_count = n.max_count,
       per = n.per,
-      taken = case when at_fence and n.per is not null then ring.slots else c.taken end,
+      taken = case
+        when not at_fence or n.per is null then c.taken
+        else coalesce(
+          n.slots, dripdrop._lengthened(c.taken, _keep.at, n.granted, n.max_count)
+        )
+      end,
+      line = case
+        when at_fence or n.per is null then c.line
+        else coalesce(n.slots, dripdrop._lengthened(c.line, _keep.at, n.granted, n.max_count))
+      end,
       granted = case
         when at_fence or n.per is null then c.granted
-        else (c.granted || array_fill(_admit.at, array[n.granted]))[
-          greatest(cardinality(c.granted) + n.granted - n.max_count + 1, 1):
-        ]
+        else dripdrop._lengthened(c.granted, _keep.at, n.granted, n.max_count)
       end,
-      line = case when not at_fence and n.per is not null then ring.slots else c.line end,
       day = case when at_fence and n.per is null then n.day else c.day end,
       used = case when at_fence and n.per is null then n.used else c.used end,
       line_day = case when not at_fence and n.per is null then n.day else c.line_day end,
       line_used = case when not at_fence and n.per is null then n.used else c.line_used end,
       line_until = greatest(c.line_until, n.until),
-      updated_at = _admit.at
-  from unnest(v_ids, v_max, v_per, v_days, v_used, v_base, v_head, v_until, v_granted)
-    as n (id, max_count, per, day, used, base, head, until, granted)
-  cross join lateral (
-    select array_remove(
-      v_ring[n.base + n.head:n.base + n.max_count] || v_ring[n.base + 1:n.base + n.head - 1],
-      '-infinity'
-    ) as slots
-  ) as ring
-  where c.id = n.id;
+      updated_at = _keep.at
+  from unnest(entries) as n
+  where c.id = n.counter_id
+$$;
 
-  return array(
-    select
-      case
-        when b.execution_id is null then d
-        else row(
-          d.execution_id,
-          case when v_scopes[b.blocker] = 'subscriber' then 'frequency' else 'capacity' end,
-          'defer',
-          dripdrop._limit_reason(v_scopes[b.blocker]),
-          dripdrop._describe_limit(
-            v_scopes[b.blocker], c.subject, v_max[b.blocker], v_per[b.blocker]
-          ),
-          -- A day has one beginning: not everybody at once.
-          b.slot + case
-            when v_per[b.blocker] is null and v_scopes[b.blocker] <> 'concurrency'
-            then make_interval(secs => hashtextextended(d.execution_id::text, 0) & 511)
-            else interval '0'
-          end,
-          d.adapter_id, d.recipient, d.limited, v_ids[b.blocker]
-        )::dripdrop._decision
-      end
-    from unnest(dripdrop._with_counters(decisions, v_limits)) as d
-    left join unnest(v_blocked, v_slots, v_blockers) as b (execution_id, slot, blocker)
-      on b.execution_id = d.execution_id
-    left join dripdrop.counters as c on c.id = v_ids[b.blocker]
+comment on function dripdrop._keep(dripdrop._entry[], timestamptz, boolean) is
+  'Writes down what a batch was given.';
+
+create or replace function dripdrop._less(ring timestamptz[], number bigint, at timestamptz)
+returns timestamptz[]
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(array_agg(t.slot order by t.place), '{}')
+  from (
+    select n.slot, n.place, row_number() over (order by n.slot > _less.at, n.place desc) as turn
+    from unnest(ring) with ordinality as n (slot, place)
+  ) as t
+  where t.turn > number or t.slot > _less.at
+$$;
+
+comment on function dripdrop._less(timestamptz[], bigint, timestamptz) is
+  'A ring without the last so many times up to a time.';
+
+-- A message that never left gives back what it was promised and what it took at the fence.
+--
+-- locks   the counters, in id order
+create or replace function dripdrop._give_back(executions uuid[], at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_given dripdrop._decision[] := array(
+    select row(
+      x.id, 'send', 'send', null, null, null, x.adapter_id, x.recipient, true, x.counter_id
+    )::dripdrop._decision
+    from dripdrop.step_executions as x
+    where x.id = any (executions) and x.counter_id is not null
   );
+  v_counter record;
+begin
+  for v_counter in
+    select
+      l.counter_id,
+      count(*) as number,
+      max(x.claimed_at) as claimed_at,
+      (max(x.claimed_at) at time zone max(l.time_zone))::date as day
+    from dripdrop._limits_on(v_given, _give_back.at) as l
+    join dripdrop.step_executions as x on x.id = l.execution_id
+    where l.counter_id is not null and l.scope <> 'concurrency'
+    group by l.counter_id
+    order by l.counter_id
+  loop
+    update dripdrop.counters as c
+    set taken = dripdrop._less(c.taken, v_counter.number, v_counter.claimed_at),
+        granted = dripdrop._less(c.granted, v_counter.number, v_counter.claimed_at),
+        line = dripdrop._less(c.line, v_counter.number, v_counter.claimed_at),
+        used = greatest(
+          c.used - case when c.day = v_counter.day then v_counter.number else 0 end, 0
+        ),
+        line_used = greatest(
+          c.line_used - case when c.line_day = v_counter.day then v_counter.number else 0 end, 0
+        )
+    where c.id = v_counter.counter_id;
+  end loop;
 end
 $$;
 
-comment on function dripdrop._admit(dripdrop._decision[], timestamptz, boolean) is
-  'Decisions to send that stay within all limits; those that would not become deferrals to a slot '
-  'of their own.';
+comment on function dripdrop._give_back(uuid[], timestamptz) is
+  'Returns what executions took of their limits at a fence they passed in vain.';
+
+-- Where limits have changed, whoever waits for them is looked at again, and the lines begin anew.
+--
+-- locks   executions that wait, skipping what is locked, then the counters
+create or replace function dripdrop._ask_again(tenant_key text, adapter_id uuid, at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_counters uuid[] := array(
+    select c.id
+    from dripdrop.counters as c
+    where c.line_until > _ask_again.at
+      and (
+        c.owner_id = _ask_again.adapter_id
+        or c.tenant_key is not distinct from _ask_again.tenant_key
+      )
+    order by c.id
+  );
+begin
+  update dripdrop.step_executions as x
+  set due_at = _ask_again.at,
+      counter_id = null
+  where x.id = any (array(
+    select w.id
+    from dripdrop.step_executions as w
+    where w.counter_id = any (v_counters) and w.due_at > _ask_again.at and w.ended_at is null
+    for no key update skip locked
+  ));
+  perform from dripdrop.counters as c where c.id = any (v_counters) order by c.id for no key update;
+  update dripdrop.counters as c
+  set line = c.granted,
+      line_until = null,
+      line_day = null,
+      line_used = 0
+  where c.id = any (v_counters);
+end
+$$;
+
+comment on function dripdrop._ask_again(text, uuid, timestamptz) is
+  'Makes due what waits in the lines of limits that have changed.';
 
 -- plpgsql/capacity/limits.sql
-
--- What people write as a rate: "60/m", "2/24h", "10/minute", {"count": 60, "seconds": 60} and the
--- like. A limit that silently did nothing would be the worst of all, so nothing else is accepted.
---
--- raises  ZD209, with the path of the fault
-create or replace function dripdrop._canonical_rate(rate jsonb, field text)
-returns jsonb
-language plpgsql
-immutable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_text text[];
-  v_unit int;
-  v_count numeric;
-  v_seconds numeric;
-begin
-  if rate = 'false' then
-    return rate;
-  end if;
-  if jsonb_typeof(rate) = 'object' then
-    v_count := dripdrop._number(coalesce(rate -> 'count', rate -> 'limit', rate -> 'max'));
-    v_seconds := dripdrop._number(
-      coalesce(rate -> 'seconds', rate -> 'window_seconds', rate -> 'period_seconds')
-    );
-  elsif jsonb_typeof(rate) = 'string' then
-    v_text := regexp_match(
-      rate #>> '{}', '^\s*([0-9]{1,9})\s*/\s*([0-9]{0,6})\s*([a-z]+)\s*$', 'i'
-    );
-    v_unit := case
-      when v_text[3] ~* '^(s|sec|seconds?)$' then 1
-      when v_text[3] ~* '^(m|min|minutes?)$' then 60
-      when v_text[3] ~* '^(h|hr|hours?)$' then 3600
-      when v_text[3] ~* '^(d|days?)$' then 86400
-    end;
-    v_count := v_text[1]::numeric;
-    v_seconds := coalesce(nullif(v_text[2], '')::int, 1) * v_unit;
-  end if;
-  if (
-    v_count between 1 and 1000000000 and v_count = floor(v_count)
-    and v_seconds between 1 and 31536000
-  ) is not true
-  then
-    raise exception 'rate % does not parse', rate using
-      errcode = 'ZD209', column = _canonical_rate.field,
-      hint = 'Write "60/m", "2/24h", "10/minute", {"count": 60, "seconds": 60}, or false for none.';
-  end if;
-  return jsonb_build_object('count', v_count, 'seconds', v_seconds);
-end
-$$;
-
-comment on function dripdrop._canonical_rate(jsonb, text) is
-  'A rate in its stored form {"count", "seconds"}, or false.';
-
--- raises  ZD209, with the path of the fault
-create or replace function dripdrop._canonical_rate_limits(rate_limits jsonb, field text)
-returns jsonb
-language plpgsql
-immutable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_limit record;
-  v_canonical jsonb := jsonb '{}';
-begin
-  if jsonb_typeof(rate_limits) is distinct from 'object' then
-    raise exception 'rate_limits is not an object' using
-      errcode = 'ZD209', column = _canonical_rate_limits.field,
-      hint = 'Write rates by scope, for example {"adapter": "60/m", "recipient": "2/24h"}.';
-  end if;
-  for v_limit in select * from jsonb_each(rate_limits) loop
-    if v_limit.key not in ('adapter', 'provider', 'domain', 'recipient_domain', 'recipient') then
-      raise exception 'scope "%" of a rate limit is unknown', v_limit.key using
-        errcode = 'ZD209', column = concat_ws('.', _canonical_rate_limits.field, v_limit.key),
-        hint = 'Use adapter, provider, domain, recipient_domain or recipient.';
-    end if;
-    v_canonical := v_canonical || jsonb_build_object(
-      v_limit.key,
-      dripdrop._canonical_rate(
-        v_limit.value, concat_ws('.', _canonical_rate_limits.field, v_limit.key)
-      )
-    );
-  end loop;
-  return v_canonical;
-end
-$$;
-
-comment on function dripdrop._canonical_rate_limits(jsonb, text) is
-  'Rates by scope in their stored form.';
 
 -- Days are calendar days of the sender, the first one included. Without a daily_cap the ramp goes
 -- on.
@@ -3822,6 +3973,40 @@ return least(
 
 comment on function dripdrop._daily_cap(dripdrop.channel_adapters, date, text) is
   'How many messages a sender may send on one of its days; null is no limit.';
+
+-- Most messages have no limits, and nothing is looked up for them.
+create or replace function dripdrop._has_limits(
+  step dripdrop.steps,
+  adapter dripdrop.channel_adapters
+)
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    (adapter).daily_cap is not null
+    or (adapter).ramp_floor is not null
+    or coalesce((adapter).min_gap_seconds > 0, false)
+    or (adapter).concurrency is not null
+    or coalesce((adapter).rate_limits <> '{}', false)
+    or (step).config ?| array['rate_limits', 'daily_cap']
+    or exists (
+      select from dripdrop.tenant_settings as t
+      where (t.tenant_key = (step).tenant_key or t.tenant_key is null) and t.rate_limits <> '{}'
+    )
+    or exists (
+      select from dripdrop.frequency_caps as c
+      where c.tenant_key = (step).tenant_key or c.tenant_key is null
+    )
+    or exists (
+      select from dripdrop.adapter_sequence_budgets as b
+      where b.adapter_id = (adapter).id and b.sequence_version_id = (step).sequence_version_id
+    )
+$$;
+
+comment on function dripdrop._has_limits(dripdrop.steps, dripdrop.channel_adapters) is
+  'Whether a message of this step through this sender may be subject to a limit.';
 
 -- Every limit on every message. What holds for all messages of a step through a sender is looked up
 -- once. Of the limits for one scope the most specific holds, and counts where it is written: the
@@ -3994,255 +4179,134 @@ $$;
 comment on function dripdrop._limits_on(dripdrop._decision[], timestamptz) is
   'The limits each message is subject to.';
 
--- plpgsql/capacity/line.sql
+create or replace function dripdrop._limit_reason(scope text)
+returns text
+language sql
+immutable
+parallel safe
+return case scope
+  when 'gap' then 'min_gap'
+  when 'day' then 'daily_cap'
+  when 'share' then 'share_cap'
+  when 'step_day' then 'step_daily_cap'
+  when 'concurrency' then 'concurrency'
+  when 'subscriber' then 'frequency_cap'
+  else 'rate_limit'
+end;
 
--- Capacity that nobody uses goes to who waits for it: what stands in front of a line is due as soon
--- as there is room, before its slot. So whatever is stopped, paused or fails gives back what it was
--- promised, without anybody having to say so. The sequences in a line take turns.
---
--- locks   executions that wait, skipping what is locked
-create or replace function dripdrop._pull(at timestamptz)
-returns void
-language plpgsql
-set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set enable_hashjoin = off
-set enable_mergejoin = off
-as $$
-declare
-  v_counter record;
-begin
-  for v_counter in
-    select
-      c.id,
-      least(
-        dripdrop._left(
-          c, c.max_count, c.per, (_pull.at at time zone zone.name)::date, _pull.at, true
-        ),
-        1000
-      ) - (
-        select count(*)
-        from dripdrop.step_executions as x
-        where x.counter_id = c.id
-          and x.ended_at is null
-          and (x.due_at <= _pull.at or (x.due_at is null and x.state in ('queued', 'rendered')))
-      ) as room,
-      c.max_count - (
-        select count(*) from unnest(c.granted) as g (slot) where g.slot > _pull.at - c.per
-      ) as ungranted
-    from dripdrop.counters as c
-    left join dripdrop.channel_adapters as a
-      on a.id = c.owner_id and c.scope in ('day', 'gap', 'adapter', 'concurrency')
-    cross join lateral (
-      select coalesce(a.time_zone, dripdrop._default_time_zone(c.tenant_key)) as name
-    ) as zone
-    where c.line_until > _pull.at
-  loop
-    continue when least(v_counter.room, v_counter.ungranted) <= 0;
-    update dripdrop.step_executions as x
-    set due_at = _pull.at
-    where x.id = any (array(
-      select w.id
-      from (
-        select
-          h.id,
-          h.due_at,
-          row_number() over (
-            partition by s.sequence_version_id order by h.due_at, h.id
-          ) as turn
-        from (
-          select n.id, n.due_at, n.step_id
-          from dripdrop.step_executions as n
-          where n.counter_id = v_counter.id and n.due_at > _pull.at and n.ended_at is null
-          order by n.due_at
-          limit 10000
-        ) as h
-        join dripdrop.steps as s on s.id = h.step_id
-      ) as w
-      order by w.turn, w.due_at, w.id
-      limit least(v_counter.room, v_counter.ungranted)
-    ))
-      and x.due_at > _pull.at;
-  end loop;
-end
-$$;
+comment on function dripdrop._limit_reason(text) is 'The reason code of a limit that is used up.';
 
-comment on function dripdrop._pull(timestamptz) is
-  'Makes due what waits in the lines of limits that have room.';
-
--- Whoever comes late to a line that others fill does not wait for all of them: the first message
--- of a second sequence takes the second place, and who stood there takes the place that was
--- promised to the newcomer.
---
--- locks   executions that wait, skipping what is locked
-create or replace function dripdrop._take_turns(
-  counter_id uuid,
-  newcomers uuid[],
-  at timestamptz
+create or replace function dripdrop._describe_limit(
+  scope text,
+  subject text,
+  max_count int,
+  per interval
 )
-returns void
+returns text
 language sql
-set search_path = pg_catalog, pg_temp
-as $$
-  with
-  waiting as materialized (
-    select
-      h.id,
-      h.due_at,
-      h.id = any (newcomers) as is_new,
-      s.sequence_version_id as flow,
-      row_number() over (order by h.due_at, h.id) as place,
-      row_number() over (partition by s.sequence_version_id order by h.due_at, h.id) as turn
-    from (
-      select n.id, n.due_at, n.step_id
-      from dripdrop.step_executions as n
-      where n.counter_id = _take_turns.counter_id
-        and n.due_at > _take_turns.at
-        and n.ended_at is null
-      order by n.due_at
-      limit 10000
-    ) as h
-    join dripdrop.steps as s on s.id = h.step_id
-  ),
-  flows as (select count(distinct w.flow) as number from waiting as w),
-  swap as (
-    select w.id, w.due_at, v.id as other_id, v.due_at as other_due_at
-    from waiting as w
-    cross join flows as f
-    join waiting as v on v.place = w.turn * f.number
-    where w.is_new
-      and not v.is_new
-      and v.flow <> w.flow
-      and v.due_at < w.due_at
-      and f.number > 1
-  ),
-  locked as (
-    select x.id
-    from dripdrop.step_executions as x
-    where x.id in (select s.other_id from swap as s)
-    for no key update skip locked
-  )
-  update dripdrop.step_executions as x
-  set due_at = case when x.id = s.id then s.other_due_at else s.due_at end
-  from swap as s
-  join locked as l on l.id = s.other_id
-  where x.id in (s.id, s.other_id)
-$$;
+immutable
+parallel safe
+return concat_ws(
+  ' ',
+  scope,
+  nullif(subject, ''),
+  max_count,
+  case when per is not null then 'per ' || per when scope <> 'concurrency' then 'a day' end
+);
 
-comment on function dripdrop._take_turns(uuid, uuid[], timestamptz) is
-  'Gives newcomers of a sequence their turns among those of others in the line of a limit.';
+comment on function dripdrop._describe_limit(text, text, int, interval) is
+  'A limit as people read it.';
 
-create or replace function dripdrop._less(ring timestamptz[], number bigint, at timestamptz)
-returns timestamptz[]
-language sql
+-- plpgsql/capacity/rates.sql
+
+-- What people write as a rate: "60/m", "2/24h", "10/minute", {"count": 60, "seconds": 60} and the
+-- like. A limit that silently did nothing would be the worst of all, so nothing else is accepted.
+--
+-- raises  ZD209, with the path of the fault
+create or replace function dripdrop._canonical_rate(rate jsonb, field text)
+returns jsonb
+language plpgsql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select coalesce(array_agg(t.slot order by t.place), '{}')
-  from (
-    select n.slot, n.place, row_number() over (order by n.slot > _less.at, n.place desc) as turn
-    from unnest(ring) with ordinality as n (slot, place)
-  ) as t
-  where t.turn > number or t.slot > _less.at
-$$;
-
-comment on function dripdrop._less(timestamptz[], bigint, timestamptz) is
-  'A ring without the last so many times up to a time.';
-
--- A message that never left gives back what it was promised and what it took at the fence.
---
--- locks   the counters, in id order
-create or replace function dripdrop._give_back(executions uuid[], at timestamptz)
-returns void
-language plpgsql
-set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set enable_hashjoin = off
-set enable_mergejoin = off
-as $$
 declare
-  v_given dripdrop._decision[] := array(
-    select row(
-      x.id, 'send', 'send', null, null, null, x.adapter_id, x.recipient, true, x.counter_id
-    )::dripdrop._decision
-    from dripdrop.step_executions as x
-    where x.id = any (executions) and x.counter_id is not null
-  );
-  v_counter record;
+  v_text text[];
+  v_unit int;
+  v_count numeric;
+  v_seconds numeric;
 begin
-  for v_counter in
-    select
-      l.counter_id,
-      count(*) as number,
-      max(x.claimed_at) as claimed_at,
-      (max(x.claimed_at) at time zone max(l.time_zone))::date as day
-    from dripdrop._limits_on(v_given, _give_back.at) as l
-    join dripdrop.step_executions as x on x.id = l.execution_id
-    where l.counter_id is not null and l.scope <> 'concurrency'
-    group by l.counter_id
-    order by l.counter_id
-  loop
-    update dripdrop.counters as c
-    set taken = dripdrop._less(c.taken, v_counter.number, v_counter.claimed_at),
-        granted = dripdrop._less(c.granted, v_counter.number, v_counter.claimed_at),
-        line = dripdrop._less(c.line, v_counter.number, v_counter.claimed_at),
-        used = greatest(
-          c.used - case when c.day = v_counter.day then v_counter.number else 0 end, 0
-        ),
-        line_used = greatest(
-          c.line_used - case when c.line_day = v_counter.day then v_counter.number else 0 end, 0
-        )
-    where c.id = v_counter.counter_id;
-  end loop;
+  if rate = 'false' then
+    return rate;
+  end if;
+  if jsonb_typeof(rate) = 'object' then
+    v_count := dripdrop._number(coalesce(rate -> 'count', rate -> 'limit', rate -> 'max'));
+    v_seconds := dripdrop._number(
+      coalesce(rate -> 'seconds', rate -> 'window_seconds', rate -> 'period_seconds')
+    );
+  elsif jsonb_typeof(rate) = 'string' then
+    v_text := regexp_match(
+      rate #>> '{}', '^\s*([0-9]{1,9})\s*/\s*([0-9]{0,6})\s*([a-z]+)\s*$', 'i'
+    );
+    v_unit := case
+      when v_text[3] ~* '^(s|sec|seconds?)$' then 1
+      when v_text[3] ~* '^(m|min|minutes?)$' then 60
+      when v_text[3] ~* '^(h|hr|hours?)$' then 3600
+      when v_text[3] ~* '^(d|days?)$' then 86400
+    end;
+    v_count := v_text[1]::numeric;
+    v_seconds := coalesce(nullif(v_text[2], '')::int, 1) * v_unit;
+  end if;
+  if (
+    v_count between 1 and 1000000000 and v_count = floor(v_count)
+    and v_seconds between 1 and 31536000
+  ) is not true
+  then
+    raise exception 'rate % does not parse', rate using
+      errcode = 'ZD209', column = _canonical_rate.field,
+      hint = 'Write "60/m", "2/24h", "10/minute", {"count": 60, "seconds": 60}, or false for none.';
+  end if;
+  return jsonb_build_object('count', v_count, 'seconds', v_seconds);
 end
 $$;
 
-comment on function dripdrop._give_back(uuid[], timestamptz) is
-  'Returns what executions took of their limits at a fence they passed in vain.';
+comment on function dripdrop._canonical_rate(jsonb, text) is
+  'A rate in its stored form {"count", "seconds"}, or false.';
 
--- Where limits have changed, whoever waits for them is looked at again, and the lines begin anew.
---
--- locks   executions that wait, skipping what is locked, then the counters
-create or replace function dripdrop._ask_again(tenant_key text, adapter_id uuid, at timestamptz)
-returns void
+-- raises  ZD209, with the path of the fault
+create or replace function dripdrop._canonical_rate_limits(rate_limits jsonb, field text)
+returns jsonb
 language plpgsql
+immutable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_counters uuid[] := array(
-    select c.id
-    from dripdrop.counters as c
-    where c.line_until > _ask_again.at
-      and (
-        c.owner_id = _ask_again.adapter_id
-        or c.tenant_key is not distinct from _ask_again.tenant_key
+  v_limit record;
+  v_canonical jsonb := jsonb '{}';
+begin
+  if jsonb_typeof(rate_limits) is distinct from 'object' then
+    raise exception 'rate_limits is not an object' using
+      errcode = 'ZD209', column = _canonical_rate_limits.field,
+      hint = 'Write rates by scope, for example {"adapter": "60/m", "recipient": "2/24h"}.';
+  end if;
+  for v_limit in select * from jsonb_each(rate_limits) loop
+    if v_limit.key not in ('adapter', 'provider', 'domain', 'recipient_domain', 'recipient') then
+      raise exception 'scope "%" of a rate limit is unknown', v_limit.key using
+        errcode = 'ZD209', column = concat_ws('.', _canonical_rate_limits.field, v_limit.key),
+        hint = 'Use adapter, provider, domain, recipient_domain or recipient.';
+    end if;
+    v_canonical := v_canonical || jsonb_build_object(
+      v_limit.key,
+      dripdrop._canonical_rate(
+        v_limit.value, concat_ws('.', _canonical_rate_limits.field, v_limit.key)
       )
-    order by c.id
-  );
-begin
-  update dripdrop.step_executions as x
-  set due_at = _ask_again.at,
-      counter_id = null
-  where x.id = any (array(
-    select w.id
-    from dripdrop.step_executions as w
-    where w.counter_id = any (v_counters) and w.due_at > _ask_again.at and w.ended_at is null
-    for no key update skip locked
-  ));
-  perform from dripdrop.counters as c where c.id = any (v_counters) order by c.id for no key update;
-  update dripdrop.counters as c
-  set line = c.granted,
-      line_until = null,
-      line_day = null,
-      line_used = 0
-  where c.id = any (v_counters);
+    );
+  end loop;
+  return v_canonical;
 end
 $$;
 
-comment on function dripdrop._ask_again(text, uuid, timestamptz) is
-  'Makes due what waits in the lines of limits that have changed.';
+comment on function dripdrop._canonical_rate_limits(jsonb, text) is
+  'Rates by scope in their stored form.';
 
 -- plpgsql/capacity/rivals.sql
 
@@ -4562,6 +4626,176 @@ $$;
 
 comment on function dripdrop.list_frequency_caps(text) is
   'The frequency caps of exactly this tenant; those of null hold for every tenant.';
+
+-- plpgsql/capacity/turns.sql
+
+-- Tenants that wait for a limit take turns, and the sequences of each. place: where a message
+-- stands by its slot; fair_place: where it would stand if everybody had come at once.
+create or replace function dripdrop._line(counter_id uuid, at timestamptz)
+returns table (execution_id uuid, due_at timestamptz, place bigint, fair_place bigint)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+  select
+    t.id,
+    t.due_at,
+    row_number() over (order by t.due_at, t.id),
+    row_number() over (order by t.turn, t.due_at, t.id)
+  from (
+    select
+      w.id,
+      w.due_at,
+      row_number() over (partition by w.tenant_key order by w.turn, w.due_at, w.id) as turn
+    from (
+      select
+        h.id,
+        h.tenant_key,
+        h.due_at,
+        row_number() over (partition by s.sequence_version_id order by h.due_at, h.id) as turn
+      from (
+        select x.id, x.tenant_key, x.due_at, x.step_id
+        from dripdrop.step_executions as x
+        where x.counter_id = _line.counter_id and x.due_at > _line.at and x.ended_at is null
+        order by x.due_at
+        limit 10000
+      ) as h
+      join dripdrop.steps as s on s.id = h.step_id
+    ) as w
+  ) as t
+$$;
+
+comment on function dripdrop._line(uuid, timestamptz) is
+  'What waits for a limit: the first 10 000 messages, by slot and as it would be fair.';
+
+-- Capacity that nobody uses goes to who waits for it: what stands in front of a line is due as soon
+-- as there is room, before its slot. So whatever is stopped, paused or fails gives back what it was
+-- promised, without anybody having to say so.
+--
+-- locks   executions that wait, skipping what is locked
+create or replace function dripdrop._pull(at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_counter record;
+begin
+  for v_counter in
+    select
+      c.id,
+      least(
+        dripdrop._left(
+          c, c.max_count, c.per, (_pull.at at time zone zone.name)::date, _pull.at, true
+        ),
+        1000
+      ) - (
+        select count(*)
+        from dripdrop.step_executions as x
+        where x.counter_id = c.id
+          and x.ended_at is null
+          and (x.due_at <= _pull.at or (x.due_at is null and x.state in ('queued', 'rendered')))
+      ) as room,
+      c.max_count - (
+        select count(*) from unnest(c.granted) as g (slot) where g.slot > _pull.at - c.per
+      ) as ungranted
+    from dripdrop.counters as c
+    left join dripdrop.channel_adapters as a
+      on a.id = c.owner_id and c.scope in ('day', 'gap', 'adapter', 'concurrency')
+    cross join lateral (
+      select coalesce(a.time_zone, dripdrop._default_time_zone(c.tenant_key)) as name
+    ) as zone
+    where c.line_until > _pull.at
+  loop
+    continue when least(v_counter.room, v_counter.ungranted) <= 0;
+    update dripdrop.step_executions as x
+    set due_at = _pull.at
+    where x.id = any (array(
+      select n.id
+      from dripdrop.step_executions as n
+      where n.id = any (array(
+          select w.execution_id
+          from dripdrop._line(v_counter.id, _pull.at) as w
+          order by w.fair_place
+          limit least(v_counter.room, v_counter.ungranted)
+        ))
+        and n.due_at > _pull.at
+      for no key update skip locked
+    ));
+  end loop;
+end
+$$;
+
+comment on function dripdrop._pull(timestamptz) is
+  'Makes due what waits in the lines of limits that have room.';
+
+-- Whoever comes late to a line that others fill does not wait for all of them: the first message
+-- of a second sequence takes the second place, and who stood there takes one that was promised to
+-- the newcomers. While somebody else holds one of those, the line stays as it is.
+--
+-- locks   executions that wait, skipping what is locked
+create or replace function dripdrop._take_turns(
+  counter_id uuid,
+  newcomers uuid[],
+  at timestamptz
+)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  with
+  waiting as materialized (
+    select w.*, w.execution_id = any (newcomers) as is_new
+    from dripdrop._line(_take_turns.counter_id, _take_turns.at) as w
+  ),
+  newcomer as (
+    select w.execution_id, w.place, w.fair_place, v.due_at
+    from waiting as w
+    join waiting as v on v.place = w.fair_place
+    where w.is_new
+  ),
+  displaced as (
+    select w.execution_id, row_number() over (order by w.place) as number
+    from waiting as w
+    where not w.is_new and w.place in (select n.fair_place from newcomer as n)
+  ),
+  vacated as (
+    select w.due_at, row_number() over (order by w.place) as number
+    from waiting as w
+    where w.is_new and w.place not in (select n.fair_place from newcomer as n)
+  ),
+  locked as materialized (
+    select x.id
+    from dripdrop.step_executions as x
+    where x.id in (select d.execution_id from displaced as d)
+    for no key update skip locked
+  ),
+  moved as (
+    select n.execution_id, n.due_at
+    from newcomer as n
+    union all
+    select d.execution_id, v.due_at
+    from displaced as d
+    join vacated as v on v.number = d.number
+  )
+  update dripdrop.step_executions as x
+  set due_at = m.due_at
+  from moved as m
+  where x.id = m.execution_id
+    and x.due_at <> m.due_at
+    and (select count(*) from locked) = (select count(*) from displaced)
+$$;
+
+comment on function dripdrop._take_turns(uuid, uuid[], timestamptz) is
+  'Gives newcomers their turns among those of others in the line of a limit.';
 
 -- plpgsql/consent/suppressions.sql
 
@@ -5845,25 +6079,7 @@ as $$
       dripdrop._sending_pause(s.tenant_key, q.key, s.channel, named.adapter_id) as sending_pause,
       q.active as sequence_active,
       q.exclusive_group is not null as exclusive,
-      shared.senders is not null
-      or a.daily_cap is not null
-      or a.ramp_floor is not null
-      or a.min_gap_seconds > 0
-      or a.concurrency is not null
-      or a.rate_limits <> '{}'
-      or s.config ?| array['rate_limits', 'daily_cap']
-      or exists (
-        select from dripdrop.tenant_settings as t
-        where (t.tenant_key = s.tenant_key or t.tenant_key is null) and t.rate_limits <> '{}'
-      )
-      or exists (
-        select from dripdrop.frequency_caps as c
-        where c.tenant_key = s.tenant_key or c.tenant_key is null
-      )
-      or exists (
-        select from dripdrop.adapter_sequence_budgets as b
-        where b.adapter_id = a.id and b.sequence_version_id = s.sequence_version_id
-      ) as limited,
+      shared.senders is not null or dripdrop._has_limits(s, a) as limited,
       q.key as sequence_key,
       dripdrop._as_sender(
         a, named.adapter_id, 1, s.tenant_key, s.channel, _gates.at
@@ -6296,6 +6512,10 @@ begin
       v_now, case when v_execution.awaited_event is null then v_execution.due_at end
     );
     v_decision := dripdrop._decide(array[v_execution.id], v_at);
+    -- What waits has its slot; what is due is yet to ask its limits.
+    if v_execution.due_at <= v_now then
+      v_decision := dripdrop._would_admit(v_decision, v_now);
+    end if;
     return query
     select
       'now',
@@ -6323,7 +6543,16 @@ begin
         when v_decision.action in ('hold', 'wait') then v_decision.until
         else coalesce(case when v_execution.state = 'scheduled' then v_decision.until end, v_at)
       end
-    from dripdrop._gates(array[v_execution.id], v_at, 'all') as g
+    from (
+      select
+        a.place,
+        a.gate,
+        case when a.gate = v_decision.gate then v_decision.action else a.action end as action,
+        case when a.gate = v_decision.gate then v_decision.reason else a.reason end as reason,
+        case when a.gate = v_decision.gate then v_decision.detail else a.detail end as detail,
+        case when a.gate = v_decision.gate then v_decision.until else a.until end as until
+      from dripdrop._gates(array[v_execution.id], v_at, 'all') as a
+    ) as g
     join dripdrop.steps as s on s.id = v_execution.step_id
     -- The gate that put it off is why it waits, though it will be open by then.
     left join lateral (
@@ -11677,20 +11906,36 @@ begin
     where x.id = any (v_stopped);
   end if;
 
+  -- Limits that were set after tick() count as well.
   v_limited := array(
+    with
+    limited as materialized (
+      select s.id, a.id
+      from (
+        select distinct x.step_id, x.adapter_id
+        from dripdrop.step_executions as x
+        where x.id = any (executions) and x.counter_id is null
+      ) as p
+      join dripdrop.steps as s on s.id = p.step_id
+      join dripdrop.channel_adapters as a on a.id = p.adapter_id
+      where dripdrop._has_limits(s, a)
+    )
     select row(
       x.id, 'send', 'send', null, null, null, x.adapter_id, x.recipient, true, x.counter_id
     )::dripdrop._decision
     from dripdrop.step_executions as x
-    where x.id = any (executions) and x.id <> all (v_stopped) and x.counter_id is not null
+    where x.id = any (executions)
+      and x.id <> all (v_stopped)
+      and (x.counter_id is not null or (x.step_id, x.adapter_id) in (select * from limited))
     order by x.id
   );
   if cardinality(v_limited) > 0 then
-    v_limited := array(
-      select d
-      from unnest(dripdrop._admit(v_limited, _stop_at_fence.at, true)) as d
-      where d.action = 'defer'
-    );
+    v_limited := dripdrop._admit(v_limited, _stop_at_fence.at, true);
+    update dripdrop.step_executions as x
+    set counter_id = d.counter_id
+    from unnest(v_limited) as d
+    where x.id = d.execution_id and x.counter_id is null and d.action = 'send';
+    v_limited := array(select d from unnest(v_limited) as d where d.action = 'defer');
     update dripdrop.step_executions as x
     set state = 'scheduled',
         due_at = d.until,

@@ -152,6 +152,51 @@ create type dripdrop._limit as (
 comment on type dripdrop._limit is
   'One limit on one message: what is counted, how many, in what time.';
 
+-- What one counter stands at, for a batch that asks it so many times (demand). room: how many more
+-- it lets through now, which a limit that was lowered makes negative.
+create type dripdrop._tally as (
+  counter_id uuid,
+  scope text,
+  subject text,
+  max_count int,
+  per interval,
+  time_zone text,
+  day date,
+  used int,
+  room int,
+  demand int
+);
+
+comment on type dripdrop._tally is 'What a limit has used up, and what is asked of it.';
+
+-- What a counter is to be set to. granted: how many went ahead. slots: the whole ring of a rate, or
+-- null where it only grows longer by those who went ahead. until: the last slot that was promised.
+create type dripdrop._entry as (
+  counter_id uuid,
+  max_count int,
+  per interval,
+  day date,
+  used int,
+  granted int,
+  slots timestamptz array,
+  until timestamptz
+);
+
+comment on type dripdrop._entry is 'What a batch makes of a counter.';
+
+-- A message, its slot, and the limit that keeps it waiting until then.
+create type dripdrop._blocked as (
+  execution_id uuid,
+  until timestamptz,
+  scope text,
+  subject text,
+  max_count int,
+  per interval,
+  counter_id uuid
+);
+
+comment on type dripdrop._blocked is 'A message that a limit keeps waiting, until its slot.';
+
 -- A sender that a step may use, as it stands now. fault: why it cannot be used at all.
 create type dripdrop._sender as (
   adapter_id uuid,

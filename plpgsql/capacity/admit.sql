@@ -1,118 +1,323 @@
--- How much of a limit is left. At the fence what counts is what has left; before it, what was
--- promised, to those who went ahead and to those who wait in line.
-create or replace function dripdrop._left(
-  counter dripdrop.counters,
-  max_count int,
-  per interval,
-  today date,
-  at timestamptz,
+-- Decisions to send in the order in which they are asked. Who has waited goes first. Tenants that
+-- share a sender take turns; of one tenant's messages those of the higher priority go first, and
+-- its sequences take turns by what they have used of the sender, so that none starves another.
+--
+-- limits: the places in tallies of what limits the message. asked: those it has to ask; before the
+-- fence it has its place in the line that it stands in, and with it in all lines of its sender
+-- (together), which every message of the sender stands in.
+create or replace function dripdrop._in_turn(
+  decisions dripdrop._decision[],
+  limits dripdrop._limit[],
+  tallies dripdrop._tally[],
   at_fence boolean
 )
-returns int
+returns table (execution_id uuid, limits int[], asked int[], together int[])
 language sql
 stable
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_mergejoin = off
 as $$
-  select max_count - case
-    when (counter).scope = 'concurrency' then (
-      select count(*)::int
-      from dripdrop.step_executions as x
-      where x.counter_id = (counter).id
-        and x.due_at is null
-        and x.ended_at is null
-        and (x.state = 'sending' or (not at_fence and x.state in ('queued', 'rendered')))
+  with
+  tally as materialized (
+    select k.counter_id, k.scope in ('adapter', 'gap', 'day') as is_senders, k.place::int
+    from unnest(tallies) with ordinality as k (
+      counter_id, scope, subject, max_count, per, time_zone, day, used, room, demand, place
     )
-    when per is not null then (
-      select count(*)::int
-      from unnest(case when at_fence then (counter).taken else (counter).line end) as t (slot)
-      where t.slot > _left.at - per
-    )
-    when not at_fence and (counter).line_day > today then max_count
-    else greatest(
-      case when (counter).day = today then (counter).used else 0 end,
-      case when (counter).line_day = today and not at_fence then (counter).line_used else 0 end
-    )
-  end
+  ),
+  message as materialized (
+    select
+      x.id,
+      x.tenant_key,
+      x.step_id,
+      x.scheduled_for,
+      d.adapter_id,
+      case when x.due_at is not null or at_fence then x.counter_id end as held,
+      not at_fence and x.due_at is not null and coalesce(h.is_senders, false) as holds_senders
+    from unnest(decisions) as d
+    join dripdrop.step_executions as x on x.id = d.execution_id
+    left join tally as h on h.counter_id = x.counter_id
+    where d.limited and d.action = 'send'
+  ),
+  ask as (
+    select
+      m.id,
+      array_agg(k.place order by k.place) as limits,
+      coalesce(
+        array_agg(k.place order by k.place) filter (
+          where at_fence
+            or not (
+              (k.counter_id = m.held and m.held is not null)
+              or (k.is_senders and m.holds_senders)
+            )
+        ),
+        '{}'
+      ) as asked,
+      coalesce(array_agg(k.place) filter (where k.is_senders), '{}') as together
+    from unnest(limits) as l
+    join tally as k on k.counter_id = l.counter_id
+    join message as m on m.id = l.execution_id
+    group by m.id
+  ),
+  ranked as (
+    select
+      m.id,
+      m.held is null as is_new,
+      m.scheduled_for,
+      row_number() over (
+        partition by m.tenant_key
+        order by
+          m.held is null, m.priority desc, m.turn > m.target, m.turn::numeric / m.weight,
+          m.scheduled_for, m.id
+      ) as turn
+    from (
+      select
+        n.*,
+        q.priority,
+        coalesce(b.daily_volume_target, 0) as target,
+        coalesce(b.weight, 1) as weight,
+        coalesce(b.used, 0) + row_number() over (
+          partition by n.adapter_id, s.sequence_version_id
+          order by q.priority desc, n.scheduled_for, n.id
+        ) as turn
+      from message as n
+      join dripdrop.steps as s on s.id = n.step_id
+      join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+      join dripdrop.sequences as q on q.id = v.sequence_id
+      left join lateral (
+        select g.daily_volume_target, g.weight, c.used
+        from dripdrop.adapter_sequence_budgets as g
+        left join dripdrop.counters as c
+          on c.subject = '' and c.scope = 'share' and c.owner_id = g.id
+        where g.adapter_id = n.adapter_id and g.sequence_version_id = s.sequence_version_id
+      ) as b on true
+    ) as m
+  )
+  select a.id, a.limits, a.asked, a.together
+  from ask as a
+  join ranked as r on r.id = a.id
+  order by r.is_new, r.turn, r.scheduled_for, r.id
 $$;
 
-comment on function dripdrop._left(
-  dripdrop.counters, int, interval, date, timestamptz, boolean
+comment on function dripdrop._in_turn(
+  dripdrop._decision[], dripdrop._limit[], dripdrop._tally[], boolean
 ) is
-  'How many more messages a limit lets through at a time.';
+  'Decisions to send, fairly ordered, and which limits each has to ask.';
 
-create or replace function dripdrop._limit_reason(scope text)
-returns text
-language sql
-immutable
-parallel safe
-return case scope
-  when 'gap' then 'min_gap'
-  when 'day' then 'daily_cap'
-  when 'share' then 'share_cap'
-  when 'step_day' then 'step_daily_cap'
-  when 'concurrency' then 'concurrency'
-  when 'subscriber' then 'frequency_cap'
-  else 'rate_limit'
-end;
-
-comment on function dripdrop._limit_reason(text) is 'The reason code of a limit that is used up.';
-
-create or replace function dripdrop._describe_limit(
-  scope text,
-  subject text,
-  max_count int,
-  per interval
-)
-returns text
-language sql
-immutable
-parallel safe
-return concat_ws(
-  ' ',
-  scope,
-  nullif(subject, ''),
-  max_count,
-  case when per is not null then 'per ' || per when scope <> 'concurrency' then 'a day' end
-);
-
-comment on function dripdrop._describe_limit(text, text, int, interval) is
-  'A limit as people read it.';
-
-create or replace function dripdrop._lengthened(
-  ring timestamptz[],
-  at timestamptz,
-  number int,
-  size int
-)
-returns timestamptz[]
-language sql
-immutable
-parallel safe
-return (ring || array_fill(at, array[least(number, size)]))[
-  greatest(cardinality(ring) + least(number, size) - size + 1, 1):
-];
-
-comment on function dripdrop._lengthened(timestamptz[], timestamptz, int, int) is
-  'A ring with so many more of one time, no longer than its size.';
-
--- The limit in whose line a message stands while it is under way: one that counts what is under
--- way, if there is one.
-create or replace function dripdrop._with_counters(
+-- Who may go now, and who waits until when. A message goes when all its limits have room; else it
+-- takes its place behind those who wait for the one that has room last. Nothing is written:
+-- entries are what the counters are to be set to.
+create or replace function dripdrop._share_out(
   decisions dripdrop._decision[],
-  limits dripdrop._limit[]
+  limits dripdrop._limit[],
+  at timestamptz,
+  at_fence boolean,
+  out blocked dripdrop._blocked[],
+  out entries dripdrop._entry[]
 )
-returns dripdrop._decision[]
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_tallies dripdrop._tally[] := array(
+    select t from dripdrop._tallies(limits, _share_out.at, at_fence) as t
+  );
+  -- One element per tally.
+  v_scopes text[];
+  v_max int[];
+  v_per interval[];
+  v_zones text[];
+  v_days date[];
+  v_used int[];
+  v_granted int[];
+  v_until timestamptz[];
+  -- Where the ring of each begins in v_ring, and its oldest time in that.
+  v_base int[];
+  v_head int[];
+  v_ring timestamptz[];
+  v_message record;
+  v_free timestamptz;
+  v_slot timestamptz;
+  v_blocker int;
+  i int;
+begin
+  blocked := '{}';
+  -- Mostly there is room for all of them.
+  if not exists (select from unnest(v_tallies) as t where t.demand > t.room)
+    and (
+      at_fence
+      or not exists (
+        select from unnest(limits) as l
+        join dripdrop.step_executions as x on x.id = l.execution_id
+        where x.counter_id is not null
+      )
+    )
+  then
+    entries := array(
+      select row(
+        t.counter_id, t.max_count, t.per, t.day, t.used + t.demand, t.demand, null, null
+      )::dripdrop._entry
+      from unnest(v_tallies) as t
+    );
+    return;
+  end if;
+
+  select
+    array_agg(t.scope order by t.place),
+    array_agg(t.max_count order by t.place),
+    array_agg(t.per order by t.place),
+    array_agg(t.time_zone order by t.place),
+    array_agg(t.day order by t.place),
+    array_agg(t.used order by t.place),
+    array_agg(0 order by t.place),
+    array_agg(null::timestamptz order by t.place),
+    array_agg(t.base order by t.place),
+    array_agg(1 order by t.place)
+  into v_scopes, v_max, v_per, v_zones, v_days, v_used, v_granted, v_until, v_base, v_head
+  from (
+    select
+      n.*,
+      coalesce(
+        sum(n.max_count) filter (where n.per is not null)
+          over (order by n.place rows between unbounded preceding and 1 preceding),
+        0
+      )::int as base
+    from unnest(v_tallies) with ordinality as n (
+      counter_id, scope, subject, max_count, per, time_zone, day, used, room, demand, place
+    )
+  ) as t;
+  v_ring := dripdrop._rings(v_tallies, at_fence);
+
+  for v_message in select * from dripdrop._in_turn(decisions, limits, v_tallies, at_fence) loop
+    v_slot := _share_out.at;
+    v_blocker := null;
+    foreach i in array v_message.asked loop
+      v_free := case
+        when v_scopes[i] = 'concurrency'
+        then case when v_used[i] >= v_max[i] then _share_out.at + interval '30 seconds' end
+        when v_per[i] is not null then v_ring[v_base[i] + v_head[i]] + v_per[i]
+        else (v_days[i] + (v_used[i] >= v_max[i])::int)::timestamp at time zone v_zones[i]
+      end;
+      if v_free > v_slot then
+        v_slot := v_free;
+        v_blocker := i;
+      end if;
+    end loop;
+
+    if v_blocker is null then
+      foreach i in array v_message.limits loop
+        v_granted[i] := v_granted[i] + 1;
+      end loop;
+    else
+      blocked := blocked || row(
+        v_message.execution_id,
+        v_slot,
+        v_scopes[v_blocker],
+        (v_tallies[v_blocker]).subject,
+        v_max[v_blocker],
+        v_per[v_blocker],
+        (v_tallies[v_blocker]).counter_id
+      )::dripdrop._blocked;
+      -- At the fence nobody is promised anything: tick() does that.
+      continue when at_fence;
+    end if;
+    foreach i in array
+      case
+        when v_blocker is null then v_message.asked
+        when v_blocker = any (v_message.together) then v_message.together
+        else array[v_blocker]
+      end
+    loop
+      if v_per[i] is not null then
+        v_ring[v_base[i] + v_head[i]] := v_slot;
+        v_head[i] := v_head[i] % v_max[i] + 1;
+      elsif v_scopes[i] <> 'concurrency'
+        and (v_slot at time zone v_zones[i])::date > v_days[i]
+      then
+        v_days[i] := (v_slot at time zone v_zones[i])::date;
+        v_used[i] := 1;
+      else
+        v_used[i] := v_used[i] + 1;
+      end if;
+      if v_blocker is not null then
+        v_until[i] := greatest(v_until[i], v_slot);
+      end if;
+    end loop;
+  end loop;
+
+  entries := array(
+    select row(
+      t.counter_id,
+      t.max_count,
+      t.per,
+      n.day,
+      n.used,
+      n.granted,
+      case
+        when t.per is not null
+        then array_remove(
+          v_ring[n.base + n.head:n.base + t.max_count] || v_ring[n.base + 1:n.base + n.head - 1],
+          '-infinity'
+        )
+      end,
+      n.until
+    )::dripdrop._entry
+    from unnest(v_tallies) with ordinality as t (
+      counter_id, scope, subject, max_count, per, time_zone, day, used, room, demand, place
+    )
+    join unnest(v_days, v_used, v_granted, v_until, v_base, v_head) with ordinality as n (
+      day, used, granted, until, base, head, place
+    )
+      on n.place = t.place
+  );
+end
+$$;
+
+comment on function dripdrop._share_out(
+  dripdrop._decision[], dripdrop._limit[], timestamptz, boolean
+) is
+  'Which of these messages their limits let wait, and what the counters are afterwards.';
+
+-- A message is counted by one of its limits while it is under way: by the one it waits for, else by
+-- one that counts what is under way, if there is one.
+create or replace function dripdrop._put_off(
+  decisions dripdrop._decision[],
+  limits dripdrop._limit[],
+  blocked dripdrop._blocked[]
+)
+returns setof dripdrop._decision
 language sql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select array_agg(
-    row(
-      d.execution_id, d.gate, d.action, d.reason, d.detail, d.until, d.adapter_id, d.recipient,
-      d.limited, coalesce(own.counter_id, d.counter_id)
-    )::dripdrop._decision
-  )
+  select
+    d.execution_id,
+    case
+      when b.execution_id is null then d.gate
+      when b.scope = 'subscriber' then 'frequency'
+      else 'capacity'
+    end,
+    case when b.execution_id is null then d.action else 'defer' end,
+    case when b.execution_id is null then d.reason else dripdrop._limit_reason(b.scope) end,
+    case
+      when b.execution_id is null then d.detail
+      else dripdrop._describe_limit(b.scope, b.subject, b.max_count, b.per)
+    end,
+    case
+      when b.execution_id is null then d.until
+      -- A day has one beginning: not everybody at once.
+      when b.per is null and b.scope <> 'concurrency'
+      then b.until + make_interval(secs => hashtextextended(d.execution_id::text, 0) & 511)
+      else b.until
+    end,
+    d.adapter_id,
+    d.recipient,
+    d.limited,
+    coalesce(b.counter_id, own.counter_id, d.counter_id)
   from unnest(decisions) as d
+  left join unnest(blocked) as b on b.execution_id = d.execution_id
   left join (
     select distinct on (l.execution_id) l.execution_id, l.counter_id
     from unnest(limits) as l
@@ -120,8 +325,10 @@ as $$
   ) as own on own.execution_id = d.execution_id
 $$;
 
-comment on function dripdrop._with_counters(dripdrop._decision[], dripdrop._limit[]) is
-  'Decisions with the limit that each message is counted by.';
+comment on function dripdrop._put_off(
+  dripdrop._decision[], dripdrop._limit[], dripdrop._blocked[]
+) is
+  'Decisions to send, but for those that wait for a limit, which are deferred.';
 
 -- Lets through what the limits allow, in turn, and gives everything else a place in line: the k-th
 -- that is blocked gets the k-th slot, once. tick() asks before anything is rendered, and keeps to
@@ -142,40 +349,14 @@ set enable_seqscan = off
 set enable_mergejoin = off
 as $$
 declare
-  v_limits dripdrop._limit[];
-  -- One element per counter.
-  v_ids uuid[];
-  v_scopes text[];
-  v_max int[];
-  v_per interval[];
-  v_zones text[];
-  v_days date[];
-  v_used int[];
-  v_left int[];
-  v_demand int[];
-  v_head int[];
-  v_base int[];
-  v_until timestamptz[];
-  v_granted int[];
-  -- The rings of all counters, one after the other.
-  v_ring timestamptz[];
-  -- These three limit the same messages, all of a sender's: a place in one line is one in all.
-  v_core constant text[] := array['adapter', 'gap', 'day'];
-  v_message record;
-  v_next timestamptz;
-  v_slot timestamptz;
-  v_blocker int;
-  v_held_scope text;
-  v_blocked uuid[] := array[]::uuid[];
-  v_slots timestamptz[] := array[]::timestamptz[];
-  v_blockers int[] := array[]::int[];
-  i int;
+  v_limits dripdrop._limit[] := array(
+    select l from dripdrop._limits_on(decisions, _admit.at) as l
+  );
+  v_shares record;
 begin
-  v_limits := array(select l from dripdrop._limits_on(decisions, _admit.at) as l);
   if cardinality(v_limits) = 0 then
     return decisions;
   end if;
-
   if exists (select from unnest(v_limits) as l where l.counter_id is null) then
     insert into dripdrop.counters (tenant_key, scope, owner_id, subject, max_count, per)
     select distinct on (l.subject, l.scope, l.owner_id, l.tenant_key)
@@ -191,284 +372,43 @@ begin
   order by c.id
   for no key update;
 
-  select
-    array_agg(c.id order by c.id),
-    array_agg(c.scope order by c.id),
-    array_agg(c.max_count order by c.id),
-    array_agg(c.per order by c.id),
-    array_agg(c.time_zone order by c.id),
-    array_agg(
-      case
-        when not at_fence and (c.counter).line_day > c.today then (c.counter).line_day
-        else c.today
-      end
-      order by c.id
-    ),
-    array_agg(
-      case
-        when not at_fence and (c.counter).line_day > c.today then (c.counter).line_used
-        else c.max_count
-        - dripdrop._left(c.counter, c.max_count, c.per, c.today, _admit.at, at_fence)
-      end
-      order by c.id
-    ),
-    array_agg(
-      dripdrop._left(c.counter, c.max_count, c.per, c.today, _admit.at, at_fence) order by c.id
-    ),
-    array_agg(c.demand order by c.id)
-  into v_ids, v_scopes, v_max, v_per, v_zones, v_days, v_used, v_left, v_demand
-  from (
-    select
-      k.id,
-      k.scope,
-      k as counter,
-      l.max_count,
-      l.per,
-      l.time_zone,
-      (_admit.at at time zone l.time_zone)::date as today,
-      l.demand
-    from (
-      select
-        n.counter_id, max(n.max_count) as max_count, max(n.per) as per,
-        max(n.time_zone) as time_zone, count(*)::int as demand
-      from unnest(v_limits) as n
-      group by n.counter_id
-    ) as l
-    join dripdrop.counters as k on k.id = l.counter_id
-  ) as c;
-
-  -- Mostly there is room for all of them.
-  if not exists (
-    select from unnest(v_demand, v_left) as n (demand, room) where n.demand > n.room
-  )
-    and (
-      at_fence
-      or not exists (
-        select from unnest(decisions) as d
-        join dripdrop.step_executions as x on x.id = d.execution_id
-        where d.limited and d.action = 'send' and x.counter_id is not null
-      )
-    )
-  then
-    update dripdrop.counters as c
-    set max_count = n.max_count,
-        per = n.per,
-        taken = case
-          when at_fence and n.per is not null
-          then dripdrop._lengthened(c.taken, _admit.at, n.demand, n.max_count)
-          else c.taken
-        end,
-        line = case
-          when not at_fence and n.per is not null
-          then dripdrop._lengthened(c.line, _admit.at, n.demand, n.max_count)
-          else c.line
-        end,
-        granted = case
-          when not at_fence and n.per is not null
-          then dripdrop._lengthened(c.granted, _admit.at, n.demand, n.max_count)
-          else c.granted
-        end,
-        day = case when at_fence and n.per is null then n.day else c.day end,
-        used = case when at_fence and n.per is null then n.used + n.demand else c.used end,
-        line_day = case when not at_fence and n.per is null then n.day else c.line_day end,
-        line_used = case
-          when not at_fence and n.per is null then n.used + n.demand
-          else c.line_used
-        end,
-        updated_at = _admit.at
-    from unnest(v_ids, v_max, v_per, v_days, v_used, v_demand)
-      as n (id, max_count, per, day, used, demand)
-    where c.id = n.id;
-    return dripdrop._with_counters(decisions, v_limits);
-  end if;
-
-  -- Rings begin with their oldest time; what was never used counts as long ago.
-  v_ring := array(
-    select t.slot
-    from unnest(v_ids, v_max, v_per) with ordinality as n (id, max_count, per, place)
-    join dripdrop.counters as c on c.id = n.id
-    cross join lateral (
-      select case when at_fence then c.taken else c.line end as slots
-    ) as known
-    cross join lateral unnest(
-      array_fill(
-        timestamptz '-infinity',
-        array[greatest(n.max_count - cardinality(known.slots), 0)]
-      )
-      || known.slots[greatest(cardinality(known.slots) - n.max_count + 1, 1):]
-    ) with ordinality as t (slot, place)
-    where n.per is not null
-    order by n.place, t.place
-  );
-  select array_agg(b.base order by b.place), array_agg(1 order by b.place)
-  into v_base, v_head
-  from (
-    select
-      n.place,
-      coalesce(
-        sum(case when n.per is not null then n.max_count end)
-          over (order by n.place rows between unbounded preceding and 1 preceding),
-        0
-      )::int as base
-    from unnest(v_max, v_per) with ordinality as n (max_count, per, place)
-  ) as b;
-  v_until := array_fill(null::timestamptz, array[cardinality(v_ids)]);
-  v_granted := array_fill(0, array[cardinality(v_ids)]);
-
-  -- Who has waited goes first, then the higher priority; sequences that share a sender take turns
-  -- by what they have used of it, so that none starves another.
-  for v_message in
-    select
-      m.execution_id,
-      m.held,
-      m.ordinals
-    from (
-      select
-        x.id as execution_id,
-        case when x.due_at is not null or at_fence then x.counter_id end as held,
-        q.priority,
-        coalesce(b.daily_volume_target, 0) as target,
-        coalesce(b.weight, 1) as weight,
-        coalesce(b.used, 0) + row_number() over (
-          partition by d.adapter_id, s.sequence_version_id
-          order by q.priority desc, x.scheduled_for, x.id
-        ) as turn,
-        x.scheduled_for,
-        n.ordinals
-      from (
-        select l.execution_id, array_agg(k.place::int order by k.place) as ordinals
-        from unnest(v_limits) as l
-        join unnest(v_ids) with ordinality as k (id, place) on k.id = l.counter_id
-        group by l.execution_id
-      ) as n
-      join dripdrop.step_executions as x on x.id = n.execution_id
-      join dripdrop.steps as s on s.id = x.step_id
-      join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
-      join dripdrop.sequences as q on q.id = v.sequence_id
-      join unnest(decisions) as d on d.execution_id = n.execution_id
-      left join lateral (
-        select g.daily_volume_target, g.weight, c.used
-        from dripdrop.adapter_sequence_budgets as g
-        left join dripdrop.counters as c
-          on c.subject = '' and c.scope = 'share' and c.owner_id = g.id
-        where g.adapter_id = d.adapter_id and g.sequence_version_id = s.sequence_version_id
-      ) as b on true
-    ) as m
-    order by
-      m.held is null, m.priority desc, m.turn > m.target, m.turn::numeric / m.weight,
-      m.scheduled_for, m.execution_id
-  loop
-    v_slot := _admit.at;
-    v_blocker := null;
-    v_held_scope := v_scopes[array_position(v_ids, v_message.held)];
-    foreach i in array v_message.ordinals loop
-      continue when not at_fence and (
-        v_ids[i] = v_message.held or (v_scopes[i] = any (v_core) and v_held_scope = any (v_core))
-      );
-      v_next := case
-        when v_scopes[i] = 'concurrency' then
-          _admit.at
-          + case when v_used[i] < v_max[i] then interval '0' else interval '30 seconds' end
-        when v_per[i] is not null then v_ring[v_base[i] + v_head[i]] + v_per[i]
-        when v_used[i] < v_max[i] then v_days[i]::timestamp at time zone v_zones[i]
-        else (v_days[i] + 1)::timestamp at time zone v_zones[i]
-      end;
-      if v_next > v_slot then
-        v_slot := v_next;
-        v_blocker := i;
-      end if;
-    end loop;
-
-    if v_blocker is null then
-      foreach i in array v_message.ordinals loop
-        v_granted[i] := v_granted[i] + 1;
-        continue when not at_fence and (
-          v_ids[i] = v_message.held or (v_scopes[i] = any (v_core) and v_held_scope = any (v_core))
-        );
-        v_used[i] := v_used[i] + 1;
-        if v_per[i] is not null then
-          v_ring[v_base[i] + v_head[i]] := _admit.at;
-          v_head[i] := v_head[i] % v_max[i] + 1;
-        end if;
-      end loop;
-    else
-      v_blocked := v_blocked || v_message.execution_id;
-      v_slots := v_slots || v_slot;
-      v_blockers := v_blockers || v_blocker;
-      continue when at_fence;
-      foreach i in array v_message.ordinals loop
-        continue when i <> v_blocker
-          and not (v_scopes[i] = any (v_core) and v_scopes[v_blocker] = any (v_core));
-        if v_per[i] is not null then
-          v_ring[v_base[i] + v_head[i]] := v_slot;
-          v_head[i] := v_head[i] % v_max[i] + 1;
-        elsif (v_slot at time zone v_zones[i])::date > v_days[i] then
-          v_days[i] := (v_slot at time zone v_zones[i])::date;
-          v_used[i] := 1;
-        else
-          v_used[i] := v_used[i] + 1;
-        end if;
-        v_until[i] := greatest(v_until[i], v_slot);
-      end loop;
-    end if;
-  end loop;
-
-  update dripdrop.counters as c
-  set max_count = n.max_count,
-      per = n.per,
-      taken = case when at_fence and n.per is not null then ring.slots else c.taken end,
-      granted = case
-        when at_fence or n.per is null then c.granted
-        else (c.granted || array_fill(_admit.at, array[n.granted]))[
-          greatest(cardinality(c.granted) + n.granted - n.max_count + 1, 1):
-        ]
-      end,
-      line = case when not at_fence and n.per is not null then ring.slots else c.line end,
-      day = case when at_fence and n.per is null then n.day else c.day end,
-      used = case when at_fence and n.per is null then n.used else c.used end,
-      line_day = case when not at_fence and n.per is null then n.day else c.line_day end,
-      line_used = case when not at_fence and n.per is null then n.used else c.line_used end,
-      line_until = greatest(c.line_until, n.until),
-      updated_at = _admit.at
-  from unnest(v_ids, v_max, v_per, v_days, v_used, v_base, v_head, v_until, v_granted)
-    as n (id, max_count, per, day, used, base, head, until, granted)
-  cross join lateral (
-    select array_remove(
-      v_ring[n.base + n.head:n.base + n.max_count] || v_ring[n.base + 1:n.base + n.head - 1],
-      '-infinity'
-    ) as slots
-  ) as ring
-  where c.id = n.id;
-
-  return array(
-    select
-      case
-        when b.execution_id is null then d
-        else row(
-          d.execution_id,
-          case when v_scopes[b.blocker] = 'subscriber' then 'frequency' else 'capacity' end,
-          'defer',
-          dripdrop._limit_reason(v_scopes[b.blocker]),
-          dripdrop._describe_limit(
-            v_scopes[b.blocker], c.subject, v_max[b.blocker], v_per[b.blocker]
-          ),
-          -- A day has one beginning: not everybody at once.
-          b.slot + case
-            when v_per[b.blocker] is null and v_scopes[b.blocker] <> 'concurrency'
-            then make_interval(secs => hashtextextended(d.execution_id::text, 0) & 511)
-            else interval '0'
-          end,
-          d.adapter_id, d.recipient, d.limited, v_ids[b.blocker]
-        )::dripdrop._decision
-      end
-    from unnest(dripdrop._with_counters(decisions, v_limits)) as d
-    left join unnest(v_blocked, v_slots, v_blockers) as b (execution_id, slot, blocker)
-      on b.execution_id = d.execution_id
-    left join dripdrop.counters as c on c.id = v_ids[b.blocker]
-  );
+  v_shares := dripdrop._share_out(decisions, v_limits, _admit.at, at_fence);
+  perform dripdrop._keep(v_shares.entries, _admit.at, at_fence);
+  return array(select d from dripdrop._put_off(decisions, v_limits, v_shares.blocked) as d);
 end
 $$;
 
 comment on function dripdrop._admit(dripdrop._decision[], timestamptz, boolean) is
   'Decisions to send that stay within all limits; those that would not become deferrals to a slot '
   'of their own.';
+
+-- The same question without the counters being locked or written; a counter that does not exist yet
+-- has counted nothing.
+create or replace function dripdrop._would_admit(
+  decision dripdrop._decision,
+  at timestamptz
+)
+returns dripdrop._decision
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_decisions dripdrop._decision[] := array[decision];
+  v_limits dripdrop._limit[] := array(
+    select l
+    from dripdrop._limits_on(v_decisions, _would_admit.at) as l
+    where l.counter_id is not null
+  );
+  v_shares record;
+begin
+  if cardinality(v_limits) = 0 then
+    return decision;
+  end if;
+  v_shares := dripdrop._share_out(v_decisions, v_limits, _would_admit.at, false);
+  return (select d from dripdrop._put_off(v_decisions, v_limits, v_shares.blocked) as d);
+end
+$$;
+
+comment on function dripdrop._would_admit(dripdrop._decision, timestamptz) is
+  'What _admit() would say about one message alone.';

@@ -1,92 +1,3 @@
--- What people write as a rate: "60/m", "2/24h", "10/minute", {"count": 60, "seconds": 60} and the
--- like. A limit that silently did nothing would be the worst of all, so nothing else is accepted.
---
--- raises  ZD209, with the path of the fault
-create or replace function dripdrop._canonical_rate(rate jsonb, field text)
-returns jsonb
-language plpgsql
-immutable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_text text[];
-  v_unit int;
-  v_count numeric;
-  v_seconds numeric;
-begin
-  if rate = 'false' then
-    return rate;
-  end if;
-  if jsonb_typeof(rate) = 'object' then
-    v_count := dripdrop._number(coalesce(rate -> 'count', rate -> 'limit', rate -> 'max'));
-    v_seconds := dripdrop._number(
-      coalesce(rate -> 'seconds', rate -> 'window_seconds', rate -> 'period_seconds')
-    );
-  elsif jsonb_typeof(rate) = 'string' then
-    v_text := regexp_match(
-      rate #>> '{}', '^\s*([0-9]{1,9})\s*/\s*([0-9]{0,6})\s*([a-z]+)\s*$', 'i'
-    );
-    v_unit := case
-      when v_text[3] ~* '^(s|sec|seconds?)$' then 1
-      when v_text[3] ~* '^(m|min|minutes?)$' then 60
-      when v_text[3] ~* '^(h|hr|hours?)$' then 3600
-      when v_text[3] ~* '^(d|days?)$' then 86400
-    end;
-    v_count := v_text[1]::numeric;
-    v_seconds := coalesce(nullif(v_text[2], '')::int, 1) * v_unit;
-  end if;
-  if (
-    v_count between 1 and 1000000000 and v_count = floor(v_count)
-    and v_seconds between 1 and 31536000
-  ) is not true
-  then
-    raise exception 'rate % does not parse', rate using
-      errcode = 'ZD209', column = _canonical_rate.field,
-      hint = 'Write "60/m", "2/24h", "10/minute", {"count": 60, "seconds": 60}, or false for none.';
-  end if;
-  return jsonb_build_object('count', v_count, 'seconds', v_seconds);
-end
-$$;
-
-comment on function dripdrop._canonical_rate(jsonb, text) is
-  'A rate in its stored form {"count", "seconds"}, or false.';
-
--- raises  ZD209, with the path of the fault
-create or replace function dripdrop._canonical_rate_limits(rate_limits jsonb, field text)
-returns jsonb
-language plpgsql
-immutable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_limit record;
-  v_canonical jsonb := jsonb '{}';
-begin
-  if jsonb_typeof(rate_limits) is distinct from 'object' then
-    raise exception 'rate_limits is not an object' using
-      errcode = 'ZD209', column = _canonical_rate_limits.field,
-      hint = 'Write rates by scope, for example {"adapter": "60/m", "recipient": "2/24h"}.';
-  end if;
-  for v_limit in select * from jsonb_each(rate_limits) loop
-    if v_limit.key not in ('adapter', 'provider', 'domain', 'recipient_domain', 'recipient') then
-      raise exception 'scope "%" of a rate limit is unknown', v_limit.key using
-        errcode = 'ZD209', column = concat_ws('.', _canonical_rate_limits.field, v_limit.key),
-        hint = 'Use adapter, provider, domain, recipient_domain or recipient.';
-    end if;
-    v_canonical := v_canonical || jsonb_build_object(
-      v_limit.key,
-      dripdrop._canonical_rate(
-        v_limit.value, concat_ws('.', _canonical_rate_limits.field, v_limit.key)
-      )
-    );
-  end loop;
-  return v_canonical;
-end
-$$;
-
-comment on function dripdrop._canonical_rate_limits(jsonb, text) is
-  'Rates by scope in their stored form.';
-
 -- Days are calendar days of the sender, the first one included. Without a daily_cap the ramp goes
 -- on.
 create or replace function dripdrop._daily_cap(
@@ -107,6 +18,40 @@ return least(
 
 comment on function dripdrop._daily_cap(dripdrop.channel_adapters, date, text) is
   'How many messages a sender may send on one of its days; null is no limit.';
+
+-- Most messages have no limits, and nothing is looked up for them.
+create or replace function dripdrop._has_limits(
+  step dripdrop.steps,
+  adapter dripdrop.channel_adapters
+)
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    (adapter).daily_cap is not null
+    or (adapter).ramp_floor is not null
+    or coalesce((adapter).min_gap_seconds > 0, false)
+    or (adapter).concurrency is not null
+    or coalesce((adapter).rate_limits <> '{}', false)
+    or (step).config ?| array['rate_limits', 'daily_cap']
+    or exists (
+      select from dripdrop.tenant_settings as t
+      where (t.tenant_key = (step).tenant_key or t.tenant_key is null) and t.rate_limits <> '{}'
+    )
+    or exists (
+      select from dripdrop.frequency_caps as c
+      where c.tenant_key = (step).tenant_key or c.tenant_key is null
+    )
+    or exists (
+      select from dripdrop.adapter_sequence_budgets as b
+      where b.adapter_id = (adapter).id and b.sequence_version_id = (step).sequence_version_id
+    )
+$$;
+
+comment on function dripdrop._has_limits(dripdrop.steps, dripdrop.channel_adapters) is
+  'Whether a message of this step through this sender may be subject to a limit.';
 
 -- Every limit on every message. What holds for all messages of a step through a sender is looked up
 -- once. Of the limits for one scope the most specific holds, and counts where it is written: the
@@ -278,3 +223,41 @@ $$;
 
 comment on function dripdrop._limits_on(dripdrop._decision[], timestamptz) is
   'The limits each message is subject to.';
+
+create or replace function dripdrop._limit_reason(scope text)
+returns text
+language sql
+immutable
+parallel safe
+return case scope
+  when 'gap' then 'min_gap'
+  when 'day' then 'daily_cap'
+  when 'share' then 'share_cap'
+  when 'step_day' then 'step_daily_cap'
+  when 'concurrency' then 'concurrency'
+  when 'subscriber' then 'frequency_cap'
+  else 'rate_limit'
+end;
+
+comment on function dripdrop._limit_reason(text) is 'The reason code of a limit that is used up.';
+
+create or replace function dripdrop._describe_limit(
+  scope text,
+  subject text,
+  max_count int,
+  per interval
+)
+returns text
+language sql
+immutable
+parallel safe
+return concat_ws(
+  ' ',
+  scope,
+  nullif(subject, ''),
+  max_count,
+  case when per is not null then 'per ' || per when scope <> 'concurrency' then 'a day' end
+);
+
+comment on function dripdrop._describe_limit(text, text, int, interval) is
+  'A limit as people read it.';

@@ -71,25 +71,7 @@ as $$
       dripdrop._sending_pause(s.tenant_key, q.key, s.channel, named.adapter_id) as sending_pause,
       q.active as sequence_active,
       q.exclusive_group is not null as exclusive,
-      shared.senders is not null
-      or a.daily_cap is not null
-      or a.ramp_floor is not null
-      or a.min_gap_seconds > 0
-      or a.concurrency is not null
-      or a.rate_limits <> '{}'
-      or s.config ?| array['rate_limits', 'daily_cap']
-      or exists (
-        select from dripdrop.tenant_settings as t
-        where (t.tenant_key = s.tenant_key or t.tenant_key is null) and t.rate_limits <> '{}'
-      )
-      or exists (
-        select from dripdrop.frequency_caps as c
-        where c.tenant_key = s.tenant_key or c.tenant_key is null
-      )
-      or exists (
-        select from dripdrop.adapter_sequence_budgets as b
-        where b.adapter_id = a.id and b.sequence_version_id = s.sequence_version_id
-      ) as limited,
+      shared.senders is not null or dripdrop._has_limits(s, a) as limited,
       q.key as sequence_key,
       dripdrop._as_sender(
         a, named.adapter_id, 1, s.tenant_key, s.channel, _gates.at

@@ -67,6 +67,10 @@ begin
       v_now, case when v_execution.awaited_event is null then v_execution.due_at end
     );
     v_decision := dripdrop._decide(array[v_execution.id], v_at);
+    -- What waits has its slot; what is due is yet to ask its limits.
+    if v_execution.due_at <= v_now then
+      v_decision := dripdrop._would_admit(v_decision, v_now);
+    end if;
     return query
     select
       'now',
@@ -94,7 +98,16 @@ begin
         when v_decision.action in ('hold', 'wait') then v_decision.until
         else coalesce(case when v_execution.state = 'scheduled' then v_decision.until end, v_at)
       end
-    from dripdrop._gates(array[v_execution.id], v_at, 'all') as g
+    from (
+      select
+        a.place,
+        a.gate,
+        case when a.gate = v_decision.gate then v_decision.action else a.action end as action,
+        case when a.gate = v_decision.gate then v_decision.reason else a.reason end as reason,
+        case when a.gate = v_decision.gate then v_decision.detail else a.detail end as detail,
+        case when a.gate = v_decision.gate then v_decision.until else a.until end as until
+      from dripdrop._gates(array[v_execution.id], v_at, 'all') as a
+    ) as g
     join dripdrop.steps as s on s.id = v_execution.step_id
     -- The gate that put it off is why it waits, though it will be open by then.
     left join lateral (

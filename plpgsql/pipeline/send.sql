@@ -141,20 +141,36 @@ begin
     where x.id = any (v_stopped);
   end if;
 
+  -- Limits that were set after tick() count as well.
   v_limited := array(
+    with
+    limited as materialized (
+      select s.id, a.id
+      from (
+        select distinct x.step_id, x.adapter_id
+        from dripdrop.step_executions as x
+        where x.id = any (executions) and x.counter_id is null
+      ) as p
+      join dripdrop.steps as s on s.id = p.step_id
+      join dripdrop.channel_adapters as a on a.id = p.adapter_id
+      where dripdrop._has_limits(s, a)
+    )
     select row(
       x.id, 'send', 'send', null, null, null, x.adapter_id, x.recipient, true, x.counter_id
     )::dripdrop._decision
     from dripdrop.step_executions as x
-    where x.id = any (executions) and x.id <> all (v_stopped) and x.counter_id is not null
+    where x.id = any (executions)
+      and x.id <> all (v_stopped)
+      and (x.counter_id is not null or (x.step_id, x.adapter_id) in (select * from limited))
     order by x.id
   );
   if cardinality(v_limited) > 0 then
-    v_limited := array(
-      select d
-      from unnest(dripdrop._admit(v_limited, _stop_at_fence.at, true)) as d
-      where d.action = 'defer'
-    );
+    v_limited := dripdrop._admit(v_limited, _stop_at_fence.at, true);
+    update dripdrop.step_executions as x
+    set counter_id = d.counter_id
+    from unnest(v_limited) as d
+    where x.id = d.execution_id and x.counter_id is null and d.action = 'send';
+    v_limited := array(select d from unnest(v_limited) as d where d.action = 'defer');
     update dripdrop.step_executions as x
     set state = 'scheduled',
         due_at = d.until,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -143,6 +144,50 @@ def test_no_more_than_its_concurrency_is_under_way(engine: Engine, sender: Sende
     engine.tick()
     engine.render()
     assert len(engine.claim_sends("email")) == 2
+
+
+@pytest.mark.parametrize("limit", [{"daily_cap": 3}, {"concurrency": 3}])
+def test_a_limit_that_is_set_after_messages_were_decided_holds_at_the_fence(
+    engine: Engine, sender: Sender, limit: dict[str, int]
+) -> None:
+    sender.crowd(5)
+    engine.tick()
+    engine.render()
+    sender.limit(**limit)
+    assert len(engine.claim_sends("email", 2)) == 2
+    assert len(engine.claim_sends("email")) == 1
+
+
+def test_tenants_that_share_a_sender_take_turns(engine: Engine) -> None:
+    shared = engine.create_channel_adapter(None, "shared", "email", "smtp", is_default=True)
+    engine.set_adapter_limits(None, shared.id, daily_cap=6)
+    for tenant, sequences in (("one", 3), ("two", 1)):
+        for key in map(str, range(sequences)):
+            engine.apply(tenant, {"key": key, "name": key, "steps": [email("welcome")]})
+            people = [
+                {"subscriber_id": str(n), "data": {"email": f"user{n}@{tenant}.example"}}
+                for n in range(6)
+            ]
+            engine.enroll_many(tenant, key, people)
+    engine.tick()
+    engine.render()
+    claims = engine.claim_sends("email")
+    assert Counter(claim.tenant_key for claim in claims) == {"one": 3, "two": 3}
+
+
+def test_a_tenant_that_comes_late_takes_turns_with_one_that_fills_the_line(engine: Engine) -> None:
+    shared = engine.create_channel_adapter(None, "shared", "email", "smtp", is_default=True)
+    engine.set_adapter_limits(None, shared.id, rate_limits={"adapter": "1/m"})
+    for tenant in ("early", "late"):
+        engine.apply(tenant, {"key": "hi", "name": "Hi", "steps": [email("welcome")]})
+        for number in range(4):
+            data = {"email": f"user{number}@{tenant}.example"}
+            engine.enroll(tenant, "hi", "User", str(number), data=data)
+        engine.tick()
+    waiting = engine.rows(
+        "select tenant_key from dripdrop.step_executions where due_at is not null order by due_at"
+    )
+    assert [row.tenant_key for row in waiting][:5] == ["early", "late", "early", "late", "early"]
 
 
 def test_a_step_has_a_daily_cap_of_its_own(engine: Engine, sender: Sender) -> None:

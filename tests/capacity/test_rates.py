@@ -142,6 +142,21 @@ def test_explain_names_the_gate_the_limit_and_the_time(engine: Engine, sender: S
     assert gate.next_at == waiting.due_at
 
 
+def test_explain_names_a_limit_that_a_due_message_has_yet_to_ask(
+    engine: Engine, sender: Sender
+) -> None:
+    sender.limit(rate_limits={"adapter": "1/h"})
+    sender.crowd(1)
+    sender.work()
+    sam = engine.join()
+    (gate,) = [g for g in engine.explain(TENANT, sam.id) if g.open is False]
+    assert (gate.gate, gate.reason, gate.next_action) == ("capacity", "rate_limit", "defer")
+    assert gate.until == gate.next_at == sender.clock.now + timedelta(hours=1)
+    assert len(engine.rows("select line from dripdrop.counters where cardinality(line) = 1")) == 1
+    sender.work()
+    assert engine.last(sam.id).due_at == gate.until
+
+
 def test_a_simulation_waits_as_long(engine: Engine, sender: Sender) -> None:
     sender.limit(rate_limits={"recipient_domain": "1/h"})
     sender.crowd(1)

@@ -1,0 +1,167 @@
+-- Tenants that wait for a limit take turns, and the sequences of each. place: where a message
+-- stands by its slot; fair_place: where it would stand if everybody had come at once.
+create or replace function dripdrop._line(counter_id uuid, at timestamptz)
+returns table (execution_id uuid, due_at timestamptz, place bigint, fair_place bigint)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+  select
+    t.id,
+    t.due_at,
+    row_number() over (order by t.due_at, t.id),
+    row_number() over (order by t.turn, t.due_at, t.id)
+  from (
+    select
+      w.id,
+      w.due_at,
+      row_number() over (partition by w.tenant_key order by w.turn, w.due_at, w.id) as turn
+    from (
+      select
+        h.id,
+        h.tenant_key,
+        h.due_at,
+        row_number() over (partition by s.sequence_version_id order by h.due_at, h.id) as turn
+      from (
+        select x.id, x.tenant_key, x.due_at, x.step_id
+        from dripdrop.step_executions as x
+        where x.counter_id = _line.counter_id and x.due_at > _line.at and x.ended_at is null
+        order by x.due_at
+        limit 10000
+      ) as h
+      join dripdrop.steps as s on s.id = h.step_id
+    ) as w
+  ) as t
+$$;
+
+comment on function dripdrop._line(uuid, timestamptz) is
+  'What waits for a limit: the first 10 000 messages, by slot and as it would be fair.';
+
+-- Capacity that nobody uses goes to who waits for it: what stands in front of a line is due as soon
+-- as there is room, before its slot. So whatever is stopped, paused or fails gives back what it was
+-- promised, without anybody having to say so.
+--
+-- locks   executions that wait, skipping what is locked
+create or replace function dripdrop._pull(at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_counter record;
+begin
+  for v_counter in
+    select
+      c.id,
+      least(
+        dripdrop._left(
+          c, c.max_count, c.per, (_pull.at at time zone zone.name)::date, _pull.at, true
+        ),
+        1000
+      ) - (
+        select count(*)
+        from dripdrop.step_executions as x
+        where x.counter_id = c.id
+          and x.ended_at is null
+          and (x.due_at <= _pull.at or (x.due_at is null and x.state in ('queued', 'rendered')))
+      ) as room,
+      c.max_count - (
+        select count(*) from unnest(c.granted) as g (slot) where g.slot > _pull.at - c.per
+      ) as ungranted
+    from dripdrop.counters as c
+    left join dripdrop.channel_adapters as a
+      on a.id = c.owner_id and c.scope in ('day', 'gap', 'adapter', 'concurrency')
+    cross join lateral (
+      select coalesce(a.time_zone, dripdrop._default_time_zone(c.tenant_key)) as name
+    ) as zone
+    where c.line_until > _pull.at
+  loop
+    continue when least(v_counter.room, v_counter.ungranted) <= 0;
+    update dripdrop.step_executions as x
+    set due_at = _pull.at
+    where x.id = any (array(
+      select n.id
+      from dripdrop.step_executions as n
+      where n.id = any (array(
+          select w.execution_id
+          from dripdrop._line(v_counter.id, _pull.at) as w
+          order by w.fair_place
+          limit least(v_counter.room, v_counter.ungranted)
+        ))
+        and n.due_at > _pull.at
+      for no key update skip locked
+    ));
+  end loop;
+end
+$$;
+
+comment on function dripdrop._pull(timestamptz) is
+  'Makes due what waits in the lines of limits that have room.';
+
+-- Whoever comes late to a line that others fill does not wait for all of them: the first message
+-- of a second sequence takes the second place, and who stood there takes one that was promised to
+-- the newcomers. While somebody else holds one of those, the line stays as it is.
+--
+-- locks   executions that wait, skipping what is locked
+create or replace function dripdrop._take_turns(
+  counter_id uuid,
+  newcomers uuid[],
+  at timestamptz
+)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  with
+  waiting as materialized (
+    select w.*, w.execution_id = any (newcomers) as is_new
+    from dripdrop._line(_take_turns.counter_id, _take_turns.at) as w
+  ),
+  newcomer as (
+    select w.execution_id, w.place, w.fair_place, v.due_at
+    from waiting as w
+    join waiting as v on v.place = w.fair_place
+    where w.is_new
+  ),
+  displaced as (
+    select w.execution_id, row_number() over (order by w.place) as number
+    from waiting as w
+    where not w.is_new and w.place in (select n.fair_place from newcomer as n)
+  ),
+  vacated as (
+    select w.due_at, row_number() over (order by w.place) as number
+    from waiting as w
+    where w.is_new and w.place not in (select n.fair_place from newcomer as n)
+  ),
+  locked as materialized (
+    select x.id
+    from dripdrop.step_executions as x
+    where x.id in (select d.execution_id from displaced as d)
+    for no key update skip locked
+  ),
+  moved as (
+    select n.execution_id, n.due_at
+    from newcomer as n
+    union all
+    select d.execution_id, v.due_at
+    from displaced as d
+    join vacated as v on v.number = d.number
+  )
+  update dripdrop.step_executions as x
+  set due_at = m.due_at
+  from moved as m
+  where x.id = m.execution_id
+    and x.due_at <> m.due_at
+    and (select count(*) from locked) = (select count(*) from displaced)
+$$;
+
+comment on function dripdrop._take_turns(uuid, uuid[], timestamptz) is
+  'Gives newcomers their turns among those of others in the line of a limit.';
