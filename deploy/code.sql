@@ -3240,16 +3240,16 @@ comment on function dripdrop._sender_problems(dripdrop.sequence_versions) is
 -- share a sender take turns; of one tenant's messages those of the higher priority go first, and
 -- its sequences take turns by what they have used of the sender, so that none starves another.
 --
--- limits: the places in tallies of what limits the message. asked: those it has to ask; before the
--- fence it has its place in the line that it stands in, and with it in all lines of its sender
--- (together), which every message of the sender stands in.
+-- limits: the places in tallies of the limits on the message. kept: of those, the ones that it does
+-- not ask again, because it has come to the head of their line. together: those that have one line
+-- with all other messages of its sender.
 create or replace function dripdrop._in_turn(
   decisions dripdrop._decision[],
   limits dripdrop._limit[],
   tallies dripdrop._tally[],
   at_fence boolean
 )
-returns table (execution_id uuid, limits int[], asked int[], together int[])
+returns table (execution_id uuid, limits int[], kept int[], together int[])
 language sql
 stable
 set search_path = pg_catalog, pg_temp
@@ -3259,10 +3259,11 @@ set enable_mergejoin = off
 as $$
   with
   tally as materialized (
-    select k.counter_id, k.scope in ('adapter', 'gap', 'day') as is_senders, k.place::int
+    select c.id as counter_id, c.scope, dripdrop._line_sender(c) as sender_id, k.place::int
     from unnest(tallies) with ordinality as k (
-      counter_id, scope, subject, max_count, per, time_zone, day, used, room, demand, place
+      counter_id, scope, subject, max_count, per, time_zone, used, demand, until, place
     )
+    join dripdrop.counters as c on c.id = k.counter_id
   ),
   message as materialized (
     select
@@ -3271,11 +3272,11 @@ as $$
       x.step_id,
       x.scheduled_for,
       d.adapter_id,
-      case when x.due_at is not null or at_fence then x.counter_id end as held,
-      not at_fence and x.due_at is not null and coalesce(h.is_senders, false) as holds_senders
+      h.counter_id as held,
+      h.sender_id
     from unnest(decisions) as d
     join dripdrop.step_executions as x on x.id = d.execution_id
-    left join tally as h on h.counter_id = x.counter_id
+    left join tally as h on h.counter_id = x.counter_id and x.due_at is not null
     where d.limited and d.action = 'send'
   ),
   ask as (
@@ -3283,16 +3284,14 @@ as $$
       m.id,
       array_agg(k.place order by k.place) as limits,
       coalesce(
-        array_agg(k.place order by k.place) filter (
-          where at_fence
-            or not (
-              (k.counter_id = m.held and m.held is not null)
-              or (k.is_senders and m.holds_senders)
-            )
+        array_agg(k.place) filter (
+          where not at_fence
+            and k.scope <> 'concurrency'
+            and (k.counter_id = m.held or k.sender_id = m.sender_id)
         ),
         '{}'
-      ) as asked,
-      coalesce(array_agg(k.place) filter (where k.is_senders), '{}') as together
+      ) as kept,
+      coalesce(array_agg(k.place) filter (where k.sender_id is not null), '{}') as together
     from unnest(limits) as l
     join tally as k on k.counter_id = l.counter_id
     join message as m on m.id = l.execution_id
@@ -3332,7 +3331,7 @@ as $$
       ) as b on true
     ) as m
   )
-  select a.id, a.limits, a.asked, a.together
+  select a.id, a.limits, a.kept, a.together
   from ask as a
   join ranked as r on r.id = a.id
   order by r.is_new, r.turn, r.scheduled_for, r.id
@@ -3362,19 +3361,24 @@ declare
   v_tallies dripdrop._tally[] := array(
     select t from dripdrop._tallies(limits, _share_out.at, at_fence) as t
   );
+  v_standings dripdrop._standing[];
   -- One element per tally.
   v_scopes text[];
   v_max int[];
   v_per interval[];
   v_zones text[];
-  v_days date[];
   v_used int[];
-  v_granted int[];
+  v_days date[];
+  v_day_used int[];
+  v_waiting int[];
   v_until timestamptz[];
-  -- Where the ring of each begins in v_ring, and its oldest time in that.
+  -- How many went now, and how many places were left by those who wait for something else.
+  v_added int[];
+  v_vacated int[];
+  -- The rings one after the other; where each begins, and its oldest time in that.
+  v_ring timestamptz[];
   v_base int[];
   v_head int[];
-  v_ring timestamptz[];
   v_message record;
   v_free timestamptz;
   v_slot timestamptz;
@@ -3383,60 +3387,77 @@ declare
 begin
   blocked := '{}';
   -- Mostly there is room for all of them.
-  if not exists (select from unnest(v_tallies) as t where t.demand > t.room)
-    and (
-      at_fence
-      or not exists (
-        select from unnest(limits) as l
-        join dripdrop.step_executions as x on x.id = l.execution_id
-        where x.counter_id is not null
-      )
-    )
-  then
+  if not exists (select from unnest(v_tallies) as t where t.used + t.demand > t.max_count) then
     entries := array(
       select row(
-        t.counter_id, t.max_count, t.per, t.day, t.used + t.demand, t.demand, null, null
+        t.counter_id, t.max_count, t.per, (_share_out.at at time zone t.time_zone)::date,
+        t.used + t.demand, t.demand, null, t.until
       )::dripdrop._entry
       from unnest(v_tallies) as t
     );
     return;
   end if;
 
+  v_standings := array(
+    select s from dripdrop._standings(v_tallies, _share_out.at, at_fence) as s
+  );
   select
-    array_agg(t.scope order by t.place),
-    array_agg(t.max_count order by t.place),
-    array_agg(t.per order by t.place),
-    array_agg(t.time_zone order by t.place),
-    array_agg(t.day order by t.place),
-    array_agg(t.used order by t.place),
-    array_agg(0 order by t.place),
-    array_agg(null::timestamptz order by t.place),
-    array_agg(t.base order by t.place),
-    array_agg(1 order by t.place)
-  into v_scopes, v_max, v_per, v_zones, v_days, v_used, v_granted, v_until, v_base, v_head
+    array_agg(n.scope order by n.place),
+    array_agg(n.max_count order by n.place),
+    array_agg(n.per order by n.place),
+    array_agg(n.time_zone order by n.place),
+    array_agg(n.used order by n.place),
+    array_agg(n.day order by n.place),
+    array_agg(n.day_used order by n.place),
+    array_agg(n.waiting order by n.place),
+    array_agg(n.until order by n.place),
+    array_agg(0 order by n.place),
+    array_agg(0 order by n.place),
+    array_agg(n.base order by n.place),
+    array_agg(1 order by n.place)
+  into
+    v_scopes, v_max, v_per, v_zones, v_used, v_days, v_day_used, v_waiting, v_until, v_added,
+    v_vacated, v_base, v_head
   from (
     select
-      n.*,
+      s.place,
+      t.scope,
+      t.max_count,
+      t.per,
+      t.time_zone,
+      s.used,
+      s.day,
+      s.day_used,
+      s.waiting,
+      s.until,
       coalesce(
-        sum(n.max_count) filter (where n.per is not null)
-          over (order by n.place rows between unbounded preceding and 1 preceding),
+        sum(cardinality(s.slots))
+          over (order by s.place rows between unbounded preceding and 1 preceding),
         0
       )::int as base
-    from unnest(v_tallies) with ordinality as n (
-      counter_id, scope, subject, max_count, per, time_zone, day, used, room, demand, place
-    )
-  ) as t;
-  v_ring := dripdrop._rings(v_tallies, at_fence);
+    from unnest(v_standings) as s
+    cross join lateral (select (v_tallies[s.place]).*) as t
+  ) as n;
+  v_ring := array(
+    select t.slot
+    from unnest(v_standings) as s
+    cross join lateral unnest(s.slots) with ordinality as t (slot, place)
+    order by s.place, t.place
+  );
 
   for v_message in select * from dripdrop._in_turn(decisions, limits, v_tallies, at_fence) loop
     v_slot := _share_out.at;
     v_blocker := null;
-    foreach i in array v_message.asked loop
+    foreach i in array v_message.limits loop
+      continue when v_vacated[i] > 0 or i = any (v_message.kept);
       v_free := case
-        when v_scopes[i] = 'concurrency'
-        then case when v_used[i] >= v_max[i] then _share_out.at + interval '30 seconds' end
+        when v_scopes[i] = 'concurrency' then
+          case
+            when v_used[i] >= v_max[i]
+            then _share_out.at + interval '30 seconds' * (1 + v_waiting[i] / v_max[i])
+          end
         when v_per[i] is not null then v_ring[v_base[i] + v_head[i]] + v_per[i]
-        else (v_days[i] + (v_used[i] >= v_max[i])::int)::timestamp at time zone v_zones[i]
+        else (v_days[i] + (v_day_used[i] >= v_max[i])::int)::timestamp at time zone v_zones[i]
       end;
       if v_free > v_slot then
         v_slot := v_free;
@@ -3444,11 +3465,7 @@ begin
       end if;
     end loop;
 
-    if v_blocker is null then
-      foreach i in array v_message.limits loop
-        v_granted[i] := v_granted[i] + 1;
-      end loop;
-    else
+    if v_blocker is not null then
       blocked := blocked || row(
         v_message.execution_id,
         v_slot,
@@ -3458,29 +3475,37 @@ begin
         v_per[v_blocker],
         (v_tallies[v_blocker]).counter_id
       )::dripdrop._blocked;
-      -- At the fence nobody is promised anything: tick() does that.
-      continue when at_fence;
+      v_until[v_blocker] := greatest(v_until[v_blocker], v_slot);
+      v_waiting[v_blocker] := v_waiting[v_blocker] + 1;
+      foreach i in array v_message.kept loop
+        v_vacated[i] := v_vacated[i] + 1;
+      end loop;
     end if;
     foreach i in array
       case
-        when v_blocker is null then v_message.asked
+        when v_blocker is null then v_message.limits
+        -- At the fence nobody is promised anything: tick() does that.
+        when at_fence then '{}'::int[]
         when v_blocker = any (v_message.together) then v_message.together
         else array[v_blocker]
       end
     loop
-      if v_per[i] is not null then
-        v_ring[v_base[i] + v_head[i]] := v_slot;
-        v_head[i] := v_head[i] % v_max[i] + 1;
-      elsif v_scopes[i] <> 'concurrency'
-        and (v_slot at time zone v_zones[i])::date > v_days[i]
-      then
-        v_days[i] := (v_slot at time zone v_zones[i])::date;
-        v_used[i] := 1;
-      else
+      if v_blocker is null then
+        v_added[i] := v_added[i] + 1;
         v_used[i] := v_used[i] + 1;
       end if;
-      if v_blocker is not null then
-        v_until[i] := greatest(v_until[i], v_slot);
+      if i = any (v_message.kept) then
+        continue;
+      elsif v_vacated[i] > 0 and v_blocker is null then
+        v_vacated[i] := v_vacated[i] - 1;
+      elsif v_per[i] is not null then
+        v_ring[v_base[i] + v_head[i]] := v_slot;
+        v_head[i] := v_head[i] % v_max[i] + 1;
+      elsif (v_slot at time zone v_zones[i])::date > v_days[i] then
+        v_days[i] := (v_slot at time zone v_zones[i])::date;
+        v_day_used[i] := 1;
+      else
+        v_day_used[i] := v_day_used[i] + 1;
       end if;
     end loop;
   end loop;
@@ -3490,25 +3515,29 @@ begin
       t.counter_id,
       t.max_count,
       t.per,
-      n.day,
+      (_share_out.at at time zone t.time_zone)::date,
       n.used,
-      n.granted,
+      n.added,
       case
-        when t.per is not null
+        when t.per is null then null
+        when at_fence
         then array_remove(
           v_ring[n.base + n.head:n.base + t.max_count] || v_ring[n.base + 1:n.base + n.head - 1],
           '-infinity'
         )
+        else dripdrop._lengthened(
+          c.taken, _share_out.at, s.under_way + n.added, t.max_count
+        )
       end,
       n.until
     )::dripdrop._entry
-    from unnest(v_tallies) with ordinality as t (
-      counter_id, scope, subject, max_count, per, time_zone, day, used, room, demand, place
+    from unnest(v_standings) as s
+    join unnest(v_used, v_added, v_until, v_base, v_head) with ordinality as n (
+      used, added, until, base, head, place
     )
-    join unnest(v_days, v_used, v_granted, v_until, v_base, v_head) with ordinality as n (
-      day, used, granted, until, base, head, place
-    )
-      on n.place = t.place
+      on n.place = s.place
+    cross join lateral (select (v_tallies[s.place]).*) as t
+    join dripdrop.counters as c on c.id = t.counter_id
   );
 end
 $$;
@@ -3653,8 +3682,8 @@ comment on function dripdrop._would_admit(dripdrop._decision, timestamptz) is
 
 -- plpgsql/capacity/counters.sql
 
--- How much of a limit is left. At the fence what counts is what has left; before it, what was
--- promised, to those who went ahead and to those who wait in line.
+-- How much of a limit is left. At the fence what counts is what has left; before it, what was let
+-- through as well.
 create or replace function dripdrop._left(
   counter dripdrop.counters,
   max_count int,
@@ -3678,14 +3707,20 @@ as $$
         and (x.state = 'sending' or (not at_fence and x.state in ('queued', 'rendered')))
     )
     when per is not null then (
-      select count(*)::int
-      from unnest(case when at_fence then (counter).taken else (counter).line end) as t (slot)
+      select greatest(
+        count(*) filter (where not t.is_granted),
+        count(*) filter (where t.is_granted and not at_fence)
+      )::int
+      from (
+        select n.slot, false as is_granted from unnest((counter).taken) as n (slot)
+        union all
+        select n.slot, true from unnest((counter).granted) as n (slot)
+      ) as t
       where t.slot > _left.at - per
     )
-    when not at_fence and (counter).line_day > today then max_count
     else greatest(
       case when (counter).day = today then (counter).used else 0 end,
-      case when (counter).line_day = today and not at_fence then (counter).line_used else 0 end
+      case when (counter).granted_day = today and not at_fence then (counter).granted_used end
     )
   end
 $$;
@@ -3694,6 +3729,48 @@ comment on function dripdrop._left(
   dripdrop.counters, int, interval, date, timestamptz, boolean
 ) is
   'How many more messages a limit lets through at a time.';
+
+-- The rate, the gap and the daily cap of a sender limit the same messages: one line of them all.
+create or replace function dripdrop._line_sender(counter dripdrop.counters)
+returns uuid
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when (counter).scope in ('gap', 'day') then (counter).owner_id
+    when (counter).scope = 'adapter'
+      and coalesce((counter).owner_id::text = (counter).subject, true)
+    then (counter).subject::uuid
+  end
+$$;
+
+comment on function dripdrop._line_sender(dripdrop.counters) is
+  'The sender all of whose messages stand in the line of this limit, or null.';
+
+create or replace function dripdrop._one_line(counter dripdrop.counters)
+returns uuid[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when dripdrop._line_sender(counter) is null then array[(counter).id]
+    else array(
+      select c.id
+      from dripdrop.counters as c
+      where c.subject in ('', dripdrop._line_sender(counter)::text)
+        and c.scope in ('gap', 'day', 'adapter')
+        and (c.owner_id = dripdrop._line_sender(counter) or c.owner_id is null)
+        and dripdrop._line_sender(c) = dripdrop._line_sender(counter)
+        and c.tenant_key is not distinct from (counter).tenant_key
+      order by c.id
+    )
+  end
+$$;
+
+comment on function dripdrop._one_line(dripdrop.counters) is
+  'The limits whose line is that of this one, itself included.';
 
 create or replace function dripdrop._lengthened(
   ring timestamptz[],
@@ -3712,8 +3789,24 @@ return (ring || array_fill(at, array[least(number, size)]))[
 comment on function dripdrop._lengthened(timestamptz[], timestamptz, int, int) is
   'A ring with so many more of one time, no longer than its size.';
 
--- What counts for a batch, one row per counter: day and used are those of the last day that was
--- promised, where that is a later one.
+create or replace function dripdrop._less(ring timestamptz[], number bigint, at timestamptz)
+returns timestamptz[]
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(array_agg(t.slot order by t.place), '{}')
+  from (
+    select n.slot, n.place, row_number() over (order by n.slot > _less.at, n.place desc) as turn
+    from unnest(ring) with ordinality as n (slot, place)
+  ) as t
+  where t.turn > number or t.slot > _less.at
+$$;
+
+comment on function dripdrop._less(timestamptz[], bigint, timestamptz) is
+  'A ring without the last so many times up to a time.';
+
+-- Where somebody waits there is no room at first sight.
 create or replace function dripdrop._tallies(
   limits dripdrop._limit[],
   at timestamptz,
@@ -3734,10 +3827,14 @@ as $$
     l.max_count,
     l.per,
     l.time_zone,
-    case when ahead.is_full then c.line_day else today.value end,
-    case when ahead.is_full then c.line_used else l.max_count - room.value end,
-    room.value,
-    l.demand
+    case
+      when not at_fence and c.line_until > _tallies.at then l.max_count
+      else l.max_count - dripdrop._left(
+        c, l.max_count, l.per, (_tallies.at at time zone l.time_zone)::date, _tallies.at, at_fence
+      )
+    end,
+    l.demand,
+    c.line_until
   from (
     select
       n.counter_id, max(n.max_count) as max_count, max(n.per) as per,
@@ -3746,27 +3843,21 @@ as $$
     group by n.counter_id
   ) as l
   join dripdrop.counters as c on c.id = l.counter_id
-  cross join lateral (
-    select (_tallies.at at time zone l.time_zone)::date as value
-  ) as today
-  cross join lateral (
-    select not at_fence and coalesce(c.line_day > today.value, false) as is_full
-  ) as ahead
-  cross join lateral (
-    select
-      dripdrop._left(c, l.max_count, l.per, today.value, _tallies.at, at_fence) as value
-    offset 0
-  ) as room
   order by c.id
 $$;
 
 comment on function dripdrop._tallies(dripdrop._limit[], timestamptz, boolean) is
   'What the limits of a batch have used up, and what the batch asks of them.';
 
--- The rings of several counters, one after the other. Each begins with its oldest time; what was
--- never used counts as long ago.
-create or replace function dripdrop._rings(tallies dripdrop._tally[], at_fence boolean)
-returns timestamptz[]
+-- At the fence only what has left. Before it everything that was promised: to what is under way, to
+-- who waits in line, and to who has come to the head of it and is due. All of it is read from the
+-- rows, so that no promise outlives the message it was made to.
+create or replace function dripdrop._standings(
+  tallies dripdrop._tally[],
+  at timestamptz,
+  at_fence boolean
+)
+returns setof dripdrop._standing
 language sql
 stable
 set search_path = pg_catalog, pg_temp
@@ -3774,27 +3865,110 @@ set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_mergejoin = off
 as $$
-  select array(
-    select t.slot
+  with
+  tally as materialized (
+    select n.*, (_standings.at at time zone n.time_zone)::date as today
     from unnest(tallies) with ordinality as n (
-      counter_id, scope, subject, max_count, per, time_zone, day, used, room, demand, place
+      counter_id, scope, subject, max_count, per, time_zone, used, demand, until, place
     )
-    join dripdrop.counters as c on c.id = n.counter_id
-    cross join lateral (select case when at_fence then c.taken else c.line end as slots) as known
-    cross join lateral unnest(
-      array_fill(
-        timestamptz '-infinity',
-        array[greatest(n.max_count - cardinality(known.slots), 0)]
-      )
-      || known.slots[greatest(cardinality(known.slots) - n.max_count + 1, 1):]
-    ) with ordinality as t (slot, place)
-    where n.per is not null
-    order by n.place, t.place
+  ),
+  under_way as materialized (
+    select u.counter_id, u.number
+    from dripdrop._under_way(
+      case when at_fence then '{}' else array(select t.counter_id from tally as t) end,
+      _standings.at
+    ) as u
   )
+  select
+    t.place::int,
+    gone.number + ahead.number,
+    ahead.number,
+    case
+      when t.per is not null
+      then array_fill(
+        timestamptz '-infinity', array[greatest(t.max_count - cardinality(known.slots), 0)]
+      )
+      || known.slots[greatest(cardinality(known.slots) - t.max_count + 1, 1):]
+    end,
+    last_day.value,
+    on_last_day.number
+    + case when last_day.value = t.today then gone.number + ahead.number + due.number else 0 end,
+    waiting.number,
+    case when at_fence then c.line_until else line.until end
+  from tally as t
+  join dripdrop.counters as c on c.id = t.counter_id
+  cross join lateral (
+    select case when at_fence then '{}' else dripdrop._one_line(c) end as counters
+    offset 0
+  ) as one
+  cross join lateral (
+    select
+      t.max_count
+      - dripdrop._left(c, t.max_count, t.per, t.today, _standings.at, true) as number
+    offset 0
+  ) as gone
+  cross join lateral (
+    select case
+      when at_fence then 0
+      else coalesce(
+        (select u.number from under_way as u where u.counter_id = t.counter_id),
+        greatest(t.used - gone.number, 0)
+      )
+    end as number
+    offset 0
+  ) as ahead
+  cross join lateral (
+    select count(*)::int as number
+    from dripdrop.step_executions as x
+    where x.counter_id = any (one.counters) and x.due_at <= _standings.at and x.ended_at is null
+  ) as due
+  cross join lateral (
+    select max(w.due_at) as until, array_agg(w.due_at order by w.due_at) as slots
+    from (
+      select n.due_at
+      from unnest(one.counters) as i (id)
+      cross join lateral (
+        select x.due_at
+        from dripdrop.step_executions as x
+        where x.counter_id = i.id and x.due_at > _standings.at and x.ended_at is null
+        order by x.due_at desc
+        limit case when t.per is null then 1 else t.max_count end
+      ) as n
+    ) as w
+  ) as line
+  cross join lateral (
+    select coalesce((line.until at time zone t.time_zone)::date, t.today) as value
+  ) as last_day
+  cross join lateral (
+    select count(*)::int as number
+    from dripdrop.step_executions as x
+    where t.per is null
+      and t.scope <> 'concurrency'
+      and x.counter_id = any (one.counters)
+      and x.due_at > _standings.at
+      and x.due_at >= last_day.value::timestamp at time zone t.time_zone
+      and x.ended_at is null
+  ) as on_last_day
+  cross join lateral (
+    select count(*)::int as number
+    from dripdrop.step_executions as x
+    where t.scope = 'concurrency'
+      and x.counter_id = any (one.counters)
+      and x.due_at > _standings.at
+      and x.ended_at is null
+  ) as waiting
+  cross join lateral (
+    select
+      dripdrop._lengthened(
+        c.taken, _standings.at, ahead.number + due.number, t.max_count
+      )
+      || coalesce(line.slots, '{}') as slots
+  ) as known
+  order by t.place
 $$;
 
-comment on function dripdrop._rings(dripdrop._tally[], boolean) is
-  'The last slots of rates, max_count for each.';
+comment on function dripdrop._standings(dripdrop._tally[], timestamptz, boolean) is
+  'How limits stand, with the lines of those who wait for them.';
 
 -- locks   nothing new: the caller holds the counters
 create or replace function dripdrop._keep(
@@ -3815,23 +3989,20 @@ as $$
       per = n.per,
       taken = case
         when not at_fence or n.per is null then c.taken
-        else coalesce(
-          n.slots, dripdrop._lengthened(c.taken, _keep.at, n.granted, n.max_count)
-        )
-      end,
-      line = case
-        when at_fence or n.per is null then c.line
-        else coalesce(n.slots, dripdrop._lengthened(c.line, _keep.at, n.granted, n.max_count))
+        else coalesce(n.slots, dripdrop._lengthened(c.taken, _keep.at, n.added, n.max_count))
       end,
       granted = case
         when at_fence or n.per is null then c.granted
-        else dripdrop._lengthened(c.granted, _keep.at, n.granted, n.max_count)
+        else coalesce(n.slots, dripdrop._lengthened(c.granted, _keep.at, n.added, n.max_count))
       end,
       day = case when at_fence and n.per is null then n.day else c.day end,
       used = case when at_fence and n.per is null then n.used else c.used end,
-      line_day = case when not at_fence and n.per is null then n.day else c.line_day end,
-      line_used = case when not at_fence and n.per is null then n.used else c.line_used end,
-      line_until = greatest(c.line_until, n.until),
+      granted_day = case when not at_fence and n.per is null then n.day else c.granted_day end,
+      granted_used = case
+        when not at_fence and n.per is null then n.used
+        else c.granted_used
+      end,
+      line_until = n.until,
       updated_at = _keep.at
   from unnest(entries) as n
   where c.id = n.counter_id
@@ -3840,22 +4011,49 @@ $$;
 comment on function dripdrop._keep(dripdrop._entry[], timestamptz, boolean) is
   'Writes down what a batch was given.';
 
-create or replace function dripdrop._less(ring timestamptz[], number bigint, at timestamptz)
-returns timestamptz[]
-language sql
-immutable
+-- What tick() has let through and the fence has not seen yet. Where that is very much, there are no
+-- rows: the room there is will be used.
+create or replace function dripdrop._under_way(counters uuid[], at timestamptz)
+returns table (counter_id uuid, number int)
+language plpgsql
+stable
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
-  select coalesce(array_agg(t.slot order by t.place), '{}')
-  from (
-    select n.slot, n.place, row_number() over (order by n.slot > _less.at, n.place desc) as turn
-    from unnest(ring) with ordinality as n (slot, place)
-  ) as t
-  where t.turn > number or t.slot > _less.at
+declare
+  v_most constant int := 10000;
+  v_messages dripdrop._decision[];
+begin
+  if cardinality(counters) = 0 then
+    return;
+  end if;
+  v_messages := array(
+    select row(
+      x.id, 'send', 'send', null, null, null, x.adapter_id, x.recipient, true, x.counter_id
+    )::dripdrop._decision
+    from dripdrop.step_executions as x
+    where x.due_at is null
+      and x.ended_at is null
+      and x.counter_id is not null
+      and x.state in ('queued', 'rendered')
+    limit v_most
+  );
+  if cardinality(v_messages) = v_most then
+    return;
+  end if;
+  return query
+  select c.id, count(l.execution_id)::int
+  from unnest(counters) as c (id)
+  left join dripdrop._limits_on(v_messages, _under_way.at) as l on l.counter_id = c.id
+  group by c.id;
+end
 $$;
 
-comment on function dripdrop._less(timestamptz[], bigint, timestamptz) is
-  'A ring without the last so many times up to a time.';
+comment on function dripdrop._under_way(uuid[], timestamptz) is
+  'How many messages are under way that each limit counts when they pass the fence.';
 
 -- A message that never left gives back what it was promised and what it took at the fence.
 --
@@ -3894,12 +4092,11 @@ begin
     update dripdrop.counters as c
     set taken = dripdrop._less(c.taken, v_counter.number, v_counter.claimed_at),
         granted = dripdrop._less(c.granted, v_counter.number, v_counter.claimed_at),
-        line = dripdrop._less(c.line, v_counter.number, v_counter.claimed_at),
         used = greatest(
           c.used - case when c.day = v_counter.day then v_counter.number else 0 end, 0
         ),
-        line_used = greatest(
-          c.line_used - case when c.line_day = v_counter.day then v_counter.number else 0 end, 0
+        granted_used = greatest(
+          c.granted_used - case when c.granted_day = v_counter.day then v_counter.number else 0 end, 0
         )
     where c.id = v_counter.counter_id;
   end loop;
@@ -3909,7 +4106,7 @@ $$;
 comment on function dripdrop._give_back(uuid[], timestamptz) is
   'Returns what executions took of their limits at a fence they passed in vain.';
 
--- Where limits have changed, whoever waits for them is looked at again, and the lines begin anew.
+-- Where limits have changed, whoever waits for them is looked at again.
 --
 -- locks   executions that wait, skipping what is locked, then the counters
 create or replace function dripdrop._ask_again(tenant_key text, adapter_id uuid, at timestamptz)
@@ -3939,12 +4136,7 @@ begin
     for no key update skip locked
   ));
   perform from dripdrop.counters as c where c.id = any (v_counters) order by c.id for no key update;
-  update dripdrop.counters as c
-  set line = c.granted,
-      line_until = null,
-      line_day = null,
-      line_used = 0
-  where c.id = any (v_counters);
+  update dripdrop.counters as c set line_until = null where c.id = any (v_counters);
 end
 $$;
 
@@ -4631,7 +4823,7 @@ comment on function dripdrop.list_frequency_caps(text) is
 
 -- Tenants that wait for a limit take turns, and the sequences of each. place: where a message
 -- stands by its slot; fair_place: where it would stand if everybody had come at once.
-create or replace function dripdrop._line(counter_id uuid, at timestamptz)
+create or replace function dripdrop._line(counters uuid[], at timestamptz)
 returns table (execution_id uuid, due_at timestamptz, place bigint, fair_place bigint)
 language sql
 stable
@@ -4660,7 +4852,9 @@ as $$
       from (
         select x.id, x.tenant_key, x.due_at, x.step_id
         from dripdrop.step_executions as x
-        where x.counter_id = _line.counter_id and x.due_at > _line.at and x.ended_at is null
+        where x.counter_id = any (_line.counters)
+          and x.due_at > _line.at
+          and x.ended_at is null
         order by x.due_at
         limit 10000
       ) as h
@@ -4669,8 +4863,8 @@ as $$
   ) as t
 $$;
 
-comment on function dripdrop._line(uuid, timestamptz) is
-  'What waits for a limit: the first 10 000 messages, by slot and as it would be fair.';
+comment on function dripdrop._line(uuid[], timestamptz) is
+  'What waits in one line of limits: the first 10 000 messages, by slot and as it would be fair.';
 
 -- Capacity that nobody uses goes to who waits for it: what stands in front of a line is due as soon
 -- as there is room, before its slot. So whatever is stopped, paused or fails gives back what it was
@@ -4687,35 +4881,53 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 declare
-  v_counter record;
+  v_line record;
 begin
-  for v_counter in
-    select
-      c.id,
-      least(
-        dripdrop._left(
-          c, c.max_count, c.per, (_pull.at at time zone zone.name)::date, _pull.at, true
-        ),
-        1000
-      ) - (
-        select count(*)
-        from dripdrop.step_executions as x
-        where x.counter_id = c.id
-          and x.ended_at is null
-          and (x.due_at <= _pull.at or (x.due_at is null and x.state in ('queued', 'rendered')))
-      ) as room,
-      c.max_count - (
-        select count(*) from unnest(c.granted) as g (slot) where g.slot > _pull.at - c.per
-      ) as ungranted
-    from dripdrop.counters as c
-    left join dripdrop.channel_adapters as a
-      on a.id = c.owner_id and c.scope in ('day', 'gap', 'adapter', 'concurrency')
-    cross join lateral (
-      select coalesce(a.time_zone, dripdrop._default_time_zone(c.tenant_key)) as name
-    ) as zone
-    where c.line_until > _pull.at
+  for v_line in
+    with
+    line as materialized (
+      select distinct dripdrop._one_line(c) as counters
+      from dripdrop.counters as c
+      where c.line_until > _pull.at
+    ),
+    spare as materialized (
+      select
+        l.counters,
+        c.id,
+        least(
+          dripdrop._left(
+            c, c.max_count, c.per, (_pull.at at time zone zone.name)::date, _pull.at, true
+          ),
+          1000
+        ) - (
+          select count(*)
+          from dripdrop.step_executions as x
+          where x.counter_id = any (l.counters) and x.ended_at is null and x.due_at <= _pull.at
+        ) as room
+      from line as l
+      join dripdrop.counters as c on c.id = any (l.counters)
+      left join dripdrop.channel_adapters as a
+        on a.id = c.owner_id and c.scope in ('day', 'gap', 'adapter', 'concurrency')
+      cross join lateral (
+        select coalesce(a.time_zone, dripdrop._default_time_zone(c.tenant_key)) as name
+      ) as zone
+    ),
+    roomy as materialized (
+      select s.counters from spare as s group by s.counters having min(s.room) > 0
+    )
+    select s.counters, min(s.room - u.number) as room
+    from roomy as r
+    join spare as s on s.counters = r.counters
+    join dripdrop._under_way(
+      array(
+        select o.id from spare as o where o.counters in (select n.counters from roomy as n)
+      ),
+      _pull.at
+    ) as u
+      on u.counter_id = s.id
+    group by s.counters
+    having min(s.room - u.number) > 0
   loop
-    continue when least(v_counter.room, v_counter.ungranted) <= 0;
     update dripdrop.step_executions as x
     set due_at = _pull.at
     where x.id = any (array(
@@ -4723,9 +4935,9 @@ begin
       from dripdrop.step_executions as n
       where n.id = any (array(
           select w.execution_id
-          from dripdrop._line(v_counter.id, _pull.at) as w
+          from dripdrop._line(v_line.counters, _pull.at) as w
           order by w.fair_place
-          limit least(v_counter.room, v_counter.ungranted)
+          limit v_line.room
         ))
         and n.due_at > _pull.at
       for no key update skip locked
@@ -4743,7 +4955,7 @@ comment on function dripdrop._pull(timestamptz) is
 --
 -- locks   executions that wait, skipping what is locked
 create or replace function dripdrop._take_turns(
-  counter_id uuid,
+  counters uuid[],
   newcomers uuid[],
   at timestamptz
 )
@@ -4754,7 +4966,7 @@ as $$
   with
   waiting as materialized (
     select w.*, w.execution_id = any (newcomers) as is_new
-    from dripdrop._line(_take_turns.counter_id, _take_turns.at) as w
+    from dripdrop._line(_take_turns.counters, _take_turns.at) as w
   ),
   newcomer as (
     select w.execution_id, w.place, w.fair_place, v.due_at
@@ -4794,7 +5006,7 @@ as $$
     and (select count(*) from locked) = (select count(*) from displaced)
 $$;
 
-comment on function dripdrop._take_turns(uuid, uuid[], timestamptz) is
+comment on function dripdrop._take_turns(uuid[], uuid[], timestamptz) is
   'Gives newcomers their turns among those of others in the line of a limit.';
 
 -- plpgsql/consent/suppressions.sql
@@ -12485,10 +12697,15 @@ begin
 
   if exists (select from unnest(decisions) as d where d.action not in ('send', 'ask')) then
     perform dripdrop._turn_away(decisions, _carry_out.at);
-    perform dripdrop._take_turns(d.counter_id, array_agg(d.execution_id), _carry_out.at)
-    from unnest(decisions) as d
-    where d.action = 'defer' and d.counter_id is not null
-    group by d.counter_id;
+    perform dripdrop._take_turns(n.counters, n.executions, _carry_out.at)
+    from (
+      select dripdrop._one_line(c) as counters, array_agg(d.execution_id) as executions
+      from unnest(decisions) as d
+      join dripdrop.counters as c on c.id = d.counter_id
+      where d.action = 'defer'
+      group by dripdrop._one_line(c)
+      offset 0
+    ) as n;
   end if;
 end
 $$;

@@ -152,8 +152,8 @@ create type dripdrop._limit as (
 comment on type dripdrop._limit is
   'One limit on one message: what is counted, how many, in what time.';
 
--- What one counter stands at, for a batch that asks it so many times (demand). room: how many more
--- it lets through now, which a limit that was lowered makes negative.
+-- What one counter has counted, how often a batch asks it (demand), and the last slot in its
+-- line.
 create type dripdrop._tally as (
   counter_id uuid,
   scope text,
@@ -161,23 +161,38 @@ create type dripdrop._tally as (
   max_count int,
   per interval,
   time_zone text,
-  day date,
   used int,
-  room int,
-  demand int
+  demand int,
+  until timestamptz
 );
 
 comment on type dripdrop._tally is 'What a limit has used up, and what is asked of it.';
 
--- What a counter is to be set to. granted: how many went ahead. slots: the whole ring of a rate, or
--- null where it only grows longer by those who went ahead. until: the last slot that was promised.
+-- A counter and the line of those who wait for it. used: under_way included. slots: of a rate,
+-- the last max_count times that were used or promised. day, day_used: of a daily limit, the last
+-- day that was used or promised, and how much of it. waiting: how many there are in line.
+create type dripdrop._standing as (
+  place int,
+  used int,
+  under_way int,
+  slots timestamptz array,
+  day date,
+  day_used int,
+  waiting int,
+  until timestamptz
+);
+
+comment on type dripdrop._standing is 'A limit with all that was promised of it.';
+
+-- What a counter is to be set to, by what the batch added to it. slots: the whole ring of a rate,
+-- or null where it only grows longer. until: the last slot of those who wait.
 create type dripdrop._entry as (
   counter_id uuid,
   max_count int,
   per interval,
   day date,
   used int,
-  granted int,
+  added int,
   slots timestamptz array,
   until timestamptz
 );
@@ -456,12 +471,11 @@ create table dripdrop.counters (
   per interval,
   taken timestamptz[] not null default '{}',
   granted timestamptz[] not null default '{}',
-  line timestamptz[] not null default '{}',
   line_until timestamptz,
   day date,
   used int not null default 0,
-  line_day date,
-  line_used int not null default 0,
+  granted_day date,
+  granted_used int not null default 0,
   updated_at timestamptz not null default dripdrop._now(),
   constraint counters_pkey primary key (id),
   constraint counters_one_per_subject
@@ -490,15 +504,14 @@ comment on column dripdrop.counters.per is 'The window of a rate; null for a cal
 comment on column dripdrop.counters.taken is
   'When messages last passed the fence, oldest first: as many as the limit asks for.';
 comment on column dripdrop.counters.granted is
-  'When messages were last let through to the fence, oldest first.';
-comment on column dripdrop.counters.line is
-  'The slots that were last promised, oldest first: now to what went ahead, later to what waits.';
-comment on column dripdrop.counters.line_until is 'The last slot that was promised to a message.';
+  'When tick() last let messages through, oldest first; some may never come to the fence.';
+comment on column dripdrop.counters.line_until is 'The last slot of a message that waits.';
 comment on column dripdrop.counters.day is 'Of a daily limit: the day of the sender it counts.';
 comment on column dripdrop.counters.used is 'Of a daily limit: how many passed the fence that day.';
-comment on column dripdrop.counters.line_day is 'Of a daily limit: the last day that was promised.';
-comment on column dripdrop.counters.line_used is
-  'Of a daily limit: how much of that day was promised.';
+comment on column dripdrop.counters.granted_day is
+  'Of a daily limit: the day on which tick() last let messages through.';
+comment on column dripdrop.counters.granted_used is
+  'Of a daily limit: how many it let through that day.';
 comment on column dripdrop.counters.updated_at is 'When the row last changed.';
 
 -- sql/tables/frequency_caps.sql

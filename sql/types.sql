@@ -111,8 +111,8 @@ create type dripdrop._limit as (
 comment on type dripdrop._limit is
   'One limit on one message: what is counted, how many, in what time.';
 
--- What one counter stands at, for a batch that asks it so many times (demand). room: how many more
--- it lets through now, which a limit that was lowered makes negative.
+-- What one counter has counted, how often a batch asks it (demand), and the last slot in its
+-- line.
 create type dripdrop._tally as (
   counter_id uuid,
   scope text,
@@ -120,23 +120,38 @@ create type dripdrop._tally as (
   max_count int,
   per interval,
   time_zone text,
-  day date,
   used int,
-  room int,
-  demand int
+  demand int,
+  until timestamptz
 );
 
 comment on type dripdrop._tally is 'What a limit has used up, and what is asked of it.';
 
--- What a counter is to be set to. granted: how many went ahead. slots: the whole ring of a rate, or
--- null where it only grows longer by those who went ahead. until: the last slot that was promised.
+-- A counter and the line of those who wait for it. used: under_way included. slots: of a rate,
+-- the last max_count times that were used or promised. day, day_used: of a daily limit, the last
+-- day that was used or promised, and how much of it. waiting: how many there are in line.
+create type dripdrop._standing as (
+  place int,
+  used int,
+  under_way int,
+  slots timestamptz array,
+  day date,
+  day_used int,
+  waiting int,
+  until timestamptz
+);
+
+comment on type dripdrop._standing is 'A limit with all that was promised of it.';
+
+-- What a counter is to be set to, by what the batch added to it. slots: the whole ring of a rate,
+-- or null where it only grows longer. until: the last slot of those who wait.
 create type dripdrop._entry as (
   counter_id uuid,
   max_count int,
   per interval,
   day date,
   used int,
-  granted int,
+  added int,
   slots timestamptz array,
   until timestamptz
 );

@@ -2,16 +2,16 @@
 -- share a sender take turns; of one tenant's messages those of the higher priority go first, and
 -- its sequences take turns by what they have used of the sender, so that none starves another.
 --
--- limits: the places in tallies of what limits the message. asked: those it has to ask; before the
--- fence it has its place in the line that it stands in, and with it in all lines of its sender
--- (together), which every message of the sender stands in.
+-- limits: the places in tallies of the limits on the message. kept: of those, the ones that it does
+-- not ask again, because it has come to the head of their line. together: those that have one line
+-- with all other messages of its sender.
 create or replace function dripdrop._in_turn(
   decisions dripdrop._decision[],
   limits dripdrop._limit[],
   tallies dripdrop._tally[],
   at_fence boolean
 )
-returns table (execution_id uuid, limits int[], asked int[], together int[])
+returns table (execution_id uuid, limits int[], kept int[], together int[])
 language sql
 stable
 set search_path = pg_catalog, pg_temp
@@ -21,10 +21,11 @@ set enable_mergejoin = off
 as $$
   with
   tally as materialized (
-    select k.counter_id, k.scope in ('adapter', 'gap', 'day') as is_senders, k.place::int
+    select c.id as counter_id, c.scope, dripdrop._line_sender(c) as sender_id, k.place::int
     from unnest(tallies) with ordinality as k (
-      counter_id, scope, subject, max_count, per, time_zone, day, used, room, demand, place
+      counter_id, scope, subject, max_count, per, time_zone, used, demand, until, place
     )
+    join dripdrop.counters as c on c.id = k.counter_id
   ),
   message as materialized (
     select
@@ -33,11 +34,11 @@ as $$
       x.step_id,
       x.scheduled_for,
       d.adapter_id,
-      case when x.due_at is not null or at_fence then x.counter_id end as held,
-      not at_fence and x.due_at is not null and coalesce(h.is_senders, false) as holds_senders
+      h.counter_id as held,
+      h.sender_id
     from unnest(decisions) as d
     join dripdrop.step_executions as x on x.id = d.execution_id
-    left join tally as h on h.counter_id = x.counter_id
+    left join tally as h on h.counter_id = x.counter_id and x.due_at is not null
     where d.limited and d.action = 'send'
   ),
   ask as (
@@ -45,16 +46,14 @@ as $$
       m.id,
       array_agg(k.place order by k.place) as limits,
       coalesce(
-        array_agg(k.place order by k.place) filter (
-          where at_fence
-            or not (
-              (k.counter_id = m.held and m.held is not null)
-              or (k.is_senders and m.holds_senders)
-            )
+        array_agg(k.place) filter (
+          where not at_fence
+            and k.scope <> 'concurrency'
+            and (k.counter_id = m.held or k.sender_id = m.sender_id)
         ),
         '{}'
-      ) as asked,
-      coalesce(array_agg(k.place) filter (where k.is_senders), '{}') as together
+      ) as kept,
+      coalesce(array_agg(k.place) filter (where k.sender_id is not null), '{}') as together
     from unnest(limits) as l
     join tally as k on k.counter_id = l.counter_id
     join message as m on m.id = l.execution_id
@@ -94,7 +93,7 @@ as $$
       ) as b on true
     ) as m
   )
-  select a.id, a.limits, a.asked, a.together
+  select a.id, a.limits, a.kept, a.together
   from ask as a
   join ranked as r on r.id = a.id
   order by r.is_new, r.turn, r.scheduled_for, r.id
@@ -124,19 +123,24 @@ declare
   v_tallies dripdrop._tally[] := array(
     select t from dripdrop._tallies(limits, _share_out.at, at_fence) as t
   );
+  v_standings dripdrop._standing[];
   -- One element per tally.
   v_scopes text[];
   v_max int[];
   v_per interval[];
   v_zones text[];
-  v_days date[];
   v_used int[];
-  v_granted int[];
+  v_days date[];
+  v_day_used int[];
+  v_waiting int[];
   v_until timestamptz[];
-  -- Where the ring of each begins in v_ring, and its oldest time in that.
+  -- How many went now, and how many places were left by those who wait for something else.
+  v_added int[];
+  v_vacated int[];
+  -- The rings one after the other; where each begins, and its oldest time in that.
+  v_ring timestamptz[];
   v_base int[];
   v_head int[];
-  v_ring timestamptz[];
   v_message record;
   v_free timestamptz;
   v_slot timestamptz;
@@ -145,60 +149,77 @@ declare
 begin
   blocked := '{}';
   -- Mostly there is room for all of them.
-  if not exists (select from unnest(v_tallies) as t where t.demand > t.room)
-    and (
-      at_fence
-      or not exists (
-        select from unnest(limits) as l
-        join dripdrop.step_executions as x on x.id = l.execution_id
-        where x.counter_id is not null
-      )
-    )
-  then
+  if not exists (select from unnest(v_tallies) as t where t.used + t.demand > t.max_count) then
     entries := array(
       select row(
-        t.counter_id, t.max_count, t.per, t.day, t.used + t.demand, t.demand, null, null
+        t.counter_id, t.max_count, t.per, (_share_out.at at time zone t.time_zone)::date,
+        t.used + t.demand, t.demand, null, t.until
       )::dripdrop._entry
       from unnest(v_tallies) as t
     );
     return;
   end if;
 
+  v_standings := array(
+    select s from dripdrop._standings(v_tallies, _share_out.at, at_fence) as s
+  );
   select
-    array_agg(t.scope order by t.place),
-    array_agg(t.max_count order by t.place),
-    array_agg(t.per order by t.place),
-    array_agg(t.time_zone order by t.place),
-    array_agg(t.day order by t.place),
-    array_agg(t.used order by t.place),
-    array_agg(0 order by t.place),
-    array_agg(null::timestamptz order by t.place),
-    array_agg(t.base order by t.place),
-    array_agg(1 order by t.place)
-  into v_scopes, v_max, v_per, v_zones, v_days, v_used, v_granted, v_until, v_base, v_head
+    array_agg(n.scope order by n.place),
+    array_agg(n.max_count order by n.place),
+    array_agg(n.per order by n.place),
+    array_agg(n.time_zone order by n.place),
+    array_agg(n.used order by n.place),
+    array_agg(n.day order by n.place),
+    array_agg(n.day_used order by n.place),
+    array_agg(n.waiting order by n.place),
+    array_agg(n.until order by n.place),
+    array_agg(0 order by n.place),
+    array_agg(0 order by n.place),
+    array_agg(n.base order by n.place),
+    array_agg(1 order by n.place)
+  into
+    v_scopes, v_max, v_per, v_zones, v_used, v_days, v_day_used, v_waiting, v_until, v_added,
+    v_vacated, v_base, v_head
   from (
     select
-      n.*,
+      s.place,
+      t.scope,
+      t.max_count,
+      t.per,
+      t.time_zone,
+      s.used,
+      s.day,
+      s.day_used,
+      s.waiting,
+      s.until,
       coalesce(
-        sum(n.max_count) filter (where n.per is not null)
-          over (order by n.place rows between unbounded preceding and 1 preceding),
+        sum(cardinality(s.slots))
+          over (order by s.place rows between unbounded preceding and 1 preceding),
         0
       )::int as base
-    from unnest(v_tallies) with ordinality as n (
-      counter_id, scope, subject, max_count, per, time_zone, day, used, room, demand, place
-    )
-  ) as t;
-  v_ring := dripdrop._rings(v_tallies, at_fence);
+    from unnest(v_standings) as s
+    cross join lateral (select (v_tallies[s.place]).*) as t
+  ) as n;
+  v_ring := array(
+    select t.slot
+    from unnest(v_standings) as s
+    cross join lateral unnest(s.slots) with ordinality as t (slot, place)
+    order by s.place, t.place
+  );
 
   for v_message in select * from dripdrop._in_turn(decisions, limits, v_tallies, at_fence) loop
     v_slot := _share_out.at;
     v_blocker := null;
-    foreach i in array v_message.asked loop
+    foreach i in array v_message.limits loop
+      continue when v_vacated[i] > 0 or i = any (v_message.kept);
       v_free := case
-        when v_scopes[i] = 'concurrency'
-        then case when v_used[i] >= v_max[i] then _share_out.at + interval '30 seconds' end
+        when v_scopes[i] = 'concurrency' then
+          case
+            when v_used[i] >= v_max[i]
+            then _share_out.at + interval '30 seconds' * (1 + v_waiting[i] / v_max[i])
+          end
         when v_per[i] is not null then v_ring[v_base[i] + v_head[i]] + v_per[i]
-        else (v_days[i] + (v_used[i] >= v_max[i])::int)::timestamp at time zone v_zones[i]
+        else (v_days[i] + (v_day_used[i] >= v_max[i])::int)::timestamp at time zone v_zones[i]
       end;
       if v_free > v_slot then
         v_slot := v_free;
@@ -206,11 +227,7 @@ begin
       end if;
     end loop;
 
-    if v_blocker is null then
-      foreach i in array v_message.limits loop
-        v_granted[i] := v_granted[i] + 1;
-      end loop;
-    else
+    if v_blocker is not null then
       blocked := blocked || row(
         v_message.execution_id,
         v_slot,
@@ -220,29 +237,37 @@ begin
         v_per[v_blocker],
         (v_tallies[v_blocker]).counter_id
       )::dripdrop._blocked;
-      -- At the fence nobody is promised anything: tick() does that.
-      continue when at_fence;
+      v_until[v_blocker] := greatest(v_until[v_blocker], v_slot);
+      v_waiting[v_blocker] := v_waiting[v_blocker] + 1;
+      foreach i in array v_message.kept loop
+        v_vacated[i] := v_vacated[i] + 1;
+      end loop;
     end if;
     foreach i in array
       case
-        when v_blocker is null then v_message.asked
+        when v_blocker is null then v_message.limits
+        -- At the fence nobody is promised anything: tick() does that.
+        when at_fence then '{}'::int[]
         when v_blocker = any (v_message.together) then v_message.together
         else array[v_blocker]
       end
     loop
-      if v_per[i] is not null then
-        v_ring[v_base[i] + v_head[i]] := v_slot;
-        v_head[i] := v_head[i] % v_max[i] + 1;
-      elsif v_scopes[i] <> 'concurrency'
-        and (v_slot at time zone v_zones[i])::date > v_days[i]
-      then
-        v_days[i] := (v_slot at time zone v_zones[i])::date;
-        v_used[i] := 1;
-      else
+      if v_blocker is null then
+        v_added[i] := v_added[i] + 1;
         v_used[i] := v_used[i] + 1;
       end if;
-      if v_blocker is not null then
-        v_until[i] := greatest(v_until[i], v_slot);
+      if i = any (v_message.kept) then
+        continue;
+      elsif v_vacated[i] > 0 and v_blocker is null then
+        v_vacated[i] := v_vacated[i] - 1;
+      elsif v_per[i] is not null then
+        v_ring[v_base[i] + v_head[i]] := v_slot;
+        v_head[i] := v_head[i] % v_max[i] + 1;
+      elsif (v_slot at time zone v_zones[i])::date > v_days[i] then
+        v_days[i] := (v_slot at time zone v_zones[i])::date;
+        v_day_used[i] := 1;
+      else
+        v_day_used[i] := v_day_used[i] + 1;
       end if;
     end loop;
   end loop;
@@ -252,25 +277,29 @@ begin
       t.counter_id,
       t.max_count,
       t.per,
-      n.day,
+      (_share_out.at at time zone t.time_zone)::date,
       n.used,
-      n.granted,
+      n.added,
       case
-        when t.per is not null
+        when t.per is null then null
+        when at_fence
         then array_remove(
           v_ring[n.base + n.head:n.base + t.max_count] || v_ring[n.base + 1:n.base + n.head - 1],
           '-infinity'
         )
+        else dripdrop._lengthened(
+          c.taken, _share_out.at, s.under_way + n.added, t.max_count
+        )
       end,
       n.until
     )::dripdrop._entry
-    from unnest(v_tallies) with ordinality as t (
-      counter_id, scope, subject, max_count, per, time_zone, day, used, room, demand, place
+    from unnest(v_standings) as s
+    join unnest(v_used, v_added, v_until, v_base, v_head) with ordinality as n (
+      used, added, until, base, head, place
     )
-    join unnest(v_days, v_used, v_granted, v_until, v_base, v_head) with ordinality as n (
-      day, used, granted, until, base, head, place
-    )
-      on n.place = t.place
+      on n.place = s.place
+    cross join lateral (select (v_tallies[s.place]).*) as t
+    join dripdrop.counters as c on c.id = t.counter_id
   );
 end
 $$;

@@ -1,5 +1,5 @@
--- How much of a limit is left. At the fence what counts is what has left; before it, what was
--- promised, to those who went ahead and to those who wait in line.
+-- How much of a limit is left. At the fence what counts is what has left; before it, what was let
+-- through as well.
 create or replace function dripdrop._left(
   counter dripdrop.counters,
   max_count int,
@@ -23,14 +23,20 @@ as $$
         and (x.state = 'sending' or (not at_fence and x.state in ('queued', 'rendered')))
     )
     when per is not null then (
-      select count(*)::int
-      from unnest(case when at_fence then (counter).taken else (counter).line end) as t (slot)
+      select greatest(
+        count(*) filter (where not t.is_granted),
+        count(*) filter (where t.is_granted and not at_fence)
+      )::int
+      from (
+        select n.slot, false as is_granted from unnest((counter).taken) as n (slot)
+        union all
+        select n.slot, true from unnest((counter).granted) as n (slot)
+      ) as t
       where t.slot > _left.at - per
     )
-    when not at_fence and (counter).line_day > today then max_count
     else greatest(
       case when (counter).day = today then (counter).used else 0 end,
-      case when (counter).line_day = today and not at_fence then (counter).line_used else 0 end
+      case when (counter).granted_day = today and not at_fence then (counter).granted_used end
     )
   end
 $$;
@@ -39,6 +45,48 @@ comment on function dripdrop._left(
   dripdrop.counters, int, interval, date, timestamptz, boolean
 ) is
   'How many more messages a limit lets through at a time.';
+
+-- The rate, the gap and the daily cap of a sender limit the same messages: one line of them all.
+create or replace function dripdrop._line_sender(counter dripdrop.counters)
+returns uuid
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when (counter).scope in ('gap', 'day') then (counter).owner_id
+    when (counter).scope = 'adapter'
+      and coalesce((counter).owner_id::text = (counter).subject, true)
+    then (counter).subject::uuid
+  end
+$$;
+
+comment on function dripdrop._line_sender(dripdrop.counters) is
+  'The sender all of whose messages stand in the line of this limit, or null.';
+
+create or replace function dripdrop._one_line(counter dripdrop.counters)
+returns uuid[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when dripdrop._line_sender(counter) is null then array[(counter).id]
+    else array(
+      select c.id
+      from dripdrop.counters as c
+      where c.subject in ('', dripdrop._line_sender(counter)::text)
+        and c.scope in ('gap', 'day', 'adapter')
+        and (c.owner_id = dripdrop._line_sender(counter) or c.owner_id is null)
+        and dripdrop._line_sender(c) = dripdrop._line_sender(counter)
+        and c.tenant_key is not distinct from (counter).tenant_key
+      order by c.id
+    )
+  end
+$$;
+
+comment on function dripdrop._one_line(dripdrop.counters) is
+  'The limits whose line is that of this one, itself included.';
 
 create or replace function dripdrop._lengthened(
   ring timestamptz[],
@@ -57,8 +105,24 @@ return (ring || array_fill(at, array[least(number, size)]))[
 comment on function dripdrop._lengthened(timestamptz[], timestamptz, int, int) is
   'A ring with so many more of one time, no longer than its size.';
 
--- What counts for a batch, one row per counter: day and used are those of the last day that was
--- promised, where that is a later one.
+create or replace function dripdrop._less(ring timestamptz[], number bigint, at timestamptz)
+returns timestamptz[]
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(array_agg(t.slot order by t.place), '{}')
+  from (
+    select n.slot, n.place, row_number() over (order by n.slot > _less.at, n.place desc) as turn
+    from unnest(ring) with ordinality as n (slot, place)
+  ) as t
+  where t.turn > number or t.slot > _less.at
+$$;
+
+comment on function dripdrop._less(timestamptz[], bigint, timestamptz) is
+  'A ring without the last so many times up to a time.';
+
+-- Where somebody waits there is no room at first sight.
 create or replace function dripdrop._tallies(
   limits dripdrop._limit[],
   at timestamptz,
@@ -79,10 +143,14 @@ as $$
     l.max_count,
     l.per,
     l.time_zone,
-    case when ahead.is_full then c.line_day else today.value end,
-    case when ahead.is_full then c.line_used else l.max_count - room.value end,
-    room.value,
-    l.demand
+    case
+      when not at_fence and c.line_until > _tallies.at then l.max_count
+      else l.max_count - dripdrop._left(
+        c, l.max_count, l.per, (_tallies.at at time zone l.time_zone)::date, _tallies.at, at_fence
+      )
+    end,
+    l.demand,
+    c.line_until
   from (
     select
       n.counter_id, max(n.max_count) as max_count, max(n.per) as per,
@@ -91,27 +159,21 @@ as $$
     group by n.counter_id
   ) as l
   join dripdrop.counters as c on c.id = l.counter_id
-  cross join lateral (
-    select (_tallies.at at time zone l.time_zone)::date as value
-  ) as today
-  cross join lateral (
-    select not at_fence and coalesce(c.line_day > today.value, false) as is_full
-  ) as ahead
-  cross join lateral (
-    select
-      dripdrop._left(c, l.max_count, l.per, today.value, _tallies.at, at_fence) as value
-    offset 0
-  ) as room
   order by c.id
 $$;
 
 comment on function dripdrop._tallies(dripdrop._limit[], timestamptz, boolean) is
   'What the limits of a batch have used up, and what the batch asks of them.';
 
--- The rings of several counters, one after the other. Each begins with its oldest time; what was
--- never used counts as long ago.
-create or replace function dripdrop._rings(tallies dripdrop._tally[], at_fence boolean)
-returns timestamptz[]
+-- At the fence only what has left. Before it everything that was promised: to what is under way, to
+-- who waits in line, and to who has come to the head of it and is due. All of it is read from the
+-- rows, so that no promise outlives the message it was made to.
+create or replace function dripdrop._standings(
+  tallies dripdrop._tally[],
+  at timestamptz,
+  at_fence boolean
+)
+returns setof dripdrop._standing
 language sql
 stable
 set search_path = pg_catalog, pg_temp
@@ -119,27 +181,110 @@ set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_mergejoin = off
 as $$
-  select array(
-    select t.slot
+  with
+  tally as materialized (
+    select n.*, (_standings.at at time zone n.time_zone)::date as today
     from unnest(tallies) with ordinality as n (
-      counter_id, scope, subject, max_count, per, time_zone, day, used, room, demand, place
+      counter_id, scope, subject, max_count, per, time_zone, used, demand, until, place
     )
-    join dripdrop.counters as c on c.id = n.counter_id
-    cross join lateral (select case when at_fence then c.taken else c.line end as slots) as known
-    cross join lateral unnest(
-      array_fill(
-        timestamptz '-infinity',
-        array[greatest(n.max_count - cardinality(known.slots), 0)]
-      )
-      || known.slots[greatest(cardinality(known.slots) - n.max_count + 1, 1):]
-    ) with ordinality as t (slot, place)
-    where n.per is not null
-    order by n.place, t.place
+  ),
+  under_way as materialized (
+    select u.counter_id, u.number
+    from dripdrop._under_way(
+      case when at_fence then '{}' else array(select t.counter_id from tally as t) end,
+      _standings.at
+    ) as u
   )
+  select
+    t.place::int,
+    gone.number + ahead.number,
+    ahead.number,
+    case
+      when t.per is not null
+      then array_fill(
+        timestamptz '-infinity', array[greatest(t.max_count - cardinality(known.slots), 0)]
+      )
+      || known.slots[greatest(cardinality(known.slots) - t.max_count + 1, 1):]
+    end,
+    last_day.value,
+    on_last_day.number
+    + case when last_day.value = t.today then gone.number + ahead.number + due.number else 0 end,
+    waiting.number,
+    case when at_fence then c.line_until else line.until end
+  from tally as t
+  join dripdrop.counters as c on c.id = t.counter_id
+  cross join lateral (
+    select case when at_fence then '{}' else dripdrop._one_line(c) end as counters
+    offset 0
+  ) as one
+  cross join lateral (
+    select
+      t.max_count
+      - dripdrop._left(c, t.max_count, t.per, t.today, _standings.at, true) as number
+    offset 0
+  ) as gone
+  cross join lateral (
+    select case
+      when at_fence then 0
+      else coalesce(
+        (select u.number from under_way as u where u.counter_id = t.counter_id),
+        greatest(t.used - gone.number, 0)
+      )
+    end as number
+    offset 0
+  ) as ahead
+  cross join lateral (
+    select count(*)::int as number
+    from dripdrop.step_executions as x
+    where x.counter_id = any (one.counters) and x.due_at <= _standings.at and x.ended_at is null
+  ) as due
+  cross join lateral (
+    select max(w.due_at) as until, array_agg(w.due_at order by w.due_at) as slots
+    from (
+      select n.due_at
+      from unnest(one.counters) as i (id)
+      cross join lateral (
+        select x.due_at
+        from dripdrop.step_executions as x
+        where x.counter_id = i.id and x.due_at > _standings.at and x.ended_at is null
+        order by x.due_at desc
+        limit case when t.per is null then 1 else t.max_count end
+      ) as n
+    ) as w
+  ) as line
+  cross join lateral (
+    select coalesce((line.until at time zone t.time_zone)::date, t.today) as value
+  ) as last_day
+  cross join lateral (
+    select count(*)::int as number
+    from dripdrop.step_executions as x
+    where t.per is null
+      and t.scope <> 'concurrency'
+      and x.counter_id = any (one.counters)
+      and x.due_at > _standings.at
+      and x.due_at >= last_day.value::timestamp at time zone t.time_zone
+      and x.ended_at is null
+  ) as on_last_day
+  cross join lateral (
+    select count(*)::int as number
+    from dripdrop.step_executions as x
+    where t.scope = 'concurrency'
+      and x.counter_id = any (one.counters)
+      and x.due_at > _standings.at
+      and x.ended_at is null
+  ) as waiting
+  cross join lateral (
+    select
+      dripdrop._lengthened(
+        c.taken, _standings.at, ahead.number + due.number, t.max_count
+      )
+      || coalesce(line.slots, '{}') as slots
+  ) as known
+  order by t.place
 $$;
 
-comment on function dripdrop._rings(dripdrop._tally[], boolean) is
-  'The last slots of rates, max_count for each.';
+comment on function dripdrop._standings(dripdrop._tally[], timestamptz, boolean) is
+  'How limits stand, with the lines of those who wait for them.';
 
 -- locks   nothing new: the caller holds the counters
 create or replace function dripdrop._keep(
@@ -160,23 +305,20 @@ as $$
       per = n.per,
       taken = case
         when not at_fence or n.per is null then c.taken
-        else coalesce(
-          n.slots, dripdrop._lengthened(c.taken, _keep.at, n.granted, n.max_count)
-        )
-      end,
-      line = case
-        when at_fence or n.per is null then c.line
-        else coalesce(n.slots, dripdrop._lengthened(c.line, _keep.at, n.granted, n.max_count))
+        else coalesce(n.slots, dripdrop._lengthened(c.taken, _keep.at, n.added, n.max_count))
       end,
       granted = case
         when at_fence or n.per is null then c.granted
-        else dripdrop._lengthened(c.granted, _keep.at, n.granted, n.max_count)
+        else coalesce(n.slots, dripdrop._lengthened(c.granted, _keep.at, n.added, n.max_count))
       end,
       day = case when at_fence and n.per is null then n.day else c.day end,
       used = case when at_fence and n.per is null then n.used else c.used end,
-      line_day = case when not at_fence and n.per is null then n.day else c.line_day end,
-      line_used = case when not at_fence and n.per is null then n.used else c.line_used end,
-      line_until = greatest(c.line_until, n.until),
+      granted_day = case when not at_fence and n.per is null then n.day else c.granted_day end,
+      granted_used = case
+        when not at_fence and n.per is null then n.used
+        else c.granted_used
+      end,
+      line_until = n.until,
       updated_at = _keep.at
   from unnest(entries) as n
   where c.id = n.counter_id
@@ -185,22 +327,49 @@ $$;
 comment on function dripdrop._keep(dripdrop._entry[], timestamptz, boolean) is
   'Writes down what a batch was given.';
 
-create or replace function dripdrop._less(ring timestamptz[], number bigint, at timestamptz)
-returns timestamptz[]
-language sql
-immutable
+-- What tick() has let through and the fence has not seen yet. Where that is very much, there are no
+-- rows: the room there is will be used.
+create or replace function dripdrop._under_way(counters uuid[], at timestamptz)
+returns table (counter_id uuid, number int)
+language plpgsql
+stable
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
-  select coalesce(array_agg(t.slot order by t.place), '{}')
-  from (
-    select n.slot, n.place, row_number() over (order by n.slot > _less.at, n.place desc) as turn
-    from unnest(ring) with ordinality as n (slot, place)
-  ) as t
-  where t.turn > number or t.slot > _less.at
+declare
+  v_most constant int := 10000;
+  v_messages dripdrop._decision[];
+begin
+  if cardinality(counters) = 0 then
+    return;
+  end if;
+  v_messages := array(
+    select row(
+      x.id, 'send', 'send', null, null, null, x.adapter_id, x.recipient, true, x.counter_id
+    )::dripdrop._decision
+    from dripdrop.step_executions as x
+    where x.due_at is null
+      and x.ended_at is null
+      and x.counter_id is not null
+      and x.state in ('queued', 'rendered')
+    limit v_most
+  );
+  if cardinality(v_messages) = v_most then
+    return;
+  end if;
+  return query
+  select c.id, count(l.execution_id)::int
+  from unnest(counters) as c (id)
+  left join dripdrop._limits_on(v_messages, _under_way.at) as l on l.counter_id = c.id
+  group by c.id;
+end
 $$;
 
-comment on function dripdrop._less(timestamptz[], bigint, timestamptz) is
-  'A ring without the last so many times up to a time.';
+comment on function dripdrop._under_way(uuid[], timestamptz) is
+  'How many messages are under way that each limit counts when they pass the fence.';
 
 -- A message that never left gives back what it was promised and what it took at the fence.
 --
@@ -239,12 +408,11 @@ begin
     update dripdrop.counters as c
     set taken = dripdrop._less(c.taken, v_counter.number, v_counter.claimed_at),
         granted = dripdrop._less(c.granted, v_counter.number, v_counter.claimed_at),
-        line = dripdrop._less(c.line, v_counter.number, v_counter.claimed_at),
         used = greatest(
           c.used - case when c.day = v_counter.day then v_counter.number else 0 end, 0
         ),
-        line_used = greatest(
-          c.line_used - case when c.line_day = v_counter.day then v_counter.number else 0 end, 0
+        granted_used = greatest(
+          c.granted_used - case when c.granted_day = v_counter.day then v_counter.number else 0 end, 0
         )
     where c.id = v_counter.counter_id;
   end loop;
@@ -254,7 +422,7 @@ $$;
 comment on function dripdrop._give_back(uuid[], timestamptz) is
   'Returns what executions took of their limits at a fence they passed in vain.';
 
--- Where limits have changed, whoever waits for them is looked at again, and the lines begin anew.
+-- Where limits have changed, whoever waits for them is looked at again.
 --
 -- locks   executions that wait, skipping what is locked, then the counters
 create or replace function dripdrop._ask_again(tenant_key text, adapter_id uuid, at timestamptz)
@@ -284,12 +452,7 @@ begin
     for no key update skip locked
   ));
   perform from dripdrop.counters as c where c.id = any (v_counters) order by c.id for no key update;
-  update dripdrop.counters as c
-  set line = c.granted,
-      line_until = null,
-      line_day = null,
-      line_used = 0
-  where c.id = any (v_counters);
+  update dripdrop.counters as c set line_until = null where c.id = any (v_counters);
 end
 $$;
 

@@ -1,6 +1,6 @@
 -- Tenants that wait for a limit take turns, and the sequences of each. place: where a message
 -- stands by its slot; fair_place: where it would stand if everybody had come at once.
-create or replace function dripdrop._line(counter_id uuid, at timestamptz)
+create or replace function dripdrop._line(counters uuid[], at timestamptz)
 returns table (execution_id uuid, due_at timestamptz, place bigint, fair_place bigint)
 language sql
 stable
@@ -29,7 +29,9 @@ as $$
       from (
         select x.id, x.tenant_key, x.due_at, x.step_id
         from dripdrop.step_executions as x
-        where x.counter_id = _line.counter_id and x.due_at > _line.at and x.ended_at is null
+        where x.counter_id = any (_line.counters)
+          and x.due_at > _line.at
+          and x.ended_at is null
         order by x.due_at
         limit 10000
       ) as h
@@ -38,8 +40,8 @@ as $$
   ) as t
 $$;
 
-comment on function dripdrop._line(uuid, timestamptz) is
-  'What waits for a limit: the first 10 000 messages, by slot and as it would be fair.';
+comment on function dripdrop._line(uuid[], timestamptz) is
+  'What waits in one line of limits: the first 10 000 messages, by slot and as it would be fair.';
 
 -- Capacity that nobody uses goes to who waits for it: what stands in front of a line is due as soon
 -- as there is room, before its slot. So whatever is stopped, paused or fails gives back what it was
@@ -56,35 +58,53 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 declare
-  v_counter record;
+  v_line record;
 begin
-  for v_counter in
-    select
-      c.id,
-      least(
-        dripdrop._left(
-          c, c.max_count, c.per, (_pull.at at time zone zone.name)::date, _pull.at, true
-        ),
-        1000
-      ) - (
-        select count(*)
-        from dripdrop.step_executions as x
-        where x.counter_id = c.id
-          and x.ended_at is null
-          and (x.due_at <= _pull.at or (x.due_at is null and x.state in ('queued', 'rendered')))
-      ) as room,
-      c.max_count - (
-        select count(*) from unnest(c.granted) as g (slot) where g.slot > _pull.at - c.per
-      ) as ungranted
-    from dripdrop.counters as c
-    left join dripdrop.channel_adapters as a
-      on a.id = c.owner_id and c.scope in ('day', 'gap', 'adapter', 'concurrency')
-    cross join lateral (
-      select coalesce(a.time_zone, dripdrop._default_time_zone(c.tenant_key)) as name
-    ) as zone
-    where c.line_until > _pull.at
+  for v_line in
+    with
+    line as materialized (
+      select distinct dripdrop._one_line(c) as counters
+      from dripdrop.counters as c
+      where c.line_until > _pull.at
+    ),
+    spare as materialized (
+      select
+        l.counters,
+        c.id,
+        least(
+          dripdrop._left(
+            c, c.max_count, c.per, (_pull.at at time zone zone.name)::date, _pull.at, true
+          ),
+          1000
+        ) - (
+          select count(*)
+          from dripdrop.step_executions as x
+          where x.counter_id = any (l.counters) and x.ended_at is null and x.due_at <= _pull.at
+        ) as room
+      from line as l
+      join dripdrop.counters as c on c.id = any (l.counters)
+      left join dripdrop.channel_adapters as a
+        on a.id = c.owner_id and c.scope in ('day', 'gap', 'adapter', 'concurrency')
+      cross join lateral (
+        select coalesce(a.time_zone, dripdrop._default_time_zone(c.tenant_key)) as name
+      ) as zone
+    ),
+    roomy as materialized (
+      select s.counters from spare as s group by s.counters having min(s.room) > 0
+    )
+    select s.counters, min(s.room - u.number) as room
+    from roomy as r
+    join spare as s on s.counters = r.counters
+    join dripdrop._under_way(
+      array(
+        select o.id from spare as o where o.counters in (select n.counters from roomy as n)
+      ),
+      _pull.at
+    ) as u
+      on u.counter_id = s.id
+    group by s.counters
+    having min(s.room - u.number) > 0
   loop
-    continue when least(v_counter.room, v_counter.ungranted) <= 0;
     update dripdrop.step_executions as x
     set due_at = _pull.at
     where x.id = any (array(
@@ -92,9 +112,9 @@ begin
       from dripdrop.step_executions as n
       where n.id = any (array(
           select w.execution_id
-          from dripdrop._line(v_counter.id, _pull.at) as w
+          from dripdrop._line(v_line.counters, _pull.at) as w
           order by w.fair_place
-          limit least(v_counter.room, v_counter.ungranted)
+          limit v_line.room
         ))
         and n.due_at > _pull.at
       for no key update skip locked
@@ -112,7 +132,7 @@ comment on function dripdrop._pull(timestamptz) is
 --
 -- locks   executions that wait, skipping what is locked
 create or replace function dripdrop._take_turns(
-  counter_id uuid,
+  counters uuid[],
   newcomers uuid[],
   at timestamptz
 )
@@ -123,7 +143,7 @@ as $$
   with
   waiting as materialized (
     select w.*, w.execution_id = any (newcomers) as is_new
-    from dripdrop._line(_take_turns.counter_id, _take_turns.at) as w
+    from dripdrop._line(_take_turns.counters, _take_turns.at) as w
   ),
   newcomer as (
     select w.execution_id, w.place, w.fair_place, v.due_at
@@ -163,5 +183,5 @@ as $$
     and (select count(*) from locked) = (select count(*) from displaced)
 $$;
 
-comment on function dripdrop._take_turns(uuid, uuid[], timestamptz) is
+comment on function dripdrop._take_turns(uuid[], uuid[], timestamptz) is
   'Gives newcomers their turns among those of others in the line of a limit.';

@@ -126,10 +126,15 @@ begin
 
   if exists (select from unnest(decisions) as d where d.action not in ('send', 'ask')) then
     perform dripdrop._turn_away(decisions, _carry_out.at);
-    perform dripdrop._take_turns(d.counter_id, array_agg(d.execution_id), _carry_out.at)
-    from unnest(decisions) as d
-    where d.action = 'defer' and d.counter_id is not null
-    group by d.counter_id;
+    perform dripdrop._take_turns(n.counters, n.executions, _carry_out.at)
+    from (
+      select dripdrop._one_line(c) as counters, array_agg(d.execution_id) as executions
+      from unnest(decisions) as d
+      join dripdrop.counters as c on c.id = d.counter_id
+      where d.action = 'defer'
+      group by dripdrop._one_line(c)
+      offset 0
+    ) as n;
   end if;
 end
 $$;

@@ -8,12 +8,11 @@ create table dripdrop.counters (
   per interval,
   taken timestamptz[] not null default '{}',
   granted timestamptz[] not null default '{}',
-  line timestamptz[] not null default '{}',
   line_until timestamptz,
   day date,
   used int not null default 0,
-  line_day date,
-  line_used int not null default 0,
+  granted_day date,
+  granted_used int not null default 0,
   updated_at timestamptz not null default dripdrop._now(),
   constraint counters_pkey primary key (id),
   constraint counters_one_per_subject
@@ -42,13 +41,12 @@ comment on column dripdrop.counters.per is 'The window of a rate; null for a cal
 comment on column dripdrop.counters.taken is
   'When messages last passed the fence, oldest first: as many as the limit asks for.';
 comment on column dripdrop.counters.granted is
-  'When messages were last let through to the fence, oldest first.';
-comment on column dripdrop.counters.line is
-  'The slots that were last promised, oldest first: now to what went ahead, later to what waits.';
-comment on column dripdrop.counters.line_until is 'The last slot that was promised to a message.';
+  'When tick() last let messages through, oldest first; some may never come to the fence.';
+comment on column dripdrop.counters.line_until is 'The last slot of a message that waits.';
 comment on column dripdrop.counters.day is 'Of a daily limit: the day of the sender it counts.';
 comment on column dripdrop.counters.used is 'Of a daily limit: how many passed the fence that day.';
-comment on column dripdrop.counters.line_day is 'Of a daily limit: the last day that was promised.';
-comment on column dripdrop.counters.line_used is
-  'Of a daily limit: how much of that day was promised.';
+comment on column dripdrop.counters.granted_day is
+  'Of a daily limit: the day on which tick() last let messages through.';
+comment on column dripdrop.counters.granted_used is
+  'Of a daily limit: how many it let through that day.';
 comment on column dripdrop.counters.updated_at is 'When the row last changed.';
