@@ -49,18 +49,24 @@ def explain(
     subscriber: Annotated[
         str | None, typer.Option(help="Who; the type is User unless given.", metavar="[TYPE/]ID")
     ] = None,
+    entry_key: Annotated[
+        str, typer.Option(help="Which of the subscriber's enrolments, if there are several.")
+    ] = "",
     tenant: Tenant = None,
     dsn: Dsn = None,
     json: AsJson = False,
 ) -> None:
     """Show what became of an enrolment's steps, why its next message waits, and what comes next."""
-    named = sequence is not None and subscriber is not None
-    if (enrollment_id is None) != named or (sequence is None) != (subscriber is None):
+    if enrollment_id is None:
+        named_once = sequence is not None and subscriber is not None
+    else:
+        named_once = sequence is None and subscriber is None and not entry_key
+    if not named_once:
         raise typer.BadParameter("give the enrolment's id, or --sequence and --subscriber")
     with psycopg.connect(resolve_dsn(dsn)) as connection:
         client = Client(connection)
         if enrollment_id is None:
-            enrollment_id = _enrollment(client, tenant, str(sequence), str(subscriber))
+            enrollment_id = _enrollment(client, tenant, str(sequence), str(subscriber), entry_key)
         rows = client.explain(tenant, enrollment_id)
     if json:
         for row in rows:
@@ -83,13 +89,16 @@ def explain(
         _print_gates(step, list(gates), after_something=bool(past) or step != _step(waiting[0]))
 
 
-def _enrollment(client: Client, tenant: str | None, sequence: str, subscriber: str) -> UUID:
+def _enrollment(
+    client: Client, tenant: str | None, sequence: str, subscriber: str, entry_key: str
+) -> UUID:
     kind, slash, name = subscriber.partition("/")
     if not slash:
         kind, name = "User", subscriber
-    enrollment = client.get_enrollment(tenant, sequence, kind, name)
+    enrollment = client.get_enrollment(tenant, sequence, kind, name, entry_key)
     if enrollment is None:
-        raise EnrollmentNotFound(f'no enrolment of "{kind}/{name}" in sequence "{sequence}"')
+        entry = f' for entry "{entry_key}"' if entry_key else ""
+        raise EnrollmentNotFound(f'no enrolment of "{kind}/{name}"{entry} in sequence "{sequence}"')
     found: UUID = enrollment.id
     return found
 
