@@ -1883,11 +1883,11 @@ immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if tenant_key = '' or tenant_key like ':%' then
-    raise exception 'tenant key "%" is not valid', tenant_key using
+  if tenant_key = '' or tenant_key like ':%' or octet_length(tenant_key) > 500 then
+    raise exception 'tenant key "%" is not valid', left(tenant_key, 50) using
       errcode = 'ZD207', column = 'tenant_key',
-      hint = 'Pass null for the global scope, or a text that is not empty and does not begin with '
-        'a colon.';
+      hint = 'Pass null for the global scope, or a text that is not empty, not longer than 500 '
+        'bytes and does not begin with a colon.';
   end if;
 end
 $$;
@@ -5580,6 +5580,10 @@ begin
       errcode = 'ZD201', column = 'subscriber_id',
       hint = 'For example subscriber_type => ''User'', subscriber_id => ''42''.';
   end if;
+  if octet_length(subscriber_type) > 500 or octet_length(subscriber_id) > 500 then
+    raise exception 'subscriber_type or subscriber_id is longer than 500 bytes' using
+      errcode = 'ZD201', column = 'subscriber_id', hint = 'Pass what enroll() is called with.';
+  end if;
   if state is null or state not in ('subscribed', 'unsubscribed') then
     raise exception 'state "%" is unknown', state using
       errcode = 'ZD201', column = 'state', hint = 'Use subscribed or unsubscribed.';
@@ -5649,7 +5653,8 @@ $$;
 comment on function dripdrop.set_subscription(text, text, text, text, text, text) is
   'A subscriber opts in to a topic (subscribed) or out of it (unsubscribed); source says where. '
   'An opt-out stops the messages about this topic that have not left. Saying it again '
-  'changes nothing; each change is kept in consent_records.';
+  'changes nothing; each change is kept in consent_records. subscriber_type and subscriber_id: at '
+  'most 500 bytes each.';
 
 create or replace function dripdrop.get_subscriptions(
   tenant_key text,
@@ -7136,7 +7141,8 @@ $$;
 
 comment on function dripdrop.enroll(text, text, text, text, jsonb, text, jsonb, text) is
   'Enrols a subscriber and schedules the first step, in the caller''s transaction; returns the '
-  'open enrolment if there is one.';
+  'open enrolment if there is one. subscriber_type, subscriber_id and entry_key: at most 500 bytes '
+  'each.';
 
 -- For imports: one statement for all of them. The subscribers come as a list or from a query:
 -- (select jsonb_agg(jsonb_build_object('subscriber_id', u.id, 'data', to_jsonb(u)))
@@ -7300,6 +7306,11 @@ begin
       ),
       'Use a name from pg_timezone_names, for example Europe/Berlin.'
     )
+    union all
+    select
+      'ZD201', f.name, octet_length(s.subscriber ->> f.name) > 500,
+      f.name || ' is longer than 500 bytes', 'Pass what the application knows it by.'
+    from unnest('{subscriber_type,subscriber_id,entry_key}'::text[]) as f (name)
   ) as fault (errcode, field, closed, message, hint)
   where fault.closed
   order by s.place
@@ -7806,7 +7817,8 @@ comment on function dripdrop.track_event(
   'Records that something happened to an enrolment (enrollment_id) or to a subscriber '
   '(subscriber_id, subscriber_type = User), wakes the steps that wait for it and ends what it '
   'ends. '
-  'event_id makes it idempotent: the same again returns the first.';
+  'event_id makes it idempotent: the same again returns the first. event_key, event_id, '
+  'subscriber_type and subscriber_id: at most 500 bytes each.';
 
 -- For imports and queues of events: one statement for all of them.
 --
@@ -7872,6 +7884,11 @@ begin
       'event_id', e.event ->> 'event_id' = '',
       'event_id is empty', 'Leave it out, or pass what identifies the event where it comes from.'
     )
+    union all
+    select
+      f.name, octet_length(e.event ->> f.name) > 500,
+      f.name || ' is longer than 500 bytes', 'Pass what the application knows it by.'
+    from unnest('{event_key,subscriber_type,subscriber_id,event_id}'::text[]) as f (name)
   ) as fault (field, closed, message, hint)
   where fault.closed
   order by e.place
@@ -11620,8 +11637,8 @@ begin
         end,
         reason_at = v_now,
         error_message = case when v.outcome <> 'sent' then left(v.detail, 500) end,
-        provider_message_id = coalesce(v.provider_message_id, x.provider_message_id),
-        out_message_id = coalesce(v.out_message_id, x.out_message_id),
+        provider_message_id = coalesce(left(v.provider_message_id, 500), x.provider_message_id),
+        out_message_id = coalesce(left(v.out_message_id, 500), x.out_message_id),
         response = coalesce(v.response, x.response),
         updated_at = v_now
     from verdict as v
@@ -11630,7 +11647,7 @@ begin
       and x.state in ('sending', 'unknown')
     returning
       x.id, x.tenant_key, x.state, x.adapter_id, x.channel, x.recipient, x.due_at,
-      v.outcome, v.code, v.detail, v.provider_message_id, v.hard
+      v.outcome, v.code, v.detail, left(v.provider_message_id, 500) as provider_message_id, v.hard
   ),
   logged as (
     insert into dripdrop.message_events (
@@ -11695,7 +11712,8 @@ $$;
 
 comment on function dripdrop.complete_sends(jsonb) is
   'Records what providers answered, all or nothing, plans what comes next, and returns how many '
-  'were recorded.';
+  'were recorded. Of a longer provider_message_id or out_message_id the first 500 characters are '
+  'kept.';
 
 -- What an outcome means for an execution. Temporary failures come again after 30 s, 60 s, 120 s …
 -- (at most an hour), give or take a fifth, or when the provider said; max_retries failed attempts

@@ -103,8 +103,8 @@ begin
         end,
         reason_at = v_now,
         error_message = case when v.outcome <> 'sent' then left(v.detail, 500) end,
-        provider_message_id = coalesce(v.provider_message_id, x.provider_message_id),
-        out_message_id = coalesce(v.out_message_id, x.out_message_id),
+        provider_message_id = coalesce(left(v.provider_message_id, 500), x.provider_message_id),
+        out_message_id = coalesce(left(v.out_message_id, 500), x.out_message_id),
         response = coalesce(v.response, x.response),
         updated_at = v_now
     from verdict as v
@@ -113,7 +113,7 @@ begin
       and x.state in ('sending', 'unknown')
     returning
       x.id, x.tenant_key, x.state, x.adapter_id, x.channel, x.recipient, x.due_at,
-      v.outcome, v.code, v.detail, v.provider_message_id, v.hard
+      v.outcome, v.code, v.detail, left(v.provider_message_id, 500) as provider_message_id, v.hard
   ),
   logged as (
     insert into dripdrop.message_events (
@@ -178,7 +178,8 @@ $$;
 
 comment on function dripdrop.complete_sends(jsonb) is
   'Records what providers answered, all or nothing, plans what comes next, and returns how many '
-  'were recorded.';
+  'were recorded. Of a longer provider_message_id or out_message_id the first 500 characters are '
+  'kept.';
 
 -- What an outcome means for an execution. Temporary failures come again after 30 s, 60 s, 120 s …
 -- (at most an hour), give or take a fifth, or when the provider said; max_retries failed attempts

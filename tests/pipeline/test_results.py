@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from random import Random
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -436,6 +437,15 @@ def test_recording_that_rolls_back_can_be_repeated(journey: Engine) -> None:
     journey.record(claims)
     assert [row.step for row in journey.executions(enrollment.id)] == ["welcome", "tip"]
     assert pointers(journey, "send_email") == []
+
+
+def test_of_a_long_message_id_the_first_500_characters_are_kept(journey: Engine) -> None:
+    long = "".join(chr(0x10000 + digit) for digit in Random(7).sample(range(0x10000), 1000))
+    sam = journey.join()
+    journey.deliver(provider_message_id=long, out_message_id=long)
+    sent = journey.executions(sam.id)[0]
+    assert (sent.provider_message_id, sent.out_message_id) == (long[:500], long[:500])
+    assert event(journey).provider_message_id == long[:500]
 
 
 def test_two_messages_may_carry_the_same_message_id(journey: Engine) -> None:
