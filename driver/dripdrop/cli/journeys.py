@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import groupby
 from typing import Annotated, Any, TypeAlias
 from uuid import UUID
@@ -14,6 +14,7 @@ import typer
 
 from dripdrop.cli.database import AsJson, Dsn, Tenant
 from dripdrop.cli.output import cell, print_json, print_rows, print_table, say
+from dripdrop.cli.times import parse_time
 from dripdrop.client import Client
 from dripdrop.errors import EnrollmentNotFound
 from dripdrop.settings import resolve_dsn
@@ -24,14 +25,6 @@ def _document(text: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise typer.BadParameter(f"not JSON: {error}") from None
-
-
-def _time(text: str) -> datetime:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 SequenceKey: TypeAlias = Annotated[str, typer.Option(help="The sequence's key.", metavar="KEY")]
@@ -150,7 +143,9 @@ def simulate(
     start_at: Annotated[
         datetime | None,
         typer.Option(
-            parser=_time, help="When it would begin; UTC unless it says otherwise.", metavar="TIME"
+            parser=parse_time,
+            help="When it would begin; UTC unless it says otherwise.",
+            metavar="TIME",
         ),
     ] = None,
     tenant: Tenant = None,
