@@ -75,426 +75,6 @@ comment on function dripdrop.errors() is
 
 -- plpgsql/authoring/apply.sql
 
--- A whole sequence as one document, in its one form:
--- {key, name, description, time_zone, reentry, reentry_interval, priority, exclusive_group,
--- metadata, mode, config, activate,
--- hooks: [hook, …], goals: [condition, …], exit_when: [condition, …], entry: [transition, …],
--- steps: [step, …]}. Every fault is reported with the path to it.
---
--- raises  ZD206 malformed, or what the part itself raises, always with the path in the message
-create or replace function dripdrop._canonical_definition(tenant_key text, definition jsonb)
-returns jsonb
-language plpgsql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_fault text;
-  v_path text := '';
-  v_steps jsonb := jsonb '[]';
-  v_step jsonb;
-  v_hooks jsonb := jsonb '[]';
-  v_hook jsonb;
-  v_goals jsonb;
-  v_exits jsonb;
-  v_entry jsonb;
-  v_metadata jsonb;
-  v_state text;
-  v_message text;
-  v_hint text;
-  v_column text;
-begin
-  if jsonb_typeof(definition) is distinct from 'object' then
-    raise exception 'the definition is not an object' using
-      errcode = 'ZD206', hint = 'Pass {"key": …, "name": …, "steps": […]}.';
-  end if;
-  select field into v_fault
-  from jsonb_object_keys(definition) as field
-  where field not in (
-    'key', 'name', 'description', 'time_zone', 'reentry', 'reentry_interval', 'priority',
-    'exclusive_group', 'metadata', 'mode', 'config', 'activate', 'hooks', 'goals', 'exit_when', 'entry', 'steps'
-  );
-  if v_fault is not null then
-    raise exception 'at "%": a sequence has no such field', v_fault using
-      errcode = 'ZD206', column = v_fault,
-      hint = 'The fields are key, name, description, time_zone, reentry, reentry_interval, '
-        'priority, exclusive_group, metadata, mode, config, activate, hooks, goals, exit_when, entry and steps.';
-  end if;
-  select field into v_fault
-  from unnest(array[
-    'key', 'name', 'description', 'time_zone', 'reentry', 'reentry_interval', 'exclusive_group',
-    'mode'
-  ]) as field
-  where jsonb_typeof(definition -> field) not in ('string', 'null');
-  if v_fault is not null then
-    raise exception 'at "%": not a text', v_fault using
-      errcode = 'ZD206', column = v_fault, hint = 'Write it in double quotes.';
-  end if;
-  if coalesce(definition ->> 'priority', '0') !~ '^-?[0-9]{1,6}$' then
-    raise exception 'at "priority": not a whole number' using
-      errcode = 'ZD206', column = 'priority', hint = 'Leave it out for 0; the higher goes first.';
-  end if;
-  if jsonb_typeof(definition -> 'steps') is distinct from 'array'
-    or definition -> 'steps' = '[]'
-  then
-    raise exception 'at "steps": not a list of steps' using
-      errcode = 'ZD206', column = 'steps', hint = 'A sequence has at least one step.';
-  end if;
-  if coalesce(jsonb_typeof(definition -> 'hooks'), 'null') not in ('array', 'null') then
-    raise exception 'at "hooks": not a list of hooks' using
-      errcode = 'ZD206', column = 'hooks', hint = 'Write [{"key": "score", "url": …}].';
-  end if;
-  if coalesce(jsonb_typeof(definition -> 'activate'), 'boolean') <> 'boolean' then
-    raise exception 'at "activate": not true or false' using
-      errcode = 'ZD206', column = 'activate',
-      hint = 'Leave it out to activate the version at once.';
-  end if;
-
-  begin
-    perform dripdrop._check_sequence(
-      definition ->> 'key',
-      definition ->> 'name',
-      definition ->> 'time_zone',
-      coalesce(definition ->> 'reentry', 'never'),
-      definition ->> 'reentry_interval',
-      coalesce(definition -> 'metadata', '{}')
-    );
-    v_metadata := dripdrop._canonical_metadata(
-      tenant_key, coalesce(definition -> 'metadata', '{}')
-    );
-    perform dripdrop._check_version(
-      coalesce(definition ->> 'mode', 'lifecycle'),
-      coalesce(definition -> 'config', '{}')
-    );
-    v_goals := dripdrop._canonical_conditions(definition -> 'goals', 'goals');
-    v_exits := dripdrop._canonical_conditions(definition -> 'exit_when', 'exit_when');
-    v_entry := dripdrop._canonical_transitions(definition -> 'entry', 'entry');
-    for i in 0 .. coalesce(jsonb_array_length(nullif(definition -> 'hooks', 'null')), 0) - 1 loop
-      v_path := format('hooks[%s].', i);
-      v_hook := dripdrop._canonical_http_hook(tenant_key, definition -> 'hooks' -> i);
-      if v_hooks @> jsonb_build_array(jsonb_build_object('key', v_hook -> 'key')) then
-        raise exception 'hook key "%" is used twice', v_hook ->> 'key' using
-          errcode = 'ZD206', column = 'key', hint = 'Keys are unique within a sequence.';
-      end if;
-      v_hooks := v_hooks || v_hook;
-    end loop;
-    for i in 0 .. jsonb_array_length(definition -> 'steps') - 1 loop
-      v_path := format('steps[%s].', i);
-      if definition -> 'steps' -> i ? 'position' then
-        raise exception 'a step of a document has no position' using
-          errcode = 'ZD206', column = 'position', hint = 'Steps follow one another as they stand.';
-      end if;
-      v_step := dripdrop._canonical_step(tenant_key, definition -> 'steps' -> i);
-      if v_steps @> jsonb_build_array(jsonb_build_object('key', v_step -> 'key')) then
-        raise exception 'step key "%" is used twice', v_step ->> 'key' using
-          errcode = 'ZD206', column = 'key', hint = 'Keys are unique within a sequence.';
-      end if;
-      v_steps := v_steps || jsonb_set(v_step, '{position}', to_jsonb(i + 1));
-    end loop;
-
-    v_path := '';
-    select t.path, t.step into v_column, v_message
-    from (
-      select format('entry[%s].to', e.place - 1), e.transition ->> 'to'
-      from jsonb_array_elements(v_entry) with ordinality as e (transition, place)
-      union all
-      select
-        format('steps[%s].transitions[%s].to', s.place - 1, t.place - 1), t.transition ->> 'to'
-      from jsonb_array_elements(v_steps) with ordinality as s (step, place)
-      cross join jsonb_array_elements(s.step -> 'transitions')
-        with ordinality as t (transition, place)
-      union all
-      select format('steps[%s].timing.on_timeout', s.place - 1), s.step #>> '{timing,on_timeout}'
-      from jsonb_array_elements(v_steps) with ordinality as s (step, place)
-      where s.step #>> '{timing,on_timeout}' not in ('continue', 'exit')
-    ) as t (path, step)
-    where t.step is not null
-      and not v_steps @> jsonb_build_array(jsonb_build_object('key', t.step))
-    limit 1;
-    if v_message is not null then
-      raise exception 'there is no step "%"', v_message using
-        errcode = 'ZD206', column = v_column, hint = 'Name the key of a step of this document.';
-    end if;
-  exception
-    when others then
-      get stacked diagnostics
-        v_state = returned_sqlstate,
-        v_message = message_text,
-        v_hint = pg_exception_hint,
-        v_column = column_name;
-      if v_state not like 'ZD%' then
-        raise;
-      end if;
-      raise exception 'at "%": %', rtrim(v_path || v_column, '.'), v_message using
-        errcode = v_state, column = rtrim(v_path || v_column, '.'), hint = v_hint;
-  end;
-
-  return jsonb_build_object(
-    'key', definition ->> 'key',
-    'name', definition ->> 'name',
-    'description', definition -> 'description',
-    'time_zone', definition -> 'time_zone',
-    'reentry', coalesce(definition ->> 'reentry', 'never'),
-    'reentry_interval', (definition ->> 'reentry_interval')::interval,
-    'priority', coalesce((definition ->> 'priority')::int, 0),
-    'exclusive_group', definition -> 'exclusive_group',
-    'metadata', v_metadata,
-    'mode', coalesce(definition ->> 'mode', 'lifecycle'),
-    'config', coalesce(definition -> 'config', '{}'),
-    'activate', coalesce((definition ->> 'activate')::boolean, true),
-    'hooks', v_hooks,
-    'goals', v_goals,
-    'exit_when', v_exits,
-    'entry', v_entry,
-    'steps', v_steps
-  );
-end
-$$;
-
-comment on function dripdrop._canonical_definition(text, jsonb) is
-  'A sequence document, checked, with every field present.';
-
--- What identifies a version's content, in canonical form. What belongs to the sequence is changed
--- in place and makes no version: its words, goals, exits, hooks and who may return.
-create or replace function dripdrop._content_hash(canonical jsonb)
-returns text
-language sql
-immutable
-set search_path = pg_catalog, pg_temp
-as $$
-  select dripdrop._digest(
-    jsonb_build_object(
-      'mode', canonical -> 'mode',
-      'config', canonical -> 'config',
-      'entry', canonical -> 'entry',
-      'steps', canonical -> 'steps'
-    )::text
-  )
-$$;
-
-comment on function dripdrop._content_hash(jsonb) is 'SHA-256 of what a version is made of.';
-
--- A stored version in the document's form, so that plan() compares like with like.
-create or replace function dripdrop._version_steps(sequence_version_id uuid)
-returns table (key text, step jsonb)
-language sql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select
-    s.key,
-    jsonb_build_object(
-      'key', s.key,
-      'name', s.name,
-      'position', s.position,
-      'channel', s.channel,
-      'timing', s.timing,
-      'template', s.template_content,
-      'adapter', a.name,
-      'config', s.config,
-      'active', s.active,
-      'conditions', (
-        select coalesce(
-          jsonb_agg(dripdrop._condition_document(c) order by c.position, c.id), '[]'
-        )
-        from dripdrop.conditions as c
-        where c.step_id = s.id
-      ),
-      'transitions', dripdrop._transition_documents(s.sequence_version_id, s.id)
-    )
-  from dripdrop.steps as s
-  left join dripdrop.channel_adapters as a on a.id = s.channel_adapter_id
-  where s.sequence_version_id = _version_steps.sequence_version_id
-$$;
-
-comment on function dripdrop._version_steps(uuid) is 'The steps of a version as documents.';
-
--- So that a document is known by what it says, whoever made the version: apply() or the single
--- functions.
-create or replace function dripdrop._version_document(version dripdrop.sequence_versions)
-returns jsonb
-language sql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select jsonb_build_object(
-    'mode', version.mode,
-    'config', version.config,
-    'entry', dripdrop._transition_documents(version.id, null),
-    'steps', jsonb_agg(s.step order by (s.step ->> 'position')::int, s.key)
-  )
-  from dripdrop._version_steps(version.id) as s
-$$;
-
-comment on function dripdrop._version_document(dripdrop.sequence_versions) is
-  'A stored version in the form of a canonical document.';
-
--- A sequence in the document's form, less its versions and hooks.
-create or replace function dripdrop._sequence_document(sequence dripdrop.sequences)
-returns jsonb
-language sql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select jsonb_build_object(
-    'name', sequence.name,
-    'description', sequence.description,
-    'time_zone', sequence.time_zone,
-    'reentry', sequence.reentry,
-    'reentry_interval', sequence.reentry_interval,
-    'priority', sequence.priority,
-    'exclusive_group', sequence.exclusive_group,
-    'metadata', sequence.metadata,
-    'goals', coalesce(
-      jsonb_agg(dripdrop._condition_document(c) order by c.position, c.id)
-        filter (where c.outcome = 'goal'),
-      '[]'
-    ),
-    'exit_when', coalesce(
-      jsonb_agg(dripdrop._condition_document(c) order by c.position, c.id)
-        filter (where c.outcome = 'exit'),
-      '[]'
-    )
-  )
-  from dripdrop.conditions as c
-  where c.sequence_id = sequence.id
-$$;
-
-comment on function dripdrop._sequence_document(dripdrop.sequences) is
-  'What a document says of a sequence itself.';
-
--- A hook that the document leaves out stays: versions that people are on may need it, and its
--- secrets stand in no document.
-create or replace function dripdrop._hook_changes(sequence_id uuid, hooks jsonb)
-returns table (key text, is_new boolean, field text, old jsonb, new jsonb)
-language sql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select
-    n.hook ->> 'key',
-    h.id is null,
-    f.key,
-    to_jsonb(h) -> f.key,
-    f.value
-  from jsonb_array_elements(hooks) with ordinality as n (hook, place)
-  left join dripdrop.http_hooks as h
-    on h.sequence_id = _hook_changes.sequence_id and h.key = n.hook ->> 'key'
-  cross join jsonb_each(n.hook) as f
-  where case when h.id is null then f.key = 'key' else to_jsonb(h) -> f.key <> f.value end
-  order by n.place, f.key
-$$;
-
-comment on function dripdrop._hook_changes(uuid, jsonb) is
-  'In which fields HTTP hooks differ from their documents; one row for a new one.';
-
--- The difference between a document and what is there, one row per field;
--- apply() makes exactly these changes.
---
--- raises  what _canonical_definition() raises
-create or replace function dripdrop.plan(tenant_key text, definition jsonb)
-returns table (action text, object text, field text, old jsonb, new jsonb)
-language plpgsql
-stable
-security definer
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_new jsonb;
-  v_sequence dripdrop.sequences;
-  v_active dripdrop.sequence_versions;
-  v_known int;
-  v_version text;
-begin
-  perform dripdrop._check_tenant_key(tenant_key);
-  v_new := dripdrop._canonical_definition(tenant_key, definition);
-  select q.* into v_sequence
-  from dripdrop.sequences as q
-  where q.tenant_key is not distinct from plan.tenant_key and q.key = v_new ->> 'key';
-  select v.* into v_active
-  from dripdrop.sequence_versions as v
-  where v.sequence_id = v_sequence.id and v.state = 'active';
-
-  if v_sequence.id is null then
-    return query
-    select
-      'create', format('sequence %s', v_new ->> 'key'), null::text, null::jsonb, null::jsonb;
-  else
-    return query
-    select 'change', format('sequence %s', v_sequence.key), f.key, f.value, v_new -> f.key
-    from jsonb_each(dripdrop._sequence_document(v_sequence)) as f
-    where f.value <> v_new -> f.key
-    order by f.key;
-  end if;
-  return query
-  select
-    case when h.is_new then 'create' else 'change' end,
-    format('hook %s', h.key),
-    case when not h.is_new then h.field end,
-    h.old,
-    case when not h.is_new then h.new end
-  from dripdrop._hook_changes(v_sequence.id, v_new -> 'hooks') as h;
-
-  v_known := (
-    select v.version
-    from dripdrop.sequence_versions as v
-    where v.sequence_id = v_sequence.id and v.content_hash = dripdrop._content_hash(v_new)
-    order by v.state = 'active' desc, v.version desc
-    limit 1
-  );
-  if v_known = v_active.version
-    or (v_known is not null and not (v_new ->> 'activate')::boolean)
-  then
-    return;
-  end if;
-
-  v_version := (
-    select format('version %s', coalesce(v_known, max(v.version) + 1, 1))
-    from dripdrop.sequence_versions as v
-    where v.sequence_id = v_sequence.id
-  );
-  -- A draft or a former version with this content is made active again rather than made anew.
-  return query
-  select
-    case when v_known is null then 'create' else 'activate' end,
-    v_version,
-    null::text,
-    to_jsonb(v_active.version),
-    null::jsonb;
-  return query
-  select 'change', v_version, f.field, f.old, v_new -> f.field
-  from (
-    values
-    ('mode', to_jsonb(v_active.mode)),
-    ('config', v_active.config),
-    ('entry', dripdrop._transition_documents(v_active.id, null))
-  ) as f (field, old)
-  where v_active.id is not null and f.old <> v_new -> f.field;
-
-  return query
-  with
-  before as (select * from dripdrop._version_steps(v_active.id)),
-  after as (select s ->> 'key' as key, s as step from jsonb_array_elements(v_new -> 'steps') as s)
-  select
-    case when before.key is null then 'add' when after.key is null then 'remove' else 'change' end,
-    format('step %s', coalesce(after.key, before.key)),
-    f.field,
-    before.step -> f.field,
-    after.step -> f.field
-  from before
-  full join after on after.key = before.key
-  left join lateral jsonb_object_keys(before.step) as f (field) on after.key is not null
-  where before.key is null
-    or after.key is null
-    or before.step -> f.field is distinct from after.step -> f.field
-  order by coalesce((after.step ->> 'position')::int, (before.step ->> 'position')::int), f.field;
-end
-$$;
-
-comment on function dripdrop.plan(text, jsonb) is
-  'What apply() would change: action (create, activate, change, add, remove), object, field, old '
-  'and new value.';
-
 -- Applying the same document twice changes nothing:
 -- a version is recognised by the hash of its content.
 --
@@ -618,7 +198,7 @@ $$;
 comment on function dripdrop._put_sequence(text, jsonb) is
   'Inserts or updates a sequence, with its hooks, goals and exits, from a canonical document.';
 
--- plpgsql/authoring/conditions.sql
+-- plpgsql/authoring/condition_document.sql
 
 -- A condition's document in its one form. What steps, transitions and sequences hold, and what a
 -- document says, come through here, so there is one set of rules.
@@ -916,54 +496,6 @@ $$;
 comment on function dripdrop._canonical_window(jsonb, text) is
   'What a condition says of the time of day, checked.';
 
--- A path that names a variable parses and then raises whenever it is asked, whatever silent says:
--- it would stop a tick. In the canonical text a variable is $"name", a key $."name", so with the
--- contents of all quoted words gone only a variable has the sign and the quote side by side.
-create or replace function dripdrop._parse_path(path text)
-returns jsonpath
-language plpgsql
-immutable
-parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if regexp_replace(path::jsonpath::text, '"([^"\\]|\\.)*"', '""', 'g') like '%$""%' then
-    return null;
-  end if;
-  return path::jsonpath;
-exception
-  when syntax_error or data_exception or feature_not_supported then
-    return null;
-end
-$$;
-
-comment on function dripdrop._parse_path(text) is
-  'A text as SQL/JSON path; null when it is none or names a variable.';
-
--- Running a path over sample data does not tell a predicate from a value: both can give true, null
--- or nothing. The grammar does: the parentheses of a filter take a predicate and nothing else.
--- The text is that of a parsed path, so it cannot close the parenthesis early.
-create or replace function dripdrop._parse_predicate(predicate text)
-returns jsonpath
-language plpgsql
-immutable
-parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_predicate jsonpath := dripdrop._parse_path(predicate);
-begin
-  perform format('$ ? (%s)', regexp_replace(v_predicate::text, '^strict ', ''))::jsonpath;
-  return v_predicate;
-exception
-  when syntax_error then
-    return null;
-end
-$$;
-
-comment on function dripdrop._parse_predicate(text) is
-  'A text as SQL/JSON path predicate; null when it is none.';
-
 -- raises  ZD208, ZD204, with the path of the fault
 create or replace function dripdrop._canonical_conditions(conditions jsonb, path text)
 returns jsonb
@@ -1020,45 +552,7 @@ $$;
 comment on function dripdrop._condition_document(dripdrop.conditions) is
   'A stored condition as a document.';
 
-create or replace function dripdrop._insert_condition(
-  tenant_key text,
-  condition jsonb,
-  "position" bigint,
-  step_id uuid default null,
-  transition_id uuid default null,
-  sequence_id uuid default null,
-  outcome text default null
-)
-returns dripdrop.conditions
-language sql
-set search_path = pg_catalog, pg_temp
-as $$
-  insert into dripdrop.conditions (
-    tenant_key, step_id, transition_id, sequence_id, outcome, name, condition_type, operator,
-    expected_value, field_path, predicate, hook, config, position
-  )
-  select
-    _insert_condition.tenant_key,
-    _insert_condition.step_id,
-    _insert_condition.transition_id,
-    _insert_condition.sequence_id,
-    _insert_condition.outcome,
-    condition ->> 'name',
-    condition ->> 'type',
-    condition ->> 'operator',
-    condition -> 'expected_value',
-    (condition ->> 'field_path')::jsonpath,
-    (condition ->> 'predicate')::jsonpath,
-    condition ->> 'hook',
-    condition - array[
-      'type', 'name', 'operator', 'expected_value', 'field_path', 'predicate', 'hook'
-    ],
-    _insert_condition."position"
-  returning *
-$$;
-
-comment on function dripdrop._insert_condition(text, jsonb, bigint, uuid, uuid, uuid, text) is
-  'Inserts a condition from its canonical document.';
+-- plpgsql/authoring/conditions.sql
 
 -- raises  ZD104 unknown step, ZD109 unknown transition, ZD201 not one owner, and what
 --         _canonical_condition() raises; the trigger raises ZD111 when the version is not a draft
@@ -1112,6 +606,365 @@ $$;
 comment on function dripdrop.create_condition(text, jsonb, uuid, uuid) is
   'Adds a condition to a step, which it gates, or to a transition, which it routes, of a draft '
   'version.';
+
+create or replace function dripdrop._insert_condition(
+  tenant_key text,
+  condition jsonb,
+  "position" bigint,
+  step_id uuid default null,
+  transition_id uuid default null,
+  sequence_id uuid default null,
+  outcome text default null
+)
+returns dripdrop.conditions
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  insert into dripdrop.conditions (
+    tenant_key, step_id, transition_id, sequence_id, outcome, name, condition_type, operator,
+    expected_value, field_path, predicate, hook, config, position
+  )
+  select
+    _insert_condition.tenant_key,
+    _insert_condition.step_id,
+    _insert_condition.transition_id,
+    _insert_condition.sequence_id,
+    _insert_condition.outcome,
+    condition ->> 'name',
+    condition ->> 'type',
+    condition ->> 'operator',
+    condition -> 'expected_value',
+    (condition ->> 'field_path')::jsonpath,
+    (condition ->> 'predicate')::jsonpath,
+    condition ->> 'hook',
+    condition - array[
+      'type', 'name', 'operator', 'expected_value', 'field_path', 'predicate', 'hook'
+    ],
+    _insert_condition."position"
+  returning *
+$$;
+
+comment on function dripdrop._insert_condition(text, jsonb, bigint, uuid, uuid, uuid, text) is
+  'Inserts a condition from its canonical document.';
+
+create or replace function dripdrop._guard_conditions()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_draft(array(
+    select s.sequence_version_id
+    from dripdrop.steps as s
+    where s.id in (new.step_id, old.step_id)
+    union all
+    select t.sequence_version_id
+    from dripdrop.step_transitions as t
+    where t.id in (new.transition_id, old.transition_id)
+  ));
+  return coalesce(new, old);
+end
+$$;
+
+comment on function dripdrop._guard_conditions() is
+  'Trigger: raises ZD111 when a version that is not a draft would change.';
+
+create or replace trigger conditions_of_a_draft
+before insert or update or delete on dripdrop.conditions
+for each row
+execute function dripdrop._guard_conditions();
+
+-- plpgsql/authoring/definition.sql
+
+-- A whole sequence as one document, in its one form:
+-- {key, name, description, time_zone, reentry, reentry_interval, priority, exclusive_group,
+-- metadata, mode, config, activate,
+-- hooks: [hook, …], goals: [condition, …], exit_when: [condition, …], entry: [transition, …],
+-- steps: [step, …]}. Every fault is reported with the path to it.
+--
+-- raises  ZD206 malformed, or what the part itself raises, always with the path in the message
+create or replace function dripdrop._canonical_definition(tenant_key text, definition jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_fault text;
+  v_path text := '';
+  v_steps jsonb := jsonb '[]';
+  v_step jsonb;
+  v_hooks jsonb := jsonb '[]';
+  v_hook jsonb;
+  v_goals jsonb;
+  v_exits jsonb;
+  v_entry jsonb;
+  v_metadata jsonb;
+  v_state text;
+  v_message text;
+  v_hint text;
+  v_column text;
+begin
+  if jsonb_typeof(definition) is distinct from 'object' then
+    raise exception 'the definition is not an object' using
+      errcode = 'ZD206', hint = 'Pass {"key": …, "name": …, "steps": […]}.';
+  end if;
+  select field into v_fault
+  from jsonb_object_keys(definition) as field
+  where field not in (
+    'key', 'name', 'description', 'time_zone', 'reentry', 'reentry_interval', 'priority',
+    'exclusive_group', 'metadata', 'mode', 'config', 'activate', 'hooks', 'goals', 'exit_when', 'entry', 'steps'
+  );
+  if v_fault is not null then
+    raise exception 'at "%": a sequence has no such field', v_fault using
+      errcode = 'ZD206', column = v_fault,
+      hint = 'The fields are key, name, description, time_zone, reentry, reentry_interval, '
+        'priority, exclusive_group, metadata, mode, config, activate, hooks, goals, exit_when, entry and steps.';
+  end if;
+  select field into v_fault
+  from unnest(array[
+    'key', 'name', 'description', 'time_zone', 'reentry', 'reentry_interval', 'exclusive_group',
+    'mode'
+  ]) as field
+  where jsonb_typeof(definition -> field) not in ('string', 'null');
+  if v_fault is not null then
+    raise exception 'at "%": not a text', v_fault using
+      errcode = 'ZD206', column = v_fault, hint = 'Write it in double quotes.';
+  end if;
+  if coalesce(definition ->> 'priority', '0') !~ '^-?[0-9]{1,6}$' then
+    raise exception 'at "priority": not a whole number' using
+      errcode = 'ZD206', column = 'priority', hint = 'Leave it out for 0; the higher goes first.';
+  end if;
+  if jsonb_typeof(definition -> 'steps') is distinct from 'array'
+    or definition -> 'steps' = '[]'
+  then
+    raise exception 'at "steps": not a list of steps' using
+      errcode = 'ZD206', column = 'steps', hint = 'A sequence has at least one step.';
+  end if;
+  if coalesce(jsonb_typeof(definition -> 'hooks'), 'null') not in ('array', 'null') then
+    raise exception 'at "hooks": not a list of hooks' using
+      errcode = 'ZD206', column = 'hooks', hint = 'Write [{"key": "score", "url": …}].';
+  end if;
+  if coalesce(jsonb_typeof(definition -> 'activate'), 'boolean') <> 'boolean' then
+    raise exception 'at "activate": not true or false' using
+      errcode = 'ZD206', column = 'activate',
+      hint = 'Leave it out to activate the version at once.';
+  end if;
+
+  begin
+    perform dripdrop._check_sequence(
+      definition ->> 'key',
+      definition ->> 'name',
+      definition ->> 'time_zone',
+      coalesce(definition ->> 'reentry', 'never'),
+      definition ->> 'reentry_interval',
+      coalesce(definition -> 'metadata', '{}')
+    );
+    v_metadata := dripdrop._canonical_metadata(
+      tenant_key, coalesce(definition -> 'metadata', '{}')
+    );
+    perform dripdrop._check_version(
+      coalesce(definition ->> 'mode', 'lifecycle'),
+      coalesce(definition -> 'config', '{}')
+    );
+    v_goals := dripdrop._canonical_conditions(definition -> 'goals', 'goals');
+    v_exits := dripdrop._canonical_conditions(definition -> 'exit_when', 'exit_when');
+    v_entry := dripdrop._canonical_transitions(definition -> 'entry', 'entry');
+    for i in 0 .. coalesce(jsonb_array_length(nullif(definition -> 'hooks', 'null')), 0) - 1 loop
+      v_path := format('hooks[%s].', i);
+      v_hook := dripdrop._canonical_http_hook(tenant_key, definition -> 'hooks' -> i);
+      if v_hooks @> jsonb_build_array(jsonb_build_object('key', v_hook -> 'key')) then
+        raise exception 'hook key "%" is used twice', v_hook ->> 'key' using
+          errcode = 'ZD206', column = 'key', hint = 'Keys are unique within a sequence.';
+      end if;
+      v_hooks := v_hooks || v_hook;
+    end loop;
+    for i in 0 .. jsonb_array_length(definition -> 'steps') - 1 loop
+      v_path := format('steps[%s].', i);
+      if definition -> 'steps' -> i ? 'position' then
+        raise exception 'a step of a document has no position' using
+          errcode = 'ZD206', column = 'position', hint = 'Steps follow one another as they stand.';
+      end if;
+      v_step := dripdrop._canonical_step(tenant_key, definition -> 'steps' -> i);
+      if v_steps @> jsonb_build_array(jsonb_build_object('key', v_step -> 'key')) then
+        raise exception 'step key "%" is used twice', v_step ->> 'key' using
+          errcode = 'ZD206', column = 'key', hint = 'Keys are unique within a sequence.';
+      end if;
+      v_steps := v_steps || jsonb_set(v_step, '{position}', to_jsonb(i + 1));
+    end loop;
+
+    v_path := '';
+    select t.path, t.step into v_column, v_message
+    from (
+      select format('entry[%s].to', e.place - 1), e.transition ->> 'to'
+      from jsonb_array_elements(v_entry) with ordinality as e (transition, place)
+      union all
+      select
+        format('steps[%s].transitions[%s].to', s.place - 1, t.place - 1), t.transition ->> 'to'
+      from jsonb_array_elements(v_steps) with ordinality as s (step, place)
+      cross join jsonb_array_elements(s.step -> 'transitions')
+        with ordinality as t (transition, place)
+      union all
+      select format('steps[%s].timing.on_timeout', s.place - 1), s.step #>> '{timing,on_timeout}'
+      from jsonb_array_elements(v_steps) with ordinality as s (step, place)
+      where s.step #>> '{timing,on_timeout}' not in ('continue', 'exit')
+    ) as t (path, step)
+    where t.step is not null
+      and not v_steps @> jsonb_build_array(jsonb_build_object('key', t.step))
+    limit 1;
+    if v_message is not null then
+      raise exception 'there is no step "%"', v_message using
+        errcode = 'ZD206', column = v_column, hint = 'Name the key of a step of this document.';
+    end if;
+  exception
+    when others then
+      get stacked diagnostics
+        v_state = returned_sqlstate,
+        v_message = message_text,
+        v_hint = pg_exception_hint,
+        v_column = column_name;
+      if v_state not like 'ZD%' then
+        raise;
+      end if;
+      raise exception 'at "%": %', rtrim(v_path || v_column, '.'), v_message using
+        errcode = v_state, column = rtrim(v_path || v_column, '.'), hint = v_hint;
+  end;
+
+  return jsonb_build_object(
+    'key', definition ->> 'key',
+    'name', definition ->> 'name',
+    'description', definition -> 'description',
+    'time_zone', definition -> 'time_zone',
+    'reentry', coalesce(definition ->> 'reentry', 'never'),
+    'reentry_interval', (definition ->> 'reentry_interval')::interval,
+    'priority', coalesce((definition ->> 'priority')::int, 0),
+    'exclusive_group', definition -> 'exclusive_group',
+    'metadata', v_metadata,
+    'mode', coalesce(definition ->> 'mode', 'lifecycle'),
+    'config', coalesce(definition -> 'config', '{}'),
+    'activate', coalesce((definition ->> 'activate')::boolean, true),
+    'hooks', v_hooks,
+    'goals', v_goals,
+    'exit_when', v_exits,
+    'entry', v_entry,
+    'steps', v_steps
+  );
+end
+$$;
+
+comment on function dripdrop._canonical_definition(text, jsonb) is
+  'A sequence document, checked, with every field present.';
+
+-- What identifies a version's content, in canonical form. What belongs to the sequence is changed
+-- in place and makes no version: its words, goals, exits, hooks and who may return.
+create or replace function dripdrop._content_hash(canonical jsonb)
+returns text
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._digest(
+    jsonb_build_object(
+      'mode', canonical -> 'mode',
+      'config', canonical -> 'config',
+      'entry', canonical -> 'entry',
+      'steps', canonical -> 'steps'
+    )::text
+  )
+$$;
+
+comment on function dripdrop._content_hash(jsonb) is 'SHA-256 of what a version is made of.';
+
+-- A stored version in the document's form, so that plan() compares like with like.
+create or replace function dripdrop._version_steps(sequence_version_id uuid)
+returns table (key text, step jsonb)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    s.key,
+    jsonb_build_object(
+      'key', s.key,
+      'name', s.name,
+      'position', s.position,
+      'channel', s.channel,
+      'timing', s.timing,
+      'template', s.template_content,
+      'adapter', a.name,
+      'config', s.config,
+      'active', s.active,
+      'conditions', (
+        select coalesce(
+          jsonb_agg(dripdrop._condition_document(c) order by c.position, c.id), '[]'
+        )
+        from dripdrop.conditions as c
+        where c.step_id = s.id
+      ),
+      'transitions', dripdrop._transition_documents(s.sequence_version_id, s.id)
+    )
+  from dripdrop.steps as s
+  left join dripdrop.channel_adapters as a on a.id = s.channel_adapter_id
+  where s.sequence_version_id = _version_steps.sequence_version_id
+$$;
+
+comment on function dripdrop._version_steps(uuid) is 'The steps of a version as documents.';
+
+-- So that a document is known by what it says, whoever made the version: apply() or the single
+-- functions.
+create or replace function dripdrop._version_document(version dripdrop.sequence_versions)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'mode', version.mode,
+    'config', version.config,
+    'entry', dripdrop._transition_documents(version.id, null),
+    'steps', jsonb_agg(s.step order by (s.step ->> 'position')::int, s.key)
+  )
+  from dripdrop._version_steps(version.id) as s
+$$;
+
+comment on function dripdrop._version_document(dripdrop.sequence_versions) is
+  'A stored version in the form of a canonical document.';
+
+-- A sequence in the document's form, less its versions and hooks.
+create or replace function dripdrop._sequence_document(sequence dripdrop.sequences)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'name', sequence.name,
+    'description', sequence.description,
+    'time_zone', sequence.time_zone,
+    'reentry', sequence.reentry,
+    'reentry_interval', sequence.reentry_interval,
+    'priority', sequence.priority,
+    'exclusive_group', sequence.exclusive_group,
+    'metadata', sequence.metadata,
+    'goals', coalesce(
+      jsonb_agg(dripdrop._condition_document(c) order by c.position, c.id)
+        filter (where c.outcome = 'goal'),
+      '[]'
+    ),
+    'exit_when', coalesce(
+      jsonb_agg(dripdrop._condition_document(c) order by c.position, c.id)
+        filter (where c.outcome = 'exit'),
+      '[]'
+    )
+  )
+  from dripdrop.conditions as c
+  where c.sequence_id = sequence.id
+$$;
+
+comment on function dripdrop._sequence_document(dripdrop.sequences) is
+  'What a document says of a sequence itself.';
+
+-- plpgsql/authoring/exit_rules.sql
 
 -- Goals and exits belong to the sequence: they hold for everybody in it, on whatever version.
 --
@@ -1218,32 +1071,55 @@ $$;
 comment on function dripdrop._set_sequence_hooks(uuid) is
   'Finds out again which hooks the steps need, in every version that people can be on.';
 
-create or replace function dripdrop._guard_conditions()
-returns trigger
+-- plpgsql/authoring/jsonpath.sql
+
+-- A path that names a variable parses and then raises whenever it is asked, whatever silent says:
+-- it would stop a tick. In the canonical text a variable is $"name", a key $."name", so with the
+-- contents of all quoted words gone only a variable has the sign and the quote side by side.
+create or replace function dripdrop._parse_path(path text)
+returns jsonpath
 language plpgsql
+immutable
+parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform dripdrop._check_draft(array(
-    select s.sequence_version_id
-    from dripdrop.steps as s
-    where s.id in (new.step_id, old.step_id)
-    union all
-    select t.sequence_version_id
-    from dripdrop.step_transitions as t
-    where t.id in (new.transition_id, old.transition_id)
-  ));
-  return coalesce(new, old);
+  if regexp_replace(path::jsonpath::text, '"([^"\\]|\\.)*"', '""', 'g') like '%$""%' then
+    return null;
+  end if;
+  return path::jsonpath;
+exception
+  when syntax_error or data_exception or feature_not_supported then
+    return null;
 end
 $$;
 
-comment on function dripdrop._guard_conditions() is
-  'Trigger: raises ZD111 when a version that is not a draft would change.';
+comment on function dripdrop._parse_path(text) is
+  'A text as SQL/JSON path; null when it is none or names a variable.';
 
-create or replace trigger conditions_of_a_draft
-before insert or update or delete on dripdrop.conditions
-for each row
-execute function dripdrop._guard_conditions();
+-- Running a path over sample data does not tell a predicate from a value: both can give true, null
+-- or nothing. The grammar does: the parentheses of a filter take a predicate and nothing else.
+-- The text is that of a parsed path, so it cannot close the parenthesis early.
+create or replace function dripdrop._parse_predicate(predicate text)
+returns jsonpath
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_predicate jsonpath := dripdrop._parse_path(predicate);
+begin
+  perform format('$ ? (%s)', regexp_replace(v_predicate::text, '^strict ', ''))::jsonpath;
+  return v_predicate;
+exception
+  when syntax_error then
+    return null;
+end
+$$;
+
+comment on function dripdrop._parse_predicate(text) is
+  'A text as SQL/JSON path predicate; null when it is none.';
 
 -- plpgsql/authoring/lookup.sql
 
@@ -1663,6 +1539,140 @@ $$;
 comment on function dripdrop._migrating(dripdrop._migration) is
   'Who would be moved, skipped or blocked by a migration, and at which step.';
 
+-- plpgsql/authoring/plan.sql
+
+-- The difference between a document and what is there, one row per field;
+-- apply() makes exactly these changes.
+--
+-- raises  what _canonical_definition() raises
+create or replace function dripdrop.plan(tenant_key text, definition jsonb)
+returns table (action text, object text, field text, old jsonb, new jsonb)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_new jsonb;
+  v_sequence dripdrop.sequences;
+  v_active dripdrop.sequence_versions;
+  v_known int;
+  v_version text;
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  v_new := dripdrop._canonical_definition(tenant_key, definition);
+  select q.* into v_sequence
+  from dripdrop.sequences as q
+  where q.tenant_key is not distinct from plan.tenant_key and q.key = v_new ->> 'key';
+  select v.* into v_active
+  from dripdrop.sequence_versions as v
+  where v.sequence_id = v_sequence.id and v.state = 'active';
+
+  if v_sequence.id is null then
+    return query
+    select
+      'create', format('sequence %s', v_new ->> 'key'), null::text, null::jsonb, null::jsonb;
+  else
+    return query
+    select 'change', format('sequence %s', v_sequence.key), f.key, f.value, v_new -> f.key
+    from jsonb_each(dripdrop._sequence_document(v_sequence)) as f
+    where f.value <> v_new -> f.key
+    order by f.key;
+  end if;
+  return query
+  select
+    case when h.is_new then 'create' else 'change' end,
+    format('hook %s', h.key),
+    case when not h.is_new then h.field end,
+    h.old,
+    case when not h.is_new then h.new end
+  from dripdrop._hook_changes(v_sequence.id, v_new -> 'hooks') as h;
+
+  v_known := (
+    select v.version
+    from dripdrop.sequence_versions as v
+    where v.sequence_id = v_sequence.id and v.content_hash = dripdrop._content_hash(v_new)
+    order by v.state = 'active' desc, v.version desc
+    limit 1
+  );
+  if v_known = v_active.version
+    or (v_known is not null and not (v_new ->> 'activate')::boolean)
+  then
+    return;
+  end if;
+
+  v_version := (
+    select format('version %s', coalesce(v_known, max(v.version) + 1, 1))
+    from dripdrop.sequence_versions as v
+    where v.sequence_id = v_sequence.id
+  );
+  -- A draft or a former version with this content is made active again rather than made anew.
+  return query
+  select
+    case when v_known is null then 'create' else 'activate' end,
+    v_version,
+    null::text,
+    to_jsonb(v_active.version),
+    null::jsonb;
+  return query
+  select 'change', v_version, f.field, f.old, v_new -> f.field
+  from (
+    values
+    ('mode', to_jsonb(v_active.mode)),
+    ('config', v_active.config),
+    ('entry', dripdrop._transition_documents(v_active.id, null))
+  ) as f (field, old)
+  where v_active.id is not null and f.old <> v_new -> f.field;
+
+  return query
+  with
+  before as (select * from dripdrop._version_steps(v_active.id)),
+  after as (select s ->> 'key' as key, s as step from jsonb_array_elements(v_new -> 'steps') as s)
+  select
+    case when before.key is null then 'add' when after.key is null then 'remove' else 'change' end,
+    format('step %s', coalesce(after.key, before.key)),
+    f.field,
+    before.step -> f.field,
+    after.step -> f.field
+  from before
+  full join after on after.key = before.key
+  left join lateral jsonb_object_keys(before.step) as f (field) on after.key is not null
+  where before.key is null
+    or after.key is null
+    or before.step -> f.field is distinct from after.step -> f.field
+  order by coalesce((after.step ->> 'position')::int, (before.step ->> 'position')::int), f.field;
+end
+$$;
+
+comment on function dripdrop.plan(text, jsonb) is
+  'What apply() would change: action (create, activate, change, add, remove), object, field, old '
+  'and new value.';
+
+-- A hook that the document leaves out stays: versions that people are on may need it, and its
+-- secrets stand in no document.
+create or replace function dripdrop._hook_changes(sequence_id uuid, hooks jsonb)
+returns table (key text, is_new boolean, field text, old jsonb, new jsonb)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    n.hook ->> 'key',
+    h.id is null,
+    f.key,
+    to_jsonb(h) -> f.key,
+    f.value
+  from jsonb_array_elements(hooks) with ordinality as n (hook, place)
+  left join dripdrop.http_hooks as h
+    on h.sequence_id = _hook_changes.sequence_id and h.key = n.hook ->> 'key'
+  cross join jsonb_each(n.hook) as f
+  where case when h.id is null then f.key = 'key' else to_jsonb(h) -> f.key <> f.value end
+  order by n.place, f.key
+$$;
+
+comment on function dripdrop._hook_changes(uuid, jsonb) is
+  'In which fields HTTP hooks differ from their documents; one row for a new one.';
+
 -- plpgsql/authoring/sequence_versions.sql
 
 -- raises  ZD201, with the field in the diagnostics' column field
@@ -1873,11 +1883,11 @@ immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if tenant_key = '' or tenant_key like ':%' then
-    raise exception 'tenant key "%" is not valid', tenant_key using
+  if tenant_key = '' or tenant_key like ':%' or octet_length(tenant_key) > 500 then
+    raise exception 'tenant key "%" is not valid', left(tenant_key, 50) using
       errcode = 'ZD207', column = 'tenant_key',
-      hint = 'Pass null for the global scope, or a text that is not empty and does not begin with '
-        'a colon.';
+      hint = 'Pass null for the global scope, or a text that is not empty, not longer than 500 '
+        'bytes and does not begin with a colon.';
   end if;
 end
 $$;
@@ -5009,72 +5019,7 @@ $$;
 comment on function dripdrop._take_turns(uuid[], uuid[], timestamptz) is
   'Gives newcomers their turns among those of others in the line of a limit.';
 
--- plpgsql/consent/suppressions.sql
-
--- The worse reason is the one that is kept.
-create or replace function dripdrop._severity(reason text)
-returns int
-language sql
-immutable
-parallel safe
-return array_position(
-  '{manual,provider_block,bounce,unsubscribe,complaint}'::text[], reason
-);
-
-comment on function dripdrop._severity(text) is
-  'How much a reason for a suppression weighs, 1 to 5; null for an unknown one.';
-
--- The one place that says which suppressions hold for a message: those of the address and of its
--- domain, of the tenant and of all tenants. One index gives all of them.
-create or replace function dripdrop._suppressions_of(
-  tenant_key text,
-  channel text,
-  recipient_normalized text,
-  topic text,
-  at timestamptz
-)
-returns setof dripdrop.suppressions
-language sql
-stable
-parallel safe
-begin atomic
-  select p.*
-  from dripdrop.suppressions as p
-  where p.recipient_normalized = any(array[
-      _suppressions_of.recipient_normalized,
-      case
-        when _suppressions_of.channel = 'email'
-        then substr(
-          _suppressions_of.recipient_normalized, strpos(_suppressions_of.recipient_normalized, '@')
-        )
-      end
-    ])
-    and p.channel = _suppressions_of.channel
-    and (p.tenant_key = _suppressions_of.tenant_key or p.tenant_key is null)
-    and (p.topic = _suppressions_of.topic or p.topic is null)
-    and (p.expires_at > _suppressions_of.at or p.expires_at is null);
-end;
-
-comment on function dripdrop._suppressions_of(text, text, text, text, timestamptz) is
-  'The suppressions that stop a message about a topic (null: about none) to a normalised address.';
-
--- A claim takes the slots of addresses, not of domains: a domain stops all claims for a moment.
-create or replace function dripdrop._suppression_slot(channel text, recipient text)
-returns int
-language sql
-immutable
-parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
-  select case
-    when channel = 'email' and dripdrop._normalized(channel, recipient) like '@%'
-    then dripdrop._switch_slot()
-    else dripdrop._recipient_slot(dripdrop._normalized(channel, recipient))
-  end
-$$;
-
-comment on function dripdrop._suppression_slot(text, text) is
-  'The slot that a change of a suppression takes.';
+-- plpgsql/consent/check_suppressions.sql
 
 -- Also for channels that no provider serves yet: lists of those who opted out come from elsewhere.
 -- One pass looks at all elements; the first fault is the one reported.
@@ -5202,6 +5147,8 @@ $$;
 
 comment on function dripdrop._can_be_suppressed(text, text) is
   'Whether this is an address of the channel or, for email, a domain with its @.';
+
+-- plpgsql/consent/suppress.sql
 
 -- Nothing is stopped here: the gate at the fence sees the suppression once it has committed.
 --
@@ -5432,6 +5379,37 @@ $$;
 comment on function dripdrop._suppress(text, text, text, text, text, jsonb, timestamptz) is
   'Writes one suppression for good.';
 
+-- The worse reason is the one that is kept.
+create or replace function dripdrop._severity(reason text)
+returns int
+language sql
+immutable
+parallel safe
+return array_position(
+  '{manual,provider_block,bounce,unsubscribe,complaint}'::text[], reason
+);
+
+comment on function dripdrop._severity(text) is
+  'How much a reason for a suppression weighs, 1 to 5; null for an unknown one.';
+
+-- A claim takes the slots of addresses, not of domains: a domain stops all claims for a moment.
+create or replace function dripdrop._suppression_slot(channel text, recipient text)
+returns int
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when channel = 'email' and dripdrop._normalized(channel, recipient) like '@%'
+    then dripdrop._switch_slot()
+    else dripdrop._recipient_slot(dripdrop._normalized(channel, recipient))
+  end
+$$;
+
+comment on function dripdrop._suppression_slot(text, text) is
+  'The slot that a change of a suppression takes.';
+
 -- Somebody answers for it: a suppression is often a promise, or the law.
 --
 -- locks   the recipient's slot, then the suppression
@@ -5499,6 +5477,42 @@ $$;
 comment on function dripdrop.unsuppress(text, text, text, text, text, text) is
   'Removes a suppression of exactly this tenant, address or domain, and topic, and returns it; '
   'suppression_history keeps who did it and why.';
+
+-- plpgsql/consent/suppressions.sql
+
+-- The one place that says which suppressions hold for a message: those of the address and of its
+-- domain, of the tenant and of all tenants. One index gives all of them.
+create or replace function dripdrop._suppressions_of(
+  tenant_key text,
+  channel text,
+  recipient_normalized text,
+  topic text,
+  at timestamptz
+)
+returns setof dripdrop.suppressions
+language sql
+stable
+parallel safe
+begin atomic
+  select p.*
+  from dripdrop.suppressions as p
+  where p.recipient_normalized = any(array[
+      _suppressions_of.recipient_normalized,
+      case
+        when _suppressions_of.channel = 'email'
+        then substr(
+          _suppressions_of.recipient_normalized, strpos(_suppressions_of.recipient_normalized, '@')
+        )
+      end
+    ])
+    and p.channel = _suppressions_of.channel
+    and (p.tenant_key = _suppressions_of.tenant_key or p.tenant_key is null)
+    and (p.topic = _suppressions_of.topic or p.topic is null)
+    and (p.expires_at > _suppressions_of.at or p.expires_at is null);
+end;
+
+comment on function dripdrop._suppressions_of(text, text, text, text, timestamptz) is
+  'The suppressions that stop a message about a topic (null: about none) to a normalised address.';
 
 -- raises  ZD201 bad argument, ZD202 unknown channel, ZD207 bad tenant key
 create or replace function dripdrop.is_suppressed(
@@ -5712,6 +5726,10 @@ begin
       errcode = 'ZD201', column = 'subscriber_id',
       hint = 'For example subscriber_type => ''User'', subscriber_id => ''42''.';
   end if;
+  if octet_length(subscriber_type) > 500 or octet_length(subscriber_id) > 500 then
+    raise exception 'subscriber_type or subscriber_id is longer than 500 bytes' using
+      errcode = 'ZD201', column = 'subscriber_id', hint = 'Pass what enroll() is called with.';
+  end if;
   if state is null or state not in ('subscribed', 'unsubscribed') then
     raise exception 'state "%" is unknown', state using
       errcode = 'ZD201', column = 'state', hint = 'Use subscribed or unsubscribed.';
@@ -5781,7 +5799,8 @@ $$;
 comment on function dripdrop.set_subscription(text, text, text, text, text, text) is
   'A subscriber opts in to a topic (subscribed) or out of it (unsubscribed); source says where. '
   'An opt-out stops the messages about this topic that have not left. Saying it again '
-  'changes nothing; each change is kept in consent_records.';
+  'changes nothing; each change is kept in consent_records. subscriber_type and subscriber_id: at '
+  'most 500 bytes each.';
 
 create or replace function dripdrop.get_subscriptions(
   tenant_key text,
@@ -7268,7 +7287,8 @@ $$;
 
 comment on function dripdrop.enroll(text, text, text, text, jsonb, text, jsonb, text) is
   'Enrols a subscriber and schedules the first step, in the caller''s transaction; returns the '
-  'open enrolment if there is one.';
+  'open enrolment if there is one. subscriber_type, subscriber_id and entry_key: at most 500 bytes '
+  'each.';
 
 -- For imports: one statement for all of them. The subscribers come as a list or from a query:
 -- (select jsonb_agg(jsonb_build_object('subscriber_id', u.id, 'data', to_jsonb(u)))
@@ -7432,6 +7452,11 @@ begin
       ),
       'Use a name from pg_timezone_names, for example Europe/Berlin.'
     )
+    union all
+    select
+      'ZD201', f.name, octet_length(s.subscriber ->> f.name) > 500,
+      f.name || ' is longer than 500 bytes', 'Pass what the application knows it by.'
+    from unnest('{subscriber_type,subscriber_id,entry_key}'::text[]) as f (name)
   ) as fault (errcode, field, closed, message, hint)
   where fault.closed
   order by s.place
@@ -7892,6 +7917,58 @@ $$;
 comment on function dripdrop.list_active_enrollments(text, text) is
   'The active enrolments of a tenant, of one sequence or of all.';
 
+-- plpgsql/events/missed.sql
+
+-- A transaction that enrols somebody does not see an event that is tracked meanwhile, and whoever
+-- tracks it does not see the enrolment: a first step that waits since enrolment would miss it. So
+-- it is looked for again, for as long as transactions last.
+--
+-- locks   executions and their enrolments, skipping what is locked
+create or replace function dripdrop._wake_missed(at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_missed record;
+begin
+  for v_missed in
+    select x.enrollment_id, m.event
+    from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    join dripdrop.steps as s on s.id = x.step_id
+    cross join lateral (
+      select v as event
+      from dripdrop.events as v
+      where v.subscriber_id = e.subscriber_id
+        and v.event_key = x.awaited_event
+        and v.subscriber_type = e.subscriber_type
+        and v.tenant_key is not distinct from e.tenant_key
+        and (v.enrollment_id = e.id or v.enrollment_id is null)
+        and v.occurred_at >= e.started_at
+        and v.event_data @> coalesce(s.timing -> 'match', '{}')
+      order by v.occurred_at
+      limit 1
+    ) as m
+    where x.awaited_event is not null and x.ended_at is null
+      and x.inserted_at > _wake_missed.at - interval '10 minutes'
+      and s.timing ->> 'since' is not null
+    for no key update of e, x skip locked
+  loop
+    perform dripdrop._wake(
+      array[v_missed.event], array[v_missed.enrollment_id], _wake_missed.at
+    );
+  end loop;
+end
+$$;
+
+comment on function dripdrop._wake_missed(timestamptz) is
+  'Wakes first steps whose event was tracked while their enrolment was being committed.';
+
 -- plpgsql/events/track_event.sql
 
 -- What happened, to one enrolment or to a subscriber, in the caller's transaction: roll back the
@@ -7938,7 +8015,8 @@ comment on function dripdrop.track_event(
   'Records that something happened to an enrolment (enrollment_id) or to a subscriber '
   '(subscriber_id, subscriber_type = User), wakes the steps that wait for it and ends what it '
   'ends. '
-  'event_id makes it idempotent: the same again returns the first.';
+  'event_id makes it idempotent: the same again returns the first. event_key, event_id, '
+  'subscriber_type and subscriber_id: at most 500 bytes each.';
 
 -- For imports and queues of events: one statement for all of them.
 --
@@ -8004,6 +8082,11 @@ begin
       'event_id', e.event ->> 'event_id' = '',
       'event_id is empty', 'Leave it out, or pass what identifies the event where it comes from.'
     )
+    union all
+    select
+      f.name, octet_length(e.event ->> f.name) > 500,
+      f.name || ' is longer than 500 bytes', 'Pass what the application knows it by.'
+    from unnest('{event_key,subscriber_type,subscriber_id,event_id}'::text[]) as f (name)
   ) as fault (field, closed, message, hint)
   where fault.closed
   order by e.place
@@ -9800,7 +9883,85 @@ comment on function dripdrop.call_hook(uuid, text) is
   'Calls the SQL function of a hook for an execution and returns {"value": …} for '
   'complete_hooks().';
 
--- plpgsql/hooks/http_hooks.sql
+-- plpgsql/hooks/http_hook_credentials.sql
+
+-- raises  ZD201 when the text cannot be an envelope
+create or replace function dripdrop._sealed_hook(auth_config text)
+returns bytea
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return dripdrop._sealed(auth_config);
+exception
+  when sqlstate 'ZD201' then
+    raise exception 'auth_config is not sealed' using
+      errcode = 'ZD201', column = 'auth_config',
+      hint = 'Pass what "dripdrop seal hook:SEQUENCE:KEY" prints; plain credentials never enter '
+        'the database.';
+end
+$$;
+
+comment on function dripdrop._sealed_hook(text) is
+  'The envelope in a hook''s sealed text, checked for its form.';
+
+-- The name its credentials are sealed for. Both keys are for good, and known before the rows are.
+create or replace function dripdrop._hook_seal_name(sequence_key text, key text)
+returns text
+language sql
+immutable
+parallel safe
+return 'hook:' || sequence_key || ':' || key;
+
+comment on function dripdrop._hook_seal_name(text, text) is
+  'What the vault binds a hook''s credentials to, beside the tenant.';
+
+create or replace function dripdrop.sealed_http_hooks()
+returns table (http_hook_id uuid, tenant_key text, name text, auth_config bytea)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select h.id, h.tenant_key, dripdrop._hook_seal_name(q.key, h.key), h.auth_config
+  from dripdrop.http_hooks as h
+  join dripdrop.sequences as q on q.id = h.sequence_id
+  where h.auth_config is not null
+  order by h.id
+$$;
+
+comment on function dripdrop.sealed_http_hooks() is
+  'Every sealed credential of an HTTP hook, of all tenants: what key rotation reads.';
+
+-- Compare-and-set, as reseal_adapter().
+create or replace function dripdrop.reseal_http_hook(
+  tenant_key text,
+  http_hook_id uuid,
+  auth_config bytea,
+  previous bytea
+)
+returns boolean
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  with resealed as (
+    update dripdrop.http_hooks as h
+    set auth_config = reseal_http_hook.auth_config,
+        updated_at = dripdrop._now()
+    where h.id = reseal_http_hook.http_hook_id
+      and h.tenant_key is not distinct from reseal_http_hook.tenant_key
+      and h.auth_config = reseal_http_hook.previous
+    returning h.id
+  )
+  select exists (select from resealed)
+$$;
+
+comment on function dripdrop.reseal_http_hook(text, uuid, bytea, bytea) is
+  'Replaces a hook''s envelope if it is still the previous one; says whether it did.';
+
+-- plpgsql/hooks/http_hook_document.sql
 
 -- An HTTP hook's document in its one form: every field present, nothing unknown, no secret in it.
 -- create_http_hook(), update_http_hook() and apply() all come through here.
@@ -9989,96 +10150,138 @@ $$;
 comment on function dripdrop._http_hook_document(dripdrop.http_hooks) is
   'A stored HTTP hook in the form _canonical_http_hook() gives.';
 
--- The credentials of a hook that is there stay unless others are given, or none are wanted.
---
--- locks   the hook, then the steps that begin to name it
--- raises  ZD201 auth_config is not sealed
-create or replace function dripdrop._put_http_hook(
-  sequence dripdrop.sequences,
-  canonical jsonb,
-  auth_config text default null
-)
-returns dripdrop.http_hooks
+-- What whoever makes the call needs. The name is what the vault binds the credentials to.
+create or replace function dripdrop._http_hook_call(hook dripdrop.http_hooks, sequence_key text)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._http_hook_document(hook) || jsonb_build_object(
+    'id', hook.id,
+    'tenant_key', hook.tenant_key,
+    'seal_name', dripdrop._hook_seal_name(sequence_key, hook.key),
+    'auth_config', translate(encode(hook.auth_config, 'base64'), E'\n', '')
+  )
+$$;
+
+comment on function dripdrop._http_hook_call(dripdrop.http_hooks, text) is
+  'An HTTP hook as claim_hooks() hands it out, with its sealed credentials.';
+
+-- plpgsql/hooks/http_hook_test.sql
+
+-- raises  ZD108 unknown hook
+create or replace function dripdrop.get_http_hook(tenant_key text, http_hook_id uuid)
+returns jsonb
 language plpgsql
+stable
+security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_hook dripdrop.http_hooks := jsonb_populate_record(null::dripdrop.http_hooks, canonical);
+  v_call jsonb;
 begin
-  if canonical ->> 'auth_type' <> 'none' then
-    v_hook.auth_config := dripdrop._sealed_hook(auth_config);
+  select dripdrop._http_hook_call(h, q.key) into v_call
+  from dripdrop.http_hooks as h
+  join dripdrop.sequences as q on q.id = h.sequence_id
+  where h.id = get_http_hook.http_hook_id
+    and h.tenant_key is not distinct from get_http_hook.tenant_key;
+  if not found then
+    raise exception 'hook "%" not found', http_hook_id using
+      errcode = 'ZD108', hint = 'Ids are looked up within the tenant that is named first.';
   end if;
+  return v_call;
+end
+$$;
 
-  insert into dripdrop.http_hooks as h (
-    sequence_id, tenant_key, key, name, description, method, url, timeout_ms, retry_count,
-    auth_type, auth_config, headers, body_template, response_path, response_type, active
-  )
-  values (
-    sequence.id, sequence.tenant_key, v_hook.key, v_hook.name, v_hook.description, v_hook.method,
-    v_hook.url, v_hook.timeout_ms, v_hook.retry_count, v_hook.auth_type, v_hook.auth_config,
-    v_hook.headers, v_hook.body_template, v_hook.response_path, v_hook.response_type, v_hook.active
-  )
-  on conflict on constraint http_hooks_one_key_per_sequence do update
-  set name = excluded.name,
-      description = excluded.description,
-      method = excluded.method,
-      url = excluded.url,
-      timeout_ms = excluded.timeout_ms,
-      retry_count = excluded.retry_count,
-      auth_type = excluded.auth_type,
-      auth_config = case
-        when excluded.auth_type <> 'none' then coalesce(excluded.auth_config, h.auth_config)
-      end,
-      headers = excluded.headers,
-      body_template = excluded.body_template,
-      response_path = excluded.response_path,
-      response_type = excluded.response_type,
-      active = excluded.active,
-      updated_at = dripdrop._now()
-  returning * into v_hook;
+comment on function dripdrop.get_http_hook(text, uuid) is
+  'One HTTP hook as claim_hooks() hands it out, with its sealed credentials: for trying it.';
 
-  perform dripdrop._set_step_hooks(v.id)
-  from dripdrop.sequence_versions as v
-  where v.sequence_id = sequence.id and v.state = 'active';
+-- result: what complete_hooks() takes for a key. It is read as a real answer would be, and kept
+-- redacted.
+--
+-- raises  ZD108 unknown hook, ZD201 malformed result
+create or replace function dripdrop.record_hook_test(
+  tenant_key text,
+  http_hook_id uuid,
+  result jsonb
+)
+returns dripdrop.http_hooks
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_hook dripdrop.http_hooks;
+begin
+  perform dripdrop._check_hook_answer(result, 'result');
+  update dripdrop.http_hooks as h
+  set last_test_at = dripdrop._now(),
+      last_test_result = dripdrop._redacted(
+        jsonb_strip_nulls(jsonb_build_object('status', record_hook_test.result -> 'status'))
+        || dripdrop._hook_answer(record_hook_test.result, h.response_path, h.response_type)
+      )
+  where h.id = record_hook_test.http_hook_id
+    and h.tenant_key is not distinct from record_hook_test.tenant_key
+  returning h.* into v_hook;
+  if not found then
+    raise exception 'hook "%" not found', http_hook_id using
+      errcode = 'ZD108', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
   v_hook.auth_config := null;
   return v_hook;
 end
 $$;
 
-comment on function dripdrop._put_http_hook(dripdrop.sequences, jsonb, text) is
-  'Adds an HTTP hook to a sequence, or changes the one of that key.';
+comment on function dripdrop.record_hook_test(text, uuid, jsonb) is
+  'Keeps what trying an HTTP hook gave, redacted, in last_test_at and last_test_result.';
 
--- raises  ZD201 when the text cannot be an envelope
-create or replace function dripdrop._sealed_hook(auth_config text)
-returns bytea
+-- What looks like a secret by its name is hidden, long texts and deep nesting are cut short.
+create or replace function dripdrop._redacted(value jsonb, depth int default 10)
+returns jsonb
 language plpgsql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  return dripdrop._sealed(auth_config);
-exception
-  when sqlstate 'ZD201' then
-    raise exception 'auth_config is not sealed' using
-      errcode = 'ZD201', column = 'auth_config',
-      hint = 'Pass what "dripdrop seal hook:SEQUENCE:KEY" prints; plain credentials never enter '
-        'the database.';
+  if depth = 0 then
+    return '"…"'::jsonb;
+  end if;
+  return case jsonb_typeof(value)
+    when 'object' then (
+      select coalesce(
+        jsonb_object_agg(
+          field.key,
+          case
+            when field.key ~* 'api[_-]?key|secret|token|password|authorization|bearer'
+            then '"[REDACTED]"'
+            else dripdrop._redacted(field.value, _redacted.depth - 1)
+          end
+        ),
+        '{}'
+      )
+      from jsonb_each(value) as field
+    )
+    when 'array' then (
+      select coalesce(
+        jsonb_agg(dripdrop._redacted(item.value, _redacted.depth - 1) order by item.place), '[]'
+      )
+      from jsonb_array_elements(value) with ordinality as item (value, place)
+      where item.place <= 20
+    )
+    when 'string' then to_jsonb(
+      case when length(value #>> '{}') > 200 then left(value #>> '{}', 200) || '…'
+      else value #>> '{}' end
+    )
+    else value
+  end;
 end
 $$;
 
-comment on function dripdrop._sealed_hook(text) is
-  'The envelope in a hook''s sealed text, checked for its form.';
+comment on function dripdrop._redacted(jsonb, int) is
+  'A JSON value fit to be kept and shown: secrets by their names hidden, long parts cut.';
 
--- The name its credentials are sealed for. Both keys are for good, and known before the rows are.
-create or replace function dripdrop._hook_seal_name(sequence_key text, key text)
-returns text
-language sql
-immutable
-parallel safe
-return 'hook:' || sequence_key || ':' || key;
-
-comment on function dripdrop._hook_seal_name(text, text) is
-  'What the vault binds a hook''s credentials to, beside the tenant.';
+-- plpgsql/hooks/http_hooks.sql
 
 -- raises  ZD101 unknown sequence, ZD113 key taken, ZD201 bad field
 create or replace function dripdrop.create_http_hook(
@@ -10219,6 +10422,65 @@ comment on function dripdrop.update_http_hook(
 ) is
   'Changes an HTTP hook; null leaves a value as it is, an empty text takes it away.';
 
+-- The credentials of a hook that is there stay unless others are given, or none are wanted.
+--
+-- locks   the hook, then the steps that begin to name it
+-- raises  ZD201 auth_config is not sealed
+create or replace function dripdrop._put_http_hook(
+  sequence dripdrop.sequences,
+  canonical jsonb,
+  auth_config text default null
+)
+returns dripdrop.http_hooks
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_hook dripdrop.http_hooks := jsonb_populate_record(null::dripdrop.http_hooks, canonical);
+begin
+  if canonical ->> 'auth_type' <> 'none' then
+    v_hook.auth_config := dripdrop._sealed_hook(auth_config);
+  end if;
+
+  insert into dripdrop.http_hooks as h (
+    sequence_id, tenant_key, key, name, description, method, url, timeout_ms, retry_count,
+    auth_type, auth_config, headers, body_template, response_path, response_type, active
+  )
+  values (
+    sequence.id, sequence.tenant_key, v_hook.key, v_hook.name, v_hook.description, v_hook.method,
+    v_hook.url, v_hook.timeout_ms, v_hook.retry_count, v_hook.auth_type, v_hook.auth_config,
+    v_hook.headers, v_hook.body_template, v_hook.response_path, v_hook.response_type, v_hook.active
+  )
+  on conflict on constraint http_hooks_one_key_per_sequence do update
+  set name = excluded.name,
+      description = excluded.description,
+      method = excluded.method,
+      url = excluded.url,
+      timeout_ms = excluded.timeout_ms,
+      retry_count = excluded.retry_count,
+      auth_type = excluded.auth_type,
+      auth_config = case
+        when excluded.auth_type <> 'none' then coalesce(excluded.auth_config, h.auth_config)
+      end,
+      headers = excluded.headers,
+      body_template = excluded.body_template,
+      response_path = excluded.response_path,
+      response_type = excluded.response_type,
+      active = excluded.active,
+      updated_at = dripdrop._now()
+  returning * into v_hook;
+
+  perform dripdrop._set_step_hooks(v.id)
+  from dripdrop.sequence_versions as v
+  where v.sequence_id = sequence.id and v.state = 'active';
+  v_hook.auth_config := null;
+  return v_hook;
+end
+$$;
+
+comment on function dripdrop._put_http_hook(dripdrop.sequences, jsonb, text) is
+  'Adds an HTTP hook to a sequence, or changes the one of that key.';
+
 create or replace function dripdrop.list_http_hooks(tenant_key text, sequence_id uuid)
 returns setof dripdrop.http_hooks
 language sql
@@ -10235,179 +10497,6 @@ $$;
 
 comment on function dripdrop.list_http_hooks(text, uuid) is
   'The HTTP hooks of a sequence, without credentials.';
-
--- What whoever makes the call needs. The name is what the vault binds the credentials to.
-create or replace function dripdrop._http_hook_call(hook dripdrop.http_hooks, sequence_key text)
-returns jsonb
-language sql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select dripdrop._http_hook_document(hook) || jsonb_build_object(
-    'id', hook.id,
-    'tenant_key', hook.tenant_key,
-    'seal_name', dripdrop._hook_seal_name(sequence_key, hook.key),
-    'auth_config', translate(encode(hook.auth_config, 'base64'), E'\n', '')
-  )
-$$;
-
-comment on function dripdrop._http_hook_call(dripdrop.http_hooks, text) is
-  'An HTTP hook as claim_hooks() hands it out, with its sealed credentials.';
-
--- raises  ZD108 unknown hook
-create or replace function dripdrop.get_http_hook(tenant_key text, http_hook_id uuid)
-returns jsonb
-language plpgsql
-stable
-security definer
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_call jsonb;
-begin
-  select dripdrop._http_hook_call(h, q.key) into v_call
-  from dripdrop.http_hooks as h
-  join dripdrop.sequences as q on q.id = h.sequence_id
-  where h.id = get_http_hook.http_hook_id
-    and h.tenant_key is not distinct from get_http_hook.tenant_key;
-  if not found then
-    raise exception 'hook "%" not found', http_hook_id using
-      errcode = 'ZD108', hint = 'Ids are looked up within the tenant that is named first.';
-  end if;
-  return v_call;
-end
-$$;
-
-comment on function dripdrop.get_http_hook(text, uuid) is
-  'One HTTP hook as claim_hooks() hands it out, with its sealed credentials: for trying it.';
-
--- What looks like a secret by its name is hidden, long texts and deep nesting are cut short.
-create or replace function dripdrop._redacted(value jsonb, depth int default 10)
-returns jsonb
-language plpgsql
-immutable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if depth = 0 then
-    return '"…"'::jsonb;
-  end if;
-  return case jsonb_typeof(value)
-    when 'object' then (
-      select coalesce(
-        jsonb_object_agg(
-          field.key,
-          case
-            when field.key ~* 'api[_-]?key|secret|token|password|authorization|bearer'
-            then '"[REDACTED]"'
-            else dripdrop._redacted(field.value, _redacted.depth - 1)
-          end
-        ),
-        '{}'
-      )
-      from jsonb_each(value) as field
-    )
-    when 'array' then (
-      select coalesce(
-        jsonb_agg(dripdrop._redacted(item.value, _redacted.depth - 1) order by item.place), '[]'
-      )
-      from jsonb_array_elements(value) with ordinality as item (value, place)
-      where item.place <= 20
-    )
-    when 'string' then to_jsonb(
-      case when length(value #>> '{}') > 200 then left(value #>> '{}', 200) || '…'
-      else value #>> '{}' end
-    )
-    else value
-  end;
-end
-$$;
-
-comment on function dripdrop._redacted(jsonb, int) is
-  'A JSON value fit to be kept and shown: secrets by their names hidden, long parts cut.';
-
--- result: what complete_hooks() takes for a key. It is read as a real answer would be, and kept
--- redacted.
---
--- raises  ZD108 unknown hook, ZD201 malformed result
-create or replace function dripdrop.record_hook_test(
-  tenant_key text,
-  http_hook_id uuid,
-  result jsonb
-)
-returns dripdrop.http_hooks
-language plpgsql
-security definer
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_hook dripdrop.http_hooks;
-begin
-  perform dripdrop._check_hook_answer(result, 'result');
-  update dripdrop.http_hooks as h
-  set last_test_at = dripdrop._now(),
-      last_test_result = dripdrop._redacted(
-        jsonb_strip_nulls(jsonb_build_object('status', record_hook_test.result -> 'status'))
-        || dripdrop._hook_answer(record_hook_test.result, h.response_path, h.response_type)
-      )
-  where h.id = record_hook_test.http_hook_id
-    and h.tenant_key is not distinct from record_hook_test.tenant_key
-  returning h.* into v_hook;
-  if not found then
-    raise exception 'hook "%" not found', http_hook_id using
-      errcode = 'ZD108', hint = 'Ids are looked up within the tenant that is named first.';
-  end if;
-  v_hook.auth_config := null;
-  return v_hook;
-end
-$$;
-
-comment on function dripdrop.record_hook_test(text, uuid, jsonb) is
-  'Keeps what trying an HTTP hook gave, redacted, in last_test_at and last_test_result.';
-
-create or replace function dripdrop.sealed_http_hooks()
-returns table (http_hook_id uuid, tenant_key text, name text, auth_config bytea)
-language sql
-stable
-security definer
-set search_path = pg_catalog, pg_temp
-as $$
-  select h.id, h.tenant_key, dripdrop._hook_seal_name(q.key, h.key), h.auth_config
-  from dripdrop.http_hooks as h
-  join dripdrop.sequences as q on q.id = h.sequence_id
-  where h.auth_config is not null
-  order by h.id
-$$;
-
-comment on function dripdrop.sealed_http_hooks() is
-  'Every sealed credential of an HTTP hook, of all tenants: what key rotation reads.';
-
--- Compare-and-set, as reseal_adapter().
-create or replace function dripdrop.reseal_http_hook(
-  tenant_key text,
-  http_hook_id uuid,
-  auth_config bytea,
-  previous bytea
-)
-returns boolean
-language sql
-security definer
-set search_path = pg_catalog, pg_temp
-as $$
-  with resealed as (
-    update dripdrop.http_hooks as h
-    set auth_config = reseal_http_hook.auth_config,
-        updated_at = dripdrop._now()
-    where h.id = reseal_http_hook.http_hook_id
-      and h.tenant_key is not distinct from reseal_http_hook.tenant_key
-      and h.auth_config = reseal_http_hook.previous
-    returning h.id
-  )
-  select exists (select from resealed)
-$$;
-
-comment on function dripdrop.reseal_http_hook(text, uuid, bytea, bytea) is
-  'Replaces a hook''s envelope if it is still the previous one; says whether it did.';
 
 -- plpgsql/hooks/named.sql
 
@@ -11467,6 +11556,7 @@ begin
   );
 
   perform dripdrop._wake_again(v_now);
+  perform dripdrop._wake_missed(v_now);
   return query
   select
     cardinality(v_lost),
@@ -11638,6 +11728,310 @@ $$;
 
 comment on function dripdrop._repoint() is
   'Puts back the pointers that queues have lost; returns how many.';
+
+-- plpgsql/pipeline/record.sql
+
+-- results: [{"execution", "fence", "outcome", "code", "detail", "hard", "retry_after",
+-- "provider_message_id", "out_message_id", "response"}]; outcome is sent, retry, failed, bounced,
+-- auth_error, rate_limited, maybe_sent or released (claimed, but never handed to the provider). One
+-- transaction: states, events, senders, next steps.
+--
+-- locks   the enrolments, then the executions, then the adapters, each in id order
+-- raises  ZD401 stale fence (the detail lists the executions), ZD201 malformed results;
+--         nothing is recorded then
+create or replace function dripdrop.complete_sends(results jsonb)
+returns int
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_results dripdrop._send_result[];
+  v_recorded uuid[];
+  v_sent uuid[];
+  v_failed uuid[];
+begin
+  if jsonb_typeof(results) is distinct from 'array' then
+    raise exception 'results is not a list' using
+      errcode = 'ZD201', column = 'results',
+      hint = 'Pass [{"execution": …, "fence": …, "outcome": "sent"}, …].';
+  end if;
+  begin
+    v_results := array(
+      select r
+      from jsonb_populate_recordset(null::dripdrop._send_result, results) as r
+      order by r.execution
+    );
+  exception
+    when data_exception then
+      raise exception 'an element of results is malformed' using
+        errcode = 'ZD201', column = 'results', detail = sqlerrm,
+        hint = 'execution is a uuid, fence a whole number.';
+  end;
+  if (select count(distinct r.execution) from unnest(v_results) as r) < cardinality(v_results) then
+    raise exception 'an execution is missing or stands twice' using
+      errcode = 'ZD201', column = 'results', hint = 'Pass one element per execution.';
+  end if;
+  if exists (
+    select from unnest(v_results) as r
+    where r.outcome is null or r.outcome not in (
+      'sent', 'retry', 'failed', 'bounced', 'auth_error', 'rate_limited', 'maybe_sent', 'released'
+    )
+  ) then
+    raise exception 'an outcome is unknown' using
+      errcode = 'ZD201', column = 'results',
+      hint = 'Use sent, retry, failed, bounced, auth_error, rate_limited, maybe_sent or released.';
+  end if;
+
+  -- Whoever else moves a claimed execution holds its enrolment too, so that this lock is enough.
+  perform from dripdrop.enrollments as e
+  where e.id in (
+    select x.enrollment_id
+    from unnest(v_results) as r
+    join dripdrop.step_executions as x on x.id = r.execution
+  )
+  order by e.id
+  for no key update;
+
+  -- A late result is welcome as long as nobody has acted on its absence:
+  -- unknown still has the same fence.
+  with verdict as (
+    select r.*, v.state as new_state, v.due_at as new_due_at, e.state = 'paused' as paused
+    from unnest(v_results) as r
+    join dripdrop.step_executions as x on x.id = r.execution
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    join dripdrop.steps as s on s.id = x.step_id
+    left join dripdrop.channel_adapters as a on a.id = x.adapter_id
+    cross join lateral dripdrop._verdict(
+      r, e.state, x.id, x.retry_count, s.config,
+      r.outcome = 'maybe_sent' and exists (
+        select from dripdrop.providers() as p
+        where p.channel = a.channel and p.provider = a.provider and p.idempotent
+      ),
+      v_now
+    ) as v
+  ),
+  recorded as (
+    update dripdrop.step_executions as x
+    set state = v.new_state,
+        due_at = case when v.new_state = 'scheduled' and not v.paused then v.new_due_at end,
+        scheduled_for = case
+          when v.new_state = 'scheduled' and v.paused then v.new_due_at
+          else x.scheduled_for
+        end,
+        ended_at = case when v.new_state in ('sent', 'failed', 'cancelled') then v_now end,
+        fence = x.fence + (v.new_state = 'scheduled')::int,
+        lease_until = null,
+        retry_count = x.retry_count
+          + (v.outcome in ('retry', 'bounced', 'failed', 'maybe_sent'))::int,
+        reason = case
+          when v.new_state = 'scheduled' and v.paused then 'enrollment_paused'
+          when v.new_state = 'cancelled' then 'enrollment_ended'
+          else coalesce(v.code, v.outcome)
+        end,
+        reason_at = v_now,
+        error_message = case when v.outcome <> 'sent' then left(v.detail, 500) end,
+        provider_message_id = coalesce(left(v.provider_message_id, 500), x.provider_message_id),
+        out_message_id = coalesce(left(v.out_message_id, 500), x.out_message_id),
+        response = coalesce(v.response, x.response),
+        updated_at = v_now
+    from verdict as v
+    where x.id = v.execution
+      and x.fence = v.fence
+      and x.state in ('sending', 'unknown')
+    returning
+      x.id, x.tenant_key, x.state, x.adapter_id, x.channel, x.recipient, x.due_at,
+      v.outcome, v.code, v.detail, left(v.provider_message_id, 500) as provider_message_id, v.hard
+  ),
+  logged as (
+    insert into dripdrop.message_events (
+      tenant_key, step_execution_id, adapter_id, channel, provider, provider_message_id,
+      event_type, event_data, occurred_at
+    )
+    select
+      r.tenant_key, r.id, r.adapter_id, r.channel, coalesce(a.provider, 'dripdrop'),
+      r.provider_message_id,
+      case
+        when r.state = 'sent' then 'sent'
+        when r.outcome = 'bounced' then 'bounced'
+        when r.state = 'failed' then 'failed'
+        else 'deferred'
+      end,
+      case when r.state = 'sent' then '{}' else jsonb_strip_nulls(jsonb_build_object(
+        'outcome', r.outcome, 'code', r.code, 'detail', left(r.detail, 500), 'until', r.due_at,
+        'hard', case when r.outcome = 'bounced' then coalesce(r.hard, false) end
+      )) end,
+      v_now
+    from recorded as r
+    left join dripdrop.channel_adapters as a on a.id = r.adapter_id
+    where r.outcome <> 'released'
+  )
+  select
+    array_agg(r.id),
+    array_agg(r.id) filter (where r.state = 'sent'),
+    array_agg(r.id) filter (where r.state = 'failed')
+  into v_recorded, v_sent, v_failed
+  from recorded as r;
+
+  if coalesce(cardinality(v_recorded), 0) < cardinality(v_results) then
+    raise exception '% of % claims are stale',
+      cardinality(v_results) - coalesce(cardinality(v_recorded), 0), cardinality(v_results) using
+      errcode = 'ZD401',
+      detail = (
+        select coalesce(jsonb_agg(r.execution), '[]')
+        from unnest(v_results) as r
+        where v_recorded is null or r.execution is null or r.execution <> all (v_recorded)
+      )::text,
+      hint = 'Leave out the executions in the detail and complete the others; what became of them '
+        'is in their rows.';
+  end if;
+
+  if exists (select from unnest(v_results) as r where r.outcome = 'released') then
+    perform dripdrop._give_back(
+      array(select r.execution from unnest(v_results) as r where r.outcome = 'released'), v_now
+    );
+  end if;
+  if v_sent is not null then
+    perform dripdrop._advance(v_sent, v_now);
+  end if;
+  if v_failed is not null then
+    perform dripdrop._give_up(v_failed, v_now);
+  end if;
+  -- Last, because every worker updates the same few rows:
+  -- they are locked only until the commit that follows.
+  perform dripdrop._note_senders(v_results, v_now);
+  return cardinality(v_results);
+end
+$$;
+
+comment on function dripdrop.complete_sends(jsonb) is
+  'Records what providers answered, all or nothing, plans what comes next, and returns how many '
+  'were recorded. Of a longer provider_message_id or out_message_id the first 500 characters are '
+  'kept.';
+
+-- What an outcome means for an execution. Temporary failures come again after 30 s, 60 s, 120 s …
+-- (at most an hour), give or take a fifth, or when the provider said; max_retries failed attempts
+-- (3 by default) are the end. A rate limit and a refused login are the
+-- sender's affair and cost the message nothing.
+create or replace function dripdrop._verdict(
+  result dripdrop._send_result,
+  enrollment_state text,
+  execution_id uuid,
+  retry_count int,
+  config jsonb,
+  idempotent boolean,
+  at timestamptz
+)
+returns table (state text, due_at timestamptz)
+language sql
+stable
+parallel safe
+begin atomic
+  select
+    case
+      when v.state = 'scheduled' and enrollment_state in ('completed', 'cancelled') then 'cancelled'
+      else v.state
+    end,
+    case when v.state = 'scheduled' then v.due_at end
+  from (
+    select
+      case
+        when result.outcome = 'sent' then 'sent'
+        when result.outcome in ('rate_limited', 'auth_error', 'released') then 'scheduled'
+        when result.outcome = 'maybe_sent' and not idempotent then 'unknown'
+        when result.outcome in ('retry', 'maybe_sent')
+          or (result.outcome = 'bounced' and result.hard is not true)
+        then
+          case
+            when retry_count + 1 < coalesce((config ->> 'max_retries')::int, 3) then 'scheduled'
+            else 'failed'
+          end
+        else 'failed'
+      end as state,
+      case
+        when result.outcome = 'released' then at
+        when result.retry_after is not null
+        then at + make_interval(secs => least(result.retry_after, 86400))
+        when result.outcome in ('rate_limited', 'auth_error') then at + interval '5 minutes'
+        else at + make_interval(secs =>
+          least(30 * power(2, least(retry_count, 20)), 3600)
+          * (0.8 + 0.4 * ((hashtextextended(execution_id::text, retry_count) & 1023) / 1023.0))
+        )
+      end as due_at
+  ) as v;
+end;
+
+comment on function dripdrop._verdict(
+  dripdrop._send_result, text, uuid, int, jsonb, boolean, timestamptz
+) is
+  'The state an outcome leads to and, when it is to be tried again, when.';
+
+-- What outcomes say about the senders: when they last sent, and whether they are to rest.
+--
+-- locks   the adapters, in id order; recipients of hard bounces are suppressed
+create or replace function dripdrop._note_senders(results dripdrop._send_result[], at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+begin
+  perform from dripdrop.channel_adapters as a
+  where a.id in (
+    select x.adapter_id
+    from unnest(results) as r
+    join dripdrop.step_executions as x on x.id = r.execution
+  )
+  order by a.id
+  for no key update;
+
+  update dripdrop.channel_adapters as a
+  set last_send_at = case when n.sent then _note_senders.at else a.last_send_at end,
+      -- Paused until it is resumed: no provider's word makes that shorter.
+      resting_until = case
+        when a.health_state = 'resting' and a.resting_until is null then null
+        else greatest(a.resting_until, n.rest_until)
+      end,
+      resting_reason = case
+        when a.health_state = 'resting' and a.resting_until is null then a.resting_reason
+        when n.rest_until > coalesce(a.resting_until, '-infinity') then n.rest_reason
+        else a.resting_reason
+      end
+  from (
+    select
+      x.adapter_id,
+      bool_or(r.outcome = 'sent') as sent,
+      max(
+        _note_senders.at + make_interval(secs => least(coalesce(r.retry_after, 300), 86400))
+      ) filter (where r.outcome in ('rate_limited', 'auth_error')) as rest_until,
+      max(r.outcome) filter (where r.outcome in ('rate_limited', 'auth_error')) as rest_reason
+    from unnest(results) as r
+    join dripdrop.step_executions as x on x.id = r.execution
+    group by x.adapter_id
+  ) as n
+  where a.id = n.adapter_id;
+
+  perform dripdrop._suppress(
+    x.tenant_key, x.channel, x.recipient, 'bounce', 'provider',
+    jsonb_build_object('execution', x.id, 'code', r.code), _note_senders.at
+  )
+  from unnest(results) as r
+  join dripdrop.step_executions as x on x.id = r.execution
+  where r.outcome = 'bounced' and r.hard and x.recipient is not null
+  order by dripdrop._recipient_slot(x.recipient), x.recipient, x.channel, x.tenant_key;
+end
+$$;
+
+comment on function dripdrop._note_senders(dripdrop._send_result[], timestamptz) is
+  'Keeps the senders'' books: last send, rests; suppresses hard bounces.';
 
 -- plpgsql/pipeline/render.sql
 
@@ -12198,307 +12592,6 @@ $$;
 
 comment on function dripdrop._pop_queue(text, int) is
   'pgmq.pop(), with our own error for a missing queue.';
-
--- results: [{"execution", "fence", "outcome", "code", "detail", "hard", "retry_after",
--- "provider_message_id", "out_message_id", "response"}]; outcome is sent, retry, failed, bounced,
--- auth_error, rate_limited, maybe_sent or released (claimed, but never handed to the provider). One
--- transaction: states, events, senders, next steps.
---
--- locks   the enrolments, then the executions, then the adapters, each in id order
--- raises  ZD401 stale fence (the detail lists the executions), ZD201 malformed results;
---         nothing is recorded then
-create or replace function dripdrop.complete_sends(results jsonb)
-returns int
-language plpgsql
-security definer
-set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set enable_hashjoin = off
-set enable_mergejoin = off
-as $$
-declare
-  v_now timestamptz := dripdrop._now();
-  v_results dripdrop._send_result[];
-  v_recorded uuid[];
-  v_sent uuid[];
-  v_failed uuid[];
-begin
-  if jsonb_typeof(results) is distinct from 'array' then
-    raise exception 'results is not a list' using
-      errcode = 'ZD201', column = 'results',
-      hint = 'Pass [{"execution": …, "fence": …, "outcome": "sent"}, …].';
-  end if;
-  begin
-    v_results := array(
-      select r
-      from jsonb_populate_recordset(null::dripdrop._send_result, results) as r
-      order by r.execution
-    );
-  exception
-    when data_exception then
-      raise exception 'an element of results is malformed' using
-        errcode = 'ZD201', column = 'results', detail = sqlerrm,
-        hint = 'execution is a uuid, fence a whole number.';
-  end;
-  if (select count(distinct r.execution) from unnest(v_results) as r) < cardinality(v_results) then
-    raise exception 'an execution is missing or stands twice' using
-      errcode = 'ZD201', column = 'results', hint = 'Pass one element per execution.';
-  end if;
-  if exists (
-    select from unnest(v_results) as r
-    where r.outcome is null or r.outcome not in (
-      'sent', 'retry', 'failed', 'bounced', 'auth_error', 'rate_limited', 'maybe_sent', 'released'
-    )
-  ) then
-    raise exception 'an outcome is unknown' using
-      errcode = 'ZD201', column = 'results',
-      hint = 'Use sent, retry, failed, bounced, auth_error, rate_limited, maybe_sent or released.';
-  end if;
-
-  -- Whoever else moves a claimed execution holds its enrolment too, so that this lock is enough.
-  perform from dripdrop.enrollments as e
-  where e.id in (
-    select x.enrollment_id
-    from unnest(v_results) as r
-    join dripdrop.step_executions as x on x.id = r.execution
-  )
-  order by e.id
-  for no key update;
-
-  -- A late result is welcome as long as nobody has acted on its absence:
-  -- unknown still has the same fence.
-  with verdict as (
-    select r.*, v.state as new_state, v.due_at as new_due_at, e.state = 'paused' as paused
-    from unnest(v_results) as r
-    join dripdrop.step_executions as x on x.id = r.execution
-    join dripdrop.enrollments as e on e.id = x.enrollment_id
-    join dripdrop.steps as s on s.id = x.step_id
-    left join dripdrop.channel_adapters as a on a.id = x.adapter_id
-    cross join lateral dripdrop._verdict(
-      r, e.state, x.id, x.retry_count, s.config,
-      r.outcome = 'maybe_sent' and exists (
-        select from dripdrop.providers() as p
-        where p.channel = a.channel and p.provider = a.provider and p.idempotent
-      ),
-      v_now
-    ) as v
-  ),
-  recorded as (
-    update dripdrop.step_executions as x
-    set state = v.new_state,
-        due_at = case when v.new_state = 'scheduled' and not v.paused then v.new_due_at end,
-        scheduled_for = case
-          when v.new_state = 'scheduled' and v.paused then v.new_due_at
-          else x.scheduled_for
-        end,
-        ended_at = case when v.new_state in ('sent', 'failed', 'cancelled') then v_now end,
-        fence = x.fence + (v.new_state = 'scheduled')::int,
-        lease_until = null,
-        retry_count = x.retry_count
-          + (v.outcome in ('retry', 'bounced', 'failed', 'maybe_sent'))::int,
-        reason = case
-          when v.new_state = 'scheduled' and v.paused then 'enrollment_paused'
-          when v.new_state = 'cancelled' then 'enrollment_ended'
-          else coalesce(v.code, v.outcome)
-        end,
-        reason_at = v_now,
-        error_message = case when v.outcome <> 'sent' then left(v.detail, 500) end,
-        provider_message_id = coalesce(v.provider_message_id, x.provider_message_id),
-        out_message_id = coalesce(v.out_message_id, x.out_message_id),
-        response = coalesce(v.response, x.response),
-        updated_at = v_now
-    from verdict as v
-    where x.id = v.execution
-      and x.fence = v.fence
-      and x.state in ('sending', 'unknown')
-    returning
-      x.id, x.tenant_key, x.state, x.adapter_id, x.channel, x.recipient, x.due_at,
-      v.outcome, v.code, v.detail, v.provider_message_id, v.hard
-  ),
-  logged as (
-    insert into dripdrop.message_events (
-      tenant_key, step_execution_id, adapter_id, channel, provider, provider_message_id,
-      event_type, event_data, occurred_at
-    )
-    select
-      r.tenant_key, r.id, r.adapter_id, r.channel, coalesce(a.provider, 'dripdrop'),
-      r.provider_message_id,
-      case
-        when r.state = 'sent' then 'sent'
-        when r.outcome = 'bounced' then 'bounced'
-        when r.state = 'failed' then 'failed'
-        else 'deferred'
-      end,
-      case when r.state = 'sent' then '{}' else jsonb_strip_nulls(jsonb_build_object(
-        'outcome', r.outcome, 'code', r.code, 'detail', left(r.detail, 500), 'until', r.due_at,
-        'hard', case when r.outcome = 'bounced' then coalesce(r.hard, false) end
-      )) end,
-      v_now
-    from recorded as r
-    left join dripdrop.channel_adapters as a on a.id = r.adapter_id
-    where r.outcome <> 'released'
-  )
-  select
-    array_agg(r.id),
-    array_agg(r.id) filter (where r.state = 'sent'),
-    array_agg(r.id) filter (where r.state = 'failed')
-  into v_recorded, v_sent, v_failed
-  from recorded as r;
-
-  if coalesce(cardinality(v_recorded), 0) < cardinality(v_results) then
-    raise exception '% of % claims are stale',
-      cardinality(v_results) - coalesce(cardinality(v_recorded), 0), cardinality(v_results) using
-      errcode = 'ZD401',
-      detail = (
-        select coalesce(jsonb_agg(r.execution), '[]')
-        from unnest(v_results) as r
-        where v_recorded is null or r.execution is null or r.execution <> all (v_recorded)
-      )::text,
-      hint = 'Leave out the executions in the detail and complete the others; what became of them '
-        'is in their rows.';
-  end if;
-
-  if exists (select from unnest(v_results) as r where r.outcome = 'released') then
-    perform dripdrop._give_back(
-      array(select r.execution from unnest(v_results) as r where r.outcome = 'released'), v_now
-    );
-  end if;
-  if v_sent is not null then
-    perform dripdrop._advance(v_sent, v_now);
-  end if;
-  if v_failed is not null then
-    perform dripdrop._give_up(v_failed, v_now);
-  end if;
-  -- Last, because every worker updates the same few rows:
-  -- they are locked only until the commit that follows.
-  perform dripdrop._note_senders(v_results, v_now);
-  return cardinality(v_results);
-end
-$$;
-
-comment on function dripdrop.complete_sends(jsonb) is
-  'Records what providers answered, all or nothing, plans what comes next, and returns how many '
-  'were recorded.';
-
--- What an outcome means for an execution. Temporary failures come again after 30 s, 60 s, 120 s …
--- (at most an hour), give or take a fifth, or when the provider said; max_retries failed attempts
--- (3 by default) are the end. A rate limit and a refused login are the
--- sender's affair and cost the message nothing.
-create or replace function dripdrop._verdict(
-  result dripdrop._send_result,
-  enrollment_state text,
-  execution_id uuid,
-  retry_count int,
-  config jsonb,
-  idempotent boolean,
-  at timestamptz
-)
-returns table (state text, due_at timestamptz)
-language sql
-stable
-parallel safe
-begin atomic
-  select
-    case
-      when v.state = 'scheduled' and enrollment_state in ('completed', 'cancelled') then 'cancelled'
-      else v.state
-    end,
-    case when v.state = 'scheduled' then v.due_at end
-  from (
-    select
-      case
-        when result.outcome = 'sent' then 'sent'
-        when result.outcome in ('rate_limited', 'auth_error', 'released') then 'scheduled'
-        when result.outcome = 'maybe_sent' and not idempotent then 'unknown'
-        when result.outcome in ('retry', 'maybe_sent')
-          or (result.outcome = 'bounced' and result.hard is not true)
-        then
-          case
-            when retry_count + 1 < coalesce((config ->> 'max_retries')::int, 3) then 'scheduled'
-            else 'failed'
-          end
-        else 'failed'
-      end as state,
-      case
-        when result.outcome = 'released' then at
-        when result.retry_after is not null
-        then at + make_interval(secs => least(result.retry_after, 86400))
-        when result.outcome in ('rate_limited', 'auth_error') then at + interval '5 minutes'
-        else at + make_interval(secs =>
-          least(30 * power(2, least(retry_count, 20)), 3600)
-          * (0.8 + 0.4 * ((hashtextextended(execution_id::text, retry_count) & 1023) / 1023.0))
-        )
-      end as due_at
-  ) as v;
-end;
-
-comment on function dripdrop._verdict(
-  dripdrop._send_result, text, uuid, int, jsonb, boolean, timestamptz
-) is
-  'The state an outcome leads to and, when it is to be tried again, when.';
-
--- What outcomes say about the senders: when they last sent, and whether they are to rest.
---
--- locks   the adapters, in id order; recipients of hard bounces are suppressed
-create or replace function dripdrop._note_senders(results dripdrop._send_result[], at timestamptz)
-returns void
-language plpgsql
-set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set enable_hashjoin = off
-set enable_mergejoin = off
-as $$
-begin
-  perform from dripdrop.channel_adapters as a
-  where a.id in (
-    select x.adapter_id
-    from unnest(results) as r
-    join dripdrop.step_executions as x on x.id = r.execution
-  )
-  order by a.id
-  for no key update;
-
-  update dripdrop.channel_adapters as a
-  set last_send_at = case when n.sent then _note_senders.at else a.last_send_at end,
-      -- Paused until it is resumed: no provider's word makes that shorter.
-      resting_until = case
-        when a.health_state = 'resting' and a.resting_until is null then null
-        else greatest(a.resting_until, n.rest_until)
-      end,
-      resting_reason = case
-        when a.health_state = 'resting' and a.resting_until is null then a.resting_reason
-        when n.rest_until > coalesce(a.resting_until, '-infinity') then n.rest_reason
-        else a.resting_reason
-      end
-  from (
-    select
-      x.adapter_id,
-      bool_or(r.outcome = 'sent') as sent,
-      max(
-        _note_senders.at + make_interval(secs => least(coalesce(r.retry_after, 300), 86400))
-      ) filter (where r.outcome in ('rate_limited', 'auth_error')) as rest_until,
-      max(r.outcome) filter (where r.outcome in ('rate_limited', 'auth_error')) as rest_reason
-    from unnest(results) as r
-    join dripdrop.step_executions as x on x.id = r.execution
-    group by x.adapter_id
-  ) as n
-  where a.id = n.adapter_id;
-
-  perform dripdrop._suppress(
-    x.tenant_key, x.channel, x.recipient, 'bounce', 'provider',
-    jsonb_build_object('execution', x.id, 'code', r.code), _note_senders.at
-  )
-  from unnest(results) as r
-  join dripdrop.step_executions as x on x.id = r.execution
-  where r.outcome = 'bounced' and r.hard and x.recipient is not null
-  order by dripdrop._recipient_slot(x.recipient), x.recipient, x.channel, x.tenant_key;
-end
-$$;
-
-comment on function dripdrop._note_senders(dripdrop._send_result[], timestamptz) is
-  'Keeps the senders'' books: last send, rests; suppresses hard bounces.';
 
 -- plpgsql/pipeline/stops.sql
 

@@ -1551,6 +1551,10 @@ where counter_id is not null and ended_at is null;
 create index step_executions_put_off_by_sender on dripdrop.step_executions (adapter_id)
 where due_at is not null and adapter_id is not null;
 
+-- What began to wait not long ago: reconcile() looks whether its event was missed.
+create index step_executions_waiting on dripdrop.step_executions (inserted_at)
+where awaited_event is not null and ended_at is null;
+
 create index step_executions_by_provider_message
 on dripdrop.step_executions (provider_message_id)
 where provider_message_id is not null;

@@ -87,6 +87,13 @@ class Engine(Client):
         ]
         return int(self.complete_renders(results))
 
+    def claim(self, channel: str = "email") -> list[Any]:
+        """Let everything due go as far as the fence; return the claims."""
+        self.tick()
+        self.render()
+        claims: list[Any] = self.claim_sends(channel)
+        return claims
+
     def record(self, claims: list[Any], outcome: str = "sent", **result: Any) -> None:
         """Record one outcome for all claims."""
         self.complete_sends(
@@ -99,9 +106,7 @@ class Engine(Client):
 
     def deliver(self, outcome: str = "sent", **result: Any) -> list[Any]:
         """Let everything due go all the way to its outcome; return the claims."""
-        self.tick()
-        self.render()
-        claims = self.claim_sends("email")
+        claims = self.claim()
         self.record(claims, outcome, **result)
         return claims
 

@@ -218,6 +218,7 @@ begin
     '_version_steps',
     '_wake',
     '_wake_again',
+    '_wake_missed',
     '_way_out',
     '_ways_out',
     '_window_opens',

@@ -16,9 +16,6 @@ from dripdrop.channels.http import GuardedHTTP, NoReply, Reply
 from dripdrop.templates import REQUEST, Renderer, RenderError
 from dripdrop.vault import Vault, VaultError, from_text
 
-_FIRST_PAUSE = 0.1  # seconds before the second attempt; each later pause is twice as long
-_LONGEST_PAUSE = 5.0
-
 _CODES = {"url_refused": "url_blocked", "timeout": "hook_timeout"}
 
 
@@ -59,7 +56,7 @@ class HookCaller:
         for attempt in range(hook["retry_count"] + 1):
             if attempt:
                 await asyncio.sleep(pause)
-            pause = min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE)
+            pause = pause_after(attempt)
             try:
                 reply = await self._http.exchange(request, timeout)
             except NoReply as error:
@@ -70,8 +67,7 @@ class HookCaller:
             answer = _answer(reply)
             if reply.status != 429 and reply.status < 500:
                 break
-            after = reply.retry_after(datetime.now(UTC))
-            pause = pause if after is None else min(after, _LONGEST_PAUSE)
+            pause = pause_after(attempt, reply.retry_after(datetime.now(UTC)))
         return answer
 
     def redact(self, hook: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,6 +124,14 @@ class HookCaller:
             raise InvalidMessage("missing_credentials", "the hook has no credentials")
         sealed = from_text(hook["auth_config"])
         return self._vault().open(sealed, hook["tenant_key"], hook["seal_name"])
+
+
+def pause_after(attempt: int, asked: float | None = None) -> float:
+    """Return the seconds to wait after an attempt, the first being 0, before the next one.
+
+    They are what the server asked for, else 0.1, 0.2, 0.4 and so on; never more than 5.
+    """
+    return min(0.1 * 2**attempt if asked is None else asked, 5.0)
 
 
 def _check_json(body: str) -> None:

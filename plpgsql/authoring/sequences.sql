@@ -5,11 +5,11 @@ immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if tenant_key = '' or tenant_key like ':%' then
-    raise exception 'tenant key "%" is not valid', tenant_key using
+  if tenant_key = '' or tenant_key like ':%' or octet_length(tenant_key) > 500 then
+    raise exception 'tenant key "%" is not valid', left(tenant_key, 50) using
       errcode = 'ZD207', column = 'tenant_key',
-      hint = 'Pass null for the global scope, or a text that is not empty and does not begin with '
-        'a colon.';
+      hint = 'Pass null for the global scope, or a text that is not empty, not longer than 500 '
+        'bytes and does not begin with a colon.';
   end if;
 end
 $$;

@@ -138,6 +138,10 @@ begin
       errcode = 'ZD201', column = 'subscriber_id',
       hint = 'For example subscriber_type => ''User'', subscriber_id => ''42''.';
   end if;
+  if octet_length(subscriber_type) > 500 or octet_length(subscriber_id) > 500 then
+    raise exception 'subscriber_type or subscriber_id is longer than 500 bytes' using
+      errcode = 'ZD201', column = 'subscriber_id', hint = 'Pass what enroll() is called with.';
+  end if;
   if state is null or state not in ('subscribed', 'unsubscribed') then
     raise exception 'state "%" is unknown', state using
       errcode = 'ZD201', column = 'state', hint = 'Use subscribed or unsubscribed.';
@@ -207,7 +211,8 @@ $$;
 comment on function dripdrop.set_subscription(text, text, text, text, text, text) is
   'A subscriber opts in to a topic (subscribed) or out of it (unsubscribed); source says where. '
   'An opt-out stops the messages about this topic that have not left. Saying it again '
-  'changes nothing; each change is kept in consent_records.';
+  'changes nothing; each change is kept in consent_records. subscriber_type and subscriber_id: at '
+  'most 500 bytes each.';
 
 create or replace function dripdrop.get_subscriptions(
   tenant_key text,

@@ -60,7 +60,8 @@ $$;
 
 comment on function dripdrop.enroll(text, text, text, text, jsonb, text, jsonb, text) is
   'Enrols a subscriber and schedules the first step, in the caller''s transaction; returns the '
-  'open enrolment if there is one.';
+  'open enrolment if there is one. subscriber_type, subscriber_id and entry_key: at most 500 bytes '
+  'each.';
 
 -- For imports: one statement for all of them. The subscribers come as a list or from a query:
 -- (select jsonb_agg(jsonb_build_object('subscriber_id', u.id, 'data', to_jsonb(u)))
@@ -224,6 +225,11 @@ begin
       ),
       'Use a name from pg_timezone_names, for example Europe/Berlin.'
     )
+    union all
+    select
+      'ZD201', f.name, octet_length(s.subscriber ->> f.name) > 500,
+      f.name || ' is longer than 500 bytes', 'Pass what the application knows it by.'
+    from unnest('{subscriber_type,subscriber_id,entry_key}'::text[]) as f (name)
   ) as fault (errcode, field, closed, message, hint)
   where fault.closed
   order by s.place

@@ -42,7 +42,8 @@ comment on function dripdrop.track_event(
   'Records that something happened to an enrolment (enrollment_id) or to a subscriber '
   '(subscriber_id, subscriber_type = User), wakes the steps that wait for it and ends what it '
   'ends. '
-  'event_id makes it idempotent: the same again returns the first.';
+  'event_id makes it idempotent: the same again returns the first. event_key, event_id, '
+  'subscriber_type and subscriber_id: at most 500 bytes each.';
 
 -- For imports and queues of events: one statement for all of them.
 --
@@ -108,6 +109,11 @@ begin
       'event_id', e.event ->> 'event_id' = '',
       'event_id is empty', 'Leave it out, or pass what identifies the event where it comes from.'
     )
+    union all
+    select
+      f.name, octet_length(e.event ->> f.name) > 500,
+      f.name || ' is longer than 500 bytes', 'Pass what the application knows it by.'
+    from unnest('{event_key,subscriber_type,subscriber_id,event_id}'::text[]) as f (name)
   ) as fault (field, closed, message, hint)
   where fault.closed
   order by e.place

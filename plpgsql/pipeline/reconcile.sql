@@ -74,6 +74,7 @@ begin
   );
 
   perform dripdrop._wake_again(v_now);
+  perform dripdrop._wake_missed(v_now);
   return query
   select
     cardinality(v_lost),

@@ -22,10 +22,8 @@ from tests.engine import TEMPLATE, TENANT, Engine, email
 
 
 @pytest.fixture
-def step_id(engine: Engine) -> UUID:
-    sequence = engine.create_sequence(TENANT, "trial", "Trial")
-    version = engine.create_sequence_version(TENANT, sequence.id)
-    step: UUID = engine.create_step(TENANT, version.id, "hello", "email", TEMPLATE).id
+def step_id(engine: Engine, draft_id: UUID) -> UUID:
+    step: UUID = engine.create_step(TENANT, draft_id, "hello", "email", TEMPLATE).id
     return step
 
 

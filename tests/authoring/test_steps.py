@@ -22,13 +22,6 @@ from dripdrop.errors import (
 from tests.engine import TEMPLATE, TENANT, Engine, after, email
 
 
-@pytest.fixture
-def draft_id(engine: Engine) -> UUID:
-    sequence = engine.create_sequence(TENANT, "trial", "Trial")
-    draft: UUID = engine.create_sequence_version(TENANT, sequence.id).id
-    return draft
-
-
 def test_a_step_comes_after_the_last_one(engine: Engine, draft_id: UUID) -> None:
     engine.create_step(TENANT, draft_id, "one", "email", TEMPLATE, position=4)
     assert engine.create_step(TENANT, draft_id, "two", "email", TEMPLATE).position == 5

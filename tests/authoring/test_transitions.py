@@ -18,12 +18,10 @@ from tests.engine import TEMPLATE, TENANT, Engine
 
 
 @pytest.fixture
-def draft_id(engine: Engine) -> UUID:
-    sequence = engine.create_sequence(TENANT, "trial", "Trial")
-    draft: UUID = engine.create_sequence_version(TENANT, sequence.id).id
+def draft_id(engine: Engine, draft_id: UUID) -> UUID:
     for key in ("hello", "offer"):
-        engine.create_step(TENANT, draft, key, "email", TEMPLATE)
-    return draft
+        engine.create_step(TENANT, draft_id, key, "email", TEMPLATE)
+    return draft_id
 
 
 def test_a_transition_joins_steps_by_key(engine: Engine, draft_id: UUID) -> None:

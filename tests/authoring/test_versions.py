@@ -19,12 +19,6 @@ from dripdrop.errors import (
 from tests.engine import TEMPLATE, TENANT, Engine, email
 
 
-@pytest.fixture
-def sequence_id(engine: Engine) -> UUID:
-    sequence: UUID = engine.create_sequence(TENANT, "trial", "Trial").id
-    return sequence
-
-
 def states(engine: Engine) -> list[tuple[int, str]]:
     return [
         (row.version, row.state)

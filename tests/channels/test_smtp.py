@@ -21,6 +21,10 @@ def plain(server: MailServer, **credentials: Any) -> dict[str, Any]:
     return {"host": "127.0.0.1", "port": server.port, "security": "none", **credentials}
 
 
+def ada(server: MailServer, password: str) -> dict[str, Any]:
+    return {"host": "localhost", "port": server.port, "username": "ada", "password": password}
+
+
 def received(server: MailServer) -> EmailMessage:
     (content,) = server.accepted
     mail = message_from_bytes(content, policy=policy.default)
@@ -85,13 +89,7 @@ async def test_starttls_encrypts_before_the_login(
     open_: Open, mail_server: MailServers, certificate: ssl.SSLContext
 ) -> None:
     server = await mail_server(starttls=certificate, login=True)
-    credentials = {
-        "host": "localhost",
-        "port": server.port,
-        "username": "ada",
-        "password": "correct horse",
-    }
-    outcome = await open_("email", "smtp", credentials).send(message(HELLO))
+    outcome = await open_("email", "smtp", ada(server, "correct horse")).send(message(HELLO))
     assert outcome.kind == "sent"
     assert server.logins == [(b"ada", b"correct horse")]
     assert server.sessions[-1].ssl is not None
@@ -137,13 +135,7 @@ async def test_a_wrong_password_is_the_adapters_fault_and_is_not_shown(
     open_: Open, mail_server: MailServers, certificate: ssl.SSLContext
 ) -> None:
     server = await mail_server(starttls=certificate, login=True)
-    credentials = {
-        "host": "localhost",
-        "port": server.port,
-        "username": "ada",
-        "password": "battery staple",
-    }
-    outcome = await open_("email", "smtp", credentials).send(message(HELLO))
+    outcome = await open_("email", "smtp", ada(server, "battery staple")).send(message(HELLO))
     assert (outcome.kind, outcome.code) == ("auth_error", "smtp_535")
     assert "battery staple" not in repr(outcome)
 

@@ -58,34 +58,6 @@ def test_a_domain_holds_for_no_other_domain(engine: Engine, address: str) -> Non
     assert engine.is_suppressed(TENANT, "email", address) is False
 
 
-def test_no_claim_takes_a_message_while_its_domain_is_being_suppressed(
-    engine: Engine, other: Engine
-) -> None:
-    engine.author()
-    sam = engine.join()
-    engine.bring_to("rendered", sam.id)
-    with other.connection.transaction():
-        other.suppress(TENANT, "email", "@example.com")
-        assert engine.claim_sends("email") == []
-        assert engine.executions(sam.id)[0].state == "rendered"
-    assert engine.claim_sends("email") == []
-    engine.tick()
-    assert engine.executions(sam.id)[0].reason == "suppressed"
-
-
-def test_the_suppression_of_a_domain_waits_for_a_claim(engine: Engine, other: Engine) -> None:
-    engine.author()
-    sam = engine.join()
-    engine.bring_to("rendered", sam.id)
-    with ThreadPoolExecutor() as pool:
-        with engine.connection.transaction():
-            assert len(engine.claim_sends("email")) == 1
-            suppressing = pool.submit(other.suppress, TENANT, "email", "@example.com")
-            engine.wait_until_blocked(other.connection)
-        suppressing.result(20)
-    assert engine.executions(sam.id)[0].state == "sending"
-
-
 @pytest.mark.parametrize("channel", ["sms", "webhook", "pubsub", "slack", "telegram", "whatsapp"])
 def test_channels_without_a_provider_have_suppressions_too(engine: Engine, channel: str) -> None:
     engine.suppress(TENANT, channel, "+4915123456789")
@@ -212,9 +184,7 @@ def test_what_has_expired_no_longer_counts(engine: Engine, clock: Clock) -> None
 def test_a_bounce_does_not_hide_a_complaint(engine: Engine) -> None:
     engine.author()
     engine.join()
-    engine.tick()
-    engine.render()
-    claims = engine.claim_sends("email")
+    claims = engine.claim()
     engine.suppress(TENANT, "email", SAM, "complaint")
     engine.record(claims, "bounced", hard=True)
     assert [p.reason for p in engine.list_suppressions(TENANT)] == ["complaint"]

@@ -371,6 +371,8 @@ def test_a_topic_that_makes_no_sense_is_refused(
         ({"topic": None}, TopicNotFound, "topic"),
         ({"subscriber_id": ""}, InvalidArgument, "subscriber_id"),
         ({"subscriber_type": None}, InvalidArgument, "subscriber_id"),
+        ({"subscriber_id": "s" * 501}, InvalidArgument, "subscriber_id"),
+        ({"subscriber_type": "s" * 501}, InvalidArgument, "subscriber_id"),
         ({"state": "maybe"}, InvalidArgument, "state"),
         ({"state": None}, InvalidArgument, "state"),
         ({"source": " "}, InvalidArgument, "source"),

@@ -274,6 +274,7 @@ def test_what_happened_is_found_by_index(history: psycopg.Connection[Any]) -> No
         run.engine.enroll_many(TENANT, "branched", people("now", 300))
         for call in (*PREPARE["complete_sends"], "complete_sends") * 2:
             getattr(run, call)()
+        run.engine.reconcile()
         run.engine.track_events(TENANT, happened("paid"))
         assert run.tick() + run.tick() == 600
         run.engine.track_events(TENANT, happened("bought"))

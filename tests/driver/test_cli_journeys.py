@@ -87,6 +87,28 @@ def test_explain_finds_an_enrolment_by_its_subscriber(engine: Engine, dsn: str) 
         assert at(dsn, "explain", *where).stdout.startswith("welcome: send at")
 
 
+def test_explain_finds_one_of_a_subscribers_enrolments_by_its_entry(
+    engine: Engine, dsn: str
+) -> None:
+    engine.author(reentry="always")
+    engine.join(entry_key="order-1")
+    engine.unenroll(TENANT, engine.join(entry_key="order-2").id, "returned")
+    for entry_key, expected in (("order-1", "welcome: send"), ("order-2", "cancelled")):
+        where = ("--sequence", "onboarding", "--subscriber", "sam", "--entry-key", entry_key)
+        assert expected in at(dsn, "explain", *where).stdout
+
+
+def test_explain_names_the_entry_it_does_not_find(engine: Engine, dsn: str) -> None:
+    engine.author()
+    engine.join()
+    where = ("--sequence", "onboarding", "--subscriber", "sam", "--entry-key", "order-3")
+    result = at(dsn, "explain", *where)
+    assert result.returncode == 1
+    assert result.stderr == (
+        'dripdrop: no enrolment of "User/sam" for entry "order-3" in sequence "onboarding"\n'
+    )
+
+
 def test_explain_names_the_subscriber_it_does_not_find(engine: Engine, dsn: str) -> None:
     engine.author()
     result = at(dsn, "explain", "--sequence", "onboarding", "--subscriber", "eve")
@@ -101,6 +123,9 @@ def test_explain_names_the_subscriber_it_does_not_find(engine: Engine, dsn: str)
         ("--sequence", "onboarding"),
         ("--subscriber", "sam"),
         (str(uuid4()), "--subscriber", "sam"),
+        (str(uuid4()), "--entry-key", "order-1"),
+        ("--entry-key", "order-1"),
+        (str(uuid4()), "--sequence", "onboarding", "--subscriber", "sam", "--entry-key", "a"),
         (str(uuid4()), "--sequence", "onboarding", "--subscriber", "sam"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
 from typing import Any
 
 import psycopg
@@ -218,6 +219,10 @@ def test_an_unknown_starting_step_is_not_found(engine: Engine, starting_step: st
         ({"subscriber_id": ""}, InvalidArgument, "subscriber_id"),
         ({"subscriber_id": None}, InvalidArgument, "subscriber_id"),
         ({"subscriber_type": ""}, InvalidArgument, "subscriber_id"),
+        ({"tenant_key": "t" * 501}, InvalidTenantKey, "tenant_key"),
+        ({"subscriber_type": "s" * 501}, InvalidArgument, "subscriber_type"),
+        ({"subscriber_id": "ü" * 251}, InvalidArgument, "subscriber_id"),
+        ({"entry_key": "s" * 501}, InvalidArgument, "entry_key"),
         ({"data": []}, InvalidArgument, "data"),
         ({"data": None}, InvalidArgument, "data"),
         ({"metadata": []}, InvalidArgument, "metadata"),
@@ -246,6 +251,18 @@ def test_a_bad_argument_is_named(
     with engine.refused(error) as refusal:
         engine.enroll(**entry | fields)
     assert refusal.value.diag.column_name == field
+
+
+def test_the_longest_names_fit_the_index(engine: Engine) -> None:
+    names = Random(7)
+    tenant, kind, subscriber, entry = (
+        "".join(chr(names.randrange(0x10000, 0x110000)) for _ in range(125)) for _ in range(4)
+    )
+    engine.create_channel_adapter(tenant, "email", "email", "smtp", is_default=True)
+    engine.apply(tenant, onboarding())
+    data = {"email": "sam@example.com"}
+    enrolled = engine.enroll(tenant, "onboarding", kind, subscriber, data, entry_key=entry)
+    assert enrolled == engine.get_enrollment(tenant, "onboarding", kind, subscriber, entry)
 
 
 def test_a_missing_recipient_says_which_step_wants_which_field(engine: Engine) -> None:

@@ -93,6 +93,7 @@ def test_types_entry_keys_and_metadata_are_each_elements_own(engine: Engine) -> 
         ({"subscriber_id": "eve"}, MissingRecipient),
         ({"data": {"email": "eve@example.com"}}, InvalidArgument),
         (user(""), InvalidArgument),
+        (user("e" * 501), InvalidArgument),
         (user("eve", data=[]), InvalidArgument),
         (user("eve", metadata=7), InvalidArgument),
         (7, InvalidArgument),

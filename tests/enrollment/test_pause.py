@@ -99,9 +99,7 @@ def test_resuming_an_active_enrolment_changes_nothing(engine: Engine, clock: Clo
 def test_a_message_that_had_left_is_recorded_while_paused(engine: Engine) -> None:
     engine.author()
     sam = engine.join()
-    engine.tick()
-    engine.render()
-    claims = engine.claim_sends("email")
+    claims = engine.claim()
     engine.pause_enrollment(TENANT, sam.id)
     engine.record(claims)
     assert [x.state for x in engine.executions(sam.id)] == ["sent"]
@@ -114,9 +112,7 @@ def test_the_resume_goes_on_after_a_message_that_was_recorded_while_paused(
 ) -> None:
     engine.author()
     sam = engine.join()
-    engine.tick()
-    engine.render()
-    claims = engine.claim_sends("email")
+    claims = engine.claim()
     engine.pause_enrollment(TENANT, sam.id)
     engine.record(claims)
     clock.advance(days=7)
@@ -133,9 +129,7 @@ def test_the_resume_completes_when_the_last_message_was_recorded_while_paused(
 ) -> None:
     engine.author(email("welcome"))
     sam = engine.join()
-    engine.tick()
-    engine.render()
-    claims = engine.claim_sends("email")
+    claims = engine.claim()
     engine.pause_enrollment(TENANT, sam.id)
     engine.record(claims)
     assert engine.resume_enrollment(TENANT, sam.id).state == "completed"
@@ -144,9 +138,7 @@ def test_the_resume_completes_when_the_last_message_was_recorded_while_paused(
 def test_the_resume_waits_for_a_message_that_is_still_under_way(engine: Engine) -> None:
     engine.author()
     sam = engine.join()
-    engine.tick()
-    engine.render()
-    claims = engine.claim_sends("email")
+    claims = engine.claim()
     engine.pause_enrollment(TENANT, sam.id)
     engine.resume_enrollment(TENANT, sam.id)
     assert [x.state for x in engine.executions(sam.id)] == ["sending"]
@@ -157,9 +149,7 @@ def test_the_resume_waits_for_a_message_that_is_still_under_way(engine: Engine) 
 def test_a_retry_recorded_while_paused_waits_for_the_resume(engine: Engine, clock: Clock) -> None:
     engine.author()
     sam = engine.join()
-    engine.tick()
-    engine.render()
-    claims = engine.claim_sends("email")
+    claims = engine.claim()
     engine.pause_enrollment(TENANT, sam.id)
     engine.record(claims, "retry", retry_after=600)
     assert engine.last(sam.id).due_at is None
@@ -172,9 +162,7 @@ def test_a_retry_recorded_while_paused_waits_for_the_resume(engine: Engine, cloc
 def test_a_failure_recorded_while_paused_ends_the_enrolment(engine: Engine) -> None:
     engine.author()
     sam = engine.join()
-    engine.tick()
-    engine.render()
-    claims = engine.claim_sends("email")
+    claims = engine.claim()
     engine.pause_enrollment(TENANT, sam.id)
     engine.record(claims, "failed")
     assert engine.enrollment(sam.id).exit_reason == "step_failed"
@@ -228,9 +216,7 @@ def test_a_pause_waits_for_the_record_that_completes_the_enrolment_and_comes_too
 ) -> None:
     engine.author(email("welcome"))
     sam = engine.join()
-    engine.tick()
-    engine.render()
-    claims = engine.claim_sends("email")
+    claims = engine.claim()
     with ThreadPoolExecutor(1) as pool:
         with engine.connection.transaction():
             engine.record(claims)
@@ -244,9 +230,7 @@ def test_a_pause_waits_for_the_record_that_completes_the_enrolment_and_comes_too
 def test_a_record_waits_for_the_pause_and_completes_nothing(engine: Engine, other: Engine) -> None:
     engine.author(email("welcome"))
     sam = engine.join()
-    engine.tick()
-    engine.render()
-    claims = engine.claim_sends("email")
+    claims = engine.claim()
     with ThreadPoolExecutor(1) as pool:
         with engine.connection.transaction():
             engine.pause_enrollment(TENANT, sam.id)

@@ -37,9 +37,7 @@ def test_a_paused_enrolment_can_be_ended(engine: Engine) -> None:
 def test_a_message_that_had_left_is_recorded_and_goes_no_further(engine: Engine) -> None:
     engine.author()
     sam = engine.join()
-    engine.tick()
-    engine.render()
-    claims = engine.claim_sends("email")
+    claims = engine.claim()
     engine.unenroll(TENANT, sam.id)
     engine.record(claims)
     assert [x.state for x in engine.executions(sam.id)] == ["sent"]
@@ -50,9 +48,7 @@ def test_a_message_that_had_left_is_recorded_and_goes_no_further(engine: Engine)
 def test_a_message_that_had_left_is_not_tried_again(engine: Engine) -> None:
     engine.author()
     sam = engine.join()
-    engine.tick()
-    engine.render()
-    claims = engine.claim_sends("email")
+    claims = engine.claim()
     engine.unenroll(TENANT, sam.id)
     engine.record(claims, "retry")
     assert [(x.state, x.reason) for x in engine.executions(sam.id)] == [

@@ -22,9 +22,7 @@ def about_to_wait(engine: Engine, timing: dict[str, Any]) -> tuple[Any, list[Any
     """Bring someone to where the next record plans a step that waits."""
     engine.author(email("welcome"), email("thanks", timing=timing))
     sam = engine.join()
-    engine.tick()
-    engine.render()
-    return sam, engine.claim_sends("email")
+    return sam, engine.claim()
 
 
 @pytest.mark.parametrize("timing", [PAID, SINCE])
@@ -64,6 +62,45 @@ def test_a_plan_waits_for_an_event_that_is_rolled_back_and_then_waits_for_anothe
             recorded = pool.submit(other.record, claims)
             engine.wait_until_blocked(other.connection)
         recorded.result(20)
+    assert engine.last(sam.id).awaited_event == "paid"
+
+
+def test_an_event_tracked_before_its_enrolment_commits_is_found_later(
+    engine: Engine, other: Engine
+) -> None:
+    engine.author(email("thanks", timing=SINCE))
+    with engine.connection.transaction():
+        sam = engine.join()
+        event = paid(other)
+    assert engine.last(sam.id).awaited_event == "paid"
+    engine.reconcile()
+    execution = engine.last(sam.id)
+    assert (execution.awaited_event, execution.event_id) == (None, event.id)
+
+
+def test_an_event_that_commits_after_an_enrolment_it_did_not_see_is_found_later(
+    engine: Engine, other: Engine
+) -> None:
+    engine.author(email("thanks", timing=SINCE))
+    with other.connection.transaction():
+        event = paid(other)
+        sam = engine.join()
+        engine.reconcile()
+        assert engine.last(sam.id).awaited_event == "paid"
+    engine.reconcile()
+    execution = engine.last(sam.id)
+    assert (execution.awaited_event, execution.event_id) == (None, event.id)
+
+
+@pytest.mark.parametrize("timing", [PAID, SINCE | {"match": {"plan": "pro"}}])
+def test_what_a_step_does_not_wait_for_is_not_found_later_either(
+    engine: Engine, other: Engine, timing: dict[str, Any]
+) -> None:
+    engine.author(email("thanks", timing=timing))
+    with engine.connection.transaction():
+        sam = engine.join()
+        paid(other)
+    engine.reconcile()
     assert engine.last(sam.id).awaited_event == "paid"
 
 

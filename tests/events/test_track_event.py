@@ -219,6 +219,10 @@ def test_one_bad_element_refuses_all_and_is_named(engine: Engine) -> None:
         ({"subscriber_type": ""}, InvalidArgument, "subscriber_type"),
         ({"event_data": []}, InvalidArgument, "event_data"),
         ({"event_id": ""}, InvalidArgument, "event_id"),
+        ({"event_key": "e" * 501}, InvalidArgument, "event_key"),
+        ({"subscriber_type": "e" * 501}, InvalidArgument, "subscriber_type"),
+        ({"subscriber_id": "e" * 501}, InvalidArgument, "subscriber_id"),
+        ({"event_id": "e" * 501}, InvalidArgument, "event_id"),
     ],
 )
 def test_a_bad_argument_is_named(

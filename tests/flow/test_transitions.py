@@ -287,9 +287,7 @@ def test_a_resume_goes_on_along_the_branch(engine: Engine) -> None:
         email("vip"),
     )
     sam = engine.join(data=data(plan="pro"))
-    engine.tick()
-    engine.render()
-    claims = engine.claim_sends("email")
+    claims = engine.claim()
     engine.pause_enrollment(TENANT, sam.id)
     engine.record(claims)
     engine.resume_enrollment(TENANT, sam.id)

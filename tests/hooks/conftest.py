@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
@@ -37,6 +38,7 @@ class Request:
         self.target = request.raw_path
         self.headers = {name.lower(): value for name, value in request.headers.items()}
         self.body = body
+        self.at = time.monotonic()
 
 
 class Endpoint(Observed):
@@ -91,12 +93,6 @@ def endpoint() -> Iterator[Endpoint]:
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
-
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Try again at once."""
-    monkeypatch.setattr("dripdrop.hooks._FIRST_PAUSE", 0.0)
 
 
 def sealed(fields: dict[str, Any], key: str = "score", under: str = KEY) -> str:

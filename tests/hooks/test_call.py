@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from dripdrop.hooks import pause_after
 from tests.hooks.conftest import SECRET, Endpoint, called, described, sealed
 
 pytestmark = pytest.mark.anyio
@@ -155,11 +158,16 @@ async def test_a_refusal_is_not_tried_again(endpoint: Endpoint, status: int) -> 
     assert len(endpoint.requests) == 1
 
 
-async def test_silence_times_out_each_attempt(endpoint: Endpoint) -> None:
-    endpoint.silent = True
-    answer = await called(described(endpoint.url, timeout_ms=50, retry_count=1))
-    assert answer == {"error": "hook_timeout"}
-    assert len(endpoint.requests) == 2
+async def test_silence_times_out_each_attempt() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        answer = await called(described(url, timeout_ms=300, retry_count=1))
+        assert answer == {"error": "hook_timeout"}
+        silent.setblocking(False)
+        for _ in range(2):
+            silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
 
 
 async def test_where_nobody_listens_is_a_connect_error(endpoint: Endpoint) -> None:
@@ -167,23 +175,24 @@ async def test_where_nobody_listens_is_a_connect_error(endpoint: Endpoint) -> No
     assert answer == {"error": "connect_error"}
 
 
-async def test_a_server_that_says_how_long_to_wait_is_heard_within_bounds(
-    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+def test_each_pause_is_twice_as_long_up_to_five_seconds() -> None:
+    assert [pause_after(attempt) for attempt in range(7)] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0]
+
+
+def test_a_server_that_says_how_long_to_wait_is_heard_within_bounds() -> None:
+    assert [pause_after(0, asked) for asked in (2.0, 5.0, 3600.0)] == [2.0, 5.0, 5.0]
+
+
+@pytest.mark.parametrize(("headers", "pauses"), [({}, [0.1, 0.2]), ({"Retry-After": "1"}, [1.0])])
+async def test_each_attempt_waits_for_its_pause(
+    endpoint: Endpoint, headers: dict[str, str], pauses: list[float]
 ) -> None:
-    pauses: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        pauses.append(seconds)
-
-    monkeypatch.setattr("dripdrop.hooks.asyncio.sleep", sleep)
-    monkeypatch.setattr("dripdrop.hooks._FIRST_PAUSE", 0.1)
     endpoint.answer = (503, "")
-    await called(described(endpoint.url, retry_count=3))
-    endpoint.headers["Retry-After"] = "2"
-    await called(described(endpoint.url, retry_count=1))
-    endpoint.headers["Retry-After"] = "3600"
-    await called(described(endpoint.url, retry_count=1))
-    assert pauses == [0.1, 0.2, 0.4, 2.0, 5.0]
+    endpoint.headers = headers
+    await called(described(endpoint.url, retry_count=len(pauses)))
+    gaps = [later.at - earlier.at for earlier, later in pairwise(endpoint.requests)]
+    assert len(gaps) == len(pauses)
+    assert all(gap >= pause for gap, pause in zip(gaps, pauses, strict=True))
 
 
 async def test_an_answer_that_is_too_large_is_refused(endpoint: Endpoint) -> None:

@@ -88,9 +88,7 @@ def test_a_subscriber_who_has_been_enrolled_again_is_not_revived(engine: Engine)
 def test_an_enrolment_that_ended_otherwise_is_not_revived(engine: Engine) -> None:
     engine.author()
     sam = engine.join()
-    engine.tick()
-    engine.render()
-    claims = engine.claim_sends("email")
+    claims = engine.claim()
     engine.unenroll(TENANT, sam.id)
     engine.record(claims, "failed")
     with engine.refused(InvalidTransition):

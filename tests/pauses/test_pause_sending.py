@@ -134,9 +134,7 @@ def test_what_was_being_sent_is_recorded_and_what_comes_next_is_held(
 ) -> None:
     engine.author(email("welcome"), email("tip"))
     sam = engine.join()
-    engine.tick()
-    engine.render()
-    claims = engine.claim_sends("email")
+    claims = engine.claim()
     engine.pause_sending(TENANT)
     engine.record(claims)
     engine.tick()

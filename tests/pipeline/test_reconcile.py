@@ -69,9 +69,7 @@ def test_the_grace_is_the_callers_to_choose(journey: Engine) -> None:
 
 def test_a_result_after_the_presumption_is_stale(journey: Engine, clock: Clock) -> None:
     journey.join()
-    journey.tick()
-    journey.render()
-    claims = journey.claim_sends("email")
+    claims = journey.claim()
     clock.advance(hours=1)
     journey.reconcile()
     clock.advance(hours=1)
@@ -98,9 +96,7 @@ def test_what_is_unknown_is_resent_at_once_where_the_provider_deduplicates(
 ) -> None:
     engine.author({"key": "hook", "channel": "webhook"})
     engine.join()
-    engine.tick()
-    engine.render()
-    (first,) = engine.claim_sends("webhook")
+    (first,) = engine.claim("webhook")
     clock.advance(minutes=2)
     assert engine.reconcile() == (1, 0, 1, 0)
     engine.tick()
@@ -185,9 +181,7 @@ def test_a_pass_leaves_alone_what_is_being_recorded(
     journey: Engine, other: Engine, clock: Clock
 ) -> None:
     enrollment = journey.join()
-    journey.tick()
-    journey.render()
-    claims = journey.claim_sends("email")
+    claims = journey.claim()
     clock.advance(hours=1)
     with journey.connection.transaction():
         journey.record(claims)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from random import Random
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,14 +16,6 @@ from tests.engine import TENANT, Engine, after, email
 from tests.pipeline.conftest import pointers
 
 HOOK = {"key": "hook", "channel": "webhook"}
-
-
-def claim(engine: Engine, channel: str = "email") -> list[Any]:
-    """Claim everything that is due."""
-    engine.tick()
-    engine.render()
-    claims: list[Any] = engine.claim_sends(channel)
-    return claims
 
 
 def event(engine: Engine) -> Any:
@@ -76,7 +69,7 @@ def test_one_call_records_different_outcomes(journey: Engine) -> None:
                 "fence": claimed.fence,
                 "outcome": outcomes[claimed.recipient],
             }
-            for claimed in claim(journey)
+            for claimed in journey.claim()
         ]
     )
     assert recorded == 3
@@ -116,7 +109,7 @@ def test_the_pauses_of_different_messages_differ(journey: Engine) -> None:
 
 def test_a_retry_sends_the_same_bytes_under_the_same_key(journey: Engine, clock: Clock) -> None:
     enrollment = journey.join()
-    (first,) = claim(journey)
+    (first,) = journey.claim()
     journey.record([first], "retry")
     clock.set(journey.last(enrollment.id).due_at)
     journey.connection.execute(
@@ -226,7 +219,7 @@ def test_a_rate_limit_rests_the_whole_sender(journey: Engine, clock: Clock) -> N
     journey.tick()
     assert journey.last(limited.id).due_at == journey.last(waiting.id).due_at == until
     clock.set(until)
-    assert len(claim(journey)) == 2
+    assert len(journey.claim()) == 2
 
 
 @pytest.mark.parametrize("outcome", ["rate_limited", "auth_error"])
@@ -255,7 +248,7 @@ def test_a_refused_login_rests_the_sender(journey: Engine, clock: Clock) -> None
 def test_a_short_rest_does_not_cut_a_longer_one(journey: Engine, clock: Clock) -> None:
     for subscriber in ("ada", "sam"):
         journey.join(subscriber)
-    ada, sam = claim(journey)
+    ada, sam = journey.claim()
     journey.record([ada], "rate_limited", retry_after=600)
     journey.record([sam], "auth_error", retry_after=60)
     mail = journey.get_default_adapter(TENANT, "email")
@@ -267,7 +260,7 @@ def test_a_short_rest_does_not_cut_a_longer_one(journey: Engine, clock: Clock) -
 
 def test_what_was_never_handed_over_is_due_again_at_once(journey: Engine) -> None:
     enrollment = journey.join()
-    (released,) = claim(journey)
+    (released,) = journey.claim()
     journey.record([released], "released")
     assert journey.last(enrollment.id).retry_count == 0
     journey.tick()
@@ -283,7 +276,7 @@ def test_what_may_have_been_sent_is_unknown_and_not_sent_again(
     unknown = journey.last(enrollment.id)
     assert (unknown.state, unknown.reason) == ("unknown", "connection_lost")
     clock.advance(days=30)
-    assert claim(journey) == []
+    assert journey.claim() == []
     assert journey.ledger() == []
 
 
@@ -292,7 +285,7 @@ def test_what_may_have_been_sent_is_sent_again_where_the_provider_deduplicates(
 ) -> None:
     engine.author(HOOK)
     enrollment = engine.join()
-    (first,) = claim(engine, "webhook")
+    (first,) = engine.claim("webhook")
     engine.record([first], "maybe_sent")
     waiting = engine.last(enrollment.id)
     assert waiting.state == "scheduled"
@@ -305,7 +298,7 @@ def test_what_may_have_been_sent_is_sent_again_where_the_provider_deduplicates(
 def test_a_stale_fence_is_refused_by_name_and_nothing_is_recorded(journey: Engine) -> None:
     for subscriber in ("ada", "bob", "sam"):
         journey.join(subscriber)
-    claims = claim(journey)
+    claims = journey.claim()
     journey.record(claims[1:2], "retry")
     with journey.refused(StaleFence) as refusal:
         journey.record(claims)
@@ -322,7 +315,7 @@ def test_a_result_for_an_unknown_execution_is_stale(journey: Engine) -> None:
 
 def test_a_result_is_taken_once(journey: Engine) -> None:
     journey.join()
-    claims = claim(journey)
+    claims = journey.claim()
     journey.record(claims)
     with journey.refused(StaleFence):
         journey.record(claims)
@@ -330,9 +323,9 @@ def test_a_result_is_taken_once(journey: Engine) -> None:
 
 def test_the_older_of_two_claims_is_stale(journey: Engine, clock: Clock) -> None:
     enrollment = journey.join()
-    older = claim(journey)
+    older = journey.claim()
     journey.record(older, "released")
-    (newer,) = claim(journey)
+    (newer,) = journey.claim()
     with journey.refused(StaleFence):
         journey.record(older)
     journey.record([newer])
@@ -343,7 +336,7 @@ def test_a_late_result_is_welcome_while_nobody_acted_on_its_absence(
     journey: Engine, clock: Clock
 ) -> None:
     enrollment = journey.join()
-    claims = claim(journey)
+    claims = journey.claim()
     clock.advance(minutes=3)
     assert journey.reconcile().leases_lost == 1
     assert journey.last(enrollment.id).state == "unknown"
@@ -356,7 +349,7 @@ def test_a_result_after_the_lease_but_before_anyone_looked_is_welcome(
     journey: Engine, clock: Clock
 ) -> None:
     enrollment = journey.join()
-    claims = claim(journey)
+    claims = journey.claim()
     clock.advance(hours=1)
     journey.record(claims)
     assert journey.executions(enrollment.id)[0].state == "sent"
@@ -366,7 +359,7 @@ def test_a_result_of_an_enrolment_that_ended_is_recorded_and_goes_no_further(
     journey: Engine,
 ) -> None:
     enrollment = journey.join()
-    claims = claim(journey)
+    claims = journey.claim()
     journey.unenroll(TENANT, enrollment.id)
     journey.record(claims)
     (sent,) = journey.executions(enrollment.id)
@@ -377,28 +370,28 @@ def test_a_result_of_an_enrolment_that_ended_is_recorded_and_goes_no_further(
 
 def test_a_retry_of_an_enrolment_that_ended_is_cancelled(journey: Engine, clock: Clock) -> None:
     enrollment = journey.join()
-    claims = claim(journey)
+    claims = journey.claim()
     journey.unenroll(TENANT, enrollment.id)
     journey.record(claims, "retry")
     cancelled = journey.last(enrollment.id)
     assert (cancelled.state, cancelled.reason) == ("cancelled", "enrollment_ended")
     clock.advance(days=1)
-    assert claim(journey) == []
+    assert journey.claim() == []
     assert journey.ledger() == []
 
 
 def test_a_retry_of_a_paused_enrolment_is_held(journey: Engine, clock: Clock) -> None:
     enrollment = journey.join()
-    claims = claim(journey)
+    claims = journey.claim()
     journey.pause_enrollment(TENANT, enrollment.id)
     journey.record(claims, "retry")
     clock.advance(days=1)
-    assert claim(journey) == []
+    assert journey.claim() == []
     assert journey.last(enrollment.id).reason == "enrollment_paused"
     assert journey.ledger() == []
     journey.resume_enrollment(TENANT, enrollment.id)
     clock.advance(minutes=1)
-    assert len(claim(journey)) == 1
+    assert len(journey.claim()) == 1
 
 
 def test_long_words_of_a_provider_are_cut(journey: Engine) -> None:
@@ -430,12 +423,21 @@ def test_no_results_are_no_error(journey: Engine) -> None:
 
 def test_recording_that_rolls_back_can_be_repeated(journey: Engine) -> None:
     enrollment = journey.join()
-    claims = claim(journey)
+    claims = journey.claim()
     with journey.connection.transaction(force_rollback=True):
         journey.record(claims)
     journey.record(claims)
     assert [row.step for row in journey.executions(enrollment.id)] == ["welcome", "tip"]
     assert pointers(journey, "send_email") == []
+
+
+def test_of_a_long_message_id_the_first_500_characters_are_kept(journey: Engine) -> None:
+    long = "".join(chr(0x10000 + digit) for digit in Random(7).sample(range(0x10000), 1000))
+    sam = journey.join()
+    journey.deliver(provider_message_id=long, out_message_id=long)
+    sent = journey.executions(sam.id)[0]
+    assert (sent.provider_message_id, sent.out_message_id) == (long[:500], long[:500])
+    assert event(journey).provider_message_id == long[:500]
 
 
 def test_two_messages_may_carry_the_same_message_id(journey: Engine) -> None:

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from dripdrop.errors import InvalidTiming
 from tests.engine import Engine
+from tests.timing.times import times
 
 Matches = Callable[[str, datetime], Iterator[datetime]]
 
@@ -114,23 +115,11 @@ expressions = st.tuples(
     drawn_field(0, 6, "7", "5-7", "MON#1", "3#2", "5#5", "0L", "5L"),
 ).map(" ".join)
 zones = st.sampled_from(ZONES).map(ZoneInfo)
-times = st.datetimes(
-    datetime(1975, 1, 1), datetime(2075, 1, 1), timezones=st.just(UTC)
-) | st.builds(
-    # Around the time of year and of day at which clocks change.
-    lambda year, month, day, minute: (
-        datetime(year, month, day, tzinfo=UTC) + timedelta(minutes=minute)
-    ),
-    st.integers(1990, 2035),
-    st.sampled_from([3, 4, 9, 10, 11]),
-    st.integers(1, 30),
-    st.integers(0, 1439),
-)
 
 
 @pytest.mark.parametrize("matches", [by_cronsim, by_croniter])
 @settings(max_examples=300, deadline=None)
-@given(expression=expressions, zone=zones, after=times)
+@given(expression=expressions, zone=zones, after=times(1975, 2075))
 @example("0 0 29 2 *", ZoneInfo("UTC"), datetime(2096, 3, 1, tzinfo=UTC))
 @example("30 2 * * *", ZoneInfo("Europe/Berlin"), datetime(2026, 3, 28, 12, tzinfo=UTC))
 @example("*/7 * * * *", ZoneInfo("Europe/Berlin"), datetime(2026, 10, 25, 1, 20, tzinfo=UTC))
@@ -154,7 +143,7 @@ def test_the_next_time_is_that_of_another_implementation(
         ["hourly", "daily", "midnight", "weekly", "monthly", "yearly", "annually"]
     ),
     zone=zones,
-    after=times,
+    after=times(1975, 2075),
 )
 def test_a_schedule_with_a_name_comes_when_croniter_says(
     shared: Engine, name: str, zone: ZoneInfo, after: datetime
@@ -169,7 +158,7 @@ def test_a_schedule_with_a_name_comes_when_croniter_says(
 
 
 @settings(max_examples=200, deadline=None)
-@given(expression=expressions, zone=zones, after=times)
+@given(expression=expressions, zone=zones, after=times(1975, 2075))
 def test_a_fixed_time_comes_when_debians_cron_runs_it(
     shared: Engine, expression: str, zone: ZoneInfo, after: datetime
 ) -> None:
@@ -184,7 +173,9 @@ def test_a_fixed_time_comes_when_debians_cron_runs_it(
 
 
 @settings(max_examples=200, deadline=None)
-@given(expression=expressions, zone=zones, after=times, later=st.timedeltas(timedelta(0)))
+@given(
+    expression=expressions, zone=zones, after=times(1975, 2075), later=st.timedeltas(timedelta(0))
+)
 def test_nothing_comes_in_between(
     shared: Engine, expression: str, zone: ZoneInfo, after: datetime, later: timedelta
 ) -> None:

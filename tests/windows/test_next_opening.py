@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dripdrop.errors import InvalidArgument, UnknownTimeZone
 from tests.engine import TENANT, Engine
+from tests.timing.times import times
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
@@ -83,18 +84,6 @@ def reading(at: datetime, zone: ZoneInfo) -> datetime:
     return at.astimezone(zone).replace(tzinfo=None)
 
 
-times = st.datetimes(
-    datetime(1990, 1, 1), datetime(2037, 1, 1), timezones=st.just(UTC)
-) | st.builds(
-    # Around the time of year and of day at which clocks change.
-    lambda year, month, day, minute: (
-        datetime(year, month, day, tzinfo=UTC) + timedelta(minutes=minute)
-    ),
-    st.integers(1990, 2035),
-    st.sampled_from([3, 4, 9, 10, 11]),
-    st.integers(1, 30),
-    st.integers(0, 1439),
-)
 minutes = st.integers(0, 1439) | st.integers(0, 240)
 hours = st.tuples(minutes, minutes | st.just(1440)).filter(lambda pair: pair[0] != pair[1])
 days = st.frozensets(st.integers(0, 6), min_size=1)
@@ -106,7 +95,7 @@ days = st.frozensets(st.integers(0, 6), min_size=1)
     days=days,
     offsets=st.frozensets(st.integers(-1, 4), max_size=3),
     zone=st.sampled_from(ZONES).map(ZoneInfo),
-    after=times,
+    after=times(1990, 2037),
 )
 @example((150, 1380), frozenset(range(7)), frozenset(), BERLIN, datetime(2026, 3, 29, tzinfo=UTC))
 @example((150, 170), frozenset(range(7)), frozenset(), BERLIN, datetime(2026, 3, 29, tzinfo=UTC))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import groupby
 from typing import Annotated, Any, TypeAlias
 from uuid import UUID
@@ -14,6 +14,7 @@ import typer
 
 from dripdrop.cli.database import AsJson, Dsn, Tenant
 from dripdrop.cli.output import cell, print_json, print_rows, print_table, say
+from dripdrop.cli.times import parse_time
 from dripdrop.client import Client
 from dripdrop.errors import EnrollmentNotFound
 from dripdrop.settings import resolve_dsn
@@ -24,14 +25,6 @@ def _document(text: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise typer.BadParameter(f"not JSON: {error}") from None
-
-
-def _time(text: str) -> datetime:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 SequenceKey: TypeAlias = Annotated[str, typer.Option(help="The sequence's key.", metavar="KEY")]
@@ -49,18 +42,24 @@ def explain(
     subscriber: Annotated[
         str | None, typer.Option(help="Who; the type is User unless given.", metavar="[TYPE/]ID")
     ] = None,
+    entry_key: Annotated[
+        str, typer.Option(help="Which of the subscriber's enrolments, if there are several.")
+    ] = "",
     tenant: Tenant = None,
     dsn: Dsn = None,
     json: AsJson = False,
 ) -> None:
     """Show what became of an enrolment's steps, why its next message waits, and what comes next."""
-    named = sequence is not None and subscriber is not None
-    if (enrollment_id is None) != named or (sequence is None) != (subscriber is None):
+    if enrollment_id is None:
+        named_once = sequence is not None and subscriber is not None
+    else:
+        named_once = sequence is None and subscriber is None and not entry_key
+    if not named_once:
         raise typer.BadParameter("give the enrolment's id, or --sequence and --subscriber")
     with psycopg.connect(resolve_dsn(dsn)) as connection:
         client = Client(connection)
         if enrollment_id is None:
-            enrollment_id = _enrollment(client, tenant, str(sequence), str(subscriber))
+            enrollment_id = _enrollment(client, tenant, str(sequence), str(subscriber), entry_key)
         rows = client.explain(tenant, enrollment_id)
     if json:
         for row in rows:
@@ -83,13 +82,16 @@ def explain(
         _print_gates(step, list(gates), after_something=bool(past) or step != _step(waiting[0]))
 
 
-def _enrollment(client: Client, tenant: str | None, sequence: str, subscriber: str) -> UUID:
+def _enrollment(
+    client: Client, tenant: str | None, sequence: str, subscriber: str, entry_key: str
+) -> UUID:
     kind, slash, name = subscriber.partition("/")
     if not slash:
         kind, name = "User", subscriber
-    enrollment = client.get_enrollment(tenant, sequence, kind, name)
+    enrollment = client.get_enrollment(tenant, sequence, kind, name, entry_key)
     if enrollment is None:
-        raise EnrollmentNotFound(f'no enrolment of "{kind}/{name}" in sequence "{sequence}"')
+        entry = f' for entry "{entry_key}"' if entry_key else ""
+        raise EnrollmentNotFound(f'no enrolment of "{kind}/{name}"{entry} in sequence "{sequence}"')
     found: UUID = enrollment.id
     return found
 
@@ -141,7 +143,9 @@ def simulate(
     start_at: Annotated[
         datetime | None,
         typer.Option(
-            parser=_time, help="When it would begin; UTC unless it says otherwise.", metavar="TIME"
+            parser=parse_time,
+            help="When it would begin; UTC unless it says otherwise.",
+            metavar="TIME",
         ),
     ] = None,
     tenant: Tenant = None,

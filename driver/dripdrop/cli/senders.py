@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, TypeAlias
 
 import psycopg
@@ -10,6 +10,7 @@ import typer
 
 from dripdrop.cli.database import AsJson, Dsn, Tenant
 from dripdrop.cli.output import cell, print_json, print_rows, say
+from dripdrop.cli.times import parse_time
 from dripdrop.client import Client
 from dripdrop.errors import AdapterNotFound
 from dripdrop.settings import resolve_dsn
@@ -18,14 +19,6 @@ _COLUMNS = (
     *("name", "channel", "provider", "is_default", "active"),
     *("health_state", "resting_until", "resting_reason", "last_send_at"),
 )
-
-
-def _time(text: str) -> datetime:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 Named: TypeAlias = Annotated[str, typer.Argument(metavar="ADAPTER", help="Its name, or its id.")]
@@ -51,7 +44,7 @@ def pause_adapter(
     until: Annotated[
         datetime | None,
         typer.Option(
-            parser=_time,
+            parser=parse_time,
             help="When it goes on by itself; UTC unless it says otherwise. Else it is resumed.",
             metavar="TIME",
         ),

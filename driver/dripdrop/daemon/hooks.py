@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.errors import QueryCanceled
 
+from dripdrop.daemon.drain import drain
 from dripdrop.hooks import HookCaller
 
 if TYPE_CHECKING:
@@ -55,12 +56,7 @@ class Hooks:
 
     async def drain(self, grace: float) -> None:
         """Wait for the calls; after `grace` seconds give them up."""
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=grace)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+        await drain(self._tasks, grace)
 
     async def aclose(self) -> None:
         """Give up what is being called, and close the connections."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from dripdrop.channels import CHANNELS, Adapter, Channel, InvalidAdapter, Message, Outcome
+from dripdrop.daemon.drain import drain
 from dripdrop.vault import VaultError, from_text
 
 if TYPE_CHECKING:
@@ -76,12 +77,7 @@ class Send:
 
     async def drain(self, grace: float) -> None:
         """Wait for what is being sent; after `grace` seconds say that its fate is unknown."""
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=grace)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+        await drain(self._tasks, grace)
 
     async def aclose(self) -> None:
         """Close the channels; what is still being sent is interrupted."""

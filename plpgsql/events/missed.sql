@@ -1,0 +1,49 @@
+-- A transaction that enrols somebody does not see an event that is tracked meanwhile, and whoever
+-- tracks it does not see the enrolment: a first step that waits since enrolment would miss it. So
+-- it is looked for again, for as long as transactions last.
+--
+-- locks   executions and their enrolments, skipping what is locked
+create or replace function dripdrop._wake_missed(at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_missed record;
+begin
+  for v_missed in
+    select x.enrollment_id, m.event
+    from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    join dripdrop.steps as s on s.id = x.step_id
+    cross join lateral (
+      select v as event
+      from dripdrop.events as v
+      where v.subscriber_id = e.subscriber_id
+        and v.event_key = x.awaited_event
+        and v.subscriber_type = e.subscriber_type
+        and v.tenant_key is not distinct from e.tenant_key
+        and (v.enrollment_id = e.id or v.enrollment_id is null)
+        and v.occurred_at >= e.started_at
+        and v.event_data @> coalesce(s.timing -> 'match', '{}')
+      order by v.occurred_at
+      limit 1
+    ) as m
+    where x.awaited_event is not null and x.ended_at is null
+      and x.inserted_at > _wake_missed.at - interval '10 minutes'
+      and s.timing ->> 'since' is not null
+    for no key update of e, x skip locked
+  loop
+    perform dripdrop._wake(
+      array[v_missed.event], array[v_missed.enrollment_id], _wake_missed.at
+    );
+  end loop;
+end
+$$;
+
+comment on function dripdrop._wake_missed(timestamptz) is
+  'Wakes first steps whose event was tracked while their enrolment was being committed.';

@@ -1,0 +1,204 @@
+-- An HTTP hook's document in its one form: every field present, nothing unknown, no secret in it.
+-- create_http_hook(), update_http_hook() and apply() all come through here.
+--
+-- raises  ZD201, with the path of the fault in the diagnostics' column field
+create or replace function dripdrop._canonical_http_hook(tenant_key text, hook jsonb)
+returns jsonb
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_fault text;
+  v_hook jsonb;
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  if jsonb_typeof(hook) is distinct from 'object' then
+    raise exception 'a hook is not an object' using
+      errcode = 'ZD201', column = '', hint = 'Write {"key": …, "url": …}.';
+  end if;
+  if hook ? 'auth_config' then
+    raise exception 'a hook''s document holds no credentials' using
+      errcode = 'ZD201', column = 'auth_config',
+      hint = 'Seal them with "dripdrop seal" and pass them to update_http_hook().';
+  end if;
+  select field into v_fault
+  from jsonb_object_keys(hook) as field
+  where field not in (
+    'key', 'name', 'description', 'method', 'url', 'headers', 'body_template', 'auth_type',
+    'response_path', 'response_type', 'timeout_ms', 'retry_count', 'active'
+  );
+  if v_fault is not null then
+    raise exception 'a hook has no field "%"', v_fault using
+      errcode = 'ZD201', column = v_fault,
+      hint = 'The fields are key, name, description, method, url, headers, body_template, '
+        'auth_type, response_path, response_type, timeout_ms, retry_count and active.';
+  end if;
+  select field into v_fault
+  from unnest(array[
+    'key', 'name', 'description', 'method', 'url', 'body_template', 'auth_type', 'response_path',
+    'response_type'
+  ]) as field
+  where jsonb_typeof(hook -> field) not in ('string', 'null');
+  if v_fault is not null then
+    raise exception 'field "%" is not a text', v_fault using
+      errcode = 'ZD201', column = v_fault, hint = 'Write it in double quotes.';
+  end if;
+  perform dripdrop._check_hook_key(
+    hook ->> 'key',
+    '^[a-z0-9][a-z0-9_-]*$',
+    'Use lower-case letters, digits, "_" and "-", and begin with a letter or digit.'
+  );
+
+  -- What is null or empty is as good as left out.
+  v_hook := '{
+    "method": "POST", "headers": {}, "auth_type": "none", "response_type": "json",
+    "timeout_ms": 5000, "retry_count": 2, "active": true
+  }'::jsonb || jsonb_build_object(
+    'name', hook ->> 'key', 'description', null, 'body_template', null, 'response_path', null
+  ) || coalesce(
+    (
+      select jsonb_object_agg(field.key, field.value)
+      from jsonb_each(hook) as field
+      where field.value not in ('null', '""')
+    ),
+    '{}'
+  );
+  v_hook := v_hook || jsonb_build_object(
+    'method', upper(v_hook ->> 'method'),
+    'response_path', regexp_replace(v_hook ->> 'response_path', '^(?!(strict |lax )?\s*\$)', '$.')
+  );
+
+  if v_hook ->> 'method' not in ('GET', 'POST', 'PUT', 'PATCH', 'DELETE') then
+    raise exception 'method "%" is unknown', v_hook ->> 'method' using
+      errcode = 'ZD201', column = 'method', hint = 'Use GET, POST, PUT, PATCH or DELETE.';
+  end if;
+  if coalesce(v_hook ->> 'url' !~* '^https?://[^/\s]', true) then
+    raise exception 'url is not an https address' using
+      errcode = 'ZD201', column = 'url',
+      hint = 'For example "https://api.example.com/leads/{{ subscriber_id }}".';
+  end if;
+  if v_hook ->> 'auth_type' not in ('none', 'bearer', 'basic', 'header') then
+    raise exception 'auth_type "%" is unknown', v_hook ->> 'auth_type' using
+      errcode = 'ZD201', column = 'auth_type', hint = 'Use none, bearer, basic or header.';
+  end if;
+  if v_hook ->> 'response_type' not in ('json', 'text', 'number', 'boolean') then
+    raise exception 'response_type "%" is unknown', v_hook ->> 'response_type' using
+      errcode = 'ZD201', column = 'response_type', hint = 'Use json, text, number or boolean.';
+  end if;
+  if v_hook ->> 'timeout_ms' !~ '^[0-9]{1,5}$'
+    or (v_hook ->> 'timeout_ms')::int not between 1 and 30000
+  then
+    raise exception 'timeout_ms % is not possible', v_hook -> 'timeout_ms' using
+      errcode = 'ZD201', column = 'timeout_ms', hint = 'Use 1 to 30000 milliseconds per attempt.';
+  end if;
+  if v_hook ->> 'retry_count' !~ '^[0-5]$' then
+    raise exception 'retry_count % is not possible', v_hook -> 'retry_count' using
+      errcode = 'ZD201', column = 'retry_count', hint = 'Use 0 to 5 attempts after the first.';
+  end if;
+  if jsonb_typeof(v_hook -> 'active') <> 'boolean' then
+    raise exception 'active is not true or false' using
+      errcode = 'ZD201', column = 'active', hint = 'Write true or false.';
+  end if;
+  perform dripdrop._check_hook_headers(v_hook -> 'headers');
+  begin
+    perform (v_hook ->> 'response_path')::jsonpath;
+  exception
+    when syntax_error or data_exception then
+      raise exception 'response_path "%" is no SQL/JSON path', hook ->> 'response_path' using
+        errcode = 'ZD201', column = 'response_path', hint = 'For example "score" or "$.data[0].id".';
+  end;
+  return v_hook || jsonb_build_object(
+    'timeout_ms', (v_hook ->> 'timeout_ms')::int, 'retry_count', (v_hook ->> 'retry_count')::int
+  );
+end
+$$;
+
+comment on function dripdrop._canonical_http_hook(text, jsonb) is
+  'An HTTP hook''s document, checked, with every field present.';
+
+-- Headers are stored and shown as they are, so none may hold a secret; and the body's type says how
+-- values are escaped in it, so it is one that the driver knows how to escape for.
+--
+-- raises  ZD201, with the path of the fault
+create or replace function dripdrop._check_hook_headers(headers jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_header record;
+begin
+  if jsonb_typeof(headers) <> 'object' then
+    raise exception 'headers is not an object' using
+      errcode = 'ZD201', column = 'headers', hint = 'For example {"Accept": "application/json"}.';
+  end if;
+  for v_header in
+    select h.key as name, h.value ->> 0 as value, jsonb_typeof(h.value) = 'string' as is_text
+    from jsonb_each(headers) as h
+  loop
+    if v_header.name !~ '^[!#$%&''*+.^_`|~0-9A-Za-z-]+$'
+      or not v_header.is_text
+      or v_header.value !~ '^[\x20-\x7e]*$'
+    then
+      raise exception 'header "%" is not one line of ASCII text', v_header.name using
+        errcode = 'ZD201', column = 'headers.' || v_header.name,
+        hint = 'A name is a token of RFC 9110, a value a text without line breaks.';
+    end if;
+    if v_header.name ~* '^(host|connection|content-length|transfer-encoding)$' then
+      raise exception 'header "%" is set by the request itself', v_header.name using
+        errcode = 'ZD201', column = 'headers.' || v_header.name, hint = 'Leave it out.';
+    end if;
+    if v_header.name ~* 'authorization|cookie|secret|token|password|api-?key' then
+      raise exception 'header "%" looks like a secret', v_header.name using
+        errcode = 'ZD201', column = 'headers.' || v_header.name,
+        hint = 'Use auth_type "header" with sealed credentials {"name": …, "value": …}.';
+    end if;
+    if v_header.name ~* '^content-type$'
+      and v_header.value !~* '^application/(x-www-form-urlencoded|([a-z0-9.-]+\+)?json)\s*(;|$)'
+    then
+      raise exception 'no body of type "%" can be written', v_header.value using
+        errcode = 'ZD201', column = 'headers.' || v_header.name,
+        hint = 'Use a JSON type or application/x-www-form-urlencoded.';
+    end if;
+  end loop;
+end
+$$;
+
+comment on function dripdrop._check_hook_headers(jsonb) is
+  'Raises on headers that cannot be sent, or that would show a secret.';
+
+-- The row as a document: what update_http_hook() changes, and what a plan compares with.
+create or replace function dripdrop._http_hook_document(hook dripdrop.http_hooks)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select to_jsonb(hook) - array[
+    'id', 'sequence_id', 'tenant_key', 'auth_config', 'last_test_at', 'last_test_result',
+    'inserted_at', 'updated_at'
+  ]
+$$;
+
+comment on function dripdrop._http_hook_document(dripdrop.http_hooks) is
+  'A stored HTTP hook in the form _canonical_http_hook() gives.';
+
+-- What whoever makes the call needs. The name is what the vault binds the credentials to.
+create or replace function dripdrop._http_hook_call(hook dripdrop.http_hooks, sequence_key text)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._http_hook_document(hook) || jsonb_build_object(
+    'id', hook.id,
+    'tenant_key', hook.tenant_key,
+    'seal_name', dripdrop._hook_seal_name(sequence_key, hook.key),
+    'auth_config', translate(encode(hook.auth_config, 'base64'), E'\n', '')
+  )
+$$;
+
+comment on function dripdrop._http_hook_call(dripdrop.http_hooks, text) is
+  'An HTTP hook as claim_hooks() hands it out, with its sealed credentials.';
