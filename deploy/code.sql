@@ -3264,6 +3264,7 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
+set enable_hashjoin = on
 set enable_seqscan = off
 set enable_mergejoin = off
 as $$
@@ -3289,9 +3290,9 @@ as $$
     left join tally as h on h.counter_id = x.counter_id and x.due_at is not null
     where d.limited and d.action = 'send'
   ),
-  ask as (
+  asked as (
     select
-      m.id,
+      m.*,
       array_agg(k.place order by k.place) as limits,
       coalesce(
         array_agg(k.place) filter (
@@ -3305,11 +3306,15 @@ as $$
     from unnest(limits) as l
     join tally as k on k.counter_id = l.counter_id
     join message as m on m.id = l.execution_id
-    group by m.id
+    group by
+      m.id, m.tenant_key, m.step_id, m.scheduled_for, m.adapter_id, m.held, m.sender_id
   ),
   ranked as (
     select
       m.id,
+      m.limits,
+      m.kept,
+      m.together,
       m.held is null as is_new,
       m.scheduled_for,
       row_number() over (
@@ -3328,7 +3333,7 @@ as $$
           partition by n.adapter_id, s.sequence_version_id
           order by q.priority desc, n.scheduled_for, n.id
         ) as turn
-      from message as n
+      from asked as n
       join dripdrop.steps as s on s.id = n.step_id
       join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
       join dripdrop.sequences as q on q.id = v.sequence_id
@@ -3341,9 +3346,8 @@ as $$
       ) as b on true
     ) as m
   )
-  select a.id, a.limits, a.kept, a.together
-  from ask as a
-  join ranked as r on r.id = a.id
+  select r.id, r.limits, r.kept, r.together
+  from ranked as r
   order by r.is_new, r.turn, r.scheduled_for, r.id
 $$;
 
@@ -3568,6 +3572,7 @@ returns setof dripdrop._decision
 language sql
 immutable
 set search_path = pg_catalog, pg_temp
+set enable_hashjoin = on
 as $$
   select
     d.execution_id,
@@ -4972,11 +4977,13 @@ create or replace function dripdrop._take_turns(
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
+set enable_hashjoin = on
 as $$
   with
   waiting as materialized (
-    select w.*, w.execution_id = any (newcomers) as is_new
+    select w.*, n.id is not null as is_new
     from dripdrop._line(_take_turns.counters, _take_turns.at) as w
+    left join unnest(newcomers) as n (id) on n.id = w.execution_id
   ),
   newcomer as (
     select w.execution_id, w.place, w.fair_place, v.due_at
@@ -12792,12 +12799,15 @@ begin
     perform dripdrop._turn_away(decisions, _carry_out.at);
     perform dripdrop._take_turns(n.counters, n.executions, _carry_out.at)
     from (
-      select dripdrop._one_line(c) as counters, array_agg(d.execution_id) as executions
-      from unnest(decisions) as d
-      join dripdrop.counters as c on c.id = d.counter_id
-      where d.action = 'defer'
-      group by dripdrop._one_line(c)
-      offset 0
+      select l.counters, array_agg(d.execution_id) as executions
+      from (
+        select c.id, dripdrop._one_line(c) as counters
+        from dripdrop.counters as c
+        where c.id in (select d.counter_id from unnest(decisions) as d where d.action = 'defer')
+        offset 0
+      ) as l
+      join unnest(decisions) as d on d.counter_id = l.id and d.action = 'defer'
+      group by l.counters
     ) as n;
   end if;
 end

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 import pytest
@@ -64,6 +64,15 @@ class Databases:
     def dsn(self, name: str) -> str:
         """Return a superuser's connection string to a database."""
         return make_conninfo(self.server_dsn, dbname=name)
+
+
+class SavepointCursor(psycopg.Cursor[Any]):
+    """A cursor whose statements do not spoil their transaction when they fail."""
+
+    def execute(self, *arguments: Any, **options: Any) -> Self:
+        """Execute a statement in a savepoint."""
+        with self.connection.transaction():
+            return super().execute(*arguments, **options)
 
 
 class Clock:
@@ -156,11 +165,36 @@ def cron_dsn(server_dsn: str) -> Iterator[str]:
         connection.execute("drop extension pg_cron")
 
 
-@pytest.fixture
-def db(dsn: str) -> Iterator[psycopg.Connection[Any]]:
-    """A superuser's connection: autocommit, rows are named tuples."""
-    with psycopg.connect(dsn, autocommit=True, row_factory=namedtuple_row) as connection:
+@pytest.fixture(scope="session")
+def shared_connection(databases: Databases, template: str) -> Iterator[psycopg.Connection[Any]]:
+    """A superuser's connection to the database of all tests that need no other connection."""
+    name = databases.create(template)
+    with psycopg.connect(
+        databases.dsn(name),
+        autocommit=True,
+        row_factory=namedtuple_row,
+        cursor_factory=SavepointCursor,
+    ) as connection:
         yield connection
+    databases.drop(name)
+
+
+@pytest.fixture
+def db(request: pytest.FixtureRequest) -> Iterator[psycopg.Connection[Any]]:
+    """A superuser's connection, rows are named tuples.
+
+    To a fresh database in autocommit where the test asks for its `dsn`, because it has something to
+    connect to it; else to one that is shared, in a transaction that is rolled back.
+    """
+    if "dsn" in request.fixturenames:
+        with psycopg.connect(
+            request.getfixturevalue("dsn"), autocommit=True, row_factory=namedtuple_row
+        ) as connection:
+            yield connection
+    else:
+        connection = request.getfixturevalue("shared_connection")
+        with connection.transaction(force_rollback=True):
+            yield connection
 
 
 @pytest.fixture

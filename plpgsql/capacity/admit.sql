@@ -16,6 +16,7 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
+set enable_hashjoin = on
 set enable_seqscan = off
 set enable_mergejoin = off
 as $$
@@ -41,9 +42,9 @@ as $$
     left join tally as h on h.counter_id = x.counter_id and x.due_at is not null
     where d.limited and d.action = 'send'
   ),
-  ask as (
+  asked as (
     select
-      m.id,
+      m.*,
       array_agg(k.place order by k.place) as limits,
       coalesce(
         array_agg(k.place) filter (
@@ -57,11 +58,15 @@ as $$
     from unnest(limits) as l
     join tally as k on k.counter_id = l.counter_id
     join message as m on m.id = l.execution_id
-    group by m.id
+    group by
+      m.id, m.tenant_key, m.step_id, m.scheduled_for, m.adapter_id, m.held, m.sender_id
   ),
   ranked as (
     select
       m.id,
+      m.limits,
+      m.kept,
+      m.together,
       m.held is null as is_new,
       m.scheduled_for,
       row_number() over (
@@ -80,7 +85,7 @@ as $$
           partition by n.adapter_id, s.sequence_version_id
           order by q.priority desc, n.scheduled_for, n.id
         ) as turn
-      from message as n
+      from asked as n
       join dripdrop.steps as s on s.id = n.step_id
       join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
       join dripdrop.sequences as q on q.id = v.sequence_id
@@ -93,9 +98,8 @@ as $$
       ) as b on true
     ) as m
   )
-  select a.id, a.limits, a.kept, a.together
-  from ask as a
-  join ranked as r on r.id = a.id
+  select r.id, r.limits, r.kept, r.together
+  from ranked as r
   order by r.is_new, r.turn, r.scheduled_for, r.id
 $$;
 
@@ -320,6 +324,7 @@ returns setof dripdrop._decision
 language sql
 immutable
 set search_path = pg_catalog, pg_temp
+set enable_hashjoin = on
 as $$
   select
     d.execution_id,

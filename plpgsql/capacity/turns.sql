@@ -139,11 +139,13 @@ create or replace function dripdrop._take_turns(
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
+set enable_hashjoin = on
 as $$
   with
   waiting as materialized (
-    select w.*, w.execution_id = any (newcomers) as is_new
+    select w.*, n.id is not null as is_new
     from dripdrop._line(_take_turns.counters, _take_turns.at) as w
+    left join unnest(newcomers) as n (id) on n.id = w.execution_id
   ),
   newcomer as (
     select w.execution_id, w.place, w.fair_place, v.due_at

@@ -128,12 +128,15 @@ begin
     perform dripdrop._turn_away(decisions, _carry_out.at);
     perform dripdrop._take_turns(n.counters, n.executions, _carry_out.at)
     from (
-      select dripdrop._one_line(c) as counters, array_agg(d.execution_id) as executions
-      from unnest(decisions) as d
-      join dripdrop.counters as c on c.id = d.counter_id
-      where d.action = 'defer'
-      group by dripdrop._one_line(c)
-      offset 0
+      select l.counters, array_agg(d.execution_id) as executions
+      from (
+        select c.id, dripdrop._one_line(c) as counters
+        from dripdrop.counters as c
+        where c.id in (select d.counter_id from unnest(decisions) as d where d.action = 'defer')
+        offset 0
+      ) as l
+      join unnest(decisions) as d on d.counter_id = l.id and d.action = 'defer'
+      group by l.counters
     ) as n;
   end if;
 end

@@ -66,6 +66,22 @@ def test_what_is_blocked_is_deferred_once(sender: Sender) -> None:
     assert counts[0].n == 1
 
 
+def test_ten_thousand_that_are_blocked_are_deferred_once_each(sender: Sender) -> None:
+    sender.limit(rate_limits={"adapter": "1000/h"})
+    sender.crowd(11000)
+    assert len(sender.work()) == 1000
+    deferrals = sender.engine.rows(
+        "select count(*) as n, min(until) as first, max(until) as last from ("
+        " select (event_data ->> 'until')::timestamptz as until from dripdrop.message_events"
+        " where event_type = 'deferred') as m"
+    )[0]
+    hours = [(at - sender.clock.now) / timedelta(hours=1) for at in deferrals[1:]]
+    assert (deferrals.n, hours) == (10_000, [1, 10])
+    for _ in range(5):
+        sender.clock.advance(minutes=1)
+        assert not any(sender.engine.tick())
+
+
 def test_a_rate_above_a_thousand_is_kept_in_parts(sender: Sender) -> None:
     sender.limit(rate_limits={"adapter": "1500/m"})
     sender.crowd(1700)

@@ -1,23 +1,16 @@
-"""A database for the functions that write nothing: one for the whole module."""
+"""The engine for functions that write nothing, also where one test has many examples."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
-from psycopg.rows import namedtuple_row
 
-from tests.conftest import Databases
 from tests.engine import Engine
 
 
-@pytest.fixture(scope="module")
-def shared(databases: Databases, template: str) -> Iterator[Engine]:
-    """The SQL API on a database that the tests of a module share."""
-    name = databases.create(template)
-    with psycopg.connect(
-        databases.dsn(name), autocommit=True, row_factory=namedtuple_row
-    ) as connection:
-        yield Engine(connection)
-    databases.drop(name)
+@pytest.fixture(scope="session")
+def shared(shared_connection: psycopg.Connection[Any]) -> Engine:
+    """The SQL API on the database that tests share."""
+    return Engine(shared_connection)
