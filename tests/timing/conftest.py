@@ -1,4 +1,4 @@
-"""The engine for functions that write nothing, also where one test has many examples."""
+"""The engine for tests with many examples, which leave nothing behind."""
 
 from __future__ import annotations
 

@@ -52,9 +52,9 @@ def local(text: str, zone: str, fold: int = 0) -> datetime:
     ],
 )
 def test_the_next_time_is_strictly_after(
-    shared: Engine, expression: str, after: str, expected: str
+    engine: Engine, expression: str, after: str, expected: str
 ) -> None:
-    assert shared.cron_next(expression, "UTC", local(after, "UTC")) == local(expected, "UTC")
+    assert engine.cron_next(expression, "UTC", local(after, "UTC")) == local(expected, "UTC")
 
 
 @pytest.mark.parametrize(
@@ -70,12 +70,12 @@ def test_the_next_time_is_strictly_after(
     ],
 )
 def test_day_fields_mean_either_unless_one_begins_with_a_star(
-    shared: Engine, expression: str, days: list[int]
+    engine: Engine, expression: str, days: list[int]
 ) -> None:
     """As in Vixie cron; in March 2026, which begins on a Sunday."""
     found = []
     at = local("2026-02-28 23:59", "UTC")
-    while (at := shared.cron_next(expression, "UTC", at)).month == 3 and at.year == 2026:
+    while (at := engine.cron_next(expression, "UTC", at)).month == 3 and at.year == 2026:
         found.append(at.day)
     assert found == days
 
@@ -96,9 +96,9 @@ def test_day_fields_mean_either_unless_one_begins_with_a_star(
     ],
 )
 def test_a_time_that_a_clock_change_leaves_out_comes_right_after_the_gap(
-    shared: Engine, zone: str, expression: str, after: str, expected: str
+    engine: Engine, zone: str, expression: str, after: str, expected: str
 ) -> None:
-    assert shared.cron_next(expression, zone, local(after, zone)) == local(expected, zone)
+    assert engine.cron_next(expression, zone, local(after, zone)) == local(expected, zone)
 
 
 @pytest.mark.parametrize(
@@ -115,18 +115,18 @@ def test_a_time_that_a_clock_change_leaves_out_comes_right_after_the_gap(
     ],
 )
 def test_a_time_that_a_clock_change_repeats_comes_once_at_the_first(
-    shared: Engine, zone: str, expression: str, after: tuple[str, int], expected: tuple[str, int]
+    engine: Engine, zone: str, expression: str, after: tuple[str, int], expected: tuple[str, int]
 ) -> None:
-    found = shared.cron_next(expression, zone, local(after[0], zone, after[1]))
+    found = engine.cron_next(expression, zone, local(after[0], zone, after[1]))
     assert found == local(expected[0], zone, expected[1])
 
 
-def test_the_answer_does_not_depend_on_the_sessions_zone(shared: Engine) -> None:
+def test_the_answer_does_not_depend_on_the_sessions_zone(engine: Engine) -> None:
     expected = local("2026-10-25 02:30", "Europe/Berlin")
     for zone in ("Europe/Berlin", "America/New_York", "Pacific/Apia"):
-        shared.rows("select set_config('timezone', %s, false)", zone)
+        engine.rows("select set_config('timezone', %s, false)", zone)
         after = local("2026-10-24 12:00", "Europe/Berlin")
-        found = shared.cron_next("30 2 * * *", "Europe/Berlin", after)
+        found = engine.cron_next("30 2 * * *", "Europe/Berlin", after)
         assert found.astimezone(UTC) == expected
 
 
@@ -171,36 +171,36 @@ def test_the_answer_does_not_depend_on_the_sessions_zone(shared: Engine) -> None
         "",
     ],
 )
-def test_what_is_no_schedule_is_refused(shared: Engine, expression: str) -> None:
-    with shared.refused(InvalidTiming) as refusal:
-        shared.cron_next(expression, "UTC", local("2026-03-02", "UTC"))
+def test_what_is_no_schedule_is_refused(engine: Engine, expression: str) -> None:
+    with engine.refused(InvalidTiming) as refusal:
+        engine.cron_next(expression, "UTC", local("2026-03-02", "UTC"))
     assert refusal.value.diag.column_name == "expression"
 
 
 @pytest.mark.parametrize(
     "expression", ["0 0 30 2 *", "0 0 31 2,4,6,9,11 *", "0 0 */31 2-3 1#5", "0 0 */29 2 2#5"]
 )
-def test_a_date_that_never_comes_is_refused(shared: Engine, expression: str) -> None:
-    with shared.refused(InvalidTiming) as refusal:
-        shared.parse_timing(expression)
+def test_a_date_that_never_comes_is_refused(engine: Engine, expression: str) -> None:
+    with engine.refused(InvalidTiming) as refusal:
+        engine.parse_timing(expression)
     assert "never comes" in str(refusal.value)
 
 
 @pytest.mark.parametrize("zone", ["foo5", "Mars/Olympus", ""])
-def test_a_schedule_needs_a_zone_that_is_listed(shared: Engine, zone: str) -> None:
-    with shared.refused(UnknownTimeZone):
-        shared.cron_next("@daily", zone, local("2026-03-02", "UTC"))
+def test_a_schedule_needs_a_zone_that_is_listed(engine: Engine, zone: str) -> None:
+    with engine.refused(UnknownTimeZone):
+        engine.cron_next("@daily", zone, local("2026-03-02", "UTC"))
 
 
 @pytest.mark.parametrize("after", ["infinity", "-infinity"])
-def test_nothing_comes_after_the_end_of_time(shared: Engine, after: str) -> None:
-    with shared.refused(InvalidArgument):
-        shared.rows("select dripdrop.cron_next('@daily', 'UTC', %s)", after)
+def test_nothing_comes_after_the_end_of_time(engine: Engine, after: str) -> None:
+    with engine.refused(InvalidArgument):
+        engine.rows("select dripdrop.cron_next('@daily', 'UTC', %s)", after)
 
 
-def test_a_leap_day_on_a_weekday_is_found_over_a_century_without_one(shared: Engine) -> None:
+def test_a_leap_day_on_a_weekday_is_found_over_a_century_without_one(engine: Engine) -> None:
     """29 February 2072 is a Monday; the next one is 40 years later."""
     after = local("2072-02-29 12:00", "UTC")
     expected = local("2112-02-29", "UTC")
-    assert shared.cron_next("0 0 29-31/3 2 */7", "UTC", after) == local("2088-02-29", "UTC")
-    assert shared.cron_next("0 0 */28 2 MON#5", "UTC", after) == expected
+    assert engine.cron_next("0 0 29-31/3 2 */7", "UTC", after) == local("2088-02-29", "UTC")
+    assert engine.cron_next("0 0 */28 2 MON#5", "UTC", after) == expected

@@ -95,9 +95,9 @@ def test_nothing_is_due_a_second_too_early(engine: Engine, clock: Clock) -> None
     assert engine.tick().queued == 1
 
 
-def test_the_time_is_worked_out_in_the_query_itself(shared: Engine) -> None:
+def test_the_time_is_worked_out_in_the_query_itself(engine: Engine) -> None:
     """A function call per row would cost more than the row."""
-    plan = shared.rows("""
+    plan = engine.rows("""
         explain (verbose, costs off)
         select
           dripdrop._next_time(

@@ -51,9 +51,9 @@ BUSINESS_DAYS = after(2, "business_days") | {"calendar": "de"}
     ],
 )
 def test_words_become_the_form_that_a_step_keeps(
-    shared: Engine, expression: str, timing: dict[str, Any]
+    engine: Engine, expression: str, timing: dict[str, Any]
 ) -> None:
-    assert shared.parse_timing(expression) == timing
+    assert engine.parse_timing(expression) == timing
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,9 @@ def test_words_become_the_form_that_a_step_keeps(
         "tomorrow at 9am",
     ],
 )
-def test_words_that_do_not_parse_are_refused(shared: Engine, expression: str) -> None:
-    with shared.refused(InvalidTiming) as refusal:
-        shared.parse_timing(expression)
+def test_words_that_do_not_parse_are_refused(engine: Engine, expression: str) -> None:
+    with engine.refused(InvalidTiming) as refusal:
+        engine.parse_timing(expression)
     assert refusal.value.diag.column_name == "expression"
 
 
@@ -235,9 +235,9 @@ def test_a_bad_timing_is_reported_with_its_path(
     ],
 )
 def test_the_next_time_of_any_timing_is_in_its_own_zone_or_else_the_subscribers(
-    shared: Engine, timing: Any, expected: datetime
+    engine: Engine, timing: Any, expected: datetime
 ) -> None:
-    assert shared.next_time(timing, "Europe/Berlin", MONDAY) == expected
+    assert engine.next_time(timing, "Europe/Berlin", MONDAY) == expected
 
 
 @pytest.mark.parametrize(
@@ -249,14 +249,14 @@ def test_the_next_time_of_any_timing_is_in_its_own_zone_or_else_the_subscribers(
     ],
 )
 def test_a_next_time_needs_a_timing_and_a_zone(
-    shared: Engine, timing: Any, zone: str, error: type[DripdropError]
+    engine: Engine, timing: Any, zone: str, error: type[DripdropError]
 ) -> None:
-    with shared.refused(error):
-        shared.next_time(timing, zone, MONDAY)
+    with engine.refused(error):
+        engine.next_time(timing, zone, MONDAY)
 
 
 @pytest.mark.parametrize("at", ["infinity", "-infinity"])
-def test_a_next_time_is_counted_from_a_time(shared: Engine, at: str) -> None:
-    with shared.refused(InvalidArgument) as refusal:
-        shared.rows("""select dripdrop.next_time('"in 3 business days"', 'UTC', %s)""", at)
+def test_a_next_time_is_counted_from_a_time(engine: Engine, at: str) -> None:
+    with engine.refused(InvalidArgument) as refusal:
+        engine.rows("""select dripdrop.next_time('"in 3 business days"', 'UTC', %s)""", at)
     assert refusal.value.diag.column_name == "from_time"

@@ -22,8 +22,8 @@ def ends(engine: Engine, timeout: str | None, start: datetime) -> datetime | Non
     return at
 
 
-def test_a_wait_without_a_timeout_never_ends(shared: Engine) -> None:
-    assert ends(shared, None, START) is None
+def test_a_wait_without_a_timeout_never_ends(engine: Engine) -> None:
+    assert ends(engine, None, START) is None
 
 
 @pytest.mark.parametrize(
@@ -37,9 +37,9 @@ def test_a_wait_without_a_timeout_never_ends(shared: Engine) -> None:
     ],
 )
 def test_its_days_pass_on_the_wall_clock(
-    shared: Engine, timeout: str, start: datetime, expected: datetime
+    engine: Engine, timeout: str, start: datetime, expected: datetime
 ) -> None:
-    assert ends(shared, timeout, start.replace(tzinfo=BERLIN)) == expected.replace(tzinfo=BERLIN)
+    assert ends(engine, timeout, start.replace(tzinfo=BERLIN)) == expected.replace(tzinfo=BERLIN)
 
 
 @pytest.mark.parametrize(
@@ -51,13 +51,13 @@ def test_its_days_pass_on_the_wall_clock(
         ("00:10:00", datetime(2026, 10, 25, 2, 30, tzinfo=BERLIN, fold=1)),
     ],
 )
-def test_its_hours_and_minutes_are_absolute(shared: Engine, timeout: str, start: datetime) -> None:
+def test_its_hours_and_minutes_are_absolute(engine: Engine, timeout: str, start: datetime) -> None:
     hours, minutes, _ = timeout.split(":")
     elapsed = timedelta(hours=int(hours), minutes=int(minutes))
-    assert ends(shared, timeout, start) == start.astimezone(UTC) + elapsed
+    assert ends(engine, timeout, start) == start.astimezone(UTC) + elapsed
 
 
-def test_it_does_not_depend_on_the_sessions_zone(shared: Engine) -> None:
-    shared.rows("select set_config('timezone', 'America/New_York', false)")
+def test_it_does_not_depend_on_the_sessions_zone(engine: Engine) -> None:
+    engine.rows("select set_config('timezone', 'America/New_York', false)")
     start = datetime(2026, 3, 7, 18, tzinfo=BERLIN)
-    assert ends(shared, "1 day 12:00:00", start) == datetime(2026, 3, 9, 6, tzinfo=BERLIN)
+    assert ends(engine, "1 day 12:00:00", start) == datetime(2026, 3, 9, 6, tzinfo=BERLIN)

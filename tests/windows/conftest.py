@@ -1,4 +1,4 @@
-"""A database for the functions that hardly write: one for the whole module."""
+"""The engine for tests with many examples."""
 
 from __future__ import annotations
 

@@ -97,6 +97,7 @@ def test_a_message_that_was_ready_in_time_does_not_leave_after_the_window(
     assert len(engine.deliver()) == 1
 
 
+@pytest.mark.usefixtures("dsn")  # a session of its own: calls are counted by session
 @pytest.mark.parametrize(("window", "lookups"), [(DAYTIME, 3), (False, 0)])
 def test_a_window_is_looked_up_once_per_zone_and_not_where_there_is_none(
     engine: Engine, clock: Clock, window: Any, lookups: int

@@ -121,8 +121,9 @@ def test_the_next_opening_is_that_of_a_watched_clock(
     today = after.astimezone(zone).date()
     holidays = frozenset(today + offset * DAY for offset in offsets)
     window = Window(*hours, days, holidays)
-    shared.set_holidays(TENANT, "test", sorted(holidays))
-    found = shared.next_opening(TENANT, window.document(), zone.key, after)
+    with shared.connection.transaction(force_rollback=True):
+        shared.set_holidays(TENANT, "test", sorted(holidays))
+        found = shared.next_opening(TENANT, window.document(), zone.key, after)
     assert found == expected(window, zone, after)
 
 
@@ -149,40 +150,40 @@ def test_the_next_opening_is_that_of_a_watched_clock(
     ],
 )
 def test_a_window_opens_on_the_subscribers_clock(
-    shared: Engine, window: Any, after: str, opening: str
+    engine: Engine, window: Any, after: str, opening: str
 ) -> None:
     start, expected = (
         datetime.fromisoformat(text).replace(tzinfo=BERLIN).astimezone(UTC)
         for text in (after, opening)
     )
-    assert shared.next_opening(None, window, "Europe/Berlin", start) == expected
+    assert engine.next_opening(None, window, "Europe/Berlin", start) == expected
 
 
-def test_a_holiday_is_closed_from_midnight_to_midnight(shared: Engine) -> None:
-    shared.set_holidays(TENANT, "de", [date(2026, 12, 25), date(2026, 12, 26)])
+def test_a_holiday_is_closed_from_midnight_to_midnight(engine: Engine) -> None:
+    engine.set_holidays(TENANT, "de", [date(2026, 12, 25), date(2026, 12, 26)])
     night = {"start": "22:00", "end": "06:00", "calendar": "de"}
     for after, opening in [("24T23:59", "24T23:59"), ("25T00:00", "27T22:00")]:
         at, expected = (
             datetime.fromisoformat(f"2026-12-{text}").replace(tzinfo=UTC)
             for text in (after, opening)
         )
-        assert shared.next_opening(TENANT, night, "UTC", at) == expected
+        assert engine.next_opening(TENANT, night, "UTC", at) == expected
 
 
-def test_a_tenants_window_keeps_its_own_holidays_and_those_of_all(shared: Engine) -> None:
-    shared.set_holidays(None, "fairs", [date(2026, 3, 2)])
-    shared.set_holidays(TENANT, "fairs", [date(2026, 3, 3)])
+def test_a_tenants_window_keeps_its_own_holidays_and_those_of_all(engine: Engine) -> None:
+    engine.set_holidays(None, "fairs", [date(2026, 3, 2)])
+    engine.set_holidays(TENANT, "fairs", [date(2026, 3, 3)])
     at = datetime(2026, 3, 2, 12, tzinfo=UTC)
     window = {"calendar": "fairs"}
-    assert shared.next_opening(TENANT, window, "UTC", at) == datetime(2026, 3, 4, tzinfo=UTC)
-    assert shared.next_opening("other", window, "UTC", at) == datetime(2026, 3, 3, tzinfo=UTC)
+    assert engine.next_opening(TENANT, window, "UTC", at) == datetime(2026, 3, 4, tzinfo=UTC)
+    assert engine.next_opening("other", window, "UTC", at) == datetime(2026, 3, 3, tzinfo=UTC)
 
 
-def test_a_window_that_has_only_holidays_is_refused(shared: Engine) -> None:
+def test_a_window_that_has_only_holidays_is_refused(engine: Engine) -> None:
     start = date(2026, 1, 1)
-    shared.set_holidays(TENANT, "never", [start + n * DAY for n in range(800)])
-    with shared.refused(InvalidArgument):
-        shared.next_opening(TENANT, {"calendar": "never"}, "UTC", datetime(2026, 3, 2, tzinfo=UTC))
+    engine.set_holidays(TENANT, "never", [start + n * DAY for n in range(800)])
+    with engine.refused(InvalidArgument):
+        engine.next_opening(TENANT, {"calendar": "never"}, "UTC", datetime(2026, 3, 2, tzinfo=UTC))
 
 
 @pytest.mark.parametrize(
@@ -190,9 +191,9 @@ def test_a_window_that_has_only_holidays_is_refused(shared: Engine) -> None:
     [("foo5", UnknownTimeZone, "time_zone"), ("UTC", InvalidArgument, "send_window.start")],
 )
 def test_what_is_no_zone_or_no_window_is_refused(
-    shared: Engine, zone: str, error: type[Any], field: str
+    engine: Engine, zone: str, error: type[Any], field: str
 ) -> None:
     start = "08:00" if zone == "foo5" else "8am"
-    with shared.refused(error) as refusal:
-        shared.next_opening(None, {"start": start}, zone, datetime(2026, 3, 2, tzinfo=UTC))
+    with engine.refused(error) as refusal:
+        engine.next_opening(None, {"start": start}, zone, datetime(2026, 3, 2, tzinfo=UTC))
     assert refusal.value.diag.column_name == field
