@@ -4121,7 +4121,8 @@ $$;
 comment on function dripdrop._give_back(uuid[], timestamptz) is
   'Returns what executions took of their limits at a fence they passed in vain.';
 
--- Where limits have changed, whoever waits for them is looked at again.
+-- Where limits have changed, whoever waits for them is looked at again. What holds for all tenants,
+-- null, is counted for each of them.
 --
 -- locks   executions that wait, skipping what is locked, then the counters
 create or replace function dripdrop._ask_again(tenant_key text, adapter_id uuid, at timestamptz)
@@ -4136,7 +4137,8 @@ declare
     where c.line_until > _ask_again.at
       and (
         c.owner_id = _ask_again.adapter_id
-        or c.tenant_key is not distinct from _ask_again.tenant_key
+        or c.tenant_key = _ask_again.tenant_key
+        or _ask_again.tenant_key is null
       )
     order by c.id
   );
@@ -4173,10 +4175,13 @@ immutable
 parallel safe
 return least(
   (adapter).daily_cap,
-  (adapter).ramp_floor + (adapter).ramp_increment * greatest(
-    day - ((adapter).ramp_started_at at time zone time_zone)::date, 0
+  (adapter).ramp_floor + least(
+    (adapter).ramp_increment::bigint * greatest(
+      day - ((adapter).ramp_started_at at time zone time_zone)::date, 0
+    ),
+    1000000000
   )
-);
+)::int;
 
 comment on function dripdrop._daily_cap(dripdrop.channel_adapters, date, text) is
   'How many messages a sender may send on one of its days; null is no limit.';
@@ -4612,16 +4617,21 @@ begin
     ('min_gap_seconds', min_gap_seconds, 0),
     ('concurrency', concurrency, 1)
   ) as given (name, value, least_value)
-  where given.value < given.least_value
+  where given.value not between given.least_value and 1000000000
   limit 1;
   if v_fault is not null then
-    raise exception '% is too small', v_fault using
-      errcode = 'ZD201', column = v_fault, hint = 'Leave it out for no limit.';
+    raise exception '% is out of range', v_fault using
+      errcode = 'ZD201', column = v_fault,
+      hint = 'At most 1000000000; leave it out for no limit.';
   end if;
   if num_nonnulls(ramp_floor, ramp_increment) = 1 then
     raise exception 'a ramp has a floor and an increment' using
       errcode = 'ZD201', column = 'ramp_floor',
       hint = 'Give both, for example ramp_floor => 5, ramp_increment => 3.';
+  end if;
+  if not isfinite(ramp_started_at) then
+    raise exception 'a ramp does not start at %', ramp_started_at using
+      errcode = 'ZD201', column = 'ramp_started_at', hint = 'Leave it out for now.';
   end if;
   if time_zone is not null then
     perform dripdrop._check_time_zone(time_zone, 'time_zone');
@@ -4728,7 +4738,7 @@ comment on function dripdrop.set_adapter_sequence_budget(text, uuid, uuid, int, 
   'How much of a sender a version may use: at most max_share_pct of its daily cap; before others '
   'until it had daily_volume_target messages that day, then by weight.';
 
--- raises  ZD201 bad argument, ZD202 unknown channel, ZD207 bad tenant key
+-- raises  ZD131 unknown topic, ZD201 bad argument, ZD202 unknown channel, ZD207 bad tenant key
 create or replace function dripdrop.set_frequency_cap(
   tenant_key text,
   key text,
@@ -4756,9 +4766,10 @@ begin
     raise exception 'max_messages % is out of range', max_messages using
       errcode = 'ZD201', column = 'max_messages', hint = 'Use 1 to 100.';
   end if;
-  if (per > interval '0') is not true then
-    raise exception 'per % is not positive', per using
-      errcode = 'ZD201', column = 'per', hint = 'For example interval ''7 days''.';
+  if (per > interval '0' and per <= interval '100 years') is not true then
+    raise exception 'per % is out of range', per using
+      errcode = 'ZD201', column = 'per',
+      hint = 'For example interval ''7 days''; 100 years at most.';
   end if;
   if (kind in ('marketing', 'all')) is not true then
     raise exception 'kind "%" is unknown', kind using
@@ -4766,6 +4777,14 @@ begin
   end if;
   if channel is not null then
     perform dripdrop._check_channel(channel);
+  end if;
+  if topic is not null and not exists (
+    select from dripdrop.topics as t
+    where t.key = set_frequency_cap.topic
+      and t.tenant_key is not distinct from set_frequency_cap.tenant_key
+  ) then
+    raise exception 'topic "%" not found', topic using
+      errcode = 'ZD131', column = 'topic', hint = 'list_topics() shows the topics of a tenant.';
   end if;
 
   insert into dripdrop.frequency_caps as f (
@@ -4812,11 +4831,13 @@ begin
     raise exception 'frequency cap "%" not found', key using
       errcode = 'ZD118', hint = 'select * from dripdrop.list_frequency_caps(…) shows them.';
   end if;
+  perform dripdrop._ask_again(v_cap.tenant_key, null, dripdrop._now());
   return v_cap;
 end
 $$;
 
-comment on function dripdrop.drop_frequency_cap(text, text) is 'Removes a frequency cap.';
+comment on function dripdrop.drop_frequency_cap(text, text) is
+  'Removes a frequency cap; what waited for it is due now.';
 
 create or replace function dripdrop.list_frequency_caps(tenant_key text)
 returns setof dripdrop.frequency_caps
@@ -5148,6 +5169,7 @@ as $$
   select case
     when channel = 'email'
     then dripdrop._normalized(channel, recipient) ~ '^[^@[:space:]]*@[^@[:space:]]+$'
+      and dripdrop._normalized(channel, recipient) !~ '[][()<>,;:"\\]|[.]$'
     else dripdrop._is_recipient(channel, dripdrop._normalized(channel, recipient))
   end
 $$;
@@ -6063,7 +6085,7 @@ comment on function dripdrop._unsubscribe(dripdrop.step_executions, text[], text
   'what follows.';
 
 -- What the link in a message does. The address is the one the message went to, whatever the
--- subscriber's data says by now.
+-- subscriber's data says by now. Of a topic that is gone nobody can leave but by leaving it all.
 --
 -- locks   the subscriber's open enrolments, then their executions, then the slots of the recipient
 --         and of the subscriber
@@ -6088,7 +6110,13 @@ begin
   if not unsubscribe.everything then
     v_topic := coalesce(
       unsubscribe.topic,
-      (select s.config ->> 'topic' from dripdrop.steps as s where s.id = v_execution.step_id)
+      (
+        select t.key
+        from dripdrop.steps as s
+        join dripdrop.topics as t
+          on t.key = s.config ->> 'topic' and t.tenant_key is not distinct from s.tenant_key
+        where s.id = v_execution.step_id
+      )
     );
   end if;
   select p.* into v_suppression

@@ -58,6 +58,16 @@ def test_a_domain_holds_for_no_other_domain(engine: Engine, address: str) -> Non
     assert engine.is_suppressed(TENANT, "email", address) is False
 
 
+@pytest.mark.parametrize(
+    "written",
+    ["<sam@example.com>", "mailto:sam@example.com", "sam@example.com.", "@example.com,", '"s"@a.b'],
+)
+def test_what_could_match_no_address_is_refused(engine: Engine, written: str) -> None:
+    with engine.refused(InvalidArgument) as refusal:
+        engine.suppress(TENANT, "email", written)
+    assert refusal.value.diag.column_name == "recipient"
+
+
 @pytest.mark.parametrize("channel", ["sms", "webhook", "pubsub", "slack", "telegram", "whatsapp"])
 def test_channels_without_a_provider_have_suppressions_too(engine: Engine, channel: str) -> None:
     engine.suppress(TENANT, channel, "+4915123456789")
