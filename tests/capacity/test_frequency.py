@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -102,6 +103,31 @@ def test_the_higher_priority_takes_the_last_slot(engine: Engine, sender: Sender)
     sender.crowd(1, sequence="urgent")
     sender.work()
     assert [each.sequence for each in sender.waiting()] == ["onboarding"]
+
+
+@pytest.mark.parametrize("at", ["tick", "fence"])
+def test_two_sequences_at_once_never_both_take_the_last_slot(
+    engine: Engine, other: Engine, sender: Sender, at: str
+) -> None:
+    def take(engine: Engine) -> int:
+        return engine.tick(1).queued if at == "tick" else len(engine.claim_sends("email", 1))
+
+    sender.sequence("news")
+    for sequence in ("onboarding", "news"):
+        sender.crowd(1, sequence=sequence)
+    if at == "fence":
+        engine.set_frequency_cap(TENANT, "weekly", 2, WEEK)
+        engine.tick()
+        engine.render()
+    engine.set_frequency_cap(TENANT, "weekly", 1, WEEK)
+    with ThreadPoolExecutor() as pool:
+        with engine.connection.transaction():
+            assert take(engine) == 1
+            second = pool.submit(take, other)
+            engine.wait_until_blocked(other.connection)
+        assert second.result(20) == 0
+    engine.tick()
+    assert [each.reason for each in sender.waiting()] == ["frequency_cap"]
 
 
 def test_a_cap_that_is_dropped_holds_no_more(engine: Engine, sender: Sender) -> None:
