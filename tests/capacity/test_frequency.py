@@ -116,7 +116,6 @@ def test_two_sequences_at_once_never_both_take_the_last_slot(
     for sequence in ("onboarding", "news"):
         sender.crowd(1, sequence=sequence)
     if at == "fence":
-        engine.set_frequency_cap(TENANT, "weekly", 2, WEEK)
         engine.tick()
         engine.render()
     engine.set_frequency_cap(TENANT, "weekly", 1, WEEK)
@@ -128,6 +127,53 @@ def test_two_sequences_at_once_never_both_take_the_last_slot(
         assert second.result(20) == 0
     engine.tick()
     assert [each.reason for each in sender.waiting()] == ["frequency_cap"]
+
+
+@pytest.mark.parametrize("outcome", ["retry", "rate_limited", "auth_error"])
+def test_what_did_not_leave_is_tried_again_before_the_cap_is_over(
+    engine: Engine, sender: Sender, outcome: str
+) -> None:
+    engine.set_frequency_cap(TENANT, "weekly", 1, WEEK)
+    sam = engine.join()
+    assert len(engine.deliver(outcome)) == 1
+    sender.clock.set(engine.last(sam.id).due_at)
+    assert len(sender.work()) == 1
+
+
+def test_what_failed_counts_for_no_cap(engine: Engine, sender: Sender) -> None:
+    engine.set_frequency_cap(TENANT, "weekly", 1, WEEK)
+    sender.crowd(1)
+    assert len(engine.deliver("failed")) == 1
+    sender.sequence("news")
+    sender.crowd(1, sequence="news")
+    assert len(sender.work()) == 1
+
+
+STOPS = {
+    "opt_out": lambda engine, sam: engine.set_subscription(
+        TENANT, "User", "sam", "news", "unsubscribed", "page"
+    ),
+    "unenrol": lambda engine, sam: engine.unenroll(TENANT, sam.id),
+    "pause": lambda engine, sam: engine.pause_enrollment(TENANT, sam.id),
+}
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_what_is_stopped_before_it_leaves_makes_room_for_the_next(
+    engine: Engine, sender: Sender, stop: str
+) -> None:
+    engine.create_topic(TENANT, "news", "News")
+    engine.set_frequency_cap(TENANT, "weekly", 1, WEEK)
+    engine.author(email("welcome", config={"topic": "news"}))
+    sam = engine.join()
+    engine.bring_to("rendered", sam.id)
+    sender.sequence("offers")
+    engine.enroll(TENANT, "offers", "User", "sam", data={"email": "sam@example.com"})
+    assert engine.tick().queued == 0
+    STOPS[stop](engine, sam)
+    assert engine.claim_sends("email") == []
+    engine.tick()
+    assert len(sender.work()) == 1
 
 
 def test_a_cap_that_is_dropped_holds_no_more(engine: Engine, sender: Sender) -> None:
