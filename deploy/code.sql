@@ -4919,8 +4919,8 @@ comment on function dripdrop._line(uuid[], timestamptz) is
 
 -- Capacity that nobody uses goes to who waits for it: what stands in front of a line is due as soon
 -- as there is room, before its slot. So whatever is stopped, paused or fails gives back what it was
--- promised, without anybody having to say so. Of the lines of people, which are many, nearly all are
--- full: what has left says so at once.
+-- promised, without anybody having to say so. Of the lines of people, which are many, nearly all
+-- are full: what has left says so at once.
 --
 -- locks   executions that wait, skipping what is locked
 create or replace function dripdrop._pull(at timestamptz)
