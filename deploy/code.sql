@@ -758,6 +758,8 @@ begin
       definition ->> 'time_zone',
       coalesce(definition ->> 'reentry', 'never'),
       definition ->> 'reentry_interval',
+      coalesce((definition ->> 'priority')::int, 0),
+      definition ->> 'exclusive_group',
       coalesce(definition -> 'metadata', '{}')
     );
     v_metadata := dripdrop._canonical_metadata(
@@ -1922,6 +1924,8 @@ create or replace function dripdrop._check_sequence(
   time_zone text,
   reentry text,
   reentry_interval text,
+  priority int,
+  exclusive_group text,
   metadata jsonb
 )
 returns void
@@ -1952,6 +1956,15 @@ begin
       errcode = 'ZD201', column = 'reentry_interval',
       hint = 'Set reentry to after_exit or always, or leave the interval out.';
   end if;
+  if (priority between -999999 and 999999) is not true then
+    raise exception 'priority % is out of range', priority using
+      errcode = 'ZD201', column = 'priority', hint = 'Use -999999 to 999999; the higher goes first.';
+  end if;
+  if exclusive_group !~ '^[a-z0-9][a-z0-9_-]*$' then
+    raise exception 'exclusive_group "%" is not valid', exclusive_group using
+      errcode = 'ZD201', column = 'exclusive_group',
+      hint = 'Use lower-case letters, digits, "_" and "-", or leave it out.';
+  end if;
   if jsonb_typeof(metadata) is distinct from 'object' then
     raise exception 'metadata is not an object' using
       errcode = 'ZD201', column = 'metadata', hint = 'Pass an object, for example ''{}''.';
@@ -1972,7 +1985,9 @@ begin
 end
 $$;
 
-comment on function dripdrop._check_sequence(text, text, text, text, text, jsonb) is
+comment on function dripdrop._check_sequence(
+  text, text, text, text, text, int, text, jsonb
+) is
   'Raises on a field of a sequence that is not valid.';
 
 -- raises  ZD107 unknown sender, ZD113 key taken, ZD201 bad field, ZD204 unknown time zone,
@@ -1999,7 +2014,7 @@ declare
 begin
   perform dripdrop._check_tenant_key(tenant_key);
   perform dripdrop._check_sequence(
-    key, name, time_zone, reentry, reentry_interval::text, metadata
+    key, name, time_zone, reentry, reentry_interval::text, priority, exclusive_group, metadata
   );
 
   insert into dripdrop.sequences (
@@ -4121,7 +4136,8 @@ $$;
 comment on function dripdrop._give_back(uuid[], timestamptz) is
   'Returns what executions took of their limits at a fence they passed in vain.';
 
--- Where limits have changed, whoever waits for them is looked at again.
+-- Where limits have changed, whoever waits for them is looked at again. What holds for all tenants,
+-- null, is counted for each of them.
 --
 -- locks   executions that wait, skipping what is locked, then the counters
 create or replace function dripdrop._ask_again(tenant_key text, adapter_id uuid, at timestamptz)
@@ -4136,7 +4152,8 @@ declare
     where c.line_until > _ask_again.at
       and (
         c.owner_id = _ask_again.adapter_id
-        or c.tenant_key is not distinct from _ask_again.tenant_key
+        or c.tenant_key = _ask_again.tenant_key
+        or _ask_again.tenant_key is null
       )
     order by c.id
   );
@@ -4173,10 +4190,13 @@ immutable
 parallel safe
 return least(
   (adapter).daily_cap,
-  (adapter).ramp_floor + (adapter).ramp_increment * greatest(
-    day - ((adapter).ramp_started_at at time zone time_zone)::date, 0
+  (adapter).ramp_floor + least(
+    (adapter).ramp_increment::bigint * greatest(
+      day - ((adapter).ramp_started_at at time zone time_zone)::date, 0
+    ),
+    1000000000
   )
-);
+)::int;
 
 comment on function dripdrop._daily_cap(dripdrop.channel_adapters, date, text) is
   'How many messages a sender may send on one of its days; null is no limit.';
@@ -4612,16 +4632,21 @@ begin
     ('min_gap_seconds', min_gap_seconds, 0),
     ('concurrency', concurrency, 1)
   ) as given (name, value, least_value)
-  where given.value < given.least_value
+  where given.value not between given.least_value and 1000000000
   limit 1;
   if v_fault is not null then
-    raise exception '% is too small', v_fault using
-      errcode = 'ZD201', column = v_fault, hint = 'Leave it out for no limit.';
+    raise exception '% is out of range', v_fault using
+      errcode = 'ZD201', column = v_fault,
+      hint = 'At most 1000000000; leave it out for no limit.';
   end if;
   if num_nonnulls(ramp_floor, ramp_increment) = 1 then
     raise exception 'a ramp has a floor and an increment' using
       errcode = 'ZD201', column = 'ramp_floor',
       hint = 'Give both, for example ramp_floor => 5, ramp_increment => 3.';
+  end if;
+  if not isfinite(ramp_started_at) then
+    raise exception 'a ramp does not start at %', ramp_started_at using
+      errcode = 'ZD201', column = 'ramp_started_at', hint = 'Leave it out for now.';
   end if;
   if time_zone is not null then
     perform dripdrop._check_time_zone(time_zone, 'time_zone');
@@ -4728,7 +4753,7 @@ comment on function dripdrop.set_adapter_sequence_budget(text, uuid, uuid, int, 
   'How much of a sender a version may use: at most max_share_pct of its daily cap; before others '
   'until it had daily_volume_target messages that day, then by weight.';
 
--- raises  ZD201 bad argument, ZD202 unknown channel, ZD207 bad tenant key
+-- raises  ZD131 unknown topic, ZD201 bad argument, ZD202 unknown channel, ZD207 bad tenant key
 create or replace function dripdrop.set_frequency_cap(
   tenant_key text,
   key text,
@@ -4756,9 +4781,10 @@ begin
     raise exception 'max_messages % is out of range', max_messages using
       errcode = 'ZD201', column = 'max_messages', hint = 'Use 1 to 100.';
   end if;
-  if (per > interval '0') is not true then
-    raise exception 'per % is not positive', per using
-      errcode = 'ZD201', column = 'per', hint = 'For example interval ''7 days''.';
+  if (per > interval '0' and per <= interval '100 years') is not true then
+    raise exception 'per % is out of range', per using
+      errcode = 'ZD201', column = 'per',
+      hint = 'For example interval ''7 days''; 100 years at most.';
   end if;
   if (kind in ('marketing', 'all')) is not true then
     raise exception 'kind "%" is unknown', kind using
@@ -4766,6 +4792,14 @@ begin
   end if;
   if channel is not null then
     perform dripdrop._check_channel(channel);
+  end if;
+  if topic is not null and not exists (
+    select from dripdrop.topics as t
+    where t.key = set_frequency_cap.topic
+      and t.tenant_key is not distinct from set_frequency_cap.tenant_key
+  ) then
+    raise exception 'topic "%" not found', topic using
+      errcode = 'ZD131', column = 'topic', hint = 'list_topics() shows the topics of a tenant.';
   end if;
 
   insert into dripdrop.frequency_caps as f (
@@ -4812,11 +4846,13 @@ begin
     raise exception 'frequency cap "%" not found', key using
       errcode = 'ZD118', hint = 'select * from dripdrop.list_frequency_caps(…) shows them.';
   end if;
+  perform dripdrop._ask_again(v_cap.tenant_key, null, dripdrop._now());
   return v_cap;
 end
 $$;
 
-comment on function dripdrop.drop_frequency_cap(text, text) is 'Removes a frequency cap.';
+comment on function dripdrop.drop_frequency_cap(text, text) is
+  'Removes a frequency cap; what waited for it is due now.';
 
 create or replace function dripdrop.list_frequency_caps(tenant_key text)
 returns setof dripdrop.frequency_caps
@@ -4883,7 +4919,8 @@ comment on function dripdrop._line(uuid[], timestamptz) is
 
 -- Capacity that nobody uses goes to who waits for it: what stands in front of a line is due as soon
 -- as there is room, before its slot. So whatever is stopped, paused or fails gives back what it was
--- promised, without anybody having to say so.
+-- promised, without anybody having to say so. Of the lines of people, which are many, nearly all
+-- are full: what has left says so at once.
 --
 -- locks   executions that wait, skipping what is locked
 create or replace function dripdrop._pull(at timestamptz)
@@ -4904,6 +4941,12 @@ begin
       select distinct dripdrop._one_line(c) as counters
       from dripdrop.counters as c
       where c.line_until > _pull.at
+        and (
+          c.per is null
+          or c.max_count > (
+            select count(*) from unnest(c.taken) as t (slot) where t.slot > _pull.at - c.per
+          )
+        )
     ),
     spare as materialized (
       select
@@ -5148,6 +5191,7 @@ as $$
   select case
     when channel = 'email'
     then dripdrop._normalized(channel, recipient) ~ '^[^@[:space:]]*@[^@[:space:]]+$'
+      and dripdrop._normalized(channel, recipient) !~ '[][()<>,;:"\\]|[.]$'
     else dripdrop._is_recipient(channel, dripdrop._normalized(channel, recipient))
   end
 $$;
@@ -5341,13 +5385,24 @@ begin
       expires_at, at
     )
     select
-      w.tenant_key, w.id, case when f.id is null then 'suppressed' else 'changed' end, w.channel,
+      w.tenant_key, w.id, case w.words when 1 then 'suppressed' else 'changed' end, w.channel,
       w.recipient_normalized, w.topic, w.reason, w.source, w.expires_at, _suppress.at
-    from written as w
-    left join former as f on f.id = w.id
-    where f.id is null
-      or (f.reason, f.source, f.metadata, f.expires_at)
-      is distinct from (w.reason, w.source, w.metadata, w.expires_at)
+    from (
+      select
+        v.*,
+        row_number() over word as words,
+        (
+          lag(v.reason) over word, lag(v.source) over word, lag(v.metadata) over word,
+          lag(v.expires_at) over word
+        ) is distinct from (v.reason, v.source, v.metadata, v.expires_at) as differs
+      from (
+        select p.*, true as is_written from written as p
+        union all
+        select p.*, false from former as p
+      ) as v
+      window word as (partition by v.id order by v.is_written)
+    ) as w
+    where w.is_written and (w.words = 1 or w.differs)
   )
   select w.* from written as w;
 end
@@ -6063,7 +6118,7 @@ comment on function dripdrop._unsubscribe(dripdrop.step_executions, text[], text
   'what follows.';
 
 -- What the link in a message does. The address is the one the message went to, whatever the
--- subscriber's data says by now.
+-- subscriber's data says by now. Of a topic that is gone nobody can leave but by leaving it all.
 --
 -- locks   the subscriber's open enrolments, then their executions, then the slots of the recipient
 --         and of the subscriber
@@ -6088,7 +6143,13 @@ begin
   if not unsubscribe.everything then
     v_topic := coalesce(
       unsubscribe.topic,
-      (select s.config ->> 'topic' from dripdrop.steps as s where s.id = v_execution.step_id)
+      (
+        select t.key
+        from dripdrop.steps as s
+        join dripdrop.topics as t
+          on t.key = s.config ->> 'topic' and t.tenant_key is not distinct from s.tenant_key
+        where s.id = v_execution.step_id
+      )
     );
   end if;
   select p.* into v_suppression
@@ -11743,7 +11804,8 @@ comment on function dripdrop._repoint() is
 -- auth_error, rate_limited, maybe_sent or released (claimed, but never handed to the provider). One
 -- transaction: states, events, senders, next steps.
 --
--- locks   the enrolments, then the executions, then the adapters, each in id order
+-- locks   the enrolments, then the executions, then the adapters, then the counters of what did not
+--         leave, each in id order
 -- raises  ZD401 stale fence (the detail lists the executions), ZD201 malformed results;
 --         nothing is recorded then
 create or replace function dripdrop.complete_sends(results jsonb)
@@ -11898,11 +11960,6 @@ begin
         'is in their rows.';
   end if;
 
-  if exists (select from unnest(v_results) as r where r.outcome = 'released') then
-    perform dripdrop._give_back(
-      array(select r.execution from unnest(v_results) as r where r.outcome = 'released'), v_now
-    );
-  end if;
   if v_sent is not null then
     perform dripdrop._advance(v_sent, v_now);
   end if;
@@ -11912,6 +11969,18 @@ begin
   -- Last, because every worker updates the same few rows:
   -- they are locked only until the commit that follows.
   perform dripdrop._note_senders(v_results, v_now);
+  if exists (
+    select from unnest(v_results) as r where r.outcome not in ('sent', 'maybe_sent')
+  ) then
+    perform dripdrop._give_back(
+      array(
+        select r.execution
+        from unnest(v_results) as r
+        where r.outcome not in ('sent', 'maybe_sent')
+      ),
+      v_now
+    );
+  end if;
   return cardinality(v_results);
 end
 $$;

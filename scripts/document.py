@@ -43,6 +43,7 @@ GROUPS = {
     "windows": "Send windows",
     "pauses": "Holding and releasing",
     "senders": "Senders",
+    "capacity": "Limits",
     "hooks": "Hooks",
     "enrollment": "Enrolment",
     "events": "Events",

@@ -80,6 +80,8 @@ begin
       definition ->> 'time_zone',
       coalesce(definition ->> 'reentry', 'never'),
       definition ->> 'reentry_interval',
+      coalesce((definition ->> 'priority')::int, 0),
+      definition ->> 'exclusive_group',
       coalesce(definition -> 'metadata', '{}')
     );
     v_metadata := dripdrop._canonical_metadata(

@@ -44,6 +44,8 @@ create or replace function dripdrop._check_sequence(
   time_zone text,
   reentry text,
   reentry_interval text,
+  priority int,
+  exclusive_group text,
   metadata jsonb
 )
 returns void
@@ -74,6 +76,15 @@ begin
       errcode = 'ZD201', column = 'reentry_interval',
       hint = 'Set reentry to after_exit or always, or leave the interval out.';
   end if;
+  if (priority between -999999 and 999999) is not true then
+    raise exception 'priority % is out of range', priority using
+      errcode = 'ZD201', column = 'priority', hint = 'Use -999999 to 999999; the higher goes first.';
+  end if;
+  if exclusive_group !~ '^[a-z0-9][a-z0-9_-]*$' then
+    raise exception 'exclusive_group "%" is not valid', exclusive_group using
+      errcode = 'ZD201', column = 'exclusive_group',
+      hint = 'Use lower-case letters, digits, "_" and "-", or leave it out.';
+  end if;
   if jsonb_typeof(metadata) is distinct from 'object' then
     raise exception 'metadata is not an object' using
       errcode = 'ZD201', column = 'metadata', hint = 'Pass an object, for example ''{}''.';
@@ -94,7 +105,9 @@ begin
 end
 $$;
 
-comment on function dripdrop._check_sequence(text, text, text, text, text, jsonb) is
+comment on function dripdrop._check_sequence(
+  text, text, text, text, text, int, text, jsonb
+) is
   'Raises on a field of a sequence that is not valid.';
 
 -- raises  ZD107 unknown sender, ZD113 key taken, ZD201 bad field, ZD204 unknown time zone,
@@ -121,7 +134,7 @@ declare
 begin
   perform dripdrop._check_tenant_key(tenant_key);
   perform dripdrop._check_sequence(
-    key, name, time_zone, reentry, reentry_interval::text, metadata
+    key, name, time_zone, reentry, reentry_interval::text, priority, exclusive_group, metadata
   );
 
   insert into dripdrop.sequences (

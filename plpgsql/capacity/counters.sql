@@ -422,7 +422,8 @@ $$;
 comment on function dripdrop._give_back(uuid[], timestamptz) is
   'Returns what executions took of their limits at a fence they passed in vain.';
 
--- Where limits have changed, whoever waits for them is looked at again.
+-- Where limits have changed, whoever waits for them is looked at again. What holds for all tenants,
+-- null, is counted for each of them.
 --
 -- locks   executions that wait, skipping what is locked, then the counters
 create or replace function dripdrop._ask_again(tenant_key text, adapter_id uuid, at timestamptz)
@@ -437,7 +438,8 @@ declare
     where c.line_until > _ask_again.at
       and (
         c.owner_id = _ask_again.adapter_id
-        or c.tenant_key is not distinct from _ask_again.tenant_key
+        or c.tenant_key = _ask_again.tenant_key
+        or _ask_again.tenant_key is null
       )
     order by c.id
   );

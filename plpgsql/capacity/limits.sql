@@ -11,10 +11,13 @@ immutable
 parallel safe
 return least(
   (adapter).daily_cap,
-  (adapter).ramp_floor + (adapter).ramp_increment * greatest(
-    day - ((adapter).ramp_started_at at time zone time_zone)::date, 0
+  (adapter).ramp_floor + least(
+    (adapter).ramp_increment::bigint * greatest(
+      day - ((adapter).ramp_started_at at time zone time_zone)::date, 0
+    ),
+    1000000000
   )
-);
+)::int;
 
 comment on function dripdrop._daily_cap(dripdrop.channel_adapters, date, text) is
   'How many messages a sender may send on one of its days; null is no limit.';

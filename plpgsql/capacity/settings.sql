@@ -29,16 +29,21 @@ begin
     ('min_gap_seconds', min_gap_seconds, 0),
     ('concurrency', concurrency, 1)
   ) as given (name, value, least_value)
-  where given.value < given.least_value
+  where given.value not between given.least_value and 1000000000
   limit 1;
   if v_fault is not null then
-    raise exception '% is too small', v_fault using
-      errcode = 'ZD201', column = v_fault, hint = 'Leave it out for no limit.';
+    raise exception '% is out of range', v_fault using
+      errcode = 'ZD201', column = v_fault,
+      hint = 'At most 1000000000; leave it out for no limit.';
   end if;
   if num_nonnulls(ramp_floor, ramp_increment) = 1 then
     raise exception 'a ramp has a floor and an increment' using
       errcode = 'ZD201', column = 'ramp_floor',
       hint = 'Give both, for example ramp_floor => 5, ramp_increment => 3.';
+  end if;
+  if not isfinite(ramp_started_at) then
+    raise exception 'a ramp does not start at %', ramp_started_at using
+      errcode = 'ZD201', column = 'ramp_started_at', hint = 'Leave it out for now.';
   end if;
   if time_zone is not null then
     perform dripdrop._check_time_zone(time_zone, 'time_zone');
@@ -145,7 +150,7 @@ comment on function dripdrop.set_adapter_sequence_budget(text, uuid, uuid, int, 
   'How much of a sender a version may use: at most max_share_pct of its daily cap; before others '
   'until it had daily_volume_target messages that day, then by weight.';
 
--- raises  ZD201 bad argument, ZD202 unknown channel, ZD207 bad tenant key
+-- raises  ZD131 unknown topic, ZD201 bad argument, ZD202 unknown channel, ZD207 bad tenant key
 create or replace function dripdrop.set_frequency_cap(
   tenant_key text,
   key text,
@@ -173,9 +178,10 @@ begin
     raise exception 'max_messages % is out of range', max_messages using
       errcode = 'ZD201', column = 'max_messages', hint = 'Use 1 to 100.';
   end if;
-  if (per > interval '0') is not true then
-    raise exception 'per % is not positive', per using
-      errcode = 'ZD201', column = 'per', hint = 'For example interval ''7 days''.';
+  if (per > interval '0' and per <= interval '100 years') is not true then
+    raise exception 'per % is out of range', per using
+      errcode = 'ZD201', column = 'per',
+      hint = 'For example interval ''7 days''; 100 years at most.';
   end if;
   if (kind in ('marketing', 'all')) is not true then
     raise exception 'kind "%" is unknown', kind using
@@ -183,6 +189,14 @@ begin
   end if;
   if channel is not null then
     perform dripdrop._check_channel(channel);
+  end if;
+  if topic is not null and not exists (
+    select from dripdrop.topics as t
+    where t.key = set_frequency_cap.topic
+      and t.tenant_key is not distinct from set_frequency_cap.tenant_key
+  ) then
+    raise exception 'topic "%" not found', topic using
+      errcode = 'ZD131', column = 'topic', hint = 'list_topics() shows the topics of a tenant.';
   end if;
 
   insert into dripdrop.frequency_caps as f (
@@ -229,11 +243,13 @@ begin
     raise exception 'frequency cap "%" not found', key using
       errcode = 'ZD118', hint = 'select * from dripdrop.list_frequency_caps(…) shows them.';
   end if;
+  perform dripdrop._ask_again(v_cap.tenant_key, null, dripdrop._now());
   return v_cap;
 end
 $$;
 
-comment on function dripdrop.drop_frequency_cap(text, text) is 'Removes a frequency cap.';
+comment on function dripdrop.drop_frequency_cap(text, text) is
+  'Removes a frequency cap; what waited for it is due now.';
 
 create or replace function dripdrop.list_frequency_caps(tenant_key text)
 returns setof dripdrop.frequency_caps

@@ -45,7 +45,8 @@ comment on function dripdrop._line(uuid[], timestamptz) is
 
 -- Capacity that nobody uses goes to who waits for it: what stands in front of a line is due as soon
 -- as there is room, before its slot. So whatever is stopped, paused or fails gives back what it was
--- promised, without anybody having to say so.
+-- promised, without anybody having to say so. Of the lines of people, which are many, nearly all
+-- are full: what has left says so at once.
 --
 -- locks   executions that wait, skipping what is locked
 create or replace function dripdrop._pull(at timestamptz)
@@ -66,6 +67,12 @@ begin
       select distinct dripdrop._one_line(c) as counters
       from dripdrop.counters as c
       where c.line_until > _pull.at
+        and (
+          c.per is null
+          or c.max_count > (
+            select count(*) from unnest(c.taken) as t (slot) where t.slot > _pull.at - c.per
+          )
+        )
     ),
     spare as materialized (
       select

@@ -118,6 +118,7 @@ as $$
   select case
     when channel = 'email'
     then dripdrop._normalized(channel, recipient) ~ '^[^@[:space:]]*@[^@[:space:]]+$'
+      and dripdrop._normalized(channel, recipient) !~ '[][()<>,;:"\\]|[.]$'
     else dripdrop._is_recipient(channel, dripdrop._normalized(channel, recipient))
   end
 $$;

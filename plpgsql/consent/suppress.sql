@@ -182,13 +182,24 @@ begin
       expires_at, at
     )
     select
-      w.tenant_key, w.id, case when f.id is null then 'suppressed' else 'changed' end, w.channel,
+      w.tenant_key, w.id, case w.words when 1 then 'suppressed' else 'changed' end, w.channel,
       w.recipient_normalized, w.topic, w.reason, w.source, w.expires_at, _suppress.at
-    from written as w
-    left join former as f on f.id = w.id
-    where f.id is null
-      or (f.reason, f.source, f.metadata, f.expires_at)
-      is distinct from (w.reason, w.source, w.metadata, w.expires_at)
+    from (
+      select
+        v.*,
+        row_number() over word as words,
+        (
+          lag(v.reason) over word, lag(v.source) over word, lag(v.metadata) over word,
+          lag(v.expires_at) over word
+        ) is distinct from (v.reason, v.source, v.metadata, v.expires_at) as differs
+      from (
+        select p.*, true as is_written from written as p
+        union all
+        select p.*, false from former as p
+      ) as v
+      window word as (partition by v.id order by v.is_written)
+    ) as w
+    where w.is_written and (w.words = 1 or w.differs)
   )
   select w.* from written as w;
 end

@@ -215,7 +215,7 @@ comment on function dripdrop._unsubscribe(dripdrop.step_executions, text[], text
   'what follows.';
 
 -- What the link in a message does. The address is the one the message went to, whatever the
--- subscriber's data says by now.
+-- subscriber's data says by now. Of a topic that is gone nobody can leave but by leaving it all.
 --
 -- locks   the subscriber's open enrolments, then their executions, then the slots of the recipient
 --         and of the subscriber
@@ -240,7 +240,13 @@ begin
   if not unsubscribe.everything then
     v_topic := coalesce(
       unsubscribe.topic,
-      (select s.config ->> 'topic' from dripdrop.steps as s where s.id = v_execution.step_id)
+      (
+        select t.key
+        from dripdrop.steps as s
+        join dripdrop.topics as t
+          on t.key = s.config ->> 'topic' and t.tenant_key is not distinct from s.tenant_key
+        where s.id = v_execution.step_id
+      )
     );
   end if;
   select p.* into v_suppression

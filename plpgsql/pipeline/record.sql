@@ -3,7 +3,8 @@
 -- auth_error, rate_limited, maybe_sent or released (claimed, but never handed to the provider). One
 -- transaction: states, events, senders, next steps.
 --
--- locks   the enrolments, then the executions, then the adapters, each in id order
+-- locks   the enrolments, then the executions, then the adapters, then the counters of what did not
+--         leave, each in id order
 -- raises  ZD401 stale fence (the detail lists the executions), ZD201 malformed results;
 --         nothing is recorded then
 create or replace function dripdrop.complete_sends(results jsonb)
@@ -158,11 +159,6 @@ begin
         'is in their rows.';
   end if;
 
-  if exists (select from unnest(v_results) as r where r.outcome = 'released') then
-    perform dripdrop._give_back(
-      array(select r.execution from unnest(v_results) as r where r.outcome = 'released'), v_now
-    );
-  end if;
   if v_sent is not null then
     perform dripdrop._advance(v_sent, v_now);
   end if;
@@ -172,6 +168,18 @@ begin
   -- Last, because every worker updates the same few rows:
   -- they are locked only until the commit that follows.
   perform dripdrop._note_senders(v_results, v_now);
+  if exists (
+    select from unnest(v_results) as r where r.outcome not in ('sent', 'maybe_sent')
+  ) then
+    perform dripdrop._give_back(
+      array(
+        select r.execution
+        from unnest(v_results) as r
+        where r.outcome not in ('sent', 'maybe_sent')
+      ),
+      v_now
+    );
+  end if;
   return cardinality(v_results);
 end
 $$;

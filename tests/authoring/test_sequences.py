@@ -50,6 +50,9 @@ def test_the_global_scope_is_one_scope(engine: Engine) -> None:
         ({"name": None}, InvalidArgument, "name"),
         ({"reentry": "sometimes"}, InvalidArgument, "reentry"),
         ({"reentry": None}, InvalidArgument, "reentry"),
+        ({"priority": None}, InvalidArgument, "priority"),
+        ({"priority": -(2**31)}, InvalidArgument, "priority"),
+        ({"exclusive_group": ""}, InvalidArgument, "exclusive_group"),
         ({"metadata": []}, InvalidArgument, "metadata"),
         ({"metadata": None}, InvalidArgument, "metadata"),
         (

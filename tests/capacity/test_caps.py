@@ -48,6 +48,13 @@ def test_a_ramp_that_began_earlier_is_further(sender: Sender) -> None:
     assert len(sender.work()) == 5
 
 
+def test_a_ramp_of_two_thousand_years_stops_no_tick(sender: Sender) -> None:
+    began = datetime(1, 1, 1, tzinfo=UTC)
+    sender.limit(ramp_floor=1, ramp_increment=1_000_000_000, ramp_started_at=began)
+    sender.crowd(1)
+    assert len(sender.work()) == 1
+
+
 def test_half_a_ramp_is_refused(sender: Sender) -> None:
     with sender.engine.refused(InvalidArgument):
         sender.limit(ramp_floor=5)
@@ -207,7 +214,14 @@ def test_a_lower_limit_holds_at_once(sender: Sender) -> None:
 
 @pytest.mark.parametrize(
     "limits",
-    [{"daily_cap": 0}, {"concurrency": 0}, {"min_gap_seconds": -1}, {"ramp_increment": 0}],
+    [
+        {"daily_cap": 0},
+        {"concurrency": 0},
+        {"min_gap_seconds": -1},
+        {"ramp_increment": 0},
+        {"ramp_floor": 5, "ramp_increment": 2_000_000_000},
+        {"ramp_floor": 5, "ramp_increment": 3, "ramp_started_at": "-infinity"},
+    ],
 )
 def test_a_limit_that_is_none_is_refused(sender: Sender, limits: dict[str, Any]) -> None:
     with sender.engine.refused(InvalidArgument):

@@ -48,6 +48,15 @@ def test_an_unknown_scope_is_refused(sender: Sender) -> None:
         sender.limit(rate_limits={"planet": "60/m"})
 
 
+@pytest.mark.parametrize("tenant", [TENANT, None])
+def test_who_waits_for_a_rate_goes_when_it_is_lifted(sender: Sender, tenant: str | None) -> None:
+    sender.engine.update_tenant_settings(tenant, rate_limits={"recipient_domain": "1/d"})
+    sender.crowd(2)
+    assert len(sender.work()) == 1
+    sender.engine.update_tenant_settings(tenant, rate_limits={})
+    assert len(sender.work()) == 1
+
+
 def test_the_kth_that_is_blocked_gets_the_kth_slot(sender: Sender) -> None:
     sender.limit(rate_limits={"adapter": "10/m"})
     sender.crowd(35)

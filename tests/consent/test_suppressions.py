@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -56,6 +57,16 @@ def test_a_domain_stops_every_address_of_it(engine: Engine, tenant: str | None, 
 def test_a_domain_holds_for_no_other_domain(engine: Engine, address: str) -> None:
     engine.suppress(TENANT, "email", "@example.com")
     assert engine.is_suppressed(TENANT, "email", address) is False
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["<sam@example.com>", "mailto:sam@example.com", "sam@example.com.", "@example.com,", '"s"@a.b'],
+)
+def test_what_could_match_no_address_is_refused(engine: Engine, written: str) -> None:
+    with engine.refused(InvalidArgument) as refusal:
+        engine.suppress(TENANT, "email", written)
+    assert refusal.value.diag.column_name == "recipient"
 
 
 @pytest.mark.parametrize("channel", ["sms", "webhook", "pubsub", "slack", "telegram", "whatsapp"])
@@ -216,6 +227,17 @@ def test_one_address_many_times_is_one_suppression_with_the_worst_reason(engine:
         TENANT, [{"channel": "email", "recipient": SAM, "reason": reason} for reason in reasons]
     )
     assert kept.reason == "complaint"
+
+
+def test_a_list_is_imported_again_as_fast_as_the_first_time(engine: Engine) -> None:
+    people = [{"channel": "email", "recipient": f"{n}@example.com"} for n in range(10_000)]
+    took = []
+    for _ in range(2):
+        began = time.monotonic()
+        engine.suppress_many(TENANT, people)
+        took.append(time.monotonic() - began)
+    assert took[1] < 4 * took[0]
+    assert len(history(engine)) == 10_000
 
 
 def test_an_empty_list_suppresses_nobody(engine: Engine) -> None:

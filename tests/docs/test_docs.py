@@ -27,6 +27,15 @@ def test_the_reference_and_the_errors_are_those_of_the_database(db: Connection) 
         assert page.read_text() == text, f"{page.name} is stale: make docs"
 
 
+def test_the_reference_has_every_public_function(db: Connection) -> None:
+    page = (ROOT / "docs" / "reference" / "functions.md").read_text()
+    public = db.execute(
+        "select proname from pg_proc where pronamespace = 'dripdrop'::regnamespace"
+        " and proname not like '\\_%' and prorettype <> 'trigger'::regtype"
+    ).fetchall()
+    assert {name for (name,) in public} <= set(re.findall(r"^### (\w+)$", page, re.MULTILINE))
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_session_prints_what_the_page_shows(page: str, dsn: str) -> None:
     text = PAGES[page].read_text()

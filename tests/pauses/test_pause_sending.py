@@ -104,6 +104,20 @@ def test_a_global_adapter_is_paused_for_every_tenant(engine: Engine) -> None:
     assert [pause.subject for pause in engine.list_sending_pauses(TENANT)] == ["shared"]
 
 
+def test_a_paused_adapter_holds_what_it_drew_of_a_rotation(engine: Engine) -> None:
+    for name in ("one", "two"):
+        engine.create_channel_adapter(TENANT, name, "email", "smtp")
+    engine.author(email("welcome", config={"channel_adapter_rotation": ["one", "two"]}))
+    for number in range(20):
+        engine.join(f"person-{number}")
+    engine.pause_sending(TENANT, "adapter", "one")
+    counts = engine.tick()
+    assert (counts.queued > 0, counts.held > 0) == (True, True)
+    assert counts.queued + counts.held == 20
+    engine.resume_sending(TENANT, "adapter", "one")
+    assert engine.tick().queued == counts.held
+
+
 def test_no_claim_passes_while_sending_is_being_paused(engine: Engine, other: Engine) -> None:
     engine.author()
     sam = engine.join()

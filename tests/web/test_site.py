@@ -230,6 +230,16 @@ def test_a_post_that_says_something_else_is_refused(
     assert engine.contents() == before
 
 
+@pytest.mark.parametrize("topic", ["weather", "\0"])
+def test_a_topic_that_the_page_did_not_show_is_refused(
+    engine: Engine, site: httpx.Client, topical: str, topic: str
+) -> None:
+    before = engine.contents()
+    answer = site.post(topical, data={"action": "topics", "shown": ["news", topic]})
+    assert answer.status_code == 400
+    assert engine.contents() == before
+
+
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "TRACE"])
 def test_other_methods_are_not_allowed(
     engine: Engine, site: httpx.Client, path: str, method: str

@@ -182,6 +182,15 @@ def test_everything_is_the_channel_whatever_the_topic(engine: Engine) -> None:
     assert engine.enrollment(execution.enrollment_id).exit_reason == "unsubscribed"
 
 
+@pytest.mark.usefixtures("topics")
+def test_a_topic_that_is_gone_is_left_with_everything(engine: Engine) -> None:
+    execution = sent(engine, ABOUT_NEWS, TIP)
+    with engine.unguarded():
+        engine.connection.execute("delete from dripdrop.topics")
+    assert engine.unsubscribe(TENANT, execution.id).topic is None
+    assert engine.enrollment(execution.enrollment_id).exit_reason == "unsubscribed"
+
+
 def test_a_topic_there_is_not_is_refused(engine: Engine) -> None:
     execution = sent(engine)
     with engine.refused(TopicNotFound):
