@@ -6889,9 +6889,9 @@ comment on function dripdrop.explain(text, uuid) is
 -- plpgsql/decision/simulate.sql
 
 -- Lets enrolments run ahead of time, by the code that runs them for real: what is due is decided,
--- carried out, fenced and recorded as sent. Only providers and hooks are assumed. Callers roll it
--- back. The clock goes from one due message to the next; a pace rounds it up, so that many messages
--- share a step.
+-- carried out and recorded as sent, at once, so that the fence has nothing to add. Only providers
+-- and hooks are assumed. Callers roll it back. The clock goes from one due message to the next; a
+-- pace rounds it up, so that many messages share a step.
 --
 -- locks   the enrolments and their executions, skipping what is locked; no sender
 create or replace function dripdrop._run_ahead(
@@ -6921,7 +6921,6 @@ declare
   v_decisions dripdrop._decision[];
   v_leaving uuid[];
   v_failed uuid[];
-  v_stopped uuid[];
 begin
   loop
     return query
@@ -7027,7 +7026,6 @@ begin
         where x.id = any (v_leaving) and x.state = 'rendered'
       );
       if cardinality(v_leaving) > 0 then
-        v_stopped := dripdrop._stop_at_fence(v_leaving, v_now);
         update dripdrop.step_executions as x
         set state = 'sending',
             fence = x.fence + 1,
@@ -7035,13 +7033,12 @@ begin
             claimed_at = v_now,
             -- Whose books are not kept here, and whose row real sends wait for.
             adapter_id = null
-        where x.id = any (v_leaving) and x.id <> all (v_stopped);
+        where x.id = any (v_leaving);
         perform dripdrop.complete_sends(jsonb_agg(
           jsonb_build_object('execution', x.id, 'fence', x.fence, 'outcome', 'sent')
         ))
         from dripdrop.step_executions as x
-        where x.id = any (v_leaving) and x.state = 'sending'
-        having count(*) > 0;
+        where x.id = any (v_leaving);
       end if;
     end if;
   end loop;
