@@ -353,8 +353,9 @@ def happened(engine: Engine, enrollment_id: Any) -> list[Any]:
     """Return what became of an enrolment's messages, as a simulation would tell it."""
     return engine.rows(
         """
-        select m.occurred_at as at, s.key as step_key, d.action, m.event_data ->> 'reason' as reason,
-          m.id as place
+        select
+          m.occurred_at as at, s.position, s.key as step_key, d.action,
+          m.event_data ->> 'reason' as reason
         from dripdrop.message_events as m
         join dripdrop.step_executions as x on x.id = m.step_execution_id
         join dripdrop.steps as s on s.id = x.step_id
@@ -364,11 +365,11 @@ def happened(engine: Engine, enrollment_id: Any) -> list[Any]:
         ) as d (event_type, action) using (event_type)
         where x.enrollment_id = %s
         union all
-        select x.reason_at, s.key, 'hold', x.reason, null
+        select x.reason_at, s.position, s.key, 'hold', x.reason
         from dripdrop.step_executions as x
         join dripdrop.steps as s on s.id = x.step_id
         where x.enrollment_id = %s and x.state = 'scheduled' and x.due_at is null
-        order by at, place
+        order by at, position
         """,
         enrollment_id,
         enrollment_id,

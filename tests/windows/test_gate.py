@@ -42,6 +42,17 @@ def test_a_message_waits_for_its_window_and_leaves_when_it_opens(
     assert len(engine.deliver()) == 1
 
 
+def test_an_overnight_window_is_open_on_both_sides_of_midnight(
+    engine: Engine, clock: Clock
+) -> None:
+    windowed(engine, {"start": "22:00", "end": "06:30"})
+    for day, hour, minute, queued in [(2, 23, 0, 1), (3, 6, 29, 1), (3, 6, 30, 0)]:
+        clock.set(at(day, hour, minute))
+        sam = engine.join(f"{day}-{hour}-{minute}")
+        assert engine.tick().queued == queued
+    assert engine.last(sam.id).due_at == at(3, 22)
+
+
 def test_explain_names_the_window_and_the_opening(engine: Engine, clock: Clock) -> None:
     windowed(engine, DAYTIME | {"days": ["mon", "wed"], "calendar": "de"})
     clock.set(at(2, 22))
