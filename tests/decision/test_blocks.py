@@ -31,12 +31,22 @@ class Block(NamedTuple):
     """By how much messages of the same fate differ in that."""
     begins: timedelta = NOTHING
     """How long after Sam was enrolled it is shut."""
+    lift: Callable[[Sender], Any] | None = None
+    """What ends it, where time does not."""
     simulated: bool = True
     """Whether it shuts for anybody like Sam, and not for Sam alone."""
 
 
 def pause_sam(w: Sender) -> None:
     w.engine.pause_enrollment(TENANT, w.engine.join().id)
+
+
+def resume_sam(w: Sender) -> None:
+    w.engine.resume_enrollment(TENANT, w.engine.join().id)
+
+
+def release_sam(w: Sender) -> None:
+    w.engine.release(TENANT, w.engine.last(w.engine.join().id).id)
 
 
 def let_it_grow_stale(w: Sender) -> None:
@@ -83,13 +93,17 @@ def cap_what_one_gets(w: Sender) -> None:
 
 
 def enrol_in_a_rival(w: Sender) -> None:
-    """Let Sam be in a sequence of the same group that goes on until tomorrow."""
+    """Let Sam be in a sequence of the same group that has not ended."""
     w.engine.author(
-        email("welcome"), email("last", timing="in 1 day"), key="rival", exclusive_group="one"
+        email("welcome"), email("last", timing="in 30 days"), key="rival", exclusive_group="one"
     )
     w.engine.author(email("welcome"), exclusive_group="one")
     w.engine.enroll(TENANT, "rival", "User", "sam", data={"email": "sam@example.com"})
     w.work()
+
+
+def leave_the_rival(w: Sender) -> None:
+    w.engine.unenroll(TENANT, w.engine.get_enrollment(TENANT, "rival", "User", "sam").id)
 
 
 def open_late(w: Sender) -> None:
@@ -171,11 +185,14 @@ BLOCKS = {
         "sending_paused",
         "channel email: incident",
         "hold",
+        lift=lambda w: w.engine.resume_sending(TENANT, "channel", "email"),
     ),
     "paused enrolment": Block(
-        pause_sam, "pause", "enrollment_paused", None, "hold", simulated=False
+        pause_sam, "pause", "enrollment_paused", None, "hold", lift=resume_sam, simulated=False
     ),
-    "stale hold": Block(let_it_grow_stale, "stale", "stale", None, "hold", begins=2 * HOUR),
+    "stale hold": Block(
+        let_it_grow_stale, "stale", "stale", None, "hold", begins=2 * HOUR, lift=release_sam
+    ),
     "event wait": Block(wait_for_an_event, "event", "waiting_for_event", "paid", "wait", 6 * HOUR),
     "suppressed address": Block(
         suppress("sam@example.com"), "suppression", "suppressed", "complaint", "skip"
@@ -205,13 +222,21 @@ BLOCKS = {
         "exclusive_group",
         "rival",
         "defer",
-        timedelta(days=1),
+        lift=leave_the_rival,
         simulated=False,
     ),
     "window": Block(open_late, "window", "outside_window", "10:00 to 12:00, UTC", "defer", HOUR),
     "no sender": Block(take_the_default_away, "sender", "no_adapter", None, "fail"),
     "sender off": Block(switch_the_sender_off, "sender", "adapter_inactive", "email", "fail"),
     "sender paused": Block(
+        lambda w: w.engine.pause_adapter(TENANT, w.id),
+        "sender_rest",
+        "manual",
+        "email",
+        "defer",
+        lift=lambda w: w.engine.resume_adapter(TENANT, w.id),
+    ),
+    "sender paused until a time": Block(
         pause_the_sender, "sender_rest", "new password", "email", "defer", 6 * HOUR
     ),
     "sender at rest": Block(
@@ -242,8 +267,11 @@ BLOCKS = {
 }
 
 ENDING = {name: block for name, block in BLOCKS.items() if block.lasts}
-OPEN_ENDED = {name: block for name, block in BLOCKS.items() if not block.lasts}
-OVER = {name: block for name, block in OPEN_ENDED.items() if block.action != "hold"}
+ENDLESS = {name: block for name, block in BLOCKS.items() if block.lift}
+OVER = {name: block for name, block in BLOCKS.items() if block.action in ("skip", "fail")}
+TIMELESS = {
+    name: block for name, block in BLOCKS.items() if block.action in ("hold", "skip", "fail")
+}
 SIMULATED = {name: block for name, block in BLOCKS.items() if block.simulated}
 
 each_block = pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
@@ -274,11 +302,6 @@ def named(w: Sender, block: Block) -> tuple[Any, ...]:
     return block.gate, block.reason, detail
 
 
-def until(event_data: dict[str, Any]) -> dict[str, datetime]:
-    """Return the time in an event's data as a time."""
-    return {k: datetime.fromisoformat(v) for k, v in event_data.items() if k == "until"}
-
-
 def is_meant(block: Block, at: datetime, since: datetime) -> bool:
     """Whether a time is the one at which the block is over."""
     assert block.lasts is not None
@@ -303,8 +326,8 @@ def test_explain_names_what_a_message_waits_for_and_it_leaves_when_explain_says(
     assert sender.engine.last(message.enrollment_id).state == "sent"
 
 
-@pytest.mark.parametrize("block", OPEN_ENDED.values(), ids=OPEN_ENDED)
-def test_explain_names_what_has_no_end(sender: Sender, block: Block) -> None:
+@pytest.mark.parametrize("block", TIMELESS.values(), ids=TIMELESS)
+def test_explain_names_no_time_where_there_is_none(sender: Sender, block: Block) -> None:
     block.set_up(sender)
     sam = sender.engine.join()
     if block.action == "hold":
@@ -313,6 +336,20 @@ def test_explain_names_what_has_no_end(sender: Sender, block: Block) -> None:
     assert closed(sender.engine, sam.id) == [named(sender, block)]
     assert {g.until for g in gates} == {None}
     assert {g.next_action for g in gates} == {block.action}
+
+
+@pytest.mark.parametrize("block", ENDLESS.values(), ids=ENDLESS)
+def test_explain_names_what_has_no_end_and_a_message_leaves_once_that_is_lifted(
+    sender: Sender, block: Block
+) -> None:
+    assert block.lift
+    block.set_up(sender)
+    message = join(sender, block)
+    assert closed(sender.engine, message.enrollment_id) == [named(sender, block)]
+    sender.clock.advance(minutes=20)
+    assert sender.work() == []
+    block.lift(sender)
+    assert [claim.execution_id for claim in sender.work()] == [message.id]
 
 
 @pytest.mark.parametrize("block", OVER.values(), ids=OVER)
@@ -329,24 +366,51 @@ def test_explain_still_names_what_a_message_met_when_it_is_past(
     )
 
 
+def recorded(engine: Engine, message: Any, reason: str) -> list[Any]:
+    """Return the events of a message that give a reason: their kind, sender and data."""
+    return [
+        (event.event_type, event.adapter_id, event.event_data)
+        for event in engine.rows(
+            "select * from dripdrop.message_events"
+            " where step_execution_id = %s and event_data ->> 'reason' = %s",
+            message.id,
+            reason,
+        )
+    ]
+
+
+def data(said: tuple[Any, ...], until: datetime | None) -> dict[str, Any]:
+    """Return what stands in the data of an event, where there is something to say."""
+    at = until and until.isoformat()
+    values = zip(("gate", "reason", "detail", "until"), (*said, at), strict=True)
+    return {key: value for key, value in values if value is not None}
+
+
 @each_block
 def test_a_block_is_recorded_with_all_there_is_to_say(sender: Sender, block: Block) -> None:
     block.set_up(sender)
     message = join(sender, block)
-    events = sender.engine.rows(
-        "select event_type, event_data from dripdrop.message_events"
-        " where step_execution_id = %s and event_data ->> 'reason' = %s",
-        message.id,
-        block.reason,
-    )
-    gate, reason, detail = named(sender, block)
-    data = {"gate": gate, "reason": reason, "detail": detail, "until": message.due_at}
     kinds = {"defer": "deferred", "fail": "failed", "skip": "skipped"}
-    kind = "suppressed" if reason == "suppressed" else kinds.get(block.action)
-    recorded = [(e.event_type, e.event_data | until(e.event_data)) for e in events]
-    assert recorded == (
-        [(kind, {key: value for key, value in data.items() if value is not None})] if kind else []
+    kind = "suppressed" if block.reason == "suppressed" else kinds.get(block.action)
+    adapter = None if block.reason == "no_adapter" else sender.id
+    assert recorded(sender.engine, message, block.reason) == (
+        [(kind, adapter, data(named(sender, block), message.due_at))] if kind else []
     )
+
+
+def test_what_is_put_off_at_the_fence_is_explained_and_recorded_as_well(sender: Sender) -> None:
+    sender.crowd(2)
+    sender.engine.tick()
+    sender.engine.render()
+    sender.limit(rate_limits={"adapter": "1/h"})
+    assert len(sender.engine.claim_sends("email")) == 1
+    (message,) = sender.waiting()
+    assert message.due_at == sender.clock.now + HOUR
+    said = ("capacity", "rate_limit", f"adapter {sender.id} 1 per 01:00:00")
+    assert closed(sender.engine, message.enrollment_id) == [said]
+    assert recorded(sender.engine, message, "rate_limit") == [
+        ("deferred", sender.id, data(said, message.due_at))
+    ]
 
 
 def happened(engine: Engine, enrollment_id: Any) -> list[Any]:
@@ -379,14 +443,15 @@ def happened(engine: Engine, enrollment_id: Any) -> list[Any]:
 @pytest.mark.parametrize("block", SIMULATED.values(), ids=SIMULATED)
 def test_a_simulation_foretells_what_then_happens(sender: Sender, block: Block) -> None:
     block.set_up(sender)
-    rows = sender.engine.simulate(TENANT, "onboarding", {"email": "sam@example.com"})
+    days = timedelta(days=8)
+    rows = sender.engine.simulate(TENANT, "onboarding", {"email": "sam@example.com"}, days)
     foretold = [r for r in rows if r.step_key]
     sam = sender.engine.join()
     sender.work()
     # Whoever was sending does so no longer.
     sender.clock.advance(seconds=30)
     sender.engine.reconcile()
-    sender.run(timedelta(days=8))
+    sender.run(days)
     real = happened(sender.engine, sam.id)
     assert [(r.step_key, r.action, r.reason) for r in foretold] == [
         (r.step_key, r.action, r.reason) for r in real
