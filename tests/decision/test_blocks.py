@@ -269,9 +269,7 @@ BLOCKS = {
 ENDING = {name: block for name, block in BLOCKS.items() if block.lasts}
 ENDLESS = {name: block for name, block in BLOCKS.items() if block.lift}
 OVER = {name: block for name, block in BLOCKS.items() if block.action in ("skip", "fail")}
-TIMELESS = {
-    name: block for name, block in BLOCKS.items() if block.action in ("hold", "skip", "fail")
-}
+TIMELESS = {name: block for name, block in BLOCKS.items() if not block.lasts}
 SIMULATED = {name: block for name, block in BLOCKS.items() if block.simulated}
 
 each_block = pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
@@ -330,7 +328,7 @@ def test_explain_names_what_a_message_waits_for_and_it_leaves_when_explain_says(
 def test_explain_names_no_time_where_there_is_none(sender: Sender, block: Block) -> None:
     block.set_up(sender)
     sam = sender.engine.join()
-    if block.action == "hold":
+    if block.lift:
         join(sender, block)
     gates = sender.engine.explain(TENANT, sam.id)
     assert closed(sender.engine, sam.id) == [named(sender, block)]
