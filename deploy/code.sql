@@ -3734,7 +3734,10 @@ as $$
       where x.counter_id = (counter).id
         and x.due_at is null
         and x.ended_at is null
-        and (x.state = 'sending' or (not at_fence and x.state in ('queued', 'rendered')))
+        and (
+          (x.state = 'sending' and x.lease_until > _left.at)
+          or (not at_fence and x.state in ('queued', 'rendered'))
+        )
     )
     when per is not null then (
       select greatest(
@@ -6686,7 +6689,7 @@ as $$
     (
       130, 'frequency', false,
       case when f.rival is not null then 'defer' end,
-      'exclusive_group', f.rival, _gates.at + interval '1 day'
+      'exclusive_group', f.rival, null
     ),
     (
       140, 'window', true,
@@ -6699,12 +6702,11 @@ as $$
       coalesce(f.sender_fault, 'sender_changed'), f.adapter_name,
       case when f.sender_fault is null then _gates.at end
     ),
-    -- Resuming wakes what waits; a day is for what nobody resumes but gives another sender.
     (
       160, 'sender_rest', true,
       case when f.sender_rests then 'defer' end,
       coalesce(f.resting_reason, 'adapter_resting'), f.adapter_name,
-      coalesce(f.resting_until, _gates.at + interval '1 day')
+      f.resting_until
     ),
     -- Limits are asked of all messages of a batch together: _admit().
     (
@@ -6724,7 +6726,9 @@ $$;
 comment on function dripdrop._gates(uuid[], timestamptz, text) is
   'The gates of each execution as they stand at a time; action is null where a gate is open.';
 
--- The first closed gate has the word, and the last one always has: send.
+-- The first closed gate has the word, and the last one always has: send. Whatever ends a deferral
+-- without an end wakes what waits for it; it is looked at again once a day all the same, for nobody
+-- resumes a sender in whose place there is another.
 create or replace function dripdrop._decide(executions uuid[], at timestamptz)
 returns setof dripdrop._decision
 language sql
@@ -6732,8 +6736,11 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
   select distinct on (g.execution_id)
-    g.execution_id, g.gate, g.action, g.reason, g.detail, g.until, g.adapter_id, g.recipient,
-    g.limited, null::uuid
+    g.execution_id, g.gate, g.action, g.reason, g.detail,
+    case
+      when g.action = 'defer' then coalesce(g.until, _decide.at + interval '1 day') else g.until
+    end,
+    g.adapter_id, g.recipient, g.limited, null::uuid
   from dripdrop._gates(_decide.executions, _decide.at, 'closed') as g
   order by g.execution_id, g.place
 $$;
@@ -6849,7 +6856,10 @@ begin
         case when a.gate = v_decision.gate then v_decision.action else a.action end as action,
         case when a.gate = v_decision.gate then v_decision.reason else a.reason end as reason,
         case when a.gate = v_decision.gate then v_decision.detail else a.detail end as detail,
-        case when a.gate = v_decision.gate then v_decision.until else a.until end as until
+        -- Of a gate that is shut without an end, the decision knows only when it is asked again.
+        case
+          when a.action is null and a.gate = v_decision.gate then v_decision.until else a.until
+        end as until
       from dripdrop._gates(array[v_execution.id], v_at, 'all') as a
     ) as g
     join dripdrop.steps as s on s.id = v_execution.step_id
@@ -6889,9 +6899,9 @@ comment on function dripdrop.explain(text, uuid) is
 -- plpgsql/decision/simulate.sql
 
 -- Lets enrolments run ahead of time, by the code that runs them for real: what is due is decided,
--- carried out, fenced and recorded as sent. Only providers and hooks are assumed. Callers roll it
--- back. The clock goes from one due message to the next; a pace rounds it up, so that many messages
--- share a step.
+-- carried out, counted at the fence and recorded as sent. Only providers and hooks are assumed.
+-- Callers roll it back. The clock goes from one due message to the next; a pace rounds it up, so
+-- that many messages share a step.
 --
 -- locks   the enrolments and their executions, skipping what is locked; no sender
 create or replace function dripdrop._run_ahead(
@@ -6921,7 +6931,7 @@ declare
   v_decisions dripdrop._decision[];
   v_leaving uuid[];
   v_failed uuid[];
-  v_stopped uuid[];
+  v_limited uuid[];
 begin
   loop
     return query
@@ -6973,7 +6983,7 @@ begin
         select x.id
         from unnest(v_decisions) as d
         join dripdrop.step_executions as x on x.id = d.execution_id
-        where d.action = 'send' and x.state = 'queued'
+        where d.action = 'send' and x.state in ('queued', 'rendered')
       );
       v_failed := array(
         select x.id
@@ -6991,8 +7001,15 @@ begin
       if cardinality(v_failed) > 0 then
         perform dripdrop._give_up(v_failed, v_now);
       end if;
+      v_leaving := array(
+        select x.id
+        from dripdrop.step_executions as x
+        where x.id = any (v_leaving) and x.state = 'rendered'
+      );
+      v_limited := dripdrop._limit_at_fence(v_leaving, v_now);
 
-      -- What was to be sent may have failed or, beside another one, ended with its enrolment.
+      -- What was to be sent may have failed, waits for what others are sending or, beside another
+      -- one, ended with its enrolment.
       return query
       select
         v_now,
@@ -7010,6 +7027,7 @@ begin
             when d.action <> 'send' then null
             when x.state = 'failed' then 'fail'
             when x.state = 'cancelled' then 'cancel'
+            when x.id = any (v_limited) then 'defer'
           end as action
       ) as ended
       where d.action <> 'ask'
@@ -7022,12 +7040,9 @@ begin
       where x.id = d.execution_id and d.action = 'ask' and x.state = 'scheduled';
 
       v_leaving := array(
-        select x.id
-        from dripdrop.step_executions as x
-        where x.id = any (v_leaving) and x.state = 'rendered'
+        select u.id from unnest(v_leaving) as u (id) where u.id <> all (v_limited)
       );
       if cardinality(v_leaving) > 0 then
-        v_stopped := dripdrop._stop_at_fence(v_leaving, v_now);
         update dripdrop.step_executions as x
         set state = 'sending',
             fence = x.fence + 1,
@@ -7035,13 +7050,12 @@ begin
             claimed_at = v_now,
             -- Whose books are not kept here, and whose row real sends wait for.
             adapter_id = null
-        where x.id = any (v_leaving) and x.id <> all (v_stopped);
+        where x.id = any (v_leaving);
         perform dripdrop.complete_sends(jsonb_agg(
           jsonb_build_object('execution', x.id, 'fence', x.fence, 'outcome', 'sent')
         ))
         from dripdrop.step_executions as x
-        where x.id = any (v_leaving) and x.state = 'sending'
-        having count(*) > 0;
+        where x.id = any (v_leaving);
       end if;
     end if;
   end loop;
@@ -12577,7 +12591,6 @@ declare
     select distinct g.execution_id
     from dripdrop._gates(executions, _stop_at_fence.at, 'fence') as g
   );
-  v_limited dripdrop._decision[];
 begin
   if cardinality(v_stopped) > 0 then
     update dripdrop.step_executions as x
@@ -12587,9 +12600,30 @@ begin
         updated_at = _stop_at_fence.at
     where x.id = any (v_stopped);
   end if;
+  return v_stopped || dripdrop._limit_at_fence(
+    array(select u.id from unnest(executions) as u (id) where u.id <> all (v_stopped)),
+    _stop_at_fence.at
+  );
+end
+$$;
 
-  -- Limits that were set after tick() count as well.
-  v_limited := array(
+comment on function dripdrop._stop_at_fence(uuid[], timestamptz) is
+  'Gives back to tick() those that may not leave now, and returns which.';
+
+-- Limits that were set after tick() count as well.
+--
+-- locks   the counters of limits; callers hold the executions
+create or replace function dripdrop._limit_at_fence(executions uuid[], at timestamptz)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_limited dripdrop._decision[] := array(
     with
     limited as materialized (
       select s.id, a.id
@@ -12607,12 +12641,12 @@ begin
     )::dripdrop._decision
     from dripdrop.step_executions as x
     where x.id = any (executions)
-      and x.id <> all (v_stopped)
       and (x.counter_id is not null or (x.step_id, x.adapter_id) in (select * from limited))
     order by x.id
   );
+begin
   if cardinality(v_limited) > 0 then
-    v_limited := dripdrop._admit(v_limited, _stop_at_fence.at, true);
+    v_limited := dripdrop._admit(v_limited, _limit_at_fence.at, true);
     update dripdrop.step_executions as x
     set counter_id = d.counter_id
     from unnest(v_limited) as d
@@ -12625,8 +12659,8 @@ begin
         defer_count = x.defer_count + 1,
         fence = x.fence + 1,
         reason = d.reason,
-        reason_at = _stop_at_fence.at,
-        updated_at = _stop_at_fence.at
+        reason_at = _limit_at_fence.at,
+        updated_at = _limit_at_fence.at
     from unnest(v_limited) as d
     where x.id = d.execution_id;
     insert into dripdrop.message_events (
@@ -12638,17 +12672,16 @@ begin
       jsonb_build_object(
         'reason', d.reason, 'gate', d.gate, 'detail', d.detail, 'until', d.until
       ),
-      _stop_at_fence.at
+      _limit_at_fence.at
     from unnest(v_limited) as d
     join dripdrop.step_executions as x on x.id = d.execution_id;
-    v_stopped := v_stopped || array(select d.execution_id from unnest(v_limited) as d);
   end if;
-  return v_stopped;
+  return array(select d.execution_id from unnest(v_limited) as d where d.action = 'defer');
 end
 $$;
 
-comment on function dripdrop._stop_at_fence(uuid[], timestamptz) is
-  'Gives back to tick() those that may not leave now, and returns which.';
+comment on function dripdrop._limit_at_fence(uuid[], timestamptz) is
+  'Puts off those whose limits are used up by what has left, and returns which.';
 
 create or replace function dripdrop._pop_queue(queue text, batch_size int)
 returns table (message jsonb)

@@ -128,6 +128,7 @@ begin
     '_less',
     '_let_go',
     '_let_out',
+    '_limit_at_fence',
     '_limit_reason',
     '_limits_on',
     '_line',

@@ -20,7 +20,10 @@ as $$
       where x.counter_id = (counter).id
         and x.due_at is null
         and x.ended_at is null
-        and (x.state = 'sending' or (not at_fence and x.state in ('queued', 'rendered')))
+        and (
+          (x.state = 'sending' and x.lease_until > _left.at)
+          or (not at_fence and x.state in ('queued', 'rendered'))
+        )
     )
     when per is not null then (
       select greatest(

@@ -379,7 +379,7 @@ as $$
     (
       130, 'frequency', false,
       case when f.rival is not null then 'defer' end,
-      'exclusive_group', f.rival, _gates.at + interval '1 day'
+      'exclusive_group', f.rival, null
     ),
     (
       140, 'window', true,
@@ -392,12 +392,11 @@ as $$
       coalesce(f.sender_fault, 'sender_changed'), f.adapter_name,
       case when f.sender_fault is null then _gates.at end
     ),
-    -- Resuming wakes what waits; a day is for what nobody resumes but gives another sender.
     (
       160, 'sender_rest', true,
       case when f.sender_rests then 'defer' end,
       coalesce(f.resting_reason, 'adapter_resting'), f.adapter_name,
-      coalesce(f.resting_until, _gates.at + interval '1 day')
+      f.resting_until
     ),
     -- Limits are asked of all messages of a batch together: _admit().
     (
@@ -417,7 +416,9 @@ $$;
 comment on function dripdrop._gates(uuid[], timestamptz, text) is
   'The gates of each execution as they stand at a time; action is null where a gate is open.';
 
--- The first closed gate has the word, and the last one always has: send.
+-- The first closed gate has the word, and the last one always has: send. Whatever ends a deferral
+-- without an end wakes what waits for it; it is looked at again once a day all the same, for nobody
+-- resumes a sender in whose place there is another.
 create or replace function dripdrop._decide(executions uuid[], at timestamptz)
 returns setof dripdrop._decision
 language sql
@@ -425,8 +426,11 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
   select distinct on (g.execution_id)
-    g.execution_id, g.gate, g.action, g.reason, g.detail, g.until, g.adapter_id, g.recipient,
-    g.limited, null::uuid
+    g.execution_id, g.gate, g.action, g.reason, g.detail,
+    case
+      when g.action = 'defer' then coalesce(g.until, _decide.at + interval '1 day') else g.until
+    end,
+    g.adapter_id, g.recipient, g.limited, null::uuid
   from dripdrop._gates(_decide.executions, _decide.at, 'closed') as g
   order by g.execution_id, g.place
 $$;

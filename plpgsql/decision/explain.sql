@@ -105,7 +105,10 @@ begin
         case when a.gate = v_decision.gate then v_decision.action else a.action end as action,
         case when a.gate = v_decision.gate then v_decision.reason else a.reason end as reason,
         case when a.gate = v_decision.gate then v_decision.detail else a.detail end as detail,
-        case when a.gate = v_decision.gate then v_decision.until else a.until end as until
+        -- Of a gate that is shut without an end, the decision knows only when it is asked again.
+        case
+          when a.action is null and a.gate = v_decision.gate then v_decision.until else a.until
+        end as until
       from dripdrop._gates(array[v_execution.id], v_at, 'all') as a
     ) as g
     join dripdrop.steps as s on s.id = v_execution.step_id

@@ -1,7 +1,7 @@
 -- Lets enrolments run ahead of time, by the code that runs them for real: what is due is decided,
--- carried out, fenced and recorded as sent. Only providers and hooks are assumed. Callers roll it
--- back. The clock goes from one due message to the next; a pace rounds it up, so that many messages
--- share a step.
+-- carried out, counted at the fence and recorded as sent. Only providers and hooks are assumed.
+-- Callers roll it back. The clock goes from one due message to the next; a pace rounds it up, so
+-- that many messages share a step.
 --
 -- locks   the enrolments and their executions, skipping what is locked; no sender
 create or replace function dripdrop._run_ahead(
@@ -31,7 +31,7 @@ declare
   v_decisions dripdrop._decision[];
   v_leaving uuid[];
   v_failed uuid[];
-  v_stopped uuid[];
+  v_limited uuid[];
 begin
   loop
     return query
@@ -83,7 +83,7 @@ begin
         select x.id
         from unnest(v_decisions) as d
         join dripdrop.step_executions as x on x.id = d.execution_id
-        where d.action = 'send' and x.state = 'queued'
+        where d.action = 'send' and x.state in ('queued', 'rendered')
       );
       v_failed := array(
         select x.id
@@ -101,8 +101,15 @@ begin
       if cardinality(v_failed) > 0 then
         perform dripdrop._give_up(v_failed, v_now);
       end if;
+      v_leaving := array(
+        select x.id
+        from dripdrop.step_executions as x
+        where x.id = any (v_leaving) and x.state = 'rendered'
+      );
+      v_limited := dripdrop._limit_at_fence(v_leaving, v_now);
 
-      -- What was to be sent may have failed or, beside another one, ended with its enrolment.
+      -- What was to be sent may have failed, waits for what others are sending or, beside another
+      -- one, ended with its enrolment.
       return query
       select
         v_now,
@@ -120,6 +127,7 @@ begin
             when d.action <> 'send' then null
             when x.state = 'failed' then 'fail'
             when x.state = 'cancelled' then 'cancel'
+            when x.id = any (v_limited) then 'defer'
           end as action
       ) as ended
       where d.action <> 'ask'
@@ -132,12 +140,9 @@ begin
       where x.id = d.execution_id and d.action = 'ask' and x.state = 'scheduled';
 
       v_leaving := array(
-        select x.id
-        from dripdrop.step_executions as x
-        where x.id = any (v_leaving) and x.state = 'rendered'
+        select u.id from unnest(v_leaving) as u (id) where u.id <> all (v_limited)
       );
       if cardinality(v_leaving) > 0 then
-        v_stopped := dripdrop._stop_at_fence(v_leaving, v_now);
         update dripdrop.step_executions as x
         set state = 'sending',
             fence = x.fence + 1,
@@ -145,13 +150,12 @@ begin
             claimed_at = v_now,
             -- Whose books are not kept here, and whose row real sends wait for.
             adapter_id = null
-        where x.id = any (v_leaving) and x.id <> all (v_stopped);
+        where x.id = any (v_leaving);
         perform dripdrop.complete_sends(jsonb_agg(
           jsonb_build_object('execution', x.id, 'fence', x.fence, 'outcome', 'sent')
         ))
         from dripdrop.step_executions as x
-        where x.id = any (v_leaving) and x.state = 'sending'
-        having count(*) > 0;
+        where x.id = any (v_leaving);
       end if;
     end if;
   end loop;

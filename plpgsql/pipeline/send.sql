@@ -130,7 +130,6 @@ declare
     select distinct g.execution_id
     from dripdrop._gates(executions, _stop_at_fence.at, 'fence') as g
   );
-  v_limited dripdrop._decision[];
 begin
   if cardinality(v_stopped) > 0 then
     update dripdrop.step_executions as x
@@ -140,9 +139,30 @@ begin
         updated_at = _stop_at_fence.at
     where x.id = any (v_stopped);
   end if;
+  return v_stopped || dripdrop._limit_at_fence(
+    array(select u.id from unnest(executions) as u (id) where u.id <> all (v_stopped)),
+    _stop_at_fence.at
+  );
+end
+$$;
 
-  -- Limits that were set after tick() count as well.
-  v_limited := array(
+comment on function dripdrop._stop_at_fence(uuid[], timestamptz) is
+  'Gives back to tick() those that may not leave now, and returns which.';
+
+-- Limits that were set after tick() count as well.
+--
+-- locks   the counters of limits; callers hold the executions
+create or replace function dripdrop._limit_at_fence(executions uuid[], at timestamptz)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_limited dripdrop._decision[] := array(
     with
     limited as materialized (
       select s.id, a.id
@@ -160,12 +180,12 @@ begin
     )::dripdrop._decision
     from dripdrop.step_executions as x
     where x.id = any (executions)
-      and x.id <> all (v_stopped)
       and (x.counter_id is not null or (x.step_id, x.adapter_id) in (select * from limited))
     order by x.id
   );
+begin
   if cardinality(v_limited) > 0 then
-    v_limited := dripdrop._admit(v_limited, _stop_at_fence.at, true);
+    v_limited := dripdrop._admit(v_limited, _limit_at_fence.at, true);
     update dripdrop.step_executions as x
     set counter_id = d.counter_id
     from unnest(v_limited) as d
@@ -178,8 +198,8 @@ begin
         defer_count = x.defer_count + 1,
         fence = x.fence + 1,
         reason = d.reason,
-        reason_at = _stop_at_fence.at,
-        updated_at = _stop_at_fence.at
+        reason_at = _limit_at_fence.at,
+        updated_at = _limit_at_fence.at
     from unnest(v_limited) as d
     where x.id = d.execution_id;
     insert into dripdrop.message_events (
@@ -191,17 +211,16 @@ begin
       jsonb_build_object(
         'reason', d.reason, 'gate', d.gate, 'detail', d.detail, 'until', d.until
       ),
-      _stop_at_fence.at
+      _limit_at_fence.at
     from unnest(v_limited) as d
     join dripdrop.step_executions as x on x.id = d.execution_id;
-    v_stopped := v_stopped || array(select d.execution_id from unnest(v_limited) as d);
   end if;
-  return v_stopped;
+  return array(select d.execution_id from unnest(v_limited) as d where d.action = 'defer');
 end
 $$;
 
-comment on function dripdrop._stop_at_fence(uuid[], timestamptz) is
-  'Gives back to tick() those that may not leave now, and returns which.';
+comment on function dripdrop._limit_at_fence(uuid[], timestamptz) is
+  'Puts off those whose limits are used up by what has left, and returns which.';
 
 create or replace function dripdrop._pop_queue(queue text, batch_size int)
 returns table (message jsonb)

@@ -55,6 +55,29 @@ def test_a_ramp_of_two_thousand_years_stops_no_tick(sender: Sender) -> None:
     assert len(sender.work()) == 1
 
 
+@pytest.mark.parametrize(("days", "cap"), [(10, 25), (30, 50)])
+def test_a_ramp_is_as_far_as_its_days(sender: Sender, days: int, cap: int) -> None:
+    began = sender.clock.now - timedelta(days=days)
+    sender.limit(daily_cap=50, ramp_floor=5, ramp_increment=2, ramp_started_at=began)
+    sender.crowd(60)
+    assert len(sender.work()) == cap
+
+
+def test_the_days_of_a_ramp_are_the_senders(sender: Sender) -> None:
+    """It begins at one in the morning of Los Angeles, whose next day begins 23 hours later."""
+    sender.limit(ramp_floor=1, ramp_increment=1, time_zone="America/Los_Angeles")
+    sender.crowd(6)
+    assert len(sender.work()) == 1
+    for moment, left in [
+        (datetime(2026, 3, 3, 7, 59, tzinfo=UTC), 0),
+        (datetime(2026, 3, 3, 8, 10, tzinfo=UTC), 2),
+        (datetime(2026, 3, 4, 7, 59, tzinfo=UTC), 0),
+        (datetime(2026, 3, 4, 8, 10, tzinfo=UTC), 3),
+    ]:
+        sender.clock.set(moment)
+        assert len(sender.work()) == left
+
+
 def test_half_a_ramp_is_refused(sender: Sender) -> None:
     with sender.engine.refused(InvalidArgument):
         sender.limit(ramp_floor=5)
@@ -88,6 +111,53 @@ def test_a_cap_is_one_for_all_tenants_of_a_shared_sender(engine: Engine) -> None
     assert len(engine.claim()) == 3
 
 
+def test_what_is_promised_counts_before_it_has_left(engine: Engine, sender: Sender) -> None:
+    sender.limit(daily_cap=2)
+    sender.crowd(1)
+    assert engine.tick().queued == 1
+    sender.crowd(2, domain="example.org")
+    assert (engine.tick().queued, len(sender.waiting())) == (1, 1)
+
+
+def test_what_providers_report_is_not_counted_again(engine: Engine, sender: Sender) -> None:
+    sender.limit(daily_cap=2, rate_limits={"adapter": "2/h"})
+    sender.crowd(1)
+    sender.work()
+    engine.rows(
+        "insert into dripdrop.message_events"
+        " (tenant_key, step_execution_id, adapter_id, channel, provider, event_type)"
+        " select tenant_key, step_execution_id, adapter_id, channel, provider, 'sent'"
+        " from dripdrop.message_events, generate_series(1, 5) returning 1"
+    )
+    sender.crowd(2, domain="example.org")
+    assert len(sender.work()) == 1
+
+
+def test_who_waits_for_tomorrow_does_not_wait_for_one_moment(sender: Sender) -> None:
+    sender.limit(daily_cap=100)
+    sender.crowd(200)
+    sender.work()
+    moments = {each.due_at for each in sender.waiting()}
+    assert len(moments) > 50
+    assert max(moments) - min(moments) < timedelta(minutes=9)
+
+
+def test_only_what_may_leave_is_rendered(engine: Engine, sender: Sender) -> None:
+    sender.limit(daily_cap=2)
+    sender.crowd(5)
+    engine.tick()
+    assert len(engine.claim_renders()) == 2
+
+
+def test_a_gap_is_one_for_all_tenants_of_a_shared_sender(engine: Engine) -> None:
+    shared = engine.create_channel_adapter(None, "shared", "email", "smtp", is_default=True)
+    engine.set_adapter_limits(None, shared.id, min_gap_seconds=90)
+    for tenant in ("one", "two"):
+        engine.apply(tenant, {"key": "hi", "name": "Hi", "steps": [email("welcome")]})
+        engine.enroll(tenant, "hi", "User", "sam", data={"email": "sam@example.com"})
+    assert len(engine.deliver()) == 1
+
+
 def test_a_gap_lies_between_any_two_messages(sender: Sender) -> None:
     sender.limit(min_gap_seconds=90)
     sender.crowd(5)
@@ -109,6 +179,21 @@ def test_a_version_has_no_more_than_its_share(engine: Engine, sender: Sender) ->
     sender.sequence("news")
     sender.crowd(8, sequence="news", domain="example.org")
     assert len(sender.work()) == 5
+
+
+def test_a_budget_that_is_set_again_is_the_same_budget(engine: Engine, sender: Sender) -> None:
+    version = engine.get_active_sequence_version(
+        TENANT, engine.get_sequence(TENANT, "onboarding").id
+    )
+    first = engine.set_adapter_sequence_budget(
+        TENANT, sender.id, version.id, max_share_pct=50, daily_volume_target=15
+    )
+    again = engine.set_adapter_sequence_budget(TENANT, sender.id, version.id, max_share_pct=40)
+    assert (first.max_share_pct, first.daily_volume_target) == (50, 15)
+    assert (again.id, again.max_share_pct, again.daily_volume_target) == (first.id, 40, None)
+    sender.limit(daily_cap=10)
+    sender.crowd(8)
+    assert len(sender.work()) == 4
 
 
 def test_weights_divide_what_is_scarce(engine: Engine, sender: Sender) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from dripdrop.errors import InvalidRate
 from tests.capacity.conftest import Sender, most_in_any
-from tests.engine import TENANT, Engine, email
+from tests.engine import TEMPLATE, TENANT, Engine, email
 
 MINUTE = timedelta(minutes=1)
 
@@ -127,6 +127,68 @@ def test_the_domain_of_the_sender_counts(engine: Engine, sender: Sender) -> None
     assert "domain acme.example 2 per 01:00:00" in {
         gate.detail for gate in engine.explain(TENANT, sender.waiting()[0].enrollment_id)
     }
+
+
+def test_the_address_a_template_sends_from_comes_before_the_senders(
+    engine: Engine, sender: Sender
+) -> None:
+    engine.update_channel_adapter(TENANT, sender.id, config={"from": "hi@acme.example"})
+    engine.author(email("welcome", template=TEMPLATE | {"from": "Kim <Kim@NEWS.Acme.example>"}))
+    sender.limit(rate_limits={"domain": "1/h"})
+    sender.crowd(2)
+    sender.work()
+    (gate,) = [
+        g for g in engine.explain(TENANT, sender.waiting()[0].enrollment_id) if g.open is False
+    ]
+    assert gate.detail == "domain news.acme.example 1 per 01:00:00"
+
+
+def test_a_sender_without_an_address_has_no_rate_for_its_domain(sender: Sender) -> None:
+    sender.limit(rate_limits={"domain": "1/h"})
+    sender.crowd(3)
+    assert len(sender.work()) == 3
+
+
+def test_a_number_has_no_domain(engine: Engine, sender: Sender) -> None:
+    sender.limit(rate_limits={"recipient_domain": "1/h"})
+    with engine.unguarded():
+        for table in ("steps", "channel_adapters"):
+            engine.connection.execute(
+                f"update dripdrop.{table} set channel = 'sms' where channel = 'email'".encode()
+            )
+    for person in ("sam", "kim"):
+        engine.join(person, data={"email": f"{person}@example.com", "phone": "+14155552671"})
+    assert engine.tick().queued == 2
+
+
+def test_an_address_is_counted_as_it_is_compared(engine: Engine, sender: Sender) -> None:
+    sender.limit(rate_limits={"recipient": "1/h"})
+    for number, written in enumerate(["sam@example.com", " Sam@Example.COM"]):
+        engine.join(str(number), data={"email": written})
+    assert len(sender.work()) == 1
+
+
+def test_another_tenants_messages_to_a_recipient_do_not_count(engine: Engine) -> None:
+    shared = engine.create_channel_adapter(None, "shared", "email", "smtp", is_default=True)
+    engine.set_adapter_limits(
+        None, shared.id, rate_limits={"recipient": "1/d", "recipient_domain": "1/d"}
+    )
+    for tenant in ("one", "two"):
+        engine.apply(tenant, {"key": "hi", "name": "Hi", "steps": [email("welcome")]})
+        engine.enroll(tenant, "hi", "User", "sam", data={"email": "sam@example.com"})
+    assert len(engine.deliver()) == 2
+
+
+def test_of_several_rates_the_last_to_have_room_is_waited_for(
+    engine: Engine, sender: Sender
+) -> None:
+    sender.limit(rate_limits={"adapter": "1/h", "recipient_domain": "1/3h", "recipient": "9/h"})
+    sender.crowd(2)
+    sender.work()
+    (waiting,) = sender.waiting()
+    assert waiting.due_at == sender.clock.now + timedelta(hours=3)
+    (gate,) = [g for g in engine.explain(TENANT, waiting.enrollment_id) if g.open is False]
+    assert gate.detail == "recipient_domain example.com 1 per 03:00:00"
 
 
 def test_the_more_specific_rate_holds(engine: Engine, sender: Sender) -> None:

@@ -80,6 +80,29 @@ def test_an_inactive_sender_is_not_replaced_by_a_default(
     )
 
 
+def test_a_step_whose_own_sender_is_off_leaves_the_other_steps_theirs(
+    engine: Engine, senders: dict[str, Any]
+) -> None:
+    engine.apply(
+        TENANT,
+        onboarding(
+            email("a"),
+            email("b", adapter="step", config={"on_max_retry": "continue"}),
+            email("c"),
+        ),
+    )
+    engine.update_channel_adapter(TENANT, senders["step"], active=False)
+    sam = engine.join()
+    for _ in range(3):
+        engine.deliver()
+    assert [(x.state, x.adapter_id) for x in engine.executions(sam.id)] == [
+        ("sent", senders["tenant"]),
+        ("failed", senders["step"]),
+        ("sent", senders["tenant"]),
+    ]
+    assert engine.enrollment(sam.id).adapter_id is None
+
+
 def test_another_tenants_default_is_never_chosen(engine: Engine) -> None:
     engine.create_channel_adapter("other", "theirs", "email", "smtp", is_default=True)
     assert chosen(engine, onboarding()).reason == "no_adapter"

@@ -169,6 +169,15 @@ def test_resuming_gives_back_the_health_state(
     assert engine.resume_adapter(TENANT, sender).health_state == state
 
 
+def test_pausing_twice_is_one_pause_that_ends_once(engine: Engine, sender: Any) -> None:
+    first = engine.pause_adapter(TENANT, sender)
+    assert engine.pause_adapter(TENANT, sender) == first
+    assert [rest.ended_at is None for rest in rests(engine)] == [False, True]
+    engine.resume_adapter(TENANT, sender)
+    engine.join()
+    assert engine.tick().queued == 1
+
+
 def test_a_pause_with_an_end_takes_the_place_of_one_without(
     engine: Engine, sender: Any, clock: Clock
 ) -> None:

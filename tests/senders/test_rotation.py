@@ -101,6 +101,15 @@ def test_a_sender_that_rests_passes_on_only_its_own_messages(engine: Engine) -> 
     assert 0.57 < passed_on["b"] / passed_on.total() < 0.63
 
 
+def test_a_draw_is_the_same_whoever_makes_it_and_when(
+    engine: Engine, other: Engine, clock: Clock
+) -> None:
+    weights = {"a": 5, "b": 3, "c": 2}
+    first = list(draws(engine, weights))
+    clock.advance(days=1)
+    assert list(draws(other, weights)) == first
+
+
 def test_a_step_shares_its_messages(engine: Engine, senders: dict[str, Any]) -> None:
     engine.apply(TENANT, onboarding(rotating()))
     join_all(engine)
