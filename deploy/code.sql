@@ -4922,11 +4922,12 @@ comment on function dripdrop._line(uuid[], timestamptz) is
 
 -- Capacity that nobody uses goes to who waits for it: what stands in front of a line is due as soon
 -- as there is room, before its slot. So whatever is stopped, paused or fails gives back what it was
--- promised, without anybody having to say so. Of the lines of people, which are many, nearly all
--- are full: what has left says so at once.
+-- promised, without anybody having to say so. tick() looks after the lines of senders, which are
+-- few, and reconcile() after those of people, which are many; nearly all of these are full, and what
+-- has left says so at once.
 --
 -- locks   executions that wait, skipping what is locked
-create or replace function dripdrop._pull(at timestamptz)
+create or replace function dripdrop._pull(counters uuid[], at timestamptz)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -4943,7 +4944,7 @@ begin
     line as materialized (
       select distinct dripdrop._one_line(c) as counters
       from dripdrop.counters as c
-      where c.line_until > _pull.at
+      where c.id = any (_pull.counters)
         and (
           c.per is null
           or c.max_count > (
@@ -5007,8 +5008,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._pull(timestamptz) is
-  'Makes due what waits in the lines of limits that have room.';
+comment on function dripdrop._pull(uuid[], timestamptz) is
+  'Makes due what waits in the lines of these limits, where they have room.';
 
 -- Whoever comes late to a line that others fill does not wait for all of them: the first message
 -- of a second sequence takes the second place, and who stood there takes one that was promised to
@@ -11588,6 +11589,14 @@ declare
   v_presumed uuid[];
 begin
   perform dripdrop._let_go(v_now);
+  perform dripdrop._pull(
+    array(
+      select c.id
+      from dripdrop.counters as c
+      where c.line_until > v_now and c.scope in ('recipient', 'subscriber')
+    ),
+    v_now
+  );
   v_lost := array(
     select x.id
     from dripdrop.step_executions as x
@@ -12808,7 +12817,14 @@ begin
     return query select 0, 0, 0, 0, 0, 0, 0;
     return;
   end if;
-  perform dripdrop._pull(v_now);
+  perform dripdrop._pull(
+    array(
+      select c.id
+      from dripdrop.counters as c
+      where c.line_until > v_now and c.scope not in ('recipient', 'subscriber')
+    ),
+    v_now
+  );
   v_due := array(
     select x.id
     from dripdrop.step_executions as x

@@ -487,7 +487,11 @@ create table dripdrop.counters (
 )
 with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
-create index counters_with_a_line on dripdrop.counters (line_until) where line_until is not null;
+create index counters_with_a_line on dripdrop.counters (line_until)
+where line_until is not null and scope not in ('recipient', 'subscriber');
+
+create index counters_with_a_persons_line on dripdrop.counters (line_until)
+where line_until is not null and scope in ('recipient', 'subscriber');
 
 comment on table dripdrop.counters is
   'What limits have used up: one row per limit and what it counts, locked by whoever uses it.';

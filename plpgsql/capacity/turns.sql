@@ -45,11 +45,12 @@ comment on function dripdrop._line(uuid[], timestamptz) is
 
 -- Capacity that nobody uses goes to who waits for it: what stands in front of a line is due as soon
 -- as there is room, before its slot. So whatever is stopped, paused or fails gives back what it was
--- promised, without anybody having to say so. Of the lines of people, which are many, nearly all
--- are full: what has left says so at once.
+-- promised, without anybody having to say so. tick() looks after the lines of senders, which are
+-- few, and reconcile() after those of people, which are many; nearly all of these are full, and what
+-- has left says so at once.
 --
 -- locks   executions that wait, skipping what is locked
-create or replace function dripdrop._pull(at timestamptz)
+create or replace function dripdrop._pull(counters uuid[], at timestamptz)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -66,7 +67,7 @@ begin
     line as materialized (
       select distinct dripdrop._one_line(c) as counters
       from dripdrop.counters as c
-      where c.line_until > _pull.at
+      where c.id = any (_pull.counters)
         and (
           c.per is null
           or c.max_count > (
@@ -130,8 +131,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._pull(timestamptz) is
-  'Makes due what waits in the lines of limits that have room.';
+comment on function dripdrop._pull(uuid[], timestamptz) is
+  'Makes due what waits in the lines of these limits, where they have room.';
 
 -- Whoever comes late to a line that others fill does not wait for all of them: the first message
 -- of a second sequence takes the second place, and who stood there takes one that was promised to

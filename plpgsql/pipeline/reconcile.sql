@@ -24,6 +24,14 @@ declare
   v_presumed uuid[];
 begin
   perform dripdrop._let_go(v_now);
+  perform dripdrop._pull(
+    array(
+      select c.id
+      from dripdrop.counters as c
+      where c.line_until > v_now and c.scope in ('recipient', 'subscriber')
+    ),
+    v_now
+  );
   v_lost := array(
     select x.id
     from dripdrop.step_executions as x

@@ -35,7 +35,14 @@ begin
     return query select 0, 0, 0, 0, 0, 0, 0;
     return;
   end if;
-  perform dripdrop._pull(v_now);
+  perform dripdrop._pull(
+    array(
+      select c.id
+      from dripdrop.counters as c
+      where c.line_until > v_now and c.scope not in ('recipient', 'subscriber')
+    ),
+    v_now
+  );
   v_due := array(
     select x.id
     from dripdrop.step_executions as x

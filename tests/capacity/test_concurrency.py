@@ -170,6 +170,7 @@ class World:
 
     def work(self) -> None:
         """Let everything that may leave now leave."""
+        self.engine.reconcile()
         while True:
             counts = self.engine.tick()
             self.engine.render()

@@ -173,6 +173,7 @@ def test_what_is_stopped_before_it_leaves_makes_room_for_the_next(
     STOPS[stop](engine, sam)
     assert engine.claim_sends("email") == []
     engine.tick()
+    engine.reconcile()
     assert len(sender.work()) == 1
 
 
