@@ -4923,8 +4923,8 @@ comment on function dripdrop._line(uuid[], timestamptz) is
 -- Capacity that nobody uses goes to who waits for it: what stands in front of a line is due as soon
 -- as there is room, before its slot. So whatever is stopped, paused or fails gives back what it was
 -- promised, without anybody having to say so. tick() looks after the lines of senders, which are
--- few, and reconcile() after those of people, which are many; nearly all of these are full, and what
--- has left says so at once.
+-- few, and reconcile() after those of people, which are many. Most of these are full, and what has
+-- left says so at once.
 --
 -- locks   executions that wait, skipping what is locked
 create or replace function dripdrop._pull(counters uuid[], at timestamptz)
