@@ -153,7 +153,7 @@ class World:
         return self.engine.rows(
             "select x.id, x.tenant_key, x.state, x.reason, x.due_at, x.claimed_at, x.enrollment_id,"
             " e.data ->> 'email' as recipient, split_part(e.data ->> 'email', '@', 2) as domain,"
-            " e.subscriber_id, q.key as sequence"
+            " e.subscriber_id, q.key as sequence, x.defer_count"
             " from dripdrop.step_executions as x"
             " join dripdrop.enrollments as e on e.id = x.enrollment_id"
             " join dripdrop.sequences as q on q.id = e.sequence_id"
@@ -267,4 +267,6 @@ def test_no_limit_is_exceeded_none_is_left_unused_and_nobody_starves(
         clock.set(max(min(due), clock.now))
     world.check_kept()
     assert {m.state for m in world.messages()} <= {"sent", "cancelled"}
+    counts = [m.defer_count for m in world.messages()]
+    assert sum(counts) <= len(counts) * len(world.limits)
     assert engine.ledger() == []
