@@ -1,9 +1,11 @@
-"""The command, as a process."""
+"""The command."""
 
 from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
@@ -19,6 +21,13 @@ from tests.driver.command import dripdrop
 from tests.engine import Engine
 
 CREDENTIALS = {"host": "127.0.0.1", "username": "ada", "password": "correct horse"}
+
+
+def test_it_is_a_module_that_ends_with_its_status() -> None:
+    command = [sys.executable, "-m", "dripdrop", "seal", "main"]
+    result = subprocess.run(command, input="[]", capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "not a JSON object" in result.stderr
 
 
 def test_keygen_prints_a_key_of_32_bytes() -> None:

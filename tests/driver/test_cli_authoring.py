@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.driver.command import dripdrop
+from tests.driver.command import Result, dripdrop
 from tests.engine import TENANT, Engine, email
 
 WELCOME = """\
@@ -32,8 +31,6 @@ steps:
   - {key: miss-you, channel: webhook, template: {url: "https://a.example", body: {on: no}}}
 """
 BOTH = f"{WELCOME}---\n{WINBACK}"
-
-Result = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from tests.conftest import START, Clock
-from tests.driver.command import dripdrop
+from tests.driver.command import Result, dripdrop
 from tests.engine import TENANT, Engine, after, email
 
-Result = subprocess.CompletedProcess[str]
 SAM = json.dumps({"email": "sam@example.com"})
 
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from tests.conftest import START
-from tests.driver.command import dripdrop
+from tests.driver.command import Result, dripdrop
 from tests.engine import TENANT, Engine
 
 SEALED = "AQABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4fICEiIyQl"
 
 
-def at(dsn: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def at(dsn: str, *arguments: str) -> Result:
     """Run a command for the tenant, at the time at which tests begin."""
     now = f"-c dripdrop.now={START.isoformat()}"
     return dripdrop(*arguments, "--dsn", dsn, "--tenant", TENANT, PGOPTIONS=now)
