@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from tests.daemon.servers import MailServer
+from tests.driver.command import dripdrop
 from tests.engine import TENANT, Engine, after, email
 
 STEPS = ("one", "two", "three")
@@ -38,6 +39,13 @@ def let_claims_pass(engine: Engine) -> None:
         "select pgmq.set_vt('dripdrop_render', msg_id, 0) from pgmq.q_dripdrop_render"
         " where vt > clock_timestamp()"
     )
+
+
+def do_what_is_due(dsn: str) -> None:
+    """Let a daemon that nothing happens to do what is due."""
+    allowed = {"DRIPDROP_ALLOW_HTTP": "1", "DRIPDROP_ALLOW_PRIVATE": "1"}
+    result = dripdrop("run", "--once", "--dsn", dsn, **allowed)
+    assert result.returncode == 0, result.stderr
 
 
 def is_idle(engine: Engine) -> bool:

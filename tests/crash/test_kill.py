@@ -9,7 +9,15 @@ from uuid import UUID
 import pytest
 
 from tests.conftest import Clock
-from tests.crash.journeys import author, check, has_ended, is_idle, let_claims_pass, uncertain
+from tests.crash.journeys import (
+    author,
+    check,
+    do_what_is_due,
+    has_ended,
+    is_idle,
+    let_claims_pass,
+    uncertain,
+)
 from tests.daemon.process import Daemon, at, daemon
 from tests.daemon.servers import MailServer, wait_for
 from tests.engine import Engine
@@ -83,6 +91,5 @@ def test_whatever_moment_a_daemon_is_killed_at_no_message_is_lost_or_repeated(
     last_day = clock.now + timedelta(days=10)
     while not has_ended(engine):
         assert clock.advance(days=1) < last_day
-        with daemon(at(dsn, clock.now), "--once") as last:
-            assert last.wait() == 0
+        do_what_is_due(at(dsn, clock.now))
     check(engine, mail, doubted, repeats=on_unknown == "at_least_once")

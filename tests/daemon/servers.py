@@ -21,10 +21,14 @@ PATIENCE = 30.0
 
 
 def wait_for(condition: Callable[[], object]) -> None:
-    """Return as soon as the condition holds: for what only asking can tell, such as a query."""
+    """Return as soon as the condition holds: for what only asking can tell, such as a query.
+
+    Asking without a break would take the processor from what is waited for.
+    """
     give_up = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < give_up, "it never came to that"
+        time.sleep(0.01)
 
 
 @dataclass(frozen=True)
