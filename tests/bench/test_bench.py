@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from dripdrop import bench
-from dripdrop.bench import Mode
+
+SMALL: dict[str, Any] = {"enrollments": 40, "steps": 2, "json": True}
+STAGES = {"tick", "claim_renders", "complete_renders", "claim_sends", "complete_sends"}
 
 
-@pytest.mark.parametrize("mode", ["render", "sql"])
+@pytest.fixture
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes are tested once: each takes a second to start."""
+    monkeypatch.setattr(bench, "PROCESSES", 1)
+
+
 def test_the_benchmark_sends_every_message_and_prints_one_object(
-    server_dsn: str, capsys: pytest.CaptureFixture[str], mode: Mode
+    server_dsn: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert bench.main(server_dsn, enrollments=40, steps=2, mode=mode, beside=None, json=True) == 0
+    assert bench.main(server_dsn, mode="render", beside=None, **SMALL) == 0
     result = json.loads(capsys.readouterr().out)
-    assert (result["mode"], result["messages"]) == (mode, 80)
+    assert (result["mode"], result["messages"]) == ("render", 80)
     assert result["messages_per_second"] > 0
     assert result["pgmq_per_second"] > 0
     assert len(result["tenths_per_second"]) == 10
-    stages = {"tick", "claim_renders", "complete_renders", "claim_sends", "complete_sends"}
-    assert stages <= result["stages_per_second"].keys()
+    assert STAGES <= result["stages_per_second"].keys()
 
 
 def test_with_logic_it_tracks_events_and_compares_with_the_plain_sequence(
-    server_dsn: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    server_dsn: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    one_process: None,
 ) -> None:
     monkeypatch.setattr(bench, "MESSAGES_PER_EVENT", 0)
-    assert (
-        bench.main(server_dsn, enrollments=40, steps=2, mode="sql", beside="logic", json=True) == 0
-    )
+    assert bench.main(server_dsn, mode="sql", beside="logic", **SMALL) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["logic"] and result["events"] > 0
     assert result["messages"] >= 80
@@ -39,10 +47,11 @@ def test_with_logic_it_tracks_events_and_compares_with_the_plain_sequence(
 
 
 def test_with_policies_it_compares_with_the_plain_sequence(
-    server_dsn: str, capsys: pytest.CaptureFixture[str]
+    server_dsn: str, capsys: pytest.CaptureFixture[str], one_process: None
 ) -> None:
-    code = bench.main(server_dsn, enrollments=40, steps=2, mode="sql", beside="policies", json=True)
+    assert bench.main(server_dsn, mode="sql", beside="policies", **SMALL) == 0
     result = json.loads(capsys.readouterr().out)
-    assert code == 0 and result["policies"] and result["messages"] == 80
+    assert (result["mode"], result["policies"], result["messages"]) == ("sql", True, 80)
+    assert STAGES <= result["stages_per_second"].keys()
     plain = result["plain_messages_per_second"]
     assert result["policies_ratio"] == round(result["messages_per_second"] / plain, 2)

@@ -485,9 +485,9 @@ def play(engine: Engine, dsn: str, clock: Clock) -> Iterator[Callable[..., None]
 
 def test_nothing_is_lost_sent_twice_or_sent_after_a_stop(engine: Engine, play: Any) -> None:
     engine.author(*STEPS)
-    play(Journeys, max_examples=15)
+    play(Journeys, max_examples=8)
 
 
 def test_branches_events_and_side_steps_change_none_of_it(engine: Engine, play: Any) -> None:
     engine.author(*BRANCHES, **RULES)
-    play(Branches, max_examples=40)
+    play(Branches, max_examples=20)

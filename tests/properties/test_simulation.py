@@ -304,7 +304,7 @@ def test_a_simulation_ends_at_its_horizon(ready: Engine, everything: None, days:
     assert rows == [row for row in whole if row.at <= START + horizon]
 
 
-@settings(IN_ONE_DATABASE, max_examples=80)
+@settings(IN_ONE_DATABASE, max_examples=40)
 @given(data=st.data())
 def test_the_simulated_timeline_is_what_then_happens(
     ready: Engine, clock: Clock, data: st.DataObject
@@ -369,7 +369,7 @@ def test_the_simulated_timeline_is_what_then_happens(
             event(deed.action)
 
 
-@settings(IN_ONE_DATABASE, max_examples=20)
+@settings(IN_ONE_DATABASE, max_examples=10)
 @given(data=st.data())
 def test_a_forecast_is_the_sum_of_what_then_happens(
     ready: Engine, clock: Clock, data: st.DataObject
