@@ -28,7 +28,7 @@ def test_the_benchmark_sends_every_message_and_prints_one_object(
     assert result["messages_per_second"] > 0
     assert result["pgmq_per_second"] > 0
     assert len(result["tenths_per_second"]) == 10
-    assert STAGES <= result["stages_per_second"].keys()
+    assert result["stages_per_second"].keys() >= STAGES
 
 
 def test_with_logic_it_tracks_events_and_compares_with_the_plain_sequence(
@@ -52,6 +52,6 @@ def test_with_policies_it_compares_with_the_plain_sequence(
     assert bench.main(server_dsn, mode="sql", beside="policies", **SMALL) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["mode"], result["policies"], result["messages"]) == ("sql", True, 80)
-    assert STAGES <= result["stages_per_second"].keys()
+    assert result["stages_per_second"].keys() >= STAGES
     plain = result["plain_messages_per_second"]
     assert result["policies_ratio"] == round(result["messages_per_second"] / plain, 2)

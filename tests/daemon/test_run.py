@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from tests.conftest import Clock
 from tests.daemon.conftest import KEY, PASSWORD
 from tests.daemon.process import Daemon, at, daemon, sessions
 from tests.daemon.servers import MailServer, wait_for
+from tests.driver.command import dripdrop
 from tests.engine import Engine, email
 
 Run = Callable[..., Daemon]
@@ -96,29 +98,31 @@ def test_told_to_stop_it_ends_within_the_grace(mailing: Engine, mail: MailServer
     assert states(mailing) == {"unknown"}
 
 
-def test_it_refuses_a_schema_of_another_version(mailing: Engine, run: Run) -> None:
-    mailing.connection.execute(
+def test_it_refuses_a_schema_of_another_version(engine: Engine, dsn: str) -> None:
+    engine.connection.execute(
         "create or replace function dripdrop.version() returns text language sql return '0.0.1'"
     )
-    refusing = run()
-    assert refusing.wait() == 1
-    (entry,) = refusing.logged("version_mismatch")
+    refused = dripdrop("run", "--dsn", dsn)
+    assert refused.returncode == 1
+    entries = map(json.loads, refused.stderr.splitlines())
+    (entry,) = [each for each in entries if each["event"] == "version_mismatch"]
     assert entry["installed"] == "0.0.1"
     assert "dripdrop install" in entry["hint"]
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_database_that_is_not_there_is_one_line_at_once(dsn: str, workers: str) -> None:
-    with daemon(make_conninfo(dsn, dbname="nowhere"), "--workers", workers) as refusing:
-        assert refusing.wait() == 1
-        (line,) = refusing.lines
+    nowhere = make_conninfo(dsn, dbname="nowhere")
+    refused = dripdrop("run", "--dsn", nowhere, "--workers", workers)
+    assert refused.returncode == 1
+    (line,) = refused.stderr.splitlines()
     assert 'database "nowhere" does not exist' in line
 
 
-def test_a_malformed_dsn_is_one_line(dsn: str) -> None:
-    with daemon("nonsense") as refusing:
-        assert refusing.wait() == 1
-        (line,) = refusing.lines
+def test_a_malformed_dsn_is_one_line() -> None:
+    refused = dripdrop("run", "--dsn", "nonsense")
+    assert refused.returncode == 1
+    (line,) = refused.stderr.splitlines()
     assert 'missing "=" after "nonsense"' in line
 
 

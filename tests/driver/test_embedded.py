@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -20,6 +21,13 @@ def value(dsn: str, query: str) -> object:
     return row[0]
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbeddedServer]:
+    """A server that is up."""
+    with EmbeddedServer() as server:
+        yield server
+
+
 def test_a_temporary_server_leaves_no_files() -> None:
     with EmbeddedServer() as server:
         assert server.directory.is_dir()
@@ -27,23 +35,20 @@ def test_a_temporary_server_leaves_no_files() -> None:
     assert not folder.exists()
 
 
-def test_it_listens_on_no_network_address() -> None:
-    with EmbeddedServer() as server:
-        assert value(server.dsn, "show listen_addresses") == ""
-        assert stat.S_IMODE(server.socket_directory.stat().st_mode) == 0o700
+def test_it_listens_on_no_network_address(server: EmbeddedServer) -> None:
+    assert value(server.dsn, "show listen_addresses") == ""
+    assert stat.S_IMODE(server.socket_directory.stat().st_mode) == 0o700
 
 
-def test_writes_are_durable() -> None:
-    with EmbeddedServer() as server:
-        assert value(server.dsn, "show fsync") == "on"
+def test_writes_are_durable(server: EmbeddedServer) -> None:
+    assert value(server.dsn, "show fsync") == "on"
 
 
-def test_committed_rows_survive_a_crash() -> None:
-    with EmbeddedServer() as server:
-        with psycopg.connect(server.dsn) as connection:
-            connection.execute("create table t as select 1 as n")
-        server.restart("immediate")
-        assert value(server.dsn, "select n from t") == 1
+def test_committed_rows_survive_a_crash(server: EmbeddedServer) -> None:
+    with psycopg.connect(server.dsn) as connection:
+        connection.execute("create table t as select 1 as n")
+    server.restart("immediate")
+    assert value(server.dsn, "select n from t") == 1
 
 
 def test_a_given_directory_keeps_its_data() -> None:
@@ -66,11 +71,10 @@ def test_a_kept_server_is_still_up_after_the_block() -> None:
         server.__exit__(None, None, None)
 
 
-def test_psql_reaches_it() -> None:
-    with EmbeddedServer() as server:
-        printed = subprocess.check_output(
-            [server.psql, server.dsn, "--no-psqlrc", "-Atc", "select 40 + 2"], text=True
-        )
+def test_psql_reaches_it(server: EmbeddedServer) -> None:
+    printed = subprocess.check_output(
+        [server.psql, server.dsn, "--no-psqlrc", "-Atc", "select 40 + 2"], text=True
+    )
     assert printed == "42\n"
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import LiteralString
 
 import psycopg
 import pytest
 from pgmq import install_pgmq_from_sql
+from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from dripdrop.embedded import EmbeddedServer
 from dripdrop.install import InstallError, install, uninstall
+from tests.conftest import Databases
 
 
 def execute(dsn: str, statement: str) -> None:
@@ -101,23 +104,22 @@ def test_uninstall_of_nothing_is_refused(empty_dsn: str) -> None:
     ],
 )
 def test_who_owns_the_schema_follows_from_what_the_installing_role_may(
-    installer: LiteralString, roles_exist: bool, owner: str
+    server: Databases, installer: LiteralString, roles_exist: bool, owner: str
 ) -> None:
     warnings: list[str] = []
-    with EmbeddedServer() as server:
-        if roles_exist:
-            install(server.dsn)
-        with psycopg.connect(server.dsn, autocommit=True) as connection:
-            connection.execute(installer)
-            connection.execute("create database managed owner managed")
-        dsn = make_conninfo(server.dsn, user="managed", dbname="managed")
-        install(dsn, warn=warnings.append)
-        with psycopg.connect(dsn) as connection:
-            found = "select nspowner::regrole::text from pg_namespace where nspname = 'dripdrop'"
-            assert connection.execute(found).fetchone() == (owner,)
-            connection.execute("select dripdrop.create_sequence(null, 'onboarding', 'Onboarding')")
-            assert connection.execute("select * from dripdrop.check_schema()").fetchall() == []
-        assert [owner in warning for warning in warnings] == [True] * (owner == "managed")
+    if roles_exist:
+        install(server.dsn(server.create()))
+    name = server.create()
+    execute(server.server_dsn, installer)
+    execute(server.server_dsn, f"alter database {name} owner to managed")
+    dsn = make_conninfo(server.dsn(name), user="managed")
+    install(dsn, warn=warnings.append)
+    with psycopg.connect(dsn) as connection:
+        found = "select nspowner::regrole::text from pg_namespace where nspname = 'dripdrop'"
+        assert connection.execute(found).fetchone() == (owner,)
+        connection.execute("select dripdrop.create_sequence(null, 'onboarding', 'Onboarding')")
+        assert connection.execute("select * from dripdrop.check_schema()").fetchall() == []
+    assert [owner in warning for warning in warnings] == [True] * (owner == "managed")
 
 
 def test_the_wheel_carries_the_scripts(tmp_path: Path) -> None:
@@ -133,6 +135,26 @@ def test_the_wheel_carries_the_scripts(tmp_path: Path) -> None:
         for name in ("deploy/tables", "deploy/code", "revert/tables", "revert/code"):
             packed = archive.read(f"dripdrop/migrations/{name}.sql")
             assert packed == (root / f"{name}.sql").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[Databases]:
+    """A server whose roles are nobody else's."""
+    with EmbeddedServer() as server:
+        yield Databases(server.dsn)
+
+
+@pytest.fixture
+def server(own_server: Databases) -> Iterator[Databases]:
+    """That server without any roles but its superuser."""
+    with psycopg.connect(own_server.server_dsn, autocommit=True) as connection:
+        yield own_server
+        made = "select datname from pg_database where datname like 'dripdrop%'"
+        for (name,) in connection.execute(made).fetchall():
+            own_server.drop(name)
+        roles = "select rolname from pg_roles where rolname ~ '^(managed|dripdrop)'"
+        for (name,) in connection.execute(roles).fetchall():
+            connection.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))
 
 
 @pytest.fixture
