@@ -12,7 +12,7 @@ from psycopg.rows import namedtuple_row
 from tests.conftest import Clock, Databases
 from tests.engine import TENANT, Engine, after, email
 
-PAST = 100_000
+PAST = 40_000
 """Enrolments of the past, with two executions, two records of them and an event each."""
 
 BIG = [
