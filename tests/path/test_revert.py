@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import psycopg
+import pytest
 
 from dripdrop.embedded import EmbeddedServer
 from dripdrop.install import install, uninstall
@@ -76,16 +77,23 @@ def test_sqitch_revert_works_before_the_start(
     assert everything(pgmq_dsn) == before
 
 
-def test_the_last_uninstall_on_a_server_drops_the_roles() -> None:
-    with EmbeddedServer() as server, psycopg.connect(server.dsn, autocommit=True) as connection:
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbeddedServer]:
+    """A server whose roles are nobody else's."""
+    with EmbeddedServer() as server:
+        yield server
+
+
+def test_the_last_uninstall_on_a_server_drops_the_roles(server: EmbeddedServer) -> None:
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
         install(server.dsn)
         assert connection.execute(ROLES).fetchone() != (None,)
         uninstall(server.dsn)
         assert connection.execute(ROLES).fetchone() == (None,)
 
 
-def test_an_uninstall_keeps_the_roles_that_another_database_uses() -> None:
-    with EmbeddedServer() as server, psycopg.connect(server.dsn, autocommit=True) as connection:
+def test_an_uninstall_keeps_the_roles_that_another_database_uses(server: EmbeddedServer) -> None:
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
         install(server.dsn)
         roles = connection.execute(ROLES).fetchone()
         connection.execute("create database other")
