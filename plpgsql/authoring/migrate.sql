@@ -77,7 +77,8 @@ begin
   v_enrollments := array(
     select m.enrollment_id
     from dripdrop._migrating(v_migration) as m
-    where m.verdict = 'moved'
+    -- One that has been reopened meanwhile is not held, and stays where it is.
+    where m.verdict = 'moved' and m.enrollment_id = any (v_enrollments)
     order by m.enrollment_id
   );
 

@@ -133,7 +133,7 @@ comment on function dripdrop._written(text, uuid) is
 -- enrolment ends; with one it goes on with what it says about others. Again is the same as once.
 -- A null among the topics is everything that goes over the channel.
 --
--- locks   the subscriber's open enrolments, then their executions, then the slots of the recipient
+-- locks   the subscriber's enrolments, then their executions, then the slots of the recipient
 --         and of the subscriber
 -- raises  ZD131 unknown topic
 create or replace function dripdrop._unsubscribe(
@@ -150,6 +150,13 @@ declare
   v_enrollment dripdrop.enrollments;
 begin
   select e.* into v_enrollment from dripdrop.enrollments as e where e.id = execution.enrollment_id;
+  -- All at once and whatever their state: one that is reopened meanwhile would be met out of order.
+  perform from dripdrop.enrollments as e
+  where e.subscriber_id = v_enrollment.subscriber_id
+    and e.subscriber_type = v_enrollment.subscriber_type
+    and e.tenant_key is not distinct from v_enrollment.tenant_key
+  order by e.id
+  for no key update;
 
   perform dripdrop._track(
     execution.tenant_key,
@@ -217,7 +224,7 @@ comment on function dripdrop._unsubscribe(dripdrop.step_executions, text[], text
 -- What the link in a message does. The address is the one the message went to, whatever the
 -- subscriber's data says by now. Of a topic that is gone nobody can leave but by leaving it all.
 --
--- locks   the subscriber's open enrolments, then their executions, then the slots of the recipient
+-- locks   the subscriber's enrolments, then their executions, then the slots of the recipient
 --         and of the subscriber
 -- raises  ZD106 unknown execution, ZD131 unknown topic
 create or replace function dripdrop.unsubscribe(
@@ -324,7 +331,7 @@ comment on function dripdrop.subscription_page(text, uuid) is
 -- Whoever reads the mail may also come back, to what they left by themselves: what a complaint or
 -- an operator stopped stays stopped. Only what differs is recorded.
 --
--- locks   the subscriber's open enrolments, then their executions, then the slots of the recipient
+-- locks   the subscriber's enrolments, then their executions, then the slots of the recipient
 --         and of the subscriber
 -- raises  ZD106 unknown execution, ZD201 bad argument, ZD131 unknown topic
 create or replace function dripdrop.update_subscriptions(
