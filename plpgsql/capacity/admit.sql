@@ -18,6 +18,7 @@ set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_hashjoin = on
 set enable_seqscan = off
+set jit = off
 set enable_mergejoin = off
 as $$
   with
@@ -380,6 +381,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
+set jit = off
 set enable_mergejoin = off
 as $$
 declare

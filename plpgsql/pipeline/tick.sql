@@ -1,7 +1,8 @@
 -- Looks at what is due, decides each and carries it out. Any number of callers at once is safe:
 -- each takes other rows. Both rows are taken without waiting, the execution and its enrolment, so a
 -- tick never takes part in a deadlock. The planner settings are those of all set-based functions:
--- every row is reached by its key, by one plan, however old the statistics are.
+-- every row is reached by its key, by one plan, however old the statistics are; and a plan that the
+-- settings make look dear is not worth compiling.
 --
 -- locks   the slot of switches, shared, or nothing is done; due executions and their enrolments,
 --         skipping what is locked
@@ -21,6 +22,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
+set jit = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
@@ -91,6 +93,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
+set jit = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
@@ -161,6 +164,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
+set jit = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
