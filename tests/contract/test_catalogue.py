@@ -104,6 +104,20 @@ def test_every_function_resolves_names_by_itself(db: Db) -> None:
     )
 
 
+def test_what_rules_out_plans_compiles_none(db: Db) -> None:
+    """Before 18 a plan that is ruled out costs so much that compiling it seems to pay."""
+    assert not names(
+        db,
+        """
+        select p.oid::regprocedure::text
+        from pg_proc as p
+        where p.pronamespace = 'dripdrop'::regnamespace
+          and 'enable_seqscan=off' = any (p.proconfig)
+          and 'jit=off' <> all (p.proconfig)
+        """,
+    )
+
+
 def test_security_definers_pin_their_search_path(db: Db) -> None:
     assert not names(
         db,
