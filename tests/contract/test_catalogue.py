@@ -104,6 +104,12 @@ def test_every_function_resolves_names_by_itself(db: Db) -> None:
     )
 
 
+def test_ids_that_are_made_one_after_the_other_are_in_order(db: Db) -> None:
+    ids = [row[0] for _ in range(200) for row in db.execute("select dripdrop._uuidv7()")]
+    assert ids == sorted(ids)
+    assert {made.version for made in ids} == {7}
+
+
 def test_what_rules_out_plans_compiles_none(db: Db) -> None:
     """Before 18 a plan that is ruled out costs so much that compiling it seems to pay."""
     assert not names(
