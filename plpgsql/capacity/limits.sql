@@ -112,8 +112,8 @@ as $$
         when 'provider' then n.channel || ':' || (n.adapter).provider
         when 'domain' then n.domain
       end as subject,
-      -- A ring of at most 1000 times stands for any count: 1500 a minute is 750 in half a minute.
-      ceil((written.rate ->> 'count')::numeric / 1000) as parts,
+      -- A ring of at most 5000 times stands for any count: 6000 a minute is 3000 in half a minute.
+      ceil((written.rate ->> 'count')::numeric / 5000) as parts,
       (written.rate ->> 'count')::numeric as max_count,
       (written.rate ->> 'seconds')::numeric as seconds
     from sender as n

@@ -91,12 +91,12 @@ def test_ten_thousand_that_are_blocked_are_deferred_once_each(sender: Sender) ->
         assert not any(sender.engine.tick())
 
 
-def test_a_rate_above_a_thousand_is_kept_in_parts(sender: Sender) -> None:
-    sender.limit(rate_limits={"adapter": "1500/m"})
-    sender.crowd(1700)
+def test_a_rate_above_five_thousand_is_kept_in_parts(sender: Sender) -> None:
+    sender.limit(rate_limits={"adapter": "6000/m"})
+    sender.crowd(3100)
     left = Counter(sender.run(timedelta(hours=1)))
-    assert list(left.values()) == [750, 750, 200]
-    assert max(left) - min(left) == MINUTE
+    assert list(left.values()) == [3000, 100]
+    assert max(left) - min(left) == MINUTE / 2
 
 
 @pytest.mark.parametrize("scope", ["adapter", "provider", "recipient_domain"])
