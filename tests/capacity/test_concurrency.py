@@ -169,14 +169,18 @@ class World:
         return [m for m in self.messages() if m.due_at is not None and m.reason in LIMITS]
 
     def work(self) -> None:
-        """Let everything that may leave now leave."""
-        self.engine.reconcile()
+        """Let everything that may leave now leave.
+
+        What another connection looked at while it was being rendered is rendered a second later.
+        """
         while True:
+            self.engine.reconcile()
             counts = self.engine.tick()
             self.engine.render()
             claims = self.engine.claim_sends("email", 500)
             self.engine.record(claims)
-            if not any(counts) and not claims:
+            under_way = [m for m in self.messages() if m.state in ("queued", "rendered")]
+            if not any(counts) and not claims and not under_way:
                 return
 
     def disturb(self) -> None:
