@@ -238,6 +238,7 @@ declare
   v_done uuid[];
   v_failed uuid[];
   v_left bigint[];
+  v_messages bigint[];
 begin
   if jsonb_typeof(results) is distinct from 'array' then
     raise exception 'results is not a list' using
@@ -318,14 +319,20 @@ begin
     join dripdrop.step_executions as x
       on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
   );
+  v_messages := array(select r.message from unnest(v_results) as r);
+  -- Whoever locked an execution may be completing it too: no two wait for each other's messages.
   if cardinality(v_left) > 0 then
-    perform from pgmq.set_vt('dripdrop_render', v_left, 1);
+    execute 'select array(select q.msg_id from pgmq.q_dripdrop_render as q '
+      'where q.msg_id = any ($1) for update skip locked)'
+    into v_messages
+    using v_messages;
+    perform from pgmq.set_vt(
+      'dripdrop_render', array(select m from unnest(v_messages) as m where m = any (v_left)), 1
+    );
   end if;
-  perform pgmq.delete('dripdrop_render', array(
-    select r.message
-    from unnest(v_results) as r
-    where r.message <> all (v_left)
-  ));
+  perform pgmq.delete(
+    'dripdrop_render', array(select m from unnest(v_messages) as m where m <> all (v_left))
+  );
   return coalesce(cardinality(v_done), 0);
 end
 $$;

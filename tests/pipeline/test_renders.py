@@ -113,6 +113,20 @@ def test_what_is_locked_is_rendered_again_a_second_later(journey: Engine, other:
     assert pointers(journey, "render") == []
 
 
+def test_two_renderers_of_one_message_wait_for_each_other_nowhere(
+    journey: Engine, other: Engine
+) -> None:
+    journey.join()
+    journey.tick()
+    (claim,) = journey.claim_renders()
+    other.rows("select set_config('lock_timeout', '1s', false)")
+    with journey.connection.transaction():
+        assert complete(journey, claim, payload=PAYLOAD) == 1
+        assert complete(other, claim, payload=PAYLOAD) == 0
+    assert pointers(journey, "render") == []
+    assert len(pointers(journey, "send_email")) == 1
+
+
 def test_words_for_a_message_that_was_stopped_are_left_alone(journey: Engine) -> None:
     enrollment = journey.join()
     journey.tick()
