@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
+from dripdrop.daemon.reading import CODE, unreadable
 from dripdrop.templates import Renderer, RenderError
 from dripdrop.unsubscribe import Tokens, link_of, with_headers
 
@@ -40,7 +41,7 @@ class Render:
         if not claims:
             return False
         for claim in claims:
-            if claim.template is not None:
+            if isinstance(claim.template, dict):
                 self._renderer.learn(claim.template_hash, claim.template)
         results = []
         turn = time.monotonic()
@@ -59,6 +60,10 @@ class Render:
             "fence": claim.fence,
             "message": claim.message_id,
         }
+        reason = unreadable(claim)
+        if reason is not None:
+            self.worker.log.warning(CODE, execution=result["execution"], detail=reason)
+            return result | {"code": CODE, "detail": reason}
         link = None
         variables = claim.variables
         if claim.unsubscribe is not None:

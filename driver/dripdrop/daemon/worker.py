@@ -18,6 +18,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from dripdrop.channels import Adapter, Channel, ChannelSettings, open_channel
 from dripdrop.client import AsyncClient
 from dripdrop.daemon.hooks import FUNCTIONS, Hooks
+from dripdrop.daemon.reading import read_json
 from dripdrop.daemon.reconcile import Reconcile
 from dripdrop.daemon.record import Record
 from dripdrop.daemon.render import Render
@@ -228,6 +229,6 @@ class Worker:
 
 
 async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Read and write jsonb with orjson: batches are large."""
+    """Read and write jsonb with orjson: batches are large. No value ends more than its row."""
     set_json_dumps(orjson.dumps, connection)
-    set_json_loads(orjson.loads, connection)
+    set_json_loads(read_json, connection)
