@@ -19,6 +19,7 @@ ROLES = (
     "dripdrop_admin",
     "dripdrop_app",
     "dripdrop_sender",
+    "dripdrop_web",
     "dripdrop_reader",
     "dripdrop_owner",
 )
@@ -107,9 +108,41 @@ def defined(kind: str, files: list[Path]) -> list[str]:
     )
 
 
+def guard_sql() -> str:
+    """Return the head of every script: what it calls is found in pg_catalog alone, and it ends
+    here if a schema that it is going to use belongs to somebody who could act as us through it.
+    """
+    untrusted = (ROOT / "plpgsql/operations/trust.sql").read_text()
+    query = re.search(
+        r"function dripdrop\._untrusted\(\).*?as \$\$\n(.*?)\$\$;", untrusted, re.DOTALL
+    )
+    refusal = re.search(r"( *raise exception .*?;)\n", untrusted, re.DOTALL)
+    assert query and refusal
+    return f"""\
+set local search_path = pg_catalog, pg_temp;
+set local standard_conforming_strings = on;
+
+do $guard$
+declare
+  v_found record;
+begin
+  select u.object, u.owner into v_found
+  from (
+{query[1].rstrip()}
+  ) as u
+  limit 1;
+  if found then
+{refusal[1]}
+  end if;
+end
+$guard$;
+"""
+
+
 def script(verb: str, change: str, body: str, end: str = "commit") -> str:
-    """Return a sqitch script: header, transaction, body."""
-    return f"-- {verb} dripdrop:{change} to pg\n{GENERATED}\nbegin;\n\n{body.strip()}\n\n{end};\n"
+    """Return a sqitch script: header, transaction, guard, body."""
+    head = f"-- {verb} dripdrop:{change} to pg\n{GENERATED}\nbegin;\n\n{guard_sql()}"
+    return f"{head}\n{body.strip()}\n\n{end};\n"
 
 
 def revert_code_sql() -> str:
@@ -239,7 +272,7 @@ def extension_sql() -> str:
     return (
         f"{GENERATED}\n"
         '\\echo Use "create extension dripdrop" to load this file. \\quit\n\n'
-        f"{tables_sql()}\n{code_sql()}\n{dumped}\n"
+        f"{guard_sql()}\n{tables_sql()}\n{code_sql()}\n{dumped}\n"
     )
 
 

@@ -26,6 +26,10 @@ as $$
     ('ZD118', 'cap_not_found', 'no such frequency cap in this tenant'),
     ('ZD120', 'not_started', 'the queues do not exist yet'),
     ('ZD121', 'pgmq_missing', 'pgmq is not installed in this database'),
+    (
+      'ZD122', 'untrusted_owner',
+      'something the engine calls belongs to a role that could act as the caller through it'
+    ),
     ('ZD130', 'suppression_not_found', 'no such suppression in this tenant'),
     ('ZD131', 'topic_not_found', 'no such topic in this tenant'),
     ('ZD201', 'invalid_argument', 'an argument is missing or has the wrong shape'),

@@ -143,8 +143,12 @@ declare
       "reconcile",
       "record_hook_test",
       "startup_check",
-      "subscription_page",
       "tick",
+      "version"
+    ],
+    "dripdrop_web": [
+      "errors",
+      "subscription_page",
       "unsubscribe",
       "update_subscriptions",
       "version"

@@ -2,8 +2,6 @@
 -- owns everything and the application connects as that role;
 -- installation says so once, as a notice.
 
-set local search_path = pg_catalog, pg_temp;
-
 create schema dripdrop;
 
 do $$
@@ -11,7 +9,12 @@ declare
   v_role text;
 begin
   foreach v_role in array array[
-    'dripdrop_owner', 'dripdrop_admin', 'dripdrop_app', 'dripdrop_sender', 'dripdrop_reader'
+    'dripdrop_owner',
+    'dripdrop_admin',
+    'dripdrop_app',
+    'dripdrop_sender',
+    'dripdrop_web',
+    'dripdrop_reader'
   ] loop
     if not exists (select from pg_catalog.pg_roles where rolname = v_role) then
       execute format('create role %I nologin', v_role);

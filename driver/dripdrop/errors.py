@@ -13,8 +13,8 @@
         │   ├── ExecutionNotFound          ├── NotStarted
         │   ├── AdapterNotFound            ├── PgmqMissing
         │   ├── HookNotFound               ├── RuleNotFound
-        │   └── CapNotFound
-        │   └── SuppressionNotFound        └── TopicNotFound
+        │   ├── CapNotFound                ├── SuppressionNotFound
+        │   └── UntrustedOwner             └── TopicNotFound
         ├── ArgumentError (ZD2xx): an argument cannot be right
         │   ├── InvalidArgument            ├── MissingRecipient
         │   ├── UnknownProvider            ├── InvalidDefinition
@@ -127,6 +127,10 @@ class NotStarted(StateError, code="ZD120"):
 
 class PgmqMissing(StateError, code="ZD121"):
     """pgmq is not installed in this database."""
+
+
+class UntrustedOwner(StateError, code="ZD122"):
+    """Something the engine calls belongs to a role that could act as the caller through it."""
 
 
 class SuppressionNotFound(StateError, code="ZD130"):

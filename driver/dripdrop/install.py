@@ -6,14 +6,26 @@ The scripts are the ones sqitch deploys. Everything happens in one transaction.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version as distribution_version
 from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
 
+from dripdrop.errors import UntrustedOwner
+
 _Connection = psycopg.Connection[tuple[Any, ...]]
+
+# A view or a policy of somebody else's would run as us.
+_OUR_SQITCH: LiteralString = """exists (
+  select
+  from pg_class
+  where oid = to_regclass('sqitch.changes')
+    and relkind = 'r'
+    and pg_has_role(relowner, current_user, 'member')
+)"""
 
 
 class InstallError(Exception):
@@ -35,7 +47,7 @@ def install(dsn: str, warn: Callable[[str], None] = warnings.warn) -> str:
 
     Raises:
         InstallError: the schema `dripdrop` belongs to something else, to a newer version, to the
-            extension or to sqitch.
+            extension or to sqitch; or it, or pgmq, to a role that could act as ours through it.
         psycopg.Error: the server refused a statement; nothing was changed.
     """
 
@@ -43,7 +55,7 @@ def install(dsn: str, warn: Callable[[str], None] = warnings.warn) -> str:
         if diagnostic.severity_nonlocalized == "WARNING":
             warn(diagnostic.message_primary or "")
 
-    with psycopg.connect(dsn) as connection:
+    with _connected(dsn) as connection:
         connection.add_notice_handler(pass_on)
         connection.execute("select pg_advisory_xact_lock(hashtext('dripdrop.install'))")
         _install_pgmq(connection)
@@ -63,11 +75,29 @@ def uninstall(dsn: str) -> None:
         InstallError: as `install`, or there is nothing to remove.
         psycopg.Error: the server refused a statement; nothing was changed.
     """
-    with psycopg.connect(dsn) as connection:
+    with _connected(dsn) as connection:
         if _known_schema(connection) is None:
             raise InstallError("dripdrop is not installed in this database")
         _run(connection, "revert/code.sql")
         _run(connection, "revert/tables.sql")
+
+
+@contextmanager
+def _connected(dsn: str) -> Iterator[_Connection]:
+    """Connect, and trust nothing in the database before its owner is known.
+
+    Names are found in pg_catalog alone: a database's owner may set another search_path for it, or
+    make better matches for our calls in schema public.
+    """
+    try:
+        with psycopg.connect(dsn) as connection:
+            connection.execute("set local search_path = pg_catalog, pg_temp")
+            connection.execute("set local standard_conforming_strings = on")
+            connection.execute(_guard())
+            yield connection
+    except UntrustedOwner as error:
+        diagnostic = error.diag
+        raise InstallError(f"{diagnostic.message_primary}: {diagnostic.message_hint}") from None
 
 
 def _known_schema(connection: _Connection) -> str | None:
@@ -76,7 +106,7 @@ def _known_schema(connection: _Connection) -> str | None:
         return None
     if _exists(connection, "exists (select from pg_extension where extname = 'dripdrop')"):
         raise InstallError("dripdrop is installed as an extension: use alter or drop extension")
-    if _exists(connection, "to_regclass('sqitch.changes') is not null") and _exists(
+    if _exists(connection, _OUR_SQITCH) and _exists(
         connection, "exists (select from sqitch.changes where project = 'dripdrop')"
     ):
         raise InstallError("dripdrop was deployed by sqitch: use sqitch deploy or sqitch revert")
@@ -115,6 +145,12 @@ def _run(connection: _Connection, script: str) -> None:
     text = (_scripts() / script).read_text(encoding="utf-8")
     body = text.partition("\nbegin;\n")[2].removesuffix("\ncommit;\n")
     connection.execute(body)
+
+
+def _guard() -> str:
+    """Return the block at the head of our scripts that refuses what belongs to a stranger."""
+    text = (_scripts() / "deploy/code.sql").read_text(encoding="utf-8")
+    return "do $guard$" + text.split("$guard$")[1] + "$guard$"
 
 
 def _scripts() -> Path:

@@ -111,6 +111,13 @@ begin
   end if;
 
   return query
+  select
+    'untrusted_owner',
+    format('%s belongs to "%s", who could act as the engine through it', u.object, u.owner),
+    'Give it to the role that installed, or drop it.'
+  from dripdrop._untrusted() as u;
+
+  return query
   select 'queue_missing', q.queue, 'select * from dripdrop.start() creates the queues.'
   from dripdrop._queues() as q
   where to_regclass('pgmq.q_' || q.queue) is null;

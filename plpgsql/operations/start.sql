@@ -20,7 +20,7 @@ comment on function dripdrop._queues() is 'The names of the queues.';
 -- back as members of an extension. So they are made here, by whoever may create them, and their
 -- tables are given to the engine. Running it twice is safe.
 --
--- raises  ZD121 pgmq is not installed
+-- raises  ZD121 pgmq is not installed, ZD122 it, or what is in it, is somebody else's
 create or replace function dripdrop.start()
 returns table (object text, action text)
 language plpgsql
@@ -39,6 +39,7 @@ begin
       errcode = 'ZD121',
       hint = 'create extension pgmq, or run "dripdrop install", which brings it.';
   end if;
+  perform dripdrop._check_owners();
 
   execute format('grant usage on schema pgmq to %s', v_owner);
   execute format('grant select on pgmq.meta to %s', v_owner);
@@ -82,6 +83,7 @@ $$;
 comment on function dripdrop.start() is
   'Creates the queues, and the pg_cron jobs where pg_cron is; says what it did. Safe to repeat.';
 
+-- raises  ZD122 pgmq, or what is in it, is somebody else's
 create or replace function dripdrop.stop()
 returns table (object text, action text)
 language plpgsql
@@ -90,6 +92,7 @@ as $$
 declare
   v_queue text;
 begin
+  perform dripdrop._check_owners();
   if to_regnamespace('cron') is not null then
     for object in
       select j.jobname

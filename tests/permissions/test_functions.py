@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 ADMIN, APP, SENDER, READER = "dripdrop_admin", "dripdrop_app", "dripdrop_sender", "dripdrop_reader"
+WEB = "dripdrop_web"
 
 CALLERS: dict[str, set[str]] = {
     "_now": {READER},
@@ -40,7 +41,7 @@ CALLERS: dict[str, set[str]] = {
     "drop_hook": {ADMIN},
     "enroll": {ADMIN, APP},
     "enroll_many": {ADMIN, APP},
-    "errors": {ADMIN, APP, SENDER, READER},
+    "errors": {ADMIN, APP, SENDER, READER, WEB},
     "explain": {ADMIN, APP},
     "forecast": {ADMIN},
     "get_active_sequence_version": {ADMIN, APP},
@@ -91,22 +92,22 @@ CALLERS: dict[str, set[str]] = {
     "set_subscription": {ADMIN, APP},
     "simulate": {ADMIN},
     "startup_check": {ADMIN, SENDER},
-    "subscription_page": {SENDER},
+    "subscription_page": {WEB},
     "suppress": {ADMIN, APP},
     "suppress_many": {ADMIN},
     "tick": {ADMIN, SENDER},
     "track_event": {ADMIN, APP},
     "track_events": {ADMIN, APP},
     "unenroll": {ADMIN, APP},
-    "unsubscribe": {SENDER},
+    "unsubscribe": {WEB},
     "unsuppress": {ADMIN},
     "update_channel_adapter": {ADMIN},
     "update_http_hook": {ADMIN},
     "update_step_content": {ADMIN},
-    "update_subscriptions": {SENDER},
+    "update_subscriptions": {WEB},
     "update_tenant_settings": {ADMIN},
     "validate_sequence_version": {ADMIN},
-    "version": {ADMIN, APP, SENDER, READER},
+    "version": {ADMIN, APP, SENDER, READER, WEB},
 }
 """Function → the roles that may call it. What is not named here, only the owner may call."""
 
@@ -220,7 +221,7 @@ def test_the_engines_owner_owns_everything_and_cannot_log_in(
     assert owners == [("dripdrop_owner", False, False)]
 
 
-@pytest.mark.parametrize("role", [ADMIN, APP, SENDER, READER])
+@pytest.mark.parametrize("role", [ADMIN, APP, SENDER, READER, WEB])
 def test_the_roles_cannot_log_in(db: psycopg.Connection[Any], role: str) -> None:
     row = db.execute(
         "select rolcanlogin, rolsuper from pg_roles where rolname = %s", [role]

@@ -13,6 +13,7 @@ from tests.engine import TENANT, Engine, email, onboarding
 from tests.permissions.conftest import Login
 
 APP, SENDER, READER = "dripdrop_app", "dripdrop_sender", "dripdrop_reader"
+WEB = "dripdrop_web"
 TABLES = """
     select c.relname as name
     from pg_class as c
@@ -46,19 +47,19 @@ def test_an_application_enrols_pauses_explains_and_ends(engine: Engine, login: L
     assert app.unenroll(TENANT, enrollment.id).state == "cancelled"
 
 
-@pytest.mark.parametrize("role", ["dripdrop_admin", APP, SENDER])
+@pytest.mark.parametrize("role", ["dripdrop_admin", APP, SENDER, WEB])
 def test_who_is_no_reader_reads_no_table(login: Login, tables: list[str], role: str) -> None:
     caller = login(role)
     for table in tables:
         assert refused(caller, f"select from dripdrop.{table}"), table
 
 
-@pytest.mark.parametrize("role", ["dripdrop_admin", APP, SENDER, READER])
+@pytest.mark.parametrize("role", ["dripdrop_admin", APP, SENDER, READER, WEB])
 def test_nobody_becomes_the_owner(login: Login, role: str) -> None:
     assert refused(login(role), "set role dripdrop_owner")
 
 
-@pytest.mark.parametrize("role", ["dripdrop_admin", APP, SENDER, READER])
+@pytest.mark.parametrize("role", ["dripdrop_admin", APP, SENDER, READER, WEB])
 def test_nobody_reads_the_queues(login: Login, role: str) -> None:
     assert refused(login(role), "select from pgmq.q_dripdrop_render")
 
@@ -97,6 +98,35 @@ def test_a_sender_neither_enrols_nor_stops(engine: Engine, login: Login) -> None
     sender = login(SENDER)
     assert refused(sender, "select dripdrop.enroll('acme', 'onboarding', 'User', '1')")
     assert refused(sender, "select dripdrop.suppress('acme', 'email', 'sam@example.com')")
+
+
+def test_a_web_login_does_what_a_link_says_and_nothing_else(engine: Engine, login: Login) -> None:
+    engine.author()
+    engine.join()
+    engine.deliver()
+    (sent,) = engine.rows("select id from dripdrop.step_executions where state = 'sent'")
+    web = login(WEB)
+    assert web.subscription_page(TENANT, sent.id).recipient == "sam@example.com"
+    web.update_subscriptions(TENANT, sent.id, {})
+    web.unsubscribe(TENANT, sent.id)
+    assert web.subscription_page(TENANT, sent.id).suppressed
+    for call in (
+        "tick()",
+        "claim_renders()",
+        "claim_sends('email')",
+        "sealed_adapters()",
+        "suppress('acme', 'email', 'ada@example.com')",
+        "enroll('acme', 'onboarding', 'User', '1')",
+        "startup_check()",
+    ):
+        assert refused(web, f"select dripdrop.{call}"), call
+
+
+def test_a_sender_unsubscribes_nobody(engine: Engine, login: Login) -> None:
+    sender = login(SENDER)
+    execution = "'00000000-0000-0000-0000-000000000000'"
+    for call in ("unsubscribe", "subscription_page"):
+        assert refused(sender, f"select dripdrop.{call}('acme', {execution})"), call
 
 
 def test_an_administrator_authors_and_operates(engine: Engine, login: Login) -> None:

@@ -400,12 +400,12 @@ def test_a_database_that_is_away_is_a_503(
     assert "database_unavailable" in stream.getvalue()
 
 
-def test_the_role_of_senders_is_enough(
+def test_the_role_for_the_web_is_enough(
     engine: Engine, dsn: str, open_site: Open, topical: str
 ) -> None:
     name = sql.Identifier(f"{engine.connection.info.dbname}_web")
     engine.connection.execute(
-        sql.SQL("create role {} login password 'secret' in role dripdrop_sender").format(name)
+        sql.SQL("create role {} login password 'secret' in role dripdrop_web").format(name)
     )
     try:
         site = open_site(make_conninfo(dsn, user=name.as_string().strip('"'), password="secret"))

@@ -65,15 +65,20 @@ def is_ready(dsn: str) -> bool:
         problems = client.startup_check()
     for problem in problems:
         log.warning(problem.problem, detail=problem.detail, hint=problem.hint)
-    if installed != version("dripdrop-postgres"):
-        log.error(
-            "version_mismatch",
-            installed=installed,
-            driver=version("dripdrop-postgres"),
-            hint="dripdrop install brings the schema to the driver's version.",
-        )
-        return False
-    return True
+    return is_version(installed)
+
+
+def is_version(installed: str) -> bool:
+    """Whether the schema is of the driver's version; say so if it is not."""
+    if installed == version("dripdrop-postgres"):
+        return True
+    structlog.get_logger("dripdrop").error(
+        "version_mismatch",
+        installed=installed,
+        driver=version("dripdrop-postgres"),
+        hint="dripdrop install brings the schema to the driver's version.",
+    )
+    return False
 
 
 def _supervise(dsn: str, settings: Settings, workers: int) -> int:

@@ -6,11 +6,13 @@ import signal
 import sys
 from datetime import timedelta
 
+import psycopg
 import structlog
 import uvicorn
 
+from dripdrop.client import Client
 from dripdrop.daemon.log import logging_to
-from dripdrop.daemon.run import is_ready
+from dripdrop.daemon.run import is_version
 from dripdrop.web.application import app
 
 _CONCURRENCY = 500  # requests at a time; those beyond it are told to come again
@@ -24,7 +26,9 @@ def main(dsn: str, *, host: str, port: int, max_age: timedelta) -> int:
         VaultError: there is no usable key.
     """
     with logging_to(sys.stderr):
-        if not is_ready(dsn):
+        with psycopg.connect(dsn) as connection:
+            installed = Client(connection).version()
+        if not is_version(installed):
             return 1
         server = uvicorn.Server(configuration(app(dsn, max_age=max_age), host, port))
         # uvicorn comes to its end on these, and then raises them again: that is no failure.
