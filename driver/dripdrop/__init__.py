@@ -41,6 +41,7 @@ from dripdrop.errors import (
     TopicNotFound,
     UnknownProvider,
     UnknownTimeZone,
+    UntrustedOwner,
     VersionNotDraft,
     VersionNotFound,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "TopicNotFound",
     "UnknownProvider",
     "UnknownTimeZone",
+    "UntrustedOwner",
     "Vault",
     "VaultError",
     "VersionNotDraft",
