@@ -68,6 +68,7 @@ declare
       "reconcile",
       "record_hook_test",
       "release",
+      "reply_codes",
       "replay",
       "reseal_adapter",
       "reseal_http_hook",
@@ -119,6 +120,7 @@ declare
       "parse_timing",
       "pause_enrollment",
       "providers",
+      "reply_codes",
       "resume_enrollment",
       "set_subscription",
       "suppress",
@@ -142,6 +144,7 @@ declare
       "providers",
       "reconcile",
       "record_hook_test",
+      "reply_codes",
       "startup_check",
       "tick",
       "version"
@@ -159,6 +162,7 @@ declare
       "_without_pointer",
       "errors",
       "providers",
+      "reply_codes",
       "version"
     ]
   }';

@@ -271,6 +271,10 @@ class Statements(ABC, Generic[One, Many, Value]):
         """List the channels and their providers."""
 
     @_statement
+    def reply_codes(self) -> Many:
+        """List whose fault a refusal is, by channel, provider, stage, code and words."""
+
+    @_statement
     def create_channel_adapter(
         self,
         tenant_key: str | None,

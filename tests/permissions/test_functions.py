@@ -77,6 +77,7 @@ CALLERS: dict[str, set[str]] = {
     "record_hook_test": {ADMIN, SENDER},
     "release": {ADMIN},
     "replay": {ADMIN},
+    "reply_codes": {ADMIN, APP, SENDER, READER},
     "reseal_adapter": {ADMIN},
     "reseal_http_hook": {ADMIN},
     "resolve": {ADMIN},
@@ -162,6 +163,7 @@ def test_every_function_with_a_caller_but_the_readers_runs_as_the_owner(
         "errors",
         "idempotency_key",
         "providers",
+        "reply_codes",
         "version",
     }
 

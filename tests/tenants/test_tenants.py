@@ -40,7 +40,16 @@ NO_TENANT = {
         "key rotation seals everything anew; what they return is sealed",
     ),
     **dict.fromkeys(
-        ("start", "stop", "check_schema", "startup_check", "version", "errors", "providers"),
+        (
+            "start",
+            "stop",
+            "check_schema",
+            "startup_check",
+            "version",
+            "errors",
+            "providers",
+            "reply_codes",
+        ),
         "about the installation",
     ),
     **dict.fromkeys(

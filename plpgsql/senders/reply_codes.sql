@@ -1,0 +1,338 @@
+-- The codes of RFC 5321, RFC 4954 and RFC 3463, and the words of Exchange, Gmail, Postfix, Exim,
+-- SES, SendGrid, Yahoo and others where they say more or something else. A server often says at
+-- RCPT what it holds against the client, its name or its sender.
+create or replace function dripdrop._smtp_reply_codes()
+returns table (
+  priority int, stage text, code text, enhanced text, words text, outcome text, hard boolean
+)
+language sql
+immutable
+parallel safe
+begin atomic
+  select v.*
+  from (values
+    -- The account, wherever it is said.
+    (100, null, '334', null, null, 'auth_error', false),
+    (101, null, '5(30|34|35|38)', null, null, 'auth_error', false),
+
+    -- An address that there is not, in codes that say nothing else; what Gmail says with 5.2.1 when
+    -- somebody gets too much at a time is below.
+    (105, 'recipient|content', '5..', '5\.1\.(1|2|10)|5\.7\.1[78]', null, 'bounced', true),
+
+    -- Said of the recipient, in words that others use for the sender.
+    (
+      110, 'recipient|content', '[45]..', null,
+      'gr[ae]y-?list|\mreceiv(ing|es) (mail|messages|e-?mail)|receiving (rate|limit|quota)',
+      'retry', false
+    ),
+    (
+      111, 'recipient|content', '5..', null,
+      'blocked by (the |this )?(recipient|user)|recipient (has )?(blocked|rejects|does not want)',
+      'failed', false
+    ),
+
+    (112, 'recipient|content', '5..', '5\.2\.1', null, 'bounced', true),
+
+    -- Too much or too fast, wherever it is said. A message that is too large is none of these.
+    (
+      120, null, '5..', null,
+      '(size|message|mail|content)[^.]*\m(too (large|big|long)|(exceeds|exceeded'
+      '|over)\M[^.]*\msize)'
+      '|size[^.]*\m(exceeds|exceeded|limit|maximum)',
+      'failed', false
+    ),
+    (121, null, '5..', '5\.3\.4|5\.2\.3', null, 'failed', false),
+    (
+      122, null, '[45]..',
+      '[45]\.7\.28|5\.4\.5|5\.1\.90|4\.7\.5\d\d|5\.7\.23[236]|5\.7\.705', null,
+      'rate_limited', false
+    ),
+    (
+      123, null, '[45]..', null,
+      '\m(sending|submission|submit|message|mail|e-?mail|connection|recipients?|login|outbound'
+      '|outgoing|daily|hourly|monthly)[ -](message |sending |user |submission )*(rate|limits?'
+      '|quota)\M'
+      '|\mrate[ -]?(limit|control|exceeded|is too)|throttl|slow down|unusual (rate|sending)'
+      '|\m(daily|hourly|per (second|minute|hour|day)|this (minute|hour)|today)\M[^.]*'
+      '\m(limits?|quota|max|maximum|exceeded)\M'
+      '|\m(limits?|quota|max|maximum|exceeded|many|much)\M[^.]*'
+      '\m(per (second|minute|hour|day)|this (minute|hour)|today)\M'
+      '|credits? exceeded|sending credits|messaging limits?|unexpected volume|high volume'
+      '|temporarily deferred|\[tss?\d+\]',
+      'rate_limited', false
+    ),
+    (
+      124, null, '[45]..', null,
+      'too (many|much) ([a-z]+ )?(smtp )?(mails?|messages?|e-?mails?|connections?|sessions?|logins?'
+      '|login attempts|authentication|requests?|recipients|invalid recipients|concurrent)\M'
+      '|too (frequent|fast)|concurren|(number of|connection|session|thread) [^.]*limit'
+      '|limit[^.]*\m(connections?|sessions?)\M|storedrv\.clientsubmit|submissionquota',
+      'rate_limited', false
+    ),
+
+    -- The login. Not "try again": the account or what is offered has to change.
+    (200, 'login', '4..', null, null, 'unreachable', false),
+    (201, 'login', null, null, null, 'auth_error', false),
+
+    -- The connection, before anybody is named.
+    (
+      210, 'session', '5..', null,
+      'starttls first|authenticat|log ?in|credential|account', 'auth_error', false
+    ),
+    (211, 'session', null, null, null, 'unreachable', false),
+
+    -- What a message carries; such words would otherwise be taken for words about us.
+    (
+      310, 'content', '5..', null,
+      '\m(urls?|uris?|uribl|surbl|links?|attachments?|virus(es)?|malware|phish(ing)?|macros?)\M',
+      'failed', false
+    ),
+
+    -- The server refuses this machine, its name or its address.
+    (320, null, '421', null, null, 'unreachable', false),
+    (321, null, '4..', '4\.3\.[12]|4\.4\.2', null, 'unreachable', false),
+    (322, null, '5..', '5\.3\.2|5\.7\.(25|6\d\d|708)', null, 'unreachable', false),
+    (
+      323, null, '[45]..', null,
+      'helo\M|ehlo\M|fully[ -]?qualified|client host|client blocked|\mptr\M|\mrdns\M'
+      '|reverse[ -](dns|hostname|mapping|lookup)|cannot find your|block ?list|black ?list'
+      '|blocked (using|by [a-z0-9.-]+\.[a-z]{2,})|spamhaus|spamcop|barracuda|senderbase|\mrbl|dnsbl'
+      '|\m(your|sending|client|source|this|the) (ip|network|mail ?server|host)\M'
+      '|\mip (address )?[^.]*(block|banned|reject|denied|reputation|not allowed|not authori)'
+      '|(poor|bad|low) reputation',
+      'unreachable', false
+    ),
+
+    -- The address in From and the right to use it. The message's own is its own affair: it waits,
+    -- in case somebody permits it; one that no server reads will not do.
+    (400, 'sender\.author', '501', null, null, 'failed', false),
+    (401, 'sender\.author', '5..', '5\.1\.[37]|5\.5\.[24]|5\.6\.7', null, 'failed', false),
+    (
+      402, '(sender|recipient|content)\.author', '[45]..',
+      '[45]\.1\.[78]|[45]\.7\.(2[0-7]|60)', null, 'retry', false
+    ),
+    (403, 'sender\.author', '5..', null, null, 'retry', false),
+    (
+      404, '(sender|recipient|content)\.author', '[45]..', null,
+      'sender (address )?(is |was )?(not |un)?(rejected|verif|owned|authori|allowed|permitted'
+      '|valid)'
+      '|sender (domain|id|identity|verif)|not owned by|(not|un)[ -]?verified|verified sender'
+      '|\m(spf|dkim|dmarc)\M|send[ -]?as\M|from (address|domain|header)|sender address',
+      'retry', false
+    ),
+    (
+      410, 'sender', '5..', null,
+      'bad sequence|nested|command (not|un)|unrecogni[sz]ed|not implemented', 'unreachable', false
+    ),
+    (411, 'sender', '4..', '4\.1\.[78]|4\.7\.\d+', null, 'auth_error', false),
+    (412, 'sender', '4..', null, null, 'unreachable', false),
+    (413, 'sender', null, null, null, 'auth_error', false),
+    (
+      420, 'recipient|content', '[45]..',
+      '[45]\.1\.[78]|5\.7\.(3|8|1[0-4]|2[0-7]|5[047]|6[04]|139|50\d|51\d|7\d\d)', null,
+      'auth_error', false
+    ),
+    (
+      421, 'recipient|content', '[45]..', null,
+      'sender (address )?(is |was )?(not |un)?(rejected|verif|owned|authori|allowed|permitted'
+      '|valid)'
+      '|sender (domain|id|identity|verif)|not owned by|(not|un)[ -]?verified|verified sender'
+      '|\m(spf|dkim|dmarc)\M|send[ -]?as\M|from (address|domain)|sender address'
+      '|relay(ing)? (access )?(is |was )?(denied|not (permitted|allowed)|prohibited|restricted)'
+      '|unable to relay|(do|does|will|can)( not|''t|not) relay|relay not permitted|rcpthosts'
+      '|authentication (is )?(required|failed|needed)|must (first )?(authenticate|log ?in)'
+      '|log ?in first|not (been )?authenticated|unauthenticated|anonymous'
+      '|not (authori[sz]ed|permitted|allowed) to (send|relay|use)|has no permission|ses:send',
+      'auth_error', false
+    ),
+    (
+      422, 'content', '[45]..', null,
+      '(account|domain|user|sending)\M[^.]*\m(suspended|disabled|deactivated|locked|paused'
+      '|not (active|activated|enabled))|^access denied|billing|payment|free plan',
+      'auth_error', false
+    ),
+
+    -- A mailbox that is full empties some day.
+    (500, 'recipient|content', '[45]..', '[45]\.2\.2', null, 'bounced', false),
+    (
+      501, 'recipient|content', '[45]..', null,
+      '(mailbox|account|user|inbox|recipient|quota)\M[^.]*\m(is full|full|exceeded|over ?quota)\M'
+      '|over ?quota|mailbox full|out of storage|(insufficient|exceeded) (storage|disk)|disk quota',
+      'bounced', false
+    ),
+    (502, 'recipient|content', '552', '', null, 'bounced', false),
+
+    -- The recipient, for the time being.
+    (510, 'recipient|content', '4..', null, null, 'retry', false),
+
+    -- The recipient, for good: by Exchange's and others' codes, and by what servers call it.
+    (
+      600, 'recipient', '5..', '5\.1\.[0346]|5\.4\.(1|4|310|311)|5\.1\.351', null, 'bounced', true
+    ),
+    (
+      601, 'recipient', '5..', null,
+      '\m(user|recipient|mailbox|address|account|person|addressee)\M[^.;]*'
+      '\m(unknown|not (be )?(found|known|exist|available|valid|local|active|a valid|listed)'
+      '|unavailable|invalid|inactive|disabled|suspended|deactivated|discontinued|closed|expired'
+      '|removed'
+      '|terminated|does( not|n''t)|doesn''t|no longer)'
+      '|\m(unknown|invalid|inactive|disabled|undeliverable|unrouteable|unroutable|nonexistent'
+      '|non-existent|bad|illegal) (local )?(user|recipient|mailbox|address|account|destination'
+      '|to)\M'
+      '|\m(no|not) (such|a valid|a known|known|valid|our) '
+      '[^.;]*\m(user|recipient|mailbox|address|account|person|here|customer|domain)\M'
+      '|no such|no (mailbox|account|user|recipient)|not (exist|our customer)'
+      '|does( not|n''t) (exist|have an? )|\mno longer\M|user doesn''t'
+      '|(domain|host)\M[^.;]*\m(not found|unknown|does( not|n''t) (exist|accept)|not exist)'
+      '|null mx|accepts? no mail|dd (this|sorry)',
+      'bounced', true
+    ),
+    (
+      602, 'content', '5..', null,
+      '(user|recipient|mailbox|address) (is )?(unknown|not found|does( not|n''t) exist)'
+      '|(unknown|no such|invalid) (local )?(user|recipient|mailbox)|dd (this|sorry)',
+      'bounced', true
+    ),
+    (
+      603, 'recipient', '5..', null,
+      '\m(spam|policy|content|denied|blocked|prohibited|not permitted|not accepted|restricted)\M',
+      'failed', false
+    ),
+    (604, 'recipient', '55[013]', '|5\.0\.0|5\.5\.0', null, 'bounced', true),
+    (605, 'recipient', '556', null, null, 'bounced', true),
+    (699, null, '.*', null, null, 'failed', false)
+  ) as v (priority, stage, code, enhanced, words, outcome, hard);
+end;
+
+comment on function dripdrop._smtp_reply_codes() is
+  'The rows of reply_codes() for mail servers.';
+
+-- A server that has a fault may have taken the message all the same, unless it says when to come
+-- again. Who drops repeats is simply asked again (see providers()).
+create or replace function dripdrop._http_reply_codes()
+returns table (
+  priority int,
+  channel text,
+  provider text,
+  stage text,
+  code text,
+  enhanced text,
+  words text,
+  outcome text,
+  hard boolean
+)
+language sql
+immutable
+parallel safe
+begin atomic
+  select v.*
+  from (values
+    -- https://postmarkapp.com/developer/api/overview#error-codes
+    (700, 'email', 'postmark', null, 'postmark_100', null, null, 'unreachable', false),
+    (701, 'email', 'postmark', null, 'postmark_406', null, null, 'bounced', true),
+    (702, 'email', 'postmark', null, 'postmark_429', null, null, 'rate_limited', false),
+    (
+      703, 'email', 'postmark', null, 'postmark_300', null,
+      'invalid ''from''|sender signature|from address', 'auth_error', false
+    ),
+    (
+      704, 'email', 'postmark', null, 'postmark_(10|400|401|405|412|413|1226|1235|1236)',
+      null, null, 'auth_error', false
+    ),
+    (705, 'email', 'postmark', null, 'postmark_.*', null, null, 'failed', false),
+
+    -- RFC 9110 section 15, RFC 6585 section 4, Standard Webhooks 1.0.
+    (800, null, null, null, 'http_429', null, null, 'rate_limited', false),
+    (801, null, null, null, 'http_503', null, '^retry-after', 'rate_limited', false),
+    (802, 'webhook', null, null, 'http_5..', null, '^retry-after', 'rate_limited', false),
+    (803, 'webhook', null, null, 'http_503', null, null, 'unreachable', false),
+    (804, 'webhook', null, null, 'http_5..', null, null, 'retry', false),
+    (805, null, null, null, 'http_5..', null, null, 'maybe_sent', false),
+    (806, null, null, null, 'http_(408|425)', null, null, 'retry', false),
+    (807, null, null, 'request', 'http_(401|402|403|407)', null, null, 'auth_error', false),
+    (808, null, null, null, 'http_[1345]..', null, null, 'failed', false),
+    (899, null, null, null, null, null, null, 'failed', false)
+  ) as v (priority, channel, provider, stage, code, enhanced, words, outcome, hard);
+end;
+
+comment on function dripdrop._http_reply_codes() is
+  'The rows of reply_codes() for HTTP, of providers and of endpoints.';
+
+-- Whose fault a server's refusal is. One table, read from the top: the first row whose patterns all
+-- fit decides. code is anchored, and so is enhanced, the RFC 3463 code that stands in the words;
+-- words are sought anywhere, whatever their case. Null fits everything.
+--
+-- A stage is where the server said it. session: connection, greeting, EHLO, STARTTLS; login: AUTH;
+-- sender: MAIL; recipient: RCPT; content: DATA and what follows; request: an HTTP request to the
+-- sender's own URL; endpoint: one to the message's. ".author" behind it says that the From is the
+-- message's own and not the sender's.
+create or replace function dripdrop.reply_codes()
+returns table (
+  priority int,
+  channel text,
+  provider text,
+  stage text,
+  code text,
+  enhanced text,
+  words text,
+  outcome text,
+  hard boolean
+)
+language sql
+immutable
+parallel safe
+begin atomic
+  select
+    r.priority, 'email', null, r.stage, 'smtp_' || r.code, r.enhanced, r.words, r.outcome, r.hard
+  from dripdrop._smtp_reply_codes() as r
+  union all
+  select h.*
+  from dripdrop._http_reply_codes() as h
+  order by 1;
+end;
+
+comment on function dripdrop.reply_codes() is
+  'Whose fault a refusal is, by channel, provider, stage, code and words: the first row that fits '
+  'says the outcome, and whether it condemns the address.';
+
+-- A code of RFC 3463 stands first, or in brackets, and never within an address of the Internet. A
+-- reply without one has the empty code, which only a pattern with an empty branch fits. Mail
+-- addresses are no words: nobody's name is to be read as what a server says.
+create or replace function dripdrop._classify(
+  channel text,
+  provider text,
+  stage text,
+  code text,
+  detail text
+)
+returns table (outcome text, hard boolean)
+language sql
+immutable
+parallel safe
+begin atomic
+  select r.outcome, r.hard
+  from dripdrop.reply_codes() as r
+  cross join (
+    select coalesce(
+      substring(
+        _classify.detail from '(?<![0-9.])[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![0-9]|\.[0-9])'
+      ), ''
+    ) as enhanced,
+    regexp_replace(coalesce(_classify.detail, ''), '<[^<>]*@[^<>]*>|\S+@\S+', '<>', 'g') as words
+  ) as e
+  where (r.channel is null or r.channel = _classify.channel)
+    and (r.provider is null or r.provider = _classify.provider)
+    and (
+      r.stage is null
+      or coalesce(_classify.stage, '') ~ ('^(' || r.stage || ')$')
+      or split_part(_classify.stage, '.', 1) ~ ('^(' || r.stage || ')$')
+    )
+    and (r.code is null or coalesce(_classify.code, '') ~ ('^(' || r.code || ')$'))
+    and (r.enhanced is null or e.enhanced ~ ('^(' || r.enhanced || ')$'))
+    and (r.words is null or e.words ~* r.words)
+  order by r.priority
+  limit 1;
+end;
+
+comment on function dripdrop._classify(text, text, text, text, text) is
+  'The outcome that a refusal amounts to, and whether it condemns the address for good.';
