@@ -152,6 +152,314 @@ $$;
 comment on function dripdrop.errors() is
   'The errors the engine raises: SQLSTATE, name and meaning, one row each.';
 
+-- plpgsql/arguments/json.sql
+
+-- Most documents are small, and a small one is told by its size: what prints less than 309
+-- characters holds no number beyond a double. About half a microsecond.
+create or replace function dripdrop._is_plain(document jsonb)
+returns boolean
+language sql
+stable
+parallel safe
+return case
+  when pg_column_size(document) < 400
+  then octet_length(document::text) < 309 and not document @? '$.**{50}'
+  else document is null
+end;
+
+comment on function dripdrop._is_plain(jsonb) is
+  'Whether a document is so small that nothing can be wrong with it.';
+
+-- What comes in as jsonb is read by others: workers, which read numbers as doubles and have a
+-- stack, and predicates, which compare lists with lists. Each rule here is one of theirs.
+-- Depth first, then size in memory, then numbers: a short 1e131071 prints 131 072 digits.
+create or replace function dripdrop._json_fault(document jsonb, field text, bytes int)
+returns table (place text, message text, hint text)
+language plpgsql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_number constant jsonpath := 'strict $.** ? (@.type() == "number"
+    && (@ > 1.7976931348623157e308 || @ < -1.7976931348623157e308))';
+  v_list constant jsonpath := 'strict $.** ? (@.type() == "array" && @.size() > 1000)';
+begin
+  if document @? 'strict $.**{50} ? (@.type() == "object" || @.type() == "array")' then
+    return query values (
+      _json_fault.field, 'nested more than 50 levels deep',
+      'Pass what templates and conditions need, and no more.'
+    );
+  elsif pg_column_size(document) <= 8 * bytes and document @? v_number then
+    return query
+    select
+      dripdrop._json_place(document, _json_fault.field, v_number),
+      'a number is beyond what a double holds', 'Write it as a text, or less of it.';
+  elsif pg_column_size(document) > 8 * bytes or octet_length(document::text) > bytes then
+    return query values (
+      _json_fault.field, format('longer than %s bytes', bytes),
+      'Pass what templates and conditions need, and no more.'
+    );
+  elsif document @? v_list then
+    return query
+    select
+      dripdrop._json_place(document, _json_fault.field, v_list),
+      'a list has more than 1000 elements', 'Pass what templates and conditions need, and no more.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._json_fault(jsonb, text, int) is
+  'What is wrong with a document, and where, or no row.';
+
+-- Only for a document that holds it, so that nobody else pays for the walk.
+create or replace function dripdrop._json_place(document jsonb, field text, path jsonpath)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive node as (
+    select _json_place.field as place, document as value, 0 as depth
+    union all
+    select n.place || part.name, part.value, n.depth + 1
+    from node as n
+    cross join lateral (
+      select '.' || left(o.key, 100) as name, o.value
+      from jsonb_each(case when jsonb_typeof(n.value) = 'object' then n.value end) as o
+      union all
+      select format('[%s]', a.number - 1), a.value
+      from jsonb_array_elements(case when jsonb_typeof(n.value) = 'array' then n.value end)
+        with ordinality as a (value, number)
+    ) as part
+    where part.value @? _json_place.path
+  )
+  select left(ltrim(n.place, '.'), 500)
+  from node as n
+  order by n.depth desc, n.place
+  limit 1
+$$;
+
+comment on function dripdrop._json_place(jsonb, text, jsonpath) is
+  'Where in a document the innermost value stands that a path finds.';
+
+-- The first thing that each public function with a jsonb parameter does.
+--
+-- raises  ZD201, with the path of the value in the diagnostics' column field
+create or replace function dripdrop._check_json(
+  document jsonb,
+  field text,
+  bytes int default 65536
+)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_fault record;
+begin
+  if dripdrop._is_plain(document) then
+    return;
+  end if;
+  select f.* into v_fault from dripdrop._json_fault(document, _check_json.field, bytes) as f;
+  if found then
+    raise exception 'at "%": %', v_fault.place, v_fault.message using
+      errcode = 'ZD201', column = v_fault.place, hint = v_fault.hint;
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_json(jsonb, text, int) is
+  'Raises ZD201 on a document that is too long, too deep, or holds a number beyond a double or a '
+  'list of more than 1000 elements.';
+
+-- A list of calls in one: as long as it likes, each field of each element as if it came alone.
+--
+-- raises  ZD201, with the path of the value in the diagnostics' column field, and its element
+create or replace function dripdrop._check_json_list(
+  list jsonb,
+  field text,
+  bytes int default 65536
+)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_fault record;
+begin
+  select e.number, f.* into v_fault
+  from jsonb_array_elements(case when jsonb_typeof(list) = 'array' then list end)
+    with ordinality as e (element, number)
+  cross join lateral (
+    select o.key, o.value
+    from jsonb_each(case when jsonb_typeof(e.element) = 'object' then e.element end) as o
+    union all
+    select '', e.element where jsonb_typeof(e.element) = 'array'
+  ) as part
+  cross join lateral dripdrop._json_fault(part.value, left(part.key, 100), bytes) as f
+  where not dripdrop._is_plain(e.element) and not dripdrop._is_plain(part.value)
+  limit 1;
+  if found then
+    raise exception 'at "%": %', v_fault.place, v_fault.message using
+      errcode = 'ZD201', column = v_fault.place, hint = v_fault.hint,
+      detail = format('Element %s of the %s.', v_fault.number, _check_json_list.field);
+  end if;
+  if jsonb_typeof(list) <> 'array' then
+    perform dripdrop._check_json(list, _check_json_list.field, bytes);
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_json_list(jsonb, text, int) is
+  'Raises ZD201, as _check_json() does, on the first element of a list with such a field.';
+
+-- plpgsql/arguments/texts.sql
+
+-- A message repeats what it was given, and not the megabytes of it.
+create or replace function dripdrop._quoted(value text)
+returns text
+language sql
+immutable
+parallel safe
+return case
+  when value is null then 'null'
+  when length(value) <= 100 then '"' || value || '"'
+  else '"' || left(value, 100) || '…"'
+end;
+
+comment on function dripdrop._quoted(text) is
+  'A value as messages show it: in double quotes, its first 100 characters.';
+
+-- Names stand in log lines, in addresses of the command line and beside other names in what the
+-- vault binds credentials to: none may look like two.
+--
+-- raises  ZD201, with the field in the diagnostics' column field
+create or replace function dripdrop._check_name(name text, field text)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if coalesce(name, '') = '' then
+    raise exception '% is missing', field using
+      errcode = 'ZD201', column = _check_name.field, hint = 'Give it a name, for example "Postmark".';
+  end if;
+  if octet_length(name) > 200 or name ~ '[[:cntrl:]:]' then
+    raise exception '% % is not a name', field, dripdrop._quoted(name) using
+      errcode = 'ZD201', column = _check_name.field,
+      hint = 'Use at most 200 bytes, without ":" and without control characters.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_name(text, text) is
+  'Raises ZD201 for a text that is no name.';
+
+-- raises  ZD201, with the field in the diagnostics' column field
+create or replace function dripdrop._check_key(key text, field text, what text)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if coalesce(octet_length(key) > 200 or key !~ '^[a-z0-9][a-z0-9_-]*$', true) then
+    raise exception '% % is not valid', what, dripdrop._quoted(key) using
+      errcode = 'ZD201', column = _check_key.field,
+      hint = 'Use lower-case letters, digits, "_" and "-", begin with a letter or digit, and use at '
+        'most 200.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_key(text, text, text) is
+  'Raises ZD201 for a text that is no key.';
+
+-- What an application calls something, or what a person writes: bounded, so that it fits an index
+-- where it stands in one.
+--
+-- raises  ZD201, with the field in the diagnostics' column field
+create or replace function dripdrop._check_text(value text, field text, bytes int default 500)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if octet_length(value) > bytes then
+    raise exception '% is longer than % bytes', field, bytes using
+      errcode = 'ZD201', column = _check_text.field, hint = 'Write what is needed to know it by.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_text(text, text, int) is
+  'Raises ZD201 for a text that is too long.';
+
+-- plpgsql/arguments/times.sql
+
+-- No time plus or minus what is given may be out of range, and no loop over it without an end.
+--
+-- raises  ZD201, with the field in the diagnostics' column field
+create or replace function dripdrop._check_interval(value interval, field text)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not (isfinite(value) and value > interval '0' and value <= interval '100 years') then
+    raise exception '% % is not more than nothing and at most 100 years', field, value using
+      errcode = 'ZD201', column = _check_interval.field, hint = 'For example interval ''30 days''.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_interval(interval, text) is
+  'Raises ZD201 for an interval that is not positive or is longer than 100 years.';
+
+-- raises  ZD201, with the field in the diagnostics' column field
+create or replace function dripdrop._check_time(value timestamptz, field text)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if value not between
+    dripdrop._now() - interval '100 years' and dripdrop._now() + interval '100 years'
+  then
+    raise exception '% % is not within 100 years', field, value using
+      errcode = 'ZD201', column = _check_time.field, hint = 'For example 2026-12-24T18:00:00Z.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_time(timestamptz, text) is
+  'Raises ZD201 for a time that is further away than 100 years.';
+
+-- raises  ZD201, with the field in the diagnostics' column field
+create or replace function dripdrop._check_count(value int, field text, most int)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if value not between 1 and most then
+    raise exception '% % is not from 1 to %', field, value, most using
+      errcode = 'ZD201', column = _check_count.field, hint = 'Leave it out for the default.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_count(int, text, int) is
+  'Raises ZD201 for a number that is out of its range.';
+
 -- plpgsql/authoring/apply.sql
 
 -- Applying the same document twice changes nothing:
@@ -170,6 +478,7 @@ declare
   v_sequence dripdrop.sequences;
   v_version dripdrop.sequence_versions;
 begin
+  perform dripdrop._check_json(definition, '', 4194304);
   perform dripdrop._check_tenant_key(tenant_key);
   v_new := dripdrop._canonical_definition(tenant_key, definition);
   v_sequence := dripdrop._put_sequence(apply.tenant_key, v_new);
@@ -647,6 +956,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+  perform dripdrop._check_json(condition, 'condition');
   if num_nonnulls(step_id, transition_id) <> 1 then
     raise exception 'a condition belongs to a step or to a transition' using
       errcode = 'ZD201', column = 'step_id',
@@ -1063,9 +1373,11 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_canonical jsonb := dripdrop._canonical_condition(create_exit_rule.condition);
+  v_canonical jsonb;
   v_condition dripdrop.conditions;
 begin
+  perform dripdrop._check_json(condition, 'condition');
+  v_canonical := dripdrop._canonical_condition(create_exit_rule.condition);
   if coalesce(outcome not in ('goal', 'exit'), true) then
     raise exception 'outcome "%" is unknown', outcome using
       errcode = 'ZD201', column = 'outcome',
@@ -1492,6 +1804,7 @@ declare
   v_to dripdrop.sequence_versions;
   v_fault text;
 begin
+  perform dripdrop._check_json(step_map, 'step_map');
   select q.id into v_sequence_id
   from dripdrop.sequences as q
   where q.tenant_key is not distinct from _check_migration.tenant_key and q.key = _check_migration.sequence;
@@ -1641,6 +1954,7 @@ declare
   v_known int;
   v_version text;
 begin
+  perform dripdrop._check_json(definition, '', 4194304);
   perform dripdrop._check_tenant_key(tenant_key);
   v_new := dripdrop._canonical_definition(tenant_key, definition);
   select q.* into v_sequence
@@ -1815,6 +2129,7 @@ as $$
 declare
   v_version dripdrop.sequence_versions;
 begin
+  perform dripdrop._check_json(config, 'config');
   perform dripdrop._check_version(mode, config);
   if version < 1 then
     raise exception 'version % is not positive', version using
@@ -2092,6 +2407,7 @@ as $$
 declare
   v_sequence dripdrop.sequences;
 begin
+  perform dripdrop._check_json(metadata, 'metadata');
   perform dripdrop._check_tenant_key(tenant_key);
   perform dripdrop._check_sequence(
     key, name, time_zone, reentry, reentry_interval::text, priority, exclusive_group, metadata
@@ -2190,6 +2506,7 @@ begin
       errcode = 'ZD201', column = 'active', hint = 'Write true or false.';
   end if;
   perform dripdrop._check_channel(v_channel);
+  perform dripdrop._check_json(step -> 'template', 'template', 262144);
   perform dripdrop._check_step_config(v_config);
   if v_config ? 'channel_adapter_rotation' then
     v_config := jsonb_set(v_config, '{channel_adapter_rotation}', dripdrop._canonical_rotation(
@@ -2406,8 +2723,12 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_version dripdrop.sequence_versions := dripdrop._get_version(tenant_key, sequence_version_id);
+  v_version dripdrop.sequence_versions;
 begin
+  perform dripdrop._check_json(template, 'template', 262144);
+  perform dripdrop._check_json(timing, 'timing');
+  perform dripdrop._check_json(config, 'config');
+  v_version := dripdrop._get_version(tenant_key, sequence_version_id);
   return dripdrop._insert_step(v_version, dripdrop._canonical_step(
     create_step.tenant_key,
     jsonb_build_object(
@@ -2511,6 +2832,7 @@ as $$
 declare
   v_step dripdrop.steps;
 begin
+  perform dripdrop._check_json(template, 'template', 262144);
   perform from dripdrop.sequences as q
   where q.id = (
     select v.sequence_id
@@ -2738,8 +3060,10 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_version dripdrop.sequence_versions := dripdrop._get_version(tenant_key, sequence_version_id);
+  v_version dripdrop.sequence_versions;
 begin
+  perform dripdrop._check_json(config, 'config');
+  v_version := dripdrop._get_version(tenant_key, sequence_version_id);
   if coalesce(condition_mode not in ('all', 'any', 'always'), true) then
     raise exception 'condition_mode "%" is unknown', condition_mode using
       errcode = 'ZD201', column = 'condition_mode', hint = 'Use all, any or always.';
@@ -4714,6 +5038,7 @@ declare
   v_fault text;
   v_adapter dripdrop.channel_adapters;
 begin
+  perform dripdrop._check_json(rate_limits, 'rate_limits');
   select given.name into v_fault
   from (
     values
@@ -5356,6 +5681,7 @@ declare
   v_now timestamptz := dripdrop._now();
   v_entries jsonb;
 begin
+  perform dripdrop._check_json_list(suppressions, 'suppressions');
   perform dripdrop._check_tenant_key(tenant_key);
   perform dripdrop._check_suppressions(tenant_key, suppressions);
   begin
@@ -6345,12 +6671,14 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_execution dripdrop.step_executions := dripdrop._written(tenant_key, execution_id);
+  v_execution dripdrop.step_executions;
   v_enrollment dripdrop.enrollments;
   v_left text[];
   v_joined text[];
   v_topic text;
 begin
+  perform dripdrop._check_json(topics, 'topics');
+  v_execution := dripdrop._written(tenant_key, execution_id);
   if jsonb_typeof(topics) is distinct from 'object' or exists (
     select from jsonb_each(topics) as w where jsonb_typeof(w.value) <> 'boolean'
   ) then
@@ -7235,6 +7563,9 @@ declare
   v_events jsonb;
   v_rows jsonb;
 begin
+  perform dripdrop._check_json(data, 'data');
+  perform dripdrop._check_json_list(events, 'events');
+  perform dripdrop._check_json(hooks, 'hooks');
   if coalesce(horizon <= interval '0', true) then
     raise exception 'horizon % is not positive', horizon using
       errcode = 'ZD201', column = 'horizon', hint = 'For example interval ''30 days''.';
@@ -7551,6 +7882,7 @@ declare
   v_fault record;
   v_enrolled uuid[];
 begin
+  perform dripdrop._check_json_list(subscribers, 'subscribers');
   perform dripdrop._check_tenant_key(tenant_key);
   select q.* into v_sequence
   from dripdrop.sequences as q
@@ -7609,12 +7941,6 @@ begin
       'Pass an object, for example ''{"email": "sam@example.com"}''.'
     ),
     (
-      'ZD201', 'data',
-      s.subscriber -> 'data' @? '$.**{50}',
-      'data is nested more than 50 levels deep',
-      'Pass what templates and conditions need, and no more.'
-    ),
-    (
       'ZD201', 'metadata',
       jsonb_typeof(coalesce(s.subscriber -> 'metadata', '{}')) not in ('object', 'null'),
       'metadata is not an object',
@@ -7623,16 +7949,12 @@ begin
     (
       'ZD204', 'data.time_zone',
       case
-        when coalesce(
-          s.subscriber #>> '{data,time_zone}', s.subscriber #>> '{data,timezone}'
-        ) is not null
-        then not dripdrop._is_time_zone(
-          coalesce(s.subscriber #>> '{data,time_zone}', s.subscriber #>> '{data,timezone}')
-        )
+        when dripdrop._own_time_zone(s.subscriber -> 'data') is not null
+        then not dripdrop._is_time_zone(dripdrop._own_time_zone(s.subscriber -> 'data'))
       end,
       format(
-        'time zone "%s" is unknown',
-        coalesce(s.subscriber #>> '{data,time_zone}', s.subscriber #>> '{data,timezone}')
+        'time zone %s is unknown',
+        dripdrop._quoted(dripdrop._own_time_zone(s.subscriber -> 'data'))
       ),
       'Use a name from pg_timezone_names, for example Europe/Berlin.'
     )
@@ -8238,6 +8560,7 @@ declare
   v_held uuid[];
   v_open uuid[];
 begin
+  perform dripdrop._check_json_list(events, 'events');
   perform dripdrop._check_tenant_key(tenant_key);
   if jsonb_typeof(events) is distinct from 'array' then
     raise exception 'events is not a list' using
@@ -10409,6 +10732,7 @@ as $$
 declare
   v_hook dripdrop.http_hooks;
 begin
+  perform dripdrop._check_json(result, 'result');
   perform dripdrop._check_hook_answer(result, 'result');
   update dripdrop.http_hooks as h
   set last_test_at = dripdrop._now(),
@@ -10504,13 +10828,15 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_sequence dripdrop.sequences;
-  v_canonical jsonb := dripdrop._canonical_http_hook(tenant_key, jsonb_build_object(
+  v_canonical jsonb;
+begin
+  perform dripdrop._check_json(headers, 'headers');
+  v_canonical := dripdrop._canonical_http_hook(tenant_key, jsonb_build_object(
     'key', key, 'name', name, 'description', description, 'method', method, 'url', url,
     'headers', headers, 'body_template', body_template, 'auth_type', auth_type,
     'response_path', response_path, 'response_type', response_type, 'timeout_ms', timeout_ms,
     'retry_count', retry_count, 'active', active
   ));
-begin
   if (v_canonical ->> 'auth_type' = 'none') <> (auth_config is null) then
     raise exception 'auth_type "%" and auth_config do not fit', v_canonical ->> 'auth_type' using
       errcode = 'ZD201', column = 'auth_config',
@@ -10576,6 +10902,7 @@ declare
   v_sequence dripdrop.sequences;
   v_canonical jsonb;
 begin
+  perform dripdrop._check_json(headers, 'headers');
   select q.* into v_sequence
   from dripdrop.http_hooks as h
   join dripdrop.sequences as q on q.id = h.sequence_id
@@ -13398,6 +13725,7 @@ as $$
 declare
   v_adapter dripdrop.channel_adapters;
 begin
+  perform dripdrop._check_json(config, 'config');
   perform dripdrop._check_tenant_key(tenant_key);
   perform dripdrop._check_channel(channel);
   if not exists (
@@ -13474,6 +13802,7 @@ as $$
 declare
   v_adapter dripdrop.channel_adapters;
 begin
+  perform dripdrop._check_json(config, 'config');
   if config is not null then
     perform dripdrop._check_adapter_config(config);
   end if;
@@ -15320,6 +15649,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+  perform dripdrop._check_json(timing, 'timing');
   perform dripdrop._check_time_zone(time_zone, 'time_zone');
   if not isfinite(from_time) then
     raise exception 'nothing comes after %', from_time using
@@ -15359,6 +15689,10 @@ as $$
 declare
   v_settings dripdrop.tenant_settings;
 begin
+  perform dripdrop._check_json(rate_limits, 'rate_limits');
+  perform dripdrop._check_json(send_window, 'send_window');
+  perform dripdrop._check_json(channel_send_windows, 'channel_send_windows');
+  perform dripdrop._check_json(thresholds, 'thresholds');
   perform dripdrop._check_tenant_key(tenant_key);
   if time_zone is not null then
     perform dripdrop._check_time_zone(time_zone, 'time_zone');
@@ -15821,6 +16155,20 @@ $$;
 comment on function dripdrop._canonical_event(jsonb) is
   'The timing of a step that waits for an event, checked and in its stored form.';
 
+-- Rows of a table or of a file have a column for it, which is often empty.
+create or replace function dripdrop._own_time_zone(data jsonb)
+returns text
+language sql
+immutable
+parallel safe
+return coalesce(
+  nullif(btrim(data ->> 'time_zone'), ''),
+  nullif(btrim(data ->> 'timezone'), '')
+);
+
+comment on function dripdrop._own_time_zone(jsonb) is
+  'The zone that an enrolment''s data names, or null.';
+
 -- The subscriber's own zone wins, then the step's, then the sequence's.
 create or replace function dripdrop._time_zone(data jsonb, config jsonb, sequence_time_zone text)
 returns text
@@ -15828,8 +16176,7 @@ language sql
 immutable
 parallel safe
 return coalesce(
-  data ->> 'time_zone',
-  data ->> 'timezone',
+  dripdrop._own_time_zone(data),
   config ->> 'time_zone',
   sequence_time_zone,
   'UTC'
@@ -16001,6 +16348,7 @@ as $$
 declare
   v_window record;
 begin
+  perform dripdrop._check_json(send_window, 'send_window');
   perform dripdrop._check_send_window(send_window, 'send_window');
   perform dripdrop._check_time_zone(time_zone, 'time_zone');
   if isfinite(after) is not true then
@@ -16462,6 +16810,7 @@ declare
     ],
     "dripdrop_reader": [
       "_now",
+      "_set_time",
       "_visible",
       "_without_pointer",
       "errors",

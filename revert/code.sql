@@ -99,7 +99,7 @@ begin
     select oid::regprocedure::text
     from pg_catalog.pg_proc
     where pronamespace = 'dripdrop'::regnamespace
-      and proname not in ('_digest', '_now', '_uuidv7', '_visible', 'idempotency_key')
+      and proname not in ('_digest', '_now', '_set_time', '_uuidv7', '_visible', 'idempotency_key')
   )
   loop
     execute 'drop routine if exists ' || v_function || ' cascade';

@@ -158,6 +158,7 @@ declare
     ],
     "dripdrop_reader": [
       "_now",
+      "_set_time",
       "_visible",
       "_without_pointer",
       "errors",

@@ -1,22 +1,58 @@
 -- What every table and function leans on: the clock, ids and keys.
 -- Session settings are read here and nowhere else.
 
+-- Everybody can set a setting, and a row that is dated by another's clock stops its readers. So it
+-- is asked who logged in: functions run as the owner, whoever calls them.
+--
+-- raises  ZD201 not within 100 years
+create or replace function dripdrop._set_time(setting text, at timestamptz)
+returns timestamptz
+language plpgsql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_time timestamptz;
+begin
+  if not exists (
+    select from pg_catalog.pg_roles as r
+    where (
+        r.rolname in ('dripdrop_owner', 'dripdrop_admin', 'dripdrop_sender')
+        or r.oid = (select n.nspowner from pg_catalog.pg_namespace as n where n.nspname = 'dripdrop')
+      )
+      and pg_catalog.pg_has_role(session_user, r.oid, 'member')
+  ) then
+    return at;
+  end if;
+  v_time := setting::timestamptz;
+  if v_time not between at - interval '100 years' and at + interval '100 years' then
+    raise exception 'dripdrop.now is not within 100 years' using
+      errcode = 'ZD201', column = 'dripdrop.now', hint = 'reset dripdrop.now goes by the real clock.';
+  end if;
+  return v_time;
+end
+$$;
+
+comment on function dripdrop._set_time(text, timestamptz) is
+  'The time that a session has set, if its user is an admin, a sender or the owner, else another.';
+
 -- The only clock. A session sets dripdrop.now to run under another time: tests, the demo,
 -- simulation. statement_timestamp(), because it moves inside a long transaction (unlike now())
 -- and yet stays the same within one statement (unlike clock_timestamp()), so that one decision
--- sees one time.
+-- sees one time. Inlined where it is called; only a session with the setting pays for more.
 create or replace function dripdrop._now()
 returns timestamptz
 language sql
 stable
 parallel safe
-return coalesce(
-  nullif(current_setting('dripdrop.now', true), '')::timestamptz,
-  statement_timestamp()
-);
+return case
+  when coalesce(current_setting('dripdrop.now', true), '') = '' then statement_timestamp()
+  else dripdrop._set_time(current_setting('dripdrop.now', true), statement_timestamp())
+end;
 
 comment on function dripdrop._now() is
-  'The time of every decision: the setting dripdrop.now, else the statement''s.';
+  'The time of every decision: the setting dripdrop.now of who may set it, else the statement''s.';
 
 -- Time-ordered ids, so that new rows land at the right-hand edge of their indexes
 -- (RFC 9562, section 5.7). They use the machine's clock, never dripdrop.now:

@@ -14,6 +14,7 @@ declare
   v_sequence dripdrop.sequences;
   v_version dripdrop.sequence_versions;
 begin
+  perform dripdrop._check_json(definition, '', 4194304);
   perform dripdrop._check_tenant_key(tenant_key);
   v_new := dripdrop._canonical_definition(tenant_key, definition);
   v_sequence := dripdrop._put_sequence(apply.tenant_key, v_new);

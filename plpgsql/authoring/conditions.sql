@@ -12,6 +12,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+  perform dripdrop._check_json(condition, 'condition');
   if num_nonnulls(step_id, transition_id) <> 1 then
     raise exception 'a condition belongs to a step or to a transition' using
       errcode = 'ZD201', column = 'step_id',

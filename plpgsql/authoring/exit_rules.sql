@@ -14,9 +14,11 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_canonical jsonb := dripdrop._canonical_condition(create_exit_rule.condition);
+  v_canonical jsonb;
   v_condition dripdrop.conditions;
 begin
+  perform dripdrop._check_json(condition, 'condition');
+  v_canonical := dripdrop._canonical_condition(create_exit_rule.condition);
   if coalesce(outcome not in ('goal', 'exit'), true) then
     raise exception 'outcome "%" is unknown', outcome using
       errcode = 'ZD201', column = 'outcome',

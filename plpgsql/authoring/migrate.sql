@@ -192,6 +192,7 @@ declare
   v_to dripdrop.sequence_versions;
   v_fault text;
 begin
+  perform dripdrop._check_json(step_map, 'step_map');
   select q.id into v_sequence_id
   from dripdrop.sequences as q
   where q.tenant_key is not distinct from _check_migration.tenant_key and q.key = _check_migration.sequence;

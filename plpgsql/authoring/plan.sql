@@ -16,6 +16,7 @@ declare
   v_known int;
   v_version text;
 begin
+  perform dripdrop._check_json(definition, '', 4194304);
   perform dripdrop._check_tenant_key(tenant_key);
   v_new := dripdrop._canonical_definition(tenant_key, definition);
   select q.* into v_sequence

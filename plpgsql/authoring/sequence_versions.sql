@@ -56,6 +56,7 @@ as $$
 declare
   v_version dripdrop.sequence_versions;
 begin
+  perform dripdrop._check_json(config, 'config');
   perform dripdrop._check_version(mode, config);
   if version < 1 then
     raise exception 'version % is not positive', version using

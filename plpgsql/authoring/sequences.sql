@@ -132,6 +132,7 @@ as $$
 declare
   v_sequence dripdrop.sequences;
 begin
+  perform dripdrop._check_json(metadata, 'metadata');
   perform dripdrop._check_tenant_key(tenant_key);
   perform dripdrop._check_sequence(
     key, name, time_zone, reentry, reentry_interval::text, priority, exclusive_group, metadata

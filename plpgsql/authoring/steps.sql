@@ -57,6 +57,7 @@ begin
       errcode = 'ZD201', column = 'active', hint = 'Write true or false.';
   end if;
   perform dripdrop._check_channel(v_channel);
+  perform dripdrop._check_json(step -> 'template', 'template', 262144);
   perform dripdrop._check_step_config(v_config);
   if v_config ? 'channel_adapter_rotation' then
     v_config := jsonb_set(v_config, '{channel_adapter_rotation}', dripdrop._canonical_rotation(
@@ -273,8 +274,12 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_version dripdrop.sequence_versions := dripdrop._get_version(tenant_key, sequence_version_id);
+  v_version dripdrop.sequence_versions;
 begin
+  perform dripdrop._check_json(template, 'template', 262144);
+  perform dripdrop._check_json(timing, 'timing');
+  perform dripdrop._check_json(config, 'config');
+  v_version := dripdrop._get_version(tenant_key, sequence_version_id);
   return dripdrop._insert_step(v_version, dripdrop._canonical_step(
     create_step.tenant_key,
     jsonb_build_object(
@@ -378,6 +383,7 @@ as $$
 declare
   v_step dripdrop.steps;
 begin
+  perform dripdrop._check_json(template, 'template', 262144);
   perform from dripdrop.sequences as q
   where q.id = (
     select v.sequence_id

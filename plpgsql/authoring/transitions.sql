@@ -127,8 +127,10 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_version dripdrop.sequence_versions := dripdrop._get_version(tenant_key, sequence_version_id);
+  v_version dripdrop.sequence_versions;
 begin
+  perform dripdrop._check_json(config, 'config');
+  v_version := dripdrop._get_version(tenant_key, sequence_version_id);
   if coalesce(condition_mode not in ('all', 'any', 'always'), true) then
     raise exception 'condition_mode "%" is unknown', condition_mode using
       errcode = 'ZD201', column = 'condition_mode', hint = 'Use all, any or always.';

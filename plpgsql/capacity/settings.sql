@@ -20,6 +20,7 @@ declare
   v_fault text;
   v_adapter dripdrop.channel_adapters;
 begin
+  perform dripdrop._check_json(rate_limits, 'rate_limits');
   select given.name into v_fault
   from (
     values

@@ -59,6 +59,7 @@ declare
   v_now timestamptz := dripdrop._now();
   v_entries jsonb;
 begin
+  perform dripdrop._check_json_list(suppressions, 'suppressions');
   perform dripdrop._check_tenant_key(tenant_key);
   perform dripdrop._check_suppressions(tenant_key, suppressions);
   begin

@@ -347,12 +347,14 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_execution dripdrop.step_executions := dripdrop._written(tenant_key, execution_id);
+  v_execution dripdrop.step_executions;
   v_enrollment dripdrop.enrollments;
   v_left text[];
   v_joined text[];
   v_topic text;
 begin
+  perform dripdrop._check_json(topics, 'topics');
+  v_execution := dripdrop._written(tenant_key, execution_id);
   if jsonb_typeof(topics) is distinct from 'object' or exists (
     select from jsonb_each(topics) as w where jsonb_typeof(w.value) <> 'boolean'
   ) then

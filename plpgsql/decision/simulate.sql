@@ -234,6 +234,9 @@ declare
   v_events jsonb;
   v_rows jsonb;
 begin
+  perform dripdrop._check_json(data, 'data');
+  perform dripdrop._check_json_list(events, 'events');
+  perform dripdrop._check_json(hooks, 'hooks');
   if coalesce(horizon <= interval '0', true) then
     raise exception 'horizon % is not positive', horizon using
       errcode = 'ZD201', column = 'horizon', hint = 'For example interval ''30 days''.';

@@ -141,6 +141,7 @@ declare
   v_fault record;
   v_enrolled uuid[];
 begin
+  perform dripdrop._check_json_list(subscribers, 'subscribers');
   perform dripdrop._check_tenant_key(tenant_key);
   select q.* into v_sequence
   from dripdrop.sequences as q
@@ -199,12 +200,6 @@ begin
       'Pass an object, for example ''{"email": "sam@example.com"}''.'
     ),
     (
-      'ZD201', 'data',
-      s.subscriber -> 'data' @? '$.**{50}',
-      'data is nested more than 50 levels deep',
-      'Pass what templates and conditions need, and no more.'
-    ),
-    (
       'ZD201', 'metadata',
       jsonb_typeof(coalesce(s.subscriber -> 'metadata', '{}')) not in ('object', 'null'),
       'metadata is not an object',
@@ -213,16 +208,12 @@ begin
     (
       'ZD204', 'data.time_zone',
       case
-        when coalesce(
-          s.subscriber #>> '{data,time_zone}', s.subscriber #>> '{data,timezone}'
-        ) is not null
-        then not dripdrop._is_time_zone(
-          coalesce(s.subscriber #>> '{data,time_zone}', s.subscriber #>> '{data,timezone}')
-        )
+        when dripdrop._own_time_zone(s.subscriber -> 'data') is not null
+        then not dripdrop._is_time_zone(dripdrop._own_time_zone(s.subscriber -> 'data'))
       end,
       format(
-        'time zone "%s" is unknown',
-        coalesce(s.subscriber #>> '{data,time_zone}', s.subscriber #>> '{data,timezone}')
+        'time zone %s is unknown',
+        dripdrop._quoted(dripdrop._own_time_zone(s.subscriber -> 'data'))
       ),
       'Use a name from pg_timezone_names, for example Europe/Berlin.'
     )

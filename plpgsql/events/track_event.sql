@@ -79,6 +79,7 @@ declare
   v_held uuid[];
   v_open uuid[];
 begin
+  perform dripdrop._check_json_list(events, 'events');
   perform dripdrop._check_tenant_key(tenant_key);
   if jsonb_typeof(events) is distinct from 'array' then
     raise exception 'events is not a list' using

@@ -42,6 +42,7 @@ as $$
 declare
   v_hook dripdrop.http_hooks;
 begin
+  perform dripdrop._check_json(result, 'result');
   perform dripdrop._check_hook_answer(result, 'result');
   update dripdrop.http_hooks as h
   set last_test_at = dripdrop._now(),

@@ -24,13 +24,15 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_sequence dripdrop.sequences;
-  v_canonical jsonb := dripdrop._canonical_http_hook(tenant_key, jsonb_build_object(
+  v_canonical jsonb;
+begin
+  perform dripdrop._check_json(headers, 'headers');
+  v_canonical := dripdrop._canonical_http_hook(tenant_key, jsonb_build_object(
     'key', key, 'name', name, 'description', description, 'method', method, 'url', url,
     'headers', headers, 'body_template', body_template, 'auth_type', auth_type,
     'response_path', response_path, 'response_type', response_type, 'timeout_ms', timeout_ms,
     'retry_count', retry_count, 'active', active
   ));
-begin
   if (v_canonical ->> 'auth_type' = 'none') <> (auth_config is null) then
     raise exception 'auth_type "%" and auth_config do not fit', v_canonical ->> 'auth_type' using
       errcode = 'ZD201', column = 'auth_config',
@@ -96,6 +98,7 @@ declare
   v_sequence dripdrop.sequences;
   v_canonical jsonb;
 begin
+  perform dripdrop._check_json(headers, 'headers');
   select q.* into v_sequence
   from dripdrop.http_hooks as h
   join dripdrop.sequences as q on q.id = h.sequence_id

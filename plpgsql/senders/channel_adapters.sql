@@ -113,6 +113,7 @@ as $$
 declare
   v_adapter dripdrop.channel_adapters;
 begin
+  perform dripdrop._check_json(config, 'config');
   perform dripdrop._check_tenant_key(tenant_key);
   perform dripdrop._check_channel(channel);
   if not exists (
@@ -189,6 +190,7 @@ as $$
 declare
   v_adapter dripdrop.channel_adapters;
 begin
+  perform dripdrop._check_json(config, 'config');
   if config is not null then
     perform dripdrop._check_adapter_config(config);
   end if;

@@ -76,6 +76,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+  perform dripdrop._check_json(timing, 'timing');
   perform dripdrop._check_time_zone(time_zone, 'time_zone');
   if not isfinite(from_time) then
     raise exception 'nothing comes after %', from_time using

@@ -21,6 +21,10 @@ as $$
 declare
   v_settings dripdrop.tenant_settings;
 begin
+  perform dripdrop._check_json(rate_limits, 'rate_limits');
+  perform dripdrop._check_json(send_window, 'send_window');
+  perform dripdrop._check_json(channel_send_windows, 'channel_send_windows');
+  perform dripdrop._check_json(thresholds, 'thresholds');
   perform dripdrop._check_tenant_key(tenant_key);
   if time_zone is not null then
     perform dripdrop._check_time_zone(time_zone, 'time_zone');

@@ -374,6 +374,20 @@ $$;
 comment on function dripdrop._canonical_event(jsonb) is
   'The timing of a step that waits for an event, checked and in its stored form.';
 
+-- Rows of a table or of a file have a column for it, which is often empty.
+create or replace function dripdrop._own_time_zone(data jsonb)
+returns text
+language sql
+immutable
+parallel safe
+return coalesce(
+  nullif(btrim(data ->> 'time_zone'), ''),
+  nullif(btrim(data ->> 'timezone'), '')
+);
+
+comment on function dripdrop._own_time_zone(jsonb) is
+  'The zone that an enrolment''s data names, or null.';
+
 -- The subscriber's own zone wins, then the step's, then the sequence's.
 create or replace function dripdrop._time_zone(data jsonb, config jsonb, sequence_time_zone text)
 returns text
@@ -381,8 +395,7 @@ language sql
 immutable
 parallel safe
 return coalesce(
-  data ->> 'time_zone',
-  data ->> 'timezone',
+  dripdrop._own_time_zone(data),
   config ->> 'time_zone',
   sequence_time_zone,
   'UTC'

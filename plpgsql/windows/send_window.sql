@@ -146,6 +146,7 @@ as $$
 declare
   v_window record;
 begin
+  perform dripdrop._check_json(send_window, 'send_window');
   perform dripdrop._check_send_window(send_window, 'send_window');
   perform dripdrop._check_time_zone(time_zone, 'time_zone');
   if isfinite(after) is not true then

@@ -298,3 +298,37 @@ def test_data_that_is_nested_beyond_measure_is_refused(engine: Engine) -> None:
         nested = {"deeper": nested}
     with engine.refused(InvalidArgument):
         engine.join(data={"email": "sam@example.com", "nested": nested})
+
+
+@pytest.mark.parametrize(
+    "blank", [{"time_zone": ""}, {"time_zone": " "}, {"time_zone": None}, {"timezone": ""}]
+)
+def test_a_blank_time_zone_is_as_if_missing(engine: Engine, blank: dict[str, Any]) -> None:
+    engine.author(email("welcome", timing="every day at 9am"), time_zone="Asia/Tokyo")
+    sam = engine.join(data={"email": "sam@example.com"} | blank)
+    (welcome,) = engine.executions(sam.id)
+    assert welcome.due_at.hour == 0  # 9 in the morning in Tokyo
+
+
+def test_one_blank_time_zone_behind_another_is_passed_over(engine: Engine) -> None:
+    engine.author(email("welcome", timing="every day at 9am"))
+    sam = engine.join(data={"email": "sam@example.com", "time_zone": "", "timezone": "Asia/Tokyo"})
+    (welcome,) = engine.executions(sam.id)
+    assert welcome.due_at.hour == 0
+
+
+def test_what_is_null_in_the_list_is_as_if_missing(engine: Engine) -> None:
+    engine.author()
+    (sam,) = engine.enroll_many(
+        TENANT,
+        "onboarding",
+        [
+            {
+                "subscriber_id": "sam",
+                "entry_key": None,
+                "metadata": None,
+                "data": {"email": "sam@example.com", "time_zone": None},
+            }
+        ],
+    )
+    assert (sam.subscriber_type, sam.entry_key, sam.metadata) == ("User", "", {})

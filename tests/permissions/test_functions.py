@@ -12,6 +12,7 @@ WEB = "dripdrop_web"
 
 CALLERS: dict[str, set[str]] = {
     "_now": {READER},
+    "_set_time": {READER},
     "_visible": {READER},
     "_without_pointer": {READER},
     "activate_sequence_version": {ADMIN},
@@ -159,6 +160,7 @@ def test_every_function_with_a_caller_but_the_readers_runs_as_the_owner(
     }
     assert invokers & set(CALLERS) == {
         "_now",
+        "_set_time",
         "_visible",
         "errors",
         "idempotency_key",
