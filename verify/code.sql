@@ -3,6 +3,81 @@
 
 begin;
 
+set local search_path = pg_catalog, pg_temp;
+set local standard_conforming_strings = on;
+
+do $guard$
+declare
+  v_found record;
+begin
+  select u.object, u.owner into v_found
+  from (
+  with
+  owned as (
+    select 1 as rank, format('schema %I', n.nspname) as object, n.nspowner as owner
+    from pg_namespace as n
+    where n.nspname in ('dripdrop', 'pgmq', 'cron')
+    union all
+    select 2, format('function %s', p.oid::regprocedure), p.proowner
+    from pg_proc as p
+    join pg_namespace as n on n.oid = p.pronamespace
+    where n.nspname in ('dripdrop', 'pgmq', 'cron')
+    union all
+    -- Anybody may have a queue of his own: only ours, and what they share, count.
+    select 3, format('table %I.%I', n.nspname, c.relname), c.relowner
+    from pg_class as c
+    join pg_namespace as n on n.oid = c.relnamespace
+    where c.relkind in ('r', 'p', 'v', 'm', 'f')
+      and (
+        n.nspname in ('dripdrop', 'cron')
+        or n.nspname = 'pgmq' and (c.relname = 'meta' or c.relname ~ '^[qa]_dripdrop_')
+      )
+    union all
+    select 4, format('type %I.%I', n.nspname, t.typname), t.typowner
+    from pg_type as t
+    join pg_namespace as n on n.oid = t.typnamespace
+    where n.nspname = 'dripdrop'
+    union all
+    -- A role that was made before us is ours only if we are going to use it.
+    select 0, format('role %I', r.rolname), r.oid
+    from pg_roles as r
+    where r.rolname in ('dripdrop_owner', 'dripdrop_hooks')
+      and pg_has_role(current_user, r.oid, 'member')
+  ),
+  role as (
+    select
+      r.oid,
+      case
+        when pg_has_role(r.oid, current_user, 'member') then null
+        when r.rolname not in ('dripdrop_owner', 'dripdrop_hooks') then r.rolname
+        else (
+          select min(m.rolname)
+          from pg_roles as m
+          where m.rolcanlogin
+            and pg_has_role(m.oid, r.oid, 'member')
+            and not pg_has_role(m.oid, current_user, 'member')
+        )
+      end as stranger
+    from pg_roles as r
+    where r.oid in (select w.owner from owned as w)
+  )
+  select w.object, r.stranger::text as owner
+  from owned as w
+  join role as r on r.oid = w.owner
+  where r.stranger is not null
+  order by w.rank, w.object
+  ) as u
+  limit 1;
+  if found then
+    raise exception '% belongs to "%", who could act as "%" through it',
+      v_found.object, v_found.owner, current_user using
+      errcode = 'ZD122',
+      hint = 'Give it to a role you trust, take that role''s members away, drop it, or connect '
+        'as its owner.';
+  end if;
+end
+$guard$;
+
 select from dripdrop.consent_at_send where false;
 select from dripdrop.ledger where false;
 
@@ -59,6 +134,7 @@ begin
     '_check_key',
     '_check_migration',
     '_check_name',
+    '_check_owners',
     '_check_rotation',
     '_check_send_window',
     '_check_sending_scope',
@@ -73,6 +149,7 @@ begin
     '_check_time_zone',
     '_check_unsubscribe_addresses',
     '_check_version',
+    '_classify',
     '_compare',
     '_condition_document',
     '_condition_fault',
@@ -121,6 +198,7 @@ begin
     '_hook_values',
     '_http_hook_call',
     '_http_hook_document',
+    '_http_reply_codes',
     '_in_turn',
     '_insert_condition',
     '_insert_step',
@@ -201,6 +279,7 @@ begin
     '_severity',
     '_share_out',
     '_shared_senders',
+    '_smtp_reply_codes',
     '_standings',
     '_step_id',
     '_step_problems',
@@ -226,6 +305,7 @@ begin
     '_unsubscribe',
     '_unsubscribe_link',
     '_unsubscribe_links',
+    '_untrusted',
     '_variables',
     '_verdict',
     '_version_document',
@@ -301,6 +381,7 @@ begin
     'record_hook_test',
     'release',
     'replay',
+    'reply_codes',
     'reseal_adapter',
     'reseal_http_hook',
     'resolve',
