@@ -13,7 +13,6 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -26,9 +25,6 @@ from dripdrop.vault import Vault
 
 MAX_AGE = timedelta(days=400)
 """How long a token works unless somebody says otherwise: mail is read years later."""
-
-HEADERS = frozenset({"list-unsubscribe", "list-unsubscribe-post"})
-"""The headers that are ours wherever a message carries a link, in lower case."""
 
 _PURPOSE = "dripdrop unsubscribe 1"
 _KEY_BYTES = 64
@@ -109,13 +105,6 @@ def link_of(tokens: Tokens, claim: Any) -> Link:
     issued_at = datetime.fromtimestamp(claim.unsubscribe["issued_at"], UTC)
     token = tokens.write(Ticket(claim.tenant_key, claim.execution_id, issued_at))
     return Link(f"{claim.unsubscribe['url']}/u/{token}", claim.unsubscribe["mailto"])
-
-
-def with_headers(payload: Mapping[str, Any], link: Link) -> dict[str, Any]:
-    """Return a payload with the headers of a link, and the template's own but for those two."""
-    own = payload.get("headers") or {}
-    kept = {name: value for name, value in own.items() if name.lower() not in HEADERS}
-    return {**payload, "headers": kept | link.headers}
 
 
 def _unpacked(plaintext: bytes) -> Ticket:

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import orjson
+import psycopg
+
+from dripdrop.daemon.halve import halved, is_a_rows
 from dripdrop.daemon.reading import CODE, unreadable
-from dripdrop.templates import Renderer, RenderError
-from dripdrop.unsubscribe import Tokens, link_of, with_headers
+from dripdrop.templates import RenderError
+from dripdrop.templates.process import Work
+from dripdrop.unsubscribe import Link, Tokens, link_of
+from dripdrop.vault import VaultError
 
 if TYPE_CHECKING:
     from dripdrop.daemon.worker import Worker
 
-_TURN = 0.02  # seconds of rendering after which the other stages get theirs
+_PORTION = 8 * 1024 * 1024  # bytes of payloads that are handed in at once
+
+Result = dict[str, Any]
+"""What `dripdrop.complete_renders()` takes of one message."""
 
 
 class Render:
-    """Takes from `dripdrop.claim_renders()` and hands to `dripdrop.complete_renders()`."""
+    """Takes from `dripdrop.claim_renders()` and hands to `dripdrop.complete_renders()`.
+
+    The rendering itself is done by the worker's render process. No message ends the stage: what
+    cannot be rendered or stored fails by itself, and what has to wait is claimed again.
+    """
 
     name = "render"
     feeds: tuple[str, ...] = ("send",)
@@ -26,8 +38,8 @@ class Render:
         """Belong to a worker."""
         self.worker = worker
         self.interval = worker.settings.interval
-        self._renderer = Renderer()
         self._tokens: Tokens | None = None
+        self._key_is_missing = False
 
     @property
     def over(self) -> bool:
@@ -35,47 +47,118 @@ class Render:
         return self.worker.stopping.is_set()
 
     async def step(self) -> bool:
-        """Render one batch."""
+        """Render one batch, and hand it in, in portions that the database can take."""
         async with self.worker.database() as database:
             claims = await database.claim_renders(self.worker.settings.batch_size)
         if not claims:
             return False
-        for claim in claims:
-            if isinstance(claim.template, dict):
-                self._renderer.learn(claim.template_hash, claim.template)
-        results = []
-        turn = time.monotonic()
-        for claim in claims:
-            results.append(self._rendered(claim))
-            if time.monotonic() - turn > _TURN:
-                await asyncio.sleep(0)
-                turn = time.monotonic()
-        async with self.worker.database() as database:
-            await database.complete_renders(results)
+        results: list[Result] = []
+        size = 0
+        works: dict[Work, Result] = {}
+        for result, work in self._prepared(claims):
+            if isinstance(work, RenderError):
+                results.append(self._failed(result, work))
+            else:
+                works[work] = result
+        async for work, answer in self.worker.rendering.render(works):
+            result = works[work]
+            if isinstance(answer, bytes):
+                results.append(result | {"payload": orjson.Fragment(answer)})
+                size += len(answer)
+            elif isinstance(answer, RenderError):
+                results.append(self._failed(result, answer))
+            elif answer.reason is not None:
+                self.worker.log.warning(
+                    "render_later", execution=result["execution"], detail=answer.reason
+                )
+            if size > _PORTION:
+                await self._hand_in(results)
+                results, size = [], 0
+        await self._hand_in(results)
         return True
 
-    def _rendered(self, claim: Any) -> dict[str, Any]:
-        result = {
-            "execution": str(claim.execution_id),
-            "fence": claim.fence,
-            "message": claim.message_id,
-        }
-        reason = unreadable(claim)
-        if reason is not None:
-            self.worker.log.warning(CODE, execution=result["execution"], detail=reason)
-            return result | {"code": CODE, "detail": reason}
-        link = None
-        variables = claim.variables
-        if claim.unsubscribe is not None:
-            # Without a key this raises and ends the worker: nothing leaves that lacks its link.
-            self._tokens = self._tokens or Tokens(self.worker.vault())
-            link = link_of(self._tokens, claim)
-            variables = {**variables, "unsubscribe_url": link.url}
-        try:
-            payload = self._renderer.render(claim.template_hash, claim.channel, variables)
-        except RenderError as error:
-            self.worker.log.warning(
-                "render_failed", execution=result["execution"], code=error.code, detail=error.detail
+    def _prepared(self, claims: Iterable[Any]) -> Iterator[tuple[Result, Work | RenderError]]:
+        """Give each claim its result so far, and what is to be rendered or why nothing is.
+
+        What needs a link that cannot be made is left out: nothing leaves without its link, and the
+        key is nobody's fault who is written to.
+        """
+        templates: dict[str, Any] = {}
+        for claim in claims:
+            if claim.template is not None:
+                templates[claim.template_hash] = claim.template
+        for claim in claims:
+            result = {
+                "execution": str(claim.execution_id),
+                "fence": claim.fence,
+                "message": claim.message_id,
+            }
+            template = templates.get(claim.template_hash)
+            reason = unreadable(claim._replace(template=template))
+            if reason is not None:
+                yield result, RenderError(CODE, reason)
+                continue
+            try:
+                link = self._link(claim)
+            except VaultError as error:
+                self._tell_of_the_key(error)
+            except Exception as error:  # a time or a URL that no link can be made of
+                yield result, RenderError("unsubscribe_link", type(error).__name__)
+            else:
+                yield result, _work(claim, template, link)
+
+    def _link(self, claim: Any) -> Link | None:
+        if claim.unsubscribe is None:
+            return None
+        self._tokens = self._tokens or Tokens(self.worker.vault())
+        return link_of(self._tokens, claim)
+
+    def _tell_of_the_key(self, error: VaultError) -> None:
+        if not self._key_is_missing:
+            self._key_is_missing = True
+            self.worker.log.error(
+                "vault_error",
+                detail=str(error),
+                hint="Messages with a link to unsubscribe wait until the worker has its key.",
             )
-            return result | {"code": error.code, "detail": error.detail}
-        return result | {"payload": payload if link is None else with_headers(payload, link)}
+
+    def _failed(self, result: Result, error: RenderError) -> Result:
+        self.worker.log.warning(
+            "render_failed", execution=result["execution"], code=error.code, detail=error.detail
+        )
+        return result | {"code": error.code, "detail": error.detail}
+
+    async def _hand_in(self, results: Sequence[Result]) -> None:
+        await halved(results, self._complete, self._refused)
+
+    async def _complete(self, results: Sequence[Result]) -> None:
+        async with self.worker.database() as database:
+            await database.complete_renders(results)
+
+    async def _refused(self, result: Result, error: psycopg.Error) -> None:
+        """Fail a message whose payload the database refuses; leave alone what it cannot fail."""
+        self.worker.log.error(
+            "render_refused", execution=result["execution"], sqlstate=error.sqlstate
+        )
+        if "payload" not in result:
+            return
+        failed = {key: value for key, value in result.items() if key != "payload"}
+        detail = f"the database refuses the message ({error.sqlstate})"
+        try:
+            await self._complete([failed | {"code": "not_stored", "detail": detail}])
+        except psycopg.Error as again:
+            if not is_a_rows(again):
+                raise
+
+
+def _work(claim: Any, template: Any, link: Link | None) -> Work:
+    variables = claim.variables
+    if link is None:
+        return Work(claim.template_hash, template, claim.channel, variables)
+    return Work(
+        claim.template_hash,
+        template,
+        claim.channel,
+        {**variables, "unsubscribe_url": link.url},
+        link.headers,
+    )

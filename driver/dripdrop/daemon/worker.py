@@ -24,6 +24,7 @@ from dripdrop.daemon.record import Record
 from dripdrop.daemon.render import Render
 from dripdrop.daemon.send import Send
 from dripdrop.daemon.tick import Tick
+from dripdrop.templates.process import RenderProcess
 from dripdrop.vault import Vault
 
 _UNREACHABLE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
@@ -104,6 +105,7 @@ class Worker:
             kwargs={"autocommit": True, "application_name": "dripdrop"},
             configure=_configure,
         )
+        self.rendering = RenderProcess()
         self.record = Record(self)
         self.send = Send(self)
         self.hooks = Hooks(self)
@@ -127,6 +129,7 @@ class Worker:
         """Close the channels and the pool."""
         await self.send.aclose()
         await self.hooks.aclose()
+        await self.rendering.aclose()
         await self._pool.close()
 
     @asynccontextmanager

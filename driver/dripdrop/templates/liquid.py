@@ -10,8 +10,6 @@ inside of a JSON string, or with `| json` written as JSON itself.
 from __future__ import annotations
 
 import json
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from io import StringIO
 from typing import Any, NamedTuple, TextIO, TypeAlias
@@ -23,10 +21,12 @@ from liquid.exceptions import LiquidError, OutputStreamLimitError
 from liquid.output import LimitedStringIO
 from liquid.stringify import to_liquid_string
 
-SECONDS = 1.0
-"""How long one message may take to render."""
+_CACHED = 1000  # templates
+_CACHED_CHARACTERS = 2_000_000  # of their sources; parsed they are some thirty times as large
+_LONGEST = 1_000_000  # characters of one rendered text
 
-_CACHED = 1000
+TOO_LARGE = "message_too_large"
+"""The code of a message that no provider would take for its size."""
 
 _Compiled: TypeAlias = Callable[[Mapping[str, Any]], Any]
 
@@ -47,7 +47,7 @@ class _Limited(Environment):
     context_depth_limit = 20
     loop_iteration_limit = 10_000
     local_namespace_limit = 1_000_000
-    output_stream_limit = 1_000_000
+    output_stream_limit = _LONGEST
 
 
 class _Written(str):
@@ -110,50 +110,52 @@ REQUEST: Mapping[str, Environment] = {"url": _PERCENT, "form": _PERCENT, "json":
 class Renderer:
     """Renders messages; each template is parsed once, and known by its hash from then on.
 
-    In the main thread it takes over SIGALRM, which ends what takes longer than SECONDS. In another
-    thread, which no signal reaches, the limits on loops and output have to do.
+    Loops and output are limited here; what a filter takes is not. Templates of others are rendered
+    in a process that can be ended, see `RenderProcess`.
     """
 
     def __init__(self, escaping: Mapping[str, Environment] = MESSAGE) -> None:
         """Know no template yet."""
         self._escaping = escaping
-        self._compiled: dict[str, _Compiled] = {}
-        self._interruptible = threading.current_thread() is threading.main_thread()
-        if self._interruptible:
-            signal.signal(signal.SIGALRM, _interrupt)
+        self._compiled: dict[str, tuple[_Compiled, int]] = {}
+        self._characters = 0
 
     def learn(self, template_hash: str, template: Mapping[str, Any]) -> None:
         """Parse a template unless it is known. One that does not parse raises when rendered."""
         # The one that was met last stands last, so the first is the one to forget.
-        compiled = self._compiled.pop(template_hash, None)
-        if compiled is None and len(self._compiled) >= _CACHED:
-            del self._compiled[next(iter(self._compiled))]
-        self._compiled[template_hash] = compiled or _parse(template, self._escaping)
+        known = self._compiled.pop(template_hash, None)
+        if known is None:
+            known = _parse(template, self._escaping), _characters(template)
+            self._characters += known[1]
+        self._compiled[template_hash] = known
+        while len(self._compiled) > _CACHED or (
+            self._characters > _CACHED_CHARACTERS and len(self._compiled) > 1
+        ):
+            self._characters -= self._compiled.pop(next(iter(self._compiled)))[1]
+
+    def knows(self, template_hash: str) -> bool:
+        """Whether a template has been learnt, and not been forgotten."""
+        return template_hash in self._compiled
 
     def render(self, template_hash: str, channel: str, variables: Mapping[str, Any]) -> Any:
-        """Return the payload. Raises `RenderError`; `KeyError` for a hash it has not learnt."""
-        compiled = self._compiled[template_hash]
+        """Return the payload. Raises `RenderError`; `KeyError` for a hash it has not learnt.
+
+        What takes more memory than there is raises `MemoryError`: it may not be this message's
+        fault.
+        """
+        compiled, _ = self._compiled[template_hash]
         try:
-            payload = self._within_seconds(compiled, variables)
-        except RenderError:
+            payload = compiled(variables)
+        except (RenderError, MemoryError):
             raise
+        except OutputStreamLimitError:
+            raise RenderError(TOO_LARGE, f"a text is longer than {_LONGEST} characters") from None
         except LiquidError as error:
             raise RenderError("liquid_error", str(error.message)) from None
-        except TimeoutError:
-            raise RenderError("render_timeout", f"took longer than {SECONDS} s") from None
         except Exception as error:  # filters let Python's own errors through, values and all
             raise RenderError("liquid_error", type(error).__name__) from None
         _check(channel, payload)
         return payload
-
-    def _within_seconds(self, compiled: _Compiled, variables: Mapping[str, Any]) -> Any:
-        if not self._interruptible:
-            return compiled(variables)
-        signal.setitimer(signal.ITIMER_REAL, SECONDS)
-        try:
-            return compiled(variables)
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 class TemplateFault(NamedTuple):
@@ -209,6 +211,8 @@ def _place(error: LiquidError) -> tuple[int | None, int, int]:
 def _parse(template: Mapping[str, Any], escaping: Mapping[str, Environment]) -> _Compiled:
     try:
         return _compile(template, _TEXT, escaping)
+    except MemoryError:
+        raise
     except LiquidError as error:
         return _raising("liquid_parse", f"{error.message} (line {_line(error)})")
     except Exception as error:
@@ -285,5 +289,10 @@ def _says_something(text: Any) -> bool:
     return isinstance(text, str) and bool(text.strip())
 
 
-def _interrupt(*_: Any) -> None:
-    raise TimeoutError
+def _characters(template: Any) -> int:
+    """Return how much of a template there is to parse."""
+    if isinstance(template, str):
+        return len(template)
+    if isinstance(template, Mapping):
+        template = list(template.values())
+    return sum(map(_characters, template)) if isinstance(template, list) else 0

@@ -1,0 +1,232 @@
+"""The process that renders: templates and data of others run here, within limits, and not beside
+connections and keys.
+
+What a message takes is processor time and not the clock's, so that a machine that stands still
+fails nobody. Python is interrupted after SECONDS; what does not let itself be interrupted is ended
+by the kernel a second later, and the parent reads in the shared page which message had begun.
+Memory beyond MEMORY makes Python raise; the process then ends, for what is left of it is not
+trusted.
+
+A request is a length and a JSON document; an answer is a length and any number of records, see
+`RECORD`, the last of a request being `END`.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import resource
+import signal
+import struct
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any, BinaryIO
+
+import orjson
+
+from dripdrop.templates.liquid import MESSAGE, REQUEST, TOO_LARGE, Renderer, RenderError
+
+SECONDS = 1.0
+"""How much processor time one message may take, its template's parsing included."""
+
+MEMORY = 256 * 1024 * 1024
+"""How many bytes rendering may take, beside what the process has to begin with."""
+
+LARGEST = 1_000_000
+"""How many bytes of JSON a rendered message may have.
+
+Postmark takes 5 MB each of HTML and text, most mail servers 10 MB altogether, and a mailbox
+provider cuts off what is longer than a tenth of a megabyte."""
+
+TIMEOUT = "render_timeout"
+"""The code of a message that took too long."""
+
+LENGTH = struct.Struct("<I")
+RECORD = struct.Struct("<cfI")
+"""What a record is, the processor seconds it took, and the length of what follows."""
+
+PAYLOAD, FAILED, LATER, MEMORY_ERROR, END = b"P", b"F", b"L", b"M", b"E"
+"""A payload; a code and its detail; a message of a template that took too long already, and was
+not begun; one that memory did not suffice for, after which the process ends; no more records."""
+
+_MESSAGE_BEGUN = struct.Struct("<i")
+_FLUSHED_BYTES = 256 * 1024
+_FLUSHED_SECONDS = 0.05
+_ANSWERED_BYTES = 8 * 1024 * 1024  # after which the parent has to ask again for the rest
+
+
+class _TookTooLong(BaseException):
+    """Not to be caught by those who catch every exception."""
+
+
+class Progress:
+    """The page, shared by parent and child, that says which message of a request has begun."""
+
+    SIZE = mmap.PAGESIZE
+
+    def __init__(self, file: int) -> None:
+        """Map a file of SIZE bytes."""
+        self._page = mmap.mmap(file, self.SIZE)
+
+    def begin(self, place: int) -> None:
+        """Say that a message has begun; -1 is none."""
+        _MESSAGE_BEGUN.pack_into(self._page, 0, place)
+
+    @property
+    def begun(self) -> int:
+        """Which message had begun last, or -1."""
+        place: int = _MESSAGE_BEGUN.unpack_from(self._page)[0]
+        return place
+
+    def close(self) -> None:
+        """Unmap it."""
+        self._page.close()
+
+
+def main() -> None:
+    """Answer requests on the standard streams until they end."""
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
+    with open(os.devnull, "r+b") as nothing:
+        os.dup2(nothing.fileno(), 0)
+        os.dup2(nothing.fileno(), 1)
+    child = _Child(Progress(int(sys.argv[1])))
+    _limit_memory()
+    with suppress(BrokenPipeError):
+        while len(head := requests.read(LENGTH.size)) == LENGTH.size:
+            document = requests.read(*LENGTH.unpack(head))
+            child.answer(orjson.loads(document), answers)
+
+
+class _Child:
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._renderers = {"message": Renderer(MESSAGE), "request": Renderer(REQUEST)}
+        self._rendering = False
+        signal.signal(signal.SIGPROF, self._interrupt)
+
+    def answer(self, request: Mapping[str, Any], answers: BinaryIO) -> None:
+        """Render the messages of a request in their order, and write what becomes of them."""
+        records: list[bytes] = []
+        size, unflushed, total = 0, 0.0, 0
+        for kind, seconds, content in self._rendered(request):
+            records += RECORD.pack(kind, seconds, len(content)), content
+            size += len(content)
+            unflushed += seconds
+            if size > _FLUSHED_BYTES or unflushed > _FLUSHED_SECONDS or kind == MEMORY_ERROR:
+                _write(answers, records)
+                total += size
+                records, size, unflushed = [], 0, 0.0
+            if kind == MEMORY_ERROR:
+                os._exit(0)
+            if total > _ANSWERED_BYTES:
+                break
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        self._progress.begin(-1)
+        records.append(RECORD.pack(END, 0, 0))
+        _write(answers, records)
+
+    def _rendered(self, request: Mapping[str, Any]) -> Iterator[tuple[bytes, float, bytes]]:
+        renderer = self._renderers[request["escaping"]]
+        templates = request["templates"]
+        taken: defaultdict[str, float] = defaultdict(float)
+        before = time.process_time()
+        for place, (template_hash, channel, variables, headers) in enumerate(request["messages"]):
+            if taken[template_hash] > SECONDS:
+                yield LATER, 0, b""
+                continue
+            self._progress.begin(place)
+            try:
+                kind, content = (
+                    PAYLOAD,
+                    self._limited(renderer, templates, template_hash, channel, variables, headers),
+                )
+            except RenderError as error:
+                kind, content = FAILED, orjson.dumps([error.code, error.detail])
+            except MemoryError:
+                kind, content = MEMORY_ERROR, b""
+            after = time.process_time()
+            taken[template_hash] += after - before
+            yield kind, after - before, content
+            before = after
+
+    def _limited(
+        self,
+        renderer: Renderer,
+        templates: Mapping[str, Any],
+        template_hash: str,
+        channel: str,
+        variables: Mapping[str, Any],
+        headers: Mapping[str, str] | None,
+    ) -> bytes:
+        """Return the payload as JSON. Raises `RenderError` and `MemoryError`."""
+        try:
+            signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS + 1)  # its default is to kill
+            signal.setitimer(signal.ITIMER_PROF, SECONDS, SECONDS / 10)
+            self._rendering = True
+            if not renderer.knows(template_hash):
+                renderer.learn(template_hash, templates[template_hash])
+            payload = renderer.render(template_hash, channel, variables)
+            if headers is not None:
+                payload = with_headers(payload, headers)
+            content = _json(payload)
+            self._rendering = False
+        except _TookTooLong:
+            self._rendering = False
+            raise timeout() from None
+        finally:
+            self._rendering = False
+        return content
+
+    def _interrupt(self, *_: object) -> None:
+        """Raise, again and again: where Python ignores exceptions, one is not enough."""
+        if self._rendering:
+            raise _TookTooLong
+
+
+def timeout() -> RenderError:
+    """Return what becomes of a message that took too long."""
+    return RenderError(TIMEOUT, f"took more than {SECONDS:g} s of processor time")
+
+
+def with_headers(payload: Mapping[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
+    """Return a payload with headers, and the template's own but for those."""
+    own = payload.get("headers") or {}
+    if not isinstance(own, Mapping):
+        raise RenderError("invalid_header", "headers must be an object")
+    ours = {name.lower() for name in headers}
+    kept = {name: value for name, value in own.items() if name.lower() not in ours}
+    return {**payload, "headers": {**kept, **headers}}
+
+
+def _json(payload: Any) -> bytes:
+    try:
+        content = orjson.dumps(payload)
+    except TypeError:
+        raise RenderError("lone_surrogate", "the text holds half a character") from None
+    if len(content) > LARGEST:
+        raise RenderError(TOO_LARGE, f"{len(content)} bytes, more than {LARGEST}")
+    return content
+
+
+def _write(answers: BinaryIO, records: list[bytes]) -> None:
+    content = b"".join(records)
+    view = memoryview(LENGTH.pack(len(content)) + content)
+    while view:
+        view = view[answers.write(view) :]
+
+
+def _limit_memory() -> None:
+    """Take no more address space than MEMORY beyond what is mapped now; leave no core behind."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError):  # elsewhere than on Linux
+        with open("/proc/self/statm") as statm:
+            mapped = int(statm.read().split()[0]) * mmap.PAGESIZE
+        resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, mapped + MEMORY))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""Templates render in a process that is limited, and whose end is nobody else's."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psutil
+import pytest
+
+from dripdrop.templates import RenderError, process
+from dripdrop.templates.process import Answer, Later, RenderProcess, Work
+
+pytestmark = pytest.mark.anyio
+
+HELLO = {"text": "Hello {{ name }}"}
+
+
+@pytest.fixture
+async def rendering() -> AsyncIterator[RenderProcess]:
+    """A render process."""
+    rendering = RenderProcess()
+    yield rendering
+    await rendering.aclose()
+
+
+def work(template: Any, name: str = "Sam", **variables: Any) -> Work:
+    """Return a message to render; it is known by its variable name."""
+    template_hash = orjson.dumps(template).decode()
+    return Work(template_hash, template, "webhook", {"name": name} | variables)
+
+
+async def answers(rendering: RenderProcess, *works: Work) -> dict[str, Any]:
+    """Return what becomes of works, by name: a payload, a code, or None for later."""
+    result = {}
+    async for each, answer in rendering.render(works):
+        result[each.variables["name"]] = told(answer)
+    return result
+
+
+def told(answer: Answer) -> Any:
+    """Return an answer in short."""
+    if isinstance(answer, RenderError):
+        return answer.code
+    return None if isinstance(answer, Later) else orjson.loads(answer)
+
+
+def hello(*names: str) -> dict[str, Any]:
+    """Return what rendering HELLO for people gives."""
+    return {name: {"text": f"Hello {name}"} for name in names}
+
+
+GREEDY = {
+    "replace": "{% assign s = 'aaaaaaaaaa' %}{% for i in (1..12) %}"
+    "{% assign s = s | append: s %}{% endfor %}{{ s | replace: 'a', s | size }}",
+    "a range that is sorted": "{{ (1..60000000) | sort | size }}",
+    "a range that is joined": "{{ (1..60000000) | join: ',' | size }}",
+    "a range that is reversed": "{{ (1..99999999) | reverse | first }}",
+    "concat": "{% assign a = (1..9999) | sort %}{% for i in (1..20) %}"
+    "{% assign a = a | concat: a %}{% endfor %}{{ a | size }}",
+    "captures in captures": "{% capture s %}{% for i in (1..9999) %}xxxxxxxxxx{% endfor %}"
+    "{% endcapture %}{% for i in (1..20) %}{% assign s = s | append: s %}{% endfor %}"
+    "{{ s | size }}",
+    "split": "{% assign s = 'a,a,a,a,' %}{% for i in (1..22) %}"
+    "{% assign s = s | append: s %}{% endfor %}{{ s | split: ',' | size }}",
+    "giant integers": "{% assign x = 9 %}{% for i in (1..60) %}{% assign x = x | times: x %}"
+    "{% endfor %}{{ x | modulo: 7 }}",
+    "nested loops over filters": "{% for i in (1..99) %}{% for j in (1..99) %}"
+    "{% assign a = (1..9999) | sort %}{{ a | size }}{% endfor %}{% endfor %}",
+}
+
+
+@pytest.mark.parametrize("source", GREEDY.values(), ids=GREEDY)
+async def test_what_takes_too_much_fails_and_the_others_of_its_batch_are_rendered(
+    rendering: RenderProcess, source: str
+) -> None:
+    result = await answers(
+        rendering, work(HELLO, "ann"), work({"text": source}, "eve"), work(HELLO, "bob")
+    )
+    assert result.pop("eve") in {
+        *("render_timeout", "render_memory", "liquid_error", "message_too_large")
+    }
+    assert result == hello("ann", "bob")
+
+
+async def test_memory_is_limited(rendering: RenderProcess) -> None:
+    with pytest.raises(RenderError) as refusal:
+        await rendering.render_one(work({"text": GREEDY["replace"]}))
+    assert (refusal.value.code, refusal.value.detail) == ("render_memory", "took more than 256 MB")
+
+
+LONG = "{% for i in (1..99) %}{% for j in (1..99) %}{{ i | times: j }}{% endfor %}{% endfor %}" * 99
+
+
+async def test_processor_time_is_limited(rendering: RenderProcess) -> None:
+    with pytest.raises(RenderError) as refusal:
+        await rendering.render_one(work({"text": LONG}))
+    assert refusal.value.code == "render_timeout"
+    assert refusal.value.detail == "took more than 1 s of processor time"
+
+
+async def test_what_python_cannot_interrupt_is_ended(rendering: RenderProcess) -> None:
+    # One call into C that takes minutes: the square of a number of some millions of digits.
+    power = "{% assign x = 9 %}{% for i in (1..26) %}{% assign x = x | times: x %}{% endfor %}"
+    result = await answers(rendering, work({"text": power}, "eve"), work(HELLO, "sam"))
+    assert result == {"eve": "render_timeout"} | hello("sam")
+
+
+def stopped(rendering: RenderProcess) -> psutil.Process:
+    """Return the process that renders."""
+    (found,) = [
+        each for each in psutil.Process().children() if "dripdrop.templates.child" in each.cmdline()
+    ]
+    return found
+
+
+async def test_a_process_that_stands_still_fails_nobody(rendering: RenderProcess) -> None:
+    await rendering.render_one(work(HELLO))
+    rendering_process = stopped(rendering)
+    rendering_process.suspend()
+    task = asyncio.create_task(answers(rendering, *(work(HELLO, str(n)) for n in range(9))))
+    await asyncio.sleep(1.3)
+    rendering_process.resume()
+    assert await task == hello(*map(str, range(9)))
+
+
+async def test_a_process_that_stands_still_for_good_is_replaced_and_fails_nobody(
+    rendering: RenderProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rendering.render_one(work(HELLO))
+    monkeypatch.setattr(process, "_PATIENCE", 3.0)
+    stopped(rendering).suspend()
+    assert (await answers(rendering, work(HELLO, "ann"))) == hello("ann")
+
+
+async def test_a_process_that_is_killed_fails_nobody(rendering: RenderProcess) -> None:
+    slow = "{% for i in (1..99) %}{% for j in (1..20) %}{{ i | times: j }}{% endfor %}{% endfor %}"
+    works = [work({"text": slow + "{{ name }}"}, str(n)) for n in range(200)]
+    task = asyncio.create_task(answers(rendering, *works))
+    while not psutil.Process().children():
+        await asyncio.sleep(0)
+    stopped(rendering).kill()
+    result = await task
+    assert len(result) == 200
+    assert all(each is not None and each["text"].endswith(name) for name, each in result.items())
+
+
+async def test_many_that_take_too_much_keep_the_others_no_more_than_seconds(
+    rendering: RenderProcess,
+) -> None:
+    greedy = [work({"text": GREEDY["replace"]}, f"eve{n}") for n in range(50)]
+    slow = [work({"text": LONG}, f"mallory{n}") for n in range(50)]
+    order = []
+    async for each, answer in rendering.render([*greedy, *slow, work(HELLO, "sam")]):
+        order.append((each.variables["name"], told(answer)))
+    failed = [code for _, code in order if isinstance(code, str)]
+    assert ("sam", {"text": "Hello sam"}) in order
+    assert set(failed) == {"render_memory", "render_timeout"}
+    assert len(failed) < 20, "the rest waits for its turn"
+    assert len(order) == 101
+
+
+async def test_templates_that_take_long_come_last_from_then_on(rendering: RenderProcess) -> None:
+    await answers(rendering, work({"text": LONG}, "eve"))
+    order = [
+        each.variables["name"]
+        async for each, _ in rendering.render([work({"text": LONG}, "eve"), work(HELLO, "sam")])
+    ]
+    assert order == ["sam", "eve"]
+
+
+async def test_a_message_larger_than_any_provider_takes_fails_with_its_size(
+    rendering: RenderProcess,
+) -> None:
+    with pytest.raises(RenderError) as refusal:
+        await rendering.render_one(
+            work({"text": "{{ name }}", "html": "{{ name }}"}, "x" * 600_000)
+        )
+    assert refusal.value.code == "message_too_large"
+    assert refusal.value.detail == "1200021 bytes, more than 1000000"
+
+
+async def test_messages_that_are_large_together_come_in_parts(rendering: RenderProcess) -> None:
+    works = [work({"text": "{{ name }}" + "x" * 600_000}, str(number)) for number in range(60)]
+    result = await answers(rendering, *works)
+    assert {name: len(each["text"]) for name, each in result.items()} == {
+        str(number): 600_000 + len(str(number)) for number in range(60)
+    }
+
+
+async def test_two_calls_at_a_time_get_their_own_answers(rendering: RenderProcess) -> None:
+    results = await asyncio.gather(
+        *(answers(rendering, *(work(HELLO, f"{n}-{m}") for m in range(9))) for n in range(9))
+    )
+    assert results == [hello(*(f"{n}-{m}" for m in range(9))) for n in range(9)]
+
+
+async def test_a_call_that_is_given_up_spoils_no_other(rendering: RenderProcess) -> None:
+    task = asyncio.create_task(answers(rendering, work({"text": LONG}, "eve")))
+    while not psutil.Process().children():
+        await asyncio.sleep(0)
+    task.cancel()
+    assert await answers(rendering, work(HELLO, "sam")) == hello("sam")
+
+
+async def test_the_process_has_no_environment_to_give_away(
+    rendering: RenderProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DRIPDROP_DSN", "postgresql://user:sesame-7316@host/db")
+    monkeypatch.setenv("PGPASSWORD", "sesame-7316")
+    await rendering.render_one(work(HELLO))
+    environment = stopped(rendering).environ()
+    assert not [name for name in environment if name.startswith(("DRIPDROP", "PG"))]
+    assert "sesame-7316" not in str(environment)
+
+
+async def test_the_process_has_no_file_of_ours_open(
+    rendering: RenderProcess, tmp_path: Path
+) -> None:
+    with open(tmp_path / "ours", "w") as ours:
+        os.set_inheritable(ours.fileno(), True)
+        await rendering.render_one(work(HELLO))
+        assert str(tmp_path / "ours") not in [f.path for f in stopped(rendering).open_files()]
+
+
+async def test_the_process_ends_with_its_parent(rendering: RenderProcess) -> None:
+    await rendering.render_one(work(HELLO))
+    running = stopped(rendering)
+    assert rendering._running is not None
+    rendering._running._requests.close()
+    assert await asyncio.to_thread(running.wait, 10) in {0, None}
+
+
+async def test_headers_are_added_and_replace_the_templates_own(rendering: RenderProcess) -> None:
+    template = {"text": "Hi", "headers": {"X-Tag": "a", "LIST-UNSUBSCRIBE": "<https://evil>"}}
+    message = Work("hash", template, "webhook", {}, {"List-Unsubscribe": "<https://ours>"})
+    assert (await rendering.render_one(message))["headers"] == {
+        "X-Tag": "a",
+        "List-Unsubscribe": "<https://ours>",
+    }
+
+
+async def test_headers_that_are_no_object_fail_their_message(rendering: RenderProcess) -> None:
+    message = Work("hash", {"text": "Hi", "headers": "none"}, "webhook", {}, {"A": "b"})
+    with pytest.raises(RenderError) as refusal:
+        await rendering.render_one(message)
+    assert refusal.value.code == "invalid_header"
