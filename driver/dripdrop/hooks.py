@@ -123,7 +123,7 @@ class HookCaller:
         if hook["auth_config"] is None:
             raise InvalidMessage("missing_credentials", "the hook has no credentials")
         sealed = from_text(hook["auth_config"])
-        return self._vault().open(sealed, hook["tenant_key"], hook["seal_name"])
+        return self._vault().open(sealed, hook["tenant_key"], hook["seal_name"], "http_hook")
 
 
 def pause_after(attempt: int, asked: float | None = None) -> float:

@@ -6,13 +6,17 @@ one learns nothing from it and nobody makes one up. SIV has no nonce to repeat: 
 it is a keyed hash of the whole content. The same message therefore always gets the same token, so
 that a mail that is rendered again is the same mail, and all that equal tokens tell is that they
 are of one message.
+
+Whoever only answers links needs no more than the derived keys: `web_key()` writes them down.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import os
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,10 +25,12 @@ from uuid import UUID
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
-from dripdrop.vault import Vault
+from dripdrop.vault import KEY_VARIABLE, Vault, VaultError
 
 MAX_AGE = timedelta(days=400)
 """How long a token works unless somebody says otherwise: mail is read years later."""
+
+WEB_KEY_VARIABLE = "DRIPDROP_WEB_KEY"
 
 _PURPOSE = "dripdrop unsubscribe 1"
 _KEY_BYTES = 64
@@ -48,9 +54,24 @@ class Ticket:
 class Tokens:
     """Writes tokens with the vault's key, and reads those of that key or any older one."""
 
-    def __init__(self, vault: Vault) -> None:
-        """Derive the keys."""
-        self._ciphers = [AESSIV(key) for key in vault.derived_keys(_PURPOSE, _KEY_BYTES)]
+    def __init__(self, keys: Vault | Sequence[bytes]) -> None:
+        """Take the keys, the current one first, or derive them."""
+        if isinstance(keys, Vault):
+            keys = _derived(keys)
+        self._ciphers = [AESSIV(key) for key in keys]
+
+    @classmethod
+    def from_environment(cls) -> Tokens:
+        """Read `DRIPDROP_WEB_KEY`, or where there is none the keys of the vault."""
+        text = os.environ.get(WEB_KEY_VARIABLE, "").strip()
+        if text:
+            return cls([_decoded(key.strip()) for key in text.split(",")])
+        if os.environ.get(KEY_VARIABLE, "").strip():
+            return cls(Vault.from_environment())
+        raise VaultError(
+            f"{WEB_KEY_VARIABLE} is not set, and {KEY_VARIABLE} is not set; make the first from"
+            " the second with `dripdrop keygen --web`"
+        )
 
     def write(self, ticket: Ticket) -> str:
         """Return the token of a message, safe in a URL."""
@@ -81,6 +102,14 @@ class Tokens:
         raise InvalidToken
 
 
+def web_key(vault: Vault) -> str:
+    """Return what `DRIPDROP_WEB_KEY` takes: the derived keys in base64, the current one first.
+
+    They are one-way (HKDF): neither the vault's keys nor what these seal can be had from them.
+    """
+    return ",".join(base64.b64encode(key).decode() for key in _derived(vault))
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
     """How the recipient of one message unsubscribes."""
@@ -105,6 +134,26 @@ def link_of(tokens: Tokens, claim: Any) -> Link:
     issued_at = datetime.fromtimestamp(claim.unsubscribe["issued_at"], UTC)
     token = tokens.write(Ticket(claim.tenant_key, claim.execution_id, issued_at))
     return Link(f"{claim.unsubscribe['url']}/u/{token}", claim.unsubscribe["mailto"])
+
+
+def _derived(vault: Vault) -> list[bytes]:
+    return vault.derived_keys(_PURPOSE, _KEY_BYTES)
+
+
+def _decoded(text: str) -> bytes:
+    """Return one key of `DRIPDROP_WEB_KEY`, or raise `VaultError`, which never shows it."""
+    try:
+        key = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise VaultError(
+            f"{WEB_KEY_VARIABLE} is not base64; make it with `dripdrop keygen --web`"
+        ) from None
+    if len(key) != _KEY_BYTES:
+        raise VaultError(
+            f"{WEB_KEY_VARIABLE} holds {len(key)} bytes where {_KEY_BYTES} belong; make it with"
+            " `dripdrop keygen --web`"
+        )
+    return key
 
 
 def _unpacked(plaintext: bytes) -> Ticket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from psycopg.conninfo import make_conninfo
 
 from dripdrop import Client, Vault
@@ -78,6 +80,30 @@ def test_rotate_seals_every_adapter_under_the_new_key(
     for adapter in Client(db).sealed_adapters():
         assert Vault(new).open(adapter.credentials, adapter.tenant_key, "main") == CREDENTIALS
     assert "0 of 2" in dripdrop("rotate", "--dsn", dsn, **keys).stdout
+
+
+@pytest.mark.parametrize("name", ["a:b", "hook:a", "a\nb", "m" * 201])
+def test_seal_refuses_a_name_that_no_adapter_and_no_hook_can_have(name: str) -> None:
+    result = dripdrop(
+        "seal", name, given=json.dumps(CREDENTIALS), DRIPDROP_ENCRYPTION_KEY=generate_key()
+    )
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "name" in result.stderr
+
+
+def test_rotate_binds_an_old_envelope_to_its_kind(db: psycopg.Connection[Any], dsn: str) -> None:
+    key = generate_key()
+    raw = base64.b64decode(key)
+    header = b"\x01" + hashlib.sha256(raw).digest()[:4] + bytes(12)
+    old = header + AESGCM(raw).encrypt(header[5:], json.dumps(CREDENTIALS).encode(), b'[null, "m"]')
+    Client(db).create_channel_adapter(None, "m", "email", "smtp", to_text(old))
+    for sealed_again in (1, 0):
+        result = dripdrop("rotate", "--dsn", dsn, DRIPDROP_ENCRYPTION_KEY=key)
+        assert f"{sealed_again} of 1 adapters" in result.stdout
+    (row,) = Client(db).sealed_adapters()
+    new = row.credentials
+    plaintext = AESGCM(raw).decrypt(new[5:17], new[17:], b'["adapter", null, "m"]')
+    assert json.loads(plaintext) == CREDENTIALS
 
 
 def test_rotate_counts_only_what_it_sealed_and_asks_to_be_repeated(

@@ -1,12 +1,23 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dripdrop.vault import Vault, VaultError, from_text, generate_key, to_text
+from dripdrop.vault import (
+    Kind,
+    Vault,
+    VaultError,
+    check_name,
+    from_text,
+    generate_key,
+    to_text,
+)
 
 CREDENTIALS = {"api_key": "server-token", "port": 587, "from": "Zoë <zoe@example.com>"}
 
@@ -101,6 +112,86 @@ def test_resealing_moves_an_envelope_to_the_current_key() -> None:
 
 def test_resealing_leaves_a_current_envelope_alone(vault: Vault) -> None:
     assert vault.reseal(vault.seal(CREDENTIALS, "acme", "mail"), "acme", "mail") is None
+
+
+HOOK = "hook:onboarding:score"
+
+
+def sealed_before_kinds(key: str, tenant_key: str | None, name: str) -> bytes:
+    """Seal as it was done before envelopes were bound to a kind."""
+    raw = base64.b64decode(key)
+    header = b"\x01" + hashlib.sha256(raw).digest()[:4] + bytes(12)
+    bound_to = json.dumps([tenant_key, name]).encode()
+    return header + AESGCM(raw).encrypt(header[5:], json.dumps(CREDENTIALS).encode(), bound_to)
+
+
+def test_the_envelope_of_a_hook_opens_for_no_adapter_of_its_name(vault: Vault) -> None:
+    envelope = vault.seal(CREDENTIALS, "acme", HOOK, "http_hook")
+    assert vault.open(envelope, "acme", HOOK, "http_hook") == CREDENTIALS
+    with pytest.raises(VaultError, match="another adapter or tenant"):
+        vault.open(envelope, "acme", HOOK, "adapter")
+
+
+def test_the_envelope_of_an_adapter_opens_for_no_hook_of_its_name(vault: Vault) -> None:
+    envelope = vault.seal(CREDENTIALS, "acme", HOOK, "adapter")
+    assert vault.open(envelope, "acme", HOOK, "adapter") == CREDENTIALS
+    with pytest.raises(VaultError):
+        vault.open(envelope, "acme", HOOK, "http_hook")
+
+
+def test_the_old_envelope_of_a_hook_opens_for_no_adapter_of_its_name() -> None:
+    key = generate_key()
+    with pytest.raises(VaultError):
+        Vault(key).open(sealed_before_kinds(key, "acme", HOOK), "acme", HOOK, "adapter")
+
+
+def test_a_name_says_whose_envelope_it_is(vault: Vault) -> None:
+    for name, kind in (("mail", "adapter"), (HOOK, "http_hook")):
+        envelope = vault.seal(CREDENTIALS, "acme", name)
+        assert vault.open(envelope, "acme", name, kind) == CREDENTIALS  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("mail", "adapter"), (HOOK, "http_hook")])
+@pytest.mark.parametrize("tenant_key", [None, "acme"])
+def test_an_envelope_from_before_kinds_still_opens_and_is_brought_to_the_new_form(
+    name: str, kind: Kind, tenant_key: str | None
+) -> None:
+    key = generate_key()
+    vault = Vault(key)
+    old = sealed_before_kinds(key, tenant_key, name)
+    assert vault.open(old, tenant_key, name, kind) == CREDENTIALS
+    new = vault.reseal(old, tenant_key, name, kind)
+    assert new is not None
+    assert vault.open(new, tenant_key, name, kind) == CREDENTIALS
+    assert vault.reseal(new, tenant_key, name, kind) is None
+    header, bound_to = new[:17], json.dumps([kind, tenant_key, name]).encode()
+    AESGCM(base64.b64decode(key)).decrypt(header[5:], new[17:], bound_to)
+
+
+@pytest.mark.parametrize("name", ["mail", "Zoë's mail", "m" * 200, HOOK, "é" * 100])
+def test_a_name_that_will_do(name: str) -> None:
+    check_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "m" * 201, "é" * 101, "a:b", ":", "a\nb", "a\x00b", "a\x7f", "a\x85", "a\ud800"),
+        *(
+            "hook:",
+            "hook:a",
+            "hook::",
+            "hook:a:",
+            "hook::b",
+            "hook:a:b:c",
+            "hook:a\n:b",
+            "A:b",
+        ),
+    ],
+)
+def test_a_name_that_will_not_do(name: str) -> None:
+    with pytest.raises(VaultError, match="name"):
+        check_name(name)
 
 
 def test_an_unknown_key_is_an_error_that_names_both_variables(vault: Vault) -> None:

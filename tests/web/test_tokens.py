@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dripdrop import Vault
-from dripdrop.unsubscribe import InvalidToken, Ticket, Tokens
-from dripdrop.vault import generate_key
+from dripdrop.unsubscribe import InvalidToken, Ticket, Tokens, web_key
+from dripdrop.vault import VaultError, generate_key
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 KEY, OTHER_KEY = generate_key(), generate_key()
@@ -52,6 +52,47 @@ def test_nothing_can_be_read_in_a_token() -> None:
 def test_a_message_always_gets_the_same_token() -> None:
     written = ticket()
     assert Tokens(Vault(KEY)).write(written) == TOKENS.write(written)
+
+
+def test_the_web_key_reads_what_the_vault_wrote_and_is_not_its_key() -> None:
+    vault = Vault(KEY, [OTHER_KEY])
+    text = web_key(vault)
+    keys = [base64.b64decode(each) for each in text.split(",")]
+    tokens = Tokens(keys)
+    for writer in (vault, Vault(OTHER_KEY)):
+        written = ticket()
+        assert tokens.read(Tokens(writer).write(written), NOW) == written
+    for each in (KEY, OTHER_KEY):
+        assert all(base64.b64decode(each) not in key for key in keys)
+
+
+def test_the_web_key_opens_no_credentials() -> None:
+    envelope = Vault(KEY).seal({"password": "hunter2"}, None, "mail")
+    for key in web_key(Vault(KEY)).split(","):
+        with pytest.raises(VaultError):
+            Vault(key)
+        for part in (base64.b64decode(key)[:32], base64.b64decode(key)[32:]):
+            with pytest.raises(VaultError):
+                Vault(base64.b64encode(part).decode()).open(envelope, None, "mail")
+
+
+def test_with_a_web_key_the_masters_key_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRIPDROP_WEB_KEY", web_key(Vault(KEY)))
+    monkeypatch.setenv("DRIPDROP_ENCRYPTION_KEY", "malformed")
+    written = ticket()
+    assert Tokens.from_environment().read(TOKENS.write(written), NOW) == written
+
+
+@pytest.mark.parametrize(
+    "text", ["not base64 at all", "c2hvcnQ=", KEY, ",", web_key(Vault(KEY)) + ","]
+)
+def test_a_malformed_web_key_is_an_error_that_never_shows_it(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("DRIPDROP_WEB_KEY", text)
+    with pytest.raises(VaultError, match="DRIPDROP_WEB_KEY") as error:
+        Tokens.from_environment()
+    assert len(text) < 5 or text.strip(",") not in str(error.value)
 
 
 def test_tokens_of_two_messages_have_nothing_in_common() -> None:

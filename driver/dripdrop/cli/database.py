@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import psycopg
 import typer
@@ -12,7 +12,7 @@ from dripdrop import install as installer
 from dripdrop.cli.output import print_rows, stderr, stdout
 from dripdrop.client import Client
 from dripdrop.settings import resolve_dsn
-from dripdrop.vault import Vault, VaultError
+from dripdrop.vault import Kind, Vault, VaultError
 
 Dsn: TypeAlias = Annotated[
     str | None,
@@ -66,13 +66,17 @@ class _Unopened(NamedTuple):
 def _unopened(client: Client) -> list[_Unopened]:
     """List the credentials that this environment's keys do not open; none if the role may not."""
     unopened = []
+    sealed: list[tuple[Any, Kind]]
     try:
-        sealed = [*client.sealed_adapters(), *client.sealed_http_hooks()]
+        sealed = [
+            *((row, "adapter") for row in client.sealed_adapters()),
+            *((row, "http_hook") for row in client.sealed_http_hooks()),
+        ]
     except InsufficientPrivilege:
         return []
-    for _, tenant_key, name, credentials in sealed:
+    for (_, tenant_key, name, credentials), kind in sealed:
         try:
-            Vault.from_environment().open(credentials, tenant_key, name)
+            Vault.from_environment().open(credentials, tenant_key, name, kind)
         except VaultError as error:
             unopened.append(_Unopened(tenant_key, name, str(error)))
     return unopened

@@ -14,12 +14,22 @@ from dripdrop.cli.database import Dsn, Tenant
 from dripdrop.cli.output import stderr, stdout
 from dripdrop.client import Client
 from dripdrop.settings import resolve_dsn
-from dripdrop.vault import Vault, VaultError, generate_key, to_text
+from dripdrop.unsubscribe import web_key
+from dripdrop.vault import Kind, Vault, VaultError, check_name, generate_key, to_text
 
 
-def keygen() -> None:
-    """Print a new key, for DRIPDROP_ENCRYPTION_KEY."""
-    print(generate_key())
+def keygen(
+    web: Annotated[
+        bool,
+        typer.Option("--web", help="Print DRIPDROP_WEB_KEY, made from DRIPDROP_ENCRYPTION_KEY."),
+    ] = False,
+) -> None:
+    """Print a new key, for DRIPDROP_ENCRYPTION_KEY; with --web, the one that `dripdrop web` needs.
+
+    The web key is made from DRIPDROP_ENCRYPTION_KEY and DRIPDROP_ENCRYPTION_KEYS_OLD: it reads
+    links to unsubscribe, also those already sent, and neither key can be computed from it.
+    """
+    print(web_key(Vault.from_environment()) if web else generate_key())
 
 
 def seal(
@@ -29,6 +39,7 @@ def seal(
     tenant: Tenant = None,
 ) -> None:
     """Seal credentials: JSON on standard input becomes the text that the database takes."""
+    check_name(name)
     try:
         credentials = json.load(sys.stdin)
     except ValueError:
@@ -44,26 +55,27 @@ def rotate(dsn: Dsn = None) -> None:
     with psycopg.connect(resolve_dsn(dsn)) as connection:
         client = Client(connection)
         changed_meanwhile = _rotate(
-            vault, client.sealed_adapters(), client.reseal_adapter, "adapters"
+            vault, "adapter", client.sealed_adapters(), client.reseal_adapter
         )
         hooks = client.sealed_http_hooks()
         if hooks:
-            changed_meanwhile += _rotate(vault, hooks, client.reseal_http_hook, "HTTP hooks")
+            changed_meanwhile += _rotate(vault, "http_hook", hooks, client.reseal_http_hook)
     if changed_meanwhile:
         stderr.out(f"{changed_meanwhile} changed meanwhile: run it again", highlight=False)
         raise typer.Exit(1)
 
 
-def _rotate(vault: Vault, owners: Sequence[Any], reseal: Callable[..., bool], what: str) -> int:
+def _rotate(vault: Vault, kind: Kind, owners: Sequence[Any], reseal: Callable[..., bool]) -> int:
     """Seal one kind of credentials again; return how many were changed meanwhile."""
     sealed_again = changed_meanwhile = 0
     for owner_id, tenant_key, name, credentials in owners:
-        envelope = vault.reseal(credentials, tenant_key, name)
+        envelope = vault.reseal(credentials, tenant_key, name, kind)
         if envelope is None:
             continue
         if reseal(tenant_key, owner_id, envelope, credentials):
             sealed_again += 1
         else:
             changed_meanwhile += 1
+    what = {"adapter": "adapters", "http_hook": "HTTP hooks"}[kind]
     stdout.print(f"{sealed_again} of {len(owners)} {what} sealed again", highlight=False)
     return changed_meanwhile

@@ -193,7 +193,9 @@ class _Sender:
             channel=row["channel"],
             provider=row["provider"],
             config=row["config"],
-            credentials=self._worker.vault().open(from_text(sealed), row["tenant_key"], row["name"])
+            credentials=self._worker.vault().open(
+                from_text(sealed), row["tenant_key"], row["name"], "adapter"
+            )
             if sealed
             else {},
         )

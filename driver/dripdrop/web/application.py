@@ -35,20 +35,21 @@ _HEADERS = {
 def app(
     dsn: str | None = None,
     *,
-    vault: Callable[[], Vault] = Vault.from_environment,
+    vault: Callable[[], Vault] | None = None,
     max_age: timedelta = MAX_AGE,
     clock: Callable[[], datetime] | None = None,
 ) -> ASGIApp:
     """Return the application, for any ASGI server: `uvicorn --factory dripdrop.web:app`.
 
-    Without a DSN the environment's counts. Tokens older than `max_age` are unknown. `clock`
-    replaces the database's clock, for demonstrations and tests.
+    Without a DSN the environment's counts, and without a vault `DRIPDROP_WEB_KEY`. Tokens older
+    than `max_age` are unknown. `clock` replaces the database's clock, for demonstrations and tests.
 
     Raises:
         MissingSetting: there is no DSN.
         VaultError: there is no usable key.
     """
     database = Database(resolve_dsn(dsn), clock)
+    tokens = Tokens.from_environment() if vault is None else Tokens(vault())
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -56,7 +57,7 @@ def app(
             yield
 
     site = Starlette(
-        routes=[Unsubscribe(database, Tokens(vault()), max_age).route],
+        routes=[Unsubscribe(database, tokens, max_age).route],
         exception_handlers={HTTPException: _plain},
         lifespan=lifespan,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from datetime import timedelta
@@ -13,6 +14,8 @@ import uvicorn
 from dripdrop.client import Client
 from dripdrop.daemon.log import logging_to
 from dripdrop.daemon.run import is_version
+from dripdrop.unsubscribe import WEB_KEY_VARIABLE
+from dripdrop.vault import KEY_VARIABLE
 from dripdrop.web.application import app
 
 _CONCURRENCY = 500  # requests at a time; those beyond it are told to come again
@@ -30,6 +33,7 @@ def main(dsn: str, *, host: str, port: int, max_age: timedelta) -> int:
             installed = Client(connection).version()
         if not is_version(installed):
             return 1
+        _warn_of_the_master_key()
         server = uvicorn.Server(configuration(app(dsn, max_age=max_age), host, port))
         # uvicorn comes to its end on these, and then raises them again: that is no failure.
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -37,6 +41,16 @@ def main(dsn: str, *, host: str, port: int, max_age: timedelta) -> int:
         structlog.get_logger("dripdrop").info("serving", host=host, port=port)
         server.run()
     return 0 if server.started else 1
+
+
+def _warn_of_the_master_key() -> None:
+    """Say so if this process, which strangers talk to, holds the key that opens credentials."""
+    if os.environ.get(KEY_VARIABLE, "").strip():
+        structlog.get_logger("dripdrop").warning(
+            "master_key_present",
+            detail=f"{KEY_VARIABLE} opens credentials, which nobody needs here",
+            hint=f"dripdrop keygen --web makes {WEB_KEY_VARIABLE} from it: set that alone.",
+        )
 
 
 def configuration(application: object, host: str, port: int) -> uvicorn.Config:
