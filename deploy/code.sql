@@ -3547,7 +3547,7 @@ as $$
     left join lateral dripdrop._hook(version.tenant_key, n.hook) as sql on true
     where case
       when http.id is not null then not http.active
-      else sql.id is null or to_regprocedure(sql.function) is null
+      else sql.id is null or dripdrop._function_named(sql.function) is null
     end
     order by n.position, n.step_key, n.hook
   )
@@ -7514,8 +7514,12 @@ begin
         || jsonb_build_object(v_key, jsonb_build_object('value', assumed -> v_key));
     else
       v_answers := v_answers || (
-        select jsonb_build_object(v_key, dripdrop._ask_function(e, v_key))
+        select jsonb_build_object(
+          v_key,
+          dripdrop._try_function(e, v_key, s.key, execution.hooks, execution.event_id)
+        )
         from dripdrop.enrollments as e
+        join dripdrop.steps as s on s.id = execution.step_id
         where e.id = execution.enrollment_id
       );
     end if;
@@ -10122,60 +10126,233 @@ $$;
 comment on function dripdrop.complete_hooks(jsonb) is
   'Takes what hooks answered, makes their executions due and returns how many.';
 
--- plpgsql/hooks/ask_function.sql
+-- plpgsql/hooks/call_function.sql
 
--- A function of the application, asked within the caller's statement: under the caller's
--- statement_timeout, and failing closed. The pipeline asks through call_hook() instead. Its plans
--- are its own affair, whatever the engine's functions have forbidden the planner.
-create or replace function dripdrop._ask_function(enrollment dripdrop.enrollments, key text)
+-- The one place where the application's code runs. It belongs to dripdrop_hooks, who has no rights
+-- on the engine: a function runs with its own owner's rights, or with none. What it does is rolled
+-- back once its value is read, its settings too; what outlives that is taken away by hand. The value
+-- is built before, so that nothing of it is left in a row that is gone.
+--
+-- raises  whatever the function raises
+create or replace function dripdrop._call_function(
+  function regprocedure,
+  enrollment dripdrop.enrollments,
+  context jsonb
+)
 returns jsonb
 language plpgsql
+security definer
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = auto
-set enable_seqscan = on
-set enable_hashjoin = on
-set enable_mergejoin = on
 as $$
 declare
-  v_value jsonb;
+  v_prepared text[] := array(select p.name from pg_prepared_statements as p);
+  v_left text;
+  v_answer jsonb;
+  v_returned boolean := false;
 begin
-  execute (
-    select format('select %I.%I($1, $2)', n.nspname, p.proname)
-    from dripdrop._hook(enrollment.tenant_key, _ask_function.key) as h
-    join pg_proc as p on p.oid = to_regprocedure(h.function)
-    join pg_namespace as n on n.oid = p.pronamespace
-  )
-  into strict v_value
-  using enrollment, (
-    select dripdrop._variables(enrollment, q.key, null, null, null, dripdrop._now())
-    from dripdrop.sequences as q
-    where q.id = enrollment.sequence_id
-  );
-  return jsonb_build_object('value', v_value);
-exception
-  when null_value_not_allowed then
-    return jsonb_build_object('error', 'hook_missing');
-  when others then
-    return jsonb_build_object('error', 'hook_exception');
+  begin
+    execute (
+      select format('select jsonb_build_object(''value'', %I.%I($1, $2))', n.nspname, p.proname)
+      from pg_proc as p
+      join pg_namespace as n on n.oid = p.pronamespace
+      where p.oid = _call_function.function
+    )
+    into v_answer
+    using enrollment, context;
+    v_returned := true;
+    raise sqlstate 'ZX000';
+  exception
+    when others or query_canceled or assert_failure then
+      perform pg_advisory_unlock_all();
+      for v_left in
+        select p.name from pg_prepared_statements as p where p.name <> all (v_prepared)
+      loop
+        execute format('deallocate %I', v_left);
+      end loop;
+      if not v_returned then
+        raise;
+      end if;
+  end;
+  return v_answer;
 end
 $$;
 
-comment on function dripdrop._ask_function(dripdrop.enrollments, text) is
+comment on function dripdrop._call_function(regprocedure, dripdrop.enrollments, jsonb) is
+  'Calls a function of the application, leaves nothing of what it did on the connection but its '
+  'value, and returns {"value": …}.';
+
+-- Asked when a hook is registered and again at each call: whoever owns the function may have
+-- replaced it since. Without dripdrop_hooks the caller is the owner of the engine itself; then only
+-- a function that brings another role's rights is called.
+create or replace function dripdrop._function_fault(function regprocedure)
+returns table (message text, hint text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select fault.message, fault.hint
+  from pg_proc as p
+  join pg_proc as caller
+    on caller.oid = 'dripdrop._call_function(regprocedure, dripdrop.enrollments, jsonb)'::regprocedure
+  join pg_namespace as engine on engine.oid = caller.pronamespace
+  cross join lateral (
+    values
+    (
+      1,
+      not (
+        p.prokind = 'f'
+        and not p.proretset
+        and p.prorettype = 'jsonb'::regtype
+        and p.pronargs = 2
+        and p.proargtypes[0] = 'dripdrop.enrollments'::regtype
+        and p.proargtypes[1] = 'jsonb'::regtype
+      ),
+      format('function "%s" is no hook', p.oid::regprocedure),
+      'A hook is a function (enrollment dripdrop.enrollments, context jsonb) returns jsonb.'
+    ),
+    (
+      2,
+      p.prosecdef and p.proowner = engine.nspowner,
+      format('function "%s" would run as the owner of the engine', p.oid::regprocedure),
+      'Give it to the application''s role: alter function … owner to ….'
+    ),
+    (
+      3,
+      not p.prosecdef and caller.proowner = engine.nspowner,
+      format('function "%s" is not security definer', p.oid::regprocedure),
+      'There is no role dripdrop_hooks here to call it as: make it security definer, of another '
+        'role than the owner of the schema dripdrop.'
+    ),
+    (
+      4,
+      not (
+        has_function_privilege(caller.proowner, p.oid, 'execute')
+        and has_schema_privilege(caller.proowner, p.pronamespace, 'usage')
+      ),
+      format('role "%s" may not call "%s"', caller.proowner::regrole, p.oid::regprocedure),
+      format(
+        'Grant usage on its schema and execute on it to %s; it reads what its owner may read if '
+        'it is security definer, else what that role may.',
+        caller.proowner::regrole
+      )
+    )
+  ) as fault (place, found, message, hint)
+  where p.oid = _function_fault.function and fault.found
+  order by fault.place
+  limit 1
+$$;
+
+comment on function dripdrop._function_fault(regprocedure) is
+  'Why a function cannot be a hook, and what to do about it; no row if it can.';
+
+-- Looked up in the catalogue: to_regprocedure() asks for rights on a schema that are not ours.
+create or replace function dripdrop._function_named(function text)
+returns regprocedure
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select p.oid::regprocedure
+  from pg_namespace as n
+  join pg_proc as p on p.pronamespace = n.oid
+  where n.nspname = (parse_ident(_function_named.function, false))[1]
+    and p.proname = (parse_ident(_function_named.function, false))[2]
+    and p.pronargs = 2
+    and p.proargtypes[0] = 'dripdrop.enrollments'::regtype
+    and p.proargtypes[1] = 'jsonb'::regtype
+$$;
+
+comment on function dripdrop._function_named(text) is
+  'The function that hooks.function names, or null when there is none any more.';
+
+-- Nothing bounds it but the caller's statement_timeout.
+--
+-- raises  whatever the function raises
+create or replace function dripdrop._ask_function(
+  enrollment dripdrop.enrollments,
+  key text,
+  context jsonb
+)
+returns jsonb
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_function regprocedure;
+begin
+  select dripdrop._function_named(h.function) into v_function
+  from dripdrop._hook(enrollment.tenant_key, _ask_function.key) as h;
+  if v_function is null then
+    return '{"error": "hook_missing"}'::jsonb;
+  end if;
+  if exists (select from dripdrop._function_fault(v_function)) then
+    return '{"error": "hook_refused"}'::jsonb;
+  end if;
+  return dripdrop._call_function(v_function, enrollment, context);
+end
+$$;
+
+comment on function dripdrop._ask_function(dripdrop.enrollments, text, jsonb) is
   'What a SQL function says about an enrolment: {"value": …} or {"error": code}.';
 
 -- An HTTP hook is asked when a step is decided; here it has no answer, and its rule does not hold.
 create or replace function dripdrop._rule_answers(enrollment dripdrop.enrollments)
 returns jsonb
-language sql
+language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
-  select jsonb_object_agg(c.hook, dripdrop._ask_function(enrollment, c.hook))
-  from dripdrop.conditions as c
-  where c.sequence_id = enrollment.sequence_id and c.hook is not null
+declare
+  v_key text;
+  v_answers jsonb := '{}';
+begin
+  for v_key in
+    select c.hook
+    from dripdrop.conditions as c
+    where c.sequence_id = enrollment.sequence_id and c.hook is not null
+  loop
+    v_answers := v_answers
+      || jsonb_build_object(v_key, dripdrop._try_function(enrollment, v_key, null, null, null));
+  end loop;
+  return v_answers;
+end
 $$;
 
 comment on function dripdrop._rule_answers(dripdrop.enrollments) is
   'What the SQL functions that goals and exit rules name say about an enrolment.';
+
+-- Within the caller's statement, and failing closed.
+create or replace function dripdrop._try_function(
+  enrollment dripdrop.enrollments,
+  key text,
+  step_key text,
+  hooks jsonb,
+  event_id uuid
+)
+returns jsonb
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return dripdrop._ask_function(
+    enrollment,
+    _try_function.key,
+    dripdrop._variables(
+      enrollment,
+      (select q.key from dripdrop.sequences as q where q.id = enrollment.sequence_id),
+      step_key,
+      hooks,
+      event_id,
+      dripdrop._now()
+    )
+  );
+exception
+  when others then
+    return '{"error": "hook_exception"}'::jsonb;
+end
+$$;
+
+comment on function dripdrop._try_function(dripdrop.enrollments, text, text, jsonb, uuid) is
+  'What a SQL function says about an enrolment; an error of its own is "hook_exception".';
 
 -- plpgsql/hooks/hooks.sql
 
@@ -10205,8 +10382,7 @@ $$;
 comment on function dripdrop._check_hook_key(text, text, text) is
   'Raises ZD201 for a key that is no name, or that the engine uses itself.';
 
--- The function is called as the owner of the engine, who may read nothing of the application's: so
--- it is asked here, where it can be put right, whether the owner may call it at all. It is kept as
+-- Whether the function may be called at all is asked here, where it can be put right. It is kept as
 -- text, because a regprocedure column would stand in the way of pg_upgrade.
 --
 -- locks   the sequences that may use it, in id order, then the steps that begin to name it
@@ -10224,6 +10400,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_fault record;
   v_hook dripdrop.hooks;
 begin
   perform dripdrop._check_tenant_key(tenant_key);
@@ -10234,31 +10411,11 @@ begin
     raise exception 'timeout_ms % is not possible', timeout_ms using
       errcode = 'ZD201', column = 'timeout_ms', hint = 'Use 1 to 30000 milliseconds.';
   end if;
-  if not exists (
-    select from pg_proc as p
-    where p.oid = create_hook.function
-      and p.prokind = 'f'
-      and not p.proretset
-      and p.prorettype = 'jsonb'::regtype
-      and p.proargtypes[0] = 'dripdrop.enrollments'::regtype
-      and p.proargtypes[1] = 'jsonb'::regtype
-      and p.pronargs = 2
-  ) then
-    raise exception 'function "%" is no hook', function using
-      errcode = 'ZD201', column = 'function',
-      hint = 'A hook is a function (enrollment dripdrop.enrollments, context jsonb) returns jsonb.';
-  end if;
-  if not exists (
-    select from pg_proc as p
-    join pg_namespace as engine on engine.nspname = 'dripdrop'
-    where p.oid = create_hook.function
-      and has_function_privilege(engine.nspowner, p.oid, 'execute')
-      and has_schema_privilege(engine.nspowner, p.pronamespace, 'usage')
-  ) then
-    raise exception 'the owner of the engine may not call "%"', function using
-      errcode = 'ZD201', column = 'function',
-      hint = 'Make it security definer of the application''s role, and grant usage on its schema '
-        'and execute on it to the owner of the schema dripdrop.';
+  select f.message, f.hint into v_fault
+  from dripdrop._function_fault(create_hook.function) as f;
+  if found then
+    raise exception '%', v_fault.message using
+      errcode = 'ZD201', column = 'function', hint = v_fault.hint;
   end if;
 
   perform from dripdrop.sequences as q
@@ -10364,10 +10521,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_call record;
-  v_value jsonb;
 begin
   select
-    to_regprocedure(h.function) as function,
     e as enrollment,
     dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, dripdrop._now()) as variables
   into v_call
@@ -10375,31 +10530,18 @@ begin
   join dripdrop.steps as s on s.id = x.step_id
   join dripdrop.enrollments as e on e.id = x.enrollment_id
   join dripdrop.sequences as q on q.id = e.sequence_id
-  left join lateral dripdrop._hook(x.tenant_key, call_hook.key) as h on true
   where x.id = call_hook.execution_id;
   if not found then
     raise exception 'execution "%" not found', execution_id using
       errcode = 'ZD106', hint = 'claim_hooks() names the executions that wait for a hook.';
   end if;
-  if v_call.function is null then
-    return '{"error": "hook_missing"}'::jsonb;
-  end if;
-
-  execute (
-    select format('select %I.%I($1, $2)', n.nspname, p.proname)
-    from pg_proc as p
-    join pg_namespace as n on n.oid = p.pronamespace
-    where p.oid = v_call.function
-  )
-  into v_value
-  using v_call.enrollment, v_call.variables;
-  return jsonb_build_object('value', v_value);
+  return dripdrop._ask_function(v_call.enrollment, call_hook.key, v_call.variables);
 end
 $$;
 
 comment on function dripdrop.call_hook(uuid, text) is
-  'Calls the SQL function of a hook for an execution and returns {"value": …} for '
-  'complete_hooks().';
+  'Calls the SQL function of a hook for an execution and returns {"value": …} or {"error": code} '
+  'for complete_hooks().';
 
 -- plpgsql/hooks/http_hook_credentials.sql
 
@@ -16651,8 +16793,9 @@ comment on column dripdrop.ledger.problem is 'What is out of place.';
 -- sql/grants.sql
 
 -- Who may do what, as data to review. Functions are the only way in: they run as the owner of the
--- schema, who cannot log in. Nothing is granted to public. Readers see tables, less the sealed
--- columns, through row-level security.
+-- schema, who cannot log in; the application's code is called as dripdrop_hooks, who may do nothing
+-- here. Nothing is granted to public. Readers see tables, less the sealed columns, through row-level
+-- security.
 do $$
 declare
   v_owner text := coalesce(
@@ -16884,6 +17027,22 @@ begin
       execute format('grant execute on function %s to %I', v_object.signature, v_role);
     end loop;
   end loop;
+
+  -- Who gives a function away must let its new owner create it, for as long as that takes.
+  if exists (
+    select from pg_catalog.pg_roles as r
+    where r.rolname = 'dripdrop_hooks' and pg_catalog.pg_has_role(current_user, r.oid, 'usage')
+  ) then
+    grant usage, create on schema dripdrop to dripdrop_hooks;
+    alter function dripdrop._call_function(regprocedure, dripdrop.enrollments, jsonb)
+    owner to dripdrop_hooks;
+    revoke create on schema dripdrop from dripdrop_hooks;
+    execute format(
+      'grant execute on function dripdrop._call_function(regprocedure, dripdrop.enrollments, jsonb)
+        to %I',
+      v_owner
+    );
+  end if;
 
   if exists (select from pg_catalog.pg_roles where rolname = 'dripdrop_reader') then
     for v_object in

@@ -92,19 +92,28 @@ declare
 begin
   foreach v_role in array array[
     'dripdrop_owner',
+<<<<<<< HEAD
     'dripdrop_admin',
     'dripdrop_app',
     'dripdrop_sender',
     'dripdrop_web',
+=======
+    'dripdrop_hooks',
+    'dripdrop_admin',
+    'dripdrop_app',
+    'dripdrop_sender',
+>>>>>>> 0db05bf (Call the application's functions as a role without rights, and roll back what they do)
     'dripdrop_reader'
   ] loop
     if not exists (select from pg_catalog.pg_roles where rolname = v_role) then
       execute format('create role %I nologin', v_role);
     end if;
   end loop;
-  if not pg_catalog.pg_has_role(current_user, 'dripdrop_owner', 'usage') then
-    execute format('grant dripdrop_owner to %I', current_user);
-  end if;
+  foreach v_role in array array['dripdrop_owner', 'dripdrop_hooks'] loop
+    if not pg_catalog.pg_has_role(current_user, v_role, 'usage') then
+      execute format('grant %I to %I', v_role, current_user);
+    end if;
+  end loop;
 exception
   when insufficient_privilege then
     raise warning 'the role dripdrop_owner cannot be used here: "%" owns the schema dripdrop',

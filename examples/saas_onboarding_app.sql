@@ -43,8 +43,8 @@ as $$
 $$;
 
 revoke execute on function app.progress, app.setup_completed from public;
-grant usage on schema app to dripdrop_owner;
-grant execute on function app.progress, app.setup_completed to dripdrop_owner;
+grant usage on schema app to dripdrop_hooks;
+grant execute on function app.progress, app.setup_completed to dripdrop_hooks;
 
 select key, function
 from dripdrop.create_hook(

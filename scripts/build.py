@@ -21,6 +21,7 @@ ROLES = (
     "dripdrop_sender",
     "dripdrop_web",
     "dripdrop_reader",
+    "dripdrop_hooks",
     "dripdrop_owner",
 )
 

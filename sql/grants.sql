@@ -1,6 +1,7 @@
 -- Who may do what, as data to review. Functions are the only way in: they run as the owner of the
--- schema, who cannot log in. Nothing is granted to public. Readers see tables, less the sealed
--- columns, through row-level security.
+-- schema, who cannot log in; the application's code is called as dripdrop_hooks, who may do nothing
+-- here. Nothing is granted to public. Readers see tables, less the sealed columns, through row-level
+-- security.
 do $$
 declare
   v_owner text := coalesce(
@@ -232,6 +233,22 @@ begin
       execute format('grant execute on function %s to %I', v_object.signature, v_role);
     end loop;
   end loop;
+
+  -- Who gives a function away must let its new owner create it, for as long as that takes.
+  if exists (
+    select from pg_catalog.pg_roles as r
+    where r.rolname = 'dripdrop_hooks' and pg_catalog.pg_has_role(current_user, r.oid, 'usage')
+  ) then
+    grant usage, create on schema dripdrop to dripdrop_hooks;
+    alter function dripdrop._call_function(regprocedure, dripdrop.enrollments, jsonb)
+    owner to dripdrop_hooks;
+    revoke create on schema dripdrop from dripdrop_hooks;
+    execute format(
+      'grant execute on function dripdrop._call_function(regprocedure, dripdrop.enrollments, jsonb)
+        to %I',
+      v_owner
+    );
+  end if;
 
   if exists (select from pg_catalog.pg_roles where rolname = 'dripdrop_reader') then
     for v_object in

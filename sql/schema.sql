@@ -10,6 +10,7 @@ declare
 begin
   foreach v_role in array array[
     'dripdrop_owner',
+    'dripdrop_hooks',
     'dripdrop_admin',
     'dripdrop_app',
     'dripdrop_sender',
@@ -20,9 +21,11 @@ begin
       execute format('create role %I nologin', v_role);
     end if;
   end loop;
-  if not pg_catalog.pg_has_role(current_user, 'dripdrop_owner', 'usage') then
-    execute format('grant dripdrop_owner to %I', current_user);
-  end if;
+  foreach v_role in array array['dripdrop_owner', 'dripdrop_hooks'] loop
+    if not pg_catalog.pg_has_role(current_user, v_role, 'usage') then
+      execute format('grant %I to %I', v_role, current_user);
+    end if;
+  end loop;
 exception
   when insufficient_privilege then
     raise warning 'the role dripdrop_owner cannot be used here: "%" owns the schema dripdrop',

@@ -340,7 +340,7 @@ as $$
     left join lateral dripdrop._hook(version.tenant_key, n.hook) as sql on true
     where case
       when http.id is not null then not http.active
-      else sql.id is null or to_regprocedure(sql.function) is null
+      else sql.id is null or dripdrop._function_named(sql.function) is null
     end
     order by n.position, n.step_key, n.hook
   )

@@ -185,8 +185,12 @@ begin
         || jsonb_build_object(v_key, jsonb_build_object('value', assumed -> v_key));
     else
       v_answers := v_answers || (
-        select jsonb_build_object(v_key, dripdrop._ask_function(e, v_key))
+        select jsonb_build_object(
+          v_key,
+          dripdrop._try_function(e, v_key, s.key, execution.hooks, execution.event_id)
+        )
         from dripdrop.enrollments as e
+        join dripdrop.steps as s on s.id = execution.step_id
         where e.id = execution.enrollment_id
       );
     end if;

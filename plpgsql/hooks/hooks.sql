@@ -24,8 +24,7 @@ $$;
 comment on function dripdrop._check_hook_key(text, text, text) is
   'Raises ZD201 for a key that is no name, or that the engine uses itself.';
 
--- The function is called as the owner of the engine, who may read nothing of the application's: so
--- it is asked here, where it can be put right, whether the owner may call it at all. It is kept as
+-- Whether the function may be called at all is asked here, where it can be put right. It is kept as
 -- text, because a regprocedure column would stand in the way of pg_upgrade.
 --
 -- locks   the sequences that may use it, in id order, then the steps that begin to name it
@@ -43,6 +42,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_fault record;
   v_hook dripdrop.hooks;
 begin
   perform dripdrop._check_tenant_key(tenant_key);
@@ -53,31 +53,11 @@ begin
     raise exception 'timeout_ms % is not possible', timeout_ms using
       errcode = 'ZD201', column = 'timeout_ms', hint = 'Use 1 to 30000 milliseconds.';
   end if;
-  if not exists (
-    select from pg_proc as p
-    where p.oid = create_hook.function
-      and p.prokind = 'f'
-      and not p.proretset
-      and p.prorettype = 'jsonb'::regtype
-      and p.proargtypes[0] = 'dripdrop.enrollments'::regtype
-      and p.proargtypes[1] = 'jsonb'::regtype
-      and p.pronargs = 2
-  ) then
-    raise exception 'function "%" is no hook', function using
-      errcode = 'ZD201', column = 'function',
-      hint = 'A hook is a function (enrollment dripdrop.enrollments, context jsonb) returns jsonb.';
-  end if;
-  if not exists (
-    select from pg_proc as p
-    join pg_namespace as engine on engine.nspname = 'dripdrop'
-    where p.oid = create_hook.function
-      and has_function_privilege(engine.nspowner, p.oid, 'execute')
-      and has_schema_privilege(engine.nspowner, p.pronamespace, 'usage')
-  ) then
-    raise exception 'the owner of the engine may not call "%"', function using
-      errcode = 'ZD201', column = 'function',
-      hint = 'Make it security definer of the application''s role, and grant usage on its schema '
-        'and execute on it to the owner of the schema dripdrop.';
+  select f.message, f.hint into v_fault
+  from dripdrop._function_fault(create_hook.function) as f;
+  if found then
+    raise exception '%', v_fault.message using
+      errcode = 'ZD201', column = 'function', hint = v_fault.hint;
   end if;
 
   perform from dripdrop.sequences as q
@@ -183,10 +163,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_call record;
-  v_value jsonb;
 begin
   select
-    to_regprocedure(h.function) as function,
     e as enrollment,
     dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, dripdrop._now()) as variables
   into v_call
@@ -194,28 +172,15 @@ begin
   join dripdrop.steps as s on s.id = x.step_id
   join dripdrop.enrollments as e on e.id = x.enrollment_id
   join dripdrop.sequences as q on q.id = e.sequence_id
-  left join lateral dripdrop._hook(x.tenant_key, call_hook.key) as h on true
   where x.id = call_hook.execution_id;
   if not found then
     raise exception 'execution "%" not found', execution_id using
       errcode = 'ZD106', hint = 'claim_hooks() names the executions that wait for a hook.';
   end if;
-  if v_call.function is null then
-    return '{"error": "hook_missing"}'::jsonb;
-  end if;
-
-  execute (
-    select format('select %I.%I($1, $2)', n.nspname, p.proname)
-    from pg_proc as p
-    join pg_namespace as n on n.oid = p.pronamespace
-    where p.oid = v_call.function
-  )
-  into v_value
-  using v_call.enrollment, v_call.variables;
-  return jsonb_build_object('value', v_value);
+  return dripdrop._ask_function(v_call.enrollment, call_hook.key, v_call.variables);
 end
 $$;
 
 comment on function dripdrop.call_hook(uuid, text) is
-  'Calls the SQL function of a hook for an execution and returns {"value": …} for '
-  'complete_hooks().';
+  'Calls the SQL function of a hook for an execution and returns {"value": …} or {"error": code} '
+  'for complete_hooks().';

@@ -40,7 +40,7 @@ def answer_hooks(engine: Engine) -> None:
 def function(engine: Engine, body: str) -> None:
     """Register a function of the application as the hook `has_bought`."""
     engine.connection.execute("create schema if not exists app")
-    engine.connection.execute("grant usage on schema app to dripdrop_owner")
+    engine.connection.execute("grant usage on schema app to dripdrop_hooks")
     engine.connection.execute("create table if not exists app.orders (buyer text)")
     engine.connection.execute(
         "create or replace function app.has_bought(e dripdrop.enrollments, context jsonb)"

@@ -158,7 +158,7 @@ def add_function(
 ) -> Any:
     """Make a function of the application and register it."""
     engine.connection.execute("create schema if not exists app")
-    engine.connection.execute("grant usage on schema app to dripdrop_owner")
+    engine.connection.execute("grant usage on schema app to dripdrop_hooks")
     engine.connection.execute(
         f"create or replace function app.{key}(enrollment dripdrop.enrollments, context jsonb)"
         f" returns jsonb language sql {options} as $$ {body} $$".encode()

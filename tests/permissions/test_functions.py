@@ -9,8 +9,10 @@ import pytest
 
 ADMIN, APP, SENDER, READER = "dripdrop_admin", "dripdrop_app", "dripdrop_sender", "dripdrop_reader"
 WEB = "dripdrop_web"
+OWNER, HOOKS = "dripdrop_owner", "dripdrop_hooks"
 
 CALLERS: dict[str, set[str]] = {
+    "_call_function": {OWNER},
     "_now": {READER},
     "_set_time": {READER},
     "_visible": {READER},
@@ -216,16 +218,36 @@ def test_the_engines_owner_owns_everything_and_cannot_log_in(
           union all
           select relowner from pg_class where relnamespace = 'dripdrop'::regnamespace
           union all
-          select proowner from pg_proc where pronamespace = 'dripdrop'::regnamespace
+          select proowner from pg_proc
+          where pronamespace = 'dripdrop'::regnamespace and proname <> '_call_function'
           union all
           select typowner from pg_type where typnamespace = 'dripdrop'::regnamespace
         ) as o (owner)
         join pg_roles as r on r.oid = o.owner
     """).fetchall()
-    assert owners == [("dripdrop_owner", False, False)]
+    assert owners == [(OWNER, False, False)]
 
 
-@pytest.mark.parametrize("role", [ADMIN, APP, SENDER, READER, WEB])
+def test_only_what_calls_the_applications_code_belongs_to_a_role_without_rights(
+    db: psycopg.Connection[Any],
+) -> None:
+    owned = db.execute("""
+        select p.proname, p.prosecdef, r.rolcanlogin, r.rolsuper
+        from pg_proc as p
+        join pg_roles as r on r.oid = p.proowner
+        where r.rolname = 'dripdrop_hooks'
+    """).fetchall()
+    assert owned == [("_call_function", True, False, False)]
+    rights = db.execute("""
+        select n.nspname, a.privilege_type
+        from pg_namespace as n
+        cross join lateral aclexplode(n.nspacl) as a
+        where a.grantee = 'dripdrop_hooks'::regrole
+    """).fetchall()
+    assert rights == [("dripdrop", "USAGE")]
+
+
+@pytest.mark.parametrize("role", [HOOKS, ADMIN, APP, SENDER, READER, WEB])
 def test_the_roles_cannot_log_in(db: psycopg.Connection[Any], role: str) -> None:
     row = db.execute(
         "select rolcanlogin, rolsuper from pg_roles where rolname = %s", [role]

@@ -139,11 +139,14 @@ class Hooks:
         return answer
 
     async def _call_function(self, claim: Any) -> tuple[dict[str, Any], str | None]:
-        """Call a SQL function under its own timeout; return the answer and its SQLSTATE."""
+        """Call a SQL function under its own timeout; return the answer and its SQLSTATE.
+
+        Nothing of the call is kept but the answer, which is handed in by another transaction.
+        """
         async with self._functions, self.worker.database() as database:
             connection = database.connection
             try:
-                async with connection.transaction():
+                async with connection.transaction(force_rollback=True):
                     await connection.execute(
                         "select set_config('statement_timeout', %s, true)",
                         [f"{claim.hook['timeout_ms']}ms"],
