@@ -92,17 +92,11 @@ declare
 begin
   foreach v_role in array array[
     'dripdrop_owner',
-<<<<<<< HEAD
-    'dripdrop_admin',
-    'dripdrop_app',
-    'dripdrop_sender',
-    'dripdrop_web',
-=======
     'dripdrop_hooks',
     'dripdrop_admin',
     'dripdrop_app',
     'dripdrop_sender',
->>>>>>> 0db05bf (Call the application's functions as a role without rights, and roll back what they do)
+    'dripdrop_web',
     'dripdrop_reader'
   ] loop
     if not exists (select from pg_catalog.pg_roles where rolname = v_role) then

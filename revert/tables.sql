@@ -84,11 +84,7 @@ do $$
 declare
   v_role text;
 begin
-<<<<<<< HEAD
-  foreach v_role in array array['dripdrop_admin', 'dripdrop_app', 'dripdrop_sender', 'dripdrop_web', 'dripdrop_reader', 'dripdrop_owner'] loop
-=======
-  foreach v_role in array array['dripdrop_admin', 'dripdrop_app', 'dripdrop_sender', 'dripdrop_reader', 'dripdrop_hooks', 'dripdrop_owner'] loop
->>>>>>> 0db05bf (Call the application's functions as a role without rights, and roll back what they do)
+  foreach v_role in array array['dripdrop_admin', 'dripdrop_app', 'dripdrop_sender', 'dripdrop_web', 'dripdrop_reader', 'dripdrop_hooks', 'dripdrop_owner'] loop
     if exists (select from pg_catalog.pg_roles where rolname = v_role) then
       if to_regnamespace('pgmq') is not null then
         execute format('revoke all on schema pgmq from %I', v_role);
