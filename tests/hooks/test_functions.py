@@ -338,9 +338,7 @@ def test_a_call_leaves_nothing_on_the_connection(
         " returns jsonb language plpgsql security definer"
         f" as $$ begin {statement}; {end}; end $$".encode()
     )
-    hooked.connection.execute(
-        f"alter function app.score({SIGNATURE}) owner to {app_role}".encode()
-    )
+    hooked.connection.execute(f"alter function app.score({SIGNATURE}) owner to {app_role}".encode())
     execution = waiting(hooked)
     if fails:
         with pytest.raises(psycopg.errors.RaiseException):
