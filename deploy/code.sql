@@ -10193,7 +10193,7 @@ as $$
   select fault.message, fault.hint
   from pg_proc as p
   join pg_proc as caller
-    on caller.oid = 'dripdrop._call_function(regprocedure, dripdrop.enrollments, jsonb)'::regprocedure
+    on caller.pronamespace = 'dripdrop'::regnamespace and caller.proname = '_call_function'
   join pg_namespace as engine on engine.oid = caller.pronamespace
   cross join lateral (
     values
@@ -16794,8 +16794,8 @@ comment on column dripdrop.ledger.problem is 'What is out of place.';
 
 -- Who may do what, as data to review. Functions are the only way in: they run as the owner of the
 -- schema, who cannot log in; the application's code is called as dripdrop_hooks, who may do nothing
--- here. Nothing is granted to public. Readers see tables, less the sealed columns, through row-level
--- security.
+-- here. Nothing is granted to public. Readers see tables, less the sealed columns, through
+-- row-level security.
 do $$
 declare
   v_owner text := coalesce(

@@ -1,7 +1,7 @@
 -- Who may do what, as data to review. Functions are the only way in: they run as the owner of the
 -- schema, who cannot log in; the application's code is called as dripdrop_hooks, who may do nothing
--- here. Nothing is granted to public. Readers see tables, less the sealed columns, through row-level
--- security.
+-- here. Nothing is granted to public. Readers see tables, less the sealed columns, through
+-- row-level security.
 do $$
 declare
   v_owner text := coalesce(

@@ -63,7 +63,7 @@ as $$
   select fault.message, fault.hint
   from pg_proc as p
   join pg_proc as caller
-    on caller.oid = 'dripdrop._call_function(regprocedure, dripdrop.enrollments, jsonb)'::regprocedure
+    on caller.pronamespace = 'dripdrop'::regnamespace and caller.proname = '_call_function'
   join pg_namespace as engine on engine.oid = caller.pronamespace
   cross join lateral (
     values
