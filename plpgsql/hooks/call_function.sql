@@ -1,7 +1,7 @@
 -- The one place where the application's code runs. It belongs to dripdrop_hooks, who has no rights
 -- on the engine: a function runs with its own owner's rights, or with none. What it does is rolled
--- back once its value is read, its settings too; what outlives that is taken away by hand. The value
--- is built before, so that nothing of it is left in a row that is gone.
+-- back once its value is read, its settings too; what outlives that is taken away by hand. The
+-- value is built before, so that nothing of it is left in a row that is gone.
 --
 -- raises  whatever the function raises
 create or replace function dripdrop._call_function(
