@@ -144,8 +144,10 @@ def test_no_internal_function_runs_as_the_owner(db: Db) -> None:
         """
         select p.proname
         from pg_proc as p
-        where p.pronamespace = 'dripdrop'::regnamespace
+        join pg_namespace as n on n.oid = p.pronamespace
+        where n.nspname = 'dripdrop'
           and p.prosecdef
+          and p.proowner = n.nspowner
           and starts_with(p.proname, '_')
         """,
     ) == ["_without_pointer"]
