@@ -5622,8 +5622,8 @@ comment on function dripdrop._can_be_suppressed(text, text) is
 
 -- Nothing is stopped here: the gate at the fence sees the suppression once it has committed.
 --
--- locks   the recipient's slot, waiting for claims that are under way, then the suppression; for a
---         domain the slot that stops all claims
+-- locks   the suppression; with the commit the recipient's slot, for a domain the tenant's, waiting
+--         for claims that are under way
 -- raises  ZD131 unknown topic, ZD201 bad argument, ZD202 unknown channel, ZD207 bad tenant key
 create or replace function dripdrop.suppress(
   tenant_key text,
@@ -5670,7 +5670,7 @@ comment on function dripdrop.suppress(
 
 -- For imports: one statement for all of them, none if one of them is wrong.
 --
--- locks, raises  as suppress(), the slots in ascending order
+-- locks, raises  as suppress(), the suppressions and the slots in the order of slots
 create or replace function dripdrop.suppress_many(tenant_key text, suppressions jsonb)
 returns setof dripdrop.suppressions
 language plpgsql
@@ -5712,9 +5712,10 @@ comment on function dripdrop.suppress_many(text, jsonb) is
   'Suppresses a list of {channel, recipient, reason = manual, source, metadata, topic, '
   'expires_at}, as suppress() does one.';
 
--- With the slots taken nobody else writes these rows, so what they were can be read first. Of all
--- that is said about an address the worst is quoted, and it lasts as long as anyone wants it to:
--- neither a later nor an earlier word can make it less.
+-- Of all that is said about an address the worst is quoted, and it lasts as long as anyone wants it
+-- to: neither a later nor an earlier word can make it less.
+--
+-- locks   the suppressions, in the order of their slots, which they take with the commit
 create or replace function dripdrop._suppress(entries jsonb, at timestamptz)
 returns setof dripdrop.suppressions
 language plpgsql
@@ -5726,16 +5727,15 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 begin
-  perform pg_advisory_xact_lock(dripdrop._stop_class(), slot.number)
-  from (
-    select distinct dripdrop._suppression_slot(s.channel, s.recipient) as number
-    from jsonb_to_recordset(entries) as s (channel text, recipient text)
-    order by number
-  ) as slot;
-
+  perform dripdrop._hold(array(
+    select distinct dripdrop._held_thing(
+      'recipient', s.tenant_key, dripdrop._normalized(s.channel, s.recipient)
+    )
+    from jsonb_to_recordset(entries) as s (tenant_key text, channel text, recipient text)
+  ));
   return query
   with
-  entry as materialized (
+  entry as (
     select
       row_number() over () as place,
       s.tenant_key,
@@ -5752,80 +5752,55 @@ begin
       metadata jsonb, expires_at timestamptz
     )
   ),
-  former as materialized (
-    select distinct p.*
-    from entry as n
-    join dripdrop.suppressions as p
-      on p.recipient_normalized = n.recipient_normalized
-      and p.channel = n.channel
-      and p.tenant_key is not distinct from n.tenant_key
-      and p.topic is not distinct from n.topic
-    where p.expires_at > _suppress.at or p.expires_at is null
-  ),
-  said as (
-    select
-      n.place, n.tenant_key, n.channel, n.recipient, n.recipient_normalized, n.topic, n.reason,
-      n.source, n.metadata, n.expires_at
-    from entry as n
-    union all
-    select
-      0, p.tenant_key, p.channel, p.recipient, p.recipient_normalized, p.topic, p.reason,
-      p.source, p.metadata, p.expires_at
-    from former as p
-  ),
-  written as (
-    insert into dripdrop.suppressions as p (
-      tenant_key, channel, recipient, recipient_normalized, topic, reason, source, metadata,
-      expires_at, inserted_at, updated_at
-    )
-    select distinct on (d.recipient_normalized, d.channel, d.tenant_key, d.topic)
-      d.tenant_key, d.channel, d.recipient, d.recipient_normalized, d.topic, d.reason, d.source,
-      d.metadata,
+  worst as (
+    select distinct on (n.recipient_normalized, n.channel, n.tenant_key, n.topic)
+      n.tenant_key, n.channel, n.recipient, n.recipient_normalized, n.topic, n.reason, n.source,
+      n.metadata,
       nullif(
-        max(coalesce(d.expires_at, 'infinity')) over (
-          partition by d.recipient_normalized, d.channel, d.tenant_key, d.topic
+        max(coalesce(n.expires_at, 'infinity')) over (
+          partition by n.recipient_normalized, n.channel, n.tenant_key, n.topic
         ),
         'infinity'
-      ),
-      _suppress.at, _suppress.at
-    from said as d
+      ) as expires_at
+    from entry as n
     order by
-      d.recipient_normalized, d.channel, d.tenant_key, d.topic, dripdrop._severity(d.reason) desc,
-      d.place desc
-    on conflict on constraint suppressions_one_per_recipient do update
-    set reason = excluded.reason,
-        source = excluded.source,
-        metadata = excluded.metadata,
-        expires_at = excluded.expires_at,
-        updated_at = excluded.updated_at
-    returning p.*
-  ),
-  noted as (
-    insert into dripdrop.suppression_history (
-      tenant_key, suppression_id, action, channel, recipient_normalized, topic, reason, source,
-      expires_at, at
-    )
+      n.recipient_normalized, n.channel, n.tenant_key, n.topic, dripdrop._severity(n.reason) desc,
+      n.place desc
+  )
+  insert into dripdrop.suppressions as p (
+    tenant_key, channel, recipient, recipient_normalized, topic, reason, source, metadata,
+    expires_at, inserted_at, updated_at
+  )
+  select
+    w.tenant_key, w.channel, w.recipient, w.recipient_normalized, w.topic, w.reason, w.source,
+    w.metadata, w.expires_at, _suppress.at, _suppress.at
+  from worst as w
+  order by
+    dripdrop._suppression_slot(w.tenant_key, w.recipient_normalized), w.recipient_normalized,
+    w.channel, w.tenant_key, w.topic
+  on conflict on constraint suppressions_one_per_recipient do update
+  set (reason, source, metadata, expires_at, updated_at) = (
     select
-      w.tenant_key, w.id, case w.words when 1 then 'suppressed' else 'changed' end, w.channel,
-      w.recipient_normalized, w.topic, w.reason, w.source, w.expires_at, _suppress.at
+      case when c.stays then p.reason else excluded.reason end,
+      case when c.stays then p.source else excluded.source end,
+      case when c.stays then p.metadata else excluded.metadata end,
+      case
+        when p.expires_at <= _suppress.at then excluded.expires_at
+        else nullif(
+          greatest(
+            coalesce(p.expires_at, 'infinity'), coalesce(excluded.expires_at, 'infinity')
+          ),
+          'infinity'
+        )
+      end,
+      _suppress.at
     from (
       select
-        v.*,
-        row_number() over word as words,
-        (
-          lag(v.reason) over word, lag(v.source) over word, lag(v.metadata) over word,
-          lag(v.expires_at) over word
-        ) is distinct from (v.reason, v.source, v.metadata, v.expires_at) as differs
-      from (
-        select p.*, true as is_written from written as p
-        union all
-        select p.*, false from former as p
-      ) as v
-      window word as (partition by v.id order by v.is_written)
-    ) as w
-    where w.is_written and (w.words = 1 or w.differs)
+        coalesce(p.expires_at > _suppress.at, true)
+        and dripdrop._severity(p.reason) > dripdrop._severity(excluded.reason) as stays
+    ) as c
   )
-  select w.* from written as w;
+  returning p.*;
 end
 $$;
 
@@ -5875,8 +5850,8 @@ return array_position(
 comment on function dripdrop._severity(text) is
   'How much a reason for a suppression weighs, 1 to 5; null for an unknown one.';
 
--- A claim takes the slots of addresses, not of domains: a domain stops all claims for a moment.
-create or replace function dripdrop._suppression_slot(channel text, recipient text)
+-- A claim shares the slots of addresses, not of domains.
+create or replace function dripdrop._suppression_slot(tenant_key text, recipient_normalized text)
 returns int
 language sql
 immutable
@@ -5884,18 +5859,81 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
   select case
-    when channel = 'email' and dripdrop._normalized(channel, recipient) like '@%'
-    then dripdrop._switch_slot()
-    else dripdrop._recipient_slot(dripdrop._normalized(channel, recipient))
+    when recipient_normalized not like '@%'
+    then dripdrop._recipient_slot(tenant_key, recipient_normalized)
+    when tenant_key is null then dripdrop._everything_slot()
+    else dripdrop._tenant_slot(tenant_key)
   end
 $$;
 
 comment on function dripdrop._suppression_slot(text, text) is
-  'The slot that a change of a suppression takes.';
+  'The slot that a suppression takes when it commits.';
+
+create or replace function dripdrop._stop_who_is_suppressed()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._exclude_claims(
+    dripdrop._suppression_slot(new.tenant_key, new.recipient_normalized)
+  );
+  return null;
+end
+$$;
+
+comment on function dripdrop._stop_who_is_suppressed() is
+  'Trigger: a suppression excludes claims when it commits.';
+
+drop trigger if exists suppressions_exclude_claims on dripdrop.suppressions;
+create constraint trigger suppressions_exclude_claims
+after insert or update on dripdrop.suppressions
+deferrable initially deferred
+for each row
+execute function dripdrop._stop_who_is_suppressed();
+
+-- What is said once more, with nothing new, is not noted.
+create or replace function dripdrop._note_suppression()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_is_new boolean := tg_op = 'INSERT';
+begin
+  if tg_op = 'UPDATE' then
+    v_is_new := coalesce(old.expires_at <= new.updated_at, false);
+    if not v_is_new
+      and (old.reason, old.source, old.metadata, old.expires_at)
+      is not distinct from (new.reason, new.source, new.metadata, new.expires_at)
+    then
+      return null;
+    end if;
+  end if;
+  insert into dripdrop.suppression_history (
+    tenant_key, suppression_id, action, channel, recipient_normalized, topic, reason, source,
+    expires_at, at
+  )
+  values (
+    new.tenant_key, new.id, case when v_is_new then 'suppressed' else 'changed' end, new.channel,
+    new.recipient_normalized, new.topic, new.reason, new.source, new.expires_at, new.updated_at
+  );
+  return null;
+end
+$$;
+
+comment on function dripdrop._note_suppression() is
+  'Trigger: keeps the history of suppressions.';
+
+create or replace trigger suppressions_are_noted
+after insert or update on dripdrop.suppressions
+for each row
+execute function dripdrop._note_suppression();
 
 -- Somebody answers for it: a suppression is often a promise, or the law.
 --
--- locks   the recipient's slot, then the suppression
+-- locks   the suppression
 -- raises  ZD130 no such suppression, ZD201 bad argument, ZD202 unknown channel
 create or replace function dripdrop.unsuppress(
   tenant_key text,
@@ -5927,9 +5965,6 @@ begin
       errcode = 'ZD201', column = 'why', hint = 'For example ''asked for it by phone''.';
   end if;
 
-  perform pg_advisory_xact_lock(
-    dripdrop._stop_class(), dripdrop._suppression_slot(channel, recipient)
-  );
   delete from dripdrop.suppressions as p
   where p.recipient_normalized
     = dripdrop._normalized(unsuppress.channel, unsuppress.recipient)
@@ -6134,17 +6169,23 @@ $$;
 
 comment on function dripdrop.list_topics(text) is 'The topics of exactly this tenant, by key.';
 
--- Subscribers share a fixed number of slots behind those of recipients and the switch, which bounds
--- the locks a claim holds.
-create or replace function dripdrop._subscriber_slot(subscriber_type text, subscriber_id text)
+-- Subscribers share a fixed number of slots of each topic, which bounds the locks a claim holds.
+create or replace function dripdrop._subscriber_slot(
+  topic_id uuid,
+  subscriber_type text,
+  subscriber_id text
+)
 returns int
 language sql
 immutable
 parallel safe
-return 1025 + (hashtext(subscriber_type || ':' || subscriber_id) & 255);
+return (
+  uuid_hash_extended(topic_id, hashtext(subscriber_type || ':' || subscriber_id) & 255)
+  & 2147483647
+)::int;
 
-comment on function dripdrop._subscriber_slot(text, text) is
-  'The slot, 1025 to 1280, of a subscriber who is opting out.';
+comment on function dripdrop._subscriber_slot(uuid, text, text) is
+  'The slot of a subscriber who opts out of a topic.';
 
 -- A claim must share the slot before it looks, and look with eyes opened after that: volatile, so
 -- that the second statement has a snapshot of its own.
@@ -6161,7 +6202,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   if not pg_try_advisory_xact_lock_shared(
-    dripdrop._stop_class(), dripdrop._subscriber_slot(subscriber_type, subscriber_id)
+    dripdrop._stop_class(),
+    dripdrop._subscriber_slot(topic_id, subscriber_type, subscriber_id)
   ) then
     return 'changing';
   end if;
@@ -6183,7 +6225,8 @@ comment on function dripdrop._consent_at_fence(uuid, text, text) is
 -- gate at the fence sees the opt-out once it has committed.
 -- An opt-out is later than all that it let pass.
 --
--- locks   to opt out the subscriber's slot, waiting for claims that are under way; the subscription
+-- locks   the subscription; to opt out, with the commit the subscriber's slot, waiting for claims
+--         that are under way
 -- raises  ZD131 unknown topic, ZD201 bad argument, ZD207 bad tenant key
 create or replace function dripdrop.set_subscription(
   tenant_key text,
@@ -6232,19 +6275,13 @@ begin
   end if;
 
   if state = 'unsubscribed' then
-    perform pg_advisory_xact_lock(
-      dripdrop._stop_class(), dripdrop._subscriber_slot(subscriber_type, subscriber_id)
-    );
-    v_now := greatest(
-      v_now,
-      (
-        select max(x.claimed_at) + interval '1 microsecond'
-        from dripdrop.enrollments as e
-        join dripdrop.step_executions as x on x.enrollment_id = e.id
-        where e.subscriber_id = set_subscription.subscriber_id
-          and e.subscriber_type = set_subscription.subscriber_type
-          and e.tenant_key is not distinct from set_subscription.tenant_key
+    perform dripdrop._hold(array[
+      dripdrop._held_thing(
+        'subscriber', tenant_key, concat_ws(':', topic, subscriber_type, subscriber_id)
       )
+    ]);
+    v_now := greatest(
+      v_now, dripdrop._last_claimed(tenant_key, subscriber_type, subscriber_id)
     );
   end if;
   insert into dripdrop.subscriptions as u (
@@ -6284,6 +6321,70 @@ comment on function dripdrop.set_subscription(text, text, text, text, text, text
   'An opt-out stops the messages about this topic that have not left. Saying it again '
   'changes nothing; each change is kept in consent_records. subscriber_type and subscriber_id: at '
   'most 500 bytes each.';
+
+create or replace function dripdrop._last_claimed(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id text
+)
+returns timestamptz
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select max(x.claimed_at) + interval '1 microsecond'
+  from dripdrop.enrollments as e
+  join dripdrop.step_executions as x on x.enrollment_id = e.id
+  where e.subscriber_id = _last_claimed.subscriber_id
+    and e.subscriber_type = _last_claimed.subscriber_type
+    and e.tenant_key is not distinct from _last_claimed.tenant_key
+$$;
+
+comment on function dripdrop._last_claimed(text, text, text) is
+  'Just after the last message to a subscriber passed the fence.';
+
+-- What left while the transaction was open was let pass as well.
+create or replace function dripdrop._stop_who_opts_out()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_at timestamptz;
+begin
+  perform dripdrop._exclude_claims(
+    dripdrop._subscriber_slot(new.topic_id, new.subscriber_type, new.subscriber_id)
+  );
+  v_at := dripdrop._last_claimed(new.tenant_key, new.subscriber_type, new.subscriber_id);
+  if v_at > new.at then
+    update dripdrop.subscriptions as u
+    set at = v_at
+    where u.id = new.id and u.state = 'unsubscribed' and u.at = new.at;
+    if found then
+      update dripdrop.consent_records as r
+      set at = v_at
+      where r.subscriber_id = new.subscriber_id
+        and r.subscriber_type = new.subscriber_type
+        and r.topic_id = new.topic_id
+        and r.state = 'unsubscribed'
+        and r.at = new.at;
+    end if;
+  end if;
+  return null;
+end
+$$;
+
+comment on function dripdrop._stop_who_opts_out() is
+  'Trigger: an opt-out excludes claims when it commits, and is later than all that it let pass.';
+
+drop trigger if exists subscriptions_exclude_claims on dripdrop.subscriptions;
+create constraint trigger subscriptions_exclude_claims
+after insert or update of state on dripdrop.subscriptions
+deferrable initially deferred
+for each row
+when (new.state = 'unsubscribed')
+execute function dripdrop._stop_who_opts_out();
 
 create or replace function dripdrop.get_subscriptions(
   tenant_key text,
@@ -11947,7 +12048,7 @@ comment on function dripdrop._check_sending_scope(text, text, text) is
 -- with a million messages under way as with none. Either a claim commits first, and its messages
 -- have left; or this does, and the gates at the fence see it.
 --
--- locks   the slot of switches, waiting for claims that are under way
+-- locks   the pause; with the commit the slot of what it is about, waiting for claims under way
 -- raises  ZD101 unknown sequence, ZD107 unknown adapter, ZD201 bad scope or subject,
 --         ZD202 unknown channel, ZD207 bad tenant key
 create or replace function dripdrop.pause_sending(
@@ -11987,7 +12088,6 @@ begin
         'paused with null, for every tenant.';
   end if;
 
-  perform pg_advisory_xact_lock(dripdrop._stop_class(), dripdrop._switch_slot());
   insert into dripdrop.sending_pauses (tenant_key, scope, subject, reason, paused_by)
   values (
     pause_sending.tenant_key,
@@ -12011,11 +12111,8 @@ comment on function dripdrop.pause_sending(text, text, text, text) is
   'scope: everything (tenant_key null: all tenants), tenant, sequence, channel or adapter; '
   'subject: which of the last three. Pausing twice is the same as once.';
 
--- Ticks are kept out as claims are: one that is under way may be holding messages that nobody
--- would look at again.
---
--- locks   the slot of switches, waiting for claims and ticks that are under way; then the
---         enrolments of what is held, then the executions
+-- locks   the pause, then what it holds, skipping what is locked; with the commit the slot of the
+--         pause, waiting for ticks under way that hold what it is about
 -- raises  ZD201 bad scope or subject, ZD207 bad tenant key
 create or replace function dripdrop.resume_sending(
   tenant_key text,
@@ -12031,14 +12128,13 @@ declare
   v_pause dripdrop.sending_pauses;
 begin
   perform dripdrop._check_sending_scope(tenant_key, scope, subject);
-  perform pg_advisory_xact_lock(dripdrop._stop_class(), dripdrop._switch_slot());
   delete from dripdrop.sending_pauses as p
   where p.tenant_key is not distinct from resume_sending.tenant_key
     and p.scope = resume_sending.scope
     and p.subject is not distinct from resume_sending.subject
   returning p.* into v_pause;
   if found then
-    perform dripdrop._let_go(dripdrop._now());
+    perform dripdrop._let_go(dripdrop._now(), v_pause);
     return next v_pause;
   end if;
 end
@@ -12048,11 +12144,14 @@ comment on function dripdrop.resume_sending(text, text, text) is
   'Lifts a pause of sending and returns it, or no row if there was none. What it held is due now, '
   'unless another pause holds it too; what is overdue meets the stale policy of its step.';
 
--- Whoever resumes keeps the switch, which others wait for with enrolments in hand: what is locked
--- at this moment is left to the next reconcile().
+-- Whoever resumes touches nothing but what that pause may have held: it may keep its transaction
+-- open. What is locked at this moment is left to the next reconcile(), which names no pause.
 --
 -- locks   executions and their enrolments, skipping what is locked
-create or replace function dripdrop._let_go(at timestamptz)
+create or replace function dripdrop._let_go(
+  at timestamptz,
+  pause dripdrop.sending_pauses default null
+)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -12071,6 +12170,12 @@ begin
     where x.due_at is null and x.ended_at is null
       and x.state = 'scheduled'
       and x.reason = 'sending_paused'
+      and (
+        (pause).scope is null
+        or (pause).scope = 'everything'
+        or ((pause).scope = 'adapter' and (pause).tenant_key is null)
+        or x.tenant_key is not distinct from (pause).tenant_key
+      )
   ),
   free as materialized (
     select p.step_id, p.adapter_id
@@ -12104,8 +12209,75 @@ begin
 end
 $$;
 
-comment on function dripdrop._let_go(timestamptz) is
-  'Makes due what a pause of sending held and none holds any more.';
+comment on function dripdrop._let_go(timestamptz, dripdrop.sending_pauses) is
+  'Makes due what a pause of sending (null: any) held and none holds any more.';
+
+-- Whoever resumes must find everything that is held. A tick holds under the slot of the pause, or
+-- not at all: what is being resumed at this moment is due as before, and looked at again.
+--
+-- locks   the slots of the pauses, shared, without waiting
+create or replace function dripdrop._held_surely(decisions dripdrop._decision[], at timestamptz)
+returns dripdrop._decision[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_class int := dripdrop._stop_class();
+  v_sure uuid[];
+begin
+  if not exists (select from unnest(decisions) as d where d.reason = 'sending_paused') then
+    return decisions;
+  end if;
+  v_sure := array(
+    select x.id
+    from unnest(decisions) as d
+    join dripdrop.step_executions as x on x.id = d.execution_id
+    where d.reason = 'sending_paused'
+      and pg_try_advisory_xact_lock_shared(v_class, dripdrop._everything_slot())
+      and pg_try_advisory_xact_lock_shared(v_class, dripdrop._tenant_slot(x.tenant_key))
+      and (
+        d.adapter_id is null
+        or pg_try_advisory_xact_lock_shared(v_class, dripdrop._sender_slot(d.adapter_id))
+      )
+  );
+  return array(
+    select d from unnest(decisions) as d where d.reason is distinct from 'sending_paused'
+    union all
+    select d from dripdrop._decide(v_sure, _held_surely.at) as d where d.reason = 'sending_paused'
+  );
+end
+$$;
+
+comment on function dripdrop._held_surely(dripdrop._decision[], timestamptz) is
+  'The decisions of a tick, without those to hold what is being resumed.';
+
+create or replace function dripdrop._let_go_at_commit()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._exclude_claims(dripdrop._pause_slot(old));
+  perform dripdrop._let_go(dripdrop._now(), old);
+  return null;
+end
+$$;
+
+comment on function dripdrop._let_go_at_commit() is
+  'Trigger: the end of a pause releases what was held since, when it commits.';
+
+drop trigger if exists sending_pauses_let_go on dripdrop.sending_pauses;
+create constraint trigger sending_pauses_let_go
+after delete on dripdrop.sending_pauses
+deferrable initially deferred
+for each row
+execute function dripdrop._let_go_at_commit();
 
 create or replace function dripdrop.list_sending_pauses(tenant_key text)
 returns setof dripdrop.sending_pauses
@@ -12821,7 +12993,10 @@ begin
   from unnest(results) as r
   join dripdrop.step_executions as x on x.id = r.execution
   where r.outcome = 'bounced' and r.hard and x.recipient is not null
-  order by dripdrop._recipient_slot(x.recipient), x.recipient, x.channel, x.tenant_key;
+  order by
+    dripdrop._suppression_slot(x.tenant_key, x.recipient), x.recipient, x.channel, x.tenant_key;
+  -- Claims share slots first and then wait for counters: so does this.
+  set constraints dripdrop.suppressions_exclude_claims immediate;
 end
 $$;
 
@@ -13180,8 +13355,8 @@ comment on function dripdrop.complete_renders(jsonb) is
 -- tick(), which decides about it as about anything due. The sender stands only in the first row of
 -- each adapter_id in a batch.
 --
--- locks   the slots of stops, shared, and executions, skipping what is locked: a stop that is being
---         committed keeps its message from being sent
+-- locks   executions, skipping what is locked, and the slots of stops, shared: a stop that is under
+--         way keeps its message from being sent
 -- raises  ZD120 the queue does not exist, ZD202 unknown channel
 create or replace function dripdrop.claim_sends(
   channel text,
@@ -13218,9 +13393,6 @@ declare
 begin
   perform dripdrop._check_channel(channel);
   perform dripdrop._check_batch_size(batch_size);
-  if not pg_try_advisory_xact_lock_shared(dripdrop._stop_class(), dripdrop._switch_slot()) then
-    return;
-  end if;
   v_pointers := array(select m.message from dripdrop._pop_queue(v_queue, batch_size) as m);
   if cardinality(v_pointers) = 0 then
     return;
@@ -13233,12 +13405,9 @@ begin
       on x.id = (p ->> 'execution')::uuid
       and x.fence = (p ->> 'fence')::int
       and x.state = 'rendered'
-    where x.recipient is null
-      or pg_try_advisory_xact_lock_shared(
-        dripdrop._stop_class(), dripdrop._recipient_slot(x.recipient)
-      )
     for update of x skip locked
   );
+  v_taken := dripdrop._unstopped(v_taken);
   -- Somebody is stopping these, or their recipients, at this moment:
   -- they are looked at again shortly.
   if cardinality(v_taken) < cardinality(v_pointers) then
@@ -13422,70 +13591,410 @@ comment on function dripdrop._pop_queue(text, int) is
 
 -- plpgsql/pipeline/stops.sql
 
--- Stops that have no execution at hand exclude claims by advisory locks. The stop takes its slot
--- alone, claim_sends() shares it and does not wait. Either the claim commits first, and the message
--- has left; or the stop does, and the claim's gates see it.
+-- Stops that have no execution at hand meet the claims twice, and hold up nobody in between.
+--
+-- When a stop is called it says what it is about (_hold), for which nobody waits: as long as its
+-- transaction is open, claims leave such messages where they are, and all others go on.
+--
+-- When it commits, a deferred trigger takes a slot alone that claim_sends() shares and does not
+-- wait for. Either the claim commits first, and the message has left; or the stop does, and the
+-- claim's gates see it. A slot is taken for as long as a commit takes, however long the transaction
+-- was open, so that it may be wide; their number bounds the locks of a claim.
 
 -- Advisory locks are one space for the whole database;
--- the class keeps ours apart from the application's.
+-- the classes keep ours apart from the application's.
 create or replace function dripdrop._stop_class()
 returns int
 language sql
 immutable
 parallel safe
-return hashtext('dripdrop.stop');
+return hashtext('dripdrop.stop') & 2147483647;
 
-comment on function dripdrop._stop_class() is 'The class of the advisory locks of stops.';
+comment on function dripdrop._stop_class() is
+  'The class of the advisory locks by which stops that commit exclude claims.';
 
--- Recipients share a fixed number of slots, which bounds the locks a claim holds.
-create or replace function dripdrop._recipient_slot(recipient text)
+create or replace function dripdrop._hold_class()
 returns int
 language sql
 immutable
 parallel safe
-return hashtext(recipient) & 1023;
+return hashtext('dripdrop.hold') & 2147483647;
 
-comment on function dripdrop._recipient_slot(text) is
-  'The slot, 0 to 1023, of a recipient that is being suppressed.';
+comment on function dripdrop._hold_class() is
+  'The class of the advisory locks that say what stops are about that have not committed.';
 
-create or replace function dripdrop._switch_slot()
+-- The slots: of everything, of a tenant's switches, of a sender, and 256 for the recipients of each
+-- tenant. Two that fall together cost a claim another look, and nothing else.
+create or replace function dripdrop._everything_slot()
 returns int
 language sql
 immutable
 parallel safe
-return 1024;
+return 0;
 
-comment on function dripdrop._switch_slot() is
-  'The slot of whatever is being switched on or off: a sequence, a step, a sender.';
+comment on function dripdrop._everything_slot() is 'The slot of what stops every tenant.';
 
-create or replace function dripdrop._exclude_claims()
-returns trigger
+create or replace function dripdrop._tenant_slot(tenant_key text)
+returns int
+language sql
+immutable
+parallel safe
+return (hashtextextended(coalesce(tenant_key, ''), 256) & 2147483647)::int;
+
+comment on function dripdrop._tenant_slot(text) is
+  'The slot of whatever a tenant switches: a sequence, a step, sending, a domain.';
+
+create or replace function dripdrop._sender_slot(adapter_id uuid)
+returns int
+language sql
+immutable
+parallel safe
+return (uuid_hash_extended(adapter_id, 256) & 2147483647)::int;
+
+comment on function dripdrop._sender_slot(uuid) is
+  'The slot of a sender that is switched, paused or made to rest.';
+
+create or replace function dripdrop._recipient_slot(tenant_key text, recipient text)
+returns int
+language sql
+immutable
+parallel safe
+return (
+  hashtextextended(coalesce(tenant_key, ''), hashtext(recipient) & 255) & 2147483647
+)::int;
+
+comment on function dripdrop._recipient_slot(text, text) is
+  'The slot of a recipient that a tenant, or null for all of them, suppresses.';
+
+-- locks   the slot, waiting for the claims that share it, until the transaction ends
+create or replace function dripdrop._exclude_claims(slot int)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select pg_advisory_xact_lock(dripdrop._stop_class(), slot)
+$$;
+
+comment on function dripdrop._exclude_claims(int) is
+  'Takes a slot alone: no message passes the fence whose claim must share it.';
+
+-- What a stop is about, by name. Tenant null is the global scope, or everybody, as the stop has it.
+create or replace function dripdrop._held_thing(kind text, tenant_key text, name text)
+returns int
+language sql
+immutable
+parallel safe
+return (
+  hashtextextended(
+    coalesce(name, ''), hashtextextended(coalesce(tenant_key, ''), hashtext(kind))
+  ) & 2147483647
+)::int;
+
+comment on function dripdrop._held_thing(text, text, text) is
+  'The number of what an uncommitted stop is about: everything, a tenant, sequence, step, channel, '
+  'sender, recipient or subscriber.';
+
+-- Nobody waits here, stops not for each other either. One transaction names a hundred things at
+-- most, so that an import does not use up the server's locks: what else it is about may leave until
+-- it commits.
+--
+-- locks   what is named, shared, until the transaction ends
+create or replace function dripdrop._hold(things int[])
+returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_class constant int := dripdrop._hold_class();
 begin
-  perform pg_advisory_xact_lock(dripdrop._stop_class(), dripdrop._switch_slot());
-  return null;
+  if cardinality(things) > 100 - (
+    select count(*)
+    from pg_locks as l
+    where l.pid = pg_backend_pid()
+      and l.locktype = 'advisory'
+      and l.classid::bigint = v_class
+  ) then
+    return;
+  end if;
+  perform pg_advisory_xact_lock_shared(v_class, t.number)
+  from unnest(things) as t (number);
 end
 $$;
 
-comment on function dripdrop._exclude_claims() is
-  'Trigger: while something is switched on or off, nothing passes the fence.';
+comment on function dripdrop._hold(int[]) is
+  'Has claims leave alone what a stop is about for as long as its transaction is open.';
 
-create or replace trigger sequences_stop_claims
+-- Of the messages a claim has in hand, those that nobody is stopping at this moment. The claim asks
+-- its gates afterwards, with eyes opened after the slots were shared.
+--
+-- locks   the slots of the messages, shared, without waiting
+create or replace function dripdrop._unstopped(executions uuid[])
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_class int := dripdrop._stop_class();
+  v_things int[];
+  v_held uuid[] := '{}';
+begin
+  if not pg_try_advisory_xact_lock_shared(v_class, dripdrop._everything_slot()) then
+    return '{}';
+  end if;
+  v_things := array(
+    select l.objid::bigint::int
+    from pg_locks as l
+    where l.locktype = 'advisory'
+      and l.classid::bigint = dripdrop._hold_class()
+      and l.pid <> pg_backend_pid()
+      and l.database = (select d.oid from pg_database as d where d.datname = current_database())
+  );
+  if cardinality(v_things) > 0 then
+    v_held := dripdrop._held(executions, v_things);
+  end if;
+  return array(
+    select x.id
+    from dripdrop.step_executions as x
+    where x.id = any (executions)
+      and x.id <> all (v_held)
+      and pg_try_advisory_xact_lock_shared(v_class, dripdrop._tenant_slot(x.tenant_key))
+      and (
+        x.adapter_id is null
+        or pg_try_advisory_xact_lock_shared(v_class, dripdrop._sender_slot(x.adapter_id))
+      )
+      and (
+        x.recipient is null
+        or pg_try_advisory_xact_lock_shared(v_class, dripdrop._recipient_slot(null, x.recipient))
+        and (
+          x.tenant_key is null
+          or pg_try_advisory_xact_lock_shared(
+            v_class, dripdrop._recipient_slot(x.tenant_key, x.recipient)
+          )
+        )
+      )
+  );
+end
+$$;
+
+comment on function dripdrop._unstopped(uuid[]) is
+  'The messages that no stop under way is about; the claim that asks excludes such stops until it '
+  'commits.';
+
+create or replace function dripdrop._held(executions uuid[], things int[])
+returns uuid[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+  select coalesce(array_agg(x.id), '{}')
+  from dripdrop.step_executions as x
+  join dripdrop.enrollments as e on e.id = x.enrollment_id
+  join dripdrop.steps as s on s.id = x.step_id
+  join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+  join dripdrop.sequences as q on q.id = v.sequence_id
+  cross join lateral (select substr(x.recipient, strpos(x.recipient, '@')) as domain) as d
+  where x.id = any (executions)
+    and array[
+      dripdrop._held_thing('everything', null, null),
+      dripdrop._held_thing('tenant', x.tenant_key, null),
+      dripdrop._held_thing('sequence', x.tenant_key, q.key),
+      dripdrop._held_thing('step', null, s.id::text),
+      dripdrop._held_thing('channel', x.tenant_key, x.channel),
+      dripdrop._held_thing('sender', null, x.adapter_id::text),
+      dripdrop._held_thing('recipient', x.tenant_key, x.recipient),
+      dripdrop._held_thing('recipient', null, x.recipient),
+      dripdrop._held_thing('recipient', x.tenant_key, d.domain),
+      dripdrop._held_thing('recipient', null, d.domain),
+      dripdrop._held_thing(
+        'subscriber', x.tenant_key,
+        concat_ws(':', s.config ->> 'topic', e.subscriber_type, e.subscriber_id)
+      )
+    ] && things
+$$;
+
+comment on function dripdrop._held(uuid[], int[]) is
+  'The messages that uncommitted stops are about.';
+
+create or replace function dripdrop._stop_what_is_switched()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if tg_when = 'AFTER' then
+    perform dripdrop._exclude_claims(dripdrop._tenant_slot(new.tenant_key));
+    return null;
+  end if;
+  perform dripdrop._hold(array[
+    case tg_table_name
+      when 'sequences' then dripdrop._held_thing('sequence', new.tenant_key, new.key)
+      else dripdrop._held_thing('step', null, new.id::text)
+    end
+  ]);
+  return new;
+end
+$$;
+
+comment on function dripdrop._stop_what_is_switched() is
+  'Trigger: a sequence or step that is switched on or off holds its messages, and excludes claims '
+  'when it commits.';
+
+create or replace trigger sequences_hold_messages
 before update of active on dripdrop.sequences
-for each statement
-execute function dripdrop._exclude_claims();
+for each row
+when (old.active is distinct from new.active)
+execute function dripdrop._stop_what_is_switched();
 
-create or replace trigger steps_stop_claims
+drop trigger if exists sequences_exclude_claims on dripdrop.sequences;
+create constraint trigger sequences_exclude_claims
+after update of active on dripdrop.sequences
+deferrable initially deferred
+for each row
+when (old.active is distinct from new.active)
+execute function dripdrop._stop_what_is_switched();
+
+create or replace trigger steps_hold_messages
 before update of active on dripdrop.steps
-for each statement
-execute function dripdrop._exclude_claims();
+for each row
+when (old.active is distinct from new.active)
+execute function dripdrop._stop_what_is_switched();
 
-create or replace trigger channel_adapters_stop_claims
+drop trigger if exists steps_exclude_claims on dripdrop.steps;
+create constraint trigger steps_exclude_claims
+after update of active on dripdrop.steps
+deferrable initially deferred
+for each row
+when (old.active is distinct from new.active)
+execute function dripdrop._stop_what_is_switched();
+
+create or replace function dripdrop._stop_the_sender()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_adapter_id uuid := coalesce(to_jsonb(new) ->> 'adapter_id', to_jsonb(new) ->> 'id');
+begin
+  if tg_when = 'AFTER' then
+    perform dripdrop._exclude_claims(dripdrop._sender_slot(v_adapter_id));
+    return null;
+  end if;
+  perform dripdrop._hold(array[dripdrop._held_thing('sender', null, v_adapter_id::text)]);
+  return new;
+end
+$$;
+
+comment on function dripdrop._stop_the_sender() is
+  'Trigger: a sender that is switched, or made to rest, holds its messages, and excludes claims '
+  'when it commits.';
+
+create or replace trigger channel_adapters_hold_messages
 before update of active on dripdrop.channel_adapters
-for each statement
-execute function dripdrop._exclude_claims();
+for each row
+when (old.active is distinct from new.active)
+execute function dripdrop._stop_the_sender();
+
+drop trigger if exists channel_adapters_exclude_claims on dripdrop.channel_adapters;
+create constraint trigger channel_adapters_exclude_claims
+after update of active on dripdrop.channel_adapters
+deferrable initially deferred
+for each row
+when (old.active is distinct from new.active)
+execute function dripdrop._stop_the_sender();
+
+create or replace trigger adapter_rests_hold_messages
+before insert on dripdrop.adapter_rests
+for each row
+execute function dripdrop._stop_the_sender();
+
+drop trigger if exists adapter_rests_exclude_claims on dripdrop.adapter_rests;
+create constraint trigger adapter_rests_exclude_claims
+after insert on dripdrop.adapter_rests
+deferrable initially deferred
+for each row
+execute function dripdrop._stop_the_sender();
+
+-- The slot of a pause, for its commit and for that of its end.
+create or replace function dripdrop._pause_slot(pause dripdrop.sending_pauses)
+returns int
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case (pause).scope
+    when 'everything' then dripdrop._everything_slot()
+    when 'adapter' then dripdrop._sender_slot(dripdrop._paused_adapter(pause))
+    else dripdrop._tenant_slot((pause).tenant_key)
+  end
+$$;
+
+comment on function dripdrop._pause_slot(dripdrop.sending_pauses) is
+  'The slot that a pause takes when it commits, and its end as well.';
+
+create or replace function dripdrop._paused_adapter(pause dripdrop.sending_pauses)
+returns uuid
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select a.id
+  from dripdrop.channel_adapters as a
+  where (pause).scope = 'adapter'
+    and a.name = (pause).subject
+    and a.tenant_key is not distinct from (pause).tenant_key
+$$;
+
+comment on function dripdrop._paused_adapter(dripdrop.sending_pauses) is
+  'The sender that a pause is about, or null.';
+
+create or replace function dripdrop._stop_what_is_paused()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if tg_when = 'AFTER' then
+    perform dripdrop._exclude_claims(dripdrop._pause_slot(new));
+    return null;
+  end if;
+  perform dripdrop._hold(array[
+    case new.scope
+      when 'adapter'
+      then dripdrop._held_thing('sender', null, dripdrop._paused_adapter(new)::text)
+      else dripdrop._held_thing(new.scope, new.tenant_key, new.subject)
+    end
+  ]);
+  return new;
+end
+$$;
+
+comment on function dripdrop._stop_what_is_paused() is
+  'Trigger: what is paused is held, and claims are excluded when the pause commits.';
+
+create or replace trigger sending_pauses_hold_messages
+before insert on dripdrop.sending_pauses
+for each row
+execute function dripdrop._stop_what_is_paused();
+
+drop trigger if exists sending_pauses_exclude_claims on dripdrop.sending_pauses;
+create constraint trigger sending_pauses_exclude_claims
+after insert on dripdrop.sending_pauses
+deferrable initially deferred
+for each row
+execute function dripdrop._stop_what_is_paused();
 
 -- plpgsql/pipeline/tick.sql
 
@@ -13495,8 +14004,7 @@ execute function dripdrop._exclude_claims();
 -- every row is reached by its key, by one plan, however old the statistics are; and a plan that the
 -- settings make look dear is not worth compiling.
 --
--- locks   the slot of switches, shared, or nothing is done; due executions and their enrolments,
---         skipping what is locked
+-- locks   due executions and their enrolments, skipping what is locked
 -- raises  ZD120 the queues do not exist
 create or replace function dripdrop.tick(batch_size int default 500)
 returns table (
@@ -13523,11 +14031,6 @@ declare
   v_decisions dripdrop._decision[];
 begin
   perform dripdrop._check_batch_size(batch_size);
-  -- Whoever resumes sending must find everything that is held.
-  if not pg_try_advisory_xact_lock_shared(dripdrop._stop_class(), dripdrop._switch_slot()) then
-    return query select 0, 0, 0, 0, 0, 0, 0;
-    return;
-  end if;
   perform dripdrop._pull(
     array(
       select c.id
@@ -13554,6 +14057,7 @@ begin
   if exists (select from unnest(v_decisions) as d where d.limited and d.action = 'send') then
     v_decisions := dripdrop._admit(v_decisions, v_now, false);
   end if;
+  v_decisions := dripdrop._held_surely(v_decisions, v_now);
   perform dripdrop._enqueue(c.queue, c.pointers)
   from dripdrop._carry_out(v_decisions, v_now) as c;
 
@@ -14509,7 +15013,7 @@ comment on function dripdrop._rests(text, timestamptz, timestamptz) is
 -- The one way in which operators and thresholds let a sender rest. Another rest takes the place of
 -- the one it is in.
 --
--- locks   nothing new: callers hold the adapter, and before it the slot of switches
+-- locks   nothing new: callers hold the adapter; with the commit the slot of the sender
 create or replace function dripdrop._rest(
   adapter dripdrop.channel_adapters,
   until timestamptz,
@@ -14566,7 +15070,7 @@ comment on function dripdrop._rest(
 -- A stop: it waits for claims that are under way, and once it has committed nothing more passes the
 -- fence through this sender.
 --
--- locks   the slot of switches, then the adapter
+-- locks   the adapter; with the commit the slot of the sender, waiting for claims under way
 -- raises  ZD107 unknown adapter, ZD201 bad argument
 create or replace function dripdrop.pause_adapter(
   tenant_key text,
@@ -14591,7 +15095,6 @@ begin
     raise exception '% is not a time to come', until using
       errcode = 'ZD201', column = 'until', hint = 'Leave it out to pause until resume_adapter().';
   end if;
-  perform pg_advisory_xact_lock(dripdrop._stop_class(), dripdrop._switch_slot());
   v_adapter := dripdrop._rest(
     dripdrop._lock_adapter(tenant_key, adapter_id), until, reason, '{}', v_now
   );
@@ -15297,7 +15800,8 @@ comment on function dripdrop._breach(uuid, jsonb, timestamptz, timestamptz) is
 -- What led to a rest counts no more after it, so that a sender recovers: its rates begin anew.
 -- A sender that rests is looked at again when it sends again.
 --
--- locks   of senders that are to rest: the slot of switches, then the adapters in id order
+-- locks   of senders that are to rest: the adapters, skipping what is locked; with the commit their
+--         slots
 create or replace function dripdrop.check_thresholds()
 returns table (
   tenant_key text,
@@ -15338,12 +15842,11 @@ begin
       and t.thresholds is not null
     order by a.id
   loop
-    perform pg_advisory_xact_lock(dripdrop._stop_class(), dripdrop._switch_slot());
     select a.* into v_adapter
     from dripdrop.channel_adapters as a
     where a.id = v_breach.id
-    for no key update;
-    -- Another check, or an operator, may have been quicker.
+    for no key update skip locked;
+    -- Another check, or an operator, may have been quicker or be at it: the next check looks again.
     continue when not found
       or dripdrop._rests(v_adapter.health_state, v_adapter.resting_until, v_now);
     v_adapter := dripdrop._rest(

@@ -1,7 +1,7 @@
 -- Nothing is stopped here: the gate at the fence sees the suppression once it has committed.
 --
--- locks   the recipient's slot, waiting for claims that are under way, then the suppression; for a
---         domain the slot that stops all claims
+-- locks   the suppression; with the commit the recipient's slot, for a domain the tenant's, waiting
+--         for claims that are under way
 -- raises  ZD131 unknown topic, ZD201 bad argument, ZD202 unknown channel, ZD207 bad tenant key
 create or replace function dripdrop.suppress(
   tenant_key text,
@@ -48,7 +48,7 @@ comment on function dripdrop.suppress(
 
 -- For imports: one statement for all of them, none if one of them is wrong.
 --
--- locks, raises  as suppress(), the slots in ascending order
+-- locks, raises  as suppress(), the suppressions and the slots in the order of slots
 create or replace function dripdrop.suppress_many(tenant_key text, suppressions jsonb)
 returns setof dripdrop.suppressions
 language plpgsql
@@ -90,9 +90,10 @@ comment on function dripdrop.suppress_many(text, jsonb) is
   'Suppresses a list of {channel, recipient, reason = manual, source, metadata, topic, '
   'expires_at}, as suppress() does one.';
 
--- With the slots taken nobody else writes these rows, so what they were can be read first. Of all
--- that is said about an address the worst is quoted, and it lasts as long as anyone wants it to:
--- neither a later nor an earlier word can make it less.
+-- Of all that is said about an address the worst is quoted, and it lasts as long as anyone wants it
+-- to: neither a later nor an earlier word can make it less.
+--
+-- locks   the suppressions, in the order of their slots, which they take with the commit
 create or replace function dripdrop._suppress(entries jsonb, at timestamptz)
 returns setof dripdrop.suppressions
 language plpgsql
@@ -104,16 +105,15 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 begin
-  perform pg_advisory_xact_lock(dripdrop._stop_class(), slot.number)
-  from (
-    select distinct dripdrop._suppression_slot(s.channel, s.recipient) as number
-    from jsonb_to_recordset(entries) as s (channel text, recipient text)
-    order by number
-  ) as slot;
-
+  perform dripdrop._hold(array(
+    select distinct dripdrop._held_thing(
+      'recipient', s.tenant_key, dripdrop._normalized(s.channel, s.recipient)
+    )
+    from jsonb_to_recordset(entries) as s (tenant_key text, channel text, recipient text)
+  ));
   return query
   with
-  entry as materialized (
+  entry as (
     select
       row_number() over () as place,
       s.tenant_key,
@@ -130,80 +130,55 @@ begin
       metadata jsonb, expires_at timestamptz
     )
   ),
-  former as materialized (
-    select distinct p.*
-    from entry as n
-    join dripdrop.suppressions as p
-      on p.recipient_normalized = n.recipient_normalized
-      and p.channel = n.channel
-      and p.tenant_key is not distinct from n.tenant_key
-      and p.topic is not distinct from n.topic
-    where p.expires_at > _suppress.at or p.expires_at is null
-  ),
-  said as (
-    select
-      n.place, n.tenant_key, n.channel, n.recipient, n.recipient_normalized, n.topic, n.reason,
-      n.source, n.metadata, n.expires_at
-    from entry as n
-    union all
-    select
-      0, p.tenant_key, p.channel, p.recipient, p.recipient_normalized, p.topic, p.reason,
-      p.source, p.metadata, p.expires_at
-    from former as p
-  ),
-  written as (
-    insert into dripdrop.suppressions as p (
-      tenant_key, channel, recipient, recipient_normalized, topic, reason, source, metadata,
-      expires_at, inserted_at, updated_at
-    )
-    select distinct on (d.recipient_normalized, d.channel, d.tenant_key, d.topic)
-      d.tenant_key, d.channel, d.recipient, d.recipient_normalized, d.topic, d.reason, d.source,
-      d.metadata,
+  worst as (
+    select distinct on (n.recipient_normalized, n.channel, n.tenant_key, n.topic)
+      n.tenant_key, n.channel, n.recipient, n.recipient_normalized, n.topic, n.reason, n.source,
+      n.metadata,
       nullif(
-        max(coalesce(d.expires_at, 'infinity')) over (
-          partition by d.recipient_normalized, d.channel, d.tenant_key, d.topic
+        max(coalesce(n.expires_at, 'infinity')) over (
+          partition by n.recipient_normalized, n.channel, n.tenant_key, n.topic
         ),
         'infinity'
-      ),
-      _suppress.at, _suppress.at
-    from said as d
+      ) as expires_at
+    from entry as n
     order by
-      d.recipient_normalized, d.channel, d.tenant_key, d.topic, dripdrop._severity(d.reason) desc,
-      d.place desc
-    on conflict on constraint suppressions_one_per_recipient do update
-    set reason = excluded.reason,
-        source = excluded.source,
-        metadata = excluded.metadata,
-        expires_at = excluded.expires_at,
-        updated_at = excluded.updated_at
-    returning p.*
-  ),
-  noted as (
-    insert into dripdrop.suppression_history (
-      tenant_key, suppression_id, action, channel, recipient_normalized, topic, reason, source,
-      expires_at, at
-    )
+      n.recipient_normalized, n.channel, n.tenant_key, n.topic, dripdrop._severity(n.reason) desc,
+      n.place desc
+  )
+  insert into dripdrop.suppressions as p (
+    tenant_key, channel, recipient, recipient_normalized, topic, reason, source, metadata,
+    expires_at, inserted_at, updated_at
+  )
+  select
+    w.tenant_key, w.channel, w.recipient, w.recipient_normalized, w.topic, w.reason, w.source,
+    w.metadata, w.expires_at, _suppress.at, _suppress.at
+  from worst as w
+  order by
+    dripdrop._suppression_slot(w.tenant_key, w.recipient_normalized), w.recipient_normalized,
+    w.channel, w.tenant_key, w.topic
+  on conflict on constraint suppressions_one_per_recipient do update
+  set (reason, source, metadata, expires_at, updated_at) = (
     select
-      w.tenant_key, w.id, case w.words when 1 then 'suppressed' else 'changed' end, w.channel,
-      w.recipient_normalized, w.topic, w.reason, w.source, w.expires_at, _suppress.at
+      case when c.stays then p.reason else excluded.reason end,
+      case when c.stays then p.source else excluded.source end,
+      case when c.stays then p.metadata else excluded.metadata end,
+      case
+        when p.expires_at <= _suppress.at then excluded.expires_at
+        else nullif(
+          greatest(
+            coalesce(p.expires_at, 'infinity'), coalesce(excluded.expires_at, 'infinity')
+          ),
+          'infinity'
+        )
+      end,
+      _suppress.at
     from (
       select
-        v.*,
-        row_number() over word as words,
-        (
-          lag(v.reason) over word, lag(v.source) over word, lag(v.metadata) over word,
-          lag(v.expires_at) over word
-        ) is distinct from (v.reason, v.source, v.metadata, v.expires_at) as differs
-      from (
-        select p.*, true as is_written from written as p
-        union all
-        select p.*, false from former as p
-      ) as v
-      window word as (partition by v.id order by v.is_written)
-    ) as w
-    where w.is_written and (w.words = 1 or w.differs)
+        coalesce(p.expires_at > _suppress.at, true)
+        and dripdrop._severity(p.reason) > dripdrop._severity(excluded.reason) as stays
+    ) as c
   )
-  select w.* from written as w;
+  returning p.*;
 end
 $$;
 
@@ -253,8 +228,8 @@ return array_position(
 comment on function dripdrop._severity(text) is
   'How much a reason for a suppression weighs, 1 to 5; null for an unknown one.';
 
--- A claim takes the slots of addresses, not of domains: a domain stops all claims for a moment.
-create or replace function dripdrop._suppression_slot(channel text, recipient text)
+-- A claim shares the slots of addresses, not of domains.
+create or replace function dripdrop._suppression_slot(tenant_key text, recipient_normalized text)
 returns int
 language sql
 immutable
@@ -262,18 +237,81 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
   select case
-    when channel = 'email' and dripdrop._normalized(channel, recipient) like '@%'
-    then dripdrop._switch_slot()
-    else dripdrop._recipient_slot(dripdrop._normalized(channel, recipient))
+    when recipient_normalized not like '@%'
+    then dripdrop._recipient_slot(tenant_key, recipient_normalized)
+    when tenant_key is null then dripdrop._everything_slot()
+    else dripdrop._tenant_slot(tenant_key)
   end
 $$;
 
 comment on function dripdrop._suppression_slot(text, text) is
-  'The slot that a change of a suppression takes.';
+  'The slot that a suppression takes when it commits.';
+
+create or replace function dripdrop._stop_who_is_suppressed()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._exclude_claims(
+    dripdrop._suppression_slot(new.tenant_key, new.recipient_normalized)
+  );
+  return null;
+end
+$$;
+
+comment on function dripdrop._stop_who_is_suppressed() is
+  'Trigger: a suppression excludes claims when it commits.';
+
+drop trigger if exists suppressions_exclude_claims on dripdrop.suppressions;
+create constraint trigger suppressions_exclude_claims
+after insert or update on dripdrop.suppressions
+deferrable initially deferred
+for each row
+execute function dripdrop._stop_who_is_suppressed();
+
+-- What is said once more, with nothing new, is not noted.
+create or replace function dripdrop._note_suppression()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_is_new boolean := tg_op = 'INSERT';
+begin
+  if tg_op = 'UPDATE' then
+    v_is_new := coalesce(old.expires_at <= new.updated_at, false);
+    if not v_is_new
+      and (old.reason, old.source, old.metadata, old.expires_at)
+      is not distinct from (new.reason, new.source, new.metadata, new.expires_at)
+    then
+      return null;
+    end if;
+  end if;
+  insert into dripdrop.suppression_history (
+    tenant_key, suppression_id, action, channel, recipient_normalized, topic, reason, source,
+    expires_at, at
+  )
+  values (
+    new.tenant_key, new.id, case when v_is_new then 'suppressed' else 'changed' end, new.channel,
+    new.recipient_normalized, new.topic, new.reason, new.source, new.expires_at, new.updated_at
+  );
+  return null;
+end
+$$;
+
+comment on function dripdrop._note_suppression() is
+  'Trigger: keeps the history of suppressions.';
+
+create or replace trigger suppressions_are_noted
+after insert or update on dripdrop.suppressions
+for each row
+execute function dripdrop._note_suppression();
 
 -- Somebody answers for it: a suppression is often a promise, or the law.
 --
--- locks   the recipient's slot, then the suppression
+-- locks   the suppression
 -- raises  ZD130 no such suppression, ZD201 bad argument, ZD202 unknown channel
 create or replace function dripdrop.unsuppress(
   tenant_key text,
@@ -305,9 +343,6 @@ begin
       errcode = 'ZD201', column = 'why', hint = 'For example ''asked for it by phone''.';
   end if;
 
-  perform pg_advisory_xact_lock(
-    dripdrop._stop_class(), dripdrop._suppression_slot(channel, recipient)
-  );
   delete from dripdrop.suppressions as p
   where p.recipient_normalized
     = dripdrop._normalized(unsuppress.channel, unsuppress.recipient)

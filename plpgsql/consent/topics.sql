@@ -63,17 +63,23 @@ $$;
 
 comment on function dripdrop.list_topics(text) is 'The topics of exactly this tenant, by key.';
 
--- Subscribers share a fixed number of slots behind those of recipients and the switch, which bounds
--- the locks a claim holds.
-create or replace function dripdrop._subscriber_slot(subscriber_type text, subscriber_id text)
+-- Subscribers share a fixed number of slots of each topic, which bounds the locks a claim holds.
+create or replace function dripdrop._subscriber_slot(
+  topic_id uuid,
+  subscriber_type text,
+  subscriber_id text
+)
 returns int
 language sql
 immutable
 parallel safe
-return 1025 + (hashtext(subscriber_type || ':' || subscriber_id) & 255);
+return (
+  uuid_hash_extended(topic_id, hashtext(subscriber_type || ':' || subscriber_id) & 255)
+  & 2147483647
+)::int;
 
-comment on function dripdrop._subscriber_slot(text, text) is
-  'The slot, 1025 to 1280, of a subscriber who is opting out.';
+comment on function dripdrop._subscriber_slot(uuid, text, text) is
+  'The slot of a subscriber who opts out of a topic.';
 
 -- A claim must share the slot before it looks, and look with eyes opened after that: volatile, so
 -- that the second statement has a snapshot of its own.
@@ -90,7 +96,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   if not pg_try_advisory_xact_lock_shared(
-    dripdrop._stop_class(), dripdrop._subscriber_slot(subscriber_type, subscriber_id)
+    dripdrop._stop_class(),
+    dripdrop._subscriber_slot(topic_id, subscriber_type, subscriber_id)
   ) then
     return 'changing';
   end if;
@@ -112,7 +119,8 @@ comment on function dripdrop._consent_at_fence(uuid, text, text) is
 -- gate at the fence sees the opt-out once it has committed.
 -- An opt-out is later than all that it let pass.
 --
--- locks   to opt out the subscriber's slot, waiting for claims that are under way; the subscription
+-- locks   the subscription; to opt out, with the commit the subscriber's slot, waiting for claims
+--         that are under way
 -- raises  ZD131 unknown topic, ZD201 bad argument, ZD207 bad tenant key
 create or replace function dripdrop.set_subscription(
   tenant_key text,
@@ -161,19 +169,13 @@ begin
   end if;
 
   if state = 'unsubscribed' then
-    perform pg_advisory_xact_lock(
-      dripdrop._stop_class(), dripdrop._subscriber_slot(subscriber_type, subscriber_id)
-    );
-    v_now := greatest(
-      v_now,
-      (
-        select max(x.claimed_at) + interval '1 microsecond'
-        from dripdrop.enrollments as e
-        join dripdrop.step_executions as x on x.enrollment_id = e.id
-        where e.subscriber_id = set_subscription.subscriber_id
-          and e.subscriber_type = set_subscription.subscriber_type
-          and e.tenant_key is not distinct from set_subscription.tenant_key
+    perform dripdrop._hold(array[
+      dripdrop._held_thing(
+        'subscriber', tenant_key, concat_ws(':', topic, subscriber_type, subscriber_id)
       )
+    ]);
+    v_now := greatest(
+      v_now, dripdrop._last_claimed(tenant_key, subscriber_type, subscriber_id)
     );
   end if;
   insert into dripdrop.subscriptions as u (
@@ -213,6 +215,70 @@ comment on function dripdrop.set_subscription(text, text, text, text, text, text
   'An opt-out stops the messages about this topic that have not left. Saying it again '
   'changes nothing; each change is kept in consent_records. subscriber_type and subscriber_id: at '
   'most 500 bytes each.';
+
+create or replace function dripdrop._last_claimed(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id text
+)
+returns timestamptz
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select max(x.claimed_at) + interval '1 microsecond'
+  from dripdrop.enrollments as e
+  join dripdrop.step_executions as x on x.enrollment_id = e.id
+  where e.subscriber_id = _last_claimed.subscriber_id
+    and e.subscriber_type = _last_claimed.subscriber_type
+    and e.tenant_key is not distinct from _last_claimed.tenant_key
+$$;
+
+comment on function dripdrop._last_claimed(text, text, text) is
+  'Just after the last message to a subscriber passed the fence.';
+
+-- What left while the transaction was open was let pass as well.
+create or replace function dripdrop._stop_who_opts_out()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_at timestamptz;
+begin
+  perform dripdrop._exclude_claims(
+    dripdrop._subscriber_slot(new.topic_id, new.subscriber_type, new.subscriber_id)
+  );
+  v_at := dripdrop._last_claimed(new.tenant_key, new.subscriber_type, new.subscriber_id);
+  if v_at > new.at then
+    update dripdrop.subscriptions as u
+    set at = v_at
+    where u.id = new.id and u.state = 'unsubscribed' and u.at = new.at;
+    if found then
+      update dripdrop.consent_records as r
+      set at = v_at
+      where r.subscriber_id = new.subscriber_id
+        and r.subscriber_type = new.subscriber_type
+        and r.topic_id = new.topic_id
+        and r.state = 'unsubscribed'
+        and r.at = new.at;
+    end if;
+  end if;
+  return null;
+end
+$$;
+
+comment on function dripdrop._stop_who_opts_out() is
+  'Trigger: an opt-out excludes claims when it commits, and is later than all that it let pass.';
+
+drop trigger if exists subscriptions_exclude_claims on dripdrop.subscriptions;
+create constraint trigger subscriptions_exclude_claims
+after insert or update of state on dripdrop.subscriptions
+deferrable initially deferred
+for each row
+when (new.state = 'unsubscribed')
+execute function dripdrop._stop_who_opts_out();
 
 create or replace function dripdrop.get_subscriptions(
   tenant_key text,

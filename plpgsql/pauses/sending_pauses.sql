@@ -72,7 +72,7 @@ comment on function dripdrop._check_sending_scope(text, text, text) is
 -- with a million messages under way as with none. Either a claim commits first, and its messages
 -- have left; or this does, and the gates at the fence see it.
 --
--- locks   the slot of switches, waiting for claims that are under way
+-- locks   the pause; with the commit the slot of what it is about, waiting for claims under way
 -- raises  ZD101 unknown sequence, ZD107 unknown adapter, ZD201 bad scope or subject,
 --         ZD202 unknown channel, ZD207 bad tenant key
 create or replace function dripdrop.pause_sending(
@@ -112,7 +112,6 @@ begin
         'paused with null, for every tenant.';
   end if;
 
-  perform pg_advisory_xact_lock(dripdrop._stop_class(), dripdrop._switch_slot());
   insert into dripdrop.sending_pauses (tenant_key, scope, subject, reason, paused_by)
   values (
     pause_sending.tenant_key,
@@ -136,11 +135,8 @@ comment on function dripdrop.pause_sending(text, text, text, text) is
   'scope: everything (tenant_key null: all tenants), tenant, sequence, channel or adapter; '
   'subject: which of the last three. Pausing twice is the same as once.';
 
--- Ticks are kept out as claims are: one that is under way may be holding messages that nobody
--- would look at again.
---
--- locks   the slot of switches, waiting for claims and ticks that are under way; then the
---         enrolments of what is held, then the executions
+-- locks   the pause, then what it holds, skipping what is locked; with the commit the slot of the
+--         pause, waiting for ticks under way that hold what it is about
 -- raises  ZD201 bad scope or subject, ZD207 bad tenant key
 create or replace function dripdrop.resume_sending(
   tenant_key text,
@@ -156,14 +152,13 @@ declare
   v_pause dripdrop.sending_pauses;
 begin
   perform dripdrop._check_sending_scope(tenant_key, scope, subject);
-  perform pg_advisory_xact_lock(dripdrop._stop_class(), dripdrop._switch_slot());
   delete from dripdrop.sending_pauses as p
   where p.tenant_key is not distinct from resume_sending.tenant_key
     and p.scope = resume_sending.scope
     and p.subject is not distinct from resume_sending.subject
   returning p.* into v_pause;
   if found then
-    perform dripdrop._let_go(dripdrop._now());
+    perform dripdrop._let_go(dripdrop._now(), v_pause);
     return next v_pause;
   end if;
 end
@@ -173,11 +168,14 @@ comment on function dripdrop.resume_sending(text, text, text) is
   'Lifts a pause of sending and returns it, or no row if there was none. What it held is due now, '
   'unless another pause holds it too; what is overdue meets the stale policy of its step.';
 
--- Whoever resumes keeps the switch, which others wait for with enrolments in hand: what is locked
--- at this moment is left to the next reconcile().
+-- Whoever resumes touches nothing but what that pause may have held: it may keep its transaction
+-- open. What is locked at this moment is left to the next reconcile(), which names no pause.
 --
 -- locks   executions and their enrolments, skipping what is locked
-create or replace function dripdrop._let_go(at timestamptz)
+create or replace function dripdrop._let_go(
+  at timestamptz,
+  pause dripdrop.sending_pauses default null
+)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -196,6 +194,12 @@ begin
     where x.due_at is null and x.ended_at is null
       and x.state = 'scheduled'
       and x.reason = 'sending_paused'
+      and (
+        (pause).scope is null
+        or (pause).scope = 'everything'
+        or ((pause).scope = 'adapter' and (pause).tenant_key is null)
+        or x.tenant_key is not distinct from (pause).tenant_key
+      )
   ),
   free as materialized (
     select p.step_id, p.adapter_id
@@ -229,8 +233,75 @@ begin
 end
 $$;
 
-comment on function dripdrop._let_go(timestamptz) is
-  'Makes due what a pause of sending held and none holds any more.';
+comment on function dripdrop._let_go(timestamptz, dripdrop.sending_pauses) is
+  'Makes due what a pause of sending (null: any) held and none holds any more.';
+
+-- Whoever resumes must find everything that is held. A tick holds under the slot of the pause, or
+-- not at all: what is being resumed at this moment is due as before, and looked at again.
+--
+-- locks   the slots of the pauses, shared, without waiting
+create or replace function dripdrop._held_surely(decisions dripdrop._decision[], at timestamptz)
+returns dripdrop._decision[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_class int := dripdrop._stop_class();
+  v_sure uuid[];
+begin
+  if not exists (select from unnest(decisions) as d where d.reason = 'sending_paused') then
+    return decisions;
+  end if;
+  v_sure := array(
+    select x.id
+    from unnest(decisions) as d
+    join dripdrop.step_executions as x on x.id = d.execution_id
+    where d.reason = 'sending_paused'
+      and pg_try_advisory_xact_lock_shared(v_class, dripdrop._everything_slot())
+      and pg_try_advisory_xact_lock_shared(v_class, dripdrop._tenant_slot(x.tenant_key))
+      and (
+        d.adapter_id is null
+        or pg_try_advisory_xact_lock_shared(v_class, dripdrop._sender_slot(d.adapter_id))
+      )
+  );
+  return array(
+    select d from unnest(decisions) as d where d.reason is distinct from 'sending_paused'
+    union all
+    select d from dripdrop._decide(v_sure, _held_surely.at) as d where d.reason = 'sending_paused'
+  );
+end
+$$;
+
+comment on function dripdrop._held_surely(dripdrop._decision[], timestamptz) is
+  'The decisions of a tick, without those to hold what is being resumed.';
+
+create or replace function dripdrop._let_go_at_commit()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._exclude_claims(dripdrop._pause_slot(old));
+  perform dripdrop._let_go(dripdrop._now(), old);
+  return null;
+end
+$$;
+
+comment on function dripdrop._let_go_at_commit() is
+  'Trigger: the end of a pause releases what was held since, when it commits.';
+
+drop trigger if exists sending_pauses_let_go on dripdrop.sending_pauses;
+create constraint trigger sending_pauses_let_go
+after delete on dripdrop.sending_pauses
+deferrable initially deferred
+for each row
+execute function dripdrop._let_go_at_commit();
 
 create or replace function dripdrop.list_sending_pauses(tenant_key text)
 returns setof dripdrop.sending_pauses

@@ -303,7 +303,10 @@ begin
   from unnest(results) as r
   join dripdrop.step_executions as x on x.id = r.execution
   where r.outcome = 'bounced' and r.hard and x.recipient is not null
-  order by dripdrop._recipient_slot(x.recipient), x.recipient, x.channel, x.tenant_key;
+  order by
+    dripdrop._suppression_slot(x.tenant_key, x.recipient), x.recipient, x.channel, x.tenant_key;
+  -- Claims share slots first and then wait for counters: so does this.
+  set constraints dripdrop.suppressions_exclude_claims immediate;
 end
 $$;
 

@@ -4,8 +4,8 @@
 -- tick(), which decides about it as about anything due. The sender stands only in the first row of
 -- each adapter_id in a batch.
 --
--- locks   the slots of stops, shared, and executions, skipping what is locked: a stop that is being
---         committed keeps its message from being sent
+-- locks   executions, skipping what is locked, and the slots of stops, shared: a stop that is under
+--         way keeps its message from being sent
 -- raises  ZD120 the queue does not exist, ZD202 unknown channel
 create or replace function dripdrop.claim_sends(
   channel text,
@@ -42,9 +42,6 @@ declare
 begin
   perform dripdrop._check_channel(channel);
   perform dripdrop._check_batch_size(batch_size);
-  if not pg_try_advisory_xact_lock_shared(dripdrop._stop_class(), dripdrop._switch_slot()) then
-    return;
-  end if;
   v_pointers := array(select m.message from dripdrop._pop_queue(v_queue, batch_size) as m);
   if cardinality(v_pointers) = 0 then
     return;
@@ -57,12 +54,9 @@ begin
       on x.id = (p ->> 'execution')::uuid
       and x.fence = (p ->> 'fence')::int
       and x.state = 'rendered'
-    where x.recipient is null
-      or pg_try_advisory_xact_lock_shared(
-        dripdrop._stop_class(), dripdrop._recipient_slot(x.recipient)
-      )
     for update of x skip locked
   );
+  v_taken := dripdrop._unstopped(v_taken);
   -- Somebody is stopping these, or their recipients, at this moment:
   -- they are looked at again shortly.
   if cardinality(v_taken) < cardinality(v_pointers) then

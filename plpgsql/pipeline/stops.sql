@@ -1,64 +1,404 @@
--- Stops that have no execution at hand exclude claims by advisory locks. The stop takes its slot
--- alone, claim_sends() shares it and does not wait. Either the claim commits first, and the message
--- has left; or the stop does, and the claim's gates see it.
+-- Stops that have no execution at hand meet the claims twice, and hold up nobody in between.
+--
+-- When a stop is called it says what it is about (_hold), for which nobody waits: as long as its
+-- transaction is open, claims leave such messages where they are, and all others go on.
+--
+-- When it commits, a deferred trigger takes a slot alone that claim_sends() shares and does not
+-- wait for. Either the claim commits first, and the message has left; or the stop does, and the
+-- claim's gates see it. A slot is taken for as long as a commit takes, however long the transaction
+-- was open, so that it may be wide; their number bounds the locks of a claim.
 
 -- Advisory locks are one space for the whole database;
--- the class keeps ours apart from the application's.
+-- the classes keep ours apart from the application's.
 create or replace function dripdrop._stop_class()
 returns int
 language sql
 immutable
 parallel safe
-return hashtext('dripdrop.stop');
+return hashtext('dripdrop.stop') & 2147483647;
 
-comment on function dripdrop._stop_class() is 'The class of the advisory locks of stops.';
+comment on function dripdrop._stop_class() is
+  'The class of the advisory locks by which stops that commit exclude claims.';
 
--- Recipients share a fixed number of slots, which bounds the locks a claim holds.
-create or replace function dripdrop._recipient_slot(recipient text)
+create or replace function dripdrop._hold_class()
 returns int
 language sql
 immutable
 parallel safe
-return hashtext(recipient) & 1023;
+return hashtext('dripdrop.hold') & 2147483647;
 
-comment on function dripdrop._recipient_slot(text) is
-  'The slot, 0 to 1023, of a recipient that is being suppressed.';
+comment on function dripdrop._hold_class() is
+  'The class of the advisory locks that say what stops are about that have not committed.';
 
-create or replace function dripdrop._switch_slot()
+-- The slots: of everything, of a tenant's switches, of a sender, and 256 for the recipients of each
+-- tenant. Two that fall together cost a claim another look, and nothing else.
+create or replace function dripdrop._everything_slot()
 returns int
 language sql
 immutable
 parallel safe
-return 1024;
+return 0;
 
-comment on function dripdrop._switch_slot() is
-  'The slot of whatever is being switched on or off: a sequence, a step, a sender.';
+comment on function dripdrop._everything_slot() is 'The slot of what stops every tenant.';
 
-create or replace function dripdrop._exclude_claims()
-returns trigger
+create or replace function dripdrop._tenant_slot(tenant_key text)
+returns int
+language sql
+immutable
+parallel safe
+return (hashtextextended(coalesce(tenant_key, ''), 256) & 2147483647)::int;
+
+comment on function dripdrop._tenant_slot(text) is
+  'The slot of whatever a tenant switches: a sequence, a step, sending, a domain.';
+
+create or replace function dripdrop._sender_slot(adapter_id uuid)
+returns int
+language sql
+immutable
+parallel safe
+return (uuid_hash_extended(adapter_id, 256) & 2147483647)::int;
+
+comment on function dripdrop._sender_slot(uuid) is
+  'The slot of a sender that is switched, paused or made to rest.';
+
+create or replace function dripdrop._recipient_slot(tenant_key text, recipient text)
+returns int
+language sql
+immutable
+parallel safe
+return (
+  hashtextextended(coalesce(tenant_key, ''), hashtext(recipient) & 255) & 2147483647
+)::int;
+
+comment on function dripdrop._recipient_slot(text, text) is
+  'The slot of a recipient that a tenant, or null for all of them, suppresses.';
+
+-- locks   the slot, waiting for the claims that share it, until the transaction ends
+create or replace function dripdrop._exclude_claims(slot int)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select pg_advisory_xact_lock(dripdrop._stop_class(), slot)
+$$;
+
+comment on function dripdrop._exclude_claims(int) is
+  'Takes a slot alone: no message passes the fence whose claim must share it.';
+
+-- What a stop is about, by name. Tenant null is the global scope, or everybody, as the stop has it.
+create or replace function dripdrop._held_thing(kind text, tenant_key text, name text)
+returns int
+language sql
+immutable
+parallel safe
+return (
+  hashtextextended(
+    coalesce(name, ''), hashtextextended(coalesce(tenant_key, ''), hashtext(kind))
+  ) & 2147483647
+)::int;
+
+comment on function dripdrop._held_thing(text, text, text) is
+  'The number of what an uncommitted stop is about: everything, a tenant, sequence, step, channel, '
+  'sender, recipient or subscriber.';
+
+-- Nobody waits here, stops not for each other either. One transaction names a hundred things at
+-- most, so that an import does not use up the server's locks: what else it is about may leave until
+-- it commits.
+--
+-- locks   what is named, shared, until the transaction ends
+create or replace function dripdrop._hold(things int[])
+returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_class constant int := dripdrop._hold_class();
 begin
-  perform pg_advisory_xact_lock(dripdrop._stop_class(), dripdrop._switch_slot());
-  return null;
+  if cardinality(things) > 100 - (
+    select count(*)
+    from pg_locks as l
+    where l.pid = pg_backend_pid()
+      and l.locktype = 'advisory'
+      and l.classid::bigint = v_class
+  ) then
+    return;
+  end if;
+  perform pg_advisory_xact_lock_shared(v_class, t.number)
+  from unnest(things) as t (number);
 end
 $$;
 
-comment on function dripdrop._exclude_claims() is
-  'Trigger: while something is switched on or off, nothing passes the fence.';
+comment on function dripdrop._hold(int[]) is
+  'Has claims leave alone what a stop is about for as long as its transaction is open.';
 
-create or replace trigger sequences_stop_claims
+-- Of the messages a claim has in hand, those that nobody is stopping at this moment. The claim asks
+-- its gates afterwards, with eyes opened after the slots were shared.
+--
+-- locks   the slots of the messages, shared, without waiting
+create or replace function dripdrop._unstopped(executions uuid[])
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_class int := dripdrop._stop_class();
+  v_things int[];
+  v_held uuid[] := '{}';
+begin
+  if not pg_try_advisory_xact_lock_shared(v_class, dripdrop._everything_slot()) then
+    return '{}';
+  end if;
+  v_things := array(
+    select l.objid::bigint::int
+    from pg_locks as l
+    where l.locktype = 'advisory'
+      and l.classid::bigint = dripdrop._hold_class()
+      and l.pid <> pg_backend_pid()
+      and l.database = (select d.oid from pg_database as d where d.datname = current_database())
+  );
+  if cardinality(v_things) > 0 then
+    v_held := dripdrop._held(executions, v_things);
+  end if;
+  return array(
+    select x.id
+    from dripdrop.step_executions as x
+    where x.id = any (executions)
+      and x.id <> all (v_held)
+      and pg_try_advisory_xact_lock_shared(v_class, dripdrop._tenant_slot(x.tenant_key))
+      and (
+        x.adapter_id is null
+        or pg_try_advisory_xact_lock_shared(v_class, dripdrop._sender_slot(x.adapter_id))
+      )
+      and (
+        x.recipient is null
+        or pg_try_advisory_xact_lock_shared(v_class, dripdrop._recipient_slot(null, x.recipient))
+        and (
+          x.tenant_key is null
+          or pg_try_advisory_xact_lock_shared(
+            v_class, dripdrop._recipient_slot(x.tenant_key, x.recipient)
+          )
+        )
+      )
+  );
+end
+$$;
+
+comment on function dripdrop._unstopped(uuid[]) is
+  'The messages that no stop under way is about; the claim that asks excludes such stops until it '
+  'commits.';
+
+create or replace function dripdrop._held(executions uuid[], things int[])
+returns uuid[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+  select coalesce(array_agg(x.id), '{}')
+  from dripdrop.step_executions as x
+  join dripdrop.enrollments as e on e.id = x.enrollment_id
+  join dripdrop.steps as s on s.id = x.step_id
+  join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+  join dripdrop.sequences as q on q.id = v.sequence_id
+  cross join lateral (select substr(x.recipient, strpos(x.recipient, '@')) as domain) as d
+  where x.id = any (executions)
+    and array[
+      dripdrop._held_thing('everything', null, null),
+      dripdrop._held_thing('tenant', x.tenant_key, null),
+      dripdrop._held_thing('sequence', x.tenant_key, q.key),
+      dripdrop._held_thing('step', null, s.id::text),
+      dripdrop._held_thing('channel', x.tenant_key, x.channel),
+      dripdrop._held_thing('sender', null, x.adapter_id::text),
+      dripdrop._held_thing('recipient', x.tenant_key, x.recipient),
+      dripdrop._held_thing('recipient', null, x.recipient),
+      dripdrop._held_thing('recipient', x.tenant_key, d.domain),
+      dripdrop._held_thing('recipient', null, d.domain),
+      dripdrop._held_thing(
+        'subscriber', x.tenant_key,
+        concat_ws(':', s.config ->> 'topic', e.subscriber_type, e.subscriber_id)
+      )
+    ] && things
+$$;
+
+comment on function dripdrop._held(uuid[], int[]) is
+  'The messages that uncommitted stops are about.';
+
+create or replace function dripdrop._stop_what_is_switched()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if tg_when = 'AFTER' then
+    perform dripdrop._exclude_claims(dripdrop._tenant_slot(new.tenant_key));
+    return null;
+  end if;
+  perform dripdrop._hold(array[
+    case tg_table_name
+      when 'sequences' then dripdrop._held_thing('sequence', new.tenant_key, new.key)
+      else dripdrop._held_thing('step', null, new.id::text)
+    end
+  ]);
+  return new;
+end
+$$;
+
+comment on function dripdrop._stop_what_is_switched() is
+  'Trigger: a sequence or step that is switched on or off holds its messages, and excludes claims '
+  'when it commits.';
+
+create or replace trigger sequences_hold_messages
 before update of active on dripdrop.sequences
-for each statement
-execute function dripdrop._exclude_claims();
+for each row
+when (old.active is distinct from new.active)
+execute function dripdrop._stop_what_is_switched();
 
-create or replace trigger steps_stop_claims
+drop trigger if exists sequences_exclude_claims on dripdrop.sequences;
+create constraint trigger sequences_exclude_claims
+after update of active on dripdrop.sequences
+deferrable initially deferred
+for each row
+when (old.active is distinct from new.active)
+execute function dripdrop._stop_what_is_switched();
+
+create or replace trigger steps_hold_messages
 before update of active on dripdrop.steps
-for each statement
-execute function dripdrop._exclude_claims();
+for each row
+when (old.active is distinct from new.active)
+execute function dripdrop._stop_what_is_switched();
 
-create or replace trigger channel_adapters_stop_claims
+drop trigger if exists steps_exclude_claims on dripdrop.steps;
+create constraint trigger steps_exclude_claims
+after update of active on dripdrop.steps
+deferrable initially deferred
+for each row
+when (old.active is distinct from new.active)
+execute function dripdrop._stop_what_is_switched();
+
+create or replace function dripdrop._stop_the_sender()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_adapter_id uuid := coalesce(to_jsonb(new) ->> 'adapter_id', to_jsonb(new) ->> 'id');
+begin
+  if tg_when = 'AFTER' then
+    perform dripdrop._exclude_claims(dripdrop._sender_slot(v_adapter_id));
+    return null;
+  end if;
+  perform dripdrop._hold(array[dripdrop._held_thing('sender', null, v_adapter_id::text)]);
+  return new;
+end
+$$;
+
+comment on function dripdrop._stop_the_sender() is
+  'Trigger: a sender that is switched, or made to rest, holds its messages, and excludes claims '
+  'when it commits.';
+
+create or replace trigger channel_adapters_hold_messages
 before update of active on dripdrop.channel_adapters
-for each statement
-execute function dripdrop._exclude_claims();
+for each row
+when (old.active is distinct from new.active)
+execute function dripdrop._stop_the_sender();
+
+drop trigger if exists channel_adapters_exclude_claims on dripdrop.channel_adapters;
+create constraint trigger channel_adapters_exclude_claims
+after update of active on dripdrop.channel_adapters
+deferrable initially deferred
+for each row
+when (old.active is distinct from new.active)
+execute function dripdrop._stop_the_sender();
+
+create or replace trigger adapter_rests_hold_messages
+before insert on dripdrop.adapter_rests
+for each row
+execute function dripdrop._stop_the_sender();
+
+drop trigger if exists adapter_rests_exclude_claims on dripdrop.adapter_rests;
+create constraint trigger adapter_rests_exclude_claims
+after insert on dripdrop.adapter_rests
+deferrable initially deferred
+for each row
+execute function dripdrop._stop_the_sender();
+
+-- The slot of a pause, for its commit and for that of its end.
+create or replace function dripdrop._pause_slot(pause dripdrop.sending_pauses)
+returns int
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case (pause).scope
+    when 'everything' then dripdrop._everything_slot()
+    when 'adapter' then dripdrop._sender_slot(dripdrop._paused_adapter(pause))
+    else dripdrop._tenant_slot((pause).tenant_key)
+  end
+$$;
+
+comment on function dripdrop._pause_slot(dripdrop.sending_pauses) is
+  'The slot that a pause takes when it commits, and its end as well.';
+
+create or replace function dripdrop._paused_adapter(pause dripdrop.sending_pauses)
+returns uuid
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select a.id
+  from dripdrop.channel_adapters as a
+  where (pause).scope = 'adapter'
+    and a.name = (pause).subject
+    and a.tenant_key is not distinct from (pause).tenant_key
+$$;
+
+comment on function dripdrop._paused_adapter(dripdrop.sending_pauses) is
+  'The sender that a pause is about, or null.';
+
+create or replace function dripdrop._stop_what_is_paused()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if tg_when = 'AFTER' then
+    perform dripdrop._exclude_claims(dripdrop._pause_slot(new));
+    return null;
+  end if;
+  perform dripdrop._hold(array[
+    case new.scope
+      when 'adapter'
+      then dripdrop._held_thing('sender', null, dripdrop._paused_adapter(new)::text)
+      else dripdrop._held_thing(new.scope, new.tenant_key, new.subject)
+    end
+  ]);
+  return new;
+end
+$$;
+
+comment on function dripdrop._stop_what_is_paused() is
+  'Trigger: what is paused is held, and claims are excluded when the pause commits.';
+
+create or replace trigger sending_pauses_hold_messages
+before insert on dripdrop.sending_pauses
+for each row
+execute function dripdrop._stop_what_is_paused();
+
+drop trigger if exists sending_pauses_exclude_claims on dripdrop.sending_pauses;
+create constraint trigger sending_pauses_exclude_claims
+after insert on dripdrop.sending_pauses
+deferrable initially deferred
+for each row
+execute function dripdrop._stop_what_is_paused();

@@ -4,8 +4,7 @@
 -- every row is reached by its key, by one plan, however old the statistics are; and a plan that the
 -- settings make look dear is not worth compiling.
 --
--- locks   the slot of switches, shared, or nothing is done; due executions and their enrolments,
---         skipping what is locked
+-- locks   due executions and their enrolments, skipping what is locked
 -- raises  ZD120 the queues do not exist
 create or replace function dripdrop.tick(batch_size int default 500)
 returns table (
@@ -32,11 +31,6 @@ declare
   v_decisions dripdrop._decision[];
 begin
   perform dripdrop._check_batch_size(batch_size);
-  -- Whoever resumes sending must find everything that is held.
-  if not pg_try_advisory_xact_lock_shared(dripdrop._stop_class(), dripdrop._switch_slot()) then
-    return query select 0, 0, 0, 0, 0, 0, 0;
-    return;
-  end if;
   perform dripdrop._pull(
     array(
       select c.id
@@ -63,6 +57,7 @@ begin
   if exists (select from unnest(v_decisions) as d where d.limited and d.action = 'send') then
     v_decisions := dripdrop._admit(v_decisions, v_now, false);
   end if;
+  v_decisions := dripdrop._held_surely(v_decisions, v_now);
   perform dripdrop._enqueue(c.queue, c.pointers)
   from dripdrop._carry_out(v_decisions, v_now) as c;
 

@@ -16,7 +16,7 @@ comment on function dripdrop._rests(text, timestamptz, timestamptz) is
 -- The one way in which operators and thresholds let a sender rest. Another rest takes the place of
 -- the one it is in.
 --
--- locks   nothing new: callers hold the adapter, and before it the slot of switches
+-- locks   nothing new: callers hold the adapter; with the commit the slot of the sender
 create or replace function dripdrop._rest(
   adapter dripdrop.channel_adapters,
   until timestamptz,
@@ -73,7 +73,7 @@ comment on function dripdrop._rest(
 -- A stop: it waits for claims that are under way, and once it has committed nothing more passes the
 -- fence through this sender.
 --
--- locks   the slot of switches, then the adapter
+-- locks   the adapter; with the commit the slot of the sender, waiting for claims under way
 -- raises  ZD107 unknown adapter, ZD201 bad argument
 create or replace function dripdrop.pause_adapter(
   tenant_key text,
@@ -98,7 +98,6 @@ begin
     raise exception '% is not a time to come', until using
       errcode = 'ZD201', column = 'until', hint = 'Leave it out to pause until resume_adapter().';
   end if;
-  perform pg_advisory_xact_lock(dripdrop._stop_class(), dripdrop._switch_slot());
   v_adapter := dripdrop._rest(
     dripdrop._lock_adapter(tenant_key, adapter_id), until, reason, '{}', v_now
   );

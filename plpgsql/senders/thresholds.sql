@@ -174,7 +174,8 @@ comment on function dripdrop._breach(uuid, jsonb, timestamptz, timestamptz) is
 -- What led to a rest counts no more after it, so that a sender recovers: its rates begin anew.
 -- A sender that rests is looked at again when it sends again.
 --
--- locks   of senders that are to rest: the slot of switches, then the adapters in id order
+-- locks   of senders that are to rest: the adapters, skipping what is locked; with the commit their
+--         slots
 create or replace function dripdrop.check_thresholds()
 returns table (
   tenant_key text,
@@ -215,12 +216,11 @@ begin
       and t.thresholds is not null
     order by a.id
   loop
-    perform pg_advisory_xact_lock(dripdrop._stop_class(), dripdrop._switch_slot());
     select a.* into v_adapter
     from dripdrop.channel_adapters as a
     where a.id = v_breach.id
-    for no key update;
-    -- Another check, or an operator, may have been quicker.
+    for no key update skip locked;
+    -- Another check, or an operator, may have been quicker or be at it: the next check looks again.
     continue when not found
       or dripdrop._rests(v_adapter.health_state, v_adapter.resting_until, v_now);
     v_adapter := dripdrop._rest(

@@ -124,6 +124,7 @@ def test_no_claim_takes_a_message_while_its_subscriber_opts_out(
         journey.tick()
         assert journey.executions(sam.id)[0].state == "rendered"
         assert journey.claim_sends("email") == []
+    assert journey.claim_sends("email") == []
     journey.tick()
     assert journey.executions(sam.id)[0].reason == "opted_out"
 
@@ -136,6 +137,7 @@ def test_an_enrolment_that_begins_while_its_subscriber_opts_out_is_stopped_too(
         sam = journey.join()
         journey.bring_to("rendered", sam.id)
         assert journey.claim_sends("email") == []
+    assert journey.claim_sends("email") == []
     journey.tick()
     assert journey.executions(sam.id)[0].reason == "opted_out"
 
