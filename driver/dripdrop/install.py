@@ -14,6 +14,7 @@ from typing import Any, LiteralString
 
 import psycopg
 
+from dripdrop.connections import connect
 from dripdrop.errors import UntrustedOwner
 
 _Connection = psycopg.Connection[tuple[Any, ...]]
@@ -90,7 +91,7 @@ def _connected(dsn: str) -> Iterator[_Connection]:
     make better matches for our calls in schema public.
     """
     try:
-        with psycopg.connect(dsn) as connection:
+        with connect(dsn) as connection:
             connection.execute("set local search_path = pg_catalog, pg_temp")
             connection.execute("set local standard_conforming_strings = on")
             connection.execute(_guard())

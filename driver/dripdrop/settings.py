@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from dripdrop.dsn import understood
+
 DSN_VARIABLES = ("DRIPDROP_DSN", "DATABASE_URL")
 """Where a connection string is looked for, in order, when none is given."""
 
@@ -17,8 +19,9 @@ def resolve_dsn(given: str | None = None) -> str:
 
     Raises:
         MissingSetting: there is neither.
+        InvalidDsn: it is malformed.
     """
     for dsn in (given, *(os.environ.get(name) for name in DSN_VARIABLES)):
         if dsn:
-            return dsn
+            return understood(dsn)
     raise MissingSetting(f"no database: give --dsn, or set {' or '.join(DSN_VARIABLES)}")

@@ -85,7 +85,8 @@ def test_a_restart_of_the_database_loses_and_repeats_nothing(
             wait_for(partial(nothing_waits, engine))
         sending.signal()
         assert sending.wait() == 0
-        assert sending.logged("database_unreachable")
+        assert sending.logged("database_gone")
+        assert len(sending.logged("database_back")) == len(sending.logged("database_gone"))
 
     doubted: set[UUID] = set()
     now = START

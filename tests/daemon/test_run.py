@@ -119,22 +119,39 @@ def test_a_database_that_is_not_there_is_one_line_at_once(dsn: str, workers: str
     assert 'database "nowhere" does not exist' in line
 
 
-def test_a_malformed_dsn_is_one_line() -> None:
+def test_a_malformed_dsn_is_one_line_and_its_hint() -> None:
     refused = dripdrop("run", "--dsn", "nonsense")
     assert refused.returncode == 1
-    (line,) = refused.stderr.splitlines()
-    assert 'missing "=" after "nonsense"' in line
+    line, hint = refused.stderr.splitlines()
+    assert line.startswith("dripdrop: the connection string is malformed")
+    assert hint.startswith("hint: ")
 
 
-def test_workers_that_fail_say_why_in_a_line_with_its_hint(mailing: Engine, run: Run) -> None:
-    mailing.rows("select dripdrop.stop()")
-    failing = run("--workers", "2")
-    assert failing.wait() == 1
-    said = {line for line in failing.lines if not line.startswith("{")}
-    assert said == {
-        'dripdrop: queue "dripdrop_hooks" does not exist\n',
-        "hint: select * from dripdrop.start() creates the queues.\n",
-    }
+def test_a_stage_whose_queue_is_gone_says_so_and_goes_on_while_the_others_work(
+    mailing: Engine, mail: MailServer, run: Run
+) -> None:
+    mailing.rows("select pgmq.drop_queue('dripdrop_hooks')")
+    sending = run()
+    sending.wait_for_log("stage_failed")
+    line = sending.logged("stage_failed")[0]
+    assert (line["stage"], line["sqlstate"]) == ("hooks", "ZD120")
+    assert line["detail"] == 'queue "dripdrop_hooks" does not exist'
+    assert line["hint"] == "select * from dripdrop.start() creates the queues."
+    mailing.join("sam")
+    wait_for(lambda: states(mailing) == {"sent"})
+    sending.signal()
+    assert sending.wait() == 0
+
+
+def test_once_says_by_its_status_that_a_stage_failed_and_does_the_rest(
+    mailing: Engine, mail: MailServer, run: Run
+) -> None:
+    mailing.rows("select pgmq.drop_queue('dripdrop_hooks')")
+    mailing.join("sam")
+    sending = run("--once")
+    assert sending.wait() == 1
+    assert len(sending.logged("stage_failed")) == 1
+    assert states(mailing) == {"sent"}
 
 
 def workers_of(sending: Daemon) -> list[psutil.Process]:

@@ -204,10 +204,9 @@ def test_where_it_is_not_installed_the_hint_is_to_install_it(empty_dsn: str, com
 
 
 def test_a_server_hint_about_something_else_is_kept(db: psycopg.Connection[Any], dsn: str) -> None:
-    db.execute("select dripdrop.stop()")
-    result = dripdrop("run", "--once", "--dsn", dsn)
+    result = dripdrop("pause-sending", "everything", "--tenant", "acme", "--dsn", dsn)
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith("hint: select * from dripdrop.start()")
+    assert result.stderr.splitlines()[-1].startswith("hint: Pass null to pause all tenants")
 
 
 def test_an_unknown_benchmark_is_refused() -> None:

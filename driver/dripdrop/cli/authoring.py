@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-import psycopg
 import typer
 
 from dripdrop.cli.database import AsJson, Dsn, Tenant
 from dripdrop.cli.output import print_fault, print_json, print_table, say
 from dripdrop.client import Client
+from dripdrop.connections import connect
 from dripdrop.documents import Document, DocumentError, Fault, UnreadableFile, read
 from dripdrop.errors import (
     DripdropError,
@@ -41,7 +41,7 @@ _LONG = 60
 def plan(file: File, tenant: Tenant = None, dsn: Dsn = None, json: AsJson = False) -> None:
     """Show what apply would change; status 0 if nothing, 2 if something, 1 if it cannot."""
     documents = _sound(file)
-    with psycopg.connect(resolve_dsn(dsn)) as connection:
+    with connect(resolve_dsn(dsn)) as connection:
         client = Client(connection)
         plans = [(each.key, _planned(client, tenant, each)) for each in documents]
     for key, changes in plans:
@@ -60,7 +60,7 @@ def apply(file: File, tenant: Tenant = None, dsn: Dsn = None, json: AsJson = Fal
     """Create or update the sequences of a file, all or none of them."""
     documents = _sound(file)
     done = []
-    with psycopg.connect(resolve_dsn(dsn)) as connection:
+    with connect(resolve_dsn(dsn)) as connection:
         client = Client(connection)
         for each in documents:
             changes = _planned(client, tenant, each)
@@ -115,7 +115,7 @@ def validate(
     for each in documents:
         faults += each.template_faults()
     if dsn:
-        with psycopg.connect(dsn) as connection:
+        with connect(dsn) as connection:
             for each in documents:
                 faults += _problems(Client(connection), tenant, each)
     for fault in sorted(faults, key=lambda each: each.place):
@@ -133,7 +133,7 @@ def validate(
 def _validate_stored(
     dsn: str, tenant: str | None, key: str, number: int | None, as_json: bool
 ) -> None:
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         client = Client(connection)
         version = _stored_version(client, tenant, key, number)
         problems = [

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, NamedTuple, TypeAlias
 
-import psycopg
 import typer
 from psycopg.errors import InsufficientPrivilege
 
 from dripdrop import install as installer
 from dripdrop.cli.output import print_rows, stderr, stdout
 from dripdrop.client import Client
+from dripdrop.connections import connect
 from dripdrop.settings import resolve_dsn
 from dripdrop.vault import Kind, Vault, VaultError
 
@@ -46,7 +46,7 @@ def uninstall(
 
 def check(dsn: Dsn = None) -> None:
     """List what is missing, different or in the way; status 1 if anything is."""
-    with psycopg.connect(resolve_dsn(dsn)) as connection:
+    with connect(resolve_dsn(dsn)) as connection:
         client = Client(connection)
         tables = (client.check_schema(), client.startup_check(), _unopened(client))
     findings = [rows for rows in tables if rows]

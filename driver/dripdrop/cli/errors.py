@@ -11,6 +11,7 @@ from psycopg.errors import InvalidSchemaName, UndefinedFunction, UndefinedTable
 
 from dripdrop.cli.output import print_fault, stderr
 from dripdrop.documents import DocumentError, UnreadableFile
+from dripdrop.dsn import InvalidDsn
 from dripdrop.install import InstallError
 from dripdrop.settings import MissingSetting
 from dripdrop.vault import VaultError
@@ -28,6 +29,8 @@ def reported() -> Iterator[None]:
         for fault in error.faults:
             print_fault(fault, stderr)
         raise SystemExit(1) from None
+    except InvalidDsn as error:
+        _report(str(error), hint=error.hint)
     except (MissingSetting, InstallError, UnreadableFile, VaultError) as error:
         _report(str(error))
 

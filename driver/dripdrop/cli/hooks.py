@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 from uuid import UUID
 
-import psycopg
 import typer
 
 from dripdrop.channels import ChannelSettings
 from dripdrop.cli.database import Dsn, Tenant
 from dripdrop.cli.output import cell, stdout
 from dripdrop.client import Client
+from dripdrop.connections import connect
 from dripdrop.hooks import HookCaller
 from dripdrop.settings import resolve_dsn
 from dripdrop.vault import Vault
@@ -30,11 +30,11 @@ def test_hook(
 ) -> None:
     """Call an HTTP hook, show what it gives and keep that, redacted; status 1 if it fails."""
     variables = _object(data)
-    with psycopg.connect(resolve_dsn(dsn), autocommit=True) as connection:
-        client = Client(connection)
-        hook = client.get_http_hook(tenant, http_hook_id)
-        answer = asyncio.run(_call(hook, variables))
-        kept = client.record_hook_test(tenant, http_hook_id, answer).last_test_result
+    with connect(resolve_dsn(dsn)) as connection:
+        hook = Client(connection).get_http_hook(tenant, http_hook_id)
+    answer = asyncio.run(_call(hook, variables))
+    with connect(resolve_dsn(dsn)) as connection:
+        kept = Client(connection).record_hook_test(tenant, http_hook_id, answer).last_test_result
     status = kept.get("status")
     stdout.print(f"status  {cell(status) or 'none'}", markup=False, highlight=False)
     name, text = ("error", kept["error"]) if "error" in kept else ("value", _json(kept["value"]))

@@ -9,13 +9,13 @@ from itertools import groupby
 from typing import Annotated, Any, TypeAlias
 from uuid import UUID
 
-import psycopg
 import typer
 
 from dripdrop.cli.database import AsJson, Dsn, Tenant
 from dripdrop.cli.output import cell, print_json, print_rows, print_table, say
 from dripdrop.cli.times import parse_time
 from dripdrop.client import Client
+from dripdrop.connections import connect
 from dripdrop.errors import EnrollmentNotFound
 from dripdrop.settings import resolve_dsn
 
@@ -56,7 +56,7 @@ def explain(
         named_once = sequence is None and subscriber is None and not entry_key
     if not named_once:
         raise typer.BadParameter("give the enrolment's id, or --sequence and --subscriber")
-    with psycopg.connect(resolve_dsn(dsn)) as connection:
+    with connect(resolve_dsn(dsn)) as connection:
         client = Client(connection)
         if enrollment_id is None:
             enrollment_id = _enrollment(client, tenant, str(sequence), str(subscriber), entry_key)
@@ -153,7 +153,7 @@ def simulate(
     json: AsJson = False,
 ) -> None:
     """Show what would happen to a subscriber with this data, and leave nothing behind."""
-    with psycopg.connect(resolve_dsn(dsn)) as connection:
+    with connect(resolve_dsn(dsn)) as connection:
         rows = Client(connection).simulate(
             tenant, sequence, data, horizon, events, hooks, version, start_at
         )
@@ -168,7 +168,7 @@ def forecast(
     json: AsJson = False,
 ) -> None:
     """Count the messages that a sequence's active enrolments would be sent, by day and step."""
-    with psycopg.connect(resolve_dsn(dsn)) as connection:
+    with connect(resolve_dsn(dsn)) as connection:
         rows = Client(connection).forecast(tenant, sequence, horizon)
     _print(rows, ("day", "step_key", "channel", "messages"), json, horizon)
 

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
-import psycopg
 import typer
 
 from dripdrop.cli.database import Dsn, Tenant
 from dripdrop.cli.output import stderr, stdout
 from dripdrop.client import Client
+from dripdrop.connections import connect
 from dripdrop.settings import resolve_dsn
 from dripdrop.unsubscribe import web_key
 from dripdrop.vault import Kind, Vault, VaultError, check_name, generate_key, to_text
@@ -52,7 +52,7 @@ def seal(
 def rotate(dsn: Dsn = None) -> None:
     """Seal the credentials of every adapter and HTTP hook again, under the current key."""
     vault = Vault.from_environment()
-    with psycopg.connect(resolve_dsn(dsn)) as connection:
+    with connect(resolve_dsn(dsn)) as connection:
         client = Client(connection)
         changed_meanwhile = _rotate(
             vault, "adapter", client.sealed_adapters(), client.reseal_adapter

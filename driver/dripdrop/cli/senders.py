@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, TypeAlias
 
-import psycopg
 import typer
 
 from dripdrop.cli.database import AsJson, Dsn, Tenant
 from dripdrop.cli.output import cell, print_json, print_rows, say
 from dripdrop.cli.times import parse_time
 from dripdrop.client import Client
+from dripdrop.connections import connect
 from dripdrop.errors import AdapterNotFound
 from dripdrop.settings import resolve_dsn
 
@@ -26,7 +26,7 @@ Named: TypeAlias = Annotated[str, typer.Argument(metavar="ADAPTER", help="Its na
 
 def adapters(tenant: Tenant = None, dsn: Dsn = None, json: AsJson = False) -> None:
     """List the senders of a tenant, whether they are on, and until when and why they rest."""
-    with psycopg.connect(resolve_dsn(dsn)) as connection:
+    with connect(resolve_dsn(dsn)) as connection:
         rows = Client(connection).list_channel_adapters(tenant)
     if json:
         for row in rows:
@@ -54,7 +54,7 @@ def pause_adapter(
     dsn: Dsn = None,
 ) -> None:
     """Let nothing more leave through a sender."""
-    with psycopg.connect(resolve_dsn(dsn), autocommit=True) as connection:
+    with connect(resolve_dsn(dsn)) as connection:
         client = Client(connection)
         paused = client.pause_adapter(tenant, _find(client, tenant, adapter).id, until, reason)
     end = cell(paused.resting_until) if paused.resting_until else "it is resumed"
@@ -63,7 +63,7 @@ def pause_adapter(
 
 def resume_adapter(adapter: Named, tenant: Tenant = None, dsn: Dsn = None) -> None:
     """End a sender's pause or rest; what waited for it is due."""
-    with psycopg.connect(resolve_dsn(dsn), autocommit=True) as connection:
+    with connect(resolve_dsn(dsn)) as connection:
         client = Client(connection)
         resumed = client.resume_adapter(tenant, _find(client, tenant, adapter).id)
     say(f"{resumed.name} goes on")

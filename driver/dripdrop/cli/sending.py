@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-import psycopg
 import typer
 
 from dripdrop.cli.database import AsJson, Dsn, Tenant
 from dripdrop.cli.output import cell, print_json, print_rows, say
 from dripdrop.client import Client
+from dripdrop.connections import connect
 from dripdrop.settings import resolve_dsn
 
 Scope: TypeAlias = Annotated[
@@ -29,7 +29,7 @@ def pause_sending(
     dsn: Dsn = None,
 ) -> None:
     """Hold every message that has not left, until resume-sending: the kill switch."""
-    with psycopg.connect(resolve_dsn(dsn)) as connection:
+    with connect(resolve_dsn(dsn)) as connection:
         pause = Client(connection).pause_sending(tenant, scope, subject, reason)
     say(f"{_name(pause)} is paused since {cell(pause.paused_at)}")
 
@@ -38,7 +38,7 @@ def resume_sending(
     scope: Scope, subject: Subject = None, tenant: Tenant = None, dsn: Dsn = None
 ) -> None:
     """Let go what pause-sending holds; status 1 if nothing was paused like that."""
-    with psycopg.connect(resolve_dsn(dsn)) as connection:
+    with connect(resolve_dsn(dsn)) as connection:
         pause = Client(connection).resume_sending(tenant, scope, subject)
     if pause is None:
         say("that was not paused")
@@ -48,7 +48,7 @@ def resume_sending(
 
 def pauses(tenant: Tenant = None, dsn: Dsn = None, json: AsJson = False) -> None:
     """List what is paused for a tenant."""
-    with psycopg.connect(resolve_dsn(dsn)) as connection:
+    with connect(resolve_dsn(dsn)) as connection:
         rows = Client(connection).list_sending_pauses(tenant)
     if json:
         for row in rows:

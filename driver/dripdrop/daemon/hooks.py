@@ -143,7 +143,8 @@ class Hooks:
 
         Nothing of the call is kept but the answer, which is handed in by another transaction.
         """
-        async with self._functions, self.worker.database() as database:
+        seconds = claim.hook["timeout_ms"] / 1000 + 5
+        async with self._functions, self.worker.database(seconds) as database:
             connection = database.connection
             try:
                 async with connection.transaction(force_rollback=True):

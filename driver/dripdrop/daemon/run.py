@@ -9,11 +9,12 @@ import sys
 from importlib.metadata import version
 from multiprocessing.connection import wait
 
-import psycopg
 import structlog
 
 from dripdrop.cli.errors import reported
 from dripdrop.client import Client
+from dripdrop.connections import connect
+from dripdrop.daemon.health import StagesFailed
 from dripdrop.daemon.log import logging_to
 from dripdrop.daemon.worker import Settings, Worker
 
@@ -29,7 +30,10 @@ def main(dsn: str, settings: Settings, *, workers: int = 1, once: bool = False) 
             return 1
         if workers > 1 and not once:
             return _supervise(dsn, settings, workers)
-        asyncio.run(_run(dsn, settings, once))
+        try:
+            asyncio.run(_run(dsn, settings, once))
+        except StagesFailed:
+            return 1  # the log says why
     return 0
 
 
@@ -59,7 +63,7 @@ def _stop_as_orphan(worker: Worker, sentinel: int) -> None:
 def is_ready(dsn: str) -> bool:
     """Refuse a schema of another version; say what else is in the way."""
     log = structlog.get_logger("dripdrop")
-    with psycopg.connect(dsn) as connection:
+    with connect(dsn) as connection:
         client = Client(connection)
         installed = client.version()
         problems = client.startup_check()

@@ -1,9 +1,9 @@
-"""One worker: a connection pool, the stages as loops beside each other, and an orderly end."""
+"""One worker: its connections, the stages as loops beside each other, and an orderly end."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,10 +13,11 @@ import orjson
 import psycopg
 import structlog
 from psycopg.types.json import set_json_dumps, set_json_loads
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from dripdrop.channels import Adapter, Channel, ChannelSettings, open_channel
 from dripdrop.client import AsyncClient
+from dripdrop.connections import Connections
+from dripdrop.daemon.health import SECONDS, Health, StagesFailed
 from dripdrop.daemon.hooks import FUNCTIONS, Hooks
 from dripdrop.daemon.reading import read_json
 from dripdrop.daemon.reconcile import Reconcile
@@ -24,11 +25,10 @@ from dripdrop.daemon.record import Record
 from dripdrop.daemon.render import Render
 from dripdrop.daemon.send import Send
 from dripdrop.daemon.tick import Tick
+from dripdrop.faults import Kind, kind_of
 from dripdrop.templates.process import RenderProcess
 from dripdrop.vault import Vault
 
-_UNREACHABLE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
-_LONGEST_WAIT = 30.0
 _CONNECTIONS = 6 + FUNCTIONS  # one per stage, and those that hooks run on
 
 
@@ -96,15 +96,8 @@ class Worker:
         self.log = structlog.get_logger("dripdrop")
         self.stopping = asyncio.Event()
         self._clock = clock
-        self._pool = AsyncConnectionPool(
-            dsn,
-            min_size=1,
-            max_size=_CONNECTIONS,
-            open=False,
-            timeout=10,
-            kwargs={"autocommit": True, "application_name": "dripdrop"},
-            configure=_configure,
-        )
+        self._connections = Connections(dsn, _CONNECTIONS, _configure)
+        self._health = Health(self.log)
         self.rendering = RenderProcess()
         self.record = Record(self)
         self.send = Send(self)
@@ -121,35 +114,29 @@ class Worker:
         self._news = {stage.name: asyncio.Event() for stage in self.stages}
 
     async def __aenter__(self) -> Worker:
-        """Open the connection pool."""
-        await self._pool.open()
+        """Do nothing yet: connections are made when they are needed."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close the channels and the pool."""
+        """Close the channels and the connections."""
         await self.send.aclose()
         await self.hooks.aclose()
         await self.rendering.aclose()
-        await self._pool.close()
+        await self._connections.aclose()
 
     @asynccontextmanager
-    async def database(self) -> AsyncIterator[AsyncClient]:
-        """Lend a client: each call commits by itself, or with the others under the clock."""
-        async with self._pool.connection() as connection:
-            client = AsyncClient(connection)
-            if self._clock is None:
-                yield client
-                return
-            async with connection.transaction():
-                now = self._clock().isoformat()
-                await connection.execute("select set_config('dripdrop.now', %s, true)", [now])
-                yield client
+    async def database(self, seconds: float | None = None) -> AsyncIterator[AsyncClient]:
+        """Lend a client whose calls are one transaction, committed at the end of the block.
+
+        A call may take `seconds`; else what its stage is given. `faults.Uncertain` is raised when
+        what was called may have been done; after any other error it was not.
+        """
+        now = None if self._clock is None else self._clock()
+        async with self._connections.transaction(seconds or SECONDS.get(), now) as connection:
+            yield AsyncClient(connection)
 
     async def run(self) -> None:
-        """Work until `stop` is called; then let what is being sent finish, within the grace.
-
-        Raises what a stage raised; that ends the worker in the same orderly way.
-        """
+        """Work until `stop` is called; then let what is being sent finish, within the grace."""
         loops = [asyncio.create_task(self._repeat(stage)) for stage in self.stages]
         for loop in loops:
             loop.add_done_callback(lambda _: self.stop())
@@ -165,21 +152,54 @@ class Worker:
                 raise ended
 
     async def run_until_idle(self) -> None:
-        """Do what is due now, and all that follows from it at once; less when it is stopped."""
-        await self._reconcile.step()
+        """Do what is due now, and all that follows from it at once; less when it is stopped.
+
+        A database that is away or refuses is waited for, within the grace. A stage that fails is
+        left out from then on.
+
+        Raises:
+            StagesFailed: a stage failed; the others have done what there was to do.
+        """
+        failed: dict[str, Exception] = {}
+        await self._attempt(self._reconcile, failed)
         stages = [stage for stage in self.stages if stage is not self._reconcile]
         outside = [self._news[stage.name] for stage in (self.hooks, self.record)]
         while not self.stopping.is_set():
             for news in outside:
                 news.clear()
-            if any([await stage.step() for stage in stages]):
+            if any([await self._attempt(stage, failed) for stage in stages]):
                 continue
-            if not (self.send.in_flight or self.hooks.in_flight):
-                return
+            if not self._is_waited_for(failed):
+                break
             await self._rest(self.settings.interval, *outside)
         await self._drain()
-        while await self.record.step() or await self.hooks.step():
+        while any([await self._attempt(stage, failed) for stage in (self.record, self.hooks)]):
             pass
+        if failed:
+            raise StagesFailed(failed)
+
+    def _is_waited_for(self, failed: Collection[str]) -> bool:
+        """Whether something outside will come back to a stage that works."""
+        return any(
+            stage.in_flight and record.name not in failed
+            for stage, record in ((self.send, self.record), (self.hooks, self.hooks))
+        )
+
+    async def _attempt(self, stage: Stage, failed: dict[str, Exception]) -> bool:
+        """Do one step of a stage, again where waiting helps; remember what did not help."""
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + self.settings.grace
+        while stage.name not in failed:
+            try:
+                with self._health.watching(stage.name):
+                    return await stage.step()
+            except Exception as error:
+                wait = self._health.failed(stage.name, error)
+                if kind_of(error) is Kind.OURS or loop.time() + wait > give_up:
+                    failed[stage.name] = error
+                else:
+                    await self._rest(wait, self.stopping)
+        return False
 
     def stop(self) -> None:
         """Claim nothing more, and come to an end."""
@@ -194,23 +214,20 @@ class Worker:
     async def _repeat(self, stage: Stage) -> None:
         """Repeat a stage until it is over: at once while there is work, else after a wait.
 
-        A database that is away is waited for: what was claimed is recorded when it is back.
+        Whatever it raises is logged, and it goes on after a pause; the other stages go on anyway.
         """
-        failures = 0
         while not stage.over:
             self._news[stage.name].clear()
             try:
-                busy = await stage.step()
-            except _UNREACHABLE as error:
-                failures += 1
-                wait = min(0.1 * 2**failures, _LONGEST_WAIT)
-                self.log.warning(
-                    "database_unreachable", stage=stage.name, error=type(error).__name__, wait=wait
-                )
-                await self._pool.check()  # one lost connection is seldom the only one
-                await self._rest(wait, self.stopping)
+                with self._health.watching(stage.name):
+                    busy = await stage.step()
+            except Exception as error:
+                wait = self._health.failed(stage.name, error)
+                if self.stopping.is_set():
+                    await asyncio.sleep(min(wait, 0.5))
+                else:
+                    await self._rest(wait, self.stopping, self._health.back)
                 continue
-            failures = 0
             if busy:
                 self.wake(*stage.feeds)
             else:
@@ -231,7 +248,7 @@ class Worker:
                 wait.cancel()
 
 
-async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
+def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
     """Read and write jsonb with orjson: batches are large. No value ends more than its row."""
     set_json_dumps(orjson.dumps, connection)
     set_json_loads(read_json, connection)
