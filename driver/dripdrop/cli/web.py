@@ -20,6 +20,13 @@ def web(
     max_age: Annotated[
         int, typer.Option(min=1, help="For how many days a link works.", metavar="DAYS")
     ] = MAX_AGE.days,
+    connections: Annotated[
+        int, typer.Option(min=1, help="How many connections there may be at a time.")
+    ] = 500,
+    connections_per_address: Annotated[
+        int,
+        typer.Option(min=0, help="How many of them from one address; 0 is any number of them."),
+    ] = 250,
 ) -> None:
     """Serve the pages on which recipients unsubscribe."""
     try:
@@ -29,5 +36,12 @@ def web(
         stderr.out("hint: pip install 'dripdrop-postgres[web]'", highlight=False)
         raise typer.Exit(1) from None
     raise typer.Exit(
-        server.main(resolve_dsn(dsn), host=host, port=port, max_age=timedelta(days=max_age))
+        server.main(
+            resolve_dsn(dsn),
+            host=host,
+            port=port,
+            max_age=timedelta(days=max_age),
+            connections=connections,
+            per_address=connections_per_address or None,
+        )
     )

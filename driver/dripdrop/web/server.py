@@ -17,11 +17,26 @@ from dripdrop.daemon.run import is_version
 from dripdrop.unsubscribe import WEB_KEY_VARIABLE
 from dripdrop.vault import KEY_VARIABLE
 from dripdrop.web.application import app
+from dripdrop.web.connections import HEAD_BYTES, limited
 
-_CONCURRENCY = 500  # requests at a time; those beyond it are told to come again
+CONNECTIONS = 500
+"""How many connections there may be at a time."""
+
+PER_ADDRESS = 250
+"""How many of them may be from one address; behind a proxy all of them are."""
+
+_BACKLOG = 128  # no more are accepted at once, so that there is a file descriptor for each
 
 
-def main(dsn: str, *, host: str, port: int, max_age: timedelta) -> int:
+def main(
+    dsn: str,
+    *,
+    host: str,
+    port: int,
+    max_age: timedelta,
+    connections: int = CONNECTIONS,
+    per_address: int | None = PER_ADDRESS,
+) -> int:
     """Serve until SIGTERM or SIGINT; return the exit status.
 
     Raises:
@@ -34,7 +49,9 @@ def main(dsn: str, *, host: str, port: int, max_age: timedelta) -> int:
         if not is_version(installed):
             return 1
         _warn_of_the_master_key()
-        server = uvicorn.Server(configuration(app(dsn, max_age=max_age), host, port))
+        server = uvicorn.Server(
+            configuration(app(dsn, max_age=max_age), host, port, connections, per_address)
+        )
         # uvicorn comes to its end on these, and then raises them again: that is no failure.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
@@ -53,7 +70,13 @@ def _warn_of_the_master_key() -> None:
         )
 
 
-def configuration(application: object, host: str, port: int) -> uvicorn.Config:
+def configuration(
+    application: object,
+    host: str,
+    port: int,
+    connections: int = CONNECTIONS,
+    per_address: int | None = PER_ADDRESS,
+) -> uvicorn.Config:
     """Return how the server runs: without an access log, which would hold the tokens."""
     return uvicorn.Config(
         application,  # type: ignore[arg-type]
@@ -61,11 +84,12 @@ def configuration(application: object, host: str, port: int) -> uvicorn.Config:
         port=port,
         access_log=False,
         log_config=None,
-        http="h11",
+        http=limited(connections, per_address),
+        h11_max_incomplete_event_size=HEAD_BYTES,
+        backlog=_BACKLOG,
         ws="none",
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=_CONCURRENCY,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=10,
     )
