@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from io import StringIO
 from typing import Any, NamedTuple, TextIO, TypeAlias
 from urllib.parse import quote
 
 from liquid import BoundTemplate, Environment, RenderContext
-from liquid.builtin.output import Output, OutputNode
+from liquid.builtin import output
 from liquid.exceptions import LiquidError, OutputStreamLimitError
-from liquid.output import LimitedStringIO
 from liquid.stringify import to_liquid_string
+
+from dripdrop.templates.dialect import Context, Output, adopt
 
 _CACHED = 1000  # templates
 _CACHED_CHARACTERS = 2_000_000  # of their sources; parsed they are some thirty times as large
@@ -76,12 +76,12 @@ def _escaping(escape: Callable[[str], str]) -> Environment:
     Only `{{ }}` does so: the other tags that could are left out.
     """
 
-    class Node(OutputNode):
+    class Node(output.OutputNode):
         def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
             value = self.expression.evaluate(context)
             return buffer.write(escape(to_liquid_string(value, autoescape=False)))
 
-    class Escaped(Output):
+    class Escaped(output.Output):
         node_class = Node
 
     environment = _Limited()
@@ -97,6 +97,7 @@ _PERCENT = _escaping(_percent_encoded)
 _JSON = _escaping(_json_escaped)
 _JSON.add_filter("json", _json)
 for _environment in (_TEXT, _HTML, _PERCENT, _JSON):
+    adopt(_environment)
     for _tag in ("include", "render"):
         del _environment.tags[_tag]
 
@@ -241,19 +242,9 @@ def _compile(
 
 def _render(template: BoundTemplate, variables: Mapping[str, Any]) -> str:
     """Do as `template.render`, without its copies of the variables and its encoding of the text."""
-    output = _Output(_Limited.output_stream_limit)
-    template.render_with_context(RenderContext(template, globals=variables), output)
+    output = Output(_LONGEST)
+    template.render_with_context(Context(template, globals=variables), output)
     return output.getvalue()
-
-
-class _Output(LimitedStringIO):
-    """The library's limited output, its size counted in characters."""
-
-    def write(self, text: str) -> int:
-        self.size += len(text)
-        if self.size > self.limit:
-            raise OutputStreamLimitError("output stream limit reached", token=None)
-        return StringIO.write(self, text)
 
 
 def _raising(code: str, detail: str) -> _Compiled:

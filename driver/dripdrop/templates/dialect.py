@@ -1,0 +1,129 @@
+"""Where python-liquid differs from Shopify's Liquid, and people meet it: made the same.
+
+What is null is as good as missing; `blank` is what Rails calls blank; a line break stays the one
+that was written; text filters write null as nothing and truth in lower case; what is no date is
+left as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from io import StringIO
+from typing import Any, TextIO
+
+from liquid import Environment, RenderContext
+from liquid.builtin.expressions import logical
+from liquid.builtin.expressions.primitive import Blank
+from liquid.builtin.tags import case_tag
+from liquid.exceptions import OutputStreamLimitError
+from liquid.output import LimitedStringIO
+from liquid.undefined import is_undefined
+
+Filter = Callable[..., Any]
+
+_TEXT_FILTERS = (
+    *("append", "prepend", "remove", "remove_first", "remove_last"),
+    *("replace", "replace_first", "replace_last", "split", "strip", "truncate", "truncatewords"),
+)
+
+
+class Output(LimitedStringIO):
+    """The library's limited output, its size counted in characters, its line breaks left alone."""
+
+    def __init__(self, limit: int) -> None:
+        """Take so many characters."""
+        super().__init__(limit, newline="")
+
+    def write(self, text: str) -> int:
+        """Write a text, or raise `OutputStreamLimitError`."""
+        self.size += len(text)
+        if self.size > self.limit:
+            raise OutputStreamLimitError("output stream limit reached", token=None)
+        return StringIO.write(self, text)
+
+
+class Context(RenderContext):
+    """The state of one rendering."""
+
+    def get(self, path: list[object], **options: Any) -> object:
+        """Return what a path leads to; null is undefined."""
+        found = super().get(path, **options)
+        return self.env.undefined(str(path[0])) if found is None else found
+
+    def get_buffer(self, buf: TextIO | None = None) -> StringIO:
+        """Return an output for what is written inside of another one."""
+        limit: int = self.env.output_stream_limit  # type: ignore[assignment]
+        return Output(limit - (buf.size if isinstance(buf, LimitedStringIO) else 0))
+
+
+def adopt(environment: Environment) -> None:
+    """Give an environment the filters of this dialect."""
+    filters = environment.filters
+    for name in _TEXT_FILTERS:
+        filters[name] = _of_texts(filters[name])
+    filters["date"] = _lenient_date(filters["date"])
+    filters["join"] = _joining_texts(filters["join"])
+
+
+def _of_texts(inner: Filter) -> Filter:
+    @wraps(inner)
+    def outer(value: Any, *args: Any, **options: Any) -> Any:
+        return inner(_text(value), *map(_text, args), **options)
+
+    return outer
+
+
+def _joining_texts(inner: Filter) -> Filter:
+    @wraps(inner)
+    def outer(value: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(value, list):
+            value = [_text(each) for each in value]
+        return inner(value, *map(_text, args), **options)
+
+    return outer
+
+
+def _lenient_date(inner: Filter) -> Filter:
+    @wraps(inner)
+    def outer(value: Any, form: Any = "", **options: Any) -> Any:
+        form = _text(form)
+        if value is None or not form:
+            return value
+        try:
+            return inner(value, form if isinstance(form, str) else str(form), **options)
+        except Exception:  # too early, too late, or no date at all
+            return value
+
+    return outer
+
+
+def _text(value: Any) -> Any:
+    """Return null and truth as Liquid writes them, and everything else as it is."""
+    if value is None or is_undefined(value):
+        return ""
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _is_blank(value: Any) -> bool:
+    if value is None or value is False or is_undefined(value) or isinstance(value, Blank):
+        return True
+    if isinstance(value, str):
+        return not value.strip()
+    return isinstance(value, Iterable | Mapping) and not value
+
+
+_equal_to_the_library = logical._eq
+
+
+def _equal(left: object, right: object) -> bool:
+    if isinstance(left, Blank):
+        left, right = right, left
+    if isinstance(right, Blank):
+        return _is_blank(left)
+    return _equal_to_the_library(left, right)
+
+
+# The library has no other place to say it; `tests/templates/test_dialect.py` holds that it is used.
+logical._eq = _equal
+case_tag._eq = _equal  # type: ignore[attr-defined]
