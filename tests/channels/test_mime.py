@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dripdrop.channels.base import InvalidMessage
 from dripdrop.channels.mime import Email
+from dripdrop.mailbox import Mailbox
 
 from .conftest import message
 
@@ -132,14 +133,96 @@ def test_extra_headers_are_sent() -> None:
     assert mail["X-Tag"] == "día"
 
 
-@pytest.mark.parametrize("control", ["\r", "\n", "\x00", "\x0b", "\x85", "\u2028"])
-@pytest.mark.parametrize("field", ["subject", "from", "reply_to", "header"])
-def test_a_control_character_in_a_header_is_refused(field: str, control: str) -> None:
-    value = f"a@example.org{control}b"
-    payload = {"headers": {"X-Tag": value}} if field == "header" else {field: value}
+BREAKS = ["\t", "\r", "\n", "\r\n", "\x00", "\x0b", "\x1b", "\x85", "\u2028", "\r\n\t"]
+
+
+@pytest.mark.parametrize("control", BREAKS)
+def test_a_line_break_or_control_character_in_a_header_is_a_blank(control: str) -> None:
+    text = f"Hello{control}Bcc: eve@example.com"
+    payload = HELLO | {"subject": text, "headers": {"X-Tag": text}}
+    payload |= {"from": f'"{text}" <a@example.org>', "reply_to": f"{text} <b@example.org>"}
+    mail = parsed(payload)
+    assert mail["Subject"] == mail["X-Tag"] == "Hello Bcc: eve@example.com"
+    for header, address in (("From", "a@example.org"), ("Reply-To", "b@example.org")):
+        (mailbox,) = mail[header].addresses
+        assert mailbox.display_name == "Hello Bcc: eve@example.com"
+        assert mailbox.addr_spec == address
+    assert mail["Bcc"] is None
+
+
+@pytest.mark.parametrize("control", BREAKS)
+@pytest.mark.parametrize("field", ["from", "reply_to"])
+def test_a_line_break_in_an_address_is_refused(field: str, control: str) -> None:
     with pytest.raises(InvalidMessage) as refusal:
-        wire(HELLO | payload)
+        wire(HELLO | {field: f"a@example.org{control}b"})
     assert refusal.value.outcome.code == "invalid_header"
+
+
+hostile = st.text(
+    st.sampled_from(' \t\r\n\0\x0b\x85\u2028:;<>()@,."\\\\=?aBé\U0001f600'), max_size=300
+)
+HEADERS = {"From", "To", "Reply-To", "Subject", "Date", "Message-ID", "X-Tag"}
+
+
+@settings(max_examples=300, deadline=None)
+@given(subject=hostile, name=hostile, tag=hostile, word=st.integers(0, 1200))
+def test_no_value_adds_a_header_nor_makes_a_line_too_long(
+    subject: str, name: str, tag: str, word: int
+) -> None:
+    name = str(Mailbox(name.strip() + "x" * word, "a@example.org"))
+    payload = {"subject": subject + "x" * word, "headers": {"X-Tag": tag + "x" * word}}
+    head, _, _ = wire(HELLO | payload | {"from": name, "reply_to": name}).partition(b"\r\n\r\n")
+    lines = head.split(b"\r\n")
+    assert max(map(len, lines)) <= 998
+    assert not any(set(line) & {*b"\r\n\0"} or not line.strip() for line in lines)
+    begun = [line.partition(b":")[0].decode() for line in lines if line[:1] not in b" \t"]
+    assert set(begun) - HEADERS <= {"Content-Type", "Content-Transfer-Encoding", "MIME-Version"}
+    assert len(begun) == len(set(begun))
+
+
+@pytest.mark.parametrize("length", [900, 989, 990, 1200, 5000])
+@pytest.mark.parametrize("header", ["Subject", "X-Tag", "From", "Reply-To"])
+def test_a_long_text_without_a_blank_arrives_in_short_lines(header: str, length: int) -> None:
+    text = "x" * length
+    mailbox = f"{text} <a@example.org>"
+    fields: dict[str, dict[str, Any]] = {
+        "Subject": {"subject": text},
+        "X-Tag": {"headers": {"X-Tag": text}},
+        "From": {"from": mailbox},
+        "Reply-To": {"reply_to": mailbox},
+    }
+    payload = HELLO | fields[header]
+    assert max(map(len, wire(payload).split(b"\r\n"))) <= 998
+    expected = mailbox if header in ("From", "Reply-To") else text
+    assert decoded(payload, header) == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.text("ab,;.", min_size=1, max_size=60), min_size=1, max_size=60))
+def test_folding_adds_and_loses_no_blank(texts: list[str]) -> None:
+    subject = " ".join(texts)
+    assert decoded(HELLO | {"subject": subject}, "Subject") == subject
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ('"Acme, Inc." <a@example.org>', "Acme, Inc."),
+        ("Acme, Inc. <a@example.org>", "Acme, Inc."),
+        ("Acme (EU) <a@example.org>", "Acme (EU)"),
+        ('"Say \\"hi\\"" <a@example.org>', 'Say "hi"'),
+        ("O'Neil & Sons: <a@example.org>", "O'Neil & Sons:"),
+        ('"a@b.example" <a@example.org>', "a@b.example"),
+        ("a@b.example <a@example.org>", "a@b.example"),
+        ('"Zoë, GmbH" <a@example.org>', "Zoë, GmbH"),
+        ('"<x>" <a@example.org>', "<x>"),
+        ("<a@example.org>", ""),
+        ("a@example.org", ""),
+    ],
+)
+def test_a_sender_is_read_as_people_write_it(written: str, name: str) -> None:
+    (mailbox,) = parsed(HELLO | {"from": written})["From"].addresses
+    assert (mailbox.display_name, mailbox.addr_spec) == (name, "a@example.org")
 
 
 @pytest.mark.parametrize("name", ["", "X Tag", "X-Tag:", "X-Tag\n", "X-Täg", "X\x00"])
@@ -173,7 +256,13 @@ def test_a_recipient_is_exactly_one_address(recipient: str) -> None:
     assert refusal.value.outcome.code == "invalid_address"
 
 
-@pytest.mark.parametrize("sender", ["", "nobody", "a@example.org, b@example.org"])
+@pytest.mark.parametrize(
+    "sender",
+    [
+        *("", "nobody", "a@example.org, b@example.org", "A <a@example.org>, B <b@example.org>"),
+        *("A <>", "A <a@example.org", f"{'a' * 250}@example.org", "Acme <a b@example.org>"),
+    ],
+)
 def test_a_sender_is_exactly_one_address(sender: str) -> None:
     with pytest.raises(InvalidMessage) as refusal:
         wire(HELLO | {"from": sender})

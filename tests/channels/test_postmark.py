@@ -196,7 +196,7 @@ async def test_one_connection_carries_many_messages(open_: Open, http_server: HT
 
 async def test_an_injected_header_is_never_sent(open_: Open, http_server: HTTPServers) -> None:
     server = await http_server()
-    payload = HELLO | {"subject": "Hi\r\nBcc: eve@example.com"}
+    payload = HELLO | {"from": "hello@example.org\r\nBcc: eve@example.com"}
     outcome = await open_("email", "postmark", account(server)).send(message(payload))
     assert (outcome.kind, outcome.code) == ("failed", "invalid_header")
     assert server.requests == []

@@ -344,8 +344,6 @@ async def test_a_cancelled_send_gives_its_connection_up(
 @pytest.mark.parametrize(
     ("payload", "recipient"),
     [
-        ({"subject": "Hi\r\nBcc: eve@example.com"}, "ada@example.com"),
-        ({"headers": {"X-Tag": "a\nBcc: eve@example.com"}}, "ada@example.com"),
         ({"headers": {"X-Tag\r\nBcc": "eve@example.com"}}, "ada@example.com"),
         ({"from": "hello@example.org\r\nBcc: eve@example.com"}, "ada@example.com"),
         ({}, "ada@example.com>\r\nRCPT TO:<eve@example.com"),
@@ -358,6 +356,25 @@ async def test_an_injected_header_never_reaches_the_server(
     outcome = await open_("email", "smtp", plain(server)).send(message(HELLO | payload, recipient))
     assert (outcome.kind, outcome.code) == ("failed", "invalid_header")
     assert server.sessions == []
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"subject": "Hi\r\nBcc: eve@example.com"},
+        {"headers": {"X-Tag": "a\nBcc: eve@example.com"}},
+        {"from": '"Hi\r\nBcc: eve@example.com" <hello@example.org>'},
+    ],
+)
+async def test_a_line_break_in_a_header_is_a_blank_and_adds_no_header(
+    open_: Open, mail_server: MailServers, payload: dict[str, Any]
+) -> None:
+    server = await mail_server()
+    outcome = await open_("email", "smtp", plain(server)).send(message(HELLO | payload))
+    assert outcome.kind == "sent"
+    (content,) = server.accepted
+    assert message_from_bytes(content)["Bcc"] is None
+    assert server.recipients == ["ada@example.com"]
 
 
 @pytest.mark.parametrize("field", [{"security": "ssl"}, {"port": "smtp"}])

@@ -8,7 +8,7 @@ from typing import Any
 
 from dripdrop.channels.base import InvalidMessage
 
-_FIELD_NAME = re.compile(r"[!-9;-~]+")  # RFC 5322 section 2.2
+_FIELD_NAME = re.compile(r"[!-9;-~]{1,200}")  # RFC 5322 section 2.2, and no longer than a line
 _LINE_BREAKING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 

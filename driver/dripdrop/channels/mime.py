@@ -10,11 +10,12 @@ from email.header import Header
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
-from email.utils import format_datetime, getaddresses
+from email.utils import format_datetime
 from typing import Any
 
 from dripdrop.channels.base import InvalidMessage, Message
 from dripdrop.channels.headers import checked_headers, one_line
+from dripdrop.mailbox import on_one_line, read_mailbox
 
 # The HTML standard's "valid e-mail address": https://html.spec.whatwg.org/#valid-e-mail-address
 _ADDR_SPEC = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
@@ -25,6 +26,8 @@ _RESERVED_HEADER = re.compile(
     r"|x-smtpapi|x-msys-api|x-mc-.*",
     re.IGNORECASE,
 )
+_LONGEST_ADDRESS = 254  # RFC 5321 section 4.5.3.1.3, without the angle brackets
+_LONGEST_LINE = 998  # RFC 5322 section 2.1.1
 _SEVEN_BIT = SMTP.clone(cte_type="7bit")
 
 
@@ -47,8 +50,9 @@ class Email:
         """Read a payload ``{"subject", "html"?, "text"?, "from"?, "reply_to"?, "headers"?}``.
 
         The Message-ID comes from the idempotency key, so a resend carries the same one. Raises
-        `InvalidMessage` for a line break in any header or address, for a header the engine sets
-        itself, for a malformed address, and for a message without a body.
+        `InvalidMessage` for a header the engine sets itself, for a malformed address, and for a
+        message without a body. A line break or control character in a header becomes a blank, in
+        an address it is refused.
         """
         payload = message.payload
         text, html = payload.get("text") or None, payload.get("html") or None
@@ -57,7 +61,7 @@ class Email:
         if not all(isinstance(part, str | None) for part in (text, html)):
             raise InvalidMessage("invalid_body", "text and html must be strings")
         recipient = one_line(message.recipient or "", "the recipient")
-        if not _ADDR_SPEC.fullmatch(recipient):
+        if not _is_address(recipient):
             raise InvalidMessage("invalid_address", "the recipient is not an e-mail address")
         sender = _mailbox(payload.get("from") or default_sender or "", "from")
         reply_to = payload.get("reply_to")
@@ -65,7 +69,7 @@ class Email:
             sender=sender,
             recipient=recipient,
             reply_to=_mailbox(reply_to, "reply_to") if reply_to else None,
-            subject=one_line(str(payload.get("subject") or "").strip(), "subject"),
+            subject=on_one_line(str(payload.get("subject") or "")).strip(),
             text=text,
             html=html,
             headers=_extra_headers(payload.get("headers") or {}),
@@ -80,14 +84,14 @@ class Email:
         into an encoded word (that breaks List-Unsubscribe and In-Reply-To) and loses spaces in
         long names.
         """
-        headers = {"From": _folded_mailbox(self.sender), "To": self.recipient}
+        headers = [_mailbox_header("From", self.sender), f"To: {self.recipient}"]
         if self.reply_to is not None:
-            headers["Reply-To"] = _folded_mailbox(self.reply_to)
-        headers["Subject"] = _folded(self.subject)
-        headers["Date"] = format_datetime(self.date)
-        headers["Message-ID"] = f"<{self.message_id}>"
-        headers |= {name: _folded(value) for name, value in self.headers.items()}
-        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            headers.append(_mailbox_header("Reply-To", self.reply_to))
+        headers.append(_header("Subject", self.subject))
+        headers.append(f"Date: {format_datetime(self.date)}")
+        headers.append(f"Message-ID: <{self.message_id}>")
+        headers += [_header(name, value) for name, value in self.headers.items()]
+        head = "".join(f"{header}\r\n" for header in headers)
         return head.encode("ascii") + self._body().as_bytes()
 
     def _body(self) -> EmailMessage:
@@ -102,6 +106,8 @@ class Email:
 
 
 def _extra_headers(headers: Any) -> dict[str, str]:
+    if isinstance(headers, Mapping):
+        headers = {name: on_one_line(str(value)).strip() for name, value in headers.items()}
     checked = checked_headers(headers)
     for name in checked:
         if _RESERVED_HEADER.fullmatch(name):
@@ -110,23 +116,49 @@ def _extra_headers(headers: Any) -> dict[str, str]:
 
 
 def _mailbox(value: Any, what: str) -> Address:
-    mailboxes = getaddresses([one_line(str(value), what)])
-    if len(mailboxes) != 1 or not _ADDR_SPEC.fullmatch(mailboxes[0][1]):
+    mailbox = read_mailbox(str(value))
+    if mailbox is None or not _is_address(mailbox.address):
+        one_line(str(value), what)
         raise InvalidMessage("invalid_address", f"{what} is not one e-mail address")
-    name, address = mailboxes[0]
-    username, _, domain = address.rpartition("@")
-    return Address(name, username, domain)
+    username, _, domain = mailbox.address.rpartition("@")
+    return Address(mailbox.name, username, domain)
 
 
-def _folded_mailbox(mailbox: Address) -> str:
+def _is_address(text: str) -> bool:
+    return len(text) <= _LONGEST_ADDRESS and _ADDR_SPEC.fullmatch(text) is not None
+
+
+def _mailbox_header(name: str, mailbox: Address) -> str:
     if _is_plain(mailbox.display_name):
-        return str(mailbox)
-    return f"{_folded(mailbox.display_name)} <{mailbox.addr_spec}>"
+        header = _at_blanks(f"{name}: {mailbox}")
+        if header is not None:
+            return header
+    return f"{name}: {_encoded(name, mailbox.display_name)}\r\n <{mailbox.addr_spec}>"
 
 
-def _folded(text: str) -> str:
-    charset = "us-ascii" if _is_plain(text) else "utf-8"
-    return Header(text, charset).encode(linesep="\r\n")
+def _header(name: str, value: str) -> str:
+    """Return a header, folded at its blanks; what cannot be, or is not ASCII, in encoded words."""
+    header = _at_blanks(f"{name}: {value}") if _is_plain(value) else None
+    return f"{name}: {_encoded(name, value)}" if header is None else header
+
+
+def _at_blanks(header: str) -> str | None:
+    """Fold before blanks, into lines of 78 characters where they are that short (RFC 5322 2.1.1).
+
+    None where a line would have more than 998.
+    """
+    words = re.findall(r"\s*\S+", header)
+    lines = ["".join(words[:2])]
+    for word in words[2:]:
+        if len(lines[-1]) + len(word) > 78:
+            lines.append(word)
+        else:
+            lines[-1] += word
+    return "\r\n".join(lines) if max(map(len, lines)) <= _LONGEST_LINE else None
+
+
+def _encoded(name: str, text: str) -> str:
+    return Header(text, "utf-8", header_name=name).encode(linesep="\r\n")
 
 
 def _is_plain(text: str) -> bool:

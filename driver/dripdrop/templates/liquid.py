@@ -10,19 +10,22 @@ inside of a JSON string, or with `| json` written as JSON itself.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TextIO, TypeAlias
 from urllib.parse import quote
 
 from liquid import BoundTemplate, Environment, RenderContext
 from liquid.builtin import output
+from liquid.builtin.tags.echo_tag import EchoTag
 from liquid.exceptions import LiquidError, OutputStreamLimitError
 from liquid.stringify import to_liquid_string
 
+from dripdrop.mailbox import marked, read_mailbox
 from dripdrop.templates.dialect import Context, Output, adopt
 
 _CACHED = 1000  # templates
 _CACHED_CHARACTERS = 2_000_000  # of their sources; parsed they are some thirty times as large
+_MAILBOXES = ("from", "reply_to")
 _LONGEST = 1_000_000  # characters of one rendered text
 
 TOO_LARGE = "message_too_large"
@@ -70,33 +73,36 @@ def _json(value: Any) -> str:
     return _Written(json.dumps(value, ensure_ascii=False, default=lambda _: None))
 
 
-def _escaping(escape: Callable[[str], str]) -> Environment:
-    """Return Liquid that escapes whatever a template puts out, always.
-
-    Only `{{ }}` does so: the other tags that could are left out.
-    """
+def _printing(write: Callable[[str], str], without: Iterable[str] = ()) -> Environment:
+    """Return Liquid that changes whatever `{{ }}` puts out, always; without some tags."""
 
     class Node(output.OutputNode):
         def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
             value = self.expression.evaluate(context)
-            return buffer.write(escape(to_liquid_string(value, autoescape=False)))
+            return buffer.write(write(to_liquid_string(value, autoescape=False)))
 
-    class Escaped(output.Output):
+    class Printed(output.Output):
         node_class = Node
 
+    class Echoed(EchoTag):
+        node_class = Node  # type: ignore[assignment]  # it differs in how it is shown, no more
+
     environment = _Limited()
-    environment.add_tag(Escaped)
-    for tag in ("capture", "cycle", "echo", "ifchanged", "liquid", "tablerow"):
+    environment.add_tag(Printed)
+    environment.add_tag(Echoed)
+    for tag in without:
         del environment.tags[tag]
     return environment
 
 
+_ALSO_PRINT = ("capture", "cycle", "echo", "ifchanged", "liquid", "tablerow")
 _TEXT = _Limited()
 _HTML = _Limited(autoescape=True)
-_PERCENT = _escaping(_percent_encoded)
-_JSON = _escaping(_json_escaped)
+_MAILBOX = _printing(marked)
+_PERCENT = _printing(_percent_encoded, _ALSO_PRINT)
+_JSON = _printing(_json_escaped, _ALSO_PRINT)
 _JSON.add_filter("json", _json)
-for _environment in (_TEXT, _HTML, _PERCENT, _JSON):
+for _environment in (_TEXT, _HTML, _MAILBOX, _PERCENT, _JSON):
     adopt(_environment)
     for _tag in ("include", "render"):
         del _environment.tags[_tag]
@@ -118,7 +124,7 @@ class Renderer:
     def __init__(self, escaping: Mapping[str, Environment] = MESSAGE) -> None:
         """Know no template yet."""
         self._escaping = escaping
-        self._compiled: dict[str, tuple[_Compiled, int]] = {}
+        self._compiled: dict[str, _Template] = {}
         self._characters = 0
 
     def learn(self, template_hash: str, template: Mapping[str, Any]) -> None:
@@ -126,13 +132,13 @@ class Renderer:
         # The one that was met last stands last, so the first is the one to forget.
         known = self._compiled.pop(template_hash, None)
         if known is None:
-            known = _parse(template, self._escaping), _characters(template)
-            self._characters += known[1]
+            known = _parse(template, self._escaping)
+            self._characters += known.characters
         self._compiled[template_hash] = known
         while len(self._compiled) > _CACHED or (
             self._characters > _CACHED_CHARACTERS and len(self._compiled) > 1
         ):
-            self._characters -= self._compiled.pop(next(iter(self._compiled)))[1]
+            self._characters -= self._compiled.pop(next(iter(self._compiled))).characters
 
     def knows(self, template_hash: str) -> bool:
         """Whether a template has been learnt, and not been forgotten."""
@@ -144,9 +150,12 @@ class Renderer:
         What takes more memory than there is raises `MemoryError`: it may not be this message's
         fault.
         """
-        compiled, _ = self._compiled[template_hash]
+        compiled = self._compiled[template_hash]
         try:
-            payload = compiled(variables)
+            payload = compiled.payload(variables)
+            if channel == "email":
+                for field, mailbox in compiled.mailboxes.items():
+                    payload[field] = _written(mailbox(variables), payload[field])
         except (RenderError, MemoryError):
             raise
         except OutputStreamLimitError:
@@ -209,15 +218,32 @@ def _place(error: LiquidError) -> tuple[int | None, int, int]:
     return line, column, max(1, min(len(error.token.value), len(text) - column))
 
 
-def _parse(template: Mapping[str, Any], escaping: Mapping[str, Environment]) -> _Compiled:
+class _Template(NamedTuple):
+    """A template, ready to be rendered."""
+
+    payload: _Compiled
+    mailboxes: Mapping[str, _Compiled]
+    """Those of its fields that are mailboxes in an e-mail, their values marked."""
+    characters: int
+    """How much there was to parse."""
+
+
+def _parse(template: Mapping[str, Any], escaping: Mapping[str, Environment]) -> _Template:
+    characters = _characters(template)
     try:
-        return _compile(template, _TEXT, escaping)
+        mailboxes = {
+            field: _compile(template[field], _MAILBOX, {})
+            for field in _MAILBOXES
+            if isinstance(template.get(field), str)
+        }
+        return _Template(_compile(template, _TEXT, escaping), mailboxes, characters)
     except MemoryError:
         raise
     except LiquidError as error:
-        return _raising("liquid_parse", f"{error.message} (line {_line(error)})")
+        reason = f"{error.message} (line {_line(error)})"
     except Exception as error:
-        return _raising("liquid_parse", type(error).__name__)
+        reason = type(error).__name__
+    return _Template(_raising("liquid_parse", reason), {}, characters)
 
 
 def _compile(
@@ -245,6 +271,12 @@ def _render(template: BoundTemplate, variables: Mapping[str, Any]) -> str:
     output = Output(_LONGEST)
     template.render_with_context(Context(template, globals=variables), output)
     return output.getvalue()
+
+
+def _written(mailbox: str, as_it_is: str) -> str:
+    """Return a mailbox as RFC 5322 writes it; what is none, as it is, for the channel to refuse."""
+    found = read_mailbox(mailbox)
+    return as_it_is if found is None else str(found)
 
 
 def _raising(code: str, detail: str) -> _Compiled:
