@@ -108,6 +108,13 @@ begin
       execute format('grant %I to %I', v_role, current_user);
     end if;
   end loop;
+  begin
+    -- For open_transactions(): whose they are, and since when.
+    grant pg_read_all_stats to dripdrop_owner;
+  exception
+    when insufficient_privilege then
+      raise notice 'open_transactions() shows those of the roles of "%" only', current_user;
+  end;
 exception
   when insufficient_privilege then
     raise warning 'the role dripdrop_owner cannot be used here: "%" owns the schema dripdrop',

@@ -600,6 +600,10 @@ class Statements(ABC, Generic[One, Many, Value]):
         """Let senders rest whose bounces or complaints are too many; return them."""
 
     @_statement
+    def open_transactions(self, older_than: timedelta = ...) -> Many:
+        """List the transactions that stay open and keep messages waiting."""
+
+    @_statement
     def reconcile(self, unknown_grace: timedelta = ...) -> One:
         """Mend what a crash or a lost queue left behind; return how much of each there was."""
 

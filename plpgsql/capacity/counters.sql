@@ -433,7 +433,10 @@ comment on function dripdrop._give_back(uuid[], timestamptz) is
 -- Where limits have changed, whoever waits for them is looked at again. What holds for all tenants,
 -- null, is counted for each of them.
 --
--- locks   executions that wait, skipping what is locked, then the counters
+-- An application may keep its transaction open: the counters, which tick() waits for, are left as
+-- they are, and mended when they are next looked at.
+--
+-- locks   executions that wait, skipping what is locked
 create or replace function dripdrop._ask_again(tenant_key text, adapter_id uuid, at timestamptz)
 returns void
 language plpgsql
@@ -461,8 +464,6 @@ begin
     where w.counter_id = any (v_counters) and w.due_at > _ask_again.at and w.ended_at is null
     for no key update skip locked
   ));
-  perform from dripdrop.counters as c where c.id = any (v_counters) order by c.id for no key update;
-  update dripdrop.counters as c set line_until = null where c.id = any (v_counters);
 end
 $$;
 

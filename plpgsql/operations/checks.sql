@@ -131,6 +131,9 @@ begin
   limit 1;
 
   return query
+  select p.* from dripdrop._open_transaction_problems('10 seconds') as p;
+
+  return query
   select distinct
     'no_adapter',
     format(

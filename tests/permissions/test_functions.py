@@ -70,6 +70,7 @@ CALLERS: dict[str, set[str]] = {
     "migrate_preview": {ADMIN},
     "next_opening": {ADMIN, APP},
     "next_time": {ADMIN, APP},
+    "open_transactions": {ADMIN, SENDER},
     "parse_timing": {ADMIN, APP},
     "pause_adapter": {ADMIN},
     "pause_enrollment": {ADMIN, APP},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -259,3 +260,19 @@ def test_thresholds_pass_over_a_sender_that_somebody_is_changing(
     with journey.connection.transaction():
         journey.update_channel_adapter(TENANT, adapter.id, config={"host": "mx.example.com"})
         assert other.check_thresholds() == []
+
+
+def test_an_open_change_of_limits_holds_up_nobody(journey: Engine, other: Engine) -> None:
+    adapter = journey.get_default_adapter(TENANT, "email")
+    journey.set_adapter_limits(TENANT, adapter.id, rate_limits={"adapter": "10/h"})
+    everybody(journey)
+    assert len(sent(journey)) == OTHERS + 10
+    journey.connection.execute("set lock_timeout = '1s'")
+    with other.connection.transaction():
+        other.set_adapter_limits(TENANT, adapter.id, rate_limits={"adapter": "1000/h"})
+        other.set_frequency_cap(TENANT, "week", 5, timedelta(days=7))
+        journey.enroll(TENANT, "onboarding", "User", "late", {"email": "late@example.com"})
+        assert journey.tick().deferred == 1
+        assert sent(journey) == set()
+    journey.tick()
+    assert len(sent(journey)) == OTHERS - 10 + 1

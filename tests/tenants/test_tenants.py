@@ -32,6 +32,7 @@ NO_TENANT = {
         ("call_hook", "complete_hooks", "complete_renders", "complete_sends"),
         "the pipeline again: for executions that a claim has named",
     ),
+    **dict.fromkeys(("open_transactions",), "names sessions of the database, and no tenant's data"),
     **dict.fromkeys(
         ("check_thresholds",), "looks after the senders of all tenants; each row names its tenant"
     ),

@@ -25,11 +25,12 @@ from dripdrop.daemon.record import Record
 from dripdrop.daemon.render import Render
 from dripdrop.daemon.send import Send
 from dripdrop.daemon.tick import Tick
+from dripdrop.daemon.watch import Watch
 from dripdrop.faults import Kind, kind_of
 from dripdrop.templates.process import RenderProcess
 from dripdrop.vault import Vault
 
-_CONNECTIONS = 6 + FUNCTIONS  # one per stage, and those that hooks run on
+_CONNECTIONS = 7 + FUNCTIONS  # one per stage, and those that hooks run on
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Settings:
     """How long a stage that found nothing waits before it looks again."""
     reconcile_interval: float = 60.0
     unknown_grace: timedelta = timedelta(minutes=15)
+    patience: timedelta = timedelta(seconds=10)
+    """How long a transaction may stay open that keeps messages waiting, until the log says so."""
     lease: timedelta = timedelta(minutes=2)
     in_flight: int = 40
     """Messages per channel that are claimed and not yet recorded, at most.
@@ -110,6 +113,7 @@ class Worker:
             self.send,
             self.record,
             self._reconcile,
+            Watch(self),
         )
         self._news = {stage.name: asyncio.Event() for stage in self.stages}
 
