@@ -27,6 +27,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m scripts.spot
 	$(BIN)/sqlfluff lint --processes 2 --disable-progress-bar sql plpgsql
 
 test: $(STAMP)
