@@ -13,7 +13,8 @@ import httpx
 
 from dripdrop.channels.base import ChannelSettings, InvalidMessage
 from dripdrop.channels.http import GuardedHTTP, NoReply, Reply
-from dripdrop.templates import REQUEST, Renderer, RenderError
+from dripdrop.templates import RenderError
+from dripdrop.templates.process import RenderProcess, Work
 from dripdrop.vault import Vault, VaultError, from_text
 
 _CODES = {"url_refused": "url_blocked", "timeout": "hook_timeout"}
@@ -26,11 +27,17 @@ class HookCaller:
     for bearer, `{"username", "password"?}` for basic and `{"name", "value"}` for header.
     """
 
-    def __init__(self, settings: ChannelSettings, vault: Callable[[], Vault]) -> None:
-        """Prepare without connecting."""
+    def __init__(
+        self,
+        settings: ChannelSettings,
+        vault: Callable[[], Vault],
+        rendering: RenderProcess | None = None,
+    ) -> None:
+        """Prepare without connecting. Without a process that renders it has one of its own."""
         self._http = GuardedHTTP(settings)
         self._vault = vault
-        self._renderer = Renderer(REQUEST)
+        self._rendering = rendering or RenderProcess()
+        self._own_rendering = rendering is None
 
     async def call(self, hook: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer as `dripdrop.complete_hooks()` takes it. Raises nothing expected.
@@ -43,9 +50,11 @@ class HookCaller:
         """
         timeout = hook["timeout_ms"] / 1000
         try:
-            request = self._request(hook, variables, timeout)
+            request = await self._request(hook, variables, timeout)
         except RenderError:
             return {"error": "hook_render_failed"}
+        except TimeoutError:
+            return {"error": "hook_timeout"}
         except VaultError:
             return {"error": "vault_error"}
         except InvalidMessage as error:
@@ -82,17 +91,21 @@ class HookCaller:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+        if self._own_rendering:
+            await self._rendering.aclose()
 
-    def _request(
+    async def _request(
         self, hook: Mapping[str, Any], variables: Mapping[str, Any], timeout: float
     ) -> httpx.Request:
         headers = {name.lower(): value for name, value in hook["headers"].items()}
         kind = headers.get("content-type", "application/json")
         escaping = "form" if kind.lower().startswith("application/x-www-form") else "json"
         template = {"url": hook["url"], escaping: hook["body_template"]}
-        known_by = json.dumps(template)
-        self._renderer.learn(known_by, template)
-        rendered = self._renderer.render(known_by, "hook", variables)
+        rendered = template
+        if any("{" in (part or "") for part in template.values()):
+            rendered = await self._rendering.render_one(
+                Work(json.dumps(template), template, "hook", variables, escaping="request")
+            )
         body = rendered[escaping]
         if body is not None:
             headers["content-type"] = kind

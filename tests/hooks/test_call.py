@@ -211,3 +211,15 @@ async def test_the_largest_answer_is_whole(endpoint: Endpoint) -> None:
 async def test_what_postgres_cannot_hold_is_replaced(endpoint: Endpoint) -> None:
     endpoint.answer = (200, "a\0b")
     assert (await called(described(endpoint.url)))["response"] == "a\ufffdb"
+
+
+async def test_a_template_that_takes_too_much_is_ended_and_calls_nothing(
+    endpoint: Endpoint,
+) -> None:
+    greedy = (
+        "{% assign s = 'aaaaaaaaaa' %}{% for i in (1..12) %}{% assign s = s | append: s %}"
+        "{% endfor %}{{ s | replace: 'a', s | size }}"
+    )
+    hook = described(endpoint.url, body_template=f'{{"n": {greedy}}}')
+    assert await called(hook) == {"error": "hook_render_failed"}
+    assert endpoint.requests == []

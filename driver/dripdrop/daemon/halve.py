@@ -7,18 +7,21 @@ from typing import TypeVar
 
 import psycopg
 
+from dripdrop.errors import NotStarted, PgmqMissing
+from dripdrop.faults import Kind, kind_of
+
 T = TypeVar("T")
-
-_NOBODYS = ("08", "25", "28", "3D", "40", "57", "ZD120")
-"""How the SQLSTATE of what no row is to blame for begins.
-
-Lost connections, read-only and aborted transactions, refused logins, missing databases, what a
-plain retry mends, shutdown, a missing queue."""
 
 
 def is_a_rows(error: psycopg.Error) -> bool:
-    """Whether an error may be the fault of a row; without a SQLSTATE the connection was lost."""
-    return error.sqlstate is not None and not error.sqlstate.startswith(_NOBODYS)
+    """Whether an error may be the fault of one row: what it holds, or that somebody has locked it.
+
+    A trigger may raise whatever it likes; a database that refuses everything for its own reasons
+    refuses to be told of the row as well.
+    """
+    if error.sqlstate is None or isinstance(error, NotStarted | PgmqMissing):
+        return False
+    return kind_of(error) in (Kind.OURS, Kind.REFUSING) or error.sqlstate == "55P03"
 
 
 async def halved(

@@ -33,7 +33,7 @@ class Hooks:
         """Belong to a worker."""
         self.worker = worker
         self.interval = worker.settings.interval
-        self._caller = HookCaller(worker.settings.channels, worker.vault)
+        self._caller = HookCaller(worker.settings.channels, worker.vault, worker.rendering)
         self._functions = asyncio.Semaphore(FUNCTIONS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._done: list[dict[str, Any]] = []
