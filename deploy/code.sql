@@ -143,6 +143,7 @@ as $$
       'the subscriber was enrolled before and the sequence does not allow it again'
     ),
     ('ZD302', 'sequence_inactive', 'the sequence is switched off'),
+    ('ZD303', 'destination_bound', 'sealed credentials go nowhere else than they were given for'),
     (
       'ZD401', 'stale_fence',
       'the claim was lost: another claim, a stop or a replay has moved the execution on'
@@ -11521,6 +11522,18 @@ begin
     and not exists (select from dripdrop.get_default_adapter(s.tenant_key, s.channel));
 
   return query
+  select
+    'invalid_adapter',
+    format('sender %s (tenant %s): %s', a.name, coalesce(a.tenant_key, 'global'), p.problem),
+    p.hint
+  from dripdrop.channel_adapters as a
+  cross join lateral dripdrop._setting_problems(
+    a.channel || '.' || a.provider, a.config, a.credentials is not null
+  ) as p
+  where a.active
+  order by a.tenant_key, a.name, p.field;
+
+  return query
   select distinct
     'no_unsubscribe_url',
     format(
@@ -14367,10 +14380,16 @@ $$;
 comment on function dripdrop._sealed(text) is
   'The envelope in a sealed text, checked for its form.';
 
--- What is secret goes into the sealed credentials; config is stored and shown as it is.
+-- What is secret goes into the sealed credentials; config is stored and shown as it is. What cannot
+-- work is refused here, and not by the first message.
 --
 -- raises  ZD201
-create or replace function dripdrop._check_adapter_config(config jsonb)
+create or replace function dripdrop._check_adapter_config(
+  channel text,
+  provider text,
+  config jsonb,
+  sealed boolean
+)
 returns void
 language plpgsql
 stable
@@ -14378,6 +14397,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_secret text;
+  v_fault record;
 begin
   if jsonb_typeof(config) is distinct from 'object' then
     raise exception 'config is not an object' using
@@ -14396,11 +14416,67 @@ begin
   if config ? 'thresholds' then
     perform dripdrop._check_thresholds(config -> 'thresholds', 'config.thresholds');
   end if;
+  select p.field, p.problem, p.hint, s.secret into v_fault
+  from dripdrop._setting_problems(channel || '.' || provider, config, sealed) as p
+  join dripdrop.provider_settings() as s
+    on s.kind = channel || '.' || provider and s.field = p.field
+  order by s.secret
+  limit 1;
+  if v_fault.secret then
+    raise exception '% needs credentials: %', provider, v_fault.problem using
+      errcode = 'ZD201', column = 'credentials',
+      hint = v_fault.hint || ' Seal it with "dripdrop seal".';
+  end if;
+  if v_fault.field is not null then
+    raise exception 'config: %', v_fault.problem using
+      errcode = 'ZD201', column = 'config.' || v_fault.field, hint = v_fault.hint;
+  end if;
 end
 $$;
 
-comment on function dripdrop._check_adapter_config(jsonb) is
-  'Raises on a config that is no object, holds a secret, or has bad thresholds.';
+comment on function dripdrop._check_adapter_config(text, text, jsonb, boolean) is
+  'Raises on a config that is no object, holds a secret, or cannot work for its provider.';
+
+-- Whoever may change a sender but not read its password could have it sent to a server of their
+-- own. The same envelope again is no new credentials.
+--
+-- raises  ZD303
+create or replace function dripdrop._check_destination(
+  adapter dripdrop.channel_adapters,
+  config jsonb,
+  credentials bytea
+)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_field text;
+begin
+  if (adapter).credentials is null
+    or coalesce(credentials, (adapter).credentials) <> (adapter).credentials
+  then
+    return;
+  end if;
+  select s.field into v_field
+  from dripdrop.provider_settings() as s
+  where s.kind = (adapter).channel || '.' || (adapter).provider
+    and s.destination
+    and nullif((adapter).config -> s.field, 'null')
+    is distinct from nullif(_check_destination.config -> s.field, 'null')
+  limit 1;
+  if v_field is not null then
+    raise exception 'config.% says where the sealed credentials go', v_field using
+      errcode = 'ZD303', column = 'config.' || v_field,
+      hint = 'Give the credentials again, sealed anew, in the same call; or leave host, port, '
+        'security, url and username as they are.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_destination(dripdrop.channel_adapters, jsonb, bytea) is
+  'Raises when sealed credentials would go to another server than they were given for.';
 
 -- One default per tenant and channel: promoting one demotes the other in the same transaction.
 create or replace function dripdrop._demote_default()
@@ -14432,8 +14508,8 @@ execute function dripdrop._demote_default();
 -- Credentials arrive sealed and leave only through claim_sends();
 -- the returned row never shows them.
 --
--- raises  ZD202 unknown provider, ZD113 name taken, ZD201 credentials not sealed,
---         ZD207 bad tenant key
+-- raises  ZD202 unknown provider, ZD113 name taken, ZD207 bad tenant key,
+--         ZD201 credentials not sealed, or a config that cannot work
 create or replace function dripdrop.create_channel_adapter(
   tenant_key text,
   name text,
@@ -14475,7 +14551,9 @@ begin
     raise exception 'is_default and active are true or false' using
       errcode = 'ZD201', column = 'active', hint = 'Leave them out for false and true.';
   end if;
-  perform dripdrop._check_adapter_config(config);
+  perform dripdrop._check_adapter_config(
+    channel, provider, config, dripdrop._sealed(credentials) is not null
+  );
 
   insert into dripdrop.channel_adapters (
     tenant_key, name, channel, provider, credentials, config, is_default, active
@@ -14512,7 +14590,8 @@ comment on function dripdrop.create_channel_adapter(
 -- Null leaves a value as it is. The name stays: it is bound into the sealed credentials.
 --
 -- locks   the adapter
--- raises  ZD107 unknown adapter, ZD201 credentials not sealed
+-- raises  ZD107 unknown adapter, ZD201 credentials not sealed, or a config that cannot work,
+--         ZD303 the sealed credentials would go elsewhere
 create or replace function dripdrop.update_channel_adapter(
   tenant_key text,
   adapter_id uuid,
@@ -14528,25 +14607,34 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_adapter dripdrop.channel_adapters;
+  v_sealed bytea := dripdrop._sealed(credentials);
 begin
   perform dripdrop._check_json(config, 'config');
-  if config is not null then
-    perform dripdrop._check_adapter_config(config);
-  end if;
-
-  update dripdrop.channel_adapters as a
-  set credentials = coalesce(dripdrop._sealed(update_channel_adapter.credentials), a.credentials),
-      config = coalesce(update_channel_adapter.config, a.config),
-      is_default = coalesce(update_channel_adapter.is_default, a.is_default),
-      active = coalesce(update_channel_adapter.active, a.active),
-      updated_at = dripdrop._now()
+  select a.* into v_adapter
+  from dripdrop.channel_adapters as a
   where a.id = update_channel_adapter.adapter_id
     and a.tenant_key is not distinct from update_channel_adapter.tenant_key
-  returning a.* into v_adapter;
+  for no key update;
   if v_adapter.id is null then
     raise exception 'adapter "%" not found', adapter_id using
       errcode = 'ZD107', hint = 'Ids are looked up within the tenant that is named first.';
   end if;
+  if config is not null then
+    perform dripdrop._check_adapter_config(
+      v_adapter.channel, v_adapter.provider, config,
+      coalesce(v_sealed, v_adapter.credentials) is not null
+    );
+    perform dripdrop._check_destination(v_adapter, config, v_sealed);
+  end if;
+
+  update dripdrop.channel_adapters as a
+  set credentials = coalesce(v_sealed, a.credentials),
+      config = coalesce(update_channel_adapter.config, a.config),
+      is_default = coalesce(update_channel_adapter.is_default, a.is_default),
+      active = coalesce(update_channel_adapter.active, a.active),
+      updated_at = dripdrop._now()
+  where a.id = v_adapter.id
+  returning a.* into v_adapter;
 
   v_adapter.credentials := null;
   return v_adapter;
@@ -15702,6 +15790,212 @@ $$;
 
 comment on function dripdrop._canonical_metadata(text, jsonb) is
   'The metadata of a sequence, its senders checked and a rotation in its stored form.';
+
+-- plpgsql/senders/settings.sql
+
+-- What each provider's account has to say about itself: the one description that is read where a
+-- sender is written, by startup_check(), by the driver before it opens an account, and by the
+-- documentation. kind is channel and provider; type is text, integer, boolean or object; a value
+-- is one of choices, or matches pattern, in which only what Postgres and Python read alike is used.
+-- What is secret stands in the sealed credentials, anything else there or in config. Credentials
+-- go to a destination: it changes only together with them.
+create or replace function dripdrop.provider_settings()
+returns table (
+  kind text,
+  field text,
+  type text,
+  choices text[],
+  pattern text,
+  hint text,
+  secret boolean,
+  required boolean,
+  destination boolean
+)
+language sql
+immutable
+parallel safe
+begin atomic
+  with pattern as (
+    select
+      p.*,
+      '(?=.{1,253}$)' || p.label || '(\.' || p.label || ')*' as host,
+      '(?=[^@]{1,64}@)[!#-''*+/-9=?A-Z^-~-]+(\.[!#-''*+/-9=?A-Z^-~-]+)*'
+      '@[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*'
+      as address
+    from (
+      values (
+        '[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?',
+        '([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])',
+        '([1-9][0-9]{0,2}|1000)'
+      )
+    ) as p (label, port, count)
+  ),
+  named as (
+    select
+      '^(' || p.host || '|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]+)$' as host,
+      '^' || p.port || '$' as port,
+      '^' || p.count || '$' as count,
+      '^https?://(' || p.label || '(\.' || p.label || ')*|\[[0-9A-Fa-f:.]+\])(:' || p.port || ')?'
+      '([/?][!"$-~]*)?$' as url,
+      '^(' || p.address || '|("([^"\\\x01-\x1f\x7f]|\\["\\])*"|[^\[\]()<>:;@\\,"\x01-\x1f\x7f]+)?'
+      ' ?<' || p.address || '>)$' as mailbox,
+      '^(' || p.label || '(\.' || p.label || ')+|\[[0-9A-Fa-f:.]+\]|\[IPv6:[0-9A-Fa-f:.]+\])$'
+      as helo,
+      '^[^\x01-\x1f\x7f]+$' as line,
+      '^[!-~]+$' as token
+    from pattern as p
+  )
+  select s.*
+  from named as p
+  cross join lateral (
+    values
+      (
+        'email.smtp', 'host', 'text', null::text[], p.host,
+        'The name or address of the mail server, such as "smtp.example.com".', false, true, true
+      ),
+      (
+        'email.smtp', 'port', 'integer', null, p.port,
+        'From 1 to 65535; left out it is 587, 465 or 25, as security says.', false, false, true
+      ),
+      (
+        'email.smtp', 'security', 'text', array['starttls', 'tls', 'none'], null,
+        'starttls (the default), tls from the first byte, or none.', false, false, true
+      ),
+      (
+        'email.smtp', 'allow_plain', 'boolean', null, null,
+        'true lets the password leave without TLS, for a server on this machine.',
+        false, false, true
+      ),
+      (
+        'email.smtp', 'username', 'text', null, p.line,
+        'The account''s name, if the server wants a login.', false, false, true
+      ),
+      (
+        'email.smtp', 'password', 'text', null, p.line,
+        'The account''s password.', true, false, false
+      ),
+      (
+        'email.smtp', 'from', 'text', null, p.mailbox,
+        'One address, such as "Acme <hello@acme.example>"; a name with a comma stands in quotes.',
+        false, true, false
+      ),
+      (
+        'email.smtp', 'helo', 'text', null, p.helo,
+        'The full name of this machine for EHLO, such as "mail.acme.example", or "[192.0.2.1]".',
+        false, false, false
+      ),
+      (
+        'email.smtp', 'connections', 'integer', null, p.count,
+        'How many connections a worker holds, from 1 to 1000; 8 by default.', false, false, false
+      ),
+      (
+        'email.postmark', 'api_key', 'text', null, p.token, 'The token of the Postmark server.',
+        true, true, false
+      ),
+      (
+        'email.postmark', 'from', 'text', null, p.mailbox,
+        'One address, such as "Acme <hello@acme.example>"; a name with a comma stands in quotes.',
+        false, true, false
+      ),
+      (
+        'email.postmark', 'base_url', 'text', null, p.url,
+        'Another address of the API, such as "https://api.postmarkapp.com".', false, false, true
+      ),
+      (
+        'email.postmark', 'message_stream', 'text', null, p.token,
+        'The stream''s id, such as "broadcast".', false, false, false
+      ),
+      (
+        'email.postmark', 'tag', 'text', null, p.line,
+        'A tag for all messages.', false, false, false
+      ),
+      (
+        'email.postmark', 'track_opens', 'boolean', null, null, 'true or false.',
+        false, false, false
+      ),
+      (
+        'email.postmark', 'track_links', 'text',
+        array['None', 'HtmlAndText', 'HtmlOnly', 'TextOnly'], null,
+        'None, HtmlAndText, HtmlOnly or TextOnly.', false, false, false
+      ),
+      (
+        'webhook.default', 'secret', 'text', null, '^(whsec_)?[A-Za-z0-9+/_-]+=*$',
+        'What receivers verify with: whsec_ and base64.', true, true, false
+      ),
+      (
+        'webhook.default', 'url', 'text', null, p.url,
+        'Where messages go that name no url themselves, such as "https://example.com/hook".',
+        false, false, true
+      )
+  ) as s (kind, field, type, choices, pattern, hint, secret, required, destination)
+  union all
+  select
+    v.channel || '.' || v.provider, s.*
+  from dripdrop.providers() as v
+  cross join named as p
+  cross join lateral (
+    values
+      (
+        'max_in_flight', 'integer', null::text[], p.count,
+        'How many messages a worker has at the provider at once, from 1 to 1000.',
+        false, false, false
+      ),
+      (
+        'thresholds', 'object', null, null,
+        'When it rests for bounces and complaints, see docs/senders.md; false is never.',
+        false, false, false
+      )
+  ) as s (field, type, choices, pattern, hint, secret, required, destination);
+end;
+
+comment on function dripdrop.provider_settings() is
+  'What a sender of each kind (channel.provider) says about itself: type, choices or pattern, a '
+  'hint, whether it is secret, required, or part of where the credentials go.';
+
+-- Required is asked for only where nothing is sealed: what is sealed may hold it.
+create or replace function dripdrop._setting_problems(kind text, config jsonb, sealed boolean)
+returns table (field text, problem text, hint text)
+language sql
+immutable
+parallel safe
+begin atomic
+  select
+    s.field,
+    case
+      when v.value is null then format('%s is missing', s.field)
+      when s.choices is not null
+      then format('%s is none of %s', s.field, array_to_string(s.choices, ', '))
+      when s.type = 'text' and jsonb_typeof(v.value) = 'string'
+      then format('%s is malformed', s.field)
+      else format('%s is no %s', s.field, s.type)
+    end,
+    s.hint
+  from dripdrop.provider_settings() as s
+  cross join lateral (
+    select nullif(nullif(_setting_problems.config -> s.field, 'null'), '""') as value
+  ) as v
+  where s.kind = _setting_problems.kind
+    and case
+      when v.value is null then s.required and not _setting_problems.sealed
+      when s.choices is not null then not (v.value #>> '{}' = any(s.choices))
+      when s.type = 'boolean' then jsonb_typeof(v.value) <> 'boolean'
+      when s.type = 'object' then jsonb_typeof(v.value) <> 'object' and v.value <> 'false'
+      when s.type = 'text' and jsonb_typeof(v.value) <> 'string' then true
+      when length(v.value #>> '{}') > 1000 then true
+      else v.value #>> '{}' !~ s.pattern
+    end
+  union all
+  select
+    'security', 'the login would leave without TLS',
+    'Choose starttls or tls, or set allow_plain to true for a server on this machine.'
+  where _setting_problems.kind = 'email.smtp'
+    and _setting_problems.config ->> 'security' = 'none'
+    and _setting_problems.config ->> 'username' <> ''
+    and _setting_problems.config -> 'allow_plain' is distinct from 'true';
+end;
+
+comment on function dripdrop._setting_problems(text, jsonb, boolean) is
+  'What keeps a config from working for a provider, field by field.';
 
 -- plpgsql/senders/thresholds.sql
 
@@ -17444,6 +17738,7 @@ declare
       "pause_enrollment",
       "pause_sending",
       "plan",
+      "provider_settings",
       "providers",
       "reconcile",
       "record_hook_test",
@@ -17522,6 +17817,7 @@ declare
       "errors",
       "get_http_hook",
       "open_transactions",
+      "provider_settings",
       "providers",
       "reconcile",
       "record_hook_test",
@@ -17543,6 +17839,7 @@ declare
       "_visible",
       "_without_pointer",
       "errors",
+      "provider_settings",
       "providers",
       "reply_codes",
       "version"

@@ -49,6 +49,7 @@ as $$
       'the subscriber was enrolled before and the sequence does not allow it again'
     ),
     ('ZD302', 'sequence_inactive', 'the sequence is switched off'),
+    ('ZD303', 'destination_bound', 'sealed credentials go nowhere else than they were given for'),
     (
       'ZD401', 'stale_fence',
       'the claim was lost: another claim, a stop or a replay has moved the execution on'

@@ -66,6 +66,7 @@ declare
       "pause_enrollment",
       "pause_sending",
       "plan",
+      "provider_settings",
       "providers",
       "reconcile",
       "record_hook_test",
@@ -144,6 +145,7 @@ declare
       "errors",
       "get_http_hook",
       "open_transactions",
+      "provider_settings",
       "providers",
       "reconcile",
       "record_hook_test",
@@ -165,6 +167,7 @@ declare
       "_visible",
       "_without_pointer",
       "errors",
+      "provider_settings",
       "providers",
       "reply_codes",
       "version"

@@ -57,6 +57,7 @@ _TEMPLATE = {
     ),
     "text": "Welcome, {{ name }}! Finish: https://app.example.com/setup?u={{ subscriber.id }}",
 }
+_SINK = {"host": "localhost", "from": "Bench <bench@example.org>"}
 _PAYLOAD = {"subject": "Welcome", "html": "<p>Welcome</p>" * 20, "text": "Welcome " * 20}
 
 
@@ -204,7 +205,9 @@ def _logic(number: int, steps: int) -> dict[str, Any]:
 def _set_policies(connection: psycopg.Connection[Any]) -> None:
     """Switch on what every message has to pass, and passes."""
     client = Client(connection)
-    sink = client.create_channel_adapter(None, "sink", "email", "smtp", is_default=True)
+    sink = client.create_channel_adapter(
+        None, "sink", "email", "smtp", config=_SINK, is_default=True
+    )
     client.set_adapter_limits(
         None, sink.id, rate_limits={"adapter": "1000000/m"}, daily_cap=1_000_000_000
     )
@@ -228,7 +231,7 @@ def _enroll(
 ) -> float:
     client = Client(connection)
     if client.get_default_adapter(None, "email") is None:
-        client.create_channel_adapter(None, "sink", "email", "smtp", is_default=True)
+        client.create_channel_adapter(None, "sink", "email", "smtp", config=_SINK, is_default=True)
     client.apply(None, sequence)
     began = time.perf_counter()
     connection.execute(

@@ -22,7 +22,7 @@
         │   ├── UnknownTimeZone            ├── InvalidCondition
         │   └── InvalidRate
         ├── RefusedError (ZD3xx): a policy says no
-        │   ├── ReenrollmentNotAllowed
+        │   ├── ReenrollmentNotAllowed     ├── DestinationBound
         │   └── SequenceInactive
         └── ClaimError (ZD4xx): somebody else has moved the row on
             └── StaleFence
@@ -179,6 +179,10 @@ class ReenrollmentNotAllowed(RefusedError, code="ZD301"):
 
 class SequenceInactive(RefusedError, code="ZD302"):
     """The sequence is switched off."""
+
+
+class DestinationBound(RefusedError, code="ZD303"):
+    """Sealed credentials go nowhere else than they were given for."""
 
 
 class StaleFence(ClaimError, code="ZD401"):

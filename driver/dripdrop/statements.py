@@ -271,6 +271,10 @@ class Statements(ABC, Generic[One, Many, Value]):
         """List the channels and their providers."""
 
     @_statement
+    def provider_settings(self) -> Many:
+        """List what a sender of each kind, channel.provider, says about itself."""
+
+    @_statement
     def reply_codes(self) -> Many:
         """List whose fault a refusal is, by channel, provider, stage, code and words."""
 

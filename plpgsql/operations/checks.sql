@@ -150,6 +150,18 @@ begin
     and not exists (select from dripdrop.get_default_adapter(s.tenant_key, s.channel));
 
   return query
+  select
+    'invalid_adapter',
+    format('sender %s (tenant %s): %s', a.name, coalesce(a.tenant_key, 'global'), p.problem),
+    p.hint
+  from dripdrop.channel_adapters as a
+  cross join lateral dripdrop._setting_problems(
+    a.channel || '.' || a.provider, a.config, a.credentials is not null
+  ) as p
+  where a.active
+  order by a.tenant_key, a.name, p.field;
+
+  return query
   select distinct
     'no_unsubscribe_url',
     format(

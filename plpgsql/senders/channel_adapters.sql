@@ -28,10 +28,16 @@ $$;
 comment on function dripdrop._sealed(text) is
   'The envelope in a sealed text, checked for its form.';
 
--- What is secret goes into the sealed credentials; config is stored and shown as it is.
+-- What is secret goes into the sealed credentials; config is stored and shown as it is. What cannot
+-- work is refused here, and not by the first message.
 --
 -- raises  ZD201
-create or replace function dripdrop._check_adapter_config(config jsonb)
+create or replace function dripdrop._check_adapter_config(
+  channel text,
+  provider text,
+  config jsonb,
+  sealed boolean
+)
 returns void
 language plpgsql
 stable
@@ -39,6 +45,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_secret text;
+  v_fault record;
 begin
   if jsonb_typeof(config) is distinct from 'object' then
     raise exception 'config is not an object' using
@@ -57,11 +64,67 @@ begin
   if config ? 'thresholds' then
     perform dripdrop._check_thresholds(config -> 'thresholds', 'config.thresholds');
   end if;
+  select p.field, p.problem, p.hint, s.secret into v_fault
+  from dripdrop._setting_problems(channel || '.' || provider, config, sealed) as p
+  join dripdrop.provider_settings() as s
+    on s.kind = channel || '.' || provider and s.field = p.field
+  order by s.secret
+  limit 1;
+  if v_fault.secret then
+    raise exception '% needs credentials: %', provider, v_fault.problem using
+      errcode = 'ZD201', column = 'credentials',
+      hint = v_fault.hint || ' Seal it with "dripdrop seal".';
+  end if;
+  if v_fault.field is not null then
+    raise exception 'config: %', v_fault.problem using
+      errcode = 'ZD201', column = 'config.' || v_fault.field, hint = v_fault.hint;
+  end if;
 end
 $$;
 
-comment on function dripdrop._check_adapter_config(jsonb) is
-  'Raises on a config that is no object, holds a secret, or has bad thresholds.';
+comment on function dripdrop._check_adapter_config(text, text, jsonb, boolean) is
+  'Raises on a config that is no object, holds a secret, or cannot work for its provider.';
+
+-- Whoever may change a sender but not read its password could have it sent to a server of their
+-- own. The same envelope again is no new credentials.
+--
+-- raises  ZD303
+create or replace function dripdrop._check_destination(
+  adapter dripdrop.channel_adapters,
+  config jsonb,
+  credentials bytea
+)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_field text;
+begin
+  if (adapter).credentials is null
+    or coalesce(credentials, (adapter).credentials) <> (adapter).credentials
+  then
+    return;
+  end if;
+  select s.field into v_field
+  from dripdrop.provider_settings() as s
+  where s.kind = (adapter).channel || '.' || (adapter).provider
+    and s.destination
+    and nullif((adapter).config -> s.field, 'null')
+    is distinct from nullif(_check_destination.config -> s.field, 'null')
+  limit 1;
+  if v_field is not null then
+    raise exception 'config.% says where the sealed credentials go', v_field using
+      errcode = 'ZD303', column = 'config.' || v_field,
+      hint = 'Give the credentials again, sealed anew, in the same call; or leave host, port, '
+        'security, url and username as they are.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_destination(dripdrop.channel_adapters, jsonb, bytea) is
+  'Raises when sealed credentials would go to another server than they were given for.';
 
 -- One default per tenant and channel: promoting one demotes the other in the same transaction.
 create or replace function dripdrop._demote_default()
@@ -93,8 +156,8 @@ execute function dripdrop._demote_default();
 -- Credentials arrive sealed and leave only through claim_sends();
 -- the returned row never shows them.
 --
--- raises  ZD202 unknown provider, ZD113 name taken, ZD201 credentials not sealed,
---         ZD207 bad tenant key
+-- raises  ZD202 unknown provider, ZD113 name taken, ZD207 bad tenant key,
+--         ZD201 credentials not sealed, or a config that cannot work
 create or replace function dripdrop.create_channel_adapter(
   tenant_key text,
   name text,
@@ -136,7 +199,9 @@ begin
     raise exception 'is_default and active are true or false' using
       errcode = 'ZD201', column = 'active', hint = 'Leave them out for false and true.';
   end if;
-  perform dripdrop._check_adapter_config(config);
+  perform dripdrop._check_adapter_config(
+    channel, provider, config, dripdrop._sealed(credentials) is not null
+  );
 
   insert into dripdrop.channel_adapters (
     tenant_key, name, channel, provider, credentials, config, is_default, active
@@ -173,7 +238,8 @@ comment on function dripdrop.create_channel_adapter(
 -- Null leaves a value as it is. The name stays: it is bound into the sealed credentials.
 --
 -- locks   the adapter
--- raises  ZD107 unknown adapter, ZD201 credentials not sealed
+-- raises  ZD107 unknown adapter, ZD201 credentials not sealed, or a config that cannot work,
+--         ZD303 the sealed credentials would go elsewhere
 create or replace function dripdrop.update_channel_adapter(
   tenant_key text,
   adapter_id uuid,
@@ -189,25 +255,34 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_adapter dripdrop.channel_adapters;
+  v_sealed bytea := dripdrop._sealed(credentials);
 begin
   perform dripdrop._check_json(config, 'config');
-  if config is not null then
-    perform dripdrop._check_adapter_config(config);
-  end if;
-
-  update dripdrop.channel_adapters as a
-  set credentials = coalesce(dripdrop._sealed(update_channel_adapter.credentials), a.credentials),
-      config = coalesce(update_channel_adapter.config, a.config),
-      is_default = coalesce(update_channel_adapter.is_default, a.is_default),
-      active = coalesce(update_channel_adapter.active, a.active),
-      updated_at = dripdrop._now()
+  select a.* into v_adapter
+  from dripdrop.channel_adapters as a
   where a.id = update_channel_adapter.adapter_id
     and a.tenant_key is not distinct from update_channel_adapter.tenant_key
-  returning a.* into v_adapter;
+  for no key update;
   if v_adapter.id is null then
     raise exception 'adapter "%" not found', adapter_id using
       errcode = 'ZD107', hint = 'Ids are looked up within the tenant that is named first.';
   end if;
+  if config is not null then
+    perform dripdrop._check_adapter_config(
+      v_adapter.channel, v_adapter.provider, config,
+      coalesce(v_sealed, v_adapter.credentials) is not null
+    );
+    perform dripdrop._check_destination(v_adapter, config, v_sealed);
+  end if;
+
+  update dripdrop.channel_adapters as a
+  set credentials = coalesce(v_sealed, a.credentials),
+      config = coalesce(update_channel_adapter.config, a.config),
+      is_default = coalesce(update_channel_adapter.is_default, a.is_default),
+      active = coalesce(update_channel_adapter.active, a.active),
+      updated_at = dripdrop._now()
+  where a.id = v_adapter.id
+  returning a.* into v_adapter;
 
   v_adapter.credentials := null;
   return v_adapter;

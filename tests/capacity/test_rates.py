@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from dripdrop.client import Client
 from dripdrop.errors import InvalidRate
 from tests.capacity.conftest import Sender, most_in_any
-from tests.engine import TEMPLATE, TENANT, Engine, email
+from tests.engine import ENVELOPE, TEMPLATE, TENANT, Engine, email
 
 MINUTE = timedelta(minutes=1)
 
@@ -144,6 +145,7 @@ def test_the_address_a_template_sends_from_comes_before_the_senders(
 
 
 def test_a_sender_without_an_address_has_no_rate_for_its_domain(sender: Sender) -> None:
+    Client.update_channel_adapter(sender.engine, TENANT, sender.id, ENVELOPE, {})
     sender.limit(rate_limits={"domain": "1/h"})
     sender.crowd(3)
     assert len(sender.work()) == 3

@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 import structlog
 from aiohttp import web
+from psycopg.types.json import Jsonb
 
 from dripdrop import Vault
 from dripdrop.daemon import Worker
@@ -185,7 +186,10 @@ async def test_a_window_that_is_no_count_rests_the_adapter(
     open_worker: OpenWorker,
     window: Any,
 ) -> None:
-    mailing.update_channel_adapter(TENANT, senders["email"], config={"max_in_flight": window})
+    mailing.connection.execute(
+        "update dripdrop.channel_adapters set config = config || %s",
+        [Jsonb({"max_in_flight": window})],
+    )
     sam = mailing.join("sam")
     async with open_worker() as worker:
         await worker.run_until_idle()

@@ -246,5 +246,5 @@ def test_no_function_returns_credentials_but_those_for_senders(
     admin.create_channel_adapter(TENANT, "mail", "email", "smtp", "AQ" + "A" * 62, is_default=True)
     (listed,) = admin.list_channel_adapters(TENANT)
     default = admin.get_default_adapter(TENANT, "email")
-    changed = admin.update_channel_adapter(TENANT, listed.id, config={"port": 25})
+    changed = admin.update_channel_adapter(TENANT, listed.id, config={"max_in_flight": 3})
     assert [row.credentials for row in (listed, default, changed)] == [None, None, None]

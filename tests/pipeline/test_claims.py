@@ -85,7 +85,7 @@ def test_a_claim_brings_all_that_sending_needs(engine: Engine, clock: Clock) -> 
             "name": "mail",
             "channel": "email",
             "provider": "smtp",
-            "config": {"host": "localhost"},
+            "config": mail.config,
             "credentials": envelope,
         },
         "claimed_at": clock.now,

@@ -50,6 +50,7 @@ NO_TENANT = {
             "errors",
             "providers",
             "reply_codes",
+            "provider_settings",
         ),
         "about the installation",
     ),
