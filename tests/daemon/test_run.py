@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -172,16 +173,55 @@ def test_two_workers_send_nothing_twice(mailing: Engine, mail: MailServer, run: 
     assert mail.repeated() == []
 
 
-def test_when_a_worker_dies_the_other_is_ended_and_the_status_says_so(
-    mailing: Engine, run: Run
+def test_a_worker_that_is_killed_is_started_again_while_the_other_goes_on(
+    mailing: Engine, mail: MailServer, run: Run
 ) -> None:
     sending = run("--workers", "2")
     sending.wait_for_log("started", times=2)
     victim, survivor = workers_of(sending)
     victim.kill()
-    assert sending.wait() == 128 + signal.SIGKILL
-    assert not survivor.is_running()
-    assert len(sending.logged("stopped")) == 1
+    sending.wait_for_log("started", times=3)
+    (line,) = sending.logged("worker_ended")
+    assert line["status"] == 128 + signal.SIGKILL
+    assert survivor in workers_of(sending)
+    mailing.join("sam")
+    wait_for(lambda: states(mailing) == {"sent"})
+    sending.signal()
+    assert sending.wait() == 0
+    assert len(sending.logged("stopped")) == 2
+
+
+def test_a_worker_that_dies_again_and_again_is_waited_for_longer_each_time(
+    mailing: Engine, run: Run
+) -> None:
+    sending = run("--workers", "2")
+    sending.wait_for_log("started", times=2)
+    survivor = workers_of(sending)[0]
+    for times in range(1, 4):
+        (victim,) = (each for each in workers_of(sending) if each != survivor)
+        victim.kill()
+        sending.wait_for_log("worker_ended", times=times)
+        sending.wait_for(lambda: len(workers_of(sending)) == 2)
+    waits = [line["wait"] for line in sending.logged("worker_ended")]
+    assert waits == sorted(waits)
+    assert waits[0] <= 0.5 and waits[2] >= 1.5
+
+
+def test_told_to_stop_while_a_worker_is_to_be_started_again_it_ends(
+    mailing: Engine, run: Run
+) -> None:
+    sending = run("--workers", "2")
+    sending.wait_for_log("started", times=2)
+    for times in range(1, 4):
+        wait_for(lambda: len(workers_of(sending)) == 2)
+        for worker in workers_of(sending):
+            worker.kill()
+        sending.wait_for_log("worker_ended", times=2 * times)
+    assert sending.logged("worker_ended")[-1]["wait"] >= 1.5
+    sending.signal()
+    told = time.monotonic()
+    assert sending.wait() == 0
+    assert time.monotonic() < told + 1.5
 
 
 def test_workers_end_with_their_supervisor(mailing: Engine, run: Run) -> None:

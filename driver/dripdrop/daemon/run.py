@@ -7,7 +7,6 @@ import multiprocessing
 import signal
 import sys
 from importlib.metadata import version
-from multiprocessing.connection import wait
 
 import structlog
 
@@ -16,6 +15,7 @@ from dripdrop.client import Client
 from dripdrop.connections import connect
 from dripdrop.daemon.health import StagesFailed
 from dripdrop.daemon.log import logging_to
+from dripdrop.daemon.supervisor import supervise
 from dripdrop.daemon.worker import Settings, Worker
 
 
@@ -29,7 +29,7 @@ def main(dsn: str, settings: Settings, *, workers: int = 1, once: bool = False) 
         if not is_ready(dsn):
             return 1
         if workers > 1 and not once:
-            return _supervise(dsn, settings, workers)
+            return supervise(_work, (dsn, settings), workers)
         try:
             asyncio.run(_run(dsn, settings, once))
         except StagesFailed:
@@ -83,38 +83,6 @@ def is_version(installed: str) -> bool:
         hint="dripdrop install brings the schema to the driver's version.",
     )
     return False
-
-
-def _supervise(dsn: str, settings: Settings, workers: int) -> int:
-    """Run workers in processes; when one ends by itself, end the others.
-
-    Returns the status of the first that failed; of one that a signal killed, 128 + its number.
-    """
-    context = multiprocessing.get_context("spawn")
-    processes = [
-        context.Process(target=_work, args=(dsn, settings), name=f"worker-{number}")
-        for number in range(workers)
-    ]
-    stopping = False
-
-    def stop(*_: object) -> None:
-        nonlocal stopping
-        stopping = True
-        for process in processes:
-            process.terminate()
-
-    for process in processes:
-        process.start()
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    ended = wait([process.sentinel for process in processes])
-    if not stopping:
-        stop()
-    for process in processes:
-        process.join()
-    processes.sort(key=lambda process: process.sentinel not in ended)
-    status = next((process.exitcode for process in processes if process.exitcode), 0)
-    return status if status >= 0 else 128 - status
 
 
 def _work(dsn: str, settings: Settings) -> None:
