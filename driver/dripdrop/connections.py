@@ -82,7 +82,7 @@ class Connections:
     ) -> None:
         """Prepare without connecting; `most` are open at a time, each configured once."""
         self._configure = configure
-        self._dsn = with_defaults(understood(dsn), _DEFAULTS)
+        self.dsn = with_defaults(understood(dsn), _DEFAULTS)
         self._places = asyncio.Semaphore(most)
         self._idle: list[tuple[float, psycopg.AsyncConnection[Any]]] = []
 
@@ -147,12 +147,12 @@ class Connections:
         try:
             async with asyncio.timeout(float(_DEFAULTS["connect_timeout"]) * 2):
                 connection = await psycopg.AsyncConnection.connect(
-                    self._dsn, autocommit=True, prepare_threshold=None
+                    self.dsn, autocommit=True, prepare_threshold=None
                 )
         except TimeoutError:
             raise Unanswered("no connection in time") from None
         except psycopg.Error as error:
-            raise _without_secrets(error, self._dsn) from None
+            raise _without_secrets(error, self.dsn) from None
         self._configure(connection)
         return connection
 

@@ -84,8 +84,11 @@ def mailing(engine: Engine, senders: dict[str, UUID]) -> Engine:
 @pytest.fixture
 def open_worker(dsn: str, clock: Clock) -> OpenWorker:
     """Make workers under the test's clock."""
+    direct = dsn
 
-    def make(vault: Callable[[], Vault] = lambda: Vault(KEY), **settings: Any) -> Worker:
+    def make(
+        vault: Callable[[], Vault] = lambda: Vault(KEY), dsn: str = direct, **settings: Any
+    ) -> Worker:
         channels = ChannelSettings(allow_http=True, allow_private=True)
         return Worker(
             dsn, Settings(channels=channels, **settings), vault=vault, clock=lambda: clock.now

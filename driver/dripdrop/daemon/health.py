@@ -14,10 +14,10 @@ from psycopg.errors import QueryCanceled
 
 from dripdrop.faults import Kind, Unanswered, described, kind_of
 
-SECONDS: ContextVar[float] = ContextVar("SECONDS", default=10.0)
+SECONDS: ContextVar[float] = ContextVar("SECONDS", default=5.0)
 """How long a statement of the stage that runs may take."""
 
-_SHORTEST, _LONGEST = 10.0, 120.0
+_SHORTEST, _LONGEST = 5.0, 120.0
 
 _PAUSES = {
     Kind.GONE: (0.1, 5.0),
