@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import structlog
 
-from dripdrop.daemon import Worker
 from dripdrop.errors import InvalidArgument
 from dripdrop.vault import VaultError
 from tests.conftest import Clock
@@ -182,7 +182,7 @@ def test_a_setting_that_makes_no_sense_is_refused(engine: Engine, config: dict[s
 
 
 @pytest.mark.anyio
-async def test_nothing_leaves_without_its_link_for_want_of_a_key(
+async def test_nothing_leaves_without_its_link_for_want_of_a_key_and_all_else_does(
     engine: Engine, senders: Any, mail: MailServer, open_worker: OpenWorker
 ) -> None:
     def no_key() -> Any:
@@ -190,13 +190,21 @@ async def test_nothing_leaves_without_its_link_for_want_of_a_key(
 
     engine.update_tenant_settings(TENANT, unsubscribe_url=BASE)
     engine.author(email("welcome"))
-    sam = engine.join()
-    worker: Worker
+    engine.apply(
+        TENANT,
+        {"key": "receipts", "name": "Receipts"}
+        | {"steps": [email("receipt", config={"kind": "transactional"})]},
+    )
+    linked = [engine.join(name) for name in ("sam", "ada")]
+    data = {"email": "eve@example.com"}
+    receipt = engine.enroll(TENANT, "receipts", "User", "eve", data)
     async with open_worker(vault=no_key) as worker:
-        with pytest.raises(VaultError):
+        with structlog.testing.capture_logs() as logs:
             await worker.run_until_idle()
     assert mail.mails == []
-    assert engine.last(sam.id).state == "queued"
+    assert {engine.last(each.id).state for each in linked} == {"queued"}
+    assert engine.last(receipt.id).payload == {"subject": "Hello ", "text": "Hello "}
+    assert [each["detail"] for each in logs if "hint" in each] == ["no key"]
 
 
 @pytest.mark.parametrize(

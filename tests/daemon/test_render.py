@@ -1,0 +1,156 @@
+"""The render stage: no message, however it is made, keeps the others from being rendered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.daemon.conftest import OpenWorker
+from tests.daemon.servers import MailServer
+from tests.engine import TENANT, Engine, email
+
+pytestmark = pytest.mark.anyio
+
+GREEDY = {
+    "memory": "{% assign s = 'aaaaaaaaaa' %}{% for i in (1..12) %}{% assign s = s | append: s %}"
+    "{% endfor %}{{ s | replace: 'a', s | size }}",
+    "memory and time": "{{ (1..60000000) | sort | size }}",
+    "time": "{% for i in (1..99) %}{% for j in (1..99) %}{{ i | times: j }}{% endfor %}{% endfor %}"
+    * 99,
+}
+
+
+def mine(engine: Engine, template: dict[str, Any]) -> None:
+    """Add a sequence of somebody else's making."""
+    engine.apply(
+        TENANT, {"key": "mine", "name": "Mine", "steps": [email("mine", template=template)]}
+    )
+
+
+def join_mine(engine: Engine, subscriber_id: str, **data: Any) -> Any:
+    """Enrol a user in it."""
+    data = {"email": f"{subscriber_id}@example.com"} | data
+    return engine.enroll(TENANT, "mine", "User", subscriber_id, data)
+
+
+@pytest.mark.parametrize("source", GREEDY.values(), ids=GREEDY)
+async def test_a_template_that_takes_too_much_fails_and_the_others_are_sent(
+    mailing: Engine, mail: MailServer, open_worker: OpenWorker, source: str
+) -> None:
+    mine(mailing, {"subject": "Hi", "text": source})
+    mailing.join("ann")
+    poisoned = join_mine(mailing, "eve")
+    mailing.join("bob")
+    async with open_worker() as worker:
+        await worker.run_until_idle()
+    assert {each.recipient for each in mail.mails} == {"ann@example.com", "bob@example.com"}
+    failed = mailing.last(poisoned.id)
+    assert failed.state == "failed"
+    assert failed.reason in {"render_memory", "render_timeout"}
+    assert "took more than" in failed.error_message
+    assert mailing.ledger() == []
+
+
+async def test_large_messages_are_handed_in_in_portions(
+    mailing: Engine, mail: MailServer, open_worker: OpenWorker
+) -> None:
+    mine(
+        mailing,
+        {
+            "subject": "Hi",
+            "text": "x" * 600 + "{% for i in (1..999) %}" + "x" * 600 + "{% endfor %}",
+        },
+    )
+    for number in range(40):
+        join_mine(mailing, f"user{number}")
+    mailing.tick()
+    async with open_worker() as worker:
+        for stage in worker.stages:
+            if stage.name == "render":
+                await stage.step()
+    (rendered,) = mailing.rows(
+        "select count(*) as n, count(distinct xmin::text) as portions,"
+        " min(length(payload ->> 'text')) as characters from dripdrop.step_executions"
+        " where state = 'rendered'"
+    )
+    assert (rendered.n, rendered.characters) == (40, 600_000)
+    assert rendered.portions in {3, 4}, "24 MB in portions of 8"
+
+
+async def test_a_message_that_is_too_large_fails_with_its_size(
+    mailing: Engine, open_worker: OpenWorker
+) -> None:
+    text = "{% for i in (1..6) %}" + "x" * 100_000 + "{% endfor %}"
+    mine(mailing, {"subject": "Hi", "text": text, "html": text})
+    poisoned = join_mine(mailing, "eve")
+    async with open_worker() as worker:
+        await worker.run_until_idle()
+    failed = mailing.last(poisoned.id)
+    assert (failed.state, failed.reason) == ("failed", "message_too_large")
+    assert failed.error_message == "1200036 bytes, more than 1000000"
+
+
+async def test_a_message_that_the_database_refuses_is_failed_and_the_others_are_sent(
+    mailing: Engine, mail: MailServer, open_worker: OpenWorker
+) -> None:
+    mailing.connection.execute(
+        """
+        create function public.refuse() returns trigger language plpgsql as $$
+        begin
+          if new.payload ->> 'text' like '%eve%' then
+            raise exception 'sesame-7316' using errcode = 'P0001';
+          end if;
+          return new;
+        end
+        $$;
+        create trigger refuse before update on dripdrop.step_executions
+          for each row execute function public.refuse();
+        """
+    )
+    for name in ("ann", "eve", "bob"):
+        mailing.join(name, data={"email": f"{name}@example.com", "name": name})
+    async with open_worker() as worker:
+        await worker.run_until_idle()
+    assert {each.recipient for each in mail.mails} == {"ann@example.com", "bob@example.com"}
+    (failed,) = mailing.rows("select * from dripdrop.step_executions where state <> 'sent'")
+    assert (failed.state, failed.reason) == ("failed", "not_stored")
+    assert failed.error_message == "the database refuses the message (P0001)"
+    assert mailing.ledger() == []
+
+
+async def test_headers_that_are_no_object_fail_their_message_alone(
+    mailing: Engine, mail: MailServer, open_worker: OpenWorker
+) -> None:
+    mailing.update_tenant_settings(TENANT, unsubscribe_url="https://mail.acme.example")
+    mailing.join("ann")
+    mine(mailing, {"subject": "Hi", "text": "Hi"})
+    poisoned = join_mine(mailing, "eve")
+    with mailing.unguarded():
+        mailing.connection.execute(
+            "update dripdrop.steps set template_content = template_content"
+            " || '{\"headers\": \"none\"}' where key = 'mine'"
+        )
+    async with open_worker() as worker:
+        await worker.run_until_idle()
+    assert [each.recipient for each in mail.mails] == ["ann@example.com"]
+    assert mailing.last(poisoned.id).reason == "invalid_header"
+
+
+@pytest.mark.parametrize("place", ["template_content", "data"])
+async def test_a_value_that_cannot_be_read_fails_those_that_have_it(
+    mailing: Engine, mail: MailServer, open_worker: OpenWorker, place: str
+) -> None:
+    mine(mailing, {"subject": "Hi", "text": "Hi"})
+    poisoned = [join_mine(mailing, "eve"), join_mine(mailing, "mallory")]
+    mailing.join("ann")
+    table = "steps" if place == "template_content" else "enrollments"
+    with mailing.unguarded():
+        mailing.connection.execute(
+            f"update dripdrop.{table} set {place} = {place} || '{{\"n\": 1e400}}'"
+            + (" where key = 'mine'" if table == "steps" else " where subscriber_id <> 'ann'")
+        )
+    async with open_worker() as worker:
+        await worker.run_until_idle()
+    assert [each.recipient for each in mail.mails] == ["ann@example.com"]
+    assert {mailing.last(each.id).reason for each in poisoned} == {"unreadable"}
