@@ -347,7 +347,8 @@ as $$
 begin
   if coalesce(name, '') = '' then
     raise exception '% is missing', field using
-      errcode = 'ZD201', column = _check_name.field, hint = 'Give it a name, for example "Postmark".';
+      errcode = 'ZD201', column = _check_name.field,
+      hint = 'Give it a name, for example "Postmark".';
   end if;
   if octet_length(name) > 200 or name ~ '[[:cntrl:]:]' then
     raise exception '% % is not a name', field, dripdrop._quoted(name) using
@@ -371,8 +372,8 @@ begin
   if coalesce(octet_length(key) > 200 or key !~ '^[a-z0-9][a-z0-9_-]*$', true) then
     raise exception '% % is not valid', what, dripdrop._quoted(key) using
       errcode = 'ZD201', column = _check_key.field,
-      hint = 'Use lower-case letters, digits, "_" and "-", begin with a letter or digit, and use at '
-        'most 200.';
+      hint = 'Use at most 200 lower-case letters, digits, "_" and "-", and begin with a letter or '
+        'digit.';
   end if;
 end
 $$;
@@ -442,6 +443,25 @@ $$;
 
 comment on function dripdrop._check_time(timestamptz, text) is
   'Raises ZD201 for a time that is further away than 100 years.';
+
+-- Where a text in a document says until when.
+create or replace function dripdrop._is_time_to_come(value text)
+returns boolean
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return value::timestamptz > dripdrop._now()
+    and value::timestamptz <= dripdrop._now() + interval '100 years';
+exception
+  when data_exception then
+    return false;
+end
+$$;
+
+comment on function dripdrop._is_time_to_come(text) is
+  'Whether a text is a time in the future, within 100 years.';
 
 -- raises  ZD201, with the field in the diagnostics' column field
 create or replace function dripdrop._check_count(value int, field text, most int)
@@ -5535,7 +5555,7 @@ begin
         ),
         true
       ),
-      format('channel "%s" is unknown', s.suppression ->> 'channel'),
+      format('channel %s is unknown', dripdrop._quoted(s.suppression ->> 'channel')),
       'Use email, sms, webhook, pubsub, slack, telegram or whatsapp.'
     ),
     (
@@ -5550,30 +5570,45 @@ begin
       not dripdrop._can_be_suppressed(
         s.suppression ->> 'channel', s.suppression ->> 'recipient'
       ),
-      format('"%s" is no address of channel %s',
-        s.suppression ->> 'recipient', s.suppression ->> 'channel'),
-      'For email sam@example.com or a whole domain as @example.com, for sms and whatsapp a number '
-      'with its country as +4915123456789.'
+      format(
+        '%s is no address of channel %s',
+        dripdrop._quoted(s.suppression ->> 'recipient'), s.suppression ->> 'channel'
+      ),
+      case
+        when s.suppression ->> 'recipient' like '%*%'
+        then 'Write @example.com for a whole domain, and each of its subdomains by itself.'
+        else 'For email sam@example.com or a whole domain as @example.com, for sms and whatsapp a '
+          'number with its country as +4915123456789.'
+      end
     ),
     (
-      6, 'reason',
+      6, 'expires_at',
+      s.suppression ->> 'expires_at' is not null
+      and not dripdrop._is_time_to_come(s.suppression ->> 'expires_at'),
+      format(
+        'expires_at %s is not a time to come', dripdrop._quoted(s.suppression ->> 'expires_at')
+      ),
+      'For example 2026-12-24T18:00:00Z, within 100 years; leave it out for a suppression for good.'
+    ),
+    (
+      7, 'reason',
       s.suppression ? 'reason' and dripdrop._severity(s.suppression ->> 'reason') is null,
-      format('reason "%s" is unknown', s.suppression ->> 'reason'),
+      format('reason %s is unknown', dripdrop._quoted(s.suppression ->> 'reason')),
       'Use unsubscribe, bounce, complaint, manual or provider_block.'
     ),
     (
-      7, 'metadata',
+      8, 'metadata',
       jsonb_typeof(s.suppression -> 'metadata') not in ('object', 'null'),
       'metadata is not an object', 'Pass an object, for example ''{}''.'
     ),
     (
-      8, 'topic',
+      9, 'topic',
       s.suppression ->> 'topic' is not null and not exists (
         select from dripdrop.topics as t
         where t.key = s.suppression ->> 'topic'
           and t.tenant_key is not distinct from _check_suppressions.tenant_key
       ),
-      format('topic "%s" not found', s.suppression ->> 'topic'),
+      format('topic %s not found', dripdrop._quoted(s.suppression ->> 'topic')),
       'list_topics() shows those of the tenant that is named first; leave it out for every message.'
     )
   ) as fault (rule, field, closed, message, hint)
@@ -5612,7 +5647,7 @@ as $$
   select case
     when channel = 'email'
     then dripdrop._normalized(channel, recipient) ~ '^[^@[:space:]]*@[^@[:space:]]+$'
-      and dripdrop._normalized(channel, recipient) !~ '[][()<>,;:"\\]|[.]$'
+      and dripdrop._normalized(channel, recipient) !~ E'[][()<>,;:"\\\\*]|[.]$'
     else dripdrop._is_recipient(channel, dripdrop._normalized(channel, recipient))
   end
 $$;
@@ -5686,20 +5721,6 @@ begin
   perform dripdrop._check_json_list(suppressions, 'suppressions');
   perform dripdrop._check_tenant_key(tenant_key);
   perform dripdrop._check_suppressions(tenant_key, suppressions);
-  begin
-    if exists (
-      select from jsonb_to_recordset(suppressions) as s (expires_at timestamptz)
-      where s.expires_at <= v_now
-    ) then
-      raise exception 'expires_at is not in the future' using
-        errcode = 'ZD201', column = 'expires_at', hint = 'Leave it out for a suppression for good.';
-    end if;
-  exception
-    when data_exception then
-      raise exception 'expires_at is not a time' using
-        errcode = 'ZD201', column = 'expires_at', detail = sqlerrm,
-        hint = 'For example 2026-12-24T18:00:00Z.';
-  end;
 
   select jsonb_agg(
     s.suppression || jsonb_build_object('tenant_key', suppress_many.tenant_key) order by s.place
@@ -14348,6 +14369,262 @@ $$;
 comment on function dripdrop._turn_away(dripdrop._decision[], timestamptz) is
   'Does what decisions other than send and ask say.';
 
+-- plpgsql/senders/addresses.sql
+
+-- What nobody sees and nobody wrote: the mark at the beginning of a file, joiners, soft hyphens,
+-- directions. It comes along with what is copied.
+create or replace function dripdrop._visible_text(value text)
+returns text
+language sql
+immutable
+parallel safe
+return btrim(
+  case
+    when octet_length(value) = length(value) then value
+    else translate(
+      value,
+      E'\ufeff\u200b\u2060\u00ad\u034f\u00a0\u1680\u3000\u200e\u200f\u2028\u2029\u202f\u205f'
+      '\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a'
+      '\u202a\u202b\u202c\u202d\u202e\u2061\u2062\u2063\u2064\u2066\u2067\u2068\u2069',
+      ''
+    )
+  end,
+  E' \t\r\n\f\x0b\u0085\u200c\u200d'
+);
+
+comment on function dripdrop._visible_text(text) is
+  'A text without its invisible characters and without the blanks around it.';
+
+-- IDNA as registrars and browsers apply it (UTS 46): compatible forms made one, small letters, each
+-- label in Punycode. Postgres knows none of it. What cannot be a domain stays what it is.
+create or replace function dripdrop._ascii_address(address text)
+returns text
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select lower(parts.words[1]) || (
+    select string_agg(dripdrop._ascii_label(l.label), '.' order by l.place)
+    from string_to_table(
+      translate(normalize(parts.words[2], nfkc), E'\u3002', '.'), '.'
+    ) with ordinality as l (label, place)
+  )
+  from (
+    select coalesce(regexp_match(address, '^(.*@)([^@]*)$'), array[address, '']) as words
+  ) as parts
+$$;
+
+comment on function dripdrop._ascii_address(text) is
+  'An email address with its domain in ASCII (IDNA).';
+
+-- RFC 3492, section 6.3. Whole code points, so that the server's collation has no say.
+create or replace function dripdrop._ascii_label(label text)
+returns text
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_codes int[];
+  v_code int;
+  v_next int := 128;
+  v_delta bigint := 0;
+  v_bias int := 72;
+  v_basic int;
+  v_done int;
+  v_lowest int;
+  v_quotient bigint;
+  v_threshold int;
+  v_place int;
+  v_label text;
+begin
+  if octet_length(label) = length(label) or length(label) > 63 then
+    return lower(label);
+  end if;
+  v_codes := array(
+    select dripdrop._small_letter(ascii(l.letter))
+    from string_to_table(label, null) with ordinality as l (letter, place)
+    order by l.place
+  );
+  select coalesce(string_agg(chr(c.code), '' order by c.place), ''), count(*)
+  into v_label, v_basic
+  from unnest(v_codes) with ordinality as c (code, place)
+  where c.code < 128;
+  v_label := v_label || case when v_basic > 0 then '-' else '' end;
+  v_done := v_basic;
+
+  while v_done < cardinality(v_codes) loop
+    v_lowest := (select min(c) from unnest(v_codes) as c where c >= v_next);
+    v_delta := v_delta + (v_lowest - v_next)::bigint * (v_done + 1);
+    v_next := v_lowest;
+    foreach v_code in array v_codes loop
+      v_delta := v_delta + (v_code < v_next)::int;
+      continue when v_code <> v_next;
+      v_quotient := v_delta;
+      v_place := 36;
+      loop
+        v_threshold := least(greatest(v_place - v_bias, 1), 26);
+        exit when v_quotient < v_threshold;
+        v_label := v_label || dripdrop._base_36(
+          v_threshold + (v_quotient - v_threshold) % (36 - v_threshold)
+        );
+        v_quotient := (v_quotient - v_threshold) / (36 - v_threshold);
+        v_place := v_place + 36;
+      end loop;
+      v_label := v_label || dripdrop._base_36(v_quotient);
+      v_bias := dripdrop._punycode_bias(v_delta, v_done + 1, v_done = v_basic);
+      v_delta := 0;
+      v_done := v_done + 1;
+    end loop;
+    v_delta := v_delta + 1;
+    v_next := v_next + 1;
+  end loop;
+  return 'xn--' || v_label;
+end
+$$;
+
+comment on function dripdrop._ascii_label(text) is
+  'A label of a domain in ASCII: xn-- and Punycode where it is in another script.';
+
+create or replace function dripdrop._base_36(digit bigint)
+returns text
+language sql
+immutable
+parallel safe
+return substr('abcdefghijklmnopqrstuvwxyz0123456789', digit::int + 1, 1);
+
+comment on function dripdrop._base_36(bigint) is 'A digit of Punycode.';
+
+-- RFC 3492, section 6.1.
+create or replace function dripdrop._punycode_bias(delta bigint, points int, is_first boolean)
+returns int
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_delta bigint := delta / case when is_first then 700 else 2 end;
+  v_bias int := 0;
+begin
+  v_delta := v_delta + v_delta / points;
+  while v_delta > 455 loop
+    v_delta := v_delta / 35;
+    v_bias := v_bias + 36;
+  end loop;
+  return v_bias + 36 * v_delta / (v_delta + 38);
+end
+$$;
+
+comment on function dripdrop._punycode_bias(bigint, int, boolean) is
+  'How long the numbers of Punycode are going to be.';
+
+-- The capitals of Latin, Greek and Cyrillic, by Unicode's blocks: lower() knows those of the
+-- database's locale only, and in the locale C those of ASCII.
+create or replace function dripdrop._small_letter(code int)
+returns int
+language sql
+immutable
+parallel safe
+return code + case
+  when code between 65 and 90 then 32
+  when code between 192 and 222 and code <> 215 then 32
+  when code = 376 then -121
+  when code between 313 and 328 or code between 377 and 382 then code % 2
+  when code between 256 and 311 or code between 330 and 375 then 1 - code % 2
+  when code = 902 then 38
+  when code between 904 and 906 then 37
+  when code = 908 then 64
+  when code between 910 and 911 then 63
+  when code between 913 and 939 then 32
+  when code between 1024 and 1039 then 80
+  when code between 1040 and 1071 then 32
+  when code between 1120 and 1153 or code between 1162 and 1215 then 1 - code % 2
+  else 0
+end;
+
+comment on function dripdrop._small_letter(int) is 'The small letter of a capital, as code points.';
+
+-- The one place that says how the addresses of a channel are compared. A domain has its ASCII form,
+-- which mail servers take; what a telephone number is written with goes, and 00 is a +.
+create or replace function dripdrop._normalized(channel text, recipient text)
+returns text
+language sql
+immutable
+parallel safe
+return case
+  when channel = 'email' then
+    case
+      when octet_length(recipient) = length(recipient)
+      then lower(btrim(recipient, E' \t\r\n\f\x0b'))
+      else dripdrop._ascii_address(dripdrop._visible_text(recipient))
+    end
+  when channel in ('sms', 'whatsapp') then
+    regexp_replace(
+      translate(
+        normalize(dripdrop._visible_text(recipient), nfkc),
+        E' .-()/\t\r\n\u2010\u2011\u2013\u2212', ''
+      ),
+      '^00', '+'
+    )
+  when channel in ('slack', 'telegram') then lower(dripdrop._visible_text(recipient))
+  else dripdrop._visible_text(recipient)
+end;
+
+comment on function dripdrop._normalized(text, text) is
+  'An address as it is compared with others of its channel.';
+
+-- The one place that says which address a channel uses. Null: the channel has none.
+create or replace function dripdrop._recipient(channel text, config jsonb, data jsonb)
+returns text
+language sql
+immutable
+parallel safe
+return dripdrop._normalized(
+  channel,
+  data ->> case
+    when channel = 'email' then coalesce(config ->> 'recipient_key', 'email')
+    when channel in ('sms', 'whatsapp') then coalesce(config ->> 'recipient_key', 'phone')
+    when channel in ('slack', 'telegram') then coalesce(config ->> 'recipient_key', channel)
+  end
+);
+
+comment on function dripdrop._recipient(text, jsonb, jsonb) is
+  'The normalised address an enrolment''s data holds for a channel.';
+
+-- A dot-string of RFC 5321, section 4.1.2, and a domain of RFC 1123, section 2.1, within the
+-- lengths of RFC 5321, section 4.5.3.1: no server takes anything else. What regular expressions
+-- are slow at is told by simpler means. A telephone number is one of E.164.
+create or replace function dripdrop._is_recipient(channel text, recipient text)
+returns boolean
+language sql
+immutable
+parallel safe
+return case
+  when channel = 'email' then
+    coalesce(
+      octet_length(recipient) <= 254
+      and strpos(recipient, '@') <= 65
+      and recipient ~ '^[a-zA-Z0-9.!#$%&''*+/=?^_`{|}~-]+@[a-zA-Z0-9-]+([.][a-zA-Z0-9-]+)*$'
+      and recipient not like '.%'
+      and recipient not like '%..%'
+      and recipient not like '%.@%'
+      and (
+        recipient not like '%-%'
+        or '.' || split_part(recipient, '@', 2) || '.' !~ '[.]-|-[.]'
+      )
+      and (length(recipient) < 66 or split_part(recipient, '@', 2) !~ '[^.]{64}'),
+      false
+    )
+  when channel in ('sms', 'whatsapp') then coalesce(recipient ~ '^[+][1-9][0-9]{6,14}$', false)
+  when channel in ('slack', 'telegram') then coalesce(recipient <> '', false)
+  else true
+end;
+
+comment on function dripdrop._is_recipient(text, text) is 'Whether a channel can use this address.';
+
 -- plpgsql/senders/channel_adapters.sql
 
 -- The sealed text is opaque here: the driver makes it (dripdrop seal),
@@ -14764,62 +15041,6 @@ $$;
 
 comment on function dripdrop._check_channel(text) is
   'Raises ZD202 for a channel no provider serves.';
-
--- The one place that says how the addresses of a channel are compared. A domain in another script
--- stays as it is written; what a telephone number is written with goes, and 00 is a +.
-create or replace function dripdrop._normalized(channel text, recipient text)
-returns text
-language sql
-immutable
-parallel safe
-return case
-  when channel = 'email' then lower(btrim(recipient, E' \t\r\n'))
-  when channel in ('sms', 'whatsapp')
-  then regexp_replace(translate(recipient, E' .-()\t\r\n', ''), '^00', '+')
-  when channel in ('slack', 'telegram') then lower(btrim(recipient, E' \t\r\n'))
-  else btrim(recipient, E' \t\r\n')
-end;
-
-comment on function dripdrop._normalized(text, text) is
-  'An address as it is compared with others of its channel.';
-
--- The one place that says which address a channel uses. Null: the channel has none.
-create or replace function dripdrop._recipient(channel text, config jsonb, data jsonb)
-returns text
-language sql
-immutable
-parallel safe
-return dripdrop._normalized(
-  channel,
-  data ->> case
-    when channel = 'email' then coalesce(config ->> 'recipient_key', 'email')
-    when channel in ('sms', 'whatsapp') then coalesce(config ->> 'recipient_key', 'phone')
-    when channel in ('slack', 'telegram') then coalesce(config ->> 'recipient_key', channel)
-  end
-);
-
-comment on function dripdrop._recipient(text, jsonb, jsonb) is
-  'The normalised address an enrolment''s data holds for a channel.';
-
--- What a browser's e-mail field accepts (https://html.spec.whatwg.org/#valid-e-mail-address),
--- and RFC 5321's length. A telephone number is one of E.164.
-create or replace function dripdrop._is_recipient(channel text, recipient text)
-returns boolean
-language sql
-immutable
-parallel safe
-return case
-  when channel = 'email' then coalesce(
-    length(recipient) <= 254
-    and recipient ~ '^[a-zA-Z0-9.!#$%&''*+/=?^_`{|}~-]+@[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)*$',
-    false
-  )
-  when channel in ('sms', 'whatsapp') then coalesce(recipient ~ '^\+[1-9][0-9]{6,14}$', false)
-  when channel in ('slack', 'telegram') then coalesce(recipient <> '', false)
-  else true
-end;
-
-comment on function dripdrop._is_recipient(text, text) is 'Whether a channel can use this address.';
 
 -- plpgsql/senders/reply_codes.sql
 

@@ -26,7 +26,8 @@ as $$
 begin
   if coalesce(name, '') = '' then
     raise exception '% is missing', field using
-      errcode = 'ZD201', column = _check_name.field, hint = 'Give it a name, for example "Postmark".';
+      errcode = 'ZD201', column = _check_name.field,
+      hint = 'Give it a name, for example "Postmark".';
   end if;
   if octet_length(name) > 200 or name ~ '[[:cntrl:]:]' then
     raise exception '% % is not a name', field, dripdrop._quoted(name) using
@@ -50,8 +51,8 @@ begin
   if coalesce(octet_length(key) > 200 or key !~ '^[a-z0-9][a-z0-9_-]*$', true) then
     raise exception '% % is not valid', what, dripdrop._quoted(key) using
       errcode = 'ZD201', column = _check_key.field,
-      hint = 'Use lower-case letters, digits, "_" and "-", begin with a letter or digit, and use at '
-        'most 200.';
+      hint = 'Use at most 200 lower-case letters, digits, "_" and "-", and begin with a letter or '
+        'digit.';
   end if;
 end
 $$;

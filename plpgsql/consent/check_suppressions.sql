@@ -41,7 +41,7 @@ begin
         ),
         true
       ),
-      format('channel "%s" is unknown', s.suppression ->> 'channel'),
+      format('channel %s is unknown', dripdrop._quoted(s.suppression ->> 'channel')),
       'Use email, sms, webhook, pubsub, slack, telegram or whatsapp.'
     ),
     (
@@ -56,30 +56,45 @@ begin
       not dripdrop._can_be_suppressed(
         s.suppression ->> 'channel', s.suppression ->> 'recipient'
       ),
-      format('"%s" is no address of channel %s',
-        s.suppression ->> 'recipient', s.suppression ->> 'channel'),
-      'For email sam@example.com or a whole domain as @example.com, for sms and whatsapp a number '
-      'with its country as +4915123456789.'
+      format(
+        '%s is no address of channel %s',
+        dripdrop._quoted(s.suppression ->> 'recipient'), s.suppression ->> 'channel'
+      ),
+      case
+        when s.suppression ->> 'recipient' like '%*%'
+        then 'Write @example.com for a whole domain, and each of its subdomains by itself.'
+        else 'For email sam@example.com or a whole domain as @example.com, for sms and whatsapp a '
+          'number with its country as +4915123456789.'
+      end
     ),
     (
-      6, 'reason',
+      6, 'expires_at',
+      s.suppression ->> 'expires_at' is not null
+      and not dripdrop._is_time_to_come(s.suppression ->> 'expires_at'),
+      format(
+        'expires_at %s is not a time to come', dripdrop._quoted(s.suppression ->> 'expires_at')
+      ),
+      'For example 2026-12-24T18:00:00Z, within 100 years; leave it out for a suppression for good.'
+    ),
+    (
+      7, 'reason',
       s.suppression ? 'reason' and dripdrop._severity(s.suppression ->> 'reason') is null,
-      format('reason "%s" is unknown', s.suppression ->> 'reason'),
+      format('reason %s is unknown', dripdrop._quoted(s.suppression ->> 'reason')),
       'Use unsubscribe, bounce, complaint, manual or provider_block.'
     ),
     (
-      7, 'metadata',
+      8, 'metadata',
       jsonb_typeof(s.suppression -> 'metadata') not in ('object', 'null'),
       'metadata is not an object', 'Pass an object, for example ''{}''.'
     ),
     (
-      8, 'topic',
+      9, 'topic',
       s.suppression ->> 'topic' is not null and not exists (
         select from dripdrop.topics as t
         where t.key = s.suppression ->> 'topic'
           and t.tenant_key is not distinct from _check_suppressions.tenant_key
       ),
-      format('topic "%s" not found', s.suppression ->> 'topic'),
+      format('topic %s not found', dripdrop._quoted(s.suppression ->> 'topic')),
       'list_topics() shows those of the tenant that is named first; leave it out for every message.'
     )
   ) as fault (rule, field, closed, message, hint)
@@ -118,7 +133,7 @@ as $$
   select case
     when channel = 'email'
     then dripdrop._normalized(channel, recipient) ~ '^[^@[:space:]]*@[^@[:space:]]+$'
-      and dripdrop._normalized(channel, recipient) !~ '[][()<>,;:"\\]|[.]$'
+      and dripdrop._normalized(channel, recipient) !~ E'[][()<>,;:"\\\\*]|[.]$'
     else dripdrop._is_recipient(channel, dripdrop._normalized(channel, recipient))
   end
 $$;

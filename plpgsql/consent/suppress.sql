@@ -62,20 +62,6 @@ begin
   perform dripdrop._check_json_list(suppressions, 'suppressions');
   perform dripdrop._check_tenant_key(tenant_key);
   perform dripdrop._check_suppressions(tenant_key, suppressions);
-  begin
-    if exists (
-      select from jsonb_to_recordset(suppressions) as s (expires_at timestamptz)
-      where s.expires_at <= v_now
-    ) then
-      raise exception 'expires_at is not in the future' using
-        errcode = 'ZD201', column = 'expires_at', hint = 'Leave it out for a suppression for good.';
-    end if;
-  exception
-    when data_exception then
-      raise exception 'expires_at is not a time' using
-        errcode = 'ZD201', column = 'expires_at', detail = sqlerrm,
-        hint = 'For example 2026-12-24T18:00:00Z.';
-  end;
 
   select jsonb_agg(
     s.suppression || jsonb_build_object('tenant_key', suppress_many.tenant_key) order by s.place
