@@ -361,6 +361,27 @@ $$;
 comment on function dripdrop._check_name(text, text) is
   'Raises ZD201 for a text that is no name.';
 
+-- What people read: it identifies nothing, so it may have a colon.
+--
+-- raises  ZD201, with the field in the diagnostics' column field
+create or replace function dripdrop._check_title(title text, field text)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if octet_length(title) > 200 or title ~ '[[:cntrl:]]' then
+    raise exception '% % is no title', field, dripdrop._quoted(title) using
+      errcode = 'ZD201', column = _check_title.field,
+      hint = 'Use at most 200 bytes, without control characters.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_title(text, text) is
+  'Raises ZD201 for a text that is too long for a title or is more than one line.';
+
 -- raises  ZD201, with the field in the diagnostics' column field
 create or replace function dripdrop._check_key(key text, field text, what text)
 returns void
@@ -648,7 +669,7 @@ begin
       hint = 'Write for example {"predicate": "$.enrollment.score > 70"}.';
   end if;
   if v_fields is null then
-    raise exception 'condition type "%" is unknown', v_type using
+    raise exception 'condition type % is unknown', dripdrop._quoted(v_type) using
       errcode = 'ZD208', column = path || 'type',
       hint = 'Use enrollment_data, event, hook, predicate or time_window; the type may be left out '
         'when a field such as predicate or event tells it.';
@@ -657,7 +678,8 @@ begin
   from jsonb_object_keys(condition) as field
   where not field = any (v_fields || array['type', 'name']);
   if v_fault is not null then
-    raise exception 'a condition of type "%" has no field "%"', v_type, v_fault using
+    raise exception 'a condition of type % has no field %',
+      dripdrop._quoted(v_type), dripdrop._quoted(v_fault) using
       errcode = 'ZD208', column = path || v_fault,
       hint = format('The fields are name, %s.', array_to_string(v_fields, ', '));
   end if;
@@ -668,13 +690,14 @@ begin
   ]) as field
   where jsonb_typeof(condition -> field) not in ('string', 'null');
   if v_fault is not null then
-    raise exception 'field "%" is not a text', v_fault using
+    raise exception 'field % is not a text', dripdrop._quoted(v_fault) using
       errcode = 'ZD208', column = path || v_fault, hint = 'Write it in double quotes.';
   end if;
   if condition ->> 'name' = '' then
     raise exception 'the name is empty' using
       errcode = 'ZD208', column = path || 'name', hint = 'Leave it out, or say what it is about.';
   end if;
+  perform dripdrop._check_title(condition ->> 'name', path || 'name');
 
   v_canonical := jsonb_strip_nulls(
     jsonb_build_object('type', v_type, 'name', condition -> 'name')
@@ -683,12 +706,14 @@ begin
     when 'enrollment_data' then
       v_path := dripdrop._parse_path(
         case
-          when condition ->> 'field_path' ~ '^\s*(lax |strict )?\s*\$' then condition ->> 'field_path'
+          when condition ->> 'field_path' ~ '^[[:space:]]*(lax |strict )?[[:space:]]*[$]'
+          then condition ->> 'field_path'
           else '$.' || (condition ->> 'field_path')
         end
       );
       if v_path is null then
-        raise exception 'field_path "%" is not a path', condition ->> 'field_path' using
+        raise exception 'field_path % is not a path',
+          dripdrop._quoted(condition ->> 'field_path') using
           errcode = 'ZD208', column = path || 'field_path',
           hint = 'Write for example plan_tier, address.city, or $."plan-tier" for a name with '
             'other signs in it. Variables are not known here.';
@@ -698,8 +723,8 @@ begin
         || dripdrop._canonical_comparison(condition, path);
 
     when 'hook' then
-      if coalesce(condition ->> 'hook' !~ '^[a-z0-9][a-z0-9_-]*$', true) then
-        raise exception 'hook key "%" is not valid', condition ->> 'hook' using
+      if coalesce(condition ->> 'hook' !~ '^[a-z0-9][a-z0-9_-]{0,199}$', true) then
+        raise exception 'hook key % is not valid', dripdrop._quoted(condition ->> 'hook') using
           errcode = 'ZD208', column = path || 'hook',
           hint = 'It is the key of an HTTP hook of the sequence or of a registered function.';
       end if;
@@ -716,7 +741,8 @@ begin
     else
       v_path := dripdrop._parse_predicate(condition ->> 'predicate');
       if v_path is null then
-        raise exception 'predicate "%" is not a predicate', condition ->> 'predicate' using
+        raise exception 'predicate % is not a predicate',
+          dripdrop._quoted(condition ->> 'predicate') using
           errcode = 'ZD208', column = path || 'predicate',
           hint = 'Write a test such as $.enrollment.score > 70 && $.steps.welcome.state == "sent". '
             '$.enrollment.score alone is a value: compare it, or write exists($.enrollment.score).';
@@ -744,7 +770,7 @@ declare
   v_kind text := jsonb_typeof(v_expected);
 begin
   if v_operator is null then
-    raise exception 'operator "%" is unknown', condition ->> 'operator' using
+    raise exception 'operator % is unknown', dripdrop._quoted(condition ->> 'operator') using
       errcode = 'ZD208', column = path || 'operator',
       hint = 'Use ==, !=, >, <, >=, <=, in or contains.';
   end if;
@@ -754,21 +780,26 @@ begin
       hint = 'Write null to compare with null.';
   end if;
   if v_operator in ('>', '<', '>=', '<=') then
-    if v_kind = 'string' and v_expected #>> '{}' ~ '^\s*-?[0-9]+(\.[0-9]+)?\s*$' then
+    if v_kind = 'string'
+      and v_expected #>> '{}' ~ '^[[:space:]]*-?[0-9]+([.][0-9]+)?[[:space:]]*$'
+    then
       v_expected := to_jsonb((v_expected #>> '{}')::numeric);
     elsif v_kind <> 'number' then
-      raise exception 'operator % compares with a number, not with %', v_operator, v_expected using
+      raise exception 'operator % compares with a number, not with %',
+        v_operator, dripdrop._quoted(v_expected #>> '{}') using
         errcode = 'ZD208', column = path || 'expected_value',
         hint = 'Write a number, or use == or !=.';
     end if;
   end if;
   if v_operator = 'in' and (v_kind <> 'array' or v_expected = '[]') then
-    raise exception 'operator in looks in a list, not in %', v_expected using
+    raise exception 'operator in looks in a list, not in %',
+      dripdrop._quoted(v_expected #>> '{}') using
       errcode = 'ZD208', column = path || 'expected_value',
       hint = 'Write for example ["pro", "enterprise"].';
   end if;
   if v_operator = 'contains' and v_kind in ('null', 'object', 'array') then
-    raise exception 'operator contains looks for one value, not for %', v_expected using
+    raise exception 'operator contains looks for one value, not for %',
+      dripdrop._quoted(v_expected #>> '{}') using
       errcode = 'ZD208', column = path || 'expected_value',
       hint = 'Write a text, a number, true or false.';
   end if;
@@ -804,10 +835,10 @@ declare
   v_happened jsonb := nullif(condition -> 'happened', 'null');
   v_comparison jsonb := jsonb '{"operator": ">=", "expected_value": 1}';
 begin
-  if coalesce(condition ->> 'event', '') = '' then
+  if coalesce(condition ->> 'event', '') = '' or octet_length(condition ->> 'event') > 500 then
     raise exception 'the event has no name' using
       errcode = 'ZD208', column = path || 'event',
-      hint = 'It is the key that track_event() is called with.';
+      hint = 'It is the key that track_event() is called with, at most 500 bytes.';
   end if;
   if coalesce(jsonb_typeof(condition -> 'match'), 'null') not in ('object', 'null') then
     raise exception 'match is not an object' using
@@ -815,12 +846,12 @@ begin
       hint = 'Write what the event''s data must contain, for example {"plan": "pro"}.';
   end if;
   if not dripdrop._is_interval(coalesce(condition ->> 'within', '1 day')) then
-    raise exception 'within "%" is not an interval', condition ->> 'within' using
+    raise exception 'within % is not an interval', dripdrop._quoted(condition ->> 'within') using
       errcode = 'ZD208', column = path || 'within',
       hint = 'Write for example "7 days"; 100 years are the most.';
   end if;
   if condition ->> 'since' <> 'enrollment' then
-    raise exception 'since "%" is unknown', condition ->> 'since' using
+    raise exception 'since % is unknown', dripdrop._quoted(condition ->> 'since') using
       errcode = 'ZD208', column = path || 'since',
       hint = 'Write "enrollment", or leave it out to look at the time before it too.';
   end if;
@@ -847,7 +878,7 @@ begin
         errcode = 'ZD208', column = path || 'operator', hint = 'Use ==, !=, >, <, >= or <=.';
     end if;
     if v_comparison ->> 'expected_value' !~ '^[0-9]{1,9}$' then
-      raise exception 'an event does not happen % times', v_comparison -> 'expected_value' using
+      raise exception 'an event does not happen % times', v_comparison ->> 'expected_value' using
         errcode = 'ZD208', column = path || 'expected_value', hint = 'Write a whole number.';
     end if;
   end if;
@@ -1126,7 +1157,7 @@ begin
     'exclusive_group', 'metadata', 'mode', 'config', 'activate', 'hooks', 'goals', 'exit_when', 'entry', 'steps'
   );
   if v_fault is not null then
-    raise exception 'at "%": a sequence has no such field', v_fault using
+    raise exception 'at %: a sequence has no such field', dripdrop._quoted(v_fault) using
       errcode = 'ZD206', column = v_fault,
       hint = 'The fields are key, name, description, time_zone, reentry, reentry_interval, '
         'priority, exclusive_group, metadata, mode, config, activate, hooks, goals, exit_when, entry and steps.';
@@ -1138,7 +1169,7 @@ begin
   ]) as field
   where jsonb_typeof(definition -> field) not in ('string', 'null');
   if v_fault is not null then
-    raise exception 'at "%": not a text', v_fault using
+    raise exception 'at %: not a text', dripdrop._quoted(v_fault) using
       errcode = 'ZD206', column = v_fault, hint = 'Write it in double quotes.';
   end if;
   if coalesce(definition ->> 'priority', '0') !~ '^-?[0-9]{1,6}$' then
@@ -1172,6 +1203,7 @@ begin
       definition ->> 'exclusive_group',
       coalesce(definition -> 'metadata', '{}')
     );
+    perform dripdrop._check_text(definition ->> 'description', 'description', 10000);
     v_metadata := dripdrop._canonical_metadata(
       tenant_key, coalesce(definition -> 'metadata', '{}')
     );
@@ -1186,7 +1218,7 @@ begin
       v_path := format('hooks[%s].', i);
       v_hook := dripdrop._canonical_http_hook(tenant_key, definition -> 'hooks' -> i);
       if v_hooks @> jsonb_build_array(jsonb_build_object('key', v_hook -> 'key')) then
-        raise exception 'hook key "%" is used twice', v_hook ->> 'key' using
+        raise exception 'hook key % is used twice', dripdrop._quoted(v_hook ->> 'key') using
           errcode = 'ZD206', column = 'key', hint = 'Keys are unique within a sequence.';
       end if;
       v_hooks := v_hooks || v_hook;
@@ -1199,7 +1231,7 @@ begin
       end if;
       v_step := dripdrop._canonical_step(tenant_key, definition -> 'steps' -> i);
       if v_steps @> jsonb_build_array(jsonb_build_object('key', v_step -> 'key')) then
-        raise exception 'step key "%" is used twice', v_step ->> 'key' using
+        raise exception 'step key % is used twice', dripdrop._quoted(v_step ->> 'key') using
           errcode = 'ZD206', column = 'key', hint = 'Keys are unique within a sequence.';
       end if;
       v_steps := v_steps || jsonb_set(v_step, '{position}', to_jsonb(i + 1));
@@ -1225,7 +1257,7 @@ begin
       and not v_steps @> jsonb_build_array(jsonb_build_object('key', t.step))
     limit 1;
     if v_message is not null then
-      raise exception 'there is no step "%"', v_message using
+      raise exception 'there is no step %', dripdrop._quoted(v_message) using
         errcode = 'ZD206', column = v_column, hint = 'Name the key of a step of this document.';
     end if;
   exception
@@ -1238,7 +1270,7 @@ begin
       if v_state not like 'ZD%' then
         raise;
       end if;
-      raise exception 'at "%": %', rtrim(v_path || v_column, '.'), v_message using
+      raise exception 'at %: %', dripdrop._quoted(rtrim(v_path || v_column, '.')), v_message using
         errcode = v_state, column = rtrim(v_path || v_column, '.'), hint = v_hint;
   end;
 
@@ -1400,7 +1432,7 @@ begin
   perform dripdrop._check_json(condition, 'condition');
   v_canonical := dripdrop._canonical_condition(create_exit_rule.condition);
   if coalesce(outcome not in ('goal', 'exit'), true) then
-    raise exception 'outcome "%" is unknown', outcome using
+    raise exception 'outcome % is unknown', dripdrop._quoted(outcome) using
       errcode = 'ZD201', column = 'outcome',
       hint = 'Use goal, which completes an enrolment, or exit, which cancels it.';
   end if;
@@ -1498,7 +1530,7 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if regexp_replace(path::jsonpath::text, '"([^"\\]|\\.)*"', '""', 'g') like '%$""%' then
+  if regexp_replace(path::jsonpath::text, E'"([^"\\\\]|\\\\.)*"', '""', 'g') like '%$""%' then
     return null;
   end if;
   return path::jsonpath;
@@ -1830,7 +1862,7 @@ begin
   from dripdrop.sequences as q
   where q.tenant_key is not distinct from _check_migration.tenant_key and q.key = _check_migration.sequence;
   if not found then
-    raise exception 'sequence "%" not found', sequence using
+    raise exception 'sequence % not found', dripdrop._quoted(sequence) using
       errcode = 'ZD101', hint = 'Keys are looked up within the tenant that is named first.';
   end if;
   select v.* into v_from
@@ -1869,8 +1901,9 @@ begin
       select from dripdrop.steps as s where s.sequence_version_id = v_to.id and s.key = m.value
     );
   if v_fault is not null then
-    raise exception 'step_map: no step "%" in version %, or no "%" in version %',
-      v_fault, from_version, step_map ->> v_fault, to_version using
+    raise exception 'step_map: no step % in version %, or no % in version %',
+      dripdrop._quoted(v_fault), from_version, dripdrop._quoted(step_map ->> v_fault), to_version
+      using
       errcode = 'ZD104', column = 'step_map.' || v_fault,
       hint = 'Left is the key of a step of from_version, right of one of to_version.';
   end if;
@@ -2103,7 +2136,7 @@ declare
   v_fault text;
 begin
   if coalesce(mode not in ('lifecycle', 'outbound'), true) then
-    raise exception 'mode "%" is unknown', mode using
+    raise exception 'mode % is unknown', dripdrop._quoted(mode) using
       errcode = 'ZD201', column = 'mode', hint = 'Use lifecycle or outbound.';
   end if;
   if jsonb_typeof(config) is distinct from 'object' then
@@ -2121,8 +2154,8 @@ begin
   )
   limit 1;
   if v_fault is not null then
-    raise exception 'config setting "%" is unknown or has a bad value: %',
-      v_fault, config -> v_fault using
+    raise exception 'config setting % is unknown or has a bad value: %',
+      dripdrop._quoted(v_fault), dripdrop._quoted(config ->> v_fault) using
       errcode = 'ZD201', column = 'config.' || v_fault,
       hint = 'Settings: hop_limit (how often an enrolment may come to one step, 1 to 1000), pool_id '
         '(the uuid of a pool of senders).';
@@ -2152,6 +2185,7 @@ declare
 begin
   perform dripdrop._check_json(config, 'config');
   perform dripdrop._check_version(mode, config);
+  perform dripdrop._check_title(name, 'name');
   if version < 1 then
     raise exception 'version % is not positive', version using
       errcode = 'ZD201', column = 'version', hint = 'Leave it out for the next number.';
@@ -2301,11 +2335,15 @@ immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if tenant_key = '' or tenant_key like ':%' or octet_length(tenant_key) > 500 then
-    raise exception 'tenant key "%" is not valid', left(tenant_key, 50) using
+  if tenant_key = ''
+    or tenant_key like ':%'
+    or octet_length(tenant_key) > 500
+    or tenant_key ~ '[[:cntrl:]]'
+  then
+    raise exception 'tenant key % is not valid', dripdrop._quoted(tenant_key) using
       errcode = 'ZD207', column = 'tenant_key',
       hint = 'Pass null for the global scope, or a text that is not empty, not longer than 500 '
-        'bytes and does not begin with a colon.';
+        'bytes, does not begin with a colon and has no control characters.';
   end if;
 end
 $$;
@@ -2321,7 +2359,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   if not dripdrop._is_time_zone(time_zone) then
-    raise exception 'time zone "%" is unknown', time_zone using
+    raise exception 'time zone % is unknown', dripdrop._quoted(time_zone) using
       errcode = 'ZD204', column = _check_time_zone.field,
       hint = 'Use a name from pg_timezone_names, for example Europe/Berlin.';
   end if;
@@ -2350,21 +2388,19 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if coalesce(key !~ '^[a-z0-9][a-z0-9_-]*$', true) then
-    raise exception 'sequence key "%" is not valid', key using
-      errcode = 'ZD201', column = 'key',
-      hint = 'Use lower-case letters, digits, "_" and "-", and begin with a letter or digit.';
-  end if;
+  perform dripdrop._check_key(key, 'key', 'sequence key');
   if coalesce(name, '') = '' then
     raise exception 'a sequence needs a name' using
       errcode = 'ZD201', column = 'name', hint = 'For example "SaaS onboarding".';
   end if;
+  perform dripdrop._check_title(name, 'name');
   if coalesce(reentry not in ('never', 'after_exit', 'always'), true) then
-    raise exception 'reentry "%" is unknown', reentry using
+    raise exception 'reentry % is unknown', dripdrop._quoted(reentry) using
       errcode = 'ZD201', column = 'reentry', hint = 'Use never, after_exit or always.';
   end if;
   if not dripdrop._is_interval(coalesce(reentry_interval, '1 day')) then
-    raise exception 'reentry_interval "%" is not an interval', reentry_interval using
+    raise exception 'reentry_interval % is not an interval',
+      dripdrop._quoted(reentry_interval) using
       errcode = 'ZD201', column = 'reentry_interval', hint = 'Write for example "30 days".';
   end if;
   if reentry = 'never' and reentry_interval is not null then
@@ -2376,10 +2412,8 @@ begin
     raise exception 'priority % is out of range', priority using
       errcode = 'ZD201', column = 'priority', hint = 'Use -999999 to 999999; the higher goes first.';
   end if;
-  if exclusive_group !~ '^[a-z0-9][a-z0-9_-]*$' then
-    raise exception 'exclusive_group "%" is not valid', exclusive_group using
-      errcode = 'ZD201', column = 'exclusive_group',
-      hint = 'Use lower-case letters, digits, "_" and "-", or leave it out.';
+  if exclusive_group is not null then
+    perform dripdrop._check_key(exclusive_group, 'exclusive_group', 'exclusive_group');
   end if;
   if jsonb_typeof(metadata) is distinct from 'object' then
     raise exception 'metadata is not an object' using
@@ -2433,6 +2467,7 @@ begin
   perform dripdrop._check_sequence(
     key, name, time_zone, reentry, reentry_interval::text, priority, exclusive_group, metadata
   );
+  perform dripdrop._check_text(description, 'description', 10000);
 
   insert into dripdrop.sequences (
     tenant_key, key, name, description, time_zone, reentry, reentry_interval, priority,
@@ -2453,7 +2488,7 @@ begin
   on conflict on constraint sequences_one_key_per_tenant do nothing
   returning * into v_sequence;
   if v_sequence.id is null then
-    raise exception 'sequence "%" exists already', key using
+    raise exception 'sequence % exists already', dripdrop._quoted(key) using
       errcode = 'ZD113', column = 'key',
       hint = 'Choose another key, or change the sequence with apply().';
   end if;
@@ -2496,7 +2531,7 @@ begin
     'conditions', 'transitions'
   );
   if v_fault is not null then
-    raise exception 'a step has no field "%"', v_fault using
+    raise exception 'a step has no field %', dripdrop._quoted(v_fault) using
       errcode = 'ZD201', column = v_fault,
       hint = 'The fields are key, name, position, channel, timing, template, adapter, config, '
         'active, conditions and transitions.';
@@ -2505,20 +2540,18 @@ begin
   from unnest(array['key', 'name', 'channel', 'adapter']) as field
   where jsonb_typeof(step -> field) not in ('string', 'null');
   if v_fault is not null then
-    raise exception 'field "%" is not a text', v_fault using
+    raise exception 'field % is not a text', dripdrop._quoted(v_fault) using
       errcode = 'ZD201', column = v_fault, hint = 'Write it in double quotes.';
   end if;
-  if coalesce(step ->> 'key' !~ '^[a-z0-9][a-z0-9_-]*$', true) then
-    raise exception 'step key "%" is not valid', step ->> 'key' using
-      errcode = 'ZD201', column = 'key',
-      hint = 'Use lower-case letters, digits, "_" and "-", and begin with a letter or digit.';
-  end if;
+  perform dripdrop._check_key(step ->> 'key', 'key', 'step key');
+  perform dripdrop._check_title(step ->> 'name', 'name');
   if step ->> 'key' in ('continue', 'exit') then
-    raise exception 'step key "%" is a word of its own in on_timeout', step ->> 'key' using
+    raise exception 'step key % is a word of its own in on_timeout',
+      dripdrop._quoted(step ->> 'key') using
       errcode = 'ZD201', column = 'key', hint = 'Choose another key.';
   end if;
   if coalesce(step ->> 'position', '1') !~ '^[0-9]{1,9}$' then
-    raise exception 'position "%" is not a whole number', step ->> 'position' using
+    raise exception 'position % is not a whole number', dripdrop._quoted(step ->> 'position') using
       errcode = 'ZD201', column = 'position',
       hint = 'Leave it out for the place after the last step.';
   end if;
@@ -2543,7 +2576,8 @@ begin
       and a.channel = v_channel
       and (a.tenant_key = _canonical_step.tenant_key or a.tenant_key is null)
   ) then
-    raise exception 'adapter "%" not found for channel "%"', step ->> 'adapter', v_channel using
+    raise exception 'adapter % not found for channel %',
+      dripdrop._quoted(step ->> 'adapter'), dripdrop._quoted(v_channel) using
       errcode = 'ZD107', column = 'adapter',
       hint = 'Name an adapter of this tenant or a global one; list_channel_adapters() shows them.';
   end if;
@@ -2594,7 +2628,7 @@ begin
   from jsonb_each_text(config) as setting
   where not coalesce(
     case setting.key
-      when 'recipient_key' then setting.value <> ''
+      when 'recipient_key' then octet_length(setting.value) between 1 and 200
       when 'time_zone' then true
       when 'send_window' then true
       when 'max_retries' then setting.value ~ '^[0-9]{1,3}$'
@@ -2607,7 +2641,7 @@ begin
       when 'rate_limits' then true
       when 'topic'
       then jsonb_typeof(config -> setting.key) = 'string'
-        and setting.value ~ '^[a-z0-9][a-z0-9_-]*$'
+        and setting.value ~ '^[a-z0-9][a-z0-9_-]{0,199}$'
       when 'require_verified_recipient'
       then jsonb_typeof(config -> setting.key) = 'boolean'
       when 'channel_adapter_rotation' then true
@@ -2617,8 +2651,8 @@ begin
   )
   limit 1;
   if v_fault is not null then
-    raise exception 'config setting "%" is unknown or has a bad value: %',
-      v_fault, config -> v_fault using
+    raise exception 'config setting % is unknown or has a bad value: %',
+      dripdrop._quoted(v_fault), dripdrop._quoted(config ->> v_fault) using
       errcode = 'ZD201', column = 'config.' || v_fault,
       hint = 'Settings: recipient_key, time_zone, max_retries (0 to 999), '
         'on_max_retry (cancel, continue), on_unknown (at_most_once, at_least_once), '
@@ -2690,7 +2724,7 @@ begin
   from jsonb_object_keys(template) as field
   where not field = any (v_fields);
   if v_fault is not null then
-    raise exception 'a template for % has no field "%"', channel, v_fault using
+    raise exception 'a template for % has no field %', channel, dripdrop._quoted(v_fault) using
       errcode = 'ZD201', column = 'template.' || v_fault,
       hint = format('The fields are %s.', array_to_string(v_fields, ', '));
   end if;
@@ -2703,7 +2737,7 @@ begin
       else 'string'
     end;
   if v_fault is not null then
-    raise exception 'template field "%" has the wrong type', v_fault using
+    raise exception 'template field % has the wrong type', dripdrop._quoted(v_fault) using
       errcode = 'ZD201', column = 'template.' || v_fault,
       hint = 'headers is an object, body anything, every other field a text.';
   end if;
@@ -2819,8 +2853,8 @@ begin
   on conflict do nothing
   returning * into v_step;
   if v_step.id is null then
-    raise exception 'the version has a step "%" or a step at its position already',
-      step ->> 'key' using
+    raise exception 'the version has a step % or a step at its position already',
+      dripdrop._quoted(step ->> 'key') using
       errcode = 'ZD113', column = 'key', hint = 'Keys and positions are unique within a version.';
   end if;
   perform dripdrop._insert_condition(
@@ -2875,6 +2909,7 @@ begin
   if template is not null then
     perform dripdrop._check_template(v_step.channel, template);
   end if;
+  perform dripdrop._check_title(name, 'name');
   if (coalesce(template, v_step.template_content), coalesce(name, v_step.name))
     = (v_step.template_content, v_step.name)
   then
@@ -2989,7 +3024,7 @@ begin
     from jsonb_object_keys(v_transition) as field
     where field not in ('to', 'when', 'conditions');
     if v_fault is not null then
-      raise exception 'a transition has no field "%"', v_fault using
+      raise exception 'a transition has no field %', dripdrop._quoted(v_fault) using
         errcode = 'ZD206', column = v_path || '.' || v_fault,
         hint = 'The fields are to, when and conditions.';
     end if;
@@ -3005,12 +3040,12 @@ begin
       v_transition ->> 'when', case when v_conditions = '[]' then 'always' else 'all' end
     );
     if v_mode not in ('all', 'any', 'always') then
-      raise exception 'when "%" is unknown', v_mode using
+      raise exception 'when % is unknown', dripdrop._quoted(v_mode) using
         errcode = 'ZD206', column = v_path || '.when', hint = 'Use all, any or always.';
     end if;
     if (v_mode = 'always') <> (v_conditions = '[]') then
-      raise exception 'when is "%", and there are % conditions',
-        v_mode, jsonb_array_length(v_conditions) using
+      raise exception 'when is %, and there are % conditions',
+        dripdrop._quoted(v_mode), jsonb_array_length(v_conditions) using
         errcode = 'ZD206', column = v_path || '.when',
         hint = 'all and any need conditions, always has none. Leave when out: it is all with '
           'conditions and always without.';
@@ -3086,7 +3121,7 @@ begin
   perform dripdrop._check_json(config, 'config');
   v_version := dripdrop._get_version(tenant_key, sequence_version_id);
   if coalesce(condition_mode not in ('all', 'any', 'always'), true) then
-    raise exception 'condition_mode "%" is unknown', condition_mode using
+    raise exception 'condition_mode % is unknown', dripdrop._quoted(condition_mode) using
       errcode = 'ZD201', column = 'condition_mode', hint = 'Use all, any or always.';
   end if;
   if jsonb_typeof(config) is distinct from 'object' then
@@ -3123,7 +3158,7 @@ declare
   );
 begin
   if key is not null and v_id is null then
-    raise exception 'step "%" not found in the version', key using
+    raise exception 'step % not found in the version', dripdrop._quoted(key) using
       errcode = 'ZD104', column = _step_id.field,
       hint = 'Create the steps first; a transition joins steps of one version.';
   end if;
@@ -3531,7 +3566,7 @@ as $$
     select distinct a.step_key, a.position, coalesce((a.condition).hook, found.words[1]) as hook
     from asked as a
     left join lateral regexp_matches(
-      (a.condition).predicate::text, '\$\."hooks"\."([^"]+)"', 'g'
+      (a.condition).predicate::text, '[$][.]"hooks"[.]"([^"]+)"', 'g'
     ) as found (words) on true
     where (a.condition).hook is not null or found.words is not null
   )
@@ -4909,7 +4944,7 @@ begin
     );
   elsif jsonb_typeof(rate) = 'string' then
     v_text := regexp_match(
-      rate #>> '{}', '^\s*([0-9]{1,9})\s*/\s*([0-9]{0,6})\s*([a-z]+)\s*$', 'i'
+      btrim(rate #>> '{}'), '^([0-9]{1,9}) */ *([0-9]{0,6}) *([a-z]{1,10})$', 'i'
     );
     v_unit := case
       when v_text[3] ~* '^(s|sec|seconds?)$' then 1
@@ -4925,7 +4960,7 @@ begin
     and v_seconds between 1 and 31536000
   ) is not true
   then
-    raise exception 'rate % does not parse', rate using
+    raise exception 'rate % does not parse', dripdrop._quoted(rate #>> '{}') using
       errcode = 'ZD209', column = _canonical_rate.field,
       hint = 'Write "60/m", "2/24h", "10/minute", {"count": 60, "seconds": 60}, or false for none.';
   end if;
@@ -4954,7 +4989,7 @@ begin
   end if;
   for v_limit in select * from jsonb_each(rate_limits) loop
     if v_limit.key not in ('adapter', 'provider', 'domain', 'recipient_domain', 'recipient') then
-      raise exception 'scope "%" of a rate limit is unknown', v_limit.key using
+      raise exception 'scope % of a rate limit is unknown', dripdrop._quoted(v_limit.key) using
         errcode = 'ZD209', column = concat_ws('.', _canonical_rate_limits.field, v_limit.key),
         hint = 'Use adapter, provider, domain, recipient_domain or recipient.';
     end if;
@@ -5082,10 +5117,7 @@ begin
       errcode = 'ZD201', column = 'ramp_floor',
       hint = 'Give both, for example ramp_floor => 5, ramp_increment => 3.';
   end if;
-  if not isfinite(ramp_started_at) then
-    raise exception 'a ramp does not start at %', ramp_started_at using
-      errcode = 'ZD201', column = 'ramp_started_at', hint = 'Leave it out for now.';
-  end if;
+  perform dripdrop._check_time(ramp_started_at, 'ramp_started_at');
   if time_zone is not null then
     perform dripdrop._check_time_zone(time_zone, 'time_zone');
   end if;
@@ -5210,11 +5242,7 @@ declare
   v_cap dripdrop.frequency_caps;
 begin
   perform dripdrop._check_tenant_key(tenant_key);
-  if coalesce(key !~ '^[a-z0-9][a-z0-9_-]*$', true) then
-    raise exception 'key "%" is not valid', key using
-      errcode = 'ZD201', column = 'key',
-      hint = 'Use lower-case letters, digits, "_" and "-", and begin with a letter or digit.';
-  end if;
+  perform dripdrop._check_key(key, 'key', 'key');
   if (max_messages between 1 and 100) is not true then
     raise exception 'max_messages % is out of range', max_messages using
       errcode = 'ZD201', column = 'max_messages', hint = 'Use 1 to 100.';
@@ -5225,7 +5253,7 @@ begin
       hint = 'For example interval ''7 days''; 100 years at most.';
   end if;
   if (kind in ('marketing', 'all')) is not true then
-    raise exception 'kind "%" is unknown', kind using
+    raise exception 'kind % is unknown', dripdrop._quoted(kind) using
       errcode = 'ZD201', column = 'kind', hint = 'Use marketing or all.';
   end if;
   if channel is not null then
@@ -5236,7 +5264,7 @@ begin
     where t.key = set_frequency_cap.topic
       and t.tenant_key is not distinct from set_frequency_cap.tenant_key
   ) then
-    raise exception 'topic "%" not found', topic using
+    raise exception 'topic % not found', dripdrop._quoted(topic) using
       errcode = 'ZD131', column = 'topic', hint = 'list_topics() shows the topics of a tenant.';
   end if;
 
@@ -5281,7 +5309,7 @@ begin
     and f.key = drop_frequency_cap.key
   returning f.* into v_cap;
   if not found then
-    raise exception 'frequency cap "%" not found', key using
+    raise exception 'frequency cap % not found', dripdrop._quoted(key) using
       errcode = 'ZD118', hint = 'select * from dripdrop.list_frequency_caps(…) shows them.';
   end if;
   perform dripdrop._ask_again(v_cap.tenant_key, null, dripdrop._now());
@@ -5996,7 +6024,7 @@ begin
     and p.topic is not distinct from unsuppress.topic
   returning p.* into v_suppression;
   if not found then
-    raise exception '"%" is not suppressed for %', recipient, channel using
+    raise exception '% is not suppressed for %', dripdrop._quoted(recipient), channel using
       errcode = 'ZD130',
       hint = 'list_suppressions() shows the suppressions of a tenant, each with its topic; that '
         'of a domain is removed as @example.com.';
@@ -6144,11 +6172,9 @@ declare
   v_topic dripdrop.topics;
 begin
   perform dripdrop._check_tenant_key(tenant_key);
-  if coalesce(key !~ '^[a-z0-9][a-z0-9_-]*$', true) then
-    raise exception 'topic key "%" is not valid', key using
-      errcode = 'ZD201', column = 'key',
-      hint = 'Use lower-case letters, digits, "_" and "-", and begin with a letter or digit.';
-  end if;
+  perform dripdrop._check_key(key, 'key', 'topic key');
+  perform dripdrop._check_title(name, 'name');
+  perform dripdrop._check_text(description, 'description', 10000);
   if coalesce(btrim(name), '') = '' then
     raise exception 'a topic needs a name' using
       errcode = 'ZD201', column = 'name', hint = 'What subscribers read, for example ''Offers''.';
@@ -6166,7 +6192,7 @@ begin
   on conflict do nothing
   returning * into v_topic;
   if v_topic.id is null then
-    raise exception 'there is a topic "%" already', key using
+    raise exception 'there is a topic % already', dripdrop._quoted(key) using
       errcode = 'ZD113', column = 'key', hint = 'list_topics() shows the topics of a tenant.';
   end if;
   return v_topic;
@@ -6280,7 +6306,7 @@ begin
       errcode = 'ZD201', column = 'subscriber_id', hint = 'Pass what enroll() is called with.';
   end if;
   if state is null or state not in ('subscribed', 'unsubscribed') then
-    raise exception 'state "%" is unknown', state using
+    raise exception 'state % is unknown', dripdrop._quoted(state) using
       errcode = 'ZD201', column = 'state', hint = 'Use subscribed or unsubscribed.';
   end if;
   if coalesce(btrim(source), '') = '' then
@@ -6293,7 +6319,7 @@ begin
   where t.key = set_subscription.topic
     and t.tenant_key is not distinct from set_subscription.tenant_key;
   if not found then
-    raise exception 'topic "%" not found', topic using
+    raise exception 'topic % not found', dripdrop._quoted(topic) using
       errcode = 'ZD131', column = 'topic', hint = 'list_topics() shows the topics of a tenant.';
   end if;
 
@@ -6475,12 +6501,14 @@ begin
     length(unsubscribe_url) > 200
     or unsubscribe_url !~ '^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?$'
   ) then
-    raise exception 'unsubscribe_url "%" is not an https address', unsubscribe_url using
+    raise exception 'unsubscribe_url % is not an https address',
+      dripdrop._quoted(unsubscribe_url) using
       errcode = 'ZD201', column = 'unsubscribe_url',
       hint = 'For example "https://mail.example.com": where dripdrop web answers, without a query.';
   end if;
   if unsubscribe_mailto <> '' and not dripdrop._is_recipient('email', unsubscribe_mailto) then
-    raise exception 'unsubscribe_mailto "%" is not an email address', unsubscribe_mailto using
+    raise exception 'unsubscribe_mailto % is not an email address',
+      dripdrop._quoted(unsubscribe_mailto) using
       errcode = 'ZD201', column = 'unsubscribe_mailto',
       hint = 'For example unsubscribe@example.com.';
   end if;
@@ -7477,6 +7505,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now timestamptz := dripdrop._now();
+  v_moments int := 0;
   v_due_at timestamptz;
   v_event jsonb;
   v_event_at timestamptz;
@@ -7511,6 +7540,11 @@ begin
         + pace;
     end if;
     exit when v_now > until;
+    v_moments := v_moments + 1;
+    if v_moments > 10000 then
+      raise exception 'more than 10000 moments before %', until using
+        errcode = 'ZD201', column = 'horizon', hint = 'Choose a shorter horizon.';
+    end if;
     perform set_config('dripdrop.now', v_now::text, true);
 
     if v_event_at <= v_now then
@@ -7692,12 +7726,14 @@ declare
   v_rows jsonb;
 begin
   perform dripdrop._check_json(data, 'data');
-  perform dripdrop._check_json_list(events, 'events');
+  perform dripdrop._check_json(events, 'events', 1048576);
+  perform dripdrop._check_time(start_at, 'start_at');
   perform dripdrop._check_json(hooks, 'hooks');
-  if coalesce(horizon <= interval '0', true) then
-    raise exception 'horizon % is not positive', horizon using
+  if horizon is null then
+    raise exception 'horizon is missing' using
       errcode = 'ZD201', column = 'horizon', hint = 'For example interval ''30 days''.';
   end if;
+  perform dripdrop._check_interval(horizon, 'horizon');
   if jsonb_typeof(hooks) is distinct from 'object' then
     raise exception 'hooks is not an object' using
       errcode = 'ZD201', column = 'hooks', hint = 'For example ''{"lead_score": 85}''.';
@@ -7718,7 +7754,8 @@ begin
         and q.key = simulate.sequence
         and v.version = simulate.version;
       if not found then
-        raise exception 'version % of sequence "%" not found', version, sequence using
+        raise exception 'version % of sequence % not found',
+          version, dripdrop._quoted(sequence) using
           errcode = 'ZD103', hint = 'Leave it out for the active version.';
       end if;
       if v_version.state <> 'active' then
@@ -7801,15 +7838,16 @@ declare
   v_rows jsonb := jsonb '[]';
   v_counts jsonb;
 begin
-  if coalesce(horizon <= interval '0', true) then
-    raise exception 'horizon % is not positive', horizon using
+  if horizon is null then
+    raise exception 'horizon is missing' using
       errcode = 'ZD201', column = 'horizon', hint = 'For example interval ''30 days''.';
   end if;
+  perform dripdrop._check_interval(horizon, 'horizon');
   select q.id into v_sequence
   from dripdrop.sequences as q
   where q.tenant_key is not distinct from forecast.tenant_key and q.key = forecast.sequence;
   if not found then
-    raise exception 'sequence "%" not found', sequence using
+    raise exception 'sequence % not found', dripdrop._quoted(sequence) using
       errcode = 'ZD101', hint = 'Keys are looked up within the tenant that is named first.';
   end if;
 
@@ -7919,8 +7957,8 @@ begin
     raise exception 'an enrolment ended at this moment' using
       errcode = '40001', hint = 'Run the transaction again.';
   end if;
-  raise exception '% "%" was enrolled in "%" before and may not enter now',
-    subscriber_type, subscriber_id, sequence using
+  raise exception '% "%" was enrolled in % before and may not enter now',
+    subscriber_type, subscriber_id, dripdrop._quoted(sequence) using
     errcode = 'ZD301',
     hint = 'The sequence''s reentry and reentry_interval say when: never allows one enrolment per '
       'entry_key, after_exit another one when all have ended, always one per entry_key at a time.';
@@ -8017,11 +8055,11 @@ begin
   where q.tenant_key is not distinct from _enroll.tenant_key and q.key = _enroll.sequence
   for key share;
   if not found then
-    raise exception 'sequence "%" not found', sequence using
+    raise exception 'sequence % not found', dripdrop._quoted(sequence) using
       errcode = 'ZD101', hint = 'Keys are looked up within the tenant that is named first.';
   end if;
   if not v_sequence.active then
-    raise exception 'sequence "%" is switched off', sequence using
+    raise exception 'sequence % is switched off', dripdrop._quoted(sequence) using
       errcode = 'ZD302', hint = 'Its column active is false.';
   end if;
   select v.* into v_version
@@ -8029,7 +8067,7 @@ begin
   where v.sequence_id = v_sequence.id and v.state = 'active'
   for key share;
   if not found then
-    raise exception 'sequence "%" has no active version', sequence using
+    raise exception 'sequence % has no active version', dripdrop._quoted(sequence) using
       errcode = 'ZD102', hint = 'activate_sequence_version() makes one active.';
   end if;
   select s.id into v_first
@@ -8039,8 +8077,8 @@ begin
     and not s.recurring
     and s.key = _enroll.starting_step;
   if not found and _enroll.starting_step is not null then
-    raise exception 'sequence "%" has no active step "%" to start with',
-      sequence, starting_step using
+    raise exception 'sequence % has no active step % to start with',
+      dripdrop._quoted(sequence), dripdrop._quoted(starting_step) using
       errcode = 'ZD104', hint = 'starting_step is the key of a step of the active version.';
   end if;
 
@@ -8219,7 +8257,8 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  raise exception 'an enrolment cannot go from "%" to "%"', old.state, new.state using
+  raise exception 'an enrolment cannot go from % to %',
+    dripdrop._quoted(old.state), dripdrop._quoted(new.state) using
     errcode = 'ZD110',
     hint = 'active: paused, completed, cancelled; paused: active, completed, cancelled; completed '
       'and cancelled have ended.';
@@ -9326,7 +9365,7 @@ immutable
 parallel safe
 return case
   when jsonb_typeof(value) = 'number' then (value #>> '{}')::numeric
-  when jsonb_typeof(value) = 'string' and value #>> '{}' ~ '^-?[0-9]{1,100}(\.[0-9]{1,100})?$'
+  when jsonb_typeof(value) = 'string' and value #>> '{}' ~ '^-?[0-9]{1,100}([.][0-9]{1,100})?$'
   then (value #>> '{}')::numeric
 end;
 
@@ -9979,7 +10018,7 @@ begin
     when response_type = 'boolean' and lower(btrim(v_text)) in ('true', 'false')
     then jsonb_build_object('value', btrim(v_text)::boolean)
     when response_type = 'number'
-      and btrim(v_text) ~ '^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?$'
+      and btrim(v_text) ~ '^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)(e[+-]?[0-9]{1,3})?$'
     then jsonb_build_object('value', btrim(v_text)::numeric)
     else '{"error": "hook_coercion"}'
   end;
@@ -10488,15 +10527,15 @@ immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if coalesce(key !~ _check_hook_key.pattern, true) then
-    raise exception 'hook key "%" is not valid', key using
+  if coalesce(octet_length(key) > 200 or key !~ _check_hook_key.pattern, true) then
+    raise exception 'hook key % is not valid', dripdrop._quoted(key) using
       errcode = 'ZD201', column = 'key', hint = _check_hook_key.hint;
   end if;
   if key in (
     'subscriber', 'subscriber_type', 'subscriber_id', 'enrollment_id', 'tenant_key',
     'sequence_key', 'step_key', 'now_iso8601', 'event', 'hooks', 'steps'
   ) then
-    raise exception 'hook key "%" is taken by a template variable', key using
+    raise exception 'hook key % is taken by a template variable', dripdrop._quoted(key) using
       errcode = 'ZD201', column = 'key',
       hint = 'Choose another key: the engine sets this variable itself.';
   end if;
@@ -10531,6 +10570,7 @@ begin
   perform dripdrop._check_hook_key(
     key, '^[a-z][a-z0-9_]*$', 'Use lower-case letters, digits and "_", and begin with a letter.'
   );
+  perform dripdrop._check_text(description, 'description', 10000);
   if coalesce(timeout_ms not between 1 and 30000, true) then
     raise exception 'timeout_ms % is not possible', timeout_ms using
       errcode = 'ZD201', column = 'timeout_ms', hint = 'Use 1 to 30000 milliseconds.';
@@ -10590,7 +10630,7 @@ begin
     and h.key = drop_hook.key
   returning h.* into v_hook;
   if v_hook.id is null then
-    raise exception 'hook "%" not found', key using
+    raise exception 'hook % not found', dripdrop._quoted(key) using
       errcode = 'ZD108', hint = 'list_hooks() shows the hooks of the tenant that is named first.';
   end if;
   return v_hook;
@@ -10778,7 +10818,7 @@ begin
     'response_path', 'response_type', 'timeout_ms', 'retry_count', 'active'
   );
   if v_fault is not null then
-    raise exception 'a hook has no field "%"', v_fault using
+    raise exception 'a hook has no field %', dripdrop._quoted(v_fault) using
       errcode = 'ZD201', column = v_fault,
       hint = 'The fields are key, name, description, method, url, headers, body_template, '
         'auth_type, response_path, response_type, timeout_ms, retry_count and active.';
@@ -10790,7 +10830,7 @@ begin
   ]) as field
   where jsonb_typeof(hook -> field) not in ('string', 'null');
   if v_fault is not null then
-    raise exception 'field "%" is not a text', v_fault using
+    raise exception 'field % is not a text', dripdrop._quoted(v_fault) using
       errcode = 'ZD201', column = v_fault, hint = 'Write it in double quotes.';
   end if;
   perform dripdrop._check_hook_key(
@@ -10815,24 +10855,26 @@ begin
   );
   v_hook := v_hook || jsonb_build_object(
     'method', upper(v_hook ->> 'method'),
-    'response_path', regexp_replace(v_hook ->> 'response_path', '^(?!(strict |lax )?\s*\$)', '$.')
+    'response_path', regexp_replace(
+      v_hook ->> 'response_path', '^(?!(strict |lax )?[[:space:]]*[$])', '$.'
+    )
   );
 
   if v_hook ->> 'method' not in ('GET', 'POST', 'PUT', 'PATCH', 'DELETE') then
-    raise exception 'method "%" is unknown', v_hook ->> 'method' using
+    raise exception 'method % is unknown', dripdrop._quoted(v_hook ->> 'method') using
       errcode = 'ZD201', column = 'method', hint = 'Use GET, POST, PUT, PATCH or DELETE.';
   end if;
-  if coalesce(v_hook ->> 'url' !~* '^https?://[^/\s]', true) then
+  if coalesce(v_hook ->> 'url' !~* '^https?://[^/[:space:]]', true) then
     raise exception 'url is not an https address' using
       errcode = 'ZD201', column = 'url',
       hint = 'For example "https://api.example.com/leads/{{ subscriber_id }}".';
   end if;
   if v_hook ->> 'auth_type' not in ('none', 'bearer', 'basic', 'header') then
-    raise exception 'auth_type "%" is unknown', v_hook ->> 'auth_type' using
+    raise exception 'auth_type % is unknown', dripdrop._quoted(v_hook ->> 'auth_type') using
       errcode = 'ZD201', column = 'auth_type', hint = 'Use none, bearer, basic or header.';
   end if;
   if v_hook ->> 'response_type' not in ('json', 'text', 'number', 'boolean') then
-    raise exception 'response_type "%" is unknown', v_hook ->> 'response_type' using
+    raise exception 'response_type % is unknown', dripdrop._quoted(v_hook ->> 'response_type') using
       errcode = 'ZD201', column = 'response_type', hint = 'Use json, text, number or boolean.';
   end if;
   if v_hook ->> 'timeout_ms' !~ '^[0-9]{1,5}$'
@@ -10854,7 +10896,8 @@ begin
     perform (v_hook ->> 'response_path')::jsonpath;
   exception
     when syntax_error or data_exception then
-      raise exception 'response_path "%" is no SQL/JSON path', hook ->> 'response_path' using
+      raise exception 'response_path % is no SQL/JSON path',
+        dripdrop._quoted(hook ->> 'response_path') using
         errcode = 'ZD201', column = 'response_path', hint = 'For example "score" or "$.data[0].id".';
   end;
   return v_hook || jsonb_build_object(
@@ -10889,25 +10932,26 @@ begin
   loop
     if v_header.name !~ '^[!#$%&''*+.^_`|~0-9A-Za-z-]+$'
       or not v_header.is_text
-      or v_header.value !~ '^[\x20-\x7e]*$'
+      or v_header.value !~ '^[ -~]*$'
     then
-      raise exception 'header "%" is not one line of ASCII text', v_header.name using
+      raise exception 'header % is not one line of ASCII text',
+        dripdrop._quoted(v_header.name) using
         errcode = 'ZD201', column = 'headers.' || v_header.name,
         hint = 'A name is a token of RFC 9110, a value a text without line breaks.';
     end if;
     if v_header.name ~* '^(host|connection|content-length|transfer-encoding)$' then
-      raise exception 'header "%" is set by the request itself', v_header.name using
+      raise exception 'header % is set by the request itself', dripdrop._quoted(v_header.name) using
         errcode = 'ZD201', column = 'headers.' || v_header.name, hint = 'Leave it out.';
     end if;
     if v_header.name ~* 'authorization|cookie|secret|token|password|api-?key' then
-      raise exception 'header "%" looks like a secret', v_header.name using
+      raise exception 'header % looks like a secret', dripdrop._quoted(v_header.name) using
         errcode = 'ZD201', column = 'headers.' || v_header.name,
         hint = 'Use auth_type "header" with sealed credentials {"name": …, "value": …}.';
     end if;
     if v_header.name ~* '^content-type$'
-      and v_header.value !~* '^application/(x-www-form-urlencoded|([a-z0-9.-]+\+)?json)\s*(;|$)'
+      and v_header.value !~* '^application/(x-www-form-urlencoded|([a-z0-9.-]+[+])?json) *(;|$)'
     then
-      raise exception 'no body of type "%" can be written', v_header.value using
+      raise exception 'no body of type % can be written', dripdrop._quoted(v_header.value) using
         errcode = 'ZD201', column = 'headers.' || v_header.name,
         hint = 'Use a JSON type or application/x-www-form-urlencoded.';
     end if;
@@ -11104,7 +11148,8 @@ begin
     'retry_count', retry_count, 'active', active
   ));
   if (v_canonical ->> 'auth_type' = 'none') <> (auth_config is null) then
-    raise exception 'auth_type "%" and auth_config do not fit', v_canonical ->> 'auth_type' using
+    raise exception 'auth_type % and auth_config do not fit',
+      dripdrop._quoted(v_canonical ->> 'auth_type') using
       errcode = 'ZD201', column = 'auth_config',
       hint = 'bearer, basic and header need what "dripdrop seal hook:SEQUENCE:KEY" prints; none '
         'needs nothing.';
@@ -11122,7 +11167,7 @@ begin
     select from dripdrop.http_hooks as h
     where h.sequence_id = v_sequence.id and h.key = create_http_hook.key
   ) then
-    raise exception 'hook "%" exists already', key using
+    raise exception 'hook % exists already', dripdrop._quoted(key) using
       errcode = 'ZD113', column = 'key',
       hint = 'Choose another key, or change it with update_http_hook().';
   end if;
@@ -11196,7 +11241,8 @@ begin
     or v_canonical ->> 'auth_type' <> 'none' and coalesce(auth_config, v_hook.auth_config::text)
       is null
   then
-    raise exception 'auth_type "%" and auth_config do not fit', v_canonical ->> 'auth_type' using
+    raise exception 'auth_type % and auth_config do not fit',
+      dripdrop._quoted(v_canonical ->> 'auth_type') using
       errcode = 'ZD201', column = 'auth_config',
       hint = 'bearer, basic and header need what "dripdrop seal hook:SEQUENCE:KEY" prints; none '
         'needs nothing.';
@@ -11300,9 +11346,9 @@ as $$
     select
     from jsonb_path_query(template, 'strict $.** ? (@.type() == "string")') as part (words)
     cross join lateral regexp_matches(
-      part.words #>> '{}', '(?:\{\{.*?\}\}|\{%.*?%\}){1,1}?', 'g'
+      part.words #>> '{}', '(?:[{][{].*?[}][}]|[{]%.*?%[}]){1,1}?', 'g'
     ) as tag (words)
-    where tag.words[1] ~ ('(?<!\w)' || _template_names.key || '(?!\w)')
+    where tag.words[1] ~ ('(?<![[:alnum:]_])' || _template_names.key || '(?![[:alnum:]_])')
   )
 $$;
 
@@ -11316,10 +11362,10 @@ language sql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select predicate::text ~ format('"hooks"\."%s"', _predicate_names.key)
+  select predicate::text ~ format('"hooks"[.]"%s"', _predicate_names.key)
     or (
-      predicate::text ~ '"hooks"(?!\.")'
-      and predicate::text ~ format('\."%s"', _predicate_names.key)
+      predicate::text ~ '"hooks"(?![.]")'
+      and predicate::text ~ format('[.]"%s"', _predicate_names.key)
     )
 $$;
 
@@ -11715,7 +11761,7 @@ begin
   from dripdrop.steps as s
   where s.id = v_execution.step_id;
   if v_execution.state <> 'failed' then
-    raise exception 'the execution is "%", not failed', v_execution.state using
+    raise exception 'the execution is %, not failed', dripdrop._quoted(v_execution.state) using
       errcode = 'ZD110',
       hint = 'Only what failed can be replayed; resolve() settles what is unknown.';
   end if;
@@ -11801,11 +11847,11 @@ declare
   v_execution dripdrop.step_executions := dripdrop._lock_execution(tenant_key, execution_id);
 begin
   if outcome is null or outcome not in ('sent', 'resend', 'failed') then
-    raise exception 'outcome "%" is unknown', outcome using
+    raise exception 'outcome % is unknown', dripdrop._quoted(outcome) using
       errcode = 'ZD201', column = 'outcome', hint = 'Use sent, resend or failed.';
   end if;
   if v_execution.state <> 'unknown' then
-    raise exception 'the execution is "%", not unknown', v_execution.state using
+    raise exception 'the execution is %, not unknown', dripdrop._quoted(v_execution.state) using
       errcode = 'ZD110',
       hint = 'Only what is unknown can be resolved; replay() repeats what failed.';
   end if;
@@ -12066,8 +12112,8 @@ begin
     or v_execution.due_at is not null
     or v_execution.reason is distinct from 'stale'
   then
-    raise exception 'the execution is "%", not held as stale',
-      concat_ws(', ', v_execution.state, v_execution.reason) using
+    raise exception 'the execution is %, not held as stale',
+      dripdrop._quoted(concat_ws(', ', v_execution.state, v_execution.reason)) using
       errcode = 'ZD110',
       hint = 'resume_enrollment() and resume_sending() lift pauses; replay() repeats what failed.';
   end if;
@@ -12137,7 +12183,7 @@ as $$
 begin
   perform dripdrop._check_tenant_key(tenant_key);
   if scope is null or scope not in ('everything', 'tenant', 'sequence', 'channel', 'adapter') then
-    raise exception 'scope "%" is unknown', scope using
+    raise exception 'scope % is unknown', dripdrop._quoted(scope) using
       errcode = 'ZD201', column = 'scope',
       hint = 'Use everything, tenant, sequence, channel or adapter.';
   end if;
@@ -12147,7 +12193,7 @@ begin
       hint = 'Pass null to pause all tenants, or the scope tenant to pause this one.';
   end if;
   if (scope in ('sequence', 'channel', 'adapter')) <> (subject is not null) then
-    raise exception 'scope "%" % a subject', scope,
+    raise exception 'scope % % a subject', dripdrop._quoted(scope),
       case when subject is null then 'needs' else 'has not' end using
       errcode = 'ZD201', column = 'subject',
       hint = 'The key of a sequence, the name of a channel or of an adapter; for everything and '
@@ -12189,7 +12235,7 @@ begin
     where q.tenant_key is not distinct from pause_sending.tenant_key
       and q.key = pause_sending.subject
   ) then
-    raise exception 'sequence "%" not found', subject using
+    raise exception 'sequence % not found', dripdrop._quoted(subject) using
       errcode = 'ZD101', hint = 'Keys are looked up within the tenant that is named first.';
   end if;
   if scope = 'adapter' and not exists (
@@ -12197,7 +12243,7 @@ begin
     where a.tenant_key is not distinct from pause_sending.tenant_key
       and a.name = pause_sending.subject
   ) then
-    raise exception 'adapter "%" not found', subject using
+    raise exception 'adapter % not found', dripdrop._quoted(subject) using
       errcode = 'ZD107',
       hint = 'Names are looked up within the tenant that is named first; a global adapter is '
         'paused with null, for every tenant.';
@@ -14686,7 +14732,7 @@ begin
   where field ~* '(key|secret|token|password)$'
   limit 1;
   if v_secret is not null then
-    raise exception 'config field "%" looks like a secret', v_secret using
+    raise exception 'config field % looks like a secret', dripdrop._quoted(v_secret) using
       errcode = 'ZD201', column = 'config.' || v_secret,
       hint = 'Seal it with "dripdrop seal" and pass it as credentials.';
   end if;
@@ -14813,17 +14859,15 @@ begin
     where p.channel = create_channel_adapter.channel
       and p.provider = create_channel_adapter.provider
   ) then
-    raise exception 'provider "%" is unknown for channel "%"', provider, channel using
+    raise exception 'provider % is unknown for channel %',
+      dripdrop._quoted(provider), dripdrop._quoted(channel) using
       errcode = 'ZD202', column = 'provider',
       hint = format('Known for %s: %s.', channel, (
         select string_agg(p.provider, ', ') from dripdrop.providers() as p
         where p.channel = create_channel_adapter.channel
       ));
   end if;
-  if coalesce(name, '') = '' then
-    raise exception 'an adapter needs a name' using
-      errcode = 'ZD201', column = 'name', hint = 'For example "Postmark".';
-  end if;
+  perform dripdrop._check_name(name, 'name');
   if is_default is null or active is null then
     raise exception 'is_default and active are true or false' using
       errcode = 'ZD201', column = 'active', hint = 'Leave them out for false and true.';
@@ -14848,7 +14892,7 @@ begin
   on conflict on constraint channel_adapters_one_name_per_tenant do nothing
   returning * into v_adapter;
   if v_adapter.id is null then
-    raise exception 'adapter "%" exists already', name using
+    raise exception 'adapter % exists already', dripdrop._quoted(name) using
       errcode = 'ZD113', column = 'name',
       hint = 'Choose another name, or change it with update_channel_adapter().';
   end if;
@@ -15032,7 +15076,7 @@ begin
     select from dripdrop.providers() as p
     where p.channel = _check_channel.channel
   ) then
-    raise exception 'channel "%" is unknown', channel using
+    raise exception 'channel % is unknown', dripdrop._quoted(channel) using
       errcode = 'ZD202', column = 'channel',
       hint = 'select distinct channel from dripdrop.providers() lists the channels.';
   end if;
@@ -15823,7 +15867,7 @@ begin
   order by e.place
   limit 1;
   if v_fault is not null then
-    raise exception 'a sender of a rotation has no field "%"', v_fault using
+    raise exception 'a sender of a rotation has no field %', dripdrop._quoted(v_fault) using
       errcode = 'ZD201', column = format('%s[%s].%s', _check_rotation.field, v_place, v_fault),
       hint = 'The fields are adapter (a name) and weight.';
   end if;
@@ -15856,8 +15900,8 @@ begin
   order by e.place
   limit 1;
   if v_place is not null then
-    raise exception 'weight % is not a positive number', rotation #> array[v_place::text, 'weight']
-    using
+    raise exception 'weight % is not a positive number',
+      dripdrop._quoted(rotation #>> array[v_place::text, 'weight']) using
       errcode = 'ZD201', column = format('%s[%s].weight', _check_rotation.field, v_place),
       hint = 'Shares follow the weights: 3 and 1 are three quarters and one. 0.001 to 1000000.';
   end if;
@@ -15893,13 +15937,14 @@ begin
   order by a.tenant_key nulls last
   limit 1;
   if not found then
-    raise exception 'adapter "%" not found%',
-      coalesce(name, id::text), coalesce(format(' for channel "%s"', nullif(channel, '')), '') using
+    raise exception 'adapter % not found%',
+      dripdrop._quoted(coalesce(name, id::text)),
+      coalesce(' for channel ' || dripdrop._quoted(nullif(channel, '')), '') using
       errcode = 'ZD107', column = _named_adapter.field,
       hint = 'Name an adapter of this tenant or a global one; list_channel_adapters() shows them.';
   end if;
   if not v_adapter.active then
-    raise exception 'adapter "%" is switched off', v_adapter.name using
+    raise exception 'adapter % is switched off', dripdrop._quoted(v_adapter.name) using
       errcode = 'ZD201', column = _named_adapter.field,
       hint = 'Leave it out, or switch it on: update_channel_adapter(…, active => true).';
   end if;
@@ -15941,8 +15986,8 @@ begin
       tenant_key, channel, v_entry ->> 'adapter', (v_entry ->> 'adapter_id')::uuid, v_path
     );
     if v_senders @> jsonb_build_array(jsonb_build_object('adapter_id', v_id)) then
-      raise exception 'adapter "%" stands twice in a rotation',
-        coalesce(v_entry ->> 'adapter', v_id::text) using
+      raise exception 'adapter % stands twice in a rotation',
+        dripdrop._quoted(coalesce(v_entry ->> 'adapter', v_id::text)) using
         errcode = 'ZD201', column = v_path, hint = 'Give it a greater weight instead.';
     end if;
     v_senders := v_senders || jsonb_build_object(
@@ -15992,7 +16037,7 @@ begin
         perform dripdrop._check_channel(v_key);
       exception
         when sqlstate 'ZD202' then
-          raise exception 'channel "%" is unknown', v_key using
+          raise exception 'channel % is unknown', dripdrop._quoted(v_key) using
             errcode = 'ZD202', column = v_path,
             hint = 'Name a channel of providers(), or "default" for the channels not named.';
       end;
@@ -16286,8 +16331,8 @@ begin
   )
   limit 1;
   if v_fault is not null then
-    raise exception 'threshold "%" is unknown or has a bad value: %',
-      v_fault, thresholds -> v_fault using
+    raise exception 'threshold % is unknown or has a bad value: %',
+      dripdrop._quoted(v_fault), dripdrop._quoted(thresholds ->> v_fault) using
       errcode = 'ZD201', column = concat_ws('.', _check_thresholds.field, v_fault),
       hint = 'Settings: window and pause (intervals), min_sample (messages), complaint_rate, '
         'bounce_rate and soft_bounce_rate (0.000001 to 1; null is off).';
@@ -16523,11 +16568,7 @@ declare
   v_days int;
 begin
   perform dripdrop._check_tenant_key(tenant_key);
-  if coalesce(calendar !~ '^[a-z0-9][a-z0-9_-]*$', true) then
-    raise exception 'calendar "%" is not valid', calendar using
-      errcode = 'ZD201', column = 'calendar',
-      hint = 'Use lower-case letters, digits, "_" and "-", and begin with a letter or digit.';
-  end if;
+  perform dripdrop._check_key(calendar, 'calendar', 'calendar');
   if days is null or exists (select from unnest(days) as day where isfinite(day) is not true) then
     raise exception 'days is not a list of days' using
       errcode = 'ZD201', column = 'days',
@@ -16588,7 +16629,7 @@ begin
 
     v_match := regexp_match(
       v_part,
-      '^(?:(\*)|([0-9]{1,2}|[A-Z]{3})(?:-([0-9]{1,2}|[A-Z]{3}))?)(?:/([0-9]{1,2})|#([1-5])|(L))?$'
+      '^(?:([*])|([0-9]{1,2}|[A-Z]{3})(?:-([0-9]{1,2}|[A-Z]{3}))?)(?:/([0-9]{1,2})|#([1-5])|(L))?$'
     );
     v_from := case
       when v_match[1] = '*' then v_low
@@ -16617,7 +16658,8 @@ begin
       or v_step = 0
       or (coalesce(v_match[5], v_match[6]) is not null and (place <> 5 or v_from <> v_to))
     then
-      raise exception 'in "%", "%" is no %', expression, v_part, v_kind using
+      raise exception 'in %, % is no %',
+        dripdrop._quoted(expression), dripdrop._quoted(v_part), v_kind using
         errcode = 'ZD203', column = _cron_field.field,
         hint = format(
           'A %s is a number from %s to %s%s, a range (1-5), a step (*/2) or a list of these (1,3).',
@@ -16774,7 +16816,7 @@ begin
       end loop;
     end loop;
   end loop;
-  raise exception 'the date in "%" never comes', expression using
+  raise exception 'the date in % never comes', dripdrop._quoted(expression) using
     errcode = 'ZD203', column = _cron_next.field,
     hint = 'The months it names do not have the days it names.';
 end
@@ -16798,6 +16840,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform dripdrop._check_time_zone(time_zone, 'time_zone');
+  perform dripdrop._check_time(after, 'after');
   return dripdrop._cron_next(
     dripdrop._parse_schedule(expression, 'expression'), time_zone, after, 'expression'
   );
@@ -16892,10 +16935,7 @@ as $$
 begin
   perform dripdrop._check_json(timing, 'timing');
   perform dripdrop._check_time_zone(time_zone, 'time_zone');
-  if not isfinite(from_time) then
-    raise exception 'nothing comes after %', from_time using
-      errcode = 'ZD201', column = 'from_time', hint = 'Count from a time.';
-  end if;
+  perform dripdrop._check_time(from_time, 'from_time');
   return dripdrop._next_time(dripdrop._canonical_timing(timing), time_zone, from_time);
 end
 $$;
@@ -17031,7 +17071,7 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_words text := lower(btrim(regexp_replace(expression, '\s+', ' ', 'g')));
+  v_words text := lower(btrim(regexp_replace(left(expression, 500), '[[:space:]]+', ' ', 'g')));
   v_delay text[] := coalesce(
     regexp_match(v_words, '^in ([1-9][0-9]{0,5}) (second|minute|hour|day|week)s?$'),
     regexp_match(v_words, '^in ([1-9][0-9]{0,2}) (business day)s?$')
@@ -17068,7 +17108,10 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_text text := lower(btrim(regexp_replace(expression, '\s+', ' ', 'g')));
+  v_text text := case
+    when length(expression) <= 500
+    then lower(btrim(regexp_replace(expression, '[[:space:]]+', ' ', 'g')))
+  end;
   v_words text[] := regexp_match(
     v_text,
     '^every (day|weekday|sunday|monday|tuesday|wednesday|thursday|friday|saturday) at '
@@ -17095,7 +17138,7 @@ declare
   end;
 begin
   if v_schedule is null then
-    raise exception 'timing "%" does not parse', expression using
+    raise exception 'timing % does not parse', dripdrop._quoted(expression) using
       errcode = 'ZD203', column = _parse_schedule.field,
       hint = case
         when v_text ~ 'business day' then
@@ -17167,7 +17210,7 @@ begin
         '"trigger_event": "order_completed"} or "in 3 days".';
   end if;
   if v_known is null then
-    raise exception 'timing type "%" is unknown', coalesce(v_type, '') using
+    raise exception 'timing type % is unknown', dripdrop._quoted(coalesce(v_type, '')) using
       errcode = 'ZD203', column = 'timing.type',
       hint = 'Use immediate, delay, cron or event.';
   end if;
@@ -17177,7 +17220,8 @@ begin
   where not field = any (v_known)
   limit 1;
   if v_unknown is not null then
-    raise exception 'a timing of type "%" has no field "%"', v_type, v_unknown using
+    raise exception 'a timing of type % has no field %',
+      dripdrop._quoted(v_type), dripdrop._quoted(v_unknown) using
       errcode = 'ZD203', column = 'timing.' || v_unknown,
       hint = format('The fields of %s are %s.', v_type, array_to_string(v_known, ', '));
   end if;
@@ -17224,7 +17268,9 @@ begin
     (
       'delay_amount',
       coalesce(v_amount !~ '^[1-9][0-9]{0,5}$', true),
-      format('delay_amount "%s" is not a whole number from 1 to 999999', v_amount),
+      format(
+        'delay_amount %s is not a whole number from 1 to 999999', dripdrop._quoted(v_amount)
+      ),
       'Write for example "delay_amount": 3, "delay_unit": "days".'
     ),
     (
@@ -17232,25 +17278,25 @@ begin
       coalesce(
         v_unit not in ('seconds', 'minutes', 'hours', 'days', 'weeks', 'business_days'), true
       ),
-      format('delay_unit "%s" is unknown', v_unit),
+      format('delay_unit %s is unknown', dripdrop._quoted(v_unit)),
       'Use seconds, minutes, hours, days, weeks or business_days.'
     ),
     (
       'delay_amount',
       v_unit = 'business_days' and length(v_amount) > 3,
-      format('%s business days are more than 999', v_amount),
+      format('%s business days are more than 999', left(v_amount, 10)),
       'Count so long a time in weeks.'
     ),
     (
       'calendar',
       v_unit <> 'business_days' and v_calendar is not null,
-      format('%s do not go by a calendar', v_unit),
+      format('%s do not go by a calendar', left(v_unit, 20)),
       'Leave calendar out, or count business_days.'
     ),
     (
       'calendar',
-      v_calendar !~ '^[a-z0-9][a-z0-9_-]*$',
-      format('calendar "%s" is not valid', v_calendar),
+      v_calendar !~ '^[a-z0-9][a-z0-9_-]{0,199}$',
+      format('calendar %s is not valid', dripdrop._quoted(v_calendar)),
       'Use lower-case letters, digits, "_" and "-", as in set_holidays().'
     )
   ) as fault (field, found, message, hint)
@@ -17319,8 +17365,9 @@ begin
     (
       'trigger_event',
       jsonb_typeof(timing -> 'trigger_event') is distinct from 'string'
-      or btrim(timing ->> 'trigger_event') = '',
-      'an event timing needs the key of an event',
+      or btrim(timing ->> 'trigger_event') = ''
+      or octet_length(timing ->> 'trigger_event') > 500,
+      'an event timing needs the key of an event, of at most 500 bytes',
       'Write for example "trigger_event": "order_completed".'
     ),
     (
@@ -17338,7 +17385,7 @@ begin
     (
       'since',
       timing -> 'since' <> '"enrollment"',
-      format('since "%s" is unknown', timing ->> 'since'),
+      format('since %s is unknown', dripdrop._quoted(timing ->> 'since')),
       'Use enrollment, or leave it out to wait for what comes after the step before.'
     ),
     (
@@ -17348,7 +17395,7 @@ begin
         when jsonb_typeof(timing -> 'timeout') <> 'string' or v_timeout !~ '[a-zA-Z:]' then true
         else not dripdrop._is_interval(v_timeout)
       end,
-      format('timeout "%s" is not an interval of at most 100 years', v_timeout),
+      format('timeout %s is not an interval of at most 100 years', dripdrop._quoted(v_timeout)),
       'Write for example "timeout": "3 days".'
     ),
     (
@@ -17360,8 +17407,8 @@ begin
     (
       'on_timeout',
       jsonb_typeof(timing -> 'on_timeout') <> 'string'
-      or timing ->> 'on_timeout' !~ '^[a-z0-9][a-z0-9_-]*$',
-      format('on_timeout "%s" is not valid', timing ->> 'on_timeout'),
+      or timing ->> 'on_timeout' !~ '^[a-z0-9][a-z0-9_-]{0,199}$',
+      format('on_timeout %s is not valid', dripdrop._quoted(timing ->> 'on_timeout')),
       'Use continue, exit or the key of a step.'
     ),
     (
@@ -17464,7 +17511,7 @@ begin
   from jsonb_object_keys(send_window) as field
   where field not in ('start', 'end', 'days', 'calendar', 'jitter');
   if v_unknown is not null then
-    raise exception 'a send window has no field "%"', v_unknown using
+    raise exception 'a send window has no field %', dripdrop._quoted(v_unknown) using
       errcode = 'ZD201', column = path || '.' || v_unknown,
       hint = 'The fields are start, end, days, calendar and jitter.';
   end if;
@@ -17476,14 +17523,14 @@ begin
     union all
     select
       2, 'calendar',
-      format('calendar "%s" is not valid', send_window ->> 'calendar'),
+      format('calendar %s is not valid', dripdrop._quoted(send_window ->> 'calendar')),
       'Use lower-case letters, digits, "_" and "-", as in set_holidays().'
     where send_window ? 'calendar'
-      and coalesce(send_window ->> 'calendar' !~ '^[a-z0-9][a-z0-9_-]*$', true)
+      and coalesce(send_window ->> 'calendar' !~ '^[a-z0-9][a-z0-9_-]{0,199}$', true)
     union all
     select
       3, 'jitter',
-      format('jitter "%s" is not an interval', send_window ->> 'jitter'),
+      format('jitter %s is not an interval', dripdrop._quoted(send_window ->> 'jitter')),
       'Write for example "30 minutes".'
     where send_window ? 'jitter'
       and (
@@ -17643,12 +17690,12 @@ as $$
     ),
     (
       2, 'start', w.opens !~ '^([01][0-9]|2[0-3]):[0-5][0-9]$',
-      format('start "%s" is not a time of day', time_window ->> 'start'),
+      format('start %s is not a time of day', dripdrop._quoted(time_window ->> 'start')),
       'Write it as 09:00.'
     ),
     (
       3, 'end', w.closes !~ '^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$',
-      format('end "%s" is not a time of day', time_window ->> 'end'),
+      format('end %s is not a time of day', dripdrop._quoted(time_window ->> 'end')),
       'Write it as 17:00; 24:00 is midnight.'
     ),
     (

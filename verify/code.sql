@@ -152,6 +152,7 @@ begin
     '_check_thresholds',
     '_check_time',
     '_check_time_zone',
+    '_check_title',
     '_check_unsubscribe_addresses',
     '_check_version',
     '_classify',

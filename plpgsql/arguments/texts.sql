@@ -40,6 +40,27 @@ $$;
 comment on function dripdrop._check_name(text, text) is
   'Raises ZD201 for a text that is no name.';
 
+-- What people read: it identifies nothing, so it may have a colon.
+--
+-- raises  ZD201, with the field in the diagnostics' column field
+create or replace function dripdrop._check_title(title text, field text)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if octet_length(title) > 200 or title ~ '[[:cntrl:]]' then
+    raise exception '% % is no title', field, dripdrop._quoted(title) using
+      errcode = 'ZD201', column = _check_title.field,
+      hint = 'Use at most 200 bytes, without control characters.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_title(text, text) is
+  'Raises ZD201 for a text that is too long for a title or is more than one line.';
+
 -- raises  ZD201, with the field in the diagnostics' column field
 create or replace function dripdrop._check_key(key text, field text, what text)
 returns void

@@ -37,7 +37,7 @@ begin
       hint = 'Write for example {"predicate": "$.enrollment.score > 70"}.';
   end if;
   if v_fields is null then
-    raise exception 'condition type "%" is unknown', v_type using
+    raise exception 'condition type % is unknown', dripdrop._quoted(v_type) using
       errcode = 'ZD208', column = path || 'type',
       hint = 'Use enrollment_data, event, hook, predicate or time_window; the type may be left out '
         'when a field such as predicate or event tells it.';
@@ -46,7 +46,8 @@ begin
   from jsonb_object_keys(condition) as field
   where not field = any (v_fields || array['type', 'name']);
   if v_fault is not null then
-    raise exception 'a condition of type "%" has no field "%"', v_type, v_fault using
+    raise exception 'a condition of type % has no field %',
+      dripdrop._quoted(v_type), dripdrop._quoted(v_fault) using
       errcode = 'ZD208', column = path || v_fault,
       hint = format('The fields are name, %s.', array_to_string(v_fields, ', '));
   end if;
@@ -57,13 +58,14 @@ begin
   ]) as field
   where jsonb_typeof(condition -> field) not in ('string', 'null');
   if v_fault is not null then
-    raise exception 'field "%" is not a text', v_fault using
+    raise exception 'field % is not a text', dripdrop._quoted(v_fault) using
       errcode = 'ZD208', column = path || v_fault, hint = 'Write it in double quotes.';
   end if;
   if condition ->> 'name' = '' then
     raise exception 'the name is empty' using
       errcode = 'ZD208', column = path || 'name', hint = 'Leave it out, or say what it is about.';
   end if;
+  perform dripdrop._check_title(condition ->> 'name', path || 'name');
 
   v_canonical := jsonb_strip_nulls(
     jsonb_build_object('type', v_type, 'name', condition -> 'name')
@@ -72,12 +74,14 @@ begin
     when 'enrollment_data' then
       v_path := dripdrop._parse_path(
         case
-          when condition ->> 'field_path' ~ '^\s*(lax |strict )?\s*\$' then condition ->> 'field_path'
+          when condition ->> 'field_path' ~ '^[[:space:]]*(lax |strict )?[[:space:]]*[$]'
+          then condition ->> 'field_path'
           else '$.' || (condition ->> 'field_path')
         end
       );
       if v_path is null then
-        raise exception 'field_path "%" is not a path', condition ->> 'field_path' using
+        raise exception 'field_path % is not a path',
+          dripdrop._quoted(condition ->> 'field_path') using
           errcode = 'ZD208', column = path || 'field_path',
           hint = 'Write for example plan_tier, address.city, or $."plan-tier" for a name with '
             'other signs in it. Variables are not known here.';
@@ -87,8 +91,8 @@ begin
         || dripdrop._canonical_comparison(condition, path);
 
     when 'hook' then
-      if coalesce(condition ->> 'hook' !~ '^[a-z0-9][a-z0-9_-]*$', true) then
-        raise exception 'hook key "%" is not valid', condition ->> 'hook' using
+      if coalesce(condition ->> 'hook' !~ '^[a-z0-9][a-z0-9_-]{0,199}$', true) then
+        raise exception 'hook key % is not valid', dripdrop._quoted(condition ->> 'hook') using
           errcode = 'ZD208', column = path || 'hook',
           hint = 'It is the key of an HTTP hook of the sequence or of a registered function.';
       end if;
@@ -105,7 +109,8 @@ begin
     else
       v_path := dripdrop._parse_predicate(condition ->> 'predicate');
       if v_path is null then
-        raise exception 'predicate "%" is not a predicate', condition ->> 'predicate' using
+        raise exception 'predicate % is not a predicate',
+          dripdrop._quoted(condition ->> 'predicate') using
           errcode = 'ZD208', column = path || 'predicate',
           hint = 'Write a test such as $.enrollment.score > 70 && $.steps.welcome.state == "sent". '
             '$.enrollment.score alone is a value: compare it, or write exists($.enrollment.score).';
@@ -133,7 +138,7 @@ declare
   v_kind text := jsonb_typeof(v_expected);
 begin
   if v_operator is null then
-    raise exception 'operator "%" is unknown', condition ->> 'operator' using
+    raise exception 'operator % is unknown', dripdrop._quoted(condition ->> 'operator') using
       errcode = 'ZD208', column = path || 'operator',
       hint = 'Use ==, !=, >, <, >=, <=, in or contains.';
   end if;
@@ -143,21 +148,26 @@ begin
       hint = 'Write null to compare with null.';
   end if;
   if v_operator in ('>', '<', '>=', '<=') then
-    if v_kind = 'string' and v_expected #>> '{}' ~ '^\s*-?[0-9]+(\.[0-9]+)?\s*$' then
+    if v_kind = 'string'
+      and v_expected #>> '{}' ~ '^[[:space:]]*-?[0-9]+([.][0-9]+)?[[:space:]]*$'
+    then
       v_expected := to_jsonb((v_expected #>> '{}')::numeric);
     elsif v_kind <> 'number' then
-      raise exception 'operator % compares with a number, not with %', v_operator, v_expected using
+      raise exception 'operator % compares with a number, not with %',
+        v_operator, dripdrop._quoted(v_expected #>> '{}') using
         errcode = 'ZD208', column = path || 'expected_value',
         hint = 'Write a number, or use == or !=.';
     end if;
   end if;
   if v_operator = 'in' and (v_kind <> 'array' or v_expected = '[]') then
-    raise exception 'operator in looks in a list, not in %', v_expected using
+    raise exception 'operator in looks in a list, not in %',
+      dripdrop._quoted(v_expected #>> '{}') using
       errcode = 'ZD208', column = path || 'expected_value',
       hint = 'Write for example ["pro", "enterprise"].';
   end if;
   if v_operator = 'contains' and v_kind in ('null', 'object', 'array') then
-    raise exception 'operator contains looks for one value, not for %', v_expected using
+    raise exception 'operator contains looks for one value, not for %',
+      dripdrop._quoted(v_expected #>> '{}') using
       errcode = 'ZD208', column = path || 'expected_value',
       hint = 'Write a text, a number, true or false.';
   end if;
@@ -193,10 +203,10 @@ declare
   v_happened jsonb := nullif(condition -> 'happened', 'null');
   v_comparison jsonb := jsonb '{"operator": ">=", "expected_value": 1}';
 begin
-  if coalesce(condition ->> 'event', '') = '' then
+  if coalesce(condition ->> 'event', '') = '' or octet_length(condition ->> 'event') > 500 then
     raise exception 'the event has no name' using
       errcode = 'ZD208', column = path || 'event',
-      hint = 'It is the key that track_event() is called with.';
+      hint = 'It is the key that track_event() is called with, at most 500 bytes.';
   end if;
   if coalesce(jsonb_typeof(condition -> 'match'), 'null') not in ('object', 'null') then
     raise exception 'match is not an object' using
@@ -204,12 +214,12 @@ begin
       hint = 'Write what the event''s data must contain, for example {"plan": "pro"}.';
   end if;
   if not dripdrop._is_interval(coalesce(condition ->> 'within', '1 day')) then
-    raise exception 'within "%" is not an interval', condition ->> 'within' using
+    raise exception 'within % is not an interval', dripdrop._quoted(condition ->> 'within') using
       errcode = 'ZD208', column = path || 'within',
       hint = 'Write for example "7 days"; 100 years are the most.';
   end if;
   if condition ->> 'since' <> 'enrollment' then
-    raise exception 'since "%" is unknown', condition ->> 'since' using
+    raise exception 'since % is unknown', dripdrop._quoted(condition ->> 'since') using
       errcode = 'ZD208', column = path || 'since',
       hint = 'Write "enrollment", or leave it out to look at the time before it too.';
   end if;
@@ -236,7 +246,7 @@ begin
         errcode = 'ZD208', column = path || 'operator', hint = 'Use ==, !=, >, <, >= or <=.';
     end if;
     if v_comparison ->> 'expected_value' !~ '^[0-9]{1,9}$' then
-      raise exception 'an event does not happen % times', v_comparison -> 'expected_value' using
+      raise exception 'an event does not happen % times', v_comparison ->> 'expected_value' using
         errcode = 'ZD208', column = path || 'expected_value', hint = 'Write a whole number.';
     end if;
   end if;

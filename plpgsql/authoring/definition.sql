@@ -38,7 +38,7 @@ begin
     'exclusive_group', 'metadata', 'mode', 'config', 'activate', 'hooks', 'goals', 'exit_when', 'entry', 'steps'
   );
   if v_fault is not null then
-    raise exception 'at "%": a sequence has no such field', v_fault using
+    raise exception 'at %: a sequence has no such field', dripdrop._quoted(v_fault) using
       errcode = 'ZD206', column = v_fault,
       hint = 'The fields are key, name, description, time_zone, reentry, reentry_interval, '
         'priority, exclusive_group, metadata, mode, config, activate, hooks, goals, exit_when, entry and steps.';
@@ -50,7 +50,7 @@ begin
   ]) as field
   where jsonb_typeof(definition -> field) not in ('string', 'null');
   if v_fault is not null then
-    raise exception 'at "%": not a text', v_fault using
+    raise exception 'at %: not a text', dripdrop._quoted(v_fault) using
       errcode = 'ZD206', column = v_fault, hint = 'Write it in double quotes.';
   end if;
   if coalesce(definition ->> 'priority', '0') !~ '^-?[0-9]{1,6}$' then
@@ -84,6 +84,7 @@ begin
       definition ->> 'exclusive_group',
       coalesce(definition -> 'metadata', '{}')
     );
+    perform dripdrop._check_text(definition ->> 'description', 'description', 10000);
     v_metadata := dripdrop._canonical_metadata(
       tenant_key, coalesce(definition -> 'metadata', '{}')
     );
@@ -98,7 +99,7 @@ begin
       v_path := format('hooks[%s].', i);
       v_hook := dripdrop._canonical_http_hook(tenant_key, definition -> 'hooks' -> i);
       if v_hooks @> jsonb_build_array(jsonb_build_object('key', v_hook -> 'key')) then
-        raise exception 'hook key "%" is used twice', v_hook ->> 'key' using
+        raise exception 'hook key % is used twice', dripdrop._quoted(v_hook ->> 'key') using
           errcode = 'ZD206', column = 'key', hint = 'Keys are unique within a sequence.';
       end if;
       v_hooks := v_hooks || v_hook;
@@ -111,7 +112,7 @@ begin
       end if;
       v_step := dripdrop._canonical_step(tenant_key, definition -> 'steps' -> i);
       if v_steps @> jsonb_build_array(jsonb_build_object('key', v_step -> 'key')) then
-        raise exception 'step key "%" is used twice', v_step ->> 'key' using
+        raise exception 'step key % is used twice', dripdrop._quoted(v_step ->> 'key') using
           errcode = 'ZD206', column = 'key', hint = 'Keys are unique within a sequence.';
       end if;
       v_steps := v_steps || jsonb_set(v_step, '{position}', to_jsonb(i + 1));
@@ -137,7 +138,7 @@ begin
       and not v_steps @> jsonb_build_array(jsonb_build_object('key', t.step))
     limit 1;
     if v_message is not null then
-      raise exception 'there is no step "%"', v_message using
+      raise exception 'there is no step %', dripdrop._quoted(v_message) using
         errcode = 'ZD206', column = v_column, hint = 'Name the key of a step of this document.';
     end if;
   exception
@@ -150,7 +151,7 @@ begin
       if v_state not like 'ZD%' then
         raise;
       end if;
-      raise exception 'at "%": %', rtrim(v_path || v_column, '.'), v_message using
+      raise exception 'at %: %', dripdrop._quoted(rtrim(v_path || v_column, '.')), v_message using
         errcode = v_state, column = rtrim(v_path || v_column, '.'), hint = v_hint;
   end;
 

@@ -20,7 +20,7 @@ begin
   perform dripdrop._check_json(condition, 'condition');
   v_canonical := dripdrop._canonical_condition(create_exit_rule.condition);
   if coalesce(outcome not in ('goal', 'exit'), true) then
-    raise exception 'outcome "%" is unknown', outcome using
+    raise exception 'outcome % is unknown', dripdrop._quoted(outcome) using
       errcode = 'ZD201', column = 'outcome',
       hint = 'Use goal, which completes an enrolment, or exit, which cancels it.';
   end if;

@@ -9,7 +9,7 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if regexp_replace(path::jsonpath::text, '"([^"\\]|\\.)*"', '""', 'g') like '%$""%' then
+  if regexp_replace(path::jsonpath::text, E'"([^"\\\\]|\\\\.)*"', '""', 'g') like '%$""%' then
     return null;
   end if;
   return path::jsonpath;

@@ -197,7 +197,7 @@ begin
   from dripdrop.sequences as q
   where q.tenant_key is not distinct from _check_migration.tenant_key and q.key = _check_migration.sequence;
   if not found then
-    raise exception 'sequence "%" not found', sequence using
+    raise exception 'sequence % not found', dripdrop._quoted(sequence) using
       errcode = 'ZD101', hint = 'Keys are looked up within the tenant that is named first.';
   end if;
   select v.* into v_from
@@ -236,8 +236,9 @@ begin
       select from dripdrop.steps as s where s.sequence_version_id = v_to.id and s.key = m.value
     );
   if v_fault is not null then
-    raise exception 'step_map: no step "%" in version %, or no "%" in version %',
-      v_fault, from_version, step_map ->> v_fault, to_version using
+    raise exception 'step_map: no step % in version %, or no % in version %',
+      dripdrop._quoted(v_fault), from_version, dripdrop._quoted(step_map ->> v_fault), to_version
+      using
       errcode = 'ZD104', column = 'step_map.' || v_fault,
       hint = 'Left is the key of a step of from_version, right of one of to_version.';
   end if;

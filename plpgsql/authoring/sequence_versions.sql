@@ -9,7 +9,7 @@ declare
   v_fault text;
 begin
   if coalesce(mode not in ('lifecycle', 'outbound'), true) then
-    raise exception 'mode "%" is unknown', mode using
+    raise exception 'mode % is unknown', dripdrop._quoted(mode) using
       errcode = 'ZD201', column = 'mode', hint = 'Use lifecycle or outbound.';
   end if;
   if jsonb_typeof(config) is distinct from 'object' then
@@ -27,8 +27,8 @@ begin
   )
   limit 1;
   if v_fault is not null then
-    raise exception 'config setting "%" is unknown or has a bad value: %',
-      v_fault, config -> v_fault using
+    raise exception 'config setting % is unknown or has a bad value: %',
+      dripdrop._quoted(v_fault), dripdrop._quoted(config ->> v_fault) using
       errcode = 'ZD201', column = 'config.' || v_fault,
       hint = 'Settings: hop_limit (how often an enrolment may come to one step, 1 to 1000), pool_id '
         '(the uuid of a pool of senders).';
@@ -58,6 +58,7 @@ declare
 begin
   perform dripdrop._check_json(config, 'config');
   perform dripdrop._check_version(mode, config);
+  perform dripdrop._check_title(name, 'name');
   if version < 1 then
     raise exception 'version % is not positive', version using
       errcode = 'ZD201', column = 'version', hint = 'Leave it out for the next number.';

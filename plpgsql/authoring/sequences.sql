@@ -5,11 +5,15 @@ immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if tenant_key = '' or tenant_key like ':%' or octet_length(tenant_key) > 500 then
-    raise exception 'tenant key "%" is not valid', left(tenant_key, 50) using
+  if tenant_key = ''
+    or tenant_key like ':%'
+    or octet_length(tenant_key) > 500
+    or tenant_key ~ '[[:cntrl:]]'
+  then
+    raise exception 'tenant key % is not valid', dripdrop._quoted(tenant_key) using
       errcode = 'ZD207', column = 'tenant_key',
       hint = 'Pass null for the global scope, or a text that is not empty, not longer than 500 '
-        'bytes and does not begin with a colon.';
+        'bytes, does not begin with a colon and has no control characters.';
   end if;
 end
 $$;
@@ -25,7 +29,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   if not dripdrop._is_time_zone(time_zone) then
-    raise exception 'time zone "%" is unknown', time_zone using
+    raise exception 'time zone % is unknown', dripdrop._quoted(time_zone) using
       errcode = 'ZD204', column = _check_time_zone.field,
       hint = 'Use a name from pg_timezone_names, for example Europe/Berlin.';
   end if;
@@ -54,21 +58,19 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if coalesce(key !~ '^[a-z0-9][a-z0-9_-]*$', true) then
-    raise exception 'sequence key "%" is not valid', key using
-      errcode = 'ZD201', column = 'key',
-      hint = 'Use lower-case letters, digits, "_" and "-", and begin with a letter or digit.';
-  end if;
+  perform dripdrop._check_key(key, 'key', 'sequence key');
   if coalesce(name, '') = '' then
     raise exception 'a sequence needs a name' using
       errcode = 'ZD201', column = 'name', hint = 'For example "SaaS onboarding".';
   end if;
+  perform dripdrop._check_title(name, 'name');
   if coalesce(reentry not in ('never', 'after_exit', 'always'), true) then
-    raise exception 'reentry "%" is unknown', reentry using
+    raise exception 'reentry % is unknown', dripdrop._quoted(reentry) using
       errcode = 'ZD201', column = 'reentry', hint = 'Use never, after_exit or always.';
   end if;
   if not dripdrop._is_interval(coalesce(reentry_interval, '1 day')) then
-    raise exception 'reentry_interval "%" is not an interval', reentry_interval using
+    raise exception 'reentry_interval % is not an interval',
+      dripdrop._quoted(reentry_interval) using
       errcode = 'ZD201', column = 'reentry_interval', hint = 'Write for example "30 days".';
   end if;
   if reentry = 'never' and reentry_interval is not null then
@@ -80,10 +82,8 @@ begin
     raise exception 'priority % is out of range', priority using
       errcode = 'ZD201', column = 'priority', hint = 'Use -999999 to 999999; the higher goes first.';
   end if;
-  if exclusive_group !~ '^[a-z0-9][a-z0-9_-]*$' then
-    raise exception 'exclusive_group "%" is not valid', exclusive_group using
-      errcode = 'ZD201', column = 'exclusive_group',
-      hint = 'Use lower-case letters, digits, "_" and "-", or leave it out.';
+  if exclusive_group is not null then
+    perform dripdrop._check_key(exclusive_group, 'exclusive_group', 'exclusive_group');
   end if;
   if jsonb_typeof(metadata) is distinct from 'object' then
     raise exception 'metadata is not an object' using
@@ -137,6 +137,7 @@ begin
   perform dripdrop._check_sequence(
     key, name, time_zone, reentry, reentry_interval::text, priority, exclusive_group, metadata
   );
+  perform dripdrop._check_text(description, 'description', 10000);
 
   insert into dripdrop.sequences (
     tenant_key, key, name, description, time_zone, reentry, reentry_interval, priority,
@@ -157,7 +158,7 @@ begin
   on conflict on constraint sequences_one_key_per_tenant do nothing
   returning * into v_sequence;
   if v_sequence.id is null then
-    raise exception 'sequence "%" exists already', key using
+    raise exception 'sequence % exists already', dripdrop._quoted(key) using
       errcode = 'ZD113', column = 'key',
       hint = 'Choose another key, or change the sequence with apply().';
   end if;

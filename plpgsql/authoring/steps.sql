@@ -26,7 +26,7 @@ begin
     'conditions', 'transitions'
   );
   if v_fault is not null then
-    raise exception 'a step has no field "%"', v_fault using
+    raise exception 'a step has no field %', dripdrop._quoted(v_fault) using
       errcode = 'ZD201', column = v_fault,
       hint = 'The fields are key, name, position, channel, timing, template, adapter, config, '
         'active, conditions and transitions.';
@@ -35,20 +35,18 @@ begin
   from unnest(array['key', 'name', 'channel', 'adapter']) as field
   where jsonb_typeof(step -> field) not in ('string', 'null');
   if v_fault is not null then
-    raise exception 'field "%" is not a text', v_fault using
+    raise exception 'field % is not a text', dripdrop._quoted(v_fault) using
       errcode = 'ZD201', column = v_fault, hint = 'Write it in double quotes.';
   end if;
-  if coalesce(step ->> 'key' !~ '^[a-z0-9][a-z0-9_-]*$', true) then
-    raise exception 'step key "%" is not valid', step ->> 'key' using
-      errcode = 'ZD201', column = 'key',
-      hint = 'Use lower-case letters, digits, "_" and "-", and begin with a letter or digit.';
-  end if;
+  perform dripdrop._check_key(step ->> 'key', 'key', 'step key');
+  perform dripdrop._check_title(step ->> 'name', 'name');
   if step ->> 'key' in ('continue', 'exit') then
-    raise exception 'step key "%" is a word of its own in on_timeout', step ->> 'key' using
+    raise exception 'step key % is a word of its own in on_timeout',
+      dripdrop._quoted(step ->> 'key') using
       errcode = 'ZD201', column = 'key', hint = 'Choose another key.';
   end if;
   if coalesce(step ->> 'position', '1') !~ '^[0-9]{1,9}$' then
-    raise exception 'position "%" is not a whole number', step ->> 'position' using
+    raise exception 'position % is not a whole number', dripdrop._quoted(step ->> 'position') using
       errcode = 'ZD201', column = 'position',
       hint = 'Leave it out for the place after the last step.';
   end if;
@@ -73,7 +71,8 @@ begin
       and a.channel = v_channel
       and (a.tenant_key = _canonical_step.tenant_key or a.tenant_key is null)
   ) then
-    raise exception 'adapter "%" not found for channel "%"', step ->> 'adapter', v_channel using
+    raise exception 'adapter % not found for channel %',
+      dripdrop._quoted(step ->> 'adapter'), dripdrop._quoted(v_channel) using
       errcode = 'ZD107', column = 'adapter',
       hint = 'Name an adapter of this tenant or a global one; list_channel_adapters() shows them.';
   end if;
@@ -124,7 +123,7 @@ begin
   from jsonb_each_text(config) as setting
   where not coalesce(
     case setting.key
-      when 'recipient_key' then setting.value <> ''
+      when 'recipient_key' then octet_length(setting.value) between 1 and 200
       when 'time_zone' then true
       when 'send_window' then true
       when 'max_retries' then setting.value ~ '^[0-9]{1,3}$'
@@ -137,7 +136,7 @@ begin
       when 'rate_limits' then true
       when 'topic'
       then jsonb_typeof(config -> setting.key) = 'string'
-        and setting.value ~ '^[a-z0-9][a-z0-9_-]*$'
+        and setting.value ~ '^[a-z0-9][a-z0-9_-]{0,199}$'
       when 'require_verified_recipient'
       then jsonb_typeof(config -> setting.key) = 'boolean'
       when 'channel_adapter_rotation' then true
@@ -147,8 +146,8 @@ begin
   )
   limit 1;
   if v_fault is not null then
-    raise exception 'config setting "%" is unknown or has a bad value: %',
-      v_fault, config -> v_fault using
+    raise exception 'config setting % is unknown or has a bad value: %',
+      dripdrop._quoted(v_fault), dripdrop._quoted(config ->> v_fault) using
       errcode = 'ZD201', column = 'config.' || v_fault,
       hint = 'Settings: recipient_key, time_zone, max_retries (0 to 999), '
         'on_max_retry (cancel, continue), on_unknown (at_most_once, at_least_once), '
@@ -220,7 +219,7 @@ begin
   from jsonb_object_keys(template) as field
   where not field = any (v_fields);
   if v_fault is not null then
-    raise exception 'a template for % has no field "%"', channel, v_fault using
+    raise exception 'a template for % has no field %', channel, dripdrop._quoted(v_fault) using
       errcode = 'ZD201', column = 'template.' || v_fault,
       hint = format('The fields are %s.', array_to_string(v_fields, ', '));
   end if;
@@ -233,7 +232,7 @@ begin
       else 'string'
     end;
   if v_fault is not null then
-    raise exception 'template field "%" has the wrong type', v_fault using
+    raise exception 'template field % has the wrong type', dripdrop._quoted(v_fault) using
       errcode = 'ZD201', column = 'template.' || v_fault,
       hint = 'headers is an object, body anything, every other field a text.';
   end if;
@@ -349,8 +348,8 @@ begin
   on conflict do nothing
   returning * into v_step;
   if v_step.id is null then
-    raise exception 'the version has a step "%" or a step at its position already',
-      step ->> 'key' using
+    raise exception 'the version has a step % or a step at its position already',
+      dripdrop._quoted(step ->> 'key') using
       errcode = 'ZD113', column = 'key', hint = 'Keys and positions are unique within a version.';
   end if;
   perform dripdrop._insert_condition(
@@ -405,6 +404,7 @@ begin
   if template is not null then
     perform dripdrop._check_template(v_step.channel, template);
   end if;
+  perform dripdrop._check_title(name, 'name');
   if (coalesce(template, v_step.template_content), coalesce(name, v_step.name))
     = (v_step.template_content, v_step.name)
   then

@@ -35,7 +35,7 @@ begin
     from jsonb_object_keys(v_transition) as field
     where field not in ('to', 'when', 'conditions');
     if v_fault is not null then
-      raise exception 'a transition has no field "%"', v_fault using
+      raise exception 'a transition has no field %', dripdrop._quoted(v_fault) using
         errcode = 'ZD206', column = v_path || '.' || v_fault,
         hint = 'The fields are to, when and conditions.';
     end if;
@@ -51,12 +51,12 @@ begin
       v_transition ->> 'when', case when v_conditions = '[]' then 'always' else 'all' end
     );
     if v_mode not in ('all', 'any', 'always') then
-      raise exception 'when "%" is unknown', v_mode using
+      raise exception 'when % is unknown', dripdrop._quoted(v_mode) using
         errcode = 'ZD206', column = v_path || '.when', hint = 'Use all, any or always.';
     end if;
     if (v_mode = 'always') <> (v_conditions = '[]') then
-      raise exception 'when is "%", and there are % conditions',
-        v_mode, jsonb_array_length(v_conditions) using
+      raise exception 'when is %, and there are % conditions',
+        dripdrop._quoted(v_mode), jsonb_array_length(v_conditions) using
         errcode = 'ZD206', column = v_path || '.when',
         hint = 'all and any need conditions, always has none. Leave when out: it is all with '
           'conditions and always without.';
@@ -132,7 +132,7 @@ begin
   perform dripdrop._check_json(config, 'config');
   v_version := dripdrop._get_version(tenant_key, sequence_version_id);
   if coalesce(condition_mode not in ('all', 'any', 'always'), true) then
-    raise exception 'condition_mode "%" is unknown', condition_mode using
+    raise exception 'condition_mode % is unknown', dripdrop._quoted(condition_mode) using
       errcode = 'ZD201', column = 'condition_mode', hint = 'Use all, any or always.';
   end if;
   if jsonb_typeof(config) is distinct from 'object' then
@@ -169,7 +169,7 @@ declare
   );
 begin
   if key is not null and v_id is null then
-    raise exception 'step "%" not found in the version', key using
+    raise exception 'step % not found in the version', dripdrop._quoted(key) using
       errcode = 'ZD104', column = _step_id.field,
       hint = 'Create the steps first; a transition joins steps of one version.';
   end if;

@@ -303,7 +303,7 @@ as $$
     select distinct a.step_key, a.position, coalesce((a.condition).hook, found.words[1]) as hook
     from asked as a
     left join lateral regexp_matches(
-      (a.condition).predicate::text, '\$\."hooks"\."([^"]+)"', 'g'
+      (a.condition).predicate::text, '[$][.]"hooks"[.]"([^"]+)"', 'g'
     ) as found (words) on true
     where (a.condition).hook is not null or found.words is not null
   )

@@ -24,7 +24,7 @@ begin
     );
   elsif jsonb_typeof(rate) = 'string' then
     v_text := regexp_match(
-      rate #>> '{}', '^\s*([0-9]{1,9})\s*/\s*([0-9]{0,6})\s*([a-z]+)\s*$', 'i'
+      btrim(rate #>> '{}'), '^([0-9]{1,9}) */ *([0-9]{0,6}) *([a-z]{1,10})$', 'i'
     );
     v_unit := case
       when v_text[3] ~* '^(s|sec|seconds?)$' then 1
@@ -40,7 +40,7 @@ begin
     and v_seconds between 1 and 31536000
   ) is not true
   then
-    raise exception 'rate % does not parse', rate using
+    raise exception 'rate % does not parse', dripdrop._quoted(rate #>> '{}') using
       errcode = 'ZD209', column = _canonical_rate.field,
       hint = 'Write "60/m", "2/24h", "10/minute", {"count": 60, "seconds": 60}, or false for none.';
   end if;
@@ -69,7 +69,7 @@ begin
   end if;
   for v_limit in select * from jsonb_each(rate_limits) loop
     if v_limit.key not in ('adapter', 'provider', 'domain', 'recipient_domain', 'recipient') then
-      raise exception 'scope "%" of a rate limit is unknown', v_limit.key using
+      raise exception 'scope % of a rate limit is unknown', dripdrop._quoted(v_limit.key) using
         errcode = 'ZD209', column = concat_ws('.', _canonical_rate_limits.field, v_limit.key),
         hint = 'Use adapter, provider, domain, recipient_domain or recipient.';
     end if;

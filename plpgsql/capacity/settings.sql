@@ -42,10 +42,7 @@ begin
       errcode = 'ZD201', column = 'ramp_floor',
       hint = 'Give both, for example ramp_floor => 5, ramp_increment => 3.';
   end if;
-  if not isfinite(ramp_started_at) then
-    raise exception 'a ramp does not start at %', ramp_started_at using
-      errcode = 'ZD201', column = 'ramp_started_at', hint = 'Leave it out for now.';
-  end if;
+  perform dripdrop._check_time(ramp_started_at, 'ramp_started_at');
   if time_zone is not null then
     perform dripdrop._check_time_zone(time_zone, 'time_zone');
   end if;
@@ -170,11 +167,7 @@ declare
   v_cap dripdrop.frequency_caps;
 begin
   perform dripdrop._check_tenant_key(tenant_key);
-  if coalesce(key !~ '^[a-z0-9][a-z0-9_-]*$', true) then
-    raise exception 'key "%" is not valid', key using
-      errcode = 'ZD201', column = 'key',
-      hint = 'Use lower-case letters, digits, "_" and "-", and begin with a letter or digit.';
-  end if;
+  perform dripdrop._check_key(key, 'key', 'key');
   if (max_messages between 1 and 100) is not true then
     raise exception 'max_messages % is out of range', max_messages using
       errcode = 'ZD201', column = 'max_messages', hint = 'Use 1 to 100.';
@@ -185,7 +178,7 @@ begin
       hint = 'For example interval ''7 days''; 100 years at most.';
   end if;
   if (kind in ('marketing', 'all')) is not true then
-    raise exception 'kind "%" is unknown', kind using
+    raise exception 'kind % is unknown', dripdrop._quoted(kind) using
       errcode = 'ZD201', column = 'kind', hint = 'Use marketing or all.';
   end if;
   if channel is not null then
@@ -196,7 +189,7 @@ begin
     where t.key = set_frequency_cap.topic
       and t.tenant_key is not distinct from set_frequency_cap.tenant_key
   ) then
-    raise exception 'topic "%" not found', topic using
+    raise exception 'topic % not found', dripdrop._quoted(topic) using
       errcode = 'ZD131', column = 'topic', hint = 'list_topics() shows the topics of a tenant.';
   end if;
 
@@ -241,7 +234,7 @@ begin
     and f.key = drop_frequency_cap.key
   returning f.* into v_cap;
   if not found then
-    raise exception 'frequency cap "%" not found', key using
+    raise exception 'frequency cap % not found', dripdrop._quoted(key) using
       errcode = 'ZD118', hint = 'select * from dripdrop.list_frequency_caps(…) shows them.';
   end if;
   perform dripdrop._ask_again(v_cap.tenant_key, null, dripdrop._now());

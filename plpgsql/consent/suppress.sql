@@ -337,7 +337,7 @@ begin
     and p.topic is not distinct from unsuppress.topic
   returning p.* into v_suppression;
   if not found then
-    raise exception '"%" is not suppressed for %', recipient, channel using
+    raise exception '% is not suppressed for %', dripdrop._quoted(recipient), channel using
       errcode = 'ZD130',
       hint = 'list_suppressions() shows the suppressions of a tenant, each with its topic; that '
         'of a domain is removed as @example.com.';

@@ -15,11 +15,9 @@ declare
   v_topic dripdrop.topics;
 begin
   perform dripdrop._check_tenant_key(tenant_key);
-  if coalesce(key !~ '^[a-z0-9][a-z0-9_-]*$', true) then
-    raise exception 'topic key "%" is not valid', key using
-      errcode = 'ZD201', column = 'key',
-      hint = 'Use lower-case letters, digits, "_" and "-", and begin with a letter or digit.';
-  end if;
+  perform dripdrop._check_key(key, 'key', 'topic key');
+  perform dripdrop._check_title(name, 'name');
+  perform dripdrop._check_text(description, 'description', 10000);
   if coalesce(btrim(name), '') = '' then
     raise exception 'a topic needs a name' using
       errcode = 'ZD201', column = 'name', hint = 'What subscribers read, for example ''Offers''.';
@@ -37,7 +35,7 @@ begin
   on conflict do nothing
   returning * into v_topic;
   if v_topic.id is null then
-    raise exception 'there is a topic "%" already', key using
+    raise exception 'there is a topic % already', dripdrop._quoted(key) using
       errcode = 'ZD113', column = 'key', hint = 'list_topics() shows the topics of a tenant.';
   end if;
   return v_topic;
@@ -151,7 +149,7 @@ begin
       errcode = 'ZD201', column = 'subscriber_id', hint = 'Pass what enroll() is called with.';
   end if;
   if state is null or state not in ('subscribed', 'unsubscribed') then
-    raise exception 'state "%" is unknown', state using
+    raise exception 'state % is unknown', dripdrop._quoted(state) using
       errcode = 'ZD201', column = 'state', hint = 'Use subscribed or unsubscribed.';
   end if;
   if coalesce(btrim(source), '') = '' then
@@ -164,7 +162,7 @@ begin
   where t.key = set_subscription.topic
     and t.tenant_key is not distinct from set_subscription.tenant_key;
   if not found then
-    raise exception 'topic "%" not found', topic using
+    raise exception 'topic % not found', dripdrop._quoted(topic) using
       errcode = 'ZD131', column = 'topic', hint = 'list_topics() shows the topics of a tenant.';
   end if;
 

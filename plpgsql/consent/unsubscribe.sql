@@ -27,12 +27,14 @@ begin
     length(unsubscribe_url) > 200
     or unsubscribe_url !~ '^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?$'
   ) then
-    raise exception 'unsubscribe_url "%" is not an https address', unsubscribe_url using
+    raise exception 'unsubscribe_url % is not an https address',
+      dripdrop._quoted(unsubscribe_url) using
       errcode = 'ZD201', column = 'unsubscribe_url',
       hint = 'For example "https://mail.example.com": where dripdrop web answers, without a query.';
   end if;
   if unsubscribe_mailto <> '' and not dripdrop._is_recipient('email', unsubscribe_mailto) then
-    raise exception 'unsubscribe_mailto "%" is not an email address', unsubscribe_mailto using
+    raise exception 'unsubscribe_mailto % is not an email address',
+      dripdrop._quoted(unsubscribe_mailto) using
       errcode = 'ZD201', column = 'unsubscribe_mailto',
       hint = 'For example unsubscribe@example.com.';
   end if;

@@ -24,6 +24,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now timestamptz := dripdrop._now();
+  v_moments int := 0;
   v_due_at timestamptz;
   v_event jsonb;
   v_event_at timestamptz;
@@ -58,6 +59,11 @@ begin
         + pace;
     end if;
     exit when v_now > until;
+    v_moments := v_moments + 1;
+    if v_moments > case when pace is null then 1000 else 10000 end then
+      raise exception 'more than % moments before %', v_moments - 1, until using
+        errcode = 'ZD201', column = 'horizon', hint = 'Choose a shorter horizon.';
+    end if;
     perform set_config('dripdrop.now', v_now::text, true);
 
     if v_event_at <= v_now then
@@ -239,12 +245,14 @@ declare
   v_rows jsonb;
 begin
   perform dripdrop._check_json(data, 'data');
-  perform dripdrop._check_json_list(events, 'events');
+  perform dripdrop._check_json(events, 'events', 1048576);
+  perform dripdrop._check_time(start_at, 'start_at');
   perform dripdrop._check_json(hooks, 'hooks');
-  if coalesce(horizon <= interval '0', true) then
-    raise exception 'horizon % is not positive', horizon using
+  if horizon is null then
+    raise exception 'horizon is missing' using
       errcode = 'ZD201', column = 'horizon', hint = 'For example interval ''30 days''.';
   end if;
+  perform dripdrop._check_interval(horizon, 'horizon');
   if jsonb_typeof(hooks) is distinct from 'object' then
     raise exception 'hooks is not an object' using
       errcode = 'ZD201', column = 'hooks', hint = 'For example ''{"lead_score": 85}''.';
@@ -265,7 +273,8 @@ begin
         and q.key = simulate.sequence
         and v.version = simulate.version;
       if not found then
-        raise exception 'version % of sequence "%" not found', version, sequence using
+        raise exception 'version % of sequence % not found',
+          version, dripdrop._quoted(sequence) using
           errcode = 'ZD103', hint = 'Leave it out for the active version.';
       end if;
       if v_version.state <> 'active' then
@@ -348,15 +357,16 @@ declare
   v_rows jsonb := jsonb '[]';
   v_counts jsonb;
 begin
-  if coalesce(horizon <= interval '0', true) then
-    raise exception 'horizon % is not positive', horizon using
+  if horizon is null then
+    raise exception 'horizon is missing' using
       errcode = 'ZD201', column = 'horizon', hint = 'For example interval ''30 days''.';
   end if;
+  perform dripdrop._check_interval(horizon, 'horizon');
   select q.id into v_sequence
   from dripdrop.sequences as q
   where q.tenant_key is not distinct from forecast.tenant_key and q.key = forecast.sequence;
   if not found then
-    raise exception 'sequence "%" not found', sequence using
+    raise exception 'sequence % not found', dripdrop._quoted(sequence) using
       errcode = 'ZD101', hint = 'Keys are looked up within the tenant that is named first.';
   end if;
 

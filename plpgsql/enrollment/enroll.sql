@@ -50,8 +50,8 @@ begin
     raise exception 'an enrolment ended at this moment' using
       errcode = '40001', hint = 'Run the transaction again.';
   end if;
-  raise exception '% "%" was enrolled in "%" before and may not enter now',
-    subscriber_type, subscriber_id, sequence using
+  raise exception '% "%" was enrolled in % before and may not enter now',
+    subscriber_type, subscriber_id, dripdrop._quoted(sequence) using
     errcode = 'ZD301',
     hint = 'The sequence''s reentry and reentry_interval say when: never allows one enrolment per '
       'entry_key, after_exit another one when all have ended, always one per entry_key at a time.';
@@ -148,11 +148,11 @@ begin
   where q.tenant_key is not distinct from _enroll.tenant_key and q.key = _enroll.sequence
   for key share;
   if not found then
-    raise exception 'sequence "%" not found', sequence using
+    raise exception 'sequence % not found', dripdrop._quoted(sequence) using
       errcode = 'ZD101', hint = 'Keys are looked up within the tenant that is named first.';
   end if;
   if not v_sequence.active then
-    raise exception 'sequence "%" is switched off', sequence using
+    raise exception 'sequence % is switched off', dripdrop._quoted(sequence) using
       errcode = 'ZD302', hint = 'Its column active is false.';
   end if;
   select v.* into v_version
@@ -160,7 +160,7 @@ begin
   where v.sequence_id = v_sequence.id and v.state = 'active'
   for key share;
   if not found then
-    raise exception 'sequence "%" has no active version', sequence using
+    raise exception 'sequence % has no active version', dripdrop._quoted(sequence) using
       errcode = 'ZD102', hint = 'activate_sequence_version() makes one active.';
   end if;
   select s.id into v_first
@@ -170,8 +170,8 @@ begin
     and not s.recurring
     and s.key = _enroll.starting_step;
   if not found and _enroll.starting_step is not null then
-    raise exception 'sequence "%" has no active step "%" to start with',
-      sequence, starting_step using
+    raise exception 'sequence % has no active step % to start with',
+      dripdrop._quoted(sequence), dripdrop._quoted(starting_step) using
       errcode = 'ZD104', hint = 'starting_step is the key of a step of the active version.';
   end if;
 

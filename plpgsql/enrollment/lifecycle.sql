@@ -6,7 +6,8 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  raise exception 'an enrolment cannot go from "%" to "%"', old.state, new.state using
+  raise exception 'an enrolment cannot go from % to %',
+    dripdrop._quoted(old.state), dripdrop._quoted(new.state) using
     errcode = 'ZD110',
     hint = 'active: paused, completed, cancelled; paused: active, completed, cancelled; completed '
       'and cancelled have ended.';

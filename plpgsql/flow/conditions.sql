@@ -6,7 +6,7 @@ immutable
 parallel safe
 return case
   when jsonb_typeof(value) = 'number' then (value #>> '{}')::numeric
-  when jsonb_typeof(value) = 'string' and value #>> '{}' ~ '^-?[0-9]{1,100}(\.[0-9]{1,100})?$'
+  when jsonb_typeof(value) = 'string' and value #>> '{}' ~ '^-?[0-9]{1,100}([.][0-9]{1,100})?$'
   then (value #>> '{}')::numeric
 end;
 

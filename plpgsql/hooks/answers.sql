@@ -98,7 +98,7 @@ begin
     when response_type = 'boolean' and lower(btrim(v_text)) in ('true', 'false')
     then jsonb_build_object('value', btrim(v_text)::boolean)
     when response_type = 'number'
-      and btrim(v_text) ~ '^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?$'
+      and btrim(v_text) ~ '^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)(e[+-]?[0-9]{1,3})?$'
     then jsonb_build_object('value', btrim(v_text)::numeric)
     else '{"error": "hook_coercion"}'
   end;

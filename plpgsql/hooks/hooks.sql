@@ -6,15 +6,15 @@ immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if coalesce(key !~ _check_hook_key.pattern, true) then
-    raise exception 'hook key "%" is not valid', key using
+  if coalesce(octet_length(key) > 200 or key !~ _check_hook_key.pattern, true) then
+    raise exception 'hook key % is not valid', dripdrop._quoted(key) using
       errcode = 'ZD201', column = 'key', hint = _check_hook_key.hint;
   end if;
   if key in (
     'subscriber', 'subscriber_type', 'subscriber_id', 'enrollment_id', 'tenant_key',
     'sequence_key', 'step_key', 'now_iso8601', 'event', 'hooks', 'steps'
   ) then
-    raise exception 'hook key "%" is taken by a template variable', key using
+    raise exception 'hook key % is taken by a template variable', dripdrop._quoted(key) using
       errcode = 'ZD201', column = 'key',
       hint = 'Choose another key: the engine sets this variable itself.';
   end if;
@@ -49,6 +49,7 @@ begin
   perform dripdrop._check_hook_key(
     key, '^[a-z][a-z0-9_]*$', 'Use lower-case letters, digits and "_", and begin with a letter.'
   );
+  perform dripdrop._check_text(description, 'description', 10000);
   if coalesce(timeout_ms not between 1 and 30000, true) then
     raise exception 'timeout_ms % is not possible', timeout_ms using
       errcode = 'ZD201', column = 'timeout_ms', hint = 'Use 1 to 30000 milliseconds.';
@@ -108,7 +109,7 @@ begin
     and h.key = drop_hook.key
   returning h.* into v_hook;
   if v_hook.id is null then
-    raise exception 'hook "%" not found', key using
+    raise exception 'hook % not found', dripdrop._quoted(key) using
       errcode = 'ZD108', hint = 'list_hooks() shows the hooks of the tenant that is named first.';
   end if;
   return v_hook;

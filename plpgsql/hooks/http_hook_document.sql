@@ -29,7 +29,7 @@ begin
     'response_path', 'response_type', 'timeout_ms', 'retry_count', 'active'
   );
   if v_fault is not null then
-    raise exception 'a hook has no field "%"', v_fault using
+    raise exception 'a hook has no field %', dripdrop._quoted(v_fault) using
       errcode = 'ZD201', column = v_fault,
       hint = 'The fields are key, name, description, method, url, headers, body_template, '
         'auth_type, response_path, response_type, timeout_ms, retry_count and active.';
@@ -41,7 +41,7 @@ begin
   ]) as field
   where jsonb_typeof(hook -> field) not in ('string', 'null');
   if v_fault is not null then
-    raise exception 'field "%" is not a text', v_fault using
+    raise exception 'field % is not a text', dripdrop._quoted(v_fault) using
       errcode = 'ZD201', column = v_fault, hint = 'Write it in double quotes.';
   end if;
   perform dripdrop._check_hook_key(
@@ -66,24 +66,26 @@ begin
   );
   v_hook := v_hook || jsonb_build_object(
     'method', upper(v_hook ->> 'method'),
-    'response_path', regexp_replace(v_hook ->> 'response_path', '^(?!(strict |lax )?\s*\$)', '$.')
+    'response_path', regexp_replace(
+      v_hook ->> 'response_path', '^(?!(strict |lax )?[[:space:]]*[$])', '$.'
+    )
   );
 
   if v_hook ->> 'method' not in ('GET', 'POST', 'PUT', 'PATCH', 'DELETE') then
-    raise exception 'method "%" is unknown', v_hook ->> 'method' using
+    raise exception 'method % is unknown', dripdrop._quoted(v_hook ->> 'method') using
       errcode = 'ZD201', column = 'method', hint = 'Use GET, POST, PUT, PATCH or DELETE.';
   end if;
-  if coalesce(v_hook ->> 'url' !~* '^https?://[^/\s]', true) then
+  if coalesce(v_hook ->> 'url' !~* '^https?://[^/[:space:]]', true) then
     raise exception 'url is not an https address' using
       errcode = 'ZD201', column = 'url',
       hint = 'For example "https://api.example.com/leads/{{ subscriber_id }}".';
   end if;
   if v_hook ->> 'auth_type' not in ('none', 'bearer', 'basic', 'header') then
-    raise exception 'auth_type "%" is unknown', v_hook ->> 'auth_type' using
+    raise exception 'auth_type % is unknown', dripdrop._quoted(v_hook ->> 'auth_type') using
       errcode = 'ZD201', column = 'auth_type', hint = 'Use none, bearer, basic or header.';
   end if;
   if v_hook ->> 'response_type' not in ('json', 'text', 'number', 'boolean') then
-    raise exception 'response_type "%" is unknown', v_hook ->> 'response_type' using
+    raise exception 'response_type % is unknown', dripdrop._quoted(v_hook ->> 'response_type') using
       errcode = 'ZD201', column = 'response_type', hint = 'Use json, text, number or boolean.';
   end if;
   if v_hook ->> 'timeout_ms' !~ '^[0-9]{1,5}$'
@@ -105,7 +107,8 @@ begin
     perform (v_hook ->> 'response_path')::jsonpath;
   exception
     when syntax_error or data_exception then
-      raise exception 'response_path "%" is no SQL/JSON path', hook ->> 'response_path' using
+      raise exception 'response_path % is no SQL/JSON path',
+        dripdrop._quoted(hook ->> 'response_path') using
         errcode = 'ZD201', column = 'response_path', hint = 'For example "score" or "$.data[0].id".';
   end;
   return v_hook || jsonb_build_object(
@@ -140,25 +143,26 @@ begin
   loop
     if v_header.name !~ '^[!#$%&''*+.^_`|~0-9A-Za-z-]+$'
       or not v_header.is_text
-      or v_header.value !~ '^[\x20-\x7e]*$'
+      or v_header.value !~ '^[ -~]*$'
     then
-      raise exception 'header "%" is not one line of ASCII text', v_header.name using
+      raise exception 'header % is not one line of ASCII text',
+        dripdrop._quoted(v_header.name) using
         errcode = 'ZD201', column = 'headers.' || v_header.name,
         hint = 'A name is a token of RFC 9110, a value a text without line breaks.';
     end if;
     if v_header.name ~* '^(host|connection|content-length|transfer-encoding)$' then
-      raise exception 'header "%" is set by the request itself', v_header.name using
+      raise exception 'header % is set by the request itself', dripdrop._quoted(v_header.name) using
         errcode = 'ZD201', column = 'headers.' || v_header.name, hint = 'Leave it out.';
     end if;
     if v_header.name ~* 'authorization|cookie|secret|token|password|api-?key' then
-      raise exception 'header "%" looks like a secret', v_header.name using
+      raise exception 'header % looks like a secret', dripdrop._quoted(v_header.name) using
         errcode = 'ZD201', column = 'headers.' || v_header.name,
         hint = 'Use auth_type "header" with sealed credentials {"name": …, "value": …}.';
     end if;
     if v_header.name ~* '^content-type$'
-      and v_header.value !~* '^application/(x-www-form-urlencoded|([a-z0-9.-]+\+)?json)\s*(;|$)'
+      and v_header.value !~* '^application/(x-www-form-urlencoded|([a-z0-9.-]+[+])?json) *(;|$)'
     then
-      raise exception 'no body of type "%" can be written', v_header.value using
+      raise exception 'no body of type % can be written', dripdrop._quoted(v_header.value) using
         errcode = 'ZD201', column = 'headers.' || v_header.name,
         hint = 'Use a JSON type or application/x-www-form-urlencoded.';
     end if;

@@ -34,7 +34,8 @@ begin
     'retry_count', retry_count, 'active', active
   ));
   if (v_canonical ->> 'auth_type' = 'none') <> (auth_config is null) then
-    raise exception 'auth_type "%" and auth_config do not fit', v_canonical ->> 'auth_type' using
+    raise exception 'auth_type % and auth_config do not fit',
+      dripdrop._quoted(v_canonical ->> 'auth_type') using
       errcode = 'ZD201', column = 'auth_config',
       hint = 'bearer, basic and header need what "dripdrop seal hook:SEQUENCE:KEY" prints; none '
         'needs nothing.';
@@ -52,7 +53,7 @@ begin
     select from dripdrop.http_hooks as h
     where h.sequence_id = v_sequence.id and h.key = create_http_hook.key
   ) then
-    raise exception 'hook "%" exists already', key using
+    raise exception 'hook % exists already', dripdrop._quoted(key) using
       errcode = 'ZD113', column = 'key',
       hint = 'Choose another key, or change it with update_http_hook().';
   end if;
@@ -126,7 +127,8 @@ begin
     or v_canonical ->> 'auth_type' <> 'none' and coalesce(auth_config, v_hook.auth_config::text)
       is null
   then
-    raise exception 'auth_type "%" and auth_config do not fit', v_canonical ->> 'auth_type' using
+    raise exception 'auth_type % and auth_config do not fit',
+      dripdrop._quoted(v_canonical ->> 'auth_type') using
       errcode = 'ZD201', column = 'auth_config',
       hint = 'bearer, basic and header need what "dripdrop seal hook:SEQUENCE:KEY" prints; none '
         'needs nothing.';

@@ -10,9 +10,9 @@ as $$
     select
     from jsonb_path_query(template, 'strict $.** ? (@.type() == "string")') as part (words)
     cross join lateral regexp_matches(
-      part.words #>> '{}', '(?:\{\{.*?\}\}|\{%.*?%\}){1,1}?', 'g'
+      part.words #>> '{}', '(?:[{][{].*?[}][}]|[{]%.*?%[}]){1,1}?', 'g'
     ) as tag (words)
-    where tag.words[1] ~ ('(?<!\w)' || _template_names.key || '(?!\w)')
+    where tag.words[1] ~ ('(?<![[:alnum:]_])' || _template_names.key || '(?![[:alnum:]_])')
   )
 $$;
 
@@ -26,10 +26,10 @@ language sql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select predicate::text ~ format('"hooks"\."%s"', _predicate_names.key)
+  select predicate::text ~ format('"hooks"[.]"%s"', _predicate_names.key)
     or (
-      predicate::text ~ '"hooks"(?!\.")'
-      and predicate::text ~ format('\."%s"', _predicate_names.key)
+      predicate::text ~ '"hooks"(?![.]")'
+      and predicate::text ~ format('[.]"%s"', _predicate_names.key)
     )
 $$;
 

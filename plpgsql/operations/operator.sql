@@ -55,7 +55,7 @@ begin
   from dripdrop.steps as s
   where s.id = v_execution.step_id;
   if v_execution.state <> 'failed' then
-    raise exception 'the execution is "%", not failed', v_execution.state using
+    raise exception 'the execution is %, not failed', dripdrop._quoted(v_execution.state) using
       errcode = 'ZD110',
       hint = 'Only what failed can be replayed; resolve() settles what is unknown.';
   end if;
@@ -141,11 +141,11 @@ declare
   v_execution dripdrop.step_executions := dripdrop._lock_execution(tenant_key, execution_id);
 begin
   if outcome is null or outcome not in ('sent', 'resend', 'failed') then
-    raise exception 'outcome "%" is unknown', outcome using
+    raise exception 'outcome % is unknown', dripdrop._quoted(outcome) using
       errcode = 'ZD201', column = 'outcome', hint = 'Use sent, resend or failed.';
   end if;
   if v_execution.state <> 'unknown' then
-    raise exception 'the execution is "%", not unknown', v_execution.state using
+    raise exception 'the execution is %, not unknown', dripdrop._quoted(v_execution.state) using
       errcode = 'ZD110',
       hint = 'Only what is unknown can be resolved; replay() repeats what failed.';
   end if;

@@ -16,8 +16,8 @@ begin
     or v_execution.due_at is not null
     or v_execution.reason is distinct from 'stale'
   then
-    raise exception 'the execution is "%", not held as stale',
-      concat_ws(', ', v_execution.state, v_execution.reason) using
+    raise exception 'the execution is %, not held as stale',
+      dripdrop._quoted(concat_ws(', ', v_execution.state, v_execution.reason)) using
       errcode = 'ZD110',
       hint = 'resume_enrollment() and resume_sending() lift pauses; replay() repeats what failed.';
   end if;

@@ -46,7 +46,7 @@ as $$
 begin
   perform dripdrop._check_tenant_key(tenant_key);
   if scope is null or scope not in ('everything', 'tenant', 'sequence', 'channel', 'adapter') then
-    raise exception 'scope "%" is unknown', scope using
+    raise exception 'scope % is unknown', dripdrop._quoted(scope) using
       errcode = 'ZD201', column = 'scope',
       hint = 'Use everything, tenant, sequence, channel or adapter.';
   end if;
@@ -56,7 +56,7 @@ begin
       hint = 'Pass null to pause all tenants, or the scope tenant to pause this one.';
   end if;
   if (scope in ('sequence', 'channel', 'adapter')) <> (subject is not null) then
-    raise exception 'scope "%" % a subject', scope,
+    raise exception 'scope % % a subject', dripdrop._quoted(scope),
       case when subject is null then 'needs' else 'has not' end using
       errcode = 'ZD201', column = 'subject',
       hint = 'The key of a sequence, the name of a channel or of an adapter; for everything and '
@@ -98,7 +98,7 @@ begin
     where q.tenant_key is not distinct from pause_sending.tenant_key
       and q.key = pause_sending.subject
   ) then
-    raise exception 'sequence "%" not found', subject using
+    raise exception 'sequence % not found', dripdrop._quoted(subject) using
       errcode = 'ZD101', hint = 'Keys are looked up within the tenant that is named first.';
   end if;
   if scope = 'adapter' and not exists (
@@ -106,7 +106,7 @@ begin
     where a.tenant_key is not distinct from pause_sending.tenant_key
       and a.name = pause_sending.subject
   ) then
-    raise exception 'adapter "%" not found', subject using
+    raise exception 'adapter % not found', dripdrop._quoted(subject) using
       errcode = 'ZD107',
       hint = 'Names are looked up within the tenant that is named first; a global adapter is '
         'paused with null, for every tenant.';

@@ -57,7 +57,7 @@ begin
   where field ~* '(key|secret|token|password)$'
   limit 1;
   if v_secret is not null then
-    raise exception 'config field "%" looks like a secret', v_secret using
+    raise exception 'config field % looks like a secret', dripdrop._quoted(v_secret) using
       errcode = 'ZD201', column = 'config.' || v_secret,
       hint = 'Seal it with "dripdrop seal" and pass it as credentials.';
   end if;
@@ -184,17 +184,15 @@ begin
     where p.channel = create_channel_adapter.channel
       and p.provider = create_channel_adapter.provider
   ) then
-    raise exception 'provider "%" is unknown for channel "%"', provider, channel using
+    raise exception 'provider % is unknown for channel %',
+      dripdrop._quoted(provider), dripdrop._quoted(channel) using
       errcode = 'ZD202', column = 'provider',
       hint = format('Known for %s: %s.', channel, (
         select string_agg(p.provider, ', ') from dripdrop.providers() as p
         where p.channel = create_channel_adapter.channel
       ));
   end if;
-  if coalesce(name, '') = '' then
-    raise exception 'an adapter needs a name' using
-      errcode = 'ZD201', column = 'name', hint = 'For example "Postmark".';
-  end if;
+  perform dripdrop._check_name(name, 'name');
   if is_default is null or active is null then
     raise exception 'is_default and active are true or false' using
       errcode = 'ZD201', column = 'active', hint = 'Leave them out for false and true.';
@@ -219,7 +217,7 @@ begin
   on conflict on constraint channel_adapters_one_name_per_tenant do nothing
   returning * into v_adapter;
   if v_adapter.id is null then
-    raise exception 'adapter "%" exists already', name using
+    raise exception 'adapter % exists already', dripdrop._quoted(name) using
       errcode = 'ZD113', column = 'name',
       hint = 'Choose another name, or change it with update_channel_adapter().';
   end if;

@@ -27,7 +27,7 @@ begin
     select from dripdrop.providers() as p
     where p.channel = _check_channel.channel
   ) then
-    raise exception 'channel "%" is unknown', channel using
+    raise exception 'channel % is unknown', dripdrop._quoted(channel) using
       errcode = 'ZD202', column = 'channel',
       hint = 'select distinct channel from dripdrop.providers() lists the channels.';
   end if;

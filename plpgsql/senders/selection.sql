@@ -173,7 +173,7 @@ begin
   order by e.place
   limit 1;
   if v_fault is not null then
-    raise exception 'a sender of a rotation has no field "%"', v_fault using
+    raise exception 'a sender of a rotation has no field %', dripdrop._quoted(v_fault) using
       errcode = 'ZD201', column = format('%s[%s].%s', _check_rotation.field, v_place, v_fault),
       hint = 'The fields are adapter (a name) and weight.';
   end if;
@@ -206,8 +206,8 @@ begin
   order by e.place
   limit 1;
   if v_place is not null then
-    raise exception 'weight % is not a positive number', rotation #> array[v_place::text, 'weight']
-    using
+    raise exception 'weight % is not a positive number',
+      dripdrop._quoted(rotation #>> array[v_place::text, 'weight']) using
       errcode = 'ZD201', column = format('%s[%s].weight', _check_rotation.field, v_place),
       hint = 'Shares follow the weights: 3 and 1 are three quarters and one. 0.001 to 1000000.';
   end if;
@@ -243,13 +243,14 @@ begin
   order by a.tenant_key nulls last
   limit 1;
   if not found then
-    raise exception 'adapter "%" not found%',
-      coalesce(name, id::text), coalesce(format(' for channel "%s"', nullif(channel, '')), '') using
+    raise exception 'adapter % not found%',
+      dripdrop._quoted(coalesce(name, id::text)),
+      coalesce(' for channel ' || dripdrop._quoted(nullif(channel, '')), '') using
       errcode = 'ZD107', column = _named_adapter.field,
       hint = 'Name an adapter of this tenant or a global one; list_channel_adapters() shows them.';
   end if;
   if not v_adapter.active then
-    raise exception 'adapter "%" is switched off', v_adapter.name using
+    raise exception 'adapter % is switched off', dripdrop._quoted(v_adapter.name) using
       errcode = 'ZD201', column = _named_adapter.field,
       hint = 'Leave it out, or switch it on: update_channel_adapter(…, active => true).';
   end if;
@@ -291,8 +292,8 @@ begin
       tenant_key, channel, v_entry ->> 'adapter', (v_entry ->> 'adapter_id')::uuid, v_path
     );
     if v_senders @> jsonb_build_array(jsonb_build_object('adapter_id', v_id)) then
-      raise exception 'adapter "%" stands twice in a rotation',
-        coalesce(v_entry ->> 'adapter', v_id::text) using
+      raise exception 'adapter % stands twice in a rotation',
+        dripdrop._quoted(coalesce(v_entry ->> 'adapter', v_id::text)) using
         errcode = 'ZD201', column = v_path, hint = 'Give it a greater weight instead.';
     end if;
     v_senders := v_senders || jsonb_build_object(
@@ -342,7 +343,7 @@ begin
         perform dripdrop._check_channel(v_key);
       exception
         when sqlstate 'ZD202' then
-          raise exception 'channel "%" is unknown', v_key using
+          raise exception 'channel % is unknown', dripdrop._quoted(v_key) using
             errcode = 'ZD202', column = v_path,
             hint = 'Name a channel of providers(), or "default" for the channels not named.';
       end;

@@ -64,8 +64,8 @@ begin
   )
   limit 1;
   if v_fault is not null then
-    raise exception 'threshold "%" is unknown or has a bad value: %',
-      v_fault, thresholds -> v_fault using
+    raise exception 'threshold % is unknown or has a bad value: %',
+      dripdrop._quoted(v_fault), dripdrop._quoted(thresholds ->> v_fault) using
       errcode = 'ZD201', column = concat_ws('.', _check_thresholds.field, v_fault),
       hint = 'Settings: window and pause (intervals), min_sample (messages), complaint_rate, '
         'bounce_rate and soft_bounce_rate (0.000001 to 1; null is off).';

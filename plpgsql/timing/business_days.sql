@@ -59,11 +59,7 @@ declare
   v_days int;
 begin
   perform dripdrop._check_tenant_key(tenant_key);
-  if coalesce(calendar !~ '^[a-z0-9][a-z0-9_-]*$', true) then
-    raise exception 'calendar "%" is not valid', calendar using
-      errcode = 'ZD201', column = 'calendar',
-      hint = 'Use lower-case letters, digits, "_" and "-", and begin with a letter or digit.';
-  end if;
+  perform dripdrop._check_key(calendar, 'calendar', 'calendar');
   if days is null or exists (select from unnest(days) as day where isfinite(day) is not true) then
     raise exception 'days is not a list of days' using
       errcode = 'ZD201', column = 'days',

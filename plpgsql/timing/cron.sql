@@ -33,7 +33,7 @@ begin
 
     v_match := regexp_match(
       v_part,
-      '^(?:(\*)|([0-9]{1,2}|[A-Z]{3})(?:-([0-9]{1,2}|[A-Z]{3}))?)(?:/([0-9]{1,2})|#([1-5])|(L))?$'
+      '^(?:([*])|([0-9]{1,2}|[A-Z]{3})(?:-([0-9]{1,2}|[A-Z]{3}))?)(?:/([0-9]{1,2})|#([1-5])|(L))?$'
     );
     v_from := case
       when v_match[1] = '*' then v_low
@@ -62,7 +62,8 @@ begin
       or v_step = 0
       or (coalesce(v_match[5], v_match[6]) is not null and (place <> 5 or v_from <> v_to))
     then
-      raise exception 'in "%", "%" is no %', expression, v_part, v_kind using
+      raise exception 'in %, % is no %',
+        dripdrop._quoted(expression), dripdrop._quoted(v_part), v_kind using
         errcode = 'ZD203', column = _cron_field.field,
         hint = format(
           'A %s is a number from %s to %s%s, a range (1-5), a step (*/2) or a list of these (1,3).',
@@ -219,7 +220,7 @@ begin
       end loop;
     end loop;
   end loop;
-  raise exception 'the date in "%" never comes', expression using
+  raise exception 'the date in % never comes', dripdrop._quoted(expression) using
     errcode = 'ZD203', column = _cron_next.field,
     hint = 'The months it names do not have the days it names.';
 end
@@ -243,6 +244,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform dripdrop._check_time_zone(time_zone, 'time_zone');
+  perform dripdrop._check_time(after, 'after');
   return dripdrop._cron_next(
     dripdrop._parse_schedule(expression, 'expression'), time_zone, after, 'expression'
   );

@@ -78,10 +78,7 @@ as $$
 begin
   perform dripdrop._check_json(timing, 'timing');
   perform dripdrop._check_time_zone(time_zone, 'time_zone');
-  if not isfinite(from_time) then
-    raise exception 'nothing comes after %', from_time using
-      errcode = 'ZD201', column = 'from_time', hint = 'Count from a time.';
-  end if;
+  perform dripdrop._check_time(from_time, 'from_time');
   return dripdrop._next_time(dripdrop._canonical_timing(timing), time_zone, from_time);
 end
 $$;

@@ -9,7 +9,7 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_words text := lower(btrim(regexp_replace(expression, '\s+', ' ', 'g')));
+  v_words text := lower(btrim(regexp_replace(left(expression, 500), '[[:space:]]+', ' ', 'g')));
   v_delay text[] := coalesce(
     regexp_match(v_words, '^in ([1-9][0-9]{0,5}) (second|minute|hour|day|week)s?$'),
     regexp_match(v_words, '^in ([1-9][0-9]{0,2}) (business day)s?$')
@@ -46,7 +46,10 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_text text := lower(btrim(regexp_replace(expression, '\s+', ' ', 'g')));
+  v_text text := case
+    when length(expression) <= 500
+    then lower(btrim(regexp_replace(expression, '[[:space:]]+', ' ', 'g')))
+  end;
   v_words text[] := regexp_match(
     v_text,
     '^every (day|weekday|sunday|monday|tuesday|wednesday|thursday|friday|saturday) at '
@@ -73,7 +76,7 @@ declare
   end;
 begin
   if v_schedule is null then
-    raise exception 'timing "%" does not parse', expression using
+    raise exception 'timing % does not parse', dripdrop._quoted(expression) using
       errcode = 'ZD203', column = _parse_schedule.field,
       hint = case
         when v_text ~ 'business day' then
@@ -145,7 +148,7 @@ begin
         '"trigger_event": "order_completed"} or "in 3 days".';
   end if;
   if v_known is null then
-    raise exception 'timing type "%" is unknown', coalesce(v_type, '') using
+    raise exception 'timing type % is unknown', dripdrop._quoted(coalesce(v_type, '')) using
       errcode = 'ZD203', column = 'timing.type',
       hint = 'Use immediate, delay, cron or event.';
   end if;
@@ -155,7 +158,8 @@ begin
   where not field = any (v_known)
   limit 1;
   if v_unknown is not null then
-    raise exception 'a timing of type "%" has no field "%"', v_type, v_unknown using
+    raise exception 'a timing of type % has no field %',
+      dripdrop._quoted(v_type), dripdrop._quoted(v_unknown) using
       errcode = 'ZD203', column = 'timing.' || v_unknown,
       hint = format('The fields of %s are %s.', v_type, array_to_string(v_known, ', '));
   end if;
@@ -202,7 +206,9 @@ begin
     (
       'delay_amount',
       coalesce(v_amount !~ '^[1-9][0-9]{0,5}$', true),
-      format('delay_amount "%s" is not a whole number from 1 to 999999', v_amount),
+      format(
+        'delay_amount %s is not a whole number from 1 to 999999', dripdrop._quoted(v_amount)
+      ),
       'Write for example "delay_amount": 3, "delay_unit": "days".'
     ),
     (
@@ -210,25 +216,25 @@ begin
       coalesce(
         v_unit not in ('seconds', 'minutes', 'hours', 'days', 'weeks', 'business_days'), true
       ),
-      format('delay_unit "%s" is unknown', v_unit),
+      format('delay_unit %s is unknown', dripdrop._quoted(v_unit)),
       'Use seconds, minutes, hours, days, weeks or business_days.'
     ),
     (
       'delay_amount',
       v_unit = 'business_days' and length(v_amount) > 3,
-      format('%s business days are more than 999', v_amount),
+      format('%s business days are more than 999', left(v_amount, 10)),
       'Count so long a time in weeks.'
     ),
     (
       'calendar',
       v_unit <> 'business_days' and v_calendar is not null,
-      format('%s do not go by a calendar', v_unit),
+      format('%s do not go by a calendar', left(v_unit, 20)),
       'Leave calendar out, or count business_days.'
     ),
     (
       'calendar',
-      v_calendar !~ '^[a-z0-9][a-z0-9_-]*$',
-      format('calendar "%s" is not valid', v_calendar),
+      v_calendar !~ '^[a-z0-9][a-z0-9_-]{0,199}$',
+      format('calendar %s is not valid', dripdrop._quoted(v_calendar)),
       'Use lower-case letters, digits, "_" and "-", as in set_holidays().'
     )
   ) as fault (field, found, message, hint)
@@ -297,8 +303,9 @@ begin
     (
       'trigger_event',
       jsonb_typeof(timing -> 'trigger_event') is distinct from 'string'
-      or btrim(timing ->> 'trigger_event') = '',
-      'an event timing needs the key of an event',
+      or btrim(timing ->> 'trigger_event') = ''
+      or octet_length(timing ->> 'trigger_event') > 500,
+      'an event timing needs the key of an event, of at most 500 bytes',
       'Write for example "trigger_event": "order_completed".'
     ),
     (
@@ -316,7 +323,7 @@ begin
     (
       'since',
       timing -> 'since' <> '"enrollment"',
-      format('since "%s" is unknown', timing ->> 'since'),
+      format('since %s is unknown', dripdrop._quoted(timing ->> 'since')),
       'Use enrollment, or leave it out to wait for what comes after the step before.'
     ),
     (
@@ -326,7 +333,7 @@ begin
         when jsonb_typeof(timing -> 'timeout') <> 'string' or v_timeout !~ '[a-zA-Z:]' then true
         else not dripdrop._is_interval(v_timeout)
       end,
-      format('timeout "%s" is not an interval of at most 100 years', v_timeout),
+      format('timeout %s is not an interval of at most 100 years', dripdrop._quoted(v_timeout)),
       'Write for example "timeout": "3 days".'
     ),
     (
@@ -338,8 +345,8 @@ begin
     (
       'on_timeout',
       jsonb_typeof(timing -> 'on_timeout') <> 'string'
-      or timing ->> 'on_timeout' !~ '^[a-z0-9][a-z0-9_-]*$',
-      format('on_timeout "%s" is not valid', timing ->> 'on_timeout'),
+      or timing ->> 'on_timeout' !~ '^[a-z0-9][a-z0-9_-]{0,199}$',
+      format('on_timeout %s is not valid', dripdrop._quoted(timing ->> 'on_timeout')),
       'Use continue, exit or the key of a step.'
     ),
     (

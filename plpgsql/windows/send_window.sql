@@ -21,7 +21,7 @@ begin
   from jsonb_object_keys(send_window) as field
   where field not in ('start', 'end', 'days', 'calendar', 'jitter');
   if v_unknown is not null then
-    raise exception 'a send window has no field "%"', v_unknown using
+    raise exception 'a send window has no field %', dripdrop._quoted(v_unknown) using
       errcode = 'ZD201', column = path || '.' || v_unknown,
       hint = 'The fields are start, end, days, calendar and jitter.';
   end if;
@@ -33,14 +33,14 @@ begin
     union all
     select
       2, 'calendar',
-      format('calendar "%s" is not valid', send_window ->> 'calendar'),
+      format('calendar %s is not valid', dripdrop._quoted(send_window ->> 'calendar')),
       'Use lower-case letters, digits, "_" and "-", as in set_holidays().'
     where send_window ? 'calendar'
-      and coalesce(send_window ->> 'calendar' !~ '^[a-z0-9][a-z0-9_-]*$', true)
+      and coalesce(send_window ->> 'calendar' !~ '^[a-z0-9][a-z0-9_-]{0,199}$', true)
     union all
     select
       3, 'jitter',
-      format('jitter "%s" is not an interval', send_window ->> 'jitter'),
+      format('jitter %s is not an interval', dripdrop._quoted(send_window ->> 'jitter')),
       'Write for example "30 minutes".'
     where send_window ? 'jitter'
       and (
@@ -149,10 +149,11 @@ begin
   perform dripdrop._check_json(send_window, 'send_window');
   perform dripdrop._check_send_window(send_window, 'send_window');
   perform dripdrop._check_time_zone(time_zone, 'time_zone');
-  if isfinite(after) is not true then
-    raise exception 'nothing comes after %', after using
+  if after is null then
+    raise exception 'after is missing' using
       errcode = 'ZD201', column = 'after', hint = 'Count from a time.';
   end if;
+  perform dripdrop._check_time(after, 'after');
   if send_window = 'false' then
     return after;
   end if;

@@ -24,12 +24,12 @@ as $$
     ),
     (
       2, 'start', w.opens !~ '^([01][0-9]|2[0-3]):[0-5][0-9]$',
-      format('start "%s" is not a time of day', time_window ->> 'start'),
+      format('start %s is not a time of day', dripdrop._quoted(time_window ->> 'start')),
       'Write it as 09:00.'
     ),
     (
       3, 'end', w.closes !~ '^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$',
-      format('end "%s" is not a time of day', time_window ->> 'end'),
+      format('end %s is not a time of day', dripdrop._quoted(time_window ->> 'end')),
       'Write it as 17:00; 24:00 is midnight.'
     ),
     (

@@ -241,3 +241,21 @@ def test_no_column_has_a_type_to_avoid(db: Db, kind: str) -> None:
     )
     aliases = {"varchar": "character varying", "timestamp": "timestamp without time zone"}
     assert aliases.get(kind, kind) not in types
+
+
+def test_no_function_depends_on_how_a_session_reads_strings(db: Db) -> None:
+    """A backslash in a plain string means something else where it is no ordinary character."""
+    plain = re.compile(r"(?<![A-Za-z0-9_])([eE]?)'((?:[^']|'')*)'")
+    suspects = [
+        (row.proname, found[1])
+        for row in db.execute("""
+            select p.proname, p.prosrc
+            from pg_proc as p
+            where p.pronamespace = 'dripdrop'::regnamespace
+              and p.prosqlbody is null
+              and 'standard_conforming_strings=on' <> all (coalesce(p.proconfig, '{}'))
+        """)
+        for found in plain.findall(re.sub(r"--[^\n]*", "", row.prosrc))
+        if "\\" in found[1] and not found[0]
+    ]
+    assert suspects == []
