@@ -7541,8 +7541,8 @@ begin
     end if;
     exit when v_now > until;
     v_moments := v_moments + 1;
-    if v_moments > 10000 then
-      raise exception 'more than 10000 moments before %', until using
+    if v_moments > 10000 or (v_moments > 1000 and pace is null) then
+      raise exception 'more than % moments before %', v_moments - 1, until using
         errcode = 'ZD201', column = 'horizon', hint = 'Choose a shorter horizon.';
     end if;
     perform set_config('dripdrop.now', v_now::text, true);
@@ -10092,6 +10092,7 @@ returns table (
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set jit = off
@@ -10210,6 +10211,7 @@ returns int
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set jit = off
@@ -11899,6 +11901,7 @@ create or replace function dripdrop.start()
 returns table (object text, action text)
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
 as $$
 declare
   v_queue text;
@@ -11962,6 +11965,7 @@ create or replace function dripdrop.stop()
 returns table (object text, action text)
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
 as $$
 declare
   v_queue text;
@@ -12542,6 +12546,7 @@ create or replace function dripdrop._enqueue(queue text, pointers jsonb[])
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
 as $$
 begin
   if cardinality(pointers) > 0 then
@@ -13245,6 +13250,7 @@ returns table (
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set jit = off
@@ -13365,6 +13371,7 @@ create or replace function dripdrop._read_queue(queue text, visibility_seconds i
 returns table (msg_id bigint, message jsonb)
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
 as $$
 begin
   return query
@@ -13393,6 +13400,7 @@ returns int
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set jit = off
@@ -13735,6 +13743,7 @@ create or replace function dripdrop._pop_queue(queue text, batch_size int)
 returns table (message jsonb)
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
 as $$
 begin
   return query
@@ -17639,10 +17648,11 @@ begin
   perform dripdrop._check_json(send_window, 'send_window');
   perform dripdrop._check_send_window(send_window, 'send_window');
   perform dripdrop._check_time_zone(time_zone, 'time_zone');
-  if isfinite(after) is not true then
-    raise exception 'nothing comes after %', after using
+  if after is null then
+    raise exception 'after is missing' using
       errcode = 'ZD201', column = 'after', hint = 'Count from a time.';
   end if;
+  perform dripdrop._check_time(after, 'after');
   if send_window = 'false' then
     return after;
   end if;

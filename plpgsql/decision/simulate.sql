@@ -60,7 +60,7 @@ begin
     end if;
     exit when v_now > until;
     v_moments := v_moments + 1;
-    if v_moments > case when pace is null then 1000 else 10000 end then
+    if v_moments > 10000 or (v_moments > 1000 and pace is null) then
       raise exception 'more than % moments before %', v_moments - 1, until using
         errcode = 'ZD201', column = 'horizon', hint = 'Choose a shorter horizon.';
     end if;

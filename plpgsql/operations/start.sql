@@ -25,6 +25,7 @@ create or replace function dripdrop.start()
 returns table (object text, action text)
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
 as $$
 declare
   v_queue text;
@@ -88,6 +89,7 @@ create or replace function dripdrop.stop()
 returns table (object text, action text)
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
 as $$
 declare
   v_queue text;

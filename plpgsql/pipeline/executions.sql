@@ -79,6 +79,7 @@ create or replace function dripdrop._enqueue(queue text, pointers jsonb[])
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
 as $$
 begin
   if cardinality(pointers) > 0 then

@@ -77,6 +77,7 @@ returns table (
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set jit = off
@@ -197,6 +198,7 @@ create or replace function dripdrop._read_queue(queue text, visibility_seconds i
 returns table (msg_id bigint, message jsonb)
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
 as $$
 begin
   return query
@@ -225,6 +227,7 @@ returns int
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set jit = off

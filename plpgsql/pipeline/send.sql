@@ -223,6 +223,7 @@ create or replace function dripdrop._pop_queue(queue text, batch_size int)
 returns table (message jsonb)
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
 as $$
 begin
   return query

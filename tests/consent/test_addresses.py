@@ -57,8 +57,8 @@ def test_what_nobody_sees_is_no_part_of_an_address(engine: Engine, written: str)
         ("sam@bücher.example", "sam@xn--bcher-kva.example"),
         ("SAM@BÜCHER.Example", "sam@XN--BCHER-KVA.example"),
         ("sam@bu\u0308cher.example", "sam@bücher.example"),
-        ("sam@bücher。example", "sam@bücher.example"),
-        ("sam@ｅｘａｍｐｌｅ.com", "sam@example.com"),
+        ("sam@bücher\u3002example", "sam@bücher.example"),
+        ("sam@\uff45\uff58\uff41\uff4d\uff50\uff4c\uff45.com", "sam@example.com"),
         ("sam@ПРИМЕР.испытание", "sam@пример.испытание"),
         ("sam@例え.テスト", "sam@xn--r8jz45g.xn--zckzah"),
     ],
@@ -187,8 +187,8 @@ def test_a_message_does_not_repeat_an_address_of_megabytes(engine: Engine) -> No
     [
         "\u202a+49 151 2345 6789\u202c",
         "+49\u00a0151\u00a023456789",
-        "＋４９15123456789",
-        "+49‑151‑23456789",
+        "\uff0b\uff14\uff1915123456789",
+        "+49\u2011151\u201123456789",
     ],
 )
 def test_a_number_may_be_copied_from_anywhere(db: Db, written: str) -> None:

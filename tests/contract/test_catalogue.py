@@ -259,3 +259,16 @@ def test_no_function_depends_on_how_a_session_reads_strings(db: Db) -> None:
         if "\\" in found[1] and not found[0]
     ]
     assert suspects == []
+
+
+def test_what_calls_pgmq_reads_its_strings_as_pgmq_writes_them(db: Db) -> None:
+    assert not names(
+        db,
+        r"""
+        select p.oid::regprocedure::text
+        from pg_proc as p
+        where p.pronamespace = 'dripdrop'::regnamespace
+          and p.prosrc ~ '(perform|from) pgmq[.][a-z_]+[(]'
+          and 'standard_conforming_strings=on' <> all (coalesce(p.proconfig, '{}'))
+        """,
+    )

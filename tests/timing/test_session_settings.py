@@ -15,7 +15,6 @@ Db = psycopg.Connection[Any]
 
 SETTINGS = {
     "standard_conforming_strings": "off",
-    "datestyle": "German",
     "intervalstyle": "iso_8601",
     "timezone": "Pacific/Auckland",
     "quote_all_identifiers": "on",
@@ -65,6 +64,16 @@ def test_schedules_come_at_the_same_times(db: Db) -> None:
         [datetime(2026, 3, 27, 9, 0, tzinfo=UTC)],
     ).fetchone()
     assert row == (datetime(2026, 3, 30, 7, 0, tzinfo=UTC),)
+
+
+def test_dates_may_be_written_as_germans_write_them(db: Db) -> None:
+    db.execute("set datestyle = German")
+    row = db.execute(
+        "select dripdrop.cron_next('0 9 2 * *', 'UTC', '02.03.2026 10:00+00')::text as schedule,"
+        " dripdrop.next_time('\"in 1 week\"', 'UTC', '02.03.2026 10:00+00')::text as delay"
+    ).fetchone()
+    db.execute("reset datestyle")
+    assert row == ("02.04.2026 09:00:00 UTC", "09.03.2026 10:00:00 UTC")
 
 
 @pytest.mark.usefixtures("setting")
