@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from base64 import b64encode
-from urllib.parse import quote, quote_plus
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from dripdrop.redaction import without
 
 _SCHEME = re.compile(r"postgres(?:ql)?(?:\+\w+)?://", re.IGNORECASE)
 _ANY_SCHEME = re.compile(r"[\w+.-]+://")
@@ -65,15 +65,7 @@ def with_defaults(dsn: str, defaults: dict[str, str | int]) -> str:
 def redacted(text: str, dsn: str) -> str:
     """Return a text without the secrets of a connection string, however they are encoded."""
     given = conninfo_to_dict(dsn)
-    for secret in {str(given[name]) for name in _SECRETS if given.get(name)}:
-        spellings = {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)}
-        spellings |= {b64encode(secret.encode()).decode(), repr(secret)[1:-1]}
-        for spelling in sorted(spellings, key=len, reverse=True):
-            pattern = re.escape(spelling)
-            if len(spelling) < 4:  # a whole word: else it would be a part of many
-                pattern = rf"(?<!\w){pattern}(?!\w)"
-            text = re.sub(pattern, "[redacted]", text)
-    return text
+    return without(text, [str(given[name]) for name in _SECRETS if given.get(name)])
 
 
 def _problem(said: str, is_uri: bool) -> str:

@@ -13,6 +13,7 @@ import httpx
 
 from dripdrop.channels.base import ChannelSettings, InvalidMessage
 from dripdrop.channels.http import GuardedHTTP, NoReply, Reply
+from dripdrop.redaction import strings, without
 from dripdrop.templates import RenderError
 from dripdrop.templates.process import RenderProcess, Work
 from dripdrop.vault import Vault, VaultError, from_text
@@ -77,16 +78,15 @@ class HookCaller:
             if reply.status != 429 and reply.status < 500:
                 break
             pause = pause_after(attempt, reply.retry_after(datetime.now(UTC)))
-        return answer
+        return self.redact(hook, answer)
 
     def redact(self, hook: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
         """Return an answer without the hook's credentials, which an endpoint may repeat."""
-        redacted = dict(answer)
-        if "response" in answer and hook["auth_type"] != "none":
-            for value in self._credentials(hook).values():
-                if isinstance(value, str) and value:
-                    redacted["response"] = redacted["response"].replace(value, "[redacted]")
-        return redacted
+        if "response" not in answer or hook["auth_type"] == "none":
+            return dict(answer)
+        sent = (value.split(" ")[-1] for value in self._auth(hook).values())
+        secrets = [*strings(self._credentials(hook)), *sent]
+        return {**answer, "response": without(answer["response"], secrets)}
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import signal
 import time
@@ -278,7 +279,11 @@ def test_its_log_is_json_and_holds_no_secret_and_no_content(
 ) -> None:
     text = "{{ words }}{% if fail %}{{ 1 | divided_by: fail }}{% endif %}"
     mailing.author(email("welcome", template={"subject": "{{ words }}", "text": text}))
-    mail.refusals["eve@example.com"] = f"554 5.7.1 no {PASSWORD}"
+    echo = f"{PASSWORD} {in_base64(PASSWORD)} {in_base64(f'x:{PASSWORD}')}"
+    mail.refusals["eve@example.com"] = (
+        f"554 5.7.1 no {echo} <eve@example.com> eve%40example.com {PASSWORD.encode().hex()}"
+        f" {in_base64('eve@example.com')} +15551234567"
+    )
     for name, fail in (("sam", None), ("ada", 0), ("eve", None)):
         data = {"email": f"{name}@example.com", "words": "open-sesame", "fail": fail}
         mailing.join(name, data=data)
@@ -291,5 +296,18 @@ def test_its_log_is_json_and_holds_no_secret_and_no_content(
     events = {entry["event"] for entry in sending.log}
     assert {"started", "render_failed", "not_sent", "recorded", "stopping", "stopped"} <= events
     log = "".join(sending.lines)
-    for secret in (PASSWORD, KEY, "open-sesame"):
+    for secret in (PASSWORD, KEY, "open-sesame", PASSWORD.encode().hex(), "+15551234567"):
         assert secret not in log
+    for secret in (PASSWORD, f"x:{PASSWORD}", "eve@example.com"):
+        assert in_base64(secret) not in log
+    assert "eve@" not in log
+    assert "eve%40" not in log
+    (kept,) = mailing.rows(
+        "select error_message from dripdrop.step_executions where recipient = 'eve@example.com'"
+    )
+    assert PASSWORD not in kept.error_message
+    assert in_base64(PASSWORD) not in kept.error_message
+
+
+def in_base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()

@@ -27,6 +27,25 @@ async def test_the_method_and_the_headers_are_sent(endpoint: Endpoint, method: s
     assert (request.method, request.headers["x-client"]) == (method, "acme")
 
 
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        SECRET,
+        json.dumps("Bearer " + SECRET),
+        base64.b64encode(f"sam:{SECRET}".encode()).decode(),
+        "".join(f"\\u{ord(each):04x}" for each in SECRET),
+    ],
+)
+async def test_an_answer_holds_no_credentials_in_any_spelling(
+    endpoint: Endpoint, spelled: str
+) -> None:
+    endpoint.answer = (200, f'{{"heard": "{spelled.strip(chr(34))}", "score": 85}}')
+    fields = {"auth_type": "basic", "auth_config": sealed({"username": "sam", "password": SECRET})}
+    answer = await called(described(endpoint.url, **fields))
+    assert json.loads(answer["response"])["score"] == 85
+    assert spelled.strip('"') not in answer["response"]
+
+
 async def test_a_value_in_the_url_stays_in_its_place(endpoint: Endpoint) -> None:
     hook = described(endpoint.url + "/leads/{{ subscriber_id }}/score?plan={{ plan }}")
     await called(hook, {"subscriber_id": "/../?&", "plan": "a b&c=d#ü"})

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Literal, Protocol
 from uuid import UUID
 
+from dripdrop.redaction import strings, without
+
 OutcomeKind = Literal[
     "sent", "retry", "failed", "bounced", "auth_error", "rate_limited", "maybe_sent"
 ]
 
-_SECRET_FIELD = re.compile(r"key|secret|token|password", re.IGNORECASE)
+_NO_SECRETS = frozenset({"host", "port", "username", "user", "from", "helo", "security"})
 _DETAIL_CHARACTERS = 500
 
 
@@ -54,11 +55,14 @@ class Adapter:
         return self.config.get(name) if value is None else value
 
     def redact(self, text: str) -> str:
-        """Return `text` on one line, at most 500 characters, without any of the secrets."""
-        for name, value in self.credentials.items():
-            if _SECRET_FIELD.search(name) and isinstance(value, str) and value:
-                text = text.replace(value, "[redacted]")
-        return " ".join(text.split())[:_DETAIL_CHARACTERS]
+        """Return `text` on one line, at most 500 characters, without what was sealed."""
+        secrets = [
+            secret
+            for name, value in self.credentials.items()
+            if name not in _NO_SECRETS
+            for secret in strings(value)
+        ]
+        return " ".join(without(text, secrets).split())[:_DETAIL_CHARACTERS]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,10 @@ from typing import TextIO
 
 import structlog
 
+from dripdrop.redaction import without_people
+
+_OURS = frozenset({"timestamp", "level"})
+
 
 @contextmanager
 def logging_to(stream: TextIO) -> Iterator[None]:
@@ -20,6 +24,7 @@ def logging_to(stream: TextIO) -> Iterator[None]:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        _without_people,
         structlog.processors.JSONRenderer(),
     ]
     structlog.configure(
@@ -41,3 +46,24 @@ def logging_to(stream: TextIO) -> Iterator[None]:
     finally:
         libraries.removeHandler(handler)
         structlog.reset_defaults()
+
+
+def _without_people(
+    _: object, __: str, entry: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Take out what a server's words, an error or a library may say about somebody."""
+    return {key: each if key in _OURS else _redacted(each) for key, each in entry.items()}
+
+
+def _redacted(value: object) -> object:
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case str():
+            return without_people(value)
+        case dict():
+            return {without_people(str(key)): _redacted(each) for key, each in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_redacted(each) for each in value]
+        case _:
+            return without_people(str(value))
