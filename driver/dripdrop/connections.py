@@ -116,13 +116,15 @@ class Connections:
                 await connection.commit()
             except psycopg.Error as error:
                 await _roll_back(connection)
-                if kind_of(error) is not Kind.GONE:
+                if kind_of(error) is not Kind.GONE and not connection.closed:
                     raise
                 await self.aclose()
                 if committing:
                     raise Uncertain("the answer to a commit was lost") from error
                 if cut.done:
                     raise Unanswered(f"no answer within {seconds + _CLIENT_SLACK:g} s") from error
+                if kind_of(error) is not Kind.GONE:
+                    raise psycopg.OperationalError("the connection was lost") from error
                 raise
             except Exception:
                 await _roll_back(connection)
