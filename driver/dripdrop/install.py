@@ -5,16 +5,20 @@ The scripts are the ones sqitch deploys. Everything happens in one transaction.
 
 from __future__ import annotations
 
+import random
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version as distribution_version
+from itertools import count
 from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
+from psycopg.errors import DeadlockDetected, LockNotAvailable, QueryCanceled
 
-from dripdrop.connections import connect
+from dripdrop.connections import INSTALL_GATE, connect
 from dripdrop.errors import UntrustedOwner
 
 _Connection = psycopg.Connection[tuple[Any, ...]]
@@ -27,6 +31,34 @@ _OUR_SQITCH: LiteralString = """exists (
     and relkind = 'r'
     and pg_has_role(relowner, current_user, 'member')
 )"""
+
+_LOCK_EVERYTHING: LiteralString = """do $$
+declare
+  v_lock text;
+begin
+  for v_lock in
+    select case c.relkind
+      when 'm' then format(
+        'alter materialized view %s owner to %s', c.oid::regclass, c.relowner::regrole
+      )
+      else format('lock table %s in access exclusive mode', c.oid::regclass)
+    end
+    from pg_class as c
+    join pg_namespace as n on n.oid = c.relnamespace
+    where c.relkind in ('r', 'v', 'm')
+      and (
+        n.nspname = 'dripdrop'
+        or n.nspname = 'pgmq' and c.relname ~ '^[qa]_dripdrop_'
+      )
+    order by c.relkind = 'v', n.nspname, c.relname
+  loop
+    execute v_lock;
+  end loop;
+end
+$$"""
+
+_PATIENCE = 60.0
+_GATE_SECONDS = 10
 
 
 class InstallError(Exception):
@@ -48,7 +80,8 @@ def install(dsn: str, warn: Callable[[str], None] = warnings.warn) -> str:
 
     Raises:
         InstallError: the schema `dripdrop` belongs to something else, to a newer version, to the
-            extension or to sqitch; or it, or pgmq, to a role that could act as ours through it.
+            extension or to sqitch; or it, or pgmq, to a role that could act as ours through it; or
+            somebody's transaction holds its tables for a minute.
         psycopg.Error: the server refused a statement; nothing was changed.
     """
 
@@ -56,14 +89,15 @@ def install(dsn: str, warn: Callable[[str], None] = warnings.warn) -> str:
         if diagnostic.severity_nonlocalized == "WARNING":
             warn(diagnostic.message_primary or "")
 
-    with _connected(dsn) as connection:
+    def work(connection: _Connection) -> None:
         connection.add_notice_handler(pass_on)
-        connection.execute("select pg_advisory_xact_lock(hashtext('dripdrop.install'))")
         _install_pgmq(connection)
         if _known_schema(connection) is None:
             _run(connection, "deploy/tables.sql")
         _run(connection, "deploy/code.sql")
         connection.execute("select dripdrop.start()")
+
+    _alone(dsn, work)
     return _package_version()
 
 
@@ -76,11 +110,52 @@ def uninstall(dsn: str) -> None:
         InstallError: as `install`, or there is nothing to remove.
         psycopg.Error: the server refused a statement; nothing was changed.
     """
-    with _connected(dsn) as connection:
+
+    def work(connection: _Connection) -> None:
         if _known_schema(connection) is None:
             raise InstallError("dripdrop is not installed in this database")
         _run(connection, "revert/code.sql")
         _run(connection, "revert/tables.sql")
+
+    _alone(dsn, work)
+
+
+def _alone(dsn: str, work: Callable[[_Connection], None]) -> None:
+    """Do something with everything of ours locked; try again while others hold parts of it.
+
+    Daemons are kept out by their gate. Others' transactions are waited for, but never as long as
+    Postgres lets two wait for each other: so theirs are not the ones that it ends.
+    """
+    give_up = time.monotonic() + _PATIENCE
+    for attempt in count():
+        try:
+            with _connected(dsn) as connection:
+                _lock_everything(connection)
+                work(connection)
+            return
+        except (LockNotAvailable, QueryCanceled, DeadlockDetected):
+            if time.monotonic() > give_up:
+                raise InstallError(
+                    f"transactions have held tables of dripdrop for {_PATIENCE:.0f} seconds: "
+                    "select * from pg_stat_activity where xact_start is not null shows which"
+                ) from None
+            time.sleep(min(0.1 * 2.0**attempt, 2) * random.uniform(0.5, 1))
+
+
+def _lock_everything(connection: _Connection) -> None:
+    """Take the gate, then every relation of ours, as docs/locking.md says."""
+    row = connection.execute(
+        "select setting::int from pg_settings where name = 'deadlock_timeout'"
+    ).fetchone()
+    assert row is not None
+    limit = f"{max(int(row[0]) * 4 // 5, 1)}ms"
+    connection.execute("select set_config('lock_timeout', %s, true)", [f"{_GATE_SECONDS}s"])
+    connection.execute(INSTALL_GATE)
+    connection.execute("select set_config('lock_timeout', %s, true)", [limit])
+    previous = connection.execute("show statement_timeout").fetchone()
+    connection.execute("select set_config('statement_timeout', %s, true)", [limit])
+    connection.execute(_LOCK_EVERYTHING)
+    connection.execute("select set_config('statement_timeout', %s, true)", previous)
 
 
 @contextmanager
