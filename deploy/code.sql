@@ -6921,7 +6921,7 @@ as $$
   execution as materialized (
     select
       x.id, x.tenant_key, x.enrollment_id, x.step_id, x.state, x.scheduled_for, x.due_at,
-      x.awaited_event, x.hooks, x.adapter_id, x.recipient,
+      x.awaited_event, x.hooks, x.hook_failures, x.adapter_id, x.recipient,
       x.payload is not null or x.state = 'queued' as decided
     from dripdrop.step_executions as x
     where x.id = any (executions)
@@ -7052,6 +7052,8 @@ as $$
       end as opens_at,
       w.hours,
       s.hooks <> '{}' and not coalesce(x.hooks, '{}') ?& s.hooks as hooks_unanswered,
+      dripdrop._describe_failures(x.hook_failures) as hook_failures,
+      e.ask_at is not null as rules_unanswered,
       x.awaited_event,
       x.due_at,
       s.on_timeout,
@@ -7193,7 +7195,9 @@ as $$
     (
       50, 'hooks', false,
       case when f.hooks_unanswered then 'ask' end,
-      'waiting_for_hooks', null, _gates.at + interval '15 minutes'
+      case when f.hook_failures is null then 'waiting_for_hooks' else 'hook_unavailable' end,
+      f.hook_failures,
+      _gates.at + interval '15 minutes'
     ),
     (
       60, 'step', true,
@@ -7209,9 +7213,11 @@ as $$
       'stale', null, null
     ),
     (
-      90, 'exit', false,
-      (f.way_out).action,
-      (f.way_out).reason, (f.way_out).detail, null
+      90, 'exit', true,
+      coalesce((f.way_out).action, case when f.rules_unanswered then 'defer' end),
+      case when (f.way_out).action is null then 'waiting_for_rules' else (f.way_out).reason end,
+      (f.way_out).detail,
+      case when (f.way_out).action is null then _gates.at + interval '15 minutes' end
     ),
     (
       95, 'event', false,
@@ -7415,6 +7421,7 @@ begin
       case when g.action is not null then g.reason else put_off.reason end,
       case when g.action is not null then g.detail else put_off.detail end,
       case
+        when g.action = 'ask' and v_execution.due_at > v_now then v_execution.due_at
         when g.action is not null then g.until
         when put_off.gate is not null then v_execution.due_at
       end,
@@ -7428,6 +7435,7 @@ begin
       case
         when v_execution.state = 'sending' then v_execution.lease_until
         when v_decision.action in ('hold', 'wait') then v_decision.until
+        when v_decision.action = 'ask' then v_at
         else coalesce(case when v_execution.state = 'scheduled' then v_decision.until end, v_at)
       end
     from (
@@ -7515,6 +7523,7 @@ declare
   v_failed uuid[];
   v_limited uuid[];
 begin
+  perform dripdrop._assume_rules(enrollments, _run_ahead.hooks, v_now);
   loop
     return query
     select v_now, null::text, null::text, e.state, e.exit_reason, null::text
@@ -7552,6 +7561,7 @@ begin
       return query
       select v_now, null::text, null::text, 'event', v.event_key, null::text
       from dripdrop._track(v_event ->> 'tenant_key', jsonb_build_array(v_event)) as v;
+      perform dripdrop._assume_rules(enrollments, _run_ahead.hooks, v_now);
     else
       v_due := array(
         select x.id
@@ -8343,7 +8353,7 @@ begin
   update dripdrop.step_executions as x
   set state = 'scheduled',
       scheduled_for = case
-        when x.reason = 'waiting_for_hooks' then x.scheduled_for
+        when x.reason in ('waiting_for_hooks', 'hook_unavailable') then x.scheduled_for
         else coalesce(x.due_at, x.scheduled_for)
       end,
       due_at = null,
@@ -8508,6 +8518,7 @@ begin
   update dripdrop.enrollments as e
   set state = _end_enrollments.state,
       exit_reason = _end_enrollments.reason,
+      ask_at = null,
       completed_at = case when _end_enrollments.state = 'completed' then _end_enrollments.at end,
       cancelled_at = case when _end_enrollments.state = 'cancelled' then _end_enrollments.at end,
       updated_at = _end_enrollments.at
@@ -8876,7 +8887,8 @@ $$;
 comment on function dripdrop._track(text, jsonb) is
   'The one way in for events: records those that are new, and does what follows from them.';
 
--- Goals and exit rules, asked for every enrolment that something has happened to.
+-- Goals and exit rules, asked for every enrolment that something has happened to. Those that name a
+-- function of the application do not hold yet: claim_hooks() has it asked.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._let_out(enrollments uuid[], at timestamptz)
@@ -8896,13 +8908,7 @@ begin
     with
     -- Once per sequence, not once per enrolment.
     sequence as materialized (
-      select
-        q.id,
-        dripdrop._ways_out(q.id) as ways_out,
-        exists (
-          select from dripdrop.conditions as c
-          where c.sequence_id = q.id and c.hook is not null
-        ) as asks
+      select q.id, dripdrop._ways_out(q.id) as ways_out
       from dripdrop.sequences as q
       where q.id in (
         select e.sequence_id
@@ -8913,9 +8919,7 @@ begin
     select found.action, found.reason, array_agg(e.id) as enrollments
     from dripdrop.enrollments as e
     join sequence as q on q.id = e.sequence_id and cardinality(q.ways_out) > 0
-    cross join lateral dripdrop._way_out(
-      q.ways_out, e, case when q.asks then dripdrop._rule_answers(e) end, null, null, _let_out.at
-    ) as found
+    cross join lateral dripdrop._way_out(q.ways_out, e, null, null, null, _let_out.at) as found
     where e.id = any (_let_out.enrollments)
       and found.action is not null
     group by found.action, found.reason
@@ -8927,11 +8931,27 @@ begin
       _let_out.at
     );
   end loop;
+
+  update dripdrop.enrollments as e
+  set ask_at = _let_out.at
+  where e.id = any (_let_out.enrollments)
+    and e.state in ('active', 'paused')
+    and e.sequence_id = any (array(
+      select q.id
+      from dripdrop.sequences as q
+      where q.id in (
+        select n.sequence_id
+        from dripdrop.enrollments as n
+        where n.id = any (_let_out.enrollments)
+      )
+      and exists (select from dripdrop._rule_functions(q))
+    ));
 end
 $$;
 
 comment on function dripdrop._let_out(uuid[], timestamptz) is
-  'Ends the enrolments that have reached a goal or meet an exit rule of their sequence.';
+  'Ends the enrolments that have reached a goal or meet an exit rule of their sequence, and has '
+  'those be asked whose rules name SQL functions.';
 
 -- Steps that wait for an event are due after their delay; side steps fire once per event. Someone
 -- who is paused remembers what they waited for, and misses what only fires. Hooks that were being
@@ -9938,16 +9958,45 @@ language sql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format('%s: %s', h.key, h.value ->> 'error')
+  select format('%s: %s', h.key, coalesce(h.value ->> 'error', 'hook_null'))
   from jsonb_each(hooks) as h
-  where h.value ? 'error'
-    and dripdrop._template_names(template, h.key)
+  where case
+    when h.value ? 'error' then dripdrop._template_names(template, h.key)
+    when h.value -> 'value' = 'null' then dripdrop._template_prints(template, h.key)
+  end
   order by h.key
   limit 1
 $$;
 
 comment on function dripdrop._failed_hook(jsonb, jsonb) is
-  'The first hook that a template names and that ended in an error, with its code; null if none.';
+  'The first hook that a template names and that ended in an error, or that it prints and that has '
+  'no value, with the code; null if none.';
+
+-- Whether asking again later may help: no reply, or a server that says so (RFC 9110).
+create or replace function dripdrop._may_pass(code text)
+returns boolean
+language sql
+immutable
+parallel safe
+return code in (
+  'hook_timeout', 'connect_error', 'connection_lost', 'http_408', 'http_425', 'http_429'
+) or code ~ '^http_5[0-9][0-9]$';
+
+comment on function dripdrop._may_pass(text) is
+  'Whether an error of an HTTP hook is one for the time being.';
+
+create or replace function dripdrop._describe_failures(failures jsonb)
+returns text
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select string_agg(format('%s: %s', f.key, f.value ->> 'error'), ', ' order by f.key)
+  from jsonb_each(failures) as f
+$$;
+
+comment on function dripdrop._describe_failures(jsonb) is
+  'What hooks have failed with for the time being, as people read it.';
 
 -- raises  ZD201
 create or replace function dripdrop._check_hook_answer(answer jsonb, field text)
@@ -9972,7 +10021,8 @@ comment on function dripdrop._check_hook_answer(jsonb, text) is
   'Raises ZD201 on what is no answer of a hook.';
 
 -- What a caller reports becomes what is kept: {"value": …} or {"error": code}. The path and the
--- type are applied here, by the rules of SQL/JSON, whoever made the call.
+-- type are applied here, by the rules of SQL/JSON, whoever made the call. A value goes to predicates
+-- and to renderers: it is bounded as everything is that comes in.
 create or replace function dripdrop._hook_answer(
   answer jsonb,
   response_path text,
@@ -9980,7 +10030,7 @@ create or replace function dripdrop._hook_answer(
 )
 returns jsonb
 language plpgsql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -9989,27 +10039,31 @@ declare
 begin
   if answer ? 'error' then
     return jsonb_build_object('error', left(answer ->> 'error', 100));
-  end if;
-  if answer ? 'value' then
-    return jsonb_build_object('value', answer -> 'value');
-  end if;
-  if response_type is null then
+  elsif answer ? 'value' then
+    v_value := answer -> 'value';
+  elsif response_type is null then
     return '{"error": "hook_missing"}'::jsonb;
-  end if;
-  if response_type = 'text' and response_path is null then
-    return jsonb_build_object('value', answer -> 'response');
-  end if;
-
-  v_value := (answer ->> 'response')::jsonb;
-  if response_path is not null then
-    v_value := jsonb_path_query_first(v_value, response_path::jsonpath, '{}', true);
+  elsif response_type = 'text' and response_path is null then
+    v_value := answer -> 'response';
+  else
+    v_value := (answer ->> 'response')::jsonb;
+    if exists (select from dripdrop._json_fault(v_value, '', 65536)) then
+      return '{"error": "hook_unusable"}'::jsonb;
+    end if;
+    if response_path is not null then
+      v_value := jsonb_path_query_first(v_value, response_path::jsonpath, '{}', true);
+    end if;
     if v_value is null then
       return '{"error": "hook_path_missing"}'::jsonb;
     end if;
+    if response_type <> 'json' then
+      v_value := dripdrop._coerced(v_value #>> '{}', response_type);
+    end if;
   end if;
-  if response_type = 'json' then
-    return jsonb_build_object('value', v_value);
+  if v_value is null then
+    return '{"error": "hook_coercion"}'::jsonb;
   end if;
+<<<<<<< HEAD
 
   v_text := v_value #>> '{}';
   return case
@@ -10022,6 +10076,14 @@ begin
     then jsonb_build_object('value', btrim(v_text)::numeric)
     else '{"error": "hook_coercion"}'
   end;
+=======
+  if not dripdrop._is_plain(v_value)
+    and exists (select from dripdrop._json_fault(v_value, '', 65536))
+  then
+    return '{"error": "hook_unusable"}'::jsonb;
+  end if;
+  return jsonb_build_object('value', v_value);
+>>>>>>> 1d5ee43 (Ask the functions of goals and exit rules by the hook stage, hooks by their places, and endpoints again that are away)
 exception
   -- No JSON, or JSON that Postgres cannot hold.
   when data_exception or program_limit_exceeded then
@@ -10033,64 +10095,101 @@ comment on function dripdrop._hook_answer(jsonb, text, text) is
   'What is kept of a hook''s answer: its value, taken from the response by path and type, or an '
   'error.';
 
--- What a key of a step stands for: an HTTP hook of the sequence, else a SQL function, else nothing.
--- error: why there is nothing to call.
-create or replace function dripdrop._hook_to_call(
-  tenant_key text,
-  sequence dripdrop.sequences,
-  key text
-)
-returns table (kind text, hook jsonb, error text)
+create or replace function dripdrop._coerced(value text, response_type text)
+returns jsonb
 language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when response_type = 'text' then to_jsonb(value)
+    when response_type = 'boolean' and lower(btrim(value)) in ('true', 'false')
+    then to_jsonb(btrim(value)::boolean)
+    when response_type = 'number' and btrim(value) ~ '^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?$'
+    then to_jsonb(btrim(value)::numeric)
+  end
+$$;
+
+comment on function dripdrop._coerced(text, text) is
+  'A text as text, number or boolean; null if it is none.';
+
+
+-- raises  ZD201 results are malformed
+create or replace function dripdrop._hook_results(results jsonb)
+returns dripdrop._hook_result[]
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select found.kind, found.hook, found.error
-  from (
-    select
-      1 as place,
-      'http' as kind,
-      dripdrop._http_hook_call(h, sequence.key) as hook,
-      case when not h.active then 'hook_inactive' end as error
-    from dripdrop.http_hooks as h
-    where h.sequence_id = sequence.id and h.key = _hook_to_call.key
-    union all
-    select 2, 'sql', jsonb_build_object('timeout_ms', h.timeout_ms), null
-    from dripdrop._hook(_hook_to_call.tenant_key, _hook_to_call.key) as h
-    union all
-    select 3, null, null, 'hook_missing'
-  ) as found
-  order by found.place
-  limit 1
+declare
+  v_results dripdrop._hook_result[];
+begin
+  if jsonb_typeof(results) is distinct from 'array' then
+    raise exception 'results is not a list' using
+      errcode = 'ZD201', column = 'results',
+      hint = 'Pass [{"execution": …, "fence": …, "message": …, "values": {…}}, …].';
+  end if;
+  v_results := array(
+    select r
+    from jsonb_populate_recordset(null::dripdrop._hook_result, results) as r
+  );
+  perform dripdrop._check_hook_answer(a.value, 'results')
+  from unnest(v_results) as r
+  cross join lateral jsonb_each(coalesce(r.values, '""')) as a;
+  return v_results;
+exception
+  when data_exception then
+    raise exception 'an element of results is malformed' using
+      errcode = 'ZD201', column = 'results', detail = sqlerrm,
+      hint = 'execution and enrollment are uuids, fence a whole number, values an object.';
+end
 $$;
 
-comment on function dripdrop._hook_to_call(text, dripdrop.sequences, text) is
-  'How the value of a hook is come by for a sequence, or why it cannot be.';
+comment on function dripdrop._hook_results(jsonb) is 'The results of complete_hooks(), checked.';
 
--- Work for whoever calls hooks. A claim is only the queue's visibility time: a caller that dies has
--- changed nothing, and the call is made again. Where there is nothing to call, the error is the
--- answer, and is given here; an execution that somebody has locked gets it when its claim has run
--- out, so that a claim waits for nobody.
+-- What may pass is asked again after a pause, which grows from a minute to an hour, or when the
+-- server said; for as long as the hook is retried. The last attempt is at the very end.
+create or replace function dripdrop._ask_again_at(
+  failure jsonb,
+  retry_for interval,
+  retry_after float8,
+  at timestamptz
+)
+returns timestamptz
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when at < f.since + retry_for
+    then least(
+      f.since + retry_for,
+      at + greatest(
+        make_interval(mins => (array[1, 5, 15, 60])[least(f.count, 4)]),
+        make_interval(secs => least(coalesce(retry_after, 0), 86400))
+      )
+    )
+  end
+  from (
+    select
+      coalesce((failure ->> 'since')::timestamptz, at) as since,
+      coalesce((failure ->> 'count')::int, 0) + 1 as count
+  ) as f
+$$;
+
+comment on function dripdrop._ask_again_at(jsonb, interval, float8, timestamptz) is
+  'When a hook is asked again that has failed for the time being; null when it fails for good.';
+
+-- The first answer stays: a value is fetched once per execution. What was stopped meanwhile has
+-- another fence and is left alone.
 --
--- locks   messages of the queue; where nothing can be called, executions and their enrolments; all
---         skipping what is locked
--- raises  ZD120 the queue does not exist
-create or replace function dripdrop.claim_hooks(
-  batch_size int default 100,
-  visibility interval default '5 minutes'
+-- locks   nothing new: callers hold the executions and their enrolments
+create or replace function dripdrop._record_answers(
+  results dripdrop._hook_result[],
+  at timestamptz
 )
-returns table (
-  execution_id uuid,
-  fence int,
-  message_id bigint,
-  tenant_key text,
-  key text,
-  kind text,
-  hook jsonb,
-  variables jsonb
-)
+returns int
 language plpgsql
-security definer
 set search_path = pg_catalog, pg_temp
 set standard_conforming_strings = on
 set plan_cache_mode = force_generic_plan
@@ -10100,109 +10199,90 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 declare
-  v_now timestamptz := dripdrop._now();
-  v_messages bigint[];
-  v_executions uuid[];
-  v_fences int[];
-  v_wanted dripdrop._wanted_hook[];
-  v_answerable uuid[];
+  v_count int;
 begin
-  perform dripdrop._check_batch_size(batch_size);
-  select
-    array_agg(m.msg_id),
-    array_agg((m.message ->> 'execution')::uuid),
-    array_agg((m.message ->> 'fence')::int)
-  into v_messages, v_executions, v_fences
-  from dripdrop._read_queue(
-    'dripdrop_hooks', extract(epoch from visibility)::int, batch_size
-  ) as m;
-  if v_messages is null then
-    return;
-  end if;
-
-  perform pgmq.delete('dripdrop_hooks', array_agg(p.message))
-  from unnest(v_messages, v_executions, v_fences) as p (message, execution, fence)
-  where not exists (
-    select from dripdrop.step_executions as x
-    join dripdrop.steps as s on s.id = x.step_id
-    where x.id = p.execution
-      and x.fence = p.fence
-      and x.state = 'scheduled'
-      and not coalesce(x.hooks, '{}') ?& s.hooks
-  )
-  having count(*) > 0;
-
-  v_wanted := array(
-    select (x.id, p.message, k.key, c.kind, c.hook, c.error)::dripdrop._wanted_hook
-    from unnest(v_messages, v_executions, v_fences) as p (message, execution, fence)
+  with answer as (
+    select
+      x.id,
+      e.state = 'paused' as paused,
+      a.key,
+      n.answer,
+      jsonb_build_object(
+        'error', n.answer -> 'error',
+        'count', coalesce((x.hook_failures #>> array[a.key, 'count'])::int, 0) + 1,
+        'since', coalesce(x.hook_failures #> array[a.key, 'since'], to_jsonb(_record_answers.at))
+      ) as failure,
+      case
+        when dripdrop._may_pass(n.answer ->> 'error')
+        then dripdrop._ask_again_at(
+          x.hook_failures -> a.key, h.retry_for,
+          case
+            when jsonb_typeof(a.value -> 'retry_after') = 'number'
+            then (a.value ->> 'retry_after')::float8
+          end,
+          _record_answers.at
+        )
+      end as again_at
+    from unnest(results) as r
     join dripdrop.step_executions as x
-      on x.id = p.execution and x.fence = p.fence and x.state = 'scheduled'
-    join dripdrop.steps as s on s.id = x.step_id
+      on x.id = r.execution and x.fence = r.fence and x.state = 'scheduled'
     join dripdrop.enrollments as e on e.id = x.enrollment_id
-    join dripdrop.sequences as q on q.id = e.sequence_id
-    cross join lateral unnest(s.hooks) as k (key)
-    cross join lateral dripdrop._hook_to_call(x.tenant_key, q, k.key) as c
-    where not coalesce(x.hooks, '{}') ? k.key
-  );
-
-  -- One that waits for other values too gets its errors after them.
-  v_answerable := array(
-    select w.execution_id
-    from unnest(v_wanted) as w
-    group by w.execution_id
-    having bool_and(w.error is not null)
-  );
-  if cardinality(v_answerable) > 0 then
-    v_answerable := array(
-      select x.id
-      from dripdrop.step_executions as x
-      join dripdrop.enrollments as e on e.id = x.enrollment_id
-      where x.id = any (v_answerable)
-      for no key update of e, x skip locked
-    );
-    perform dripdrop.complete_hooks((
-      select coalesce(jsonb_agg(a.answer), '[]')
-      from (
-        select jsonb_build_object(
-          'execution', x.id,
-          'fence', x.fence,
-          'message', w.message_id,
-          'values', jsonb_object_agg(w.key, jsonb_build_object('error', w.error))
-        ) as answer
-        from unnest(v_wanted) as w
-        join dripdrop.step_executions as x on x.id = w.execution_id
-        where x.id = any (v_answerable)
-        group by x.id, w.message_id
-      ) as a
-    ));
-  end if;
-
-  return query
-  select
-    x.id,
-    x.fence,
-    w.message_id,
-    x.tenant_key,
-    w.key,
-    w.kind,
-    w.hook,
-    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, v_now)
-  from unnest(v_wanted) as w
-  join dripdrop.step_executions as x on x.id = w.execution_id
-  join dripdrop.steps as s on s.id = x.step_id
-  join dripdrop.enrollments as e on e.id = x.enrollment_id
-  join dripdrop.sequences as q on q.id = e.sequence_id
-  where w.error is null;
+    cross join lateral jsonb_each(r.values) as a
+    left join dripdrop.http_hooks as h on h.sequence_id = e.sequence_id and h.key = a.key
+    cross join lateral dripdrop._hook_answer(a.value, h.response_path, h.response_type) as n (answer)
+    where not coalesce(x.hooks, '{}') ? a.key
+  ),
+  told as (
+    select
+      a.id,
+      a.paused,
+      jsonb_object_agg(a.key, a.answer) filter (where a.again_at is null) as hooks,
+      coalesce(jsonb_object_agg(a.key, a.failure) filter (where a.again_at is not null), '{}')
+        as failures,
+      array_agg(a.key) as keys,
+      min(a.again_at) as again_at
+    from answer as a
+    group by a.id, a.paused
+  ),
+  answered as (
+    update dripdrop.step_executions as x
+    set hooks = case when t.hooks is null then x.hooks else coalesce(x.hooks, '{}') || t.hooks end,
+        hook_failures = nullif(coalesce(x.hook_failures - t.keys, '{}') || t.failures, '{}'),
+        due_at = case when not t.paused then coalesce(t.again_at, _record_answers.at) end,
+        defer_count = x.defer_count + (t.again_at is not null)::int,
+        reason = case when t.again_at is not null then 'hook_unavailable' else x.reason end,
+        reason_at = case when t.again_at is not null then _record_answers.at else x.reason_at end,
+        updated_at = _record_answers.at
+    from told as t
+    where x.id = t.id
+    returning x.id, x.tenant_key, x.channel, t.failures, t.again_at
+  ),
+  logged as (
+    insert into dripdrop.message_events (
+      tenant_key, step_execution_id, channel, provider, event_type, event_data, occurred_at
+    )
+    select
+      a.tenant_key, a.id, a.channel, 'dripdrop', 'deferred',
+      jsonb_build_object(
+        'reason', 'hook_unavailable', 'gate', 'hooks',
+        'detail', dripdrop._describe_failures(a.failures), 'until', a.again_at
+      ),
+      _record_answers.at
+    from answered as a
+    where a.again_at is not null
+  )
+  select count(*) into v_count
+  from answered;
+  return v_count;
 end
 $$;
 
-comment on function dripdrop.claim_hooks(int, interval) is
-  'Hooks to call, one row per execution and key, for a while nobody else''s; hand the answers to '
-  'complete_hooks().';
+comment on function dripdrop._record_answers(dripdrop._hook_result[], timestamptz) is
+  'Keeps what the hooks of executions answered, and makes them due: now, or when they ask again.';
 
 -- results: [{"execution", "fence", "message", "values": {key: answer}}], an answer being one of
--- {"value": …}, {"response": "the body"} and {"error": code}. The first answer stays: a value is
--- fetched once per execution. What was stopped meanwhile has another fence and is left alone.
+-- {"value": …}, {"response": "the body"} and {"error": code}, and {"enrollment", "ask_at", "values"}
+-- for what asked for goals and exit rules.
 --
 -- locks   enrolments, then executions, both in id order
 -- raises  ZD201 results are malformed
@@ -10220,76 +10300,48 @@ set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
-  v_results dripdrop._hook_result[];
+  v_results dripdrop._hook_result[] := dripdrop._hook_results(results);
+  v_asked uuid[] := array(
+    select r.enrollment from unnest(v_results) as r where r.enrollment is not null
+  );
   v_count int;
 begin
-  if jsonb_typeof(results) is distinct from 'array' then
-    raise exception 'results is not a list' using
-      errcode = 'ZD201', column = 'results',
-      hint = 'Pass [{"execution": …, "fence": …, "message": …, "values": {…}}, …].';
-  end if;
-  begin
-    v_results := array(
-      select r
-      from jsonb_populate_recordset(null::dripdrop._hook_result, results) as r
-    );
-    perform dripdrop._check_hook_answer(a.value, 'results')
-    from unnest(v_results) as r
-    cross join lateral jsonb_each(coalesce(r.values, '""')) as a;
-  exception
-    when data_exception then
-      raise exception 'an element of results is malformed' using
-        errcode = 'ZD201', column = 'results', detail = sqlerrm,
-        hint = 'execution is a uuid, fence a whole number, values an object.';
-  end;
-
   perform from dripdrop.enrollments as e
   where e.id in (
     select x.enrollment_id
     from unnest(v_results) as r
     join dripdrop.step_executions as x on x.id = r.execution
+    union
+    select a.id from unnest(v_asked) as a (id)
   )
   order by e.id
   for no key update;
   perform from dripdrop.step_executions as x
-  where x.id in (select r.execution from unnest(v_results) as r)
+  where x.id in (
+    select r.execution
+    from unnest(v_results) as r
+    union
+    select n.id
+    from dripdrop.step_executions as n
+    where n.enrollment_id = any (v_asked) and n.state in ('scheduled', 'queued', 'rendered')
+  )
   order by x.id
   for no key update;
 
-  with answer as (
-    select
-      x.id,
-      e.state = 'paused' as paused,
-      jsonb_object_agg(
-        a.key, dripdrop._hook_answer(a.value, h.response_path, h.response_type)
-      ) as hooks
-    from unnest(v_results) as r
-    join dripdrop.step_executions as x
-      on x.id = r.execution and x.fence = r.fence and x.state = 'scheduled'
-    join dripdrop.enrollments as e on e.id = x.enrollment_id
-    cross join lateral jsonb_each(r.values) as a
-    left join dripdrop.http_hooks as h on h.sequence_id = e.sequence_id and h.key = a.key
-    where not coalesce(x.hooks, '{}') ? a.key
-    group by x.id, e.id
-  ),
-  answered as (
-    update dripdrop.step_executions as x
-    set hooks = coalesce(x.hooks, '{}') || a.hooks,
-        due_at = case when not a.paused then v_now end,
-        updated_at = v_now
-    from answer as a
-    where x.id = a.id
-    returning x.id
-  )
-  select count(*) into v_count
-  from answered;
-  perform pgmq.delete('dripdrop_hooks', array(select r.message from unnest(v_results) as r));
+  v_count := dripdrop._record_answers(v_results, v_now);
+  if v_asked <> '{}' then
+    v_count := v_count + dripdrop._settle_rules(v_results, v_now);
+  end if;
+  perform pgmq.delete('dripdrop_hooks', array(
+    select r.message from unnest(v_results) as r where r.message is not null
+  ));
   return v_count;
 end
 $$;
 
 comment on function dripdrop.complete_hooks(jsonb) is
-  'Takes what hooks answered, makes their executions due and returns how many.';
+  'Takes what hooks answered, makes their executions due, applies goals and exit rules, and '
+  'returns how many asked.';
 
 -- plpgsql/hooks/call_function.sql
 
@@ -10453,37 +10505,14 @@ begin
   if exists (select from dripdrop._function_fault(v_function)) then
     return '{"error": "hook_refused"}'::jsonb;
   end if;
-  return dripdrop._call_function(v_function, enrollment, context);
+  return dripdrop._hook_answer(
+    dripdrop._call_function(v_function, enrollment, context), null, null
+  );
 end
 $$;
 
 comment on function dripdrop._ask_function(dripdrop.enrollments, text, jsonb) is
   'What a SQL function says about an enrolment: {"value": …} or {"error": code}.';
-
--- An HTTP hook is asked when a step is decided; here it has no answer, and its rule does not hold.
-create or replace function dripdrop._rule_answers(enrollment dripdrop.enrollments)
-returns jsonb
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_key text;
-  v_answers jsonb := '{}';
-begin
-  for v_key in
-    select c.hook
-    from dripdrop.conditions as c
-    where c.sequence_id = enrollment.sequence_id and c.hook is not null
-  loop
-    v_answers := v_answers
-      || jsonb_build_object(v_key, dripdrop._try_function(enrollment, v_key, null, null, null));
-  end loop;
-  return v_answers;
-end
-$$;
-
-comment on function dripdrop._rule_answers(dripdrop.enrollments) is
-  'What the SQL functions that goals and exit rules name say about an enrolment.';
 
 -- Within the caller's statement, and failing closed.
 create or replace function dripdrop._try_function(
@@ -10518,6 +10547,509 @@ $$;
 
 comment on function dripdrop._try_function(dripdrop.enrollments, text, text, jsonb, uuid) is
   'What a SQL function says about an enrolment; an error of its own is "hook_exception".';
+
+-- plpgsql/hooks/claim.sql
+
+-- What a key of a step stands for: an HTTP hook of the sequence, else a SQL function, else nothing.
+-- error: why there is nothing to call.
+create or replace function dripdrop._hook_to_call(
+  tenant_key text,
+  sequence dripdrop.sequences,
+  key text
+)
+returns table (kind text, hook jsonb, error text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select found.kind, found.hook, found.error
+  from (
+    select
+      1 as place,
+      'http' as kind,
+      dripdrop._http_hook_call(h, sequence.key) as hook,
+      case when not h.active then 'hook_inactive' end as error
+    from dripdrop.http_hooks as h
+    where h.sequence_id = sequence.id and h.key = _hook_to_call.key
+    union all
+    select 2, 'sql', jsonb_build_object('id', h.id, 'timeout_ms', h.timeout_ms), null
+    from dripdrop._hook(_hook_to_call.tenant_key, _hook_to_call.key) as h
+    union all
+    select 3, null, null, 'hook_missing'
+  ) as found
+  order by found.place
+  limit 1
+$$;
+
+comment on function dripdrop._hook_to_call(text, dripdrop.sequences, text) is
+  'How the value of a hook is come by for a sequence, or why it cannot be.';
+
+-- Of one SQL function a caller has at most two calls under way, so that a slow one leaves places to
+-- the others.
+create or replace function dripdrop._free_places(kind text, hook jsonb, busy jsonb)
+returns int
+language sql
+immutable
+parallel safe
+return case kind when 'http' then (hook ->> 'max_in_flight')::int else 2 end
+  - coalesce((busy ->> (hook ->> 'id'))::int, 0);
+
+comment on function dripdrop._free_places(text, jsonb, jsonb) is
+  'How many calls of a hook a caller may begin, of whom so many are under way.';
+
+-- raises  ZD201
+create or replace function dripdrop._check_busy(busy jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if jsonb_typeof(busy) is distinct from 'object'
+    or exists (
+      select from jsonb_each(busy) as b
+      where b.key !~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+        or b.value::text !~ '^[0-9]{1,6}$'
+    )
+  then
+    raise exception 'busy is not a count of calls by hook' using
+      errcode = 'ZD201', column = 'busy',
+      hint = 'Pass {"the id of a hook": how many of its calls are under way}.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_busy(jsonb) is 'Raises ZD201 on what does not count calls.';
+
+create or replace function dripdrop._full_hooks(busy jsonb, functions int)
+returns uuid[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select h.id
+    from jsonb_each_text(busy) as b
+    join dripdrop.http_hooks as h on h.id = b.key::uuid
+    where b.value::int >= h.max_in_flight
+    union all
+    select h.id
+    from dripdrop.hooks as h
+    where functions <= 0 or (busy ->> h.id::text)::int >= 2
+  )
+$$;
+
+comment on function dripdrop._full_hooks(jsonb, int) is 'The hooks that have no place for a call.';
+
+create or replace function dripdrop._steps_waiting_for(hooks uuid[])
+returns uuid[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select s.id
+    from dripdrop.http_hooks as h
+    join dripdrop.sequence_versions as v on v.sequence_id = h.sequence_id
+    join dripdrop.steps as s on s.sequence_version_id = v.id
+    where h.id = any (_steps_waiting_for.hooks) and h.key = any (s.hooks)
+    union
+    select s.id
+    from dripdrop.hooks as h
+    join dripdrop.steps as s on h.key = any (s.hooks)
+    where h.id = any (_steps_waiting_for.hooks)
+      and (s.tenant_key = h.tenant_key or h.tenant_key is null)
+  )
+$$;
+
+comment on function dripdrop._steps_waiting_for(uuid[]) is
+  'The steps that need the value of one of these hooks.';
+
+-- The queue is read past what waits for a hook without a place, and tenants take turns: nobody
+-- stands behind somebody else's slow endpoint. What is no pointer has no execution.
+--
+-- locks   messages of the queue, skipping what is locked
+-- raises  ZD120 the queue does not exist
+create or replace function dripdrop._read_hook_pointers(steps uuid[], batch_size int)
+returns table (message_id bigint, execution uuid, fence int)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+begin
+  return query
+  with waiting as materialized (
+    select m.msg_id, p.execution, p.fence, x.tenant_key
+    from pgmq.q_dripdrop_hooks as m
+    cross join lateral (
+      select
+        case
+          when m.message ->> 'execution' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+            and m.message ->> 'fence' ~ '^[0-9]{1,9}$'
+          then (m.message ->> 'execution')::uuid
+        end as execution,
+        case
+          when m.message ->> 'fence' ~ '^[0-9]{1,9}$' then (m.message ->> 'fence')::int
+        end as fence
+    ) as p
+    left join dripdrop.step_executions as x on x.id = p.execution
+    where m.vt <= clock_timestamp()
+      and coalesce(x.step_id <> all (_read_hook_pointers.steps), true)
+    order by m.msg_id
+    limit greatest(1000, _read_hook_pointers.batch_size)
+  ),
+  chosen as (
+    select w.*, row_number() over (partition by w.tenant_key order by w.msg_id) as turn
+    from waiting as w
+    order by turn, w.msg_id
+    limit _read_hook_pointers.batch_size
+  )
+  select c.msg_id, c.execution, c.fence
+  from chosen as c
+  join pgmq.q_dripdrop_hooks as m on m.msg_id = c.msg_id and m.vt <= clock_timestamp()
+  order by c.turn, c.msg_id
+  for update of m skip locked;
+exception
+  when undefined_table or invalid_schema_name then
+    raise exception 'queue "dripdrop_hooks" does not exist' using
+      errcode = 'ZD120', hint = 'select * from dripdrop.start() creates the queues.';
+end
+$$;
+
+comment on function dripdrop._read_hook_pointers(uuid[], int) is
+  'Pointers to executions that wait for their hooks, locked.';
+
+-- A caller that dies has changed nothing: what it took is handed out again.
+--
+-- locks   enrolments, skipping what is locked
+create or replace function dripdrop._take_questions(
+  full_hooks uuid[],
+  batch_size int,
+  again_at timestamptz,
+  at timestamptz
+)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_without_a_place uuid[];
+  v_taken uuid[];
+begin
+  if full_hooks <> '{}' then
+    v_without_a_place := array(
+      select q.id
+      from dripdrop.sequences as q
+      cross join lateral dripdrop._rule_functions(q) as f
+      where f.id = any (full_hooks)
+    );
+  end if;
+  v_taken := array(
+    select e.id
+    from dripdrop.enrollments as e
+    where e.ask_at <= _take_questions.at
+      and e.sequence_id <> all (coalesce(v_without_a_place, '{}'))
+    order by e.ask_at
+    limit _take_questions.batch_size
+    for no key update skip locked
+  );
+  if cardinality(v_taken) > 0 then
+    update dripdrop.enrollments as e
+    set ask_at = case
+          when exists (
+            select from dripdrop.sequences as q
+            cross join lateral dripdrop._rule_functions(q)
+            where q.id = e.sequence_id
+          )
+          then again_at
+        end
+    where e.id = any (v_taken);
+  end if;
+  return v_taken;
+end
+$$;
+
+comment on function dripdrop._take_questions(uuid[], int, timestamptz, timestamptz) is
+  'Enrolments whose goals and exit rules are to be asked now.';
+
+-- A place is handed out when each of its hooks has room for it, and there is a function''s place if
+-- it asks functions: those are called one after the other. Where there is nothing to call, nothing
+-- is needed.
+create or replace function dripdrop._fitting(
+  wanted dripdrop._wanted_hook[],
+  busy jsonb,
+  functions int,
+  batch_size int
+)
+returns bigint[]
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select w.place
+    from (
+      select
+        w.place,
+        w.error is not null
+        or (
+          row_number() over (partition by w.hook ->> 'id' order by w.place)
+          <= dripdrop._free_places(w.kind, w.hook, busy)
+          and (
+            w.kind <> 'sql'
+            or dense_rank() over (partition by w.kind, w.error is null order by w.place) <= functions
+          )
+        ) as fits
+      from unnest(wanted) as w
+    ) as w
+    group by w.place
+    having bool_and(w.fits)
+    order by w.place
+    limit batch_size
+  )
+$$;
+
+comment on function dripdrop._fitting(dripdrop._wanted_hook[], jsonb, int, int) is
+  'The places of what can be asked at once.';
+
+-- What has nothing to call is answered here with its error; an execution that somebody has locked
+-- gets it when its claim has run out, so that a claim waits for nobody.
+--
+-- locks   executions and their enrolments, skipping what is locked
+create or replace function dripdrop._answer_with_errors(wanted dripdrop._wanted_hook[])
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_answerable uuid[];
+begin
+  -- One that waits for other values too gets its errors after them.
+  v_answerable := array(
+    select w.execution_id
+    from unnest(wanted) as w
+    where w.execution_id is not null
+    group by w.execution_id
+    having bool_and(w.error is not null)
+  );
+  if cardinality(v_answerable) = 0 then
+    return;
+  end if;
+  v_answerable := array(
+    select x.id
+    from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    where x.id = any (v_answerable)
+    for no key update of e, x skip locked
+  );
+  perform dripdrop.complete_hooks((
+    select coalesce(jsonb_agg(a.answer), '[]')
+    from (
+      select jsonb_build_object(
+        'execution', x.id,
+        'fence', x.fence,
+        'message', w.message_id,
+        'values', jsonb_object_agg(w.key, jsonb_build_object('error', w.error))
+      ) as answer
+      from unnest(wanted) as w
+      join dripdrop.step_executions as x on x.id = w.execution_id
+      where x.id = any (v_answerable)
+      group by x.id, w.message_id
+    ) as a
+  ));
+end
+$$;
+
+comment on function dripdrop._answer_with_errors(dripdrop._wanted_hook[]) is
+  'Answers what there is nothing to call for.';
+
+-- What is to be called: first for those whose rules are to be asked, then for executions.
+create or replace function dripdrop._wanted_hooks(
+  questions uuid[],
+  messages bigint[],
+  executions uuid[],
+  fences int[]
+)
+returns setof dripdrop._wanted_hook
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+  select
+    a.place, null::uuid, e.id, null::bigint, f.key, 'sql',
+    jsonb_build_object('id', f.id, 'timeout_ms', f.timeout_ms), null
+  from unnest(_wanted_hooks.questions) with ordinality as a (id, place)
+  join dripdrop.enrollments as e on e.id = a.id
+  join dripdrop.sequences as q on q.id = e.sequence_id
+  cross join lateral dripdrop._rule_functions(q) as f
+  union all
+  select
+    cardinality(_wanted_hooks.questions) + p.place, x.id, e.id, p.message, k.key, c.kind, c.hook,
+    c.error
+  from unnest(
+    _wanted_hooks.messages, _wanted_hooks.executions, _wanted_hooks.fences
+  ) with ordinality as p (message, execution, fence, place)
+  join dripdrop.step_executions as x
+    on x.id = p.execution and x.fence = p.fence and x.state = 'scheduled'
+  join dripdrop.steps as s on s.id = x.step_id
+  join dripdrop.enrollments as e on e.id = x.enrollment_id
+  join dripdrop.sequences as q on q.id = e.sequence_id
+  cross join lateral unnest(s.hooks) as k (key)
+  cross join lateral dripdrop._hook_to_call(x.tenant_key, q, k.key) as c
+  where not coalesce(x.hooks, '{}') ? k.key
+$$;
+
+comment on function dripdrop._wanted_hooks(uuid[], bigint[], uuid[], int[]) is
+  'The hooks that enrolments and executions wait for.';
+
+-- locks   callers hold the messages
+create or replace function dripdrop._throw_away(
+  messages bigint[],
+  executions uuid[],
+  wanted dripdrop._wanted_hook[]
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_stale bigint[] := array(
+    select m.id
+    from unnest(messages) as m (id)
+    where m.id not in (select w.message_id from unnest(wanted) as w where w.message_id is not null)
+  );
+  v_malformed bigint[] := array(
+    select m.id from unnest(messages, executions) as m (id, execution) where m.execution is null
+  );
+begin
+  if cardinality(v_malformed) > 0 then
+    raise warning 'queue "dripdrop_hooks" held % that is no pointer: thrown away',
+      cardinality(v_malformed) using hint = 'Nothing but the engine writes to its queues.';
+  end if;
+  if cardinality(v_stale) > 0 then
+    perform pgmq.delete('dripdrop_hooks', v_stale);
+  end if;
+end
+$$;
+
+comment on function dripdrop._throw_away(bigint[], uuid[], dripdrop._wanted_hook[]) is
+  'Takes pointers out of the queue whose execution has moved on, and what is no pointer.';
+
+-- Work for whoever calls hooks. A claim is only a time for which nobody else gets it: a caller that
+-- dies has changed nothing, and the call is made again. busy: {hook id: calls under way};
+-- functions: how many executions and enrolments may ask SQL functions now.
+--
+-- locks   enrolments whose rules are to be asked; messages of the queue; where nothing can be
+--         called, executions and their enrolments; all skipping what is locked
+-- raises  ZD120 the queue does not exist, ZD201 bad argument
+create or replace function dripdrop.claim_hooks(
+  batch_size int default 100,
+  visibility interval default '5 minutes',
+  busy jsonb default '{}',
+  functions int default 4
+)
+returns table (
+  execution_id uuid,
+  enrollment_id uuid,
+  fence int,
+  message_id bigint,
+  ask_at timestamptz,
+  tenant_key text,
+  key text,
+  kind text,
+  hook jsonb,
+  variables jsonb
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_full uuid[];
+  v_questions uuid[];
+  v_messages bigint[];
+  v_executions uuid[];
+  v_fences int[];
+  v_wanted dripdrop._wanted_hook[];
+  v_fitting bigint[];
+begin
+  perform dripdrop._check_batch_size(batch_size);
+  perform dripdrop._check_busy(busy);
+  v_full := dripdrop._full_hooks(busy, functions);
+  v_questions := dripdrop._take_questions(
+    v_full, least(batch_size, functions), v_now + visibility, v_now
+  );
+  select array_agg(m.message_id), array_agg(m.execution), array_agg(m.fence)
+  into v_messages, v_executions, v_fences
+  from dripdrop._read_hook_pointers(dripdrop._steps_waiting_for(v_full), batch_size) as m;
+
+  v_wanted := array(
+    select w
+    from dripdrop._wanted_hooks(v_questions, v_messages, v_executions, v_fences) as w
+  );
+  perform dripdrop._throw_away(v_messages, v_executions, v_wanted);
+  perform dripdrop._answer_with_errors(v_wanted);
+  v_fitting := dripdrop._fitting(v_wanted, busy, functions, batch_size);
+  perform pgmq.set_vt('dripdrop_hooks', w.message_id, ceil(extract(epoch from visibility))::int)
+  from unnest(v_wanted) as w
+  where w.place = any (v_fitting) and w.message_id is not null
+  group by w.message_id;
+  update dripdrop.enrollments as e
+  set ask_at = v_now
+  from unnest(v_wanted) as w
+  where w.execution_id is null and w.place <> all (v_fitting) and e.id = w.enrollment_id;
+
+  return query
+  select
+    x.id,
+    e.id,
+    x.fence,
+    w.message_id,
+    case when x.id is null then e.ask_at end,
+    e.tenant_key,
+    w.key,
+    w.kind,
+    w.hook,
+    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, v_now)
+  from unnest(v_wanted) as w
+  join dripdrop.enrollments as e on e.id = w.enrollment_id
+  join dripdrop.sequences as q on q.id = e.sequence_id
+  left join dripdrop.step_executions as x on x.id = w.execution_id
+  left join dripdrop.steps as s on s.id = x.step_id
+  where w.error is null and w.place = any (v_fitting)
+  order by w.place, w.key;
+end
+$$;
+
+comment on function dripdrop.claim_hooks(int, interval, jsonb, int) is
+  'Hooks to call, one row per execution and key, for a while nobody else''s; without an '
+  'execution_id it is the goals and exit rules of the enrolment that ask. busy: {hook id: calls '
+  'under way}; functions: how many may ask SQL functions. Hand the answers to complete_hooks().';
 
 -- plpgsql/hooks/hooks.sql
 
@@ -10678,8 +11210,12 @@ comment on function dripdrop._hook(text, text) is
 -- A statement of its own, so that the caller's statement_timeout bounds the function. What the
 -- function raises passes through: its words may hold values, so nothing here keeps them.
 --
--- raises  ZD106 unknown execution, and whatever the function raises
-create or replace function dripdrop.call_hook(execution_id uuid, key text)
+-- raises  ZD105 unknown enrolment, ZD106 unknown execution, and whatever the function raises
+create or replace function dripdrop.call_hook(
+  execution_id uuid,
+  key text,
+  enrollment_id uuid default null
+)
 returns jsonb
 language plpgsql
 security definer
@@ -10692,12 +11228,16 @@ begin
     e as enrollment,
     dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, dripdrop._now()) as variables
   into v_call
-  from dripdrop.step_executions as x
-  join dripdrop.steps as s on s.id = x.step_id
-  join dripdrop.enrollments as e on e.id = x.enrollment_id
-  join dripdrop.sequences as q on q.id = e.sequence_id
-  where x.id = call_hook.execution_id;
-  if not found then
+  from (select call_hook.execution_id as id) as n
+  left join dripdrop.step_executions as x on x.id = n.id
+  left join dripdrop.steps as s on s.id = x.step_id
+  join dripdrop.enrollments as e
+    on e.id = case when n.id is null then call_hook.enrollment_id else x.enrollment_id end
+  join dripdrop.sequences as q on q.id = e.sequence_id;
+  if not found and execution_id is null then
+    raise exception 'enrolment "%" not found', enrollment_id using
+      errcode = 'ZD105', hint = 'claim_hooks() names the enrolments whose rules are to be asked.';
+  elsif not found then
     raise exception 'execution "%" not found', execution_id using
       errcode = 'ZD106', hint = 'claim_hooks() names the executions that wait for a hook.';
   end if;
@@ -10705,9 +11245,9 @@ begin
 end
 $$;
 
-comment on function dripdrop.call_hook(uuid, text) is
-  'Calls the SQL function of a hook for an execution and returns {"value": …} or {"error": code} '
-  'for complete_hooks().';
+comment on function dripdrop.call_hook(uuid, text, uuid) is
+  'Calls the SQL function of a hook for an execution, or without one for an enrolment, and returns '
+  '{"value": …} or {"error": code} for complete_hooks().';
 
 -- plpgsql/hooks/http_hook_credentials.sql
 
@@ -10817,18 +11357,20 @@ begin
   from jsonb_object_keys(hook) as field
   where field not in (
     'key', 'name', 'description', 'method', 'url', 'headers', 'body_template', 'auth_type',
-    'response_path', 'response_type', 'timeout_ms', 'retry_count', 'active'
+    'response_path', 'response_type', 'timeout_ms', 'retry_count', 'retry_for', 'max_in_flight',
+    'active'
   );
   if v_fault is not null then
     raise exception 'a hook has no field %', dripdrop._quoted(v_fault) using
       errcode = 'ZD201', column = v_fault,
       hint = 'The fields are key, name, description, method, url, headers, body_template, '
-        'auth_type, response_path, response_type, timeout_ms, retry_count and active.';
+        'auth_type, response_path, response_type, timeout_ms, retry_count, retry_for, max_in_flight '
+        'and active.';
   end if;
   select field into v_fault
   from unnest(array[
     'key', 'name', 'description', 'method', 'url', 'body_template', 'auth_type', 'response_path',
-    'response_type'
+    'response_type', 'retry_for'
   ]) as field
   where jsonb_typeof(hook -> field) not in ('string', 'null');
   if v_fault is not null then
@@ -10844,7 +11386,8 @@ begin
   -- What is null or empty is as good as left out.
   v_hook := '{
     "method": "POST", "headers": {}, "auth_type": "none", "response_type": "json",
-    "timeout_ms": 5000, "retry_count": 2, "active": true
+    "timeout_ms": 5000, "retry_count": 2, "retry_for": "1 hour", "max_in_flight": 8,
+    "active": true
   }'::jsonb || jsonb_build_object(
     'name', hook ->> 'key', 'description', null, 'body_template', null, 'response_path', null
   ) || coalesce(
@@ -10889,6 +11432,16 @@ begin
     raise exception 'retry_count % is not possible', v_hook -> 'retry_count' using
       errcode = 'ZD201', column = 'retry_count', hint = 'Use 0 to 5 attempts after the first.';
   end if;
+  if not dripdrop._is_interval(regexp_replace(v_hook ->> 'retry_for', '^(0|00:00:00)$', '1s'))
+    or (v_hook ->> 'retry_for')::interval not between interval '0' and interval '30 days'
+  then
+    raise exception 'retry_for % is not possible', v_hook -> 'retry_for' using
+      errcode = 'ZD201', column = 'retry_for', hint = 'For example "1 hour"; at most 30 days.';
+  end if;
+  if v_hook ->> 'max_in_flight' !~ '^[1-9][0-9]{0,2}$' then
+    raise exception 'max_in_flight % is not possible', v_hook -> 'max_in_flight' using
+      errcode = 'ZD201', column = 'max_in_flight', hint = 'Use 1 to 999 calls at a time.';
+  end if;
   if jsonb_typeof(v_hook -> 'active') <> 'boolean' then
     raise exception 'active is not true or false' using
       errcode = 'ZD201', column = 'active', hint = 'Write true or false.';
@@ -10903,7 +11456,10 @@ begin
         errcode = 'ZD201', column = 'response_path', hint = 'For example "score" or "$.data[0].id".';
   end;
   return v_hook || jsonb_build_object(
-    'timeout_ms', (v_hook ->> 'timeout_ms')::int, 'retry_count', (v_hook ->> 'retry_count')::int
+    'timeout_ms', (v_hook ->> 'timeout_ms')::int,
+    'retry_count', (v_hook ->> 'retry_count')::int,
+    'retry_for', (v_hook ->> 'retry_for')::interval,
+    'max_in_flight', (v_hook ->> 'max_in_flight')::int
   );
 end
 $$;
@@ -11131,7 +11687,9 @@ create or replace function dripdrop.create_http_hook(
   response_type text default 'json',
   timeout_ms int default 5000,
   retry_count int default 2,
-  active boolean default true
+  active boolean default true,
+  retry_for interval default '1 hour',
+  max_in_flight int default 8
 )
 returns dripdrop.http_hooks
 language plpgsql
@@ -11147,7 +11705,8 @@ begin
     'key', key, 'name', name, 'description', description, 'method', method, 'url', url,
     'headers', headers, 'body_template', body_template, 'auth_type', auth_type,
     'response_path', response_path, 'response_type', response_type, 'timeout_ms', timeout_ms,
-    'retry_count', retry_count, 'active', active
+    'retry_count', retry_count, 'retry_for', retry_for, 'max_in_flight', max_in_flight,
+    'active', active
   ));
   if (v_canonical ->> 'auth_type' = 'none') <> (auth_config is null) then
     raise exception 'auth_type % and auth_config do not fit',
@@ -11178,7 +11737,8 @@ end
 $$;
 
 comment on function dripdrop.create_http_hook(
-  text, uuid, text, text, text, text, text, jsonb, text, text, text, text, text, int, int, boolean
+  text, uuid, text, text, text, text, text, jsonb, text, text, text, text, text, int, int, boolean,
+  interval, int
 ) is
   'Adds a value that is fetched over HTTP to a sequence. auth_config: the text printed by '
   '"dripdrop seal".';
@@ -11203,7 +11763,9 @@ create or replace function dripdrop.update_http_hook(
   response_type text default null,
   timeout_ms int default null,
   retry_count int default null,
-  active boolean default null
+  active boolean default null,
+  retry_for interval default null,
+  max_in_flight int default null
 )
 returns dripdrop.http_hooks
 language plpgsql
@@ -11254,7 +11816,8 @@ end
 $$;
 
 comment on function dripdrop.update_http_hook(
-  text, uuid, text, text, text, text, jsonb, text, text, text, text, text, int, int, boolean
+  text, uuid, text, text, text, text, jsonb, text, text, text, text, text, int, int, boolean,
+  interval, int
 ) is
   'Changes an HTTP hook; null leaves a value as it is, an empty text takes it away.';
 
@@ -11280,12 +11843,14 @@ begin
 
   insert into dripdrop.http_hooks as h (
     sequence_id, tenant_key, key, name, description, method, url, timeout_ms, retry_count,
-    auth_type, auth_config, headers, body_template, response_path, response_type, active
+    auth_type, auth_config, headers, body_template, response_path, response_type, active, retry_for,
+    max_in_flight
   )
   values (
     sequence.id, sequence.tenant_key, v_hook.key, v_hook.name, v_hook.description, v_hook.method,
     v_hook.url, v_hook.timeout_ms, v_hook.retry_count, v_hook.auth_type, v_hook.auth_config,
-    v_hook.headers, v_hook.body_template, v_hook.response_path, v_hook.response_type, v_hook.active
+    v_hook.headers, v_hook.body_template, v_hook.response_path, v_hook.response_type, v_hook.active,
+    v_hook.retry_for, v_hook.max_in_flight
   )
   on conflict on constraint http_hooks_one_key_per_sequence do update
   set name = excluded.name,
@@ -11303,6 +11868,8 @@ begin
       response_path = excluded.response_path,
       response_type = excluded.response_type,
       active = excluded.active,
+      retry_for = excluded.retry_for,
+      max_in_flight = excluded.max_in_flight,
       updated_at = dripdrop._now()
   returning * into v_hook;
 
@@ -11356,6 +11923,24 @@ $$;
 
 comment on function dripdrop._template_names(jsonb, text) is
   'Whether a template uses the value of a hook.';
+
+create or replace function dripdrop._template_prints(template jsonb, key text)
+returns boolean
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select
+    from jsonb_path_query(template, 'strict $.** ? (@.type() == "string")') as part (words)
+    cross join lateral regexp_matches(part.words #>> '{}', '\{\{.*?\}\}', 'g') as tag (words)
+    where tag.words[1] ~ ('(?<!\w)' || _template_prints.key || '(?!\w)')
+      and tag.words[1] !~ '\|\s*default(?!\w)'
+  )
+$$;
+
+comment on function dripdrop._template_prints(jsonb, text) is
+  'Whether a template prints the value of a hook, without a default of its own.';
 
 -- A path prints its keys in double quotes. One that takes hooks as a whole may mean any key in it.
 create or replace function dripdrop._predicate_names(predicate jsonpath, key text)
@@ -11436,6 +12021,139 @@ $$;
 
 comment on function dripdrop._set_step_hooks(uuid) is
   'Works out which hooks each step of a version waits for.';
+
+-- plpgsql/hooks/rules.sql
+
+-- The SQL functions that goals and exit rules name are never asked within the statement that tracks
+-- an event: nothing there would bound them. The enrolment remembers in ask_at that they are to be
+-- asked, claim_hooks() hands them out, and complete_hooks() applies the rules. Nothing else has to
+-- be kept, and no queue can lose it. An HTTP hook is asked when a step is decided.
+create or replace function dripdrop._rule_functions(sequence dripdrop.sequences)
+returns setof dripdrop.hooks
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select distinct on (f.id) f.*
+  from dripdrop.conditions as c
+  cross join lateral dripdrop._hook(sequence.tenant_key, c.hook) as f
+  where c.sequence_id = sequence.id
+    and not exists (
+      select from dripdrop.http_hooks as h where h.sequence_id = sequence.id and h.key = c.hook
+    )
+  order by f.id
+$$;
+
+comment on function dripdrop._rule_functions(dripdrop.sequences) is
+  'The SQL functions that goals and exit rules of a sequence name.';
+
+-- Ends those for whom a rule holds. Where something has happened since the question was taken, it
+-- stays, and is asked again. What waited for the answer is due.
+--
+-- locks   nothing new: callers hold the enrolments and their executions
+create or replace function dripdrop._settle_rules(results dripdrop._hook_result[], at timestamptz)
+returns int
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_exits record;
+  v_settled uuid[];
+begin
+  for v_exits in
+    select found.action, found.reason, array_agg(e.id) as enrollments
+    from unnest(results) as r
+    join dripdrop.enrollments as e on e.id = r.enrollment and e.state in ('active', 'paused')
+    cross join lateral (
+      select jsonb_object_agg(a.key, dripdrop._hook_answer(a.value, null, null)) as hooks
+      from jsonb_each(r.values) as a
+    ) as answer
+    cross join lateral dripdrop._way_out(
+      dripdrop._ways_out(e.sequence_id), e, answer.hooks, null, null, _settle_rules.at
+    ) as found
+    where found.action is not null
+    group by found.action, found.reason
+  loop
+    perform dripdrop._end_enrollments(
+      v_exits.enrollments,
+      case v_exits.action when 'complete' then 'completed' else 'cancelled' end,
+      v_exits.reason,
+      _settle_rules.at
+    );
+  end loop;
+
+  with settled as (
+    update dripdrop.enrollments as e
+    set ask_at = null
+    from unnest(results) as r
+    where e.id = r.enrollment and e.ask_at = r.ask_at
+    returning e.id
+  )
+  select array_agg(s.id) into v_settled
+  from settled as s;
+  update dripdrop.step_executions as x
+  set due_at = _settle_rules.at,
+      updated_at = _settle_rules.at
+  where x.enrollment_id = any (v_settled)
+    and x.reason = 'waiting_for_rules'
+    and x.due_at > _settle_rules.at;
+  return (select count(*) from unnest(results) as r where r.enrollment is not null);
+end
+$$;
+
+comment on function dripdrop._settle_rules(dripdrop._hook_result[], timestamptz) is
+  'Applies goals and exit rules, now that their functions have answered.';
+
+-- In a simulation nobody else would ask.
+--
+-- locks   nothing new: callers hold the enrolments
+create or replace function dripdrop._assume_rules(
+  enrollments uuid[],
+  assumed jsonb,
+  at timestamptz
+)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._settle_rules(
+    array(
+      select row(
+        null,
+        null,
+        null,
+        (
+          select coalesce(
+            jsonb_object_agg(
+              f.key,
+              case
+                when _assume_rules.assumed ? f.key
+                then jsonb_build_object('value', _assume_rules.assumed -> f.key)
+                else dripdrop._try_function(e, f.key, null, null, null)
+              end
+            ),
+            '{}'
+          )
+          from dripdrop._rule_functions(q) as f
+        ),
+        e.id,
+        e.ask_at
+      )::dripdrop._hook_result
+      from dripdrop.enrollments as e
+      join dripdrop.sequences as q on q.id = e.sequence_id
+      where e.id = any (_assume_rules.enrollments) and e.ask_at is not null
+    ),
+    _assume_rules.at
+  )
+$$;
+
+comment on function dripdrop._assume_rules(uuid[], jsonb, timestamptz) is
+  'Answers the questions of goals and exit rules in a simulation.';
 
 -- plpgsql/operations/checks.sql
 

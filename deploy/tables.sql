@@ -190,14 +190,19 @@ create type dripdrop._hook_result as (
   execution uuid,
   fence int,
   message bigint,
-  values jsonb
+  values jsonb,
+  enrollment uuid,
+  ask_at timestamptz
 );
 
 comment on type dripdrop._hook_result is 'One element of the results that complete_hooks() takes.';
 
--- A value that an execution waits for, and how it is come by; error: why it cannot be.
+-- A value that an execution waits for, or the goals and exit rules of an enrolment, and how it is
+-- come by; error: why it cannot be. place: what is asked together stands in one place.
 create type dripdrop._wanted_hook as (
+  place bigint,
   execution_id uuid,
+  enrollment_id uuid,
   message_id bigint,
   key text,
   kind text,
@@ -1197,6 +1202,8 @@ create table dripdrop.http_hooks (
   url text not null,
   timeout_ms int not null default 5000,
   retry_count int not null default 2,
+  retry_for interval not null default '1 hour',
+  max_in_flight int not null default 8,
   auth_type text not null default 'none',
   auth_config bytea,
   headers jsonb not null default '{}',
@@ -1216,6 +1223,10 @@ create table dripdrop.http_hooks (
   constraint http_hooks_method_is_known check (method in ('GET', 'POST', 'PUT', 'PATCH', 'DELETE')),
   constraint http_hooks_timeout_is_bounded check (timeout_ms between 1 and 30000),
   constraint http_hooks_retries_are_bounded check (retry_count between 0 and 5),
+  constraint http_hooks_are_tried_for_a_time check (
+    retry_for between interval '0' and interval '30 days'
+  ),
+  constraint http_hooks_places_are_bounded check (max_in_flight between 1 and 999),
   constraint http_hooks_auth_type_is_known check (
     auth_type in ('none', 'bearer', 'basic', 'header')
   ),
@@ -1236,6 +1247,10 @@ comment on column dripdrop.http_hooks.method is 'GET, POST, PUT, PATCH or DELETE
 comment on column dripdrop.http_hooks.url is 'Liquid; https only.';
 comment on column dripdrop.http_hooks.timeout_ms is 'Milliseconds per attempt, at most 30 000.';
 comment on column dripdrop.http_hooks.retry_count is 'Attempts after the first, at most 5.';
+comment on column dripdrop.http_hooks.retry_for is
+  'How long it is asked again after an answer that may pass, before it fails closed.';
+comment on column dripdrop.http_hooks.max_in_flight is
+  'Calls that one worker has under way at a time, at most.';
 comment on column dripdrop.http_hooks.auth_type is 'none, bearer, basic or header.';
 comment on column dripdrop.http_hooks.auth_config is 'AES-256-GCM envelope made by the driver.';
 comment on column dripdrop.http_hooks.headers is 'Static request headers.';
@@ -1381,6 +1396,7 @@ create table dripdrop.enrollments (
   data jsonb not null default '{}',
   metadata jsonb not null default '{}',
   started_at timestamptz not null default dripdrop._now(),
+  ask_at timestamptz,
   paused_at timestamptz,
   completed_at timestamptz,
   cancelled_at timestamptz,
@@ -1420,6 +1436,7 @@ where state in ('active', 'paused');
 
 create index enrollments_by_subscriber on dripdrop.enrollments (subscriber_id, subscriber_type);
 create index enrollments_by_sequence on dripdrop.enrollments (sequence_id, state);
+create index enrollments_to_ask on dripdrop.enrollments (ask_at) where ask_at is not null;
 create index enrollments_by_pin on dripdrop.enrollments (adapter_id) where adapter_id is not null;
 
 comment on table dripdrop.enrollments is
@@ -1443,6 +1460,9 @@ comment on column dripdrop.enrollments.data is
   'Template variables; email, phone and time_zone are read from here.';
 comment on column dripdrop.enrollments.metadata is 'The application''s own.';
 comment on column dripdrop.enrollments.started_at is 'When it was enrolled.';
+comment on column dripdrop.enrollments.ask_at is
+  'When claim_hooks() hands out the functions of its goals and exit rules, because something has '
+  'happened; later while they are being asked; null when there is nothing to ask.';
 comment on column dripdrop.enrollments.paused_at is 'When it was last paused.';
 comment on column dripdrop.enrollments.completed_at is 'When it was completed.';
 comment on column dripdrop.enrollments.cancelled_at is 'When it was cancelled.';
@@ -1612,6 +1632,7 @@ create table dripdrop.step_executions (
   adapter_id uuid,
   recipient text,
   hooks jsonb,
+  hook_failures jsonb,
   payload jsonb,
   response jsonb,
   provider_message_id text,
@@ -1722,6 +1743,8 @@ comment on column dripdrop.step_executions.recipient is
   'Whom it reaches, normalised; null where the channel has no address.';
 comment on column dripdrop.step_executions.hooks is
   'What its hooks answered, by key: {"value": …} or {"error": …}; null before they were asked.';
+comment on column dripdrop.step_executions.hook_failures is
+  'What its hooks have failed with for the time being, by key: {"error", "count", "since"}.';
 comment on column dripdrop.step_executions.payload is
   'The rendered message; a retry sends the same bytes.';
 comment on column dripdrop.step_executions.response is

@@ -61,14 +61,19 @@ create type dripdrop._hook_result as (
   execution uuid,
   fence int,
   message bigint,
-  values jsonb
+  values jsonb,
+  enrollment uuid,
+  ask_at timestamptz
 );
 
 comment on type dripdrop._hook_result is 'One element of the results that complete_hooks() takes.';
 
--- A value that an execution waits for, and how it is come by; error: why it cannot be.
+-- A value that an execution waits for, or the goals and exit rules of an enrolment, and how it is
+-- come by; error: why it cannot be. place: what is asked together stands in one place.
 create type dripdrop._wanted_hook as (
+  place bigint,
   execution_id uuid,
+  enrollment_id uuid,
   message_id bigint,
   key text,
   kind text,

@@ -376,6 +376,8 @@ class Statements(ABC, Generic[One, Many, Value]):
         timeout_ms: int = ...,
         retry_count: int = ...,
         active: bool = ...,
+        retry_for: timedelta = ...,
+        max_in_flight: int = ...,
     ) -> One:
         """Add a value that is fetched over HTTP; auth_config is what `dripdrop seal` prints."""
 
@@ -397,6 +399,8 @@ class Statements(ABC, Generic[One, Many, Value]):
         timeout_ms: int | None = ...,
         retry_count: int | None = ...,
         active: bool | None = ...,
+        retry_for: timedelta | None = ...,
+        max_in_flight: int | None = ...,
     ) -> One:
         """Change an HTTP hook; None leaves a value as it is, an empty text takes it away."""
 
@@ -572,11 +576,19 @@ class Statements(ABC, Generic[One, Many, Value]):
         """Decide what is due; return how many were queued, deferred, held, skipped or ended."""
 
     @_statement
-    def claim_hooks(self, batch_size: int = ..., visibility: timedelta = ...) -> Many:
-        """Take hooks to call, for a while nobody else's."""
+    def claim_hooks(
+        self,
+        batch_size: int = ...,
+        visibility: timedelta = ...,
+        busy: Json = ...,
+        functions: int = ...,
+    ) -> Many:
+        """Take hooks to call, for a while nobody else's, where there is a place to call them."""
 
     @_statement
-    def call_hook(self, execution_id: UUID, key: str) -> Value:
+    def call_hook(
+        self, execution_id: UUID | None, key: str, enrollment_id: UUID | None = ...
+    ) -> Value:
         """Call the SQL function of a hook; return the answer for `complete_hooks`."""
 
     @_statement

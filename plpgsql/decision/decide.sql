@@ -31,7 +31,7 @@ as $$
   execution as materialized (
     select
       x.id, x.tenant_key, x.enrollment_id, x.step_id, x.state, x.scheduled_for, x.due_at,
-      x.awaited_event, x.hooks, x.adapter_id, x.recipient,
+      x.awaited_event, x.hooks, x.hook_failures, x.adapter_id, x.recipient,
       x.payload is not null or x.state = 'queued' as decided
     from dripdrop.step_executions as x
     where x.id = any (executions)
@@ -162,6 +162,8 @@ as $$
       end as opens_at,
       w.hours,
       s.hooks <> '{}' and not coalesce(x.hooks, '{}') ?& s.hooks as hooks_unanswered,
+      dripdrop._describe_failures(x.hook_failures) as hook_failures,
+      e.ask_at is not null as rules_unanswered,
       x.awaited_event,
       x.due_at,
       s.on_timeout,
@@ -303,7 +305,9 @@ as $$
     (
       50, 'hooks', false,
       case when f.hooks_unanswered then 'ask' end,
-      'waiting_for_hooks', null, _gates.at + interval '15 minutes'
+      case when f.hook_failures is null then 'waiting_for_hooks' else 'hook_unavailable' end,
+      f.hook_failures,
+      _gates.at + interval '15 minutes'
     ),
     (
       60, 'step', true,
@@ -319,9 +323,11 @@ as $$
       'stale', null, null
     ),
     (
-      90, 'exit', false,
-      (f.way_out).action,
-      (f.way_out).reason, (f.way_out).detail, null
+      90, 'exit', true,
+      coalesce((f.way_out).action, case when f.rules_unanswered then 'defer' end),
+      case when (f.way_out).action is null then 'waiting_for_rules' else (f.way_out).reason end,
+      (f.way_out).detail,
+      case when (f.way_out).action is null then _gates.at + interval '15 minutes' end
     ),
     (
       95, 'event', false,

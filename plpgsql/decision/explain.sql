@@ -83,6 +83,7 @@ begin
       case when g.action is not null then g.reason else put_off.reason end,
       case when g.action is not null then g.detail else put_off.detail end,
       case
+        when g.action = 'ask' and v_execution.due_at > v_now then v_execution.due_at
         when g.action is not null then g.until
         when put_off.gate is not null then v_execution.due_at
       end,
@@ -96,6 +97,7 @@ begin
       case
         when v_execution.state = 'sending' then v_execution.lease_until
         when v_decision.action in ('hold', 'wait') then v_decision.until
+        when v_decision.action = 'ask' then v_at
         else coalesce(case when v_execution.state = 'scheduled' then v_decision.until end, v_at)
       end
     from (

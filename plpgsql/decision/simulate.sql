@@ -34,6 +34,7 @@ declare
   v_failed uuid[];
   v_limited uuid[];
 begin
+  perform dripdrop._assume_rules(enrollments, _run_ahead.hooks, v_now);
   loop
     return query
     select v_now, null::text, null::text, e.state, e.exit_reason, null::text
@@ -71,6 +72,7 @@ begin
       return query
       select v_now, null::text, null::text, 'event', v.event_key, null::text
       from dripdrop._track(v_event ->> 'tenant_key', jsonb_build_array(v_event)) as v;
+      perform dripdrop._assume_rules(enrollments, _run_ahead.hooks, v_now);
     else
       v_due := array(
         select x.id

@@ -92,7 +92,7 @@ begin
   update dripdrop.step_executions as x
   set state = 'scheduled',
       scheduled_for = case
-        when x.reason = 'waiting_for_hooks' then x.scheduled_for
+        when x.reason in ('waiting_for_hooks', 'hook_unavailable') then x.scheduled_for
         else coalesce(x.due_at, x.scheduled_for)
       end,
       due_at = null,
@@ -257,6 +257,7 @@ begin
   update dripdrop.enrollments as e
   set state = _end_enrollments.state,
       exit_reason = _end_enrollments.reason,
+      ask_at = null,
       completed_at = case when _end_enrollments.state = 'completed' then _end_enrollments.at end,
       cancelled_at = case when _end_enrollments.state = 'cancelled' then _end_enrollments.at end,
       updated_at = _end_enrollments.at

@@ -228,7 +228,8 @@ $$;
 comment on function dripdrop._track(text, jsonb) is
   'The one way in for events: records those that are new, and does what follows from them.';
 
--- Goals and exit rules, asked for every enrolment that something has happened to.
+-- Goals and exit rules, asked for every enrolment that something has happened to. Those that name a
+-- function of the application do not hold yet: claim_hooks() has it asked.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._let_out(enrollments uuid[], at timestamptz)
@@ -248,13 +249,7 @@ begin
     with
     -- Once per sequence, not once per enrolment.
     sequence as materialized (
-      select
-        q.id,
-        dripdrop._ways_out(q.id) as ways_out,
-        exists (
-          select from dripdrop.conditions as c
-          where c.sequence_id = q.id and c.hook is not null
-        ) as asks
+      select q.id, dripdrop._ways_out(q.id) as ways_out
       from dripdrop.sequences as q
       where q.id in (
         select e.sequence_id
@@ -265,9 +260,7 @@ begin
     select found.action, found.reason, array_agg(e.id) as enrollments
     from dripdrop.enrollments as e
     join sequence as q on q.id = e.sequence_id and cardinality(q.ways_out) > 0
-    cross join lateral dripdrop._way_out(
-      q.ways_out, e, case when q.asks then dripdrop._rule_answers(e) end, null, null, _let_out.at
-    ) as found
+    cross join lateral dripdrop._way_out(q.ways_out, e, null, null, null, _let_out.at) as found
     where e.id = any (_let_out.enrollments)
       and found.action is not null
     group by found.action, found.reason
@@ -279,11 +272,27 @@ begin
       _let_out.at
     );
   end loop;
+
+  update dripdrop.enrollments as e
+  set ask_at = _let_out.at
+  where e.id = any (_let_out.enrollments)
+    and e.state in ('active', 'paused')
+    and e.sequence_id = any (array(
+      select q.id
+      from dripdrop.sequences as q
+      where q.id in (
+        select n.sequence_id
+        from dripdrop.enrollments as n
+        where n.id = any (_let_out.enrollments)
+      )
+      and exists (select from dripdrop._rule_functions(q))
+    ));
 end
 $$;
 
 comment on function dripdrop._let_out(uuid[], timestamptz) is
-  'Ends the enrolments that have reached a goal or meet an exit rule of their sequence.';
+  'Ends the enrolments that have reached a goal or meet an exit rule of their sequence, and has '
+  'those be asked whose rules name SQL functions.';
 
 -- Steps that wait for an event are due after their delay; side steps fire once per event. Someone
 -- who is paused remembers what they waited for, and misses what only fires. Hooks that were being

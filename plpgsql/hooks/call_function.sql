@@ -158,37 +158,14 @@ begin
   if exists (select from dripdrop._function_fault(v_function)) then
     return '{"error": "hook_refused"}'::jsonb;
   end if;
-  return dripdrop._call_function(v_function, enrollment, context);
+  return dripdrop._hook_answer(
+    dripdrop._call_function(v_function, enrollment, context), null, null
+  );
 end
 $$;
 
 comment on function dripdrop._ask_function(dripdrop.enrollments, text, jsonb) is
   'What a SQL function says about an enrolment: {"value": …} or {"error": code}.';
-
--- An HTTP hook is asked when a step is decided; here it has no answer, and its rule does not hold.
-create or replace function dripdrop._rule_answers(enrollment dripdrop.enrollments)
-returns jsonb
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_key text;
-  v_answers jsonb := '{}';
-begin
-  for v_key in
-    select c.hook
-    from dripdrop.conditions as c
-    where c.sequence_id = enrollment.sequence_id and c.hook is not null
-  loop
-    v_answers := v_answers
-      || jsonb_build_object(v_key, dripdrop._try_function(enrollment, v_key, null, null, null));
-  end loop;
-  return v_answers;
-end
-$$;
-
-comment on function dripdrop._rule_answers(dripdrop.enrollments) is
-  'What the SQL functions that goals and exit rules name say about an enrolment.';
 
 -- Within the caller's statement, and failing closed.
 create or replace function dripdrop._try_function(

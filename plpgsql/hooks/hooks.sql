@@ -155,8 +155,12 @@ comment on function dripdrop._hook(text, text) is
 -- A statement of its own, so that the caller's statement_timeout bounds the function. What the
 -- function raises passes through: its words may hold values, so nothing here keeps them.
 --
--- raises  ZD106 unknown execution, and whatever the function raises
-create or replace function dripdrop.call_hook(execution_id uuid, key text)
+-- raises  ZD105 unknown enrolment, ZD106 unknown execution, and whatever the function raises
+create or replace function dripdrop.call_hook(
+  execution_id uuid,
+  key text,
+  enrollment_id uuid default null
+)
 returns jsonb
 language plpgsql
 security definer
@@ -169,12 +173,16 @@ begin
     e as enrollment,
     dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, dripdrop._now()) as variables
   into v_call
-  from dripdrop.step_executions as x
-  join dripdrop.steps as s on s.id = x.step_id
-  join dripdrop.enrollments as e on e.id = x.enrollment_id
-  join dripdrop.sequences as q on q.id = e.sequence_id
-  where x.id = call_hook.execution_id;
-  if not found then
+  from (select call_hook.execution_id as id) as n
+  left join dripdrop.step_executions as x on x.id = n.id
+  left join dripdrop.steps as s on s.id = x.step_id
+  join dripdrop.enrollments as e
+    on e.id = case when n.id is null then call_hook.enrollment_id else x.enrollment_id end
+  join dripdrop.sequences as q on q.id = e.sequence_id;
+  if not found and execution_id is null then
+    raise exception 'enrolment "%" not found', enrollment_id using
+      errcode = 'ZD105', hint = 'claim_hooks() names the enrolments whose rules are to be asked.';
+  elsif not found then
     raise exception 'execution "%" not found', execution_id using
       errcode = 'ZD106', hint = 'claim_hooks() names the executions that wait for a hook.';
   end if;
@@ -182,6 +190,6 @@ begin
 end
 $$;
 
-comment on function dripdrop.call_hook(uuid, text) is
-  'Calls the SQL function of a hook for an execution and returns {"value": …} or {"error": code} '
-  'for complete_hooks().';
+comment on function dripdrop.call_hook(uuid, text, uuid) is
+  'Calls the SQL function of a hook for an execution, or without one for an enrolment, and returns '
+  '{"value": …} or {"error": code} for complete_hooks().';

@@ -5,7 +5,7 @@
 create or replace function dripdrop._canonical_http_hook(tenant_key text, hook jsonb)
 returns jsonb
 language plpgsql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -26,18 +26,20 @@ begin
   from jsonb_object_keys(hook) as field
   where field not in (
     'key', 'name', 'description', 'method', 'url', 'headers', 'body_template', 'auth_type',
-    'response_path', 'response_type', 'timeout_ms', 'retry_count', 'active'
+    'response_path', 'response_type', 'timeout_ms', 'retry_count', 'retry_for', 'max_in_flight',
+    'active'
   );
   if v_fault is not null then
     raise exception 'a hook has no field %', dripdrop._quoted(v_fault) using
       errcode = 'ZD201', column = v_fault,
       hint = 'The fields are key, name, description, method, url, headers, body_template, '
-        'auth_type, response_path, response_type, timeout_ms, retry_count and active.';
+        'auth_type, response_path, response_type, timeout_ms, retry_count, retry_for, max_in_flight '
+        'and active.';
   end if;
   select field into v_fault
   from unnest(array[
     'key', 'name', 'description', 'method', 'url', 'body_template', 'auth_type', 'response_path',
-    'response_type'
+    'response_type', 'retry_for'
   ]) as field
   where jsonb_typeof(hook -> field) not in ('string', 'null');
   if v_fault is not null then
@@ -53,7 +55,8 @@ begin
   -- What is null or empty is as good as left out.
   v_hook := '{
     "method": "POST", "headers": {}, "auth_type": "none", "response_type": "json",
-    "timeout_ms": 5000, "retry_count": 2, "active": true
+    "timeout_ms": 5000, "retry_count": 2, "retry_for": "1 hour", "max_in_flight": 8,
+    "active": true
   }'::jsonb || jsonb_build_object(
     'name', hook ->> 'key', 'description', null, 'body_template', null, 'response_path', null
   ) || coalesce(
@@ -98,6 +101,16 @@ begin
     raise exception 'retry_count % is not possible', v_hook -> 'retry_count' using
       errcode = 'ZD201', column = 'retry_count', hint = 'Use 0 to 5 attempts after the first.';
   end if;
+  if not dripdrop._is_interval(regexp_replace(v_hook ->> 'retry_for', '^(0|00:00:00)$', '1s'))
+    or (v_hook ->> 'retry_for')::interval not between interval '0' and interval '30 days'
+  then
+    raise exception 'retry_for % is not possible', v_hook -> 'retry_for' using
+      errcode = 'ZD201', column = 'retry_for', hint = 'For example "1 hour"; at most 30 days.';
+  end if;
+  if v_hook ->> 'max_in_flight' !~ '^[1-9][0-9]{0,2}$' then
+    raise exception 'max_in_flight % is not possible', v_hook -> 'max_in_flight' using
+      errcode = 'ZD201', column = 'max_in_flight', hint = 'Use 1 to 999 calls at a time.';
+  end if;
   if jsonb_typeof(v_hook -> 'active') <> 'boolean' then
     raise exception 'active is not true or false' using
       errcode = 'ZD201', column = 'active', hint = 'Write true or false.';
@@ -112,7 +125,10 @@ begin
         errcode = 'ZD201', column = 'response_path', hint = 'For example "score" or "$.data[0].id".';
   end;
   return v_hook || jsonb_build_object(
-    'timeout_ms', (v_hook ->> 'timeout_ms')::int, 'retry_count', (v_hook ->> 'retry_count')::int
+    'timeout_ms', (v_hook ->> 'timeout_ms')::int,
+    'retry_count', (v_hook ->> 'retry_count')::int,
+    'retry_for', (v_hook ->> 'retry_for')::interval,
+    'max_in_flight', (v_hook ->> 'max_in_flight')::int
   );
 end
 $$;

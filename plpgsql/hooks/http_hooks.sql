@@ -15,7 +15,9 @@ create or replace function dripdrop.create_http_hook(
   response_type text default 'json',
   timeout_ms int default 5000,
   retry_count int default 2,
-  active boolean default true
+  active boolean default true,
+  retry_for interval default '1 hour',
+  max_in_flight int default 8
 )
 returns dripdrop.http_hooks
 language plpgsql
@@ -31,7 +33,8 @@ begin
     'key', key, 'name', name, 'description', description, 'method', method, 'url', url,
     'headers', headers, 'body_template', body_template, 'auth_type', auth_type,
     'response_path', response_path, 'response_type', response_type, 'timeout_ms', timeout_ms,
-    'retry_count', retry_count, 'active', active
+    'retry_count', retry_count, 'retry_for', retry_for, 'max_in_flight', max_in_flight,
+    'active', active
   ));
   if (v_canonical ->> 'auth_type' = 'none') <> (auth_config is null) then
     raise exception 'auth_type % and auth_config do not fit',
@@ -62,7 +65,8 @@ end
 $$;
 
 comment on function dripdrop.create_http_hook(
-  text, uuid, text, text, text, text, text, jsonb, text, text, text, text, text, int, int, boolean
+  text, uuid, text, text, text, text, text, jsonb, text, text, text, text, text, int, int, boolean,
+  interval, int
 ) is
   'Adds a value that is fetched over HTTP to a sequence. auth_config: the text printed by '
   '"dripdrop seal".';
@@ -87,7 +91,9 @@ create or replace function dripdrop.update_http_hook(
   response_type text default null,
   timeout_ms int default null,
   retry_count int default null,
-  active boolean default null
+  active boolean default null,
+  retry_for interval default null,
+  max_in_flight int default null
 )
 returns dripdrop.http_hooks
 language plpgsql
@@ -138,7 +144,8 @@ end
 $$;
 
 comment on function dripdrop.update_http_hook(
-  text, uuid, text, text, text, text, jsonb, text, text, text, text, text, int, int, boolean
+  text, uuid, text, text, text, text, jsonb, text, text, text, text, text, int, int, boolean,
+  interval, int
 ) is
   'Changes an HTTP hook; null leaves a value as it is, an empty text takes it away.';
 
@@ -164,12 +171,14 @@ begin
 
   insert into dripdrop.http_hooks as h (
     sequence_id, tenant_key, key, name, description, method, url, timeout_ms, retry_count,
-    auth_type, auth_config, headers, body_template, response_path, response_type, active
+    auth_type, auth_config, headers, body_template, response_path, response_type, active, retry_for,
+    max_in_flight
   )
   values (
     sequence.id, sequence.tenant_key, v_hook.key, v_hook.name, v_hook.description, v_hook.method,
     v_hook.url, v_hook.timeout_ms, v_hook.retry_count, v_hook.auth_type, v_hook.auth_config,
-    v_hook.headers, v_hook.body_template, v_hook.response_path, v_hook.response_type, v_hook.active
+    v_hook.headers, v_hook.body_template, v_hook.response_path, v_hook.response_type, v_hook.active,
+    v_hook.retry_for, v_hook.max_in_flight
   )
   on conflict on constraint http_hooks_one_key_per_sequence do update
   set name = excluded.name,
@@ -187,6 +196,8 @@ begin
       response_path = excluded.response_path,
       response_type = excluded.response_type,
       active = excluded.active,
+      retry_for = excluded.retry_for,
+      max_in_flight = excluded.max_in_flight,
       updated_at = dripdrop._now()
   returning * into v_hook;
 

@@ -19,6 +19,24 @@ $$;
 comment on function dripdrop._template_names(jsonb, text) is
   'Whether a template uses the value of a hook.';
 
+create or replace function dripdrop._template_prints(template jsonb, key text)
+returns boolean
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select
+    from jsonb_path_query(template, 'strict $.** ? (@.type() == "string")') as part (words)
+    cross join lateral regexp_matches(part.words #>> '{}', '[{][{].*?[}][}]', 'g') as tag (words)
+    where tag.words[1] ~ ('(?<![[:alnum:]_])' || _template_prints.key || '(?![[:alnum:]_])')
+      and tag.words[1] !~ '[|][[:space:]]*default(?![[:alnum:]_])'
+  )
+$$;
+
+comment on function dripdrop._template_prints(jsonb, text) is
+  'Whether a template prints the value of a hook, without a default of its own.';
+
 -- A path prints its keys in double quotes. One that takes hooks as a whole may mean any key in it.
 create or replace function dripdrop._predicate_names(predicate jsonpath, key text)
 returns boolean

@@ -13,6 +13,7 @@ create table dripdrop.enrollments (
   data jsonb not null default '{}',
   metadata jsonb not null default '{}',
   started_at timestamptz not null default dripdrop._now(),
+  ask_at timestamptz,
   paused_at timestamptz,
   completed_at timestamptz,
   cancelled_at timestamptz,
@@ -52,6 +53,7 @@ where state in ('active', 'paused');
 
 create index enrollments_by_subscriber on dripdrop.enrollments (subscriber_id, subscriber_type);
 create index enrollments_by_sequence on dripdrop.enrollments (sequence_id, state);
+create index enrollments_to_ask on dripdrop.enrollments (ask_at) where ask_at is not null;
 create index enrollments_by_pin on dripdrop.enrollments (adapter_id) where adapter_id is not null;
 
 comment on table dripdrop.enrollments is
@@ -75,6 +77,9 @@ comment on column dripdrop.enrollments.data is
   'Template variables; email, phone and time_zone are read from here.';
 comment on column dripdrop.enrollments.metadata is 'The application''s own.';
 comment on column dripdrop.enrollments.started_at is 'When it was enrolled.';
+comment on column dripdrop.enrollments.ask_at is
+  'When claim_hooks() hands out the functions of its goals and exit rules, because something has '
+  'happened; later while they are being asked; null when there is nothing to ask.';
 comment on column dripdrop.enrollments.paused_at is 'When it was last paused.';
 comment on column dripdrop.enrollments.completed_at is 'When it was completed.';
 comment on column dripdrop.enrollments.cancelled_at is 'When it was cancelled.';

@@ -9,6 +9,8 @@ create table dripdrop.http_hooks (
   url text not null,
   timeout_ms int not null default 5000,
   retry_count int not null default 2,
+  retry_for interval not null default '1 hour',
+  max_in_flight int not null default 8,
   auth_type text not null default 'none',
   auth_config bytea,
   headers jsonb not null default '{}',
@@ -28,6 +30,10 @@ create table dripdrop.http_hooks (
   constraint http_hooks_method_is_known check (method in ('GET', 'POST', 'PUT', 'PATCH', 'DELETE')),
   constraint http_hooks_timeout_is_bounded check (timeout_ms between 1 and 30000),
   constraint http_hooks_retries_are_bounded check (retry_count between 0 and 5),
+  constraint http_hooks_are_tried_for_a_time check (
+    retry_for between interval '0' and interval '30 days'
+  ),
+  constraint http_hooks_places_are_bounded check (max_in_flight between 1 and 999),
   constraint http_hooks_auth_type_is_known check (
     auth_type in ('none', 'bearer', 'basic', 'header')
   ),
@@ -48,6 +54,10 @@ comment on column dripdrop.http_hooks.method is 'GET, POST, PUT, PATCH or DELETE
 comment on column dripdrop.http_hooks.url is 'Liquid; https only.';
 comment on column dripdrop.http_hooks.timeout_ms is 'Milliseconds per attempt, at most 30 000.';
 comment on column dripdrop.http_hooks.retry_count is 'Attempts after the first, at most 5.';
+comment on column dripdrop.http_hooks.retry_for is
+  'How long it is asked again after an answer that may pass, before it fails closed.';
+comment on column dripdrop.http_hooks.max_in_flight is
+  'Calls that one worker has under way at a time, at most.';
 comment on column dripdrop.http_hooks.auth_type is 'none, bearer, basic or header.';
 comment on column dripdrop.http_hooks.auth_config is 'AES-256-GCM envelope made by the driver.';
 comment on column dripdrop.http_hooks.headers is 'Static request headers.';

@@ -31,6 +31,7 @@ create table dripdrop.step_executions (
   adapter_id uuid,
   recipient text,
   hooks jsonb,
+  hook_failures jsonb,
   payload jsonb,
   response jsonb,
   provider_message_id text,
@@ -141,6 +142,8 @@ comment on column dripdrop.step_executions.recipient is
   'Whom it reaches, normalised; null where the channel has no address.';
 comment on column dripdrop.step_executions.hooks is
   'What its hooks answered, by key: {"value": …} or {"error": …}; null before they were asked.';
+comment on column dripdrop.step_executions.hook_failures is
+  'What its hooks have failed with for the time being, by key: {"error", "count", "since"}.';
 comment on column dripdrop.step_executions.payload is
   'The rendered message; a retry sends the same bytes.';
 comment on column dripdrop.step_executions.response is

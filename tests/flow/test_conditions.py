@@ -390,7 +390,7 @@ def answered(engine: Engine, condition: dict[str, Any], answer: dict[str, Any]) 
         ("==", None, {"value": 0}, "condition_false"),
         ("==", "pro", {"value": {"plan": "pro"}}, "not_comparable"),
         ("in", ["pro"], {"value": "pro"}, None),
-        (">", 70, {"error": "hook_timeout"}, "hook_timeout"),
+        (">", 70, {"error": "http_404"}, "http_404"),
         ("!=", 70, {"error": "hook_exception"}, "hook_exception"),
     ],
 )
@@ -406,7 +406,7 @@ def test_a_hook_is_compared_and_fails_closed(
 
 
 @pytest.mark.parametrize(
-    ("answer", "state"), [({"value": 85}, "queued"), ({"error": "hook_timeout"}, "skipped")]
+    ("answer", "state"), [({"value": 85}, "queued"), ({"error": "http_404"}, "skipped")]
 )
 def test_a_predicate_sees_the_values_of_hooks(
     engine: Engine, answer: dict[str, Any], state: str

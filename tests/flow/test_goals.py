@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.conftest import Clock
@@ -23,18 +24,30 @@ def ended(engine: Engine, enrollment: Any) -> tuple[str, str | None]:
     return row.state, row.exit_reason
 
 
-def answer_hooks(engine: Engine) -> None:
-    """Ask the application's functions as the daemon does."""
-    results = [
-        {
-            "execution": str(claim.execution_id),
-            "fence": claim.fence,
-            "message": claim.message_id,
-            "values": {claim.key: engine.call_hook(claim.execution_id, claim.key)},
-        }
-        for claim in engine.claim_hooks()
-    ]
-    engine.complete_hooks(results)
+def answer_hooks(engine: Engine, **claiming: Any) -> int:
+    """Ask the application's functions as the daemon does; return how many asked."""
+    return int(engine.complete_hooks([asked(engine, c) for c in engine.claim_hooks(**claiming)]))
+
+
+def asked(engine: Engine, claim: Any) -> dict[str, Any]:
+    """Call the function of a claim; return what is to be handed in."""
+    values = {claim.key: called(engine, claim)}
+    if claim.execution_id is None:
+        at = claim.ask_at.isoformat()
+        return {"enrollment": str(claim.enrollment_id), "ask_at": at, "values": values}
+    return {
+        "execution": str(claim.execution_id),
+        "fence": claim.fence,
+        "message": claim.message_id,
+        "values": values,
+    }
+
+
+def called(engine: Engine, claim: Any) -> Any:
+    try:
+        return engine.call_hook(claim.execution_id, claim.key, claim.enrollment_id)
+    except psycopg.errors.RaiseException:
+        return {"error": "hook_exception"}
 
 
 def function(engine: Engine, body: str) -> None:
@@ -212,15 +225,142 @@ def test_what_happened_to_a_step_may_be_the_goal(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("rule", OUTCOMES)
-def test_a_function_of_the_application_is_asked_at_an_event(engine: Engine, rule: str) -> None:
+def test_a_function_of_the_application_is_asked_after_an_event(engine: Engine, rule: str) -> None:
     function(engine, HAS_BOUGHT)
-    engine.author(**{rule: [{"hook": "has_bought", "expected_value": True}]})
+    engine.author(
+        email("tip", timing=after(3, "days")),
+        **{rule: [{"hook": "has_bought", "expected_value": True}]},
+    )
     sam = engine.join()
+    assert answer_hooks(engine) == 0, "nothing has happened"
     engine.track_event(TENANT, "visited", subscriber_id="sam")
+    assert answer_hooks(engine) == 1
     assert ended(engine, sam) == ("active", None)
+    assert answer_hooks(engine) == 0, "it was asked once"
     engine.connection.execute("insert into app.orders values ('sam')")
     engine.track_event(TENANT, "visited", subscriber_id="sam")
+    assert answer_hooks(engine) == 1
     assert ended(engine, sam) == OUTCOMES[rule]
+    assert answer_hooks(engine) == 0
+    assert engine.ledger() == []
+
+
+@pytest.mark.parametrize("call", ["track_event", "suppress", "unsubscribe"])
+def test_no_function_runs_where_something_is_tracked(engine: Engine, call: str) -> None:
+    engine.connection.execute("create schema app; create sequence app.calls")
+    engine.author(email("welcome"))
+    sent = engine.join("ada")
+    engine.bring_to("rendered", sent.id)
+    sam = engine.join()
+    function(engine, "perform nextval('app.calls'); return to_jsonb(true);")
+    rule = {"hook": "has_bought", "expected_value": True}
+    engine.create_exit_rule(TENANT, sam.sequence_id, "exit", rule)
+    if call == "track_event":
+        engine.track_event(TENANT, "visited", subscriber_id="sam")
+    elif call == "suppress":
+        engine.suppress(TENANT, "email", "sam@example.com")
+    else:
+        engine.unsubscribe(TENANT, engine.last(sent.id).id)
+    assert engine.rows("select last_value, is_called from app.calls") == [(1, False)]
+    assert ended(engine, sam)[0] == "active"
+
+
+def test_whoever_was_asked_and_has_not_answered_is_asked_again(
+    engine: Engine, clock: Clock
+) -> None:
+    function(engine, HAS_BOUGHT)
+    engine.author(goals=[{"hook": "has_bought", "expected_value": True}])
+    sam = engine.join()
+    engine.connection.execute("insert into app.orders values ('sam')")
+    engine.track_event(TENANT, "visited", subscriber_id="sam")
+    assert [claim.enrollment_id for claim in engine.claim_hooks()] == [sam.id]
+    assert engine.claim_hooks() == []
+    clock.advance(minutes=5)
+    assert answer_hooks(engine) == 1
+    assert ended(engine, sam) == ("completed", "goal")
+
+
+def test_what_happens_while_a_function_is_asked_is_asked_about_too(
+    engine: Engine, clock: Clock
+) -> None:
+    function(engine, HAS_BOUGHT)
+    engine.author(goals=[{"hook": "has_bought", "expected_value": True}])
+    sam = engine.join()
+    engine.track_event(TENANT, "visited", subscriber_id="sam")
+    (early,) = engine.claim_hooks()
+    result = asked(engine, early)
+    clock.advance(seconds=1)
+    engine.connection.execute("insert into app.orders values ('sam')")
+    engine.track_event(TENANT, "visited", subscriber_id="sam")
+    engine.complete_hooks([result])
+    assert ended(engine, sam) == ("active", None)
+    assert answer_hooks(engine) == 1
+    assert ended(engine, sam) == ("completed", "goal")
+
+
+def test_losing_the_queue_loses_no_question(engine: Engine) -> None:
+    function(engine, HAS_BOUGHT)
+    engine.author(goals=[{"hook": "has_bought", "expected_value": True}])
+    sam = engine.join()
+    engine.connection.execute("insert into app.orders values ('sam')")
+    engine.track_event(TENANT, "visited", subscriber_id="sam")
+    engine.stop()
+    engine.start()
+    assert answer_hooks(engine) == 1
+    assert ended(engine, sam) == ("completed", "goal")
+
+
+@pytest.mark.parametrize("state", ["queued", "rendered"])
+def test_nothing_leaves_before_the_function_has_answered(
+    engine: Engine, clock: Clock, state: str
+) -> None:
+    function(engine, HAS_BOUGHT)
+    engine.author(exit_when=[{"hook": "has_bought", "expected_value": True}])
+    sam = engine.join()
+    engine.tick()
+    answer_hooks(engine)
+    engine.bring_to(state, sam.id)
+    engine.track_event(TENANT, "visited", subscriber_id="sam")
+    engine.render()
+    assert engine.claim_sends("email") == []
+    engine.tick()
+    waiting = engine.last(sam.id)
+    assert (waiting.state, waiting.reason) == ("scheduled", "waiting_for_rules")
+    (gate,) = [g for g in engine.explain(TENANT, sam.id) if g.gate == "exit"]
+    assert (gate.open, gate.reason) == (False, "waiting_for_rules")
+    assert answer_hooks(engine) == 1
+    assert engine.last(sam.id).due_at == clock.now
+    engine.tick()
+    answer_hooks(engine)
+    assert len(engine.deliver()) == 1
+    assert ended(engine, sam) == ("active", None)
+
+
+def test_who_is_paused_is_let_out_too(engine: Engine) -> None:
+    function(engine, HAS_BOUGHT)
+    engine.author(exit_when=[{"hook": "has_bought", "expected_value": True}])
+    sam = engine.join()
+    engine.pause_enrollment(TENANT, sam.id)
+    engine.connection.execute("insert into app.orders values ('sam')")
+    engine.track_event(TENANT, "visited", subscriber_id="sam")
+    answer_hooks(engine)
+    assert ended(engine, sam) == ("cancelled", "exit_rule")
+
+
+def test_a_simulation_asks_the_functions_of_rules(engine: Engine) -> None:
+    function(engine, "return to_jsonb(true);")
+    engine.author(
+        email("tip", timing=after(3, "days")),
+        goals=[{"hook": "has_bought", "expected_value": True}],
+    )
+    data = {"email": "sam@example.com"}
+    events = [{"at": "1 day", "event_key": "visited"}]
+    rows = engine.simulate(TENANT, "onboarding", data, events=events)
+    assert [(row.action, row.reason) for row in rows][-1] == ("completed", "goal")
+    rows = engine.simulate(
+        TENANT, "onboarding", data, events=events, hooks={"has_bought": False}
+    )
+    assert "send" in [row.action for row in rows]
 
 
 def test_a_function_of_the_application_is_asked_when_a_step_is_decided(engine: Engine) -> None:
@@ -239,6 +379,7 @@ def test_a_function_that_fails_ends_nothing_and_stops_no_event(engine: Engine) -
     engine.author(exit_when=[{"hook": "has_bought", "expected_value": True}])
     sam = engine.join()
     assert engine.track_event(TENANT, "visited", subscriber_id="sam").event_key == "visited"
+    assert answer_hooks(engine) == 1
     assert ended(engine, sam) == ("active", None)
 
 

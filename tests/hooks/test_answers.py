@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from dripdrop.errors import InvalidArgument, NotStarted
 from tests.conftest import Clock
-from tests.engine import TENANT, Engine, email
+from tests.engine import TENANT, Engine, email, onboarding
 from tests.hooks.conftest import SCORED, add_function, add_hook, answer, sealed, waiting
 from tests.pipeline.conftest import pointers
 
@@ -56,10 +56,11 @@ def test_a_claim_brings_an_http_hook_and_its_variables(hooked: Engine) -> None:
 
 
 def test_a_claim_brings_a_functions_timeout(hooked: Engine) -> None:
-    add_function(hooked, timeout_ms=250)
+    hook = add_function(hooked, timeout_ms=250)
     waiting(hooked)
     (claim,) = hooked.claim_hooks()
-    assert (claim.key, claim.kind, claim.hook) == ("score", "sql", {"timeout_ms": 250})
+    called = {"id": str(hook.id), "timeout_ms": 250}
+    assert (claim.key, claim.kind, claim.hook) == ("score", "sql", called)
 
 
 def test_an_http_hook_of_the_sequence_goes_before_a_function(hooked: Engine) -> None:
@@ -287,8 +288,8 @@ def test_an_error_keeps_its_code_and_nothing_else(hooked: Engine) -> None:
     add_hook(hooked)
     execution = waiting(hooked)
     (claim,) = hooked.claim_hooks()
-    answer(hooked, claim, score={"error": "http_500", "status": 500, "detail": "secret"})
-    assert hooked.last(execution.enrollment_id).hooks == {"score": {"error": "http_500"}}
+    answer(hooked, claim, score={"error": "http_404", "status": 500, "detail": "secret"})
+    assert hooked.last(execution.enrollment_id).hooks == {"score": {"error": "http_404"}}
 
 
 @pytest.mark.parametrize(
@@ -335,14 +336,14 @@ def test_a_value_is_a_template_variable(hooked: Engine) -> None:
 def test_the_words_of_a_message_never_lack_a_value_they_name(hooked: Engine) -> None:
     add_hook(hooked)
     execution = waiting(hooked)
-    answer(hooked, *hooked.claim_hooks(), score={"error": "http_500"})
+    answer(hooked, *hooked.claim_hooks(), score={"error": "http_404"})
     hooked.tick()
     assert hooked.claim_renders() == []
     failed = hooked.last(execution.enrollment_id)
     assert (failed.state, failed.reason, failed.error_message) == (
         "failed",
         "hook_failed",
-        "score: http_500",
+        "score: http_404",
     )
     assert hooked.enrollment(execution.enrollment_id).exit_reason == "step_failed"
     assert pointers(hooked, "render") == []
@@ -354,7 +355,7 @@ def test_a_failed_hook_that_only_a_condition_names_keeps_no_words_back(engine: E
     add_hook(engine)
     engine.connection.execute("update dripdrop.steps set hooks = '{score}'")
     waiting(engine)
-    answer(engine, *engine.claim_hooks(), score={"error": "http_500"})
+    answer(engine, *engine.claim_hooks(), score={"error": "http_404"})
     engine.tick()
     (claimed,) = engine.claim_renders()
     assert "score" not in claimed.variables
@@ -365,7 +366,7 @@ def test_one_failed_hook_does_not_hold_up_the_others(hooked: Engine) -> None:
     bad, good = waiting(hooked, "bad"), waiting(hooked, "good")
     for claim in hooked.claim_hooks():
         failed = claim.execution_id == bad.id
-        answer(hooked, claim, score={"error": "http_500"} if failed else {"value": 85})
+        answer(hooked, claim, score={"error": "http_404"} if failed else {"value": 85})
     hooked.tick()
     assert [claimed.execution_id for claimed in hooked.claim_renders()] == [good.id]
 
@@ -373,7 +374,7 @@ def test_one_failed_hook_does_not_hold_up_the_others(hooked: Engine) -> None:
 def test_a_claim_of_words_waits_for_nobody(hooked: Engine, other: Engine, clock: Clock) -> None:
     add_hook(hooked)
     execution = waiting(hooked)
-    answer(hooked, *hooked.claim_hooks(), score={"error": "http_500"})
+    answer(hooked, *hooked.claim_hooks(), score={"error": "http_404"})
     hooked.tick()
     with other.connection.transaction():
         other.rows("select from dripdrop.enrollments for no key update")
@@ -409,3 +410,261 @@ def test_a_step_that_names_no_hook_asks_none(engine: Engine) -> None:
     engine.join()
     counts = engine.tick()
     assert (counts.queued, counts.asked) == (1, 0)
+
+
+UNUSABLE = {
+    "a number beyond a double": '{"score": 1e400}',
+    "a number beyond a double, not looked at": '{"score": 1, "other": -1e999}',
+    "deep nesting": "[" * 60 + "]" * 60,
+    "nesting beyond any parser": "[" * 5000 + "]" * 5000,
+    "nesting beyond a stack": "[" * 30_000 + "]" * 30_000,
+    "many bytes": '{"score": "' + "x" * 70_000 + '"}',
+    "a long list": "[" + "0, " * 1000 + "0]",
+    "a lone surrogate": '{"score": "\\ud800"}',
+    "a NUL": '{"score": "\\u0000"}',
+}
+
+
+@pytest.mark.parametrize("response", UNUSABLE.values(), ids=UNUSABLE.keys())
+@pytest.mark.parametrize("path", ["$.score", None])
+def test_an_answer_that_nobody_could_read_is_an_error_and_touches_nothing_else(
+    hooked: Engine, response: str, path: str | None
+) -> None:
+    add_hook(hooked, response_path=path)
+    hit, other = waiting(hooked, "sam"), waiting(hooked, "ada")
+    for claim in hooked.claim_hooks():
+        good = claim.execution_id == other.id
+        answer(hooked, claim, score={"response": '{"score": 85}' if good else response})
+    kept = hooked.last(hit.enrollment_id).hooks["score"]
+    assert kept in ({"error": "hook_unusable"}, {"error": "hook_coercion"})
+    assert "error" not in hooked.last(other.enrollment_id).hooks["score"]
+    assert hooked.tick().queued == 2
+
+
+def test_a_text_that_is_too_long_is_an_error(hooked: Engine) -> None:
+    add_hook(hooked, response_path=None, response_type="text")
+    execution = waiting(hooked)
+    (claim,) = hooked.claim_hooks()
+    answer(hooked, claim, score={"response": "x" * 70_000})
+    assert hooked.last(execution.enrollment_id).hooks == {"score": {"error": "hook_unusable"}}
+
+
+@pytest.mark.parametrize("returns", ["null::jsonb", "'null'::jsonb"])
+def test_words_that_print_a_value_that_is_null_fail_closed(engine: Engine, returns: str) -> None:
+    engine.author(SCORED)
+    add_function(engine, f"select {returns}")
+    execution = waiting(engine)
+    (claim,) = engine.claim_hooks()
+    answer(engine, claim, score=engine.call_hook(execution.id, "score"))
+    engine.tick()
+    assert engine.claim_renders() == []
+    failed = engine.last(execution.enrollment_id)
+    assert (failed.state, failed.reason, failed.error_message) == (
+        "failed",
+        "hook_failed",
+        "score: hook_null",
+    )
+
+
+def test_words_with_a_default_do_without_a_value(engine: Engine) -> None:
+    words = {"subject": "Hello", "text": "{% if score %}Hot{% endif %} {{ score | default: 0 }}"}
+    engine.author(email("welcome", template=words))
+    add_function(engine, "select null::jsonb")
+    execution = waiting(engine)
+    (claim,) = engine.claim_hooks()
+    answer(engine, claim, score=engine.call_hook(execution.id, "score"))
+    engine.tick()
+    assert len(engine.claim_renders()) == 1
+
+
+PASSING = ["http_503", "http_500", "http_429", "http_408", "http_425"]
+PASSING += ["hook_timeout", "connect_error", "connection_lost"]
+
+
+@pytest.mark.parametrize("code", PASSING)
+def test_an_endpoint_that_is_away_for_a_moment_ends_no_journey(
+    hooked: Engine, clock: Clock, code: str
+) -> None:
+    add_hook(hooked)
+    execution = waiting(hooked)
+    answer(hooked, *hooked.claim_hooks(), score={"error": code})
+    put_off = hooked.last(execution.enrollment_id)
+    assert (put_off.state, put_off.reason, put_off.hooks) == ("scheduled", "hook_unavailable", None)
+    assert put_off.due_at == clock.now + timedelta(minutes=1)
+    assert hooked.ledger() == []
+    assert hooked.tick().asked == 0
+    clock.advance(minutes=1)
+    assert hooked.tick().asked == 1
+    answer(hooked, *hooked.claim_hooks(), score={"value": 85})
+    answered = hooked.last(execution.enrollment_id)
+    assert (answered.hooks, answered.hook_failures) == ({"score": {"value": 85}}, None)
+    assert hooked.tick().queued == 1
+
+
+def test_explain_says_what_a_hook_failed_with_and_when_it_is_asked_again(
+    hooked: Engine, clock: Clock
+) -> None:
+    add_hook(hooked)
+    execution = waiting(hooked)
+    answer(hooked, *hooked.claim_hooks(), score={"error": "http_503"})
+    (gate,) = [g for g in hooked.explain(TENANT, execution.enrollment_id) if g.gate == "hooks"]
+    again_at = clock.now + timedelta(minutes=1)
+    assert (gate.open, gate.reason, gate.detail) == (False, "hook_unavailable", "score: http_503")
+    assert (gate.until, gate.next_action, gate.next_at) == (again_at, "ask", again_at)
+
+
+def test_the_pauses_grow_until_the_hook_fails_closed(hooked: Engine, clock: Clock) -> None:
+    add_hook(hooked, retry_for=timedelta(hours=3))
+    execution = waiting(hooked)
+    began = clock.now
+    asked_at = []
+    while True:
+        for claim in hooked.claim_hooks():
+            asked_at.append((clock.now - began).total_seconds() / 60)
+            answer(hooked, claim, score={"error": "http_503"})
+        row = hooked.last(execution.enrollment_id)
+        if row.hooks is not None:
+            break
+        clock.set(row.due_at)
+        hooked.tick()
+    assert asked_at == [0, 1, 6, 21, 81, 141, 180]
+    assert row.hooks == {"score": {"error": "http_503"}}
+    hooked.tick()
+    assert hooked.claim_renders() == []
+    assert hooked.last(execution.enrollment_id).reason == "hook_failed"
+
+
+def test_a_server_that_says_when_is_asked_then(hooked: Engine, clock: Clock) -> None:
+    add_hook(hooked)
+    execution = waiting(hooked)
+    answer(hooked, *hooked.claim_hooks(), score={"error": "http_429", "retry_after": 600})
+    due_at = hooked.last(execution.enrollment_id).due_at
+    assert due_at == clock.now + timedelta(minutes=10)
+
+
+@pytest.mark.parametrize("code", ["http_404", "http_401", "url_blocked", "hook_render_failed"])
+def test_what_would_fail_again_fails_at_once(hooked: Engine, code: str) -> None:
+    add_hook(hooked)
+    execution = waiting(hooked)
+    answer(hooked, *hooked.claim_hooks(), score={"error": code})
+    assert hooked.last(execution.enrollment_id).hooks == {"score": {"error": code}}
+
+
+def test_a_hook_that_is_retried_for_no_time_fails_at_once(hooked: Engine) -> None:
+    add_hook(hooked, retry_for=timedelta(0))
+    execution = waiting(hooked)
+    answer(hooked, *hooked.claim_hooks(), score={"error": "http_503"})
+    assert hooked.last(execution.enrollment_id).hooks == {"score": {"error": "http_503"}}
+
+
+def test_what_has_answered_is_not_asked_again_with_what_has_not(
+    engine: Engine, clock: Clock
+) -> None:
+    engine.author(TWO)
+    add_hook(engine)
+    add_hook(engine, "plan")
+    execution = waiting(engine)
+    (claim, _) = engine.claim_hooks()
+    answer(engine, claim, score={"error": "http_503"}, plan={"value": "pro"})
+    clock.advance(minutes=1)
+    engine.tick()
+    assert [claim.key for claim in engine.claim_hooks()] == ["score"]
+    assert engine.last(execution.enrollment_id).hooks == {"plan": {"value": "pro"}}
+
+
+def test_pausing_while_an_endpoint_is_away_costs_no_time(hooked: Engine, clock: Clock) -> None:
+    add_hook(hooked)
+    execution = waiting(hooked)
+    answer(hooked, *hooked.claim_hooks(), score={"error": "http_503"})
+    hooked.pause_enrollment(TENANT, execution.enrollment_id)
+    clock.advance(hours=1)
+    hooked.resume_enrollment(TENANT, execution.enrollment_id)
+    assert hooked.tick().asked == 1
+
+
+def test_a_claim_takes_no_more_of_a_hook_than_it_has_places_for(hooked: Engine) -> None:
+    hook = add_hook(hooked, max_in_flight=3)
+    for number in range(5):
+        waiting(hooked, f"user{number}")
+    assert len(hooked.claim_hooks(busy={str(hook.id): 1})) == 2
+    assert hooked.claim_hooks(busy={str(hook.id): 3}) == []
+    assert len(hooked.claim_hooks()) == 3
+
+
+def test_nobody_stands_behind_a_hook_without_places(engine: Engine) -> None:
+    engine.author(SCORED)
+    slow = add_hook(engine)
+    for number in range(20):
+        waiting(engine, f"user{number}")
+    version = engine.author(SCORED, key="other", name="Other")
+    engine.create_http_hook(TENANT, version.sequence_id, "score", "https://fast.example.com")
+    fast = engine.enroll(TENANT, "other", "User", "sam", {"email": "sam@example.com"})
+    engine.tick()
+    claims = engine.claim_hooks(batch_size=4, busy={str(slow.id): 8})
+    assert [claim.enrollment_id for claim in claims] == [fast.id]
+
+
+def test_tenants_take_turns(engine: Engine) -> None:
+    for tenant, people in (("acme", 6), ("umbrella", 2)):
+        engine.create_channel_adapter(tenant, "mail", "email", "smtp", is_default=True)
+        version = engine.apply(tenant, onboarding(SCORED))
+        engine.create_http_hook(tenant, version.sequence_id, "score", "https://crm.example.com")
+        for number in range(people):
+            engine.enroll(
+                tenant, "onboarding", "User", f"{number}", {"email": f"{number}@example.com"}
+            )
+        engine.tick()
+    claims = engine.claim_hooks(batch_size=4)
+    assert [claim.tenant_key for claim in claims] == ["acme", "umbrella"] * 2
+
+
+def test_functions_have_places_of_their_own(engine: Engine) -> None:
+    engine.author(SCORED)
+    slow = add_function(engine)
+    for number in range(5):
+        waiting(engine, f"user{number}")
+    assert engine.claim_hooks(functions=0) == []
+    assert engine.claim_hooks(busy={str(slow.id): 2}) == []
+    assert len(engine.claim_hooks(functions=1)) == 1
+    assert len(engine.claim_hooks(functions=4)) == 2, "one function leaves places to the others"
+
+
+def test_one_that_asks_many_functions_takes_one_place(engine: Engine) -> None:
+    keys = ["one", "two", "three", "four", "five"]
+    words = {"subject": "Hello", "text": "".join(f"{{{{ {key} }}}}" for key in keys)}
+    engine.author(email("welcome", template=words))
+    for key in keys:
+        add_function(engine, key=key)
+    waiting(engine)
+    assert sorted(claim.key for claim in engine.claim_hooks(functions=1)) == sorted(keys)
+
+
+@pytest.mark.parametrize(
+    "busy", [[], 7, {"score": 1}, {str(uuid4()): -1}, {str(uuid4()): 1.5}, {str(uuid4()): "1"}]
+)
+def test_what_counts_no_calls_is_refused(hooked: Engine, busy: Any) -> None:
+    with hooked.refused(InvalidArgument) as refusal:
+        hooked.claim_hooks(busy=busy)
+    assert refusal.value.diag.column_name == "busy"
+
+
+@pytest.mark.parametrize(
+    "pointer",
+    [
+        *[None, 7, "text", [], {}, {"execution": "no uuid", "fence": 0}],
+        {"execution": str(uuid4()), "fence": "x"},
+        {"execution": str(uuid4()), "fence": 1e30},
+        {"execution": {}, "fence": []},
+    ],
+)
+def test_what_is_no_pointer_is_thrown_away_with_a_warning(hooked: Engine, pointer: Any) -> None:
+    warnings: list[str] = []
+    hooked.connection.add_notice_handler(
+        lambda notice: warnings.append(notice.message_primary or "")
+    )
+    add_hook(hooked)
+    hooked.rows("select pgmq.send('dripdrop_hooks', %s::jsonb)", Jsonb(pointer))
+    execution = waiting(hooked)
+    assert [claim.execution_id for claim in hooked.claim_hooks()] == [execution.id]
+    assert len(pointers(hooked, "hooks")) == 1
+    assert any("no pointer" in warning for warning in warnings)

@@ -230,7 +230,7 @@ def test_a_trial_is_kept_redacted(hooked: Engine) -> None:
 
 def test_a_deep_answer_is_cut(hooked: Engine) -> None:
     hook = add_hook(hooked, response_path="")
-    body = {"response": "[" * 5000 + "]" * 5000, "status": 200}
+    body = {"response": "[" * 40 + "]" * 40, "status": 200}
     assert "…" in str(hooked.record_hook_test(TENANT, hook.id, body).last_test_result)
 
 

@@ -247,3 +247,128 @@ async def test_a_call_under_way_is_handed_in_when_the_worker_stops(
             holder.rollback()
         await run
     assert hooks_of(hooked, execution) == {"score": {"value": 85}}
+
+
+async def test_a_hanging_endpoint_takes_no_places_of_others(
+    engine: Engine, endpoint: Endpoint, open_worker: OpenWorker
+) -> None:
+    template = {"subject": "Hello", "text": "{{ slow }}"}
+    version = engine.author(email("welcome", template=template))
+    engine.create_http_hook("acme", version.sequence_id, "slow", endpoint.url, max_in_flight=5)
+    endpoint.silent = True
+    for number in range(30):
+        waiting(engine, f"user{number}")
+    engine.author(SCORED, key="other", name="Other")
+    add_function(engine)
+    fast = engine.enroll("acme", "other", "User", "sam", {"email": "sam@example.com"})
+    engine.tick()
+    async with open_worker(hooks_in_flight=8) as worker:
+        while engine.last(fast.id).hooks is None:
+            await worker.hooks.step()
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(endpoint.wait_for, lambda: len(endpoint.requests) == 5)
+        assert worker.hooks.in_flight == 5
+    assert len(endpoint.requests) == 5
+
+
+async def test_a_slow_function_leaves_places_to_the_others(
+    engine: Engine, open_worker: OpenWorker, dsn: str
+) -> None:
+    engine.author(email("welcome", template={"subject": "Hello", "text": "{{ slow }}"}))
+    slow = "select to_jsonb(1) from pg_advisory_xact_lock_shared(7)"
+    add_function(engine, slow, key="slow", timeout_ms=30_000)
+    for number in range(10):
+        waiting(engine, f"user{number}")
+    engine.author(SCORED, key="other", name="Other")
+    add_function(engine)
+    fast = engine.enroll("acme", "other", "User", "sam", {"email": "sam@example.com"})
+    engine.tick()
+    async with open_worker() as worker:
+        with psycopg.connect(dsn) as holder:
+            holder.execute("select pg_advisory_xact_lock(7)")
+            while engine.last(fast.id).hooks is None:
+                await worker.hooks.step()
+                await asyncio.sleep(0.01)
+            assert worker.hooks.in_flight == 2
+            holder.rollback()
+        await settle(worker)
+    assert {execution.hooks["slow"]["value"] for execution in waiting_rows(engine)} == {1}
+
+
+def waiting_rows(engine: Engine) -> list[Any]:
+    """Return the executions that asked for the slow value."""
+    return engine.rows("select hooks from dripdrop.step_executions where hooks ? 'slow'")
+
+
+async def test_a_function_that_catches_its_cancellation_is_ended(hooked: Engine, step: Any) -> None:
+    add_function(hooked, timeout_ms=50)
+    hooked.connection.execute(
+        "create or replace function app.score(enrollment dripdrop.enrollments, context jsonb)"
+        " returns jsonb language plpgsql security definer as $$ begin loop begin"
+        " perform pg_sleep(60); exception when query_canceled then null; end; end loop; end $$"
+    )
+    execution = waiting(hooked)
+    await step()
+    assert hooks_of(hooked, execution) == {"score": {"error": "hook_timeout"}}
+
+
+@pytest.mark.parametrize("returns", ["1e400", "repeat('[', 60) || repeat(']', 60)"])
+async def test_what_a_function_returns_that_nobody_could_read_is_an_error(
+    hooked: Engine, step: Any, returns: str
+) -> None:
+    returns = f"'{returns}'" if returns[0].isdigit() else f"({returns})"
+    add_function(hooked, f"select {returns}::jsonb")
+    execution = waiting(hooked)
+    await step()
+    assert hooks_of(hooked, execution) == {"score": {"error": "hook_unusable"}}
+
+
+async def test_an_exit_rules_function_ends_the_enrolment_in_the_next_round(
+    engine: Engine, open_worker: OpenWorker
+) -> None:
+    add_function(engine)
+    engine.author(
+        email("tip", timing={"type": "delay", "delay_amount": 3, "delay_unit": "days"}),
+        exit_when=[{"hook": "score", "expected_value": 85}],
+    )
+    enrollment = engine.join()
+    engine.track_event("acme", "visited", subscriber_id="sam")
+    assert engine.enrollment(enrollment.id).state == "active"
+    async with open_worker() as worker:
+        await worker.run_until_idle()
+    ended = engine.enrollment(enrollment.id)
+    assert (ended.state, ended.exit_reason, ended.ask_at) == ("cancelled", "exit_rule", None)
+
+
+async def test_what_a_setting_of_one_call_says_no_other_statement_of_the_worker_sees(
+    hooked: Engine, open_worker: OpenWorker
+) -> None:
+    add_function(
+        hooked, "select to_jsonb(set_config('dripdrop.tenant_key', enrollment.subscriber_id, false))"
+    )
+    waiting(hooked)
+    async with open_worker() as worker:
+        await settle(worker)
+        async with worker.database() as database:
+            cursor = await database.connection.execute(
+                "select coalesce(current_setting('dripdrop.tenant_key', true), '')"
+            )
+            assert await cursor.fetchone() == ("",)
+
+
+async def test_answers_that_the_database_refuses_are_errors_and_the_others_are_kept(
+    hooked: Engine, endpoint: Endpoint, open_worker: OpenWorker
+) -> None:
+    add_hook(hooked, url=endpoint.url + "/{{ subscriber_id }}")
+    executions = [waiting(hooked, person) for person in ("ada", "bob", "sam")]
+    hooked.connection.execute(
+        "alter table dripdrop.step_executions add constraint odd_one check"
+        f" (hooks #>> '{{score,value}}' is null or id <> '{executions[1].id}')".encode()
+    )
+    async with open_worker() as worker:
+        await settle(worker)
+    assert [hooks_of(hooked, each)["score"] for each in executions] == [
+        {"value": 85},
+        {"error": "hook_unusable"},
+        {"value": 85},
+    ]

@@ -117,6 +117,7 @@ class Life:
         """Do what a daemon does about what a tick has decided."""
         answers: dict[UUID, dict[str, Any]] = {}
         for claim in self.engine.claim_hooks():
+            assert claim.execution_id is not None, "no rule names a function here"
             if claim.key in hooks:
                 answer = {"value": hooks[claim.key]}
             elif claim.kind == "sql":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -10,20 +12,27 @@ import psycopg
 from psycopg.errors import QueryCanceled
 
 from dripdrop.daemon.drain import drain
+from dripdrop.daemon.halve import halved, is_a_rows
+from dripdrop.daemon.reading import CODE, unreadable
 from dripdrop.hooks import HookCaller
 
 if TYPE_CHECKING:
     from dripdrop.daemon.worker import Worker
 
-FUNCTIONS = 2
-"""SQL functions being called at a time; each takes a connection."""
+FUNCTIONS = 4
+"""Executions whose SQL functions are being called at a time; each takes a connection."""
+
+_PORTION = 4 * 1024 * 1024  # characters of answers that are handed in at once
+_OVERTIME = 1.0  # seconds that a function may take to end once it has been cancelled
+_DEADLINE = 5.0  # seconds that its call may take beyond its own timeout, whatever happens
 
 
 class Hooks:
     """Takes from `dripdrop.claim_hooks()` and hands to `dripdrop.complete_hooks()`, in batches.
 
-    At most `hooks_in_flight` executions are claimed and not yet handed in, so that no slow endpoint
-    holds up the others. What a worker that dies had claimed is called again after five minutes.
+    It claims what it can call at once: a hook has its own places, so that no slow endpoint or
+    function holds up the others. What a worker that dies had claimed is called again after five
+    minutes.
     """
 
     name = "hooks"
@@ -34,8 +43,9 @@ class Hooks:
         self.worker = worker
         self.interval = worker.settings.interval
         self._caller = HookCaller(worker.settings.channels, worker.vault, worker.rendering)
-        self._functions = asyncio.Semaphore(FUNCTIONS)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._busy: Counter[str] = Counter()
+        self._asking_functions = 0
         self._done: list[dict[str, Any]] = []
 
     @property
@@ -64,13 +74,37 @@ class Hooks:
         await self._caller.aclose()
 
     async def _hand_in(self) -> bool:
-        batch = self._done[: self.worker.settings.batch_size]
+        batch = self._portion()
         if not batch:
             return False
-        async with self.worker.database() as database:
-            await database.complete_hooks(batch)
+        await halved(batch, self._complete, self._refused)
         del self._done[: len(batch)]
         return True
+
+    def _portion(self) -> list[dict[str, Any]]:
+        """Return the first answers, as many as the database takes at once."""
+        size = 0
+        batch = []
+        for result in self._done[: self.worker.settings.batch_size]:
+            size += sum(len(answer.get("response", "")) for answer in result["values"].values())
+            if batch and size > _PORTION:
+                break
+            batch.append(result)
+        return batch
+
+    async def _complete(self, results: Sequence[dict[str, Any]]) -> None:
+        async with self.worker.database() as database:
+            await database.complete_hooks(results)
+
+    async def _refused(self, result: dict[str, Any], error: psycopg.Error) -> None:
+        """Answer with an error where the database refuses the answers; else leave the claim."""
+        self.worker.log.error("hook_refused", **_asker(result), sqlstate=error.sqlstate)
+        values = {key: {"error": "hook_unusable"} for key in result["values"]}
+        try:
+            await self._complete([result | {"values": values}])
+        except psycopg.Error as again:
+            if not is_a_rows(again):
+                raise
 
     async def _begin(self) -> bool:
         settings = self.worker.settings
@@ -78,48 +112,76 @@ class Hooks:
         if free <= 0 or self.worker.stopping.is_set():
             return False
         async with self.worker.database() as database:
-            claims = await database.claim_hooks(free)
-        claims.sort(key=lambda claim: claim.message_id)
-        for _, group in groupby(claims, key=lambda claim: claim.message_id):
-            task = asyncio.create_task(self._fetch(list(group)))
-            self._tasks.add(task)
-            task.add_done_callback(self._ended)
+            claims = await database.claim_hooks(
+                free, busy=dict(self._busy), functions=FUNCTIONS - self._asking_functions
+            )
+        for _, group in groupby(claims, key=lambda claim: (claim.message_id, claim.enrollment_id)):
+            self._call(list(group))
         return bool(claims)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self.worker.wake(self.name)
+    def _call(self, claims: list[Any]) -> None:
+        """Begin to call all hooks of one execution or enrolment; count them until they are over."""
+        hooks = [claim.hook["id"] for claim in claims]
+        asks_functions = any(claim.kind == "sql" for claim in claims)
+        self._busy.update(hooks)
+        self._asking_functions += asks_functions
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            self._busy.subtract(hooks)
+            self._busy = +self._busy
+            self._asking_functions -= asks_functions
+            self.worker.wake(self.name)
+
+        task = asyncio.create_task(self._fetch(claims))
+        self._tasks.add(task)
+        task.add_done_callback(ended)
 
     async def _fetch(self, claims: list[Any]) -> None:
         """Call all hooks of one execution and keep the answers until they are handed in.
 
         When the database goes away meanwhile, the claim is left to run out.
         """
+        first = claims[0]
+        if first.execution_id is None:
+            result = {"enrollment": str(first.enrollment_id), "ask_at": first.ask_at.isoformat()}
+        else:
+            result = {
+                "execution": str(first.execution_id),
+                "fence": first.fence,
+                "message": first.message_id,
+            }
         try:
-            answers = await asyncio.gather(*(self._answer(claim) for claim in claims))
+            result["values"] = await self._answers(claims)
         except psycopg.Error as error:
             self.worker.log.warning(
-                "hooks_given_up",
-                execution=str(claims[0].execution_id),
-                error=type(error).__name__,
+                "hooks_given_up", **_asker(result), error=type(error).__name__
             )
             return
-        self._done.append(
-            {
-                "execution": str(claims[0].execution_id),
-                "fence": claims[0].fence,
-                "message": claims[0].message_id,
-                "values": {
-                    claim.key: answer for claim, answer in zip(claims, answers, strict=True)
-                },
-            }
-        )
+        self._done.append(result)
+
+    async def _answers(self, claims: list[Any]) -> dict[str, dict[str, Any]]:
+        """Return the answers by key: functions are called one after the other."""
+
+        async def functions() -> list[tuple[str, dict[str, Any]]]:
+            return [
+                (claim.key, await self._answer(claim)) for claim in claims if claim.kind == "sql"
+            ]
+
+        async def endpoint(claim: Any) -> tuple[str, dict[str, Any]]:
+            return claim.key, await self._answer(claim)
+
+        endpoints = [endpoint(claim) for claim in claims if claim.kind == "http"]
+        called, *answered = await asyncio.gather(functions(), *endpoints)
+        return dict([*called, *answered])
 
     async def _answer(self, claim: Any) -> dict[str, Any]:
         """Return the answer of one hook. The log says what failed, and no value."""
         sqlstate = None
         try:
-            if claim.kind == "sql":
+            if unreadable(claim) is not None:
+                answer = {"error": CODE}
+            elif claim.kind == "sql":
                 answer, sqlstate = await self._call_function(claim)
             else:
                 answer = await self._caller.call(claim.hook, claim.variables)
@@ -131,7 +193,7 @@ class Hooks:
         if "error" in answer:
             self.worker.log.warning(
                 "hook_failed",
-                execution=str(claim.execution_id),
+                **_asker({"execution": claim.execution_id, "enrollment": claim.enrollment_id}),
                 key=claim.key,
                 code=answer["error"],
                 **({"sqlstate": sqlstate} if sqlstate else {}),
@@ -141,21 +203,53 @@ class Hooks:
     async def _call_function(self, claim: Any) -> tuple[dict[str, Any], str | None]:
         """Call a SQL function under its own timeout; return the answer and its SQLSTATE.
 
-        Nothing of the call is kept but the answer, which is handed in by another transaction.
+        Its transaction is rolled back: the answer is handed in by another one. A function can catch
+        its cancellation; then its session is ended. It may raise any SQLSTATE: only a connection
+        that is lost is one.
         """
-        seconds = claim.hook["timeout_ms"] / 1000 + 5
-        async with self._functions, self.worker.database(seconds) as database:
-            connection = database.connection
-            try:
-                async with connection.transaction(force_rollback=True):
-                    await connection.execute(
-                        "select set_config('statement_timeout', %s, true)",
-                        [f"{claim.hook['timeout_ms']}ms"],
+        seconds = claim.hook["timeout_ms"] / 1000
+        late = asyncio.Event()
+        sqlstate = None
+        try:
+            async with self.worker.database(seconds + _DEADLINE) as database:
+                connection = database.connection
+                cursor = await connection.execute(
+                    "select set_config('statement_timeout', %s, true), pg_backend_pid()",
+                    [f"{claim.hook['timeout_ms']}ms"],
+                )
+                row = await cursor.fetchone()
+                assert row is not None
+                end = asyncio.create_task(self._end_session(row[1], seconds + _OVERTIME, late))
+                try:
+                    answer = await database.call_hook(
+                        claim.execution_id, claim.key, claim.enrollment_id
                     )
-                    return await database.call_hook(claim.execution_id, claim.key), None
-            except QueryCanceled as error:
-                return {"error": "hook_timeout"}, error.sqlstate
-            except psycopg.Error as error:
-                if connection.broken:
-                    raise
-                return {"error": "hook_exception"}, error.sqlstate
+                except psycopg.Error as error:
+                    if connection.broken:
+                        raise
+                    canceled = isinstance(error, QueryCanceled)
+                    answer = {"error": "hook_timeout" if canceled else "hook_exception"}
+                    sqlstate = error.sqlstate
+                finally:
+                    end.cancel()
+                await connection.rollback()
+        except psycopg.Error as error:
+            if not late.is_set():
+                raise
+            return {"error": "hook_timeout"}, error.sqlstate
+        return answer, sqlstate
+
+    async def _end_session(self, pid: int, seconds: float, late: asyncio.Event) -> None:
+        """End a session of ours, unless this is cancelled before."""
+        await asyncio.sleep(seconds)
+        late.set()
+        async with self.worker.database() as database:
+            await database.connection.execute("select pg_terminate_backend(%s)", [pid])
+
+
+def _asker(result: dict[str, Any]) -> dict[str, str]:
+    """Return who asked, for the log."""
+    for who in ("execution", "enrollment"):
+        if result.get(who) is not None:
+            return {who: str(result[who])}
+    return {}

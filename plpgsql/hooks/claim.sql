@@ -1,0 +1,502 @@
+-- What a key of a step stands for: an HTTP hook of the sequence, else a SQL function, else nothing.
+-- error: why there is nothing to call.
+create or replace function dripdrop._hook_to_call(
+  tenant_key text,
+  sequence dripdrop.sequences,
+  key text
+)
+returns table (kind text, hook jsonb, error text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select found.kind, found.hook, found.error
+  from (
+    select
+      1 as place,
+      'http' as kind,
+      dripdrop._http_hook_call(h, sequence.key) as hook,
+      case when not h.active then 'hook_inactive' end as error
+    from dripdrop.http_hooks as h
+    where h.sequence_id = sequence.id and h.key = _hook_to_call.key
+    union all
+    select 2, 'sql', jsonb_build_object('id', h.id, 'timeout_ms', h.timeout_ms), null
+    from dripdrop._hook(_hook_to_call.tenant_key, _hook_to_call.key) as h
+    union all
+    select 3, null, null, 'hook_missing'
+  ) as found
+  order by found.place
+  limit 1
+$$;
+
+comment on function dripdrop._hook_to_call(text, dripdrop.sequences, text) is
+  'How the value of a hook is come by for a sequence, or why it cannot be.';
+
+-- Of one SQL function a caller has at most two calls under way, so that a slow one leaves places to
+-- the others.
+create or replace function dripdrop._free_places(kind text, hook jsonb, busy jsonb)
+returns int
+language sql
+immutable
+parallel safe
+return case kind when 'http' then (hook ->> 'max_in_flight')::int else 2 end
+  - coalesce((busy ->> (hook ->> 'id'))::int, 0);
+
+comment on function dripdrop._free_places(text, jsonb, jsonb) is
+  'How many calls of a hook a caller may begin, of whom so many are under way.';
+
+-- raises  ZD201
+create or replace function dripdrop._check_busy(busy jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if jsonb_typeof(busy) is distinct from 'object'
+    or exists (
+      select from jsonb_each(busy) as b
+      where b.key !~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+        or b.value::text !~ '^[0-9]{1,6}$'
+    )
+  then
+    raise exception 'busy is not a count of calls by hook' using
+      errcode = 'ZD201', column = 'busy',
+      hint = 'Pass {"the id of a hook": how many of its calls are under way}.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_busy(jsonb) is 'Raises ZD201 on what does not count calls.';
+
+create or replace function dripdrop._full_hooks(busy jsonb, functions int)
+returns uuid[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select h.id
+    from jsonb_each_text(busy) as b
+    join dripdrop.http_hooks as h on h.id = b.key::uuid
+    where b.value::int >= h.max_in_flight
+    union all
+    select h.id
+    from dripdrop.hooks as h
+    where functions <= 0 or (busy ->> h.id::text)::int >= 2
+  )
+$$;
+
+comment on function dripdrop._full_hooks(jsonb, int) is 'The hooks that have no place for a call.';
+
+create or replace function dripdrop._steps_waiting_for(hooks uuid[])
+returns uuid[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select s.id
+    from dripdrop.http_hooks as h
+    join dripdrop.sequence_versions as v on v.sequence_id = h.sequence_id
+    join dripdrop.steps as s on s.sequence_version_id = v.id
+    where h.id = any (_steps_waiting_for.hooks) and h.key = any (s.hooks)
+    union
+    select s.id
+    from dripdrop.hooks as h
+    join dripdrop.steps as s on h.key = any (s.hooks)
+    where h.id = any (_steps_waiting_for.hooks)
+      and (s.tenant_key = h.tenant_key or h.tenant_key is null)
+  )
+$$;
+
+comment on function dripdrop._steps_waiting_for(uuid[]) is
+  'The steps that need the value of one of these hooks.';
+
+-- The queue is read past what waits for a hook without a place, and tenants take turns: nobody
+-- stands behind somebody else's slow endpoint. What is no pointer has no execution.
+--
+-- locks   messages of the queue, skipping what is locked
+-- raises  ZD120 the queue does not exist
+create or replace function dripdrop._read_hook_pointers(steps uuid[], batch_size int)
+returns table (message_id bigint, execution uuid, fence int)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+begin
+  return query
+  with waiting as materialized (
+    select m.msg_id, p.execution, p.fence, x.tenant_key
+    from pgmq.q_dripdrop_hooks as m
+    cross join lateral (
+      select
+        case
+          when m.message ->> 'execution' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+            and m.message ->> 'fence' ~ '^[0-9]{1,9}$'
+          then (m.message ->> 'execution')::uuid
+        end as execution,
+        case
+          when m.message ->> 'fence' ~ '^[0-9]{1,9}$' then (m.message ->> 'fence')::int
+        end as fence
+    ) as p
+    left join dripdrop.step_executions as x on x.id = p.execution
+    where m.vt <= clock_timestamp()
+      and coalesce(x.step_id <> all (_read_hook_pointers.steps), true)
+    order by m.msg_id
+    limit greatest(1000, _read_hook_pointers.batch_size)
+  ),
+  chosen as (
+    select w.*, row_number() over (partition by w.tenant_key order by w.msg_id) as turn
+    from waiting as w
+    order by turn, w.msg_id
+    limit _read_hook_pointers.batch_size
+  )
+  select c.msg_id, c.execution, c.fence
+  from chosen as c
+  join pgmq.q_dripdrop_hooks as m on m.msg_id = c.msg_id and m.vt <= clock_timestamp()
+  order by c.turn, c.msg_id
+  for update of m skip locked;
+exception
+  when undefined_table or invalid_schema_name then
+    raise exception 'queue "dripdrop_hooks" does not exist' using
+      errcode = 'ZD120', hint = 'select * from dripdrop.start() creates the queues.';
+end
+$$;
+
+comment on function dripdrop._read_hook_pointers(uuid[], int) is
+  'Pointers to executions that wait for their hooks, locked.';
+
+-- A caller that dies has changed nothing: what it took is handed out again.
+--
+-- locks   enrolments, skipping what is locked
+create or replace function dripdrop._take_questions(
+  full_hooks uuid[],
+  batch_size int,
+  again_at timestamptz,
+  at timestamptz
+)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_without_a_place uuid[];
+  v_taken uuid[];
+begin
+  if full_hooks <> '{}' then
+    v_without_a_place := array(
+      select q.id
+      from dripdrop.sequences as q
+      cross join lateral dripdrop._rule_functions(q) as f
+      where f.id = any (full_hooks)
+    );
+  end if;
+  v_taken := array(
+    select e.id
+    from dripdrop.enrollments as e
+    where e.ask_at <= _take_questions.at
+      and e.sequence_id <> all (coalesce(v_without_a_place, '{}'))
+    order by e.ask_at
+    limit _take_questions.batch_size
+    for no key update skip locked
+  );
+  if cardinality(v_taken) > 0 then
+    update dripdrop.enrollments as e
+    set ask_at = case
+          when exists (
+            select from dripdrop.sequences as q
+            cross join lateral dripdrop._rule_functions(q)
+            where q.id = e.sequence_id
+          )
+          then again_at
+        end
+    where e.id = any (v_taken);
+  end if;
+  return v_taken;
+end
+$$;
+
+comment on function dripdrop._take_questions(uuid[], int, timestamptz, timestamptz) is
+  'Enrolments whose goals and exit rules are to be asked now.';
+
+-- A place is handed out when each of its hooks has room for it, and there is a function''s place if
+-- it asks functions: those are called one after the other. Where there is nothing to call, nothing
+-- is needed.
+create or replace function dripdrop._fitting(
+  wanted dripdrop._wanted_hook[],
+  busy jsonb,
+  functions int,
+  batch_size int
+)
+returns bigint[]
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select w.place
+    from (
+      select
+        w.place,
+        w.error is not null
+        or (
+          row_number() over (partition by w.hook ->> 'id' order by w.place)
+          <= dripdrop._free_places(w.kind, w.hook, busy)
+          and (
+            w.kind <> 'sql'
+            or dense_rank() over (partition by w.kind, w.error is null order by w.place) <= functions
+          )
+        ) as fits
+      from unnest(wanted) as w
+    ) as w
+    group by w.place
+    having bool_and(w.fits)
+    order by w.place
+    limit batch_size
+  )
+$$;
+
+comment on function dripdrop._fitting(dripdrop._wanted_hook[], jsonb, int, int) is
+  'The places of what can be asked at once.';
+
+-- What has nothing to call is answered here with its error; an execution that somebody has locked
+-- gets it when its claim has run out, so that a claim waits for nobody.
+--
+-- locks   executions and their enrolments, skipping what is locked
+create or replace function dripdrop._answer_with_errors(wanted dripdrop._wanted_hook[])
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_answerable uuid[];
+begin
+  -- One that waits for other values too gets its errors after them.
+  v_answerable := array(
+    select w.execution_id
+    from unnest(wanted) as w
+    where w.execution_id is not null
+    group by w.execution_id
+    having bool_and(w.error is not null)
+  );
+  if cardinality(v_answerable) = 0 then
+    return;
+  end if;
+  v_answerable := array(
+    select x.id
+    from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    where x.id = any (v_answerable)
+    for no key update of e, x skip locked
+  );
+  perform dripdrop.complete_hooks((
+    select coalesce(jsonb_agg(a.answer), '[]')
+    from (
+      select jsonb_build_object(
+        'execution', x.id,
+        'fence', x.fence,
+        'message', w.message_id,
+        'values', jsonb_object_agg(w.key, jsonb_build_object('error', w.error))
+      ) as answer
+      from unnest(wanted) as w
+      join dripdrop.step_executions as x on x.id = w.execution_id
+      where x.id = any (v_answerable)
+      group by x.id, w.message_id
+    ) as a
+  ));
+end
+$$;
+
+comment on function dripdrop._answer_with_errors(dripdrop._wanted_hook[]) is
+  'Answers what there is nothing to call for.';
+
+-- What is to be called: first for those whose rules are to be asked, then for executions.
+create or replace function dripdrop._wanted_hooks(
+  questions uuid[],
+  messages bigint[],
+  executions uuid[],
+  fences int[]
+)
+returns setof dripdrop._wanted_hook
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+  select
+    a.place, null::uuid, e.id, null::bigint, f.key, 'sql',
+    jsonb_build_object('id', f.id, 'timeout_ms', f.timeout_ms), null
+  from unnest(_wanted_hooks.questions) with ordinality as a (id, place)
+  join dripdrop.enrollments as e on e.id = a.id
+  join dripdrop.sequences as q on q.id = e.sequence_id
+  cross join lateral dripdrop._rule_functions(q) as f
+  union all
+  select
+    cardinality(_wanted_hooks.questions) + p.place, x.id, e.id, p.message, k.key, c.kind, c.hook,
+    c.error
+  from unnest(
+    _wanted_hooks.messages, _wanted_hooks.executions, _wanted_hooks.fences
+  ) with ordinality as p (message, execution, fence, place)
+  join dripdrop.step_executions as x
+    on x.id = p.execution and x.fence = p.fence and x.state = 'scheduled'
+  join dripdrop.steps as s on s.id = x.step_id
+  join dripdrop.enrollments as e on e.id = x.enrollment_id
+  join dripdrop.sequences as q on q.id = e.sequence_id
+  cross join lateral unnest(s.hooks) as k (key)
+  cross join lateral dripdrop._hook_to_call(x.tenant_key, q, k.key) as c
+  where not coalesce(x.hooks, '{}') ? k.key
+$$;
+
+comment on function dripdrop._wanted_hooks(uuid[], bigint[], uuid[], int[]) is
+  'The hooks that enrolments and executions wait for.';
+
+-- locks   callers hold the messages
+create or replace function dripdrop._throw_away(
+  messages bigint[],
+  executions uuid[],
+  wanted dripdrop._wanted_hook[]
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
+as $$
+declare
+  v_stale bigint[] := array(
+    select m.id
+    from unnest(messages) as m (id)
+    where m.id not in (select w.message_id from unnest(wanted) as w where w.message_id is not null)
+  );
+  v_malformed bigint[] := array(
+    select m.id from unnest(messages, executions) as m (id, execution) where m.execution is null
+  );
+begin
+  if cardinality(v_malformed) > 0 then
+    raise warning 'queue "dripdrop_hooks" held % that is no pointer: thrown away',
+      cardinality(v_malformed) using hint = 'Nothing but the engine writes to its queues.';
+  end if;
+  if cardinality(v_stale) > 0 then
+    perform pgmq.delete('dripdrop_hooks', v_stale);
+  end if;
+end
+$$;
+
+comment on function dripdrop._throw_away(bigint[], uuid[], dripdrop._wanted_hook[]) is
+  'Takes pointers out of the queue whose execution has moved on, and what is no pointer.';
+
+-- Work for whoever calls hooks. A claim is only a time for which nobody else gets it: a caller that
+-- dies has changed nothing, and the call is made again. busy: {hook id: calls under way};
+-- functions: how many executions and enrolments may ask SQL functions now.
+--
+-- locks   enrolments whose rules are to be asked; messages of the queue; where nothing can be
+--         called, executions and their enrolments; all skipping what is locked
+-- raises  ZD120 the queue does not exist, ZD201 bad argument
+create or replace function dripdrop.claim_hooks(
+  batch_size int default 100,
+  visibility interval default '5 minutes',
+  busy jsonb default '{}',
+  functions int default 4
+)
+returns table (
+  execution_id uuid,
+  enrollment_id uuid,
+  fence int,
+  message_id bigint,
+  ask_at timestamptz,
+  tenant_key text,
+  key text,
+  kind text,
+  hook jsonb,
+  variables jsonb
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_full uuid[];
+  v_questions uuid[];
+  v_messages bigint[];
+  v_executions uuid[];
+  v_fences int[];
+  v_wanted dripdrop._wanted_hook[];
+  v_fitting bigint[];
+begin
+  perform dripdrop._check_batch_size(batch_size);
+  perform dripdrop._check_busy(busy);
+  v_full := dripdrop._full_hooks(busy, functions);
+  v_questions := dripdrop._take_questions(
+    v_full, least(batch_size, functions), v_now + visibility, v_now
+  );
+  select array_agg(m.message_id), array_agg(m.execution), array_agg(m.fence)
+  into v_messages, v_executions, v_fences
+  from dripdrop._read_hook_pointers(dripdrop._steps_waiting_for(v_full), batch_size) as m;
+
+  v_wanted := array(
+    select w
+    from dripdrop._wanted_hooks(v_questions, v_messages, v_executions, v_fences) as w
+  );
+  perform dripdrop._throw_away(v_messages, v_executions, v_wanted);
+  perform dripdrop._answer_with_errors(v_wanted);
+  v_fitting := dripdrop._fitting(v_wanted, busy, functions, batch_size);
+  perform pgmq.set_vt('dripdrop_hooks', w.message_id, ceil(extract(epoch from visibility))::int)
+  from unnest(v_wanted) as w
+  where w.place = any (v_fitting) and w.message_id is not null
+  group by w.message_id;
+  update dripdrop.enrollments as e
+  set ask_at = v_now
+  from unnest(v_wanted) as w
+  where w.execution_id is null and w.place <> all (v_fitting) and e.id = w.enrollment_id;
+
+  return query
+  select
+    x.id,
+    e.id,
+    x.fence,
+    w.message_id,
+    case when x.id is null then e.ask_at end,
+    e.tenant_key,
+    w.key,
+    w.kind,
+    w.hook,
+    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, v_now)
+  from unnest(v_wanted) as w
+  join dripdrop.enrollments as e on e.id = w.enrollment_id
+  join dripdrop.sequences as q on q.id = e.sequence_id
+  left join dripdrop.step_executions as x on x.id = w.execution_id
+  left join dripdrop.steps as s on s.id = x.step_id
+  where w.error is null and w.place = any (v_fitting)
+  order by w.place, w.key;
+end
+$$;
+
+comment on function dripdrop.claim_hooks(int, interval, jsonb, int) is
+  'Hooks to call, one row per execution and key, for a while nobody else''s; without an '
+  'execution_id it is the goals and exit rules of the enrolment that ask. busy: {hook id: calls '
+  'under way}; functions: how many may ask SQL functions. Hand the answers to complete_hooks().';

@@ -1,0 +1,130 @@
+-- The SQL functions that goals and exit rules name are never asked within the statement that tracks
+-- an event: nothing there would bound them. The enrolment remembers in ask_at that they are to be
+-- asked, claim_hooks() hands them out, and complete_hooks() applies the rules. Nothing else has to
+-- be kept, and no queue can lose it. An HTTP hook is asked when a step is decided.
+create or replace function dripdrop._rule_functions(sequence dripdrop.sequences)
+returns setof dripdrop.hooks
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select distinct on (f.id) f.*
+  from dripdrop.conditions as c
+  cross join lateral dripdrop._hook(sequence.tenant_key, c.hook) as f
+  where c.sequence_id = sequence.id
+    and not exists (
+      select from dripdrop.http_hooks as h where h.sequence_id = sequence.id and h.key = c.hook
+    )
+  order by f.id
+$$;
+
+comment on function dripdrop._rule_functions(dripdrop.sequences) is
+  'The SQL functions that goals and exit rules of a sequence name.';
+
+-- Ends those for whom a rule holds. Where something has happened since the question was taken, it
+-- stays, and is asked again. What waited for the answer is due.
+--
+-- locks   nothing new: callers hold the enrolments and their executions
+create or replace function dripdrop._settle_rules(results dripdrop._hook_result[], at timestamptz)
+returns int
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_exits record;
+  v_settled uuid[];
+begin
+  for v_exits in
+    select found.action, found.reason, array_agg(e.id) as enrollments
+    from unnest(results) as r
+    join dripdrop.enrollments as e on e.id = r.enrollment and e.state in ('active', 'paused')
+    cross join lateral (
+      select jsonb_object_agg(a.key, dripdrop._hook_answer(a.value, null, null)) as hooks
+      from jsonb_each(r.values) as a
+    ) as answer
+    cross join lateral dripdrop._way_out(
+      dripdrop._ways_out(e.sequence_id), e, answer.hooks, null, null, _settle_rules.at
+    ) as found
+    where found.action is not null
+    group by found.action, found.reason
+  loop
+    perform dripdrop._end_enrollments(
+      v_exits.enrollments,
+      case v_exits.action when 'complete' then 'completed' else 'cancelled' end,
+      v_exits.reason,
+      _settle_rules.at
+    );
+  end loop;
+
+  with settled as (
+    update dripdrop.enrollments as e
+    set ask_at = null
+    from unnest(results) as r
+    where e.id = r.enrollment and e.ask_at = r.ask_at
+    returning e.id
+  )
+  select array_agg(s.id) into v_settled
+  from settled as s;
+  update dripdrop.step_executions as x
+  set due_at = _settle_rules.at,
+      updated_at = _settle_rules.at
+  where x.enrollment_id = any (v_settled)
+    and x.reason = 'waiting_for_rules'
+    and x.due_at > _settle_rules.at;
+  return (select count(*) from unnest(results) as r where r.enrollment is not null);
+end
+$$;
+
+comment on function dripdrop._settle_rules(dripdrop._hook_result[], timestamptz) is
+  'Applies goals and exit rules, now that their functions have answered.';
+
+-- In a simulation nobody else would ask.
+--
+-- locks   nothing new: callers hold the enrolments
+create or replace function dripdrop._assume_rules(
+  enrollments uuid[],
+  assumed jsonb,
+  at timestamptz
+)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._settle_rules(
+    array(
+      select row(
+        null,
+        null,
+        null,
+        (
+          select coalesce(
+            jsonb_object_agg(
+              f.key,
+              case
+                when _assume_rules.assumed ? f.key
+                then jsonb_build_object('value', _assume_rules.assumed -> f.key)
+                else dripdrop._try_function(e, f.key, null, null, null)
+              end
+            ),
+            '{}'
+          )
+          from dripdrop._rule_functions(q) as f
+        ),
+        e.id,
+        e.ask_at
+      )::dripdrop._hook_result
+      from dripdrop.enrollments as e
+      join dripdrop.sequences as q on q.id = e.sequence_id
+      where e.id = any (_assume_rules.enrollments) and e.ask_at is not null
+    ),
+    _assume_rules.at
+  )
+$$;
+
+comment on function dripdrop._assume_rules(uuid[], jsonb, timestamptz) is
+  'Answers the questions of goals and exit rules in a simulation.';
