@@ -11336,7 +11336,7 @@ comment on function dripdrop.reseal_http_hook(text, uuid, bytea, bytea) is
 create or replace function dripdrop._canonical_http_hook(tenant_key text, hook jsonb)
 returns jsonb
 language plpgsql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare

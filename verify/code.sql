@@ -312,11 +312,8 @@ begin
     '_sequence_document',
     '_set_sequence_hooks',
     '_set_step_hooks',
-<<<<<<< HEAD
     '_setting_problems',
-=======
     '_settle_rules',
->>>>>>> 26b0964 (Ask the functions of goals and exit rules by the hook stage, hooks by their places, and endpoints again that are away)
     '_severity',
     '_share_out',
     '_shared_senders',
@@ -337,19 +334,12 @@ begin
     '_suppress',
     '_suppression_slot',
     '_suppressions_of',
-<<<<<<< HEAD
-    '_take_turns',
-    '_tallies',
-    '_template_names',
-    '_tenant_slot',
-=======
-    '_switch_slot',
     '_take_questions',
     '_take_turns',
     '_tallies',
     '_template_names',
     '_template_prints',
->>>>>>> 26b0964 (Ask the functions of goals and exit rules by the hook stage, hooks by their places, and endpoints again that are away)
+    '_tenant_slot',
     '_thresholds',
     '_throw_away',
     '_time_window_fault',

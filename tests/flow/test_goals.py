@@ -357,9 +357,7 @@ def test_a_simulation_asks_the_functions_of_rules(engine: Engine) -> None:
     events = [{"at": "1 day", "event_key": "visited"}]
     rows = engine.simulate(TENANT, "onboarding", data, events=events)
     assert [(row.action, row.reason) for row in rows][-1] == ("completed", "goal")
-    rows = engine.simulate(
-        TENANT, "onboarding", data, events=events, hooks={"has_bought": False}
-    )
+    rows = engine.simulate(TENANT, "onboarding", data, events=events, hooks={"has_bought": False})
     assert "send" in [row.action for row in rows]
 
 

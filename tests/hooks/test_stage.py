@@ -344,7 +344,8 @@ async def test_what_a_setting_of_one_call_says_no_other_statement_of_the_worker_
     hooked: Engine, open_worker: OpenWorker
 ) -> None:
     add_function(
-        hooked, "select to_jsonb(set_config('dripdrop.tenant_key', enrollment.subscriber_id, false))"
+        hooked,
+        "select to_jsonb(set_config('dripdrop.tenant_key', enrollment.subscriber_id, false))",
     )
     waiting(hooked)
     async with open_worker() as worker:

@@ -372,7 +372,13 @@ class Branches(Journeys):
     @rule(
         worker=workers,
         answer=st.sampled_from(
-            [{"value": 5}, {"value": 5}, {"value": 1}, {"error": "hook_timeout"}, {"error": "http_404"}]
+            [
+                {"value": 5},
+                {"value": 5},
+                {"value": 1},
+                {"error": "hook_timeout"},
+                {"error": "http_404"},
+            ]
         ),
         ending=endings,
     )

@@ -154,9 +154,7 @@ class Hooks:
         try:
             result["values"] = await self._answers(claims)
         except psycopg.Error as error:
-            self.worker.log.warning(
-                "hooks_given_up", **_asker(result), error=type(error).__name__
-            )
+            self.worker.log.warning("hooks_given_up", **_asker(result), error=type(error).__name__)
             return
         self._done.append(result)
 
@@ -214,12 +212,13 @@ class Hooks:
             async with self.worker.database(seconds + _DEADLINE) as database:
                 connection = database.connection
                 cursor = await connection.execute(
-                    "select set_config('statement_timeout', %s, true), pg_backend_pid()",
+                    "select pg_backend_pid(), set_config('statement_timeout', %s, true),"
+                    " set_config('lock_timeout', '0', true)",
                     [f"{claim.hook['timeout_ms']}ms"],
                 )
                 row = await cursor.fetchone()
                 assert row is not None
-                end = asyncio.create_task(self._end_session(row[1], seconds + _OVERTIME, late))
+                end = asyncio.create_task(self._end_session(row[0], seconds + _OVERTIME, late))
                 try:
                     answer = await database.call_hook(
                         claim.execution_id, claim.key, claim.enrollment_id
