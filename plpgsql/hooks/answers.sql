@@ -81,8 +81,8 @@ comment on function dripdrop._check_hook_answer(jsonb, text) is
   'Raises ZD201 on what is no answer of a hook.';
 
 -- What a caller reports becomes what is kept: {"value": …} or {"error": code}. The path and the
--- type are applied here, by the rules of SQL/JSON, whoever made the call. A value goes to predicates
--- and to renderers: it is bounded as everything is that comes in.
+-- type are applied here, by the rules of SQL/JSON, whoever made the call. A value goes to
+-- predicates and to renderers: it is bounded as everything is that comes in.
 create or replace function dripdrop._hook_answer(
   answer jsonb,
   response_path text,
@@ -273,7 +273,10 @@ begin
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     cross join lateral jsonb_each(r.values) as a
     left join dripdrop.http_hooks as h on h.sequence_id = e.sequence_id and h.key = a.key
-    cross join lateral dripdrop._hook_answer(a.value, h.response_path, h.response_type) as n (answer)
+    cross join lateral (
+      select dripdrop._hook_answer(a.value, h.response_path, h.response_type) as answer
+      offset 0
+    ) as n
     where not coalesce(x.hooks, '{}') ? a.key
   ),
   told as (

@@ -84,7 +84,7 @@ class Hooks:
     def _portion(self) -> list[dict[str, Any]]:
         """Return the first answers, as many as the database takes at once."""
         size = 0
-        batch = []
+        batch: list[dict[str, Any]] = []
         for result in self._done[: self.worker.settings.batch_size]:
             size += sum(len(answer.get("response", "")) for answer in result["values"].values())
             if batch and size > _PORTION:
