@@ -10284,8 +10284,8 @@ comment on function dripdrop._record_answers(dripdrop._hook_result[], timestampt
   'Keeps what the hooks of executions answered, and makes them due: now, or when they ask again.';
 
 -- results: [{"execution", "fence", "message", "values": {key: answer}}], an answer being one of
--- {"value": …}, {"response": "the body"} and {"error": code}, and {"enrollment", "ask_at", "values"}
--- for what asked for goals and exit rules.
+-- {"value": …}, {"response": "the body"} and {"error": code}, and for goals and exit rules
+-- {"enrollment", "ask_at", "values"}.
 --
 -- locks   enrolments, then executions, both in id order
 -- raises  ZD201 results are malformed
