@@ -10063,27 +10063,12 @@ begin
   if v_value is null then
     return '{"error": "hook_coercion"}'::jsonb;
   end if;
-<<<<<<< HEAD
-
-  v_text := v_value #>> '{}';
-  return case
-    when v_text is null then '{"error": "hook_coercion"}'
-    when response_type = 'text' then jsonb_build_object('value', v_text)
-    when response_type = 'boolean' and lower(btrim(v_text)) in ('true', 'false')
-    then jsonb_build_object('value', btrim(v_text)::boolean)
-    when response_type = 'number'
-      and btrim(v_text) ~ '^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)(e[+-]?[0-9]{1,3})?$'
-    then jsonb_build_object('value', btrim(v_text)::numeric)
-    else '{"error": "hook_coercion"}'
-  end;
-=======
   if not dripdrop._is_plain(v_value)
     and exists (select from dripdrop._json_fault(v_value, '', 65536))
   then
     return '{"error": "hook_unusable"}'::jsonb;
   end if;
   return jsonb_build_object('value', v_value);
->>>>>>> 1d5ee43 (Ask the functions of goals and exit rules by the hook stage, hooks by their places, and endpoints again that are away)
 exception
   -- No JSON, or JSON that Postgres cannot hold.
   when data_exception or program_limit_exceeded then
@@ -10105,7 +10090,7 @@ as $$
     when response_type = 'text' then to_jsonb(value)
     when response_type = 'boolean' and lower(btrim(value)) in ('true', 'false')
     then to_jsonb(btrim(value)::boolean)
-    when response_type = 'number' and btrim(value) ~ '^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?$'
+    when response_type = 'number' and btrim(value) ~ '^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)(e[+-]?[0-9]{1,3})?$'
     then to_jsonb(btrim(value)::numeric)
   end
 $$;
@@ -10191,7 +10176,6 @@ create or replace function dripdrop._record_answers(
 returns int
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set standard_conforming_strings = on
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set jit = off
@@ -10604,10 +10588,11 @@ comment on function dripdrop._free_places(text, jsonb, jsonb) is
 create or replace function dripdrop._check_busy(busy jsonb)
 returns void
 language plpgsql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+  perform dripdrop._check_json(busy, 'busy');
   if jsonb_typeof(busy) is distinct from 'object'
     or exists (
       select from jsonb_each(busy) as b
@@ -10669,11 +10654,16 @@ comment on function dripdrop._steps_waiting_for(uuid[]) is
   'The steps that need the value of one of these hooks.';
 
 -- The queue is read past what waits for a hook without a place, and tenants take turns: nobody
--- stands behind somebody else's slow endpoint. What is no pointer has no execution.
+-- stands behind somebody else's slow endpoint. What is no pointer has no execution. A pointer that
+-- was read is hidden until a time of ours, and not of the queue's.
 --
 -- locks   messages of the queue, skipping what is locked
 -- raises  ZD120 the queue does not exist
-create or replace function dripdrop._read_hook_pointers(steps uuid[], batch_size int)
+create or replace function dripdrop._read_hook_pointers(
+  steps uuid[],
+  batch_size int,
+  at timestamptz
+)
 returns table (message_id bigint, execution uuid, fence int)
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -10700,7 +10690,7 @@ begin
         end as fence
     ) as p
     left join dripdrop.step_executions as x on x.id = p.execution
-    where m.vt <= clock_timestamp()
+    where (m.read_ct = 0 or m.vt <= _read_hook_pointers.at)
       and coalesce(x.step_id <> all (_read_hook_pointers.steps), true)
     order by m.msg_id
     limit greatest(1000, _read_hook_pointers.batch_size)
@@ -10713,7 +10703,8 @@ begin
   )
   select c.msg_id, c.execution, c.fence
   from chosen as c
-  join pgmq.q_dripdrop_hooks as m on m.msg_id = c.msg_id and m.vt <= clock_timestamp()
+  join pgmq.q_dripdrop_hooks as m
+    on m.msg_id = c.msg_id and (m.read_ct = 0 or m.vt <= _read_hook_pointers.at)
   order by c.turn, c.msg_id
   for update of m skip locked;
 exception
@@ -10723,7 +10714,7 @@ exception
 end
 $$;
 
-comment on function dripdrop._read_hook_pointers(uuid[], int) is
+comment on function dripdrop._read_hook_pointers(uuid[], int, timestamptz) is
   'Pointers to executions that wait for their hooks, locked.';
 
 -- A caller that dies has changed nothing: what it took is handed out again.
@@ -10933,6 +10924,7 @@ create or replace function dripdrop._throw_away(
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
 as $$
 declare
   v_stale bigint[] := array(
@@ -10985,6 +10977,7 @@ returns table (
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set jit = off
@@ -11009,7 +11002,9 @@ begin
   );
   select array_agg(m.message_id), array_agg(m.execution), array_agg(m.fence)
   into v_messages, v_executions, v_fences
-  from dripdrop._read_hook_pointers(dripdrop._steps_waiting_for(v_full), batch_size) as m;
+  from dripdrop._read_hook_pointers(
+    dripdrop._steps_waiting_for(v_full), batch_size, v_now
+  ) as m;
 
   v_wanted := array(
     select w
@@ -11018,10 +11013,11 @@ begin
   perform dripdrop._throw_away(v_messages, v_executions, v_wanted);
   perform dripdrop._answer_with_errors(v_wanted);
   v_fitting := dripdrop._fitting(v_wanted, busy, functions, batch_size);
-  perform pgmq.set_vt('dripdrop_hooks', w.message_id, ceil(extract(epoch from visibility))::int)
+  update pgmq.q_dripdrop_hooks as m
+  set vt = v_now + visibility,
+      read_ct = m.read_ct + 1
   from unnest(v_wanted) as w
-  where w.place = any (v_fitting) and w.message_id is not null
-  group by w.message_id;
+  where w.place = any (v_fitting) and m.msg_id = w.message_id;
   update dripdrop.enrollments as e
   set ask_at = v_now
   from unnest(v_wanted) as w
@@ -11936,9 +11932,9 @@ as $$
   select exists (
     select
     from jsonb_path_query(template, 'strict $.** ? (@.type() == "string")') as part (words)
-    cross join lateral regexp_matches(part.words #>> '{}', '\{\{.*?\}\}', 'g') as tag (words)
-    where tag.words[1] ~ ('(?<!\w)' || _template_prints.key || '(?!\w)')
-      and tag.words[1] !~ '\|\s*default(?!\w)'
+    cross join lateral regexp_matches(part.words #>> '{}', '[{][{].*?[}][}]', 'g') as tag (words)
+    where tag.words[1] ~ ('(?<![[:alnum:]_])' || _template_prints.key || '(?![[:alnum:]_])')
+      and tag.words[1] !~ '[|][[:space:]]*default(?![[:alnum:]_])'
   )
 $$;
 

@@ -49,10 +49,11 @@ comment on function dripdrop._free_places(text, jsonb, jsonb) is
 create or replace function dripdrop._check_busy(busy jsonb)
 returns void
 language plpgsql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+  perform dripdrop._check_json(busy, 'busy');
   if jsonb_typeof(busy) is distinct from 'object'
     or exists (
       select from jsonb_each(busy) as b
@@ -114,11 +115,16 @@ comment on function dripdrop._steps_waiting_for(uuid[]) is
   'The steps that need the value of one of these hooks.';
 
 -- The queue is read past what waits for a hook without a place, and tenants take turns: nobody
--- stands behind somebody else's slow endpoint. What is no pointer has no execution.
+-- stands behind somebody else's slow endpoint. What is no pointer has no execution. A pointer that
+-- was read is hidden until a time of ours, and not of the queue's.
 --
 -- locks   messages of the queue, skipping what is locked
 -- raises  ZD120 the queue does not exist
-create or replace function dripdrop._read_hook_pointers(steps uuid[], batch_size int)
+create or replace function dripdrop._read_hook_pointers(
+  steps uuid[],
+  batch_size int,
+  at timestamptz
+)
 returns table (message_id bigint, execution uuid, fence int)
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -145,7 +151,7 @@ begin
         end as fence
     ) as p
     left join dripdrop.step_executions as x on x.id = p.execution
-    where m.vt <= clock_timestamp()
+    where (m.read_ct = 0 or m.vt <= _read_hook_pointers.at)
       and coalesce(x.step_id <> all (_read_hook_pointers.steps), true)
     order by m.msg_id
     limit greatest(1000, _read_hook_pointers.batch_size)
@@ -158,7 +164,8 @@ begin
   )
   select c.msg_id, c.execution, c.fence
   from chosen as c
-  join pgmq.q_dripdrop_hooks as m on m.msg_id = c.msg_id and m.vt <= clock_timestamp()
+  join pgmq.q_dripdrop_hooks as m
+    on m.msg_id = c.msg_id and (m.read_ct = 0 or m.vt <= _read_hook_pointers.at)
   order by c.turn, c.msg_id
   for update of m skip locked;
 exception
@@ -168,7 +175,7 @@ exception
 end
 $$;
 
-comment on function dripdrop._read_hook_pointers(uuid[], int) is
+comment on function dripdrop._read_hook_pointers(uuid[], int, timestamptz) is
   'Pointers to executions that wait for their hooks, locked.';
 
 -- A caller that dies has changed nothing: what it took is handed out again.
@@ -456,7 +463,9 @@ begin
   );
   select array_agg(m.message_id), array_agg(m.execution), array_agg(m.fence)
   into v_messages, v_executions, v_fences
-  from dripdrop._read_hook_pointers(dripdrop._steps_waiting_for(v_full), batch_size) as m;
+  from dripdrop._read_hook_pointers(
+    dripdrop._steps_waiting_for(v_full), batch_size, v_now
+  ) as m;
 
   v_wanted := array(
     select w
@@ -465,10 +474,11 @@ begin
   perform dripdrop._throw_away(v_messages, v_executions, v_wanted);
   perform dripdrop._answer_with_errors(v_wanted);
   v_fitting := dripdrop._fitting(v_wanted, busy, functions, batch_size);
-  perform pgmq.set_vt('dripdrop_hooks', w.message_id, ceil(extract(epoch from visibility))::int)
+  update pgmq.q_dripdrop_hooks as m
+  set vt = v_now + visibility,
+      read_ct = m.read_ct + 1
   from unnest(v_wanted) as w
-  where w.place = any (v_fitting) and w.message_id is not null
-  group by w.message_id;
+  where w.place = any (v_fitting) and m.msg_id = w.message_id;
   update dripdrop.enrollments as e
   set ask_at = v_now
   from unnest(v_wanted) as w

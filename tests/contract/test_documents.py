@@ -66,13 +66,12 @@ def documents(db: Db) -> list[tuple[str, str, dict[str, str]]]:
 def call(db: Db, function: str, parameter: str, beside: dict[str, str], document: str) -> None:
     """Call a function with a document."""
     db.execute(
-        sql.SQL("select * from dripdrop.{}({}, {} => %s::jsonb)").format(
+        sql.SQL("select * from dripdrop.{}({})").format(
             sql.Identifier(function),
             sql.SQL(", ").join(
                 sql.SQL("{} => {}").format(sql.Identifier(name), sql.SQL(value))
-                for name, value in beside.items()
+                for name, value in [*beside.items(), (parameter, "%s::jsonb")]
             ),
-            sql.Identifier(parameter),
         ),
         [document],
     )

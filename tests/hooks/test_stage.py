@@ -217,7 +217,7 @@ async def test_a_crash_between_claim_and_answer_loses_nothing(
 
 
 async def test_what_a_worker_that_stops_has_not_heard_comes_again(
-    hooked: Engine, endpoint: Endpoint, open_worker: OpenWorker
+    hooked: Engine, endpoint: Endpoint, open_worker: OpenWorker, clock: Clock
 ) -> None:
     add_hook(hooked, url=endpoint.url)
     endpoint.silent = True
@@ -228,8 +228,9 @@ async def test_what_a_worker_that_stops_has_not_heard_comes_again(
         worker.stop()
         await run
     assert hooks_of(hooked, execution) is None
-    queued = hooked.rows("select vt > clock_timestamp() as claimed from pgmq.q_dripdrop_hooks")
-    assert [row.claimed for row in queued] == [True]
+    assert hooked.claim_hooks() == [], "it is claimed"
+    clock.advance(minutes=5)
+    assert [claim.execution_id for claim in hooked.claim_hooks()] == [execution.id]
 
 
 async def test_a_call_under_way_is_handed_in_when_the_worker_stops(
