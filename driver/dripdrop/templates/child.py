@@ -2,10 +2,10 @@
 connections and keys.
 
 What a message takes is processor time and not the clock's, so that a machine that stands still
-fails nobody. Python is interrupted after SECONDS; what does not let itself be interrupted is ended
-by the kernel a second later, and the parent reads in the shared page which message had begun.
-Memory beyond MEMORY makes Python raise; the process then ends, for what is left of it is not
-trusted.
+fails nobody. Python is interrupted with every TICK of it, and a message after SECONDS. What does
+not let itself be interrupted is ended by the kernel a second later, and the parent reads in the
+shared page which message had begun. Nothing of this costs a message a system call. Memory beyond
+MEMORY makes Python raise; the process then ends, for what is left of it is not trusted.
 
 A request is a length and a JSON document; an answer is a length and any number of records, see
 `RECORD`, the last of a request being `END`.
@@ -13,6 +13,7 @@ A request is a length and a JSON document; an answer is a length and any number 
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import resource
@@ -20,7 +21,6 @@ import signal
 import struct
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, BinaryIO
@@ -29,6 +29,7 @@ import orjson
 
 from dripdrop.templates.liquid import MESSAGE, REQUEST, TOO_LARGE, Renderer, RenderError
 
+TICK = 0.05
 SECONDS = 1.0
 """How much processor time one message may take, its template's parsing included."""
 
@@ -52,9 +53,8 @@ PAYLOAD, FAILED, LATER, MEMORY_ERROR, END = b"P", b"F", b"L", b"M", b"E"
 """A payload; a code and its detail; a message of a template that took too long already, and was
 not begun; one that memory did not suffice for, after which the process ends; no more records."""
 
-_MESSAGE_BEGUN = struct.Struct("<i")
-_FLUSHED_BYTES = 256 * 1024
-_FLUSHED_SECONDS = 0.05
+_PIPE_BYTES = 1024 * 1024
+_FLUSHED_BYTES = 64 * 1024
 _ANSWERED_BYTES = 8 * 1024 * 1024  # after which the parent has to ask again for the rest
 
 
@@ -69,21 +69,16 @@ class Progress:
 
     def __init__(self, file: int) -> None:
         """Map a file of SIZE bytes."""
-        self._page = mmap.mmap(file, self.SIZE)
+        self._places = memoryview(mmap.mmap(file, self.SIZE)).cast("i")
 
     def begin(self, place: int) -> None:
         """Say that a message has begun; -1 is none."""
-        _MESSAGE_BEGUN.pack_into(self._page, 0, place)
+        self._places[0] = place
 
     @property
     def begun(self) -> int:
         """Which message had begun last, or -1."""
-        place: int = _MESSAGE_BEGUN.unpack_from(self._page)[0]
-        return place
-
-    def close(self) -> None:
-        """Unmap it."""
-        self._page.close()
+        return self._places[0]
 
 
 def main() -> None:
@@ -92,6 +87,9 @@ def main() -> None:
     with open(os.devnull, "r+b") as nothing:
         os.dup2(nothing.fileno(), 0)
         os.dup2(nothing.fileno(), 1)
+    for pipe in (requests, answers):
+        with suppress(OSError, AttributeError):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     child = _Child(Progress(int(sys.argv[1])))
     _limit_memory()
     with suppress(BrokenPipeError):
@@ -105,20 +103,24 @@ class _Child:
         self._progress = progress
         self._renderers = {"message": Renderer(MESSAGE), "request": Renderer(REQUEST)}
         self._rendering = False
-        signal.signal(signal.SIGPROF, self._interrupt)
+        self._time = self._begun = (
+            0.0  # of the processor, at the last tick and at a message's start
+        )
+        signal.signal(signal.SIGPROF, self._tick)
 
     def answer(self, request: Mapping[str, Any], answers: BinaryIO) -> None:
         """Render the messages of a request in their order, and write what becomes of them."""
         records: list[bytes] = []
-        size, unflushed, total = 0, 0.0, 0
+        size, total, flushed = 0, 0, self._time
+        self._allow_more_time()
+        signal.setitimer(signal.ITIMER_PROF, TICK, TICK)
         for kind, seconds, content in self._rendered(request):
             records += RECORD.pack(kind, seconds, len(content)), content
             size += len(content)
-            unflushed += seconds
-            if size > _FLUSHED_BYTES or unflushed > _FLUSHED_SECONDS or kind == MEMORY_ERROR:
+            if size > _FLUSHED_BYTES or self._time > flushed or kind == MEMORY_ERROR:
                 _write(answers, records)
                 total += size
-                records, size, unflushed = [], 0, 0.0
+                records, size, flushed = [], 0, self._time
             if kind == MEMORY_ERROR:
                 os._exit(0)
             if total > _ANSWERED_BYTES:
@@ -131,27 +133,24 @@ class _Child:
 
     def _rendered(self, request: Mapping[str, Any]) -> Iterator[tuple[bytes, float, bytes]]:
         renderer = self._renderers[request["escaping"]]
-        templates = request["templates"]
-        taken: defaultdict[str, float] = defaultdict(float)
-        before = time.process_time()
-        for place, (template_hash, channel, variables, headers) in enumerate(request["messages"]):
-            if taken[template_hash] > SECONDS:
+        taken: dict[str, float] = {}
+        for place, message in enumerate(request["messages"]):
+            template_hash = message[0]
+            if taken and taken.get(template_hash, 0) > SECONDS:
                 yield LATER, 0, b""
                 continue
             self._progress.begin(place)
+            begun = self._begun = self._time
             try:
-                kind, content = (
-                    PAYLOAD,
-                    self._limited(renderer, templates, template_hash, channel, variables, headers),
-                )
+                kind, content = PAYLOAD, self._limited(renderer, request["templates"], *message)
             except RenderError as error:
                 kind, content = FAILED, orjson.dumps([error.code, error.detail])
             except MemoryError:
                 kind, content = MEMORY_ERROR, b""
-            after = time.process_time()
-            taken[template_hash] += after - before
-            yield kind, after - before, content
-            before = after
+            seconds = self._time - begun
+            if seconds:
+                taken[template_hash] = taken.get(template_hash, 0) + seconds
+            yield kind, seconds, content
 
     def _limited(
         self,
@@ -164,8 +163,6 @@ class _Child:
     ) -> bytes:
         """Return the payload as JSON. Raises `RenderError` and `MemoryError`."""
         try:
-            signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS + 1)  # its default is to kill
-            signal.setitimer(signal.ITIMER_PROF, SECONDS, SECONDS / 10)
             self._rendering = True
             if not renderer.knows(template_hash):
                 renderer.learn(template_hash, templates[template_hash])
@@ -181,10 +178,18 @@ class _Child:
             self._rendering = False
         return content
 
-    def _interrupt(self, *_: object) -> None:
-        """Raise, again and again: where Python ignores exceptions, one is not enough."""
-        if self._rendering:
+    def _tick(self, *_: object) -> None:
+        """Look at the time, and raise when it is over: again and again, for where Python ignores
+        exceptions one is not enough.
+        """
+        self._time = time.process_time()
+        self._allow_more_time()
+        if self._rendering and self._time - self._begun > SECONDS + TICK:
             raise _TookTooLong
+
+    def _allow_more_time(self) -> None:
+        """Put off the end by the kernel: Python is still to be interrupted."""
+        signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS + 1)
 
 
 def timeout() -> RenderError:

@@ -17,10 +17,12 @@ from liquid.builtin.expressions import logical
 from liquid.builtin.expressions.primitive import Blank
 from liquid.builtin.tags import case_tag
 from liquid.exceptions import OutputStreamLimitError
-from liquid.output import LimitedStringIO
 from liquid.undefined import is_undefined
 
 Filter = Callable[..., Any]
+
+LONGEST = 1_000_000
+"""How many characters one rendered text may have."""
 
 _TEXT_FILTERS = (
     *("append", "prepend", "remove", "remove_first", "remove_last"),
@@ -28,19 +30,26 @@ _TEXT_FILTERS = (
 )
 
 
-class Output(LimitedStringIO):
-    """The library's limited output, its size counted in characters, its line breaks left alone."""
+class Output(StringIO):
+    """What is written, up to so many characters; each is left as it is, line breaks too."""
 
     def __init__(self, limit: int) -> None:
         """Take so many characters."""
-        super().__init__(limit, newline="")
+        self.left = limit
+        self._texts: list[str] = []
 
     def write(self, text: str) -> int:
         """Write a text, or raise `OutputStreamLimitError`."""
-        self.size += len(text)
-        if self.size > self.limit:
+        size = len(text)
+        self.left -= size
+        if self.left < 0:
             raise OutputStreamLimitError("output stream limit reached", token=None)
-        return StringIO.write(self, text)
+        self._texts.append(text)
+        return size
+
+    def getvalue(self) -> str:
+        """Return what was written."""
+        return "".join(self._texts)
 
 
 class Context(RenderContext):
@@ -48,13 +57,18 @@ class Context(RenderContext):
 
     def get(self, path: list[object], **options: Any) -> object:
         """Return what a path leads to; null is undefined."""
-        found = super().get(path, **options)
+        if len(path) == 1 and "default" not in options:  # most are, and the library takes its time
+            try:
+                found: object = self.scope[path[0]]  # type: ignore[index]
+            except (KeyError, TypeError):
+                found = None
+        else:
+            found = super().get(path, **options)
         return self.env.undefined(str(path[0])) if found is None else found
 
     def get_buffer(self, buf: TextIO | None = None) -> StringIO:
         """Return an output for what is written inside of another one."""
-        limit: int = self.env.output_stream_limit  # type: ignore[assignment]
-        return Output(limit - (buf.size if isinstance(buf, LimitedStringIO) else 0))
+        return Output(buf.left if isinstance(buf, Output) else LONGEST)
 
 
 def adopt(environment: Environment) -> None:

@@ -21,12 +21,11 @@ from liquid.exceptions import LiquidError, OutputStreamLimitError
 from liquid.stringify import to_liquid_string
 
 from dripdrop.mailbox import marked, read_mailbox
-from dripdrop.templates.dialect import Context, Output, adopt
+from dripdrop.templates.dialect import LONGEST, Context, Output, adopt
 
 _CACHED = 1000  # templates
 _CACHED_CHARACTERS = 2_000_000  # of their sources; parsed they are some thirty times as large
 _MAILBOXES = ("from", "reply_to")
-_LONGEST = 1_000_000  # characters of one rendered text
 
 TOO_LARGE = "message_too_large"
 """The code of a message that no provider would take for its size."""
@@ -45,12 +44,11 @@ class RenderError(Exception):
 
 
 class _Limited(Environment):
-    """Liquid without files, and with an end to loops, variables and output."""
+    """Liquid without files, and with an end to loops and variables; `Output` ends by itself."""
 
     context_depth_limit = 20
     loop_iteration_limit = 10_000
     local_namespace_limit = 1_000_000
-    output_stream_limit = _LONGEST
 
 
 class _Written(str):
@@ -159,7 +157,7 @@ class Renderer:
         except (RenderError, MemoryError):
             raise
         except OutputStreamLimitError:
-            raise RenderError(TOO_LARGE, f"a text is longer than {_LONGEST} characters") from None
+            raise RenderError(TOO_LARGE, f"a text is longer than {LONGEST} characters") from None
         except LiquidError as error:
             raise RenderError("liquid_error", str(error.message)) from None
         except Exception as error:  # filters let Python's own errors through, values and all
@@ -267,9 +265,11 @@ def _compile(
 
 
 def _render(template: BoundTemplate, variables: Mapping[str, Any]) -> str:
-    """Do as `template.render`, without its copies of the variables and its encoding of the text."""
-    output = Output(_LONGEST)
-    template.render_with_context(Context(template, globals=variables), output)
+    """Do as `template.render`, without its copies of the variables and what partials need."""
+    context = Context(template, globals=variables)
+    output = Output(LONGEST)
+    for node in template.nodes:
+        node.render(context, output)
     return output.getvalue()
 
 

@@ -19,7 +19,7 @@ import structlog
 from dripdrop.templates import child
 from dripdrop.templates.liquid import RenderError
 
-_MESSAGES = 250  # of a request
+_MESSAGES = 500  # of a request
 _BYTES = 2 * 1024 * 1024  # of a request, unless one message has more
 _PATIENCE = 30.0  # seconds of the clock in which no message begins, after which the process ends
 _SECONDS = 10.0  # of the processor, for the messages of one call
