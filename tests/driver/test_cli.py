@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from psycopg.conninfo import make_conninfo
 
 from dripdrop import Client, Vault
+from dripdrop.cli.errors import reported
 from dripdrop.vault import from_text, generate_key, to_text
 from tests.daemon.servers import wait_for
 from tests.driver.command import dripdrop
@@ -219,3 +220,14 @@ def test_without_a_database_the_variables_are_named() -> None:
     result = dripdrop("check")
     assert result.returncode == 1
     assert "DRIPDROP_DSN" in result.stderr
+
+
+def test_what_postgres_says_of_a_row_names_nobody(
+    db: psycopg.Connection[Any], dsn: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit), reported():
+        db.execute("create table people (email text check (email = ''))")
+        db.execute("insert into people values ('sam@example.com')")
+    said = capsys.readouterr().err
+    assert "violates check constraint" in said
+    assert "Failing row contains ([redacted])" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import inspect
 from datetime import UTC, datetime
 from typing import Any
@@ -53,6 +54,29 @@ def test_the_declarations_are_those_of_the_catalogue(db: psycopg.Connection[Any]
         row.proname: [(name, place >= row.required) for place, name in enumerate(row.names)]
         for row in rows
     }
+
+
+def test_what_is_given_to_a_call_is_no_part_of_its_statement(
+    db: psycopg.Connection[Any], dsn: str
+) -> None:
+    """So that neither pg_stat_statements nor the server's log of statements has it."""
+    sealed, again = ("AQ" + letter * 62 for letter in "AB")
+    with psycopg.connect(dsn) as connection:
+        client = Client(connection)
+        pid = connection.info.backend_pid
+        statement = "select query from pg_stat_activity where pid = %s"
+        adapter = client.create_channel_adapter("acme", "mail", "email", "smtp", sealed)
+        assert sealed not in db.execute(statement, [pid]).fetchone().query  # type: ignore[union-attr]
+        (row,) = client.sealed_adapters()
+        envelope = base64.b64decode(again)
+        assert client.reseal_adapter("acme", adapter.id, envelope, row.credentials)
+        (said,) = db.execute(statement, [pid]).fetchone()  # type: ignore[misc]
+        assert "reseal_adapter" in said
+        assert again not in said
+        assert envelope.hex() not in said
+        client.suppress("acme", "email", "sam@example.com")
+        (said,) = db.execute(statement, [pid]).fetchone()  # type: ignore[misc]
+        assert "sam@example.com" not in said
 
 
 def test_a_call_belongs_to_the_callers_transaction(db: psycopg.Connection[Any], dsn: str) -> None:

@@ -17,7 +17,12 @@ from dripdrop.channels.base import ChannelSettings, InvalidMessage
 
 _GLOBAL_UNICAST = ip_network("2000::/3")  # RFC 4291 section 2.4
 _NAT64 = ip_network("64:ff9b::/96")  # RFC 6052 section 2.1
-_IETF_ASSIGNMENTS = ip_network("192.0.0.0/24")  # RFC 6890 section 2.2.2
+_NOT_PUBLIC = (
+    ip_network("192.0.0.0/24"),  # RFC 6890 section 2.2.2, and Oracle's metadata at 192.0.0.192
+    ip_network("192.88.99.0/24"),  # RFC 7526: once the way into 6to4
+    ip_network("168.63.129.16/32"),  # Azure's own services, as seen by its machines
+    ip_network("3fff::/20"),  # RFC 9637: documentation
+)
 
 
 class PrivateAddress(OSError):
@@ -58,6 +63,11 @@ def is_public(text: str) -> bool:
         if address in _NAT64:
             wrapped = IPv4Address(int(address) & 0xFFFFFFFF)
         if wrapped is None:
-            return address in _GLOBAL_UNICAST and address.is_global
+            return address in _GLOBAL_UNICAST and _is_global(address)
         address = wrapped
-    return address.is_global and not address.is_multicast and address not in _IETF_ASSIGNMENTS
+    return _is_global(address)
+
+
+def _is_global(address: IPv4Address | IPv6Address) -> bool:
+    special = address.is_multicast or any(address in network for network in _NOT_PUBLIC)
+    return address.is_global and not special

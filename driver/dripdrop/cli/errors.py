@@ -12,7 +12,9 @@ from psycopg.errors import InvalidSchemaName, UndefinedFunction, UndefinedTable
 from dripdrop.cli.output import print_fault, stderr
 from dripdrop.documents import DocumentError, UnreadableFile
 from dripdrop.dsn import InvalidDsn
+from dripdrop.errors import DripdropError
 from dripdrop.install import InstallError
+from dripdrop.redaction import without_people
 from dripdrop.settings import MissingSetting
 from dripdrop.vault import VaultError
 
@@ -24,7 +26,7 @@ def reported() -> Iterator[None]:
         yield
     except psycopg.Error as error:
         message = error.diag.message_primary or str(error).strip()
-        _report(message, error.diag.message_detail, _hint(error, message))
+        _report(message, _detail(error), _hint(error, message))
     except DocumentError as error:
         for fault in error.faults:
             print_fault(fault, stderr)
@@ -42,6 +44,12 @@ def _report(message: str, detail: str | None = None, hint: str | None = None) ->
             style = "red" if label == "dripdrop" else None
             stderr.out(f"{label}: {text}", style=style, highlight=False)
     raise SystemExit(1)
+
+
+def _detail(error: psycopg.Error) -> str | None:
+    """Return the server's detail. Postgres's own may repeat a row, and this may be a log."""
+    detail = error.diag.message_detail
+    return detail if isinstance(error, DripdropError) or not detail else without_people(detail)
 
 
 def _hint(error: psycopg.Error, message: str) -> str | None:

@@ -84,6 +84,7 @@ def configuration(
         port=port,
         access_log=False,
         log_config=None,
+        log_level="error",  # else each request that makes no sense writes a line
         http=limited(connections, per_address),
         h11_max_incomplete_event_size=HEAD_BYTES,
         backlog=_BACKLOG,
