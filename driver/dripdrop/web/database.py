@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
 
 import psycopg
-from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from dripdrop.client import AsyncClient
-
-UNAVAILABLE = (
-    psycopg.OperationalError,
-    psycopg.InterfaceError,
-    psycopg.errors.QueryCanceled,
-    PoolTimeout,
-    TooManyRequests,
-)
-"""What a later attempt may not meet."""
+from dripdrop.connections import Connections
+from dripdrop.dsn import understood, with_defaults
+from dripdrop.faults import Kind, kind_of
 
 _CONNECTIONS = 4
 _WAITING = 200
 _SECONDS = 10
+
+
+class Crowded(Exception):
+    """As many requests wait for the database as may."""
 
 
 class Database:
@@ -35,26 +32,17 @@ class Database:
     def __init__(self, dsn: str, clock: Callable[[], datetime] | None) -> None:
         """Prepare without connecting."""
         self._clock = clock
-        self._pool = AsyncConnectionPool(
-            dsn,
-            min_size=1,
-            max_size=_CONNECTIONS,
-            max_waiting=_WAITING,
-            timeout=_SECONDS,
-            open=False,
-            kwargs={"autocommit": True, "application_name": "dripdrop web"},
-            configure=_configure,
-            check=AsyncConnectionPool.check_connection,
-        )
+        self._inside = 0
+        named = with_defaults(understood(dsn), {"fallback_application_name": "dripdrop web"})
+        self._connections = Connections(named, _CONNECTIONS, lambda connection: None)
 
     async def __aenter__(self) -> Database:
-        """Open the connection pool; a database that is away is waited for by each request."""
-        await self._pool.open()
+        """Connect later: a database that is away is waited for by each request."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close the pool."""
-        await self._pool.close()
+        """Close the connections."""
+        await self._connections.aclose()
 
     def now(self) -> datetime:
         """Return the time."""
@@ -63,12 +51,23 @@ class Database:
     @asynccontextmanager
     async def client(self) -> AsyncIterator[AsyncClient]:
         """Lend a client whose calls are one transaction."""
-        async with self._pool.connection() as connection, connection.transaction():
-            if self._clock is not None:
-                now = self._clock().isoformat()
-                await connection.execute("select set_config('dripdrop.now', %s, true)", [now])
-            yield AsyncClient(connection)
+        if self._inside >= _CONNECTIONS + _WAITING:
+            raise Crowded
+        self._inside += 1
+        try:
+            async with AsyncExitStack() as stack:
+                transaction = self._connections.transaction(
+                    _SECONDS, self._clock() if self._clock else None
+                )
+                async with asyncio.timeout(_SECONDS):
+                    connection = await stack.enter_async_context(transaction)
+                yield AsyncClient(connection)
+        finally:
+            self._inside -= 1
 
 
-async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
-    await connection.execute(f"set statement_timeout = '{_SECONDS}s'")
+def is_passing(error: Exception) -> bool:
+    """Whether a later attempt may not meet this error."""
+    if isinstance(error, psycopg.Error):
+        return kind_of(error) is not Kind.OURS
+    return isinstance(error, Crowded | TimeoutError)

@@ -7,11 +7,11 @@ import signal
 import sys
 from datetime import timedelta
 
-import psycopg
 import structlog
 import uvicorn
 
 from dripdrop.client import Client
+from dripdrop.connections import connect
 from dripdrop.daemon.log import logging_to
 from dripdrop.daemon.run import is_version
 from dripdrop.unsubscribe import WEB_KEY_VARIABLE
@@ -44,7 +44,7 @@ def main(
         VaultError: there is no usable key.
     """
     with logging_to(sys.stderr):
-        with psycopg.connect(dsn) as connection:
+        with connect(dsn) as connection:
             installed = Client(connection).version()
         if not is_version(installed):
             return 1

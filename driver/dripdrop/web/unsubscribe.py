@@ -20,7 +20,7 @@ from starlette.types import Message
 from dripdrop.client import AsyncClient
 from dripdrop.errors import ExecutionNotFound, TopicNotFound
 from dripdrop.unsubscribe import InvalidToken, Ticket, Tokens
-from dripdrop.web.database import UNAVAILABLE, Database
+from dripdrop.web.database import Crowded, Database, is_passing
 from dripdrop.web.pages import done_page, preferences_page
 
 BODY_BYTES = 64 * 1024
@@ -109,11 +109,12 @@ class Unsubscribe:
                 if attempt < _ATTEMPTS - 1:
                     continue
                 raise HTTPException(503, headers={"Retry-After": "10"}) from None
-            except UNAVAILABLE as error:
-                self._log.warning("database_unavailable", error=type(error).__name__)
-                raise HTTPException(503, headers={"Retry-After": "10"}) from None
-            except psycopg.Error as error:
-                self._log.error("database_error", error=type(error).__name__, code=error.sqlstate)
+            except (psycopg.Error, Crowded, TimeoutError) as error:
+                code, name = getattr(error, "sqlstate", None), type(error).__name__
+                if is_passing(error):
+                    self._log.warning("database_unavailable", error=name, code=code)
+                    raise HTTPException(503, headers={"Retry-After": "10"}) from None
+                self._log.error("database_error", error=name, code=code)
                 raise HTTPException(500) from None
 
 
