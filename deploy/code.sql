@@ -5019,16 +5019,16 @@ set search_path = pg_catalog, pg_temp
 as $$
   select q.key
   from dripdrop.sequences as own
-  join dripdrop.enrollments as e
-    on e.subscriber_id = enrollment.subscriber_id
-    and e.subscriber_type = enrollment.subscriber_type
-    and e.state = 'active'
-    and e.sequence_id <> own.id
+  cross join lateral dripdrop._enrollments_of(
+    enrollment.subscriber_type, enrollment.subscriber_id
+  ) as e
   join dripdrop.sequences as q
     on q.id = e.sequence_id
     and q.exclusive_group = own.exclusive_group
     and (q.tenant_key = own.tenant_key or (q.tenant_key is null and own.tenant_key is null))
   where own.id = enrollment.sequence_id
+    and e.state = 'active'
+    and e.sequence_id <> own.id
     and (-q.priority, e.started_at, e.id) < (-own.priority, enrollment.started_at, enrollment.id)
   order by q.priority desc, e.started_at, e.id
   limit 1
@@ -5053,17 +5053,15 @@ as $$
     select h.id
     from dripdrop.enrollments as e
     join dripdrop.sequences as q on q.id = e.sequence_id and q.exclusive_group is not null
-    join dripdrop.enrollments as o
-      on o.subscriber_id = e.subscriber_id
-      and o.subscriber_type = e.subscriber_type
-      and o.state = 'active'
-      and (o.tenant_key = e.tenant_key or (o.tenant_key is null and e.tenant_key is null))
+    cross join lateral dripdrop._enrollments_of(e.subscriber_type, e.subscriber_id) as o
     join dripdrop.step_executions as h
       on h.enrollment_id = o.id
       and h.state = 'scheduled'
       and h.due_at > _release_rivals.at
       and h.reason = 'exclusive_group'
     where e.id = any (_release_rivals.enrollments)
+      and o.state = 'active'
+      and (o.tenant_key = e.tenant_key or (o.tenant_key is null and e.tenant_key is null))
     for no key update of h skip locked
   )
 $$;
@@ -6380,13 +6378,14 @@ returns timestamptz
 language sql
 stable
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
   select max(x.claimed_at) + interval '1 microsecond'
-  from dripdrop.enrollments as e
+  from dripdrop._enrollments_of(_last_claimed.subscriber_type, _last_claimed.subscriber_id) as e
   join dripdrop.step_executions as x on x.enrollment_id = e.id
-  where e.subscriber_id = _last_claimed.subscriber_id
-    and e.subscriber_type = _last_claimed.subscriber_type
-    and e.tenant_key is not distinct from _last_claimed.tenant_key
+  where e.tenant_key is not distinct from _last_claimed.tenant_key
 $$;
 
 comment on function dripdrop._last_claimed(text, text, text) is
@@ -6629,9 +6628,11 @@ begin
   select e.* into v_enrollment from dripdrop.enrollments as e where e.id = execution.enrollment_id;
   -- All at once and whatever their state: one that is reopened meanwhile would be met out of order.
   perform from dripdrop.enrollments as e
-  where e.subscriber_id = v_enrollment.subscriber_id
-    and e.subscriber_type = v_enrollment.subscriber_type
-    and e.tenant_key is not distinct from v_enrollment.tenant_key
+  where e.id = any (array(
+      select n.id
+      from dripdrop._enrollments_of(v_enrollment.subscriber_type, v_enrollment.subscriber_id) as n
+      where n.tenant_key is not distinct from v_enrollment.tenant_key
+    ))
   order by e.id
   for no key update;
 
@@ -8003,6 +8004,24 @@ comment on function dripdrop.enroll_many(text, text, jsonb) is
   'Enrols a list of {subscriber_id, subscriber_type = User, data, entry_key, metadata}; returns '
   'their open enrolments.';
 
+-- Always by subscriber: statistics of a time when there were few enrolments make the planner
+-- believe that those of a sequence are as few.
+create or replace function dripdrop._enrollments_of(subscriber_type text, subscriber_id text)
+returns setof dripdrop.enrollments
+language sql
+stable
+parallel safe
+begin atomic
+  select e.*
+  from dripdrop.enrollments as e
+  where e.subscriber_id = _enrollments_of.subscriber_id
+    and e.subscriber_type = _enrollments_of.subscriber_type
+  offset 0;
+end;
+
+comment on function dripdrop._enrollments_of(text, text) is
+  'All enrolments of a subscriber, in every tenant and sequence.';
+
 -- What the sequence's reentry says, apart from an open enrolment of the same entry, which enroll()
 -- returns: never, not if the entry has been; after_exit, not while another one is open; always,
 -- whatever else is open. No entry begins within reentry_interval of the start of a former one.
@@ -8019,10 +8038,9 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
   select not exists (
-    select from dripdrop.enrollments as e
-    where e.subscriber_id = _may_enter.subscriber_id
-      and e.subscriber_type = _may_enter.subscriber_type
-      and e.sequence_id = sequence.id
+    select
+    from dripdrop._enrollments_of(_may_enter.subscriber_type, _may_enter.subscriber_id) as e
+    where e.sequence_id = sequence.id
       and case
         when e.state in ('active', 'paused')
         then sequence.reentry = 'after_exit' and e.entry_key <> _may_enter.entry_key
@@ -8046,9 +8064,11 @@ create or replace function dripdrop._enroll(
 returns setof dripdrop.enrollments
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -8197,13 +8217,11 @@ begin
   if v_sequence.reentry = 'never' and exists (
     select
     from dripdrop.enrollments as n
-    join dripdrop.enrollments as e
-      on e.subscriber_id = n.subscriber_id
-      and e.subscriber_type = n.subscriber_type
+    cross join lateral dripdrop._enrollments_of(n.subscriber_type, n.subscriber_id) as e
+    where n.id = any (v_enrolled)
       and e.sequence_id = n.sequence_id
       and e.entry_key = n.entry_key
       and e.state in ('completed', 'cancelled')
-    where n.id = any (v_enrolled)
   ) then
     raise exception 'an enrolment ended at this moment' using
       errcode = '40001', hint = 'Run the transaction again.';
@@ -8244,10 +8262,10 @@ begin
   from jsonb_to_recordset(subscribers) as s (
     subscriber_type text, subscriber_id text, entry_key text
   )
-  join dripdrop.enrollments as e
-    on e.subscriber_id = s.subscriber_id
-    and e.subscriber_type = coalesce(s.subscriber_type, 'User')
-    and e.entry_key = coalesce(s.entry_key, '')
+  cross join lateral dripdrop._enrollments_of(
+    coalesce(s.subscriber_type, 'User'), s.subscriber_id
+  ) as e
+  where e.entry_key = coalesce(s.entry_key, '')
     and e.sequence_id = v_sequence.id
     and (e.state in ('active', 'paused') or e.id = any (v_enrolled));
 end
@@ -8836,10 +8854,8 @@ begin
     where e.id in (
       select n.id
       from unnest(v_given) as g
-      join dripdrop.enrollments as n
-        on n.subscriber_id = g.subscriber_id
-        and n.subscriber_type = g.subscriber_type
-        and n.tenant_key is not distinct from g.tenant_key
+      cross join lateral dripdrop._enrollments_of(g.subscriber_type, g.subscriber_id) as n
+      where n.tenant_key is not distinct from g.tenant_key
         and (n.id = g.enrollment_id or g.enrollment_id is null)
         and n.state in ('active', 'paused')
     )
@@ -8860,10 +8876,8 @@ begin
     v_open := array(
       select distinct n.id
       from unnest(v_new) as g
-      join dripdrop.enrollments as n
-        on n.subscriber_id = g.subscriber_id
-        and n.subscriber_type = g.subscriber_type
-        and n.tenant_key is not distinct from g.tenant_key
+      cross join lateral dripdrop._enrollments_of(g.subscriber_type, g.subscriber_id) as n
+      where n.tenant_key is not distinct from g.tenant_key
         and (n.id = g.enrollment_id or g.enrollment_id is null)
         and n.id = any (v_held)
         and n.state in ('active', 'paused')
@@ -8910,18 +8924,24 @@ begin
     sequence as materialized (
       select q.id, dripdrop._ways_out(q.id) as ways_out
       from dripdrop.sequences as q
-      where q.id in (
-        select e.sequence_id
+      where q.id = any (array(
+        select distinct e.sequence_id
         from dripdrop.enrollments as e
         where e.id = any (_let_out.enrollments)
-      )
+      ))
     )
-    select found.action, found.reason, array_agg(e.id) as enrollments
-    from dripdrop.enrollments as e
-    join sequence as q on q.id = e.sequence_id and cardinality(q.ways_out) > 0
-    cross join lateral dripdrop._way_out(q.ways_out, e, null, null, null, _let_out.at) as found
-    where e.id = any (_let_out.enrollments)
-      and found.action is not null
+    select found.action, found.reason, array_agg((n.enrollment).id) as enrollments
+    from (
+      select e as enrollment
+      from dripdrop.enrollments as e
+      where e.id = any (_let_out.enrollments)
+      offset 0
+    ) as n
+    join sequence as q on q.id = (n.enrollment).sequence_id and cardinality(q.ways_out) > 0
+    cross join lateral dripdrop._way_out(
+      q.ways_out, n.enrollment, null, null, null, _let_out.at
+    ) as found
+    where found.action is not null
     group by found.action, found.reason
   loop
     perform dripdrop._end_enrollments(
@@ -8976,10 +8996,8 @@ as $$
   happened as materialized (
     select v.*, e as enrollment, e.state = 'active' as is_active
     from unnest(_wake.events) as v
-    join dripdrop.enrollments as e
-      on e.subscriber_id = v.subscriber_id
-      and e.subscriber_type = v.subscriber_type
-      and e.tenant_key is not distinct from v.tenant_key
+    cross join lateral dripdrop._enrollments_of(v.subscriber_type, v.subscriber_id) as e
+    where e.tenant_key is not distinct from v.tenant_key
       and (e.id = v.enrollment_id or v.enrollment_id is null)
       and e.id = any (_wake.enrollments)
       and e.state in ('active', 'paused')

@@ -186,6 +186,7 @@ begin
     '_enqueue',
     '_enqueue_rendered',
     '_enroll',
+    '_enrollments_of',
     '_equal',
     '_event_variable',
     '_everything_slot',

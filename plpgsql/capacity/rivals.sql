@@ -8,16 +8,16 @@ set search_path = pg_catalog, pg_temp
 as $$
   select q.key
   from dripdrop.sequences as own
-  join dripdrop.enrollments as e
-    on e.subscriber_id = enrollment.subscriber_id
-    and e.subscriber_type = enrollment.subscriber_type
-    and e.state = 'active'
-    and e.sequence_id <> own.id
+  cross join lateral dripdrop._enrollments_of(
+    enrollment.subscriber_type, enrollment.subscriber_id
+  ) as e
   join dripdrop.sequences as q
     on q.id = e.sequence_id
     and q.exclusive_group = own.exclusive_group
     and (q.tenant_key = own.tenant_key or (q.tenant_key is null and own.tenant_key is null))
   where own.id = enrollment.sequence_id
+    and e.state = 'active'
+    and e.sequence_id <> own.id
     and (-q.priority, e.started_at, e.id) < (-own.priority, enrollment.started_at, enrollment.id)
   order by q.priority desc, e.started_at, e.id
   limit 1
@@ -42,17 +42,15 @@ as $$
     select h.id
     from dripdrop.enrollments as e
     join dripdrop.sequences as q on q.id = e.sequence_id and q.exclusive_group is not null
-    join dripdrop.enrollments as o
-      on o.subscriber_id = e.subscriber_id
-      and o.subscriber_type = e.subscriber_type
-      and o.state = 'active'
-      and (o.tenant_key = e.tenant_key or (o.tenant_key is null and e.tenant_key is null))
+    cross join lateral dripdrop._enrollments_of(e.subscriber_type, e.subscriber_id) as o
     join dripdrop.step_executions as h
       on h.enrollment_id = o.id
       and h.state = 'scheduled'
       and h.due_at > _release_rivals.at
       and h.reason = 'exclusive_group'
     where e.id = any (_release_rivals.enrollments)
+      and o.state = 'active'
+      and (o.tenant_key = e.tenant_key or (o.tenant_key is null and e.tenant_key is null))
     for no key update of h skip locked
   )
 $$;

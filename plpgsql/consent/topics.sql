@@ -223,13 +223,14 @@ returns timestamptz
 language sql
 stable
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
   select max(x.claimed_at) + interval '1 microsecond'
-  from dripdrop.enrollments as e
+  from dripdrop._enrollments_of(_last_claimed.subscriber_type, _last_claimed.subscriber_id) as e
   join dripdrop.step_executions as x on x.enrollment_id = e.id
-  where e.subscriber_id = _last_claimed.subscriber_id
-    and e.subscriber_type = _last_claimed.subscriber_type
-    and e.tenant_key is not distinct from _last_claimed.tenant_key
+  where e.tenant_key is not distinct from _last_claimed.tenant_key
 $$;
 
 comment on function dripdrop._last_claimed(text, text, text) is

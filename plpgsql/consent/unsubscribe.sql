@@ -155,9 +155,11 @@ begin
   select e.* into v_enrollment from dripdrop.enrollments as e where e.id = execution.enrollment_id;
   -- All at once and whatever their state: one that is reopened meanwhile would be met out of order.
   perform from dripdrop.enrollments as e
-  where e.subscriber_id = v_enrollment.subscriber_id
-    and e.subscriber_type = v_enrollment.subscriber_type
-    and e.tenant_key is not distinct from v_enrollment.tenant_key
+  where e.id = any (array(
+      select n.id
+      from dripdrop._enrollments_of(v_enrollment.subscriber_type, v_enrollment.subscriber_id) as n
+      where n.tenant_key is not distinct from v_enrollment.tenant_key
+    ))
   order by e.id
   for no key update;
 

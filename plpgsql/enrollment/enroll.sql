@@ -86,6 +86,24 @@ comment on function dripdrop.enroll_many(text, text, jsonb) is
   'Enrols a list of {subscriber_id, subscriber_type = User, data, entry_key, metadata}; returns '
   'their open enrolments.';
 
+-- Always by subscriber: statistics of a time when there were few enrolments make the planner
+-- believe that those of a sequence are as few.
+create or replace function dripdrop._enrollments_of(subscriber_type text, subscriber_id text)
+returns setof dripdrop.enrollments
+language sql
+stable
+parallel safe
+begin atomic
+  select e.*
+  from dripdrop.enrollments as e
+  where e.subscriber_id = _enrollments_of.subscriber_id
+    and e.subscriber_type = _enrollments_of.subscriber_type
+  offset 0;
+end;
+
+comment on function dripdrop._enrollments_of(text, text) is
+  'All enrolments of a subscriber, in every tenant and sequence.';
+
 -- What the sequence's reentry says, apart from an open enrolment of the same entry, which enroll()
 -- returns: never, not if the entry has been; after_exit, not while another one is open; always,
 -- whatever else is open. No entry begins within reentry_interval of the start of a former one.
@@ -102,10 +120,9 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
   select not exists (
-    select from dripdrop.enrollments as e
-    where e.subscriber_id = _may_enter.subscriber_id
-      and e.subscriber_type = _may_enter.subscriber_type
-      and e.sequence_id = sequence.id
+    select
+    from dripdrop._enrollments_of(_may_enter.subscriber_type, _may_enter.subscriber_id) as e
+    where e.sequence_id = sequence.id
       and case
         when e.state in ('active', 'paused')
         then sequence.reentry = 'after_exit' and e.entry_key <> _may_enter.entry_key
@@ -129,9 +146,11 @@ create or replace function dripdrop._enroll(
 returns setof dripdrop.enrollments
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -280,13 +299,11 @@ begin
   if v_sequence.reentry = 'never' and exists (
     select
     from dripdrop.enrollments as n
-    join dripdrop.enrollments as e
-      on e.subscriber_id = n.subscriber_id
-      and e.subscriber_type = n.subscriber_type
+    cross join lateral dripdrop._enrollments_of(n.subscriber_type, n.subscriber_id) as e
+    where n.id = any (v_enrolled)
       and e.sequence_id = n.sequence_id
       and e.entry_key = n.entry_key
       and e.state in ('completed', 'cancelled')
-    where n.id = any (v_enrolled)
   ) then
     raise exception 'an enrolment ended at this moment' using
       errcode = '40001', hint = 'Run the transaction again.';
@@ -327,10 +344,10 @@ begin
   from jsonb_to_recordset(subscribers) as s (
     subscriber_type text, subscriber_id text, entry_key text
   )
-  join dripdrop.enrollments as e
-    on e.subscriber_id = s.subscriber_id
-    and e.subscriber_type = coalesce(s.subscriber_type, 'User')
-    and e.entry_key = coalesce(s.entry_key, '')
+  cross join lateral dripdrop._enrollments_of(
+    coalesce(s.subscriber_type, 'User'), s.subscriber_id
+  ) as e
+  where e.entry_key = coalesce(s.entry_key, '')
     and e.sequence_id = v_sequence.id
     and (e.state in ('active', 'paused') or e.id = any (v_enrolled));
 end

@@ -177,10 +177,8 @@ begin
     where e.id in (
       select n.id
       from unnest(v_given) as g
-      join dripdrop.enrollments as n
-        on n.subscriber_id = g.subscriber_id
-        and n.subscriber_type = g.subscriber_type
-        and n.tenant_key is not distinct from g.tenant_key
+      cross join lateral dripdrop._enrollments_of(g.subscriber_type, g.subscriber_id) as n
+      where n.tenant_key is not distinct from g.tenant_key
         and (n.id = g.enrollment_id or g.enrollment_id is null)
         and n.state in ('active', 'paused')
     )
@@ -201,10 +199,8 @@ begin
     v_open := array(
       select distinct n.id
       from unnest(v_new) as g
-      join dripdrop.enrollments as n
-        on n.subscriber_id = g.subscriber_id
-        and n.subscriber_type = g.subscriber_type
-        and n.tenant_key is not distinct from g.tenant_key
+      cross join lateral dripdrop._enrollments_of(g.subscriber_type, g.subscriber_id) as n
+      where n.tenant_key is not distinct from g.tenant_key
         and (n.id = g.enrollment_id or g.enrollment_id is null)
         and n.id = any (v_held)
         and n.state in ('active', 'paused')
@@ -251,18 +247,24 @@ begin
     sequence as materialized (
       select q.id, dripdrop._ways_out(q.id) as ways_out
       from dripdrop.sequences as q
-      where q.id in (
-        select e.sequence_id
+      where q.id = any (array(
+        select distinct e.sequence_id
         from dripdrop.enrollments as e
         where e.id = any (_let_out.enrollments)
-      )
+      ))
     )
-    select found.action, found.reason, array_agg(e.id) as enrollments
-    from dripdrop.enrollments as e
-    join sequence as q on q.id = e.sequence_id and cardinality(q.ways_out) > 0
-    cross join lateral dripdrop._way_out(q.ways_out, e, null, null, null, _let_out.at) as found
-    where e.id = any (_let_out.enrollments)
-      and found.action is not null
+    select found.action, found.reason, array_agg((n.enrollment).id) as enrollments
+    from (
+      select e as enrollment
+      from dripdrop.enrollments as e
+      where e.id = any (_let_out.enrollments)
+      offset 0
+    ) as n
+    join sequence as q on q.id = (n.enrollment).sequence_id and cardinality(q.ways_out) > 0
+    cross join lateral dripdrop._way_out(
+      q.ways_out, n.enrollment, null, null, null, _let_out.at
+    ) as found
+    where found.action is not null
     group by found.action, found.reason
   loop
     perform dripdrop._end_enrollments(
@@ -317,10 +319,8 @@ as $$
   happened as materialized (
     select v.*, e as enrollment, e.state = 'active' as is_active
     from unnest(_wake.events) as v
-    join dripdrop.enrollments as e
-      on e.subscriber_id = v.subscriber_id
-      and e.subscriber_type = v.subscriber_type
-      and e.tenant_key is not distinct from v.tenant_key
+    cross join lateral dripdrop._enrollments_of(v.subscriber_type, v.subscriber_id) as e
+    where e.tenant_key is not distinct from v.tenant_key
       and (e.id = v.enrollment_id or v.enrollment_id is null)
       and e.id = any (_wake.enrollments)
       and e.state in ('active', 'paused')

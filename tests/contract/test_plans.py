@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -10,7 +11,7 @@ import pytest
 from psycopg.rows import namedtuple_row
 
 from tests.conftest import Clock, Databases
-from tests.engine import TENANT, Engine, after, email
+from tests.engine import TENANT, Engine, after, email, onboarding
 
 PAST = 40_000
 """Enrolments of the past, with two executions, two records of them and an event each."""
@@ -323,3 +324,113 @@ def test_a_scan_would_be_noticed(history: psycopg.Connection[Any]) -> None:
         before = scans(history)
         history.execute("select count(*) from dripdrop.step_executions where response is not null")
         assert scans(history) != before
+
+
+# Statistics of a time when there was one of everything
+
+
+FEW = 40
+"""Rows of one table that a call may read for each person it is about."""
+
+
+@pytest.fixture
+def outdated(history: psycopg.Connection[Any], databases: Databases) -> Iterator[Engine]:
+    """A session that plans by statistics by which every value is rare."""
+    with psycopg.connect(
+        databases.dsn(history.info.dbname), autocommit=True, row_factory=namedtuple_row
+    ) as connection:
+        Clock(connection)
+        with connection.transaction(force_rollback=True):
+            connection.execute("set local allow_system_table_mods = on")
+            connection.execute("""
+                update pg_statistic set stadistinct = -1
+                where starelid in (
+                  select oid from pg_class where relnamespace = 'dripdrop'::regnamespace
+                )
+            """)
+            connection.execute("""
+                update pg_class set reltuples = 1, relpages = 1
+                where relnamespace = 'dripdrop'::regnamespace
+                  and relkind in ('r', 'i') and relpages > 0
+            """)
+            yield Engine(connection)
+
+
+def read(connection: psycopg.Connection[Any]) -> dict[str, int]:
+    """Return how many rows of each big table this transaction has read."""
+    rows = connection.execute(
+        """
+        select relname, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) as rows
+        from pg_stat_xact_user_tables
+        where schemaname = 'dripdrop' and relname = any (%s)
+        """,
+        [BIG],
+    )
+    return {row.relname: row.rows for row in rows}
+
+
+@contextmanager
+def reading_little(connection: psycopg.Connection[Any], people: int) -> Iterator[None]:
+    """Expect that of no table more is read than the people it is about account for."""
+    before = read(connection)
+    yield
+    much = {name: rows - before.get(name, 0) for name, rows in read(connection).items()}
+    assert {name: rows for name, rows in much.items() if rows > FEW * people} == {}
+
+
+@pytest.mark.parametrize("key", ["onboarding", "branched"])
+def test_enrolling_many_reads_little_whatever_the_statistics_say(
+    outdated: Engine, key: str
+) -> None:
+    for number in range(3):
+        with reading_little(outdated.connection, 300):
+            outdated.enroll_many(TENANT, key, people(f"more-{number}", 300))
+
+
+def test_the_pipeline_reads_little_whatever_the_statistics_say(outdated: Engine) -> None:
+    run = Run(outdated, "sent")
+    for call in (*PREPARE["complete_sends"], "complete_sends"):
+        with reading_little(outdated.connection, 300):
+            assert getattr(run, call)() == 300
+
+
+def test_events_read_little_whatever_the_statistics_say(outdated: Engine) -> None:
+    for key in ("paid", "bought"):
+        with reading_little(outdated.connection, 300):
+            outdated.track_events(TENANT, happened(key))
+
+
+def test_suppressing_many_reads_little_whatever_the_statistics_say(outdated: Engine) -> None:
+    for prefix in ("was-", ""):
+        entries = [
+            {"channel": "email", "recipient": f"{prefix}{n}@example.com"} for n in range(300)
+        ]
+        with reading_little(outdated.connection, 300):
+            assert len(outdated.suppress_many(TENANT, entries)) == 300
+
+
+def test_migrating_reads_little_whatever_the_statistics_say(outdated: Engine) -> None:
+    before = outdated.get_active_sequence_version(TENANT, sequence(outdated, "branched"))
+    outdated.enroll_many(TENANT, "branched", people("now", 300))
+    changed = [{**BRANCHED[0], "name": "Asked"}, *BRANCHED[1:]]
+    after_it = outdated.apply(
+        TENANT,
+        onboarding(*changed, key="branched", exit_when=[{"event": "bought"}], reentry="after_exit"),
+    )
+    with reading_little(outdated.connection, 300):
+        outdated.migrate_enrollments(TENANT, "branched", before.version, after_it.version)
+
+
+def sequence(engine: Engine, key: str) -> Any:
+    """Return the id of a sequence."""
+    return engine.rows("select id from dripdrop.sequences where key = %s", key)[0].id
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_a_call_about_one_person_reads_little_whatever_the_statistics_say(
+    outdated: Engine, name: str
+) -> None:
+    (row,) = outdated.rows("select id from dripdrop.enrollments where subscriber_id = 'now-1'")
+    people = 300 if name in ("reconcile", "list_active_enrollments", "suppress_many") else 10
+    with reading_little(outdated.connection, people):
+        outdated.connection.execute(STATEMENTS[name].replace("%s", f"'{row.id}'").encode())
