@@ -422,6 +422,8 @@ begin
     'list_topics',
     'migrate_enrollments',
     'migrate_preview',
+    'missing_permissions',
+    'needs_key',
     'next_opening',
     'next_time',
     'open_transactions',

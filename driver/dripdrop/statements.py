@@ -783,5 +783,13 @@ class Statements(ABC, Generic[One, Many, Value]):
         """List what is missing or different in the schema."""
 
     @_statement
+    def missing_permissions(self, functions: list[str]) -> Many:
+        """List those of the functions that the role may not call."""
+
+    @_statement
+    def needs_key(self) -> Many:
+        """Count what a daemon without a key could not work for."""
+
+    @_statement
     def startup_check(self) -> Many:
         """List what keeps the engine from working."""

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 
 import psutil
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from dripdrop.daemon import start
 from tests.conftest import Clock
 from tests.daemon.conftest import KEY, PASSWORD
 from tests.daemon.process import Daemon, at, daemon, sessions
 from tests.daemon.servers import MailServer, wait_for
 from tests.driver.command import dripdrop
-from tests.engine import Engine, email
+from tests.engine import TENANT, Engine, email
 
 Run = Callable[..., Daemon]
 
@@ -110,6 +113,65 @@ def test_it_refuses_a_schema_of_another_version(engine: Engine, dsn: str) -> Non
     (entry,) = [each for each in entries if each["event"] == "version_mismatch"]
     assert entry["installed"] == "0.0.1"
     assert "dripdrop install" in entry["hint"]
+
+
+def test_it_looks_for_every_function_that_its_stages_call() -> None:
+    stages = Path(start.__file__).parent.glob("*.py")
+    called = {
+        name for stage in stages for name in re.findall(r"\bdatabase\.(\w+)\(", stage.read_text())
+    }
+    assert called == set(start.PROTOCOL)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_malformed_key_ends_it_at_once(mailing: Engine, dsn: str, workers: str) -> None:
+    for key in ("nonsense!", "c2hvcnQ="):
+        refused = dripdrop("run", "--dsn", dsn, "--workers", workers, DRIPDROP_ENCRYPTION_KEY=key)
+        assert refused.returncode == 1
+        (line,) = refused.stderr.splitlines()
+        assert line.startswith("dripdrop: DRIPDROP_ENCRYPTION_KEY ")
+        assert key not in line
+
+
+def test_without_the_key_that_its_senders_need_it_ends_at_once(mailing: Engine, dsn: str) -> None:
+    mailing.update_tenant_settings(TENANT, unsubscribe_url="https://acme.example/")
+    refused = dripdrop("run", "--dsn", dsn)
+    assert refused.returncode == 1
+    (entry,) = map(json.loads, refused.stderr.splitlines())
+    assert (entry["event"], entry["level"]) == ("key_missing", "error")
+    assert entry["needed_by"] == {
+        "senders with sealed credentials": 2,
+        "tenants whose messages carry links to unsubscribe": 1,
+    }
+
+
+def test_without_anything_that_is_sealed_it_needs_no_key(engine: Engine, dsn: str) -> None:
+    assert dripdrop("run", "--once", "--dsn", dsn).returncode == 0
+
+
+def test_a_role_that_may_not_do_all_of_it_is_told_what_is_missing(engine: Engine, dsn: str) -> None:
+    engine.connection.execute(
+        "create role watcher login in role dripdrop_admin;create role nobody_here login"
+    )
+    try:
+        refused = dripdrop("run", "--dsn", make_conninfo(dsn, user="watcher"))
+        assert refused.returncode == 1
+        entry = json.loads(refused.stderr.splitlines()[-1])
+        assert entry["event"] == "permission_missing"
+        assert {"claim_sends", "complete_sends"} <= set(entry["functions"])
+        assert "tick" not in entry["functions"]
+        refused = dripdrop("run", "--dsn", make_conninfo(dsn, user="nobody_here"))
+        assert refused.returncode == 1
+        assert "dripdrop_sender" in refused.stderr.splitlines()[-1]
+    finally:
+        engine.connection.execute("drop role watcher; drop role nobody_here")
+
+
+def test_a_switch_that_says_neither_yes_nor_no_ends_it(engine: Engine, dsn: str) -> None:
+    refused = dripdrop("run", "--dsn", dsn, DRIPDROP_ALLOW_HTTP="yes please")
+    assert refused.returncode == 1
+    (entry,) = map(json.loads, refused.stderr.splitlines())
+    assert (entry["event"], entry["setting"]) == ("malformed_setting", "DRIPDROP_ALLOW_HTTP")
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

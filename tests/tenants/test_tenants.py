@@ -46,6 +46,8 @@ NO_TENANT = {
             "stop",
             "check_schema",
             "startup_check",
+            "missing_permissions",
+            "needs_key",
             "version",
             "errors",
             "providers",

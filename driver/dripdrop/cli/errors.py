@@ -7,7 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
-from psycopg.errors import InvalidSchemaName, UndefinedFunction, UndefinedTable
+from psycopg.errors import (
+    InsufficientPrivilege,
+    InvalidSchemaName,
+    UndefinedFunction,
+    UndefinedTable,
+)
 
 from dripdrop.cli.output import print_fault, stderr
 from dripdrop.documents import DocumentError, UnreadableFile
@@ -57,4 +62,6 @@ def _hint(error: psycopg.Error, message: str) -> str | None:
     missing = isinstance(error, InvalidSchemaName | UndefinedFunction | UndefinedTable)
     if missing and re.search(r"\bdripdrop\b", message):
         return "dripdrop install --dsn … installs it, or brings it to this version."
+    if isinstance(error, InsufficientPrivilege) and not error.diag.message_hint:
+        return "grant the role what the command needs: dripdrop_sender to run, else dripdrop_admin."
     return error.diag.message_hint

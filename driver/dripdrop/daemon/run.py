@@ -8,22 +8,23 @@ import signal
 import sys
 from importlib.metadata import version
 
-import structlog
-
 from dripdrop.cli.errors import reported
-from dripdrop.client import Client
-from dripdrop.connections import connect
 from dripdrop.daemon.health import StagesFailed
 from dripdrop.daemon.log import logging_to
+from dripdrop.daemon.start import is_ready
 from dripdrop.daemon.supervisor import supervise
 from dripdrop.daemon.worker import Settings, Worker
+from dripdrop.templates.process import Work
+
+_TRIAL = Work("trial", {"text": "{{ word }}"}, "trial", {"word": "ready"})
 
 
 def main(dsn: str, settings: Settings, *, workers: int = 1, once: bool = False) -> int:
     """Run until SIGTERM or SIGINT, or with `once` until nothing is due; return the exit status.
 
     Raises:
-        psycopg.Error: there is no such database, DripDrop is not in it, or a stage failed.
+        VaultError: the key is malformed.
+        psycopg.Error: there is no such database, or DripDrop is not in it.
     """
     with logging_to(sys.stderr):
         if not is_ready(dsn):
@@ -46,6 +47,7 @@ async def _run(dsn: str, settings: Settings, once: bool) -> None:
     if supervisor is not None:
         loop.add_reader(supervisor.sentinel, _stop_as_orphan, worker, supervisor.sentinel)
     async with worker:
+        await worker.rendering.render_one(_TRIAL)  # better no worker than one that cannot
         worker.log.info("started", version=version("dripdrop-postgres"))
         if once:
             await worker.run_until_idle()
@@ -58,31 +60,6 @@ def _stop_as_orphan(worker: Worker, sentinel: int) -> None:
     """Stop because the supervisor is gone: whoever starts another must not get both."""
     asyncio.get_running_loop().remove_reader(sentinel)
     worker.stop()
-
-
-def is_ready(dsn: str) -> bool:
-    """Refuse a schema of another version; say what else is in the way."""
-    log = structlog.get_logger("dripdrop")
-    with connect(dsn) as connection:
-        client = Client(connection)
-        installed = client.version()
-        problems = client.startup_check()
-    for problem in problems:
-        log.warning(problem.problem, detail=problem.detail, hint=problem.hint)
-    return is_version(installed)
-
-
-def is_version(installed: str) -> bool:
-    """Whether the schema is of the driver's version; say so if it is not."""
-    if installed == version("dripdrop-postgres"):
-        return True
-    structlog.get_logger("dripdrop").error(
-        "version_mismatch",
-        installed=installed,
-        driver=version("dripdrop-postgres"),
-        hint="dripdrop install brings the schema to the driver's version.",
-    )
-    return False
 
 
 def _work(dsn: str, settings: Settings) -> None:

@@ -13,7 +13,7 @@ import uvicorn
 from dripdrop.client import Client
 from dripdrop.connections import connect
 from dripdrop.daemon.log import logging_to
-from dripdrop.daemon.run import is_version
+from dripdrop.daemon.start import is_version
 from dripdrop.unsubscribe import WEB_KEY_VARIABLE
 from dripdrop.vault import KEY_VARIABLE
 from dripdrop.web.application import app
