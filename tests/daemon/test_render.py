@@ -137,20 +137,28 @@ async def test_headers_that_are_no_object_fail_their_message_alone(
     assert mailing.last(poisoned.id).reason == "invalid_header"
 
 
+UNREADABLE = {"a number beyond a double": "1e400"} | {
+    f"a list {depth} deep": "[" * depth + "]" * depth for depth in (300, 1500)
+}
+
+
 @pytest.mark.parametrize("place", ["template_content", "data"])
+@pytest.mark.parametrize("value", UNREADABLE.values(), ids=UNREADABLE)
 async def test_a_value_that_cannot_be_read_fails_those_that_have_it(
-    mailing: Engine, mail: MailServer, open_worker: OpenWorker, place: str
+    mailing: Engine, mail: MailServer, open_worker: OpenWorker, place: str, value: str
 ) -> None:
     mine(mailing, {"subject": "Hi", "text": "Hi"})
     poisoned = [join_mine(mailing, "eve"), join_mine(mailing, "mallory")]
     mailing.join("ann")
-    table = "steps" if place == "template_content" else "enrollments"
+    poison = f"set {place} = {place} || '{{\"n\": {value}}}'"
     with mailing.unguarded():
-        mailing.connection.execute(
-            f"update dripdrop.{table} set {place} = {place} || '{{\"n\": 1e400}}'"
-            + (" where key = 'mine'" if table == "steps" else " where subscriber_id <> 'ann'")
-        )
+        if place == "data":
+            mailing.rows(
+                f"update dripdrop.enrollments {poison} where subscriber_id <> 'ann' returning 1"
+            )
+        else:
+            mailing.rows(f"update dripdrop.steps {poison} where key = 'mine' returning 1")
     async with open_worker() as worker:
         await worker.run_until_idle()
     assert [each.recipient for each in mail.mails] == ["ann@example.com"]
-    assert {mailing.last(each.id).reason for each in poisoned} == {"unreadable"}
+    assert {mailing.last(each.id).reason for each in poisoned} <= {"unreadable", "not_json"}

@@ -87,6 +87,51 @@ async def test_what_takes_too_much_fails_and_the_others_of_its_batch_are_rendere
     assert result == hello("ann", "bob")
 
 
+ODD = [
+    "{{ (1..9999999999999999999999) | size }}",
+    "{% for i in (1..9999999999) %}{% for j in (1..9999999999) %}x{% endfor %}{% endfor %}",
+    "{{ digits | plus: 1 }}",
+    "{{ 5 | modulo: 0 }}",
+    "{{ '1e400' | ceil }}",
+    "{{ digits | date: '%Y' }}",
+    "{{ 'now' | date: '%999999999d' }}",
+    "{{ mixed | sort }}",
+    "{{ mixed | sum }}",
+    "{{ deep }}{{ deep | join: deep }}{{ deep | map: 'a' }}",
+    "{{ deep" + "[0]" * 500 + " }}",
+    "{% if " + " and ".join(["a"] * 20_000) + " %}{% endif %}",
+    "{{ a " + "| append: 'x' " * 5_000 + "}}",
+    "{% for i in mixed %}" * 200 + "{% endfor %}" * 200,
+    "{% capture a %}x{% endcapture %}{% for i in (1..40) %}"
+    "{% capture a %}{{ a }}{{ a }}{% endcapture %}{% endfor %}",
+    "{% for i in (1..9999) %}{% cycle long, long %}{% endfor %}",
+    "{% for i in mixed limit: -1 %}x{% endfor %}",
+    "{% break %}",
+    "{{ '%00' | url_decode }}",
+    "{{ '%ED%A0%80' | url_decode }}{{ '&#xD800;' | escape_once }}",
+    "{{ long | truncate: 5, long }}{{ long | slice: -99999999999999999999 }}",
+    "{{ long.__class__ }}{{ long.format }}{{ mixed.append }}",
+    "{% render 'x' %}",
+]
+
+
+async def test_what_is_odd_costs_the_others_nothing(rendering: RenderProcess) -> None:
+    deep: list[Any] = []
+    for _ in range(200):
+        deep = [deep]
+    variables = {"digits": "9" * 60_000, "long": "x" * 60_000, "deep": deep}
+    variables["mixed"] = [3, "a", None, 1.5, {"a": 1}, [1]]
+    works = [work({"text": source}, f"odd{n}", **variables) for n, source in enumerate(ODD)]
+    others = [work(HELLO, str(n)) for n in range(len(ODD))]
+    mixed = [each for pair in zip(works, others, strict=True) for each in pair]
+    result = await answers(rendering, *mixed)
+    odd = [result.pop(f"odd{n}") for n in range(len(ODD))]
+    assert result == hello(*map(str, range(len(ODD))))
+    assert {each for each in odd if isinstance(each, str)} == {
+        *("liquid_error", "liquid_parse", "message_too_large", "nul_character")
+    }
+
+
 async def test_memory_is_limited(rendering: RenderProcess) -> None:
     with pytest.raises(RenderError) as refusal:
         await rendering.render_one(work({"text": GREEDY["replace"]}))

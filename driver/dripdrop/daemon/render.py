@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import psycopg
 from dripdrop.daemon.halve import halved, is_a_rows
 from dripdrop.daemon.reading import CODE, unreadable
 from dripdrop.templates import RenderError
+from dripdrop.templates.child import to_json
 from dripdrop.templates.process import Work
 from dripdrop.unsubscribe import Link, Tokens, link_of
 from dripdrop.vault import VaultError
@@ -83,35 +85,42 @@ class Render:
         What needs a link that cannot be made is left out: nothing leaves without its link, and the
         key is nobody's fault who is written to.
         """
-        templates: dict[str, Any] = {}
-        for claim in claims:
-            if claim.template is not None:
-                templates[claim.template_hash] = claim.template
+        templates = {
+            claim.template_hash: _template(claim) for claim in claims if claim.template is not None
+        }
         for claim in claims:
             result = {
                 "execution": str(claim.execution_id),
                 "fence": claim.fence,
                 "message": claim.message_id,
             }
-            template = templates.get(claim.template_hash)
-            reason = unreadable(claim._replace(template=template))
-            if reason is not None:
-                yield result, RenderError(CODE, reason)
-                continue
             try:
-                link = self._link(claim)
+                yield result, self._work(claim, templates[claim.template_hash])
             except VaultError as error:
                 self._tell_of_the_key(error)
-            except Exception as error:  # a time or a URL that no link can be made of
-                yield result, RenderError("unsubscribe_link", type(error).__name__)
-            else:
-                yield result, _work(claim, template, link)
+            except RenderError as error:
+                yield result, error
 
-    def _link(self, claim: Any) -> Link | None:
-        if claim.unsubscribe is None:
-            return None
+    def _work(self, claim: Any, template: orjson.Fragment | RenderError) -> Work:
+        """Return what is to be rendered. Raises `RenderError`, and `VaultError` without a key."""
+        reason = unreadable(claim)
+        if reason is not None:
+            raise RenderError(CODE, reason)
+        if isinstance(template, RenderError):
+            raise template
+        variables, headers = claim.variables, None
+        if claim.unsubscribe is not None:
+            link = self._link(claim)
+            variables = {**variables, "unsubscribe_url": link.url}
+            headers = link.headers
+        return Work(claim.template_hash, template, claim.channel, variables, headers)
+
+    def _link(self, claim: Any) -> Link:
         self._tokens = self._tokens or Tokens(self.worker.vault())
-        return link_of(self._tokens, claim)
+        try:
+            return link_of(self._tokens, claim)
+        except (ValueError, OverflowError, OSError, struct.error) as error:  # a time out of range
+            raise RenderError("unsubscribe_link", type(error).__name__) from None
 
     def _tell_of_the_key(self, error: VaultError) -> None:
         if not self._key_is_missing:
@@ -151,14 +160,10 @@ class Render:
                 raise
 
 
-def _work(claim: Any, template: Any, link: Link | None) -> Work:
-    variables = claim.variables
-    if link is None:
-        return Work(claim.template_hash, template, claim.channel, variables)
-    return Work(
-        claim.template_hash,
-        template,
-        claim.channel,
-        {**variables, "unsubscribe_url": link.url},
-        link.headers,
-    )
+def _template(claim: Any) -> orjson.Fragment | RenderError:
+    """Return a template as the process reads it, or why it cannot."""
+    try:
+        reason = unreadable(claim)
+        return RenderError(CODE, reason) if reason else orjson.Fragment(to_json(claim.template))
+    except RenderError as error:
+        return error

@@ -169,7 +169,7 @@ class _Child:
             payload = renderer.render(template_hash, channel, variables)
             if headers is not None:
                 payload = with_headers(payload, headers)
-            content = _json(payload)
+            content = _payload(payload)
             self._rendering = False
         except _TookTooLong:
             self._rendering = False
@@ -207,11 +207,16 @@ def with_headers(payload: Mapping[str, Any], headers: Mapping[str, str]) -> dict
     return {**payload, "headers": {**kept, **headers}}
 
 
-def _json(payload: Any) -> bytes:
+def to_json(value: Any) -> bytes:
+    """Return a value as JSON. Raises `RenderError` for half a character and for deep nesting."""
     try:
-        content = orjson.dumps(payload)
-    except TypeError:
-        raise RenderError("lone_surrogate", "the text holds half a character") from None
+        return orjson.dumps(value)
+    except TypeError as error:
+        raise RenderError("not_json", str(error)) from None
+
+
+def _payload(payload: Any) -> bytes:
+    content = to_json(payload)
     if len(content) > LARGEST:
         raise RenderError(TOO_LARGE, f"{len(content)} bytes, more than {LARGEST}")
     return content

@@ -102,7 +102,7 @@ def _lenient_date(inner: Filter) -> Filter:
     @wraps(inner)
     def outer(value: Any, form: Any = "", **options: Any) -> Any:
         form = _text(form)
-        if value is None or not form:
+        if value is None or isinstance(value, bool) or not form:
             return value
         try:
             return inner(value, form if isinstance(form, str) else str(form), **options)

@@ -24,7 +24,7 @@ from dripdrop.mailbox import marked, read_mailbox
 from dripdrop.templates.dialect import LONGEST, Context, Output, adopt
 
 _CACHED = 1000  # templates
-_CACHED_CHARACTERS = 2_000_000  # of their sources; parsed they are some thirty times as large
+_CACHED_CHARACTERS = 500_000  # of their sources; one takes up to 130 bytes once it is parsed
 _MAILBOXES = ("from", "reply_to")
 
 TOO_LARGE = "message_too_large"

@@ -56,10 +56,9 @@ class Work:
     """It is tried by itself, in a new process, because one ended while it was rendered."""
 
     def __post_init__(self) -> None:
-        """Write down what the process reads."""
-        self.document = orjson.dumps(
-            [self.template_hash, self.channel, self.variables, self.headers]
-        )
+        """Write down what the process reads. Raises `RenderError` for what cannot be."""
+        message = [self.template_hash, self.channel, self.variables, self.headers]
+        self.document = child.to_json(message)
 
 
 class RenderProcess:
