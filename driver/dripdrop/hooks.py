@@ -19,6 +19,8 @@ from dripdrop.templates.process import RenderProcess, Work
 from dripdrop.vault import Vault, VaultError, from_text
 
 _CODES = {"url_refused": "url_blocked", "timeout": "hook_timeout"}
+_PASSING = {408, 425, 429}
+_LONGEST_PAUSE = 5.0  # seconds; what asks for more is asked again by the database
 
 
 class HookCaller:
@@ -46,8 +48,8 @@ class HookCaller:
         That is `{"response": body, "status": 200}`, or `{"error": code}`: ``http_404`` for a
         refusal, ``hook_timeout``, ``connect_error`` or ``connection_lost`` without a reply,
         ``url_blocked``, ``response_too_large``, ``hook_render_failed``, ``invalid_header``,
-        ``missing_credentials``, ``vault_error``. Only what may pass is tried again: no reply, 429
-        and 5xx.
+        ``missing_credentials``, ``vault_error``. Only what may pass is tried again: no reply, 408,
+        425, 429 and 5xx. ``retry_after`` is what the server asked for, in seconds.
         """
         timeout = hook["timeout_ms"] / 1000
         try:
@@ -75,9 +77,14 @@ class HookCaller:
                     break
                 continue
             answer = _answer(reply)
-            if reply.status != 429 and reply.status < 500:
+            if reply.status not in _PASSING and reply.status < 500:
                 break
-            pause = pause_after(attempt, reply.retry_after(datetime.now(UTC)))
+            asked = reply.retry_after(datetime.now(UTC))
+            if asked is not None:
+                answer["retry_after"] = asked
+            if asked is not None and asked > _LONGEST_PAUSE:
+                break
+            pause = pause_after(attempt, asked)
         return self.redact(hook, answer)
 
     def redact(self, hook: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,7 +151,7 @@ def pause_after(attempt: int, asked: float | None = None) -> float:
 
     They are what the server asked for, else 0.1, 0.2, 0.4 and so on; never more than 5.
     """
-    return min(0.1 * 2**attempt if asked is None else asked, 5.0)
+    return min(0.1 * 2**attempt if asked is None else asked, _LONGEST_PAUSE)
 
 
 def _check_json(body: str) -> None:

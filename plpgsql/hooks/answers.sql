@@ -95,7 +95,6 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_value jsonb;
-  v_text text;
 begin
   if answer ? 'error' then
     return jsonb_build_object('error', left(answer ->> 'error', 100));

@@ -126,7 +126,7 @@ begin
       'url', url, 'name', name, 'description', description, 'method', method,
       'body_template', body_template, 'auth_type', auth_type, 'response_path', response_path,
       'response_type', response_type, 'timeout_ms', timeout_ms, 'retry_count', retry_count,
-      'active', active
+      'retry_for', retry_for, 'max_in_flight', max_in_flight, 'active', active
     )) || case when headers is null then '{}' else jsonb_build_object('headers', headers) end
   );
   if v_canonical ->> 'auth_type' = 'none' and auth_config is not null

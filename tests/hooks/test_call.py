@@ -154,7 +154,7 @@ async def test_credentials_that_will_not_do_call_nothing(
     assert endpoint.requests == []
 
 
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
 async def test_what_may_pass_is_tried_again(endpoint: Endpoint, status: int) -> None:
     endpoint.answers = [(status, ""), (status, "")]
     answer = await called(described(endpoint.url, retry_count=2))
@@ -242,3 +242,11 @@ async def test_a_template_that_takes_too_much_is_ended_and_calls_nothing(
     hook = described(endpoint.url, body_template=f'{{"n": {greedy}}}')
     assert await called(hook) == {"error": "hook_render_failed"}
     assert endpoint.requests == []
+
+
+async def test_a_server_that_asks_for_minutes_is_left_alone_and_quoted(endpoint: Endpoint) -> None:
+    endpoint.answer = (503, "")
+    endpoint.headers = {"Retry-After": "600"}
+    answer = await called(described(endpoint.url, retry_count=5))
+    assert answer == {"error": "http_503", "status": 503, "retry_after": 600.0}
+    assert len(endpoint.requests) == 1

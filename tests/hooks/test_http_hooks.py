@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,8 +12,8 @@ from dripdrop import Vault
 from dripdrop.errors import AlreadyExists, HookNotFound, InvalidArgument, SequenceNotFound
 from dripdrop.vault import from_text
 from tests.conftest import Clock
-from tests.engine import TENANT, Engine
-from tests.hooks.conftest import KEY, SECRET, add_hook, sealed, sequence_of
+from tests.engine import TENANT, Engine, onboarding
+from tests.hooks.conftest import KEY, SCORED, SECRET, add_hook, sealed, sequence_of
 
 BEARER = {"auth_type": "bearer", "auth_config": sealed({"token": SECRET})}
 
@@ -239,3 +240,42 @@ def test_a_trial_that_is_no_answer_is_refused(hooked: Engine, result: Any) -> No
     hook = add_hook(hooked)
     with hooked.refused(InvalidArgument):
         hooked.record_hook_test(TENANT, hook.id, result)
+
+
+def test_how_long_and_how_often_it_is_called_at_a_time_can_be_changed(hooked: Engine) -> None:
+    hook = add_hook(hooked)
+    assert (hook.retry_for, hook.max_in_flight) == (timedelta(hours=1), 8)
+    changed = hooked.update_http_hook(
+        TENANT, hook.id, retry_for=timedelta(minutes=5), max_in_flight=2
+    )
+    assert (changed.retry_for, changed.max_in_flight) == (timedelta(minutes=5), 2)
+    assert hooked.update_http_hook(TENANT, hook.id, name="Score").max_in_flight == 2
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("retry_for", "-1 hour"),
+        ("retry_for", "31 days"),
+        ("retry_for", "soon"),
+        ("retry_for", 7),
+        ("max_in_flight", 0),
+        ("max_in_flight", 1000),
+        ("max_in_flight", 1.5),
+        ("max_in_flight", "all"),
+    ],
+)
+def test_a_time_or_a_number_that_is_not_possible_is_refused_in_a_document(
+    engine: Engine, field: str, value: Any
+) -> None:
+    hook = {"key": "score", "url": "https://crm.example.com", field: value}
+    with pytest.raises(InvalidArgument) as refusal:
+        engine.author(SCORED, hooks=[hook])
+    assert refusal.value.diag.column_name == f"hooks[0].{field}"
+
+
+def test_a_hook_that_is_not_retried_is_the_same_in_every_document(engine: Engine) -> None:
+    hook = {"key": "score", "url": "https://crm.example.com", "retry_for": "0"}
+    engine.author(SCORED, hooks=[hook])
+    same = engine.plan(TENANT, onboarding(SCORED, hooks=[hook]))
+    assert [change for change in same if change.action != "unchanged"] == []

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -374,3 +376,45 @@ async def test_answers_that_the_database_refuses_are_errors_and_the_others_are_k
         {"error": "hook_unusable"},
         {"value": 85},
     ]
+
+
+ECHOES = {
+    "as it was sent": lambda sent: sent,
+    "as JSON escapes it": lambda sent: sent.replace("/", "\\/").replace('"', '\\"'),
+    "with characters as numbers": lambda sent: "".join(f"\\u{ord(each):04x}" for each in sent),
+    "as a URL has it": lambda sent: quote(sent, safe=""),
+    "in base64": lambda sent: base64.b64encode(sent.encode()).decode(),
+    "in hexadecimal": lambda sent: sent.encode().hex(),
+}
+
+
+@pytest.mark.parametrize("kind", ["bearer", "basic", "header"])
+@pytest.mark.parametrize("echo", ECHOES)
+async def test_what_an_endpoint_repeats_of_the_credentials_is_neither_kept_nor_logged(
+    hooked: Engine, endpoint: Endpoint, step: Any, log: io.StringIO, kind: str, echo: str
+) -> None:
+    secret = 'ses/ame+7316"ö' if kind == "basic" else "ses/ame+7316=="
+    fields = {
+        "bearer": {"token": secret},
+        "basic": {"username": "engine", "password": secret},
+        "header": {"name": "x-api-key", "value": secret},
+    }[kind]
+    add_hook(
+        hooked,
+        url=endpoint.url,
+        response_path="$",
+        auth_type=kind,
+        auth_config=sealed(fields),
+    )
+    sent = secret
+    if kind == "basic" and echo == "as it was sent":
+        sent = base64.b64encode(f"engine:{secret}".encode()).decode()
+    endpoint.answer = (200, '{"score": 85, "heard": "Authorization: ' + ECHOES[echo](sent) + '"}')
+    execution = waiting(hooked)
+    await step()
+    kept = hooks_of(hooked, execution)
+    told = str(kept) + log.getvalue() + "".join(hooked.contents().values())
+    assert "heard" in str(kept)
+    assert "[redacted]" in str(kept)
+    for form in (*(spell(sent) for spell in ECHOES.values()), sent):
+        assert form not in told
