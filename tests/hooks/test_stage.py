@@ -378,7 +378,7 @@ async def test_answers_that_the_database_refuses_are_errors_and_the_others_are_k
     ]
 
 
-ECHOES = {
+ECHOES: dict[str, Callable[[str], str]] = {
     "as it was sent": lambda sent: sent,
     "as JSON escapes it": lambda sent: sent.replace("/", "\\/").replace('"', '\\"'),
     "with characters as numbers": lambda sent: "".join(f"\\u{ord(each):04x}" for each in sent),
