@@ -7380,16 +7380,25 @@ begin
   return query
   select
     'past', s.key, x.occurrence, x.ended_at, null::int, null::text, null::boolean, x.reason,
-    coalesce(
-      x.error_message,
-      (
-        select m.event_data ->> 'detail'
-        from dripdrop.message_events as m
-        where m.step_execution_id = x.id
-        order by m.occurred_at desc, m.id desc
-        limit 1
-      )
-    ),
+    nullif(concat_ws(
+      '; ',
+      coalesce(
+        x.error_message,
+        (
+          select m.event_data ->> 'detail'
+          from dripdrop.message_events as m
+          where m.step_execution_id = x.id
+          order by m.occurred_at desc, m.id desc
+          limit 1
+        )
+      ),
+      case
+        when x.state <> 'sent'
+        then 'it may have arrived, sent ' || to_char(
+          x.maybe_sent_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'
+        )
+      end
+    ), ''),
     null::timestamptz, x.state, null::timestamptz
   from dripdrop.step_executions as x
   join dripdrop.steps as s on s.id = x.step_id
@@ -13520,6 +13529,10 @@ begin
           then _resolve.at
         end,
         fence = x.fence + 1,
+        maybe_sent_at = case
+          when _resolve.state = 'scheduled' then x.claimed_at
+          else x.maybe_sent_at
+        end,
         reason = case
           when _resolve.state = 'scheduled' and e.state = 'paused' then 'enrollment_paused'
           when _resolve.state = 'scheduled' and e.state <> 'active' then 'enrollment_ended'
@@ -13745,6 +13758,10 @@ begin
         lease_until = null,
         retry_count = x.retry_count
           + (v.outcome in ('retry', 'bounced', 'failed', 'maybe_sent'))::int,
+        maybe_sent_at = case
+          when v.outcome = 'maybe_sent' and v.new_state <> 'unknown' then x.claimed_at
+          else x.maybe_sent_at
+        end,
         reason = case
           when v.new_state = 'scheduled' and v.paused then 'enrollment_paused'
           when v.new_state = 'cancelled' then 'enrollment_ended'
@@ -15175,7 +15192,8 @@ begin
     end,
     jsonb_strip_nulls(
       jsonb_build_object(
-        'reason', d.reason, 'gate', d.gate, 'detail', d.detail, 'until', d.until
+        'reason', d.reason, 'gate', d.gate, 'detail', d.detail, 'until', d.until,
+        'maybe_sent_at', x.maybe_sent_at
       )
     ),
     _turn_away.at

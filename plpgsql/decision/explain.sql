@@ -40,16 +40,25 @@ begin
   return query
   select
     'past', s.key, x.occurrence, x.ended_at, null::int, null::text, null::boolean, x.reason,
-    coalesce(
-      x.error_message,
-      (
-        select m.event_data ->> 'detail'
-        from dripdrop.message_events as m
-        where m.step_execution_id = x.id
-        order by m.occurred_at desc, m.id desc
-        limit 1
-      )
-    ),
+    nullif(concat_ws(
+      '; ',
+      coalesce(
+        x.error_message,
+        (
+          select m.event_data ->> 'detail'
+          from dripdrop.message_events as m
+          where m.step_execution_id = x.id
+          order by m.occurred_at desc, m.id desc
+          limit 1
+        )
+      ),
+      case
+        when x.state <> 'sent'
+        then 'it may have arrived, sent ' || to_char(
+          x.maybe_sent_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'
+        )
+      end
+    ), ''),
     null::timestamptz, x.state, null::timestamptz
   from dripdrop.step_executions as x
   join dripdrop.steps as s on s.id = x.step_id

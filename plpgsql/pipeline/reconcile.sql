@@ -135,6 +135,10 @@ begin
           then _resolve.at
         end,
         fence = x.fence + 1,
+        maybe_sent_at = case
+          when _resolve.state = 'scheduled' then x.claimed_at
+          else x.maybe_sent_at
+        end,
         reason = case
           when _resolve.state = 'scheduled' and e.state = 'paused' then 'enrollment_paused'
           when _resolve.state = 'scheduled' and e.state <> 'active' then 'enrollment_ended'

@@ -98,6 +98,10 @@ begin
         lease_until = null,
         retry_count = x.retry_count
           + (v.outcome in ('retry', 'bounced', 'failed', 'maybe_sent'))::int,
+        maybe_sent_at = case
+          when v.outcome = 'maybe_sent' and v.new_state <> 'unknown' then x.claimed_at
+          else x.maybe_sent_at
+        end,
         reason = case
           when v.new_state = 'scheduled' and v.paused then 'enrollment_paused'
           when v.new_state = 'cancelled' then 'enrollment_ended'

@@ -214,7 +214,8 @@ begin
     end,
     jsonb_strip_nulls(
       jsonb_build_object(
-        'reason', d.reason, 'gate', d.gate, 'detail', d.detail, 'until', d.until
+        'reason', d.reason, 'gate', d.gate, 'detail', d.detail, 'until', d.until,
+        'maybe_sent_at', x.maybe_sent_at
       )
     ),
     _turn_away.at

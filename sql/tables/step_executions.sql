@@ -26,6 +26,7 @@ create table dripdrop.step_executions (
   defer_count int not null default 0,
   retry_count int not null default 0,
   fence int not null default 0,
+  maybe_sent_at timestamptz,
   lease_until timestamptz,
   channel text not null,
   adapter_id uuid,
@@ -134,6 +135,9 @@ comment on column dripdrop.step_executions.retry_count is
   'How many attempts failed for the time being.';
 comment on column dripdrop.step_executions.fence is
   'Grows with every claim and every stop; a result under an older fence is refused.';
+comment on column dripdrop.step_executions.maybe_sent_at is
+  'When it was claimed for an attempt that may have arrived though nobody knows; null if there was '
+  'none before the last.';
 comment on column dripdrop.step_executions.lease_until is
   'While sending: when the claim counts as lost.';
 comment on column dripdrop.step_executions.channel is 'The channel of the step.';
