@@ -34,6 +34,7 @@ from psycopg.types.json import Jsonb
 from dripdrop.channels import Adapter, ChannelSettings, Message, Outcome
 from dripdrop.client import Client
 from dripdrop.daemon import Settings, Worker
+from dripdrop.dsn import understood
 from dripdrop.embedded import EmbeddedServer
 from dripdrop.install import install
 from dripdrop.templates import Renderer
@@ -71,7 +72,7 @@ def main(
     json: bool,
 ) -> int:
     """Measure on scratch databases of a given server, or of an embedded one; print the result."""
-    with _server(dsn) as server:
+    with _server(understood(dsn) if dsn else None) as server:
         with _scratch_database(server) as database:
             result = measure(database, enrollments, steps, mode)
         if beside is not None:
