@@ -39,7 +39,7 @@ _COMMAND_SECONDS = 600.0
 _GATE = "select pg_catalog.pg_advisory_xact_lock_shared(pg_catalog.hashtext('dripdrop.install'))"
 _DURABLE = (  # a claim that a crash of the server forgets would be sent again
     "select pg_catalog.set_config('synchronous_commit', 'on', true)"
-    " where pg_catalog.current_setting('synchronous_commit') = 'off'"
+    " where pg_catalog.current_setting('synchronous_commit') operator(pg_catalog.=) 'off'"
 )
 
 INSTALL_GATE = "select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('dripdrop.install'))"
@@ -191,9 +191,6 @@ def _beginning(
         [
             "begin isolation level read committed",
             *_limits(connection, seconds),
-            f"set local lock_timeout = {round(seconds * 500)}",
-            # The locks of a worker that is cut off are given back.
-            f"set local idle_in_transaction_session_timeout = {round(seconds * 1000)}",
             *_reading(),
             *clock,
             _DURABLE,
@@ -203,8 +200,15 @@ def _beginning(
 
 
 def _limits(connection: psycopg.BaseConnection[Any], seconds: float) -> list[str]:
-    """Return the settings that give each statement so many seconds."""
-    limits = [f"set local statement_timeout = {round(seconds * 1000)}"]
+    """Return the settings that give each statement, and each pause, so many seconds.
+
+    Whoever is cut off in a pause gives back its locks.
+    """
+    limits = [
+        f"set local statement_timeout = {round(seconds * 1000)}",
+        f"set local lock_timeout = {round(seconds * 500)}",
+        f"set local idle_in_transaction_session_timeout = {round(seconds * 1000)}",
+    ]
     if connection.info.server_version >= 170000:
         limits.append("set local transaction_timeout = 0")
     return limits

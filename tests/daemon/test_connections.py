@@ -15,9 +15,10 @@ from psycopg.conninfo import conninfo_to_dict
 from dripdrop.connections import Connections
 from dripdrop.faults import Unanswered, Uncertain
 from tests.chaos.proxy import Proxy, before_database
-from tests.daemon.conftest import OpenWorker
+from tests.daemon.conftest import KEY, OpenWorker
 from tests.daemon.servers import MailServer
-from tests.engine import Engine
+from tests.driver.command import dripdrop
+from tests.engine import TENANT, Engine
 
 pytestmark = pytest.mark.anyio
 
@@ -85,6 +86,16 @@ async def test_what_an_administrator_set_for_the_database_does_not_reach_the_dae
         await worker.run_until_idle()
     assert len(mail.mails) == 50
     assert mail.mails[0].subject == "Hello Zoë €"
+
+
+def test_nor_does_it_reach_a_command_or_an_installation(mailing: Engine, dsn: str) -> None:
+    set_for_database(mailing.connection, UNFRIENDLY)
+    mailing.pause_sending(TENANT, "channel", "email", "wrong prices")
+    for command in (["pauses", "--tenant", TENANT], ["adapters"], ["install"], ["check"]):
+        result = dripdrop(*command, "--dsn", dsn, DRIPDROP_ENCRYPTION_KEY=KEY)
+        assert "dripdrop: " not in result.stderr, result.stderr
+    result = dripdrop("run", "--once", "--dsn", dsn, DRIPDROP_ENCRYPTION_KEY=KEY)
+    assert result.returncode == 0, result.stderr
 
 
 async def test_a_transaction_has_settings_of_its_own_and_leaves_none_behind(

@@ -207,6 +207,23 @@ def test_a_stage_whose_queue_is_gone_says_so_and_goes_on_while_the_others_work(
     assert sending.wait() == 0
 
 
+def test_a_database_that_is_read_only_when_it_starts_is_waited_for(
+    mailing: Engine, mail: MailServer, run: Run
+) -> None:
+    database = mailing.connection.info.dbname
+    mailing.join("sam")
+    setting = f"alter database {database} set default_transaction_read_only = "
+    mailing.connection.execute((setting + "on").encode())
+    sending = run()
+    sending.wait_for_log("database_read_only")
+    mailing.connection.execute((setting + "off").encode())
+    for backend in sessions(mailing.connection):
+        mailing.rows("select pg_terminate_backend(%s)", backend)
+    wait_for(lambda: states(mailing) == {"sent"})
+    sending.signal()
+    assert sending.wait() == 0
+
+
 def test_once_says_by_its_status_that_a_stage_failed_and_does_the_rest(
     mailing: Engine, mail: MailServer, run: Run
 ) -> None:
