@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from dripdrop.channels import Adapter, Channel, ChannelSettings, Message, open_channel
+from dripdrop.channels import Adapter, Channel, ChannelSettings, Handover, Message, open_channel
 
 SENT_AT = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 EXECUTION = UUID("01957fd2-8a00-7000-8000-000000000001")
@@ -37,7 +37,11 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def message(payload: dict[str, Any], recipient: str | None = "ada@example.com") -> Message:
+def message(
+    payload: dict[str, Any],
+    recipient: str | None = "ada@example.com",
+    handover: Handover | None = None,
+) -> Message:
     return Message(
         execution_id=EXECUTION,
         fence=1,
@@ -47,6 +51,7 @@ def message(payload: dict[str, Any], recipient: str | None = "ada@example.com") 
         recipient=recipient,
         payload=payload,
         sent_at=SENT_AT,
+        handover=handover or Handover(),
     )
 
 
@@ -219,6 +224,109 @@ async def mail_server(anyio_backend: str) -> AsyncIterator[MailServers]:
 
             stack.callback(stop)
             return handler
+
+        yield start
+
+
+@dataclass
+class ScriptedServer:
+    """Speaks SMTP line by line, as it was told to.
+
+    `replies` holds what it says to a command, to nothing (GREETING) or to a message (CONTENT): a
+    text, None to cut the connection, "" to say nothing any more. Of more than `most` connections
+    at a time it refuses the others with `crowded`.
+    """
+
+    port: int = 0
+    replies: dict[str, str | None] = field(default_factory=dict)
+    most: int = 1000
+    crowded: str = "421 4.7.0 too many connections"
+    said: list[str] = field(default_factory=list)
+    accepted: list[bytes] = field(default_factory=list)
+    connections: int = 0
+    refused: int = 0
+    under_way: int = 0
+    at_once: int = 0
+    hold: asyncio.Event = field(default_factory=asyncio.Event)
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.under_way += 1
+        self.at_once = max(self.at_once, self.under_way)
+        self.writers.append(writer)
+        try:
+            if self.under_way > self.most:
+                self.refused += 1
+                writer.write(f"{self.crowded}\r\n".encode())
+                return
+            await self._talk(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self.under_way -= 1
+            writer.close()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not await self._reply(writer, "GREETING", "220 mx.example.com"):
+            return
+        while line := (await reader.readuntil(b"\n")).decode().strip():
+            self.said.append(line)
+            command = line.split()[0].upper()
+            default = {"DATA": "354 go on", "QUIT": "221 bye"}.get(command, "250 ok")
+            if not await self._reply(writer, command, default):
+                return
+            if command == "QUIT":
+                return
+            if command == "DATA" and self.replies.get("DATA", "354").startswith("354"):  # type: ignore[union-attr]
+                content = await reader.readuntil(b"\r\n.\r\n")
+                await self.hold.wait()
+                self.accepted.append(content)
+                if not await self._reply(writer, "CONTENT", "250 queued"):
+                    return
+
+    async def _reply(self, writer: asyncio.StreamWriter, command: str, default: str) -> bool:
+        reply = self.replies.get(command, default)
+        if reply == "":
+            await asyncio.Event().wait()
+        if reply is None:
+            writer.transport.abort()
+            return False
+        writer.write(reply.replace("\n", "\r\n").encode() + b"\r\n")
+        await writer.drain()
+        return not reply.startswith("421")
+
+
+ScriptedServers = Callable[..., Awaitable[ScriptedServer]]
+
+
+@pytest.fixture
+async def scripted_server(anyio_backend: str) -> AsyncIterator[ScriptedServers]:
+    """Start mail servers that say what they are told to."""
+    async with AsyncExitStack() as stack:
+
+        async def start(held: bool = False, **replies: str | None) -> ScriptedServer:
+            script = ScriptedServer(replies=replies)
+            if not held:
+                script.hold.set()
+            tasks: set[asyncio.Task[None]] = set()
+
+            def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                task = asyncio.create_task(script.serve(reader, writer))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+
+            server = await asyncio.start_server(serve, "127.0.0.1", 0)
+            script.port = server.sockets[0].getsockname()[1]
+
+            async def stop() -> None:
+                server.close()
+                for task in list(tasks):
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+            stack.push_async_callback(stop)
+            return script
 
         yield start
 

@@ -78,33 +78,27 @@ async def test_an_accepted_mail_has_both_ids(open_: Open, http_server: HTTPServe
 
 
 @pytest.mark.parametrize(
-    ("status", "error_code", "kind"),
+    ("status", "error_code", "code"),
     [
-        (401, 10, "auth_error"),
-        (503, 100, "retry"),
-        (422, 300, "failed"),
-        (422, 400, "auth_error"),
-        (422, 401, "auth_error"),
-        (422, 405, "auth_error"),
-        (422, 406, "bounced"),
-        (422, 412, "auth_error"),
-        (422, 413, "auth_error"),
-        (429, 429, "rate_limited"),
-        (422, 1234, "failed"),
-        (500, 1234, "maybe_sent"),
-        (200, 1234, "failed"),
+        (401, 10, "http_401"),
+        (503, 100, "postmark_100"),
+        (422, 300, "postmark_300"),
+        (422, 406, "postmark_406"),
+        (429, 429, "http_429"),
+        (422, 1234, "postmark_1234"),
+        (500, 1234, "http_500"),
+        (200, 1234, "postmark_1234"),
     ],
 )
-async def test_an_error_code_decides(
-    open_: Open, http_server: HTTPServers, status: int, error_code: int, kind: str
+async def test_an_error_code_tells_more_than_the_status_that_comes_with_it(
+    open_: Open, http_server: HTTPServers, status: int, error_code: int, code: str
 ) -> None:
     server = await http_server()
     server.status = status
     server.body = {"ErrorCode": error_code, "Message": "no: server-token"}
     outcome = await open_("email", "postmark", account(server)).send(message(HELLO))
-    assert (outcome.kind, outcome.hard) == (kind, kind == "bounced")
-    assert outcome.code == f"postmark_{error_code}"
-    assert outcome.detail == "no: [redacted]"
+    assert (outcome.kind, outcome.code, outcome.stage) == ("refused", code, "request")
+    assert outcome.detail == ("no: [redacted]" if code.startswith("postmark") else "")
     assert outcome.response == {"status": status, "error_code": error_code}
 
 
@@ -112,20 +106,20 @@ async def test_an_error_code_decides(
     ("status", "headers", "kind", "retry_after"),
     [
         (200, {}, "maybe_sent", None),
-        (401, {}, "auth_error", None),
-        (403, {}, "auth_error", None),
-        (422, {}, "failed", None),
-        (429, {"Retry-After": "7"}, "rate_limited", 7.0),
-        (500, {}, "maybe_sent", None),
-        (503, {}, "maybe_sent", None),
-        (503, {"Retry-After": "7"}, "rate_limited", 7.0),
-        (504, {"Retry-After": "7"}, "maybe_sent", 7.0),
+        (401, {}, "refused", None),
+        (403, {}, "refused", None),
+        (422, {}, "refused", None),
+        (429, {"Retry-After": "7"}, "refused", 7.0),
+        (500, {}, "refused", None),
+        (503, {}, "refused", None),
+        (503, {"Retry-After": "7"}, "refused", 7.0),
+        (504, {"Retry-After": "7"}, "refused", 7.0),
     ],
 )
 @pytest.mark.parametrize(
     "body", ["<html>no JSON</html>", '["a"]', '{"ErrorCode": []}', "[" * 60_000]
 )
-async def test_without_an_error_code_the_status_decides(
+async def test_without_an_error_code_the_status_is_reported(
     open_: Open,
     http_server: HTTPServers,
     status: int,
@@ -140,16 +134,16 @@ async def test_without_an_error_code_the_status_decides(
     assert (outcome.kind, outcome.retry_after) == (kind, retry_after)
 
 
-async def test_a_server_that_is_down_is_tried_again(open_: Open, closed_port: int) -> None:
+async def test_a_server_that_is_down_is_unreachable(open_: Open, closed_port: int) -> None:
     server = HTTPServer(url=f"http://127.0.0.1:{closed_port}")
     outcome = await open_("email", "postmark", account(server)).send(message(HELLO))
-    assert (outcome.kind, outcome.code) == ("retry", "connect_error")
+    assert (outcome.kind, outcome.code) == ("unreachable", "connect_error")
 
 
-async def test_a_host_that_does_not_resolve_is_tried_again(open_: Open) -> None:
+async def test_a_host_that_does_not_resolve_is_unreachable(open_: Open) -> None:
     server = HTTPServer(url="http://nowhere.invalid")
     outcome = await open_("email", "postmark", account(server)).send(message(HELLO))
-    assert (outcome.kind, outcome.code) == ("retry", "connect_error")
+    assert (outcome.kind, outcome.code) == ("unreachable", "connect_error")
 
 
 async def test_a_reply_lost_after_the_request_may_mean_sent(

@@ -65,7 +65,7 @@ async def test_a_redirect_to_a_private_address_is_not_followed(
     server.status, server.headers = 307, {"Location": secret.url}
     channel = open_("webhook", "default", {"secret": "whsec_c2VjcmV0"})
     outcome = await channel.send(message({"url": server.url}))
-    assert (outcome.kind, outcome.code) == ("failed", "http_307")
+    assert (outcome.kind, outcome.code) == ("refused", "http_307")
     assert secret.requests == []
 
 

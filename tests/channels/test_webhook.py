@@ -113,7 +113,7 @@ async def test_an_untrusted_certificate_is_refused(
     monkeypatch.delenv("SSL_CERT_FILE")
     server = await http_server(tls=certificate)
     outcome = await open_("webhook", "default", signed_with(server)).send(message({}))
-    assert (outcome.kind, outcome.code) == ("retry", "connect_error")
+    assert (outcome.kind, outcome.code) == ("unreachable", "connect_error")
     assert server.requests == []
 
 
@@ -122,35 +122,35 @@ async def test_an_untrusted_certificate_is_refused(
     [
         (200, {}, "sent", None),
         (204, {}, "sent", None),
-        (302, {"Location": "/elsewhere"}, "failed", None),
-        (308, {"Location": "/elsewhere"}, "failed", None),
-        (400, {}, "failed", None),
-        (401, {}, "auth_error", None),
-        (404, {}, "failed", None),
-        (408, {}, "retry", None),
-        (410, {}, "failed", None),
-        (429, {}, "rate_limited", None),
-        (429, {"Retry-After": "120"}, "rate_limited", 120.0),
-        (429, {"Retry-After": "0"}, "rate_limited", 1.0),
-        (429, {"Retry-After": "9999999"}, "rate_limited", 86400.0),
+        (302, {"Location": "/elsewhere"}, "refused", None),
+        (308, {"Location": "/elsewhere"}, "refused", None),
+        (400, {}, "refused", None),
+        (401, {}, "refused", None),
+        (404, {}, "refused", None),
+        (408, {}, "refused", None),
+        (410, {}, "refused", None),
+        (429, {}, "refused", None),
+        (429, {"Retry-After": "120"}, "refused", 120.0),
+        (429, {"Retry-After": "0"}, "refused", 1.0),
+        (429, {"Retry-After": "9999999"}, "refused", 86400.0),
         (
             429,
             {
                 "Date": "Mon, 02 Mar 2026 09:00:00 GMT",
                 "Retry-After": "Mon, 02 Mar 2026 09:05:00 GMT",
             },
-            "rate_limited",
+            "refused",
             300.0,
         ),
-        (429, {"Retry-After": "soon"}, "rate_limited", None),
-        (500, {}, "retry", None),
-        (502, {}, "retry", None),
-        (502, {"Retry-After": "30"}, "rate_limited", 30.0),
-        (504, {"Retry-After": "30"}, "rate_limited", 30.0),
-        (503, {}, "retry", None),
+        (429, {"Retry-After": "soon"}, "refused", None),
+        (500, {}, "refused", None),
+        (502, {}, "refused", None),
+        (502, {"Retry-After": "30"}, "refused", 30.0),
+        (504, {"Retry-After": "30"}, "refused", 30.0),
+        (503, {}, "refused", None),
     ],
 )
-async def test_a_status_means_what_the_specification_says(
+async def test_a_status_is_reported_as_it_is(
     open_: Open,
     http_server: HTTPServers,
     status: int,
@@ -162,21 +162,23 @@ async def test_a_status_means_what_the_specification_says(
     server.status, server.headers = status, headers
     outcome = await open_("webhook", "default", signed_with(server)).send(message({}))
     assert (outcome.kind, outcome.retry_after) == (kind, retry_after)
-    assert outcome.code == f"http_{status}"
+    assert (outcome.code, outcome.stage) == (f"http_{status}", "request")
+    assert outcome.detail == ("" if retry_after is None else f"Retry-After: {retry_after:g}")
     assert outcome.response == {"status": status}
     assert len(server.requests) == 1
 
 
-async def test_one_receivers_401_does_not_condemn_the_adapter(
+async def test_what_a_messages_own_endpoint_says_is_not_said_of_the_adapter(
     open_: Open, http_server: HTTPServers
 ) -> None:
     server = await http_server()
     server.status = 401
     channel = open_("webhook", "default", {"secret": SECRET})
-    assert (await channel.send(message({"url": server.url}))).kind == "failed"
+    outcome = await channel.send(message({"url": server.url}))
+    assert (outcome.kind, outcome.code, outcome.stage) == ("refused", "http_401", "endpoint")
 
 
-async def test_a_reply_that_never_comes_is_tried_again(
+async def test_a_reply_that_never_comes_may_mean_sent(
     open_: Open, http_server: HTTPServers
 ) -> None:
     server = await http_server()
@@ -184,15 +186,15 @@ async def test_a_reply_that_never_comes_is_tried_again(
     settings = ChannelSettings(allow_http=True, allow_private=True, timeout=0.2)
     channel = open_("webhook", "default", signed_with(server), settings=settings)
     outcome = await channel.send(message({}))
-    assert (outcome.kind, outcome.code) == ("retry", "timeout")
+    assert (outcome.kind, outcome.code) == ("maybe_sent", "timeout")
     assert len(server.requests) == 1
 
 
-async def test_a_lost_reply_is_tried_again(open_: Open, http_server: HTTPServers) -> None:
+async def test_a_lost_reply_may_mean_sent(open_: Open, http_server: HTTPServers) -> None:
     server = await http_server()
     server.status = None
     outcome = await open_("webhook", "default", signed_with(server)).send(message({}))
-    assert (outcome.kind, outcome.code) == ("retry", "connection_lost")
+    assert (outcome.kind, outcome.code) == ("maybe_sent", "connection_lost")
 
 
 async def test_an_endless_reply_is_cut_short(open_: Open, http_server: HTTPServers) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Literal, Protocol
@@ -12,11 +14,21 @@ from uuid import UUID
 from dripdrop.redaction import strings, without
 
 OutcomeKind = Literal[
-    "sent", "retry", "failed", "bounced", "auth_error", "rate_limited", "maybe_sent"
+    "sent",
+    "refused",
+    "retry",
+    "failed",
+    "bounced",
+    "auth_error",
+    "rate_limited",
+    "unreachable",
+    "maybe_sent",
+    "released",
 ]
 
 _NO_SECRETS = frozenset({"host", "port", "username", "user", "from", "helo", "security"})
 _DETAIL_CHARACTERS = 500
+_MOST = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +66,17 @@ class Adapter:
         value = self.credentials.get(name)
         return self.config.get(name) if value is None else value
 
+    def count(self, name: str, default: int) -> int:
+        """Return a setting that is a count, `default` where there is none."""
+        value = self.option(name)
+        try:
+            number = default if value in (None, "") else int(value)
+        except (TypeError, ValueError):
+            number = 0
+        if not 1 <= number <= _MOST:
+            raise InvalidAdapter(f'adapter "{self.name}": {name} must be from 1 to {_MOST}')
+        return number
+
     def redact(self, text: str) -> str:
         """Return `text` on one line, at most 500 characters, without what was sealed."""
         secrets = [
@@ -63,6 +86,42 @@ class Adapter:
             for secret in strings(value)
         ]
         return " ".join(without(text, secrets).split())[:_DETAIL_CHARACTERS]
+
+
+class TooLate(Exception):
+    """The time by which a message might leave has passed; it has not left."""
+
+
+def _always() -> bool:
+    return True
+
+
+@dataclass(slots=True)
+class Handover:
+    """When a message may leave, and when it did: from its first byte on the provider may have it.
+
+    Both are times of the running loop. `may_leave` is asked at the last moment.
+    """
+
+    leave_by: float = math.inf
+    may_leave: Callable[[], bool] = field(default=_always, repr=False)
+    left_at: float | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether the first byte of content has left."""
+        return self.left_at is not None
+
+    def check(self) -> None:
+        """Raise `TooLate` if the message may not leave any more."""
+        if asyncio.get_running_loop().time() > self.leave_by or not self.may_leave():
+            raise TooLate
+
+    def begin(self) -> None:
+        """Say that the first byte leaves now, or raise `TooLate`. A channel does so just before."""
+        if self.left_at is None:
+            self.check()
+            self.left_at = asyncio.get_running_loop().time()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,25 +140,32 @@ class Message:
     recipient: str | None
     payload: Mapping[str, Any] = field(repr=False)
     sent_at: datetime
+    handover: Handover = field(default_factory=Handover, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one send.
+    """What became of one send. Whose fault a refusal is, `dripdrop.reply_codes()` says.
 
     ==============  ==============================================================================
     sent            the provider has taken the message
-    retry           it certainly has not; try again
-    rate_limited    it certainly has not; the whole adapter waits `retry_after` seconds
-    auth_error      the adapter's account is at fault; the message is not
+    refused         it has said no: where (`stage`), how (`code`) and in which words (`detail`)
+    failed          the message cannot leave as it is, and no provider was asked
+    auth_error      the adapter cannot be used as it is
+    unreachable     no server could be talked to; the message certainly has not left
+    maybe_sent      the reply was lost after the first byte had left
+    released        it has not left, and nobody is at fault: too late, or others' connection
+    retry           it certainly has not left; the recipient's server may take it later
+    rate_limited    it certainly has not left; the whole adapter waits
     bounced         the address was refused; `hard` means for good, so suppress it
-    failed          the message was refused, and would be again
-    maybe_sent      the reply was lost after everything had left
     ==============  ==============================================================================
+
+    The last three are for a provider that knows better than the table.
 
     `code` is short and stable (``smtp_550``, ``http_429``, ``connect_error``), `detail` the
     provider's words, `response` a small summary of its reply; none holds a secret or a body.
-    `out_message_id` is the RFC 5322 Message-ID without its brackets.
+    `retry_after` is in seconds, where the provider asked for it. `out_message_id` is the RFC 5322
+    Message-ID without its brackets.
     """
 
     kind: OutcomeKind
@@ -109,13 +175,22 @@ class Outcome:
     out_message_id: str | None = None
     retry_after: float | None = None
     hard: bool = False
+    stage: str = ""
     response: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Channel(Protocol):
-    """One provider account, reused for many messages and safe for concurrent sends."""
+    """One provider account, reused for many messages and safe for concurrent sends.
+
+    It calls `Handover.begin()` just before the first byte of a message's content leaves, and bounds
+    every wait for a server. When it is cancelled, `Handover.begun` says what may have become of it.
+    """
 
     required_credentials: ClassVar[tuple[str, ...]]
+
+    @property
+    def places(self) -> int:
+        """How many messages it can hand over at once. May change, also to 0 for a while."""
 
     def __init__(self, adapter: Adapter, settings: ChannelSettings) -> None:
         """Prepare without connecting. Raises `InvalidAdapter` when the credentials will not do."""
@@ -135,7 +210,7 @@ class InvalidMessage(Exception):
     """A message must not leave as it is; it becomes a `failed` outcome."""
 
     def __init__(self, code: str, detail: str) -> None:
-        """Take the outcome's code and detail."""
+        """Take the outcome's code and detail, which holds nothing of the message."""
         super().__init__(detail)
         self.outcome = Outcome("failed", code, detail)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar
@@ -21,13 +22,16 @@ from dripdrop.channels.base import (
     InvalidMessage,
     Message,
     Outcome,
-    OutcomeKind,
+    TooLate,
 )
 from dripdrop.channels.headers import checked_headers
 from dripdrop.channels.urlguard import PrivateAddress, check_url, public_socket
 
 _MAX_REPLY_BYTES = 64 * 1024
 _RETRY_AFTER_SECONDS = (1.0, 86400.0)
+_IN_FLIGHT = 20
+
+_before_writing: ContextVar[Callable[[], None] | None] = ContextVar("before_writing", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,12 @@ class GuardedHTTP:
         self, method: str, url: str, headers: Mapping[str, str], content: str, timeout: float
     ) -> httpx.Request:
         """Return a request whose URL and headers have been checked, or raise `InvalidMessage`."""
-        checked = checked_headers({"User-Agent": "dripdrop-postgres", **headers})
+        ours = {"User-Agent": "dripdrop-postgres", "Accept-Encoding": "identity"}
+        named = {name.lower() for name in headers} - {"accept-encoding"}
+        headers = {name: each for name, each in headers.items() if name.lower() in named}
+        checked = checked_headers(
+            {name: each for name, each in ours.items() if name.lower() not in named} | headers
+        )
         for name, value in checked.items():
             if not value.isascii():
                 raise InvalidMessage("invalid_header", f'header "{name}" must be ASCII')
@@ -96,13 +105,33 @@ class GuardedHTTP:
             extensions={"timeout": limits.as_dict()},
         )
 
-    async def exchange(self, request: httpx.Request, timeout: float) -> Reply:
-        """Return the reply. Raises `NoReply` when there is none within `timeout` seconds."""
+    async def exchange(
+        self,
+        request: httpx.Request,
+        timeout: float,
+        before_writing: Callable[[], None] | None = None,
+    ) -> Reply:
+        """Return the reply. Raises `NoReply` when there is none within `timeout` seconds.
+
+        `before_writing` is called when there is a connection, just before the request's first byte
+        leaves, and may still stop it by raising.
+        """
+        begun = False
+
+        def begin() -> None:
+            nonlocal begun
+            if before_writing is not None:
+                before_writing()
+            begun = True
+
+        token = _before_writing.set(begin)
         try:
             async with asyncio.timeout(timeout):
                 return await self._exchange(request)
-        except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
-            raise NoReply(*_lost(error)) from None
+        except (httpx.HTTPError, aiohttp.ClientError, OSError, ValueError, LookupError) as error:
+            raise NoReply(*_lost(error, begun)) from None
+        finally:
+            _before_writing.reset(token)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -114,13 +143,16 @@ class GuardedHTTP:
             ssl=httpx.create_ssl_context(),
             socket_factory=None if self.settings.allow_private else public_socket,
         )
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        return aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), request_class=_Request
+        )
 
     async def _exchange(self, request: httpx.Request) -> Reply:
         response = await self._transport.handle_async_request(request)
         body = b""
         try:
-            async for chunk in response.aiter_bytes():
+            # As they are: what was encoded unasked could become a thousand times as large.
+            async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > _MAX_REPLY_BYTES:
                     break
@@ -128,6 +160,17 @@ class GuardedHTTP:
             await response.aclose()
         cut = len(body) > _MAX_REPLY_BYTES
         return Reply(response.status_code, response.headers, body[:_MAX_REPLY_BYTES], cut)
+
+
+class _Request(aiohttp.ClientRequest):
+    """Says that it is about to be written; aiohttp calls `send` once there is a connection."""
+
+    async def send(self, conn: Any) -> aiohttp.ClientResponse:
+        """Write the request."""
+        before_writing = _before_writing.get()
+        if before_writing is not None:
+            before_writing()
+        return await super().send(conn)
 
 
 class NoReply(Exception):
@@ -148,19 +191,16 @@ class NoReply(Exception):
         self.detail = detail
 
 
-def _lost(error: Exception) -> tuple[str, str]:
-    """Return the code and the words for an exchange that failed.
-
-    Only the transport's own cause tells whether anything left: httpx-aiohttp reports a connection
-    that the server closed after reading the request as a connect timeout.
-    """
+def _lost(error: Exception, begun: bool) -> tuple[str, str]:
+    """Return the code and the words for an exchange that failed."""
     cause = (isinstance(error, httpx.HTTPError) and error.__cause__) or error
     if isinstance(cause.__cause__, PrivateAddress):
         return "url_refused", str(cause.__cause__)
-    if isinstance(cause, aiohttp.InvalidURL):
+    # A certificate that will not do is a ValueError, too.
+    if not (begun or isinstance(cause, OSError)) and isinstance(cause, ValueError | LookupError):
         return "url_refused", "the URL cannot be read"
     detail = str(cause) or type(cause).__name__
-    if isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+    if not begun:
         return "connect_error", detail
     return "timeout" if isinstance(cause, TimeoutError) else "connection_lost", detail
 
@@ -168,23 +208,31 @@ def _lost(error: Exception) -> tuple[str, str]:
 class HTTPChannel(ABC):
     """A provider reached by one HTTP request per message.
 
-    A provider says how a message becomes a request and, where the status does not tell enough,
-    how a reply becomes an outcome. `repeatable` says that the receiver drops a repeat of the same
-    message: then a request whose fate is unknown is simply sent again.
+    A provider says how a message becomes a request, and how a reply becomes an outcome where the
+    status does not tell enough.
     """
 
     required_credentials: ClassVar[tuple[str, ...]] = ()
-    repeatable: ClassVar[bool] = False
 
     def __init__(self, adapter: Adapter, settings: ChannelSettings) -> None:
         """Prepare the connection pool, which opens with the first message."""
         self.adapter = adapter
         self.settings = settings
+        self._places = adapter.count("max_in_flight", _IN_FLIGHT)
         self._http = GuardedHTTP(settings)
+
+    @property
+    def places(self) -> int:
+        """How many requests may be under way: `max_in_flight`."""
+        return self._places
 
     @abstractmethod
     def request(self, message: Message) -> httpx.Request:
         """Return the request for a message, or raise `InvalidMessage`."""
+
+    def stage(self, message: Message) -> str:
+        """Return ``request``, or ``endpoint`` where the URL is the message's own."""
+        return "request"
 
     def guarded_request(
         self, method: str, url: str, headers: Mapping[str, str], content: str
@@ -193,12 +241,14 @@ class HTTPChannel(ABC):
         return self._http.request(method, url, headers, content, self.settings.timeout)
 
     def outcome(self, message: Message, reply: Reply) -> Outcome:
-        """Return what a reply means, going by its status alone."""
+        """Return what a reply says by its status: 2xx is sent, any other is a refusal."""
         after = reply.retry_after(message.sent_at)
         return Outcome(
-            self._kind(reply.status, after),
+            "sent" if 200 <= reply.status < 300 else "refused",
             f"http_{reply.status}",
+            "" if after is None else f"Retry-After: {after:g}",
             retry_after=after,
+            stage=self.stage(message),
             response={"status": reply.status},
         )
 
@@ -207,39 +257,29 @@ class HTTPChannel(ABC):
         try:
             request = self.request(message)
         except InvalidMessage as error:
-            return error.outcome
+            return self._unsendable(message, error.outcome)
+        except (ValueError, LookupError, TypeError) as error:
+            return Outcome("failed", "invalid_message", type(error).__name__)
         try:
-            reply = await self._http.exchange(request, self.settings.timeout)
+            reply = await self._http.exchange(
+                request, self.settings.timeout, message.handover.begin
+            )
+        except TooLate:
+            return Outcome("released", "too_late")
         except NoReply as error:
-            return self._lost(error)
+            outcome = Outcome("unreachable", error.code, self.adapter.redact(error.detail))
+            if message.handover.begun:
+                return replace(outcome, kind="maybe_sent")
+            return self._unsendable(message, outcome)
         return self.outcome(message, reply)
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()
 
-    def _kind(self, status: int, retry_after: float | None) -> OutcomeKind:
-        if 200 <= status < 300:
-            return "sent"
-        if status == 429:
-            return "rate_limited"
-        if status in {401, 403}:
-            return "auth_error"
-        if status in {408, 425}:
-            return "retry"
-        if status < 500:
-            return "failed"
-        if retry_after is not None and (status == 503 or self.repeatable):
-            return "rate_limited"
-        return self._unknown
-
-    @property
-    def _unknown(self) -> OutcomeKind:
-        return "retry" if self.repeatable else "maybe_sent"
-
-    def _lost(self, error: NoReply) -> Outcome:
-        """Return the outcome of a request that got no reply."""
-        if error.code == "url_refused":
-            return Outcome("failed", error.code, error.detail)
-        kind: OutcomeKind = "retry" if error.code == "connect_error" else self._unknown
-        return Outcome(kind, error.code, self.adapter.redact(error.detail))
+    def _unsendable(self, message: Message, outcome: Outcome) -> Outcome:
+        """Hold a URL that will not do against whoever gave it."""
+        if outcome.code != "url_refused":
+            return outcome
+        own = self.stage(message) != "endpoint"
+        return replace(outcome, kind="auth_error" if own else "failed")

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import httpx
 
-from dripdrop.channels.base import Message, Outcome, OutcomeKind
+from dripdrop.channels.base import Message, Outcome
 from dripdrop.channels.http import HTTPChannel, Reply
 from dripdrop.channels.mime import Email
 
@@ -18,20 +18,8 @@ _CONFIG_FIELDS = {
     "track_links": "TrackLinks",
     "track_opens": "TrackOpens",
 }
-
-# https://postmarkapp.com/developer/api/overview#error-codes
-_ERROR_CODES: dict[int, OutcomeKind] = {
-    10: "auth_error",  # bad or missing token
-    100: "retry",  # maintenance
-    300: "failed",  # invalid e-mail request
-    400: "auth_error",  # sender signature not found
-    401: "auth_error",  # sender signature not confirmed
-    405: "auth_error",  # not allowed to send
-    406: "bounced",  # inactive recipient
-    412: "auth_error",  # account is pending
-    413: "auth_error",  # account may not send
-    429: "rate_limited",
-}
+_MAINTENANCE = 100
+_TELLING = {200, 422}  # statuses of which the ErrorCode is the reason
 
 
 class PostmarkChannel(HTTPChannel):
@@ -82,18 +70,17 @@ class PostmarkChannel(HTTPChannel):
         if not isinstance(error_code, int):
             return replace(outcome, kind="maybe_sent") if outcome.kind == "sent" else outcome
         if error_code == 0 and outcome.kind == "sent":
+            message_id = document.get("MessageID")
             return replace(
                 outcome,
-                provider_message_id=document.get("MessageID"),
+                provider_message_id=message_id and self.adapter.redact(str(message_id)),
                 out_message_id=Email.read(message, self.adapter.option("from")).message_id,
             )
-        unlisted: OutcomeKind = "failed" if outcome.kind == "sent" else outcome.kind
-        kind = _ERROR_CODES.get(error_code, unlisted)
-        return replace(
-            outcome,
-            kind=kind,
-            code=f"postmark_{error_code}",
-            detail=self.adapter.redact(str(document.get("Message", ""))),
-            hard=kind == "bounced",
-            response={"status": reply.status, "error_code": error_code},
-        )
+        if reply.status in _TELLING or error_code == _MAINTENANCE:
+            outcome = replace(
+                outcome,
+                kind="refused",
+                code=f"postmark_{error_code}",
+                detail=self.adapter.redact(str(document.get("Message", ""))),
+            )
+        return replace(outcome, response={"status": reply.status, "error_code": error_code})

@@ -2,55 +2,61 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import re
-from collections.abc import AsyncIterator
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-import aiosmtplib
-from aiosmtplib import SMTPException, SMTPResponseException, SMTPServerDisconnected
+from aiosmtplib import SMTPException, SMTPResponseException
 
 from dripdrop.channels.base import (
     Adapter,
     ChannelSettings,
-    InvalidAdapter,
     InvalidMessage,
     Message,
     Outcome,
-    OutcomeKind,
+    TooLate,
 )
 from dripdrop.channels.mime import Email
+from dripdrop.channels.smtp_pool import Busy, Pool
+from dripdrop.channels.smtp_session import Account, Away, Refused, Session
+from dripdrop.mailbox import read_mailbox
 
 _CONNECTIONS = 8
-_PORTS = {"starttls": 587, "tls": 465, "none": 25}
-
-_AUTHENTICATION_CODES = {530, 534, 535, 538}  # RFC 4954 section 6
-_NO_MAILBOX_CODES = {550, 551, 553}  # RFC 5321 section 4.2.3
-# RFC 3463 section 3.2 and 3.3, RFC 7505: 5.1.7 and 5.1.8 are about the sender's address.
-_NO_MAILBOX = re.compile(r"5\.1\.(?!7$|8$)\d+|5\.2\.1")
-_MAILBOX_FULL = "5.2.2"
-_ENHANCED_CODE = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?=\s|$)")
-
-_Stage = Literal["session", "sender", "recipient", "content"]
+_LATER = re.compile(r"again|retry|wait|later|come back|gr[ae]y|defer", re.IGNORECASE)
+_CLOCK = re.compile(r"\b(\d{1,2}):(\d{2}):(\d{2})\b")
+_PERIOD = re.compile(
+    r"\b(?:in|after|for|wait|within|least|about|by)\s+(\d{1,5})\s*"
+    r"(s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?)\b",
+    re.IGNORECASE,
+)
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 class SMTPChannel:
-    """An SMTP account: `host`, and as needed `port`, `security`, `username`, `password`, `from`.
+    """An SMTP account: `host` and `from`, and as needed `port`, `security`, `username`, `password`.
 
     `security` is ``starttls`` (required, the default), ``tls`` or ``none``; the port follows from
-    it unless given. Fields may stand in the credentials or in the config; credentials win.
+    it unless given. A login leaves without TLS only where `allow_plain` is true. `helo` is the name
+    that EHLO says, `connections` how many there may be. Fields may stand in the credentials or in
+    the config; credentials win.
     """
 
     required_credentials: ClassVar[tuple[str, ...]] = ("host",)
 
     def __init__(self, adapter: Adapter, settings: ChannelSettings) -> None:
-        """Prepare a few reusable connections, none of them open yet."""
+        """Prepare without connecting. Raises `InvalidAdapter`."""
         self._adapter = adapter
-        self._settings = settings
-        self._clients: asyncio.LifoQueue[aiosmtplib.SMTP] = asyncio.LifoQueue()
-        for _ in range(_CONNECTIONS):
-            self._clients.put_nowait(self._client())
+        self._account = Account.read(adapter, settings)
+        own = read_mailbox(str(adapter.option("from") or ""))
+        self._own_address = own.address.lower() if own else ""
+        in_flight = adapter.count("max_in_flight", _CONNECTIONS)
+        connections = adapter.count("connections", in_flight)
+        self._pool = Pool(self._account.open, connections)
+        self._in_flight = adapter.count("max_in_flight", connections)
+
+    @property
+    def places(self) -> int:
+        """How many connections the server seems to allow, and `max_in_flight` at most."""
+        return min(self._pool.places, self._in_flight)
 
     async def send(self, message: Message) -> Outcome:
         """Send one e-mail."""
@@ -59,91 +65,73 @@ class SMTPChannel:
             content = email.as_bytes()
         except InvalidMessage as error:
             return error.outcome
+        except (ValueError, LookupError, TypeError) as error:
+            return Outcome("failed", "invalid_message", self._adapter.redact(type(error).__name__))
         try:
-            async with self._connection() as smtp:
-                return await self._transfer(smtp, email, content)
-        except SMTPResponseException as error:
-            return self._refused(error.code, error.message, "session")
-        except (SMTPException, OSError) as error:
-            return self._unreached(error)
+            session = await self._pool.take(message)
+            try:
+                return await self._deliver(session, message, email, content)
+            except _Stale:
+                session = await self._pool.take(message, fresh=True)
+                return await self._deliver(session, message, email, content)
+        except TooLate:
+            return Outcome("released", "too_late")
+        except Busy as error:
+            return Outcome("released", error.code)
+        except Refused as error:
+            return self._refused(error)
+        except Away as error:
+            return Outcome(error.kind, error.code, self._adapter.redact(error.detail))
 
     async def aclose(self) -> None:
         """Say goodbye on the connections that are not sending."""
-        while not self._clients.empty():
-            smtp = self._clients.get_nowait()
-            with contextlib.suppress(SMTPException, OSError):
-                if smtp.is_connected:
-                    await smtp.quit()
-            smtp.close()
+        await self._pool.aclose()
 
-    def _client(self) -> aiosmtplib.SMTP:
-        option = self._adapter.option
-        security = option("security") or "starttls"
+    async def _deliver(
+        self, session: Session, message: Message, email: Email, content: bytes
+    ) -> Outcome:
+        """Run one mail transaction (RFC 5321 section 3.3), and give the connection back."""
+        usable = False
         try:
-            port = int(option("port") or _PORTS[security])
-        except KeyError:
-            raise InvalidAdapter(
-                f'adapter "{self._adapter.name}": security must be starttls, tls or none'
+            outcome = await self._transfer(session, message, email, content)
+            usable = outcome.kind != "maybe_sent"
+            return outcome
+        except TooLate:
+            usable = session.stage != "content"
+            raise
+        except Refused as error:
+            usable = error.code != 421
+            own = email.sender.addr_spec.lower() == self._own_address or not self._own_address
+            if session.reused and not usable and not message.handover.begun:
+                raise _Stale from None
+            raise (
+                error if own else Refused(f"{error.stage}.author", error.code, error.text)
             ) from None
-        except ValueError:
-            raise InvalidAdapter(f'adapter "{self._adapter.name}": port is no number') from None
-        return aiosmtplib.SMTP(
-            hostname=str(option("host")),
-            port=port,
-            username=str(option("username")) if option("username") else None,
-            password=str(option("password")) if option("password") else None,
-            use_tls=security == "tls",
-            start_tls=security == "starttls",
-            timeout=self._settings.timeout,
-        )
-
-    @contextlib.asynccontextmanager
-    async def _connection(self) -> AsyncIterator[aiosmtplib.SMTP]:
-        """Lend a connection with an empty envelope; one that raises is closed."""
-        smtp = await self._clients.get()
-        try:
-            if not await _still_answers(smtp):
-                await smtp.connect()
-                await smtp.ehlo()
-            yield smtp
-        except BaseException:
-            smtp.close()
+        except Away:
+            if session.reused and not message.handover.begun:
+                raise _Stale from None
             raise
         finally:
-            self._clients.put_nowait(smtp)
+            self._pool.give_back(session, usable)
 
-    async def _transfer(self, smtp: aiosmtplib.SMTP, email: Email, content: bytes) -> Outcome:
-        """Run one mail transaction (RFC 5321 section 3.3).
-
-        The library's `data()` raises the same errors before and after the content has left. Only
-        after may the server have taken the message, so the last two steps are done by hand.
-        """
-        protocol = smtp.protocol
-        if protocol is None:
-            raise SMTPServerDisconnected("Connection lost")
+    async def _transfer(
+        self, session: Session, message: Message, email: Email, content: bytes
+    ) -> Outcome:
+        message.handover.check()
+        await session.envelope(email.sender.addr_spec, email.recipient)
+        message.handover.check()
+        await session.announce()
+        message.handover.begin()
         try:
-            await smtp.mail(email.sender.addr_spec)
-        except SMTPResponseException as error:
-            return self._refused(error.code, error.message, "sender")
-        try:
-            await smtp.rcpt(email.recipient)
-        except SMTPResponseException as error:
-            return self._refused(error.code, error.message, "recipient")
-        reply = await smtp.execute_command(b"DATA")
-        if reply.code != 354:
-            return self._refused(reply.code, reply.message, "content")
-
-        protocol.write(_dot_stuffed(content))
-        try:
-            reply = await protocol.read_response(timeout=self._settings.timeout)
+            reply = await session.content(content)
             if reply.code // 100 not in {2, 4, 5}:
                 raise SMTPException(f"Unexpected reply {reply.code} to the content")
-        except (SMTPException, OSError) as error:
-            smtp.close()
-            detail = self._adapter.redact(str(error))
-            return Outcome("maybe_sent", "reply_lost", detail, out_message_id=email.message_id)
+        except SMTPResponseException as error:
+            return self._lost(email, error.message)
+        except (SMTPException, OSError, ValueError) as error:
+            return self._lost(email, str(error))
         if reply.code >= 400:
-            return self._refused(reply.code, reply.message, "content")
+            raise Refused("content", reply.code, reply.message)
         return Outcome(
             "sent",
             f"smtp_{reply.code}",
@@ -152,49 +140,33 @@ class SMTPChannel:
             response={"code": reply.code, "text": self._adapter.redact(reply.message)},
         )
 
-    def _refused(self, code: int, text: str, stage: _Stage) -> Outcome:
-        kind, hard = _classify(code, text, stage)
-        detail = self._adapter.redact(text)
-        response = {"code": code, "stage": stage}
-        return Outcome(kind, f"smtp_{code}", detail, hard=hard, response=response)
+    def _lost(self, email: Email, detail: str) -> Outcome:
+        detail = self._adapter.redact(detail)
+        return Outcome("maybe_sent", "reply_lost", detail, out_message_id=email.message_id)
 
-    def _unreached(self, error: Exception) -> Outcome:
-        if isinstance(error, TimeoutError):
-            code = "timeout"
-        elif isinstance(error, SMTPServerDisconnected):
-            code = "connection_lost"
-        else:
-            code = "connect_error"
-        return Outcome("retry", code, self._adapter.redact(str(error)))
-
-
-def _classify(code: int, text: str, stage: _Stage) -> tuple[OutcomeKind, bool]:
-    """Return what a refusal means, and whether it condemns the address."""
-    if code in _AUTHENTICATION_CODES:
-        return "auth_error", False
-    if code < 500 or stage == "session":
-        return "retry", False
-    enhanced = match.group() if (match := _ENHANCED_CODE.match(text)) else None
-    if enhanced is None:
-        if stage == "recipient" and code in _NO_MAILBOX_CODES:
-            return "bounced", True
-        return ("bounced" if code == 552 else "failed"), False
-    if stage in {"recipient", "content"} and _NO_MAILBOX.fullmatch(enhanced):
-        return "bounced", True
-    return ("bounced" if enhanced == _MAILBOX_FULL else "failed"), False
+    def _refused(self, error: Refused) -> Outcome:
+        return Outcome(
+            "refused",
+            f"smtp_{error.code}",
+            self._adapter.redact(error.text),
+            retry_after=_asked_for(error.text) if error.code < 500 else None,
+            stage=error.stage,
+            response={"code": error.code, "stage": error.stage.partition(".")[0]},
+        )
 
 
-def _dot_stuffed(content: bytes) -> bytes:
-    """Return the content with its terminator, transparent (RFC 5321 section 4.5.2)."""
-    return re.sub(rb"(?m)^\.", b"..", content) + b".\r\n"
+class _Stale(Exception):
+    """A connection that had been used before turned out to be lost before any content."""
 
 
-async def _still_answers(smtp: aiosmtplib.SMTP) -> bool:
-    if not smtp.is_connected:
-        return False
-    try:
-        await smtp.rset()
-    except (SMTPException, OSError):
-        smtp.close()
-        return False
-    return True
+def _asked_for(text: str) -> float | None:
+    """Return the seconds after which a server says to come again, at most a day; else None."""
+    if not _LATER.search(text):
+        return None
+    seconds = None
+    if clock := _CLOCK.search(text):
+        hours, minutes, rest = map(int, clock.groups())
+        seconds = hours * 3600 + minutes * 60 + rest
+    elif period := _PERIOD.search(text):
+        seconds = int(period[1]) * _SECONDS[period[2][0].lower()]
+    return float(min(seconds, 86400)) if seconds else None

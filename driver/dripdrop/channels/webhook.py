@@ -5,7 +5,6 @@ from __future__ import annotations
 import binascii
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC
 from typing import Any, ClassVar
 
@@ -19,10 +18,9 @@ from dripdrop.channels.base import (
     InvalidAdapter,
     InvalidMessage,
     Message,
-    Outcome,
 )
 from dripdrop.channels.headers import checked_headers
-from dripdrop.channels.http import HTTPChannel, Reply
+from dripdrop.channels.http import HTTPChannel
 
 _METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
 _RESERVED_HEADERS = {
@@ -41,11 +39,10 @@ class WebhookChannel(HTTPChannel):
     """A signed webhook: `secret` (``whsec_`` and base64), and `url` unless each payload has one.
 
     `webhook-id` is the idempotency key, the same on every attempt, so that receivers can drop
-    repeats; hence an attempt whose fate is unknown is tried again.
+    repeats.
     """
 
     required_credentials: ClassVar[tuple[str, ...]] = ("secret",)
-    repeatable: ClassVar[bool] = True
 
     def __init__(self, adapter: Adapter, settings: ChannelSettings) -> None:
         """Decode the secret. Raises `InvalidAdapter` when it is not base64."""
@@ -81,12 +78,10 @@ class WebhookChannel(HTTPChannel):
         url = payload.get("url") or self.adapter.option("url") or ""
         return self.guarded_request(method, url, headers, content)
 
-    def outcome(self, message: Message, reply: Reply) -> Outcome:
-        """Hold a refused login against the adapter only when the URL is the adapter's own."""
-        outcome = super().outcome(message, reply)
-        if outcome.kind == "auth_error" and message.payload.get("url"):
-            return replace(outcome, kind="failed")
-        return outcome
+    def stage(self, message: Message) -> str:
+        """Return ``endpoint`` where the URL is the message's own: so is what its server says."""
+        own = self.adapter.option("url") and not message.payload.get("url")
+        return "request" if own else "endpoint"
 
 
 def _extra_headers(headers: Any) -> dict[str, str]:
