@@ -15821,20 +15821,29 @@ comment on function dripdrop.get_default_adapter(text, text) is
   'The active default sender of a channel: the tenant''s own, else the global one, else no row.';
 
 create or replace function dripdrop.sealed_adapters()
-returns table (adapter_id uuid, tenant_key text, name text, credentials bytea)
+returns table (
+  adapter_id uuid,
+  tenant_key text,
+  name text,
+  credentials bytea,
+  channel text,
+  provider text,
+  config jsonb
+)
 language sql
 stable
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
-  select a.id, a.tenant_key, a.name, a.credentials
+  select a.id, a.tenant_key, a.name, a.credentials, a.channel, a.provider, a.config
   from dripdrop.channel_adapters as a
   where a.credentials is not null
   order by a.id
 $$;
 
 comment on function dripdrop.sealed_adapters() is
-  'Every sealed credential, of all tenants: what key rotation reads.';
+  'Every sealed credential, of all tenants, and what it is for: what key rotation and the check '
+  'read.';
 
 -- Compare-and-set, so that a rotation never overwrites credentials that were changed meanwhile.
 create or replace function dripdrop.reseal_adapter(
@@ -16970,7 +16979,7 @@ begin atomic
       ),
       (
         'email.smtp', 'connections', 'integer', null, p.count,
-        'How many connections a worker holds, from 1 to 1000; 8 by default.', false, false, false
+        'How many connections a worker holds, from 1 to 1000: max_in_flight, else 8.', false, false, false
       ),
       (
         'email.postmark', 'api_key', 'text', null, p.token, 'The token of the Postmark server.',

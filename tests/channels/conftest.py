@@ -254,7 +254,6 @@ class ScriptedServer:
         self.connections += 1
         self.under_way += 1
         self.at_once = max(self.at_once, self.under_way)
-        self.writers.append(writer)
         try:
             if self.under_way > self.most:
                 self.refused += 1
@@ -312,6 +311,7 @@ async def scripted_server(anyio_backend: str) -> AsyncIterator[ScriptedServers]:
             tasks: set[asyncio.Task[None]] = set()
 
             def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                script.writers.append(writer)
                 task = asyncio.create_task(script.serve(reader, writer))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
@@ -324,6 +324,9 @@ async def scripted_server(anyio_backend: str) -> AsyncIterator[ScriptedServers]:
                 for task in list(tasks):
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+                for writer in script.writers:
+                    writer.transport.abort()
+                await asyncio.sleep(0)
 
             stack.push_async_callback(stop)
             return script

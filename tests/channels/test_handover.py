@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gzip
 import math
 from typing import Any
 
 import pytest
 
 from dripdrop.channels import Channel, ChannelSettings, Handover, InvalidAdapter
+from dripdrop.channels.http import GuardedHTTP
 
 from .conftest import HTTPServers, Open, ScriptedServer, ScriptedServers, message
 
@@ -80,10 +83,17 @@ async def test_every_reply_of_a_server_has_a_deadline(
 
 
 async def test_a_greeting_of_one_byte_at_a_time_has_a_deadline(open_: Open) -> None:
+    over = asyncio.Event()
+
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while not writer.is_closing():
-            writer.write(b"2")
-            await asyncio.sleep(0.02)
+        with contextlib.suppress(ConnectionError):
+            while not reader.at_eof():
+                writer.write(b"2")
+                await writer.drain()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(reader.read(1), 0.02)
+        writer.close()
+        over.set()
 
     async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
         account = {
@@ -95,6 +105,7 @@ async def test_a_greeting_of_one_byte_at_a_time_has_a_deadline(open_: Open) -> N
         channel = open_("email", "smtp", account, settings=QUICK)
         async with asyncio.timeout(5):
             outcome = await channel.send(message(HELLO))
+            await over.wait()
     assert (outcome.kind, outcome.code) == ("unreachable", "timeout")
 
 
@@ -133,6 +144,31 @@ async def test_a_request_that_comes_too_late_is_not_written(
     in_time = Handover()
     assert (await channel.send(message({}, handover=in_time))).kind == "sent"
     assert in_time.begun and not late.begun
+
+
+async def test_a_reply_is_not_decoded_and_its_raw_bytes_are_counted(open_: Open) -> None:
+    """gzip, gzip, gzip of nothing but blanks: decoded it would be gigabytes."""
+    body = b" " * 10_000_000
+    for _ in range(3):
+        body = gzip.compress(body)
+    asked = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        head = (
+            f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip, gzip, gzip\r\nContent-Length: {len(body)}"
+        )
+        writer.write(head.encode() + b"\r\n\r\n" + body)
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        http = GuardedHTTP(ChannelSettings(allow_http=True, allow_private=True))
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        reply = await http.exchange(http.request("GET", url, {}, "", 5), 5)
+        await http.aclose()
+    assert (reply.body, reply.cut) == (body, False)
+    assert b"accept-encoding: identity\r\n" in asked[0].lower()
 
 
 async def test_a_failing_server_costs_one_attempt_and_releases_who_waited(

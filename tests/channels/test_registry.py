@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from dripdrop.channels import (
     InvalidAdapter,
     validate_credentials,
 )
+from dripdrop.channels.provider_settings import faults
 from dripdrop.channels.webhook import WebhookChannel
 
 from .conftest import Open
@@ -58,3 +60,57 @@ def test_another_provider_can_be_added(open_: Open, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setitem(CHANNELS, ("sms", "pager"), PagerChannel)
     assert isinstance(open_("sms", "pager", {"secret": "whsec_c2VjcmV0"}), PagerChannel)
+
+
+ROWS = [
+    SimpleNamespace(
+        kind="email.smtp",
+        field=field,
+        type=kind,
+        choices=choices,
+        pattern=pattern,
+        hint="Say it otherwise.",
+        secret=field == "password",
+        required=field == "host",
+    )
+    for field, kind, choices, pattern in (
+        ("host", "text", None, "^[a-z.]+$"),
+        ("port", "integer", None, "^[0-9]{1,5}$"),
+        ("security", "text", ["tls", "none"], None),
+        ("allow_plain", "boolean", None, None),
+        ("password", "text", None, "^[!-~]+$"),
+        ("thresholds", "object", None, None),
+    )
+]
+
+
+@pytest.mark.parametrize(
+    ("credentials", "config", "found"),
+    [
+        ({}, {}, ["host is missing"]),
+        ({"host": "mail.example"}, {}, []),
+        ({}, {"host": "mail.example", "password": 7}, []),
+        ({"host": "a"}, {"host": "A"}, []),
+        ({"host": "A"}, {"host": "a"}, ["host will not do: Say it otherwise."]),
+        ({"host": "a\n"}, {}, ["host will not do: Say it otherwise."]),
+        ({"host": "a", "password": "sesame \n"}, {}, ["password will not do: Say it otherwise."]),
+        ({"host": "a"}, {"port": "587"}, []),
+        ({"host": "a"}, {"port": 587}, []),
+        ({"host": "a"}, {"port": True}, ["port will not do: Say it otherwise."]),
+        ({"host": "a"}, {"security": ["tls"]}, ["security will not do: Say it otherwise."]),
+        ({"host": "a"}, {"allow_plain": 1}, ["allow_plain will not do: Say it otherwise."]),
+        ({"host": "a"}, {"thresholds": False}, []),
+        ({"host": "a" * 1001}, {}, ["host will not do: Say it otherwise."]),
+    ],
+)
+def test_an_account_is_held_against_its_description(
+    credentials: dict[str, Any], config: dict[str, Any], found: list[str]
+) -> None:
+    assert faults("email", "smtp", credentials, config, ROWS) == found
+
+
+def test_an_account_that_its_description_refuses_is_not_opened(open_: Open) -> None:
+    settings = ChannelSettings(described=tuple(ROWS))
+    with pytest.raises(InvalidAdapter, match="host will not do") as refusal:
+        open_("email", "smtp", {"host": "Sesame"}, settings=settings)
+    assert "Sesame" not in str(refusal.value)

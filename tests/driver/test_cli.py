@@ -171,6 +171,24 @@ def test_check_names_the_credentials_that_do_not_open(engine: Engine, dsn: str) 
     assert "mine" not in result.stdout
 
 
+def test_check_names_a_sealed_account_that_cannot_work(engine: Engine, dsn: str) -> None:
+    key = generate_key()
+    for name, account in (
+        ("lost", {"username": "ada", "password": "x"}),
+        ("plain", {"host": "localhost", "security": "none", "username": "ada", "password": "x"}),
+        ("good", {"host": "localhost", "from": "ada@example.com", "password": "x"}),
+    ):
+        envelope = to_text(Vault(key).seal(account, None, name))
+        Client.create_channel_adapter(
+            engine, None, name, "email", "smtp", envelope, {"from": "ada@example.com"}
+        )
+    result = dripdrop("check", "--dsn", dsn, DRIPDROP_ENCRYPTION_KEY=key)
+    assert result.returncode == 1
+    assert "lacks host" in result.stdout
+    assert "without TLS" in result.stdout
+    assert "good" not in result.stdout
+
+
 def test_check_wants_the_key_of_sealed_credentials(engine: Engine, dsn: str) -> None:
     credentials = to_text(Vault(generate_key()).seal(CREDENTIALS, None, "main"))
     engine.create_channel_adapter(None, "main", "email", "smtp", credentials)

@@ -15,6 +15,7 @@ from dripdrop.channels.base import (
     Outcome,
 )
 from dripdrop.channels.postmark import PostmarkChannel
+from dripdrop.channels.provider_settings import faults
 from dripdrop.channels.smtp import SMTPChannel
 from dripdrop.channels.webhook import WebhookChannel
 
@@ -44,11 +45,13 @@ def open_channel(adapter: Adapter, settings: ChannelSettings) -> Channel:
 
     Raises `InvalidAdapter` when the provider is unknown or the credentials will not do.
     """
-    missing = validate_credentials(
-        adapter.channel, adapter.provider, adapter.credentials, adapter.config
-    )
+    account = (adapter.channel, adapter.provider, adapter.credentials, adapter.config)
+    missing = validate_credentials(*account)
     if missing:
         raise InvalidAdapter(f'adapter "{adapter.name}" lacks {", ".join(missing)}')
+    found = faults(*account, settings.described)
+    if found:
+        raise InvalidAdapter(f'adapter "{adapter.name}": {"; ".join(found)}')
     return CHANNELS[adapter.channel, adapter.provider](adapter, settings)
 
 

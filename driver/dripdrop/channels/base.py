@@ -39,6 +39,8 @@ class ChannelSettings:
     allow_private: bool = False
     connect_timeout: float = 5.0
     timeout: float = 30.0
+    described: tuple[Any, ...] = field(default=(), repr=False)
+    """The rows of `dripdrop.provider_settings()`, by which accounts are checked when opened."""
 
     @classmethod
     def from_environment(cls) -> ChannelSettings:

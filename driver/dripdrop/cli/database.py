@@ -8,6 +8,7 @@ import typer
 from psycopg.errors import InsufficientPrivilege
 
 from dripdrop import install as installer
+from dripdrop.channels import Adapter, ChannelSettings, InvalidAdapter, open_channel
 from dripdrop.cli.output import print_rows, stderr, stdout
 from dripdrop.client import Client
 from dripdrop.connections import connect
@@ -64,7 +65,10 @@ class _Unopened(NamedTuple):
 
 
 def _unopened(client: Client) -> list[_Unopened]:
-    """List the credentials that this environment's keys do not open; none if the role may not."""
+    """List the credentials that this environment's keys do not open, and those that will not do.
+
+    None if the role may not.
+    """
     unopened = []
     sealed: list[tuple[Any, Kind]]
     try:
@@ -74,9 +78,28 @@ def _unopened(client: Client) -> list[_Unopened]:
         ]
     except InsufficientPrivilege:
         return []
-    for (_, tenant_key, name, credentials), kind in sealed:
+    settings = ChannelSettings(described=tuple(client.provider_settings()))
+    for row, kind in sealed:
+        _, tenant_key, name, credentials, *_ = row
         try:
-            Vault.from_environment().open(credentials, tenant_key, name, kind)
+            opened = Vault.from_environment().open(credentials, tenant_key, name, kind)
         except VaultError as error:
             unopened.append(_Unopened(tenant_key, name, str(error)))
+            continue
+        if kind == "adapter":
+            try:
+                open_channel(
+                    Adapter(
+                        row.adapter_id,
+                        tenant_key,
+                        name,
+                        row.channel,
+                        row.provider,
+                        row.config,
+                        opened,
+                    ),
+                    settings,
+                )
+            except InvalidAdapter as error:
+                unopened.append(_Unopened(tenant_key, name, str(error)))
     return unopened

@@ -68,7 +68,7 @@ def rotate(dsn: Dsn = None) -> None:
 def _rotate(vault: Vault, kind: Kind, owners: Sequence[Any], reseal: Callable[..., bool]) -> int:
     """Seal one kind of credentials again; return how many were changed meanwhile."""
     sealed_again = changed_meanwhile = 0
-    for owner_id, tenant_key, name, credentials in owners:
+    for owner_id, tenant_key, name, credentials, *_ in owners:
         envelope = vault.reseal(credentials, tenant_key, name, kind)
         if envelope is None:
             continue
