@@ -39,6 +39,32 @@ def test_the_reference_has_every_public_function(db: Connection) -> None:
     assert {name for (name,) in public} <= set(re.findall(r"^### (\w+)$", page, re.MULTILINE))
 
 
+def settings_tables(rows: list[Any]) -> str:
+    """Return what a sender of each kind says about itself, as `docs/senders.md` shows it."""
+    tables = []
+    for kind in dict.fromkeys(row.kind for row in rows):
+        lines = [f"`{kind}`:", "", "| field | | |", "|---|---|---|"]
+        for row in rows:
+            if row.kind == kind:
+                marks = [
+                    mark
+                    for mark, holds in (
+                        ("required", row.required),
+                        ("sealed", row.secret),
+                        ("destination", row.destination),
+                    )
+                    if holds
+                ]
+                lines.append(f"| `{row.field}` | {', '.join(marks)} | {row.hint} |")
+        tables.append("\n".join(lines).replace("|  |", "| |"))
+    return "\n\n".join(tables)
+
+
+def test_the_page_on_senders_has_every_setting(engine: Engine) -> None:
+    tables = settings_tables(engine.provider_settings())
+    assert tables in PAGES["docs/senders.md"].read_text()
+
+
 @pytest.mark.parametrize("page", SESSIONS)
 def test_every_session_prints_what_the_page_shows(page: str, dsn: str) -> None:
     text = PAGES[page].read_text()
