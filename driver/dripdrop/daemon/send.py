@@ -7,10 +7,19 @@ import math
 from collections import Counter
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from dripdrop.channels import CHANNELS, Adapter, Channel, InvalidAdapter, Message, Outcome
+from dripdrop.channels import (
+    CHANNELS,
+    Adapter,
+    Channel,
+    Handover,
+    InvalidAdapter,
+    Message,
+    Outcome,
+)
 from dripdrop.daemon.drain import drain
 from dripdrop.vault import VaultError, from_text
 
@@ -32,6 +41,7 @@ class Send:
         """Belong to a worker."""
         self.worker = worker
         self.interval = worker.settings.interval
+        self.channels = worker.settings.channels
         self._senders: dict[UUID, _Sender] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._claimed: Counter[str] = Counter()
@@ -60,6 +70,9 @@ class Send:
             try:
                 claimed_at = asyncio.get_running_loop().time()
                 async with self.worker.database() as database:
+                    if not self.channels.described:
+                        described = tuple(await database.provider_settings())
+                        self.channels = replace(self.channels, described=described)
                     claims = await database.claim_sends(channel, free, settings.lease)
             finally:
                 self._claimed[channel] -= free - len(claims)
@@ -108,16 +121,18 @@ class Send:
         left.
         """
         sender = self._senders[claim.adapter_id]
+        handover = Handover()
         kind = "released"
         outcome = None
         try:
             async with sender.window:
                 if self._may_leave(sender, claimed_at):
-                    kind = "maybe_sent"
-                    outcome = await sender.send(_message(channel, claim))
+                    outcome = await sender.send(_message(channel, claim, handover))
         except asyncio.CancelledError:
+            kind = "maybe_sent" if handover.begun else "released"
             self.worker.log.warning("interrupted", execution=str(claim.execution_id), outcome=kind)
         except Exception:
+            kind = "maybe_sent" if handover.begun else "retry"
             self.worker.log.exception("channel_failed", execution=str(claim.execution_id))
         self.worker.record.add(channel, claim, outcome or {"outcome": kind, "code": kind})
 
@@ -149,7 +164,7 @@ class _Sender:
         if self._channel is None and self._unusable is None:
             try:
                 self._channel = self._worker.open_channel(
-                    self._adapter(), self._worker.settings.channels
+                    self._adapter(), self._worker.send.channels
                 )
             except (InvalidAdapter, VaultError) as error:
                 code = "vault_error" if isinstance(error, VaultError) else "invalid_adapter"
@@ -164,6 +179,7 @@ class _Sender:
             self.rests_since = asyncio.get_running_loop().time()
         return {
             "outcome": outcome.kind,
+            "stage": outcome.stage or None,
             "code": outcome.code,
             "detail": _storable(outcome.detail),
             "hard": outcome.hard,
@@ -201,7 +217,7 @@ class _Sender:
         )
 
 
-def _message(channel: str, claim: Any) -> Message:
+def _message(channel: str, claim: Any, handover: Handover) -> Message:
     return Message(
         execution_id=claim.execution_id,
         fence=claim.fence,
@@ -211,6 +227,7 @@ def _message(channel: str, claim: Any) -> Message:
         recipient=claim.recipient,
         payload=claim.payload,
         sent_at=claim.claimed_at,
+        handover=handover,
     )
 
 
