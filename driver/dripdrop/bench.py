@@ -138,6 +138,7 @@ class Sink:
     """A provider that accepts everything at once."""
 
     required_credentials: ClassVar[tuple[str, ...]] = ()
+    places = 1000
 
     def __init__(self, adapter: Adapter, settings: ChannelSettings) -> None:
         """Take what every channel takes."""

@@ -20,6 +20,8 @@ begin atomic
     (105, 'recipient|content', '5..', '5\.1\.(1|2|10)|5\.7\.1[78]', null, 'bounced', true),
 
     -- Said of the recipient, in words that others use for the sender.
+    (107, 'recipient', '4..', '4\.1\.[1-6]', null, 'retry', false),
+    (108, '(sender|recipient|content)', '4..', null, 'gr[ae]y-?list', 'retry', false),
     (
       110, 'recipient|content', '[45]..', null,
       'gr[ae]y-?list|\mreceiv(ing|es) (mail|messages|e-?mail)|receiving (rate|limit|quota)',
@@ -124,9 +126,10 @@ begin atomic
       410, 'sender', '5..', null,
       'bad sequence|nested|command (not|un)|unrecogni[sz]ed|not implemented', 'unreachable', false
     ),
-    (411, 'sender', '4..', '4\.1\.[78]|4\.7\.\d+', null, 'auth_error', false),
+    (411, 'sender', '4..', '4\.1\.[78]', null, 'auth_error', false),
     (412, 'sender', '4..', null, null, 'unreachable', false),
     (413, 'sender', null, null, null, 'auth_error', false),
+    (414, 'recipient|content', '4..', null, '\m(spf|dkim|dmarc)\M', 'retry', false),
     (
       420, 'recipient|content', '[45]..',
       '[45]\.1\.[78]|5\.7\.(3|8|1[0-4]|2[0-7]|5[047]|6[04]|139|50\d|51\d|7\d\d)', null,
@@ -177,7 +180,8 @@ begin atomic
       '|removed'
       '|terminated|does( not|n''t)|doesn''t|no longer)'
       '|\m(unknown|invalid|inactive|disabled|undeliverable|unrouteable|unroutable|nonexistent'
-      '|non-existent|bad|illegal) (local )?(user|recipient|mailbox|address|account|destination'
+      '|non-existent|bad|illegal) (local |e-?mail )?(user|recipient|mailbox|address|account'
+      '|destination'
       '|to)\M'
       '|\m(no|not) (such|a valid|a known|known|valid|our) '
       '[^.;]*\m(user|recipient|mailbox|address|account|person|here|customer|domain)\M'
@@ -232,14 +236,19 @@ begin atomic
     (701, 'email', 'postmark', null, 'postmark_406', null, null, 'bounced', true),
     (702, 'email', 'postmark', null, 'postmark_429', null, null, 'rate_limited', false),
     (
-      703, 'email', 'postmark', null, 'postmark_300', null,
-      'invalid ''from''|sender signature|from address', 'auth_error', false
+      703, 'email', 'postmark', 'request\.author', 'postmark_(400|401|405)',
+      null, null, 'retry', false
     ),
     (
-      704, 'email', 'postmark', null, 'postmark_(10|400|401|405|412|413|1226|1235|1236)',
+      704, 'email', 'postmark', 'request', 'postmark_(10|400|401|405|412|413|1226|1235|1236)',
       null, null, 'auth_error', false
     ),
-    (705, 'email', 'postmark', null, 'postmark_.*', null, null, 'failed', false),
+    (705, 'email', 'postmark', 'request\.author', 'postmark_300', null, null, 'failed', false),
+    (
+      706, 'email', 'postmark', null, 'postmark_300', null,
+      'invalid ''from''|sender signature|from address', 'auth_error', false
+    ),
+    (707, 'email', 'postmark', null, 'postmark_.*', null, null, 'failed', false),
 
     -- RFC 9110 section 15, RFC 6585 section 4, Standard Webhooks 1.0.
     (800, null, null, null, 'http_429', null, null, 'rate_limited', false),

@@ -91,7 +91,8 @@ begin atomic
       ),
       (
         'email.smtp', 'connections', 'integer', null, p.count,
-        'How many connections a worker holds, from 1 to 1000: max_in_flight, else 8.', false, false, false
+        'How many connections a worker holds, from 1 to 1000: max_in_flight, else 8.',
+        false, false, false
       ),
       (
         'email.postmark', 'api_key', 'text', null, p.token, 'The token of the Postmark server.',

@@ -124,6 +124,8 @@ SENDER = [
     ("550 no such sender", "auth_error"),
     ("501 5.1.7 Bad sender address syntax", "auth_error"),
     ("503 5.5.1 Bad sequence of commands", "unreachable"),
+    ("451 4.7.1 Greylisted, please try again later", "retry"),
+    ("451 4.7.1 Please try again later", "unreachable"),
 ]
 
 AUTHOR = [
@@ -257,6 +259,10 @@ RECIPIENT = [
     ("550 Mailbox does not exist", HARD),
     ("554 5.7.1 You have been blocked by the recipient", "failed"),
     ("550 5.7.1 Your message looks like spam", "failed"),
+    ("450 4.1.1 <sam@example.com>: Recipient address rejected: unverified address", "retry"),
+    ("451 4.7.24 SPF record could not be looked up", "retry"),
+    ("550 5.7.23 The message was rejected because of a failed SPF check", "auth_error"),
+    ("510 Bad email address", HARD),
     # SendGrid, Mailchimp Transactional
     ("452 Too many recipients received this hour", "rate_limited"),
     ("550 Unauthenticated senders not allowed", "auth_error"),
@@ -414,6 +420,9 @@ def test_an_unknown_refusal_before_the_recipient_is_named_is_not_the_messages(
             "Sender signature not found",
             "auth_error",
         ),
+        ("email", "postmark", "request.author", "postmark_400", "Signature not found", "retry"),
+        ("email", "postmark", "request.author", "postmark_300", "Invalid 'From' address", "failed"),
+        ("email", "postmark", "request.author", "postmark_10", "Bad token", "auth_error"),
         ("email", "postmark", "request", "postmark_406", "Inactive recipient", HARD),
         ("email", "postmark", "request", "postmark_412", "Account is pending", "auth_error"),
         ("email", "postmark", "request", "postmark_429", "Rate limit exceeded", "rate_limited"),

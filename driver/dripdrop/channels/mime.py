@@ -77,6 +77,17 @@ class Email:
             date=message.sent_at,
         )
 
+    @staticmethod
+    def has_own_sender(message: Message, default_sender: str | None) -> bool:
+        """Whether a payload names another sender's address than the account's."""
+        named, account = (
+            read_mailbox(str(value)) if value else None
+            for value in (message.payload.get("from"), default_sender)
+        )
+        if named is None or account is None:
+            return False
+        return named.address.lower() != account.address.lower()
+
     def as_bytes(self) -> bytes:
         """Return the message for the wire: CRLF line ends and seven-bit clean.
 

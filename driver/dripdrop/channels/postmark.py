@@ -62,6 +62,11 @@ class PostmarkChannel(HTTPChannel):
             content=json.dumps({name: value for name, value in body.items() if value is not None}),
         )
 
+    def stage(self, message: Message) -> str:
+        """Return ``request``, with ``.author`` where the From is the message's own."""
+        own = Email.has_own_sender(message, self.adapter.option("from"))
+        return "request.author" if own else "request"
+
     def outcome(self, message: Message, reply: Reply) -> Outcome:
         """Read Postmark's `ErrorCode`, which tells more than the status."""
         outcome = super().outcome(message, reply)

@@ -18,7 +18,6 @@ from dripdrop.channels.base import (
 from dripdrop.channels.mime import Email
 from dripdrop.channels.smtp_pool import Busy, Pool
 from dripdrop.channels.smtp_session import Account, Away, Refused, Session
-from dripdrop.mailbox import read_mailbox
 
 _CONNECTIONS = 8
 _LATER = re.compile(r"again|retry|wait|later|come back|gr[ae]y|defer", re.IGNORECASE)
@@ -46,8 +45,6 @@ class SMTPChannel:
         """Prepare without connecting. Raises `InvalidAdapter`."""
         self._adapter = adapter
         self._account = Account.read(adapter, settings)
-        own = read_mailbox(str(adapter.option("from") or ""))
-        self._own_address = own.address.lower() if own else ""
         in_flight = adapter.count("max_in_flight", _CONNECTIONS)
         connections = adapter.count("connections", in_flight)
         self._pool = Pool(self._account.open, connections)
@@ -101,12 +98,11 @@ class SMTPChannel:
             raise
         except Refused as error:
             usable = error.code != 421
-            own = email.sender.addr_spec.lower() == self._own_address or not self._own_address
             if session.reused and not usable and not message.handover.begun:
                 raise _Stale from None
-            raise (
-                error if own else Refused(f"{error.stage}.author", error.code, error.text)
-            ) from None
+            if Email.has_own_sender(message, self._adapter.option("from")):
+                raise Refused(f"{error.stage}.author", error.code, error.text) from None
+            raise
         except Away:
             if session.reused and not message.handover.begun:
                 raise _Stale from None
