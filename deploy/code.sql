@@ -15929,45 +15929,48 @@ begin atomic
   select v.*
   from (values
     -- The account, wherever it is said.
-    (100, null, '334', null, null, 'auth_error', false),
-    (101, null, '5(30|34|35|38)', null, null, 'auth_error', false),
+    (100, null, 'smtp_334', null, null, 'auth_error', false),
+    (101, null, 'smtp_530 smtp_534 smtp_535 smtp_538', null, null, 'auth_error', false),
 
     -- An address that there is not, in codes that say nothing else; what Gmail says with 5.2.1 when
     -- somebody gets too much at a time is below.
-    (105, 'recipient|content', '5..', '5\.1\.(1|2|10)|5\.7\.1[78]', null, 'bounced', true),
+    (
+      105, 'recipient content', 'smtp_5__', '5.1.1 5.1.2 5.1.10 5.7.17 5.7.18', null, 'bounced',
+      true
+    ),
 
     -- Said of the recipient, in words that others use for the sender.
-    (107, 'recipient', '4..', '4\.1\.[1-6]', null, 'retry', false),
-    (108, '(sender|recipient|content)', '4..', null, 'gr[ae]y-?list', 'retry', false),
+    (107, 'recipient', 'smtp_4__', '4.1.1 4.1.2 4.1.3 4.1.4 4.1.5 4.1.6', null, 'retry', false),
+    (108, 'sender recipient content', 'smtp_4__', null, 'gr[ae]y-?list', 'retry', false),
     (
-      110, 'recipient|content', '[45]..', null,
+      110, 'recipient content', 'smtp_4__ smtp_5__', null,
       'gr[ae]y-?list|\mreceiv(ing|es) (mail|messages|e-?mail)|receiving (rate|limit|quota)',
       'retry', false
     ),
     (
-      111, 'recipient|content', '5..', null,
+      111, 'recipient content', 'smtp_5__', null,
       'blocked by (the |this )?(recipient|user)|recipient (has )?(blocked|rejects|does not want)',
       'failed', false
     ),
 
-    (112, 'recipient|content', '5..', '5\.2\.1', null, 'bounced', true),
+    (112, 'recipient content', 'smtp_5__', '5.2.1', null, 'bounced', true),
 
     -- Too much or too fast, wherever it is said. A message that is too large is none of these.
     (
-      120, null, '5..', null,
+      120, null, 'smtp_5__', null,
       '(size|message|mail|content)[^.]*\m(too (large|big|long)|(exceeds|exceeded'
       '|over)\M[^.]*\msize)'
       '|size[^.]*\m(exceeds|exceeded|limit|maximum)',
       'failed', false
     ),
-    (121, null, '5..', '5\.3\.4|5\.2\.3', null, 'failed', false),
+    (121, null, 'smtp_5__', '5.3.4 5.2.3', null, 'failed', false),
     (
-      122, null, '[45]..',
-      '[45]\.7\.28|5\.4\.5|5\.1\.90|4\.7\.5\d\d|5\.7\.23[236]|5\.7\.705', null,
-      'rate_limited', false
+      122, null, 'smtp_4__ smtp_5__',
+      '4.7.28 5.7.28 5.4.5 5.1.90 4.7.5__ 5.7.232 5.7.233 5.7.236 5.7.705', null, 'rate_limited',
+      false
     ),
     (
-      123, null, '[45]..', null,
+      123, null, 'smtp_4__ smtp_5__', null,
       '\m(sending|submission|submit|message|mail|e-?mail|connection|recipients?|login|outbound'
       '|outgoing|daily|hourly|monthly)[ -](message |sending |user |submission )*(rate|limits?'
       '|quota)\M'
@@ -15981,7 +15984,7 @@ begin atomic
       'rate_limited', false
     ),
     (
-      124, null, '[45]..', null,
+      124, null, 'smtp_4__ smtp_5__', null,
       'too (many|much) ([a-z]+ )?(smtp )?(mails?|messages?|e-?mails?|connections?|sessions?|logins?'
       '|login attempts|authentication|requests?|recipients|invalid recipients|concurrent)\M'
       '|too (frequent|fast)|concurren|(number of|connection|session|thread) [^.]*limit'
@@ -15990,29 +15993,30 @@ begin atomic
     ),
 
     -- The login. Not "try again": the account or what is offered has to change.
-    (200, 'login', '4..', null, null, 'unreachable', false),
+    (200, 'login', 'smtp_4__', null, null, 'unreachable', false),
     (201, 'login', null, null, null, 'auth_error', false),
 
     -- The connection, before anybody is named.
     (
-      210, 'session', '5..', null,
-      'starttls first|authenticat|log ?in|credential|account', 'auth_error', false
+      210, 'session', 'smtp_5__', null, 'starttls first|authenticat|log ?in|credential|account',
+      'auth_error', false
     ),
     (211, 'session', null, null, null, 'unreachable', false),
 
     -- What a message carries; such words would otherwise be taken for words about us.
     (
-      310, 'content', '5..', null,
+      310, 'content', 'smtp_5__', null,
+      ' '
       '\m(urls?|uris?|uribl|surbl|links?|attachments?|virus(es)?|malware|phish(ing)?|macros?)\M',
       'failed', false
     ),
 
     -- The server refuses this machine, its name or its address.
-    (320, null, '421', null, null, 'unreachable', false),
-    (321, null, '4..', '4\.3\.[12]|4\.4\.2', null, 'unreachable', false),
-    (322, null, '5..', '5\.3\.2|5\.7\.(25|6\d\d|708)', null, 'unreachable', false),
+    (320, null, 'smtp_421', null, null, 'unreachable', false),
+    (321, null, 'smtp_4__', '4.3.1 4.3.2 4.4.2', null, 'unreachable', false),
+    (322, null, 'smtp_5__', '5.3.2 5.7.25 5.7.6__ 5.7.708', null, 'unreachable', false),
     (
-      323, null, '[45]..', null,
+      323, null, 'smtp_4__ smtp_5__', null,
       'helo\M|ehlo\M|fully[ -]?qualified|client host|client blocked|\mptr\M|\mrdns\M'
       '|reverse[ -](dns|hostname|mapping|lookup)|cannot find your|block ?list|black ?list'
       '|blocked (using|by [a-z0-9.-]+\.[a-z]{2,})|spamhaus|spamcop|barracuda|senderbase|\mrbl|dnsbl'
@@ -16024,15 +16028,17 @@ begin atomic
 
     -- The address in From and the right to use it. The message's own is its own affair: it waits,
     -- in case somebody permits it; one that no server reads will not do.
-    (400, 'sender\.author', '501', null, null, 'failed', false),
-    (401, 'sender\.author', '5..', '5\.1\.[37]|5\.5\.[24]|5\.6\.7', null, 'failed', false),
+    (400, 'sender.author', 'smtp_501', null, null, 'failed', false),
+    (401, 'sender.author', 'smtp_5__', '5.1.3 5.1.7 5.5.2 5.5.4 5.6.7', null, 'failed', false),
     (
-      402, '(sender|recipient|content)\.author', '[45]..',
-      '[45]\.1\.[78]|[45]\.7\.(2[0-7]|60)', null, 'retry', false
+      402, 'sender.author recipient.author content.author', 'smtp_4__ smtp_5__',
+      '4.1.7 4.1.8 4.7.20 4.7.21 4.7.22 4.7.23 4.7.24 4.7.25 4.7.26 4.7.27 4.7.60 5.1.7 5.1.8 '
+      '5.7.20 5.7.21 5.7.22 5.7.23 5.7.24 5.7.25 5.7.26 5.7.27 5.7.60',
+      null, 'retry', false
     ),
-    (403, 'sender\.author', '5..', null, null, 'retry', false),
+    (403, 'sender.author', 'smtp_5__', null, null, 'retry', false),
     (
-      404, '(sender|recipient|content)\.author', '[45]..', null,
+      404, 'sender.author recipient.author content.author', 'smtp_4__ smtp_5__', null,
       'sender (address )?(is |was )?(not |un)?(rejected|verif|owned|authori|allowed|permitted'
       '|valid)'
       '|sender (domain|id|identity|verif)|not owned by|(not|un)[ -]?verified|verified sender'
@@ -16040,20 +16046,22 @@ begin atomic
       'retry', false
     ),
     (
-      410, 'sender', '5..', null,
+      410, 'sender', 'smtp_5__', null,
       'bad sequence|nested|command (not|un)|unrecogni[sz]ed|not implemented', 'unreachable', false
     ),
-    (411, 'sender', '4..', '4\.1\.[78]', null, 'auth_error', false),
-    (412, 'sender', '4..', null, null, 'unreachable', false),
+    (411, 'sender', 'smtp_4__', '4.1.7 4.1.8', null, 'auth_error', false),
+    (412, 'sender', 'smtp_4__', null, null, 'unreachable', false),
     (413, 'sender', null, null, null, 'auth_error', false),
-    (414, 'recipient|content', '4..', null, '\m(spf|dkim|dmarc)\M', 'retry', false),
+    (414, 'recipient content', 'smtp_4__', null, '\m(spf|dkim|dmarc)\M', 'retry', false),
     (
-      420, 'recipient|content', '[45]..',
-      '[45]\.1\.[78]|5\.7\.(3|8|1[0-4]|2[0-7]|5[047]|6[04]|139|50\d|51\d|7\d\d)', null,
-      'auth_error', false
+      420, 'recipient content', 'smtp_4__ smtp_5__',
+      '4.1.7 4.1.8 5.1.7 5.1.8 5.7.3 5.7.8 5.7.10 5.7.11 5.7.12 5.7.13 5.7.14 5.7.20 5.7.21 '
+      '5.7.22 5.7.23 5.7.24 5.7.25 5.7.26 5.7.27 5.7.50 5.7.54 5.7.57 5.7.60 5.7.64 5.7.139 '
+      '5.7.50_ 5.7.51_ 5.7.7__',
+      null, 'auth_error', false
     ),
     (
-      421, 'recipient|content', '[45]..', null,
+      421, 'recipient content', 'smtp_4__ smtp_5__', null,
       'sender (address )?(is |was )?(not |un)?(rejected|verif|owned|authori|allowed|permitted'
       '|valid)'
       '|sender (domain|id|identity|verif)|not owned by|(not|un)[ -]?verified|verified sender'
@@ -16066,31 +16074,32 @@ begin atomic
       'auth_error', false
     ),
     (
-      422, 'content', '[45]..', null,
+      422, 'content', 'smtp_4__ smtp_5__', null,
       '(account|domain|user|sending)\M[^.]*\m(suspended|disabled|deactivated|locked|paused'
       '|not (active|activated|enabled))|^access denied|billing|payment|free plan',
       'auth_error', false
     ),
 
     -- A mailbox that is full empties some day.
-    (500, 'recipient|content', '[45]..', '[45]\.2\.2', null, 'bounced', false),
+    (500, 'recipient content', 'smtp_4__ smtp_5__', '4.2.2 5.2.2', null, 'bounced', false),
     (
-      501, 'recipient|content', '[45]..', null,
+      501, 'recipient content', 'smtp_4__ smtp_5__', null,
       '(mailbox|account|user|inbox|recipient|quota)\M[^.]*\m(is full|full|exceeded|over ?quota)\M'
       '|over ?quota|mailbox full|out of storage|(insufficient|exceeded) (storage|disk)|disk quota',
       'bounced', false
     ),
-    (502, 'recipient|content', '552', '', null, 'bounced', false),
+    (502, 'recipient content', 'smtp_552', 'none', null, 'bounced', false),
 
     -- The recipient, for the time being.
-    (510, 'recipient|content', '4..', null, null, 'retry', false),
+    (510, 'recipient content', 'smtp_4__', null, null, 'retry', false),
 
     -- The recipient, for good: by Exchange's and others' codes, and by what servers call it.
     (
-      600, 'recipient', '5..', '5\.1\.[0346]|5\.4\.(1|4|310|311)|5\.1\.351', null, 'bounced', true
+      600, 'recipient', 'smtp_5__', '5.1.0 5.1.3 5.1.4 5.1.6 5.4.1 5.4.4 5.4.310 5.4.311 5.1.351',
+      null, 'bounced', true
     ),
     (
-      601, 'recipient', '5..', null,
+      601, 'recipient', 'smtp_5__', null,
       '\m(user|recipient|mailbox|address|account|person|addressee)\M[^.;]*'
       '\m(unknown|not (be )?(found|known|exist|available|valid|local|active|a valid|listed)'
       '|unavailable|invalid|inactive|disabled|suspended|deactivated|discontinued|closed|expired'
@@ -16109,19 +16118,20 @@ begin atomic
       'bounced', true
     ),
     (
-      602, 'content', '5..', null,
+      602, 'content', 'smtp_5__', null,
       '(user|recipient|mailbox|address) (is )?(unknown|not found|does( not|n''t) exist)'
       '|(unknown|no such|invalid) (local )?(user|recipient|mailbox)|dd (this|sorry)',
       'bounced', true
     ),
     (
-      603, 'recipient', '5..', null,
-      '\m(spam|policy|content|denied|blocked|prohibited|not permitted|not accepted|restricted)\M',
+      603, 'recipient', 'smtp_5__', null,
+      '\m(spam|policy|content|denied|blocked|prohibited|not permitted|not '
+      'accepted|restricted)\M',
       'failed', false
     ),
-    (604, 'recipient', '55[013]', '|5\.0\.0|5\.5\.0', null, 'bounced', true),
-    (605, 'recipient', '556', null, null, 'bounced', true),
-    (699, null, '.*', null, null, 'failed', false)
+    (604, 'recipient', 'smtp_550 smtp_551 smtp_553', 'none 5.0.0 5.5.0', null, 'bounced', true),
+    (605, 'recipient', 'smtp_556', null, null, 'bounced', true),
+    (699, null, 'smtp_%', null, null, 'failed', false)
   ) as v (priority, stage, code, enhanced, words, outcome, hard);
 end;
 
@@ -16153,30 +16163,35 @@ begin atomic
     (701, 'email', 'postmark', null, 'postmark_406', null, null, 'bounced', true),
     (702, 'email', 'postmark', null, 'postmark_429', null, null, 'rate_limited', false),
     (
-      703, 'email', 'postmark', 'request\.author', 'postmark_(400|401|405)',
-      null, null, 'retry', false
+      703, 'email', 'postmark', 'request.author', 'postmark_400 postmark_401 postmark_405', null,
+      null, 'retry', false
     ),
     (
-      704, 'email', 'postmark', 'request', 'postmark_(10|400|401|405|412|413|1226|1235|1236)',
+      704, 'email', 'postmark', 'request',
+      'postmark_10 postmark_400 postmark_401 postmark_405 postmark_412 postmark_413 '
+      'postmark_1226 postmark_1235 postmark_1236',
       null, null, 'auth_error', false
     ),
-    (705, 'email', 'postmark', 'request\.author', 'postmark_300', null, null, 'failed', false),
+    (705, 'email', 'postmark', 'request.author', 'postmark_300', null, null, 'failed', false),
     (
       706, 'email', 'postmark', null, 'postmark_300', null,
       'invalid ''from''|sender signature|from address', 'auth_error', false
     ),
-    (707, 'email', 'postmark', null, 'postmark_.*', null, null, 'failed', false),
+    (707, 'email', 'postmark', null, 'postmark_%', null, null, 'failed', false),
 
     -- RFC 9110 section 15, RFC 6585 section 4, Standard Webhooks 1.0.
     (800, null, null, null, 'http_429', null, null, 'rate_limited', false),
     (801, null, null, null, 'http_503', null, '^retry-after', 'rate_limited', false),
-    (802, 'webhook', null, null, 'http_5..', null, '^retry-after', 'rate_limited', false),
+    (802, 'webhook', null, null, 'http_5__', null, '^retry-after', 'rate_limited', false),
     (803, 'webhook', null, null, 'http_503', null, null, 'unreachable', false),
-    (804, 'webhook', null, null, 'http_5..', null, null, 'retry', false),
-    (805, null, null, null, 'http_5..', null, null, 'maybe_sent', false),
-    (806, null, null, null, 'http_(408|425)', null, null, 'retry', false),
-    (807, null, null, 'request', 'http_(401|402|403|407)', null, null, 'auth_error', false),
-    (808, null, null, null, 'http_[1345]..', null, null, 'failed', false),
+    (804, 'webhook', null, null, 'http_5__', null, null, 'retry', false),
+    (805, null, null, null, 'http_5__', null, null, 'maybe_sent', false),
+    (806, null, null, null, 'http_408 http_425', null, null, 'retry', false),
+    (
+      807, null, null, 'request', 'http_401 http_402 http_403 http_407', null, null, 'auth_error',
+      false
+    ),
+    (808, null, null, null, 'http_1__ http_3__ http_4__ http_5__', null, null, 'failed', false),
     (899, null, null, null, null, null, null, 'failed', false)
   ) as v (priority, channel, provider, stage, code, enhanced, words, outcome, hard);
 end;
@@ -16184,9 +16199,9 @@ end;
 comment on function dripdrop._http_reply_codes() is
   'The rows of reply_codes() for HTTP, of providers and of endpoints.';
 
--- Whose fault a server's refusal is. One table, read from the top: the first row whose patterns all
--- fit decides. code is anchored, and so is enhanced, the RFC 3463 code that stands in the words;
--- words are sought anywhere, whatever their case. Null fits everything.
+-- Whose fault a server's refusal is. One table, read from the top: the first row that fits in all
+-- its columns decides. stage lists words; code and enhanced, the RFC 3463 code that stands in the
+-- words, list patterns of LIKE; words is a regular expression, whatever the case. Null fits all.
 --
 -- A stage is where the server said it. session: connection, greeting, EHLO, STARTTLS; login: AUTH;
 -- sender: MAIL; recipient: RCPT; content: DATA and what follows; request: an HTTP request to the
@@ -16209,7 +16224,7 @@ immutable
 parallel safe
 begin atomic
   select
-    r.priority, 'email', null, r.stage, 'smtp_' || r.code, r.enhanced, r.words, r.outcome, r.hard
+    r.priority, 'email', null, r.stage, r.code, r.enhanced, r.words, r.outcome, r.hard
   from dripdrop._smtp_reply_codes() as r
   union all
   select h.*
@@ -16221,9 +16236,9 @@ comment on function dripdrop.reply_codes() is
   'Whose fault a refusal is, by channel, provider, stage, code and words: the first row that fits '
   'says the outcome, and whether it condemns the address.';
 
--- A code of RFC 3463 stands first, or in brackets, and never within an address of the Internet. A
--- reply without one has the empty code, which only a pattern with an empty branch fits. Mail
--- addresses are no words: nobody's name is to be read as what a server says.
+-- A code of RFC 3463 stands first, or in brackets, and never within an address of the Internet; a
+-- reply may have "none". Mail addresses are no words: nobody's name is to be read as what a server
+-- says. Words come last, for only few regular expressions are kept compiled.
 create or replace function dripdrop._classify(
   channel text,
   provider text,
@@ -16236,26 +16251,35 @@ language sql
 immutable
 parallel safe
 begin atomic
+  with said as materialized (
+    select
+      coalesce(
+        substring(
+          _classify.detail from '(?<![0-9.])[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![0-9]|\.[0-9])'
+        ),
+        'none'
+      ) as enhanced,
+      regexp_replace(
+        coalesce(_classify.detail, ''), '<[^<>]*@[^<>]*>|\S+@\S+', '<>', 'g'
+      ) as words
+  )
   select r.outcome, r.hard
-  from dripdrop.reply_codes() as r
-  cross join (
-    select coalesce(
-      substring(
-        _classify.detail from '(?<![0-9.])[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![0-9]|\.[0-9])'
-      ), ''
-    ) as enhanced,
-    regexp_replace(coalesce(_classify.detail, ''), '<[^<>]*@[^<>]*>|\S+@\S+', '<>', 'g') as words
-  ) as e
-  where (r.channel is null or r.channel = _classify.channel)
-    and (r.provider is null or r.provider = _classify.provider)
-    and (
-      r.stage is null
-      or coalesce(_classify.stage, '') ~ ('^(' || r.stage || ')$')
-      or split_part(_classify.stage, '.', 1) ~ ('^(' || r.stage || ')$')
-    )
-    and (r.code is null or coalesce(_classify.code, '') ~ ('^(' || r.code || ')$'))
-    and (r.enhanced is null or e.enhanced ~ ('^(' || r.enhanced || ')$'))
-    and (r.words is null or e.words ~* r.words)
+  from said as s
+  cross join dripdrop.reply_codes() as r
+  where case
+    when r.channel <> _classify.channel or r.provider <> _classify.provider then false
+    when r.stage is not null
+      and coalesce(_classify.stage, '') <> all(string_to_array(r.stage, ' '))
+      and split_part(coalesce(_classify.stage, ''), '.', 1) <> all(string_to_array(r.stage, ' '))
+    then false
+    when r.code is not null
+      and not coalesce(_classify.code, '') like any(string_to_array(r.code, ' '))
+    then false
+    when r.enhanced is not null and not s.enhanced like any(string_to_array(r.enhanced, ' '))
+    then false
+    when r.words is not null then s.words ~* r.words
+    else true
+  end
   order by r.priority
   limit 1;
 end;
