@@ -40,5 +40,27 @@ exception
 end
 $$;
 
+-- A role that was there before may have been made by somebody who wants to be in it.
+do $$
+declare
+  v_found record;
+begin
+  for v_found in
+    select r.rolname as role, m.rolname as member
+    from pg_catalog.pg_auth_members as a
+    join pg_catalog.pg_roles as r on r.oid = a.roleid
+    join pg_catalog.pg_roles as m on m.oid = a.member
+    where r.rolname in (
+        'dripdrop_admin', 'dripdrop_app', 'dripdrop_sender', 'dripdrop_web', 'dripdrop_reader'
+      )
+      and a.admin_option
+      and not pg_catalog.pg_has_role(m.oid, current_user, 'member')
+    order by 1, 2
+  loop
+    raise warning '"%" may make anybody a member of %', v_found.member, v_found.role;
+  end loop;
+end
+$$;
+
 comment on schema dripdrop is
   'Messaging sequences: authoring, enrolment, the send pipeline and its full history.';

@@ -148,6 +148,13 @@ def test_uninstall_asks_first(dsn: str) -> None:
         connection.execute("select from dripdrop.sequences")
 
 
+def test_check_says_that_a_key_is_malformed(dsn: str) -> None:
+    result = dripdrop("check", DRIPDROP_DSN=dsn, DRIPDROP_ENCRYPTION_KEY="c2hvcnQ=")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "DRIPDROP_ENCRYPTION_KEY must be 32 bytes" in result.stderr
+    assert "c2hvcnQ=" not in result.stderr
+
+
 def test_check_is_content_with_a_fresh_install(dsn: str) -> None:
     result = dripdrop("check", DRIPDROP_DSN=dsn)
     assert (result.returncode, result.stdout) == (0, "everything is in place\n")

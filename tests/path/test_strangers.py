@@ -15,6 +15,7 @@ from psycopg.errors import RaiseException
 
 from dripdrop.errors import UntrustedOwner
 from dripdrop.install import InstallError, install, uninstall
+from tests.conftest import Databases
 
 Sqitch = Callable[[str, str], None]
 Way = Callable[[str], None]
@@ -312,6 +313,23 @@ def test_an_installation_that_a_stranger_shares_is_refused_and_kept(
             connection.execute(share.format(sql.SQL("revoke"), sql.SQL("from"), role))
     assert whole(empty_dsn)
     action(empty_dsn)
+
+
+def test_somebody_who_may_hand_out_one_of_our_roles_is_named(
+    mallory: str, empty_dsn: str, databases: Databases
+) -> None:
+    name = databases.create()
+    install(databases.dsn(name))
+    warnings: list[str] = []
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        role = sql.Identifier(mallory)
+        connection.execute(sql.SQL("grant dripdrop_admin to {} with admin option").format(role))
+        try:
+            install(empty_dsn, warn=warnings.append)
+        finally:
+            connection.execute(sql.SQL("revoke dripdrop_admin from {}").format(role))
+            databases.drop(name)
+    assert warnings == [f'"{mallory}" may make anybody a member of dripdrop_admin']
 
 
 def test_every_script_begins_with_the_guard() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import typer
@@ -13,7 +14,7 @@ from dripdrop.cli.output import print_rows, stderr, stdout
 from dripdrop.client import Client
 from dripdrop.connections import connect
 from dripdrop.settings import resolve_dsn
-from dripdrop.vault import Kind, Vault, VaultError
+from dripdrop.vault import KEY_VARIABLE, Kind, Vault, VaultError
 
 Dsn: TypeAlias = Annotated[
     str | None,
@@ -47,6 +48,8 @@ def uninstall(
 
 def check(dsn: Dsn = None) -> None:
     """List what is missing, different or in the way; status 1 if anything is."""
+    if os.environ.get(KEY_VARIABLE, "").strip():
+        Vault.from_environment()  # a malformed key is in the way, whatever is sealed
     with connect(resolve_dsn(dsn)) as connection:
         client = Client(connection)
         tables = (client.check_schema(), client.startup_check(), _unopened(client))
