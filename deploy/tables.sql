@@ -177,7 +177,9 @@ create type dripdrop._send_result as (
   retry_after float8,
   provider_message_id text,
   out_message_id text,
-  response jsonb
+  response jsonb,
+  stage text,
+  left_after float8
 );
 
 comment on type dripdrop._send_result is 'One element of the results that complete_sends() takes.';
@@ -285,7 +287,7 @@ comment on type dripdrop._tally is 'What a limit has used up, and what is asked 
 
 -- A counter and the line of those who wait for it. used: under_way included. slots: of a rate,
 -- the last max_count times that were used or promised. day, day_used: of a daily limit, the last
--- day that was used or promised, and how much of it. waiting: how many there are in line.
+-- day that was used or promised, and how much of it.
 create type dripdrop._standing as (
   place int,
   used int,
@@ -293,7 +295,6 @@ create type dripdrop._standing as (
   slots timestamptz array,
   day date,
   day_used int,
-  waiting int,
   until timestamptz
 );
 
@@ -335,10 +336,45 @@ create type dripdrop._sender as (
   fault text,
   rests boolean,
   resting_until timestamptz,
-  resting_reason text
+  resting_reason text,
+  circuit_until timestamptz,
+  circuit_reason text,
+  probe_id uuid
 );
 
 comment on type dripdrop._sender is 'One sender that a step may use.';
+
+-- What one answer, or its absence, says about the server that was asked. says: ok (it answered),
+-- away (it cannot be reached, or refuses us), asked (it wants us to wait, or to log in otherwise),
+-- slow (no answer in time), or nothing (it was not asked after all).
+create type dripdrop._signal as (
+  adapter_id uuid,
+  http_hook_id uuid,
+  host text,
+  execution_id uuid,
+  claimed_at timestamptz,
+  says text,
+  code text,
+  detail text,
+  retry_after float8
+);
+
+comment on type dripdrop._signal is 'What one answer says about a server.';
+
+-- One row of claim_renders().
+create type dripdrop._render_claim as (
+  execution_id uuid,
+  fence int,
+  message_id bigint,
+  tenant_key text,
+  channel text,
+  template_hash text,
+  template jsonb,
+  variables jsonb,
+  unsubscribe jsonb
+);
+
+comment on type dripdrop._render_claim is 'One row of claim_renders().';
 
 -- sql/settings.sql
 
@@ -624,7 +660,7 @@ create table dripdrop.counters (
   unique nulls not distinct (subject, scope, owner_id, tenant_key),
   constraint counters_scope_is_known check (scope in (
     'adapter', 'provider', 'domain', 'recipient_domain', 'recipient', 'gap', 'subscriber', 'day',
-    'share', 'step_day', 'concurrency'
+    'share', 'step_day'
   ))
 )
 with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
@@ -648,7 +684,8 @@ comment on column dripdrop.counters.subject is
 comment on column dripdrop.counters.max_count is 'The limit when it was last used.';
 comment on column dripdrop.counters.per is 'The window of a rate; null for a calendar day.';
 comment on column dripdrop.counters.taken is
-  'When messages last passed the fence, oldest first: as many as the limit asks for.';
+  'When messages last left, oldest first: as many as the limit asks for. Of what is being sent: the '
+  'last moment at which it may leave.';
 comment on column dripdrop.counters.granted is
   'When tick() last let messages through, oldest first; some may never come to the fence.';
 comment on column dripdrop.counters.line_until is 'The last slot of a message that waits.';
@@ -659,6 +696,41 @@ comment on column dripdrop.counters.granted_day is
 comment on column dripdrop.counters.granted_used is
   'Of a daily limit: how many it let through that day.';
 comment on column dripdrop.counters.updated_at is 'When the row last changed.';
+
+-- sql/tables/faults.sql
+
+-- What a stage could not deal with, though others of its batch it could: it is left out of the
+-- stages until a time, which is later after each failure, and then tried again. There is no foreign
+-- key: a row that cannot even be locked must be noted all the same.
+create table dripdrop.faults (
+  execution_id uuid not null,
+  stage text not null,
+  sqlstate text not null,
+  message text not null,
+  attempts int not null default 1,
+  result jsonb,
+  first_at timestamptz not null default dripdrop._now(),
+  at timestamptz not null default dripdrop._now(),
+  until timestamptz not null,
+  constraint faults_pkey primary key (execution_id),
+  constraint faults_stage_is_known check (
+    stage in ('decide', 'hooks', 'render', 'send', 'record', 'reconcile')
+  )
+);
+
+comment on table dripdrop.faults is
+  'Executions that a stage could not decide, render, send or record, and when they are tried again.';
+comment on column dripdrop.faults.execution_id is 'The execution.';
+comment on column dripdrop.faults.stage is
+  'Where it failed: decide, hooks, render, send, record or reconcile.';
+comment on column dripdrop.faults.sqlstate is 'The SQLSTATE of the error.';
+comment on column dripdrop.faults.message is 'The error''s message, shortened.';
+comment on column dripdrop.faults.attempts is 'How often it failed.';
+comment on column dripdrop.faults.result is
+  'What a sender reported, in the form of complete_sends(), where that could not be recorded.';
+comment on column dripdrop.faults.first_at is 'When it first failed.';
+comment on column dripdrop.faults.at is 'When it last failed.';
+comment on column dripdrop.faults.until is 'When it is tried again.';
 
 -- sql/tables/frequency_caps.sql
 
@@ -1491,6 +1563,77 @@ comment on column dripdrop.enrollments.cancelled_at is 'When it was cancelled.';
 comment on column dripdrop.enrollments.inserted_at is 'When the row was made.';
 comment on column dripdrop.enrollments.updated_at is 'When the row last changed.';
 
+-- sql/tables/sender_states.sql
+
+-- How a sender, or the endpoint of an HTTP hook, is doing, as its server's answers tell. What
+-- operators and thresholds do to a sender is in channel_adapters and adapter_rests: neither
+-- touches the other. Each spell, from the first fault to the success that ends it, is one row:
+-- the row without an end is the present, those with one are the history.
+create table dripdrop.sender_states (
+  id uuid not null default dripdrop._uuidv7(),
+  tenant_key text,
+  kind text not null default 'circuit',
+  adapter_id uuid,
+  http_hook_id uuid,
+  host text not null default '',
+  state text not null,
+  reason text not null,
+  detail text,
+  openings int not null default 0,
+  faults int not null default 1,
+  probes int not null default 0,
+  until timestamptz,
+  probe_id uuid,
+  started_at timestamptz not null default dripdrop._now(),
+  changed_at timestamptz not null default dripdrop._now(),
+  ended_at timestamptz,
+  constraint sender_states_pkey primary key (id),
+  constraint sender_states_of_an_adapter foreign key (adapter_id)
+  references dripdrop.channel_adapters (id) on delete cascade,
+  constraint sender_states_of_a_hook foreign key (http_hook_id)
+  references dripdrop.http_hooks (id) on delete cascade,
+  constraint sender_states_have_one_subject check (num_nonnulls(adapter_id, http_hook_id) = 1),
+  constraint sender_states_kind_is_known check (kind in ('circuit')),
+  constraint sender_states_state_is_known check (state in ('closed', 'resting', 'probing')),
+  constraint sender_states_rest_until_a_time check (state = 'closed' or until is not null),
+  constraint sender_states_probe_with_a_message check (probe_id is null or state = 'probing')
+)
+with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+create unique index sender_states_one_at_present
+on dripdrop.sender_states (adapter_id, http_hook_id, host, kind) nulls not distinct
+where ended_at is null;
+
+-- What has ended not long ago: who waited for it is released.
+create index sender_states_ended on dripdrop.sender_states (ended_at) where ended_at is not null;
+
+comment on table dripdrop.sender_states is
+  'Circuits of senders and of hooks'' endpoints: since when a server is away, why, and when it is '
+  'tried again. No row without an end: all is well.';
+comment on column dripdrop.sender_states.id is 'Time-ordered uuid.';
+comment on column dripdrop.sender_states.tenant_key is 'The tenant of the sender or hook.';
+comment on column dripdrop.sender_states.kind is 'circuit.';
+comment on column dripdrop.sender_states.adapter_id is 'The sender, unless it is a hook.';
+comment on column dripdrop.sender_states.http_hook_id is 'The HTTP hook, unless it is a sender.';
+comment on column dripdrop.sender_states.host is
+  'The host, where each message or call has a URL of its own; else empty.';
+comment on column dripdrop.sender_states.state is
+  'resting: nothing leaves before until. probing: one message, probe_id, tries. closed: all leaves, '
+  'and some faults are counted.';
+comment on column dripdrop.sender_states.reason is
+  'The code of the last fault: connect_error, smtp_421, http_429, ….';
+comment on column dripdrop.sender_states.detail is 'The server''s words, redacted.';
+comment on column dripdrop.sender_states.openings is
+  'How often in a row it was found away: the rest doubles with each.';
+comment on column dripdrop.sender_states.faults is 'Faults counted in this spell.';
+comment on column dripdrop.sender_states.probes is 'Messages that were let through to try it.';
+comment on column dripdrop.sender_states.until is
+  'When the next message may try; while probing, when the answer is given up.';
+comment on column dripdrop.sender_states.probe_id is 'The execution that tries.';
+comment on column dripdrop.sender_states.started_at is 'When the spell began.';
+comment on column dripdrop.sender_states.changed_at is 'When its state last changed.';
+comment on column dripdrop.sender_states.ended_at is 'When a success ended it.';
+
 -- sql/tables/steps.sql
 
 create table dripdrop.steps (
@@ -1567,7 +1710,7 @@ comment on column dripdrop.steps.hooks is
   'The hooks whose values are fetched before it is decided: those that its conditions, its '
   'transitions and its template name. Set on activation.';
 comment on column dripdrop.steps.config is
-  'recipient_key, time_zone, max_retries, on_max_retry, on_unknown, stale_after, on_stale, topic, '
+  'recipient_key, time_zone, retry_for, max_retries, on_max_retry, on_unknown, stale_after, on_stale, topic, '
   'require_verified_recipient, send_window, daily_cap, rate_limits, kind, '
   'channel_adapter_rotation, unsubscribe.';
 comment on column dripdrop.steps.active is 'False skips the step.';
@@ -1646,11 +1789,16 @@ create table dripdrop.step_executions (
   awaited_event text,
   event_id uuid,
   counter_id uuid,
+  circuit_id uuid,
   defer_count int not null default 0,
   retry_count int not null default 0,
+  failing_since timestamptz,
   fence int not null default 0,
   maybe_sent_at timestamptz,
   lease_until timestamptz,
+  claim uuid,
+  place_of uuid,
+  leave_by timestamptz,
   channel text not null,
   adapter_id uuid,
   recipient text,
@@ -1709,6 +1857,15 @@ where due_at is null and ended_at is null;
 create index step_executions_in_line on dripdrop.step_executions (counter_id, due_at)
 where counter_id is not null and ended_at is null;
 
+-- Who waits for a circuit to close.
+create index step_executions_behind_a_circuit on dripdrop.step_executions (circuit_id, id)
+where circuit_id is not null;
+
+-- What is being sent through senders that take only so many at once. Of other senders' messages
+-- the column stays null, which keeps their updates in place.
+create index step_executions_taking_a_place on dripdrop.step_executions (place_of)
+where place_of is not null;
+
 -- What is put off after its sender was chosen. Both columns change in the same updates as due_at's
 -- own index, so this one costs no update in place.
 create index step_executions_put_off_by_sender on dripdrop.step_executions (adapter_id)
@@ -1753,9 +1910,13 @@ comment on column dripdrop.step_executions.awaited_event is
 comment on column dripdrop.step_executions.event_id is 'The event that set it off.';
 comment on column dripdrop.step_executions.counter_id is
   'The limit in whose line it waits or waited; null where nothing limits it.';
+comment on column dripdrop.step_executions.circuit_id is
+  'The circuit that it waits for: its sender''s server is away.';
 comment on column dripdrop.step_executions.defer_count is 'How often it was deferred.';
 comment on column dripdrop.step_executions.retry_count is
   'How many attempts failed for the time being.';
+comment on column dripdrop.step_executions.failing_since is
+  'The first of the attempts that failed for the time being; retry_for counts from here.';
 comment on column dripdrop.step_executions.fence is
   'Grows with every claim and every stop; a result under an older fence is refused.';
 comment on column dripdrop.step_executions.maybe_sent_at is
@@ -1763,6 +1924,12 @@ comment on column dripdrop.step_executions.maybe_sent_at is
   'none before the last.';
 comment on column dripdrop.step_executions.lease_until is
   'While sending: when the claim counts as lost.';
+comment on column dripdrop.step_executions.claim is
+  'The token of the claim that it was last handed out under.';
+comment on column dripdrop.step_executions.place_of is
+  'While sending: the sender, if it takes only so many at once.';
+comment on column dripdrop.step_executions.leave_by is
+  'While sending under a limit that counts what leaves: the last moment for it.';
 comment on column dripdrop.step_executions.channel is 'The channel of the step.';
 comment on column dripdrop.step_executions.adapter_id is 'The sender that was chosen.';
 comment on column dripdrop.step_executions.recipient is

@@ -26,7 +26,9 @@ create type dripdrop._send_result as (
   retry_after float8,
   provider_message_id text,
   out_message_id text,
-  response jsonb
+  response jsonb,
+  stage text,
+  left_after float8
 );
 
 comment on type dripdrop._send_result is 'One element of the results that complete_sends() takes.';
@@ -134,7 +136,7 @@ comment on type dripdrop._tally is 'What a limit has used up, and what is asked 
 
 -- A counter and the line of those who wait for it. used: under_way included. slots: of a rate,
 -- the last max_count times that were used or promised. day, day_used: of a daily limit, the last
--- day that was used or promised, and how much of it. waiting: how many there are in line.
+-- day that was used or promised, and how much of it.
 create type dripdrop._standing as (
   place int,
   used int,
@@ -142,7 +144,6 @@ create type dripdrop._standing as (
   slots timestamptz array,
   day date,
   day_used int,
-  waiting int,
   until timestamptz
 );
 
@@ -184,7 +185,42 @@ create type dripdrop._sender as (
   fault text,
   rests boolean,
   resting_until timestamptz,
-  resting_reason text
+  resting_reason text,
+  circuit_until timestamptz,
+  circuit_reason text,
+  probe_id uuid
 );
 
 comment on type dripdrop._sender is 'One sender that a step may use.';
+
+-- What one answer, or its absence, says about the server that was asked. says: ok (it answered),
+-- away (it cannot be reached, or refuses us), asked (it wants us to wait, or to log in otherwise),
+-- slow (no answer in time), or nothing (it was not asked after all).
+create type dripdrop._signal as (
+  adapter_id uuid,
+  http_hook_id uuid,
+  host text,
+  execution_id uuid,
+  claimed_at timestamptz,
+  says text,
+  code text,
+  detail text,
+  retry_after float8
+);
+
+comment on type dripdrop._signal is 'What one answer says about a server.';
+
+-- One row of claim_renders().
+create type dripdrop._render_claim as (
+  execution_id uuid,
+  fence int,
+  message_id bigint,
+  tenant_key text,
+  channel text,
+  template_hash text,
+  template jsonb,
+  variables jsonb,
+  unsubscribe jsonb
+);
+
+comment on type dripdrop._render_claim is 'One row of claim_renders().';

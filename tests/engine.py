@@ -149,6 +149,13 @@ class Engine(Client):
         claims: list[Any] = self.claim_sends(channel)
         return claims
 
+    def claim_one(self, channel: str = "email") -> list[Any]:
+        """Let everything due go as far as the fence, and one message through it."""
+        self.tick()
+        self.render()
+        claims: list[Any] = self.claim_sends(channel, 1)
+        return claims
+
     def record(self, claims: list[Any], outcome: str = "sent", **result: Any) -> None:
         """Record one outcome for all claims."""
         self.complete_sends(

@@ -305,6 +305,10 @@ class Statements(ABC, Generic[One, Many, Value]):
         """Change a sender; None leaves a value as it is."""
 
     @_statement
+    def list_circuits(self, tenant_key: str | None) -> Many:
+        """List which servers are away, and which were."""
+
+    @_statement
     def list_channel_adapters(self, tenant_key: str | None) -> Many:
         """List the senders of exactly this tenant, without credentials."""
 
@@ -604,12 +608,27 @@ class Statements(ABC, Generic[One, Many, Value]):
         """Hand in rendered messages; return how many were taken."""
 
     @_statement
-    def claim_sends(self, channel: str, batch_size: int = ..., lease: timedelta = ...) -> Many:
+    def claim_sends(
+        self,
+        channel: str,
+        batch_size: int = ...,
+        lease: timedelta = ...,
+        places: Json = ...,
+        claim: UUID = ...,
+    ) -> Many:
         """Take messages that may leave now over a channel, fenced and leased."""
 
     @_statement
+    def release_claim(self, claim: UUID) -> Value:
+        """Give back a claim whose answer was lost; return how many messages it was."""
+
+    @_statement
     def complete_sends(self, results: Json) -> Value:
-        """Record what providers answered, all or nothing; return how many were recorded."""
+        """Record what providers answered; return how many results were taken."""
+
+    @_statement
+    def note_fault(self, execution_id: UUID, stage: str, sqlstate: str, message: str) -> Value:
+        """Leave out for a while a message that a stage could not deal with."""
 
     @_statement
     def check_thresholds(self) -> Many:

@@ -127,6 +127,7 @@ begin
       when 'time_zone' then true
       when 'send_window' then true
       when 'max_retries' then setting.value ~ '^[0-9]{1,3}$'
+      when 'retry_for' then dripdrop._is_interval(setting.value)
       when 'on_max_retry' then setting.value in ('cancel', 'continue')
       when 'on_unknown' then setting.value in ('at_most_once', 'at_least_once')
       when 'stale_after' then dripdrop._is_interval(setting.value)
@@ -149,7 +150,7 @@ begin
     raise exception 'config setting % is unknown or has a bad value: %',
       dripdrop._quoted(v_fault), dripdrop._quoted(config ->> v_fault) using
       errcode = 'ZD201', column = 'config.' || v_fault,
-      hint = 'Settings: recipient_key, time_zone, max_retries (0 to 999), '
+      hint = 'Settings: recipient_key, time_zone, retry_for (an interval), max_retries (0 to 999), '
         'on_max_retry (cancel, continue), on_unknown (at_most_once, at_least_once), '
         'stale_after (an interval), on_stale (send, skip, hold), daily_cap (a count), '
         'rate_limits (rates by scope), kind (marketing, transactional), topic (its key), '

@@ -50,7 +50,6 @@ as $$
       coalesce(
         array_agg(k.place) filter (
           where not at_fence
-            and k.scope <> 'concurrency'
             and (k.counter_id = m.held or k.sender_id = m.sender_id)
         ),
         '{}'
@@ -137,7 +136,6 @@ declare
   v_used int[];
   v_days date[];
   v_day_used int[];
-  v_waiting int[];
   v_until timestamptz[];
   -- How many went now, and how many places were left by those who wait for something else.
   v_added int[];
@@ -146,6 +144,7 @@ declare
   v_ring timestamptz[];
   v_base int[];
   v_head int[];
+  v_leave_by timestamptz := (select max(d.until) from unnest(decisions) as d);
   v_message record;
   v_free timestamptz;
   v_slot timestamptz;
@@ -176,14 +175,13 @@ begin
     array_agg(n.used order by n.place),
     array_agg(n.day order by n.place),
     array_agg(n.day_used order by n.place),
-    array_agg(n.waiting order by n.place),
     array_agg(n.until order by n.place),
     array_agg(0 order by n.place),
     array_agg(0 order by n.place),
     array_agg(n.base order by n.place),
     array_agg(1 order by n.place)
   into
-    v_scopes, v_max, v_per, v_zones, v_used, v_days, v_day_used, v_waiting, v_until, v_added,
+    v_scopes, v_max, v_per, v_zones, v_used, v_days, v_day_used, v_until, v_added,
     v_vacated, v_base, v_head
   from (
     select
@@ -195,7 +193,6 @@ begin
       s.used,
       s.day,
       s.day_used,
-      s.waiting,
       s.until,
       coalesce(
         sum(cardinality(s.slots))
@@ -218,11 +215,6 @@ begin
     foreach i in array v_message.limits loop
       continue when v_vacated[i] > 0 or i = any (v_message.kept);
       v_free := case
-        when v_scopes[i] = 'concurrency' then
-          case
-            when v_used[i] >= v_max[i]
-            then _share_out.at + interval '30 seconds' * (1 + v_waiting[i] / v_max[i])
-          end
         when v_per[i] is not null then v_ring[v_base[i] + v_head[i]] + v_per[i]
         else (v_days[i] + (v_day_used[i] >= v_max[i])::int)::timestamp at time zone v_zones[i]
       end;
@@ -243,7 +235,6 @@ begin
         (v_tallies[v_blocker]).counter_id
       )::dripdrop._blocked;
       v_until[v_blocker] := greatest(v_until[v_blocker], v_slot);
-      v_waiting[v_blocker] := v_waiting[v_blocker] + 1;
       foreach i in array v_message.kept loop
         v_vacated[i] := v_vacated[i] + 1;
       end loop;
@@ -266,7 +257,11 @@ begin
       elsif v_vacated[i] > 0 and v_blocker is null then
         v_vacated[i] := v_vacated[i] - 1;
       elsif v_per[i] is not null then
-        v_ring[v_base[i] + v_head[i]] := v_slot;
+        v_ring[v_base[i] + v_head[i]] := case
+          when at_fence and dripdrop._counts_on_the_wire(v_max[i], v_per[i])
+          then coalesce(v_leave_by, v_slot)
+          else v_slot
+        end;
         v_head[i] := v_head[i] % v_max[i] + 1;
       elsif (v_slot at time zone v_zones[i])::date > v_days[i] then
         v_days[i] := (v_slot at time zone v_zones[i])::date;
@@ -315,7 +310,7 @@ comment on function dripdrop._share_out(
   'Which of these messages their limits let wait, and what the counters are afterwards.';
 
 -- A message is counted by one of its limits while it is under way: by the one it waits for, else by
--- one that counts what is under way, if there is one.
+-- any. until of one that may go: when it must have left, if a limit counts that.
 create or replace function dripdrop._put_off(
   decisions dripdrop._decision[],
   limits dripdrop._limit[],
@@ -341,9 +336,9 @@ as $$
       else dripdrop._describe_limit(b.scope, b.subject, b.max_count, b.per)
     end,
     case
-      when b.execution_id is null then d.until
+      when b.execution_id is null then case when own.on_the_wire then d.until end
       -- A day has one beginning: not everybody at once.
-      when b.per is null and b.scope <> 'concurrency'
+      when b.per is null
       then b.until + make_interval(secs => hashtextextended(d.execution_id::text, 0) & 511)
       else b.until
     end,
@@ -354,9 +349,14 @@ as $$
   from unnest(decisions) as d
   left join unnest(blocked) as b on b.execution_id = d.execution_id
   left join (
-    select distinct on (l.execution_id) l.execution_id, l.counter_id
+    select distinct on (l.execution_id)
+      l.execution_id,
+      l.counter_id,
+      bool_or(dripdrop._counts_on_the_wire(l.max_count, l.per)) over (
+        partition by l.execution_id
+      ) as on_the_wire
     from unnest(limits) as l
-    order by l.execution_id, l.scope <> 'concurrency', l.scope <> 'day', l.counter_id
+    order by l.execution_id, l.scope <> 'day', l.counter_id
   ) as own on own.execution_id = d.execution_id
 $$;
 
@@ -368,7 +368,8 @@ comment on function dripdrop._put_off(
 -- Lets through what the limits allow, in turn, and gives everything else a place in line: the k-th
 -- that is blocked gets the k-th slot, once. tick() asks before anything is rendered, and keeps to
 -- what it promised; the fence asks again, and there what has really left decides, so that no limit
--- is exceeded in any window, however long a message took from the one to the other.
+-- is exceeded in any window, however long a message took from the one to the other. until of a
+-- decision that comes to the fence is when it must have left.
 --
 -- locks   the counters, in id order
 create or replace function dripdrop._admit(
@@ -409,7 +410,13 @@ begin
   for no key update;
 
   v_shares := dripdrop._share_out(decisions, v_limits, _admit.at, at_fence);
-  perform dripdrop._keep(v_shares.entries, _admit.at, at_fence);
+  perform dripdrop._keep(
+    v_shares.entries,
+    _admit.at,
+    case
+      when at_fence then coalesce((select max(d.until) from unnest(decisions) as d), _admit.at)
+    end
+  );
   return array(select d from dripdrop._put_off(decisions, v_limits, v_shares.blocked) as d);
 end
 $$;

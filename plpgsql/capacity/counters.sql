@@ -14,17 +14,6 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
   select max_count - case
-    when (counter).scope = 'concurrency' then (
-      select count(*)::int
-      from dripdrop.step_executions as x
-      where x.counter_id = (counter).id
-        and x.due_at is null
-        and x.ended_at is null
-        and (
-          (x.state = 'sending' and x.lease_until > _left.at)
-          or (not at_fence and x.state in ('queued', 'rendered'))
-        )
-    )
     when per is not null then (
       select greatest(
         count(*) filter (where not t.is_granted),
@@ -48,6 +37,19 @@ comment on function dripdrop._left(
   dripdrop.counters, int, interval, date, timestamptz, boolean
 ) is
   'How many more messages a limit lets through at a time.';
+
+-- What a claim takes of a rate it takes for the last moment at which the message may leave, and of
+-- what has left the true moment is written down: so a rate holds on the wire, however long a server
+-- hesitates. Of very high rates and very long windows the moment of the claim is good enough.
+create or replace function dripdrop._counts_on_the_wire(max_count int, per interval)
+returns boolean
+language sql
+immutable
+parallel safe
+return coalesce(max_count <= 1000 and per < interval '1 hour', false);
+
+comment on function dripdrop._counts_on_the_wire(int, interval) is
+  'Whether a limit counts when a message leaves, and not when it is claimed.';
 
 -- The rate, the gap and the daily cap of a sender limit the same messages: one line of them all.
 create or replace function dripdrop._line_sender(counter dripdrop.counters)
@@ -214,7 +216,6 @@ as $$
     last_day.value,
     on_last_day.number
     + case when last_day.value = t.today then gone.number + ahead.number + due.number else 0 end,
-    waiting.number,
     case when at_fence then c.line_until else line.until end
   from tally as t
   join dripdrop.counters as c on c.id = t.counter_id
@@ -264,20 +265,11 @@ as $$
     select count(*)::int as number
     from dripdrop.step_executions as x
     where t.per is null
-      and t.scope <> 'concurrency'
       and x.counter_id = any (one.counters)
       and x.due_at > _standings.at
       and x.due_at >= last_day.value::timestamp at time zone t.time_zone
       and x.ended_at is null
   ) as on_last_day
-  cross join lateral (
-    select count(*)::int as number
-    from dripdrop.step_executions as x
-    where t.scope = 'concurrency'
-      and x.counter_id = any (one.counters)
-      and x.due_at > _standings.at
-      and x.ended_at is null
-  ) as waiting
   cross join lateral (
     select
       dripdrop._lengthened(
@@ -295,7 +287,7 @@ comment on function dripdrop._standings(dripdrop._tally[], timestamptz, boolean)
 create or replace function dripdrop._keep(
   entries dripdrop._entry[],
   at timestamptz,
-  at_fence boolean
+  leave_by timestamptz
 )
 returns void
 language sql
@@ -310,18 +302,20 @@ as $$
   set max_count = n.max_count,
       per = n.per,
       taken = case
-        when not at_fence or n.per is null then c.taken
+        when leave_by is null or n.per is null then c.taken
+        when dripdrop._counts_on_the_wire(n.max_count, n.per)
+        then coalesce(n.slots, dripdrop._lengthened(c.taken, leave_by, n.added, n.max_count))
         else coalesce(n.slots, dripdrop._lengthened(c.taken, _keep.at, n.added, n.max_count))
       end,
       granted = case
-        when at_fence or n.per is null then c.granted
+        when leave_by is not null or n.per is null then c.granted
         else coalesce(n.slots, dripdrop._lengthened(c.granted, _keep.at, n.added, n.max_count))
       end,
-      day = case when at_fence and n.per is null then n.day else c.day end,
-      used = case when at_fence and n.per is null then n.used else c.used end,
-      granted_day = case when not at_fence and n.per is null then n.day else c.granted_day end,
+      day = case when leave_by is not null and n.per is null then n.day else c.day end,
+      used = case when leave_by is not null and n.per is null then n.used else c.used end,
+      granted_day = case when leave_by is null and n.per is null then n.day else c.granted_day end,
       granted_used = case
-        when not at_fence and n.per is null then n.used
+        when leave_by is null and n.per is null then n.used
         else c.granted_used
       end,
       line_until = n.until,
@@ -330,8 +324,8 @@ as $$
   where c.id = n.counter_id
 $$;
 
-comment on function dripdrop._keep(dripdrop._entry[], timestamptz, boolean) is
-  'Writes down what a batch was given.';
+comment on function dripdrop._keep(dripdrop._entry[], timestamptz, timestamptz) is
+  'Writes down what a batch was given; leave_by: at the fence, when it must have left.';
 
 -- What tick() has let through and the fence has not seen yet. Where that is very much, there are no
 -- rows: the room there is will be used.
@@ -378,10 +372,15 @@ $$;
 comment on function dripdrop._under_way(uuid[], timestamptz) is
   'How many messages are under way that each limit counts when they pass the fence.';
 
--- A message that never left gives back what it was promised and what it took at the fence.
+-- What took a place in a limit when it was claimed has left since, and when; or it never did, and
+-- gives back what it was promised and what it took. A counter that somebody else holds for long
+-- keeps what was taken: less leaves then, never more.
 --
 -- locks   the counters, in id order
-create or replace function dripdrop._give_back(executions uuid[], at timestamptz)
+create or replace function dripdrop._settle_counters(
+  results dripdrop._send_result[],
+  at timestamptz
+)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -392,43 +391,101 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 declare
-  v_given dripdrop._decision[] := array(
+  v_limited dripdrop._decision[] := array(
     select row(
       x.id, 'send', 'send', null, null, null, x.adapter_id, x.recipient, true, x.counter_id
     )::dripdrop._decision
-    from dripdrop.step_executions as x
-    where x.id = any (executions) and x.counter_id is not null
+    from unnest(results) as r
+    join dripdrop.step_executions as x on x.id = r.execution
+    where x.counter_id is not null
+      and (x.leave_by is not null or r.outcome not in ('sent', 'maybe_sent'))
   );
   v_counter record;
 begin
+  if cardinality(v_limited) = 0 then
+    return;
+  end if;
   for v_counter in
     select
       l.counter_id,
-      count(*) as number,
+      l.per is null as is_daily,
+      array_agg(coalesce(wire.leave_by, x.claimed_at)) as taken,
+      array_agg(
+        least(x.claimed_at + make_interval(secs => coalesce(r.left_after, 0)), wire.leave_by)
+      ) filter (where not gone.back and wire.leave_by is not null) as left_at,
+      count(*) filter (where gone.back) as given_back,
       max(x.claimed_at) as claimed_at,
       (max(x.claimed_at) at time zone max(l.time_zone))::date as day
-    from dripdrop._limits_on(v_given, _give_back.at) as l
+    from dripdrop._limits_on(v_limited, _settle_counters.at) as l
     join dripdrop.step_executions as x on x.id = l.execution_id
-    where l.counter_id is not null and l.scope <> 'concurrency'
-    group by l.counter_id
+    join unnest(results) as r on r.execution = x.id
+    cross join lateral (
+      select r.outcome not in ('sent', 'maybe_sent') as back
+    ) as gone
+    cross join lateral (
+      select case when dripdrop._counts_on_the_wire(l.max_count, l.per) then x.leave_by end
+        as leave_by
+    ) as wire
+    where l.counter_id is not null
+      -- Of what may have left the last moment is the best that is known.
+      and (gone.back or (r.outcome = 'sent' and wire.leave_by is not null))
+    group by l.counter_id, l.per is null
     order by l.counter_id
   loop
     update dripdrop.counters as c
-    set taken = dripdrop._less(c.taken, v_counter.number, v_counter.claimed_at),
-        granted = dripdrop._less(c.granted, v_counter.number, v_counter.claimed_at),
+    set taken = case
+          when v_counter.is_daily then c.taken
+          else dripdrop._replaced(c.taken, v_counter.taken, v_counter.left_at)
+        end,
+        granted = case
+          when v_counter.given_back = 0 then c.granted
+          else dripdrop._less(c.granted, v_counter.given_back, v_counter.claimed_at)
+        end,
         used = greatest(
-          c.used - case when c.day = v_counter.day then v_counter.number else 0 end, 0
+          c.used - case when c.day = v_counter.day then v_counter.given_back else 0 end, 0
         ),
         granted_used = greatest(
-          c.granted_used - case when c.granted_day = v_counter.day then v_counter.number else 0 end, 0
+          c.granted_used
+          - case when c.granted_day = v_counter.day then v_counter.given_back else 0 end,
+          0
         )
     where c.id = v_counter.counter_id;
   end loop;
+exception
+  when lock_not_available then
+    null;
 end
 $$;
 
-comment on function dripdrop._give_back(uuid[], timestamptz) is
-  'Returns what executions took of their limits at a fence they passed in vain.';
+comment on function dripdrop._settle_counters(dripdrop._send_result[], timestamptz) is
+  'Writes down when messages left, and returns what those took that did not.';
+
+create or replace function dripdrop._replaced(
+  ring timestamptz[],
+  gone timestamptz[],
+  instead timestamptz[]
+)
+returns timestamptz[]
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(array_agg(n.slot order by n.slot), '{}')
+  from (
+    select h.slot
+    from (
+      select t.slot, row_number() over (partition by t.slot) as number
+      from unnest(ring) as t (slot)
+    ) as h
+    where h.number > (select count(*) from unnest(gone) as g (slot) where g.slot = h.slot)
+    union all
+    select i.slot
+    from unnest(instead) as i (slot)
+  ) as n
+$$;
+
+comment on function dripdrop._replaced(timestamptz[], timestamptz[], timestamptz[]) is
+  'A ring with some times taken out, each once, and others put in.';
 
 -- Where limits have changed, whoever waits for them is looked at again. What holds for all tenants,
 -- null, is counted for each of them.

@@ -36,7 +36,6 @@ as $$
     (adapter).daily_cap is not null
     or (adapter).ramp_floor is not null
     or coalesce((adapter).min_gap_seconds > 0, false)
-    or (adapter).concurrency is not null
     or coalesce((adapter).rate_limits <> '{}', false)
     or (step).config ?| array['rate_limits', 'daily_cap']
     or exists (
@@ -182,8 +181,7 @@ as $$
         end,
         null
       ),
-      ('step_day', n.step_id, (n.config ->> 'daily_cap')::int, null),
-      ('concurrency', n.adapter_id, (n.adapter).concurrency, null)
+      ('step_day', n.step_id, (n.config ->> 'daily_cap')::int, null)
     ) as l (scope, owner_id, max_count, per)
     where case l.scope when 'gap' then l.per is not null else l.max_count is not null end
     union all
@@ -238,7 +236,6 @@ return case scope
   when 'day' then 'daily_cap'
   when 'share' then 'share_cap'
   when 'step_day' then 'step_daily_cap'
-  when 'concurrency' then 'concurrency'
   when 'subscriber' then 'frequency_cap'
   else 'rate_limit'
 end;
@@ -260,7 +257,7 @@ return concat_ws(
   scope,
   nullif(subject, ''),
   max_count,
-  case when per is not null then 'per ' || per when scope <> 'concurrency' then 'a day' end
+  case when per is not null then 'per ' || per else 'a day' end
 );
 
 comment on function dripdrop._describe_limit(text, text, int, interval) is

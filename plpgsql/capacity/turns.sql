@@ -94,7 +94,7 @@ begin
       from line as l
       join dripdrop.counters as c on c.id = any (l.counters)
       left join dripdrop.channel_adapters as a
-        on a.id = c.owner_id and c.scope in ('day', 'gap', 'adapter', 'concurrency')
+        on a.id = c.owner_id and c.scope in ('day', 'gap', 'adapter')
       cross join lateral (
         select coalesce(a.time_zone, dripdrop._default_time_zone(c.tenant_key)) as name
       ) as zone

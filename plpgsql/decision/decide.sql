@@ -32,6 +32,7 @@ as $$
     select
       x.id, x.tenant_key, x.enrollment_id, x.step_id, x.state, x.scheduled_for, x.due_at,
       x.awaited_event, x.hooks, x.hook_failures, x.adapter_id, x.recipient,
+      case when x.channel = 'webhook' then dripdrop._own_host(x.payload) end as host,
       x.payload is not null or x.state = 'queued' as decided
     from dripdrop.step_executions as x
     where x.id = any (executions)
@@ -75,7 +76,7 @@ as $$
       shared.senders is not null or dripdrop._has_limits(s, a) as limited,
       q.key as sequence_key,
       dripdrop._as_sender(
-        a, named.adapter_id, 1, s.tenant_key, s.channel, _gates.at
+        a, circuit, named.adapter_id, 1, s.tenant_key, s.channel, _gates.at
       ) as sender,
       shared.senders
     from dripdrop.steps as s
@@ -99,6 +100,8 @@ as $$
       offset 0
     ) as named
     left join dripdrop.channel_adapters as a on a.id = named.adapter_id
+    left join dripdrop.sender_states as circuit
+      on circuit.adapter_id = a.id and circuit.host = '' and circuit.ended_at is null
     cross join lateral (
       select
         case
@@ -186,6 +189,15 @@ as $$
       (chosen.sender).rests as sender_rests,
       (chosen.sender).resting_until,
       (chosen.sender).resting_reason,
+      case
+        when (chosen.sender).probe_id = x.id then null
+        else coalesce((chosen.sender).circuit_until, elsewhere.until)
+      end as circuit_until,
+      coalesce((chosen.sender).circuit_reason, elsewhere.reason) as circuit_reason,
+      elsewhere.host,
+      dripdrop._retry_for(s.channel, s.config) as retry_for,
+      fault.message as fault,
+      fault.until as fault_until,
       (
         select concat(
           p.reason,
@@ -219,6 +231,19 @@ as $$
         end as sender
       offset 0
     ) as chosen
+    -- Where the message has a URL of its own, so is the circuit.
+    left join dripdrop.sender_states as elsewhere
+      on elsewhere.adapter_id = (chosen.sender).adapter_id
+      and elsewhere.host = x.host
+      and elsewhere.ended_at is null
+      and elsewhere.state <> 'closed'
+      and elsewhere.until > _gates.at
+      and elsewhere.probe_id is distinct from x.id
+    left join lateral (
+      select f.until, concat_ws(' ', f.stage, f.sqlstate, f.message) as message
+      from dripdrop.faults as f
+      where f.execution_id = x.id and f.until > _gates.at and _gates.which = 'all'
+    ) as fault on true
     -- At the fence the address is the one the message was decided for, and none other.
     cross join lateral (
       select
@@ -281,10 +306,16 @@ as $$
   from fact as f
   cross join lateral (
     values
+    -- Shown, and asked by the stages themselves before they take a message up.
+    (
+      5, 'fault', false,
+      case when f.fault_until is not null then 'hold' end,
+      'row_fault', f.fault, f.fault_until
+    ),
     (
       10, 'sending', true,
       case when f.sending_pause is not null then 'hold' end,
-      'sending_paused', f.sending_pause, null::timestamptz
+      'sending_paused', f.sending_pause, null
     ),
     (
       20, 'pause', true,
@@ -395,7 +426,7 @@ as $$
     ),
     (
       150, 'sender', true,
-      case when f.sender_fault is not null then 'fail' when f.sender_changed then 'defer' end,
+      case when f.sender_fault is not null then 'hold' when f.sender_changed then 'defer' end,
       coalesce(f.sender_fault, 'sender_changed'), f.adapter_name,
       case when f.sender_fault is null then _gates.at end
     ),
@@ -404,6 +435,18 @@ as $$
       case when f.sender_rests then 'defer' end,
       coalesce(f.resting_reason, 'adapter_resting'), f.adapter_name,
       f.resting_until
+    ),
+    -- Its server is away: who waits for it is released when the circuit closes. A URL of the
+    -- message's own is tried as long as what it was written for is worth it.
+    (
+      165, 'circuit', true,
+      case
+        when f.circuit_until is null then null
+        when f.host is null then 'hold'
+        when _gates.at - f.scheduled_for > f.retry_for then 'fail'
+        else 'defer'
+      end,
+      'circuit_open', concat_ws(': ', f.adapter_name, f.circuit_reason), f.circuit_until
     ),
     -- Limits are asked of all messages of a batch together: _admit().
     (

@@ -87,6 +87,7 @@ begin
         array(select d from dripdrop._decide(v_due, v_now) as d), v_now, false
       );
       perform from dripdrop._carry_out(v_decisions, v_now);
+      perform dripdrop._close_circuits_ahead(v_due, v_now);
       v_leaving := array(
         select x.id
         from unnest(v_decisions) as d
@@ -172,6 +173,27 @@ $$;
 
 comment on function dripdrop._run_ahead(uuid[], timestamptz, interval, jsonb, jsonb) is
   'What would become of enrolments until a time; the caller must roll back what it does.';
+
+-- A simulation takes it that a server is back when it is to be tried again.
+create or replace function dripdrop._close_circuits_ahead(executions uuid[], at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  update dripdrop.step_executions as x
+  set due_at = greatest(c.until, _close_circuits_ahead.at),
+      scheduled_for = x.scheduled_for
+        + greatest(c.until - _close_circuits_ahead.at, interval '0'),
+      circuit_id = null
+  from dripdrop.sender_states as c
+  where x.id = any (executions)
+    and x.due_at is null
+    and x.state = 'scheduled'
+    and c.id = x.circuit_id
+$$;
+
+comment on function dripdrop._close_circuits_ahead(uuid[], timestamptz) is
+  'Makes due, in a simulation, what waits for circuits, when those are next tried.';
 
 -- What the caller assumes, else what a function of the application says now, else an error.
 create or replace function dripdrop._assumed_answers(
@@ -398,6 +420,14 @@ begin
           payload = null,
           lease_until = null
       where x.id = any (v_under_way);
+      perform dripdrop._close_circuits_ahead(
+        array(
+          select x.id
+          from dripdrop.step_executions as x
+          where x.enrollment_id = any (v_portion) and x.ended_at is null
+        ),
+        v_start
+      );
       select coalesce(jsonb_agg(to_jsonb(c)), '[]') into v_counts
       from (
         select (r.at at time zone 'UTC')::date as day, r.step_key, r.channel, count(*) as messages

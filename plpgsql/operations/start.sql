@@ -60,6 +60,15 @@ begin
       );
       action := 'created';
     end if;
+    if starts_with(v_queue, 'dripdrop_send_') then
+      execute format(
+        'create index if not exists %I on pgmq.%I (
+          coalesce(message ->> ''sender'', ''''), coalesce(message ->> ''tenant'', ''''), msg_id
+        )',
+        'q_' || v_queue || '_by_sender',
+        'q_' || v_queue
+      );
+    end if;
     execute format(
       'grant all on table pgmq.%I, pgmq.%I to %s', 'q_' || v_queue, 'a_' || v_queue, v_owner
     );

@@ -158,7 +158,7 @@ begin
     and p.subject is not distinct from resume_sending.subject
   returning p.* into v_pause;
   if found then
-    perform dripdrop._let_go(dripdrop._now(), v_pause);
+    perform dripdrop._release_held(dripdrop._now(), v_pause);
     return next v_pause;
   end if;
 end
@@ -168,11 +168,14 @@ comment on function dripdrop.resume_sending(text, text, text) is
   'Lifts a pause of sending and returns it, or no row if there was none. What it held is due now, '
   'unless another pause holds it too; what is overdue meets the stale policy of its step.';
 
--- Whoever resumes touches nothing but what that pause may have held: it may keep its transaction
--- open. What is locked at this moment is left to the next reconcile(), which names no pause.
+-- What is held until something else has happened: a pause of sending was lifted, a sender was made
+-- or switched on, a circuit has closed. Of each step and sender one message is decided anew; if it
+-- is not held again for one of these, all like it are due. Whoever resumes touches nothing but what
+-- that pause may have held: it may keep its transaction open. What is locked at this moment is left
+-- to the next reconcile(), which names no pause.
 --
 -- locks   executions and their enrolments, skipping what is locked
-create or replace function dripdrop._let_go(
+create or replace function dripdrop._release_held(
   at timestamptz,
   pause dripdrop.sending_pauses default null
 )
@@ -186,14 +189,18 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 declare
+  v_reasons constant text[] := case
+    when (pause).scope is null then dripdrop._hold_reasons()
+    else array['sending_paused']
+  end;
   v_held uuid[];
 begin
   with held as materialized (
-    select x.id, x.enrollment_id, x.step_id, x.adapter_id
+    select x.id, x.step_id, x.adapter_id, x.circuit_id
     from dripdrop.step_executions as x
     where x.due_at is null and x.ended_at is null
       and x.state = 'scheduled'
-      and x.reason = 'sending_paused'
+      and x.reason = any (v_reasons)
       and (
         (pause).scope is null
         or (pause).scope = 'everything'
@@ -201,18 +208,24 @@ begin
         or x.tenant_key is not distinct from (pause).tenant_key
       )
   ),
+  sample as materialized (
+    select distinct on (h.step_id, h.adapter_id, h.circuit_id) h.*
+    from held as h
+    order by h.step_id, h.adapter_id, h.circuit_id, h.id
+  ),
   free as materialized (
-    select p.step_id, p.adapter_id
-    from (select distinct h.step_id, h.adapter_id from held as h) as p
-    join dripdrop.steps as s on s.id = p.step_id
-    join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
-    join dripdrop.sequences as q on q.id = v.sequence_id
-    where dripdrop._sending_pause(s.tenant_key, q.key, s.channel, p.adapter_id) is null
+    select m.step_id, m.adapter_id, m.circuit_id
+    from dripdrop._decide(array(select m.id from sample as m), _release_held.at) as d
+    join sample as m on m.id = d.execution_id
+    where d.action <> 'hold' or d.reason <> all (v_reasons)
   )
   select array_agg(h.id)
   into v_held
   from held as h
-  join free as f on f.step_id = h.step_id and f.adapter_id is not distinct from h.adapter_id;
+  join free as f
+    on f.step_id = h.step_id
+    and f.adapter_id is not distinct from h.adapter_id
+    and f.circuit_id is not distinct from h.circuit_id;
 
   v_held := array(
     select x.id
@@ -222,19 +235,21 @@ begin
     for no key update of e, x skip locked
   );
   update dripdrop.step_executions as x
-  set due_at = _let_go.at,
+  set due_at = _release_held.at,
+      circuit_id = null,
       reason = 'resumed',
-      reason_at = _let_go.at,
-      updated_at = _let_go.at
+      reason_at = _release_held.at,
+      updated_at = _release_held.at
   where x.id = any (v_held)
     and x.due_at is null
     and x.state = 'scheduled'
-    and x.reason = 'sending_paused';
+    and x.reason = any (v_reasons);
 end
 $$;
 
-comment on function dripdrop._let_go(timestamptz, dripdrop.sending_pauses) is
-  'Makes due what a pause of sending (null: any) held and none holds any more.';
+comment on function dripdrop._release_held(timestamptz, dripdrop.sending_pauses) is
+  'Makes due what was held by a pause of sending, for want of a sender or by its circuit, and is '
+  'held no more; with a pause, only what that one held.';
 
 -- Whoever resumes must find everything that is held. A tick holds under the slot of the pause, or
 -- not at all: what is being resumed at this moment is due as before, and looked at again.
@@ -280,7 +295,7 @@ $$;
 comment on function dripdrop._held_surely(dripdrop._decision[], timestamptz) is
   'The decisions of a tick, without those to hold what is being resumed.';
 
-create or replace function dripdrop._let_go_at_commit()
+create or replace function dripdrop._release_at_commit()
 returns trigger
 language plpgsql
 security definer
@@ -288,20 +303,58 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform dripdrop._exclude_claims(dripdrop._pause_slot(old));
-  perform dripdrop._let_go(dripdrop._now(), old);
+  perform dripdrop._release_held(dripdrop._now(), old);
   return null;
 end
 $$;
 
-comment on function dripdrop._let_go_at_commit() is
+comment on function dripdrop._release_at_commit() is
   'Trigger: the end of a pause releases what was held since, when it commits.';
 
-drop trigger if exists sending_pauses_let_go on dripdrop.sending_pauses;
-create constraint trigger sending_pauses_let_go
+drop trigger if exists sending_pauses_release on dripdrop.sending_pauses;
+create constraint trigger sending_pauses_release
 after delete on dripdrop.sending_pauses
 deferrable initially deferred
 for each row
-execute function dripdrop._let_go_at_commit();
+execute function dripdrop._release_at_commit();
+
+-- Who waited for want of a sender goes on as soon as there is one.
+create or replace function dripdrop._release_for_a_sender()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._release_held(dripdrop._now());
+  return null;
+end
+$$;
+
+comment on function dripdrop._release_for_a_sender() is
+  'Trigger: a sender that comes, or is switched on, releases what is held, when it commits.';
+
+drop trigger if exists channel_adapters_release_held on dripdrop.channel_adapters;
+create constraint trigger channel_adapters_release_held
+after insert or update of active, is_default on dripdrop.channel_adapters
+deferrable initially deferred
+for each row
+when (new.active)
+execute function dripdrop._release_for_a_sender();
+
+-- explain(), the ledger and whoever releases agree on these.
+create or replace function dripdrop._hold_reasons()
+returns text[]
+language sql
+immutable
+parallel safe
+return array[
+  'sending_paused', 'circuit_open', 'no_adapter', 'missing_channel_adapter',
+  'adapter_channel_mismatch', 'adapter_inactive'
+];
+
+comment on function dripdrop._hold_reasons() is
+  'Why messages are held that go on by themselves once it is over.';
 
 create or replace function dripdrop.list_sending_pauses(tenant_key text)
 returns setof dripdrop.sending_pauses

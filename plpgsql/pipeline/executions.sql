@@ -95,8 +95,22 @@ $$;
 comment on function dripdrop._enqueue(text, jsonb[]) is
   'Sends pointers to a queue; an empty list sends nothing.';
 
--- The send queues of what has a payload, one per channel,
--- so that one slow channel never blocks another.
+-- The sender and the tenant are in it, so that a claim finds what it has room for.
+create or replace function dripdrop._pointer(execution dripdrop.step_executions)
+returns jsonb
+language sql
+stable
+return jsonb_build_object(
+  'execution', (execution).id,
+  'fence', (execution).fence,
+  'sender', (execution).adapter_id,
+  'tenant', (execution).tenant_key
+);
+
+comment on function dripdrop._pointer(dripdrop.step_executions) is
+  'The pointer to a rendered execution, as the send queues hold it.';
+
+-- The send queues of what has a payload, one per channel.
 create or replace function dripdrop._enqueue_rendered(executions uuid[])
 returns void
 language plpgsql
@@ -110,9 +124,7 @@ as $$
 begin
   perform dripdrop._enqueue('dripdrop_send_' || pointer.channel, pointer.all)
   from (
-    select
-      x.channel,
-      array_agg(jsonb_build_object('execution', x.id, 'fence', x.fence) order by x.id) as all
+    select x.channel, array_agg(dripdrop._pointer(x) order by x.id) as all
     from dripdrop.step_executions as x
     where x.id = any (executions)
     group by x.channel

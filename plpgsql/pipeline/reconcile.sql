@@ -20,81 +20,235 @@ set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
-  v_lost uuid[];
-  v_unknown uuid[];
-  v_presumed uuid[];
 begin
-  perform dripdrop._let_go(v_now);
-  perform dripdrop._pull(
-    array(
-      select c.id
-      from dripdrop.counters as c
-      where c.line_until > v_now and c.scope in ('recipient', 'subscriber')
-    ),
-    v_now
+  perform dripdrop._look_around(v_now);
+  perform dripdrop._look_after_lines(v_now);
+  leases_lost := dripdrop._halved('_lose_leases', dripdrop._lost_leases(v_now), 'reconcile', v_now);
+  presumed_sent := dripdrop._halved(
+    '_presume_sent', dripdrop._unknown(unknown_grace, false, v_now), 'reconcile', v_now
   );
-  v_lost := array(
-    select x.id
-    from dripdrop.step_executions as x
-    join dripdrop.enrollments as e on e.id = x.enrollment_id
-    where x.due_at is null and x.ended_at is null
-      and x.state = 'sending'
-      and x.lease_until <= v_now
-    for no key update of e, x skip locked
+  resent := dripdrop._halved(
+    '_resend', dripdrop._unknown(unknown_grace, true, v_now), 'reconcile', v_now
   );
-  update dripdrop.step_executions as x
-  set state = 'unknown',
-      lease_until = null,
-      reason = 'lease_lost',
-      reason_at = v_now,
-      updated_at = v_now
-  where x.id = any (v_lost);
-
-  v_unknown := array(
-    select x.id
-    from dripdrop.step_executions as x
-    join dripdrop.enrollments as e on e.id = x.enrollment_id
-    where x.due_at is null and x.ended_at is null
-      and x.state = 'unknown'
-      and (
-        x.reason_at <= v_now - unknown_grace
-        or exists (
-          select from dripdrop.channel_adapters as a
-          join dripdrop.providers() as p on p.channel = a.channel and p.provider = a.provider
-          where a.id = x.adapter_id and p.idempotent
-        )
-      )
-    for no key update of e, x skip locked
-  );
-  v_presumed := array(
-    select x.id
-    from dripdrop.step_executions as x
-    join dripdrop.steps as s on s.id = x.step_id
-    left join dripdrop.channel_adapters as a on a.id = x.adapter_id
-    left join dripdrop.providers() as p on p.channel = a.channel and p.provider = a.provider
-    where x.id = any (v_unknown)
-      and p.idempotent is not true
-      and s.config ->> 'on_unknown' is distinct from 'at_least_once'
-  );
-  perform dripdrop._resolve(v_presumed, 'sent', 'presumed_sent', v_now);
-  perform dripdrop._resolve(
-    array(select id from unnest(v_unknown) as u (id) where u.id <> all (v_presumed)),
-    'scheduled', 'resent', v_now
-  );
-
   perform dripdrop._wake_again(v_now);
   perform dripdrop._wake_missed(v_now);
-  return query
-  select
-    cardinality(v_lost),
-    cardinality(v_presumed),
-    cardinality(v_unknown) - cardinality(v_presumed),
-    dripdrop._repoint();
+  perform dripdrop._prune(v_now);
+  repointed := dripdrop._repoint();
+  return next;
 end
 $$;
 
 comment on function dripdrop.reconcile(interval) is
   'Mends what a crash or a lost queue left behind; returns how much of each it found.';
+
+-- What ticks leave to it: what is held until something has happened, and the lines of people.
+create or replace function dripdrop._look_after_lines(at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  begin
+    perform dripdrop._release_held(at);
+  exception
+    when others then
+      raise warning 'what is held could not be looked at: %', sqlerrm using errcode = sqlstate;
+  end;
+  begin
+    perform dripdrop._pull(
+      array(
+        select c.id
+        from dripdrop.counters as c
+        where c.line_until > _look_after_lines.at and c.scope in ('recipient', 'subscriber')
+      ),
+      at
+    );
+  exception
+    when others then
+      raise warning 'the lines of limits could not be looked at: %', sqlerrm using
+        errcode = sqlstate;
+  end;
+end
+$$;
+
+comment on function dripdrop._look_after_lines(timestamptz) is
+  'Makes due what is held no more, and what waits for limits of people that have room.';
+
+-- Calls one of our functions (uuid[], timestamptz) for a batch, and where that raises for its
+-- halves: the row at fault is left out for a while, the others go on.
+--
+-- raises  ZD120, 40001, 40P01: no row's fault
+create or replace function dripdrop._halved(
+  callee text,
+  executions uuid[],
+  stage text,
+  at timestamptz
+)
+returns int
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_half int := cardinality(executions) / 2;
+begin
+  if cardinality(executions) = 0 then
+    return 0;
+  end if;
+  execute format('select dripdrop.%I($1, $2)', callee) using executions, at;
+  return cardinality(executions);
+exception
+  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
+    raise;
+  when others then
+    if v_half = 0 then
+      perform dripdrop._note_fault(executions[1], stage, sqlstate, sqlerrm, at);
+      return 0;
+    end if;
+    return dripdrop._halved(callee, executions[:v_half], stage, at)
+      + dripdrop._halved(callee, executions[v_half + 1:], stage, at);
+end
+$$;
+
+comment on function dripdrop._halved(text, uuid[], text, timestamptz) is
+  'Does something to executions, but for those to which it cannot be done; returns to how many.';
+
+-- Of what has a result that could not be recorded yet, the fate is known.
+create or replace function dripdrop._lost_leases(at timestamptz)
+returns uuid[]
+language sql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+  select array(
+    select x.id
+    from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    where x.due_at is null and x.ended_at is null
+      and x.state = 'sending'
+      and x.lease_until <= _lost_leases.at
+      and not exists (
+        select from dripdrop.faults as f
+        where f.execution_id = x.id and (f.result is not null or f.until > _lost_leases.at)
+      )
+    for no key update of e, x skip locked
+  )
+$$;
+
+comment on function dripdrop._lost_leases(timestamptz) is
+  'The executions whose lease has run out, locked.';
+
+create or replace function dripdrop._lose_leases(executions uuid[], at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  update dripdrop.step_executions as x
+  set state = 'unknown',
+      lease_until = null,
+      place_of = null,
+      reason = 'lease_lost',
+      reason_at = _lose_leases.at,
+      updated_at = _lose_leases.at
+  where x.id = any (executions)
+$$;
+
+comment on function dripdrop._lose_leases(uuid[], timestamptz) is
+  'Makes executions unknown whose sender never came back.';
+
+-- Those that are to be sent again, or those that are to be presumed sent, after their time.
+create or replace function dripdrop._unknown(grace interval, resend boolean, at timestamptz)
+returns uuid[]
+language sql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+  select array(
+    select x.id
+    from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    join dripdrop.steps as s on s.id = x.step_id
+    cross join lateral (
+      select exists (
+        select from dripdrop.channel_adapters as a
+        join dripdrop.providers() as p on p.channel = a.channel and p.provider = a.provider
+        where a.id = x.adapter_id and p.idempotent
+      ) as idempotent
+      offset 0
+    ) as provider
+    where x.due_at is null and x.ended_at is null
+      and x.state = 'unknown'
+      and (provider.idempotent or x.reason_at <= _unknown.at - _unknown.grace)
+      and _unknown.resend = (
+        provider.idempotent or s.config ->> 'on_unknown' is not distinct from 'at_least_once'
+      )
+      and not exists (
+        select from dripdrop.faults as f
+        where f.execution_id = x.id and (f.result is not null or f.until > _unknown.at)
+      )
+    for no key update of e, x skip locked
+  )
+$$;
+
+comment on function dripdrop._unknown(interval, boolean, timestamptz) is
+  'The executions of unknown fate that are to be sent again, or presumed sent, locked.';
+
+create or replace function dripdrop._presume_sent(executions uuid[], at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._resolve(executions, 'sent', 'presumed_sent', at)
+$$;
+
+comment on function dripdrop._presume_sent(uuid[], timestamptz) is
+  'Takes executions of unknown fate for sent.';
+
+create or replace function dripdrop._resend(executions uuid[], at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._resolve(executions, 'scheduled', 'resent', at)
+$$;
+
+comment on function dripdrop._resend(uuid[], timestamptz) is
+  'Schedules executions of unknown fate again.';
+
+-- What is of no use any more: spells that ended a month ago, hosts that nobody has tried for a day,
+-- faults of what is over.
+create or replace function dripdrop._prune(at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  delete from dripdrop.sender_states as c
+  where c.ended_at < _prune.at - interval '30 days'
+    or (
+      c.ended_at is null
+      and coalesce(c.until, c.changed_at) < _prune.at - interval '1 day'
+      and (c.host <> '' or c.state = 'closed')
+    );
+  delete from dripdrop.faults as f
+  where f.until < _prune.at - interval '1 day'
+    or (
+      f.until < _prune.at
+      and not exists (
+        select from dripdrop.step_executions as x
+        where x.id = f.execution_id and x.ended_at is null
+      )
+    )
+$$;
+
+comment on function dripdrop._prune(timestamptz) is
+  'Forgets old circuits, and faults of executions that are over.';
 
 -- locks   nothing new: callers hold the executions and their enrolments
 create or replace function dripdrop._resolve(
@@ -199,17 +353,21 @@ begin
       'select x.id from dripdrop.step_executions as x
        where x.due_at is null and x.ended_at is null and x.state in (''queued'', ''rendered'')
          and not exists (
+           select from dripdrop.faults as f where f.execution_id = x.id and f.until > $1
+         )
+         and not exists (
            select from (%s) as m (message, for_state)
            where m.for_state = x.state
-             and (m.message ->> ''execution'')::uuid = x.id
-             and (m.message ->> ''fence'')::int = x.fence
+             and m.message ->> ''execution'' = x.id::text
+             and m.message ->> ''fence'' = x.fence::text
          )',
       string_agg(
         format('select message, %L from pgmq.%I', q.for_state, 'q_' || q.queue), ' union all '
       )
     )
     from dripdrop._queues() as q
-  );
+  )
+  using dripdrop._now();
 exception
   when undefined_table or invalid_schema_name then
     -- No queue, no pointer.

@@ -89,14 +89,12 @@ declare
   v_messages bigint[];
   v_executions uuid[];
   v_fences int[];
-  v_failures jsonb[];
-  v_links jsonb;
 begin
   perform dripdrop._check_batch_size(batch_size);
   select
     array_agg(m.msg_id),
-    array_agg((m.message ->> 'execution')::uuid),
-    array_agg((m.message ->> 'fence')::int)
+    array_agg(dripdrop._pointed_at(m.message)),
+    array_agg(dripdrop._pointed_fence(m.message))
   into v_messages, v_executions, v_fences
   from dripdrop._read_queue(
     'dripdrop_render', extract(epoch from visibility)::int, batch_size
@@ -105,14 +103,83 @@ begin
     return;
   end if;
 
+  -- What moved on, what never was a pointer, and what is left out for a while: reconcile() puts the
+  -- last back.
   perform pgmq.delete('dripdrop_render', array_agg(p.message))
   from unnest(v_messages, v_executions, v_fences) as p (message, execution, fence)
   where not exists (
     select from dripdrop.step_executions as x
     where x.id = p.execution and x.fence = p.fence and x.state = 'queued'
   )
+    or exists (
+      select from dripdrop.faults as f where f.execution_id = p.execution and f.until > v_now
+    )
   having count(*) > 0;
+  select
+    array_agg(p.message order by p.message),
+    array_agg(p.execution order by p.message),
+    array_agg(p.fence order by p.message)
+  into v_messages, v_executions, v_fences
+  from unnest(v_messages, v_executions, v_fences) as p (message, execution, fence)
+  where not exists (
+    select from dripdrop.faults as f where f.execution_id = p.execution and f.until > v_now
+  );
+  if v_messages is not null then
+    return query
+    select r.* from unnest(dripdrop._renders(v_messages, v_executions, v_fences, v_now)) as r;
+  end if;
+end
+$$;
 
+comment on function dripdrop.claim_renders(int, interval) is
+  'Messages to render, for a while nobody else''s; hand the results to complete_renders().';
+
+create or replace function dripdrop._pointed_at(message jsonb)
+returns uuid
+language sql
+immutable
+parallel safe
+return case
+  when message ->> 'execution' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+  then (message ->> 'execution')::uuid
+end;
+
+comment on function dripdrop._pointed_at(jsonb) is
+  'The execution of a pointer; null if it is none of ours.';
+
+create or replace function dripdrop._pointed_fence(message jsonb)
+returns int
+language sql
+immutable
+parallel safe
+return case when message ->> 'fence' ~ '^[0-9]{1,9}$' then (message ->> 'fence')::int end;
+
+comment on function dripdrop._pointed_fence(jsonb) is
+  'The fence of a pointer; null if it is none of ours.';
+
+-- The rows of a claim. One that cannot be made is found by halving and left out for a while.
+--
+-- locks   of what fails for want of a value, executions and their enrolments, skipping what is locked
+create or replace function dripdrop._renders(
+  messages bigint[],
+  executions uuid[],
+  fences int[],
+  at timestamptz
+)
+returns dripdrop._render_claim[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_half int := cardinality(messages) / 2;
+  v_failures jsonb[];
+  v_links jsonb;
+begin
   v_failures := array(
     select jsonb_build_object(
       'execution', x.id,
@@ -121,7 +188,7 @@ begin
       'code', 'hook_failed',
       'detail', dripdrop._failed_hook(x.hooks, s.template_content)
     )
-    from unnest(v_messages, v_executions, v_fences) as p (message, execution, fence)
+    from unnest(messages, executions, fences) as p (message, execution, fence)
     join dripdrop.step_executions as x
       on x.id = p.execution and x.fence = p.fence and x.state = 'queued'
     join dripdrop.steps as s on s.id = x.step_id
@@ -131,34 +198,48 @@ begin
   if cardinality(v_failures) > 0 then
     perform dripdrop._fail_renders(v_failures);
   end if;
-  v_links := dripdrop._unsubscribe_links(v_executions);
+  v_links := dripdrop._unsubscribe_links(executions);
 
-  return query
-  select
-    x.id,
-    x.fence,
-    p.message,
-    x.tenant_key,
-    x.channel,
-    s.template_hash,
-    case when row_number() over (partition by s.template_hash) = 1 then s.template_content end,
-    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, v_now),
-    -- The time is the message's and not the claim's: rendered again, it gets the same token.
-    (v_links -> x.step_id::text) || jsonb_build_object(
-      'issued_at', extract(epoch from x.scheduled_for)::bigint
-    )
-  from unnest(v_messages, v_executions, v_fences) as p (message, execution, fence)
-  join dripdrop.step_executions as x
-    on x.id = p.execution and x.fence = p.fence and x.state = 'queued'
-  join dripdrop.steps as s on s.id = x.step_id
-  join dripdrop.enrollments as e on e.id = x.enrollment_id
-  join dripdrop.sequences as q on q.id = e.sequence_id
-  where x.id <> all (array(select (f ->> 'execution')::uuid from unnest(v_failures) as f));
+  return array(
+    select row(
+      x.id,
+      x.fence,
+      p.message,
+      x.tenant_key,
+      x.channel,
+      s.template_hash,
+      case when row_number() over (partition by s.template_hash) = 1 then s.template_content end,
+      dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, _renders.at),
+      -- The time is the message's and not the claim's: rendered again, it gets the same token.
+      (v_links -> x.step_id::text) || jsonb_build_object(
+        'issued_at', extract(epoch from x.scheduled_for)::bigint
+      )
+    )::dripdrop._render_claim
+    from unnest(messages, executions, fences) as p (message, execution, fence)
+    join dripdrop.step_executions as x
+      on x.id = p.execution and x.fence = p.fence and x.state = 'queued'
+    join dripdrop.steps as s on s.id = x.step_id
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    join dripdrop.sequences as q on q.id = e.sequence_id
+    where x.id <> all (array(select (f ->> 'execution')::uuid from unnest(v_failures) as f))
+  );
+exception
+  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
+    raise;
+  when others then
+    if v_half = 0 then
+      perform dripdrop._note_fault(executions[1], 'render', sqlstate, sqlerrm, at);
+      return '{}';
+    end if;
+    return dripdrop._renders(messages[:v_half], executions[:v_half], fences[:v_half], at)
+      || dripdrop._renders(
+        messages[v_half + 1:], executions[v_half + 1:], fences[v_half + 1:], at
+      );
 end
 $$;
 
-comment on function dripdrop.claim_renders(int, interval) is
-  'Messages to render, for a while nobody else''s; hand the results to complete_renders().';
+comment on function dripdrop._renders(bigint[], uuid[], int[], timestamptz) is
+  'What a renderer needs of queued messages.';
 
 -- A claim waits for nobody: what somebody has locked fails when its claim has run out.
 --

@@ -4,13 +4,21 @@
 -- tick(), which decides about it as about anything due. The sender stands only in the first row of
 -- each adapter_id in a batch.
 --
+-- places: {adapter_id: how many messages the caller can hand over at once}; "*" is for senders that
+-- it does not name. Without it batch_size is the only bound. claim: the caller's token, by which
+-- release_claim() gives everything back if the answer is lost. leave_within: what has not left so
+-- long after the caller asked must be released.
+--
 -- locks   executions, skipping what is locked, and the slots of stops, shared: a stop that is under
---         way keeps its message from being sent
--- raises  ZD120 the queue does not exist, ZD202 unknown channel
+--         way keeps its message from being sent; senders with a concurrency, by try; half-open
+--         circuits, skipping what is locked; the counters of limits
+-- raises  ZD120 the queue does not exist, ZD201 malformed places, ZD202 unknown channel
 create or replace function dripdrop.claim_sends(
   channel text,
   batch_size int default 100,
-  lease interval default '2 minutes'
+  lease interval default '2 minutes',
+  places jsonb default null,
+  claim uuid default null
 )
 returns table (
   execution_id uuid,
@@ -21,7 +29,8 @@ returns table (
   payload jsonb,
   adapter_id uuid,
   adapter jsonb,
-  claimed_at timestamptz
+  claimed_at timestamptz,
+  leave_within interval
 )
 language plpgsql
 security definer
@@ -34,54 +43,45 @@ set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
-  v_queue text := 'dripdrop_send_' || channel;
-  v_pointers jsonb[];
   v_taken uuid[];
-  v_busy jsonb[];
-  v_stopped uuid[];
+  v_passed uuid[];
+  v_size int;
 begin
+  perform dripdrop._check_places(places);
   perform dripdrop._check_channel(channel);
   perform dripdrop._check_batch_size(batch_size);
-  v_pointers := array(select m.message from dripdrop._pop_queue(v_queue, batch_size) as m);
-  if cardinality(v_pointers) = 0 then
+  -- What has been stopped meanwhile, or must not leave now, costs a claim little: it looks on.
+  for i in 1 .. 6 loop
+    v_taken := dripdrop._take_pointers(
+      'dripdrop_send_' || channel, places, batch_size, v_size, v_now
+    );
+    exit when v_taken is null;
+    v_passed := dripdrop._pass_fence(v_taken, v_now);
+    exit when cardinality(v_passed) > 0;
+    v_size := 2000;
+  end loop;
+  if coalesce(cardinality(v_passed), 0) = 0 then
     return;
   end if;
 
-  v_taken := array(
-    select x.id
-    from unnest(v_pointers) as p
-    join dripdrop.step_executions as x
-      on x.id = (p ->> 'execution')::uuid
-      and x.fence = (p ->> 'fence')::int
-      and x.state = 'rendered'
-    for update of x skip locked
-  );
-  v_taken := dripdrop._unstopped(v_taken);
-  -- Somebody is stopping these, or their recipients, at this moment:
-  -- they are looked at again shortly.
-  if cardinality(v_taken) < cardinality(v_pointers) then
-    select array_agg(p) into v_busy
-    from unnest(v_pointers) as p
-    join dripdrop.step_executions as x
-      on x.id = (p ->> 'execution')::uuid
-      and x.fence = (p ->> 'fence')::int
-      and x.state = 'rendered'
-    where x.id <> all (v_taken);
-    perform dripdrop._enqueue(v_queue, v_busy);
-  end if;
-
-  v_stopped := dripdrop._stop_at_fence(v_taken, v_now);
   return query
   with claimed as (
     update dripdrop.step_executions as x
     set state = 'sending',
         fence = x.fence + 1,
         lease_until = v_now + claim_sends.lease,
+        leave_by = case when x.leave_by > v_now then x.leave_by end,
+        claim = claim_sends.claim,
+        place_of = case when a.concurrency is not null then a.id end,
         claimed_at = v_now,
         updated_at = v_now
-    where x.id = any (v_taken)
-      and x.id <> all (v_stopped)
-    returning x.id, x.fence, x.tenant_key, x.idempotency_key, x.recipient, x.payload, x.adapter_id
+    from dripdrop.step_executions as o
+    left join dripdrop.channel_adapters as a on a.id = o.adapter_id
+    where o.id = any (v_passed)
+      and x.id = o.id
+    returning
+      x.id, x.fence, x.tenant_key, x.idempotency_key, x.recipient, x.payload, x.adapter_id,
+      x.leave_by
   )
   select
     c.id,
@@ -100,17 +100,114 @@ begin
       'config', a.config,
       'credentials', translate(encode(a.credentials, 'base64'), E'\n', '')
     ) end,
-    v_now
+    v_now,
+    coalesce(c.leave_by - v_now, claim_sends.lease / 2)
   from claimed as c
   left join dripdrop.channel_adapters as a on a.id = c.adapter_id;
 end
 $$;
 
-comment on function dripdrop.claim_sends(text, int, interval) is
+comment on function dripdrop.claim_sends(text, int, interval, jsonb, uuid) is
   'Messages that may leave now over a channel, fenced and leased; hand the outcomes to '
-  'complete_sends().';
+  'complete_sends(). places: {adapter_id: free places, "*": those of any other sender}; claim: a '
+  'token for release_claim(); leave_within: what has not left by then is to be released.';
 
--- locks   the counters of limits; claim_sends() holds the executions
+-- raises  ZD201
+create or replace function dripdrop._check_places(places jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if places is null then
+    return;
+  end if;
+  perform dripdrop._check_json(places, 'places');
+  if jsonb_typeof(places) <> 'object'
+    or exists (
+      select from jsonb_each(places) as p
+      where jsonb_typeof(p.value) <> 'number' or p.value #>> '{}' !~ '^[0-9]{1,6}$'
+    )
+  then
+    raise exception 'places are not counts by sender' using
+      errcode = 'ZD201', column = 'places',
+      hint = 'For example {"*": 1, "0198…": 8}: an adapter_id and how many messages it can take.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_places(jsonb) is
+  'Raises ZD201 on what does not map senders to free places.';
+
+-- The claim of a caller that never got the answer, or could not read it: nothing of it has begun,
+-- so all of it goes back. Safe to repeat, and to call for a claim that was never made.
+--
+-- locks   as complete_sends()
+create or replace function dripdrop.release_claim(claim uuid)
+returns int
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_results jsonb := (
+    select jsonb_agg(jsonb_build_object(
+      'execution', x.id, 'fence', x.fence, 'outcome', 'released', 'code', 'claim_lost'
+    ))
+    from dripdrop.step_executions as x
+    where x.due_at is null
+      and x.ended_at is null
+      and x.claim = release_claim.claim
+      and x.state in ('sending', 'unknown')
+  );
+begin
+  return case when v_results is null then 0 else dripdrop.complete_sends(v_results) end;
+end
+$$;
+
+comment on function dripdrop.release_claim(uuid) is
+  'Gives back everything that claim_sends() handed out under a token and nobody has begun to send; '
+  'returns how many messages.';
+
+-- What passes the fence of those that were taken; the rest has gone back.
+--
+-- locks   half-open circuits, skipping what is locked; the counters of limits
+create or replace function dripdrop._pass_fence(taken uuid[], at timestamptz)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_half int := cardinality(taken) / 2;
+  v_stopped uuid[];
+begin
+  if cardinality(taken) = 0 then
+    return taken;
+  end if;
+  v_stopped := dripdrop._stop_at_fence(taken, at);
+  return array(select t.id from unnest(taken) as t (id) where t.id <> all (v_stopped));
+exception
+  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
+    raise;
+  when others then
+    if v_half = 0 then
+      perform dripdrop._note_fault(taken[1], 'send', sqlstate, sqlerrm, at);
+      return '{}';
+    end if;
+    return dripdrop._pass_fence(taken[:v_half], at) || dripdrop._pass_fence(taken[v_half + 1:], at);
+end
+$$;
+
+comment on function dripdrop._pass_fence(uuid[], timestamptz) is
+  'Which executions may leave now; one that cannot be told is left out for a while.';
+
+-- locks   half-open circuits, then the counters of limits; claim_sends() holds the executions
 create or replace function dripdrop._stop_at_fence(executions uuid[], at timestamptz)
 returns uuid[]
 language plpgsql
@@ -127,6 +224,10 @@ declare
     from dripdrop._gates(executions, _stop_at_fence.at, 'fence') as g
   );
 begin
+  v_stopped := v_stopped || dripdrop._pick_probes(
+    array(select u.id from unnest(executions) as u (id) where u.id <> all (v_stopped)),
+    _stop_at_fence.at
+  );
   if cardinality(v_stopped) > 0 then
     update dripdrop.step_executions as x
     set state = 'scheduled',
@@ -173,7 +274,8 @@ declare
       where dripdrop._has_limits(s, a)
     )
     select row(
-      x.id, 'send', 'send', null, null, null, x.adapter_id, x.recipient, true, x.counter_id
+      x.id, 'send', 'send', null, null, dripdrop._leave_by(x.fence, _limit_at_fence.at),
+      x.adapter_id, x.recipient, true, x.counter_id
     )::dripdrop._decision
     from dripdrop.step_executions as x
     where x.id = any (executions)
@@ -184,9 +286,12 @@ begin
   if cardinality(v_limited) > 0 then
     v_limited := dripdrop._admit(v_limited, _limit_at_fence.at, true);
     update dripdrop.step_executions as x
-    set counter_id = d.counter_id
+    set counter_id = d.counter_id,
+        leave_by = d.until
     from unnest(v_limited) as d
-    where x.id = d.execution_id and x.counter_id is null and d.action = 'send';
+    where x.id = d.execution_id
+      and d.action = 'send'
+      and (x.counter_id is null or d.until is not null);
     v_limited := array(select d from unnest(v_limited) as d where d.action = 'defer');
     update dripdrop.step_executions as x
     set state = 'scheduled',
@@ -219,22 +324,14 @@ $$;
 comment on function dripdrop._limit_at_fence(uuid[], timestamptz) is
   'Puts off those whose limits are used up by what has left, and returns which.';
 
-create or replace function dripdrop._pop_queue(queue text, batch_size int)
-returns table (message jsonb)
-language plpgsql
-set search_path = pg_catalog, pg_temp
-set standard_conforming_strings = on
-as $$
-begin
-  return query
-  select m.message
-  from pgmq.pop(_pop_queue.queue, _pop_queue.batch_size) as m;
-exception
-  when undefined_table or invalid_schema_name or undefined_function then
-    raise exception 'queue "%" does not exist', queue using
-      errcode = 'ZD120', hint = 'select * from dripdrop.start() creates the queues.';
-end
-$$;
+-- A claim under a rate is good for two seconds; for longer if the message has missed its moment
+-- again and again, because its server takes long to come to the content.
+create or replace function dripdrop._leave_by(fence int, at timestamptz)
+returns timestamptz
+language sql
+immutable
+parallel safe
+return at + case when fence < 6 then interval '2 seconds' else interval '20 seconds' end;
 
-comment on function dripdrop._pop_queue(text, int) is
-  'pgmq.pop(), with our own error for a missing queue.';
+comment on function dripdrop._leave_by(int, timestamptz) is
+  'When a message that a rate limits must have left, if it is claimed at a time.';

@@ -1,4 +1,5 @@
--- Looks at what is due, decides each and carries it out. Any number of callers at once is safe:
+-- Looks at what is due, decides each and carries it out. What cannot be decided or carried out is
+-- found by halving the batch and left out for a while; everything else goes on. Any number of callers at once is safe:
 -- each takes other rows. Both rows are taken without waiting, the execution and its enrolment, so a
 -- tick never takes part in a deadlock. The planner settings are those of all set-based functions:
 -- every row is reached by its key, by one plan, however old the statistics are; and a plan that the
@@ -31,35 +32,22 @@ declare
   v_decisions dripdrop._decision[];
 begin
   perform dripdrop._check_batch_size(batch_size);
-  perform dripdrop._pull(
-    array(
-      select c.id
-      from dripdrop.counters as c
-      where c.line_until > v_now and c.scope not in ('recipient', 'subscriber')
-    ),
-    v_now
-  );
+  perform dripdrop._look_around(v_now);
   v_due := array(
     select x.id
     from dripdrop.step_executions as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     where x.due_at <= v_now
+      and not exists (
+        select from dripdrop.faults as f where f.execution_id = x.id and f.until > v_now
+      )
     order by x.due_at
     limit tick.batch_size
     for no key update of e, x skip locked
   );
-  if cardinality(v_due) = 0 then
-    return query select 0, 0, 0, 0, 0, 0, 0;
-    return;
+  if cardinality(v_due) > 0 then
+    v_decisions := dripdrop._tick(v_due, v_now);
   end if;
-
-  v_decisions := array(select d from dripdrop._decide(v_due, v_now) as d);
-  if exists (select from unnest(v_decisions) as d where d.limited and d.action = 'send') then
-    v_decisions := dripdrop._admit(v_decisions, v_now, false);
-  end if;
-  v_decisions := dripdrop._held_surely(v_decisions, v_now);
-  perform dripdrop._enqueue(c.queue, c.pointers)
-  from dripdrop._carry_out(v_decisions, v_now) as c;
 
   return query
   select
@@ -77,6 +65,89 @@ $$;
 comment on function dripdrop.tick(int) is
   'Decides up to batch_size due messages; returns how many were queued, wait for their hooks, were '
   'deferred, held, skipped, ended with their enrolment, or failed.';
+
+-- Nothing that goes wrong here keeps a tick from what is due.
+--
+-- locks   faults, executions and their enrolments, all skipping what is locked
+create or replace function dripdrop._look_around(at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  begin
+    perform dripdrop._record_late(at);
+  exception
+    when others then
+      raise warning 'results that were kept could not be recorded: %', sqlerrm using
+        errcode = sqlstate;
+  end;
+  begin
+    perform dripdrop._release_behind_circuits(at, 2000);
+  exception
+    when others then
+      raise warning 'what waits for servers could not be released: %', sqlerrm using
+        errcode = sqlstate;
+  end;
+  begin
+    perform dripdrop._pull(
+      array(
+        select c.id
+        from dripdrop.counters as c
+        where c.line_until > _look_around.at and c.scope not in ('recipient', 'subscriber')
+      ),
+      at
+    );
+  exception
+    when others then
+      raise warning 'the lines of limits could not be looked at: %', sqlerrm using
+        errcode = sqlstate;
+  end;
+end
+$$;
+
+comment on function dripdrop._look_around(timestamptz) is
+  'Records what was kept, and makes due what waited for servers that are back or limits with room.';
+
+-- locks   the counters of limits, in id order; callers hold the executions and their enrolments
+-- raises  ZD120 the queues do not exist; 53xxx and 58xxx when nothing can be written; 40001, 40P01
+create or replace function dripdrop._tick(due uuid[], at timestamptz)
+returns dripdrop._decision[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_half int := cardinality(due) / 2;
+  v_decisions dripdrop._decision[];
+begin
+  v_decisions := array(select d from dripdrop._decide(due, at) as d);
+  if exists (select from unnest(v_decisions) as d where d.limited and d.action = 'send') then
+    v_decisions := dripdrop._admit(v_decisions, at, false);
+  end if;
+  v_decisions := dripdrop._held_surely(v_decisions, at);
+  perform dripdrop._enqueue(c.queue, c.pointers)
+  from dripdrop._carry_out(v_decisions, at) as c;
+  return v_decisions;
+exception
+  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
+    raise;
+  when others then
+    if v_half = 0 then
+      perform dripdrop._note_fault(due[1], 'decide', sqlstate, sqlerrm, at);
+      return '{}';
+    end if;
+    return dripdrop._tick(due[:v_half], at) || dripdrop._tick(due[v_half + 1:], at);
+end
+$$;
+
+comment on function dripdrop._tick(uuid[], timestamptz) is
+  'Decides executions and carries the decisions out; those of which it cannot are left out for a '
+  'while.';
 
 -- What was rendered before goes straight to its sender: a retry sends the same bytes. Hooks are
 -- asked again when no answer comes, so that a lost pointer loses nothing.
@@ -105,17 +176,27 @@ begin
         adapter_id = d.adapter_id,
         recipient = d.recipient,
         counter_id = d.counter_id,
+        circuit_id = null,
         reason = case d.action when 'ask' then d.reason else x.reason end,
         reason_at = case d.action when 'ask' then _carry_out.at else x.reason_at end,
         updated_at = _carry_out.at
     from unnest(decisions) as d
     where x.id = d.execution_id
       and d.action in ('send', 'ask')
-    returning x.id, x.fence, x.state, x.channel
+    returning x.id, x.fence, x.state, x.channel, x.adapter_id, x.tenant_key
   )
   select
     q.name,
-    array_agg(jsonb_build_object('execution', q.id, 'fence', q.fence) order by q.id)
+    array_agg(
+      case
+        when q.name in ('dripdrop_hooks', 'dripdrop_render')
+        then jsonb_build_object('execution', q.id, 'fence', q.fence)
+        else jsonb_build_object(
+          'execution', q.id, 'fence', q.fence, 'sender', q.adapter_id, 'tenant', q.tenant_key
+        )
+      end
+      order by q.id
+    )
   from (
     select
       case s.state
@@ -124,7 +205,9 @@ begin
         else 'dripdrop_send_' || s.channel
       end as name,
       s.id,
-      s.fence
+      s.fence,
+      s.adapter_id,
+      s.tenant_key
     from sent as s
   ) as q
   group by q.name;
@@ -194,6 +277,13 @@ begin
       adapter_id = d.adapter_id,
       recipient = d.recipient,
       counter_id = d.counter_id,
+      circuit_id = case
+        when d.gate = 'circuit' and d.action = 'hold' then (
+          select c.id
+          from dripdrop.sender_states as c
+          where c.adapter_id = d.adapter_id and c.host = '' and c.ended_at is null
+        )
+      end,
       reason = d.reason,
       reason_at = _turn_away.at,
       updated_at = _turn_away.at

@@ -146,6 +146,13 @@ begin
       updated_at = v_now
   where a.id = v_adapter.id
   returning a.* into v_adapter;
+  -- Whoever resumes a sender says that its server is back, too.
+  update dripdrop.sender_states as c
+  set state = 'closed',
+      probe_id = null,
+      changed_at = v_now,
+      ended_at = v_now
+  where c.adapter_id = v_adapter.id and c.ended_at is null;
   perform dripdrop._wake(v_adapter.id, v_now);
   v_adapter.credentials := null;
   return v_adapter;
@@ -153,7 +160,7 @@ end
 $$;
 
 comment on function dripdrop.resume_adapter(text, uuid) is
-  'Ends a sender''s pause or rest, and makes due what waited for it.';
+  'Ends a sender''s pause or rest, closes its circuit, and makes due what waited for it.';
 
 -- raises  ZD107 unknown adapter
 create or replace function dripdrop._lock_adapter(tenant_key text, adapter_id uuid)

@@ -3,6 +3,7 @@
 -- none: not even its name is shown.
 create or replace function dripdrop._as_sender(
   adapter dripdrop.channel_adapters,
+  circuit dripdrop.sender_states,
   named uuid,
   weight float8,
   tenant_key text,
@@ -27,15 +28,18 @@ return case
     end,
     dripdrop._rests((adapter).health_state, (adapter).resting_until, at),
     (adapter).resting_until,
-    (adapter).resting_reason
+    (adapter).resting_reason,
+    case when (circuit).state <> 'closed' and (circuit).until > at then (circuit).until end,
+    (circuit).reason,
+    (circuit).probe_id
   )::dripdrop._sender
   else row(
-    null, named::text, weight, 'missing_channel_adapter', false, null, null
+    null, named::text, weight, 'missing_channel_adapter', false, null, null, null, null, null
   )::dripdrop._sender
 end;
 
 comment on function dripdrop._as_sender(
-  dripdrop.channel_adapters, uuid, float8, text, text, timestamptz
+  dripdrop.channel_adapters, dripdrop.sender_states, uuid, float8, text, text, timestamptz
 ) is
   'What an adapter is to a step: its fault, if it cannot be used, and whether it rests.';
 
@@ -70,7 +74,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   select array_agg(
     dripdrop._as_sender(
-      a, m.id, (m.entry ->> 'weight')::float8, _rotation_senders.tenant_key,
+      a, c, m.id, (m.entry ->> 'weight')::float8, _rotation_senders.tenant_key,
       _rotation_senders.channel, _rotation_senders.at
     )
     order by m.place
@@ -80,6 +84,8 @@ as $$
     from jsonb_array_elements(rotation) with ordinality as e (entry, place)
   ) as m
   left join dripdrop.channel_adapters as a on a.id = m.id
+  left join dripdrop.sender_states as c
+    on c.adapter_id = a.id and c.host = '' and c.ended_at is null
   where not _rotation_senders.is_default or a.channel = _rotation_senders.channel
 $$;
 
@@ -116,7 +122,8 @@ comment on function dripdrop._shared_senders(jsonb, jsonb, text, text, timestamp
 
 -- Every sender gets a number from the message and itself, and the best one wins (rendezvous
 -- hashing): shares follow the weights, the same message draws the same sender again, and one that
--- rests passes only its own messages on. When all rest, the first to wake has it.
+-- rests, or whose server is away, passes only its own messages on. When all do, the first to be
+-- back has it.
 create or replace function dripdrop._drawn_sender(
   senders dripdrop._sender[],
   execution_id uuid,
@@ -135,6 +142,8 @@ as $$
     s.fault <> 'adapter_inactive',
     s.rests,
     case when s.rests then s.resting_until end,
+    s.circuit_until is not null and s.probe_id is distinct from execution_id,
+    s.circuit_until,
     s.adapter_id is distinct from kept,
     -ln(
       (1 + (

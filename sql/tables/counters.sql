@@ -19,7 +19,7 @@ create table dripdrop.counters (
   unique nulls not distinct (subject, scope, owner_id, tenant_key),
   constraint counters_scope_is_known check (scope in (
     'adapter', 'provider', 'domain', 'recipient_domain', 'recipient', 'gap', 'subscriber', 'day',
-    'share', 'step_day', 'concurrency'
+    'share', 'step_day'
   ))
 )
 with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
@@ -43,7 +43,8 @@ comment on column dripdrop.counters.subject is
 comment on column dripdrop.counters.max_count is 'The limit when it was last used.';
 comment on column dripdrop.counters.per is 'The window of a rate; null for a calendar day.';
 comment on column dripdrop.counters.taken is
-  'When messages last passed the fence, oldest first: as many as the limit asks for.';
+  'When messages last left, oldest first: as many as the limit asks for. Of what is being sent: the '
+  'last moment at which it may leave.';
 comment on column dripdrop.counters.granted is
   'When tick() last let messages through, oldest first; some may never come to the fence.';
 comment on column dripdrop.counters.line_until is 'The last slot of a message that waits.';

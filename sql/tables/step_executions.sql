@@ -23,11 +23,16 @@ create table dripdrop.step_executions (
   awaited_event text,
   event_id uuid,
   counter_id uuid,
+  circuit_id uuid,
   defer_count int not null default 0,
   retry_count int not null default 0,
+  failing_since timestamptz,
   fence int not null default 0,
   maybe_sent_at timestamptz,
   lease_until timestamptz,
+  claim uuid,
+  place_of uuid,
+  leave_by timestamptz,
   channel text not null,
   adapter_id uuid,
   recipient text,
@@ -86,6 +91,15 @@ where due_at is null and ended_at is null;
 create index step_executions_in_line on dripdrop.step_executions (counter_id, due_at)
 where counter_id is not null and ended_at is null;
 
+-- Who waits for a circuit to close.
+create index step_executions_behind_a_circuit on dripdrop.step_executions (circuit_id, id)
+where circuit_id is not null;
+
+-- What is being sent through senders that take only so many at once. Of other senders' messages
+-- the column stays null, which keeps their updates in place.
+create index step_executions_taking_a_place on dripdrop.step_executions (place_of)
+where place_of is not null;
+
 -- What is put off after its sender was chosen. Both columns change in the same updates as due_at's
 -- own index, so this one costs no update in place.
 create index step_executions_put_off_by_sender on dripdrop.step_executions (adapter_id)
@@ -130,9 +144,13 @@ comment on column dripdrop.step_executions.awaited_event is
 comment on column dripdrop.step_executions.event_id is 'The event that set it off.';
 comment on column dripdrop.step_executions.counter_id is
   'The limit in whose line it waits or waited; null where nothing limits it.';
+comment on column dripdrop.step_executions.circuit_id is
+  'The circuit that it waits for: its sender''s server is away.';
 comment on column dripdrop.step_executions.defer_count is 'How often it was deferred.';
 comment on column dripdrop.step_executions.retry_count is
   'How many attempts failed for the time being.';
+comment on column dripdrop.step_executions.failing_since is
+  'The first of the attempts that failed for the time being; retry_for counts from here.';
 comment on column dripdrop.step_executions.fence is
   'Grows with every claim and every stop; a result under an older fence is refused.';
 comment on column dripdrop.step_executions.maybe_sent_at is
@@ -140,6 +158,12 @@ comment on column dripdrop.step_executions.maybe_sent_at is
   'none before the last.';
 comment on column dripdrop.step_executions.lease_until is
   'While sending: when the claim counts as lost.';
+comment on column dripdrop.step_executions.claim is
+  'The token of the claim that it was last handed out under.';
+comment on column dripdrop.step_executions.place_of is
+  'While sending: the sender, if it takes only so many at once.';
+comment on column dripdrop.step_executions.leave_by is
+  'While sending under a limit that counts what leaves: the last moment for it.';
 comment on column dripdrop.step_executions.channel is 'The channel of the step.';
 comment on column dripdrop.step_executions.adapter_id is 'The sender that was chosen.';
 comment on column dripdrop.step_executions.recipient is

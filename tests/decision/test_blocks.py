@@ -114,9 +114,17 @@ def take_the_default_away(w: Sender) -> None:
     w.engine.update_channel_adapter(TENANT, w.id, is_default=False)
 
 
+def give_the_default_back(w: Sender) -> None:
+    w.engine.update_channel_adapter(TENANT, w.id, is_default=True)
+
+
 def switch_the_sender_off(w: Sender) -> None:
     w.engine.author(email("welcome", adapter="email"))
     w.engine.update_channel_adapter(TENANT, w.id, active=False)
+
+
+def switch_the_sender_on(w: Sender) -> None:
+    w.engine.update_channel_adapter(TENANT, w.id, active=True)
 
 
 def pause_the_sender(w: Sender) -> None:
@@ -156,15 +164,6 @@ def use_up_a_share(w: Sender) -> None:
 def use_up_a_step(w: Sender) -> None:
     w.engine.author(email("welcome", config={"daily_cap": 1}))
     use_up(daily_cap=100)(w)
-
-
-def keep_the_sender_busy(w: Sender) -> None:
-    """Let Kim's message be under way until its lease is over."""
-    w.limit(concurrency=1)
-    w.engine.join("kim")
-    w.engine.tick()
-    w.engine.render()
-    assert len(w.engine.claim_sends("email", lease=timedelta(seconds=30))) == 1
 
 
 def daily(set_up: Callable[[Sender], Any], reason: str, detail: str) -> Block:
@@ -226,8 +225,17 @@ BLOCKS = {
         simulated=False,
     ),
     "window": Block(open_late, "window", "outside_window", "10:00 to 12:00, UTC", "defer", HOUR),
-    "no sender": Block(take_the_default_away, "sender", "no_adapter", None, "fail"),
-    "sender off": Block(switch_the_sender_off, "sender", "adapter_inactive", "email", "fail"),
+    "no sender": Block(
+        take_the_default_away, "sender", "no_adapter", None, "hold", lift=give_the_default_back
+    ),
+    "sender off": Block(
+        switch_the_sender_off,
+        "sender",
+        "adapter_inactive",
+        "email",
+        "hold",
+        lift=switch_the_sender_on,
+    ),
     "sender paused": Block(
         lambda w: w.engine.pause_adapter(TENANT, w.id),
         "sender_rest",
@@ -241,11 +249,12 @@ BLOCKS = {
     ),
     "sender at rest": Block(
         let_the_provider_refuse,
-        "sender_rest",
-        "rate_limited",
-        "email",
-        "defer",
+        "circuit",
+        "circuit_open",
+        "email: rate_limited",
+        "hold",
         timedelta(minutes=10),
+        simulated=False,
     ),
     "rate of the sender": limited(rate("adapter"), "adapter {adapter} 1 per 01:00:00"),
     "rate of the provider": limited(rate("provider"), "provider email:smtp 1 per 01:00:00"),
@@ -261,9 +270,6 @@ BLOCKS = {
     "ramp": daily(use_up(ramp_floor=1, ramp_increment=1), "daily_cap", "day 1 a day"),
     "share": daily(use_up_a_share, "share_cap", "share 1 a day"),
     "daily cap of the step": daily(use_up_a_step, "step_daily_cap", "step_day 1 a day"),
-    "concurrency": limited(keep_the_sender_busy, "concurrency 1", timedelta(seconds=30))._replace(
-        reason="concurrency"
-    ),
 }
 
 ENDING = {name: block for name, block in BLOCKS.items() if block.lasts}
@@ -455,6 +461,18 @@ def test_a_simulation_foretells_what_then_happens(sender: Sender, block: Block) 
         (r.step_key, r.action, r.reason) for r in real
     ]
     assert all(abs(f.at - r.at) <= block.spread for f, r in zip(foretold, real, strict=True))
+
+
+def test_a_simulation_takes_it_that_a_server_is_back_when_it_is_tried_again(
+    sender: Sender,
+) -> None:
+    let_the_provider_refuse(sender)
+    start = sender.clock.now
+    rows = sender.engine.simulate(TENANT, "onboarding", {"email": "sam@example.com"})
+    assert [(r.at - start, r.action, r.reason) for r in rows if r.step_key] == [
+        (NOTHING, "hold", "circuit_open"),
+        (timedelta(minutes=10), "send", None),
+    ]
 
 
 @pytest.mark.parametrize(

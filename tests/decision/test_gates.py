@@ -54,8 +54,8 @@ CLOSED: dict[str, tuple[Shut, str, str, str | None]] = {
     "sender": (
         lambda e: e.rows("update dripdrop.channel_adapters set active = false returning 1"),
         "no_adapter",
-        "fail",
-        "failed",
+        "hold",
+        "scheduled",
     ),
     "sender_rest": (
         lambda e: e.rows(
@@ -94,6 +94,7 @@ def test_the_gates_are_asked_in_order(engine: Engine) -> None:
     gates = engine.explain(TENANT, engine.join().id)
     assert [gate.place for gate in gates] == sorted({gate.place for gate in gates})
     assert [gate.gate for gate in gates] == [
+        "fault",
         "sending",
         "pause",
         "enrollment",
@@ -112,6 +113,7 @@ def test_the_gates_are_asked_in_order(engine: Engine) -> None:
         "window",
         "sender",
         "sender_rest",
+        "circuit",
         "capacity",
     ]
 

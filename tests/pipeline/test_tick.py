@@ -66,13 +66,13 @@ def test_a_tick_takes_at_most_its_batch_oldest_first(journey: Engine, clock: Clo
     assert journey.last(second.id).state == "scheduled"
 
 
-def test_without_a_sender_the_step_fails_and_the_enrolment_ends(engine: Engine) -> None:
+def test_without_a_sender_the_message_waits_for_one(engine: Engine) -> None:
     engine.apply(TENANT, onboarding())
     enrollment = engine.join()
-    assert engine.tick().failed == 1
-    failed = engine.last(enrollment.id)
-    assert (failed.state, failed.reason) == ("failed", "no_adapter")
-    assert engine.enrollment(enrollment.id).exit_reason == "step_failed"
+    assert engine.tick().held == 1
+    held = engine.last(enrollment.id)
+    assert (held.state, held.reason, held.due_at) == ("scheduled", "no_adapter", None)
+    assert engine.enrollment(enrollment.id).state == "active"
     assert engine.ledger() == []
 
 

@@ -109,7 +109,7 @@ def test_resuming_ends_a_rest_that_a_provider_asked_for(engine: Engine, sender: 
     engine.join()
     engine.deliver("auth_error")
     engine.join("kim")
-    assert engine.tick().deferred == 1
+    assert engine.tick().held == 1
     engine.resume_adapter(TENANT, sender)
     assert engine.tick().queued == 1
 

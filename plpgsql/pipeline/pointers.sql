@@ -1,0 +1,286 @@
+-- A queue of what is rendered is read by sender and tenant, not from its front: whoever has free
+-- places gets messages, whatever stands before them. start() makes the index for it.
+
+-- Beyond so many senders and tenants at a time it begins somewhere else each time.
+create or replace function dripdrop._queue_groups(queue text)
+returns table (sender text, tenant text)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
+as $$
+declare
+  v_most constant int := 500;
+  v_start constant text := gen_random_uuid()::text;
+  v_query constant text := format(
+    'with recursive g as (
+      (
+        select coalesce(q.message ->> ''sender'', '''') as sender,
+          coalesce(q.message ->> ''tenant'', '''') as tenant
+        from pgmq.%1$I as q
+        where (coalesce(q.message ->> ''sender'', ''''), coalesce(q.message ->> ''tenant'', ''''))
+          >= ($1, '''')
+        order by 1, 2
+        limit 1
+      )
+      union all
+      select n.sender, n.tenant
+      from g
+      cross join lateral (
+        select coalesce(q.message ->> ''sender'', '''') as sender,
+          coalesce(q.message ->> ''tenant'', '''') as tenant
+        from pgmq.%1$I as q
+        where (coalesce(q.message ->> ''sender'', ''''), coalesce(q.message ->> ''tenant'', ''''))
+          > (g.sender, g.tenant)
+        order by 1, 2
+        limit 1
+      ) as n
+    )
+    select g.sender, g.tenant from g limit $2',
+    'q_' || queue
+  );
+  v_count int;
+begin
+  return query execute v_query using v_start, v_most;
+  get diagnostics v_count = row_count;
+  if v_count < v_most then
+    return query execute
+      format('select s.* from (%s) as s where s.sender < $3', v_query)
+      using '', v_most - v_count, v_start;
+  end if;
+exception
+  when undefined_table or invalid_schema_name then
+    raise exception 'queue "%" does not exist', queue using
+      errcode = 'ZD120', hint = 'select * from dripdrop.start() creates the queues.';
+end
+$$;
+
+comment on function dripdrop._queue_groups(text) is
+  'The senders and tenants that a queue holds messages of.';
+
+-- The pointers that stand first for each sender and tenant, locked. What is no pointer of ours is
+-- without an execution.
+create or replace function dripdrop._queue_heads(
+  queue text,
+  senders text[],
+  tenants text[],
+  sizes int[]
+)
+returns table (message_id bigint, execution uuid, fence int, sender text, tenant text)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
+as $$
+begin
+  return query execute format(
+    'select
+      h.msg_id,
+      dripdrop._pointed_at(h.message),
+      dripdrop._pointed_fence(h.message),
+      g.sender,
+      g.tenant
+    from unnest($1, $2, $3) as g (sender, tenant, size)
+    cross join lateral (
+      select q.msg_id, q.message
+      from pgmq.%I as q
+      where coalesce(q.message ->> ''sender'', '''') = g.sender
+        and coalesce(q.message ->> ''tenant'', '''') = g.tenant
+      order by q.msg_id
+      limit g.size
+      for update skip locked
+    ) as h',
+    'q_' || queue
+  )
+  using senders, tenants, sizes;
+end
+$$;
+
+comment on function dripdrop._queue_heads(text, text[], text[], int[]) is
+  'The first pointers of each sender and tenant, as many as asked for, locked.';
+
+-- How many messages each sender can be handed now: what the caller has free, and what is left of the
+-- concurrency that all callers share. Of a sender that another claim is counting at this moment,
+-- none.
+--
+-- locks   senders with a concurrency, by try
+create or replace function dripdrop._rooms(
+  senders text[],
+  places jsonb,
+  batch_size int,
+  at timestamptz
+)
+returns table (sender text, room int)
+language sql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+  select
+    s.sender,
+    least(
+      coalesce((places ->> s.sender)::int, (places ->> '*')::int, batch_size),
+      batch_size,
+      case
+        when a.concurrency is null then null
+        when not pg_try_advisory_xact_lock(dripdrop._place_class(), hashtext(s.sender)) then 0
+        else a.concurrency - (
+          select count(*)::int
+          from dripdrop.step_executions as x
+          where x.place_of = a.id and x.lease_until > _rooms.at
+        )
+      end
+    )
+  from (select distinct n.sender from unnest(senders) as n (sender)) as s
+  left join dripdrop.channel_adapters as a
+    on a.id = case when s.sender ~ '^[0-9a-f-]{36}$' then s.sender::uuid end
+$$;
+
+comment on function dripdrop._rooms(text[], jsonb, int, timestamptz) is
+  'How many messages each sender can be handed.';
+
+create or replace function dripdrop._place_class()
+returns int
+language sql
+immutable
+parallel safe
+return hashtext('dripdrop.place');
+
+comment on function dripdrop._place_class() is
+  'The class of the advisory locks under which places of senders are counted.';
+
+-- Senders take turns, and the tenants of each. Pointers whose message has moved on are thrown away;
+-- of what somebody is stopping at this moment they go to the end of the queue. size: how many
+-- pointers of each sender and tenant are looked at; as many as it has room for, if it is null.
+-- Null is returned when there is no pointer at all. At most 32 MB of payload are taken at once.
+--
+-- locks   senders with a concurrency, by try; the slots of stops, shared; executions, skipping what
+--         is locked
+-- raises  ZD120 the queue does not exist
+create or replace function dripdrop._take_pointers(
+  queue text,
+  places jsonb,
+  batch_size int,
+  size int,
+  at timestamptz
+)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_senders text[];
+  v_tenants text[];
+  v_sizes int[];
+  v_rooms jsonb;
+  v_read bigint[];
+  v_executions uuid[];
+  v_fences int[];
+  v_chosen uuid[];
+  v_taken uuid[];
+  v_gone bigint[];
+begin
+  select array_agg(g.sender), array_agg(g.tenant)
+  into v_senders, v_tenants
+  from dripdrop._queue_groups(queue) as g;
+  if v_senders is null then
+    return null;
+  end if;
+  select jsonb_object_agg(r.sender, r.room) into v_rooms
+  from dripdrop._rooms(v_senders, places, batch_size, at) as r
+  where r.room > 0;
+  select
+    array_agg(g.sender),
+    array_agg(g.tenant),
+    array_agg(greatest((v_rooms ->> g.sender)::int, size))
+  into v_senders, v_tenants, v_sizes
+  from unnest(v_senders, v_tenants) as g (sender, tenant)
+  where v_rooms ? g.sender;
+
+  select array_agg(h.message_id), array_agg(h.execution), array_agg(h.fence)
+  into v_read, v_executions, v_fences
+  from dripdrop._queue_heads(queue, v_senders, v_tenants, v_sizes) as h;
+  if v_read is null then
+    return null;
+  end if;
+
+  -- A pointer names its sender as it was when it was made; the row knows better.
+  v_chosen := array(
+    select c.id
+    from (
+      select
+        t.id,
+        t.turn,
+        sum(t.bytes) over (order by t.turn, t.sender_turn, t.id) as bytes,
+        row_number() over (order by t.turn, t.sender_turn, t.id) as number
+      from (
+        select
+          n.id,
+          n.bytes,
+          n.tenant_turn as turn,
+          n.sender,
+          row_number() over (partition by n.sender order by n.tenant_turn, n.place) as sender_turn
+        from (
+          select
+            x.id,
+            coalesce(x.adapter_id::text, '') as sender,
+            pg_column_size(x.payload)::bigint as bytes,
+            p.place,
+            row_number() over (partition by x.adapter_id, x.tenant_key order by p.place)
+              as tenant_turn
+          from unnest(v_executions, v_fences) with ordinality as p (execution, fence, place)
+          join dripdrop.step_executions as x
+            on x.id = p.execution and x.fence = p.fence and x.state = 'rendered'
+          where not exists (
+            select from dripdrop.faults as f
+            where f.execution_id = x.id and f.until > _take_pointers.at
+          )
+        ) as n
+      ) as t
+      where t.sender_turn <= coalesce((v_rooms ->> t.sender)::int, batch_size)
+    ) as c
+    where c.number <= batch_size and (c.number = 1 or c.bytes <= 33554432)
+  );
+  v_taken := array(
+    select x.id
+    from dripdrop.step_executions as x
+    where x.id = any (v_chosen) and x.state = 'rendered'
+    for update of x skip locked
+  );
+  v_taken := dripdrop._unstopped(v_taken);
+
+  -- What is left out for a while is put back by reconcile().
+  v_gone := array(
+    select p.message_id
+    from unnest(v_read, v_executions, v_fences) as p (message_id, execution, fence)
+    left join dripdrop.step_executions as x
+      on x.id = p.execution and x.fence = p.fence and x.state = 'rendered'
+    where x.id is null
+      or x.id = any (v_chosen)
+      or exists (
+        select from dripdrop.faults as f where f.execution_id = x.id and f.until > _take_pointers.at
+      )
+  );
+  perform pgmq.delete(queue, v_gone);
+  if cardinality(v_taken) < cardinality(v_chosen) then
+    perform dripdrop._enqueue(queue, array(
+      select dripdrop._pointer(x)
+      from dripdrop.step_executions as x
+      where x.id = any (v_chosen) and x.id <> all (v_taken)
+      order by x.id
+    ));
+  end if;
+  return v_taken;
+end
+$$;
+
+comment on function dripdrop._take_pointers(text, jsonb, int, int, timestamptz) is
+  'Takes rendered messages from a queue, as many as their senders have room for, and locks them.';

@@ -1,0 +1,271 @@
+"""A server that is away: its sender rests, one message tries it, and nobody pays for it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.conftest import Clock
+from tests.engine import TENANT, Engine, email
+
+HOOK = {"key": "ping", "channel": "webhook", "template": {"url": "https://{{ host }}/in"}}
+SENDERS_AFFAIRS = ["unreachable", "rate_limited", "auth_error"]
+
+
+@pytest.fixture
+def journey(engine: Engine) -> Engine:
+    """The engine with a sequence of one message."""
+    engine.author(email("welcome"))
+    return engine
+
+
+def circuit(engine: Engine) -> Any:
+    """Return the newest circuit."""
+    return engine.list_circuits(TENANT)[0]
+
+
+def crowd(engine: Engine, count: int) -> None:
+    """Enrol so many people."""
+    for number in range(count):
+        engine.join(f"user{number}")
+
+
+def states(engine: Engine) -> dict[tuple[str, str | None], int]:
+    """Count the executions by state and reason."""
+    return {
+        (row.state, row.reason): row.count
+        for row in engine.rows(
+            "select state, reason, count(*) from dripdrop.step_executions group by 1, 2"
+        )
+    }
+
+
+@pytest.mark.parametrize("outcome", SENDERS_AFFAIRS)
+def test_the_servers_fault_opens_the_circuit_and_costs_the_message_nothing(
+    journey: Engine, clock: Clock, outcome: str
+) -> None:
+    enrollment = journey.join()
+    journey.deliver(outcome, code="smtp_421", detail="closing")
+    opened = circuit(journey)
+    assert (opened.state, opened.reason, opened.detail) == ("resting", "smtp_421", "closing")
+    assert opened.until == clock.now + timedelta(seconds=30)
+    clock.advance(seconds=5)
+    assert journey.claim() == []
+    waiting = journey.last(enrollment.id)
+    assert (waiting.state, waiting.reason, waiting.retry_count) == ("scheduled", "circuit_open", 0)
+    assert (circuit(journey).waiting, journey.ledger()) == (1, [])
+
+
+def test_the_rest_doubles_to_a_quarter_of_an_hour_and_one_message_tries_each_time(
+    journey: Engine, clock: Clock
+) -> None:
+    crowd(journey, 20)
+    journey.record(journey.claim_one(), "unreachable")
+    for minutes in (0.5, 1, 2, 4, 8, 15, 15):
+        until = circuit(journey).until
+        assert until == clock.now + timedelta(minutes=minutes)
+        clock.set(until - timedelta(seconds=1))
+        assert journey.claim() == []
+        clock.set(until)
+        (probe,) = journey.claim()
+        assert journey.claim() == []
+        assert circuit(journey).state == "probing"
+        journey.record([probe], "unreachable")
+    assert circuit(journey).probes == 7
+    assert (
+        sum(row.retry_count for row in journey.rows("select * from dripdrop.step_executions")) == 0
+    )
+
+
+def test_success_closes_the_circuit_and_all_that_waited_leaves(
+    journey: Engine, clock: Clock
+) -> None:
+    crowd(journey, 20)
+    journey.record(journey.claim_one(), "unreachable")
+    clock.advance(seconds=30)
+    (probe,) = journey.claim()
+    journey.record([probe])
+    assert circuit(journey).ended_at == clock.now
+    assert len(journey.deliver()) == 19
+    assert states(journey) == {("sent", "sent"): 20}
+    assert journey.ledger() == []
+
+
+def test_a_server_that_refuses_the_message_answers(journey: Engine, clock: Clock) -> None:
+    crowd(journey, 2)
+    journey.record(journey.claim_one(), "unreachable")
+    clock.advance(seconds=30)
+    journey.record(journey.claim(), "failed", code="smtp_554")
+    assert circuit(journey).ended_at is not None
+
+
+def test_a_probe_that_was_not_handed_over_leaves_it_to_another(
+    journey: Engine, clock: Clock
+) -> None:
+    crowd(journey, 2)
+    journey.record(journey.claim_one(), "unreachable")
+    clock.advance(seconds=30)
+    (probe,) = journey.claim()
+    journey.record([probe], "released")
+    assert len(journey.claim()) == 1
+    assert circuit(journey).openings == 1
+
+
+def test_a_probe_that_never_comes_back_is_replaced_after_five_minutes(
+    journey: Engine, clock: Clock
+) -> None:
+    crowd(journey, 2)
+    journey.record(journey.claim_one(), "unreachable")
+    clock.advance(seconds=30)
+    assert len(journey.claim()) == 1
+    clock.advance(minutes=4)
+    assert journey.claim() == []
+    clock.advance(minutes=1)
+    assert len(journey.claim()) == 1
+
+
+def test_a_wait_that_the_server_asks_for_is_kept(journey: Engine, clock: Clock) -> None:
+    journey.join()
+    journey.deliver("rate_limited", code="http_429", retry_after=600)
+    assert circuit(journey).until == clock.now + timedelta(minutes=10)
+
+
+def test_a_server_that_takes_others_at_the_same_time_is_not_away(
+    journey: Engine, clock: Clock
+) -> None:
+    crowd(journey, 2)
+    lost, taken = journey.claim()
+    journey.complete_sends(
+        [
+            {"execution": str(lost.execution_id), "fence": lost.fence, "outcome": "unreachable"},
+            {"execution": str(taken.execution_id), "fence": taken.fence, "outcome": "sent"},
+        ]
+    )
+    assert journey.list_circuits(TENANT) == []
+    assert states(journey) == {("scheduled", "retry"): 1, ("sent", "sent"): 1}
+
+
+def test_an_old_fault_does_not_open_a_circuit_that_has_closed(
+    journey: Engine, clock: Clock
+) -> None:
+    crowd(journey, 3)
+    late, first, _ = journey.claim()
+    journey.record([first], "unreachable")
+    journey.connection.execute(
+        "update dripdrop.step_executions set lease_until = %s where id = %s",
+        [clock.now + timedelta(hours=1), late.execution_id],
+    )
+    clock.advance(seconds=30)
+    journey.deliver()
+    assert circuit(journey).ended_at is not None
+    journey.record([late], "unreachable")
+    assert circuit(journey).ended_at is not None
+
+
+def test_the_third_answer_missing_in_a_row_opens_it(journey: Engine, clock: Clock) -> None:
+    crowd(journey, 5)
+    claims = journey.claim()
+    journey.record(claims[:1], "maybe_sent")
+    journey.record(claims[1:2], "maybe_sent")
+    journey.record(claims[2:3], "sent")
+    journey.record(claims[3:4], "maybe_sent")
+    assert journey.list_circuits(TENANT) == []
+    crowd_again = claims[4:]
+    journey.record(crowd_again, "maybe_sent")
+    assert journey.list_circuits(TENANT) == []
+    journey.join("last")
+    journey.deliver("maybe_sent", code="timeout")
+    assert (circuit(journey).state, circuit(journey).reason) == ("resting", "timeout")
+
+
+def test_a_sender_of_a_rotation_that_is_away_passes_its_messages_on(
+    engine: Engine, clock: Clock
+) -> None:
+    first = engine.create_channel_adapter(
+        TENANT, "one", "email", "smtp", config={"host": "one.example", "from": "a@acme.example"}
+    )
+    engine.create_channel_adapter(
+        TENANT, "two", "email", "smtp", config={"host": "two.example", "from": "a@acme.example"}
+    )
+    engine.author(email("welcome", config={"channel_adapter_rotation": ["one", "two"]}))
+    crowd(engine, 10)
+    mine = [claim for claim in engine.claim() if claim.adapter_id == first.id]
+    assert mine
+    engine.record(mine, "unreachable")
+    clock.advance(seconds=5)
+    again = engine.claim()
+    assert len(again) == len(mine)
+    assert first.id not in {claim.adapter_id for claim in again}
+
+
+def test_one_receivers_host_that_is_away_rests_no_other(engine: Engine, clock: Clock) -> None:
+    engine.author(HOOK)
+    for host in ("down.example", "up.example"):
+        engine.join(host, data={"host": host})
+    engine.tick()
+    results = [
+        {
+            "execution": str(claim.execution_id),
+            "fence": claim.fence,
+            "message": claim.message_id,
+            "payload": {"url": f"https://{claim.variables['host']}/in"},
+        }
+        for claim in engine.claim_renders()
+    ]
+    engine.complete_renders(results)
+    claims = {claim.payload["url"]: claim for claim in engine.claim_sends("webhook")}
+    engine.record([claims["https://down.example/in"]], "unreachable", code="connect_error")
+    engine.record([claims["https://up.example/in"]])
+    (open_now,) = engine.list_circuits(TENANT)
+    assert (open_now.host, open_now.state) == ("down.example", "resting")
+    waiting = engine.rows("select * from dripdrop.step_executions where state = 'scheduled'")[0]
+    assert waiting.retry_count == 1
+
+
+def test_opening_and_closing_is_said_on_the_connection(journey: Engine, clock: Clock) -> None:
+    said: list[str] = []
+    journey.connection.add_notice_handler(
+        lambda diagnostic: said.append(str(diagnostic.message_primary))
+    )
+    crowd(journey, 3)
+    journey.record(journey.claim(), "unreachable", code="connect_error")
+    assert said == ['sender "email" rests until 2026-03-02 09:00:30Z (connect_error)']
+    clock.advance(seconds=30)
+    journey.deliver()
+    assert said[1:] == ['sender "email" answers again']
+
+
+def test_explain_names_the_circuit_and_until_when(journey: Engine, clock: Clock) -> None:
+    enrollment = journey.join()
+    journey.deliver("unreachable", code="connect_error")
+    clock.advance(seconds=5)
+    journey.tick()
+    (gate,) = [row for row in journey.explain(TENANT, enrollment.id) if row.gate == "circuit"]
+    assert (gate.open, gate.reason, gate.detail) == (False, "circuit_open", "email: connect_error")
+    assert gate.until == clock.now + timedelta(seconds=25)
+    assert gate.next_action == "hold"
+
+
+def test_operators_rests_are_untouched(journey: Engine) -> None:
+    journey.join()
+    before = journey.get_default_adapter(TENANT, "email")
+    journey.deliver("unreachable")
+    after = journey.get_default_adapter(TENANT, "email")
+    assert (after.health_state, after.resting_until) == (before.health_state, before.resting_until)
+
+
+def test_without_a_sender_messages_wait_until_there_is_one(engine: Engine) -> None:
+    engine.author(email("welcome"))
+    enrollment = engine.join()
+    mail = engine.get_default_adapter(TENANT, "email")
+    engine.update_channel_adapter(TENANT, mail.id, active=False)
+    assert engine.tick().held == 1
+    assert engine.last(enrollment.id).reason == "no_adapter"
+    assert engine.enrollment(enrollment.id).state == "active"
+    assert engine.ledger() == []
+    engine.reconcile()
+    assert engine.claim() == []
+    engine.update_channel_adapter(TENANT, mail.id, active=True)
+    assert len(engine.deliver()) == 1
