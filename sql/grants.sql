@@ -169,6 +169,7 @@ declare
       "version"
     ],
     "dripdrop_reader": [
+      "_hold_reasons",
       "_now",
       "_set_time",
       "_visible",

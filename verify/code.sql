@@ -328,6 +328,7 @@ begin
     '_release_behind_circuits',
     '_release_for_a_sender',
     '_release_held',
+    '_release_paused',
     '_release_rivals',
     '_renders',
     '_replaced',

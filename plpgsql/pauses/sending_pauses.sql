@@ -158,7 +158,7 @@ begin
     and p.subject is not distinct from resume_sending.subject
   returning p.* into v_pause;
   if found then
-    perform dripdrop._release_held(dripdrop._now(), v_pause);
+    perform dripdrop._release_paused(v_pause);
     return next v_pause;
   end if;
 end
@@ -170,14 +170,16 @@ comment on function dripdrop.resume_sending(text, text, text) is
 
 -- What is held until something else has happened: a pause of sending was lifted, a sender was made
 -- or switched on, a circuit has closed. Of each step and sender one message is decided anew; if it
--- is not held again for one of these, all like it are due. Whoever resumes touches nothing but what
--- that pause may have held: it may keep its transaction open. What is locked at this moment is left
--- to the next reconcile(), which names no pause.
+-- is not held again for one of these, all like it are due. Whoever may keep its transaction open
+-- touches nothing but its own tenant's. What is locked at this moment is left to the next
+-- reconcile().
 --
 -- locks   executions and their enrolments, skipping what is locked
 create or replace function dripdrop._release_held(
   at timestamptz,
-  pause dripdrop.sending_pauses default null
+  reasons text[],
+  every_tenant boolean,
+  tenant_key text default null
 )
 returns void
 language plpgsql
@@ -189,10 +191,6 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 declare
-  v_reasons constant text[] := case
-    when (pause).scope is null then dripdrop._hold_reasons()
-    else array['sending_paused']
-  end;
   v_held uuid[];
 begin
   with held as materialized (
@@ -200,13 +198,8 @@ begin
     from dripdrop.step_executions as x
     where x.due_at is null and x.ended_at is null
       and x.state = 'scheduled'
-      and x.reason = any (v_reasons)
-      and (
-        (pause).scope is null
-        or (pause).scope = 'everything'
-        or ((pause).scope = 'adapter' and (pause).tenant_key is null)
-        or x.tenant_key is not distinct from (pause).tenant_key
-      )
+      and x.reason = any (reasons)
+      and (every_tenant or x.tenant_key is not distinct from _release_held.tenant_key)
   ),
   sample as materialized (
     select distinct on (h.step_id, h.adapter_id, h.circuit_id) h.*
@@ -217,7 +210,7 @@ begin
     select m.step_id, m.adapter_id, m.circuit_id
     from dripdrop._decide(array(select m.id from sample as m), _release_held.at) as d
     join sample as m on m.id = d.execution_id
-    where d.action <> 'hold' or d.reason <> all (v_reasons)
+    where d.action <> 'hold' or d.reason <> all (reasons)
   )
   select array_agg(h.id)
   into v_held
@@ -243,13 +236,28 @@ begin
   where x.id = any (v_held)
     and x.due_at is null
     and x.state = 'scheduled'
-    and x.reason = any (v_reasons);
+    and x.reason = any (reasons);
 end
 $$;
 
-comment on function dripdrop._release_held(timestamptz, dripdrop.sending_pauses) is
-  'Makes due what was held by a pause of sending, for want of a sender or by its circuit, and is '
-  'held no more; with a pause, only what that one held.';
+comment on function dripdrop._release_held(timestamptz, text[], boolean, text) is
+  'Makes due what was held for one of some reasons, and is held no more.';
+
+create or replace function dripdrop._release_paused(pause dripdrop.sending_pauses)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._release_held(
+    dripdrop._now(),
+    array['sending_paused'],
+    (pause).scope = 'everything' or ((pause).scope = 'adapter' and (pause).tenant_key is null),
+    (pause).tenant_key
+  )
+$$;
+
+comment on function dripdrop._release_paused(dripdrop.sending_pauses) is
+  'Makes due what a pause held and none holds any more.';
 
 -- Whoever resumes must find everything that is held. A tick holds under the slot of the pause, or
 -- not at all: what is being resumed at this moment is due as before, and looked at again.
@@ -303,7 +311,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform dripdrop._exclude_claims(dripdrop._pause_slot(old));
-  perform dripdrop._release_held(dripdrop._now(), old);
+  perform dripdrop._release_paused(old);
   return null;
 end
 $$;
@@ -326,18 +334,18 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform dripdrop._release_held(dripdrop._now());
+  perform dripdrop._release_held(
+    dripdrop._now(), dripdrop._hold_reasons(), new.tenant_key is null, new.tenant_key
+  );
   return null;
 end
 $$;
 
 comment on function dripdrop._release_for_a_sender() is
-  'Trigger: a sender that comes, or is switched on, releases what is held, when it commits.';
+  'Trigger: a sender that comes, or is switched on, releases what its tenant holds.';
 
-drop trigger if exists channel_adapters_release_held on dripdrop.channel_adapters;
-create constraint trigger channel_adapters_release_held
+create or replace trigger channel_adapters_release_held
 after insert or update of active, is_default on dripdrop.channel_adapters
-deferrable initially deferred
 for each row
 when (new.active)
 execute function dripdrop._release_for_a_sender();

@@ -49,7 +49,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   begin
-    perform dripdrop._release_held(at);
+    perform dripdrop._release_held(at, dripdrop._hold_reasons(), true);
   exception
     when others then
       raise warning 'what is held could not be looked at: %', sqlerrm using errcode = sqlstate;

@@ -13,6 +13,7 @@ OWNER, HOOKS = "dripdrop_owner", "dripdrop_hooks"
 
 CALLERS: dict[str, set[str]] = {
     "_call_function": {OWNER},
+    "_hold_reasons": {READER},
     "_now": {READER},
     "_set_time": {READER},
     "_visible": {READER},
@@ -58,6 +59,7 @@ CALLERS: dict[str, set[str]] = {
     "latest_step_by_key": {ADMIN, APP},
     "list_active_enrollments": {ADMIN, APP},
     "list_channel_adapters": {ADMIN},
+    "list_circuits": {ADMIN},
     "list_frequency_caps": {ADMIN},
     "list_hooks": {ADMIN},
     "list_http_hooks": {ADMIN},
@@ -68,6 +70,7 @@ CALLERS: dict[str, set[str]] = {
     "list_topics": {ADMIN, APP},
     "migrate_enrollments": {ADMIN},
     "migrate_preview": {ADMIN},
+    "note_fault": {SENDER},
     "next_opening": {ADMIN, APP},
     "next_time": {ADMIN, APP},
     "open_transactions": {ADMIN, SENDER},
@@ -81,6 +84,7 @@ CALLERS: dict[str, set[str]] = {
     "reconcile": {ADMIN, SENDER},
     "record_hook_test": {ADMIN, SENDER},
     "release": {ADMIN},
+    "release_claim": {SENDER},
     "replay": {ADMIN},
     "reply_codes": {ADMIN, APP, SENDER, READER},
     "reseal_adapter": {ADMIN},
@@ -165,6 +169,7 @@ def test_every_function_with_a_caller_but_the_readers_runs_as_the_owner(
         """)
     }
     assert invokers & set(CALLERS) == {
+        "_hold_reasons",
         "_now",
         "_set_time",
         "_visible",
