@@ -62,7 +62,8 @@ def draws(engine: Engine, weights: Mapping[str, float], resting: str = "") -> It
         with sender as (
           select array_agg(
             row(
-              md5(w.key)::uuid, w.key, w.value::float8, null, w.key = %s, null, null, null, null, null
+              md5(w.key)::uuid, w.key, w.value::float8, null, w.key = %s, null, null,
+              null, null, null
             )::dripdrop._sender
           ) as all
           from jsonb_each_text(%s::jsonb) as w
