@@ -13678,7 +13678,9 @@ begin
     raise exception 'stage "%" is unknown', stage using
       errcode = 'ZD201', column = 'stage', hint = 'Use hooks, render, send or record.';
   end if;
-  if not exists (select from dripdrop.step_executions as x where x.id = note_fault.execution_id) then
+  if not exists (
+    select from dripdrop.step_executions as x where x.id = note_fault.execution_id
+  ) then
     raise exception 'execution "%" not found', execution_id using
       errcode = 'ZD106', hint = 'Pass the execution_id of a claim.';
   end if;
@@ -13795,9 +13797,9 @@ $$;
 comment on function dripdrop._queue_heads(text, text[], text[], int[]) is
   'The first pointers of each sender and tenant, as many as asked for, locked.';
 
--- How many messages each sender can be handed now: what the caller has free, and what is left of the
--- concurrency that all callers share. Of a sender that another claim is counting at this moment,
--- none.
+-- How many messages each sender can be handed now: what the caller has free, and what is left of
+-- the concurrency that all callers share. Of a sender that another claim is counting at this
+-- moment, none.
 --
 -- locks   senders with a concurrency, by try
 create or replace function dripdrop._rooms(
@@ -14445,9 +14447,9 @@ end
 $$;
 
 comment on function dripdrop.complete_sends(jsonb) is
-  'Records what providers answered, or keeps it where the row is locked, plans what comes next, and '
-  'returns how many results it took. Of a longer provider_message_id or out_message_id the first '
-  '500 characters are kept.';
+  'Records what providers answered, or keeps it where the row is locked, plans what comes next, '
+  'and returns how many results it took. Of a longer provider_message_id or out_message_id the '
+  'first 500 characters are kept.';
 
 -- raises  ZD201
 create or replace function dripdrop._read_results(results jsonb)
@@ -14909,8 +14911,8 @@ return coalesce(
 );
 
 comment on function dripdrop._retry_for(text, jsonb) is
-  'The step''s retry_for, else two days for email (RFC 5321, section 4.5.4.1), one for webhooks and '
-  'four hours for everything else.';
+  'The step''s retry_for, else two days for email (RFC 5321, section 4.5.4.1), one for webhooks '
+  'and four hours for everything else.';
 
 -- The pauses between attempts, give or take a fifth: 1, 5, 15 minutes, 1, 3, and then 6 hours.
 create or replace function dripdrop._retry_pause(attempts int, execution_id uuid)
@@ -15199,7 +15201,8 @@ comment on function dripdrop._pointed_fence(jsonb) is
 
 -- The rows of a claim. One that cannot be made is found by halving and left out for a while.
 --
--- locks   of what fails for want of a value, executions and their enrolments, skipping what is locked
+-- locks   of what fails for want of a value, executions and their enrolments, skipping what is
+--         locked
 create or replace function dripdrop._renders(
   messages bigint[],
   executions uuid[],
@@ -16215,11 +16218,11 @@ execute function dripdrop._stop_what_is_paused();
 -- plpgsql/pipeline/tick.sql
 
 -- Looks at what is due, decides each and carries it out. What cannot be decided or carried out is
--- found by halving the batch and left out for a while; everything else goes on. Any number of callers at once is safe:
--- each takes other rows. Both rows are taken without waiting, the execution and its enrolment, so a
--- tick never takes part in a deadlock. The planner settings are those of all set-based functions:
--- every row is reached by its key, by one plan, however old the statistics are; and a plan that the
--- settings make look dear is not worth compiling.
+-- found by halving the batch and left out for a while; everything else goes on. Any number of
+-- callers at once is safe: each takes other rows. Both rows are taken without waiting, the
+-- execution and its enrolment, so a tick never takes part in a deadlock. The planner settings are
+-- those of all set-based functions: every row is reached by its key, by one plan, however old the
+-- statistics are; and a plan that the settings make look dear is not worth compiling.
 --
 -- locks   due executions and their enrolments, skipping what is locked
 -- raises  ZD120 the queues do not exist
@@ -17369,7 +17372,10 @@ as $$
 #variable_conflict use_column
 declare
   v_until timestamptz := _open_circuit.at
-    + greatest(dripdrop._rest_after(1), make_interval(secs => least(coalesce(_open_circuit.retry_after, 0), 86400)));
+    + greatest(
+      dripdrop._rest_after(1),
+      make_interval(secs => least(coalesce(_open_circuit.retry_after, 0), 86400))
+    );
 begin
   if _open_circuit.host <> ''
     and (
@@ -17492,15 +17498,15 @@ begin
     )
   using
     detail = coalesce(detail, ''),
-    hint = 'select * from dripdrop.list_circuits(…) shows the circuits; nothing that waits is lost.';
+    hint = 'select * from dripdrop.list_circuits(…) shows the circuits; what waits is kept.';
 end
 $$;
 
 comment on function dripdrop._warn_of_server(uuid, uuid, text, text, timestamptz, text, text) is
   'Says on the client''s connection that a circuit has opened or closed.';
 
--- Of several messages that pass the fence while a circuit is half open, one tries the server and the
--- others go back. Whoever is quicker elsewhere has the circuit locked: then all of them do.
+-- Of several messages that pass the fence while a circuit is half open, one tries the server and
+-- the others go back. Whoever is quicker elsewhere has the circuit locked: then all of them do.
 --
 -- locks   the half-open circuits, skipping what is locked; callers hold the executions
 create or replace function dripdrop._pick_probes(executions uuid[], at timestamptz)
@@ -17643,7 +17649,8 @@ end
 $$;
 
 comment on function dripdrop._release_behind_circuits(timestamptz, int) is
-  'Makes due what waited for circuits that have closed, and one message for each that may be tried.';
+  'Makes due what waited for circuits that have closed, and one message for each that is to be '
+  'tried.';
 
 create or replace function dripdrop.list_circuits(tenant_key text)
 returns table (
@@ -17681,8 +17688,8 @@ as $$
 $$;
 
 comment on function dripdrop.list_circuits(text) is
-  'The circuits of a tenant''s senders and hooks (null: the global ones): those that are open, with '
-  'how many messages wait for them, and then those of the last thirty days.';
+  'The circuits of a tenant''s senders and hooks (null: the global ones): those that are open, '
+  'with how many messages wait for them, and then those of the last thirty days.';
 
 -- plpgsql/senders/providers.sql
 
@@ -20597,7 +20604,9 @@ where x.state = 'scheduled'
   and x.due_at is null
   and e.state = 'active'
   and x.awaited_event is null
-  and coalesce(x.reason <> all (array['stale'] || dripdrop._hold_reasons()), true)
+  and coalesce(
+    x.reason <> 'stale' and array_position(dripdrop._hold_reasons(), x.reason) is null, true
+  )
 union all
 select x.tenant_key, x.enrollment_id, x.id, 'claim whose lease ran out, not taken back'
 from dripdrop.step_executions as x

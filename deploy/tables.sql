@@ -684,8 +684,8 @@ comment on column dripdrop.counters.subject is
 comment on column dripdrop.counters.max_count is 'The limit when it was last used.';
 comment on column dripdrop.counters.per is 'The window of a rate; null for a calendar day.';
 comment on column dripdrop.counters.taken is
-  'When messages last left, oldest first: as many as the limit asks for. Of what is being sent: the '
-  'last moment at which it may leave.';
+  'When messages last left, oldest first: as many as the limit asks for. Of what is being sent: '
+  'the last moment at which it may leave.';
 comment on column dripdrop.counters.granted is
   'When tick() last let messages through, oldest first; some may never come to the fence.';
 comment on column dripdrop.counters.line_until is 'The last slot of a message that waits.';
@@ -719,7 +719,8 @@ create table dripdrop.faults (
 );
 
 comment on table dripdrop.faults is
-  'Executions that a stage could not decide, render, send or record, and when they are tried again.';
+  'Executions that a stage could not decide, render, send or record, and when they are tried '
+  'again.';
 comment on column dripdrop.faults.execution_id is 'The execution.';
 comment on column dripdrop.faults.stage is
   'Where it failed: decide, hooks, render, send, record or reconcile.';
@@ -1618,8 +1619,8 @@ comment on column dripdrop.sender_states.http_hook_id is 'The HTTP hook, unless 
 comment on column dripdrop.sender_states.host is
   'The host, where each message or call has a URL of its own; else empty.';
 comment on column dripdrop.sender_states.state is
-  'resting: nothing leaves before until. probing: one message, probe_id, tries. closed: all leaves, '
-  'and some faults are counted.';
+  'resting: nothing leaves before until. probing: one message, probe_id, tries. closed: all '
+  'leaves, and some faults are counted.';
 comment on column dripdrop.sender_states.reason is
   'The code of the last fault: connect_error, smtp_421, http_429, ….';
 comment on column dripdrop.sender_states.detail is 'The server''s words, redacted.';
@@ -1710,8 +1711,8 @@ comment on column dripdrop.steps.hooks is
   'The hooks whose values are fetched before it is decided: those that its conditions, its '
   'transitions and its template name. Set on activation.';
 comment on column dripdrop.steps.config is
-  'recipient_key, time_zone, retry_for, max_retries, on_max_retry, on_unknown, stale_after, on_stale, topic, '
-  'require_verified_recipient, send_window, daily_cap, rate_limits, kind, '
+  'recipient_key, time_zone, retry_for, max_retries, on_max_retry, on_unknown, stale_after, '
+  'on_stale, topic, require_verified_recipient, send_window, daily_cap, rate_limits, kind, '
   'channel_adapter_rotation, unsubscribe.';
 comment on column dripdrop.steps.active is 'False skips the step.';
 comment on column dripdrop.steps.inserted_at is 'When the row was made.';

@@ -67,7 +67,9 @@ begin
     raise exception 'stage "%" is unknown', stage using
       errcode = 'ZD201', column = 'stage', hint = 'Use hooks, render, send or record.';
   end if;
-  if not exists (select from dripdrop.step_executions as x where x.id = note_fault.execution_id) then
+  if not exists (
+    select from dripdrop.step_executions as x where x.id = note_fault.execution_id
+  ) then
     raise exception 'execution "%" not found', execution_id using
       errcode = 'ZD106', hint = 'Pass the execution_id of a claim.';
   end if;

@@ -99,9 +99,9 @@ $$;
 comment on function dripdrop._queue_heads(text, text[], text[], int[]) is
   'The first pointers of each sender and tenant, as many as asked for, locked.';
 
--- How many messages each sender can be handed now: what the caller has free, and what is left of the
--- concurrency that all callers share. Of a sender that another claim is counting at this moment,
--- none.
+-- How many messages each sender can be handed now: what the caller has free, and what is left of
+-- the concurrency that all callers share. Of a sender that another claim is counting at this
+-- moment, none.
 --
 -- locks   senders with a concurrency, by try
 create or replace function dripdrop._rooms(

@@ -35,9 +35,9 @@ end
 $$;
 
 comment on function dripdrop.complete_sends(jsonb) is
-  'Records what providers answered, or keeps it where the row is locked, plans what comes next, and '
-  'returns how many results it took. Of a longer provider_message_id or out_message_id the first '
-  '500 characters are kept.';
+  'Records what providers answered, or keeps it where the row is locked, plans what comes next, '
+  'and returns how many results it took. Of a longer provider_message_id or out_message_id the '
+  'first 500 characters are kept.';
 
 -- raises  ZD201
 create or replace function dripdrop._read_results(results jsonb)
@@ -499,8 +499,8 @@ return coalesce(
 );
 
 comment on function dripdrop._retry_for(text, jsonb) is
-  'The step''s retry_for, else two days for email (RFC 5321, section 4.5.4.1), one for webhooks and '
-  'four hours for everything else.';
+  'The step''s retry_for, else two days for email (RFC 5321, section 4.5.4.1), one for webhooks '
+  'and four hours for everything else.';
 
 -- The pauses between attempts, give or take a fifth: 1, 5, 15 minutes, 1, 3, and then 6 hours.
 create or replace function dripdrop._retry_pause(attempts int, execution_id uuid)

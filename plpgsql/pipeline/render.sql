@@ -159,7 +159,8 @@ comment on function dripdrop._pointed_fence(jsonb) is
 
 -- The rows of a claim. One that cannot be made is found by halving and left out for a while.
 --
--- locks   of what fails for want of a value, executions and their enrolments, skipping what is locked
+-- locks   of what fails for want of a value, executions and their enrolments, skipping what is
+--         locked
 create or replace function dripdrop._renders(
   messages bigint[],
   executions uuid[],

@@ -1,9 +1,9 @@
 -- Looks at what is due, decides each and carries it out. What cannot be decided or carried out is
--- found by halving the batch and left out for a while; everything else goes on. Any number of callers at once is safe:
--- each takes other rows. Both rows are taken without waiting, the execution and its enrolment, so a
--- tick never takes part in a deadlock. The planner settings are those of all set-based functions:
--- every row is reached by its key, by one plan, however old the statistics are; and a plan that the
--- settings make look dear is not worth compiling.
+-- found by halving the batch and left out for a while; everything else goes on. Any number of
+-- callers at once is safe: each takes other rows. Both rows are taken without waiting, the
+-- execution and its enrolment, so a tick never takes part in a deadlock. The planner settings are
+-- those of all set-based functions: every row is reached by its key, by one plan, however old the
+-- statistics are; and a plan that the settings make look dear is not worth compiling.
 --
 -- locks   due executions and their enrolments, skipping what is locked
 -- raises  ZD120 the queues do not exist

@@ -165,7 +165,10 @@ as $$
 #variable_conflict use_column
 declare
   v_until timestamptz := _open_circuit.at
-    + greatest(dripdrop._rest_after(1), make_interval(secs => least(coalesce(_open_circuit.retry_after, 0), 86400)));
+    + greatest(
+      dripdrop._rest_after(1),
+      make_interval(secs => least(coalesce(_open_circuit.retry_after, 0), 86400))
+    );
 begin
   if _open_circuit.host <> ''
     and (
@@ -288,15 +291,15 @@ begin
     )
   using
     detail = coalesce(detail, ''),
-    hint = 'select * from dripdrop.list_circuits(…) shows the circuits; nothing that waits is lost.';
+    hint = 'select * from dripdrop.list_circuits(…) shows the circuits; what waits is kept.';
 end
 $$;
 
 comment on function dripdrop._warn_of_server(uuid, uuid, text, text, timestamptz, text, text) is
   'Says on the client''s connection that a circuit has opened or closed.';
 
--- Of several messages that pass the fence while a circuit is half open, one tries the server and the
--- others go back. Whoever is quicker elsewhere has the circuit locked: then all of them do.
+-- Of several messages that pass the fence while a circuit is half open, one tries the server and
+-- the others go back. Whoever is quicker elsewhere has the circuit locked: then all of them do.
 --
 -- locks   the half-open circuits, skipping what is locked; callers hold the executions
 create or replace function dripdrop._pick_probes(executions uuid[], at timestamptz)
@@ -439,7 +442,8 @@ end
 $$;
 
 comment on function dripdrop._release_behind_circuits(timestamptz, int) is
-  'Makes due what waited for circuits that have closed, and one message for each that may be tried.';
+  'Makes due what waited for circuits that have closed, and one message for each that is to be '
+  'tried.';
 
 create or replace function dripdrop.list_circuits(tenant_key text)
 returns table (
@@ -477,5 +481,5 @@ as $$
 $$;
 
 comment on function dripdrop.list_circuits(text) is
-  'The circuits of a tenant''s senders and hooks (null: the global ones): those that are open, with '
-  'how many messages wait for them, and then those of the last thirty days.';
+  'The circuits of a tenant''s senders and hooks (null: the global ones): those that are open, '
+  'with how many messages wait for them, and then those of the last thirty days.';

@@ -43,8 +43,8 @@ comment on column dripdrop.counters.subject is
 comment on column dripdrop.counters.max_count is 'The limit when it was last used.';
 comment on column dripdrop.counters.per is 'The window of a rate; null for a calendar day.';
 comment on column dripdrop.counters.taken is
-  'When messages last left, oldest first: as many as the limit asks for. Of what is being sent: the '
-  'last moment at which it may leave.';
+  'When messages last left, oldest first: as many as the limit asks for. Of what is being sent: '
+  'the last moment at which it may leave.';
 comment on column dripdrop.counters.granted is
   'When tick() last let messages through, oldest first; some may never come to the fence.';
 comment on column dripdrop.counters.line_until is 'The last slot of a message that waits.';

@@ -18,7 +18,8 @@ create table dripdrop.faults (
 );
 
 comment on table dripdrop.faults is
-  'Executions that a stage could not decide, render, send or record, and when they are tried again.';
+  'Executions that a stage could not decide, render, send or record, and when they are tried '
+  'again.';
 comment on column dripdrop.faults.execution_id is 'The execution.';
 comment on column dripdrop.faults.stage is
   'Where it failed: decide, hooks, render, send, record or reconcile.';

@@ -51,8 +51,8 @@ comment on column dripdrop.sender_states.http_hook_id is 'The HTTP hook, unless 
 comment on column dripdrop.sender_states.host is
   'The host, where each message or call has a URL of its own; else empty.';
 comment on column dripdrop.sender_states.state is
-  'resting: nothing leaves before until. probing: one message, probe_id, tries. closed: all leaves, '
-  'and some faults are counted.';
+  'resting: nothing leaves before until. probing: one message, probe_id, tries. closed: all '
+  'leaves, and some faults are counted.';
 comment on column dripdrop.sender_states.reason is
   'The code of the last fault: connect_error, smtp_421, http_429, ….';
 comment on column dripdrop.sender_states.detail is 'The server''s words, redacted.';

@@ -37,7 +37,9 @@ where x.state = 'scheduled'
   and x.due_at is null
   and e.state = 'active'
   and x.awaited_event is null
-  and coalesce(x.reason <> all (array['stale'] || dripdrop._hold_reasons()), true)
+  and coalesce(
+    x.reason <> 'stale' and array_position(dripdrop._hold_reasons(), x.reason) is null, true
+  )
 union all
 select x.tenant_key, x.enrollment_id, x.id, 'claim whose lease ran out, not taken back'
 from dripdrop.step_executions as x
