@@ -13415,7 +13415,6 @@ execute function dripdrop._release_at_commit();
 create or replace function dripdrop._release_for_a_sender()
 returns trigger
 language plpgsql
-security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
