@@ -97,6 +97,7 @@ def test_what_seal_prints_opens_for_the_hook(hooked: Engine) -> None:
 
 def test_rotate_seals_hooks_too(hooked: Engine, dsn: str) -> None:
     new = generate_key()
+    hooked.connection.execute("update dripdrop.channel_adapters set credentials = null")
     add_hook(hooked, auth_type="bearer", auth_config=sealed({"token": SECRET}))
     keys = {"DRIPDROP_ENCRYPTION_KEY": new, "DRIPDROP_ENCRYPTION_KEYS_OLD": KEY}
     result = dripdrop("rotate", "--dsn", dsn, **keys)
