@@ -5,7 +5,8 @@ What a message takes is processor time and not the clock's, so that a machine th
 fails nobody. Python is interrupted with every TICK of it, and a message after SECONDS. What does
 not let itself be interrupted is ended by the kernel a second later, and the parent reads in the
 shared page which message had begun. Nothing of this costs a message a system call. Memory beyond
-MEMORY makes Python raise; the process then ends, for what is left of it is not trusted.
+MEMORY makes Python raise; unless the message has given all of it back, the process then ends, for
+it is not known any more who took how much.
 
 A request is a length and a JSON document; an answer is a length and any number of records, see
 `RECORD`, the last of a request being `END`.
@@ -14,6 +15,7 @@ A request is a length and a JSON document; an answer is a length and any number 
 from __future__ import annotations
 
 import fcntl
+import gc
 import mmap
 import os
 import resource
@@ -36,6 +38,8 @@ SECONDS = 1.0
 MEMORY = 256 * 1024 * 1024
 """How many bytes rendering may take, beside what the process has to begin with."""
 
+_LITTER = 64 * 1024 * 1024  # bytes that may lie about without the process being a new one
+
 LARGEST = 1_000_000
 """How many bytes of JSON a rendered message may have.
 
@@ -49,13 +53,18 @@ LENGTH = struct.Struct("<I")
 RECORD = struct.Struct("<cfI")
 """What a record is, the processor seconds it took, and the length of what follows."""
 
-PAYLOAD, FAILED, LATER, MEMORY_ERROR, END = b"P", b"F", b"L", b"M", b"E"
-"""A payload; a code and its detail; a message of a template that took too long already, and was
-not begun; one that memory did not suffice for, after which the process ends; no more records."""
+PAYLOAD, FAILED, SLOW, LATER, MEMORY_ERROR, END = b"P", b"F", b"S", b"L", b"M", b"E"
+"""A payload; a code and its detail; a message that the time of this request was too short for; one
+of a template that took too long already, and was not begun; one that memory did not suffice for,
+after which the process ends; no more records."""
 
 _PIPE_BYTES = 1024 * 1024
 _FLUSHED_BYTES = 64 * 1024
 _ANSWERED_BYTES = 8 * 1024 * 1024  # after which the parent has to ask again for the rest
+
+
+class _Slow(Exception):
+    """A message was given less than SECONDS, and needs more."""
 
 
 class _TookTooLong(BaseException):
@@ -91,7 +100,7 @@ def main() -> None:
         with suppress(OSError, AttributeError):
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     child = _Child(Progress(int(sys.argv[1])))
-    _limit_memory()
+    child.limit_memory()
     with suppress(BrokenPipeError):
         while len(head := requests.read(LENGTH.size)) == LENGTH.size:
             document = requests.read(*LENGTH.unpack(head))
@@ -103,6 +112,8 @@ class _Child:
         self._progress = progress
         self._renderers = {"message": Renderer(MESSAGE), "request": Renderer(REQUEST)}
         self._rendering = False
+        self._mapped = 0  # bytes, before anything was rendered
+        self._seconds = SECONDS
         self._time = self._begun = (
             0.0  # of the processor, at the last tick and at a message's start
         )
@@ -133,6 +144,7 @@ class _Child:
 
     def _rendered(self, request: Mapping[str, Any]) -> Iterator[tuple[bytes, float, bytes]]:
         renderer = self._renderers[request["escaping"]]
+        self._seconds = request["seconds"]
         taken: dict[str, float] = {}
         for place, message in enumerate(request["messages"]):
             template_hash = message[0]
@@ -145,8 +157,12 @@ class _Child:
                 kind, content = PAYLOAD, self._limited(renderer, request["templates"], *message)
             except RenderError as error:
                 kind, content = FAILED, orjson.dumps([error.code, error.detail])
+            except _Slow:
+                kind, content = SLOW, b""
             except MemoryError:
                 kind, content = MEMORY_ERROR, b""
+            if kind == MEMORY_ERROR and self._is_clean():
+                kind, content = FAILED, orjson.dumps([memory().code, memory().detail])
             seconds = self._time - begun
             if seconds:
                 taken[template_hash] = taken.get(template_hash, 0) + seconds
@@ -161,7 +177,7 @@ class _Child:
         variables: Mapping[str, Any],
         headers: Mapping[str, str] | None,
     ) -> bytes:
-        """Return the payload as JSON. Raises `RenderError` and `MemoryError`."""
+        """Return the payload as JSON. Raises `RenderError`, `MemoryError` and `_Slow`."""
         try:
             self._rendering = True
             if not renderer.knows(template_hash):
@@ -173,7 +189,7 @@ class _Child:
             self._rendering = False
         except _TookTooLong:
             self._rendering = False
-            raise timeout() from None
+            raise (_Slow() if self._seconds < SECONDS else timeout()) from None
         finally:
             self._rendering = False
         return content
@@ -184,17 +200,35 @@ class _Child:
         """
         self._time = time.process_time()
         self._allow_more_time()
-        if self._rendering and self._time - self._begun > SECONDS + TICK:
+        if self._rendering and self._time - self._begun > self._seconds + TICK:
             raise _TookTooLong
 
     def _allow_more_time(self) -> None:
         """Put off the end by the kernel: Python is still to be interrupted."""
         signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS + 1)
 
+    def limit_memory(self) -> None:
+        """Take no more address space than is mapped now and MEMORY; leave no core behind."""
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        with suppress(OSError):  # elsewhere than on Linux
+            self._mapped = _mapped()
+            limit = self._mapped + _LITTER + MEMORY
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+    def _is_clean(self) -> bool:
+        """Whether what is mapped is as little as if nothing had been rendered."""
+        gc.collect()
+        return 0 < _mapped() <= self._mapped + _LITTER
+
 
 def timeout() -> RenderError:
     """Return what becomes of a message that took too long."""
     return RenderError(TIMEOUT, f"took more than {SECONDS:g} s of processor time")
+
+
+def memory() -> RenderError:
+    """Return what becomes of a message that took too much memory."""
+    return RenderError("render_memory", f"took more than {MEMORY // 2**20} MB")
 
 
 def with_headers(payload: Mapping[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
@@ -229,13 +263,9 @@ def _write(answers: BinaryIO, records: list[bytes]) -> None:
         view = view[answers.write(view) :]
 
 
-def _limit_memory() -> None:
-    """Take no more address space than MEMORY beyond what is mapped now; leave no core behind."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(OSError):  # elsewhere than on Linux
-        with open("/proc/self/statm") as statm:
-            mapped = int(statm.read().split()[0]) * mmap.PAGESIZE
-        resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, mapped + MEMORY))
+def _mapped() -> int:
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[0]) * mmap.PAGESIZE
 
 
 if __name__ == "__main__":

@@ -22,8 +22,10 @@ from dripdrop.templates.liquid import RenderError
 _MESSAGES = 500  # of a request
 _BYTES = 2 * 1024 * 1024  # of a request, unless one message has more
 _PATIENCE = 30.0  # seconds of the clock in which no message begins, after which the process ends
-_SECONDS = 10.0  # of the processor, for the messages of one call
-_SUSPECTS_SECONDS = 2.0  # of which those get no more whose templates are known to take long
+_SECONDS = (10.0, 2.0, 2.0)
+"""How much of the processor a call takes at most: for messages that are quick as far as is known,
+for the first, short, try of those whose templates may take long, and for those that did."""
+_SHORT = 0.1  # seconds of the processor that a short try may take
 _SUSPECTS = 1000
 _START = 0.3  # seconds of the processor that a new process costs
 _ENVIRONMENT = ("LANG", "LC_", "LD_LIBRARY_PATH", "PYTHON", "TZ")
@@ -52,6 +54,8 @@ class Work:
     """What is added to the payload's own headers."""
     escaping: Literal["message", "request"] = "message"
     document: bytes = field(init=False)
+    slow: bool = field(init=False, default=False)
+    """A short try was too short for it."""
     alone: bool = field(init=False, default=False)
     """It is tried by itself, in a new process, because one ended while it was rendered."""
 
@@ -83,26 +87,20 @@ class RenderProcess:
         Templates that take long come last, and get a part of the time.
         """
         waiting = list(works)
-        seconds = _SECONDS
-        while waiting:
-            waiting.sort(key=self._is_suspect)
-            if self._is_suspect(waiting[0]):
-                seconds = min(seconds, _SUSPECTS_SECONDS)
-            if seconds <= 0:
-                break
-            portion = _portion(waiting)
-            del waiting[: len(portion)]
-            async with self._lock:
-                reply = await self._ask(portion)
-            seconds -= reply.seconds
-            for work, answer in self._judged(portion, reply):
-                if answer is None:
-                    waiting.append(work)
-                else:
-                    yield work, answer
+        for rank, seconds in enumerate(_SECONDS):
+            while seconds > 0 and (portion := self._portion(waiting, rank)):
+                taken = set(portion)
+                waiting = [work for work in waiting if work not in taken]
+                async with self._lock:
+                    reply = await self._ask(portion, _SHORT if rank == 1 else child.SECONDS)
+                seconds -= reply.seconds
+                for work, answer in self._judged(portion, reply):
+                    if answer is None:
+                        waiting.append(work)
+                    else:
+                        yield work, answer
         for work in waiting:
-            slow = self._is_suspect(work)
-            yield work, Later("its template takes long to render" if slow else None)
+            yield work, Later("its template takes long to render" if self._rank(work) else None)
 
     async def render_one(self, work: Work) -> Any:
         """Return the payload. Raises `RenderError`; `TimeoutError` when it had no turn."""
@@ -118,8 +116,26 @@ class RenderProcess:
         async with self._lock:
             await self._end()
 
-    def _is_suspect(self, work: Work) -> bool:
-        return work.alone or work.template_hash in self._suspects
+    def _rank(self, work: Work) -> int:
+        """Return how late a work's turn is, see `_SECONDS`."""
+        if work.slow or work.alone:
+            return 2
+        return 1 if work.template_hash in self._suspects else 0
+
+    def _portion(self, waiting: Sequence[Work], rank: int) -> list[Work]:
+        """Return the first of a rank that fit into a request; one that is to be alone is."""
+        portion: list[Work] = []
+        size = 0
+        for work in waiting:
+            if self._rank(work) != rank:
+                continue
+            size += len(work.document)
+            if portion and (size > _BYTES or work.alone or portion[0].alone):
+                break
+            portion.append(work)
+            if len(portion) == _MESSAGES:
+                break
+        return portion
 
     def _suspect(self, work: Work) -> None:
         self._suspects[work.template_hash] = None
@@ -138,12 +154,13 @@ class RenderProcess:
                 continue
             if kind == child.FAILED:
                 error = RenderError(*orjson.loads(content))
-                if error.code == child.TIMEOUT:
+                if error.code in (child.TIMEOUT, child.memory().code):
                     self._suspect(work)
                 yield work, error
                 continue
-            if kind == child.LATER:
+            if kind in (child.LATER, child.SLOW):
                 self._suspect(work)
+                work.slow = kind == child.SLOW
             elif kind == child.MEMORY_ERROR or place == reply.begun:
                 self._suspect(work)
                 if reply.status == -signal.SIGVTALRM:
@@ -155,17 +172,17 @@ class RenderProcess:
                 work.alone = True
             yield work, None
 
-    async def _ask(self, portion: Sequence[Work]) -> _Reply:
+    async def _ask(self, portion: Sequence[Work], seconds: float) -> _Reply:
         """Have a portion rendered, as far as it goes."""
         if portion[0].alone:
             await self._end()
         start = 0.0 if self._running else _START
         try:
             self._running = self._running or await _Running.start()
-            reply = await self._running.ask(portion)
+            reply = await self._running.ask(portion, seconds)
         except OSError as error:  # no memory, no process, no file
             self._log.error("render_process_not_started", error=type(error).__name__)
-            return _Reply(seconds=_SECONDS)
+            return _Reply(seconds=max(_SECONDS))
         except BaseException:
             await self._end()  # its answer would be taken for the next one's
             raise
@@ -227,12 +244,12 @@ class _Running:
             )
             return cls(process, child.Progress(page.fileno()))
 
-    async def ask(self, portion: Sequence[Work]) -> _Reply:
+    async def ask(self, portion: Sequence[Work], seconds: float) -> _Reply:
         """Send a request and read its answer."""
         reply = _Reply()
         self._progress.begin(-1)
         try:
-            self._send(portion)
+            self._send(portion, seconds)
             while True:
                 size = child.LENGTH.unpack(await self._read(child.LENGTH.size))[0]
                 if not _take(reply, await self._read(size)):
@@ -250,11 +267,12 @@ class _Running:
             self._process.kill()
         await self._process.wait()
 
-    def _send(self, portion: Sequence[Work]) -> None:
+    def _send(self, portion: Sequence[Work], seconds: float) -> None:
         templates = {work.template_hash: work.template for work in portion if work.template}
         request = orjson.dumps(
             {
                 "escaping": portion[0].escaping,
+                "seconds": seconds,
                 "templates": templates,
                 "messages": [orjson.Fragment(work.document) for work in portion],
             }
@@ -301,22 +319,10 @@ def _take(reply: _Reply, content: bytes) -> bool:
     return True
 
 
-def _portion(waiting: Sequence[Work]) -> list[Work]:
-    """Return the first ones that fit into a request; one that is to be alone is."""
-    portion: list[Work] = []
-    size = 0
-    for work in waiting[:_MESSAGES]:
-        size += len(work.document)
-        if portion and (size > _BYTES or work.alone or portion[0].alone):
-            break
-        portion.append(work)
-    return portion
-
-
 def _verdict(kind: bytes | None, status: int | None) -> Answer:
     """Say what becomes of a message that ended a process in which it was alone."""
     if kind == child.MEMORY_ERROR:
-        return RenderError("render_memory", f"took more than {child.MEMORY // 2**20} MB")
+        return child.memory()
     if status == -signal.SIGKILL:  # by us, whose patience ended, or by the system
         return Later("the process that rendered it was killed")
     return RenderError("render_crashed", f"the process that rendered it ended with {status}")
