@@ -171,6 +171,10 @@ $$;
 comment on function dripdrop._suppress(jsonb, timestamptz) is
   'Writes suppressions of any tenants, and their history.';
 
+-- What a server's answer suppresses waits for no application that has the same address in hand: it
+-- is refused, and recorded later.
+--
+-- raises  55P03 somebody else is writing this suppression
 create or replace function dripdrop._suppress(
   tenant_key text,
   channel text,
@@ -183,6 +187,7 @@ create or replace function dripdrop._suppress(
 returns dripdrop.suppressions
 language sql
 set search_path = pg_catalog, pg_temp
+set lock_timeout = '100ms'
 as $$
   select p.*
   from dripdrop._suppress(
