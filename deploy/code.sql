@@ -8319,16 +8319,6 @@ begin
       detail = format('Element %s of the subscribers.', v_fault.place);
   end if;
 
-  -- Two entries of one subscriber at once would not see each other.
-  if v_sequence.reentry = 'after_exit' then
-    perform pg_advisory_xact_lock(hashtext('dripdrop.entry'), slot.number)
-    from (
-      select distinct hashtext(s.subscriber ->> 'subscriber_id') & 1023 as number
-      from jsonb_array_elements(subscribers) as s (subscriber)
-      order by number
-    ) as slot;
-  end if;
-
   with
   candidate as (
     select
@@ -8348,11 +8338,11 @@ begin
   enrolled as (
     insert into dripdrop.enrollments as n (
       tenant_key, sequence_id, sequence_version_id, subscriber_type, subscriber_id, entry_key,
-      effective_mode, data, metadata, started_at
+      alone, effective_mode, data, metadata, started_at
     )
     select
       v_sequence.tenant_key, v_sequence.id, v_version.id, c.subscriber_type, c.subscriber_id,
-      c.entry_key, v_version.mode, c.data, c.metadata, v_now
+      c.entry_key, v_sequence.reentry = 'after_exit', v_version.mode, c.data, c.metadata, v_now
     from candidate as c
     where not c.is_second
       and dripdrop._may_enter(v_sequence, c.subscriber_type, c.subscriber_id, c.entry_key, v_now)
@@ -12729,6 +12719,8 @@ begin
 
   update dripdrop.enrollments as e
   set state = 'active',
+      -- Another entry may have begun meanwhile.
+      alone = false,
       exit_reason = null,
       cancelled_at = null,
       updated_at = v_now

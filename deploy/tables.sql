@@ -1484,6 +1484,7 @@ create table dripdrop.enrollments (
   subscriber_type text not null,
   subscriber_id text not null,
   entry_key text not null default '',
+  alone boolean not null default false,
   state text not null default 'active',
   exit_reason text,
   adapter_id uuid,
@@ -1529,6 +1530,11 @@ on dripdrop.enrollments (tenant_key, sequence_id, subscriber_type, subscriber_id
 nulls not distinct
 where state in ('active', 'paused');
 
+-- And two concurrent entries of one, where there is to be one at a time.
+create unique index enrollments_one_at_a_time
+on dripdrop.enrollments (subscriber_id, subscriber_type, sequence_id)
+where alone and state in ('active', 'paused');
+
 create index enrollments_by_subscriber on dripdrop.enrollments (subscriber_id, subscriber_type);
 create index enrollments_by_sequence on dripdrop.enrollments (sequence_id, state);
 create index enrollments_to_ask on dripdrop.enrollments (ask_at) where ask_at is not null;
@@ -1546,6 +1552,8 @@ comment on column dripdrop.enrollments.subscriber_id is
   'The application''s id of the subscriber, as text.';
 comment on column dripdrop.enrollments.entry_key is
   'Tells several enrolments of one subscriber apart: an order, an appointment.';
+comment on column dripdrop.enrollments.alone is
+  'No other entry of the subscriber may be open beside it: the sequence''s reentry was after_exit.';
 comment on column dripdrop.enrollments.state is 'active, paused, completed or cancelled.';
 comment on column dripdrop.enrollments.exit_reason is
   'Why it ended: completed, unenrolled, step_failed, sequence_inactive.';

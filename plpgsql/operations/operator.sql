@@ -81,6 +81,8 @@ begin
 
   update dripdrop.enrollments as e
   set state = 'active',
+      -- Another entry may have begun meanwhile.
+      alone = false,
       exit_reason = null,
       cancelled_at = null,
       updated_at = v_now
