@@ -8,20 +8,27 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, timedelta
 from functools import partial
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from dripdrop import Vault
+from dripdrop.unsubscribe import Ticket, Tokens
+from dripdrop.web import app
 from tests.crash.journeys import let_claims_pass
 from tests.daemon.conftest import KEY
 from tests.daemon.process import daemon, sessions
 from tests.daemon.servers import MailServer, wait_for
 from tests.driver.command import dripdrop
 from tests.engine import Engine
+from tests.web.conftest import serving
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH')}:/usr/sbin")
 
@@ -148,3 +155,19 @@ def test_nothing_of_a_transaction_stays_on_a_server_connection(
         ).fetchone() or (None,)
     assert settings == []
     assert locks == 0
+
+
+def test_the_web_server_answers_links(engine: Engine, pooled: str) -> None:
+    engine.author()
+    for number in range(20):
+        engine.join(f"sam{number}")
+    engine.deliver()
+    sent = engine.rows("select * from dripdrop.step_executions where state = 'sent'")
+    tokens = Tokens(Vault(KEY))
+    tickets = [Ticket(row.tenant_key, row.id, row.scheduled_for.astimezone(UTC)) for row in sent]
+    site = app(pooled, vault=lambda: Vault(KEY), max_age=timedelta(days=100_000))
+    with serving(site) as port, ThreadPoolExecutor(8) as pool:
+        urls = [f"http://127.0.0.1:{port}/u/{tokens.write(each)}" for each in tickets]
+        answers = pool.map(partial(httpx.post, data={"List-Unsubscribe": "One-Click"}), urls)
+        assert [answer.status_code for answer in answers] == [200] * 20
+    assert len(engine.rows("select from dripdrop.suppressions")) == 20
