@@ -284,10 +284,23 @@ async def test_a_from_that_cannot_be_one_is_certainly_not_sent(
     open_: Open, scripted_server: ScriptedServers
 ) -> None:
     server = await scripted_server()
-    for sender in ("(" * 2000, "Acme", "", "a" * 5000 + "@example.org"):
+    for sender in ("(" * 2000, "Acme", "a" * 5000 + "@example.org"):
         outcome = await opened(open_, server, {"from": sender}).send(message(HELLO))
         assert outcome.kind == "failed"
     assert server.connections == 0
+
+
+async def test_an_account_without_a_from_is_at_fault_for_messages_without_one(
+    open_: Open, scripted_server: ScriptedServers
+) -> None:
+    server = await scripted_server()
+    channel = opened(open_, server, {"from": ""})
+    outcome = await channel.send(message(HELLO))
+    assert (outcome.kind, outcome.code) == ("auth_error", "invalid_adapter")
+    postmark = open_("email", "postmark", {"api_key": "token", "base_url": "https://a.invalid"})
+    assert (await postmark.send(message(HELLO))).kind == "auth_error"
+    assert server.connections == 0
+    assert (await channel.send(message(HELLO | {"from": "a@b.example"}))).kind == "sent"
 
 
 @pytest.mark.parametrize("port", [99999, 0, -1, "x", [25]])

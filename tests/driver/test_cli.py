@@ -191,7 +191,7 @@ def test_check_names_a_sealed_account_that_cannot_work(engine: Engine, dsn: str)
         )
     result = dripdrop("check", "--dsn", dsn, DRIPDROP_ENCRYPTION_KEY=key)
     assert result.returncode == 1
-    assert "lacks host" in result.stdout
+    assert "host is missing" in result.stdout
     assert "without TLS" in result.stdout
     assert "good" not in result.stdout
 

@@ -49,7 +49,8 @@ def open_channel(adapter: Adapter, settings: ChannelSettings) -> Channel:
     missing = validate_credentials(*account)
     if missing:
         raise InvalidAdapter(f'adapter "{adapter.name}" lacks {", ".join(missing)}')
-    found = faults(*account, settings.described)
+    # What the account does not say, such as from, its messages may.
+    found = faults(*account, settings.described, whole=False)
     if found:
         raise InvalidAdapter(f'adapter "{adapter.name}": {"; ".join(found)}')
     return CHANNELS[adapter.channel, adapter.provider](adapter, settings)

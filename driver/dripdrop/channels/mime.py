@@ -13,7 +13,7 @@ from email.policy import SMTP
 from email.utils import format_datetime
 from typing import Any
 
-from dripdrop.channels.base import InvalidMessage, Message
+from dripdrop.channels.base import InvalidMessage, Message, Outcome
 from dripdrop.channels.headers import checked_headers, one_line
 from dripdrop.mailbox import on_one_line, read_mailbox
 
@@ -76,6 +76,13 @@ class Email:
             message_id=f"{message.idempotency_key[:32]}@{sender.domain}",
             date=message.sent_at,
         )
+
+    @staticmethod
+    def without_sender(message: Message, default_sender: str | None) -> Outcome | None:
+        """Return what becomes of a message that names no sender, of an account without one."""
+        if message.payload.get("from") or default_sender:
+            return None
+        return Outcome("auth_error", "invalid_adapter", "from is missing")
 
     @staticmethod
     def has_own_sender(message: Message, default_sender: str | None) -> bool:

@@ -62,6 +62,11 @@ class PostmarkChannel(HTTPChannel):
             content=json.dumps({name: value for name, value in body.items() if value is not None}),
         )
 
+    async def send(self, message: Message) -> Outcome:
+        """Send one e-mail."""
+        nobody = Email.without_sender(message, self.adapter.option("from"))
+        return nobody or await super().send(message)
+
     def stage(self, message: Message) -> str:
         """Return ``request``, with ``.author`` where the From is the message's own."""
         own = Email.has_own_sender(message, self.adapter.option("from"))

@@ -15,11 +15,12 @@ def faults(
     credentials: Mapping[str, Any],
     config: Mapping[str, Any],
     described: Iterable[Any],
+    whole: bool = True,
 ) -> list[str]:
     """Return what keeps an account from working, by the rows that describe it.
 
     Names fields and never a value. A field may stand in the credentials or, unless it is secret, in
-    the config; credentials win.
+    the config; credentials win. Unless it is asked about as a whole, what is missing is no fault.
     """
     found = []
     for row in described:
@@ -29,7 +30,7 @@ def faults(
         if value is None and not row.secret:
             value = config.get(row.field)
         if value is None or value == "":
-            if row.required:
+            if row.required and whole:
                 found.append(f"{row.field} is missing")
         elif not _fits(value, row):
             found.append(f"{row.field} will not do: {row.hint}")

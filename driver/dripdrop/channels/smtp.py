@@ -57,6 +57,8 @@ class SMTPChannel:
 
     async def send(self, message: Message) -> Outcome:
         """Send one e-mail."""
+        if nobody := Email.without_sender(message, self._adapter.option("from")):
+            return nobody
         try:
             email = Email.read(message, self._adapter.option("from"))
             content = email.as_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import typer
@@ -10,6 +11,7 @@ from psycopg.errors import InsufficientPrivilege
 
 from dripdrop import install as installer
 from dripdrop.channels import Adapter, ChannelSettings, InvalidAdapter, open_channel
+from dripdrop.channels.provider_settings import faults
 from dripdrop.cli.output import print_rows, stderr, stdout
 from dripdrop.client import Client
 from dripdrop.connections import connect
@@ -90,19 +92,28 @@ def _unopened(client: Client) -> list[_Unopened]:
             unopened.append(_Unopened(tenant_key, name, str(error)))
             continue
         if kind == "adapter":
-            try:
-                open_channel(
-                    Adapter(
-                        row.adapter_id,
-                        tenant_key,
-                        name,
-                        row.channel,
-                        row.provider,
-                        row.config,
-                        opened,
-                    ),
-                    settings,
-                )
-            except InvalidAdapter as error:
-                unopened.append(_Unopened(tenant_key, name, str(error)))
+            problems = _problems(row, opened, settings)
+            unopened += [_Unopened(tenant_key, name, each) for each in problems]
     return unopened
+
+
+def _problems(row: Any, credentials: Mapping[str, Any], settings: ChannelSettings) -> list[str]:
+    """Return what keeps an account from working; nothing is connected to."""
+    account = (row.channel, row.provider, credentials, row.config)
+    problems = faults(*account, settings.described)
+    try:
+        open_channel(
+            Adapter(
+                row.adapter_id,
+                row.tenant_key,
+                row.name,
+                row.channel,
+                row.provider,
+                row.config,
+                credentials,
+            ),
+            settings,
+        )
+    except InvalidAdapter as error:
+        problems = problems or [str(error)]
+    return problems
