@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 from collections import Counter
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
@@ -21,7 +20,6 @@ from dripdrop.channels import (
     Message,
     Outcome,
 )
-from dripdrop.channels.base import OutcomeKind
 from dripdrop.daemon.drain import drain
 from dripdrop.vault import VaultError, from_text
 
@@ -177,7 +175,6 @@ class _Sender:
         else:
             outcome = await self._channel.send(message)
         assert outcome is not None
-        outcome = _in_known_words(outcome)
         if outcome.kind in {"rate_limited", "auth_error"}:
             self.rests_since = asyncio.get_running_loop().time()
         return {
@@ -243,28 +240,3 @@ def _storable(value: Any) -> Any:
     if isinstance(value, list):
         return [_storable(each) for each in value]
     return value
-
-
-def _in_known_words(outcome: Outcome) -> Outcome:
-    """Return an outcome in the words that `complete_sends()` takes."""
-    if outcome.kind == "unreachable":
-        return replace(outcome, kind="retry")
-    if outcome.kind != "refused":
-        return outcome
-    for pattern, kind in _KINDS:
-        if re.fullmatch(pattern, f"{outcome.stage} {outcome.code}"):
-            return replace(outcome, kind=kind, hard=kind == "bounced")
-    if outcome.code.startswith("http_5") and outcome.retry_after is not None:
-        return replace(outcome, kind="rate_limited")
-    return replace(outcome, kind="maybe_sent" if outcome.code.startswith("http_5") else "failed")
-
-
-_KINDS: tuple[tuple[str, OutcomeKind], ...] = (
-    (r".* smtp_53[0458]", "auth_error"),
-    (r".* (smtp_4..|http_408|http_425|postmark_100)", "retry"),
-    (r"session.* smtp_...", "retry"),
-    (r"recipient.* smtp_55[0136]", "bounced"),
-    (r".* postmark_406", "bounced"),
-    (r".* (http|postmark)_429", "rate_limited"),
-    (r"request.* (http_40[13]|postmark_(10|4..))", "auth_error"),
-)
