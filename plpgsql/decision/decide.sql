@@ -31,7 +31,7 @@ as $$
   execution as materialized (
     select
       x.id, x.tenant_key, x.enrollment_id, x.step_id, x.state, x.scheduled_for, x.due_at,
-      x.awaited_event, x.hooks, x.hook_failures, x.adapter_id, x.recipient,
+      x.awaited_event, x.hooks, x.hook_failures, x.circuit_id, x.adapter_id, x.recipient,
       case when x.channel = 'webhook' then dripdrop._own_host(x.payload) end as host,
       x.payload is not null or x.state = 'queued' as decided
     from dripdrop.step_executions as x
@@ -166,6 +166,8 @@ as $$
       w.hours,
       s.hooks <> '{}' and not coalesce(x.hooks, '{}') ?& s.hooks as hooks_unanswered,
       dripdrop._describe_failures(x.hook_failures) as hook_failures,
+      behind.hook_circuit,
+      behind.hook_circuit_until,
       e.ask_at is not null as rules_unanswered,
       x.awaited_event,
       x.due_at,
@@ -269,6 +271,12 @@ as $$
         end as state
       offset 0
     ) as consent
+    left join lateral (
+      select format('hook "%s": %s', h.key, c.reason) as hook_circuit, c.until as hook_circuit_until
+      from dripdrop.sender_states as c
+      join dripdrop.http_hooks as h on h.id = c.http_hook_id
+      where c.id = x.circuit_id and c.ended_at is null
+    ) as behind on x.circuit_id is not null
     cross join lateral (
       select
         array(
@@ -336,9 +344,13 @@ as $$
     (
       50, 'hooks', false,
       case when f.hooks_unanswered then 'ask' end,
-      case when f.hook_failures is null then 'waiting_for_hooks' else 'hook_unavailable' end,
-      f.hook_failures,
-      _gates.at + interval '15 minutes'
+      case
+        when f.hook_circuit is not null then 'circuit_open'
+        when f.hook_failures is not null then 'hook_unavailable'
+        else 'waiting_for_hooks'
+      end,
+      coalesce(f.hook_circuit, f.hook_failures),
+      coalesce(f.hook_circuit_until, _gates.at + interval '15 minutes')
     ),
     (
       60, 'step', true,

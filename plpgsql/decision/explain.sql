@@ -106,6 +106,7 @@ begin
       case
         when v_execution.state = 'sending' then v_execution.lease_until
         when v_decision.action in ('hold', 'wait') then v_decision.until
+        when v_decision.action = 'ask' and v_decision.reason = 'circuit_open' then v_decision.until
         when v_decision.action = 'ask' then v_at
         else coalesce(case when v_execution.state = 'scheduled' then v_decision.until end, v_at)
       end

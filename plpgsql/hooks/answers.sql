@@ -330,7 +330,7 @@ comment on function dripdrop._record_answers(dripdrop._hook_result[], timestampt
 -- {"value": …}, {"response": "the body"} and {"error": code}, and for goals and exit rules
 -- {"enrollment", "ask_at", "values"}.
 --
--- locks   enrolments, then executions, both in id order
+-- locks   enrolments, then executions, both in id order, then circuits
 -- raises  ZD201 results are malformed
 create or replace function dripdrop.complete_hooks(results jsonb)
 returns int
@@ -374,6 +374,7 @@ begin
   order by x.id
   for no key update;
 
+  perform dripdrop._note_answers(v_results, v_now);
   v_count := dripdrop._record_answers(v_results, v_now);
   if v_asked <> '{}' then
     v_count := v_count + dripdrop._settle_rules(v_results, v_now);

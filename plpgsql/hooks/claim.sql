@@ -415,7 +415,7 @@ comment on function dripdrop._throw_away(bigint[], uuid[], dripdrop._wanted_hook
 -- functions: how many executions and enrolments may ask SQL functions now.
 --
 -- locks   enrolments whose rules are to be asked; messages of the queue; where nothing can be
---         called, executions and their enrolments; all skipping what is locked
+--         called, executions and their enrolments; circuits; all skipping what is locked
 -- raises  ZD120 the queue does not exist, ZD201 bad argument
 create or replace function dripdrop.claim_hooks(
   batch_size int default 100,
@@ -454,6 +454,7 @@ declare
   v_fences int[];
   v_wanted dripdrop._wanted_hook[];
   v_fitting bigint[];
+  v_behind bigint[];
 begin
   perform dripdrop._check_batch_size(batch_size);
   perform dripdrop._check_busy(busy);
@@ -474,6 +475,10 @@ begin
   perform dripdrop._throw_away(v_messages, v_executions, v_wanted);
   perform dripdrop._answer_with_errors(v_wanted);
   v_fitting := dripdrop._fitting(v_wanted, busy, functions, batch_size);
+  v_behind := dripdrop._behind_circuits(v_wanted, v_fitting, v_now);
+  v_fitting := array(
+    select f.place from unnest(v_fitting) as f (place) where f.place <> all (v_behind)
+  );
   update pgmq.q_dripdrop_hooks as m
   set vt = v_now + visibility,
       read_ct = m.read_ct + 1
