@@ -718,6 +718,7 @@ begin
           hint = 'Write for example plan_tier, address.city, or $."plan-tier" for a name with '
             'other signs in it. Variables are not known here.';
       end if;
+      perform dripdrop._check_path(v_path, path || 'field_path');
       return v_canonical
         || jsonb_build_object('field_path', v_path::text)
         || dripdrop._canonical_comparison(condition, path);
@@ -747,6 +748,7 @@ begin
           hint = 'Write a test such as $.enrollment.score > 70 && $.steps.welcome.state == "sent". '
             '$.enrollment.score alone is a value: compare it, or write exists($.enrollment.score).';
       end if;
+      perform dripdrop._check_path(v_path, path || 'predicate');
       return v_canonical || jsonb_build_object('predicate', v_path::text);
   end case;
 end
@@ -1566,6 +1568,106 @@ $$;
 
 comment on function dripdrop._parse_predicate(text) is
   'A text as SQL/JSON path predicate; null when it is none.';
+
+-- A path runs inside a statement, where nothing can end it, so that its shape must say how long it
+-- takes. Each wildcard looks through a list; what looks through one list for each element of another
+-- takes the product of the two. The innermost parentheses are read first, and a letter stands
+-- for what was in them: W for what looks through a list, F for a filter, P for a truth.
+create or replace function dripdrop._path_fault(path jsonpath)
+returns text
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_text text := regexp_replace(path::text, E'"([^"\\\\]|\\\\.)*"', '""', 'g');
+  v_inner text;
+begin
+  if path::text ~ E'like_regex "([^"\\\\]|\\\\.)*\\\\\\\\[1-9]' then
+    return 'a regular expression that refers back to itself';
+  end if;
+  if regexp_count(v_text, '[.][*][*]') > 1 then
+    return 'more than one .**';
+  end if;
+  v_text := replace(v_text, '.keyvalue()', 'W');
+  v_text := regexp_replace(v_text, '[.][a-z_]+[(][^()]*[)]', '', 'g');
+  v_text := regexp_replace(v_text, '[.][*]([*]([{][^}]*[}])?)?|[[][*][]]', 'W', 'g');
+  v_text := regexp_replace(v_text, '[[][^][]*( to |,)[^][]*[]]', 'W', 'g');
+  loop
+    v_inner := substring(v_text from '[(]([^()]*)[)]');
+    if dripdrop._multiplies(coalesce(v_inner, v_text)) then
+      return 'wildcards on both sides of a comparison';
+    end if;
+    exit when v_inner is null;
+    if v_text ~ '[?][(][^()]*[)]' and strpos(v_text, '?(' || v_inner || ')') > 0 then
+      if v_inner ~ '[$][^ ,)]*[WF]' then
+        return 'a filter that looks through another list for each element';
+      end if;
+      v_text := replace(v_text, '?(' || v_inner || ')', 'F');
+    else
+      v_text := replace(
+        v_text, '(' || v_inner || ')',
+        case
+          when v_inner ~ '[$][^ ,)]*[WF]' then '$W'
+          when v_inner ~ 'W' and v_inner !~ '[=<>&|]|starts' then 'W'
+          else 'P'
+        end
+      );
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
+comment on function dripdrop._path_fault(jsonpath) is
+  'What in a path could take for ever, or null.';
+
+create or replace function dripdrop._multiplies(predicate text)
+returns boolean
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select from regexp_split_to_table(predicate, '&&|[|][|]') as part
+    where (
+      select count(*) > 1
+      from regexp_split_to_table(part, ' (==|!=|<=|>=|<|>|starts with) ') as side
+      where side ~ 'W'
+    )
+  )
+$$;
+
+comment on function dripdrop._multiplies(text) is
+  'Whether one of the comparisons of a predicate without parentheses has wildcards on both sides.';
+
+-- raises  ZD208, with the path of the fault in the diagnostics' column field
+create or replace function dripdrop._check_path(path jsonpath, field text)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_fault text := dripdrop._path_fault(path);
+begin
+  if octet_length(path::text) > 4000 then
+    raise exception 'the path is longer than 4000 bytes' using
+      errcode = 'ZD208', column = _check_path.field, hint = 'Make several conditions of it.';
+  elsif v_fault is not null then
+    raise exception '% takes too long on long lists: %',
+      dripdrop._quoted(path::text), v_fault using
+      errcode = 'ZD208', column = _check_path.field,
+      hint = 'Compare one list with a value, for example $.enrollment.orders[*].total > 100, or '
+        'let the application compute the answer and pass it as data.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_path(jsonpath, text) is
+  'Raises ZD208 on a path that could take for ever.';
 
 -- plpgsql/authoring/lookup.sql
 
@@ -9729,6 +9831,32 @@ $$;
 comment on function dripdrop._count_events(dripdrop.enrollments, jsonb, timestamptz, timestamptz) is
   'How often the event of a condition has happened to an enrolment since a time.';
 
+-- A path compares each element of a list with each of another, and nothing can end it. What comes in
+-- has no such lists; what was stored before, or answered by a hook, may have. More than a thousand
+-- elements print more than 2000 characters, so that data of ordinary size is not looked through.
+create or replace function dripdrop._has_long_list(data jsonb, hooks jsonb)
+returns boolean
+language sql
+stable
+parallel safe
+return coalesce(
+  case
+    when length(data::text) > 2000
+    then data @? 'strict $.** ? (@.type() == "array" && @.size() > 1000)'
+  end,
+  false
+)
+or coalesce(
+  case
+    when length(hooks::text) > 2000
+    then hooks @? 'strict $.** ? (@.type() == "array" && @.size() > 1000)'
+  end,
+  false
+);
+
+comment on function dripdrop._has_long_list(jsonb, jsonb) is
+  'Whether data or answers of hooks hold a list of more than 1000 elements.';
+
 -- Why a condition does not hold, or null when it does. Nothing in the data can raise: what cannot
 -- be compared does not hold, and this says so. Times without a zone are in UTC. happened: those of
 -- the events that conditions name which have happened at all; null when the caller has not looked.
@@ -9750,6 +9878,11 @@ declare
   v_actual jsonb;
   v_holds boolean;
 begin
+  if coalesce(condition.field_path, condition.predicate) is not null
+    and dripdrop._has_long_list(enrollment.data, hooks)
+  then
+    return 'list_too_long';
+  end if;
   case condition.condition_type
     when 'enrollment_data' then
       v_actual := jsonb_path_query_first_tz(
@@ -9827,7 +9960,7 @@ comment on function dripdrop._objection(
   dripdrop.conditions, dripdrop.enrollments, jsonb, text[], uuid, timestamptz
 ) is
   'Why a condition does not hold for an enrolment (condition_false, value_missing, '
-  'not_comparable, hook_unanswered or the hook''s error), or null when it holds.';
+  'not_comparable, list_too_long, hook_unanswered or the hook''s error), or null when it holds.';
 
 create or replace function dripdrop._describe(condition dripdrop.conditions)
 returns text
@@ -11807,6 +11940,7 @@ begin
         dripdrop._quoted(hook ->> 'response_path') using
         errcode = 'ZD201', column = 'response_path', hint = 'For example "score" or "$.data[0].id".';
   end;
+  perform dripdrop._check_path((v_hook ->> 'response_path')::jsonpath, 'response_path');
   return v_hook || jsonb_build_object(
     'timeout_ms', (v_hook ->> 'timeout_ms')::int,
     'retry_count', (v_hook ->> 'retry_count')::int,

@@ -86,6 +86,7 @@ begin
           hint = 'Write for example plan_tier, address.city, or $."plan-tier" for a name with '
             'other signs in it. Variables are not known here.';
       end if;
+      perform dripdrop._check_path(v_path, path || 'field_path');
       return v_canonical
         || jsonb_build_object('field_path', v_path::text)
         || dripdrop._canonical_comparison(condition, path);
@@ -115,6 +116,7 @@ begin
           hint = 'Write a test such as $.enrollment.score > 70 && $.steps.welcome.state == "sent". '
             '$.enrollment.score alone is a value: compare it, or write exists($.enrollment.score).';
       end if;
+      perform dripdrop._check_path(v_path, path || 'predicate');
       return v_canonical || jsonb_build_object('predicate', v_path::text);
   end case;
 end

@@ -179,6 +179,32 @@ $$;
 comment on function dripdrop._count_events(dripdrop.enrollments, jsonb, timestamptz, timestamptz) is
   'How often the event of a condition has happened to an enrolment since a time.';
 
+-- A path compares each element of a list with each of another, and nothing can end it. What comes in
+-- has no such lists; what was stored before, or answered by a hook, may have. More than a thousand
+-- elements print more than 2000 characters, so that data of ordinary size is not looked through.
+create or replace function dripdrop._has_long_list(data jsonb, hooks jsonb)
+returns boolean
+language sql
+stable
+parallel safe
+return coalesce(
+  case
+    when length(data::text) > 2000
+    then data @? 'strict $.** ? (@.type() == "array" && @.size() > 1000)'
+  end,
+  false
+)
+or coalesce(
+  case
+    when length(hooks::text) > 2000
+    then hooks @? 'strict $.** ? (@.type() == "array" && @.size() > 1000)'
+  end,
+  false
+);
+
+comment on function dripdrop._has_long_list(jsonb, jsonb) is
+  'Whether data or answers of hooks hold a list of more than 1000 elements.';
+
 -- Why a condition does not hold, or null when it does. Nothing in the data can raise: what cannot
 -- be compared does not hold, and this says so. Times without a zone are in UTC. happened: those of
 -- the events that conditions name which have happened at all; null when the caller has not looked.
@@ -200,6 +226,11 @@ declare
   v_actual jsonb;
   v_holds boolean;
 begin
+  if coalesce(condition.field_path, condition.predicate) is not null
+    and dripdrop._has_long_list(enrollment.data, hooks)
+  then
+    return 'list_too_long';
+  end if;
   case condition.condition_type
     when 'enrollment_data' then
       v_actual := jsonb_path_query_first_tz(
@@ -277,7 +308,7 @@ comment on function dripdrop._objection(
   dripdrop.conditions, dripdrop.enrollments, jsonb, text[], uuid, timestamptz
 ) is
   'Why a condition does not hold for an enrolment (condition_false, value_missing, '
-  'not_comparable, hook_unanswered or the hook''s error), or null when it holds.';
+  'not_comparable, list_too_long, hook_unanswered or the hook''s error), or null when it holds.';
 
 create or replace function dripdrop._describe(condition dripdrop.conditions)
 returns text

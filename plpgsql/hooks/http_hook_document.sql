@@ -124,6 +124,7 @@ begin
         dripdrop._quoted(hook ->> 'response_path') using
         errcode = 'ZD201', column = 'response_path', hint = 'For example "score" or "$.data[0].id".';
   end;
+  perform dripdrop._check_path((v_hook ->> 'response_path')::jsonpath, 'response_path');
   return v_hook || jsonb_build_object(
     'timeout_ms', (v_hook ->> 'timeout_ms')::int,
     'retry_count', (v_hook ->> 'retry_count')::int,
