@@ -24,7 +24,8 @@ class Client(Statements[Any, list[Any], Any]):
             enrollment = Client(connection).enroll(None, "onboarding", "user", "42", {"email": …})
 
     Raises:
-        DripdropError: the engine refused, see `dripdrop.errors`.
+        DripdropError: the engine refused, see `dripdrop.errors`; `InvalidArgument` before anything
+            is sent where a text or document cannot be stored at all.
         psycopg.Error: anything else the server says.
     """
 

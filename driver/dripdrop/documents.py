@@ -151,7 +151,7 @@ def _documents(text: str, file: str) -> Iterator[Document]:
     lines = text.split("\n")
     try:
         # JSON is YAML, but for the tabs that may indent it.
-        json.loads(text)
+        json.loads(text, parse_constant=_no_number)
         text = text.replace("\t", " ")
     except ValueError as error:
         if file.endswith(".json"):
@@ -164,6 +164,10 @@ def _documents(text: str, file: str) -> Iterator[Document]:
                 yield document
     except (yaml.YAMLError, RecursionError) as error:
         raise _syntax_error(file, lines, error) from None
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _syntax_error(file: str, lines: Sequence[str], error: Exception) -> DocumentError:
@@ -264,6 +268,8 @@ def _scalar(node: yaml.ScalarNode) -> Any:
 
 def _text(node: yaml.ScalarNode) -> str:
     """Return the text of a scalar; JSON writes a character beyond the first 65536 as a pair."""
+    if "\0" in node.value:
+        raise _refusal(node, "NUL is no character that can be stored")
     try:
         return str(node.value).encode("utf-16", "surrogatepass").decode("utf-16")
     except UnicodeDecodeError:

@@ -18,6 +18,8 @@ from uuid import UUID
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from dripdrop.arguments import checked_text, written_json
+
 Json: TypeAlias = Mapping[str, Any] | Sequence[Any]
 """A jsonb parameter: what `json.dumps` takes."""
 
@@ -43,6 +45,7 @@ def _statement(declaration: Callable[P, R]) -> Callable[P, R]:
     signature = inspect.signature(declaration)
     shape = str(signature.return_annotation)
     documents = {p.name for p in signature.parameters.values() if "Json" in str(p.annotation)}
+    is_report = name.startswith("complete_")
 
     @wraps(declaration)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -57,13 +60,25 @@ def _statement(declaration: Callable[P, R]) -> Callable[P, R]:
             ),
         )
         values = {
-            key: Jsonb(value) if key in documents and value is not None else value
-            for key, value in given.items()
+            key: _argument(key, value, key in documents, is_report) for key, value in given.items()
         }
         execute = getattr(client, f"_{shape.lower()}")
         return execute(query, values)  # type: ignore[no-any-return]
 
     return call
+
+
+def _argument(name: str, value: Any, is_document: bool, is_report: bool) -> Any:
+    """Return what psycopg is to send. Workers clean what they report, and write it themselves."""
+    if is_document and value is not None:
+        if is_report:
+            return Jsonb(value)
+        try:
+            document = written_json(value, name)
+        except TypeError:
+            return Jsonb(value)  # the caller's psycopg may know how to write it
+        return Jsonb(value, dumps=lambda _: document)
+    return checked_text(value, name) if isinstance(value, str) else value
 
 
 class Statements(ABC, Generic[One, Many, Value]):

@@ -28,6 +28,7 @@ declare
     when 'time_window' then array['start', 'end', 'days', 'time_zone']
   end;
   v_fault text;
+  v_instead text;
   v_path jsonpath;
   v_canonical jsonb;
 begin
@@ -37,6 +38,14 @@ begin
       hint = 'Write for example {"predicate": "$.enrollment.score > 70"}.';
   end if;
   if v_fields is null then
+    select w.word, w.instead into v_fault, v_instead
+    from dripdrop._words() as w
+    where w.document = 'condition' and condition ? w.word
+    limit 1;
+    if v_fault is not null then
+      raise exception 'a condition has no field %', dripdrop._quoted(v_fault) using
+        errcode = 'ZD208', column = path || v_fault, hint = format('Write %s instead.', v_instead);
+    end if;
     raise exception 'condition type % is unknown', dripdrop._quoted(v_type) using
       errcode = 'ZD208', column = path || 'type',
       hint = 'Use enrollment_data, event, hook, predicate or time_window; the type may be left out '
@@ -49,7 +58,10 @@ begin
     raise exception 'a condition of type % has no field %',
       dripdrop._quoted(v_type), dripdrop._quoted(v_fault) using
       errcode = 'ZD208', column = path || v_fault,
-      hint = format('The fields are name, %s.', array_to_string(v_fields, ', '));
+      hint = dripdrop._instead(
+        'condition', v_fault,
+        format('The fields are name, %s.', array_to_string(v_fields, ', '))
+      );
   end if;
   select field into v_fault
   from unnest(array[

@@ -40,8 +40,12 @@ begin
   if v_fault is not null then
     raise exception 'at %: a sequence has no such field', dripdrop._quoted(v_fault) using
       errcode = 'ZD206', column = v_fault,
-      hint = 'The fields are key, name, description, time_zone, reentry, reentry_interval, '
-        'priority, exclusive_group, metadata, mode, config, activate, hooks, goals, exit_when, entry and steps.';
+      hint = dripdrop._instead(
+        'sequence', v_fault,
+        'The fields are key, name, description, time_zone, reentry, reentry_interval, '
+        'priority, exclusive_group, metadata, mode, config, activate, hooks, goals, exit_when, '
+        'entry and steps.'
+      );
   end if;
   select field into v_fault
   from unnest(array[

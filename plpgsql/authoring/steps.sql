@@ -28,8 +28,11 @@ begin
   if v_fault is not null then
     raise exception 'a step has no field %', dripdrop._quoted(v_fault) using
       errcode = 'ZD201', column = v_fault,
-      hint = 'The fields are key, name, position, channel, timing, template, adapter, config, '
-        'active, conditions and transitions.';
+      hint = dripdrop._instead(
+        'step', v_fault,
+        'The fields are key, name, position, channel, timing, template, adapter, config, '
+        'active, conditions and transitions.'
+      );
   end if;
   select field into v_fault
   from unnest(array['key', 'name', 'channel', 'adapter']) as field
@@ -150,12 +153,15 @@ begin
     raise exception 'config setting % is unknown or has a bad value: %',
       dripdrop._quoted(v_fault), dripdrop._quoted(config ->> v_fault) using
       errcode = 'ZD201', column = 'config.' || v_fault,
-      hint = 'Settings: recipient_key, time_zone, retry_for (an interval), max_retries (0 to 999), '
+      hint = dripdrop._instead(
+        'config', v_fault,
+        'Settings: recipient_key, time_zone, retry_for (an interval), max_retries (0 to 999), '
         'on_max_retry (cancel, continue), on_unknown (at_most_once, at_least_once), '
         'stale_after (an interval), on_stale (send, skip, hold), daily_cap (a count), '
         'rate_limits (rates by scope), kind (marketing, transactional), topic (its key), '
         'require_verified_recipient (true, false), send_window, channel_adapter_rotation '
-        '(a list of senders), unsubscribe (true, false).';
+        '(a list of senders), unsubscribe (true, false).'
+      );
   end if;
   if config ? 'channel_adapter_rotation' then
     perform dripdrop._check_rotation(
@@ -222,7 +228,10 @@ begin
   if v_fault is not null then
     raise exception 'a template for % has no field %', channel, dripdrop._quoted(v_fault) using
       errcode = 'ZD201', column = 'template.' || v_fault,
-      hint = format('The fields are %s.', array_to_string(v_fields, ', '));
+      hint = dripdrop._instead(
+        'template', v_fault,
+        format('The fields are %s.', array_to_string(v_fields, ', '))
+      );
   end if;
   select field.key into v_fault
   from jsonb_each(template) as field
@@ -237,6 +246,7 @@ begin
       errcode = 'ZD201', column = 'template.' || v_fault,
       hint = 'headers is an object, body anything, every other field a text.';
   end if;
+  perform dripdrop._check_template_headers(channel, template -> 'headers');
   if channel = 'email' and coalesce(btrim(template ->> 'subject'), '') = '' then
     raise exception 'an email needs a subject' using
       errcode = 'ZD201', column = 'template.subject', hint = 'For example "Welcome {{ name }}!".';
@@ -250,6 +260,58 @@ $$;
 
 comment on function dripdrop._check_template(text, jsonb) is
   'Raises on a template a channel cannot use.';
+
+-- What the message says itself, and what would make it go to others, is no template's to set.
+--
+-- raises  ZD201 with the path of the fault
+create or replace function dripdrop._check_template_headers(channel text, headers jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_header record;
+begin
+  if coalesce(jsonb_typeof(headers), 'null') <> 'object' then
+    return;
+  end if;
+  for v_header in
+    select h.key as name, jsonb_typeof(h.value) as type from jsonb_each(headers) as h
+  loop
+    if v_header.name !~ '^[!#$%&''*+.^_`|~0-9A-Za-z-]{1,200}$'
+      or v_header.type not in ('string', 'number', 'boolean', 'null')
+    then
+      raise exception 'header % is not one line of text', dripdrop._quoted(v_header.name) using
+        errcode = 'ZD201', column = 'template.headers.' || left(v_header.name, 100),
+        hint = 'A name has letters, digits and "-", a value is a text.';
+    end if;
+    if v_header.name ~* (case channel
+      when 'email' then
+        '^(from|sender|reply-to|to|cc|bcc|subject|date|message-id|mime-version|return-path|received'
+        '|dkim-signature|content-.*|resent-.*|x-smtpapi|x-msys-api|x-mc-.*)$'
+      when 'webhook' then
+        '^(host|connection|content-(length|type)|transfer-encoding'
+        '|webhook-(id|timestamp|signature))$'
+    end) then
+      raise exception 'header % is not the template''s to set',
+        dripdrop._quoted(v_header.name) using
+        errcode = 'ZD201', column = 'template.headers.' || v_header.name,
+        hint = case
+          when channel = 'webhook' then 'The request sets it itself.'
+          when v_header.name ~* '^(from|reply-to|subject)$'
+          then format('Write "%s" in the template.', lower(replace(v_header.name, '-', '_')))
+          when v_header.name ~* '^(to|cc|bcc|resent-)'
+          then 'A message goes to one address, which was checked; enrol others themselves.'
+          else 'The message sets it itself.'
+        end;
+    end if;
+  end loop;
+end
+$$;
+
+comment on function dripdrop._check_template_headers(text, jsonb) is
+  'Raises on a header that a template may not set.';
 
 -- Steps are added to drafts only. Position defaults to the place after the last step.
 --

@@ -37,7 +37,10 @@ begin
     if v_fault is not null then
       raise exception 'a transition has no field %', dripdrop._quoted(v_fault) using
         errcode = 'ZD206', column = v_path || '.' || v_fault,
-        hint = 'The fields are to, when and conditions.';
+        hint = dripdrop._instead(
+        'transition', v_fault,
+        'The fields are to, when and conditions.'
+      );
     end if;
     if coalesce(jsonb_typeof(v_transition -> 'to') not in ('string', 'null'), true) then
       raise exception 'a transition does not say where it leads' using

@@ -32,9 +32,12 @@ begin
   if v_fault is not null then
     raise exception 'a hook has no field %', dripdrop._quoted(v_fault) using
       errcode = 'ZD201', column = v_fault,
-      hint = 'The fields are key, name, description, method, url, headers, body_template, '
+      hint = dripdrop._instead(
+        'hook', v_fault,
+        'The fields are key, name, description, method, url, headers, body_template, '
         'auth_type, response_path, response_type, timeout_ms, retry_count, retry_for, max_in_flight '
-        'and active.';
+        'and active.'
+      );
   end if;
   select field into v_fault
   from unnest(array[
@@ -78,10 +81,16 @@ begin
     raise exception 'method % is unknown', dripdrop._quoted(v_hook ->> 'method') using
       errcode = 'ZD201', column = 'method', hint = 'Use GET, POST, PUT, PATCH or DELETE.';
   end if;
-  if coalesce(v_hook ->> 'url' !~* '^https?://[^/[:space:]]', true) then
+  perform dripdrop._check_text(v_hook ->> 'url', 'url', 10000);
+  if coalesce(
+    v_hook ->> 'url' !~* '^https://[^/[:space:]]'
+    and v_hook ->> 'url' !~* '^http://(localhost|127[.][0-9.]+|[[]::1[]])(:[0-9]+)?([/?#]|$)',
+    true
+  ) then
     raise exception 'url is not an https address' using
       errcode = 'ZD201', column = 'url',
-      hint = 'For example "https://api.example.com/leads/{{ subscriber_id }}".';
+      hint = 'For example "https://api.example.com/leads/{{ subscriber_id }}"; http:// is for '
+        'localhost, 127.0.0.1 and [::1], in development.';
   end if;
   if v_hook ->> 'auth_type' not in ('none', 'bearer', 'basic', 'header') then
     raise exception 'auth_type % is unknown', dripdrop._quoted(v_hook ->> 'auth_type') using

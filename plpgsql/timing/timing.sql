@@ -161,7 +161,10 @@ begin
     raise exception 'a timing of type % has no field %',
       dripdrop._quoted(v_type), dripdrop._quoted(v_unknown) using
       errcode = 'ZD203', column = 'timing.' || v_unknown,
-      hint = format('The fields of %s are %s.', v_type, array_to_string(v_known, ', '));
+      hint = dripdrop._instead(
+        'timing', v_unknown,
+        format('The fields of %s are %s.', v_type, array_to_string(v_known, ', '))
+      );
   end if;
 
   select jsonb_object_agg(field.key, field.value) into v_given

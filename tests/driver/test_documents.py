@@ -138,6 +138,7 @@ def test_an_empty_document_is_left_out() -> None:
         ("a: 1e999", 1, 4, "too large"),
         ("? [a]\n: b", 1, 3, "the key is not a text"),
         ('a: "\\ud83d"', 1, 4, "surrogate"),
+        ('a: "b\\0"', 1, 4, "NUL"),
         ("a: *x", 1, 4, "undefined alias"),
         ('a: b\nc: "\x07"', 2, 5, "#x0007"),
         ("", 1, 1, "the file is empty"),

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import Message
 
 from dripdrop.client import AsyncClient
-from dripdrop.errors import ExecutionNotFound, TopicNotFound
+from dripdrop.errors import ArgumentError, ExecutionNotFound, TopicNotFound
 from dripdrop.unsubscribe import InvalidToken, Ticket, Tokens
 from dripdrop.web.database import Crowded, Database, is_passing
 from dripdrop.web.pages import done_page, preferences_page
@@ -103,7 +103,7 @@ class Unsubscribe:
                     return await ask(client)
             except ExecutionNotFound:
                 raise HTTPException(404) from None
-            except (TopicNotFound, psycopg.DataError):
+            except (TopicNotFound, ArgumentError, psycopg.DataError):
                 raise HTTPException(400) from None
             except DeadlockDetected:
                 if attempt < _ATTEMPTS - 1:
