@@ -5334,16 +5334,16 @@ set search_path = pg_catalog, pg_temp
 as $$
   select q.key
   from dripdrop.sequences as own
-  join dripdrop.enrollments as e
-    on e.subscriber_id = enrollment.subscriber_id
-    and e.subscriber_type = enrollment.subscriber_type
-    and e.state = 'active'
-    and e.sequence_id <> own.id
+  cross join lateral dripdrop._enrollments_of(
+    enrollment.subscriber_type, enrollment.subscriber_id
+  ) as e
   join dripdrop.sequences as q
     on q.id = e.sequence_id
     and q.exclusive_group = own.exclusive_group
     and (q.tenant_key = own.tenant_key or (q.tenant_key is null and own.tenant_key is null))
   where own.id = enrollment.sequence_id
+    and e.state = 'active'
+    and e.sequence_id <> own.id
     and (-q.priority, e.started_at, e.id) < (-own.priority, enrollment.started_at, enrollment.id)
   order by q.priority desc, e.started_at, e.id
   limit 1
@@ -5368,17 +5368,15 @@ as $$
     select h.id
     from dripdrop.enrollments as e
     join dripdrop.sequences as q on q.id = e.sequence_id and q.exclusive_group is not null
-    join dripdrop.enrollments as o
-      on o.subscriber_id = e.subscriber_id
-      and o.subscriber_type = e.subscriber_type
-      and o.state = 'active'
-      and (o.tenant_key = e.tenant_key or (o.tenant_key is null and e.tenant_key is null))
+    cross join lateral dripdrop._enrollments_of(e.subscriber_type, e.subscriber_id) as o
     join dripdrop.step_executions as h
       on h.enrollment_id = o.id
       and h.state = 'scheduled'
       and h.due_at > _release_rivals.at
       and h.reason = 'exclusive_group'
     where e.id = any (_release_rivals.enrollments)
+      and o.state = 'active'
+      and (o.tenant_key = e.tenant_key or (o.tenant_key is null and e.tenant_key is null))
     for no key update of h skip locked
   )
 $$;
@@ -6700,13 +6698,15 @@ returns timestamptz
 language sql
 stable
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
   select max(x.claimed_at) + interval '1 microsecond'
-  from dripdrop.enrollments as e
+  from dripdrop._enrollments_of(_last_claimed.subscriber_type, _last_claimed.subscriber_id) as e
   join dripdrop.step_executions as x on x.enrollment_id = e.id
-  where e.subscriber_id = _last_claimed.subscriber_id
-    and e.subscriber_type = _last_claimed.subscriber_type
-    and e.tenant_key is not distinct from _last_claimed.tenant_key
+  where e.tenant_key is not distinct from _last_claimed.tenant_key
 $$;
 
 comment on function dripdrop._last_claimed(text, text, text) is
@@ -6949,9 +6949,11 @@ begin
   select e.* into v_enrollment from dripdrop.enrollments as e where e.id = execution.enrollment_id;
   -- All at once and whatever their state: one that is reopened meanwhile would be met out of order.
   perform from dripdrop.enrollments as e
-  where e.subscriber_id = v_enrollment.subscriber_id
-    and e.subscriber_type = v_enrollment.subscriber_type
-    and e.tenant_key is not distinct from v_enrollment.tenant_key
+  where e.id = any (array(
+      select n.id
+      from dripdrop._enrollments_of(v_enrollment.subscriber_type, v_enrollment.subscriber_id) as n
+      where n.tenant_key is not distinct from v_enrollment.tenant_key
+    ))
   order by e.id
   for no key update;
 
@@ -7241,7 +7243,7 @@ as $$
   execution as materialized (
     select
       x.id, x.tenant_key, x.enrollment_id, x.step_id, x.state, x.scheduled_for, x.due_at,
-      x.awaited_event, x.hooks, x.adapter_id, x.recipient,
+      x.awaited_event, x.hooks, x.hook_failures, x.adapter_id, x.recipient,
       x.payload is not null or x.state = 'queued' as decided
     from dripdrop.step_executions as x
     where x.id = any (executions)
@@ -7372,6 +7374,8 @@ as $$
       end as opens_at,
       w.hours,
       s.hooks <> '{}' and not coalesce(x.hooks, '{}') ?& s.hooks as hooks_unanswered,
+      dripdrop._describe_failures(x.hook_failures) as hook_failures,
+      e.ask_at is not null as rules_unanswered,
       x.awaited_event,
       x.due_at,
       s.on_timeout,
@@ -7513,7 +7517,9 @@ as $$
     (
       50, 'hooks', false,
       case when f.hooks_unanswered then 'ask' end,
-      'waiting_for_hooks', null, _gates.at + interval '15 minutes'
+      case when f.hook_failures is null then 'waiting_for_hooks' else 'hook_unavailable' end,
+      f.hook_failures,
+      _gates.at + interval '15 minutes'
     ),
     (
       60, 'step', true,
@@ -7529,9 +7535,11 @@ as $$
       'stale', null, null
     ),
     (
-      90, 'exit', false,
-      (f.way_out).action,
-      (f.way_out).reason, (f.way_out).detail, null
+      90, 'exit', true,
+      coalesce((f.way_out).action, case when f.rules_unanswered then 'defer' end),
+      case when (f.way_out).action is null then 'waiting_for_rules' else (f.way_out).reason end,
+      (f.way_out).detail,
+      case when (f.way_out).action is null then _gates.at + interval '15 minutes' end
     ),
     (
       95, 'event', false,
@@ -7744,6 +7752,7 @@ begin
       case when g.action is not null then g.reason else put_off.reason end,
       case when g.action is not null then g.detail else put_off.detail end,
       case
+        when g.action = 'ask' and v_execution.due_at > v_now then v_execution.due_at
         when g.action is not null then g.until
         when put_off.gate is not null then v_execution.due_at
       end,
@@ -7757,6 +7766,7 @@ begin
       case
         when v_execution.state = 'sending' then v_execution.lease_until
         when v_decision.action in ('hold', 'wait') then v_decision.until
+        when v_decision.action = 'ask' then v_at
         else coalesce(case when v_execution.state = 'scheduled' then v_decision.until end, v_at)
       end
     from (
@@ -7844,6 +7854,7 @@ declare
   v_failed uuid[];
   v_limited uuid[];
 begin
+  perform dripdrop._assume_rules(enrollments, _run_ahead.hooks, v_now);
   loop
     return query
     select v_now, null::text, null::text, e.state, e.exit_reason, null::text
@@ -7881,6 +7892,7 @@ begin
       return query
       select v_now, null::text, null::text, 'event', v.event_key, null::text
       from dripdrop._track(v_event ->> 'tenant_key', jsonb_build_array(v_event)) as v;
+      perform dripdrop._assume_rules(enrollments, _run_ahead.hooks, v_now);
     else
       v_due := array(
         select x.id
@@ -8322,6 +8334,24 @@ comment on function dripdrop.enroll_many(text, text, jsonb) is
   'Enrols a list of {subscriber_id, subscriber_type = User, data, entry_key, metadata}; returns '
   'their open enrolments.';
 
+-- Always by subscriber: statistics of a time when there were few enrolments make the planner
+-- believe that those of a sequence are as few.
+create or replace function dripdrop._enrollments_of(subscriber_type text, subscriber_id text)
+returns setof dripdrop.enrollments
+language sql
+stable
+parallel safe
+begin atomic
+  select e.*
+  from dripdrop.enrollments as e
+  where e.subscriber_id = _enrollments_of.subscriber_id
+    and e.subscriber_type = _enrollments_of.subscriber_type
+  offset 0;
+end;
+
+comment on function dripdrop._enrollments_of(text, text) is
+  'All enrolments of a subscriber, in every tenant and sequence.';
+
 -- What the sequence's reentry says, apart from an open enrolment of the same entry, which enroll()
 -- returns: never, not if the entry has been; after_exit, not while another one is open; always,
 -- whatever else is open. No entry begins within reentry_interval of the start of a former one.
@@ -8338,10 +8368,9 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
   select not exists (
-    select from dripdrop.enrollments as e
-    where e.subscriber_id = _may_enter.subscriber_id
-      and e.subscriber_type = _may_enter.subscriber_type
-      and e.sequence_id = sequence.id
+    select
+    from dripdrop._enrollments_of(_may_enter.subscriber_type, _may_enter.subscriber_id) as e
+    where e.sequence_id = sequence.id
       and case
         when e.state in ('active', 'paused')
         then sequence.reentry = 'after_exit' and e.entry_key <> _may_enter.entry_key
@@ -8365,9 +8394,11 @@ create or replace function dripdrop._enroll(
 returns setof dripdrop.enrollments
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_custom_plan
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -8506,13 +8537,11 @@ begin
   if v_sequence.reentry = 'never' and exists (
     select
     from dripdrop.enrollments as n
-    join dripdrop.enrollments as e
-      on e.subscriber_id = n.subscriber_id
-      and e.subscriber_type = n.subscriber_type
+    cross join lateral dripdrop._enrollments_of(n.subscriber_type, n.subscriber_id) as e
+    where n.id = any (v_enrolled)
       and e.sequence_id = n.sequence_id
       and e.entry_key = n.entry_key
       and e.state in ('completed', 'cancelled')
-    where n.id = any (v_enrolled)
   ) then
     raise exception 'an enrolment ended at this moment' using
       errcode = '40001', hint = 'Run the transaction again.';
@@ -8553,10 +8582,10 @@ begin
   from jsonb_to_recordset(subscribers) as s (
     subscriber_type text, subscriber_id text, entry_key text
   )
-  join dripdrop.enrollments as e
-    on e.subscriber_id = s.subscriber_id
-    and e.subscriber_type = coalesce(s.subscriber_type, 'User')
-    and e.entry_key = coalesce(s.entry_key, '')
+  cross join lateral dripdrop._enrollments_of(
+    coalesce(s.subscriber_type, 'User'), s.subscriber_id
+  ) as e
+  where e.entry_key = coalesce(s.entry_key, '')
     and e.sequence_id = v_sequence.id
     and (e.state in ('active', 'paused') or e.id = any (v_enrolled));
 end
@@ -8662,7 +8691,7 @@ begin
   update dripdrop.step_executions as x
   set state = 'scheduled',
       scheduled_for = case
-        when x.reason = 'waiting_for_hooks' then x.scheduled_for
+        when x.reason in ('waiting_for_hooks', 'hook_unavailable') then x.scheduled_for
         else coalesce(x.due_at, x.scheduled_for)
       end,
       due_at = null,
@@ -8827,6 +8856,7 @@ begin
   update dripdrop.enrollments as e
   set state = _end_enrollments.state,
       exit_reason = _end_enrollments.reason,
+      ask_at = null,
       completed_at = case when _end_enrollments.state = 'completed' then _end_enrollments.at end,
       cancelled_at = case when _end_enrollments.state = 'cancelled' then _end_enrollments.at end,
       updated_at = _end_enrollments.at
@@ -9144,10 +9174,8 @@ begin
     where e.id in (
       select n.id
       from unnest(v_given) as g
-      join dripdrop.enrollments as n
-        on n.subscriber_id = g.subscriber_id
-        and n.subscriber_type = g.subscriber_type
-        and n.tenant_key is not distinct from g.tenant_key
+      cross join lateral dripdrop._enrollments_of(g.subscriber_type, g.subscriber_id) as n
+      where n.tenant_key is not distinct from g.tenant_key
         and (n.id = g.enrollment_id or g.enrollment_id is null)
         and n.state in ('active', 'paused')
     )
@@ -9168,10 +9196,8 @@ begin
     v_open := array(
       select distinct n.id
       from unnest(v_new) as g
-      join dripdrop.enrollments as n
-        on n.subscriber_id = g.subscriber_id
-        and n.subscriber_type = g.subscriber_type
-        and n.tenant_key is not distinct from g.tenant_key
+      cross join lateral dripdrop._enrollments_of(g.subscriber_type, g.subscriber_id) as n
+      where n.tenant_key is not distinct from g.tenant_key
         and (n.id = g.enrollment_id or g.enrollment_id is null)
         and n.id = any (v_held)
         and n.state in ('active', 'paused')
@@ -9195,7 +9221,8 @@ $$;
 comment on function dripdrop._track(text, jsonb) is
   'The one way in for events: records those that are new, and does what follows from them.';
 
--- Goals and exit rules, asked for every enrolment that something has happened to.
+-- Goals and exit rules, asked for every enrolment that something has happened to. Those that name a
+-- function of the application do not hold yet: claim_hooks() has it asked.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._let_out(enrollments uuid[], at timestamptz)
@@ -9215,28 +9242,26 @@ begin
     with
     -- Once per sequence, not once per enrolment.
     sequence as materialized (
-      select
-        q.id,
-        dripdrop._ways_out(q.id) as ways_out,
-        exists (
-          select from dripdrop.conditions as c
-          where c.sequence_id = q.id and c.hook is not null
-        ) as asks
+      select q.id, dripdrop._ways_out(q.id) as ways_out
       from dripdrop.sequences as q
-      where q.id in (
-        select e.sequence_id
+      where q.id = any (array(
+        select distinct e.sequence_id
         from dripdrop.enrollments as e
         where e.id = any (_let_out.enrollments)
-      )
+      ))
     )
-    select found.action, found.reason, array_agg(e.id) as enrollments
-    from dripdrop.enrollments as e
-    join sequence as q on q.id = e.sequence_id and cardinality(q.ways_out) > 0
+    select found.action, found.reason, array_agg((n.enrollment).id) as enrollments
+    from (
+      select e as enrollment
+      from dripdrop.enrollments as e
+      where e.id = any (_let_out.enrollments)
+      offset 0
+    ) as n
+    join sequence as q on q.id = (n.enrollment).sequence_id and cardinality(q.ways_out) > 0
     cross join lateral dripdrop._way_out(
-      q.ways_out, e, case when q.asks then dripdrop._rule_answers(e) end, null, null, _let_out.at
+      q.ways_out, n.enrollment, null, null, null, _let_out.at
     ) as found
-    where e.id = any (_let_out.enrollments)
-      and found.action is not null
+    where found.action is not null
     group by found.action, found.reason
   loop
     perform dripdrop._end_enrollments(
@@ -9246,11 +9271,27 @@ begin
       _let_out.at
     );
   end loop;
+
+  update dripdrop.enrollments as e
+  set ask_at = _let_out.at
+  where e.id = any (_let_out.enrollments)
+    and e.state in ('active', 'paused')
+    and e.sequence_id = any (array(
+      select q.id
+      from dripdrop.sequences as q
+      where q.id in (
+        select n.sequence_id
+        from dripdrop.enrollments as n
+        where n.id = any (_let_out.enrollments)
+      )
+      and exists (select from dripdrop._rule_functions(q))
+    ));
 end
 $$;
 
 comment on function dripdrop._let_out(uuid[], timestamptz) is
-  'Ends the enrolments that have reached a goal or meet an exit rule of their sequence.';
+  'Ends the enrolments that have reached a goal or meet an exit rule of their sequence, and has '
+  'those be asked whose rules name SQL functions.';
 
 -- Steps that wait for an event are due after their delay; side steps fire once per event. Someone
 -- who is paused remembers what they waited for, and misses what only fires. Hooks that were being
@@ -9275,10 +9316,8 @@ as $$
   happened as materialized (
     select v.*, e as enrollment, e.state = 'active' as is_active
     from unnest(_wake.events) as v
-    join dripdrop.enrollments as e
-      on e.subscriber_id = v.subscriber_id
-      and e.subscriber_type = v.subscriber_type
-      and e.tenant_key is not distinct from v.tenant_key
+    cross join lateral dripdrop._enrollments_of(v.subscriber_type, v.subscriber_id) as e
+    where e.tenant_key is not distinct from v.tenant_key
       and (e.id = v.enrollment_id or v.enrollment_id is null)
       and e.id = any (_wake.enrollments)
       and e.state in ('active', 'paused')
@@ -10288,16 +10327,45 @@ language sql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format('%s: %s', h.key, h.value ->> 'error')
+  select format('%s: %s', h.key, coalesce(h.value ->> 'error', 'hook_null'))
   from jsonb_each(hooks) as h
-  where h.value ? 'error'
-    and dripdrop._template_names(template, h.key)
+  where case
+    when h.value ? 'error' then dripdrop._template_names(template, h.key)
+    when h.value -> 'value' = 'null' then dripdrop._template_prints(template, h.key)
+  end
   order by h.key
   limit 1
 $$;
 
 comment on function dripdrop._failed_hook(jsonb, jsonb) is
-  'The first hook that a template names and that ended in an error, with its code; null if none.';
+  'The first hook that a template names and that ended in an error, or that it prints and that has '
+  'no value, with the code; null if none.';
+
+-- Whether asking again later may help: no reply, or a server that says so (RFC 9110).
+create or replace function dripdrop._may_pass(code text)
+returns boolean
+language sql
+immutable
+parallel safe
+return code in (
+  'hook_timeout', 'connect_error', 'connection_lost', 'http_408', 'http_425', 'http_429'
+) or code ~ '^http_5[0-9][0-9]$';
+
+comment on function dripdrop._may_pass(text) is
+  'Whether an error of an HTTP hook is one for the time being.';
+
+create or replace function dripdrop._describe_failures(failures jsonb)
+returns text
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select string_agg(format('%s: %s', f.key, f.value ->> 'error'), ', ' order by f.key)
+  from jsonb_each(failures) as f
+$$;
+
+comment on function dripdrop._describe_failures(jsonb) is
+  'What hooks have failed with for the time being, as people read it.';
 
 -- raises  ZD201
 create or replace function dripdrop._check_hook_answer(answer jsonb, field text)
@@ -10322,7 +10390,8 @@ comment on function dripdrop._check_hook_answer(jsonb, text) is
   'Raises ZD201 on what is no answer of a hook.';
 
 -- What a caller reports becomes what is kept: {"value": …} or {"error": code}. The path and the
--- type are applied here, by the rules of SQL/JSON, whoever made the call.
+-- type are applied here, by the rules of SQL/JSON, whoever made the call. A value goes to
+-- predicates and to renderers: it is bounded as everything is that comes in.
 create or replace function dripdrop._hook_answer(
   answer jsonb,
   response_path text,
@@ -10330,7 +10399,7 @@ create or replace function dripdrop._hook_answer(
 )
 returns jsonb
 language plpgsql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -10338,39 +10407,36 @@ declare
 begin
   if answer ? 'error' then
     return jsonb_build_object('error', left(answer ->> 'error', 100));
-  end if;
-  if answer ? 'value' then
-    return jsonb_build_object('value', answer -> 'value');
-  end if;
-  if response_type is null then
+  elsif answer ? 'value' then
+    v_value := answer -> 'value';
+  elsif response_type is null then
     return '{"error": "hook_missing"}'::jsonb;
-  end if;
-  if response_type = 'text' and response_path is null then
-    return jsonb_build_object('value', answer -> 'response');
-  end if;
-
-  v_value := (answer ->> 'response')::jsonb;
-  if response_path is not null then
-    v_value := jsonb_path_query_first(v_value, response_path::jsonpath, '{}', true);
+  elsif response_type = 'text' and response_path is null then
+    v_value := answer -> 'response';
+  else
+    v_value := (answer ->> 'response')::jsonb;
+    if exists (select from dripdrop._json_fault(v_value, '', 65536)) then
+      return '{"error": "hook_unusable"}'::jsonb;
+    end if;
+    if response_path is not null then
+      v_value := jsonb_path_query_first(v_value, response_path::jsonpath, '{}', true);
+    end if;
     if v_value is null then
       return '{"error": "hook_path_missing"}'::jsonb;
     end if;
+    if response_type <> 'json' then
+      v_value := dripdrop._coerced(v_value #>> '{}', response_type);
+    end if;
   end if;
-  if response_type = 'json' then
-    return jsonb_build_object('value', v_value);
+  if v_value is null then
+    return '{"error": "hook_coercion"}'::jsonb;
   end if;
-
-  v_text := v_value #>> '{}';
-  return case
-    when v_text is null then '{"error": "hook_coercion"}'
-    when response_type = 'text' then jsonb_build_object('value', v_text)
-    when response_type = 'boolean' and lower(btrim(v_text)) in ('true', 'false')
-    then jsonb_build_object('value', btrim(v_text)::boolean)
-    when response_type = 'number'
-      and btrim(v_text) ~ '^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)(e[+-]?[0-9]{1,3})?$'
-    then jsonb_build_object('value', btrim(v_text)::numeric)
-    else '{"error": "hook_coercion"}'
-  end;
+  if not dripdrop._is_plain(v_value)
+    and exists (select from dripdrop._json_fault(v_value, '', 65536))
+  then
+    return '{"error": "hook_unusable"}'::jsonb;
+  end if;
+  return jsonb_build_object('value', v_value);
 exception
   -- No JSON, or JSON that Postgres cannot hold.
   when data_exception or program_limit_exceeded then
@@ -10382,66 +10448,102 @@ comment on function dripdrop._hook_answer(jsonb, text, text) is
   'What is kept of a hook''s answer: its value, taken from the response by path and type, or an '
   'error.';
 
--- What a key of a step stands for: an HTTP hook of the sequence, else a SQL function, else nothing.
--- error: why there is nothing to call.
-create or replace function dripdrop._hook_to_call(
-  tenant_key text,
-  sequence dripdrop.sequences,
-  key text
-)
-returns table (kind text, hook jsonb, error text)
+create or replace function dripdrop._coerced(value text, response_type text)
+returns jsonb
 language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when response_type = 'text' then to_jsonb(value)
+    when response_type = 'boolean' and lower(btrim(value)) in ('true', 'false')
+    then to_jsonb(btrim(value)::boolean)
+    when response_type = 'number' and btrim(value) ~ '^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)(e[+-]?[0-9]{1,3})?$'
+    then to_jsonb(btrim(value)::numeric)
+  end
+$$;
+
+comment on function dripdrop._coerced(text, text) is
+  'A text as text, number or boolean; null if it is none.';
+
+
+-- raises  ZD201 results are malformed
+create or replace function dripdrop._hook_results(results jsonb)
+returns dripdrop._hook_result[]
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select found.kind, found.hook, found.error
-  from (
-    select
-      1 as place,
-      'http' as kind,
-      dripdrop._http_hook_call(h, sequence.key) as hook,
-      case when not h.active then 'hook_inactive' end as error
-    from dripdrop.http_hooks as h
-    where h.sequence_id = sequence.id and h.key = _hook_to_call.key
-    union all
-    select 2, 'sql', jsonb_build_object('timeout_ms', h.timeout_ms), null
-    from dripdrop._hook(_hook_to_call.tenant_key, _hook_to_call.key) as h
-    union all
-    select 3, null, null, 'hook_missing'
-  ) as found
-  order by found.place
-  limit 1
+declare
+  v_results dripdrop._hook_result[];
+begin
+  if jsonb_typeof(results) is distinct from 'array' then
+    raise exception 'results is not a list' using
+      errcode = 'ZD201', column = 'results',
+      hint = 'Pass [{"execution": …, "fence": …, "message": …, "values": {…}}, …].';
+  end if;
+  v_results := array(
+    select r
+    from jsonb_populate_recordset(null::dripdrop._hook_result, results) as r
+  );
+  perform dripdrop._check_hook_answer(a.value, 'results')
+  from unnest(v_results) as r
+  cross join lateral jsonb_each(coalesce(r.values, '""')) as a;
+  return v_results;
+exception
+  when data_exception then
+    raise exception 'an element of results is malformed' using
+      errcode = 'ZD201', column = 'results', detail = sqlerrm,
+      hint = 'execution and enrollment are uuids, fence a whole number, values an object.';
+end
 $$;
 
-comment on function dripdrop._hook_to_call(text, dripdrop.sequences, text) is
-  'How the value of a hook is come by for a sequence, or why it cannot be.';
+comment on function dripdrop._hook_results(jsonb) is 'The results of complete_hooks(), checked.';
 
--- Work for whoever calls hooks. A claim is only the queue's visibility time: a caller that dies has
--- changed nothing, and the call is made again. Where there is nothing to call, the error is the
--- answer, and is given here; an execution that somebody has locked gets it when its claim has run
--- out, so that a claim waits for nobody.
---
--- locks   messages of the queue; where nothing can be called, executions and their enrolments; all
---         skipping what is locked
--- raises  ZD120 the queue does not exist
-create or replace function dripdrop.claim_hooks(
-  batch_size int default 100,
-  visibility interval default '5 minutes'
+-- What may pass is asked again after a pause, which grows from a minute to an hour, or when the
+-- server said; for as long as the hook is retried. The last attempt is at the very end.
+create or replace function dripdrop._ask_again_at(
+  failure jsonb,
+  retry_for interval,
+  retry_after float8,
+  at timestamptz
 )
-returns table (
-  execution_id uuid,
-  fence int,
-  message_id bigint,
-  tenant_key text,
-  key text,
-  kind text,
-  hook jsonb,
-  variables jsonb
-)
-language plpgsql
-security definer
+returns timestamptz
+language sql
+immutable
 set search_path = pg_catalog, pg_temp
-set standard_conforming_strings = on
+as $$
+  select case
+    when at < f.since + retry_for
+    then least(
+      f.since + retry_for,
+      at + greatest(
+        make_interval(mins => (array[1, 5, 15, 60])[least(f.count, 4)]),
+        make_interval(secs => least(coalesce(retry_after, 0), 86400))
+      )
+    )
+  end
+  from (
+    select
+      coalesce((failure ->> 'since')::timestamptz, at) as since,
+      coalesce((failure ->> 'count')::int, 0) + 1 as count
+  ) as f
+$$;
+
+comment on function dripdrop._ask_again_at(jsonb, interval, float8, timestamptz) is
+  'When a hook is asked again that has failed for the time being; null when it fails for good.';
+
+-- The first answer stays: a value is fetched once per execution. What was stopped meanwhile has
+-- another fence and is left alone.
+--
+-- locks   nothing new: callers hold the executions and their enrolments
+create or replace function dripdrop._record_answers(
+  results dripdrop._hook_result[],
+  at timestamptz
+)
+returns int
+language plpgsql
+set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set jit = off
@@ -10449,109 +10551,93 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 declare
-  v_now timestamptz := dripdrop._now();
-  v_messages bigint[];
-  v_executions uuid[];
-  v_fences int[];
-  v_wanted dripdrop._wanted_hook[];
-  v_answerable uuid[];
+  v_count int;
 begin
-  perform dripdrop._check_batch_size(batch_size);
-  select
-    array_agg(m.msg_id),
-    array_agg((m.message ->> 'execution')::uuid),
-    array_agg((m.message ->> 'fence')::int)
-  into v_messages, v_executions, v_fences
-  from dripdrop._read_queue(
-    'dripdrop_hooks', extract(epoch from visibility)::int, batch_size
-  ) as m;
-  if v_messages is null then
-    return;
-  end if;
-
-  perform pgmq.delete('dripdrop_hooks', array_agg(p.message))
-  from unnest(v_messages, v_executions, v_fences) as p (message, execution, fence)
-  where not exists (
-    select from dripdrop.step_executions as x
-    join dripdrop.steps as s on s.id = x.step_id
-    where x.id = p.execution
-      and x.fence = p.fence
-      and x.state = 'scheduled'
-      and not coalesce(x.hooks, '{}') ?& s.hooks
-  )
-  having count(*) > 0;
-
-  v_wanted := array(
-    select (x.id, p.message, k.key, c.kind, c.hook, c.error)::dripdrop._wanted_hook
-    from unnest(v_messages, v_executions, v_fences) as p (message, execution, fence)
+  with answer as (
+    select
+      x.id,
+      e.state = 'paused' as paused,
+      a.key,
+      n.answer,
+      jsonb_build_object(
+        'error', n.answer -> 'error',
+        'count', coalesce((x.hook_failures #>> array[a.key, 'count'])::int, 0) + 1,
+        'since', coalesce(x.hook_failures #> array[a.key, 'since'], to_jsonb(_record_answers.at))
+      ) as failure,
+      case
+        when dripdrop._may_pass(n.answer ->> 'error')
+        then dripdrop._ask_again_at(
+          x.hook_failures -> a.key, h.retry_for,
+          case
+            when jsonb_typeof(a.value -> 'retry_after') = 'number'
+            then (a.value ->> 'retry_after')::float8
+          end,
+          _record_answers.at
+        )
+      end as again_at
+    from unnest(results) as r
     join dripdrop.step_executions as x
-      on x.id = p.execution and x.fence = p.fence and x.state = 'scheduled'
-    join dripdrop.steps as s on s.id = x.step_id
+      on x.id = r.execution and x.fence = r.fence and x.state = 'scheduled'
     join dripdrop.enrollments as e on e.id = x.enrollment_id
-    join dripdrop.sequences as q on q.id = e.sequence_id
-    cross join lateral unnest(s.hooks) as k (key)
-    cross join lateral dripdrop._hook_to_call(x.tenant_key, q, k.key) as c
-    where not coalesce(x.hooks, '{}') ? k.key
-  );
-
-  -- One that waits for other values too gets its errors after them.
-  v_answerable := array(
-    select w.execution_id
-    from unnest(v_wanted) as w
-    group by w.execution_id
-    having bool_and(w.error is not null)
-  );
-  if cardinality(v_answerable) > 0 then
-    v_answerable := array(
-      select x.id
-      from dripdrop.step_executions as x
-      join dripdrop.enrollments as e on e.id = x.enrollment_id
-      where x.id = any (v_answerable)
-      for no key update of e, x skip locked
-    );
-    perform dripdrop.complete_hooks((
-      select coalesce(jsonb_agg(a.answer), '[]')
-      from (
-        select jsonb_build_object(
-          'execution', x.id,
-          'fence', x.fence,
-          'message', w.message_id,
-          'values', jsonb_object_agg(w.key, jsonb_build_object('error', w.error))
-        ) as answer
-        from unnest(v_wanted) as w
-        join dripdrop.step_executions as x on x.id = w.execution_id
-        where x.id = any (v_answerable)
-        group by x.id, w.message_id
-      ) as a
-    ));
-  end if;
-
-  return query
-  select
-    x.id,
-    x.fence,
-    w.message_id,
-    x.tenant_key,
-    w.key,
-    w.kind,
-    w.hook,
-    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, v_now)
-  from unnest(v_wanted) as w
-  join dripdrop.step_executions as x on x.id = w.execution_id
-  join dripdrop.steps as s on s.id = x.step_id
-  join dripdrop.enrollments as e on e.id = x.enrollment_id
-  join dripdrop.sequences as q on q.id = e.sequence_id
-  where w.error is null;
+    cross join lateral jsonb_each(r.values) as a
+    left join dripdrop.http_hooks as h on h.sequence_id = e.sequence_id and h.key = a.key
+    cross join lateral (
+      select dripdrop._hook_answer(a.value, h.response_path, h.response_type) as answer
+      offset 0
+    ) as n
+    where not coalesce(x.hooks, '{}') ? a.key
+  ),
+  told as (
+    select
+      a.id,
+      a.paused,
+      jsonb_object_agg(a.key, a.answer) filter (where a.again_at is null) as hooks,
+      coalesce(jsonb_object_agg(a.key, a.failure) filter (where a.again_at is not null), '{}')
+        as failures,
+      array_agg(a.key) as keys,
+      min(a.again_at) as again_at
+    from answer as a
+    group by a.id, a.paused
+  ),
+  answered as (
+    update dripdrop.step_executions as x
+    set hooks = case when t.hooks is null then x.hooks else coalesce(x.hooks, '{}') || t.hooks end,
+        hook_failures = nullif(coalesce(x.hook_failures - t.keys, '{}') || t.failures, '{}'),
+        due_at = case when not t.paused then coalesce(t.again_at, _record_answers.at) end,
+        defer_count = x.defer_count + (t.again_at is not null)::int,
+        reason = case when t.again_at is not null then 'hook_unavailable' else x.reason end,
+        reason_at = case when t.again_at is not null then _record_answers.at else x.reason_at end,
+        updated_at = _record_answers.at
+    from told as t
+    where x.id = t.id
+    returning x.id, x.tenant_key, x.channel, t.failures, t.again_at
+  ),
+  logged as (
+    insert into dripdrop.message_events (
+      tenant_key, step_execution_id, channel, provider, event_type, event_data, occurred_at
+    )
+    select
+      a.tenant_key, a.id, a.channel, 'dripdrop', 'deferred',
+      jsonb_build_object(
+        'reason', 'hook_unavailable', 'gate', 'hooks',
+        'detail', dripdrop._describe_failures(a.failures), 'until', a.again_at
+      ),
+      _record_answers.at
+    from answered as a
+    where a.again_at is not null
+  )
+  select count(*) into v_count
+  from answered;
+  return v_count;
 end
 $$;
 
-comment on function dripdrop.claim_hooks(int, interval) is
-  'Hooks to call, one row per execution and key, for a while nobody else''s; hand the answers to '
-  'complete_hooks().';
+comment on function dripdrop._record_answers(dripdrop._hook_result[], timestamptz) is
+  'Keeps what the hooks of executions answered, and makes them due: now, or when they ask again.';
 
 -- results: [{"execution", "fence", "message", "values": {key: answer}}], an answer being one of
--- {"value": …}, {"response": "the body"} and {"error": code}. The first answer stays: a value is
--- fetched once per execution. What was stopped meanwhile has another fence and is left alone.
+-- {"value": …}, {"response": "the body"} and {"error": code}, and for goals and exit rules
+-- {"enrollment", "ask_at", "values"}.
 --
 -- locks   enrolments, then executions, both in id order
 -- raises  ZD201 results are malformed
@@ -10569,76 +10655,48 @@ set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
-  v_results dripdrop._hook_result[];
+  v_results dripdrop._hook_result[] := dripdrop._hook_results(results);
+  v_asked uuid[] := array(
+    select r.enrollment from unnest(v_results) as r where r.enrollment is not null
+  );
   v_count int;
 begin
-  if jsonb_typeof(results) is distinct from 'array' then
-    raise exception 'results is not a list' using
-      errcode = 'ZD201', column = 'results',
-      hint = 'Pass [{"execution": …, "fence": …, "message": …, "values": {…}}, …].';
-  end if;
-  begin
-    v_results := array(
-      select r
-      from jsonb_populate_recordset(null::dripdrop._hook_result, results) as r
-    );
-    perform dripdrop._check_hook_answer(a.value, 'results')
-    from unnest(v_results) as r
-    cross join lateral jsonb_each(coalesce(r.values, '""')) as a;
-  exception
-    when data_exception then
-      raise exception 'an element of results is malformed' using
-        errcode = 'ZD201', column = 'results', detail = sqlerrm,
-        hint = 'execution is a uuid, fence a whole number, values an object.';
-  end;
-
   perform from dripdrop.enrollments as e
   where e.id in (
     select x.enrollment_id
     from unnest(v_results) as r
     join dripdrop.step_executions as x on x.id = r.execution
+    union
+    select a.id from unnest(v_asked) as a (id)
   )
   order by e.id
   for no key update;
   perform from dripdrop.step_executions as x
-  where x.id in (select r.execution from unnest(v_results) as r)
+  where x.id in (
+    select r.execution
+    from unnest(v_results) as r
+    union
+    select n.id
+    from dripdrop.step_executions as n
+    where n.enrollment_id = any (v_asked) and n.state in ('scheduled', 'queued', 'rendered')
+  )
   order by x.id
   for no key update;
 
-  with answer as (
-    select
-      x.id,
-      e.state = 'paused' as paused,
-      jsonb_object_agg(
-        a.key, dripdrop._hook_answer(a.value, h.response_path, h.response_type)
-      ) as hooks
-    from unnest(v_results) as r
-    join dripdrop.step_executions as x
-      on x.id = r.execution and x.fence = r.fence and x.state = 'scheduled'
-    join dripdrop.enrollments as e on e.id = x.enrollment_id
-    cross join lateral jsonb_each(r.values) as a
-    left join dripdrop.http_hooks as h on h.sequence_id = e.sequence_id and h.key = a.key
-    where not coalesce(x.hooks, '{}') ? a.key
-    group by x.id, e.id
-  ),
-  answered as (
-    update dripdrop.step_executions as x
-    set hooks = coalesce(x.hooks, '{}') || a.hooks,
-        due_at = case when not a.paused then v_now end,
-        updated_at = v_now
-    from answer as a
-    where x.id = a.id
-    returning x.id
-  )
-  select count(*) into v_count
-  from answered;
-  perform pgmq.delete('dripdrop_hooks', array(select r.message from unnest(v_results) as r));
+  v_count := dripdrop._record_answers(v_results, v_now);
+  if v_asked <> '{}' then
+    v_count := v_count + dripdrop._settle_rules(v_results, v_now);
+  end if;
+  perform pgmq.delete('dripdrop_hooks', array(
+    select r.message from unnest(v_results) as r where r.message is not null
+  ));
   return v_count;
 end
 $$;
 
 comment on function dripdrop.complete_hooks(jsonb) is
-  'Takes what hooks answered, makes their executions due and returns how many.';
+  'Takes what hooks answered, makes their executions due, applies goals and exit rules, and '
+  'returns how many asked.';
 
 -- plpgsql/hooks/call_function.sql
 
@@ -10802,37 +10860,14 @@ begin
   if exists (select from dripdrop._function_fault(v_function)) then
     return '{"error": "hook_refused"}'::jsonb;
   end if;
-  return dripdrop._call_function(v_function, enrollment, context);
+  return dripdrop._hook_answer(
+    dripdrop._call_function(v_function, enrollment, context), null, null
+  );
 end
 $$;
 
 comment on function dripdrop._ask_function(dripdrop.enrollments, text, jsonb) is
   'What a SQL function says about an enrolment: {"value": …} or {"error": code}.';
-
--- An HTTP hook is asked when a step is decided; here it has no answer, and its rule does not hold.
-create or replace function dripdrop._rule_answers(enrollment dripdrop.enrollments)
-returns jsonb
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_key text;
-  v_answers jsonb := '{}';
-begin
-  for v_key in
-    select c.hook
-    from dripdrop.conditions as c
-    where c.sequence_id = enrollment.sequence_id and c.hook is not null
-  loop
-    v_answers := v_answers
-      || jsonb_build_object(v_key, dripdrop._try_function(enrollment, v_key, null, null, null));
-  end loop;
-  return v_answers;
-end
-$$;
-
-comment on function dripdrop._rule_answers(dripdrop.enrollments) is
-  'What the SQL functions that goals and exit rules name say about an enrolment.';
 
 -- Within the caller's statement, and failing closed.
 create or replace function dripdrop._try_function(
@@ -10867,6 +10902,521 @@ $$;
 
 comment on function dripdrop._try_function(dripdrop.enrollments, text, text, jsonb, uuid) is
   'What a SQL function says about an enrolment; an error of its own is "hook_exception".';
+
+-- plpgsql/hooks/claim.sql
+
+-- What a key of a step stands for: an HTTP hook of the sequence, else a SQL function, else nothing.
+-- error: why there is nothing to call.
+create or replace function dripdrop._hook_to_call(
+  tenant_key text,
+  sequence dripdrop.sequences,
+  key text
+)
+returns table (kind text, hook jsonb, error text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select found.kind, found.hook, found.error
+  from (
+    select
+      1 as place,
+      'http' as kind,
+      dripdrop._http_hook_call(h, sequence.key) as hook,
+      case when not h.active then 'hook_inactive' end as error
+    from dripdrop.http_hooks as h
+    where h.sequence_id = sequence.id and h.key = _hook_to_call.key
+    union all
+    select 2, 'sql', jsonb_build_object('id', h.id, 'timeout_ms', h.timeout_ms), null
+    from dripdrop._hook(_hook_to_call.tenant_key, _hook_to_call.key) as h
+    union all
+    select 3, null, null, 'hook_missing'
+  ) as found
+  order by found.place
+  limit 1
+$$;
+
+comment on function dripdrop._hook_to_call(text, dripdrop.sequences, text) is
+  'How the value of a hook is come by for a sequence, or why it cannot be.';
+
+-- Of one SQL function a caller has at most two calls under way, so that a slow one leaves places to
+-- the others.
+create or replace function dripdrop._free_places(kind text, hook jsonb, busy jsonb)
+returns int
+language sql
+immutable
+parallel safe
+return case kind when 'http' then (hook ->> 'max_in_flight')::int else 2 end
+  - coalesce((busy ->> (hook ->> 'id'))::int, 0);
+
+comment on function dripdrop._free_places(text, jsonb, jsonb) is
+  'How many calls of a hook a caller may begin, of whom so many are under way.';
+
+-- raises  ZD201
+create or replace function dripdrop._check_busy(busy jsonb)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_json(busy, 'busy');
+  if jsonb_typeof(busy) is distinct from 'object'
+    or exists (
+      select from jsonb_each(busy) as b
+      where b.key !~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+        or b.value::text !~ '^[0-9]{1,6}$'
+    )
+  then
+    raise exception 'busy is not a count of calls by hook' using
+      errcode = 'ZD201', column = 'busy',
+      hint = 'Pass {"the id of a hook": how many of its calls are under way}.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_busy(jsonb) is 'Raises ZD201 on what does not count calls.';
+
+create or replace function dripdrop._full_hooks(busy jsonb, functions int)
+returns uuid[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select h.id
+    from jsonb_each_text(busy) as b
+    join dripdrop.http_hooks as h on h.id = b.key::uuid
+    where b.value::int >= h.max_in_flight
+    union all
+    select h.id
+    from dripdrop.hooks as h
+    where functions <= 0 or (busy ->> h.id::text)::int >= 2
+  )
+$$;
+
+comment on function dripdrop._full_hooks(jsonb, int) is 'The hooks that have no place for a call.';
+
+create or replace function dripdrop._steps_waiting_for(hooks uuid[])
+returns uuid[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select s.id
+    from dripdrop.http_hooks as h
+    join dripdrop.sequence_versions as v on v.sequence_id = h.sequence_id
+    join dripdrop.steps as s on s.sequence_version_id = v.id
+    where h.id = any (_steps_waiting_for.hooks) and h.key = any (s.hooks)
+    union
+    select s.id
+    from dripdrop.hooks as h
+    join dripdrop.steps as s on h.key = any (s.hooks)
+    where h.id = any (_steps_waiting_for.hooks)
+      and (s.tenant_key = h.tenant_key or h.tenant_key is null)
+  )
+$$;
+
+comment on function dripdrop._steps_waiting_for(uuid[]) is
+  'The steps that need the value of one of these hooks.';
+
+-- The queue is read past what waits for a hook without a place, and tenants take turns: nobody
+-- stands behind somebody else's slow endpoint. What is no pointer has no execution. A pointer that
+-- was read is hidden until a time of ours, and not of the queue's.
+--
+-- locks   messages of the queue, skipping what is locked
+-- raises  ZD120 the queue does not exist
+create or replace function dripdrop._read_hook_pointers(
+  steps uuid[],
+  batch_size int,
+  at timestamptz
+)
+returns table (message_id bigint, execution uuid, fence int)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+begin
+  return query
+  with waiting as materialized (
+    select m.msg_id, p.execution, p.fence, x.tenant_key
+    from pgmq.q_dripdrop_hooks as m
+    cross join lateral (
+      select
+        case
+          when m.message ->> 'execution' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+            and m.message ->> 'fence' ~ '^[0-9]{1,9}$'
+          then (m.message ->> 'execution')::uuid
+        end as execution,
+        case
+          when m.message ->> 'fence' ~ '^[0-9]{1,9}$' then (m.message ->> 'fence')::int
+        end as fence
+    ) as p
+    left join dripdrop.step_executions as x on x.id = p.execution
+    where (m.read_ct = 0 or m.vt <= _read_hook_pointers.at)
+      and coalesce(x.step_id <> all (_read_hook_pointers.steps), true)
+    order by m.msg_id
+    limit greatest(1000, _read_hook_pointers.batch_size)
+  ),
+  chosen as (
+    select w.*, row_number() over (partition by w.tenant_key order by w.msg_id) as turn
+    from waiting as w
+    order by turn, w.msg_id
+    limit _read_hook_pointers.batch_size
+  )
+  select c.msg_id, c.execution, c.fence
+  from chosen as c
+  join pgmq.q_dripdrop_hooks as m
+    on m.msg_id = c.msg_id and (m.read_ct = 0 or m.vt <= _read_hook_pointers.at)
+  order by c.turn, c.msg_id
+  for update of m skip locked;
+exception
+  when undefined_table or invalid_schema_name then
+    raise exception 'queue "dripdrop_hooks" does not exist' using
+      errcode = 'ZD120', hint = 'select * from dripdrop.start() creates the queues.';
+end
+$$;
+
+comment on function dripdrop._read_hook_pointers(uuid[], int, timestamptz) is
+  'Pointers to executions that wait for their hooks, locked.';
+
+-- A caller that dies has changed nothing: what it took is handed out again.
+--
+-- locks   enrolments, skipping what is locked
+create or replace function dripdrop._take_questions(
+  full_hooks uuid[],
+  batch_size int,
+  again_at timestamptz,
+  at timestamptz
+)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_without_a_place uuid[];
+  v_taken uuid[];
+begin
+  if full_hooks <> '{}' then
+    v_without_a_place := array(
+      select q.id
+      from dripdrop.sequences as q
+      cross join lateral dripdrop._rule_functions(q) as f
+      where f.id = any (full_hooks)
+    );
+  end if;
+  v_taken := array(
+    select e.id
+    from dripdrop.enrollments as e
+    where e.ask_at <= _take_questions.at
+      and e.sequence_id <> all (coalesce(v_without_a_place, '{}'))
+    order by e.ask_at
+    limit _take_questions.batch_size
+    for no key update skip locked
+  );
+  if cardinality(v_taken) > 0 then
+    update dripdrop.enrollments as e
+    set ask_at = case
+          when exists (
+            select from dripdrop.sequences as q
+            cross join lateral dripdrop._rule_functions(q)
+            where q.id = e.sequence_id
+          )
+          then again_at
+        end
+    where e.id = any (v_taken);
+  end if;
+  return v_taken;
+end
+$$;
+
+comment on function dripdrop._take_questions(uuid[], int, timestamptz, timestamptz) is
+  'Enrolments whose goals and exit rules are to be asked now.';
+
+-- A place is handed out when each of its hooks has room for it, and there is a function''s place if
+-- it asks functions: those are called one after the other. Where there is nothing to call, nothing
+-- is needed.
+create or replace function dripdrop._fitting(
+  wanted dripdrop._wanted_hook[],
+  busy jsonb,
+  functions int,
+  batch_size int
+)
+returns bigint[]
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select w.place
+    from (
+      select
+        w.place,
+        w.error is not null
+        or (
+          row_number() over (partition by w.hook ->> 'id' order by w.place)
+          <= dripdrop._free_places(w.kind, w.hook, busy)
+          and (
+            w.kind <> 'sql'
+            or dense_rank() over (partition by w.kind, w.error is null order by w.place) <= functions
+          )
+        ) as fits
+      from unnest(wanted) as w
+    ) as w
+    group by w.place
+    having bool_and(w.fits)
+    order by w.place
+    limit batch_size
+  )
+$$;
+
+comment on function dripdrop._fitting(dripdrop._wanted_hook[], jsonb, int, int) is
+  'The places of what can be asked at once.';
+
+-- What has nothing to call is answered here with its error; an execution that somebody has locked
+-- gets it when its claim has run out, so that a claim waits for nobody.
+--
+-- locks   executions and their enrolments, skipping what is locked
+create or replace function dripdrop._answer_with_errors(wanted dripdrop._wanted_hook[])
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_answerable uuid[];
+begin
+  -- One that waits for other values too gets its errors after them.
+  v_answerable := array(
+    select w.execution_id
+    from unnest(wanted) as w
+    where w.execution_id is not null
+    group by w.execution_id
+    having bool_and(w.error is not null)
+  );
+  if cardinality(v_answerable) = 0 then
+    return;
+  end if;
+  v_answerable := array(
+    select x.id
+    from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    where x.id = any (v_answerable)
+    for no key update of e, x skip locked
+  );
+  perform dripdrop.complete_hooks((
+    select coalesce(jsonb_agg(a.answer), '[]')
+    from (
+      select jsonb_build_object(
+        'execution', x.id,
+        'fence', x.fence,
+        'message', w.message_id,
+        'values', jsonb_object_agg(w.key, jsonb_build_object('error', w.error))
+      ) as answer
+      from unnest(wanted) as w
+      join dripdrop.step_executions as x on x.id = w.execution_id
+      where x.id = any (v_answerable)
+      group by x.id, w.message_id
+    ) as a
+  ));
+end
+$$;
+
+comment on function dripdrop._answer_with_errors(dripdrop._wanted_hook[]) is
+  'Answers what there is nothing to call for.';
+
+-- What is to be called: first for those whose rules are to be asked, then for executions.
+create or replace function dripdrop._wanted_hooks(
+  questions uuid[],
+  messages bigint[],
+  executions uuid[],
+  fences int[]
+)
+returns setof dripdrop._wanted_hook
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+  select
+    a.place, null::uuid, e.id, null::bigint, f.key, 'sql',
+    jsonb_build_object('id', f.id, 'timeout_ms', f.timeout_ms), null
+  from unnest(_wanted_hooks.questions) with ordinality as a (id, place)
+  join dripdrop.enrollments as e on e.id = a.id
+  join dripdrop.sequences as q on q.id = e.sequence_id
+  cross join lateral dripdrop._rule_functions(q) as f
+  union all
+  select
+    cardinality(_wanted_hooks.questions) + p.place, x.id, e.id, p.message, k.key, c.kind, c.hook,
+    c.error
+  from unnest(
+    _wanted_hooks.messages, _wanted_hooks.executions, _wanted_hooks.fences
+  ) with ordinality as p (message, execution, fence, place)
+  join dripdrop.step_executions as x
+    on x.id = p.execution and x.fence = p.fence and x.state = 'scheduled'
+  join dripdrop.steps as s on s.id = x.step_id
+  join dripdrop.enrollments as e on e.id = x.enrollment_id
+  join dripdrop.sequences as q on q.id = e.sequence_id
+  cross join lateral unnest(s.hooks) as k (key)
+  cross join lateral dripdrop._hook_to_call(x.tenant_key, q, k.key) as c
+  where not coalesce(x.hooks, '{}') ? k.key
+$$;
+
+comment on function dripdrop._wanted_hooks(uuid[], bigint[], uuid[], int[]) is
+  'The hooks that enrolments and executions wait for.';
+
+-- locks   callers hold the messages
+create or replace function dripdrop._throw_away(
+  messages bigint[],
+  executions uuid[],
+  wanted dripdrop._wanted_hook[]
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
+as $$
+declare
+  v_stale bigint[] := array(
+    select m.id
+    from unnest(messages) as m (id)
+    where m.id not in (select w.message_id from unnest(wanted) as w where w.message_id is not null)
+  );
+  v_malformed bigint[] := array(
+    select m.id from unnest(messages, executions) as m (id, execution) where m.execution is null
+  );
+begin
+  if cardinality(v_malformed) > 0 then
+    raise warning 'queue "dripdrop_hooks" held % that is no pointer: thrown away',
+      cardinality(v_malformed) using hint = 'Nothing but the engine writes to its queues.';
+  end if;
+  if cardinality(v_stale) > 0 then
+    perform pgmq.delete('dripdrop_hooks', v_stale);
+  end if;
+end
+$$;
+
+comment on function dripdrop._throw_away(bigint[], uuid[], dripdrop._wanted_hook[]) is
+  'Takes pointers out of the queue whose execution has moved on, and what is no pointer.';
+
+-- Work for whoever calls hooks. A claim is only a time for which nobody else gets it: a caller that
+-- dies has changed nothing, and the call is made again. busy: {hook id: calls under way};
+-- functions: how many executions and enrolments may ask SQL functions now.
+--
+-- locks   enrolments whose rules are to be asked; messages of the queue; where nothing can be
+--         called, executions and their enrolments; all skipping what is locked
+-- raises  ZD120 the queue does not exist, ZD201 bad argument
+create or replace function dripdrop.claim_hooks(
+  batch_size int default 100,
+  visibility interval default '5 minutes',
+  busy jsonb default '{}',
+  functions int default 4
+)
+returns table (
+  execution_id uuid,
+  enrollment_id uuid,
+  fence int,
+  message_id bigint,
+  ask_at timestamptz,
+  tenant_key text,
+  key text,
+  kind text,
+  hook jsonb,
+  variables jsonb
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_full uuid[];
+  v_questions uuid[];
+  v_messages bigint[];
+  v_executions uuid[];
+  v_fences int[];
+  v_wanted dripdrop._wanted_hook[];
+  v_fitting bigint[];
+begin
+  perform dripdrop._check_batch_size(batch_size);
+  perform dripdrop._check_busy(busy);
+  v_full := dripdrop._full_hooks(busy, functions);
+  v_questions := dripdrop._take_questions(
+    v_full, least(batch_size, functions), v_now + visibility, v_now
+  );
+  select array_agg(m.message_id), array_agg(m.execution), array_agg(m.fence)
+  into v_messages, v_executions, v_fences
+  from dripdrop._read_hook_pointers(
+    dripdrop._steps_waiting_for(v_full), batch_size, v_now
+  ) as m;
+
+  v_wanted := array(
+    select w
+    from dripdrop._wanted_hooks(v_questions, v_messages, v_executions, v_fences) as w
+  );
+  perform dripdrop._throw_away(v_messages, v_executions, v_wanted);
+  perform dripdrop._answer_with_errors(v_wanted);
+  v_fitting := dripdrop._fitting(v_wanted, busy, functions, batch_size);
+  update pgmq.q_dripdrop_hooks as m
+  set vt = v_now + visibility,
+      read_ct = m.read_ct + 1
+  from unnest(v_wanted) as w
+  where w.place = any (v_fitting) and m.msg_id = w.message_id;
+  update dripdrop.enrollments as e
+  set ask_at = v_now
+  from unnest(v_wanted) as w
+  where w.execution_id is null and w.place <> all (v_fitting) and e.id = w.enrollment_id;
+
+  return query
+  select
+    x.id,
+    e.id,
+    x.fence,
+    w.message_id,
+    case when x.id is null then e.ask_at end,
+    e.tenant_key,
+    w.key,
+    w.kind,
+    w.hook,
+    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, v_now)
+  from unnest(v_wanted) as w
+  join dripdrop.enrollments as e on e.id = w.enrollment_id
+  join dripdrop.sequences as q on q.id = e.sequence_id
+  left join dripdrop.step_executions as x on x.id = w.execution_id
+  left join dripdrop.steps as s on s.id = x.step_id
+  where w.error is null and w.place = any (v_fitting)
+  order by w.place, w.key;
+end
+$$;
+
+comment on function dripdrop.claim_hooks(int, interval, jsonb, int) is
+  'Hooks to call, one row per execution and key, for a while nobody else''s; without an '
+  'execution_id it is the goals and exit rules of the enrolment that ask. busy: {hook id: calls '
+  'under way}; functions: how many may ask SQL functions. Hand the answers to complete_hooks().';
 
 -- plpgsql/hooks/hooks.sql
 
@@ -11027,8 +11577,12 @@ comment on function dripdrop._hook(text, text) is
 -- A statement of its own, so that the caller's statement_timeout bounds the function. What the
 -- function raises passes through: its words may hold values, so nothing here keeps them.
 --
--- raises  ZD106 unknown execution, and whatever the function raises
-create or replace function dripdrop.call_hook(execution_id uuid, key text)
+-- raises  ZD105 unknown enrolment, ZD106 unknown execution, and whatever the function raises
+create or replace function dripdrop.call_hook(
+  execution_id uuid,
+  key text,
+  enrollment_id uuid default null
+)
 returns jsonb
 language plpgsql
 security definer
@@ -11041,12 +11595,16 @@ begin
     e as enrollment,
     dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, dripdrop._now()) as variables
   into v_call
-  from dripdrop.step_executions as x
-  join dripdrop.steps as s on s.id = x.step_id
-  join dripdrop.enrollments as e on e.id = x.enrollment_id
-  join dripdrop.sequences as q on q.id = e.sequence_id
-  where x.id = call_hook.execution_id;
-  if not found then
+  from (select call_hook.execution_id as id) as n
+  left join dripdrop.step_executions as x on x.id = n.id
+  left join dripdrop.steps as s on s.id = x.step_id
+  join dripdrop.enrollments as e
+    on e.id = case when n.id is null then call_hook.enrollment_id else x.enrollment_id end
+  join dripdrop.sequences as q on q.id = e.sequence_id;
+  if not found and execution_id is null then
+    raise exception 'enrolment "%" not found', enrollment_id using
+      errcode = 'ZD105', hint = 'claim_hooks() names the enrolments whose rules are to be asked.';
+  elsif not found then
     raise exception 'execution "%" not found', execution_id using
       errcode = 'ZD106', hint = 'claim_hooks() names the executions that wait for a hook.';
   end if;
@@ -11054,9 +11612,9 @@ begin
 end
 $$;
 
-comment on function dripdrop.call_hook(uuid, text) is
-  'Calls the SQL function of a hook for an execution and returns {"value": …} or {"error": code} '
-  'for complete_hooks().';
+comment on function dripdrop.call_hook(uuid, text, uuid) is
+  'Calls the SQL function of a hook for an execution, or without one for an enrolment, and returns '
+  '{"value": …} or {"error": code} for complete_hooks().';
 
 -- plpgsql/hooks/http_hook_credentials.sql
 
@@ -11145,7 +11703,7 @@ comment on function dripdrop.reseal_http_hook(text, uuid, bytea, bytea) is
 create or replace function dripdrop._canonical_http_hook(tenant_key text, hook jsonb)
 returns jsonb
 language plpgsql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -11166,7 +11724,8 @@ begin
   from jsonb_object_keys(hook) as field
   where field not in (
     'key', 'name', 'description', 'method', 'url', 'headers', 'body_template', 'auth_type',
-    'response_path', 'response_type', 'timeout_ms', 'retry_count', 'active'
+    'response_path', 'response_type', 'timeout_ms', 'retry_count', 'retry_for', 'max_in_flight',
+    'active'
   );
   if v_fault is not null then
     raise exception 'a hook has no field %', dripdrop._quoted(v_fault) using
@@ -11174,13 +11733,14 @@ begin
       hint = dripdrop._instead(
         'hook', v_fault,
         'The fields are key, name, description, method, url, headers, body_template, '
-        'auth_type, response_path, response_type, timeout_ms, retry_count and active.'
+        'auth_type, response_path, response_type, timeout_ms, retry_count, retry_for, max_in_flight '
+        'and active.'
       );
   end if;
   select field into v_fault
   from unnest(array[
     'key', 'name', 'description', 'method', 'url', 'body_template', 'auth_type', 'response_path',
-    'response_type'
+    'response_type', 'retry_for'
   ]) as field
   where jsonb_typeof(hook -> field) not in ('string', 'null');
   if v_fault is not null then
@@ -11196,7 +11756,8 @@ begin
   -- What is null or empty is as good as left out.
   v_hook := '{
     "method": "POST", "headers": {}, "auth_type": "none", "response_type": "json",
-    "timeout_ms": 5000, "retry_count": 2, "active": true
+    "timeout_ms": 5000, "retry_count": 2, "retry_for": "1 hour", "max_in_flight": 8,
+    "active": true
   }'::jsonb || jsonb_build_object(
     'name', hook ->> 'key', 'description', null, 'body_template', null, 'response_path', null
   ) || coalesce(
@@ -11247,6 +11808,16 @@ begin
     raise exception 'retry_count % is not possible', v_hook -> 'retry_count' using
       errcode = 'ZD201', column = 'retry_count', hint = 'Use 0 to 5 attempts after the first.';
   end if;
+  if not dripdrop._is_interval(regexp_replace(v_hook ->> 'retry_for', '^(0|00:00:00)$', '1s'))
+    or (v_hook ->> 'retry_for')::interval not between interval '0' and interval '30 days'
+  then
+    raise exception 'retry_for % is not possible', v_hook -> 'retry_for' using
+      errcode = 'ZD201', column = 'retry_for', hint = 'For example "1 hour"; at most 30 days.';
+  end if;
+  if v_hook ->> 'max_in_flight' !~ '^[1-9][0-9]{0,2}$' then
+    raise exception 'max_in_flight % is not possible', v_hook -> 'max_in_flight' using
+      errcode = 'ZD201', column = 'max_in_flight', hint = 'Use 1 to 999 calls at a time.';
+  end if;
   if jsonb_typeof(v_hook -> 'active') <> 'boolean' then
     raise exception 'active is not true or false' using
       errcode = 'ZD201', column = 'active', hint = 'Write true or false.';
@@ -11262,7 +11833,10 @@ begin
   end;
   perform dripdrop._check_path((v_hook ->> 'response_path')::jsonpath, 'response_path');
   return v_hook || jsonb_build_object(
-    'timeout_ms', (v_hook ->> 'timeout_ms')::int, 'retry_count', (v_hook ->> 'retry_count')::int
+    'timeout_ms', (v_hook ->> 'timeout_ms')::int,
+    'retry_count', (v_hook ->> 'retry_count')::int,
+    'retry_for', (v_hook ->> 'retry_for')::interval,
+    'max_in_flight', (v_hook ->> 'max_in_flight')::int
   );
 end
 $$;
@@ -11490,7 +12064,9 @@ create or replace function dripdrop.create_http_hook(
   response_type text default 'json',
   timeout_ms int default 5000,
   retry_count int default 2,
-  active boolean default true
+  active boolean default true,
+  retry_for interval default '1 hour',
+  max_in_flight int default 8
 )
 returns dripdrop.http_hooks
 language plpgsql
@@ -11506,7 +12082,8 @@ begin
     'key', key, 'name', name, 'description', description, 'method', method, 'url', url,
     'headers', headers, 'body_template', body_template, 'auth_type', auth_type,
     'response_path', response_path, 'response_type', response_type, 'timeout_ms', timeout_ms,
-    'retry_count', retry_count, 'active', active
+    'retry_count', retry_count, 'retry_for', retry_for, 'max_in_flight', max_in_flight,
+    'active', active
   ));
   if (v_canonical ->> 'auth_type' = 'none') <> (auth_config is null) then
     raise exception 'auth_type % and auth_config do not fit',
@@ -11537,7 +12114,8 @@ end
 $$;
 
 comment on function dripdrop.create_http_hook(
-  text, uuid, text, text, text, text, text, jsonb, text, text, text, text, text, int, int, boolean
+  text, uuid, text, text, text, text, text, jsonb, text, text, text, text, text, int, int, boolean,
+  interval, int
 ) is
   'Adds a value that is fetched over HTTP to a sequence. auth_config: the text printed by '
   '"dripdrop seal".';
@@ -11562,7 +12140,9 @@ create or replace function dripdrop.update_http_hook(
   response_type text default null,
   timeout_ms int default null,
   retry_count int default null,
-  active boolean default null
+  active boolean default null,
+  retry_for interval default null,
+  max_in_flight int default null
 )
 returns dripdrop.http_hooks
 language plpgsql
@@ -11613,7 +12193,8 @@ end
 $$;
 
 comment on function dripdrop.update_http_hook(
-  text, uuid, text, text, text, text, jsonb, text, text, text, text, text, int, int, boolean
+  text, uuid, text, text, text, text, jsonb, text, text, text, text, text, int, int, boolean,
+  interval, int
 ) is
   'Changes an HTTP hook; null leaves a value as it is, an empty text takes it away.';
 
@@ -11639,12 +12220,14 @@ begin
 
   insert into dripdrop.http_hooks as h (
     sequence_id, tenant_key, key, name, description, method, url, timeout_ms, retry_count,
-    auth_type, auth_config, headers, body_template, response_path, response_type, active
+    auth_type, auth_config, headers, body_template, response_path, response_type, active, retry_for,
+    max_in_flight
   )
   values (
     sequence.id, sequence.tenant_key, v_hook.key, v_hook.name, v_hook.description, v_hook.method,
     v_hook.url, v_hook.timeout_ms, v_hook.retry_count, v_hook.auth_type, v_hook.auth_config,
-    v_hook.headers, v_hook.body_template, v_hook.response_path, v_hook.response_type, v_hook.active
+    v_hook.headers, v_hook.body_template, v_hook.response_path, v_hook.response_type, v_hook.active,
+    v_hook.retry_for, v_hook.max_in_flight
   )
   on conflict on constraint http_hooks_one_key_per_sequence do update
   set name = excluded.name,
@@ -11662,6 +12245,8 @@ begin
       response_path = excluded.response_path,
       response_type = excluded.response_type,
       active = excluded.active,
+      retry_for = excluded.retry_for,
+      max_in_flight = excluded.max_in_flight,
       updated_at = dripdrop._now()
   returning * into v_hook;
 
@@ -11715,6 +12300,24 @@ $$;
 
 comment on function dripdrop._template_names(jsonb, text) is
   'Whether a template uses the value of a hook.';
+
+create or replace function dripdrop._template_prints(template jsonb, key text)
+returns boolean
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select
+    from jsonb_path_query(template, 'strict $.** ? (@.type() == "string")') as part (words)
+    cross join lateral regexp_matches(part.words #>> '{}', '[{][{].*?[}][}]', 'g') as tag (words)
+    where tag.words[1] ~ ('(?<![[:alnum:]_])' || _template_prints.key || '(?![[:alnum:]_])')
+      and tag.words[1] !~ '[|][[:space:]]*default(?![[:alnum:]_])'
+  )
+$$;
+
+comment on function dripdrop._template_prints(jsonb, text) is
+  'Whether a template prints the value of a hook, without a default of its own.';
 
 -- A path prints its keys in double quotes. One that takes hooks as a whole may mean any key in it.
 create or replace function dripdrop._predicate_names(predicate jsonpath, key text)
@@ -11795,6 +12398,139 @@ $$;
 
 comment on function dripdrop._set_step_hooks(uuid) is
   'Works out which hooks each step of a version waits for.';
+
+-- plpgsql/hooks/rules.sql
+
+-- The SQL functions that goals and exit rules name are never asked within the statement that tracks
+-- an event: nothing there would bound them. The enrolment remembers in ask_at that they are to be
+-- asked, claim_hooks() hands them out, and complete_hooks() applies the rules. Nothing else has to
+-- be kept, and no queue can lose it. An HTTP hook is asked when a step is decided.
+create or replace function dripdrop._rule_functions(sequence dripdrop.sequences)
+returns setof dripdrop.hooks
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select distinct on (f.id) f.*
+  from dripdrop.conditions as c
+  cross join lateral dripdrop._hook(sequence.tenant_key, c.hook) as f
+  where c.sequence_id = sequence.id
+    and not exists (
+      select from dripdrop.http_hooks as h where h.sequence_id = sequence.id and h.key = c.hook
+    )
+  order by f.id
+$$;
+
+comment on function dripdrop._rule_functions(dripdrop.sequences) is
+  'The SQL functions that goals and exit rules of a sequence name.';
+
+-- Ends those for whom a rule holds. Where something has happened since the question was taken, it
+-- stays, and is asked again. What waited for the answer is due.
+--
+-- locks   nothing new: callers hold the enrolments and their executions
+create or replace function dripdrop._settle_rules(results dripdrop._hook_result[], at timestamptz)
+returns int
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_exits record;
+  v_settled uuid[];
+begin
+  for v_exits in
+    select found.action, found.reason, array_agg(e.id) as enrollments
+    from unnest(results) as r
+    join dripdrop.enrollments as e on e.id = r.enrollment and e.state in ('active', 'paused')
+    cross join lateral (
+      select jsonb_object_agg(a.key, dripdrop._hook_answer(a.value, null, null)) as hooks
+      from jsonb_each(r.values) as a
+    ) as answer
+    cross join lateral dripdrop._way_out(
+      dripdrop._ways_out(e.sequence_id), e, answer.hooks, null, null, _settle_rules.at
+    ) as found
+    where found.action is not null
+    group by found.action, found.reason
+  loop
+    perform dripdrop._end_enrollments(
+      v_exits.enrollments,
+      case v_exits.action when 'complete' then 'completed' else 'cancelled' end,
+      v_exits.reason,
+      _settle_rules.at
+    );
+  end loop;
+
+  with settled as (
+    update dripdrop.enrollments as e
+    set ask_at = null
+    from unnest(results) as r
+    where e.id = r.enrollment and e.ask_at = r.ask_at
+    returning e.id
+  )
+  select array_agg(s.id) into v_settled
+  from settled as s;
+  update dripdrop.step_executions as x
+  set due_at = _settle_rules.at,
+      updated_at = _settle_rules.at
+  where x.enrollment_id = any (v_settled)
+    and x.reason = 'waiting_for_rules'
+    and x.due_at > _settle_rules.at;
+  return (select count(*) from unnest(results) as r where r.enrollment is not null);
+end
+$$;
+
+comment on function dripdrop._settle_rules(dripdrop._hook_result[], timestamptz) is
+  'Applies goals and exit rules, now that their functions have answered.';
+
+-- In a simulation nobody else would ask.
+--
+-- locks   nothing new: callers hold the enrolments
+create or replace function dripdrop._assume_rules(
+  enrollments uuid[],
+  assumed jsonb,
+  at timestamptz
+)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._settle_rules(
+    array(
+      select row(
+        null,
+        null,
+        null,
+        (
+          select coalesce(
+            jsonb_object_agg(
+              f.key,
+              case
+                when _assume_rules.assumed ? f.key
+                then jsonb_build_object('value', _assume_rules.assumed -> f.key)
+                else dripdrop._try_function(e, f.key, null, null, null)
+              end
+            ),
+            '{}'
+          )
+          from dripdrop._rule_functions(q) as f
+        ),
+        e.id,
+        e.ask_at
+      )::dripdrop._hook_result
+      from dripdrop.enrollments as e
+      join dripdrop.sequences as q on q.id = e.sequence_id
+      where e.id = any (_assume_rules.enrollments) and e.ask_at is not null
+    ),
+    _assume_rules.at
+  )
+$$;
+
+comment on function dripdrop._assume_rules(uuid[], jsonb, timestamptz) is
+  'Answers the questions of goals and exit rules in a simulation.';
 
 -- plpgsql/operations/checks.sql
 
@@ -11985,6 +12721,62 @@ $$;
 comment on function dripdrop.startup_check() is
   'What keeps this installation from sending, one row per problem with what to do; no row means it '
   'is ready.';
+
+-- plpgsql/operations/daemon.sql
+
+-- What a daemon needs before it begins, so that it ends at once and not at its first message.
+
+-- Runs with the caller's rights, for it is about them.
+--
+-- raises  nothing
+create or replace function dripdrop.missing_permissions(functions text[])
+returns table (function text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select f.name
+  from unnest(missing_permissions.functions) as f (name)
+  where not exists (
+    select
+    from pg_catalog.pg_proc as p
+    where p.pronamespace = to_regnamespace('dripdrop')
+      and p.proname = f.name
+      and has_function_privilege(p.oid, 'execute')
+  )
+  order by 1
+$$;
+
+comment on function dripdrop.missing_permissions(text[]) is
+  'Those of the named functions that the current role may not call.';
+
+-- raises  nothing
+create or replace function dripdrop.needs_key()
+returns table (subject text, number bigint)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select s.subject, s.number
+  from (
+    select 'senders with sealed credentials' as subject, count(*) as number
+    from dripdrop.channel_adapters
+    where credentials is not null and active
+    union all
+    select 'HTTP hooks with sealed credentials', count(*)
+    from dripdrop.http_hooks
+    where auth_config is not null and active
+    union all
+    select 'tenants whose messages carry links to unsubscribe', count(*)
+    from dripdrop.tenant_settings
+    where unsubscribe_url is not null
+  ) as s
+  where s.number > 0
+$$;
+
+comment on function dripdrop.needs_key() is
+  'What a daemon without a key could not work for, counted; no row means that it needs none.';
 
 -- plpgsql/operations/open_transactions.sql
 
@@ -18381,6 +19173,8 @@ declare
       "list_topics",
       "migrate_enrollments",
       "migrate_preview",
+      "missing_permissions",
+      "needs_key",
       "next_opening",
       "next_time",
       "open_transactions",
@@ -18394,8 +19188,8 @@ declare
       "reconcile",
       "record_hook_test",
       "release",
-      "reply_codes",
       "replay",
+      "reply_codes",
       "reseal_adapter",
       "reseal_http_hook",
       "resolve",
@@ -18467,6 +19261,8 @@ declare
       "complete_sends",
       "errors",
       "get_http_hook",
+      "missing_permissions",
+      "needs_key",
       "open_transactions",
       "provider_settings",
       "providers",
