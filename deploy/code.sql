@@ -428,22 +428,27 @@ comment on function dripdrop._check_text(text, text, int) is
 -- No time plus or minus what is given may be out of range, and no loop over it without an end.
 --
 -- raises  ZD201, with the field in the diagnostics' column field
-create or replace function dripdrop._check_interval(value interval, field text)
+create or replace function dripdrop._check_interval(
+  value interval,
+  field text,
+  least_value interval default '1 microsecond'
+)
 returns void
 language plpgsql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if not (isfinite(value) and value > interval '0' and value <= interval '100 years') then
-    raise exception '% % is not more than nothing and at most 100 years', field, value using
-      errcode = 'ZD201', column = _check_interval.field, hint = 'For example interval ''30 days''.';
+  if not (isfinite(value) and value >= least_value and value <= interval '100 years') then
+    raise exception '% % is out of range', field, value using
+      errcode = 'ZD201', column = _check_interval.field,
+      hint = 'For example interval ''30 days''; 100 years are the most.';
   end if;
 end
 $$;
 
-comment on function dripdrop._check_interval(interval, text) is
-  'Raises ZD201 for an interval that is not positive or is longer than 100 years.';
+comment on function dripdrop._check_interval(interval, text, interval) is
+  'Raises ZD201 for an interval that is shorter than another one or longer than 100 years.';
 
 -- raises  ZD201, with the field in the diagnostics' column field
 create or replace function dripdrop._check_time(value timestamptz, field text)
@@ -483,24 +488,6 @@ $$;
 
 comment on function dripdrop._is_time_to_come(text) is
   'Whether a text is a time in the future, within 100 years.';
-
--- raises  ZD201, with the field in the diagnostics' column field
-create or replace function dripdrop._check_count(value int, field text, most int)
-returns void
-language plpgsql
-immutable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if value not between 1 and most then
-    raise exception '% % is not from 1 to %', field, value, most using
-      errcode = 'ZD201', column = _check_count.field, hint = 'Leave it out for the default.';
-  end if;
-end
-$$;
-
-comment on function dripdrop._check_count(int, text, int) is
-  'Raises ZD201 for a number that is out of its range.';
 
 -- plpgsql/arguments/words.sql
 
@@ -1717,10 +1704,10 @@ $$;
 comment on function dripdrop._parse_predicate(text) is
   'A text as SQL/JSON path predicate; null when it is none.';
 
--- A path runs inside a statement, where nothing can end it, so that its shape must say how long it
--- takes. Each wildcard looks through a list; what looks through one list for each element of another
--- takes the product of the two. The innermost parentheses are read first, and a letter stands
--- for what was in them: W for what looks through a list, F for a filter, P for a truth.
+-- A path runs inside a statement, where nothing can end it: its shape must say how long it takes.
+-- Each wildcard looks through a list; what looks through one for each element of another takes the
+-- product of the two. The innermost parentheses are read first, and a letter stands for what was in
+-- them: W for what looks through a list, F for a filter, P for a truth.
 create or replace function dripdrop._path_fault(path jsonpath)
 returns text
 language plpgsql
@@ -9896,9 +9883,9 @@ $$;
 comment on function dripdrop._count_events(dripdrop.enrollments, jsonb, timestamptz, timestamptz) is
   'How often the event of a condition has happened to an enrolment since a time.';
 
--- A path compares each element of a list with each of another, and nothing can end it. What comes in
--- has no such lists; what was stored before, or answered by a hook, may have. More than a thousand
--- elements print more than 2000 characters, so that data of ordinary size is not looked through.
+-- A path compares each element of a list with each of another, and nothing can end it. What comes
+-- in has no such lists; what was stored before, or answered by a hook, may have. More than a
+-- thousand elements print more than 2000 characters: smaller data is not looked through.
 create or replace function dripdrop._has_long_list(data jsonb, hooks jsonb)
 returns boolean
 language sql
@@ -11362,6 +11349,7 @@ declare
   v_wanted dripdrop._wanted_hook[];
   v_fitting bigint[];
 begin
+  perform dripdrop._check_interval(visibility, 'visibility', interval '0');
   perform dripdrop._check_batch_size(batch_size);
   perform dripdrop._check_busy(busy);
   v_full := dripdrop._full_hooks(busy, functions);
@@ -13681,14 +13669,14 @@ immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if coalesce(batch_size, 0) < 1 then
-    raise exception 'batch_size % is not positive', batch_size using
+  if coalesce(batch_size not between 1 and 100000, true) then
+    raise exception 'batch_size % is not from 1 to 100000', batch_size using
       errcode = 'ZD201', column = 'batch_size', hint = 'Leave it out for a sensible size.';
   end if;
 end
 $$;
 
-comment on function dripdrop._check_batch_size(int) is 'Raises ZD201 on a batch of nothing.';
+comment on function dripdrop._check_batch_size(int) is 'Raises ZD201 on a batch of nothing or of everything.';
 
 -- Pointers into a queue: {"execution": id, "fence": n}. A pointer whose fence is not the row's is
 -- worthless and is thrown away by whoever reads it, so a queue may hold too many pointers, and
@@ -13771,6 +13759,7 @@ declare
   v_unknown uuid[];
   v_presumed uuid[];
 begin
+  perform dripdrop._check_interval(unknown_grace, 'unknown_grace', interval '0');
   perform dripdrop._let_go(v_now);
   perform dripdrop._pull(
     array(
@@ -14426,6 +14415,7 @@ declare
   v_failures jsonb[];
   v_links jsonb;
 begin
+  perform dripdrop._check_interval(visibility, 'visibility', interval '0');
   perform dripdrop._check_batch_size(batch_size);
   select
     array_agg(m.msg_id),
@@ -14721,6 +14711,7 @@ declare
   v_busy jsonb[];
   v_stopped uuid[];
 begin
+  perform dripdrop._check_interval(lease, 'lease', interval '0');
   perform dripdrop._check_channel(channel);
   perform dripdrop._check_batch_size(batch_size);
   v_pointers := array(select m.message from dripdrop._pop_queue(v_queue, batch_size) as m);

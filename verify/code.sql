@@ -131,7 +131,6 @@ begin
     '_check_busy',
     '_check_channel',
     '_check_channel_send_windows',
-    '_check_count',
     '_check_destination',
     '_check_draft',
     '_check_hook_answer',

@@ -1,22 +1,27 @@
 -- No time plus or minus what is given may be out of range, and no loop over it without an end.
 --
 -- raises  ZD201, with the field in the diagnostics' column field
-create or replace function dripdrop._check_interval(value interval, field text)
+create or replace function dripdrop._check_interval(
+  value interval,
+  field text,
+  least_value interval default '1 microsecond'
+)
 returns void
 language plpgsql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if not (isfinite(value) and value > interval '0' and value <= interval '100 years') then
-    raise exception '% % is not more than nothing and at most 100 years', field, value using
-      errcode = 'ZD201', column = _check_interval.field, hint = 'For example interval ''30 days''.';
+  if not (isfinite(value) and value >= least_value and value <= interval '100 years') then
+    raise exception '% % is out of range', field, value using
+      errcode = 'ZD201', column = _check_interval.field,
+      hint = 'For example interval ''30 days''; 100 years are the most.';
   end if;
 end
 $$;
 
-comment on function dripdrop._check_interval(interval, text) is
-  'Raises ZD201 for an interval that is not positive or is longer than 100 years.';
+comment on function dripdrop._check_interval(interval, text, interval) is
+  'Raises ZD201 for an interval that is shorter than another one or longer than 100 years.';
 
 -- raises  ZD201, with the field in the diagnostics' column field
 create or replace function dripdrop._check_time(value timestamptz, field text)
@@ -56,21 +61,3 @@ $$;
 
 comment on function dripdrop._is_time_to_come(text) is
   'Whether a text is a time in the future, within 100 years.';
-
--- raises  ZD201, with the field in the diagnostics' column field
-create or replace function dripdrop._check_count(value int, field text, most int)
-returns void
-language plpgsql
-immutable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if value not between 1 and most then
-    raise exception '% % is not from 1 to %', field, value, most using
-      errcode = 'ZD201', column = _check_count.field, hint = 'Leave it out for the default.';
-  end if;
-end
-$$;
-
-comment on function dripdrop._check_count(int, text, int) is
-  'Raises ZD201 for a number that is out of its range.';

@@ -46,10 +46,10 @@ $$;
 comment on function dripdrop._parse_predicate(text) is
   'A text as SQL/JSON path predicate; null when it is none.';
 
--- A path runs inside a statement, where nothing can end it, so that its shape must say how long it
--- takes. Each wildcard looks through a list; what looks through one list for each element of another
--- takes the product of the two. The innermost parentheses are read first, and a letter stands
--- for what was in them: W for what looks through a list, F for a filter, P for a truth.
+-- A path runs inside a statement, where nothing can end it: its shape must say how long it takes.
+-- Each wildcard looks through a list; what looks through one for each element of another takes the
+-- product of the two. The innermost parentheses are read first, and a letter stands for what was in
+-- them: W for what looks through a list, F for a filter, P for a truth.
 create or replace function dripdrop._path_fault(path jsonpath)
 returns text
 language plpgsql

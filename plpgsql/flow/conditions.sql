@@ -179,9 +179,9 @@ $$;
 comment on function dripdrop._count_events(dripdrop.enrollments, jsonb, timestamptz, timestamptz) is
   'How often the event of a condition has happened to an enrolment since a time.';
 
--- A path compares each element of a list with each of another, and nothing can end it. What comes in
--- has no such lists; what was stored before, or answered by a hook, may have. More than a thousand
--- elements print more than 2000 characters, so that data of ordinary size is not looked through.
+-- A path compares each element of a list with each of another, and nothing can end it. What comes
+-- in has no such lists; what was stored before, or answered by a hook, may have. More than a
+-- thousand elements print more than 2000 characters: smaller data is not looked through.
 create or replace function dripdrop._has_long_list(data jsonb, hooks jsonb)
 returns boolean
 language sql

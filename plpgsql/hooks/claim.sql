@@ -456,6 +456,7 @@ declare
   v_fitting bigint[];
   v_behind bigint[];
 begin
+  perform dripdrop._check_interval(visibility, 'visibility', interval '0');
   perform dripdrop._check_batch_size(batch_size);
   perform dripdrop._check_busy(busy);
   v_full := dripdrop._full_hooks(busy, functions);

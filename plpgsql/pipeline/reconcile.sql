@@ -21,6 +21,7 @@ as $$
 declare
   v_now timestamptz := dripdrop._now();
 begin
+  perform dripdrop._check_interval(unknown_grace, 'unknown_grace', interval '0');
   perform dripdrop._look_around(v_now);
   perform dripdrop._look_after_lines(v_now);
   leases_lost := dripdrop._halved('_lose_leases', dripdrop._lost_leases(v_now), 'reconcile', v_now);

@@ -90,6 +90,7 @@ declare
   v_executions uuid[];
   v_fences int[];
 begin
+  perform dripdrop._check_interval(visibility, 'visibility', interval '0');
   perform dripdrop._check_batch_size(batch_size);
   select
     array_agg(m.msg_id),

@@ -48,6 +48,7 @@ declare
   v_passed uuid[];
   v_size int;
 begin
+  perform dripdrop._check_interval(lease, 'lease', interval '0');
   perform dripdrop._check_places(places);
   perform dripdrop._check_channel(channel);
   perform dripdrop._check_batch_size(batch_size);
