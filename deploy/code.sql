@@ -182,9 +182,9 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_number constant jsonpath := 'strict $.** ? (@.type() == "number"
+  v_number constant jsonpath := jsonpath 'strict $.** ? (@.type() == "number"
     && (@ > 1.7976931348623157e308 || @ < -1.7976931348623157e308))';
-  v_list constant jsonpath := 'strict $.** ? (@.type() == "array" && @.size() > 1000)';
+  v_list constant jsonpath := jsonpath 'strict $.** ? (@.type() == "array" && @.size() > 1000)';
 begin
   if document @? 'strict $.**{50} ? (@.type() == "object" || @.type() == "array")' then
     return query values (
