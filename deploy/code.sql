@@ -2872,6 +2872,7 @@ begin
       when 'time_zone' then true
       when 'send_window' then true
       when 'max_retries' then setting.value ~ '^[0-9]{1,3}$'
+      when 'retry_for' then dripdrop._is_interval(setting.value)
       when 'on_max_retry' then setting.value in ('cancel', 'continue')
       when 'on_unknown' then setting.value in ('at_most_once', 'at_least_once')
       when 'stale_after' then dripdrop._is_interval(setting.value)
@@ -2896,7 +2897,7 @@ begin
       errcode = 'ZD201', column = 'config.' || v_fault,
       hint = dripdrop._instead(
         'config', v_fault,
-        'Settings: recipient_key, time_zone, max_retries (0 to 999), '
+        'Settings: recipient_key, time_zone, retry_for (an interval), max_retries (0 to 999), '
         'on_max_retry (cancel, continue), on_unknown (at_most_once, at_least_once), '
         'stale_after (an interval), on_stale (send, skip, hold), daily_cap (a count), '
         'rate_limits (rates by scope), kind (marketing, transactional), topic (its key), '
@@ -4075,7 +4076,6 @@ as $$
       coalesce(
         array_agg(k.place) filter (
           where not at_fence
-            and k.scope <> 'concurrency'
             and (k.counter_id = m.held or k.sender_id = m.sender_id)
         ),
         '{}'
@@ -4162,7 +4162,6 @@ declare
   v_used int[];
   v_days date[];
   v_day_used int[];
-  v_waiting int[];
   v_until timestamptz[];
   -- How many went now, and how many places were left by those who wait for something else.
   v_added int[];
@@ -4171,6 +4170,7 @@ declare
   v_ring timestamptz[];
   v_base int[];
   v_head int[];
+  v_leave_by timestamptz := (select max(d.until) from unnest(decisions) as d);
   v_message record;
   v_free timestamptz;
   v_slot timestamptz;
@@ -4201,14 +4201,13 @@ begin
     array_agg(n.used order by n.place),
     array_agg(n.day order by n.place),
     array_agg(n.day_used order by n.place),
-    array_agg(n.waiting order by n.place),
     array_agg(n.until order by n.place),
     array_agg(0 order by n.place),
     array_agg(0 order by n.place),
     array_agg(n.base order by n.place),
     array_agg(1 order by n.place)
   into
-    v_scopes, v_max, v_per, v_zones, v_used, v_days, v_day_used, v_waiting, v_until, v_added,
+    v_scopes, v_max, v_per, v_zones, v_used, v_days, v_day_used, v_until, v_added,
     v_vacated, v_base, v_head
   from (
     select
@@ -4220,7 +4219,6 @@ begin
       s.used,
       s.day,
       s.day_used,
-      s.waiting,
       s.until,
       coalesce(
         sum(cardinality(s.slots))
@@ -4243,11 +4241,6 @@ begin
     foreach i in array v_message.limits loop
       continue when v_vacated[i] > 0 or i = any (v_message.kept);
       v_free := case
-        when v_scopes[i] = 'concurrency' then
-          case
-            when v_used[i] >= v_max[i]
-            then _share_out.at + interval '30 seconds' * (1 + v_waiting[i] / v_max[i])
-          end
         when v_per[i] is not null then v_ring[v_base[i] + v_head[i]] + v_per[i]
         else (v_days[i] + (v_day_used[i] >= v_max[i])::int)::timestamp at time zone v_zones[i]
       end;
@@ -4268,7 +4261,6 @@ begin
         (v_tallies[v_blocker]).counter_id
       )::dripdrop._blocked;
       v_until[v_blocker] := greatest(v_until[v_blocker], v_slot);
-      v_waiting[v_blocker] := v_waiting[v_blocker] + 1;
       foreach i in array v_message.kept loop
         v_vacated[i] := v_vacated[i] + 1;
       end loop;
@@ -4291,7 +4283,11 @@ begin
       elsif v_vacated[i] > 0 and v_blocker is null then
         v_vacated[i] := v_vacated[i] - 1;
       elsif v_per[i] is not null then
-        v_ring[v_base[i] + v_head[i]] := v_slot;
+        v_ring[v_base[i] + v_head[i]] := case
+          when at_fence and dripdrop._counts_on_the_wire(v_max[i], v_per[i])
+          then coalesce(v_leave_by, v_slot)
+          else v_slot
+        end;
         v_head[i] := v_head[i] % v_max[i] + 1;
       elsif (v_slot at time zone v_zones[i])::date > v_days[i] then
         v_days[i] := (v_slot at time zone v_zones[i])::date;
@@ -4340,7 +4336,7 @@ comment on function dripdrop._share_out(
   'Which of these messages their limits let wait, and what the counters are afterwards.';
 
 -- A message is counted by one of its limits while it is under way: by the one it waits for, else by
--- one that counts what is under way, if there is one.
+-- any. until of one that may go: when it must have left, if a limit counts that.
 create or replace function dripdrop._put_off(
   decisions dripdrop._decision[],
   limits dripdrop._limit[],
@@ -4366,9 +4362,9 @@ as $$
       else dripdrop._describe_limit(b.scope, b.subject, b.max_count, b.per)
     end,
     case
-      when b.execution_id is null then d.until
+      when b.execution_id is null then case when own.on_the_wire then d.until end
       -- A day has one beginning: not everybody at once.
-      when b.per is null and b.scope <> 'concurrency'
+      when b.per is null
       then b.until + make_interval(secs => hashtextextended(d.execution_id::text, 0) & 511)
       else b.until
     end,
@@ -4379,9 +4375,14 @@ as $$
   from unnest(decisions) as d
   left join unnest(blocked) as b on b.execution_id = d.execution_id
   left join (
-    select distinct on (l.execution_id) l.execution_id, l.counter_id
+    select distinct on (l.execution_id)
+      l.execution_id,
+      l.counter_id,
+      bool_or(dripdrop._counts_on_the_wire(l.max_count, l.per)) over (
+        partition by l.execution_id
+      ) as on_the_wire
     from unnest(limits) as l
-    order by l.execution_id, l.scope <> 'concurrency', l.scope <> 'day', l.counter_id
+    order by l.execution_id, l.scope <> 'day', l.counter_id
   ) as own on own.execution_id = d.execution_id
 $$;
 
@@ -4393,7 +4394,8 @@ comment on function dripdrop._put_off(
 -- Lets through what the limits allow, in turn, and gives everything else a place in line: the k-th
 -- that is blocked gets the k-th slot, once. tick() asks before anything is rendered, and keeps to
 -- what it promised; the fence asks again, and there what has really left decides, so that no limit
--- is exceeded in any window, however long a message took from the one to the other.
+-- is exceeded in any window, however long a message took from the one to the other. until of a
+-- decision that comes to the fence is when it must have left.
 --
 -- locks   the counters, in id order
 create or replace function dripdrop._admit(
@@ -4434,7 +4436,13 @@ begin
   for no key update;
 
   v_shares := dripdrop._share_out(decisions, v_limits, _admit.at, at_fence);
-  perform dripdrop._keep(v_shares.entries, _admit.at, at_fence);
+  perform dripdrop._keep(
+    v_shares.entries,
+    _admit.at,
+    case
+      when at_fence then coalesce((select max(d.until) from unnest(decisions) as d), _admit.at)
+    end
+  );
   return array(select d from dripdrop._put_off(decisions, v_limits, v_shares.blocked) as d);
 end
 $$;
@@ -4492,17 +4500,6 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
   select max_count - case
-    when (counter).scope = 'concurrency' then (
-      select count(*)::int
-      from dripdrop.step_executions as x
-      where x.counter_id = (counter).id
-        and x.due_at is null
-        and x.ended_at is null
-        and (
-          (x.state = 'sending' and x.lease_until > _left.at)
-          or (not at_fence and x.state in ('queued', 'rendered'))
-        )
-    )
     when per is not null then (
       select greatest(
         count(*) filter (where not t.is_granted),
@@ -4526,6 +4523,19 @@ comment on function dripdrop._left(
   dripdrop.counters, int, interval, date, timestamptz, boolean
 ) is
   'How many more messages a limit lets through at a time.';
+
+-- What a claim takes of a rate it takes for the last moment at which the message may leave, and of
+-- what has left the true moment is written down: so a rate holds on the wire, however long a server
+-- hesitates. Of very high rates and very long windows the moment of the claim is good enough.
+create or replace function dripdrop._counts_on_the_wire(max_count int, per interval)
+returns boolean
+language sql
+immutable
+parallel safe
+return coalesce(max_count <= 1000 and per < interval '1 hour', false);
+
+comment on function dripdrop._counts_on_the_wire(int, interval) is
+  'Whether a limit counts when a message leaves, and not when it is claimed.';
 
 -- The rate, the gap and the daily cap of a sender limit the same messages: one line of them all.
 create or replace function dripdrop._line_sender(counter dripdrop.counters)
@@ -4692,7 +4702,6 @@ as $$
     last_day.value,
     on_last_day.number
     + case when last_day.value = t.today then gone.number + ahead.number + due.number else 0 end,
-    waiting.number,
     case when at_fence then c.line_until else line.until end
   from tally as t
   join dripdrop.counters as c on c.id = t.counter_id
@@ -4742,20 +4751,11 @@ as $$
     select count(*)::int as number
     from dripdrop.step_executions as x
     where t.per is null
-      and t.scope <> 'concurrency'
       and x.counter_id = any (one.counters)
       and x.due_at > _standings.at
       and x.due_at >= last_day.value::timestamp at time zone t.time_zone
       and x.ended_at is null
   ) as on_last_day
-  cross join lateral (
-    select count(*)::int as number
-    from dripdrop.step_executions as x
-    where t.scope = 'concurrency'
-      and x.counter_id = any (one.counters)
-      and x.due_at > _standings.at
-      and x.ended_at is null
-  ) as waiting
   cross join lateral (
     select
       dripdrop._lengthened(
@@ -4773,7 +4773,7 @@ comment on function dripdrop._standings(dripdrop._tally[], timestamptz, boolean)
 create or replace function dripdrop._keep(
   entries dripdrop._entry[],
   at timestamptz,
-  at_fence boolean
+  leave_by timestamptz
 )
 returns void
 language sql
@@ -4788,18 +4788,20 @@ as $$
   set max_count = n.max_count,
       per = n.per,
       taken = case
-        when not at_fence or n.per is null then c.taken
+        when leave_by is null or n.per is null then c.taken
+        when dripdrop._counts_on_the_wire(n.max_count, n.per)
+        then coalesce(n.slots, dripdrop._lengthened(c.taken, leave_by, n.added, n.max_count))
         else coalesce(n.slots, dripdrop._lengthened(c.taken, _keep.at, n.added, n.max_count))
       end,
       granted = case
-        when at_fence or n.per is null then c.granted
+        when leave_by is not null or n.per is null then c.granted
         else coalesce(n.slots, dripdrop._lengthened(c.granted, _keep.at, n.added, n.max_count))
       end,
-      day = case when at_fence and n.per is null then n.day else c.day end,
-      used = case when at_fence and n.per is null then n.used else c.used end,
-      granted_day = case when not at_fence and n.per is null then n.day else c.granted_day end,
+      day = case when leave_by is not null and n.per is null then n.day else c.day end,
+      used = case when leave_by is not null and n.per is null then n.used else c.used end,
+      granted_day = case when leave_by is null and n.per is null then n.day else c.granted_day end,
       granted_used = case
-        when not at_fence and n.per is null then n.used
+        when leave_by is null and n.per is null then n.used
         else c.granted_used
       end,
       line_until = n.until,
@@ -4808,8 +4810,8 @@ as $$
   where c.id = n.counter_id
 $$;
 
-comment on function dripdrop._keep(dripdrop._entry[], timestamptz, boolean) is
-  'Writes down what a batch was given.';
+comment on function dripdrop._keep(dripdrop._entry[], timestamptz, timestamptz) is
+  'Writes down what a batch was given; leave_by: at the fence, when it must have left.';
 
 -- What tick() has let through and the fence has not seen yet. Where that is very much, there are no
 -- rows: the room there is will be used.
@@ -4856,10 +4858,15 @@ $$;
 comment on function dripdrop._under_way(uuid[], timestamptz) is
   'How many messages are under way that each limit counts when they pass the fence.';
 
--- A message that never left gives back what it was promised and what it took at the fence.
+-- What took a place in a limit when it was claimed has left since, and when; or it never did, and
+-- gives back what it was promised and what it took. A counter that somebody else holds for long
+-- keeps what was taken: less leaves then, never more.
 --
 -- locks   the counters, in id order
-create or replace function dripdrop._give_back(executions uuid[], at timestamptz)
+create or replace function dripdrop._settle_counters(
+  results dripdrop._send_result[],
+  at timestamptz
+)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -4870,43 +4877,101 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 declare
-  v_given dripdrop._decision[] := array(
+  v_limited dripdrop._decision[] := array(
     select row(
       x.id, 'send', 'send', null, null, null, x.adapter_id, x.recipient, true, x.counter_id
     )::dripdrop._decision
-    from dripdrop.step_executions as x
-    where x.id = any (executions) and x.counter_id is not null
+    from unnest(results) as r
+    join dripdrop.step_executions as x on x.id = r.execution
+    where x.counter_id is not null
+      and (x.leave_by is not null or r.outcome not in ('sent', 'maybe_sent'))
   );
   v_counter record;
 begin
+  if cardinality(v_limited) = 0 then
+    return;
+  end if;
   for v_counter in
     select
       l.counter_id,
-      count(*) as number,
+      l.per is null as is_daily,
+      array_agg(coalesce(wire.leave_by, x.claimed_at)) as taken,
+      array_agg(
+        least(x.claimed_at + make_interval(secs => coalesce(r.left_after, 0)), wire.leave_by)
+      ) filter (where not gone.back and wire.leave_by is not null) as left_at,
+      count(*) filter (where gone.back) as given_back,
       max(x.claimed_at) as claimed_at,
       (max(x.claimed_at) at time zone max(l.time_zone))::date as day
-    from dripdrop._limits_on(v_given, _give_back.at) as l
+    from dripdrop._limits_on(v_limited, _settle_counters.at) as l
     join dripdrop.step_executions as x on x.id = l.execution_id
-    where l.counter_id is not null and l.scope <> 'concurrency'
-    group by l.counter_id
+    join unnest(results) as r on r.execution = x.id
+    cross join lateral (
+      select r.outcome not in ('sent', 'maybe_sent') as back
+    ) as gone
+    cross join lateral (
+      select case when dripdrop._counts_on_the_wire(l.max_count, l.per) then x.leave_by end
+        as leave_by
+    ) as wire
+    where l.counter_id is not null
+      -- Of what may have left the last moment is the best that is known.
+      and (gone.back or (r.outcome = 'sent' and wire.leave_by is not null))
+    group by l.counter_id, l.per is null
     order by l.counter_id
   loop
     update dripdrop.counters as c
-    set taken = dripdrop._less(c.taken, v_counter.number, v_counter.claimed_at),
-        granted = dripdrop._less(c.granted, v_counter.number, v_counter.claimed_at),
+    set taken = case
+          when v_counter.is_daily then c.taken
+          else dripdrop._replaced(c.taken, v_counter.taken, v_counter.left_at)
+        end,
+        granted = case
+          when v_counter.given_back = 0 then c.granted
+          else dripdrop._less(c.granted, v_counter.given_back, v_counter.claimed_at)
+        end,
         used = greatest(
-          c.used - case when c.day = v_counter.day then v_counter.number else 0 end, 0
+          c.used - case when c.day = v_counter.day then v_counter.given_back else 0 end, 0
         ),
         granted_used = greatest(
-          c.granted_used - case when c.granted_day = v_counter.day then v_counter.number else 0 end, 0
+          c.granted_used
+          - case when c.granted_day = v_counter.day then v_counter.given_back else 0 end,
+          0
         )
     where c.id = v_counter.counter_id;
   end loop;
+exception
+  when lock_not_available then
+    null;
 end
 $$;
 
-comment on function dripdrop._give_back(uuid[], timestamptz) is
-  'Returns what executions took of their limits at a fence they passed in vain.';
+comment on function dripdrop._settle_counters(dripdrop._send_result[], timestamptz) is
+  'Writes down when messages left, and returns what those took that did not.';
+
+create or replace function dripdrop._replaced(
+  ring timestamptz[],
+  gone timestamptz[],
+  instead timestamptz[]
+)
+returns timestamptz[]
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(array_agg(n.slot order by n.slot), '{}')
+  from (
+    select h.slot
+    from (
+      select t.slot, row_number() over (partition by t.slot) as number
+      from unnest(ring) as t (slot)
+    ) as h
+    where h.number > (select count(*) from unnest(gone) as g (slot) where g.slot = h.slot)
+    union all
+    select i.slot
+    from unnest(instead) as i (slot)
+  ) as n
+$$;
+
+comment on function dripdrop._replaced(timestamptz[], timestamptz[], timestamptz[]) is
+  'A ring with some times taken out, each once, and others put in.';
 
 -- Where limits have changed, whoever waits for them is looked at again. What holds for all tenants,
 -- null, is counted for each of them.
@@ -4988,7 +5053,6 @@ as $$
     (adapter).daily_cap is not null
     or (adapter).ramp_floor is not null
     or coalesce((adapter).min_gap_seconds > 0, false)
-    or (adapter).concurrency is not null
     or coalesce((adapter).rate_limits <> '{}', false)
     or (step).config ?| array['rate_limits', 'daily_cap']
     or exists (
@@ -5134,8 +5198,7 @@ as $$
         end,
         null
       ),
-      ('step_day', n.step_id, (n.config ->> 'daily_cap')::int, null),
-      ('concurrency', n.adapter_id, (n.adapter).concurrency, null)
+      ('step_day', n.step_id, (n.config ->> 'daily_cap')::int, null)
     ) as l (scope, owner_id, max_count, per)
     where case l.scope when 'gap' then l.per is not null else l.max_count is not null end
     union all
@@ -5190,7 +5253,6 @@ return case scope
   when 'day' then 'daily_cap'
   when 'share' then 'share_cap'
   when 'step_day' then 'step_daily_cap'
-  when 'concurrency' then 'concurrency'
   when 'subscriber' then 'frequency_cap'
   else 'rate_limit'
 end;
@@ -5212,7 +5274,7 @@ return concat_ws(
   scope,
   nullif(subject, ''),
   max_count,
-  case when per is not null then 'per ' || per when scope <> 'concurrency' then 'a day' end
+  case when per is not null then 'per ' || per else 'a day' end
 );
 
 comment on function dripdrop._describe_limit(text, text, int, interval) is
@@ -5734,7 +5796,7 @@ begin
       from line as l
       join dripdrop.counters as c on c.id = any (l.counters)
       left join dripdrop.channel_adapters as a
-        on a.id = c.owner_id and c.scope in ('day', 'gap', 'adapter', 'concurrency')
+        on a.id = c.owner_id and c.scope in ('day', 'gap', 'adapter')
       cross join lateral (
         select coalesce(a.time_zone, dripdrop._default_time_zone(c.tenant_key)) as name
       ) as zone
@@ -7231,6 +7293,7 @@ as $$
     select
       x.id, x.tenant_key, x.enrollment_id, x.step_id, x.state, x.scheduled_for, x.due_at,
       x.awaited_event, x.hooks, x.hook_failures, x.adapter_id, x.recipient,
+      case when x.channel = 'webhook' then dripdrop._own_host(x.payload) end as host,
       x.payload is not null or x.state = 'queued' as decided
     from dripdrop.step_executions as x
     where x.id = any (executions)
@@ -7274,7 +7337,7 @@ as $$
       shared.senders is not null or dripdrop._has_limits(s, a) as limited,
       q.key as sequence_key,
       dripdrop._as_sender(
-        a, named.adapter_id, 1, s.tenant_key, s.channel, _gates.at
+        a, circuit, named.adapter_id, 1, s.tenant_key, s.channel, _gates.at
       ) as sender,
       shared.senders
     from dripdrop.steps as s
@@ -7298,6 +7361,8 @@ as $$
       offset 0
     ) as named
     left join dripdrop.channel_adapters as a on a.id = named.adapter_id
+    left join dripdrop.sender_states as circuit
+      on circuit.adapter_id = a.id and circuit.host = '' and circuit.ended_at is null
     cross join lateral (
       select
         case
@@ -7385,6 +7450,15 @@ as $$
       (chosen.sender).rests as sender_rests,
       (chosen.sender).resting_until,
       (chosen.sender).resting_reason,
+      case
+        when (chosen.sender).probe_id = x.id then null
+        else coalesce((chosen.sender).circuit_until, elsewhere.until)
+      end as circuit_until,
+      coalesce((chosen.sender).circuit_reason, elsewhere.reason) as circuit_reason,
+      elsewhere.host,
+      dripdrop._retry_for(s.channel, s.config) as retry_for,
+      fault.message as fault,
+      fault.until as fault_until,
       (
         select concat(
           p.reason,
@@ -7418,6 +7492,19 @@ as $$
         end as sender
       offset 0
     ) as chosen
+    -- Where the message has a URL of its own, so is the circuit.
+    left join dripdrop.sender_states as elsewhere
+      on elsewhere.adapter_id = (chosen.sender).adapter_id
+      and elsewhere.host = x.host
+      and elsewhere.ended_at is null
+      and elsewhere.state <> 'closed'
+      and elsewhere.until > _gates.at
+      and elsewhere.probe_id is distinct from x.id
+    left join lateral (
+      select f.until, concat_ws(' ', f.stage, f.sqlstate, f.message) as message
+      from dripdrop.faults as f
+      where f.execution_id = x.id and f.until > _gates.at and _gates.which = 'all'
+    ) as fault on true
     -- At the fence the address is the one the message was decided for, and none other.
     cross join lateral (
       select
@@ -7480,10 +7567,16 @@ as $$
   from fact as f
   cross join lateral (
     values
+    -- Shown, and asked by the stages themselves before they take a message up.
+    (
+      5, 'fault', false,
+      case when f.fault_until is not null then 'hold' end,
+      'row_fault', f.fault, f.fault_until
+    ),
     (
       10, 'sending', true,
       case when f.sending_pause is not null then 'hold' end,
-      'sending_paused', f.sending_pause, null::timestamptz
+      'sending_paused', f.sending_pause, null
     ),
     (
       20, 'pause', true,
@@ -7594,7 +7687,7 @@ as $$
     ),
     (
       150, 'sender', true,
-      case when f.sender_fault is not null then 'fail' when f.sender_changed then 'defer' end,
+      case when f.sender_fault is not null then 'hold' when f.sender_changed then 'defer' end,
       coalesce(f.sender_fault, 'sender_changed'), f.adapter_name,
       case when f.sender_fault is null then _gates.at end
     ),
@@ -7603,6 +7696,18 @@ as $$
       case when f.sender_rests then 'defer' end,
       coalesce(f.resting_reason, 'adapter_resting'), f.adapter_name,
       f.resting_until
+    ),
+    -- Its server is away: who waits for it is released when the circuit closes. A URL of the
+    -- message's own is tried as long as what it was written for is worth it.
+    (
+      165, 'circuit', true,
+      case
+        when f.circuit_until is null then null
+        when f.host is null then 'hold'
+        when _gates.at - f.scheduled_for > f.retry_for then 'fail'
+        else 'defer'
+      end,
+      'circuit_open', concat_ws(': ', f.adapter_name, f.circuit_reason), f.circuit_until
     ),
     -- Limits are asked of all messages of a batch together: _admit().
     (
@@ -7894,6 +7999,7 @@ begin
         array(select d from dripdrop._decide(v_due, v_now) as d), v_now, false
       );
       perform from dripdrop._carry_out(v_decisions, v_now);
+      perform dripdrop._close_circuits_ahead(v_due, v_now);
       v_leaving := array(
         select x.id
         from unnest(v_decisions) as d
@@ -7979,6 +8085,27 @@ $$;
 
 comment on function dripdrop._run_ahead(uuid[], timestamptz, interval, jsonb, jsonb) is
   'What would become of enrolments until a time; the caller must roll back what it does.';
+
+-- A simulation takes it that a server is back when it is to be tried again.
+create or replace function dripdrop._close_circuits_ahead(executions uuid[], at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  update dripdrop.step_executions as x
+  set due_at = greatest(c.until, _close_circuits_ahead.at),
+      scheduled_for = x.scheduled_for
+        + greatest(c.until - _close_circuits_ahead.at, interval '0'),
+      circuit_id = null
+  from dripdrop.sender_states as c
+  where x.id = any (executions)
+    and x.due_at is null
+    and x.state = 'scheduled'
+    and c.id = x.circuit_id
+$$;
+
+comment on function dripdrop._close_circuits_ahead(uuid[], timestamptz) is
+  'Makes due, in a simulation, what waits for circuits, when those are next tried.';
 
 -- What the caller assumes, else what a function of the application says now, else an error.
 create or replace function dripdrop._assumed_answers(
@@ -8205,6 +8332,14 @@ begin
           payload = null,
           lease_until = null
       where x.id = any (v_under_way);
+      perform dripdrop._close_circuits_ahead(
+        array(
+          select x.id
+          from dripdrop.step_executions as x
+          where x.enrollment_id = any (v_portion) and x.ended_at is null
+        ),
+        v_start
+      );
       select coalesce(jsonb_agg(to_jsonb(c)), '[]') into v_counts
       from (
         select (r.at at time zone 'UTC')::date as day, r.step_key, r.channel, count(*) as messages
@@ -13077,6 +13212,15 @@ begin
       );
       action := 'created';
     end if;
+    if starts_with(v_queue, 'dripdrop_send_') then
+      execute format(
+        'create index if not exists %I on pgmq.%I (
+          coalesce(message ->> ''sender'', ''''), coalesce(message ->> ''tenant'', ''''), msg_id
+        )',
+        'q_' || v_queue || '_by_sender',
+        'q_' || v_queue
+      );
+    end if;
     execute format(
       'grant all on table pgmq.%I, pgmq.%I to %s', 'q_' || v_queue, 'a_' || v_queue, v_owner
     );
@@ -13440,7 +13584,7 @@ begin
     and p.subject is not distinct from resume_sending.subject
   returning p.* into v_pause;
   if found then
-    perform dripdrop._let_go(dripdrop._now(), v_pause);
+    perform dripdrop._release_paused(v_pause);
     return next v_pause;
   end if;
 end
@@ -13450,13 +13594,18 @@ comment on function dripdrop.resume_sending(text, text, text) is
   'Lifts a pause of sending and returns it, or no row if there was none. What it held is due now, '
   'unless another pause holds it too; what is overdue meets the stale policy of its step.';
 
--- Whoever resumes touches nothing but what that pause may have held: it may keep its transaction
--- open. What is locked at this moment is left to the next reconcile(), which names no pause.
+-- What is held until something else has happened: a pause of sending was lifted, a sender was made
+-- or switched on, a circuit has closed. Of each step and sender one message is decided anew; if it
+-- is not held again for one of these, all like it are due. Whoever may keep its transaction open
+-- touches nothing but its own tenant's. What is locked at this moment is left to the next
+-- reconcile().
 --
 -- locks   executions and their enrolments, skipping what is locked
-create or replace function dripdrop._let_go(
+create or replace function dripdrop._release_held(
   at timestamptz,
-  pause dripdrop.sending_pauses default null
+  reasons text[],
+  every_tenant boolean,
+  tenant_key text default null
 )
 returns void
 language plpgsql
@@ -13471,30 +13620,31 @@ declare
   v_held uuid[];
 begin
   with held as materialized (
-    select x.id, x.enrollment_id, x.step_id, x.adapter_id
+    select x.id, x.step_id, x.adapter_id, x.circuit_id
     from dripdrop.step_executions as x
     where x.due_at is null and x.ended_at is null
       and x.state = 'scheduled'
-      and x.reason = 'sending_paused'
-      and (
-        (pause).scope is null
-        or (pause).scope = 'everything'
-        or ((pause).scope = 'adapter' and (pause).tenant_key is null)
-        or x.tenant_key is not distinct from (pause).tenant_key
-      )
+      and x.reason = any (reasons)
+      and (every_tenant or x.tenant_key is not distinct from _release_held.tenant_key)
+  ),
+  sample as materialized (
+    select distinct on (h.step_id, h.adapter_id, h.circuit_id) h.*
+    from held as h
+    order by h.step_id, h.adapter_id, h.circuit_id, h.id
   ),
   free as materialized (
-    select p.step_id, p.adapter_id
-    from (select distinct h.step_id, h.adapter_id from held as h) as p
-    join dripdrop.steps as s on s.id = p.step_id
-    join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
-    join dripdrop.sequences as q on q.id = v.sequence_id
-    where dripdrop._sending_pause(s.tenant_key, q.key, s.channel, p.adapter_id) is null
+    select m.step_id, m.adapter_id, m.circuit_id
+    from dripdrop._decide(array(select m.id from sample as m), _release_held.at) as d
+    join sample as m on m.id = d.execution_id
+    where d.action <> 'hold' or d.reason <> all (reasons)
   )
   select array_agg(h.id)
   into v_held
   from held as h
-  join free as f on f.step_id = h.step_id and f.adapter_id is not distinct from h.adapter_id;
+  join free as f
+    on f.step_id = h.step_id
+    and f.adapter_id is not distinct from h.adapter_id
+    and f.circuit_id is not distinct from h.circuit_id;
 
   v_held := array(
     select x.id
@@ -13504,19 +13654,36 @@ begin
     for no key update of e, x skip locked
   );
   update dripdrop.step_executions as x
-  set due_at = _let_go.at,
+  set due_at = _release_held.at,
+      circuit_id = null,
       reason = 'resumed',
-      reason_at = _let_go.at,
-      updated_at = _let_go.at
+      reason_at = _release_held.at,
+      updated_at = _release_held.at
   where x.id = any (v_held)
     and x.due_at is null
     and x.state = 'scheduled'
-    and x.reason = 'sending_paused';
+    and x.reason = any (reasons);
 end
 $$;
 
-comment on function dripdrop._let_go(timestamptz, dripdrop.sending_pauses) is
-  'Makes due what a pause of sending (null: any) held and none holds any more.';
+comment on function dripdrop._release_held(timestamptz, text[], boolean, text) is
+  'Makes due what was held for one of some reasons, and is held no more.';
+
+create or replace function dripdrop._release_paused(pause dripdrop.sending_pauses)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._release_held(
+    dripdrop._now(),
+    array['sending_paused'],
+    (pause).scope = 'everything' or ((pause).scope = 'adapter' and (pause).tenant_key is null),
+    (pause).tenant_key
+  )
+$$;
+
+comment on function dripdrop._release_paused(dripdrop.sending_pauses) is
+  'Makes due what a pause held and none holds any more.';
 
 -- Whoever resumes must find everything that is held. A tick holds under the slot of the pause, or
 -- not at all: what is being resumed at this moment is due as before, and looked at again.
@@ -13562,7 +13729,7 @@ $$;
 comment on function dripdrop._held_surely(dripdrop._decision[], timestamptz) is
   'The decisions of a tick, without those to hold what is being resumed.';
 
-create or replace function dripdrop._let_go_at_commit()
+create or replace function dripdrop._release_at_commit()
 returns trigger
 language plpgsql
 security definer
@@ -13570,20 +13737,57 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform dripdrop._exclude_claims(dripdrop._pause_slot(old));
-  perform dripdrop._let_go(dripdrop._now(), old);
+  perform dripdrop._release_paused(old);
   return null;
 end
 $$;
 
-comment on function dripdrop._let_go_at_commit() is
+comment on function dripdrop._release_at_commit() is
   'Trigger: the end of a pause releases what was held since, when it commits.';
 
-drop trigger if exists sending_pauses_let_go on dripdrop.sending_pauses;
-create constraint trigger sending_pauses_let_go
+drop trigger if exists sending_pauses_release on dripdrop.sending_pauses;
+create constraint trigger sending_pauses_release
 after delete on dripdrop.sending_pauses
 deferrable initially deferred
 for each row
-execute function dripdrop._let_go_at_commit();
+execute function dripdrop._release_at_commit();
+
+-- Who waited for want of a sender goes on as soon as there is one.
+create or replace function dripdrop._release_for_a_sender()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._release_held(
+    dripdrop._now(), dripdrop._hold_reasons(), new.tenant_key is null, new.tenant_key
+  );
+  return null;
+end
+$$;
+
+comment on function dripdrop._release_for_a_sender() is
+  'Trigger: a sender that comes, or is switched on, releases what its tenant holds.';
+
+create or replace trigger channel_adapters_release_held
+after insert or update of active, is_default on dripdrop.channel_adapters
+for each row
+when (new.active)
+execute function dripdrop._release_for_a_sender();
+
+-- explain(), the ledger and whoever releases agree on these.
+create or replace function dripdrop._hold_reasons()
+returns text[]
+language sql
+immutable
+parallel safe
+return array[
+  'sending_paused', 'circuit_open', 'no_adapter', 'missing_channel_adapter',
+  'adapter_channel_mismatch', 'adapter_inactive'
+];
+
+comment on function dripdrop._hold_reasons() is
+  'Why messages are held that go on by themselves once it is over.';
 
 create or replace function dripdrop.list_sending_pauses(tenant_key text)
 returns setof dripdrop.sending_pauses
@@ -13703,8 +13907,22 @@ $$;
 comment on function dripdrop._enqueue(text, jsonb[]) is
   'Sends pointers to a queue; an empty list sends nothing.';
 
--- The send queues of what has a payload, one per channel,
--- so that one slow channel never blocks another.
+-- The sender and the tenant are in it, so that a claim finds what it has room for.
+create or replace function dripdrop._pointer(execution dripdrop.step_executions)
+returns jsonb
+language sql
+stable
+return jsonb_build_object(
+  'execution', (execution).id,
+  'fence', (execution).fence,
+  'sender', (execution).adapter_id,
+  'tenant', (execution).tenant_key
+);
+
+comment on function dripdrop._pointer(dripdrop.step_executions) is
+  'The pointer to a rendered execution, as the send queues hold it.';
+
+-- The send queues of what has a payload, one per channel.
 create or replace function dripdrop._enqueue_rendered(executions uuid[])
 returns void
 language plpgsql
@@ -13718,9 +13936,7 @@ as $$
 begin
   perform dripdrop._enqueue('dripdrop_send_' || pointer.channel, pointer.all)
   from (
-    select
-      x.channel,
-      array_agg(jsonb_build_object('execution', x.id, 'fence', x.fence) order by x.id) as all
+    select x.channel, array_agg(dripdrop._pointer(x) order by x.id) as all
     from dripdrop.step_executions as x
     where x.id = any (executions)
     group by x.channel
@@ -13730,6 +13946,383 @@ $$;
 
 comment on function dripdrop._enqueue_rendered(uuid[]) is
   'Sends pointers to rendered executions to the queues of their channels.';
+
+-- plpgsql/pipeline/faults.sql
+
+-- The pause grows with each failure, from a minute to an hour; what was only locked is looked at
+-- again in a second. The warning goes to the client's log, once per row until it gets through.
+create or replace function dripdrop._note_fault(
+  execution_id uuid,
+  stage text,
+  sqlstate text,
+  message text,
+  at timestamptz,
+  result jsonb default null
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_locked boolean := _note_fault.sqlstate = '55P03';
+  v_attempts int;
+begin
+  insert into dripdrop.faults as f (
+    execution_id, stage, sqlstate, message, result, first_at, at, until
+  )
+  values (
+    _note_fault.execution_id, _note_fault.stage, _note_fault.sqlstate,
+    left(_note_fault.message, 500), _note_fault.result, _note_fault.at, _note_fault.at,
+    _note_fault.at + case when v_locked then interval '1 second' else interval '1 minute' end
+  )
+  on conflict on constraint faults_pkey do update
+  set stage = excluded.stage,
+      sqlstate = excluded.sqlstate,
+      message = excluded.message,
+      result = coalesce(excluded.result, f.result),
+      attempts = f.attempts + 1,
+      at = excluded.at,
+      until = excluded.at + case
+        when v_locked then interval '1 second'
+        else least(interval '1 minute' * power(2, least(f.attempts, 10)), interval '1 hour')
+      end
+  returning f.attempts into v_attempts;
+  if v_attempts = 1 and not v_locked then
+    raise warning 'message "%" is held: %', execution_id, left(message, 200) using
+      errcode = _note_fault.sqlstate,
+      detail = 'stage ' || stage,
+      hint = 'explain() shows it; it is tried again by itself, after growing pauses.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._note_fault(uuid, text, text, text, timestamptz, jsonb) is
+  'Leaves a row out of the stages for a while, because one of them could not deal with it.';
+
+-- For callers of the protocol: a message of a claim that cannot even be read.
+--
+-- raises  ZD106 unknown execution, ZD201 unknown stage
+create or replace function dripdrop.note_fault(
+  execution_id uuid,
+  stage text,
+  sqlstate text,
+  message text
+)
+returns void
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if stage is null or stage not in ('hooks', 'render', 'send', 'record') then
+    raise exception 'stage % is unknown', dripdrop._quoted(stage) using
+      errcode = 'ZD201', column = 'stage', hint = 'Use hooks, render, send or record.';
+  end if;
+  if not exists (
+    select from dripdrop.step_executions as x where x.id = note_fault.execution_id
+  ) then
+    raise exception 'execution "%" not found', execution_id using
+      errcode = 'ZD106', hint = 'Pass the execution_id of a claim.';
+  end if;
+  perform dripdrop._note_fault(
+    execution_id, stage, coalesce(sqlstate, 'XX000'), coalesce(message, ''), dripdrop._now()
+  );
+end
+$$;
+
+comment on function dripdrop.note_fault(uuid, text, text, text) is
+  'Leaves a message that a stage could not deal with out of all claims for a while: a minute, '
+  'doubled each time, to an hour. explain() shows it.';
+
+-- plpgsql/pipeline/pointers.sql
+
+-- A queue of what is rendered is read by sender and tenant, not from its front: whoever has free
+-- places gets messages, whatever stands before them. start() makes the index for it.
+
+-- Beyond so many senders and tenants at a time it begins somewhere else each time.
+create or replace function dripdrop._queue_groups(queue text)
+returns table (sender text, tenant text)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
+as $$
+declare
+  v_most constant int := 500;
+  v_start constant text := gen_random_uuid()::text;
+  v_query constant text := format(
+    'with recursive g as (
+      (
+        select coalesce(q.message ->> ''sender'', '''') as sender,
+          coalesce(q.message ->> ''tenant'', '''') as tenant
+        from pgmq.%1$I as q
+        where (coalesce(q.message ->> ''sender'', ''''), coalesce(q.message ->> ''tenant'', ''''))
+          >= ($1, '''')
+        order by 1, 2
+        limit 1
+      )
+      union all
+      select n.sender, n.tenant
+      from g
+      cross join lateral (
+        select coalesce(q.message ->> ''sender'', '''') as sender,
+          coalesce(q.message ->> ''tenant'', '''') as tenant
+        from pgmq.%1$I as q
+        where (coalesce(q.message ->> ''sender'', ''''), coalesce(q.message ->> ''tenant'', ''''))
+          > (g.sender, g.tenant)
+        order by 1, 2
+        limit 1
+      ) as n
+    )
+    select g.sender, g.tenant from g limit $2',
+    'q_' || queue
+  );
+  v_count int;
+begin
+  return query execute v_query using v_start, v_most;
+  get diagnostics v_count = row_count;
+  if v_count < v_most then
+    return query execute
+      format('select s.* from (%s) as s where s.sender < $3', v_query)
+      using '', v_most - v_count, v_start;
+  end if;
+exception
+  when undefined_table or invalid_schema_name then
+    raise exception 'queue "%" does not exist', queue using
+      errcode = 'ZD120', hint = 'select * from dripdrop.start() creates the queues.';
+end
+$$;
+
+comment on function dripdrop._queue_groups(text) is
+  'The senders and tenants that a queue holds messages of.';
+
+-- The pointers that stand first for each sender and tenant, locked. What is no pointer of ours is
+-- without an execution.
+create or replace function dripdrop._queue_heads(
+  queue text,
+  senders text[],
+  tenants text[],
+  sizes int[]
+)
+returns table (message_id bigint, execution uuid, fence int, sender text, tenant text)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
+as $$
+begin
+  return query execute format(
+    'select
+      h.msg_id,
+      dripdrop._pointed_at(h.message),
+      dripdrop._pointed_fence(h.message),
+      g.sender,
+      g.tenant
+    from unnest($1, $2, $3) as g (sender, tenant, size)
+    cross join lateral (
+      select q.msg_id, q.message
+      from pgmq.%I as q
+      where coalesce(q.message ->> ''sender'', '''') = g.sender
+        and coalesce(q.message ->> ''tenant'', '''') = g.tenant
+      order by q.msg_id
+      limit g.size
+      for update skip locked
+    ) as h',
+    'q_' || queue
+  )
+  using senders, tenants, sizes;
+end
+$$;
+
+comment on function dripdrop._queue_heads(text, text[], text[], int[]) is
+  'The first pointers of each sender and tenant, as many as asked for, locked.';
+
+-- How many messages each sender can be handed now: what the caller has free, and what is left of
+-- the concurrency that all callers share. Of a sender that another claim is counting at this
+-- moment, none.
+--
+-- locks   senders with a concurrency, by try
+create or replace function dripdrop._rooms(
+  senders text[],
+  places jsonb,
+  batch_size int,
+  at timestamptz
+)
+returns table (sender text, room int)
+language sql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+  select
+    s.sender,
+    least(
+      coalesce((places ->> s.sender)::int, (places ->> '*')::int, batch_size),
+      batch_size,
+      case
+        when a.concurrency is null then null
+        when not pg_try_advisory_xact_lock(dripdrop._place_class(), hashtext(s.sender)) then 0
+        else a.concurrency - (
+          select count(*)::int
+          from dripdrop.step_executions as x
+          where x.place_of = a.id and x.lease_until > _rooms.at
+        )
+      end
+    )
+  from (select distinct n.sender from unnest(senders) as n (sender)) as s
+  left join dripdrop.channel_adapters as a
+    on a.id = case when s.sender ~ '^[0-9a-f-]{36}$' then s.sender::uuid end
+$$;
+
+comment on function dripdrop._rooms(text[], jsonb, int, timestamptz) is
+  'How many messages each sender can be handed.';
+
+create or replace function dripdrop._place_class()
+returns int
+language sql
+immutable
+parallel safe
+return hashtext('dripdrop.place');
+
+comment on function dripdrop._place_class() is
+  'The class of the advisory locks under which places of senders are counted.';
+
+-- Senders take turns, and the tenants of each. Pointers whose message has moved on are thrown away;
+-- of what somebody is stopping at this moment they go to the end of the queue. size: how many
+-- pointers of each sender and tenant are looked at; as many as it has room for, if it is null.
+-- Null is returned when there is no pointer at all. At most 32 MB of payload are taken at once.
+--
+-- locks   senders with a concurrency, by try; the slots of stops, shared; executions, skipping what
+--         is locked
+-- raises  ZD120 the queue does not exist
+create or replace function dripdrop._take_pointers(
+  queue text,
+  places jsonb,
+  batch_size int,
+  size int,
+  at timestamptz
+)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_senders text[];
+  v_tenants text[];
+  v_sizes int[];
+  v_rooms jsonb;
+  v_read bigint[];
+  v_executions uuid[];
+  v_fences int[];
+  v_chosen uuid[];
+  v_taken uuid[];
+  v_gone bigint[];
+begin
+  select array_agg(g.sender), array_agg(g.tenant)
+  into v_senders, v_tenants
+  from dripdrop._queue_groups(queue) as g;
+  if v_senders is null then
+    return null;
+  end if;
+  select jsonb_object_agg(r.sender, r.room) into v_rooms
+  from dripdrop._rooms(v_senders, places, batch_size, at) as r
+  where r.room > 0;
+  select
+    array_agg(g.sender),
+    array_agg(g.tenant),
+    array_agg(greatest((v_rooms ->> g.sender)::int, size))
+  into v_senders, v_tenants, v_sizes
+  from unnest(v_senders, v_tenants) as g (sender, tenant)
+  where v_rooms ? g.sender;
+
+  select array_agg(h.message_id), array_agg(h.execution), array_agg(h.fence)
+  into v_read, v_executions, v_fences
+  from dripdrop._queue_heads(queue, v_senders, v_tenants, v_sizes) as h;
+  if v_read is null then
+    return null;
+  end if;
+
+  -- A pointer names its sender as it was when it was made; the row knows better.
+  v_chosen := array(
+    select c.id
+    from (
+      select
+        t.id,
+        t.turn,
+        sum(t.bytes) over (order by t.turn, t.sender_turn, t.id) as bytes,
+        row_number() over (order by t.turn, t.sender_turn, t.id) as number
+      from (
+        select
+          n.id,
+          n.bytes,
+          n.tenant_turn as turn,
+          n.sender,
+          row_number() over (partition by n.sender order by n.tenant_turn, n.place) as sender_turn
+        from (
+          select
+            x.id,
+            coalesce(x.adapter_id::text, '') as sender,
+            pg_column_size(x.payload)::bigint as bytes,
+            p.place,
+            row_number() over (partition by x.adapter_id, x.tenant_key order by p.place)
+              as tenant_turn
+          from unnest(v_executions, v_fences) with ordinality as p (execution, fence, place)
+          join dripdrop.step_executions as x
+            on x.id = p.execution and x.fence = p.fence and x.state = 'rendered'
+          where not exists (
+            select from dripdrop.faults as f
+            where f.execution_id = x.id and f.until > _take_pointers.at
+          )
+        ) as n
+      ) as t
+      where t.sender_turn <= coalesce((v_rooms ->> t.sender)::int, batch_size)
+    ) as c
+    where c.number <= batch_size and (c.number = 1 or c.bytes <= 33554432)
+  );
+  v_taken := array(
+    select x.id
+    from dripdrop.step_executions as x
+    where x.id = any (v_chosen) and x.state = 'rendered'
+    for update of x skip locked
+  );
+  v_taken := dripdrop._unstopped(v_taken);
+
+  -- What is left out for a while is put back by reconcile().
+  v_gone := array(
+    select p.message_id
+    from unnest(v_read, v_executions, v_fences) as p (message_id, execution, fence)
+    left join dripdrop.step_executions as x
+      on x.id = p.execution and x.fence = p.fence and x.state = 'rendered'
+    where x.id is null
+      or x.id = any (v_chosen)
+      or exists (
+        select from dripdrop.faults as f where f.execution_id = x.id and f.until > _take_pointers.at
+      )
+  );
+  perform pgmq.delete(queue, v_gone);
+  if cardinality(v_taken) < cardinality(v_chosen) then
+    perform dripdrop._enqueue(queue, array(
+      select dripdrop._pointer(x)
+      from dripdrop.step_executions as x
+      where x.id = any (v_chosen) and x.id <> all (v_taken)
+      order by x.id
+    ));
+  end if;
+  return v_taken;
+end
+$$;
+
+comment on function dripdrop._take_pointers(text, jsonb, int, int, timestamptz) is
+  'Takes rendered messages from a queue, as many as their senders have room for, and locks them.';
 
 -- plpgsql/pipeline/reconcile.sql
 
@@ -13755,82 +14348,236 @@ set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
-  v_lost uuid[];
-  v_unknown uuid[];
-  v_presumed uuid[];
 begin
   perform dripdrop._check_interval(unknown_grace, 'unknown_grace', interval '0');
-  perform dripdrop._let_go(v_now);
-  perform dripdrop._pull(
-    array(
-      select c.id
-      from dripdrop.counters as c
-      where c.line_until > v_now and c.scope in ('recipient', 'subscriber')
-    ),
-    v_now
+  perform dripdrop._look_around(v_now);
+  perform dripdrop._look_after_lines(v_now);
+  leases_lost := dripdrop._halved('_lose_leases', dripdrop._lost_leases(v_now), 'reconcile', v_now);
+  presumed_sent := dripdrop._halved(
+    '_presume_sent', dripdrop._unknown(unknown_grace, false, v_now), 'reconcile', v_now
   );
-  v_lost := array(
-    select x.id
-    from dripdrop.step_executions as x
-    join dripdrop.enrollments as e on e.id = x.enrollment_id
-    where x.due_at is null and x.ended_at is null
-      and x.state = 'sending'
-      and x.lease_until <= v_now
-    for no key update of e, x skip locked
+  resent := dripdrop._halved(
+    '_resend', dripdrop._unknown(unknown_grace, true, v_now), 'reconcile', v_now
   );
-  update dripdrop.step_executions as x
-  set state = 'unknown',
-      lease_until = null,
-      reason = 'lease_lost',
-      reason_at = v_now,
-      updated_at = v_now
-  where x.id = any (v_lost);
-
-  v_unknown := array(
-    select x.id
-    from dripdrop.step_executions as x
-    join dripdrop.enrollments as e on e.id = x.enrollment_id
-    where x.due_at is null and x.ended_at is null
-      and x.state = 'unknown'
-      and (
-        x.reason_at <= v_now - unknown_grace
-        or exists (
-          select from dripdrop.channel_adapters as a
-          join dripdrop.providers() as p on p.channel = a.channel and p.provider = a.provider
-          where a.id = x.adapter_id and p.idempotent
-        )
-      )
-    for no key update of e, x skip locked
-  );
-  v_presumed := array(
-    select x.id
-    from dripdrop.step_executions as x
-    join dripdrop.steps as s on s.id = x.step_id
-    left join dripdrop.channel_adapters as a on a.id = x.adapter_id
-    left join dripdrop.providers() as p on p.channel = a.channel and p.provider = a.provider
-    where x.id = any (v_unknown)
-      and p.idempotent is not true
-      and s.config ->> 'on_unknown' is distinct from 'at_least_once'
-  );
-  perform dripdrop._resolve(v_presumed, 'sent', 'presumed_sent', v_now);
-  perform dripdrop._resolve(
-    array(select id from unnest(v_unknown) as u (id) where u.id <> all (v_presumed)),
-    'scheduled', 'resent', v_now
-  );
-
   perform dripdrop._wake_again(v_now);
   perform dripdrop._wake_missed(v_now);
-  return query
-  select
-    cardinality(v_lost),
-    cardinality(v_presumed),
-    cardinality(v_unknown) - cardinality(v_presumed),
-    dripdrop._repoint();
+  perform dripdrop._prune(v_now);
+  repointed := dripdrop._repoint();
+  return next;
 end
 $$;
 
 comment on function dripdrop.reconcile(interval) is
   'Mends what a crash or a lost queue left behind; returns how much of each it found.';
+
+-- What ticks leave to it: what is held until something has happened, and the lines of people.
+create or replace function dripdrop._look_after_lines(at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  begin
+    perform dripdrop._release_held(at, dripdrop._hold_reasons(), true);
+  exception
+    when others then
+      raise warning 'what is held could not be looked at: %', sqlerrm using errcode = sqlstate;
+  end;
+  begin
+    perform dripdrop._pull(
+      array(
+        select c.id
+        from dripdrop.counters as c
+        where c.line_until > _look_after_lines.at and c.scope in ('recipient', 'subscriber')
+      ),
+      at
+    );
+  exception
+    when others then
+      raise warning 'the lines of limits could not be looked at: %', sqlerrm using
+        errcode = sqlstate;
+  end;
+end
+$$;
+
+comment on function dripdrop._look_after_lines(timestamptz) is
+  'Makes due what is held no more, and what waits for limits of people that have room.';
+
+-- Calls one of our functions (uuid[], timestamptz) for a batch, and where that raises for its
+-- halves: the row at fault is left out for a while, the others go on.
+--
+-- raises  ZD120, 40001, 40P01: no row's fault
+create or replace function dripdrop._halved(
+  callee text,
+  executions uuid[],
+  stage text,
+  at timestamptz
+)
+returns int
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_half int := cardinality(executions) / 2;
+begin
+  if cardinality(executions) = 0 then
+    return 0;
+  end if;
+  execute format('select dripdrop.%I($1, $2)', callee) using executions, at;
+  return cardinality(executions);
+exception
+  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
+    raise;
+  when others then
+    if v_half = 0 then
+      perform dripdrop._note_fault(executions[1], stage, sqlstate, sqlerrm, at);
+      return 0;
+    end if;
+    return dripdrop._halved(callee, executions[:v_half], stage, at)
+      + dripdrop._halved(callee, executions[v_half + 1:], stage, at);
+end
+$$;
+
+comment on function dripdrop._halved(text, uuid[], text, timestamptz) is
+  'Does something to executions, but for those to which it cannot be done; returns to how many.';
+
+-- Of what has a result that could not be recorded yet, the fate is known.
+create or replace function dripdrop._lost_leases(at timestamptz)
+returns uuid[]
+language sql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+  select array(
+    select x.id
+    from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    where x.due_at is null and x.ended_at is null
+      and x.state = 'sending'
+      and x.lease_until <= _lost_leases.at
+      and not exists (
+        select from dripdrop.faults as f
+        where f.execution_id = x.id and (f.result is not null or f.until > _lost_leases.at)
+      )
+    for no key update of e, x skip locked
+  )
+$$;
+
+comment on function dripdrop._lost_leases(timestamptz) is
+  'The executions whose lease has run out, locked.';
+
+create or replace function dripdrop._lose_leases(executions uuid[], at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  update dripdrop.step_executions as x
+  set state = 'unknown',
+      lease_until = null,
+      place_of = null,
+      reason = 'lease_lost',
+      reason_at = _lose_leases.at,
+      updated_at = _lose_leases.at
+  where x.id = any (executions)
+$$;
+
+comment on function dripdrop._lose_leases(uuid[], timestamptz) is
+  'Makes executions unknown whose sender never came back.';
+
+-- Those that are to be sent again, or those that are to be presumed sent, after their time.
+create or replace function dripdrop._unknown(grace interval, resend boolean, at timestamptz)
+returns uuid[]
+language sql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+  select array(
+    select x.id
+    from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    join dripdrop.steps as s on s.id = x.step_id
+    cross join lateral (
+      select exists (
+        select from dripdrop.channel_adapters as a
+        join dripdrop.providers() as p on p.channel = a.channel and p.provider = a.provider
+        where a.id = x.adapter_id and p.idempotent
+      ) as idempotent
+      offset 0
+    ) as provider
+    where x.due_at is null and x.ended_at is null
+      and x.state = 'unknown'
+      and (provider.idempotent or x.reason_at <= _unknown.at - _unknown.grace)
+      and _unknown.resend = (
+        provider.idempotent or s.config ->> 'on_unknown' is not distinct from 'at_least_once'
+      )
+      and not exists (
+        select from dripdrop.faults as f
+        where f.execution_id = x.id and (f.result is not null or f.until > _unknown.at)
+      )
+    for no key update of e, x skip locked
+  )
+$$;
+
+comment on function dripdrop._unknown(interval, boolean, timestamptz) is
+  'The executions of unknown fate that are to be sent again, or presumed sent, locked.';
+
+create or replace function dripdrop._presume_sent(executions uuid[], at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._resolve(executions, 'sent', 'presumed_sent', at)
+$$;
+
+comment on function dripdrop._presume_sent(uuid[], timestamptz) is
+  'Takes executions of unknown fate for sent.';
+
+create or replace function dripdrop._resend(executions uuid[], at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._resolve(executions, 'scheduled', 'resent', at)
+$$;
+
+comment on function dripdrop._resend(uuid[], timestamptz) is
+  'Schedules executions of unknown fate again.';
+
+-- What is of no use any more: spells that ended a month ago, hosts that nobody has tried for a day,
+-- faults of what is over.
+create or replace function dripdrop._prune(at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  delete from dripdrop.sender_states as c
+  where c.ended_at < _prune.at - interval '30 days'
+    or (
+      c.ended_at is null
+      and coalesce(c.until, c.changed_at) < _prune.at - interval '1 day'
+      and (c.host <> '' or c.state = 'closed')
+    );
+  delete from dripdrop.faults as f
+  where f.until < _prune.at - interval '1 day'
+    or (
+      f.until < _prune.at
+      and not exists (
+        select from dripdrop.step_executions as x
+        where x.id = f.execution_id and x.ended_at is null
+      )
+    )
+$$;
+
+comment on function dripdrop._prune(timestamptz) is
+  'Forgets old circuits, and faults of executions that are over.';
 
 -- locks   nothing new: callers hold the executions and their enrolments
 create or replace function dripdrop._resolve(
@@ -13935,17 +14682,21 @@ begin
       'select x.id from dripdrop.step_executions as x
        where x.due_at is null and x.ended_at is null and x.state in (''queued'', ''rendered'')
          and not exists (
+           select from dripdrop.faults as f where f.execution_id = x.id and f.until > $1
+         )
+         and not exists (
            select from (%s) as m (message, for_state)
            where m.for_state = x.state
-             and (m.message ->> ''execution'')::uuid = x.id
-             and (m.message ->> ''fence'')::int = x.fence
+             and m.message ->> ''execution'' = x.id::text
+             and m.message ->> ''fence'' = x.fence::text
          )',
       string_agg(
         format('select message, %L from pgmq.%I', q.for_state, 'q_' || q.queue), ' union all '
       )
     )
     from dripdrop._queues() as q
-  );
+  )
+  using dripdrop._now();
 exception
   when undefined_table or invalid_schema_name then
     -- No queue, no pointer.
@@ -14000,13 +14751,15 @@ comment on function dripdrop._repoint() is
 
 -- plpgsql/pipeline/record.sql
 
--- results: [{"execution", "fence", "outcome", "code", "detail", "hard", "retry_after",
--- "provider_message_id", "out_message_id", "response"}]; outcome is sent, retry, failed, bounced,
--- auth_error, rate_limited, maybe_sent or released (claimed, but never handed to the provider). One
--- transaction: states, events, senders, next steps.
+-- results: [{"execution", "fence", "outcome", "stage", "code", "detail", "hard", "retry_after",
+-- "left_after", "provider_message_id", "out_message_id", "response"}]; outcome is sent, retry,
+-- failed, bounced, auth_error, rate_limited, unreachable, refused (whose fault it is, reply_codes()
+-- say by stage, code and detail), maybe_sent or released (claimed, but never handed to the
+-- provider). One transaction: states, events, senders, next steps. It waits for nobody: what
+-- somebody has locked, or what cannot be written, is kept and recorded by a later tick().
 --
--- locks   the enrolments, then the executions, then the adapters, then the counters of what did not
---         leave, each in id order
+-- locks   the enrolments, then the executions, then the adapters, then the counters, all skipping
+--         what is locked, then the circuits
 -- raises  ZD401 stale fence (the detail lists the executions), ZD201 malformed results;
 --         nothing is recorded then
 create or replace function dripdrop.complete_sends(results jsonb)
@@ -14022,10 +14775,32 @@ set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
+  v_results dripdrop._send_result[] := dripdrop._read_results(results);
+begin
+  perform dripdrop._check_fences(v_results);
+  v_results := dripdrop._classified(v_results);
+  perform dripdrop._record(dripdrop._charged(v_results), v_now);
+  perform dripdrop._note_signals(
+    array(select s from dripdrop._signals(v_results, v_now) as s), v_now
+  );
+  return cardinality(v_results);
+end
+$$;
+
+comment on function dripdrop.complete_sends(jsonb) is
+  'Records what providers answered, or keeps it where the row is locked, plans what comes next, '
+  'and returns how many results it took. Of a longer provider_message_id or out_message_id the '
+  'first 500 characters are kept.';
+
+-- raises  ZD201
+create or replace function dripdrop._read_results(results jsonb)
+returns dripdrop._send_result[]
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
   v_results dripdrop._send_result[];
-  v_recorded uuid[];
-  v_sent uuid[];
-  v_failed uuid[];
 begin
   if jsonb_typeof(results) is distinct from 'array' then
     raise exception 'results is not a list' using
@@ -14051,40 +14826,314 @@ begin
   if exists (
     select from unnest(v_results) as r
     where r.outcome is null or r.outcome not in (
-      'sent', 'retry', 'failed', 'bounced', 'auth_error', 'rate_limited', 'maybe_sent', 'released'
+      'sent', 'retry', 'failed', 'bounced', 'auth_error', 'rate_limited', 'unreachable', 'refused',
+      'maybe_sent', 'released'
     )
   ) then
     raise exception 'an outcome is unknown' using
       errcode = 'ZD201', column = 'results',
-      hint = 'Use sent, retry, failed, bounced, auth_error, rate_limited, maybe_sent or released.';
+      hint = 'Use sent, retry, failed, bounced, auth_error, rate_limited, unreachable, refused, '
+        'maybe_sent or released.';
+  end if;
+  return v_results;
+end
+$$;
+
+comment on function dripdrop._read_results(jsonb) is
+  'The results that complete_sends() was given, checked, in the order of their executions.';
+
+-- A late result is welcome as long as nobody has acted on its absence: unknown still has the same
+-- fence.
+--
+-- raises  ZD401
+create or replace function dripdrop._check_fences(results dripdrop._send_result[])
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_stale uuid[] := array(
+    select r.execution
+    from unnest(results) as r
+    left join dripdrop.step_executions as x
+      on x.id = r.execution and x.fence = r.fence and x.state in ('sending', 'unknown')
+    where x.id is null
+  );
+begin
+  if cardinality(v_stale) > 0 then
+    raise exception '% of % claims are stale', cardinality(v_stale), cardinality(results) using
+      errcode = 'ZD401',
+      detail = to_jsonb(v_stale)::text,
+      hint = 'Leave out the executions in the detail and complete the others; what became of them '
+        'is in their rows.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_fences(dripdrop._send_result[]) is
+  'Raises ZD401 on results of claims that were lost.';
+
+-- What a server said is looked up in reply_codes().
+create or replace function dripdrop._classified(results dripdrop._send_result[])
+returns dripdrop._send_result[]
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+begin
+  if not exists (select from unnest(results) as r where r.outcome = 'refused') then
+    return results;
+  end if;
+  return array(
+    select case
+      when c.outcome is null then r
+      else jsonb_populate_record(r, jsonb_build_object('outcome', c.outcome, 'hard', c.hard))
+    end
+    from unnest(results) as r
+    join dripdrop.step_executions as x on x.id = r.execution
+    left join dripdrop.channel_adapters as a on a.id = x.adapter_id
+    left join lateral dripdrop._classify(
+      x.channel, a.provider, r.stage, r.code, r.detail
+    ) as c on r.outcome = 'refused'
+    order by r.execution
+  );
+end
+$$;
+
+comment on function dripdrop._classified(dripdrop._send_result[]) is
+  'Results with the outcome that says whose fault a refusal was.';
+
+-- What the message has to bear. A URL of its own is its receiver's affair and no sender's; and a
+-- server that takes others' messages in the same moment is not away.
+create or replace function dripdrop._charged(results dripdrop._send_result[])
+returns dripdrop._send_result[]
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+begin
+  if not exists (
+    select from unnest(results) as r
+    where r.outcome in ('auth_error', 'rate_limited', 'unreachable')
+  ) then
+    return results;
+  end if;
+  return array(
+    select case
+      when r.outcome not in ('auth_error', 'rate_limited', 'unreachable') then r
+      else jsonb_populate_record(r, jsonb_build_object(
+        'outcome',
+        case
+          when x.channel = 'webhook' and dripdrop._own_host(x.payload) is not null
+          then case r.outcome when 'auth_error' then 'failed' else 'retry' end
+          when r.outcome = 'unreachable' and x.adapter_id in (
+            select y.adapter_id
+            from unnest(results) as s
+            join dripdrop.step_executions as y on y.id = s.execution
+            where s.outcome = 'sent'
+          )
+          then 'retry'
+          else r.outcome
+        end
+      ))
+    end
+    from unnest(results) as r
+    join dripdrop.step_executions as x on x.id = r.execution
+    order by r.execution
+  );
+end
+$$;
+
+comment on function dripdrop._charged(dripdrop._send_result[]) is
+  'Results as they count for their messages.';
+
+-- What the results say about the servers that were asked.
+create or replace function dripdrop._signals(results dripdrop._send_result[], at timestamptz)
+returns setof dripdrop._signal
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    x.adapter_id,
+    null::uuid,
+    coalesce(own.host, ''),
+    x.id,
+    coalesce(x.claimed_at, _signals.at),
+    case
+      when own.host is not null and r.outcome = 'auth_error' then 'ok'
+      when r.outcome = 'unreachable' then 'away'
+      when r.outcome in ('auth_error', 'rate_limited') then 'asked'
+      when r.outcome = 'maybe_sent' then 'slow'
+      when r.outcome = 'released' then 'nothing'
+      else 'ok'
+    end,
+    coalesce(r.code, r.outcome),
+    r.detail,
+    r.retry_after
+  from unnest(results) as r
+  join dripdrop.step_executions as x on x.id = r.execution
+  cross join lateral (
+    select case when x.channel = 'webhook' then dripdrop._own_host(x.payload) end as host
+  ) as own
+$$;
+
+comment on function dripdrop._signals(dripdrop._send_result[], timestamptz) is
+  'What results say about the servers of their senders.';
+
+-- A row that cannot be written is found by halving. What it was to be told is kept with the error,
+-- and tried again; the others are recorded.
+--
+-- raises  ZD401; 40001 and 40P01, after which a plain retry is right
+create or replace function dripdrop._record(results dripdrop._send_result[], at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_half int := cardinality(results) / 2;
+begin
+  perform dripdrop._record_batch(results, at);
+exception
+  when sqlstate 'ZD401' or sqlstate '40001' or sqlstate '40P01' then
+    raise;
+  when others then
+    if v_half = 0 then
+      perform dripdrop._note_fault(
+        results[1].execution, 'record', sqlstate, sqlerrm, at, to_jsonb(results[1])
+      );
+    else
+      perform dripdrop._record(results[:v_half], at);
+      perform dripdrop._record(results[v_half + 1:], at);
+    end if;
+end
+$$;
+
+comment on function dripdrop._record(dripdrop._send_result[], timestamptz) is
+  'Records results; keeps those that cannot be recorded now.';
+
+-- Results of rows that were locked, or could not be written, when their senders reported them.
+--
+-- locks   faults, skipping what is locked, then as complete_sends()
+create or replace function dripdrop._record_late(at timestamptz)
+returns int
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_kept uuid[];
+  v_results dripdrop._send_result[];
+begin
+  v_kept := array(
+    select f.execution_id
+    from dripdrop.faults as f
+    where f.result is not null and f.until <= _record_late.at
+    limit 500
+    for update skip locked
+  );
+  if cardinality(v_kept) = 0 then
+    return 0;
+  end if;
+  v_results := array(
+    select r
+    from dripdrop.faults as f
+    cross join lateral jsonb_populate_record(null::dripdrop._send_result, f.result) as r
+    join dripdrop.step_executions as x
+      on x.id = r.execution and x.fence = r.fence and x.state in ('sending', 'unknown')
+    where f.execution_id = any (v_kept)
+    order by r.execution
+  );
+  if cardinality(v_results) > 0 then
+    perform dripdrop._record(v_results, at);
+  end if;
+  delete from dripdrop.faults as f
+  where f.execution_id = any (v_kept) and f.until <= _record_late.at;
+  return cardinality(v_results);
+end
+$$;
+
+comment on function dripdrop._record_late(timestamptz) is
+  'Records what could not be recorded when it was reported; returns how many it tried.';
+
+-- Whoever else moves a claimed execution holds its enrolment too, so that this lock is enough. What
+-- somebody has locked is kept for later: nothing waits for an application's open transaction.
+create or replace function dripdrop._record_batch(
+  results dripdrop._send_result[],
+  at timestamptz
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set lock_timeout = '300ms'
+as $$
+declare
+  v_free uuid[];
+  v_recorded uuid[];
+  v_sent uuid[];
+  v_failed uuid[];
+begin
+  v_free := array(
+    select x.id
+    from unnest(results) as r
+    join dripdrop.step_executions as x on x.id = r.execution
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    order by e.id, x.id
+    for no key update of e, x skip locked
+  );
+  if cardinality(v_free) < cardinality(results) then
+    perform dripdrop._note_fault(
+      r.execution, 'record', '55P03', 'somebody has locked the enrolment', at, to_jsonb(r)
+    )
+    from unnest(results) as r
+    where r.execution <> all (v_free);
+    results := array(
+      select r from unnest(results) as r where r.execution = any (v_free) order by r.execution
+    );
+    if cardinality(results) = 0 then
+      return;
+    end if;
   end if;
 
-  -- Whoever else moves a claimed execution holds its enrolment too, so that this lock is enough.
-  perform from dripdrop.enrollments as e
-  where e.id in (
-    select x.enrollment_id
-    from unnest(v_results) as r
-    join dripdrop.step_executions as x on x.id = r.execution
-  )
-  order by e.id
-  for no key update;
-
-  -- A late result is welcome as long as nobody has acted on its absence:
-  -- unknown still has the same fence.
   with verdict as (
     select r.*, v.state as new_state, v.due_at as new_due_at, e.state = 'paused' as paused
-    from unnest(v_results) as r
+    from unnest(results) as r
     join dripdrop.step_executions as x on x.id = r.execution
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     join dripdrop.steps as s on s.id = x.step_id
     left join dripdrop.channel_adapters as a on a.id = x.adapter_id
     cross join lateral dripdrop._verdict(
-      r, e.state, x.id, x.retry_count, s.config,
+      r, e.state, x.id, x.channel, x.retry_count, x.failing_since, s.config,
       r.outcome = 'maybe_sent' and exists (
         select from dripdrop.providers() as p
         where p.channel = a.channel and p.provider = a.provider and p.idempotent
       ),
-      v_now
+      at
     ) as v
   ),
   recorded as (
@@ -14093,28 +15142,38 @@ begin
         due_at = case when v.new_state = 'scheduled' and not v.paused then v.new_due_at end,
         scheduled_for = case
           when v.new_state = 'scheduled' and v.paused then v.new_due_at
+          -- The time until a server is back is no delay of the message.
+          when v.outcome in ('auth_error', 'rate_limited', 'unreachable') then _record_batch.at
           else x.scheduled_for
         end,
-        ended_at = case when v.new_state in ('sent', 'failed', 'cancelled') then v_now end,
+        ended_at = case
+          when v.new_state in ('sent', 'failed', 'cancelled') then _record_batch.at
+        end,
         fence = x.fence + (v.new_state = 'scheduled')::int,
         lease_until = null,
+        place_of = null,
         retry_count = x.retry_count
           + (v.outcome in ('retry', 'bounced', 'failed', 'maybe_sent'))::int,
         maybe_sent_at = case
           when v.outcome = 'maybe_sent' and v.new_state <> 'unknown' then x.claimed_at
           else x.maybe_sent_at
         end,
+        failing_since = case
+          when v.outcome in ('retry', 'bounced', 'maybe_sent')
+          then coalesce(x.failing_since, _record_batch.at)
+          else x.failing_since
+        end,
         reason = case
           when v.new_state = 'scheduled' and v.paused then 'enrollment_paused'
           when v.new_state = 'cancelled' then 'enrollment_ended'
           else coalesce(v.code, v.outcome)
         end,
-        reason_at = v_now,
+        reason_at = _record_batch.at,
         error_message = case when v.outcome <> 'sent' then left(v.detail, 500) end,
         provider_message_id = coalesce(left(v.provider_message_id, 500), x.provider_message_id),
         out_message_id = coalesce(left(v.out_message_id, 500), x.out_message_id),
         response = coalesce(v.response, x.response),
-        updated_at = v_now
+        updated_at = _record_batch.at
     from verdict as v
     where x.id = v.execution
       and x.fence = v.fence
@@ -14141,7 +15200,7 @@ begin
         'outcome', r.outcome, 'code', r.code, 'detail', left(r.detail, 500), 'until', r.due_at,
         'hard', case when r.outcome = 'bounced' then coalesce(r.hard, false) end
       )) end,
-      v_now
+      _record_batch.at
     from recorded as r
     left join dripdrop.channel_adapters as a on a.id = r.adapter_id
     where r.outcome <> 'released'
@@ -14153,58 +15212,75 @@ begin
   into v_recorded, v_sent, v_failed
   from recorded as r;
 
-  if coalesce(cardinality(v_recorded), 0) < cardinality(v_results) then
-    raise exception '% of % claims are stale',
-      cardinality(v_results) - coalesce(cardinality(v_recorded), 0), cardinality(v_results) using
-      errcode = 'ZD401',
-      detail = (
-        select coalesce(jsonb_agg(r.execution), '[]')
-        from unnest(v_results) as r
-        where v_recorded is null or r.execution is null or r.execution <> all (v_recorded)
-      )::text,
-      hint = 'Leave out the executions in the detail and complete the others; what became of them '
-        'is in their rows.';
+  if coalesce(cardinality(v_recorded), 0) < cardinality(results) then
+    perform dripdrop._check_fences(array(
+      select r
+      from unnest(results) as r
+      where v_recorded is null or r.execution <> all (v_recorded)
+    ));
   end if;
 
   if v_sent is not null then
-    perform dripdrop._advance(v_sent, v_now);
+    perform dripdrop._advance(v_sent, at);
   end if;
   if v_failed is not null then
-    perform dripdrop._give_up(v_failed, v_now);
+    perform dripdrop._give_up(v_failed, at);
   end if;
   -- Last, because every worker updates the same few rows:
   -- they are locked only until the commit that follows.
-  perform dripdrop._note_senders(v_results, v_now);
-  if exists (
-    select from unnest(v_results) as r where r.outcome not in ('sent', 'maybe_sent')
-  ) then
-    perform dripdrop._give_back(
-      array(
-        select r.execution
-        from unnest(v_results) as r
-        where r.outcome not in ('sent', 'maybe_sent')
-      ),
-      v_now
-    );
-  end if;
-  return cardinality(v_results);
+  perform dripdrop._note_senders(results, at);
+  perform dripdrop._settle_counters(results, at);
 end
 $$;
 
-comment on function dripdrop.complete_sends(jsonb) is
-  'Records what providers answered, all or nothing, plans what comes next, and returns how many '
-  'were recorded. Of a longer provider_message_id or out_message_id the first 500 characters are '
-  'kept.';
+comment on function dripdrop._record_batch(dripdrop._send_result[], timestamptz) is
+  'Records results in one go, or raises; keeps those whose enrolment somebody has locked.';
 
--- What an outcome means for an execution. Temporary failures come again after 30 s, 60 s, 120 s …
--- (at most an hour), give or take a fifth, or when the provider said; max_retries failed attempts
--- (3 by default) are the end. A rate limit and a refused login are the
--- sender's affair and cost the message nothing.
+-- How long a message is worth trying, from its first failure on.
+create or replace function dripdrop._retry_for(channel text, config jsonb)
+returns interval
+language sql
+immutable
+parallel safe
+return coalesce(
+  (config ->> 'retry_for')::interval,
+  case channel
+    when 'email' then interval '2 days'
+    when 'webhook' then interval '1 day'
+    else interval '4 hours'
+  end
+);
+
+comment on function dripdrop._retry_for(text, jsonb) is
+  'The step''s retry_for, else two days for email (RFC 5321, section 4.5.4.1), one for webhooks '
+  'and four hours for everything else.';
+
+-- The pauses between attempts, give or take a fifth: 1, 5, 15 minutes, 1, 3, and then 6 hours.
+create or replace function dripdrop._retry_pause(attempts int, execution_id uuid)
+returns interval
+language sql
+immutable
+parallel safe
+return (array[
+  interval '1 minute', interval '5 minutes', interval '15 minutes', interval '1 hour',
+  interval '3 hours', interval '6 hours'
+])[least(attempts, 5) + 1]
+* (0.8 + 0.4 * ((hashtextextended(execution_id::text, attempts) & 1023) / 1023.0));
+
+comment on function dripdrop._retry_pause(int, uuid) is
+  'How long to wait after so many failed attempts and one more.';
+
+-- What an outcome means for an execution. The recipient's fault, for the time being, is tried again
+-- by time: for retry_for, after growing pauses or when the provider said; where the step sets
+-- max_retries, so many failed attempts are the end too. What is the sender's or the server's affair
+-- costs the message nothing.
 create or replace function dripdrop._verdict(
   result dripdrop._send_result,
   enrollment_state text,
   execution_id uuid,
+  channel text,
   retry_count int,
+  failing_since timestamptz,
   config jsonb,
   idempotent boolean,
   at timestamptz
@@ -14224,38 +15300,43 @@ begin atomic
     select
       case
         when result.outcome = 'sent' then 'sent'
-        when result.outcome in ('rate_limited', 'auth_error', 'released') then 'scheduled'
+        when result.outcome in ('rate_limited', 'auth_error', 'unreachable', 'released')
+        then 'scheduled'
         when result.outcome = 'maybe_sent' and not idempotent then 'unknown'
         when result.outcome in ('retry', 'maybe_sent')
           or (result.outcome = 'bounced' and result.hard is not true)
         then
           case
-            when retry_count + 1 < coalesce((config ->> 'max_retries')::int, 3) then 'scheduled'
-            else 'failed'
+            when at >= failing_since + dripdrop._retry_for(channel, config) then 'failed'
+            when retry_count + 1 >= (config ->> 'max_retries')::int then 'failed'
+            else 'scheduled'
           end
         else 'failed'
       end as state,
       case
         when result.outcome = 'released' then at
-        when result.retry_after is not null
-        then at + make_interval(secs => least(result.retry_after, 86400))
-        when result.outcome in ('rate_limited', 'auth_error') then at + interval '5 minutes'
-        else at + make_interval(secs =>
-          least(30 * power(2, least(retry_count, 20)), 3600)
-          * (0.8 + 0.4 * ((hashtextextended(execution_id::text, retry_count) & 1023) / 1023.0))
+        -- Its circuit holds it, for as long as it takes.
+        when result.outcome in ('rate_limited', 'auth_error', 'unreachable')
+        then at + interval '5 seconds'
+        else least(
+          case
+            when result.retry_after is not null
+            then at + make_interval(secs => least(result.retry_after, 86400))
+            else at + dripdrop._retry_pause(retry_count, execution_id)
+          end,
+          coalesce(failing_since, at) + dripdrop._retry_for(channel, config)
         )
       end as due_at
   ) as v;
 end;
 
 comment on function dripdrop._verdict(
-  dripdrop._send_result, text, uuid, int, jsonb, boolean, timestamptz
+  dripdrop._send_result, text, uuid, text, int, timestamptz, jsonb, boolean, timestamptz
 ) is
   'The state an outcome leads to and, when it is to be tried again, when.';
 
--- What outcomes say about the senders: when they last sent, and whether they are to rest.
---
--- locks   the adapters, in id order; recipients of hard bounces are suppressed
+-- locks   the adapters, skipping what is locked; the slots of hard bounces' recipients, which are
+--         suppressed
 create or replace function dripdrop._note_senders(results dripdrop._send_result[], at timestamptz)
 returns void
 language plpgsql
@@ -14267,40 +15348,19 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 begin
-  perform from dripdrop.channel_adapters as a
-  where a.id in (
-    select x.adapter_id
-    from unnest(results) as r
-    join dripdrop.step_executions as x on x.id = r.execution
-  )
-  order by a.id
-  for no key update;
-
   update dripdrop.channel_adapters as a
-  set last_send_at = case when n.sent then _note_senders.at else a.last_send_at end,
-      -- Paused until it is resumed: no provider's word makes that shorter.
-      resting_until = case
-        when a.health_state = 'resting' and a.resting_until is null then null
-        else greatest(a.resting_until, n.rest_until)
-      end,
-      resting_reason = case
-        when a.health_state = 'resting' and a.resting_until is null then a.resting_reason
-        when n.rest_until > coalesce(a.resting_until, '-infinity') then n.rest_reason
-        else a.resting_reason
-      end
-  from (
-    select
-      x.adapter_id,
-      bool_or(r.outcome = 'sent') as sent,
-      max(
-        _note_senders.at + make_interval(secs => least(coalesce(r.retry_after, 300), 86400))
-      ) filter (where r.outcome in ('rate_limited', 'auth_error')) as rest_until,
-      max(r.outcome) filter (where r.outcome in ('rate_limited', 'auth_error')) as rest_reason
-    from unnest(results) as r
-    join dripdrop.step_executions as x on x.id = r.execution
-    group by x.adapter_id
-  ) as n
-  where a.id = n.adapter_id;
+  set last_send_at = _note_senders.at
+  where a.id = any (array(
+    select n.id
+    from dripdrop.channel_adapters as n
+    where n.id in (
+      select x.adapter_id
+      from unnest(results) as r
+      join dripdrop.step_executions as x on x.id = r.execution
+      where r.outcome = 'sent'
+    )
+    for no key update skip locked
+  ));
 
   perform dripdrop._suppress(
     x.tenant_key, x.channel, x.recipient, 'bounce', 'provider',
@@ -14317,7 +15377,7 @@ end
 $$;
 
 comment on function dripdrop._note_senders(dripdrop._send_result[], timestamptz) is
-  'Keeps the senders'' books: last send, rests; suppresses hard bounces.';
+  'Notes when senders last sent, and suppresses hard bounces.';
 
 -- plpgsql/pipeline/render.sql
 
@@ -14412,15 +15472,13 @@ declare
   v_messages bigint[];
   v_executions uuid[];
   v_fences int[];
-  v_failures jsonb[];
-  v_links jsonb;
 begin
   perform dripdrop._check_interval(visibility, 'visibility', interval '0');
   perform dripdrop._check_batch_size(batch_size);
   select
     array_agg(m.msg_id),
-    array_agg((m.message ->> 'execution')::uuid),
-    array_agg((m.message ->> 'fence')::int)
+    array_agg(dripdrop._pointed_at(m.message)),
+    array_agg(dripdrop._pointed_fence(m.message))
   into v_messages, v_executions, v_fences
   from dripdrop._read_queue(
     'dripdrop_render', extract(epoch from visibility)::int, batch_size
@@ -14429,14 +15487,84 @@ begin
     return;
   end if;
 
+  -- What moved on, what never was a pointer, and what is left out for a while: reconcile() puts the
+  -- last back.
   perform pgmq.delete('dripdrop_render', array_agg(p.message))
   from unnest(v_messages, v_executions, v_fences) as p (message, execution, fence)
   where not exists (
     select from dripdrop.step_executions as x
     where x.id = p.execution and x.fence = p.fence and x.state = 'queued'
   )
+    or exists (
+      select from dripdrop.faults as f where f.execution_id = p.execution and f.until > v_now
+    )
   having count(*) > 0;
+  select
+    array_agg(p.message order by p.message),
+    array_agg(p.execution order by p.message),
+    array_agg(p.fence order by p.message)
+  into v_messages, v_executions, v_fences
+  from unnest(v_messages, v_executions, v_fences) as p (message, execution, fence)
+  where not exists (
+    select from dripdrop.faults as f where f.execution_id = p.execution and f.until > v_now
+  );
+  if v_messages is not null then
+    return query
+    select r.* from unnest(dripdrop._renders(v_messages, v_executions, v_fences, v_now)) as r;
+  end if;
+end
+$$;
 
+comment on function dripdrop.claim_renders(int, interval) is
+  'Messages to render, for a while nobody else''s; hand the results to complete_renders().';
+
+create or replace function dripdrop._pointed_at(message jsonb)
+returns uuid
+language sql
+immutable
+parallel safe
+return case
+  when message ->> 'execution' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+  then (message ->> 'execution')::uuid
+end;
+
+comment on function dripdrop._pointed_at(jsonb) is
+  'The execution of a pointer; null if it is none of ours.';
+
+create or replace function dripdrop._pointed_fence(message jsonb)
+returns int
+language sql
+immutable
+parallel safe
+return case when message ->> 'fence' ~ '^[0-9]{1,9}$' then (message ->> 'fence')::int end;
+
+comment on function dripdrop._pointed_fence(jsonb) is
+  'The fence of a pointer; null if it is none of ours.';
+
+-- The rows of a claim. One that cannot be made is found by halving and left out for a while.
+--
+-- locks   of what fails for want of a value, executions and their enrolments, skipping what is
+--         locked
+create or replace function dripdrop._renders(
+  messages bigint[],
+  executions uuid[],
+  fences int[],
+  at timestamptz
+)
+returns dripdrop._render_claim[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_half int := cardinality(messages) / 2;
+  v_failures jsonb[];
+  v_links jsonb;
+begin
   v_failures := array(
     select jsonb_build_object(
       'execution', x.id,
@@ -14445,7 +15573,7 @@ begin
       'code', 'hook_failed',
       'detail', dripdrop._failed_hook(x.hooks, s.template_content)
     )
-    from unnest(v_messages, v_executions, v_fences) as p (message, execution, fence)
+    from unnest(messages, executions, fences) as p (message, execution, fence)
     join dripdrop.step_executions as x
       on x.id = p.execution and x.fence = p.fence and x.state = 'queued'
     join dripdrop.steps as s on s.id = x.step_id
@@ -14455,34 +15583,48 @@ begin
   if cardinality(v_failures) > 0 then
     perform dripdrop._fail_renders(v_failures);
   end if;
-  v_links := dripdrop._unsubscribe_links(v_executions);
+  v_links := dripdrop._unsubscribe_links(executions);
 
-  return query
-  select
-    x.id,
-    x.fence,
-    p.message,
-    x.tenant_key,
-    x.channel,
-    s.template_hash,
-    case when row_number() over (partition by s.template_hash) = 1 then s.template_content end,
-    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, v_now),
-    -- The time is the message's and not the claim's: rendered again, it gets the same token.
-    (v_links -> x.step_id::text) || jsonb_build_object(
-      'issued_at', extract(epoch from x.scheduled_for)::bigint
-    )
-  from unnest(v_messages, v_executions, v_fences) as p (message, execution, fence)
-  join dripdrop.step_executions as x
-    on x.id = p.execution and x.fence = p.fence and x.state = 'queued'
-  join dripdrop.steps as s on s.id = x.step_id
-  join dripdrop.enrollments as e on e.id = x.enrollment_id
-  join dripdrop.sequences as q on q.id = e.sequence_id
-  where x.id <> all (array(select (f ->> 'execution')::uuid from unnest(v_failures) as f));
+  return array(
+    select row(
+      x.id,
+      x.fence,
+      p.message,
+      x.tenant_key,
+      x.channel,
+      s.template_hash,
+      case when row_number() over (partition by s.template_hash) = 1 then s.template_content end,
+      dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, _renders.at),
+      -- The time is the message's and not the claim's: rendered again, it gets the same token.
+      (v_links -> x.step_id::text) || jsonb_build_object(
+        'issued_at', extract(epoch from x.scheduled_for)::bigint
+      )
+    )::dripdrop._render_claim
+    from unnest(messages, executions, fences) as p (message, execution, fence)
+    join dripdrop.step_executions as x
+      on x.id = p.execution and x.fence = p.fence and x.state = 'queued'
+    join dripdrop.steps as s on s.id = x.step_id
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    join dripdrop.sequences as q on q.id = e.sequence_id
+    where x.id <> all (array(select (f ->> 'execution')::uuid from unnest(v_failures) as f))
+  );
+exception
+  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
+    raise;
+  when others then
+    if v_half = 0 then
+      perform dripdrop._note_fault(executions[1], 'render', sqlstate, sqlerrm, at);
+      return '{}';
+    end if;
+    return dripdrop._renders(messages[:v_half], executions[:v_half], fences[:v_half], at)
+      || dripdrop._renders(
+        messages[v_half + 1:], executions[v_half + 1:], fences[v_half + 1:], at
+      );
 end
 $$;
 
-comment on function dripdrop.claim_renders(int, interval) is
-  'Messages to render, for a while nobody else''s; hand the results to complete_renders().';
+comment on function dripdrop._renders(bigint[], uuid[], int[], timestamptz) is
+  'What a renderer needs of queued messages.';
 
 -- A claim waits for nobody: what somebody has locked fails when its claim has run out.
 --
@@ -14675,13 +15817,21 @@ comment on function dripdrop.complete_renders(jsonb) is
 -- tick(), which decides about it as about anything due. The sender stands only in the first row of
 -- each adapter_id in a batch.
 --
+-- places: {adapter_id: how many messages the caller can hand over at once}; "*" is for senders that
+-- it does not name. Without it batch_size is the only bound. claim: the caller's token, by which
+-- release_claim() gives everything back if the answer is lost. leave_within: what has not left so
+-- long after the caller asked must be released.
+--
 -- locks   executions, skipping what is locked, and the slots of stops, shared: a stop that is under
---         way keeps its message from being sent
--- raises  ZD120 the queue does not exist, ZD202 unknown channel
+--         way keeps its message from being sent; senders with a concurrency, by try; half-open
+--         circuits, skipping what is locked; the counters of limits
+-- raises  ZD120 the queue does not exist, ZD201 malformed places, ZD202 unknown channel
 create or replace function dripdrop.claim_sends(
   channel text,
   batch_size int default 100,
-  lease interval default '2 minutes'
+  lease interval default '2 minutes',
+  places jsonb default null,
+  claim uuid default null
 )
 returns table (
   execution_id uuid,
@@ -14692,11 +15842,13 @@ returns table (
   payload jsonb,
   adapter_id uuid,
   adapter jsonb,
-  claimed_at timestamptz
+  claimed_at timestamptz,
+  leave_within interval
 )
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set jit = off
@@ -14705,55 +15857,46 @@ set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
-  v_queue text := 'dripdrop_send_' || channel;
-  v_pointers jsonb[];
   v_taken uuid[];
-  v_busy jsonb[];
-  v_stopped uuid[];
+  v_passed uuid[];
+  v_size int;
 begin
   perform dripdrop._check_interval(lease, 'lease', interval '0');
+  perform dripdrop._check_places(places);
   perform dripdrop._check_channel(channel);
   perform dripdrop._check_batch_size(batch_size);
-  v_pointers := array(select m.message from dripdrop._pop_queue(v_queue, batch_size) as m);
-  if cardinality(v_pointers) = 0 then
+  -- What has been stopped meanwhile, or must not leave now, costs a claim little: it looks on.
+  for i in 1 .. 6 loop
+    v_taken := dripdrop._take_pointers(
+      'dripdrop_send_' || channel, places, batch_size, v_size, v_now
+    );
+    exit when v_taken is null;
+    v_passed := dripdrop._pass_fence(v_taken, v_now);
+    exit when cardinality(v_passed) > 0;
+    v_size := 2000;
+  end loop;
+  if coalesce(cardinality(v_passed), 0) = 0 then
     return;
   end if;
 
-  v_taken := array(
-    select x.id
-    from unnest(v_pointers) as p
-    join dripdrop.step_executions as x
-      on x.id = (p ->> 'execution')::uuid
-      and x.fence = (p ->> 'fence')::int
-      and x.state = 'rendered'
-    for update of x skip locked
-  );
-  v_taken := dripdrop._unstopped(v_taken);
-  -- Somebody is stopping these, or their recipients, at this moment:
-  -- they are looked at again shortly.
-  if cardinality(v_taken) < cardinality(v_pointers) then
-    select array_agg(p) into v_busy
-    from unnest(v_pointers) as p
-    join dripdrop.step_executions as x
-      on x.id = (p ->> 'execution')::uuid
-      and x.fence = (p ->> 'fence')::int
-      and x.state = 'rendered'
-    where x.id <> all (v_taken);
-    perform dripdrop._enqueue(v_queue, v_busy);
-  end if;
-
-  v_stopped := dripdrop._stop_at_fence(v_taken, v_now);
   return query
   with claimed as (
     update dripdrop.step_executions as x
     set state = 'sending',
         fence = x.fence + 1,
         lease_until = v_now + claim_sends.lease,
+        leave_by = case when x.leave_by > v_now then x.leave_by end,
+        claim = claim_sends.claim,
+        place_of = case when a.concurrency is not null then a.id end,
         claimed_at = v_now,
         updated_at = v_now
-    where x.id = any (v_taken)
-      and x.id <> all (v_stopped)
-    returning x.id, x.fence, x.tenant_key, x.idempotency_key, x.recipient, x.payload, x.adapter_id
+    from dripdrop.step_executions as o
+    left join dripdrop.channel_adapters as a on a.id = o.adapter_id
+    where o.id = any (v_passed)
+      and x.id = o.id
+    returning
+      x.id, x.fence, x.tenant_key, x.idempotency_key, x.recipient, x.payload, x.adapter_id,
+      x.leave_by
   )
   select
     c.id,
@@ -14772,17 +15915,114 @@ begin
       'config', a.config,
       'credentials', translate(encode(a.credentials, 'base64'), E'\n', '')
     ) end,
-    v_now
+    v_now,
+    coalesce(c.leave_by - v_now, claim_sends.lease / 2)
   from claimed as c
   left join dripdrop.channel_adapters as a on a.id = c.adapter_id;
 end
 $$;
 
-comment on function dripdrop.claim_sends(text, int, interval) is
+comment on function dripdrop.claim_sends(text, int, interval, jsonb, uuid) is
   'Messages that may leave now over a channel, fenced and leased; hand the outcomes to '
-  'complete_sends().';
+  'complete_sends(). places: {adapter_id: free places, "*": those of any other sender}; claim: a '
+  'token for release_claim(); leave_within: what has not left by then is to be released.';
 
--- locks   the counters of limits; claim_sends() holds the executions
+-- raises  ZD201
+create or replace function dripdrop._check_places(places jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if places is null then
+    return;
+  end if;
+  perform dripdrop._check_json(places, 'places');
+  if jsonb_typeof(places) <> 'object'
+    or exists (
+      select from jsonb_each(places) as p
+      where jsonb_typeof(p.value) <> 'number' or p.value #>> '{}' !~ '^[0-9]{1,6}$'
+    )
+  then
+    raise exception 'places are not counts by sender' using
+      errcode = 'ZD201', column = 'places',
+      hint = 'For example {"*": 1, "0198…": 8}: an adapter_id and how many messages it can take.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_places(jsonb) is
+  'Raises ZD201 on what does not map senders to free places.';
+
+-- The claim of a caller that never got the answer, or could not read it: nothing of it has begun,
+-- so all of it goes back. Safe to repeat, and to call for a claim that was never made.
+--
+-- locks   as complete_sends()
+create or replace function dripdrop.release_claim(claim uuid)
+returns int
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_results jsonb := (
+    select jsonb_agg(jsonb_build_object(
+      'execution', x.id, 'fence', x.fence, 'outcome', 'released', 'code', 'claim_lost'
+    ))
+    from dripdrop.step_executions as x
+    where x.due_at is null
+      and x.ended_at is null
+      and x.claim = release_claim.claim
+      and x.state in ('sending', 'unknown')
+  );
+begin
+  return case when v_results is null then 0 else dripdrop.complete_sends(v_results) end;
+end
+$$;
+
+comment on function dripdrop.release_claim(uuid) is
+  'Gives back everything that claim_sends() handed out under a token and nobody has begun to send; '
+  'returns how many messages.';
+
+-- What passes the fence of those that were taken; the rest has gone back.
+--
+-- locks   half-open circuits, skipping what is locked; the counters of limits
+create or replace function dripdrop._pass_fence(taken uuid[], at timestamptz)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_half int := cardinality(taken) / 2;
+  v_stopped uuid[];
+begin
+  if cardinality(taken) = 0 then
+    return taken;
+  end if;
+  v_stopped := dripdrop._stop_at_fence(taken, at);
+  return array(select t.id from unnest(taken) as t (id) where t.id <> all (v_stopped));
+exception
+  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
+    raise;
+  when others then
+    if v_half = 0 then
+      perform dripdrop._note_fault(taken[1], 'send', sqlstate, sqlerrm, at);
+      return '{}';
+    end if;
+    return dripdrop._pass_fence(taken[:v_half], at) || dripdrop._pass_fence(taken[v_half + 1:], at);
+end
+$$;
+
+comment on function dripdrop._pass_fence(uuid[], timestamptz) is
+  'Which executions may leave now; one that cannot be told is left out for a while.';
+
+-- locks   half-open circuits, then the counters of limits; claim_sends() holds the executions
 create or replace function dripdrop._stop_at_fence(executions uuid[], at timestamptz)
 returns uuid[]
 language plpgsql
@@ -14799,6 +16039,10 @@ declare
     from dripdrop._gates(executions, _stop_at_fence.at, 'fence') as g
   );
 begin
+  v_stopped := v_stopped || dripdrop._pick_probes(
+    array(select u.id from unnest(executions) as u (id) where u.id <> all (v_stopped)),
+    _stop_at_fence.at
+  );
   if cardinality(v_stopped) > 0 then
     update dripdrop.step_executions as x
     set state = 'scheduled',
@@ -14845,7 +16089,8 @@ declare
       where dripdrop._has_limits(s, a)
     )
     select row(
-      x.id, 'send', 'send', null, null, null, x.adapter_id, x.recipient, true, x.counter_id
+      x.id, 'send', 'send', null, null, dripdrop._leave_by(x.fence, _limit_at_fence.at),
+      x.adapter_id, x.recipient, true, x.counter_id
     )::dripdrop._decision
     from dripdrop.step_executions as x
     where x.id = any (executions)
@@ -14856,9 +16101,12 @@ begin
   if cardinality(v_limited) > 0 then
     v_limited := dripdrop._admit(v_limited, _limit_at_fence.at, true);
     update dripdrop.step_executions as x
-    set counter_id = d.counter_id
+    set counter_id = d.counter_id,
+        leave_by = d.until
     from unnest(v_limited) as d
-    where x.id = d.execution_id and x.counter_id is null and d.action = 'send';
+    where x.id = d.execution_id
+      and d.action = 'send'
+      and (x.counter_id is null or d.until is not null);
     v_limited := array(select d from unnest(v_limited) as d where d.action = 'defer');
     update dripdrop.step_executions as x
     set state = 'scheduled',
@@ -14891,25 +16139,17 @@ $$;
 comment on function dripdrop._limit_at_fence(uuid[], timestamptz) is
   'Puts off those whose limits are used up by what has left, and returns which.';
 
-create or replace function dripdrop._pop_queue(queue text, batch_size int)
-returns table (message jsonb)
-language plpgsql
-set search_path = pg_catalog, pg_temp
-set standard_conforming_strings = on
-as $$
-begin
-  return query
-  select m.message
-  from pgmq.pop(_pop_queue.queue, _pop_queue.batch_size) as m;
-exception
-  when undefined_table or invalid_schema_name or undefined_function then
-    raise exception 'queue "%" does not exist', queue using
-      errcode = 'ZD120', hint = 'select * from dripdrop.start() creates the queues.';
-end
-$$;
+-- A claim under a rate is good for two seconds; for longer if the message has missed its moment
+-- again and again, because its server takes long to come to the content.
+create or replace function dripdrop._leave_by(fence int, at timestamptz)
+returns timestamptz
+language sql
+immutable
+parallel safe
+return at + case when fence < 6 then interval '2 seconds' else interval '20 seconds' end;
 
-comment on function dripdrop._pop_queue(text, int) is
-  'pgmq.pop(), with our own error for a missing queue.';
+comment on function dripdrop._leave_by(int, timestamptz) is
+  'When a message that a rate limits must have left, if it is claimed at a time.';
 
 -- plpgsql/pipeline/stops.sql
 
@@ -15320,11 +16560,12 @@ execute function dripdrop._stop_what_is_paused();
 
 -- plpgsql/pipeline/tick.sql
 
--- Looks at what is due, decides each and carries it out. Any number of callers at once is safe:
--- each takes other rows. Both rows are taken without waiting, the execution and its enrolment, so a
--- tick never takes part in a deadlock. The planner settings are those of all set-based functions:
--- every row is reached by its key, by one plan, however old the statistics are; and a plan that the
--- settings make look dear is not worth compiling.
+-- Looks at what is due, decides each and carries it out. What cannot be decided or carried out is
+-- found by halving the batch and left out for a while; everything else goes on. Any number of
+-- callers at once is safe: each takes other rows. Both rows are taken without waiting, the
+-- execution and its enrolment, so a tick never takes part in a deadlock. The planner settings are
+-- those of all set-based functions: every row is reached by its key, by one plan, however old the
+-- statistics are; and a plan that the settings make look dear is not worth compiling.
 --
 -- locks   due executions and their enrolments, skipping what is locked
 -- raises  ZD120 the queues do not exist
@@ -15353,35 +16594,22 @@ declare
   v_decisions dripdrop._decision[];
 begin
   perform dripdrop._check_batch_size(batch_size);
-  perform dripdrop._pull(
-    array(
-      select c.id
-      from dripdrop.counters as c
-      where c.line_until > v_now and c.scope not in ('recipient', 'subscriber')
-    ),
-    v_now
-  );
+  perform dripdrop._look_around(v_now);
   v_due := array(
     select x.id
     from dripdrop.step_executions as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     where x.due_at <= v_now
+      and not exists (
+        select from dripdrop.faults as f where f.execution_id = x.id and f.until > v_now
+      )
     order by x.due_at
     limit tick.batch_size
     for no key update of e, x skip locked
   );
-  if cardinality(v_due) = 0 then
-    return query select 0, 0, 0, 0, 0, 0, 0;
-    return;
+  if cardinality(v_due) > 0 then
+    v_decisions := dripdrop._tick(v_due, v_now);
   end if;
-
-  v_decisions := array(select d from dripdrop._decide(v_due, v_now) as d);
-  if exists (select from unnest(v_decisions) as d where d.limited and d.action = 'send') then
-    v_decisions := dripdrop._admit(v_decisions, v_now, false);
-  end if;
-  v_decisions := dripdrop._held_surely(v_decisions, v_now);
-  perform dripdrop._enqueue(c.queue, c.pointers)
-  from dripdrop._carry_out(v_decisions, v_now) as c;
 
   return query
   select
@@ -15399,6 +16627,89 @@ $$;
 comment on function dripdrop.tick(int) is
   'Decides up to batch_size due messages; returns how many were queued, wait for their hooks, were '
   'deferred, held, skipped, ended with their enrolment, or failed.';
+
+-- Nothing that goes wrong here keeps a tick from what is due.
+--
+-- locks   faults, executions and their enrolments, all skipping what is locked
+create or replace function dripdrop._look_around(at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  begin
+    perform dripdrop._record_late(at);
+  exception
+    when others then
+      raise warning 'results that were kept could not be recorded: %', sqlerrm using
+        errcode = sqlstate;
+  end;
+  begin
+    perform dripdrop._release_behind_circuits(at, 2000);
+  exception
+    when others then
+      raise warning 'what waits for servers could not be released: %', sqlerrm using
+        errcode = sqlstate;
+  end;
+  begin
+    perform dripdrop._pull(
+      array(
+        select c.id
+        from dripdrop.counters as c
+        where c.line_until > _look_around.at and c.scope not in ('recipient', 'subscriber')
+      ),
+      at
+    );
+  exception
+    when others then
+      raise warning 'the lines of limits could not be looked at: %', sqlerrm using
+        errcode = sqlstate;
+  end;
+end
+$$;
+
+comment on function dripdrop._look_around(timestamptz) is
+  'Records what was kept, and makes due what waited for servers that are back or limits with room.';
+
+-- locks   the counters of limits, in id order; callers hold the executions and their enrolments
+-- raises  ZD120 the queues do not exist; 53xxx and 58xxx when nothing can be written; 40001, 40P01
+create or replace function dripdrop._tick(due uuid[], at timestamptz)
+returns dripdrop._decision[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_half int := cardinality(due) / 2;
+  v_decisions dripdrop._decision[];
+begin
+  v_decisions := array(select d from dripdrop._decide(due, at) as d);
+  if exists (select from unnest(v_decisions) as d where d.limited and d.action = 'send') then
+    v_decisions := dripdrop._admit(v_decisions, at, false);
+  end if;
+  v_decisions := dripdrop._held_surely(v_decisions, at);
+  perform dripdrop._enqueue(c.queue, c.pointers)
+  from dripdrop._carry_out(v_decisions, at) as c;
+  return v_decisions;
+exception
+  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
+    raise;
+  when others then
+    if v_half = 0 then
+      perform dripdrop._note_fault(due[1], 'decide', sqlstate, sqlerrm, at);
+      return '{}';
+    end if;
+    return dripdrop._tick(due[:v_half], at) || dripdrop._tick(due[v_half + 1:], at);
+end
+$$;
+
+comment on function dripdrop._tick(uuid[], timestamptz) is
+  'Decides executions and carries the decisions out; those of which it cannot are left out for a '
+  'while.';
 
 -- What was rendered before goes straight to its sender: a retry sends the same bytes. Hooks are
 -- asked again when no answer comes, so that a lost pointer loses nothing.
@@ -15427,17 +16738,27 @@ begin
         adapter_id = d.adapter_id,
         recipient = d.recipient,
         counter_id = d.counter_id,
+        circuit_id = null,
         reason = case d.action when 'ask' then d.reason else x.reason end,
         reason_at = case d.action when 'ask' then _carry_out.at else x.reason_at end,
         updated_at = _carry_out.at
     from unnest(decisions) as d
     where x.id = d.execution_id
       and d.action in ('send', 'ask')
-    returning x.id, x.fence, x.state, x.channel
+    returning x.id, x.fence, x.state, x.channel, x.adapter_id, x.tenant_key
   )
   select
     q.name,
-    array_agg(jsonb_build_object('execution', q.id, 'fence', q.fence) order by q.id)
+    array_agg(
+      case
+        when q.name in ('dripdrop_hooks', 'dripdrop_render')
+        then jsonb_build_object('execution', q.id, 'fence', q.fence)
+        else jsonb_build_object(
+          'execution', q.id, 'fence', q.fence, 'sender', q.adapter_id, 'tenant', q.tenant_key
+        )
+      end
+      order by q.id
+    )
   from (
     select
       case s.state
@@ -15446,7 +16767,9 @@ begin
         else 'dripdrop_send_' || s.channel
       end as name,
       s.id,
-      s.fence
+      s.fence,
+      s.adapter_id,
+      s.tenant_key
     from sent as s
   ) as q
   group by q.name;
@@ -15516,6 +16839,13 @@ begin
       adapter_id = d.adapter_id,
       recipient = d.recipient,
       counter_id = d.counter_id,
+      circuit_id = case
+        when d.gate = 'circuit' and d.action = 'hold' then (
+          select c.id
+          from dripdrop.sender_states as c
+          where c.adapter_id = d.adapter_id and c.host = '' and c.ended_at is null
+        )
+      end,
       reason = d.reason,
       reason_at = _turn_away.at,
       updated_at = _turn_away.at
@@ -16165,20 +17495,29 @@ comment on function dripdrop.get_default_adapter(text, text) is
   'The active default sender of a channel: the tenant''s own, else the global one, else no row.';
 
 create or replace function dripdrop.sealed_adapters()
-returns table (adapter_id uuid, tenant_key text, name text, credentials bytea)
+returns table (
+  adapter_id uuid,
+  tenant_key text,
+  name text,
+  credentials bytea,
+  channel text,
+  provider text,
+  config jsonb
+)
 language sql
 stable
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
-  select a.id, a.tenant_key, a.name, a.credentials
+  select a.id, a.tenant_key, a.name, a.credentials, a.channel, a.provider, a.config
   from dripdrop.channel_adapters as a
   where a.credentials is not null
   order by a.id
 $$;
 
 comment on function dripdrop.sealed_adapters() is
-  'Every sealed credential, of all tenants: what key rotation reads.';
+  'Every sealed credential, of all tenants, and what it is for: what key rotation and the check '
+  'read.';
 
 -- Compare-and-set, so that a rotation never overwrites credentials that were changed meanwhile.
 create or replace function dripdrop.reseal_adapter(
@@ -16206,6 +17545,494 @@ $$;
 
 comment on function dripdrop.reseal_adapter(text, uuid, bytea, bytea) is
   'Replaces an envelope if it is still the previous one; says whether it did.';
+
+-- plpgsql/senders/circuit.sql
+
+-- A message with a URL of its own goes to that host, whichever sender signs it.
+create or replace function dripdrop._own_host(payload jsonb)
+returns text
+language sql
+immutable
+parallel safe
+return lower(substring(payload ->> 'url' from '^https?://([[][^]]*[]]|[^/:?#]+)'));
+
+comment on function dripdrop._own_host(jsonb) is
+  'The host of the URL that a payload brings along, or null.';
+
+create or replace function dripdrop._rest_after(openings int)
+returns interval
+language sql
+immutable
+parallel safe
+return least(interval '30 seconds' * power(2, least(openings, 10) - 1), interval '15 minutes');
+
+comment on function dripdrop._rest_after(int) is
+  'How long a server is left alone that was found away so often in a row: 30 s, doubled each time, '
+  'to 15 minutes.';
+
+-- The circuit of each server that was asked, moved by what its answers say. What was claimed before
+-- the circuit last closed says nothing new. While it is open, only the probe's answer counts: its
+-- success closes it, its failure doubles the rest. A server that answers others of the same batch
+-- is not away, and only the third missing answer in a row makes it so.
+--
+-- locks   the circuits of what was asked, in the order of their keys
+create or replace function dripdrop._note_signals(signals dripdrop._signal[], at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+as $$
+declare
+  v_asked record;
+  v_circuit dripdrop.sender_states;
+begin
+  for v_asked in
+    select
+      n.adapter_id,
+      n.http_hook_id,
+      n.host,
+      count(*) filter (where n.says = 'ok') as answers,
+      count(*) filter (where n.says in ('away', 'asked')) as faults,
+      count(*) filter (where n.says = 'asked') as asked,
+      count(*) filter (where n.says = 'slow') as slow,
+      max(n.retry_after) filter (where n.says in ('away', 'asked')) as retry_after,
+      (array_agg(n.code order by n.says = 'ok', n.says = 'slow'))[1] as code,
+      (array_agg(n.detail order by n.says = 'ok', n.says = 'slow'))[1] as detail,
+      jsonb_object_agg(n.execution_id, n.says) as by_execution
+    from unnest(signals) as n
+    where (n.adapter_id is not null or n.http_hook_id is not null)
+      and not exists (
+        select from dripdrop.sender_states as c
+        where c.adapter_id is not distinct from n.adapter_id
+          and c.http_hook_id is not distinct from n.http_hook_id
+          and c.host = n.host
+          and c.ended_at > n.claimed_at
+      )
+    group by n.adapter_id, n.http_hook_id, n.host
+    order by n.adapter_id, n.http_hook_id, n.host
+  loop
+    select c.* into v_circuit
+    from dripdrop.sender_states as c
+    where c.adapter_id is not distinct from v_asked.adapter_id
+      and c.http_hook_id is not distinct from v_asked.http_hook_id
+      and c.host = v_asked.host
+      and c.ended_at is null
+    for no key update;
+
+    if v_circuit.state in ('resting', 'probing') then
+      perform dripdrop._note_while_open(
+        v_circuit,
+        v_asked.by_execution ->> v_circuit.probe_id::text,
+        v_asked.faults + v_asked.slow, v_asked.code, v_asked.detail, v_asked.retry_after, at
+      );
+    elsif v_asked.asked > 0
+      or v_asked.answers = 0
+      and (v_asked.faults > 0 or v_asked.slow + coalesce(v_circuit.faults, 0) >= 3)
+    then
+      perform dripdrop._open_circuit(
+        v_circuit, v_asked.adapter_id, v_asked.http_hook_id, v_asked.host,
+        v_asked.faults + v_asked.slow, v_asked.code, v_asked.detail, v_asked.retry_after, at
+      );
+    elsif v_asked.answers > 0 then
+      delete from dripdrop.sender_states as c where c.id = v_circuit.id;
+    elsif v_asked.slow > 0 then
+      insert into dripdrop.sender_states as c (
+        tenant_key, adapter_id, http_hook_id, host, state, reason, detail, faults
+      )
+      values (
+        dripdrop._tenant_of_server(v_asked.adapter_id, v_asked.http_hook_id),
+        v_asked.adapter_id, v_asked.http_hook_id, v_asked.host, 'closed', v_asked.code,
+        v_asked.detail, v_asked.slow
+      )
+      on conflict (adapter_id, http_hook_id, host, kind) where ended_at is null do update
+      set faults = c.faults + excluded.faults;
+    end if;
+  end loop;
+end
+$$;
+
+comment on function dripdrop._note_signals(dripdrop._signal[], timestamptz) is
+  'Opens and closes the circuits of servers by what their answers say.';
+
+create or replace function dripdrop._tenant_of_server(adapter_id uuid, http_hook_id uuid)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select a.tenant_key
+  from dripdrop.channel_adapters as a
+  where a.id = _tenant_of_server.adapter_id
+  union all
+  select h.tenant_key
+  from dripdrop.http_hooks as h
+  where h.id = _tenant_of_server.http_hook_id
+$$;
+
+comment on function dripdrop._tenant_of_server(uuid, uuid) is 'Whose sender or hook it is.';
+
+create or replace function dripdrop._name_of_server(adapter_id uuid, http_hook_id uuid, host text)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select n.name || coalesce(' at ' || nullif(_name_of_server.host, ''), '')
+  from (
+    select format('sender "%s"', a.name) as name
+    from dripdrop.channel_adapters as a
+    where a.id = _name_of_server.adapter_id
+    union all
+    select format('hook "%s"', h.key)
+    from dripdrop.http_hooks as h
+    where h.id = _name_of_server.http_hook_id
+  ) as n
+$$;
+
+comment on function dripdrop._name_of_server(uuid, uuid, text) is
+  'A sender or a hook''s endpoint, as people name it.';
+
+-- Hosts that messages bring along are anybody's to invent: a sender has at most a thousand open at
+-- a time, and what goes to others is tried again by its own retries alone. The warning goes to the
+-- client's log, once per change.
+create or replace function dripdrop._open_circuit(
+  circuit dripdrop.sender_states,
+  adapter_id uuid,
+  http_hook_id uuid,
+  host text,
+  faults bigint,
+  code text,
+  detail text,
+  retry_after float8,
+  at timestamptz
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  v_until timestamptz := _open_circuit.at
+    + greatest(
+      dripdrop._rest_after(1),
+      make_interval(secs => least(coalesce(_open_circuit.retry_after, 0), 86400))
+    );
+begin
+  if _open_circuit.host <> ''
+    and (
+      select count(*) >= 1000
+      from dripdrop.sender_states as c
+      where c.adapter_id is not distinct from _open_circuit.adapter_id
+        and c.http_hook_id is not distinct from _open_circuit.http_hook_id
+        and c.ended_at is null
+    )
+  then
+    return;
+  end if;
+  insert into dripdrop.sender_states as c (
+    tenant_key, adapter_id, http_hook_id, host, state, reason, detail, openings, faults, until,
+    started_at, changed_at
+  )
+  values (
+    dripdrop._tenant_of_server(_open_circuit.adapter_id, _open_circuit.http_hook_id),
+    _open_circuit.adapter_id, _open_circuit.http_hook_id, _open_circuit.host, 'resting',
+    coalesce(_open_circuit.code, 'unreachable'), left(_open_circuit.detail, 500), 1,
+    _open_circuit.faults, v_until, _open_circuit.at, _open_circuit.at
+  )
+  on conflict (adapter_id, http_hook_id, host, kind) where ended_at is null do update
+  set state = 'resting',
+      reason = excluded.reason,
+      detail = excluded.detail,
+      openings = 1,
+      faults = c.faults + excluded.faults,
+      until = excluded.until,
+      changed_at = excluded.changed_at
+  where c.state = 'closed';
+  if found then
+    perform dripdrop._warn_of_server(
+      _open_circuit.adapter_id, _open_circuit.http_hook_id, _open_circuit.host,
+      'rests', v_until, _open_circuit.code, _open_circuit.detail
+    );
+  end if;
+end
+$$;
+
+comment on function dripdrop._open_circuit(
+  dripdrop.sender_states, uuid, uuid, text, bigint, text, text, float8, timestamptz
+) is 'Lets nothing more be handed to a server for a while.';
+
+create or replace function dripdrop._note_while_open(
+  circuit dripdrop.sender_states,
+  probe_says text,
+  faults bigint,
+  code text,
+  detail text,
+  retry_after float8,
+  at timestamptz
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_failed boolean := coalesce(probe_says in ('away', 'asked', 'slow'), false);
+  v_asked timestamptz := at
+    + make_interval(secs => least(coalesce(retry_after, 0), 86400));
+begin
+  update dripdrop.sender_states as c
+  set state = case
+        when probe_says = 'ok' then 'closed'
+        when probe_says is not null then 'resting'
+        else c.state
+      end,
+      ended_at = case when probe_says = 'ok' then at end,
+      probe_id = case when probe_says is null then c.probe_id end,
+      openings = c.openings + v_failed::int,
+      faults = c.faults + _note_while_open.faults,
+      reason = case when v_failed then coalesce(code, c.reason) else c.reason end,
+      detail = case when v_failed then left(_note_while_open.detail, 500) else c.detail end,
+      until = case
+        when v_failed then greatest(at + dripdrop._rest_after(c.openings + 1), v_asked)
+        -- What was to try it was not handed over: the next one may.
+        when probe_says = 'nothing' then at
+        else greatest(c.until, v_asked)
+      end,
+      changed_at = case when probe_says is not null then at else c.changed_at end
+  where c.id = circuit.id
+  returning c.* into circuit;
+  if v_failed or probe_says = 'ok' then
+    perform dripdrop._warn_of_server(
+      circuit.adapter_id, circuit.http_hook_id, circuit.host,
+      case when v_failed then 'still rests' else 'answers again' end,
+      case when v_failed then circuit.until end, circuit.reason, circuit.detail
+    );
+  end if;
+end
+$$;
+
+comment on function dripdrop._note_while_open(
+  dripdrop.sender_states, text, bigint, text, text, float8, timestamptz
+) is 'Closes an open circuit when its probe succeeded, and rests longer when it failed.';
+
+create or replace function dripdrop._warn_of_server(
+  adapter_id uuid,
+  http_hook_id uuid,
+  host text,
+  what text,
+  until timestamptz,
+  code text,
+  detail text
+)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  raise warning '%',
+    concat_ws(
+      ' ',
+      dripdrop._name_of_server(adapter_id, http_hook_id, host),
+      what,
+      'until ' || to_char(until at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS"Z"'),
+      case when until is not null then format('(%s)', code) end
+    )
+  using
+    detail = coalesce(detail, ''),
+    hint = 'select * from dripdrop.list_circuits(…) shows the circuits; what waits is kept.';
+end
+$$;
+
+comment on function dripdrop._warn_of_server(uuid, uuid, text, text, timestamptz, text, text) is
+  'Says on the client''s connection that a circuit has opened or closed.';
+
+-- Of several messages that pass the fence while a circuit is half open, one tries the server and
+-- the others go back. Whoever is quicker elsewhere has the circuit locked: then all of them do.
+--
+-- locks   the half-open circuits, skipping what is locked; callers hold the executions
+create or replace function dripdrop._pick_probes(executions uuid[], at timestamptz)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_waiting uuid[];
+  v_probes uuid[];
+begin
+  if not exists (
+    select from dripdrop.sender_states as c where c.ended_at is null and c.adapter_id is not null
+  ) then
+    return '{}';
+  end if;
+  v_waiting := array(
+    select c.id
+    from dripdrop._circuits_of(executions) as o
+    join dripdrop.sender_states as c on c.id = o.circuit_id
+    order by c.id
+    for no key update of c skip locked
+  );
+  with
+  probe as (
+    select distinct on (o.circuit_id) o.circuit_id, o.execution_id
+    from dripdrop._circuits_of(executions) as o
+    join dripdrop.sender_states as c on c.id = o.circuit_id
+    where o.circuit_id = any (v_waiting)
+    order by o.circuit_id, o.execution_id is distinct from c.probe_id, o.execution_id
+  ),
+  picked as (
+    update dripdrop.sender_states as c
+    set state = 'probing',
+        probe_id = p.execution_id,
+        probes = c.probes + 1,
+        until = _pick_probes.at + interval '5 minutes',
+        changed_at = _pick_probes.at
+    from probe as p
+    where c.id = p.circuit_id
+      and (c.until <= _pick_probes.at or c.probe_id = p.execution_id)
+    returning c.probe_id
+  )
+  select array_agg(k.probe_id) into v_probes
+  from picked as k;
+  return array(
+    select o.execution_id
+    from dripdrop._circuits_of(executions) as o
+    where o.execution_id <> all (coalesce(v_probes, '{}'))
+  );
+end
+$$;
+
+comment on function dripdrop._pick_probes(uuid[], timestamptz) is
+  'Of messages behind open circuits, those that may not try the server now.';
+
+create or replace function dripdrop._circuits_of(executions uuid[])
+returns table (execution_id uuid, circuit_id uuid)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+  select x.id, c.id
+  from dripdrop.step_executions as x
+  join dripdrop.sender_states as c
+    on c.adapter_id = x.adapter_id
+    and c.ended_at is null
+    and c.state <> 'closed'
+  where x.id = any (executions)
+    and (
+      c.host = ''
+      or c.host = case when x.channel = 'webhook' then dripdrop._own_host(x.payload) end
+    )
+$$;
+
+comment on function dripdrop._circuits_of(uuid[]) is
+  'The open circuits that executions stand behind.';
+
+-- One of those who wait for a circuit whose rest is over is due, to try the server; all of them are
+-- once it has closed. What waited for a server was not late: its planned time moves with it.
+--
+-- locks   executions and their enrolments, skipping what is locked
+create or replace function dripdrop._release_behind_circuits(at timestamptz, batch_size int)
+returns int
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_free uuid[] := array(
+    select x.id
+    from dripdrop.sender_states as c
+    cross join lateral (
+      select y.id, y.enrollment_id
+      from dripdrop.step_executions as y
+      where y.circuit_id = c.id
+        and y.due_at is null
+        and y.state = 'scheduled'
+        and y.reason = 'circuit_open'
+      order by y.id
+      limit case when c.ended_at is null then 1 else _release_behind_circuits.batch_size end
+    ) as y
+    join dripdrop.step_executions as x on x.id = y.id
+    join dripdrop.enrollments as e on e.id = y.enrollment_id
+    where c.ended_at > _release_behind_circuits.at - interval '15 minutes'
+      or (c.ended_at is null and c.until <= _release_behind_circuits.at)
+    limit _release_behind_circuits.batch_size
+    for no key update of e, x skip locked
+  );
+begin
+  update dripdrop.step_executions as x
+  set due_at = _release_behind_circuits.at,
+      scheduled_for = x.scheduled_for + greatest(
+        _release_behind_circuits.at - x.reason_at, interval '0'
+      ),
+      circuit_id = null,
+      reason = 'released',
+      reason_at = _release_behind_circuits.at,
+      updated_at = _release_behind_circuits.at
+  where x.id = any (v_free)
+    and x.due_at is null
+    and x.state = 'scheduled'
+    and x.reason = 'circuit_open';
+  return cardinality(v_free);
+end
+$$;
+
+comment on function dripdrop._release_behind_circuits(timestamptz, int) is
+  'Makes due what waited for circuits that have closed, and one message for each that is to be '
+  'tried.';
+
+create or replace function dripdrop.list_circuits(tenant_key text)
+returns table (
+  server text,
+  adapter_id uuid,
+  http_hook_id uuid,
+  host text,
+  state text,
+  reason text,
+  detail text,
+  until timestamptz,
+  openings int,
+  faults int,
+  probes int,
+  waiting bigint,
+  started_at timestamptz,
+  ended_at timestamptz
+)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    dripdrop._name_of_server(c.adapter_id, c.http_hook_id, c.host),
+    c.adapter_id, c.http_hook_id, c.host, c.state, c.reason, c.detail, c.until, c.openings,
+    c.faults, c.probes,
+    (select count(*) from dripdrop.step_executions as x where x.circuit_id = c.id),
+    c.started_at, c.ended_at
+  from dripdrop.sender_states as c
+  where c.tenant_key is not distinct from list_circuits.tenant_key
+    and (c.state <> 'closed' or c.ended_at is not null)
+  order by c.ended_at is not null, c.started_at desc
+  limit 1000
+$$;
+
+comment on function dripdrop.list_circuits(text) is
+  'The circuits of a tenant''s senders and hooks (null: the global ones): those that are open, '
+  'with how many messages wait for them, and then those of the last thirty days.';
 
 -- plpgsql/senders/providers.sql
 
@@ -16264,43 +18091,48 @@ begin atomic
   select v.*
   from (values
     -- The account, wherever it is said.
-    (100, null, '334', null, null, 'auth_error', false),
-    (101, null, '5(30|34|35|38)', null, null, 'auth_error', false),
+    (100, null, 'smtp_334', null, null, 'auth_error', false),
+    (101, null, 'smtp_530 smtp_534 smtp_535 smtp_538', null, null, 'auth_error', false),
 
     -- An address that there is not, in codes that say nothing else; what Gmail says with 5.2.1 when
     -- somebody gets too much at a time is below.
-    (105, 'recipient|content', '5..', '5\.1\.(1|2|10)|5\.7\.1[78]', null, 'bounced', true),
+    (
+      105, 'recipient content', 'smtp_5__', '5.1.1 5.1.2 5.1.10 5.7.17 5.7.18', null, 'bounced',
+      true
+    ),
 
     -- Said of the recipient, in words that others use for the sender.
+    (107, 'recipient', 'smtp_4__', '4.1.1 4.1.2 4.1.3 4.1.4 4.1.5 4.1.6', null, 'retry', false),
+    (108, 'sender recipient content', 'smtp_4__', null, 'gr[ae]y-?list', 'retry', false),
     (
-      110, 'recipient|content', '[45]..', null,
+      110, 'recipient content', 'smtp_4__ smtp_5__', null,
       'gr[ae]y-?list|\mreceiv(ing|es) (mail|messages|e-?mail)|receiving (rate|limit|quota)',
       'retry', false
     ),
     (
-      111, 'recipient|content', '5..', null,
+      111, 'recipient content', 'smtp_5__', null,
       'blocked by (the |this )?(recipient|user)|recipient (has )?(blocked|rejects|does not want)',
       'failed', false
     ),
 
-    (112, 'recipient|content', '5..', '5\.2\.1', null, 'bounced', true),
+    (112, 'recipient content', 'smtp_5__', '5.2.1', null, 'bounced', true),
 
     -- Too much or too fast, wherever it is said. A message that is too large is none of these.
     (
-      120, null, '5..', null,
+      120, null, 'smtp_5__', null,
       '(size|message|mail|content)[^.]*\m(too (large|big|long)|(exceeds|exceeded'
       '|over)\M[^.]*\msize)'
       '|size[^.]*\m(exceeds|exceeded|limit|maximum)',
       'failed', false
     ),
-    (121, null, '5..', '5\.3\.4|5\.2\.3', null, 'failed', false),
+    (121, null, 'smtp_5__', '5.3.4 5.2.3', null, 'failed', false),
     (
-      122, null, '[45]..',
-      '[45]\.7\.28|5\.4\.5|5\.1\.90|4\.7\.5\d\d|5\.7\.23[236]|5\.7\.705', null,
-      'rate_limited', false
+      122, null, 'smtp_4__ smtp_5__',
+      '4.7.28 5.7.28 5.4.5 5.1.90 4.7.5__ 5.7.232 5.7.233 5.7.236 5.7.705', null, 'rate_limited',
+      false
     ),
     (
-      123, null, '[45]..', null,
+      123, null, 'smtp_4__ smtp_5__', null,
       '\m(sending|submission|submit|message|mail|e-?mail|connection|recipients?|login|outbound'
       '|outgoing|daily|hourly|monthly)[ -](message |sending |user |submission )*(rate|limits?'
       '|quota)\M'
@@ -16314,7 +18146,7 @@ begin atomic
       'rate_limited', false
     ),
     (
-      124, null, '[45]..', null,
+      124, null, 'smtp_4__ smtp_5__', null,
       'too (many|much) ([a-z]+ )?(smtp )?(mails?|messages?|e-?mails?|connections?|sessions?|logins?'
       '|login attempts|authentication|requests?|recipients|invalid recipients|concurrent)\M'
       '|too (frequent|fast)|concurren|(number of|connection|session|thread) [^.]*limit'
@@ -16323,29 +18155,30 @@ begin atomic
     ),
 
     -- The login. Not "try again": the account or what is offered has to change.
-    (200, 'login', '4..', null, null, 'unreachable', false),
+    (200, 'login', 'smtp_4__', null, null, 'unreachable', false),
     (201, 'login', null, null, null, 'auth_error', false),
 
     -- The connection, before anybody is named.
     (
-      210, 'session', '5..', null,
-      'starttls first|authenticat|log ?in|credential|account', 'auth_error', false
+      210, 'session', 'smtp_5__', null, 'starttls first|authenticat|log ?in|credential|account',
+      'auth_error', false
     ),
     (211, 'session', null, null, null, 'unreachable', false),
 
     -- What a message carries; such words would otherwise be taken for words about us.
     (
-      310, 'content', '5..', null,
+      310, 'content', 'smtp_5__', null,
+      ' '
       '\m(urls?|uris?|uribl|surbl|links?|attachments?|virus(es)?|malware|phish(ing)?|macros?)\M',
       'failed', false
     ),
 
     -- The server refuses this machine, its name or its address.
-    (320, null, '421', null, null, 'unreachable', false),
-    (321, null, '4..', '4\.3\.[12]|4\.4\.2', null, 'unreachable', false),
-    (322, null, '5..', '5\.3\.2|5\.7\.(25|6\d\d|708)', null, 'unreachable', false),
+    (320, null, 'smtp_421', null, null, 'unreachable', false),
+    (321, null, 'smtp_4__', '4.3.1 4.3.2 4.4.2', null, 'unreachable', false),
+    (322, null, 'smtp_5__', '5.3.2 5.7.25 5.7.6__ 5.7.708', null, 'unreachable', false),
     (
-      323, null, '[45]..', null,
+      323, null, 'smtp_4__ smtp_5__', null,
       'helo\M|ehlo\M|fully[ -]?qualified|client host|client blocked|\mptr\M|\mrdns\M'
       '|reverse[ -](dns|hostname|mapping|lookup)|cannot find your|block ?list|black ?list'
       '|blocked (using|by [a-z0-9.-]+\.[a-z]{2,})|spamhaus|spamcop|barracuda|senderbase|\mrbl|dnsbl'
@@ -16357,15 +18190,17 @@ begin atomic
 
     -- The address in From and the right to use it. The message's own is its own affair: it waits,
     -- in case somebody permits it; one that no server reads will not do.
-    (400, 'sender\.author', '501', null, null, 'failed', false),
-    (401, 'sender\.author', '5..', '5\.1\.[37]|5\.5\.[24]|5\.6\.7', null, 'failed', false),
+    (400, 'sender.author', 'smtp_501', null, null, 'failed', false),
+    (401, 'sender.author', 'smtp_5__', '5.1.3 5.1.7 5.5.2 5.5.4 5.6.7', null, 'failed', false),
     (
-      402, '(sender|recipient|content)\.author', '[45]..',
-      '[45]\.1\.[78]|[45]\.7\.(2[0-7]|60)', null, 'retry', false
+      402, 'sender.author recipient.author content.author', 'smtp_4__ smtp_5__',
+      '4.1.7 4.1.8 4.7.20 4.7.21 4.7.22 4.7.23 4.7.24 4.7.25 4.7.26 4.7.27 4.7.60 5.1.7 5.1.8 '
+      '5.7.20 5.7.21 5.7.22 5.7.23 5.7.24 5.7.25 5.7.26 5.7.27 5.7.60',
+      null, 'retry', false
     ),
-    (403, 'sender\.author', '5..', null, null, 'retry', false),
+    (403, 'sender.author', 'smtp_5__', null, null, 'retry', false),
     (
-      404, '(sender|recipient|content)\.author', '[45]..', null,
+      404, 'sender.author recipient.author content.author', 'smtp_4__ smtp_5__', null,
       'sender (address )?(is |was )?(not |un)?(rejected|verif|owned|authori|allowed|permitted'
       '|valid)'
       '|sender (domain|id|identity|verif)|not owned by|(not|un)[ -]?verified|verified sender'
@@ -16373,19 +18208,22 @@ begin atomic
       'retry', false
     ),
     (
-      410, 'sender', '5..', null,
+      410, 'sender', 'smtp_5__', null,
       'bad sequence|nested|command (not|un)|unrecogni[sz]ed|not implemented', 'unreachable', false
     ),
-    (411, 'sender', '4..', '4\.1\.[78]|4\.7\.\d+', null, 'auth_error', false),
-    (412, 'sender', '4..', null, null, 'unreachable', false),
+    (411, 'sender', 'smtp_4__', '4.1.7 4.1.8', null, 'auth_error', false),
+    (412, 'sender', 'smtp_4__', null, null, 'unreachable', false),
     (413, 'sender', null, null, null, 'auth_error', false),
+    (414, 'recipient content', 'smtp_4__', null, '\m(spf|dkim|dmarc)\M', 'retry', false),
     (
-      420, 'recipient|content', '[45]..',
-      '[45]\.1\.[78]|5\.7\.(3|8|1[0-4]|2[0-7]|5[047]|6[04]|139|50\d|51\d|7\d\d)', null,
-      'auth_error', false
+      420, 'recipient content', 'smtp_4__ smtp_5__',
+      '4.1.7 4.1.8 5.1.7 5.1.8 5.7.3 5.7.8 5.7.10 5.7.11 5.7.12 5.7.13 5.7.14 5.7.20 5.7.21 '
+      '5.7.22 5.7.23 5.7.24 5.7.25 5.7.26 5.7.27 5.7.50 5.7.54 5.7.57 5.7.60 5.7.64 5.7.139 '
+      '5.7.50_ 5.7.51_ 5.7.7__',
+      null, 'auth_error', false
     ),
     (
-      421, 'recipient|content', '[45]..', null,
+      421, 'recipient content', 'smtp_4__ smtp_5__', null,
       'sender (address )?(is |was )?(not |un)?(rejected|verif|owned|authori|allowed|permitted'
       '|valid)'
       '|sender (domain|id|identity|verif)|not owned by|(not|un)[ -]?verified|verified sender'
@@ -16398,38 +18236,40 @@ begin atomic
       'auth_error', false
     ),
     (
-      422, 'content', '[45]..', null,
+      422, 'content', 'smtp_4__ smtp_5__', null,
       '(account|domain|user|sending)\M[^.]*\m(suspended|disabled|deactivated|locked|paused'
       '|not (active|activated|enabled))|^access denied|billing|payment|free plan',
       'auth_error', false
     ),
 
     -- A mailbox that is full empties some day.
-    (500, 'recipient|content', '[45]..', '[45]\.2\.2', null, 'bounced', false),
+    (500, 'recipient content', 'smtp_4__ smtp_5__', '4.2.2 5.2.2', null, 'bounced', false),
     (
-      501, 'recipient|content', '[45]..', null,
+      501, 'recipient content', 'smtp_4__ smtp_5__', null,
       '(mailbox|account|user|inbox|recipient|quota)\M[^.]*\m(is full|full|exceeded|over ?quota)\M'
       '|over ?quota|mailbox full|out of storage|(insufficient|exceeded) (storage|disk)|disk quota',
       'bounced', false
     ),
-    (502, 'recipient|content', '552', '', null, 'bounced', false),
+    (502, 'recipient content', 'smtp_552', 'none', null, 'bounced', false),
 
     -- The recipient, for the time being.
-    (510, 'recipient|content', '4..', null, null, 'retry', false),
+    (510, 'recipient content', 'smtp_4__', null, null, 'retry', false),
 
     -- The recipient, for good: by Exchange's and others' codes, and by what servers call it.
     (
-      600, 'recipient', '5..', '5\.1\.[0346]|5\.4\.(1|4|310|311)|5\.1\.351', null, 'bounced', true
+      600, 'recipient', 'smtp_5__', '5.1.0 5.1.3 5.1.4 5.1.6 5.4.1 5.4.4 5.4.310 5.4.311 5.1.351',
+      null, 'bounced', true
     ),
     (
-      601, 'recipient', '5..', null,
+      601, 'recipient', 'smtp_5__', null,
       '\m(user|recipient|mailbox|address|account|person|addressee)\M[^.;]*'
       '\m(unknown|not (be )?(found|known|exist|available|valid|local|active|a valid|listed)'
       '|unavailable|invalid|inactive|disabled|suspended|deactivated|discontinued|closed|expired'
       '|removed'
       '|terminated|does( not|n''t)|doesn''t|no longer)'
       '|\m(unknown|invalid|inactive|disabled|undeliverable|unrouteable|unroutable|nonexistent'
-      '|non-existent|bad|illegal) (local )?(user|recipient|mailbox|address|account|destination'
+      '|non-existent|bad|illegal) (local |e-?mail )?(user|recipient|mailbox|address|account'
+      '|destination'
       '|to)\M'
       '|\m(no|not) (such|a valid|a known|known|valid|our) '
       '[^.;]*\m(user|recipient|mailbox|address|account|person|here|customer|domain)\M'
@@ -16440,19 +18280,20 @@ begin atomic
       'bounced', true
     ),
     (
-      602, 'content', '5..', null,
+      602, 'content', 'smtp_5__', null,
       '(user|recipient|mailbox|address) (is )?(unknown|not found|does( not|n''t) exist)'
       '|(unknown|no such|invalid) (local )?(user|recipient|mailbox)|dd (this|sorry)',
       'bounced', true
     ),
     (
-      603, 'recipient', '5..', null,
-      '\m(spam|policy|content|denied|blocked|prohibited|not permitted|not accepted|restricted)\M',
+      603, 'recipient', 'smtp_5__', null,
+      '\m(spam|policy|content|denied|blocked|prohibited|not permitted|not '
+      'accepted|restricted)\M',
       'failed', false
     ),
-    (604, 'recipient', '55[013]', '|5\.0\.0|5\.5\.0', null, 'bounced', true),
-    (605, 'recipient', '556', null, null, 'bounced', true),
-    (699, null, '.*', null, null, 'failed', false)
+    (604, 'recipient', 'smtp_550 smtp_551 smtp_553', 'none 5.0.0 5.5.0', null, 'bounced', true),
+    (605, 'recipient', 'smtp_556', null, null, 'bounced', true),
+    (699, null, 'smtp_%', null, null, 'failed', false)
   ) as v (priority, stage, code, enhanced, words, outcome, hard);
 end;
 
@@ -16484,25 +18325,35 @@ begin atomic
     (701, 'email', 'postmark', null, 'postmark_406', null, null, 'bounced', true),
     (702, 'email', 'postmark', null, 'postmark_429', null, null, 'rate_limited', false),
     (
-      703, 'email', 'postmark', null, 'postmark_300', null,
-      'invalid ''from''|sender signature|from address', 'auth_error', false
+      703, 'email', 'postmark', 'request.author', 'postmark_400 postmark_401 postmark_405', null,
+      null, 'retry', false
     ),
     (
-      704, 'email', 'postmark', null, 'postmark_(10|400|401|405|412|413|1226|1235|1236)',
+      704, 'email', 'postmark', 'request',
+      'postmark_10 postmark_400 postmark_401 postmark_405 postmark_412 postmark_413 '
+      'postmark_1226 postmark_1235 postmark_1236',
       null, null, 'auth_error', false
     ),
-    (705, 'email', 'postmark', null, 'postmark_.*', null, null, 'failed', false),
+    (705, 'email', 'postmark', 'request.author', 'postmark_300', null, null, 'failed', false),
+    (
+      706, 'email', 'postmark', null, 'postmark_300', null,
+      'invalid ''from''|sender signature|from address', 'auth_error', false
+    ),
+    (707, 'email', 'postmark', null, 'postmark_%', null, null, 'failed', false),
 
     -- RFC 9110 section 15, RFC 6585 section 4, Standard Webhooks 1.0.
     (800, null, null, null, 'http_429', null, null, 'rate_limited', false),
     (801, null, null, null, 'http_503', null, '^retry-after', 'rate_limited', false),
-    (802, 'webhook', null, null, 'http_5..', null, '^retry-after', 'rate_limited', false),
+    (802, 'webhook', null, null, 'http_5__', null, '^retry-after', 'rate_limited', false),
     (803, 'webhook', null, null, 'http_503', null, null, 'unreachable', false),
-    (804, 'webhook', null, null, 'http_5..', null, null, 'retry', false),
-    (805, null, null, null, 'http_5..', null, null, 'maybe_sent', false),
-    (806, null, null, null, 'http_(408|425)', null, null, 'retry', false),
-    (807, null, null, 'request', 'http_(401|402|403|407)', null, null, 'auth_error', false),
-    (808, null, null, null, 'http_[1345]..', null, null, 'failed', false),
+    (804, 'webhook', null, null, 'http_5__', null, null, 'retry', false),
+    (805, null, null, null, 'http_5__', null, null, 'maybe_sent', false),
+    (806, null, null, null, 'http_408 http_425', null, null, 'retry', false),
+    (
+      807, null, null, 'request', 'http_401 http_402 http_403 http_407', null, null, 'auth_error',
+      false
+    ),
+    (808, null, null, null, 'http_1__ http_3__ http_4__ http_5__', null, null, 'failed', false),
     (899, null, null, null, null, null, null, 'failed', false)
   ) as v (priority, channel, provider, stage, code, enhanced, words, outcome, hard);
 end;
@@ -16510,9 +18361,9 @@ end;
 comment on function dripdrop._http_reply_codes() is
   'The rows of reply_codes() for HTTP, of providers and of endpoints.';
 
--- Whose fault a server's refusal is. One table, read from the top: the first row whose patterns all
--- fit decides. code is anchored, and so is enhanced, the RFC 3463 code that stands in the words;
--- words are sought anywhere, whatever their case. Null fits everything.
+-- Whose fault a server's refusal is. One table, read from the top: the first row that fits in all
+-- its columns decides. stage lists words; code and enhanced, the RFC 3463 code that stands in the
+-- words, list patterns of LIKE; words is a regular expression, whatever the case. Null fits all.
 --
 -- A stage is where the server said it. session: connection, greeting, EHLO, STARTTLS; login: AUTH;
 -- sender: MAIL; recipient: RCPT; content: DATA and what follows; request: an HTTP request to the
@@ -16535,7 +18386,7 @@ immutable
 parallel safe
 begin atomic
   select
-    r.priority, 'email', null, r.stage, 'smtp_' || r.code, r.enhanced, r.words, r.outcome, r.hard
+    r.priority, 'email', null, r.stage, r.code, r.enhanced, r.words, r.outcome, r.hard
   from dripdrop._smtp_reply_codes() as r
   union all
   select h.*
@@ -16547,9 +18398,9 @@ comment on function dripdrop.reply_codes() is
   'Whose fault a refusal is, by channel, provider, stage, code and words: the first row that fits '
   'says the outcome, and whether it condemns the address.';
 
--- A code of RFC 3463 stands first, or in brackets, and never within an address of the Internet. A
--- reply without one has the empty code, which only a pattern with an empty branch fits. Mail
--- addresses are no words: nobody's name is to be read as what a server says.
+-- A code of RFC 3463 stands first, or in brackets, and never within an address of the Internet; a
+-- reply may have "none". Mail addresses are no words: nobody's name is to be read as what a server
+-- says. Words come last, for only few regular expressions are kept compiled.
 create or replace function dripdrop._classify(
   channel text,
   provider text,
@@ -16562,26 +18413,35 @@ language sql
 immutable
 parallel safe
 begin atomic
+  with said as materialized (
+    select
+      coalesce(
+        substring(
+          _classify.detail from '(?<![0-9.])[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![0-9]|\.[0-9])'
+        ),
+        'none'
+      ) as enhanced,
+      regexp_replace(
+        coalesce(_classify.detail, ''), '<[^<>]*@[^<>]*>|\S+@\S+', '<>', 'g'
+      ) as words
+  )
   select r.outcome, r.hard
-  from dripdrop.reply_codes() as r
-  cross join (
-    select coalesce(
-      substring(
-        _classify.detail from '(?<![0-9.])[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![0-9]|\.[0-9])'
-      ), ''
-    ) as enhanced,
-    regexp_replace(coalesce(_classify.detail, ''), '<[^<>]*@[^<>]*>|\S+@\S+', '<>', 'g') as words
-  ) as e
-  where (r.channel is null or r.channel = _classify.channel)
-    and (r.provider is null or r.provider = _classify.provider)
-    and (
-      r.stage is null
-      or coalesce(_classify.stage, '') ~ ('^(' || r.stage || ')$')
-      or split_part(_classify.stage, '.', 1) ~ ('^(' || r.stage || ')$')
-    )
-    and (r.code is null or coalesce(_classify.code, '') ~ ('^(' || r.code || ')$'))
-    and (r.enhanced is null or e.enhanced ~ ('^(' || r.enhanced || ')$'))
-    and (r.words is null or e.words ~* r.words)
+  from said as s
+  cross join dripdrop.reply_codes() as r
+  where case
+    when r.channel <> _classify.channel or r.provider <> _classify.provider then false
+    when r.stage is not null
+      and coalesce(_classify.stage, '') <> all(string_to_array(r.stage, ' '))
+      and split_part(coalesce(_classify.stage, ''), '.', 1) <> all(string_to_array(r.stage, ' '))
+    then false
+    when r.code is not null
+      and not coalesce(_classify.code, '') like any(string_to_array(r.code, ' '))
+    then false
+    when r.enhanced is not null and not s.enhanced like any(string_to_array(r.enhanced, ' '))
+    then false
+    when r.words is not null then s.words ~* r.words
+    else true
+  end
   order by r.priority
   limit 1;
 end;
@@ -16739,6 +18599,13 @@ begin
       updated_at = v_now
   where a.id = v_adapter.id
   returning a.* into v_adapter;
+  -- Whoever resumes a sender says that its server is back, too.
+  update dripdrop.sender_states as c
+  set state = 'closed',
+      probe_id = null,
+      changed_at = v_now,
+      ended_at = v_now
+  where c.adapter_id = v_adapter.id and c.ended_at is null;
   perform dripdrop._wake(v_adapter.id, v_now);
   v_adapter.credentials := null;
   return v_adapter;
@@ -16746,7 +18613,7 @@ end
 $$;
 
 comment on function dripdrop.resume_adapter(text, uuid) is
-  'Ends a sender''s pause or rest, and makes due what waited for it.';
+  'Ends a sender''s pause or rest, closes its circuit, and makes due what waited for it.';
 
 -- raises  ZD107 unknown adapter
 create or replace function dripdrop._lock_adapter(tenant_key text, adapter_id uuid)
@@ -16859,6 +18726,7 @@ comment on function dripdrop._wake_again(timestamptz) is
 -- none: not even its name is shown.
 create or replace function dripdrop._as_sender(
   adapter dripdrop.channel_adapters,
+  circuit dripdrop.sender_states,
   named uuid,
   weight float8,
   tenant_key text,
@@ -16883,15 +18751,18 @@ return case
     end,
     dripdrop._rests((adapter).health_state, (adapter).resting_until, at),
     (adapter).resting_until,
-    (adapter).resting_reason
+    (adapter).resting_reason,
+    case when (circuit).state <> 'closed' and (circuit).until > at then (circuit).until end,
+    (circuit).reason,
+    (circuit).probe_id
   )::dripdrop._sender
   else row(
-    null, named::text, weight, 'missing_channel_adapter', false, null, null
+    null, named::text, weight, 'missing_channel_adapter', false, null, null, null, null, null
   )::dripdrop._sender
 end;
 
 comment on function dripdrop._as_sender(
-  dripdrop.channel_adapters, uuid, float8, text, text, timestamptz
+  dripdrop.channel_adapters, dripdrop.sender_states, uuid, float8, text, text, timestamptz
 ) is
   'What an adapter is to a step: its fault, if it cannot be used, and whether it rests.';
 
@@ -16926,7 +18797,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   select array_agg(
     dripdrop._as_sender(
-      a, m.id, (m.entry ->> 'weight')::float8, _rotation_senders.tenant_key,
+      a, c, m.id, (m.entry ->> 'weight')::float8, _rotation_senders.tenant_key,
       _rotation_senders.channel, _rotation_senders.at
     )
     order by m.place
@@ -16936,6 +18807,8 @@ as $$
     from jsonb_array_elements(rotation) with ordinality as e (entry, place)
   ) as m
   left join dripdrop.channel_adapters as a on a.id = m.id
+  left join dripdrop.sender_states as c
+    on c.adapter_id = a.id and c.host = '' and c.ended_at is null
   where not _rotation_senders.is_default or a.channel = _rotation_senders.channel
 $$;
 
@@ -16972,7 +18845,8 @@ comment on function dripdrop._shared_senders(jsonb, jsonb, text, text, timestamp
 
 -- Every sender gets a number from the message and itself, and the best one wins (rendezvous
 -- hashing): shares follow the weights, the same message draws the same sender again, and one that
--- rests passes only its own messages on. When all rest, the first to wake has it.
+-- rests, or whose server is away, passes only its own messages on. When all do, the first to be
+-- back has it.
 create or replace function dripdrop._drawn_sender(
   senders dripdrop._sender[],
   execution_id uuid,
@@ -16991,6 +18865,8 @@ as $$
     s.fault <> 'adapter_inactive',
     s.rests,
     case when s.rests then s.resting_until end,
+    s.circuit_until is not null and s.probe_id is distinct from execution_id,
+    s.circuit_until,
     s.adapter_id is distinct from kept,
     -ln(
       (1 + (
@@ -17314,7 +19190,8 @@ begin atomic
       ),
       (
         'email.smtp', 'connections', 'integer', null, p.count,
-        'How many connections a worker holds, from 1 to 1000; 8 by default.', false, false, false
+        'How many connections a worker holds, from 1 to 1000: max_in_flight, else 8.',
+        false, false, false
       ),
       (
         'email.postmark', 'api_key', 'text', null, p.token, 'The token of the Postmark server.',
@@ -19073,7 +20950,9 @@ where x.state = 'scheduled'
   and x.due_at is null
   and e.state = 'active'
   and x.awaited_event is null
-  and coalesce(x.reason not in ('stale', 'sending_paused'), true)
+  and coalesce(
+    x.reason <> 'stale' and array_position(dripdrop._hold_reasons(), x.reason) is null, true
+  )
 union all
 select x.tenant_key, x.enrollment_id, x.id, 'claim whose lease ran out, not taken back'
 from dripdrop.step_executions as x
@@ -19154,6 +21033,7 @@ declare
       "latest_step_by_key",
       "list_active_enrollments",
       "list_channel_adapters",
+      "list_circuits",
       "list_frequency_caps",
       "list_hooks",
       "list_http_hooks",
@@ -19254,11 +21134,13 @@ declare
       "get_http_hook",
       "missing_permissions",
       "needs_key",
+      "note_fault",
       "open_transactions",
       "provider_settings",
       "providers",
       "reconcile",
       "record_hook_test",
+      "release_claim",
       "reply_codes",
       "startup_check",
       "tick",
@@ -19272,6 +21154,7 @@ declare
       "version"
     ],
     "dripdrop_reader": [
+      "_hold_reasons",
       "_now",
       "_set_time",
       "_visible",

@@ -64,7 +64,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   if stage is null or stage not in ('hooks', 'render', 'send', 'record') then
-    raise exception 'stage "%" is unknown', stage using
+    raise exception 'stage % is unknown', dripdrop._quoted(stage) using
       errcode = 'ZD201', column = 'stage', hint = 'Use hooks, render, send or record.';
   end if;
   if not exists (

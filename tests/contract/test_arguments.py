@@ -79,10 +79,9 @@ def test_a_long_text_is_taken_or_refused_in_short(db: Db, text: str) -> None:
         begun = time.monotonic()
         try:
             call(db, function, parameter, beside, text)
-        except DripdropError as refusal:
-            assert len(str(refusal)) < 2000, (function, parameter)
-        except psycopg.DataError as refusal:
-            assert len(str(refusal)) < 2000, (function, parameter)
+        except (DripdropError, psycopg.DataError) as refusal:
+            length = len(str(refusal))
+            assert length < 2000, (function, parameter)
         assert time.monotonic() - begun < 5, (function, parameter)
 
 
