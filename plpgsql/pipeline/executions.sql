@@ -68,7 +68,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._check_batch_size(int) is 'Raises ZD201 on a batch of nothing or of everything.';
+comment on function dripdrop._check_batch_size(int) is
+  'Raises ZD201 on a batch of nothing or of everything.';
 
 -- Pointers into a queue: {"execution": id, "fence": n}. A pointer whose fence is not the row's is
 -- worthless and is thrown away by whoever reads it, so a queue may hold too many pointers, and
