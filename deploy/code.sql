@@ -7292,7 +7292,7 @@ as $$
   execution as materialized (
     select
       x.id, x.tenant_key, x.enrollment_id, x.step_id, x.state, x.scheduled_for, x.due_at,
-      x.awaited_event, x.hooks, x.hook_failures, x.adapter_id, x.recipient,
+      x.awaited_event, x.hooks, x.hook_failures, x.circuit_id, x.adapter_id, x.recipient,
       case when x.channel = 'webhook' then dripdrop._own_host(x.payload) end as host,
       x.payload is not null or x.state = 'queued' as decided
     from dripdrop.step_executions as x
@@ -7427,6 +7427,8 @@ as $$
       w.hours,
       s.hooks <> '{}' and not coalesce(x.hooks, '{}') ?& s.hooks as hooks_unanswered,
       dripdrop._describe_failures(x.hook_failures) as hook_failures,
+      behind.hook_circuit,
+      behind.hook_circuit_until,
       e.ask_at is not null as rules_unanswered,
       x.awaited_event,
       x.due_at,
@@ -7530,6 +7532,12 @@ as $$
         end as state
       offset 0
     ) as consent
+    left join lateral (
+      select format('hook "%s": %s', h.key, c.reason) as hook_circuit, c.until as hook_circuit_until
+      from dripdrop.sender_states as c
+      join dripdrop.http_hooks as h on h.id = c.http_hook_id
+      where c.id = x.circuit_id and c.ended_at is null
+    ) as behind on x.circuit_id is not null
     cross join lateral (
       select
         array(
@@ -7597,9 +7605,13 @@ as $$
     (
       50, 'hooks', false,
       case when f.hooks_unanswered then 'ask' end,
-      case when f.hook_failures is null then 'waiting_for_hooks' else 'hook_unavailable' end,
-      f.hook_failures,
-      _gates.at + interval '15 minutes'
+      case
+        when f.hook_circuit is not null then 'circuit_open'
+        when f.hook_failures is not null then 'hook_unavailable'
+        else 'waiting_for_hooks'
+      end,
+      coalesce(f.hook_circuit, f.hook_failures),
+      coalesce(f.hook_circuit_until, _gates.at + interval '15 minutes')
     ),
     (
       60, 'step', true,
@@ -7858,6 +7870,7 @@ begin
       case
         when v_execution.state = 'sending' then v_execution.lease_until
         when v_decision.action in ('hold', 'wait') then v_decision.until
+        when v_decision.action = 'ask' and v_decision.reason = 'circuit_open' then v_decision.until
         when v_decision.action = 'ask' then v_at
         else coalesce(case when v_execution.state = 'scheduled' then v_decision.until end, v_at)
       end
@@ -10761,7 +10774,7 @@ comment on function dripdrop._record_answers(dripdrop._hook_result[], timestampt
 -- {"value": …}, {"response": "the body"} and {"error": code}, and for goals and exit rules
 -- {"enrollment", "ask_at", "values"}.
 --
--- locks   enrolments, then executions, both in id order
+-- locks   enrolments, then executions, both in id order, then circuits
 -- raises  ZD201 results are malformed
 create or replace function dripdrop.complete_hooks(results jsonb)
 returns int
@@ -10805,6 +10818,7 @@ begin
   order by x.id
   for no key update;
 
+  perform dripdrop._note_answers(v_results, v_now);
   v_count := dripdrop._record_answers(v_results, v_now);
   if v_asked <> '{}' then
     v_count := v_count + dripdrop._settle_rules(v_results, v_now);
@@ -11024,6 +11038,183 @@ $$;
 
 comment on function dripdrop._try_function(dripdrop.enrollments, text, text, jsonb, uuid) is
   'What a SQL function says about an enrolment; an error of its own is "hook_exception".';
+
+-- plpgsql/hooks/circuits.sql
+
+-- The circuit of an HTTP hook's endpoint. While it is open, one asks it for a value, to try it; the
+-- others wait, and that costs them nothing. Where the host is in the hands of the data, each has a
+-- server of its own, and only its own retries.
+create or replace function dripdrop._has_one_server(hook dripdrop.http_hooks)
+returns boolean
+language sql
+immutable
+parallel safe
+return hook.url !~ '^https?://[^/?#]*[{]';
+
+comment on function dripdrop._has_one_server(dripdrop.http_hooks) is
+  'Whether all calls of a hook go to the same host.';
+
+-- An answer of any kind says that the server is there. One 500 may be one person's data: only the
+-- third in a row counts, as with silence.
+create or replace function dripdrop._hook_says(answer jsonb)
+returns text
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when answer ? 'error' is not true or a.code = 'response_too_large' then 'ok'
+    when a.code = 'http_429' or a.code = 'http_503' and answer ? 'retry_after' then 'asked'
+    when a.code in ('connect_error', 'connection_lost', 'http_502', 'http_503', 'http_504')
+    then 'away'
+    when a.code = 'hook_timeout' or a.code like 'http_5__' then 'slow'
+    when a.code like 'http____' then 'ok'
+    else 'nothing'
+  end
+  from (select answer ->> 'error' as code) as a
+$$;
+
+comment on function dripdrop._hook_says(jsonb) is
+  'What an answer says about the server: ok, away, asked, slow or nothing.';
+
+-- locks   the circuits of what was asked; callers hold the executions
+create or replace function dripdrop._note_answers(
+  results dripdrop._hook_result[],
+  at timestamptz
+)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+  select dripdrop._note_signals(
+    array(
+      select row(
+        null,
+        h.id,
+        '',
+        x.id,
+        _note_answers.at,
+        dripdrop._hook_says(a.value),
+        a.value ->> 'error',
+        null,
+        case
+          when jsonb_typeof(a.value -> 'retry_after') = 'number'
+          then (a.value ->> 'retry_after')::float8
+        end
+      )::dripdrop._signal
+      from unnest(results) as r
+      join dripdrop.step_executions as x
+        on x.id = r.execution and x.fence = r.fence and x.state = 'scheduled'
+      join dripdrop.enrollments as e on e.id = x.enrollment_id
+      cross join lateral jsonb_each(r.values) as a
+      join dripdrop.http_hooks as h on h.sequence_id = e.sequence_id and h.key = a.key
+      where dripdrop._has_one_server(h)
+        and not coalesce(x.hooks, '{}') ? a.key
+    ),
+    _note_answers.at
+  )
+$$;
+
+comment on function dripdrop._note_answers(dripdrop._hook_result[], timestamptz) is
+  'Tells the circuits of endpoints what their answers say.';
+
+-- Of those who may go out, one tries each endpoint whose rest is over. What stands behind an open
+-- circuit waits there, without a pointer; what somebody has locked is looked at again.
+--
+-- locks   circuits whose rest is over; executions and their enrolments; all skipping what is locked
+create or replace function dripdrop._behind_circuits(
+  wanted dripdrop._wanted_hook[],
+  fitting bigint[],
+  at timestamptz
+)
+returns bigint[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_ready uuid[];
+  v_behind jsonb;
+  v_held uuid[];
+begin
+  if not exists (
+    select from dripdrop.sender_states as c
+    where c.ended_at is null and c.http_hook_id is not null and c.state <> 'closed'
+  ) then
+    return '{}';
+  end if;
+  v_ready := array(
+    select c.id
+    from dripdrop.sender_states as c
+    where c.ended_at is null
+      and c.state <> 'closed'
+      and c.until <= _behind_circuits.at
+      and c.http_hook_id in (
+        select (w.hook ->> 'id')::uuid from unnest(wanted) as w where w.kind = 'http'
+      )
+    order by c.id
+    for no key update skip locked
+  );
+  update dripdrop.sender_states as c
+  set state = 'probing',
+      probe_id = p.execution_id,
+      probes = c.probes + 1,
+      until = _behind_circuits.at + interval '5 minutes',
+      changed_at = _behind_circuits.at
+  from (
+    select distinct on (n.id) n.id, w.execution_id
+    from dripdrop.sender_states as n
+    join unnest(wanted) as w on w.kind = 'http' and (w.hook ->> 'id')::uuid = n.http_hook_id
+    where n.id = any (v_ready) and w.place = any (fitting)
+    order by n.id, w.place
+  ) as p
+  where c.id = p.id;
+
+  select jsonb_object_agg(w.execution_id, c.id) into v_behind
+  from unnest(wanted) as w
+  join dripdrop.sender_states as c
+    on c.http_hook_id = (w.hook ->> 'id')::uuid and c.ended_at is null and c.state <> 'closed'
+  where w.kind = 'http' and c.probe_id is distinct from w.execution_id;
+  if v_behind is null then
+    return '{}';
+  end if;
+  v_held := array(
+    select x.id
+    from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    where x.id in (select b.key::uuid from jsonb_each(v_behind) as b)
+      and x.state = 'scheduled'
+      and e.state = 'active'
+    for no key update of e, x skip locked
+  );
+  update dripdrop.step_executions as x
+  set due_at = null,
+      circuit_id = (v_behind ->> x.id::text)::uuid,
+      reason = 'circuit_open',
+      reason_at = _behind_circuits.at,
+      updated_at = _behind_circuits.at
+  where x.id = any (v_held);
+  perform pgmq.delete('dripdrop_hooks', array(
+    select distinct w.message_id from unnest(wanted) as w where w.execution_id = any (v_held)
+  ));
+  return array(
+    select distinct w.place from unnest(wanted) as w where v_behind ? w.execution_id::text
+  );
+end
+$$;
+
+comment on function dripdrop._behind_circuits(dripdrop._wanted_hook[], bigint[], timestamptz) is
+  'Lets executions wait whose endpoint is away, but for the one that tries it.';
 
 -- plpgsql/hooks/claim.sql
 
@@ -11444,7 +11635,7 @@ comment on function dripdrop._throw_away(bigint[], uuid[], dripdrop._wanted_hook
 -- functions: how many executions and enrolments may ask SQL functions now.
 --
 -- locks   enrolments whose rules are to be asked; messages of the queue; where nothing can be
---         called, executions and their enrolments; all skipping what is locked
+--         called, executions and their enrolments; circuits; all skipping what is locked
 -- raises  ZD120 the queue does not exist, ZD201 bad argument
 create or replace function dripdrop.claim_hooks(
   batch_size int default 100,
@@ -11483,6 +11674,7 @@ declare
   v_fences int[];
   v_wanted dripdrop._wanted_hook[];
   v_fitting bigint[];
+  v_behind bigint[];
 begin
   perform dripdrop._check_interval(visibility, 'visibility', interval '0');
   perform dripdrop._check_batch_size(batch_size);
@@ -11504,6 +11696,10 @@ begin
   perform dripdrop._throw_away(v_messages, v_executions, v_wanted);
   perform dripdrop._answer_with_errors(v_wanted);
   v_fitting := dripdrop._fitting(v_wanted, busy, functions, batch_size);
+  v_behind := dripdrop._behind_circuits(v_wanted, v_fitting, v_now);
+  v_fitting := array(
+    select f.place from unnest(v_fitting) as f (place) where f.place <> all (v_behind)
+  );
   update pgmq.q_dripdrop_hooks as m
   set vt = v_now + visibility,
       read_ct = m.read_ct + 1
