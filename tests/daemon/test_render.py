@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import Clock
 from tests.daemon.conftest import OpenWorker
 from tests.daemon.servers import MailServer
 from tests.engine import TENANT, Engine, email
@@ -91,15 +92,14 @@ async def test_a_message_that_is_too_large_fails_with_its_size(
     assert failed.error_message == "1200036 bytes, more than 1000000"
 
 
-async def test_a_message_that_the_database_refuses_is_failed_and_the_others_are_sent(
-    mailing: Engine, mail: MailServer, open_worker: OpenWorker
-) -> None:
-    mailing.connection.execute(
-        """
+def refuse(engine: Engine, sqlstate: str) -> None:
+    """Refuse every payload of eve's from now on."""
+    engine.connection.execute(
+        f"""
         create function public.refuse() returns trigger language plpgsql as $$
         begin
           if new.payload ->> 'text' like '%eve%' then
-            raise exception 'sesame-7316' using errcode = 'P0001';
+            raise exception 'no' using errcode = '{sqlstate}';
           end if;
           return new;
         end
@@ -108,6 +108,13 @@ async def test_a_message_that_the_database_refuses_is_failed_and_the_others_are_
           for each row execute function public.refuse();
         """
     )
+
+
+@pytest.mark.parametrize("sqlstate", ["22P05", "54000"])
+async def test_a_message_that_cannot_be_stored_is_failed_and_the_others_are_sent(
+    mailing: Engine, mail: MailServer, open_worker: OpenWorker, sqlstate: str
+) -> None:
+    refuse(mailing, sqlstate)
     for name in ("ann", "eve", "bob"):
         mailing.join(name, data={"email": f"{name}@example.com", "name": name})
     async with open_worker() as worker:
@@ -115,7 +122,28 @@ async def test_a_message_that_the_database_refuses_is_failed_and_the_others_are_
     assert {each.recipient for each in mail.mails} == {"ann@example.com", "bob@example.com"}
     (failed,) = mailing.rows("select * from dripdrop.step_executions where state <> 'sent'")
     assert (failed.state, failed.reason) == ("failed", "not_stored")
-    assert failed.error_message == "the database refuses the message (P0001)"
+    assert failed.error_message == f"the database refuses the message ({sqlstate})"
+    assert mailing.ledger() == []
+
+
+@pytest.mark.parametrize("sqlstate", ["P0001", "53100", "23514", "XX000"])
+async def test_a_message_that_is_refused_for_another_reason_is_held_and_the_others_are_sent(
+    mailing: Engine, mail: MailServer, clock: Clock, open_worker: OpenWorker, sqlstate: str
+) -> None:
+    refuse(mailing, sqlstate)
+    for name in ("ann", "eve", "bob"):
+        mailing.join(name, data={"email": f"{name}@example.com", "name": name})
+    async with open_worker() as worker:
+        await worker.run_until_idle()
+        assert {each.recipient for each in mail.mails} == {"ann@example.com", "bob@example.com"}
+        (fault,) = mailing.rows("select * from dripdrop.faults")
+        assert (fault.stage, fault.sqlstate, fault.message) == ("render", sqlstate, "no")
+        mailing.connection.execute("drop trigger refuse on dripdrop.step_executions")
+        clock.advance(minutes=3)
+        # The queue goes by the server's own clock.
+        mailing.connection.execute("update pgmq.q_dripdrop_render set vt = clock_timestamp()")
+        await worker.run_until_idle()
+    assert mail.subjects("eve@example.com") == ["Hello eve"]
     assert mailing.ledger() == []
 
 

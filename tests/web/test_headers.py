@@ -204,7 +204,10 @@ async def test_nothing_leaves_without_its_link_for_want_of_a_key_and_all_else_do
     assert mail.mails == []
     assert {engine.last(each.id).state for each in linked} == {"queued"}
     assert engine.last(receipt.id).payload == {"subject": "Hello ", "text": "Hello "}
-    assert [each["detail"] for each in logs if "hint" in each] == ["no key"]
+    told = [each for each in logs if each["event"] == "vault_error" and "hint" in each]
+    assert [each["detail"] for each in told] == ["no key"]
+    held = {row.message for row in engine.rows("select message from dripdrop.faults")}
+    assert held == {"vault_error: no key"}
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _PORTION = 8 * 1024 * 1024  # bytes of payloads that are handed in at once
 
+_HELD = "XX000"  # no SQLSTATE says it
+_NOT_STORABLE = ("22", "54")  # data exceptions, and limits of the database
+
 Result = dict[str, Any]
 """What `dripdrop.complete_renders()` takes of one message."""
 
@@ -60,6 +63,9 @@ class Render:
         for result, work in self._prepared(claims):
             if isinstance(work, RenderError):
                 results.append(self._failed(result, work))
+            elif isinstance(work, VaultError):
+                self._tell_of_the_key(work)
+                await self._hold(result, _HELD, f"vault_error: {work}")
             else:
                 works[work] = result
         async for work, answer in self.worker.rendering.render(works):
@@ -70,20 +76,20 @@ class Render:
             elif isinstance(answer, RenderError):
                 results.append(self._failed(result, answer))
             elif answer.reason is not None:
-                self.worker.log.warning(
-                    "render_later", execution=result["execution"], detail=answer.reason
-                )
+                await self._hold(result, _HELD, answer.reason)
             if size > _PORTION:
                 await self._hand_in(results)
                 results, size = [], 0
         await self._hand_in(results)
         return True
 
-    def _prepared(self, claims: Iterable[Any]) -> Iterator[tuple[Result, Work | RenderError]]:
+    def _prepared(
+        self, claims: Iterable[Any]
+    ) -> Iterator[tuple[Result, Work | RenderError | VaultError]]:
         """Give each claim its result so far, and what is to be rendered or why nothing is.
 
-        What needs a link that cannot be made is left out: nothing leaves without its link, and the
-        key is nobody's fault who is written to.
+        What needs a link that cannot be made for want of a key has to wait: nothing leaves without
+        its link, and the key is nobody's fault who is written to.
         """
         templates = {
             claim.template_hash: _template(claim) for claim in claims if claim.template is not None
@@ -96,9 +102,7 @@ class Render:
             }
             try:
                 yield result, self._work(claim, templates[claim.template_hash])
-            except VaultError as error:
-                self._tell_of_the_key(error)
-            except RenderError as error:
+            except (RenderError, VaultError) as error:
                 yield result, error
 
     def _work(self, claim: Any, template: orjson.Fragment | RenderError) -> Work:
@@ -145,19 +149,30 @@ class Render:
             await database.complete_renders(results)
 
     async def _refused(self, result: Result, error: psycopg.Error) -> None:
-        """Fail a message whose payload the database refuses; leave alone what it cannot fail."""
+        """Fail a message that cannot be stored; hold one that is refused for another reason."""
         self.worker.log.error(
             "render_refused", execution=result["execution"], sqlstate=error.sqlstate
         )
-        if "payload" not in result:
+        if "payload" not in result or not str(error.sqlstate).startswith(_NOT_STORABLE):
+            await self._hold(result, str(error.sqlstate), str(error.diag.message_primary))
             return
         failed = {key: value for key, value in result.items() if key != "payload"}
         detail = f"the database refuses the message ({error.sqlstate})"
+        await halved(
+            [failed | {"code": "not_stored", "detail": detail}], self._complete, self._refused
+        )
+
+    async def _hold(self, result: Result, sqlstate: str, reason: str) -> None:
+        """Leave a message out of the claims for a while; `explain()` says why."""
         try:
-            await self._complete([failed | {"code": "not_stored", "detail": detail}])
-        except psycopg.Error as again:
-            if not is_a_rows(again):
+            async with self.worker.database() as database:
+                await database.note_fault(result["execution"], self.name, sqlstate, reason)
+        except psycopg.Error as error:
+            if not is_a_rows(error):
                 raise
+            self.worker.log.error(
+                "not_held", execution=result["execution"], sqlstate=error.sqlstate
+            )
 
 
 def _template(claim: Any) -> orjson.Fragment | RenderError:
