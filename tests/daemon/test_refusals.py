@@ -1,0 +1,52 @@
+"""Whose fault a mail server's refusal is, from its words on the wire to the journey."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+
+from tests.daemon.conftest import OpenWorker
+from tests.daemon.servers import MailServer
+from tests.engine import TENANT, Engine
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    ("said", "state", "journey", "suppressed"),
+    [
+        ("550 5.4.1 Recipient address rejected: Access denied", "failed", None, True),
+        ("550 5.0.0 no such user", "failed", None, True),
+        ("451 4.7.1 greylisted, try again in 5 minutes", "scheduled", "active", False),
+        ("553 5.7.1 <hello@acme.example>: not owned by user acme", "scheduled", "active", False),
+        ("454 4.7.0 Maximum sending rate exceeded", "scheduled", "active", False),
+        (
+            "504 5.5.2 <x>: Helo command rejected: need fully-qualified hostname",
+            "scheduled",
+            "active",
+            False,
+        ),
+        ("421 4.3.2 Service not available", "scheduled", "active", False),
+    ],
+)
+async def test_a_refusal_ends_a_journey_only_for_the_recipients_own_good(
+    mailing: Engine,
+    senders: dict[str, UUID],
+    mail: MailServer,
+    open_worker: OpenWorker,
+    said: str,
+    state: str,
+    journey: str | None,
+    suppressed: bool,
+) -> None:
+    mail.refusals["sam@example.com"] = said
+    sam = mailing.join("sam")
+    async with open_worker() as worker:
+        await worker.run_until_idle()
+    message = mailing.last(sam.id)
+    assert message.state == state
+    if journey is not None:
+        assert mailing.enrollment(sam.id).state == journey
+    assert bool(mailing.is_suppressed(TENANT, "email", "sam@example.com")) == suppressed
+    assert mail.mails == []
