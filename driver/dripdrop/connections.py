@@ -36,6 +36,7 @@ _DEFAULTS: dict[str, str | int] = {
 _CLIENT_SLACK = 3.0  # seconds after the server's own time limit in which it may say so
 _LIFETIME = 3600.0
 _COMMAND_SECONDS = 600.0
+_BEGIN = "begin isolation level read committed"
 _GATE = "select pg_catalog.pg_advisory_xact_lock_shared(pg_catalog.hashtext('dripdrop.install'))"
 _DURABLE = (  # a claim that a crash of the server forgets would be sent again
     "select pg_catalog.set_config('synchronous_commit', 'on', true)"
@@ -55,18 +56,11 @@ def connect(dsn: str) -> psycopg.Connection[tuple[Any, ...]]:
     """
     dsn = with_defaults(understood(dsn), _DEFAULTS)
     try:
-        connection = psycopg.connect(dsn, prepare_threshold=None)
+        connection = psycopg.connect(dsn, prepare_threshold=None, autocommit=True)
     except psycopg.Error as error:
         raise _without_secrets(error, dsn) from None
-    connection.execute(
-        "; ".join(
-            [
-                "set transaction isolation level read committed",
-                *_limits(connection, _COMMAND_SECONDS),
-                *_reading(),
-            ]
-        )
-    )
+    # One message, which no limit of the database's is short enough for to come between.
+    connection.execute("; ".join([_BEGIN, *_limits(connection, _COMMAND_SECONDS), *_reading()]))
     return connection
 
 
@@ -189,7 +183,7 @@ def _beginning(
     clock = [] if now is None else [f"set local dripdrop.now = '{now.isoformat()}'"]
     return "; ".join(
         [
-            "begin isolation level read committed",
+            _BEGIN,
             *_limits(connection, seconds),
             *_reading(),
             *clock,

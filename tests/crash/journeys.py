@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from tests.daemon.process import ENVIRONMENT
 from tests.daemon.servers import MailServer
 from tests.driver.command import dripdrop
 from tests.engine import TENANT, Engine, after, email
@@ -43,8 +44,7 @@ def let_claims_pass(engine: Engine) -> None:
 
 def do_what_is_due(dsn: str) -> None:
     """Let a daemon that nothing happens to do what is due."""
-    allowed = {"DRIPDROP_ALLOW_HTTP": "1", "DRIPDROP_ALLOW_PRIVATE": "1"}
-    result = dripdrop("run", "--once", "--dsn", dsn, **allowed)
+    result = dripdrop("run", "--once", "--dsn", dsn, **ENVIRONMENT)
     assert result.returncode == 0, result.stderr
 
 

@@ -16,7 +16,15 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from dripdrop.vault import generate_key
 from tests.daemon.servers import PATIENCE, Observed, wait_for
+
+ENVIRONMENT = {
+    "DRIPDROP_ALLOW_HTTP": "1",
+    "DRIPDROP_ALLOW_PRIVATE": "1",
+    "DRIPDROP_ENCRYPTION_KEY": generate_key(),
+}
+"""What a daemon runs with: it may reach this machine, and has a key that opens nothing."""
 
 
 def at(dsn: str, now: datetime) -> str:
@@ -34,8 +42,7 @@ class Daemon(Observed):
         self.lines: list[str] = []
         self.process = subprocess.Popen(
             [sys.executable, "-m", "dripdrop", "run", "--dsn", dsn, *arguments],
-            env={**os.environ, "DRIPDROP_ALLOW_HTTP": "1", "DRIPDROP_ALLOW_PRIVATE": "1"}
-            | environment,
+            env={**os.environ, **ENVIRONMENT, **environment},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
