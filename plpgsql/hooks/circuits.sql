@@ -108,7 +108,7 @@ begin
     select from dripdrop.sender_states as c
     where c.ended_at is null and c.http_hook_id is not null and c.state <> 'closed'
   ) then
-    return '{}';
+    return '{}'::bigint[];
   end if;
   v_ready := array(
     select c.id
@@ -143,7 +143,7 @@ begin
     on c.http_hook_id = (w.hook ->> 'id')::uuid and c.ended_at is null and c.state <> 'closed'
   where w.kind = 'http' and c.probe_id is distinct from w.execution_id;
   if v_behind is null then
-    return '{}';
+    return '{}'::bigint[];
   end if;
   v_held := array(
     select x.id

@@ -418,3 +418,24 @@ async def test_what_an_endpoint_repeats_of_the_credentials_is_neither_kept_nor_l
     assert "[redacted]" in str(kept)
     for form in (*(spell(sent) for spell in ECHOES.values()), sent):
         assert form not in told
+
+
+async def test_an_endpoint_that_is_away_for_a_while_ends_nobodys_journey(
+    hooked: Engine, endpoint: Endpoint, open_worker: OpenWorker, clock: Clock
+) -> None:
+    add_hook(hooked, url=endpoint.url, retry_count=0)
+    people = [hooked.join(f"user{number}") for number in range(12)]
+    endpoint.answer = (503, "")
+    async with open_worker(hooks_in_flight=2) as worker:
+        for _ in range(10):
+            await worker.run_until_idle()
+            clock.advance(minutes=2)
+        tried = len(endpoint.requests)
+        assert tried < len(people), "it was left alone"
+        assert {hooked.enrollment(each.id).state for each in people} == {"active"}
+        endpoint.answer = (200, '{"score": 85}')
+        for _ in range(20):
+            await worker.run_until_idle()
+            clock.advance(minutes=2)
+    assert all(hooked.last(each.id).hooks == {"score": {"value": 85}} for each in people)
+    assert hooked.ledger() == []
