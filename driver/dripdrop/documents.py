@@ -9,13 +9,20 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, NamedTuple, TypeAlias
 
 import yaml
 
-from dripdrop.templates.liquid import TemplateFault, template_faults
+from dripdrop.templates.liquid import TemplateFault, template_faults, template_variables
+
+_ENGINE_VARIABLES = {
+    "subscriber", "subscriber_type", "subscriber_id", "enrollment_id", "tenant_key",
+    "sequence_key", "step_key", "now_iso8601", "event", "hooks", "steps", "unsubscribe_url",
+}  # fmt: skip
 
 Path: TypeAlias = tuple[str | int, ...]
 """The way to a value: keys of mappings and indexes of lists."""
@@ -92,6 +99,25 @@ class Document:
             for path, template in self._templates()
             for each in template_faults(template)
         ]
+
+    def doubtful_variables(self) -> list[Fault]:
+        """List variables that are written almost like another one that is better known.
+
+        Known is what the engine sets, what a hook answers and what another template uses oftener:
+        what subscribers' data holds is not in the document.
+        """
+        hooks = {str(hook.get("key")) for _, hook in _items(self.value, "hooks")}
+        used = {path: template_variables(template) for path, template in self._templates()}
+        total = sum(used.values(), Counter[str]())
+        known = _ENGINE_VARIABLES | hooks
+        doubts = []
+        for path, names in used.items():
+            for name in sorted(set(names) - known):
+                better = known | {each for each, times in total.items() if times > total[name]}
+                near = get_close_matches(name, sorted(better - {name}), 1, 0.74)
+                if near:
+                    doubts.append(self.fault(path, f'variable "{name}": is "{near[0]}" meant?'))
+        return doubts
 
     def _templates(self) -> Iterator[tuple[Path, Any]]:
         for place, step in _items(self.value, "steps"):

@@ -237,3 +237,17 @@ def test_the_templates_of_hooks_are_read_too() -> None:
 def test_what_is_no_list_of_steps_has_no_templates() -> None:
     for steps in ("x", "{a: 1}", "[1, [2]]", "null"):
         assert document(f"key: a\nsteps: {steps}").template_faults() == []
+
+
+def test_a_variable_that_is_almost_another_one_is_doubted() -> None:
+    (document,) = read(
+        "key: a\nname: A\nsteps:\n"
+        "  - {key: a, channel: email, template: {subject: 'Hi {{ name }}', text: '{{ name }}'}}\n"
+        "  - {key: b, channel: email, template: {subject: 'Hi {{ nmae }}', text: '{{ plan }}'}}\n"
+        "  - {key: c, channel: email, template: {subject: x, text: '{{ subscriber_idd }}'}}\n",
+        "a.yaml",
+    )
+    assert [(each.path, each.message) for each in document.doubtful_variables()] == [
+        ("steps[1].template", 'variable "nmae": is "name" meant?'),
+        ("steps[2].template", 'variable "subscriber_idd": is "subscriber_id" meant?'),
+    ]

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from dripdrop.cli.database import AsJson, Dsn, Tenant
-from dripdrop.cli.output import print_fault, print_json, print_table, say
+from dripdrop.cli.output import print_fault, print_json, print_table, say, stderr
 from dripdrop.client import Client
 from dripdrop.connections import connect
 from dripdrop.documents import Document, DocumentError, Fault, UnreadableFile, read
@@ -114,6 +114,7 @@ def validate(
     documents, faults = _read(file), []
     for each in documents:
         faults += each.template_faults()
+    _warn(documents)
     if dsn:
         with connect(dsn) as connection:
             for each in documents:
@@ -199,7 +200,15 @@ def _sound(file: str) -> list[Document]:
     faults = [fault for each in documents for fault in each.template_faults()]
     if faults:
         raise DocumentError(faults)
+    _warn(documents)
     return documents
+
+
+def _warn(documents: list[Document]) -> None:
+    """Say on standard error what is no fault and is probably not meant."""
+    for document in documents:
+        for doubt in document.doubtful_variables():
+            stderr.out(f"warning: {doubt.where}: {doubt.message}", highlight=False)
 
 
 def _planned(client: Client, tenant: str | None, document: Document) -> list[Any]:

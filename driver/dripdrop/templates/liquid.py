@@ -10,6 +10,7 @@ inside of a JSON string, or with `| json` written as JSON itself.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TextIO, TypeAlias
 from urllib.parse import quote
@@ -182,6 +183,21 @@ class TemplateFault(NamedTuple):
 def template_faults(template: Any) -> list[TemplateFault]:
     """List the strings of a template, however deep, that do not parse or name unknown filters."""
     return list(_faults(template, ()))
+
+
+def template_variables(template: Any) -> Counter[str]:
+    """Count the variables that the strings of a template use and do not set themselves."""
+    if isinstance(template, Mapping):
+        return sum(map(template_variables, template.values()), Counter[str]())
+    if isinstance(template, list):
+        return sum(map(template_variables, template), Counter[str]())
+    if not isinstance(template, str):
+        return Counter()
+    try:
+        used = _TEXT.from_string(template).analyze().globals
+    except Exception:
+        return Counter()  # what does not parse is a fault
+    return Counter({name: len(places) for name, places in used.items()})
 
 
 def _faults(template: Any, path: tuple[str | int, ...]) -> Iterator[TemplateFault]:
