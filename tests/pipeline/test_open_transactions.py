@@ -277,3 +277,21 @@ def test_an_open_change_of_limits_holds_up_nobody(journey: Engine, other: Engine
         assert sent(journey) == set()
     journey.tick()
     assert len(sent(journey)) == OTHERS - 10 + 1
+
+
+def test_a_bounce_waits_for_nobody_who_suppresses_the_same_address(
+    journey: Engine, other: Engine, clock: Clock
+) -> None:
+    everybody(journey)
+    journey.connection.execute("set statement_timeout = '20s'")
+    claims = journey.claim()
+    mine = "7@acme.example.com"
+    with other.connection.transaction(force_rollback=True):
+        other.suppress(TENANT, "email", mine)
+        journey.record(claims, "bounced", hard=True)
+        (kept,) = journey.rows("select count(*) from dripdrop.suppressions")
+        assert kept.count == 2 * OTHERS - 1
+    clock.advance(minutes=30)
+    journey.tick()
+    assert [row.reason for row in journey.list_suppressions(TENANT, mine)] == ["bounce"]
+    assert journey.ledger() == []
