@@ -21,11 +21,13 @@ PROTOCOL = (
     "complete_hooks",
     "complete_renders",
     "complete_sends",
+    "note_fault",
     "open_transactions",
+    "provider_settings",
     "reconcile",
     "tick",
 )
-"""The functions that the stages call."""
+"""The functions that the stages call; a test compares."""
 
 _SWITCHES = ("DRIPDROP_ALLOW_HTTP", "DRIPDROP_ALLOW_PRIVATE")
 
