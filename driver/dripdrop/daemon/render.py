@@ -10,7 +10,7 @@ import orjson
 import psycopg
 
 from dripdrop.daemon.halve import halved, is_a_rows
-from dripdrop.daemon.reading import CODE, unreadable
+from dripdrop.daemon.reading import CODE, Unreadable, unreadable
 from dripdrop.templates import RenderError
 from dripdrop.templates.child import to_json
 from dripdrop.templates.process import Work
@@ -92,7 +92,9 @@ class Render:
         its link, and the key is nobody's fault who is written to.
         """
         templates = {
-            claim.template_hash: _template(claim) for claim in claims if claim.template is not None
+            claim.template_hash: _template(claim.template)
+            for claim in claims
+            if claim.template is not None
         }
         for claim in claims:
             result = {
@@ -175,10 +177,11 @@ class Render:
             )
 
 
-def _template(claim: Any) -> orjson.Fragment | RenderError:
+def _template(template: Any) -> orjson.Fragment | RenderError:
     """Return a template as the process reads it, or why it cannot."""
+    if isinstance(template, Unreadable):
+        return RenderError(CODE, f"template: {template.reason}")
     try:
-        reason = unreadable(claim)
-        return RenderError(CODE, reason) if reason else orjson.Fragment(to_json(claim.template))
+        return orjson.Fragment(to_json(template))
     except RenderError as error:
         return error
