@@ -149,6 +149,7 @@ declare
       "get_http_hook",
       "missing_permissions",
       "needs_key",
+      "next_due",
       "note_fault",
       "open_transactions",
       "provider_settings",

@@ -484,6 +484,7 @@ begin
     'migrate_preview',
     'missing_permissions',
     'needs_key',
+    'next_due',
     'next_opening',
     'next_time',
     'note_fault',

@@ -638,6 +638,10 @@ class Statements(ABC, Generic[One, Many, Value]):
         """Give back a claim whose answer was lost; return how many messages it was."""
 
     @_statement
+    def next_due(self) -> Value:
+        """Return in how many seconds, at most an hour, a tick may have something to do."""
+
+    @_statement
     def complete_sends(self, results: Json) -> Value:
         """Record what providers answered; return how many results were taken."""
 

@@ -66,6 +66,52 @@ comment on function dripdrop.tick(int) is
   'Decides up to batch_size due messages; returns how many were queued, wait for their hooks, were '
   'deferred, held, skipped, ended with their enrolment, or failed.';
 
+-- What a daemon sleeps by: the next message that comes due, the next limit with a line that has room
+-- again, the next server that is to be tried. Everything else is said by whoever does it.
+create or replace function dripdrop.next_due()
+returns float8
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+  select greatest(
+    extract(epoch from least(
+      (
+        select x.due_at
+        from dripdrop.step_executions as x
+        where x.due_at > n.now
+        order by x.due_at
+        limit 1
+      ),
+      (
+        select min(c.taken[cardinality(c.taken) - c.max_count + 1] + c.per)
+        from dripdrop.counters as c
+        where c.line_until > n.now
+          and c.scope not in ('recipient', 'subscriber')
+          and c.per is not null
+          and c.taken[cardinality(c.taken) - c.max_count + 1] + c.per > n.now
+      ),
+      (
+        select min(s.until)
+        from dripdrop.sender_states as s
+        where s.ended_at is null and s.until > n.now
+      ),
+      n.now + interval '1 hour'
+    ) - n.now),
+    0.02
+  )::float8
+  from (select dripdrop._now() as now) as n
+$$;
+
+comment on function dripdrop.next_due() is
+  'In how many seconds, from 0.02 to an hour, a tick may have something to do that nobody says.';
+
 -- Nothing that goes wrong here keeps a tick from what is due.
 --
 -- locks   faults, executions and their enrolments, all skipping what is locked

@@ -75,7 +75,7 @@ def test_once_ends_when_it_is_told_to_stop(mailing: Engine, mail: MailServer, ru
     sending.signal()
     mail.release()
     assert sending.wait() == 0
-    assert states(mailing) == {"sent", "scheduled"}
+    assert states(mailing) == {"sent", "rendered"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -161,7 +161,7 @@ async def test_no_more_than_its_window_is_at_an_adapter_at_once(
     mail.hold()
     async with running(open_worker(in_flight_per_adapter=3)):
         await asyncio.to_thread(mail.wait_for, lambda: mail.under_way == 3)
-        assert states(mailing) == {"sending": 10}
+        assert states(mailing) == {"sending": 3, "rendered": 7}
         mail.release()
         await asyncio.to_thread(mail.wait_for, lambda: len(mail.mails) == 10)
     assert mail.most_under_way == 3
@@ -178,7 +178,7 @@ async def test_an_adapter_may_set_its_own_window(
     assert mail.most_under_way == 1
 
 
-@pytest.mark.parametrize("window", [0, -1, "many", None])
+@pytest.mark.parametrize("window", [0, -1, "many"])
 async def test_a_window_that_is_no_count_rests_the_adapter(
     mailing: Engine,
     senders: dict[str, UUID],
@@ -284,7 +284,7 @@ async def test_credentials_that_do_not_open_rest_the_adapter_and_cost_no_retry(
     assert (waiting.state, waiting.reason, waiting.retry_count) == ("scheduled", "vault_error", 0)
     assert waiting.due_at > clock.now
     assert mail.mails == []
-    clock.set(waiting.due_at)
+    clock.advance(seconds=30)
     async with open_worker() as worker:
         await worker.run_until_idle()
     assert mailing.last(sam.id).state == "sent"
@@ -323,17 +323,17 @@ async def test_what_is_being_sent_while_credentials_change_is_finished(
         assert states(mailing) == {"sent": 2}
 
 
-async def test_a_worker_that_stops_finishes_what_is_being_sent_and_releases_the_rest(
+async def test_a_worker_that_stops_finishes_what_is_being_sent_and_leaves_the_rest(
     mailing: Engine, mail: MailServer, open_worker: OpenWorker
 ) -> None:
     crowd(mailing, 5)
     mail.hold()
     async with running(open_worker(in_flight_per_adapter=2)) as worker:
         await asyncio.to_thread(mail.wait_for, lambda: mail.under_way == 2)
-        await asyncio.to_thread(wait_for, lambda: states(mailing) == {"sending": 5})
+        await asyncio.to_thread(wait_for, lambda: states(mailing) == {"sending": 2, "rendered": 3})
         worker.stop()
         mail.release()
-    assert states(mailing) == {"sent": 2, "scheduled": 3}
+    assert states(mailing) == {"sent": 2, "rendered": 3}
     assert len(mail.mails) == 2
     assert mailing.ledger() == []
 
@@ -345,11 +345,13 @@ async def test_what_is_still_being_sent_after_the_grace_is_unknown(
     mail.hold()
     async with running(open_worker(in_flight_per_adapter=2, grace=0.1)):
         await asyncio.to_thread(mail.wait_for, lambda: mail.under_way == 2)
-        await asyncio.to_thread(wait_for, lambda: states(mailing) == {"sending": 3})
-    assert states(mailing) == {"unknown": 2, "scheduled": 1}
+        await asyncio.to_thread(
+            wait_for, lambda: states(mailing) == {"sending": 2, "rendered": 1}
+        )
+    assert states(mailing) == {"unknown": 2, "rendered": 1}
     assert {x.reason for x in mailing.rows("select reason from dripdrop.step_executions")} == {
         "maybe_sent",
-        "released",
+        None,
     }
 
 
@@ -366,7 +368,7 @@ async def test_what_is_claimed_while_the_worker_stops_is_released(
             await asyncio.to_thread(wait_for, lambda: claim_waits(mailing))
             worker.stop()
         await run
-    assert states(mailing) == {"scheduled": 3}
+    assert states(mailing) == {"scheduled": 1, "rendered": 2}
     assert mail.mails == []
 
 
@@ -391,7 +393,7 @@ async def test_a_worker_that_is_stopped_before_it_is_idle_stops(
         worker.stop()
         mail.release()
         await run
-    assert states(mailing) == {"sent": 1, "scheduled": 2}
+    assert states(mailing) == {"sent": 1, "rendered": 2}
 
 
 async def test_a_lost_lease_is_unknown_and_then_presumed_sent(

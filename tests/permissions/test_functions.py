@@ -70,6 +70,7 @@ CALLERS: dict[str, set[str]] = {
     "list_topics": {ADMIN, APP},
     "migrate_enrollments": {ADMIN},
     "migrate_preview": {ADMIN},
+    "next_due": {SENDER},
     "note_fault": {SENDER},
     "next_opening": {ADMIN, APP},
     "next_time": {ADMIN, APP},

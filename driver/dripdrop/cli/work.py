@@ -15,8 +15,8 @@ def run(
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
     once: Annotated[bool, typer.Option("--once", help="Do what is due, then stop.")] = False,
     in_flight: Annotated[
-        int, typer.Option(min=1, help="Messages claimed at a time, per channel and worker.")
-    ] = 40,
+        int, typer.Option(min=1, help="Messages under way at a time, per channel and worker.")
+    ] = 1000,
     grace: Annotated[
         float, typer.Option(min=0, help="Seconds to finish what is being sent, once told to stop.")
     ] = 20.0,

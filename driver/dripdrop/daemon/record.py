@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import psycopg
+
+from dripdrop.daemon.halve import halved
 from dripdrop.errors import StaleFence
 
 if TYPE_CHECKING:
     from dripdrop.daemon.worker import Worker
+
+_Outcome: TypeAlias = tuple[Callable[[], None], dict[str, Any]]
 
 _LINGER = 0.01  # seconds in which further outcomes join a batch
 
@@ -25,17 +31,17 @@ class Record:
         """Belong to a worker."""
         self.worker = worker
         self.interval = worker.settings.interval
-        self._waiting: list[tuple[str, dict[str, Any]]] = []
+        self._waiting: list[_Outcome] = []
 
     @property
     def over(self) -> bool:
         """When everything that was claimed is recorded."""
         return self.worker.stopping.is_set() and not self.worker.send.in_flight
 
-    def add(self, channel: str, claim: Any, outcome: dict[str, Any]) -> None:
-        """Take the outcome of a claim."""
+    def add(self, claim: Any, outcome: dict[str, Any], recorded: Callable[[], None]) -> None:
+        """Take the outcome of a claim, and whom to tell once it is recorded."""
         result = outcome | {"execution": str(claim.execution_id), "fence": claim.fence}
-        self._waiting.append((channel, result))
+        self._waiting.append((recorded, result))
         if len(self._waiting) == 1:
             self.worker.wake(self.name)
 
@@ -46,29 +52,40 @@ class Record:
         if len(self._waiting) < self.worker.settings.batch_size:
             await asyncio.sleep(_LINGER)
         batch = self._waiting[: self.worker.settings.batch_size]
+        await halved(batch, self._hand_in, self._give_up)
+        return True
+
+    async def _hand_in(self, batch: Sequence[_Outcome]) -> None:
         try:
             async with self.worker.database() as database:
                 await database.complete_sends([result for _, result in batch])
         except StaleFence as error:
             # Too late, or recorded before the database's answer was lost. Either way it is over.
             stale = set(json.loads(error.diag.message_detail or "[]"))
-            batch = [each for each in batch if each[1]["execution"] in stale]
-            for _, result in batch:
+            lost = [each for each in batch if each[1]["execution"] in stale]
+            for _, result in lost:
                 self.worker.log.warning(
                     "stale_outcome", execution=result["execution"], outcome=result["outcome"]
                 )
+            self._forget(lost)
         else:
             self._tell(batch)
-        self._forget(batch)
-        return True
+            self._forget(batch)
 
-    def _forget(self, done: list[tuple[str, dict[str, Any]]]) -> None:
+    async def _give_up(self, each: _Outcome, error: psycopg.Error) -> None:
+        """Leave a message whose outcome the database does not even take to its lease."""
+        self.worker.log.error(
+            "not_recorded", execution=each[1]["execution"], sqlstate=error.sqlstate
+        )
+        self._forget([each])
+
+    def _forget(self, done: Sequence[_Outcome]) -> None:
         gone = {id(result) for _, result in done}
         self._waiting = [each for each in self._waiting if id(each[1]) not in gone]
-        for channel, count in Counter(channel for channel, _ in done).items():
-            self.worker.send.recorded(channel, count)
+        for recorded, _ in done:
+            recorded()
 
-    def _tell(self, batch: list[tuple[str, dict[str, Any]]]) -> None:
+    def _tell(self, batch: Sequence[_Outcome]) -> None:
         for _, result in batch:
             if result["outcome"] != "sent":
                 self.worker.log.info(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import Counter
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from dripdrop.channels import (
     CHANNELS,
@@ -21,17 +20,22 @@ from dripdrop.channels import (
     Outcome,
 )
 from dripdrop.daemon.drain import drain
+from dripdrop.daemon.reading import CODE as UNREADABLE
+from dripdrop.daemon.reading import Unreadable, unreadable
+from dripdrop.faults import Uncertain
 from dripdrop.vault import VaultError, from_text
 
 if TYPE_CHECKING:
     from dripdrop.daemon.worker import Worker
 
+_LINGER = 0.005  # seconds in which further places come free, while messages are under way
+
 
 class Send:
     """Takes from `dripdrop.claim_sends()`, and leaves the outcomes to be recorded.
 
-    At most `in_flight` messages per channel are claimed and not yet recorded, and at most
-    `in_flight_per_adapter` are at one adapter's provider at a time.
+    It claims what it can hand over at once and no more: for each sender as many messages as its
+    channel has free places, and one for a sender that it does not know yet.
     """
 
     name = "send"
@@ -45,6 +49,7 @@ class Send:
         self._senders: dict[UUID, _Sender] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._claimed: Counter[str] = Counter()
+        self._unanswered: dict[UUID, float] = {}
 
     @property
     def over(self) -> bool:
@@ -58,35 +63,68 @@ class Send:
 
     async def step(self) -> bool:
         """Claim what fits, channel by channel, and begin to send it."""
-        settings = self.worker.settings
+        await self._release_unanswered()
+        if self._tasks:
+            await asyncio.sleep(_LINGER)
         begun = 0
         for channel in sorted({channel for channel, _ in CHANNELS}):
-            free = min(settings.in_flight - self._claimed[channel], settings.batch_size)
-            if free <= 0 or self.over:
-                continue
-            # All that may come counts while the database is asked: `in_flight` is never too small.
-            self._claimed[channel] += free
-            claims: list[Any] = []
-            try:
-                claimed_at = asyncio.get_running_loop().time()
-                async with self.worker.database() as database:
-                    if not self.channels.described:
-                        described = tuple(await database.provider_settings())
-                        self.channels = replace(self.channels, described=described)
-                    claims = await database.claim_sends(channel, free, settings.lease)
-            finally:
-                self._claimed[channel] -= free - len(claims)
-            for claim in claims:
-                if claim.adapter is not None:
-                    self._learn(claim.adapter)
-            for claim in claims:
-                self._begin(self._deliver(channel, claim, claimed_at))
-            begun += len(claims)
+            begun += await self._claim(channel)
         return begun > 0
 
-    def recorded(self, channel: str, count: int) -> None:
-        """Make room for `count` more messages of a channel."""
-        self._claimed[channel] -= count
+    async def _claim(self, channel: str) -> int:
+        """Claim for one channel, and begin to send; return how many messages."""
+        settings = self.worker.settings
+        free = min(settings.in_flight - self._claimed[channel], settings.batch_size)
+        if free <= 0 or self.over:
+            return 0
+        token = uuid4()
+        claims: list[Any] = []
+        # All that may come counts while the database is asked: `in_flight` is never too small.
+        self._claimed[channel] += free
+        try:
+            claimed_at = asyncio.get_running_loop().time()
+            async with self.worker.database() as database:
+                if not self.channels.described:
+                    described = tuple(await database.provider_settings())
+                    self.channels = replace(self.channels, described=described)
+                claims = await database.claim_sends(
+                    channel, free, settings.lease, self._places(channel), token
+                )
+        except Uncertain:
+            claims = []
+            self._unanswered[token] = claimed_at + settings.lease.total_seconds()
+            raise
+        finally:
+            self._claimed[channel] -= free - len(claims)
+        for claim in claims:
+            if claim.adapter is not None:
+                self._learn(claim.adapter_id, claim.adapter)
+        for claim in claims:
+            self._begin(self._deliver(channel, claim, claimed_at))
+        return len(claims)
+
+    def _places(self, channel: str) -> dict[str, int]:
+        """Return how many messages each sender can be handed now."""
+        known = {
+            str(adapter_id): sender.free
+            for adapter_id, sender in self._senders.items()
+            if sender.channel_name == channel
+        }
+        return {"*": 1, **known}
+
+    async def _release_unanswered(self) -> None:
+        """Give back the claims whose answer was lost: nothing of them has begun.
+
+        Once is not enough: a claim may have been on its way while the database was away.
+        """
+        now = asyncio.get_running_loop().time()
+        for token, until in list(self._unanswered.items()):
+            async with self.worker.database() as database:
+                released = await database.release_claim(token)
+            if released:
+                self.worker.log.warning("claim_released", messages=released)
+            if released or now > until:
+                del self._unanswered[token]
 
     async def drain(self, grace: float) -> None:
         """Wait for what is being sent; after `grace` seconds say that its fate is unknown."""
@@ -96,7 +134,7 @@ class Send:
         """Close the channels; what is still being sent is interrupted."""
         await self.drain(0)
         for sender in self._senders.values():
-            await sender.aclose()
+            await sender.aclose(wait=False)
         self._senders.clear()
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
@@ -104,9 +142,8 @@ class Send:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _learn(self, row: Mapping[str, Any]) -> None:
+    def _learn(self, adapter_id: UUID, row: Mapping[str, Any] | Unreadable) -> None:
         """Open a channel for an adapter that is new, or that was changed."""
-        adapter_id = UUID(row["id"])
         known = self._senders.get(adapter_id)
         if known is not None and known.row == row:
             return
@@ -117,90 +154,101 @@ class Send:
     async def _deliver(self, channel: str, claim: Any, claimed_at: float) -> None:
         """Send one message and leave its outcome to be recorded. Raises nothing.
 
-        One whose turn comes too late is released: it never left. One that is interrupted may have
-        left.
+        Until its first byte has left it is released when it is interrupted; from then on it may
+        have left.
         """
         sender = self._senders[claim.adapter_id]
-        handover = Handover()
+        sender.take()
+        handover = Handover(
+            leave_by=claimed_at + claim.leave_within.total_seconds(),
+            may_leave=lambda: not self.worker.stopping.is_set(),
+        )
+        outcome: dict[str, Any] | None = None
         kind = "released"
-        outcome = None
         try:
-            async with sender.window:
-                if self._may_leave(sender, claimed_at):
-                    outcome = await sender.send(_message(channel, claim, handover))
+            reason = unreadable(claim)
+            if reason is not None and not isinstance(claim.adapter, Unreadable):
+                outcome = _reported(Outcome("failed", UNREADABLE, reason))
+            else:
+                outcome = _reported(await sender.send(_message(channel, claim, handover)))
         except asyncio.CancelledError:
             kind = "maybe_sent" if handover.begun else "released"
             self.worker.log.warning("interrupted", execution=str(claim.execution_id), outcome=kind)
         except Exception:
             kind = "maybe_sent" if handover.begun else "retry"
             self.worker.log.exception("channel_failed", execution=str(claim.execution_id))
-        self.worker.record.add(channel, claim, outcome or {"outcome": kind, "code": kind})
+        outcome = outcome or {"outcome": kind, "code": kind}
+        if handover.left_at is not None:
+            outcome["left_after"] = handover.left_at - claimed_at
+        # What did not go well may be the sender's affair, which the database is yet to say: until
+        # then nobody else gets the place.
+        at_once = outcome["outcome"] == "sent"
+        if at_once:
+            sender.give_back()
+            self.worker.wake(self.name)
 
-    def _may_leave(self, sender: _Sender, claimed_at: float) -> bool:
-        """Not once the worker stops, half the lease is over, or the adapter was told to rest."""
-        half_the_lease = self.worker.settings.lease.total_seconds() / 2
-        return (
-            not self.worker.stopping.is_set()
-            and asyncio.get_running_loop().time() < claimed_at + half_the_lease
-            and claimed_at > sender.rests_since
-        )
+        def recorded() -> None:
+            self._claimed[channel] -= 1
+            if not at_once:
+                sender.give_back()
+
+        self.worker.record.add(claim, outcome, recorded)
 
 
 class _Sender:
-    """An adapter, its channel, and how many messages may be at its provider at a time."""
+    """An adapter, its channel, and how many messages it has in hand."""
 
-    def __init__(self, worker: Worker, row: Mapping[str, Any]) -> None:
+    def __init__(self, worker: Worker, row: Mapping[str, Any] | Unreadable) -> None:
         self.row = row
-        self.rests_since = -math.inf  # what was claimed before then waits, as the database knows
-        limit = row["config"].get("max_in_flight", worker.settings.in_flight_per_adapter)
-        self._limit = limit if isinstance(limit, int) and limit > 0 else 0
-        self.window = asyncio.Semaphore(self._limit or 1)
+        self.channel_name = "" if isinstance(row, Unreadable) else row["channel"]
         self._worker = worker
+        self._busy = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._channel: Channel | None = None
-        self._unusable: Outcome | None = None
+        self._unusable = Outcome("auth_error", "invalid_adapter")
+        try:
+            self._channel = worker.open_channel(self._adapter(), worker.send.channels)
+        except (InvalidAdapter, VaultError) as error:
+            code = "vault_error" if isinstance(error, VaultError) else "invalid_adapter"
+            name = None if isinstance(row, Unreadable) else row["name"]
+            worker.log.error(code, adapter=name, detail=str(error))
+            self._unusable = Outcome("auth_error", code, str(error))
 
-    async def send(self, message: Message) -> dict[str, Any]:
-        """Return the outcome as `complete_sends` takes it."""
-        if self._channel is None and self._unusable is None:
-            try:
-                self._channel = self._worker.open_channel(
-                    self._adapter(), self._worker.send.channels
-                )
-            except (InvalidAdapter, VaultError) as error:
-                code = "vault_error" if isinstance(error, VaultError) else "invalid_adapter"
-                self._worker.log.error(code, adapter=self.row["id"], detail=str(error))
-                self._unusable = Outcome("auth_error", code, str(error))
-        if self._channel is None:
-            outcome = self._unusable
-        else:
-            outcome = await self._channel.send(message)
-        assert outcome is not None
-        if outcome.kind in {"rate_limited", "auth_error"}:
-            self.rests_since = asyncio.get_running_loop().time()
-        return {
-            "outcome": outcome.kind,
-            "stage": outcome.stage or None,
-            "code": outcome.code,
-            "detail": _storable(outcome.detail),
-            "hard": outcome.hard,
-            "retry_after": outcome.retry_after,
-            "provider_message_id": _storable(outcome.provider_message_id),
-            "out_message_id": outcome.out_message_id,
-            "response": _storable(outcome.response),
-        }
+    @property
+    def free(self) -> int:
+        """How many more messages it can be handed."""
+        most = self._worker.settings.in_flight_per_adapter
+        places = 1 if self._channel is None else self._channel.places
+        return max(min(places, most or places) - self._busy, 0)
 
-    async def aclose(self) -> None:
-        """Close the channel once nothing is being sent through it."""
-        for _ in range(self._limit):
-            await self.window.acquire()
+    def take(self) -> None:
+        """Take a place."""
+        self._busy += 1
+        self._idle.clear()
+
+    def give_back(self) -> None:
+        """Give a place back."""
+        self._busy -= 1
+        if not self._busy:
+            self._idle.set()
+
+    async def send(self, message: Message) -> Outcome:
+        """Hand a message over."""
+        return self._unusable if self._channel is None else await self._channel.send(message)
+
+    async def aclose(self, *, wait: bool = True) -> None:
+        """Close the channel, once nothing is being sent through it."""
+        if wait:
+            await self._idle.wait()
         if self._channel is not None:
             with suppress(Exception):
                 await self._channel.aclose()
 
     def _adapter(self) -> Adapter:
         row = self.row
-        if not self._limit:
-            raise InvalidAdapter(f'adapter "{row["name"]}": max_in_flight must be a count from 1')
+        if isinstance(row, Unreadable):
+            raise InvalidAdapter(f"the adapter cannot be read: {row.reason}")
         sealed = row["credentials"]
         return Adapter(
             id=UUID(row["id"]),
@@ -229,6 +277,21 @@ def _message(channel: str, claim: Any, handover: Handover) -> Message:
         sent_at=claim.claimed_at,
         handover=handover,
     )
+
+
+def _reported(outcome: Outcome) -> dict[str, Any]:
+    """Return an outcome as `complete_sends` takes it."""
+    return {
+        "outcome": outcome.kind,
+        "stage": outcome.stage or None,
+        "code": outcome.code,
+        "detail": _storable(outcome.detail),
+        "hard": outcome.hard,
+        "retry_after": outcome.retry_after,
+        "provider_message_id": _storable(outcome.provider_message_id),
+        "out_message_id": outcome.out_message_id,
+        "response": _storable(outcome.response),
+    }
 
 
 def _storable(value: Any) -> Any:

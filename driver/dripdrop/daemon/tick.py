@@ -28,7 +28,9 @@ class Tick:
         """Decide one batch."""
         async with self.worker.database() as database:
             counts = await database.tick(self.worker.settings.batch_size)
-        if not any(counts):
-            return False
+            if not any(counts):
+                # What comes due, or has room again, is looked at when it does.
+                self.interval = min(await database.next_due(), self.worker.settings.interval)
+                return False
         self.worker.log.debug("ticked", **counts._asdict())
         return True

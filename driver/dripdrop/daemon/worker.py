@@ -45,12 +45,12 @@ class Settings:
     patience: timedelta = timedelta(seconds=10)
     """How long a transaction may stay open that keeps messages waiting, until the log says so."""
     lease: timedelta = timedelta(minutes=2)
-    in_flight: int = 40
-    """Messages per channel that are claimed and not yet recorded, at most.
+    in_flight: int = 1000
+    """Messages per channel that are claimed and not yet recorded, at most."""
+    in_flight_per_adapter: int | None = None
+    """Messages being sent through one adapter, at most, where its channel has more places.
 
-    It is also how many a worker that is killed leaves uncertain."""
-    in_flight_per_adapter: int = 20
-    """Messages being sent through one adapter, unless its config says max_in_flight."""
+    It is also how many of that sender a worker that is killed leaves uncertain."""
     hooks_in_flight: int = 40
     """Executions whose hooks are being called, at most."""
     grace: float = 20.0
@@ -99,7 +99,7 @@ class Worker:
         self.log = structlog.get_logger("dripdrop")
         self.stopping = asyncio.Event()
         self._clock = clock
-        self._connections = Connections(dsn, _CONNECTIONS, _configure)
+        self._connections = Connections(dsn, _CONNECTIONS, self._configure)
         self._health = Health(self.log)
         self.rendering = RenderProcess()
         self.record = Record(self)
@@ -237,6 +237,22 @@ class Worker:
             else:
                 await self._rest(stage.interval, self._news[stage.name])
 
+    def _configure(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Read and write jsonb with orjson: batches are large. No value ends more than its row.
+
+        What the engine warns of, circuits that open and rows that are held, goes into the log.
+        """
+        set_json_dumps(orjson.dumps, connection)
+        set_json_loads(read_json, connection)
+        connection.add_notice_handler(self._warned)
+
+    def _warned(self, diagnostic: psycopg.errors.Diagnostic) -> None:
+        if diagnostic.severity_nonlocalized == "WARNING":
+            said = {"detail": diagnostic.message_detail, "hint": diagnostic.message_hint}
+            self.log.warning(
+                diagnostic.message_primary, **{key: value for key, value in said.items() if value}
+            )
+
     async def _drain(self) -> None:
         """Let what is under way outside the database finish, within the grace."""
         await asyncio.gather(
@@ -250,9 +266,3 @@ class Worker:
         finally:
             for wait in waits:
                 wait.cancel()
-
-
-def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Read and write jsonb with orjson: batches are large. No value ends more than its row."""
-    set_json_dumps(orjson.dumps, connection)
-    set_json_loads(read_json, connection)
