@@ -345,9 +345,7 @@ async def test_what_is_still_being_sent_after_the_grace_is_unknown(
     mail.hold()
     async with running(open_worker(in_flight_per_adapter=2, grace=0.1)):
         await asyncio.to_thread(mail.wait_for, lambda: mail.under_way == 2)
-        await asyncio.to_thread(
-            wait_for, lambda: states(mailing) == {"sending": 2, "rendered": 1}
-        )
+        await asyncio.to_thread(wait_for, lambda: states(mailing) == {"sending": 2, "rendered": 1})
     assert states(mailing) == {"unknown": 2, "rendered": 1}
     assert {x.reason for x in mailing.rows("select reason from dripdrop.step_executions")} == {
         "maybe_sent",

@@ -21,10 +21,12 @@ PROTOCOL = (
     "complete_hooks",
     "complete_renders",
     "complete_sends",
+    "next_due",
     "note_fault",
     "open_transactions",
     "provider_settings",
     "reconcile",
+    "release_claim",
     "tick",
 )
 """The functions that the stages call; a test compares."""
