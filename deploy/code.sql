@@ -16825,8 +16825,8 @@ comment on function dripdrop.tick(int) is
   'Decides up to batch_size due messages; returns how many were queued, wait for their hooks, were '
   'deferred, held, skipped, ended with their enrolment, or failed.';
 
--- What a daemon sleeps by: the next message that comes due, the next limit with a line that has room
--- again, the next server that is to be tried. Everything else is said by whoever does it.
+-- What a daemon sleeps by: the next message that comes due, the next limit with a line that has
+-- room again, the next server that is to be tried. Everything else is said by whoever does it.
 create or replace function dripdrop.next_due()
 returns float8
 language sql
