@@ -13274,6 +13274,8 @@ begin
       ended_at = null,
       fence = x.fence + 1,
       retry_count = 0,
+      failing_since = null,
+      excused_at = null,
       payload = null,
       response = null,
       provider_message_id = null,
@@ -14955,8 +14957,8 @@ comment on function dripdrop._repoint() is
 -- provider). One transaction: states, events, senders, next steps. It waits for nobody: what
 -- somebody has locked, or what cannot be written, is kept and recorded by a later tick().
 --
--- locks   the enrolments, then the executions, then the adapters, then the counters, all skipping
---         what is locked, then the circuits
+-- locks   the circuits, then the enrolments, the executions and the adapters, skipping what is
+--         locked, then the counters
 -- raises  ZD401 stale fence (the detail lists the executions), ZD201 malformed results;
 --         nothing is recorded then
 create or replace function dripdrop.complete_sends(results jsonb)
@@ -14976,10 +14978,11 @@ declare
 begin
   perform dripdrop._check_fences(v_results);
   v_results := dripdrop._classified(v_results);
-  perform dripdrop._record(dripdrop._charged(v_results), v_now);
+  -- First, because claims lock circuits before counters.
   perform dripdrop._note_signals(
     array(select s from dripdrop._signals(v_results, v_now) as s), v_now
   );
+  perform dripdrop._record(dripdrop._charged(v_results), v_now);
   return cardinality(v_results);
 end
 $$;
@@ -15076,7 +15079,9 @@ $$;
 comment on function dripdrop._check_fences(dripdrop._send_result[]) is
   'Raises ZD401 on results of claims that were lost.';
 
--- What a server said is looked up in reply_codes().
+-- What a server said is looked up in reply_codes(). A message whose failure was put down to the
+-- server before, though others have got through since, has that failure for itself: one that no
+-- server takes must not have its sender rest again and again.
 create or replace function dripdrop._classified(results dripdrop._send_result[])
 returns dripdrop._send_result[]
 language plpgsql
@@ -15089,13 +15094,30 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 begin
-  if not exists (select from unnest(results) as r where r.outcome = 'refused') then
+  if not exists (
+    select from unnest(results) as r where r.outcome in ('refused', 'auth_error', 'unreachable')
+  ) then
     return results;
   end if;
   return array(
     select case
-      when c.outcome is null then r
-      else jsonb_populate_record(r, jsonb_build_object('outcome', c.outcome, 'hard', c.hard))
+      when v.outcome is null then r
+      else jsonb_populate_record(
+        r,
+        jsonb_build_object(
+          'outcome',
+          case
+            when v.outcome in ('auth_error', 'unreachable')
+              and exists (
+                select from dripdrop.sender_states as s
+                where s.adapter_id = x.adapter_id and s.host = '' and s.ended_at > x.excused_at
+              )
+            then 'retry'
+            else v.outcome
+          end,
+          'hard', v.hard
+        )
+      )
     end
     from unnest(results) as r
     join dripdrop.step_executions as x on x.id = r.execution
@@ -15103,6 +15125,11 @@ begin
     left join lateral dripdrop._classify(
       x.channel, a.provider, r.stage, r.code, r.detail
     ) as c on r.outcome = 'refused'
+    cross join lateral (
+      select
+        case r.outcome when 'refused' then c.outcome else r.outcome end as outcome,
+        case r.outcome when 'refused' then c.hard else r.hard end as hard
+    ) as v
     order by r.execution
   );
 end
@@ -15359,6 +15386,10 @@ begin
           when v.outcome in ('retry', 'bounced', 'maybe_sent')
           then coalesce(x.failing_since, _record_batch.at)
           else x.failing_since
+        end,
+        excused_at = case
+          when v.outcome in ('auth_error', 'rate_limited', 'unreachable') then _record_batch.at
+          else x.excused_at
         end,
         reason = case
           when v.new_state = 'scheduled' and v.paused then 'enrollment_paused'
@@ -18127,12 +18158,15 @@ begin
     from dripdrop._circuits_of(executions) as o
     join dripdrop.sender_states as c on c.id = o.circuit_id
     where o.circuit_id = any (v_waiting)
-    order by o.circuit_id, o.execution_id is distinct from c.probe_id, o.execution_id
+    order by
+      o.circuit_id, o.execution_id is distinct from c.probe_id,
+      o.execution_id is not distinct from c.tried_id, o.execution_id
   ),
   picked as (
     update dripdrop.sender_states as c
     set state = 'probing',
         probe_id = p.execution_id,
+        tried_id = p.execution_id,
         probes = c.probes + 1,
         until = _pick_probes.at + interval '5 minutes',
         changed_at = _pick_probes.at
@@ -18181,8 +18215,8 @@ $$;
 comment on function dripdrop._circuits_of(uuid[]) is
   'The open circuits that executions stand behind.';
 
--- One of those who wait for a circuit whose rest is over is due, to try the server; all of them are
--- once it has closed. What waited for a server was not late: its planned time moves with it.
+-- One of those who wait for a circuit whose rest is over is due, to try the server, each in its
+-- turn; all of them are once it has closed. What waited for a server was not late: its planned time moves with it.
 --
 -- locks   executions and their enrolments, skipping what is locked
 create or replace function dripdrop._release_behind_circuits(at timestamptz, batch_size int)
@@ -18200,13 +18234,28 @@ declare
     select x.id
     from dripdrop.sender_states as c
     cross join lateral (
-      select y.id, y.enrollment_id
-      from dripdrop.step_executions as y
-      where y.circuit_id = c.id
-        and y.due_at is null
-        and y.state = 'scheduled'
-        and y.reason = 'circuit_open'
-      order by y.id
+      (
+        select y.id, y.enrollment_id
+        from dripdrop.step_executions as y
+        where y.circuit_id = c.id
+          and y.id > c.tried_id
+          and y.due_at is null
+          and y.state = 'scheduled'
+          and y.reason = 'circuit_open'
+        order by y.id
+        limit case when c.ended_at is null then 1 else 0 end
+      )
+      union all
+      (
+        select y.id, y.enrollment_id
+        from dripdrop.step_executions as y
+        where y.circuit_id = c.id
+          and y.due_at is null
+          and y.state = 'scheduled'
+          and y.reason = 'circuit_open'
+        order by y.id
+        limit case when c.ended_at is null then 1 else _release_behind_circuits.batch_size end
+      )
       limit case when c.ended_at is null then 1 else _release_behind_circuits.batch_size end
     ) as y
     join dripdrop.step_executions as x on x.id = y.id

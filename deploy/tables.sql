@@ -1593,6 +1593,7 @@ create table dripdrop.sender_states (
   probes int not null default 0,
   until timestamptz,
   probe_id uuid,
+  tried_id uuid,
   started_at timestamptz not null default dripdrop._now(),
   changed_at timestamptz not null default dripdrop._now(),
   ended_at timestamptz,
@@ -1639,6 +1640,8 @@ comment on column dripdrop.sender_states.probes is 'Messages that were let throu
 comment on column dripdrop.sender_states.until is
   'When the next message may try; while probing, when the answer is given up.';
 comment on column dripdrop.sender_states.probe_id is 'The execution that tries.';
+comment on column dripdrop.sender_states.tried_id is
+  'The execution that tried last: next time it is another''s turn.';
 comment on column dripdrop.sender_states.started_at is 'When the spell began.';
 comment on column dripdrop.sender_states.changed_at is 'When its state last changed.';
 comment on column dripdrop.sender_states.ended_at is 'When a success ended it.';
@@ -1802,6 +1805,7 @@ create table dripdrop.step_executions (
   defer_count int not null default 0,
   retry_count int not null default 0,
   failing_since timestamptz,
+  excused_at timestamptz,
   fence int not null default 0,
   maybe_sent_at timestamptz,
   lease_until timestamptz,
@@ -1926,6 +1930,8 @@ comment on column dripdrop.step_executions.retry_count is
   'How many attempts failed for the time being.';
 comment on column dripdrop.step_executions.failing_since is
   'The first of the attempts that failed for the time being; retry_for counts from here.';
+comment on column dripdrop.step_executions.excused_at is
+  'When an attempt last failed that was put down to its sender''s server.';
 comment on column dripdrop.step_executions.fence is
   'Grows with every claim and every stop; a result under an older fence is refused.';
 comment on column dripdrop.step_executions.maybe_sent_at is

@@ -96,6 +96,8 @@ begin
       ended_at = null,
       fence = x.fence + 1,
       retry_count = 0,
+      failing_since = null,
+      excused_at = null,
       payload = null,
       response = null,
       provider_message_id = null,

@@ -5,8 +5,8 @@
 -- provider). One transaction: states, events, senders, next steps. It waits for nobody: what
 -- somebody has locked, or what cannot be written, is kept and recorded by a later tick().
 --
--- locks   the enrolments, then the executions, then the adapters, then the counters, all skipping
---         what is locked, then the circuits
+-- locks   the circuits, then the enrolments, the executions and the adapters, skipping what is
+--         locked, then the counters
 -- raises  ZD401 stale fence (the detail lists the executions), ZD201 malformed results;
 --         nothing is recorded then
 create or replace function dripdrop.complete_sends(results jsonb)
@@ -26,10 +26,11 @@ declare
 begin
   perform dripdrop._check_fences(v_results);
   v_results := dripdrop._classified(v_results);
-  perform dripdrop._record(dripdrop._charged(v_results), v_now);
+  -- First, because claims lock circuits before counters.
   perform dripdrop._note_signals(
     array(select s from dripdrop._signals(v_results, v_now) as s), v_now
   );
+  perform dripdrop._record(dripdrop._charged(v_results), v_now);
   return cardinality(v_results);
 end
 $$;
@@ -126,7 +127,9 @@ $$;
 comment on function dripdrop._check_fences(dripdrop._send_result[]) is
   'Raises ZD401 on results of claims that were lost.';
 
--- What a server said is looked up in reply_codes().
+-- What a server said is looked up in reply_codes(). A message whose failure was put down to the
+-- server before, though others have got through since, has that failure for itself: one that no
+-- server takes must not have its sender rest again and again.
 create or replace function dripdrop._classified(results dripdrop._send_result[])
 returns dripdrop._send_result[]
 language plpgsql
@@ -139,13 +142,30 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 begin
-  if not exists (select from unnest(results) as r where r.outcome = 'refused') then
+  if not exists (
+    select from unnest(results) as r where r.outcome in ('refused', 'auth_error', 'unreachable')
+  ) then
     return results;
   end if;
   return array(
     select case
-      when c.outcome is null then r
-      else jsonb_populate_record(r, jsonb_build_object('outcome', c.outcome, 'hard', c.hard))
+      when v.outcome is null then r
+      else jsonb_populate_record(
+        r,
+        jsonb_build_object(
+          'outcome',
+          case
+            when v.outcome in ('auth_error', 'unreachable')
+              and exists (
+                select from dripdrop.sender_states as s
+                where s.adapter_id = x.adapter_id and s.host = '' and s.ended_at > x.excused_at
+              )
+            then 'retry'
+            else v.outcome
+          end,
+          'hard', v.hard
+        )
+      )
     end
     from unnest(results) as r
     join dripdrop.step_executions as x on x.id = r.execution
@@ -153,6 +173,11 @@ begin
     left join lateral dripdrop._classify(
       x.channel, a.provider, r.stage, r.code, r.detail
     ) as c on r.outcome = 'refused'
+    cross join lateral (
+      select
+        case r.outcome when 'refused' then c.outcome else r.outcome end as outcome,
+        case r.outcome when 'refused' then c.hard else r.hard end as hard
+    ) as v
     order by r.execution
   );
 end
@@ -409,6 +434,10 @@ begin
           when v.outcome in ('retry', 'bounced', 'maybe_sent')
           then coalesce(x.failing_since, _record_batch.at)
           else x.failing_since
+        end,
+        excused_at = case
+          when v.outcome in ('auth_error', 'rate_limited', 'unreachable') then _record_batch.at
+          else x.excused_at
         end,
         reason = case
           when v.new_state = 'scheduled' and v.paused then 'enrollment_paused'

@@ -334,12 +334,15 @@ begin
     from dripdrop._circuits_of(executions) as o
     join dripdrop.sender_states as c on c.id = o.circuit_id
     where o.circuit_id = any (v_waiting)
-    order by o.circuit_id, o.execution_id is distinct from c.probe_id, o.execution_id
+    order by
+      o.circuit_id, o.execution_id is distinct from c.probe_id,
+      o.execution_id is not distinct from c.tried_id, o.execution_id
   ),
   picked as (
     update dripdrop.sender_states as c
     set state = 'probing',
         probe_id = p.execution_id,
+        tried_id = p.execution_id,
         probes = c.probes + 1,
         until = _pick_probes.at + interval '5 minutes',
         changed_at = _pick_probes.at
@@ -388,8 +391,8 @@ $$;
 comment on function dripdrop._circuits_of(uuid[]) is
   'The open circuits that executions stand behind.';
 
--- One of those who wait for a circuit whose rest is over is due, to try the server; all of them are
--- once it has closed. What waited for a server was not late: its planned time moves with it.
+-- One of those who wait for a circuit whose rest is over is due, to try the server, each in its
+-- turn; all of them are once it has closed. What waited for a server was not late: its planned time moves with it.
 --
 -- locks   executions and their enrolments, skipping what is locked
 create or replace function dripdrop._release_behind_circuits(at timestamptz, batch_size int)
@@ -407,13 +410,28 @@ declare
     select x.id
     from dripdrop.sender_states as c
     cross join lateral (
-      select y.id, y.enrollment_id
-      from dripdrop.step_executions as y
-      where y.circuit_id = c.id
-        and y.due_at is null
-        and y.state = 'scheduled'
-        and y.reason = 'circuit_open'
-      order by y.id
+      (
+        select y.id, y.enrollment_id
+        from dripdrop.step_executions as y
+        where y.circuit_id = c.id
+          and y.id > c.tried_id
+          and y.due_at is null
+          and y.state = 'scheduled'
+          and y.reason = 'circuit_open'
+        order by y.id
+        limit case when c.ended_at is null then 1 else 0 end
+      )
+      union all
+      (
+        select y.id, y.enrollment_id
+        from dripdrop.step_executions as y
+        where y.circuit_id = c.id
+          and y.due_at is null
+          and y.state = 'scheduled'
+          and y.reason = 'circuit_open'
+        order by y.id
+        limit case when c.ended_at is null then 1 else _release_behind_circuits.batch_size end
+      )
       limit case when c.ended_at is null then 1 else _release_behind_circuits.batch_size end
     ) as y
     join dripdrop.step_executions as x on x.id = y.id

@@ -17,6 +17,7 @@ create table dripdrop.sender_states (
   probes int not null default 0,
   until timestamptz,
   probe_id uuid,
+  tried_id uuid,
   started_at timestamptz not null default dripdrop._now(),
   changed_at timestamptz not null default dripdrop._now(),
   ended_at timestamptz,
@@ -63,6 +64,8 @@ comment on column dripdrop.sender_states.probes is 'Messages that were let throu
 comment on column dripdrop.sender_states.until is
   'When the next message may try; while probing, when the answer is given up.';
 comment on column dripdrop.sender_states.probe_id is 'The execution that tries.';
+comment on column dripdrop.sender_states.tried_id is
+  'The execution that tried last: next time it is another''s turn.';
 comment on column dripdrop.sender_states.started_at is 'When the spell began.';
 comment on column dripdrop.sender_states.changed_at is 'When its state last changed.';
 comment on column dripdrop.sender_states.ended_at is 'When a success ended it.';

@@ -27,6 +27,7 @@ create table dripdrop.step_executions (
   defer_count int not null default 0,
   retry_count int not null default 0,
   failing_since timestamptz,
+  excused_at timestamptz,
   fence int not null default 0,
   maybe_sent_at timestamptz,
   lease_until timestamptz,
@@ -151,6 +152,8 @@ comment on column dripdrop.step_executions.retry_count is
   'How many attempts failed for the time being.';
 comment on column dripdrop.step_executions.failing_since is
   'The first of the attempts that failed for the time being; retry_for counts from here.';
+comment on column dripdrop.step_executions.excused_at is
+  'When an attempt last failed that was put down to its sender''s server.';
 comment on column dripdrop.step_executions.fence is
   'Grows with every claim and every stop; a result under an older fence is refused.';
 comment on column dripdrop.step_executions.maybe_sent_at is

@@ -180,6 +180,26 @@ def test_the_third_answer_missing_in_a_row_opens_it(journey: Engine, clock: Cloc
     assert (circuit(journey).state, circuit(journey).reason) == ("resting", "timeout")
 
 
+def test_one_message_that_no_server_takes_does_not_stop_its_senders_others(
+    journey: Engine, clock: Clock
+) -> None:
+    crowd(journey, 5)
+    (bad,) = journey.claim_one()
+    journey.record([bad], "auth_error", code="smtp_554")
+    for _ in range(4):
+        clock.advance(minutes=1)
+        claims = journey.claim()
+        journey.record([each for each in claims if each.execution_id != bad.execution_id])
+        journey.record(
+            [each for each in claims if each.execution_id == bad.execution_id], "auth_error"
+        )
+    assert circuit(journey).ended_at is not None
+    assert len(journey.list_circuits(TENANT)) == 1
+    waiting = journey.rows("select * from dripdrop.step_executions where id = %s", bad.execution_id)
+    assert (waiting[0].state, waiting[0].retry_count) == ("scheduled", 1)
+    assert states(journey)["sent", "sent"] == 4
+
+
 def test_a_sender_of_a_rotation_that_is_away_passes_its_messages_on(
     engine: Engine, clock: Clock
 ) -> None:
