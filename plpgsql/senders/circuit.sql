@@ -392,7 +392,8 @@ comment on function dripdrop._circuits_of(uuid[]) is
   'The open circuits that executions stand behind.';
 
 -- One of those who wait for a circuit whose rest is over is due, to try the server, each in its
--- turn; all of them are once it has closed. What waited for a server was not late: its planned time moves with it.
+-- turn; all of them are once it has closed. What waited for a server was not late: its planned time
+-- moves with it.
 --
 -- locks   executions and their enrolments, skipping what is locked
 create or replace function dripdrop._release_behind_circuits(at timestamptz, batch_size int)

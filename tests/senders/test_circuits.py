@@ -196,7 +196,8 @@ def test_one_message_that_no_server_takes_does_not_stop_its_senders_others(
     assert circuit(journey).ended_at is not None
     assert len(journey.list_circuits(TENANT)) == 1
     waiting = journey.rows("select * from dripdrop.step_executions where id = %s", bad.execution_id)
-    assert (waiting[0].state, waiting[0].retry_count) == ("scheduled", 1)
+    assert waiting[0].state == "scheduled"
+    assert waiting[0].retry_count > 0
     assert states(journey)["sent", "sent"] == 4
 
 
