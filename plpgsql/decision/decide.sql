@@ -66,6 +66,7 @@ as $$
       t.id as topic_id,
       t.opt_in,
       (s.config ->> 'stale_after')::interval as stale_after,
+      dripdrop._retry_for(s.channel, s.config) as retry_for,
       nullif(
         coalesce(s.config -> 'send_window', dripdrop._send_window(s.tenant_key, s.channel)), 'false'
       ) as send_window,
@@ -197,7 +198,7 @@ as $$
       end as circuit_until,
       coalesce((chosen.sender).circuit_reason, elsewhere.reason) as circuit_reason,
       elsewhere.host,
-      dripdrop._retry_for(s.channel, s.config) as retry_for,
+      s.retry_for,
       fault.message as fault,
       fault.until as fault_until,
       (
@@ -458,7 +459,11 @@ as $$
         when _gates.at - f.scheduled_for > f.retry_for then 'fail'
         else 'defer'
       end,
-      'circuit_open', concat_ws(': ', f.adapter_name, f.circuit_reason), f.circuit_until
+      'circuit_open',
+      case
+        when f.circuit_until is not null then concat_ws(': ', f.adapter_name, f.circuit_reason)
+      end,
+      f.circuit_until
     ),
     -- Limits are asked of all messages of a batch together: _admit().
     (

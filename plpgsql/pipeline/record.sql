@@ -24,12 +24,15 @@ declare
   v_now timestamptz := dripdrop._now();
   v_results dripdrop._send_result[] := dripdrop._read_results(results);
 begin
-  perform dripdrop._check_fences(v_results);
-  v_results := dripdrop._classified(v_results);
-  -- First, because claims lock circuits before counters.
-  perform dripdrop._note_signals(
-    array(select s from dripdrop._signals(v_results, v_now) as s), v_now
-  );
+  v_results := dripdrop._classified(v_results, v_now);
+  -- First, because claims lock circuits before counters. Mostly all is well, and was.
+  if exists (select from unnest(v_results) as r where r.outcome <> 'sent')
+    or exists (select from dripdrop.sender_states as c where c.ended_at is null)
+  then
+    perform dripdrop._note_signals(
+      array(select s from dripdrop._signals(v_results, v_now) as s), v_now
+    );
+  end if;
   perform dripdrop._record(dripdrop._charged(v_results), v_now);
   return cardinality(v_results);
 end
@@ -127,10 +130,14 @@ $$;
 comment on function dripdrop._check_fences(dripdrop._send_result[]) is
   'Raises ZD401 on results of claims that were lost.';
 
--- What a server said is looked up in reply_codes(). A message whose failure was put down to the
--- server before, though others have got through since, has that failure for itself: one that no
--- server takes must not have its sender rest again and again.
-create or replace function dripdrop._classified(results dripdrop._send_result[])
+-- What a server said is looked up in reply_codes(). One message that no server takes must not have
+-- its sender rest again and again: it has its failure for itself when it was put down to the server
+-- before and others have got through since, and when the server took others within the last minute
+-- and has refused only this recipient or these words.
+create or replace function dripdrop._classified(
+  results dripdrop._send_result[],
+  at timestamptz
+)
 returns dripdrop._send_result[]
 language plpgsql
 stable
@@ -156,9 +163,15 @@ begin
           'outcome',
           case
             when v.outcome in ('auth_error', 'unreachable')
-              and exists (
-                select from dripdrop.sender_states as s
-                where s.adapter_id = x.adapter_id and s.host = '' and s.ended_at > x.excused_at
+              and (
+                (
+                  split_part(r.stage, '.', 1) in ('recipient', 'content')
+                  and a.last_send_at > _classified.at - interval '1 minute'
+                )
+                or exists (
+                  select from dripdrop.sender_states as s
+                  where s.adapter_id = x.adapter_id and s.host = '' and s.ended_at > x.excused_at
+                )
               )
             then 'retry'
             else v.outcome
@@ -183,7 +196,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._classified(dripdrop._send_result[]) is
+comment on function dripdrop._classified(dripdrop._send_result[], timestamptz) is
   'Results with the outcome that says whose fault a refusal was.';
 
 -- What the message has to bear. A URL of its own is its receiver's affair and no sender's; and a
@@ -214,7 +227,7 @@ begin
         case
           when x.channel = 'webhook' and dripdrop._own_host(x.payload) is not null
           then case r.outcome when 'auth_error' then 'failed' else 'retry' end
-          when r.outcome = 'unreachable' and x.adapter_id in (
+          when r.outcome <> 'rate_limited' and x.adapter_id in (
             select y.adapter_id
             from unnest(results) as s
             join dripdrop.step_executions as y on y.id = s.execution
@@ -251,7 +264,8 @@ as $$
     case
       when own.host is not null and r.outcome = 'auth_error' then 'ok'
       when r.outcome = 'unreachable' then 'away'
-      when r.outcome in ('auth_error', 'rate_limited') then 'asked'
+      when r.outcome = 'auth_error' then 'away'
+      when r.outcome = 'rate_limited' then 'asked'
       when r.outcome = 'maybe_sent' then 'slow'
       when r.outcome = 'released' then 'nothing'
       else 'ok'
@@ -379,6 +393,13 @@ begin
     for no key update of e, x skip locked
   );
   if cardinality(v_free) < cardinality(results) then
+    perform dripdrop._check_fences(
+      array(
+        select r
+        from unnest(results) as r
+        where r.execution is null or r.execution <> all (v_free)
+      )
+    );
     perform dripdrop._note_fault(
       r.execution, 'record', '55P03', 'somebody has locked the enrolment', at, to_jsonb(r)
     )

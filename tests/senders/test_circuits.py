@@ -201,6 +201,20 @@ def test_one_message_that_no_server_takes_does_not_stop_its_senders_others(
     assert states(journey)["sent", "sent"] == 4
 
 
+def test_a_refusal_of_one_recipient_is_no_word_on_a_server_that_has_just_taken_others(
+    journey: Engine, clock: Clock
+) -> None:
+    journey.join("good")
+    journey.deliver()
+    journey.join("bad")
+    refusal = {"stage": "recipient", "code": "smtp_550", "detail": "5.7.1 rejected per SPF policy"}
+    journey.deliver("refused", **refusal)
+    assert journey.list_circuits(TENANT) == []
+    clock.advance(minutes=10)
+    journey.deliver("refused", **refusal)
+    assert circuit(journey).state == "resting"
+
+
 def test_a_sender_of_a_rotation_that_is_away_passes_its_messages_on(
     engine: Engine, clock: Clock
 ) -> None:
