@@ -345,7 +345,8 @@ create type dripdrop._sender as (
 comment on type dripdrop._sender is 'One sender that a step may use.';
 
 -- What one answer, or its absence, says about the server that was asked. says: ok (it answered),
--- away (it cannot be reached, or refuses us), asked (it wants us to wait), slow (no answer in time), or nothing (it was not asked after all).
+-- away (it cannot be reached, or refuses us), asked (it wants us to wait), slow (no answer in
+-- time), or nothing (it was not asked after all).
 create type dripdrop._signal as (
   adapter_id uuid,
   http_hook_id uuid,
