@@ -13415,9 +13415,11 @@ begin
       );
       action := 'created';
     end if;
-    if starts_with(v_queue, 'dripdrop_send_') then
+    if starts_with(v_queue, 'dripdrop_send_')
+      and to_regclass(format('pgmq.%I', 'q_' || v_queue || '_by_sender')) is null
+    then
       execute format(
-        'create index if not exists %I on pgmq.%I (
+        'create index %I on pgmq.%I (
           coalesce(message ->> ''sender'', ''''), coalesce(message ->> ''tenant'', ''''), msg_id
         )',
         'q_' || v_queue || '_by_sender',
@@ -14281,14 +14283,19 @@ declare
     select g.sender, g.tenant from g limit $2',
     'q_' || queue
   );
-  v_count int;
+  v_count int := 0;
 begin
-  return query execute v_query using v_start, v_most;
-  get diagnostics v_count = row_count;
+  for sender, tenant in execute v_query using v_start, v_most loop
+    v_count := v_count + 1;
+    return next;
+  end loop;
   if v_count < v_most then
-    return query execute
-      format('select s.* from (%s) as s where s.sender < $3', v_query)
-      using '', v_most - v_count, v_start;
+    for sender, tenant in
+      execute format('select s.* from (%s) as s where s.sender < $3', v_query)
+      using '', v_most - v_count, v_start
+    loop
+      return next;
+    end loop;
   end if;
 exception
   when undefined_table or invalid_schema_name then
@@ -14315,26 +14322,30 @@ set enable_seqscan = off
 set jit = off
 as $$
 begin
-  return query execute format(
-    'select
-      h.msg_id,
-      dripdrop._pointed_at(h.message),
-      dripdrop._pointed_fence(h.message),
-      g.sender,
-      g.tenant
-    from unnest($1, $2, $3) as g (sender, tenant, size)
-    cross join lateral (
-      select q.msg_id, q.message
-      from pgmq.%I as q
-      where coalesce(q.message ->> ''sender'', '''') = g.sender
-        and coalesce(q.message ->> ''tenant'', '''') = g.tenant
-      order by q.msg_id
-      limit g.size
-      for update skip locked
-    ) as h',
-    'q_' || queue
-  )
-  using senders, tenants, sizes;
+  for message_id, execution, fence, sender, tenant in
+    execute format(
+      'select
+        h.msg_id,
+        dripdrop._pointed_at(h.message),
+        dripdrop._pointed_fence(h.message),
+        g.sender,
+        g.tenant
+      from unnest($1, $2, $3) as g (sender, tenant, size)
+      cross join lateral (
+        select q.msg_id, q.message
+        from pgmq.%I as q
+        where coalesce(q.message ->> ''sender'', '''') = g.sender
+          and coalesce(q.message ->> ''tenant'', '''') = g.tenant
+        order by q.msg_id
+        limit g.size
+        for update skip locked
+      ) as h',
+      'q_' || queue
+    )
+    using senders, tenants, sizes
+  loop
+    return next;
+  end loop;
 end
 $$;
 
@@ -15868,7 +15879,7 @@ exception
   when others then
     if v_half = 0 then
       perform dripdrop._note_fault(executions[1], 'render', sqlstate, sqlerrm, at);
-      return '{}';
+      return array[]::dripdrop._render_claim[];
     end if;
     return dripdrop._renders(messages[:v_half], executions[:v_half], fences[:v_half], at)
       || dripdrop._renders(
@@ -16267,7 +16278,7 @@ exception
   when others then
     if v_half = 0 then
       perform dripdrop._note_fault(taken[1], 'send', sqlstate, sqlerrm, at);
-      return '{}';
+      return array[]::uuid[];
     end if;
     return dripdrop._pass_fence(taken[:v_half], at) || dripdrop._pass_fence(taken[v_half + 1:], at);
 end
@@ -16557,10 +16568,10 @@ as $$
 declare
   v_class int := dripdrop._stop_class();
   v_things int[];
-  v_held uuid[] := '{}';
+  v_held uuid[] := array[]::uuid[];
 begin
   if not pg_try_advisory_xact_lock_shared(v_class, dripdrop._everything_slot()) then
-    return '{}';
+    return array[]::uuid[];
   end if;
   v_things := array(
     select l.objid::bigint::int
@@ -16701,7 +16712,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_adapter_id uuid := coalesce(to_jsonb(new) ->> 'adapter_id', to_jsonb(new) ->> 'id');
+  v_adapter_id uuid := (coalesce(to_jsonb(new) ->> 'adapter_id', to_jsonb(new) ->> 'id'))::uuid;
 begin
   if tg_when = 'AFTER' then
     perform dripdrop._exclude_claims(dripdrop._sender_slot(v_adapter_id));
@@ -17001,7 +17012,7 @@ exception
   when others then
     if v_half = 0 then
       perform dripdrop._note_fault(due[1], 'decide', sqlstate, sqlerrm, at);
-      return '{}';
+      return array[]::dripdrop._decision[];
     end if;
     return dripdrop._tick(due[:v_half], at) || dripdrop._tick(due[v_half + 1:], at);
 end
@@ -17932,7 +17943,7 @@ begin
       and (v_asked.faults > 0 or v_asked.slow + coalesce(v_circuit.faults, 0) >= 3)
     then
       perform dripdrop._open_circuit(
-        v_circuit, v_asked.adapter_id, v_asked.http_hook_id, v_asked.host,
+        v_asked.adapter_id, v_asked.http_hook_id, v_asked.host,
         v_asked.faults + v_asked.slow, v_asked.code, v_asked.detail, v_asked.retry_after, at
       );
     elsif v_asked.answers > 0 then
@@ -17998,7 +18009,6 @@ comment on function dripdrop._name_of_server(uuid, uuid, text) is
 -- a time, and what goes to others is tried again by its own retries alone. The warning goes to the
 -- client's log, once per change.
 create or replace function dripdrop._open_circuit(
-  circuit dripdrop.sender_states,
   adapter_id uuid,
   http_hook_id uuid,
   host text,
@@ -18060,7 +18070,7 @@ end
 $$;
 
 comment on function dripdrop._open_circuit(
-  dripdrop.sender_states, uuid, uuid, text, bigint, text, text, float8, timestamptz
+  uuid, uuid, text, bigint, text, text, float8, timestamptz
 ) is 'Lets nothing more be handed to a server for a while.';
 
 create or replace function dripdrop._note_while_open(
@@ -18169,7 +18179,7 @@ begin
   if not exists (
     select from dripdrop.sender_states as c where c.ended_at is null and c.adapter_id is not null
   ) then
-    return '{}';
+    return array[]::uuid[];
   end if;
   v_waiting := array(
     select c.id

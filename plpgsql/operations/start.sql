@@ -60,9 +60,11 @@ begin
       );
       action := 'created';
     end if;
-    if starts_with(v_queue, 'dripdrop_send_') then
+    if starts_with(v_queue, 'dripdrop_send_')
+      and to_regclass(format('pgmq.%I', 'q_' || v_queue || '_by_sender')) is null
+    then
       execute format(
-        'create index if not exists %I on pgmq.%I (
+        'create index %I on pgmq.%I (
           coalesce(message ->> ''sender'', ''''), coalesce(message ->> ''tenant'', ''''), msg_id
         )',
         'q_' || v_queue || '_by_sender',

@@ -39,14 +39,19 @@ declare
     select g.sender, g.tenant from g limit $2',
     'q_' || queue
   );
-  v_count int;
+  v_count int := 0;
 begin
-  return query execute v_query using v_start, v_most;
-  get diagnostics v_count = row_count;
+  for sender, tenant in execute v_query using v_start, v_most loop
+    v_count := v_count + 1;
+    return next;
+  end loop;
   if v_count < v_most then
-    return query execute
-      format('select s.* from (%s) as s where s.sender < $3', v_query)
-      using '', v_most - v_count, v_start;
+    for sender, tenant in
+      execute format('select s.* from (%s) as s where s.sender < $3', v_query)
+      using '', v_most - v_count, v_start
+    loop
+      return next;
+    end loop;
   end if;
 exception
   when undefined_table or invalid_schema_name then
@@ -73,26 +78,30 @@ set enable_seqscan = off
 set jit = off
 as $$
 begin
-  return query execute format(
-    'select
-      h.msg_id,
-      dripdrop._pointed_at(h.message),
-      dripdrop._pointed_fence(h.message),
-      g.sender,
-      g.tenant
-    from unnest($1, $2, $3) as g (sender, tenant, size)
-    cross join lateral (
-      select q.msg_id, q.message
-      from pgmq.%I as q
-      where coalesce(q.message ->> ''sender'', '''') = g.sender
-        and coalesce(q.message ->> ''tenant'', '''') = g.tenant
-      order by q.msg_id
-      limit g.size
-      for update skip locked
-    ) as h',
-    'q_' || queue
-  )
-  using senders, tenants, sizes;
+  for message_id, execution, fence, sender, tenant in
+    execute format(
+      'select
+        h.msg_id,
+        dripdrop._pointed_at(h.message),
+        dripdrop._pointed_fence(h.message),
+        g.sender,
+        g.tenant
+      from unnest($1, $2, $3) as g (sender, tenant, size)
+      cross join lateral (
+        select q.msg_id, q.message
+        from pgmq.%I as q
+        where coalesce(q.message ->> ''sender'', '''') = g.sender
+          and coalesce(q.message ->> ''tenant'', '''') = g.tenant
+        order by q.msg_id
+        limit g.size
+        for update skip locked
+      ) as h',
+      'q_' || queue
+    )
+    using senders, tenants, sizes
+  loop
+    return next;
+  end loop;
 end
 $$;
 

@@ -231,7 +231,7 @@ exception
   when others then
     if v_half = 0 then
       perform dripdrop._note_fault(executions[1], 'render', sqlstate, sqlerrm, at);
-      return '{}';
+      return array[]::dripdrop._render_claim[];
     end if;
     return dripdrop._renders(messages[:v_half], executions[:v_half], fences[:v_half], at)
       || dripdrop._renders(

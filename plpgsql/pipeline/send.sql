@@ -200,7 +200,7 @@ exception
   when others then
     if v_half = 0 then
       perform dripdrop._note_fault(taken[1], 'send', sqlstate, sqlerrm, at);
-      return '{}';
+      return array[]::uuid[];
     end if;
     return dripdrop._pass_fence(taken[:v_half], at) || dripdrop._pass_fence(taken[v_half + 1:], at);
 end

@@ -148,10 +148,10 @@ as $$
 declare
   v_class int := dripdrop._stop_class();
   v_things int[];
-  v_held uuid[] := '{}';
+  v_held uuid[] := array[]::uuid[];
 begin
   if not pg_try_advisory_xact_lock_shared(v_class, dripdrop._everything_slot()) then
-    return '{}';
+    return array[]::uuid[];
   end if;
   v_things := array(
     select l.objid::bigint::int
@@ -292,7 +292,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_adapter_id uuid := coalesce(to_jsonb(new) ->> 'adapter_id', to_jsonb(new) ->> 'id');
+  v_adapter_id uuid := (coalesce(to_jsonb(new) ->> 'adapter_id', to_jsonb(new) ->> 'id'))::uuid;
 begin
   if tg_when = 'AFTER' then
     perform dripdrop._exclude_claims(dripdrop._sender_slot(v_adapter_id));

@@ -185,7 +185,7 @@ exception
   when others then
     if v_half = 0 then
       perform dripdrop._note_fault(due[1], 'decide', sqlstate, sqlerrm, at);
-      return '{}';
+      return array[]::dripdrop._decision[];
     end if;
     return dripdrop._tick(due[:v_half], at) || dripdrop._tick(due[v_half + 1:], at);
 end

@@ -82,7 +82,7 @@ begin
       and (v_asked.faults > 0 or v_asked.slow + coalesce(v_circuit.faults, 0) >= 3)
     then
       perform dripdrop._open_circuit(
-        v_circuit, v_asked.adapter_id, v_asked.http_hook_id, v_asked.host,
+        v_asked.adapter_id, v_asked.http_hook_id, v_asked.host,
         v_asked.faults + v_asked.slow, v_asked.code, v_asked.detail, v_asked.retry_after, at
       );
     elsif v_asked.answers > 0 then
@@ -148,7 +148,6 @@ comment on function dripdrop._name_of_server(uuid, uuid, text) is
 -- a time, and what goes to others is tried again by its own retries alone. The warning goes to the
 -- client's log, once per change.
 create or replace function dripdrop._open_circuit(
-  circuit dripdrop.sender_states,
   adapter_id uuid,
   http_hook_id uuid,
   host text,
@@ -210,7 +209,7 @@ end
 $$;
 
 comment on function dripdrop._open_circuit(
-  dripdrop.sender_states, uuid, uuid, text, bigint, text, text, float8, timestamptz
+  uuid, uuid, text, bigint, text, text, float8, timestamptz
 ) is 'Lets nothing more be handed to a server for a while.';
 
 create or replace function dripdrop._note_while_open(
@@ -319,7 +318,7 @@ begin
   if not exists (
     select from dripdrop.sender_states as c where c.ended_at is null and c.adapter_id is not null
   ) then
-    return '{}';
+    return array[]::uuid[];
   end if;
   v_waiting := array(
     select c.id

@@ -29,9 +29,17 @@ NO_TENANT = {
         "the pipeline works for all tenants at once; each row it hands out names its tenant",
     ),
     **dict.fromkeys(
-        ("call_hook", "complete_hooks", "complete_renders", "complete_sends"),
+        (
+            "call_hook",
+            "complete_hooks",
+            "complete_renders",
+            "complete_sends",
+            "note_fault",
+            "release_claim",
+        ),
         "the pipeline again: for executions that a claim has named",
     ),
+    **dict.fromkeys(("next_due",), "a time at which the daemon looks again, of whatever tenant"),
     **dict.fromkeys(("open_transactions",), "names sessions of the database, and no tenant's data"),
     **dict.fromkeys(
         ("check_thresholds",), "looks after the senders of all tenants; each row names its tenant"
@@ -78,6 +86,7 @@ CALLS: dict[str, Call] = {
     "drop_frequency_cap": lambda e, t, x: e.drop_frequency_cap(t, x.cap),
     "get_subscriptions": lambda e, t, x: e.get_subscriptions(t, "User", x.subscriber),
     "is_suppressed": lambda e, t, x: e.is_suppressed(t, "email", x.recipient),
+    "list_circuits": lambda e, t, x: e.list_circuits(t),
     "list_frequency_caps": lambda e, t, x: e.list_frequency_caps(t),
     "list_sending_pauses": lambda e, t, x: e.list_sending_pauses(t),
     "list_suppressions": lambda e, t, x: e.list_suppressions(t, x.recipient),

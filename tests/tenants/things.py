@@ -171,6 +171,12 @@ def furnish(engine: Engine, tenant: str | None, prefix: str) -> Things:
     condition = engine.create_condition(
         tenant, {"predicate": "$.enrollment.score > 1"}, transition_id=transition.id
     )
+    engine.connection.execute(
+        "insert into dripdrop.sender_states"
+        " (tenant_key, http_hook_id, state, reason, detail, until)"
+        " values (%s, %s, 'resting', 'connect_error', %s, now() + interval '1 hour')",
+        [tenant, hook.id, private],
+    )
     pool = by_hand(engine, tenant, prefix, adapter.id, version.id, waiting.id)
     sealed_adapters = {row.adapter_id: row.credentials for row in engine.sealed_adapters()}
     sealed_hooks = {row.http_hook_id: row.auth_config for row in engine.sealed_http_hooks()}
