@@ -376,6 +376,16 @@ create type dripdrop._render_claim as (
 
 comment on type dripdrop._render_claim is 'One row of claim_renders().';
 
+-- One row of startup_check().
+create type dripdrop._problem as (
+  problem text,
+  detail text,
+  hint text,
+  blocks boolean
+);
+
+comment on type dripdrop._problem is 'One row of startup_check().';
+
 -- sql/settings.sql
 
 -- What every table and function leans on: the clock, ids and keys.
@@ -1887,6 +1897,11 @@ where due_at is not null and adapter_id is not null;
 -- What began to wait not long ago: reconcile() looks whether its event was missed.
 create index step_executions_waiting on dripdrop.step_executions (inserted_at)
 where awaited_event is not null and ended_at is null;
+
+-- What fails for the time being: startup_check() lists what has for long. The column changes only
+-- together with due_at.
+create index step_executions_failing on dripdrop.step_executions (failing_since)
+where failing_since is not null and ended_at is null;
 
 create index step_executions_by_provider_message
 on dripdrop.step_executions (provider_message_id)

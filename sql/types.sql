@@ -224,3 +224,13 @@ create type dripdrop._render_claim as (
 );
 
 comment on type dripdrop._render_claim is 'One row of claim_renders().';
+
+-- One row of startup_check().
+create type dripdrop._problem as (
+  problem text,
+  detail text,
+  hint text,
+  blocks boolean
+);
+
+comment on type dripdrop._problem is 'One row of startup_check().';

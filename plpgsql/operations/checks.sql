@@ -93,32 +93,39 @@ comment on function dripdrop.check_schema() is
   'What is missing, different or unexpected in the schema, against what was installed; no row '
   'means it is whole.';
 
+-- What is missing or different comes first: what else is wrong may follow from it, or may not even
+-- be found out.
+--
 -- raises  nothing: it is for finding out what is wrong
 create or replace function dripdrop.startup_check()
-returns table (problem text, detail text, hint text)
+returns table (problem text, detail text, hint text, blocks boolean)
 language plpgsql
 stable
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_now timestamptz := dripdrop._now();
 begin
   if to_regnamespace('pgmq') is null then
     return query
     select
       'pgmq_missing',
       'pgmq is not installed in this database',
-      'create extension pgmq, or run "dripdrop install".';
+      'create extension pgmq, or run "dripdrop install".',
+      true;
   end if;
 
   return query
   select
     'untrusted_owner',
     format('%s belongs to "%s", who could act as the engine through it', u.object, u.owner),
-    'Give it to the role that installed, or drop it.'
+    'Give it to the role that installed, or drop it.',
+    true
   from dripdrop._untrusted() as u;
 
   return query
-  select 'queue_missing', q.queue, 'select * from dripdrop.start() creates the queues.'
+  select 'queue_missing', q.queue, 'select * from dripdrop.start() creates the queues.', true
   from dripdrop._queues() as q
   where to_regclass('pgmq.q_' || q.queue) is null;
 
@@ -126,12 +133,13 @@ begin
   select
     'schema_differs',
     format('%s %s is %s', c.kind, c.name, c.problem),
-    'select * from dripdrop.check_schema() shows all differences.'
+    'select * from dripdrop.check_schema() shows all differences.',
+    true
   from dripdrop.check_schema() as c
   limit 1;
 
   return query
-  select p.* from dripdrop._open_transaction_problems('10 seconds') as p;
+  select p.*, true from dripdrop._open_transaction_problems('10 seconds') as p;
 
   return query
   select distinct
@@ -139,7 +147,8 @@ begin
     format(
       'sequence %s (tenant %s) sends over %s', q.key, coalesce(q.tenant_key, 'global'), s.channel
     ),
-    'create_channel_adapter(…, is_default => true) gives the channel a sender.'
+    'create_channel_adapter(…, is_default => true) gives the channel a sender.',
+    true
   from dripdrop.steps as s
   join dripdrop.sequence_versions as v on v.id = s.sequence_version_id and v.state = 'active'
   join dripdrop.sequences as q on q.id = v.sequence_id and q.active
@@ -153,7 +162,8 @@ begin
   select
     'invalid_adapter',
     format('sender %s (tenant %s): %s', a.name, coalesce(a.tenant_key, 'global'), p.problem),
-    p.hint
+    p.hint,
+    true
   from dripdrop.channel_adapters as a
   cross join lateral dripdrop._setting_problems(
     a.channel || '.' || a.provider, a.config, a.credentials is not null
@@ -168,7 +178,8 @@ begin
       'sequence %s (tenant %s) sends marketing email without a link to unsubscribe',
       q.key, coalesce(q.tenant_key, 'global')
     ),
-    'update_tenant_settings(…, unsubscribe_url => ''https://…''), or step config kind transactional.'
+    'update_tenant_settings(…, unsubscribe_url => ''https://…''), or step config kind transactional.',
+    true
   from dripdrop.steps as s
   join dripdrop.sequence_versions as v on v.id = s.sequence_version_id and v.state = 'active'
   join dripdrop.sequences as q on q.id = v.sequence_id and q.active
@@ -179,9 +190,25 @@ begin
       select from jsonb_object_keys(coalesce(s.template_content -> 'headers', '{}')) as header
       where lower(header) = 'list-unsubscribe'
     );
+
+  begin
+    return query select p.* from dripdrop._circuit_problems(v_now) as p;
+    return query select p.* from dripdrop._held_problems() as p;
+    return query select p.* from dripdrop._fault_problems(v_now) as p;
+    return query select p.* from dripdrop._overdue_problems(v_now) as p;
+    return query select p.* from dripdrop._retry_problems(v_now) as p;
+  exception
+    when others then
+      return query
+      select
+        'check_failed',
+        format('%s %s', sqlstate, sqlerrm),
+        'What goes wrong at run time cannot be told before this is mended.',
+        true;
+  end;
 end
 $$;
 
 comment on function dripdrop.startup_check() is
-  'What keeps this installation from sending, one row per problem with what to do; no row means it '
-  'is ready.';
+  'What keeps this installation, or some of its messages, from sending, one row per problem with '
+  'what to do; blocks is false where only single recipients are at fault. No row: all is well.';

@@ -292,7 +292,7 @@ def test_the_startup_check_names_what_a_stranger_has_put_in_since(
     as_mallory("create function pgmq.pop(name) returns void return null")
     with psycopg.connect(empty_dsn) as connection:
         rows = connection.execute("select * from dripdrop.startup_check()").fetchall()
-    assert [(problem, mallory in detail) for problem, detail, _ in rows] == [
+    assert [(problem, mallory in detail) for problem, detail, *_ in rows] == [
         ("untrusted_owner", True)
     ]
 

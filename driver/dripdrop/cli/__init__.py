@@ -30,7 +30,7 @@ for command in (
     *(sending.pause_sending, sending.resume_sending, sending.pauses),
     *(keys.keygen, keys.seal, keys.rotate),
     hooks.test_hook,
-    *(senders.adapters, senders.pause_adapter, senders.resume_adapter),
+    *(senders.adapters, senders.circuits, senders.pause_adapter, senders.resume_adapter),
     *(work.run, web.web, work.bench, work.demo),
 ):
     app.command()(command)

@@ -15,6 +15,7 @@ from dripdrop.channels.provider_settings import faults
 from dripdrop.cli.output import print_rows, stderr, stdout
 from dripdrop.client import Client
 from dripdrop.connections import connect
+from dripdrop.redaction import without_people
 from dripdrop.settings import resolve_dsn
 from dripdrop.vault import KEY_VARIABLE, Kind, Vault, VaultError
 
@@ -49,18 +50,22 @@ def uninstall(
 
 
 def check(dsn: Dsn = None) -> None:
-    """List what is missing, different or in the way; status 1 if anything is."""
+    """List what is missing, different or in the way; status 1 if it keeps messages from leaving."""
     if os.environ.get(KEY_VARIABLE, "").strip():
         Vault.from_environment()  # a malformed key is in the way, whatever is sealed
     with connect(resolve_dsn(dsn)) as connection:
         client = Client(connection)
-        tables = (client.check_schema(), client.startup_check(), _unopened(client))
-    findings = [rows for rows in tables if rows]
-    for rows in findings:
+        schema, problems, unopened = (
+            client.check_schema(),
+            [each._replace(detail=without_people(each.detail)) for each in client.startup_check()],
+            _unopened(client),
+        )
+    for rows in filter(None, (schema, problems, unopened)):
         print_rows(rows)
-    if findings:
+    if schema or unopened or any(problem.blocks for problem in problems):
         raise typer.Exit(1)
-    stdout.print("everything is in place")
+    if not problems:
+        stdout.print("everything is in place")
 
 
 class _Unopened(NamedTuple):

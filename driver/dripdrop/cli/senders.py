@@ -20,6 +20,10 @@ _COLUMNS = (
     *("health_state", "resting_until", "resting_reason", "last_send_at"),
 )
 
+_CIRCUIT = (
+    *("server", "state", "reason", "until", "waiting"),
+    *("faults", "probes", "started_at", "ended_at", "detail"),
+)
 
 Named: TypeAlias = Annotated[str, typer.Argument(metavar="ADAPTER", help="Its name, or its id.")]
 
@@ -37,6 +41,19 @@ def adapters(tenant: Tenant = None, dsn: Dsn = None, json: AsJson = False) -> No
         print_rows(rows, _COLUMNS)
     else:
         say("there is no sender")
+
+
+def circuits(tenant: Tenant = None, dsn: Dsn = None, json: AsJson = False) -> None:
+    """List the senders and hooks whose server is away, or was in the last thirty days."""
+    with connect(resolve_dsn(dsn)) as connection:
+        rows = Client(connection).list_circuits(tenant)
+    if json:
+        for row in rows:
+            print_json(row._asdict())
+    elif rows:
+        print_rows(rows, _CIRCUIT)
+    else:
+        say("no server is away, and none was")
 
 
 def pause_adapter(

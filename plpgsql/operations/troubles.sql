@@ -1,0 +1,248 @@
+-- What goes wrong while it runs, as startup_check() lists it. Each of these reads a small table or a
+-- partial index, so that it may be asked every minute. blocks is false where it is the recipients'
+-- affair: no sender, and nobody else's message, is held up.
+
+create or replace function dripdrop._in_utc(at timestamptz)
+returns text
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+return to_char(at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS"Z"');
+
+comment on function dripdrop._in_utc(timestamptz) is 'A time as people read it.';
+
+-- One or a million: of those that wait for a circuit no more are counted.
+create or replace function dripdrop._count_behind(circuit_id uuid)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $$
+  select case when count(*) > 100000 then 'more than 100000' else count(*)::text end
+  from (
+    select from dripdrop.step_executions as x
+    where x.circuit_id = _count_behind.circuit_id
+    limit 100001
+  ) as n
+$$;
+
+comment on function dripdrop._count_behind(uuid) is 'How many messages wait for a circuit.';
+
+create or replace function dripdrop._circuit_problems(at timestamptz)
+returns setof dripdrop._problem
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    'circuit_open',
+    format(
+      '%s (tenant %s) is away since %s: %s; %s messages wait, %s',
+      dripdrop._name_of_server(c.adapter_id, c.http_hook_id, ''),
+      coalesce(c.tenant_key, 'global'),
+      dripdrop._in_utc(c.started_at),
+      concat_ws(', ', c.reason, nullif(c.detail, '')),
+      dripdrop._count_behind(c.id),
+      case
+        when c.until <= _circuit_problems.at then 'the next one tries it'
+        when c.state = 'probing' then 'one tries it'
+        else 'it is tried again at ' || dripdrop._in_utc(c.until)
+      end
+    ),
+    case
+      when c.adapter_id is null then 'Mend the endpoint; it is tried again by itself.'
+      else 'Mend the server or the account; it is tried again by itself, and at once after '
+        || 'resume_adapter().'
+    end,
+    true
+  from dripdrop.sender_states as c
+  where c.ended_at is null and c.state <> 'closed' and c.host = ''
+  union all
+  (
+    select
+      'hosts_away',
+      format(
+        '%s (tenant %s): %s hosts of messages with a URL of their own are away, for example %s (%s)',
+        dripdrop._name_of_server(c.adapter_id, c.http_hook_id, ''),
+        coalesce(c.tenant_key, 'global'),
+        count(*),
+        (array_agg(c.host order by c.started_at))[1],
+        (array_agg(c.reason order by c.started_at))[1]
+      ),
+      'list_circuits() shows them; each is tried again by itself.',
+      false
+    from dripdrop.sender_states as c
+    where c.ended_at is null and c.state <> 'closed' and c.host <> ''
+    group by c.tenant_key, c.adapter_id, c.http_hook_id
+  )
+$$;
+
+comment on function dripdrop._circuit_problems(timestamptz) is
+  'Senders and endpoints that are away, as startup_check() lists them.';
+
+create or replace function dripdrop._held_problems()
+returns setof dripdrop._problem
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $$
+  select
+    case when h.reason = 'stale' then 'held_as_stale' else 'held_without_sender' end,
+    format(
+      '%s messages over %s (tenant %s) are held since %s: %s',
+      h.messages, h.channel, coalesce(h.tenant_key, 'global'), dripdrop._in_utc(h.since), h.reason
+    ),
+    case h.reason
+      when 'stale' then 'release() lets one go, unenroll() ends a journey.'
+      when 'adapter_inactive'
+      then 'update_channel_adapter(…, active => true), or name another; they go on by themselves.'
+      when 'no_adapter'
+      then 'create_channel_adapter(…, is_default => true); they go on by themselves.'
+      else 'Name a sender of the channel that the tenant may use; they go on by themselves.'
+    end,
+    true
+  from (
+    select x.reason, x.tenant_key, x.channel, count(*) as messages, min(x.reason_at) as since
+    from dripdrop.step_executions as x
+    where x.due_at is null and x.ended_at is null
+      and x.state = 'scheduled'
+      and (
+        x.reason = 'stale'
+        or (
+          x.reason = any (dripdrop._hold_reasons())
+          and x.reason not in ('sending_paused', 'circuit_open')
+        )
+      )
+    group by x.reason, x.tenant_key, x.channel
+    order by messages desc
+    limit 100
+  ) as h
+$$;
+
+comment on function dripdrop._held_problems() is
+  'What is held for want of a sender, or until somebody decides, as startup_check() lists it.';
+
+-- A row whose enrolment is locked for a moment is nothing to tell anybody.
+create or replace function dripdrop._fault_problems(at timestamptz)
+returns setof dripdrop._problem
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    g.problem,
+    format(
+      '%s messages since %s, stage %s: %s; for example enrolment %s (tenant %s), tried %s times, '
+      'again at %s',
+      g.messages, dripdrop._in_utc(g.since), g.stage,
+      concat_ws(' ', nullif(g.sqlstate, 'XX000'), (g.example).message),
+      coalesce(x.enrollment_id, (g.example).execution_id), coalesce(x.tenant_key, 'global'),
+      (g.example).attempts, dripdrop._in_utc((g.example).until)
+    ),
+    case g.problem
+      when 'held_for_key' then 'Give the daemon its key, DRIPDROP_KEY; they go on by themselves.'
+      when 'result_not_recorded'
+      then 'They were handed over; what is known is kept, and recorded as soon as it can be.'
+      else 'explain() shows it; they are tried again by themselves, or mend what raises this.'
+    end,
+    true
+  from (
+    select
+      n.problem, f.stage, f.sqlstate, count(*) as messages, min(f.first_at) as since,
+      (array_agg(f order by f.first_at, f.execution_id))[1] as example
+    from dripdrop.faults as f
+    cross join lateral (
+      select
+        case
+          when f.result is not null then 'result_not_recorded'
+          when f.message like 'vault_error:%' then 'held_for_key'
+          else 'row_fault'
+        end as problem
+    ) as n
+    where case
+      when f.result is not null then f.first_at <= _fault_problems.at - interval '10 seconds'
+      else f.until > _fault_problems.at
+    end
+    group by n.problem, f.stage, f.sqlstate
+    order by messages desc
+    limit 100
+  ) as g
+  left join dripdrop.step_executions as x on x.id = (g.example).execution_id
+$$;
+
+comment on function dripdrop._fault_problems(timestamptz) is
+  'What stages could not deal with, as startup_check() lists it.';
+
+create or replace function dripdrop._retry_problems(at timestamptz)
+returns setof dripdrop._problem
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $$
+  select
+    'retrying',
+    format(
+      '%s messages over %s (tenant %s) fail for the time being, the first since %s, most with %s; '
+      'the last is given up at %s',
+      r.messages,
+      coalesce(dripdrop._name_of_server(r.adapter_id, null, ''), r.channel),
+      coalesce(r.tenant_key, 'global'),
+      dripdrop._in_utc(r.since),
+      r.reason,
+      dripdrop._in_utc(r.until)
+    ),
+    'explain() shows each with its last error and its next try; nobody else waits for them.',
+    false
+  from (
+    select
+      x.tenant_key, x.adapter_id, x.channel, count(*) as messages,
+      min(x.failing_since) as since, mode() within group (order by x.reason) as reason,
+      max(x.failing_since + dripdrop._retry_for(x.channel, s.config)) as until
+    from dripdrop.step_executions as x
+    join dripdrop.steps as s on s.id = x.step_id
+    where x.failing_since <= _retry_problems.at - interval '1 hour' and x.ended_at is null
+    group by x.tenant_key, x.adapter_id, x.channel
+    order by messages desc
+    limit 100
+  ) as r
+$$;
+
+comment on function dripdrop._retry_problems(timestamptz) is
+  'Messages that have failed for the time being for an hour, as startup_check() lists them.';
+
+create or replace function dripdrop._overdue_problems(at timestamptz)
+returns setof dripdrop._problem
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $$
+  select
+    'overdue',
+    format(
+      '%s messages are due since %s, and nobody has taken them up',
+      case when count(*) > 1000 then 'more than 1000' else count(*)::text end,
+      dripdrop._in_utc(min(n.due_at))
+    ),
+    'Start "dripdrop run"; its log says what is in the way.',
+    true
+  from (
+    select x.due_at
+    from dripdrop.step_executions as x
+    where x.due_at <= _overdue_problems.at - interval '5 minutes'
+      and not exists (
+        select from dripdrop.faults as f
+        where f.execution_id = x.id and f.until > _overdue_problems.at
+      )
+    order by x.due_at
+    limit 1001
+  ) as n
+  having count(*) > 0
+$$;
+
+comment on function dripdrop._overdue_problems(timestamptz) is
+  'What has been due for five minutes, as startup_check() lists it.';
