@@ -266,9 +266,7 @@ def mailing(engine: Engine) -> Engine:
     return engine
 
 
-def test_check_fails_while_something_keeps_messages_from_leaving(
-    mailing: Engine, dsn: str
-) -> None:
+def test_check_fails_while_something_keeps_messages_from_leaving(mailing: Engine, dsn: str) -> None:
     mailing.join()
     mailing.deliver("unreachable", code="connect_error", detail="cannot reach sam@example.com")
     result = check(dsn)
