@@ -13517,9 +13517,9 @@ comment on function dripdrop.stop() is
 
 -- plpgsql/operations/troubles.sql
 
--- What goes wrong while it runs, as startup_check() lists it. Each of these reads a small table or a
--- partial index, so that it may be asked every minute. blocks is false where it is the recipients'
--- affair: no sender, and nobody else's message, is held up.
+-- What goes wrong while it runs, as startup_check() lists it. Each of these reads a small table or
+-- a partial index, so that it may be asked every minute. blocks is false where it is the
+-- recipients' affair: no sender, and nobody else's message, is held up.
 
 create or replace function dripdrop._in_utc(at timestamptz)
 returns text
