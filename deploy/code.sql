@@ -13538,6 +13538,7 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 as $$
   select case when count(*) > 100000 then 'more than 100000' else count(*)::text end
   from (
@@ -13607,6 +13608,7 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 as $$
   select
     case when h.reason = 'stale' then 'held_as_stale' else 'held_without_sender' end,
@@ -13701,6 +13703,7 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 as $$
   select
     'retrying',
@@ -13739,6 +13742,7 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 as $$
   select
     'overdue',

@@ -19,6 +19,7 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 as $$
   select case when count(*) > 100000 then 'more than 100000' else count(*)::text end
   from (
@@ -88,6 +89,7 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 as $$
   select
     case when h.reason = 'stale' then 'held_as_stale' else 'held_without_sender' end,
@@ -182,6 +184,7 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 as $$
   select
     'retrying',
@@ -220,6 +223,7 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 as $$
   select
     'overdue',
