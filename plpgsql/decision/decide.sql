@@ -314,35 +314,34 @@ as $$
     f.limited
   from fact as f
   cross join lateral (
-    values
     -- Shown, and asked by the stages themselves before they take a message up.
-    (
+    select
       5, 'fault', false,
       case when f.fault_until is not null then 'hold' end,
       'row_fault', f.fault, f.fault_until
-    ),
-    (
+    union all
+    select
       10, 'sending', true,
       case when f.sending_pause is not null then 'hold' end,
-      'sending_paused', f.sending_pause, null
-    ),
-    (
+      'sending_paused', f.sending_pause, null::timestamptz
+    union all
+    select
       20, 'pause', true,
       case when f.enrollment_state = 'paused' then 'hold' end,
-      'enrollment_paused', null, null
-    ),
-    (
+      'enrollment_paused', null::text, null::timestamptz
+    union all
+    select
       30, 'enrollment', true,
       case when f.enrollment_state in ('completed', 'cancelled') then 'cancel' end,
-      'enrollment_ended', null, null
-    ),
-    (
+      'enrollment_ended', null::text, null::timestamptz
+    union all
+    select
       40, 'sequence', true,
       case when not f.sequence_active then 'exit' end,
-      'sequence_inactive', null, null
-    ),
+      'sequence_inactive', null::text, null::timestamptz
+    union all
     -- Before whatever leads on to the next step, whose way may depend on the answers.
-    (
+    select
       50, 'hooks', false,
       case when f.hooks_unanswered then 'ask' end,
       case
@@ -352,28 +351,28 @@ as $$
       end,
       coalesce(f.hook_circuit, f.hook_failures),
       coalesce(f.hook_circuit_until, _gates.at + interval '15 minutes')
-    ),
-    (
+    union all
+    select
       60, 'step', true,
       case when not f.step_active then 'skip' end,
-      'step_inactive', null, null
-    ),
-    (
+      'step_inactive', null::text, null::timestamptz
+    union all
+    select
       80, 'stale', true,
       case
         when _gates.at - f.scheduled_for > f.stale_after and f.on_stale in ('skip', 'hold')
         then f.on_stale
       end,
-      'stale', null, null
-    ),
-    (
+      'stale', null::text, null::timestamptz
+    union all
+    select
       90, 'exit', true,
       coalesce((f.way_out).action, case when f.rules_unanswered then 'defer' end),
       case when (f.way_out).action is null then 'waiting_for_rules' else (f.way_out).reason end,
       (f.way_out).detail,
       case when (f.way_out).action is null then _gates.at + interval '15 minutes' end
-    ),
-    (
+    union all
+    select
       95, 'event', false,
       case
         when f.awaited_event is null then null
@@ -385,33 +384,36 @@ as $$
         when f.due_at > _gates.at or f.due_at is null then 'waiting_for_event'
         else 'event_timeout'
       end,
-      f.awaited_event, f.due_at
-    ),
-    (
+      f.awaited_event,
+      f.due_at
+    union all
+    select
       100, 'conditions', false,
       (f.obstacle).action,
-      (f.obstacle).reason, (f.obstacle).detail, null
-    ),
-    (
+      (f.obstacle).reason, (f.obstacle).detail, null::timestamptz
+    union all
+    select
       110, 'recipient', false,
       case
         when _gates.which <> 'fence' and not dripdrop._is_recipient(f.channel, f.recipient)
         then 'skip'
       end,
-      case when f.recipient is null then 'no_recipient' else 'invalid_recipient' end, null, null
-    ),
-    (
+      case when f.recipient is null then 'no_recipient' else 'invalid_recipient' end,
+      null::text,
+      null::timestamptz
+    union all
+    select
       115, 'verification', false,
       case when f.unverified then 'skip' end,
-      'unverified_recipient', null, null
-    ),
-    (
+      'unverified_recipient', null::text, null::timestamptz
+    union all
+    select
       120, 'suppression', true,
       case when f.suppression is not null then 'skip' end,
-      'suppressed', f.suppression, null
-    ),
+      'suppressed', f.suppression, null::timestamptz
+    union all
     -- A topic that is gone counts as one that nobody subscribed to.
-    (
+    select
       125, 'topic', true,
       case
         when f.topic is null then null
@@ -426,32 +428,32 @@ as $$
       end,
       f.topic,
       case when f.consent = 'changing' then _gates.at end
-    ),
-    (
+    union all
+    select
       130, 'frequency', false,
       case when f.rival is not null then 'defer' end,
-      'exclusive_group', f.rival, null
-    ),
-    (
+      'exclusive_group', f.rival, null::timestamptz
+    union all
+    select
       140, 'window', true,
       case when f.opens_at is not null then 'defer' end,
       'outside_window', f.hours, f.opens_at
-    ),
-    (
+    union all
+    select
       150, 'sender', true,
       case when f.sender_fault is not null then 'hold' when f.sender_changed then 'defer' end,
-      coalesce(f.sender_fault, 'sender_changed'), f.adapter_name,
+      coalesce(f.sender_fault, 'sender_changed'),
+      f.adapter_name,
       case when f.sender_fault is null then _gates.at end
-    ),
-    (
+    union all
+    select
       160, 'sender_rest', true,
       case when f.sender_rests then 'defer' end,
-      coalesce(f.resting_reason, 'adapter_resting'), f.adapter_name,
-      f.resting_until
-    ),
+      coalesce(f.resting_reason, 'adapter_resting'), f.adapter_name, f.resting_until
+    union all
     -- Its server is away: who waits for it is released when the circuit closes. A URL of the
     -- message's own is tried as long as what it was written for is worth it.
-    (
+    select
       165, 'circuit', true,
       case
         when f.circuit_until is null then null
@@ -464,17 +466,17 @@ as $$
         when f.circuit_until is not null then concat_ws(': ', f.adapter_name, f.circuit_reason)
       end,
       f.circuit_until
-    ),
+    union all
     -- Limits are asked of all messages of a batch together: _admit().
-    (
+    select
       170, 'capacity', false,
-      null, null, null, null
-    ),
-    (
+      null::text,
+      null::text, null::text, null::timestamptz
+    union all
+    select
       200, 'send', false,
       'send',
-      null, null, null
-    )
+      null::text, null::text, null::timestamptz
   ) as g (place, gate, at_fence, action, reason, detail, until)
   where _gates.which = 'all'
     or (g.action is not null and (g.at_fence or _gates.which = 'closed'))
