@@ -14722,6 +14722,7 @@ declare
   v_read bigint[];
   v_executions uuid[];
   v_fences int[];
+  v_valid uuid[];
   v_chosen uuid[];
   v_taken uuid[];
   v_gone bigint[];
@@ -14751,42 +14752,47 @@ begin
   end if;
 
   -- A pointer names its sender as it was when it was made; the row knows better.
-  v_chosen := array(
-    select c.id
+  select
+    coalesce(array_agg(c.id), '{}'),
+    coalesce(
+      array_agg(c.id) filter (
+        where c.has_room and c.number <= batch_size and (c.number = 1 or c.bytes <= 33554432)
+      ),
+      '{}'
+    )
+  into v_valid, v_chosen
+  from (
+    select
+      t.id,
+      t.has_room,
+      sum(t.bytes) over (order by not t.has_room, t.turn, t.sender_turn, t.id) as bytes,
+      row_number() over (order by not t.has_room, t.turn, t.sender_turn, t.id) as number
     from (
       select
-        t.id,
-        t.turn,
-        sum(t.bytes) over (order by t.turn, t.sender_turn, t.id) as bytes,
-        row_number() over (order by t.turn, t.sender_turn, t.id) as number
+        n.id,
+        n.bytes,
+        n.tenant_turn as turn,
+        row_number() over sender as sender_turn,
+        row_number() over sender <= coalesce((v_rooms ->> n.sender)::int, batch_size) as has_room
       from (
         select
-          n.id,
-          n.bytes,
-          n.tenant_turn as turn,
-          n.sender,
-          row_number() over (partition by n.sender order by n.tenant_turn, n.place) as sender_turn
-        from (
-          select
-            x.id,
-            coalesce(x.adapter_id::text, '') as sender,
-            pg_column_size(x.payload)::bigint as bytes,
-            p.place,
-            row_number() over (partition by x.adapter_id, x.tenant_key order by p.place)
-              as tenant_turn
-          from unnest(v_executions, v_fences) with ordinality as p (execution, fence, place)
-          join dripdrop.step_executions as x
-            on x.id = p.execution and x.fence = p.fence and x.state = 'rendered'
-          where not exists (
-            select from dripdrop.faults as f
-            where f.execution_id = x.id and f.until > _take_pointers.at
-          )
-        ) as n
-      ) as t
-      where t.sender_turn <= coalesce((v_rooms ->> t.sender)::int, batch_size)
-    ) as c
-    where c.number <= batch_size and (c.number = 1 or c.bytes <= 33554432)
-  );
+          x.id,
+          coalesce(x.adapter_id::text, '') as sender,
+          pg_column_size(x.payload)::bigint as bytes,
+          p.place,
+          row_number() over (partition by x.adapter_id, x.tenant_key order by p.place)
+            as tenant_turn
+        from unnest(v_executions, v_fences) with ordinality as p (execution, fence, place)
+        join dripdrop.step_executions as x
+          on x.id = p.execution and x.fence = p.fence and x.state = 'rendered'
+        where not exists (
+          select from dripdrop.faults as f
+          where f.execution_id = x.id and f.until > _take_pointers.at
+        )
+      ) as n
+      window sender as (partition by n.sender order by n.tenant_turn, n.place)
+    ) as t
+  ) as c;
   v_taken := array(
     select x.id
     from dripdrop.step_executions as x
@@ -14798,14 +14804,10 @@ begin
   -- What is left out for a while is put back by reconcile().
   v_gone := array(
     select p.message_id
-    from unnest(v_read, v_executions, v_fences) as p (message_id, execution, fence)
-    left join dripdrop.step_executions as x
-      on x.id = p.execution and x.fence = p.fence and x.state = 'rendered'
-    where x.id is null
-      or x.id = any (v_chosen)
-      or exists (
-        select from dripdrop.faults as f where f.execution_id = x.id and f.until > _take_pointers.at
-      )
+    from unnest(v_read, v_executions) as p (message_id, execution)
+    where p.execution is null
+      or p.execution <> all (v_valid)
+      or p.execution = any (v_chosen)
   );
   perform pgmq.delete(queue, v_gone);
   if cardinality(v_taken) < cardinality(v_chosen) then
