@@ -7728,6 +7728,13 @@ as $$
       end,
       f.circuit_until
     union all
+    -- Shown by explain() while a message waits for its next try.
+    select
+      168, 'retry', false,
+      null::text,
+      null::text, null::text, null::timestamptz
+    where _gates.which = 'all'
+    union all
     -- Limits are asked of all messages of a batch together: _admit().
     select
       170, 'capacity', false,
@@ -7898,9 +7905,14 @@ begin
     -- The gate that put it off is why it waits, though it will be open by then.
     left join lateral (
       select
-        m.event_data ->> 'gate' as gate,
-        m.event_data ->> 'reason' as reason,
-        m.event_data ->> 'detail' as detail
+        coalesce(m.event_data ->> 'gate', 'retry') as gate,
+        coalesce(
+          m.event_data ->> 'reason', m.event_data ->> 'code', m.event_data ->> 'outcome'
+        ) as reason,
+        case
+          when m.event_data ? 'gate' then m.event_data ->> 'detail'
+          else dripdrop._describe_retries(v_execution, s.config)
+        end as detail
       from dripdrop.message_events as m
       where m.step_execution_id = v_execution.id and m.event_type = 'deferred'
       order by m.occurred_at desc, m.id desc
@@ -7927,6 +7939,38 @@ $$;
 comment on function dripdrop.explain(text, uuid) is
   'What became of an enrolment''s steps (past), how each gate stands for its messages to come and '
   'what happens next, when (now), and why it ended (end). The same code decides.';
+
+-- What is the server's affair is not counted: its circuit says the rest.
+create or replace function dripdrop._describe_retries(
+  execution dripdrop.step_executions,
+  config jsonb
+)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select nullif(concat_ws(
+    '; ',
+    case
+      when (execution).failing_since is not null then format(
+        '%s failed %s; tried %suntil %s UTC',
+        (execution).retry_count,
+        case (execution).retry_count when 1 then 'attempt' else 'attempts' end,
+        'up to ' || (config ->> 'max_retries') || ' times, ',
+        to_char(
+          ((execution).failing_since + dripdrop._retry_for((execution).channel, config))
+          at time zone 'UTC',
+          'YYYY-MM-DD HH24:MI:SS'
+        )
+      )
+    end,
+    (execution).error_message
+  ), '')
+$$;
+
+comment on function dripdrop._describe_retries(dripdrop.step_executions, jsonb) is
+  'How often a message has failed for the time being, until when it is tried, and the last error.';
 
 -- plpgsql/decision/simulate.sql
 
@@ -11620,14 +11664,10 @@ declare
     from unnest(messages) as m (id)
     where m.id not in (select w.message_id from unnest(wanted) as w where w.message_id is not null)
   );
-  v_malformed bigint[] := array(
-    select m.id from unnest(messages, executions) as m (id, execution) where m.execution is null
-  );
 begin
-  if cardinality(v_malformed) > 0 then
-    raise warning 'queue "dripdrop_hooks" held % that is no pointer: thrown away',
-      cardinality(v_malformed) using hint = 'Nothing but the engine writes to its queues.';
-  end if;
+  perform dripdrop._warn_of_strangers('dripdrop_hooks', count(*))
+  from unnest(executions) as m (execution)
+  where m.execution is null;
   if cardinality(v_stale) > 0 then
     perform pgmq.delete('dripdrop_hooks', v_stale);
   end if;
@@ -14636,6 +14676,25 @@ $$;
 comment on function dripdrop._queue_heads(text, text[], text[], int[]) is
   'The first pointers of each sender and tenant, as many as asked for, locked.';
 
+-- Who wrote it knows what it was for: nothing else ever takes it up. One line for each claim.
+create or replace function dripdrop._warn_of_strangers(queue text, count bigint)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if count > 0 then
+    raise warning 'threw away % of queue "%": no pointers',
+      case count when 1 then '1 message' else count || ' messages' end, queue using
+      hint = 'Nothing but DripDrop writes to its queues; the pointers of its own messages that are '
+        'lost by it are put back by reconcile().';
+  end if;
+end
+$$;
+
+comment on function dripdrop._warn_of_strangers(text, bigint) is
+  'Says on the client''s connection that messages which are no pointers were deleted.';
+
 -- How many messages each sender can be handed now: what the caller has free, and what is left of
 -- the concurrency that all callers share. Of a sender that another claim is counting at this
 -- moment, none.
@@ -14810,6 +14869,9 @@ begin
       or p.execution = any (v_chosen)
   );
   perform pgmq.delete(queue, v_gone);
+  perform dripdrop._warn_of_strangers(queue, count(*))
+  from unnest(v_executions, v_fences) as p (execution, fence)
+  where p.execution is null or p.fence is null;
   if cardinality(v_taken) < cardinality(v_chosen) then
     perform dripdrop._enqueue(queue, array(
       select dripdrop._pointer(x)
@@ -16050,6 +16112,9 @@ begin
       select from dripdrop.faults as f where f.execution_id = p.execution and f.until > v_now
     )
   having count(*) > 0;
+  perform dripdrop._warn_of_strangers('dripdrop_render', count(*))
+  from unnest(v_executions, v_fences) as p (execution, fence)
+  where p.execution is null or p.fence is null;
   select
     array_agg(p.message order by p.message),
     array_agg(p.execution order by p.message),
@@ -16422,7 +16487,7 @@ begin
       'dripdrop_send_' || channel, places, batch_size, v_size, v_now
     );
     exit when v_taken is null;
-    v_passed := dripdrop._pass_fence(v_taken, v_now);
+    v_passed := dripdrop._pass_fence(v_taken, lease, claim, v_now);
     exit when cardinality(v_passed) > 0;
     v_size := 2000;
   end loop;
@@ -16431,24 +16496,6 @@ begin
   end if;
 
   return query
-  with claimed as (
-    update dripdrop.step_executions as x
-    set state = 'sending',
-        fence = x.fence + 1,
-        lease_until = v_now + claim_sends.lease,
-        leave_by = case when x.leave_by > v_now then x.leave_by end,
-        claim = claim_sends.claim,
-        place_of = case when a.concurrency is not null then a.id end,
-        claimed_at = v_now,
-        updated_at = v_now
-    from dripdrop.step_executions as o
-    left join dripdrop.channel_adapters as a on a.id = o.adapter_id
-    where o.id = any (v_passed)
-      and x.id = o.id
-    returning
-      x.id, x.fence, x.tenant_key, x.idempotency_key, x.recipient, x.payload, x.adapter_id,
-      x.leave_by
-  )
   select
     c.id,
     c.fence,
@@ -16468,8 +16515,9 @@ begin
     ) end,
     v_now,
     coalesce(c.leave_by - v_now, claim_sends.lease / 2)
-  from claimed as c
-  left join dripdrop.channel_adapters as a on a.id = c.adapter_id;
+  from dripdrop.step_executions as c
+  left join dripdrop.channel_adapters as a on a.id = c.adapter_id
+  where c.id = any (v_passed);
 end
 $$;
 
@@ -16541,23 +16589,49 @@ comment on function dripdrop.release_claim(uuid) is
   'Gives back everything that claim_sends() handed out under a token and nobody has begun to send; '
   'returns how many messages.';
 
--- What passes the fence of those that were taken; the rest has gone back.
+-- Fences what may leave of those that were taken; the rest has gone back.
 --
 -- locks   half-open circuits, skipping what is locked; the counters of limits
-create or replace function dripdrop._pass_fence(taken uuid[], at timestamptz)
+create or replace function dripdrop._pass_fence(
+  taken uuid[],
+  lease interval,
+  claim uuid,
+  at timestamptz
+)
 returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_half int := cardinality(taken) / 2;
   v_stopped uuid[];
+  v_passed uuid[];
 begin
   if cardinality(taken) = 0 then
     return taken;
   end if;
   v_stopped := dripdrop._stop_at_fence(taken, at);
-  return array(select t.id from unnest(taken) as t (id) where t.id <> all (v_stopped));
+  v_passed := array(select t.id from unnest(taken) as t (id) where t.id <> all (v_stopped));
+  update dripdrop.step_executions as x
+  set state = 'sending',
+      fence = x.fence + 1,
+      lease_until = _pass_fence.at + _pass_fence.lease,
+      leave_by = case when x.leave_by > _pass_fence.at then x.leave_by end,
+      claim = _pass_fence.claim,
+      place_of = (
+        select a.id
+        from dripdrop.channel_adapters as a
+        where a.id = x.adapter_id and a.concurrency is not null
+      ),
+      claimed_at = _pass_fence.at,
+      updated_at = _pass_fence.at
+  where x.id = any (v_passed);
+  return v_passed;
 exception
   when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
     raise;
@@ -16566,12 +16640,14 @@ exception
       perform dripdrop._note_fault(taken[1], 'send', sqlstate, sqlerrm, at);
       return array[]::uuid[];
     end if;
-    return dripdrop._pass_fence(taken[:v_half], at) || dripdrop._pass_fence(taken[v_half + 1:], at);
+    return dripdrop._pass_fence(taken[:v_half], lease, claim, at)
+      || dripdrop._pass_fence(taken[v_half + 1:], lease, claim, at);
 end
 $$;
 
-comment on function dripdrop._pass_fence(uuid[], timestamptz) is
-  'Which executions may leave now; one that cannot be told is left out for a while.';
+comment on function dripdrop._pass_fence(uuid[], interval, uuid, timestamptz) is
+  'Fences the executions that may leave now, and returns which; one that cannot be told or written '
+  'is left out for a while.';
 
 -- locks   half-open circuits, then the counters of limits; claim_sends() holds the executions
 create or replace function dripdrop._stop_at_fence(executions uuid[], at timestamptz)

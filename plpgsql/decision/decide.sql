@@ -467,6 +467,13 @@ as $$
       end,
       f.circuit_until
     union all
+    -- Shown by explain() while a message waits for its next try.
+    select
+      168, 'retry', false,
+      null::text,
+      null::text, null::text, null::timestamptz
+    where _gates.which = 'all'
+    union all
     -- Limits are asked of all messages of a batch together: _admit().
     select
       170, 'capacity', false,

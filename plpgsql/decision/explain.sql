@@ -127,9 +127,14 @@ begin
     -- The gate that put it off is why it waits, though it will be open by then.
     left join lateral (
       select
-        m.event_data ->> 'gate' as gate,
-        m.event_data ->> 'reason' as reason,
-        m.event_data ->> 'detail' as detail
+        coalesce(m.event_data ->> 'gate', 'retry') as gate,
+        coalesce(
+          m.event_data ->> 'reason', m.event_data ->> 'code', m.event_data ->> 'outcome'
+        ) as reason,
+        case
+          when m.event_data ? 'gate' then m.event_data ->> 'detail'
+          else dripdrop._describe_retries(v_execution, s.config)
+        end as detail
       from dripdrop.message_events as m
       where m.step_execution_id = v_execution.id and m.event_type = 'deferred'
       order by m.occurred_at desc, m.id desc
@@ -156,3 +161,35 @@ $$;
 comment on function dripdrop.explain(text, uuid) is
   'What became of an enrolment''s steps (past), how each gate stands for its messages to come and '
   'what happens next, when (now), and why it ended (end). The same code decides.';
+
+-- What is the server's affair is not counted: its circuit says the rest.
+create or replace function dripdrop._describe_retries(
+  execution dripdrop.step_executions,
+  config jsonb
+)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select nullif(concat_ws(
+    '; ',
+    case
+      when (execution).failing_since is not null then format(
+        '%s failed %s; tried %suntil %s UTC',
+        (execution).retry_count,
+        case (execution).retry_count when 1 then 'attempt' else 'attempts' end,
+        'up to ' || (config ->> 'max_retries') || ' times, ',
+        to_char(
+          ((execution).failing_since + dripdrop._retry_for((execution).channel, config))
+          at time zone 'UTC',
+          'YYYY-MM-DD HH24:MI:SS'
+        )
+      )
+    end,
+    (execution).error_message
+  ), '')
+$$;
+
+comment on function dripdrop._describe_retries(dripdrop.step_executions, jsonb) is
+  'How often a message has failed for the time being, until when it is tried, and the last error.';

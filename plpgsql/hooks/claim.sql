@@ -393,14 +393,10 @@ declare
     from unnest(messages) as m (id)
     where m.id not in (select w.message_id from unnest(wanted) as w where w.message_id is not null)
   );
-  v_malformed bigint[] := array(
-    select m.id from unnest(messages, executions) as m (id, execution) where m.execution is null
-  );
 begin
-  if cardinality(v_malformed) > 0 then
-    raise warning 'queue "dripdrop_hooks" held % that is no pointer: thrown away',
-      cardinality(v_malformed) using hint = 'Nothing but the engine writes to its queues.';
-  end if;
+  perform dripdrop._warn_of_strangers('dripdrop_hooks', count(*))
+  from unnest(executions) as m (execution)
+  where m.execution is null;
   if cardinality(v_stale) > 0 then
     perform pgmq.delete('dripdrop_hooks', v_stale);
   end if;

@@ -108,6 +108,25 @@ $$;
 comment on function dripdrop._queue_heads(text, text[], text[], int[]) is
   'The first pointers of each sender and tenant, as many as asked for, locked.';
 
+-- Who wrote it knows what it was for: nothing else ever takes it up. One line for each claim.
+create or replace function dripdrop._warn_of_strangers(queue text, count bigint)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if count > 0 then
+    raise warning 'threw away % of queue "%": no pointers',
+      case count when 1 then '1 message' else count || ' messages' end, queue using
+      hint = 'Nothing but DripDrop writes to its queues; the pointers of its own messages that are '
+        'lost by it are put back by reconcile().';
+  end if;
+end
+$$;
+
+comment on function dripdrop._warn_of_strangers(text, bigint) is
+  'Says on the client''s connection that messages which are no pointers were deleted.';
+
 -- How many messages each sender can be handed now: what the caller has free, and what is left of
 -- the concurrency that all callers share. Of a sender that another claim is counting at this
 -- moment, none.
@@ -282,6 +301,9 @@ begin
       or p.execution = any (v_chosen)
   );
   perform pgmq.delete(queue, v_gone);
+  perform dripdrop._warn_of_strangers(queue, count(*))
+  from unnest(v_executions, v_fences) as p (execution, fence)
+  where p.execution is null or p.fence is null;
   if cardinality(v_taken) < cardinality(v_chosen) then
     perform dripdrop._enqueue(queue, array(
       select dripdrop._pointer(x)

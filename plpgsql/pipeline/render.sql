@@ -116,6 +116,9 @@ begin
       select from dripdrop.faults as f where f.execution_id = p.execution and f.until > v_now
     )
   having count(*) > 0;
+  perform dripdrop._warn_of_strangers('dripdrop_render', count(*))
+  from unnest(v_executions, v_fences) as p (execution, fence)
+  where p.execution is null or p.fence is null;
   select
     array_agg(p.message order by p.message),
     array_agg(p.execution order by p.message),

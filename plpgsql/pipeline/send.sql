@@ -58,7 +58,7 @@ begin
       'dripdrop_send_' || channel, places, batch_size, v_size, v_now
     );
     exit when v_taken is null;
-    v_passed := dripdrop._pass_fence(v_taken, v_now);
+    v_passed := dripdrop._pass_fence(v_taken, lease, claim, v_now);
     exit when cardinality(v_passed) > 0;
     v_size := 2000;
   end loop;
@@ -67,24 +67,6 @@ begin
   end if;
 
   return query
-  with claimed as (
-    update dripdrop.step_executions as x
-    set state = 'sending',
-        fence = x.fence + 1,
-        lease_until = v_now + claim_sends.lease,
-        leave_by = case when x.leave_by > v_now then x.leave_by end,
-        claim = claim_sends.claim,
-        place_of = case when a.concurrency is not null then a.id end,
-        claimed_at = v_now,
-        updated_at = v_now
-    from dripdrop.step_executions as o
-    left join dripdrop.channel_adapters as a on a.id = o.adapter_id
-    where o.id = any (v_passed)
-      and x.id = o.id
-    returning
-      x.id, x.fence, x.tenant_key, x.idempotency_key, x.recipient, x.payload, x.adapter_id,
-      x.leave_by
-  )
   select
     c.id,
     c.fence,
@@ -104,8 +86,9 @@ begin
     ) end,
     v_now,
     coalesce(c.leave_by - v_now, claim_sends.lease / 2)
-  from claimed as c
-  left join dripdrop.channel_adapters as a on a.id = c.adapter_id;
+  from dripdrop.step_executions as c
+  left join dripdrop.channel_adapters as a on a.id = c.adapter_id
+  where c.id = any (v_passed);
 end
 $$;
 
@@ -177,23 +160,49 @@ comment on function dripdrop.release_claim(uuid) is
   'Gives back everything that claim_sends() handed out under a token and nobody has begun to send; '
   'returns how many messages.';
 
--- What passes the fence of those that were taken; the rest has gone back.
+-- Fences what may leave of those that were taken; the rest has gone back.
 --
 -- locks   half-open circuits, skipping what is locked; the counters of limits
-create or replace function dripdrop._pass_fence(taken uuid[], at timestamptz)
+create or replace function dripdrop._pass_fence(
+  taken uuid[],
+  lease interval,
+  claim uuid,
+  at timestamptz
+)
 returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   v_half int := cardinality(taken) / 2;
   v_stopped uuid[];
+  v_passed uuid[];
 begin
   if cardinality(taken) = 0 then
     return taken;
   end if;
   v_stopped := dripdrop._stop_at_fence(taken, at);
-  return array(select t.id from unnest(taken) as t (id) where t.id <> all (v_stopped));
+  v_passed := array(select t.id from unnest(taken) as t (id) where t.id <> all (v_stopped));
+  update dripdrop.step_executions as x
+  set state = 'sending',
+      fence = x.fence + 1,
+      lease_until = _pass_fence.at + _pass_fence.lease,
+      leave_by = case when x.leave_by > _pass_fence.at then x.leave_by end,
+      claim = _pass_fence.claim,
+      place_of = (
+        select a.id
+        from dripdrop.channel_adapters as a
+        where a.id = x.adapter_id and a.concurrency is not null
+      ),
+      claimed_at = _pass_fence.at,
+      updated_at = _pass_fence.at
+  where x.id = any (v_passed);
+  return v_passed;
 exception
   when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
     raise;
@@ -202,12 +211,14 @@ exception
       perform dripdrop._note_fault(taken[1], 'send', sqlstate, sqlerrm, at);
       return array[]::uuid[];
     end if;
-    return dripdrop._pass_fence(taken[:v_half], at) || dripdrop._pass_fence(taken[v_half + 1:], at);
+    return dripdrop._pass_fence(taken[:v_half], lease, claim, at)
+      || dripdrop._pass_fence(taken[v_half + 1:], lease, claim, at);
 end
 $$;
 
-comment on function dripdrop._pass_fence(uuid[], timestamptz) is
-  'Which executions may leave now; one that cannot be told is left out for a while.';
+comment on function dripdrop._pass_fence(uuid[], interval, uuid, timestamptz) is
+  'Fences the executions that may leave now, and returns which; one that cannot be told or written '
+  'is left out for a while.';
 
 -- locks   half-open circuits, then the counters of limits; claim_sends() holds the executions
 create or replace function dripdrop._stop_at_fence(executions uuid[], at timestamptz)

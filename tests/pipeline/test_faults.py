@@ -1,0 +1,322 @@
+"""A row that a stage cannot deal with is left out for a while; everything else goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from tests.conftest import Clock
+from tests.engine import TENANT, Engine, email
+from tests.pipeline.conftest import pointers
+
+SQLSTATES = ["P0001", "53100", "22P02"]
+GOOD = 6
+
+
+@pytest.fixture
+def journey(engine: Engine) -> Engine:
+    """The engine with a sequence of one message."""
+    engine.author(email("welcome", config={"on_unknown": "at_most_once"}))
+    return engine
+
+
+@pytest.fixture
+def warnings(journey: Engine) -> list[str]:
+    """What is said on the connection."""
+    said: list[str] = []
+
+    def listen(diagnostic: psycopg.errors.Diagnostic) -> None:
+        if diagnostic.severity_nonlocalized == "WARNING":
+            said.append(str(diagnostic.message_primary))
+
+    journey.connection.add_notice_handler(listen)
+    return said
+
+
+@contextmanager
+def refusing(engine: Engine, sqlstate: str, *enrollments: UUID) -> Iterator[None]:
+    """Let the database refuse every change of these people's messages."""
+    engine.connection.execute(f"""
+        create or replace function public.refuse() returns trigger language plpgsql as $$
+        begin
+          if new.enrollment_id::text = any (tg_argv) then
+            raise exception 'not this one' using errcode = '{sqlstate}';
+          end if;
+          return new;
+        end $$;
+        create trigger refuse before update on dripdrop.step_executions
+        for each row execute function public.refuse({", ".join(f"'{e}'" for e in enrollments)});
+    """)
+    try:
+        yield
+    finally:
+        engine.connection.execute("drop function public.refuse cascade")
+
+
+def crowd(engine: Engine) -> tuple[list[UUID], UUID]:
+    """Enrol some people, one of whom is poison in their midst; return the others and that one."""
+    people = [engine.join(f"user{number}").id for number in range(GOOD + 1)]
+    poison = people.pop(GOOD // 2)
+    return people, poison
+
+
+def states(engine: Engine, people: list[UUID]) -> set[str]:
+    """Return the states of people's messages."""
+    return {engine.last(person).state for person in people}
+
+
+def fault(engine: Engine, enrollment_id: UUID) -> Any:
+    """Return what explain says of the fault."""
+    (row,) = [row for row in engine.explain(TENANT, enrollment_id) if row.gate == "fault"]
+    return row
+
+
+def tick(engine: Engine) -> None:
+    """Decide."""
+    engine.tick()
+
+
+def report(engine: Engine) -> None:
+    """Record what is being sent, in one call."""
+    engine.complete_sends(
+        [
+            {"execution": str(row.id), "fence": row.fence, "outcome": "sent"}
+            for row in engine.rows(
+                "select id, fence from dripdrop.step_executions where state = 'sending'"
+            )
+        ]
+    )
+
+
+def reconcile(engine: Engine) -> None:
+    """Make unknown what nobody reports."""
+    engine.reconcile()
+
+
+def make_visible(engine: Engine) -> None:
+    """Let the claims of the render queue run out: pgmq has a clock of its own."""
+    engine.connection.execute("update pgmq.q_dripdrop_render set vt = now()")
+
+
+STAGES: dict[str, tuple[str, Callable[[Engine], None], str]] = {
+    "decide": ("scheduled", tick, "queued"),
+    "send": ("rendered", lambda engine: engine.claim_sends("email"), "sending"),
+    "record": ("sending", report, "sent"),
+    "reconcile": ("sending", reconcile, "unknown"),
+}
+"""By the stage's name: the state it begins with, one call of it, and the state it leads to."""
+
+
+def bring_all_to(engine: Engine, clock: Clock, stage: str) -> None:
+    """Bring everybody's message to where a stage takes it up."""
+    if stage != "decide":
+        engine.tick()
+        engine.render()
+    if stage in ("record", "reconcile"):
+        assert len(engine.claim_sends("email")) == GOOD + 1
+    if stage == "reconcile":
+        clock.advance(minutes=3)
+
+
+@pytest.mark.parametrize("sqlstate", SQLSTATES)
+@pytest.mark.parametrize("stage", STAGES)
+def test_one_row_that_cannot_be_written_is_held_and_the_others_go_on_in_the_same_call(
+    journey: Engine, clock: Clock, warnings: list[str], stage: str, sqlstate: str
+) -> None:
+    before, act, after = STAGES[stage]
+    people, poison = crowd(journey)
+    bring_all_to(journey, clock, stage)
+    with refusing(journey, sqlstate, poison):
+        act(journey)
+        assert states(journey, people) == {after}
+        assert states(journey, [poison]) == {before}
+        held = fault(journey, poison)
+        assert (held.open, held.reason) == (False, "row_fault")
+        assert held.detail == f"{stage} {sqlstate} not this one"
+        assert held.until == clock.now + timedelta(minutes=1)
+        execution = journey.last(poison).id
+        assert warnings == [f'message "{execution}" is held: not this one']
+    assert journey.ledger() == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_it_is_tried_again_after_growing_pauses_and_goes_on_once_it_can(
+    journey: Engine, clock: Clock, warnings: list[str], stage: str
+) -> None:
+    before, act, after = STAGES[stage]
+    _, poison = crowd(journey)
+    bring_all_to(journey, clock, stage)
+    again = {"record": tick}.get(stage, act)
+    with refusing(journey, "P0001", poison):
+        act(journey)
+        for minutes in (1, 2, 4, 8, 16, 32, 60, 60):
+            assert fault(journey, poison).until == clock.now + timedelta(minutes=minutes)
+            clock.advance(minutes=minutes, seconds=-1)
+            journey.reconcile()
+            again(journey)
+            assert fault(journey, poison).until == clock.now + timedelta(seconds=1)
+            clock.advance(seconds=1)
+            journey.reconcile()
+            again(journey)
+            assert journey.last(poison).state == before
+    assert len(warnings) == 1
+    clock.advance(hours=1)
+    journey.reconcile()
+    again(journey)
+    assert journey.last(poison).state in {after, "sent"}
+    assert journey.ledger() == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_two_poison_rows_alone_are_both_held_and_spoil_no_call(
+    journey: Engine, clock: Clock, stage: str
+) -> None:
+    before, act, after = STAGES[stage]
+    poisoned = [journey.join(f"user{number}").id for number in range(GOOD + 1)][:2]
+    bring_all_to(journey, clock, stage)
+    with refusing(journey, "22P02", *poisoned):
+        act(journey)
+        assert states(journey, poisoned) == {before}
+        assert [fault(journey, person).open for person in poisoned] == [False, False]
+        act(journey)
+    clock.advance(minutes=2)
+    journey.reconcile()
+    {"record": tick}.get(stage, act)(journey)
+    assert states(journey, poisoned) == {after}
+
+
+@pytest.mark.parametrize("sqlstate", SQLSTATES)
+def test_one_row_whose_variables_cannot_be_made_is_held_and_the_others_are_rendered(
+    journey: Engine, clock: Clock, sqlstate: str
+) -> None:
+    """What is read for rendering calls the application's functions by way of hooks, and casts."""
+    people, poison = crowd(journey)
+    journey.tick()
+    bad = journey.last(poison).id
+    mended = journey.rows(
+        "select pg_get_functiondef('dripdrop._hook_values'::regproc) as definition"
+    )[0].definition
+    journey.connection.execute(f"""
+        update dripdrop.step_executions set hooks = '{{}}' where id = '{bad}';
+        create or replace function dripdrop._hook_values(hooks jsonb) returns jsonb
+        language plpgsql as $$
+        begin raise exception 'not this one' using errcode = '{sqlstate}'; end $$;
+    """)
+    assert journey.render() == GOOD
+    assert states(journey, people) == {"rendered"}
+    held = fault(journey, poison)
+    assert held.detail == f"render {sqlstate} not this one"
+    assert journey.claim_renders() == []
+    for minutes in (1, 2):
+        clock.advance(minutes=minutes)
+        make_visible(journey)
+        journey.reconcile()
+        assert journey.render() == 0
+        assert fault(journey, poison).until == clock.now + timedelta(minutes=2 * minutes)
+    journey.connection.execute(mended.encode())
+    clock.advance(minutes=4)
+    make_visible(journey)
+    journey.reconcile()
+    assert journey.render() == 1
+    assert journey.ledger() == []
+
+
+def test_a_result_whose_enrolment_somebody_has_locked_is_recorded_once_it_is_free(
+    journey: Engine, other: Engine, clock: Clock
+) -> None:
+    people, locked = crowd(journey)
+    claims = journey.claim()
+    assert len(claims) == GOOD + 1
+    with other.connection.transaction():
+        other.connection.execute(
+            "select from dripdrop.enrollments where id = %s for update", [locked]
+        )
+        journey.record(claims)
+        assert states(journey, people) == {"sent"}
+        assert states(journey, [locked]) == {"sending"}
+        for _ in range(3):
+            clock.advance(minutes=3)
+            journey.tick()
+            journey.reconcile()
+            assert states(journey, [locked]) == {"sending"}
+    clock.advance(seconds=1)
+    journey.tick()
+    assert states(journey, [locked]) == {"sent"}
+    assert journey.rows("select * from dripdrop.faults") == []
+    assert journey.ledger() == []
+
+
+def test_a_row_that_is_only_locked_is_nothing_to_warn_of(
+    journey: Engine, other: Engine, warnings: list[str]
+) -> None:
+    _, locked = crowd(journey)
+    claims = journey.claim()
+    with other.connection.transaction():
+        other.connection.execute(
+            "select from dripdrop.enrollments where id = %s for update", [locked]
+        )
+        journey.record(claims)
+    assert warnings == []
+
+
+def test_the_first_claim_finds_a_newcomer_behind_thousands_who_have_left(
+    journey: Engine,
+) -> None:
+    """Of four thousand rendered messages all are stopped; the pointers are still in the queue."""
+    people = [
+        {"subscriber_id": f"u{n}", "data": {"email": f"u{n}@example.com"}} for n in range(4000)
+    ]
+    left = [row.id for row in journey.enroll_many(TENANT, "onboarding", people)]
+    for _ in range(8):
+        journey.tick()
+        journey.render()
+    assert states(journey, left[::500]) == {"rendered"}
+    journey.rows(
+        "select u.id from unnest(%s::uuid[]) as e (id), dripdrop.unenroll(%s, e.id) as u",
+        left,
+        TENANT,
+    )
+    newcomer = journey.join("newcomer").id
+    journey.tick()
+    journey.render()
+    assert len(pointers(journey, "send_email")) == 4001
+    (claim,) = journey.claim_sends("email", 100)
+    assert claim.execution_id == journey.last(newcomer).id
+
+
+@pytest.mark.parametrize("queue", ["render", "send_email"])
+def test_what_is_no_pointer_is_thrown_away_with_one_line_per_claim(
+    journey: Engine, warnings: list[str], queue: str
+) -> None:
+    journey.join()
+    journey.tick()
+    if queue == "send_email":
+        journey.render()
+    for message in (None, 7, "text", [], {}, {"execution": "no uuid", "fence": 0}):
+        journey.rows("select pgmq.send(%s, %s::jsonb)", f"dripdrop_{queue}", Jsonb(message))
+    taken = journey.claim_renders() if queue == "render" else journey.claim_sends("email")
+    assert len(taken) == 1
+    assert warnings == [f'threw away 6 messages of queue "dripdrop_{queue}": no pointers']
+    if queue == "render":
+        assert len(pointers(journey, queue)) == 1
+    else:
+        assert pointers(journey, queue) == []
+
+
+@pytest.mark.parametrize("queue", ["render", "send_email"])
+def test_a_pointer_whose_message_has_moved_on_is_thrown_away_without_a_word(
+    journey: Engine, warnings: list[str], queue: str
+) -> None:
+    pointer = {"execution": str(uuid4()), "fence": 0}
+    journey.rows("select pgmq.send(%s, %s::jsonb)", f"dripdrop_{queue}", Jsonb(pointer))
+    taken = journey.claim_renders() if queue == "render" else journey.claim_sends("email")
+    assert taken == []
+    assert pointers(journey, queue) == []
+    assert warnings == []
