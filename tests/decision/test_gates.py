@@ -114,6 +114,7 @@ def test_the_gates_are_asked_in_order(engine: Engine) -> None:
         "sender",
         "sender_rest",
         "circuit",
+        "retry",
         "capacity",
     ]
 

@@ -105,7 +105,7 @@ def make_visible(engine: Engine) -> None:
     engine.connection.execute("update pgmq.q_dripdrop_render set vt = now()")
 
 
-STAGES: dict[str, tuple[str, Callable[[Engine], None], str]] = {
+STAGES: dict[str, tuple[str, Callable[[Engine], object], str]] = {
     "decide": ("scheduled", tick, "queued"),
     "send": ("rendered", lambda engine: engine.claim_sends("email"), "sending"),
     "record": ("sending", report, "sent"),
@@ -299,7 +299,8 @@ def test_what_is_no_pointer_is_thrown_away_with_one_line_per_claim(
     journey.tick()
     if queue == "send_email":
         journey.render()
-    for message in (None, 7, "text", [], {}, {"execution": "no uuid", "fence": 0}):
+    strange: list[Any] = [None, 7, "text", [], {}, {"execution": "no uuid", "fence": 0}]
+    for message in strange:
         journey.rows("select pgmq.send(%s, %s::jsonb)", f"dripdrop_{queue}", Jsonb(message))
     taken = journey.claim_renders() if queue == "render" else journey.claim_sends("email")
     assert len(taken) == 1
