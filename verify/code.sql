@@ -396,6 +396,7 @@ begin
     '_suppress',
     '_suppression_slot',
     '_suppressions_of',
+    '_take_due',
     '_take_pointers',
     '_take_questions',
     '_take_turns',

@@ -66,6 +66,20 @@ def test_a_tick_takes_at_most_its_batch_oldest_first(journey: Engine, clock: Clo
     assert journey.last(second.id).state == "scheduled"
 
 
+def test_what_has_just_come_due_does_not_wait_for_another_tenants_crowd(
+    journey: Engine, clock: Clock
+) -> None:
+    for subscriber in range(30):
+        journey.join(str(subscriber))
+    clock.advance(seconds=1)
+    mail = {"host": "localhost", "from": "Globex <hi@globex.example>"}
+    journey.create_channel_adapter("globex", "mail", "email", "smtp", config=mail, is_default=True)
+    journey.apply("globex", onboarding())
+    newcomer = journey.enroll("globex", "onboarding", "User", "1", {"email": "eve@example.com"})
+    assert journey.tick(batch_size=10).queued == 10
+    assert journey.last(newcomer.id).state == "queued"
+
+
 def test_without_a_sender_the_message_waits_for_one(engine: Engine) -> None:
     engine.apply(TENANT, onboarding())
     enrollment = engine.join()
