@@ -19854,7 +19854,11 @@ begin atomic
   with pattern as (
     select
       p.*,
-      '(?=.{1,253}$)' || p.label || '(\.' || p.label || ')*' as host,
+      '(?=.{1,253}$)(?!([0-9A-Za-z_-]+\.)*(0[Xx][0-9A-Fa-f]*|[0-9]+)$)'
+      || p.label || '(\.' || p.label || ')*' as name,
+      '(' || p.octet || '\.){3}' || p.octet as ipv4,
+      '[0-9A-Fa-f]{0,4}(:[0-9A-Fa-f]{0,4}){2,7}(:(' || p.octet || '\.){3}' || p.octet || ')?'
+      as ipv6,
       '(?=[^@]{1,64}@)[!#-''*+/-9=?A-Z^-~-]+(\.[!#-''*+/-9=?A-Z^-~-]+)*'
       '@[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*'
       as address
@@ -19862,20 +19866,22 @@ begin atomic
       values (
         '[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?',
         '([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])',
-        '([1-9][0-9]{0,2}|1000)'
+        '([1-9][0-9]{0,2}|1000)',
+        '(25[0-5]|(2[0-4]|1[0-9]|[1-9])?[0-9])'
       )
-    ) as p (label, port, count)
+    ) as p (label, port, count, octet)
   ),
   named as (
     select
-      '^(' || p.host || '|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]+)$' as host,
+      -- What ends in a number is an address (RFC 1123 section 2.1).
+      '^(' || p.name || '|' || p.ipv4 || '|' || p.ipv6 || ')$' as host,
       '^' || p.port || '$' as port,
       '^' || p.count || '$' as count,
-      '^https?://(' || p.label || '(\.' || p.label || ')*|\[[0-9A-Fa-f:.]+\])(:' || p.port || ')?'
+      '^https?://(' || p.label || '(\.' || p.label || ')*|\[' || p.ipv6 || '\])(:' || p.port || ')?'
       '([/?][!"$-~]*)?$' as url,
       '^(' || p.address || '|("([^"\\\x01-\x1f\x7f]|\\["\\])*"|[^\[\]()<>:;@\\,"\x01-\x1f\x7f]+)?'
       ' ?<' || p.address || '>)$' as mailbox,
-      '^(' || p.label || '(\.' || p.label || ')+|\[[0-9A-Fa-f:.]+\]|\[IPv6:[0-9A-Fa-f:.]+\])$'
+      '^(' || p.label || '(\.' || p.label || ')+|\[' || p.ipv4 || '\]|\[IPv6:' || p.ipv6 || '\])$'
       as helo,
       '^[^\x01-\x1f\x7f]+$' as line,
       '^[!-~]+$' as token

@@ -10,7 +10,7 @@ import pytest
 
 from dripdrop.channels import ChannelSettings, InvalidAdapter
 
-from .conftest import IDEMPOTENCY_KEY, MailServer, MailServers, Open, message
+from .conftest import IDEMPOTENCY_KEY, MailServer, MailServers, Open, ScriptedServers, message
 
 pytestmark = pytest.mark.anyio
 
@@ -241,6 +241,17 @@ async def test_a_silent_server_is_uncertain_only_once_it_has_the_content(
         settings = ChannelSettings(timeout=0.2)
         outcome = await open_("email", "smtp", credentials, settings=settings).send(message(HELLO))
     assert (outcome.kind, outcome.code) == (kind, code)
+
+
+@pytest.mark.parametrize("command", ["MAIL", "RCPT", "DATA"])
+@pytest.mark.parametrize("reply", ["199 well", "250-ok\n999 what", "302 elsewhere", "well"])
+async def test_what_is_no_reply_is_the_servers_fault(
+    open_: Open, scripted_server: ScriptedServers, command: str, reply: str
+) -> None:
+    server = await scripted_server(**{command: reply})
+    account = {"host": "127.0.0.1", "port": server.port, "security": "none"}
+    outcome = await open_("email", "smtp", account).send(message(HELLO))
+    assert (outcome.kind, outcome.code) == ("unreachable", "invalid_reply")
 
 
 async def test_a_server_that_is_down_is_unreachable(open_: Open, closed_port: int) -> None:

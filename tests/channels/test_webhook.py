@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import ssl
 from datetime import UTC, datetime, timedelta, timezone
@@ -260,3 +262,22 @@ def test_a_malformed_secret_is_refused_at_once_and_not_shown(open_: Open, secret
 def test_the_secret_is_not_in_an_adapters_repr() -> None:
     adapter = Adapter(UUID(int=0), None, "a", "webhook", "default", {}, {"secret": SECRET})
     assert SECRET not in repr(adapter)
+
+
+@pytest.mark.parametrize(("interim", "kind"), [(1, "sent"), (3, "sent"), (50_000, "maybe_sent")])
+async def test_interim_replies_are_few(open_: Open, interim: int, kind: str) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n" * interim)
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        channel = open_("webhook", "default", {"url": url, "secret": SECRET})
+        outcome = await channel.send(message({"body": {}}))
+        await channel.aclose()
+    assert outcome.kind == kind
+    assert kind == "sent" or outcome.detail == "too many interim replies"

@@ -10,10 +10,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, ClassVar
 
 import aiohttp
 import httpx
+from aiohttp.client_proto import ResponseHandler
 from httpx_aiohttp import AiohttpTransport
 
 from dripdrop.channels.base import (
@@ -28,6 +30,7 @@ from dripdrop.channels.headers import checked_headers
 from dripdrop.channels.urlguard import PrivateAddress, check_url, public_socket
 
 _MAX_REPLY_BYTES = 64 * 1024
+_MAX_INTERIM_REPLIES = 16
 _RETRY_AFTER_SECONDS = (1.0, 86400.0)
 _IN_FLIGHT = 20
 
@@ -138,7 +141,7 @@ class GuardedHTTP:
         await self._transport.aclose()
 
     def _session(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
+        connector = _Connector(
             limit=0,
             ssl=httpx.create_ssl_context(),
             socket_factory=None if self.settings.allow_private else public_socket,
@@ -171,6 +174,35 @@ class _Request(aiohttp.ClientRequest):
         if before_writing is not None:
             before_writing()
         return await super().send(conn)
+
+
+class _Connection(ResponseHandler):
+    """Takes a few interim replies (RFC 9110 section 15.2) before the one that counts.
+
+    aiohttp reads on for as long as they come: a server that sends nothing else would have the loop
+    to itself.
+    """
+
+    _interim = 0
+
+    def feed_data(self, data: Any, size: int = 0) -> None:
+        """Take a reply's head, or end the connection."""
+        self._interim = self._interim + 1 if 100 <= data[0].code < 200 else 0
+        if self._interim <= _MAX_INTERIM_REPLIES:
+            super().feed_data(data, size)
+        elif self._interim == _MAX_INTERIM_REPLIES + 1:
+            self.set_exception(aiohttp.ClientConnectionError("too many interim replies"))
+            if self.transport is not None:
+                self.transport.close()
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Opens such connections."""
+
+    def __init__(self, **settings: Any) -> None:
+        """Take what `aiohttp.TCPConnector` takes."""
+        super().__init__(**settings)
+        self._factory = partial(_Connection, loop=self._loop)
 
 
 class NoReply(Exception):

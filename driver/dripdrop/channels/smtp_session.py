@@ -151,7 +151,8 @@ class Session:
             async with asyncio.timeout(seconds):
                 yield
         except SMTPResponseException as error:
-            if error.code < 0 or (error.code < 300 and self.stage != "login"):
+            refusal = 400 <= error.code < 600 or (self.stage == "login" and error.code >= 0)
+            if not refusal:
                 raise Away("invalid_reply", error.message) from None
             raise Refused(self.stage, error.code, error.message) from None
         except TimeoutError:
