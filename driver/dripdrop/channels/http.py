@@ -202,7 +202,7 @@ class _Connector(aiohttp.TCPConnector):
     def __init__(self, **settings: Any) -> None:
         """Take what `aiohttp.TCPConnector` takes."""
         super().__init__(**settings)
-        self._factory = partial(_Connection, loop=self._loop)
+        self._factory: Any = partial(_Connection, loop=self._loop)
 
 
 class NoReply(Exception):
