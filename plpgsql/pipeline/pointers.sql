@@ -183,7 +183,7 @@ comment on function dripdrop._place_class() is
 -- Senders take turns, and the tenants of each. Pointers whose message has moved on are thrown away;
 -- of what somebody is stopping at this moment they go to the end of the queue. size: how many
 -- pointers of each sender and tenant are looked at; as many as it has room for, if it is null.
--- Null is returned when there is no pointer at all. At most 32 MB of payload are taken at once.
+-- taken is null when there is no pointer at all. At most 32 MB of payload are taken at once.
 --
 -- locks   senders with a concurrency, by try; the slots of stops, shared; executions, skipping what
 --         is locked
@@ -193,9 +193,10 @@ create or replace function dripdrop._take_pointers(
   places jsonb,
   batch_size int,
   size int,
-  at timestamptz
+  at timestamptz,
+  out taken uuid[],
+  out strangers bigint
 )
-returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set standard_conforming_strings = on
@@ -215,14 +216,13 @@ declare
   v_fences int[];
   v_valid uuid[];
   v_chosen uuid[];
-  v_taken uuid[];
   v_gone bigint[];
 begin
   select array_agg(g.sender), array_agg(g.tenant)
   into v_senders, v_tenants
   from dripdrop._queue_groups(queue) as g;
   if v_senders is null then
-    return null;
+    return;
   end if;
   select jsonb_object_agg(r.sender, r.room) into v_rooms
   from dripdrop._rooms(v_senders, places, batch_size, at) as r
@@ -239,7 +239,7 @@ begin
   into v_read, v_executions, v_fences
   from dripdrop._queue_heads(queue, v_senders, v_tenants, v_sizes) as h;
   if v_read is null then
-    return null;
+    return;
   end if;
 
   -- A pointer names its sender as it was when it was made; the row knows better.
@@ -284,13 +284,13 @@ begin
       window sender as (partition by n.sender order by n.tenant_turn, n.place)
     ) as t
   ) as c;
-  v_taken := array(
+  taken := array(
     select x.id
     from dripdrop.step_executions as x
     where x.id = any (v_chosen) and x.state = 'rendered'
     for update of x skip locked
   );
-  v_taken := dripdrop._unstopped(v_taken);
+  taken := dripdrop._unstopped(taken);
 
   -- What is left out for a while is put back by reconcile().
   v_gone := array(
@@ -301,20 +301,22 @@ begin
       or p.execution = any (v_chosen)
   );
   perform pgmq.delete(queue, v_gone);
-  perform dripdrop._warn_of_strangers(queue, count(*))
-  from unnest(v_executions, v_fences) as p (execution, fence)
-  where p.execution is null or p.fence is null;
-  if cardinality(v_taken) < cardinality(v_chosen) then
+  strangers := (
+    select count(*)
+    from unnest(v_executions, v_fences) as p (execution, fence)
+    where p.execution is null or p.fence is null
+  );
+  if cardinality(taken) < cardinality(v_chosen) then
     perform dripdrop._enqueue(queue, array(
       select dripdrop._pointer(x)
       from dripdrop.step_executions as x
-      where x.id = any (v_chosen) and x.id <> all (v_taken)
+      where x.id = any (v_chosen) and x.id <> all (taken)
       order by x.id
     ));
   end if;
-  return v_taken;
 end
 $$;
 
 comment on function dripdrop._take_pointers(text, jsonb, int, int, timestamptz) is
-  'Takes rendered messages from a queue, as many as their senders have room for, and locks them.';
+  'Takes rendered messages from a queue, as many as their senders have room for, and locks them; '
+  'strangers: how many were no pointers.';

@@ -47,6 +47,7 @@ declare
   v_taken uuid[];
   v_passed uuid[];
   v_size int;
+  v_strangers bigint := 0;
 begin
   perform dripdrop._check_interval(lease, 'lease', interval '0');
   perform dripdrop._check_places(places);
@@ -54,14 +55,17 @@ begin
   perform dripdrop._check_batch_size(batch_size);
   -- What has been stopped meanwhile, or must not leave now, costs a claim little: it looks on.
   for i in 1 .. 6 loop
-    v_taken := dripdrop._take_pointers(
+    select t.taken, v_strangers + coalesce(t.strangers, 0)
+    into v_taken, v_strangers
+    from dripdrop._take_pointers(
       'dripdrop_send_' || channel, places, batch_size, v_size, v_now
-    );
+    ) as t;
     exit when v_taken is null;
     v_passed := dripdrop._pass_fence(v_taken, lease, claim, v_now);
     exit when cardinality(v_passed) > 0;
     v_size := 2000;
   end loop;
+  perform dripdrop._warn_of_strangers('dripdrop_send_' || channel, v_strangers);
   if coalesce(cardinality(v_passed), 0) = 0 then
     return;
   end if;

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import START
 from tests.driver.command import Result, dripdrop
-from tests.engine import TENANT, Engine
+from tests.engine import TENANT, Engine, email
 
 SEALED = "AQABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4fICEiIyQl"
 
@@ -84,3 +84,30 @@ def test_a_time_that_cannot_be_read_is_named(engine: Engine, dsn: str, post: Any
     result = at(dsn, "pause-adapter", "post", "--until", "soon")
     assert result.returncode == 2
     assert "'--until'" in result.stderr
+
+
+def test_circuits_shows_who_is_away_since_when_why_and_how_many_wait(
+    engine: Engine, dsn: str
+) -> None:
+    engine.author(email("welcome"))
+    engine.join()
+    engine.deliver("unreachable", code="connect_error", detail="no route to host")
+    engine.connection.execute(
+        "select set_config('dripdrop.now', %s, false)", [str(START + timedelta(seconds=5))]
+    )
+    engine.tick()
+    header, row = at(dsn, "circuits").stdout.splitlines()
+    assert header.split() == [
+        *("server", "state", "reason", "until", "waiting"),
+        *("faults", "probes", "started_at", "ended_at", "detail"),
+    ]
+    assert row.split() == [
+        *("sender", '"email"', "resting", "connect_error", "2026-03-02", "09:00:30Z", "1"),
+        *("1", "0", "2026-03-02", "09:00:00Z", "no", "route", "to", "host"),
+    ]
+    (line,) = at(dsn, "circuits", "--json").stdout.splitlines()
+    assert json.loads(line)["waiting"] == 1
+
+
+def test_circuits_says_that_there_is_none(engine: Engine, dsn: str) -> None:
+    assert at(dsn, "circuits").stdout == "no server is away, and none was\n"
