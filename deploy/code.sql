@@ -14198,6 +14198,17 @@ $$;
 comment on function dripdrop._release_held(timestamptz, text[], boolean, text) is
   'Makes due what was held for one of some reasons, and is held no more.';
 
+create or replace function dripdrop._release_all_held(at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._release_held(at, dripdrop._hold_reasons(), true)
+$$;
+
+comment on function dripdrop._release_all_held(timestamptz) is
+  'Makes due whatever was held and is held no more.';
+
 create or replace function dripdrop._release_paused(pause dripdrop.sending_pauses)
 returns void
 language sql
@@ -14916,7 +14927,8 @@ declare
 begin
   perform dripdrop._check_interval(unknown_grace, 'unknown_grace', interval '0');
   perform dripdrop._look_around(v_now);
-  perform dripdrop._look_after_lines(v_now);
+  perform dripdrop._attempt('_release_all_held', v_now);
+  perform dripdrop._attempt('_pull_for_people', v_now);
   leases_lost := dripdrop._halved('_lose_leases', dripdrop._lost_leases(v_now), 'reconcile', v_now);
   presumed_sent := dripdrop._halved(
     '_presume_sent', dripdrop._unknown(unknown_grace, false, v_now), 'reconcile', v_now
@@ -14924,9 +14936,9 @@ begin
   resent := dripdrop._halved(
     '_resend', dripdrop._unknown(unknown_grace, true, v_now), 'reconcile', v_now
   );
-  perform dripdrop._wake_again(v_now);
-  perform dripdrop._wake_missed(v_now);
-  perform dripdrop._prune(v_now);
+  perform dripdrop._attempt('_wake_again', v_now);
+  perform dripdrop._attempt('_wake_missed', v_now);
+  perform dripdrop._attempt('_prune', v_now);
   repointed := dripdrop._repoint();
   return next;
 end
@@ -14934,39 +14946,6 @@ $$;
 
 comment on function dripdrop.reconcile(interval) is
   'Mends what a crash or a lost queue left behind; returns how much of each it found.';
-
--- What ticks leave to it: what is held until something has happened, and the lines of people.
-create or replace function dripdrop._look_after_lines(at timestamptz)
-returns void
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  begin
-    perform dripdrop._release_held(at, dripdrop._hold_reasons(), true);
-  exception
-    when others then
-      raise warning 'what is held could not be looked at: %', sqlerrm using errcode = sqlstate;
-  end;
-  begin
-    perform dripdrop._pull(
-      array(
-        select c.id
-        from dripdrop.counters as c
-        where c.line_until > _look_after_lines.at and c.scope in ('recipient', 'subscriber')
-      ),
-      at
-    );
-  exception
-    when others then
-      raise warning 'the lines of limits could not be looked at: %', sqlerrm using
-        errcode = sqlstate;
-  end;
-end
-$$;
-
-comment on function dripdrop._look_after_lines(timestamptz) is
-  'Makes due what is held no more, and what waits for limits of people that have room.';
 
 -- Calls one of our functions (uuid[], timestamptz) for a batch, and where that raises for its
 -- halves: the row at fault is left out for a while, the others go on.
@@ -17348,8 +17327,6 @@ $$;
 comment on function dripdrop.next_due() is
   'In how many seconds, from 0.02 to an hour, a tick may have something to do that nobody says.';
 
--- Nothing that goes wrong here keeps a tick from what is due.
---
 -- locks   faults, executions and their enrolments, all skipping what is locked
 create or replace function dripdrop._look_around(at timestamptz)
 returns void
@@ -17357,39 +17334,69 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  begin
-    perform dripdrop._record_late(at);
-  exception
-    when others then
-      raise warning 'results that were kept could not be recorded: %', sqlerrm using
-        errcode = sqlstate;
-  end;
-  begin
-    perform dripdrop._release_behind_circuits(at, 2000);
-  exception
-    when others then
-      raise warning 'what waits for servers could not be released: %', sqlerrm using
-        errcode = sqlstate;
-  end;
-  begin
-    perform dripdrop._pull(
-      array(
-        select c.id
-        from dripdrop.counters as c
-        where c.line_until > _look_around.at and c.scope not in ('recipient', 'subscriber')
-      ),
-      at
-    );
-  exception
-    when others then
-      raise warning 'the lines of limits could not be looked at: %', sqlerrm using
-        errcode = sqlstate;
-  end;
+  perform dripdrop._attempt('_record_late', at);
+  perform dripdrop._attempt('_release_behind_circuits', at);
+  perform dripdrop._attempt('_pull_for_senders', at);
 end
 $$;
 
 comment on function dripdrop._look_around(timestamptz) is
   'Records what was kept, and makes due what waited for servers that are back or limits with room.';
+
+-- Calls one of our functions (timestamptz). Nothing that goes wrong there keeps a tick from what is
+-- due, or a reconcile() from the rest.
+create or replace function dripdrop._attempt(callee text, at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  execute format('select dripdrop.%I($1)', callee) using at;
+exception
+  when others then
+    raise warning '% failed: %', callee, left(sqlerrm, 200) using
+      errcode = sqlstate, hint = 'It is tried again; all else goes on.';
+end
+$$;
+
+comment on function dripdrop._attempt(text, timestamptz) is
+  'Does what may fail without harm to anything else, and warns of it.';
+
+create or replace function dripdrop._pull_for_senders(at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._pull(
+    array(
+      select c.id
+      from dripdrop.counters as c
+      where c.line_until > _pull_for_senders.at and c.scope not in ('recipient', 'subscriber')
+    ),
+    at
+  )
+$$;
+
+comment on function dripdrop._pull_for_senders(timestamptz) is
+  'Makes due what waits in the lines of senders'' limits that have room.';
+
+create or replace function dripdrop._pull_for_people(at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._pull(
+    array(
+      select c.id
+      from dripdrop.counters as c
+      where c.line_until > _pull_for_people.at and c.scope in ('recipient', 'subscriber')
+    ),
+    at
+  )
+$$;
+
+comment on function dripdrop._pull_for_people(timestamptz) is
+  'Makes due what waits in the lines of people''s limits that have room.';
 
 -- locks   the counters of limits, in id order; callers hold the executions and their enrolments
 -- raises  ZD120 the queues do not exist; 53xxx and 58xxx when nothing can be written; 40001, 40P01
@@ -18665,7 +18672,10 @@ comment on function dripdrop._circuits_of(uuid[]) is
 -- moves with it.
 --
 -- locks   executions and their enrolments, skipping what is locked
-create or replace function dripdrop._release_behind_circuits(at timestamptz, batch_size int)
+create or replace function dripdrop._release_behind_circuits(
+  at timestamptz,
+  batch_size int default 2000
+)
 returns int
 language plpgsql
 set search_path = pg_catalog, pg_temp

@@ -243,6 +243,17 @@ $$;
 comment on function dripdrop._release_held(timestamptz, text[], boolean, text) is
   'Makes due what was held for one of some reasons, and is held no more.';
 
+create or replace function dripdrop._release_all_held(at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._release_held(at, dripdrop._hold_reasons(), true)
+$$;
+
+comment on function dripdrop._release_all_held(timestamptz) is
+  'Makes due whatever was held and is held no more.';
+
 create or replace function dripdrop._release_paused(pause dripdrop.sending_pauses)
 returns void
 language sql

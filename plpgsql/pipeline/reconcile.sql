@@ -23,7 +23,8 @@ declare
 begin
   perform dripdrop._check_interval(unknown_grace, 'unknown_grace', interval '0');
   perform dripdrop._look_around(v_now);
-  perform dripdrop._look_after_lines(v_now);
+  perform dripdrop._attempt('_release_all_held', v_now);
+  perform dripdrop._attempt('_pull_for_people', v_now);
   leases_lost := dripdrop._halved('_lose_leases', dripdrop._lost_leases(v_now), 'reconcile', v_now);
   presumed_sent := dripdrop._halved(
     '_presume_sent', dripdrop._unknown(unknown_grace, false, v_now), 'reconcile', v_now
@@ -31,9 +32,9 @@ begin
   resent := dripdrop._halved(
     '_resend', dripdrop._unknown(unknown_grace, true, v_now), 'reconcile', v_now
   );
-  perform dripdrop._wake_again(v_now);
-  perform dripdrop._wake_missed(v_now);
-  perform dripdrop._prune(v_now);
+  perform dripdrop._attempt('_wake_again', v_now);
+  perform dripdrop._attempt('_wake_missed', v_now);
+  perform dripdrop._attempt('_prune', v_now);
   repointed := dripdrop._repoint();
   return next;
 end
@@ -41,39 +42,6 @@ $$;
 
 comment on function dripdrop.reconcile(interval) is
   'Mends what a crash or a lost queue left behind; returns how much of each it found.';
-
--- What ticks leave to it: what is held until something has happened, and the lines of people.
-create or replace function dripdrop._look_after_lines(at timestamptz)
-returns void
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  begin
-    perform dripdrop._release_held(at, dripdrop._hold_reasons(), true);
-  exception
-    when others then
-      raise warning 'what is held could not be looked at: %', sqlerrm using errcode = sqlstate;
-  end;
-  begin
-    perform dripdrop._pull(
-      array(
-        select c.id
-        from dripdrop.counters as c
-        where c.line_until > _look_after_lines.at and c.scope in ('recipient', 'subscriber')
-      ),
-      at
-    );
-  exception
-    when others then
-      raise warning 'the lines of limits could not be looked at: %', sqlerrm using
-        errcode = sqlstate;
-  end;
-end
-$$;
-
-comment on function dripdrop._look_after_lines(timestamptz) is
-  'Makes due what is held no more, and what waits for limits of people that have room.';
 
 -- Calls one of our functions (uuid[], timestamptz) for a batch, and where that raises for its
 -- halves: the row at fault is left out for a while, the others go on.

@@ -153,8 +153,6 @@ $$;
 comment on function dripdrop.next_due() is
   'In how many seconds, from 0.02 to an hour, a tick may have something to do that nobody says.';
 
--- Nothing that goes wrong here keeps a tick from what is due.
---
 -- locks   faults, executions and their enrolments, all skipping what is locked
 create or replace function dripdrop._look_around(at timestamptz)
 returns void
@@ -162,39 +160,69 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  begin
-    perform dripdrop._record_late(at);
-  exception
-    when others then
-      raise warning 'results that were kept could not be recorded: %', sqlerrm using
-        errcode = sqlstate;
-  end;
-  begin
-    perform dripdrop._release_behind_circuits(at, 2000);
-  exception
-    when others then
-      raise warning 'what waits for servers could not be released: %', sqlerrm using
-        errcode = sqlstate;
-  end;
-  begin
-    perform dripdrop._pull(
-      array(
-        select c.id
-        from dripdrop.counters as c
-        where c.line_until > _look_around.at and c.scope not in ('recipient', 'subscriber')
-      ),
-      at
-    );
-  exception
-    when others then
-      raise warning 'the lines of limits could not be looked at: %', sqlerrm using
-        errcode = sqlstate;
-  end;
+  perform dripdrop._attempt('_record_late', at);
+  perform dripdrop._attempt('_release_behind_circuits', at);
+  perform dripdrop._attempt('_pull_for_senders', at);
 end
 $$;
 
 comment on function dripdrop._look_around(timestamptz) is
   'Records what was kept, and makes due what waited for servers that are back or limits with room.';
+
+-- Calls one of our functions (timestamptz). Nothing that goes wrong there keeps a tick from what is
+-- due, or a reconcile() from the rest.
+create or replace function dripdrop._attempt(callee text, at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  execute format('select dripdrop.%I($1)', callee) using at;
+exception
+  when others then
+    raise warning '% failed: %', callee, left(sqlerrm, 200) using
+      errcode = sqlstate, hint = 'It is tried again; all else goes on.';
+end
+$$;
+
+comment on function dripdrop._attempt(text, timestamptz) is
+  'Does what may fail without harm to anything else, and warns of it.';
+
+create or replace function dripdrop._pull_for_senders(at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._pull(
+    array(
+      select c.id
+      from dripdrop.counters as c
+      where c.line_until > _pull_for_senders.at and c.scope not in ('recipient', 'subscriber')
+    ),
+    at
+  )
+$$;
+
+comment on function dripdrop._pull_for_senders(timestamptz) is
+  'Makes due what waits in the lines of senders'' limits that have room.';
+
+create or replace function dripdrop._pull_for_people(at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._pull(
+    array(
+      select c.id
+      from dripdrop.counters as c
+      where c.line_until > _pull_for_people.at and c.scope in ('recipient', 'subscriber')
+    ),
+    at
+  )
+$$;
+
+comment on function dripdrop._pull_for_people(timestamptz) is
+  'Makes due what waits in the lines of people''s limits that have room.';
 
 -- locks   the counters of limits, in id order; callers hold the executions and their enrolments
 -- raises  ZD120 the queues do not exist; 53xxx and 58xxx when nothing can be written; 40001, 40P01

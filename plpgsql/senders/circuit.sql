@@ -395,7 +395,10 @@ comment on function dripdrop._circuits_of(uuid[]) is
 -- moves with it.
 --
 -- locks   executions and their enrolments, skipping what is locked
-create or replace function dripdrop._release_behind_circuits(at timestamptz, batch_size int)
+create or replace function dripdrop._release_behind_circuits(
+  at timestamptz,
+  batch_size int default 2000
+)
 returns int
 language plpgsql
 set search_path = pg_catalog, pg_temp
