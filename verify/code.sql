@@ -279,6 +279,7 @@ begin
     '_matches',
     '_may_enter',
     '_may_pass',
+    '_messages',
     '_migrating',
     '_multiplies',
     '_name_of_server',

@@ -27,6 +27,7 @@ declare
   v_execution dripdrop.step_executions;
   v_decision dripdrop._decision;
   v_at timestamptz;
+  v_fault_until timestamptz;
 begin
   select e.* into v_enrollment
   from dripdrop.enrollments as e
@@ -80,6 +81,10 @@ begin
     if v_execution.due_at <= v_now then
       v_decision := dripdrop._would_admit(v_decision, v_now);
     end if;
+    -- No stage looks at it before.
+    v_fault_until := (
+      select f.until from dripdrop.faults as f where f.execution_id = v_execution.id and f.until > v_at
+    );
     return query
     select
       'now',
@@ -97,6 +102,7 @@ begin
         when put_off.gate is not null then v_execution.due_at
       end,
       case
+        when v_fault_until is not null then 'hold'
         when v_execution.state = 'scheduled' then v_decision.action
         when v_execution.state = 'queued' then 'render'
         when v_execution.state = 'rendered' then 'send'
@@ -104,6 +110,7 @@ begin
         else 'resolve'
       end,
       case
+        when v_fault_until is not null then v_fault_until
         when v_execution.state = 'sending' then v_execution.lease_until
         when v_decision.action in ('hold', 'wait') then v_decision.until
         when v_decision.action = 'ask' and v_decision.reason = 'circuit_open' then v_decision.until

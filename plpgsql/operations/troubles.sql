@@ -12,6 +12,15 @@ return to_char(at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS"Z"');
 
 comment on function dripdrop._in_utc(timestamptz) is 'A time as people read it.';
 
+create or replace function dripdrop._messages(count bigint)
+returns text
+language sql
+immutable
+parallel safe
+return count || case count when 1 then ' message' else ' messages' end;
+
+comment on function dripdrop._messages(bigint) is 'A number of messages, in words.';
+
 -- One or a million: of those that wait for a circuit no more are counted.
 create or replace function dripdrop._count_behind(circuit_id uuid)
 returns text
@@ -21,7 +30,8 @@ set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set jit = off
 as $$
-  select case when count(*) > 100000 then 'more than 100000' else count(*)::text end
+  select case when count(*) > 100000 then 'more than ' else '' end
+    || dripdrop._messages(least(count(*), 100000))
   from (
     select from dripdrop.step_executions as x
     where x.circuit_id = _count_behind.circuit_id
@@ -40,7 +50,7 @@ as $$
   select
     'circuit_open',
     format(
-      '%s (tenant %s) is away since %s: %s; %s messages wait, %s',
+      '%s (tenant %s) is away since %s: %s; %s waiting, %s',
       dripdrop._name_of_server(c.adapter_id, c.http_hook_id, ''),
       coalesce(c.tenant_key, 'global'),
       dripdrop._in_utc(c.started_at),
@@ -94,8 +104,8 @@ as $$
   select
     case when h.reason = 'stale' then 'held_as_stale' else 'held_without_sender' end,
     format(
-      '%s messages over %s (tenant %s) are held since %s: %s',
-      h.messages, h.channel, coalesce(h.tenant_key, 'global'), dripdrop._in_utc(h.since), h.reason
+      '%s over %s (tenant %s) held since %s: %s',
+      dripdrop._messages(h.messages), h.channel, coalesce(h.tenant_key, 'global'), dripdrop._in_utc(h.since), h.reason
     ),
     case h.reason
       when 'stale' then 'release() lets one go, unenroll() ends a journey.'
@@ -137,9 +147,9 @@ as $$
   select
     g.problem,
     format(
-      '%s messages since %s, stage %s: %s; for example enrolment %s (tenant %s), tried %s times, '
-      'again at %s',
-      g.messages, dripdrop._in_utc(g.since), g.stage,
+      '%s since %s, stage %s: %s; for example enrolment %s (tenant %s), failed attempts: %s, the '
+      'next at %s',
+      dripdrop._messages(g.messages), dripdrop._in_utc(g.since), g.stage,
       concat_ws(' ', nullif(g.sqlstate, 'XX000'), (g.example).message),
       coalesce(x.enrollment_id, (g.example).execution_id), coalesce(x.tenant_key, 'global'),
       (g.example).attempts, dripdrop._in_utc((g.example).until)
@@ -189,9 +199,9 @@ as $$
   select
     'retrying',
     format(
-      '%s messages over %s (tenant %s) fail for the time being, the first since %s, most with %s; '
+      '%s over %s (tenant %s) failing for the time being, the first since %s, most with %s; '
       'the last is given up at %s',
-      r.messages,
+      dripdrop._messages(r.messages),
       coalesce(dripdrop._name_of_server(r.adapter_id, null, ''), r.channel),
       coalesce(r.tenant_key, 'global'),
       dripdrop._in_utc(r.since),
@@ -228,8 +238,9 @@ as $$
   select
     'overdue',
     format(
-      '%s messages are due since %s, and nobody has taken them up',
-      case when count(*) > 1000 then 'more than 1000' else count(*)::text end,
+      '%s%s due since %s, and not taken up',
+      case when count(*) > 1000 then 'more than ' end,
+      dripdrop._messages(least(count(*), 1000)),
       dripdrop._in_utc(min(n.due_at))
     ),
     'Start "dripdrop run"; its log says what is in the way.',

@@ -255,7 +255,9 @@ begin
     perform dripdrop._warn_of_server(
       circuit.adapter_id, circuit.http_hook_id, circuit.host,
       case when v_failed then 'still rests' else 'answers again' end,
-      case when v_failed then circuit.until end, circuit.reason, circuit.detail
+      case when v_failed then circuit.until end,
+      case when v_failed then circuit.reason end,
+      case when v_failed then circuit.detail end
     );
   end if;
 end
@@ -490,7 +492,8 @@ set search_path = pg_catalog, pg_temp
 as $$
   select
     dripdrop._name_of_server(c.adapter_id, c.http_hook_id, c.host),
-    c.adapter_id, c.http_hook_id, c.host, c.state, c.reason, c.detail, c.until, c.openings,
+    c.adapter_id, c.http_hook_id, c.host, c.state, c.reason, c.detail,
+    case when c.ended_at is null then c.until end, c.openings,
     c.faults, c.probes,
     (select count(*) from dripdrop.step_executions as x where x.circuit_id = c.id),
     c.started_at, c.ended_at

@@ -84,6 +84,7 @@ def test_a_row_that_a_stage_could_not_deal_with_says_where_why_and_until_when(
         "render 53100 no more room",
     )
     assert fault.until == clock.now + timedelta(minutes=1)
+    assert (fault.next_action, fault.next_at) == ("hold", fault.until)
     clock.advance(minutes=1)
     assert gate(journey, sam.id, "fault").open
 
