@@ -14584,7 +14584,9 @@ begin
       errcode = 'ZD106', hint = 'Pass the execution_id of a claim.';
   end if;
   perform dripdrop._note_fault(
-    execution_id, stage, coalesce(sqlstate, 'XX000'), coalesce(message, ''), dripdrop._now()
+    execution_id, stage,
+    case when sqlstate ~ '^[0-9A-Z]{5}$' and sqlstate <> '00000' then sqlstate else 'XX000' end,
+    coalesce(message, ''), dripdrop._now()
   );
 end
 $$;

@@ -321,3 +321,11 @@ def test_a_pointer_whose_message_has_moved_on_is_thrown_away_without_a_word(
     assert taken == []
     assert pointers(journey, queue) == []
     assert warnings == []
+
+
+@pytest.mark.parametrize("sqlstate", [None, "", "00000", "XX", "no_data", "a\nb"])
+def test_what_is_no_sqlstate_is_an_internal_error(journey: Engine, sqlstate: str | None) -> None:
+    queued = journey.bring_to("queued", journey.join().id)
+    journey.note_fault(queued.id, "send", sqlstate, "unreadable")  # type: ignore[arg-type]
+    (fault,) = journey.rows("select sqlstate from dripdrop.faults")
+    assert fault.sqlstate == "XX000"

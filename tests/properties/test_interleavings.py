@@ -85,6 +85,8 @@ FATES = {
     "failed": (False, "failed"),
     "bounced": (False, "bounced"),
     "rate limited": (False, "rate_limited"),
+    "its server is away": (False, "unreachable"),
+    "its server refuses it": (False, "refused"),
     "released": (False, "released"),
     "reply lost": (True, "maybe_sent"),
     "lost": (False, "maybe_sent"),
@@ -139,6 +141,7 @@ class Journeys(RuleBasedStateMachine):
               dripdrop.suppressions, pgmq.q_dripdrop_hooks, pgmq.q_dripdrop_render,
               pgmq.q_dripdrop_send_email cascade
         """)
+        sender.connection.execute("truncate dripdrop.sender_states, dripdrop.faults")
         sender.connection.execute("update dripdrop.channel_adapters set resting_until = null")
         for person in PEOPLE:
             sender.join(person)
@@ -196,6 +199,23 @@ class Journeys(RuleBasedStateMachine):
     def render(self, worker: int, ending: str) -> None:
         it = self.workers[worker]
         it.attempt(it.engine.render)
+        self.end(worker, ending)
+
+    @rule(
+        worker=workers,
+        stage=st.sampled_from(["render", "send"]),
+        person=people,
+        ending=endings,
+    )
+    def stumble(self, worker: int, stage: str, person: str, ending: str) -> None:
+        """A stage of the daemon could not deal with somebody's message."""
+        it = self.workers[worker]
+        for row in self.sender.rows(
+            "select id from dripdrop.step_executions"
+            " where enrollment_id = %s and state in ('queued', 'rendered') limit 1",
+            self.enrollment_of(person),
+        ):
+            it.attempt(it.engine.note_fault, row.id, stage, "ZD203", "could not be read")
         self.end(worker, ending)
 
     @rule(worker=workers, ending=endings)
@@ -265,6 +285,9 @@ class Journeys(RuleBasedStateMachine):
                         "fence": claim.fence,
                         "outcome": outcome,
                         "hard": True,
+                        "stage": "mail_from",
+                        "code": "451",
+                        "detail": "451 4.3.2 try again later",
                     }
                 )
 
