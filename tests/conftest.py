@@ -175,8 +175,22 @@ def shared_connection(databases: Databases, template: str) -> Iterator[psycopg.C
         row_factory=namedtuple_row,
         cursor_factory=SavepointCursor,
     ) as connection:
+        keep_statistics(connection)
         yield connection
     databases.drop(name)
+
+
+def keep_statistics(connection: psycopg.Connection[Any]) -> None:
+    """Keep autovacuum off the tables.
+
+    Nothing is ever committed to them: it would find them empty, and have every plan made for no
+    rows, however many a test then has.
+    """
+    for table in connection.execute(
+        "select c.oid::regclass::text as name from pg_class as c"
+        " where c.relkind = 'r' and c.relnamespace::regnamespace::text in ('dripdrop', 'pgmq')"
+    ).fetchall():
+        connection.execute(f"alter table {table.name} set (autovacuum_enabled = false)".encode())
 
 
 @pytest.fixture
