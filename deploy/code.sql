@@ -4037,7 +4037,13 @@ create or replace function dripdrop._in_turn(
   tallies dripdrop._tally[],
   at_fence boolean
 )
-returns table (execution_id uuid, limits int[], kept int[], together int[])
+returns table (
+  execution_id uuid,
+  leave_by timestamptz,
+  limits int[],
+  kept int[],
+  together int[]
+)
 language sql
 stable
 set search_path = pg_catalog, pg_temp
@@ -4062,6 +4068,7 @@ as $$
       x.step_id,
       x.scheduled_for,
       d.adapter_id,
+      d.until as leave_by,
       h.counter_id as held,
       h.sender_id
     from unnest(decisions) as d
@@ -4085,11 +4092,13 @@ as $$
     join tally as k on k.counter_id = l.counter_id
     join message as m on m.id = l.execution_id
     group by
-      m.id, m.tenant_key, m.step_id, m.scheduled_for, m.adapter_id, m.held, m.sender_id
+      m.id, m.tenant_key, m.step_id, m.scheduled_for, m.adapter_id, m.leave_by, m.held,
+      m.sender_id
   ),
   ranked as (
     select
       m.id,
+      m.leave_by,
       m.limits,
       m.kept,
       m.together,
@@ -4124,7 +4133,7 @@ as $$
       ) as b on true
     ) as m
   )
-  select r.id, r.limits, r.kept, r.together
+  select r.id, r.leave_by, r.limits, r.kept, r.together
   from ranked as r
   order by r.is_new, r.turn, r.scheduled_for, r.id
 $$;
@@ -4135,14 +4144,16 @@ comment on function dripdrop._in_turn(
   'Decisions to send, fairly ordered, and which limits each has to ask.';
 
 -- Who may go now, and who waits until when. A message goes when all its limits have room; else it
--- takes its place behind those who wait for the one that has room last. Nothing is written:
--- entries are what the counters are to be set to.
+-- takes its place behind those who wait for the one that has room last. At the fence who has only
+-- little to wait goes too, to leave at its slot; later says so. Nothing is written: entries are what
+-- the counters are to be set to.
 create or replace function dripdrop._share_out(
   decisions dripdrop._decision[],
   limits dripdrop._limit[],
   at timestamptz,
   at_fence boolean,
   out blocked dripdrop._blocked[],
+  out later dripdrop._blocked[],
   out entries dripdrop._entry[]
 )
 language plpgsql
@@ -4150,6 +4161,9 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  -- How long a connection may wait with a message: longer than one takes from tick() to the fence,
+  -- and than most servers hesitate.
+  v_ahead constant interval := '2 seconds';
   v_tallies dripdrop._tally[] := array(
     select t from dripdrop._tallies(limits, _share_out.at, at_fence) as t
   );
@@ -4170,7 +4184,6 @@ declare
   v_ring timestamptz[];
   v_base int[];
   v_head int[];
-  v_leave_by timestamptz := (select max(d.until) from unnest(decisions) as d);
   v_message record;
   v_free timestamptz;
   v_slot timestamptz;
@@ -4178,8 +4191,11 @@ declare
   i int;
 begin
   blocked := '{}';
+  later := '{}';
   -- Mostly there is room for all of them.
-  if not exists (select from unnest(v_tallies) as t where t.used + t.demand > t.max_count) then
+  if not exists (select from unnest(v_tallies) as t where t.used + t.demand > t.max_count)
+    and (not at_fence or (select count(distinct d.until) <= 1 from unnest(decisions) as d))
+  then
     entries := array(
       select row(
         t.counter_id, t.max_count, t.per, (_share_out.at at time zone t.time_zone)::date,
@@ -4250,6 +4266,17 @@ begin
       end if;
     end loop;
 
+    if at_fence
+      and v_slot <= _share_out.at + v_ahead
+      and v_blocker = any (v_message.together)
+      and dripdrop._counts_on_the_wire(v_max[v_blocker], v_per[v_blocker])
+    then
+      later := later || row(
+        v_message.execution_id, v_message.leave_by + (v_slot - _share_out.at), null, null, null,
+        null, null
+      )::dripdrop._blocked;
+      v_blocker := null;
+    end if;
     if v_blocker is not null then
       blocked := blocked || row(
         v_message.execution_id,
@@ -4285,7 +4312,7 @@ begin
       elsif v_per[i] is not null then
         v_ring[v_base[i] + v_head[i]] := case
           when at_fence and dripdrop._counts_on_the_wire(v_max[i], v_per[i])
-          then coalesce(v_leave_by, v_slot)
+          then coalesce(v_message.leave_by + (v_slot - _share_out.at), v_slot)
           else v_slot
         end;
         v_head[i] := v_head[i] % v_max[i] + 1;
@@ -4333,14 +4360,16 @@ $$;
 comment on function dripdrop._share_out(
   dripdrop._decision[], dripdrop._limit[], timestamptz, boolean
 ) is
-  'Which of these messages their limits let wait, and what the counters are afterwards.';
+  'Which of these messages their limits let wait, which go a little later, and what the counters '
+  'are afterwards.';
 
 -- A message is counted by one of its limits while it is under way: by the one it waits for, else by
 -- any. until of one that may go: when it must have left, if a limit counts that.
 create or replace function dripdrop._put_off(
   decisions dripdrop._decision[],
   limits dripdrop._limit[],
-  blocked dripdrop._blocked[]
+  blocked dripdrop._blocked[],
+  later dripdrop._blocked[]
 )
 returns setof dripdrop._decision
 language sql
@@ -4362,7 +4391,8 @@ as $$
       else dripdrop._describe_limit(b.scope, b.subject, b.max_count, b.per)
     end,
     case
-      when b.execution_id is null then case when own.on_the_wire then d.until end
+      when b.execution_id is null
+      then case when own.on_the_wire then coalesce(l.until, d.until) end
       -- A day has one beginning: not everybody at once.
       when b.per is null
       then b.until + make_interval(secs => hashtextextended(d.execution_id::text, 0) & 511)
@@ -4374,6 +4404,7 @@ as $$
     coalesce(b.counter_id, own.counter_id, d.counter_id)
   from unnest(decisions) as d
   left join unnest(blocked) as b on b.execution_id = d.execution_id
+  left join unnest(later) as l on l.execution_id = d.execution_id
   left join (
     select distinct on (l.execution_id)
       l.execution_id,
@@ -4387,7 +4418,7 @@ as $$
 $$;
 
 comment on function dripdrop._put_off(
-  dripdrop._decision[], dripdrop._limit[], dripdrop._blocked[]
+  dripdrop._decision[], dripdrop._limit[], dripdrop._blocked[], dripdrop._blocked[]
 ) is
   'Decisions to send, but for those that wait for a limit, which are deferred.';
 
@@ -4443,7 +4474,10 @@ begin
       when at_fence then coalesce((select max(d.until) from unnest(decisions) as d), _admit.at)
     end
   );
-  return array(select d from dripdrop._put_off(decisions, v_limits, v_shares.blocked) as d);
+  return array(
+    select d
+    from dripdrop._put_off(decisions, v_limits, v_shares.blocked, v_shares.later) as d
+  );
 end
 $$;
 
@@ -4475,7 +4509,10 @@ begin
     return decision;
   end if;
   v_shares := dripdrop._share_out(v_decisions, v_limits, _would_admit.at, false);
-  return (select d from dripdrop._put_off(v_decisions, v_limits, v_shares.blocked) as d);
+  return (
+    select d
+    from dripdrop._put_off(v_decisions, v_limits, v_shares.blocked, v_shares.later) as d
+  );
 end
 $$;
 
@@ -16436,8 +16473,9 @@ comment on function dripdrop.complete_renders(jsonb) is
 --
 -- places: {adapter_id: how many messages the caller can hand over at once}; "*" is for senders that
 -- it does not name. Without it batch_size is the only bound. claim: the caller's token, by which
--- release_claim() gives everything back if the answer is lost. leave_within: what has not left so
--- long after the caller asked must be released.
+-- release_claim() gives everything back if the answer is lost. leave_after,
+-- leave_within: how long after the caller asked a message may leave at the earliest, and at the
+-- latest; what misses that must be released. Who is early has time to come to the content.
 --
 -- locks   executions, skipping what is locked, and the slots of stops, shared: a stop that is under
 --         way keeps its message from being sent; senders with a concurrency, by try; half-open
@@ -16460,6 +16498,7 @@ returns table (
   adapter_id uuid,
   adapter jsonb,
   claimed_at timestamptz,
+  leave_after interval,
   leave_within interval
 )
 language plpgsql
@@ -16519,6 +16558,7 @@ begin
       'credentials', translate(encode(a.credentials, 'base64'), E'\n', '')
     ) end,
     v_now,
+    greatest(c.leave_by - dripdrop._leave_by(c.fence - 1, v_now), interval '0'),
     coalesce(c.leave_by - v_now, claim_sends.lease / 2)
   from dripdrop.step_executions as c
   left join dripdrop.channel_adapters as a on a.id = c.adapter_id
@@ -16529,7 +16569,8 @@ $$;
 comment on function dripdrop.claim_sends(text, int, interval, jsonb, uuid) is
   'Messages that may leave now over a channel, fenced and leased; hand the outcomes to '
   'complete_sends(). places: {adapter_id: free places, "*": those of any other sender}; claim: a '
-  'token for release_claim(); leave_within: what has not left by then is to be released.';
+  'token for release_claim(); leave_after, leave_within: when a message may leave; what has not by '
+  'then is to be released.';
 
 -- raises  ZD201
 create or replace function dripdrop._check_places(places jsonb)

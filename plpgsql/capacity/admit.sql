@@ -11,7 +11,13 @@ create or replace function dripdrop._in_turn(
   tallies dripdrop._tally[],
   at_fence boolean
 )
-returns table (execution_id uuid, limits int[], kept int[], together int[])
+returns table (
+  execution_id uuid,
+  leave_by timestamptz,
+  limits int[],
+  kept int[],
+  together int[]
+)
 language sql
 stable
 set search_path = pg_catalog, pg_temp
@@ -36,6 +42,7 @@ as $$
       x.step_id,
       x.scheduled_for,
       d.adapter_id,
+      d.until as leave_by,
       h.counter_id as held,
       h.sender_id
     from unnest(decisions) as d
@@ -59,11 +66,13 @@ as $$
     join tally as k on k.counter_id = l.counter_id
     join message as m on m.id = l.execution_id
     group by
-      m.id, m.tenant_key, m.step_id, m.scheduled_for, m.adapter_id, m.held, m.sender_id
+      m.id, m.tenant_key, m.step_id, m.scheduled_for, m.adapter_id, m.leave_by, m.held,
+      m.sender_id
   ),
   ranked as (
     select
       m.id,
+      m.leave_by,
       m.limits,
       m.kept,
       m.together,
@@ -98,7 +107,7 @@ as $$
       ) as b on true
     ) as m
   )
-  select r.id, r.limits, r.kept, r.together
+  select r.id, r.leave_by, r.limits, r.kept, r.together
   from ranked as r
   order by r.is_new, r.turn, r.scheduled_for, r.id
 $$;
@@ -109,14 +118,16 @@ comment on function dripdrop._in_turn(
   'Decisions to send, fairly ordered, and which limits each has to ask.';
 
 -- Who may go now, and who waits until when. A message goes when all its limits have room; else it
--- takes its place behind those who wait for the one that has room last. Nothing is written:
--- entries are what the counters are to be set to.
+-- takes its place behind those who wait for the one that has room last. At the fence who has only
+-- little to wait goes too, to leave at its slot; later says so. Nothing is written: entries are what
+-- the counters are to be set to.
 create or replace function dripdrop._share_out(
   decisions dripdrop._decision[],
   limits dripdrop._limit[],
   at timestamptz,
   at_fence boolean,
   out blocked dripdrop._blocked[],
+  out later dripdrop._blocked[],
   out entries dripdrop._entry[]
 )
 language plpgsql
@@ -124,6 +135,9 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  -- How long a connection may wait with a message: longer than one takes from tick() to the fence,
+  -- and than most servers hesitate.
+  v_ahead constant interval := '2 seconds';
   v_tallies dripdrop._tally[] := array(
     select t from dripdrop._tallies(limits, _share_out.at, at_fence) as t
   );
@@ -144,7 +158,6 @@ declare
   v_ring timestamptz[];
   v_base int[];
   v_head int[];
-  v_leave_by timestamptz := (select max(d.until) from unnest(decisions) as d);
   v_message record;
   v_free timestamptz;
   v_slot timestamptz;
@@ -152,8 +165,11 @@ declare
   i int;
 begin
   blocked := '{}';
+  later := '{}';
   -- Mostly there is room for all of them.
-  if not exists (select from unnest(v_tallies) as t where t.used + t.demand > t.max_count) then
+  if not exists (select from unnest(v_tallies) as t where t.used + t.demand > t.max_count)
+    and (not at_fence or (select count(distinct d.until) <= 1 from unnest(decisions) as d))
+  then
     entries := array(
       select row(
         t.counter_id, t.max_count, t.per, (_share_out.at at time zone t.time_zone)::date,
@@ -224,6 +240,17 @@ begin
       end if;
     end loop;
 
+    if at_fence
+      and v_slot <= _share_out.at + v_ahead
+      and v_blocker = any (v_message.together)
+      and dripdrop._counts_on_the_wire(v_max[v_blocker], v_per[v_blocker])
+    then
+      later := later || row(
+        v_message.execution_id, v_message.leave_by + (v_slot - _share_out.at), null, null, null,
+        null, null
+      )::dripdrop._blocked;
+      v_blocker := null;
+    end if;
     if v_blocker is not null then
       blocked := blocked || row(
         v_message.execution_id,
@@ -259,7 +286,7 @@ begin
       elsif v_per[i] is not null then
         v_ring[v_base[i] + v_head[i]] := case
           when at_fence and dripdrop._counts_on_the_wire(v_max[i], v_per[i])
-          then coalesce(v_leave_by, v_slot)
+          then coalesce(v_message.leave_by + (v_slot - _share_out.at), v_slot)
           else v_slot
         end;
         v_head[i] := v_head[i] % v_max[i] + 1;
@@ -307,14 +334,16 @@ $$;
 comment on function dripdrop._share_out(
   dripdrop._decision[], dripdrop._limit[], timestamptz, boolean
 ) is
-  'Which of these messages their limits let wait, and what the counters are afterwards.';
+  'Which of these messages their limits let wait, which go a little later, and what the counters '
+  'are afterwards.';
 
 -- A message is counted by one of its limits while it is under way: by the one it waits for, else by
 -- any. until of one that may go: when it must have left, if a limit counts that.
 create or replace function dripdrop._put_off(
   decisions dripdrop._decision[],
   limits dripdrop._limit[],
-  blocked dripdrop._blocked[]
+  blocked dripdrop._blocked[],
+  later dripdrop._blocked[]
 )
 returns setof dripdrop._decision
 language sql
@@ -336,7 +365,8 @@ as $$
       else dripdrop._describe_limit(b.scope, b.subject, b.max_count, b.per)
     end,
     case
-      when b.execution_id is null then case when own.on_the_wire then d.until end
+      when b.execution_id is null
+      then case when own.on_the_wire then coalesce(l.until, d.until) end
       -- A day has one beginning: not everybody at once.
       when b.per is null
       then b.until + make_interval(secs => hashtextextended(d.execution_id::text, 0) & 511)
@@ -348,6 +378,7 @@ as $$
     coalesce(b.counter_id, own.counter_id, d.counter_id)
   from unnest(decisions) as d
   left join unnest(blocked) as b on b.execution_id = d.execution_id
+  left join unnest(later) as l on l.execution_id = d.execution_id
   left join (
     select distinct on (l.execution_id)
       l.execution_id,
@@ -361,7 +392,7 @@ as $$
 $$;
 
 comment on function dripdrop._put_off(
-  dripdrop._decision[], dripdrop._limit[], dripdrop._blocked[]
+  dripdrop._decision[], dripdrop._limit[], dripdrop._blocked[], dripdrop._blocked[]
 ) is
   'Decisions to send, but for those that wait for a limit, which are deferred.';
 
@@ -417,7 +448,10 @@ begin
       when at_fence then coalesce((select max(d.until) from unnest(decisions) as d), _admit.at)
     end
   );
-  return array(select d from dripdrop._put_off(decisions, v_limits, v_shares.blocked) as d);
+  return array(
+    select d
+    from dripdrop._put_off(decisions, v_limits, v_shares.blocked, v_shares.later) as d
+  );
 end
 $$;
 
@@ -449,7 +483,10 @@ begin
     return decision;
   end if;
   v_shares := dripdrop._share_out(v_decisions, v_limits, _would_admit.at, false);
-  return (select d from dripdrop._put_off(v_decisions, v_limits, v_shares.blocked) as d);
+  return (
+    select d
+    from dripdrop._put_off(v_decisions, v_limits, v_shares.blocked, v_shares.later) as d
+  );
 end
 $$;
 

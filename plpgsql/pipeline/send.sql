@@ -6,8 +6,9 @@
 --
 -- places: {adapter_id: how many messages the caller can hand over at once}; "*" is for senders that
 -- it does not name. Without it batch_size is the only bound. claim: the caller's token, by which
--- release_claim() gives everything back if the answer is lost. leave_within: what has not left so
--- long after the caller asked must be released.
+-- release_claim() gives everything back if the answer is lost. leave_after,
+-- leave_within: how long after the caller asked a message may leave at the earliest, and at the
+-- latest; what misses that must be released. Who is early has time to come to the content.
 --
 -- locks   executions, skipping what is locked, and the slots of stops, shared: a stop that is under
 --         way keeps its message from being sent; senders with a concurrency, by try; half-open
@@ -30,6 +31,7 @@ returns table (
   adapter_id uuid,
   adapter jsonb,
   claimed_at timestamptz,
+  leave_after interval,
   leave_within interval
 )
 language plpgsql
@@ -89,6 +91,7 @@ begin
       'credentials', translate(encode(a.credentials, 'base64'), E'\n', '')
     ) end,
     v_now,
+    greatest(c.leave_by - dripdrop._leave_by(c.fence - 1, v_now), interval '0'),
     coalesce(c.leave_by - v_now, claim_sends.lease / 2)
   from dripdrop.step_executions as c
   left join dripdrop.channel_adapters as a on a.id = c.adapter_id
@@ -99,7 +102,8 @@ $$;
 comment on function dripdrop.claim_sends(text, int, interval, jsonb, uuid) is
   'Messages that may leave now over a channel, fenced and leased; hand the outcomes to '
   'complete_sends(). places: {adapter_id: free places, "*": those of any other sender}; claim: a '
-  'token for release_claim(); leave_within: what has not left by then is to be released.';
+  'token for release_claim(); leave_after, leave_within: when a message may leave; what has not by '
+  'then is to be released.';
 
 -- raises  ZD201
 create or replace function dripdrop._check_places(places jsonb)

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from tests.chaos.relay import Relay, Server
+from tests.daemon.conftest import WEBHOOK_SECRET, sealed
 from tests.engine import TENANT, Engine, email, onboarding
 
 AnyServer = TypeVar("AnyServer", bound=Server)
@@ -27,15 +28,14 @@ class Senders:
         """Add a sender and the sequence `key` that is sent through it; return the sender's id."""
         is_mail = isinstance(server, Relay)
         channel, provider = ("email", "smtp") if is_mail else ("webhook", "default")
-        adapter = self.engine.create_channel_adapter(
-            TENANT, key, channel, provider, config=server.account
-        )
+        credentials = sealed(server.account | {"secret": WEBHOOK_SECRET}, key)
+        adapter = self.engine.create_channel_adapter(TENANT, key, channel, provider, credentials)
         if limits:
             self.engine.set_adapter_limits(TENANT, adapter.id, **limits)
         step = (
             email(key)
             if is_mail
-            else {"key": key, "channel": channel, "template": {"body": "{{ name }}"}}
+            else {"key": key, "channel": channel, "template": {"body": {"to": "{{ name }}"}}}
         )
         step["config"] = {"channel_adapter_rotation": [key]}
         self.engine.apply(TENANT, onboarding(step) | {"key": key})

@@ -88,6 +88,7 @@ def test_a_claim_brings_all_that_sending_needs(engine: Engine, clock: Clock) -> 
             "config": mail.config,
             "credentials": envelope,
         },
+        "leave_after": timedelta(0),
         "leave_within": timedelta(minutes=1),
         "claimed_at": clock.now,
     }

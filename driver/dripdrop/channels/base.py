@@ -102,10 +102,12 @@ def _always() -> bool:
 class Handover:
     """When a message may leave, and when it did: from its first byte on the provider may have it.
 
-    Both are times of the running loop. `may_leave` is asked at the last moment.
+    All are times of the running loop. `may_leave` is asked at the last moment. A channel waits for
+    the `turn` of a message when all is ready for its first byte, and then says `begin`.
     """
 
     leave_by: float = math.inf
+    leave_from: float = -math.inf
     may_leave: Callable[[], bool] = field(default=_always, repr=False)
     left_at: float | None = None
 
@@ -119,11 +121,25 @@ class Handover:
         if asyncio.get_running_loop().time() > self.leave_by or not self.may_leave():
             raise TooLate
 
+    async def turn(self) -> None:
+        """Wait until the message may leave, or raise `TooLate`."""
+        self.check()
+        loop = asyncio.get_running_loop()
+        while (early := self.leave_from - loop.time()) > 0:
+            await asyncio.sleep(early)
+        self.check()
+
     def begin(self) -> None:
-        """Say that the first byte leaves now, or raise `TooLate`. A channel does so just before."""
+        """Say that the first byte leaves now, or raise `TooLate`. A channel does so just before.
+
+        What did not wait for its turn does not leave either.
+        """
         if self.left_at is None:
             self.check()
-            self.left_at = asyncio.get_running_loop().time()
+            now = asyncio.get_running_loop().time()
+            if now < self.leave_from:
+                raise TooLate
+            self.left_at = now
 
 
 @dataclass(frozen=True, slots=True)

@@ -293,6 +293,7 @@ class HTTPChannel(ABC):
         except (ValueError, LookupError, TypeError) as error:
             return Outcome("failed", "invalid_message", type(error).__name__)
         try:
+            await message.handover.turn()
             reply = await self._http.exchange(
                 request, self.settings.timeout, message.handover.begin
             )

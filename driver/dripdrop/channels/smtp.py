@@ -119,6 +119,7 @@ class SMTPChannel:
         await session.envelope(email.sender.addr_spec, email.recipient)
         message.handover.check()
         await session.announce()
+        await message.handover.turn()
         message.handover.begin()
         try:
             reply = await session.content(content)

@@ -161,6 +161,7 @@ class Send:
         sender.take()
         handover = Handover(
             leave_by=claimed_at + claim.leave_within.total_seconds(),
+            leave_from=claimed_at + claim.leave_after.total_seconds(),
             may_leave=lambda: not self.worker.stopping.is_set(),
         )
         outcome: dict[str, Any] | None = None
