@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from tests.daemon.servers import PATIENCE, Observed
 
-Mode = Literal["serving", "away", "silent"]
+Mode = Literal["serving", "away", "closing", "silent"]
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,12 @@ class Server(Observed):
     """Keeps a log of what it takes; nothing of it is in the way of high rates.
 
     * `pause(moment)`: the seconds that it hesitates before it answers a moment.
-    * `mode`: `away` ends every connection at once, `silent` takes connections and says nothing.
+    * `mode`: `away` ends every connection at once, `closing` says so first, `silent` takes them and
+      says nothing.
     """
+
+    goodbye = b""
+    """What it says when it takes nobody."""
 
     def __init__(self, pause: Callable[[str], float] = lambda moment: 0.0) -> None:
         super().__init__()
@@ -104,6 +108,8 @@ class Server(Observed):
         try:
             if self._mode == "silent":
                 await reader.read()
+            elif self._mode == "closing":
+                writer.write(self.goodbye)
             else:
                 with suppress(OSError, asyncio.IncompleteReadError):
                     await self._serve(reader, writer)
@@ -134,6 +140,8 @@ class Server(Observed):
 class Relay(Server):
     """A mail server. Its moments: greeting, EHLO, MAIL, RCPT, DATA and answer."""
 
+    goodbye = b"421 4.3.2 Service not available, closing transmission channel\r\n"
+
     @property
     def account(self) -> dict[str, Any]:
         return {
@@ -163,7 +171,9 @@ class Relay(Server):
 
 
 class Web(Server):
-    """An HTTP server that answers every POST with 204. Its moments: request and answer."""
+    """An HTTP server that answers every POST with 204. Its moment: answer."""
+
+    goodbye = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 
     @property
     def account(self) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from tests.chaos.relay import Relay, Server, Web, most_in_any
 from tests.daemon.conftest import KEY
 from tests.daemon.process import daemon
 
+pytestmark = pytest.mark.chaos
+
 TOLERANCE = 0.1
 """Seconds that the test's clock and the server's may differ by."""
 USED = 0.9
@@ -60,12 +62,12 @@ def live(senders: Senders) -> Senders:
 def test_a_rate_is_kept_and_used_on_the_wire(dsn: str, live: Senders, serve: Serve[Relay]) -> None:
     relay = serve(Relay())
     live.add(relay, rate_limits={"adapter": "20/10s"})
-    live.crowd(60)
-    let_all_be_sent(dsn, relay, 60)
+    live.crowd(40)
+    let_all_be_sent(dsn, relay, 40)
     check(relay, 20, 10)
 
 
-@pytest.mark.parametrize(("gap", "count"), [(1, 16), (3, 6)])
+@pytest.mark.parametrize(("gap", "count"), [(1, 11), (3, 4)])
 def test_a_gap_is_kept_and_used_on_the_wire(
     dsn: str, live: Senders, serve: Serve[Relay], gap: int, count: int
 ) -> None:
@@ -111,7 +113,6 @@ def once(at: str, seconds: float) -> Callable[[str], float]:
 @pytest.mark.parametrize(
     ("server", "daemons"),
     [
-        pytest.param(Relay(at_random({"RCPT", "DATA"}, 1)), 1, id="smtp"),
         pytest.param(Relay(at_random({"RCPT", "DATA"}, 2)), 4, id="smtp, four daemons"),
         pytest.param(Web(at_random({"answer"}, 3)), 4, id="http, four daemons"),
     ],
@@ -121,8 +122,8 @@ def test_servers_that_hesitate_see_a_rate_kept_and_used(
 ) -> None:
     serve(server)
     live.add(server, rate_limits={"adapter": "20/10s"})
-    live.crowd(60)
-    let_all_be_sent(dsn, server, 60, daemons)
+    live.crowd(40)
+    let_all_be_sent(dsn, server, 40, daemons)
     check(server, 20, 10)
 
 
@@ -132,18 +133,14 @@ def test_one_hesitation_of_eight_seconds_exceeds_no_rate_and_holds_up_nobody_els
 ) -> None:
     relay = serve(Relay(once(at, 8)))
     live.add(relay, rate_limits={"adapter": "20/10s"})
-    live.crowd(60)
-    let_all_be_sent(dsn, relay, 60)
+    live.crowd(40)
+    let_all_be_sent(dsn, relay, 40)
     check(relay, 20, 10)
 
 
-@pytest.mark.parametrize("gap", [1, 3])
-def test_four_daemons_keep_a_gap_together(
-    dsn: str, live: Senders, serve: Serve[Relay], gap: int
-) -> None:
+def test_four_daemons_keep_a_gap_together(dsn: str, live: Senders, serve: Serve[Relay]) -> None:
     relay = serve(Relay())
-    live.add(relay, min_gap_seconds=gap)
-    count = 1 + 12 // gap
-    live.crowd(count)
-    let_all_be_sent(dsn, relay, count, daemons=4)
-    check(relay, 1, gap)
+    live.add(relay, min_gap_seconds=1)
+    live.crowd(11)
+    let_all_be_sent(dsn, relay, 11, daemons=4)
+    check(relay, 1, 1)

@@ -1,0 +1,124 @@
+"""A relay is away for twenty minutes while thousands are due.
+
+The worker's clock runs sixty times as fast as the machine's until the relay is asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import datetime, timedelta
+
+import pytest
+
+from dripdrop import Vault
+from dripdrop.channels import ChannelSettings
+from dripdrop.daemon import Settings, Worker
+from tests.chaos.conftest import Senders, Serve
+from tests.chaos.relay import Mode, Relay, most_in_any
+from tests.conftest import START
+from tests.daemon.conftest import KEY
+from tests.daemon.servers import wait_for
+
+pytestmark = [pytest.mark.anyio, pytest.mark.chaos]
+
+PEOPLE = 3000
+RATE = 250
+AWAY = timedelta(minutes=20)
+FAST = 60.0
+CONNECTIONS = 8
+
+
+class Time:
+    """A clock that begins at START and can run faster than the machine's."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._start = START
+        self._speed = 1.0
+
+    def __call__(self) -> datetime:
+        return self._start + timedelta(seconds=self._speed * (time.monotonic() - self._began))
+
+    def run(self, speed: float) -> datetime:
+        """Go on at a speed; return what time it is."""
+        now = self()
+        self._start, self._began, self._speed = now, time.monotonic(), speed
+        return now
+
+
+async def until(condition: object) -> None:
+    """Wait in a thread, beside the worker."""
+    await asyncio.to_thread(wait_for, condition)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("mode", "before"),
+    [
+        pytest.param("away", 0, id="it is away from the start"),
+        pytest.param("away", 500, id="it goes away at work"),
+        pytest.param("closing", 500, id="it says 421"),
+    ],
+)
+async def test_a_relay_away_for_twenty_minutes_costs_nobody_anything(
+    dsn: str, senders: Senders, serve: Serve[Relay], mode: Mode, before: int
+) -> None:
+    clock = Time()
+    relay = Relay()
+    serve(relay)
+    engine = senders.engine
+    senders.add(relay, rate_limits={"adapter": f"{RATE}/1s"})
+    senders.crowd(PEOPLE)
+    settings = Settings(
+        reconcile_interval=1.0,
+        channels=ChannelSettings(allow_http=True, allow_private=True, timeout=5),
+    )
+    if not before:
+        relay.become(mode)
+    async with Worker(dsn, settings, vault=lambda: Vault(KEY), clock=clock) as worker:
+        run = asyncio.create_task(worker.run())
+        if before:
+            await until(lambda: len(relay.receipts) >= before)
+            relay.become(mode)
+        else:
+            await until(lambda: relay.connections)
+        came, tried = len(relay.receipts), len(relay.connections)
+        back = clock.run(FAST) + AWAY
+        await until(lambda: clock() > back)
+        tried = len(relay.connections) - tried
+
+        def pause(moment: str) -> float:
+            if moment == "greeting":
+                clock.run(1)
+                relay.pause = lambda moment: 0.0
+            return 0.0
+
+        relay.pause = pause
+        relay.become("serving")
+        # It is asked again after a quarter of an hour at most.
+        await until(lambda: len(relay.receipts) > came)
+        assert clock() - back < timedelta(minutes=16)
+        least = PEOPLE - (CONNECTIONS if before else 0)
+        await until(lambda: len(relay.receipts) >= least)
+
+        clock.run(FAST)  # what is not known is presumed after a quarter of an hour
+        await until(lambda: set(senders.states()) == {"sent"})
+        worker.stop()
+        await run
+
+    # The probes of twenty minutes, and a second look at each connection that was lost at work.
+    assert tried <= 8 + (2 * CONNECTIONS if before else 0), relay.connections
+    assert relay.repeated() == []
+    again = relay.times[came:]
+    assert most_in_any(again, 1 - 0.1) <= RATE
+    assert again[-1] - again[0] <= len(again) / (0.9 * RATE)
+    rows = engine.rows("select recipient, reason, retry_count from dripdrop.step_executions")
+    assert len(rows) == PEOPLE
+    lost = {row.recipient for row in rows} - {each.recipient for each in relay.receipts}
+    doubted = {row.recipient for row in rows if row.reason == "presumed_sent"}
+    assert lost <= doubted
+    assert len(doubted) <= (CONNECTIONS if before else 0)
+    assert not [row for row in rows if row.retry_count]
+    states = engine.rows("select distinct state from dripdrop.enrollments")
+    assert [row.state for row in states] == ["completed"]
+    assert engine.ledger() == []
