@@ -2,6 +2,7 @@
 # make test            the whole suite on an embedded Postgres
 # make test DSN=...    the whole suite on a given server (a superuser's DSN)
 # make test PG=15      the whole suite on a throw-away cluster of Debian's Postgres 15
+# make chaos           kills, cuts, hanging servers and limits on the wire, in five minutes at most
 # make docs            what the documentation takes from the database, taken again
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 SQL := $(wildcard sql/*.sql sql/*/*.sql plpgsql/*/*.sql)
 
-.PHONY: build check lint test bench demo docs extension install-extension clean
+.PHONY: build check lint test chaos bench demo docs extension install-extension clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -36,6 +37,9 @@ ifdef PG
 else
 	DRIPDROP_TEST_DSN='$(DSN)' $(BIN)/pytest $(ARGS)
 endif
+
+chaos: $(STAMP)
+	timeout 300 $(BIN)/pytest -m chaos tests/chaos $(ARGS)
 
 bench: $(STAMP)
 	$(BIN)/dripdrop bench pipeline $(ARGS)

@@ -12,6 +12,7 @@ import psycopg
 
 from dripdrop.daemon.halve import halved
 from dripdrop.errors import StaleFence
+from dripdrop.faults import Kind, kind_of
 
 if TYPE_CHECKING:
     from dripdrop.daemon.worker import Worker
@@ -73,7 +74,12 @@ class Record:
             self._forget(batch)
 
     async def _give_up(self, each: _Outcome, error: psycopg.Error) -> None:
-        """Leave a message whose outcome the database does not even take to its lease."""
+        """Leave a message whose outcome the database does not even take to its lease.
+
+        A database that refuses everything, a full disk, will take it when there is room again.
+        """
+        if kind_of(error) is Kind.REFUSING:
+            raise error
         self.worker.log.error(
             "not_recorded", execution=each[1]["execution"], sqlstate=error.sqlstate
         )

@@ -11,6 +11,7 @@ import psycopg
 
 from dripdrop.daemon.halve import halved, is_a_rows
 from dripdrop.daemon.reading import CODE, Unreadable, unreadable
+from dripdrop.faults import Kind, kind_of
 from dripdrop.templates import RenderError
 from dripdrop.templates.child import to_json
 from dripdrop.templates.process import Work
@@ -170,7 +171,7 @@ class Render:
             async with self.worker.database() as database:
                 await database.note_fault(result["execution"], self.name, sqlstate, reason)
         except psycopg.Error as error:
-            if not is_a_rows(error):
+            if kind_of(error) is Kind.REFUSING or not is_a_rows(error):
                 raise
             self.worker.log.error(
                 "not_held", execution=result["execution"], sqlstate=error.sqlstate
