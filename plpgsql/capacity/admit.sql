@@ -119,8 +119,8 @@ comment on function dripdrop._in_turn(
 
 -- Who may go now, and who waits until when. A message goes when all its limits have room; else it
 -- takes its place behind those who wait for the one that has room last. At the fence who has only
--- little to wait goes too, to leave at its slot; later says so. Nothing is written: entries are what
--- the counters are to be set to.
+-- little to wait goes too, to leave at its slot; later says so. Nothing is written: entries are
+-- what the counters are to be set to.
 create or replace function dripdrop._share_out(
   decisions dripdrop._decision[],
   limits dripdrop._limit[],
