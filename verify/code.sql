@@ -276,6 +276,7 @@ begin
     '_look_around',
     '_lose_leases',
     '_lost_leases',
+    '_make_due_behind',
     '_matches',
     '_may_enter',
     '_may_pass',

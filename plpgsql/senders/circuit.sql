@@ -394,7 +394,7 @@ comment on function dripdrop._circuits_of(uuid[]) is
 
 -- One of those who wait for a circuit whose rest is over is due, to try the server, each in its
 -- turn; all of them are once it has closed. What waited for a server was not late: its planned time
--- moves with it.
+-- moves with it. One that cannot be written stands in nobody's way.
 --
 -- locks   executions and their enrolments, skipping what is locked
 create or replace function dripdrop._release_behind_circuits(
@@ -423,6 +423,10 @@ declare
           and y.due_at is null
           and y.state = 'scheduled'
           and y.reason = 'circuit_open'
+          and not exists (
+            select from dripdrop.faults as f
+            where f.execution_id = y.id and f.until > _release_behind_circuits.at
+          )
         order by y.id
         limit case when c.ended_at is null then 1 else 0 end
       )
@@ -434,6 +438,10 @@ declare
           and y.due_at is null
           and y.state = 'scheduled'
           and y.reason = 'circuit_open'
+          and not exists (
+            select from dripdrop.faults as f
+            where f.execution_id = y.id and f.until > _release_behind_circuits.at
+          )
         order by y.id
         limit case when c.ended_at is null then 1 else _release_behind_circuits.batch_size end
       )
@@ -447,26 +455,36 @@ declare
     for no key update of e, x skip locked
   );
 begin
-  update dripdrop.step_executions as x
-  set due_at = _release_behind_circuits.at,
-      scheduled_for = x.scheduled_for + greatest(
-        _release_behind_circuits.at - x.reason_at, interval '0'
-      ),
-      circuit_id = null,
-      reason = 'released',
-      reason_at = _release_behind_circuits.at,
-      updated_at = _release_behind_circuits.at
-  where x.id = any (v_free)
-    and x.due_at is null
-    and x.state = 'scheduled'
-    and x.reason = 'circuit_open';
-  return cardinality(v_free);
+  return dripdrop._halved('_make_due_behind', v_free, 'decide', at);
 end
 $$;
 
 comment on function dripdrop._release_behind_circuits(timestamptz, int) is
   'Makes due what waited for circuits that have closed, and one message for each that is to be '
   'tried.';
+
+create or replace function dripdrop._make_due_behind(executions uuid[], at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  update dripdrop.step_executions as x
+  set due_at = _make_due_behind.at,
+      scheduled_for = x.scheduled_for + greatest(
+        _make_due_behind.at - x.reason_at, interval '0'
+      ),
+      circuit_id = null,
+      reason = 'released',
+      reason_at = _make_due_behind.at,
+      updated_at = _make_due_behind.at
+  where x.id = any (executions)
+    and x.due_at is null
+    and x.state = 'scheduled'
+    and x.reason = 'circuit_open'
+$$;
+
+comment on function dripdrop._make_due_behind(uuid[], timestamptz) is
+  'Makes due what waited for circuits.';
 
 create or replace function dripdrop.list_circuits(tenant_key text)
 returns table (

@@ -192,6 +192,40 @@ def test_two_poison_rows_alone_are_both_held_and_spoil_no_call(
     assert states(journey, poisoned) == {after}
 
 
+def test_one_row_that_cannot_be_released_keeps_nobody_else_waiting_for_a_server_that_is_back(
+    journey: Engine, clock: Clock
+) -> None:
+    people, poison = crowd(journey)
+    journey.record(journey.claim(), "unreachable")
+    clock.advance(seconds=5)
+    assert journey.claim() == []
+    with refusing(journey, "22P02", poison):
+        clock.advance(seconds=25)
+        journey.deliver()
+        journey.deliver()
+        assert states(journey, people) == {"sent"}
+        assert states(journey, [poison]) == {"scheduled"}
+        assert fault(journey, poison).detail == "decide 22P02 not this one"
+    clock.advance(minutes=1)
+    journey.deliver()
+    assert states(journey, [poison]) == {"sent"}
+    assert journey.ledger() == []
+
+
+def test_a_row_that_cannot_be_written_leaves_it_to_another_to_try_a_server(
+    journey: Engine, clock: Clock
+) -> None:
+    people = [journey.join(f"user{number}").id for number in range(3)]
+    journey.record(journey.claim(), "unreachable")
+    clock.advance(seconds=5)
+    assert journey.claim() == []
+    with refusing(journey, "P0001", people[0]):
+        clock.advance(seconds=25)
+        for _ in range(3):
+            journey.deliver()
+        assert states(journey, people[1:]) == {"sent"}
+
+
 @pytest.mark.parametrize("sqlstate", SQLSTATES)
 def test_one_row_whose_variables_cannot_be_made_is_held_and_the_others_are_rendered(
     journey: Engine, clock: Clock, sqlstate: str
