@@ -227,16 +227,17 @@ def test_a_pause_waits_for_the_record_that_completes_the_enrolment_and_comes_too
     assert engine.enrollment(sam.id).state == "completed"
 
 
-def test_a_record_waits_for_the_pause_and_completes_nothing(engine: Engine, other: Engine) -> None:
+def test_a_result_is_put_aside_for_the_pause_and_completes_nothing(
+    engine: Engine, other: Engine, clock: Clock
+) -> None:
     engine.author(email("welcome"))
     sam = engine.join()
     claims = engine.claim()
-    with ThreadPoolExecutor(1) as pool:
-        with engine.connection.transaction():
-            engine.pause_enrollment(TENANT, sam.id)
-            record = pool.submit(other.record, claims)
-            engine.wait_until_blocked(other.connection)
-        record.result(20)
+    with engine.connection.transaction():
+        engine.pause_enrollment(TENANT, sam.id)
+        other.record(claims)
+    clock.advance(seconds=1)
+    engine.tick()
     assert engine.enrollment(sam.id).state == "paused"
     assert engine.executions(sam.id)[0].state == "sent"
     assert engine.ledger() == []

@@ -40,28 +40,28 @@ def test_an_event_waits_for_the_plan_and_wakes_the_step(
     assert (execution.awaited_event, execution.event_id) == (None, event_id)
 
 
-def test_a_plan_waits_for_the_event_and_finds_it(engine: Engine, other: Engine) -> None:
+def test_a_plan_is_put_aside_for_the_event_and_finds_it(
+    engine: Engine, other: Engine, clock: Clock
+) -> None:
     sam, claims = about_to_wait(engine, SINCE)
-    with ThreadPoolExecutor(1) as pool:
-        with engine.connection.transaction():
-            event = paid(engine)
-            recorded = pool.submit(other.record, claims)
-            engine.wait_until_blocked(other.connection)
-        recorded.result(20)
+    with engine.connection.transaction():
+        event = paid(engine)
+        other.record(claims)
+    clock.advance(seconds=1)
+    engine.tick()
     execution = engine.last(sam.id)
     assert (execution.awaited_event, execution.event_id) == (None, event.id)
 
 
-def test_a_plan_waits_for_an_event_that_is_rolled_back_and_then_waits_for_another(
-    engine: Engine, other: Engine
+def test_a_plan_is_put_aside_for_an_event_that_is_rolled_back_and_then_waits_for_another(
+    engine: Engine, other: Engine, clock: Clock
 ) -> None:
     sam, claims = about_to_wait(engine, SINCE)
-    with ThreadPoolExecutor(1) as pool:
-        with engine.connection.transaction(force_rollback=True):
-            paid(engine)
-            recorded = pool.submit(other.record, claims)
-            engine.wait_until_blocked(other.connection)
-        recorded.result(20)
+    with engine.connection.transaction(force_rollback=True):
+        paid(engine)
+        other.record(claims)
+    clock.advance(seconds=1)
+    engine.tick()
     assert engine.last(sam.id).awaited_event == "paid"
 
 
