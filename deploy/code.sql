@@ -14637,7 +14637,7 @@ comment on function dripdrop.note_fault(uuid, text, text, text) is
 -- A queue of what is rendered is read by sender and tenant, not from its front: whoever has free
 -- places gets messages, whatever stands before them. start() makes the index for it.
 
--- Beyond so many senders and tenants at a time it begins somewhere else each time.
+-- Beyond 500 senders and tenants it begins somewhere else each time.
 create or replace function dripdrop._queue_groups(queue text)
 returns table (sender text, tenant text)
 language plpgsql
@@ -14647,7 +14647,6 @@ set jit = off
 as $$
 declare
   v_most constant int := 500;
-  v_start constant text := gen_random_uuid()::text;
   v_query constant text := format(
     'with recursive g as (
       (
@@ -14672,23 +14671,22 @@ declare
         limit 1
       ) as n
     )
-    select g.sender, g.tenant from g limit $2',
+    select array_agg(h.sender), array_agg(h.tenant)
+    from (select g.sender, g.tenant from g limit $2) as h',
     'q_' || queue
   );
-  v_count int := 0;
+  v_senders text[];
+  v_tenants text[];
 begin
-  for sender, tenant in execute v_query using v_start, v_most loop
-    v_count := v_count + 1;
-    return next;
-  end loop;
-  if v_count < v_most then
-    for sender, tenant in
-      execute format('select s.* from (%s) as s where s.sender < $3', v_query)
-      using '', v_most - v_count, v_start
-    loop
-      return next;
-    end loop;
+  execute v_query into v_senders, v_tenants using '', v_most;
+  if cardinality(v_senders) = v_most then
+    execute v_query into v_senders, v_tenants using gen_random_uuid()::text, v_most;
+    -- Near the end there are few: the beginning has its turn too.
+    if coalesce(cardinality(v_senders), 0) < v_most / 2 then
+      execute v_query into v_senders, v_tenants using '', v_most;
+    end if;
   end if;
+  return query select g.sender, g.tenant from unnest(v_senders, v_tenants) as g (sender, tenant);
 exception
   when undefined_table or invalid_schema_name then
     raise exception 'queue "%" does not exist', queue using

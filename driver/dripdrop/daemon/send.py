@@ -64,7 +64,7 @@ class Send:
     async def step(self) -> bool:
         """Claim what fits, channel by channel, and begin to send it."""
         await self._release_unanswered()
-        if self._tasks:
+        if self._tasks and not any(sender.is_idle for sender in self._senders.values()):
             await asyncio.sleep(_LINGER)
         begun = 0
         for channel in sorted({channel for channel, _ in CHANNELS}):
@@ -219,9 +219,18 @@ class _Sender:
     @property
     def free(self) -> int:
         """How many more messages it can be handed."""
+        return max(self._places - self._busy, 0)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether half of its places or more are free."""
+        return self._busy * 2 <= self._places
+
+    @property
+    def _places(self) -> int:
         most = self._worker.settings.in_flight_per_adapter
         places = 1 if self._channel is None else self._channel.places
-        return max(min(places, most or places) - self._busy, 0)
+        return min(places, most or places)
 
     def take(self) -> None:
         """Take a place."""
