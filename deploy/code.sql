@@ -9044,6 +9044,7 @@ as $$
 declare
   v_enrollment dripdrop.enrollments := dripdrop._lock_enrollment(tenant_key, enrollment_id);
 begin
+  perform dripdrop._check_text(reason, 'reason');
   if coalesce(reason, '') = '' then
     raise exception 'a reason is needed' using
       errcode = 'ZD201', column = 'reason', hint = 'Leave it out for "unenrolled".';
@@ -14099,6 +14100,7 @@ as $$
 declare
   v_pause dripdrop.sending_pauses;
 begin
+  perform dripdrop._check_text(reason, 'reason');
   perform dripdrop._check_sending_scope(tenant_key, scope, subject);
   if scope = 'channel' then
     perform dripdrop._check_channel(subject);
@@ -19371,6 +19373,7 @@ declare
   v_now timestamptz := dripdrop._now();
   v_adapter dripdrop.channel_adapters;
 begin
+  perform dripdrop._check_text(reason, 'reason');
   if coalesce(btrim(reason), '') = '' then
     raise exception 'a pause needs a reason' using
       errcode = 'ZD201', column = 'reason', hint = 'Leave it out for "manual".';

@@ -215,6 +215,7 @@ as $$
 declare
   v_enrollment dripdrop.enrollments := dripdrop._lock_enrollment(tenant_key, enrollment_id);
 begin
+  perform dripdrop._check_text(reason, 'reason');
   if coalesce(reason, '') = '' then
     raise exception 'a reason is needed' using
       errcode = 'ZD201', column = 'reason', hint = 'Leave it out for "unenrolled".';

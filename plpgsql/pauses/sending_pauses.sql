@@ -89,6 +89,7 @@ as $$
 declare
   v_pause dripdrop.sending_pauses;
 begin
+  perform dripdrop._check_text(reason, 'reason');
   perform dripdrop._check_sending_scope(tenant_key, scope, subject);
   if scope = 'channel' then
     perform dripdrop._check_channel(subject);

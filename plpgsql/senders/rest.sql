@@ -90,6 +90,7 @@ declare
   v_now timestamptz := dripdrop._now();
   v_adapter dripdrop.channel_adapters;
 begin
+  perform dripdrop._check_text(reason, 'reason');
   if coalesce(btrim(reason), '') = '' then
     raise exception 'a pause needs a reason' using
       errcode = 'ZD201', column = 'reason', hint = 'Leave it out for "manual".';
