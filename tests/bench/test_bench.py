@@ -9,6 +9,8 @@ import pytest
 
 from dripdrop import bench
 
+pytestmark = pytest.mark.slow
+
 SMALL: dict[str, Any] = {"enrollments": 40, "steps": 2, "json": True}
 STAGES = {"tick", "claim_renders", "complete_renders", "claim_sends", "complete_sends"}
 

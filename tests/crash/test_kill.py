@@ -22,6 +22,8 @@ from tests.daemon.process import Daemon, at, daemon
 from tests.daemon.servers import MailServer, wait_for
 from tests.engine import Engine
 
+pytestmark = pytest.mark.slow
+
 MOMENTS = ("start", "EHLO", "MAIL", "RCPT", "CONTENT", "REPLY")
 PAUSES = (
     timedelta(minutes=3),  # longer than the lease

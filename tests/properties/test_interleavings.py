@@ -33,6 +33,8 @@ from dripdrop.errors import DripdropError, StaleFence
 from tests.conftest import Clock
 from tests.engine import TENANT, Engine, after, email
 
+pytestmark = pytest.mark.slow
+
 PEOPLE = ["ada", "bob", "sam"]
 STEPS = [
     email("welcome", config={"max_retries": 2}),

@@ -17,6 +17,8 @@ from tests.conftest import START, Clock
 from tests.engine import TENANT, Engine, after, email, onboarding
 from tests.properties import documents as drawn
 
+pytestmark = pytest.mark.slow
+
 IN_ONE_DATABASE = settings(
     phases=[Phase.reuse, Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -9,12 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
+import pytest
 from psycopg.rows import namedtuple_row
 
 from dripdrop.errors import DripdropError
 from tests.conftest import Clock
 from tests.engine import TENANT, Engine
 from tests.properties.test_interleavings import BRANCHES, RULES
+
+pytestmark = pytest.mark.slow
 
 PEOPLE = [f"person-{number}" for number in range(200)]
 CLIENTS = 4
