@@ -137,7 +137,7 @@ as $$
 declare
   -- How long a connection may wait with a message: longer than one takes from tick() to the fence,
   -- and than most servers hesitate.
-  v_ahead constant interval := '2 seconds';
+  v_ahead constant interval := interval '2 seconds';
   v_tallies dripdrop._tally[] := array(
     select t from dripdrop._tallies(limits, _share_out.at, at_fence) as t
   );
