@@ -4144,14 +4144,15 @@ comment on function dripdrop._in_turn(
   'Decisions to send, fairly ordered, and which limits each has to ask.';
 
 -- Who may go now, and who waits until when. A message goes when all its limits have room; else it
--- takes its place behind those who wait for the one that has room last. At the fence who has only
--- little to wait goes too, to leave at its slot; later says so. Nothing is written: entries are
--- what the counters are to be set to.
+-- takes its place behind those who wait for the one that has room last. At the fence who waits no
+-- longer than ahead for its sender goes too, to leave at its slot; later says so. Nothing is
+-- written: entries are what the counters are to be set to.
 create or replace function dripdrop._share_out(
   decisions dripdrop._decision[],
   limits dripdrop._limit[],
   at timestamptz,
   at_fence boolean,
+  ahead interval,
   out blocked dripdrop._blocked[],
   out later dripdrop._blocked[],
   out entries dripdrop._entry[]
@@ -4161,9 +4162,6 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  -- How long a connection may wait with a message: longer than one takes from tick() to the fence,
-  -- and than most servers hesitate.
-  v_ahead constant interval := interval '2 seconds';
   v_tallies dripdrop._tally[] := array(
     select t from dripdrop._tallies(limits, _share_out.at, at_fence) as t
   );
@@ -4267,7 +4265,8 @@ begin
     end loop;
 
     if at_fence
-      and v_slot <= _share_out.at + v_ahead
+      and ahead > interval '0'
+      and v_slot <= _share_out.at + ahead
       and v_blocker = any (v_message.together)
       and dripdrop._counts_on_the_wire(v_max[v_blocker], v_per[v_blocker])
     then
@@ -4358,7 +4357,7 @@ end
 $$;
 
 comment on function dripdrop._share_out(
-  dripdrop._decision[], dripdrop._limit[], timestamptz, boolean
+  dripdrop._decision[], dripdrop._limit[], timestamptz, boolean, interval
 ) is
   'Which of these messages their limits let wait, which go a little later, and what the counters '
   'are afterwards.';
@@ -4432,7 +4431,8 @@ comment on function dripdrop._put_off(
 create or replace function dripdrop._admit(
   decisions dripdrop._decision[],
   at timestamptz,
-  at_fence boolean
+  at_fence boolean,
+  ahead interval default '0'
 )
 returns dripdrop._decision[]
 language plpgsql
@@ -4466,7 +4466,7 @@ begin
   order by c.id
   for no key update;
 
-  v_shares := dripdrop._share_out(decisions, v_limits, _admit.at, at_fence);
+  v_shares := dripdrop._share_out(decisions, v_limits, _admit.at, at_fence, ahead);
   perform dripdrop._keep(
     v_shares.entries,
     _admit.at,
@@ -4481,7 +4481,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._admit(dripdrop._decision[], timestamptz, boolean) is
+comment on function dripdrop._admit(dripdrop._decision[], timestamptz, boolean, interval) is
   'Decisions to send that stay within all limits; those that would not become deferrals to a slot '
   'of their own.';
 
@@ -4508,7 +4508,7 @@ begin
   if cardinality(v_limits) = 0 then
     return decision;
   end if;
-  v_shares := dripdrop._share_out(v_decisions, v_limits, _would_admit.at, false);
+  v_shares := dripdrop._share_out(v_decisions, v_limits, _would_admit.at, false, '0');
   return (
     select d
     from dripdrop._put_off(v_decisions, v_limits, v_shares.blocked, v_shares.later) as d
@@ -16473,9 +16473,10 @@ comment on function dripdrop.complete_renders(jsonb) is
 --
 -- places: {adapter_id: how many messages the caller can hand over at once}; "*" is for senders that
 -- it does not name. Without it batch_size is the only bound. claim: the caller's token, by which
--- release_claim() gives everything back if the answer is lost. leave_after,
--- leave_within: how long after the caller asked a message may leave at the earliest, and at the
--- latest; what misses that must be released. Who is early has time to come to the content.
+-- release_claim() gives everything back if the answer is lost. leave_within: what has not left so
+-- long after the caller asked must be released. ahead: how long before its slot a message that waits
+-- for its sender's rate or gap may be handed out, to a caller that keeps to leave_after: so it has
+-- time to come to the content.
 --
 -- locks   executions, skipping what is locked, and the slots of stops, shared: a stop that is under
 --         way keeps its message from being sent; senders with a concurrency, by try; half-open
@@ -16486,7 +16487,8 @@ create or replace function dripdrop.claim_sends(
   batch_size int default 100,
   lease interval default '2 minutes',
   places jsonb default null,
-  claim uuid default null
+  claim uuid default null,
+  ahead interval default '0'
 )
 returns table (
   execution_id uuid,
@@ -16519,6 +16521,7 @@ declare
   v_strangers bigint := 0;
 begin
   perform dripdrop._check_interval(lease, 'lease', interval '0');
+  perform dripdrop._check_interval(ahead, 'ahead', interval '0');
   perform dripdrop._check_places(places);
   perform dripdrop._check_channel(channel);
   perform dripdrop._check_batch_size(batch_size);
@@ -16530,7 +16533,7 @@ begin
       'dripdrop_send_' || channel, places, batch_size, v_size, v_now
     ) as t;
     exit when v_taken is null;
-    v_passed := dripdrop._pass_fence(v_taken, lease, claim, v_now);
+    v_passed := dripdrop._pass_fence(v_taken, lease, claim, ahead, v_now);
     exit when cardinality(v_passed) > 0;
     v_size := 2000;
   end loop;
@@ -16566,11 +16569,11 @@ begin
 end
 $$;
 
-comment on function dripdrop.claim_sends(text, int, interval, jsonb, uuid) is
+comment on function dripdrop.claim_sends(text, int, interval, jsonb, uuid, interval) is
   'Messages that may leave now over a channel, fenced and leased; hand the outcomes to '
   'complete_sends(). places: {adapter_id: free places, "*": those of any other sender}; claim: a '
-  'token for release_claim(); leave_after, leave_within: when a message may leave; what has not by '
-  'then is to be released.';
+  'token for release_claim(); ahead: how long before its slot a message may be handed out; '
+  'leave_after, leave_within: when it may leave; what has not by then is to be released.';
 
 -- raises  ZD201
 create or replace function dripdrop._check_places(places jsonb)
@@ -16642,6 +16645,7 @@ create or replace function dripdrop._pass_fence(
   taken uuid[],
   lease interval,
   claim uuid,
+  ahead interval,
   at timestamptz
 )
 returns uuid[]
@@ -16661,7 +16665,7 @@ begin
   if cardinality(taken) = 0 then
     return taken;
   end if;
-  v_stopped := dripdrop._stop_at_fence(taken, at);
+  v_stopped := dripdrop._stop_at_fence(taken, ahead, at);
   v_passed := array(select t.id from unnest(taken) as t (id) where t.id <> all (v_stopped));
   update dripdrop.step_executions as x
   set state = 'sending',
@@ -16686,17 +16690,21 @@ exception
       perform dripdrop._note_fault(taken[1], 'send', sqlstate, sqlerrm, at);
       return array[]::uuid[];
     end if;
-    return dripdrop._pass_fence(taken[:v_half], lease, claim, at)
-      || dripdrop._pass_fence(taken[v_half + 1:], lease, claim, at);
+    return dripdrop._pass_fence(taken[:v_half], lease, claim, ahead, at)
+      || dripdrop._pass_fence(taken[v_half + 1:], lease, claim, ahead, at);
 end
 $$;
 
-comment on function dripdrop._pass_fence(uuid[], interval, uuid, timestamptz) is
+comment on function dripdrop._pass_fence(uuid[], interval, uuid, interval, timestamptz) is
   'Fences the executions that may leave now, and returns which; one that cannot be told or written '
   'is left out for a while.';
 
 -- locks   half-open circuits, then the counters of limits; claim_sends() holds the executions
-create or replace function dripdrop._stop_at_fence(executions uuid[], at timestamptz)
+create or replace function dripdrop._stop_at_fence(
+  executions uuid[],
+  ahead interval,
+  at timestamptz
+)
 returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -16726,18 +16734,23 @@ begin
   end if;
   return v_stopped || dripdrop._limit_at_fence(
     array(select u.id from unnest(executions) as u (id) where u.id <> all (v_stopped)),
-    _stop_at_fence.at
+    _stop_at_fence.at,
+    ahead
   );
 end
 $$;
 
-comment on function dripdrop._stop_at_fence(uuid[], timestamptz) is
+comment on function dripdrop._stop_at_fence(uuid[], interval, timestamptz) is
   'Gives back to tick() those that may not leave now, and returns which.';
 
 -- Limits that were set after tick() count as well.
 --
 -- locks   the counters of limits; callers hold the executions
-create or replace function dripdrop._limit_at_fence(executions uuid[], at timestamptz)
+create or replace function dripdrop._limit_at_fence(
+  executions uuid[],
+  at timestamptz,
+  ahead interval default '0'
+)
 returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -16772,7 +16785,7 @@ declare
   );
 begin
   if cardinality(v_limited) > 0 then
-    v_limited := dripdrop._admit(v_limited, _limit_at_fence.at, true);
+    v_limited := dripdrop._admit(v_limited, _limit_at_fence.at, true, ahead);
     update dripdrop.step_executions as x
     set counter_id = d.counter_id,
         leave_by = d.until
@@ -16809,7 +16822,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._limit_at_fence(uuid[], timestamptz) is
+comment on function dripdrop._limit_at_fence(uuid[], timestamptz, interval) is
   'Puts off those whose limits are used up by what has left, and returns which.';
 
 -- A claim under a rate is good for two seconds; for longer if the message has missed its moment

@@ -630,6 +630,7 @@ class Statements(ABC, Generic[One, Many, Value]):
         lease: timedelta = ...,
         places: Json = ...,
         claim: UUID = ...,
+        ahead: timedelta = ...,
     ) -> Many:
         """Take messages that may leave now over a channel, fenced and leased."""
 

@@ -118,14 +118,15 @@ comment on function dripdrop._in_turn(
   'Decisions to send, fairly ordered, and which limits each has to ask.';
 
 -- Who may go now, and who waits until when. A message goes when all its limits have room; else it
--- takes its place behind those who wait for the one that has room last. At the fence who has only
--- little to wait goes too, to leave at its slot; later says so. Nothing is written: entries are
--- what the counters are to be set to.
+-- takes its place behind those who wait for the one that has room last. At the fence who waits no
+-- longer than ahead for its sender goes too, to leave at its slot; later says so. Nothing is
+-- written: entries are what the counters are to be set to.
 create or replace function dripdrop._share_out(
   decisions dripdrop._decision[],
   limits dripdrop._limit[],
   at timestamptz,
   at_fence boolean,
+  ahead interval,
   out blocked dripdrop._blocked[],
   out later dripdrop._blocked[],
   out entries dripdrop._entry[]
@@ -135,9 +136,6 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  -- How long a connection may wait with a message: longer than one takes from tick() to the fence,
-  -- and than most servers hesitate.
-  v_ahead constant interval := interval '2 seconds';
   v_tallies dripdrop._tally[] := array(
     select t from dripdrop._tallies(limits, _share_out.at, at_fence) as t
   );
@@ -241,7 +239,8 @@ begin
     end loop;
 
     if at_fence
-      and v_slot <= _share_out.at + v_ahead
+      and ahead > interval '0'
+      and v_slot <= _share_out.at + ahead
       and v_blocker = any (v_message.together)
       and dripdrop._counts_on_the_wire(v_max[v_blocker], v_per[v_blocker])
     then
@@ -332,7 +331,7 @@ end
 $$;
 
 comment on function dripdrop._share_out(
-  dripdrop._decision[], dripdrop._limit[], timestamptz, boolean
+  dripdrop._decision[], dripdrop._limit[], timestamptz, boolean, interval
 ) is
   'Which of these messages their limits let wait, which go a little later, and what the counters '
   'are afterwards.';
@@ -406,7 +405,8 @@ comment on function dripdrop._put_off(
 create or replace function dripdrop._admit(
   decisions dripdrop._decision[],
   at timestamptz,
-  at_fence boolean
+  at_fence boolean,
+  ahead interval default '0'
 )
 returns dripdrop._decision[]
 language plpgsql
@@ -440,7 +440,7 @@ begin
   order by c.id
   for no key update;
 
-  v_shares := dripdrop._share_out(decisions, v_limits, _admit.at, at_fence);
+  v_shares := dripdrop._share_out(decisions, v_limits, _admit.at, at_fence, ahead);
   perform dripdrop._keep(
     v_shares.entries,
     _admit.at,
@@ -455,7 +455,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._admit(dripdrop._decision[], timestamptz, boolean) is
+comment on function dripdrop._admit(dripdrop._decision[], timestamptz, boolean, interval) is
   'Decisions to send that stay within all limits; those that would not become deferrals to a slot '
   'of their own.';
 
@@ -482,7 +482,7 @@ begin
   if cardinality(v_limits) = 0 then
     return decision;
   end if;
-  v_shares := dripdrop._share_out(v_decisions, v_limits, _would_admit.at, false);
+  v_shares := dripdrop._share_out(v_decisions, v_limits, _would_admit.at, false, '0');
   return (
     select d
     from dripdrop._put_off(v_decisions, v_limits, v_shares.blocked, v_shares.later) as d

@@ -6,9 +6,10 @@
 --
 -- places: {adapter_id: how many messages the caller can hand over at once}; "*" is for senders that
 -- it does not name. Without it batch_size is the only bound. claim: the caller's token, by which
--- release_claim() gives everything back if the answer is lost. leave_after,
--- leave_within: how long after the caller asked a message may leave at the earliest, and at the
--- latest; what misses that must be released. Who is early has time to come to the content.
+-- release_claim() gives everything back if the answer is lost. leave_within: what has not left so
+-- long after the caller asked must be released. ahead: how long before its slot a message that waits
+-- for its sender's rate or gap may be handed out, to a caller that keeps to leave_after: so it has
+-- time to come to the content.
 --
 -- locks   executions, skipping what is locked, and the slots of stops, shared: a stop that is under
 --         way keeps its message from being sent; senders with a concurrency, by try; half-open
@@ -19,7 +20,8 @@ create or replace function dripdrop.claim_sends(
   batch_size int default 100,
   lease interval default '2 minutes',
   places jsonb default null,
-  claim uuid default null
+  claim uuid default null,
+  ahead interval default '0'
 )
 returns table (
   execution_id uuid,
@@ -52,6 +54,7 @@ declare
   v_strangers bigint := 0;
 begin
   perform dripdrop._check_interval(lease, 'lease', interval '0');
+  perform dripdrop._check_interval(ahead, 'ahead', interval '0');
   perform dripdrop._check_places(places);
   perform dripdrop._check_channel(channel);
   perform dripdrop._check_batch_size(batch_size);
@@ -63,7 +66,7 @@ begin
       'dripdrop_send_' || channel, places, batch_size, v_size, v_now
     ) as t;
     exit when v_taken is null;
-    v_passed := dripdrop._pass_fence(v_taken, lease, claim, v_now);
+    v_passed := dripdrop._pass_fence(v_taken, lease, claim, ahead, v_now);
     exit when cardinality(v_passed) > 0;
     v_size := 2000;
   end loop;
@@ -99,11 +102,11 @@ begin
 end
 $$;
 
-comment on function dripdrop.claim_sends(text, int, interval, jsonb, uuid) is
+comment on function dripdrop.claim_sends(text, int, interval, jsonb, uuid, interval) is
   'Messages that may leave now over a channel, fenced and leased; hand the outcomes to '
   'complete_sends(). places: {adapter_id: free places, "*": those of any other sender}; claim: a '
-  'token for release_claim(); leave_after, leave_within: when a message may leave; what has not by '
-  'then is to be released.';
+  'token for release_claim(); ahead: how long before its slot a message may be handed out; '
+  'leave_after, leave_within: when it may leave; what has not by then is to be released.';
 
 -- raises  ZD201
 create or replace function dripdrop._check_places(places jsonb)
@@ -175,6 +178,7 @@ create or replace function dripdrop._pass_fence(
   taken uuid[],
   lease interval,
   claim uuid,
+  ahead interval,
   at timestamptz
 )
 returns uuid[]
@@ -194,7 +198,7 @@ begin
   if cardinality(taken) = 0 then
     return taken;
   end if;
-  v_stopped := dripdrop._stop_at_fence(taken, at);
+  v_stopped := dripdrop._stop_at_fence(taken, ahead, at);
   v_passed := array(select t.id from unnest(taken) as t (id) where t.id <> all (v_stopped));
   update dripdrop.step_executions as x
   set state = 'sending',
@@ -219,17 +223,21 @@ exception
       perform dripdrop._note_fault(taken[1], 'send', sqlstate, sqlerrm, at);
       return array[]::uuid[];
     end if;
-    return dripdrop._pass_fence(taken[:v_half], lease, claim, at)
-      || dripdrop._pass_fence(taken[v_half + 1:], lease, claim, at);
+    return dripdrop._pass_fence(taken[:v_half], lease, claim, ahead, at)
+      || dripdrop._pass_fence(taken[v_half + 1:], lease, claim, ahead, at);
 end
 $$;
 
-comment on function dripdrop._pass_fence(uuid[], interval, uuid, timestamptz) is
+comment on function dripdrop._pass_fence(uuid[], interval, uuid, interval, timestamptz) is
   'Fences the executions that may leave now, and returns which; one that cannot be told or written '
   'is left out for a while.';
 
 -- locks   half-open circuits, then the counters of limits; claim_sends() holds the executions
-create or replace function dripdrop._stop_at_fence(executions uuid[], at timestamptz)
+create or replace function dripdrop._stop_at_fence(
+  executions uuid[],
+  ahead interval,
+  at timestamptz
+)
 returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -259,18 +267,23 @@ begin
   end if;
   return v_stopped || dripdrop._limit_at_fence(
     array(select u.id from unnest(executions) as u (id) where u.id <> all (v_stopped)),
-    _stop_at_fence.at
+    _stop_at_fence.at,
+    ahead
   );
 end
 $$;
 
-comment on function dripdrop._stop_at_fence(uuid[], timestamptz) is
+comment on function dripdrop._stop_at_fence(uuid[], interval, timestamptz) is
   'Gives back to tick() those that may not leave now, and returns which.';
 
 -- Limits that were set after tick() count as well.
 --
 -- locks   the counters of limits; callers hold the executions
-create or replace function dripdrop._limit_at_fence(executions uuid[], at timestamptz)
+create or replace function dripdrop._limit_at_fence(
+  executions uuid[],
+  at timestamptz,
+  ahead interval default '0'
+)
 returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -305,7 +318,7 @@ declare
   );
 begin
   if cardinality(v_limited) > 0 then
-    v_limited := dripdrop._admit(v_limited, _limit_at_fence.at, true);
+    v_limited := dripdrop._admit(v_limited, _limit_at_fence.at, true, ahead);
     update dripdrop.step_executions as x
     set counter_id = d.counter_id,
         leave_by = d.until
@@ -342,7 +355,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._limit_at_fence(uuid[], timestamptz) is
+comment on function dripdrop._limit_at_fence(uuid[], timestamptz, interval) is
   'Puts off those whose limits are used up by what has left, and returns which.';
 
 -- A claim under a rate is good for two seconds; for longer if the message has missed its moment

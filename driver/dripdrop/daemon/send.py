@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -27,6 +28,10 @@ from dripdrop.vault import VaultError, from_text
 
 if TYPE_CHECKING:
     from dripdrop.daemon.worker import Worker
+
+_AHEAD = timedelta(seconds=2)
+"""How long a connection may wait with a message for its slot: longer than a message takes from the
+tick to the fence, and than most servers hesitate before they take a content."""
 
 _LINGER = 0.005  # seconds in which further places come free, while messages are under way
 
@@ -88,7 +93,7 @@ class Send:
                     described = tuple(await database.provider_settings())
                     self.channels = replace(self.channels, described=described)
                 claims = await database.claim_sends(
-                    channel, free, settings.lease, self._places(channel), token
+                    channel, free, settings.lease, self._places(channel), token, _AHEAD
                 )
         except Uncertain:
             claims = []
