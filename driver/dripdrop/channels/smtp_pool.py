@@ -107,6 +107,8 @@ class Pool:
                 if _is_crowded(error) and self._alone < _ALONE[1]:
                     self._leave_alone()
                     raise Busy("connection_limit") from None
+                # It is away: how many it took before says nothing of how many it will take.
+                self._limit, self._grow_at, self._patience = self._size, -math.inf, _GROW[0]
             raise
         finally:
             self._opening = False
