@@ -8,8 +8,8 @@
 -- it does not name. Without it batch_size is the only bound. claim: the caller's token, by which
 -- release_claim() gives everything back if the answer is lost. leave_within: what has not left so
 -- long after the caller asked must be released. ahead: how long before its slot a message that
--- waits for its sender's rate or gap may be handed out, to a caller that keeps to leave_after: so it
--- has time to come to the content.
+-- waits for its sender's rate or gap may be handed out, to a caller that keeps to leave_after: so
+-- it has time to come to the content.
 --
 -- locks   executions, skipping what is locked, and the slots of stops, shared: a stop that is under
 --         way keeps its message from being sent; senders with a concurrency, by try; half-open
