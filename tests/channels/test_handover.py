@@ -237,12 +237,18 @@ async def test_a_connection_that_died_while_it_was_idle_is_replaced_once(
 @pytest.mark.parametrize(
     "config", [{"connections": 3}, {"max_in_flight": 3}, {"connections": 8, "max_in_flight": 3}]
 )
-async def test_a_sender_has_as_many_places_as_its_config_says(
+async def test_a_server_that_answers_gets_as_many_places_as_the_config_says(
     open_: Open, scripted_server: ScriptedServers, config: dict[str, Any]
 ) -> None:
-    server = await scripted_server(held=True)
+    server = await scripted_server()
     channel = opened(open_, server, config)
-    assert channel.places == 3
+    seen = [channel.places]
+    for _ in range(4):
+        sending = [channel.send(message(HELLO)) for _ in range(channel.places)]
+        assert {outcome.kind for outcome in await asyncio.gather(*sending)} == {"sent"}
+        seen.append(channel.places)
+    assert (seen[0], seen[-1]) == (1, 3)
+    assert seen == sorted(seen)
 
 
 @pytest.mark.parametrize("value", [0, -1, 1001, "many"])

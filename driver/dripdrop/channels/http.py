@@ -250,12 +250,15 @@ class HTTPChannel(ABC):
         """Prepare the connection pool, which opens with the first message."""
         self.adapter = adapter
         self.settings = settings
-        self._places = adapter.count("max_in_flight", _IN_FLIGHT)
+        self._most = adapter.count("max_in_flight", _IN_FLIGHT)
+        self._places = 1
         self._http = GuardedHTTP(settings)
 
     @property
     def places(self) -> int:
-        """How many requests may be under way: `max_in_flight`."""
+        """How many requests may be under way: one until there is a reply, twice as many after each,
+        up to `max_in_flight`. A server that says nothing gets one, and not all it might take.
+        """
         return self._places
 
     @abstractmethod
@@ -300,10 +303,12 @@ class HTTPChannel(ABC):
         except TooLate:
             return Outcome("released", "too_late")
         except NoReply as error:
+            self._places = 1
             outcome = Outcome("unreachable", error.code, self.adapter.redact(error.detail))
             if message.handover.begun:
                 return replace(outcome, kind="maybe_sent")
             return self._unsendable(message, outcome)
+        self._places = min(self._places * 2, self._most)
         return self.outcome(message, reply)
 
     async def aclose(self) -> None:

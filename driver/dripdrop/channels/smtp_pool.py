@@ -45,9 +45,14 @@ class Pool:
 
     @property
     def places(self) -> int:
-        """How many messages can be on their way at once: what the server took, and now and then one
-        more.
+        """How many messages can be on their way at once: those on open connections and one more, up
+        to what the server takes. One that says nothing gets one message, and not all it might take.
         """
+        return min(self._most, self._count - self._opening + 1)
+
+    @property
+    def _most(self) -> int:
+        """How many connections the server takes: what it took, and now and then one more."""
         if self._limit < self._size and _now() >= self._grow_at:
             return self._limit + 1
         return self._limit
@@ -66,7 +71,7 @@ class Pool:
                     session.reused = not fresh
                     return session
                 self._forget(session)
-            if not self._opening and self._count < max(self.places, not self._count):
+            if not self._opening and self._count < max(self._most, not self._count):
                 session_or_none = await self._open_one()
                 if session_or_none is not None:
                     return session_or_none

@@ -164,14 +164,12 @@ class Send:
         """
         sender = self._senders[claim.adapter_id]
         sender.take()
-        handover = Handover(
-            leave_by=claimed_at + claim.leave_within.total_seconds(),
-            leave_from=claimed_at + claim.leave_after.total_seconds(),
-            may_leave=lambda: not self.worker.stopping.is_set(),
-        )
+        handover = Handover(may_leave=lambda: not self.worker.stopping.is_set())
         outcome: dict[str, Any] | None = None
         kind = "released"
         try:
+            handover.leave_from = claimed_at + claim.leave_after.total_seconds()
+            handover.leave_by = claimed_at + claim.leave_within.total_seconds()
             reason = unreadable(claim)
             if reason is not None and not isinstance(claim.adapter, Unreadable):
                 outcome = _reported(Outcome("failed", UNREADABLE, reason))
