@@ -38,6 +38,7 @@ def test_three_daemons_that_are_killed_again_and_again_lose_and_repeat_nothing(
             running.append(stack.enter_context(daemon(dsn, DRIPDROP_ENCRYPTION_KEY=KEY)))
         relay.wait_for(lambda: len(relay.receipts) >= PEOPLE - kills * PLACES)
         for each in running:
+            each.wait_for_log("started")
             each.signal()
         assert [each.wait() for each in running] == [0, 0, 0]
     now = datetime.now(UTC)
