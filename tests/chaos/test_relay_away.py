@@ -103,7 +103,8 @@ async def test_a_relay_away_for_twenty_minutes_costs_nobody_anything(
     # The probes of twenty minutes, and a second look at each connection that was lost at work.
     assert tried <= 8 + 2 * CONNECTIONS, relay.connections
     assert relay.repeated() == []
-    assert most_in_any(again, 1 - 0.1) <= RATE
+    # The probe was on its way when the clock changed its speed: it left at no time that both know.
+    assert most_in_any(again[1:], 1 - 0.1) <= RATE
     assert len(again) >= 0.9 * RATE * (SECONDS - 1)
     rows = engine.rows("select recipient, reason, retry_count from dripdrop.step_executions")
     assert len(rows) == PEOPLE
