@@ -38,6 +38,9 @@ begin atomic
 
     (112, 'recipient content', 'smtp_5__', '5.2.1', null, 'bounced', true),
 
+    -- A mailbox that is full, whatever is said of sizes.
+    (115, 'recipient content', 'smtp_4__ smtp_5__', '4.2.2 5.2.2', null, 'bounced', false),
+
     -- Too much or too fast, wherever it is said. A message that is too large is none of these.
     (
       120, null, 'smtp_5__', null,
@@ -46,7 +49,7 @@ begin atomic
       '|size[^.]*\m(exceeds|exceeded|limit|maximum)',
       'failed', false
     ),
-    (121, null, 'smtp_5__', '5.3.4 5.2.3', null, 'failed', false),
+    (121, null, 'smtp_4__ smtp_5__', '4.3.4 5.3.4 5.2.3', null, 'failed', false),
     (
       122, null, 'smtp_4__ smtp_5__',
       '4.7.28 5.7.28 5.4.5 5.1.90 4.7.5__ 5.7.232 5.7.233 5.7.236 5.7.705', null, 'rate_limited',
@@ -87,6 +90,7 @@ begin atomic
     (211, 'session', null, null, null, 'unreachable', false),
 
     -- What a message carries; such words would otherwise be taken for words about us.
+    (309, 'content', 'smtp_5__', '5.7.512 5.6.0 5.6.1 5.6.2', null, 'failed', false),
     (
       310, 'content', 'smtp_5__', null,
       ' '
@@ -164,7 +168,6 @@ begin atomic
     ),
 
     -- A mailbox that is full empties some day.
-    (500, 'recipient content', 'smtp_4__ smtp_5__', '4.2.2 5.2.2', null, 'bounced', false),
     (
       501, 'recipient content', 'smtp_4__ smtp_5__', null,
       '(mailbox|account|user|inbox|recipient|quota)\M[^.]*\m(is full|full|exceeded|over ?quota)\M'
@@ -208,8 +211,8 @@ begin atomic
     ),
     (
       603, 'recipient', 'smtp_5__', null,
-      '\m(spam|policy|content|denied|blocked|prohibited|not permitted|not '
-      'accepted|restricted)\M',
+      '\m(spam|policy|content|denied|blocked|prohibit(ed|ion)|administrative(ly)?|not permitted'
+      '|not accepted|restricted)\M',
       'failed', false
     ),
     (604, 'recipient', 'smtp_550 smtp_551 smtp_553', 'none 5.0.0 5.5.0', null, 'bounced', true),

@@ -87,6 +87,8 @@ LOGIN = [
 ]
 
 SENDER = [
+    # RFC 3463 section 3.4: the message is too large for the system
+    ("452 4.3.4 Message size exceeds limit", "failed"),
     ("421 4.7.0 too many messages", "rate_limited"),
     ("451 4.3.0 try later", "unreachable"),
     ("452 4.3.1 Insufficient system storage", "unreachable"),
@@ -140,6 +142,9 @@ AUTHOR = [
 ]
 
 RECIPIENT = [
+    ("552 5.2.2 Mailbox size limit exceeded", "bounced"),
+    # Exim: a routing rule
+    ("550 Administrative prohibition", "failed"),
     # RFC 5321 section 4.2.3, RFC 3463, RFC 7505, RFC 7504, RFC 7293
     ("550 no such user", HARD),
     ("550 5.0.0 no such user", HARD),
@@ -275,6 +280,8 @@ RECIPIENT = [
 ]
 
 CONTENT = [
+    # Exchange Online
+    ("550 5.7.512 Access denied, message must be RFC 5322 section 3.6.2 compliant", "failed"),
     ("451 4.3.0 try later", "retry"),
     ("451 4.7.1 Service unavailable - try again later", "retry"),
     ("421 shutting down", "unreachable"),
