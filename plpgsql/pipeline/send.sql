@@ -33,8 +33,8 @@ returns table (
   adapter_id uuid,
   adapter jsonb,
   claimed_at timestamptz,
-  leave_after interval,
-  leave_within interval
+  leave_after float8,
+  leave_within float8
 )
 language plpgsql
 security definer
@@ -94,8 +94,10 @@ begin
       'credentials', translate(encode(a.credentials, 'base64'), E'\n', '')
     ) end,
     v_now,
-    greatest(c.leave_by - dripdrop._leave_by(c.fence - 1, v_now), interval '0'),
-    coalesce(c.leave_by - v_now, claim_sends.lease / 2)
+    extract(
+      epoch from greatest(c.leave_by - dripdrop._leave_by(c.fence - 1, v_now), interval '0')
+    )::float8,
+    extract(epoch from coalesce(c.leave_by - v_now, claim_sends.lease / 2))::float8
   from dripdrop.step_executions as c
   left join dripdrop.channel_adapters as a on a.id = c.adapter_id
   where c.id = any (v_passed);

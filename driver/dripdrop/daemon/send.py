@@ -168,8 +168,8 @@ class Send:
         outcome: dict[str, Any] | None = None
         kind = "released"
         try:
-            handover.leave_from = claimed_at + claim.leave_after.total_seconds()
-            handover.leave_by = claimed_at + claim.leave_within.total_seconds()
+            handover.leave_from = claimed_at + claim.leave_after
+            handover.leave_by = claimed_at + claim.leave_within
             reason = unreadable(claim)
             if reason is not None and not isinstance(claim.adapter, Unreadable):
                 outcome = _reported(Outcome("failed", UNREADABLE, reason))
