@@ -14764,13 +14764,14 @@ comment on function dripdrop._warn_of_strangers(text, bigint) is
   'Says on the client''s connection that messages which are no pointers were deleted.';
 
 -- How many messages each sender can be handed now: what the caller has free, and what is left of
--- the concurrency that all callers share. Of a sender that another claim is counting at this
--- moment, none.
+-- the concurrency that all callers share; what has been answered takes no place, though that is not
+-- recorded yet. Of a sender that another claim is counting at this moment, none.
 --
 -- locks   senders with a concurrency, by try
 create or replace function dripdrop._rooms(
   senders text[],
   places jsonb,
+  answered uuid[],
   batch_size int,
   at timestamptz
 )
@@ -14794,7 +14795,7 @@ as $$
         else a.concurrency - (
           select count(*)::int
           from dripdrop.step_executions as x
-          where x.place_of = a.id and x.lease_until > _rooms.at
+          where x.place_of = a.id and x.lease_until > _rooms.at and x.id <> all (answered)
         )
       end
     )
@@ -14803,7 +14804,7 @@ as $$
     on a.id = case when s.sender ~ '^[0-9a-f-]{36}$' then s.sender::uuid end
 $$;
 
-comment on function dripdrop._rooms(text[], jsonb, int, timestamptz) is
+comment on function dripdrop._rooms(text[], jsonb, uuid[], int, timestamptz) is
   'How many messages each sender can be handed.';
 
 create or replace function dripdrop._place_class()
@@ -14827,6 +14828,7 @@ comment on function dripdrop._place_class() is
 create or replace function dripdrop._take_pointers(
   queue text,
   places jsonb,
+  answered uuid[],
   batch_size int,
   size int,
   at timestamptz,
@@ -14861,7 +14863,7 @@ begin
     return;
   end if;
   select jsonb_object_agg(r.sender, r.room) into v_rooms
-  from dripdrop._rooms(v_senders, places, batch_size, at) as r
+  from dripdrop._rooms(v_senders, places, answered, batch_size, at) as r
   where r.room > 0;
   select
     array_agg(g.sender),
@@ -14953,7 +14955,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._take_pointers(text, jsonb, int, int, timestamptz) is
+comment on function dripdrop._take_pointers(text, jsonb, uuid[], int, int, timestamptz) is
   'Takes rendered messages from a queue, as many as their senders have room for, and locks them; '
   'strangers: how many were no pointers.';
 
@@ -16488,7 +16490,8 @@ create or replace function dripdrop.claim_sends(
   lease interval default '2 minutes',
   places jsonb default null,
   claim uuid default null,
-  ahead interval default '0'
+  ahead interval default '0',
+  answered uuid[] default '{}'
 )
 returns table (
   execution_id uuid,
@@ -16530,7 +16533,7 @@ begin
     select t.taken, v_strangers + coalesce(t.strangers, 0)
     into v_taken, v_strangers
     from dripdrop._take_pointers(
-      'dripdrop_send_' || channel, places, batch_size, v_size, v_now
+      'dripdrop_send_' || channel, places, coalesce(answered, '{}'), batch_size, v_size, v_now
     ) as t;
     exit when v_taken is null;
     v_passed := dripdrop._pass_fence(v_taken, lease, claim, ahead, v_now);
@@ -16571,7 +16574,9 @@ begin
 end
 $$;
 
-comment on function dripdrop.claim_sends(text, int, interval, jsonb, uuid, interval) is
+comment on function dripdrop.claim_sends(
+  text, int, interval, jsonb, uuid, interval, uuid[]
+) is
   'Messages that may leave now over a channel, fenced and leased; hand the outcomes to '
   'complete_sends(). places: {adapter_id: free places, "*": those of any other sender}; claim: a '
   'token for release_claim(); ahead: how long before its slot a message may be handed out; '

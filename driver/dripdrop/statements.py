@@ -631,6 +631,7 @@ class Statements(ABC, Generic[One, Many, Value]):
         places: Json = ...,
         claim: UUID = ...,
         ahead: timedelta = ...,
+        answered: list[UUID] = ...,
     ) -> Many:
         """Take messages that may leave now over a channel, fenced and leased."""
 

@@ -126,13 +126,14 @@ comment on function dripdrop._warn_of_strangers(text, bigint) is
   'Says on the client''s connection that messages which are no pointers were deleted.';
 
 -- How many messages each sender can be handed now: what the caller has free, and what is left of
--- the concurrency that all callers share. Of a sender that another claim is counting at this
--- moment, none.
+-- the concurrency that all callers share; what has been answered takes no place, though that is not
+-- recorded yet. Of a sender that another claim is counting at this moment, none.
 --
 -- locks   senders with a concurrency, by try
 create or replace function dripdrop._rooms(
   senders text[],
   places jsonb,
+  answered uuid[],
   batch_size int,
   at timestamptz
 )
@@ -156,7 +157,7 @@ as $$
         else a.concurrency - (
           select count(*)::int
           from dripdrop.step_executions as x
-          where x.place_of = a.id and x.lease_until > _rooms.at
+          where x.place_of = a.id and x.lease_until > _rooms.at and x.id <> all (answered)
         )
       end
     )
@@ -165,7 +166,7 @@ as $$
     on a.id = case when s.sender ~ '^[0-9a-f-]{36}$' then s.sender::uuid end
 $$;
 
-comment on function dripdrop._rooms(text[], jsonb, int, timestamptz) is
+comment on function dripdrop._rooms(text[], jsonb, uuid[], int, timestamptz) is
   'How many messages each sender can be handed.';
 
 create or replace function dripdrop._place_class()
@@ -189,6 +190,7 @@ comment on function dripdrop._place_class() is
 create or replace function dripdrop._take_pointers(
   queue text,
   places jsonb,
+  answered uuid[],
   batch_size int,
   size int,
   at timestamptz,
@@ -223,7 +225,7 @@ begin
     return;
   end if;
   select jsonb_object_agg(r.sender, r.room) into v_rooms
-  from dripdrop._rooms(v_senders, places, batch_size, at) as r
+  from dripdrop._rooms(v_senders, places, answered, batch_size, at) as r
   where r.room > 0;
   select
     array_agg(g.sender),
@@ -315,6 +317,6 @@ begin
 end
 $$;
 
-comment on function dripdrop._take_pointers(text, jsonb, int, int, timestamptz) is
+comment on function dripdrop._take_pointers(text, jsonb, uuid[], int, int, timestamptz) is
   'Takes rendered messages from a queue, as many as their senders have room for, and locks them; '
   'strangers: how many were no pointers.';

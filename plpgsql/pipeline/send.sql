@@ -21,7 +21,8 @@ create or replace function dripdrop.claim_sends(
   lease interval default '2 minutes',
   places jsonb default null,
   claim uuid default null,
-  ahead interval default '0'
+  ahead interval default '0',
+  answered uuid[] default '{}'
 )
 returns table (
   execution_id uuid,
@@ -63,7 +64,7 @@ begin
     select t.taken, v_strangers + coalesce(t.strangers, 0)
     into v_taken, v_strangers
     from dripdrop._take_pointers(
-      'dripdrop_send_' || channel, places, batch_size, v_size, v_now
+      'dripdrop_send_' || channel, places, coalesce(answered, '{}'), batch_size, v_size, v_now
     ) as t;
     exit when v_taken is null;
     v_passed := dripdrop._pass_fence(v_taken, lease, claim, ahead, v_now);
@@ -104,7 +105,9 @@ begin
 end
 $$;
 
-comment on function dripdrop.claim_sends(text, int, interval, jsonb, uuid, interval) is
+comment on function dripdrop.claim_sends(
+  text, int, interval, jsonb, uuid, interval, uuid[]
+) is
   'Messages that may leave now over a channel, fenced and leased; hand the outcomes to '
   'complete_sends(). places: {adapter_id: free places, "*": those of any other sender}; claim: a '
   'token for release_claim(); ahead: how long before its slot a message may be handed out; '

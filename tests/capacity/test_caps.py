@@ -230,6 +230,16 @@ def test_no_more_than_its_concurrency_is_under_way(engine: Engine, sender: Sende
     assert len(engine.claim()) == 2
 
 
+def test_what_is_answered_and_not_recorded_yet_takes_no_place(
+    engine: Engine, sender: Sender
+) -> None:
+    sender.limit(concurrency=3)
+    sender.crowd(5)
+    first = engine.claim()
+    answered = [claim.execution_id for claim in first[:2]]
+    assert len(engine.claim_sends("email", answered=answered)) == 2
+
+
 @pytest.mark.parametrize("limit", [{"daily_cap": 3}, {"concurrency": 3}])
 def test_a_limit_that_is_set_after_messages_were_decided_holds_at_the_fence(
     engine: Engine, sender: Sender, limit: dict[str, int]

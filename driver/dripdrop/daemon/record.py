@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
+from uuid import UUID
 
 import psycopg
 
@@ -38,6 +39,13 @@ class Record:
     def over(self) -> bool:
         """When everything that was claimed is recorded."""
         return self.worker.stopping.is_set() and not self.worker.send.in_flight
+
+    @property
+    def answered(self) -> list[UUID]:
+        """The messages that are sent and not yet recorded as such: they take no place any more."""
+        return [
+            UUID(result["execution"]) for _, result in self._waiting if result["outcome"] == "sent"
+        ]
 
     def add(self, claim: Any, outcome: dict[str, Any], recorded: Callable[[], None]) -> None:
         """Take the outcome of a claim, and whom to tell once it is recorded."""

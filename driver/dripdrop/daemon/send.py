@@ -93,7 +93,13 @@ class Send:
                     described = tuple(await database.provider_settings())
                     self.channels = replace(self.channels, described=described)
                 claims = await database.claim_sends(
-                    channel, free, settings.lease, self._places(channel), token, _AHEAD
+                    channel,
+                    free,
+                    settings.lease,
+                    self._places(channel),
+                    token,
+                    _AHEAD,
+                    self.worker.record.answered,
                 )
         except Uncertain:
             claims = []
