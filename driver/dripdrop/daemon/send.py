@@ -33,6 +33,7 @@ _AHEAD = timedelta(seconds=2)
 """How long a connection may wait with a message for its slot: longer than a message takes from the
 tick to the fence, and than most servers hesitate before they take a content."""
 
+_ALL = 0.1  # seconds after which every channel is looked at, however busy one of them is
 _LINGER = 0.005  # seconds in which further places come free, while messages are under way
 
 
@@ -55,6 +56,8 @@ class Send:
         self._tasks: set[asyncio.Task[None]] = set()
         self._claimed: Counter[str] = Counter()
         self._unanswered: dict[UUID, float] = {}
+        self._freed: set[str] = set()
+        self._all_at = 0.0
 
     @property
     def over(self) -> bool:
@@ -72,9 +75,22 @@ class Send:
         if self._tasks and not any(sender.is_idle for sender in self._senders.values()):
             await asyncio.sleep(_LINGER)
         begun = 0
-        for channel in sorted({channel for channel, _ in CHANNELS}):
+        for channel in self._next_channels():
             begun += await self._claim(channel)
         return begun > 0
+
+    def _next_channels(self) -> list[str]:
+        """Return those that have places again; now and then, and when nothing else is to do, all.
+
+        Whoever waits for a place is not to wait for a look at the others' queues as well.
+        """
+        now = asyncio.get_running_loop().time()
+        freed = sorted(self._freed)
+        self._freed.clear()
+        if freed and now < self._all_at:
+            return freed
+        self._all_at = now + _ALL
+        return sorted({channel for channel, _ in CHANNELS})
 
     async def _claim(self, channel: str) -> int:
         """Claim for one channel, and begin to send; return how many messages."""
@@ -195,6 +211,7 @@ class Send:
         at_once = outcome["outcome"] == "sent"
         if at_once:
             sender.give_back()
+            self._freed.add(channel)
             self.worker.wake(self.name)
 
         def recorded() -> None:
