@@ -300,7 +300,7 @@ def _track(connection: psycopg.Connection[Any], after: int, readers: int) -> Non
             'event_id', 'page-' || number,
             'event_data', jsonb_build_object('page', number, 'last', number %% 10 = 0)
           ))
-          from generate_series(%(after)s::bigint + 1, %(after)s + %(batch)s) as number
+          from generate_series(%(after)s::bigint + 1, %(after)s::bigint + %(batch)s) as number
         ))
         """,
         {"after": after, "batch": BATCH, "readers": readers},

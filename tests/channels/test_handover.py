@@ -210,7 +210,7 @@ async def test_others_connections_are_waited_for_before_they_are_a_fault(
     for _ in range(4):
         outcome = await channel.send(message(HELLO))
         codes.append((outcome.kind, outcome.code, channel.places))
-    assert codes == [("released", "connection_limit", 0)] * 3 + [("refused", "smtp_421", 0)]
+    assert codes == [("released", "connection_limit", 0)] * 3 + [("refused", "smtp_421", 1)]
     server.most = 1
     assert (await channel.send(message(HELLO))).kind == "sent"
     assert channel.places == 1
