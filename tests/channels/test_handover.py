@@ -213,7 +213,7 @@ async def test_others_connections_are_waited_for_before_they_are_a_fault(
     assert codes == [("released", "connection_limit", 0)] * 3 + [("refused", "smtp_421", 1)]
     server.most = 1
     assert (await channel.send(message(HELLO))).kind == "sent"
-    assert channel.places == 1
+    assert channel.places == 2
 
 
 async def test_a_connection_that_died_while_it_was_idle_is_replaced_once(

@@ -128,6 +128,7 @@ def mail() -> Iterator[MailServer]:
         yield server
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("seconds", [8, 12])
 def test_seconds_after_the_network_is_back_messages_leave_at_their_full_rate(
     dsn: str, remote: str, network: Network, mail: MailServer, seconds: int
