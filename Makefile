@@ -48,7 +48,7 @@ demo: $(STAMP)
 	$(BIN)/dripdrop demo $(if $(KEEP),--keep) $(ARGS)
 
 docs: $(STAMP)
-	$(BIN)/python scripts/document.py
+	$(BIN)/python -m scripts.document
 
 extension:
 	$(PYTHON) scripts/build.py --extension

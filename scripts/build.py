@@ -25,6 +25,29 @@ ROLES = (
     "dripdrop_owner",
 )
 
+FOLDERS = (
+    "base",
+    "timing",
+    "senders",
+    "windows",
+    "hooks",
+    "capacity",
+    "sequences",
+    "executions",
+    "flow",
+    "enrollment",
+    "events",
+    "consent",
+    "authoring",
+    "decision",
+    "pipeline",
+    "pauses",
+    "simulation",
+    "tenants",
+    "operations",
+)
+"""The folders of plpgsql/ from the ground up: each calls only those before it."""
+
 
 def version() -> str:
     """Return the version in pyproject.toml, the only place that holds it."""
@@ -65,7 +88,9 @@ def tables_files() -> list[Path]:
 
 def code_files() -> list[Path]:
     """Return the files of the `code` change in order."""
-    functions = sorted((ROOT / "plpgsql").glob("**/*.sql"))
+    functions = [
+        path for folder in FOLDERS for path in sorted((ROOT / "plpgsql" / folder).glob("*.sql"))
+    ]
     views = ordered("sql/views", r"\bdripdrop\.(\w+)")
     files = [ROOT / "sql/errors.sql", *functions, *views, ROOT / "sql/grants.sql"]
     return [path for path in files if path.exists()]

@@ -114,7 +114,7 @@ begin
         || dripdrop._canonical_comparison(condition, path);
 
     when 'event' then
-      return v_canonical || dripdrop._canonical_event(condition, path);
+      return v_canonical || dripdrop._canonical_event_condition(condition, path);
 
     when 'time_window' then
       return v_canonical || dripdrop._canonical_window(condition, path);
@@ -207,7 +207,7 @@ comment on function dripdrop._canonical_operator(text) is
   'An operator as a sign; null when there is none such.';
 
 -- raises  ZD208 with the path of the fault
-create or replace function dripdrop._canonical_event(condition jsonb, path text)
+create or replace function dripdrop._canonical_event_condition(condition jsonb, path text)
 returns jsonb
 language plpgsql
 stable
@@ -278,7 +278,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._canonical_event(jsonb, text) is
+comment on function dripdrop._canonical_event_condition(jsonb, text) is
   'What a condition says of an event, checked.';
 
 -- raises  ZD208, ZD204, with the path of the fault

@@ -39,7 +39,7 @@ begin
       and s.timing ->> 'since' is not null
     for no key update of e, x skip locked
   loop
-    perform dripdrop._wake(
+    perform dripdrop._wake_by_events(
       array[v_missed.event], array[v_missed.enrollment_id], _wake_missed.at
     );
   end loop;

@@ -206,7 +206,7 @@ begin
         and n.state in ('active', 'paused')
     );
     perform dripdrop._let_out(v_open, v_now);
-    perform dripdrop._wake(v_new, v_open, v_now);
+    perform dripdrop._wake_by_events(v_new, v_open, v_now);
   end if;
 
   return query
@@ -301,7 +301,7 @@ comment on function dripdrop._let_out(uuid[], timestamptz) is
 -- asked for the timeout are asked again: their answer would make the step due at once.
 --
 -- locks   nothing new: callers hold the enrolments
-create or replace function dripdrop._wake(
+create or replace function dripdrop._wake_by_events(
   events dripdrop.events[],
   enrollments uuid[],
   at timestamptz
@@ -318,11 +318,11 @@ as $$
   with
   happened as materialized (
     select v.*, e as enrollment, e.state = 'active' as is_active
-    from unnest(_wake.events) as v
+    from unnest(_wake_by_events.events) as v
     cross join lateral dripdrop._enrollments_of(v.subscriber_type, v.subscriber_id) as e
     where e.tenant_key is not distinct from v.tenant_key
       and (e.id = v.enrollment_id or v.enrollment_id is null)
-      and e.id = any (_wake.enrollments)
+      and e.id = any (_wake_by_events.enrollments)
       and e.state in ('active', 'paused')
   ),
   awaited as (
@@ -330,7 +330,7 @@ as $$
       x.id,
       h.id as event_id,
       h.is_active,
-      dripdrop._due_after_event(s, h.enrollment, h.occurred_at, _wake.at) as due_at
+      dripdrop._due_after_event(s, h.enrollment, h.occurred_at, _wake_by_events.at) as due_at
     from happened as h
     join dripdrop.step_executions as x
       on x.enrollment_id = (h.enrollment).id and x.awaited_event = h.event_key
@@ -346,8 +346,8 @@ as $$
         due_at = case when a.is_active then a.due_at end,
         fence = x.fence + 1,
         reason = case when a.is_active then 'event' else x.reason end,
-        reason_at = _wake.at,
-        updated_at = _wake.at
+        reason_at = _wake_by_events.at,
+        updated_at = _wake_by_events.at
     from awaited as a
     where x.id = a.id
   )
@@ -373,7 +373,7 @@ as $$
     due.at,
     due.at,
     'event',
-    _wake.at,
+    _wake_by_events.at,
     h.id
   from happened as h
   join dripdrop.steps as s
@@ -382,13 +382,13 @@ as $$
     and s.active
     and s.timing ->> 'trigger_event' = h.event_key
   cross join lateral (
-    select dripdrop._due_after_event(s, h.enrollment, h.occurred_at, _wake.at) as at
+    select dripdrop._due_after_event(s, h.enrollment, h.occurred_at, _wake_by_events.at) as at
   ) as due
   where h.is_active
     and h.event_data @> coalesce(s.timing -> 'match', '{}')
 $$;
 
-comment on function dripdrop._wake(dripdrop.events[], uuid[], timestamptz) is
+comment on function dripdrop._wake_by_events(dripdrop.events[], uuid[], timestamptz) is
   'Makes due what waits for events, and fires the side steps they set off.';
 
 create or replace function dripdrop._due_after_event(

@@ -1,18 +1,3 @@
--- A value as the number it is, also where it comes as a text, or null.
-create or replace function dripdrop._number(value jsonb)
-returns numeric
-language sql
-immutable
-parallel safe
-return case
-  when jsonb_typeof(value) = 'number' then (value #>> '{}')::numeric
-  when jsonb_typeof(value) = 'string' and value #>> '{}' ~ '^-?[0-9]{1,100}([.][0-9]{1,100})?$'
-  then (value #>> '{}')::numeric
-end;
-
-comment on function dripdrop._number(jsonb) is
-  'A JSON number, or a text that is one, as a number; else null.';
-
 -- Numbers are equal as numbers and booleans as booleans, also where one side comes as a text. What
 -- is of different kinds cannot be compared, but for null, which only null equals.
 create or replace function dripdrop._equal(actual jsonb, expected jsonb)

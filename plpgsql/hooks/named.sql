@@ -116,3 +116,26 @@ $$;
 
 comment on function dripdrop._set_step_hooks(uuid) is
   'Works out which hooks each step of a version waits for.';
+
+-- The SQL functions that goals and exit rules name are never asked within the statement that tracks
+-- an event: nothing there would bound them. The enrolment remembers in ask_at that they are to be
+-- asked, claim_hooks() hands them out, and complete_hooks() applies the rules. Nothing else has to
+-- be kept, and no queue can lose it. An HTTP hook is asked when a step is decided.
+create or replace function dripdrop._rule_functions(sequence dripdrop.sequences)
+returns setof dripdrop.hooks
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select distinct on (f.id) f.*
+  from dripdrop.conditions as c
+  cross join lateral dripdrop._hook(sequence.tenant_key, c.hook) as f
+  where c.sequence_id = sequence.id
+    and not exists (
+      select from dripdrop.http_hooks as h where h.sequence_id = sequence.id and h.key = c.hook
+    )
+  order by f.id
+$$;
+
+comment on function dripdrop._rule_functions(dripdrop.sequences) is
+  'The SQL functions that goals and exit rules of a sequence name.';

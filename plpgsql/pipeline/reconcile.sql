@@ -32,7 +32,7 @@ begin
   resent := dripdrop._halved(
     '_resend', dripdrop._unknown(unknown_grace, true, v_now), 'reconcile', v_now
   );
-  perform dripdrop._attempt('_wake_again', v_now);
+  perform dripdrop._attempt('_wake_by_senders', v_now);
   perform dripdrop._attempt('_wake_missed', v_now);
   perform dripdrop._attempt('_prune', v_now);
   repointed := dripdrop._repoint();
@@ -42,44 +42,6 @@ $$;
 
 comment on function dripdrop.reconcile(interval) is
   'Mends what a crash or a lost queue left behind; returns how much of each it found.';
-
--- Calls one of our functions (uuid[], timestamptz) for a batch, and where that raises for its
--- halves: the row at fault is left out for a while, the others go on.
---
--- raises  ZD120, 40001, 40P01: no row's fault
-create or replace function dripdrop._halved(
-  callee text,
-  executions uuid[],
-  stage text,
-  at timestamptz
-)
-returns int
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_half int := cardinality(executions) / 2;
-begin
-  if cardinality(executions) = 0 then
-    return 0;
-  end if;
-  execute format('select dripdrop.%I($1, $2)', callee) using executions, at;
-  return cardinality(executions);
-exception
-  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
-    raise;
-  when others then
-    if v_half = 0 then
-      perform dripdrop._note_fault(executions[1], stage, sqlstate, sqlerrm, at);
-      return 0;
-    end if;
-    return dripdrop._halved(callee, executions[:v_half], stage, at)
-      + dripdrop._halved(callee, executions[v_half + 1:], stage, at);
-end
-$$;
-
-comment on function dripdrop._halved(text, uuid[], text, timestamptz) is
-  'Does something to executions, but for those to which it cannot be done; returns to how many.';
 
 -- Of what has a result that could not be recorded yet, the fate is known.
 create or replace function dripdrop._lost_leases(at timestamptz)
@@ -218,91 +180,6 @@ $$;
 
 comment on function dripdrop._prune(timestamptz) is
   'Forgets old circuits, and faults of executions that are over.';
-
--- locks   nothing new: callers hold the executions and their enrolments
-create or replace function dripdrop._resolve(
-  executions uuid[],
-  state text,
-  reason text,
-  at timestamptz
-)
-returns void
-language plpgsql
-set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
-as $$
-declare
-  v_sent uuid[];
-  v_failed uuid[];
-begin
-  if cardinality(executions) = 0 then
-    return;
-  end if;
-
-  -- What is to be sent again but belongs to an enrolment that has ended
-  -- meanwhile is not sent again.
-  with resolved as (
-    update dripdrop.step_executions as x
-    set state = case
-          when _resolve.state = 'scheduled' and e.state in ('completed', 'cancelled')
-          then 'cancelled'
-          else _resolve.state
-        end,
-        due_at = case when _resolve.state = 'scheduled' and e.state = 'active' then _resolve.at end,
-        ended_at = case
-          when _resolve.state <> 'scheduled' or e.state in ('completed', 'cancelled')
-          then _resolve.at
-        end,
-        fence = x.fence + 1,
-        maybe_sent_at = case
-          when _resolve.state = 'scheduled' then x.claimed_at
-          else x.maybe_sent_at
-        end,
-        reason = case
-          when _resolve.state = 'scheduled' and e.state = 'paused' then 'enrollment_paused'
-          when _resolve.state = 'scheduled' and e.state <> 'active' then 'enrollment_ended'
-          else _resolve.reason
-        end,
-        reason_at = _resolve.at,
-        updated_at = _resolve.at
-    from dripdrop.enrollments as e
-    where x.id = any (executions)
-      and x.state = 'unknown'
-      and e.id = x.enrollment_id
-    returning x.id, x.tenant_key, x.adapter_id, x.channel, x.state
-  ),
-  logged as (
-    insert into dripdrop.message_events (
-      tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
-      occurred_at
-    )
-    select
-      r.tenant_key, r.id, r.adapter_id, r.channel, 'dripdrop', r.state,
-      jsonb_build_object('reason', _resolve.reason), _resolve.at
-    from resolved as r
-    where r.state in ('sent', 'failed')
-  )
-  select
-    array_agg(r.id) filter (where r.state = 'sent'),
-    array_agg(r.id) filter (where r.state = 'failed')
-  into v_sent, v_failed
-  from resolved as r;
-
-  if v_sent is not null then
-    perform dripdrop._advance(v_sent, _resolve.at);
-  end if;
-  if v_failed is not null then
-    perform dripdrop._give_up(v_failed, _resolve.at);
-  end if;
-end
-$$;
-
-comment on function dripdrop._resolve(uuid[], text, text, timestamptz) is
-  'Ends the uncertainty about unknown executions: sent, failed or scheduled again.';
 
 -- A row and its pointer change in the same transaction, so one snapshot of both shows exactly what
 -- is lost. Queue tables are read directly: pgmq has no look-up by content. They are compared whole,

@@ -533,25 +533,6 @@ $$;
 comment on function dripdrop._record_batch(dripdrop._send_result[], timestamptz) is
   'Records results in one go, or raises; keeps those whose enrolment somebody has locked.';
 
--- How long a message is worth trying, from its first failure on.
-create or replace function dripdrop._retry_for(channel text, config jsonb)
-returns interval
-language sql
-immutable
-parallel safe
-return coalesce(
-  (config ->> 'retry_for')::interval,
-  case channel
-    when 'email' then interval '2 days'
-    when 'webhook' then interval '1 day'
-    else interval '4 hours'
-  end
-);
-
-comment on function dripdrop._retry_for(text, jsonb) is
-  'The step''s retry_for, else two days for email (RFC 5321, section 4.5.4.1), one for webhooks '
-  'and four hours for everything else.';
-
 -- The pauses between attempts, give or take a fifth: 1, 5, 15 minutes, 1, 3, and then 6 hours.
 create or replace function dripdrop._retry_pause(attempts int, execution_id uuid)
 returns interval

@@ -181,7 +181,7 @@ begin
     when 'immediate' then v_given
     when 'delay' then dripdrop._canonical_delay(v_given)
     when 'cron' then dripdrop._canonical_cron(v_given)
-    when 'event' then dripdrop._canonical_event(v_given)
+    when 'event' then dripdrop._canonical_event_timing(v_given)
   end;
 end
 $$;
@@ -287,7 +287,7 @@ comment on function dripdrop._canonical_cron(jsonb) is
 -- as Postgres prints it, in one style, so that "2 weeks" and "14 days" are no change.
 --
 -- raises  ZD203
-create or replace function dripdrop._canonical_event(timing jsonb)
+create or replace function dripdrop._canonical_event_timing(timing jsonb)
 returns jsonb
 language plpgsql
 stable
@@ -381,7 +381,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._canonical_event(jsonb) is
+comment on function dripdrop._canonical_event_timing(jsonb) is
   'The timing of a step that waits for an event, checked and in its stored form.';
 
 -- Rows of a table or of a file have a column for it, which is often empty.
@@ -413,16 +413,3 @@ return coalesce(
 
 comment on function dripdrop._time_zone(jsonb, jsonb, text) is
   'The zone a step''s local times are meant in.';
-
--- Postgres accepts 'foo5' as a zone (a POSIX rule), so trying a name is no check; being listed is.
-create or replace function dripdrop._is_time_zone(name text)
-returns boolean
-language sql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select exists (select from dripdrop.time_zones as z where z.name = _is_time_zone.name)
-    or exists (select from pg_catalog.pg_timezone_names as z where z.name = _is_time_zone.name)
-$$;
-
-comment on function dripdrop._is_time_zone(text) is 'Whether a name is in pg_timezone_names.';

@@ -159,3 +159,18 @@ $$;
 
 comment on function dripdrop._check_json_list(jsonb, text, int) is
   'Raises ZD201, as _check_json() does, on the first element of a list with such a field.';
+
+-- A value as the number it is, also where it comes as a text, or null.
+create or replace function dripdrop._number(value jsonb)
+returns numeric
+language sql
+immutable
+parallel safe
+return case
+  when jsonb_typeof(value) = 'number' then (value #>> '{}')::numeric
+  when jsonb_typeof(value) = 'string' and value #>> '{}' ~ '^-?[0-9]{1,100}([.][0-9]{1,100})?$'
+  then (value #>> '{}')::numeric
+end;
+
+comment on function dripdrop._number(jsonb) is
+  'A JSON number, or a text that is one, as a number; else null.';

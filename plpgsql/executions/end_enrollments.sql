@@ -1,0 +1,57 @@
+-- A message that is being sent keeps its row: its result will be recorded, and goes no further.
+--
+-- locks   the enrolments, then their executions; callers hold the enrolments already
+create or replace function dripdrop._end_enrollments(
+  enrollments uuid[],
+  state text,
+  reason text,
+  at timestamptz
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_open uuid[];
+begin
+  update dripdrop.enrollments as e
+  set state = _end_enrollments.state,
+      exit_reason = _end_enrollments.reason,
+      ask_at = null,
+      completed_at = case when _end_enrollments.state = 'completed' then _end_enrollments.at end,
+      cancelled_at = case when _end_enrollments.state = 'cancelled' then _end_enrollments.at end,
+      updated_at = _end_enrollments.at
+  where e.id = any (_end_enrollments.enrollments)
+    and e.state in ('active', 'paused');
+
+  -- Renderers hold executions without their enrolments: they are met in id order.
+  v_open := array(
+    select x.id
+    from dripdrop.step_executions as x
+    where x.enrollment_id = any (_end_enrollments.enrollments)
+      and x.state in ('scheduled', 'queued', 'rendered')
+    order by x.id
+    for no key update
+  );
+  update dripdrop.step_executions as x
+  set state = 'cancelled',
+      due_at = null,
+      awaited_event = null,
+      ended_at = _end_enrollments.at,
+      fence = x.fence + 1,
+      reason = _end_enrollments.reason,
+      reason_at = _end_enrollments.at,
+      updated_at = _end_enrollments.at
+  where x.id = any (v_open);
+
+  perform dripdrop._release_rivals(_end_enrollments.enrollments, _end_enrollments.at);
+end
+$$;
+
+comment on function dripdrop._end_enrollments(uuid[], text, text, timestamptz) is
+  'Ends enrolments and cancels what has not left.';

@@ -1,0 +1,165 @@
+-- The first answer stays: a value is fetched once per execution. What was stopped meanwhile has
+-- another fence and is left alone.
+--
+-- locks   nothing new: callers hold the executions and their enrolments
+create or replace function dripdrop._record_answers(
+  results dripdrop._hook_result[],
+  at timestamptz
+)
+returns int
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_count int;
+begin
+  with answer as (
+    select
+      x.id,
+      e.state = 'paused' as paused,
+      a.key,
+      n.answer,
+      jsonb_build_object(
+        'error', n.answer -> 'error',
+        'count', coalesce((x.hook_failures #>> array[a.key, 'count'])::int, 0) + 1,
+        'since', coalesce(x.hook_failures #> array[a.key, 'since'], to_jsonb(_record_answers.at))
+      ) as failure,
+      case
+        when dripdrop._may_pass(n.answer ->> 'error')
+        then dripdrop._ask_again_at(
+          x.hook_failures -> a.key, h.retry_for,
+          case
+            when jsonb_typeof(a.value -> 'retry_after') = 'number'
+            then (a.value ->> 'retry_after')::float8
+          end,
+          _record_answers.at
+        )
+      end as again_at
+    from unnest(results) as r
+    join dripdrop.step_executions as x
+      on x.id = r.execution and x.fence = r.fence and x.state = 'scheduled'
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    cross join lateral jsonb_each(r.values) as a
+    left join dripdrop.http_hooks as h on h.sequence_id = e.sequence_id and h.key = a.key
+    cross join lateral (
+      select dripdrop._hook_answer(a.value, h.response_path, h.response_type) as answer
+      offset 0
+    ) as n
+    where not coalesce(x.hooks, '{}') ? a.key
+  ),
+  told as (
+    select
+      a.id,
+      a.paused,
+      jsonb_object_agg(a.key, a.answer) filter (where a.again_at is null) as hooks,
+      coalesce(jsonb_object_agg(a.key, a.failure) filter (where a.again_at is not null), '{}')
+        as failures,
+      array_agg(a.key) as keys,
+      min(a.again_at) as again_at
+    from answer as a
+    group by a.id, a.paused
+  ),
+  answered as (
+    update dripdrop.step_executions as x
+    set hooks = case when t.hooks is null then x.hooks else coalesce(x.hooks, '{}') || t.hooks end,
+        hook_failures = nullif(coalesce(x.hook_failures - t.keys, '{}') || t.failures, '{}'),
+        due_at = case when not t.paused then coalesce(t.again_at, _record_answers.at) end,
+        defer_count = x.defer_count + (t.again_at is not null)::int,
+        reason = case when t.again_at is not null then 'hook_unavailable' else x.reason end,
+        reason_at = case when t.again_at is not null then _record_answers.at else x.reason_at end,
+        updated_at = _record_answers.at
+    from told as t
+    where x.id = t.id
+    returning x.id, x.tenant_key, x.channel, t.failures, t.again_at
+  ),
+  logged as (
+    insert into dripdrop.message_events (
+      tenant_key, step_execution_id, channel, provider, event_type, event_data, occurred_at
+    )
+    select
+      a.tenant_key, a.id, a.channel, 'dripdrop', 'deferred',
+      jsonb_build_object(
+        'reason', 'hook_unavailable', 'gate', 'hooks',
+        'detail', dripdrop._describe_failures(a.failures), 'until', a.again_at
+      ),
+      _record_answers.at
+    from answered as a
+    where a.again_at is not null
+  )
+  select count(*) into v_count
+  from answered;
+  return v_count;
+end
+$$;
+
+comment on function dripdrop._record_answers(dripdrop._hook_result[], timestamptz) is
+  'Keeps what the hooks of executions answered, and makes them due: now, or when they ask again.';
+
+-- results: [{"execution", "fence", "message", "values": {key: answer}}], an answer being one of
+-- {"value": …}, {"response": "the body"} and {"error": code}, and for goals and exit rules
+-- {"enrollment", "ask_at", "values"}.
+--
+-- locks   enrolments, then executions, both in id order, then circuits
+-- raises  ZD201 results are malformed
+create or replace function dripdrop.complete_hooks(results jsonb)
+returns int
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_results dripdrop._hook_result[] := dripdrop._hook_results(results);
+  v_asked uuid[] := array(
+    select r.enrollment from unnest(v_results) as r where r.enrollment is not null
+  );
+  v_count int;
+begin
+  perform from dripdrop.enrollments as e
+  where e.id in (
+    select x.enrollment_id
+    from unnest(v_results) as r
+    join dripdrop.step_executions as x on x.id = r.execution
+    union
+    select a.id from unnest(v_asked) as a (id)
+  )
+  order by e.id
+  for no key update;
+  perform from dripdrop.step_executions as x
+  where x.id in (
+    select r.execution
+    from unnest(v_results) as r
+    union
+    select n.id
+    from dripdrop.step_executions as n
+    where n.enrollment_id = any (v_asked) and n.state in ('scheduled', 'queued', 'rendered')
+  )
+  order by x.id
+  for no key update;
+
+  perform dripdrop._note_answers(v_results, v_now);
+  v_count := dripdrop._record_answers(v_results, v_now);
+  if v_asked <> '{}' then
+    v_count := v_count + dripdrop._settle_rules(v_results, v_now);
+  end if;
+  perform pgmq.delete('dripdrop_hooks', array(
+    select r.message from unnest(v_results) as r where r.message is not null
+  ));
+  return v_count;
+end
+$$;
+
+comment on function dripdrop.complete_hooks(jsonb) is
+  'Takes what hooks answered, makes their executions due, applies goals and exit rules, and '
+  'returns how many asked.';

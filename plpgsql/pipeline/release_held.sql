@@ -1,0 +1,191 @@
+-- What is held until something else has happened: a pause of sending was lifted, a sender was made
+-- or switched on, a circuit has closed. Of each step and sender one message is decided anew; if it
+-- is not held again for one of these, all like it are due. Whoever may keep its transaction open
+-- touches nothing but its own tenant's. What is locked at this moment is left to the next
+-- reconcile().
+--
+-- locks   executions and their enrolments, skipping what is locked
+create or replace function dripdrop._release_held(
+  at timestamptz,
+  reasons text[],
+  every_tenant boolean,
+  tenant_key text default null
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_held uuid[];
+begin
+  with held as materialized (
+    select x.id, x.step_id, x.adapter_id, x.circuit_id
+    from dripdrop.step_executions as x
+    where x.due_at is null and x.ended_at is null
+      and x.state = 'scheduled'
+      and x.reason = any (reasons)
+      and (every_tenant or x.tenant_key is not distinct from _release_held.tenant_key)
+  ),
+  sample as materialized (
+    select distinct on (h.step_id, h.adapter_id, h.circuit_id) h.*
+    from held as h
+    order by h.step_id, h.adapter_id, h.circuit_id, h.id
+  ),
+  free as materialized (
+    select m.step_id, m.adapter_id, m.circuit_id
+    from dripdrop._decide(array(select m.id from sample as m), _release_held.at) as d
+    join sample as m on m.id = d.execution_id
+    where d.action <> 'hold' or d.reason <> all (reasons)
+  )
+  select array_agg(h.id)
+  into v_held
+  from held as h
+  join free as f
+    on f.step_id = h.step_id
+    and f.adapter_id is not distinct from h.adapter_id
+    and f.circuit_id is not distinct from h.circuit_id;
+
+  v_held := array(
+    select x.id
+    from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    where x.id = any (v_held)
+    for no key update of e, x skip locked
+  );
+  update dripdrop.step_executions as x
+  set due_at = _release_held.at,
+      circuit_id = null,
+      reason = 'resumed',
+      reason_at = _release_held.at,
+      updated_at = _release_held.at
+  where x.id = any (v_held)
+    and x.due_at is null
+    and x.state = 'scheduled'
+    and x.reason = any (reasons);
+end
+$$;
+
+comment on function dripdrop._release_held(timestamptz, text[], boolean, text) is
+  'Makes due what was held for one of some reasons, and is held no more.';
+
+create or replace function dripdrop._release_all_held(at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._release_held(at, dripdrop._hold_reasons(), true)
+$$;
+
+comment on function dripdrop._release_all_held(timestamptz) is
+  'Makes due whatever was held and is held no more.';
+
+create or replace function dripdrop._release_paused(pause dripdrop.sending_pauses)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._release_held(
+    dripdrop._now(),
+    array['sending_paused'],
+    (pause).scope = 'everything' or ((pause).scope = 'adapter' and (pause).tenant_key is null),
+    (pause).tenant_key
+  )
+$$;
+
+comment on function dripdrop._release_paused(dripdrop.sending_pauses) is
+  'Makes due what a pause held and none holds any more.';
+
+-- Whoever resumes must find everything that is held. A tick holds under the slot of the pause, or
+-- not at all: what is being resumed at this moment is due as before, and looked at again.
+--
+-- locks   the slots of the pauses, shared, without waiting
+create or replace function dripdrop._held_surely(decisions dripdrop._decision[], at timestamptz)
+returns dripdrop._decision[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_class int := dripdrop._stop_class();
+  v_sure uuid[];
+begin
+  if not exists (select from unnest(decisions) as d where d.reason = 'sending_paused') then
+    return decisions;
+  end if;
+  v_sure := array(
+    select x.id
+    from unnest(decisions) as d
+    join dripdrop.step_executions as x on x.id = d.execution_id
+    where d.reason = 'sending_paused'
+      and pg_try_advisory_xact_lock_shared(v_class, dripdrop._everything_slot())
+      and pg_try_advisory_xact_lock_shared(v_class, dripdrop._tenant_slot(x.tenant_key))
+      and (
+        d.adapter_id is null
+        or pg_try_advisory_xact_lock_shared(v_class, dripdrop._sender_slot(d.adapter_id))
+      )
+  );
+  return array(
+    select d from unnest(decisions) as d where d.reason is distinct from 'sending_paused'
+    union all
+    select d from dripdrop._decide(v_sure, _held_surely.at) as d where d.reason = 'sending_paused'
+  );
+end
+$$;
+
+comment on function dripdrop._held_surely(dripdrop._decision[], timestamptz) is
+  'The decisions of a tick, without those to hold what is being resumed.';
+
+create or replace function dripdrop._release_at_commit()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._exclude_claims(dripdrop._pause_slot(old));
+  perform dripdrop._release_paused(old);
+  return null;
+end
+$$;
+
+comment on function dripdrop._release_at_commit() is
+  'Trigger: the end of a pause releases what was held since, when it commits.';
+
+drop trigger if exists sending_pauses_release on dripdrop.sending_pauses;
+create constraint trigger sending_pauses_release
+after delete on dripdrop.sending_pauses
+deferrable initially deferred
+for each row
+execute function dripdrop._release_at_commit();
+
+-- Who waited for want of a sender goes on as soon as there is one.
+create or replace function dripdrop._release_for_a_sender()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._release_held(
+    dripdrop._now(), dripdrop._hold_reasons(), new.tenant_key is null, new.tenant_key
+  );
+  return null;
+end
+$$;
+
+comment on function dripdrop._release_for_a_sender() is
+  'Trigger: a sender that comes, or is switched on, releases what its tenant holds.';
+
+create or replace trigger channel_adapters_release_held
+after insert or update of active, is_default on dripdrop.channel_adapters
+for each row
+when (new.active)
+execute function dripdrop._release_for_a_sender();

@@ -1,0 +1,119 @@
+-- locks   the enrolment, then the execution
+-- raises  ZD106 unknown execution, ZD110 not unknown, ZD201 unknown outcome
+create or replace function dripdrop.resolve(tenant_key text, execution_id uuid, outcome text)
+returns dripdrop.step_executions
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_execution dripdrop.step_executions := dripdrop._lock_execution(tenant_key, execution_id);
+begin
+  if outcome is null or outcome not in ('sent', 'resend', 'failed') then
+    raise exception 'outcome % is unknown', dripdrop._quoted(outcome) using
+      errcode = 'ZD201', column = 'outcome', hint = 'Use sent, resend or failed.';
+  end if;
+  if v_execution.state <> 'unknown' then
+    raise exception 'the execution is %, not unknown', dripdrop._quoted(v_execution.state) using
+      errcode = 'ZD110',
+      hint = 'Only what is unknown can be resolved; replay() repeats what failed.';
+  end if;
+
+  perform dripdrop._resolve(
+    array[v_execution.id],
+    case outcome when 'resend' then 'scheduled' else outcome end,
+    'resolved_by_operator',
+    dripdrop._now()
+  );
+  select x.* into v_execution from dripdrop.step_executions as x where x.id = v_execution.id;
+  return v_execution;
+end
+$$;
+
+comment on function dripdrop.resolve(text, uuid, text) is
+  'An operator''s word on a message whose fate is unknown: sent, resend or failed.';
+
+-- locks   nothing new: callers hold the executions and their enrolments
+create or replace function dripdrop._resolve(
+  executions uuid[],
+  state text,
+  reason text,
+  at timestamptz
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_sent uuid[];
+  v_failed uuid[];
+begin
+  if cardinality(executions) = 0 then
+    return;
+  end if;
+
+  -- What is to be sent again but belongs to an enrolment that has ended
+  -- meanwhile is not sent again.
+  with resolved as (
+    update dripdrop.step_executions as x
+    set state = case
+          when _resolve.state = 'scheduled' and e.state in ('completed', 'cancelled')
+          then 'cancelled'
+          else _resolve.state
+        end,
+        due_at = case when _resolve.state = 'scheduled' and e.state = 'active' then _resolve.at end,
+        ended_at = case
+          when _resolve.state <> 'scheduled' or e.state in ('completed', 'cancelled')
+          then _resolve.at
+        end,
+        fence = x.fence + 1,
+        maybe_sent_at = case
+          when _resolve.state = 'scheduled' then x.claimed_at
+          else x.maybe_sent_at
+        end,
+        reason = case
+          when _resolve.state = 'scheduled' and e.state = 'paused' then 'enrollment_paused'
+          when _resolve.state = 'scheduled' and e.state <> 'active' then 'enrollment_ended'
+          else _resolve.reason
+        end,
+        reason_at = _resolve.at,
+        updated_at = _resolve.at
+    from dripdrop.enrollments as e
+    where x.id = any (executions)
+      and x.state = 'unknown'
+      and e.id = x.enrollment_id
+    returning x.id, x.tenant_key, x.adapter_id, x.channel, x.state
+  ),
+  logged as (
+    insert into dripdrop.message_events (
+      tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
+      occurred_at
+    )
+    select
+      r.tenant_key, r.id, r.adapter_id, r.channel, 'dripdrop', r.state,
+      jsonb_build_object('reason', _resolve.reason), _resolve.at
+    from resolved as r
+    where r.state in ('sent', 'failed')
+  )
+  select
+    array_agg(r.id) filter (where r.state = 'sent'),
+    array_agg(r.id) filter (where r.state = 'failed')
+  into v_sent, v_failed
+  from resolved as r;
+
+  if v_sent is not null then
+    perform dripdrop._advance(v_sent, _resolve.at);
+  end if;
+  if v_failed is not null then
+    perform dripdrop._give_up(v_failed, _resolve.at);
+  end if;
+end
+$$;
+
+comment on function dripdrop._resolve(uuid[], text, text, timestamptz) is
+  'Ends the uncertainty about unknown executions: sent, failed or scheduled again.';

@@ -1,0 +1,55 @@
+"""Who calls whom in `plpgsql/`, as far as the text says: the order of its folders is made of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from scripts.build import FOLDERS, ROOT, without_comments
+
+_DEFINED = re.compile(r"\bcreate (?:or replace )?function dripdrop\.(\w+)")
+_CALLED = re.compile(r"\bdripdrop\.(\w+)\s*\(")
+_NAMED = re.compile(r"'(_\w+)'")
+"""A function that is called by its name, as `_attempt` and `_halved` do."""
+_TEXT = re.compile(r"'(?:[^']|'')*'")
+
+
+def calls() -> Iterator[tuple[Path, str, Path]]:
+    """Yield what a file calls in another: the file, the function, the file that defines it."""
+    texts = {
+        path: without_comments(path.read_text())
+        for path in sorted((ROOT / "plpgsql").glob("*/*.sql"))
+    }
+    homes = {name: path for path, text in texts.items() for name in _DEFINED.findall(text)}
+    for path, text in texts.items():
+        for name in sorted({*_CALLED.findall(_TEXT.sub("''", text)), *_NAMED.findall(text)}):
+            if homes.get(name, path) != path:
+                yield path, name, homes[name]
+
+
+def folder_calls() -> dict[str, set[str]]:
+    """Return which folders a folder calls, itself left out."""
+    graph: dict[str, set[str]] = {folder: set() for folder in FOLDERS}
+    for caller, _, callee in calls():
+        if caller.parent != callee.parent:
+            graph[caller.parent.name].add(callee.parent.name)
+    return graph
+
+
+def diagram() -> str:
+    """Return the folders and their calls in Mermaid's words.
+
+    A call that another way of calls stands for as well is left out.
+    """
+    graph = folder_calls()
+    below: dict[str, set[str]] = {}
+    for folder in FOLDERS:
+        below[folder] = graph[folder].union(*(below[each] for each in graph[folder]))
+    arrows = [
+        f"  {folder} --> {each}"
+        for folder in reversed(FOLDERS)
+        for each in sorted(graph[folder])
+        if not any(each in below[other] for other in graph[folder])
+    ]
+    return "\n".join(["graph TD", *arrows])
