@@ -178,7 +178,7 @@ class RenderProcess:
             await self._end()
         start = 0.0 if self._running else _START
         try:
-            self._running = self._running or await _Running.start()
+            self._running = self._running or await self._started()
             reply = await self._running.ask(portion, seconds)
         except OSError as error:  # no memory, no process, no file
             self._log.error("render_process_not_started", error=type(error).__name__)
@@ -193,6 +193,17 @@ class RenderProcess:
                 reply.seconds += 1 + child.SECONDS
                 self._log.warning("render_process_ended", status=reply.status)
         return reply
+
+    async def _started(self) -> _Running:
+        """Start a process. Who gives up meanwhile waits until it has started, and ends it: asyncio
+        may wait for ever for the end of a process that it was kept from starting.
+        """
+        starting = asyncio.ensure_future(_Running.start())
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await (await starting).end()
+            raise
 
     async def _end(self) -> None:
         if self._running is not None:
