@@ -1057,11 +1057,6 @@ create or replace function dripdrop._unstopped(executions uuid[])
 returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_class int := dripdrop._stop_class();
@@ -1115,11 +1110,6 @@ returns uuid[]
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   select coalesce(array_agg(x.id), '{}')
   from dripdrop.step_executions as x
@@ -3088,9 +3078,6 @@ create or replace function dripdrop._note_signals(signals dripdrop._signal[], at
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
 as $$
 declare
   v_asked record;
@@ -3365,11 +3352,6 @@ create or replace function dripdrop._pick_probes(executions uuid[], at timestamp
 returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_waiting uuid[];
@@ -3428,11 +3410,6 @@ returns table (execution_id uuid, circuit_id uuid)
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   select x.id, c.id
   from dripdrop.step_executions as x
@@ -3462,11 +3439,6 @@ create or replace function dripdrop._release_behind_circuits(
 returns int
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_free uuid[] := array(
@@ -4239,11 +4211,6 @@ create or replace function dripdrop._wake_by_sender(adapter_id uuid, at timestam
 returns int
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_sharing uuid[];
@@ -4992,11 +4959,6 @@ returns table (reason text, rate numeric, detail jsonb)
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_complaint_rate numeric := (thresholds ->> 'complaint_rate')::numeric;
@@ -5935,11 +5897,6 @@ create or replace function dripdrop._note_answers(
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   select dripdrop._note_signals(
     array(
@@ -5986,11 +5943,6 @@ returns bigint[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set standard_conforming_strings = on
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_ready uuid[];
@@ -7095,11 +7047,6 @@ returns table (
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_hashjoin = on
-set enable_seqscan = off
-set jit = off
-set enable_mergejoin = off
 as $$
   with
   tally as materialized (
@@ -7422,7 +7369,6 @@ returns setof dripdrop._decision
 language sql
 immutable
 set search_path = pg_catalog, pg_temp
-set enable_hashjoin = on
 as $$
   select
     d.execution_id,
@@ -7485,10 +7431,6 @@ create or replace function dripdrop._admit(
 returns dripdrop._decision[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_mergejoin = off
 as $$
 declare
   v_limits dripdrop._limit[] := array(
@@ -7708,10 +7650,6 @@ returns setof dripdrop._tally
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_mergejoin = off
 as $$
   select
     c.id,
@@ -7754,10 +7692,6 @@ returns setof dripdrop._standing
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_mergejoin = off
 as $$
   with
   tally as materialized (
@@ -7863,11 +7797,6 @@ create or replace function dripdrop._keep(
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   update dripdrop.counters as c
   set max_count = n.max_count,
@@ -7905,11 +7834,6 @@ returns table (counter_id uuid, number int)
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_most constant int := 10000;
@@ -7955,11 +7879,6 @@ create or replace function dripdrop._settle_counters(
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_limited dripdrop._decision[] := array(
@@ -8165,11 +8084,6 @@ returns setof dripdrop._limit
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   with
   message as materialized (
@@ -8730,11 +8644,6 @@ returns table (execution_id uuid, due_at timestamptz, place bigint, fair_place b
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   select
     t.id,
@@ -8780,11 +8689,6 @@ create or replace function dripdrop._pull(counters uuid[], at timestamptz)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_line record;
@@ -8874,7 +8778,6 @@ create or replace function dripdrop._take_turns(
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
-set enable_hashjoin = on
 as $$
   with
   waiting as materialized (
@@ -8999,11 +8902,6 @@ create or replace function dripdrop._end_enrollments(
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_open uuid[];
@@ -9142,11 +9040,6 @@ create or replace function dripdrop._advance(executions uuid[], at timestamptz)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_enrollments uuid[];
@@ -9291,11 +9184,6 @@ create or replace function dripdrop._give_up(executions uuid[], at timestamptz)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_ending uuid[];
@@ -9337,11 +9225,6 @@ create or replace function dripdrop._begin(
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_enrollments uuid[];
@@ -9889,11 +9772,6 @@ create or replace function dripdrop._plan(enrollments uuid[], steps uuid[], at t
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   with
   step as materialized (
@@ -10131,11 +10009,6 @@ create or replace function dripdrop._enroll(
 returns setof dripdrop.enrollments
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -10631,11 +10504,6 @@ create or replace function dripdrop._wake_missed(at timestamptz)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_missed record;
@@ -10742,11 +10610,6 @@ create or replace function dripdrop._track(tenant_key text, events jsonb)
 returns setof dripdrop.events
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -10909,11 +10772,6 @@ create or replace function dripdrop._let_out(enrollments uuid[], at timestamptz)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_exits record;
@@ -10986,11 +10844,6 @@ create or replace function dripdrop._wake_by_events(
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   with
   happened as materialized (
@@ -11334,11 +11187,6 @@ create or replace function dripdrop._suppress(entries jsonb, at timestamptz)
 returns setof dripdrop.suppressions
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 begin
   perform dripdrop._hold(array(
@@ -11425,7 +11273,7 @@ comment on function dripdrop._suppress(jsonb, timestamptz) is
 -- is refused, and recorded later.
 --
 -- raises  55P03 somebody else is writing this suppression
-create or replace function dripdrop._suppress(
+create or replace function dripdrop._suppress_one(
   tenant_key text,
   channel text,
   recipient text,
@@ -11442,18 +11290,18 @@ as $$
   select p.*
   from dripdrop._suppress(
     jsonb_build_array(jsonb_build_object(
-      'tenant_key', _suppress.tenant_key,
-      'channel', _suppress.channel,
-      'recipient', _suppress.recipient,
-      'reason', _suppress.reason,
-      'source', _suppress.source,
-      'metadata', _suppress.metadata
+      'tenant_key', _suppress_one.tenant_key,
+      'channel', _suppress_one.channel,
+      'recipient', _suppress_one.recipient,
+      'reason', _suppress_one.reason,
+      'source', _suppress_one.source,
+      'metadata', _suppress_one.metadata
     )),
-    _suppress.at
+    _suppress_one.at
   ) as p
 $$;
 
-comment on function dripdrop._suppress(text, text, text, text, text, jsonb, timestamptz) is
+comment on function dripdrop._suppress_one(text, text, text, text, text, jsonb, timestamptz) is
   'Writes one suppression for good.';
 
 -- The worse reason is the one that is kept.
@@ -11948,10 +11796,6 @@ returns timestamptz
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   select max(x.claimed_at) + interval '1 microsecond'
   from dripdrop._enrollments_of(_last_claimed.subscriber_type, _last_claimed.subscriber_id) as e
@@ -12117,11 +11961,6 @@ returns jsonb
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 begin
   if not exists (
@@ -15652,11 +15491,6 @@ returns table (
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   with
   execution as materialized (
@@ -16412,11 +16246,6 @@ create or replace function dripdrop._enqueue_rendered(executions uuid[])
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 begin
   perform dripdrop._enqueue('dripdrop_send_' || pointer.channel, pointer.all)
@@ -16442,11 +16271,6 @@ create or replace function dripdrop._settle_rules(results dripdrop._hook_result[
 returns int
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_exits record;
@@ -16594,11 +16418,6 @@ create or replace function dripdrop._record_answers(
 returns int
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_count int;
@@ -16697,11 +16516,6 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 set standard_conforming_strings = on
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -16881,11 +16695,6 @@ create or replace function dripdrop._read_hook_pointers(
 returns table (message_id bigint, execution uuid, fence int)
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 begin
   return query
@@ -16943,11 +16752,6 @@ create or replace function dripdrop._take_questions(
 returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_without_a_place uuid[];
@@ -17037,11 +16841,6 @@ create or replace function dripdrop._answer_with_errors(wanted dripdrop._wanted_
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_answerable uuid[];
@@ -17096,11 +16895,6 @@ returns setof dripdrop._wanted_hook
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   select
     a.place, null::uuid, e.id, null::bigint, f.key, 'sql',
@@ -17188,11 +16982,6 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 set standard_conforming_strings = on
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -17276,8 +17065,6 @@ create or replace function dripdrop._queue_groups(queue text)
 returns table (sender text, tenant text)
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
-set jit = off
 as $$
 declare
   v_most constant int := 500;
@@ -17342,8 +17129,6 @@ create or replace function dripdrop._queue_heads(
 returns table (message_id bigint, execution uuid, fence int, sender text, tenant text)
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
-set jit = off
 as $$
 begin
   for message_id, execution, fence, sender, tenant in
@@ -17410,11 +17195,6 @@ create or replace function dripdrop._rooms(
 returns table (sender text, room int)
 language sql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   select
     s.sender,
@@ -17470,11 +17250,6 @@ create or replace function dripdrop._take_pointers(
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set standard_conforming_strings = on
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_senders text[];
@@ -17607,11 +17382,6 @@ returns table (leases_lost int, presumed_sent int, resent int, repointed int)
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -17643,11 +17413,6 @@ create or replace function dripdrop._lost_leases(at timestamptz)
 returns uuid[]
 language sql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   select array(
     select x.id
@@ -17690,11 +17455,6 @@ create or replace function dripdrop._unknown(grace interval, resend boolean, at 
 returns uuid[]
 language sql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   select array(
     select x.id
@@ -17785,8 +17545,6 @@ language plpgsql
 stable
 security definer
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = on
-set enable_hashjoin = on
 as $$
 begin
   return query execute (
@@ -17825,11 +17583,6 @@ create or replace function dripdrop._repoint()
 returns int
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_rows uuid[];
@@ -17879,11 +17632,6 @@ returns int
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -17967,11 +17715,6 @@ returns void
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_stale uuid[] := array(
@@ -18007,11 +17750,6 @@ returns dripdrop._send_result[]
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 begin
   if not exists (
@@ -18071,11 +17809,6 @@ returns dripdrop._send_result[]
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 begin
   if not exists (
@@ -18186,11 +17919,6 @@ create or replace function dripdrop._record_late(at timestamptz)
 returns int
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_kept uuid[];
@@ -18236,11 +17964,6 @@ create or replace function dripdrop._record_batch(
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 set lock_timeout = '300ms'
 as $$
 declare
@@ -18484,11 +18207,6 @@ create or replace function dripdrop._note_senders(results dripdrop._send_result[
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 begin
   update dripdrop.channel_adapters as a
@@ -18505,7 +18223,7 @@ begin
     for no key update skip locked
   ));
 
-  perform dripdrop._suppress(
+  perform dripdrop._suppress_one(
     x.tenant_key, x.channel, x.recipient, 'bounce', 'provider',
     jsonb_build_object('execution', x.id, 'code', r.code), _note_senders.at
   )
@@ -18540,11 +18258,6 @@ create or replace function dripdrop._release_held(
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_held uuid[];
@@ -18634,11 +18347,6 @@ create or replace function dripdrop._held_surely(decisions dripdrop._decision[],
 returns dripdrop._decision[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_class int := dripdrop._stop_class();
@@ -18745,11 +18453,6 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 set standard_conforming_strings = on
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -18841,11 +18544,6 @@ create or replace function dripdrop._renders(
 returns dripdrop._render_claim[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_half int := cardinality(messages) / 2;
@@ -18920,11 +18618,6 @@ create or replace function dripdrop._fail_renders(failures jsonb[])
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_free uuid[];
@@ -18981,11 +18674,6 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 set standard_conforming_strings = on
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -19247,11 +18935,6 @@ create or replace function dripdrop._resolve(
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_sent uuid[];
@@ -19367,11 +19050,6 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 set standard_conforming_strings = on
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -19476,11 +19154,6 @@ returns int
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_results jsonb := (
@@ -19515,11 +19188,6 @@ create or replace function dripdrop._pass_fence(
 returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_half int := cardinality(taken) / 2;
@@ -19572,11 +19240,6 @@ create or replace function dripdrop._stop_at_fence(
 returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_stopped uuid[] := array(
@@ -19618,11 +19281,6 @@ create or replace function dripdrop._limit_at_fence(
 returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_limited dripdrop._decision[] := array(
@@ -19706,9 +19364,7 @@ comment on function dripdrop._leave_by(int, timestamptz) is
 -- Looks at what is due, decides each and carries it out. What cannot be decided or carried out is
 -- found by halving the batch and left out for a while; everything else goes on. Any number of
 -- callers at once is safe: each takes other rows. Both rows are taken without waiting, the
--- execution and its enrolment, so a tick never takes part in a deadlock. The planner settings are
--- those of all set-based functions: every row is reached by its key, by one plan, however old the
--- statistics are; and a plan that the settings make look dear is not worth compiling.
+-- execution and its enrolment, so a tick never takes part in a deadlock.
 --
 -- locks   due executions and their enrolments, skipping what is locked
 -- raises  ZD120 the queues do not exist
@@ -19725,11 +19381,6 @@ returns table (
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -19772,11 +19423,6 @@ create or replace function dripdrop._take_due(
 returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 begin
   if latest then
@@ -19820,11 +19466,6 @@ language sql
 stable
 security definer
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   select greatest(
     extract(epoch from least(
@@ -19935,11 +19576,6 @@ create or replace function dripdrop._tick(due uuid[], at timestamptz)
 returns dripdrop._decision[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_half int := cardinality(due) / 2;
@@ -19977,11 +19613,6 @@ create or replace function dripdrop._carry_out(decisions dripdrop._decision[], a
 returns table (queue text, pointers jsonb[])
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 begin
   return query
@@ -20060,11 +19691,6 @@ create or replace function dripdrop._turn_away(decisions dripdrop._decision[], a
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_skipped uuid[];
@@ -21412,8 +21038,6 @@ returns text
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
-set jit = off
 as $$
   select case when count(*) > 100000 then 'more than ' else '' end
     || dripdrop._messages(least(count(*), 100000))
@@ -21483,8 +21107,6 @@ returns setof dripdrop._problem
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
-set jit = off
 as $$
   select
     case when h.reason = 'stale' then 'held_as_stale' else 'held_without_sender' end,
@@ -21578,8 +21200,6 @@ returns setof dripdrop._problem
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
-set jit = off
 as $$
   select
     'retrying',
@@ -21617,8 +21237,6 @@ returns setof dripdrop._problem
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
-set jit = off
 as $$
   select
     'overdue',
@@ -21867,6 +21485,178 @@ comment on column dripdrop.ledger.tenant_key is 'The tenant.';
 comment on column dripdrop.ledger.enrollment_id is 'The enrolment.';
 comment on column dripdrop.ledger.execution_id is 'The execution, where one is concerned.';
 comment on column dripdrop.ledger.problem is 'What is out of place.';
+
+-- sql/planner.sql
+
+-- Which functions the planner plans in another way than by itself, and why. A setting holds in
+-- everything that the function calls, and keeps the function from being inlined. Before 18 a plan
+-- that settings rule out costs so much that compiling it seems to pay: jit goes off with them.
+create or replace function dripdrop._planner_settings()
+returns table (function text, settings text array)
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select f.name, p.settings
+  from (
+    -- Batches are small and tables are large, whatever the statistics say: every row is reached by
+    -- its key, and one plan does for all batches.
+    select
+      array[
+        'plan_cache_mode=force_generic_plan',
+        'enable_seqscan=off',
+        'enable_hashjoin=off',
+        'enable_mergejoin=off',
+        'jit=off'
+      ] as settings,
+      array[
+        '_advance',
+        '_answer_with_errors',
+        '_begin',
+        '_behind_circuits',
+        '_breach',
+        '_carry_out',
+        '_charged',
+        '_check_fences',
+        '_circuits_of',
+        '_classified',
+        '_end_enrollments',
+        '_enqueue_rendered',
+        '_enroll',
+        '_fail_renders',
+        '_gates',
+        '_give_up',
+        '_held',
+        '_held_surely',
+        '_keep',
+        '_let_out',
+        '_limit_at_fence',
+        '_limits_on',
+        '_line',
+        '_lost_leases',
+        '_note_answers',
+        '_note_senders',
+        '_pass_fence',
+        '_pick_probes',
+        '_plan',
+        '_pull',
+        '_read_hook_pointers',
+        '_record_answers',
+        '_record_batch',
+        '_record_late',
+        '_release_behind_circuits',
+        '_release_held',
+        '_renders',
+        '_repoint',
+        '_resolve',
+        '_rooms',
+        '_settle_counters',
+        '_settle_rules',
+        '_stop_at_fence',
+        '_suppress',
+        '_take_due',
+        '_take_pointers',
+        '_take_questions',
+        '_tick',
+        '_track',
+        '_turn_away',
+        '_under_way',
+        '_unknown',
+        '_unstopped',
+        '_unsubscribe_links',
+        '_wake_by_events',
+        '_wake_by_sender',
+        '_wake_missed',
+        '_wanted_hooks',
+        'claim_hooks',
+        'claim_renders',
+        'claim_sends',
+        'complete_hooks',
+        'complete_renders',
+        'complete_sends',
+        'next_due',
+        'reconcile',
+        'release_claim',
+        'tick'
+      ] as functions
+    union all
+    -- A lookup in one history, planned for the subscriber it is about.
+    select
+      array['enable_seqscan=off', 'enable_hashjoin=off', 'enable_mergejoin=off', 'jit=off'],
+      array['_last_claimed']
+    union all
+    -- As a batch, but two of its parts may be hashed against each other.
+    select
+      array[
+        'plan_cache_mode=force_generic_plan',
+        'enable_seqscan=off',
+        'enable_mergejoin=off',
+        'jit=off'
+      ],
+      array['_admit', '_standings', '_tallies']
+    union all
+    -- The same, called where hashing is ruled out.
+    select
+      array[
+        'plan_cache_mode=force_generic_plan',
+        'enable_seqscan=off',
+        'enable_hashjoin=on',
+        'enable_mergejoin=off',
+        'jit=off'
+      ],
+      array['_in_turn']
+    union all
+    -- Called where hashing is ruled out, and joins parts of a batch without an index.
+    select
+      array['enable_hashjoin=on'],
+      array['_put_off', '_take_turns']
+    union all
+    -- By key, too, with joins as the planner likes: they are with small tables.
+    select
+      array['plan_cache_mode=force_generic_plan', 'enable_seqscan=off', 'jit=off'],
+      array['_note_signals']
+    union all
+    -- The first rows of a partial index, or of a queue's.
+    select
+      array['enable_seqscan=off', 'jit=off'],
+      array[
+        '_count_behind',
+        '_held_problems',
+        '_overdue_problems',
+        '_queue_groups',
+        '_queue_heads',
+        '_retry_problems'
+      ]
+    union all
+    -- Two tables are compared whole, whatever the caller has ruled out.
+    select
+      array['enable_seqscan=on', 'enable_hashjoin=on'],
+      array['_without_pointer']
+  ) as p
+  cross join unnest(p.functions) as f (name)
+$$;
+
+comment on function dripdrop._planner_settings() is
+  'The settings of the planner that functions run under, one row per function.';
+
+-- Last, because a function that is replaced loses them.
+do $$
+declare
+  v_one record;
+begin
+  for v_one in
+    select
+      ('dripdrop.' || p.function)::regproc as function,
+      split_part(s.setting, '=', 1) as name,
+      split_part(s.setting, '=', 2) as value
+    from dripdrop._planner_settings() as p
+    cross join unnest(p.settings) as s (setting)
+  loop
+    execute format('alter function %s set %I = %L', v_one.function, v_one.name, v_one.value);
+  end loop;
+end
+$$;
 
 -- sql/grants.sql
 

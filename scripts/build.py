@@ -92,8 +92,8 @@ def code_files() -> list[Path]:
         path for folder in FOLDERS for path in sorted((ROOT / "plpgsql" / folder).glob("*.sql"))
     ]
     views = ordered("sql/views", r"\bdripdrop\.(\w+)")
-    files = [ROOT / "sql/errors.sql", *functions, *views, ROOT / "sql/grants.sql"]
-    return [path for path in files if path.exists()]
+    last = (ROOT / "sql/planner.sql", ROOT / "sql/grants.sql")
+    return [ROOT / "sql/errors.sql", *functions, *views, *last]
 
 
 def joined(files: list[Path]) -> str:

@@ -139,11 +139,6 @@ create or replace function dripdrop._unstopped(executions uuid[])
 returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_class int := dripdrop._stop_class();
@@ -197,11 +192,6 @@ returns uuid[]
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   select coalesce(array_agg(x.id), '{}')
   from dripdrop.step_executions as x

@@ -21,11 +21,6 @@ returns table (
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_hashjoin = on
-set enable_seqscan = off
-set jit = off
-set enable_mergejoin = off
 as $$
   with
   tally as materialized (
@@ -348,7 +343,6 @@ returns setof dripdrop._decision
 language sql
 immutable
 set search_path = pg_catalog, pg_temp
-set enable_hashjoin = on
 as $$
   select
     d.execution_id,
@@ -411,10 +405,6 @@ create or replace function dripdrop._admit(
 returns dripdrop._decision[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_mergejoin = off
 as $$
 declare
   v_limits dripdrop._limit[] := array(

@@ -137,10 +137,6 @@ returns setof dripdrop._tally
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_mergejoin = off
 as $$
   select
     c.id,
@@ -183,10 +179,6 @@ returns setof dripdrop._standing
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_mergejoin = off
 as $$
   with
   tally as materialized (
@@ -292,11 +284,6 @@ create or replace function dripdrop._keep(
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   update dripdrop.counters as c
   set max_count = n.max_count,
@@ -334,11 +321,6 @@ returns table (counter_id uuid, number int)
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_most constant int := 10000;
@@ -384,11 +366,6 @@ create or replace function dripdrop._settle_counters(
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_limited dripdrop._decision[] := array(

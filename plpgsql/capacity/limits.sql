@@ -63,11 +63,6 @@ returns setof dripdrop._limit
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   with
   message as materialized (

@@ -5,11 +5,6 @@ returns table (execution_id uuid, due_at timestamptz, place bigint, fair_place b
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   select
     t.id,
@@ -55,11 +50,6 @@ create or replace function dripdrop._pull(counters uuid[], at timestamptz)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_line record;
@@ -149,7 +139,6 @@ create or replace function dripdrop._take_turns(
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
-set enable_hashjoin = on
 as $$
   with
   waiting as materialized (

@@ -84,11 +84,6 @@ create or replace function dripdrop._suppress(entries jsonb, at timestamptz)
 returns setof dripdrop.suppressions
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 begin
   perform dripdrop._hold(array(
@@ -175,7 +170,7 @@ comment on function dripdrop._suppress(jsonb, timestamptz) is
 -- is refused, and recorded later.
 --
 -- raises  55P03 somebody else is writing this suppression
-create or replace function dripdrop._suppress(
+create or replace function dripdrop._suppress_one(
   tenant_key text,
   channel text,
   recipient text,
@@ -192,18 +187,18 @@ as $$
   select p.*
   from dripdrop._suppress(
     jsonb_build_array(jsonb_build_object(
-      'tenant_key', _suppress.tenant_key,
-      'channel', _suppress.channel,
-      'recipient', _suppress.recipient,
-      'reason', _suppress.reason,
-      'source', _suppress.source,
-      'metadata', _suppress.metadata
+      'tenant_key', _suppress_one.tenant_key,
+      'channel', _suppress_one.channel,
+      'recipient', _suppress_one.recipient,
+      'reason', _suppress_one.reason,
+      'source', _suppress_one.source,
+      'metadata', _suppress_one.metadata
     )),
-    _suppress.at
+    _suppress_one.at
   ) as p
 $$;
 
-comment on function dripdrop._suppress(text, text, text, text, text, jsonb, timestamptz) is
+comment on function dripdrop._suppress_one(text, text, text, text, text, jsonb, timestamptz) is
   'Writes one suppression for good.';
 
 -- The worse reason is the one that is kept.

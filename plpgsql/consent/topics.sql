@@ -223,10 +223,6 @@ returns timestamptz
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   select max(x.claimed_at) + interval '1 microsecond'
   from dripdrop._enrollments_of(_last_claimed.subscriber_type, _last_claimed.subscriber_id) as e

@@ -65,11 +65,6 @@ create or replace function dripdrop._track(tenant_key text, events jsonb)
 returns setof dripdrop.events
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -232,11 +227,6 @@ create or replace function dripdrop._let_out(enrollments uuid[], at timestamptz)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_exits record;
@@ -309,11 +299,6 @@ create or replace function dripdrop._wake_by_events(
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   with
   happened as materialized (

@@ -7,11 +7,6 @@ create or replace function dripdrop._plan(enrollments uuid[], steps uuid[], at t
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   with
   step as materialized (

@@ -42,11 +42,6 @@ create or replace function dripdrop._note_answers(
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   select dripdrop._note_signals(
     array(
@@ -93,11 +88,6 @@ returns bigint[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set standard_conforming_strings = on
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_ready uuid[];

@@ -27,8 +27,6 @@ returns text
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
-set jit = off
 as $$
   select case when count(*) > 100000 then 'more than ' else '' end
     || dripdrop._messages(least(count(*), 100000))
@@ -98,8 +96,6 @@ returns setof dripdrop._problem
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
-set jit = off
 as $$
   select
     case when h.reason = 'stale' then 'held_as_stale' else 'held_without_sender' end,
@@ -193,8 +189,6 @@ returns setof dripdrop._problem
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
-set jit = off
 as $$
   select
     'retrying',
@@ -232,8 +226,6 @@ returns setof dripdrop._problem
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
-set jit = off
 as $$
   select
     'overdue',

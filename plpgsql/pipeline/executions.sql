@@ -59,11 +59,6 @@ create or replace function dripdrop._enqueue_rendered(executions uuid[])
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 begin
   perform dripdrop._enqueue('dripdrop_send_' || pointer.channel, pointer.all)

@@ -6,11 +6,6 @@ create or replace function dripdrop._settle_rules(results dripdrop._hook_result[
 returns int
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_exits record;

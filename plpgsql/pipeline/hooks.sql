@@ -128,11 +128,6 @@ create or replace function dripdrop._read_hook_pointers(
 returns table (message_id bigint, execution uuid, fence int)
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 begin
   return query
@@ -190,11 +185,6 @@ create or replace function dripdrop._take_questions(
 returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_without_a_place uuid[];
@@ -284,11 +274,6 @@ create or replace function dripdrop._answer_with_errors(wanted dripdrop._wanted_
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_answerable uuid[];
@@ -343,11 +328,6 @@ returns setof dripdrop._wanted_hook
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   select
     a.place, null::uuid, e.id, null::bigint, f.key, 'sql',
@@ -435,11 +415,6 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 set standard_conforming_strings = on
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();

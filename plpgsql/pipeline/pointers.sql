@@ -6,8 +6,6 @@ create or replace function dripdrop._queue_groups(queue text)
 returns table (sender text, tenant text)
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
-set jit = off
 as $$
 declare
   v_most constant int := 500;
@@ -72,8 +70,6 @@ create or replace function dripdrop._queue_heads(
 returns table (message_id bigint, execution uuid, fence int, sender text, tenant text)
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
-set jit = off
 as $$
 begin
   for message_id, execution, fence, sender, tenant in
@@ -140,11 +136,6 @@ create or replace function dripdrop._rooms(
 returns table (sender text, room int)
 language sql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   select
     s.sender,
@@ -200,11 +191,6 @@ create or replace function dripdrop._take_pointers(
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set standard_conforming_strings = on
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_senders text[];

@@ -12,11 +12,6 @@ returns table (leases_lost int, presumed_sent int, resent int, repointed int)
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -48,11 +43,6 @@ create or replace function dripdrop._lost_leases(at timestamptz)
 returns uuid[]
 language sql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   select array(
     select x.id
@@ -95,11 +85,6 @@ create or replace function dripdrop._unknown(grace interval, resend boolean, at 
 returns uuid[]
 language sql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   select array(
     select x.id
@@ -190,8 +175,6 @@ language plpgsql
 stable
 security definer
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = on
-set enable_hashjoin = on
 as $$
 begin
   return query execute (
@@ -230,11 +213,6 @@ create or replace function dripdrop._repoint()
 returns int
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_rows uuid[];

@@ -14,11 +14,6 @@ returns int
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -102,11 +97,6 @@ returns void
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_stale uuid[] := array(
@@ -142,11 +132,6 @@ returns dripdrop._send_result[]
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 begin
   if not exists (
@@ -206,11 +191,6 @@ returns dripdrop._send_result[]
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 begin
   if not exists (
@@ -321,11 +301,6 @@ create or replace function dripdrop._record_late(at timestamptz)
 returns int
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_kept uuid[];
@@ -371,11 +346,6 @@ create or replace function dripdrop._record_batch(
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 set lock_timeout = '300ms'
 as $$
 declare
@@ -619,11 +589,6 @@ create or replace function dripdrop._note_senders(results dripdrop._send_result[
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 begin
   update dripdrop.channel_adapters as a
@@ -640,7 +605,7 @@ begin
     for no key update skip locked
   ));
 
-  perform dripdrop._suppress(
+  perform dripdrop._suppress_one(
     x.tenant_key, x.channel, x.recipient, 'bounce', 'provider',
     jsonb_build_object('execution', x.id, 'code', r.code), _note_senders.at
   )

@@ -14,11 +14,6 @@ create or replace function dripdrop._release_held(
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_held uuid[];
@@ -108,11 +103,6 @@ create or replace function dripdrop._held_surely(decisions dripdrop._decision[],
 returns dripdrop._decision[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_class int := dripdrop._stop_class();

@@ -1,9 +1,7 @@
 -- Looks at what is due, decides each and carries it out. What cannot be decided or carried out is
 -- found by halving the batch and left out for a while; everything else goes on. Any number of
 -- callers at once is safe: each takes other rows. Both rows are taken without waiting, the
--- execution and its enrolment, so a tick never takes part in a deadlock. The planner settings are
--- those of all set-based functions: every row is reached by its key, by one plan, however old the
--- statistics are; and a plan that the settings make look dear is not worth compiling.
+-- execution and its enrolment, so a tick never takes part in a deadlock.
 --
 -- locks   due executions and their enrolments, skipping what is locked
 -- raises  ZD120 the queues do not exist
@@ -20,11 +18,6 @@ returns table (
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := dripdrop._now();
@@ -67,11 +60,6 @@ create or replace function dripdrop._take_due(
 returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 begin
   if latest then
@@ -115,11 +103,6 @@ language sql
 stable
 security definer
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   select greatest(
     extract(epoch from least(
@@ -230,11 +213,6 @@ create or replace function dripdrop._tick(due uuid[], at timestamptz)
 returns dripdrop._decision[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_half int := cardinality(due) / 2;
@@ -272,11 +250,6 @@ create or replace function dripdrop._carry_out(decisions dripdrop._decision[], a
 returns table (queue text, pointers jsonb[])
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 begin
   return query
@@ -355,11 +328,6 @@ create or replace function dripdrop._turn_away(decisions dripdrop._decision[], a
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_skipped uuid[];

@@ -30,9 +30,6 @@ create or replace function dripdrop._note_signals(signals dripdrop._signal[], at
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
 as $$
 declare
   v_asked record;
@@ -307,11 +304,6 @@ create or replace function dripdrop._pick_probes(executions uuid[], at timestamp
 returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_waiting uuid[];
@@ -370,11 +362,6 @@ returns table (execution_id uuid, circuit_id uuid)
 language sql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
   select x.id, c.id
   from dripdrop.step_executions as x
@@ -404,11 +391,6 @@ create or replace function dripdrop._release_behind_circuits(
 returns int
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_free uuid[] := array(

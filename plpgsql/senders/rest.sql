@@ -196,11 +196,6 @@ create or replace function dripdrop._wake_by_sender(adapter_id uuid, at timestam
 returns int
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_sharing uuid[];

@@ -89,11 +89,6 @@ returns table (reason text, rate numeric, detail jsonb)
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set jit = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   v_complaint_rate numeric := (thresholds ->> 'complaint_rate')::numeric;

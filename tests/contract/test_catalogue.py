@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+
+ROOT = Path(__file__).parents[2]
 
 Db = psycopg.Connection[Any]
 
@@ -108,6 +111,34 @@ def test_ids_that_are_made_one_after_the_other_are_in_order(db: Db) -> None:
     ids = [row[0] for _ in range(200) for row in db.execute("select dripdrop._uuidv7()")]
     assert ids == sorted(ids)
     assert {made.version for made in ids} == {7}
+
+
+def test_the_planner_is_set_by_the_list_alone(db: Db) -> None:
+    """A function that is listed and does not exist stops the installation."""
+    tuning = names(db, "select name from pg_settings where category like 'Query Tuning%'")
+    set_by_itself = re.compile(rf"^ *set (local )?({'|'.join(tuning)})\b.*", re.MULTILINE)
+    sources = [*ROOT.glob("sql/**/*.sql"), *ROOT.glob("plpgsql/*/*.sql")]
+    assert not [found[0] for path in sources for found in set_by_itself.finditer(path.read_text())]
+    assert not names(
+        db,
+        """
+        with set_in_fact as (
+          select p.proname as function, s.setting
+          from pg_proc as p
+          cross join unnest(p.proconfig) as s (setting)
+          join pg_settings as g on g.name = split_part(s.setting, '=', 1)
+          where p.pronamespace = 'dripdrop'::regnamespace
+            and g.category like 'Query Tuning%'
+        )
+        select coalesce(l.function || l.setting, f.function || f.setting)
+        from (
+          select p.function, unnest(p.settings) as setting
+          from dripdrop._planner_settings() as p
+        ) as l
+        full join set_in_fact as f on f.function = l.function and f.setting = l.setting
+        where l.function is null or f.function is null
+        """,
+    )
 
 
 def test_what_rules_out_plans_compiles_none(db: Db) -> None:

@@ -1,0 +1,169 @@
+-- Which functions the planner plans in another way than by itself, and why. A setting holds in
+-- everything that the function calls, and keeps the function from being inlined. Before 18 a plan
+-- that settings rule out costs so much that compiling it seems to pay: jit goes off with them.
+create or replace function dripdrop._planner_settings()
+returns table (function text, settings text array)
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select f.name, p.settings
+  from (
+    -- Batches are small and tables are large, whatever the statistics say: every row is reached by
+    -- its key, and one plan does for all batches.
+    select
+      array[
+        'plan_cache_mode=force_generic_plan',
+        'enable_seqscan=off',
+        'enable_hashjoin=off',
+        'enable_mergejoin=off',
+        'jit=off'
+      ] as settings,
+      array[
+        '_advance',
+        '_answer_with_errors',
+        '_begin',
+        '_behind_circuits',
+        '_breach',
+        '_carry_out',
+        '_charged',
+        '_check_fences',
+        '_circuits_of',
+        '_classified',
+        '_end_enrollments',
+        '_enqueue_rendered',
+        '_enroll',
+        '_fail_renders',
+        '_gates',
+        '_give_up',
+        '_held',
+        '_held_surely',
+        '_keep',
+        '_let_out',
+        '_limit_at_fence',
+        '_limits_on',
+        '_line',
+        '_lost_leases',
+        '_note_answers',
+        '_note_senders',
+        '_pass_fence',
+        '_pick_probes',
+        '_plan',
+        '_pull',
+        '_read_hook_pointers',
+        '_record_answers',
+        '_record_batch',
+        '_record_late',
+        '_release_behind_circuits',
+        '_release_held',
+        '_renders',
+        '_repoint',
+        '_resolve',
+        '_rooms',
+        '_settle_counters',
+        '_settle_rules',
+        '_stop_at_fence',
+        '_suppress',
+        '_take_due',
+        '_take_pointers',
+        '_take_questions',
+        '_tick',
+        '_track',
+        '_turn_away',
+        '_under_way',
+        '_unknown',
+        '_unstopped',
+        '_unsubscribe_links',
+        '_wake_by_events',
+        '_wake_by_sender',
+        '_wake_missed',
+        '_wanted_hooks',
+        'claim_hooks',
+        'claim_renders',
+        'claim_sends',
+        'complete_hooks',
+        'complete_renders',
+        'complete_sends',
+        'next_due',
+        'reconcile',
+        'release_claim',
+        'tick'
+      ] as functions
+    union all
+    -- A lookup in one history, planned for the subscriber it is about.
+    select
+      array['enable_seqscan=off', 'enable_hashjoin=off', 'enable_mergejoin=off', 'jit=off'],
+      array['_last_claimed']
+    union all
+    -- As a batch, but two of its parts may be hashed against each other.
+    select
+      array[
+        'plan_cache_mode=force_generic_plan',
+        'enable_seqscan=off',
+        'enable_mergejoin=off',
+        'jit=off'
+      ],
+      array['_admit', '_standings', '_tallies']
+    union all
+    -- The same, called where hashing is ruled out.
+    select
+      array[
+        'plan_cache_mode=force_generic_plan',
+        'enable_seqscan=off',
+        'enable_hashjoin=on',
+        'enable_mergejoin=off',
+        'jit=off'
+      ],
+      array['_in_turn']
+    union all
+    -- Called where hashing is ruled out, and joins parts of a batch without an index.
+    select
+      array['enable_hashjoin=on'],
+      array['_put_off', '_take_turns']
+    union all
+    -- By key, too, with joins as the planner likes: they are with small tables.
+    select
+      array['plan_cache_mode=force_generic_plan', 'enable_seqscan=off', 'jit=off'],
+      array['_note_signals']
+    union all
+    -- The first rows of a partial index, or of a queue's.
+    select
+      array['enable_seqscan=off', 'jit=off'],
+      array[
+        '_count_behind',
+        '_held_problems',
+        '_overdue_problems',
+        '_queue_groups',
+        '_queue_heads',
+        '_retry_problems'
+      ]
+    union all
+    -- Two tables are compared whole, whatever the caller has ruled out.
+    select
+      array['enable_seqscan=on', 'enable_hashjoin=on'],
+      array['_without_pointer']
+  ) as p
+  cross join unnest(p.functions) as f (name)
+$$;
+
+comment on function dripdrop._planner_settings() is
+  'The settings of the planner that functions run under, one row per function.';
+
+-- Last, because a function that is replaced loses them.
+do $$
+declare
+  v_one record;
+begin
+  for v_one in
+    select
+      ('dripdrop.' || p.function)::regproc as function,
+      split_part(s.setting, '=', 1) as name,
+      split_part(s.setting, '=', 2) as value
+    from dripdrop._planner_settings() as p
+    cross join unnest(p.settings) as s (setting)
+  loop
+    execute format('alter function %s set %I = %L', v_one.function, v_one.name, v_one.value);
+  end loop;
+end
+$$;
