@@ -78,7 +78,7 @@ def test_a_bad_link_to_the_database_loses_and_repeats_nothing(
         before_database(dsn) as (proxy, through),
         daemon(through, DRIPDROP_ENCRYPTION_KEY=KEY) as sending,
     ):
-        for number in (50, 120, 250):
+        for number in (50, 200):
             crowd.wait_for(lambda number=number: len(crowd.receipts) >= number)  # type: ignore[misc]
             TROUBLES[trouble](proxy)
         wait_for(lambda: all_are_sent(senders))

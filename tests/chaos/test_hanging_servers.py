@@ -12,7 +12,7 @@ from tests.daemon.conftest import KEY
 from tests.daemon.process import daemon
 
 RATE = 40
-PEOPLE = 600
+PEOPLE = 400
 
 
 @pytest.mark.chaos

@@ -15,7 +15,7 @@ from tests.daemon.conftest import KEY
 from tests.daemon.process import ENVIRONMENT, at, daemon
 from tests.driver.command import dripdrop
 
-PEOPLE = 600
+PEOPLE = 400
 PLACES = 8
 
 

@@ -1,6 +1,6 @@
 """A relay is away for twenty minutes while thousands are due.
 
-The worker's clock runs sixty times as fast as the machine's until the relay is asked again.
+The worker's clock runs much faster than the machine's until the relay is asked again.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from tests.daemon.conftest import KEY
 
 pytestmark = [pytest.mark.anyio, pytest.mark.chaos]
 
-PEOPLE = 3000
 RATE = 40
 SECONDS = 8
 """Of the machine's clock, in which the rate is watched once the relay is back."""
 AWAY = timedelta(minutes=20)
 FAST = 60.0
+FASTER = 120.0
+"""While nothing leaves."""
 CONNECTIONS = 8
 PATIENCE = 120.0
 
@@ -57,16 +58,16 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize("mode", ["away", "closing"])
+@pytest.mark.parametrize(("mode", "people"), [("away", 3000), ("closing", 500)])
 async def test_a_relay_away_for_twenty_minutes_costs_nobody_anything(
-    dsn: str, senders: Senders, serve: Serve[Relay], mode: Mode
+    dsn: str, senders: Senders, serve: Serve[Relay], mode: Mode, people: int
 ) -> None:
     clock = Time()
     relay = Relay()
     serve(relay)
     engine = senders.engine
     senders.add(relay, rate_limits={"adapter": f"{RATE}/1s"})
-    senders.crowd(PEOPLE)
+    senders.crowd(people)
     settings = Settings(
         reconcile_interval=1.0,
         channels=ChannelSettings(allow_http=True, allow_private=True, timeout=5),
@@ -76,7 +77,7 @@ async def test_a_relay_away_for_twenty_minutes_costs_nobody_anything(
         await until(lambda: len(relay.receipts) >= 3 * RATE)
         relay.become(mode)
         came, tried = len(relay.receipts), len(relay.connections)
-        back = clock.run(FAST) + AWAY
+        back = clock.run(FASTER) + AWAY
         await until(lambda: clock() > back)
         tried = len(relay.connections) - tried
 
@@ -107,7 +108,7 @@ async def test_a_relay_away_for_twenty_minutes_costs_nobody_anything(
     assert most_in_any(again[1:], 1 - 0.1) <= RATE
     assert len(again) >= 0.9 * RATE * (SECONDS - 1)
     rows = engine.rows("select recipient, reason, retry_count from dripdrop.step_executions")
-    assert len(rows) == PEOPLE
+    assert len(rows) == people
     lost = {row.recipient for row in rows} - {each.recipient for each in relay.receipts}
     doubted = {row.recipient for row in rows if row.reason == "presumed_sent"}
     assert lost <= doubted
