@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from scripts.build import FOLDERS, ROOT, without_comments
@@ -38,18 +38,22 @@ def folder_calls() -> dict[str, set[str]]:
 
 
 def diagram() -> str:
-    """Return the folders and their calls in Mermaid's words.
+    """Return the folders and their calls in Mermaid's words."""
+    return drawn(FOLDERS, folder_calls())
 
-    A call that another way of calls stands for as well is left out.
+
+def drawn(order: Sequence[str], graph: Mapping[str, set[str]]) -> str:
+    """Return a graph, whose nodes stand in an order from the ground up, in Mermaid's words.
+
+    An arrow that another way of arrows stands for as well is left out.
     """
-    graph = folder_calls()
     below: dict[str, set[str]] = {}
-    for folder in FOLDERS:
-        below[folder] = graph[folder].union(*(below[each] for each in graph[folder]))
+    for node in order:
+        below[node] = graph[node].union(*(below[each] for each in graph[node]))
     arrows = [
-        f"  {folder} --> {each}"
-        for folder in reversed(FOLDERS)
-        for each in sorted(graph[folder])
-        if not any(each in below[other] for other in graph[folder])
+        f"  {node} --> {each}"
+        for node in reversed(order)
+        for each in sorted(graph[node])
+        if not any(each in below[other] for other in graph[node])
     ]
     return "\n".join(["graph TD", *arrows])

@@ -5,25 +5,40 @@
     psycopg.DatabaseError
     └── DripdropError
         ├── StateError (ZD1xx): not found, or in the wrong state
-        │   ├── SequenceNotFound           ├── InvalidTransition
-        │   ├── NoActiveVersion            ├── VersionNotDraft
-        │   ├── VersionNotFound            ├── InvalidVersion
-        │   ├── StepNotFound               ├── AlreadyExists
-        │   ├── EnrollmentNotFound         ├── SecondActiveVersion
-        │   ├── ExecutionNotFound          ├── NotStarted
-        │   ├── AdapterNotFound            ├── PgmqMissing
-        │   ├── HookNotFound               ├── RuleNotFound
-        │   ├── CapNotFound                ├── SuppressionNotFound
-        │   └── UntrustedOwner             └── TopicNotFound
+        │   ├── SequenceNotFound
+        │   ├── NoActiveVersion
+        │   ├── VersionNotFound
+        │   ├── StepNotFound
+        │   ├── EnrollmentNotFound
+        │   ├── ExecutionNotFound
+        │   ├── AdapterNotFound
+        │   ├── HookNotFound
+        │   ├── RuleNotFound
+        │   ├── InvalidTransition
+        │   ├── VersionNotDraft
+        │   ├── InvalidVersion
+        │   ├── AlreadyExists
+        │   ├── SecondActiveVersion
+        │   ├── CapNotFound
+        │   ├── NotStarted
+        │   ├── PgmqMissing
+        │   ├── UntrustedOwner
+        │   ├── SuppressionNotFound
+        │   └── TopicNotFound
         ├── ArgumentError (ZD2xx): an argument cannot be right
-        │   ├── InvalidArgument            ├── MissingRecipient
-        │   ├── UnknownProvider            ├── InvalidDefinition
-        │   ├── InvalidTiming              ├── InvalidTenantKey
-        │   ├── UnknownTimeZone            ├── InvalidCondition
+        │   ├── InvalidArgument
+        │   ├── UnknownProvider
+        │   ├── InvalidTiming
+        │   ├── UnknownTimeZone
+        │   ├── MissingRecipient
+        │   ├── InvalidDefinition
+        │   ├── InvalidTenantKey
+        │   ├── InvalidCondition
         │   └── InvalidRate
         ├── RefusedError (ZD3xx): a policy says no
-        │   ├── ReenrollmentNotAllowed     ├── DestinationBound
-        │   └── SequenceInactive
+        │   ├── ReenrollmentNotAllowed
+        │   ├── SequenceInactive
+        │   └── DestinationBound
         └── ClaimError (ZD4xx): somebody else has moved the row on
             └── StaleFence
 
@@ -93,14 +108,6 @@ class RuleNotFound(StateError, code="ZD109"):
     """No such transition or exit rule in this tenant."""
 
 
-class CapNotFound(StateError, code="ZD118"):
-    """No such frequency cap in this tenant."""
-
-
-class InvalidRate(ArgumentError, code="ZD209"):
-    """The rate does not parse."""
-
-
 class InvalidTransition(StateError, code="ZD110"):
     """The row is in a state that does not allow this move."""
 
@@ -119,6 +126,10 @@ class AlreadyExists(StateError, code="ZD113"):
 
 class SecondActiveVersion(StateError, code="ZD114"):
     """A sequence has at most one active version."""
+
+
+class CapNotFound(StateError, code="ZD118"):
+    """No such frequency cap in this tenant."""
 
 
 class NotStarted(StateError, code="ZD120"):
@@ -171,6 +182,10 @@ class InvalidTenantKey(ArgumentError, code="ZD207"):
 
 class InvalidCondition(ArgumentError, code="ZD208"):
     """The condition makes no sense."""
+
+
+class InvalidRate(ArgumentError, code="ZD209"):
+    """The rate does not parse."""
 
 
 class ReenrollmentNotAllowed(RefusedError, code="ZD301"):

@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx
 
-from dripdrop.channels.base import ChannelSettings, InvalidMessage
-from dripdrop.channels.http import GuardedHTTP, NoReply, Reply
+from dripdrop.outgoing.http import GuardedHTTP, NoReply, Reply
+from dripdrop.outgoing.reach import Reach, Unsendable
 from dripdrop.redaction import strings, without
 from dripdrop.templates import RenderError
 from dripdrop.templates.process import RenderProcess, Work
@@ -32,12 +32,12 @@ class HookCaller:
 
     def __init__(
         self,
-        settings: ChannelSettings,
+        reach: Reach,
         vault: Callable[[], Vault],
         rendering: RenderProcess | None = None,
     ) -> None:
         """Prepare without connecting. Without a process that renders it has one of its own."""
-        self._http = GuardedHTTP(settings)
+        self._http = GuardedHTTP(reach)
         self._vault = vault
         self._rendering = rendering or RenderProcess()
         self._own_rendering = rendering is None
@@ -60,8 +60,8 @@ class HookCaller:
             return {"error": "hook_timeout"}
         except VaultError:
             return {"error": "vault_error"}
-        except InvalidMessage as error:
-            return _error(error.outcome.code)
+        except Unsendable as error:
+            return _error(error.code)
 
         answer: dict[str, Any] = {}
         pause = 0.0
@@ -137,11 +137,11 @@ class HookCaller:
                 case _:
                     return {fields["name"].lower(): "" + fields["value"]}
         except (KeyError, TypeError, AttributeError):
-            raise InvalidMessage("missing_credentials", "a field is missing") from None
+            raise Unsendable("missing_credentials", "a field is missing") from None
 
     def _credentials(self, hook: Mapping[str, Any]) -> dict[str, Any]:
         if hook["auth_config"] is None:
-            raise InvalidMessage("missing_credentials", "the hook has no credentials")
+            raise Unsendable("missing_credentials", "the hook has no credentials")
         sealed = from_text(hook["auth_config"])
         return self._vault().open(sealed, hook["tenant_key"], hook["seal_name"], "http_hook")
 

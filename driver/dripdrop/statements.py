@@ -663,30 +663,6 @@ class Statements(ABC, Generic[One, Many, Value]):
     def reconcile(self, unknown_grace: timedelta = ...) -> One:
         """Mend what a crash or a lost queue left behind; return how much of each there was."""
 
-    # Consent: what the web process calls
-
-    @_statement
-    def unsubscribe(
-        self,
-        tenant_key: str | None,
-        execution_id: UUID,
-        topic: str | None = ...,
-        source: str = ...,
-        everything: bool = ...,
-    ) -> One:
-        """Unsubscribe the address that a message went to."""
-
-    @_statement
-    def subscription_page(self, tenant_key: str | None, execution_id: UUID) -> One:
-        """Return what the page behind the link of a message shows."""
-
-    @_statement
-    def update_subscriptions(
-        self, tenant_key: str | None, execution_id: UUID, topics: Json, source: str = ...
-    ) -> Value:
-        """Subscribe and unsubscribe the recipient of a message, by topic."""
-
-    # Operations
     # Consent
 
     @_statement
@@ -761,6 +737,29 @@ class Statements(ABC, Generic[One, Many, Value]):
         self, tenant_key: str | None, subscriber_type: str, subscriber_id: str
     ) -> Many:
         """List the topics and whether messages about them reach a subscriber."""
+
+    # Unsubscribing: what the web process calls
+
+    @_statement
+    def unsubscribe(
+        self,
+        tenant_key: str | None,
+        execution_id: UUID,
+        topic: str | None = ...,
+        source: str = ...,
+        everything: bool = ...,
+    ) -> One:
+        """Unsubscribe the address that a message went to."""
+
+    @_statement
+    def subscription_page(self, tenant_key: str | None, execution_id: UUID) -> One:
+        """Return what the page behind the link of a message shows."""
+
+    @_statement
+    def update_subscriptions(
+        self, tenant_key: str | None, execution_id: UUID, topics: Json, source: str = ...
+    ) -> Value:
+        """Subscribe and unsubscribe the recipient of a message, by topic."""
 
     # Operations
 

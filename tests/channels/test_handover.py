@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dripdrop.channels import Channel, ChannelSettings, Handover, InvalidAdapter
-from dripdrop.channels.http import GuardedHTTP
+from dripdrop.outgoing.http import GuardedHTTP
 
 from .conftest import HTTPServers, Open, ScriptedServer, ScriptedServers, message
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from dripdrop.channels import ChannelSettings
-from dripdrop.channels.base import InvalidMessage
-from dripdrop.channels.urlguard import check_url, is_public
+from dripdrop.outgoing.reach import Unsendable
+from dripdrop.outgoing.urlguard import check_url, is_public
 
 from .conftest import HTTPServers, Open, message
 
@@ -158,10 +158,10 @@ def test_a_global_address_is_public(address: str) -> None:
     ],
 )
 def test_a_url_that_is_not_plain_https_is_refused(url: str) -> None:
-    with pytest.raises(InvalidMessage) as refusal:
+    with pytest.raises(Unsendable) as refusal:
         check_url(url, ChannelSettings())
-    assert refusal.value.outcome.code == "url_refused"
-    assert "pass" not in refusal.value.outcome.detail.replace("password", "")
+    assert refusal.value.code == "url_refused"
+    assert "pass" not in refusal.value.detail.replace("password", "")
 
 
 def test_plain_http_is_allowed_only_by_the_settings() -> None:

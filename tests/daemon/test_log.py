@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dripdrop.daemon.log import logging_to
+from dripdrop.process.log import logging_to
 from tests.conftest import Clock
 from tests.daemon.conftest import OpenWorker, sealed, smtp
 from tests.daemon.servers import MailServer

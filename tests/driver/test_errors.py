@@ -41,9 +41,28 @@ def test_the_group_of_an_error_follows_from_its_code() -> None:
             assert issubclass(error, groups[error.sqlstate[:3]])
 
 
-def test_the_tree_in_the_docstring_names_every_class() -> None:
-    drawn = set(re.findall(r"[├└]── (\w+)", errors.__doc__ or ""))
-    assert drawn == {error.__name__ for error in (errors.DripdropError, *classes())}
+def test_the_errors_of_a_group_stand_in_the_order_of_their_codes() -> None:
+    for group in errors.DripdropError.__subclasses__():
+        codes = [error.sqlstate for error in classes(group)]
+        assert codes == sorted(codes)
+
+
+def test_the_tree_in_the_docstring_names_every_class_where_it_stands() -> None:
+    assert [name for _, _, name in tree()] == [
+        error.__name__ for error in (errors.DripdropError, *classes())
+    ]
+
+
+def test_each_branch_of_the_tree_has_one_last_twig() -> None:
+    twigs = tree()
+    for place, (indent, mark, name) in enumerate(twigs):
+        after = [len(other) for other, *_ in twigs[place + 1 :] if len(other) <= len(indent)]
+        assert (mark == "└") == (after[:1] != [len(indent)]), name
+
+
+def tree() -> list[tuple[str, str, str]]:
+    """Return the tree of the docstring: what stands before each class, its mark and its name."""
+    return re.findall(r"^([│ ]*)([├└])── (\w+)", errors.__doc__ or "", re.MULTILINE)
 
 
 def test_psycopg_raises_them_with_message_and_hint(db: psycopg.Connection[Any]) -> None:

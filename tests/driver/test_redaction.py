@@ -15,7 +15,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dripdrop.daemon.log import logging_to
+from dripdrop.process.log import logging_to
 from dripdrop.redaction import strings, without, without_people
 
 SECRET = 'S3cr et/+"x\\yé&<'

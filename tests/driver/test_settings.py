@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dripdrop.settings import MissingSetting, resolve_dsn
+from dripdrop.process.settings import MissingSetting, resolve_dsn
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ import pytest
 
 from dripdrop.channels import ChannelSettings
 from dripdrop.daemon import Worker
-from dripdrop.daemon.log import logging_to
+from dripdrop.process.log import logging_to
 from tests.conftest import Clock
 from tests.engine import Engine, email
 from tests.hooks.conftest import (

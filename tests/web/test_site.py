@@ -19,7 +19,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from dripdrop import Vault
-from dripdrop.daemon.log import logging_to
+from dripdrop.process.log import logging_to
 from dripdrop.unsubscribe import Ticket, Tokens
 from dripdrop.vault import generate_key
 from tests.conftest import Clock

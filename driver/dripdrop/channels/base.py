@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Literal, Protocol
 from uuid import UUID
 
+from dripdrop.outgoing.reach import Reach
 from dripdrop.redaction import strings, without
 
 OutcomeKind = Literal[
@@ -32,23 +32,11 @@ _MOST = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class ChannelSettings:
-    """How this process may reach the outside. Times are in seconds."""
+class ChannelSettings(Reach):
+    """How this process may reach providers, and how their accounts are described."""
 
-    allow_http: bool = False
-    allow_private: bool = False
-    connect_timeout: float = 5.0
-    timeout: float = 30.0
     described: tuple[Any, ...] = field(default=(), repr=False)
     """The rows of `dripdrop.provider_settings()`, by which accounts are checked when opened."""
-
-    @classmethod
-    def from_environment(cls) -> ChannelSettings:
-        """Read `DRIPDROP_ALLOW_HTTP` and `DRIPDROP_ALLOW_PRIVATE`; "1" or "true" allows."""
-        return cls(
-            allow_http=_is_set("DRIPDROP_ALLOW_HTTP"),
-            allow_private=_is_set("DRIPDROP_ALLOW_PRIVATE"),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,16 +210,3 @@ class Channel(Protocol):
 
 class InvalidAdapter(Exception):
     """An adapter cannot be used as it is. Names the field, never its value."""
-
-
-class InvalidMessage(Exception):
-    """A message must not leave as it is; it becomes a `failed` outcome."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        """Take the outcome's code and detail, which holds nothing of the message."""
-        super().__init__(detail)
-        self.outcome = Outcome("failed", code, detail)
-
-
-def _is_set(variable: str) -> bool:
-    return os.environ.get(variable, "").strip().lower() in {"1", "true"}

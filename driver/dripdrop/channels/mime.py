@@ -13,9 +13,10 @@ from email.policy import SMTP
 from email.utils import format_datetime
 from typing import Any
 
-from dripdrop.channels.base import InvalidMessage, Message, Outcome
-from dripdrop.channels.headers import checked_headers, one_line
+from dripdrop.channels.base import Message, Outcome
 from dripdrop.mailbox import on_one_line, read_mailbox
+from dripdrop.outgoing.headers import checked_headers, one_line
+from dripdrop.outgoing.reach import Unsendable
 
 # The HTML standard's "valid e-mail address": https://html.spec.whatwg.org/#valid-e-mail-address
 _ADDR_SPEC = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
@@ -50,19 +51,19 @@ class Email:
         """Read a payload ``{"subject", "html"?, "text"?, "from"?, "reply_to"?, "headers"?}``.
 
         The Message-ID comes from the idempotency key, so a resend carries the same one. Raises
-        `InvalidMessage` for a header the engine sets itself, for a malformed address, and for a
+        `Unsendable` for a header the engine sets itself, for a malformed address, and for a
         message without a body. A line break or control character in a header becomes a blank, in
         an address it is refused.
         """
         payload = message.payload
         text, html = payload.get("text") or None, payload.get("html") or None
         if text is None and html is None:
-            raise InvalidMessage("empty_body", "the message has neither text nor html")
+            raise Unsendable("empty_body", "the message has neither text nor html")
         if not all(isinstance(part, str | None) for part in (text, html)):
-            raise InvalidMessage("invalid_body", "text and html must be strings")
+            raise Unsendable("invalid_body", "text and html must be strings")
         recipient = one_line(message.recipient or "", "the recipient")
         if not _is_address(recipient):
-            raise InvalidMessage("invalid_address", "the recipient is not an e-mail address")
+            raise Unsendable("invalid_address", "the recipient is not an e-mail address")
         sender = _mailbox(payload.get("from") or default_sender or "", "from")
         reply_to = payload.get("reply_to")
         return cls(
@@ -129,7 +130,7 @@ def _extra_headers(headers: Any) -> dict[str, str]:
     checked = checked_headers(headers)
     for name in checked:
         if _RESERVED_HEADER.fullmatch(name):
-            raise InvalidMessage("invalid_header", f'header "{name}" is not the template\'s to set')
+            raise Unsendable("invalid_header", f'header "{name}" is not the template\'s to set')
     return checked
 
 
@@ -137,7 +138,7 @@ def _mailbox(value: Any, what: str) -> Address:
     mailbox = read_mailbox(str(value))
     if mailbox is None or not _is_address(mailbox.address):
         one_line(str(value), what)
-        raise InvalidMessage("invalid_address", f"{what} is not one e-mail address")
+        raise Unsendable("invalid_address", f"{what} is not one e-mail address")
     username, _, domain = mailbox.address.rpartition("@")
     return Address(mailbox.name, username, domain)
 

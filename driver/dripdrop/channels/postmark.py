@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import httpx
 
 from dripdrop.channels.base import Message, Outcome
-from dripdrop.channels.http import HTTPChannel, Reply
+from dripdrop.channels.http import HTTPChannel
 from dripdrop.channels.mime import Email
+from dripdrop.outgoing.http import Reply
 
 _CONFIG_FIELDS = {
     "message_stream": "MessageStream",

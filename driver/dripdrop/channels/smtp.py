@@ -7,17 +7,11 @@ from typing import ClassVar
 
 from aiosmtplib import SMTPException, SMTPResponseException
 
-from dripdrop.channels.base import (
-    Adapter,
-    ChannelSettings,
-    InvalidMessage,
-    Message,
-    Outcome,
-    TooLate,
-)
+from dripdrop.channels.base import Adapter, ChannelSettings, Message, Outcome, TooLate
 from dripdrop.channels.mime import Email
 from dripdrop.channels.smtp_pool import Busy, Pool
 from dripdrop.channels.smtp_session import Account, Away, Refused, Session
+from dripdrop.outgoing.reach import Unsendable
 
 _CONNECTIONS = 8
 _LATER = re.compile(r"again|retry|wait|later|come back|gr[ae]y|defer", re.IGNORECASE)
@@ -62,8 +56,8 @@ class SMTPChannel:
         try:
             email = Email.read(message, self._adapter.option("from"))
             content = email.as_bytes()
-        except InvalidMessage as error:
-            return error.outcome
+        except Unsendable as error:
+            return Outcome("failed", error.code, error.detail)
         except (ValueError, LookupError, TypeError) as error:
             return Outcome("failed", "invalid_message", self._adapter.redact(type(error).__name__))
         try:

@@ -12,15 +12,10 @@ import httpx
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import EmptyWebhookSecretError
 
-from dripdrop.channels.base import (
-    Adapter,
-    ChannelSettings,
-    InvalidAdapter,
-    InvalidMessage,
-    Message,
-)
-from dripdrop.channels.headers import checked_headers
+from dripdrop.channels.base import Adapter, ChannelSettings, InvalidAdapter, Message
 from dripdrop.channels.http import HTTPChannel
+from dripdrop.outgoing.headers import checked_headers
+from dripdrop.outgoing.reach import Unsendable
 
 _METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
 _RESERVED_HEADERS = {
@@ -60,7 +55,7 @@ class WebhookChannel(HTTPChannel):
         payload = message.payload
         method = str(payload.get("method") or "POST").upper()
         if method not in _METHODS:
-            raise InvalidMessage("invalid_method", "the method is none that webhooks use")
+            raise Unsendable("invalid_method", "the method is none that webhooks use")
         kind = payload.get("type") or "dripdrop.webhook"
         body = payload.get("body")
         fields = body if isinstance(body, Mapping) else {"data": body}
@@ -88,5 +83,5 @@ def _extra_headers(headers: Any) -> dict[str, str]:
     checked = checked_headers(headers)
     for name in checked:
         if name.lower() in _RESERVED_HEADERS:
-            raise InvalidMessage("invalid_header", f'header "{name}" is not the template\'s to set')
+            raise Unsendable("invalid_header", f'header "{name}" is not the template\'s to set')
     return checked

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from dripdrop.cli.database import AsJson, Dsn, Tenant
-from dripdrop.cli.output import print_fault, print_json, print_table, say, stderr
+from dripdrop.cli.output import print_fault, print_json, print_table, say
 from dripdrop.client import Client
 from dripdrop.connections import connect
 from dripdrop.documents import Document, DocumentError, Fault, UnreadableFile, read
@@ -24,7 +24,8 @@ from dripdrop.errors import (
     SequenceNotFound,
     VersionNotFound,
 )
-from dripdrop.settings import resolve_dsn
+from dripdrop.process.reporting import stderr
+from dripdrop.process.settings import resolve_dsn
 from dripdrop.templates.liquid import template_faults
 
 File: TypeAlias = Annotated[

@@ -12,11 +12,12 @@ from psycopg.errors import InsufficientPrivilege
 from dripdrop import install as installer
 from dripdrop.channels import Adapter, ChannelSettings, InvalidAdapter, open_channel
 from dripdrop.channels.provider_settings import faults
-from dripdrop.cli.output import print_rows, stderr, stdout
+from dripdrop.cli.output import print_rows, stdout
 from dripdrop.client import Client
 from dripdrop.connections import connect
+from dripdrop.process.reporting import stderr
+from dripdrop.process.settings import resolve_dsn
 from dripdrop.redaction import without_people
-from dripdrop.settings import resolve_dsn
 from dripdrop.vault import KEY_VARIABLE, Kind, Vault, VaultError
 
 Dsn: TypeAlias = Annotated[

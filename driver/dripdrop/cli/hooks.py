@@ -16,7 +16,7 @@ from dripdrop.cli.output import cell, stdout
 from dripdrop.client import Client
 from dripdrop.connections import connect
 from dripdrop.hooks import HookCaller
-from dripdrop.settings import resolve_dsn
+from dripdrop.process.settings import resolve_dsn
 from dripdrop.vault import Vault
 
 

@@ -17,7 +17,7 @@ from dripdrop.cli.times import parse_time
 from dripdrop.client import Client
 from dripdrop.connections import connect
 from dripdrop.errors import EnrollmentNotFound
-from dripdrop.settings import resolve_dsn
+from dripdrop.process.settings import resolve_dsn
 
 
 def _document(text: str) -> Any:

@@ -10,10 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from dripdrop.cli.database import Dsn, Tenant
-from dripdrop.cli.output import stderr, stdout
+from dripdrop.cli.output import stdout
 from dripdrop.client import Client
 from dripdrop.connections import connect
-from dripdrop.settings import resolve_dsn
+from dripdrop.process.reporting import stderr
+from dripdrop.process.settings import resolve_dsn
 from dripdrop.unsubscribe import web_key
 from dripdrop.vault import Kind, Vault, VaultError, check_name, generate_key, to_text
 

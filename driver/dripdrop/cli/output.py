@@ -16,7 +16,6 @@ from rich.text import Text
 from dripdrop.documents import Fault
 
 stdout = Console()
-stderr = Console(stderr=True)
 
 _EXCERPT = 100
 """How much of a line of a file is shown."""

@@ -13,7 +13,7 @@ from dripdrop.cli.times import parse_time
 from dripdrop.client import Client
 from dripdrop.connections import connect
 from dripdrop.errors import AdapterNotFound
-from dripdrop.settings import resolve_dsn
+from dripdrop.process.settings import resolve_dsn
 
 _COLUMNS = (
     *("name", "channel", "provider", "is_default", "active"),

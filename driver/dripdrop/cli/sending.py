@@ -10,7 +10,7 @@ from dripdrop.cli.database import AsJson, Dsn, Tenant
 from dripdrop.cli.output import cell, print_json, print_rows, say
 from dripdrop.client import Client
 from dripdrop.connections import connect
-from dripdrop.settings import resolve_dsn
+from dripdrop.process.settings import resolve_dsn
 
 Scope: TypeAlias = Annotated[
     Literal["everything", "tenant", "sequence", "channel", "adapter"],

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from dripdrop.cli.database import Dsn
-from dripdrop.cli.output import stderr
-from dripdrop.settings import resolve_dsn
+from dripdrop.process.reporting import stderr
+from dripdrop.process.settings import resolve_dsn
 from dripdrop.unsubscribe import MAX_AGE
 
 

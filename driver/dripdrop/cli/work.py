@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from dripdrop.cli.database import Dsn
-from dripdrop.settings import resolve_dsn
+from dripdrop.process.settings import resolve_dsn
 
 
 def run(

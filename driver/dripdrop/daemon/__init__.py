@@ -5,6 +5,7 @@ It holds no state that matters: kill it at any instruction and nothing is lost. 
 
 from __future__ import annotations
 
-from dripdrop.daemon.worker import Settings, Worker
+from dripdrop.daemon.settings import Settings
+from dripdrop.daemon.worker import Worker
 
 __all__ = ["Settings", "Worker"]

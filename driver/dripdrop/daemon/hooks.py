@@ -6,18 +6,17 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 from psycopg.errors import QueryCanceled
 
-from dripdrop.daemon.drain import drain
+from dripdrop.daemon.desk import Desk
 from dripdrop.daemon.halve import halved, is_a_rows
 from dripdrop.daemon.reading import CODE, unreadable
+from dripdrop.daemon.stage import Stage, drain
 from dripdrop.hooks import HookCaller
-
-if TYPE_CHECKING:
-    from dripdrop.daemon.worker import Worker
+from dripdrop.templates.process import RenderProcess
 
 FUNCTIONS = 4
 """Executions whose SQL functions are being called at a time; each takes a connection."""
@@ -27,7 +26,7 @@ _OVERTIME = 1.0  # seconds that a function may take to end once it has been canc
 _DEADLINE = 5.0  # seconds that its call may take beyond its own timeout, whatever happens
 
 
-class Hooks:
+class Hooks(Stage):
     """Takes from `dripdrop.claim_hooks()` and hands to `dripdrop.complete_hooks()`, in batches.
 
     It claims what it can call at once: a hook has its own places, so that no slow endpoint or
@@ -36,13 +35,12 @@ class Hooks:
     """
 
     name = "hooks"
-    feeds: tuple[str, ...] = ("tick",)
+    feeds = ("tick",)
 
-    def __init__(self, worker: Worker) -> None:
-        """Belong to a worker."""
-        self.worker = worker
-        self.interval = worker.settings.interval
-        self._caller = HookCaller(worker.settings.channels, worker.vault, worker.rendering)
+    def __init__(self, desk: Desk, rendering: RenderProcess) -> None:
+        """Render requests in a process, which stays the caller's."""
+        super().__init__(desk)
+        self._caller = HookCaller(desk.settings.channels, desk.vault, rendering)
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy: Counter[str] = Counter()
         self._asking_functions = 0
@@ -51,7 +49,7 @@ class Hooks:
     @property
     def over(self) -> bool:
         """When everything that was claimed is handed in, or given up."""
-        return self.worker.stopping.is_set() and not self.in_flight
+        return super().over and not self.in_flight
 
     @property
     def in_flight(self) -> int:
@@ -85,7 +83,7 @@ class Hooks:
         """Return the first answers, as many as the database takes at once."""
         size = 0
         batch: list[dict[str, Any]] = []
-        for result in self._done[: self.worker.settings.batch_size]:
+        for result in self._done[: self.desk.settings.batch_size]:
             size += sum(len(answer.get("response", "")) for answer in result["values"].values())
             if batch and size > _PORTION:
                 break
@@ -93,12 +91,12 @@ class Hooks:
         return batch
 
     async def _complete(self, results: Sequence[dict[str, Any]]) -> None:
-        async with self.worker.database() as database:
+        async with self.desk.database() as database:
             await database.complete_hooks(results)
 
     async def _refused(self, result: dict[str, Any], error: psycopg.Error) -> None:
         """Answer with an error where the database refuses the answers; else leave the claim."""
-        self.worker.log.error("hook_refused", **_asker(result), sqlstate=error.sqlstate)
+        self.desk.log.error("hook_refused", **_asker(result), sqlstate=error.sqlstate)
         values = {key: {"error": "hook_unusable"} for key in result["values"]}
         try:
             await self._complete([result | {"values": values}])
@@ -107,11 +105,11 @@ class Hooks:
                 raise
 
     async def _begin(self) -> bool:
-        settings = self.worker.settings
+        settings = self.desk.settings
         free = min(settings.hooks_in_flight - self.in_flight, settings.batch_size)
-        if free <= 0 or self.worker.stopping.is_set():
+        if free <= 0 or self.desk.stopping.is_set():
             return False
-        async with self.worker.database() as database:
+        async with self.desk.database() as database:
             claims = await database.claim_hooks(
                 free, busy=dict(self._busy), functions=FUNCTIONS - self._asking_functions
             )
@@ -131,7 +129,7 @@ class Hooks:
             self._busy.subtract(hooks)
             self._busy = +self._busy
             self._asking_functions -= asks_functions
-            self.worker.wake(self.name)
+            self.desk.wake(self.name)
 
         task = asyncio.create_task(self._fetch(claims))
         self._tasks.add(task)
@@ -154,7 +152,7 @@ class Hooks:
         try:
             result["values"] = await self._answers(claims)
         except psycopg.Error as error:
-            self.worker.log.warning("hooks_given_up", **_asker(result), error=type(error).__name__)
+            self.desk.log.warning("hooks_given_up", **_asker(result), error=type(error).__name__)
             return
         self._done.append(result)
 
@@ -186,10 +184,10 @@ class Hooks:
         except psycopg.Error:
             raise
         except Exception as error:
-            self.worker.log.error("hook_failed", key=claim.key, error=type(error).__name__)
+            self.desk.log.error("hook_failed", key=claim.key, error=type(error).__name__)
             answer = {"error": "hook_exception"}
         if "error" in answer:
-            self.worker.log.warning(
+            self.desk.log.warning(
                 "hook_failed",
                 **_asker({"execution": claim.execution_id, "enrollment": claim.enrollment_id}),
                 key=claim.key,
@@ -209,7 +207,7 @@ class Hooks:
         late = asyncio.Event()
         sqlstate = None
         try:
-            async with self.worker.database(seconds + _DEADLINE) as database:
+            async with self.desk.database(seconds + _DEADLINE) as database:
                 connection = database.connection
                 cursor = await connection.execute(
                     "select pg_backend_pid(), set_config('statement_timeout', %s, true),"
@@ -242,7 +240,7 @@ class Hooks:
         """End a session of ours, unless this is cancelled before."""
         await asyncio.sleep(seconds)
         late.set()
-        async with self.worker.database() as database:
+        async with self.desk.database() as database:
             await database.connection.execute("select pg_terminate_backend(%s)", [pid])
 
 

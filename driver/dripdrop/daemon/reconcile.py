@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from dripdrop.daemon.worker import Worker
+from dripdrop.daemon.desk import Desk
+from dripdrop.daemon.stage import Stage
 
 
-class Reconcile:
+class Reconcile(Stage):
     """Calls `dripdrop.reconcile()` and `dripdrop.check_thresholds()`, now and then."""
 
     name = "reconcile"
-    feeds: tuple[str, ...] = ("tick", "send")
+    feeds = ("tick", "send")
 
-    def __init__(self, worker: Worker) -> None:
-        """Belong to a worker."""
-        self.worker = worker
-        self.interval = worker.settings.reconcile_interval
-
-    @property
-    def over(self) -> bool:
-        """At once."""
-        return self.worker.stopping.is_set()
+    def __init__(self, desk: Desk) -> None:
+        """Look over everything less often than the other stages look for work."""
+        super().__init__(desk)
+        self.interval = desk.settings.reconcile_interval
 
     async def step(self) -> bool:
         """Look over everything that is under way."""
-        async with self.worker.database() as database:
-            counts = await database.reconcile(self.worker.settings.unknown_grace)
+        async with self.desk.database() as database:
+            counts = await database.reconcile(self.desk.settings.unknown_grace)
             for rest in await database.check_thresholds():
-                self.worker.log.warning(
+                self.desk.log.warning(
                     "sender_rests",
                     tenant_key=rest.tenant_key,
                     adapter=rest.name,
@@ -39,5 +32,5 @@ class Reconcile:
                 )
         if not any(counts):
             return False
-        self.worker.log.warning("reconciled", **counts._asdict())
+        self.desk.log.warning("reconciled", **counts._asdict())
         return True

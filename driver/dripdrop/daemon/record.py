@@ -6,39 +6,44 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import psycopg
 
+from dripdrop.daemon.desk import Desk
 from dripdrop.daemon.halve import halved
+from dripdrop.daemon.stage import Stage
 from dripdrop.errors import StaleFence
 from dripdrop.faults import Kind, kind_of
-
-if TYPE_CHECKING:
-    from dripdrop.daemon.worker import Worker
 
 _Outcome: TypeAlias = tuple[Callable[[], None], dict[str, Any]]
 
 _LINGER = 0.01  # seconds in which further outcomes join a batch
 
 
-class Record:
+class Record(Stage):
     """Hands outcomes to `dripdrop.complete_sends()`, in batches, and keeps them until it has."""
 
     name = "record"
-    feeds: tuple[str, ...] = ("tick", "send")
+    feeds = ("tick", "send")
 
-    def __init__(self, worker: Worker) -> None:
-        """Belong to a worker."""
-        self.worker = worker
-        self.interval = worker.settings.interval
+    def __init__(self, desk: Desk) -> None:
+        """Wait for outcomes."""
+        super().__init__(desk)
+        self.claimed: Counter[str] = Counter()
+        """How many messages of each channel are claimed and not yet recorded."""
         self._waiting: list[_Outcome] = []
 
     @property
     def over(self) -> bool:
         """When everything that was claimed is recorded."""
-        return self.worker.stopping.is_set() and not self.worker.send.in_flight
+        return super().over and not self.in_flight
+
+    @property
+    def in_flight(self) -> int:
+        """How many messages are claimed and not yet recorded."""
+        return self.claimed.total()
 
     @property
     def answered(self) -> list[UUID]:
@@ -52,28 +57,28 @@ class Record:
         result = outcome | {"execution": str(claim.execution_id), "fence": claim.fence}
         self._waiting.append((recorded, result))
         if len(self._waiting) == 1:
-            self.worker.wake(self.name)
+            self.desk.wake(self.name)
 
     async def step(self) -> bool:
         """Record one batch."""
         if not self._waiting:
             return False
-        if len(self._waiting) < self.worker.settings.batch_size:
+        if len(self._waiting) < self.desk.settings.batch_size:
             await asyncio.sleep(_LINGER)
-        batch = self._waiting[: self.worker.settings.batch_size]
+        batch = self._waiting[: self.desk.settings.batch_size]
         await halved(batch, self._hand_in, self._give_up)
         return True
 
     async def _hand_in(self, batch: Sequence[_Outcome]) -> None:
         try:
-            async with self.worker.database() as database:
+            async with self.desk.database() as database:
                 await database.complete_sends([result for _, result in batch])
         except StaleFence as error:
             # Too late, or recorded before the database's answer was lost. Either way it is over.
             stale = set(json.loads(error.diag.message_detail or "[]"))
             lost = [each for each in batch if each[1]["execution"] in stale]
             for _, result in lost:
-                self.worker.log.warning(
+                self.desk.log.warning(
                     "stale_outcome", execution=result["execution"], outcome=result["outcome"]
                 )
             self._forget(lost)
@@ -88,9 +93,7 @@ class Record:
         """
         if kind_of(error) is Kind.REFUSING:
             raise error
-        self.worker.log.error(
-            "not_recorded", execution=each[1]["execution"], sqlstate=error.sqlstate
-        )
+        self.desk.log.error("not_recorded", execution=each[1]["execution"], sqlstate=error.sqlstate)
         self._forget([each])
 
     def _forget(self, done: Sequence[_Outcome]) -> None:
@@ -102,11 +105,11 @@ class Record:
     def _tell(self, batch: Sequence[_Outcome]) -> None:
         for _, result in batch:
             if result["outcome"] != "sent":
-                self.worker.log.info(
+                self.desk.log.info(
                     "not_sent",
                     execution=result["execution"],
                     outcome=result["outcome"],
                     code=result["code"],
                     detail=result.get("detail", ""),
                 )
-        self.worker.log.info("recorded", **Counter(result["outcome"] for _, result in batch))
+        self.desk.log.info("recorded", **Counter(result["outcome"] for _, result in batch))

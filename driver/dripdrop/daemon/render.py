@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 import psycopg
 
+from dripdrop.daemon.desk import Desk
 from dripdrop.daemon.halve import halved, is_a_rows
 from dripdrop.daemon.reading import CODE, Unreadable, unreadable
+from dripdrop.daemon.stage import Stage
 from dripdrop.faults import Kind, kind_of
 from dripdrop.templates import RenderError
 from dripdrop.templates.child import to_json
-from dripdrop.templates.process import Work
+from dripdrop.templates.process import RenderProcess, Work
 from dripdrop.unsubscribe import Link, Tokens, link_of
 from dripdrop.vault import VaultError
-
-if TYPE_CHECKING:
-    from dripdrop.daemon.worker import Worker
 
 _PORTION = 8 * 1024 * 1024  # bytes of payloads that are handed in at once
 
@@ -30,32 +29,29 @@ Result = dict[str, Any]
 """What `dripdrop.complete_renders()` takes of one message."""
 
 
-class Render:
+class Render(Stage):
     """Takes from `dripdrop.claim_renders()` and hands to `dripdrop.complete_renders()`.
 
     The rendering itself is done by the worker's render process. No message ends the stage: what
     cannot be rendered or stored fails by itself, and what has to wait is claimed again.
+
+    It is over at once: what is claimed and not completed is seen by others in a minute.
     """
 
     name = "render"
-    feeds: tuple[str, ...] = ("send",)
+    feeds = ("send",)
 
-    def __init__(self, worker: Worker) -> None:
-        """Belong to a worker."""
-        self.worker = worker
-        self.interval = worker.settings.interval
+    def __init__(self, desk: Desk, rendering: RenderProcess) -> None:
+        """Render in a process, which stays the caller's."""
+        super().__init__(desk)
+        self._rendering = rendering
         self._tokens: Tokens | None = None
         self._key_is_missing = False
 
-    @property
-    def over(self) -> bool:
-        """At once: what is claimed and not completed is seen by others in a minute."""
-        return self.worker.stopping.is_set()
-
     async def step(self) -> bool:
         """Render one batch, and hand it in, in portions that the database can take."""
-        async with self.worker.database() as database:
-            claims = await database.claim_renders(self.worker.settings.batch_size)
+        async with self.desk.database() as database:
+            claims = await database.claim_renders(self.desk.settings.batch_size)
         if not claims:
             return False
         results: list[Result] = []
@@ -69,7 +65,7 @@ class Render:
                 await self._hold(result, _HELD, f"vault_error: {work}")
             else:
                 works[work] = result
-        async for work, answer in self.worker.rendering.render(works):
+        async for work, answer in self._rendering.render(works):
             result = works[work]
             if isinstance(answer, bytes):
                 results.append(result | {"payload": orjson.Fragment(answer)})
@@ -123,7 +119,7 @@ class Render:
         return Work(claim.template_hash, template, claim.channel, variables, headers)
 
     def _link(self, claim: Any) -> Link:
-        self._tokens = self._tokens or Tokens(self.worker.vault())
+        self._tokens = self._tokens or Tokens(self.desk.vault())
         try:
             return link_of(self._tokens, claim)
         except (ValueError, OverflowError, OSError, struct.error) as error:  # a time out of range
@@ -132,14 +128,14 @@ class Render:
     def _tell_of_the_key(self, error: VaultError) -> None:
         if not self._key_is_missing:
             self._key_is_missing = True
-            self.worker.log.error(
+            self.desk.log.error(
                 "vault_error",
                 detail=str(error),
                 hint="Messages with a link to unsubscribe wait until the worker has its key.",
             )
 
     def _failed(self, result: Result, error: RenderError) -> Result:
-        self.worker.log.warning(
+        self.desk.log.warning(
             "render_failed", execution=result["execution"], code=error.code, detail=error.detail
         )
         return result | {"code": error.code, "detail": error.detail}
@@ -148,12 +144,12 @@ class Render:
         await halved(results, self._complete, self._refused)
 
     async def _complete(self, results: Sequence[Result]) -> None:
-        async with self.worker.database() as database:
+        async with self.desk.database() as database:
             await database.complete_renders(results)
 
     async def _refused(self, result: Result, error: psycopg.Error) -> None:
         """Fail a message that cannot be stored; hold one that is refused for another reason."""
-        self.worker.log.error(
+        self.desk.log.error(
             "render_refused", execution=result["execution"], sqlstate=error.sqlstate
         )
         if "payload" not in result or not str(error.sqlstate).startswith(_NOT_STORABLE):
@@ -168,14 +164,12 @@ class Render:
     async def _hold(self, result: Result, sqlstate: str, reason: str) -> None:
         """Leave a message out of the claims for a while; `explain()` says why."""
         try:
-            async with self.worker.database() as database:
+            async with self.desk.database() as database:
                 await database.note_fault(result["execution"], self.name, sqlstate, reason)
         except psycopg.Error as error:
             if kind_of(error) is Kind.REFUSING or not is_a_rows(error):
                 raise
-            self.worker.log.error(
-                "not_held", execution=result["execution"], sqlstate=error.sqlstate
-            )
+            self.desk.log.error("not_held", execution=result["execution"], sqlstate=error.sqlstate)
 
 
 def _template(template: Any) -> orjson.Fragment | RenderError:

@@ -8,12 +8,13 @@ import signal
 import sys
 from importlib.metadata import version
 
-from dripdrop.cli.errors import reported
 from dripdrop.daemon.health import StagesFailed
-from dripdrop.daemon.log import logging_to
+from dripdrop.daemon.settings import Settings
 from dripdrop.daemon.start import is_ready
 from dripdrop.daemon.supervisor import supervise
-from dripdrop.daemon.worker import Settings, Worker
+from dripdrop.daemon.worker import Worker
+from dripdrop.process.log import logging_to
+from dripdrop.process.reporting import reported
 from dripdrop.templates.process import Work
 
 _TRIAL = Work("trial", {"text": "{{ word }}"}, "trial", {"word": "ready"})

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Coroutine, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID, uuid4
 
-from dripdrop.channels import (
-    CHANNELS,
-    Adapter,
-    Channel,
-    Handover,
-    InvalidAdapter,
-    Message,
-    Outcome,
-)
-from dripdrop.daemon.drain import drain
+from dripdrop.channels import CHANNELS, Handover, Message, Outcome
+from dripdrop.daemon.desk import Desk
 from dripdrop.daemon.reading import CODE as UNREADABLE
 from dripdrop.daemon.reading import Unreadable, unreadable
+from dripdrop.daemon.record import Record
+from dripdrop.daemon.sender import OpenChannel, Sender
+from dripdrop.daemon.stage import Stage, drain
 from dripdrop.faults import Uncertain
-from dripdrop.vault import VaultError, from_text
-
-if TYPE_CHECKING:
-    from dripdrop.daemon.worker import Worker
 
 _AHEAD = timedelta(seconds=2)
 """How long a connection may wait with a message for its slot: longer than a message takes from the
@@ -37,37 +26,27 @@ _ALL = 0.1  # seconds after which every channel is looked at, however busy one o
 _LINGER = 0.005  # seconds in which further places come free, while messages are under way
 
 
-class Send:
+class Send(Stage):
     """Takes from `dripdrop.claim_sends()`, and leaves the outcomes to be recorded.
 
     It claims what it can hand over at once and no more: for each sender as many messages as its
-    channel has free places, and one for a sender that it does not know yet.
+    channel has free places, and one for a sender that it does not know yet. It is over at once:
+    what is claimed goes on by itself, see `drain`.
     """
 
     name = "send"
-    feeds: tuple[str, ...] = ()
 
-    def __init__(self, worker: Worker) -> None:
-        """Belong to a worker."""
-        self.worker = worker
-        self.interval = worker.settings.interval
-        self.channels = worker.settings.channels
-        self._senders: dict[UUID, _Sender] = {}
+    def __init__(self, desk: Desk, record: Record, open_channel: OpenChannel) -> None:
+        """Leave outcomes to a stage that records them."""
+        super().__init__(desk)
+        self._record = record
+        self._open_channel = open_channel
+        self._channels = desk.settings.channels
+        self._senders: dict[UUID, Sender] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._claimed: Counter[str] = Counter()
         self._unanswered: dict[UUID, float] = {}
         self._freed: set[str] = set()
         self._all_at = 0.0
-
-    @property
-    def over(self) -> bool:
-        """At once: what is claimed goes on by itself, see `drain`."""
-        return self.worker.stopping.is_set()
-
-    @property
-    def in_flight(self) -> int:
-        """How many messages are claimed and not yet recorded."""
-        return self._claimed.total()
 
     async def step(self) -> bool:
         """Claim what fits, channel by channel, and begin to send it."""
@@ -94,20 +73,20 @@ class Send:
 
     async def _claim(self, channel: str) -> int:
         """Claim for one channel, and begin to send; return how many messages."""
-        settings = self.worker.settings
-        free = min(settings.in_flight - self._claimed[channel], settings.batch_size)
+        settings = self.desk.settings
+        free = min(settings.in_flight - self._record.claimed[channel], settings.batch_size)
         if free <= 0 or self.over:
             return 0
         token = uuid4()
         claims: list[Any] = []
         # All that may come counts while the database is asked: `in_flight` is never too small.
-        self._claimed[channel] += free
+        self._record.claimed[channel] += free
         try:
             claimed_at = asyncio.get_running_loop().time()
-            async with self.worker.database() as database:
-                if not self.channels.described:
+            async with self.desk.database() as database:
+                if not self._channels.described:
                     described = tuple(await database.provider_settings())
-                    self.channels = replace(self.channels, described=described)
+                    self._channels = replace(self._channels, described=described)
                 claims = await database.claim_sends(
                     channel,
                     free,
@@ -115,14 +94,14 @@ class Send:
                     self._places(channel),
                     token,
                     _AHEAD,
-                    self.worker.record.answered,
+                    self._record.answered,
                 )
         except Uncertain:
             claims = []
             self._unanswered[token] = claimed_at + settings.lease.total_seconds()
             raise
         finally:
-            self._claimed[channel] -= free - len(claims)
+            self._record.claimed[channel] -= free - len(claims)
         for claim in claims:
             if claim.adapter is not None:
                 self._learn(claim.adapter_id, claim.adapter)
@@ -146,10 +125,10 @@ class Send:
         """
         now = asyncio.get_running_loop().time()
         for token, until in list(self._unanswered.items()):
-            async with self.worker.database() as database:
+            async with self.desk.database() as database:
                 released = await database.release_claim(token)
             if released:
-                self.worker.log.warning("claim_released", messages=released)
+                self.desk.log.warning("claim_released", messages=released)
             if released or now > until:
                 del self._unanswered[token]
 
@@ -174,7 +153,7 @@ class Send:
         known = self._senders.get(adapter_id)
         if known is not None and known.row == row:
             return
-        self._senders[adapter_id] = _Sender(self.worker, row)
+        self._senders[adapter_id] = Sender(self.desk, row, self._open_channel, self._channels)
         if known is not None:
             self._begin(known.aclose())
 
@@ -186,7 +165,7 @@ class Send:
         """
         sender = self._senders[claim.adapter_id]
         sender.take()
-        handover = Handover(may_leave=lambda: not self.worker.stopping.is_set())
+        handover = Handover(may_leave=lambda: not self.desk.stopping.is_set())
         outcome: dict[str, Any] | None = None
         kind = "released"
         try:
@@ -199,10 +178,10 @@ class Send:
                 outcome = _reported(await sender.send(_message(channel, claim, handover)))
         except asyncio.CancelledError:
             kind = "maybe_sent" if handover.begun else "released"
-            self.worker.log.warning("interrupted", execution=str(claim.execution_id), outcome=kind)
+            self.desk.log.warning("interrupted", execution=str(claim.execution_id), outcome=kind)
         except Exception:
             kind = "maybe_sent" if handover.begun else "retry"
-            self.worker.log.exception("channel_failed", execution=str(claim.execution_id))
+            self.desk.log.exception("channel_failed", execution=str(claim.execution_id))
         outcome = outcome or {"outcome": kind, "code": kind}
         if handover.left_at is not None:
             outcome["left_after"] = handover.left_at - claimed_at
@@ -212,93 +191,14 @@ class Send:
         if at_once:
             sender.give_back()
             self._freed.add(channel)
-            self.worker.wake(self.name)
+            self.desk.wake(self.name)
 
         def recorded() -> None:
-            self._claimed[channel] -= 1
+            self._record.claimed[channel] -= 1
             if not at_once:
                 sender.give_back()
 
-        self.worker.record.add(claim, outcome, recorded)
-
-
-class _Sender:
-    """An adapter, its channel, and how many messages it has in hand."""
-
-    def __init__(self, worker: Worker, row: Mapping[str, Any] | Unreadable) -> None:
-        self.row = row
-        self.channel_name = "" if isinstance(row, Unreadable) else row["channel"]
-        self._worker = worker
-        self._busy = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._channel: Channel | None = None
-        self._unusable = Outcome("auth_error", "invalid_adapter")
-        try:
-            self._channel = worker.open_channel(self._adapter(), worker.send.channels)
-        except (InvalidAdapter, VaultError) as error:
-            code = "vault_error" if isinstance(error, VaultError) else "invalid_adapter"
-            name = None if isinstance(row, Unreadable) else row["name"]
-            worker.log.error(code, adapter=name, detail=str(error))
-            self._unusable = Outcome("auth_error", code, str(error))
-
-    @property
-    def free(self) -> int:
-        """How many more messages it can be handed."""
-        return max(self._places - self._busy, 0)
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether half of its places or more are free."""
-        return self._busy * 2 <= self._places
-
-    @property
-    def _places(self) -> int:
-        most = self._worker.settings.in_flight_per_adapter
-        places = 1 if self._channel is None else self._channel.places
-        return min(places, most or places)
-
-    def take(self) -> None:
-        """Take a place."""
-        self._busy += 1
-        self._idle.clear()
-
-    def give_back(self) -> None:
-        """Give a place back."""
-        self._busy -= 1
-        if not self._busy:
-            self._idle.set()
-
-    async def send(self, message: Message) -> Outcome:
-        """Hand a message over."""
-        return self._unusable if self._channel is None else await self._channel.send(message)
-
-    async def aclose(self, *, wait: bool = True) -> None:
-        """Close the channel, once nothing is being sent through it."""
-        if wait:
-            await self._idle.wait()
-        if self._channel is not None:
-            with suppress(Exception):
-                await self._channel.aclose()
-
-    def _adapter(self) -> Adapter:
-        row = self.row
-        if isinstance(row, Unreadable):
-            raise InvalidAdapter(f"the adapter cannot be read: {row.reason}")
-        sealed = row["credentials"]
-        return Adapter(
-            id=UUID(row["id"]),
-            tenant_key=row["tenant_key"],
-            name=row["name"],
-            channel=row["channel"],
-            provider=row["provider"],
-            config=row["config"],
-            credentials=self._worker.vault().open(
-                from_text(sealed), row["tenant_key"], row["name"], "adapter"
-            )
-            if sealed
-            else {},
-        )
+        self._record.add(claim, outcome, recorded)
 
 
 def _message(channel: str, claim: Any, handover: Handover) -> Message:

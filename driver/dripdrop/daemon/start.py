@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from importlib.metadata import version
 from typing import Any
 
 import structlog
 
 from dripdrop.client import Client
 from dripdrop.connections import connect
+from dripdrop.process.version import is_version
 from dripdrop.vault import KEY_VARIABLE, Vault
 
 PROTOCOL = (
@@ -58,19 +58,6 @@ def is_ready(dsn: str) -> bool:
     for fault in faults:
         log.error(**fault)
     return not faults
-
-
-def is_version(installed: str) -> bool:
-    """Whether the schema is of the driver's version; say so if it is not."""
-    if installed == version("dripdrop-postgres"):
-        return True
-    structlog.get_logger("dripdrop").error(
-        "version_mismatch",
-        installed=installed,
-        driver=version("dripdrop-postgres"),
-        hint="dripdrop install brings the schema to the driver's version.",
-    )
-    return False
 
 
 def _of_environment() -> list[dict[str, Any]]:

@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from dripdrop.daemon.worker import Worker
+from dripdrop.daemon.desk import Desk
+from dripdrop.daemon.stage import Stage
 
 
-class Watch:
+class Watch(Stage):
     """Calls `dripdrop.open_transactions()`, and warns of each transaction once."""
 
     name = "watch"
-    feeds: tuple[str, ...] = ()
 
-    def __init__(self, worker: Worker) -> None:
-        """Belong to a worker."""
-        self.worker = worker
-        self.patience = worker.settings.patience
+    def __init__(self, desk: Desk) -> None:
+        """Know no transaction yet."""
+        super().__init__(desk)
+        self.patience = desk.settings.patience
         self.interval = self.patience.total_seconds()
         self._known: set[tuple[object, ...]] = set()
 
-    @property
-    def over(self) -> bool:
-        """At once."""
-        return self.worker.stopping.is_set()
-
     async def step(self) -> bool:
         """Look once; there is never more to do at once."""
-        async with self.worker.database() as database:
+        async with self.desk.database() as database:
             found = await database.open_transactions(self.patience)
         for each in found:
             if (each.pid, each.since) not in self._known:
-                self.worker.log.warning(
+                self.desk.log.warning(
                     "open_transaction",
                     pid=each.pid,
                     role=each.role,

@@ -22,7 +22,6 @@ from rich.console import Console
 
 from dripdrop.channels import ChannelSettings
 from dripdrop.daemon import Settings, Worker
-from dripdrop.daemon.log import logging_to
 from dripdrop.demo import report, story
 from dripdrop.demo.app import App
 from dripdrop.demo.play import Clock, Play
@@ -30,6 +29,7 @@ from dripdrop.demo.screen import Screen, steps_table
 from dripdrop.demo.servers import Endpoint, MailServer
 from dripdrop.embedded import EmbeddedServer
 from dripdrop.install import install
+from dripdrop.process.log import logging_to
 from dripdrop.vault import Vault, generate_key
 
 

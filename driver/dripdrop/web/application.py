@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dripdrop.settings import resolve_dsn
+from dripdrop.process.settings import resolve_dsn
 from dripdrop.unsubscribe import MAX_AGE, Tokens
 from dripdrop.vault import Vault
 from dripdrop.web.database import Database

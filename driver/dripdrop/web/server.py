@@ -12,8 +12,8 @@ import uvicorn
 
 from dripdrop.client import Client
 from dripdrop.connections import connect
-from dripdrop.daemon.log import logging_to
-from dripdrop.daemon.start import is_version
+from dripdrop.process.log import logging_to
+from dripdrop.process.version import is_version
 from dripdrop.unsubscribe import WEB_KEY_VARIABLE
 from dripdrop.vault import KEY_VARIABLE
 from dripdrop.web.application import app

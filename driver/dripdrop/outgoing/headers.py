@@ -6,24 +6,24 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dripdrop.channels.base import InvalidMessage
+from dripdrop.outgoing.reach import Unsendable
 
 _FIELD_NAME = re.compile(r"[!-9;-~]{1,200}")  # RFC 5322 section 2.2, and no longer than a line
 _LINE_BREAKING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def checked_headers(headers: Any) -> dict[str, str]:
-    """Return the headers as text, or raise `InvalidMessage` if one could forge another."""
+    """Return the headers as text, or raise `Unsendable` if one could forge another."""
     if not isinstance(headers, Mapping):
-        raise InvalidMessage("invalid_header", "headers must be an object")
+        raise Unsendable("invalid_header", "headers must be an object")
     for name in headers:
         if not _FIELD_NAME.fullmatch(name):
-            raise InvalidMessage("invalid_header", "a header name has characters it may not have")
+            raise Unsendable("invalid_header", "a header name has characters it may not have")
     return {name: one_line(str(value), f'header "{name}"') for name, value in headers.items()}
 
 
 def one_line(text: str, what: str) -> str:
-    """Return `text`, or raise `InvalidMessage` if it has a line break or control character."""
+    """Return `text`, or raise `Unsendable` if it has a line break or control character."""
     if _LINE_BREAKING.search(text):
-        raise InvalidMessage("invalid_header", f"{what} has a line break or control character")
+        raise Unsendable("invalid_header", f"{what} has a line break or control character")
     return text

@@ -1,4 +1,4 @@
-"""What the commands take from the environment."""
+"""What a process takes from the environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The daemon's log."""
+"""The log of a process: JSON lines, without what tells of people."""
 
 from __future__ import annotations
 

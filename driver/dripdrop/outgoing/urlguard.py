@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from dripdrop.channels.base import ChannelSettings, InvalidMessage
+from dripdrop.outgoing.reach import Reach, Unsendable
 
 _GLOBAL_UNICAST = ip_network("2000::/3")  # RFC 4291 section 2.4
 _NAT64 = ip_network("64:ff9b::/96")  # RFC 6052 section 2.1
@@ -29,21 +29,21 @@ class PrivateAddress(OSError):
     """A connection to an address that is not on the public internet was refused."""
 
 
-def check_url(url: str, settings: ChannelSettings) -> httpx.URL:
-    """Return the parsed URL, or raise `InvalidMessage` ("url_refused") without repeating it.
+def check_url(url: str, reach: Reach) -> httpx.URL:
+    """Return the parsed URL, or raise `Unsendable` ("url_refused") without repeating it.
 
-    It must be https (http where the settings allow it), name a host, and hold no user or password.
+    It must be https (http where the reach allows it), name a host, and hold no user or password.
     """
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, TypeError):
-        raise InvalidMessage("url_refused", "the URL cannot be read") from None
-    if parsed.scheme != "https" and not (settings.allow_http and parsed.scheme == "http"):
-        raise InvalidMessage("url_refused", "the URL must be https")
+        raise Unsendable("url_refused", "the URL cannot be read") from None
+    if parsed.scheme != "https" and not (reach.allow_http and parsed.scheme == "http"):
+        raise Unsendable("url_refused", "the URL must be https")
     if not parsed.host:
-        raise InvalidMessage("url_refused", "the URL has no host")
+        raise Unsendable("url_refused", "the URL has no host")
     if parsed.userinfo:
-        raise InvalidMessage("url_refused", "the URL must not hold a user or password")
+        raise Unsendable("url_refused", "the URL must not hold a user or password")
     return parsed
 
 

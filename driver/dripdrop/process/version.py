@@ -1,0 +1,20 @@
+"""The version of the schema, which has to be the driver's."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import structlog
+
+
+def is_version(installed: str) -> bool:
+    """Whether the schema is of the driver's version; say so if it is not."""
+    if installed == version("dripdrop-postgres"):
+        return True
+    structlog.get_logger("dripdrop").error(
+        "version_mismatch",
+        installed=installed,
+        driver=version("dripdrop-postgres"),
+        hint="dripdrop install brings the schema to the driver's version.",
+    )
+    return False
