@@ -49,7 +49,7 @@ class HookCaller:
         refusal, ``hook_timeout``, ``connect_error`` or ``connection_lost`` without a reply,
         ``url_blocked``, ``response_too_large``, ``hook_render_failed``, ``invalid_header``,
         ``missing_credentials``, ``vault_error``. Only what may pass is tried again: no reply, 408,
-        425, 429 and 5xx. ``retry_after`` is what the server asked for, in seconds.
+        425, 429, 5xx and what is no status. ``retry_after`` is what the server asked for, in seconds.
         """
         timeout = hook["timeout_ms"] / 1000
         try:
@@ -77,7 +77,7 @@ class HookCaller:
                     break
                 continue
             answer = _answer(reply)
-            if reply.status not in _PASSING and reply.status < 500:
+            if reply.status not in _PASSING and not reply.server_failed:
                 break
             asked = reply.retry_after(datetime.now(UTC))
             if asked is not None:
@@ -163,7 +163,7 @@ def _check_json(body: str) -> None:
 
 def _answer(reply: Reply) -> dict[str, Any]:
     if not 200 <= reply.status < 300:
-        return {"error": f"http_{reply.status}", "status": reply.status}
+        return {"error": reply.code, "status": reply.status}
     if reply.cut:
         return {"error": "response_too_large", "status": reply.status}
     text = reply.body.decode(errors="replace").replace("\0", "\ufffd")  # Postgres holds no NUL

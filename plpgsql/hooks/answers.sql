@@ -18,7 +18,8 @@ comment on function dripdrop._failed_hook(jsonb, jsonb) is
   'The first hook that a template names and that ended in an error, or that it prints and that has '
   'no value, with the code; null if none.';
 
--- Whether asking again later may help: no reply, or a server that says so (RFC 9110).
+-- Whether asking again later may help: no reply, a server that says so, or one that says what is no
+-- status (RFC 9110 section 15).
 create or replace function dripdrop._may_pass(code text)
 returns boolean
 language sql
@@ -26,7 +27,7 @@ immutable
 parallel safe
 return code in (
   'hook_timeout', 'connect_error', 'connection_lost', 'http_408', 'http_425', 'http_429'
-) or code ~ '^http_5[0-9][0-9]$';
+) or (code ~ '^http_' and code !~ '^http_[34][0-9][0-9]$');
 
 comment on function dripdrop._may_pass(text) is
   'Whether an error of an HTTP hook is one for the time being.';

@@ -11,8 +11,8 @@ return hook.url !~ '^https?://[^/?#]*[{]';
 comment on function dripdrop._has_one_server(dripdrop.http_hooks) is
   'Whether all calls of a hook go to the same host.';
 
--- An answer of any kind says that the server is there. One 500 may be one person's data: only the
--- third in a row counts, as with silence.
+-- A refusal says that the server is there. One 500 may be one person's data: only the third in a row
+-- counts, as with silence. What is no status at all (RFC 9110 section 15) is as good as a 500.
 create or replace function dripdrop._hook_says(answer jsonb)
 returns text
 language sql
@@ -24,8 +24,8 @@ as $$
     when a.code = 'http_429' or a.code = 'http_503' and answer ? 'retry_after' then 'asked'
     when a.code in ('connect_error', 'connection_lost', 'http_502', 'http_503', 'http_504')
     then 'away'
-    when a.code = 'hook_timeout' or a.code like 'http_5__' then 'slow'
-    when a.code like 'http____' then 'ok'
+    when a.code like any ('{http_3__,http_4__}') then 'ok'
+    when a.code = 'hook_timeout' or a.code like 'http_%' then 'slow'
     else 'nothing'
   end
   from (select answer ->> 'error' as code) as a

@@ -277,7 +277,10 @@ begin atomic
       807, null, null, 'request', 'http_401 http_402 http_403 http_407', null, null, 'auth_error',
       false
     ),
-    (808, null, null, null, 'http_1__ http_3__ http_4__ http_5__', null, null, 'failed', false),
+    (808, null, null, null, 'http_3__ http_4__', null, null, 'failed', false),
+    -- What is no status is as good as a 5xx: nothing that the message could have caused.
+    (809, 'webhook', null, null, 'http_%', null, null, 'unreachable', false),
+    (810, null, null, null, 'http_%', null, null, 'maybe_sent', false),
     (899, null, null, null, null, null, null, 'failed', false)
   ) as v (priority, channel, provider, stage, code, enhanced, words, outcome, hard);
 end;

@@ -150,6 +150,7 @@ async def test_an_untrusted_certificate_is_refused(
         (502, {"Retry-After": "30"}, "refused", 30.0),
         (504, {"Retry-After": "30"}, "refused", 30.0),
         (503, {}, "refused", None),
+        (999, {}, "refused", None),
     ],
 )
 async def test_a_status_is_reported_as_it_is(
@@ -281,3 +282,17 @@ async def test_interim_replies_are_few(open_: Open, interim: int, kind: str) -> 
         await channel.aclose()
     assert outcome.kind == kind
     assert kind == "sent" or outcome.detail == "too many interim replies"
+
+
+async def test_what_is_below_every_status_is_reported_with_its_three_digits(open_: Open) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 099 What\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        outcome = await open_("webhook", "default", {"url": url, "secret": SECRET}).send(
+            message({"body": {}})
+        )
+    assert (outcome.kind, outcome.code) == ("refused", "http_099")

@@ -478,7 +478,7 @@ def test_words_with_a_default_do_without_a_value(engine: Engine) -> None:
 
 
 PASSING = ["http_503", "http_500", "http_429", "http_408", "http_425"]
-PASSING += ["hook_timeout", "connect_error", "connection_lost"]
+PASSING += ["hook_timeout", "connect_error", "connection_lost", "http_099", "http_999"]
 
 
 @pytest.mark.parametrize("code", PASSING)

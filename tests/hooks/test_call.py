@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import socket
@@ -154,7 +155,7 @@ async def test_credentials_that_will_not_do_call_nothing(
     assert endpoint.requests == []
 
 
-@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 600, 999])
 async def test_what_may_pass_is_tried_again(endpoint: Endpoint, status: int) -> None:
     endpoint.answers = [(status, ""), (status, "")]
     answer = await called(described(endpoint.url, retry_count=2))
@@ -175,6 +176,22 @@ async def test_a_refusal_is_not_tried_again(endpoint: Endpoint, status: int) -> 
     answer = await called(described(endpoint.url, retry_count=5))
     assert answer == {"error": f"http_{status}", "status": status}
     assert len(endpoint.requests) == 1
+
+
+async def test_what_is_below_every_status_is_tried_again() -> None:
+    asked = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 099 What\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        answer = await called(described(url, retry_count=1))
+    assert (answer, asked) == ({"error": "http_099", "status": 99}, 2)
 
 
 async def test_silence_times_out_each_attempt() -> None:

@@ -77,7 +77,7 @@ def test_one_answer_that_fails_is_no_absence_and_three_in_a_row_are(hooked: Engi
     answer(hooked, claims[1], score={"error": "hook_timeout"})
     assert hooked.list_circuits(TENANT) == []
     answer(hooked, claims[2], score={"value": 85})
-    answer(hooked, claims[3], score={"error": "http_500"})
+    answer(hooked, claims[3], score={"error": "http_999"})
     assert hooked.list_circuits(TENANT) == [], "it answered in between"
     assert len(hooked.claim_hooks()) == 1
 

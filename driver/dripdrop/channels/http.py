@@ -59,7 +59,7 @@ class HTTPChannel(ABC):
         after = reply.retry_after(message.sent_at)
         return Outcome(
             "sent" if 200 <= reply.status < 300 else "refused",
-            f"http_{reply.status}",
+            reply.code,
             "" if after is None else f"Retry-After: {after:g}",
             retry_after=after,
             stage=self.stage(message),

@@ -37,6 +37,16 @@ class Reply:
     body: bytes
     cut: bool = False
 
+    @property
+    def code(self) -> str:
+        """The status as outcomes and answers name it, such as ``http_404``."""
+        return f"http_{self.status:03}"
+
+    @property
+    def server_failed(self) -> bool:
+        """Whether the server is at fault: 5xx, or no status that there is (RFC 9110 section 15)."""
+        return not 200 <= self.status < 500
+
     def json(self) -> dict[str, Any]:
         """Return the body if it is a JSON object, else an empty one."""
         try:
