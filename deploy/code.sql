@@ -847,6 +847,145 @@ $$;
 comment on function dripdrop._check_path(jsonpath, text) is
   'Raises ZD208 on a path that could take for ever.';
 
+-- plpgsql/base/liquid.sql
+
+-- The filters of the renderer, and its tags with the words that belong to them: what a request's
+-- parts print is escaped where it is printed, so that what prints in other ways is missing there.
+-- escaping is that of a message or of a part of a hook's request: message, url, form or json.
+create or replace function dripdrop._liquid_words(escaping text)
+returns table (kind text, words text[])
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    'filter',
+    array[
+      'abs', 'append', 'at_least', 'at_most', 'base64_decode', 'base64_encode',
+      'base64_url_safe_decode', 'base64_url_safe_encode', 'capitalize', 'ceil', 'compact', 'concat',
+      'date', 'default', 'divided_by', 'downcase', 'escape', 'escape_once', 'escapejs', 'find',
+      'find_index', 'first', 'floor', 'has', 'join', 'last', 'lstrip', 'map', 'minus', 'modulo',
+      'newline_to_br', 'plus', 'prepend', 'reject', 'remove', 'remove_first', 'remove_last',
+      'replace', 'replace_first', 'replace_last', 'reverse', 'round', 'rstrip', 'safe', 'size',
+      'slice', 'sort', 'sort_natural', 'split', 'squish', 'strip', 'strip_html', 'strip_newlines',
+      'sum', 'times', 'truncate', 'truncatewords', 'uniq', 'upcase', 'url_decode', 'url_encode',
+      'where'
+    ] || case when escaping = 'json' then array['json'] else '{}' end
+  union all
+  select
+    'tag',
+    array[
+      'assign', 'break', 'case', 'when', 'else', 'endcase', 'comment', 'endcomment', 'continue',
+      'decrement', 'doc', 'enddoc', 'for', 'endfor', 'if', 'elsif', 'endif', 'increment', 'raw',
+      'endraw', 'unless', 'endunless'
+    ] || case
+      when escaping = 'message'
+      then array[
+        'capture', 'endcapture', 'cycle', 'echo', 'ifchanged', 'endifchanged', 'liquid', 'tablerow',
+        'endtablerow'
+      ]
+      else '{}'
+    end
+$$;
+
+comment on function dripdrop._liquid_words(text) is
+  'The filters and the tags of Liquid that a message, or a part of a hook''s request, may use.';
+
+-- What is commented out or raw is prose. Of {% liquid %} every line is a tag. A bar within quotes
+-- is no filter. Where a search has to stop at the first end, a quantifier around it says so.
+create or replace function dripdrop._used_liquid(template text)
+returns table (kind text, word text)
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  with markup as (
+    select
+      m.place,
+      left(m.words[1], 2) = '{%' as is_tag,
+      regexp_replace(m.words[1], '^[{][{%]-?[[:space:]]*|[[:space:]]*-?[%}][}]$', '', 'g') as text
+    from regexp_matches(
+      regexp_replace(
+        template,
+        '(?:[{]%-?[[:space:]]*raw[[:space:]]*-?%[}].*?[{]%-?[[:space:]]*endraw[[:space:]]*-?%[}]'
+        '|[{]%-?[[:space:]]*doc[[:space:]]*-?%[}].*?[{]%-?[[:space:]]*enddoc[[:space:]]*-?%[}]'
+        '|[{]%-?[[:space:]]*comment[[:space:]]*-?%[}].*?[{]%-?[[:space:]]*endcomment[[:space:]]*-?%[}]'
+        '){1,1}?',
+        '', 'g'
+      ),
+      '(?:[{][{].*?[}][}]|[{]%.*?%[}]){1,1}?',
+      'g'
+    ) with ordinality as m (words, place)
+  ),
+  statement as (
+    select m.place, l.line_place, m.is_tag, btrim(l.line, E' \t\r') as text
+    from markup as m
+    cross join lateral regexp_split_to_table(
+      case
+        when m.is_tag and m.text ~ '^liquid(?![[:alnum:]_])'
+        then regexp_replace(
+          m.text, E'(?:\n[ \t]*comment.*?\n[ \t]*endcomment){1,1}?', '', 'g'
+        )
+        else translate(m.text, E'\n', ' ')
+      end,
+      E'\n'
+    ) with ordinality as l (line, line_place)
+  )
+  select used.kind, used.word
+  from (
+    select s.place, s.line_place, 0 as word_place, 'tag' as kind, t.words[1] as word
+    from statement as s
+    cross join lateral regexp_matches(s.text, '^[[:alpha:]_][[:alnum:]_]*') as t (words)
+    where s.is_tag
+    union all
+    select s.place, s.line_place, f.word_place, 'filter', f.words[1]
+    from statement as s
+    cross join lateral regexp_matches(
+      regexp_replace(s.text, '"[^"]*"|''[^'']*''', '""', 'g'),
+      '[|][[:space:]]*([[:alpha:]_][[:alnum:]_]*)',
+      'g'
+    ) with ordinality as f (words, word_place)
+    where s.text !~ '^#'
+  ) as used
+  order by used.place, used.line_place, used.word_place
+$$;
+
+comment on function dripdrop._used_liquid(text) is
+  'The tags and filters of a text of Liquid, in their order.';
+
+-- A filter or tag that there is not fails every message of its step, one by one, weeks later.
+-- Whether the rest parses is the renderer's to say.
+--
+-- raises  ZD201 with the path of the fault
+create or replace function dripdrop._check_liquid(template jsonb, field text, escaping text)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_unknown record;
+begin
+  select u.kind, u.word, w.words into v_unknown
+  from jsonb_path_query(template, 'strict $.** ? (@.type() == "string")') as part (text)
+  cross join lateral dripdrop._used_liquid(part.text #>> '{}') as u
+  join dripdrop._liquid_words(escaping) as w on w.kind = u.kind
+  where strpos(part.text #>> '{}', '{') > 0
+    and u.word <> all (w.words)
+  limit 1;
+  if found then
+    raise exception '% % is unknown', v_unknown.kind, dripdrop._quoted(v_unknown.word) using
+      errcode = 'ZD201', column = _check_liquid.field,
+      hint = format('The %ss of Liquid are %s.', v_unknown.kind, array_to_string(v_unknown.words, ', '));
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_liquid(jsonb, text, text) is
+  'Raises on a text with a filter or a tag that Liquid does not have.';
+
 -- plpgsql/base/not_found.sql
 
 create or replace function dripdrop._get_version(tenant_key text, sequence_version_id uuid)
@@ -3896,7 +4035,10 @@ begin atomic
       807, null, null, 'request', 'http_401 http_402 http_403 http_407', null, null, 'auth_error',
       false
     ),
-    (808, null, null, null, 'http_1__ http_3__ http_4__ http_5__', null, null, 'failed', false),
+    (808, null, null, null, 'http_3__ http_4__', null, null, 'failed', false),
+    -- What is no status is as good as a 5xx: nothing that the message could have caused.
+    (809, 'webhook', null, null, 'http_%', null, null, 'unreachable', false),
+    (810, null, null, null, 'http_%', null, null, 'maybe_sent', false),
     (899, null, null, null, null, null, null, 'failed', false)
   ) as v (priority, channel, provider, stage, code, enhanced, words, outcome, hard);
 end;
@@ -5455,7 +5597,8 @@ comment on function dripdrop._failed_hook(jsonb, jsonb) is
   'The first hook that a template names and that ended in an error, or that it prints and that has '
   'no value, with the code; null if none.';
 
--- Whether asking again later may help: no reply, or a server that says so (RFC 9110).
+-- Whether asking again later may help: no reply, a server that says so, or one that says what is no
+-- status (RFC 9110 section 15).
 create or replace function dripdrop._may_pass(code text)
 returns boolean
 language sql
@@ -5463,7 +5606,7 @@ immutable
 parallel safe
 return code in (
   'hook_timeout', 'connect_error', 'connection_lost', 'http_408', 'http_425', 'http_429'
-) or code ~ '^http_5[0-9][0-9]$';
+) or (code ~ '^http_' and code !~ '^http_[34][0-9][0-9]$');
 
 comment on function dripdrop._may_pass(text) is
   'Whether an error of an HTTP hook is one for the time being.';
@@ -5866,8 +6009,8 @@ return hook.url !~ '^https?://[^/?#]*[{]';
 comment on function dripdrop._has_one_server(dripdrop.http_hooks) is
   'Whether all calls of a hook go to the same host.';
 
--- An answer of any kind says that the server is there. One 500 may be one person's data: only the
--- third in a row counts, as with silence.
+-- A refusal says that the server is there. One 500 may be one person's data: only the third in a
+-- row counts, as with silence. What is no status at all (RFC 9110 section 15) is as good as a 500.
 create or replace function dripdrop._hook_says(answer jsonb)
 returns text
 language sql
@@ -5879,8 +6022,8 @@ as $$
     when a.code = 'http_429' or a.code = 'http_503' and answer ? 'retry_after' then 'asked'
     when a.code in ('connect_error', 'connection_lost', 'http_502', 'http_503', 'http_504')
     then 'away'
-    when a.code = 'hook_timeout' or a.code like 'http_5__' then 'slow'
-    when a.code like 'http____' then 'ok'
+    when a.code like any ('{http_3__,http_4__}') then 'ok'
+    when a.code = 'hook_timeout' or a.code like 'http_%' then 'slow'
     else 'nothing'
   end
   from (select answer ->> 'error' as code) as a
@@ -6423,6 +6566,19 @@ begin
       errcode = 'ZD201', column = 'active', hint = 'Write true or false.';
   end if;
   perform dripdrop._check_hook_headers(v_hook -> 'headers');
+  perform dripdrop._check_liquid(v_hook -> 'url', 'url', 'url');
+  perform dripdrop._check_liquid(
+    v_hook -> 'body_template',
+    'body_template',
+    case
+      when exists (
+        select from jsonb_each_text(v_hook -> 'headers') as h
+        where h.key ~* '^content-type$' and h.value ~* '^application/x-www-form'
+      )
+      then 'form'
+      else 'json'
+    end
+  );
   begin
     perform (v_hook ->> 'response_path')::jsonpath;
   exception
@@ -13424,6 +13580,59 @@ $$;
 comment on function dripdrop.latest_step_by_key(text, uuid, text) is
   'The step with this key in the newest version that has one, drafts included, else no row.';
 
+-- What prints nothing is rarely meant. A thousand people tell what everybody's data holds.
+create or replace function dripdrop.template_variables(tenant_key text, sequence text)
+returns table (variable text, source text)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  with known as (
+    select q.id
+    from dripdrop.sequences as q
+    where q.tenant_key is not distinct from template_variables.tenant_key
+      and q.key = template_variables.sequence
+  )
+  select v.variable, 'engine' as source
+  from (
+    select jsonb_object_keys(
+      dripdrop._variables(
+        jsonb_populate_record(null::dripdrop.enrollments, '{"data": {}}'),
+        null, null, null, null, null
+      )
+    )
+    union all
+    select unnest(array['event', 'unsubscribe_url'])
+  ) as v (variable)
+  union all
+  (
+    select h.key, 'hook'
+    from known as k
+    join dripdrop.http_hooks as h on h.sequence_id = k.id
+    union
+    select h.key, 'hook'
+    from dripdrop.hooks as h
+    where h.tenant_key = template_variables.tenant_key or h.tenant_key is null
+  )
+  union all
+  (
+    select distinct jsonb_object_keys(e.data), 'data'
+    from (
+      select o.data
+      from known as k
+      join dripdrop.enrollments as o on o.sequence_id = k.id
+      limit 1000
+    ) as e
+  )
+  order by 2, 1
+$$;
+
+comment on function dripdrop.template_variables(text, text) is
+  'What the templates of a sequence may use: source is engine, hook, or data for what the data of '
+  'those enrolled holds (of a thousand of them, where there are more). A sequence that is not '
+  'there yet has no data and no hooks of its own.';
+
 -- plpgsql/authoring/migrate.sql
 
 -- raises  ZD101 unknown sequence, ZD103 unknown version, ZD104 unknown step in step_map,
@@ -14385,7 +14594,6 @@ comment on function dripdrop._check_step_config(jsonb) is
   'Raises on a setting of a step that is unknown or has a bad value.';
 
 -- The fields a channel knows, and those it cannot do without.
--- Whether the Liquid parses is the renderer's to say.
 --
 -- raises  ZD201 with the path of the fault
 create or replace function dripdrop._check_template(channel text, template jsonb)
@@ -14433,6 +14641,8 @@ begin
       hint = 'headers is an object, body anything, every other field a text.';
   end if;
   perform dripdrop._check_template_headers(channel, template -> 'headers');
+  perform dripdrop._check_liquid(field.value, 'template.' || field.key, 'message')
+  from jsonb_each(template) as field;
   if channel = 'email' and coalesce(btrim(template ->> 'subject'), '') = '' then
     raise exception 'an email needs a subject' using
       errcode = 'ZD201', column = 'template.subject', hint = 'For example "Welcome {{ name }}!".';
@@ -21755,6 +21965,7 @@ declare
       "startup_check",
       "suppress",
       "suppress_many",
+      "template_variables",
       "tick",
       "track_event",
       "track_events",

@@ -93,6 +93,7 @@ declare
       "startup_check",
       "suppress",
       "suppress_many",
+      "template_variables",
       "tick",
       "track_event",
       "track_events",

@@ -13,16 +13,32 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import yaml
 
-from dripdrop.templates.liquid import TemplateFault, template_faults, template_variables
+from dripdrop.templates.liquid import (
+    Part,
+    TemplateFault,
+    body_part,
+    template_faults,
+    template_variables,
+)
 
-_ENGINE_VARIABLES = {
+ENGINE_VARIABLES = frozenset({
     "subscriber", "subscriber_type", "subscriber_id", "enrollment_id", "tenant_key",
-    "sequence_key", "step_key", "now_iso8601", "event", "hooks", "steps", "unsubscribe_url",
-}  # fmt: skip
+    "sequence_key", "step_key", "now_iso8601", "event", "unsubscribe_url",
+})  # fmt: skip
+"""What templates may use without anybody's doing; `dripdrop.template_variables()` has them, too."""
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+_OF_PREDICATES = {
+    "hooks": "a template names a hook by its key alone",
+    "steps": "only predicates know what became of other steps",
+}
+"""Variables of predicates, and what holds in templates."""
 
 Path: TypeAlias = tuple[str | int, ...]
 """The way to a value: keys of mappings and indexes of lists."""
@@ -96,35 +112,58 @@ class Document:
         """List the Liquid templates that do not parse, of steps and of hooks."""
         return [
             self._in_template((*path, *each.path), each)
-            for path, template in self._templates()
-            for each in template_faults(template)
+            for path, template, part in self._templates()
+            for each in template_faults(template, part)
         ]
 
-    def doubtful_variables(self) -> list[Fault]:
-        """List variables that are written almost like another one that is better known.
+    def variables_of_data(self) -> list[str]:
+        """List the variables that only the data of those enrolled can hold."""
+        return sorted(set(self._variables().total) - ENGINE_VARIABLES - self._hooks())
 
-        Known is what the engine sets, what a hook answers and what another template uses oftener:
-        what subscribers' data holds is not in the document.
+    def doubtful_variables(self, provided: Mapping[str, str] = _NOTHING) -> list[Fault]:
+        """List variables that probably print nothing.
+
+        Known is what the engine sets, what a hook answers and what a database says is `provided`,
+        with its source. Doubtful is what looks like a name that is known, that is used oftener, or
+        that has the same letters; and where people are enrolled, what nobody's data holds.
         """
-        hooks = {str(hook.get("key")) for _, hook in _items(self.value, "hooks")}
-        used = {path: template_variables(template) for path, template in self._templates()}
-        total = sum(used.values(), Counter[str]())
-        known = _ENGINE_VARIABLES | hooks
+        used = self._variables()
+        known = ENGINE_VARIABLES | self._hooks() | provided.keys()
         doubts = []
-        for path, names in used.items():
+        for path, names in used.by_path.items():
             for name in sorted(set(names) - known):
-                better = known | {each for each, times in total.items() if times > total[name]}
-                near = get_close_matches(name, sorted(better - {name}), 1, 0.74)
+                oftener = {
+                    each
+                    for each, times in used.total.items()
+                    if times + (sorted(each) == sorted(name)) > used.total[name]
+                }
+                near = get_close_matches(name, sorted((known | oftener) - {name}), 1, 0.74)
                 if near:
-                    doubts.append(self.fault(path, f'variable "{name}": is "{near[0]}" meant?'))
+                    doubt = f'is "{near[0]}" meant?'
+                elif name in _OF_PREDICATES:
+                    doubt = _OF_PREDICATES[name]
+                elif "data" in provided.values():
+                    doubt = "nobody enrolled has it in their data"
+                else:
+                    continue
+                doubts.append(self.fault(path, f'variable "{name}": {doubt}'))
         return doubts
 
-    def _templates(self) -> Iterator[tuple[Path, Any]]:
+    def _variables(self) -> _Used:
+        by_path = {path: template_variables(template) for path, template, _ in self._templates()}
+        return _Used(by_path, sum(by_path.values(), Counter[str]()))
+
+    def _hooks(self) -> set[str]:
+        return {str(hook.get("key")) for _, hook in _items(self.value, "hooks")}
+
+    def _templates(self) -> Iterator[tuple[Path, Any, Part]]:
         for place, step in _items(self.value, "steps"):
-            yield ("steps", place, "template"), step.get("template")
+            yield ("steps", place, "template"), step.get("template"), "message"
         for place, hook in _items(self.value, "hooks"):
-            for name in ("url", "body_template"):
-                yield ("hooks", place, name), hook.get(name)
+            headers = hook.get("headers")
+            part = body_part(headers if isinstance(headers, Mapping) else {})
+            yield ("hooks", place, "url"), hook.get("url"), "url"
+            yield ("hooks", place, "body_template"), hook.get("body_template"), part
 
     def _in_template(self, path: Path, fault: TemplateFault) -> Fault:
         """Return the fault where the line of the template stands in the file, if it is there."""
@@ -147,6 +186,13 @@ class Document:
     def _fault(self, place: Place, path: str, message: str, hint: str | None = None) -> Fault:
         source = self.lines[place.line - 1] if place.line <= len(self.lines) else ""
         return Fault(self.file, place, path, message, hint, source)
+
+
+class _Used(NamedTuple):
+    """How often templates use which variables."""
+
+    by_path: Mapping[Path, Counter[str]]
+    total: Counter[str]
 
 
 def read(text: str, file: str) -> list[Document]:

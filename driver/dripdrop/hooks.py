@@ -15,6 +15,7 @@ from dripdrop.outgoing.http import GuardedHTTP, NoReply, Reply
 from dripdrop.outgoing.reach import Reach, Unsendable
 from dripdrop.redaction import strings, without
 from dripdrop.templates import RenderError
+from dripdrop.templates.liquid import body_part
 from dripdrop.templates.process import RenderProcess, Work
 from dripdrop.vault import Vault, VaultError, from_text
 
@@ -49,7 +50,8 @@ class HookCaller:
         refusal, ``hook_timeout``, ``connect_error`` or ``connection_lost`` without a reply,
         ``url_blocked``, ``response_too_large``, ``hook_render_failed``, ``invalid_header``,
         ``missing_credentials``, ``vault_error``. Only what may pass is tried again: no reply, 408,
-        425, 429, 5xx and what is no status. ``retry_after`` is what the server asked for, in seconds.
+        425, 429, 5xx and what is no status. ``retry_after`` is what the server asked for, in
+        seconds.
         """
         timeout = hook["timeout_ms"] / 1000
         try:
@@ -106,7 +108,7 @@ class HookCaller:
     ) -> httpx.Request:
         headers = {name.lower(): value for name, value in hook["headers"].items()}
         kind = headers.get("content-type", "application/json")
-        escaping = "form" if kind.lower().startswith("application/x-www-form") else "json"
+        escaping = body_part(headers)
         template = {"url": hook["url"], escaping: hook["body_template"]}
         rendered = template
         if any("{" in (part or "") for part in template.values()):

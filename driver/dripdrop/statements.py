@@ -238,6 +238,10 @@ class Statements(ABC, Generic[One, Many, Value]):
         """List the steps of a version, in the order of the flow."""
 
     @_statement
+    def template_variables(self, tenant_key: str | None, sequence: str) -> Many:
+        """List what the templates of a sequence may use, and where it is from."""
+
+    @_statement
     def latest_step_by_key(self, tenant_key: str | None, sequence_id: UUID, step_key: str) -> One:
         """Return the step with this key in the newest version that has one."""
 

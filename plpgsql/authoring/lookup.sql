@@ -89,3 +89,56 @@ $$;
 
 comment on function dripdrop.latest_step_by_key(text, uuid, text) is
   'The step with this key in the newest version that has one, drafts included, else no row.';
+
+-- What prints nothing is rarely meant. A thousand people tell what everybody's data holds.
+create or replace function dripdrop.template_variables(tenant_key text, sequence text)
+returns table (variable text, source text)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  with known as (
+    select q.id
+    from dripdrop.sequences as q
+    where q.tenant_key is not distinct from template_variables.tenant_key
+      and q.key = template_variables.sequence
+  )
+  select v.variable, 'engine' as source
+  from (
+    select jsonb_object_keys(
+      dripdrop._variables(
+        jsonb_populate_record(null::dripdrop.enrollments, '{"data": {}}'),
+        null, null, null, null, null
+      )
+    )
+    union all
+    select unnest(array['event', 'unsubscribe_url'])
+  ) as v (variable)
+  union all
+  (
+    select h.key, 'hook'
+    from known as k
+    join dripdrop.http_hooks as h on h.sequence_id = k.id
+    union
+    select h.key, 'hook'
+    from dripdrop.hooks as h
+    where h.tenant_key = template_variables.tenant_key or h.tenant_key is null
+  )
+  union all
+  (
+    select distinct jsonb_object_keys(e.data), 'data'
+    from (
+      select o.data
+      from known as k
+      join dripdrop.enrollments as o on o.sequence_id = k.id
+      limit 1000
+    ) as e
+  )
+  order by 2, 1
+$$;
+
+comment on function dripdrop.template_variables(text, text) is
+  'What the templates of a sequence may use: source is engine, hook, or data for what the data of '
+  'those enrolled holds (of a thousand of them, where there are more). A sequence that is not '
+  'there yet has no data and no hooks of its own.';

@@ -181,7 +181,6 @@ comment on function dripdrop._check_step_config(jsonb) is
   'Raises on a setting of a step that is unknown or has a bad value.';
 
 -- The fields a channel knows, and those it cannot do without.
--- Whether the Liquid parses is the renderer's to say.
 --
 -- raises  ZD201 with the path of the fault
 create or replace function dripdrop._check_template(channel text, template jsonb)
@@ -229,6 +228,8 @@ begin
       hint = 'headers is an object, body anything, every other field a text.';
   end if;
   perform dripdrop._check_template_headers(channel, template -> 'headers');
+  perform dripdrop._check_liquid(field.value, 'template.' || field.key, 'message')
+  from jsonb_each(template) as field;
   if channel = 'email' and coalesce(btrim(template ->> 'subject'), '') = '' then
     raise exception 'an email needs a subject' using
       errcode = 'ZD201', column = 'template.subject', hint = 'For example "Welcome {{ name }}!".';

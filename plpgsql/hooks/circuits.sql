@@ -11,8 +11,8 @@ return hook.url !~ '^https?://[^/?#]*[{]';
 comment on function dripdrop._has_one_server(dripdrop.http_hooks) is
   'Whether all calls of a hook go to the same host.';
 
--- A refusal says that the server is there. One 500 may be one person's data: only the third in a row
--- counts, as with silence. What is no status at all (RFC 9110 section 15) is as good as a 500.
+-- A refusal says that the server is there. One 500 may be one person's data: only the third in a
+-- row counts, as with silence. What is no status at all (RFC 9110 section 15) is as good as a 500.
 create or replace function dripdrop._hook_says(answer jsonb)
 returns text
 language sql

@@ -125,6 +125,19 @@ begin
       errcode = 'ZD201', column = 'active', hint = 'Write true or false.';
   end if;
   perform dripdrop._check_hook_headers(v_hook -> 'headers');
+  perform dripdrop._check_liquid(v_hook -> 'url', 'url', 'url');
+  perform dripdrop._check_liquid(
+    v_hook -> 'body_template',
+    'body_template',
+    case
+      when exists (
+        select from jsonb_each_text(v_hook -> 'headers') as h
+        where h.key ~* '^content-type$' and h.value ~* '^application/x-www-form'
+      )
+      then 'form'
+      else 'json'
+    end
+  );
   begin
     perform (v_hook ->> 'response_path')::jsonpath;
   exception

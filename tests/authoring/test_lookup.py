@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from dripdrop.documents import ENGINE_VARIABLES
 from tests.engine import TENANT, Engine, after, email, onboarding
+from tests.hooks.conftest import add_function
 
 TENANTS = [TENANT, "other", None]
 
@@ -82,3 +84,26 @@ def test_each_reader_sees_exactly_its_tenant(
         engine.list_steps(asking, version.id),
     ]
     assert [bool(each) for each in found] == [owner == asking] * 5
+
+
+def test_the_variables_of_a_template_come_from_the_engine_from_hooks_and_from_data(
+    engine: Engine,
+) -> None:
+    engine.author(email("welcome"), hooks=[{"key": "score", "url": "https://crm.example.com"}])
+    add_function(engine, "select '1'::jsonb", key="plan")
+    engine.join("ann", data={"email": "ann@example.com", "city": "Rome"})
+    engine.join("ben", data={"email": "ben@example.com", "name": "Ben"})
+    found = engine.template_variables(TENANT, "onboarding")
+    assert [(row.source, row.variable) for row in found if row.source != "engine"] == [
+        ("data", "city"),
+        ("data", "email"),
+        ("data", "name"),
+        ("hook", "plan"),
+        ("hook", "score"),
+    ]
+    assert {row.variable for row in found if row.source == "engine"} == ENGINE_VARIABLES
+
+
+def test_a_sequence_that_is_not_there_yet_has_the_engines_variables(engine: Engine) -> None:
+    found = engine.template_variables(TENANT, "nowhere")
+    assert {row.source for row in found} == {"engine"}

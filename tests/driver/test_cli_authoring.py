@@ -275,7 +275,7 @@ def test_validate_looks_at_the_version_in_force(engine: Engine, dsn: str) -> Non
 def test_validate_lists_the_faults_of_a_stored_version(engine: Engine, dsn: str) -> None:
     engine.author()
     engine.author(
-        email("welcome", adapter="email", template={"subject": "Hi", "text": "a\n{% fi %}"}),
+        email("welcome", adapter="email", template={"subject": "Hi", "text": "a\n{% if %}"}),
         activate=False,
     )
     adapter = engine.get_default_adapter(TENANT, "email")
@@ -292,7 +292,7 @@ def test_validate_lists_the_faults_of_a_stored_version(engine: Engine, dsn: str)
         "version": 2,
         "problem": "invalid_template",
         "step_key": "welcome",
-        "detail": "template.text, line 2: unexpected tag 'fi'",
+        "detail": "template.text, line 2: missing expression",
     }
 
 
@@ -315,3 +315,23 @@ def test_a_stored_version_that_is_not_there_is_said_so(
 def test_validate_wants_a_file_or_a_sequence(file: Path) -> None:
     assert dripdrop("validate").returncode == 2
     assert dripdrop("validate", str(file), "--sequence", "onboarding").returncode == 2
+
+
+def test_validate_says_what_the_data_has_to_hold(file: Path) -> None:
+    assert dripdrop("validate", str(file)).stderr == "onboarding takes from the data: name\n"
+
+
+@pytest.mark.parametrize("command", ["validate", "plan", "apply"])
+def test_what_nobody_enrolled_has_in_their_data_is_warned_of(
+    engine: Engine, dsn: str, file: Path, command: str
+) -> None:
+    engine.author()
+    engine.join("ann", data={"email": "ann@example.com", "name": "Ann"})
+    file.write_text(WELCOME.replace("good to", "{{ city }} {{ hooks.score }} good to"))
+    result = at(dsn, command, file)
+    assert result.returncode in (0, 2)
+    warnings = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
+    assert warnings == [
+        f'warning: {file}:6:5: variable "city": nobody enrolled has it in their data',
+        f'warning: {file}:6:5: variable "hooks": a template names a hook by its key alone',
+    ]

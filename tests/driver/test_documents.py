@@ -251,3 +251,60 @@ def test_a_variable_that_is_almost_another_one_is_doubted() -> None:
         ("steps[1].template", 'variable "nmae": is "name" meant?'),
         ("steps[2].template", 'variable "subscriber_idd": is "subscriber_id" meant?'),
     ]
+
+
+def words(*texts: str) -> Document:
+    """Return a document whose steps say these words."""
+    steps = [
+        {"key": f"s{place}", "channel": "email", "template": {"subject": "Hi", "text": text}}
+        for place, text in enumerate(texts)
+    ]
+    (document,) = read(json.dumps({"key": "a", "name": "A", "steps": steps}), "a.json")
+    return document
+
+
+def test_of_two_names_with_the_same_letters_each_is_doubted() -> None:
+    doubts = words("{{ first_name }}", "{{ frist_name }}").doubtful_variables()
+    assert [each.message for each in doubts] == [
+        'variable "first_name": is "frist_name" meant?',
+        'variable "frist_name": is "first_name" meant?',
+    ]
+
+
+@pytest.mark.parametrize("name", ["hooks.score", "steps.welcome.state"])
+def test_a_variable_of_predicates_is_doubted_in_a_template(name: str) -> None:
+    (doubt,) = words(f"{{{{ {name} }}}}").doubtful_variables()
+    assert doubt.message.startswith(f'variable "{name.split(".")[0]}": ')
+
+
+def test_what_nobodys_data_holds_is_doubted_once_people_are_enrolled() -> None:
+    document = words("{{ plan }} {{ city }}")
+    assert document.doubtful_variables({"now_iso8601": "engine"}) == []
+    (doubt,) = document.doubtful_variables({"city": "data"})
+    assert doubt.message == 'variable "plan": nobody enrolled has it in their data'
+
+
+def test_the_data_has_to_hold_what_neither_the_engine_nor_a_hook_does() -> None:
+    (document,) = read(
+        "key: a\nname: A\nhooks: [{key: score, url: 'https://a.example/{{ city }}'}]\nsteps:\n"
+        "  - {key: a, channel: email, template:"
+        " {subject: '{{ name }}', text: '{{ score }} {{ subscriber.id }}'}}\n",
+        "a.yaml",
+    )
+    assert document.variables_of_data() == ["city", "name"]
+
+
+def test_a_hooks_request_has_the_filters_and_tags_of_its_part() -> None:
+    (document,) = read(
+        "key: a\nname: A\nsteps: []\nhooks:\n"
+        "  - {key: a, url: 'https://a.example/{{ x | json }}', body_template: '{{ x | json }}'}\n"
+        "  - {key: b, url: 'https://a.example/', body_template: '{{ x | json }}',"
+        " headers: {content-type: application/x-www-form-urlencoded}}\n"
+        "  - {key: c, url: '{% capture x %}{% endcapture %}'}\n",
+        "a.yaml",
+    )
+    assert [(each.path, each.message) for each in document.template_faults()] == [
+        ("hooks[0].url", "unknown filter 'json'"),
+        ("hooks[1].body_template", "unknown filter 'json'"),
+        ("hooks[2].url", "unexpected tag 'capture'"),
+    ]

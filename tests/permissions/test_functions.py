@@ -108,6 +108,7 @@ CALLERS: dict[str, set[str]] = {
     "subscription_page": {WEB},
     "suppress": {ADMIN, APP},
     "suppress_many": {ADMIN},
+    "template_variables": {ADMIN},
     "tick": {ADMIN, SENDER},
     "track_event": {ADMIN, APP},
     "track_events": {ADMIN, APP},

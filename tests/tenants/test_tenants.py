@@ -187,6 +187,7 @@ CALLS: dict[str, Call] = {
     "simulate": lambda e, t, x: e.simulate(t, x.sequence, PERSON),
     "simulate, a version": lambda e, t, x: e.simulate(t, x.sequence, PERSON, version=2),
     "suppress": lambda e, t, x: e.suppress(t, "email", x.recipient),
+    "template_variables": lambda e, t, x: e.template_variables(t, x.sequence),
     "track_event, of an enrolment": lambda e, t, x: e.track_event(
         t, "opened_app", enrollment_id=x.enrollment_id
     ),
@@ -218,8 +219,10 @@ SHARED = {
     "is_suppressed",
     "next_opening",
     "plan, with a sender",
+    "template_variables",
 }
-"""About what tenants may use of the global scope: its senders, pools, suppressions and holidays."""
+"""About what tenants may use of the global scope: its senders, pools, suppressions, functions
+and holidays."""
 
 SOUND = {
     "create_sequence, with a sender",

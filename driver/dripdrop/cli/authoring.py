@@ -45,6 +45,7 @@ def plan(file: File, tenant: Tenant = None, dsn: Dsn = None, json: AsJson = Fals
     with connect(resolve_dsn(dsn)) as connection:
         client = Client(connection)
         plans = [(each.key, _planned(client, tenant, each)) for each in documents]
+        _warn(documents, client, tenant)
     for key, changes in plans:
         if json:
             for row in changes:
@@ -66,6 +67,7 @@ def apply(file: File, tenant: Tenant = None, dsn: Dsn = None, json: AsJson = Fal
         for each in documents:
             changes = _planned(client, tenant, each)
             done.append((each.key, changes, _applied(client, tenant, each)))
+        _warn(documents, client, tenant)
     for key, changes, version in done:
         if json:
             listed = [row._asdict() for row in changes]
@@ -115,11 +117,14 @@ def validate(
     documents, faults = _read(file), []
     for each in documents:
         faults += each.template_faults()
-    _warn(documents)
     if dsn:
         with connect(dsn) as connection:
+            client = Client(connection)
             for each in documents:
-                faults += _problems(Client(connection), tenant, each)
+                faults += _problems(client, tenant, each)
+            _warn(documents, client, tenant)
+    else:
+        _warn(documents)
     for fault in sorted(faults, key=lambda each: each.place):
         if json:
             print_json(_as_record(fault))
@@ -130,6 +135,10 @@ def validate(
     if not json:
         keys = ", ".join(each.key for each in documents)
         say(f"nothing wrong with {keys}")
+        for each in documents:
+            if variables := each.variables_of_data():
+                text = f"{each.key} takes from the data: {', '.join(variables)}"
+                stderr.out(text, highlight=False)
 
 
 def _validate_stored(
@@ -201,14 +210,16 @@ def _sound(file: str) -> list[Document]:
     faults = [fault for each in documents for fault in each.template_faults()]
     if faults:
         raise DocumentError(faults)
-    _warn(documents)
     return documents
 
 
-def _warn(documents: list[Document]) -> None:
+def _warn(
+    documents: list[Document], client: Client | None = None, tenant: str | None = None
+) -> None:
     """Say on standard error what is no fault and is probably not meant."""
     for document in documents:
-        for doubt in document.doubtful_variables():
+        rows = client.template_variables(tenant, document.key) if client else []
+        for doubt in document.doubtful_variables({row.variable: row.source for row in rows}):
             stderr.out(f"warning: {doubt.where}: {doubt.message}", highlight=False)
 
 

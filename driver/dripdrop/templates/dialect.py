@@ -24,6 +24,44 @@ Filter = Callable[..., Any]
 LONGEST = 1_000_000
 """How many characters one rendered text may have."""
 
+FILTERS = (
+    *("abs", "append", "at_least", "at_most", "base64_decode", "base64_encode"),
+    *("base64_url_safe_decode", "base64_url_safe_encode", "capitalize", "ceil", "compact"),
+    *("concat", "date", "default", "divided_by", "downcase", "escape", "escape_once", "escapejs"),
+    *("find", "find_index", "first", "floor", "has", "join", "last", "lstrip", "map", "minus"),
+    *("modulo", "newline_to_br", "plus", "prepend", "reject", "remove", "remove_first"),
+    *("remove_last", "replace", "replace_first", "replace_last", "reverse", "round", "rstrip"),
+    *("safe", "size", "slice", "sort", "sort_natural", "split", "squish", "strip", "strip_html"),
+    *("strip_newlines", "sum", "times", "truncate", "truncatewords", "uniq", "upcase"),
+    *("url_decode", "url_encode", "where"),
+)
+"""The filters that there are. `dripdrop._liquid_words()` has them, too: SQL refuses all others."""
+
+TAGS: Mapping[str, tuple[str, ...]] = {
+    "assign": (),
+    "break": (),
+    "capture": ("endcapture",),
+    "case": ("when", "else", "endcase"),
+    "comment": ("endcomment",),
+    "continue": (),
+    "cycle": (),
+    "decrement": (),
+    "doc": ("enddoc",),
+    "echo": (),
+    "for": ("else", "endfor"),
+    "if": ("elsif", "else", "endif"),
+    "ifchanged": ("endifchanged",),
+    "increment": (),
+    "liquid": (),
+    "raw": ("endraw",),
+    "tablerow": ("endtablerow",),
+    "unless": ("elsif", "else", "endunless"),
+}
+"""The tags that there are, and the words that belong to each; as the filters."""
+
+_INNER_TAGS = {"#", "content", "illegal", "output"}
+"""What the library takes for tags, and nobody writes."""
+
 _TEXT_FILTERS = (
     *("append", "prepend", "remove", "remove_first", "remove_last"),
     *("replace", "replace_first", "replace_last", "split", "strip", "truncate", "truncatewords"),
@@ -72,8 +110,12 @@ class Context(RenderContext):
 
 
 def adopt(environment: Environment) -> None:
-    """Give an environment the filters of this dialect."""
+    """Give an environment the filters and the tags of this dialect, and leave it no others."""
     filters = environment.filters
+    for name in filters.keys() - FILTERS:
+        del filters[name]
+    for name in environment.tags.keys() - TAGS - _INNER_TAGS:
+        del environment.tags[name]
     for name in _TEXT_FILTERS:
         filters[name] = _of_texts(filters[name])
     filters["date"] = _lenient_date(filters["date"])

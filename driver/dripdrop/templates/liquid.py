@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, TextIO, TypeAlias
+from typing import Any, Literal, NamedTuple, TextIO, TypeAlias
 from urllib.parse import quote
 
 from liquid import BoundTemplate, Environment, RenderContext
@@ -30,6 +30,9 @@ _MAILBOXES = ("from", "reply_to")
 
 TOO_LARGE = "message_too_large"
 """The code of a message that no provider would take for its size."""
+
+Part: TypeAlias = Literal["message", "url", "form", "json"]
+"""What a template is part of, which says how its values are escaped."""
 
 _Compiled: TypeAlias = Callable[[Mapping[str, Any]], Any]
 
@@ -100,17 +103,22 @@ _HTML = _Limited(autoescape=True)
 _MAILBOX = _printing(marked)
 _PERCENT = _printing(_percent_encoded, _ALSO_PRINT)
 _JSON = _printing(_json_escaped, _ALSO_PRINT)
-_JSON.add_filter("json", _json)
 for _environment in (_TEXT, _HTML, _MAILBOX, _PERCENT, _JSON):
     adopt(_environment)
-    for _tag in ("include", "render"):
-        del _environment.tags[_tag]
+_JSON.add_filter("json", _json)
 
 MESSAGE: Mapping[str, Environment] = {"html": _HTML}
 """How the fields of a message are escaped; those that are not named are not."""
 
 REQUEST: Mapping[str, Environment] = {"url": _PERCENT, "form": _PERCENT, "json": _JSON}
 """How the parts of an HTTP hook's request are escaped."""
+
+
+def body_part(headers: Mapping[str, Any]) -> Literal["form", "json"]:
+    """Return which part of a request its body is, by its headers."""
+    types = [str(each) for name, each in headers.items() if name.lower() == "content-type"]
+    is_form = any(each.lower().startswith("application/x-www-form") for each in types)
+    return "form" if is_form else "json"
 
 
 class Renderer:
@@ -180,9 +188,12 @@ class TemplateFault(NamedTuple):
     width: int = 1
 
 
-def template_faults(template: Any) -> list[TemplateFault]:
-    """List the strings of a template, however deep, that do not parse or name unknown filters."""
-    return list(_faults(template, ()))
+def template_faults(template: Any, part: Part = "message") -> list[TemplateFault]:
+    """List the strings of a template, however deep, that do not parse or name unknown filters.
+
+    It is a message's, or a part of a hook's request.
+    """
+    return list(_faults(template, (), REQUEST.get(part, _TEXT)))
 
 
 def template_variables(template: Any) -> Counter[str]:
@@ -200,16 +211,18 @@ def template_variables(template: Any) -> Counter[str]:
     return Counter({name: len(places) for name, places in used.items()})
 
 
-def _faults(template: Any, path: tuple[str | int, ...]) -> Iterator[TemplateFault]:
+def _faults(
+    template: Any, path: tuple[str | int, ...], environment: Environment
+) -> Iterator[TemplateFault]:
     if isinstance(template, Mapping):
         for key, each in template.items():
-            yield from _faults(each, (*path, key))
+            yield from _faults(each, (*path, key), environment)
     elif isinstance(template, list):
         for place, each in enumerate(template):
-            yield from _faults(each, (*path, place))
+            yield from _faults(each, (*path, place), environment)
     elif isinstance(template, str):
         try:
-            used = _TEXT.from_string(template).analyze().filters
+            used = environment.from_string(template).analyze().filters
         except LiquidError as error:
             yield TemplateFault(path, str(error.message), *_place(error))
             return
@@ -217,7 +230,7 @@ def _faults(template: Any, path: tuple[str | int, ...]) -> Iterator[TemplateFaul
             yield TemplateFault(path, type(error).__name__)
             return
         for name, spans in used.items():
-            if name not in _TEXT.filters:
+            if name not in environment.filters:
                 line = template.count("\n", 0, spans[0].index) + 1
                 column = spans[0].index - template.rfind("\n", 0, spans[0].index) - 1
                 yield TemplateFault(path, f"unknown filter '{name}'", line, column, len(name))
