@@ -2800,6 +2800,754 @@ return coalesce(
 comment on function dripdrop._time_zone(jsonb, jsonb, text) is
   'The zone a step''s local times are meant in.';
 
+-- plpgsql/executions/end_enrollments.sql
+
+-- A message that is being sent keeps its row: its result will be recorded, and goes no further.
+--
+-- locks   the enrolments, then their executions; callers hold the enrolments already
+create or replace function dripdrop._end_enrollments(
+  enrollments uuid[],
+  state text,
+  reason text,
+  at timestamptz
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_open uuid[];
+begin
+  update dripdrop.enrollments as e
+  set state = _end_enrollments.state,
+      exit_reason = _end_enrollments.reason,
+      ask_at = null,
+      completed_at = case when _end_enrollments.state = 'completed' then _end_enrollments.at end,
+      cancelled_at = case when _end_enrollments.state = 'cancelled' then _end_enrollments.at end,
+      updated_at = _end_enrollments.at
+  where e.id = any (_end_enrollments.enrollments)
+    and e.state in ('active', 'paused');
+
+  -- Renderers hold executions without their enrolments: they are met in id order.
+  v_open := array(
+    select x.id
+    from dripdrop.step_executions as x
+    where x.enrollment_id = any (_end_enrollments.enrollments)
+      and x.state in ('scheduled', 'queued', 'rendered')
+    order by x.id
+    for no key update
+  );
+  if cardinality(v_open) > 0 then
+    perform dripdrop._cancel_executions(v_open, _end_enrollments.reason, _end_enrollments.at);
+  end if;
+  perform dripdrop._wake_by_rival(_end_enrollments.enrollments, _end_enrollments.at);
+end
+$$;
+
+comment on function dripdrop._end_enrollments(uuid[], text, text, timestamptz) is
+  'Ends enrolments and cancels what has not left.';
+
+-- plpgsql/executions/held.sql
+
+-- The widest pause that covers a sender's messages of a sequence. Asked once per step, so that the
+-- switch costs a message nothing.
+create or replace function dripdrop._sending_pause(
+  tenant_key text,
+  sequence text,
+  channel text,
+  adapter_id uuid
+)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select concat_ws(' ', p.scope, p.subject) || coalesce(': ' || p.reason, '')
+  from dripdrop.sending_pauses as p
+  left join dripdrop.channel_adapters as a on a.id = _sending_pause.adapter_id
+  where case p.scope
+    when 'everything' then true
+    when 'adapter' then p.subject = a.name and p.tenant_key is not distinct from a.tenant_key
+    else
+      p.tenant_key is not distinct from _sending_pause.tenant_key
+      and case p.scope
+        when 'tenant' then true
+        when 'sequence' then p.subject = _sending_pause.sequence
+        when 'channel' then p.subject = _sending_pause.channel
+      end
+  end
+  order by array_position(array['everything', 'tenant', 'sequence', 'channel', 'adapter'], p.scope)
+  limit 1
+$$;
+
+comment on function dripdrop._sending_pause(text, text, text, uuid) is
+  'The pause of sending that holds such messages, in words, or null.';
+
+-- plpgsql/executions/lock.sql
+
+-- raises  ZD106 unknown execution
+create or replace function dripdrop._lock_execution(tenant_key text, execution_id uuid)
+returns dripdrop.step_executions
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_execution dripdrop.step_executions;
+begin
+  perform from dripdrop.enrollments as e
+  where e.id = (
+    select x.enrollment_id
+    from dripdrop.step_executions as x
+    where x.id = _lock_execution.execution_id
+      and x.tenant_key is not distinct from _lock_execution.tenant_key
+  )
+  for no key update;
+  select x.* into v_execution
+  from dripdrop.step_executions as x
+  where x.id = _lock_execution.execution_id
+    and x.tenant_key is not distinct from _lock_execution.tenant_key
+  for no key update;
+  if not found then
+    raise exception 'execution "%" not found', execution_id using
+      errcode = 'ZD106', hint = 'Ids are looked up within the tenant that is named first.';
+  end if;
+  return v_execution;
+end
+$$;
+
+comment on function dripdrop._lock_execution(text, uuid) is
+  'An execution of the tenant, locked after its enrolment, or ZD106.';
+
+-- plpgsql/executions/moves.sql
+
+-- State, due time and reason of an execution are written here, and by the stages that have claimed
+-- it: tick, hooks, render, send, record and reconcile, each where its fence or its state is still
+-- what the claim saw. Callers hold the executions, and the enrolments where more follows.
+
+-- What waits is due; what was about to leave is decided anew. What waited for a server was not
+-- late: its planned time moves with it. Who has released a message wants it as if planned for now.
+create or replace function dripdrop._make_due(
+  executions uuid[],
+  at timestamptz,
+  reason text default null
+)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  update dripdrop.step_executions as x
+  set state = 'scheduled',
+      due_at = _make_due.at,
+      scheduled_for = case x.waits_for
+        when 'circuit'
+        then x.scheduled_for + greatest(_make_due.at - x.reason_at, interval '0')
+        when 'release' then _make_due.at
+        else x.scheduled_for
+      end,
+      counter_id = case when x.waits_for = 'limit' then null else x.counter_id end,
+      circuit_id = null,
+      waits_for = null,
+      fence = x.fence + (x.state <> 'scheduled')::int,
+      reason = coalesce(
+        _make_due.reason,
+        case
+          when x.waits_for in ('pause', 'sender') then 'resumed'
+          when x.waits_for in ('circuit', 'release') then 'released'
+          else x.reason
+        end
+      ),
+      reason_at = case
+        when _make_due.reason is not null
+          or x.waits_for in ('pause', 'sender', 'circuit', 'release')
+        then _make_due.at
+        else x.reason_at
+      end,
+      updated_at = _make_due.at
+  where x.id = any (executions)
+    and x.state in ('scheduled', 'queued', 'rendered')
+    and coalesce(x.due_at > _make_due.at, true)
+$$;
+
+comment on function dripdrop._make_due(uuid[], timestamptz, text) is
+  'Has tick() look at executions now: what waits, and what has not left yet.';
+
+-- For moves whose time is not now.
+create or replace function dripdrop._reschedule(moves dripdrop._new_time[], at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  update dripdrop.step_executions as x
+  set scheduled_for = coalesce(m.scheduled_for, x.scheduled_for),
+      due_at = m.due_at,
+      waits_for = m.waits_for,
+      awaited_event = case when m.event_id is null then x.awaited_event end,
+      event_id = coalesce(m.event_id, x.event_id),
+      circuit_id = null,
+      -- Hooks that were being asked for the timeout are asked again.
+      fence = x.fence + (m.event_id is not null)::int,
+      reason = coalesce(m.reason, x.reason),
+      reason_at = case when m.reason is null then x.reason_at else _reschedule.at end,
+      updated_at = _reschedule.at
+  from unnest(moves) as m
+  where x.id = m.execution_id
+    and x.state = 'scheduled'
+$$;
+
+comment on function dripdrop._reschedule(dripdrop._new_time[], timestamptz) is
+  'Gives scheduled executions other times, or the events they waited for.';
+
+-- locks   nothing new; writes what was put off into message_events
+create or replace function dripdrop._defer_executions(
+  decisions dripdrop._decision[],
+  at timestamptz
+)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  update dripdrop.step_executions as x
+  set state = 'scheduled',
+      due_at = d.until,
+      waits_for = d.waits_for,
+      -- The time until a window opens is no delay: staleness counts from the opening.
+      scheduled_for = case d.gate when 'window' then d.until else x.scheduled_for end,
+      -- The application's tables may say something else by the time it is due again.
+      hooks = case x.state
+        when 'scheduled'
+        then x.hooks - array(
+          select h.key
+          from dripdrop.hooks as h
+          where h.tenant_key = x.tenant_key or h.tenant_key is null
+        )
+        else x.hooks
+      end,
+      defer_count = x.defer_count + 1,
+      fence = x.fence + (x.state <> 'scheduled')::int,
+      adapter_id = d.adapter_id,
+      recipient = d.recipient,
+      counter_id = d.counter_id,
+      circuit_id = null,
+      reason = d.reason,
+      reason_at = _defer_executions.at,
+      updated_at = _defer_executions.at
+  from unnest(decisions) as d
+  where x.id = d.execution_id
+    and d.action = 'defer';
+  select dripdrop._log_decisions(decisions, array['defer'], _defer_executions.at)
+$$;
+
+comment on function dripdrop._defer_executions(dripdrop._decision[], timestamptz) is
+  'Puts executions off until the time that a gate has named.';
+
+create or replace function dripdrop._hold_executions(
+  decisions dripdrop._decision[],
+  at timestamptz
+)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  update dripdrop.step_executions as x
+  set due_at = null,
+      waits_for = d.waits_for,
+      adapter_id = d.adapter_id,
+      recipient = d.recipient,
+      counter_id = d.counter_id,
+      circuit_id = case
+        when d.waits_for = 'circuit' then (
+          select c.id
+          from dripdrop.sender_states as c
+          where c.adapter_id = d.adapter_id and c.host = '' and c.ended_at is null
+        )
+      end,
+      reason = d.reason,
+      reason_at = _hold_executions.at,
+      updated_at = _hold_executions.at
+  from unnest(decisions) as d
+  where x.id = d.execution_id
+    and d.action = 'hold'
+$$;
+
+comment on function dripdrop._hold_executions(dripdrop._decision[], timestamptz) is
+  'Holds executions until what they wait for has happened.';
+
+create or replace function dripdrop._hold_behind_circuits(
+  executions uuid[],
+  circuits uuid[],
+  at timestamptz
+)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  update dripdrop.step_executions as x
+  set due_at = null,
+      waits_for = 'circuit',
+      circuit_id = c.circuit_id,
+      reason = 'circuit_open',
+      reason_at = _hold_behind_circuits.at,
+      updated_at = _hold_behind_circuits.at
+  from unnest(executions, circuits) as c (execution_id, circuit_id)
+  where x.id = c.execution_id
+$$;
+
+comment on function dripdrop._hold_behind_circuits(uuid[], uuid[], timestamptz) is
+  'Holds executions until the circuits of their hooks'' endpoints close.';
+
+-- What is to come of a paused enrolment. scheduled_for keeps what was still to wait; the time at
+-- which an unanswered hook is asked again is no part of that.
+create or replace function dripdrop._hold_for_enrollments(executions uuid[], at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  update dripdrop.step_executions as x
+  set state = 'scheduled',
+      scheduled_for = case
+        when x.waits_for = 'hook' then x.scheduled_for
+        else coalesce(x.due_at, x.scheduled_for)
+      end,
+      due_at = null,
+      waits_for = 'enrollment',
+      circuit_id = null,
+      fence = x.fence + 1,
+      reason = 'enrollment_paused',
+      reason_at = _hold_for_enrollments.at,
+      updated_at = _hold_for_enrollments.at
+  where x.id = any (executions)
+    and x.state in ('scheduled', 'queued', 'rendered')
+$$;
+
+comment on function dripdrop._hold_for_enrollments(uuid[], timestamptz) is
+  'Holds executions until their enrolments are resumed.';
+
+-- locks   nothing new; writes what was skipped and what failed into message_events
+create or replace function dripdrop._end_executions(
+  decisions dripdrop._decision[],
+  at timestamptz
+)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  update dripdrop.step_executions as x
+  set state = case d.action when 'skip' then 'skipped' when 'fail' then 'failed' else 'cancelled' end,
+      due_at = null,
+      waits_for = null,
+      awaited_event = null,
+      ended_at = _end_executions.at,
+      adapter_id = d.adapter_id,
+      recipient = d.recipient,
+      counter_id = d.counter_id,
+      circuit_id = null,
+      reason = d.reason,
+      reason_at = _end_executions.at,
+      updated_at = _end_executions.at
+  from unnest(decisions) as d
+  where x.id = d.execution_id
+    and d.action in ('skip', 'fail', 'cancel', 'exit', 'complete');
+  select dripdrop._log_decisions(decisions, array['skip', 'fail'], _end_executions.at)
+$$;
+
+comment on function dripdrop._end_executions(dripdrop._decision[], timestamptz) is
+  'Skips, fails and cancels executions as gates have said.';
+
+create or replace function dripdrop._cancel_executions(
+  executions uuid[],
+  reason text,
+  at timestamptz
+)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  update dripdrop.step_executions as x
+  set state = 'cancelled',
+      due_at = null,
+      waits_for = null,
+      awaited_event = null,
+      circuit_id = null,
+      ended_at = _cancel_executions.at,
+      fence = x.fence + 1,
+      reason = _cancel_executions.reason,
+      reason_at = _cancel_executions.at,
+      updated_at = _cancel_executions.at
+  where x.id = any (executions)
+$$;
+
+comment on function dripdrop._cancel_executions(uuid[], text, timestamptz) is
+  'Cancels what has not left.';
+
+-- A new message: new words, a new idempotency key, the retries from the start.
+create or replace function dripdrop._reopen_execution(execution_id uuid, at timestamptz)
+returns dripdrop.step_executions
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  update dripdrop.step_executions as x
+  set state = 'scheduled',
+      attempt_window = x.attempt_window + 1,
+      scheduled_for = _reopen_execution.at,
+      due_at = _reopen_execution.at,
+      ended_at = null,
+      fence = x.fence + 1,
+      retry_count = 0,
+      failing_since = null,
+      excused_at = null,
+      payload = null,
+      response = null,
+      provider_message_id = null,
+      out_message_id = null,
+      error_message = null,
+      reason = 'replayed',
+      reason_at = _reopen_execution.at,
+      updated_at = _reopen_execution.at
+  where x.id = _reopen_execution.execution_id
+  returning x.*
+$$;
+
+comment on function dripdrop._reopen_execution(uuid, timestamptz) is
+  'Schedules a failed execution as a new message, due now.';
+
+create or replace function dripdrop._log_decisions(
+  decisions dripdrop._decision[],
+  actions text[],
+  at timestamptz
+)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  insert into dripdrop.message_events (
+    tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
+    occurred_at
+  )
+  select
+    x.tenant_key, x.id, d.adapter_id, x.channel, 'dripdrop',
+    case d.action
+      when 'defer' then 'deferred'
+      when 'fail' then 'failed'
+      else case d.gate when 'suppression' then 'suppressed' else 'skipped' end
+    end,
+    jsonb_strip_nulls(
+      jsonb_build_object(
+        'reason', d.reason, 'gate', d.gate, 'detail', d.detail, 'until', d.until,
+        'maybe_sent_at', x.maybe_sent_at
+      )
+    ),
+    _log_decisions.at
+  from unnest(decisions) as d
+  join dripdrop.step_executions as x on x.id = d.execution_id
+  where d.action = any (actions)
+$$;
+
+comment on function dripdrop._log_decisions(dripdrop._decision[], text[], timestamptz) is
+  'Writes down which messages decisions have put off, skipped or failed.';
+
+-- plpgsql/executions/wake.sql
+
+-- Each thing that a message can wait for, as its column waits_for says, has one function that makes
+-- due what waits for it. Nobody waits for a lock here: what somebody holds at this moment comes due
+-- by itself, or is found by _look_back(). What waits until a sender or a pause is another one is
+-- decided anew: _wake_held().
+
+-- Of one enrolment that goes on. What was still to wait when it was paused, it waits now; what was
+-- overdue is due now; what has a schedule waits for its next time.
+--
+-- locks   nothing new: callers hold the enrolment
+create or replace function dripdrop._wake_by_enrollment(
+  enrollment dripdrop.enrollments,
+  at timestamptz
+)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._reschedule(
+    array(
+      select row(
+        x.id,
+        due.at,
+        case when x.awaited_event is null or s.timing ? 'timeout' then due.at end,
+        case when x.awaited_event is not null then 'event' end,
+        'resumed',
+        null
+      )::dripdrop._new_time
+      from dripdrop.step_executions as x
+      join dripdrop.steps as s on s.id = x.step_id
+      join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+      join dripdrop.sequences as q on q.id = v.sequence_id
+      cross join lateral (
+        select
+          case
+            when s.timing ->> 'type' = 'cron' then dripdrop._next_time(
+              s.timing,
+              dripdrop._time_zone(
+                (enrollment).data,
+                s.config,
+                coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key))
+              ),
+              _wake_by_enrollment.at
+            )
+            else _wake_by_enrollment.at + greatest(x.scheduled_for - x.reason_at, interval '0')
+          end as at
+      ) as due
+      where x.enrollment_id = (enrollment).id and x.waits_for = 'enrollment'
+    ),
+    _wake_by_enrollment.at
+  )
+$$;
+
+comment on function dripdrop._wake_by_enrollment(dripdrop.enrollments, timestamptz) is
+  'Plans anew what a paused enrolment held.';
+
+-- Steps that wait for an event are due after their delay. Someone who is paused remembers what they
+-- waited for.
+--
+-- locks   nothing new: callers hold the enrolments
+create or replace function dripdrop._wake_by_event(
+  events dripdrop.events[],
+  enrollments uuid[],
+  at timestamptz
+)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._reschedule(
+    array(
+      select row(
+        w.id, w.due_at,
+        case when w.is_active then w.due_at end,
+        case when not w.is_active then 'enrollment' end,
+        case when w.is_active then 'event' else 'enrollment_paused' end,
+        w.event_id
+      )::dripdrop._new_time
+      from (
+        select distinct on (x.id)
+          x.id,
+          v.id as event_id,
+          e.state = 'active' as is_active,
+          dripdrop._due_after_event(s, e, v.occurred_at, _wake_by_event.at) as due_at
+        from unnest(_wake_by_event.events) as v
+        cross join lateral dripdrop._enrollments_of(v.subscriber_type, v.subscriber_id) as e
+        join dripdrop.step_executions as x
+          on x.enrollment_id = e.id and x.awaited_event = v.event_key
+        join dripdrop.steps as s on s.id = x.step_id
+        where e.tenant_key is not distinct from v.tenant_key
+          and (e.id = v.enrollment_id or v.enrollment_id is null)
+          and e.id = any (_wake_by_event.enrollments)
+          and e.state in ('active', 'paused')
+          and v.event_data @> coalesce(s.timing -> 'match', '{}')
+        order by x.id, v.occurred_at
+      ) as w
+    ),
+    _wake_by_event.at
+  )
+$$;
+
+comment on function dripdrop._wake_by_event(dripdrop.events[], uuid[], timestamptz) is
+  'Makes due what waits for events.';
+
+create or replace function dripdrop._due_after_event(
+  step dripdrop.steps,
+  enrollment dripdrop.enrollments,
+  occurred_at timestamptz,
+  at timestamptz
+)
+returns timestamptz
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select greatest(
+    _due_after_event.at,
+    dripdrop._next_time(
+      step.timing,
+      dripdrop._time_zone(
+        enrollment.data,
+        step.config,
+        coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key))
+      ),
+      _due_after_event.occurred_at,
+      step.tenant_key
+    )
+  )
+  from dripdrop.sequences as q
+  where q.id = enrollment.sequence_id
+$$;
+
+comment on function dripdrop._due_after_event(
+  dripdrop.steps, dripdrop.enrollments, timestamptz, timestamptz
+) is
+  'When a step is due whose event has happened: after its delay, and not in the past.';
+
+-- What functions of the application were asked for enrolments, they have answered.
+--
+-- locks   nothing new: callers hold the enrolments and their executions
+create or replace function dripdrop._wake_by_rules(enrollments uuid[], at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._make_due(
+    array(
+      select x.id
+      from dripdrop.step_executions as x
+      where x.enrollment_id = any (enrollments) and x.waits_for = 'rules'
+    ),
+    at
+  )
+$$;
+
+comment on function dripdrop._wake_by_rules(uuid[], timestamptz) is
+  'Makes due what waits until goals and exit rules are answered.';
+
+-- Enrolments of exclusive groups that have ended, or rest.
+--
+-- locks   the executions that wait, skipping what is locked
+create or replace function dripdrop._wake_by_rival(enrollments uuid[], at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_waiting uuid[] := array(
+    select x.id
+    from dripdrop.enrollments as e
+    join dripdrop.sequences as q on q.id = e.sequence_id and q.exclusive_group is not null
+    cross join lateral dripdrop._enrollments_of(e.subscriber_type, e.subscriber_id) as o
+    join dripdrop.step_executions as x on x.enrollment_id = o.id and x.waits_for = 'rival'
+    where e.id = any (enrollments)
+      and o.state = 'active'
+      and (o.tenant_key = e.tenant_key or (o.tenant_key is null and e.tenant_key is null))
+    for no key update of x skip locked
+  );
+begin
+  if cardinality(v_waiting) > 0 then
+    perform dripdrop._make_due(v_waiting, at);
+  end if;
+end
+$$;
+
+comment on function dripdrop._wake_by_rival(uuid[], timestamptz) is
+  'Makes due what an exclusive group put off for these enrolments.';
+
+-- What waits for one of these senders to end its rest, and is one of theirs or of these steps: in a
+-- rotation a message may wait for another sender than the one that is back.
+--
+-- locks   the executions that wait, skipping what is locked
+create or replace function dripdrop._wake_by_rest(
+  adapter_id uuid,
+  others uuid[],
+  steps uuid[],
+  at timestamptz
+)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._make_due(
+    array(
+      select x.id
+      from dripdrop.step_executions as x
+      where x.waits_for = 'rest'
+        and x.adapter_id = any (others || _wake_by_rest.adapter_id)
+        and (x.adapter_id = _wake_by_rest.adapter_id or x.step_id = any (steps))
+      order by x.id
+      for no key update skip locked
+    ),
+    at
+  )
+$$;
+
+comment on function dripdrop._wake_by_rest(uuid, uuid[], uuid[], timestamptz) is
+  'Makes due what waits for a sender to end its rest.';
+
+-- What waits in the lines of limits that have changed, whatever its slot.
+--
+-- locks   the executions that wait, skipping what is locked
+create or replace function dripdrop._wake_by_limit(counters uuid[], at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._make_due(
+    array(
+      select x.id
+      from dripdrop.step_executions as x
+      where x.counter_id = any (counters) and x.ended_at is null and x.waits_for = 'limit'
+      for no key update skip locked
+    ),
+    at
+  )
+$$;
+
+comment on function dripdrop._wake_by_limit(uuid[], timestamptz) is
+  'Makes due what waits for limits.';
+
+-- One of those who wait for a circuit whose rest is over is due, to try the server, each in its
+-- turn; all of them are once it has closed. One that cannot be written stands in nobody's way.
+--
+-- locks   executions and their enrolments, skipping what is locked
+create or replace function dripdrop._wake_by_circuit(
+  at timestamptz,
+  batch_size int default 2000
+)
+returns int
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_free uuid[] := array(
+    select x.id
+    from dripdrop.sender_states as c
+    cross join lateral (
+      (
+        select y.id, y.enrollment_id
+        from dripdrop.step_executions as y
+        where y.circuit_id = c.id
+          and y.id > c.tried_id
+          and y.waits_for = 'circuit'
+          and not exists (
+            select from dripdrop.faults as f
+            where f.execution_id = y.id and f.until > _wake_by_circuit.at
+          )
+        order by y.id
+        limit case when c.ended_at is null then 1 else 0 end
+      )
+      union all
+      (
+        select y.id, y.enrollment_id
+        from dripdrop.step_executions as y
+        where y.circuit_id = c.id
+          and y.waits_for = 'circuit'
+          and not exists (
+            select from dripdrop.faults as f
+            where f.execution_id = y.id and f.until > _wake_by_circuit.at
+          )
+        order by y.id
+        limit case when c.ended_at is null then 1 else _wake_by_circuit.batch_size end
+      )
+      limit case when c.ended_at is null then 1 else _wake_by_circuit.batch_size end
+    ) as y
+    join dripdrop.step_executions as x on x.id = y.id
+    join dripdrop.enrollments as e on e.id = y.enrollment_id
+    where c.ended_at > _wake_by_circuit.at - interval '15 minutes'
+      or (c.ended_at is null and c.until <= _wake_by_circuit.at)
+    limit _wake_by_circuit.batch_size
+    for no key update of e, x skip locked
+  );
+begin
+  return dripdrop._halved('_make_due', v_free, 'decide', at);
+end
+$$;
+
+comment on function dripdrop._wake_by_circuit(timestamptz, int) is
+  'Makes due what waited for circuits that have closed, and one message for each that is to be '
+  'tried.';
+
 -- plpgsql/senders/channel_adapters.sql
 
 -- The sealed text is opaque here: the driver makes it (dripdrop seal),
@@ -3566,95 +4314,6 @@ $$;
 comment on function dripdrop._circuits_of(uuid[]) is
   'The open circuits that executions stand behind.';
 
--- One of those who wait for a circuit whose rest is over is due, to try the server, each in its
--- turn; all of them are once it has closed. What waited for a server was not late: its planned time
--- moves with it. One that cannot be written stands in nobody's way.
---
--- locks   executions and their enrolments, skipping what is locked
-create or replace function dripdrop._release_behind_circuits(
-  at timestamptz,
-  batch_size int default 2000
-)
-returns int
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_free uuid[] := array(
-    select x.id
-    from dripdrop.sender_states as c
-    cross join lateral (
-      (
-        select y.id, y.enrollment_id
-        from dripdrop.step_executions as y
-        where y.circuit_id = c.id
-          and y.id > c.tried_id
-          and y.due_at is null
-          and y.state = 'scheduled'
-          and y.reason = 'circuit_open'
-          and not exists (
-            select from dripdrop.faults as f
-            where f.execution_id = y.id and f.until > _release_behind_circuits.at
-          )
-        order by y.id
-        limit case when c.ended_at is null then 1 else 0 end
-      )
-      union all
-      (
-        select y.id, y.enrollment_id
-        from dripdrop.step_executions as y
-        where y.circuit_id = c.id
-          and y.due_at is null
-          and y.state = 'scheduled'
-          and y.reason = 'circuit_open'
-          and not exists (
-            select from dripdrop.faults as f
-            where f.execution_id = y.id and f.until > _release_behind_circuits.at
-          )
-        order by y.id
-        limit case when c.ended_at is null then 1 else _release_behind_circuits.batch_size end
-      )
-      limit case when c.ended_at is null then 1 else _release_behind_circuits.batch_size end
-    ) as y
-    join dripdrop.step_executions as x on x.id = y.id
-    join dripdrop.enrollments as e on e.id = y.enrollment_id
-    where c.ended_at > _release_behind_circuits.at - interval '15 minutes'
-      or (c.ended_at is null and c.until <= _release_behind_circuits.at)
-    limit _release_behind_circuits.batch_size
-    for no key update of e, x skip locked
-  );
-begin
-  return dripdrop._halved('_make_due_behind', v_free, 'decide', at);
-end
-$$;
-
-comment on function dripdrop._release_behind_circuits(timestamptz, int) is
-  'Makes due what waited for circuits that have closed, and one message for each that is to be '
-  'tried.';
-
-create or replace function dripdrop._make_due_behind(executions uuid[], at timestamptz)
-returns void
-language sql
-set search_path = pg_catalog, pg_temp
-as $$
-  update dripdrop.step_executions as x
-  set due_at = _make_due_behind.at,
-      scheduled_for = x.scheduled_for + greatest(
-        _make_due_behind.at - x.reason_at, interval '0'
-      ),
-      circuit_id = null,
-      reason = 'released',
-      reason_at = _make_due_behind.at,
-      updated_at = _make_due_behind.at
-  where x.id = any (executions)
-    and x.due_at is null
-    and x.state = 'scheduled'
-    and x.reason = 'circuit_open'
-$$;
-
-comment on function dripdrop._make_due_behind(uuid[], timestamptz) is
-  'Makes due what waited for circuits.';
-
 create or replace function dripdrop.list_circuits(tenant_key text)
 returns table (
   server text,
@@ -4311,7 +4970,7 @@ begin
       changed_at = v_now,
       ended_at = v_now
   where c.adapter_id = v_adapter.id and c.ended_at is null;
-  perform dripdrop._wake_by_sender(v_adapter.id, v_now);
+  perform dripdrop._wake_behind_sender(v_adapter.id, v_now);
   v_adapter.credentials := null;
   return v_adapter;
 end
@@ -4345,22 +5004,18 @@ $$;
 comment on function dripdrop._lock_adapter(text, uuid) is
   'An adapter of exactly this tenant, locked, or ZD107.';
 
--- In a rotation a message may wait for another sender than the one that wakes. The record of the
--- last deferral says which gate it was; what other gates put off keeps its place.
---
 -- locks   executions, skipping what is locked
-create or replace function dripdrop._wake_by_sender(adapter_id uuid, at timestamptz)
-returns int
-language plpgsql
+create or replace function dripdrop._wake_behind_sender(adapter_id uuid, at timestamptz)
+returns void
+language sql
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_sharing uuid[];
-  v_senders uuid[];
-  v_waiting uuid[];
-begin
-  select array_agg(distinct r.step_id), array_agg(distinct r.sender_id)
-  into v_sharing, v_senders
+  select dripdrop._wake_by_rest(
+    _wake_behind_sender.adapter_id,
+    coalesce(array_agg(distinct r.sender_id), '{}'),
+    coalesce(array_agg(distinct r.step_id), '{}'),
+    _wake_behind_sender.at
+  )
   from (
     select s.id as step_id, (e.entry ->> 'adapter_id')::uuid as sender_id
     from dripdrop.steps as s
@@ -4368,56 +5023,14 @@ begin
     join dripdrop.sequences as q on q.id = v.sequence_id
     cross join lateral dripdrop._rotation(s.config, q.metadata, s.channel) as rotation
     cross join jsonb_array_elements(rotation) as e (entry)
-    where rotation @> jsonb_build_array(jsonb_build_object('adapter_id', _wake_by_sender.adapter_id))
-  ) as r;
-
-  v_waiting := array(
-    select x.id
-    from dripdrop.step_executions as x
-    where x.adapter_id = any (v_senders || _wake_by_sender.adapter_id)
-      and (x.adapter_id = _wake_by_sender.adapter_id or x.step_id = any (v_sharing))
-      and x.due_at > _wake_by_sender.at
-      and exists (
-        select from dripdrop.message_events as m
-        where m.step_execution_id = x.id
-          and m.event_type = 'deferred'
-          and m.occurred_at = x.reason_at
-          and m.event_data ->> 'gate' = 'sender_rest'
-      )
-    order by x.id
-    for no key update skip locked
-  );
-  update dripdrop.step_executions as x
-  set due_at = _wake_by_sender.at,
-      updated_at = _wake_by_sender.at
-  where x.id = any (v_waiting);
-  return cardinality(v_waiting);
-end
+    where rotation @> jsonb_build_array(
+      jsonb_build_object('adapter_id', _wake_behind_sender.adapter_id)
+    )
+  ) as r
 $$;
 
-comment on function dripdrop._wake_by_sender(uuid, timestamptz) is
-  'Makes due now what waits for a sender to end its rest; returns how many.';
-
--- A tick that began before a sender was resumed may put messages off after it: reconcile() looks
--- for some minutes whether there are any.
-create or replace function dripdrop._wake_by_senders(at timestamptz)
-returns void
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform dripdrop._wake_by_sender(a.id, _wake_by_senders.at)
-  from dripdrop.channel_adapters as a
-  where not dripdrop._rests(a.health_state, a.resting_until, _wake_by_senders.at)
-    and exists (
-      select from dripdrop.adapter_rests as r
-      where r.adapter_id = a.id and r.ended_at > _wake_by_senders.at - interval '15 minutes'
-    );
-end
-$$;
-
-comment on function dripdrop._wake_by_senders(timestamptz) is
-  'Makes due what was put off for a sender that has just been resumed.';
+comment on function dripdrop._wake_behind_sender(uuid, timestamptz) is
+  'Makes due what waits for a sender, or for another one of its rotations, to end its rest.';
 
 -- plpgsql/senders/selection.sql
 
@@ -6142,13 +6755,15 @@ begin
       and e.state = 'active'
     for no key update of e, x skip locked
   );
-  update dripdrop.step_executions as x
-  set due_at = null,
-      circuit_id = (v_behind ->> x.id::text)::uuid,
-      reason = 'circuit_open',
-      reason_at = _behind_circuits.at,
-      updated_at = _behind_circuits.at
-  where x.id = any (v_held);
+  perform dripdrop._hold_behind_circuits(
+    v_held,
+    array(
+      select (v_behind ->> h.id::text)::uuid
+      from unnest(v_held) with ordinality as h (id, place)
+      order by h.place
+    ),
+    _behind_circuits.at
+  );
   perform pgmq.delete('dripdrop_hooks', array(
     select distinct w.message_id from unnest(wanted) as w where w.execution_id = any (v_held)
   ));
@@ -7550,7 +8165,8 @@ as $$
     d.adapter_id,
     d.recipient,
     d.limited,
-    coalesce(b.counter_id, own.counter_id, d.counter_id)
+    coalesce(b.counter_id, own.counter_id, d.counter_id),
+    case when b.execution_id is null then d.waits_for else 'limit' end
   from unnest(decisions) as d
   left join unnest(blocked) as b on b.execution_id = d.execution_id
   left join unnest(later) as l on l.execution_id = d.execution_id
@@ -8000,11 +8616,12 @@ begin
   end if;
   v_messages := array(
     select row(
-      x.id, 'send', 'send', null, null, null, x.adapter_id, x.recipient, true, x.counter_id
+      x.id, 'send', 'send', null, null, null, x.adapter_id, x.recipient, true, x.counter_id, null
     )::dripdrop._decision
     from dripdrop.step_executions as x
     where x.due_at is null
       and x.ended_at is null
+      and x.waits_for is null
       and x.counter_id is not null
       and x.state in ('queued', 'rendered')
     limit v_most
@@ -8039,7 +8656,7 @@ as $$
 declare
   v_limited dripdrop._decision[] := array(
     select row(
-      x.id, 'send', 'send', null, null, null, x.adapter_id, x.recipient, true, x.counter_id
+      x.id, 'send', 'send', null, null, null, x.adapter_id, x.recipient, true, x.counter_id, null
     )::dripdrop._decision
     from unnest(results) as r
     join dripdrop.step_executions as x on x.id = r.execution
@@ -8142,32 +8759,23 @@ comment on function dripdrop._replaced(timestamptz[], timestamptz[], timestamptz
 -- locks   executions that wait, skipping what is locked
 create or replace function dripdrop._ask_again(tenant_key text, adapter_id uuid, at timestamptz)
 returns void
-language plpgsql
+language sql
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_counters uuid[] := array(
-    select c.id
-    from dripdrop.counters as c
-    where c.line_until > _ask_again.at
-      and (
-        c.owner_id = _ask_again.adapter_id
-        or c.tenant_key = _ask_again.tenant_key
-        or _ask_again.tenant_key is null
-      )
-    order by c.id
-  );
-begin
-  update dripdrop.step_executions as x
-  set due_at = _ask_again.at,
-      counter_id = null
-  where x.id = any (array(
-    select w.id
-    from dripdrop.step_executions as w
-    where w.counter_id = any (v_counters) and w.due_at > _ask_again.at and w.ended_at is null
-    for no key update skip locked
-  ));
-end
+  select dripdrop._wake_by_limit(
+    array(
+      select c.id
+      from dripdrop.counters as c
+      where c.line_until > _ask_again.at
+        and (
+          c.owner_id = _ask_again.adapter_id
+          or c.tenant_key = _ask_again.tenant_key
+          or _ask_again.tenant_key is null
+        )
+      order by c.id
+    ),
+    _ask_again.at
+  )
 $$;
 
 comment on function dripdrop._ask_again(text, uuid, timestamptz) is
@@ -8900,20 +9508,21 @@ begin
     group by s.counters
     having min(s.room - u.number) > 0
   loop
-    update dripdrop.step_executions as x
-    set due_at = _pull.at
-    where x.id = any (array(
-      select n.id
-      from dripdrop.step_executions as n
-      where n.id = any (array(
-          select w.execution_id
-          from dripdrop._line(v_line.counters, _pull.at) as w
-          order by w.fair_place
-          limit v_line.room
-        ))
-        and n.due_at > _pull.at
-      for no key update skip locked
-    ));
+    perform dripdrop._reschedule(
+      array(
+        select row(n.id, null, _pull.at, null, null, null)::dripdrop._new_time
+        from dripdrop.step_executions as n
+        where n.id = any (array(
+            select w.execution_id
+            from dripdrop._line(v_line.counters, _pull.at) as w
+            order by w.fair_place
+            limit v_line.room
+          ))
+          and n.due_at > _pull.at
+        for no key update skip locked
+      ),
+      _pull.at
+    );
   end loop;
 end
 $$;
@@ -8971,12 +9580,16 @@ as $$
     from displaced as d
     join vacated as v on v.number = d.number
   )
-  update dripdrop.step_executions as x
-  set due_at = m.due_at
-  from moved as m
-  where x.id = m.execution_id
-    and x.due_at <> m.due_at
-    and (select count(*) from locked) = (select count(*) from displaced)
+  select dripdrop._reschedule(
+    array(
+      select row(x.id, null, m.due_at, x.waits_for, null, null)::dripdrop._new_time
+      from moved as m
+      join dripdrop.step_executions as x on x.id = m.execution_id
+      where x.due_at <> m.due_at
+        and (select count(*) from locked) = (select count(*) from displaced)
+    ),
+    _take_turns.at
+  )
 $$;
 
 comment on function dripdrop._take_turns(uuid[], uuid[], timestamptz) is
@@ -9012,178 +9625,6 @@ $$;
 comment on function dripdrop._rival(dripdrop.enrollments) is
   'The sequence of its exclusive group that a subscriber is to hear from instead, or null.';
 
--- What waits for enrolments that have ended, or rest, is looked at again. Whatever is locked at
--- this moment is not waited for: it comes due again by itself.
---
--- locks   the executions that wait, skipping what is locked
-create or replace function dripdrop._release_rivals(enrollments uuid[], at timestamptz)
-returns void
-language sql
-set search_path = pg_catalog, pg_temp
-as $$
-  update dripdrop.step_executions as x
-  set due_at = _release_rivals.at,
-      updated_at = _release_rivals.at
-  where x.id in (
-    select h.id
-    from dripdrop.enrollments as e
-    join dripdrop.sequences as q on q.id = e.sequence_id and q.exclusive_group is not null
-    cross join lateral dripdrop._enrollments_of(e.subscriber_type, e.subscriber_id) as o
-    join dripdrop.step_executions as h
-      on h.enrollment_id = o.id
-      and h.state = 'scheduled'
-      and h.due_at > _release_rivals.at
-      and h.reason = 'exclusive_group'
-    where e.id = any (_release_rivals.enrollments)
-      and o.state = 'active'
-      and (o.tenant_key = e.tenant_key or (o.tenant_key is null and e.tenant_key is null))
-    for no key update of h skip locked
-  )
-$$;
-
-comment on function dripdrop._release_rivals(uuid[], timestamptz) is
-  'Makes due what an exclusive group put off for these enrolments.';
-
--- plpgsql/executions/end_enrollments.sql
-
--- A message that is being sent keeps its row: its result will be recorded, and goes no further.
---
--- locks   the enrolments, then their executions; callers hold the enrolments already
-create or replace function dripdrop._end_enrollments(
-  enrollments uuid[],
-  state text,
-  reason text,
-  at timestamptz
-)
-returns void
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_open uuid[];
-begin
-  update dripdrop.enrollments as e
-  set state = _end_enrollments.state,
-      exit_reason = _end_enrollments.reason,
-      ask_at = null,
-      completed_at = case when _end_enrollments.state = 'completed' then _end_enrollments.at end,
-      cancelled_at = case when _end_enrollments.state = 'cancelled' then _end_enrollments.at end,
-      updated_at = _end_enrollments.at
-  where e.id = any (_end_enrollments.enrollments)
-    and e.state in ('active', 'paused');
-
-  -- Renderers hold executions without their enrolments: they are met in id order.
-  v_open := array(
-    select x.id
-    from dripdrop.step_executions as x
-    where x.enrollment_id = any (_end_enrollments.enrollments)
-      and x.state in ('scheduled', 'queued', 'rendered')
-    order by x.id
-    for no key update
-  );
-  update dripdrop.step_executions as x
-  set state = 'cancelled',
-      due_at = null,
-      awaited_event = null,
-      ended_at = _end_enrollments.at,
-      fence = x.fence + 1,
-      reason = _end_enrollments.reason,
-      reason_at = _end_enrollments.at,
-      updated_at = _end_enrollments.at
-  where x.id = any (v_open);
-
-  perform dripdrop._release_rivals(_end_enrollments.enrollments, _end_enrollments.at);
-end
-$$;
-
-comment on function dripdrop._end_enrollments(uuid[], text, text, timestamptz) is
-  'Ends enrolments and cancels what has not left.';
-
--- plpgsql/executions/held.sql
-
--- The widest pause that covers a sender's messages of a sequence. Asked once per step, so that the
--- switch costs a message nothing.
-create or replace function dripdrop._sending_pause(
-  tenant_key text,
-  sequence text,
-  channel text,
-  adapter_id uuid
-)
-returns text
-language sql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select concat_ws(' ', p.scope, p.subject) || coalesce(': ' || p.reason, '')
-  from dripdrop.sending_pauses as p
-  left join dripdrop.channel_adapters as a on a.id = _sending_pause.adapter_id
-  where case p.scope
-    when 'everything' then true
-    when 'adapter' then p.subject = a.name and p.tenant_key is not distinct from a.tenant_key
-    else
-      p.tenant_key is not distinct from _sending_pause.tenant_key
-      and case p.scope
-        when 'tenant' then true
-        when 'sequence' then p.subject = _sending_pause.sequence
-        when 'channel' then p.subject = _sending_pause.channel
-      end
-  end
-  order by array_position(array['everything', 'tenant', 'sequence', 'channel', 'adapter'], p.scope)
-  limit 1
-$$;
-
-comment on function dripdrop._sending_pause(text, text, text, uuid) is
-  'The pause of sending that holds such messages, in words, or null.';
-
--- explain(), the ledger and whoever releases agree on these.
-create or replace function dripdrop._hold_reasons()
-returns text[]
-language sql
-immutable
-parallel safe
-return array[
-  'sending_paused', 'circuit_open', 'no_adapter', 'missing_channel_adapter',
-  'adapter_channel_mismatch', 'adapter_inactive'
-];
-
-comment on function dripdrop._hold_reasons() is
-  'Why messages are held that go on by themselves once it is over.';
-
--- plpgsql/executions/lock.sql
-
--- raises  ZD106 unknown execution
-create or replace function dripdrop._lock_execution(tenant_key text, execution_id uuid)
-returns dripdrop.step_executions
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_execution dripdrop.step_executions;
-begin
-  perform from dripdrop.enrollments as e
-  where e.id = (
-    select x.enrollment_id
-    from dripdrop.step_executions as x
-    where x.id = _lock_execution.execution_id
-      and x.tenant_key is not distinct from _lock_execution.tenant_key
-  )
-  for no key update;
-  select x.* into v_execution
-  from dripdrop.step_executions as x
-  where x.id = _lock_execution.execution_id
-    and x.tenant_key is not distinct from _lock_execution.tenant_key
-  for no key update;
-  if not found then
-    raise exception 'execution "%" not found', execution_id using
-      errcode = 'ZD106', hint = 'Ids are looked up within the tenant that is named first.';
-  end if;
-  return v_execution;
-end
-$$;
-
-comment on function dripdrop._lock_execution(text, uuid) is
-  'An execution of the tenant, locked after its enrolment, or ZD106.';
-
 -- plpgsql/flow/advance.sql
 
 -- What comes after a step that is over: where its first transition that matches leads, or, when it
@@ -9192,7 +9633,11 @@ comment on function dripdrop._lock_execution(text, uuid) is
 -- go on; a paused one waits here until resume_enrollment() calls again.
 --
 -- locks   nothing new: callers hold the enrolments
-create or replace function dripdrop._advance(executions uuid[], at timestamptz)
+create or replace function dripdrop._advance(
+  executions uuid[],
+  at timestamptz,
+  timed_out uuid[] default '{}'
+)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -9247,10 +9692,10 @@ begin
     select
       x.enrollment_id,
       s.recurring,
-      s.branches or coalesce(x.reason = 'event_timeout', false) as jumps,
+      s.branches or x.id = any (timed_out) as jumps,
       s.hop_limit,
       case
-        when s.on_timeout_id is not null and x.reason = 'event_timeout'
+        when s.on_timeout_id is not null and x.id = any (timed_out)
         then row(s.on_timeout_id, true)::dripdrop._route
         when s.branches then (
           select row(t.to_step_id, true)::dripdrop._route
@@ -9329,8 +9774,9 @@ begin
 end
 $$;
 
-comment on function dripdrop._advance(uuid[], timestamptz) is
-  'Plans what follows executions that are over, or ends their enrolments.';
+comment on function dripdrop._advance(uuid[], timestamptz, uuid[]) is
+  'Plans what follows executions that are over, or ends their enrolments; timed_out: those whose '
+  'event did not happen in time.';
 
 -- A step that failed for good: its setting on_max_retry says whether the enrolment goes on or ends.
 -- The failure of a side step ends nothing.
@@ -9981,8 +10427,8 @@ as $$
     join step as s on s.id = d.step_id
   )
   insert into dripdrop.step_executions (
-    tenant_key, enrollment_id, step_id, occurrence, channel, scheduled_for, due_at, awaited_event,
-    event_id
+    tenant_key, enrollment_id, step_id, occurrence, channel, scheduled_for, due_at, waits_for,
+    awaited_event, event_id
   )
   select
     d.tenant_key,
@@ -10005,6 +10451,7 @@ as $$
       when d.trigger_event is null or e.id is not null then coalesce(e.due_at, d.due_at)
       else d.timeout_at
     end,
+    case when d.trigger_event is not null and e.id is null then 'event' end,
     case when e.id is null then d.trigger_event end,
     e.id
   from person as p
@@ -10449,26 +10896,19 @@ begin
   where e.id = v_enrollment.id
   returning e.* into v_enrollment;
 
-  perform from dripdrop.step_executions as x
-  where x.enrollment_id = v_enrollment.id
-    and x.state in ('scheduled', 'queued', 'rendered')
-  order by x.id
-  for no key update;
-  update dripdrop.step_executions as x
-  set state = 'scheduled',
-      scheduled_for = case
-        when x.reason in ('waiting_for_hooks', 'hook_unavailable') then x.scheduled_for
-        else coalesce(x.due_at, x.scheduled_for)
-      end,
-      due_at = null,
-      fence = x.fence + 1,
-      reason = 'enrollment_paused',
-      reason_at = v_now,
-      updated_at = v_now
-  where x.enrollment_id = v_enrollment.id
-    and x.state in ('scheduled', 'queued', 'rendered');
+  perform dripdrop._hold_for_enrollments(
+    array(
+      select x.id
+      from dripdrop.step_executions as x
+      where x.enrollment_id = v_enrollment.id
+        and x.state in ('scheduled', 'queued', 'rendered')
+      order by x.id
+      for no key update
+    ),
+    v_now
+  );
 
-  perform dripdrop._release_rivals(array[v_enrollment.id], v_now);
+  perform dripdrop._wake_by_rival(array[v_enrollment.id], v_now);
   return v_enrollment;
 end
 $$;
@@ -10476,8 +10916,7 @@ $$;
 comment on function dripdrop.pause_enrollment(text, uuid) is
   'Holds an enrolment: nothing that has not left yet leaves. Pausing twice is the same as once.';
 
--- What was still to wait when it was paused, it waits now; what was overdue is due now; what has a
--- schedule waits for its next time. One enrolment has one message to come, so there is no burst.
+-- One enrolment has one message to come, so there is no burst.
 --
 -- locks   the enrolment, then its executions
 -- raises  ZD105 unknown enrolment, ZD110 it has ended
@@ -10505,37 +10944,7 @@ begin
   where e.id = v_enrollment.id
   returning e.* into v_enrollment;
 
-  update dripdrop.step_executions as x
-  set (scheduled_for, due_at) = (
-        select
-          due.at,
-          case when x.awaited_event is null or s.timing ? 'timeout' then due.at end
-        from dripdrop.steps as s
-        join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
-        join dripdrop.sequences as q on q.id = v.sequence_id
-        cross join lateral (
-          select
-            case
-              when s.timing ->> 'type' = 'cron' then dripdrop._next_time(
-                s.timing,
-                dripdrop._time_zone(
-                  v_enrollment.data,
-                  s.config,
-                  coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key))
-                ),
-                v_now
-              )
-              else v_now + greatest(x.scheduled_for - x.reason_at, interval '0')
-            end as at
-        ) as due
-        where s.id = x.step_id
-      ),
-      reason = 'resumed',
-      reason_at = v_now,
-      updated_at = v_now
-  where x.enrollment_id = v_enrollment.id
-    and x.state = 'scheduled'
-    and x.due_at is null;
+  perform dripdrop._wake_by_enrollment(v_enrollment, v_now);
 
   -- What was under way when it was paused has been recorded without going on: the last message on
   -- the path, and the last of each side step.
@@ -10648,54 +11057,6 @@ $$;
 
 comment on function dripdrop.list_active_enrollments(text, text) is
   'The active enrolments of a tenant, of one sequence or of all.';
-
--- plpgsql/events/missed.sql
-
--- A transaction that enrols somebody does not see an event that is tracked meanwhile, and whoever
--- tracks it does not see the enrolment: a first step that waits since enrolment would miss it. So
--- it is looked for again, for as long as transactions last.
---
--- locks   executions and their enrolments, skipping what is locked
-create or replace function dripdrop._wake_missed(at timestamptz)
-returns void
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_missed record;
-begin
-  for v_missed in
-    select x.enrollment_id, m.event
-    from dripdrop.step_executions as x
-    join dripdrop.enrollments as e on e.id = x.enrollment_id
-    join dripdrop.steps as s on s.id = x.step_id
-    cross join lateral (
-      select v as event
-      from dripdrop.events as v
-      where v.subscriber_id = e.subscriber_id
-        and v.event_key = x.awaited_event
-        and v.subscriber_type = e.subscriber_type
-        and v.tenant_key is not distinct from e.tenant_key
-        and (v.enrollment_id = e.id or v.enrollment_id is null)
-        and v.occurred_at >= e.started_at
-        and v.event_data @> coalesce(s.timing -> 'match', '{}')
-      order by v.occurred_at
-      limit 1
-    ) as m
-    where x.awaited_event is not null and x.ended_at is null
-      and x.inserted_at > _wake_missed.at - interval '10 minutes'
-      and s.timing ->> 'since' is not null
-    for no key update of e, x skip locked
-  loop
-    perform dripdrop._wake_by_events(
-      array[v_missed.event], array[v_missed.enrollment_id], _wake_missed.at
-    );
-  end loop;
-end
-$$;
-
-comment on function dripdrop._wake_missed(timestamptz) is
-  'Wakes first steps whose event was tracked while their enrolment was being committed.';
 
 -- plpgsql/events/track_event.sql
 
@@ -10902,7 +11263,8 @@ begin
         and n.state in ('active', 'paused')
     );
     perform dripdrop._let_out(v_open, v_now);
-    perform dripdrop._wake_by_events(v_new, v_open, v_now);
+    perform dripdrop._wake_by_event(v_new, v_open, v_now);
+    perform dripdrop._fire_side_steps(v_new, v_open, v_now);
   end if;
 
   return query
@@ -10987,12 +11349,10 @@ comment on function dripdrop._let_out(uuid[], timestamptz) is
   'Ends the enrolments that have reached a goal or meet an exit rule of their sequence, and has '
   'those be asked whose rules name SQL functions.';
 
--- Steps that wait for an event are due after their delay; side steps fire once per event. Someone
--- who is paused remembers what they waited for, and misses what only fires. Hooks that were being
--- asked for the timeout are asked again: their answer would make the step due at once.
+-- Side steps fire once per event; someone who is paused misses them.
 --
 -- locks   nothing new: callers hold the enrolments
-create or replace function dripdrop._wake_by_events(
+create or replace function dripdrop._fire_side_steps(
   events dripdrop.events[],
   enrollments uuid[],
   at timestamptz
@@ -11001,114 +11361,47 @@ returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
-  with
-  happened as materialized (
-    select v.*, e as enrollment, e.state = 'active' as is_active
-    from unnest(_wake_by_events.events) as v
-    cross join lateral dripdrop._enrollments_of(v.subscriber_type, v.subscriber_id) as e
-    where e.tenant_key is not distinct from v.tenant_key
-      and (e.id = v.enrollment_id or v.enrollment_id is null)
-      and e.id = any (_wake_by_events.enrollments)
-      and e.state in ('active', 'paused')
-  ),
-  awaited as (
-    select distinct on (x.id)
-      x.id,
-      h.id as event_id,
-      h.is_active,
-      dripdrop._due_after_event(s, h.enrollment, h.occurred_at, _wake_by_events.at) as due_at
-    from happened as h
-    join dripdrop.step_executions as x
-      on x.enrollment_id = (h.enrollment).id and x.awaited_event = h.event_key
-    join dripdrop.steps as s on s.id = x.step_id
-    where h.event_data @> coalesce(s.timing -> 'match', '{}')
-    order by x.id, h.occurred_at
-  ),
-  woken as (
-    update dripdrop.step_executions as x
-    set awaited_event = null,
-        event_id = a.event_id,
-        scheduled_for = a.due_at,
-        due_at = case when a.is_active then a.due_at end,
-        fence = x.fence + 1,
-        reason = case when a.is_active then 'event' else x.reason end,
-        reason_at = _wake_by_events.at,
-        updated_at = _wake_by_events.at
-    from awaited as a
-    where x.id = a.id
-  )
   insert into dripdrop.step_executions (
     tenant_key, enrollment_id, step_id, occurrence, channel, scheduled_for, due_at, reason,
     reason_at, event_id
   )
   select
     s.tenant_key,
-    (h.enrollment).id,
+    e.id,
     s.id,
     coalesce(
       (
         select max(x.occurrence) + 1
         from dripdrop.step_executions as x
-        where x.enrollment_id = (h.enrollment).id and x.step_id = s.id
+        where x.enrollment_id = e.id and x.step_id = s.id
       ),
       0
-    ) + row_number() over (
-      partition by (h.enrollment).id, s.id order by h.occurred_at, h.id
-    )::int - 1,
+    ) + row_number() over (partition by e.id, s.id order by v.occurred_at, v.id)::int - 1,
     s.channel,
     due.at,
     due.at,
     'event',
-    _wake_by_events.at,
-    h.id
-  from happened as h
+    _fire_side_steps.at,
+    v.id
+  from unnest(_fire_side_steps.events) as v
+  cross join lateral dripdrop._enrollments_of(v.subscriber_type, v.subscriber_id) as e
   join dripdrop.steps as s
-    on s.sequence_version_id = (h.enrollment).sequence_version_id
+    on s.sequence_version_id = e.sequence_version_id
     and s.recurring
     and s.active
-    and s.timing ->> 'trigger_event' = h.event_key
+    and s.timing ->> 'trigger_event' = v.event_key
   cross join lateral (
-    select dripdrop._due_after_event(s, h.enrollment, h.occurred_at, _wake_by_events.at) as at
+    select dripdrop._due_after_event(s, e, v.occurred_at, _fire_side_steps.at) as at
   ) as due
-  where h.is_active
-    and h.event_data @> coalesce(s.timing -> 'match', '{}')
+  where e.tenant_key is not distinct from v.tenant_key
+    and (e.id = v.enrollment_id or v.enrollment_id is null)
+    and e.id = any (_fire_side_steps.enrollments)
+    and e.state = 'active'
+    and v.event_data @> coalesce(s.timing -> 'match', '{}')
 $$;
 
-comment on function dripdrop._wake_by_events(dripdrop.events[], uuid[], timestamptz) is
-  'Makes due what waits for events, and fires the side steps they set off.';
-
-create or replace function dripdrop._due_after_event(
-  step dripdrop.steps,
-  enrollment dripdrop.enrollments,
-  occurred_at timestamptz,
-  at timestamptz
-)
-returns timestamptz
-language sql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select greatest(
-    _due_after_event.at,
-    dripdrop._next_time(
-      step.timing,
-      dripdrop._time_zone(
-        enrollment.data,
-        step.config,
-        coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key))
-      ),
-      _due_after_event.occurred_at,
-      step.tenant_key
-    )
-  )
-  from dripdrop.sequences as q
-  where q.id = enrollment.sequence_id
-$$;
-
-comment on function dripdrop._due_after_event(
-  dripdrop.steps, dripdrop.enrollments, timestamptz, timestamptz
-) is
-  'When a step is due whose event has happened: after its delay, and not in the past.';
+comment on function dripdrop._fire_side_steps(dripdrop.events[], uuid[], timestamptz) is
+  'Plans the side steps that events set off.';
 
 -- plpgsql/consent/check_suppressions.sql
 
@@ -13727,33 +14020,35 @@ begin
   where e.id = any (v_enrollments);
 
   -- A side step that the other version does not have is over.
-  update dripdrop.step_executions as x
-  set state = 'cancelled',
-      due_at = null,
-      awaited_event = null,
-      ended_at = v_now,
-      fence = x.fence + 1,
-      reason = 'migrated',
-      reason_at = v_now,
-      updated_at = v_now
-  from dripdrop._counterparts(v_migration) as c
-  where x.enrollment_id = any (v_enrollments)
-    and x.ended_at is null
-    and x.step_id = c.step_id
-    and c.to_step_id is null;
+  perform dripdrop._cancel_executions(
+    array(
+      select x.id
+      from dripdrop._counterparts(v_migration) as c
+      join dripdrop.step_executions as x on x.step_id = c.step_id
+      where x.enrollment_id = any (v_enrollments)
+        and x.ended_at is null
+        and c.to_step_id is null
+    ),
+    'migrated',
+    v_now
+  );
 
+  perform dripdrop._make_due(
+    array(
+      select x.id
+      from dripdrop.step_executions as x
+      where x.enrollment_id = any (v_enrollments) and x.state in ('queued', 'rendered')
+    ),
+    v_now,
+    'migrated'
+  );
   update dripdrop.step_executions as x
   set step_id = moved.to_step_id,
       occurrence = moved.occurrence,
       channel = moved.channel,
-      state = 'scheduled',
-      due_at = case when x.state = 'scheduled' then x.due_at else v_now end,
-      fence = x.fence + (x.state <> 'scheduled')::int,
       adapter_id = null,
       recipient = null,
       payload = null,
-      reason = case when x.state = 'scheduled' then x.reason else 'migrated' end,
-      reason_at = case when x.state = 'scheduled' then x.reason_at else v_now end,
       updated_at = v_now
   from (
     select
@@ -13791,16 +14086,18 @@ begin
     );
   if v_new.steps is not null then
     perform dripdrop._plan(v_new.enrollments, v_new.steps, v_now);
-    update dripdrop.step_executions as x
-    set due_at = null,
-        reason = 'enrollment_paused',
-        reason_at = v_now
-    from dripdrop.enrollments as e
-    where e.id = x.enrollment_id
-      and e.state = 'paused'
-      and x.enrollment_id = any (v_new.enrollments)
-      and x.step_id = any (v_new.steps)
-      and x.due_at is not null;
+    perform dripdrop._hold_for_enrollments(
+      array(
+        select x.id
+        from dripdrop.step_executions as x
+        join dripdrop.enrollments as e on e.id = x.enrollment_id
+        where e.state = 'paused'
+          and x.enrollment_id = any (v_new.enrollments)
+          and x.step_id = any (v_new.steps)
+          and x.due_at is not null
+      ),
+      v_now
+    );
   end if;
   return cardinality(v_enrollments);
 end
@@ -15696,7 +15993,8 @@ returns table (
   until timestamptz,
   adapter_id uuid,
   recipient text,
-  limited boolean
+  limited boolean,
+  waits_for text
 )
 language sql
 stable
@@ -15986,34 +16284,34 @@ as $$
   )
   select
     f.id, g.place, g.gate, g.action, g.reason, g.detail, g.until, f.adapter_id, f.recipient,
-    f.limited
+    f.limited, g.waits_for
   from fact as f
   cross join lateral (
     -- Shown, and asked by the stages themselves before they take a message up.
     select
       5, 'fault', false,
       case when f.fault_until is not null then 'hold' end,
-      'row_fault', f.fault, f.fault_until
+      'row_fault', f.fault, f.fault_until, null::text
     union all
     select
       10, 'sending', true,
       case when f.sending_pause is not null then 'hold' end,
-      'sending_paused', f.sending_pause, null::timestamptz
+      'sending_paused', f.sending_pause, null::timestamptz, 'pause'
     union all
     select
       20, 'pause', true,
       case when f.enrollment_state = 'paused' then 'hold' end,
-      'enrollment_paused', null::text, null::timestamptz
+      'enrollment_paused', null::text, null::timestamptz, 'enrollment'
     union all
     select
       30, 'enrollment', true,
       case when f.enrollment_state in ('completed', 'cancelled') then 'cancel' end,
-      'enrollment_ended', null::text, null::timestamptz
+      'enrollment_ended', null::text, null::timestamptz, null::text
     union all
     select
       40, 'sequence', true,
       case when not f.sequence_active then 'exit' end,
-      'sequence_inactive', null::text, null::timestamptz
+      'sequence_inactive', null::text, null::timestamptz, null::text
     union all
     -- Before whatever leads on to the next step, whose way may depend on the answers.
     select
@@ -16025,12 +16323,13 @@ as $$
         else 'waiting_for_hooks'
       end,
       coalesce(f.hook_circuit, f.hook_failures),
-      coalesce(f.hook_circuit_until, _gates.at + interval '15 minutes')
+      coalesce(f.hook_circuit_until, _gates.at + interval '15 minutes'),
+      case when f.hook_circuit is not null then 'circuit' else 'hook' end
     union all
     select
       60, 'step', true,
       case when not f.step_active then 'skip' end,
-      'step_inactive', null::text, null::timestamptz
+      'step_inactive', null::text, null::timestamptz, null::text
     union all
     select
       80, 'stale', true,
@@ -16038,14 +16337,15 @@ as $$
         when _gates.at - f.scheduled_for > f.stale_after and f.on_stale in ('skip', 'hold')
         then f.on_stale
       end,
-      'stale', null::text, null::timestamptz
+      'stale', null::text, null::timestamptz, 'release'
     union all
     select
       90, 'exit', true,
       coalesce((f.way_out).action, case when f.rules_unanswered then 'defer' end),
       case when (f.way_out).action is null then 'waiting_for_rules' else (f.way_out).reason end,
       (f.way_out).detail,
-      case when (f.way_out).action is null then _gates.at + interval '15 minutes' end
+      case when (f.way_out).action is null then _gates.at + interval '15 minutes' end,
+      'rules'
     union all
     select
       95, 'event', false,
@@ -16060,12 +16360,13 @@ as $$
         else 'event_timeout'
       end,
       f.awaited_event,
-      f.due_at
+      f.due_at,
+      'event'
     union all
     select
       100, 'conditions', false,
       (f.obstacle).action,
-      (f.obstacle).reason, (f.obstacle).detail, null::timestamptz
+      (f.obstacle).reason, (f.obstacle).detail, null::timestamptz, null::text
     union all
     select
       110, 'recipient', false,
@@ -16075,17 +16376,18 @@ as $$
       end,
       case when f.recipient is null then 'no_recipient' else 'invalid_recipient' end,
       null::text,
-      null::timestamptz
+      null::timestamptz,
+      null::text
     union all
     select
       115, 'verification', false,
       case when f.unverified then 'skip' end,
-      'unverified_recipient', null::text, null::timestamptz
+      'unverified_recipient', null::text, null::timestamptz, null::text
     union all
     select
       120, 'suppression', true,
       case when f.suppression is not null then 'skip' end,
-      'suppressed', f.suppression, null::timestamptz
+      'suppressed', f.suppression, null::timestamptz, null::text
     union all
     -- A topic that is gone counts as one that nobody subscribed to.
     select
@@ -16102,29 +16404,31 @@ as $$
         else 'not_subscribed'
       end,
       f.topic,
-      case when f.consent = 'changing' then _gates.at end
+      case when f.consent = 'changing' then _gates.at end,
+      null::text
     union all
     select
       130, 'frequency', false,
       case when f.rival is not null then 'defer' end,
-      'exclusive_group', f.rival, null::timestamptz
+      'exclusive_group', f.rival, null::timestamptz, 'rival'
     union all
     select
       140, 'window', true,
       case when f.opens_at is not null then 'defer' end,
-      'outside_window', f.hours, f.opens_at
+      'outside_window', f.hours, f.opens_at, null::text
     union all
     select
       150, 'sender', true,
       case when f.sender_fault is not null then 'hold' when f.sender_changed then 'defer' end,
       coalesce(f.sender_fault, 'sender_changed'),
       f.adapter_name,
-      case when f.sender_fault is null then _gates.at end
+      case when f.sender_fault is null then _gates.at end,
+      case when f.sender_fault is not null then 'sender' end
     union all
     select
       160, 'sender_rest', true,
       case when f.sender_rests then 'defer' end,
-      coalesce(f.resting_reason, 'adapter_resting'), f.adapter_name, f.resting_until
+      coalesce(f.resting_reason, 'adapter_resting'), f.adapter_name, f.resting_until, 'rest'
     union all
     -- Its server is away: who waits for it is released when the circuit closes. A URL of the
     -- message's own is tried as long as what it was written for is worth it.
@@ -16140,26 +16444,27 @@ as $$
       case
         when f.circuit_until is not null then concat_ws(': ', f.adapter_name, f.circuit_reason)
       end,
-      f.circuit_until
+      f.circuit_until,
+      case when f.host is null then 'circuit' end
     union all
     -- Shown by explain() while a message waits for its next try.
     select
       168, 'retry', false,
       null::text,
-      null::text, null::text, null::timestamptz
+      null::text, null::text, null::timestamptz, null::text
     where _gates.which = 'all'
     union all
     -- Limits are asked of all messages of a batch together: _admit().
     select
       170, 'capacity', false,
       null::text,
-      null::text, null::text, null::timestamptz
+      null::text, null::text, null::timestamptz, null::text
     union all
     select
       200, 'send', false,
       'send',
-      null::text, null::text, null::timestamptz
-  ) as g (place, gate, at_fence, action, reason, detail, until)
+      null::text, null::text, null::timestamptz, null::text
+  ) as g (place, gate, at_fence, action, reason, detail, until, waits_for)
   where _gates.which = 'all'
     or (g.action is not null and (g.at_fence or _gates.which = 'closed'))
 $$;
@@ -16181,7 +16486,8 @@ as $$
     case
       when g.action = 'defer' then coalesce(g.until, _decide.at + interval '1 day') else g.until
     end,
-    g.adapter_id, g.recipient, g.limited, null::uuid
+    g.adapter_id, g.recipient, g.limited, null::uuid,
+    case when g.action in ('ask', 'defer', 'hold') then g.waits_for end
   from dripdrop._gates(_decide.executions, _decide.at, 'closed') as g
   order by g.execution_id, g.place
 $$;
@@ -16305,7 +16611,7 @@ begin
         when v_fault_until is not null then v_fault_until
         when v_execution.state = 'sending' then v_execution.lease_until
         when v_decision.action in ('hold', 'wait') then v_decision.until
-        when v_decision.action = 'ask' and v_decision.reason = 'circuit_open' then v_decision.until
+        when v_decision.action = 'ask' and v_decision.waits_for = 'circuit' then v_decision.until
         when v_decision.action = 'ask' then v_at
         else coalesce(case when v_execution.state = 'scheduled' then v_decision.until end, v_at)
       end
@@ -16326,6 +16632,7 @@ begin
     -- The gate that put it off is why it waits, though it will be open by then.
     left join lateral (
       select
+        m.occurred_at as at,
         coalesce(m.event_data ->> 'gate', 'retry') as gate,
         coalesce(
           m.event_data ->> 'reason', m.event_data ->> 'code', m.event_data ->> 'outcome'
@@ -16340,7 +16647,7 @@ begin
       limit 1
     ) as put_off
       on put_off.gate = g.gate
-      and put_off.reason = v_execution.reason
+      and put_off.at = v_execution.reason_at
       and v_execution.due_at > v_now
     where g.gate <> 'send'
     order by g.place;
@@ -16517,12 +16824,7 @@ begin
   )
   select array_agg(s.id) into v_settled
   from settled as s;
-  update dripdrop.step_executions as x
-  set due_at = _settle_rules.at,
-      updated_at = _settle_rules.at
-  where x.enrollment_id = any (v_settled)
-    and x.reason = 'waiting_for_rules'
-    and x.due_at > _settle_rules.at;
+  perform dripdrop._wake_by_rules(v_settled, _settle_rules.at);
   return (select count(*) from unnest(results) as r where r.enrollment is not null);
 end
 $$;
@@ -16683,6 +16985,10 @@ begin
     set hooks = case when t.hooks is null then x.hooks else coalesce(x.hooks, '{}') || t.hooks end,
         hook_failures = nullif(coalesce(x.hook_failures - t.keys, '{}') || t.failures, '{}'),
         due_at = case when not t.paused then coalesce(t.again_at, _record_answers.at) end,
+        waits_for = case
+          when t.paused then 'enrollment'
+          when t.again_at is not null then 'hook'
+        end,
         defer_count = x.defer_count + (t.again_at is not null)::int,
         reason = case when t.again_at is not null then 'hook_unavailable' else x.reason end,
         reason_at = case when t.again_at is not null then _record_answers.at else x.reason_at end,
@@ -17265,6 +17571,84 @@ comment on function dripdrop.claim_hooks(int, interval, jsonb, int) is
   'execution_id it is the goals and exit rules of the enrolment that ask. busy: {hook id: calls '
   'under way}; functions: how many may ask SQL functions. Hand the answers to complete_hooks().';
 
+-- plpgsql/pipeline/look_back.sql
+
+-- Whatever should have been made due and was not: its row was locked at that moment, or a tick that
+-- had begun before put it off afterwards.
+--
+-- locks   executions and their enrolments, skipping what is locked
+create or replace function dripdrop._look_back(at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._attempt('_wake_all_held', at);
+  perform dripdrop._attempt('_wake_missed', at);
+  perform dripdrop._attempt('_pull_for_people', at);
+end
+$$;
+
+comment on function dripdrop._look_back(timestamptz) is
+  'Makes due what waits for something that has happened.';
+
+create or replace function dripdrop._wake_all_held(at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._wake_held(at, array['pause', 'sender', 'circuit', 'rest'], true)
+$$;
+
+comment on function dripdrop._wake_all_held(timestamptz) is
+  'Makes due whatever waits for a pause, a sender or a circuit that holds it no more.';
+
+-- A transaction that enrols somebody does not see an event that is tracked meanwhile, and whoever
+-- tracks it does not see the enrolment: a first step that waits since enrolment would miss it. So
+-- it is looked for again, for as long as transactions last.
+--
+-- locks   executions and their enrolments, skipping what is locked
+create or replace function dripdrop._wake_missed(at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_missed record;
+begin
+  for v_missed in
+    select x.enrollment_id, m.event
+    from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    join dripdrop.steps as s on s.id = x.step_id
+    cross join lateral (
+      select v as event
+      from dripdrop.events as v
+      where v.subscriber_id = e.subscriber_id
+        and v.event_key = x.awaited_event
+        and v.subscriber_type = e.subscriber_type
+        and v.tenant_key is not distinct from e.tenant_key
+        and (v.enrollment_id = e.id or v.enrollment_id is null)
+        and v.occurred_at >= e.started_at
+        and v.event_data @> coalesce(s.timing -> 'match', '{}')
+      order by v.occurred_at
+      limit 1
+    ) as m
+    where x.awaited_event is not null and x.ended_at is null
+      and x.inserted_at > _wake_missed.at - interval '10 minutes'
+      and s.timing ->> 'since' is not null
+    for no key update of e, x skip locked
+  loop
+    perform dripdrop._wake_by_event(
+      array[v_missed.event], array[v_missed.enrollment_id], _wake_missed.at
+    );
+  end loop;
+end
+$$;
+
+comment on function dripdrop._wake_missed(timestamptz) is
+  'Wakes first steps whose event was tracked while their enrolment was being committed.';
+
 -- plpgsql/pipeline/pointers.sql
 
 -- A queue of what is rendered is read by sender and tenant, not from its front: whoever has free
@@ -17598,8 +17982,7 @@ declare
 begin
   perform dripdrop._check_interval(unknown_grace, 'unknown_grace', interval '0');
   perform dripdrop._look_around(v_now);
-  perform dripdrop._attempt('_release_all_held', v_now);
-  perform dripdrop._attempt('_pull_for_people', v_now);
+  perform dripdrop._look_back(v_now);
   leases_lost := dripdrop._halved('_lose_leases', dripdrop._lost_leases(v_now), 'reconcile', v_now);
   presumed_sent := dripdrop._halved(
     '_presume_sent', dripdrop._unknown(unknown_grace, false, v_now), 'reconcile', v_now
@@ -17607,8 +17990,6 @@ begin
   resent := dripdrop._halved(
     '_resend', dripdrop._unknown(unknown_grace, true, v_now), 'reconcile', v_now
   );
-  perform dripdrop._attempt('_wake_by_senders', v_now);
-  perform dripdrop._attempt('_wake_missed', v_now);
   perform dripdrop._attempt('_prune', v_now);
   repointed := dripdrop._repoint();
   return next;
@@ -17628,7 +18009,7 @@ as $$
     select x.id
     from dripdrop.step_executions as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id
-    where x.due_at is null and x.ended_at is null
+    where x.due_at is null and x.ended_at is null and x.waits_for is null
       and x.state = 'sending'
       and x.lease_until <= _lost_leases.at
       and not exists (
@@ -17679,7 +18060,7 @@ as $$
       ) as idempotent
       offset 0
     ) as provider
-    where x.due_at is null and x.ended_at is null
+    where x.due_at is null and x.ended_at is null and x.waits_for is null
       and x.state = 'unknown'
       and (provider.idempotent or x.reason_at <= _unknown.at - _unknown.grace)
       and _unknown.resend = (
@@ -17760,7 +18141,8 @@ begin
   return query execute (
     select format(
       'select x.id from dripdrop.step_executions as x
-       where x.due_at is null and x.ended_at is null and x.state in (''queued'', ''rendered'')
+       where x.due_at is null and x.ended_at is null and x.waits_for is null
+         and x.state in (''queued'', ''rendered'')
          and not exists (
            select from dripdrop.faults as f where f.execution_id = x.id and f.until > $1
          )
@@ -17783,7 +18165,10 @@ exception
     return query
     select x.id
     from dripdrop.step_executions as x
-    where x.due_at is null and x.ended_at is null and x.state in ('queued', 'rendered');
+    where x.due_at is null
+      and x.ended_at is null
+      and x.waits_for is null
+      and x.state in ('queued', 'rendered');
 end
 $$;
 
@@ -18231,6 +18616,7 @@ begin
     update dripdrop.step_executions as x
     set state = v.new_state,
         due_at = case when v.new_state = 'scheduled' and not v.paused then v.new_due_at end,
+        waits_for = case when v.new_state = 'scheduled' and v.paused then 'enrollment' end,
         scheduled_for = case
           when v.new_state = 'scheduled' and v.paused then v.new_due_at
           -- The time until a server is back is no delay of the message.
@@ -18449,190 +18835,6 @@ $$;
 
 comment on function dripdrop._note_senders(dripdrop._send_result[], timestamptz) is
   'Notes when senders last sent, and suppresses hard bounces.';
-
--- plpgsql/pipeline/release_held.sql
-
--- What is held until something else has happened: a pause of sending was lifted, a sender was made
--- or switched on, a circuit has closed. Of each step and sender one message is decided anew; if it
--- is not held again for one of these, all like it are due. Whoever may keep its transaction open
--- touches nothing but its own tenant's. What is locked at this moment is left to the next
--- reconcile().
---
--- locks   executions and their enrolments, skipping what is locked
-create or replace function dripdrop._release_held(
-  at timestamptz,
-  reasons text[],
-  every_tenant boolean,
-  tenant_key text default null
-)
-returns void
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_held uuid[];
-begin
-  with held as materialized (
-    select x.id, x.step_id, x.adapter_id, x.circuit_id
-    from dripdrop.step_executions as x
-    where x.due_at is null and x.ended_at is null
-      and x.state = 'scheduled'
-      and x.reason = any (reasons)
-      and (every_tenant or x.tenant_key is not distinct from _release_held.tenant_key)
-  ),
-  sample as materialized (
-    select distinct on (h.step_id, h.adapter_id, h.circuit_id) h.*
-    from held as h
-    order by h.step_id, h.adapter_id, h.circuit_id, h.id
-  ),
-  free as materialized (
-    select m.step_id, m.adapter_id, m.circuit_id
-    from dripdrop._decide(array(select m.id from sample as m), _release_held.at) as d
-    join sample as m on m.id = d.execution_id
-    where d.action <> 'hold' or d.reason <> all (reasons)
-  )
-  select array_agg(h.id)
-  into v_held
-  from held as h
-  join free as f
-    on f.step_id = h.step_id
-    and f.adapter_id is not distinct from h.adapter_id
-    and f.circuit_id is not distinct from h.circuit_id;
-
-  v_held := array(
-    select x.id
-    from dripdrop.step_executions as x
-    join dripdrop.enrollments as e on e.id = x.enrollment_id
-    where x.id = any (v_held)
-    for no key update of e, x skip locked
-  );
-  update dripdrop.step_executions as x
-  set due_at = _release_held.at,
-      circuit_id = null,
-      reason = 'resumed',
-      reason_at = _release_held.at,
-      updated_at = _release_held.at
-  where x.id = any (v_held)
-    and x.due_at is null
-    and x.state = 'scheduled'
-    and x.reason = any (reasons);
-end
-$$;
-
-comment on function dripdrop._release_held(timestamptz, text[], boolean, text) is
-  'Makes due what was held for one of some reasons, and is held no more.';
-
-create or replace function dripdrop._release_all_held(at timestamptz)
-returns void
-language sql
-set search_path = pg_catalog, pg_temp
-as $$
-  select dripdrop._release_held(at, dripdrop._hold_reasons(), true)
-$$;
-
-comment on function dripdrop._release_all_held(timestamptz) is
-  'Makes due whatever was held and is held no more.';
-
-create or replace function dripdrop._release_paused(pause dripdrop.sending_pauses)
-returns void
-language sql
-set search_path = pg_catalog, pg_temp
-as $$
-  select dripdrop._release_held(
-    dripdrop._now(),
-    array['sending_paused'],
-    (pause).scope = 'everything' or ((pause).scope = 'adapter' and (pause).tenant_key is null),
-    (pause).tenant_key
-  )
-$$;
-
-comment on function dripdrop._release_paused(dripdrop.sending_pauses) is
-  'Makes due what a pause held and none holds any more.';
-
--- Whoever resumes must find everything that is held. A tick holds under the slot of the pause, or
--- not at all: what is being resumed at this moment is due as before, and looked at again.
---
--- locks   the slots of the pauses, shared, without waiting
-create or replace function dripdrop._held_surely(decisions dripdrop._decision[], at timestamptz)
-returns dripdrop._decision[]
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_class int := dripdrop._stop_class();
-  v_sure uuid[];
-begin
-  if not exists (select from unnest(decisions) as d where d.reason = 'sending_paused') then
-    return decisions;
-  end if;
-  v_sure := array(
-    select x.id
-    from unnest(decisions) as d
-    join dripdrop.step_executions as x on x.id = d.execution_id
-    where d.reason = 'sending_paused'
-      and pg_try_advisory_xact_lock_shared(v_class, dripdrop._everything_slot())
-      and pg_try_advisory_xact_lock_shared(v_class, dripdrop._tenant_slot(x.tenant_key))
-      and (
-        d.adapter_id is null
-        or pg_try_advisory_xact_lock_shared(v_class, dripdrop._sender_slot(d.adapter_id))
-      )
-  );
-  return array(
-    select d from unnest(decisions) as d where d.reason is distinct from 'sending_paused'
-    union all
-    select d from dripdrop._decide(v_sure, _held_surely.at) as d where d.reason = 'sending_paused'
-  );
-end
-$$;
-
-comment on function dripdrop._held_surely(dripdrop._decision[], timestamptz) is
-  'The decisions of a tick, without those to hold what is being resumed.';
-
-create or replace function dripdrop._release_at_commit()
-returns trigger
-language plpgsql
-security definer
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform dripdrop._exclude_claims(dripdrop._pause_slot(old));
-  perform dripdrop._release_paused(old);
-  return null;
-end
-$$;
-
-comment on function dripdrop._release_at_commit() is
-  'Trigger: the end of a pause releases what was held since, when it commits.';
-
-drop trigger if exists sending_pauses_release on dripdrop.sending_pauses;
-create constraint trigger sending_pauses_release
-after delete on dripdrop.sending_pauses
-deferrable initially deferred
-for each row
-execute function dripdrop._release_at_commit();
-
--- Who waited for want of a sender goes on as soon as there is one.
-create or replace function dripdrop._release_for_a_sender()
-returns trigger
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform dripdrop._release_held(
-    dripdrop._now(), dripdrop._hold_reasons(), new.tenant_key is null, new.tenant_key
-  );
-  return null;
-end
-$$;
-
-comment on function dripdrop._release_for_a_sender() is
-  'Trigger: a sender that comes, or is switched on, releases what its tenant holds.';
-
-create or replace trigger channel_adapters_release_held
-after insert or update of active, is_default on dripdrop.channel_adapters
-for each row
-when (new.active)
-execute function dripdrop._release_for_a_sender();
 
 -- plpgsql/pipeline/render.sql
 
@@ -19053,26 +19255,7 @@ begin
       updated_at = v_now
   where e.id = v_enrollment.id;
 
-  update dripdrop.step_executions as x
-  set state = 'scheduled',
-      attempt_window = x.attempt_window + 1,
-      scheduled_for = v_now,
-      due_at = v_now,
-      ended_at = null,
-      fence = x.fence + 1,
-      retry_count = 0,
-      failing_since = null,
-      excused_at = null,
-      payload = null,
-      response = null,
-      provider_message_id = null,
-      out_message_id = null,
-      error_message = null,
-      reason = 'replayed',
-      reason_at = v_now,
-      updated_at = v_now
-  where x.id = v_execution.id
-  returning x.* into v_execution;
+  v_execution := dripdrop._reopen_execution(v_execution.id, v_now);
 
   perform dripdrop._advance(
     array(
@@ -19164,6 +19347,9 @@ begin
           else _resolve.state
         end,
         due_at = case when _resolve.state = 'scheduled' and e.state = 'active' then _resolve.at end,
+        waits_for = case
+          when _resolve.state = 'scheduled' and e.state = 'paused' then 'enrollment'
+        end,
         ended_at = case
           when _resolve.state <> 'scheduled' or e.state in ('completed', 'cancelled')
           then _resolve.at
@@ -19373,6 +19559,7 @@ declare
     from dripdrop.step_executions as x
     where x.due_at is null
       and x.ended_at is null
+      and x.waits_for is null
       and x.claim = release_claim.claim
       and x.state in ('sending', 'unknown')
   );
@@ -19462,12 +19649,7 @@ begin
     _stop_at_fence.at
   );
   if cardinality(v_stopped) > 0 then
-    update dripdrop.step_executions as x
-    set state = 'scheduled',
-        due_at = _stop_at_fence.at,
-        fence = x.fence + 1,
-        updated_at = _stop_at_fence.at
-    where x.id = any (v_stopped);
+    perform dripdrop._make_due(v_stopped, _stop_at_fence.at);
   end if;
   return v_stopped || dripdrop._limit_at_fence(
     array(select u.id from unnest(executions) as u (id) where u.id <> all (v_stopped)),
@@ -19508,7 +19690,7 @@ declare
     )
     select row(
       x.id, 'send', 'send', null, null, dripdrop._leave_by(x.fence, _limit_at_fence.at),
-      x.adapter_id, x.recipient, true, x.counter_id
+      x.adapter_id, x.recipient, true, x.counter_id, null
     )::dripdrop._decision
     from dripdrop.step_executions as x
     where x.id = any (executions)
@@ -19526,29 +19708,7 @@ begin
       and d.action = 'send'
       and (x.counter_id is null or d.until is not null);
     v_limited := array(select d from unnest(v_limited) as d where d.action = 'defer');
-    update dripdrop.step_executions as x
-    set state = 'scheduled',
-        due_at = d.until,
-        counter_id = d.counter_id,
-        defer_count = x.defer_count + 1,
-        fence = x.fence + 1,
-        reason = d.reason,
-        reason_at = _limit_at_fence.at,
-        updated_at = _limit_at_fence.at
-    from unnest(v_limited) as d
-    where x.id = d.execution_id;
-    insert into dripdrop.message_events (
-      tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
-      occurred_at
-    )
-    select
-      x.tenant_key, x.id, x.adapter_id, x.channel, 'dripdrop', 'deferred',
-      jsonb_build_object(
-        'reason', d.reason, 'gate', d.gate, 'detail', d.detail, 'until', d.until
-      ),
-      _limit_at_fence.at
-    from unnest(v_limited) as d
-    join dripdrop.step_executions as x on x.id = d.execution_id;
+    perform dripdrop._defer_executions(v_limited, _limit_at_fence.at);
   end if;
   return array(select d.execution_id from unnest(v_limited) as d where d.action = 'defer');
 end
@@ -19717,7 +19877,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform dripdrop._attempt('_record_late', at);
-  perform dripdrop._attempt('_release_behind_circuits', at);
+  perform dripdrop._attempt('_wake_by_circuit', at);
   perform dripdrop._attempt('_pull_for_senders', at);
 end
 $$;
@@ -19834,6 +19994,7 @@ begin
           else 'rendered'
         end,
         due_at = d.until,
+        waits_for = d.waits_for,
         adapter_id = d.adapter_id,
         recipient = d.recipient,
         counter_id = d.counter_id,
@@ -19904,71 +20065,13 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_skipped uuid[];
+  v_timed_out uuid[];
   v_failed uuid[];
   v_exits record;
 begin
-  update dripdrop.step_executions as x
-  set state = case d.action
-        when 'skip' then 'skipped'
-        when 'fail' then 'failed'
-        when 'defer' then 'scheduled'
-        when 'hold' then 'scheduled'
-        else 'cancelled'
-      end,
-      due_at = case when d.action = 'defer' then d.until end,
-      -- The time until a window opens is no delay: staleness counts from the opening.
-      scheduled_for = case when d.gate = 'window' then d.until else x.scheduled_for end,
-      awaited_event = case when d.action in ('defer', 'hold') then x.awaited_event end,
-      -- The application's tables may say something else by the time it is due again.
-      hooks = case
-        when d.action = 'defer' then x.hooks - array(
-          select h.key
-          from dripdrop.hooks as h
-          where h.tenant_key = x.tenant_key or h.tenant_key is null
-        )
-        else x.hooks
-      end,
-      defer_count = x.defer_count + (d.action = 'defer')::int,
-      ended_at = case when d.action not in ('defer', 'hold') then _turn_away.at end,
-      adapter_id = d.adapter_id,
-      recipient = d.recipient,
-      counter_id = d.counter_id,
-      circuit_id = case
-        when d.gate = 'circuit' and d.action = 'hold' then (
-          select c.id
-          from dripdrop.sender_states as c
-          where c.adapter_id = d.adapter_id and c.host = '' and c.ended_at is null
-        )
-      end,
-      reason = d.reason,
-      reason_at = _turn_away.at,
-      updated_at = _turn_away.at
-  from unnest(decisions) as d
-  where x.id = d.execution_id
-    and d.action not in ('send', 'ask');
-
-  insert into dripdrop.message_events (
-    tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
-    occurred_at
-  )
-  select
-    x.tenant_key, x.id, d.adapter_id, x.channel, 'dripdrop',
-    case d.action
-      when 'defer' then 'deferred'
-      when 'fail' then 'failed'
-      else case when d.reason = 'suppressed' then 'suppressed' else 'skipped' end
-    end,
-    jsonb_strip_nulls(
-      jsonb_build_object(
-        'reason', d.reason, 'gate', d.gate, 'detail', d.detail, 'until', d.until,
-        'maybe_sent_at', x.maybe_sent_at
-      )
-    ),
-    _turn_away.at
-  from unnest(decisions) as d
-  join dripdrop.step_executions as x on x.id = d.execution_id
-  where d.action in ('defer', 'fail', 'skip');
-
+  perform dripdrop._defer_executions(decisions, _turn_away.at);
+  perform dripdrop._hold_executions(decisions, _turn_away.at);
+  perform dripdrop._end_executions(decisions, _turn_away.at);
   for v_exits in
     select
       case d.action when 'complete' then 'completed' else 'cancelled' end as state,
@@ -19986,11 +20089,14 @@ begin
 
   select
     array_agg(d.execution_id) filter (where d.action = 'skip'),
+    coalesce(
+      array_agg(d.execution_id) filter (where d.action = 'skip' and d.gate = 'event'), '{}'
+    ),
     array_agg(d.execution_id) filter (where d.action = 'fail')
-  into v_skipped, v_failed
+  into v_skipped, v_timed_out, v_failed
   from unnest(decisions) as d;
   if v_skipped is not null then
-    perform dripdrop._advance(v_skipped, _turn_away.at);
+    perform dripdrop._advance(v_skipped, _turn_away.at, v_timed_out);
   end if;
   if v_failed is not null then
     perform dripdrop._give_up(v_failed, _turn_away.at);
@@ -20000,6 +20106,167 @@ $$;
 
 comment on function dripdrop._turn_away(dripdrop._decision[], timestamptz) is
   'Does what decisions other than send and ask say.';
+
+-- plpgsql/pipeline/wake_held.sql
+
+-- What waits until a pause is lifted, a sender made, switched on or back, or a circuit closed. Of
+-- each step and sender one message is decided anew; if it would wait for none of these any more,
+-- all like it are due. Whoever may keep its transaction open touches nothing but its own tenant's.
+--
+-- locks   executions and their enrolments, skipping what is locked
+create or replace function dripdrop._wake_held(
+  at timestamptz,
+  waits_for text[],
+  every_tenant boolean,
+  tenant_key text default null
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_held uuid[];
+begin
+  with held as materialized (
+    select x.id, x.step_id, x.adapter_id, x.circuit_id
+    from dripdrop.step_executions as x
+    where x.waits_for in ('pause', 'sender', 'circuit', 'rest')
+      and x.waits_for = any (_wake_held.waits_for)
+      and (every_tenant or x.tenant_key is not distinct from _wake_held.tenant_key)
+  ),
+  sample as materialized (
+    select distinct on (h.step_id, h.adapter_id, h.circuit_id) h.*
+    from held as h
+    order by h.step_id, h.adapter_id, h.circuit_id, h.id
+  ),
+  free as materialized (
+    select m.step_id, m.adapter_id, m.circuit_id
+    from dripdrop._decide(array(select m.id from sample as m), _wake_held.at) as d
+    join sample as m on m.id = d.execution_id
+    where coalesce(d.waits_for <> all (_wake_held.waits_for), true)
+  )
+  select array_agg(h.id)
+  into v_held
+  from held as h
+  join free as f
+    on f.step_id = h.step_id
+    and f.adapter_id is not distinct from h.adapter_id
+    and f.circuit_id is not distinct from h.circuit_id;
+
+  v_held := array(
+    select x.id
+    from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    where x.id = any (v_held) and x.waits_for = any (_wake_held.waits_for)
+    for no key update of e, x skip locked
+  );
+  perform dripdrop._make_due(v_held, _wake_held.at);
+end
+$$;
+
+comment on function dripdrop._wake_held(timestamptz, text[], boolean, text) is
+  'Makes due what waits for one of these, and would wait for none of them if it were decided now.';
+
+create or replace function dripdrop._wake_by_pause(pause dripdrop.sending_pauses)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._wake_held(
+    dripdrop._now(),
+    array['pause'],
+    (pause).scope = 'everything' or ((pause).scope = 'adapter' and (pause).tenant_key is null),
+    (pause).tenant_key
+  )
+$$;
+
+comment on function dripdrop._wake_by_pause(dripdrop.sending_pauses) is
+  'Makes due what a pause held and none holds any more.';
+
+-- Whoever resumes must find everything that is held. A tick holds under the slot of the pause, or
+-- not at all: what is being resumed at this moment is due as before, and looked at again.
+--
+-- locks   the slots of the pauses, shared, without waiting
+create or replace function dripdrop._held_surely(decisions dripdrop._decision[], at timestamptz)
+returns dripdrop._decision[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_class int := dripdrop._stop_class();
+  v_sure uuid[];
+begin
+  if not exists (select from unnest(decisions) as d where d.waits_for = 'pause') then
+    return decisions;
+  end if;
+  v_sure := array(
+    select x.id
+    from unnest(decisions) as d
+    join dripdrop.step_executions as x on x.id = d.execution_id
+    where d.waits_for = 'pause'
+      and pg_try_advisory_xact_lock_shared(v_class, dripdrop._everything_slot())
+      and pg_try_advisory_xact_lock_shared(v_class, dripdrop._tenant_slot(x.tenant_key))
+      and (
+        d.adapter_id is null
+        or pg_try_advisory_xact_lock_shared(v_class, dripdrop._sender_slot(d.adapter_id))
+      )
+  );
+  return array(
+    select d from unnest(decisions) as d where d.waits_for is distinct from 'pause'
+    union all
+    select d from dripdrop._decide(v_sure, _held_surely.at) as d where d.waits_for = 'pause'
+  );
+end
+$$;
+
+comment on function dripdrop._held_surely(dripdrop._decision[], timestamptz) is
+  'The decisions of a tick, without those to hold what is being resumed.';
+
+create or replace function dripdrop._wake_at_commit()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._exclude_claims(dripdrop._pause_slot(old));
+  perform dripdrop._wake_by_pause(old);
+  return null;
+end
+$$;
+
+comment on function dripdrop._wake_at_commit() is
+  'Trigger: the end of a pause releases what was held since, when it commits.';
+
+drop trigger if exists sending_pauses_release on dripdrop.sending_pauses;
+create constraint trigger sending_pauses_release
+after delete on dripdrop.sending_pauses
+deferrable initially deferred
+for each row
+execute function dripdrop._wake_at_commit();
+
+-- Who waited for want of a sender goes on as soon as there is one.
+create or replace function dripdrop._wake_by_sender()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._wake_held(
+    dripdrop._now(), array['pause', 'sender', 'circuit'], new.tenant_key is null, new.tenant_key
+  );
+  return null;
+end
+$$;
+
+comment on function dripdrop._wake_by_sender() is
+  'Trigger: a sender that comes, or is switched on, releases what its tenant holds.';
+
+create or replace trigger channel_adapters_wake_held
+after insert or update of active, is_default on dripdrop.channel_adapters
+for each row
+when (new.active)
+execute function dripdrop._wake_by_sender();
 
 -- plpgsql/pauses/release.sql
 
@@ -20017,24 +20284,15 @@ declare
   v_now timestamptz := dripdrop._now();
   v_execution dripdrop.step_executions := dripdrop._lock_execution(tenant_key, execution_id);
 begin
-  if v_execution.state <> 'scheduled'
-    or v_execution.due_at is not null
-    or v_execution.reason is distinct from 'stale'
-  then
+  if v_execution.waits_for is distinct from 'release' then
     raise exception 'the execution is %, not held as stale',
       dripdrop._quoted(concat_ws(', ', v_execution.state, v_execution.reason)) using
       errcode = 'ZD110',
       hint = 'resume_enrollment() and resume_sending() lift pauses; replay() repeats what failed.';
   end if;
 
-  update dripdrop.step_executions as x
-  set scheduled_for = v_now,
-      due_at = v_now,
-      reason = 'released',
-      reason_at = v_now,
-      updated_at = v_now
-  where x.id = v_execution.id
-  returning x.* into v_execution;
+  perform dripdrop._make_due(array[v_execution.id], v_now);
+  select x.* into v_execution from dripdrop.step_executions as x where x.id = v_execution.id;
   return v_execution;
 end
 $$;
@@ -20171,7 +20429,7 @@ begin
     and p.subject is not distinct from resume_sending.subject
   returning p.* into v_pause;
   if found then
-    perform dripdrop._release_paused(v_pause);
+    perform dripdrop._wake_by_pause(v_pause);
     return next v_pause;
   end if;
 end
@@ -20347,10 +20605,18 @@ begin
       order by x.id;
 
       update dripdrop.step_executions as x
-      set hooks = dripdrop._assumed_answers(x, _run_ahead.hooks),
-          due_at = v_now
+      set hooks = dripdrop._assumed_answers(x, _run_ahead.hooks)
       from unnest(v_decisions) as d
       where x.id = d.execution_id and d.action = 'ask' and x.state = 'scheduled';
+      perform dripdrop._make_due(
+        array(
+          select x.id
+          from unnest(v_decisions) as d
+          join dripdrop.step_executions as x on x.id = d.execution_id and x.waits_for = 'hook'
+          where d.action = 'ask'
+        ),
+        v_now
+      );
 
       v_leaving := array(
         select u.id from unnest(v_leaving) as u (id) where u.id <> all (v_limited)
@@ -20384,16 +20650,20 @@ returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
-  update dripdrop.step_executions as x
-  set due_at = greatest(c.until, _close_circuits_ahead.at),
-      scheduled_for = x.scheduled_for
-        + greatest(c.until - _close_circuits_ahead.at, interval '0'),
-      circuit_id = null
-  from dripdrop.sender_states as c
-  where x.id = any (executions)
-    and x.due_at is null
-    and x.state = 'scheduled'
-    and c.id = x.circuit_id
+  select dripdrop._reschedule(
+    array(
+      select row(
+        x.id,
+        x.scheduled_for + greatest(c.until - _close_circuits_ahead.at, interval '0'),
+        greatest(c.until, _close_circuits_ahead.at),
+        null, null, null
+      )::dripdrop._new_time
+      from dripdrop.step_executions as x
+      join dripdrop.sender_states as c on c.id = x.circuit_id
+      where x.id = any (executions) and x.waits_for = 'circuit'
+    ),
+    _close_circuits_ahead.at
+  )
 $$;
 
 comment on function dripdrop._close_circuits_ahead(uuid[], timestamptz) is
@@ -21319,33 +21589,27 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
   select
-    case when h.reason = 'stale' then 'held_as_stale' else 'held_without_sender' end,
+    case h.waits_for when 'release' then 'held_as_stale' else 'held_without_sender' end,
     format(
       '%s over %s (tenant %s) held since %s: %s',
       dripdrop._messages(h.messages), h.channel, coalesce(h.tenant_key, 'global'), dripdrop._in_utc(h.since), h.reason
     ),
-    case h.reason
-      when 'stale' then 'release() lets one go, unenroll() ends a journey.'
-      when 'adapter_inactive'
+    case
+      when h.waits_for = 'release' then 'release() lets one go, unenroll() ends a journey.'
+      when h.reason = 'adapter_inactive'
       then 'update_channel_adapter(…, active => true), or name another; they go on by themselves.'
-      when 'no_adapter'
+      when h.reason = 'no_adapter'
       then 'create_channel_adapter(…, is_default => true); they go on by themselves.'
       else 'Name a sender of the channel that the tenant may use; they go on by themselves.'
     end,
     true
   from (
-    select x.reason, x.tenant_key, x.channel, count(*) as messages, min(x.reason_at) as since
+    select
+      x.waits_for, x.reason, x.tenant_key, x.channel, count(*) as messages,
+      min(x.reason_at) as since
     from dripdrop.step_executions as x
-    where x.due_at is null and x.ended_at is null
-      and x.state = 'scheduled'
-      and (
-        x.reason = 'stale'
-        or (
-          x.reason = any (dripdrop._hold_reasons())
-          and x.reason not in ('sending_paused', 'circuit_open')
-        )
-      )
-    group by x.reason, x.tenant_key, x.channel
+    where x.waits_for in ('release', 'sender')
+    group by x.waits_for, x.reason, x.tenant_key, x.channel
     order by messages desc
     limit 100
   ) as h
@@ -21664,15 +21928,13 @@ join dripdrop.enrollments as e on e.id = x.enrollment_id
 where x.state = 'scheduled'
   and x.due_at is null
   and e.state = 'active'
-  and x.awaited_event is null
-  and coalesce(
-    x.reason <> 'stale' and array_position(dripdrop._hold_reasons(), x.reason) is null, true
-  )
+  and coalesce(x.waits_for = 'enrollment', true)
 union all
 select x.tenant_key, x.enrollment_id, x.id, 'claim whose lease ran out, not taken back'
 from dripdrop.step_executions as x
 where x.due_at is null
   and x.ended_at is null
+  and x.waits_for is null
   and x.state = 'sending'
   and x.lease_until < dripdrop._now() - interval '10 minutes'
 union all
@@ -21726,25 +21988,34 @@ as $$
         '_begin',
         '_behind_circuits',
         '_breach',
+        '_cancel_executions',
         '_carry_out',
         '_charged',
         '_check_fences',
         '_circuits_of',
         '_classified',
+        '_defer_executions',
         '_end_enrollments',
+        '_end_executions',
         '_enqueue_rendered',
         '_enroll',
         '_fail_renders',
+        '_fire_side_steps',
         '_gates',
         '_give_up',
         '_held',
         '_held_surely',
+        '_hold_behind_circuits',
+        '_hold_executions',
+        '_hold_for_enrollments',
         '_keep',
         '_let_out',
         '_limit_at_fence',
         '_limits_on',
         '_line',
+        '_log_decisions',
         '_lost_leases',
+        '_make_due',
         '_note_answers',
         '_note_senders',
         '_pass_fence',
@@ -21755,10 +22026,9 @@ as $$
         '_record_answers',
         '_record_batch',
         '_record_late',
-        '_release_behind_circuits',
-        '_release_held',
         '_renders',
         '_repoint',
+        '_reschedule',
         '_resolve',
         '_rooms',
         '_settle_counters',
@@ -21775,8 +22045,14 @@ as $$
         '_unknown',
         '_unstopped',
         '_unsubscribe_links',
-        '_wake_by_events',
-        '_wake_by_sender',
+        '_wake_by_circuit',
+        '_wake_by_enrollment',
+        '_wake_by_event',
+        '_wake_by_limit',
+        '_wake_by_rest',
+        '_wake_by_rival',
+        '_wake_by_rules',
+        '_wake_held',
         '_wake_missed',
         '_wanted_hooks',
         'claim_hooks',
@@ -22043,7 +22319,6 @@ declare
       "version"
     ],
     "dripdrop_reader": [
-      "_hold_reasons",
       "_now",
       "_set_time",
       "_visible",

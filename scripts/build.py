@@ -28,12 +28,12 @@ ROLES = (
 FOLDERS = (
     "base",
     "timing",
+    "executions",
     "senders",
     "windows",
     "hooks",
     "capacity",
     "sequences",
-    "executions",
     "flow",
     "enrollment",
     "events",

@@ -171,7 +171,6 @@ declare
       "version"
     ],
     "dripdrop_reader": [
-      "_hold_reasons",
       "_now",
       "_set_time",
       "_visible",

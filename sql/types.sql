@@ -9,11 +9,25 @@ create type dripdrop._decision as (
   adapter_id uuid,
   recipient text,
   limited boolean,
-  counter_id uuid
+  counter_id uuid,
+  waits_for text
 );
 
 comment on type dripdrop._decision is
   'A gate''s word on one execution: send, ask, defer, hold, skip, cancel, exit, complete or fail.';
+
+-- Where a move leaves what it has no word on as it is: scheduled_for, reason, event_id.
+create type dripdrop._new_time as (
+  execution_id uuid,
+  scheduled_for timestamptz,
+  due_at timestamptz,
+  waits_for text,
+  reason text,
+  event_id uuid
+);
+
+comment on type dripdrop._new_time is
+  'Another time for one scheduled execution, or the event that it waited for.';
 
 -- What a sender reports about one claimed execution: one element of complete_sends(results).
 create type dripdrop._send_result as (

@@ -90,33 +90,35 @@ begin
   where e.id = any (v_enrollments);
 
   -- A side step that the other version does not have is over.
-  update dripdrop.step_executions as x
-  set state = 'cancelled',
-      due_at = null,
-      awaited_event = null,
-      ended_at = v_now,
-      fence = x.fence + 1,
-      reason = 'migrated',
-      reason_at = v_now,
-      updated_at = v_now
-  from dripdrop._counterparts(v_migration) as c
-  where x.enrollment_id = any (v_enrollments)
-    and x.ended_at is null
-    and x.step_id = c.step_id
-    and c.to_step_id is null;
+  perform dripdrop._cancel_executions(
+    array(
+      select x.id
+      from dripdrop._counterparts(v_migration) as c
+      join dripdrop.step_executions as x on x.step_id = c.step_id
+      where x.enrollment_id = any (v_enrollments)
+        and x.ended_at is null
+        and c.to_step_id is null
+    ),
+    'migrated',
+    v_now
+  );
 
+  perform dripdrop._make_due(
+    array(
+      select x.id
+      from dripdrop.step_executions as x
+      where x.enrollment_id = any (v_enrollments) and x.state in ('queued', 'rendered')
+    ),
+    v_now,
+    'migrated'
+  );
   update dripdrop.step_executions as x
   set step_id = moved.to_step_id,
       occurrence = moved.occurrence,
       channel = moved.channel,
-      state = 'scheduled',
-      due_at = case when x.state = 'scheduled' then x.due_at else v_now end,
-      fence = x.fence + (x.state <> 'scheduled')::int,
       adapter_id = null,
       recipient = null,
       payload = null,
-      reason = case when x.state = 'scheduled' then x.reason else 'migrated' end,
-      reason_at = case when x.state = 'scheduled' then x.reason_at else v_now end,
       updated_at = v_now
   from (
     select
@@ -154,16 +156,18 @@ begin
     );
   if v_new.steps is not null then
     perform dripdrop._plan(v_new.enrollments, v_new.steps, v_now);
-    update dripdrop.step_executions as x
-    set due_at = null,
-        reason = 'enrollment_paused',
-        reason_at = v_now
-    from dripdrop.enrollments as e
-    where e.id = x.enrollment_id
-      and e.state = 'paused'
-      and x.enrollment_id = any (v_new.enrollments)
-      and x.step_id = any (v_new.steps)
-      and x.due_at is not null;
+    perform dripdrop._hold_for_enrollments(
+      array(
+        select x.id
+        from dripdrop.step_executions as x
+        join dripdrop.enrollments as e on e.id = x.enrollment_id
+        where e.state = 'paused'
+          and x.enrollment_id = any (v_new.enrollments)
+          and x.step_id = any (v_new.steps)
+          and x.due_at is not null
+      ),
+      v_now
+    );
   end if;
   return cardinality(v_enrollments);
 end

@@ -368,7 +368,8 @@ as $$
     d.adapter_id,
     d.recipient,
     d.limited,
-    coalesce(b.counter_id, own.counter_id, d.counter_id)
+    coalesce(b.counter_id, own.counter_id, d.counter_id),
+    case when b.execution_id is null then d.waits_for else 'limit' end
   from unnest(decisions) as d
   left join unnest(blocked) as b on b.execution_id = d.execution_id
   left join unnest(later) as l on l.execution_id = d.execution_id

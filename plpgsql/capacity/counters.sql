@@ -331,11 +331,12 @@ begin
   end if;
   v_messages := array(
     select row(
-      x.id, 'send', 'send', null, null, null, x.adapter_id, x.recipient, true, x.counter_id
+      x.id, 'send', 'send', null, null, null, x.adapter_id, x.recipient, true, x.counter_id, null
     )::dripdrop._decision
     from dripdrop.step_executions as x
     where x.due_at is null
       and x.ended_at is null
+      and x.waits_for is null
       and x.counter_id is not null
       and x.state in ('queued', 'rendered')
     limit v_most
@@ -370,7 +371,7 @@ as $$
 declare
   v_limited dripdrop._decision[] := array(
     select row(
-      x.id, 'send', 'send', null, null, null, x.adapter_id, x.recipient, true, x.counter_id
+      x.id, 'send', 'send', null, null, null, x.adapter_id, x.recipient, true, x.counter_id, null
     )::dripdrop._decision
     from unnest(results) as r
     join dripdrop.step_executions as x on x.id = r.execution
@@ -473,32 +474,23 @@ comment on function dripdrop._replaced(timestamptz[], timestamptz[], timestamptz
 -- locks   executions that wait, skipping what is locked
 create or replace function dripdrop._ask_again(tenant_key text, adapter_id uuid, at timestamptz)
 returns void
-language plpgsql
+language sql
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_counters uuid[] := array(
-    select c.id
-    from dripdrop.counters as c
-    where c.line_until > _ask_again.at
-      and (
-        c.owner_id = _ask_again.adapter_id
-        or c.tenant_key = _ask_again.tenant_key
-        or _ask_again.tenant_key is null
-      )
-    order by c.id
-  );
-begin
-  update dripdrop.step_executions as x
-  set due_at = _ask_again.at,
-      counter_id = null
-  where x.id = any (array(
-    select w.id
-    from dripdrop.step_executions as w
-    where w.counter_id = any (v_counters) and w.due_at > _ask_again.at and w.ended_at is null
-    for no key update skip locked
-  ));
-end
+  select dripdrop._wake_by_limit(
+    array(
+      select c.id
+      from dripdrop.counters as c
+      where c.line_until > _ask_again.at
+        and (
+          c.owner_id = _ask_again.adapter_id
+          or c.tenant_key = _ask_again.tenant_key
+          or _ask_again.tenant_key is null
+        )
+      order by c.id
+    ),
+    _ask_again.at
+  )
 $$;
 
 comment on function dripdrop._ask_again(text, uuid, timestamptz) is

@@ -105,20 +105,21 @@ begin
     group by s.counters
     having min(s.room - u.number) > 0
   loop
-    update dripdrop.step_executions as x
-    set due_at = _pull.at
-    where x.id = any (array(
-      select n.id
-      from dripdrop.step_executions as n
-      where n.id = any (array(
-          select w.execution_id
-          from dripdrop._line(v_line.counters, _pull.at) as w
-          order by w.fair_place
-          limit v_line.room
-        ))
-        and n.due_at > _pull.at
-      for no key update skip locked
-    ));
+    perform dripdrop._reschedule(
+      array(
+        select row(n.id, null, _pull.at, null, null, null)::dripdrop._new_time
+        from dripdrop.step_executions as n
+        where n.id = any (array(
+            select w.execution_id
+            from dripdrop._line(v_line.counters, _pull.at) as w
+            order by w.fair_place
+            limit v_line.room
+          ))
+          and n.due_at > _pull.at
+        for no key update skip locked
+      ),
+      _pull.at
+    );
   end loop;
 end
 $$;
@@ -176,12 +177,16 @@ as $$
     from displaced as d
     join vacated as v on v.number = d.number
   )
-  update dripdrop.step_executions as x
-  set due_at = m.due_at
-  from moved as m
-  where x.id = m.execution_id
-    and x.due_at <> m.due_at
-    and (select count(*) from locked) = (select count(*) from displaced)
+  select dripdrop._reschedule(
+    array(
+      select row(x.id, null, m.due_at, x.waits_for, null, null)::dripdrop._new_time
+      from moved as m
+      join dripdrop.step_executions as x on x.id = m.execution_id
+      where x.due_at <> m.due_at
+        and (select count(*) from locked) = (select count(*) from displaced)
+    ),
+    _take_turns.at
+  )
 $$;
 
 comment on function dripdrop._take_turns(uuid[], uuid[], timestamptz) is

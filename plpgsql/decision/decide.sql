@@ -16,7 +16,8 @@ returns table (
   until timestamptz,
   adapter_id uuid,
   recipient text,
-  limited boolean
+  limited boolean,
+  waits_for text
 )
 language sql
 stable
@@ -306,34 +307,34 @@ as $$
   )
   select
     f.id, g.place, g.gate, g.action, g.reason, g.detail, g.until, f.adapter_id, f.recipient,
-    f.limited
+    f.limited, g.waits_for
   from fact as f
   cross join lateral (
     -- Shown, and asked by the stages themselves before they take a message up.
     select
       5, 'fault', false,
       case when f.fault_until is not null then 'hold' end,
-      'row_fault', f.fault, f.fault_until
+      'row_fault', f.fault, f.fault_until, null::text
     union all
     select
       10, 'sending', true,
       case when f.sending_pause is not null then 'hold' end,
-      'sending_paused', f.sending_pause, null::timestamptz
+      'sending_paused', f.sending_pause, null::timestamptz, 'pause'
     union all
     select
       20, 'pause', true,
       case when f.enrollment_state = 'paused' then 'hold' end,
-      'enrollment_paused', null::text, null::timestamptz
+      'enrollment_paused', null::text, null::timestamptz, 'enrollment'
     union all
     select
       30, 'enrollment', true,
       case when f.enrollment_state in ('completed', 'cancelled') then 'cancel' end,
-      'enrollment_ended', null::text, null::timestamptz
+      'enrollment_ended', null::text, null::timestamptz, null::text
     union all
     select
       40, 'sequence', true,
       case when not f.sequence_active then 'exit' end,
-      'sequence_inactive', null::text, null::timestamptz
+      'sequence_inactive', null::text, null::timestamptz, null::text
     union all
     -- Before whatever leads on to the next step, whose way may depend on the answers.
     select
@@ -345,12 +346,13 @@ as $$
         else 'waiting_for_hooks'
       end,
       coalesce(f.hook_circuit, f.hook_failures),
-      coalesce(f.hook_circuit_until, _gates.at + interval '15 minutes')
+      coalesce(f.hook_circuit_until, _gates.at + interval '15 minutes'),
+      case when f.hook_circuit is not null then 'circuit' else 'hook' end
     union all
     select
       60, 'step', true,
       case when not f.step_active then 'skip' end,
-      'step_inactive', null::text, null::timestamptz
+      'step_inactive', null::text, null::timestamptz, null::text
     union all
     select
       80, 'stale', true,
@@ -358,14 +360,15 @@ as $$
         when _gates.at - f.scheduled_for > f.stale_after and f.on_stale in ('skip', 'hold')
         then f.on_stale
       end,
-      'stale', null::text, null::timestamptz
+      'stale', null::text, null::timestamptz, 'release'
     union all
     select
       90, 'exit', true,
       coalesce((f.way_out).action, case when f.rules_unanswered then 'defer' end),
       case when (f.way_out).action is null then 'waiting_for_rules' else (f.way_out).reason end,
       (f.way_out).detail,
-      case when (f.way_out).action is null then _gates.at + interval '15 minutes' end
+      case when (f.way_out).action is null then _gates.at + interval '15 minutes' end,
+      'rules'
     union all
     select
       95, 'event', false,
@@ -380,12 +383,13 @@ as $$
         else 'event_timeout'
       end,
       f.awaited_event,
-      f.due_at
+      f.due_at,
+      'event'
     union all
     select
       100, 'conditions', false,
       (f.obstacle).action,
-      (f.obstacle).reason, (f.obstacle).detail, null::timestamptz
+      (f.obstacle).reason, (f.obstacle).detail, null::timestamptz, null::text
     union all
     select
       110, 'recipient', false,
@@ -395,17 +399,18 @@ as $$
       end,
       case when f.recipient is null then 'no_recipient' else 'invalid_recipient' end,
       null::text,
-      null::timestamptz
+      null::timestamptz,
+      null::text
     union all
     select
       115, 'verification', false,
       case when f.unverified then 'skip' end,
-      'unverified_recipient', null::text, null::timestamptz
+      'unverified_recipient', null::text, null::timestamptz, null::text
     union all
     select
       120, 'suppression', true,
       case when f.suppression is not null then 'skip' end,
-      'suppressed', f.suppression, null::timestamptz
+      'suppressed', f.suppression, null::timestamptz, null::text
     union all
     -- A topic that is gone counts as one that nobody subscribed to.
     select
@@ -422,29 +427,31 @@ as $$
         else 'not_subscribed'
       end,
       f.topic,
-      case when f.consent = 'changing' then _gates.at end
+      case when f.consent = 'changing' then _gates.at end,
+      null::text
     union all
     select
       130, 'frequency', false,
       case when f.rival is not null then 'defer' end,
-      'exclusive_group', f.rival, null::timestamptz
+      'exclusive_group', f.rival, null::timestamptz, 'rival'
     union all
     select
       140, 'window', true,
       case when f.opens_at is not null then 'defer' end,
-      'outside_window', f.hours, f.opens_at
+      'outside_window', f.hours, f.opens_at, null::text
     union all
     select
       150, 'sender', true,
       case when f.sender_fault is not null then 'hold' when f.sender_changed then 'defer' end,
       coalesce(f.sender_fault, 'sender_changed'),
       f.adapter_name,
-      case when f.sender_fault is null then _gates.at end
+      case when f.sender_fault is null then _gates.at end,
+      case when f.sender_fault is not null then 'sender' end
     union all
     select
       160, 'sender_rest', true,
       case when f.sender_rests then 'defer' end,
-      coalesce(f.resting_reason, 'adapter_resting'), f.adapter_name, f.resting_until
+      coalesce(f.resting_reason, 'adapter_resting'), f.adapter_name, f.resting_until, 'rest'
     union all
     -- Its server is away: who waits for it is released when the circuit closes. A URL of the
     -- message's own is tried as long as what it was written for is worth it.
@@ -460,26 +467,27 @@ as $$
       case
         when f.circuit_until is not null then concat_ws(': ', f.adapter_name, f.circuit_reason)
       end,
-      f.circuit_until
+      f.circuit_until,
+      case when f.host is null then 'circuit' end
     union all
     -- Shown by explain() while a message waits for its next try.
     select
       168, 'retry', false,
       null::text,
-      null::text, null::text, null::timestamptz
+      null::text, null::text, null::timestamptz, null::text
     where _gates.which = 'all'
     union all
     -- Limits are asked of all messages of a batch together: _admit().
     select
       170, 'capacity', false,
       null::text,
-      null::text, null::text, null::timestamptz
+      null::text, null::text, null::timestamptz, null::text
     union all
     select
       200, 'send', false,
       'send',
-      null::text, null::text, null::timestamptz
-  ) as g (place, gate, at_fence, action, reason, detail, until)
+      null::text, null::text, null::timestamptz, null::text
+  ) as g (place, gate, at_fence, action, reason, detail, until, waits_for)
   where _gates.which = 'all'
     or (g.action is not null and (g.at_fence or _gates.which = 'closed'))
 $$;
@@ -501,7 +509,8 @@ as $$
     case
       when g.action = 'defer' then coalesce(g.until, _decide.at + interval '1 day') else g.until
     end,
-    g.adapter_id, g.recipient, g.limited, null::uuid
+    g.adapter_id, g.recipient, g.limited, null::uuid,
+    case when g.action in ('ask', 'defer', 'hold') then g.waits_for end
   from dripdrop._gates(_decide.executions, _decide.at, 'closed') as g
   order by g.execution_id, g.place
 $$;

@@ -113,7 +113,7 @@ begin
         when v_fault_until is not null then v_fault_until
         when v_execution.state = 'sending' then v_execution.lease_until
         when v_decision.action in ('hold', 'wait') then v_decision.until
-        when v_decision.action = 'ask' and v_decision.reason = 'circuit_open' then v_decision.until
+        when v_decision.action = 'ask' and v_decision.waits_for = 'circuit' then v_decision.until
         when v_decision.action = 'ask' then v_at
         else coalesce(case when v_execution.state = 'scheduled' then v_decision.until end, v_at)
       end
@@ -134,6 +134,7 @@ begin
     -- The gate that put it off is why it waits, though it will be open by then.
     left join lateral (
       select
+        m.occurred_at as at,
         coalesce(m.event_data ->> 'gate', 'retry') as gate,
         coalesce(
           m.event_data ->> 'reason', m.event_data ->> 'code', m.event_data ->> 'outcome'
@@ -148,7 +149,7 @@ begin
       limit 1
     ) as put_off
       on put_off.gate = g.gate
-      and put_off.reason = v_execution.reason
+      and put_off.at = v_execution.reason_at
       and v_execution.due_at > v_now
     where g.gate <> 'send'
     order by g.place;

@@ -84,26 +84,19 @@ begin
   where e.id = v_enrollment.id
   returning e.* into v_enrollment;
 
-  perform from dripdrop.step_executions as x
-  where x.enrollment_id = v_enrollment.id
-    and x.state in ('scheduled', 'queued', 'rendered')
-  order by x.id
-  for no key update;
-  update dripdrop.step_executions as x
-  set state = 'scheduled',
-      scheduled_for = case
-        when x.reason in ('waiting_for_hooks', 'hook_unavailable') then x.scheduled_for
-        else coalesce(x.due_at, x.scheduled_for)
-      end,
-      due_at = null,
-      fence = x.fence + 1,
-      reason = 'enrollment_paused',
-      reason_at = v_now,
-      updated_at = v_now
-  where x.enrollment_id = v_enrollment.id
-    and x.state in ('scheduled', 'queued', 'rendered');
+  perform dripdrop._hold_for_enrollments(
+    array(
+      select x.id
+      from dripdrop.step_executions as x
+      where x.enrollment_id = v_enrollment.id
+        and x.state in ('scheduled', 'queued', 'rendered')
+      order by x.id
+      for no key update
+    ),
+    v_now
+  );
 
-  perform dripdrop._release_rivals(array[v_enrollment.id], v_now);
+  perform dripdrop._wake_by_rival(array[v_enrollment.id], v_now);
   return v_enrollment;
 end
 $$;
@@ -111,8 +104,7 @@ $$;
 comment on function dripdrop.pause_enrollment(text, uuid) is
   'Holds an enrolment: nothing that has not left yet leaves. Pausing twice is the same as once.';
 
--- What was still to wait when it was paused, it waits now; what was overdue is due now; what has a
--- schedule waits for its next time. One enrolment has one message to come, so there is no burst.
+-- One enrolment has one message to come, so there is no burst.
 --
 -- locks   the enrolment, then its executions
 -- raises  ZD105 unknown enrolment, ZD110 it has ended
@@ -140,37 +132,7 @@ begin
   where e.id = v_enrollment.id
   returning e.* into v_enrollment;
 
-  update dripdrop.step_executions as x
-  set (scheduled_for, due_at) = (
-        select
-          due.at,
-          case when x.awaited_event is null or s.timing ? 'timeout' then due.at end
-        from dripdrop.steps as s
-        join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
-        join dripdrop.sequences as q on q.id = v.sequence_id
-        cross join lateral (
-          select
-            case
-              when s.timing ->> 'type' = 'cron' then dripdrop._next_time(
-                s.timing,
-                dripdrop._time_zone(
-                  v_enrollment.data,
-                  s.config,
-                  coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key))
-                ),
-                v_now
-              )
-              else v_now + greatest(x.scheduled_for - x.reason_at, interval '0')
-            end as at
-        ) as due
-        where s.id = x.step_id
-      ),
-      reason = 'resumed',
-      reason_at = v_now,
-      updated_at = v_now
-  where x.enrollment_id = v_enrollment.id
-    and x.state = 'scheduled'
-    and x.due_at is null;
+  perform dripdrop._wake_by_enrollment(v_enrollment, v_now);
 
   -- What was under way when it was paused has been recorded without going on: the last message on
   -- the path, and the last of each side step.

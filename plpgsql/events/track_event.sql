@@ -201,7 +201,8 @@ begin
         and n.state in ('active', 'paused')
     );
     perform dripdrop._let_out(v_open, v_now);
-    perform dripdrop._wake_by_events(v_new, v_open, v_now);
+    perform dripdrop._wake_by_event(v_new, v_open, v_now);
+    perform dripdrop._fire_side_steps(v_new, v_open, v_now);
   end if;
 
   return query
@@ -286,12 +287,10 @@ comment on function dripdrop._let_out(uuid[], timestamptz) is
   'Ends the enrolments that have reached a goal or meet an exit rule of their sequence, and has '
   'those be asked whose rules name SQL functions.';
 
--- Steps that wait for an event are due after their delay; side steps fire once per event. Someone
--- who is paused remembers what they waited for, and misses what only fires. Hooks that were being
--- asked for the timeout are asked again: their answer would make the step due at once.
+-- Side steps fire once per event; someone who is paused misses them.
 --
 -- locks   nothing new: callers hold the enrolments
-create or replace function dripdrop._wake_by_events(
+create or replace function dripdrop._fire_side_steps(
   events dripdrop.events[],
   enrollments uuid[],
   at timestamptz
@@ -300,111 +299,44 @@ returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
-  with
-  happened as materialized (
-    select v.*, e as enrollment, e.state = 'active' as is_active
-    from unnest(_wake_by_events.events) as v
-    cross join lateral dripdrop._enrollments_of(v.subscriber_type, v.subscriber_id) as e
-    where e.tenant_key is not distinct from v.tenant_key
-      and (e.id = v.enrollment_id or v.enrollment_id is null)
-      and e.id = any (_wake_by_events.enrollments)
-      and e.state in ('active', 'paused')
-  ),
-  awaited as (
-    select distinct on (x.id)
-      x.id,
-      h.id as event_id,
-      h.is_active,
-      dripdrop._due_after_event(s, h.enrollment, h.occurred_at, _wake_by_events.at) as due_at
-    from happened as h
-    join dripdrop.step_executions as x
-      on x.enrollment_id = (h.enrollment).id and x.awaited_event = h.event_key
-    join dripdrop.steps as s on s.id = x.step_id
-    where h.event_data @> coalesce(s.timing -> 'match', '{}')
-    order by x.id, h.occurred_at
-  ),
-  woken as (
-    update dripdrop.step_executions as x
-    set awaited_event = null,
-        event_id = a.event_id,
-        scheduled_for = a.due_at,
-        due_at = case when a.is_active then a.due_at end,
-        fence = x.fence + 1,
-        reason = case when a.is_active then 'event' else x.reason end,
-        reason_at = _wake_by_events.at,
-        updated_at = _wake_by_events.at
-    from awaited as a
-    where x.id = a.id
-  )
   insert into dripdrop.step_executions (
     tenant_key, enrollment_id, step_id, occurrence, channel, scheduled_for, due_at, reason,
     reason_at, event_id
   )
   select
     s.tenant_key,
-    (h.enrollment).id,
+    e.id,
     s.id,
     coalesce(
       (
         select max(x.occurrence) + 1
         from dripdrop.step_executions as x
-        where x.enrollment_id = (h.enrollment).id and x.step_id = s.id
+        where x.enrollment_id = e.id and x.step_id = s.id
       ),
       0
-    ) + row_number() over (
-      partition by (h.enrollment).id, s.id order by h.occurred_at, h.id
-    )::int - 1,
+    ) + row_number() over (partition by e.id, s.id order by v.occurred_at, v.id)::int - 1,
     s.channel,
     due.at,
     due.at,
     'event',
-    _wake_by_events.at,
-    h.id
-  from happened as h
+    _fire_side_steps.at,
+    v.id
+  from unnest(_fire_side_steps.events) as v
+  cross join lateral dripdrop._enrollments_of(v.subscriber_type, v.subscriber_id) as e
   join dripdrop.steps as s
-    on s.sequence_version_id = (h.enrollment).sequence_version_id
+    on s.sequence_version_id = e.sequence_version_id
     and s.recurring
     and s.active
-    and s.timing ->> 'trigger_event' = h.event_key
+    and s.timing ->> 'trigger_event' = v.event_key
   cross join lateral (
-    select dripdrop._due_after_event(s, h.enrollment, h.occurred_at, _wake_by_events.at) as at
+    select dripdrop._due_after_event(s, e, v.occurred_at, _fire_side_steps.at) as at
   ) as due
-  where h.is_active
-    and h.event_data @> coalesce(s.timing -> 'match', '{}')
+  where e.tenant_key is not distinct from v.tenant_key
+    and (e.id = v.enrollment_id or v.enrollment_id is null)
+    and e.id = any (_fire_side_steps.enrollments)
+    and e.state = 'active'
+    and v.event_data @> coalesce(s.timing -> 'match', '{}')
 $$;
 
-comment on function dripdrop._wake_by_events(dripdrop.events[], uuid[], timestamptz) is
-  'Makes due what waits for events, and fires the side steps they set off.';
-
-create or replace function dripdrop._due_after_event(
-  step dripdrop.steps,
-  enrollment dripdrop.enrollments,
-  occurred_at timestamptz,
-  at timestamptz
-)
-returns timestamptz
-language sql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select greatest(
-    _due_after_event.at,
-    dripdrop._next_time(
-      step.timing,
-      dripdrop._time_zone(
-        enrollment.data,
-        step.config,
-        coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key))
-      ),
-      _due_after_event.occurred_at,
-      step.tenant_key
-    )
-  )
-  from dripdrop.sequences as q
-  where q.id = enrollment.sequence_id
-$$;
-
-comment on function dripdrop._due_after_event(
-  dripdrop.steps, dripdrop.enrollments, timestamptz, timestamptz
-) is
-  'When a step is due whose event has happened: after its delay, and not in the past.';
+comment on function dripdrop._fire_side_steps(dripdrop.events[], uuid[], timestamptz) is
+  'Plans the side steps that events set off.';

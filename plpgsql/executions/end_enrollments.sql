@@ -33,18 +33,10 @@ begin
     order by x.id
     for no key update
   );
-  update dripdrop.step_executions as x
-  set state = 'cancelled',
-      due_at = null,
-      awaited_event = null,
-      ended_at = _end_enrollments.at,
-      fence = x.fence + 1,
-      reason = _end_enrollments.reason,
-      reason_at = _end_enrollments.at,
-      updated_at = _end_enrollments.at
-  where x.id = any (v_open);
-
-  perform dripdrop._release_rivals(_end_enrollments.enrollments, _end_enrollments.at);
+  if cardinality(v_open) > 0 then
+    perform dripdrop._cancel_executions(v_open, _end_enrollments.reason, _end_enrollments.at);
+  end if;
+  perform dripdrop._wake_by_rival(_end_enrollments.enrollments, _end_enrollments.at);
 end
 $$;
 

@@ -31,17 +31,3 @@ $$;
 
 comment on function dripdrop._sending_pause(text, text, text, uuid) is
   'The pause of sending that holds such messages, in words, or null.';
-
--- explain(), the ledger and whoever releases agree on these.
-create or replace function dripdrop._hold_reasons()
-returns text[]
-language sql
-immutable
-parallel safe
-return array[
-  'sending_paused', 'circuit_open', 'no_adapter', 'missing_channel_adapter',
-  'adapter_channel_mismatch', 'adapter_inactive'
-];
-
-comment on function dripdrop._hold_reasons() is
-  'Why messages are held that go on by themselves once it is over.';

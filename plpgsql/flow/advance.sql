@@ -4,7 +4,11 @@
 -- go on; a paused one waits here until resume_enrollment() calls again.
 --
 -- locks   nothing new: callers hold the enrolments
-create or replace function dripdrop._advance(executions uuid[], at timestamptz)
+create or replace function dripdrop._advance(
+  executions uuid[],
+  at timestamptz,
+  timed_out uuid[] default '{}'
+)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -59,10 +63,10 @@ begin
     select
       x.enrollment_id,
       s.recurring,
-      s.branches or coalesce(x.reason = 'event_timeout', false) as jumps,
+      s.branches or x.id = any (timed_out) as jumps,
       s.hop_limit,
       case
-        when s.on_timeout_id is not null and x.reason = 'event_timeout'
+        when s.on_timeout_id is not null and x.id = any (timed_out)
         then row(s.on_timeout_id, true)::dripdrop._route
         when s.branches then (
           select row(t.to_step_id, true)::dripdrop._route
@@ -141,8 +145,9 @@ begin
 end
 $$;
 
-comment on function dripdrop._advance(uuid[], timestamptz) is
-  'Plans what follows executions that are over, or ends their enrolments.';
+comment on function dripdrop._advance(uuid[], timestamptz, uuid[]) is
+  'Plans what follows executions that are over, or ends their enrolments; timed_out: those whose '
+  'event did not happen in time.';
 
 -- A step that failed for good: its setting on_max_retry says whether the enrolment goes on or ends.
 -- The failure of a side step ends nothing.

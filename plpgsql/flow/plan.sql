@@ -60,8 +60,8 @@ as $$
     join step as s on s.id = d.step_id
   )
   insert into dripdrop.step_executions (
-    tenant_key, enrollment_id, step_id, occurrence, channel, scheduled_for, due_at, awaited_event,
-    event_id
+    tenant_key, enrollment_id, step_id, occurrence, channel, scheduled_for, due_at, waits_for,
+    awaited_event, event_id
   )
   select
     d.tenant_key,
@@ -84,6 +84,7 @@ as $$
       when d.trigger_event is null or e.id is not null then coalesce(e.due_at, d.due_at)
       else d.timeout_at
     end,
+    case when d.trigger_event is not null and e.id is null then 'event' end,
     case when e.id is null then d.trigger_event end,
     e.id
   from person as p

@@ -144,13 +144,15 @@ begin
       and e.state = 'active'
     for no key update of e, x skip locked
   );
-  update dripdrop.step_executions as x
-  set due_at = null,
-      circuit_id = (v_behind ->> x.id::text)::uuid,
-      reason = 'circuit_open',
-      reason_at = _behind_circuits.at,
-      updated_at = _behind_circuits.at
-  where x.id = any (v_held);
+  perform dripdrop._hold_behind_circuits(
+    v_held,
+    array(
+      select (v_behind ->> h.id::text)::uuid
+      from unnest(v_held) with ordinality as h (id, place)
+      order by h.place
+    ),
+    _behind_circuits.at
+  );
   perform pgmq.delete('dripdrop_hooks', array(
     select distinct w.message_id from unnest(wanted) as w where w.execution_id = any (v_held)
   ));

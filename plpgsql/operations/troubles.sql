@@ -98,33 +98,27 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
   select
-    case when h.reason = 'stale' then 'held_as_stale' else 'held_without_sender' end,
+    case h.waits_for when 'release' then 'held_as_stale' else 'held_without_sender' end,
     format(
       '%s over %s (tenant %s) held since %s: %s',
       dripdrop._messages(h.messages), h.channel, coalesce(h.tenant_key, 'global'), dripdrop._in_utc(h.since), h.reason
     ),
-    case h.reason
-      when 'stale' then 'release() lets one go, unenroll() ends a journey.'
-      when 'adapter_inactive'
+    case
+      when h.waits_for = 'release' then 'release() lets one go, unenroll() ends a journey.'
+      when h.reason = 'adapter_inactive'
       then 'update_channel_adapter(…, active => true), or name another; they go on by themselves.'
-      when 'no_adapter'
+      when h.reason = 'no_adapter'
       then 'create_channel_adapter(…, is_default => true); they go on by themselves.'
       else 'Name a sender of the channel that the tenant may use; they go on by themselves.'
     end,
     true
   from (
-    select x.reason, x.tenant_key, x.channel, count(*) as messages, min(x.reason_at) as since
+    select
+      x.waits_for, x.reason, x.tenant_key, x.channel, count(*) as messages,
+      min(x.reason_at) as since
     from dripdrop.step_executions as x
-    where x.due_at is null and x.ended_at is null
-      and x.state = 'scheduled'
-      and (
-        x.reason = 'stale'
-        or (
-          x.reason = any (dripdrop._hold_reasons())
-          and x.reason not in ('sending_paused', 'circuit_open')
-        )
-      )
-    group by x.reason, x.tenant_key, x.channel
+    where x.waits_for in ('release', 'sender')
+    group by x.waits_for, x.reason, x.tenant_key, x.channel
     order by messages desc
     limit 100
   ) as h

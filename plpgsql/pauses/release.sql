@@ -12,24 +12,15 @@ declare
   v_now timestamptz := dripdrop._now();
   v_execution dripdrop.step_executions := dripdrop._lock_execution(tenant_key, execution_id);
 begin
-  if v_execution.state <> 'scheduled'
-    or v_execution.due_at is not null
-    or v_execution.reason is distinct from 'stale'
-  then
+  if v_execution.waits_for is distinct from 'release' then
     raise exception 'the execution is %, not held as stale',
       dripdrop._quoted(concat_ws(', ', v_execution.state, v_execution.reason)) using
       errcode = 'ZD110',
       hint = 'resume_enrollment() and resume_sending() lift pauses; replay() repeats what failed.';
   end if;
 
-  update dripdrop.step_executions as x
-  set scheduled_for = v_now,
-      due_at = v_now,
-      reason = 'released',
-      reason_at = v_now,
-      updated_at = v_now
-  where x.id = v_execution.id
-  returning x.* into v_execution;
+  perform dripdrop._make_due(array[v_execution.id], v_now);
+  select x.* into v_execution from dripdrop.step_executions as x where x.id = v_execution.id;
   return v_execution;
 end
 $$;

@@ -125,7 +125,7 @@ begin
     and p.subject is not distinct from resume_sending.subject
   returning p.* into v_pause;
   if found then
-    perform dripdrop._release_paused(v_pause);
+    perform dripdrop._wake_by_pause(v_pause);
     return next v_pause;
   end if;
 end

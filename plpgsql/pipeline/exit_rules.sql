@@ -42,12 +42,7 @@ begin
   )
   select array_agg(s.id) into v_settled
   from settled as s;
-  update dripdrop.step_executions as x
-  set due_at = _settle_rules.at,
-      updated_at = _settle_rules.at
-  where x.enrollment_id = any (v_settled)
-    and x.reason = 'waiting_for_rules'
-    and x.due_at > _settle_rules.at;
+  perform dripdrop._wake_by_rules(v_settled, _settle_rules.at);
   return (select count(*) from unnest(results) as r where r.enrollment is not null);
 end
 $$;

@@ -64,6 +64,10 @@ begin
     set hooks = case when t.hooks is null then x.hooks else coalesce(x.hooks, '{}') || t.hooks end,
         hook_failures = nullif(coalesce(x.hook_failures - t.keys, '{}') || t.failures, '{}'),
         due_at = case when not t.paused then coalesce(t.again_at, _record_answers.at) end,
+        waits_for = case
+          when t.paused then 'enrollment'
+          when t.again_at is not null then 'hook'
+        end,
         defer_count = x.defer_count + (t.again_at is not null)::int,
         reason = case when t.again_at is not null then 'hook_unavailable' else x.reason end,
         reason_at = case when t.again_at is not null then _record_answers.at else x.reason_at end,

@@ -18,8 +18,7 @@ declare
 begin
   perform dripdrop._check_interval(unknown_grace, 'unknown_grace', interval '0');
   perform dripdrop._look_around(v_now);
-  perform dripdrop._attempt('_release_all_held', v_now);
-  perform dripdrop._attempt('_pull_for_people', v_now);
+  perform dripdrop._look_back(v_now);
   leases_lost := dripdrop._halved('_lose_leases', dripdrop._lost_leases(v_now), 'reconcile', v_now);
   presumed_sent := dripdrop._halved(
     '_presume_sent', dripdrop._unknown(unknown_grace, false, v_now), 'reconcile', v_now
@@ -27,8 +26,6 @@ begin
   resent := dripdrop._halved(
     '_resend', dripdrop._unknown(unknown_grace, true, v_now), 'reconcile', v_now
   );
-  perform dripdrop._attempt('_wake_by_senders', v_now);
-  perform dripdrop._attempt('_wake_missed', v_now);
   perform dripdrop._attempt('_prune', v_now);
   repointed := dripdrop._repoint();
   return next;
@@ -48,7 +45,7 @@ as $$
     select x.id
     from dripdrop.step_executions as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id
-    where x.due_at is null and x.ended_at is null
+    where x.due_at is null and x.ended_at is null and x.waits_for is null
       and x.state = 'sending'
       and x.lease_until <= _lost_leases.at
       and not exists (
@@ -99,7 +96,7 @@ as $$
       ) as idempotent
       offset 0
     ) as provider
-    where x.due_at is null and x.ended_at is null
+    where x.due_at is null and x.ended_at is null and x.waits_for is null
       and x.state = 'unknown'
       and (provider.idempotent or x.reason_at <= _unknown.at - _unknown.grace)
       and _unknown.resend = (
@@ -180,7 +177,8 @@ begin
   return query execute (
     select format(
       'select x.id from dripdrop.step_executions as x
-       where x.due_at is null and x.ended_at is null and x.state in (''queued'', ''rendered'')
+       where x.due_at is null and x.ended_at is null and x.waits_for is null
+         and x.state in (''queued'', ''rendered'')
          and not exists (
            select from dripdrop.faults as f where f.execution_id = x.id and f.until > $1
          )
@@ -203,7 +201,10 @@ exception
     return query
     select x.id
     from dripdrop.step_executions as x
-    where x.due_at is null and x.ended_at is null and x.state in ('queued', 'rendered');
+    where x.due_at is null
+      and x.ended_at is null
+      and x.waits_for is null
+      and x.state in ('queued', 'rendered');
 end
 $$;
 

@@ -403,6 +403,7 @@ begin
     update dripdrop.step_executions as x
     set state = v.new_state,
         due_at = case when v.new_state = 'scheduled' and not v.paused then v.new_due_at end,
+        waits_for = case when v.new_state = 'scheduled' and v.paused then 'enrollment' end,
         scheduled_for = case
           when v.new_state = 'scheduled' and v.paused then v.new_due_at
           -- The time until a server is back is no delay of the message.

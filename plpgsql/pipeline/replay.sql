@@ -55,26 +55,7 @@ begin
       updated_at = v_now
   where e.id = v_enrollment.id;
 
-  update dripdrop.step_executions as x
-  set state = 'scheduled',
-      attempt_window = x.attempt_window + 1,
-      scheduled_for = v_now,
-      due_at = v_now,
-      ended_at = null,
-      fence = x.fence + 1,
-      retry_count = 0,
-      failing_since = null,
-      excused_at = null,
-      payload = null,
-      response = null,
-      provider_message_id = null,
-      out_message_id = null,
-      error_message = null,
-      reason = 'replayed',
-      reason_at = v_now,
-      updated_at = v_now
-  where x.id = v_execution.id
-  returning x.* into v_execution;
+  v_execution := dripdrop._reopen_execution(v_execution.id, v_now);
 
   perform dripdrop._advance(
     array(

@@ -62,6 +62,9 @@ begin
           else _resolve.state
         end,
         due_at = case when _resolve.state = 'scheduled' and e.state = 'active' then _resolve.at end,
+        waits_for = case
+          when _resolve.state = 'scheduled' and e.state = 'paused' then 'enrollment'
+        end,
         ended_at = case
           when _resolve.state <> 'scheduled' or e.state in ('completed', 'cancelled')
           then _resolve.at

@@ -154,6 +154,7 @@ declare
     from dripdrop.step_executions as x
     where x.due_at is null
       and x.ended_at is null
+      and x.waits_for is null
       and x.claim = release_claim.claim
       and x.state in ('sending', 'unknown')
   );
@@ -243,12 +244,7 @@ begin
     _stop_at_fence.at
   );
   if cardinality(v_stopped) > 0 then
-    update dripdrop.step_executions as x
-    set state = 'scheduled',
-        due_at = _stop_at_fence.at,
-        fence = x.fence + 1,
-        updated_at = _stop_at_fence.at
-    where x.id = any (v_stopped);
+    perform dripdrop._make_due(v_stopped, _stop_at_fence.at);
   end if;
   return v_stopped || dripdrop._limit_at_fence(
     array(select u.id from unnest(executions) as u (id) where u.id <> all (v_stopped)),
@@ -289,7 +285,7 @@ declare
     )
     select row(
       x.id, 'send', 'send', null, null, dripdrop._leave_by(x.fence, _limit_at_fence.at),
-      x.adapter_id, x.recipient, true, x.counter_id
+      x.adapter_id, x.recipient, true, x.counter_id, null
     )::dripdrop._decision
     from dripdrop.step_executions as x
     where x.id = any (executions)
@@ -307,29 +303,7 @@ begin
       and d.action = 'send'
       and (x.counter_id is null or d.until is not null);
     v_limited := array(select d from unnest(v_limited) as d where d.action = 'defer');
-    update dripdrop.step_executions as x
-    set state = 'scheduled',
-        due_at = d.until,
-        counter_id = d.counter_id,
-        defer_count = x.defer_count + 1,
-        fence = x.fence + 1,
-        reason = d.reason,
-        reason_at = _limit_at_fence.at,
-        updated_at = _limit_at_fence.at
-    from unnest(v_limited) as d
-    where x.id = d.execution_id;
-    insert into dripdrop.message_events (
-      tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
-      occurred_at
-    )
-    select
-      x.tenant_key, x.id, x.adapter_id, x.channel, 'dripdrop', 'deferred',
-      jsonb_build_object(
-        'reason', d.reason, 'gate', d.gate, 'detail', d.detail, 'until', d.until
-      ),
-      _limit_at_fence.at
-    from unnest(v_limited) as d
-    join dripdrop.step_executions as x on x.id = d.execution_id;
+    perform dripdrop._defer_executions(v_limited, _limit_at_fence.at);
   end if;
   return array(select d.execution_id from unnest(v_limited) as d where d.action = 'defer');
 end

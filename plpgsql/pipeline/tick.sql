@@ -144,7 +144,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform dripdrop._attempt('_record_late', at);
-  perform dripdrop._attempt('_release_behind_circuits', at);
+  perform dripdrop._attempt('_wake_by_circuit', at);
   perform dripdrop._attempt('_pull_for_senders', at);
 end
 $$;
@@ -261,6 +261,7 @@ begin
           else 'rendered'
         end,
         due_at = d.until,
+        waits_for = d.waits_for,
         adapter_id = d.adapter_id,
         recipient = d.recipient,
         counter_id = d.counter_id,
@@ -331,71 +332,13 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_skipped uuid[];
+  v_timed_out uuid[];
   v_failed uuid[];
   v_exits record;
 begin
-  update dripdrop.step_executions as x
-  set state = case d.action
-        when 'skip' then 'skipped'
-        when 'fail' then 'failed'
-        when 'defer' then 'scheduled'
-        when 'hold' then 'scheduled'
-        else 'cancelled'
-      end,
-      due_at = case when d.action = 'defer' then d.until end,
-      -- The time until a window opens is no delay: staleness counts from the opening.
-      scheduled_for = case when d.gate = 'window' then d.until else x.scheduled_for end,
-      awaited_event = case when d.action in ('defer', 'hold') then x.awaited_event end,
-      -- The application's tables may say something else by the time it is due again.
-      hooks = case
-        when d.action = 'defer' then x.hooks - array(
-          select h.key
-          from dripdrop.hooks as h
-          where h.tenant_key = x.tenant_key or h.tenant_key is null
-        )
-        else x.hooks
-      end,
-      defer_count = x.defer_count + (d.action = 'defer')::int,
-      ended_at = case when d.action not in ('defer', 'hold') then _turn_away.at end,
-      adapter_id = d.adapter_id,
-      recipient = d.recipient,
-      counter_id = d.counter_id,
-      circuit_id = case
-        when d.gate = 'circuit' and d.action = 'hold' then (
-          select c.id
-          from dripdrop.sender_states as c
-          where c.adapter_id = d.adapter_id and c.host = '' and c.ended_at is null
-        )
-      end,
-      reason = d.reason,
-      reason_at = _turn_away.at,
-      updated_at = _turn_away.at
-  from unnest(decisions) as d
-  where x.id = d.execution_id
-    and d.action not in ('send', 'ask');
-
-  insert into dripdrop.message_events (
-    tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
-    occurred_at
-  )
-  select
-    x.tenant_key, x.id, d.adapter_id, x.channel, 'dripdrop',
-    case d.action
-      when 'defer' then 'deferred'
-      when 'fail' then 'failed'
-      else case when d.reason = 'suppressed' then 'suppressed' else 'skipped' end
-    end,
-    jsonb_strip_nulls(
-      jsonb_build_object(
-        'reason', d.reason, 'gate', d.gate, 'detail', d.detail, 'until', d.until,
-        'maybe_sent_at', x.maybe_sent_at
-      )
-    ),
-    _turn_away.at
-  from unnest(decisions) as d
-  join dripdrop.step_executions as x on x.id = d.execution_id
-  where d.action in ('defer', 'fail', 'skip');
-
+  perform dripdrop._defer_executions(decisions, _turn_away.at);
+  perform dripdrop._hold_executions(decisions, _turn_away.at);
+  perform dripdrop._end_executions(decisions, _turn_away.at);
   for v_exits in
     select
       case d.action when 'complete' then 'completed' else 'cancelled' end as state,
@@ -413,11 +356,14 @@ begin
 
   select
     array_agg(d.execution_id) filter (where d.action = 'skip'),
+    coalesce(
+      array_agg(d.execution_id) filter (where d.action = 'skip' and d.gate = 'event'), '{}'
+    ),
     array_agg(d.execution_id) filter (where d.action = 'fail')
-  into v_skipped, v_failed
+  into v_skipped, v_timed_out, v_failed
   from unnest(decisions) as d;
   if v_skipped is not null then
-    perform dripdrop._advance(v_skipped, _turn_away.at);
+    perform dripdrop._advance(v_skipped, _turn_away.at, v_timed_out);
   end if;
   if v_failed is not null then
     perform dripdrop._give_up(v_failed, _turn_away.at);

@@ -154,7 +154,7 @@ begin
       changed_at = v_now,
       ended_at = v_now
   where c.adapter_id = v_adapter.id and c.ended_at is null;
-  perform dripdrop._wake_by_sender(v_adapter.id, v_now);
+  perform dripdrop._wake_behind_sender(v_adapter.id, v_now);
   v_adapter.credentials := null;
   return v_adapter;
 end
@@ -188,22 +188,18 @@ $$;
 comment on function dripdrop._lock_adapter(text, uuid) is
   'An adapter of exactly this tenant, locked, or ZD107.';
 
--- In a rotation a message may wait for another sender than the one that wakes. The record of the
--- last deferral says which gate it was; what other gates put off keeps its place.
---
 -- locks   executions, skipping what is locked
-create or replace function dripdrop._wake_by_sender(adapter_id uuid, at timestamptz)
-returns int
-language plpgsql
+create or replace function dripdrop._wake_behind_sender(adapter_id uuid, at timestamptz)
+returns void
+language sql
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_sharing uuid[];
-  v_senders uuid[];
-  v_waiting uuid[];
-begin
-  select array_agg(distinct r.step_id), array_agg(distinct r.sender_id)
-  into v_sharing, v_senders
+  select dripdrop._wake_by_rest(
+    _wake_behind_sender.adapter_id,
+    coalesce(array_agg(distinct r.sender_id), '{}'),
+    coalesce(array_agg(distinct r.step_id), '{}'),
+    _wake_behind_sender.at
+  )
   from (
     select s.id as step_id, (e.entry ->> 'adapter_id')::uuid as sender_id
     from dripdrop.steps as s
@@ -211,53 +207,11 @@ begin
     join dripdrop.sequences as q on q.id = v.sequence_id
     cross join lateral dripdrop._rotation(s.config, q.metadata, s.channel) as rotation
     cross join jsonb_array_elements(rotation) as e (entry)
-    where rotation @> jsonb_build_array(jsonb_build_object('adapter_id', _wake_by_sender.adapter_id))
-  ) as r;
-
-  v_waiting := array(
-    select x.id
-    from dripdrop.step_executions as x
-    where x.adapter_id = any (v_senders || _wake_by_sender.adapter_id)
-      and (x.adapter_id = _wake_by_sender.adapter_id or x.step_id = any (v_sharing))
-      and x.due_at > _wake_by_sender.at
-      and exists (
-        select from dripdrop.message_events as m
-        where m.step_execution_id = x.id
-          and m.event_type = 'deferred'
-          and m.occurred_at = x.reason_at
-          and m.event_data ->> 'gate' = 'sender_rest'
-      )
-    order by x.id
-    for no key update skip locked
-  );
-  update dripdrop.step_executions as x
-  set due_at = _wake_by_sender.at,
-      updated_at = _wake_by_sender.at
-  where x.id = any (v_waiting);
-  return cardinality(v_waiting);
-end
+    where rotation @> jsonb_build_array(
+      jsonb_build_object('adapter_id', _wake_behind_sender.adapter_id)
+    )
+  ) as r
 $$;
 
-comment on function dripdrop._wake_by_sender(uuid, timestamptz) is
-  'Makes due now what waits for a sender to end its rest; returns how many.';
-
--- A tick that began before a sender was resumed may put messages off after it: reconcile() looks
--- for some minutes whether there are any.
-create or replace function dripdrop._wake_by_senders(at timestamptz)
-returns void
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform dripdrop._wake_by_sender(a.id, _wake_by_senders.at)
-  from dripdrop.channel_adapters as a
-  where not dripdrop._rests(a.health_state, a.resting_until, _wake_by_senders.at)
-    and exists (
-      select from dripdrop.adapter_rests as r
-      where r.adapter_id = a.id and r.ended_at > _wake_by_senders.at - interval '15 minutes'
-    );
-end
-$$;
-
-comment on function dripdrop._wake_by_senders(timestamptz) is
-  'Makes due what was put off for a sender that has just been resumed.';
+comment on function dripdrop._wake_behind_sender(uuid, timestamptz) is
+  'Makes due what waits for a sender, or for another one of its rotations, to end its rest.';

@@ -25,35 +25,3 @@ $$;
 
 comment on function dripdrop._rival(dripdrop.enrollments) is
   'The sequence of its exclusive group that a subscriber is to hear from instead, or null.';
-
--- What waits for enrolments that have ended, or rest, is looked at again. Whatever is locked at
--- this moment is not waited for: it comes due again by itself.
---
--- locks   the executions that wait, skipping what is locked
-create or replace function dripdrop._release_rivals(enrollments uuid[], at timestamptz)
-returns void
-language sql
-set search_path = pg_catalog, pg_temp
-as $$
-  update dripdrop.step_executions as x
-  set due_at = _release_rivals.at,
-      updated_at = _release_rivals.at
-  where x.id in (
-    select h.id
-    from dripdrop.enrollments as e
-    join dripdrop.sequences as q on q.id = e.sequence_id and q.exclusive_group is not null
-    cross join lateral dripdrop._enrollments_of(e.subscriber_type, e.subscriber_id) as o
-    join dripdrop.step_executions as h
-      on h.enrollment_id = o.id
-      and h.state = 'scheduled'
-      and h.due_at > _release_rivals.at
-      and h.reason = 'exclusive_group'
-    where e.id = any (_release_rivals.enrollments)
-      and o.state = 'active'
-      and (o.tenant_key = e.tenant_key or (o.tenant_key is null and e.tenant_key is null))
-    for no key update of h skip locked
-  )
-$$;
-
-comment on function dripdrop._release_rivals(uuid[], timestamptz) is
-  'Makes due what an exclusive group put off for these enrolments.';

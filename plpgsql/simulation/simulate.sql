@@ -143,10 +143,18 @@ begin
       order by x.id;
 
       update dripdrop.step_executions as x
-      set hooks = dripdrop._assumed_answers(x, _run_ahead.hooks),
-          due_at = v_now
+      set hooks = dripdrop._assumed_answers(x, _run_ahead.hooks)
       from unnest(v_decisions) as d
       where x.id = d.execution_id and d.action = 'ask' and x.state = 'scheduled';
+      perform dripdrop._make_due(
+        array(
+          select x.id
+          from unnest(v_decisions) as d
+          join dripdrop.step_executions as x on x.id = d.execution_id and x.waits_for = 'hook'
+          where d.action = 'ask'
+        ),
+        v_now
+      );
 
       v_leaving := array(
         select u.id from unnest(v_leaving) as u (id) where u.id <> all (v_limited)
@@ -180,16 +188,20 @@ returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
-  update dripdrop.step_executions as x
-  set due_at = greatest(c.until, _close_circuits_ahead.at),
-      scheduled_for = x.scheduled_for
-        + greatest(c.until - _close_circuits_ahead.at, interval '0'),
-      circuit_id = null
-  from dripdrop.sender_states as c
-  where x.id = any (executions)
-    and x.due_at is null
-    and x.state = 'scheduled'
-    and c.id = x.circuit_id
+  select dripdrop._reschedule(
+    array(
+      select row(
+        x.id,
+        x.scheduled_for + greatest(c.until - _close_circuits_ahead.at, interval '0'),
+        greatest(c.until, _close_circuits_ahead.at),
+        null, null, null
+      )::dripdrop._new_time
+      from dripdrop.step_executions as x
+      join dripdrop.sender_states as c on c.id = x.circuit_id
+      where x.id = any (executions) and x.waits_for = 'circuit'
+    ),
+    _close_circuits_ahead.at
+  )
 $$;
 
 comment on function dripdrop._close_circuits_ahead(uuid[], timestamptz) is

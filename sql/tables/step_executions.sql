@@ -20,6 +20,7 @@ create table dripdrop.step_executions (
   reason_at timestamptz,
   scheduled_for timestamptz not null,
   due_at timestamptz,
+  waits_for text,
   awaited_event text,
   event_id uuid,
   counter_id uuid,
@@ -58,8 +59,18 @@ create table dripdrop.step_executions (
     'cancelled'
   )),
   constraint step_executions_due_only_while_scheduled check (due_at is null or state = 'scheduled'),
+  constraint step_executions_wait_for_what_is_known check (waits_for in (
+    'event', 'enrollment', 'pause', 'hook', 'rules', 'release', 'rival', 'sender', 'rest',
+    'circuit', 'limit'
+  )),
   constraint step_executions_wait_only_while_scheduled check (
-    awaited_event is null or state = 'scheduled'
+    coalesce(waits_for, awaited_event) is null or state = 'scheduled'
+  ),
+  constraint step_executions_held_wait_for_something check (
+    due_at is not null or state <> 'scheduled' or waits_for is not null
+  ),
+  constraint step_executions_wait_for_a_named_event check (
+    waits_for <> 'event' or awaited_event is not null
   ),
   constraint step_executions_end_with_a_reason check (
     (state in ('sent', 'failed', 'skipped', 'cancelled')) = (ended_at is not null)
@@ -84,9 +95,14 @@ alter table dripdrop.step_executions alter payload set storage external;
 
 create index step_executions_due on dripdrop.step_executions (due_at) where due_at is not null;
 
--- What is under way or held: reconcile() reads it whole.
+-- What is under way: reconcile() reads it whole. What is held waits for something.
 create index step_executions_in_flight on dripdrop.step_executions (id)
-where due_at is null and ended_at is null;
+where due_at is null and ended_at is null and waits_for is null;
+
+-- What is held, or put off after its sender was chosen, until something else is the case. waits_for
+-- changes only together with due_at, so that it costs no update in place.
+create index step_executions_held on dripdrop.step_executions (waits_for, adapter_id)
+where waits_for in ('pause', 'sender', 'rest', 'circuit', 'release');
 
 -- Who waits in the line of a limit, and who of them is under way.
 create index step_executions_in_line on dripdrop.step_executions (counter_id, due_at)
@@ -100,11 +116,6 @@ where circuit_id is not null;
 -- the column stays null, which keeps their updates in place.
 create index step_executions_taking_a_place on dripdrop.step_executions (place_of)
 where place_of is not null;
-
--- What is put off after its sender was chosen. Both columns change in the same updates as due_at's
--- own index, so this one costs no update in place.
-create index step_executions_put_off_by_sender on dripdrop.step_executions (adapter_id)
-where due_at is not null and adapter_id is not null;
 
 -- What began to wait not long ago: reconcile() looks whether its event was missed.
 create index step_executions_waiting on dripdrop.step_executions (inserted_at)
@@ -145,6 +156,11 @@ comment on column dripdrop.step_executions.scheduled_for is
 comment on column dripdrop.step_executions.due_at is
   'When tick() looks at it: the planned time, or what it was put off to; null while it is held, '
   'under way or ended.';
+comment on column dripdrop.step_executions.waits_for is
+  'What makes it due before due_at, or at all: event, enrollment (resumed), pause (of sending, '
+  'lifted), hook (answered), rules (answered), release (by an operator), rival (of its exclusive '
+  'group, ended), sender (made or switched on), rest (of its sender, ended), circuit (closed), '
+  'limit (room); null: nothing but the time.';
 comment on column dripdrop.step_executions.awaited_event is
   'The key of the event it waits for; due_at is then the timeout, if there is one.';
 comment on column dripdrop.step_executions.event_id is 'The event that set it off.';

@@ -36,15 +36,13 @@ join dripdrop.enrollments as e on e.id = x.enrollment_id
 where x.state = 'scheduled'
   and x.due_at is null
   and e.state = 'active'
-  and x.awaited_event is null
-  and coalesce(
-    x.reason <> 'stale' and array_position(dripdrop._hold_reasons(), x.reason) is null, true
-  )
+  and coalesce(x.waits_for = 'enrollment', true)
 union all
 select x.tenant_key, x.enrollment_id, x.id, 'claim whose lease ran out, not taken back'
 from dripdrop.step_executions as x
 where x.due_at is null
   and x.ended_at is null
+  and x.waits_for is null
   and x.state = 'sending'
   and x.lease_until < dripdrop._now() - interval '10 minutes'
 union all

@@ -319,6 +319,29 @@ def test_putting_back_lost_pointers_reads_by_index(history: psycopg.Connection[A
         assert scans(history) == before
 
 
+def test_looking_for_what_is_under_way_reads_nothing_that_waits(
+    history: psycopg.Connection[Any],
+) -> None:
+    engine = Engine(history)
+    with history.transaction(force_rollback=True):
+        with engine.unguarded():
+            engine.connection.execute("""
+                insert into dripdrop.step_executions (
+                  tenant_key, enrollment_id, step_id, occurrence, channel, waits_for, awaited_event,
+                  scheduled_for, inserted_at
+                )
+                select
+                  x.tenant_key, x.enrollment_id, x.step_id, 1, x.channel, 'event', 'paid', now(),
+                  x.scheduled_for - interval '1 day'
+                from dripdrop.step_executions as x
+                where x.ended_at is not null
+                limit 5000
+            """)
+        before = read(history)
+        history.execute("select * from dripdrop.reconcile()")
+        assert read(history)["step_executions"] - before["step_executions"] < 1000
+
+
 def test_a_scan_would_be_noticed(history: psycopg.Connection[Any]) -> None:
     with history.transaction(force_rollback=True):
         before = scans(history)

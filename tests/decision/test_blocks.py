@@ -35,6 +35,8 @@ class Block(NamedTuple):
     """What ends it, where time does not."""
     simulated: bool = True
     """Whether it shuts for anybody like Sam, and not for Sam alone."""
+    waits_for: str | None = None
+    """What the message says it waits for, where it is not the time."""
 
 
 def pause_sam(w: Sender) -> None:
@@ -169,12 +171,19 @@ def use_up_a_step(w: Sender) -> None:
 def daily(set_up: Callable[[Sender], Any], reason: str, detail: str) -> Block:
     """A day has one beginning, at which not all that waited for it leaves at once."""
     return Block(
-        set_up, "capacity", reason, detail, "defer", MIDNIGHT, spread=timedelta(seconds=511)
+        set_up,
+        "capacity",
+        reason,
+        detail,
+        "defer",
+        MIDNIGHT,
+        spread=timedelta(seconds=511),
+        waits_for="limit",
     )
 
 
 def limited(set_up: Callable[[Sender], Any], detail: str, lasts: timedelta = HOUR) -> Block:
-    return Block(set_up, "capacity", "rate_limit", detail, "defer", lasts)
+    return Block(set_up, "capacity", "rate_limit", detail, "defer", lasts, waits_for="limit")
 
 
 BLOCKS = {
@@ -185,14 +194,31 @@ BLOCKS = {
         "channel email: incident",
         "hold",
         lift=lambda w: w.engine.resume_sending(TENANT, "channel", "email"),
+        waits_for="pause",
     ),
     "paused enrolment": Block(
-        pause_sam, "pause", "enrollment_paused", None, "hold", lift=resume_sam, simulated=False
+        pause_sam,
+        "pause",
+        "enrollment_paused",
+        None,
+        "hold",
+        lift=resume_sam,
+        simulated=False,
+        waits_for="enrollment",
     ),
     "stale hold": Block(
-        let_it_grow_stale, "stale", "stale", None, "hold", begins=2 * HOUR, lift=release_sam
+        let_it_grow_stale,
+        "stale",
+        "stale",
+        None,
+        "hold",
+        begins=2 * HOUR,
+        lift=release_sam,
+        waits_for="release",
     ),
-    "event wait": Block(wait_for_an_event, "event", "waiting_for_event", "paid", "wait", 6 * HOUR),
+    "event wait": Block(
+        wait_for_an_event, "event", "waiting_for_event", "paid", "wait", 6 * HOUR, waits_for="event"
+    ),
     "suppressed address": Block(
         suppress("sam@example.com"), "suppression", "suppressed", "complaint", "skip"
     ),
@@ -214,6 +240,7 @@ BLOCKS = {
         "subscriber User:sam 1 per 7 days",
         "defer",
         timedelta(days=7),
+        waits_for="limit",
     ),
     "exclusive group": Block(
         enrol_in_a_rival,
@@ -223,10 +250,17 @@ BLOCKS = {
         "defer",
         lift=leave_the_rival,
         simulated=False,
+        waits_for="rival",
     ),
     "window": Block(open_late, "window", "outside_window", "10:00 to 12:00, UTC", "defer", HOUR),
     "no sender": Block(
-        take_the_default_away, "sender", "no_adapter", None, "hold", lift=give_the_default_back
+        take_the_default_away,
+        "sender",
+        "no_adapter",
+        None,
+        "hold",
+        lift=give_the_default_back,
+        waits_for="sender",
     ),
     "sender off": Block(
         switch_the_sender_off,
@@ -235,6 +269,7 @@ BLOCKS = {
         "email",
         "hold",
         lift=switch_the_sender_on,
+        waits_for="sender",
     ),
     "sender paused": Block(
         lambda w: w.engine.pause_adapter(TENANT, w.id),
@@ -243,9 +278,16 @@ BLOCKS = {
         "email",
         "defer",
         lift=lambda w: w.engine.resume_adapter(TENANT, w.id),
+        waits_for="rest",
     ),
     "sender paused until a time": Block(
-        pause_the_sender, "sender_rest", "new password", "email", "defer", 6 * HOUR
+        pause_the_sender,
+        "sender_rest",
+        "new password",
+        "email",
+        "defer",
+        6 * HOUR,
+        waits_for="rest",
     ),
     "sender at rest": Block(
         let_the_provider_refuse,
@@ -255,6 +297,7 @@ BLOCKS = {
         "hold",
         timedelta(minutes=10),
         simulated=False,
+        waits_for="circuit",
     ),
     "rate of the sender": limited(rate("adapter"), "adapter {adapter} 1 per 01:00:00"),
     "rate of the provider": limited(rate("provider"), "provider email:smtp 1 per 01:00:00"),
@@ -354,6 +397,28 @@ def test_explain_names_what_has_no_end_and_a_message_leaves_once_that_is_lifted(
     assert sender.work() == []
     block.lift(sender)
     assert [claim.execution_id for claim in sender.work()] == [message.id]
+
+
+@each_block
+def test_a_message_says_what_it_waits_for(sender: Sender, block: Block) -> None:
+    block.set_up(sender)
+    assert join(sender, block).waits_for == block.waits_for
+
+
+@pytest.mark.parametrize("block", (ENDING | ENDLESS).values(), ids=ENDING | ENDLESS)
+def test_a_message_that_is_due_waits_for_nothing(sender: Sender, block: Block) -> None:
+    block.set_up(sender)
+    message = join(sender, block)
+    if block.lift:
+        block.lift(sender)
+    else:
+        assert block.lasts
+        sender.clock.advance(block.lasts + block.spread)
+        sender.engine.tick()
+    (row,) = sender.engine.rows(
+        "select waits_for from dripdrop.step_executions where id = %s", message.id
+    )
+    assert row.waits_for is None
 
 
 @pytest.mark.parametrize("block", OVER.values(), ids=OVER)

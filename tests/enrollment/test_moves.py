@@ -35,11 +35,12 @@ EXECUTION_MOVES = {
 def moves(engine: Engine, table: str, states: set[str], columns: str) -> set[tuple[str, str]]:
     """Return the moves between states that the table lets a row make."""
     allowed = set()
+    number = columns.count("%s")
     for old, new in permutations(sorted(states), 2):
         with engine.unguarded():
-            engine.rows(f"update dripdrop.{table} set {columns} returning 1", old, old, old)
+            engine.rows(f"update dripdrop.{table} set {columns} returning 1", *[old] * number)
         try:
-            engine.rows(f"update dripdrop.{table} set {columns} returning 1", new, new, new)
+            engine.rows(f"update dripdrop.{table} set {columns} returning 1", *[new] * number)
         except InvalidTransition as refusal:
             assert refusal.diag.message_hint
         else:
@@ -62,6 +63,7 @@ def test_an_execution_makes_only_legal_moves(engine: Engine) -> None:
     engine.join()
     columns = (
         "state = %s, due_at = null, reason = 'x',"
+        " waits_for = case when %s = 'scheduled' then 'pause' end,"
         " lease_until = case when %s = 'sending' then now() end,"
         " ended_at = case when %s in ('sent', 'failed', 'skipped', 'cancelled') then now() end"
     )

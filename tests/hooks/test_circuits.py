@@ -122,6 +122,19 @@ def test_who_is_paused_behind_a_circuit_goes_on_after_it(hooked: Engine, clock: 
     assert hooked.ledger() == []
 
 
+def test_looking_back_leaves_alone_what_waits_for_an_endpoint_that_is_away(
+    hooked: Engine, clock: Clock
+) -> None:
+    add_hook(hooked)
+    (_, second) = crowd(hooked, 2)
+    answer(hooked, *hooked.claim_hooks(batch_size=1), score={"error": "connect_error"})
+    hooked.claim_hooks()
+    clock.advance(seconds=10)
+    hooked.reconcile()
+    (held,) = hooked.rows("select * from dripdrop.step_executions where id = %s", second.id)
+    assert (held.waits_for, held.due_at) == ("circuit", None)
+
+
 def test_hosts_that_the_data_names_have_no_common_circuit(hooked: Engine) -> None:
     add_hook(hooked, url="https://{{ shop }}.example.com/score")
     crowd(hooked, 3)

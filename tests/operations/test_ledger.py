@@ -59,7 +59,7 @@ def test_it_is_empty_when_everyone_is_through(engine: Engine, clock: Clock) -> N
         ),
         (
             "scheduled",
-            "update dripdrop.step_executions set due_at = null",
+            "update dripdrop.step_executions set due_at = null, waits_for = 'enrollment'",
             "scheduled message that nothing will look at",
         ),
         (

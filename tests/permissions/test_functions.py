@@ -13,7 +13,6 @@ OWNER, HOOKS = "dripdrop_owner", "dripdrop_hooks"
 
 CALLERS: dict[str, set[str]] = {
     "_call_function": {OWNER},
-    "_hold_reasons": {READER},
     "_now": {READER},
     "_set_time": {READER},
     "_visible": {READER},
@@ -171,7 +170,6 @@ def test_every_function_with_a_caller_but_the_readers_runs_as_the_owner(
         """)
     }
     assert invokers & set(CALLERS) == {
-        "_hold_reasons",
         "_now",
         "_set_time",
         "_visible",

@@ -151,6 +151,16 @@ def test_what_a_tick_put_off_while_the_sender_was_resumed_is_found_again(
     assert engine.last(sam.id).due_at == clock.now
 
 
+def test_resuming_asks_no_log_who_waits(engine: Engine, sender: Any, clock: Clock) -> None:
+    engine.pause_adapter(TENANT, sender)
+    sam = engine.join()
+    engine.tick()
+    engine.connection.execute("delete from dripdrop.message_events")
+    clock.advance(hours=1)
+    engine.resume_adapter(TENANT, sender)
+    assert engine.last(sam.id).due_at == clock.now
+
+
 def test_resuming_a_sender_that_does_not_rest_changes_nothing_for_it(
     engine: Engine, sender: Any
 ) -> None:

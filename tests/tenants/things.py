@@ -147,7 +147,8 @@ def furnish(engine: Engine, tenant: str | None, prefix: str) -> Things:
     engine.pause_adapter(tenant, adapter.id, reason=private)
     engine.resume_adapter(tenant, adapter.id)
     (held,) = engine.rows(
-        "update dripdrop.step_executions set due_at = null, reason = 'stale', reason_at = now()"
+        "update dripdrop.step_executions"
+        " set due_at = null, waits_for = 'release', reason = 'stale', reason_at = now()"
         " where id = %s returning id",
         engine.last(early.id).id,
     )

@@ -1,3 +1,33 @@
+-- Whatever should have been made due and was not: its row was locked at that moment, or a tick that
+-- had begun before put it off afterwards.
+--
+-- locks   executions and their enrolments, skipping what is locked
+create or replace function dripdrop._look_back(at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._attempt('_wake_all_held', at);
+  perform dripdrop._attempt('_wake_missed', at);
+  perform dripdrop._attempt('_pull_for_people', at);
+end
+$$;
+
+comment on function dripdrop._look_back(timestamptz) is
+  'Makes due what waits for something that has happened.';
+
+create or replace function dripdrop._wake_all_held(at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._wake_held(at, array['pause', 'sender', 'circuit', 'rest'], true)
+$$;
+
+comment on function dripdrop._wake_all_held(timestamptz) is
+  'Makes due whatever waits for a pause, a sender or a circuit that holds it no more.';
+
 -- A transaction that enrols somebody does not see an event that is tracked meanwhile, and whoever
 -- tracks it does not see the enrolment: a first step that waits since enrolment would miss it. So
 -- it is looked for again, for as long as transactions last.
@@ -34,7 +64,7 @@ begin
       and s.timing ->> 'since' is not null
     for no key update of e, x skip locked
   loop
-    perform dripdrop._wake_by_events(
+    perform dripdrop._wake_by_event(
       array[v_missed.event], array[v_missed.enrollment_id], _wake_missed.at
     );
   end loop;

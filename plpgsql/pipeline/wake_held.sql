@@ -1,13 +1,11 @@
--- What is held until something else has happened: a pause of sending was lifted, a sender was made
--- or switched on, a circuit has closed. Of each step and sender one message is decided anew; if it
--- is not held again for one of these, all like it are due. Whoever may keep its transaction open
--- touches nothing but its own tenant's. What is locked at this moment is left to the next
--- reconcile().
+-- What waits until a pause is lifted, a sender made, switched on or back, or a circuit closed. Of
+-- each step and sender one message is decided anew; if it would wait for none of these any more,
+-- all like it are due. Whoever may keep its transaction open touches nothing but its own tenant's.
 --
 -- locks   executions and their enrolments, skipping what is locked
-create or replace function dripdrop._release_held(
+create or replace function dripdrop._wake_held(
   at timestamptz,
-  reasons text[],
+  waits_for text[],
   every_tenant boolean,
   tenant_key text default null
 )
@@ -21,10 +19,9 @@ begin
   with held as materialized (
     select x.id, x.step_id, x.adapter_id, x.circuit_id
     from dripdrop.step_executions as x
-    where x.due_at is null and x.ended_at is null
-      and x.state = 'scheduled'
-      and x.reason = any (reasons)
-      and (every_tenant or x.tenant_key is not distinct from _release_held.tenant_key)
+    where x.waits_for in ('pause', 'sender', 'circuit', 'rest')
+      and x.waits_for = any (_wake_held.waits_for)
+      and (every_tenant or x.tenant_key is not distinct from _wake_held.tenant_key)
   ),
   sample as materialized (
     select distinct on (h.step_id, h.adapter_id, h.circuit_id) h.*
@@ -33,9 +30,9 @@ begin
   ),
   free as materialized (
     select m.step_id, m.adapter_id, m.circuit_id
-    from dripdrop._decide(array(select m.id from sample as m), _release_held.at) as d
+    from dripdrop._decide(array(select m.id from sample as m), _wake_held.at) as d
     join sample as m on m.id = d.execution_id
-    where d.action <> 'hold' or d.reason <> all (reasons)
+    where coalesce(d.waits_for <> all (_wake_held.waits_for), true)
   )
   select array_agg(h.id)
   into v_held
@@ -49,50 +46,30 @@ begin
     select x.id
     from dripdrop.step_executions as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id
-    where x.id = any (v_held)
+    where x.id = any (v_held) and x.waits_for = any (_wake_held.waits_for)
     for no key update of e, x skip locked
   );
-  update dripdrop.step_executions as x
-  set due_at = _release_held.at,
-      circuit_id = null,
-      reason = 'resumed',
-      reason_at = _release_held.at,
-      updated_at = _release_held.at
-  where x.id = any (v_held)
-    and x.due_at is null
-    and x.state = 'scheduled'
-    and x.reason = any (reasons);
+  perform dripdrop._make_due(v_held, _wake_held.at);
 end
 $$;
 
-comment on function dripdrop._release_held(timestamptz, text[], boolean, text) is
-  'Makes due what was held for one of some reasons, and is held no more.';
+comment on function dripdrop._wake_held(timestamptz, text[], boolean, text) is
+  'Makes due what waits for one of these, and would wait for none of them if it were decided now.';
 
-create or replace function dripdrop._release_all_held(at timestamptz)
+create or replace function dripdrop._wake_by_pause(pause dripdrop.sending_pauses)
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
-  select dripdrop._release_held(at, dripdrop._hold_reasons(), true)
-$$;
-
-comment on function dripdrop._release_all_held(timestamptz) is
-  'Makes due whatever was held and is held no more.';
-
-create or replace function dripdrop._release_paused(pause dripdrop.sending_pauses)
-returns void
-language sql
-set search_path = pg_catalog, pg_temp
-as $$
-  select dripdrop._release_held(
+  select dripdrop._wake_held(
     dripdrop._now(),
-    array['sending_paused'],
+    array['pause'],
     (pause).scope = 'everything' or ((pause).scope = 'adapter' and (pause).tenant_key is null),
     (pause).tenant_key
   )
 $$;
 
-comment on function dripdrop._release_paused(dripdrop.sending_pauses) is
+comment on function dripdrop._wake_by_pause(dripdrop.sending_pauses) is
   'Makes due what a pause held and none holds any more.';
 
 -- Whoever resumes must find everything that is held. A tick holds under the slot of the pause, or
@@ -108,14 +85,14 @@ declare
   v_class int := dripdrop._stop_class();
   v_sure uuid[];
 begin
-  if not exists (select from unnest(decisions) as d where d.reason = 'sending_paused') then
+  if not exists (select from unnest(decisions) as d where d.waits_for = 'pause') then
     return decisions;
   end if;
   v_sure := array(
     select x.id
     from unnest(decisions) as d
     join dripdrop.step_executions as x on x.id = d.execution_id
-    where d.reason = 'sending_paused'
+    where d.waits_for = 'pause'
       and pg_try_advisory_xact_lock_shared(v_class, dripdrop._everything_slot())
       and pg_try_advisory_xact_lock_shared(v_class, dripdrop._tenant_slot(x.tenant_key))
       and (
@@ -124,9 +101,9 @@ begin
       )
   );
   return array(
-    select d from unnest(decisions) as d where d.reason is distinct from 'sending_paused'
+    select d from unnest(decisions) as d where d.waits_for is distinct from 'pause'
     union all
-    select d from dripdrop._decide(v_sure, _held_surely.at) as d where d.reason = 'sending_paused'
+    select d from dripdrop._decide(v_sure, _held_surely.at) as d where d.waits_for = 'pause'
   );
 end
 $$;
@@ -134,7 +111,7 @@ $$;
 comment on function dripdrop._held_surely(dripdrop._decision[], timestamptz) is
   'The decisions of a tick, without those to hold what is being resumed.';
 
-create or replace function dripdrop._release_at_commit()
+create or replace function dripdrop._wake_at_commit()
 returns trigger
 language plpgsql
 security definer
@@ -142,12 +119,12 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform dripdrop._exclude_claims(dripdrop._pause_slot(old));
-  perform dripdrop._release_paused(old);
+  perform dripdrop._wake_by_pause(old);
   return null;
 end
 $$;
 
-comment on function dripdrop._release_at_commit() is
+comment on function dripdrop._wake_at_commit() is
   'Trigger: the end of a pause releases what was held since, when it commits.';
 
 drop trigger if exists sending_pauses_release on dripdrop.sending_pauses;
@@ -155,27 +132,27 @@ create constraint trigger sending_pauses_release
 after delete on dripdrop.sending_pauses
 deferrable initially deferred
 for each row
-execute function dripdrop._release_at_commit();
+execute function dripdrop._wake_at_commit();
 
 -- Who waited for want of a sender goes on as soon as there is one.
-create or replace function dripdrop._release_for_a_sender()
+create or replace function dripdrop._wake_by_sender()
 returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform dripdrop._release_held(
-    dripdrop._now(), dripdrop._hold_reasons(), new.tenant_key is null, new.tenant_key
+  perform dripdrop._wake_held(
+    dripdrop._now(), array['pause', 'sender', 'circuit'], new.tenant_key is null, new.tenant_key
   );
   return null;
 end
 $$;
 
-comment on function dripdrop._release_for_a_sender() is
+comment on function dripdrop._wake_by_sender() is
   'Trigger: a sender that comes, or is switched on, releases what its tenant holds.';
 
-create or replace trigger channel_adapters_release_held
+create or replace trigger channel_adapters_wake_held
 after insert or update of active, is_default on dripdrop.channel_adapters
 for each row
 when (new.active)
-execute function dripdrop._release_for_a_sender();
+execute function dripdrop._wake_by_sender();
