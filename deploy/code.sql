@@ -428,6 +428,36 @@ $$;
 comment on function dripdrop._check_batch_size(int) is
   'Raises ZD201 on a batch of nothing or of everything.';
 
+-- plpgsql/base/decisions.sql
+
+-- The only place where a decision is put together: what is left out is null.
+create or replace function dripdrop._as_decision(
+  execution_id uuid,
+  gate text,
+  action text,
+  reason text default null,
+  detail text default null,
+  until timestamptz default null,
+  adapter_id uuid default null,
+  recipient text default null,
+  limited boolean default false,
+  counter_id uuid default null,
+  waits_for text default null
+)
+returns dripdrop._decision
+language sql
+immutable
+parallel safe
+return row(
+  execution_id, gate, action, reason, detail, until, adapter_id, recipient, limited, counter_id,
+  waits_for
+)::dripdrop._decision;
+
+comment on function dripdrop._as_decision(
+  uuid, text, text, text, text, timestamptz, uuid, text, boolean, uuid, text
+) is
+  'A decision about an execution.';
+
 -- plpgsql/base/halve.sql
 
 -- Calls one of our functions (uuid[], timestamptz) for a batch, and where that raises for its
@@ -1087,8 +1117,9 @@ return hashtext('dripdrop.hold') & 2147483647;
 comment on function dripdrop._hold_class() is
   'The class of the advisory locks that say what stops are about that have not committed.';
 
--- The slots: of everything, of a tenant's switches, of a sender, and 256 for the recipients of each
--- tenant. Two that fall together cost a claim another look, and nothing else.
+-- The slots: of everything, of a tenant's switches, of a sender, and 256 each for the recipients of
+-- a tenant and the subscribers of a topic. Two that fall together cost a claim another look, and
+-- nothing else.
 create or replace function dripdrop._everything_slot()
 returns int
 language sql
@@ -1129,6 +1160,23 @@ return (
 
 comment on function dripdrop._recipient_slot(text, text) is
   'The slot of a recipient that a tenant, or null for all of them, suppresses.';
+
+create or replace function dripdrop._subscriber_slot(
+  topic_id uuid,
+  subscriber_type text,
+  subscriber_id text
+)
+returns int
+language sql
+immutable
+parallel safe
+return (
+  uuid_hash_extended(topic_id, hashtext(subscriber_type || ':' || subscriber_id) & 255)
+  & 2147483647
+)::int;
+
+comment on function dripdrop._subscriber_slot(uuid, text, text) is
+  'The slot of a subscriber who opts out of a topic.';
 
 -- locks   the slot, waiting for the claims that share it, until the transaction ends
 create or replace function dripdrop._exclude_claims(slot int)
@@ -1219,6 +1267,9 @@ begin
   return array(
     select x.id
     from dripdrop.step_executions as x
+    left join dripdrop._topics_of(executions) as t on t.step_id = x.step_id
+    left join dripdrop.enrollments as e
+      on e.id = case when t.topic_id is not null then x.enrollment_id end
     where x.id = any (executions)
       and x.id <> all (v_held)
       and pg_try_advisory_xact_lock_shared(v_class, dripdrop._tenant_slot(x.tenant_key))
@@ -1236,6 +1287,12 @@ begin
           )
         )
       )
+      and (
+        t.topic_id is null
+        or pg_try_advisory_xact_lock_shared(
+          v_class, dripdrop._subscriber_slot(t.topic_id, e.subscriber_type, e.subscriber_id)
+        )
+      )
   );
 end
 $$;
@@ -1243,6 +1300,26 @@ $$;
 comment on function dripdrop._unstopped(uuid[]) is
   'The messages that no stop under way is about; the claim that asks excludes such stops until it '
   'commits.';
+
+create or replace function dripdrop._topics_of(executions uuid[])
+returns table (step_id uuid, topic_id uuid)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select s.id, t.id
+  from (
+    select distinct x.step_id
+    from dripdrop.step_executions as x
+    where x.id = any (executions)
+  ) as m
+  join dripdrop.steps as s on s.id = m.step_id
+  join dripdrop.topics as t
+    on t.key = s.config ->> 'topic' and t.tenant_key is not distinct from s.tenant_key
+$$;
+
+comment on function dripdrop._topics_of(uuid[]) is
+  'The topics of steps that messages are of; steps without one are left out.';
 
 create or replace function dripdrop._held(executions uuid[], things int[])
 returns uuid[]
@@ -2917,6 +2994,51 @@ $$;
 
 comment on function dripdrop._lock_execution(text, uuid) is
   'An execution of the tenant, locked after its enrolment, or ZD106.';
+
+-- Whoever holds an execution without its enrolment, such as a claim, must not wait for either: two
+-- that do could wait for each other. What is had here can be carried out without waiting, the end
+-- of the enrolment too, which stops all that has not left.
+--
+-- locks   the enrolments, then what has not left of them, skipping what is locked
+create or replace function dripdrop._try_enrollments(executions uuid[])
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_enrollments uuid[] := array(
+    select e.id
+    from dripdrop.enrollments as e
+    where e.id in (
+      select x.enrollment_id from dripdrop.step_executions as x where x.id = any (executions)
+    )
+    for no key update skip locked
+  );
+  v_open uuid[] := array(
+    select x.id
+    from dripdrop.step_executions as x
+    where x.enrollment_id = any (v_enrollments)
+      and x.state in ('scheduled', 'queued', 'rendered')
+    for no key update skip locked
+  );
+begin
+  return array(
+    select x.id
+    from dripdrop.step_executions as x
+    where x.id = any (executions)
+      and x.enrollment_id = any (v_enrollments)
+      and not exists (
+        select from dripdrop.step_executions as y
+        where y.enrollment_id = x.enrollment_id
+          and y.state in ('scheduled', 'queued', 'rendered')
+          and y.id <> all (v_open)
+      )
+  );
+end
+$$;
+
+comment on function dripdrop._try_enrollments(uuid[]) is
+  'Those of some executions whose enrolments could be locked at once, with all that has not left.';
 
 -- plpgsql/executions/moves.sql
 
@@ -5094,11 +5216,73 @@ return coalesce(
 comment on function dripdrop._rotation(jsonb, jsonb, text) is
   'The senders that a step or its sequence shares its messages among, or null.';
 
--- A default list may serve several channels: of it only the channel's own senders count, and if
--- none is left, the next rule holds.
-create or replace function dripdrop._rotation_senders(
-  rotation jsonb,
-  is_default boolean,
+-- Who sends the messages of a step: sends marks those of the first rule that names anybody. No
+-- other place knows the rules: whoever draws, checks or reports asks here. A rotation names
+-- several, of which each message draws one; of a default rotation, which may serve several
+-- channels, only the channel's own senders count. The last rule is that there is nobody.
+create or replace function dripdrop._who_sends(
+  step_adapter_id uuid,
+  config jsonb,
+  metadata jsonb,
+  tenant_key text,
+  channel text
+)
+returns table (named_by text, adapter_id uuid, weight float8, place bigint, sends boolean)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select n.named_by, n.adapter_id, n.weight, n.place, n.rule = min(n.rule) over ()
+  from (
+    select
+      1 as rule, 'step' as named_by, _who_sends.step_adapter_id as adapter_id,
+      1::float8 as weight, 1::bigint as place
+    where _who_sends.step_adapter_id is not null
+    union all
+    select r.rule, r.named_by, s.adapter_id, s.weight, s.place
+    from (
+      select
+        2 as rule, 'step' as named_by,
+        _who_sends.config -> 'channel_adapter_rotation' as rotation
+      union all
+      select 3, 'sequence', _who_sends.metadata #> array['channel_rotation', _who_sends.channel]
+      union all
+      select 4, 'sequence', _who_sends.metadata #> '{channel_rotation,default}'
+    ) as r
+    cross join lateral (
+      select
+        (e.entry ->> 'adapter_id')::uuid as adapter_id,
+        (e.entry ->> 'weight')::float8 as weight,
+        e.place
+      from jsonb_array_elements(r.rotation) with ordinality as e (entry, place)
+    ) as s
+    left join dripdrop.channel_adapters as a on a.id = s.adapter_id
+    where r.rule <> 4 or a.channel = _who_sends.channel
+    union all
+    select
+      5, 'sequence', (_who_sends.metadata #>> array['channel_adapters', _who_sends.channel])::uuid,
+      1, 1
+    where _who_sends.metadata #>> array['channel_adapters', _who_sends.channel] is not null
+    union all
+    select case when d.tenant_key is null then 7 else 6 end, 'default', d.id, 1, 1
+    from dripdrop.channel_adapters as d
+    where (d.tenant_key = _who_sends.tenant_key or d.tenant_key is null)
+      and d.channel = _who_sends.channel
+      and d.is_default
+      and d.active
+    union all
+    select 8, 'nobody', null, 1, 1
+  ) as n
+$$;
+
+comment on function dripdrop._who_sends(uuid, jsonb, jsonb, text, text) is
+  'All that are named to send the messages of a step, by the step, its sequence or as a default of '
+  'the channel, and which of them do; adapter_id is null where nobody is.';
+
+create or replace function dripdrop._senders_of(
+  step_adapter_id uuid,
+  config jsonb,
+  metadata jsonb,
   tenant_key text,
   channel text,
   at timestamptz
@@ -5110,51 +5294,26 @@ set search_path = pg_catalog, pg_temp
 as $$
   select array_agg(
     dripdrop._as_sender(
-      a, c, m.id, (m.entry ->> 'weight')::float8, _rotation_senders.tenant_key,
-      _rotation_senders.channel, _rotation_senders.at
+      a, c, w.adapter_id, w.weight, _senders_of.tenant_key, _senders_of.channel, _senders_of.at
     )
-    order by m.place
+    order by w.place
   )
-  from (
-    select e.entry, e.place, (e.entry ->> 'adapter_id')::uuid as id
-    from jsonb_array_elements(rotation) with ordinality as e (entry, place)
-  ) as m
-  left join dripdrop.channel_adapters as a on a.id = m.id
+  from dripdrop._who_sends(
+    _senders_of.step_adapter_id,
+    _senders_of.config,
+    _senders_of.metadata,
+    _senders_of.tenant_key,
+    _senders_of.channel
+  ) as w
+  left join dripdrop.channel_adapters as a on a.id = w.adapter_id
   left join dripdrop.sender_states as c
     on c.adapter_id = a.id and c.host = '' and c.ended_at is null
-  where not _rotation_senders.is_default or a.channel = _rotation_senders.channel
+  where w.sends
 $$;
 
-comment on function dripdrop._rotation_senders(jsonb, boolean, text, text, timestamptz) is
-  'The senders of a rotation as they stand at a time.';
-
-create or replace function dripdrop._shared_senders(
-  config jsonb,
-  metadata jsonb,
-  tenant_key text,
-  channel text,
-  at timestamptz
-)
-returns dripdrop._sender[]
-language sql
-stable
-return case
-  when config ? 'channel_adapter_rotation'
-  then dripdrop._rotation_senders(
-    config -> 'channel_adapter_rotation', false, tenant_key, channel, at
-  )
-  when metadata #> array['channel_rotation', channel] is not null
-  then dripdrop._rotation_senders(
-    metadata #> array['channel_rotation', channel], false, tenant_key, channel, at
-  )
-  when metadata #> '{channel_rotation,default}' is not null
-  then dripdrop._rotation_senders(
-    metadata #> '{channel_rotation,default}', true, tenant_key, channel, at
-  )
-end;
-
-comment on function dripdrop._shared_senders(jsonb, jsonb, text, text, timestamptz) is
-  'The senders that a step shares its messages among at a time, or null.';
+comment on function dripdrop._senders_of(uuid, jsonb, jsonb, text, text, timestamptz) is
+  'Who sends the messages of a step, as they stand at a time: several if they share them, else one '
+  'or, if nobody does, the fault that there is none.';
 
 -- Every sender gets a number from the message and itself, and the best one wins (rendezvous
 -- hashing): shares follow the weights, the same message draws the same sender again, and one that
@@ -5192,6 +5351,63 @@ $$;
 
 comment on function dripdrop._drawn_sender(dripdrop._sender[], uuid, uuid) is
   'The sender of a message among several: kept, while it can be used, else one by lot.';
+
+-- Where the message has a URL of its own, so is the circuit.
+create or replace function dripdrop._message_sender(
+  sender dripdrop._sender,
+  senders dripdrop._sender[],
+  execution_id uuid,
+  kept uuid,
+  host text,
+  at timestamptz
+)
+returns table (
+  adapter_id uuid,
+  name text,
+  fault text,
+  rests boolean,
+  resting_until timestamptz,
+  resting_reason text,
+  circuit_until timestamptz,
+  circuit_reason text,
+  host text
+)
+language sql
+stable
+begin atomic
+  select
+    (s.sender).adapter_id, (s.sender).name, (s.sender).fault,
+    (s.sender).rests, (s.sender).resting_until, (s.sender).resting_reason,
+    case
+      when (s.sender).probe_id = _message_sender.execution_id then null
+      else coalesce((s.sender).circuit_until, c.until)
+    end,
+    coalesce((s.sender).circuit_reason, c.reason),
+    c.host
+  from (
+    select
+      case
+        when _message_sender.senders is null then _message_sender.sender
+        else dripdrop._drawn_sender(
+          _message_sender.senders, _message_sender.execution_id, kept
+        )
+      end as sender
+    from (values (1)) as one
+    offset 0
+  ) as s
+  left join dripdrop.sender_states as c
+    on c.adapter_id = (s.sender).adapter_id
+    and c.host = _message_sender.host
+    and c.ended_at is null
+    and c.state <> 'closed'
+    and c.until > _message_sender.at
+    and c.probe_id is distinct from _message_sender.execution_id;
+end;
+
+comment on function dripdrop._message_sender(
+  dripdrop._sender, dripdrop._sender[], uuid, uuid, text, timestamptz
+) is
+  'The sender of a message: the only one of its step, or its own of those who share them.';
 
 -- raises  ZD201 with the path of the fault
 create or replace function dripdrop._check_rotation(rotation jsonb, field text)
@@ -5966,6 +6182,34 @@ comment on function dripdrop._send_window(text, text) is
   'The send window of a tenant''s channel where the step says nothing: false where it is switched '
   'off, null where nobody says anything.';
 
+-- A step without a window is not looked at, nor is one whose window is open.
+create or replace function dripdrop._shut_window(
+  send_window jsonb,
+  time_zone text,
+  tenant_key text,
+  at timestamptz
+)
+returns table (opens_at timestamptz, jitter interval, hours text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    w.opens_at,
+    least(
+      coalesce((send_window ->> 'jitter')::interval, interval '0'), w.closes_at - w.opens_at
+    ),
+    dripdrop._describe_send_window(send_window, _shut_window.time_zone)
+  from dripdrop._next_window(
+    send_window, _shut_window.time_zone, _shut_window.tenant_key, _shut_window.at
+  ) as w
+  where send_window is not null and w.opens_at > _shut_window.at
+$$;
+
+comment on function dripdrop._shut_window(jsonb, text, text, timestamptz) is
+  'When a send window that is shut opens, over what time its messages are spread then, and its '
+  'hours; no row if it is open.';
+
 create or replace function dripdrop._describe_send_window(send_window jsonb, time_zone text)
 returns text
 language sql
@@ -6187,6 +6431,32 @@ $$;
 
 comment on function dripdrop._window_opens(jsonb, text, text, timestamptz) is
   'When a window opens next; null when it is open.';
+
+-- The time until a window opens is no delay of ours. That it may have to be looked up costs nothing
+-- before a message is late.
+create or replace function dripdrop._delay(
+  scheduled_for timestamptz,
+  tolerated interval,
+  send_window jsonb,
+  time_zone text,
+  tenant_key text,
+  at timestamptz
+)
+returns interval
+language sql
+stable
+parallel safe
+return at - case
+  when send_window is not null and at - scheduled_for > tolerated
+  then coalesce(
+    dripdrop._window_opens(send_window, time_zone, tenant_key, scheduled_for), scheduled_for
+  )
+  else scheduled_for
+end;
+
+comment on function dripdrop._delay(timestamptz, interval, jsonb, text, text, timestamptz) is
+  'How late a message is: since its time or, if that is longer than tolerated, since its send '
+  'window opened.';
 
 -- plpgsql/hooks/answers.sql
 
@@ -6775,6 +7045,31 @@ $$;
 
 comment on function dripdrop._behind_circuits(dripdrop._wanted_hook[], bigint[], timestamptz) is
   'Lets executions wait whose endpoint is away, but for the one that tries it.';
+
+create or replace function dripdrop._hook_trouble(circuit_id uuid, failures jsonb)
+returns table (reason text, detail text, until timestamptz)
+language sql
+stable
+parallel safe
+begin atomic
+  select
+    case
+      when h.id is not null then 'circuit_open'
+      when _hook_trouble.failures is not null then 'hook_unavailable'
+    end,
+    case
+      when h.id is not null then format('hook "%s": %s', h.key, c.reason)
+      when _hook_trouble.failures is not null
+      then dripdrop._describe_failures(_hook_trouble.failures)
+    end,
+    case when h.id is not null then c.until end
+  from (values (1)) as one
+  left join dripdrop.sender_states as c on c.id = _hook_trouble.circuit_id and c.ended_at is null
+  left join dripdrop.http_hooks as h on h.id = c.http_hook_id;
+end;
+
+comment on function dripdrop._hook_trouble(uuid, jsonb) is
+  'What keeps a hook from answering, and until when its server is left alone; nulls for nothing.';
 
 -- plpgsql/hooks/hooks.sql
 
@@ -10363,6 +10658,101 @@ comment on function dripdrop._matches(
 ) is
   'Whether a transition may be taken: always, or all or any of its conditions hold.';
 
+-- plpgsql/flow/findings.sql
+
+-- Once per step, not once per message: a batch has many people and few steps.
+create or replace function dripdrop._questions(step_id uuid, sequence_id uuid)
+returns table (
+  ways_out dripdrop.conditions[],
+  conditions dripdrop.conditions[],
+  events text[]
+)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    dripdrop._ways_out(_questions.sequence_id),
+    array(
+      select c
+      from dripdrop.conditions as c
+      where c.step_id = _questions.step_id
+      order by c.position, c.id
+    ),
+    array(
+      select c.config ->> 'event'
+      from dripdrop.conditions as c
+      where (c.step_id = _questions.step_id or c.sequence_id = _questions.sequence_id)
+        and c.condition_type = 'event'
+    )
+$$;
+
+comment on function dripdrop._questions(uuid, uuid) is
+  'What is asked of whoever comes to a step: the goals and exit rules of its sequence, its own '
+  'conditions, and the events that both name.';
+
+-- A part of the query that calls it. Where nothing is asked, the arrays are empty or null, and
+-- nothing is looked up.
+create or replace function dripdrop._findings(
+  ways_out dripdrop.conditions[],
+  conditions dripdrop.conditions[],
+  events text[],
+  exclusive boolean,
+  enrollment dripdrop.enrollments,
+  hooks jsonb,
+  step_id uuid,
+  at timestamptz
+)
+returns table (
+  exit_action text,
+  exit_reason text,
+  exit_detail text,
+  failure text,
+  failed_condition text,
+  rival text
+)
+language sql
+stable
+begin atomic
+  select
+    (found.way_out).action, (found.way_out).reason, (found.way_out).detail,
+    (found.obstacle).reason, (found.obstacle).detail,
+    case when exclusive then dripdrop._rival(enrollment) end
+  from (
+    select
+      case
+        when cardinality(_findings.ways_out) > 0
+        then dripdrop._way_out(
+          _findings.ways_out, enrollment, _findings.hooks, happened.keys, _findings.step_id,
+          _findings.at
+        )
+      end as way_out,
+      case
+        when cardinality(_findings.conditions) > 0
+        then dripdrop._obstacle(
+          _findings.conditions, enrollment, _findings.hooks, happened.keys, _findings.step_id,
+          _findings.at
+        )
+      end as obstacle
+    from (
+      select coalesce(array_agg(v.key), '{}') as keys
+      from unnest(_findings.events) as v (key)
+      where exists (
+        select from dripdrop.events as h
+        where h.subscriber_id = (enrollment).subscriber_id and h.event_key = v.key
+      )
+    ) as happened
+    offset 0
+  ) as found
+  offset 0;
+end;
+
+comment on function dripdrop._findings(
+  dripdrop.conditions[], dripdrop.conditions[], text[], boolean, dripdrop.enrollments, jsonb, uuid,
+  timestamptz
+) is
+  'What goals, exit rules, conditions and the exclusive group say about an enrolment.';
+
 -- plpgsql/flow/plan.sql
 
 -- Plans steps: when each is due, and what it waits for. Times are computed once per step and zone,
@@ -12083,57 +12473,48 @@ $$;
 
 comment on function dripdrop.list_topics(text) is 'The topics of exactly this tenant, by key.';
 
--- Subscribers share a fixed number of slots of each topic, which bounds the locks a claim holds.
-create or replace function dripdrop._subscriber_slot(
+-- The gravest suppression is the one that is shown.
+create or replace function dripdrop._consent(
+  tenant_key text,
+  channel text,
+  recipient text,
+  topic text,
   topic_id uuid,
   subscriber_type text,
-  subscriber_id text
+  subscriber_id text,
+  at timestamptz
 )
-returns int
+returns table (suppression text, state text)
 language sql
-immutable
+stable
 parallel safe
-return (
-  uuid_hash_extended(topic_id, hashtext(subscriber_type || ':' || subscriber_id) & 255)
-  & 2147483647
-)::int;
+begin atomic
+  select
+    (
+      select concat(
+        p.reason,
+        case when p.recipient_normalized like '@%' then ' of ' || p.recipient_normalized end,
+        ' about ' || p.topic,
+        case when p.tenant_key is null then ', for every tenant' end
+      )
+      from dripdrop._suppressions_of(
+        _consent.tenant_key, _consent.channel, _consent.recipient, _consent.topic, _consent.at
+      ) as p
+      order by dripdrop._severity(p.reason) desc, p.id
+      limit 1
+    ),
+    u.state
+  from (values (1)) as one
+  left join dripdrop.subscriptions as u
+    on u.subscriber_id = _consent.subscriber_id
+    and u.subscriber_type = _consent.subscriber_type
+    and u.topic_id = _consent.topic_id;
+end;
 
-comment on function dripdrop._subscriber_slot(uuid, text, text) is
-  'The slot of a subscriber who opts out of a topic.';
-
--- A claim must share the slot before it looks, and look with eyes opened after that: volatile, so
--- that the second statement has a snapshot of its own.
---
--- locks   the subscriber's slot, shared, without waiting
-create or replace function dripdrop._consent_at_fence(
-  topic_id uuid,
-  subscriber_type text,
-  subscriber_id text
-)
-returns text
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if not pg_try_advisory_xact_lock_shared(
-    dripdrop._stop_class(),
-    dripdrop._subscriber_slot(topic_id, subscriber_type, subscriber_id)
-  ) then
-    return 'changing';
-  end if;
-  return (
-    select u.state
-    from dripdrop.subscriptions as u
-    where u.subscriber_id = _consent_at_fence.subscriber_id
-      and u.subscriber_type = _consent_at_fence.subscriber_type
-      and u.topic_id = _consent_at_fence.topic_id
-  );
-end
-$$;
-
-comment on function dripdrop._consent_at_fence(uuid, text, text) is
-  'What a subscriber said about a topic: subscribed, unsubscribed, null for nothing; changing '
-  'while an opt-out is being committed.';
+comment on function dripdrop._consent(
+  text, text, text, text, uuid, text, text, timestamptz
+) is
+  'The suppression that stops a message, in words, and what its subscriber said about its topic.';
 
 -- No message is touched here, so that those of enrolments that begin meanwhile are stopped too: the
 -- gate at the fence sees the opt-out once it has committed.
@@ -14778,16 +15159,10 @@ begin
   end if;
   perform dripdrop._check_template(v_channel, coalesce(step -> 'template', '{}'));
 
-  if step ->> 'adapter' is not null and not exists (
-    select from dripdrop.channel_adapters as a
-    where a.name = step ->> 'adapter'
-      and a.channel = v_channel
-      and (a.tenant_key = _canonical_step.tenant_key or a.tenant_key is null)
-  ) then
-    raise exception 'adapter % not found for channel %',
-      dripdrop._quoted(step ->> 'adapter'), dripdrop._quoted(v_channel) using
-      errcode = 'ZD107', column = 'adapter',
-      hint = 'Name an adapter of this tenant or a global one; list_channel_adapters() shows them.';
+  if step ->> 'adapter' is not null then
+    perform dripdrop._named_adapter(
+      _canonical_step.tenant_key, v_channel, step ->> 'adapter', null, 'adapter'
+    );
   end if;
 
   return jsonb_build_object(
@@ -15090,15 +15465,12 @@ begin
     step ->> 'channel',
     step -> 'timing',
     step -> 'template',
-    (
-      select a.id
-      from dripdrop.channel_adapters as a
-      where a.name = step ->> 'adapter'
-        and a.channel = step ->> 'channel'
-        and (a.tenant_key = version.tenant_key or a.tenant_key is null)
-      order by a.tenant_key nulls last
-      limit 1
-    ),
+    case
+      when step ->> 'adapter' is not null
+      then dripdrop._named_adapter(
+        version.tenant_key, step ->> 'channel', step ->> 'adapter', null, 'adapter'
+      )
+    end,
     step -> 'config',
     (step ->> 'active')::boolean
   on conflict do nothing
@@ -15905,36 +16277,23 @@ as $$
     where p.id = (version.config ->> 'pool_id')::uuid
       and (p.tenant_key = version.tenant_key or p.tenant_key is null)
   ),
-  -- The steps' own senders, those they share, and those that the sequence gives to their channels.
+  -- All that are named, by the steps and by the sequence for their channels, whoever sends.
   named as (
-    select s.key, s.position, s.channel, a.adapter_id
+    select
+      case w.named_by when 'step' then s.key end as key,
+      case w.named_by when 'step' then s.position end as position,
+      s.channel,
+      w.adapter_id
     from dripdrop.steps as s
-    cross join lateral (
-      values (s.channel_adapter_id), (s.adapter_override_id)
-    ) as a (adapter_id)
-    where s.sequence_version_id = version.id and a.adapter_id is not null
-    union all
-    select s.key, s.position, s.channel, (e.entry ->> 'adapter_id')::uuid
+    join dripdrop.sequences as q on q.id = version.sequence_id
+    cross join lateral dripdrop._who_sends(
+      s.channel_adapter_id, s.config, q.metadata, s.tenant_key, s.channel
+    ) as w
+    where s.sequence_version_id = version.id and w.named_by in ('step', 'sequence')
+    union
+    select s.key, s.position, s.channel, s.adapter_override_id
     from dripdrop.steps as s
-    cross join jsonb_array_elements(s.config -> 'channel_adapter_rotation') as e (entry)
-    where s.sequence_version_id = version.id
-    union all
-    select null, null, m.key, (e.entry ->> 'adapter_id')::uuid
-    from dripdrop.sequences as q
-    cross join jsonb_each(q.metadata -> 'channel_rotation') as m
-    cross join jsonb_array_elements(m.value) as e (entry)
-    where q.id = version.sequence_id
-      and m.key in (
-        select s.channel from dripdrop.steps as s where s.sequence_version_id = version.id
-      )
-    union all
-    select null, null, m.key, m.value::uuid
-    from dripdrop.sequences as q
-    cross join jsonb_each_text(q.metadata -> 'channel_adapters') as m
-    where q.id = version.sequence_id
-      and m.key in (
-        select s.channel from dripdrop.steps as s where s.sequence_version_id = version.id
-      )
+    where s.sequence_version_id = version.id and s.adapter_override_id is not null
   )
   (
     select
@@ -15975,14 +16334,10 @@ comment on function dripdrop._sender_problems(dripdrop.sequence_versions) is
 
 -- plpgsql/decision/decide.sql
 
--- The gates a message passes, in order: this is the only place that says what happens to a due
--- execution. tick() carries the first closed gate out, claim_sends() asks again at the fence,
--- explain() shows them all. A new gate is one row in the list below and, where it needs them,
--- facts in the joins above it.
---
--- which: closed (the last row, send, counts as closed),
--- fence (closed, and asked again at the fence) or all.
-create or replace function dripdrop._gates(executions uuid[], at timestamptz, which text)
+-- tick() carries the first closed gate out, claim_sends() asks again at the fence, explain() shows
+-- them all. asked_by: decision, fence or explain. A row that is spelt out is taken apart by the
+-- planner, which makes the list a part of this query; f alone would be built anew for each message.
+create or replace function dripdrop._gates(executions uuid[], at timestamptz, asked_by text)
 returns table (
   execution_id uuid,
   place int,
@@ -16000,499 +16355,53 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  with
-  execution as materialized (
-    select
-      x.id, x.tenant_key, x.enrollment_id, x.step_id, x.state, x.scheduled_for, x.due_at,
-      x.awaited_event, x.hooks, x.hook_failures, x.circuit_id, x.adapter_id, x.recipient,
-      case when x.channel = 'webhook' then dripdrop._own_host(x.payload) end as host,
-      x.payload is not null or x.state = 'queued' as decided
-    from dripdrop.step_executions as x
-    where x.id = any (executions)
-  ),
-  -- Once per step, not once per message: a batch has many people and few steps.
-  step as materialized (
-    select
-      s.id,
-      s.tenant_key,
-      s.channel,
-      s.config,
-      s.active,
-      s.hooks,
-      s.timing ->> 'on_timeout' as on_timeout,
-      dripdrop._ways_out(q.id) as ways_out,
-      array(
-        select c
-        from dripdrop.conditions as c
-        where c.step_id = s.id
-        order by c.position, c.id
-      ) as conditions,
-      array(
-        select c.config ->> 'event'
-        from dripdrop.conditions as c
-        where (c.step_id = s.id or c.sequence_id = q.id)
-          and c.condition_type = 'event'
-          and _gates.which <> 'fence'
-      ) as events,
-      coalesce((s.config ->> 'require_verified_recipient')::boolean, false) as verified_only,
-      s.config ->> 'topic' as topic,
-      t.id as topic_id,
-      t.opt_in,
-      (s.config ->> 'stale_after')::interval as stale_after,
-      dripdrop._retry_for(s.channel, s.config) as retry_for,
-      nullif(
-        coalesce(s.config -> 'send_window', dripdrop._send_window(s.tenant_key, s.channel)), 'false'
-      ) as send_window,
-      coalesce(q.time_zone, dripdrop._default_time_zone(s.tenant_key)) as time_zone,
-      dripdrop._sending_pause(s.tenant_key, q.key, s.channel, named.adapter_id) as sending_pause,
-      q.active as sequence_active,
-      q.exclusive_group is not null as exclusive,
-      shared.senders is not null or dripdrop._has_limits(s, a) as limited,
-      q.key as sequence_key,
-      dripdrop._as_sender(
-        a, circuit, named.adapter_id, 1, s.tenant_key, s.channel, _gates.at
-      ) as sender,
-      shared.senders
-    from dripdrop.steps as s
-    join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
-    join dripdrop.sequences as q on q.id = v.sequence_id
-    cross join lateral (
-      select coalesce(
-        s.channel_adapter_id,
-        (q.metadata #>> array['channel_adapters', s.channel])::uuid,
-        (
-          select d.id
-          from dripdrop.channel_adapters as d
-          where d.tenant_key = s.tenant_key and d.channel = s.channel and d.is_default and d.active
-        ),
-        (
-          select d.id
-          from dripdrop.channel_adapters as d
-          where d.tenant_key is null and d.channel = s.channel and d.is_default and d.active
-        )
-      ) as adapter_id
-      offset 0
-    ) as named
-    left join dripdrop.channel_adapters as a on a.id = named.adapter_id
-    left join dripdrop.sender_states as circuit
-      on circuit.adapter_id = a.id and circuit.host = '' and circuit.ended_at is null
-    cross join lateral (
-      select
-        case
-          when s.channel_adapter_id is null
-          then dripdrop._shared_senders(s.config, q.metadata, s.tenant_key, s.channel, _gates.at)
-        end as senders
-      offset 0
-    ) as shared
-    left join dripdrop.topics as t
-      on t.key = s.config ->> 'topic' and t.tenant_key is not distinct from s.tenant_key
-    where s.id in (select x.step_id from execution as x)
-  ),
-  -- The windows that are closed, once per step and zone; steps without a window are not looked at.
-  closed_window as materialized (
-    select
-      s.id as step_id,
-      p.time_zone,
-      w.opens_at,
-      least(
-        coalesce((s.send_window ->> 'jitter')::interval, interval '0'), w.closes_at - w.opens_at
-      ) as jitter,
-      dripdrop._describe_send_window(s.send_window, p.time_zone) as hours
-    from step as s
-    cross join lateral (
-      select distinct dripdrop._time_zone(e.data, s.config, s.time_zone) as time_zone
-      from execution as x
-      join dripdrop.enrollments as e on e.id = x.enrollment_id
-      where x.step_id = s.id
-    ) as p
-    cross join lateral dripdrop._next_window(
-      s.send_window, p.time_zone, s.tenant_key, _gates.at
-    ) as w
-    where s.send_window is not null and w.opens_at > _gates.at
-  ),
-  fact as (
-    select
-      x.id,
-      -- The time until a window opens is no delay of ours.
-      case
-        when s.send_window is not null and _gates.at - x.scheduled_for > s.stale_after
-        then coalesce(
-          dripdrop._window_opens(
-            s.send_window,
-            dripdrop._time_zone(e.data, s.config, s.time_zone),
-            s.tenant_key,
-            x.scheduled_for
-          ),
-          x.scheduled_for
-        )
-        else x.scheduled_for
-      end as scheduled_for,
-      case
-        when s.senders is null then s.sending_pause
-        else dripdrop._sending_pause(
-          s.tenant_key, s.sequence_key, s.channel, (chosen.sender).adapter_id
-        )
-      end as sending_pause,
-      case
-        when w.opens_at is not null
-        then w.opens_at + w.jitter * ((hashtextextended(x.id::text, 0) & 1048575) / 1048576.0)
-      end as opens_at,
-      w.hours,
-      s.hooks <> '{}' and not coalesce(x.hooks, '{}') ?& s.hooks as hooks_unanswered,
-      dripdrop._describe_failures(x.hook_failures) as hook_failures,
-      behind.hook_circuit,
-      behind.hook_circuit_until,
-      e.ask_at is not null as rules_unanswered,
-      x.awaited_event,
-      x.due_at,
-      s.on_timeout,
-      found.way_out,
-      found.obstacle,
-      found.rival,
-      s.limited,
-      x.state = 'rendered'
-      and x.adapter_id is distinct from (chosen.sender).adapter_id as sender_changed,
-      e.state as enrollment_state,
-      s.active as step_active,
-      s.sequence_active,
-      s.stale_after,
-      s.config ->> 'on_stale' as on_stale,
-      s.channel,
-      address.recipient,
-      (chosen.sender).adapter_id,
-      (chosen.sender).name as adapter_name,
-      (chosen.sender).fault as sender_fault,
-      (chosen.sender).rests as sender_rests,
-      (chosen.sender).resting_until,
-      (chosen.sender).resting_reason,
-      case
-        when (chosen.sender).probe_id = x.id then null
-        else coalesce((chosen.sender).circuit_until, elsewhere.until)
-      end as circuit_until,
-      coalesce((chosen.sender).circuit_reason, elsewhere.reason) as circuit_reason,
-      elsewhere.host,
-      s.retry_for,
-      fault.message as fault,
-      fault.until as fault_until,
-      (
-        select concat(
-          p.reason,
-          case when p.recipient_normalized like '@%' then ' of ' || p.recipient_normalized end,
-          ' about ' || p.topic,
-          case when p.tenant_key is null then ', for every tenant' end
-        )
-        from dripdrop._suppressions_of(
-          x.tenant_key, s.channel, address.recipient, s.topic, _gates.at
-        ) as p
-        order by dripdrop._severity(p.reason) desc, p.id
-        limit 1
-      ) as suppression,
-      s.verified_only
-      and coalesce(e.data ->> 'recipient_verified_at', '') in ('', 'false') as unverified,
-      s.topic,
-      s.opt_in,
-      consent.state as consent
-    from execution as x
-    join dripdrop.enrollments as e on e.id = x.enrollment_id
-    join step as s on s.id = x.step_id
-    left join closed_window as w
-      on w.step_id = x.step_id
-      and w.time_zone = dripdrop._time_zone(e.data, s.config, s.time_zone)
-    -- A step without a rotation has one sender for all its messages.
-    cross join lateral (
-      select
-        case
-          when s.senders is null then s.sender
-          else dripdrop._drawn_sender(s.senders, x.id, case when x.decided then x.adapter_id end)
-        end as sender
-      offset 0
-    ) as chosen
-    -- Where the message has a URL of its own, so is the circuit.
-    left join dripdrop.sender_states as elsewhere
-      on elsewhere.adapter_id = (chosen.sender).adapter_id
-      and elsewhere.host = x.host
-      and elsewhere.ended_at is null
-      and elsewhere.state <> 'closed'
-      and elsewhere.until > _gates.at
-      and elsewhere.probe_id is distinct from x.id
-    left join lateral (
-      select f.until, concat_ws(' ', f.stage, f.sqlstate, f.message) as message
-      from dripdrop.faults as f
-      where f.execution_id = x.id and f.until > _gates.at and _gates.which = 'all'
-    ) as fault on true
-    -- At the fence the address is the one the message was decided for, and none other.
-    cross join lateral (
-      select
-        case
-          when x.state = 'rendered' then x.recipient
-          else dripdrop._recipient(s.channel, s.config, e.data)
-        end as recipient
-      offset 0
-    ) as address
-    cross join lateral (
-      select
-        case
-          when s.topic is null then null
-          when _gates.which = 'fence'
-          then dripdrop._consent_at_fence(s.topic_id, e.subscriber_type, e.subscriber_id)
-          else (
-            select u.state
-            from dripdrop.subscriptions as u
-            where u.subscriber_id = e.subscriber_id
-              and u.subscriber_type = e.subscriber_type
-              and u.topic_id = s.topic_id
-          )
-        end as state
-      offset 0
-    ) as consent
-    left join lateral (
-      select format('hook "%s": %s', h.key, c.reason) as hook_circuit, c.until as hook_circuit_until
-      from dripdrop.sender_states as c
-      join dripdrop.http_hooks as h on h.id = c.http_hook_id
-      where c.id = x.circuit_id and c.ended_at is null
-    ) as behind on x.circuit_id is not null
-    cross join lateral (
-      select
-        array(
-          select v.key
-          from unnest(s.events) as v (key)
-          where exists (
-            select from dripdrop.events as h
-            where h.subscriber_id = e.subscriber_id and h.event_key = v.key
-          )
-        ) as events
-      offset 0
-    ) as happened
-    -- What the application said is asked once, when the message is decided.
-    cross join lateral (
-      select
-        case
-          when cardinality(s.ways_out) > 0 and _gates.which <> 'fence'
-          then dripdrop._way_out(
-            s.ways_out, e, x.hooks, happened.events, x.step_id, _gates.at
-          )
-        end as way_out,
-        case
-          when cardinality(s.conditions) > 0 and _gates.which <> 'fence'
-          then dripdrop._obstacle(
-            s.conditions, e, x.hooks, happened.events, x.step_id, _gates.at
-          )
-        end as obstacle,
-        case when s.exclusive and _gates.which <> 'fence' then dripdrop._rival(e) end as rival
-      offset 0
-    ) as found
-  )
   select
-    f.id, g.place, g.gate, g.action, g.reason, g.detail, g.until, f.adapter_id, f.recipient,
-    f.limited, g.waits_for
-  from fact as f
-  cross join lateral (
-    -- Shown, and asked by the stages themselves before they take a message up.
-    select
-      5, 'fault', false,
-      case when f.fault_until is not null then 'hold' end,
-      'row_fault', f.fault, f.fault_until, null::text
-    union all
-    select
-      10, 'sending', true,
-      case when f.sending_pause is not null then 'hold' end,
-      'sending_paused', f.sending_pause, null::timestamptz, 'pause'
-    union all
-    select
-      20, 'pause', true,
-      case when f.enrollment_state = 'paused' then 'hold' end,
-      'enrollment_paused', null::text, null::timestamptz, 'enrollment'
-    union all
-    select
-      30, 'enrollment', true,
-      case when f.enrollment_state in ('completed', 'cancelled') then 'cancel' end,
-      'enrollment_ended', null::text, null::timestamptz, null::text
-    union all
-    select
-      40, 'sequence', true,
-      case when not f.sequence_active then 'exit' end,
-      'sequence_inactive', null::text, null::timestamptz, null::text
-    union all
-    -- Before whatever leads on to the next step, whose way may depend on the answers.
-    select
-      50, 'hooks', false,
-      case when f.hooks_unanswered then 'ask' end,
-      case
-        when f.hook_circuit is not null then 'circuit_open'
-        when f.hook_failures is not null then 'hook_unavailable'
-        else 'waiting_for_hooks'
-      end,
-      coalesce(f.hook_circuit, f.hook_failures),
-      coalesce(f.hook_circuit_until, _gates.at + interval '15 minutes'),
-      case when f.hook_circuit is not null then 'circuit' else 'hook' end
-    union all
-    select
-      60, 'step', true,
-      case when not f.step_active then 'skip' end,
-      'step_inactive', null::text, null::timestamptz, null::text
-    union all
-    select
-      80, 'stale', true,
-      case
-        when _gates.at - f.scheduled_for > f.stale_after and f.on_stale in ('skip', 'hold')
-        then f.on_stale
-      end,
-      'stale', null::text, null::timestamptz, 'release'
-    union all
-    select
-      90, 'exit', true,
-      coalesce((f.way_out).action, case when f.rules_unanswered then 'defer' end),
-      case when (f.way_out).action is null then 'waiting_for_rules' else (f.way_out).reason end,
-      (f.way_out).detail,
-      case when (f.way_out).action is null then _gates.at + interval '15 minutes' end,
-      'rules'
-    union all
-    select
-      95, 'event', false,
-      case
-        when f.awaited_event is null then null
-        when f.due_at > _gates.at or f.due_at is null then 'wait'
-        when f.on_timeout = 'exit' then 'exit'
-        else 'skip'
-      end,
-      case
-        when f.due_at > _gates.at or f.due_at is null then 'waiting_for_event'
-        else 'event_timeout'
-      end,
-      f.awaited_event,
-      f.due_at,
-      'event'
-    union all
-    select
-      100, 'conditions', false,
-      (f.obstacle).action,
-      (f.obstacle).reason, (f.obstacle).detail, null::timestamptz, null::text
-    union all
-    select
-      110, 'recipient', false,
-      case
-        when _gates.which <> 'fence' and not dripdrop._is_recipient(f.channel, f.recipient)
-        then 'skip'
-      end,
-      case when f.recipient is null then 'no_recipient' else 'invalid_recipient' end,
-      null::text,
-      null::timestamptz,
-      null::text
-    union all
-    select
-      115, 'verification', false,
-      case when f.unverified then 'skip' end,
-      'unverified_recipient', null::text, null::timestamptz, null::text
-    union all
-    select
-      120, 'suppression', true,
-      case when f.suppression is not null then 'skip' end,
-      'suppressed', f.suppression, null::timestamptz, null::text
-    union all
-    -- A topic that is gone counts as one that nobody subscribed to.
-    select
-      125, 'topic', true,
-      case
-        when f.topic is null then null
-        when f.consent = 'changing' then 'defer'
-        when f.consent = 'unsubscribed' then 'skip'
-        when f.opt_in is not false and f.consent is null then 'skip'
-      end,
-      case f.consent
-        when 'changing' then 'consent_changing'
-        when 'unsubscribed' then 'opted_out'
-        else 'not_subscribed'
-      end,
-      f.topic,
-      case when f.consent = 'changing' then _gates.at end,
-      null::text
-    union all
-    select
-      130, 'frequency', false,
-      case when f.rival is not null then 'defer' end,
-      'exclusive_group', f.rival, null::timestamptz, 'rival'
-    union all
-    select
-      140, 'window', true,
-      case when f.opens_at is not null then 'defer' end,
-      'outside_window', f.hours, f.opens_at, null::text
-    union all
-    select
-      150, 'sender', true,
-      case when f.sender_fault is not null then 'hold' when f.sender_changed then 'defer' end,
-      coalesce(f.sender_fault, 'sender_changed'),
-      f.adapter_name,
-      case when f.sender_fault is null then _gates.at end,
-      case when f.sender_fault is not null then 'sender' end
-    union all
-    select
-      160, 'sender_rest', true,
-      case when f.sender_rests then 'defer' end,
-      coalesce(f.resting_reason, 'adapter_resting'), f.adapter_name, f.resting_until, 'rest'
-    union all
-    -- Its server is away: who waits for it is released when the circuit closes. A URL of the
-    -- message's own is tried as long as what it was written for is worth it.
-    select
-      165, 'circuit', true,
-      case
-        when f.circuit_until is null then null
-        when f.host is null then 'hold'
-        when _gates.at - f.scheduled_for > f.retry_for then 'fail'
-        else 'defer'
-      end,
-      'circuit_open',
-      case
-        when f.circuit_until is not null then concat_ws(': ', f.adapter_name, f.circuit_reason)
-      end,
-      f.circuit_until,
-      case when f.host is null then 'circuit' end
-    union all
-    -- Shown by explain() while a message waits for its next try.
-    select
-      168, 'retry', false,
-      null::text,
-      null::text, null::text, null::timestamptz, null::text
-    where _gates.which = 'all'
-    union all
-    -- Limits are asked of all messages of a batch together: _admit().
-    select
-      170, 'capacity', false,
-      null::text,
-      null::text, null::text, null::timestamptz, null::text
-    union all
-    select
-      200, 'send', false,
-      'send',
-      null::text, null::text, null::timestamptz, null::text
-  ) as g (place, gate, at_fence, action, reason, detail, until, waits_for)
-  where _gates.which = 'all'
-    or (g.action is not null and (g.at_fence or _gates.which = 'closed'))
+    f.execution_id, g.place, g.gate, g.action, g.reason, g.detail, g.until, f.adapter_id,
+    f.recipient, f.limited, g.waits_for
+  from dripdrop._facts(_gates.executions, _gates.at, asked_by) as f
+  cross join lateral dripdrop._gates_of(row(f.*)::dripdrop._fact) as g
+  where (g.at_fence or asked_by <> 'fence')
+    and (g.action is not null or asked_by = 'explain')
 $$;
 
 comment on function dripdrop._gates(uuid[], timestamptz, text) is
-  'The gates of each execution as they stand at a time; action is null where a gate is open.';
+  'The gates of each execution as they stand at a time: those that are closed, or for explain() '
+  'all of them.';
 
--- The first closed gate has the word, and the last one always has: send. Whatever ends a deferral
--- without an end wakes what waits for it; it is looked at again once a day all the same, for nobody
--- resumes a sender in whose place there is another.
-create or replace function dripdrop._decide(executions uuid[], at timestamptz)
+-- The first closed gate has the word, and the last one always has: send. At the fence there is no
+-- word on what may leave. Whatever ends a deferral without an end wakes what waits for it; it is
+-- looked at again once a day all the same, for nobody resumes a sender in whose place there is
+-- another.
+create or replace function dripdrop._decide(
+  executions uuid[],
+  at timestamptz,
+  asked_by text default 'decision'
+)
 returns setof dripdrop._decision
 language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select distinct on (g.execution_id)
-    g.execution_id, g.gate, g.action, g.reason, g.detail,
+  select distinct on (g.execution_id) dripdrop._as_decision(
+    g.execution_id,
+    g.gate,
+    g.action,
+    g.reason,
+    g.detail,
     case
       when g.action = 'defer' then coalesce(g.until, _decide.at + interval '1 day') else g.until
     end,
-    g.adapter_id, g.recipient, g.limited, null::uuid,
-    case when g.action in ('ask', 'defer', 'hold') then g.waits_for end
-  from dripdrop._gates(_decide.executions, _decide.at, 'closed') as g
+    g.adapter_id,
+    g.recipient,
+    g.limited,
+    waits_for => case when g.action in ('ask', 'defer', 'hold') then g.waits_for end
+  )
+  from dripdrop._gates(_decide.executions, _decide.at, asked_by) as g
   order by g.execution_id, g.place
 $$;
 
-comment on function dripdrop._decide(uuid[], timestamptz) is 'What is to happen to each execution.';
+comment on function dripdrop._decide(uuid[], timestamptz, text) is
+  'What is to happen to each execution; at the fence only to those that may not leave.';
 
 -- plpgsql/decision/explain.sql
 
@@ -16523,9 +16432,6 @@ declare
   v_now timestamptz := dripdrop._now();
   v_enrollment dripdrop.enrollments;
   v_execution dripdrop.step_executions;
-  v_decision dripdrop._decision;
-  v_at timestamptz;
-  v_fault_until timestamptz;
 begin
   select e.* into v_enrollment
   from dripdrop.enrollments as e
@@ -16536,7 +16442,36 @@ begin
       errcode = 'ZD105', hint = 'Ids are looked up within the tenant that is named first.';
   end if;
 
-  return query
+  return query select p.* from dripdrop._explain_past(v_enrollment.id) as p;
+  for v_execution in
+    select x.*
+    from dripdrop.step_executions as x
+    where x.enrollment_id = v_enrollment.id and x.ended_at is null
+    order by coalesce(x.due_at, x.scheduled_for), x.id
+  loop
+    return query select g.* from dripdrop._explain_gates(v_execution, v_now) as g;
+  end loop;
+  if v_enrollment.state in ('completed', 'cancelled') then
+    return query
+    select
+      'end', null::text, null::int,
+      coalesce(v_enrollment.completed_at, v_enrollment.cancelled_at),
+      null::int, null::text, null::boolean, v_enrollment.exit_reason, v_enrollment.state,
+      null::timestamptz, 'nothing', null::timestamptz;
+  end if;
+end
+$$;
+
+comment on function dripdrop.explain(text, uuid) is
+  'What became of an enrolment''s steps (past), how each gate stands for its messages to come and '
+  'what happens next, when (now), and why it ended (end). The same code decides.';
+
+create or replace function dripdrop._explain_past(enrollment_id uuid)
+returns setof dripdrop._explanation
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
   select
     'past', s.key, x.occurrence, x.ended_at, null::int, null::text, null::boolean, x.reason,
     nullif(concat_ws(
@@ -16561,112 +16496,140 @@ begin
     null::timestamptz, x.state, null::timestamptz
   from dripdrop.step_executions as x
   join dripdrop.steps as s on s.id = x.step_id
-  where x.enrollment_id = v_enrollment.id and x.ended_at is not null
-  order by x.ended_at, x.id;
+  where x.enrollment_id = _explain_past.enrollment_id and x.ended_at is not null
+  order by x.ended_at, x.id
+$$;
 
-  for v_execution in
-    select x.*
-    from dripdrop.step_executions as x
-    where x.enrollment_id = v_enrollment.id and x.ended_at is null
-    order by coalesce(x.due_at, x.scheduled_for), x.id
-  loop
-    -- A message that waits is judged as of the time it waits for, unless that is a timeout.
-    v_at := greatest(
-      v_now, case when v_execution.awaited_event is null then v_execution.due_at end
-    );
-    v_decision := dripdrop._decide(array[v_execution.id], v_at);
-    -- What waits has its slot; what is due is yet to ask its limits.
-    if v_execution.due_at <= v_now then
-      v_decision := dripdrop._would_admit(v_decision, v_now);
-    end if;
-    -- No stage looks at it before.
-    v_fault_until := (
-      select f.until from dripdrop.faults as f where f.execution_id = v_execution.id and f.until > v_at
-    );
-    return query
-    select
-      'now',
-      s.key,
-      v_execution.occurrence,
-      v_at,
-      g.place,
-      g.gate,
-      g.action is null and put_off.gate is null,
-      case when g.action is not null then g.reason else put_off.reason end,
-      case when g.action is not null then g.detail else put_off.detail end,
-      case
-        when g.action = 'ask' and v_execution.due_at > v_now then v_execution.due_at
-        when g.action is not null then g.until
-        when put_off.gate is not null then v_execution.due_at
-      end,
-      case
-        when v_fault_until is not null then 'hold'
-        when v_execution.state = 'scheduled' then v_decision.action
-        when v_execution.state = 'queued' then 'render'
-        when v_execution.state = 'rendered' then 'send'
-        when v_execution.state = 'sending' then 'record'
-        else 'resolve'
-      end,
-      case
-        when v_fault_until is not null then v_fault_until
-        when v_execution.state = 'sending' then v_execution.lease_until
-        when v_decision.action in ('hold', 'wait') then v_decision.until
-        when v_decision.action = 'ask' and v_decision.waits_for = 'circuit' then v_decision.until
-        when v_decision.action = 'ask' then v_at
-        else coalesce(case when v_execution.state = 'scheduled' then v_decision.until end, v_at)
-      end
-    from (
-      select
-        a.place,
-        a.gate,
-        case when a.gate = v_decision.gate then v_decision.action else a.action end as action,
-        case when a.gate = v_decision.gate then v_decision.reason else a.reason end as reason,
-        case when a.gate = v_decision.gate then v_decision.detail else a.detail end as detail,
-        -- Of a gate that is shut without an end, the decision knows only when it is asked again.
-        case
-          when a.action is null and a.gate = v_decision.gate then v_decision.until else a.until
-        end as until
-      from dripdrop._gates(array[v_execution.id], v_at, 'all') as a
-    ) as g
-    join dripdrop.steps as s on s.id = v_execution.step_id
-    -- The gate that put it off is why it waits, though it will be open by then.
-    left join lateral (
-      select
-        m.occurred_at as at,
-        coalesce(m.event_data ->> 'gate', 'retry') as gate,
-        coalesce(
-          m.event_data ->> 'reason', m.event_data ->> 'code', m.event_data ->> 'outcome'
-        ) as reason,
-        case
-          when m.event_data ? 'gate' then m.event_data ->> 'detail'
-          else dripdrop._describe_retries(v_execution, s.config)
-        end as detail
-      from dripdrop.message_events as m
-      where m.step_execution_id = v_execution.id and m.event_type = 'deferred'
-      order by m.occurred_at desc, m.id desc
-      limit 1
-    ) as put_off
-      on put_off.gate = g.gate
-      and put_off.at = v_execution.reason_at
-      and v_execution.due_at > v_now
-    where g.gate <> 'send'
-    order by g.place;
-  end loop;
+comment on function dripdrop._explain_past(uuid) is 'What became of the steps of an enrolment.';
 
-  if v_enrollment.state in ('completed', 'cancelled') then
-    return query
-    select
-      'end', null::text, null::int,
-      coalesce(v_enrollment.completed_at, v_enrollment.cancelled_at),
-      null::int, null::text, null::boolean, v_enrollment.exit_reason, v_enrollment.state,
-      null::timestamptz, 'nothing', null::timestamptz;
+-- A message that waits is judged as of the time it waits for, unless that is a timeout. What waits
+-- has its slot; what is due is yet to ask its limits.
+create or replace function dripdrop._explain_gates(
+  execution dripdrop.step_executions,
+  at timestamptz
+)
+returns setof dripdrop._explanation
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_as_of timestamptz := greatest(
+    _explain_gates.at, case when execution.awaited_event is null then execution.due_at end
+  );
+  v_decision dripdrop._decision := dripdrop._decide(array[execution.id], v_as_of);
+begin
+  if execution.due_at <= _explain_gates.at then
+    v_decision := dripdrop._would_admit(v_decision, _explain_gates.at);
   end if;
+  return query
+  select
+    'now',
+    s.key,
+    execution.occurrence,
+    v_as_of,
+    g.place,
+    g.gate,
+    g.action is null and put_off.gate is null,
+    case when g.action is not null then g.reason else put_off.reason end,
+    case when g.action is not null then g.detail else put_off.detail end,
+    case
+      when g.action = 'ask' and execution.due_at > _explain_gates.at then execution.due_at
+      when g.action is not null then g.until
+      when put_off.gate is not null then execution.due_at
+    end,
+    next.action,
+    next.at
+  from (
+    select
+      a.place,
+      a.gate,
+      case when a.gate = v_decision.gate then v_decision.action else a.action end as action,
+      case when a.gate = v_decision.gate then v_decision.reason else a.reason end as reason,
+      case when a.gate = v_decision.gate then v_decision.detail else a.detail end as detail,
+      -- Of a gate that is shut without an end, the decision knows only when it is asked again.
+      case
+        when a.action is null and a.gate = v_decision.gate then v_decision.until else a.until
+      end as until
+    from dripdrop._gates(array[execution.id], v_as_of, 'explain') as a
+  ) as g
+  join dripdrop.steps as s on s.id = execution.step_id
+  cross join dripdrop._explain_next(execution, v_decision, v_as_of) as next
+  -- The gate that put it off is why it waits, though it will be open by then.
+  left join dripdrop._last_deferral(execution) as put_off
+    on put_off.gate = g.gate and execution.due_at > _explain_gates.at
+  where g.gate <> 'send'
+  order by g.place;
 end
 $$;
 
-comment on function dripdrop.explain(text, uuid) is
-  'What became of an enrolment''s steps (past), how each gate stands for its messages to come and '
-  'what happens next, when (now), and why it ended (end). The same code decides.';
+comment on function dripdrop._explain_gates(dripdrop.step_executions, timestamptz) is
+  'How each gate stands for a message to come, and what happens next.';
+
+-- A row that a stage could not deal with is looked at by none until its fault is over.
+create or replace function dripdrop._explain_next(
+  execution dripdrop.step_executions,
+  decision dripdrop._decision,
+  as_of timestamptz
+)
+returns table (action text, at timestamptz)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    case
+      when fault.until is not null then 'hold'
+      when (execution).state = 'scheduled' then (decision).action
+      when (execution).state = 'queued' then 'render'
+      when (execution).state = 'rendered' then 'send'
+      when (execution).state = 'sending' then 'record'
+      else 'resolve'
+    end,
+    case
+      when fault.until is not null then fault.until
+      when (execution).state = 'sending' then (execution).lease_until
+      when (decision).action in ('hold', 'wait') then (decision).until
+      when (decision).action = 'ask' and (decision).waits_for = 'circuit' then (decision).until
+      when (decision).action = 'ask' then as_of
+      else coalesce(case when (execution).state = 'scheduled' then (decision).until end, as_of)
+    end
+  from (values (1)) as one
+  left join dripdrop.faults as fault
+    on fault.execution_id = (execution).id and fault.until > as_of
+$$;
+
+comment on function dripdrop._explain_next(
+  dripdrop.step_executions, dripdrop._decision, timestamptz
+) is
+  'What happens to a message next, and when.';
+
+create or replace function dripdrop._last_deferral(execution dripdrop.step_executions)
+returns table (gate text, reason text, detail text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    coalesce(m.event_data ->> 'gate', 'retry'),
+    coalesce(m.event_data ->> 'reason', m.event_data ->> 'code', m.event_data ->> 'outcome'),
+    case
+      when m.event_data ? 'gate' then m.event_data ->> 'detail'
+      else dripdrop._describe_retries(execution, s.config)
+    end
+  from (
+    select m.occurred_at, m.event_data
+    from dripdrop.message_events as m
+    where m.step_execution_id = (execution).id and m.event_type = 'deferred'
+    order by m.occurred_at desc, m.id desc
+    limit 1
+  ) as m
+  join dripdrop.steps as s on s.id = (execution).step_id
+  where m.occurred_at = (execution).reason_at
+$$;
+
+comment on function dripdrop._last_deferral(dripdrop.step_executions) is
+  'The gate that put a message off, and why, if it has not been moved since.';
 
 -- What is the server's affair is not counted: its circuit says the rest.
 create or replace function dripdrop._describe_retries(
@@ -16699,6 +16662,336 @@ $$;
 
 comment on function dripdrop._describe_retries(dripdrop.step_executions, jsonb) is
   'How often a message has failed for the time being, until when it is tried, and the last error.';
+
+-- plpgsql/decision/facts.sql
+
+-- What holds for all messages of a step, looked up once: a batch has many people and few steps. At
+-- the fence the application's conditions are not asked again.
+create or replace function dripdrop._step_facts(steps uuid[], at timestamptz, at_fence boolean)
+returns table (
+  id uuid,
+  tenant_key text,
+  channel text,
+  config jsonb,
+  hooks text[],
+  active boolean,
+  sequence_active boolean,
+  sequence_key text,
+  exclusive boolean,
+  time_zone text,
+  send_window jsonb,
+  stale_after interval,
+  on_stale text,
+  retry_for interval,
+  on_timeout text,
+  verified_only boolean,
+  topic text,
+  topic_id uuid,
+  opt_in boolean,
+  ways_out dripdrop.conditions[],
+  conditions dripdrop.conditions[],
+  events text[],
+  senders dripdrop._sender[],
+  sender dripdrop._sender,
+  sending_pause text,
+  limited boolean
+)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    s.id, s.tenant_key, s.channel, s.config, s.hooks, s.active, q.active, q.key,
+    q.exclusive_group is not null and not at_fence,
+    coalesce(q.time_zone, dripdrop._default_time_zone(s.tenant_key)),
+    nullif(
+      coalesce(s.config -> 'send_window', dripdrop._send_window(s.tenant_key, s.channel)), 'false'
+    ),
+    (s.config ->> 'stale_after')::interval,
+    s.config ->> 'on_stale',
+    dripdrop._retry_for(s.channel, s.config),
+    s.timing ->> 'on_timeout',
+    coalesce((s.config ->> 'require_verified_recipient')::boolean, false),
+    s.config ->> 'topic', t.id, t.opt_in,
+    asked.ways_out, asked.conditions, asked.events,
+    case when single.sender is null then sending.senders end,
+    single.sender,
+    dripdrop._sending_pause(s.tenant_key, q.key, s.channel, (single.sender).adapter_id),
+    single.sender is null or dripdrop._has_limits(s, a)
+  from dripdrop.steps as s
+  join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+  join dripdrop.sequences as q on q.id = v.sequence_id
+  left join dripdrop.topics as t
+    on t.key = s.config ->> 'topic' and t.tenant_key is not distinct from s.tenant_key
+  left join lateral dripdrop._questions(s.id, q.id) as asked on not at_fence
+  cross join lateral (
+    select dripdrop._senders_of(
+      s.channel_adapter_id, s.config, q.metadata, s.tenant_key, s.channel, _step_facts.at
+    ) as senders
+    offset 0
+  ) as sending
+  cross join lateral (
+    select case when cardinality(sending.senders) = 1 then sending.senders[1] end as sender
+    offset 0
+  ) as single
+  left join dripdrop.channel_adapters as a on a.id = (single.sender).adapter_id
+  where s.id = any (_step_facts.steps)
+$$;
+
+comment on function dripdrop._step_facts(uuid[], timestamptz, boolean) is
+  'What the gates are asked about that is the same for all messages of a step. senders: those who '
+  'share them, or null where there is one sender.';
+
+-- Each fact is found by the folder it belongs to; here they come together. asked_by: decision,
+-- fence, where the address is the one that the message was decided for, or explain, which shows
+-- faults as well. Windows are looked at once per step and zone.
+create or replace function dripdrop._facts(executions uuid[], at timestamptz, asked_by text)
+returns setof dripdrop._fact
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with
+  execution as materialized (select m.* from dripdrop._message_facts(executions) as m),
+  step as materialized (
+    select s.*
+    from dripdrop._step_facts(
+      array(select distinct x.step_id from execution as x), _facts.at, asked_by = 'fence'
+    ) as s
+  ),
+  shut as materialized (
+    select z.id as step_id, z.time_zone, w.opens_at, w.jitter, w.hours
+    from (
+      select distinct
+        s.id, s.tenant_key, s.send_window,
+        dripdrop._time_zone(e.data, s.config, s.time_zone) as time_zone
+      from step as s
+      join execution as x on x.step_id = s.id
+      join dripdrop.enrollments as e on e.id = x.enrollment_id
+      where s.send_window is not null
+    ) as z
+    cross join lateral dripdrop._shut_window(
+      z.send_window, z.time_zone, z.tenant_key, _facts.at
+    ) as w
+  )
+  select
+    x.id, _facts.at, s.channel, x.due_at,
+    dripdrop._delay(
+      x.scheduled_for, s.stale_after, s.send_window,
+      dripdrop._time_zone(e.data, s.config, s.time_zone), s.tenant_key, _facts.at
+    ),
+    concat_ws(' ', fault.stage, fault.sqlstate, fault.message), fault.until,
+    case
+      when s.senders is null then s.sending_pause
+      else dripdrop._sending_pause(s.tenant_key, s.sequence_key, s.channel, by.adapter_id)
+    end,
+    e.state, s.sequence_active, s.active,
+    s.hooks <> '{}' and not coalesce(x.hooks, '{}') ?& s.hooks,
+    hook.reason, hook.detail, hook.until,
+    s.stale_after, s.on_stale, e.ask_at is not null,
+    found.exit_action, found.exit_reason, found.exit_detail,
+    x.awaited_event, coalesce(x.due_at <= _facts.at, false), s.on_timeout,
+    found.failure, found.failed_condition, address.recipient,
+    s.verified_only and coalesce(e.data ->> 'recipient_verified_at', '') in ('', 'false'),
+    consent.suppression, s.topic, s.opt_in, consent.state, found.rival,
+    shut.opens_at + shut.jitter * ((hashtextextended(x.id::text, 0) & 1048575) / 1048576.0),
+    shut.hours,
+    by.adapter_id, by.name, by.fault,
+    x.state = 'rendered' and x.adapter_id is distinct from by.adapter_id,
+    by.rests, by.resting_until, by.resting_reason, by.circuit_until, by.circuit_reason, by.host,
+    s.retry_for, s.limited
+  from execution as x
+  join dripdrop.enrollments as e on e.id = x.enrollment_id
+  join step as s on s.id = x.step_id
+  left join shut
+    on shut.step_id = x.step_id
+    and shut.time_zone = dripdrop._time_zone(e.data, s.config, s.time_zone)
+  left join dripdrop.faults as fault
+    on fault.execution_id = x.id and fault.until > _facts.at and asked_by = 'explain'
+  cross join lateral dripdrop._hook_trouble(x.circuit_id, x.hook_failures) as hook
+  cross join lateral dripdrop._message_sender(
+    s.sender, s.senders, x.id, x.kept_adapter_id, x.host, _facts.at
+  ) as by
+  cross join lateral (
+    select
+      case
+        when x.state = 'rendered' then x.recipient
+        else dripdrop._recipient(s.channel, s.config, e.data)
+      end as recipient
+    offset 0
+  ) as address
+  cross join lateral dripdrop._consent(
+    x.tenant_key, s.channel, address.recipient, s.topic, s.topic_id, e.subscriber_type,
+    e.subscriber_id, _facts.at
+  ) as consent
+  cross join lateral dripdrop._findings(
+    s.ways_out, s.conditions, s.events, s.exclusive, e, x.hooks, x.step_id, _facts.at
+  ) as found
+$$;
+
+comment on function dripdrop._facts(uuid[], timestamptz, text) is
+  'What the gates of each message are asked about.';
+
+-- What was rendered goes to the address that it was decided for, and keeps its sender if it can.
+create or replace function dripdrop._message_facts(executions uuid[])
+returns table (
+  id uuid,
+  tenant_key text,
+  enrollment_id uuid,
+  step_id uuid,
+  state text,
+  scheduled_for timestamptz,
+  due_at timestamptz,
+  awaited_event text,
+  hooks jsonb,
+  hook_failures jsonb,
+  circuit_id uuid,
+  adapter_id uuid,
+  kept_adapter_id uuid,
+  recipient text,
+  host text
+)
+language sql
+stable
+parallel safe
+begin atomic
+  select
+    x.id, x.tenant_key, x.enrollment_id, x.step_id, x.state, x.scheduled_for, x.due_at,
+    x.awaited_event, x.hooks, x.hook_failures, x.circuit_id, x.adapter_id,
+    case when x.payload is not null or x.state = 'queued' then x.adapter_id end,
+    x.recipient,
+    case when x.channel = 'webhook' then dripdrop._own_host(x.payload) end
+  from dripdrop.step_executions as x
+  where x.id = any(executions);
+end;
+
+comment on function dripdrop._message_facts(uuid[]) is 'What the gates want to know of executions.';
+
+-- plpgsql/decision/gates.sql
+
+-- The gates a message passes, in order: this list alone says what happens to a due execution, from
+-- nothing but the facts about it. The first gate with an action has the word, and the last one
+-- always has: send. at_fence: asked again before the message leaves. waits_for: what ends it. A
+-- new gate is one row here and, where it needs them, facts: a column of _fact, found by _facts().
+create or replace function dripdrop._gates_of(fact dripdrop._fact)
+returns table (
+  place int,
+  gate text,
+  at_fence boolean,
+  action text,
+  reason text,
+  detail text,
+  until timestamptz,
+  waits_for text
+)
+language sql
+stable
+parallel safe
+begin atomic
+  select 5, 'fault', false, case when (fact).fault_until is not null then 'hold' end,
+    'row_fault', (fact).fault, (fact).fault_until, null
+  union all
+  select 10, 'sending', true, case when (fact).sending_pause is not null then 'hold' end,
+    'sending_paused', (fact).sending_pause, null, 'pause'
+  union all
+  select 20, 'pause', true, case when (fact).enrollment_state = 'paused' then 'hold' end,
+    'enrollment_paused', null, null, 'enrollment'
+  union all
+  select 30, 'enrollment', true,
+    case when (fact).enrollment_state in ('completed', 'cancelled') then 'cancel' end,
+    'enrollment_ended', null, null, null
+  union all
+  select 40, 'sequence', true, case when not (fact).sequence_active then 'exit' end,
+    'sequence_inactive', null, null, null
+  union all
+  -- Before whatever leads on to the next step, whose way may depend on the answers.
+  select 50, 'hooks', false, case when (fact).hooks_unanswered then 'ask' end,
+    coalesce((fact).hooks_reason, 'waiting_for_hooks'), (fact).hooks_detail,
+    coalesce((fact).hooks_until, (fact).at + interval '15 minutes'),
+    case (fact).hooks_reason when 'circuit_open' then 'circuit' else 'hook' end
+  union all
+  select 60, 'step', true, case when not (fact).step_active then 'skip' end,
+    'step_inactive', null, null, null
+  union all
+  select 80, 'stale', true,
+    case when (fact).late > (fact).stale_after then nullif((fact).on_stale, 'send') end,
+    'stale', null, null, 'release'
+  union all
+  select 90, 'exit', true,
+    coalesce((fact).exit_action, case when (fact).rules_unanswered then 'defer' end),
+    case when (fact).exit_action is null then 'waiting_for_rules' else (fact).exit_reason end,
+    (fact).exit_detail,
+    case when (fact).exit_action is null then (fact).at + interval '15 minutes' end, 'rules'
+  union all
+  select 95, 'event', false,
+    case
+      when (fact).awaited_event is null then null
+      when not (fact).timed_out then 'wait'
+      else case (fact).on_timeout when 'exit' then 'exit' else 'skip' end
+    end,
+    case when (fact).timed_out then 'event_timeout' else 'waiting_for_event' end,
+    (fact).awaited_event, (fact).due_at, 'event'
+  union all
+  select 100, 'conditions', false, case when (fact).failure is not null then 'skip' end,
+    (fact).failure, (fact).failed_condition, null, null
+  union all
+  select 110, 'recipient', false,
+    case when not dripdrop._is_recipient((fact).channel, (fact).recipient) then 'skip' end,
+    case when (fact).recipient is null then 'no_recipient' else 'invalid_recipient' end,
+    null, null, null
+  union all
+  select 115, 'verification', false, case when (fact).unverified then 'skip' end,
+    'unverified_recipient', null, null, null
+  union all
+  select 120, 'suppression', true, case when (fact).suppression is not null then 'skip' end,
+    'suppressed', (fact).suppression, null, null
+  union all
+  -- A topic that is gone counts as one that nobody subscribed to.
+  select 125, 'topic', true,
+    case
+      when (fact).topic is null or (fact).consent = 'subscribed' then null
+      when (fact).consent = 'unsubscribed' or (fact).opt_in is not false then 'skip'
+    end,
+    case (fact).consent when 'unsubscribed' then 'opted_out' else 'not_subscribed' end,
+    (fact).topic, null, null
+  union all
+  select 130, 'frequency', false, case when (fact).rival is not null then 'defer' end,
+    'exclusive_group', (fact).rival, null, 'rival'
+  union all
+  select 140, 'window', true, case when (fact).opens_at is not null then 'defer' end,
+    'outside_window', (fact).hours, (fact).opens_at, null
+  union all
+  select 150, 'sender', true,
+    case when (fact).sender_fault is not null then 'hold'
+      when (fact).sender_changed then 'defer' end,
+    coalesce((fact).sender_fault, 'sender_changed'), (fact).sender,
+    case when (fact).sender_fault is null then (fact).at end,
+    case when (fact).sender_fault is not null then 'sender' end
+  union all
+  select 160, 'sender_rest', true, case when (fact).sender_rests then 'defer' end,
+    coalesce((fact).resting_reason, 'adapter_resting'), (fact).sender, (fact).resting_until, 'rest'
+  union all
+  -- What waits for a server is due when it is back; a URL of its own is tried for a while.
+  select 165, 'circuit', true,
+    case
+      when (fact).circuit_until is null then null
+      when (fact).host is null then 'hold'
+      when (fact).late > (fact).retry_for then 'fail'
+      else 'defer'
+    end,
+    'circuit_open', concat_ws(': ', (fact).sender, (fact).circuit_reason), (fact).circuit_until,
+    case when (fact).host is null then 'circuit' end
+  union all
+  -- Shown by explain(): the next try, and the limits, which _admit() asks of a whole batch.
+  select 168, 'retry', false, null, null, null, null, null
+  union all
+  select 170, 'capacity', false, null, null, null, null, null
+  union all
+  select 200, 'send', false, 'send', null, null, null, null;
+end;
+
+comment on function dripdrop._gates_of(dripdrop._fact) is
+  'The gates of a message in order, by the facts about it; action is null where a gate is open.';
 
 -- plpgsql/pipeline/executions.sql
 
@@ -19405,9 +19698,9 @@ comment on function dripdrop._resolve(uuid[], text, text, timestamptz) is
 
 -- The fence. From here on a message may have left, so the stop conditions are asked once more, and
 -- the claim is committed before anything goes out. The pointer is gone with the commit: the lease
--- on the row takes its place. What was stopped, or would now get another sender, goes back to
--- tick(), which decides about it as about anything due. The sender stands only in the first row of
--- each adapter_id in a batch.
+-- on the row takes its place. What would now get another sender goes back to tick(), which decides
+-- about it as about anything due. The sender stands only in the first row of each adapter_id in a
+-- batch.
 --
 -- places: {adapter_id: how many messages the caller can hand over at once}; "*" is for senders that
 -- it does not name. Without it batch_size is the only bound. claim: the caller's token, by which
@@ -19418,7 +19711,8 @@ comment on function dripdrop._resolve(uuid[], text, text, timestamptz) is
 --
 -- locks   executions, skipping what is locked, and the slots of stops, shared: a stop that is under
 --         way keeps its message from being sent; senders with a concurrency, by try; half-open
---         circuits, skipping what is locked; the counters of limits
+--         circuits, and of what is stopped the enrolments and all their executions, skipping what
+--         is locked; the counters of limits
 -- raises  ZD120 the queue does not exist, ZD201 malformed places, ZD202 unknown channel
 create or replace function dripdrop.claim_sends(
   channel text,
@@ -19628,7 +19922,11 @@ comment on function dripdrop._pass_fence(uuid[], interval, uuid, interval, times
   'Fences the executions that may leave now, and returns which; one that cannot be told or written '
   'is left out for a while.';
 
--- locks   half-open circuits, then the counters of limits; claim_sends() holds the executions
+-- A message that does not try a server which is away finds its circuit open.
+--
+-- locks   half-open circuits, skipping what is locked, enrolments of what is stopped and their
+--         executions, skipping what is locked, then the counters of limits; claim_sends() holds the
+--         executions
 create or replace function dripdrop._stop_at_fence(
   executions uuid[],
   ahead interval,
@@ -19639,17 +19937,25 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_stopped uuid[] := array(
-    select distinct g.execution_id
-    from dripdrop._gates(executions, _stop_at_fence.at, 'fence') as g
+  v_verdicts dripdrop._decision[] := array(
+    select d from dripdrop._decide(executions, _stop_at_fence.at, 'fence') as d
   );
-begin
-  v_stopped := v_stopped || dripdrop._pick_probes(
+  v_stopped uuid[] := array(select d.execution_id from unnest(v_verdicts) as d);
+  v_waiting uuid[] := dripdrop._pick_probes(
     array(select u.id from unnest(executions) as u (id) where u.id <> all (v_stopped)),
     _stop_at_fence.at
   );
+begin
+  if cardinality(v_waiting) > 0 then
+    v_stopped := v_stopped || v_waiting;
+    v_verdicts := v_verdicts || array(
+      select d from dripdrop._decide(v_waiting, _stop_at_fence.at, 'fence') as d
+    );
+  end if;
   if cardinality(v_stopped) > 0 then
+    v_verdicts := dripdrop._held_surely(v_verdicts, _stop_at_fence.at);
     perform dripdrop._make_due(v_stopped, _stop_at_fence.at);
+    perform dripdrop._carry_out_verdicts(v_verdicts, _stop_at_fence.at);
   end if;
   return v_stopped || dripdrop._limit_at_fence(
     array(select u.id from unnest(executions) as u (id) where u.id <> all (v_stopped)),
@@ -19660,7 +19966,39 @@ end
 $$;
 
 comment on function dripdrop._stop_at_fence(uuid[], interval, timestamptz) is
-  'Gives back to tick() those that may not leave now, and returns which.';
+  'Does with those that may not leave what their closed gates say, and returns which.';
+
+-- What was found at the fence is not found again. But nobody waits here for an enrolment: where one
+-- is in other hands, or another message of it, the message stays due and tick() decides. So does
+-- what is to be decided anew, by another sender.
+--
+-- locks   enrolments and their executions, skipping what is locked
+create or replace function dripdrop._carry_out_verdicts(
+  verdicts dripdrop._decision[],
+  at timestamptz
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_had uuid[] := dripdrop._try_enrollments(
+    array(
+      select d.execution_id
+      from unnest(verdicts) as d
+      where d.until is distinct from _carry_out_verdicts.at
+    )
+  );
+begin
+  perform from dripdrop._carry_out(
+    array(select d from unnest(verdicts) as d where d.execution_id = any (v_had)),
+    _carry_out_verdicts.at
+  );
+end
+$$;
+
+comment on function dripdrop._carry_out_verdicts(dripdrop._decision[], timestamptz) is
+  'Carries out at the fence what concerns nobody who is being dealt with elsewhere.';
 
 -- Limits that were set after tick() count as well.
 --
@@ -19688,10 +20026,11 @@ declare
       join dripdrop.channel_adapters as a on a.id = p.adapter_id
       where dripdrop._has_limits(s, a)
     )
-    select row(
-      x.id, 'send', 'send', null, null, dripdrop._leave_by(x.fence, _limit_at_fence.at),
-      x.adapter_id, x.recipient, true, x.counter_id, null
-    )::dripdrop._decision
+    select dripdrop._as_decision(
+      x.id, 'send', 'send', until => dripdrop._leave_by(x.fence, _limit_at_fence.at),
+      adapter_id => x.adapter_id, recipient => x.recipient, limited => true,
+      counter_id => x.counter_id
+    )
     from dripdrop.step_executions as x
     where x.id = any (executions)
       and (x.counter_id is not null or (x.step_id, x.adapter_id) in (select * from limited))
@@ -19949,16 +20288,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_half int := cardinality(due) / 2;
-  v_decisions dripdrop._decision[];
 begin
-  v_decisions := array(select d from dripdrop._decide(due, at) as d);
-  if exists (select from unnest(v_decisions) as d where d.limited and d.action = 'send') then
-    v_decisions := dripdrop._admit(v_decisions, at, false);
-  end if;
-  v_decisions := dripdrop._held_surely(v_decisions, at);
-  perform dripdrop._enqueue(c.queue, c.pointers)
-  from dripdrop._carry_out(v_decisions, at) as c;
-  return v_decisions;
+  return dripdrop._decide_and_carry_out(due, at, true);
 exception
   when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
     raise;
@@ -19974,6 +20305,40 @@ $$;
 comment on function dripdrop._tick(uuid[], timestamptz) is
   'Decides executions and carries the decisions out; those of which it cannot are left out for a '
   'while.';
+
+-- The same for tick() and for simulate(), which is not for real: nobody resumes what it holds, or
+-- takes up what it would enqueue.
+--
+-- locks   the counters of limits, in id order, and the slots of pauses, shared, without waiting;
+--         callers hold the executions and their enrolments
+create or replace function dripdrop._decide_and_carry_out(
+  executions uuid[],
+  at timestamptz,
+  for_real boolean
+)
+returns dripdrop._decision[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_decisions dripdrop._decision[] := array(
+    select d from dripdrop._decide(executions, _decide_and_carry_out.at) as d
+  );
+begin
+  if exists (select from unnest(v_decisions) as d where d.limited and d.action = 'send') then
+    v_decisions := dripdrop._admit(v_decisions, _decide_and_carry_out.at, false);
+  end if;
+  if for_real then
+    v_decisions := dripdrop._held_surely(v_decisions, _decide_and_carry_out.at);
+  end if;
+  perform case when for_real then dripdrop._enqueue(c.queue, c.pointers) end
+  from dripdrop._carry_out(v_decisions, _decide_and_carry_out.at) as c;
+  return v_decisions;
+end
+$$;
+
+comment on function dripdrop._decide_and_carry_out(uuid[], timestamptz, boolean) is
+  'Decides executions and does what the decisions say, which it returns.';
 
 -- What was rendered before goes straight to its sender: a retry sends the same bytes. Hooks are
 -- asked again when no answer comes, so that a lost pointer loses nothing.
@@ -20473,28 +20838,15 @@ create or replace function dripdrop._run_ahead(
   events jsonb default '[]',
   hooks jsonb default '{}'
 )
-returns table (
-  at timestamptz,
-  step_key text,
-  channel text,
-  action text,
-  reason text,
-  recipient text
-)
+returns setof dripdrop._moment
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now timestamptz := dripdrop._now();
   v_moments int := 0;
-  v_due_at timestamptz;
-  v_event jsonb;
   v_event_at timestamptz;
   v_due uuid[];
-  v_decisions dripdrop._decision[];
-  v_leaving uuid[];
-  v_failed uuid[];
-  v_limited uuid[];
 begin
   perform dripdrop._assume_rules(enrollments, _run_ahead.hooks, v_now);
   loop
@@ -20508,20 +20860,9 @@ begin
       from dripdrop.enrollments as e
       where e.id = any (enrollments) and e.state = 'active'
     );
-    exit when cardinality(enrollments) = 0;
-
-    select min(x.due_at) into v_due_at
-    from dripdrop.step_executions as x
-    where x.enrollment_id = any (enrollments) and x.due_at is not null;
-    v_event := events -> 0;
-    v_event_at := (v_event ->> 'occurred_at')::timestamptz;
-    exit when v_due_at is null and v_event_at is null;
-    v_now := greatest(v_now, least(v_due_at, v_event_at));
-    if pace is not null then
-      v_now := date_bin(pace, v_now - interval '1 microsecond', timestamptz '2000-01-01 00:00:00+00')
-        + pace;
-    end if;
-    exit when v_now > until;
+    v_event_at := (events -> 0 ->> 'occurred_at')::timestamptz;
+    v_now := dripdrop._next_moment(enrollments, v_event_at, pace, v_now);
+    exit when cardinality(enrollments) = 0 or v_now is null or v_now > until;
     v_moments := v_moments + 1;
     if v_moments > 10000 or (v_moments > 1000 and pace is null) then
       raise exception 'more than % moments before %', v_moments - 1, until using
@@ -20530,10 +20871,10 @@ begin
     perform set_config('dripdrop.now', v_now::text, true);
 
     if v_event_at <= v_now then
-      events := events - 0;
       return query
       select v_now, null::text, null::text, 'event', v.event_key, null::text
-      from dripdrop._track(v_event ->> 'tenant_key', jsonb_build_array(v_event)) as v;
+      from dripdrop._track(events -> 0 ->> 'tenant_key', jsonb_build_array(events -> 0)) as v;
+      events := events - 0;
       perform dripdrop._assume_rules(enrollments, _run_ahead.hooks, v_now);
     else
       v_due := array(
@@ -20545,97 +20886,7 @@ begin
         for no key update of e, x skip locked
       );
       exit when cardinality(v_due) = 0;
-      v_decisions := dripdrop._admit(
-        array(select d from dripdrop._decide(v_due, v_now) as d), v_now, false
-      );
-      perform from dripdrop._carry_out(v_decisions, v_now);
-      perform dripdrop._close_circuits_ahead(v_due, v_now);
-      v_leaving := array(
-        select x.id
-        from unnest(v_decisions) as d
-        join dripdrop.step_executions as x on x.id = d.execution_id
-        where d.action = 'send' and x.state in ('queued', 'rendered')
-      );
-      v_failed := array(
-        select x.id
-        from dripdrop.step_executions as x
-        join dripdrop.steps as s on s.id = x.step_id
-        where x.id = any (v_leaving)
-          and dripdrop._failed_hook(x.hooks, s.template_content) is not null
-      );
-      update dripdrop.step_executions as x
-      set state = case when x.id = any (v_failed) then 'failed' else 'rendered' end,
-          payload = '{}',
-          reason = case when x.id = any (v_failed) then 'hook_failed' else x.reason end,
-          ended_at = case when x.id = any (v_failed) then v_now end
-      where x.id = any (v_leaving);
-      if cardinality(v_failed) > 0 then
-        perform dripdrop._give_up(v_failed, v_now);
-      end if;
-      v_leaving := array(
-        select x.id
-        from dripdrop.step_executions as x
-        where x.id = any (v_leaving) and x.state = 'rendered'
-      );
-      v_limited := dripdrop._limit_at_fence(v_leaving, v_now);
-
-      -- What was to be sent may have failed, waits for what others are sending or, beside another
-      -- one, ended with its enrolment.
-      return query
-      select
-        v_now,
-        s.key,
-        x.channel,
-        coalesce(ended.action, d.action),
-        case when ended.action is null then d.reason else x.reason end,
-        d.recipient
-      from unnest(v_decisions) as d
-      join dripdrop.step_executions as x on x.id = d.execution_id
-      join dripdrop.steps as s on s.id = x.step_id
-      cross join lateral (
-        select
-          case
-            when d.action <> 'send' then null
-            when x.state = 'failed' then 'fail'
-            when x.state = 'cancelled' then 'cancel'
-            when x.id = any (v_limited) then 'defer'
-          end as action
-      ) as ended
-      where d.action <> 'ask'
-      order by x.id;
-
-      update dripdrop.step_executions as x
-      set hooks = dripdrop._assumed_answers(x, _run_ahead.hooks)
-      from unnest(v_decisions) as d
-      where x.id = d.execution_id and d.action = 'ask' and x.state = 'scheduled';
-      perform dripdrop._make_due(
-        array(
-          select x.id
-          from unnest(v_decisions) as d
-          join dripdrop.step_executions as x on x.id = d.execution_id and x.waits_for = 'hook'
-          where d.action = 'ask'
-        ),
-        v_now
-      );
-
-      v_leaving := array(
-        select u.id from unnest(v_leaving) as u (id) where u.id <> all (v_limited)
-      );
-      if cardinality(v_leaving) > 0 then
-        update dripdrop.step_executions as x
-        set state = 'sending',
-            fence = x.fence + 1,
-            lease_until = v_now,
-            claimed_at = v_now,
-            -- Whose books are not kept here, and whose row real sends wait for.
-            adapter_id = null
-        where x.id = any (v_leaving);
-        perform dripdrop.complete_sends(jsonb_agg(
-          jsonb_build_object('execution', x.id, 'fence', x.fence, 'outcome', 'sent')
-        ))
-        from dripdrop.step_executions as x
-        where x.id = any (v_leaving);
-      end if;
+      return query select m.* from dripdrop._deliver_ahead(v_due, _run_ahead.hooks, v_now) as m;
     end if;
   end loop;
 end
@@ -20643,6 +20894,173 @@ $$;
 
 comment on function dripdrop._run_ahead(uuid[], timestamptz, interval, jsonb, jsonb) is
   'What would become of enrolments until a time; the caller must roll back what it does.';
+
+create or replace function dripdrop._next_moment(
+  enrollments uuid[],
+  event_at timestamptz,
+  pace interval,
+  at timestamptz
+)
+returns timestamptz
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when pace is null then n.moment
+    else date_bin(
+      pace, n.moment - interval '1 microsecond', timestamptz '2000-01-01 00:00:00+00'
+    ) + pace
+  end
+  from (
+    select greatest(_next_moment.at, least(min(x.due_at), event_at)) as moment
+    from dripdrop.step_executions as x
+    where x.enrollment_id = any (enrollments) and x.due_at is not null
+    having coalesce(min(x.due_at), event_at) is not null
+  ) as n
+$$;
+
+comment on function dripdrop._next_moment(uuid[], timestamptz, interval, timestamptz) is
+  'When something happens next in a simulation: what is due first, or an event; null for nothing.';
+
+-- From the decision to the record of what has been sent, at one moment. What was to be sent may
+-- have failed, waits for what others are sending or, beside another one, ended with its enrolment.
+--
+-- locks   the counters of limits; callers hold the executions and their enrolments
+create or replace function dripdrop._deliver_ahead(due uuid[], hooks jsonb, at timestamptz)
+returns setof dripdrop._moment
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_decisions dripdrop._decision[] := dripdrop._decide_and_carry_out(
+    due, _deliver_ahead.at, false
+  );
+  v_rendered uuid[];
+  v_limited uuid[];
+begin
+  perform dripdrop._close_circuits_ahead(due, _deliver_ahead.at);
+  v_rendered := dripdrop._render_ahead(
+    array(select d.execution_id from unnest(v_decisions) as d where d.action = 'send'),
+    _deliver_ahead.at
+  );
+  v_limited := dripdrop._limit_at_fence(v_rendered, _deliver_ahead.at);
+
+  return query
+  select
+    _deliver_ahead.at,
+    s.key,
+    x.channel,
+    coalesce(ended.action, d.action),
+    case when ended.action is null then d.reason else x.reason end,
+    d.recipient
+  from unnest(v_decisions) as d
+  join dripdrop.step_executions as x on x.id = d.execution_id
+  join dripdrop.steps as s on s.id = x.step_id
+  cross join lateral (
+    select
+      case
+        when d.action <> 'send' then null
+        when x.state = 'failed' then 'fail'
+        when x.state = 'cancelled' then 'cancel'
+        when x.id = any (v_limited) then 'defer'
+      end as action
+  ) as ended
+  where d.action <> 'ask'
+  order by x.id;
+
+  update dripdrop.step_executions as x
+  set hooks = dripdrop._assumed_answers(x, _deliver_ahead.hooks)
+  from unnest(v_decisions) as d
+  where x.id = d.execution_id and d.action = 'ask' and x.state = 'scheduled';
+  perform dripdrop._make_due(
+    array(
+      select x.id
+      from unnest(v_decisions) as d
+      join dripdrop.step_executions as x on x.id = d.execution_id and x.waits_for = 'hook'
+      where d.action = 'ask'
+    ),
+    _deliver_ahead.at
+  );
+  perform dripdrop._send_ahead(
+    array(select u.id from unnest(v_rendered) as u (id) where u.id <> all (v_limited)),
+    _deliver_ahead.at
+  );
+end
+$$;
+
+comment on function dripdrop._deliver_ahead(uuid[], jsonb, timestamptz) is
+  'Takes what is due through the pipeline in a simulation; returns what became of it.';
+
+create or replace function dripdrop._render_ahead(executions uuid[], at timestamptz)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_leaving uuid[] := array(
+    select x.id
+    from dripdrop.step_executions as x
+    where x.id = any (executions) and x.state in ('queued', 'rendered')
+  );
+  v_failed uuid[] := array(
+    select x.id
+    from dripdrop.step_executions as x
+    join dripdrop.steps as s on s.id = x.step_id
+    where x.id = any (v_leaving)
+      and dripdrop._failed_hook(x.hooks, s.template_content) is not null
+  );
+begin
+  update dripdrop.step_executions as x
+  set state = case when x.id = any (v_failed) then 'failed' else 'rendered' end,
+      payload = '{}',
+      reason = case when x.id = any (v_failed) then 'hook_failed' else x.reason end,
+      ended_at = case when x.id = any (v_failed) then _render_ahead.at end
+  where x.id = any (v_leaving);
+  if cardinality(v_failed) > 0 then
+    perform dripdrop._give_up(v_failed, _render_ahead.at);
+  end if;
+  return array(
+    select x.id
+    from dripdrop.step_executions as x
+    where x.id = any (v_leaving) and x.state = 'rendered'
+  );
+end
+$$;
+
+comment on function dripdrop._render_ahead(uuid[], timestamptz) is
+  'Takes messages as rendered in a simulation, but for those that lack a hook''s value; returns '
+  'which.';
+
+-- Nobody's books are kept here, and no sender's row is taken for which real sends wait.
+--
+-- locks   nothing new: callers hold the executions and their enrolments
+create or replace function dripdrop._send_ahead(executions uuid[], at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if cardinality(executions) = 0 then
+    return;
+  end if;
+  update dripdrop.step_executions as x
+  set state = 'sending',
+      fence = x.fence + 1,
+      lease_until = _send_ahead.at,
+      claimed_at = _send_ahead.at,
+      adapter_id = null
+  where x.id = any (executions);
+  perform dripdrop.complete_sends(jsonb_agg(
+    jsonb_build_object('execution', x.id, 'fence', x.fence, 'outcome', 'sent')
+  ))
+  from dripdrop.step_executions as x
+  where x.id = any (executions);
+end
+$$;
+
+comment on function dripdrop._send_ahead(uuid[], timestamptz) is
+  'Takes messages as sent in a simulation.';
 
 -- A simulation takes it that a server is back when it is to be tried again.
 create or replace function dripdrop._close_circuits_ahead(executions uuid[], at timestamptz)
@@ -20737,91 +21155,37 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_start timestamptz := coalesce(start_at, dripdrop._now());
-  v_version dripdrop.sequence_versions;
   v_enrollment dripdrop.enrollments;
-  v_events jsonb;
   v_rows jsonb;
 begin
   perform dripdrop._check_json(data, 'data');
-  perform dripdrop._check_json(events, 'events', 1048576);
   perform dripdrop._check_time(start_at, 'start_at');
-  perform dripdrop._check_json(hooks, 'hooks');
-  if horizon is null then
-    raise exception 'horizon is missing' using
-      errcode = 'ZD201', column = 'horizon', hint = 'For example interval ''30 days''.';
-  end if;
-  perform dripdrop._check_interval(horizon, 'horizon');
-  if jsonb_typeof(hooks) is distinct from 'object' then
-    raise exception 'hooks is not an object' using
-      errcode = 'ZD201', column = 'hooks', hint = 'For example ''{"lead_score": 85}''.';
-  end if;
-  if jsonb_typeof(events) is distinct from 'array' then
-    raise exception 'events is not a list' using
-      errcode = 'ZD201', column = 'events',
-      hint = 'For example ''[{"at": "2 days", "event_key": "order_completed"}]''.';
-  end if;
-
+  perform dripdrop._check_horizon(horizon);
+  perform dripdrop._check_assumptions(events, hooks);
   begin
     perform set_config('dripdrop.now', v_start::text, true);
     if simulate.version is not null then
-      select v.* into v_version
-      from dripdrop.sequence_versions as v
-      join dripdrop.sequences as q on q.id = v.sequence_id
-      where q.tenant_key is not distinct from simulate.tenant_key
-        and q.key = simulate.sequence
-        and v.version = simulate.version;
-      if not found then
-        raise exception 'version % of sequence % not found',
-          version, dripdrop._quoted(sequence) using
-          errcode = 'ZD103', hint = 'Leave it out for the active version.';
-      end if;
-      if v_version.state <> 'active' then
-        perform dripdrop.activate_sequence_version(simulate.tenant_key, v_version.id);
-      end if;
+      perform dripdrop._activate_ahead(
+        simulate.tenant_key, simulate.sequence, simulate.version
+      );
     end if;
     v_enrollment := dripdrop.enroll(
       simulate.tenant_key, simulate.sequence, 'Simulation', gen_random_uuid()::text, simulate.data
     );
-    begin
-      select coalesce(jsonb_agg(e.event order by e.event ->> 'occurred_at', e.place), '[]')
-      into v_events
-      from (
-        select
-          g.place,
-          (g.event - 'at') || jsonb_build_object(
-            'tenant_key', simulate.tenant_key,
-            'enrollment_id', v_enrollment.id,
-            'occurred_at', to_char(
-              case
-                when g.event ->> 'at' ~ '^[0-9]{4}-' then (g.event ->> 'at')::timestamptz
-                else v_start + (g.event ->> 'at')::interval
-              end at time zone 'UTC',
-              'YYYY-MM-DD"T"HH24:MI:SS.USZ'
-            )
-          ) as event
-        from jsonb_array_elements(simulate.events) with ordinality as g (event, place)
-      ) as e;
-    exception
-      when data_exception then
-        raise exception 'an element of events is malformed' using
-          errcode = 'ZD201', column = 'events', detail = sqlerrm,
-          hint = 'at is a time, or how long after the start: {"at": "2 days", "event_key": …}.';
-    end;
     select jsonb_agg(to_jsonb(r)) into v_rows
     from dripdrop._run_ahead(
-      array[v_enrollment.id], v_start + horizon, null, v_events, simulate.hooks
+      array[v_enrollment.id],
+      v_start + horizon,
+      null,
+      dripdrop._assumed_events(simulate.events, v_enrollment, v_start),
+      simulate.hooks
     ) as r;
     raise sqlstate 'ZX000';
   exception
     when sqlstate 'ZX000' then
       null;  -- All of it is undone, but for the variables.
   end;
-
-  return query
-  select r.*
-  from jsonb_to_recordset(v_rows) as r (
-    at timestamptz, step_key text, channel text, action text, reason text, recipient text
-  );
+  return query select r.* from jsonb_populate_recordset(null::dripdrop._moment, v_rows) as r;
 end
 $$;
 
@@ -20831,6 +21195,122 @@ comment on function dripdrop.simulate(
   'What would happen to a subscriber with this data, by the code that would do it: one row per '
   'decision, and how it ends. events: [{"at": "2 days", "event_key", "event_data"}]; hooks: values '
   'by key. Leaves nothing behind.';
+
+-- raises  ZD201
+create or replace function dripdrop._check_horizon(horizon interval)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if horizon is null then
+    raise exception 'horizon is missing' using
+      errcode = 'ZD201', column = 'horizon', hint = 'For example interval ''30 days''.';
+  end if;
+  perform dripdrop._check_interval(horizon, 'horizon');
+end
+$$;
+
+comment on function dripdrop._check_horizon(interval) is
+  'Raises ZD201 unless it is known how far a simulation goes.';
+
+-- raises  ZD201
+create or replace function dripdrop._check_assumptions(events jsonb, hooks jsonb)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_json(events, 'events', 1048576);
+  perform dripdrop._check_json(hooks, 'hooks');
+  if jsonb_typeof(hooks) is distinct from 'object' then
+    raise exception 'hooks is not an object' using
+      errcode = 'ZD201', column = 'hooks', hint = 'For example ''{"lead_score": 85}''.';
+  end if;
+  if jsonb_typeof(events) is distinct from 'array' then
+    raise exception 'events is not a list' using
+      errcode = 'ZD201', column = 'events',
+      hint = 'For example ''[{"at": "2 days", "event_key": "order_completed"}]''.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_assumptions(jsonb, jsonb) is
+  'Raises ZD201 on what a simulation cannot assume of events and hooks.';
+
+-- locks   as activate_sequence_version()
+-- raises  ZD103 unknown version, and what activate_sequence_version() raises
+create or replace function dripdrop._activate_ahead(tenant_key text, sequence text, version int)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_version dripdrop.sequence_versions;
+begin
+  select v.* into v_version
+  from dripdrop.sequence_versions as v
+  join dripdrop.sequences as q on q.id = v.sequence_id
+  where q.tenant_key is not distinct from _activate_ahead.tenant_key
+    and q.key = _activate_ahead.sequence
+    and v.version = _activate_ahead.version;
+  if not found then
+    raise exception 'version % of sequence % not found',
+      version, dripdrop._quoted(sequence) using
+      errcode = 'ZD103', hint = 'Leave it out for the active version.';
+  end if;
+  if v_version.state <> 'active' then
+    perform dripdrop.activate_sequence_version(_activate_ahead.tenant_key, v_version.id);
+  end if;
+end
+$$;
+
+comment on function dripdrop._activate_ahead(text, text, int) is
+  'Makes a version the active one, in a simulation.';
+
+-- raises  ZD201 a malformed event
+create or replace function dripdrop._assumed_events(
+  events jsonb,
+  enrollment dripdrop.enrollments,
+  start timestamptz
+)
+returns jsonb
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(e.event order by e.event ->> 'occurred_at', e.place), '[]')
+    from (
+      select
+        g.place,
+        (g.event - 'at') || jsonb_build_object(
+          'tenant_key', enrollment.tenant_key,
+          'enrollment_id', enrollment.id,
+          'occurred_at', to_char(
+            case
+              when g.event ->> 'at' ~ '^[0-9]{4}-' then (g.event ->> 'at')::timestamptz
+              else start + (g.event ->> 'at')::interval
+            end at time zone 'UTC',
+            'YYYY-MM-DD"T"HH24:MI:SS.USZ'
+          )
+        ) as event
+      from jsonb_array_elements(events) with ordinality as g (event, place)
+    ) as e
+  );
+exception
+  when data_exception then
+    raise exception 'an element of events is malformed' using
+      errcode = 'ZD201', column = 'events', detail = sqlerrm,
+      hint = 'at is a time, or how long after the start: {"at": "2 days", "event_key": …}.';
+end
+$$;
+
+comment on function dripdrop._assumed_events(jsonb, dripdrop.enrollments, timestamptz) is
+  'The events of a simulation as they are tracked, in order.';
 
 -- In portions, so that nobody waits long for the enrolments that are being thought about.
 --
@@ -20850,16 +21330,10 @@ declare
   v_start timestamptz := dripdrop._now();
   v_sequence uuid;
   v_portion uuid[];
-  v_under_way uuid[];
   v_last uuid := uuid '00000000-0000-0000-0000-000000000000';
   v_rows jsonb := jsonb '[]';
-  v_counts jsonb;
 begin
-  if horizon is null then
-    raise exception 'horizon is missing' using
-      errcode = 'ZD201', column = 'horizon', hint = 'For example interval ''30 days''.';
-  end if;
-  perform dripdrop._check_interval(horizon, 'horizon');
+  perform dripdrop._check_horizon(horizon);
   select q.id into v_sequence
   from dripdrop.sequences as q
   where q.tenant_key is not distinct from forecast.tenant_key and q.key = forecast.sequence;
@@ -20878,42 +21352,7 @@ begin
     );
     exit when cardinality(v_portion) = 0;
     v_last := v_portion[cardinality(v_portion)];
-    begin
-      perform set_config('dripdrop.now', v_start::text, true);
-      v_under_way := array(
-        select x.id
-        from dripdrop.step_executions as x
-        join dripdrop.enrollments as e on e.id = x.enrollment_id
-        where x.enrollment_id = any (v_portion) and x.state in ('queued', 'rendered', 'sending')
-        for no key update of e, x skip locked
-      );
-      -- What is under way counts as due now.
-      update dripdrop.step_executions as x
-      set state = 'scheduled',
-          due_at = v_start,
-          payload = null,
-          lease_until = null
-      where x.id = any (v_under_way);
-      perform dripdrop._close_circuits_ahead(
-        array(
-          select x.id
-          from dripdrop.step_executions as x
-          where x.enrollment_id = any (v_portion) and x.ended_at is null
-        ),
-        v_start
-      );
-      select coalesce(jsonb_agg(to_jsonb(c)), '[]') into v_counts
-      from (
-        select (r.at at time zone 'UTC')::date as day, r.step_key, r.channel, count(*) as messages
-        from dripdrop._run_ahead(v_portion, v_start + horizon, interval '1 hour') as r
-        where r.action = 'send'
-        group by 1, 2, 3
-      ) as c;
-      raise sqlstate 'ZX000';
-    exception
-      when sqlstate 'ZX000' then
-        v_rows := v_rows || v_counts;
-    end;
+    v_rows := v_rows || dripdrop._forecast_portion(v_portion, v_start, v_start + horizon);
   end loop;
 
   return query
@@ -20927,6 +21366,61 @@ $$;
 comment on function dripdrop.forecast(text, text, interval) is
   'How many messages the active enrolments of a sequence would be sent, by day (UTC) and step, if '
   'nothing more happened. The clock goes by the hour.';
+
+-- What is under way counts as due at once. Nothing stays behind.
+--
+-- locks   the enrolments and their executions, skipping what is locked; until it returns
+create or replace function dripdrop._forecast_portion(
+  enrollments uuid[],
+  at timestamptz,
+  until timestamptz
+)
+returns jsonb
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_under_way uuid[];
+  v_counts jsonb;
+begin
+  perform set_config('dripdrop.now', _forecast_portion.at::text, true);
+  v_under_way := array(
+    select x.id
+    from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    where x.enrollment_id = any (enrollments) and x.state in ('queued', 'rendered', 'sending')
+    for no key update of e, x skip locked
+  );
+  update dripdrop.step_executions as x
+  set state = 'scheduled',
+      due_at = _forecast_portion.at,
+      payload = null,
+      lease_until = null
+  where x.id = any (v_under_way);
+  perform dripdrop._close_circuits_ahead(
+    array(
+      select x.id
+      from dripdrop.step_executions as x
+      where x.enrollment_id = any (enrollments) and x.ended_at is null
+    ),
+    _forecast_portion.at
+  );
+  select coalesce(jsonb_agg(to_jsonb(c)), '[]') into v_counts
+  from (
+    select (r.at at time zone 'UTC')::date as day, r.step_key, r.channel, count(*) as messages
+    from dripdrop._run_ahead(enrollments, _forecast_portion.until, interval '1 hour') as r
+    where r.action = 'send'
+    group by 1, 2, 3
+  ) as c;
+  raise sqlstate 'ZX000';
+exception
+  when sqlstate 'ZX000' then
+    return v_counts;
+end
+$$;
+
+comment on function dripdrop._forecast_portion(uuid[], timestamptz, timestamptz) is
+  'How many messages some enrolments would be sent, by day (UTC) and step.';
 
 -- plpgsql/tenants/settings.sql
 
@@ -21115,29 +21609,13 @@ comment on function dripdrop.check_schema() is
   'What is missing, different or unexpected in the schema, against what was installed; no row '
   'means it is whole.';
 
--- What is missing or different comes first: what else is wrong may follow from it, or may not even
--- be found out.
---
--- raises  nothing: it is for finding out what is wrong
-create or replace function dripdrop.startup_check()
-returns table (problem text, detail text, hint text, blocks boolean)
+create or replace function dripdrop._installation_problems()
+returns setof dripdrop._problem
 language plpgsql
 stable
-security definer
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_now timestamptz := dripdrop._now();
 begin
-  if to_regnamespace('pgmq') is null then
-    return query
-    select
-      'pgmq_missing',
-      'pgmq is not installed in this database',
-      'create extension pgmq, or run "dripdrop install".',
-      true;
-  end if;
-
   return query
   select
     'untrusted_owner',
@@ -21159,10 +21637,19 @@ begin
     true
   from dripdrop.check_schema() as c
   limit 1;
+end
+$$;
 
-  return query
-  select p.*, true from dripdrop._open_transaction_problems('10 seconds') as p;
+comment on function dripdrop._installation_problems() is
+  'What is wrong with the schema and the queues, as startup_check() reports it.';
 
+create or replace function dripdrop._setup_problems()
+returns setof dripdrop._problem
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
   return query
   select distinct
     'no_adapter',
@@ -21174,11 +21661,10 @@ begin
   from dripdrop.steps as s
   join dripdrop.sequence_versions as v on v.id = s.sequence_version_id and v.state = 'active'
   join dripdrop.sequences as q on q.id = v.sequence_id and q.active
-  where s.active
-    and s.channel_adapter_id is null
-    and dripdrop._rotation(s.config, q.metadata, s.channel) is null
-    and q.metadata #>> array['channel_adapters', s.channel] is null
-    and not exists (select from dripdrop.get_default_adapter(s.tenant_key, s.channel));
+  cross join lateral dripdrop._who_sends(
+    s.channel_adapter_id, s.config, q.metadata, s.tenant_key, s.channel
+  ) as w
+  where s.active and w.sends and w.adapter_id is null;
 
   return query
   select
@@ -21212,6 +21698,37 @@ begin
       select from jsonb_object_keys(coalesce(s.template_content -> 'headers', '{}')) as header
       where lower(header) = 'list-unsubscribe'
     );
+end
+$$;
+
+comment on function dripdrop._setup_problems() is
+  'What is wrong with senders and links to unsubscribe, as startup_check() reports it.';
+
+-- What is missing or different comes first: what else is wrong may follow from it, or may not even
+-- be found out.
+--
+-- raises  nothing: it is for finding out what is wrong
+create or replace function dripdrop.startup_check()
+returns table (problem text, detail text, hint text, blocks boolean)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+begin
+  if to_regnamespace('pgmq') is null then
+    return query
+    select
+      'pgmq_missing',
+      'pgmq is not installed in this database',
+      'create extension pgmq, or run "dripdrop install".',
+      true;
+  end if;
+  return query select p.* from dripdrop._installation_problems() as p;
+  return query select p.*, true from dripdrop._open_transaction_problems('10 seconds') as p;
+  return query select p.* from dripdrop._setup_problems() as p;
 
   begin
     return query select p.* from dripdrop._circuit_problems(v_now) as p;

@@ -259,6 +259,60 @@ create type dripdrop._finding as (
 
 comment on type dripdrop._finding is 'What follows from a condition: action, reason and detail.';
 
+-- What is known about one message when its gates are asked, one row of _facts(): the list of gates
+-- reads nothing else. late: since when it should have left. Null is what nobody asked for.
+create type dripdrop._fact as (
+  execution_id uuid,
+  at timestamptz,
+  channel text,
+  due_at timestamptz,
+  late interval,
+  fault text,
+  fault_until timestamptz,
+  sending_pause text,
+  enrollment_state text,
+  sequence_active boolean,
+  step_active boolean,
+  hooks_unanswered boolean,
+  hooks_reason text,
+  hooks_detail text,
+  hooks_until timestamptz,
+  stale_after interval,
+  on_stale text,
+  rules_unanswered boolean,
+  exit_action text,
+  exit_reason text,
+  exit_detail text,
+  awaited_event text,
+  timed_out boolean,
+  on_timeout text,
+  failure text,
+  failed_condition text,
+  recipient text,
+  unverified boolean,
+  suppression text,
+  topic text,
+  opt_in boolean,
+  consent text,
+  rival text,
+  opens_at timestamptz,
+  hours text,
+  adapter_id uuid,
+  sender text,
+  sender_fault text,
+  sender_changed boolean,
+  sender_rests boolean,
+  resting_until timestamptz,
+  resting_reason text,
+  circuit_until timestamptz,
+  circuit_reason text,
+  host text,
+  retry_for interval,
+  limited boolean
+);
+
+comment on type dripdrop._fact is 'What the gates of one message are asked about.';
+
 -- Where a step leads: found without a step is the end.
 create type dripdrop._route as (
   step_id uuid,
@@ -399,6 +453,36 @@ create type dripdrop._problem as (
 );
 
 comment on type dripdrop._problem is 'One row of startup_check().';
+
+-- One row of explain().
+create type dripdrop._explanation as (
+  phase text,
+  step text,
+  occurrence int,
+  at timestamptz,
+  place int,
+  gate text,
+  open boolean,
+  reason text,
+  detail text,
+  until timestamptz,
+  next_action text,
+  next_at timestamptz
+);
+
+comment on type dripdrop._explanation is 'One row of explain().';
+
+-- One row of simulate().
+create type dripdrop._moment as (
+  at timestamptz,
+  step_key text,
+  channel text,
+  action text,
+  reason text,
+  recipient text
+);
+
+comment on type dripdrop._moment is 'One row of simulate().';
 
 -- sql/settings.sql
 

@@ -68,16 +68,10 @@ begin
   end if;
   perform dripdrop._check_template(v_channel, coalesce(step -> 'template', '{}'));
 
-  if step ->> 'adapter' is not null and not exists (
-    select from dripdrop.channel_adapters as a
-    where a.name = step ->> 'adapter'
-      and a.channel = v_channel
-      and (a.tenant_key = _canonical_step.tenant_key or a.tenant_key is null)
-  ) then
-    raise exception 'adapter % not found for channel %',
-      dripdrop._quoted(step ->> 'adapter'), dripdrop._quoted(v_channel) using
-      errcode = 'ZD107', column = 'adapter',
-      hint = 'Name an adapter of this tenant or a global one; list_channel_adapters() shows them.';
+  if step ->> 'adapter' is not null then
+    perform dripdrop._named_adapter(
+      _canonical_step.tenant_key, v_channel, step ->> 'adapter', null, 'adapter'
+    );
   end if;
 
   return jsonb_build_object(
@@ -380,15 +374,12 @@ begin
     step ->> 'channel',
     step -> 'timing',
     step -> 'template',
-    (
-      select a.id
-      from dripdrop.channel_adapters as a
-      where a.name = step ->> 'adapter'
-        and a.channel = step ->> 'channel'
-        and (a.tenant_key = version.tenant_key or a.tenant_key is null)
-      order by a.tenant_key nulls last
-      limit 1
-    ),
+    case
+      when step ->> 'adapter' is not null
+      then dripdrop._named_adapter(
+        version.tenant_key, step ->> 'channel', step ->> 'adapter', null, 'adapter'
+      )
+    end,
     step -> 'config',
     (step ->> 'active')::boolean
   on conflict do nothing

@@ -388,36 +388,23 @@ as $$
     where p.id = (version.config ->> 'pool_id')::uuid
       and (p.tenant_key = version.tenant_key or p.tenant_key is null)
   ),
-  -- The steps' own senders, those they share, and those that the sequence gives to their channels.
+  -- All that are named, by the steps and by the sequence for their channels, whoever sends.
   named as (
-    select s.key, s.position, s.channel, a.adapter_id
+    select
+      case w.named_by when 'step' then s.key end as key,
+      case w.named_by when 'step' then s.position end as position,
+      s.channel,
+      w.adapter_id
     from dripdrop.steps as s
-    cross join lateral (
-      values (s.channel_adapter_id), (s.adapter_override_id)
-    ) as a (adapter_id)
-    where s.sequence_version_id = version.id and a.adapter_id is not null
-    union all
-    select s.key, s.position, s.channel, (e.entry ->> 'adapter_id')::uuid
+    join dripdrop.sequences as q on q.id = version.sequence_id
+    cross join lateral dripdrop._who_sends(
+      s.channel_adapter_id, s.config, q.metadata, s.tenant_key, s.channel
+    ) as w
+    where s.sequence_version_id = version.id and w.named_by in ('step', 'sequence')
+    union
+    select s.key, s.position, s.channel, s.adapter_override_id
     from dripdrop.steps as s
-    cross join jsonb_array_elements(s.config -> 'channel_adapter_rotation') as e (entry)
-    where s.sequence_version_id = version.id
-    union all
-    select null, null, m.key, (e.entry ->> 'adapter_id')::uuid
-    from dripdrop.sequences as q
-    cross join jsonb_each(q.metadata -> 'channel_rotation') as m
-    cross join jsonb_array_elements(m.value) as e (entry)
-    where q.id = version.sequence_id
-      and m.key in (
-        select s.channel from dripdrop.steps as s where s.sequence_version_id = version.id
-      )
-    union all
-    select null, null, m.key, m.value::uuid
-    from dripdrop.sequences as q
-    cross join jsonb_each_text(q.metadata -> 'channel_adapters') as m
-    where q.id = version.sequence_id
-      and m.key in (
-        select s.channel from dripdrop.steps as s where s.sequence_version_id = version.id
-      )
+    where s.sequence_version_id = version.id and s.adapter_override_id is not null
   )
   (
     select

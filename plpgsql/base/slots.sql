@@ -30,8 +30,9 @@ return hashtext('dripdrop.hold') & 2147483647;
 comment on function dripdrop._hold_class() is
   'The class of the advisory locks that say what stops are about that have not committed.';
 
--- The slots: of everything, of a tenant's switches, of a sender, and 256 for the recipients of each
--- tenant. Two that fall together cost a claim another look, and nothing else.
+-- The slots: of everything, of a tenant's switches, of a sender, and 256 each for the recipients of
+-- a tenant and the subscribers of a topic. Two that fall together cost a claim another look, and
+-- nothing else.
 create or replace function dripdrop._everything_slot()
 returns int
 language sql
@@ -72,6 +73,23 @@ return (
 
 comment on function dripdrop._recipient_slot(text, text) is
   'The slot of a recipient that a tenant, or null for all of them, suppresses.';
+
+create or replace function dripdrop._subscriber_slot(
+  topic_id uuid,
+  subscriber_type text,
+  subscriber_id text
+)
+returns int
+language sql
+immutable
+parallel safe
+return (
+  uuid_hash_extended(topic_id, hashtext(subscriber_type || ':' || subscriber_id) & 255)
+  & 2147483647
+)::int;
+
+comment on function dripdrop._subscriber_slot(uuid, text, text) is
+  'The slot of a subscriber who opts out of a topic.';
 
 -- locks   the slot, waiting for the claims that share it, until the transaction ends
 create or replace function dripdrop._exclude_claims(slot int)
@@ -162,6 +180,9 @@ begin
   return array(
     select x.id
     from dripdrop.step_executions as x
+    left join dripdrop._topics_of(executions) as t on t.step_id = x.step_id
+    left join dripdrop.enrollments as e
+      on e.id = case when t.topic_id is not null then x.enrollment_id end
     where x.id = any (executions)
       and x.id <> all (v_held)
       and pg_try_advisory_xact_lock_shared(v_class, dripdrop._tenant_slot(x.tenant_key))
@@ -179,6 +200,12 @@ begin
           )
         )
       )
+      and (
+        t.topic_id is null
+        or pg_try_advisory_xact_lock_shared(
+          v_class, dripdrop._subscriber_slot(t.topic_id, e.subscriber_type, e.subscriber_id)
+        )
+      )
   );
 end
 $$;
@@ -186,6 +213,26 @@ $$;
 comment on function dripdrop._unstopped(uuid[]) is
   'The messages that no stop under way is about; the claim that asks excludes such stops until it '
   'commits.';
+
+create or replace function dripdrop._topics_of(executions uuid[])
+returns table (step_id uuid, topic_id uuid)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select s.id, t.id
+  from (
+    select distinct x.step_id
+    from dripdrop.step_executions as x
+    where x.id = any (executions)
+  ) as m
+  join dripdrop.steps as s on s.id = m.step_id
+  join dripdrop.topics as t
+    on t.key = s.config ->> 'topic' and t.tenant_key is not distinct from s.tenant_key
+$$;
+
+comment on function dripdrop._topics_of(uuid[]) is
+  'The topics of steps that messages are of; steps without one are left out.';
 
 create or replace function dripdrop._held(executions uuid[], things int[])
 returns uuid[]

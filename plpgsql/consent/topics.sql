@@ -61,57 +61,48 @@ $$;
 
 comment on function dripdrop.list_topics(text) is 'The topics of exactly this tenant, by key.';
 
--- Subscribers share a fixed number of slots of each topic, which bounds the locks a claim holds.
-create or replace function dripdrop._subscriber_slot(
+-- The gravest suppression is the one that is shown.
+create or replace function dripdrop._consent(
+  tenant_key text,
+  channel text,
+  recipient text,
+  topic text,
   topic_id uuid,
   subscriber_type text,
-  subscriber_id text
+  subscriber_id text,
+  at timestamptz
 )
-returns int
+returns table (suppression text, state text)
 language sql
-immutable
+stable
 parallel safe
-return (
-  uuid_hash_extended(topic_id, hashtext(subscriber_type || ':' || subscriber_id) & 255)
-  & 2147483647
-)::int;
+begin atomic
+  select
+    (
+      select concat(
+        p.reason,
+        case when p.recipient_normalized like '@%' then ' of ' || p.recipient_normalized end,
+        ' about ' || p.topic,
+        case when p.tenant_key is null then ', for every tenant' end
+      )
+      from dripdrop._suppressions_of(
+        _consent.tenant_key, _consent.channel, _consent.recipient, _consent.topic, _consent.at
+      ) as p
+      order by dripdrop._severity(p.reason) desc, p.id
+      limit 1
+    ),
+    u.state
+  from (values (1)) as one
+  left join dripdrop.subscriptions as u
+    on u.subscriber_id = _consent.subscriber_id
+    and u.subscriber_type = _consent.subscriber_type
+    and u.topic_id = _consent.topic_id;
+end;
 
-comment on function dripdrop._subscriber_slot(uuid, text, text) is
-  'The slot of a subscriber who opts out of a topic.';
-
--- A claim must share the slot before it looks, and look with eyes opened after that: volatile, so
--- that the second statement has a snapshot of its own.
---
--- locks   the subscriber's slot, shared, without waiting
-create or replace function dripdrop._consent_at_fence(
-  topic_id uuid,
-  subscriber_type text,
-  subscriber_id text
-)
-returns text
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if not pg_try_advisory_xact_lock_shared(
-    dripdrop._stop_class(),
-    dripdrop._subscriber_slot(topic_id, subscriber_type, subscriber_id)
-  ) then
-    return 'changing';
-  end if;
-  return (
-    select u.state
-    from dripdrop.subscriptions as u
-    where u.subscriber_id = _consent_at_fence.subscriber_id
-      and u.subscriber_type = _consent_at_fence.subscriber_type
-      and u.topic_id = _consent_at_fence.topic_id
-  );
-end
-$$;
-
-comment on function dripdrop._consent_at_fence(uuid, text, text) is
-  'What a subscriber said about a topic: subscribed, unsubscribed, null for nothing; changing '
-  'while an opt-out is being committed.';
+comment on function dripdrop._consent(
+  text, text, text, text, uuid, text, text, timestamptz
+) is
+  'The suppression that stops a message, in words, and what its subscriber said about its topic.';
 
 -- No message is touched here, so that those of enrolments that begin meanwhile are stopped too: the
 -- gate at the fence sees the opt-out once it has committed.

@@ -25,9 +25,6 @@ declare
   v_now timestamptz := dripdrop._now();
   v_enrollment dripdrop.enrollments;
   v_execution dripdrop.step_executions;
-  v_decision dripdrop._decision;
-  v_at timestamptz;
-  v_fault_until timestamptz;
 begin
   select e.* into v_enrollment
   from dripdrop.enrollments as e
@@ -38,7 +35,36 @@ begin
       errcode = 'ZD105', hint = 'Ids are looked up within the tenant that is named first.';
   end if;
 
-  return query
+  return query select p.* from dripdrop._explain_past(v_enrollment.id) as p;
+  for v_execution in
+    select x.*
+    from dripdrop.step_executions as x
+    where x.enrollment_id = v_enrollment.id and x.ended_at is null
+    order by coalesce(x.due_at, x.scheduled_for), x.id
+  loop
+    return query select g.* from dripdrop._explain_gates(v_execution, v_now) as g;
+  end loop;
+  if v_enrollment.state in ('completed', 'cancelled') then
+    return query
+    select
+      'end', null::text, null::int,
+      coalesce(v_enrollment.completed_at, v_enrollment.cancelled_at),
+      null::int, null::text, null::boolean, v_enrollment.exit_reason, v_enrollment.state,
+      null::timestamptz, 'nothing', null::timestamptz;
+  end if;
+end
+$$;
+
+comment on function dripdrop.explain(text, uuid) is
+  'What became of an enrolment''s steps (past), how each gate stands for its messages to come and '
+  'what happens next, when (now), and why it ended (end). The same code decides.';
+
+create or replace function dripdrop._explain_past(enrollment_id uuid)
+returns setof dripdrop._explanation
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
   select
     'past', s.key, x.occurrence, x.ended_at, null::int, null::text, null::boolean, x.reason,
     nullif(concat_ws(
@@ -63,112 +89,140 @@ begin
     null::timestamptz, x.state, null::timestamptz
   from dripdrop.step_executions as x
   join dripdrop.steps as s on s.id = x.step_id
-  where x.enrollment_id = v_enrollment.id and x.ended_at is not null
-  order by x.ended_at, x.id;
+  where x.enrollment_id = _explain_past.enrollment_id and x.ended_at is not null
+  order by x.ended_at, x.id
+$$;
 
-  for v_execution in
-    select x.*
-    from dripdrop.step_executions as x
-    where x.enrollment_id = v_enrollment.id and x.ended_at is null
-    order by coalesce(x.due_at, x.scheduled_for), x.id
-  loop
-    -- A message that waits is judged as of the time it waits for, unless that is a timeout.
-    v_at := greatest(
-      v_now, case when v_execution.awaited_event is null then v_execution.due_at end
-    );
-    v_decision := dripdrop._decide(array[v_execution.id], v_at);
-    -- What waits has its slot; what is due is yet to ask its limits.
-    if v_execution.due_at <= v_now then
-      v_decision := dripdrop._would_admit(v_decision, v_now);
-    end if;
-    -- No stage looks at it before.
-    v_fault_until := (
-      select f.until from dripdrop.faults as f where f.execution_id = v_execution.id and f.until > v_at
-    );
-    return query
-    select
-      'now',
-      s.key,
-      v_execution.occurrence,
-      v_at,
-      g.place,
-      g.gate,
-      g.action is null and put_off.gate is null,
-      case when g.action is not null then g.reason else put_off.reason end,
-      case when g.action is not null then g.detail else put_off.detail end,
-      case
-        when g.action = 'ask' and v_execution.due_at > v_now then v_execution.due_at
-        when g.action is not null then g.until
-        when put_off.gate is not null then v_execution.due_at
-      end,
-      case
-        when v_fault_until is not null then 'hold'
-        when v_execution.state = 'scheduled' then v_decision.action
-        when v_execution.state = 'queued' then 'render'
-        when v_execution.state = 'rendered' then 'send'
-        when v_execution.state = 'sending' then 'record'
-        else 'resolve'
-      end,
-      case
-        when v_fault_until is not null then v_fault_until
-        when v_execution.state = 'sending' then v_execution.lease_until
-        when v_decision.action in ('hold', 'wait') then v_decision.until
-        when v_decision.action = 'ask' and v_decision.waits_for = 'circuit' then v_decision.until
-        when v_decision.action = 'ask' then v_at
-        else coalesce(case when v_execution.state = 'scheduled' then v_decision.until end, v_at)
-      end
-    from (
-      select
-        a.place,
-        a.gate,
-        case when a.gate = v_decision.gate then v_decision.action else a.action end as action,
-        case when a.gate = v_decision.gate then v_decision.reason else a.reason end as reason,
-        case when a.gate = v_decision.gate then v_decision.detail else a.detail end as detail,
-        -- Of a gate that is shut without an end, the decision knows only when it is asked again.
-        case
-          when a.action is null and a.gate = v_decision.gate then v_decision.until else a.until
-        end as until
-      from dripdrop._gates(array[v_execution.id], v_at, 'all') as a
-    ) as g
-    join dripdrop.steps as s on s.id = v_execution.step_id
-    -- The gate that put it off is why it waits, though it will be open by then.
-    left join lateral (
-      select
-        m.occurred_at as at,
-        coalesce(m.event_data ->> 'gate', 'retry') as gate,
-        coalesce(
-          m.event_data ->> 'reason', m.event_data ->> 'code', m.event_data ->> 'outcome'
-        ) as reason,
-        case
-          when m.event_data ? 'gate' then m.event_data ->> 'detail'
-          else dripdrop._describe_retries(v_execution, s.config)
-        end as detail
-      from dripdrop.message_events as m
-      where m.step_execution_id = v_execution.id and m.event_type = 'deferred'
-      order by m.occurred_at desc, m.id desc
-      limit 1
-    ) as put_off
-      on put_off.gate = g.gate
-      and put_off.at = v_execution.reason_at
-      and v_execution.due_at > v_now
-    where g.gate <> 'send'
-    order by g.place;
-  end loop;
+comment on function dripdrop._explain_past(uuid) is 'What became of the steps of an enrolment.';
 
-  if v_enrollment.state in ('completed', 'cancelled') then
-    return query
-    select
-      'end', null::text, null::int,
-      coalesce(v_enrollment.completed_at, v_enrollment.cancelled_at),
-      null::int, null::text, null::boolean, v_enrollment.exit_reason, v_enrollment.state,
-      null::timestamptz, 'nothing', null::timestamptz;
+-- A message that waits is judged as of the time it waits for, unless that is a timeout. What waits
+-- has its slot; what is due is yet to ask its limits.
+create or replace function dripdrop._explain_gates(
+  execution dripdrop.step_executions,
+  at timestamptz
+)
+returns setof dripdrop._explanation
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_as_of timestamptz := greatest(
+    _explain_gates.at, case when execution.awaited_event is null then execution.due_at end
+  );
+  v_decision dripdrop._decision := dripdrop._decide(array[execution.id], v_as_of);
+begin
+  if execution.due_at <= _explain_gates.at then
+    v_decision := dripdrop._would_admit(v_decision, _explain_gates.at);
   end if;
+  return query
+  select
+    'now',
+    s.key,
+    execution.occurrence,
+    v_as_of,
+    g.place,
+    g.gate,
+    g.action is null and put_off.gate is null,
+    case when g.action is not null then g.reason else put_off.reason end,
+    case when g.action is not null then g.detail else put_off.detail end,
+    case
+      when g.action = 'ask' and execution.due_at > _explain_gates.at then execution.due_at
+      when g.action is not null then g.until
+      when put_off.gate is not null then execution.due_at
+    end,
+    next.action,
+    next.at
+  from (
+    select
+      a.place,
+      a.gate,
+      case when a.gate = v_decision.gate then v_decision.action else a.action end as action,
+      case when a.gate = v_decision.gate then v_decision.reason else a.reason end as reason,
+      case when a.gate = v_decision.gate then v_decision.detail else a.detail end as detail,
+      -- Of a gate that is shut without an end, the decision knows only when it is asked again.
+      case
+        when a.action is null and a.gate = v_decision.gate then v_decision.until else a.until
+      end as until
+    from dripdrop._gates(array[execution.id], v_as_of, 'explain') as a
+  ) as g
+  join dripdrop.steps as s on s.id = execution.step_id
+  cross join dripdrop._explain_next(execution, v_decision, v_as_of) as next
+  -- The gate that put it off is why it waits, though it will be open by then.
+  left join dripdrop._last_deferral(execution) as put_off
+    on put_off.gate = g.gate and execution.due_at > _explain_gates.at
+  where g.gate <> 'send'
+  order by g.place;
 end
 $$;
 
-comment on function dripdrop.explain(text, uuid) is
-  'What became of an enrolment''s steps (past), how each gate stands for its messages to come and '
-  'what happens next, when (now), and why it ended (end). The same code decides.';
+comment on function dripdrop._explain_gates(dripdrop.step_executions, timestamptz) is
+  'How each gate stands for a message to come, and what happens next.';
+
+-- A row that a stage could not deal with is looked at by none until its fault is over.
+create or replace function dripdrop._explain_next(
+  execution dripdrop.step_executions,
+  decision dripdrop._decision,
+  as_of timestamptz
+)
+returns table (action text, at timestamptz)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    case
+      when fault.until is not null then 'hold'
+      when (execution).state = 'scheduled' then (decision).action
+      when (execution).state = 'queued' then 'render'
+      when (execution).state = 'rendered' then 'send'
+      when (execution).state = 'sending' then 'record'
+      else 'resolve'
+    end,
+    case
+      when fault.until is not null then fault.until
+      when (execution).state = 'sending' then (execution).lease_until
+      when (decision).action in ('hold', 'wait') then (decision).until
+      when (decision).action = 'ask' and (decision).waits_for = 'circuit' then (decision).until
+      when (decision).action = 'ask' then as_of
+      else coalesce(case when (execution).state = 'scheduled' then (decision).until end, as_of)
+    end
+  from (values (1)) as one
+  left join dripdrop.faults as fault
+    on fault.execution_id = (execution).id and fault.until > as_of
+$$;
+
+comment on function dripdrop._explain_next(
+  dripdrop.step_executions, dripdrop._decision, timestamptz
+) is
+  'What happens to a message next, and when.';
+
+create or replace function dripdrop._last_deferral(execution dripdrop.step_executions)
+returns table (gate text, reason text, detail text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    coalesce(m.event_data ->> 'gate', 'retry'),
+    coalesce(m.event_data ->> 'reason', m.event_data ->> 'code', m.event_data ->> 'outcome'),
+    case
+      when m.event_data ? 'gate' then m.event_data ->> 'detail'
+      else dripdrop._describe_retries(execution, s.config)
+    end
+  from (
+    select m.occurred_at, m.event_data
+    from dripdrop.message_events as m
+    where m.step_execution_id = (execution).id and m.event_type = 'deferred'
+    order by m.occurred_at desc, m.id desc
+    limit 1
+  ) as m
+  join dripdrop.steps as s on s.id = (execution).step_id
+  where m.occurred_at = (execution).reason_at
+$$;
+
+comment on function dripdrop._last_deferral(dripdrop.step_executions) is
+  'The gate that put a message off, and why, if it has not been moved since.';
 
 -- What is the server's affair is not counted: its circuit says the rest.
 create or replace function dripdrop._describe_retries(

@@ -30,3 +30,48 @@ $$;
 
 comment on function dripdrop._lock_execution(text, uuid) is
   'An execution of the tenant, locked after its enrolment, or ZD106.';
+
+-- Whoever holds an execution without its enrolment, such as a claim, must not wait for either: two
+-- that do could wait for each other. What is had here can be carried out without waiting, the end
+-- of the enrolment too, which stops all that has not left.
+--
+-- locks   the enrolments, then what has not left of them, skipping what is locked
+create or replace function dripdrop._try_enrollments(executions uuid[])
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_enrollments uuid[] := array(
+    select e.id
+    from dripdrop.enrollments as e
+    where e.id in (
+      select x.enrollment_id from dripdrop.step_executions as x where x.id = any (executions)
+    )
+    for no key update skip locked
+  );
+  v_open uuid[] := array(
+    select x.id
+    from dripdrop.step_executions as x
+    where x.enrollment_id = any (v_enrollments)
+      and x.state in ('scheduled', 'queued', 'rendered')
+    for no key update skip locked
+  );
+begin
+  return array(
+    select x.id
+    from dripdrop.step_executions as x
+    where x.id = any (executions)
+      and x.enrollment_id = any (v_enrollments)
+      and not exists (
+        select from dripdrop.step_executions as y
+        where y.enrollment_id = x.enrollment_id
+          and y.state in ('scheduled', 'queued', 'rendered')
+          and y.id <> all (v_open)
+      )
+  );
+end
+$$;
+
+comment on function dripdrop._try_enrollments(uuid[]) is
+  'Those of some executions whose enrolments could be locked at once, with all that has not left.';

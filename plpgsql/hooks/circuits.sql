@@ -164,3 +164,28 @@ $$;
 
 comment on function dripdrop._behind_circuits(dripdrop._wanted_hook[], bigint[], timestamptz) is
   'Lets executions wait whose endpoint is away, but for the one that tries it.';
+
+create or replace function dripdrop._hook_trouble(circuit_id uuid, failures jsonb)
+returns table (reason text, detail text, until timestamptz)
+language sql
+stable
+parallel safe
+begin atomic
+  select
+    case
+      when h.id is not null then 'circuit_open'
+      when _hook_trouble.failures is not null then 'hook_unavailable'
+    end,
+    case
+      when h.id is not null then format('hook "%s": %s', h.key, c.reason)
+      when _hook_trouble.failures is not null
+      then dripdrop._describe_failures(_hook_trouble.failures)
+    end,
+    case when h.id is not null then c.until end
+  from (values (1)) as one
+  left join dripdrop.sender_states as c on c.id = _hook_trouble.circuit_id and c.ended_at is null
+  left join dripdrop.http_hooks as h on h.id = c.http_hook_id;
+end;
+
+comment on function dripdrop._hook_trouble(uuid, jsonb) is
+  'What keeps a hook from answering, and until when its server is left alone; nulls for nothing.';

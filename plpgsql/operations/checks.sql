@@ -93,29 +93,13 @@ comment on function dripdrop.check_schema() is
   'What is missing, different or unexpected in the schema, against what was installed; no row '
   'means it is whole.';
 
--- What is missing or different comes first: what else is wrong may follow from it, or may not even
--- be found out.
---
--- raises  nothing: it is for finding out what is wrong
-create or replace function dripdrop.startup_check()
-returns table (problem text, detail text, hint text, blocks boolean)
+create or replace function dripdrop._installation_problems()
+returns setof dripdrop._problem
 language plpgsql
 stable
-security definer
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_now timestamptz := dripdrop._now();
 begin
-  if to_regnamespace('pgmq') is null then
-    return query
-    select
-      'pgmq_missing',
-      'pgmq is not installed in this database',
-      'create extension pgmq, or run "dripdrop install".',
-      true;
-  end if;
-
   return query
   select
     'untrusted_owner',
@@ -137,10 +121,19 @@ begin
     true
   from dripdrop.check_schema() as c
   limit 1;
+end
+$$;
 
-  return query
-  select p.*, true from dripdrop._open_transaction_problems('10 seconds') as p;
+comment on function dripdrop._installation_problems() is
+  'What is wrong with the schema and the queues, as startup_check() reports it.';
 
+create or replace function dripdrop._setup_problems()
+returns setof dripdrop._problem
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
   return query
   select distinct
     'no_adapter',
@@ -152,11 +145,10 @@ begin
   from dripdrop.steps as s
   join dripdrop.sequence_versions as v on v.id = s.sequence_version_id and v.state = 'active'
   join dripdrop.sequences as q on q.id = v.sequence_id and q.active
-  where s.active
-    and s.channel_adapter_id is null
-    and dripdrop._rotation(s.config, q.metadata, s.channel) is null
-    and q.metadata #>> array['channel_adapters', s.channel] is null
-    and not exists (select from dripdrop.get_default_adapter(s.tenant_key, s.channel));
+  cross join lateral dripdrop._who_sends(
+    s.channel_adapter_id, s.config, q.metadata, s.tenant_key, s.channel
+  ) as w
+  where s.active and w.sends and w.adapter_id is null;
 
   return query
   select
@@ -190,6 +182,37 @@ begin
       select from jsonb_object_keys(coalesce(s.template_content -> 'headers', '{}')) as header
       where lower(header) = 'list-unsubscribe'
     );
+end
+$$;
+
+comment on function dripdrop._setup_problems() is
+  'What is wrong with senders and links to unsubscribe, as startup_check() reports it.';
+
+-- What is missing or different comes first: what else is wrong may follow from it, or may not even
+-- be found out.
+--
+-- raises  nothing: it is for finding out what is wrong
+create or replace function dripdrop.startup_check()
+returns table (problem text, detail text, hint text, blocks boolean)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+begin
+  if to_regnamespace('pgmq') is null then
+    return query
+    select
+      'pgmq_missing',
+      'pgmq is not installed in this database',
+      'create extension pgmq, or run "dripdrop install".',
+      true;
+  end if;
+  return query select p.* from dripdrop._installation_problems() as p;
+  return query select p.*, true from dripdrop._open_transaction_problems('10 seconds') as p;
+  return query select p.* from dripdrop._setup_problems() as p;
 
   begin
     return query select p.* from dripdrop._circuit_problems(v_now) as p;

@@ -1,8 +1,8 @@
 -- The fence. From here on a message may have left, so the stop conditions are asked once more, and
 -- the claim is committed before anything goes out. The pointer is gone with the commit: the lease
--- on the row takes its place. What was stopped, or would now get another sender, goes back to
--- tick(), which decides about it as about anything due. The sender stands only in the first row of
--- each adapter_id in a batch.
+-- on the row takes its place. What would now get another sender goes back to tick(), which decides
+-- about it as about anything due. The sender stands only in the first row of each adapter_id in a
+-- batch.
 --
 -- places: {adapter_id: how many messages the caller can hand over at once}; "*" is for senders that
 -- it does not name. Without it batch_size is the only bound. claim: the caller's token, by which
@@ -13,7 +13,8 @@
 --
 -- locks   executions, skipping what is locked, and the slots of stops, shared: a stop that is under
 --         way keeps its message from being sent; senders with a concurrency, by try; half-open
---         circuits, skipping what is locked; the counters of limits
+--         circuits, and of what is stopped the enrolments and all their executions, skipping what
+--         is locked; the counters of limits
 -- raises  ZD120 the queue does not exist, ZD201 malformed places, ZD202 unknown channel
 create or replace function dripdrop.claim_sends(
   channel text,
@@ -223,7 +224,11 @@ comment on function dripdrop._pass_fence(uuid[], interval, uuid, interval, times
   'Fences the executions that may leave now, and returns which; one that cannot be told or written '
   'is left out for a while.';
 
--- locks   half-open circuits, then the counters of limits; claim_sends() holds the executions
+-- A message that does not try a server which is away finds its circuit open.
+--
+-- locks   half-open circuits, skipping what is locked, enrolments of what is stopped and their
+--         executions, skipping what is locked, then the counters of limits; claim_sends() holds the
+--         executions
 create or replace function dripdrop._stop_at_fence(
   executions uuid[],
   ahead interval,
@@ -234,17 +239,25 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_stopped uuid[] := array(
-    select distinct g.execution_id
-    from dripdrop._gates(executions, _stop_at_fence.at, 'fence') as g
+  v_verdicts dripdrop._decision[] := array(
+    select d from dripdrop._decide(executions, _stop_at_fence.at, 'fence') as d
   );
-begin
-  v_stopped := v_stopped || dripdrop._pick_probes(
+  v_stopped uuid[] := array(select d.execution_id from unnest(v_verdicts) as d);
+  v_waiting uuid[] := dripdrop._pick_probes(
     array(select u.id from unnest(executions) as u (id) where u.id <> all (v_stopped)),
     _stop_at_fence.at
   );
+begin
+  if cardinality(v_waiting) > 0 then
+    v_stopped := v_stopped || v_waiting;
+    v_verdicts := v_verdicts || array(
+      select d from dripdrop._decide(v_waiting, _stop_at_fence.at, 'fence') as d
+    );
+  end if;
   if cardinality(v_stopped) > 0 then
+    v_verdicts := dripdrop._held_surely(v_verdicts, _stop_at_fence.at);
     perform dripdrop._make_due(v_stopped, _stop_at_fence.at);
+    perform dripdrop._carry_out_verdicts(v_verdicts, _stop_at_fence.at);
   end if;
   return v_stopped || dripdrop._limit_at_fence(
     array(select u.id from unnest(executions) as u (id) where u.id <> all (v_stopped)),
@@ -255,7 +268,39 @@ end
 $$;
 
 comment on function dripdrop._stop_at_fence(uuid[], interval, timestamptz) is
-  'Gives back to tick() those that may not leave now, and returns which.';
+  'Does with those that may not leave what their closed gates say, and returns which.';
+
+-- What was found at the fence is not found again. But nobody waits here for an enrolment: where one
+-- is in other hands, or another message of it, the message stays due and tick() decides. So does
+-- what is to be decided anew, by another sender.
+--
+-- locks   enrolments and their executions, skipping what is locked
+create or replace function dripdrop._carry_out_verdicts(
+  verdicts dripdrop._decision[],
+  at timestamptz
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_had uuid[] := dripdrop._try_enrollments(
+    array(
+      select d.execution_id
+      from unnest(verdicts) as d
+      where d.until is distinct from _carry_out_verdicts.at
+    )
+  );
+begin
+  perform from dripdrop._carry_out(
+    array(select d from unnest(verdicts) as d where d.execution_id = any (v_had)),
+    _carry_out_verdicts.at
+  );
+end
+$$;
+
+comment on function dripdrop._carry_out_verdicts(dripdrop._decision[], timestamptz) is
+  'Carries out at the fence what concerns nobody who is being dealt with elsewhere.';
 
 -- Limits that were set after tick() count as well.
 --
@@ -283,10 +328,11 @@ declare
       join dripdrop.channel_adapters as a on a.id = p.adapter_id
       where dripdrop._has_limits(s, a)
     )
-    select row(
-      x.id, 'send', 'send', null, null, dripdrop._leave_by(x.fence, _limit_at_fence.at),
-      x.adapter_id, x.recipient, true, x.counter_id, null
-    )::dripdrop._decision
+    select dripdrop._as_decision(
+      x.id, 'send', 'send', until => dripdrop._leave_by(x.fence, _limit_at_fence.at),
+      adapter_id => x.adapter_id, recipient => x.recipient, limited => true,
+      counter_id => x.counter_id
+    )
     from dripdrop.step_executions as x
     where x.id = any (executions)
       and (x.counter_id is not null or (x.step_id, x.adapter_id) in (select * from limited))

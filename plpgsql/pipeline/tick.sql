@@ -216,16 +216,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_half int := cardinality(due) / 2;
-  v_decisions dripdrop._decision[];
 begin
-  v_decisions := array(select d from dripdrop._decide(due, at) as d);
-  if exists (select from unnest(v_decisions) as d where d.limited and d.action = 'send') then
-    v_decisions := dripdrop._admit(v_decisions, at, false);
-  end if;
-  v_decisions := dripdrop._held_surely(v_decisions, at);
-  perform dripdrop._enqueue(c.queue, c.pointers)
-  from dripdrop._carry_out(v_decisions, at) as c;
-  return v_decisions;
+  return dripdrop._decide_and_carry_out(due, at, true);
 exception
   when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
     raise;
@@ -241,6 +233,40 @@ $$;
 comment on function dripdrop._tick(uuid[], timestamptz) is
   'Decides executions and carries the decisions out; those of which it cannot are left out for a '
   'while.';
+
+-- The same for tick() and for simulate(), which is not for real: nobody resumes what it holds, or
+-- takes up what it would enqueue.
+--
+-- locks   the counters of limits, in id order, and the slots of pauses, shared, without waiting;
+--         callers hold the executions and their enrolments
+create or replace function dripdrop._decide_and_carry_out(
+  executions uuid[],
+  at timestamptz,
+  for_real boolean
+)
+returns dripdrop._decision[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_decisions dripdrop._decision[] := array(
+    select d from dripdrop._decide(executions, _decide_and_carry_out.at) as d
+  );
+begin
+  if exists (select from unnest(v_decisions) as d where d.limited and d.action = 'send') then
+    v_decisions := dripdrop._admit(v_decisions, _decide_and_carry_out.at, false);
+  end if;
+  if for_real then
+    v_decisions := dripdrop._held_surely(v_decisions, _decide_and_carry_out.at);
+  end if;
+  perform case when for_real then dripdrop._enqueue(c.queue, c.pointers) end
+  from dripdrop._carry_out(v_decisions, _decide_and_carry_out.at) as c;
+  return v_decisions;
+end
+$$;
+
+comment on function dripdrop._decide_and_carry_out(uuid[], timestamptz, boolean) is
+  'Decides executions and does what the decisions say, which it returns.';
 
 -- What was rendered before goes straight to its sender: a retry sends the same bytes. Hooks are
 -- asked again when no answer comes, so that a lost pointer loses nothing.

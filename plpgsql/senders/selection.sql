@@ -58,11 +58,73 @@ return coalesce(
 comment on function dripdrop._rotation(jsonb, jsonb, text) is
   'The senders that a step or its sequence shares its messages among, or null.';
 
--- A default list may serve several channels: of it only the channel's own senders count, and if
--- none is left, the next rule holds.
-create or replace function dripdrop._rotation_senders(
-  rotation jsonb,
-  is_default boolean,
+-- Who sends the messages of a step: sends marks those of the first rule that names anybody. No
+-- other place knows the rules: whoever draws, checks or reports asks here. A rotation names
+-- several, of which each message draws one; of a default rotation, which may serve several
+-- channels, only the channel's own senders count. The last rule is that there is nobody.
+create or replace function dripdrop._who_sends(
+  step_adapter_id uuid,
+  config jsonb,
+  metadata jsonb,
+  tenant_key text,
+  channel text
+)
+returns table (named_by text, adapter_id uuid, weight float8, place bigint, sends boolean)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select n.named_by, n.adapter_id, n.weight, n.place, n.rule = min(n.rule) over ()
+  from (
+    select
+      1 as rule, 'step' as named_by, _who_sends.step_adapter_id as adapter_id,
+      1::float8 as weight, 1::bigint as place
+    where _who_sends.step_adapter_id is not null
+    union all
+    select r.rule, r.named_by, s.adapter_id, s.weight, s.place
+    from (
+      select
+        2 as rule, 'step' as named_by,
+        _who_sends.config -> 'channel_adapter_rotation' as rotation
+      union all
+      select 3, 'sequence', _who_sends.metadata #> array['channel_rotation', _who_sends.channel]
+      union all
+      select 4, 'sequence', _who_sends.metadata #> '{channel_rotation,default}'
+    ) as r
+    cross join lateral (
+      select
+        (e.entry ->> 'adapter_id')::uuid as adapter_id,
+        (e.entry ->> 'weight')::float8 as weight,
+        e.place
+      from jsonb_array_elements(r.rotation) with ordinality as e (entry, place)
+    ) as s
+    left join dripdrop.channel_adapters as a on a.id = s.adapter_id
+    where r.rule <> 4 or a.channel = _who_sends.channel
+    union all
+    select
+      5, 'sequence', (_who_sends.metadata #>> array['channel_adapters', _who_sends.channel])::uuid,
+      1, 1
+    where _who_sends.metadata #>> array['channel_adapters', _who_sends.channel] is not null
+    union all
+    select case when d.tenant_key is null then 7 else 6 end, 'default', d.id, 1, 1
+    from dripdrop.channel_adapters as d
+    where (d.tenant_key = _who_sends.tenant_key or d.tenant_key is null)
+      and d.channel = _who_sends.channel
+      and d.is_default
+      and d.active
+    union all
+    select 8, 'nobody', null, 1, 1
+  ) as n
+$$;
+
+comment on function dripdrop._who_sends(uuid, jsonb, jsonb, text, text) is
+  'All that are named to send the messages of a step, by the step, its sequence or as a default of '
+  'the channel, and which of them do; adapter_id is null where nobody is.';
+
+create or replace function dripdrop._senders_of(
+  step_adapter_id uuid,
+  config jsonb,
+  metadata jsonb,
   tenant_key text,
   channel text,
   at timestamptz
@@ -74,51 +136,26 @@ set search_path = pg_catalog, pg_temp
 as $$
   select array_agg(
     dripdrop._as_sender(
-      a, c, m.id, (m.entry ->> 'weight')::float8, _rotation_senders.tenant_key,
-      _rotation_senders.channel, _rotation_senders.at
+      a, c, w.adapter_id, w.weight, _senders_of.tenant_key, _senders_of.channel, _senders_of.at
     )
-    order by m.place
+    order by w.place
   )
-  from (
-    select e.entry, e.place, (e.entry ->> 'adapter_id')::uuid as id
-    from jsonb_array_elements(rotation) with ordinality as e (entry, place)
-  ) as m
-  left join dripdrop.channel_adapters as a on a.id = m.id
+  from dripdrop._who_sends(
+    _senders_of.step_adapter_id,
+    _senders_of.config,
+    _senders_of.metadata,
+    _senders_of.tenant_key,
+    _senders_of.channel
+  ) as w
+  left join dripdrop.channel_adapters as a on a.id = w.adapter_id
   left join dripdrop.sender_states as c
     on c.adapter_id = a.id and c.host = '' and c.ended_at is null
-  where not _rotation_senders.is_default or a.channel = _rotation_senders.channel
+  where w.sends
 $$;
 
-comment on function dripdrop._rotation_senders(jsonb, boolean, text, text, timestamptz) is
-  'The senders of a rotation as they stand at a time.';
-
-create or replace function dripdrop._shared_senders(
-  config jsonb,
-  metadata jsonb,
-  tenant_key text,
-  channel text,
-  at timestamptz
-)
-returns dripdrop._sender[]
-language sql
-stable
-return case
-  when config ? 'channel_adapter_rotation'
-  then dripdrop._rotation_senders(
-    config -> 'channel_adapter_rotation', false, tenant_key, channel, at
-  )
-  when metadata #> array['channel_rotation', channel] is not null
-  then dripdrop._rotation_senders(
-    metadata #> array['channel_rotation', channel], false, tenant_key, channel, at
-  )
-  when metadata #> '{channel_rotation,default}' is not null
-  then dripdrop._rotation_senders(
-    metadata #> '{channel_rotation,default}', true, tenant_key, channel, at
-  )
-end;
-
-comment on function dripdrop._shared_senders(jsonb, jsonb, text, text, timestamptz) is
-  'The senders that a step shares its messages among at a time, or null.';
+comment on function dripdrop._senders_of(uuid, jsonb, jsonb, text, text, timestamptz) is
+  'Who sends the messages of a step, as they stand at a time: several if they share them, else one '
+  'or, if nobody does, the fault that there is none.';
 
 -- Every sender gets a number from the message and itself, and the best one wins (rendezvous
 -- hashing): shares follow the weights, the same message draws the same sender again, and one that
@@ -156,6 +193,63 @@ $$;
 
 comment on function dripdrop._drawn_sender(dripdrop._sender[], uuid, uuid) is
   'The sender of a message among several: kept, while it can be used, else one by lot.';
+
+-- Where the message has a URL of its own, so is the circuit.
+create or replace function dripdrop._message_sender(
+  sender dripdrop._sender,
+  senders dripdrop._sender[],
+  execution_id uuid,
+  kept uuid,
+  host text,
+  at timestamptz
+)
+returns table (
+  adapter_id uuid,
+  name text,
+  fault text,
+  rests boolean,
+  resting_until timestamptz,
+  resting_reason text,
+  circuit_until timestamptz,
+  circuit_reason text,
+  host text
+)
+language sql
+stable
+begin atomic
+  select
+    (s.sender).adapter_id, (s.sender).name, (s.sender).fault,
+    (s.sender).rests, (s.sender).resting_until, (s.sender).resting_reason,
+    case
+      when (s.sender).probe_id = _message_sender.execution_id then null
+      else coalesce((s.sender).circuit_until, c.until)
+    end,
+    coalesce((s.sender).circuit_reason, c.reason),
+    c.host
+  from (
+    select
+      case
+        when _message_sender.senders is null then _message_sender.sender
+        else dripdrop._drawn_sender(
+          _message_sender.senders, _message_sender.execution_id, kept
+        )
+      end as sender
+    from (values (1)) as one
+    offset 0
+  ) as s
+  left join dripdrop.sender_states as c
+    on c.adapter_id = (s.sender).adapter_id
+    and c.host = _message_sender.host
+    and c.ended_at is null
+    and c.state <> 'closed'
+    and c.until > _message_sender.at
+    and c.probe_id is distinct from _message_sender.execution_id;
+end;
+
+comment on function dripdrop._message_sender(
+  dripdrop._sender, dripdrop._sender[], uuid, uuid, text, timestamptz
+) is
+  'The sender of a message: the only one of its step, or its own of those who share them.';
 
 -- raises  ZD201 with the path of the fault
 create or replace function dripdrop._check_rotation(rotation jsonb, field text)

@@ -11,28 +11,15 @@ create or replace function dripdrop._run_ahead(
   events jsonb default '[]',
   hooks jsonb default '{}'
 )
-returns table (
-  at timestamptz,
-  step_key text,
-  channel text,
-  action text,
-  reason text,
-  recipient text
-)
+returns setof dripdrop._moment
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now timestamptz := dripdrop._now();
   v_moments int := 0;
-  v_due_at timestamptz;
-  v_event jsonb;
   v_event_at timestamptz;
   v_due uuid[];
-  v_decisions dripdrop._decision[];
-  v_leaving uuid[];
-  v_failed uuid[];
-  v_limited uuid[];
 begin
   perform dripdrop._assume_rules(enrollments, _run_ahead.hooks, v_now);
   loop
@@ -46,20 +33,9 @@ begin
       from dripdrop.enrollments as e
       where e.id = any (enrollments) and e.state = 'active'
     );
-    exit when cardinality(enrollments) = 0;
-
-    select min(x.due_at) into v_due_at
-    from dripdrop.step_executions as x
-    where x.enrollment_id = any (enrollments) and x.due_at is not null;
-    v_event := events -> 0;
-    v_event_at := (v_event ->> 'occurred_at')::timestamptz;
-    exit when v_due_at is null and v_event_at is null;
-    v_now := greatest(v_now, least(v_due_at, v_event_at));
-    if pace is not null then
-      v_now := date_bin(pace, v_now - interval '1 microsecond', timestamptz '2000-01-01 00:00:00+00')
-        + pace;
-    end if;
-    exit when v_now > until;
+    v_event_at := (events -> 0 ->> 'occurred_at')::timestamptz;
+    v_now := dripdrop._next_moment(enrollments, v_event_at, pace, v_now);
+    exit when cardinality(enrollments) = 0 or v_now is null or v_now > until;
     v_moments := v_moments + 1;
     if v_moments > 10000 or (v_moments > 1000 and pace is null) then
       raise exception 'more than % moments before %', v_moments - 1, until using
@@ -68,10 +44,10 @@ begin
     perform set_config('dripdrop.now', v_now::text, true);
 
     if v_event_at <= v_now then
-      events := events - 0;
       return query
       select v_now, null::text, null::text, 'event', v.event_key, null::text
-      from dripdrop._track(v_event ->> 'tenant_key', jsonb_build_array(v_event)) as v;
+      from dripdrop._track(events -> 0 ->> 'tenant_key', jsonb_build_array(events -> 0)) as v;
+      events := events - 0;
       perform dripdrop._assume_rules(enrollments, _run_ahead.hooks, v_now);
     else
       v_due := array(
@@ -83,97 +59,7 @@ begin
         for no key update of e, x skip locked
       );
       exit when cardinality(v_due) = 0;
-      v_decisions := dripdrop._admit(
-        array(select d from dripdrop._decide(v_due, v_now) as d), v_now, false
-      );
-      perform from dripdrop._carry_out(v_decisions, v_now);
-      perform dripdrop._close_circuits_ahead(v_due, v_now);
-      v_leaving := array(
-        select x.id
-        from unnest(v_decisions) as d
-        join dripdrop.step_executions as x on x.id = d.execution_id
-        where d.action = 'send' and x.state in ('queued', 'rendered')
-      );
-      v_failed := array(
-        select x.id
-        from dripdrop.step_executions as x
-        join dripdrop.steps as s on s.id = x.step_id
-        where x.id = any (v_leaving)
-          and dripdrop._failed_hook(x.hooks, s.template_content) is not null
-      );
-      update dripdrop.step_executions as x
-      set state = case when x.id = any (v_failed) then 'failed' else 'rendered' end,
-          payload = '{}',
-          reason = case when x.id = any (v_failed) then 'hook_failed' else x.reason end,
-          ended_at = case when x.id = any (v_failed) then v_now end
-      where x.id = any (v_leaving);
-      if cardinality(v_failed) > 0 then
-        perform dripdrop._give_up(v_failed, v_now);
-      end if;
-      v_leaving := array(
-        select x.id
-        from dripdrop.step_executions as x
-        where x.id = any (v_leaving) and x.state = 'rendered'
-      );
-      v_limited := dripdrop._limit_at_fence(v_leaving, v_now);
-
-      -- What was to be sent may have failed, waits for what others are sending or, beside another
-      -- one, ended with its enrolment.
-      return query
-      select
-        v_now,
-        s.key,
-        x.channel,
-        coalesce(ended.action, d.action),
-        case when ended.action is null then d.reason else x.reason end,
-        d.recipient
-      from unnest(v_decisions) as d
-      join dripdrop.step_executions as x on x.id = d.execution_id
-      join dripdrop.steps as s on s.id = x.step_id
-      cross join lateral (
-        select
-          case
-            when d.action <> 'send' then null
-            when x.state = 'failed' then 'fail'
-            when x.state = 'cancelled' then 'cancel'
-            when x.id = any (v_limited) then 'defer'
-          end as action
-      ) as ended
-      where d.action <> 'ask'
-      order by x.id;
-
-      update dripdrop.step_executions as x
-      set hooks = dripdrop._assumed_answers(x, _run_ahead.hooks)
-      from unnest(v_decisions) as d
-      where x.id = d.execution_id and d.action = 'ask' and x.state = 'scheduled';
-      perform dripdrop._make_due(
-        array(
-          select x.id
-          from unnest(v_decisions) as d
-          join dripdrop.step_executions as x on x.id = d.execution_id and x.waits_for = 'hook'
-          where d.action = 'ask'
-        ),
-        v_now
-      );
-
-      v_leaving := array(
-        select u.id from unnest(v_leaving) as u (id) where u.id <> all (v_limited)
-      );
-      if cardinality(v_leaving) > 0 then
-        update dripdrop.step_executions as x
-        set state = 'sending',
-            fence = x.fence + 1,
-            lease_until = v_now,
-            claimed_at = v_now,
-            -- Whose books are not kept here, and whose row real sends wait for.
-            adapter_id = null
-        where x.id = any (v_leaving);
-        perform dripdrop.complete_sends(jsonb_agg(
-          jsonb_build_object('execution', x.id, 'fence', x.fence, 'outcome', 'sent')
-        ))
-        from dripdrop.step_executions as x
-        where x.id = any (v_leaving);
-      end if;
+      return query select m.* from dripdrop._deliver_ahead(v_due, _run_ahead.hooks, v_now) as m;
     end if;
   end loop;
 end
@@ -181,6 +67,173 @@ $$;
 
 comment on function dripdrop._run_ahead(uuid[], timestamptz, interval, jsonb, jsonb) is
   'What would become of enrolments until a time; the caller must roll back what it does.';
+
+create or replace function dripdrop._next_moment(
+  enrollments uuid[],
+  event_at timestamptz,
+  pace interval,
+  at timestamptz
+)
+returns timestamptz
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when pace is null then n.moment
+    else date_bin(
+      pace, n.moment - interval '1 microsecond', timestamptz '2000-01-01 00:00:00+00'
+    ) + pace
+  end
+  from (
+    select greatest(_next_moment.at, least(min(x.due_at), event_at)) as moment
+    from dripdrop.step_executions as x
+    where x.enrollment_id = any (enrollments) and x.due_at is not null
+    having coalesce(min(x.due_at), event_at) is not null
+  ) as n
+$$;
+
+comment on function dripdrop._next_moment(uuid[], timestamptz, interval, timestamptz) is
+  'When something happens next in a simulation: what is due first, or an event; null for nothing.';
+
+-- From the decision to the record of what has been sent, at one moment. What was to be sent may
+-- have failed, waits for what others are sending or, beside another one, ended with its enrolment.
+--
+-- locks   the counters of limits; callers hold the executions and their enrolments
+create or replace function dripdrop._deliver_ahead(due uuid[], hooks jsonb, at timestamptz)
+returns setof dripdrop._moment
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_decisions dripdrop._decision[] := dripdrop._decide_and_carry_out(
+    due, _deliver_ahead.at, false
+  );
+  v_rendered uuid[];
+  v_limited uuid[];
+begin
+  perform dripdrop._close_circuits_ahead(due, _deliver_ahead.at);
+  v_rendered := dripdrop._render_ahead(
+    array(select d.execution_id from unnest(v_decisions) as d where d.action = 'send'),
+    _deliver_ahead.at
+  );
+  v_limited := dripdrop._limit_at_fence(v_rendered, _deliver_ahead.at);
+
+  return query
+  select
+    _deliver_ahead.at,
+    s.key,
+    x.channel,
+    coalesce(ended.action, d.action),
+    case when ended.action is null then d.reason else x.reason end,
+    d.recipient
+  from unnest(v_decisions) as d
+  join dripdrop.step_executions as x on x.id = d.execution_id
+  join dripdrop.steps as s on s.id = x.step_id
+  cross join lateral (
+    select
+      case
+        when d.action <> 'send' then null
+        when x.state = 'failed' then 'fail'
+        when x.state = 'cancelled' then 'cancel'
+        when x.id = any (v_limited) then 'defer'
+      end as action
+  ) as ended
+  where d.action <> 'ask'
+  order by x.id;
+
+  update dripdrop.step_executions as x
+  set hooks = dripdrop._assumed_answers(x, _deliver_ahead.hooks)
+  from unnest(v_decisions) as d
+  where x.id = d.execution_id and d.action = 'ask' and x.state = 'scheduled';
+  perform dripdrop._make_due(
+    array(
+      select x.id
+      from unnest(v_decisions) as d
+      join dripdrop.step_executions as x on x.id = d.execution_id and x.waits_for = 'hook'
+      where d.action = 'ask'
+    ),
+    _deliver_ahead.at
+  );
+  perform dripdrop._send_ahead(
+    array(select u.id from unnest(v_rendered) as u (id) where u.id <> all (v_limited)),
+    _deliver_ahead.at
+  );
+end
+$$;
+
+comment on function dripdrop._deliver_ahead(uuid[], jsonb, timestamptz) is
+  'Takes what is due through the pipeline in a simulation; returns what became of it.';
+
+create or replace function dripdrop._render_ahead(executions uuid[], at timestamptz)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_leaving uuid[] := array(
+    select x.id
+    from dripdrop.step_executions as x
+    where x.id = any (executions) and x.state in ('queued', 'rendered')
+  );
+  v_failed uuid[] := array(
+    select x.id
+    from dripdrop.step_executions as x
+    join dripdrop.steps as s on s.id = x.step_id
+    where x.id = any (v_leaving)
+      and dripdrop._failed_hook(x.hooks, s.template_content) is not null
+  );
+begin
+  update dripdrop.step_executions as x
+  set state = case when x.id = any (v_failed) then 'failed' else 'rendered' end,
+      payload = '{}',
+      reason = case when x.id = any (v_failed) then 'hook_failed' else x.reason end,
+      ended_at = case when x.id = any (v_failed) then _render_ahead.at end
+  where x.id = any (v_leaving);
+  if cardinality(v_failed) > 0 then
+    perform dripdrop._give_up(v_failed, _render_ahead.at);
+  end if;
+  return array(
+    select x.id
+    from dripdrop.step_executions as x
+    where x.id = any (v_leaving) and x.state = 'rendered'
+  );
+end
+$$;
+
+comment on function dripdrop._render_ahead(uuid[], timestamptz) is
+  'Takes messages as rendered in a simulation, but for those that lack a hook''s value; returns '
+  'which.';
+
+-- Nobody's books are kept here, and no sender's row is taken for which real sends wait.
+--
+-- locks   nothing new: callers hold the executions and their enrolments
+create or replace function dripdrop._send_ahead(executions uuid[], at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if cardinality(executions) = 0 then
+    return;
+  end if;
+  update dripdrop.step_executions as x
+  set state = 'sending',
+      fence = x.fence + 1,
+      lease_until = _send_ahead.at,
+      claimed_at = _send_ahead.at,
+      adapter_id = null
+  where x.id = any (executions);
+  perform dripdrop.complete_sends(jsonb_agg(
+    jsonb_build_object('execution', x.id, 'fence', x.fence, 'outcome', 'sent')
+  ))
+  from dripdrop.step_executions as x
+  where x.id = any (executions);
+end
+$$;
+
+comment on function dripdrop._send_ahead(uuid[], timestamptz) is
+  'Takes messages as sent in a simulation.';
 
 -- A simulation takes it that a server is back when it is to be tried again.
 create or replace function dripdrop._close_circuits_ahead(executions uuid[], at timestamptz)
@@ -275,91 +328,37 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_start timestamptz := coalesce(start_at, dripdrop._now());
-  v_version dripdrop.sequence_versions;
   v_enrollment dripdrop.enrollments;
-  v_events jsonb;
   v_rows jsonb;
 begin
   perform dripdrop._check_json(data, 'data');
-  perform dripdrop._check_json(events, 'events', 1048576);
   perform dripdrop._check_time(start_at, 'start_at');
-  perform dripdrop._check_json(hooks, 'hooks');
-  if horizon is null then
-    raise exception 'horizon is missing' using
-      errcode = 'ZD201', column = 'horizon', hint = 'For example interval ''30 days''.';
-  end if;
-  perform dripdrop._check_interval(horizon, 'horizon');
-  if jsonb_typeof(hooks) is distinct from 'object' then
-    raise exception 'hooks is not an object' using
-      errcode = 'ZD201', column = 'hooks', hint = 'For example ''{"lead_score": 85}''.';
-  end if;
-  if jsonb_typeof(events) is distinct from 'array' then
-    raise exception 'events is not a list' using
-      errcode = 'ZD201', column = 'events',
-      hint = 'For example ''[{"at": "2 days", "event_key": "order_completed"}]''.';
-  end if;
-
+  perform dripdrop._check_horizon(horizon);
+  perform dripdrop._check_assumptions(events, hooks);
   begin
     perform set_config('dripdrop.now', v_start::text, true);
     if simulate.version is not null then
-      select v.* into v_version
-      from dripdrop.sequence_versions as v
-      join dripdrop.sequences as q on q.id = v.sequence_id
-      where q.tenant_key is not distinct from simulate.tenant_key
-        and q.key = simulate.sequence
-        and v.version = simulate.version;
-      if not found then
-        raise exception 'version % of sequence % not found',
-          version, dripdrop._quoted(sequence) using
-          errcode = 'ZD103', hint = 'Leave it out for the active version.';
-      end if;
-      if v_version.state <> 'active' then
-        perform dripdrop.activate_sequence_version(simulate.tenant_key, v_version.id);
-      end if;
+      perform dripdrop._activate_ahead(
+        simulate.tenant_key, simulate.sequence, simulate.version
+      );
     end if;
     v_enrollment := dripdrop.enroll(
       simulate.tenant_key, simulate.sequence, 'Simulation', gen_random_uuid()::text, simulate.data
     );
-    begin
-      select coalesce(jsonb_agg(e.event order by e.event ->> 'occurred_at', e.place), '[]')
-      into v_events
-      from (
-        select
-          g.place,
-          (g.event - 'at') || jsonb_build_object(
-            'tenant_key', simulate.tenant_key,
-            'enrollment_id', v_enrollment.id,
-            'occurred_at', to_char(
-              case
-                when g.event ->> 'at' ~ '^[0-9]{4}-' then (g.event ->> 'at')::timestamptz
-                else v_start + (g.event ->> 'at')::interval
-              end at time zone 'UTC',
-              'YYYY-MM-DD"T"HH24:MI:SS.USZ'
-            )
-          ) as event
-        from jsonb_array_elements(simulate.events) with ordinality as g (event, place)
-      ) as e;
-    exception
-      when data_exception then
-        raise exception 'an element of events is malformed' using
-          errcode = 'ZD201', column = 'events', detail = sqlerrm,
-          hint = 'at is a time, or how long after the start: {"at": "2 days", "event_key": …}.';
-    end;
     select jsonb_agg(to_jsonb(r)) into v_rows
     from dripdrop._run_ahead(
-      array[v_enrollment.id], v_start + horizon, null, v_events, simulate.hooks
+      array[v_enrollment.id],
+      v_start + horizon,
+      null,
+      dripdrop._assumed_events(simulate.events, v_enrollment, v_start),
+      simulate.hooks
     ) as r;
     raise sqlstate 'ZX000';
   exception
     when sqlstate 'ZX000' then
       null;  -- All of it is undone, but for the variables.
   end;
-
-  return query
-  select r.*
-  from jsonb_to_recordset(v_rows) as r (
-    at timestamptz, step_key text, channel text, action text, reason text, recipient text
-  );
+  return query select r.* from jsonb_populate_recordset(null::dripdrop._moment, v_rows) as r;
 end
 $$;
 
@@ -369,6 +368,122 @@ comment on function dripdrop.simulate(
   'What would happen to a subscriber with this data, by the code that would do it: one row per '
   'decision, and how it ends. events: [{"at": "2 days", "event_key", "event_data"}]; hooks: values '
   'by key. Leaves nothing behind.';
+
+-- raises  ZD201
+create or replace function dripdrop._check_horizon(horizon interval)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if horizon is null then
+    raise exception 'horizon is missing' using
+      errcode = 'ZD201', column = 'horizon', hint = 'For example interval ''30 days''.';
+  end if;
+  perform dripdrop._check_interval(horizon, 'horizon');
+end
+$$;
+
+comment on function dripdrop._check_horizon(interval) is
+  'Raises ZD201 unless it is known how far a simulation goes.';
+
+-- raises  ZD201
+create or replace function dripdrop._check_assumptions(events jsonb, hooks jsonb)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_json(events, 'events', 1048576);
+  perform dripdrop._check_json(hooks, 'hooks');
+  if jsonb_typeof(hooks) is distinct from 'object' then
+    raise exception 'hooks is not an object' using
+      errcode = 'ZD201', column = 'hooks', hint = 'For example ''{"lead_score": 85}''.';
+  end if;
+  if jsonb_typeof(events) is distinct from 'array' then
+    raise exception 'events is not a list' using
+      errcode = 'ZD201', column = 'events',
+      hint = 'For example ''[{"at": "2 days", "event_key": "order_completed"}]''.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_assumptions(jsonb, jsonb) is
+  'Raises ZD201 on what a simulation cannot assume of events and hooks.';
+
+-- locks   as activate_sequence_version()
+-- raises  ZD103 unknown version, and what activate_sequence_version() raises
+create or replace function dripdrop._activate_ahead(tenant_key text, sequence text, version int)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_version dripdrop.sequence_versions;
+begin
+  select v.* into v_version
+  from dripdrop.sequence_versions as v
+  join dripdrop.sequences as q on q.id = v.sequence_id
+  where q.tenant_key is not distinct from _activate_ahead.tenant_key
+    and q.key = _activate_ahead.sequence
+    and v.version = _activate_ahead.version;
+  if not found then
+    raise exception 'version % of sequence % not found',
+      version, dripdrop._quoted(sequence) using
+      errcode = 'ZD103', hint = 'Leave it out for the active version.';
+  end if;
+  if v_version.state <> 'active' then
+    perform dripdrop.activate_sequence_version(_activate_ahead.tenant_key, v_version.id);
+  end if;
+end
+$$;
+
+comment on function dripdrop._activate_ahead(text, text, int) is
+  'Makes a version the active one, in a simulation.';
+
+-- raises  ZD201 a malformed event
+create or replace function dripdrop._assumed_events(
+  events jsonb,
+  enrollment dripdrop.enrollments,
+  start timestamptz
+)
+returns jsonb
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(e.event order by e.event ->> 'occurred_at', e.place), '[]')
+    from (
+      select
+        g.place,
+        (g.event - 'at') || jsonb_build_object(
+          'tenant_key', enrollment.tenant_key,
+          'enrollment_id', enrollment.id,
+          'occurred_at', to_char(
+            case
+              when g.event ->> 'at' ~ '^[0-9]{4}-' then (g.event ->> 'at')::timestamptz
+              else start + (g.event ->> 'at')::interval
+            end at time zone 'UTC',
+            'YYYY-MM-DD"T"HH24:MI:SS.USZ'
+          )
+        ) as event
+      from jsonb_array_elements(events) with ordinality as g (event, place)
+    ) as e
+  );
+exception
+  when data_exception then
+    raise exception 'an element of events is malformed' using
+      errcode = 'ZD201', column = 'events', detail = sqlerrm,
+      hint = 'at is a time, or how long after the start: {"at": "2 days", "event_key": …}.';
+end
+$$;
+
+comment on function dripdrop._assumed_events(jsonb, dripdrop.enrollments, timestamptz) is
+  'The events of a simulation as they are tracked, in order.';
 
 -- In portions, so that nobody waits long for the enrolments that are being thought about.
 --
@@ -388,16 +503,10 @@ declare
   v_start timestamptz := dripdrop._now();
   v_sequence uuid;
   v_portion uuid[];
-  v_under_way uuid[];
   v_last uuid := uuid '00000000-0000-0000-0000-000000000000';
   v_rows jsonb := jsonb '[]';
-  v_counts jsonb;
 begin
-  if horizon is null then
-    raise exception 'horizon is missing' using
-      errcode = 'ZD201', column = 'horizon', hint = 'For example interval ''30 days''.';
-  end if;
-  perform dripdrop._check_interval(horizon, 'horizon');
+  perform dripdrop._check_horizon(horizon);
   select q.id into v_sequence
   from dripdrop.sequences as q
   where q.tenant_key is not distinct from forecast.tenant_key and q.key = forecast.sequence;
@@ -416,42 +525,7 @@ begin
     );
     exit when cardinality(v_portion) = 0;
     v_last := v_portion[cardinality(v_portion)];
-    begin
-      perform set_config('dripdrop.now', v_start::text, true);
-      v_under_way := array(
-        select x.id
-        from dripdrop.step_executions as x
-        join dripdrop.enrollments as e on e.id = x.enrollment_id
-        where x.enrollment_id = any (v_portion) and x.state in ('queued', 'rendered', 'sending')
-        for no key update of e, x skip locked
-      );
-      -- What is under way counts as due now.
-      update dripdrop.step_executions as x
-      set state = 'scheduled',
-          due_at = v_start,
-          payload = null,
-          lease_until = null
-      where x.id = any (v_under_way);
-      perform dripdrop._close_circuits_ahead(
-        array(
-          select x.id
-          from dripdrop.step_executions as x
-          where x.enrollment_id = any (v_portion) and x.ended_at is null
-        ),
-        v_start
-      );
-      select coalesce(jsonb_agg(to_jsonb(c)), '[]') into v_counts
-      from (
-        select (r.at at time zone 'UTC')::date as day, r.step_key, r.channel, count(*) as messages
-        from dripdrop._run_ahead(v_portion, v_start + horizon, interval '1 hour') as r
-        where r.action = 'send'
-        group by 1, 2, 3
-      ) as c;
-      raise sqlstate 'ZX000';
-    exception
-      when sqlstate 'ZX000' then
-        v_rows := v_rows || v_counts;
-    end;
+    v_rows := v_rows || dripdrop._forecast_portion(v_portion, v_start, v_start + horizon);
   end loop;
 
   return query
@@ -465,3 +539,58 @@ $$;
 comment on function dripdrop.forecast(text, text, interval) is
   'How many messages the active enrolments of a sequence would be sent, by day (UTC) and step, if '
   'nothing more happened. The clock goes by the hour.';
+
+-- What is under way counts as due at once. Nothing stays behind.
+--
+-- locks   the enrolments and their executions, skipping what is locked; until it returns
+create or replace function dripdrop._forecast_portion(
+  enrollments uuid[],
+  at timestamptz,
+  until timestamptz
+)
+returns jsonb
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_under_way uuid[];
+  v_counts jsonb;
+begin
+  perform set_config('dripdrop.now', _forecast_portion.at::text, true);
+  v_under_way := array(
+    select x.id
+    from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    where x.enrollment_id = any (enrollments) and x.state in ('queued', 'rendered', 'sending')
+    for no key update of e, x skip locked
+  );
+  update dripdrop.step_executions as x
+  set state = 'scheduled',
+      due_at = _forecast_portion.at,
+      payload = null,
+      lease_until = null
+  where x.id = any (v_under_way);
+  perform dripdrop._close_circuits_ahead(
+    array(
+      select x.id
+      from dripdrop.step_executions as x
+      where x.enrollment_id = any (enrollments) and x.ended_at is null
+    ),
+    _forecast_portion.at
+  );
+  select coalesce(jsonb_agg(to_jsonb(c)), '[]') into v_counts
+  from (
+    select (r.at at time zone 'UTC')::date as day, r.step_key, r.channel, count(*) as messages
+    from dripdrop._run_ahead(enrollments, _forecast_portion.until, interval '1 hour') as r
+    where r.action = 'send'
+    group by 1, 2, 3
+  ) as c;
+  raise sqlstate 'ZX000';
+exception
+  when sqlstate 'ZX000' then
+    return v_counts;
+end
+$$;
+
+comment on function dripdrop._forecast_portion(uuid[], timestamptz, timestamptz) is
+  'How many messages some enrolments would be sent, by day (UTC) and step.';

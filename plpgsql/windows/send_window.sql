@@ -104,6 +104,34 @@ comment on function dripdrop._send_window(text, text) is
   'The send window of a tenant''s channel where the step says nothing: false where it is switched '
   'off, null where nobody says anything.';
 
+-- A step without a window is not looked at, nor is one whose window is open.
+create or replace function dripdrop._shut_window(
+  send_window jsonb,
+  time_zone text,
+  tenant_key text,
+  at timestamptz
+)
+returns table (opens_at timestamptz, jitter interval, hours text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    w.opens_at,
+    least(
+      coalesce((send_window ->> 'jitter')::interval, interval '0'), w.closes_at - w.opens_at
+    ),
+    dripdrop._describe_send_window(send_window, _shut_window.time_zone)
+  from dripdrop._next_window(
+    send_window, _shut_window.time_zone, _shut_window.tenant_key, _shut_window.at
+  ) as w
+  where send_window is not null and w.opens_at > _shut_window.at
+$$;
+
+comment on function dripdrop._shut_window(jsonb, text, text, timestamptz) is
+  'When a send window that is shut opens, over what time its messages are spread then, and its '
+  'hours; no row if it is open.';
+
 create or replace function dripdrop._describe_send_window(send_window jsonb, time_zone text)
 returns text
 language sql

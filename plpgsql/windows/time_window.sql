@@ -148,3 +148,29 @@ $$;
 
 comment on function dripdrop._window_opens(jsonb, text, text, timestamptz) is
   'When a window opens next; null when it is open.';
+
+-- The time until a window opens is no delay of ours. That it may have to be looked up costs nothing
+-- before a message is late.
+create or replace function dripdrop._delay(
+  scheduled_for timestamptz,
+  tolerated interval,
+  send_window jsonb,
+  time_zone text,
+  tenant_key text,
+  at timestamptz
+)
+returns interval
+language sql
+stable
+parallel safe
+return at - case
+  when send_window is not null and at - scheduled_for > tolerated
+  then coalesce(
+    dripdrop._window_opens(send_window, time_zone, tenant_key, scheduled_for), scheduled_for
+  )
+  else scheduled_for
+end;
+
+comment on function dripdrop._delay(timestamptz, interval, jsonb, text, text, timestamptz) is
+  'How late a message is: since its time or, if that is longer than tolerated, since its send '
+  'window opened.';

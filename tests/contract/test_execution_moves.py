@@ -22,7 +22,7 @@ STAGES = {
     "pipeline/reconcile": {"_lose_leases"},
     "pipeline/resolve": {"_resolve"},
     # It plays the stages, and rolls back what it did.
-    "simulation/simulate": {"_run_ahead", "forecast"},
+    "simulation/simulate": {"_render_ahead", "_send_ahead", "_forecast_portion"},
 }
 """The functions that take up, or record, what they hold by a claim."""
 

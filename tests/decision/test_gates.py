@@ -13,6 +13,9 @@ from tests.engine import TENANT, Engine, email
 
 Shut = Callable[[Engine], Any]
 
+ASIDE = {"type": "event", "trigger_event": "clicked", "recurring": True}
+"""The timing of a side step."""
+
 CLOSED: dict[str, tuple[Shut, str, str, str | None]] = {
     # gate: (what closes it, the reason, the action, the state that a tick leaves)
     "sending": (
@@ -146,13 +149,74 @@ def test_a_tick_does_what_explain_says(engine: Engine, gate: str) -> None:
 def test_a_gate_that_closes_after_the_tick_stops_the_message_at_the_fence(
     engine: Engine, gate: str
 ) -> None:
-    shut, *_ = CLOSED[gate]
+    shut, reason, _, state = CLOSED[gate]
     engine.author()
     sam = engine.join()
     engine.bring_to("rendered", sam.id)
     shut(engine)
     assert engine.claim_sends("email") == []
+    execution = engine.executions(sam.id)[0]
+    assert (execution.state, execution.reason) == (state, reason)
+    assert engine.ledger() == []
+
+
+def test_what_stopped_a_message_at_the_fence_is_carried_out_though_it_is_over(
+    engine: Engine,
+) -> None:
+    engine.author()
+    sam = engine.join()
+    engine.bring_to("rendered", sam.id)
+    engine.suppress(TENANT, "email", "sam@example.com")
+    engine.claim_sends("email")
+    engine.unsuppress(TENANT, "email", "sam@example.com", "kim", "a mistake")
+    engine.tick()
+    assert [(x.step, x.state) for x in engine.executions(sam.id)] == [
+        ("welcome", "skipped"),
+        ("tip", "scheduled"),
+    ]
+
+
+def test_a_deferral_at_the_fence_is_counted_once(engine: Engine, clock: Clock) -> None:
+    engine.author()
+    sam = engine.join()
+    engine.bring_to("rendered", sam.id)
+    CLOSED["sender_rest"][0](engine)
+    engine.claim_sends("email")
+    engine.tick()
+    execution = engine.last(sam.id)
+    until = clock.now + timedelta(hours=1)
+    assert (execution.due_at, execution.defer_count) == (until, 1)
+    clock.set(until)
+    assert len(engine.deliver()) == 1
+
+
+def test_a_message_that_gets_another_sender_at_the_fence_is_not_deferred(engine: Engine) -> None:
+    engine.author()
+    sam = engine.join()
+    engine.bring_to("rendered", sam.id)
+    second = engine.create_channel_adapter(TENANT, "second", "email", "smtp", is_default=True)
+    assert engine.claim_sends("email") == []
+    (claim,) = engine.claim()
+    assert claim.adapter_id == second.id
+    assert engine.last(sam.id).defer_count == 0
+
+
+@pytest.mark.parametrize("table", ["enrollments", "step_executions"])
+def test_a_claim_waits_for_nobody_to_carry_out_what_stops_a_message(
+    engine: Engine, other: Engine, table: str
+) -> None:
+    engine.author(email("a"), email("beside", timing=ASIDE), email("b"))
+    sam = engine.join()
+    engine.bring_to("rendered", sam.id)
+    engine.track_event(TENANT, "clicked", subscriber_id="sam")
+    engine.rows("update dripdrop.sequences set active = false returning 1")
+    held = engine.executions(sam.id)[-1].id if table == "step_executions" else sam.id
+    with other.connection.transaction():
+        other.rows(f"select from dripdrop.{table} where id = %s for update", held)
+        assert engine.claim_sends("email") == []
     assert engine.executions(sam.id)[0].state == "scheduled"
+    engine.tick()
+    assert {x.state for x in engine.executions(sam.id)} == {"cancelled"}
 
 
 def test_a_skipped_step_is_followed_by_the_next(engine: Engine) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from dripdrop.errors import AdapterNotFound, DripdropError, InvalidArgument, UnknownProvider
 from tests.conftest import Clock
@@ -178,6 +179,61 @@ def test_a_sequences_rotation_is_the_channels_else_the_default_one(
     join_all(engine)
     engine.tick()
     assert set(sent_by(engine, senders).values()) == {used}
+
+
+def test_the_first_rule_that_names_a_sender_has_the_word(
+    engine: Engine, senders: dict[str, Any]
+) -> None:
+    shared = engine.create_channel_adapter(None, "shared", "email", "smtp", is_default=True)
+    a, b, c = (str(senders[name]) for name in "abc")
+    rules: list[tuple[str, dict[str, Any]]] = [
+        ("a", {"adapter": a}),
+        ("b", {"config": {"channel_adapter_rotation": [{"adapter_id": b, "weight": 1}]}}),
+        ("c", {"metadata": {"channel_rotation": {"email": [{"adapter_id": c, "weight": 1}]}}}),
+        ("a", {"metadata": {"channel_rotation": {"default": [{"adapter_id": a, "weight": 1}]}}}),
+        ("b", {"metadata": {"channel_adapters": {"email": b}}}),
+        ("default", {}),
+    ]
+    names = {adapter: name for name, adapter in senders.items()} | {shared.id: "shared", None: ""}
+
+    def sends(tenant: str | None, named: list[dict[str, Any]]) -> str:
+        """Return who sends where all of this is named."""
+        adapter = None
+        config: dict[str, Any] = {}
+        metadata: dict[str, Any] = {}
+        for each in named:
+            adapter = each.get("adapter", adapter)
+            config |= each.get("config", {})
+            for key, value in each.get("metadata", {}).items():
+                metadata[key] = metadata.get(key, {}) | value
+        (row,) = engine.rows(
+            "select adapter_id from dripdrop._who_sends(%s, %s, %s, %s, 'email') where sends",
+            *[adapter, Jsonb(config), Jsonb(metadata), tenant],
+        )
+        return names[row.adapter_id]
+
+    for number, (name, _) in enumerate(rules):
+        assert sends(TENANT, [fields for _, fields in rules[number:]]) == name
+    assert sends("other", []) == "shared"
+    engine.update_channel_adapter(None, shared.id, active=False)
+    assert sends("other", []) == ""
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        lambda: onboarding(email("welcome", adapter="a")),
+        lambda: onboarding(rotating(["a", "b"])),
+        lambda: onboarding(metadata={"channel_rotation": {"email": ["a"]}}),
+    ],
+)
+def test_a_sender_that_is_switched_off_is_refused_wherever_it_is_named(
+    engine: Engine, senders: dict[str, Any], document: Callable[[], Any]
+) -> None:
+    engine.update_channel_adapter(TENANT, senders["a"], active=False)
+    with engine.refused(InvalidArgument) as refusal:
+        engine.apply(TENANT, document())
+    assert (refusal.value.diag.message_primary or "").endswith('adapter "a" is switched off')
 
 
 def test_a_retry_has_the_same_sender(engine: Engine, senders: dict[str, Any], clock: Clock) -> None:
