@@ -458,6 +458,55 @@ comment on function dripdrop._as_decision(
 ) is
   'A decision about an execution.';
 
+-- plpgsql/base/fields.sql
+
+create or replace function dripdrop._field(
+  kind text,
+  field text,
+  type text,
+  description text,
+  hint text default null,
+  choices text[] default null,
+  pattern text default null,
+  minimum int default null,
+  maximum int default null,
+  holds text default null,
+  nullable boolean default false,
+  required boolean default false,
+  preset jsonb default null,
+  errcode text default null,
+  secret boolean default false,
+  destination boolean default false,
+  since text default '0.1.0'
+)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  insert into dripdrop.fields as known (
+    kind, field, place, type, choices, pattern, minimum, maximum, holds, nullable, required,
+    preset, errcode, hint, description, secret, destination, since
+  )
+  select
+    _field.kind, _field.field, count(*) + 1, _field.type, _field.choices, _field.pattern,
+    _field.minimum, _field.maximum, _field.holds, _field.nullable, _field.required,
+    _field.preset, _field.errcode, _field.hint, _field.description, _field.secret,
+    _field.destination, _field.since
+  from dripdrop.fields as f
+  where f.kind = _field.kind
+  on conflict on constraint fields_pkey do nothing
+$$;
+
+comment on function dripdrop._field(
+  text, text, text, text, text, text[], text, int, int, text, boolean, boolean, jsonb, text,
+  boolean, boolean, text
+) is
+  'Adds a field to a kind of document.';
+
+-- What comes with DripDrop is described anew with every installation, in documents/: a field that
+-- is added to a document is added there, and nowhere else.
+delete from dripdrop.fields where since is not null;
+
 -- plpgsql/base/halve.sql
 
 -- Calls one of our functions (uuid[], timestamptz) for a batch, and where that raises for its
@@ -876,6 +925,16 @@ $$;
 
 comment on function dripdrop._check_path(jsonpath, text) is
   'Raises ZD208 on a path that could take for ever.';
+
+create or replace function dripdrop._rooted(path text)
+returns text
+language sql
+immutable
+parallel safe
+return regexp_replace(path, '^(?![[:space:]]*(lax |strict )?[[:space:]]*[$])', '$.');
+
+comment on function dripdrop._rooted(text) is
+  'A path from the root, also where it leaves out "$.".';
 
 -- plpgsql/base/liquid.sql
 
@@ -1800,23 +1859,22 @@ $$;
 comment on function dripdrop._is_time_to_come(text) is
   'Whether a text is a time in the future, within 100 years.';
 
--- Bounded, so that no time plus or minus it is out of range.
-create or replace function dripdrop._is_interval(value text)
-returns boolean
+create or replace function dripdrop._interval(value text)
+returns interval
 language plpgsql
 stable
+parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  return value::interval > interval '0' and value::interval <= interval '100 years';
+  return value::interval;
 exception
   when invalid_datetime_format or datetime_field_overflow or interval_field_overflow then
-    return false;
+    return null;
 end
 $$;
 
-comment on function dripdrop._is_interval(text) is
-  'Whether a text is a positive interval of at most 100 years.';
+comment on function dripdrop._interval(text) is 'A text as the interval that it is, or null.';
 
 -- plpgsql/base/variables.sql
 
@@ -1887,7 +1945,1659 @@ return (enrollment).data
 comment on function dripdrop._variables(dripdrop.enrollments, text, text, jsonb, uuid, timestamptz)
 is 'The variables of a template, for one execution.';
 
--- plpgsql/base/words.sql
+-- plpgsql/documents/accounts.sql
+
+-- What only Postgres, Python and ECMAScript read alike is used.
+create or replace function dripdrop._pattern(name text)
+returns text
+language sql
+immutable
+parallel safe
+begin atomic
+  with pattern as (
+    select
+      p.*,
+      '(?=.{1,253}$)(?!([0-9A-Za-z_-]+\.)*(0[Xx][0-9A-Fa-f]*|[0-9]+)$)'
+      || p.label || '(\.' || p.label || ')*' as name,
+      '(' || p.octet || '\.){3}' || p.octet as ipv4,
+      '[0-9A-Fa-f]{0,4}(:[0-9A-Fa-f]{0,4}){2,7}(:(' || p.octet || '\.){3}' || p.octet || ')?'
+      as ipv6,
+      '(?=[^@]{1,64}@)[!#-''*+/-9=?A-Z^-~-]+(\.[!#-''*+/-9=?A-Z^-~-]+)*'
+      '@[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*'
+      as address
+    from (
+      values (
+        '[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?',
+        '([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])',
+        '([1-9][0-9]{0,2}|1000)',
+        '(25[0-5]|(2[0-4]|1[0-9]|[1-9])?[0-9])'
+      )
+    ) as p (label, port, count, octet)
+  )
+  select case _pattern.name
+    -- What ends in a number is an address (RFC 1123 section 2.1).
+    when 'host' then
+      '^(' || p.name || '|' || p.ipv4 || '|' || p.ipv6 || ')$'
+    when 'port' then
+      '^' || p.port || '$'
+    when 'count' then
+      '^' || p.count || '$'
+    when 'url' then
+      '^https?://(' || p.label || '(\.' || p.label || ')*|\[' || p.ipv6 || '\])(:' || p.port || ')?'
+      '([/?][!"$-~]*)?$'
+    when 'mailbox' then
+      '^(' || p.address || '|("([^"\\\x01-\x1f\x7f]|\\["\\])*"|[^\[\]()<>:;@\\,"\x01-\x1f\x7f]+)?'
+      ' ?<' || p.address || '>)$'
+    when 'helo' then
+      '^(' || p.label || '(\.' || p.label || ')+|\[' || p.ipv4 || '\]|\[IPv6:' || p.ipv6 || '\])$'
+    when 'line' then
+      '^[^\x01-\x1f\x7f]+$'
+    when 'token' then
+      '^[!-~]+$'
+  end
+  from pattern as p;
+end;
+
+comment on function dripdrop._pattern(text) is
+  'What a host, a port, a count, a url, a mailbox, a helo, a line or a token looks like.';
+
+create or replace function dripdrop._account_fields(kind text)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._field(
+    kind, 'max_in_flight', 'integer',
+    'How many messages a worker has at the provider at once, from 1 to 1000.',
+    pattern => dripdrop._pattern('count')
+  );
+  perform dripdrop._field(
+    kind, 'thresholds', 'switch',
+    'When it rests for bounces and complaints, see docs/senders.md; false is never.',
+    holds => 'thresholds'
+  );
+end
+$$;
+
+comment on function dripdrop._account_fields(text) is
+  'Adds the settings that every sender has to those of a provider''s.';
+
+-- What an account has to say about itself. What is secret stands in the sealed credentials,
+-- anything else there or in config.
+do $$
+begin
+  perform dripdrop._field(
+    'email.smtp', 'host', 'text',
+    'The name or address of the mail server, such as "smtp.example.com".',
+    pattern => dripdrop._pattern('host'), required => true, destination => true
+  );
+  perform dripdrop._field(
+    'email.smtp', 'port', 'integer',
+    'From 1 to 65535; left out it is 587, 465 or 25, as security says.',
+    pattern => dripdrop._pattern('port'), destination => true
+  );
+  perform dripdrop._field(
+    'email.smtp', 'security', 'text',
+    'starttls (the default), tls from the first byte, or none.',
+    choices => '{starttls,tls,none}', destination => true
+  );
+  perform dripdrop._field(
+    'email.smtp', 'allow_plain', 'boolean',
+    'true lets the password leave without TLS, for a server on this machine.',
+    destination => true
+  );
+  perform dripdrop._field(
+    'email.smtp', 'username', 'text',
+    'The account''s name, if the server wants a login.',
+    pattern => dripdrop._pattern('line'), destination => true
+  );
+  perform dripdrop._field(
+    'email.smtp', 'password', 'text',
+    'The account''s password.',
+    pattern => dripdrop._pattern('line'), secret => true
+  );
+  perform dripdrop._field(
+    'email.smtp', 'from', 'text',
+    'One address, such as "Acme <hello@acme.example>"; a name with a comma stands in quotes.',
+    pattern => dripdrop._pattern('mailbox'), required => true
+  );
+  perform dripdrop._field(
+    'email.smtp', 'helo', 'text',
+    'The full name of this machine for EHLO, such as "mail.acme.example", or "[192.0.2.1]".',
+    pattern => dripdrop._pattern('helo')
+  );
+  perform dripdrop._field(
+    'email.smtp', 'connections', 'integer',
+    'How many connections a worker holds, from 1 to 1000: max_in_flight, else 8.',
+    pattern => dripdrop._pattern('count')
+  );
+  perform dripdrop._account_fields('email.smtp');
+end
+$$;
+
+do $$
+begin
+  perform dripdrop._field(
+    'email.postmark', 'api_key', 'text',
+    'The token of the Postmark server.',
+    pattern => dripdrop._pattern('token'), required => true, secret => true
+  );
+  perform dripdrop._field(
+    'email.postmark', 'from', 'text',
+    'One address, such as "Acme <hello@acme.example>"; a name with a comma stands in quotes.',
+    pattern => dripdrop._pattern('mailbox'), required => true
+  );
+  perform dripdrop._field(
+    'email.postmark', 'base_url', 'text',
+    'Another address of the API, such as "https://api.postmarkapp.com".',
+    pattern => dripdrop._pattern('url'), destination => true
+  );
+  perform dripdrop._field(
+    'email.postmark', 'message_stream', 'text',
+    'The stream''s id, such as "broadcast".',
+    pattern => dripdrop._pattern('token')
+  );
+  perform dripdrop._field(
+    'email.postmark', 'tag', 'text',
+    'A tag for all messages.',
+    pattern => dripdrop._pattern('line')
+  );
+  perform dripdrop._field(
+    'email.postmark', 'track_opens', 'boolean',
+    'true or false.'
+  );
+  perform dripdrop._field(
+    'email.postmark', 'track_links', 'text',
+    'None, HtmlAndText, HtmlOnly or TextOnly.',
+    choices => '{None,HtmlAndText,HtmlOnly,TextOnly}'
+  );
+  perform dripdrop._account_fields('email.postmark');
+end
+$$;
+
+do $$
+begin
+  perform dripdrop._field(
+    'webhook.default', 'secret', 'text',
+    'What receivers verify with: whsec_ and base64.',
+    pattern => '^(whsec_)?[A-Za-z0-9+/_-]+=*$', required => true, secret => true
+  );
+  perform dripdrop._field(
+    'webhook.default', 'url', 'text',
+    'Where messages go that name no url themselves, such as "https://example.com/hook".',
+    pattern => dripdrop._pattern('url'), destination => true
+  );
+  perform dripdrop._account_fields('webhook.default');
+end
+$$;
+
+-- plpgsql/documents/check.sql
+
+-- What holds for a whole kind of document: what messages call it, what refuses a bad one, an
+-- example of it, whose words from elsewhere it knows, and what to say where a text should be.
+-- settings: one hint lists all of them. switched: false switches it off. blank: null and an empty
+-- text are as good as left out. open: other fields are the application's own.
+create or replace function dripdrop._kinds()
+returns table (
+  kind text, noun text, errcode text, example text, words text, text_hint text,
+  settings boolean, switched boolean, blank boolean, open boolean
+)
+language sql
+immutable
+parallel safe
+begin atomic
+  values
+  (
+    'sequence', 'a sequence', 'ZD206', 'Pass {"key": …, "name": …, "steps": […]}.', 'sequence',
+    'Write it in double quotes.', false, false, false, false
+  ),
+  (
+    'sequence.config', 'config', 'ZD201', 'Pass an object, for example ''{}''.', null, null,
+    true, false, false, false
+  ),
+  (
+    'sequence.metadata', 'metadata', 'ZD201', 'Pass an object, for example ''{}''.', null, null,
+    false, false, false, true
+  ),
+  (
+    'step', 'a step', 'ZD201', 'Write {"key": …, "channel": …, "timing": …, "template": …}.',
+    'step', 'Write it in double quotes.', false, false, false, false
+  ),
+  (
+    'step.config', 'config', 'ZD201', 'Pass an object, for example ''{"max_retries": 5}''.',
+    'config', null, true, false, false, false
+  ),
+  (
+    'transition', 'a transition', 'ZD206', 'Write {"to": "offer", "conditions": […]}.',
+    'transition', null, false, false, false, false
+  ),
+  (
+    'hook', 'a hook', 'ZD201', 'Write {"key": …, "url": …}.', 'hook', 'Write it in double quotes.',
+    false, false, true, false
+  ),
+  (
+    'send_window', 'a send window', 'ZD201',
+    'Write for example {"start": "08:00", "end": "21:00"}, or false for no window.', null, null,
+    false, true, false, false
+  ),
+  (
+    'thresholds', 'thresholds', 'ZD201',
+    'For example {"bounce_rate": 0.05}; false switches them off.', null, null,
+    true, true, false, false
+  ),
+  (
+    'rate_limits', 'rate_limits', 'ZD209',
+    'Write rates by scope, for example {"adapter": "60/m", "recipient": "2/24h"}.', null, null,
+    false, false, false, false
+  ),
+  (
+    'sender', 'a sender of a rotation', 'ZD201',
+    'Write its name, or {"adapter": "Postmark", "weight": 3}.', null, null,
+    false, false, false, false
+  )
+  union all
+  select
+    'timing.' || t.name, 'a timing of type "' || t.name || '"', 'ZD203',
+    'Write {"type": "immediate"}, {"type": "delay", "delay_amount": 3, "delay_unit": "days"}, '
+    '{"type": "cron", "cron_expression": "0 9 * * MON"}, {"type": "event", "trigger_event": '
+    '"order_completed"} or "in 3 days".',
+    'timing', null, false, false, false, false
+  from (values ('immediate'), ('delay'), ('cron'), ('event')) as t (name)
+  union all
+  select
+    'condition.' || t.name, 'a condition of type "' || t.name || '"', 'ZD208',
+    'Write for example {"predicate": "$.enrollment.score > 70"}.',
+    'condition', 'Write it in double quotes.', false, false, false, false
+  from (
+    values ('enrollment_data'), ('event'), ('hook'), ('predicate'), ('time_window')
+  ) as t (name);
+end;
+
+comment on function dripdrop._kinds() is 'The kinds of documents, and how each is refused.';
+
+create or replace function dripdrop._fields_hint(kind text, settings boolean)
+returns text
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when settings then format(
+      'Settings: %s.',
+      string_agg(
+        concat(f.field, ' (' || coalesce(f.hint, array_to_string(f.choices, ', ')) || ')'), ', '
+        order by f.place
+      )
+    )
+    else format(
+      'The fields are %s.', 
+      regexp_replace(
+        string_agg(f.field, ', ' order by f.place), ', ([a-z_]+)$', E' and \\1'
+      )
+   
+    )
+  end
+  from dripdrop.fields as f
+  where f.kind = _fields_hint.kind
+$$;
+
+comment on function dripdrop._fields_hint(text, boolean) is
+  'What to say to whoever wrote a field that a kind of document does not have.';
+
+-- Words that follow the field's name. A hint and a code only where the type has its own.
+create or replace function dripdrop._value_fault(
+  type text,
+  choices text[],
+  pattern text,
+  minimum int,
+  maximum int,
+  value jsonb,
+  out message text,
+  out hint text,
+  out errcode text
+)
+language plpgsql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_text text := value #>> '{}';
+  v_type text := jsonb_typeof(value);
+  v_interval interval;
+begin
+  case
+    when type in ('any', 'document') then
+      null;
+    when type in ('boolean', 'object', 'switch') then
+      message := case
+        when v_type = type or type = 'switch' and (v_type = 'object' or value = 'false') then null
+        when type = 'boolean' then 'is not true or false'
+        else 'is not an object'
+      end;
+    when type = 'list' then
+      message := case
+        when v_type <> 'array' then 'is not a list'
+        when jsonb_array_length(value) < minimum then 'is an empty list'
+        when not value <@ to_jsonb(choices) then 'is a list of something else'
+      end;
+    when type = 'integer' then
+      message := case
+        when v_type in ('number', 'string') and v_text ~ '^-?[0-9]{1,18}$'
+          and v_text ~ coalesce(pattern, '')
+        then case
+          when v_text::bigint < minimum or v_text::bigint > maximum then 'is not possible'
+        end
+        else 'is not a whole number'
+      end;
+    when type in ('share', 'weight') then
+      message := case
+        when v_type <> 'number' then 'is not a number'
+        when v_text::numeric not between
+          case type when 'share' then 0.000001 else 0.001 end
+          and case type when 'share' then 1 else 1000000 end
+        then 'is out of range'
+      end;
+    when type in ('interval', 'duration') then
+      v_interval := dripdrop._interval(v_text);
+      if (
+        v_type = any (case type when 'interval' then '{string}' else '{string,number}' end::text[])
+        and v_text ~ coalesce(pattern, '')
+        and v_interval >= coalesce(make_interval(secs => minimum), interval '1 microsecond')
+        and v_interval <= coalesce(make_interval(secs => maximum), interval '100 years')
+      ) is not true
+      then
+        message := 'is not an interval';
+      end if;
+    when type = 'time_zone' then
+      if not dripdrop._is_time_zone(v_text) is true then
+        message := 'is unknown';
+        hint := 'Use a name from pg_timezone_names, for example Europe/Berlin.';
+        errcode := 'ZD204';
+      end if;
+    when v_type <> 'string' then
+      message := 'is not a text';
+    when choices is not null then
+      message := case when v_text <> all (choices) then 'is unknown' end;
+    when octet_length(v_text) > maximum and type <> 'title' or octet_length(v_text) < minimum then
+      message := 'is not of the length that it may have';
+      hint := case
+        when octet_length(v_text) > maximum then 'Write what is needed to know it by.'
+      end;
+    else
+      select f.message, f.hint into message, hint
+      from dripdrop._text_fault(type, pattern, v_text) as f;
+  end case;
+end
+$$;
+
+comment on function dripdrop._value_fault(text, text[], text, int, int, jsonb) is
+  'What is wrong with the value of a field, in words that follow its name, or nothing.';
+
+create or replace function dripdrop._text_fault(type text, pattern text, value text)
+returns table (message text, hint text)
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select f.message, f.hint
+  from (
+    select
+      'key' as type,
+      octet_length(value) > 200 or value !~ '^[a-z0-9][a-z0-9_-]*$' as found,
+      'is not valid' as message,
+      'Use at most 200 lower-case letters, digits, "_" and "-", and begin with a letter or digit.'
+      as hint
+    union all
+    select
+      'title', octet_length(value) > 200 or value ~ '[[:cntrl:]]', 'is no title',
+      'Use at most 200 bytes, without control characters.'
+    union all
+    select 'path', dripdrop._parse_path(dripdrop._rooted(value)) is null, 'is not a path', null
+    union all
+    select 'predicate', dripdrop._parse_predicate(value) is null, 'is not a predicate', null
+    union all
+    select 'url', value !~* pattern, 'is not an https address', null
+    union all
+    select 'text', value !~ pattern, 'is not valid', null
+  ) as f
+  where f.type = _text_fault.type and f.found
+$$;
+
+comment on function dripdrop._text_fault(text, text, text) is
+  'What is wrong with a text that has a form, or no row.';
+
+-- What a bad value is refused with says its row, else its type, else the kind of document. A value
+-- that is no text where one belongs is a fault of the document's shape.
+create or replace function dripdrop._field_faults(kind text, document jsonb)
+returns table (field text, missing boolean, errcode text, message text, hint text)
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  v_kind record;
+  v_row record;
+  v_value jsonb;
+  v_fault record;
+begin
+  select k.* into v_kind from dripdrop._kinds() as k where k.kind = _field_faults.kind;
+  for v_row in select f.* from dripdrop.fields as f where f.kind = _field_faults.kind order by f.place
+  loop
+    v_value := document -> v_row.field;
+    if v_value = 'null' and (v_row.required and not v_row.nullable or v_kind.blank is not false)
+      or v_value = '""' and v_kind.blank is not false
+    then
+      v_value := null;
+    end if;
+    continue when v_value = 'null' and v_row.nullable or v_value is null and not v_row.required;
+
+    field := v_row.field;
+    missing := v_value is null;
+    v_fault := dripdrop._value_fault(
+      v_row.type, v_row.choices, v_row.pattern, v_row.minimum, v_row.maximum, coalesce(v_value, 'null')
+    );
+    continue when v_fault.message is null and not missing;
+    errcode := coalesce(v_row.errcode, v_fault.errcode, v_kind.errcode, 'ZD201');
+    hint := coalesce(v_fault.hint, v_row.hint, v_row.description);
+    message := case
+      when missing then format('%s is missing', field)
+      when v_row.secret or v_row.type = 'url' or jsonb_typeof(v_value) in ('array', 'object')
+      then format('%s %s', field, v_fault.message)
+      else format('%s %s %s', field, dripdrop._quoted(v_value #>> '{}'), v_fault.message)
+    end;
+    if missing then
+      hint := coalesce(v_row.hint, v_fault.hint, v_row.description);
+    elsif v_kind.settings and v_fault.hint is null then
+      hint := dripdrop._instead(v_kind.words, field, dripdrop._fields_hint(kind, true));
+    elsif v_kind.text_hint is not null
+      and jsonb_typeof(v_value) <> 'string'
+      and v_row.type in ('text', 'key', 'title', 'interval', 'time_zone', 'path', 'predicate', 'url')
+    then
+      errcode := v_kind.errcode;
+      message := format('field %s is not a text', dripdrop._quoted(field));
+      hint := v_kind.text_hint;
+    end if;
+    return next;
+  end loop;
+end
+$$;
+
+comment on function dripdrop._field_faults(text, jsonb) is
+  'What is wrong with the fields of a document, each by itself, in their order.';
+
+-- What crosses fields, and documents within documents, are for the caller to look at. Of a partial
+-- document nothing is missed that is not there.
+--
+-- raises  what the kind and its fields say: ZD201, ZD202, ZD203, ZD204, ZD206 or ZD208, with the
+--         path of the fault in the diagnostics' column field
+create or replace function dripdrop._check_document(
+  document jsonb,
+  kind text,
+  path text default '',
+  partial boolean default false
+)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_kind record;
+  v_known text[];
+  v_unknown text;
+  v_fault record;
+begin
+  select k.* into v_kind from dripdrop._kinds() as k where k.kind = _check_document.kind;
+  if v_kind.switched and document = 'false' then
+    return;
+  end if;
+  if jsonb_typeof(document) is distinct from 'object' then
+    raise exception '% is not an object', v_kind.noun using
+      errcode = v_kind.errcode, column = rtrim(path, '.'), hint = v_kind.example;
+  end if;
+  v_known := array(select f.field from dripdrop.fields as f where f.kind = _check_document.kind);
+  if not v_kind.open and document - v_known <> '{}' then
+    v_unknown := (select o.field from jsonb_object_keys(document - v_known) as o (field) limit 1);
+    raise exception '% has no field %', v_kind.noun, dripdrop._quoted(v_unknown) using
+      errcode = v_kind.errcode, column = path || v_unknown,
+      hint = dripdrop._instead(
+        v_kind.words, v_unknown, dripdrop._fields_hint(kind, v_kind.settings)
+      );
+  end if;
+  select f.* into v_fault from dripdrop._field_faults(kind, document) as f
+  where not (partial and f.missing and not document ? f.field)
+  limit 1;
+  if found then
+    raise exception '%', v_fault.message using
+      errcode = v_fault.errcode, column = path || v_fault.field, hint = v_fault.hint;
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_document(jsonb, text, text, boolean) is
+  'Raises on the first field of a document that it does not have, or whose value will not do.';
+
+create or replace function dripdrop._presets(kind text)
+returns jsonb
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_object_agg(f.field, f.preset)
+  from dripdrop.fields as f
+  where f.kind = _presets.kind and f.preset is not null
+$$;
+
+comment on function dripdrop._presets(text) is
+  'What holds for the fields that a document of a kind leaves out.';
+
+create or replace function dripdrop._given(document jsonb)
+returns jsonb
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_object_agg(f.field, f.value), '{}')
+  from jsonb_each(document) as f (field, value)
+  where f.value <> 'null'
+$$;
+
+comment on function dripdrop._given(jsonb) is 'The fields of a document that are not null.';
+
+-- plpgsql/documents/conditions.sql
+
+-- What steps, transitions, goals and exits ask, by the type of the condition.
+do $$
+begin
+  perform dripdrop._field(
+    'condition.enrollment_data', 'type', 'text',
+    'need not be written where another field tells it',
+    hint =>
+    'Use enrollment_data, event, hook, predicate or time_window; the type may be left out when a '
+    'field such as predicate or event tells it.',
+    choices => '{enrollment_data}', nullable => true
+  );
+  perform dripdrop._field(
+    'condition.enrollment_data', 'name', 'title',
+    'what it is about',
+    hint => 'Leave it out, or say what it is about.', minimum => 1, maximum => 200,
+    nullable => true
+  );
+  perform dripdrop._field(
+    'condition.enrollment_data', 'field_path', 'path',
+    '`plan_tier`, `address.city` or a SQL/JSON path into the enrolment''s data',
+    hint =>
+    'Write for example plan_tier, address.city, or $."plan-tier" for a name with other signs in '
+    'it. Variables are not known here.',
+    required => true
+  );
+  perform dripdrop._field(
+    'condition.enrollment_data', 'operator', 'text',
+    'how it is compared; `==` unless given',
+    hint => 'Use ==, !=, >, <, >=, <=, in or contains.',
+    choices => '{==,!=,>,<,>=,<=,in,contains,eq,neq,gt,lt,gte,lte}', nullable => true
+  );
+  perform dripdrop._field(
+    'condition.enrollment_data', 'expected_value', 'any',
+    'what it is compared with',
+    hint => 'Write null to compare with null.', nullable => true, required => true
+  );
+end
+$$;
+
+do $$
+begin
+  perform dripdrop._field(
+    'condition.event', 'type', 'text',
+    'need not be written where another field tells it',
+    hint =>
+    'Use enrollment_data, event, hook, predicate or time_window; the type may be left out when a '
+    'field such as predicate or event tells it.',
+    choices => '{event}', nullable => true
+  );
+  perform dripdrop._field(
+    'condition.event', 'name', 'title',
+    'what it is about',
+    hint => 'Leave it out, or say what it is about.', minimum => 1, maximum => 200,
+    nullable => true
+  );
+  perform dripdrop._field(
+    'condition.event', 'event', 'text',
+    'the key of the event',
+    hint => 'It is the key that track_event() is called with, at most 500 bytes.', minimum => 1,
+    maximum => 500, required => true
+  );
+  perform dripdrop._field(
+    'condition.event', 'match', 'object',
+    'what its data must contain',
+    hint => 'Write what the event''s data must contain, for example {"plan": "pro"}.',
+    nullable => true
+  );
+  perform dripdrop._field(
+    'condition.event', 'within', 'interval',
+    'how far to look back',
+    hint => 'Write for example "7 days"; 100 years are the most.', nullable => true
+  );
+  perform dripdrop._field(
+    'condition.event', 'since', 'text',
+    '`enrollment` counts what happened from the enrolment on',
+    hint => 'Write "enrollment", or leave it out to look at the time before it too.',
+    choices => '{enrollment}', nullable => true
+  );
+  perform dripdrop._field(
+    'condition.event', 'happened', 'boolean',
+    '`false` turns it round',
+    hint => 'Write true or false.', nullable => true, preset => 'true'
+  );
+  perform dripdrop._field(
+    'condition.event', 'operator', 'text',
+    'how it is compared; `==` unless given',
+    hint => 'Use ==, !=, >, <, >=, <=, in or contains.',
+    choices => '{==,!=,>,<,>=,<=,in,contains,eq,neq,gt,lt,gte,lte}', nullable => true
+  );
+  perform dripdrop._field(
+    'condition.event', 'expected_value', 'any',
+    'what it is compared with',
+    hint => 'Write null to compare with null.', nullable => true
+  );
+end
+$$;
+
+do $$
+begin
+  perform dripdrop._field(
+    'condition.hook', 'type', 'text',
+    'need not be written where another field tells it',
+    hint =>
+    'Use enrollment_data, event, hook, predicate or time_window; the type may be left out when a '
+    'field such as predicate or event tells it.',
+    choices => '{hook}', nullable => true
+  );
+  perform dripdrop._field(
+    'condition.hook', 'name', 'title',
+    'what it is about',
+    hint => 'Leave it out, or say what it is about.', minimum => 1, maximum => 200,
+    nullable => true
+  );
+  perform dripdrop._field(
+    'condition.hook', 'hook', 'text',
+    'the key of a hook, whose value is compared',
+    hint => 'It is the key of an HTTP hook of the sequence or of a registered function.',
+    pattern => '^[a-z0-9][a-z0-9_-]{0,199}$', required => true
+  );
+  perform dripdrop._field(
+    'condition.hook', 'operator', 'text',
+    'how it is compared; `==` unless given',
+    hint => 'Use ==, !=, >, <, >=, <=, in or contains.',
+    choices => '{==,!=,>,<,>=,<=,in,contains,eq,neq,gt,lt,gte,lte}', nullable => true
+  );
+  perform dripdrop._field(
+    'condition.hook', 'expected_value', 'any',
+    'what it is compared with',
+    hint => 'Write null to compare with null.', nullable => true, required => true
+  );
+end
+$$;
+
+do $$
+begin
+  perform dripdrop._field(
+    'condition.predicate', 'type', 'text',
+    'need not be written where another field tells it',
+    hint =>
+    'Use enrollment_data, event, hook, predicate or time_window; the type may be left out when a '
+    'field such as predicate or event tells it.',
+    choices => '{predicate}', nullable => true
+  );
+  perform dripdrop._field(
+    'condition.predicate', 'name', 'title',
+    'what it is about',
+    hint => 'Leave it out, or say what it is about.', minimum => 1, maximum => 200,
+    nullable => true
+  );
+  perform dripdrop._field(
+    'condition.predicate', 'predicate', 'predicate',
+    'the SQL/JSON path predicate that is true of `{enrollment, subscriber, sequence, step, hooks, '
+    'steps}`',
+    hint =>
+    'Write a test such as $.enrollment.score > 70 && $.steps.welcome.state == "sent". '
+    '$.enrollment.score alone is a value: compare it, or write exists($.enrollment.score).',
+    required => true
+  );
+end
+$$;
+
+do $$
+begin
+  perform dripdrop._field(
+    'condition.time_window', 'type', 'text',
+    'need not be written where another field tells it',
+    hint =>
+    'Use enrollment_data, event, hook, predicate or time_window; the type may be left out when a '
+    'field such as predicate or event tells it.',
+    choices => '{time_window}', nullable => true
+  );
+  perform dripdrop._field(
+    'condition.time_window', 'name', 'title',
+    'what it is about',
+    hint => 'Leave it out, or say what it is about.', minimum => 1, maximum => 200,
+    nullable => true
+  );
+  perform dripdrop._field(
+    'condition.time_window', 'start', 'text',
+    'when it opens',
+    hint => 'Write it as 09:00.',
+    pattern => '^(([01][0-9]|2[0-3]):[0-5][0-9].*|[0-9]?:[0-5][0-9])$', nullable => true,
+    preset => '"00:00"'
+  );
+  perform dripdrop._field(
+    'condition.time_window', 'end', 'text',
+    'when it closes; before `start` it is on the next day',
+    hint => 'Write it as 17:00; 24:00 is midnight.',
+    pattern => '^((([01][0-9]|2[0-3]):[0-5][0-9]|24:00).*|[0-9]?:[0-5][0-9])$', nullable => true,
+    preset => '"24:00"'
+  );
+  perform dripdrop._field(
+    'condition.time_window', 'days', 'list',
+    'a list of `mon`, `tue`, `wed`, `thu`, `fri`, `sat`, `sun`: the days on which it opens; every '
+    'day unless given',
+    hint => 'Write for example ["mon", "tue", "wed", "thu", "fri"].',
+    choices => '{mon,tue,wed,thu,fri,sat,sun}', minimum => 1, nullable => true
+  );
+  perform dripdrop._field(
+    'condition.time_window', 'time_zone', 'time_zone',
+    'the subscriber''s unless given',
+    nullable => true
+  );
+end
+$$;
+
+-- plpgsql/documents/fields.sql
+
+create or replace function dripdrop.fields()
+returns setof dripdrop.fields
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select f.* from dripdrop.fields as f order by f.kind, f.place
+$$;
+
+comment on function dripdrop.fields() is
+  'What documents may say, one row per field, by kind of document: step, step.config, '
+  'timing.delay, … and channel.provider for the settings of a sender.';
+
+-- plpgsql/documents/hooks.sql
+
+-- An HTTP hook of a sequence.
+do $$
+begin
+  perform dripdrop._field(
+    'hook', 'key', 'text',
+    'lower-case letters, digits, `_` and `-`; none of the engine''s own variables',
+    hint => 'Use lower-case letters, digits, "_" and "-", and begin with a letter or digit.',
+    pattern => '^[a-z0-9][a-z0-9_-]{0,199}$', required => true
+  );
+  perform dripdrop._field(
+    'hook', 'name', 'text',
+    'the key, unless given',
+    nullable => true
+  );
+  perform dripdrop._field(
+    'hook', 'description', 'text',
+    'what it is for',
+    nullable => true
+  );
+  perform dripdrop._field(
+    'hook', 'method', 'text',
+    '`GET`, `POST`, `PUT`, `PATCH`, `DELETE`',
+    hint => 'Use GET, POST, PUT, PATCH or DELETE.', choices => '{GET,POST,PUT,PATCH,DELETE}',
+    nullable => true, preset => '"POST"'
+  );
+  perform dripdrop._field(
+    'hook', 'url', 'url',
+    'Liquid; every value in it is percent-encoded. `https` only',
+    hint =>
+    'For example "https://api.example.com/leads/{{ subscriber_id }}"; http:// is for localhost, '
+    '127.0.0.1 and [::1], in development.',
+    pattern => '^(https://[^/\s]|http://(localhost|127[.][0-9.]+|\[::1\])(:[0-9]+)?([/?#]|$))',
+    maximum => 10000, required => true
+  );
+  perform dripdrop._field(
+    'hook', 'headers', 'document',
+    'as they are; none that holds a secret',
+    hint => 'For example {"Accept": "application/json"}.', holds => 'headers', nullable => true,
+    preset => '{}'
+  );
+  perform dripdrop._field(
+    'hook', 'body_template', 'text',
+    'Liquid; every value is escaped for the inside of a JSON string. `{{ value | json }}` writes '
+    'JSON itself. No body unless given',
+    nullable => true
+  );
+  perform dripdrop._field(
+    'hook', 'auth_type', 'text',
+    '`bearer`, `basic` or `header`',
+    hint => 'Use none, bearer, basic or header.', choices => '{none,bearer,basic,header}',
+    nullable => true, preset => '"none"'
+  );
+  perform dripdrop._field(
+    'hook', 'response_path', 'text',
+    '`score`, `data.score` or a SQL/JSON path; the whole answer unless given',
+    hint => 'For example "score" or "$.data[0].id".', nullable => true
+  );
+  perform dripdrop._field(
+    'hook', 'response_type', 'text',
+    '`json`, `text`, `number`, `boolean`',
+    hint => 'Use json, text, number or boolean.', choices => '{json,text,number,boolean}',
+    nullable => true, preset => '"json"'
+  );
+  perform dripdrop._field(
+    'hook', 'timeout_ms', 'integer',
+    'per attempt, at most 30 000',
+    hint => 'Use 1 to 30000 milliseconds per attempt.', minimum => 1, maximum => 30000,
+    nullable => true, preset => '5000'
+  );
+  perform dripdrop._field(
+    'hook', 'retry_count', 'integer',
+    'attempts after the first, at most 5, within seconds',
+    hint => 'Use 0 to 5 attempts after the first.', minimum => 0, maximum => 5, nullable => true,
+    preset => '2'
+  );
+  perform dripdrop._field(
+    'hook', 'retry_for', 'interval',
+    'for how long it is asked again after that, at most 30 days',
+    hint => 'For example "1 hour"; at most 30 days.', minimum => 0, maximum => 2592000,
+    nullable => true, preset => '"1 hour"'
+  );
+  perform dripdrop._field(
+    'hook', 'max_in_flight', 'integer',
+    'calls that one worker has under way at a time',
+    hint => 'Use 1 to 999 calls at a time.', minimum => 1, maximum => 999, nullable => true,
+    preset => '8'
+  );
+  perform dripdrop._field(
+    'hook', 'active', 'boolean',
+    'switched off it fails closed',
+    hint => 'Write true or false.', nullable => true, preset => 'true'
+  );
+end
+$$;
+
+-- plpgsql/documents/json_schema.sql
+
+-- Draft 2020-12. What the engine takes fits; what crosses fields, and what only the database knows
+-- (names of senders, zones, whether a predicate parses), an editor cannot tell.
+--
+-- raises  ZD201 unknown kind
+create or replace function dripdrop.json_schema(kind text default 'sequence')
+returns jsonb
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_kinds jsonb := dripdrop._document_schemas(kind);
+begin
+  if not v_kinds ? kind is true then
+    raise exception 'there are no documents of kind %', dripdrop._quoted(kind) using
+      errcode = 'ZD201', column = 'kind',
+      hint = format('Use one of %s.', (
+        select string_agg(k.kind, ', ') from jsonb_object_keys(v_kinds) as k (kind)
+      ));
+  end if;
+  return jsonb_build_object(
+    '$schema', 'https://json-schema.org/draft/2020-12/schema',
+    'title', 'DripDrop ' || kind,
+    '$ref', '#/$defs/' || kind,
+    '$defs', v_kinds
+  );
+end
+$$;
+
+comment on function dripdrop.json_schema(text) is
+  'A JSON Schema (draft 2020-12) of the documents of a kind, for editors: sequence, or another '
+  'kind of fields().';
+
+-- A sender's settings are a document by themselves, and in none of the others.
+create or replace function dripdrop._document_schemas(kind text)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_object_agg(s.kind, s.schema)
+  from (
+    select
+      f.kind,
+      dripdrop._switched(
+        coalesce(k.switched, false),
+        jsonb_build_object(
+          'type', 'object',
+          'properties', jsonb_object_agg(
+            f.field,
+            dripdrop._value_schema(
+              f.type, f.choices, f.pattern, f.minimum, f.maximum, f.holds, f.nullable
+            )
+            || dripdrop._given(jsonb_build_object(
+              'default', f.preset,
+              'description', regexp_replace(f.description, E'\\[([^]]*)\\]\\([^)]*\\)', E'\\1', 'g')
+            ))
+          ),
+          'required', coalesce(jsonb_agg(f.field) filter (where f.required and not f.secret), '[]'),
+          'additionalProperties', coalesce(k.open, true)
+        )
+      ) as schema
+    from dripdrop.fields as f
+    left join dripdrop._kinds() as k on k.kind = f.kind
+    where k.kind is not null or f.kind = _document_schemas.kind
+    group by f.kind, k.switched, k.open
+    union all
+    select
+      split_part(k.kind, '.', 1),
+      jsonb_build_object(
+        'anyOf',
+        jsonb_agg(jsonb_build_object('$ref', '#/$defs/' || k.kind))
+        || case
+          when starts_with(k.kind, 'timing') then '[{"type": "string"}]'::jsonb
+          else '[]'
+        end
+      )
+    from dripdrop._kinds() as k
+    where k.kind like 'timing.%' or k.kind like 'condition.%'
+    group by split_part(k.kind, '.', 1), starts_with(k.kind, 'timing')
+    union all
+    values
+    ('schedule', '{"type": "string", "maxLength": 500}'::jsonb),
+    ('template', '{"type": "object"}'),
+    ('headers', '{"type": "object", "additionalProperties": {"type": "string"}}'),
+    (
+      'rotation',
+      '{
+        "type": "array",
+        "minItems": 1,
+        "items": {"anyOf": [{"type": "string", "minLength": 1}, {"$ref": "#/$defs/sender"}]}
+      }'
+    ),
+    (
+      'rate',
+      '{
+        "anyOf": [
+          {"const": false},
+          {"type": "string", "pattern": "^ *[0-9]{1,9} */ *[0-9]{0,6} *[A-Za-z]{1,10} *$"},
+          {"type": "object"}
+        ]
+      }'
+    )
+  ) as s
+$$;
+
+comment on function dripdrop._document_schemas(text) is
+  'The JSON Schemas of the kinds of documents, by kind.';
+
+create or replace function dripdrop._switched(switched boolean, schema jsonb)
+returns jsonb
+language sql
+immutable
+parallel safe
+return case
+  when switched
+  then jsonb_build_object('anyOf', jsonb_build_array('{"const": false}'::jsonb, schema))
+  else schema
+end;
+
+comment on function dripdrop._switched(boolean, jsonb) is
+  'The JSON Schema of a document that may be false.';
+
+create or replace function dripdrop._value_schema(
+  type text,
+  choices text[],
+  pattern text,
+  minimum int,
+  maximum int,
+  holds text,
+  nullable boolean
+)
+returns jsonb
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_held jsonb := coalesce(jsonb_build_object('$ref', '#/$defs/' || holds), '{}');
+  v_schema jsonb;
+begin
+  v_schema := case
+    when type = 'any' then '{}'
+    when type in ('document', 'object') and holds is not null then v_held
+    when type = 'switch' then dripdrop._switched(true, v_held)
+    when type = 'list' then dripdrop._given(jsonb_build_object(
+      'type', 'array',
+      'minItems', minimum,
+      'items', case when choices is null then v_held else jsonb_build_object('enum', choices) end
+    ))
+    when type in ('object', 'boolean') then jsonb_build_object('type', type)
+    when type = 'integer' then dripdrop._given(jsonb_build_object(
+      'type', '["integer", "string"]'::jsonb, 'minimum', minimum, 'maximum', maximum,
+      'pattern', coalesce(pattern, '^-?[0-9]+$')
+    ))
+    when type = 'share' then '{"type": "number", "minimum": 0.000001, "maximum": 1}'
+    when type = 'weight' then '{"type": "number", "minimum": 0.001, "maximum": 1000000}'
+    when type = 'duration' then '{"type": ["string", "number"]}'
+    when choices is not null then jsonb_build_object('enum', choices)
+    when type = 'key' then
+      '{"type": "string", "maxLength": 200, "pattern": "^[a-z0-9][a-z0-9_-]*$"}'
+    when type = 'interval' then dripdrop._given(
+      jsonb_build_object('type', 'string', 'pattern', pattern)
+    )
+    else dripdrop._given(jsonb_build_object(
+      'type', 'string', 'pattern', pattern, 'minLength', minimum, 'maxLength', maximum
+    ))
+  end;
+  return case
+    when nullable and v_schema <> '{}'
+    then jsonb_build_object('anyOf', jsonb_build_array(v_schema, '{"type": "null"}'::jsonb))
+    else v_schema
+  end;
+end
+$$;
+
+comment on function dripdrop._value_schema(text, text[], text, int, int, text, boolean) is
+  'The JSON Schema of a field''s value.';
+
+-- plpgsql/documents/sequences.sql
+
+-- The document of a sequence, the settings of a version, and what the engine reads in metadata.
+do $$
+begin
+  perform dripdrop._field(
+    'sequence', 'key', 'key',
+    'lower-case letters, digits, `_` and `-`; unique in the tenant',
+    required => true, errcode => 'ZD201'
+  );
+  perform dripdrop._field(
+    'sequence', 'name', 'title',
+    'what people call it',
+    hint => 'For example "SaaS onboarding".', minimum => 1, maximum => 200, required => true,
+    errcode => 'ZD201'
+  );
+  perform dripdrop._field(
+    'sequence', 'description', 'text',
+    'what it is for',
+    maximum => 10000, nullable => true, errcode => 'ZD201'
+  );
+  perform dripdrop._field(
+    'sequence', 'time_zone', 'time_zone',
+    'a name from `pg_timezone_names`; for subscribers who have none',
+    nullable => true
+  );
+  perform dripdrop._field(
+    'sequence', 'reentry', 'text',
+    '`never`: one enrolment per subscriber and entry key, for good; `after_exit`: again once all '
+    'former ones have ended; `always`: again once the last one of the same entry key has ended',
+    hint => 'Use never, after_exit or always.', choices => '{never,after_exit,always}',
+    nullable => true, preset => '"never"', errcode => 'ZD201'
+  );
+  perform dripdrop._field(
+    'sequence', 'reentry_interval', 'interval',
+    '`30 days`: how long after the start of a former enrolment the next may begin, at the earliest',
+    hint => 'Write for example "30 days".', nullable => true, errcode => 'ZD201'
+  );
+  perform dripdrop._field(
+    'sequence', 'priority', 'integer',
+    'which sequence [goes first](limits.md#how-often-one-person-hears-from-us)',
+    hint => 'Leave it out for 0; the higher goes first.', minimum => -999999, maximum => 999999,
+    nullable => true, preset => '0'
+  );
+  perform dripdrop._field(
+    'sequence', 'exclusive_group', 'key',
+    'sequences that [do not go together](limits.md#how-often-one-person-hears-from-us)',
+    nullable => true, errcode => 'ZD201'
+  );
+  perform dripdrop._field(
+    'sequence', 'metadata', 'object',
+    'the application''s own; `channel_adapters` and `channel_rotation` give the sequence '
+    '[senders](senders.md)',
+    hint => 'Pass an object, for example ''{}''.', holds => 'sequence.metadata', preset => '{}',
+    errcode => 'ZD201'
+  );
+  perform dripdrop._field(
+    'sequence', 'mode', 'text',
+    '`lifecycle` or `outbound`',
+    hint => 'Use lifecycle or outbound.', choices => '{lifecycle,outbound}', nullable => true,
+    preset => '"lifecycle"', errcode => 'ZD201'
+  );
+  perform dripdrop._field(
+    'sequence', 'config', 'object',
+    'settings of the version: `hop_limit`, how often an enrolment may come to one step (1 to '
+    '1000, 100 unless given); `pool_id`, the pool of an outbound version',
+    hint => 'Pass an object, for example ''{}''.', holds => 'sequence.config', preset => '{}',
+    errcode => 'ZD201'
+  );
+  perform dripdrop._field(
+    'sequence', 'activate', 'boolean',
+    '`false` leaves the new version a draft',
+    hint => 'Leave it out to activate the version at once.', preset => 'true'
+  );
+  perform dripdrop._field(
+    'sequence', 'hooks', 'list',
+    '[HTTP hooks](hooks.md) of the sequence; one that is left out stays, and secrets never stand '
+    'here',
+    hint => 'Write [{"key": "score", "url": …}].', holds => 'hook', nullable => true,
+    preset => '[]'
+  );
+  perform dripdrop._field(
+    'sequence', 'goals', 'list',
+    '[conditions](#conditions): when one holds, the enrolment is completed',
+    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true, preset => '[]',
+    errcode => 'ZD208'
+  );
+  perform dripdrop._field(
+    'sequence', 'exit_when', 'list',
+    'conditions: when one holds, the enrolment is cancelled',
+    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true, preset => '[]',
+    errcode => 'ZD208'
+  );
+  perform dripdrop._field(
+    'sequence', 'entry', 'list',
+    '[transitions](#transitions) that choose the first step; without them it is the first active '
+    'one',
+    hint => 'Write [{"to": "offer", "conditions": […]}, {"to": null}].', holds => 'transition',
+    nullable => true, preset => '[]'
+  );
+  perform dripdrop._field(
+    'sequence', 'steps', 'list',
+    'in the order of the flow',
+    hint => 'A sequence has at least one step.', minimum => 1, holds => 'step', required => true
+  );
+end
+$$;
+
+do $$
+begin
+  perform dripdrop._field(
+    'sequence.config', 'hop_limit', 'integer',
+    'how often an enrolment may come to one step',
+    hint => 'how often an enrolment may come to one step, 1 to 1000', minimum => 1, maximum => 1000,
+    preset => '100'
+  );
+  perform dripdrop._field(
+    'sequence.config', 'pool_id', 'text',
+    'the pool of an outbound version',
+    hint => 'the uuid of a pool of senders',
+    pattern => '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+  );
+end
+$$;
+
+do $$
+begin
+  perform dripdrop._field(
+    'sequence.metadata', 'channel_adapters', 'object',
+    'the id of a sender by channel',
+    hint => 'For example {"email": "0197…"}: list_channel_adapters() shows the ids.'
+  );
+  perform dripdrop._field(
+    'sequence.metadata', 'channel_rotation', 'object',
+    '[rotations](senders.md#sharing-messages-among-senders) by channel',
+    hint => 'For example {"email": ["Postmark", "Mail"]}.'
+  );
+end
+$$;
+
+-- plpgsql/documents/settings.sql
+
+-- Send windows, thresholds, rate limits, and the senders of a rotation.
+do $$
+begin
+  perform dripdrop._field(
+    'send_window', 'start', 'text',
+    'when it opens',
+    hint => 'Write it as 09:00.',
+    pattern => '^(([01][0-9]|2[0-3]):[0-5][0-9].*|[0-9]?:[0-5][0-9])$', nullable => true,
+    preset => '"00:00"'
+  );
+  perform dripdrop._field(
+    'send_window', 'end', 'text',
+    'when it closes; before `start` it is on the next day',
+    hint => 'Write it as 17:00; 24:00 is midnight.',
+    pattern => '^((([01][0-9]|2[0-3]):[0-5][0-9]|24:00).*|[0-9]?:[0-5][0-9])$', nullable => true,
+    preset => '"24:00"'
+  );
+  perform dripdrop._field(
+    'send_window', 'days', 'list',
+    'a list of `mon`, `tue`, `wed`, `thu`, `fri`, `sat`, `sun`: the days on which it opens; every '
+    'day unless given',
+    hint => 'Write for example ["mon", "tue", "wed", "thu", "fri"].',
+    choices => '{mon,tue,wed,thu,fri,sat,sun}', minimum => 1, nullable => true
+  );
+  perform dripdrop._field(
+    'send_window', 'calendar', 'text',
+    'the holidays of this calendar are closed from midnight to midnight; `set_holidays()` fills it',
+    hint => 'Use lower-case letters, digits, "_" and "-", as in set_holidays().',
+    pattern => '^[a-z0-9][a-z0-9_-]{0,199}$'
+  );
+  perform dripdrop._field(
+    'send_window', 'jitter', 'interval',
+    'an interval over which the waiting messages spread after the opening, never past its end',
+    hint => 'Write for example "30 minutes".', pattern => '[a-zA-Z:]'
+  );
+end
+$$;
+
+do $$
+begin
+  perform dripdrop._field(
+    'thresholds', 'window', 'interval',
+    'how far to look back',
+    hint => 'an interval', preset => '"30 days"'
+  );
+  perform dripdrop._field(
+    'thresholds', 'pause', 'interval',
+    'how long it rests',
+    hint => 'an interval', preset => '"1 day"'
+  );
+  perform dripdrop._field(
+    'thresholds', 'min_sample', 'integer',
+    'with fewer messages than this nothing is said',
+    hint => 'messages', minimum => 1, maximum => 999999999, preset => '100'
+  );
+  perform dripdrop._field(
+    'thresholds', 'complaint_rate', 'share',
+    'complaints per message; `null` is off',
+    hint => '0.000001 to 1; null is off', nullable => true, preset => '0.003'
+  );
+  perform dripdrop._field(
+    'thresholds', 'bounce_rate', 'share',
+    'hard bounces per message; `null` is off',
+    hint => '0.000001 to 1; null is off', nullable => true, preset => '0.02'
+  );
+  perform dripdrop._field(
+    'thresholds', 'soft_bounce_rate', 'share',
+    'other bounces per message',
+    hint => '0.000001 to 1; null is off', nullable => true, preset => 'null'
+  );
+end
+$$;
+
+do $$
+begin
+  perform dripdrop._field(
+    'rate_limits', 'adapter', 'document',
+    'of a sender',
+    holds => 'rate'
+  );
+  perform dripdrop._field(
+    'rate_limits', 'provider', 'document',
+    'over a channel through a provider, whichever sender',
+    holds => 'rate'
+  );
+  perform dripdrop._field(
+    'rate_limits', 'domain', 'document',
+    'from a domain: that of the template''s `from`, else of the sender''s',
+    holds => 'rate'
+  );
+  perform dripdrop._field(
+    'rate_limits', 'recipient_domain', 'document',
+    'to a domain',
+    holds => 'rate'
+  );
+  perform dripdrop._field(
+    'rate_limits', 'recipient', 'document',
+    'to an address',
+    holds => 'rate'
+  );
+end
+$$;
+
+do $$
+begin
+  perform dripdrop._field(
+    'sender', 'adapter', 'text',
+    'the name of a sender',
+    hint => 'Write its name, or {"adapter": "Postmark", "weight": 3}.', minimum => 1
+  );
+  perform dripdrop._field(
+    'sender', 'adapter_id', 'text',
+    'its id, instead of its name',
+    hint => 'Write its name, or {"adapter": "Postmark", "weight": 3}.',
+    pattern => '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+  );
+  perform dripdrop._field(
+    'sender', 'weight', 'weight',
+    'its share, beside those of the others',
+    hint => 'Shares follow the weights: 3 and 1 are three quarters and one. 0.001 to 1000000.',
+    preset => '1'
+  );
+end
+$$;
+
+-- plpgsql/documents/steps.sql
+
+-- A step, its settings, and the ways on from it.
+do $$
+begin
+  perform dripdrop._field(
+    'step', 'key', 'key',
+    'unique in the version',
+    required => true
+  );
+  perform dripdrop._field(
+    'step', 'name', 'title',
+    'the key, unless given',
+    maximum => 200, nullable => true
+  );
+  perform dripdrop._field(
+    'step', 'position', 'integer',
+    'its place, where steps are made one by one; in a document they follow one another',
+    hint => 'Leave it out for the place after the last step.', minimum => 0, maximum => 999999999,
+    nullable => true
+  );
+  perform dripdrop._field(
+    'step', 'channel', 'text',
+    'a channel of `select * from dripdrop.providers()`',
+    hint => 'select distinct channel from dripdrop.providers() lists the channels.',
+    required => true, errcode => 'ZD202'
+  );
+  perform dripdrop._field(
+    'step', 'timing', 'document',
+    'when: `"in 3 days"`, `"every monday at 9am"`, …, see [timing](#timing); at once unless given',
+    holds => 'timing', preset => '{"type": "immediate"}'
+  );
+  perform dripdrop._field(
+    'step', 'template', 'document',
+    'Liquid by field, see below',
+    holds => 'template', preset => '{}'
+  );
+  perform dripdrop._field(
+    'step', 'adapter', 'text',
+    'the name of a [sender](senders.md); without one the sequence''s or the default sends',
+    nullable => true
+  );
+  perform dripdrop._field(
+    'step', 'config', 'object',
+    'settings, see below',
+    hint => 'Pass an object, for example ''{"max_retries": 5}''.', holds => 'step.config',
+    preset => '{}'
+  );
+  perform dripdrop._field(
+    'step', 'active', 'boolean',
+    '`false` skips the step',
+    hint => 'Write true or false.', nullable => true, preset => 'true'
+  );
+  perform dripdrop._field(
+    'step', 'conditions', 'list',
+    '[all](#conditions) must hold when the step is due; else it is skipped',
+    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true, preset => '[]',
+    errcode => 'ZD208'
+  );
+  perform dripdrop._field(
+    'step', 'transitions', 'list',
+    '[where to go next](#transitions); without them to the next active step',
+    hint => 'Write [{"to": "offer", "conditions": […]}, {"to": null}].', holds => 'transition',
+    nullable => true, preset => '[]', errcode => 'ZD206'
+  );
+end
+$$;
+
+do $$
+begin
+  perform dripdrop._field(
+    'step.config', 'recipient_key', 'text',
+    'which field of the enrolment''s data holds the address; that of the channel unless given',
+    minimum => 1, maximum => 200
+  );
+  perform dripdrop._field(
+    'step.config', 'time_zone', 'time_zone',
+    'for subscribers who have none; the sequence''s unless given'
+  );
+  perform dripdrop._field(
+    'step.config', 'retry_for', 'duration',
+    'how long what fails for the time being is tried again, from its first failure on; 2 days for '
+    'email, 1 day for webhooks, else 4 hours unless given',
+    hint => 'an interval'
+  );
+  perform dripdrop._field(
+    'step.config', 'max_retries', 'integer',
+    'failed attempts after which the step has failed even if `retry_for` is not over',
+    hint => '0 to 999', minimum => 0, maximum => 999
+  );
+  perform dripdrop._field(
+    'step.config', 'on_max_retry', 'text',
+    'the enrolment ends (`cancel`), or goes on (`continue`), when the step has failed',
+    choices => '{cancel,continue}', preset => '"cancel"'
+  );
+  perform dripdrop._field(
+    'step.config', 'on_unknown', 'text',
+    'nobody knows whether it was sent: presume so (`at_most_once`), or send again '
+    '(`at_least_once`)',
+    choices => '{at_most_once,at_least_once}', preset => '"at_most_once"'
+  );
+  perform dripdrop._field(
+    'step.config', 'stale_after', 'duration',
+    'an interval: overdue for longer is stale; never unless given',
+    hint => 'an interval'
+  );
+  perform dripdrop._field(
+    'step.config', 'on_stale', 'text',
+    'what happens to a stale message: `send`, `skip`, `hold`',
+    choices => '{send,skip,hold}', preset => '"send"'
+  );
+  perform dripdrop._field(
+    'step.config', 'daily_cap', 'integer',
+    'how many of its messages may leave a day, see [limits](limits.md#rates)',
+    hint => 'a count', minimum => 1, maximum => 999999999
+  );
+  perform dripdrop._field(
+    'step.config', 'rate_limits', 'document',
+    'how fast its messages may leave, see [limits](limits.md#rates)',
+    hint => 'rates by scope', holds => 'rate_limits'
+  );
+  perform dripdrop._field(
+    'step.config', 'kind', 'text',
+    '`marketing`, or `transactional`: a message that somebody has to get',
+    choices => '{marketing,transactional}', preset => '"marketing"'
+  );
+  perform dripdrop._field(
+    'step.config', 'topic', 'text',
+    'the key of the [topic](consent.md#topics) that one can opt out of',
+    hint => 'its key', pattern => '^[a-z0-9][a-z0-9_-]{0,199}$'
+  );
+  perform dripdrop._field(
+    'step.config', 'require_verified_recipient', 'boolean',
+    'skips who has no `recipient_verified_at` in the data',
+    hint => 'true, false', preset => 'false'
+  );
+  perform dripdrop._field(
+    'step.config', 'send_window', 'document',
+    'the hours in which it may leave, see [send windows](sending-windows.md); the tenant''s '
+    'unless given',
+    holds => 'send_window'
+  );
+  perform dripdrop._field(
+    'step.config', 'channel_adapter_rotation', 'document',
+    'the [senders](senders.md#sharing-messages-among-senders) that share its messages',
+    hint => 'a list of senders', holds => 'rotation'
+  );
+  perform dripdrop._field(
+    'step.config', 'unsubscribe', 'boolean',
+    'whether it carries a [link to unsubscribe](unsubscribe.md); marketing email does unless told '
+    'otherwise',
+    hint => 'true, false'
+  );
+end
+$$;
+
+do $$
+begin
+  perform dripdrop._field(
+    'transition', 'to', 'text',
+    'the key of a step; `null` completes',
+    hint => 'Write the key of a step, or null to complete.', nullable => true, required => true
+  );
+  perform dripdrop._field(
+    'transition', 'when', 'text',
+    'how many of the conditions must hold; `all` where there are some, `always` where there are '
+    'none, unless given',
+    hint => 'Use all, any or always.', choices => '{all,any,always}', nullable => true
+  );
+  perform dripdrop._field(
+    'transition', 'conditions', 'list',
+    'asked when the step before is over',
+    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true, preset => '[]',
+    errcode => 'ZD208'
+  );
+end
+$$;
+
+-- plpgsql/documents/timings.sql
+
+-- When a step is due, by the type of its timing.
+do $$
+begin
+  perform dripdrop._field(
+    'timing.immediate', 'type', 'text',
+    'at once',
+    hint => 'Use immediate, delay, cron or event.', choices => '{immediate}', required => true
+  );
+end
+$$;
+
+do $$
+begin
+  perform dripdrop._field(
+    'timing.delay', 'type', 'text',
+    'so long after the step before',
+    hint => 'Use immediate, delay, cron or event.', choices => '{delay}', required => true
+  );
+  perform dripdrop._field(
+    'timing.delay', 'delay_amount', 'integer',
+    'how many units',
+    hint => 'Write for example "delay_amount": 3, "delay_unit": "days".', minimum => 1,
+    maximum => 999999, required => true
+  );
+  perform dripdrop._field(
+    'timing.delay', 'delay_unit', 'text',
+    'what is counted',
+    hint => 'Use seconds, minutes, hours, days, weeks or business_days.',
+    choices => '{seconds,minutes,hours,days,weeks,business_days}', required => true
+  );
+  perform dripdrop._field(
+    'timing.delay', 'calendar', 'text',
+    'whose holidays are left out of business days',
+    hint => 'Use lower-case letters, digits, "_" and "-", as in set_holidays().',
+    pattern => '^[a-z0-9][a-z0-9_-]{0,199}$', nullable => true, preset => '"default"'
+  );
+end
+$$;
+
+do $$
+begin
+  perform dripdrop._field(
+    'timing.cron', 'type', 'text',
+    'when a schedule next comes',
+    hint => 'Use immediate, delay, cron or event.', choices => '{cron}', required => true
+  );
+  perform dripdrop._field(
+    'timing.cron', 'cron_expression', 'document',
+    'five cron fields, `@daily` and the like, or `every monday at 9am`',
+    hint =>
+    'Write for example "in 3 days", "in 2 business days", "every monday at 9am", "every weekday '
+    'at 08:30", "@daily", or five cron fields such as "0 9 * * MON".',
+    holds => 'schedule', required => true
+  );
+  perform dripdrop._field(
+    'timing.cron', 'timezone', 'time_zone',
+    'the zone of the schedule, for everybody; the subscriber''s unless given',
+    nullable => true
+  );
+  perform dripdrop._field(
+    'timing.cron', 'recurring', 'boolean',
+    'whether it fires at every occurrence, beside the path',
+    hint => 'A recurring step fires again and again, beside the path of the others.',
+    nullable => true, preset => 'false'
+  );
+end
+$$;
+
+do $$
+begin
+  perform dripdrop._field(
+    'timing.event', 'type', 'text',
+    'when an event happens',
+    hint => 'Use immediate, delay, cron or event.', choices => '{event}', required => true
+  );
+  perform dripdrop._field(
+    'timing.event', 'trigger_event', 'text',
+    'the key of the event',
+    hint => 'Write for example "trigger_event": "order_completed".', pattern => '[^ ]',
+    maximum => 500, required => true
+  );
+  perform dripdrop._field(
+    'timing.event', 'match', 'object',
+    'what its data must contain',
+    hint => 'Write what its data must contain: "match": {"plan": "pro"}.', nullable => true
+  );
+  perform dripdrop._field(
+    'timing.event', 'trigger_data', 'object',
+    'the same as `match`',
+    hint => 'Write what its data must contain: "match": {"plan": "pro"}.', nullable => true
+  );
+  perform dripdrop._field(
+    'timing.event', 'delay_amount', 'integer',
+    'a delay after the event',
+    hint => 'Write for example "delay_amount": 3, "delay_unit": "days".', minimum => 1,
+    maximum => 999999, nullable => true
+  );
+  perform dripdrop._field(
+    'timing.event', 'delay_unit', 'text',
+    'what is counted',
+    hint => 'Use seconds, minutes, hours, days, weeks or business_days.',
+    choices => '{seconds,minutes,hours,days,weeks,business_days}', nullable => true
+  );
+  perform dripdrop._field(
+    'timing.event', 'calendar', 'text',
+    'whose holidays are left out of business days',
+    hint => 'Use lower-case letters, digits, "_" and "-", as in set_holidays().',
+    pattern => '^[a-z0-9][a-z0-9_-]{0,199}$', nullable => true, preset => '"default"'
+  );
+  perform dripdrop._field(
+    'timing.event', 'since', 'text',
+    '`enrollment` counts what happened from the enrolment on',
+    hint => 'Use enrollment, or leave it out to wait for what comes after the step before.',
+    choices => '{enrollment}', nullable => true
+  );
+  perform dripdrop._field(
+    'timing.event', 'timeout', 'interval',
+    'how long it waits; for ever unless given',
+    hint => 'Write for example "timeout": "3 days".', pattern => '[a-zA-Z:]', nullable => true
+  );
+  perform dripdrop._field(
+    'timing.event', 'on_timeout', 'text',
+    '`continue`, `exit` or the key of a step',
+    hint => 'Use continue, exit or the key of a step.', pattern => '^[a-z0-9][a-z0-9_-]{0,199}$',
+    nullable => true, preset => '"continue"'
+  );
+  perform dripdrop._field(
+    'timing.event', 'recurring', 'boolean',
+    'whether it fires on every such event, beside the path',
+    hint => 'A recurring step fires again and again, beside the path of the others.',
+    nullable => true, preset => 'false'
+  );
+end
+$$;
+
+-- plpgsql/documents/words.sql
 
 -- What other systems, and people from memory, call a field. Nothing with another name is taken for
 -- it: a word that is silently understood in one place is silently dropped in the next.
@@ -2587,17 +4297,7 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_type text := timing ->> 'type';
-  v_known text[] := case v_type
-    when 'immediate' then array['type']
-    when 'delay' then array['type', 'delay_amount', 'delay_unit', 'calendar']
-    when 'cron' then array['type', 'cron_expression', 'timezone', 'recurring']
-    when 'event' then array[
-      'type', 'trigger_event', 'match', 'trigger_data', 'delay_amount', 'delay_unit', 'calendar',
-      'since', 'timeout', 'on_timeout', 'recurring'
-    ]
-  end;
-  v_unknown text;
+  v_type text := coalesce(timing ->> 'type', '');
   v_given jsonb;
 begin
   if jsonb_typeof(timing) = 'string' then
@@ -2610,36 +4310,17 @@ begin
         '"days"}, {"type": "cron", "cron_expression": "0 9 * * MON"}, {"type": "event", '
         '"trigger_event": "order_completed"} or "in 3 days".';
   end if;
-  if v_known is null then
-    raise exception 'timing type % is unknown', dripdrop._quoted(coalesce(v_type, '')) using
+  if not exists (select from dripdrop._kinds() as k where k.kind = 'timing.' || v_type) then
+    raise exception 'timing type % is unknown', dripdrop._quoted(v_type) using
       errcode = 'ZD203', column = 'timing.type',
       hint = 'Use immediate, delay, cron or event.';
   end if;
+  perform dripdrop._check_document(timing, 'timing.' || v_type, 'timing.');
 
-  select field into v_unknown
-  from jsonb_object_keys(timing) as field
-  where not field = any (v_known)
-  limit 1;
-  if v_unknown is not null then
-    raise exception 'a timing of type % has no field %',
-      dripdrop._quoted(v_type), dripdrop._quoted(v_unknown) using
-      errcode = 'ZD203', column = 'timing.' || v_unknown,
-      hint = dripdrop._instead(
-        'timing', v_unknown,
-        format('The fields of %s are %s.', v_type, array_to_string(v_known, ', '))
-      );
+  v_given := dripdrop._given(timing);
+  if v_given -> 'recurring' = 'false' then
+    v_given := v_given - 'recurring';
   end if;
-
-  select jsonb_object_agg(field.key, field.value) into v_given
-  from jsonb_each(timing) as field
-  where field.value <> 'null'
-    and not (field.key = 'recurring' and field.value = 'false');
-  if v_given -> 'recurring' <> 'true' then
-    raise exception 'recurring is not true or false' using
-      errcode = 'ZD203', column = 'timing.recurring',
-      hint = 'A recurring step fires again and again, beside the path of the others.';
-  end if;
-
   return case v_type
     when 'immediate' then v_given
     when 'delay' then dripdrop._canonical_delay(v_given)
@@ -2657,62 +4338,26 @@ comment on function dripdrop._canonical_timing(jsonb) is 'A timing checked and i
 create or replace function dripdrop._canonical_delay(timing jsonb)
 returns jsonb
 language plpgsql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_amount text := timing ->> 'delay_amount';
+  v_amount int := timing ->> 'delay_amount';
   v_unit text := timing ->> 'delay_unit';
   v_calendar text := timing ->> 'calendar';
-  v_fault record;
 begin
-  select fault.* into v_fault
-  from (
-    values
-    (
-      'delay_amount',
-      coalesce(v_amount !~ '^[1-9][0-9]{0,5}$', true),
-      format(
-        'delay_amount %s is not a whole number from 1 to 999999', dripdrop._quoted(v_amount)
-      ),
-      'Write for example "delay_amount": 3, "delay_unit": "days".'
-    ),
-    (
-      'delay_unit',
-      coalesce(
-        v_unit not in ('seconds', 'minutes', 'hours', 'days', 'weeks', 'business_days'), true
-      ),
-      format('delay_unit %s is unknown', dripdrop._quoted(v_unit)),
-      'Use seconds, minutes, hours, days, weeks or business_days.'
-    ),
-    (
-      'delay_amount',
-      v_unit = 'business_days' and length(v_amount) > 3,
-      format('%s business days are more than 999', left(v_amount, 10)),
-      'Count so long a time in weeks.'
-    ),
-    (
-      'calendar',
-      v_unit <> 'business_days' and v_calendar is not null,
-      format('%s do not go by a calendar', left(v_unit, 20)),
-      'Leave calendar out, or count business_days.'
-    ),
-    (
-      'calendar',
-      v_calendar !~ '^[a-z0-9][a-z0-9_-]{0,199}$',
-      format('calendar %s is not valid', dripdrop._quoted(v_calendar)),
-      'Use lower-case letters, digits, "_" and "-", as in set_holidays().'
-    )
-  ) as fault (field, found, message, hint)
-  where fault.found
-  limit 1;
-  if found then
-    raise exception '%', v_fault.message using
-      errcode = 'ZD203', column = 'timing.' || v_fault.field, hint = v_fault.hint;
+  if v_unit = 'business_days' and v_amount > 999 then
+    raise exception '% business days are more than 999', v_amount using
+      errcode = 'ZD203', column = 'timing.delay_amount',
+      hint = 'Count so long a time in weeks.';
   end if;
-
+  if v_unit <> 'business_days' and v_calendar is not null then
+    raise exception '% do not go by a calendar', v_unit using
+      errcode = 'ZD203', column = 'timing.calendar',
+      hint = 'Leave calendar out, or count business_days.';
+  end if;
   return (timing - 'calendar')
-    || jsonb_build_object('delay_amount', v_amount::int)
+    || jsonb_build_object('delay_amount', v_amount)
     || case
       when v_calendar <> 'default' then jsonb_build_object('calendar', v_calendar)
       else '{}'
@@ -2723,24 +4368,17 @@ $$;
 comment on function dripdrop._canonical_delay(jsonb) is
   'A timing with the fields of its delay checked and in their stored form.';
 
--- raises  ZD203, ZD204
+-- raises  ZD203
 create or replace function dripdrop._canonical_cron(timing jsonb)
 returns jsonb
-language plpgsql
+language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-begin
-  if timing ? 'timezone' then
-    perform dripdrop._check_time_zone(timing ->> 'timezone', 'timing.timezone');
-  end if;
-  return timing || jsonb_build_object(
+  select timing || jsonb_build_object(
     'cron_expression',
-    dripdrop._parse_schedule(
-      coalesce(timing ->> 'cron_expression', ''), 'timing.cron_expression'
-    )
-  );
-end
+    dripdrop._parse_schedule(timing ->> 'cron_expression', 'timing.cron_expression')
+  )
 $$;
 
 comment on function dripdrop._canonical_cron(jsonb) is
@@ -2761,72 +4399,22 @@ declare
   v_match jsonb := coalesce(timing -> 'match', timing -> 'trigger_data', '{}');
   v_timeout text := timing ->> 'timeout';
   v_canonical jsonb := timing - array['match', 'trigger_data'];
-  v_fault record;
+  v_delay jsonb;
 begin
-  select fault.* into v_fault
-  from (
-    values
-    (
-      'trigger_event',
-      jsonb_typeof(timing -> 'trigger_event') is distinct from 'string'
-      or btrim(timing ->> 'trigger_event') = ''
-      or octet_length(timing ->> 'trigger_event') > 500,
-      'an event timing needs the key of an event, of at most 500 bytes',
-      'Write for example "trigger_event": "order_completed".'
-    ),
-    (
-      'trigger_data',
-      timing ?& array['match', 'trigger_data'],
-      'match and trigger_data are the same field',
-      'Give only one of them.'
-    ),
-    (
-      case when timing ? 'match' then 'match' else 'trigger_data' end,
-      jsonb_typeof(v_match) <> 'object',
-      'what an event must match is not an object',
-      'Write what its data must contain: "match": {"plan": "pro"}.'
-    ),
-    (
-      'since',
-      timing -> 'since' <> '"enrollment"',
-      format('since %s is unknown', dripdrop._quoted(timing ->> 'since')),
-      'Use enrollment, or leave it out to wait for what comes after the step before.'
-    ),
-    (
-      'timeout',
-      case
-        when not timing ? 'timeout' then false
-        when jsonb_typeof(timing -> 'timeout') <> 'string' or v_timeout !~ '[a-zA-Z:]' then true
-        else not dripdrop._is_interval(v_timeout)
-      end,
-      format('timeout %s is not an interval of at most 100 years', dripdrop._quoted(v_timeout)),
-      'Write for example "timeout": "3 days".'
-    ),
-    (
-      'on_timeout',
-      timing ? 'on_timeout' and not timing ? 'timeout',
-      'on_timeout needs a timeout',
-      'Write for example "timeout": "3 days", "on_timeout": "exit".'
-    ),
-    (
-      'on_timeout',
-      jsonb_typeof(timing -> 'on_timeout') <> 'string'
-      or timing ->> 'on_timeout' !~ '^[a-z0-9][a-z0-9_-]{0,199}$',
-      format('on_timeout %s is not valid', dripdrop._quoted(timing ->> 'on_timeout')),
-      'Use continue, exit or the key of a step.'
-    ),
-    (
-      case when timing ? 'since' then 'since' else 'timeout' end,
-      timing ? 'recurring' and timing ?| array['since', 'timeout'],
-      'a recurring step waits for no one event',
-      'Leave since, timeout and on_timeout out: it fires on every event, beside the path.'
-    )
-  ) as fault (field, found, message, hint)
-  where fault.found
-  limit 1;
-  if found then
-    raise exception '%', v_fault.message using
-      errcode = 'ZD203', column = 'timing.' || v_fault.field, hint = v_fault.hint;
+  if timing ?& array['match', 'trigger_data'] then
+    raise exception 'match and trigger_data are the same field' using
+      errcode = 'ZD203', column = 'timing.trigger_data', hint = 'Give only one of them.';
+  end if;
+  if timing ? 'on_timeout' and v_timeout is null then
+    raise exception 'on_timeout needs a timeout' using
+      errcode = 'ZD203', column = 'timing.on_timeout',
+      hint = 'Write for example "timeout": "3 days", "on_timeout": "exit".';
+  end if;
+  if timing ? 'recurring' and timing ?| array['since', 'timeout'] then
+    raise exception 'a recurring step waits for no one event' using
+      errcode = 'ZD203',
+      column = 'timing.' || case when timing ? 'since' then 'since' else 'timeout' end,
+      hint = 'Leave since, timeout and on_timeout out: it fires on every event, beside the path.';
   end if;
 
   if v_match <> '{}' then
@@ -2837,7 +4425,13 @@ begin
       || v_canonical
       || jsonb_build_object('timeout', v_timeout::interval::text);
   end if;
-  if timing ?| array['delay_amount', 'delay_unit', 'calendar'] then
+  select jsonb_object_agg(d.field, d.value) into v_delay
+  from jsonb_each(timing) as d (field, value)
+  where d.field in ('delay_amount', 'delay_unit', 'calendar');
+  if v_delay is not null then
+    perform dripdrop._check_document(
+      v_delay || '{"type": "delay"}', 'timing.delay', 'timing.'
+    );
     v_canonical := dripdrop._canonical_delay(v_canonical);
   end if;
   return v_canonical;
@@ -3736,7 +5330,9 @@ begin
       hint = 'Seal it with "dripdrop seal" and pass it as credentials.';
   end if;
   if config ? 'thresholds' then
-    perform dripdrop._check_thresholds(config -> 'thresholds', 'config.thresholds');
+    perform dripdrop._check_document(
+      config -> 'thresholds', 'thresholds', 'config.thresholds.'
+    );
   end if;
   select p.field, p.problem, p.hint, s.secret into v_fault
   from dripdrop._setting_problems(channel || '.' || provider, config, sealed) as p
@@ -5626,12 +7222,8 @@ comment on function dripdrop._canonical_metadata(text, jsonb) is
 
 -- plpgsql/senders/settings.sql
 
--- What each provider's account has to say about itself: the one description that is read where a
--- sender is written, by startup_check(), by the driver before it opens an account, and by the
--- documentation. kind is channel and provider; type is text, integer, boolean or object; a value
--- is one of choices, or matches pattern, in which only what Postgres and Python read alike is used.
--- What is secret stands in the sealed credentials, anything else there or in config. Credentials
--- go to a destination: it changes only together with them.
+-- The driver reads these before it opens an account. type is text, integer, boolean or object; a
+-- value is one of choices, or matches pattern.
 create or replace function dripdrop.provider_settings()
 returns table (
   kind text,
@@ -5645,185 +7237,45 @@ returns table (
   destination boolean
 )
 language sql
-immutable
-parallel safe
-begin atomic
-  with pattern as (
-    select
-      p.*,
-      '(?=.{1,253}$)(?!([0-9A-Za-z_-]+\.)*(0[Xx][0-9A-Fa-f]*|[0-9]+)$)'
-      || p.label || '(\.' || p.label || ')*' as name,
-      '(' || p.octet || '\.){3}' || p.octet as ipv4,
-      '[0-9A-Fa-f]{0,4}(:[0-9A-Fa-f]{0,4}){2,7}(:(' || p.octet || '\.){3}' || p.octet || ')?'
-      as ipv6,
-      '(?=[^@]{1,64}@)[!#-''*+/-9=?A-Z^-~-]+(\.[!#-''*+/-9=?A-Z^-~-]+)*'
-      '@[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*'
-      as address
-    from (
-      values (
-        '[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?',
-        '([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])',
-        '([1-9][0-9]{0,2}|1000)',
-        '(25[0-5]|(2[0-4]|1[0-9]|[1-9])?[0-9])'
-      )
-    ) as p (label, port, count, octet)
-  ),
-  named as (
-    select
-      -- What ends in a number is an address (RFC 1123 section 2.1).
-      '^(' || p.name || '|' || p.ipv4 || '|' || p.ipv6 || ')$' as host,
-      '^' || p.port || '$' as port,
-      '^' || p.count || '$' as count,
-      '^https?://(' || p.label || '(\.' || p.label || ')*|\[' || p.ipv6 || '\])(:' || p.port || ')?'
-      '([/?][!"$-~]*)?$' as url,
-      '^(' || p.address || '|("([^"\\\x01-\x1f\x7f]|\\["\\])*"|[^\[\]()<>:;@\\,"\x01-\x1f\x7f]+)?'
-      ' ?<' || p.address || '>)$' as mailbox,
-      '^(' || p.label || '(\.' || p.label || ')+|\[' || p.ipv4 || '\]|\[IPv6:' || p.ipv6 || '\])$'
-      as helo,
-      '^[^\x01-\x1f\x7f]+$' as line,
-      '^[!-~]+$' as token
-    from pattern as p
-  )
-  select s.*
-  from named as p
-  cross join lateral (
-    values
-      (
-        'email.smtp', 'host', 'text', null::text[], p.host,
-        'The name or address of the mail server, such as "smtp.example.com".', false, true, true
-      ),
-      (
-        'email.smtp', 'port', 'integer', null, p.port,
-        'From 1 to 65535; left out it is 587, 465 or 25, as security says.', false, false, true
-      ),
-      (
-        'email.smtp', 'security', 'text', array['starttls', 'tls', 'none'], null,
-        'starttls (the default), tls from the first byte, or none.', false, false, true
-      ),
-      (
-        'email.smtp', 'allow_plain', 'boolean', null, null,
-        'true lets the password leave without TLS, for a server on this machine.',
-        false, false, true
-      ),
-      (
-        'email.smtp', 'username', 'text', null, p.line,
-        'The account''s name, if the server wants a login.', false, false, true
-      ),
-      (
-        'email.smtp', 'password', 'text', null, p.line,
-        'The account''s password.', true, false, false
-      ),
-      (
-        'email.smtp', 'from', 'text', null, p.mailbox,
-        'One address, such as "Acme <hello@acme.example>"; a name with a comma stands in quotes.',
-        false, true, false
-      ),
-      (
-        'email.smtp', 'helo', 'text', null, p.helo,
-        'The full name of this machine for EHLO, such as "mail.acme.example", or "[192.0.2.1]".',
-        false, false, false
-      ),
-      (
-        'email.smtp', 'connections', 'integer', null, p.count,
-        'How many connections a worker holds, from 1 to 1000: max_in_flight, else 8.',
-        false, false, false
-      ),
-      (
-        'email.postmark', 'api_key', 'text', null, p.token, 'The token of the Postmark server.',
-        true, true, false
-      ),
-      (
-        'email.postmark', 'from', 'text', null, p.mailbox,
-        'One address, such as "Acme <hello@acme.example>"; a name with a comma stands in quotes.',
-        false, true, false
-      ),
-      (
-        'email.postmark', 'base_url', 'text', null, p.url,
-        'Another address of the API, such as "https://api.postmarkapp.com".', false, false, true
-      ),
-      (
-        'email.postmark', 'message_stream', 'text', null, p.token,
-        'The stream''s id, such as "broadcast".', false, false, false
-      ),
-      (
-        'email.postmark', 'tag', 'text', null, p.line,
-        'A tag for all messages.', false, false, false
-      ),
-      (
-        'email.postmark', 'track_opens', 'boolean', null, null, 'true or false.',
-        false, false, false
-      ),
-      (
-        'email.postmark', 'track_links', 'text',
-        array['None', 'HtmlAndText', 'HtmlOnly', 'TextOnly'], null,
-        'None, HtmlAndText, HtmlOnly or TextOnly.', false, false, false
-      ),
-      (
-        'webhook.default', 'secret', 'text', null, '^(whsec_)?[A-Za-z0-9+/_-]+=*$',
-        'What receivers verify with: whsec_ and base64.', true, true, false
-      ),
-      (
-        'webhook.default', 'url', 'text', null, p.url,
-        'Where messages go that name no url themselves, such as "https://example.com/hook".',
-        false, false, true
-      )
-  ) as s (kind, field, type, choices, pattern, hint, secret, required, destination)
-  union all
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
   select
-    v.channel || '.' || v.provider, s.*
-  from dripdrop.providers() as v
-  cross join named as p
-  cross join lateral (
-    values
-      (
-        'max_in_flight', 'integer', null::text[], p.count,
-        'How many messages a worker has at the provider at once, from 1 to 1000.',
-        false, false, false
-      ),
-      (
-        'thresholds', 'object', null, null,
-        'When it rests for bounces and complaints, see docs/senders.md; false is never.',
-        false, false, false
-      )
-  ) as s (field, type, choices, pattern, hint, secret, required, destination);
-end;
+    f.kind, f.field, case f.type when 'switch' then 'object' else f.type end, f.choices, f.pattern,
+    coalesce(f.hint, f.description), f.secret, f.required, f.destination
+  from dripdrop.providers() as p
+  join dripdrop.fields as f on f.kind = p.channel || '.' || p.provider
+  order by f.kind, f.place
+$$;
 
 comment on function dripdrop.provider_settings() is
   'What a sender of each kind (channel.provider) says about itself: type, choices or pattern, a '
   'hint, whether it is secret, required, or part of where the credentials go.';
 
--- Required is asked for only where nothing is sealed: what is sealed may hold it.
+-- Required is asked for only where nothing is sealed: what is sealed may hold it. No value is
+-- shown.
 create or replace function dripdrop._setting_problems(kind text, config jsonb, sealed boolean)
 returns table (field text, problem text, hint text)
 language sql
-immutable
-parallel safe
-begin atomic
+stable
+set search_path = pg_catalog, pg_temp
+as $$
   select
-    s.field,
+    f.field,
     case
-      when v.value is null then format('%s is missing', s.field)
+      when f.missing then format('%s is missing', f.field)
       when s.choices is not null
-      then format('%s is none of %s', s.field, array_to_string(s.choices, ', '))
-      when s.type = 'text' and jsonb_typeof(v.value) = 'string'
-      then format('%s is malformed', s.field)
-      else format('%s is no %s', s.field, s.type)
+      then format('%s is none of %s', f.field, array_to_string(s.choices, ', '))
+      when s.type = 'text' and jsonb_typeof(_setting_problems.config -> f.field) = 'string'
+      then format('%s is malformed', f.field)
+      else format('%s is no %s', f.field, s.type)
     end,
     s.hint
-  from dripdrop.provider_settings() as s
-  cross join lateral (
-    select nullif(nullif(_setting_problems.config -> s.field, 'null'), '""') as value
-  ) as v
-  where s.kind = _setting_problems.kind
-    and case
-      when v.value is null then s.required and not _setting_problems.sealed
-      when s.choices is not null then not (v.value #>> '{}' = any(s.choices))
-      when s.type = 'boolean' then jsonb_typeof(v.value) <> 'boolean'
-      when s.type = 'object' then jsonb_typeof(v.value) <> 'object' and v.value <> 'false'
-      when s.type = 'text' and jsonb_typeof(v.value) <> 'string' then true
-      when length(v.value #>> '{}') > 1000 then true
-      else v.value #>> '{}' !~ s.pattern
-    end
+  from dripdrop._field_faults(_setting_problems.kind, _setting_problems.config) as f
+  join dripdrop.provider_settings() as s
+    on s.kind = _setting_problems.kind and s.field = f.field
+  where not (f.missing and _setting_problems.sealed)
   union all
   select
     'security', 'the login would leave without TLS',
@@ -5831,8 +7283,8 @@ begin atomic
   where _setting_problems.kind = 'email.smtp'
     and _setting_problems.config ->> 'security' = 'none'
     and _setting_problems.config ->> 'username' <> ''
-    and _setting_problems.config -> 'allow_plain' is distinct from 'true';
-end;
+    and _setting_problems.config -> 'allow_plain' is distinct from 'true'
+$$;
 
 comment on function dripdrop._setting_problems(text, jsonb, boolean) is
   'What keeps a config from working for a provider, field by field.';
@@ -5850,14 +7302,7 @@ as $$
   select case
     when coalesce(_thresholds.config -> 'thresholds', own.thresholds, general.thresholds) = 'false'
     then null
-    else jsonb '{
-      "window": "30 days",
-      "min_sample": 100,
-      "complaint_rate": 0.003,
-      "bounce_rate": 0.02,
-      "soft_bounce_rate": null,
-      "pause": "1 day"
-    }'
+    else dripdrop._presets('thresholds')
     || coalesce(nullif(general.thresholds, 'false'), '{}')
     || coalesce(nullif(own.thresholds, 'false'), '{}')
     || coalesce(_thresholds.config -> 'thresholds', '{}')
@@ -5869,53 +7314,6 @@ $$;
 
 comment on function dripdrop._thresholds(text, jsonb) is
   'The thresholds of a sender, or null when they are off.';
-
--- raises  ZD201 with the path of the fault
-create or replace function dripdrop._check_thresholds(thresholds jsonb, field text)
-returns void
-language plpgsql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_fault text;
-begin
-  if thresholds = 'false' then
-    return;
-  end if;
-  if jsonb_typeof(thresholds) is distinct from 'object' then
-    raise exception 'thresholds are neither an object nor false' using
-      errcode = 'ZD201', column = _check_thresholds.field,
-      hint = 'For example {"bounce_rate": 0.05}; false switches them off.';
-  end if;
-  select setting.key into v_fault
-  from jsonb_each(thresholds) as setting
-  where not coalesce(
-    case
-      when setting.key in ('window', 'pause')
-      then jsonb_typeof(setting.value) = 'string' and dripdrop._is_interval(setting.value #>> '{}')
-      when setting.key = 'min_sample' then setting.value #>> '{}' ~ '^[1-9][0-9]{0,8}$'
-      when setting.key in ('complaint_rate', 'bounce_rate', 'soft_bounce_rate')
-      then case jsonb_typeof(setting.value)
-        when 'null' then true
-        when 'number' then (setting.value #>> '{}')::numeric between 0.000001 and 1
-      end
-    end,
-    false
-  )
-  limit 1;
-  if v_fault is not null then
-    raise exception 'threshold % is unknown or has a bad value: %',
-      dripdrop._quoted(v_fault), dripdrop._quoted(thresholds ->> v_fault) using
-      errcode = 'ZD201', column = concat_ws('.', _check_thresholds.field, v_fault),
-      hint = 'Settings: window and pause (intervals), min_sample (messages), complaint_rate, '
-        'bounce_rate and soft_bounce_rate (0.000001 to 1; null is off).';
-  end if;
-end
-$$;
-
-comment on function dripdrop._check_thresholds(jsonb, text) is
-  'Raises on thresholds that are unknown or have a bad value.';
 
 -- Bounces and complaints are few, so they are counted first. A rate is reached by at most so many
 -- messages as they divide by it, so no more are read, however long the history. A message counts
@@ -6084,51 +7482,13 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_unknown text;
   v_fault record;
 begin
+  perform dripdrop._check_document(send_window, 'send_window', path || '.');
   if send_window = 'false' then
     return;
   end if;
-  if jsonb_typeof(send_window) is distinct from 'object' then
-    raise exception 'a send window is not an object' using
-      errcode = 'ZD201', column = path,
-      hint = 'Write for example {"start": "08:00", "end": "21:00"}, or false for no window.';
-  end if;
-  select field into v_unknown
-  from jsonb_object_keys(send_window) as field
-  where field not in ('start', 'end', 'days', 'calendar', 'jitter');
-  if v_unknown is not null then
-    raise exception 'a send window has no field %', dripdrop._quoted(v_unknown) using
-      errcode = 'ZD201', column = path || '.' || v_unknown,
-      hint = 'The fields are start, end, days, calendar and jitter.';
-  end if;
-
-  select fault.* into v_fault
-  from (
-    select 1 as place, f.field, f.message, f.hint
-    from dripdrop._time_window_fault(send_window) as f
-    union all
-    select
-      2, 'calendar',
-      format('calendar %s is not valid', dripdrop._quoted(send_window ->> 'calendar')),
-      'Use lower-case letters, digits, "_" and "-", as in set_holidays().'
-    where send_window ? 'calendar'
-      and coalesce(send_window ->> 'calendar' !~ '^[a-z0-9][a-z0-9_-]{0,199}$', true)
-    union all
-    select
-      3, 'jitter',
-      format('jitter %s is not an interval', dripdrop._quoted(send_window ->> 'jitter')),
-      'Write for example "30 minutes".'
-    where send_window ? 'jitter'
-      and (
-        jsonb_typeof(send_window -> 'jitter') <> 'string'
-        or coalesce(send_window ->> 'jitter' !~ '[a-zA-Z:]', true)
-        or not dripdrop._is_interval(send_window ->> 'jitter')
-      )
-  ) as fault
-  order by fault.place
-  limit 1;
+  select f.* into v_fault from dripdrop._time_window_fault(send_window) as f limit 1;
   if found then
     raise exception '%', v_fault.message using
       errcode = 'ZD201', column = path || '.' || v_fault.field, hint = v_fault.hint;
@@ -6281,61 +7641,29 @@ comment on function dripdrop.next_opening(text, jsonb, text, timestamptz) is
 
 -- plpgsql/windows/time_window.sql
 
--- What is wrong with hours and days, told to those who refuse it: conditions and send windows.
+-- What is wrong with the fields of a window together, told to those who refuse it: conditions and
+-- send windows.
 create or replace function dripdrop._time_window_fault(time_window jsonb)
 returns table (field text, message text, hint text)
 language sql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select fault.field, fault.message, fault.hint
-  from (
-    select
-      lpad(coalesce(time_window ->> 'start', '00:00'), 5, '0') as opens,
-      lpad(coalesce(time_window ->> 'end', '24:00'), 5, '0') as closes,
-      nullif(time_window -> 'days', 'null') as days
-  ) as w
-  cross join lateral (
-    values
-    (
-      1, 'start',
-      num_nonnulls(
-        time_window ->> 'start', time_window ->> 'end', time_window ->> 'calendar', w.days
-      ) = 0,
-      'a window without start, end and days is no window',
-      'Write for example {"start": "09:00", "end": "17:00", "days": ["mon", "fri"]}.'
-    ),
-    (
-      2, 'start', w.opens !~ '^([01][0-9]|2[0-3]):[0-5][0-9]$',
-      format('start %s is not a time of day', dripdrop._quoted(time_window ->> 'start')),
-      'Write it as 09:00.'
-    ),
-    (
-      3, 'end', w.closes !~ '^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$',
-      format('end %s is not a time of day', dripdrop._quoted(time_window ->> 'end')),
-      'Write it as 17:00; 24:00 is midnight.'
-    ),
-    (
-      4, 'end', w.opens = w.closes,
-      'the window is empty',
-      'Leave start and end out for the whole day.'
-    ),
-    (
-      5, 'days',
-      jsonb_typeof(w.days) <> 'array'
-      or w.days = '[]'
-      or not w.days <@ '["mon", "tue", "wed", "thu", "fri", "sat", "sun"]',
-      'days is not a list of weekdays',
-      'Write for example ["mon", "tue", "wed", "thu", "fri"].'
-    )
-  ) as fault (place, field, found, message, hint)
-  where fault.found
-  order by fault.place
-  limit 1
+  select
+    'start', 'a window without start, end and days is no window',
+    'Write for example {"start": "09:00", "end": "17:00", "days": ["mon", "fri"]}.'
+  where num_nonnulls(
+      time_window ->> 'start', time_window ->> 'end', time_window ->> 'calendar',
+      time_window ->> 'days'
+    ) = 0
+  union all
+  select 'end', 'the window is empty', 'Leave start and end out for the whole day.'
+  where lpad(coalesce(time_window ->> 'start', '00:00'), 5, '0')
+    = lpad(coalesce(time_window ->> 'end', '24:00'), 5, '0')
 $$;
 
 comment on function dripdrop._time_window_fault(jsonb) is
-  'The first fault in the start, end and days of a window, or no row.';
+  'What is wrong with the start, end and days of a window together, or no row.';
 
 create or replace function dripdrop._is_holiday(calendar text, tenant_key text, day date)
 returns boolean
@@ -7074,17 +8402,13 @@ comment on function dripdrop._hook_trouble(uuid, jsonb) is
 -- plpgsql/hooks/hooks.sql
 
 -- What templates call by themselves, or conditions look under: no hook may hide it.
-create or replace function dripdrop._check_hook_key(key text, pattern text, hint text)
+create or replace function dripdrop._check_hook_key(key text)
 returns void
 language plpgsql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if coalesce(octet_length(key) > 200 or key !~ _check_hook_key.pattern, true) then
-    raise exception 'hook key % is not valid', dripdrop._quoted(key) using
-      errcode = 'ZD201', column = 'key', hint = _check_hook_key.hint;
-  end if;
   if key in (
     'subscriber', 'subscriber_type', 'subscriber_id', 'enrollment_id', 'tenant_key',
     'sequence_key', 'step_key', 'now_iso8601', 'event', 'hooks', 'steps'
@@ -7096,8 +8420,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._check_hook_key(text, text, text) is
-  'Raises ZD201 for a key that is no name, or that the engine uses itself.';
+comment on function dripdrop._check_hook_key(text) is
+  'Raises ZD201 for a key that the engine uses itself.';
 
 -- Whether the function may be called at all is asked here, where it can be put right. It is kept as
 -- text, because a regprocedure column would stand in the way of pg_upgrade.
@@ -7121,9 +8445,12 @@ declare
   v_hook dripdrop.hooks;
 begin
   perform dripdrop._check_tenant_key(tenant_key);
-  perform dripdrop._check_hook_key(
-    key, '^[a-z][a-z0-9_]*$', 'Use lower-case letters, digits and "_", and begin with a letter.'
-  );
+  if coalesce(key !~ '^[a-z][a-z0-9_]{0,199}$', true) then
+    raise exception 'hook key % is not valid', dripdrop._quoted(key) using
+      errcode = 'ZD201', column = 'key',
+      hint = 'Use lower-case letters, digits and "_", and begin with a letter.';
+  end if;
+  perform dripdrop._check_hook_key(key);
   perform dripdrop._check_text(description, 'description', 10000);
   if coalesce(timeout_ms not between 1 and 30000, true) then
     raise exception 'timeout_ms % is not possible', timeout_ms using
@@ -7352,7 +8679,7 @@ comment on function dripdrop.reseal_http_hook(text, uuid, bytea, bytea) is
 -- An HTTP hook's document in its one form: every field present, nothing unknown, no secret in it.
 -- create_http_hook(), update_http_hook() and apply() all come through here.
 --
--- raises  ZD201, with the path of the fault in the diagnostics' column field
+-- raises  ZD201, ZD208, with the path of the fault in the diagnostics' column field
 create or replace function dripdrop._canonical_http_hook(tenant_key text, hook jsonb)
 returns jsonb
 language plpgsql
@@ -7360,121 +8687,35 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_fault text;
-  v_hook jsonb;
+  v_hook jsonb := case
+    when jsonb_typeof(hook -> 'method') = 'string'
+    then hook || jsonb_build_object('method', upper(hook ->> 'method'))
+    else hook
+  end;
 begin
   perform dripdrop._check_tenant_key(tenant_key);
-  if jsonb_typeof(hook) is distinct from 'object' then
-    raise exception 'a hook is not an object' using
-      errcode = 'ZD201', column = '', hint = 'Write {"key": …, "url": …}.';
-  end if;
-  if hook ? 'auth_config' then
+  if jsonb_typeof(hook) = 'object' and hook ? 'auth_config' then
     raise exception 'a hook''s document holds no credentials' using
       errcode = 'ZD201', column = 'auth_config',
       hint = 'Seal them with "dripdrop seal" and pass them to update_http_hook().';
   end if;
-  select field into v_fault
-  from jsonb_object_keys(hook) as field
-  where field not in (
-    'key', 'name', 'description', 'method', 'url', 'headers', 'body_template', 'auth_type',
-    'response_path', 'response_type', 'timeout_ms', 'retry_count', 'retry_for', 'max_in_flight',
-    'active'
-  );
-  if v_fault is not null then
-    raise exception 'a hook has no field %', dripdrop._quoted(v_fault) using
-      errcode = 'ZD201', column = v_fault,
-      hint = dripdrop._instead(
-        'hook', v_fault,
-        'The fields are key, name, description, method, url, headers, body_template, '
-        'auth_type, response_path, response_type, timeout_ms, retry_count, retry_for, max_in_flight '
-        'and active.'
-      );
-  end if;
-  select field into v_fault
-  from unnest(array[
-    'key', 'name', 'description', 'method', 'url', 'body_template', 'auth_type', 'response_path',
-    'response_type', 'retry_for'
-  ]) as field
-  where jsonb_typeof(hook -> field) not in ('string', 'null');
-  if v_fault is not null then
-    raise exception 'field % is not a text', dripdrop._quoted(v_fault) using
-      errcode = 'ZD201', column = v_fault, hint = 'Write it in double quotes.';
-  end if;
-  perform dripdrop._check_hook_key(
-    hook ->> 'key',
-    '^[a-z0-9][a-z0-9_-]*$',
-    'Use lower-case letters, digits, "_" and "-", and begin with a letter or digit.'
-  );
+  perform dripdrop._check_document(v_hook, 'hook');
+  perform dripdrop._check_hook_key(hook ->> 'key');
 
   -- What is null or empty is as good as left out.
-  v_hook := '{
-    "method": "POST", "headers": {}, "auth_type": "none", "response_type": "json",
-    "timeout_ms": 5000, "retry_count": 2, "retry_for": "1 hour", "max_in_flight": 8,
-    "active": true
-  }'::jsonb || jsonb_build_object(
+  v_hook := dripdrop._presets('hook') || jsonb_build_object(
     'name', hook ->> 'key', 'description', null, 'body_template', null, 'response_path', null
   ) || coalesce(
     (
       select jsonb_object_agg(field.key, field.value)
-      from jsonb_each(hook) as field
+      from jsonb_each(v_hook) as field
       where field.value not in ('null', '""')
     ),
     '{}'
   );
   v_hook := v_hook || jsonb_build_object(
-    'method', upper(v_hook ->> 'method'),
-    'response_path', regexp_replace(
-      v_hook ->> 'response_path', '^(?!(strict |lax )?[[:space:]]*[$])', '$.'
-    )
+    'response_path', dripdrop._rooted(v_hook ->> 'response_path')
   );
-
-  if v_hook ->> 'method' not in ('GET', 'POST', 'PUT', 'PATCH', 'DELETE') then
-    raise exception 'method % is unknown', dripdrop._quoted(v_hook ->> 'method') using
-      errcode = 'ZD201', column = 'method', hint = 'Use GET, POST, PUT, PATCH or DELETE.';
-  end if;
-  perform dripdrop._check_text(v_hook ->> 'url', 'url', 10000);
-  if coalesce(
-    v_hook ->> 'url' !~* '^https://[^/[:space:]]'
-    and v_hook ->> 'url' !~* '^http://(localhost|127[.][0-9.]+|[[]::1[]])(:[0-9]+)?([/?#]|$)',
-    true
-  ) then
-    raise exception 'url is not an https address' using
-      errcode = 'ZD201', column = 'url',
-      hint = 'For example "https://api.example.com/leads/{{ subscriber_id }}"; http:// is for '
-        'localhost, 127.0.0.1 and [::1], in development.';
-  end if;
-  if v_hook ->> 'auth_type' not in ('none', 'bearer', 'basic', 'header') then
-    raise exception 'auth_type % is unknown', dripdrop._quoted(v_hook ->> 'auth_type') using
-      errcode = 'ZD201', column = 'auth_type', hint = 'Use none, bearer, basic or header.';
-  end if;
-  if v_hook ->> 'response_type' not in ('json', 'text', 'number', 'boolean') then
-    raise exception 'response_type % is unknown', dripdrop._quoted(v_hook ->> 'response_type') using
-      errcode = 'ZD201', column = 'response_type', hint = 'Use json, text, number or boolean.';
-  end if;
-  if v_hook ->> 'timeout_ms' !~ '^[0-9]{1,5}$'
-    or (v_hook ->> 'timeout_ms')::int not between 1 and 30000
-  then
-    raise exception 'timeout_ms % is not possible', v_hook -> 'timeout_ms' using
-      errcode = 'ZD201', column = 'timeout_ms', hint = 'Use 1 to 30000 milliseconds per attempt.';
-  end if;
-  if v_hook ->> 'retry_count' !~ '^[0-5]$' then
-    raise exception 'retry_count % is not possible', v_hook -> 'retry_count' using
-      errcode = 'ZD201', column = 'retry_count', hint = 'Use 0 to 5 attempts after the first.';
-  end if;
-  if not dripdrop._is_interval(regexp_replace(v_hook ->> 'retry_for', '^(0|00:00:00)$', '1s'))
-    or (v_hook ->> 'retry_for')::interval not between interval '0' and interval '30 days'
-  then
-    raise exception 'retry_for % is not possible', v_hook -> 'retry_for' using
-      errcode = 'ZD201', column = 'retry_for', hint = 'For example "1 hour"; at most 30 days.';
-  end if;
-  if v_hook ->> 'max_in_flight' !~ '^[1-9][0-9]{0,2}$' then
-    raise exception 'max_in_flight % is not possible', v_hook -> 'max_in_flight' using
-      errcode = 'ZD201', column = 'max_in_flight', hint = 'Use 1 to 999 calls at a time.';
-  end if;
-  if jsonb_typeof(v_hook -> 'active') <> 'boolean' then
-    raise exception 'active is not true or false' using
-      errcode = 'ZD201', column = 'active', hint = 'Write true or false.';
-  end if;
   perform dripdrop._check_hook_headers(v_hook -> 'headers');
   perform dripdrop._check_liquid(v_hook -> 'url', 'url', 'url');
   perform dripdrop._check_liquid(
@@ -9397,24 +10638,17 @@ comment on function dripdrop._canonical_rate(jsonb, text) is
 create or replace function dripdrop._canonical_rate_limits(rate_limits jsonb, field text)
 returns jsonb
 language plpgsql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_limit record;
   v_canonical jsonb := jsonb '{}';
 begin
-  if jsonb_typeof(rate_limits) is distinct from 'object' then
-    raise exception 'rate_limits is not an object' using
-      errcode = 'ZD209', column = _canonical_rate_limits.field,
-      hint = 'Write rates by scope, for example {"adapter": "60/m", "recipient": "2/24h"}.';
-  end if;
+  perform dripdrop._check_document(
+    rate_limits, 'rate_limits', _canonical_rate_limits.field || '.'
+  );
   for v_limit in select * from jsonb_each(rate_limits) loop
-    if v_limit.key not in ('adapter', 'provider', 'domain', 'recipient_domain', 'recipient') then
-      raise exception 'scope % of a rate limit is unknown', dripdrop._quoted(v_limit.key) using
-        errcode = 'ZD209', column = concat_ws('.', _canonical_rate_limits.field, v_limit.key),
-        hint = 'Use adapter, provider, domain, recipient_domain or recipient.';
-    end if;
     v_canonical := v_canonical || jsonb_build_object(
       v_limit.key,
       dripdrop._canonical_rate(
@@ -13266,26 +14500,7 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_type text := coalesce(
-    condition ->> 'type',
-    case
-      when condition ? 'predicate' then 'predicate'
-      when condition ? 'event' then 'event'
-      when condition ? 'hook' then 'hook'
-      when condition ? 'field_path' then 'enrollment_data'
-      when condition ?| array['start', 'end', 'days'] then 'time_window'
-    end
-  );
-  v_fields text[] := case v_type
-    when 'enrollment_data' then array['field_path', 'operator', 'expected_value']
-    when 'event' then
-      array['event', 'match', 'within', 'since', 'happened', 'operator', 'expected_value']
-    when 'hook' then array['hook', 'operator', 'expected_value']
-    when 'predicate' then array['predicate']
-    when 'time_window' then array['start', 'end', 'days', 'time_zone']
-  end;
-  v_fault text;
-  v_instead text;
+  v_type text := coalesce(condition ->> 'type', dripdrop._condition_type(condition));
   v_path jsonpath;
   v_canonical jsonb;
 begin
@@ -13294,97 +14509,31 @@ begin
       errcode = 'ZD208', column = rtrim(path, '.'),
       hint = 'Write for example {"predicate": "$.enrollment.score > 70"}.';
   end if;
-  if v_fields is null then
-    select w.word, w.instead into v_fault, v_instead
-    from dripdrop._words() as w
-    where w.document = 'condition' and condition ? w.word
-    limit 1;
-    if v_fault is not null then
-      raise exception 'a condition has no field %', dripdrop._quoted(v_fault) using
-        errcode = 'ZD208', column = path || v_fault, hint = format('Write %s instead.', v_instead);
-    end if;
-    raise exception 'condition type % is unknown', dripdrop._quoted(v_type) using
-      errcode = 'ZD208', column = path || 'type',
-      hint = 'Use enrollment_data, event, hook, predicate or time_window; the type may be left out '
-        'when a field such as predicate or event tells it.';
+  if not exists (select from dripdrop._kinds() as k where k.kind = 'condition.' || v_type) is true then
+    perform dripdrop._refuse_condition_type(condition, v_type, path);
   end if;
-  select field into v_fault
-  from jsonb_object_keys(condition) as field
-  where not field = any (v_fields || array['type', 'name']);
-  if v_fault is not null then
-    raise exception 'a condition of type % has no field %',
-      dripdrop._quoted(v_type), dripdrop._quoted(v_fault) using
-      errcode = 'ZD208', column = path || v_fault,
-      hint = dripdrop._instead(
-        'condition', v_fault,
-        format('The fields are name, %s.', array_to_string(v_fields, ', '))
-      );
-  end if;
-  select field into v_fault
-  from unnest(array[
-    'type', 'name', 'field_path', 'predicate', 'hook', 'event', 'within', 'since', 'operator',
-    'start', 'end', 'time_zone'
-  ]) as field
-  where jsonb_typeof(condition -> field) not in ('string', 'null');
-  if v_fault is not null then
-    raise exception 'field % is not a text', dripdrop._quoted(v_fault) using
-      errcode = 'ZD208', column = path || v_fault, hint = 'Write it in double quotes.';
-  end if;
-  if condition ->> 'name' = '' then
-    raise exception 'the name is empty' using
-      errcode = 'ZD208', column = path || 'name', hint = 'Leave it out, or say what it is about.';
-  end if;
-  perform dripdrop._check_title(condition ->> 'name', path || 'name');
+  perform dripdrop._check_document(condition, 'condition.' || v_type, path);
 
   v_canonical := jsonb_strip_nulls(
     jsonb_build_object('type', v_type, 'name', condition -> 'name')
   );
   case v_type
     when 'enrollment_data' then
-      v_path := dripdrop._parse_path(
-        case
-          when condition ->> 'field_path' ~ '^[[:space:]]*(lax |strict )?[[:space:]]*[$]'
-          then condition ->> 'field_path'
-          else '$.' || (condition ->> 'field_path')
-        end
-      );
-      if v_path is null then
-        raise exception 'field_path % is not a path',
-          dripdrop._quoted(condition ->> 'field_path') using
-          errcode = 'ZD208', column = path || 'field_path',
-          hint = 'Write for example plan_tier, address.city, or $."plan-tier" for a name with '
-            'other signs in it. Variables are not known here.';
-      end if;
+      v_path := dripdrop._parse_path(dripdrop._rooted(condition ->> 'field_path'));
       perform dripdrop._check_path(v_path, path || 'field_path');
       return v_canonical
         || jsonb_build_object('field_path', v_path::text)
         || dripdrop._canonical_comparison(condition, path);
-
     when 'hook' then
-      if coalesce(condition ->> 'hook' !~ '^[a-z0-9][a-z0-9_-]{0,199}$', true) then
-        raise exception 'hook key % is not valid', dripdrop._quoted(condition ->> 'hook') using
-          errcode = 'ZD208', column = path || 'hook',
-          hint = 'It is the key of an HTTP hook of the sequence or of a registered function.';
-      end if;
       return v_canonical
         || jsonb_build_object('hook', condition -> 'hook')
         || dripdrop._canonical_comparison(condition, path);
-
     when 'event' then
       return v_canonical || dripdrop._canonical_event_condition(condition, path);
-
     when 'time_window' then
       return v_canonical || dripdrop._canonical_window(condition, path);
-
     else
       v_path := dripdrop._parse_predicate(condition ->> 'predicate');
-      if v_path is null then
-        raise exception 'predicate % is not a predicate',
-          dripdrop._quoted(condition ->> 'predicate') using
-          errcode = 'ZD208', column = path || 'predicate',
-          hint = 'Write a test such as $.enrollment.score > 70 && $.steps.welcome.state == "sent". '
-            '$.enrollment.score alone is a value: compare it, or write exists($.enrollment.score).';
-      end if;
       perform dripdrop._check_path(v_path, path || 'predicate');
       return v_canonical || jsonb_build_object('predicate', v_path::text);
   end case;
@@ -13393,6 +14542,53 @@ $$;
 
 comment on function dripdrop._canonical_condition(jsonb, text) is
   'A condition''s document, checked and in its stored form.';
+
+create or replace function dripdrop._condition_type(condition jsonb)
+returns text
+language sql
+immutable
+parallel safe
+return case
+  when condition ? 'predicate' then 'predicate'
+  when condition ? 'event' then 'event'
+  when condition ? 'hook' then 'hook'
+  when condition ? 'field_path' then 'enrollment_data'
+  when condition ?| array['start', 'end', 'days'] then 'time_window'
+end;
+
+comment on function dripdrop._condition_type(jsonb) is
+  'The type of a condition that one of its fields tells, or null.';
+
+-- A word from elsewhere says more than the type that is missing because of it.
+--
+-- raises  ZD208 with the path of the fault
+create or replace function dripdrop._refuse_condition_type(condition jsonb, type text, path text)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_word record;
+begin
+  select w.word, w.instead into v_word
+  from dripdrop._words() as w
+  where w.document = 'condition' and condition ? w.word
+  limit 1;
+  if found then
+    raise exception 'a condition has no field %', dripdrop._quoted(v_word.word) using
+      errcode = 'ZD208', column = path || v_word.word,
+      hint = format('Write %s instead.', v_word.instead);
+  end if;
+  raise exception 'condition type % is unknown', dripdrop._quoted(type) using
+    errcode = 'ZD208', column = path || 'type',
+    hint = 'Use enrollment_data, event, hook, predicate or time_window; the type may be left out '
+      'when a field such as predicate or event tells it.';
+end
+$$;
+
+comment on function dripdrop._refuse_condition_type(jsonb, text, text) is
+  'Raises ZD208 for a condition of no known type.';
 
 -- Null is a value here, told apart from nothing at all.
 --
@@ -13408,11 +14604,6 @@ declare
   v_expected jsonb := condition -> 'expected_value';
   v_kind text := jsonb_typeof(v_expected);
 begin
-  if v_operator is null then
-    raise exception 'operator % is unknown', dripdrop._quoted(condition ->> 'operator') using
-      errcode = 'ZD208', column = path || 'operator',
-      hint = 'Use ==, !=, >, <, >=, <=, in or contains.';
-  end if;
   if v_expected is null then
     raise exception 'expected_value is missing' using
       errcode = 'ZD208', column = path || 'expected_value',
@@ -13474,32 +14665,7 @@ declare
   v_happened jsonb := nullif(condition -> 'happened', 'null');
   v_comparison jsonb := jsonb '{"operator": ">=", "expected_value": 1}';
 begin
-  if coalesce(condition ->> 'event', '') = '' or octet_length(condition ->> 'event') > 500 then
-    raise exception 'the event has no name' using
-      errcode = 'ZD208', column = path || 'event',
-      hint = 'It is the key that track_event() is called with, at most 500 bytes.';
-  end if;
-  if coalesce(jsonb_typeof(condition -> 'match'), 'null') not in ('object', 'null') then
-    raise exception 'match is not an object' using
-      errcode = 'ZD208', column = path || 'match',
-      hint = 'Write what the event''s data must contain, for example {"plan": "pro"}.';
-  end if;
-  if not dripdrop._is_interval(coalesce(condition ->> 'within', '1 day')) then
-    raise exception 'within % is not an interval', dripdrop._quoted(condition ->> 'within') using
-      errcode = 'ZD208', column = path || 'within',
-      hint = 'Write for example "7 days"; 100 years are the most.';
-  end if;
-  if condition ->> 'since' <> 'enrollment' then
-    raise exception 'since % is unknown', dripdrop._quoted(condition ->> 'since') using
-      errcode = 'ZD208', column = path || 'since',
-      hint = 'Write "enrollment", or leave it out to look at the time before it too.';
-  end if;
-
   if v_happened is not null then
-    if jsonb_typeof(v_happened) <> 'boolean' then
-      raise exception 'happened is not true or false' using
-        errcode = 'ZD208', column = path || 'happened', hint = 'Write true or false.';
-    end if;
     if condition ?| array['operator', 'expected_value'] then
       raise exception 'happened stands beside operator or expected_value' using
         errcode = 'ZD208', column = path || 'happened',
@@ -13538,7 +14704,7 @@ $$;
 comment on function dripdrop._canonical_event_condition(jsonb, text) is
   'What a condition says of an event, checked.';
 
--- raises  ZD208, ZD204, with the path of the fault
+-- raises  ZD208 with the path of the fault
 create or replace function dripdrop._canonical_window(condition jsonb, path text)
 returns jsonb
 language plpgsql
@@ -13553,9 +14719,6 @@ begin
   if found then
     raise exception '%', v_fault.message using
       errcode = 'ZD208', column = path || v_fault.field, hint = v_fault.hint;
-  end if;
-  if condition ->> 'time_zone' is not null then
-    perform dripdrop._check_time_zone(condition ->> 'time_zone', path || 'time_zone');
   end if;
   return jsonb_strip_nulls(
     jsonb_build_object(
@@ -13578,26 +14741,18 @@ comment on function dripdrop._canonical_window(jsonb, text) is
 -- raises  ZD208, ZD204, with the path of the fault
 create or replace function dripdrop._canonical_conditions(conditions jsonb, path text)
 returns jsonb
-language plpgsql
+language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-begin
-  if coalesce(jsonb_typeof(conditions), 'null') not in ('array', 'null') then
-    raise exception 'conditions are not a list' using
-      errcode = 'ZD208', column = path, hint = 'Write [{"predicate": …}, …].';
-  end if;
-  return (
-    select coalesce(
-      jsonb_agg(
-        dripdrop._canonical_condition(c.condition, format('%s[%s].', path, c.place - 1))
-        order by c.place
-      ),
-      '[]'
-    )
-    from jsonb_array_elements(nullif(conditions, 'null')) with ordinality as c (condition, place)
-  );
-end
+  select coalesce(
+    jsonb_agg(
+      dripdrop._canonical_condition(c.condition, format('%s[%s].', path, c.place - 1))
+      order by c.place
+    ),
+    '[]'
+  )
+  from jsonb_array_elements(nullif(conditions, 'null')) with ordinality as c (condition, place)
 $$;
 
 comment on function dripdrop._canonical_conditions(jsonb, text) is
@@ -13756,11 +14911,8 @@ execute function dripdrop._guard_conditions();
 
 -- plpgsql/authoring/definition.sql
 
--- A whole sequence as one document, in its one form:
--- {key, name, description, time_zone, reentry, reentry_interval, priority, exclusive_group,
--- metadata, mode, config, activate,
--- hooks: [hook, …], goals: [condition, …], exit_when: [condition, …], entry: [transition, …],
--- steps: [step, …]}. Every fault is reported with the path to it.
+-- A whole sequence as one document, in its one form, with every field of fields() present. Every
+-- fault is reported with the path to it.
 --
 -- raises  ZD206 malformed, or what the part itself raises, always with the path in the message
 create or replace function dripdrop._canonical_definition(tenant_key text, definition jsonb)
@@ -13770,177 +14922,159 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_fault text;
+  v_new jsonb;
+  v_parts jsonb := jsonb '{"hooks": [], "steps": []}';
+  v_part record;
   v_path text := '';
-  v_steps jsonb := jsonb '[]';
-  v_step jsonb;
-  v_hooks jsonb := jsonb '[]';
-  v_hook jsonb;
-  v_goals jsonb;
-  v_exits jsonb;
-  v_entry jsonb;
-  v_metadata jsonb;
   v_state text;
   v_message text;
   v_hint text;
   v_column text;
 begin
-  if jsonb_typeof(definition) is distinct from 'object' then
-    raise exception 'the definition is not an object' using
-      errcode = 'ZD206', hint = 'Pass {"key": …, "name": …, "steps": […]}.';
-  end if;
-  select field into v_fault
-  from jsonb_object_keys(definition) as field
-  where field not in (
-    'key', 'name', 'description', 'time_zone', 'reentry', 'reentry_interval', 'priority',
-    'exclusive_group', 'metadata', 'mode', 'config', 'activate', 'hooks', 'goals', 'exit_when', 'entry', 'steps'
+  perform dripdrop._check_document(definition, 'sequence');
+  v_new := dripdrop._canonical_sequence(
+    tenant_key,
+    '{"description": null, "time_zone": null, "reentry_interval": null, "exclusive_group": null}'
+    || dripdrop._presets('sequence')
+    || dripdrop._given(definition)
   );
-  if v_fault is not null then
-    raise exception 'at %: a sequence has no such field', dripdrop._quoted(v_fault) using
-      errcode = 'ZD206', column = v_fault,
-      hint = dripdrop._instead(
-        'sequence', v_fault,
-        'The fields are key, name, description, time_zone, reentry, reentry_interval, '
-        'priority, exclusive_group, metadata, mode, config, activate, hooks, goals, exit_when, '
-        'entry and steps.'
-      );
-  end if;
-  select field into v_fault
-  from unnest(array[
-    'key', 'name', 'description', 'time_zone', 'reentry', 'reentry_interval', 'exclusive_group',
-    'mode'
-  ]) as field
-  where jsonb_typeof(definition -> field) not in ('string', 'null');
-  if v_fault is not null then
-    raise exception 'at %: not a text', dripdrop._quoted(v_fault) using
-      errcode = 'ZD206', column = v_fault, hint = 'Write it in double quotes.';
-  end if;
-  if coalesce(definition ->> 'priority', '0') !~ '^-?[0-9]{1,6}$' then
-    raise exception 'at "priority": not a whole number' using
-      errcode = 'ZD206', column = 'priority', hint = 'Leave it out for 0; the higher goes first.';
-  end if;
-  if jsonb_typeof(definition -> 'steps') is distinct from 'array'
-    or definition -> 'steps' = '[]'
-  then
-    raise exception 'at "steps": not a list of steps' using
-      errcode = 'ZD206', column = 'steps', hint = 'A sequence has at least one step.';
-  end if;
-  if coalesce(jsonb_typeof(definition -> 'hooks'), 'null') not in ('array', 'null') then
-    raise exception 'at "hooks": not a list of hooks' using
-      errcode = 'ZD206', column = 'hooks', hint = 'Write [{"key": "score", "url": …}].';
-  end if;
-  if coalesce(jsonb_typeof(definition -> 'activate'), 'boolean') <> 'boolean' then
-    raise exception 'at "activate": not true or false' using
-      errcode = 'ZD206', column = 'activate',
-      hint = 'Leave it out to activate the version at once.';
-  end if;
-
-  begin
-    perform dripdrop._check_sequence(
-      definition ->> 'key',
-      definition ->> 'name',
-      definition ->> 'time_zone',
-      coalesce(definition ->> 'reentry', 'never'),
-      definition ->> 'reentry_interval',
-      coalesce((definition ->> 'priority')::int, 0),
-      definition ->> 'exclusive_group',
-      coalesce(definition -> 'metadata', '{}')
-    );
-    perform dripdrop._check_text(definition ->> 'description', 'description', 10000);
-    v_metadata := dripdrop._canonical_metadata(
-      tenant_key, coalesce(definition -> 'metadata', '{}')
-    );
-    perform dripdrop._check_version(
-      coalesce(definition ->> 'mode', 'lifecycle'),
-      coalesce(definition -> 'config', '{}')
-    );
-    v_goals := dripdrop._canonical_conditions(definition -> 'goals', 'goals');
-    v_exits := dripdrop._canonical_conditions(definition -> 'exit_when', 'exit_when');
-    v_entry := dripdrop._canonical_transitions(definition -> 'entry', 'entry');
-    for i in 0 .. coalesce(jsonb_array_length(nullif(definition -> 'hooks', 'null')), 0) - 1 loop
-      v_path := format('hooks[%s].', i);
-      v_hook := dripdrop._canonical_http_hook(tenant_key, definition -> 'hooks' -> i);
-      if v_hooks @> jsonb_build_array(jsonb_build_object('key', v_hook -> 'key')) then
-        raise exception 'hook key % is used twice', dripdrop._quoted(v_hook ->> 'key') using
-          errcode = 'ZD206', column = 'key', hint = 'Keys are unique within a sequence.';
-      end if;
-      v_hooks := v_hooks || v_hook;
-    end loop;
-    for i in 0 .. jsonb_array_length(definition -> 'steps') - 1 loop
-      v_path := format('steps[%s].', i);
-      if definition -> 'steps' -> i ? 'position' then
-        raise exception 'a step of a document has no position' using
-          errcode = 'ZD206', column = 'position', hint = 'Steps follow one another as they stand.';
-      end if;
-      v_step := dripdrop._canonical_step(tenant_key, definition -> 'steps' -> i);
-      if v_steps @> jsonb_build_array(jsonb_build_object('key', v_step -> 'key')) then
-        raise exception 'step key % is used twice', dripdrop._quoted(v_step ->> 'key') using
-          errcode = 'ZD206', column = 'key', hint = 'Keys are unique within a sequence.';
-      end if;
-      v_steps := v_steps || jsonb_set(v_step, '{position}', to_jsonb(i + 1));
-    end loop;
-
-    v_path := '';
-    select t.path, t.step into v_column, v_message
-    from (
-      select format('entry[%s].to', e.place - 1), e.transition ->> 'to'
-      from jsonb_array_elements(v_entry) with ordinality as e (transition, place)
-      union all
-      select
-        format('steps[%s].transitions[%s].to', s.place - 1, t.place - 1), t.transition ->> 'to'
-      from jsonb_array_elements(v_steps) with ordinality as s (step, place)
-      cross join jsonb_array_elements(s.step -> 'transitions')
-        with ordinality as t (transition, place)
-      union all
-      select format('steps[%s].timing.on_timeout', s.place - 1), s.step #>> '{timing,on_timeout}'
-      from jsonb_array_elements(v_steps) with ordinality as s (step, place)
-      where s.step #>> '{timing,on_timeout}' not in ('continue', 'exit')
-    ) as t (path, step)
-    where t.step is not null
-      and not v_steps @> jsonb_build_array(jsonb_build_object('key', t.step))
-    limit 1;
-    if v_message is not null then
-      raise exception 'there is no step %', dripdrop._quoted(v_message) using
-        errcode = 'ZD206', column = v_column, hint = 'Name the key of a step of this document.';
+  for v_part in
+    select 'hooks' as list, h.place, h.hook as document
+    from jsonb_array_elements(v_new -> 'hooks') with ordinality as h (hook, place)
+    union all
+    select 'steps', s.place, s.step
+    from jsonb_array_elements(v_new -> 'steps') with ordinality as s (step, place)
+  loop
+    v_path := format('%s[%s].', v_part.list, v_part.place - 1);
+    v_parts := dripdrop._with_part(v_parts, tenant_key, v_part.list, v_part.document);
+  end loop;
+  v_path := '';
+  v_new := v_new || v_parts;
+  perform dripdrop._check_targets(v_new);
+  return v_new;
+exception
+  when others then
+    get stacked diagnostics
+      v_state = returned_sqlstate,
+      v_message = message_text,
+      v_hint = pg_exception_hint,
+      v_column = column_name;
+    if v_state not like 'ZD%' then
+      raise;
     end if;
-  exception
-    when others then
-      get stacked diagnostics
-        v_state = returned_sqlstate,
-        v_message = message_text,
-        v_hint = pg_exception_hint,
-        v_column = column_name;
-      if v_state not like 'ZD%' then
-        raise;
-      end if;
-      raise exception 'at %: %', dripdrop._quoted(rtrim(v_path || v_column, '.')), v_message using
-        errcode = v_state, column = rtrim(v_path || v_column, '.'), hint = v_hint;
-  end;
-
-  return jsonb_build_object(
-    'key', definition ->> 'key',
-    'name', definition ->> 'name',
-    'description', definition -> 'description',
-    'time_zone', definition -> 'time_zone',
-    'reentry', coalesce(definition ->> 'reentry', 'never'),
-    'reentry_interval', (definition ->> 'reentry_interval')::interval,
-    'priority', coalesce((definition ->> 'priority')::int, 0),
-    'exclusive_group', definition -> 'exclusive_group',
-    'metadata', v_metadata,
-    'mode', coalesce(definition ->> 'mode', 'lifecycle'),
-    'config', coalesce(definition -> 'config', '{}'),
-    'activate', coalesce((definition ->> 'activate')::boolean, true),
-    'hooks', v_hooks,
-    'goals', v_goals,
-    'exit_when', v_exits,
-    'entry', v_entry,
-    'steps', v_steps
-  );
+    v_column := rtrim(v_path || v_column, '.');
+    if v_column = '' then
+      raise;
+    end if;
+    raise exception 'at %: %', dripdrop._quoted(v_column), v_message using
+      errcode = v_state, column = v_column, hint = v_hint;
 end
 $$;
 
 comment on function dripdrop._canonical_definition(text, jsonb) is
   'A sequence document, checked, with every field present.';
+
+-- raises  what its parts raise, with the path of the fault in the diagnostics' column field
+create or replace function dripdrop._canonical_sequence(tenant_key text, definition jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_sequence(
+    definition ->> 'reentry', definition ->> 'reentry_interval', definition -> 'metadata'
+  );
+  perform dripdrop._check_document(definition -> 'config', 'sequence.config', 'config.');
+  return definition || jsonb_build_object(
+    'reentry_interval', (definition ->> 'reentry_interval')::interval,
+    'priority', (definition ->> 'priority')::int,
+    'metadata', dripdrop._canonical_metadata(tenant_key, definition -> 'metadata'),
+    'goals', dripdrop._canonical_conditions(definition -> 'goals', 'goals'),
+    'exit_when', dripdrop._canonical_conditions(definition -> 'exit_when', 'exit_when'),
+    'entry', dripdrop._canonical_transitions(definition -> 'entry', 'entry')
+  );
+end
+$$;
+
+comment on function dripdrop._canonical_sequence(text, jsonb) is
+  'A sequence document with everything but its hooks and steps in its stored form.';
+
+-- raises  ZD206 key used twice, or a step with a position, and what the part itself raises
+create or replace function dripdrop._with_part(
+  parts jsonb,
+  tenant_key text,
+  list text,
+  part jsonb
+)
+returns jsonb
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_part jsonb;
+begin
+  if list = 'hooks' then
+    v_part := dripdrop._canonical_http_hook(tenant_key, part);
+  elsif part ? 'position' then
+    raise exception 'a step of a document has no position' using
+      errcode = 'ZD206', column = 'position', hint = 'Steps follow one another as they stand.';
+  else
+    v_part := jsonb_set(
+      dripdrop._canonical_step(tenant_key, part),
+      '{position}', to_jsonb(jsonb_array_length(parts -> 'steps') + 1)
+    );
+  end if;
+  if parts -> list @> jsonb_build_array(jsonb_build_object('key', v_part -> 'key')) then
+    raise exception '% key % is used twice',
+      rtrim(list, 's'), dripdrop._quoted(v_part ->> 'key') using
+      errcode = 'ZD206', column = 'key', hint = 'Keys are unique within a sequence.';
+  end if;
+  return jsonb_set(parts, array[list], parts -> list || v_part);
+end
+$$;
+
+comment on function dripdrop._with_part(jsonb, text, text, jsonb) is
+  'The canonical hooks and steps of a document with one more of them.';
+
+-- raises  ZD206, with the path of the fault in the diagnostics' column field
+create or replace function dripdrop._check_targets(definition jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_target record;
+begin
+  select t.path, t.step into v_target
+  from (
+    select format('entry[%s].to', e.place - 1), e.transition ->> 'to'
+    from jsonb_array_elements(definition -> 'entry') with ordinality as e (transition, place)
+    union all
+    select
+      format('steps[%s].transitions[%s].to', s.place - 1, t.place - 1), t.transition ->> 'to'
+    from jsonb_array_elements(definition -> 'steps') with ordinality as s (step, place)
+    cross join jsonb_array_elements(s.step -> 'transitions')
+      with ordinality as t (transition, place)
+    union all
+    select format('steps[%s].timing.on_timeout', s.place - 1), s.step #>> '{timing,on_timeout}'
+    from jsonb_array_elements(definition -> 'steps') with ordinality as s (step, place)
+    where s.step #>> '{timing,on_timeout}' not in ('continue', 'exit')
+  ) as t (path, step)
+  where t.step is not null
+    and not definition -> 'steps' @> jsonb_build_array(jsonb_build_object('key', t.step))
+  limit 1;
+  if found then
+    raise exception 'there is no step %', dripdrop._quoted(v_target.step) using
+      errcode = 'ZD206', column = v_target.path, hint = 'Name the key of a step of this document.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_targets(jsonb) is
+  'Raises where a canonical document leads to a step that it does not have.';
 
 -- What identifies a version's content, in canonical form. What belongs to the sequence is changed
 -- in place and makes no version: its words, goals, exits, hooks and who may return.
@@ -14775,47 +15909,6 @@ comment on function dripdrop._hook_changes(uuid, jsonb) is
 
 -- plpgsql/authoring/sequence_versions.sql
 
--- raises  ZD201, with the field in the diagnostics' column field
-create or replace function dripdrop._check_version(mode text, config jsonb)
-returns void
-language plpgsql
-immutable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_fault text;
-begin
-  if coalesce(mode not in ('lifecycle', 'outbound'), true) then
-    raise exception 'mode % is unknown', dripdrop._quoted(mode) using
-      errcode = 'ZD201', column = 'mode', hint = 'Use lifecycle or outbound.';
-  end if;
-  if jsonb_typeof(config) is distinct from 'object' then
-    raise exception 'config is not an object' using
-      errcode = 'ZD201', column = 'config', hint = 'Pass an object, for example ''{}''.';
-  end if;
-  select setting.key into v_fault
-  from jsonb_each_text(config) as setting
-  where not coalesce(
-    case setting.key
-      when 'hop_limit' then setting.value ~ '^([1-9][0-9]{0,2}|1000)$'
-      when 'pool_id' then setting.value ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
-    end,
-    false
-  )
-  limit 1;
-  if v_fault is not null then
-    raise exception 'config setting % is unknown or has a bad value: %',
-      dripdrop._quoted(v_fault), dripdrop._quoted(config ->> v_fault) using
-      errcode = 'ZD201', column = 'config.' || v_fault,
-      hint = 'Settings: hop_limit (how often an enrolment may come to one step, 1 to 1000), pool_id '
-        '(the uuid of a pool of senders).';
-  end if;
-end
-$$;
-
-comment on function dripdrop._check_version(text, jsonb) is
-  'Raises on a field of a version that is not valid.';
-
 -- raises  ZD101 unknown sequence, ZD113 number taken, ZD201 bad mode or config
 create or replace function dripdrop.create_sequence_version(
   tenant_key text,
@@ -14834,7 +15927,10 @@ declare
   v_version dripdrop.sequence_versions;
 begin
   perform dripdrop._check_json(config, 'config');
-  perform dripdrop._check_version(mode, config);
+  perform dripdrop._check_document(
+    jsonb_build_object('mode', coalesce(mode, '')), 'sequence', partial => true
+  );
+  perform dripdrop._check_document(config, 'sequence.config', 'config.');
   perform dripdrop._check_title(name, 'name');
   if version < 1 then
     raise exception 'version % is not positive', version using
@@ -14955,55 +16051,24 @@ execute function dripdrop._guard_active_version();
 
 -- plpgsql/authoring/sequences.sql
 
--- The fields of a sequence, checked the same way whether they come one by one or in a document.
+-- What crosses the fields of a sequence, however they come.
 --
--- raises  ZD201, ZD204, with the field in the diagnostics' column field
+-- raises  ZD201, with the field in the diagnostics' column field
 create or replace function dripdrop._check_sequence(
-  key text,
-  name text,
-  time_zone text,
   reentry text,
   reentry_interval text,
-  priority int,
-  exclusive_group text,
   metadata jsonb
 )
 returns void
 language plpgsql
-stable
+immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform dripdrop._check_key(key, 'key', 'sequence key');
-  if coalesce(name, '') = '' then
-    raise exception 'a sequence needs a name' using
-      errcode = 'ZD201', column = 'name', hint = 'For example "SaaS onboarding".';
-  end if;
-  perform dripdrop._check_title(name, 'name');
-  if coalesce(reentry not in ('never', 'after_exit', 'always'), true) then
-    raise exception 'reentry % is unknown', dripdrop._quoted(reentry) using
-      errcode = 'ZD201', column = 'reentry', hint = 'Use never, after_exit or always.';
-  end if;
-  if not dripdrop._is_interval(coalesce(reentry_interval, '1 day')) then
-    raise exception 'reentry_interval % is not an interval',
-      dripdrop._quoted(reentry_interval) using
-      errcode = 'ZD201', column = 'reentry_interval', hint = 'Write for example "30 days".';
-  end if;
   if reentry = 'never' and reentry_interval is not null then
     raise exception 'reentry_interval says when to return, reentry that nobody may' using
       errcode = 'ZD201', column = 'reentry_interval',
       hint = 'Set reentry to after_exit or always, or leave the interval out.';
-  end if;
-  if (priority between -999999 and 999999) is not true then
-    raise exception 'priority % is out of range', priority using
-      errcode = 'ZD201', column = 'priority', hint = 'Use -999999 to 999999; the higher goes first.';
-  end if;
-  if exclusive_group is not null then
-    perform dripdrop._check_key(exclusive_group, 'exclusive_group', 'exclusive_group');
-  end if;
-  if jsonb_typeof(metadata) is distinct from 'object' then
-    raise exception 'metadata is not an object' using
-      errcode = 'ZD201', column = 'metadata', hint = 'Pass an object, for example ''{}''.';
   end if;
   -- The gates cast these to uuid: one that is none would stop every tick.
   if metadata @? 'strict $.channel_adapters ? (@.type() != "object")'
@@ -15015,16 +16080,11 @@ begin
       errcode = 'ZD201', column = 'metadata.channel_adapters',
       hint = 'For example {"email": "0197…"}: list_channel_adapters() shows the ids.';
   end if;
-  if time_zone is not null then
-    perform dripdrop._check_time_zone(time_zone, 'time_zone');
-  end if;
 end
 $$;
 
-comment on function dripdrop._check_sequence(
-  text, text, text, text, text, int, text, jsonb
-) is
-  'Raises on a field of a sequence that is not valid.';
+comment on function dripdrop._check_sequence(text, text, jsonb) is
+  'Raises on fields of a sequence that do not go together.';
 
 -- raises  ZD107 unknown sender, ZD113 key taken, ZD201 bad field, ZD204 unknown time zone,
 --         ZD207 bad tenant key
@@ -15050,10 +16110,19 @@ declare
 begin
   perform dripdrop._check_json(metadata, 'metadata');
   perform dripdrop._check_tenant_key(tenant_key);
-  perform dripdrop._check_sequence(
-    key, name, time_zone, reentry, reentry_interval::text, priority, exclusive_group, metadata
+  perform dripdrop._check_document(
+    jsonb_build_object(
+      'key', key, 'name', name, 'description', description, 'time_zone', time_zone,
+      'reentry', coalesce(reentry, ''), 'reentry_interval', reentry_interval,
+      'exclusive_group', exclusive_group, 'metadata', metadata
+    ),
+    'sequence', partial => true
   );
-  perform dripdrop._check_text(description, 'description', 10000);
+  if (priority between -999999 and 999999) is not true then
+    raise exception 'priority % is out of range', priority using
+      errcode = 'ZD201', column = 'priority', hint = 'Use -999999 to 999999; the higher goes first.';
+  end if;
+  perform dripdrop._check_sequence(reentry, reentry_interval::text, metadata);
 
   insert into dripdrop.sequences (
     tenant_key, key, name, description, time_zone, reentry, reentry_interval, priority,
@@ -15092,7 +16161,7 @@ comment on function dripdrop.create_sequence(
 -- A step's document in its one form: every field present, the timing canonical, nothing unknown.
 -- create_step() and apply() both come through here, so there is one set of rules.
 --
--- raises  ZD201, ZD202, ZD203, ZD204, ZD206, ZD208, ZD107,
+-- raises  ZD201, ZD202, ZD203, ZD204, ZD206, ZD208, ZD209, ZD107,
 --         with the path of the fault in the diagnostics' column field
 create or replace function dripdrop._canonical_step(tenant_key text, step jsonb)
 returns jsonb
@@ -15101,94 +16170,80 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_fault text;
-  v_channel text := step ->> 'channel';
-  v_config jsonb := coalesce(step -> 'config', '{}');
+  v_step jsonb;
+  v_channel text;
 begin
-  if jsonb_typeof(step) is distinct from 'object' then
-    raise exception 'a step is not an object' using
-      errcode = 'ZD201', column = '',
-      hint = 'Write {"key": …, "channel": …, "timing": …, "template": …}.';
-  end if;
-  select field into v_fault
-  from jsonb_object_keys(step) as field
-  where field not in (
-    'key', 'name', 'position', 'channel', 'timing', 'template', 'adapter', 'config', 'active',
-    'conditions', 'transitions'
-  );
-  if v_fault is not null then
-    raise exception 'a step has no field %', dripdrop._quoted(v_fault) using
-      errcode = 'ZD201', column = v_fault,
-      hint = dripdrop._instead(
-        'step', v_fault,
-        'The fields are key, name, position, channel, timing, template, adapter, config, '
-        'active, conditions and transitions.'
-      );
-  end if;
-  select field into v_fault
-  from unnest(array['key', 'name', 'channel', 'adapter']) as field
-  where jsonb_typeof(step -> field) not in ('string', 'null');
-  if v_fault is not null then
-    raise exception 'field % is not a text', dripdrop._quoted(v_fault) using
-      errcode = 'ZD201', column = v_fault, hint = 'Write it in double quotes.';
-  end if;
-  perform dripdrop._check_key(step ->> 'key', 'key', 'step key');
-  perform dripdrop._check_title(step ->> 'name', 'name');
-  if step ->> 'key' in ('continue', 'exit') then
+  perform dripdrop._check_document(step, 'step');
+  v_step := dripdrop._presets('step')
+    || jsonb_build_object('name', step -> 'key', 'position', null, 'adapter', null)
+    || dripdrop._given(step);
+  v_channel := v_step ->> 'channel';
+  if v_step ->> 'key' in ('continue', 'exit') then
     raise exception 'step key % is a word of its own in on_timeout',
-      dripdrop._quoted(step ->> 'key') using
+      dripdrop._quoted(v_step ->> 'key') using
       errcode = 'ZD201', column = 'key', hint = 'Choose another key.';
-  end if;
-  if coalesce(step ->> 'position', '1') !~ '^[0-9]{1,9}$' then
-    raise exception 'position % is not a whole number', dripdrop._quoted(step ->> 'position') using
-      errcode = 'ZD201', column = 'position',
-      hint = 'Leave it out for the place after the last step.';
-  end if;
-  if coalesce(jsonb_typeof(step -> 'active'), 'null') not in ('boolean', 'null') then
-    raise exception 'active is not true or false' using
-      errcode = 'ZD201', column = 'active', hint = 'Write true or false.';
   end if;
   perform dripdrop._check_channel(v_channel);
   perform dripdrop._check_json(step -> 'template', 'template', 262144);
-  perform dripdrop._check_step_config(v_config);
-  if v_config ? 'channel_adapter_rotation' then
-    v_config := jsonb_set(v_config, '{channel_adapter_rotation}', dripdrop._canonical_rotation(
-      tenant_key, v_channel, v_config -> 'channel_adapter_rotation',
-      'config.channel_adapter_rotation'
-    ));
-  end if;
-  perform dripdrop._check_template(v_channel, coalesce(step -> 'template', '{}'));
-
-  if step ->> 'adapter' is not null then
+  v_step := v_step || jsonb_build_object(
+    'config',
+    dripdrop._canonical_step_config(tenant_key, v_channel, v_step -> 'config')
+  );
+  perform dripdrop._check_template(
+    v_channel, coalesce(step -> 'template', v_step -> 'template')
+  );
+  if v_step ->> 'adapter' is not null then
     perform dripdrop._named_adapter(
-      _canonical_step.tenant_key, v_channel, step ->> 'adapter', null, 'adapter'
+      _canonical_step.tenant_key, v_channel, v_step ->> 'adapter', null, 'adapter'
     );
   end if;
-
-  return jsonb_build_object(
-    'key', step ->> 'key',
-    'name', coalesce(step ->> 'name', step ->> 'key'),
-    'position', step -> 'position',
-    'channel', v_channel,
-    'timing', dripdrop._canonical_timing(coalesce(step -> 'timing', '{"type": "immediate"}')),
-    'template', coalesce(step -> 'template', '{}'),
-    'adapter', step -> 'adapter',
-    'config', v_config || case
-      when step -> 'config' ? 'rate_limits' then jsonb_build_object(
-        'rate_limits',
-        dripdrop._canonical_rate_limits(step #> '{config,rate_limits}', 'config.rate_limits')
-      )
-      else '{}'
-    end,
-    'active', coalesce((step ->> 'active')::boolean, true),
-    'conditions', dripdrop._canonical_conditions(step -> 'conditions', 'conditions'),
-    'transitions', dripdrop._canonical_transitions(step -> 'transitions', 'transitions')
+  return v_step || jsonb_build_object(
+    'timing', dripdrop._canonical_timing(coalesce(step -> 'timing', v_step -> 'timing')),
+    'conditions', dripdrop._canonical_conditions(v_step -> 'conditions', 'conditions'),
+    'transitions', dripdrop._canonical_transitions(v_step -> 'transitions', 'transitions')
   );
 end
 $$;
 
 comment on function dripdrop._canonical_step(text, jsonb) is
   'A step''s document, checked, with every field present.';
+
+-- raises  ZD107, ZD201, ZD204, ZD209, with the path of the fault
+create or replace function dripdrop._canonical_step_config(
+  tenant_key text,
+  channel text,
+  config jsonb
+)
+returns jsonb
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_config jsonb := config;
+begin
+  perform dripdrop._check_step_config(config);
+  if config ? 'channel_adapter_rotation' then
+    v_config := v_config || jsonb_build_object(
+      'channel_adapter_rotation',
+      dripdrop._canonical_rotation(
+        tenant_key, channel, config -> 'channel_adapter_rotation',
+        'config.channel_adapter_rotation'
+      )
+    );
+  end if;
+  if config ? 'rate_limits' then
+    v_config := v_config || jsonb_build_object(
+      'rate_limits',
+      dripdrop._canonical_rate_limits(config -> 'rate_limits', 'config.rate_limits')
+    );
+  end if;
+  return v_config;
+end
+$$;
+
+comment on function dripdrop._canonical_step_config(text, text, jsonb) is
+  'The settings of a step, checked and in their stored form.';
 
 -- A misspelt setting would be a setting that silently does nothing.
 --
@@ -15199,62 +16254,12 @@ language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_fault text;
 begin
-  if jsonb_typeof(config) is distinct from 'object' then
-    raise exception 'config is not an object' using
-      errcode = 'ZD201', column = 'config',
-      hint = 'Pass an object, for example ''{"max_retries": 5}''.';
-  end if;
-  select setting.key into v_fault
-  from jsonb_each_text(config) as setting
-  where not coalesce(
-    case setting.key
-      when 'recipient_key' then octet_length(setting.value) between 1 and 200
-      when 'time_zone' then true
-      when 'send_window' then true
-      when 'max_retries' then setting.value ~ '^[0-9]{1,3}$'
-      when 'retry_for' then dripdrop._is_interval(setting.value)
-      when 'on_max_retry' then setting.value in ('cancel', 'continue')
-      when 'on_unknown' then setting.value in ('at_most_once', 'at_least_once')
-      when 'stale_after' then dripdrop._is_interval(setting.value)
-      when 'on_stale' then setting.value in ('send', 'skip', 'hold')
-      when 'kind' then setting.value in ('marketing', 'transactional')
-      when 'daily_cap' then setting.value ~ '^[1-9][0-9]{0,8}$'
-      when 'rate_limits' then true
-      when 'topic'
-      then jsonb_typeof(config -> setting.key) = 'string'
-        and setting.value ~ '^[a-z0-9][a-z0-9_-]{0,199}$'
-      when 'require_verified_recipient'
-      then jsonb_typeof(config -> setting.key) = 'boolean'
-      when 'channel_adapter_rotation' then true
-      when 'unsubscribe' then jsonb_typeof(config -> setting.key) = 'boolean'
-    end,
-    false
-  )
-  limit 1;
-  if v_fault is not null then
-    raise exception 'config setting % is unknown or has a bad value: %',
-      dripdrop._quoted(v_fault), dripdrop._quoted(config ->> v_fault) using
-      errcode = 'ZD201', column = 'config.' || v_fault,
-      hint = dripdrop._instead(
-        'config', v_fault,
-        'Settings: recipient_key, time_zone, retry_for (an interval), max_retries (0 to 999), '
-        'on_max_retry (cancel, continue), on_unknown (at_most_once, at_least_once), '
-        'stale_after (an interval), on_stale (send, skip, hold), daily_cap (a count), '
-        'rate_limits (rates by scope), kind (marketing, transactional), topic (its key), '
-        'require_verified_recipient (true, false), send_window, channel_adapter_rotation '
-        '(a list of senders), unsubscribe (true, false).'
-      );
-  end if;
+  perform dripdrop._check_document(config, 'step.config', 'config.');
   if config ? 'channel_adapter_rotation' then
     perform dripdrop._check_rotation(
       config -> 'channel_adapter_rotation', 'config.channel_adapter_rotation'
     );
-  end if;
-  if config ? 'time_zone' then
-    perform dripdrop._check_time_zone(config ->> 'time_zone', 'config.time_zone');
   end if;
   if config ? 'send_window' then
     perform dripdrop._check_send_window(config -> 'send_window', 'config.send_window');
@@ -15623,56 +16628,23 @@ declare
   v_canonical jsonb := jsonb '[]';
   v_transition jsonb;
   v_path text;
-  v_fault text;
   v_conditions jsonb;
   v_mode text;
 begin
-  if coalesce(jsonb_typeof(transitions), 'null') = 'null' then
-    return v_canonical;
-  end if;
-  if jsonb_typeof(transitions) <> 'array' then
-    raise exception 'transitions are not a list' using
-      errcode = 'ZD206', column = path,
-      hint = 'Write [{"to": "offer", "conditions": […]}, {"to": null}].';
-  end if;
-  for i in 0 .. jsonb_array_length(transitions) - 1 loop
+  for i in 0 .. coalesce(jsonb_array_length(nullif(transitions, 'null')), 0) - 1 loop
     v_transition := transitions -> i;
-    v_path := format('%s[%s]', path, i);
-    if jsonb_typeof(v_transition) <> 'object' then
-      raise exception 'a transition is not an object' using
-        errcode = 'ZD206', column = v_path,
-        hint = 'Write {"to": "offer", "conditions": […]}.';
-    end if;
-    select field into v_fault
-    from jsonb_object_keys(v_transition) as field
-    where field not in ('to', 'when', 'conditions');
-    if v_fault is not null then
-      raise exception 'a transition has no field %', dripdrop._quoted(v_fault) using
-        errcode = 'ZD206', column = v_path || '.' || v_fault,
-        hint = dripdrop._instead(
-        'transition', v_fault,
-        'The fields are to, when and conditions.'
-      );
-    end if;
-    if coalesce(jsonb_typeof(v_transition -> 'to') not in ('string', 'null'), true) then
-      raise exception 'a transition does not say where it leads' using
-        errcode = 'ZD206', column = v_path || '.to',
-        hint = 'Write the key of a step, or null to complete.';
-    end if;
+    v_path := format('%s[%s].', path, i);
+    perform dripdrop._check_document(v_transition, 'transition', v_path);
     v_conditions := dripdrop._canonical_conditions(
-      v_transition -> 'conditions', v_path || '.conditions'
+      v_transition -> 'conditions', v_path || 'conditions'
     );
     v_mode := coalesce(
       v_transition ->> 'when', case when v_conditions = '[]' then 'always' else 'all' end
     );
-    if v_mode not in ('all', 'any', 'always') then
-      raise exception 'when % is unknown', dripdrop._quoted(v_mode) using
-        errcode = 'ZD206', column = v_path || '.when', hint = 'Use all, any or always.';
-    end if;
     if (v_mode = 'always') <> (v_conditions = '[]') then
       raise exception 'when is %, and there are % conditions',
         dripdrop._quoted(v_mode), jsonb_array_length(v_conditions) using
-        errcode = 'ZD206', column = v_path || '.when',
+        errcode = 'ZD206', column = v_path || 'when',
         hint = 'all and any need conditions, always has none. Leave when out: it is all with '
           'conditions and always without.';
     end if;
@@ -21457,7 +22429,7 @@ begin
   end if;
   perform dripdrop._check_unsubscribe_addresses(unsubscribe_url, unsubscribe_mailto);
   if thresholds is not null then
-    perform dripdrop._check_thresholds(thresholds, 'thresholds');
+    perform dripdrop._check_document(thresholds, 'thresholds', 'thresholds.');
   end if;
   if send_window <> 'null' then
     perform dripdrop._check_send_window(send_window, 'send_window');
@@ -22701,6 +23673,7 @@ declare
       "enroll_many",
       "errors",
       "explain",
+      "fields",
       "forecast",
       "get_active_sequence_version",
       "get_default_adapter",
@@ -22710,6 +23683,7 @@ declare
       "get_subscriptions",
       "idempotency_key",
       "is_suppressed",
+      "json_schema",
       "latest_step_by_key",
       "list_active_enrollments",
       "list_channel_adapters",
@@ -22777,11 +23751,13 @@ declare
       "enroll_many",
       "errors",
       "explain",
+      "fields",
       "get_active_sequence_version",
       "get_enrollment",
       "get_sequence",
       "get_subscriptions",
       "is_suppressed",
+      "json_schema",
       "latest_step_by_key",
       "list_active_enrollments",
       "list_sequence_versions",
@@ -22841,6 +23817,8 @@ declare
       "_visible",
       "_without_pointer",
       "errors",
+      "fields",
+      "json_schema",
       "provider_settings",
       "providers",
       "reply_codes",

@@ -27,6 +27,7 @@ ROLES = (
 
 FOLDERS = (
     "base",
+    "documents",
     "timing",
     "executions",
     "senders",
@@ -47,6 +48,10 @@ FOLDERS = (
     "operations",
 )
 """The folders of plpgsql/ from the ground up: each calls only those before it."""
+
+
+OWN = {"fields": "where since is null"}
+"""Of tables that the script itself fills, the rows that it does not make."""
 
 
 def version() -> str:
@@ -291,7 +296,7 @@ def extension_sql() -> str:
     which pg_dump would leave out its rows. The script itself fills schema_manifest.
     """
     dumped = "\n".join(
-        f"select pg_catalog.pg_extension_config_dump('dripdrop.{name}', '');"
+        f"select pg_catalog.pg_extension_config_dump('dripdrop.{name}', '{OWN.get(name, '')}');"
         for name in defined("table", tables_files())
         if name != "schema_manifest"
     )

@@ -89,6 +89,7 @@ select from dripdrop.counters where false;
 select from dripdrop.enrollments where false;
 select from dripdrop.events where false;
 select from dripdrop.faults where false;
+select from dripdrop.fields where false;
 select from dripdrop.frequency_caps where false;
 select from dripdrop.holidays where false;
 select from dripdrop.hooks where false;

@@ -290,6 +290,14 @@ class Statements(ABC, Generic[One, Many, Value]):
         """List the channels and their providers."""
 
     @_statement
+    def fields(self) -> Many:
+        """List what documents may say, one row per field, by kind of document."""
+
+    @_statement
+    def json_schema(self, kind: str = "sequence") -> Value:
+        """Return a JSON Schema of the documents of a kind, for editors."""
+
+    @_statement
     def provider_settings(self) -> Many:
         """List what a sender of each kind, channel.provider, says about itself."""
 

@@ -9,26 +9,7 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_type text := coalesce(
-    condition ->> 'type',
-    case
-      when condition ? 'predicate' then 'predicate'
-      when condition ? 'event' then 'event'
-      when condition ? 'hook' then 'hook'
-      when condition ? 'field_path' then 'enrollment_data'
-      when condition ?| array['start', 'end', 'days'] then 'time_window'
-    end
-  );
-  v_fields text[] := case v_type
-    when 'enrollment_data' then array['field_path', 'operator', 'expected_value']
-    when 'event' then
-      array['event', 'match', 'within', 'since', 'happened', 'operator', 'expected_value']
-    when 'hook' then array['hook', 'operator', 'expected_value']
-    when 'predicate' then array['predicate']
-    when 'time_window' then array['start', 'end', 'days', 'time_zone']
-  end;
-  v_fault text;
-  v_instead text;
+  v_type text := coalesce(condition ->> 'type', dripdrop._condition_type(condition));
   v_path jsonpath;
   v_canonical jsonb;
 begin
@@ -37,97 +18,31 @@ begin
       errcode = 'ZD208', column = rtrim(path, '.'),
       hint = 'Write for example {"predicate": "$.enrollment.score > 70"}.';
   end if;
-  if v_fields is null then
-    select w.word, w.instead into v_fault, v_instead
-    from dripdrop._words() as w
-    where w.document = 'condition' and condition ? w.word
-    limit 1;
-    if v_fault is not null then
-      raise exception 'a condition has no field %', dripdrop._quoted(v_fault) using
-        errcode = 'ZD208', column = path || v_fault, hint = format('Write %s instead.', v_instead);
-    end if;
-    raise exception 'condition type % is unknown', dripdrop._quoted(v_type) using
-      errcode = 'ZD208', column = path || 'type',
-      hint = 'Use enrollment_data, event, hook, predicate or time_window; the type may be left out '
-        'when a field such as predicate or event tells it.';
+  if not exists (select from dripdrop._kinds() as k where k.kind = 'condition.' || v_type) is true then
+    perform dripdrop._refuse_condition_type(condition, v_type, path);
   end if;
-  select field into v_fault
-  from jsonb_object_keys(condition) as field
-  where not field = any (v_fields || array['type', 'name']);
-  if v_fault is not null then
-    raise exception 'a condition of type % has no field %',
-      dripdrop._quoted(v_type), dripdrop._quoted(v_fault) using
-      errcode = 'ZD208', column = path || v_fault,
-      hint = dripdrop._instead(
-        'condition', v_fault,
-        format('The fields are name, %s.', array_to_string(v_fields, ', '))
-      );
-  end if;
-  select field into v_fault
-  from unnest(array[
-    'type', 'name', 'field_path', 'predicate', 'hook', 'event', 'within', 'since', 'operator',
-    'start', 'end', 'time_zone'
-  ]) as field
-  where jsonb_typeof(condition -> field) not in ('string', 'null');
-  if v_fault is not null then
-    raise exception 'field % is not a text', dripdrop._quoted(v_fault) using
-      errcode = 'ZD208', column = path || v_fault, hint = 'Write it in double quotes.';
-  end if;
-  if condition ->> 'name' = '' then
-    raise exception 'the name is empty' using
-      errcode = 'ZD208', column = path || 'name', hint = 'Leave it out, or say what it is about.';
-  end if;
-  perform dripdrop._check_title(condition ->> 'name', path || 'name');
+  perform dripdrop._check_document(condition, 'condition.' || v_type, path);
 
   v_canonical := jsonb_strip_nulls(
     jsonb_build_object('type', v_type, 'name', condition -> 'name')
   );
   case v_type
     when 'enrollment_data' then
-      v_path := dripdrop._parse_path(
-        case
-          when condition ->> 'field_path' ~ '^[[:space:]]*(lax |strict )?[[:space:]]*[$]'
-          then condition ->> 'field_path'
-          else '$.' || (condition ->> 'field_path')
-        end
-      );
-      if v_path is null then
-        raise exception 'field_path % is not a path',
-          dripdrop._quoted(condition ->> 'field_path') using
-          errcode = 'ZD208', column = path || 'field_path',
-          hint = 'Write for example plan_tier, address.city, or $."plan-tier" for a name with '
-            'other signs in it. Variables are not known here.';
-      end if;
+      v_path := dripdrop._parse_path(dripdrop._rooted(condition ->> 'field_path'));
       perform dripdrop._check_path(v_path, path || 'field_path');
       return v_canonical
         || jsonb_build_object('field_path', v_path::text)
         || dripdrop._canonical_comparison(condition, path);
-
     when 'hook' then
-      if coalesce(condition ->> 'hook' !~ '^[a-z0-9][a-z0-9_-]{0,199}$', true) then
-        raise exception 'hook key % is not valid', dripdrop._quoted(condition ->> 'hook') using
-          errcode = 'ZD208', column = path || 'hook',
-          hint = 'It is the key of an HTTP hook of the sequence or of a registered function.';
-      end if;
       return v_canonical
         || jsonb_build_object('hook', condition -> 'hook')
         || dripdrop._canonical_comparison(condition, path);
-
     when 'event' then
       return v_canonical || dripdrop._canonical_event_condition(condition, path);
-
     when 'time_window' then
       return v_canonical || dripdrop._canonical_window(condition, path);
-
     else
       v_path := dripdrop._parse_predicate(condition ->> 'predicate');
-      if v_path is null then
-        raise exception 'predicate % is not a predicate',
-          dripdrop._quoted(condition ->> 'predicate') using
-          errcode = 'ZD208', column = path || 'predicate',
-          hint = 'Write a test such as $.enrollment.score > 70 && $.steps.welcome.state == "sent". '
-            '$.enrollment.score alone is a value: compare it, or write exists($.enrollment.score).';
-      end if;
       perform dripdrop._check_path(v_path, path || 'predicate');
       return v_canonical || jsonb_build_object('predicate', v_path::text);
   end case;
@@ -136,6 +51,53 @@ $$;
 
 comment on function dripdrop._canonical_condition(jsonb, text) is
   'A condition''s document, checked and in its stored form.';
+
+create or replace function dripdrop._condition_type(condition jsonb)
+returns text
+language sql
+immutable
+parallel safe
+return case
+  when condition ? 'predicate' then 'predicate'
+  when condition ? 'event' then 'event'
+  when condition ? 'hook' then 'hook'
+  when condition ? 'field_path' then 'enrollment_data'
+  when condition ?| array['start', 'end', 'days'] then 'time_window'
+end;
+
+comment on function dripdrop._condition_type(jsonb) is
+  'The type of a condition that one of its fields tells, or null.';
+
+-- A word from elsewhere says more than the type that is missing because of it.
+--
+-- raises  ZD208 with the path of the fault
+create or replace function dripdrop._refuse_condition_type(condition jsonb, type text, path text)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_word record;
+begin
+  select w.word, w.instead into v_word
+  from dripdrop._words() as w
+  where w.document = 'condition' and condition ? w.word
+  limit 1;
+  if found then
+    raise exception 'a condition has no field %', dripdrop._quoted(v_word.word) using
+      errcode = 'ZD208', column = path || v_word.word,
+      hint = format('Write %s instead.', v_word.instead);
+  end if;
+  raise exception 'condition type % is unknown', dripdrop._quoted(type) using
+    errcode = 'ZD208', column = path || 'type',
+    hint = 'Use enrollment_data, event, hook, predicate or time_window; the type may be left out '
+      'when a field such as predicate or event tells it.';
+end
+$$;
+
+comment on function dripdrop._refuse_condition_type(jsonb, text, text) is
+  'Raises ZD208 for a condition of no known type.';
 
 -- Null is a value here, told apart from nothing at all.
 --
@@ -151,11 +113,6 @@ declare
   v_expected jsonb := condition -> 'expected_value';
   v_kind text := jsonb_typeof(v_expected);
 begin
-  if v_operator is null then
-    raise exception 'operator % is unknown', dripdrop._quoted(condition ->> 'operator') using
-      errcode = 'ZD208', column = path || 'operator',
-      hint = 'Use ==, !=, >, <, >=, <=, in or contains.';
-  end if;
   if v_expected is null then
     raise exception 'expected_value is missing' using
       errcode = 'ZD208', column = path || 'expected_value',
@@ -217,32 +174,7 @@ declare
   v_happened jsonb := nullif(condition -> 'happened', 'null');
   v_comparison jsonb := jsonb '{"operator": ">=", "expected_value": 1}';
 begin
-  if coalesce(condition ->> 'event', '') = '' or octet_length(condition ->> 'event') > 500 then
-    raise exception 'the event has no name' using
-      errcode = 'ZD208', column = path || 'event',
-      hint = 'It is the key that track_event() is called with, at most 500 bytes.';
-  end if;
-  if coalesce(jsonb_typeof(condition -> 'match'), 'null') not in ('object', 'null') then
-    raise exception 'match is not an object' using
-      errcode = 'ZD208', column = path || 'match',
-      hint = 'Write what the event''s data must contain, for example {"plan": "pro"}.';
-  end if;
-  if not dripdrop._is_interval(coalesce(condition ->> 'within', '1 day')) then
-    raise exception 'within % is not an interval', dripdrop._quoted(condition ->> 'within') using
-      errcode = 'ZD208', column = path || 'within',
-      hint = 'Write for example "7 days"; 100 years are the most.';
-  end if;
-  if condition ->> 'since' <> 'enrollment' then
-    raise exception 'since % is unknown', dripdrop._quoted(condition ->> 'since') using
-      errcode = 'ZD208', column = path || 'since',
-      hint = 'Write "enrollment", or leave it out to look at the time before it too.';
-  end if;
-
   if v_happened is not null then
-    if jsonb_typeof(v_happened) <> 'boolean' then
-      raise exception 'happened is not true or false' using
-        errcode = 'ZD208', column = path || 'happened', hint = 'Write true or false.';
-    end if;
     if condition ?| array['operator', 'expected_value'] then
       raise exception 'happened stands beside operator or expected_value' using
         errcode = 'ZD208', column = path || 'happened',
@@ -281,7 +213,7 @@ $$;
 comment on function dripdrop._canonical_event_condition(jsonb, text) is
   'What a condition says of an event, checked.';
 
--- raises  ZD208, ZD204, with the path of the fault
+-- raises  ZD208 with the path of the fault
 create or replace function dripdrop._canonical_window(condition jsonb, path text)
 returns jsonb
 language plpgsql
@@ -296,9 +228,6 @@ begin
   if found then
     raise exception '%', v_fault.message using
       errcode = 'ZD208', column = path || v_fault.field, hint = v_fault.hint;
-  end if;
-  if condition ->> 'time_zone' is not null then
-    perform dripdrop._check_time_zone(condition ->> 'time_zone', path || 'time_zone');
   end if;
   return jsonb_strip_nulls(
     jsonb_build_object(
@@ -321,26 +250,18 @@ comment on function dripdrop._canonical_window(jsonb, text) is
 -- raises  ZD208, ZD204, with the path of the fault
 create or replace function dripdrop._canonical_conditions(conditions jsonb, path text)
 returns jsonb
-language plpgsql
+language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-begin
-  if coalesce(jsonb_typeof(conditions), 'null') not in ('array', 'null') then
-    raise exception 'conditions are not a list' using
-      errcode = 'ZD208', column = path, hint = 'Write [{"predicate": …}, …].';
-  end if;
-  return (
-    select coalesce(
-      jsonb_agg(
-        dripdrop._canonical_condition(c.condition, format('%s[%s].', path, c.place - 1))
-        order by c.place
-      ),
-      '[]'
-    )
-    from jsonb_array_elements(nullif(conditions, 'null')) with ordinality as c (condition, place)
-  );
-end
+  select coalesce(
+    jsonb_agg(
+      dripdrop._canonical_condition(c.condition, format('%s[%s].', path, c.place - 1))
+      order by c.place
+    ),
+    '[]'
+  )
+  from jsonb_array_elements(nullif(conditions, 'null')) with ordinality as c (condition, place)
 $$;
 
 comment on function dripdrop._canonical_conditions(jsonb, text) is

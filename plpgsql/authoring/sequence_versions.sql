@@ -1,44 +1,3 @@
--- raises  ZD201, with the field in the diagnostics' column field
-create or replace function dripdrop._check_version(mode text, config jsonb)
-returns void
-language plpgsql
-immutable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_fault text;
-begin
-  if coalesce(mode not in ('lifecycle', 'outbound'), true) then
-    raise exception 'mode % is unknown', dripdrop._quoted(mode) using
-      errcode = 'ZD201', column = 'mode', hint = 'Use lifecycle or outbound.';
-  end if;
-  if jsonb_typeof(config) is distinct from 'object' then
-    raise exception 'config is not an object' using
-      errcode = 'ZD201', column = 'config', hint = 'Pass an object, for example ''{}''.';
-  end if;
-  select setting.key into v_fault
-  from jsonb_each_text(config) as setting
-  where not coalesce(
-    case setting.key
-      when 'hop_limit' then setting.value ~ '^([1-9][0-9]{0,2}|1000)$'
-      when 'pool_id' then setting.value ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
-    end,
-    false
-  )
-  limit 1;
-  if v_fault is not null then
-    raise exception 'config setting % is unknown or has a bad value: %',
-      dripdrop._quoted(v_fault), dripdrop._quoted(config ->> v_fault) using
-      errcode = 'ZD201', column = 'config.' || v_fault,
-      hint = 'Settings: hop_limit (how often an enrolment may come to one step, 1 to 1000), pool_id '
-        '(the uuid of a pool of senders).';
-  end if;
-end
-$$;
-
-comment on function dripdrop._check_version(text, jsonb) is
-  'Raises on a field of a version that is not valid.';
-
 -- raises  ZD101 unknown sequence, ZD113 number taken, ZD201 bad mode or config
 create or replace function dripdrop.create_sequence_version(
   tenant_key text,
@@ -57,7 +16,10 @@ declare
   v_version dripdrop.sequence_versions;
 begin
   perform dripdrop._check_json(config, 'config');
-  perform dripdrop._check_version(mode, config);
+  perform dripdrop._check_document(
+    jsonb_build_object('mode', coalesce(mode, '')), 'sequence', partial => true
+  );
+  perform dripdrop._check_document(config, 'sequence.config', 'config.');
   perform dripdrop._check_title(name, 'name');
   if version < 1 then
     raise exception 'version % is not positive', version using

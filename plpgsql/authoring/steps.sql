@@ -1,7 +1,7 @@
 -- A step's document in its one form: every field present, the timing canonical, nothing unknown.
 -- create_step() and apply() both come through here, so there is one set of rules.
 --
--- raises  ZD201, ZD202, ZD203, ZD204, ZD206, ZD208, ZD107,
+-- raises  ZD201, ZD202, ZD203, ZD204, ZD206, ZD208, ZD209, ZD107,
 --         with the path of the fault in the diagnostics' column field
 create or replace function dripdrop._canonical_step(tenant_key text, step jsonb)
 returns jsonb
@@ -10,94 +10,80 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_fault text;
-  v_channel text := step ->> 'channel';
-  v_config jsonb := coalesce(step -> 'config', '{}');
+  v_step jsonb;
+  v_channel text;
 begin
-  if jsonb_typeof(step) is distinct from 'object' then
-    raise exception 'a step is not an object' using
-      errcode = 'ZD201', column = '',
-      hint = 'Write {"key": …, "channel": …, "timing": …, "template": …}.';
-  end if;
-  select field into v_fault
-  from jsonb_object_keys(step) as field
-  where field not in (
-    'key', 'name', 'position', 'channel', 'timing', 'template', 'adapter', 'config', 'active',
-    'conditions', 'transitions'
-  );
-  if v_fault is not null then
-    raise exception 'a step has no field %', dripdrop._quoted(v_fault) using
-      errcode = 'ZD201', column = v_fault,
-      hint = dripdrop._instead(
-        'step', v_fault,
-        'The fields are key, name, position, channel, timing, template, adapter, config, '
-        'active, conditions and transitions.'
-      );
-  end if;
-  select field into v_fault
-  from unnest(array['key', 'name', 'channel', 'adapter']) as field
-  where jsonb_typeof(step -> field) not in ('string', 'null');
-  if v_fault is not null then
-    raise exception 'field % is not a text', dripdrop._quoted(v_fault) using
-      errcode = 'ZD201', column = v_fault, hint = 'Write it in double quotes.';
-  end if;
-  perform dripdrop._check_key(step ->> 'key', 'key', 'step key');
-  perform dripdrop._check_title(step ->> 'name', 'name');
-  if step ->> 'key' in ('continue', 'exit') then
+  perform dripdrop._check_document(step, 'step');
+  v_step := dripdrop._presets('step')
+    || jsonb_build_object('name', step -> 'key', 'position', null, 'adapter', null)
+    || dripdrop._given(step);
+  v_channel := v_step ->> 'channel';
+  if v_step ->> 'key' in ('continue', 'exit') then
     raise exception 'step key % is a word of its own in on_timeout',
-      dripdrop._quoted(step ->> 'key') using
+      dripdrop._quoted(v_step ->> 'key') using
       errcode = 'ZD201', column = 'key', hint = 'Choose another key.';
-  end if;
-  if coalesce(step ->> 'position', '1') !~ '^[0-9]{1,9}$' then
-    raise exception 'position % is not a whole number', dripdrop._quoted(step ->> 'position') using
-      errcode = 'ZD201', column = 'position',
-      hint = 'Leave it out for the place after the last step.';
-  end if;
-  if coalesce(jsonb_typeof(step -> 'active'), 'null') not in ('boolean', 'null') then
-    raise exception 'active is not true or false' using
-      errcode = 'ZD201', column = 'active', hint = 'Write true or false.';
   end if;
   perform dripdrop._check_channel(v_channel);
   perform dripdrop._check_json(step -> 'template', 'template', 262144);
-  perform dripdrop._check_step_config(v_config);
-  if v_config ? 'channel_adapter_rotation' then
-    v_config := jsonb_set(v_config, '{channel_adapter_rotation}', dripdrop._canonical_rotation(
-      tenant_key, v_channel, v_config -> 'channel_adapter_rotation',
-      'config.channel_adapter_rotation'
-    ));
-  end if;
-  perform dripdrop._check_template(v_channel, coalesce(step -> 'template', '{}'));
-
-  if step ->> 'adapter' is not null then
+  v_step := v_step || jsonb_build_object(
+    'config',
+    dripdrop._canonical_step_config(tenant_key, v_channel, v_step -> 'config')
+  );
+  perform dripdrop._check_template(
+    v_channel, coalesce(step -> 'template', v_step -> 'template')
+  );
+  if v_step ->> 'adapter' is not null then
     perform dripdrop._named_adapter(
-      _canonical_step.tenant_key, v_channel, step ->> 'adapter', null, 'adapter'
+      _canonical_step.tenant_key, v_channel, v_step ->> 'adapter', null, 'adapter'
     );
   end if;
-
-  return jsonb_build_object(
-    'key', step ->> 'key',
-    'name', coalesce(step ->> 'name', step ->> 'key'),
-    'position', step -> 'position',
-    'channel', v_channel,
-    'timing', dripdrop._canonical_timing(coalesce(step -> 'timing', '{"type": "immediate"}')),
-    'template', coalesce(step -> 'template', '{}'),
-    'adapter', step -> 'adapter',
-    'config', v_config || case
-      when step -> 'config' ? 'rate_limits' then jsonb_build_object(
-        'rate_limits',
-        dripdrop._canonical_rate_limits(step #> '{config,rate_limits}', 'config.rate_limits')
-      )
-      else '{}'
-    end,
-    'active', coalesce((step ->> 'active')::boolean, true),
-    'conditions', dripdrop._canonical_conditions(step -> 'conditions', 'conditions'),
-    'transitions', dripdrop._canonical_transitions(step -> 'transitions', 'transitions')
+  return v_step || jsonb_build_object(
+    'timing', dripdrop._canonical_timing(coalesce(step -> 'timing', v_step -> 'timing')),
+    'conditions', dripdrop._canonical_conditions(v_step -> 'conditions', 'conditions'),
+    'transitions', dripdrop._canonical_transitions(v_step -> 'transitions', 'transitions')
   );
 end
 $$;
 
 comment on function dripdrop._canonical_step(text, jsonb) is
   'A step''s document, checked, with every field present.';
+
+-- raises  ZD107, ZD201, ZD204, ZD209, with the path of the fault
+create or replace function dripdrop._canonical_step_config(
+  tenant_key text,
+  channel text,
+  config jsonb
+)
+returns jsonb
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_config jsonb := config;
+begin
+  perform dripdrop._check_step_config(config);
+  if config ? 'channel_adapter_rotation' then
+    v_config := v_config || jsonb_build_object(
+      'channel_adapter_rotation',
+      dripdrop._canonical_rotation(
+        tenant_key, channel, config -> 'channel_adapter_rotation',
+        'config.channel_adapter_rotation'
+      )
+    );
+  end if;
+  if config ? 'rate_limits' then
+    v_config := v_config || jsonb_build_object(
+      'rate_limits',
+      dripdrop._canonical_rate_limits(config -> 'rate_limits', 'config.rate_limits')
+    );
+  end if;
+  return v_config;
+end
+$$;
+
+comment on function dripdrop._canonical_step_config(text, text, jsonb) is
+  'The settings of a step, checked and in their stored form.';
 
 -- A misspelt setting would be a setting that silently does nothing.
 --
@@ -108,62 +94,12 @@ language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_fault text;
 begin
-  if jsonb_typeof(config) is distinct from 'object' then
-    raise exception 'config is not an object' using
-      errcode = 'ZD201', column = 'config',
-      hint = 'Pass an object, for example ''{"max_retries": 5}''.';
-  end if;
-  select setting.key into v_fault
-  from jsonb_each_text(config) as setting
-  where not coalesce(
-    case setting.key
-      when 'recipient_key' then octet_length(setting.value) between 1 and 200
-      when 'time_zone' then true
-      when 'send_window' then true
-      when 'max_retries' then setting.value ~ '^[0-9]{1,3}$'
-      when 'retry_for' then dripdrop._is_interval(setting.value)
-      when 'on_max_retry' then setting.value in ('cancel', 'continue')
-      when 'on_unknown' then setting.value in ('at_most_once', 'at_least_once')
-      when 'stale_after' then dripdrop._is_interval(setting.value)
-      when 'on_stale' then setting.value in ('send', 'skip', 'hold')
-      when 'kind' then setting.value in ('marketing', 'transactional')
-      when 'daily_cap' then setting.value ~ '^[1-9][0-9]{0,8}$'
-      when 'rate_limits' then true
-      when 'topic'
-      then jsonb_typeof(config -> setting.key) = 'string'
-        and setting.value ~ '^[a-z0-9][a-z0-9_-]{0,199}$'
-      when 'require_verified_recipient'
-      then jsonb_typeof(config -> setting.key) = 'boolean'
-      when 'channel_adapter_rotation' then true
-      when 'unsubscribe' then jsonb_typeof(config -> setting.key) = 'boolean'
-    end,
-    false
-  )
-  limit 1;
-  if v_fault is not null then
-    raise exception 'config setting % is unknown or has a bad value: %',
-      dripdrop._quoted(v_fault), dripdrop._quoted(config ->> v_fault) using
-      errcode = 'ZD201', column = 'config.' || v_fault,
-      hint = dripdrop._instead(
-        'config', v_fault,
-        'Settings: recipient_key, time_zone, retry_for (an interval), max_retries (0 to 999), '
-        'on_max_retry (cancel, continue), on_unknown (at_most_once, at_least_once), '
-        'stale_after (an interval), on_stale (send, skip, hold), daily_cap (a count), '
-        'rate_limits (rates by scope), kind (marketing, transactional), topic (its key), '
-        'require_verified_recipient (true, false), send_window, channel_adapter_rotation '
-        '(a list of senders), unsubscribe (true, false).'
-      );
-  end if;
+  perform dripdrop._check_document(config, 'step.config', 'config.');
   if config ? 'channel_adapter_rotation' then
     perform dripdrop._check_rotation(
       config -> 'channel_adapter_rotation', 'config.channel_adapter_rotation'
     );
-  end if;
-  if config ? 'time_zone' then
-    perform dripdrop._check_time_zone(config ->> 'time_zone', 'config.time_zone');
   end if;
   if config ? 'send_window' then
     perform dripdrop._check_send_window(config -> 'send_window', 'config.send_window');

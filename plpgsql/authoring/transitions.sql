@@ -11,56 +11,23 @@ declare
   v_canonical jsonb := jsonb '[]';
   v_transition jsonb;
   v_path text;
-  v_fault text;
   v_conditions jsonb;
   v_mode text;
 begin
-  if coalesce(jsonb_typeof(transitions), 'null') = 'null' then
-    return v_canonical;
-  end if;
-  if jsonb_typeof(transitions) <> 'array' then
-    raise exception 'transitions are not a list' using
-      errcode = 'ZD206', column = path,
-      hint = 'Write [{"to": "offer", "conditions": […]}, {"to": null}].';
-  end if;
-  for i in 0 .. jsonb_array_length(transitions) - 1 loop
+  for i in 0 .. coalesce(jsonb_array_length(nullif(transitions, 'null')), 0) - 1 loop
     v_transition := transitions -> i;
-    v_path := format('%s[%s]', path, i);
-    if jsonb_typeof(v_transition) <> 'object' then
-      raise exception 'a transition is not an object' using
-        errcode = 'ZD206', column = v_path,
-        hint = 'Write {"to": "offer", "conditions": […]}.';
-    end if;
-    select field into v_fault
-    from jsonb_object_keys(v_transition) as field
-    where field not in ('to', 'when', 'conditions');
-    if v_fault is not null then
-      raise exception 'a transition has no field %', dripdrop._quoted(v_fault) using
-        errcode = 'ZD206', column = v_path || '.' || v_fault,
-        hint = dripdrop._instead(
-        'transition', v_fault,
-        'The fields are to, when and conditions.'
-      );
-    end if;
-    if coalesce(jsonb_typeof(v_transition -> 'to') not in ('string', 'null'), true) then
-      raise exception 'a transition does not say where it leads' using
-        errcode = 'ZD206', column = v_path || '.to',
-        hint = 'Write the key of a step, or null to complete.';
-    end if;
+    v_path := format('%s[%s].', path, i);
+    perform dripdrop._check_document(v_transition, 'transition', v_path);
     v_conditions := dripdrop._canonical_conditions(
-      v_transition -> 'conditions', v_path || '.conditions'
+      v_transition -> 'conditions', v_path || 'conditions'
     );
     v_mode := coalesce(
       v_transition ->> 'when', case when v_conditions = '[]' then 'always' else 'all' end
     );
-    if v_mode not in ('all', 'any', 'always') then
-      raise exception 'when % is unknown', dripdrop._quoted(v_mode) using
-        errcode = 'ZD206', column = v_path || '.when', hint = 'Use all, any or always.';
-    end if;
     if (v_mode = 'always') <> (v_conditions = '[]') then
       raise exception 'when is %, and there are % conditions',
         dripdrop._quoted(v_mode), jsonb_array_length(v_conditions) using
-        errcode = 'ZD206', column = v_path || '.when',
+        errcode = 'ZD206', column = v_path || 'when',
         hint = 'all and any need conditions, always has none. Leave when out: it is all with '
           'conditions and always without.';
     end if;

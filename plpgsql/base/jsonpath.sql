@@ -145,3 +145,13 @@ $$;
 
 comment on function dripdrop._check_path(jsonpath, text) is
   'Raises ZD208 on a path that could take for ever.';
+
+create or replace function dripdrop._rooted(path text)
+returns text
+language sql
+immutable
+parallel safe
+return regexp_replace(path, '^(?![[:space:]]*(lax |strict )?[[:space:]]*[$])', '$.');
+
+comment on function dripdrop._rooted(text) is
+  'A path from the root, also where it leaves out "$.".';

@@ -62,20 +62,19 @@ $$;
 comment on function dripdrop._is_time_to_come(text) is
   'Whether a text is a time in the future, within 100 years.';
 
--- Bounded, so that no time plus or minus it is out of range.
-create or replace function dripdrop._is_interval(value text)
-returns boolean
+create or replace function dripdrop._interval(value text)
+returns interval
 language plpgsql
 stable
+parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  return value::interval > interval '0' and value::interval <= interval '100 years';
+  return value::interval;
 exception
   when invalid_datetime_format or datetime_field_overflow or interval_field_overflow then
-    return false;
+    return null;
 end
 $$;
 
-comment on function dripdrop._is_interval(text) is
-  'Whether a text is a positive interval of at most 100 years.';
+comment on function dripdrop._interval(text) is 'A text as the interval that it is, or null.';

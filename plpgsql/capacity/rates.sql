@@ -55,24 +55,17 @@ comment on function dripdrop._canonical_rate(jsonb, text) is
 create or replace function dripdrop._canonical_rate_limits(rate_limits jsonb, field text)
 returns jsonb
 language plpgsql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_limit record;
   v_canonical jsonb := jsonb '{}';
 begin
-  if jsonb_typeof(rate_limits) is distinct from 'object' then
-    raise exception 'rate_limits is not an object' using
-      errcode = 'ZD209', column = _canonical_rate_limits.field,
-      hint = 'Write rates by scope, for example {"adapter": "60/m", "recipient": "2/24h"}.';
-  end if;
+  perform dripdrop._check_document(
+    rate_limits, 'rate_limits', _canonical_rate_limits.field || '.'
+  );
   for v_limit in select * from jsonb_each(rate_limits) loop
-    if v_limit.key not in ('adapter', 'provider', 'domain', 'recipient_domain', 'recipient') then
-      raise exception 'scope % of a rate limit is unknown', dripdrop._quoted(v_limit.key) using
-        errcode = 'ZD209', column = concat_ws('.', _canonical_rate_limits.field, v_limit.key),
-        hint = 'Use adapter, provider, domain, recipient_domain or recipient.';
-    end if;
     v_canonical := v_canonical || jsonb_build_object(
       v_limit.key,
       dripdrop._canonical_rate(

@@ -1,7 +1,7 @@
 -- An HTTP hook's document in its one form: every field present, nothing unknown, no secret in it.
 -- create_http_hook(), update_http_hook() and apply() all come through here.
 --
--- raises  ZD201, with the path of the fault in the diagnostics' column field
+-- raises  ZD201, ZD208, with the path of the fault in the diagnostics' column field
 create or replace function dripdrop._canonical_http_hook(tenant_key text, hook jsonb)
 returns jsonb
 language plpgsql
@@ -9,121 +9,35 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_fault text;
-  v_hook jsonb;
+  v_hook jsonb := case
+    when jsonb_typeof(hook -> 'method') = 'string'
+    then hook || jsonb_build_object('method', upper(hook ->> 'method'))
+    else hook
+  end;
 begin
   perform dripdrop._check_tenant_key(tenant_key);
-  if jsonb_typeof(hook) is distinct from 'object' then
-    raise exception 'a hook is not an object' using
-      errcode = 'ZD201', column = '', hint = 'Write {"key": …, "url": …}.';
-  end if;
-  if hook ? 'auth_config' then
+  if jsonb_typeof(hook) = 'object' and hook ? 'auth_config' then
     raise exception 'a hook''s document holds no credentials' using
       errcode = 'ZD201', column = 'auth_config',
       hint = 'Seal them with "dripdrop seal" and pass them to update_http_hook().';
   end if;
-  select field into v_fault
-  from jsonb_object_keys(hook) as field
-  where field not in (
-    'key', 'name', 'description', 'method', 'url', 'headers', 'body_template', 'auth_type',
-    'response_path', 'response_type', 'timeout_ms', 'retry_count', 'retry_for', 'max_in_flight',
-    'active'
-  );
-  if v_fault is not null then
-    raise exception 'a hook has no field %', dripdrop._quoted(v_fault) using
-      errcode = 'ZD201', column = v_fault,
-      hint = dripdrop._instead(
-        'hook', v_fault,
-        'The fields are key, name, description, method, url, headers, body_template, '
-        'auth_type, response_path, response_type, timeout_ms, retry_count, retry_for, max_in_flight '
-        'and active.'
-      );
-  end if;
-  select field into v_fault
-  from unnest(array[
-    'key', 'name', 'description', 'method', 'url', 'body_template', 'auth_type', 'response_path',
-    'response_type', 'retry_for'
-  ]) as field
-  where jsonb_typeof(hook -> field) not in ('string', 'null');
-  if v_fault is not null then
-    raise exception 'field % is not a text', dripdrop._quoted(v_fault) using
-      errcode = 'ZD201', column = v_fault, hint = 'Write it in double quotes.';
-  end if;
-  perform dripdrop._check_hook_key(
-    hook ->> 'key',
-    '^[a-z0-9][a-z0-9_-]*$',
-    'Use lower-case letters, digits, "_" and "-", and begin with a letter or digit.'
-  );
+  perform dripdrop._check_document(v_hook, 'hook');
+  perform dripdrop._check_hook_key(hook ->> 'key');
 
   -- What is null or empty is as good as left out.
-  v_hook := '{
-    "method": "POST", "headers": {}, "auth_type": "none", "response_type": "json",
-    "timeout_ms": 5000, "retry_count": 2, "retry_for": "1 hour", "max_in_flight": 8,
-    "active": true
-  }'::jsonb || jsonb_build_object(
+  v_hook := dripdrop._presets('hook') || jsonb_build_object(
     'name', hook ->> 'key', 'description', null, 'body_template', null, 'response_path', null
   ) || coalesce(
     (
       select jsonb_object_agg(field.key, field.value)
-      from jsonb_each(hook) as field
+      from jsonb_each(v_hook) as field
       where field.value not in ('null', '""')
     ),
     '{}'
   );
   v_hook := v_hook || jsonb_build_object(
-    'method', upper(v_hook ->> 'method'),
-    'response_path', regexp_replace(
-      v_hook ->> 'response_path', '^(?!(strict |lax )?[[:space:]]*[$])', '$.'
-    )
+    'response_path', dripdrop._rooted(v_hook ->> 'response_path')
   );
-
-  if v_hook ->> 'method' not in ('GET', 'POST', 'PUT', 'PATCH', 'DELETE') then
-    raise exception 'method % is unknown', dripdrop._quoted(v_hook ->> 'method') using
-      errcode = 'ZD201', column = 'method', hint = 'Use GET, POST, PUT, PATCH or DELETE.';
-  end if;
-  perform dripdrop._check_text(v_hook ->> 'url', 'url', 10000);
-  if coalesce(
-    v_hook ->> 'url' !~* '^https://[^/[:space:]]'
-    and v_hook ->> 'url' !~* '^http://(localhost|127[.][0-9.]+|[[]::1[]])(:[0-9]+)?([/?#]|$)',
-    true
-  ) then
-    raise exception 'url is not an https address' using
-      errcode = 'ZD201', column = 'url',
-      hint = 'For example "https://api.example.com/leads/{{ subscriber_id }}"; http:// is for '
-        'localhost, 127.0.0.1 and [::1], in development.';
-  end if;
-  if v_hook ->> 'auth_type' not in ('none', 'bearer', 'basic', 'header') then
-    raise exception 'auth_type % is unknown', dripdrop._quoted(v_hook ->> 'auth_type') using
-      errcode = 'ZD201', column = 'auth_type', hint = 'Use none, bearer, basic or header.';
-  end if;
-  if v_hook ->> 'response_type' not in ('json', 'text', 'number', 'boolean') then
-    raise exception 'response_type % is unknown', dripdrop._quoted(v_hook ->> 'response_type') using
-      errcode = 'ZD201', column = 'response_type', hint = 'Use json, text, number or boolean.';
-  end if;
-  if v_hook ->> 'timeout_ms' !~ '^[0-9]{1,5}$'
-    or (v_hook ->> 'timeout_ms')::int not between 1 and 30000
-  then
-    raise exception 'timeout_ms % is not possible', v_hook -> 'timeout_ms' using
-      errcode = 'ZD201', column = 'timeout_ms', hint = 'Use 1 to 30000 milliseconds per attempt.';
-  end if;
-  if v_hook ->> 'retry_count' !~ '^[0-5]$' then
-    raise exception 'retry_count % is not possible', v_hook -> 'retry_count' using
-      errcode = 'ZD201', column = 'retry_count', hint = 'Use 0 to 5 attempts after the first.';
-  end if;
-  if not dripdrop._is_interval(regexp_replace(v_hook ->> 'retry_for', '^(0|00:00:00)$', '1s'))
-    or (v_hook ->> 'retry_for')::interval not between interval '0' and interval '30 days'
-  then
-    raise exception 'retry_for % is not possible', v_hook -> 'retry_for' using
-      errcode = 'ZD201', column = 'retry_for', hint = 'For example "1 hour"; at most 30 days.';
-  end if;
-  if v_hook ->> 'max_in_flight' !~ '^[1-9][0-9]{0,2}$' then
-    raise exception 'max_in_flight % is not possible', v_hook -> 'max_in_flight' using
-      errcode = 'ZD201', column = 'max_in_flight', hint = 'Use 1 to 999 calls at a time.';
-  end if;
-  if jsonb_typeof(v_hook -> 'active') <> 'boolean' then
-    raise exception 'active is not true or false' using
-      errcode = 'ZD201', column = 'active', hint = 'Write true or false.';
-  end if;
   perform dripdrop._check_hook_headers(v_hook -> 'headers');
   perform dripdrop._check_liquid(v_hook -> 'url', 'url', 'url');
   perform dripdrop._check_liquid(

@@ -62,7 +62,9 @@ begin
       hint = 'Seal it with "dripdrop seal" and pass it as credentials.';
   end if;
   if config ? 'thresholds' then
-    perform dripdrop._check_thresholds(config -> 'thresholds', 'config.thresholds');
+    perform dripdrop._check_document(
+      config -> 'thresholds', 'thresholds', 'config.thresholds.'
+    );
   end if;
   select p.field, p.problem, p.hint, s.secret into v_fault
   from dripdrop._setting_problems(channel || '.' || provider, config, sealed) as p

@@ -9,14 +9,7 @@ as $$
   select case
     when coalesce(_thresholds.config -> 'thresholds', own.thresholds, general.thresholds) = 'false'
     then null
-    else jsonb '{
-      "window": "30 days",
-      "min_sample": 100,
-      "complaint_rate": 0.003,
-      "bounce_rate": 0.02,
-      "soft_bounce_rate": null,
-      "pause": "1 day"
-    }'
+    else dripdrop._presets('thresholds')
     || coalesce(nullif(general.thresholds, 'false'), '{}')
     || coalesce(nullif(own.thresholds, 'false'), '{}')
     || coalesce(_thresholds.config -> 'thresholds', '{}')
@@ -28,53 +21,6 @@ $$;
 
 comment on function dripdrop._thresholds(text, jsonb) is
   'The thresholds of a sender, or null when they are off.';
-
--- raises  ZD201 with the path of the fault
-create or replace function dripdrop._check_thresholds(thresholds jsonb, field text)
-returns void
-language plpgsql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_fault text;
-begin
-  if thresholds = 'false' then
-    return;
-  end if;
-  if jsonb_typeof(thresholds) is distinct from 'object' then
-    raise exception 'thresholds are neither an object nor false' using
-      errcode = 'ZD201', column = _check_thresholds.field,
-      hint = 'For example {"bounce_rate": 0.05}; false switches them off.';
-  end if;
-  select setting.key into v_fault
-  from jsonb_each(thresholds) as setting
-  where not coalesce(
-    case
-      when setting.key in ('window', 'pause')
-      then jsonb_typeof(setting.value) = 'string' and dripdrop._is_interval(setting.value #>> '{}')
-      when setting.key = 'min_sample' then setting.value #>> '{}' ~ '^[1-9][0-9]{0,8}$'
-      when setting.key in ('complaint_rate', 'bounce_rate', 'soft_bounce_rate')
-      then case jsonb_typeof(setting.value)
-        when 'null' then true
-        when 'number' then (setting.value #>> '{}')::numeric between 0.000001 and 1
-      end
-    end,
-    false
-  )
-  limit 1;
-  if v_fault is not null then
-    raise exception 'threshold % is unknown or has a bad value: %',
-      dripdrop._quoted(v_fault), dripdrop._quoted(thresholds ->> v_fault) using
-      errcode = 'ZD201', column = concat_ws('.', _check_thresholds.field, v_fault),
-      hint = 'Settings: window and pause (intervals), min_sample (messages), complaint_rate, '
-        'bounce_rate and soft_bounce_rate (0.000001 to 1; null is off).';
-  end if;
-end
-$$;
-
-comment on function dripdrop._check_thresholds(jsonb, text) is
-  'Raises on thresholds that are unknown or have a bad value.';
 
 -- Bounces and complaints are few, so they are counted first. A rate is reached by at most so many
 -- messages as they divide by it, so no more are read, however long the history. A message counts

@@ -31,7 +31,7 @@ begin
   end if;
   perform dripdrop._check_unsubscribe_addresses(unsubscribe_url, unsubscribe_mailto);
   if thresholds is not null then
-    perform dripdrop._check_thresholds(thresholds, 'thresholds');
+    perform dripdrop._check_document(thresholds, 'thresholds', 'thresholds.');
   end if;
   if send_window <> 'null' then
     perform dripdrop._check_send_window(send_window, 'send_window');

@@ -124,17 +124,7 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_type text := timing ->> 'type';
-  v_known text[] := case v_type
-    when 'immediate' then array['type']
-    when 'delay' then array['type', 'delay_amount', 'delay_unit', 'calendar']
-    when 'cron' then array['type', 'cron_expression', 'timezone', 'recurring']
-    when 'event' then array[
-      'type', 'trigger_event', 'match', 'trigger_data', 'delay_amount', 'delay_unit', 'calendar',
-      'since', 'timeout', 'on_timeout', 'recurring'
-    ]
-  end;
-  v_unknown text;
+  v_type text := coalesce(timing ->> 'type', '');
   v_given jsonb;
 begin
   if jsonb_typeof(timing) = 'string' then
@@ -147,36 +137,17 @@ begin
         '"days"}, {"type": "cron", "cron_expression": "0 9 * * MON"}, {"type": "event", '
         '"trigger_event": "order_completed"} or "in 3 days".';
   end if;
-  if v_known is null then
-    raise exception 'timing type % is unknown', dripdrop._quoted(coalesce(v_type, '')) using
+  if not exists (select from dripdrop._kinds() as k where k.kind = 'timing.' || v_type) then
+    raise exception 'timing type % is unknown', dripdrop._quoted(v_type) using
       errcode = 'ZD203', column = 'timing.type',
       hint = 'Use immediate, delay, cron or event.';
   end if;
+  perform dripdrop._check_document(timing, 'timing.' || v_type, 'timing.');
 
-  select field into v_unknown
-  from jsonb_object_keys(timing) as field
-  where not field = any (v_known)
-  limit 1;
-  if v_unknown is not null then
-    raise exception 'a timing of type % has no field %',
-      dripdrop._quoted(v_type), dripdrop._quoted(v_unknown) using
-      errcode = 'ZD203', column = 'timing.' || v_unknown,
-      hint = dripdrop._instead(
-        'timing', v_unknown,
-        format('The fields of %s are %s.', v_type, array_to_string(v_known, ', '))
-      );
+  v_given := dripdrop._given(timing);
+  if v_given -> 'recurring' = 'false' then
+    v_given := v_given - 'recurring';
   end if;
-
-  select jsonb_object_agg(field.key, field.value) into v_given
-  from jsonb_each(timing) as field
-  where field.value <> 'null'
-    and not (field.key = 'recurring' and field.value = 'false');
-  if v_given -> 'recurring' <> 'true' then
-    raise exception 'recurring is not true or false' using
-      errcode = 'ZD203', column = 'timing.recurring',
-      hint = 'A recurring step fires again and again, beside the path of the others.';
-  end if;
-
   return case v_type
     when 'immediate' then v_given
     when 'delay' then dripdrop._canonical_delay(v_given)
@@ -194,62 +165,26 @@ comment on function dripdrop._canonical_timing(jsonb) is 'A timing checked and i
 create or replace function dripdrop._canonical_delay(timing jsonb)
 returns jsonb
 language plpgsql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_amount text := timing ->> 'delay_amount';
+  v_amount int := timing ->> 'delay_amount';
   v_unit text := timing ->> 'delay_unit';
   v_calendar text := timing ->> 'calendar';
-  v_fault record;
 begin
-  select fault.* into v_fault
-  from (
-    values
-    (
-      'delay_amount',
-      coalesce(v_amount !~ '^[1-9][0-9]{0,5}$', true),
-      format(
-        'delay_amount %s is not a whole number from 1 to 999999', dripdrop._quoted(v_amount)
-      ),
-      'Write for example "delay_amount": 3, "delay_unit": "days".'
-    ),
-    (
-      'delay_unit',
-      coalesce(
-        v_unit not in ('seconds', 'minutes', 'hours', 'days', 'weeks', 'business_days'), true
-      ),
-      format('delay_unit %s is unknown', dripdrop._quoted(v_unit)),
-      'Use seconds, minutes, hours, days, weeks or business_days.'
-    ),
-    (
-      'delay_amount',
-      v_unit = 'business_days' and length(v_amount) > 3,
-      format('%s business days are more than 999', left(v_amount, 10)),
-      'Count so long a time in weeks.'
-    ),
-    (
-      'calendar',
-      v_unit <> 'business_days' and v_calendar is not null,
-      format('%s do not go by a calendar', left(v_unit, 20)),
-      'Leave calendar out, or count business_days.'
-    ),
-    (
-      'calendar',
-      v_calendar !~ '^[a-z0-9][a-z0-9_-]{0,199}$',
-      format('calendar %s is not valid', dripdrop._quoted(v_calendar)),
-      'Use lower-case letters, digits, "_" and "-", as in set_holidays().'
-    )
-  ) as fault (field, found, message, hint)
-  where fault.found
-  limit 1;
-  if found then
-    raise exception '%', v_fault.message using
-      errcode = 'ZD203', column = 'timing.' || v_fault.field, hint = v_fault.hint;
+  if v_unit = 'business_days' and v_amount > 999 then
+    raise exception '% business days are more than 999', v_amount using
+      errcode = 'ZD203', column = 'timing.delay_amount',
+      hint = 'Count so long a time in weeks.';
   end if;
-
+  if v_unit <> 'business_days' and v_calendar is not null then
+    raise exception '% do not go by a calendar', v_unit using
+      errcode = 'ZD203', column = 'timing.calendar',
+      hint = 'Leave calendar out, or count business_days.';
+  end if;
   return (timing - 'calendar')
-    || jsonb_build_object('delay_amount', v_amount::int)
+    || jsonb_build_object('delay_amount', v_amount)
     || case
       when v_calendar <> 'default' then jsonb_build_object('calendar', v_calendar)
       else '{}'
@@ -260,24 +195,17 @@ $$;
 comment on function dripdrop._canonical_delay(jsonb) is
   'A timing with the fields of its delay checked and in their stored form.';
 
--- raises  ZD203, ZD204
+-- raises  ZD203
 create or replace function dripdrop._canonical_cron(timing jsonb)
 returns jsonb
-language plpgsql
+language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-begin
-  if timing ? 'timezone' then
-    perform dripdrop._check_time_zone(timing ->> 'timezone', 'timing.timezone');
-  end if;
-  return timing || jsonb_build_object(
+  select timing || jsonb_build_object(
     'cron_expression',
-    dripdrop._parse_schedule(
-      coalesce(timing ->> 'cron_expression', ''), 'timing.cron_expression'
-    )
-  );
-end
+    dripdrop._parse_schedule(timing ->> 'cron_expression', 'timing.cron_expression')
+  )
 $$;
 
 comment on function dripdrop._canonical_cron(jsonb) is
@@ -298,72 +226,22 @@ declare
   v_match jsonb := coalesce(timing -> 'match', timing -> 'trigger_data', '{}');
   v_timeout text := timing ->> 'timeout';
   v_canonical jsonb := timing - array['match', 'trigger_data'];
-  v_fault record;
+  v_delay jsonb;
 begin
-  select fault.* into v_fault
-  from (
-    values
-    (
-      'trigger_event',
-      jsonb_typeof(timing -> 'trigger_event') is distinct from 'string'
-      or btrim(timing ->> 'trigger_event') = ''
-      or octet_length(timing ->> 'trigger_event') > 500,
-      'an event timing needs the key of an event, of at most 500 bytes',
-      'Write for example "trigger_event": "order_completed".'
-    ),
-    (
-      'trigger_data',
-      timing ?& array['match', 'trigger_data'],
-      'match and trigger_data are the same field',
-      'Give only one of them.'
-    ),
-    (
-      case when timing ? 'match' then 'match' else 'trigger_data' end,
-      jsonb_typeof(v_match) <> 'object',
-      'what an event must match is not an object',
-      'Write what its data must contain: "match": {"plan": "pro"}.'
-    ),
-    (
-      'since',
-      timing -> 'since' <> '"enrollment"',
-      format('since %s is unknown', dripdrop._quoted(timing ->> 'since')),
-      'Use enrollment, or leave it out to wait for what comes after the step before.'
-    ),
-    (
-      'timeout',
-      case
-        when not timing ? 'timeout' then false
-        when jsonb_typeof(timing -> 'timeout') <> 'string' or v_timeout !~ '[a-zA-Z:]' then true
-        else not dripdrop._is_interval(v_timeout)
-      end,
-      format('timeout %s is not an interval of at most 100 years', dripdrop._quoted(v_timeout)),
-      'Write for example "timeout": "3 days".'
-    ),
-    (
-      'on_timeout',
-      timing ? 'on_timeout' and not timing ? 'timeout',
-      'on_timeout needs a timeout',
-      'Write for example "timeout": "3 days", "on_timeout": "exit".'
-    ),
-    (
-      'on_timeout',
-      jsonb_typeof(timing -> 'on_timeout') <> 'string'
-      or timing ->> 'on_timeout' !~ '^[a-z0-9][a-z0-9_-]{0,199}$',
-      format('on_timeout %s is not valid', dripdrop._quoted(timing ->> 'on_timeout')),
-      'Use continue, exit or the key of a step.'
-    ),
-    (
-      case when timing ? 'since' then 'since' else 'timeout' end,
-      timing ? 'recurring' and timing ?| array['since', 'timeout'],
-      'a recurring step waits for no one event',
-      'Leave since, timeout and on_timeout out: it fires on every event, beside the path.'
-    )
-  ) as fault (field, found, message, hint)
-  where fault.found
-  limit 1;
-  if found then
-    raise exception '%', v_fault.message using
-      errcode = 'ZD203', column = 'timing.' || v_fault.field, hint = v_fault.hint;
+  if timing ?& array['match', 'trigger_data'] then
+    raise exception 'match and trigger_data are the same field' using
+      errcode = 'ZD203', column = 'timing.trigger_data', hint = 'Give only one of them.';
+  end if;
+  if timing ? 'on_timeout' and v_timeout is null then
+    raise exception 'on_timeout needs a timeout' using
+      errcode = 'ZD203', column = 'timing.on_timeout',
+      hint = 'Write for example "timeout": "3 days", "on_timeout": "exit".';
+  end if;
+  if timing ? 'recurring' and timing ?| array['since', 'timeout'] then
+    raise exception 'a recurring step waits for no one event' using
+      errcode = 'ZD203',
+      column = 'timing.' || case when timing ? 'since' then 'since' else 'timeout' end,
+      hint = 'Leave since, timeout and on_timeout out: it fires on every event, beside the path.';
   end if;
 
   if v_match <> '{}' then
@@ -374,7 +252,13 @@ begin
       || v_canonical
       || jsonb_build_object('timeout', v_timeout::interval::text);
   end if;
-  if timing ?| array['delay_amount', 'delay_unit', 'calendar'] then
+  select jsonb_object_agg(d.field, d.value) into v_delay
+  from jsonb_each(timing) as d (field, value)
+  where d.field in ('delay_amount', 'delay_unit', 'calendar');
+  if v_delay is not null then
+    perform dripdrop._check_document(
+      v_delay || '{"type": "delay"}', 'timing.delay', 'timing.'
+    );
     v_canonical := dripdrop._canonical_delay(v_canonical);
   end if;
   return v_canonical;

@@ -6,51 +6,13 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_unknown text;
   v_fault record;
 begin
+  perform dripdrop._check_document(send_window, 'send_window', path || '.');
   if send_window = 'false' then
     return;
   end if;
-  if jsonb_typeof(send_window) is distinct from 'object' then
-    raise exception 'a send window is not an object' using
-      errcode = 'ZD201', column = path,
-      hint = 'Write for example {"start": "08:00", "end": "21:00"}, or false for no window.';
-  end if;
-  select field into v_unknown
-  from jsonb_object_keys(send_window) as field
-  where field not in ('start', 'end', 'days', 'calendar', 'jitter');
-  if v_unknown is not null then
-    raise exception 'a send window has no field %', dripdrop._quoted(v_unknown) using
-      errcode = 'ZD201', column = path || '.' || v_unknown,
-      hint = 'The fields are start, end, days, calendar and jitter.';
-  end if;
-
-  select fault.* into v_fault
-  from (
-    select 1 as place, f.field, f.message, f.hint
-    from dripdrop._time_window_fault(send_window) as f
-    union all
-    select
-      2, 'calendar',
-      format('calendar %s is not valid', dripdrop._quoted(send_window ->> 'calendar')),
-      'Use lower-case letters, digits, "_" and "-", as in set_holidays().'
-    where send_window ? 'calendar'
-      and coalesce(send_window ->> 'calendar' !~ '^[a-z0-9][a-z0-9_-]{0,199}$', true)
-    union all
-    select
-      3, 'jitter',
-      format('jitter %s is not an interval', dripdrop._quoted(send_window ->> 'jitter')),
-      'Write for example "30 minutes".'
-    where send_window ? 'jitter'
-      and (
-        jsonb_typeof(send_window -> 'jitter') <> 'string'
-        or coalesce(send_window ->> 'jitter' !~ '[a-zA-Z:]', true)
-        or not dripdrop._is_interval(send_window ->> 'jitter')
-      )
-  ) as fault
-  order by fault.place
-  limit 1;
+  select f.* into v_fault from dripdrop._time_window_fault(send_window) as f limit 1;
   if found then
     raise exception '%', v_fault.message using
       errcode = 'ZD201', column = path || '.' || v_fault.field, hint = v_fault.hint;

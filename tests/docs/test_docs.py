@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from dripdrop.cli import app
-from scripts.document import ROOT, pages, reference, rerun
+from scripts.document import ROOT, pages, reference, rerun, tabled
 from tests.engine import TENANT, Engine
 
 PAGES = {str(page.relative_to(ROOT)): page for page in pages()}
@@ -63,6 +63,12 @@ def settings_tables(rows: list[Any]) -> str:
 def test_the_page_on_senders_has_every_setting(engine: Engine) -> None:
     tables = settings_tables(engine.provider_settings())
     assert tables in PAGES["docs/senders.md"].read_text()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_tables_of_fields_are_those_of_the_database(page: str, engine: Engine) -> None:
+    text = PAGES[page].read_text()
+    assert tabled(text, engine.fields()) == text, "make docs"
 
 
 @pytest.mark.parametrize("page", SESSIONS)

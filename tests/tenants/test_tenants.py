@@ -58,6 +58,8 @@ NO_TENANT = {
             "needs_key",
             "version",
             "errors",
+            "fields",
+            "json_schema",
             "providers",
             "reply_codes",
             "provider_settings",

@@ -25,7 +25,7 @@ app = typer.Typer(
 )
 for command in (
     *(database.install, database.uninstall, database.check),
-    *(authoring.plan, authoring.apply, authoring.validate),
+    *(authoring.plan, authoring.apply, authoring.validate, authoring.schema),
     *(journeys.explain, journeys.simulate, journeys.forecast),
     *(sending.pause_sending, sending.resume_sending, sending.pauses),
     *(keys.keygen, keys.seal, keys.rotate),

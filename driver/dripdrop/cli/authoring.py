@@ -81,6 +81,17 @@ def apply(file: File, tenant: Tenant = None, dsn: Dsn = None, json: AsJson = Fal
         say(f"sequence {key}: {news}version {version.version} is {force}")
 
 
+def schema(
+    kind: Annotated[
+        str, typer.Argument(help="A kind of document: sequence, step, hook, email.smtp, ….")
+    ] = "sequence",
+    dsn: Dsn = None,
+) -> None:
+    """Print a JSON Schema of documents, for editors that check and complete while one writes."""
+    with connect(resolve_dsn(dsn)) as connection:
+        print(json.dumps(Client(connection).json_schema(kind), indent=2, ensure_ascii=False))
+
+
 def validate(
     file: Annotated[
         str | None,
