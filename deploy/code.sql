@@ -6735,15 +6735,21 @@ as $$
     _wake_behind_sender.at
   )
   from (
-    select s.id as step_id, (e.entry ->> 'adapter_id')::uuid as sender_id
+    select s.id as step_id, w.adapter_id as sender_id
     from dripdrop.steps as s
     join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
     join dripdrop.sequences as q on q.id = v.sequence_id
-    cross join lateral dripdrop._rotation(s.config, q.metadata, s.channel) as rotation
-    cross join jsonb_array_elements(rotation) as e (entry)
-    where rotation @> jsonb_build_array(
-      jsonb_build_object('adapter_id', _wake_behind_sender.adapter_id)
-    )
+    cross join lateral (
+      select array_agg(n.adapter_id) as senders
+      from dripdrop._who_sends(
+        s.channel_adapter_id, s.config, q.metadata, s.tenant_key, s.channel
+      ) as n
+      where n.sends
+    ) as shared
+    cross join unnest(shared.senders) as w (adapter_id)
+    -- Few steps name it, and only of those it need be asked.
+    where strpos(concat(s.config, q.metadata), _wake_behind_sender.adapter_id::text) > 0
+      and _wake_behind_sender.adapter_id = any (shared.senders)
   ) as r
 $$;
 
@@ -6796,21 +6802,6 @@ comment on function dripdrop._as_sender(
   dripdrop.channel_adapters, dripdrop.sender_states, uuid, float8, text, text, timestamptz
 ) is
   'What an adapter is to a step: its fault, if it cannot be used, and whether it rests.';
-
--- In documents senders stand by name; what is stored has their ids.
-create or replace function dripdrop._rotation(config jsonb, metadata jsonb, channel text)
-returns jsonb
-language sql
-immutable
-parallel safe
-return coalesce(
-  config -> 'channel_adapter_rotation',
-  metadata #> array['channel_rotation', channel],
-  metadata #> '{channel_rotation,default}'
-);
-
-comment on function dripdrop._rotation(jsonb, jsonb, text) is
-  'The senders that a step or its sequence shares its messages among, or null.';
 
 -- Who sends the messages of a step: sends marks those of the first rule that names anybody. No
 -- other place knows the rules: whoever draws, checks or reports asks here. A rotation names

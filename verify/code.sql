@@ -409,7 +409,6 @@ begin
     '_rival',
     '_rooms',
     '_rooted',
-    '_rotation',
     '_rule_functions',
     '_run_ahead',
     '_sealed',

@@ -43,21 +43,6 @@ comment on function dripdrop._as_sender(
 ) is
   'What an adapter is to a step: its fault, if it cannot be used, and whether it rests.';
 
--- In documents senders stand by name; what is stored has their ids.
-create or replace function dripdrop._rotation(config jsonb, metadata jsonb, channel text)
-returns jsonb
-language sql
-immutable
-parallel safe
-return coalesce(
-  config -> 'channel_adapter_rotation',
-  metadata #> array['channel_rotation', channel],
-  metadata #> '{channel_rotation,default}'
-);
-
-comment on function dripdrop._rotation(jsonb, jsonb, text) is
-  'The senders that a step or its sequence shares its messages among, or null.';
-
 -- Who sends the messages of a step: sends marks those of the first rule that names anybody. No
 -- other place knows the rules: whoever draws, checks or reports asks here. A rotation names
 -- several, of which each message draws one; of a default rotation, which may serve several

@@ -244,6 +244,15 @@ def test_a_sender_of_the_sequence_that_cannot_send_is_a_problem(engine: Engine) 
             assert problems(engine, version_id) == [("missing_channel_adapter", None)]
 
 
+def test_a_default_rotation_with_a_sender_that_is_off_is_a_problem(engine: Engine) -> None:
+    ours = engine.create_channel_adapter(TENANT, "mail", "email", "smtp")
+    rotation = {"channel_rotation": {"default": ["mail"]}}
+    version_id = engine.apply(TENANT, onboarding(email("one"), metadata=rotation)).id
+    assert problems(engine, version_id) == []
+    engine.update_channel_adapter(TENANT, ours.id, active=False)
+    assert problems(engine, version_id) == [("adapter_inactive", None)]
+
+
 def test_an_outbound_version_needs_a_pool_with_senders(engine: Engine) -> None:
     def with_pool(**config: Any) -> list[tuple[str, str | None]]:
         return problems(engine, draft(engine, email("one"), mode="outbound", config=config))

@@ -108,6 +108,12 @@ def test_a_channel_without_a_sender_is_named_with_its_sequence(engine: Engine) -
     assert problem.detail == "sequence onboarding (tenant acme) sends over email"
 
 
+def test_a_default_rotation_of_other_channels_is_no_sender(engine: Engine) -> None:
+    engine.create_channel_adapter(TENANT, "hook", "webhook", "default")
+    engine.apply(TENANT, onboarding(metadata={"channel_rotation": {"default": ["hook"]}}))
+    assert "no_adapter" in problems(engine)
+
+
 def test_every_problem_says_what_to_do(engine: Engine) -> None:
     engine.apply(TENANT, onboarding())
     engine.stop()
