@@ -4681,7 +4681,7 @@ as $$
       updated_at = _make_due.at
   where x.id = any (executions)
     and x.state in ('scheduled', 'queued', 'rendered')
-    and coalesce(x.due_at > _make_due.at, true)
+    and (x.due_at is null or x.due_at > _make_due.at or x.waits_for = 'limit')
 $$;
 
 comment on function dripdrop._make_due(uuid[], timestamptz, text) is
@@ -5181,7 +5181,7 @@ $$;
 comment on function dripdrop._wake_by_rest(uuid, uuid[], uuid[], timestamptz) is
   'Makes due what waits for a sender to end its rest.';
 
--- What waits in the lines of limits that have changed, whatever its slot.
+-- What waits in the lines of limits that have changed.
 --
 -- locks   the executions that wait, skipping what is locked
 create or replace function dripdrop._wake_by_limit(counters uuid[], at timestamptz)
@@ -9322,464 +9322,353 @@ comment on function dripdrop._rule_functions(dripdrop.sequences) is
 
 -- plpgsql/capacity/admit.sql
 
--- Decisions to send in the order in which they are asked. Who has waited goes first. Tenants that
--- share a sender take turns; of one tenant's messages those of the higher priority go first, and
--- its sequences take turns by what they have used of the sender, so that none starves another.
---
--- limits: the places in tallies of the limits on the message. kept: of those, the ones that it does
--- not ask again, because it has come to the head of their line. together: those that have one line
--- with all other messages of its sender.
+-- Decisions to send in the order in which they ask their limits. Who has waited goes first. Tenants
+-- that share a sender take turns; of one tenant's messages those of the higher priority go first,
+-- and its sequences take turns by what they have used of the sender, so that none starves another.
 create or replace function dripdrop._in_turn(
   decisions dripdrop._decision[],
   limits dripdrop._limit[],
-  tallies dripdrop._tally[],
-  at_fence boolean
+  counters uuid[]
 )
-returns table (
-  execution_id uuid,
-  leave_by timestamptz,
-  limits int[],
-  kept int[],
-  together int[]
-)
+returns table (execution_id uuid, has_waited boolean, counters int[])
 language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
   with
-  tally as materialized (
-    select c.id as counter_id, c.scope, dripdrop._line_sender(c) as sender_id, k.place::int
-    from unnest(tallies) with ordinality as k (
-      counter_id, scope, subject, max_count, per, time_zone, used, demand, until, place
-    )
-    join dripdrop.counters as c on c.id = k.counter_id
+  asked as (
+    select l.execution_id, array_agg(c.place::int order by c.place) as counters
+    from unnest(limits) as l
+    join unnest(_in_turn.counters) with ordinality as c (id, place) on c.id = l.counter_id
+    group by l.execution_id
   ),
-  message as materialized (
+  message as (
     select
       x.id,
       x.tenant_key,
-      x.step_id,
       x.scheduled_for,
-      d.adapter_id,
-      d.until as leave_by,
-      h.counter_id as held,
-      h.sender_id
-    from unnest(decisions) as d
-    join dripdrop.step_executions as x on x.id = d.execution_id
-    left join tally as h on h.counter_id = x.counter_id and x.due_at is not null
-    where d.limited and d.action = 'send'
-  ),
-  asked as (
-    select
-      m.*,
-      array_agg(k.place order by k.place) as limits,
-      coalesce(
-        array_agg(k.place) filter (
-          where not at_fence
-            and (k.counter_id = m.held or k.sender_id = m.sender_id)
-        ),
-        '{}'
-      ) as kept,
-      coalesce(array_agg(k.place) filter (where k.sender_id is not null), '{}') as together
-    from unnest(limits) as l
-    join tally as k on k.counter_id = l.counter_id
-    join message as m on m.id = l.execution_id
-    group by
-      m.id, m.tenant_key, m.step_id, m.scheduled_for, m.adapter_id, m.leave_by, m.held,
-      m.sender_id
-  ),
-  ranked as (
-    select
-      m.id,
-      m.leave_by,
-      m.limits,
-      m.kept,
-      m.together,
-      m.held is null as is_new,
-      m.scheduled_for,
-      row_number() over (
-        partition by m.tenant_key
-        order by
-          m.held is null, m.priority desc, m.turn > m.target, m.turn::numeric / m.weight,
-          m.scheduled_for, m.id
+      x.counter_id is not null as has_waited,
+      a.counters,
+      q.priority,
+      coalesce(b.daily_volume_target, 0) as target,
+      coalesce(b.weight, 1) as weight,
+      coalesce(b.used, 0) + row_number() over (
+        partition by d.adapter_id, v.id order by q.priority desc, x.scheduled_for, x.id
       ) as turn
-    from (
-      select
-        n.*,
-        q.priority,
-        coalesce(b.daily_volume_target, 0) as target,
-        coalesce(b.weight, 1) as weight,
-        coalesce(b.used, 0) + row_number() over (
-          partition by n.adapter_id, s.sequence_version_id
-          order by q.priority desc, n.scheduled_for, n.id
-        ) as turn
-      from asked as n
-      join dripdrop.steps as s on s.id = n.step_id
-      join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
-      join dripdrop.sequences as q on q.id = v.sequence_id
-      left join lateral (
-        select g.daily_volume_target, g.weight, c.used
-        from dripdrop.adapter_sequence_budgets as g
-        left join dripdrop.counters as c
-          on c.subject = '' and c.scope = 'share' and c.owner_id = g.id
-        where g.adapter_id = n.adapter_id and g.sequence_version_id = s.sequence_version_id
-      ) as b on true
-    ) as m
+    from unnest(decisions) as d
+    join asked as a on a.execution_id = d.execution_id
+    join dripdrop.step_executions as x on x.id = d.execution_id
+    join dripdrop.steps as s on s.id = x.step_id
+    join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+    join dripdrop.sequences as q on q.id = v.sequence_id
+    left join lateral (
+      select g.daily_volume_target, g.weight, c.used
+      from dripdrop.adapter_sequence_budgets as g
+      left join dripdrop.counters as c
+        on c.subject = '' and c.scope = 'share' and c.owner_id = g.id
+      where g.adapter_id = d.adapter_id and g.sequence_version_id = v.id
+    ) as b on true
   )
-  select r.id, r.leave_by, r.limits, r.kept, r.together
-  from ranked as r
-  order by r.is_new, r.turn, r.scheduled_for, r.id
+  select m.id, m.has_waited, m.counters
+  from message as m
+  order by
+    not m.has_waited,
+    row_number() over (
+      partition by m.tenant_key
+      order by
+        not m.has_waited, m.priority desc, m.turn > m.target, m.turn::numeric / m.weight,
+        m.scheduled_for, m.id
+    ),
+    m.scheduled_for,
+    m.id
 $$;
 
-comment on function dripdrop._in_turn(
-  dripdrop._decision[], dripdrop._limit[], dripdrop._tally[], boolean
-) is
-  'Decisions to send, fairly ordered, and which limits each has to ask.';
+comment on function dripdrop._in_turn(dripdrop._decision[], dripdrop._limit[], uuid[]) is
+  'Decisions to send, fairly ordered, each with the places of the counters it has to ask.';
 
--- Who may go now, and who waits until when. A message goes when all its limits have room; else it
--- takes its place behind those who wait for the one that has room last. At the fence who waits no
--- longer than ahead for its sender goes too, to leave at its slot; later says so. Nothing is
--- written: entries are what the counters are to be set to.
+-- A message goes when all its limits have room, and nobody has waited for one of them longer; else
+-- it takes its place behind those who wait for the one that has room last. room: of each counter.
+-- before: how many will go before whoever comes now.
 create or replace function dripdrop._share_out(
   decisions dripdrop._decision[],
   limits dripdrop._limit[],
-  at timestamptz,
-  at_fence boolean,
-  ahead interval,
-  out blocked dripdrop._blocked[],
-  out later dripdrop._blocked[],
-  out entries dripdrop._entry[]
+  counters dripdrop.counters[],
+  room int[],
+  before int[],
+  at timestamptz
 )
+returns setof dripdrop._place
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_tallies dripdrop._tally[] := array(
-    select t from dripdrop._tallies(limits, _share_out.at, at_fence) as t
+  v_ids uuid[] := array(select c.id from unnest(counters) as c order by c.id);
+  v_lines uuid[] := array(select c.line_id from unnest(counters) as c order by c.id);
+  -- Before whom there is more than what is under way, others wait.
+  v_waits boolean[] := array(
+    select b.number > c.under_way
+    from unnest(counters) as c
+    join unnest(v_ids, before) as b (id, number) on b.id = c.id
+    order by c.id
   );
-  v_standings dripdrop._standing[];
-  -- One element per tally.
-  v_scopes text[];
-  v_max int[];
-  v_per interval[];
-  v_zones text[];
-  v_used int[];
-  v_days date[];
-  v_day_used int[];
-  v_until timestamptz[];
-  -- How many went now, and how many places were left by those who wait for something else.
-  v_added int[];
-  v_vacated int[];
-  -- The rings one after the other; where each begins, and its oldest time in that.
-  v_ring timestamptz[];
-  v_base int[];
-  v_head int[];
   v_message record;
-  v_free timestamptz;
-  v_slot timestamptz;
   v_blocker int;
   i int;
 begin
-  blocked := '{}';
-  later := '{}';
-  -- Mostly there is room for all of them.
-  if not exists (select from unnest(v_tallies) as t where t.used + t.demand > t.max_count)
-    and (not at_fence or (select count(distinct d.until) <= 1 from unnest(decisions) as d))
-  then
-    entries := array(
-      select row(
-        t.counter_id, t.max_count, t.per, (_share_out.at at time zone t.time_zone)::date,
-        t.used + t.demand, t.demand, null, t.until
-      )::dripdrop._entry
-      from unnest(v_tallies) as t
-    );
-    return;
-  end if;
 
-  v_standings := array(
-    select s from dripdrop._standings(v_tallies, _share_out.at, at_fence) as s
-  );
-  select
-    array_agg(n.scope order by n.place),
-    array_agg(n.max_count order by n.place),
-    array_agg(n.per order by n.place),
-    array_agg(n.time_zone order by n.place),
-    array_agg(n.used order by n.place),
-    array_agg(n.day order by n.place),
-    array_agg(n.day_used order by n.place),
-    array_agg(n.until order by n.place),
-    array_agg(0 order by n.place),
-    array_agg(0 order by n.place),
-    array_agg(n.base order by n.place),
-    array_agg(1 order by n.place)
-  into
-    v_scopes, v_max, v_per, v_zones, v_used, v_days, v_day_used, v_until, v_added,
-    v_vacated, v_base, v_head
-  from (
-    select
-      s.place,
-      t.scope,
-      t.max_count,
-      t.per,
-      t.time_zone,
-      s.used,
-      s.day,
-      s.day_used,
-      s.until,
-      coalesce(
-        sum(cardinality(s.slots))
-          over (order by s.place rows between unbounded preceding and 1 preceding),
-        0
-      )::int as base
-    from unnest(v_standings) as s
-    cross join lateral (select (v_tallies[s.place]).*) as t
-  ) as n;
-  v_ring := array(
-    select t.slot
-    from unnest(v_standings) as s
-    cross join lateral unnest(s.slots) with ordinality as t (slot, place)
-    order by s.place, t.place
-  );
-
-  for v_message in select * from dripdrop._in_turn(decisions, limits, v_tallies, at_fence) loop
-    v_slot := _share_out.at;
+  for v_message in select * from dripdrop._in_turn(decisions, limits, v_ids) loop
     v_blocker := null;
-    foreach i in array v_message.limits loop
-      continue when v_vacated[i] > 0 or i = any (v_message.kept);
-      v_free := case
-        when v_per[i] is not null then v_ring[v_base[i] + v_head[i]] + v_per[i]
-        else (v_days[i] + (v_day_used[i] >= v_max[i])::int)::timestamp at time zone v_zones[i]
-      end;
-      if v_free > v_slot then
-        v_slot := v_free;
+    foreach i in array v_message.counters loop
+      continue when room[i] > 0 and (v_message.has_waited or not v_waits[i]);
+      if v_blocker is null
+        or (
+          v_lines[i] <> v_lines[v_blocker]
+          and dripdrop._free_at(counters[i], before[i] + 1, at)
+            > dripdrop._free_at(counters[v_blocker], before[v_blocker] + 1, at)
+        )
+      then
         v_blocker := i;
       end if;
     end loop;
-
-    if at_fence
-      and ahead > interval '0'
-      and v_slot <= _share_out.at + ahead
-      and v_blocker = any (v_message.together)
-      and dripdrop._counts_on_the_wire(v_max[v_blocker], v_per[v_blocker])
-    then
-      later := later || row(
-        v_message.execution_id, v_message.leave_by + (v_slot - _share_out.at), null, null, null,
-        null, null
-      )::dripdrop._blocked;
-      v_blocker := null;
-    end if;
-    if v_blocker is not null then
-      blocked := blocked || row(
-        v_message.execution_id,
-        v_slot,
-        v_scopes[v_blocker],
-        (v_tallies[v_blocker]).subject,
-        v_max[v_blocker],
-        v_per[v_blocker],
-        (v_tallies[v_blocker]).counter_id
-      )::dripdrop._blocked;
-      v_until[v_blocker] := greatest(v_until[v_blocker], v_slot);
-      foreach i in array v_message.kept loop
-        v_vacated[i] := v_vacated[i] + 1;
-      end loop;
-    end if;
-    foreach i in array
-      case
-        when v_blocker is null then v_message.limits
-        -- At the fence nobody is promised anything: tick() does that.
-        when at_fence then '{}'::int[]
-        when v_blocker = any (v_message.together) then v_message.together
-        else array[v_blocker]
-      end
-    loop
+    foreach i in array v_message.counters loop
       if v_blocker is null then
-        v_added[i] := v_added[i] + 1;
-        v_used[i] := v_used[i] + 1;
-      end if;
-      if i = any (v_message.kept) then
-        continue;
-      elsif v_vacated[i] > 0 and v_blocker is null then
-        v_vacated[i] := v_vacated[i] - 1;
-      elsif v_per[i] is not null then
-        v_ring[v_base[i] + v_head[i]] := case
-          when at_fence and dripdrop._counts_on_the_wire(v_max[i], v_per[i])
-          then coalesce(v_message.leave_by + (v_slot - _share_out.at), v_slot)
-          else v_slot
-        end;
-        v_head[i] := v_head[i] % v_max[i] + 1;
-      elsif (v_slot at time zone v_zones[i])::date > v_days[i] then
-        v_days[i] := (v_slot at time zone v_zones[i])::date;
-        v_day_used[i] := 1;
+        room[i] := room[i] - 1;
+      elsif v_lines[i] = v_lines[v_blocker] then
+        v_waits[i] := true;
       else
-        v_day_used[i] := v_day_used[i] + 1;
+        continue;
       end if;
+      before[i] := before[i] + 1;
+      return next row(
+        v_message.execution_id, v_ids[i], before[i], v_blocker is not null
+      )::dripdrop._place;
     end loop;
   end loop;
-
-  entries := array(
-    select row(
-      t.counter_id,
-      t.max_count,
-      t.per,
-      (_share_out.at at time zone t.time_zone)::date,
-      n.used,
-      n.added,
-      case
-        when t.per is null then null
-        when at_fence
-        then array_remove(
-          v_ring[n.base + n.head:n.base + t.max_count] || v_ring[n.base + 1:n.base + n.head - 1],
-          '-infinity'
-        )
-        else dripdrop._lengthened(
-          c.taken, _share_out.at, s.under_way + n.added, t.max_count
-        )
-      end,
-      n.until
-    )::dripdrop._entry
-    from unnest(v_standings) as s
-    join unnest(v_used, v_added, v_until, v_base, v_head) with ordinality as n (
-      used, added, until, base, head, place
-    )
-      on n.place = s.place
-    cross join lateral (select (v_tallies[s.place]).*) as t
-    join dripdrop.counters as c on c.id = t.counter_id
-  );
 end
 $$;
 
 comment on function dripdrop._share_out(
-  dripdrop._decision[], dripdrop._limit[], timestamptz, boolean, interval
+  dripdrop._decision[], dripdrop._limit[], dripdrop.counters[], int[], int[], timestamptz
 ) is
-  'Which of these messages their limits let wait, which go a little later, and what the counters '
-  'are afterwards.';
+  'Which messages their limits let through, and in which lines the others wait.';
 
--- A message is counted by one of its limits while it is under way: by the one it waits for, else by
--- any. until of one that may go: when it must have left, if a limit counts that.
-create or replace function dripdrop._put_off(
+-- A message is counted by one of its limits while it is under way. until: when it must have left,
+-- if a limit counts that.
+create or replace function dripdrop._passing(
   decisions dripdrop._decision[],
   limits dripdrop._limit[],
-  blocked dripdrop._blocked[],
-  later dripdrop._blocked[]
+  counters dripdrop.counters[],
+  places dripdrop._place[],
+  at timestamptz
 )
 returns setof dripdrop._decision
 language sql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
+  with
+  slot as materialized (
+    select
+      p.execution_id,
+      bool_or(p.blocked) as blocked,
+      max(dripdrop._free_at(c, p.number, _passing.at)) filter (where d.until is not null) as at
+    from unnest(places) as p
+    join unnest(counters) as c on c.id = p.counter_id
+    join unnest(decisions) as d on d.execution_id = p.execution_id
+    group by p.execution_id
+  ),
+  counted as materialized (
+    select
+      l.execution_id,
+      (array_agg(c.line_id))[1] as line_id,
+      bool_or(dripdrop._counts_on_the_wire(l.max_count, l.per)) as on_the_wire
+    from unnest(limits) as l
+    join unnest(counters) as c on c.id = l.counter_id
+    group by l.execution_id
+  )
+  select
+    d.execution_id, d.gate, d.action, d.reason, d.detail,
+    case
+      when n.on_the_wire is not false
+      then d.until + greatest(s.at - _passing.at, interval '0')
+    end,
+    d.adapter_id, d.recipient, d.limited,
+    coalesce(n.line_id, d.counter_id),
+    d.waits_for
+  from unnest(decisions) as d
+  left join slot as s on s.execution_id = d.execution_id
+  left join counted as n on n.execution_id = d.execution_id
+  where s.blocked is not true
+$$;
+
+comment on function dripdrop._passing(
+  dripdrop._decision[], dripdrop._limit[], dripdrop.counters[], dripdrop._place[], timestamptz
+) is
+  'The decisions that no limit changes.';
+
+-- What stood in a line and stays there waits on without a word. How long is an estimate.
+create or replace function dripdrop._waiting(
+  decisions dripdrop._decision[],
+  counters dripdrop.counters[],
+  places dripdrop._place[],
+  at timestamptz
+)
+returns setof dripdrop._decision
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with
+  blocked as (
+    select distinct on (p.execution_id)
+      p.execution_id, c.line_id, c.scope, c.subject, c.max_count, c.per, free.at
+    from unnest(places) as p
+    join unnest(counters) as c on c.id = p.counter_id
+    cross join lateral (
+      select dripdrop._free_at(c, p.number, _waiting.at) as at offset 0
+    ) as free
+    where p.blocked
+    order by p.execution_id, free.at desc
+  )
   select
     d.execution_id,
-    case
-      when b.execution_id is null then d.gate
-      when b.scope = 'subscriber' then 'frequency'
-      else 'capacity'
-    end,
-    case when b.execution_id is null then d.action else 'defer' end,
-    case when b.execution_id is null then d.reason else dripdrop._limit_reason(b.scope) end,
-    case
-      when b.execution_id is null then d.detail
-      else dripdrop._describe_limit(b.scope, b.subject, b.max_count, b.per)
-    end,
-    case
-      when b.execution_id is null
-      then case when own.on_the_wire then coalesce(l.until, d.until) end
-      -- A day has one beginning: not everybody at once.
-      when b.per is null
-      then b.until + make_interval(secs => hashtextextended(d.execution_id::text, 0) & 511)
-      else b.until
+    case when b.scope = 'subscriber' then 'frequency' else 'capacity' end,
+    case when x.waits_for = 'limit' and x.counter_id = b.line_id then 'wait' else 'defer' end,
+    dripdrop._limit_reason(b.scope),
+    dripdrop._describe_limit(b.scope, b.subject, b.max_count, b.per),
+    b.at + case
+      when b.per is null then dripdrop._into_the_day(d.execution_id)
+      else interval '0'
     end,
     d.adapter_id,
     d.recipient,
     d.limited,
-    coalesce(b.counter_id, own.counter_id, d.counter_id),
-    case when b.execution_id is null then d.waits_for else 'limit' end
-  from unnest(decisions) as d
-  left join unnest(blocked) as b on b.execution_id = d.execution_id
-  left join unnest(later) as l on l.execution_id = d.execution_id
-  left join (
-    select distinct on (l.execution_id)
-      l.execution_id,
-      l.counter_id,
-      bool_or(dripdrop._counts_on_the_wire(l.max_count, l.per)) over (
-        partition by l.execution_id
-      ) as on_the_wire
-    from unnest(limits) as l
-    order by l.execution_id, l.scope <> 'day', l.counter_id
-  ) as own on own.execution_id = d.execution_id
+    b.line_id,
+    'limit'
+  from blocked as b
+  join unnest(decisions) as d on d.execution_id = b.execution_id
+  join dripdrop.step_executions as x on x.id = b.execution_id
 $$;
 
-comment on function dripdrop._put_off(
-  dripdrop._decision[], dripdrop._limit[], dripdrop._blocked[], dripdrop._blocked[]
+comment on function dripdrop._waiting(
+  dripdrop._decision[], dripdrop.counters[], dripdrop._place[], timestamptz
 ) is
-  'Decisions to send, but for those that wait for a limit, which are deferred.';
+  'What becomes of decisions to send that have to wait for a limit.';
 
--- Lets through what the limits allow, in turn, and gives everything else a place in line: the k-th
--- that is blocked gets the k-th slot, once. tick() asks before anything is rendered, and keeps to
--- what it promised; the fence asks again, and there what has really left decides, so that no limit
--- is exceeded in any window, however long a message took from the one to the other. until of a
--- decision that comes to the fence is when it must have left.
+create or replace function dripdrop._all_fit(
+  limits dripdrop._limit[],
+  counters dripdrop.counters[],
+  room int[]
+)
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select not exists (
+    select
+    from (
+      select l.counter_id, count(*) as number from unnest(limits) as l group by l.counter_id
+    ) as n
+    join unnest(array(select c.id from unnest(counters) as c), _all_fit.room) as r (id, room)
+      on r.id = n.counter_id
+    where r.room < n.number
+  )
+$$;
+
+comment on function dripdrop._all_fit(dripdrop._limit[], dripdrop.counters[], int[]) is
+  'Whether limits have room for all that is asked of them.';
+
+-- What has left counts, and what tick() has let through and the fence has not seen yet.
+create or replace function dripdrop._asked_of_limits(
+  decisions dripdrop._decision[],
+  limits dripdrop._limit[],
+  counters dripdrop.counters[],
+  at timestamptz
+)
+returns setof dripdrop._place
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select p.*
+  from (
+    select
+      array_agg(
+        c.max_count - dripdrop._used(c, _asked_of_limits.at + c.ahead) - c.under_way
+        order by c.id
+      ) as room,
+      array_agg(c.under_way + line.number order by c.id) as before
+    from unnest(counters) as c
+    cross join lateral (
+      select count(*)::int as number
+      from dripdrop.step_executions as x
+      where c.room_at is not null and x.waits_for = 'limit' and x.counter_id = c.line_id
+      offset 0
+    ) as line
+  ) as n
+  cross join lateral dripdrop._share_out(
+    decisions, limits, counters, n.room, n.before, _asked_of_limits.at
+  ) as p
+$$;
+
+comment on function dripdrop._asked_of_limits(
+  dripdrop._decision[], dripdrop._limit[], dripdrop.counters[], timestamptz
+) is
+  'Where messages that are due stand with their limits.';
+
+-- Lets through what the limits allow, in turn; everything else joins a line.
 --
 -- locks   the counters, in id order
-create or replace function dripdrop._admit(
-  decisions dripdrop._decision[],
-  at timestamptz,
-  at_fence boolean,
-  ahead interval default '0'
-)
+create or replace function dripdrop._admit(decisions dripdrop._decision[], at timestamptz)
 returns dripdrop._decision[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_limits dripdrop._limit[] := array(
-    select l from dripdrop._limits_on(decisions, _admit.at) as l
-  );
-  v_shares record;
+  v_limits dripdrop._limit[] := dripdrop._lock_counters(decisions, _admit.at);
+  v_counters dripdrop.counters[];
+  v_places dripdrop._place[] := '{}';
 begin
   if cardinality(v_limits) = 0 then
     return decisions;
   end if;
-  if exists (select from unnest(v_limits) as l where l.counter_id is null) then
-    insert into dripdrop.counters (tenant_key, scope, owner_id, subject, max_count, per)
-    select distinct on (l.subject, l.scope, l.owner_id, l.tenant_key)
-      l.tenant_key, l.scope, l.owner_id, l.subject, l.max_count, l.per
-    from unnest(v_limits) as l
-    where l.counter_id is null
-    order by l.subject, l.scope, l.owner_id, l.tenant_key
-    on conflict on constraint counters_one_per_subject do nothing;
-    v_limits := array(select l from dripdrop._limits_on(decisions, _admit.at) as l);
+  v_counters := array(select c from dripdrop._counters_of(v_limits, _admit.at) as c);
+  if not dripdrop._all_fit(
+    v_limits,
+    v_counters,
+    array(
+      select
+        case
+          when c.room_at is null then c.max_count - dripdrop._used(c, _admit.at) - c.under_way
+          else 0
+        end
+      from unnest(v_counters) as c
+    )
+  )
+  then
+    v_counters := array(select c from dripdrop._counters_of(v_limits, _admit.at, true) as c);
+    v_places := array(
+      select p from dripdrop._asked_of_limits(decisions, v_limits, v_counters, _admit.at) as p
+    );
   end if;
-  perform from dripdrop.counters as c
-  where c.id in (select l.counter_id from unnest(v_limits) as l)
-  order by c.id
-  for no key update;
-
-  v_shares := dripdrop._share_out(decisions, v_limits, _admit.at, at_fence, ahead);
-  perform dripdrop._keep(
-    v_shares.entries,
-    _admit.at,
-    case
-      when at_fence then coalesce((select max(d.until) from unnest(decisions) as d), _admit.at)
-    end
-  );
+  perform dripdrop._note_let_through(v_limits, v_counters, v_places, _admit.at);
   return array(
     select d
-    from dripdrop._put_off(decisions, v_limits, v_shares.blocked, v_shares.later) as d
+    from dripdrop._passing(decisions, v_limits, v_counters, v_places, _admit.at) as d
+    union all
+    select d
+    from dripdrop._waiting(decisions, v_counters, v_places, _admit.at) as d
   );
 end
 $$;
 
-comment on function dripdrop._admit(dripdrop._decision[], timestamptz, boolean, interval) is
-  'Decisions to send that stay within all limits; those that would not become deferrals to a slot '
-  'of their own.';
+comment on function dripdrop._admit(dripdrop._decision[], timestamptz) is
+  'Decisions to send that stay within all limits; those that would not wait in a line.';
 
--- The same question without the counters being locked or written; a counter that does not exist yet
--- has counted nothing.
-create or replace function dripdrop._would_admit(
-  decision dripdrop._decision,
-  at timestamptz
-)
+-- The same question without anything being locked or written.
+create or replace function dripdrop._would_admit(decision dripdrop._decision, at timestamptz)
 returns dripdrop._decision
 language plpgsql
 stable
@@ -9788,67 +9677,125 @@ as $$
 declare
   v_decisions dripdrop._decision[] := array[decision];
   v_limits dripdrop._limit[] := array(
-    select l
-    from dripdrop._limits_on(v_decisions, _would_admit.at) as l
-    where l.counter_id is not null
+    select l from dripdrop._limits_on(v_decisions, _would_admit.at) as l
   );
-  v_shares record;
+  v_counters dripdrop.counters[] := array(
+    select c from dripdrop._counters_of(v_limits, _would_admit.at, true) as c
+  );
+  v_waiting dripdrop._decision;
 begin
-  if cardinality(v_limits) = 0 then
-    return decision;
-  end if;
-  v_shares := dripdrop._share_out(v_decisions, v_limits, _would_admit.at, false, '0');
-  return (
-    select d
-    from dripdrop._put_off(v_decisions, v_limits, v_shares.blocked, v_shares.later) as d
-  );
+  select d.* into v_waiting
+  from dripdrop._waiting(
+    v_decisions,
+    v_counters,
+    array(
+      select p
+      from dripdrop._asked_of_limits(v_decisions, v_limits, v_counters, _would_admit.at) as p
+    ),
+    _would_admit.at
+  ) as d;
+  return case when found then v_waiting else decision end;
 end
 $$;
 
 comment on function dripdrop._would_admit(dripdrop._decision, timestamptz) is
   'What _admit() would say about one message alone.';
 
--- plpgsql/capacity/counters.sql
-
--- How much of a limit is left. At the fence what counts is what has left; before it, what was let
--- through as well.
-create or replace function dripdrop._left(
-  counter dripdrop.counters,
-  max_count int,
-  per interval,
-  today date,
+create or replace function dripdrop._asked_at_fence(
+  decisions dripdrop._decision[],
+  limits dripdrop._limit[],
+  counters dripdrop.counters[],
   at timestamptz,
-  at_fence boolean
+  ahead interval
 )
-returns int
+returns setof dripdrop._place
 language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select max_count - case
-    when per is not null then (
-      select greatest(
-        count(*) filter (where not t.is_granted),
-        count(*) filter (where t.is_granted and not at_fence)
-      )::int
-      from (
-        select n.slot, false as is_granted from unnest((counter).taken) as n (slot)
-        union all
-        select n.slot, true from unnest((counter).granted) as n (slot)
-      ) as t
-      where t.slot > _left.at - per
-    )
-    else greatest(
-      case when (counter).day = today then (counter).used else 0 end,
-      case when (counter).granted_day = today and not at_fence then (counter).granted_used end
-    )
-  end
+  select p.*
+  from (
+    select
+      array_agg(
+        c.max_count - dripdrop._used(
+          c,
+          _asked_at_fence.at + case
+            when dripdrop._may_be_early(c) then _asked_at_fence.ahead
+            else interval '0'
+          end
+        )
+        order by c.id
+      ) as room,
+      array_agg(0 order by c.id) as before
+    from unnest(counters) as c
+  ) as n
+  cross join lateral dripdrop._share_out(
+    decisions, limits, counters, n.room, n.before, _asked_at_fence.at
+  ) as p
 $$;
 
-comment on function dripdrop._left(
-  dripdrop.counters, int, interval, date, timestamptz, boolean
+comment on function dripdrop._asked_at_fence(
+  dripdrop._decision[], dripdrop._limit[], dripdrop.counters[], timestamptz, interval
 ) is
-  'How many more messages a limit lets through at a time.';
+  'Where messages that are to leave stand with their limits.';
+
+-- Here what has really left decides, so that no limit is exceeded in any window, however long a
+-- message took from tick() to the fence; limits that were set meanwhile count as well. until of a
+-- decision is when it must have left. ahead: how long before its sender has room a message may be
+-- claimed, to leave when there is.
+--
+-- locks   the counters, in id order
+create or replace function dripdrop._admit_at_fence(
+  decisions dripdrop._decision[],
+  at timestamptz,
+  ahead interval
+)
+returns dripdrop._decision[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_limits dripdrop._limit[] := dripdrop._lock_counters(decisions, _admit_at_fence.at);
+  v_counters dripdrop.counters[];
+  v_places dripdrop._place[] := '{}';
+begin
+  if cardinality(v_limits) = 0 then
+    return decisions;
+  end if;
+  v_counters := array(select c from dripdrop._counters_of(v_limits, _admit_at_fence.at) as c);
+  if not dripdrop._all_fit(
+    v_limits,
+    v_counters,
+    array(
+      select c.max_count - dripdrop._used(c, _admit_at_fence.at) from unnest(v_counters) as c
+    )
+  )
+  then
+    v_places := array(
+      select p
+      from dripdrop._asked_at_fence(
+        decisions, v_limits, v_counters, _admit_at_fence.at, _admit_at_fence.ahead
+      ) as p
+    );
+  end if;
+  decisions := array(
+    select d
+    from dripdrop._passing(decisions, v_limits, v_counters, v_places, _admit_at_fence.at) as d
+    union all
+    select d
+    from dripdrop._waiting(decisions, v_counters, v_places, _admit_at_fence.at) as d
+  );
+  perform dripdrop._note_taken(
+    decisions, v_limits, v_counters, _admit_at_fence.at, _admit_at_fence.ahead
+  );
+  return decisions;
+end
+$$;
+
+comment on function dripdrop._admit_at_fence(dripdrop._decision[], timestamptz, interval) is
+  'Decisions to send that what has left allows; those that it does not wait in a line again.';
+
+-- plpgsql/capacity/counters.sql
 
 -- What a claim takes of a rate it takes for the last moment at which the message may leave, and of
 -- what has left the true moment is written down: so a rate holds on the wire, however long a server
@@ -9863,271 +9810,170 @@ return coalesce(max_count <= 1000 and per < interval '1 hour', false);
 comment on function dripdrop._counts_on_the_wire(int, interval) is
   'Whether a limit counts when a message leaves, and not when it is claimed.';
 
--- The rate, the gap and the daily cap of a sender limit the same messages: one line of them all.
-create or replace function dripdrop._line_sender(counter dripdrop.counters)
-returns uuid
+create or replace function dripdrop._may_be_early(counter dripdrop.counters)
+returns boolean
 language sql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select case
-    when (counter).scope in ('gap', 'day') then (counter).owner_id
-    when (counter).scope = 'adapter'
-      and coalesce((counter).owner_id::text = (counter).subject, true)
-    then (counter).subject::uuid
-  end
+  select (counter).line_id <> (counter).id
+    and dripdrop._counts_on_the_wire((counter).max_count, (counter).per)
 $$;
 
-comment on function dripdrop._line_sender(dripdrop.counters) is
-  'The sender all of whose messages stand in the line of this limit, or null.';
+comment on function dripdrop._may_be_early(dripdrop.counters) is
+  'Whether messages that wait for a limit may be claimed before there is room, to leave when there '
+  'is: a rate or the gap of their sender.';
 
-create or replace function dripdrop._one_line(counter dripdrop.counters)
-returns uuid[]
+create or replace function dripdrop._used(counter dripdrop.counters, at timestamptz)
+returns int
 language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
   select case
-    when dripdrop._line_sender(counter) is null then array[(counter).id]
-    else array(
-      select c.id
-      from dripdrop.counters as c
-      where c.subject in ('', dripdrop._line_sender(counter)::text)
-        and c.scope in ('gap', 'day', 'adapter')
-        and (c.owner_id = dripdrop._line_sender(counter) or c.owner_id is null)
-        and dripdrop._line_sender(c) = dripdrop._line_sender(counter)
-        and c.tenant_key is not distinct from (counter).tenant_key
-      order by c.id
+    when (counter).per is not null then (
+      select count(*)::int
+      from unnest((counter).taken) as t (slot)
+      where t.slot > _used.at - (counter).per
     )
+    when (counter).day = (_used.at at time zone (counter).time_zone)::date then (counter).used
+    else 0
   end
 $$;
 
-comment on function dripdrop._one_line(dripdrop.counters) is
-  'The limits whose line is that of this one, itself included.';
+comment on function dripdrop._used(dripdrop.counters, timestamptz) is
+  'How many messages a limit counts at a time: those that have left, or are being sent.';
 
-create or replace function dripdrop._lengthened(
-  ring timestamptz[],
-  at timestamptz,
+-- After each window as many again. A place as far away as a thousand years is as good as none.
+create or replace function dripdrop._free_at(
+  counter dripdrop.counters,
   number int,
-  size int
+  at timestamptz
 )
-returns timestamptz[]
-language sql
-immutable
-parallel safe
-return (ring || array_fill(at, array[least(number, size)]))[
-  greatest(cardinality(ring) + least(number, size) - size + 1, 1):
-];
-
-comment on function dripdrop._lengthened(timestamptz[], timestamptz, int, int) is
-  'A ring with so many more of one time, no longer than its size.';
-
-create or replace function dripdrop._less(ring timestamptz[], number bigint, at timestamptz)
-returns timestamptz[]
-language sql
-immutable
-set search_path = pg_catalog, pg_temp
-as $$
-  select coalesce(array_agg(t.slot order by t.place), '{}')
-  from (
-    select n.slot, n.place, row_number() over (order by n.slot > _less.at, n.place desc) as turn
-    from unnest(ring) with ordinality as n (slot, place)
-  ) as t
-  where t.turn > number or t.slot > _less.at
-$$;
-
-comment on function dripdrop._less(timestamptz[], bigint, timestamptz) is
-  'A ring without the last so many times up to a time.';
-
--- Where somebody waits there is no room at first sight.
-create or replace function dripdrop._tallies(
-  limits dripdrop._limit[],
-  at timestamptz,
-  at_fence boolean
-)
-returns setof dripdrop._tally
+returns timestamptz
 language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select
-    c.id,
-    c.scope,
-    c.subject,
-    l.max_count,
-    l.per,
-    l.time_zone,
-    case
-      when not at_fence and c.line_until > _tallies.at then l.max_count
-      else l.max_count - dripdrop._left(
-        c, l.max_count, l.per, (_tallies.at at time zone l.time_zone)::date, _tallies.at, at_fence
-      )
-    end,
-    l.demand,
-    c.line_until
+  select case
+    when (counter).per is not null
+    then greatest(
+      at,
+      (counter).taken[
+        cardinality((counter).taken) - (counter).max_count
+        + (number - 1) % (counter).max_count + 1
+      ] + (counter).per
+    ) + least((counter).per * ((number - 1) / (counter).max_count), interval '1000 years')
+    when number <= today.room then at
+    else (
+      today.day + 1 + (number - greatest(today.room, 0) - 1) / (counter).max_count
+    )::timestamp at time zone (counter).time_zone
+  end
   from (
     select
-      n.counter_id, max(n.max_count) as max_count, max(n.per) as per,
-      max(n.time_zone) as time_zone, count(*)::int as demand
-    from unnest(limits) as n
-    group by n.counter_id
-  ) as l
-  join dripdrop.counters as c on c.id = l.counter_id
+      (_free_at.at at time zone (counter).time_zone)::date as day,
+      (counter).max_count - dripdrop._used(counter, _free_at.at) as room
+  ) as today
+$$;
+
+comment on function dripdrop._free_at(dripdrop.counters, int, timestamptz) is
+  'When a limit has room for the number-th of the messages to come, by what has left.';
+
+create or replace function dripdrop._as_it_stands(
+  counter dripdrop.counters,
+  max_count int,
+  per interval,
+  time_zone text,
+  under_way int
+)
+returns dripdrop.counters
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  counter.max_count := _as_it_stands.max_count;
+  counter.per := _as_it_stands.per;
+  counter.time_zone := _as_it_stands.time_zone;
+  counter.under_way := coalesce(_as_it_stands.under_way, counter.under_way);
+  return counter;
+end
+$$;
+
+comment on function dripdrop._as_it_stands(dripdrop.counters, int, interval, text, int) is
+  'A counter, with the limit as it is now and what is under way.';
+
+-- A counter remembers the limit when it was last used; one that does not exist yet has counted
+-- nothing, and is missing. exactly: without what was stopped under way.
+create or replace function dripdrop._counters_of(
+  limits dripdrop._limit[],
+  at timestamptz,
+  exactly boolean default false
+)
+returns setof dripdrop.counters
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._as_it_stands(c, n.max_count, n.per, n.time_zone, u.number)
+  from (
+    select
+      l.counter_id, max(l.max_count) as max_count, max(l.per) as per, max(l.time_zone) as time_zone
+    from unnest(limits) as l
+    where l.counter_id is not null
+    group by l.counter_id
+  ) as n
+  join dripdrop.counters as c on c.id = n.counter_id
+  left join dripdrop._under_way(
+    case when exactly then array(select l.counter_id from unnest(limits) as l) else '{}' end,
+    _counters_of.at
+  ) as u
+    on u.counter_id = c.id
   order by c.id
 $$;
 
-comment on function dripdrop._tallies(dripdrop._limit[], timestamptz, boolean) is
-  'What the limits of a batch have used up, and what the batch asks of them.';
+comment on function dripdrop._counters_of(dripdrop._limit[], timestamptz, boolean) is
+  'What the limits of a batch have counted, in id order.';
 
--- At the fence only what has left. Before it everything that was promised: to what is under way, to
--- who waits in line, and to who has come to the head of it and is due. All of it is read from the
--- rows, so that no promise outlives the message it was made to.
-create or replace function dripdrop._standings(
-  tallies dripdrop._tally[],
-  at timestamptz,
-  at_fence boolean
+-- locks   the counters of limits, in id order
+create or replace function dripdrop._lock_counters(
+  decisions dripdrop._decision[],
+  at timestamptz
 )
-returns setof dripdrop._standing
-language sql
-stable
+returns dripdrop._limit[]
+language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
-  with
-  tally as materialized (
-    select n.*, (_standings.at at time zone n.time_zone)::date as today
-    from unnest(tallies) with ordinality as n (
-      counter_id, scope, subject, max_count, per, time_zone, used, demand, until, place
+declare
+  v_limits dripdrop._limit[] := array(
+    select l from dripdrop._limits_on(decisions, _lock_counters.at) as l
+  );
+begin
+  if exists (select from unnest(v_limits) as l where l.counter_id is null) then
+    insert into dripdrop.counters (
+      tenant_key, scope, owner_id, subject, max_count, per, time_zone
     )
-  ),
-  under_way as materialized (
-    select u.counter_id, u.number
-    from dripdrop._under_way(
-      case when at_fence then '{}' else array(select t.counter_id from tally as t) end,
-      _standings.at
-    ) as u
-  )
-  select
-    t.place::int,
-    gone.number + ahead.number,
-    ahead.number,
-    case
-      when t.per is not null
-      then array_fill(
-        timestamptz '-infinity', array[greatest(t.max_count - cardinality(known.slots), 0)]
-      )
-      || known.slots[greatest(cardinality(known.slots) - t.max_count + 1, 1):]
-    end,
-    last_day.value,
-    on_last_day.number
-    + case when last_day.value = t.today then gone.number + ahead.number + due.number else 0 end,
-    case when at_fence then c.line_until else line.until end
-  from tally as t
-  join dripdrop.counters as c on c.id = t.counter_id
-  cross join lateral (
-    select case when at_fence then '{}' else dripdrop._one_line(c) end as counters
-    offset 0
-  ) as one
-  cross join lateral (
-    select
-      t.max_count
-      - dripdrop._left(c, t.max_count, t.per, t.today, _standings.at, true) as number
-    offset 0
-  ) as gone
-  cross join lateral (
-    select case
-      when at_fence then 0
-      else coalesce(
-        (select u.number from under_way as u where u.counter_id = t.counter_id),
-        greatest(t.used - gone.number, 0)
-      )
-    end as number
-    offset 0
-  ) as ahead
-  cross join lateral (
-    select count(*)::int as number
-    from dripdrop.step_executions as x
-    where x.counter_id = any (one.counters) and x.due_at <= _standings.at and x.ended_at is null
-  ) as due
-  cross join lateral (
-    select max(w.due_at) as until, array_agg(w.due_at order by w.due_at) as slots
-    from (
-      select n.due_at
-      from unnest(one.counters) as i (id)
-      cross join lateral (
-        select x.due_at
-        from dripdrop.step_executions as x
-        where x.counter_id = i.id and x.due_at > _standings.at and x.ended_at is null
-        order by x.due_at desc
-        limit case when t.per is null then 1 else t.max_count end
-      ) as n
-    ) as w
-  ) as line
-  cross join lateral (
-    select coalesce((line.until at time zone t.time_zone)::date, t.today) as value
-  ) as last_day
-  cross join lateral (
-    select count(*)::int as number
-    from dripdrop.step_executions as x
-    where t.per is null
-      and x.counter_id = any (one.counters)
-      and x.due_at > _standings.at
-      and x.due_at >= last_day.value::timestamp at time zone t.time_zone
-      and x.ended_at is null
-  ) as on_last_day
-  cross join lateral (
-    select
-      dripdrop._lengthened(
-        c.taken, _standings.at, ahead.number + due.number, t.max_count
-      )
-      || coalesce(line.slots, '{}') as slots
-  ) as known
-  order by t.place
+    select distinct on (l.subject, l.scope, l.owner_id, l.tenant_key)
+      l.tenant_key, l.scope, l.owner_id, l.subject, l.max_count, l.per, l.time_zone
+    from unnest(v_limits) as l
+    where l.counter_id is null
+    order by l.subject, l.scope, l.owner_id, l.tenant_key
+    on conflict on constraint counters_one_per_subject do nothing;
+    v_limits := array(select l from dripdrop._limits_on(decisions, _lock_counters.at) as l);
+  end if;
+  perform from dripdrop.counters as c
+  where c.id in (select l.counter_id from unnest(v_limits) as l)
+  order by c.id
+  for no key update;
+  return v_limits;
+end
 $$;
 
-comment on function dripdrop._standings(dripdrop._tally[], timestamptz, boolean) is
-  'How limits stand, with the lines of those who wait for them.';
+comment on function dripdrop._lock_counters(dripdrop._decision[], timestamptz) is
+  'The limits of messages that are to be sent, each with its counter, locked.';
 
--- locks   nothing new: the caller holds the counters
-create or replace function dripdrop._keep(
-  entries dripdrop._entry[],
-  at timestamptz,
-  leave_by timestamptz
-)
-returns void
-language sql
-set search_path = pg_catalog, pg_temp
-as $$
-  update dripdrop.counters as c
-  set max_count = n.max_count,
-      per = n.per,
-      taken = case
-        when leave_by is null or n.per is null then c.taken
-        when dripdrop._counts_on_the_wire(n.max_count, n.per)
-        then coalesce(n.slots, dripdrop._lengthened(c.taken, leave_by, n.added, n.max_count))
-        else coalesce(n.slots, dripdrop._lengthened(c.taken, _keep.at, n.added, n.max_count))
-      end,
-      granted = case
-        when leave_by is not null or n.per is null then c.granted
-        else coalesce(n.slots, dripdrop._lengthened(c.granted, _keep.at, n.added, n.max_count))
-      end,
-      day = case when leave_by is not null and n.per is null then n.day else c.day end,
-      used = case when leave_by is not null and n.per is null then n.used else c.used end,
-      granted_day = case when leave_by is null and n.per is null then n.day else c.granted_day end,
-      granted_used = case
-        when leave_by is null and n.per is null then n.used
-        else c.granted_used
-      end,
-      line_until = n.until,
-      updated_at = _keep.at
-  from unnest(entries) as n
-  where c.id = n.counter_id
-$$;
-
-comment on function dripdrop._keep(dripdrop._entry[], timestamptz, timestamptz) is
-  'Writes down what a batch was given; leave_by: at the fence, when it must have left.';
-
--- What tick() has let through and the fence has not seen yet. Where that is very much, there are no
--- rows: the room there is will be used.
+-- Messages that tick() has let through and the fence has not seen yet. Where that is very many,
+-- there are no rows: what counters say is used.
 create or replace function dripdrop._under_way(counters uuid[], at timestamptz)
 returns table (counter_id uuid, number int)
 language plpgsql
@@ -10142,9 +9988,9 @@ begin
     return;
   end if;
   v_messages := array(
-    select row(
-      x.id, 'send', 'send', null, null, null, x.adapter_id, x.recipient, true, x.counter_id, null
-    )::dripdrop._decision
+    select dripdrop._as_decision(
+      x.id, 'send', 'send', adapter_id => x.adapter_id, recipient => x.recipient, limited => true
+    )
     from dripdrop.step_executions as x
     where x.due_at is null
       and x.ended_at is null
@@ -10158,7 +10004,7 @@ begin
   end if;
   return query
   select c.id, count(l.execution_id)::int
-  from unnest(counters) as c (id)
+  from (select distinct i.id from unnest(counters) as i (id)) as c
   left join dripdrop._limits_on(v_messages, _under_way.at) as l on l.counter_id = c.id
   group by c.id;
 end
@@ -10167,146 +10013,172 @@ $$;
 comment on function dripdrop._under_way(uuid[], timestamptz) is
   'How many messages are under way that each limit counts when they pass the fence.';
 
--- What took a place in a limit when it was claimed has left since, and when; or it never did, and
--- gives back what it was promised and what it took. A counter that somebody else holds for long
--- keeps what was taken: less leaves then, never more.
---
--- locks   the counters, in id order
-create or replace function dripdrop._settle_counters(
-  results dripdrop._send_result[],
+-- locks   nothing new: callers hold the counters
+create or replace function dripdrop._count_under_way(counters uuid[], at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  update dripdrop.counters as c
+  set under_way = u.number
+  from dripdrop._under_way(_count_under_way.counters, _count_under_way.at) as u
+  where c.id = u.counter_id
+    and c.under_way <> u.number
+$$;
+
+comment on function dripdrop._count_under_way(uuid[], timestamptz) is
+  'Takes what was stopped off what counters say to be under way.';
+
+create or replace function dripdrop._trimmed(ring timestamptz[], size int)
+returns timestamptz[]
+language sql
+immutable
+parallel safe
+return ring[greatest(cardinality(ring) - size + 1, 1):];
+
+comment on function dripdrop._trimmed(timestamptz[], int) is
+  'The last of the times in a ring, no more than its size.';
+
+-- locks   nothing new: callers hold the counters
+create or replace function dripdrop._note_let_through(
+  limits dripdrop._limit[],
+  counters dripdrop.counters[],
+  places dripdrop._place[],
   at timestamptz
 )
 returns void
-language plpgsql
+language sql
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_limited dripdrop._decision[] := array(
-    select row(
-      x.id, 'send', 'send', null, null, null, x.adapter_id, x.recipient, true, x.counter_id, null
-    )::dripdrop._decision
-    from unnest(results) as r
-    join dripdrop.step_executions as x on x.id = r.execution
-    where x.counter_id is not null
-      and (x.leave_by is not null or r.outcome not in ('sent', 'maybe_sent'))
-  );
-  v_counter record;
-begin
-  if cardinality(v_limited) = 0 then
-    return;
-  end if;
-  for v_counter in
+  update dripdrop.counters as c
+  set max_count = k.max_count,
+      per = k.per,
+      time_zone = k.time_zone,
+      under_way = k.under_way + n.passed,
+      room_at = case
+        when n.blocked > 0
+          or (c.room_at is not null and (c.max_count, c.per) is distinct from (k.max_count, k.per))
+        then _note_let_through.at
+        else c.room_at
+      end,
+      turns = case
+        when c.room_at is null then c.turns
+        else dripdrop._turned(c.turns, array(
+          select s.sequence_version_id
+          from unnest(places) as p
+          join dripdrop.step_executions as x on x.id = p.execution_id
+          join dripdrop.steps as s on s.id = x.step_id
+          where p.counter_id = c.id and not p.blocked
+          order by p.number
+        ))
+      end,
+      updated_at = _note_let_through.at
+  from unnest(counters) as k
+  join (
     select
       l.counter_id,
-      l.per is null as is_daily,
-      array_agg(coalesce(wire.leave_by, x.claimed_at)) as taken,
-      array_agg(
-        least(x.claimed_at + make_interval(secs => coalesce(r.left_after, 0)), wire.leave_by)
-      ) filter (where not gone.back and wire.leave_by is not null) as left_at,
-      count(*) filter (where gone.back) as given_back,
-      max(x.claimed_at) as claimed_at,
-      (max(x.claimed_at) at time zone max(l.time_zone))::date as day
-    from dripdrop._limits_on(v_limited, _settle_counters.at) as l
-    join dripdrop.step_executions as x on x.id = l.execution_id
-    join unnest(results) as r on r.execution = x.id
-    cross join lateral (
-      select r.outcome not in ('sent', 'maybe_sent') as back
-    ) as gone
-    cross join lateral (
-      select case when dripdrop._counts_on_the_wire(l.max_count, l.per) then x.leave_by end
-        as leave_by
-    ) as wire
-    where l.counter_id is not null
-      -- Of what may have left the last moment is the best that is known.
-      and (gone.back or (r.outcome = 'sent' and wire.leave_by is not null))
-    group by l.counter_id, l.per is null
-    order by l.counter_id
-  loop
-    update dripdrop.counters as c
-    set taken = case
-          when v_counter.is_daily then c.taken
-          else dripdrop._replaced(c.taken, v_counter.taken, v_counter.left_at)
-        end,
-        granted = case
-          when v_counter.given_back = 0 then c.granted
-          else dripdrop._less(c.granted, v_counter.given_back, v_counter.claimed_at)
-        end,
-        used = greatest(
-          c.used - case when c.day = v_counter.day then v_counter.given_back else 0 end, 0
-        ),
-        granted_used = greatest(
-          c.granted_used
-          - case when c.granted_day = v_counter.day then v_counter.given_back else 0 end,
-          0
-        )
-    where c.id = v_counter.counter_id;
-  end loop;
-exception
-  when lock_not_available then
-    null;
-end
+      count(*) filter (where b.execution_id is null) as passed,
+      count(*) filter (where b.counter_id = l.counter_id) as blocked
+    from unnest(limits) as l
+    left join unnest(places) as b
+      on b.execution_id = l.execution_id
+      and b.blocked
+    group by l.counter_id
+  ) as n
+    on n.counter_id = k.id
+  where c.id = k.id
 $$;
 
-comment on function dripdrop._settle_counters(dripdrop._send_result[], timestamptz) is
-  'Writes down when messages left, and returns what those took that did not.';
+comment on function dripdrop._note_let_through(
+  dripdrop._limit[], dripdrop.counters[], dripdrop._place[], timestamptz
+) is
+  'Writes down what is under way now, and at which limits somebody waits.';
 
-create or replace function dripdrop._replaced(
-  ring timestamptz[],
-  gone timestamptz[],
-  instead timestamptz[]
-)
-returns timestamptz[]
+create or replace function dripdrop._turned(turns uuid[], gone uuid[])
+returns uuid[]
 language sql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select coalesce(array_agg(n.slot order by n.slot), '{}')
-  from (
-    select h.slot
-    from (
-      select t.slot, row_number() over (partition by t.slot) as number
-      from unnest(ring) as t (slot)
-    ) as h
-    where h.number > (select count(*) from unnest(gone) as g (slot) where g.slot = h.slot)
-    union all
-    select i.slot
-    from unnest(instead) as i (slot)
-  ) as n
+  select array(
+    select t.id
+    from unnest(turns || gone) with ordinality as t (id, place)
+    group by t.id
+    order by max(t.place)
+  )
 $$;
 
-comment on function dripdrop._replaced(timestamptz[], timestamptz[], timestamptz[]) is
-  'A ring with some times taken out, each once, and others put in.';
+comment on function dripdrop._turned(uuid[], uuid[]) is
+  'Turns after some have had theirs: those are last.';
 
--- Where limits have changed, whoever waits for them is looked at again. What holds for all tenants,
--- null, is counted for each of them.
+-- under_way: what was decided before the limit was set was never counted.
 --
--- An application may keep its transaction open: the counters, which tick() waits for, are left as
--- they are, and mended when they are next looked at.
---
--- locks   executions that wait, skipping what is locked
-create or replace function dripdrop._ask_again(tenant_key text, adapter_id uuid, at timestamptz)
+-- locks   nothing new: callers hold the counters
+create or replace function dripdrop._note_taken(
+  decisions dripdrop._decision[],
+  limits dripdrop._limit[],
+  counters dripdrop.counters[],
+  at timestamptz,
+  ahead interval
+)
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
-  select dripdrop._wake_by_limit(
-    array(
-      select c.id
-      from dripdrop.counters as c
-      where c.line_until > _ask_again.at
-        and (
-          c.owner_id = _ask_again.adapter_id
-          or c.tenant_key = _ask_again.tenant_key
-          or _ask_again.tenant_key is null
+  update dripdrop.counters as c
+  set max_count = k.max_count,
+      per = k.per,
+      time_zone = k.time_zone,
+      taken = case
+        when k.per is null then c.taken
+        when dripdrop._counts_on_the_wire(k.max_count, k.per)
+        then dripdrop._trimmed(dripdrop._replaced(c.taken, '{}', n.leave_by), k.max_count)
+        else dripdrop._trimmed(
+          c.taken || array_fill(_note_taken.at, array[cardinality(n.leave_by)]), k.max_count
         )
-      order by c.id
-    ),
-    _ask_again.at
-  )
+      end,
+      day = case
+        when k.per is null then (_note_taken.at at time zone k.time_zone)::date
+        else c.day
+      end,
+      used = case
+        when k.per is null then dripdrop._used(k, _note_taken.at) + cardinality(n.leave_by)
+        else c.used
+      end,
+      under_way = greatest(c.under_way - n.came, 0),
+      ahead = case
+        when dripdrop._may_be_early(k) then least(_note_taken.ahead, interval '1 second')
+        else interval '0'
+      end,
+      room_at = case
+        when k.line_id = any (n.lines)
+          or (c.room_at is not null and (c.max_count, c.per) is distinct from (k.max_count, k.per))
+        then _note_taken.at
+        else c.room_at
+      end,
+      updated_at = _note_taken.at
+  from unnest(counters) as k
+  join (
+    select
+      l.counter_id,
+      coalesce(
+        array_agg(coalesce(d.until, _note_taken.at)) filter (where d.action = 'send'), '{}'
+      ) as leave_by,
+      count(x.counter_id) as came,
+      array_agg(d.counter_id) filter (where d.action = 'defer') as lines
+    from unnest(limits) as l
+    join unnest(decisions) as d on d.execution_id = l.execution_id
+    join dripdrop.step_executions as x on x.id = d.execution_id
+    group by l.counter_id
+  ) as n
+    on n.counter_id = k.id
+  where c.id = k.id
 $$;
 
-comment on function dripdrop._ask_again(text, uuid, timestamptz) is
-  'Makes due what waits in the lines of limits that have changed.';
+comment on function dripdrop._note_taken(
+  dripdrop._decision[], dripdrop._limit[], dripdrop.counters[], timestamptz, interval
+) is
+  'Writes down what passes the fence, and at which limits somebody has to wait again.';
 
 -- plpgsql/capacity/limits.sql
 
@@ -10367,9 +10239,181 @@ $$;
 comment on function dripdrop._has_limits(dripdrop.steps, dripdrop.channel_adapters) is
   'Whether a message of this step through this sender may be subject to a limit.';
 
+-- Of the rates for one scope the most specific holds, and counts where it is written: the step's,
+-- else the sender's, else the tenant's, else everybody's.
+create or replace function dripdrop._written_rates(steps uuid[], adapters uuid[])
+returns table (step_id uuid, adapter_id uuid, scope text, owner_id uuid, rate jsonb)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select distinct on (w.step_id, w.adapter_id, w.scope)
+    w.step_id, w.adapter_id, w.scope, w.owner_id, w.rate
+  from (
+    select p.step_id, p.adapter_id, 1 as place, r.key as scope, s.id as owner_id, r.value as rate
+    from unnest(steps, adapters) as p (step_id, adapter_id)
+    join dripdrop.steps as s on s.id = p.step_id
+    cross join lateral jsonb_each(s.config -> 'rate_limits') as r
+    union all
+    select p.step_id, p.adapter_id, 2, r.key, a.id, r.value
+    from unnest(steps, adapters) as p (step_id, adapter_id)
+    join dripdrop.channel_adapters as a on a.id = p.adapter_id
+    cross join lateral jsonb_each(a.rate_limits) as r
+    union all
+    select
+      p.step_id, p.adapter_id, case when t.tenant_key is null then 4 else 3 end, r.key, null,
+      r.value
+    from unnest(steps, adapters) as p (step_id, adapter_id)
+    join dripdrop.steps as s on s.id = p.step_id
+    join dripdrop.tenant_settings as t on t.tenant_key = s.tenant_key or t.tenant_key is null
+    cross join lateral jsonb_each(t.rate_limits) as r
+  ) as w
+  order by w.step_id, w.adapter_id, w.scope, w.place
+$$;
+
+comment on function dripdrop._written_rates(uuid[], uuid[]) is
+  'The rates that hold for messages of steps through adapters, one per scope.';
+
+-- A ring of at most 5000 times stands for any count: 6000 a minute is 3000 in half a minute.
+create or replace function dripdrop._rates_of(steps uuid[], adapters uuid[])
+returns table (
+  step_id uuid,
+  adapter_id uuid,
+  tenant_key text,
+  scope text,
+  owner_id uuid,
+  subject text,
+  max_count int,
+  per interval
+)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    r.step_id, r.adapter_id, r.tenant_key, r.scope, r.owner_id, r.subject,
+    floor(r.max_count / r.parts)::int,
+    make_interval(secs => (r.seconds / r.parts)::float8)
+  from (
+    select
+      w.step_id,
+      w.adapter_id,
+      case w.scope when 'adapter' then a.tenant_key else s.tenant_key end as tenant_key,
+      w.scope,
+      w.owner_id,
+      case w.scope
+        when 'adapter' then a.id::text
+        when 'provider' then s.channel || ':' || a.provider
+        when 'domain' then lower(
+          substring(
+            coalesce(s.template_content ->> 'from', a.config ->> 'from') from '@([a-zA-Z0-9.-]+)'
+          )
+        )
+      end as subject,
+      ceil((w.rate ->> 'count')::numeric / 5000) as parts,
+      (w.rate ->> 'count')::numeric as max_count,
+      (w.rate ->> 'seconds')::numeric as seconds
+    from dripdrop._written_rates(steps, adapters) as w
+    join dripdrop.steps as s on s.id = w.step_id
+    join dripdrop.channel_adapters as a on a.id = w.adapter_id
+    where w.rate <> 'false'
+  ) as r
+$$;
+
+comment on function dripdrop._rates_of(uuid[], uuid[]) is
+  'Rates on messages of steps through adapters; subject is null where the message says it.';
+
+create or replace function dripdrop._caps_of(steps uuid[], adapters uuid[], at timestamptz)
+returns table (
+  step_id uuid,
+  adapter_id uuid,
+  tenant_key text,
+  scope text,
+  owner_id uuid,
+  subject text,
+  max_count int,
+  per interval
+)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with
+  sender as materialized (
+    select
+      s.id as step_id,
+      s.config,
+      a.id as adapter_id,
+      a.tenant_key,
+      make_interval(secs => nullif(a.min_gap_seconds, 0)) as gap,
+      dripdrop._daily_cap(a, (_caps_of.at at time zone zone.name)::date, zone.name) as daily_cap,
+      b.id as budget_id,
+      b.max_share_pct
+    from unnest(steps, adapters) as p (step_id, adapter_id)
+    join dripdrop.steps as s on s.id = p.step_id
+    join dripdrop.channel_adapters as a on a.id = p.adapter_id
+    cross join lateral (
+      select coalesce(a.time_zone, dripdrop._default_time_zone(a.tenant_key)) as name
+    ) as zone
+    left join dripdrop.adapter_sequence_budgets as b
+      on b.adapter_id = a.id and b.sequence_version_id = s.sequence_version_id
+  )
+  select n.step_id, n.adapter_id, n.tenant_key, 'gap', n.adapter_id, '', 1, n.gap
+  from sender as n
+  where n.gap is not null
+  union all
+  select n.step_id, n.adapter_id, n.tenant_key, 'day', n.adapter_id, '', n.daily_cap, null
+  from sender as n
+  where n.daily_cap is not null
+  union all
+  -- A share of no limit is counted all the same: weights go by what was used.
+  select
+    n.step_id, n.adapter_id, n.tenant_key, 'share', n.budget_id, '',
+    greatest(coalesce(n.daily_cap * n.max_share_pct::bigint / 100, 2147483647), 1)::int, null
+  from sender as n
+  where n.budget_id is not null
+  union all
+  select
+    n.step_id, n.adapter_id, n.tenant_key, 'step_day', n.step_id, '',
+    (n.config ->> 'daily_cap')::int, null
+  from sender as n
+  where n.config ->> 'daily_cap' is not null
+$$;
+
+comment on function dripdrop._caps_of(uuid[], uuid[], timestamptz) is
+  'Gaps and daily limits on messages of steps through adapters.';
+
+create or replace function dripdrop._frequency_caps_of(steps uuid[], adapters uuid[])
+returns table (
+  step_id uuid,
+  adapter_id uuid,
+  tenant_key text,
+  scope text,
+  owner_id uuid,
+  subject text,
+  max_count int,
+  per interval
+)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    s.id, p.adapter_id, s.tenant_key, 'subscriber', f.id, null::text, f.max_messages, f.per
+  from unnest(steps, adapters) as p (step_id, adapter_id)
+  join dripdrop.steps as s on s.id = p.step_id
+  join dripdrop.frequency_caps as f
+    on (f.tenant_key = s.tenant_key or f.tenant_key is null)
+    and (f.channel = s.channel or f.channel is null)
+    and (f.topic = s.config ->> 'topic' or f.topic is null)
+    and (f.kind = 'all' or s.config ->> 'kind' is distinct from 'transactional')
+$$;
+
+comment on function dripdrop._frequency_caps_of(uuid[], uuid[]) is
+  'How often subscribers may hear from messages of steps; the message says which subscriber.';
+
 -- Every limit on every message. What holds for all messages of a step through a sender is looked up
--- once. Of the limits for one scope the most specific holds, and counts where it is written: the
--- step's, else the sender's, else the tenant's, else everybody's.
+-- once.
 create or replace function dripdrop._limits_on(decisions dripdrop._decision[], at timestamptz)
 returns setof dripdrop._limit
 language sql
@@ -10385,149 +10429,49 @@ as $$
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     where d.limited and d.action = 'send'
   ),
-  sender as materialized (
-    select
-      p.step_id,
-      p.adapter_id,
-      s.tenant_key,
-      s.channel,
-      s.config,
-      s.sequence_version_id,
-      a as adapter,
-      coalesce(a.time_zone, dripdrop._default_time_zone(a.tenant_key)) as time_zone,
-      lower(
-        substring(
-          coalesce(s.template_content ->> 'from', a.config ->> 'from') from '@([a-zA-Z0-9.-]+)'
-        )
-      ) as domain
+  pair as materialized (
+    select array_agg(p.step_id) as steps, array_agg(p.adapter_id) as adapters
     from (select distinct m.step_id, m.adapter_id from message as m) as p
-    join dripdrop.steps as s on s.id = p.step_id
-    join dripdrop.channel_adapters as a on a.id = p.adapter_id
-  ),
-  rate as (
-    select
-      n.step_id,
-      n.adapter_id,
-      n.time_zone,
-      case when scope.name = 'adapter' then (n.adapter).tenant_key else n.tenant_key end
-        as tenant_key,
-      scope.name as scope,
-      written.owner_id,
-      case scope.name
-        when 'adapter' then n.adapter_id::text
-        when 'provider' then n.channel || ':' || (n.adapter).provider
-        when 'domain' then n.domain
-      end as subject,
-      -- A ring of at most 5000 times stands for any count: 6000 a minute is 3000 in half a minute.
-      ceil((written.rate ->> 'count')::numeric / 5000) as parts,
-      (written.rate ->> 'count')::numeric as max_count,
-      (written.rate ->> 'seconds')::numeric as seconds
-    from sender as n
-    cross join unnest(array['adapter', 'provider', 'domain', 'recipient_domain', 'recipient'])
-      as scope (name)
-    cross join lateral (
-      select w.owner_id, w.rate
-      from (
-        values
-        (1, n.step_id, n.config -> 'rate_limits' -> scope.name),
-        (2, n.adapter_id, (n.adapter).rate_limits -> scope.name),
-        (
-          3,
-          null,
-          (
-            select t.rate_limits -> scope.name
-            from dripdrop.tenant_settings as t
-            where t.tenant_key = n.tenant_key
-          )
-        ),
-        (
-          4,
-          null,
-          (
-            select t.rate_limits -> scope.name
-            from dripdrop.tenant_settings as t
-            where t.tenant_key is null
-          )
-        )
-      ) as w (place, owner_id, rate)
-      where w.rate is not null
-      order by w.place
-      limit 1
-    ) as written
-    where written.rate <> 'false'
   ),
   limited as materialized (
-    select
-      r.step_id, r.adapter_id, r.time_zone, r.tenant_key, r.scope, r.owner_id, r.subject,
-      floor(r.max_count / r.parts)::int as max_count,
-      make_interval(secs => (r.seconds / r.parts)::float8) as per
-    from rate as r
-    where r.subject is not null or r.scope in ('recipient_domain', 'recipient')
-    union all
-    select
-      n.step_id, n.adapter_id, n.time_zone, (n.adapter).tenant_key, l.scope, l.owner_id, '',
-      l.max_count, l.per
-    from sender as n
-    cross join lateral (
-      select dripdrop._daily_cap(
-        n.adapter, (_limits_on.at at time zone n.time_zone)::date, n.time_zone
-      ) as today
-    ) as cap
-    left join dripdrop.adapter_sequence_budgets as b
-      on b.adapter_id = n.adapter_id and b.sequence_version_id = n.sequence_version_id
-    cross join lateral (
-      values
-      ('gap', n.adapter_id, 1, make_interval(secs => nullif((n.adapter).min_gap_seconds, 0))),
-      ('day', n.adapter_id, cap.today, null),
-      (
-        'share', b.id,
-        -- A share of no limit is counted all the same: weights go by what was used.
-        case
-          when b.id is not null
-          then greatest(coalesce(cap.today * b.max_share_pct::bigint / 100, 2147483647), 1)::int
-        end,
-        null
-      ),
-      ('step_day', n.step_id, (n.config ->> 'daily_cap')::int, null)
-    ) as l (scope, owner_id, max_count, per)
-    where case l.scope when 'gap' then l.per is not null else l.max_count is not null end
-    union all
-    select
-      n.step_id, n.adapter_id, n.time_zone, n.tenant_key, 'subscriber', f.id, null, f.max_messages,
-      f.per
-    from sender as n
-    join dripdrop.frequency_caps as f
-      on (f.tenant_key = n.tenant_key or f.tenant_key is null)
-      and (f.channel = n.channel or f.channel is null)
-      and (f.topic = n.config ->> 'topic' or f.topic is null)
-      and (f.kind = 'all' or n.config ->> 'kind' is distinct from 'transactional')
+    select l.*, coalesce(a.time_zone, dripdrop._default_time_zone(a.tenant_key)) as time_zone
+    from (
+      select r.*
+      from pair as p
+      cross join lateral dripdrop._rates_of(p.steps, p.adapters) as r
+      where r.subject is not null or r.scope in ('recipient_domain', 'recipient')
+      union all
+      select c.*
+      from pair as p
+      cross join lateral dripdrop._caps_of(p.steps, p.adapters, _limits_on.at) as c
+      union all
+      select f.*
+      from pair as p
+      cross join lateral dripdrop._frequency_caps_of(p.steps, p.adapters) as f
+    ) as l
+    join dripdrop.channel_adapters as a on a.id = l.adapter_id
   )
   select
-    m.execution_id,
-    l.tenant_key,
-    l.scope,
-    l.owner_id,
-    subject.value,
-    l.max_count,
-    l.per,
-    l.time_zone,
+    n.execution_id, n.tenant_key, n.scope, n.owner_id, n.subject, n.max_count, n.per, n.time_zone,
     c.id
-  from message as m
-  join limited as l on l.step_id = m.step_id and l.adapter_id = m.adapter_id
-  cross join lateral (
-    select case l.scope
-      when 'recipient' then m.recipient
-      when 'recipient_domain' then nullif(split_part(m.recipient, '@', 2), '')
-      when 'subscriber' then m.subscriber_type || ':' || m.subscriber_id
-      else l.subject
-    end as value
-  ) as subject
+  from (
+    select
+      m.execution_id, l.tenant_key, l.scope, l.owner_id, l.max_count, l.per, l.time_zone,
+      case l.scope
+        when 'recipient' then m.recipient
+        when 'recipient_domain' then nullif(split_part(m.recipient, '@', 2), '')
+        when 'subscriber' then m.subscriber_type || ':' || m.subscriber_id
+        else l.subject
+      end as subject
+    from message as m
+    join limited as l on l.step_id = m.step_id and l.adapter_id = m.adapter_id
+  ) as n
   left join dripdrop.counters as c
-    on c.subject = subject.value
-    and c.scope = l.scope
-    and (c.owner_id = l.owner_id or (c.owner_id is null and l.owner_id is null))
-    and (c.tenant_key = l.tenant_key or (c.tenant_key is null and l.tenant_key is null))
-  where subject.value is not null
+    on c.subject = n.subject
+    and c.scope = n.scope
+    and (c.owner_id = n.owner_id or (c.owner_id is null and n.owner_id is null))
+    and (c.tenant_key = n.tenant_key or (c.tenant_key is null and n.tenant_key is null))
+  where n.subject is not null
 $$;
 
 comment on function dripdrop._limits_on(dripdrop._decision[], timestamptz) is
@@ -10569,6 +10513,281 @@ return concat_ws(
 
 comment on function dripdrop._describe_limit(text, text, int, interval) is
   'A limit as people read it.';
+
+-- plpgsql/capacity/lines.sql
+
+-- Who waits for a limit stands in its line. Nobody there is promised anything: when there is room,
+-- tick() takes as many as there is room for, each sequence in its turn. So whatever is stopped,
+-- paused or fails makes room for others without anybody having to say so.
+
+create or replace function dripdrop._room_in_line(counter dripdrop.counters, at timestamptz)
+returns int
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select (counter).max_count
+    - dripdrop._used(counter, _room_in_line.at + (counter).ahead)
+    - (counter).under_way
+$$;
+
+comment on function dripdrop._room_in_line(dripdrop.counters, timestamptz) is
+  'How many of those who wait in its line a limit lets through at a time.';
+
+-- A day has one beginning: not everybody at once.
+create or replace function dripdrop._into_the_day(execution_id uuid)
+returns interval
+language sql
+immutable
+parallel safe
+return make_interval(secs => hashtextextended(execution_id::text, 0) & 511);
+
+comment on function dripdrop._into_the_day(uuid) is
+  'How long after the beginning of a day a message may use the room of its limits.';
+
+create or replace function dripdrop._steps_in_line(line_id uuid)
+returns setof uuid
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive step as (
+    (
+      select x.step_id as id
+      from dripdrop.step_executions as x
+      where x.waits_for = 'limit' and x.counter_id = _steps_in_line.line_id
+      order by x.step_id
+      limit 1
+    )
+    union all
+    select (
+      select x.step_id
+      from dripdrop.step_executions as x
+      where x.waits_for = 'limit'
+        and x.counter_id = _steps_in_line.line_id
+        and x.step_id > s.id
+      order by x.step_id
+      limit 1
+    )
+    from step as s
+    where s.id is not null
+  )
+  select s.id from step as s where s.id is not null
+$$;
+
+comment on function dripdrop._steps_in_line(uuid) is
+  'The steps whose messages wait in a line, however many those are.';
+
+-- Tenants take turns, and the sequences of each: of those that wait the one goes first whose last
+-- message went longest ago. Of one sequence the oldest message goes first, whenever it came to
+-- this line: whoever has waited in others does not begin anew.
+create or replace function dripdrop._next_in_line(
+  line_id uuid,
+  turns uuid[],
+  room int,
+  day_began_at timestamptz,
+  at timestamptz
+)
+returns setof uuid
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with
+  waiting as (
+    select
+      x.id,
+      x.tenant_key,
+      x.scheduled_for,
+      q.priority,
+      array_position(turns, s.sequence_version_id) as last_turn,
+      row_number() over (
+        partition by s.sequence_version_id order by x.scheduled_for, x.id
+      ) as turn
+    from dripdrop._steps_in_line(_next_in_line.line_id) as i (step_id)
+    join dripdrop.steps as s on s.id = i.step_id
+    join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+    join dripdrop.sequences as q on q.id = v.sequence_id
+    cross join lateral (
+      select w.id, w.tenant_key, w.scheduled_for
+      from dripdrop.step_executions as w
+      where w.waits_for = 'limit'
+        and w.counter_id = _next_in_line.line_id
+        and w.step_id = s.id
+        and (day_began_at + dripdrop._into_the_day(w.id) > _next_in_line.at) is not true
+        and not exists (
+          select from dripdrop.faults as f
+          where f.execution_id = w.id and f.until > _next_in_line.at
+        )
+      order by w.scheduled_for, w.id
+      limit _next_in_line.room
+    ) as x
+  ),
+  in_turn as (
+    select
+      w.*,
+      row_number() over (
+        partition by w.tenant_key
+        order by w.turn, w.last_turn nulls first, w.priority desc, w.scheduled_for, w.id
+      ) as tenant_turn,
+      max(w.last_turn) over (partition by w.tenant_key) as last_tenant_turn
+    from waiting as w
+  )
+  select t.id
+  from in_turn as t
+  order by t.tenant_turn, t.last_tenant_turn nulls first, t.scheduled_for, t.id
+  limit _next_in_line.room
+$$;
+
+comment on function dripdrop._next_in_line(uuid, uuid[], int, timestamptz, timestamptz) is
+  'Who goes next of those who wait in a line, fairly.';
+
+-- Counters are read without a lock: _admit() takes them, and whoever finds the room gone stays in
+-- the line.
+--
+-- locks   executions that wait and their enrolments, skipping what is locked
+create or replace function dripdrop._take_in_line(batch_size int, at timestamptz)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_line record;
+  v_next uuid[] := '{}';
+begin
+  for v_line in
+    select
+      c.line_id,
+      max(c.turns) as turns,
+      min(dripdrop._room_in_line(c, _take_in_line.at)) as room,
+      max(date_trunc('day', _take_in_line.at, c.time_zone)) filter (where c.per is null)
+        as day_began_at
+    from (
+      select distinct n.line_id
+      from (
+        select r.line_id
+        from dripdrop.counters as r
+        where r.room_at <= _take_in_line.at
+        order by r.room_at
+        limit 500
+      ) as n
+    ) as l
+    join dripdrop.counters as c on c.line_id = l.line_id
+    group by c.line_id
+    having min(dripdrop._room_in_line(c, _take_in_line.at)) > 0
+  loop
+    v_next := v_next || array(
+      select n.id
+      from dripdrop._next_in_line(
+        v_line.line_id, v_line.turns, least(v_line.room, batch_size - cardinality(v_next)),
+        v_line.day_began_at, at
+      ) as n (id)
+    );
+    exit when cardinality(v_next) = batch_size;
+  end loop;
+  if cardinality(v_next) = 0 then
+    return v_next;
+  end if;
+  return array(
+    select x.id
+    from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    where x.id = any (v_next) and x.waits_for = 'limit'
+    for no key update of e, x skip locked
+  );
+end
+$$;
+
+comment on function dripdrop._take_in_line(int, timestamptz) is
+  'Locks who goes next in the lines of limits that have room.';
+
+-- Says of each line that was looked at when to look again. A line whose room is taken by what is
+-- under way is looked at by the next tick, for that may be stopped. The last thing a tick does:
+-- nobody who waits for a counter holds one out of its order.
+--
+-- locks   counters, skipping what is locked
+create or replace function dripdrop._mark_lines(at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_counters uuid[] := array(
+    select c.id
+    from dripdrop.counters as c
+    where c.room_at <= _mark_lines.at
+    order by c.room_at
+    limit 500
+    for no key update skip locked
+  );
+begin
+  if cardinality(v_counters) = 0 then
+    return;
+  end if;
+  update dripdrop.counters as c
+  set room_at = n.room_at,
+      turns = case when n.room_at is null then '{}' else c.turns end
+  from (
+    select
+      k.id,
+      case
+        when exists (
+          select from dripdrop.step_executions as x
+          where x.waits_for = 'limit' and x.counter_id = k.line_id
+        )
+        then (
+          select max(greatest(dripdrop._free_at(l, 1, at) - l.ahead, at))
+          from dripdrop.counters as l
+          where l.line_id = k.line_id
+        )
+      end as room_at
+    from dripdrop.counters as k
+    where k.id = any (v_counters)
+  ) as n
+  where c.id = n.id;
+  perform dripdrop._count_under_way(
+    array(
+      select c.id
+      from dripdrop.counters as c
+      where c.id = any (v_counters) and c.room_at <= _mark_lines.at and c.under_way > 0
+    ),
+    at
+  );
+end
+$$;
+
+comment on function dripdrop._mark_lines(timestamptz) is
+  'Writes down when to look again at the lines of limits.';
+
+-- Where limits have changed, whoever waits for them is looked at again. What holds for all tenants,
+-- null, is counted for each of them.
+--
+-- An application may keep its transaction open: the counters, which tick() waits for, are left as
+-- they are, and mended when they are next looked at.
+--
+-- locks   executions that wait, skipping what is locked
+create or replace function dripdrop._ask_again(tenant_key text, adapter_id uuid, at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._wake_by_limit(
+    array(
+      select c.line_id
+      from dripdrop.counters as c
+      where c.room_at is not null
+        and (
+          c.owner_id = _ask_again.adapter_id
+          or c.tenant_key = _ask_again.tenant_key
+          or _ask_again.tenant_key is null
+        )
+    ),
+    _ask_again.at
+  )
+$$;
+
+comment on function dripdrop._ask_again(text, uuid, timestamptz) is
+  'Makes due what waits in the lines of limits that have changed.';
 
 -- plpgsql/capacity/rates.sql
 
@@ -10919,201 +11138,132 @@ $$;
 comment on function dripdrop.list_frequency_caps(text) is
   'The frequency caps of exactly this tenant; those of null hold for every tenant.';
 
--- plpgsql/capacity/turns.sql
+-- plpgsql/capacity/settle.sql
 
--- Tenants that wait for a limit take turns, and the sequences of each. place: where a message
--- stands by its slot; fair_place: where it would stand if everybody had come at once.
-create or replace function dripdrop._line(counters uuid[], at timestamptz)
-returns table (execution_id uuid, due_at timestamptz, place bigint, fair_place bigint)
-language sql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select
-    t.id,
-    t.due_at,
-    row_number() over (order by t.due_at, t.id),
-    row_number() over (order by t.turn, t.due_at, t.id)
-  from (
-    select
-      w.id,
-      w.due_at,
-      row_number() over (partition by w.tenant_key order by w.turn, w.due_at, w.id) as turn
-    from (
-      select
-        h.id,
-        h.tenant_key,
-        h.due_at,
-        row_number() over (partition by s.sequence_version_id order by h.due_at, h.id) as turn
-      from (
-        select x.id, x.tenant_key, x.due_at, x.step_id
-        from dripdrop.step_executions as x
-        where x.counter_id = any (_line.counters)
-          and x.due_at > _line.at
-          and x.ended_at is null
-        order by x.due_at
-        limit 10000
-      ) as h
-      join dripdrop.steps as s on s.id = h.step_id
-    ) as w
-  ) as t
-$$;
-
-comment on function dripdrop._line(uuid[], timestamptz) is
-  'What waits in one line of limits: the first 10 000 messages, by slot and as it would be fair.';
-
--- Capacity that nobody uses goes to who waits for it: what stands in front of a line is due as soon
--- as there is room, before its slot. So whatever is stopped, paused or fails gives back what it was
--- promised, without anybody having to say so. tick() looks after the lines of senders, which are
--- few, and reconcile() after those of people, which are many. Most of these are full, and what has
--- left says so at once.
+-- What took a place in a limit when it was claimed has left since, and when; or it never did, and
+-- gives back what it took. A counter that somebody else holds for long keeps what was taken: less
+-- leaves then, never more.
 --
--- locks   executions that wait, skipping what is locked
-create or replace function dripdrop._pull(counters uuid[], at timestamptz)
+-- locks   the counters, in id order
+create or replace function dripdrop._settle_counters(
+  results dripdrop._send_result[],
+  at timestamptz
+)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_line record;
-begin
-  for v_line in
-    with
-    line as materialized (
-      select distinct dripdrop._one_line(c) as counters
-      from dripdrop.counters as c
-      where c.id = any (_pull.counters)
-        and (
-          c.per is null
-          or c.max_count > (
-            select count(*) from unnest(c.taken) as t (slot) where t.slot > _pull.at - c.per
-          )
-        )
-    ),
-    spare as materialized (
-      select
-        l.counters,
-        c.id,
-        least(
-          dripdrop._left(
-            c, c.max_count, c.per, (_pull.at at time zone zone.name)::date, _pull.at, true
-          ),
-          1000
-        ) - (
-          select count(*)
-          from dripdrop.step_executions as x
-          where x.counter_id = any (l.counters) and x.ended_at is null and x.due_at <= _pull.at
-        ) as room
-      from line as l
-      join dripdrop.counters as c on c.id = any (l.counters)
-      left join dripdrop.channel_adapters as a
-        on a.id = c.owner_id and c.scope in ('day', 'gap', 'adapter')
-      cross join lateral (
-        select coalesce(a.time_zone, dripdrop._default_time_zone(c.tenant_key)) as name
-      ) as zone
-    ),
-    roomy as materialized (
-      select s.counters from spare as s group by s.counters having min(s.room) > 0
+  v_limited dripdrop._decision[] := array(
+    select dripdrop._as_decision(
+      x.id, 'send', 'send', adapter_id => x.adapter_id, recipient => x.recipient, limited => true
     )
-    select s.counters, min(s.room - u.number) as room
-    from roomy as r
-    join spare as s on s.counters = r.counters
-    join dripdrop._under_way(
-      array(
-        select o.id from spare as o where o.counters in (select n.counters from roomy as n)
-      ),
-      _pull.at
-    ) as u
-      on u.counter_id = s.id
-    group by s.counters
-    having min(s.room - u.number) > 0
+    from unnest(results) as r
+    join dripdrop.step_executions as x on x.id = r.execution
+    where x.counter_id is not null
+      and (x.leave_by is not null or r.outcome not in ('sent', 'maybe_sent'))
+  );
+  v_settled record;
+begin
+  if cardinality(v_limited) = 0 then
+    return;
+  end if;
+  for v_settled in
+    select * from dripdrop._settled(v_limited, results, _settle_counters.at)
   loop
-    perform dripdrop._reschedule(
-      array(
-        select row(n.id, null, _pull.at, null, null, null)::dripdrop._new_time
-        from dripdrop.step_executions as n
-        where n.id = any (array(
-            select w.execution_id
-            from dripdrop._line(v_line.counters, _pull.at) as w
-            order by w.fair_place
-            limit v_line.room
-          ))
-          and n.due_at > _pull.at
-        for no key update skip locked
-      ),
-      _pull.at
-    );
+    update dripdrop.counters as c
+    set taken = dripdrop._replaced(c.taken, v_settled.taken, v_settled.left_at),
+        used = greatest(
+          c.used - case when c.day = v_settled.day then v_settled.given_back else 0 end, 0
+        ),
+        -- Who waits may go sooner than it seemed.
+        room_at = case when c.room_at > _settle_counters.at then _settle_counters.at else c.room_at end
+    where c.id = v_settled.counter_id;
   end loop;
+exception
+  when lock_not_available then
+    null;
 end
 $$;
 
-comment on function dripdrop._pull(uuid[], timestamptz) is
-  'Makes due what waits in the lines of these limits, where they have room.';
+comment on function dripdrop._settle_counters(dripdrop._send_result[], timestamptz) is
+  'Writes down when messages left, and returns what those took that did not.';
 
--- Whoever comes late to a line that others fill does not wait for all of them: the first message
--- of a second sequence takes the second place, and who stood there takes one that was promised to
--- the newcomers. While somebody else holds one of those, the line stays as it is.
---
--- locks   executions that wait, skipping what is locked
-create or replace function dripdrop._take_turns(
-  counters uuid[],
-  newcomers uuid[],
+create or replace function dripdrop._settled(
+  limited dripdrop._decision[],
+  results dripdrop._send_result[],
   at timestamptz
 )
-returns void
+returns table (
+  counter_id uuid,
+  taken timestamptz[],
+  left_at timestamptz[],
+  given_back int,
+  day date
+)
 language sql
+stable
 set search_path = pg_catalog, pg_temp
 as $$
-  with
-  waiting as materialized (
-    select w.*, n.id is not null as is_new
-    from dripdrop._line(_take_turns.counters, _take_turns.at) as w
-    left join unnest(newcomers) as n (id) on n.id = w.execution_id
-  ),
-  newcomer as (
-    select w.execution_id, w.place, w.fair_place, v.due_at
-    from waiting as w
-    join waiting as v on v.place = w.fair_place
-    where w.is_new
-  ),
-  displaced as (
-    select w.execution_id, row_number() over (order by w.place) as number
-    from waiting as w
-    where not w.is_new and w.place in (select n.fair_place from newcomer as n)
-  ),
-  vacated as (
-    select w.due_at, row_number() over (order by w.place) as number
-    from waiting as w
-    where w.is_new and w.place not in (select n.fair_place from newcomer as n)
-  ),
-  locked as materialized (
-    select x.id
-    from dripdrop.step_executions as x
-    where x.id in (select d.execution_id from displaced as d)
-    for no key update skip locked
-  ),
-  moved as (
-    select n.execution_id, n.due_at
-    from newcomer as n
-    union all
-    select d.execution_id, v.due_at
-    from displaced as d
-    join vacated as v on v.number = d.number
-  )
-  select dripdrop._reschedule(
-    array(
-      select row(x.id, null, m.due_at, x.waits_for, null, null)::dripdrop._new_time
-      from moved as m
-      join dripdrop.step_executions as x on x.id = m.execution_id
-      where x.due_at <> m.due_at
-        and (select count(*) from locked) = (select count(*) from displaced)
+  select
+    l.counter_id,
+    coalesce(array_agg(coalesce(wire.leave_by, x.claimed_at)) filter (where l.per is not null), '{}'),
+    coalesce(
+      array_agg(
+        least(x.claimed_at + make_interval(secs => coalesce(r.left_after, 0)), wire.leave_by)
+      ) filter (where not gone.back and wire.leave_by is not null),
+      '{}'
     ),
-    _take_turns.at
-  )
+    count(*) filter (where gone.back)::int,
+    (max(x.claimed_at) at time zone max(l.time_zone))::date
+  from dripdrop._limits_on(limited, _settled.at) as l
+  join dripdrop.step_executions as x on x.id = l.execution_id
+  join unnest(results) as r on r.execution = x.id
+  cross join lateral (
+    select r.outcome not in ('sent', 'maybe_sent') as back
+  ) as gone
+  cross join lateral (
+    select case when dripdrop._counts_on_the_wire(l.max_count, l.per) then x.leave_by end
+      as leave_by
+  ) as wire
+  where l.counter_id is not null
+    -- Of what may have left the last moment is the best that is known.
+    and (gone.back or (r.outcome = 'sent' and wire.leave_by is not null))
+  group by l.counter_id
+  order by l.counter_id
 $$;
 
-comment on function dripdrop._take_turns(uuid[], uuid[], timestamptz) is
-  'Gives newcomers their turns among those of others in the line of a limit.';
+comment on function dripdrop._settled(
+  dripdrop._decision[], dripdrop._send_result[], timestamptz
+) is
+  'What limits had taken for messages, and when those left or how many never did.';
+
+create or replace function dripdrop._replaced(
+  ring timestamptz[],
+  gone timestamptz[],
+  instead timestamptz[]
+)
+returns timestamptz[]
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(array_agg(n.slot order by n.slot), '{}')
+  from (
+    select h.slot
+    from (
+      select t.slot, row_number() over (partition by t.slot) as number
+      from unnest(ring) as t (slot)
+    ) as h
+    where h.number > (select count(*) from unnest(gone) as g (slot) where g.slot = h.slot)
+    union all
+    select i.slot
+    from unnest(instead) as i (slot)
+  ) as n
+$$;
+
+comment on function dripdrop._replaced(timestamptz[], timestamptz[], timestamptz[]) is
+  'A ring with some times taken out, each once, and others put in.';
 
 -- plpgsql/sequences/exclusive_groups.sql
 
@@ -17465,8 +17615,8 @@ $$;
 
 comment on function dripdrop._explain_past(uuid) is 'What became of the steps of an enrolment.';
 
--- A message that waits is judged as of the time it waits for, unless that is a timeout. What waits
--- has its slot; what is due is yet to ask its limits.
+-- A message that waits is judged as of the time it waits for, unless that is a timeout. What is due
+-- is yet to ask its limits.
 create or replace function dripdrop._explain_gates(
   execution dripdrop.step_executions,
   at timestamptz
@@ -17482,7 +17632,7 @@ declare
   );
   v_decision dripdrop._decision := dripdrop._decide(array[execution.id], v_as_of);
 begin
-  if execution.due_at <= _explain_gates.at then
+  if execution.due_at <= _explain_gates.at and execution.waits_for is distinct from 'limit' then
     v_decision := dripdrop._would_admit(v_decision, _explain_gates.at);
   end if;
   return query
@@ -17499,7 +17649,7 @@ begin
     case
       when g.action = 'ask' and execution.due_at > _explain_gates.at then execution.due_at
       when g.action is not null then g.until
-      when put_off.gate is not null then execution.due_at
+      when put_off.gate is not null then v_as_of
     end,
     next.action,
     next.at
@@ -17520,7 +17670,8 @@ begin
   cross join dripdrop._explain_next(execution, v_decision, v_as_of) as next
   -- The gate that put it off is why it waits, though it will be open by then.
   left join dripdrop._last_deferral(execution) as put_off
-    on put_off.gate = g.gate and execution.due_at > _explain_gates.at
+    on put_off.gate = g.gate
+    and (execution.due_at > _explain_gates.at or execution.waits_for = 'limit')
   where g.gate <> 'send'
   order by g.place;
 end
@@ -21001,7 +21152,7 @@ declare
   );
 begin
   if cardinality(v_limited) > 0 then
-    v_limited := dripdrop._admit(v_limited, _limit_at_fence.at, true, ahead);
+    v_limited := dripdrop._admit_at_fence(v_limited, _limit_at_fence.at, ahead);
     update dripdrop.step_executions as x
     set counter_id = d.counter_id,
         leave_by = d.until
@@ -21062,11 +21213,15 @@ begin
   perform dripdrop._check_batch_size(batch_size);
   perform dripdrop._look_around(v_now);
   -- A fifth of a batch goes to what has just come due: nobody stands behind another one's crowd.
-  v_due := dripdrop._take_due(batch_size - batch_size / 5, false, '{}', v_now);
+  v_due := dripdrop._take_in_line((batch_size + 1) / 2, v_now);
+  v_due := v_due || dripdrop._take_due(
+    batch_size - batch_size / 5 - cardinality(v_due), false, v_due, v_now
+  );
   v_due := v_due || dripdrop._take_due(batch_size / 5, true, v_due, v_now);
   if cardinality(v_due) > 0 then
     v_decisions := dripdrop._tick(v_due, v_now);
   end if;
+  perform dripdrop._attempt('_mark_lines', v_now);
 
   return query
   select
@@ -21103,6 +21258,7 @@ begin
       from dripdrop.step_executions as x
       join dripdrop.enrollments as e on e.id = x.enrollment_id
       where x.due_at <= _take_due.at
+        and x.waits_for is distinct from 'limit'
         and x.id <> all (taken)
         and not exists (
           select from dripdrop.faults as f where f.execution_id = x.id and f.until > _take_due.at
@@ -21117,6 +21273,7 @@ begin
     from dripdrop.step_executions as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     where x.due_at <= _take_due.at
+      and x.waits_for is distinct from 'limit'
       and not exists (
         select from dripdrop.faults as f where f.execution_id = x.id and f.until > _take_due.at
       )
@@ -21144,17 +21301,12 @@ as $$
       (
         select x.due_at
         from dripdrop.step_executions as x
-        where x.due_at > n.now
+        where x.due_at > n.now and x.waits_for is distinct from 'limit'
         order by x.due_at
         limit 1
       ),
       (
-        select min(c.taken[cardinality(c.taken) - c.max_count + 1] + c.per)
-        from dripdrop.counters as c
-        where c.line_until > n.now
-          and c.scope not in ('recipient', 'subscriber')
-          and c.per is not null
-          and c.taken[cardinality(c.taken) - c.max_count + 1] + c.per > n.now
+        select min(c.room_at) from dripdrop.counters as c where c.room_at > n.now
       ),
       (
         select min(s.until)
@@ -21180,7 +21332,6 @@ as $$
 begin
   perform dripdrop._attempt('_record_late', at);
   perform dripdrop._attempt('_wake_by_circuit', at);
-  perform dripdrop._attempt('_pull_for_senders', at);
 end
 $$;
 
@@ -21205,42 +21356,6 @@ $$;
 
 comment on function dripdrop._attempt(text, timestamptz) is
   'Does what may fail without harm to anything else, and warns of it.';
-
-create or replace function dripdrop._pull_for_senders(at timestamptz)
-returns void
-language sql
-set search_path = pg_catalog, pg_temp
-as $$
-  select dripdrop._pull(
-    array(
-      select c.id
-      from dripdrop.counters as c
-      where c.line_until > _pull_for_senders.at and c.scope not in ('recipient', 'subscriber')
-    ),
-    at
-  )
-$$;
-
-comment on function dripdrop._pull_for_senders(timestamptz) is
-  'Makes due what waits in the lines of senders'' limits that have room.';
-
-create or replace function dripdrop._pull_for_people(at timestamptz)
-returns void
-language sql
-set search_path = pg_catalog, pg_temp
-as $$
-  select dripdrop._pull(
-    array(
-      select c.id
-      from dripdrop.counters as c
-      where c.line_until > _pull_for_people.at and c.scope in ('recipient', 'subscriber')
-    ),
-    at
-  )
-$$;
-
-comment on function dripdrop._pull_for_people(timestamptz) is
-  'Makes due what waits in the lines of people''s limits that have room.';
 
 -- locks   the counters of limits, in id order; callers hold the executions and their enrolments
 -- raises  ZD120 the queues do not exist; 53xxx and 58xxx when nothing can be written; 40001, 40P01
@@ -21289,7 +21404,7 @@ declare
   );
 begin
   if exists (select from unnest(v_decisions) as d where d.limited and d.action = 'send') then
-    v_decisions := dripdrop._admit(v_decisions, _decide_and_carry_out.at, false);
+    v_decisions := dripdrop._admit(v_decisions, _decide_and_carry_out.at);
   end if;
   if for_real then
     v_decisions := dripdrop._held_surely(v_decisions, _decide_and_carry_out.at);
@@ -21364,18 +21479,6 @@ begin
 
   if exists (select from unnest(decisions) as d where d.action not in ('send', 'ask')) then
     perform dripdrop._turn_away(decisions, _carry_out.at);
-    perform dripdrop._take_turns(n.counters, n.executions, _carry_out.at)
-    from (
-      select l.counters, array_agg(d.execution_id) as executions
-      from (
-        select c.id, dripdrop._one_line(c) as counters
-        from dripdrop.counters as c
-        where c.id in (select d.counter_id from unnest(decisions) as d where d.action = 'defer')
-        offset 0
-      ) as l
-      join unnest(decisions) as d on d.counter_id = l.id and d.action = 'defer'
-      group by l.counters
-    ) as n;
   end if;
 end
 $$;
@@ -21398,6 +21501,14 @@ declare
   v_exits record;
 begin
   perform dripdrop._defer_executions(decisions, _turn_away.at);
+  perform dripdrop._reschedule(
+    array(
+      select row(d.execution_id, null, d.until, d.waits_for, null, null)::dripdrop._new_time
+      from unnest(decisions) as d
+      where d.action = 'wait'
+    ),
+    _turn_away.at
+  );
   perform dripdrop._hold_executions(decisions, _turn_away.at);
   perform dripdrop._end_executions(decisions, _turn_away.at);
   for v_exits in
@@ -21929,7 +22040,7 @@ begin
         when x.id = any (v_limited) then 'defer'
       end as action
   ) as ended
-  where d.action <> 'ask'
+  where d.action not in ('ask', 'wait')
   order by x.id;
 
   update dripdrop.step_executions as x
@@ -23206,6 +23317,7 @@ as $$
     select x.due_at
     from dripdrop.step_executions as x
     where x.due_at <= _overdue_problems.at - interval '5 minutes'
+      and x.waits_for is distinct from 'limit'
       and not exists (
         select from dripdrop.faults as f
         where f.execution_id = x.id and f.until > _overdue_problems.at
@@ -23465,15 +23577,19 @@ as $$
       array[
         '_advance',
         '_answer_with_errors',
+        '_asked_at_fence',
+        '_asked_of_limits',
         '_begin',
         '_behind_circuits',
         '_breach',
         '_cancel_executions',
+        '_caps_of',
         '_carry_out',
         '_charged',
         '_check_fences',
         '_circuits_of',
         '_classified',
+        '_count_under_way',
         '_defer_executions',
         '_end_enrollments',
         '_end_executions',
@@ -23481,6 +23597,7 @@ as $$
         '_enroll',
         '_fail_renders',
         '_fire_side_steps',
+        '_frequency_caps_of',
         '_gates',
         '_give_up',
         '_held',
@@ -23488,20 +23605,20 @@ as $$
         '_hold_behind_circuits',
         '_hold_executions',
         '_hold_for_enrollments',
-        '_keep',
         '_let_out',
         '_limit_at_fence',
         '_limits_on',
-        '_line',
         '_log_decisions',
         '_lost_leases',
         '_make_due',
+        '_mark_lines',
+        '_next_in_line',
         '_note_answers',
         '_note_senders',
         '_pass_fence',
         '_pick_probes',
         '_plan',
-        '_pull',
+        '_rates_of',
         '_read_hook_pointers',
         '_record_answers',
         '_record_batch',
@@ -23513,15 +23630,17 @@ as $$
         '_rooms',
         '_settle_counters',
         '_settle_rules',
+        '_settled',
+        '_steps_in_line',
         '_stop_at_fence',
         '_suppress',
         '_take_due',
+        '_take_in_line',
         '_take_pointers',
         '_take_questions',
         '_tick',
         '_track',
         '_turn_away',
-        '_under_way',
         '_unknown',
         '_unstopped',
         '_unsubscribe_links',
@@ -23535,6 +23654,7 @@ as $$
         '_wake_held',
         '_wake_missed',
         '_wanted_hooks',
+        '_written_rates',
         'claim_hooks',
         'claim_renders',
         'claim_sends',
@@ -23560,7 +23680,7 @@ as $$
         'enable_mergejoin=off',
         'jit=off'
       ],
-      array['_admit', '_standings', '_tallies']
+      array['_counters_of', '_lock_counters', '_under_way']
     union all
     -- The same, called where hashing is ruled out.
     select
@@ -23571,12 +23691,7 @@ as $$
         'enable_mergejoin=off',
         'jit=off'
       ],
-      array['_in_turn']
-    union all
-    -- Called where hashing is ruled out, and joins parts of a batch without an index.
-    select
-      array['enable_hashjoin=on'],
-      array['_put_off', '_take_turns']
+      array['_all_fit', '_in_turn', '_note_let_through', '_note_taken', '_passing', '_waiting']
     union all
     -- By key, too, with joins as the planner likes: they are with small tables.
     select

@@ -337,64 +337,16 @@ create type dripdrop._limit as (
 comment on type dripdrop._limit is
   'One limit on one message: what is counted, how many, in what time.';
 
--- What one counter has counted, how often a batch asks it (demand), and the last slot in its
--- line.
-create type dripdrop._tally as (
-  counter_id uuid,
-  scope text,
-  subject text,
-  max_count int,
-  per interval,
-  time_zone text,
-  used int,
-  demand int,
-  until timestamptz
-);
-
-comment on type dripdrop._tally is 'What a limit has used up, and what is asked of it.';
-
--- A counter and the line of those who wait for it. used: under_way included. slots: of a rate,
--- the last max_count times that were used or promised. day, day_used: of a daily limit, the last
--- day that was used or promised, and how much of it.
-create type dripdrop._standing as (
-  place int,
-  used int,
-  under_way int,
-  slots timestamptz array,
-  day date,
-  day_used int,
-  until timestamptz
-);
-
-comment on type dripdrop._standing is 'A limit with all that was promised of it.';
-
--- What a counter is to be set to, by what the batch added to it. slots: the whole ring of a rate,
--- or null where it only grows longer. until: the last slot of those who wait.
-create type dripdrop._entry as (
-  counter_id uuid,
-  max_count int,
-  per interval,
-  day date,
-  used int,
-  added int,
-  slots timestamptz array,
-  until timestamptz
-);
-
-comment on type dripdrop._entry is 'What a batch makes of a counter.';
-
--- A message, its slot, and the limit that keeps it waiting until then.
-create type dripdrop._blocked as (
+-- A message that asks a limit. number: how many of those to come that one has let through with it.
+-- blocked: whether the message has to wait, in the line of this limit.
+create type dripdrop._place as (
   execution_id uuid,
-  until timestamptz,
-  scope text,
-  subject text,
-  max_count int,
-  per interval,
-  counter_id uuid
+  counter_id uuid,
+  number int,
+  blocked boolean
 );
 
-comment on type dripdrop._blocked is 'A message that a limit keeps waiting, until its slot.';
+comment on type dripdrop._place is 'Where a message stands with one of its limits.';
 
 -- A sender that a step may use, as it stands now. fault: why it cannot be used at all.
 create type dripdrop._sender as (
@@ -753,15 +705,24 @@ create table dripdrop.counters (
   scope text not null,
   owner_id uuid,
   subject text not null default '',
+  line_id uuid not null
+  generated always as (
+    case
+      when scope in ('gap', 'day') then owner_id
+      when scope = 'adapter' and coalesce(owner_id::text = subject, true) then subject::uuid
+      else id
+    end
+  ) stored,
   max_count int not null,
   per interval,
+  time_zone text not null,
   taken timestamptz[] not null default '{}',
-  granted timestamptz[] not null default '{}',
-  line_until timestamptz,
   day date,
   used int not null default 0,
-  granted_day date,
-  granted_used int not null default 0,
+  under_way int not null default 0,
+  ahead interval not null default '0',
+  room_at timestamptz,
+  turns uuid[] not null default '{}',
   updated_at timestamptz not null default dripdrop._now(),
   constraint counters_pkey primary key (id),
   constraint counters_one_per_subject
@@ -773,11 +734,9 @@ create table dripdrop.counters (
 )
 with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
-create index counters_with_a_line on dripdrop.counters (line_until)
-where line_until is not null and scope not in ('recipient', 'subscriber');
+create index counters_with_a_line on dripdrop.counters (room_at) where room_at is not null;
 
-create index counters_with_a_persons_line on dripdrop.counters (line_until)
-where line_until is not null and scope in ('recipient', 'subscriber');
+create index counters_of_a_line on dripdrop.counters (line_id);
 
 comment on table dripdrop.counters is
   'What limits have used up: one row per limit and what it counts, locked by whoever uses it.';
@@ -789,20 +748,26 @@ comment on column dripdrop.counters.owner_id is
   'Where the limit is written: a step, a sender, a budget, a cap; null is the tenant''s settings.';
 comment on column dripdrop.counters.subject is
   'What is counted: an address, a domain, a provider, ….';
+comment on column dripdrop.counters.line_id is
+  'The line of those who wait for it: one for a sender''s own rate, gap and cap, else its own.';
 comment on column dripdrop.counters.max_count is 'The limit when it was last used.';
 comment on column dripdrop.counters.per is 'The window of a rate; null for a calendar day.';
+comment on column dripdrop.counters.time_zone is 'The zone of its days.';
 comment on column dripdrop.counters.taken is
   'When messages last left, oldest first: as many as the limit asks for. Of what is being sent: '
   'the last moment at which it may leave.';
-comment on column dripdrop.counters.granted is
-  'When tick() last let messages through, oldest first; some may never come to the fence.';
-comment on column dripdrop.counters.line_until is 'The last slot of a message that waits.';
 comment on column dripdrop.counters.day is 'Of a daily limit: the day of the sender it counts.';
 comment on column dripdrop.counters.used is 'Of a daily limit: how many passed the fence that day.';
-comment on column dripdrop.counters.granted_day is
-  'Of a daily limit: the day on which tick() last let messages through.';
-comment on column dripdrop.counters.granted_used is
-  'Of a daily limit: how many it let through that day.';
+comment on column dripdrop.counters.under_way is
+  'How many messages tick() has let through that have not come to the fence yet, at most: what was '
+  'stopped meanwhile is taken off when it would keep others waiting.';
+comment on column dripdrop.counters.ahead is
+  'How long before there is room for them messages are prepared, because those who claim them take '
+  'them that early.';
+comment on column dripdrop.counters.room_at is
+  'When tick() looks whether there is room for those who wait; null while nobody does.';
+comment on column dripdrop.counters.turns is
+  'While others wait: the sequence versions in the order in which their messages last went.';
 comment on column dripdrop.counters.updated_at is 'When the row last changed.';
 
 -- sql/tables/faults.sql
@@ -2035,7 +2000,9 @@ with (
 -- update would copy it.
 alter table dripdrop.step_executions alter payload set storage external;
 
-create index step_executions_due on dripdrop.step_executions (due_at) where due_at is not null;
+-- What waits in the line of a limit is not due by time.
+create index step_executions_due on dripdrop.step_executions (due_at)
+where due_at is not null and waits_for is distinct from 'limit';
 
 -- What is under way: reconcile() reads it whole. What is held waits for something.
 create index step_executions_in_flight on dripdrop.step_executions (id)
@@ -2046,9 +2013,10 @@ where due_at is null and ended_at is null and waits_for is null;
 create index step_executions_held on dripdrop.step_executions (waits_for, adapter_id)
 where waits_for in ('pause', 'sender', 'rest', 'circuit', 'release');
 
--- Who waits in the line of a limit, and who of them is under way.
-create index step_executions_in_line on dripdrop.step_executions (counter_id, due_at)
-where counter_id is not null and ended_at is null;
+-- Who waits in the line of a limit, step by step.
+create index step_executions_in_line
+on dripdrop.step_executions (counter_id, step_id, scheduled_for, id)
+where waits_for = 'limit';
 
 -- Who waits for a circuit to close.
 create index step_executions_behind_a_circuit on dripdrop.step_executions (circuit_id, id)
@@ -2096,8 +2064,8 @@ comment on column dripdrop.step_executions.scheduled_for is
   'When it is, or was, planned: staleness counts from here. A retry leaves it, and a deferral too '
   'but to the opening of a send window.';
 comment on column dripdrop.step_executions.due_at is
-  'When tick() looks at it: the planned time, or what it was put off to; null while it is held, '
-  'under way or ended.';
+  'When tick() looks at it: the planned time, or what it was put off to, of one that waits for a '
+  'limit by estimate; null while it is held, under way or ended.';
 comment on column dripdrop.step_executions.waits_for is
   'What makes it due before due_at, or at all: event, enrollment (resumed), pause (of sending, '
   'lifted), hook (answered), rules (answered), release (by an operator), rival (of its exclusive '
@@ -2107,7 +2075,8 @@ comment on column dripdrop.step_executions.awaited_event is
   'The key of the event it waits for; due_at is then the timeout, if there is one.';
 comment on column dripdrop.step_executions.event_id is 'The event that set it off.';
 comment on column dripdrop.step_executions.counter_id is
-  'The limit in whose line it waits or waited; null where nothing limits it.';
+  'The line of a limit, or of a sender, in which it waits or by which it is counted; null where '
+  'nothing limits it.';
 comment on column dripdrop.step_executions.circuit_id is
   'The circuit that it waits for: its sender''s server is away.';
 comment on column dripdrop.step_executions.defer_count is 'How often it was deferred.';

@@ -23,15 +23,19 @@ as $$
       array[
         '_advance',
         '_answer_with_errors',
+        '_asked_at_fence',
+        '_asked_of_limits',
         '_begin',
         '_behind_circuits',
         '_breach',
         '_cancel_executions',
+        '_caps_of',
         '_carry_out',
         '_charged',
         '_check_fences',
         '_circuits_of',
         '_classified',
+        '_count_under_way',
         '_defer_executions',
         '_end_enrollments',
         '_end_executions',
@@ -39,6 +43,7 @@ as $$
         '_enroll',
         '_fail_renders',
         '_fire_side_steps',
+        '_frequency_caps_of',
         '_gates',
         '_give_up',
         '_held',
@@ -46,20 +51,20 @@ as $$
         '_hold_behind_circuits',
         '_hold_executions',
         '_hold_for_enrollments',
-        '_keep',
         '_let_out',
         '_limit_at_fence',
         '_limits_on',
-        '_line',
         '_log_decisions',
         '_lost_leases',
         '_make_due',
+        '_mark_lines',
+        '_next_in_line',
         '_note_answers',
         '_note_senders',
         '_pass_fence',
         '_pick_probes',
         '_plan',
-        '_pull',
+        '_rates_of',
         '_read_hook_pointers',
         '_record_answers',
         '_record_batch',
@@ -71,15 +76,17 @@ as $$
         '_rooms',
         '_settle_counters',
         '_settle_rules',
+        '_settled',
+        '_steps_in_line',
         '_stop_at_fence',
         '_suppress',
         '_take_due',
+        '_take_in_line',
         '_take_pointers',
         '_take_questions',
         '_tick',
         '_track',
         '_turn_away',
-        '_under_way',
         '_unknown',
         '_unstopped',
         '_unsubscribe_links',
@@ -93,6 +100,7 @@ as $$
         '_wake_held',
         '_wake_missed',
         '_wanted_hooks',
+        '_written_rates',
         'claim_hooks',
         'claim_renders',
         'claim_sends',
@@ -118,7 +126,7 @@ as $$
         'enable_mergejoin=off',
         'jit=off'
       ],
-      array['_admit', '_standings', '_tallies']
+      array['_counters_of', '_lock_counters', '_under_way']
     union all
     -- The same, called where hashing is ruled out.
     select
@@ -129,12 +137,7 @@ as $$
         'enable_mergejoin=off',
         'jit=off'
       ],
-      array['_in_turn']
-    union all
-    -- Called where hashing is ruled out, and joins parts of a batch without an index.
-    select
-      array['enable_hashjoin=on'],
-      array['_put_off', '_take_turns']
+      array['_all_fit', '_in_turn', '_note_let_through', '_note_taken', '_passing', '_waiting']
     union all
     -- By key, too, with joins as the planner likes: they are with small tables.
     select

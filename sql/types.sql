@@ -186,64 +186,16 @@ create type dripdrop._limit as (
 comment on type dripdrop._limit is
   'One limit on one message: what is counted, how many, in what time.';
 
--- What one counter has counted, how often a batch asks it (demand), and the last slot in its
--- line.
-create type dripdrop._tally as (
-  counter_id uuid,
-  scope text,
-  subject text,
-  max_count int,
-  per interval,
-  time_zone text,
-  used int,
-  demand int,
-  until timestamptz
-);
-
-comment on type dripdrop._tally is 'What a limit has used up, and what is asked of it.';
-
--- A counter and the line of those who wait for it. used: under_way included. slots: of a rate,
--- the last max_count times that were used or promised. day, day_used: of a daily limit, the last
--- day that was used or promised, and how much of it.
-create type dripdrop._standing as (
-  place int,
-  used int,
-  under_way int,
-  slots timestamptz array,
-  day date,
-  day_used int,
-  until timestamptz
-);
-
-comment on type dripdrop._standing is 'A limit with all that was promised of it.';
-
--- What a counter is to be set to, by what the batch added to it. slots: the whole ring of a rate,
--- or null where it only grows longer. until: the last slot of those who wait.
-create type dripdrop._entry as (
-  counter_id uuid,
-  max_count int,
-  per interval,
-  day date,
-  used int,
-  added int,
-  slots timestamptz array,
-  until timestamptz
-);
-
-comment on type dripdrop._entry is 'What a batch makes of a counter.';
-
--- A message, its slot, and the limit that keeps it waiting until then.
-create type dripdrop._blocked as (
+-- A message that asks a limit. number: how many of those to come that one has let through with it.
+-- blocked: whether the message has to wait, in the line of this limit.
+create type dripdrop._place as (
   execution_id uuid,
-  until timestamptz,
-  scope text,
-  subject text,
-  max_count int,
-  per interval,
-  counter_id uuid
+  counter_id uuid,
+  number int,
+  blocked boolean
 );
 
-comment on type dripdrop._blocked is 'A message that a limit keeps waiting, until its slot.';
+comment on type dripdrop._place is 'Where a message stands with one of its limits.';
 
 -- A sender that a step may use, as it stands now. fault: why it cannot be used at all.
 create type dripdrop._sender as (

@@ -55,9 +55,181 @@ $$;
 comment on function dripdrop._has_limits(dripdrop.steps, dripdrop.channel_adapters) is
   'Whether a message of this step through this sender may be subject to a limit.';
 
+-- Of the rates for one scope the most specific holds, and counts where it is written: the step's,
+-- else the sender's, else the tenant's, else everybody's.
+create or replace function dripdrop._written_rates(steps uuid[], adapters uuid[])
+returns table (step_id uuid, adapter_id uuid, scope text, owner_id uuid, rate jsonb)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select distinct on (w.step_id, w.adapter_id, w.scope)
+    w.step_id, w.adapter_id, w.scope, w.owner_id, w.rate
+  from (
+    select p.step_id, p.adapter_id, 1 as place, r.key as scope, s.id as owner_id, r.value as rate
+    from unnest(steps, adapters) as p (step_id, adapter_id)
+    join dripdrop.steps as s on s.id = p.step_id
+    cross join lateral jsonb_each(s.config -> 'rate_limits') as r
+    union all
+    select p.step_id, p.adapter_id, 2, r.key, a.id, r.value
+    from unnest(steps, adapters) as p (step_id, adapter_id)
+    join dripdrop.channel_adapters as a on a.id = p.adapter_id
+    cross join lateral jsonb_each(a.rate_limits) as r
+    union all
+    select
+      p.step_id, p.adapter_id, case when t.tenant_key is null then 4 else 3 end, r.key, null,
+      r.value
+    from unnest(steps, adapters) as p (step_id, adapter_id)
+    join dripdrop.steps as s on s.id = p.step_id
+    join dripdrop.tenant_settings as t on t.tenant_key = s.tenant_key or t.tenant_key is null
+    cross join lateral jsonb_each(t.rate_limits) as r
+  ) as w
+  order by w.step_id, w.adapter_id, w.scope, w.place
+$$;
+
+comment on function dripdrop._written_rates(uuid[], uuid[]) is
+  'The rates that hold for messages of steps through adapters, one per scope.';
+
+-- A ring of at most 5000 times stands for any count: 6000 a minute is 3000 in half a minute.
+create or replace function dripdrop._rates_of(steps uuid[], adapters uuid[])
+returns table (
+  step_id uuid,
+  adapter_id uuid,
+  tenant_key text,
+  scope text,
+  owner_id uuid,
+  subject text,
+  max_count int,
+  per interval
+)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    r.step_id, r.adapter_id, r.tenant_key, r.scope, r.owner_id, r.subject,
+    floor(r.max_count / r.parts)::int,
+    make_interval(secs => (r.seconds / r.parts)::float8)
+  from (
+    select
+      w.step_id,
+      w.adapter_id,
+      case w.scope when 'adapter' then a.tenant_key else s.tenant_key end as tenant_key,
+      w.scope,
+      w.owner_id,
+      case w.scope
+        when 'adapter' then a.id::text
+        when 'provider' then s.channel || ':' || a.provider
+        when 'domain' then lower(
+          substring(
+            coalesce(s.template_content ->> 'from', a.config ->> 'from') from '@([a-zA-Z0-9.-]+)'
+          )
+        )
+      end as subject,
+      ceil((w.rate ->> 'count')::numeric / 5000) as parts,
+      (w.rate ->> 'count')::numeric as max_count,
+      (w.rate ->> 'seconds')::numeric as seconds
+    from dripdrop._written_rates(steps, adapters) as w
+    join dripdrop.steps as s on s.id = w.step_id
+    join dripdrop.channel_adapters as a on a.id = w.adapter_id
+    where w.rate <> 'false'
+  ) as r
+$$;
+
+comment on function dripdrop._rates_of(uuid[], uuid[]) is
+  'Rates on messages of steps through adapters; subject is null where the message says it.';
+
+create or replace function dripdrop._caps_of(steps uuid[], adapters uuid[], at timestamptz)
+returns table (
+  step_id uuid,
+  adapter_id uuid,
+  tenant_key text,
+  scope text,
+  owner_id uuid,
+  subject text,
+  max_count int,
+  per interval
+)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with
+  sender as materialized (
+    select
+      s.id as step_id,
+      s.config,
+      a.id as adapter_id,
+      a.tenant_key,
+      make_interval(secs => nullif(a.min_gap_seconds, 0)) as gap,
+      dripdrop._daily_cap(a, (_caps_of.at at time zone zone.name)::date, zone.name) as daily_cap,
+      b.id as budget_id,
+      b.max_share_pct
+    from unnest(steps, adapters) as p (step_id, adapter_id)
+    join dripdrop.steps as s on s.id = p.step_id
+    join dripdrop.channel_adapters as a on a.id = p.adapter_id
+    cross join lateral (
+      select coalesce(a.time_zone, dripdrop._default_time_zone(a.tenant_key)) as name
+    ) as zone
+    left join dripdrop.adapter_sequence_budgets as b
+      on b.adapter_id = a.id and b.sequence_version_id = s.sequence_version_id
+  )
+  select n.step_id, n.adapter_id, n.tenant_key, 'gap', n.adapter_id, '', 1, n.gap
+  from sender as n
+  where n.gap is not null
+  union all
+  select n.step_id, n.adapter_id, n.tenant_key, 'day', n.adapter_id, '', n.daily_cap, null
+  from sender as n
+  where n.daily_cap is not null
+  union all
+  -- A share of no limit is counted all the same: weights go by what was used.
+  select
+    n.step_id, n.adapter_id, n.tenant_key, 'share', n.budget_id, '',
+    greatest(coalesce(n.daily_cap * n.max_share_pct::bigint / 100, 2147483647), 1)::int, null
+  from sender as n
+  where n.budget_id is not null
+  union all
+  select
+    n.step_id, n.adapter_id, n.tenant_key, 'step_day', n.step_id, '',
+    (n.config ->> 'daily_cap')::int, null
+  from sender as n
+  where n.config ->> 'daily_cap' is not null
+$$;
+
+comment on function dripdrop._caps_of(uuid[], uuid[], timestamptz) is
+  'Gaps and daily limits on messages of steps through adapters.';
+
+create or replace function dripdrop._frequency_caps_of(steps uuid[], adapters uuid[])
+returns table (
+  step_id uuid,
+  adapter_id uuid,
+  tenant_key text,
+  scope text,
+  owner_id uuid,
+  subject text,
+  max_count int,
+  per interval
+)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    s.id, p.adapter_id, s.tenant_key, 'subscriber', f.id, null::text, f.max_messages, f.per
+  from unnest(steps, adapters) as p (step_id, adapter_id)
+  join dripdrop.steps as s on s.id = p.step_id
+  join dripdrop.frequency_caps as f
+    on (f.tenant_key = s.tenant_key or f.tenant_key is null)
+    and (f.channel = s.channel or f.channel is null)
+    and (f.topic = s.config ->> 'topic' or f.topic is null)
+    and (f.kind = 'all' or s.config ->> 'kind' is distinct from 'transactional')
+$$;
+
+comment on function dripdrop._frequency_caps_of(uuid[], uuid[]) is
+  'How often subscribers may hear from messages of steps; the message says which subscriber.';
+
 -- Every limit on every message. What holds for all messages of a step through a sender is looked up
--- once. Of the limits for one scope the most specific holds, and counts where it is written: the
--- step's, else the sender's, else the tenant's, else everybody's.
+-- once.
 create or replace function dripdrop._limits_on(decisions dripdrop._decision[], at timestamptz)
 returns setof dripdrop._limit
 language sql
@@ -73,149 +245,49 @@ as $$
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     where d.limited and d.action = 'send'
   ),
-  sender as materialized (
-    select
-      p.step_id,
-      p.adapter_id,
-      s.tenant_key,
-      s.channel,
-      s.config,
-      s.sequence_version_id,
-      a as adapter,
-      coalesce(a.time_zone, dripdrop._default_time_zone(a.tenant_key)) as time_zone,
-      lower(
-        substring(
-          coalesce(s.template_content ->> 'from', a.config ->> 'from') from '@([a-zA-Z0-9.-]+)'
-        )
-      ) as domain
+  pair as materialized (
+    select array_agg(p.step_id) as steps, array_agg(p.adapter_id) as adapters
     from (select distinct m.step_id, m.adapter_id from message as m) as p
-    join dripdrop.steps as s on s.id = p.step_id
-    join dripdrop.channel_adapters as a on a.id = p.adapter_id
-  ),
-  rate as (
-    select
-      n.step_id,
-      n.adapter_id,
-      n.time_zone,
-      case when scope.name = 'adapter' then (n.adapter).tenant_key else n.tenant_key end
-        as tenant_key,
-      scope.name as scope,
-      written.owner_id,
-      case scope.name
-        when 'adapter' then n.adapter_id::text
-        when 'provider' then n.channel || ':' || (n.adapter).provider
-        when 'domain' then n.domain
-      end as subject,
-      -- A ring of at most 5000 times stands for any count: 6000 a minute is 3000 in half a minute.
-      ceil((written.rate ->> 'count')::numeric / 5000) as parts,
-      (written.rate ->> 'count')::numeric as max_count,
-      (written.rate ->> 'seconds')::numeric as seconds
-    from sender as n
-    cross join unnest(array['adapter', 'provider', 'domain', 'recipient_domain', 'recipient'])
-      as scope (name)
-    cross join lateral (
-      select w.owner_id, w.rate
-      from (
-        values
-        (1, n.step_id, n.config -> 'rate_limits' -> scope.name),
-        (2, n.adapter_id, (n.adapter).rate_limits -> scope.name),
-        (
-          3,
-          null,
-          (
-            select t.rate_limits -> scope.name
-            from dripdrop.tenant_settings as t
-            where t.tenant_key = n.tenant_key
-          )
-        ),
-        (
-          4,
-          null,
-          (
-            select t.rate_limits -> scope.name
-            from dripdrop.tenant_settings as t
-            where t.tenant_key is null
-          )
-        )
-      ) as w (place, owner_id, rate)
-      where w.rate is not null
-      order by w.place
-      limit 1
-    ) as written
-    where written.rate <> 'false'
   ),
   limited as materialized (
-    select
-      r.step_id, r.adapter_id, r.time_zone, r.tenant_key, r.scope, r.owner_id, r.subject,
-      floor(r.max_count / r.parts)::int as max_count,
-      make_interval(secs => (r.seconds / r.parts)::float8) as per
-    from rate as r
-    where r.subject is not null or r.scope in ('recipient_domain', 'recipient')
-    union all
-    select
-      n.step_id, n.adapter_id, n.time_zone, (n.adapter).tenant_key, l.scope, l.owner_id, '',
-      l.max_count, l.per
-    from sender as n
-    cross join lateral (
-      select dripdrop._daily_cap(
-        n.adapter, (_limits_on.at at time zone n.time_zone)::date, n.time_zone
-      ) as today
-    ) as cap
-    left join dripdrop.adapter_sequence_budgets as b
-      on b.adapter_id = n.adapter_id and b.sequence_version_id = n.sequence_version_id
-    cross join lateral (
-      values
-      ('gap', n.adapter_id, 1, make_interval(secs => nullif((n.adapter).min_gap_seconds, 0))),
-      ('day', n.adapter_id, cap.today, null),
-      (
-        'share', b.id,
-        -- A share of no limit is counted all the same: weights go by what was used.
-        case
-          when b.id is not null
-          then greatest(coalesce(cap.today * b.max_share_pct::bigint / 100, 2147483647), 1)::int
-        end,
-        null
-      ),
-      ('step_day', n.step_id, (n.config ->> 'daily_cap')::int, null)
-    ) as l (scope, owner_id, max_count, per)
-    where case l.scope when 'gap' then l.per is not null else l.max_count is not null end
-    union all
-    select
-      n.step_id, n.adapter_id, n.time_zone, n.tenant_key, 'subscriber', f.id, null, f.max_messages,
-      f.per
-    from sender as n
-    join dripdrop.frequency_caps as f
-      on (f.tenant_key = n.tenant_key or f.tenant_key is null)
-      and (f.channel = n.channel or f.channel is null)
-      and (f.topic = n.config ->> 'topic' or f.topic is null)
-      and (f.kind = 'all' or n.config ->> 'kind' is distinct from 'transactional')
+    select l.*, coalesce(a.time_zone, dripdrop._default_time_zone(a.tenant_key)) as time_zone
+    from (
+      select r.*
+      from pair as p
+      cross join lateral dripdrop._rates_of(p.steps, p.adapters) as r
+      where r.subject is not null or r.scope in ('recipient_domain', 'recipient')
+      union all
+      select c.*
+      from pair as p
+      cross join lateral dripdrop._caps_of(p.steps, p.adapters, _limits_on.at) as c
+      union all
+      select f.*
+      from pair as p
+      cross join lateral dripdrop._frequency_caps_of(p.steps, p.adapters) as f
+    ) as l
+    join dripdrop.channel_adapters as a on a.id = l.adapter_id
   )
   select
-    m.execution_id,
-    l.tenant_key,
-    l.scope,
-    l.owner_id,
-    subject.value,
-    l.max_count,
-    l.per,
-    l.time_zone,
+    n.execution_id, n.tenant_key, n.scope, n.owner_id, n.subject, n.max_count, n.per, n.time_zone,
     c.id
-  from message as m
-  join limited as l on l.step_id = m.step_id and l.adapter_id = m.adapter_id
-  cross join lateral (
-    select case l.scope
-      when 'recipient' then m.recipient
-      when 'recipient_domain' then nullif(split_part(m.recipient, '@', 2), '')
-      when 'subscriber' then m.subscriber_type || ':' || m.subscriber_id
-      else l.subject
-    end as value
-  ) as subject
+  from (
+    select
+      m.execution_id, l.tenant_key, l.scope, l.owner_id, l.max_count, l.per, l.time_zone,
+      case l.scope
+        when 'recipient' then m.recipient
+        when 'recipient_domain' then nullif(split_part(m.recipient, '@', 2), '')
+        when 'subscriber' then m.subscriber_type || ':' || m.subscriber_id
+        else l.subject
+      end as subject
+    from message as m
+    join limited as l on l.step_id = m.step_id and l.adapter_id = m.adapter_id
+  ) as n
   left join dripdrop.counters as c
-    on c.subject = subject.value
-    and c.scope = l.scope
-    and (c.owner_id = l.owner_id or (c.owner_id is null and l.owner_id is null))
-    and (c.tenant_key = l.tenant_key or (c.tenant_key is null and l.tenant_key is null))
-  where subject.value is not null
+    on c.subject = n.subject
+    and c.scope = n.scope
+    and (c.owner_id = n.owner_id or (c.owner_id is null and n.owner_id is null))
+    and (c.tenant_key = n.tenant_key or (c.tenant_key is null and n.tenant_key is null))
+  where n.subject is not null
 $$;
 
 comment on function dripdrop._limits_on(dripdrop._decision[], timestamptz) is

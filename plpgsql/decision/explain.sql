@@ -95,8 +95,8 @@ $$;
 
 comment on function dripdrop._explain_past(uuid) is 'What became of the steps of an enrolment.';
 
--- A message that waits is judged as of the time it waits for, unless that is a timeout. What waits
--- has its slot; what is due is yet to ask its limits.
+-- A message that waits is judged as of the time it waits for, unless that is a timeout. What is due
+-- is yet to ask its limits.
 create or replace function dripdrop._explain_gates(
   execution dripdrop.step_executions,
   at timestamptz
@@ -112,7 +112,7 @@ declare
   );
   v_decision dripdrop._decision := dripdrop._decide(array[execution.id], v_as_of);
 begin
-  if execution.due_at <= _explain_gates.at then
+  if execution.due_at <= _explain_gates.at and execution.waits_for is distinct from 'limit' then
     v_decision := dripdrop._would_admit(v_decision, _explain_gates.at);
   end if;
   return query
@@ -129,7 +129,7 @@ begin
     case
       when g.action = 'ask' and execution.due_at > _explain_gates.at then execution.due_at
       when g.action is not null then g.until
-      when put_off.gate is not null then execution.due_at
+      when put_off.gate is not null then v_as_of
     end,
     next.action,
     next.at
@@ -150,7 +150,8 @@ begin
   cross join dripdrop._explain_next(execution, v_decision, v_as_of) as next
   -- The gate that put it off is why it waits, though it will be open by then.
   left join dripdrop._last_deferral(execution) as put_off
-    on put_off.gate = g.gate and execution.due_at > _explain_gates.at
+    on put_off.gate = g.gate
+    and (execution.due_at > _explain_gates.at or execution.waits_for = 'limit')
   where g.gate <> 'send'
   order by g.place;
 end

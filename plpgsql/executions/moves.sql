@@ -43,7 +43,7 @@ as $$
       updated_at = _make_due.at
   where x.id = any (executions)
     and x.state in ('scheduled', 'queued', 'rendered')
-    and coalesce(x.due_at > _make_due.at, true)
+    and (x.due_at is null or x.due_at > _make_due.at or x.waits_for = 'limit')
 $$;
 
 comment on function dripdrop._make_due(uuid[], timestamptz, text) is

@@ -216,7 +216,7 @@ $$;
 comment on function dripdrop._wake_by_rest(uuid, uuid[], uuid[], timestamptz) is
   'Makes due what waits for a sender to end its rest.';
 
--- What waits in the lines of limits that have changed, whatever its slot.
+-- What waits in the lines of limits that have changed.
 --
 -- locks   the executions that wait, skipping what is locked
 create or replace function dripdrop._wake_by_limit(counters uuid[], at timestamptz)

@@ -235,6 +235,7 @@ as $$
     select x.due_at
     from dripdrop.step_executions as x
     where x.due_at <= _overdue_problems.at - interval '5 minutes'
+      and x.waits_for is distinct from 'limit'
       and not exists (
         select from dripdrop.faults as f
         where f.execution_id = x.id and f.until > _overdue_problems.at

@@ -340,7 +340,7 @@ declare
   );
 begin
   if cardinality(v_limited) > 0 then
-    v_limited := dripdrop._admit(v_limited, _limit_at_fence.at, true, ahead);
+    v_limited := dripdrop._admit_at_fence(v_limited, _limit_at_fence.at, ahead);
     update dripdrop.step_executions as x
     set counter_id = d.counter_id,
         leave_by = d.until

@@ -27,11 +27,15 @@ begin
   perform dripdrop._check_batch_size(batch_size);
   perform dripdrop._look_around(v_now);
   -- A fifth of a batch goes to what has just come due: nobody stands behind another one's crowd.
-  v_due := dripdrop._take_due(batch_size - batch_size / 5, false, '{}', v_now);
+  v_due := dripdrop._take_in_line((batch_size + 1) / 2, v_now);
+  v_due := v_due || dripdrop._take_due(
+    batch_size - batch_size / 5 - cardinality(v_due), false, v_due, v_now
+  );
   v_due := v_due || dripdrop._take_due(batch_size / 5, true, v_due, v_now);
   if cardinality(v_due) > 0 then
     v_decisions := dripdrop._tick(v_due, v_now);
   end if;
+  perform dripdrop._attempt('_mark_lines', v_now);
 
   return query
   select
@@ -68,6 +72,7 @@ begin
       from dripdrop.step_executions as x
       join dripdrop.enrollments as e on e.id = x.enrollment_id
       where x.due_at <= _take_due.at
+        and x.waits_for is distinct from 'limit'
         and x.id <> all (taken)
         and not exists (
           select from dripdrop.faults as f where f.execution_id = x.id and f.until > _take_due.at
@@ -82,6 +87,7 @@ begin
     from dripdrop.step_executions as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     where x.due_at <= _take_due.at
+      and x.waits_for is distinct from 'limit'
       and not exists (
         select from dripdrop.faults as f where f.execution_id = x.id and f.until > _take_due.at
       )
@@ -109,17 +115,12 @@ as $$
       (
         select x.due_at
         from dripdrop.step_executions as x
-        where x.due_at > n.now
+        where x.due_at > n.now and x.waits_for is distinct from 'limit'
         order by x.due_at
         limit 1
       ),
       (
-        select min(c.taken[cardinality(c.taken) - c.max_count + 1] + c.per)
-        from dripdrop.counters as c
-        where c.line_until > n.now
-          and c.scope not in ('recipient', 'subscriber')
-          and c.per is not null
-          and c.taken[cardinality(c.taken) - c.max_count + 1] + c.per > n.now
+        select min(c.room_at) from dripdrop.counters as c where c.room_at > n.now
       ),
       (
         select min(s.until)
@@ -145,7 +146,6 @@ as $$
 begin
   perform dripdrop._attempt('_record_late', at);
   perform dripdrop._attempt('_wake_by_circuit', at);
-  perform dripdrop._attempt('_pull_for_senders', at);
 end
 $$;
 
@@ -170,42 +170,6 @@ $$;
 
 comment on function dripdrop._attempt(text, timestamptz) is
   'Does what may fail without harm to anything else, and warns of it.';
-
-create or replace function dripdrop._pull_for_senders(at timestamptz)
-returns void
-language sql
-set search_path = pg_catalog, pg_temp
-as $$
-  select dripdrop._pull(
-    array(
-      select c.id
-      from dripdrop.counters as c
-      where c.line_until > _pull_for_senders.at and c.scope not in ('recipient', 'subscriber')
-    ),
-    at
-  )
-$$;
-
-comment on function dripdrop._pull_for_senders(timestamptz) is
-  'Makes due what waits in the lines of senders'' limits that have room.';
-
-create or replace function dripdrop._pull_for_people(at timestamptz)
-returns void
-language sql
-set search_path = pg_catalog, pg_temp
-as $$
-  select dripdrop._pull(
-    array(
-      select c.id
-      from dripdrop.counters as c
-      where c.line_until > _pull_for_people.at and c.scope in ('recipient', 'subscriber')
-    ),
-    at
-  )
-$$;
-
-comment on function dripdrop._pull_for_people(timestamptz) is
-  'Makes due what waits in the lines of people''s limits that have room.';
 
 -- locks   the counters of limits, in id order; callers hold the executions and their enrolments
 -- raises  ZD120 the queues do not exist; 53xxx and 58xxx when nothing can be written; 40001, 40P01
@@ -254,7 +218,7 @@ declare
   );
 begin
   if exists (select from unnest(v_decisions) as d where d.limited and d.action = 'send') then
-    v_decisions := dripdrop._admit(v_decisions, _decide_and_carry_out.at, false);
+    v_decisions := dripdrop._admit(v_decisions, _decide_and_carry_out.at);
   end if;
   if for_real then
     v_decisions := dripdrop._held_surely(v_decisions, _decide_and_carry_out.at);
@@ -329,18 +293,6 @@ begin
 
   if exists (select from unnest(decisions) as d where d.action not in ('send', 'ask')) then
     perform dripdrop._turn_away(decisions, _carry_out.at);
-    perform dripdrop._take_turns(n.counters, n.executions, _carry_out.at)
-    from (
-      select l.counters, array_agg(d.execution_id) as executions
-      from (
-        select c.id, dripdrop._one_line(c) as counters
-        from dripdrop.counters as c
-        where c.id in (select d.counter_id from unnest(decisions) as d where d.action = 'defer')
-        offset 0
-      ) as l
-      join unnest(decisions) as d on d.counter_id = l.id and d.action = 'defer'
-      group by l.counters
-    ) as n;
   end if;
 end
 $$;
@@ -363,6 +315,14 @@ declare
   v_exits record;
 begin
   perform dripdrop._defer_executions(decisions, _turn_away.at);
+  perform dripdrop._reschedule(
+    array(
+      select row(d.execution_id, null, d.until, d.waits_for, null, null)::dripdrop._new_time
+      from unnest(decisions) as d
+      where d.action = 'wait'
+    ),
+    _turn_away.at
+  );
   perform dripdrop._hold_executions(decisions, _turn_away.at);
   perform dripdrop._end_executions(decisions, _turn_away.at);
   for v_exits in

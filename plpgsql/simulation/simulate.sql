@@ -139,7 +139,7 @@ begin
         when x.id = any (v_limited) then 'defer'
       end as action
   ) as ended
-  where d.action <> 'ask'
+  where d.action not in ('ask', 'wait')
   order by x.id;
 
   update dripdrop.step_executions as x

@@ -93,7 +93,9 @@ with (
 -- update would copy it.
 alter table dripdrop.step_executions alter payload set storage external;
 
-create index step_executions_due on dripdrop.step_executions (due_at) where due_at is not null;
+-- What waits in the line of a limit is not due by time.
+create index step_executions_due on dripdrop.step_executions (due_at)
+where due_at is not null and waits_for is distinct from 'limit';
 
 -- What is under way: reconcile() reads it whole. What is held waits for something.
 create index step_executions_in_flight on dripdrop.step_executions (id)
@@ -104,9 +106,10 @@ where due_at is null and ended_at is null and waits_for is null;
 create index step_executions_held on dripdrop.step_executions (waits_for, adapter_id)
 where waits_for in ('pause', 'sender', 'rest', 'circuit', 'release');
 
--- Who waits in the line of a limit, and who of them is under way.
-create index step_executions_in_line on dripdrop.step_executions (counter_id, due_at)
-where counter_id is not null and ended_at is null;
+-- Who waits in the line of a limit, step by step.
+create index step_executions_in_line
+on dripdrop.step_executions (counter_id, step_id, scheduled_for, id)
+where waits_for = 'limit';
 
 -- Who waits for a circuit to close.
 create index step_executions_behind_a_circuit on dripdrop.step_executions (circuit_id, id)
@@ -154,8 +157,8 @@ comment on column dripdrop.step_executions.scheduled_for is
   'When it is, or was, planned: staleness counts from here. A retry leaves it, and a deferral too '
   'but to the opening of a send window.';
 comment on column dripdrop.step_executions.due_at is
-  'When tick() looks at it: the planned time, or what it was put off to; null while it is held, '
-  'under way or ended.';
+  'When tick() looks at it: the planned time, or what it was put off to, of one that waits for a '
+  'limit by estimate; null while it is held, under way or ended.';
 comment on column dripdrop.step_executions.waits_for is
   'What makes it due before due_at, or at all: event, enrollment (resumed), pause (of sending, '
   'lifted), hook (answered), rules (answered), release (by an operator), rival (of its exclusive '
@@ -165,7 +168,8 @@ comment on column dripdrop.step_executions.awaited_event is
   'The key of the event it waits for; due_at is then the timeout, if there is one.';
 comment on column dripdrop.step_executions.event_id is 'The event that set it off.';
 comment on column dripdrop.step_executions.counter_id is
-  'The limit in whose line it waits or waited; null where nothing limits it.';
+  'The line of a limit, or of a sender, in which it waits or by which it is counted; null where '
+  'nothing limits it.';
 comment on column dripdrop.step_executions.circuit_id is
   'The circuit that it waits for: its sender''s server is away.';
 comment on column dripdrop.step_executions.defer_count is 'How often it was deferred.';

@@ -50,16 +50,21 @@ class Sender:
                 return gone
 
     def run(self, until: timedelta) -> list[datetime]:
-        """Go from one due message to the next; return when messages left."""
+        """Go from one moment at which something may happen to the next; return what left when."""
         end = self.clock.now + until
         left: list[datetime] = []
-        while True:
+        while self.clock.now < end:
             left += [self.clock.now] * len(self.work())
-            due = self.engine.rows("select min(due_at) as at from dripdrop.step_executions")[0].at
-            if due is None or due > end:
-                self.clock.set(end)
-                return left
-            self.clock.set(max(due, self.clock.now))
+            self.clock.set(min(self._next_moment(), end))
+        return left
+
+    def _next_moment(self) -> datetime:
+        """Return when a tick may have something to do, or a message expects to leave."""
+        (row,) = self.engine.rows(
+            "select min(due_at) as at from dripdrop.step_executions where due_at > dripdrop._now()"
+        )
+        at = self.clock.now + timedelta(seconds=self.engine.next_due())
+        return min(row.at or at, at)
 
     def waiting(self) -> list[Any]:
         """Return what waits, in the order of its slots."""

@@ -212,13 +212,14 @@ class World:
         sent, now = self.sent(), self.clock.now
         morning = now.replace(hour=0, minute=0, second=0) + timedelta(seconds=512)
         for message in self.waiting():
-            if message.reason.endswith("daily_cap") and message.due_at <= morning:
+            limits = [limit for limit in self.limits if limit.counts(message)]
+            if now <= morning and any(limit.window is None for limit in limits):
                 continue
-            assert any(
-                limit.used(sent, message, now) >= limit.most
-                for limit in self.limits
-                if limit.counts(message)
-            ), (now, message, self.limits)
+            assert any(limit.used(sent, message, now) >= limit.most for limit in limits), (
+                now,
+                message,
+                limits,
+            )
 
 
 @pytest.fixture
@@ -265,10 +266,9 @@ def test_no_limit_is_exceeded_none_is_left_unused_and_nobody_starves(
     for _ in range(400):
         world.work()
         world.check_used()
-        due = [m.due_at for m in world.waiting()]
-        if not due:
+        if not world.waiting():
             break
-        clock.set(max(min(due), clock.now))
+        clock.advance(seconds=engine.next_due())
     world.check_kept()
     assert {m.state for m in world.messages()} <= {"sent", "cancelled"}
     counts = [m.defer_count for m in world.messages()]

@@ -15,7 +15,7 @@ def come_a_second_apart(sender: Sender) -> None:
     sender.crowd(2)
     sender.engine.tick()
     sender.engine.render()
-    first = sender.engine.claim_sends("email")
+    first = sender.engine.claim_sends("email", ahead=timedelta(seconds=2))
     sender.engine.record(first, left_after=0.3)
     sender.clock.advance(seconds=1)
     sender.engine.tick()
