@@ -4480,7 +4480,8 @@ create or replace function dripdrop._end_enrollments(
   enrollments uuid[],
   state text,
   reason text,
-  at timestamptz
+  at timestamptz,
+  failed uuid[] default null
 )
 returns void
 language plpgsql
@@ -4492,6 +4493,14 @@ begin
   update dripdrop.enrollments as e
   set state = _end_enrollments.state,
       exit_reason = _end_enrollments.reason,
+      failed_execution_id = case
+        when failed is not null then (
+          select x.id
+          from dripdrop.step_executions as x
+          where x.id = any (failed) and x.enrollment_id = e.id
+          limit 1
+        )
+      end,
       ask_at = null,
       completed_at = case when _end_enrollments.state = 'completed' then _end_enrollments.at end,
       cancelled_at = case when _end_enrollments.state = 'cancelled' then _end_enrollments.at end,
@@ -4515,8 +4524,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._end_enrollments(uuid[], text, text, timestamptz) is
-  'Ends enrolments and cancels what has not left.';
+comment on function dripdrop._end_enrollments(uuid[], text, text, timestamptz, uuid[]) is
+  'Ends enrolments and cancels what has not left; failed: the executions whose failure ends them.';
 
 -- plpgsql/executions/held.sql
 
@@ -7428,7 +7437,8 @@ begin
     cross join lateral (
       select max(coalesce(r.ended_at, r.until)) as ended_at
       from dripdrop.adapter_rests as r
-      where r.adapter_id = a.id and r.reason in ('bounce_threshold', 'complaint_threshold')
+      -- A pause has counted nothing, whatever reason it was given.
+      where r.adapter_id = a.id and r.detail ? 'messages'
     ) as last_rest
     cross join lateral dripdrop._breach(
       a.id,
@@ -11471,7 +11481,9 @@ begin
   where x.id = any (executions);
 
   if v_ending is not null then
-    perform dripdrop._end_enrollments(v_ending, 'cancelled', 'step_failed', _give_up.at);
+    perform dripdrop._end_enrollments(
+      v_ending, 'cancelled', 'step_failed', _give_up.at, _give_up.executions
+    );
   end if;
   if v_going_on is not null then
     perform dripdrop._advance(v_going_on, _give_up.at);
@@ -12605,7 +12617,7 @@ when (
       paused>active, paused>completed, paused>cancelled
     }'::text[]
   )
-  and not (old.state = 'cancelled' and old.exit_reason = 'step_failed' and new.state = 'active')
+  and not (old.failed_execution_id is not null and new.state = 'active')
 )
 execute function dripdrop._refuse_enrollment_move();
 
@@ -18022,7 +18034,7 @@ begin atomic
   select 50, 'hooks', false, case when (fact).hooks_unanswered then 'ask' end,
     coalesce((fact).hooks_reason, 'waiting_for_hooks'), (fact).hooks_detail,
     coalesce((fact).hooks_until, (fact).at + interval '15 minutes'),
-    case (fact).hooks_reason when 'circuit_open' then 'circuit' else 'hook' end
+    case when (fact).hooks_until is null then 'hook' else 'circuit' end
   union all
   select 60, 'step', true, case when not (fact).step_active then 'skip' end,
     'step_inactive', null, null, null
@@ -20634,11 +20646,7 @@ begin
       hint = 'Only what failed can be replayed; resolve() settles what is unknown.';
   end if;
   if v_enrollment.state <> 'active'
-    and (
-      v_enrollment.state <> 'cancelled'
-      or v_enrollment.exit_reason <> 'step_failed'
-      or v_recurring
-    )
+    and v_enrollment.failed_execution_id is distinct from v_execution.id
     or not v_recurring
     and exists (
       select from dripdrop.step_executions as x
@@ -20658,6 +20666,7 @@ begin
       -- Another entry may have begun meanwhile.
       alone = false,
       exit_reason = null,
+      failed_execution_id = null,
       cancelled_at = null,
       updated_at = v_now
   where e.id = v_enrollment.id;
