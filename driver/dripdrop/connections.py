@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
+from importlib.metadata import version
 from typing import Any
 
 import psycopg
@@ -36,6 +37,7 @@ _DEFAULTS: dict[str, str | int] = {
 _CLIENT_SLACK = 3.0  # seconds after the server's own time limit in which it may say so
 _LIFETIME = 3600.0
 _COMMAND_SECONDS = 600.0
+_DRIVER = f"set local dripdrop.driver_version = '{version('dripdrop-postgres')}'"
 _BEGIN = "begin isolation level read committed"
 _GATE = "select pg_catalog.pg_advisory_xact_lock_shared(pg_catalog.hashtext('dripdrop.install'))"
 _DURABLE = (  # a claim that a crash of the server forgets would be sent again
@@ -187,6 +189,7 @@ def _beginning(
             *_limits(connection, seconds),
             *_reading(),
             *clock,
+            _DRIVER,
             _DURABLE,
             _GATE,
         ]

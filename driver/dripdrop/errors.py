@@ -23,6 +23,9 @@
         │   ├── NotStarted
         │   ├── PgmqMissing
         │   ├── UntrustedOwner
+        │   ├── SchemaDiffers
+        │   ├── StillUsed
+        │   ├── OtherVersion
         │   ├── SuppressionNotFound
         │   └── TopicNotFound
         ├── ArgumentError (ZD2xx): an argument cannot be right
@@ -142,6 +145,18 @@ class PgmqMissing(StateError, code="ZD121"):
 
 class UntrustedOwner(StateError, code="ZD122"):
     """Something the engine calls belongs to a role that could act as the caller through it."""
+
+
+class SchemaDiffers(StateError, code="ZD123"):
+    """The tables are not those that this version is made for."""
+
+
+class StillUsed(StateError, code="ZD124"):
+    """Something of somebody else's uses what this version changes."""
+
+
+class OtherVersion(StateError, code="ZD125"):
+    """The caller is of another version than the schema."""
 
 
 class SuppressionNotFound(StateError, code="ZD130"):

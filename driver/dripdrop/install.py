@@ -1,6 +1,7 @@
 """Install DripDrop into a database: no psql, no Perl, no file on the server's disk.
 
-The scripts are the ones sqitch deploys. Everything happens in one transaction.
+The scripts are the ones sqitch deploys, in the order of sqitch.plan. Everything happens in one
+transaction.
 """
 
 from __future__ import annotations
@@ -32,31 +33,6 @@ _OUR_SQITCH: LiteralString = """exists (
     and pg_has_role(relowner, current_user, 'member')
 )"""
 
-_LOCK_EVERYTHING: LiteralString = """do $$
-declare
-  v_lock text;
-begin
-  for v_lock in
-    select case c.relkind
-      when 'm' then format(
-        'alter materialized view %s owner to %s', c.oid::regclass, c.relowner::regrole
-      )
-      else format('lock table %s in access exclusive mode', c.oid::regclass)
-    end
-    from pg_class as c
-    join pg_namespace as n on n.oid = c.relnamespace
-    where c.relkind in ('r', 'v', 'm')
-      and (
-        n.nspname = 'dripdrop'
-        or n.nspname = 'pgmq' and c.relname ~ '^[qa]_dripdrop_'
-      )
-    order by c.relkind = 'v', n.nspname, c.relname
-  loop
-    execute v_lock;
-  end loop;
-end
-$$"""
-
 _PATIENCE = 60.0
 _GATE_SECONDS = 10
 
@@ -66,10 +42,11 @@ class InstallError(Exception):
 
 
 def install(dsn: str, warn: Callable[[str], None] = warnings.warn) -> str:
-    """Install DripDrop, or bring the functions of an installed one to this version.
+    """Install DripDrop, bring an installed one to this version, or put this one right.
 
-    Installs pgmq first where it is missing: the extension if the server has it, else the SQL that
-    the package `pgmq` ships. Then calls `dripdrop.start()`, which creates the queues.
+    What can be replaced is; people and messages stay. Installs pgmq first where it is missing: the
+    extension if the server has it, else the SQL that the package `pgmq` ships. Then calls
+    `dripdrop.start()`, which creates the queues.
 
     Args:
         dsn: a connection string of a role that may create schemas and, at best, roles.
@@ -82,6 +59,8 @@ def install(dsn: str, warn: Callable[[str], None] = warnings.warn) -> str:
         InstallError: the schema `dripdrop` belongs to something else, to a newer version, to the
             extension or to sqitch; or it, or pgmq, to a role that could act as ours through it; or
             somebody's transaction holds its tables for a minute.
+        SchemaDiffers: the tables are not what this version needs; the detail says which are not.
+        StillUsed: something of yours uses what this version changes.
         psycopg.Error: the server refused a statement; nothing was changed.
     """
 
@@ -92,9 +71,8 @@ def install(dsn: str, warn: Callable[[str], None] = warnings.warn) -> str:
     def work(connection: _Connection) -> None:
         connection.add_notice_handler(pass_on)
         _install_pgmq(connection)
-        if _known_schema(connection) is None:
-            _run(connection, "deploy/tables.sql")
-        _run(connection, "deploy/code.sql")
+        for script in _way_from(_known_schema(connection)):
+            _run(connection, script)
         connection.execute("select dripdrop.start()")
 
     _alone(dsn, work)
@@ -114,7 +92,7 @@ def uninstall(dsn: str) -> None:
     def work(connection: _Connection) -> None:
         if _known_schema(connection) is None:
             raise InstallError("dripdrop is not installed in this database")
-        _run(connection, "revert/code.sql")
+        connection.execute("select dripdrop.stop()")
         _run(connection, "revert/tables.sql")
 
     _alone(dsn, work)
@@ -144,18 +122,9 @@ def _alone(dsn: str, work: Callable[[_Connection], None]) -> None:
 
 def _lock_everything(connection: _Connection) -> None:
     """Take the gate, then every relation of ours, as docs/locking.md says."""
-    row = connection.execute(
-        "select setting::int from pg_settings where name = 'deadlock_timeout'"
-    ).fetchone()
-    assert row is not None
-    limit = f"{max(int(row[0]) * 4 // 5, 1)}ms"
     connection.execute("select set_config('lock_timeout', %s, true)", [f"{_GATE_SECONDS}s"])
     connection.execute(INSTALL_GATE)
-    connection.execute("select set_config('lock_timeout', %s, true)", [limit])
-    previous = connection.execute("show statement_timeout").fetchone()
-    connection.execute("select set_config('statement_timeout', %s, true)", [limit])
-    connection.execute(_LOCK_EVERYTHING)
-    connection.execute("select set_config('statement_timeout', %s, true)", previous)
+    connection.execute(_block("lock"))
 
 
 @contextmanager
@@ -169,7 +138,7 @@ def _connected(dsn: str) -> Iterator[_Connection]:
         with connect(dsn) as connection:
             connection.execute("set local search_path = pg_catalog, pg_temp")
             connection.execute("set local standard_conforming_strings = on")
-            connection.execute(_guard())
+            connection.execute(_block("guard"))
             yield connection
     except UntrustedOwner as error:
         diagnostic = error.diag
@@ -216,6 +185,40 @@ def _install_pgmq(connection: _Connection) -> None:
     install_pgmq_from_sql(conn=connection)
 
 
+def _way_from(installed: str | None) -> list[str]:
+    """Return the scripts that take a database from a version, or from nothing, to this one.
+
+    A version that is no release has this one's tables, or the script says what they lack.
+    """
+    way, releases = _plan()
+    if installed is None:
+        return way
+    return way[releases.get(f"v{installed}", len(way)) :] or way[-1:]
+
+
+def _plan() -> tuple[list[str], dict[str, int]]:
+    """Return the scripts in the order of sqitch.plan, and how many belong to each tag.
+
+    A change that was reworked stands there again; its earlier script is kept under the tag before.
+    """
+    changes: list[str] = []
+    scripts: list[str] = []
+    tags: dict[str, int] = {}
+    for line in (_scripts() / "sqitch.plan").read_text(encoding="utf-8").splitlines():
+        word = line.partition("#")[0].partition(" ")[0]
+        if word.startswith("@"):
+            tags[word[1:]] = len(changes)
+        elif word and not word.startswith("%"):
+            changes.append(word)
+    for number, change in enumerate(changes):
+        if change in changes[number + 1 :]:
+            tag = next(tag for tag, count in tags.items() if count > number)
+            scripts.append(f"history/deploy/{change}@{tag}.sql")
+        else:
+            scripts.append(f"deploy/{change}.sql")
+    return scripts, tags
+
+
 def _run(connection: _Connection, script: str) -> None:
     """Run one of our scripts inside the connection's transaction."""
     text = (_scripts() / script).read_text(encoding="utf-8")
@@ -223,14 +226,14 @@ def _run(connection: _Connection, script: str) -> None:
     connection.execute(body)
 
 
-def _guard() -> str:
-    """Return the block at the head of our scripts that refuses what belongs to a stranger."""
+def _block(name: str) -> str:
+    """Return a block at the head of our scripts: the guard against strangers, or the lock."""
     text = (_scripts() / "deploy/code.sql").read_text(encoding="utf-8")
-    return "do $guard$" + text.split("$guard$")[1] + "$guard$"
+    return f"do ${name}$" + text.split(f"${name}$")[1] + f"${name}$"
 
 
 def _scripts() -> Path:
-    """Return the folder of deploy/ and revert/: in the wheel, else the checkout's root."""
+    """Return the folder of sqitch.plan and its scripts: in the wheel, else the checkout's root."""
     packaged = Path(__file__).parent / "migrations"
     return packaged if packaged.is_dir() else Path(__file__).parents[2]
 

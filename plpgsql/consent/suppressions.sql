@@ -7,12 +7,12 @@ create or replace function dripdrop._suppressions_of(
   topic text,
   at timestamptz
 )
-returns setof dripdrop.suppressions
+returns table (id uuid, tenant_key text, recipient_normalized text, topic text, reason text)
 language sql
 stable
 parallel safe
 begin atomic
-  select p.*
+  select p.id, p.tenant_key, p.recipient_normalized, p.topic, p.reason
   from dripdrop.suppressions as p
   where p.recipient_normalized = any(array[
       _suppressions_of.recipient_normalized,

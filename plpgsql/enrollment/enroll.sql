@@ -307,7 +307,7 @@ begin
   end if;
 
   return query
-  select e.*
+  select (e.enrollment).*
   from jsonb_to_recordset(subscribers) as s (
     subscriber_type text, subscriber_id text, entry_key text
   )

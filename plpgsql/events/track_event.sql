@@ -329,7 +329,7 @@ as $$
     and s.active
     and s.timing ->> 'trigger_event' = v.event_key
   cross join lateral (
-    select dripdrop._due_after_event(s, e, v.occurred_at, _fire_side_steps.at) as at
+    select dripdrop._due_after_event(s, e.enrollment, v.occurred_at, _fire_side_steps.at) as at
   ) as due
   where e.tenant_key is not distinct from v.tenant_key
     and (e.id = v.enrollment_id or v.enrollment_id is null)

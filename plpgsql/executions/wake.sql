@@ -80,7 +80,7 @@ as $$
           x.id,
           v.id as event_id,
           e.state = 'active' as is_active,
-          dripdrop._due_after_event(s, e, v.occurred_at, _wake_by_event.at) as due_at
+          dripdrop._due_after_event(s, e.enrollment, v.occurred_at, _wake_by_event.at) as due_at
         from unnest(_wake_by_event.events) as v
         cross join lateral dripdrop._enrollments_of(v.subscriber_type, v.subscriber_id) as e
         join dripdrop.step_executions as x

@@ -392,7 +392,7 @@ comment on function dripdrop._throw_away(bigint[], uuid[], dripdrop._wanted_hook
 --
 -- locks   enrolments whose rules are to be asked; messages of the queue; where nothing can be
 --         called, executions and their enrolments; circuits; all skipping what is locked
--- raises  ZD120 the queue does not exist, ZD201 bad argument
+-- raises  ZD120 the queue does not exist, ZD125 a daemon of another version, ZD201 bad argument
 create or replace function dripdrop.claim_hooks(
   batch_size int default 100,
   visibility interval default '5 minutes',
@@ -428,6 +428,7 @@ declare
   v_behind bigint[];
 begin
   perform dripdrop._check_interval(visibility, 'visibility', interval '0');
+  perform dripdrop._check_driver();
   perform dripdrop._check_batch_size(batch_size);
   perform dripdrop._check_busy(busy);
   v_full := dripdrop._full_hooks(busy, functions);

@@ -5,7 +5,7 @@
 --
 -- locks   messages of the render queue; of what fails, executions and their enrolments; all
 --         skipping what is locked
--- raises  ZD120 the queue does not exist
+-- raises  ZD120 the queue does not exist, ZD125 a daemon of another version
 create or replace function dripdrop.claim_renders(
   batch_size int default 500,
   visibility interval default '1 minute'
@@ -33,6 +33,7 @@ declare
   v_fences int[];
 begin
   perform dripdrop._check_interval(visibility, 'visibility', interval '0');
+  perform dripdrop._check_driver();
   perform dripdrop._check_batch_size(batch_size);
   select
     array_agg(m.msg_id),

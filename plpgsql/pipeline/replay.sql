@@ -27,7 +27,11 @@ begin
       hint = 'Only what failed can be replayed; resolve() settles what is unknown.';
   end if;
   if v_enrollment.state <> 'active'
-    and v_enrollment.failed_execution_id is distinct from v_execution.id
+    and (
+      v_enrollment.state <> 'cancelled'
+      or v_enrollment.exit_reason <> 'step_failed'
+      or v_recurring
+    )
     or not v_recurring
     and exists (
       select from dripdrop.step_executions as x
@@ -47,7 +51,6 @@ begin
       -- Another entry may have begun meanwhile.
       alone = false,
       exit_reason = null,
-      failed_execution_id = null,
       cancelled_at = null,
       updated_at = v_now
   where e.id = v_enrollment.id;

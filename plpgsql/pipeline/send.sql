@@ -15,7 +15,8 @@
 --         way keeps its message from being sent; senders with a concurrency, by try; half-open
 --         circuits, and of what is stopped the enrolments and all their executions, skipping what
 --         is locked; the counters of limits
--- raises  ZD120 the queue does not exist, ZD201 malformed places, ZD202 unknown channel
+-- raises  ZD120 the queue does not exist, ZD125 a daemon of another version,
+--         ZD201 malformed places, ZD202 unknown channel
 create or replace function dripdrop.claim_sends(
   channel text,
   batch_size int default 100,
@@ -54,6 +55,7 @@ begin
   perform dripdrop._check_interval(ahead, 'ahead', interval '0');
   perform dripdrop._check_places(places);
   perform dripdrop._check_channel(channel);
+  perform dripdrop._check_driver();
   perform dripdrop._check_batch_size(batch_size);
   -- What has been stopped meanwhile, or must not leave now, costs a claim little: it looks on.
   for i in 1 .. 6 loop

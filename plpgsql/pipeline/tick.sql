@@ -4,7 +4,7 @@
 -- execution and its enrolment, so a tick never takes part in a deadlock.
 --
 -- locks   due executions and their enrolments, skipping what is locked
--- raises  ZD120 the queues do not exist
+-- raises  ZD120 the queues do not exist, ZD125 a daemon of another version
 create or replace function dripdrop.tick(batch_size int default 500)
 returns table (
   queued int,
@@ -24,6 +24,7 @@ declare
   v_due uuid[];
   v_decisions dripdrop._decision[];
 begin
+  perform dripdrop._check_driver();
   perform dripdrop._check_batch_size(batch_size);
   perform dripdrop._look_around(v_now);
   -- A fifth of a batch goes to what has just come due: nobody stands behind another one's crowd.

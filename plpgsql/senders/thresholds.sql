@@ -144,8 +144,7 @@ begin
     cross join lateral (
       select max(coalesce(r.ended_at, r.until)) as ended_at
       from dripdrop.adapter_rests as r
-      -- A pause has counted nothing, whatever reason it was given.
-      where r.adapter_id = a.id and r.detail ? 'messages'
+      where r.adapter_id = a.id and r.reason in ('bounce_threshold', 'complaint_threshold')
     ) as last_rest
     cross join lateral dripdrop._breach(
       a.id,

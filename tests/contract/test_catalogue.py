@@ -113,6 +113,30 @@ def test_ids_that_are_made_one_after_the_other_are_in_order(db: Db) -> None:
     assert {made.version for made in ids} == {7}
 
 
+def test_no_parsed_body_names_every_column_of_a_table(db: Db) -> None:
+    """Such as `select e.*`: it fails once a column is added, and keeps one from being dropped."""
+    assert not names(
+        db,
+        """
+        select distinct pg_describe_object(d.classid, d.objid, 0)
+        from pg_class as c
+        join pg_depend as d
+          on d.refclassid = 'pg_class'::regclass
+          and d.refobjid = c.oid
+          and d.refobjsubid > 0
+          and d.classid in ('pg_proc'::regclass, 'pg_rewrite'::regclass)
+        where c.relnamespace = 'dripdrop'::regnamespace
+          and c.relkind = 'r'
+        group by d.classid, d.objid, c.oid
+        having count(distinct d.refobjsubid) = (
+          select count(*)
+          from pg_attribute as a
+          where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+        )
+        """,
+    )
+
+
 def test_the_planner_is_set_by_the_list_alone(db: Db) -> None:
     """A function that is listed and does not exist stops the installation."""
     tuning = names(db, "select name from pg_settings where category like 'Query Tuning%'")

@@ -38,7 +38,8 @@ def test_every_function_of_the_schema_is_looked_at(db: psycopg.Connection[Any]) 
         where p.pronamespace = 'dripdrop'::regnamespace
     """)
     seen = set[str]().union(*(findings.functions for findings in looked_at().values()))
-    assert seen == {row.name for row in rows}
+    # What was expected before is there only while it is replaced.
+    assert seen - {"dripdrop._expected_before"} == {row.name for row in rows}
 
 
 BODIES = {

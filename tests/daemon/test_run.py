@@ -17,6 +17,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from dripdrop.daemon import start
+from dripdrop.process.version import OTHER_VERSION
 from tests.conftest import Clock
 from tests.daemon.conftest import KEY, PASSWORD
 from tests.daemon.process import Daemon, at, daemon, sessions
@@ -110,11 +111,31 @@ def test_it_refuses_a_schema_of_another_version(engine: Engine, dsn: str) -> Non
         "create or replace function dripdrop.version() returns text language sql return '0.0.1'"
     )
     refused = dripdrop("run", "--dsn", dsn)
-    assert refused.returncode == 1
+    assert refused.returncode == OTHER_VERSION
     entries = map(json.loads, refused.stderr.splitlines())
     (entry,) = [each for each in entries if each["event"] == "version_mismatch"]
     assert entry["installed"] == "0.0.1"
     assert "dripdrop install" in entry["hint"]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_schema_that_becomes_another_versions_ends_it_once_it_has_recorded(
+    mailing: Engine, mail: MailServer, run: Run, workers: str
+) -> None:
+    mailing.join("sam")
+    mail.hold()
+    sending = run("--workers", workers)
+    mail.wait_for(lambda: mail.under_way == 1)
+    mailing.connection.execute(
+        "create or replace function dripdrop.version() returns text language sql return '99.0.0'"
+    )
+    mailing.join("eve")
+    sending.wait_for_log("version_mismatch")
+    mail.release()
+    assert sending.wait() == OTHER_VERSION
+    assert "99.0.0" in sending.logged("version_mismatch")[0]["hint"]
+    assert mail.subjects("sam@example.com") == ["Hello"]
+    assert states(mailing) == {"sent", "scheduled"}
 
 
 def test_it_looks_for_every_function_that_its_stages_call() -> None:

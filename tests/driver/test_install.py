@@ -16,6 +16,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from dripdrop.embedded import EmbeddedServer
+from dripdrop.errors import SchemaDiffers, StillUsed
 from dripdrop.install import InstallError, install, uninstall
 from tests.conftest import Databases
 
@@ -23,6 +24,11 @@ from tests.conftest import Databases
 def execute(dsn: str, statement: str) -> None:
     with psycopg.connect(dsn) as connection:
         connection.execute(statement)
+
+
+def differences(dsn: str) -> list[tuple[str, ...]]:
+    with psycopg.connect(dsn) as connection:
+        return connection.execute("select * from dripdrop.check_schema()").fetchall()
 
 
 def test_install_brings_pgmq_the_schema_and_the_queues(empty_dsn: str) -> None:
@@ -54,6 +60,74 @@ def test_a_second_install_puts_changed_functions_right(dsn: str) -> None:
     assert install(dsn) != "0.0.9"
     with psycopg.connect(dsn) as connection:
         assert connection.execute("select dripdrop.version()").fetchone() != ("0.0.9",)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "drop view dripdrop.ledger",
+        "drop function dripdrop.complete_sends(jsonb)",
+        "drop trigger steps_of_a_draft on dripdrop.steps",
+        "drop policy events_of_the_tenant on dripdrop.events",
+        "revoke execute on function dripdrop.tick(int) from dripdrop_sender",
+        "grant select on dripdrop.channel_adapters to dripdrop_reader",
+        "alter function dripdrop.tick(int) reset all",
+        "alter type dripdrop._send_result add attribute note text",
+        "drop type dripdrop._decision cascade",
+    ],
+)
+def test_a_second_install_puts_right_what_can_be_replaced(dsn: str, harm: LiteralString) -> None:
+    execute(dsn, harm)
+    assert differences(dsn)
+    install(dsn)
+    assert differences(dsn) == []
+
+
+@pytest.mark.parametrize(
+    ("harm", "named"),
+    [
+        ("alter table dripdrop.steps drop column name", "column steps.name is missing"),
+        (
+            "alter table dripdrop.steps alter name drop not null",
+            "column steps.name is different",
+        ),
+        (
+            "drop index dripdrop.enrollments_one_open",
+            "index enrollments_one_open is missing",
+        ),
+        (
+            "alter table dripdrop.sequences drop constraint sequences_reentry_is_known",
+            "constraint sequences.sequences_reentry_is_known is missing",
+        ),
+    ],
+)
+def test_tables_that_differ_are_refused_and_nothing_changes(
+    dsn: str, harm: LiteralString, named: str
+) -> None:
+    execute(dsn, harm)
+    execute(dsn, "create or replace function dripdrop.version() returns text return '0.0.9'")
+    before = differences(dsn)
+    with pytest.raises(SchemaDiffers) as error:
+        install(dsn)
+    assert named in str(error.value.diag.message_detail).split(", ")
+    assert "sql/tables/" in str(error.value.diag.message_hint)
+    assert differences(dsn) == before
+
+
+def test_what_somebody_else_has_added_stays(dsn: str) -> None:
+    execute(dsn, "create index mine on dripdrop.events (occurred_at)")
+    execute(dsn, "create view public.mine as select * from dripdrop.ledger")
+    install(dsn)
+    assert [row[1] for row in differences(dsn)] == ["mine"]
+    execute(dsn, "select from public.mine")
+
+
+def test_what_uses_something_that_changes_its_form_is_named_and_kept(dsn: str) -> None:
+    execute(dsn, "alter type dripdrop._send_result add attribute note text")
+    execute(dsn, "create table public.mine (result dripdrop._send_result)")
+    with pytest.raises(StillUsed, match=r"table public\.mine uses type dripdrop\._send_result"):
+        install(dsn)
+    execute(dsn, "select result from public.mine")
 
 
 def test_a_newer_schema_is_refused_by_its_version(dsn: str) -> None:
@@ -135,6 +209,8 @@ def test_the_wheel_carries_the_scripts(tmp_path: Path) -> None:
         for name in ("deploy/tables", "deploy/code", "revert/tables", "revert/code"):
             packed = archive.read(f"dripdrop/migrations/{name}.sql")
             assert packed == (root / f"{name}.sql").read_bytes()
+        plan = archive.read("dripdrop/migrations/sqitch.plan")
+        assert plan == (root / "sqitch.plan").read_bytes()
 
 
 @pytest.fixture(scope="module")

@@ -34,10 +34,14 @@ def test_a_fresh_schema_is_whole(engine: Engine) -> None:
             "alter table dripdrop.sequences alter active set default false",
             ("column", "sequences.active", "different"),
         ),
+        (
+            "alter table dripdrop.step_executions alter defer_count type bigint",
+            ("column", "step_executions.defer_count", "different"),
+        ),
         ("create table dripdrop.notes (id int)", ("table", "notes", "unexpected")),
         (
             "alter table dripdrop.sequences disable row level security",
-            ("table", "sequences", "different"),
+            ("row security", "sequences", "missing"),
         ),
         (
             "alter table dripdrop.sequences drop constraint sequences_reentry_is_known",
@@ -48,6 +52,19 @@ def test_a_fresh_schema_is_whole(engine: Engine) -> None:
             ("index", "enrollments_one_open", "missing"),
         ),
         (
+            "drop index dripdrop.enrollments_one_open;"
+            " create index enrollments_one_open on dripdrop.enrollments (id)",
+            ("index", "enrollments_one_open", "different"),
+        ),
+        (
+            "alter table dripdrop.step_executions reset (fillfactor)",
+            ("storage", "step_executions.fillfactor", "missing"),
+        ),
+        (
+            "alter table dripdrop.steps disable trigger steps_of_a_draft",
+            ("trigger", "steps.steps_of_a_draft", "different"),
+        ),
+        (
             "drop trigger steps_of_a_draft on dripdrop.steps",
             ("trigger", "steps.steps_of_a_draft", "missing"),
         ),
@@ -55,7 +72,35 @@ def test_a_fresh_schema_is_whole(engine: Engine) -> None:
             "drop policy enrollments_of_the_tenant on dripdrop.enrollments",
             ("policy", "enrollments.enrollments_of_the_tenant", "missing"),
         ),
+        (
+            "alter policy events_of_the_tenant on dripdrop.events using (true)",
+            ("policy", "events.events_of_the_tenant", "different"),
+        ),
         ("drop view dripdrop.ledger", ("view", "ledger", "missing")),
+        (
+            "alter type dripdrop._send_result add attribute note text",
+            ("type", "_send_result", "different"),
+        ),
+        (
+            "alter function dripdrop.tick(int) set enable_seqscan = on",
+            ("function", "tick(batch_size integer)", "different"),
+        ),
+        (
+            "alter function dripdrop.tick(int) security invoker",
+            ("function", "tick(batch_size integer)", "different"),
+        ),
+        (
+            "revoke execute on function dripdrop.tick(int) from dripdrop_sender",
+            ("grant", "dripdrop_sender on dripdrop.tick(integer)", "missing"),
+        ),
+        (
+            "grant execute on function dripdrop.tick(int) to public",
+            ("grant", "public on dripdrop.tick(integer)", "unexpected"),
+        ),
+        (
+            "grant select (credentials) on dripdrop.channel_adapters to dripdrop_reader",
+            ("grant", "dripdrop_reader on dripdrop.channel_adapters", "different"),
+        ),
         (
             "create or replace function dripdrop.version() returns text language sql"
             " immutable parallel safe set search_path = pg_catalog, pg_temp as $$ select 'x' $$",
@@ -72,6 +117,11 @@ def test_a_difference_is_named(
 ) -> None:
     engine.connection.execute(change)
     assert difference in differences(engine)
+
+
+def test_storage_that_the_operator_has_added_is_no_difference(engine: Engine) -> None:
+    engine.connection.execute("alter table dripdrop.topics set (autovacuum_vacuum_threshold = 7)")
+    assert differences(engine) == set()
 
 
 def test_a_ready_installation_has_no_problems(engine: Engine) -> None:

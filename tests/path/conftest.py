@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import psycopg
 import pytest
@@ -19,6 +19,13 @@ ROOT = Path(__file__).parents[2]
 
 Catalogue: TypeAlias = dict[tuple[str, str], str]
 """(kind, name) → definition."""
+
+
+class Sqitch(Protocol):
+    """Runs a sqitch command on a database, in a checkout."""
+
+    def __call__(self, command: str, dsn: str, *arguments: str, root: Path = ROOT) -> None:
+        """Fail with what sqitch says if it fails."""
 
 
 @pytest.fixture(scope="session")
@@ -51,13 +58,13 @@ def pgmq_dsn(empty_dsn: str) -> str:
 
 
 @pytest.fixture
-def sqitch() -> Callable[[str, str], None]:
+def sqitch() -> Sqitch:
     """Return a function that runs a sqitch command on a database; skips without sqitch."""
     program = shutil.which("sqitch")
     if program is None:
         pytest.skip("sqitch is not installed")
 
-    def run(command: str, dsn: str) -> None:
+    def run(command: str, dsn: str, *arguments: str, root: Path = ROOT) -> None:
         where = conninfo_to_dict(dsn)
         environment = {
             "PGHOST": str(where["host"]),
@@ -66,10 +73,10 @@ def sqitch() -> Callable[[str, str], None]:
             "SQITCH_FULLNAME": "Test",
             "SQITCH_EMAIL": "test@example.com",
         }
-        arguments = ["-y"] if command == "revert" else []
+        confirmed = ["-y"] if command == "revert" else []
         result = subprocess.run(
-            [program, command, f"db:pg:{where['dbname']}", *arguments],
-            cwd=ROOT,
+            [program, command, f"db:pg:{where['dbname']}", *confirmed, *arguments],
+            cwd=root,
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -97,10 +104,15 @@ def programs(server_dsn: str) -> Path:
     return folder
 
 
+def extension_folder(dsn: str) -> Path:
+    """Return the folder in which the server looks for extensions."""
+    return pg_config(dsn, "SHAREDIR") / "extension"
+
+
 @pytest.fixture
 def extension_files(server_dsn: str, programs: Path) -> Iterator[None]:
     """`make install-extension` into the server's own folder; skips where that is not ours."""
-    folder = pg_config(server_dsn, "SHAREDIR") / "extension"
+    folder = extension_folder(server_dsn)
     if not os.access(folder, os.W_OK):
         pytest.skip("the server's extension folder is not writable")
     subprocess.run(

@@ -6,18 +6,29 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.path.source import copied
+
 ROOT = Path(__file__).parents[2]
 
 
-def check() -> subprocess.CompletedProcess[str]:
+def check(root: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "scripts/build.py", "--check"], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "scripts/build.py", "--check"], cwd=root, capture_output=True, text=True
     )
 
 
 def test_the_committed_files_are_current() -> None:
     result = check()
     assert result.returncode == 0, result.stderr
+
+
+def test_a_source_that_has_changed_since_is_noticed(tmp_path: Path) -> None:
+    root = copied(tmp_path)
+    with (root / "sql/tables/topics.sql").open("a") as table:
+        table.write("create index topics_name on dripdrop.topics (name);\n")
+    result = check(root)
+    assert result.returncode == 1
+    assert "deploy/code.sql is not current" in result.stderr
 
 
 def test_the_plan_names_every_deploy_script() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import psycopg
 import pytest
 
 from dripdrop.embedded import EmbeddedServer
 from dripdrop.install import install, uninstall
+from tests.path.conftest import Sqitch
 
 ROLES = "select array_agg(rolname) from pg_roles where rolname like 'dripdrop%'"
 
@@ -57,9 +58,7 @@ def test_uninstall_leaves_nothing_behind(pgmq_dsn: str) -> None:
     assert everything(pgmq_dsn) == before
 
 
-def test_sqitch_revert_leaves_nothing_behind(
-    pgmq_dsn: str, sqitch: Callable[[str, str], None]
-) -> None:
+def test_sqitch_revert_leaves_nothing_behind(pgmq_dsn: str, sqitch: Sqitch) -> None:
     before = everything(pgmq_dsn)
     sqitch("deploy", pgmq_dsn)
     with psycopg.connect(pgmq_dsn) as connection:
@@ -68,9 +67,7 @@ def test_sqitch_revert_leaves_nothing_behind(
     assert everything(pgmq_dsn) == before
 
 
-def test_sqitch_revert_works_before_the_start(
-    pgmq_dsn: str, sqitch: Callable[[str, str], None]
-) -> None:
+def test_sqitch_revert_works_before_the_start(pgmq_dsn: str, sqitch: Sqitch) -> None:
     before = everything(pgmq_dsn)
     sqitch("deploy", pgmq_dsn)
     sqitch("revert", pgmq_dsn)

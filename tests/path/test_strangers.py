@@ -16,8 +16,8 @@ from psycopg.errors import RaiseException
 from dripdrop.errors import UntrustedOwner
 from dripdrop.install import InstallError, install, uninstall
 from tests.conftest import Databases
+from tests.path.conftest import Sqitch
 
-Sqitch = Callable[[str, str], None]
 Way = Callable[[str], None]
 
 # A better match for a call than what is in pg_catalog, in a schema that is looked in after it.

@@ -11,10 +11,9 @@ import pytest
 
 from dripdrop.install import install
 from tests.conftest import Databases
-from tests.path.conftest import Catalogue
+from tests.path.conftest import Catalogue, Sqitch
 
 Fingerprint = Callable[[str], Catalogue]
-Sqitch = Callable[[str, str], None]
 
 
 @pytest.fixture(scope="module")

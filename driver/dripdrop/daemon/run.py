@@ -13,8 +13,10 @@ from dripdrop.daemon.settings import Settings
 from dripdrop.daemon.start import is_ready
 from dripdrop.daemon.supervisor import supervise
 from dripdrop.daemon.worker import Worker
+from dripdrop.errors import OtherVersion
 from dripdrop.process.log import logging_to
 from dripdrop.process.reporting import reported
+from dripdrop.process.version import OTHER_VERSION
 from dripdrop.templates.process import Work
 
 _TRIAL = Work("trial", {"text": "{{ word }}"}, "trial", {"word": "ready"})
@@ -28,14 +30,16 @@ def main(dsn: str, settings: Settings, *, workers: int = 1, once: bool = False) 
         psycopg.Error: there is no such database, or DripDrop is not in it.
     """
     with logging_to(sys.stderr):
-        if not is_ready(dsn):
-            return 1
-        if workers > 1 and not once:
-            return supervise(_work, (dsn, settings), workers)
         try:
+            if not is_ready(dsn):
+                return 1
+            if workers > 1 and not once:
+                return supervise(_work, (dsn, settings), workers, OTHER_VERSION)
             asyncio.run(_run(dsn, settings, once))
+        except OtherVersion:
+            return OTHER_VERSION
         except StagesFailed:
-            return 1  # the log says why
+            return 1  # as above, the log says why
     return 0
 
 
@@ -66,4 +70,7 @@ def _stop_as_orphan(worker: Worker, sentinel: int) -> None:
 def _work(dsn: str, settings: Settings) -> None:
     """Be a worker process."""
     with logging_to(sys.stderr), reported():
-        asyncio.run(_run(dsn, settings, once=False))
+        try:
+            asyncio.run(_run(dsn, settings, once=False))
+        except OtherVersion:
+            sys.exit(OTHER_VERSION)

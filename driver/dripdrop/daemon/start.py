@@ -9,6 +9,7 @@ import structlog
 
 from dripdrop.client import Client
 from dripdrop.connections import connect
+from dripdrop.errors import OtherVersion
 from dripdrop.process.version import is_version
 from dripdrop.vault import KEY_VARIABLE, Vault
 
@@ -38,6 +39,7 @@ def is_ready(dsn: str) -> bool:
     """Whether a daemon can do its work here; the log says what is missing, and what else is wrong.
 
     Raises:
+        OtherVersion: the schema is not of the driver's version.
         VaultError: the key is malformed.
         psycopg.Error: there is no such database, or DripDrop is not in it.
     """
@@ -49,7 +51,7 @@ def is_ready(dsn: str) -> bool:
     with connect(dsn) as connection:
         client = Client(connection)
         if not is_version(client.version()):
-            return False
+            raise OtherVersion("the schema is of another version")
         for problem in client.startup_check():
             log.warning(problem.problem, detail=problem.detail, hint=problem.hint)
         faults += _of_rights(client)

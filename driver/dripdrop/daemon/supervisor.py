@@ -17,11 +17,13 @@ _LONG_ENOUGH = 60.0
 """Seconds after which a worker that ends has worked: the next pause is the first again."""
 
 
-def supervise(work: Callable[..., None], arguments: tuple[object, ...], workers: int) -> int:
+def supervise(
+    work: Callable[..., None], arguments: tuple[object, ...], workers: int, final: int
+) -> int:
     """Run workers in processes until SIGTERM or SIGINT, then end them; return the exit status.
 
     That is 0 when all ended in order, else the status of one that did not; of one that a signal
-    killed, 128 + its number.
+    killed, 128 + its number. A worker that ends with `final` is not replaced: the others end too.
     """
     slots = [_Slot(f"worker-{number}", work, arguments) for number in range(workers)]
     stopping = False
@@ -44,7 +46,10 @@ def supervise(work: Callable[..., None], arguments: tuple[object, ...], workers:
         ended = wait([told, *(slot.process.sentinel for slot in slots if slot.process)], due)
         for slot in slots:
             if slot.process and slot.process.sentinel in ended and not stopping:
-                slot.ended()
+                if slot.joined() == final:
+                    stop()
+                else:
+                    slot.ended()
     statuses = [slot.joined() for slot in slots]
     return next((status for status in statuses if status), 0)
 

@@ -21,6 +21,7 @@ from dripdrop.daemon.settings import Settings
 from dripdrop.daemon.stage import Stage
 from dripdrop.daemon.tick import Tick
 from dripdrop.daemon.watch import Watch
+from dripdrop.errors import OtherVersion
 from dripdrop.faults import Kind, kind_of
 from dripdrop.templates.process import RenderProcess
 from dripdrop.vault import Vault
@@ -50,6 +51,7 @@ class Worker:
         self._desk = desk = Desk(dsn, _CONNECTIONS, self._settings, vault, clock)
         self.log = desk.log
         self._health = Health(desk.log)
+        self._outdated: OtherVersion | None = None
         self.rendering = RenderProcess()
         self._record = Record(desk)
         self._send = Send(desk, self._record, open_channel)
@@ -81,7 +83,11 @@ class Worker:
         return self._desk.database()
 
     async def run(self) -> None:
-        """Work until `stop` is called; then let what is being sent finish, within the grace."""
+        """Work until `stop` is called; then let what is being sent finish, within the grace.
+
+        Raises:
+            OtherVersion: the schema has become another version's; what was held is recorded.
+        """
         loops = [asyncio.create_task(self._repeat(stage)) for stage in self.stages]
         for loop in loops:
             loop.add_done_callback(lambda _: self.stop())
@@ -95,6 +101,8 @@ class Worker:
         for ended in await asyncio.gather(*loops, return_exceptions=True):
             if isinstance(ended, Exception):
                 raise ended
+        if self._outdated is not None:
+            raise self._outdated
 
     async def run_until_idle(self) -> None:
         """Do what is due now, and all that follows from it at once; less when it is stopped.
@@ -103,6 +111,7 @@ class Worker:
         left out from then on.
 
         Raises:
+            OtherVersion: as `run`.
             StagesFailed: a stage failed; the others have done what there was to do.
         """
         failed: dict[str, Exception] = {}
@@ -120,6 +129,8 @@ class Worker:
         await self._drain()
         while any([await self._attempt(stage, failed) for stage in (self._record, self.hooks)]):
             pass
+        if self._outdated is not None:
+            raise self._outdated
         if failed:
             raise StagesFailed(failed)
 
@@ -136,6 +147,9 @@ class Worker:
             try:
                 with self._health.watching(stage.name):
                     return await stage.step()
+            except OtherVersion as error:
+                self._stop_as_outdated(error)
+                return False
             except Exception as error:
                 wait = self._health.failed(stage.name, error)
                 if kind_of(error) is Kind.OURS or loop.time() + wait > give_up:
@@ -148,6 +162,14 @@ class Worker:
         """Claim nothing more, and come to an end."""
         self._desk.stop()
 
+    def _stop_as_outdated(self, error: OtherVersion) -> None:
+        """Stop because the schema is of another version now: whatever is claimed is refused."""
+        if self._outdated is None:
+            self._outdated = error
+            said = error.diag
+            self.log.error("version_mismatch", detail=said.message_primary, hint=said.message_hint)
+        self.stop()
+
     async def _repeat(self, stage: Stage) -> None:
         """Repeat a stage until it is over: at once while there is work, else after a wait.
 
@@ -158,6 +180,9 @@ class Worker:
             try:
                 with self._health.watching(stage.name):
                     busy = await stage.step()
+            except OtherVersion as error:
+                self._stop_as_outdated(error)
+                continue
             except Exception as error:
                 wait = self._health.failed(stage.name, error)
                 if self._desk.stopping.is_set():

@@ -6,6 +6,9 @@ from importlib.metadata import version
 
 import structlog
 
+OTHER_VERSION = 3
+"""The exit status of a daemon that is not of the schema's version: starting it again is no use."""
+
 
 def is_version(installed: str) -> bool:
     """Whether the schema is of the driver's version; say so if it is not."""
