@@ -373,7 +373,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 55de01be92a2194f.
+-- Of the sources d5f43541c8adb43f.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1264,7 +1264,7 @@ as $expected$
 ["function", "_parse_schedule(expression text, field text)", "5940a1b2 586e4a901ce62ee2"],
 ["function", "_parse_timing(expression text, field text)", "e7ed911b 180a22c2dab468ca"],
 ["function", "_pass_fence(taken uuid[], lease interval, claim uuid, ahead int", "d036f159 6281ac9d282f5c00"],
-["function", "_passing(decisions dripdrop._decision[], limits dripdrop._limit", "07e42486 cedae40a175442c6"],
+["function", "_passing(decisions dripdrop._decision[], limits dripdrop._limit", "07e42486 ed5be315ed92a154"],
 ["function", "_path_fault(path jsonpath)", "d5dec04b e3d47a076328b68f"],
 ["function", "_pattern(name text)", "0f3d449a 048ebfd215729abd"],
 ["function", "_pause_slot(pause dripdrop.sending_pauses)", "b25a2478 ce7422fc9ce81bb2"],
@@ -1406,7 +1406,7 @@ as $expected$
 ["function", "_version_steps(sequence_version_id uuid)", "859e6366 0188fa13ac85cd65"],
 ["function", "_visible(tenant_key text)", "e24c108c 60fdffb1ddca030e"],
 ["function", "_visible_text(value text)", "86976669 1c7ea3309df199e5"],
-["function", "_waiting(decisions dripdrop._decision[], counters dripdrop.coun", "bd01dfc1 a1995883cf9d880b"],
+["function", "_waiting(decisions dripdrop._decision[], counters dripdrop.coun", "bd01dfc1 30d0ca41a4b02d8d"],
 ["function", "_wake_all_held(at timestamp with time zone)", "57e58be7 04c3c92412e865f5"],
 ["function", "_wake_at_commit()", "683259fe 9d3061356b5ec23d"],
 ["function", "_wake_behind_sender(adapter_id uuid, at timestamp with time zon", "3c603066 b11caf50795ab865"],
@@ -12091,15 +12091,22 @@ as $$
     join unnest(counters) as c on c.id = l.counter_id
     group by l.execution_id
   )
-  select
-    d.execution_id, d.gate, d.action, d.reason, d.detail,
+  select dripdrop._as_decision(
+    d.execution_id,
+    d.gate,
+    d.action,
+    d.reason,
+    d.detail,
     case
       when n.on_the_wire is not false
       then d.until + greatest(s.at - _passing.at, interval '0')
     end,
-    d.adapter_id, d.recipient, d.limited,
+    d.adapter_id,
+    d.recipient,
+    d.limited,
     coalesce(n.line_id, d.counter_id),
     d.waits_for
+  )
   from unnest(decisions) as d
   left join slot as s on s.execution_id = d.execution_id
   left join counted as n on n.execution_id = d.execution_id
@@ -12135,7 +12142,7 @@ as $$
     where p.blocked
     order by p.execution_id, free.at desc
   )
-  select
+  select dripdrop._as_decision(
     d.execution_id,
     case when b.scope = 'subscriber' then 'frequency' else 'capacity' end,
     case when x.waits_for = 'limit' and x.counter_id = b.line_id then 'wait' else 'defer' end,
@@ -12150,6 +12157,7 @@ as $$
     d.limited,
     b.line_id,
     'limit'
+  )
   from blocked as b
   join unnest(decisions) as d on d.execution_id = b.execution_id
   join dripdrop.step_executions as x on x.id = b.execution_id

@@ -163,15 +163,22 @@ as $$
     join unnest(counters) as c on c.id = l.counter_id
     group by l.execution_id
   )
-  select
-    d.execution_id, d.gate, d.action, d.reason, d.detail,
+  select dripdrop._as_decision(
+    d.execution_id,
+    d.gate,
+    d.action,
+    d.reason,
+    d.detail,
     case
       when n.on_the_wire is not false
       then d.until + greatest(s.at - _passing.at, interval '0')
     end,
-    d.adapter_id, d.recipient, d.limited,
+    d.adapter_id,
+    d.recipient,
+    d.limited,
     coalesce(n.line_id, d.counter_id),
     d.waits_for
+  )
   from unnest(decisions) as d
   left join slot as s on s.execution_id = d.execution_id
   left join counted as n on n.execution_id = d.execution_id
@@ -207,7 +214,7 @@ as $$
     where p.blocked
     order by p.execution_id, free.at desc
   )
-  select
+  select dripdrop._as_decision(
     d.execution_id,
     case when b.scope = 'subscriber' then 'frequency' else 'capacity' end,
     case when x.waits_for = 'limit' and x.counter_id = b.line_id then 'wait' else 'defer' end,
@@ -222,6 +229,7 @@ as $$
     d.limited,
     b.line_id,
     'limit'
+  )
   from blocked as b
   join unnest(decisions) as d on d.execution_id = b.execution_id
   join dripdrop.step_executions as x on x.id = b.execution_id
