@@ -60,7 +60,8 @@ as $$
         template,
         '(?:[{]%-?[[:space:]]*raw[[:space:]]*-?%[}].*?[{]%-?[[:space:]]*endraw[[:space:]]*-?%[}]'
         '|[{]%-?[[:space:]]*doc[[:space:]]*-?%[}].*?[{]%-?[[:space:]]*enddoc[[:space:]]*-?%[}]'
-        '|[{]%-?[[:space:]]*comment[[:space:]]*-?%[}].*?[{]%-?[[:space:]]*endcomment[[:space:]]*-?%[}]'
+        '|[{]%-?[[:space:]]*comment[[:space:]]*-?%[}].*?'
+        '[{]%-?[[:space:]]*endcomment[[:space:]]*-?%[}]'
         '){1,1}?',
         '', 'g'
       ),
@@ -127,7 +128,9 @@ begin
   if found then
     raise exception '% % is unknown', v_unknown.kind, dripdrop._quoted(v_unknown.word) using
       errcode = 'ZD201', column = _check_liquid.field,
-      hint = format('The %ss of Liquid are %s.', v_unknown.kind, array_to_string(v_unknown.words, ', '));
+      hint = format(
+        'The %ss of Liquid are %s.', v_unknown.kind, array_to_string(v_unknown.words, ', ')
+      );
   end if;
 end
 $$;

@@ -77,7 +77,7 @@ def test_a_filter_or_tag_that_there_is_not_is_refused(
     assert template_faults(text)
     with engine.refused(InvalidArgument) as refusal:
         engine.create_step(TENANT, draft_id, "one", "email", {"subject": "Hi", "text": text})
-    assert re.fullmatch(r'(filter|tag) ".+" is unknown', str(refusal.value))
+    assert re.fullmatch(r'(filter|tag) ".+" is unknown', str(refusal.value.diag.message_primary))
     assert refusal.value.diag.column_name == "template.text"
 
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 import pytest
 import structlog
 from aiohttp import web
+from psycopg.conninfo import make_conninfo
 from psycopg.types.json import Jsonb
 
 from dripdrop import Vault
+from dripdrop.channels import Adapter, ChannelSettings, Message, Outcome
 from dripdrop.daemon import Worker
 from dripdrop.vault import generate_key
 from tests.conftest import Clock
-from tests.daemon.conftest import NOTIFY, OpenWorker, sealed, smtp
+from tests.daemon.conftest import KEY, NOTIFY, OpenWorker, sealed, smtp
 from tests.daemon.servers import Endpoint, MailServer, serving, wait_for
 from tests.engine import TENANT, Engine, after, email
 
@@ -422,3 +425,37 @@ async def test_a_worker_lets_a_sender_rest_that_bounces_too_much(
     assert (line["adapter"], line["reason"], line["rate"]) == ("email", "bounce_threshold", 1.0)
     sender = mailing.get_default_adapter(TENANT, "email")
     assert sender.resting_reason == "bounce_threshold"
+
+
+class OneByOne:
+    """A channel that takes one message at a time, and its time for it."""
+
+    required_credentials: ClassVar[tuple[str, ...]] = ()
+    places = 1
+
+    def __init__(self, adapter: Adapter, settings: ChannelSettings) -> None:
+        """Take what every channel takes."""
+
+    async def send(self, message: Message) -> Outcome:
+        """Take the message."""
+        await asyncio.sleep(0.01)
+        return Outcome("sent", "accepted")
+
+    async def aclose(self) -> None:
+        """Close nothing."""
+
+
+async def test_messages_are_not_asked_for_while_every_place_is_taken(
+    mailing: Engine, dsn: str, clock: Clock
+) -> None:
+    crowd(mailing, 40)
+    counted = make_conninfo(dsn, options="-c track_functions=all")
+    worker = Worker(
+        counted, vault=lambda: Vault(KEY), clock=lambda: clock.now, open_channel=OneByOne
+    )
+    began = time.monotonic()
+    async with running(worker):
+        await asyncio.to_thread(wait_for, lambda: states(mailing) == {"sent": 40})
+    looks = 2 * (time.monotonic() - began) / 0.1  # at the queue of each channel, now and then
+    (row,) = mailing.rows("select calls from pg_stat_user_functions where funcname = 'claim_sends'")
+    assert row.calls <= 40 + looks + 10

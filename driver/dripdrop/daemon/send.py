@@ -23,7 +23,8 @@ _AHEAD = timedelta(seconds=2)
 tick to the fence, and than most servers hesitate before they take a content."""
 
 _ALL = 0.1  # seconds after which every channel is looked at, however busy one of them is
-_LINGER = 0.005  # seconds in which further places come free, while messages are under way
+_LINGER = 0.005  # seconds in which further places come free, while many messages are under way
+_FEW = 10  # of which it is not worth waiting for the next
 
 
 class Send(Stage):
@@ -45,13 +46,13 @@ class Send(Stage):
         self._senders: dict[UUID, Sender] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._unanswered: dict[UUID, float] = {}
-        self._freed: set[str] = set()
+        self._free: set[str] = set()
         self._all_at = 0.0
 
     async def step(self) -> bool:
         """Claim what fits, channel by channel, and begin to send it."""
         await self._release_unanswered()
-        if self._tasks and not any(sender.is_idle for sender in self._senders.values()):
+        if len(self._tasks) > _FEW and not any(each.is_idle for each in self._senders.values()):
             await asyncio.sleep(_LINGER)
         begun = 0
         for channel in self._next_channels():
@@ -59,16 +60,19 @@ class Send(Stage):
         return begun > 0
 
     def _next_channels(self) -> list[str]:
-        """Return those that have places again; now and then, and when nothing else is to do, all.
+        """Return those that have places; now and then, and when nothing is under way, all.
 
-        Whoever waits for a place is not to wait for a look at the others' queues as well.
+        Whoever waits for a place is not to wait for a look at the others' queues as well, nor at
+        one's own as long as all places are taken.
         """
         now = asyncio.get_running_loop().time()
-        freed = sorted(self._freed)
-        self._freed.clear()
-        if freed and now < self._all_at:
-            return freed
+        free = sorted(self._free)
+        self._free.clear()
+        if now < self._all_at and (free or self._tasks):
+            self.interval = self._all_at - now
+            return free
         self._all_at = now + _ALL
+        self.interval = self.desk.settings.interval
         return sorted({channel for channel, _ in CHANNELS})
 
     async def _claim(self, channel: str) -> int:
@@ -106,7 +110,11 @@ class Send(Stage):
             if claim.adapter is not None:
                 self._learn(claim.adapter_id, claim.adapter)
         for claim in claims:
-            self._begin(self._deliver(channel, claim, claimed_at))
+            sender = self._senders[claim.adapter_id]
+            sender.take()
+            self._begin(self._deliver(sender, channel, claim, claimed_at))
+        if any(self._senders[claim.adapter_id].free for claim in claims):
+            self._free.add(channel)
         return len(claims)
 
     def _places(self, channel: str) -> dict[str, int]:
@@ -157,14 +165,12 @@ class Send(Stage):
         if known is not None:
             self._begin(known.aclose())
 
-    async def _deliver(self, channel: str, claim: Any, claimed_at: float) -> None:
+    async def _deliver(self, sender: Sender, channel: str, claim: Any, claimed_at: float) -> None:
         """Send one message and leave its outcome to be recorded. Raises nothing.
 
         Until its first byte has left it is released when it is interrupted; from then on it may
         have left.
         """
-        sender = self._senders[claim.adapter_id]
-        sender.take()
         handover = Handover(may_leave=lambda: not self.desk.stopping.is_set())
         outcome: dict[str, Any] | None = None
         kind = "released"
@@ -190,7 +196,7 @@ class Send(Stage):
         at_once = outcome["outcome"] == "sent"
         if at_once:
             sender.give_back()
-            self._freed.add(channel)
+            self._free.add(channel)
             self.desk.wake(self.name)
 
         def recorded() -> None:
