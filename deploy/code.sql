@@ -373,7 +373,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources d5f43541c8adb43f.
+-- Of the sources c82a530159ad80c9.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1062,7 +1062,7 @@ as $expected$
 ["function", "_check_json(document jsonb, field text, bytes integer)", "efff25b3 1ff7178d9d126da5"],
 ["function", "_check_json_list(list jsonb, field text, bytes integer)", "55f8dbcc a29ebf87a1cc1400"],
 ["function", "_check_key(key text, field text, what text)", "d8bb94ae 198378e1013cc47e"],
-["function", "_check_liquid(template jsonb, field text, escaping text)", "846ba736 0b3a8c0ea5dbc7e8"],
+["function", "_check_liquid(template jsonb, field text, escaping text)", "846ba736 dd9c637ddbf04b2e"],
 ["function", "_check_migration(tenant_key text, sequence text, from_version i", "1285acf3 b5bbc662e74c812a"],
 ["function", "_check_name(name text, field text)", "08f2ba8a e716ae6a573ed26a"],
 ["function", "_check_owners()", "445be54d 7adf613bb7b5eca1"],
@@ -1221,7 +1221,7 @@ as $expected$
 ["function", "_lock_execution(tenant_key text, execution_id uuid)", "0819366d 563382ce91712c1e"],
 ["function", "_log_decisions(decisions dripdrop._decision[], actions text[], ", "a80c997a 24022d89114f40a9"],
 ["function", "_look_around(at timestamp with time zone)", "57e58be7 9a2c86c2589bf44b"],
-["function", "_look_back(at timestamp with time zone)", "57e58be7 7cb3546a72c89544"],
+["function", "_look_back(at timestamp with time zone)", "57e58be7 cfcc41b1682a3106"],
 ["function", "_lose_leases(executions uuid[], at timestamp with time zone)", "f08c1186 760ae675aa662a9f"],
 ["function", "_lost_leases(at timestamp with time zone)", "aaf9cf5d 78ab51ffbb6afaec"],
 ["function", "_make_due(executions uuid[], at timestamp with time zone, reaso", "2d5e141c 91a6a242e081afd2"],
@@ -1396,7 +1396,7 @@ as $expected$
 ["function", "_unsubscribe_links(executions uuid[])", "f9f81a86 f073d397c9179312"],
 ["function", "_untrusted()", "a8017eeb 55da7b954a5f40c8"],
 ["function", "_used(counter dripdrop.counters, at timestamp with time zone)", "f83776e5 3a53277798fc1fab"],
-["function", "_used_liquid(template text)", "971315ed 9d421c14f17d5368"],
+["function", "_used_liquid(template text)", "971315ed 4b036a5224fd891c"],
 ["function", "_uuidv7()", "75666699 a447e55f11cff0ec"],
 ["function", "_value_fault(type text, choices text[], pattern text, minimum i", "27d540a7 5270ff2a186d5000"],
 ["function", "_value_schema(type text, choices text[], pattern text, minimum ", "646cd4e3 2590e4eeafd4df42"],
@@ -21608,7 +21608,6 @@ as $$
 begin
   perform dripdrop._attempt('_wake_all_held', at);
   perform dripdrop._attempt('_wake_missed', at);
-  perform dripdrop._attempt('_pull_for_people', at);
 end
 $$;
 

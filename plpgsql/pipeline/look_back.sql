@@ -10,7 +10,6 @@ as $$
 begin
   perform dripdrop._attempt('_wake_all_held', at);
   perform dripdrop._attempt('_wake_missed', at);
-  perform dripdrop._attempt('_pull_for_people', at);
 end
 $$;
 

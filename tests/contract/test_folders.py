@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -22,6 +23,13 @@ def test_a_folder_calls_only_folders_below_it() -> None:
         if FOLDERS.index(caller.parent.name) < FOLDERS.index(callee.parent.name)
     ]
     assert not upwards
+
+
+def test_what_is_called_by_its_name_is_there() -> None:
+    text = "".join(path.read_text() for path in (ROOT / "plpgsql").glob("*/*.sql"))
+    named = set(re.findall(r"_(?:attempt|halved)\(\s*'(\w+)'", text))
+    assert named
+    assert named <= set(re.findall(r"function dripdrop\.(\w+)\(", text))
 
 
 def test_no_circle_has_more_than_four_files() -> None:
