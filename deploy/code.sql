@@ -373,7 +373,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources c82a530159ad80c9.
+-- Of the sources f8cb75faf2ce3316.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -988,11 +988,12 @@ as $expected$
 ["constraint", "topics.topics_tenant_key_is_valid", "CHECK (((tenant_key <> ''::text) AND (tenant_key !~~ ':%'::text)))"],
 ["function", "_account_fields(kind text)", "3f623b15 db130e395cfa7bb9"],
 ["function", "_activate_ahead(tenant_key text, sequence text, version integer", "ad0beb40 bbc59bebc8f73579"],
+["function", "_addressed_execution(tenant_key text, execution_id uuid)", "0819366d 9f2276a19f74501d"],
 ["function", "_admit(decisions dripdrop._decision[], at timestamp with time z", "bce6b371 aa2276b97b4e9c93"],
 ["function", "_admit_at_fence(decisions dripdrop._decision[], at timestamp wi", "82c19f12 a83c5a762476bd4f"],
-["function", "_advance(executions uuid[], at timestamp with time zone, timed_", "c7497d5e b813f127acf748ac"],
+["function", "_advance(executions uuid[], at timestamp with time zone, timed_", "c7497d5e 517ed6de15712978"],
 ["function", "_all_fit(limits dripdrop._limit[], counters dripdrop.counters[]", "ebd0165a b91e196318c49b9b"],
-["function", "_answer_with_errors(wanted dripdrop._wanted_hook[])", "d29682fe afba3f305af3020b"],
+["function", "_answer_with_errors(wanted dripdrop._wanted_hook[], at timestam", "851a6762 62347de0d3ebf337"],
 ["function", "_as_decision(execution_id uuid, gate text, action text, reason ", "6b2b0d73 2191af6dd63949a6"],
 ["function", "_as_it_stands(counter dripdrop.counters, max_count integer, per", "d1ffdda0 aa78b5fa2d567637"],
 ["function", "_as_sender(adapter dripdrop.channel_adapters, circuit dripdrop.", "14254b77 2853ed5152ca0c50"],
@@ -1007,23 +1008,24 @@ as $expected$
 ["function", "_assumed_answers(execution dripdrop.step_executions, assumed js", "db7cb573 61ecf846dcd960bb"],
 ["function", "_assumed_events(events jsonb, enrollment dripdrop.enrollments, ", "5c6addc9 2ae829ac0093b04a"],
 ["function", "_attempt(callee text, at timestamp with time zone)", "00e4b039 e0275b04df8004c0"],
+["function", "_barring_enrollments(sequence_id uuid, reentry text, reentry_in", "502c69b2 84a6fe28139bcc48"],
 ["function", "_base_36(digit bigint)", "f0f4d8e7 c53b7ef127408551"],
-["function", "_begin(sequence_version_id uuid, enrollments uuid[], starting_s", "d5f7db2b dd9d3be5b6578a60"],
+["function", "_begin(sequence_version_id uuid, enrollments uuid[], starting_s", "d5f7db2b d1c5b8bb5d73e75a"],
 ["function", "_behind_circuits(wanted dripdrop._wanted_hook[], fitting bigint", "3e0f2512 42c8b372250334a9"],
-["function", "_breach(adapter_id uuid, thresholds jsonb, since timestamp with", "fc727b7b 531f3a16643b16d8"],
+["function", "_breach(adapter_id uuid, thresholds jsonb, since timestamp with", "fc727b7b d6d8673b6195378a"],
 ["function", "_business_days_after(from_time timestamp with time zone, days i", "26c5aa2d 4024164f837e1db3"],
 ["function", "_call_function(function regprocedure, enrollment dripdrop.enrol", "4739ce17 487b621bdcd01a41"],
 ["function", "_can_be_suppressed(channel text, recipient text)", "f35b80b9 449345c29aef90e5"],
 ["function", "_cancel_executions(executions uuid[], reason text, at timestamp", "36ae4d73 35e7f56c6ef02211"],
 ["function", "_canonical_comparison(condition jsonb, path text)", "577ac2a8 a26258c155f1c0de"],
-["function", "_canonical_condition(condition jsonb, path text)", "154e19c6 fc3e1a0e7ff1e806"],
+["function", "_canonical_condition(condition jsonb, path text)", "154e19c6 8261053086e40617"],
 ["function", "_canonical_conditions(conditions jsonb, path text)", "0c95c5ec 10ba53f52d731777"],
 ["function", "_canonical_cron(timing jsonb)", "8f6983df 3ad8b56d5a2b3c10"],
 ["function", "_canonical_definition(tenant_key text, definition jsonb)", "4af5601a f2b581601d4f2289"],
 ["function", "_canonical_delay(timing jsonb)", "8f6983df 75921124fd66d9ec"],
 ["function", "_canonical_event_condition(condition jsonb, path text)", "577ac2a8 161b1dfaf900f586"],
 ["function", "_canonical_event_timing(timing jsonb)", "8f6983df ffe6163aa945f84f"],
-["function", "_canonical_http_hook(tenant_key text, hook jsonb)", "b7c1af90 3a4438b5059ad3c3"],
+["function", "_canonical_http_hook(tenant_key text, hook jsonb)", "b7c1af90 e3fa0f98d0f97db4"],
 ["function", "_canonical_metadata(tenant_key text, metadata jsonb)", "2300adad 084536f96ab2ac68"],
 ["function", "_canonical_operator(operator text)", "45a4adef 3119417abbc1c11c"],
 ["function", "_canonical_rate(rate jsonb, field text)", "509d2113 d5228054dfc3e148"],
@@ -1042,7 +1044,6 @@ as $expected$
 ["function", "_catalogue()", "07345e5d 24525dc64da5c10e"],
 ["function", "_catalogue_of_code()", "7144101a 2cca959cc056ff98"],
 ["function", "_catalogue_of_tables()", "07345e5d 360e15f828224c7e"],
-["function", "_charged(results dripdrop._send_result[])", "a1542f6c eeb4e62d395cfe84"],
 ["function", "_check_adapter_config(channel text, provider text, config jsonb", "f3efbed2 5edd7c4e8629950d"],
 ["function", "_check_assumptions(events jsonb, hooks jsonb)", "dded57c1 2bbd892d342eab33"],
 ["function", "_check_batch_size(batch_size integer)", "b5d52fba 38863dc15bf35fcf"],
@@ -1052,7 +1053,8 @@ as $expected$
 ["function", "_check_destination(adapter dripdrop.channel_adapters, config js", "c7e35366 7d6acd46b772ab15"],
 ["function", "_check_document(document jsonb, kind text, path text, partial b", "030ae3c9 863bd4ae6a9f0196"],
 ["function", "_check_draft(versions uuid[])", "a77af06f 6fdaf3123d28cb2c"],
-["function", "_check_driver()", "445be54d cc1df9ab0695a595"],
+["function", "_check_driver()", "445be54d 0e27a44b1c1aaf5a"],
+["function", "_check_events(events jsonb)", "ce61b9c3 4e07223b1e42f2d3"],
 ["function", "_check_fences(results dripdrop._send_result[])", "d1d92737 e594d5dc85cf391a"],
 ["function", "_check_hook_answer(answer jsonb, field text)", "b12d0bf7 0f674db67f634104"],
 ["function", "_check_hook_headers(headers jsonb)", "ac3dd521 d4e6031f54fd9439"],
@@ -1063,17 +1065,21 @@ as $expected$
 ["function", "_check_json_list(list jsonb, field text, bytes integer)", "55f8dbcc a29ebf87a1cc1400"],
 ["function", "_check_key(key text, field text, what text)", "d8bb94ae 198378e1013cc47e"],
 ["function", "_check_liquid(template jsonb, field text, escaping text)", "846ba736 dd9c637ddbf04b2e"],
-["function", "_check_migration(tenant_key text, sequence text, from_version i", "1285acf3 b5bbc662e74c812a"],
+["function", "_check_migration(tenant_key text, sequence text, from_version i", "1285acf3 476fb0ede24c0791"],
 ["function", "_check_name(name text, field text)", "08f2ba8a e716ae6a573ed26a"],
+["function", "_check_not_ended(enrollments uuid[])", "f31f13ae 5acf251636d3a70a"],
 ["function", "_check_owners()", "445be54d 7adf613bb7b5eca1"],
 ["function", "_check_path(path jsonpath, field text)", "f3214008 e111c33db8ce5791"],
 ["function", "_check_places(places jsonb)", "9f7b7282 abc191e1dfe15785"],
+["function", "_check_recipients(enrollments uuid[], subscribers jsonb)", "90643586 e63cb9373450c376"],
+["function", "_check_replayable(execution dripdrop.step_executions, enrollmen", "034429f3 ed620c86cb851df3"],
 ["function", "_check_rotation(rotation jsonb, field text)", "07786546 1e8fcb6f24b35f59"],
 ["function", "_check_send_window(send_window jsonb, path text)", "a3ef3934 d7d10337f23a74de"],
 ["function", "_check_sending_scope(tenant_key text, scope text, subject text)", "2827384c 4d09cd2e5a16ed3e"],
 ["function", "_check_sequence(reentry text, reentry_interval text, metadata j", "1ffc818d f0398f96dea40c21"],
 ["function", "_check_step_config(config jsonb)", "a1b857a2 2b033c7beec14834"],
-["function", "_check_suppressions(tenant_key text, suppressions jsonb)", "704b4566 ad08d2e11adb2b01"],
+["function", "_check_subscribers(subscribers jsonb)", "fe9dd244 7f88f10bf65cf0ce"],
+["function", "_check_suppressions(tenant_key text, suppressions jsonb)", "704b4566 05580507b7e8f5d0"],
 ["function", "_check_targets(definition jsonb)", "d826dfea eb5d366885afb152"],
 ["function", "_check_template(channel text, template jsonb)", "c6044d68 f1eaa1217f3d0ea6"],
 ["function", "_check_template_headers(channel text, headers jsonb)", "6ccf377b 4476ff11e506f88a"],
@@ -1083,34 +1089,41 @@ as $expected$
 ["function", "_check_time_zone(time_zone text, field text)", "a3711f77 163e35285d453374"],
 ["function", "_check_title(title text, field text)", "9ef7f3b4 b7bdc88c4ff76047"],
 ["function", "_check_unsubscribe_addresses(unsubscribe_url text, unsubscribe_", "9b4ba8e6 476b49a823dfd1cf"],
-["function", "_circuit_problems(at timestamp with time zone)", "72a46d52 3a2fab5999127e74"],
+["function", "_choose_pointers(executions uuid[], fences integer[], rooms jso", "491d439a d5448f36f3848ed5"],
+["function", "_circuit_problems(at timestamp with time zone)", "72a46d52 7147dc696abfe2b7"],
 ["function", "_circuits_of(executions uuid[])", "fd5e8487 fe71c7295f13de58"],
-["function", "_classified(results dripdrop._send_result[], at timestamp with ", "ea690717 fac4c7c3e99cd678"],
+["function", "_classified_results(results dripdrop._send_result[], at timesta", "ea690717 45a39c3902fb4b6d"],
 ["function", "_classify(channel text, provider text, stage text, code text, d", "45b99e1f a891f816adf3f97b"],
 ["function", "_close_circuits_ahead(executions uuid[], at timestamp with time", "f08c1186 94ebbab837b43904"],
-["function", "_coerced(value text, response_type text)", "3a2b2d3c 29350e2de06e536f"],
+["function", "_coerced(value text, response_type text)", "3a2b2d3c 76d70893c79c0243"],
 ["function", "_compare(actual jsonb, operator text, expected jsonb)", "dc1ee389 1a9f81ae800fa2f1"],
 ["function", "_condition_document(condition dripdrop.conditions)", "f922264f a633d8f6b5a2d6e4"],
 ["function", "_condition_fault(condition dripdrop.conditions)", "b4c75ff8 c1957f16995a3585"],
 ["function", "_condition_problems(version dripdrop.sequence_versions)", "0917e22a fa3c48d88a00cd8b"],
 ["function", "_condition_type(condition jsonb)", "a7b19590 2bc4c8b014114c25"],
+["function", "_conditions_of(transition_id uuid)", "737a9370 4d6648ac5fe0b159"],
 ["function", "_consent(tenant_key text, channel text, recipient text, topic t", "609f0e36 9b01c47b179e76b4"],
 ["function", "_content_hash(canonical jsonb)", "bc139bcd 081665ff33708ff8"],
 ["function", "_context(predicate jsonpath, enrollment dripdrop.enrollments, h", "f6929da0 afa4c7f1174d20ce"],
 ["function", "_count_behind(circuit_id uuid)", "b04fcb48 3499f74aba8d8025"],
+["function", "_count_bounces(adapter_id uuid, since timestamp with time zone,", "c4b0cd98 56c68a22a75286fd"],
 ["function", "_count_events(enrollment dripdrop.enrollments, config jsonb, si", "9571657d 91c2a7cb73705fe4"],
 ["function", "_count_under_way(counters uuid[], at timestamp with time zone)", "7b1cb858 2a2cf34f8bfdadca"],
 ["function", "_counterparts(migration dripdrop._migration)", "febdd9bf ed76e9775bffa566"],
 ["function", "_counters_of(limits dripdrop._limit[], at timestamp with time z", "7d99d62b 247586592ad9d96f"],
 ["function", "_counts_on_the_wire(max_count integer, per interval)", "87e71784 9051cfb1364dce01"],
-["function", "_cron_field(expression text, place integer, field text)", "15db61c1 cb79cb450136c3c2"],
-["function", "_cron_next(expression text, time_zone text, after timestamp wit", "5c1f2484 48a3cf4e3bdfda8a"],
+["function", "_cron_days(month date, days integer[], weekdays integer[], rest", "eabe7cf6 9f3715361ca56a64"],
+["function", "_cron_field(expression text, place integer, field text)", "15db61c1 b061dd66e1bc1ea5"],
+["function", "_cron_next(expression text, time_zone text, after timestamp wit", "5c1f2484 94a91b22d8571efc"],
+["function", "_cron_part(part text, place integer)", "e75065cb 910737a0d43661b5"],
 ["function", "_daily_cap(adapter dripdrop.channel_adapters, day date, time_zo", "aafc5b01 c695c604edf42d53"],
 ["function", "_decide(executions uuid[], at timestamp with time zone, asked_b", "6cf41d6a 64b9158b59491c5a"],
 ["function", "_decide_and_carry_out(executions uuid[], at timestamp with time", "a8221681 f9fd461722e051bf"],
 ["function", "_default_time_zone(tenant_key text)", "092d44f3 729d7a73826bc70d"],
 ["function", "_defer_executions(decisions dripdrop._decision[], at timestamp ", "8b0e6073 2dab4a047b85d84c"],
 ["function", "_delay(scheduled_for timestamp with time zone, tolerated interv", "72157a63 535f4831f40398a6"],
+["function", "_delete_hook_messages(messages bigint[], executions uuid[], wan", "24542100 616474bf5ccc02d1"],
+["function", "_delete_render_messages(results dripdrop._render_result[])", "3413d699 b2392b12345c3cf7"],
 ["function", "_deliver_ahead(due uuid[], hooks jsonb, at timestamp with time ", "4c69d606 79e0096eb730fce2"],
 ["function", "_demote_default()", "683259fe f50296bd8ae09daa"],
 ["function", "_describe(condition dripdrop.conditions)", "b4c75ff8 4e8071610541cc30"],
@@ -1123,29 +1136,33 @@ as $expected$
 ["function", "_drawn_sender(senders dripdrop._sender[], execution_id uuid, ke", "995e64f3 43a359440217c03a"],
 ["function", "_due_after_event(step dripdrop.steps, enrollment dripdrop.enrol", "8ce2b0ce ddbaff828e856565"],
 ["function", "_end_enrollments(enrollments uuid[], state text, reason text, a", "ec0cf7bd 45cae73952ba3de3"],
-["function", "_end_executions(decisions dripdrop._decision[], at timestamp wi", "8b0e6073 5841a6db2db59259"],
+["function", "_end_executions(decisions dripdrop._decision[], at timestamp wi", "8b0e6073 9561f61dda7362f0"],
 ["function", "_enqueue(queue text, pointers jsonb[])", "bfcf532e 2b0f06a0afd0dbce"],
 ["function", "_enqueue_rendered(executions uuid[])", "ec2e6574 4ea05ee597ace89c"],
-["function", "_enroll(tenant_key text, sequence text, starting_step text, sub", "33d8a86d e0a0aed201b368bb"],
 ["function", "_enrollments_of(subscriber_type text, subscriber_id text)", "b54b1dda 698fbe29c9d0857e"],
+["function", "_enrollments_of_events(events dripdrop.events[])", "330d0fe5 64c9b26edc28b69f"],
+["function", "_entry_routes(sequence_version_id uuid, enrollments uuid[], at ", "c88b15eb 4605c604c3a706ab"],
 ["function", "_equal(actual jsonb, expected jsonb)", "47daa526 19b285b1f6e79d9c"],
 ["function", "_event_variable(event_id uuid)", "f998c2b8 b5429256f56365ee"],
 ["function", "_everything_slot()", "2dba2454 2446c91066b7535d"],
 ["function", "_exclude_claims(slot integer)", "a01df3eb 2bff457ee40e4dd5"],
+["function", "_exit_by_rules(enrollments uuid[], at timestamp with time zone)", "66c3041a a5e6122550bf8d7f"],
 ["function", "_explain_gates(execution dripdrop.step_executions, at timestamp", "65e9c7c7 7c4b95badf387091"],
 ["function", "_explain_next(execution dripdrop.step_executions, decision drip", "7a069ffa fb803abb864734b2"],
 ["function", "_explain_past(enrollment_id uuid)", "f75d7e8d 585d260b735a00ae"],
 ["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff 080813919f2f30c4"],
-["function", "_fail_renders(failures jsonb[])", "ad3ff120 75fbf2bc96045476"],
+["function", "_fail_renders(failures dripdrop._render_result[], at timestamp ", "170e886c 7e349586e96fda83"],
 ["function", "_failed_hook(hooks jsonb, template jsonb)", "37bde75d 5ed3d6aed2f1eea1"],
 ["function", "_fault_problems(at timestamp with time zone)", "72a46d52 b1e0d3f09ffd1aa3"],
 ["function", "_field(kind text, field text, type text, description text, hint", "76b27eb4 632398e19e1b2c59"],
-["function", "_field_faults(kind text, document jsonb)", "e7c9f7d7 9796b8b228fe95ad"],
+["function", "_field_faults(kind text, document jsonb)", "e7c9f7d7 55f3e5dac59268c8"],
 ["function", "_fields_hint(kind text, settings boolean)", "95b017d5 7c53de0ffe1cd033"],
 ["function", "_findings(ways_out dripdrop.conditions[], conditions dripdrop.c", "1353e385 c987350e52cfed7b"],
 ["function", "_fire_side_steps(events dripdrop.events[], enrollments uuid[], ", "9398bc43 b3f5686c4ad12faa"],
+["function", "_first_event(tenant_key text, enrollment_id uuid, subscriber_ty", "0d1fd2b1 8fae5ba365429d13"],
 ["function", "_first_instant(wall_time timestamp without time zone, time_zone", "80091d25 9e642bd697cf86ae"],
-["function", "_fitting(wanted dripdrop._wanted_hook[], busy jsonb, functions ", "0455890e a8ee28cb5c31507b"],
+["function", "_first_step(sequence_version_id uuid)", "98854262 7c9a394619db1502"],
+["function", "_fitting(wanted dripdrop._wanted_hook[], busy jsonb, functions ", "0455890e 555e2789e4de0122"],
 ["function", "_flow(sequence_version_id uuid)", "92faa637 005c3c507e34eb43"],
 ["function", "_flow_problems(version dripdrop.sequence_versions)", "0917e22a 4734c0b7dc947117"],
 ["function", "_forecast_portion(enrollments uuid[], at timestamp with time zo", "66c2fef7 14e1c329cf466e52"],
@@ -1169,7 +1186,7 @@ as $expected$
 ["function", "_has_long_list(data jsonb, hooks jsonb)", "9e7245e3 c6bd0e0821e70bf6"],
 ["function", "_has_one_server(hook dripdrop.http_hooks)", "aa5708f6 4079a37cba2c2473"],
 ["function", "_held(executions uuid[], things integer[])", "3b3dbbc3 aa604044d1a62b8d"],
-["function", "_held_problems()", "eb1731fe e1da15232325bc2c"],
+["function", "_held_problems()", "eb1731fe 3b2de5774f9c06f8"],
 ["function", "_held_surely(decisions dripdrop._decision[], at timestamp with ", "bce6b371 8876c31ebd616c2e"],
 ["function", "_held_thing(kind text, tenant_key text, name text)", "7654abe1 a8a7bbd45f4ec13a"],
 ["function", "_hold(things integer[])", "bad99d7b f1a9cb11d3dd1ad0"],
@@ -1209,8 +1226,8 @@ as $expected$
 ["function", "_kinds()", "8acd1e4b 32aef847e827da18"],
 ["function", "_last_claimed(tenant_key text, subscriber_type text, subscriber", "7c8f2cda e10528bd4650c637"],
 ["function", "_last_deferral(execution dripdrop.step_executions)", "4a49428e 9483bf9e69c6e793"],
+["function", "_last_ended(enrollment dripdrop.enrollments)", "680fa9f4 53159490b1c7e236"],
 ["function", "_leave_by(fence integer, at timestamp with time zone)", "34d75e02 51bfbd7f019bafdb"],
-["function", "_let_out(enrollments uuid[], at timestamp with time zone)", "66c3041a d80efeef57a90c21"],
 ["function", "_limit_at_fence(executions uuid[], at timestamp with time zone,", "7cc609e6 e247368ee94fb50b"],
 ["function", "_limit_reason(scope text)", "192b7728 79ae07d348eca098"],
 ["function", "_limits_on(decisions dripdrop._decision[], at timestamp with ti", "3cfa52e2 e3e24225cac6fa61"],
@@ -1219,7 +1236,11 @@ as $expected$
 ["function", "_lock_counters(decisions dripdrop._decision[], at timestamp wit", "d687344a 1548e278be99b026"],
 ["function", "_lock_enrollment(tenant_key text, enrollment_id uuid)", "e33b3021 610ddb7318a63c1a"],
 ["function", "_lock_execution(tenant_key text, execution_id uuid)", "0819366d 563382ce91712c1e"],
+["function", "_lock_results(results dripdrop._send_result[], at timestamp wit", "ea690717 c62f5004db594c8e"],
+["function", "_lock_subscriber(tenant_key text, subscriber_type text, subscri", "3c8c4a6a 2fb5b081d721a249"],
 ["function", "_log_decisions(decisions dripdrop._decision[], actions text[], ", "a80c997a 24022d89114f40a9"],
+["function", "_log_suppression()", "683259fe 7bf9f4ed0715cf53"],
+["function", "_log_unsubscribe(execution dripdrop.step_executions, enrollment", "57f2c774 c70f7cb0c53d8955"],
 ["function", "_look_around(at timestamp with time zone)", "57e58be7 9a2c86c2589bf44b"],
 ["function", "_look_back(at timestamp with time zone)", "57e58be7 cfcc41b1682a3106"],
 ["function", "_lose_leases(executions uuid[], at timestamp with time zone)", "f08c1186 760ae675aa662a9f"],
@@ -1228,7 +1249,6 @@ as $expected$
 ["function", "_mark_lines(at timestamp with time zone)", "57e58be7 36491d1f157112ec"],
 ["function", "_matches(transition dripdrop.step_transitions, conditions dripd", "f1a8180a e7b3d8dcf9d80fb7"],
 ["function", "_may_be_early(counter dripdrop.counters)", "48c23e2a 675586957101043d"],
-["function", "_may_enter(sequence dripdrop.sequences, subscriber_type text, s", "cd6c3ebd 16d1ad87fbdb439b"],
 ["function", "_may_pass(code text)", "d4dcbcf7 d233999f347851f1"],
 ["function", "_message_facts(executions uuid[])", "63388dfc c148e60913f07e6d"],
 ["function", "_message_sender(sender dripdrop._sender, senders dripdrop._send", "c3165796 3880f97fa3a468ef"],
@@ -1239,23 +1259,26 @@ as $expected$
 ["function", "_named_adapter(tenant_key text, channel text, name text, id uui", "126b23db 9c41f39f50133643"],
 ["function", "_next_in_line(line_id uuid, turns uuid[], room integer, day_beg", "c1147629 2dc058c01f5f6489"],
 ["function", "_next_moment(enrollments uuid[], event_at timestamp with time z", "832b93fb 8dbc8a15cbefd44d"],
+["function", "_next_steps(executions uuid[])", "6e1a248d c24b22782f285769"],
 ["function", "_next_time(timing jsonb, time_zone text, from_time timestamp wi", "1bfaa2ea b96a84733f93e683"],
 ["function", "_next_window(time_window jsonb, time_zone text, tenant_key text", "74daadf8 ecc6c154d713125c"],
 ["function", "_normalized(channel text, recipient text)", "67ee3f0a 924fe4aa7662f514"],
 ["function", "_note_answers(results dripdrop._hook_result[], at timestamp wit", "713ff92d 9597a15d7968ec33"],
 ["function", "_note_fault(execution_id uuid, stage text, sqlstate text, messa", "6c5c2c17 b7ac4593efff146b"],
+["function", "_note_last_sends(results dripdrop._send_result[], at timestamp ", "8fe6ec1f 8a748ec4d5e13c37"],
 ["function", "_note_let_through(limits dripdrop._limit[], counters dripdrop.c", "8b8416cb aa75678c5fbc3e4a"],
-["function", "_note_senders(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f fcf0747b536f77a7"],
 ["function", "_note_signals(signals dripdrop._signal[], at timestamp with tim", "818df73a a424958fe5776d9f"],
-["function", "_note_suppression()", "683259fe 7bf9f4ed0715cf53"],
 ["function", "_note_taken(decisions dripdrop._decision[], limits dripdrop._li", "255de360 1392a94caf2c5901"],
 ["function", "_note_while_open(circuit dripdrop.sender_states, probe_says tex", "dff466c3 c7d0fea52f09c488"],
 ["function", "_now()", "5cb02988 19d5efb8bde9877e"],
 ["function", "_number(value jsonb)", "8f24a4f8 58ad459455d8de8a"],
-["function", "_objection(condition dripdrop.conditions, enrollment dripdrop.e", "3c53564c c128856662bdf37a"],
+["function", "_objection(condition dripdrop.conditions, enrollment dripdrop.e", "3c53564c aeccba8a56a83882"],
 ["function", "_obstacle(conditions dripdrop.conditions[], enrollment dripdrop", "1f2b78e1 4ab1c1d1448e5e62"],
 ["function", "_open_circuit(adapter_id uuid, http_hook_id uuid, host text, fa", "81a5e8bb 3d123ac2e57404f0"],
+["function", "_open_enrollment(sequence_id uuid, sequence text, subscriber_ty", "fbcb63d3 7b95903b06ef4789"],
+["function", "_open_sequence(tenant_key text, sequence text, starting_step te", "44220f7d 9b4788b17a559257"],
 ["function", "_open_transaction_problems(older_than interval)", "2709f2f8 ad68532ad02a9151"],
+["function", "_opt_out_excludes_claims()", "683259fe 0bf690be097164ce"],
 ["function", "_overdue_problems(at timestamp with time zone)", "72a46d52 f83bf543398172b8"],
 ["function", "_own_host(payload jsonb)", "3b4661c1 5375a61d395791b4"],
 ["function", "_own_time_zone(data jsonb)", "19b8d0d6 836387fa753a61b2"],
@@ -1269,42 +1292,51 @@ as $expected$
 ["function", "_pattern(name text)", "0f3d449a 048ebfd215729abd"],
 ["function", "_pause_slot(pause dripdrop.sending_pauses)", "b25a2478 ce7422fc9ce81bb2"],
 ["function", "_paused_adapter(pause dripdrop.sending_pauses)", "7a043e32 39cef57ce35c63fe"],
+["function", "_pending_hooks(questions uuid[], messages bigint[], executions ", "f89d5fea 6036d3f4667ef340"],
 ["function", "_pick_probes(executions uuid[], at timestamp with time zone)", "f3e37692 d6b7690f309719dd"],
 ["function", "_place_class()", "2dba2454 bf879157cf655f13"],
-["function", "_plan(enrollments uuid[], steps uuid[], at timestamp with time ", "2114d4b7 c1962c273cda88a9"],
-["function", "_planner_settings()", "13d9438a 0e7d5bfbad1601cb"],
-["function", "_pointed_at(message jsonb)", "f19449ec fe68d4390bc18c26"],
-["function", "_pointed_fence(message jsonb)", "6fce51ad 7b36c09bade63806"],
+["function", "_plan(enrollments uuid[], steps uuid[], at timestamp with time ", "2114d4b7 68a66f29ef128cba"],
+["function", "_planned_steps(steps uuid[])", "f482b690 9487d821cff324d6"],
+["function", "_planner_settings()", "13d9438a c02b0802d20e2ea1"],
 ["function", "_pointer(execution dripdrop.step_executions)", "ed01f850 a962646f4ff0d512"],
+["function", "_pointer_execution(message jsonb)", "f19449ec fe68d4390bc18c26"],
+["function", "_pointer_fence(message jsonb)", "6fce51ad 7b36c09bade63806"],
 ["function", "_predicate_names(predicate jsonpath, key text)", "e3065471 1f6d58de9f2f8d36"],
 ["function", "_presets(kind text)", "e55ff261 06891fda34eb3ffd"],
 ["function", "_presume_sent(executions uuid[], at timestamp with time zone)", "f08c1186 9ef7a2930ed09e25"],
 ["function", "_prune(at timestamp with time zone)", "57e58be7 a324b4f8de0d8ec3"],
 ["function", "_punycode_bias(delta bigint, points integer, is_first boolean)", "539c1f81 b21638a0f129e520"],
 ["function", "_put_http_hook(sequence dripdrop.sequences, canonical jsonb, au", "c3e5413f fed1f7f7512fbfa3"],
-["function", "_put_sequence(tenant_key text, canonical jsonb)", "cca1add2 d18bb23655de87f5"],
+["function", "_put_sequence(tenant_key text, canonical jsonb)", "cca1add2 ccfc14e3df5ebde3"],
 ["function", "_questions(step_id uuid, sequence_id uuid)", "d4bb43fd 85a45f01386e67f1"],
 ["function", "_queue_groups(queue text)", "3eaac019 74c3f1671112c159"],
-["function", "_queue_heads(queue text, senders text[], tenants text[], sizes ", "90bdae8f a0aa43ff93c0273c"],
+["function", "_queue_heads(queue text, senders text[], tenants text[], sizes ", "90bdae8f 0e297f51e92d5548"],
 ["function", "_queues()", "2fcb2215 306c65ffda0863a4"],
 ["function", "_quoted(value text)", "86976669 71cb321c14f11a37"],
 ["function", "_rates_of(steps uuid[], adapters uuid[])", "30da01ab 4376485b12362172"],
+["function", "_read_events(tenant_key text, events jsonb, at timestamp with t", "730f7aeb 88f1c816258608bd"],
 ["function", "_read_hook_pointers(steps uuid[], batch_size integer, at timest", "98afe79a 4e10718b64af90a7"],
 ["function", "_read_queue(queue text, visibility_seconds integer, batch_size ", "55a75006 57bd6a6514d7f998"],
+["function", "_read_renders(results jsonb)", "ad9cbbb2 97fa429c48f1d490"],
 ["function", "_read_results(results jsonb)", "c0a0c713 c66baba03d10f240"],
 ["function", "_recipient(channel text, config jsonb, data jsonb)", "0f9bc82f 87799d2170c22d09"],
 ["function", "_recipient_slot(tenant_key text, recipient text)", "08a225e1 e790f12a6d5d334b"],
 ["function", "_record(results dripdrop._send_result[], at timestamp with time", "8fe6ec1f 11203208f7846a78"],
 ["function", "_record_answers(results dripdrop._hook_result[], at timestamp w", "debec961 eb7120728d32bb91"],
-["function", "_record_batch(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 5709babcc59a7ef1"],
+["function", "_record_batch(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 3b0b2b6642d5c4b7"],
+["function", "_record_events(events dripdrop.events[], at timestamp with time", "d42dbb8f e9ed32bf0a1b7009"],
+["function", "_record_hook_results(results dripdrop._hook_result[], at timest", "debec961 94eb749a5b0b74f1"],
 ["function", "_record_late(at timestamp with time zone)", "3f0de343 3c97481a3afa730b"],
+["function", "_record_renders(results dripdrop._render_result[], at timestamp", "a38fdd54 ce30b79a80c17a4f"],
 ["function", "_redacted(value jsonb, depth integer)", "5823369a 00296a7105cdfd89"],
 ["function", "_refuse_condition_type(condition jsonb, type text, path text)", "f73a1587 17cd2123d2f9bc51"],
 ["function", "_refuse_enrollment_move()", "683259fe c12405f05a3f0e42"],
 ["function", "_refuse_execution_move()", "683259fe f97b9d64fd5839cc"],
 ["function", "_refuse_execution_start()", "683259fe b4fdf2a41b753d67"],
+["function", "_refuse_subscriber(fault text, data jsonb, place bigint)", "93934c4a 32da9b6a6b75f2bc"],
+["function", "_refuse_suppression(fault text, suppression jsonb, place bigint", "89e3bbcd c8cba485b0d42588"],
 ["function", "_render_ahead(executions uuid[], at timestamp with time zone)", "f3e37692 75d20d3c75c0808a"],
-["function", "_renders(messages bigint[], executions uuid[], fences integer[]", "2510f05d 87f23b72250de248"],
+["function", "_renders(messages bigint[], executions uuid[], fences integer[]", "2510f05d 802d6f7f9ad96f62"],
 ["function", "_reopen_execution(execution_id uuid, at timestamp with time zon", "edd31b57 accc06e544ca2b5f"],
 ["function", "_replaced(ring timestamp with time zone[], gone timestamp with ", "3427c0c9 996f88798cb44d30"],
 ["function", "_repoint()", "2dba2454 583165144c4cac02"],
@@ -1314,13 +1346,15 @@ as $expected$
 ["function", "_rest(adapter dripdrop.channel_adapters, until timestamp with t", "6398b30f 6aaef087f7668692"],
 ["function", "_rest_after(openings integer)", "976c7116 42d94c90ff27eb58"],
 ["function", "_rests(health_state text, resting_until timestamp with time zon", "31cf610f 2177e122e06b06d1"],
+["function", "_results_for_messages(results dripdrop._send_result[])", "a1542f6c eeb4e62d395cfe84"],
 ["function", "_retry_for(channel text, config jsonb)", "8aa77c55 9c4f1f265e7761db"],
 ["function", "_retry_pause(attempts integer, execution_id uuid)", "ab262db2 7f1a70ee7262791a"],
 ["function", "_retry_problems(at timestamp with time zone)", "72a46d52 c0e1f3c683e60a92"],
 ["function", "_rival(enrollment dripdrop.enrollments)", "763742d8 6d7b16611eb2a44d"],
 ["function", "_room_in_line(counter dripdrop.counters, at timestamp with time", "f83776e5 3db0d6710b39e871"],
-["function", "_rooms(senders text[], places jsonb, answered uuid[], batch_siz", "a2d97c5a ecd80dba7ae01438"],
+["function", "_room_per_sender(senders text[], places jsonb, answered uuid[],", "a2d97c5a 7b64c54d42d41740"],
 ["function", "_rooted(path text)", "966341e8 2f9a1cc112f3895c"],
+["function", "_routes(executions uuid[], timed_out uuid[], at timestamp with ", "bcd4fa6a 5ce1d531eac27aa2"],
 ["function", "_rule_functions(sequence dripdrop.sequences)", "1e34176d 8139fbdb39b5f3c0"],
 ["function", "_run_ahead(enrollments uuid[], until timestamp with time zone, ", "28bfe8ec 3ade2db7a72415e9"],
 ["function", "_sealed(credentials text)", "88f9c1ad a12eacbfff5f85ad"],
@@ -1334,12 +1368,13 @@ as $expected$
 ["function", "_sequence_document(sequence dripdrop.sequences)", "6b0d8dee ab98c1c269d56772"],
 ["function", "_set_sequence_hooks(sequence_id uuid)", "d0f44782 00459a7bf55fb9a8"],
 ["function", "_set_step_hooks(sequence_version_id uuid)", "ec774854 36081226b594b724"],
-["function", "_set_time(setting text, at timestamp with time zone)", "ed59fb30 4e7b495b23675eca"],
+["function", "_set_subscription(tenant_key text, subscriber_type text, subscr", "4b3ea15d f760eac11505e066"],
+["function", "_set_time(setting text, at timestamp with time zone)", "ed59fb30 62117e949dd680a0"],
 ["function", "_setting_problems(kind text, config jsonb, sealed boolean)", "9d2cb2bf 7fa639824f644165"],
-["function", "_settle_counters(results dripdrop._send_result[], at timestamp ", "8fe6ec1f 038210dcd9ad7d0b"],
+["function", "_settle_counters(results dripdrop._send_result[], at timestamp ", "8fe6ec1f 298759afd587ddca"],
 ["function", "_settle_rules(results dripdrop._hook_result[], at timestamp wit", "debec961 1457201b3443c987"],
-["function", "_settled(limited dripdrop._decision[], results dripdrop._send_r", "ad03e907 c10fbe44f5890bf6"],
-["function", "_setup_problems()", "eb1731fe 2296e14f00069d9b"],
+["function", "_settled(limited dripdrop._decision[], results dripdrop._send_r", "ad03e907 065dd289aa2ddb01"],
+["function", "_setup_problems()", "eb1731fe 5fcc233bee46f1e8"],
 ["function", "_severity(reason text)", "72c66e73 03623794516578da"],
 ["function", "_share_out(decisions dripdrop._decision[], limits dripdrop._lim", "b71c2913 86c9873538787974"],
 ["function", "_shut_window(send_window jsonb, time_zone text, tenant_key text", "c6b9fa60 c9805db5225226e3"],
@@ -1348,7 +1383,7 @@ as $expected$
 ["function", "_smtp_reply_codes()", "691e363c a4d58510058d9c9c"],
 ["function", "_step_facts(steps uuid[], at timestamp with time zone, at_fence", "b6001f1e 6a087ad83660ed4f"],
 ["function", "_step_id(sequence_version_id uuid, key text, field text)", "3238aae4 1beb5fff1c3227d3"],
-["function", "_step_problems(step dripdrop.steps)", "a702d6d7 b34fbe70d8f56a12"],
+["function", "_step_problems(step dripdrop.steps)", "a702d6d7 1fefb38f27ee0a8b"],
 ["function", "_steps_in_line(line_id uuid)", "4956bd7b 87326e930bd9f319"],
 ["function", "_steps_waiting_for(hooks uuid[])", "0029b129 1a766fe9c659ef3f"],
 ["function", "_stop_at_fence(executions uuid[], ahead interval, at timestamp ", "58c738de df7f964b534e1985"],
@@ -1356,31 +1391,33 @@ as $expected$
 ["function", "_stop_the_sender()", "683259fe 00bedd1a83ea5275"],
 ["function", "_stop_what_is_paused()", "683259fe bafb89c0990531ff"],
 ["function", "_stop_what_is_switched()", "683259fe 19544f4c65d08b9d"],
-["function", "_stop_who_is_suppressed()", "683259fe 4578e70254d46168"],
-["function", "_stop_who_opts_out()", "683259fe 0bf690be097164ce"],
+["function", "_subscriber_fault(subscriber_type text, subscriber_id text, ent", "4e304ab8 9c338532ab8f8e95"],
 ["function", "_subscriber_slot(topic_id uuid, subscriber_type text, subscribe", "2c27afea acd18f5d88ab169a"],
-["function", "_suppress(entries jsonb, at timestamp with time zone)", "a483f172 5da5c60993263830"],
-["function", "_suppress_one(tenant_key text, channel text, recipient text, re", "4782a967 a6dfd7101fbb941e"],
+["function", "_suppress_bounce(tenant_key text, channel text, recipient text,", "57465935 aff0ddf8ca2539fa"],
+["function", "_suppress_bounces(results dripdrop._send_result[], at timestamp", "8fe6ec1f b5d9779dbd889622"],
+["function", "_suppression_excludes_claims()", "683259fe 4578e70254d46168"],
+["function", "_suppression_fault(tenant_key text, suppression jsonb)", "cf76e4b0 1fdeed78ca0c5b64"],
 ["function", "_suppression_slot(tenant_key text, recipient_normalized text)", "2ea46c58 9639fba5dc93556c"],
 ["function", "_suppressions_of(tenant_key text, channel text, recipient_norma", "9d7867a0 be8d758e491de066"],
 ["function", "_switched(switched boolean, schema jsonb)", "d665467a 2a86081b5434960d"],
 ["function", "_take_due(batch_size integer, latest boolean, taken uuid[], at ", "929900e0 5332295345b63277"],
 ["function", "_take_in_line(batch_size integer, at timestamp with time zone)", "af8c4239 702d31916dfd7bd3"],
-["function", "_take_pointers(queue text, places jsonb, answered uuid[], batch", "75e7521b a24754e811fc125a"],
-["function", "_take_questions(full_hooks uuid[], batch_size integer, again_at", "2f761a67 a22337316e3130fa"],
+["function", "_take_pointers(queue text, places jsonb, answered uuid[], batch", "dc324327 2c24d23a42ef1eea"],
+["function", "_take_rules_to_ask(full_hooks uuid[], batch_size integer, again", "2f761a67 449e4e7fb4bb7b06"],
 ["function", "_template_names(template jsonb, key text)", "77cd6a61 a2b3c78fac8b08a4"],
 ["function", "_template_prints(template jsonb, key text)", "77cd6a61 d82e35d2c17a1160"],
 ["function", "_tenant_of_server(adapter_id uuid, http_hook_id uuid)", "1d01854b 00889e78130a7165"],
 ["function", "_tenant_slot(tenant_key text)", "09fcfeef d0a8da517fa8c12f"],
 ["function", "_text_fault(type text, pattern text, value text)", "e3683746 0988a2ee0e4e1356"],
 ["function", "_thresholds(tenant_key text, config jsonb)", "c1605ca3 643304ee44a20245"],
-["function", "_throw_away(messages bigint[], executions uuid[], wanted dripdr", "24542100 858c43cbaf6f052f"],
 ["function", "_tick(due uuid[], at timestamp with time zone)", "7b8fecff d4813121b261b222"],
 ["function", "_time_window_fault(time_window jsonb)", "66971016 171c5e20594a00d8"],
 ["function", "_time_zone(data jsonb, config jsonb, sequence_time_zone text)", "8bd38e1d 91e07f4c4bcea2b3"],
+["function", "_time_zone_of(enrollment dripdrop.enrollments, step_config json", "3106a91a 50f0c9c83e4296e6"],
 ["function", "_timeout_at(timing jsonb, time_zone text, from_time timestamp w", "c645cef8 ab789ebb208c10a7"],
+["function", "_topic_id(tenant_key text, topic text)", "8c0f43df 3d16446069f76f17"],
 ["function", "_topics_of(executions uuid[])", "44f09eac 9ee5e99e4ebac7ff"],
-["function", "_track(tenant_key text, events jsonb)", "e27214ce 57af627ba4ca3000"],
+["function", "_track(tenant_key text, events jsonb)", "e27214ce 2fe66c8d1b817441"],
 ["function", "_transition_documents(sequence_version_id uuid, from_step_id uu", "6c6963b5 47c98bd6b67c82d8"],
 ["function", "_transition_problems(version dripdrop.sequence_versions)", "0917e22a 59280dfc4da67dc5"],
 ["function", "_trimmed(ring timestamp with time zone[], size integer)", "2a95c64c b0e59e4fd06eb6d5"],
@@ -1390,8 +1427,9 @@ as $expected$
 ["function", "_turned(turns uuid[], gone uuid[])", "caee2e78 0f5d8c6c49b59b3b"],
 ["function", "_under_way(counters uuid[], at timestamp with time zone)", "315653ef 31a74b3a146dbee9"],
 ["function", "_unknown(grace interval, resend boolean, at timestamp with time", "3428053e 2c6cf85d792fadd6"],
+["function", "_unreachable(enrollments uuid[])", "f9d9917f 9c7788a326b4ea59"],
 ["function", "_unstopped(executions uuid[])", "fa8fbcb7 c8ef23d1750a6b26"],
-["function", "_unsubscribe(execution dripdrop.step_executions, topics text[],", "c47516a0 47ddcededc8f2b5d"],
+["function", "_unsubscribe(execution dripdrop.step_executions, topics text[],", "c47516a0 7ffc6ec9455a836d"],
 ["function", "_unsubscribe_link(tenant_key text)", "be5e1ae2 5f7fbf911a230d3a"],
 ["function", "_unsubscribe_links(executions uuid[])", "f9f81a86 f073d397c9179312"],
 ["function", "_untrusted()", "a8017eeb 55da7b954a5f40c8"],
@@ -1402,6 +1440,7 @@ as $expected$
 ["function", "_value_schema(type text, choices text[], pattern text, minimum ", "646cd4e3 2590e4eeafd4df42"],
 ["function", "_variables(enrollment dripdrop.enrollments, sequence_key text, ", "7a4e8476 e0432915c1e57c25"],
 ["function", "_verdict(result dripdrop._send_result, enrollment_state text, e", "54d17ae0 054858a289474493"],
+["function", "_verdicts(results dripdrop._send_result[], at timestamp with ti", "15266ebb 5ff3b5283f983ab9"],
 ["function", "_version_document(version dripdrop.sequence_versions)", "10f5c9d0 8d21753b22e6e1de"],
 ["function", "_version_steps(sequence_version_id uuid)", "859e6366 0188fa13ac85cd65"],
 ["function", "_visible(tenant_key text)", "e24c108c 60fdffb1ddca030e"],
@@ -1420,37 +1459,38 @@ as $expected$
 ["function", "_wake_by_rules(enrollments uuid[], at timestamp with time zone)", "66c3041a 5443dddb56191bed"],
 ["function", "_wake_by_sender()", "683259fe 312abb43a1012f3c"],
 ["function", "_wake_held(at timestamp with time zone, waits_for text[], every", "192e61ca d793a293eb76bd39"],
-["function", "_wake_missed(at timestamp with time zone)", "57e58be7 ea66974e31db4d49"],
-["function", "_wanted_hooks(questions uuid[], messages bigint[], executions u", "f89d5fea 04e56e3bce2168fd"],
+["function", "_wake_missed(at timestamp with time zone)", "57e58be7 eaffd2ccff510d19"],
+["function", "_warn_of_foreign_messages(queue text, count bigint)", "f9ebc21f 91e3ff3e3c92f1e8"],
 ["function", "_warn_of_server(adapter_id uuid, http_hook_id uuid, host text, ", "5624473a eef78b73d64f0b8a"],
-["function", "_warn_of_strangers(queue text, count bigint)", "f9ebc21f 91e3ff3e3c92f1e8"],
 ["function", "_way_out(rules dripdrop.conditions[], enrollment dripdrop.enrol", "06a0f30f 397e748ed07ff8d7"],
 ["function", "_ways_out(sequence_id uuid)", "ca2002a9 96ad741304b689ba"],
 ["function", "_who_sends(step_adapter_id uuid, config jsonb, metadata jsonb, ", "6f4a3ce7 cb247cd66e283f64"],
 ["function", "_window_opens(time_window jsonb, time_zone text, tenant_key tex", "d05f5015 993724a6e914b077"],
 ["function", "_with_part(parts jsonb, tenant_key text, list text, part jsonb)", "12645e93 6468ecefd0b17657"],
 ["function", "_without_pointer()", "68a2a311 0c76ed5d317d1b24"],
-["function", "_words()", "6f025362 432141bd5e7999c7"],
+["function", "_words()", "6f025362 c389c25be735a684"],
+["function", "_worst_suppressions(suppressions dripdrop._suppression[])", "5477038e 019346f30b7e7cb0"],
 ["function", "_would_admit(decision dripdrop._decision, at timestamp with tim", "26944b87 e560e6beb5168147"],
-["function", "_written(tenant_key text, execution_id uuid)", "0819366d 271376496ec5c3e9"],
+["function", "_write_results(results dripdrop._send_result[], at timestamp wi", "5fb03f6d 45cc8c8fb837a406"],
+["function", "_write_suppressions(suppressions dripdrop._suppression[], at ti", "4e294228 51630f53b9ed8e6a"],
 ["function", "_written_rates(steps uuid[], adapters uuid[])", "225bb5c3 fa2b0f6f92267b26"],
 ["function", "activate_sequence_version(tenant_key text, sequence_version_id ", "43bb0f70 c18215e7b391b1df"],
 ["function", "apply(tenant_key text, definition jsonb)", "dbe32be3 e34481c30a03a1bd"],
 ["function", "call_hook(execution_id uuid, key text, enrollment_id uuid)", "2cae744b 9d4e9522d4df6bcb"],
 ["function", "check_schema()", "cfa2d2c7 bf109fadea27d208"],
 ["function", "check_thresholds()", "b1480973 0a29a3c152536219"],
-["function", "claim_hooks(batch_size integer, visibility interval, busy jsonb", "62c00ee9 f49e39629f9046ac"],
-["function", "claim_renders(batch_size integer, visibility interval)", "06cd0bde aef165bfd2cff7ec"],
-["function", "claim_sends(channel text, batch_size integer, lease interval, p", "45272bab 8a8a3d2e2b736a3f"],
-["function", "complete_hooks(results jsonb)", "c93d9740 c5cc857bc471e8c2"],
-["function", "complete_renders(results jsonb)", "c93d9740 7d37c83d6ff5ba88"],
-["function", "complete_sends(results jsonb)", "c93d9740 77db79eeac026aff"],
+["function", "claim_hooks(batch_size integer, visibility interval, busy jsonb", "62c00ee9 1916a2b151a9ba03"],
+["function", "claim_renders(batch_size integer, visibility interval)", "06cd0bde ab25da4871633908"],
+["function", "claim_sends(channel text, batch_size integer, lease interval, p", "45272bab eb0635bfa1264cae"],
+["function", "complete_hooks(results jsonb)", "c93d9740 abda59c4daa9c5cb"],
+["function", "complete_renders(results jsonb)", "c93d9740 9c33fed199b5c157"],
+["function", "complete_sends(results jsonb)", "c93d9740 c5516b36b13772d0"],
 ["function", "create_channel_adapter(tenant_key text, name text, channel text", "8b7d3d88 7048c0ec677fd93a"],
 ["function", "create_condition(tenant_key text, condition jsonb, step_id uuid", "bf68a2c5 82dbc64935fe114f"],
 ["function", "create_exit_rule(tenant_key text, sequence_id uuid, outcome tex", "d3493da2 8eaa4d6a66d94a4c"],
 ["function", "create_hook(tenant_key text, key text, function regprocedure, t", "36b27cdf 8d16d5d7302762fb"],
 ["function", "create_http_hook(tenant_key text, sequence_id uuid, key text, u", "228d374f d80498acd12c3e1f"],
-["function", "create_sequence(tenant_key text, key text, name text, descripti", "d808650c a6db269c42ba33d2"],
+["function", "create_sequence(tenant_key text, key text, name text, descripti", "d808650c 72168aeb0f779538"],
 ["function", "create_sequence_version(tenant_key text, sequence_id uuid, vers", "6b0690f4 db865c37463335be"],
 ["function", "create_step(tenant_key text, sequence_version_id uuid, key text", "3829a104 1d8efccd475848ad"],
 ["function", "create_step_transition(tenant_key text, sequence_version_id uui", "d57c1d29 ada0045c487a4a3f"],
@@ -1459,8 +1499,8 @@ as $expected$
 ["function", "drop_exit_rule(tenant_key text, condition_id uuid)", "0e346de2 b9fd0ed2b4bd4f5b"],
 ["function", "drop_frequency_cap(tenant_key text, key text)", "020d5871 afb5ddfb6f4f1637"],
 ["function", "drop_hook(tenant_key text, key text)", "3fe32bdb d8a620b008bc50d6"],
-["function", "enroll(tenant_key text, sequence text, subscriber_type text, su", "c547e173 6d14bd76c20cf011"],
-["function", "enroll_many(tenant_key text, sequence text, subscribers jsonb)", "bbda667a cd547670763b117d"],
+["function", "enroll(tenant_key text, sequence text, subscriber_type text, su", "c547e173 414db994bdbd25f3"],
+["function", "enroll_many(tenant_key text, sequence text, subscribers jsonb)", "bbda667a 0405020222f44340"],
 ["function", "errors()", "de1228c2 e70d3003d4c5fd38"],
 ["function", "explain(tenant_key text, enrollment_id uuid)", "67be8f1f 3cae98ea3b5bf317"],
 ["function", "fields()", "95799fa2 9053f1b2dbc943cd"],
@@ -1506,13 +1546,13 @@ as $expected$
 ["function", "record_hook_test(tenant_key text, http_hook_id uuid, result jso", "1dda06ef 81f208d8a37dcfdd"],
 ["function", "release(tenant_key text, execution_id uuid)", "0819366d 2467f9053171e828"],
 ["function", "release_claim(claim uuid)", "08211865 1c27ae373921adfc"],
-["function", "replay(tenant_key text, execution_id uuid)", "0819366d 701d20aca6b0efd4"],
+["function", "replay(tenant_key text, execution_id uuid)", "0819366d 51012f55b2af6a11"],
 ["function", "reply_codes()", "eb63429d ae710221c3ab0f0c"],
 ["function", "reseal_adapter(tenant_key text, adapter_id uuid, credentials by", "98489d71 713af5595c759b38"],
 ["function", "reseal_http_hook(tenant_key text, http_hook_id uuid, auth_confi", "c4048e82 37c7c158cfeab3fd"],
 ["function", "resolve(tenant_key text, execution_id uuid, outcome text)", "5e2f5c6f da419a9aa4ecde97"],
 ["function", "resume_adapter(tenant_key text, adapter_id uuid)", "ff0bb9e5 668ed8a6e867631d"],
-["function", "resume_enrollment(tenant_key text, enrollment_id uuid)", "e33b3021 572ca7351d334f1c"],
+["function", "resume_enrollment(tenant_key text, enrollment_id uuid)", "e33b3021 bd3ef8afae7cdfa5"],
 ["function", "resume_sending(tenant_key text, scope text, subject text)", "618b1ea3 5d4d05635a47a603"],
 ["function", "sealed_adapters()", "dac73f13 39e6b3f20a6e7ed8"],
 ["function", "sealed_http_hooks()", "2454c33f 5cde702b597e84b8"],
@@ -1520,25 +1560,25 @@ as $expected$
 ["function", "set_adapter_sequence_budget(tenant_key text, adapter_id uuid, s", "bd9917fc 82ba621278b3dfbb"],
 ["function", "set_frequency_cap(tenant_key text, key text, max_messages integ", "a68a1b55 0d7de6f63d54e46c"],
 ["function", "set_holidays(tenant_key text, calendar text, days date[])", "a240e415 e1249e38b1ddf43b"],
-["function", "set_subscription(tenant_key text, subscriber_type text, subscri", "4b3ea15d 10afeaf21ae2ecf8"],
+["function", "set_subscription(tenant_key text, subscriber_type text, subscri", "4b3ea15d c2457b686cd37433"],
 ["function", "simulate(tenant_key text, sequence text, data jsonb, horizon in", "82b78980 36d0edcca3c052c4"],
 ["function", "start()", "10a61d65 42f2df4071fe0924"],
 ["function", "startup_check()", "828bb428 1e8100e15eeacefc"],
 ["function", "stop()", "10a61d65 4856c589b1d6c586"],
-["function", "subscription_page(tenant_key text, execution_id uuid, OUT chann", "44c26345 b3f55f046cf48bc2"],
+["function", "subscription_page(tenant_key text, execution_id uuid, OUT chann", "44c26345 5e55260c59cbeeee"],
 ["function", "suppress(tenant_key text, channel text, recipient text, reason ", "1c6a730d cdf34bda45d11421"],
-["function", "suppress_many(tenant_key text, suppressions jsonb)", "de1f5523 ff46afee3e4b8557"],
+["function", "suppress_many(tenant_key text, suppressions jsonb)", "de1f5523 799c4536a55ccb9d"],
 ["function", "template_variables(tenant_key text, sequence text)", "e026fcdf 81e8ceb7b26f3fd6"],
 ["function", "tick(batch_size integer)", "51ca3c06 7b73e572bbbe97c8"],
 ["function", "track_event(tenant_key text, event_key text, event_data jsonb, ", "492015d6 af0842f463c14531"],
 ["function", "track_events(tenant_key text, events jsonb)", "e27214ce bf8557e317eede03"],
 ["function", "unenroll(tenant_key text, enrollment_id uuid, reason text)", "95611d06 e8e0277fb35dbfce"],
-["function", "unsubscribe(tenant_key text, execution_id uuid, topic text, sou", "f98404b8 832ef8cd666f476d"],
+["function", "unsubscribe(tenant_key text, execution_id uuid, topic text, sou", "f98404b8 ff3f4444f8ecfe81"],
 ["function", "unsuppress(tenant_key text, channel text, recipient text, remov", "3f4a69ae b06171b4a5497451"],
 ["function", "update_channel_adapter(tenant_key text, adapter_id uuid, creden", "8ccb5b70 1d887029ccb6bdf5"],
 ["function", "update_http_hook(tenant_key text, http_hook_id uuid, url text, ", "0b33cee0 0403292876143563"],
 ["function", "update_step_content(tenant_key text, step_id uuid, template jso", "49afcec3 fc8319a2d5b266cf"],
-["function", "update_subscriptions(tenant_key text, execution_id uuid, topics", "3e0e9a99 c82cdba8348037d0"],
+["function", "update_subscriptions(tenant_key text, execution_id uuid, topics", "3e0e9a99 a34fabec36c0f198"],
 ["function", "update_tenant_settings(tenant_key text, time_zone text, rate_li", "d23fb96f 0a59d58fed7a4550"],
 ["function", "validate_sequence_version(tenant_key text, sequence_version_id ", "4ee6f45b 7aff612656f9d9da"],
 ["function", "version()", "982d9e3e 817ef7d976bb3009"],
@@ -1964,9 +2004,9 @@ as $expected$
 ["trigger", "steps.steps_exclude_claims", "CREATE CONSTRAINT TRIGGER steps_exclude_claims AFTER UPDATE OF active ON dripdrop.steps DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._stop_what_is_switched()"],
 ["trigger", "steps.steps_hold_messages", "CREATE TRIGGER steps_hold_messages BEFORE UPDATE OF active ON dripdrop.steps FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._stop_what_is_switched()"],
 ["trigger", "steps.steps_of_a_draft", "CREATE TRIGGER steps_of_a_draft BEFORE INSERT OR DELETE OR UPDATE OF sequence_version_id, key, \"position\", channel, timing, template_type, channel_adapter_id, adapter_override_id, config ON dripdrop.steps FOR EACH ROW EXECUTE FUNCTION dripdrop._guard_steps()"],
-["trigger", "subscriptions.subscriptions_exclude_claims", "CREATE CONSTRAINT TRIGGER subscriptions_exclude_claims AFTER INSERT OR UPDATE OF state ON dripdrop.subscriptions DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.state = 'unsubscribed'::text)) EXECUTE FUNCTION dripdrop._stop_who_opts_out()"],
-["trigger", "suppressions.suppressions_are_noted", "CREATE TRIGGER suppressions_are_noted AFTER INSERT OR UPDATE ON dripdrop.suppressions FOR EACH ROW EXECUTE FUNCTION dripdrop._note_suppression()"],
-["trigger", "suppressions.suppressions_exclude_claims", "CREATE CONSTRAINT TRIGGER suppressions_exclude_claims AFTER INSERT OR UPDATE ON dripdrop.suppressions DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dripdrop._stop_who_is_suppressed()"],
+["trigger", "subscriptions.subscriptions_exclude_claims", "CREATE CONSTRAINT TRIGGER subscriptions_exclude_claims AFTER INSERT OR UPDATE OF state ON dripdrop.subscriptions DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.state = 'unsubscribed'::text)) EXECUTE FUNCTION dripdrop._opt_out_excludes_claims()"],
+["trigger", "suppressions.suppressions_are_noted", "CREATE TRIGGER suppressions_are_noted AFTER INSERT OR UPDATE ON dripdrop.suppressions FOR EACH ROW EXECUTE FUNCTION dripdrop._log_suppression()"],
+["trigger", "suppressions.suppressions_exclude_claims", "CREATE CONSTRAINT TRIGGER suppressions_exclude_claims AFTER INSERT OR UPDATE ON dripdrop.suppressions DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dripdrop._suppression_excludes_claims()"],
 ["type", "_decision", "execution_id uuid, gate text, action text, reason text, detail text, until timestamp with time zone, adapter_id uuid, recipient text, limited boolean, counter_id uuid, waits_for text"],
 ["type", "_explanation", "phase text, step text, occurrence integer, at timestamp with time zone, place integer, gate text, open boolean, reason text, detail text, until timestamp with time zone, next_action text, next_at timestamp with time zone"],
 ["type", "_fact", "execution_id uuid, at timestamp with time zone, channel text, due_at timestamp with time zone, late interval, fault text, fault_until timestamp with time zone, sending_pause text, enrollment_state text, sequence_active boolean, step_active boolean, hooks_unanswered boolean, hooks_reason text, hooks_detail text, hooks_until timestamp with time zone, stale_after interval, on_stale text, rules_unanswered boolean, exit_action text, exit_reason text, exit_detail text, awaited_event text, timed_out boolean, on_timeout text, failure text, failed_condition text, recipient text, unverified boolean, suppression text, topic text, opt_in boolean, consent text, rival text, opens_at timestamp with time zone, hours text, adapter_id uuid, sender text, sender_fault text, sender_changed boolean, sender_rests boolean, resting_until timestamp with time zone, resting_reason text, circuit_until timestamp with time zone, circuit_reason text, host text, retry_for interval, limited boolean"],
@@ -1984,6 +2024,7 @@ as $expected$
 ["type", "_send_result", "execution uuid, fence integer, outcome text, code text, detail text, hard boolean, retry_after double precision, provider_message_id text, out_message_id text, response jsonb, stage text, left_after double precision"],
 ["type", "_sender", "adapter_id uuid, name text, weight double precision, fault text, rests boolean, resting_until timestamp with time zone, resting_reason text, circuit_until timestamp with time zone, circuit_reason text, probe_id uuid"],
 ["type", "_signal", "adapter_id uuid, http_hook_id uuid, host text, execution_id uuid, claimed_at timestamp with time zone, says text, code text, detail text, retry_after double precision"],
+["type", "_suppression", "tenant_key text, channel text, recipient text, topic text, reason text, source text, metadata jsonb, expires_at timestamp with time zone"],
 ["type", "_wanted_hook", "place bigint, execution_id uuid, enrollment_id uuid, message_id bigint, key text, kind text, hook jsonb, error text"],
 ["view", "consent_at_send", "tenant_key text, execution_id uuid, enrollment_id uuid, subscriber_type text, subscriber_id text, topic text, sent_at timestamp with time zone, had_consent boolean, state text, source text, said_at timestamp with time zone"],
 ["view", "ledger", "tenant_key text, enrollment_id uuid, execution_id uuid, problem text"]
@@ -2021,8 +2062,8 @@ begin
       dripdrop.version(), v_differences[1] using
       errcode = 'ZD123',
       detail = array_to_string(v_differences, ', '),
-      hint = 'Nothing was changed. Put back what the detail names, as sql/tables/ has it, and begin '
-        'again; docs/upgrading.md says how.';
+      hint = 'Nothing was changed. Put back what the detail names, as sql/tables/ has it, and '
+        'begin again; docs/upgrading.md says how.';
   end if;
 end
 $tables$;
@@ -2071,7 +2112,9 @@ begin
     union all
     -- What comes with a view or a row type.
     select from pg_type as t
-    where o.class = 'pg_type'::regclass and t.oid = o.id and t.typnamespace = 'dripdrop'::regnamespace
+    where o.class = 'pg_type'::regclass
+      and t.oid = o.id
+      and t.typnamespace = 'dripdrop'::regnamespace
     union all
     select from pg_class as t
     where o.class = 'pg_class'::regclass and t.oid = o.id and t.relkind = 'c'
@@ -2507,6 +2550,26 @@ $$;
 
 comment on type dripdrop._moment is 'One row of simulate().';
 
+-- What is to be suppressed: a row of suppressions before it is one.
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop._suppression') is null then
+    create type dripdrop._suppression as (
+      tenant_key text,
+      channel text,
+      recipient text,
+      topic text,
+      reason text,
+      source text,
+      metadata jsonb,
+      expires_at timestamptz
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop._suppression is 'One suppression that is to be written.';
+
 -- sql/settings.sql
 
 -- What every table and function leans on: the clock, ids and keys.
@@ -2530,7 +2593,9 @@ begin
     select from pg_catalog.pg_roles as r
     where (
         r.rolname in ('dripdrop_owner', 'dripdrop_admin', 'dripdrop_sender')
-        or r.oid = (select n.nspowner from pg_catalog.pg_namespace as n where n.nspname = 'dripdrop')
+        or r.oid = (
+          select n.nspowner from pg_catalog.pg_namespace as n where n.nspname = 'dripdrop'
+        )
       )
       and pg_catalog.pg_has_role(session_user, r.oid, 'member')
   ) then
@@ -2539,7 +2604,8 @@ begin
   v_time := setting::timestamptz;
   if v_time not between at - interval '100 years' and at + interval '100 years' then
     raise exception 'dripdrop.now is not within 100 years' using
-      errcode = 'ZD201', column = 'dripdrop.now', hint = 'reset dripdrop.now goes by the real clock.';
+      errcode = 'ZD201', column = 'dripdrop.now',
+      hint = 'reset dripdrop.now goes by the real clock.';
   end if;
   return v_time;
 end
@@ -3035,7 +3101,8 @@ begin
       dripdrop.version(), current_setting('dripdrop.driver_version') using
       errcode = 'ZD125',
       hint = format(
-        'Install version %s of the package dripdrop-postgres, and start it again.', dripdrop.version()
+        'Install version %s of the package dripdrop-postgres, and start it again.',
+        dripdrop.version()
       );
   end if;
 end
@@ -4993,7 +5060,11 @@ declare
   v_fault record;
 begin
   select k.* into v_kind from dripdrop._kinds() as k where k.kind = _field_faults.kind;
-  for v_row in select f.* from dripdrop.fields as f where f.kind = _field_faults.kind order by f.place
+  for v_row in
+    select f.*
+    from dripdrop.fields as f
+    where f.kind = _field_faults.kind
+    order by f.place
   loop
     v_value := document -> v_row.field;
     if v_value = 'null' and (v_row.required and not v_row.nullable or v_kind.blank is not false)
@@ -5006,7 +5077,8 @@ begin
     field := v_row.field;
     missing := v_value is null;
     v_fault := dripdrop._value_fault(
-      v_row.type, v_row.choices, v_row.pattern, v_row.minimum, v_row.maximum, coalesce(v_value, 'null')
+      v_row.type, v_row.choices, v_row.pattern, v_row.minimum, v_row.maximum,
+      coalesce(v_value, 'null')
     );
     continue when v_fault.message is null and not missing;
     errcode := coalesce(v_row.errcode, v_fault.errcode, v_kind.errcode, 'ZD201');
@@ -5023,7 +5095,9 @@ begin
       hint := dripdrop._instead(v_kind.words, field, dripdrop._fields_hint(kind, true));
     elsif v_kind.text_hint is not null
       and jsonb_typeof(v_value) <> 'string'
-      and v_row.type in ('text', 'key', 'title', 'interval', 'time_zone', 'path', 'predicate', 'url')
+      and v_row.type = any (
+        '{text,key,title,interval,time_zone,path,predicate,url}'::text[]
+      )
     then
       errcode := v_kind.errcode;
       message := format('field %s is not a text', dripdrop._quoted(field));
@@ -6254,7 +6328,10 @@ as $$
     ('step', 'recurring', '"recurring" in "timing"'),
     ('config', 'timezone', '"time_zone"'),
     ('config', 'quiet_hours', '"send_window"'),
-    ('config', 'sending_rules', 'its settings by themselves: "daily_cap", "time_zone" and the like'),
+    (
+      'config', 'sending_rules',
+      'its settings by themselves: "daily_cap", "time_zone" and the like'
+    ),
     ('config', 'rate_limit', '"rate_limits"'),
     ('config', 'concurrency', 'set_adapter_limits(concurrency => …)'),
     ('config', 'unsubscribe_headers', '"unsubscribe"'),
@@ -6425,10 +6502,69 @@ comment on function dripdrop.set_holidays(text, text, date[]) is
 
 -- plpgsql/timing/cron.sql
 
--- One of the five fields as the sorted numbers it names. What is no plain number gets a number of
--- its own: in the day of the month, L (the last) is 32; among weekdays, 5#2 (the second Friday)
--- is 25 and 5L (the last Friday) is 65.
---
+-- What is no plain number gets a number of its own: in the day of the month, L (the last) is 32;
+-- among weekdays, 5#2 (the second Friday) is 25 and 5L (the last Friday) is 65. place: 1 minute, 2
+-- hour, 3 day of the month, 4 month, 5 weekday.
+create or replace function dripdrop._cron_part(part text, place int)
+returns int[]
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_low int := (array[0, 0, 1, 1, 0])[place];
+  v_high int := (array[59, 23, 31, 12, 6])[place];
+  v_names text[] := case place
+    when 4 then '{JAN,FEB,MAR,APR,MAY,JUN,JUL,AUG,SEP,OCT,NOV,DEC}'::text[]
+    when 5 then '[0:6]={SUN,MON,TUE,WED,THU,FRI,SAT}'::text[]
+  end;
+  v_match text[] := regexp_match(
+    part,
+    '^(?:([*])|([0-9]{1,2}|[A-Z]{3})(?:-([0-9]{1,2}|[A-Z]{3}))?)(?:/([0-9]{1,2})|#([1-5])|(L))?$'
+  );
+  v_from int := case
+    when v_match[1] = '*' then v_low
+    when v_match[2] ~ '^[0-9]' then v_match[2]::int
+    else array_position(v_names, v_match[2])
+  end;
+  v_to int := case
+    when v_match[1] = '*' then v_high
+    when v_match[3] ~ '^[0-9]' then v_match[3]::int
+    when v_match[3] is not null then array_position(v_names, v_match[3])
+    when v_match[4] is not null then v_high
+    else v_from
+  end;
+  v_step int := coalesce(v_match[4]::int, 1);
+begin
+  if place = 3 and part = 'L' then
+    return array[32];
+  end if;
+  -- Sunday is 0, and 7 where a range ends with it.
+  if place = 5 and v_to = 0 and v_from > 0 then
+    v_to := 7;
+  end if;
+  return case
+    when v_match is null
+      or v_from is null
+      or v_to is null
+      or v_from < v_low
+      or v_to < v_from
+      or v_to > v_high + (place = 5)::int
+      or v_step = 0
+      or (coalesce(v_match[5], v_match[6]) is not null and (place <> 5 or v_from <> v_to))
+    then null
+    when v_match[5] is not null then array[10 * v_match[5]::int + v_from % 7]
+    when v_match[6] is not null then array[60 + v_from % 7]
+    when place = 5 then array(select n % 7 from generate_series(v_from, v_to, v_step) as n)
+    else array(select n from generate_series(v_from, v_to, v_step) as n)
+  end;
+end
+$$;
+
+comment on function dripdrop._cron_part(text, int) is
+  'The numbers that a part of a field of a cron expression names, or null if it is malformed.';
+
 -- raises  ZD203
 create or replace function dripdrop._cron_field(expression text, place int, field text)
 returns int[]
@@ -6439,62 +6575,19 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_kind text := (array['minute', 'hour', 'day of the month', 'month', 'weekday'])[place];
-  v_low int := (array[0, 0, 1, 1, 0])[place];
-  v_high int := (array[59, 23, 31, 12, 6])[place];
-  v_names text[] := case place
-    when 4 then '{JAN,FEB,MAR,APR,MAY,JUN,JUL,AUG,SEP,OCT,NOV,DEC}'::text[]
-    when 5 then '[0:6]={SUN,MON,TUE,WED,THU,FRI,SAT}'::text[]
-  end;
   v_part text;
-  v_match text[];
-  v_from int;
-  v_to int;
-  v_step int;
+  v_named int[];
   v_numbers int[] := '{}'::int[];
 begin
   foreach v_part in array string_to_array(split_part(expression, ' ', place), ',') loop
-    if place = 3 and v_part = 'L' then
-      v_numbers := v_numbers || 32;
-      continue;
-    end if;
-
-    v_match := regexp_match(
-      v_part,
-      '^(?:([*])|([0-9]{1,2}|[A-Z]{3})(?:-([0-9]{1,2}|[A-Z]{3}))?)(?:/([0-9]{1,2})|#([1-5])|(L))?$'
-    );
-    v_from := case
-      when v_match[1] = '*' then v_low
-      when v_match[2] ~ '^[0-9]' then v_match[2]::int
-      else array_position(v_names, v_match[2])
-    end;
-    v_to := case
-      when v_match[1] = '*' then v_high
-      when v_match[3] ~ '^[0-9]' then v_match[3]::int
-      when v_match[3] is not null then array_position(v_names, v_match[3])
-      when v_match[4] is not null then v_high
-      else v_from
-    end;
-    v_step := coalesce(v_match[4]::int, 1);
-    -- Sunday is 0, and 7 where a range ends with it.
-    if place = 5 and v_to = 0 and v_from > 0 then
-      v_to := 7;
-    end if;
-
-    if v_match is null
-      or v_from is null
-      or v_to is null
-      or v_from < v_low
-      or v_to < v_from
-      or v_to > v_high + (place = 5)::int
-      or v_step = 0
-      or (coalesce(v_match[5], v_match[6]) is not null and (place <> 5 or v_from <> v_to))
-    then
+    v_named := dripdrop._cron_part(v_part, place);
+    if v_named is null then
       raise exception 'in %, % is no %',
         dripdrop._quoted(expression), dripdrop._quoted(v_part), v_kind using
         errcode = 'ZD203', column = _cron_field.field,
         hint = format(
           'A %s is a number from %s to %s%s, a range (1-5), a step (*/2) or a list of these (1,3).',
-          v_kind, v_low, v_high,
+          v_kind, (array[0, 0, 1, 1, 0])[place], (array[59, 23, 31, 12, 6])[place],
           case place
             when 3 then ' or L for the last'
             when 4 then ' or a name (JAN)'
@@ -6503,20 +6596,14 @@ begin
           end
         );
     end if;
-
-    v_numbers := v_numbers || case
-      when v_match[5] is not null then array[10 * v_match[5]::int + v_from % 7]
-      when v_match[6] is not null then array[60 + v_from % 7]
-      when place = 5 then array(select n % 7 from generate_series(v_from, v_to, v_step) as n)
-      else array(select n from generate_series(v_from, v_to, v_step) as n)
-    end;
+    v_numbers := v_numbers || v_named;
   end loop;
   return array(select distinct n from unnest(v_numbers) as n order by n);
 end
 $$;
 
 comment on function dripdrop._cron_field(text, int, text) is
-  'The numbers that a field of a cron expression names.';
+  'The numbers that a field of a cron expression names, sorted.';
 
 -- Postgres reads a time that a clock change leaves out by the offset before it, and takes the
 -- second of two that it repeats. A schedule means the first instant after the gap, and the first
@@ -6570,8 +6657,42 @@ $$;
 comment on function dripdrop._first_instant(timestamp, text) is
   'The first instant at which the wall clocks of a zone show a time or have passed it.';
 
--- Month by month, so that 29 February costs no more than tomorrow. Both day fields restricted means
--- either, as in Vixie cron; one that begins with * restricts the other. Leap days fall on a given
+-- Both day fields restricted means either, as in Vixie cron; one that begins with * restricts the
+-- other.
+create or replace function dripdrop._cron_days(
+  month date,
+  days int[],
+  weekdays int[],
+  restricts boolean
+)
+returns setof date
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select month + d.number - 1
+  from (select extract(day from month + interval '1 month - 1 day')::int as length) as m
+  cross join generate_series(1, m.length) as d (number)
+  cross join lateral (
+    select extract(dow from month + d.number - 1)::int as weekday
+  ) as w
+  cross join lateral (
+    select
+      d.number = any (days) or (d.number = m.length and 32 = any (days)) as by_day,
+      w.weekday = any (weekdays)
+      or 10 * ((d.number + 6) / 7) + w.weekday = any (weekdays)
+      or (d.number > m.length - 7 and 60 + w.weekday = any (weekdays)) as by_weekday
+  ) as matches
+  where case when restricts then by_day and by_weekday else by_day or by_weekday end
+  order by d.number
+$$;
+
+comment on function dripdrop._cron_days(date, int[], int[], boolean) is
+  'The days of a month that the day fields of a cron expression name; restricts: both of '
+  'them must.';
+
+-- Month by month, so that 29 February costs no more than tomorrow. Leap days fall on a given
 -- weekday at least every 40 years.
 --
 -- raises  ZD201 no time to count from, ZD203 malformed, or a date that never comes
@@ -6597,7 +6718,6 @@ declare
     or split_part(expression, ' ', 5) like '*%';
   v_start timestamp := date_trunc('minute', after at time zone time_zone) + interval '1 minute';
   v_month date;
-  v_length int;
   v_day date;
   v_wall_time timestamp;
   v_at timestamptz;
@@ -6615,23 +6735,10 @@ begin
     where extract(month from m.first) = any (v_months)
     order by m.first
   loop
-    v_length := extract(day from v_month + interval '1 month - 1 day');
     for v_day in
-      select v_month + d.number - 1
-      from generate_series(1, v_length) as d (number)
-      cross join lateral (
-        select extract(dow from v_month + d.number - 1)::int as weekday
-      ) as w
-      cross join lateral (
-        select
-          d.number = any (v_days) or (d.number = v_length and 32 = any (v_days)) as by_day,
-          w.weekday = any (v_weekdays)
-          or 10 * ((d.number + 6) / 7) + w.weekday = any (v_weekdays)
-          or (d.number > v_length - 7 and 60 + w.weekday = any (v_weekdays)) as by_weekday
-      ) as matches
-      where v_month + d.number - 1 >= v_start::date
-        and case when v_both then by_day and by_weekday else by_day or by_weekday end
-      order by d.number
+      select d
+      from dripdrop._cron_days(v_month, v_days, v_weekdays, v_both) as d
+      where d >= v_start::date
     loop
       for v_wall_time in
         select v_day + make_time(h, m, 0)
@@ -7078,6 +7185,28 @@ return coalesce(
 comment on function dripdrop._time_zone(jsonb, jsonb, text) is
   'The zone a step''s local times are meant in.';
 
+create or replace function dripdrop._time_zone_of(
+  enrollment dripdrop.enrollments,
+  step_config jsonb
+)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._time_zone(
+    enrollment.data,
+    _time_zone_of.step_config,
+    coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key))
+  )
+  from dripdrop.sequences as q
+  where q.id = enrollment.sequence_id
+$$;
+
+comment on function dripdrop._time_zone_of(dripdrop.enrollments, jsonb) is
+  'The time zone of a step of an enrolment: the subscriber''s, the step''s, the sequence''s or the '
+  'tenant''s.';
+
 -- plpgsql/executions/end_enrollments.sql
 
 -- A message that is being sent keeps its row: its result will be recorded, and goes no further.
@@ -7455,7 +7584,9 @@ language sql
 set search_path = pg_catalog, pg_temp
 as $$
   update dripdrop.step_executions as x
-  set state = case d.action when 'skip' then 'skipped' when 'fail' then 'failed' else 'cancelled' end,
+  set state = case d.action
+        when 'skip' then 'skipped' when 'fail' then 'failed' else 'cancelled'
+      end,
       due_at = null,
       waits_for = null,
       awaited_event = null,
@@ -9913,9 +10044,48 @@ $$;
 comment on function dripdrop._thresholds(text, jsonb) is
   'The thresholds of a sender, or null when they are off.';
 
+-- A message counts once, whatever is reported of it, and also when it bounced before it was
+-- accepted.
+create or replace function dripdrop._count_bounces(
+  adapter_id uuid,
+  since timestamptz,
+  at timestamptz,
+  out complaints int,
+  out hard int,
+  out soft int,
+  out not_sent int
+)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    count(distinct b.message) filter (where b.event_type = 'complained'),
+    count(distinct b.message) filter (where b.event_type = 'bounced' and b.hard),
+    count(distinct b.message) filter (where b.event_type = 'bounced' and not b.hard),
+    count(distinct b.message) filter (where b.event_type = 'bounced' and b.not_sent)
+  from (
+    select
+      m.event_type,
+      coalesce(m.step_execution_id, m.id) as message,
+      coalesce(m.event_data ->> 'hard' = 'true', false) as hard,
+      m.step_execution_id is not null and not exists (
+        select from dripdrop.message_events as s
+        where s.step_execution_id = m.step_execution_id and s.event_type = 'sent'
+      ) as not_sent
+    from dripdrop.message_events as m
+    where m.adapter_id = _count_bounces.adapter_id
+      and m.occurred_at between _count_bounces.since and _count_bounces.at
+      and m.event_type in ('bounced', 'complained')
+  ) as b
+$$;
+
+comment on function dripdrop._count_bounces(uuid, timestamptz, timestamptz) is
+  'How many messages of a sender were complained about or bounced in a time, and how many of those '
+  'that bounced were never accepted.';
+
 -- Bounces and complaints are few, so they are counted first. A rate is reached by at most so many
--- messages as they divide by it, so no more are read, however long the history. A message counts
--- once, whatever is reported of it, and also when it bounced before it was accepted.
+-- messages as they divide by it, so no more are read, however long the history.
 create or replace function dripdrop._breach(
   adapter_id uuid,
   thresholds jsonb,
@@ -9932,41 +10102,24 @@ declare
   v_bounce_rate numeric := (thresholds ->> 'bounce_rate')::numeric;
   v_soft_rate numeric := (thresholds ->> 'soft_bounce_rate')::numeric;
   v_min_sample int := (thresholds ->> 'min_sample')::int;
-  v_complaints int;
-  v_hard int;
-  v_soft int;
-  v_not_sent int;
+  v_bad record;
   v_enough bigint;
   v_messages numeric;
 begin
-  select
-    count(distinct b.message) filter (where b.event_type = 'complained'),
-    count(distinct b.message) filter (where b.event_type = 'bounced' and b.hard),
-    count(distinct b.message) filter (where b.event_type = 'bounced' and not b.hard),
-    count(distinct b.message) filter (where b.event_type = 'bounced' and b.not_sent)
-  into v_complaints, v_hard, v_soft, v_not_sent
-  from (
-    select
-      m.event_type,
-      coalesce(m.step_execution_id, m.id) as message,
-      coalesce(m.event_data ->> 'hard' = 'true', false) as hard,
-      m.step_execution_id is not null and not exists (
-        select from dripdrop.message_events as s
-        where s.step_execution_id = m.step_execution_id and s.event_type = 'sent'
-      ) as not_sent
-    from dripdrop.message_events as m
-    where m.adapter_id = _breach.adapter_id
-      and m.occurred_at between _breach.since and _breach.at
-      and m.event_type in ('bounced', 'complained')
-  ) as b;
+  select c.* into v_bad
+  from dripdrop._count_bounces(adapter_id, since, at) as c;
   v_enough := floor(
-    greatest(v_complaints / v_complaint_rate, v_hard / v_bounce_rate, v_soft / v_soft_rate)
+    greatest(
+      v_bad.complaints / v_complaint_rate,
+      v_bad.hard / v_bounce_rate,
+      v_bad.soft / v_soft_rate
+    )
   );
   if coalesce(v_enough, 0) < v_min_sample then
     return;
   end if;
 
-  v_messages := v_not_sent + (
+  v_messages := v_bad.not_sent + (
     select count(*)
     from (
       select
@@ -9985,14 +10138,14 @@ begin
     b.reason,
     round(b.bad / v_messages, 6),
     jsonb_build_object(
-      'messages', v_messages, 'complaints', v_complaints, 'hard_bounces', v_hard,
-      'soft_bounces', v_soft, 'since', _breach.since
+      'messages', v_messages, 'complaints', v_bad.complaints, 'hard_bounces', v_bad.hard,
+      'soft_bounces', v_bad.soft, 'since', _breach.since
     )
   from (
     values
-    (1, 'complaint_threshold', v_complaints, v_complaint_rate),
-    (2, 'bounce_threshold', v_hard, v_bounce_rate),
-    (3, 'bounce_threshold', v_soft, v_soft_rate)
+    (1, 'complaint_threshold', v_bad.complaints, v_complaint_rate),
+    (2, 'bounce_threshold', v_bad.hard, v_bounce_rate),
+    (3, 'bounce_threshold', v_bad.soft, v_soft_rate)
   ) as b (place, reason, bad, threshold)
   where b.bad >= b.threshold * v_messages
   order by b.place
@@ -10524,7 +10677,8 @@ as $$
     when response_type = 'text' then to_jsonb(value)
     when response_type = 'boolean' and lower(btrim(value)) in ('true', 'false')
     then to_jsonb(btrim(value)::boolean)
-    when response_type = 'number' and btrim(value) ~ '^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)(e[+-]?[0-9]{1,3})?$'
+    when response_type = 'number'
+      and btrim(value) ~ '^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)(e[+-]?[0-9]{1,3})?$'
     then to_jsonb(btrim(value)::numeric)
   end
 $$;
@@ -10885,7 +11039,7 @@ comment on function dripdrop._note_answers(dripdrop._hook_result[], timestamptz)
 -- Of those who may go out, one tries each endpoint whose rest is over. What stands behind an open
 -- circuit waits there, without a pointer; what somebody has locked is looked at again.
 --
--- locks   circuits whose rest is over; executions and their enrolments; all skipping what is locked
+-- locks   circuits whose rest is over; enrolments and their executions; all skipping what is locked
 create or replace function dripdrop._behind_circuits(
   wanted dripdrop._wanted_hook[],
   fitting bigint[],
@@ -11334,7 +11488,8 @@ begin
     when syntax_error or data_exception then
       raise exception 'response_path % is no SQL/JSON path',
         dripdrop._quoted(hook ->> 'response_path') using
-        errcode = 'ZD201', column = 'response_path', hint = 'For example "score" or "$.data[0].id".';
+        errcode = 'ZD201', column = 'response_path',
+        hint = 'For example "score" or "$.data[0].id".';
   end;
   perform dripdrop._check_path((v_hook ->> 'response_path')::jsonpath, 'response_path');
   return v_hook || jsonb_build_object(
@@ -11552,6 +11707,7 @@ comment on function dripdrop._redacted(jsonb, int) is
 
 -- plpgsql/hooks/http_hooks.sql
 
+-- locks   the sequence, then the steps that begin to name it
 -- raises  ZD101 unknown sequence, ZD113 key taken, ZD201 bad field
 create or replace function dripdrop.create_http_hook(
   tenant_key text,
@@ -13490,6 +13646,7 @@ comment on function dripdrop._canonical_rate_limits(jsonb, text) is
 
 -- plpgsql/capacity/settings.sql
 
+-- locks   executions that wait for it, skipping what is locked, then the adapter
 -- raises  ZD107 unknown adapter, ZD201 bad argument, ZD204 unknown time zone, ZD209 bad rate
 create or replace function dripdrop.set_adapter_limits(
   tenant_key text,
@@ -13575,6 +13732,7 @@ comment on function dripdrop.set_adapter_limits(
   'time_zone. '
   'rate_limits: {"adapter": "60/m", "recipient_domain": "10/minute", "recipient": "2/24h", …}.';
 
+-- locks   executions that wait for it, skipping what is locked, then the budget
 -- raises  ZD103 unknown version, ZD107 unknown adapter, ZD201 bad argument
 create or replace function dripdrop.set_adapter_sequence_budget(
   tenant_key text,
@@ -13640,6 +13798,7 @@ comment on function dripdrop.set_adapter_sequence_budget(text, uuid, uuid, int, 
   'How much of a sender a version may use: at most max_share_pct of its daily cap; before others '
   'until it had daily_volume_target messages that day, then by weight.';
 
+-- locks   executions that wait for it, skipping what is locked, then the counter
 -- raises  ZD131 unknown topic, ZD201 bad argument, ZD202 unknown channel, ZD207 bad tenant key
 create or replace function dripdrop.set_frequency_cap(
   tenant_key text,
@@ -13711,6 +13870,7 @@ comment on function dripdrop.set_frequency_cap(text, text, int, interval, text, 
   'one channel or all, of one topic or all, marketing only or all. A minimum distance is one '
   'message per interval. Again replaces it.';
 
+-- locks   executions that wait for it, skipping what is locked, then the counter
 -- raises  ZD118 unknown cap
 create or replace function dripdrop.drop_frequency_cap(tenant_key text, key text)
 returns dripdrop.frequency_caps
@@ -13792,7 +13952,9 @@ begin
           c.used - case when c.day = v_settled.day then v_settled.given_back else 0 end, 0
         ),
         -- Who waits may go sooner than it seemed.
-        room_at = case when c.room_at > _settle_counters.at then _settle_counters.at else c.room_at end
+        room_at = case
+          when c.room_at > _settle_counters.at then _settle_counters.at else c.room_at
+        end
     where c.id = v_settled.counter_id;
   end loop;
 exception
@@ -13822,7 +13984,9 @@ set search_path = pg_catalog, pg_temp
 as $$
   select
     l.counter_id,
-    coalesce(array_agg(coalesce(wire.leave_by, x.claimed_at)) filter (where l.per is not null), '{}'),
+    coalesce(
+      array_agg(coalesce(wire.leave_by, x.claimed_at)) filter (where l.per is not null), '{}'
+    ),
     coalesce(
       array_agg(
         least(x.claimed_at + make_interval(secs => coalesce(r.left_after, 0)), wire.leave_by)
@@ -13912,10 +14076,8 @@ comment on function dripdrop._rival(dripdrop.enrollments) is
 
 -- plpgsql/flow/advance.sql
 
--- What comes after a step that is over: where its first transition that matches leads, or, when it
--- has none, the next active step by position, or the end. A side step leads nowhere; one that keeps
--- a schedule comes again, unless it is to come already, as after a replay. Only active enrolments
--- go on; a paused one waits here until resume_enrollment() calls again.
+-- What comes after a step that is over. Only active enrolments go on; a paused one waits here until
+-- resume_enrollment() calls again.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._advance(
@@ -13934,128 +14096,22 @@ declare
   v_unrouted uuid[];
   v_looping uuid[];
 begin
-  with
-  -- Once per step, not once per enrolment: a batch has many people and few steps.
-  step as materialized (
-    select
-      s.id,
-      s.sequence_version_id,
-      s.recurring,
-      case
-        when s.recurring then case when s.timing ->> 'type' = 'cron' then s.id end
-        else (
-          select n.id
-          from dripdrop.steps as n
-          where n.sequence_version_id = s.sequence_version_id
-            and n.position > s.position
-            and n.active
-            and not n.recurring
-          order by n.position
-          limit 1
-        )
-      end as next_id,
-      (
-        select n.id
-        from dripdrop.steps as n
-        where n.sequence_version_id = s.sequence_version_id
-          and n.key = s.timing ->> 'on_timeout'
-      ) as on_timeout_id,
-      exists (
-        select from dripdrop.step_transitions as t
-        where t.sequence_version_id = s.sequence_version_id and t.from_step_id = s.id
-      ) as branches,
-      coalesce((v.config ->> 'hop_limit')::int, 100) as hop_limit
-    from dripdrop.steps as s
-    join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
-    where s.id in (
-      select x.step_id
-      from dripdrop.step_executions as x
-      where x.id = any (executions)
-    )
-  ),
-  ended as materialized (
-    select
-      x.enrollment_id,
-      s.recurring,
-      s.branches or x.id = any (timed_out) as jumps,
-      s.hop_limit,
-      case
-        when s.on_timeout_id is not null and x.id = any (timed_out)
-        then row(s.on_timeout_id, true)::dripdrop._route
-        when s.branches then (
-          select row(t.to_step_id, true)::dripdrop._route
-          from dripdrop.step_transitions as t
-          where t.sequence_version_id = s.sequence_version_id
-            and t.from_step_id = s.id
-            and dripdrop._matches(
-              t,
-              array(
-                select c
-                from dripdrop.conditions as c
-                where c.transition_id = t.id
-                order by c.position, c.id
-              ),
-              e, x.hooks, _advance.at
-            )
-          order by t.priority
-          limit 1
-        )
-        when s.recurring and exists (
-          select from dripdrop.step_executions as y
-          where y.enrollment_id = x.enrollment_id
-            and y.step_id = x.step_id
-            and y.ended_at is null
-        )
-        then null
-        else row(s.next_id, true)::dripdrop._route
-      end as route
-    from dripdrop.step_executions as x
-    join dripdrop.enrollments as e on e.id = x.enrollment_id and e.state = 'active'
-    join step as s on s.id = x.step_id
-    where x.id = any (executions)
-  ),
-  going_on as (
-    select
-      n.enrollment_id,
-      (n.route).step_id,
-      case
-        when (n.route).step_id is not null then
-          case
-            when n.jumps and n.hop_limit <= (
-              select count(*)
-              from dripdrop.step_executions as x
-              where x.enrollment_id = n.enrollment_id and x.step_id = (n.route).step_id
-            )
-            then 'hop_limit'
-            else 'next'
-          end
-        when n.recurring then null
-        when (n.route).found then 'completed'
-        else 'no_transition'
-      end as way
-    from ended as n
-  )
   select
-    array_agg(g.enrollment_id) filter (where g.way = 'next'),
-    array_agg(g.step_id) filter (where g.way = 'next'),
-    array_agg(g.enrollment_id) filter (where g.way = 'completed'),
-    array_agg(g.enrollment_id) filter (where g.way = 'no_transition'),
-    array_agg(g.enrollment_id) filter (where g.way = 'hop_limit')
+    array_agg(r.enrollment_id) filter (where r.way = 'next'),
+    array_agg(r.step_id) filter (where r.way = 'next'),
+    array_agg(r.enrollment_id) filter (where r.way = 'completed'),
+    array_agg(r.enrollment_id) filter (where r.way = 'no_transition'),
+    array_agg(r.enrollment_id) filter (where r.way = 'hop_limit')
   into v_enrollments, v_steps, v_completed, v_unrouted, v_looping
-  from going_on as g;
+  from dripdrop._routes(executions, timed_out, _advance.at) as r;
 
-  if v_enrollments is not null then
-    perform dripdrop._plan(v_enrollments, v_steps, _advance.at);
-  end if;
-  if v_completed is not null then
-    perform dripdrop._end_enrollments(v_completed, 'completed', 'completed', _advance.at);
-  end if;
-  if v_unrouted is not null then
-    perform dripdrop._end_enrollments(v_unrouted, 'completed', 'no_transition', _advance.at);
-  end if;
-  if v_looping is not null then
-    perform dripdrop._end_enrollments(v_looping, 'cancelled', 'hop_limit', _advance.at);
-  end if;
+  perform dripdrop._plan(v_enrollments, v_steps, _advance.at) where v_enrollments is not null;
+  perform dripdrop._end_enrollments(v_completed, 'completed', 'completed', _advance.at)
+  where v_completed is not null;
+  perform dripdrop._end_enrollments(v_unrouted, 'completed', 'no_transition', _advance.at)
+  where v_unrouted is not null;
+  perform dripdrop._end_enrollments(v_looping, 'cancelled', 'hop_limit', _advance.at)
+  where v_looping is not null;
 end
 $$;
 
@@ -14124,73 +14180,61 @@ begin
     where t.sequence_version_id = _begin.sequence_version_id and t.from_step_id is null
   ) then
     select
-      array_agg(e.id) filter (where t.to_step_id is not null),
-      array_agg(t.to_step_id) filter (where t.to_step_id is not null),
-      array_agg(e.id) filter (where t.id is not null and t.to_step_id is null),
-      array_agg(e.id) filter (where t.id is null)
+      array_agg(r.enrollment_id) filter (where r.step_id is not null),
+      array_agg(r.step_id) filter (where r.step_id is not null),
+      array_agg(r.enrollment_id) filter (where r.matched and r.step_id is null),
+      array_agg(r.enrollment_id) filter (where not r.matched)
     into v_enrollments, v_steps, v_completed, v_unrouted
-    from dripdrop.enrollments as e
-    left join lateral (
-      select n.id, n.to_step_id
-      from dripdrop.step_transitions as n
-      where n.sequence_version_id = _begin.sequence_version_id
-        and n.from_step_id is null
-        and dripdrop._matches(
-          n,
-          array(
-            select c
-            from dripdrop.conditions as c
-            where c.transition_id = n.id
-            order by c.position, c.id
-          ),
-          e, null, _begin.at
-        )
-      order by n.priority
-      limit 1
-    ) as t on true
-    where e.id = any (_begin.enrollments);
+    from dripdrop._entry_routes(_begin.sequence_version_id, _begin.enrollments, _begin.at) as r;
   else
     select array_agg(e.id), array_agg(s.id) into v_enrollments, v_steps
-    from unnest(_begin.enrollments) as e (id)
-    cross join (
+    from (
       select coalesce(
-        _begin.starting_step,
-        (
-          select n.id
-          from dripdrop.steps as n
-          where n.sequence_version_id = _begin.sequence_version_id
-            and n.position is not null
-            and n.active
-            and not n.recurring
-          order by n.position
-          limit 1
-        )
+        _begin.starting_step, dripdrop._first_step(_begin.sequence_version_id)
       ) as id
     ) as s
+    cross join unnest(_begin.enrollments) as e (id)
     where s.id is not null;
   end if;
-  perform dripdrop._plan(v_enrollments, v_steps, _begin.at);
+  perform dripdrop._plan(v_enrollments, v_steps, _begin.at) where v_enrollments is not null;
 
   select array_agg(e.id), array_agg(s.id) into v_enrollments, v_steps
-  from unnest(_begin.enrollments) as e (id)
-  cross join dripdrop.steps as s
+  from dripdrop.steps as s
+  cross join unnest(_begin.enrollments) as e (id)
   where s.sequence_version_id = _begin.sequence_version_id
     and s.recurring
     and s.timing ->> 'type' = 'cron'
     and s.active;
-  perform dripdrop._plan(v_enrollments, v_steps, _begin.at);
+  perform dripdrop._plan(v_enrollments, v_steps, _begin.at) where v_enrollments is not null;
 
-  if v_completed is not null then
-    perform dripdrop._end_enrollments(v_completed, 'completed', 'completed', _begin.at);
-  end if;
-  if v_unrouted is not null then
-    perform dripdrop._end_enrollments(v_unrouted, 'completed', 'no_transition', _begin.at);
-  end if;
+  perform dripdrop._end_enrollments(v_completed, 'completed', 'completed', _begin.at)
+  where v_completed is not null;
+  perform dripdrop._end_enrollments(v_unrouted, 'completed', 'no_transition', _begin.at)
+  where v_unrouted is not null;
 end
 $$;
 
 comment on function dripdrop._begin(uuid, uuid[], uuid, timestamptz) is
   'Plans the first steps of new enrolments.';
+
+create or replace function dripdrop._first_step(sequence_version_id uuid)
+returns uuid
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select s.id
+  from dripdrop.steps as s
+  where s.sequence_version_id = _first_step.sequence_version_id
+    and s.position is not null
+    and s.active
+    and not s.recurring
+  order by s.position
+  limit 1
+$$;
+
+comment on function dripdrop._first_step(uuid) is
+  'The first active step of a version by position, or null.';
 
 -- plpgsql/flow/conditions.sql
 
@@ -14459,14 +14503,9 @@ begin
         condition.config,
         coalesce(
           condition.config ->> 'time_zone',
-          (
-            select dripdrop._time_zone(
-              enrollment.data,
-              (select s.config from dripdrop.steps as s where s.id = _objection.step_id),
-              coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key))
-            )
-            from dripdrop.sequences as q
-            where q.id = enrollment.sequence_id
+          dripdrop._time_zone_of(
+            enrollment,
+            (select s.config from dripdrop.steps as s where s.id = _objection.step_id)
           )
         ),
         null,
@@ -14610,6 +14649,22 @@ comment on function dripdrop._way_out(
   dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz
 ) is
   'The first of goals and exit rules that holds for an enrolment, or null.';
+
+create or replace function dripdrop._conditions_of(transition_id uuid)
+returns dripdrop.conditions[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select c
+    from dripdrop.conditions as c
+    where c.transition_id = _conditions_of.transition_id
+    order by c.position, c.id
+  )
+$$;
+
+comment on function dripdrop._conditions_of(uuid) is 'The conditions of a transition, in order.';
 
 create or replace function dripdrop._matches(
   transition dripdrop.step_transitions,
@@ -14757,27 +14812,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   with
   step as materialized (
-    select
-      s.id,
-      s.tenant_key,
-      s.channel,
-      s.timing,
-      s.config,
-      s.timing ->> 'trigger_event' as trigger_event,
-      s.timing ->> 'since' is not null as since_enrollment,
-      s.recurring or exists (
-        select from dripdrop.step_transitions as t
-        where t.sequence_version_id = s.sequence_version_id
-      )
-      or exists (
-        select from dripdrop.steps as n
-        where n.sequence_version_id = s.sequence_version_id and n.timing ? 'on_timeout'
-      ) as repeatable,
-      coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key)) as time_zone
-    from dripdrop.steps as s
-    join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
-    join dripdrop.sequences as q on q.id = v.sequence_id
-    where s.id in (select unnest(_plan.steps))
+    select * from dripdrop._planned_steps(_plan.steps)
   ),
   person as materialized (
     select
@@ -14843,16 +14878,10 @@ as $$
       greatest(
         _plan.at, dripdrop._next_time(d.timing, d.time_zone, v.occurred_at, d.tenant_key)
       ) as due_at
-    from dripdrop.events as v
-    where v.subscriber_id = p.subscriber_id
-      and v.event_key = d.trigger_event
-      and v.subscriber_type = p.subscriber_type
-      and v.tenant_key is not distinct from d.tenant_key
-      and (v.enrollment_id = p.enrollment_id or v.enrollment_id is null)
-      and v.occurred_at >= p.started_at
-      and v.event_data @> coalesce(d.timing -> 'match', '{}')
-    order by v.occurred_at
-    limit 1
+    from dripdrop._first_event(
+      d.tenant_key, p.enrollment_id, p.subscriber_type, p.subscriber_id, d.trigger_event,
+      d.timing -> 'match', p.started_at
+    ) as v
   ) as e on p.since_enrollment
   on conflict on constraint step_executions_one_per_occurrence do nothing
 $$;
@@ -14860,12 +14889,423 @@ $$;
 comment on function dripdrop._plan(uuid[], uuid[], timestamptz) is
   'Plans the next execution of each pair of an enrolment and a step.';
 
+create or replace function dripdrop._planned_steps(steps uuid[])
+returns table (
+  id uuid,
+  tenant_key text,
+  channel text,
+  timing jsonb,
+  config jsonb,
+  trigger_event text,
+  since_enrollment boolean,
+  repeatable boolean,
+  time_zone text
+)
+language sql
+stable
+begin atomic
+  select
+    s.id,
+    s.tenant_key,
+    s.channel,
+    s.timing,
+    s.config,
+    s.timing ->> 'trigger_event',
+    s.timing ->> 'since' is not null,
+    s.recurring
+    or exists (
+      select from dripdrop.step_transitions as t
+      where t.sequence_version_id = s.sequence_version_id
+    )
+    or exists (
+      select from dripdrop.steps as n
+      where n.sequence_version_id = s.sequence_version_id and n.timing ? 'on_timeout'
+    ),
+    coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key))
+  from dripdrop.steps as s
+  join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+  join dripdrop.sequences as q on q.id = v.sequence_id
+  where s.id in (select unnest(_planned_steps.steps));
+end;
+
+comment on function dripdrop._planned_steps(uuid[]) is
+  'What planning needs to know of steps; repeatable: an enrolment may come to it more than once.';
+
+create or replace function dripdrop._first_event(
+  tenant_key text,
+  enrollment_id uuid,
+  subscriber_type text,
+  subscriber_id text,
+  event_key text,
+  match jsonb,
+  since timestamptz
+)
+returns table (id uuid, occurred_at timestamptz, event dripdrop.events)
+language sql
+stable
+begin atomic
+  select v.id, v.occurred_at, v
+  from dripdrop.events as v
+  where v.subscriber_id = _first_event.subscriber_id
+    and v.event_key = _first_event.event_key
+    and v.subscriber_type = _first_event.subscriber_type
+    and v.tenant_key is not distinct from _first_event.tenant_key
+    and (v.enrollment_id = _first_event.enrollment_id or v.enrollment_id is null)
+    and v.occurred_at >= _first_event.since
+    and v.event_data @> coalesce(_first_event.match, '{}')
+  order by v.occurred_at
+  limit 1;
+end;
+
+comment on function dripdrop._first_event(text, uuid, text, text, text, jsonb, timestamptz) is
+  'The first such event that has happened to an enrolment since a time, or no row.';
+
+-- plpgsql/flow/routes.sql
+
+create or replace function dripdrop._next_steps(executions uuid[])
+returns table (
+  id uuid,
+  sequence_version_id uuid,
+  recurring boolean,
+  next_id uuid,
+  on_timeout_id uuid,
+  branches boolean,
+  hop_limit int
+)
+language sql
+stable
+begin atomic
+  select
+    s.id,
+    s.sequence_version_id,
+    s.recurring,
+    case
+      when s.recurring then case when s.timing ->> 'type' = 'cron' then s.id end
+      else (
+        select n.id
+        from dripdrop.steps as n
+        where n.sequence_version_id = s.sequence_version_id
+          and n.position > s.position
+          and n.active
+          and not n.recurring
+        order by n.position
+        limit 1
+      )
+    end,
+    (
+      select n.id
+      from dripdrop.steps as n
+      where n.sequence_version_id = s.sequence_version_id
+        and n.key = s.timing ->> 'on_timeout'
+    ),
+    exists(
+      select from dripdrop.step_transitions as t
+      where t.sequence_version_id = s.sequence_version_id and t.from_step_id = s.id
+    ),
+    coalesce((v.config ->> 'hop_limit')::int, 100)
+  from dripdrop.steps as s
+  join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+  where s.id in (
+    select x.step_id
+    from dripdrop.step_executions as x
+    where x.id = any(_next_steps.executions)
+  );
+end;
+
+comment on function dripdrop._next_steps(uuid[]) is
+  'The steps of executions, each with where it leads: by position or schedule, after a timeout; '
+  'branches: its transitions decide.';
+
+-- Where the first transition of a step that matches leads, or, when it has none, the next active
+-- step by position, or the end. A side step leads nowhere; one that keeps a schedule comes again,
+-- unless it is to come already, as after a replay.
+create or replace function dripdrop._routes(
+  executions uuid[],
+  timed_out uuid[],
+  at timestamptz
+)
+returns table (enrollment_id uuid, step_id uuid, way text)
+language sql
+stable
+begin atomic
+  with
+  -- Once per step, not once per enrolment: a batch has many people and few steps.
+  step as materialized (
+    select * from dripdrop._next_steps(_routes.executions)
+  ),
+  branch as materialized (
+    select t as transition, dripdrop._conditions_of(t.id) as conditions
+    from step as s
+    join dripdrop.step_transitions as t
+      on t.sequence_version_id = s.sequence_version_id and t.from_step_id = s.id
+    where s.branches
+  ),
+  ended as materialized (
+    select
+      x.enrollment_id,
+      s.recurring,
+      s.branches or x.id = any(_routes.timed_out) as jumps,
+      s.hop_limit,
+      case
+        when s.on_timeout_id is not null and x.id = any(_routes.timed_out)
+        then row(s.on_timeout_id, true)::dripdrop._route
+        when s.branches then (
+          select row((b.transition).to_step_id, true)::dripdrop._route
+          from branch as b
+          where (b.transition).from_step_id = s.id
+            and dripdrop._matches(b.transition, b.conditions, e, x.hooks, _routes.at)
+          order by (b.transition).priority
+          limit 1
+        )
+        when s.recurring and exists (
+          select from dripdrop.step_executions as y
+          where y.enrollment_id = x.enrollment_id
+            and y.step_id = x.step_id
+            and y.ended_at is null
+        )
+        then null
+        else row(s.next_id, true)::dripdrop._route
+      end as route
+    from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id and e.state = 'active'
+    join step as s on s.id = x.step_id
+    where x.id = any(_routes.executions)
+  )
+  select
+    n.enrollment_id,
+    (n.route).step_id,
+    case
+      when (n.route).step_id is not null then
+        case
+          when n.jumps and n.hop_limit <= (
+            select count(*)
+            from dripdrop.step_executions as x
+            where x.enrollment_id = n.enrollment_id and x.step_id = (n.route).step_id
+          )
+          then 'hop_limit'
+          else 'next'
+        end
+      when n.recurring then null
+      when (n.route).found then 'completed'
+      else 'no_transition'
+    end
+  from ended as n;
+end;
+
+comment on function dripdrop._routes(uuid[], uuid[], timestamptz) is
+  'What follows executions that are over: next with a step, completed, no_transition or hop_limit; '
+  'null for a side step that does not come again.';
+
+create or replace function dripdrop._entry_routes(
+  sequence_version_id uuid,
+  enrollments uuid[],
+  at timestamptz
+)
+returns table (enrollment_id uuid, matched boolean, step_id uuid)
+language sql
+stable
+begin atomic
+  with
+  entry as materialized (
+    select t as transition, dripdrop._conditions_of(t.id) as conditions
+    from dripdrop.step_transitions as t
+    where t.sequence_version_id = _entry_routes.sequence_version_id and t.from_step_id is null
+  )
+  select e.id, n.id is not null, n.to_step_id
+  from dripdrop.enrollments as e
+  left join lateral (
+    select (y.transition).id, (y.transition).to_step_id
+    from entry as y
+    where dripdrop._matches(y.transition, y.conditions, e, null, _entry_routes.at)
+    order by (y.transition).priority
+    limit 1
+  ) as n on true
+  where e.id = any(_entry_routes.enrollments);
+end;
+
+comment on function dripdrop._entry_routes(uuid, uuid[], timestamptz) is
+  'Where the first entry transition that matches leads each enrolment: to a step or, without one, '
+  'to the end; matched is false where none does.';
+
+-- plpgsql/enrollment/check_subscribers.sql
+
+create or replace function dripdrop._subscriber_fault(
+  subscriber_type text,
+  subscriber_id text,
+  entry_key text,
+  data jsonb,
+  metadata jsonb
+)
+returns text
+language sql
+stable
+parallel safe
+return case
+  when coalesce(subscriber_type, '') = '' or coalesce(subscriber_id, '') = '' then 'name'
+  when jsonb_typeof(data) is distinct from 'object' then 'data'
+  when jsonb_typeof(metadata) not in ('object', 'null') then 'metadata'
+  when dripdrop._own_time_zone(data) is not null
+    and not dripdrop._is_time_zone(dripdrop._own_time_zone(data))
+  then 'time_zone'
+  when octet_length(subscriber_type) > 500 then 'subscriber_type'
+  when octet_length(subscriber_id) > 500 then 'subscriber_id'
+  when octet_length(entry_key) > 500 then 'entry_key'
+end;
+
+comment on function dripdrop._subscriber_fault(text, text, text, jsonb, jsonb) is
+  'What is wrong with a subscriber who is to be enrolled, as _refuse_subscriber() knows it, or '
+  'null.';
+
+-- raises  ZD201 bad argument, ZD204 unknown time zone; with the element in the detail
+create or replace function dripdrop._refuse_subscriber(fault text, data jsonb, place bigint)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_place text := format('Element %s of the subscribers.', place);
+begin
+  case fault
+    when 'name' then
+      raise exception 'a subscriber needs a type and an id' using
+        errcode = 'ZD201', column = 'subscriber_id', detail = v_place,
+        hint = 'For example subscriber_type => ''User'', subscriber_id => ''42''.';
+    when 'data' then
+      raise exception 'data is not an object' using
+        errcode = 'ZD201', column = 'data', detail = v_place,
+        hint = 'Pass an object, for example ''{"email": "sam@example.com"}''.';
+    when 'metadata' then
+      raise exception 'metadata is not an object' using
+        errcode = 'ZD201', column = 'metadata', detail = v_place,
+        hint = 'Pass an object, for example ''{"campaign": "spring"}''.';
+    when 'time_zone' then
+      raise exception 'time zone % is unknown',
+        dripdrop._quoted(dripdrop._own_time_zone(data)) using
+        errcode = 'ZD204', column = 'data.time_zone', detail = v_place,
+        hint = 'Use a name from pg_timezone_names, for example Europe/Berlin.';
+    else
+      raise exception '% is longer than 500 bytes', fault using
+        errcode = 'ZD201', column = _refuse_subscriber.fault, detail = v_place,
+        hint = 'Pass what the application knows it by.';
+  end case;
+end
+$$;
+
+comment on function dripdrop._refuse_subscriber(text, jsonb, bigint) is
+  'Raises what is wrong with a subscriber who is to be enrolled.';
+
+-- One pass looks at all elements; the first fault is the one reported.
+--
+-- raises  ZD201 bad argument, ZD204 unknown time zone
+create or replace function dripdrop._check_subscribers(subscribers jsonb)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_bad record;
+begin
+  if jsonb_typeof(subscribers) is distinct from 'array' then
+    raise exception 'subscribers is not a list' using
+      errcode = 'ZD201', column = 'subscribers',
+      hint = 'Pass [{"subscriber_id": …, "data": {…}}, …].';
+  end if;
+  select f.fault, s.subscriber -> 'data' as data, s.place into v_bad
+  from jsonb_array_elements(subscribers) with ordinality as s (subscriber, place)
+  cross join lateral (
+    select dripdrop._subscriber_fault(
+      case
+        when s.subscriber ? 'subscriber_type' then s.subscriber ->> 'subscriber_type' else 'User'
+      end,
+      s.subscriber ->> 'subscriber_id',
+      s.subscriber ->> 'entry_key',
+      coalesce(s.subscriber -> 'data', '{}'),
+      s.subscriber -> 'metadata'
+    ) as fault
+    offset 0
+  ) as f
+  where f.fault is not null
+  order by s.place
+  limit 1;
+  if found then
+    perform dripdrop._refuse_subscriber(v_bad.fault, v_bad.data, v_bad.place);
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_subscribers(jsonb) is
+  'Raises on the first element of a list of subscribers that cannot be enrolled.';
+
+create or replace function dripdrop._unreachable(enrollments uuid[])
+returns table (
+  subscriber_type text,
+  subscriber_id text,
+  entry_key text,
+  channel text,
+  step_key text,
+  recipient_key text
+)
+language sql
+stable
+begin atomic
+  select
+    e.subscriber_type, e.subscriber_id, e.entry_key, x.channel, s.key,
+    coalesce(s.config ->> 'recipient_key', x.channel)
+  from dripdrop.step_executions as x
+  join dripdrop.steps as s on s.id = x.step_id and not s.recurring
+  join dripdrop.enrollments as e on e.id = x.enrollment_id
+  where x.enrollment_id = any(_unreachable.enrollments)
+    and not dripdrop._is_recipient(
+      x.channel, dripdrop._recipient(x.channel, s.config, e.data)
+    );
+end;
+
+comment on function dripdrop._unreachable(uuid[]) is
+  'New enrolments whose data holds no address that their first step can use.';
+
+-- raises  ZD205, with the element in the detail
+create or replace function dripdrop._check_recipients(enrollments uuid[], subscribers jsonb)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_bad record;
+begin
+  if not exists (select from dripdrop._unreachable(enrollments)) then
+    return;
+  end if;
+  select s.place, u.* into v_bad
+  from jsonb_array_elements(subscribers) with ordinality as s (subscriber, place)
+  join dripdrop._unreachable(enrollments) as u
+    on u.subscriber_id = s.subscriber ->> 'subscriber_id'
+    and u.subscriber_type = coalesce(s.subscriber ->> 'subscriber_type', 'User')
+    and u.entry_key = coalesce(s.subscriber ->> 'entry_key', '')
+  order by s.place
+  limit 1;
+  raise exception 'data holds no usable recipient for %', v_bad.channel using
+    errcode = 'ZD205', column = 'data',
+    detail = format('Element %s of the subscribers.', v_bad.place),
+    hint = format(
+      'data.%s must be an address the channel of step "%s" can use.',
+      v_bad.recipient_key, v_bad.step_key
+    );
+end
+$$;
+
+comment on function dripdrop._check_recipients(uuid[], jsonb) is
+  'Raises ZD205 on the first of new enrolments that its first step cannot reach.';
+
 -- plpgsql/enrollment/enroll.sql
 
 -- Enrolling twice is safe: the second call returns the first enrolment, also when both run at once.
 -- They meet at the unique index; the loser waits there for the winner to commit or roll back.
 --
--- locks   key share on the sequence and the version, then the enrolment's unique index
+-- locks   key share on the sequence and the version, then the enrolment's unique index, then the
+--         executions that it makes
 -- raises  ZD101 unknown sequence, ZD102 no active version, ZD104 unknown starting step, ZD201 bad
 --         argument, ZD204 unknown time zone, ZD205 no usable recipient, ZD301 enrolled before,
 --         ZD302 sequence switched off
@@ -14885,40 +15325,60 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_now timestamptz := dripdrop._now();
+  v_entry record;
+  v_fault text;
   v_enrollment dripdrop.enrollments;
 begin
-  select e.* into v_enrollment
-  from dripdrop._enroll(
-    enroll.tenant_key,
-    enroll.sequence,
-    enroll.starting_step,
+  if not (dripdrop._is_plain(data) and dripdrop._is_plain(metadata)) then
+    perform dripdrop._check_json_list(
+      jsonb_build_array(jsonb_build_object('data', data, 'metadata', metadata)), 'subscribers'
+    );
+  end if;
+  select e.* into v_entry from dripdrop._open_sequence(tenant_key, sequence, starting_step) as e;
+  entry_key := coalesce(entry_key, '');
+  metadata := coalesce(nullif(metadata, 'null'), '{}');
+  v_fault := dripdrop._subscriber_fault(subscriber_type, subscriber_id, entry_key, data, metadata);
+  if v_fault is not null then
+    perform dripdrop._refuse_subscriber(v_fault, data, 1);
+  end if;
+
+  insert into dripdrop.enrollments as n (
+    tenant_key, sequence_id, sequence_version_id, subscriber_type, subscriber_id, entry_key,
+    alone, effective_mode, data, metadata, started_at
+  )
+  select
+    enroll.tenant_key, v_entry.sequence_id, v_entry.version_id, enroll.subscriber_type,
+    enroll.subscriber_id, enroll.entry_key, v_entry.reentry = 'after_exit', v_entry.mode,
+    enroll.data, enroll.metadata, v_now
+  where not exists (
+    select from dripdrop._barring_enrollments(
+      v_entry.sequence_id, v_entry.reentry, v_entry.reentry_interval, enroll.subscriber_type,
+      enroll.subscriber_id, enroll.entry_key, v_now
+    )
+  )
+  on conflict do nothing
+  returning n.* into v_enrollment;
+  if not found then
+    return dripdrop._open_enrollment(
+      v_entry.sequence_id, sequence, subscriber_type, subscriber_id, entry_key
+    );
+  end if;
+  if v_entry.reentry = 'never' then
+    perform dripdrop._check_not_ended(array[v_enrollment.id]);
+  end if;
+  perform dripdrop._begin(
+    v_entry.version_id, array[v_enrollment.id], v_entry.first_step, v_now
+  );
+  perform dripdrop._check_recipients(
+    array[v_enrollment.id],
     jsonb_build_array(jsonb_build_object(
-      'subscriber_type', enroll.subscriber_type,
-      'subscriber_id', enroll.subscriber_id,
-      'data', enroll.data,
-      'entry_key', enroll.entry_key,
-      'metadata', enroll.metadata
+      'subscriber_type', subscriber_type, 'subscriber_id', subscriber_id, 'entry_key', entry_key
     ))
-  ) as e;
-  if v_enrollment.id is not null then
-    return v_enrollment;
-  end if;
-  if exists (
-    select from dripdrop.sequences as q
-    where q.tenant_key is not distinct from enroll.tenant_key
-      and q.key = enroll.sequence
-      and dripdrop._may_enter(
-        q, enroll.subscriber_type, enroll.subscriber_id, enroll.entry_key, dripdrop._now()
-      )
-  ) then
-    raise exception 'an enrolment ended at this moment' using
-      errcode = '40001', hint = 'Run the transaction again.';
-  end if;
-  raise exception '% "%" was enrolled in % before and may not enter now',
-    subscriber_type, subscriber_id, dripdrop._quoted(sequence) using
-    errcode = 'ZD301',
-    hint = 'The sequence''s reentry and reentry_interval say when: never allows one enrolment per '
-      'entry_key, after_exit another one when all have ended, always one per entry_key at a time.';
+  );
+  -- The way in may have been the way out.
+  select e.* into v_enrollment from dripdrop.enrollments as e where e.id = v_enrollment.id;
+  return v_enrollment;
 end
 $$;
 
@@ -14927,7 +15387,7 @@ comment on function dripdrop.enroll(text, text, text, text, jsonb, text, jsonb, 
   'open enrolment if there is one. subscriber_type, subscriber_id and entry_key: at most 500 bytes '
   'each.';
 
--- For imports: one statement for all of them. The subscribers come as a list or from a query:
+-- For imports: few statements for all of them. The subscribers come as a list or from a query:
 -- (select jsonb_agg(jsonb_build_object('subscriber_id', u.id, 'data', to_jsonb(u)))
 -- from users as u).
 -- A bad element fails the call and names its place;
@@ -14936,161 +15396,18 @@ comment on function dripdrop.enroll(text, text, text, text, jsonb, text, jsonb, 
 -- locks, raises  as enroll(), but never ZD301
 create or replace function dripdrop.enroll_many(tenant_key text, sequence text, subscribers jsonb)
 returns setof dripdrop.enrollments
-language sql
-security definer
-set search_path = pg_catalog, pg_temp
-as $$
-  select e.*
-  from dripdrop._enroll(
-    enroll_many.tenant_key, enroll_many.sequence, null, enroll_many.subscribers
-  ) as e
-$$;
-
-comment on function dripdrop.enroll_many(text, text, jsonb) is
-  'Enrols a list of {subscriber_id, subscriber_type = User, data, entry_key, metadata}; returns '
-  'their open enrolments.';
-
--- What the sequence's reentry says, apart from an open enrolment of the same entry, which enroll()
--- returns: never, not if the entry has been; after_exit, not while another one is open; always,
--- whatever else is open. No entry begins within reentry_interval of the start of a former one.
-create or replace function dripdrop._may_enter(
-  sequence dripdrop.sequences,
-  subscriber_type text,
-  subscriber_id text,
-  entry_key text,
-  at timestamptz
-)
-returns boolean
-language sql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select not exists (
-    select
-    from dripdrop._enrollments_of(_may_enter.subscriber_type, _may_enter.subscriber_id) as e
-    where e.sequence_id = sequence.id
-      and case
-        when e.state in ('active', 'paused')
-        then sequence.reentry = 'after_exit' and e.entry_key <> _may_enter.entry_key
-        when sequence.reentry = 'never' then e.entry_key = _may_enter.entry_key
-        else
-          (e.entry_key = _may_enter.entry_key or sequence.reentry = 'after_exit')
-          and e.started_at > _may_enter.at - sequence.reentry_interval
-      end
-  )
-$$;
-
-comment on function dripdrop._may_enter(dripdrop.sequences, text, text, text, timestamptz) is
-  'Whether the sequence''s rules of re-entry let a subscriber in.';
-
-create or replace function dripdrop._enroll(
-  tenant_key text,
-  sequence text,
-  starting_step text,
-  subscribers jsonb
-)
-returns setof dripdrop.enrollments
 language plpgsql
+security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now timestamptz := dripdrop._now();
-  v_sequence dripdrop.sequences;
-  v_version dripdrop.sequence_versions;
-  v_first uuid;
-  v_fault record;
+  v_entry record;
   v_enrolled uuid[];
 begin
   perform dripdrop._check_json_list(subscribers, 'subscribers');
-  perform dripdrop._check_tenant_key(tenant_key);
-  select q.* into v_sequence
-  from dripdrop.sequences as q
-  where q.tenant_key is not distinct from _enroll.tenant_key and q.key = _enroll.sequence
-  for key share;
-  if not found then
-    raise exception 'sequence % not found', dripdrop._quoted(sequence) using
-      errcode = 'ZD101', hint = 'Keys are looked up within the tenant that is named first.';
-  end if;
-  if not v_sequence.active then
-    raise exception 'sequence % is switched off', dripdrop._quoted(sequence) using
-      errcode = 'ZD302', hint = 'Its column active is false.';
-  end if;
-  select v.* into v_version
-  from dripdrop.sequence_versions as v
-  where v.sequence_id = v_sequence.id and v.state = 'active'
-  for key share;
-  if not found then
-    raise exception 'sequence % has no active version', dripdrop._quoted(sequence) using
-      errcode = 'ZD102', hint = 'activate_sequence_version() makes one active.';
-  end if;
-  select s.id into v_first
-  from dripdrop.steps as s
-  where s.sequence_version_id = v_version.id
-    and s.active
-    and not s.recurring
-    and s.key = _enroll.starting_step;
-  if not found and _enroll.starting_step is not null then
-    raise exception 'sequence % has no active step % to start with',
-      dripdrop._quoted(sequence), dripdrop._quoted(starting_step) using
-      errcode = 'ZD104', hint = 'starting_step is the key of a step of the active version.';
-  end if;
-
-  if jsonb_typeof(subscribers) is distinct from 'array' then
-    raise exception 'subscribers is not a list' using
-      errcode = 'ZD201', column = 'subscribers',
-      hint = 'Pass [{"subscriber_id": …, "data": {…}}, …].';
-  end if;
-  -- All elements are looked at in one pass; the first fault is the one reported.
-  select s.place, fault.* into v_fault
-  from jsonb_array_elements(subscribers) with ordinality as s (subscriber, place)
-  cross join lateral (
-    values
-    (
-      'ZD201', 'subscriber_id',
-      coalesce(s.subscriber ->> 'subscriber_id', '') = ''
-      or s.subscriber ? 'subscriber_type'
-      and coalesce(s.subscriber ->> 'subscriber_type', '') = '',
-      'a subscriber needs a type and an id',
-      'For example subscriber_type => ''User'', subscriber_id => ''42''.'
-    ),
-    (
-      'ZD201', 'data',
-      jsonb_typeof(coalesce(s.subscriber -> 'data', '{}')) <> 'object',
-      'data is not an object',
-      'Pass an object, for example ''{"email": "sam@example.com"}''.'
-    ),
-    (
-      'ZD201', 'metadata',
-      jsonb_typeof(coalesce(s.subscriber -> 'metadata', '{}')) not in ('object', 'null'),
-      'metadata is not an object',
-      'Pass an object, for example ''{"campaign": "spring"}''.'
-    ),
-    (
-      'ZD204', 'data.time_zone',
-      case
-        when dripdrop._own_time_zone(s.subscriber -> 'data') is not null
-        then not dripdrop._is_time_zone(dripdrop._own_time_zone(s.subscriber -> 'data'))
-      end,
-      format(
-        'time zone %s is unknown',
-        dripdrop._quoted(dripdrop._own_time_zone(s.subscriber -> 'data'))
-      ),
-      'Use a name from pg_timezone_names, for example Europe/Berlin.'
-    )
-    union all
-    select
-      'ZD201', f.name, octet_length(s.subscriber ->> f.name) > 500,
-      f.name || ' is longer than 500 bytes', 'Pass what the application knows it by.'
-    from unnest('{subscriber_type,subscriber_id,entry_key}'::text[]) as f (name)
-  ) as fault (errcode, field, closed, message, hint)
-  where fault.closed
-  order by s.place
-  limit 1;
-  if found then
-    raise exception '%', v_fault.message using
-      errcode = v_fault.errcode, column = v_fault.field, hint = v_fault.hint,
-      detail = format('Element %s of the subscribers.', v_fault.place);
-  end if;
+  select e.* into v_entry from dripdrop._open_sequence(tenant_key, sequence, null) as e;
+  perform dripdrop._check_subscribers(subscribers);
 
   with
   candidate as (
@@ -15100,7 +15417,7 @@ begin
       coalesce(s.entry_key, '') as entry_key,
       coalesce(s.data, '{}') as data,
       coalesce(s.metadata, '{}') as metadata,
-      v_sequence.reentry = 'after_exit'
+      v_entry.reentry = 'after_exit'
       and row_number() over (
         partition by coalesce(s.subscriber_type, 'User'), s.subscriber_id order by s.entry_key
       ) > 1 as is_second
@@ -15114,60 +15431,29 @@ begin
       alone, effective_mode, data, metadata, started_at
     )
     select
-      v_sequence.tenant_key, v_sequence.id, v_version.id, c.subscriber_type, c.subscriber_id,
-      c.entry_key, v_sequence.reentry = 'after_exit', v_version.mode, c.data, c.metadata, v_now
+      enroll_many.tenant_key, v_entry.sequence_id, v_entry.version_id, c.subscriber_type,
+      c.subscriber_id, c.entry_key, v_entry.reentry = 'after_exit', v_entry.mode, c.data,
+      c.metadata, v_now
     from candidate as c
     where not c.is_second
-      and dripdrop._may_enter(v_sequence, c.subscriber_type, c.subscriber_id, c.entry_key, v_now)
+      and not exists (
+        select from dripdrop._barring_enrollments(
+          v_entry.sequence_id, v_entry.reentry, v_entry.reentry_interval, c.subscriber_type,
+          c.subscriber_id, c.entry_key, v_now
+        )
+      )
     order by c.subscriber_type, c.subscriber_id, c.entry_key
     on conflict do nothing
     returning n.id
   )
   select array_agg(e.id) into v_enrolled
   from enrolled as e;
-
-  -- An enrolment that ended while the insert waited for it was still open when we looked.
-  if v_sequence.reentry = 'never' and exists (
-    select
-    from dripdrop.enrollments as n
-    cross join lateral dripdrop._enrollments_of(n.subscriber_type, n.subscriber_id) as e
-    where n.id = any (v_enrolled)
-      and e.sequence_id = n.sequence_id
-      and e.entry_key = n.entry_key
-      and e.state in ('completed', 'cancelled')
-  ) then
-    raise exception 'an enrolment ended at this moment' using
-      errcode = '40001', hint = 'Run the transaction again.';
-  end if;
-
-  perform dripdrop._begin(v_version.id, v_enrolled, v_first, v_now);
-  select place.number, x.channel, s.key, s.config into v_fault
-  from dripdrop.step_executions as x
-  join dripdrop.steps as s on s.id = x.step_id and not s.recurring
-  join dripdrop.enrollments as e on e.id = x.enrollment_id
-  cross join lateral (
-    select p.number
-    from jsonb_array_elements(subscribers) with ordinality as p (subscriber, number)
-    where p.subscriber ->> 'subscriber_id' = e.subscriber_id
-      and coalesce(p.subscriber ->> 'subscriber_type', 'User') = e.subscriber_type
-      and coalesce(p.subscriber ->> 'entry_key', '') = e.entry_key
-    order by p.number
-    limit 1
-  ) as place
-  where x.enrollment_id = any (v_enrolled)
-    and not dripdrop._is_recipient(
-      x.channel, dripdrop._recipient(x.channel, s.config, e.data)
-    )
-  order by place.number
-  limit 1;
-  if found then
-    raise exception 'data holds no usable recipient for %', v_fault.channel using
-      errcode = 'ZD205', column = 'data',
-      detail = format('Element %s of the subscribers.', v_fault.number),
-      hint = format(
-        'data.%s must be an address the channel of step "%s" can use.',
-        coalesce(v_fault.config ->> 'recipient_key', v_fault.channel), v_fault.key
-      );
+  if v_enrolled is not null then
+    if v_entry.reentry = 'never' then
+      perform dripdrop._check_not_ended(v_enrolled);
+    end if;
+    perform dripdrop._begin(v_entry.version_id, v_enrolled, null, v_now);
+    perform dripdrop._check_recipients(v_enrolled, subscribers);
   end if;
 
   return query
@@ -15179,14 +15465,197 @@ begin
     coalesce(s.subscriber_type, 'User'), s.subscriber_id
   ) as e
   where e.entry_key = coalesce(s.entry_key, '')
-    and e.sequence_id = v_sequence.id
+    and e.sequence_id = v_entry.sequence_id
     and (e.state in ('active', 'paused') or e.id = any (v_enrolled));
 end
 $$;
 
-comment on function dripdrop._enroll(text, text, text, jsonb) is
-  'The one way in: enrols those who are not, and returns the open enrolments of all of them, and '
-  'those whose way in was the way out.';
+comment on function dripdrop.enroll_many(text, text, jsonb) is
+  'Enrols a list of {subscriber_id, subscriber_type = User, data, entry_key, metadata}; returns '
+  'their open enrolments.';
+
+-- plpgsql/enrollment/entry.sql
+
+-- locks   key share on the sequence and its active version
+-- raises  ZD101 unknown sequence, ZD102 no active version, ZD104 unknown starting step,
+--         ZD207 bad tenant key, ZD302 sequence switched off
+create or replace function dripdrop._open_sequence(
+  tenant_key text,
+  sequence text,
+  starting_step text,
+  out sequence_id uuid,
+  out reentry text,
+  out reentry_interval interval,
+  out version_id uuid,
+  out mode text,
+  out first_step uuid
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_active boolean;
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  select q.id, q.reentry, q.reentry_interval, q.active
+  into sequence_id, reentry, reentry_interval, v_active
+  from dripdrop.sequences as q
+  where q.tenant_key is not distinct from _open_sequence.tenant_key
+    and q.key = _open_sequence.sequence
+  for key share;
+  if not found then
+    raise exception 'sequence % not found', dripdrop._quoted(sequence) using
+      errcode = 'ZD101', hint = 'Keys are looked up within the tenant that is named first.';
+  end if;
+  if not v_active then
+    raise exception 'sequence % is switched off', dripdrop._quoted(sequence) using
+      errcode = 'ZD302', hint = 'Its column active is false.';
+  end if;
+  select v.id, v.mode into version_id, mode
+  from dripdrop.sequence_versions as v
+  where v.sequence_id = _open_sequence.sequence_id and v.state = 'active'
+  for key share;
+  if not found then
+    raise exception 'sequence % has no active version', dripdrop._quoted(sequence) using
+      errcode = 'ZD102', hint = 'activate_sequence_version() makes one active.';
+  end if;
+  if starting_step is not null then
+    select s.id into first_step
+    from dripdrop.steps as s
+    where s.sequence_version_id = _open_sequence.version_id
+      and s.active
+      and not s.recurring
+      and s.key = _open_sequence.starting_step;
+    if not found then
+      raise exception 'sequence % has no active step % to start with',
+        dripdrop._quoted(sequence), dripdrop._quoted(starting_step) using
+        errcode = 'ZD104', hint = 'starting_step is the key of a step of the active version.';
+    end if;
+  end if;
+end
+$$;
+
+comment on function dripdrop._open_sequence(text, text, text) is
+  'What enrolling in a sequence needs to know of it: its rules of re-entry, its active version and '
+  'the step to start with, if one is named.';
+
+-- What the sequence's reentry says, apart from an open enrolment of the same entry, which enroll()
+-- returns: never, not if the entry has been; after_exit, not while another one is open; always,
+-- whatever else is open. No entry begins within reentry_interval of the start of a former one.
+create or replace function dripdrop._barring_enrollments(
+  sequence_id uuid,
+  reentry text,
+  reentry_interval interval,
+  subscriber_type text,
+  subscriber_id text,
+  entry_key text,
+  at timestamptz
+)
+returns setof uuid
+language sql
+stable
+begin atomic
+  select e.id
+  from dripdrop._enrollments_of(
+    _barring_enrollments.subscriber_type, _barring_enrollments.subscriber_id
+  ) as e
+  where e.sequence_id = _barring_enrollments.sequence_id
+    and case
+      when e.state in ('active', 'paused')
+      then
+        _barring_enrollments.reentry = 'after_exit'
+        and e.entry_key <> _barring_enrollments.entry_key
+      when _barring_enrollments.reentry = 'never'
+      then e.entry_key = _barring_enrollments.entry_key
+      else
+        (
+          e.entry_key = _barring_enrollments.entry_key
+          or _barring_enrollments.reentry = 'after_exit'
+        )
+        and e.started_at > _barring_enrollments.at - _barring_enrollments.reentry_interval
+    end;
+end;
+
+comment on function dripdrop._barring_enrollments(
+  uuid, text, interval, text, text, text, timestamptz
+) is
+  'The enrolments of a subscriber that keep it from entering a sequence.';
+
+-- raises  40001 it may enter after all, ZD301 enrolled before
+create or replace function dripdrop._open_enrollment(
+  sequence_id uuid,
+  sequence text,
+  subscriber_type text,
+  subscriber_id text,
+  entry_key text
+)
+returns dripdrop.enrollments
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_enrollment dripdrop.enrollments;
+begin
+  select (e.enrollment).* into v_enrollment
+  from dripdrop._enrollments_of(
+    _open_enrollment.subscriber_type, _open_enrollment.subscriber_id
+  ) as e
+  where e.sequence_id = _open_enrollment.sequence_id
+    and e.entry_key = _open_enrollment.entry_key
+    and e.state in ('active', 'paused');
+  if found then
+    return v_enrollment;
+  end if;
+  if not exists (
+    select
+    from dripdrop.sequences as q
+    cross join lateral dripdrop._barring_enrollments(
+      q.id, q.reentry, q.reentry_interval, _open_enrollment.subscriber_type,
+      _open_enrollment.subscriber_id, _open_enrollment.entry_key, dripdrop._now()
+    )
+    where q.id = _open_enrollment.sequence_id
+  ) then
+    raise exception 'an enrolment ended at this moment' using
+      errcode = '40001', hint = 'Run the transaction again.';
+  end if;
+  raise exception '% "%" was enrolled in % before and may not enter now',
+    subscriber_type, subscriber_id, dripdrop._quoted(sequence) using
+    errcode = 'ZD301',
+    hint = 'The sequence''s reentry and reentry_interval say when: never allows one enrolment per '
+      'entry_key, after_exit another one when all have ended, always one per entry_key at a time.';
+end
+$$;
+
+comment on function dripdrop._open_enrollment(uuid, text, text, text, text) is
+  'The open enrolment of an entry that could not be made, or the reason why there is none.';
+
+-- An enrolment that ended while an insert waited for it was still open when enroll() looked.
+--
+-- raises  40001
+create or replace function dripdrop._check_not_ended(enrollments uuid[])
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if exists (
+    select
+    from dripdrop.enrollments as n
+    cross join lateral dripdrop._enrollments_of(n.subscriber_type, n.subscriber_id) as e
+    where n.id = any (_check_not_ended.enrollments)
+      and e.sequence_id = n.sequence_id
+      and e.entry_key = n.entry_key
+      and e.state in ('completed', 'cancelled')
+  ) then
+    raise exception 'an enrolment ended at this moment' using
+      errcode = '40001', hint = 'Run the transaction again.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_not_ended(uuid[]) is
+  'Raises 40001 if one of these entries has been before.';
 
 -- plpgsql/enrollment/lifecycle.sql
 
@@ -15326,24 +15795,8 @@ begin
 
   perform dripdrop._wake_by_enrollment(v_enrollment, v_now);
 
-  -- What was under way when it was paused has been recorded without going on: the last message on
-  -- the path, and the last of each side step.
-  perform dripdrop._advance(
-    array(
-      select last.id
-      from (
-        select distinct on (line.step_id) x.id, x.ended_at
-        from dripdrop.step_executions as x
-        join dripdrop.steps as s
-          on s.id = x.step_id and s.sequence_version_id = v_enrollment.sequence_version_id
-        cross join lateral (select case when s.recurring then s.id end as step_id) as line
-        where x.enrollment_id = v_enrollment.id
-        order by line.step_id, x.ended_at desc nulls first, x.id desc
-      ) as last
-      where last.ended_at is not null
-    ),
-    v_now
-  );
+  -- What was under way when it was paused has been recorded without going on.
+  perform dripdrop._advance(dripdrop._last_ended(v_enrollment), v_now);
 
   select e.* into v_enrollment from dripdrop.enrollments as e where e.id = v_enrollment.id;
   return v_enrollment;
@@ -15353,6 +15806,31 @@ $$;
 comment on function dripdrop.resume_enrollment(text, uuid) is
   'Lets a paused enrolment go on: remaining waits continue, overdue messages are due now, '
   'scheduled ones at their next time.';
+
+create or replace function dripdrop._last_ended(enrollment dripdrop.enrollments)
+returns uuid[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select last.id
+    from (
+      select distinct on (line.step_id) x.id, x.ended_at
+      from dripdrop.step_executions as x
+      join dripdrop.steps as s
+        on s.id = x.step_id and s.sequence_version_id = enrollment.sequence_version_id
+      cross join lateral (select case when s.recurring then s.id end as step_id) as line
+      where x.enrollment_id = enrollment.id
+      order by line.step_id, x.ended_at desc nulls first, x.id desc
+    ) as last
+    where last.ended_at is not null
+  )
+$$;
+
+comment on function dripdrop._last_ended(dripdrop.enrollments) is
+  'The last message on the path of an enrolment, and the last of each side step, those that are '
+  'over.';
 
 -- locks   the enrolment, then its executions
 -- raises  ZD105 unknown enrolment, ZD110 it has ended
@@ -15438,6 +15916,151 @@ $$;
 comment on function dripdrop.list_active_enrollments(text, text) is
   'The active enrolments of a tenant, of one sequence or of all.';
 
+-- plpgsql/events/record_events.sql
+
+-- Whoever plans a step that waits for an event holds its enrolment: either the wait is there to be
+-- woken, or the event is there to be found. One that begins after the lock is nobody's here: two
+-- trackers that both came to it would not wait for each other.
+--
+-- locks   the open enrolments, in id order, then their executions
+create or replace function dripdrop._record_events(events dripdrop.events[], at timestamptz)
+returns setof dripdrop.events
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_locked uuid[];
+  v_new dripdrop.events[];
+  v_open uuid[];
+begin
+  v_locked := array(
+    select e.id
+    from dripdrop.enrollments as e
+    where e.id = any (dripdrop._enrollments_of_events(events))
+    order by e.id
+    for no key update
+  );
+  with recorded as (
+    insert into dripdrop.events
+    select v.* from unnest(events) as v
+    on conflict do nothing
+    returning *
+  )
+  select array_agg(row(r.*)::dripdrop.events) into v_new
+  from recorded as r;
+
+  if v_new is not null then
+    v_open := array(
+      select n.id
+      from unnest(dripdrop._enrollments_of_events(v_new)) as n (id)
+      where n.id = any (v_locked)
+    );
+    perform dripdrop._exit_by_rules(v_open, at);
+    perform dripdrop._wake_by_event(v_new, v_open, at);
+    perform dripdrop._fire_side_steps(v_new, v_open, at);
+  end if;
+
+  return query
+  select v.*
+  from unnest(events) with ordinality as g
+  -- Written out, because an index knows no "is not distinct from".
+  join dripdrop.events as v
+    on v.id = g.id
+    or (v.tenant_key = g.tenant_key and v.event_id = g.event_id)
+    or (v.tenant_key is null and g.tenant_key is null and v.event_id = g.event_id)
+  order by g.ordinality;
+end
+$$;
+
+comment on function dripdrop._record_events(dripdrop.events[], timestamptz) is
+  'The one way in for events: records those that are new, and does what follows from them.';
+
+create or replace function dripdrop._enrollments_of_events(events dripdrop.events[])
+returns uuid[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select distinct n.id
+    from unnest(events) as v
+    cross join lateral dripdrop._enrollments_of(v.subscriber_type, v.subscriber_id) as n
+    where n.tenant_key is not distinct from v.tenant_key
+      and (n.id = v.enrollment_id or v.enrollment_id is null)
+      and n.state in ('active', 'paused')
+  )
+$$;
+
+comment on function dripdrop._enrollments_of_events(dripdrop.events[]) is
+  'The open enrolments that events happen to.';
+
+-- Goals and exit rules, asked for every enrolment that something has happened to. Those that name a
+-- function of the application do not hold yet: claim_hooks() has it asked.
+--
+-- locks   nothing new: callers hold the enrolments
+create or replace function dripdrop._exit_by_rules(enrollments uuid[], at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_exits record;
+begin
+  for v_exits in
+    with
+    -- Once per sequence, not once per enrolment.
+    sequence as materialized (
+      select q.id, dripdrop._ways_out(q.id) as ways_out
+      from dripdrop.sequences as q
+      where q.id = any (array(
+        select distinct e.sequence_id
+        from dripdrop.enrollments as e
+        where e.id = any (_exit_by_rules.enrollments)
+      ))
+    )
+    select found.action, found.reason, array_agg((n.enrollment).id) as enrollments
+    from (
+      select e as enrollment
+      from dripdrop.enrollments as e
+      where e.id = any (_exit_by_rules.enrollments)
+      offset 0
+    ) as n
+    join sequence as q on q.id = (n.enrollment).sequence_id and cardinality(q.ways_out) > 0
+    cross join lateral dripdrop._way_out(
+      q.ways_out, n.enrollment, null, null, null, _exit_by_rules.at
+    ) as found
+    where found.action is not null
+    group by found.action, found.reason
+  loop
+    perform dripdrop._end_enrollments(
+      v_exits.enrollments,
+      case v_exits.action when 'complete' then 'completed' else 'cancelled' end,
+      v_exits.reason,
+      _exit_by_rules.at
+    );
+  end loop;
+
+  update dripdrop.enrollments as e
+  set ask_at = _exit_by_rules.at
+  where e.id = any (_exit_by_rules.enrollments)
+    and e.state in ('active', 'paused')
+    and e.sequence_id = any (array(
+      select q.id
+      from dripdrop.sequences as q
+      where q.id in (
+        select n.sequence_id
+        from dripdrop.enrollments as n
+        where n.id = any (_exit_by_rules.enrollments)
+      )
+      and exists (select from dripdrop._rule_functions(q))
+    ));
+end
+$$;
+
+comment on function dripdrop._exit_by_rules(uuid[], timestamptz) is
+  'Ends the enrolments that have reached a goal or meet an exit rule of their sequence, and has '
+  'those be asked whose rules name SQL functions.';
+
 -- plpgsql/events/track_event.sql
 
 -- What happened, to one enrolment or to a subscriber, in the caller's transaction: roll back the
@@ -15510,51 +16133,67 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now timestamptz := dripdrop._now();
-  v_fault record;
-  v_given dripdrop.events[];
-  v_new dripdrop.events[];
-  v_held uuid[];
-  v_open uuid[];
 begin
   perform dripdrop._check_json_list(events, 'events');
   perform dripdrop._check_tenant_key(tenant_key);
+  perform dripdrop._check_events(events);
+  return query
+  select v.*
+  from dripdrop._record_events(dripdrop._read_events(tenant_key, events, v_now), v_now) as v;
+end
+$$;
+
+comment on function dripdrop._track(text, jsonb) is
+  'Checks and records events that come as a list of objects.';
+
+-- One pass looks at all elements; the first fault is the one reported.
+--
+-- raises  ZD201, with the element in the detail
+create or replace function dripdrop._check_events(events jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_fault record;
+begin
   if jsonb_typeof(events) is distinct from 'array' then
     raise exception 'events is not a list' using
-      errcode = 'ZD201', column = 'events', hint = 'Pass [{"event_key": …, "subscriber_id": …}, …].';
+      errcode = 'ZD201', column = 'events',
+      hint = 'Pass [{"event_key": …, "subscriber_id": …}, …].';
   end if;
   select e.place, fault.* into v_fault
   from jsonb_array_elements(events) with ordinality as e (event, place)
   cross join lateral (
-    values
-    (
-      'event_key', coalesce(e.event ->> 'event_key', '') = '',
-      'an event needs a key', 'For example event_key => ''order_completed''.'
-    ),
-    (
-      'subscriber_id',
-      (e.event ->> 'enrollment_id' is null) = (coalesce(e.event ->> 'subscriber_id', '') = ''),
-      'an event happens to an enrolment or to a subscriber',
-      'Pass either enrollment_id or subscriber_id.'
-    ),
-    (
-      'subscriber_type', e.event ->> 'subscriber_type' = '',
-      'subscriber_type is empty', 'Leave it out for User.'
-    ),
-    (
-      'event_data', jsonb_typeof(e.event -> 'event_data') not in ('object', 'null'),
-      'event_data is not an object', 'Pass an object, for example ''{"amount": 10}''.'
-    ),
-    (
-      'event_id', e.event ->> 'event_id' = '',
-      'event_id is empty', 'Leave it out, or pass what identifies the event where it comes from.'
-    )
+    select
+      'event_key' as field, 'an event needs a key' as message,
+      'For example event_key => ''order_completed''.' as hint
+    where coalesce(e.event ->> 'event_key', '') = ''
     union all
     select
-      f.name, octet_length(e.event ->> f.name) > 500,
-      f.name || ' is longer than 500 bytes', 'Pass what the application knows it by.'
+      'subscriber_id', 'an event happens to an enrolment or to a subscriber',
+      'Pass either enrollment_id or subscriber_id.'
+    where (e.event ->> 'enrollment_id' is null) = (coalesce(e.event ->> 'subscriber_id', '') = '')
+    union all
+    select 'subscriber_type', 'subscriber_type is empty', 'Leave it out for User.'
+    where e.event ->> 'subscriber_type' = ''
+    union all
+    select
+      'event_data', 'event_data is not an object',
+      'Pass an object, for example ''{"amount": 10}''.'
+    where jsonb_typeof(e.event -> 'event_data') not in ('object', 'null')
+    union all
+    select
+      'event_id', 'event_id is empty',
+      'Leave it out, or pass what identifies the event where it comes from.'
+    where e.event ->> 'event_id' = ''
+    union all
+    select
+      f.name, f.name || ' is longer than 500 bytes', 'Pass what the application knows it by.'
     from unnest('{event_key,subscriber_type,subscriber_id,event_id}'::text[]) as f (name)
-  ) as fault (field, closed, message, hint)
-  where fault.closed
+    where octet_length(e.event ->> f.name) > 500
+  ) as fault
   order by e.place
   limit 1;
   if found then
@@ -15562,29 +16201,46 @@ begin
       errcode = 'ZD201', column = v_fault.field, hint = v_fault.hint,
       detail = format('Element %s of the events.', v_fault.place);
   end if;
+end
+$$;
+
+comment on function dripdrop._check_events(jsonb) is
+  'Raises ZD201 on the first element of a list of events that makes no sense.';
+
+-- raises  ZD105 unknown enrolment, ZD201 malformed, or not within a hundred years
+create or replace function dripdrop._read_events(tenant_key text, events jsonb, at timestamptz)
+returns dripdrop.events[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_events dripdrop.events[];
+begin
   begin
-    v_given := array(
-      select row(
-        dripdrop._uuidv7(),
-        _track.tenant_key,
-        g.enrollment_id,
-        coalesce(n.subscriber_type, g.subscriber_type, 'User'),
-        coalesce(n.subscriber_id, g.subscriber_id),
-        coalesce(g.event_type, 'custom'),
-        g.event_key,
-        g.event_id,
-        coalesce(g.event_data, '{}'),
-        coalesce(g.occurred_at, v_now),
-        v_now
-      )::dripdrop.events
-      from jsonb_to_recordset(events) as g (
-        enrollment_id uuid, subscriber_type text, subscriber_id text, event_type text,
-        event_key text, event_id text, event_data jsonb, occurred_at timestamptz
-      )
-      left join dripdrop.enrollments as n
-        on n.id = g.enrollment_id and n.tenant_key is not distinct from _track.tenant_key
-      where g.enrollment_id is null or n.id is not null
-      order by g.event_id
+    v_events := array(
+      select v::dripdrop.events
+      from (
+        select
+          dripdrop._uuidv7() as id,
+          _read_events.tenant_key,
+          g.enrollment_id,
+          coalesce(n.subscriber_type, g.subscriber_type, 'User') as subscriber_type,
+          coalesce(n.subscriber_id, g.subscriber_id) as subscriber_id,
+          coalesce(g.event_type, 'custom') as event_type,
+          g.event_key,
+          g.event_id,
+          coalesce(g.event_data, '{}') as event_data,
+          coalesce(g.occurred_at, _read_events.at) as occurred_at,
+          _read_events.at as inserted_at
+        from jsonb_to_recordset(events) as g (
+          enrollment_id uuid, subscriber_type text, subscriber_id text, event_type text,
+          event_key text, event_id text, event_data jsonb, occurred_at timestamptz
+        )
+        left join dripdrop.enrollments as n
+          on n.id = g.enrollment_id and n.tenant_key is not distinct from _read_events.tenant_key
+        where g.enrollment_id is null or n.id is not null
+        order by g.event_id
+      ) as v
     );
   exception
     when data_exception then
@@ -15593,141 +16249,22 @@ begin
         hint = 'enrollment_id is a uuid, occurred_at a time.';
   end;
   if exists (
-    select from unnest(v_given) as g
-    where g.occurred_at < v_now - interval '100 years'
-      or g.occurred_at > v_now + interval '100 years'
+    select from unnest(v_events) as v
+    where v.occurred_at not between at - interval '100 years' and at + interval '100 years'
   ) then
     raise exception 'an event did not happen within 100 years' using
       errcode = 'ZD201', column = 'occurred_at', hint = 'Leave it out for now.';
   end if;
-  if cardinality(v_given) < jsonb_array_length(events) then
+  if cardinality(v_events) < jsonb_array_length(events) then
     raise exception 'an enrolment of the events is not found' using
       errcode = 'ZD105', hint = 'Ids are looked up within the tenant that is named first.';
   end if;
-
-  -- Whoever plans a step that waits for an event holds its enrolment: either the wait is there to be
-  -- woken, or the event is there to be found. One that begins after this is nobody's here: two
-  -- trackers that both came to it would not wait for each other.
-  v_held := array(
-    select e.id
-    from dripdrop.enrollments as e
-    where e.id in (
-      select n.id
-      from unnest(v_given) as g
-      cross join lateral dripdrop._enrollments_of(g.subscriber_type, g.subscriber_id) as n
-      where n.tenant_key is not distinct from g.tenant_key
-        and (n.id = g.enrollment_id or g.enrollment_id is null)
-        and n.state in ('active', 'paused')
-    )
-    order by e.id
-    for no key update
-  );
-
-  with recorded as (
-    insert into dripdrop.events
-    select g.* from unnest(v_given) as g
-    on conflict do nothing
-    returning *
-  )
-  select array_agg(row(r.*)::dripdrop.events) into v_new
-  from recorded as r;
-
-  if v_new is not null then
-    v_open := array(
-      select distinct n.id
-      from unnest(v_new) as g
-      cross join lateral dripdrop._enrollments_of(g.subscriber_type, g.subscriber_id) as n
-      where n.tenant_key is not distinct from g.tenant_key
-        and (n.id = g.enrollment_id or g.enrollment_id is null)
-        and n.id = any (v_held)
-        and n.state in ('active', 'paused')
-    );
-    perform dripdrop._let_out(v_open, v_now);
-    perform dripdrop._wake_by_event(v_new, v_open, v_now);
-    perform dripdrop._fire_side_steps(v_new, v_open, v_now);
-  end if;
-
-  return query
-  select v.*
-  from unnest(v_given) with ordinality as g
-  -- Written out, because an index knows no "is not distinct from".
-  join dripdrop.events as v
-    on v.id = g.id
-    or (v.tenant_key = g.tenant_key and v.event_id = g.event_id)
-    or (v.tenant_key is null and g.tenant_key is null and v.event_id = g.event_id)
-  order by g.ordinality;
+  return v_events;
 end
 $$;
 
-comment on function dripdrop._track(text, jsonb) is
-  'The one way in for events: records those that are new, and does what follows from them.';
-
--- Goals and exit rules, asked for every enrolment that something has happened to. Those that name a
--- function of the application do not hold yet: claim_hooks() has it asked.
---
--- locks   nothing new: callers hold the enrolments
-create or replace function dripdrop._let_out(enrollments uuid[], at timestamptz)
-returns void
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_exits record;
-begin
-  for v_exits in
-    with
-    -- Once per sequence, not once per enrolment.
-    sequence as materialized (
-      select q.id, dripdrop._ways_out(q.id) as ways_out
-      from dripdrop.sequences as q
-      where q.id = any (array(
-        select distinct e.sequence_id
-        from dripdrop.enrollments as e
-        where e.id = any (_let_out.enrollments)
-      ))
-    )
-    select found.action, found.reason, array_agg((n.enrollment).id) as enrollments
-    from (
-      select e as enrollment
-      from dripdrop.enrollments as e
-      where e.id = any (_let_out.enrollments)
-      offset 0
-    ) as n
-    join sequence as q on q.id = (n.enrollment).sequence_id and cardinality(q.ways_out) > 0
-    cross join lateral dripdrop._way_out(
-      q.ways_out, n.enrollment, null, null, null, _let_out.at
-    ) as found
-    where found.action is not null
-    group by found.action, found.reason
-  loop
-    perform dripdrop._end_enrollments(
-      v_exits.enrollments,
-      case v_exits.action when 'complete' then 'completed' else 'cancelled' end,
-      v_exits.reason,
-      _let_out.at
-    );
-  end loop;
-
-  update dripdrop.enrollments as e
-  set ask_at = _let_out.at
-  where e.id = any (_let_out.enrollments)
-    and e.state in ('active', 'paused')
-    and e.sequence_id = any (array(
-      select q.id
-      from dripdrop.sequences as q
-      where q.id in (
-        select n.sequence_id
-        from dripdrop.enrollments as n
-        where n.id = any (_let_out.enrollments)
-      )
-      and exists (select from dripdrop._rule_functions(q))
-    ));
-end
-$$;
-
-comment on function dripdrop._let_out(uuid[], timestamptz) is
-  'Ends the enrolments that have reached a goal or meet an exit rule of their sequence, and has '
-  'those be asked whose rules name SQL functions.';
+comment on function dripdrop._read_events(text, jsonb, timestamptz) is
+  'The events of a list of objects, in the order of their event_id.';
 
 -- Side steps fire once per event; someone who is paused misses them.
 --
@@ -15786,6 +16323,118 @@ comment on function dripdrop._fire_side_steps(dripdrop.events[], uuid[], timesta
 -- plpgsql/consent/check_suppressions.sql
 
 -- Also for channels that no provider serves yet: lists of those who opted out come from elsewhere.
+create or replace function dripdrop._suppression_fault(tenant_key text, suppression jsonb)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when jsonb_typeof(suppression) <> 'object' then 'object'
+    when suppression - '{channel,recipient,reason,source,metadata,topic,expires_at}'::text[] <> '{}'
+    then 'field'
+    when coalesce(
+      suppression ->> 'channel' <> all (
+        '{email,sms,webhook,pubsub,slack,telegram,whatsapp}'::text[]
+      ),
+      true
+    )
+    then 'channel'
+    when coalesce(
+      btrim(dripdrop._normalized(suppression ->> 'channel', suppression ->> 'recipient')), ''
+    ) = ''
+    then 'recipient'
+    when not dripdrop._can_be_suppressed(
+      suppression ->> 'channel', suppression ->> 'recipient'
+    )
+    then 'address'
+    when suppression ->> 'expires_at' is not null
+      and not dripdrop._is_time_to_come(suppression ->> 'expires_at')
+    then 'expires_at'
+    when suppression ? 'reason' and dripdrop._severity(suppression ->> 'reason') is null
+    then 'reason'
+    when jsonb_typeof(suppression -> 'metadata') not in ('object', 'null') then 'metadata'
+    when suppression ->> 'topic' is not null and not exists (
+      select from dripdrop.topics as t
+      where t.key = suppression ->> 'topic'
+        and t.tenant_key is not distinct from _suppression_fault.tenant_key
+    )
+    then 'topic'
+  end
+$$;
+
+comment on function dripdrop._suppression_fault(text, jsonb) is
+  'What is wrong with an element of a list of suppressions, as _refuse_suppression() knows it, or '
+  'null.';
+
+-- raises  ZD131 unknown topic, ZD201 bad argument, ZD202 unknown channel; with the element in the
+--         detail
+create or replace function dripdrop._refuse_suppression(
+  fault text,
+  suppression jsonb,
+  place bigint
+)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_place text := format('Element %s of the suppressions.', place);
+  v_value text := dripdrop._quoted(suppression ->> fault);
+begin
+  case fault
+    when 'object' then
+      raise exception 'a suppression is not an object' using
+        errcode = 'ZD201', column = 'suppressions', detail = v_place,
+        hint = 'Write {"channel": "email", "recipient": …}.';
+    when 'field' then
+      raise exception 'a suppression has an unknown field' using
+        errcode = 'ZD201', column = 'suppressions', detail = v_place,
+        hint = 'The fields are channel, recipient, reason, source, metadata, topic and expires_at.';
+    when 'channel' then
+      raise exception 'channel % is unknown', v_value using
+        errcode = 'ZD202', column = 'channel', detail = v_place,
+        hint = 'Use email, sms, webhook, pubsub, slack, telegram or whatsapp.';
+    when 'recipient' then
+      raise exception 'a recipient is needed' using
+        errcode = 'ZD201', column = 'recipient', detail = v_place,
+        hint = 'For example sam@example.com.';
+    when 'address' then
+      raise exception '% is no address of channel %',
+        dripdrop._quoted(suppression ->> 'recipient'), suppression ->> 'channel' using
+        errcode = 'ZD201', column = 'recipient', detail = v_place,
+        hint = case
+          when suppression ->> 'recipient' like '%*%'
+          then 'Write @example.com for a whole domain, and each of its subdomains by itself.'
+          else 'For email sam@example.com or a whole domain as @example.com, for sms and whatsapp '
+            'a number with its country as +4915123456789.'
+        end;
+    when 'expires_at' then
+      raise exception 'expires_at % is not a time to come', v_value using
+        errcode = 'ZD201', column = 'expires_at', detail = v_place,
+        hint = 'For example 2026-12-24T18:00:00Z, within 100 years; leave it out for a suppression '
+          'for good.';
+    when 'reason' then
+      raise exception 'reason % is unknown', v_value using
+        errcode = 'ZD201', column = 'reason', detail = v_place,
+        hint = 'Use unsubscribe, bounce, complaint, manual or provider_block.';
+    when 'metadata' then
+      raise exception 'metadata is not an object' using
+        errcode = 'ZD201', column = 'metadata', detail = v_place,
+        hint = 'Pass an object, for example ''{}''.';
+    when 'topic' then
+      raise exception 'topic % not found', v_value using
+        errcode = 'ZD131', column = 'topic', detail = v_place,
+        hint = 'list_topics() shows those of the tenant that is named first; leave it out for '
+          'every message.';
+  end case;
+end
+$$;
+
+comment on function dripdrop._refuse_suppression(text, jsonb, bigint) is
+  'Raises what is wrong with an element of a list of suppressions.';
+
 -- One pass looks at all elements; the first fault is the one reported.
 --
 -- raises  ZD131 unknown topic, ZD201 bad argument, ZD202 unknown channel
@@ -15796,112 +16445,25 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_fault record;
-  v_place text;
+  v_bad record;
 begin
   if jsonb_typeof(suppressions) is distinct from 'array' then
     raise exception 'suppressions is not a list' using
       errcode = 'ZD201', column = 'suppressions',
       hint = 'Pass [{"channel": "email", "recipient": …, "reason": …}, …].';
   end if;
-  select s.place, s.suppression, fault.* into v_fault
+  select f.fault, s.suppression, s.place into v_bad
   from jsonb_array_elements(suppressions) with ordinality as s (suppression, place)
   cross join lateral (
-    values
-    (
-      1, 'suppressions', jsonb_typeof(s.suppression) <> 'object',
-      'a suppression is not an object', 'Write {"channel": "email", "recipient": …}.'
-    ),
-    (
-      2, 'suppressions',
-      jsonb_typeof(s.suppression) = 'object'
-      and s.suppression
-        - '{channel,recipient,reason,source,metadata,topic,expires_at}'::text[] <> '{}',
-      'a suppression has an unknown field',
-      'The fields are channel, recipient, reason, source, metadata, topic and expires_at.'
-    ),
-    (
-      3, 'channel',
-      coalesce(
-        s.suppression ->> 'channel' <> all (
-          '{email,sms,webhook,pubsub,slack,telegram,whatsapp}'::text[]
-        ),
-        true
-      ),
-      format('channel %s is unknown', dripdrop._quoted(s.suppression ->> 'channel')),
-      'Use email, sms, webhook, pubsub, slack, telegram or whatsapp.'
-    ),
-    (
-      4, 'recipient',
-      coalesce(
-        btrim(dripdrop._normalized(s.suppression ->> 'channel', s.suppression ->> 'recipient')), ''
-      ) = '',
-      'a recipient is needed', 'For example sam@example.com.'
-    ),
-    (
-      5, 'recipient',
-      not dripdrop._can_be_suppressed(
-        s.suppression ->> 'channel', s.suppression ->> 'recipient'
-      ),
-      format(
-        '%s is no address of channel %s',
-        dripdrop._quoted(s.suppression ->> 'recipient'), s.suppression ->> 'channel'
-      ),
-      case
-        when s.suppression ->> 'recipient' like '%*%'
-        then 'Write @example.com for a whole domain, and each of its subdomains by itself.'
-        else 'For email sam@example.com or a whole domain as @example.com, for sms and whatsapp a '
-          'number with its country as +4915123456789.'
-      end
-    ),
-    (
-      6, 'expires_at',
-      s.suppression ->> 'expires_at' is not null
-      and not dripdrop._is_time_to_come(s.suppression ->> 'expires_at'),
-      format(
-        'expires_at %s is not a time to come', dripdrop._quoted(s.suppression ->> 'expires_at')
-      ),
-      'For example 2026-12-24T18:00:00Z, within 100 years; leave it out for a suppression for good.'
-    ),
-    (
-      7, 'reason',
-      s.suppression ? 'reason' and dripdrop._severity(s.suppression ->> 'reason') is null,
-      format('reason %s is unknown', dripdrop._quoted(s.suppression ->> 'reason')),
-      'Use unsubscribe, bounce, complaint, manual or provider_block.'
-    ),
-    (
-      8, 'metadata',
-      jsonb_typeof(s.suppression -> 'metadata') not in ('object', 'null'),
-      'metadata is not an object', 'Pass an object, for example ''{}''.'
-    ),
-    (
-      9, 'topic',
-      s.suppression ->> 'topic' is not null and not exists (
-        select from dripdrop.topics as t
-        where t.key = s.suppression ->> 'topic'
-          and t.tenant_key is not distinct from _check_suppressions.tenant_key
-      ),
-      format('topic %s not found', dripdrop._quoted(s.suppression ->> 'topic')),
-      'list_topics() shows those of the tenant that is named first; leave it out for every message.'
-    )
-  ) as fault (rule, field, closed, message, hint)
-  where fault.closed
-  order by s.place, fault.rule
+    select dripdrop._suppression_fault(_check_suppressions.tenant_key, s.suppression) as fault
+    offset 0
+  ) as f
+  where f.fault is not null
+  order by s.place
   limit 1;
-  if not found then
-    return;
+  if found then
+    perform dripdrop._refuse_suppression(v_bad.fault, v_bad.suppression, v_bad.place);
   end if;
-
-  v_place := format('Element %s of the suppressions.', v_fault.place);
-  if v_fault.field = 'channel' then
-    raise exception '%', v_fault.message using
-      errcode = 'ZD202', column = v_fault.field, hint = v_fault.hint, detail = v_place;
-  elsif v_fault.field = 'topic' then
-    raise exception '%', v_fault.message using
-      errcode = 'ZD131', column = v_fault.field, hint = v_fault.hint, detail = v_place;
-  end if;
-  raise exception '%', v_fault.message using
-    errcode = 'ZD201', column = v_fault.field, hint = v_fault.hint, detail = v_place;
 end
 $$;
 
@@ -15987,20 +16549,27 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_now timestamptz := dripdrop._now();
-  v_entries jsonb;
 begin
   perform dripdrop._check_json_list(suppressions, 'suppressions');
   perform dripdrop._check_tenant_key(tenant_key);
   perform dripdrop._check_suppressions(tenant_key, suppressions);
-
-  select jsonb_agg(
-    s.suppression || jsonb_build_object('tenant_key', suppress_many.tenant_key) order by s.place
-  )
-  into v_entries
-  from jsonb_array_elements(suppressions) with ordinality as s (suppression, place);
-  return query select p.* from dripdrop._suppress(coalesce(v_entries, '[]'), v_now) as p;
+  return query
+  select p.*
+  from dripdrop._write_suppressions(
+    array(
+      select s::dripdrop._suppression
+      from (
+        select
+          suppress_many.tenant_key, n.channel, n.recipient, n.topic, coalesce(n.reason, 'manual'),
+          n.source, coalesce(nullif(n.metadata, 'null'), '{}'), n.expires_at
+        from jsonb_to_recordset(suppressions) as n (
+          channel text, recipient text, topic text, reason text, source text, metadata jsonb,
+          expires_at timestamptz
+        )
+      ) as s
+    ),
+    dripdrop._now()
+  ) as p;
 end
 $$;
 
@@ -16008,11 +16577,13 @@ comment on function dripdrop.suppress_many(text, jsonb) is
   'Suppresses a list of {channel, recipient, reason = manual, source, metadata, topic, '
   'expires_at}, as suppress() does one.';
 
--- Of all that is said about an address the worst is quoted, and it lasts as long as anyone wants it
--- to: neither a later nor an earlier word can make it less.
+-- Neither a later nor an earlier word can make a suppression less.
 --
 -- locks   the suppressions, in the order of their slots, which they take with the commit
-create or replace function dripdrop._suppress(entries jsonb, at timestamptz)
+create or replace function dripdrop._write_suppressions(
+  suppressions dripdrop._suppression[],
+  at timestamptz
+)
 returns setof dripdrop.suppressions
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -16022,50 +16593,17 @@ begin
     select distinct dripdrop._held_thing(
       'recipient', s.tenant_key, dripdrop._normalized(s.channel, s.recipient)
     )
-    from jsonb_to_recordset(entries) as s (tenant_key text, channel text, recipient text)
+    from unnest(suppressions) as s
   ));
   return query
-  with
-  entry as (
-    select
-      row_number() over () as place,
-      s.tenant_key,
-      s.channel,
-      s.recipient,
-      dripdrop._normalized(s.channel, s.recipient) as recipient_normalized,
-      s.topic,
-      coalesce(s.reason, 'manual') as reason,
-      s.source,
-      coalesce(nullif(s.metadata, 'null'), '{}') as metadata,
-      s.expires_at
-    from jsonb_to_recordset(entries) as s (
-      tenant_key text, channel text, recipient text, topic text, reason text, source text,
-      metadata jsonb, expires_at timestamptz
-    )
-  ),
-  worst as (
-    select distinct on (n.recipient_normalized, n.channel, n.tenant_key, n.topic)
-      n.tenant_key, n.channel, n.recipient, n.recipient_normalized, n.topic, n.reason, n.source,
-      n.metadata,
-      nullif(
-        max(coalesce(n.expires_at, 'infinity')) over (
-          partition by n.recipient_normalized, n.channel, n.tenant_key, n.topic
-        ),
-        'infinity'
-      ) as expires_at
-    from entry as n
-    order by
-      n.recipient_normalized, n.channel, n.tenant_key, n.topic, dripdrop._severity(n.reason) desc,
-      n.place desc
-  )
   insert into dripdrop.suppressions as p (
     tenant_key, channel, recipient, recipient_normalized, topic, reason, source, metadata,
     expires_at, inserted_at, updated_at
   )
   select
     w.tenant_key, w.channel, w.recipient, w.recipient_normalized, w.topic, w.reason, w.source,
-    w.metadata, w.expires_at, _suppress.at, _suppress.at
-  from worst as w
+    w.metadata, w.expires_at, _write_suppressions.at, _write_suppressions.at
+  from dripdrop._worst_suppressions(suppressions) as w
   order by
     dripdrop._suppression_slot(w.tenant_key, w.recipient_normalized), w.recipient_normalized,
     w.channel, w.tenant_key, w.topic
@@ -16076,7 +16614,7 @@ begin
       case when c.stays then p.source else excluded.source end,
       case when c.stays then p.metadata else excluded.metadata end,
       case
-        when p.expires_at <= _suppress.at then excluded.expires_at
+        when p.expires_at <= _write_suppressions.at then excluded.expires_at
         else nullif(
           greatest(
             coalesce(p.expires_at, 'infinity'), coalesce(excluded.expires_at, 'infinity')
@@ -16084,10 +16622,10 @@ begin
           'infinity'
         )
       end,
-      _suppress.at
+      _write_suppressions.at
     from (
       select
-        coalesce(p.expires_at > _suppress.at, true)
+        coalesce(p.expires_at > _write_suppressions.at, true)
         and dripdrop._severity(p.reason) > dripdrop._severity(excluded.reason) as stays
     ) as c
   )
@@ -16095,43 +16633,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._suppress(jsonb, timestamptz) is
+comment on function dripdrop._write_suppressions(dripdrop._suppression[], timestamptz) is
   'Writes suppressions of any tenants, and their history.';
-
--- What a server's answer suppresses waits for no application that has the same address in hand: it
--- is refused, and recorded later.
---
--- raises  55P03 somebody else is writing this suppression
-create or replace function dripdrop._suppress_one(
-  tenant_key text,
-  channel text,
-  recipient text,
-  reason text,
-  source text,
-  metadata jsonb,
-  at timestamptz
-)
-returns dripdrop.suppressions
-language sql
-set search_path = pg_catalog, pg_temp
-set lock_timeout = '100ms'
-as $$
-  select p.*
-  from dripdrop._suppress(
-    jsonb_build_array(jsonb_build_object(
-      'tenant_key', _suppress_one.tenant_key,
-      'channel', _suppress_one.channel,
-      'recipient', _suppress_one.recipient,
-      'reason', _suppress_one.reason,
-      'source', _suppress_one.source,
-      'metadata', _suppress_one.metadata
-    )),
-    _suppress_one.at
-  ) as p
-$$;
-
-comment on function dripdrop._suppress_one(text, text, text, text, text, jsonb, timestamptz) is
-  'Writes one suppression for good.';
 
 -- The worse reason is the one that is kept.
 create or replace function dripdrop._severity(reason text)
@@ -16145,6 +16648,77 @@ return array_position(
 
 comment on function dripdrop._severity(text) is
   'How much a reason for a suppression weighs, 1 to 5; null for an unknown one.';
+
+-- Of all that is said about an address the worst is quoted, and it lasts as long as anyone wants it
+-- to.
+create or replace function dripdrop._worst_suppressions(suppressions dripdrop._suppression[])
+returns table (
+  tenant_key text,
+  channel text,
+  recipient text,
+  recipient_normalized text,
+  topic text,
+  reason text,
+  source text,
+  metadata jsonb,
+  expires_at timestamptz
+)
+language sql
+immutable
+begin atomic
+  select distinct on (n.normalized, s.channel, s.tenant_key, s.topic)
+    s.tenant_key, s.channel, s.recipient, n.normalized, s.topic, s.reason, s.source, s.metadata,
+    nullif(
+      max(coalesce(s.expires_at, 'infinity')) over (
+        partition by n.normalized, s.channel, s.tenant_key, s.topic
+      ),
+      'infinity'
+    )
+  from unnest(suppressions) with ordinality as s
+  cross join lateral (
+    select dripdrop._normalized(s.channel, s.recipient) as normalized
+  ) as n
+  order by
+    n.normalized, s.channel, s.tenant_key, s.topic, dripdrop._severity(s.reason) desc,
+    s.ordinality desc;
+end;
+
+comment on function dripdrop._worst_suppressions(dripdrop._suppression[]) is
+  'One suppression for each recipient, channel, tenant and topic: the worst, with the latest end.';
+
+-- What a server's answer suppresses waits for no application that has the same address in hand: it
+-- is refused, and recorded later.
+--
+-- raises  55P03 somebody else is writing this suppression
+create or replace function dripdrop._suppress_bounce(
+  tenant_key text,
+  channel text,
+  recipient text,
+  metadata jsonb,
+  at timestamptz
+)
+returns dripdrop.suppressions
+language sql
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '100ms'
+as $$
+  select p.*
+  from dripdrop._write_suppressions(
+    array(
+      select s::dripdrop._suppression
+      from (
+        select
+          _suppress_bounce.tenant_key, _suppress_bounce.channel, _suppress_bounce.recipient,
+          null::text as topic, 'bounce', 'provider', _suppress_bounce.metadata,
+          null::timestamptz as expires_at
+      ) as s
+    ),
+    _suppress_bounce.at
+  ) as p
+$$;
+
+comment on function dripdrop._suppress_bounce(text, text, text, jsonb, timestamptz) is
+  'Suppresses the recipient of a hard bounce.';
 
 -- A claim shares the slots of addresses, not of domains.
 create or replace function dripdrop._suppression_slot(tenant_key text, recipient_normalized text)
@@ -16165,7 +16739,7 @@ $$;
 comment on function dripdrop._suppression_slot(text, text) is
   'The slot that a suppression takes when it commits.';
 
-create or replace function dripdrop._stop_who_is_suppressed()
+create or replace function dripdrop._suppression_excludes_claims()
 returns trigger
 language plpgsql
 security definer
@@ -16179,7 +16753,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._stop_who_is_suppressed() is
+comment on function dripdrop._suppression_excludes_claims() is
   'Trigger: a suppression excludes claims when it commits.';
 
 drop trigger if exists suppressions_exclude_claims on dripdrop.suppressions;
@@ -16187,10 +16761,10 @@ create constraint trigger suppressions_exclude_claims
 after insert or update on dripdrop.suppressions
 deferrable initially deferred
 for each row
-execute function dripdrop._stop_who_is_suppressed();
+execute function dripdrop._suppression_excludes_claims();
 
--- What is said once more, with nothing new, is not noted.
-create or replace function dripdrop._note_suppression()
+-- A suppression that is repeated with nothing new is not logged.
+create or replace function dripdrop._log_suppression()
 returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -16219,13 +16793,13 @@ begin
 end
 $$;
 
-comment on function dripdrop._note_suppression() is
+comment on function dripdrop._log_suppression() is
   'Trigger: keeps the history of suppressions.';
 
 create or replace trigger suppressions_are_noted
 after insert or update on dripdrop.suppressions
 for each row
-execute function dripdrop._note_suppression();
+execute function dripdrop._log_suppression();
 
 -- Somebody answers for it: a suppression is often a promise, or the law.
 --
@@ -16508,7 +17082,6 @@ comment on function dripdrop._consent(
 
 -- No message is touched here, so that those of enrolments that begin meanwhile are stopped too: the
 -- gate at the fence sees the opt-out once it has committed.
--- An opt-out is later than all that it let pass.
 --
 -- locks   the subscription; to opt out, with the commit the subscriber's slot, waiting for claims
 --         that are under way
@@ -16526,10 +17099,6 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_now timestamptz := dripdrop._now();
-  v_topic uuid;
-  v_subscription dripdrop.subscriptions;
 begin
   perform dripdrop._check_tenant_key(tenant_key);
   if coalesce(subscriber_type, '') = '' or coalesce(subscriber_id, '') = '' then
@@ -16545,20 +17114,67 @@ begin
     raise exception 'state % is unknown', dripdrop._quoted(state) using
       errcode = 'ZD201', column = 'state', hint = 'Use subscribed or unsubscribed.';
   end if;
+  return dripdrop._set_subscription(
+    tenant_key, subscriber_type, subscriber_id, topic, state, source
+  );
+end
+$$;
+
+comment on function dripdrop.set_subscription(text, text, text, text, text, text) is
+  'A subscriber opts in to a topic (subscribed) or out of it (unsubscribed); source says where. '
+  'An opt-out stops the messages about this topic that have not left. Saying it again '
+  'changes nothing; each change is kept in consent_records. subscriber_type and subscriber_id: at '
+  'most 500 bytes each.';
+
+-- raises  ZD131 unknown topic
+create or replace function dripdrop._topic_id(tenant_key text, topic text)
+returns uuid
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_id uuid;
+begin
+  select t.id into v_id
+  from dripdrop.topics as t
+  where t.key = _topic_id.topic and t.tenant_key is not distinct from _topic_id.tenant_key;
+  if not found then
+    raise exception 'topic % not found', dripdrop._quoted(topic) using
+      errcode = 'ZD131', column = 'topic', hint = 'list_topics() shows the topics of a tenant.';
+  end if;
+  return v_id;
+end
+$$;
+
+comment on function dripdrop._topic_id(text, text) is 'The id of a topic of the tenant, or ZD131.';
+
+-- An opt-out is later than all that it let pass.
+--
+-- locks, raises  as set_subscription()
+create or replace function dripdrop._set_subscription(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id text,
+  topic text,
+  state text,
+  source text
+)
+returns dripdrop.subscriptions
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_topic uuid;
+  v_subscription dripdrop.subscriptions;
+begin
   if coalesce(btrim(source), '') = '' then
     raise exception 'a source is needed' using
       errcode = 'ZD201', column = 'source',
       hint = 'Where it was said, for example ''signup form''.';
   end if;
-  select t.id into v_topic
-  from dripdrop.topics as t
-  where t.key = set_subscription.topic
-    and t.tenant_key is not distinct from set_subscription.tenant_key;
-  if not found then
-    raise exception 'topic % not found', dripdrop._quoted(topic) using
-      errcode = 'ZD131', column = 'topic', hint = 'list_topics() shows the topics of a tenant.';
-  end if;
-
+  v_topic := dripdrop._topic_id(tenant_key, topic);
   if state = 'unsubscribed' then
     perform dripdrop._hold(array[
       dripdrop._held_thing(
@@ -16573,8 +17189,8 @@ begin
     tenant_key, topic_id, subscriber_type, subscriber_id, state, source, at
   )
   values (
-    set_subscription.tenant_key, v_topic, set_subscription.subscriber_type,
-    set_subscription.subscriber_id, set_subscription.state, set_subscription.source, v_now
+    _set_subscription.tenant_key, v_topic, _set_subscription.subscriber_type,
+    _set_subscription.subscriber_id, _set_subscription.state, _set_subscription.source, v_now
   )
   on conflict on constraint subscriptions_one_per_topic do update
   set state = excluded.state,
@@ -16593,19 +17209,16 @@ begin
   else
     select u.* into v_subscription
     from dripdrop.subscriptions as u
-    where u.subscriber_id = set_subscription.subscriber_id
-      and u.subscriber_type = set_subscription.subscriber_type
+    where u.subscriber_id = _set_subscription.subscriber_id
+      and u.subscriber_type = _set_subscription.subscriber_type
       and u.topic_id = v_topic;
   end if;
   return v_subscription;
 end
 $$;
 
-comment on function dripdrop.set_subscription(text, text, text, text, text, text) is
-  'A subscriber opts in to a topic (subscribed) or out of it (unsubscribed); source says where. '
-  'An opt-out stops the messages about this topic that have not left. Saying it again '
-  'changes nothing; each change is kept in consent_records. subscriber_type and subscriber_id: at '
-  'most 500 bytes each.';
+comment on function dripdrop._set_subscription(text, text, text, text, text, text) is
+  'Keeps what a subscriber says about a topic, and each change of it.';
 
 create or replace function dripdrop._last_claimed(
   tenant_key text,
@@ -16627,7 +17240,7 @@ comment on function dripdrop._last_claimed(text, text, text) is
   'Just after the last message to a subscriber passed the fence.';
 
 -- What left while the transaction was open was let pass as well.
-create or replace function dripdrop._stop_who_opts_out()
+create or replace function dripdrop._opt_out_excludes_claims()
 returns trigger
 language plpgsql
 security definer
@@ -16658,7 +17271,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._stop_who_opts_out() is
+comment on function dripdrop._opt_out_excludes_claims() is
   'Trigger: an opt-out excludes claims when it commits, and is later than all that it let pass.';
 
 drop trigger if exists subscriptions_exclude_claims on dripdrop.subscriptions;
@@ -16667,7 +17280,7 @@ after insert or update of state on dripdrop.subscriptions
 deferrable initially deferred
 for each row
 when (new.state = 'unsubscribed')
-execute function dripdrop._stop_who_opts_out();
+execute function dripdrop._opt_out_excludes_claims();
 
 create or replace function dripdrop.get_subscriptions(
   tenant_key text,
@@ -16809,7 +17422,7 @@ comment on function dripdrop._unsubscribe_links(uuid[]) is
 -- asked of its state.
 --
 -- raises  ZD106 unknown execution, or one that has not gone to anybody
-create or replace function dripdrop._written(tenant_key text, execution_id uuid)
+create or replace function dripdrop._addressed_execution(tenant_key text, execution_id uuid)
 returns dripdrop.step_executions
 language plpgsql
 stable
@@ -16820,8 +17433,8 @@ declare
 begin
   select x.* into v_execution
   from dripdrop.step_executions as x
-  where x.id = _written.execution_id
-    and x.tenant_key is not distinct from _written.tenant_key
+  where x.id = _addressed_execution.execution_id
+    and x.tenant_key is not distinct from _addressed_execution.tenant_key
     and x.recipient is not null;
   if not found then
     raise exception 'execution "%" not found', execution_id using
@@ -16832,16 +17445,106 @@ begin
 end
 $$;
 
-comment on function dripdrop._written(text, uuid) is
+comment on function dripdrop._addressed_execution(text, uuid) is
   'An execution of the tenant that has a recipient, or ZD106.';
+
+-- All at once and whatever their state: one that is reopened meanwhile would be met out of order.
+--
+-- locks   the subscriber's enrolments, in id order
+create or replace function dripdrop._lock_subscriber(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id text
+)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+  from dripdrop.enrollments as e
+  where e.id = any (array(
+      select n.id
+      from dripdrop._enrollments_of(
+        _lock_subscriber.subscriber_type, _lock_subscriber.subscriber_id
+      ) as n
+      where n.tenant_key is not distinct from _lock_subscriber.tenant_key
+    ))
+  order by e.id
+  for no key update
+$$;
+
+comment on function dripdrop._lock_subscriber(text, text, text) is
+  'Locks all enrolments of a subscriber of the tenant.';
+
+-- The subscriber's event wakes and ends what waits for it. Again is the same as once.
+--
+-- locks   nothing new: the caller holds the subscriber's enrolments
+create or replace function dripdrop._log_unsubscribe(
+  execution dripdrop.step_executions,
+  enrollment dripdrop.enrollments,
+  topics text[],
+  source text,
+  at timestamptz
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._record_events(
+    array(
+      select v::dripdrop.events
+      from (
+        select
+          dripdrop._uuidv7() as id,
+          execution.tenant_key,
+          null::uuid as enrollment_id,
+          enrollment.subscriber_type,
+          enrollment.subscriber_id,
+          'enrollment_event' as event_type,
+          'unsubscribed' as event_key,
+          concat_ws(':', 'unsubscribed', execution.id, o.topic) as event_id,
+          jsonb_strip_nulls(jsonb_build_object(
+            'channel', execution.channel,
+            'topic', o.topic,
+            'execution', execution.id,
+            'source', _log_unsubscribe.source
+          )) as event_data,
+          _log_unsubscribe.at as occurred_at,
+          _log_unsubscribe.at as inserted_at
+        from unnest(topics) as o (topic)
+        order by o.topic
+      ) as v
+    ),
+    at
+  );
+  insert into dripdrop.message_events (
+    tenant_key, step_execution_id, adapter_id, channel, provider, provider_message_id,
+    provider_event_id, event_type, event_data, occurred_at
+  )
+  select
+    execution.tenant_key, execution.id, execution.adapter_id, execution.channel, 'dripdrop',
+    execution.provider_message_id, concat_ws(':', 'unsubscribed', execution.id, o.topic),
+    'unsubscribed',
+    jsonb_strip_nulls(jsonb_build_object('topic', o.topic, 'source', _log_unsubscribe.source)),
+    _log_unsubscribe.at
+  from unnest(topics) as o (topic)
+  on conflict do nothing;
+end
+$$;
+
+comment on function dripdrop._log_unsubscribe(
+  dripdrop.step_executions, dripdrop.enrollments, text[], text, timestamptz
+) is
+  'Records unsubscribing as an event of the subscriber and as one of the message.';
 
 -- The event comes first, so that the sequences' own rules have the first word. Without a topic the
 -- enrolment ends; with one it goes on with what it says about others. Again is the same as once.
 -- A null among the topics is everything that goes over the channel.
 --
--- locks   the subscriber's enrolments, then their executions, then the slots of the recipient
---         and of the subscriber
--- raises  ZD131 unknown topic
+-- locks   the subscriber's enrolments, then their executions, then the suppression and the
+--         subscription; with the commit the slots of both
+-- raises  ZD131 unknown topic, ZD201 bad source
 create or replace function dripdrop._unsubscribe(
   execution dripdrop.step_executions,
   topics text[],
@@ -16855,72 +17558,38 @@ declare
   v_now timestamptz := dripdrop._now();
   v_enrollment dripdrop.enrollments;
 begin
+  perform dripdrop._check_text(source, 'source', 65536);
+  perform dripdrop._topic_id(execution.tenant_key, o.topic)
+  from unnest(topics) as o (topic)
+  where o.topic is not null;
   select e.* into v_enrollment from dripdrop.enrollments as e where e.id = execution.enrollment_id;
-  -- All at once and whatever their state: one that is reopened meanwhile would be met out of order.
-  perform from dripdrop.enrollments as e
-  where e.id = any (array(
-      select n.id
-      from dripdrop._enrollments_of(v_enrollment.subscriber_type, v_enrollment.subscriber_id) as n
-      where n.tenant_key is not distinct from v_enrollment.tenant_key
-    ))
-  order by e.id
-  for no key update;
-
-  perform dripdrop._track(
-    execution.tenant_key,
-    jsonb_agg(jsonb_build_object(
-      'event_key', 'unsubscribed',
-      'event_type', 'enrollment_event',
-      'event_id', concat_ws(':', 'unsubscribed', execution.id, o.topic),
-      'subscriber_type', v_enrollment.subscriber_type,
-      'subscriber_id', v_enrollment.subscriber_id,
-      'event_data', jsonb_strip_nulls(jsonb_build_object(
-        'channel', execution.channel,
-        'topic', o.topic,
-        'execution', execution.id,
-        'source', _unsubscribe.source
-      ))
-    ))
-  )
-  from unnest(_unsubscribe.topics) as o (topic);
-
-  insert into dripdrop.message_events (
-    tenant_key, step_execution_id, adapter_id, channel, provider, provider_message_id,
-    provider_event_id, event_type, event_data, occurred_at
-  )
-  select
-    execution.tenant_key, execution.id, execution.adapter_id, execution.channel, 'dripdrop',
-    execution.provider_message_id, concat_ws(':', 'unsubscribed', execution.id, o.topic),
-    'unsubscribed',
-    jsonb_strip_nulls(jsonb_build_object('topic', o.topic, 'source', _unsubscribe.source)),
-    v_now
-  from unnest(_unsubscribe.topics) as o (topic)
-  on conflict do nothing;
-
-  if array_position(_unsubscribe.topics, null) is not null then
+  perform dripdrop._lock_subscriber(
+    v_enrollment.tenant_key, v_enrollment.subscriber_type, v_enrollment.subscriber_id
+  );
+  perform dripdrop._log_unsubscribe(execution, v_enrollment, topics, source, v_now);
+  if array_position(topics, null) is not null then
     perform dripdrop._end_enrollments(array[v_enrollment.id], 'cancelled', 'unsubscribed', v_now);
   end if;
   return query
   select p.*
-  from dripdrop.suppress_many(
-    execution.tenant_key,
-    (
-      select jsonb_agg(jsonb_build_object(
-        'channel', execution.channel,
-        'recipient', execution.recipient,
-        'topic', o.topic,
-        'reason', 'unsubscribe',
-        'source', _unsubscribe.source,
-        'metadata', jsonb_build_object('execution', execution.id)
-      ))
-      from unnest(_unsubscribe.topics) as o (topic)
-    )
+  from dripdrop._write_suppressions(
+    array(
+      select s::dripdrop._suppression
+      from (
+        select
+          execution.tenant_key, execution.channel, execution.recipient, o.topic, 'unsubscribe',
+          _unsubscribe.source, jsonb_build_object('execution', execution.id),
+          null::timestamptz as expires_at
+        from unnest(topics) as o (topic)
+      ) as s
+    ),
+    v_now
   ) as p;
-  perform dripdrop.set_subscription(
+  perform dripdrop._set_subscription(
     execution.tenant_key, v_enrollment.subscriber_type, v_enrollment.subscriber_id, o.topic,
     'unsubscribed', _unsubscribe.source
   )
-  from unnest(_unsubscribe.topics) as o (topic)
+  from unnest(topics) as o (topic)
   where o.topic is not null;
 end
 $$;
@@ -16932,8 +17601,8 @@ comment on function dripdrop._unsubscribe(dripdrop.step_executions, text[], text
 -- What the link in a message does. The address is the one the message went to, whatever the
 -- subscriber's data says by now. Of a topic that is gone nobody can leave but by leaving it all.
 --
--- locks   the subscriber's enrolments, then their executions, then the slots of the recipient
---         and of the subscriber
+-- locks   the subscriber's enrolments, then their executions, then the suppression and the
+--         subscription; with the commit the slots of both
 -- raises  ZD106 unknown execution, ZD131 unknown topic
 create or replace function dripdrop.unsubscribe(
   tenant_key text,
@@ -16948,7 +17617,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_execution dripdrop.step_executions := dripdrop._written(tenant_key, execution_id);
+  v_execution dripdrop.step_executions := dripdrop._addressed_execution(tenant_key, execution_id);
   v_topic text;
   v_suppression dripdrop.suppressions;
 begin
@@ -16991,7 +17660,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_execution dripdrop.step_executions := dripdrop._written(tenant_key, execution_id);
+  v_execution dripdrop.step_executions := dripdrop._addressed_execution(tenant_key, execution_id);
   v_now timestamptz := dripdrop._now();
 begin
   channel := v_execution.channel;
@@ -17039,8 +17708,8 @@ comment on function dripdrop.subscription_page(text, uuid) is
 -- Whoever reads the mail may also come back, to what they left by themselves: what a complaint or
 -- an operator stopped stays stopped. Only what differs is recorded.
 --
--- locks   the subscriber's enrolments, then their executions, then the slots of the recipient
---         and of the subscriber
+-- locks   the subscriber's enrolments, then their executions, then the suppression and the
+--         subscription; with the commit the slots of both
 -- raises  ZD106 unknown execution, ZD201 bad argument, ZD131 unknown topic
 create or replace function dripdrop.update_subscriptions(
   tenant_key text,
@@ -17061,7 +17730,7 @@ declare
   v_topic text;
 begin
   perform dripdrop._check_json(topics, 'topics');
-  v_execution := dripdrop._written(tenant_key, execution_id);
+  v_execution := dripdrop._addressed_execution(tenant_key, execution_id);
   if jsonb_typeof(topics) is distinct from 'object' or exists (
     select from jsonb_each(topics) as w where jsonb_typeof(w.value) <> 'boolean'
   ) then
@@ -17085,7 +17754,7 @@ begin
   if v_left is not null then
     perform dripdrop._unsubscribe(v_execution, v_left, update_subscriptions.source);
   end if;
-  perform dripdrop.set_subscription(
+  perform dripdrop._set_subscription(
     v_execution.tenant_key, v_enrollment.subscriber_type, v_enrollment.subscriber_id, o.topic,
     'subscribed', update_subscriptions.source
   )
@@ -17227,7 +17896,8 @@ begin
   then
     delete from dripdrop.conditions as c where c.sequence_id = v_sequence.id;
     perform dripdrop._insert_condition(
-      v_sequence.tenant_key, c.condition, c.place, sequence_id => v_sequence.id, outcome => o.outcome
+      v_sequence.tenant_key, c.condition, c.place, sequence_id => v_sequence.id,
+      outcome => o.outcome
     )
     from (values ('goal', 'goals'), ('exit', 'exit_when')) as o (outcome, field)
     cross join jsonb_array_elements(canonical -> o.field) with ordinality as c (condition, place);
@@ -17265,7 +17935,9 @@ begin
       errcode = 'ZD208', column = rtrim(path, '.'),
       hint = 'Write for example {"predicate": "$.enrollment.score > 70"}.';
   end if;
-  if not exists (select from dripdrop._kinds() as k where k.kind = 'condition.' || v_type) is true then
+  if not exists (
+    select from dripdrop._kinds() as k where k.kind = 'condition.' || v_type
+  ) is true then
     perform dripdrop._refuse_condition_type(condition, v_type, path);
   end if;
   perform dripdrop._check_document(condition, 'condition.' || v_type, path);
@@ -18239,7 +18911,7 @@ comment on function dripdrop.migrate_preview(text, text, int, int, jsonb) is
 -- Everybody whose step is in the other version too goes there, and waits there as long as before.
 -- What was rendered is rendered again, in the words of the other version.
 --
--- locks   the sequence, then its open enrolments on the version, then their executions
+-- locks   the sequence, then its open enrolments there, then their executions
 -- raises  as migrate_preview()
 create or replace function dripdrop.migrate_enrollments(
   tenant_key text,
@@ -18400,7 +19072,8 @@ begin
   perform dripdrop._check_json(step_map, 'step_map');
   select q.id into v_sequence_id
   from dripdrop.sequences as q
-  where q.tenant_key is not distinct from _check_migration.tenant_key and q.key = _check_migration.sequence;
+  where q.tenant_key is not distinct from _check_migration.tenant_key
+    and q.key = _check_migration.sequence;
   if not found then
     raise exception 'sequence % not found', dripdrop._quoted(sequence) using
       errcode = 'ZD101', hint = 'Keys are looked up within the tenant that is named first.';
@@ -18425,9 +19098,11 @@ begin
   end if;
   if v_to.state = 'draft' then
     raise exception 'version % is a draft', to_version using
-      errcode = 'ZD110', column = 'to_version', hint = 'activate_sequence_version() checks it first.';
+      errcode = 'ZD110', column = 'to_version',
+      hint = 'activate_sequence_version() checks it first.';
   end if;
-  if jsonb_typeof(step_map) is distinct from 'object' or step_map @? 'strict $.* ? (@.type() != "string")'
+  if jsonb_typeof(step_map) is distinct from 'object'
+    or step_map @? 'strict $.* ? (@.type() != "string")'
   then
     raise exception 'step_map does not map steps to steps' using
       errcode = 'ZD201', column = 'step_map', hint = 'Write {"old key": "new key"}.';
@@ -18665,6 +19340,7 @@ comment on function dripdrop._hook_changes(uuid, jsonb) is
 
 -- plpgsql/authoring/sequence_versions.sql
 
+-- locks   the sequence
 -- raises  ZD101 unknown sequence, ZD113 number taken, ZD201 bad mode or config
 create or replace function dripdrop.create_sequence_version(
   tenant_key text,
@@ -18876,7 +19552,8 @@ begin
   );
   if (priority between -999999 and 999999) is not true then
     raise exception 'priority % is out of range', priority using
-      errcode = 'ZD201', column = 'priority', hint = 'Use -999999 to 999999; the higher goes first.';
+      errcode = 'ZD201', column = 'priority',
+      hint = 'Use -999999 to 999999; the higher goes first.';
   end if;
   perform dripdrop._check_sequence(reentry, reentry_interval::text, metadata);
 
@@ -19819,7 +20496,9 @@ begin
         if sqlstate not like 'ZD%' then
           raise;
         end if;
-        problem := case when sqlstate = 'ZD204' then 'unknown_time_zone' else 'invalid_' || v_part end;
+        problem := case sqlstate
+          when 'ZD204' then 'unknown_time_zone' else 'invalid_' || v_part
+        end;
         detail := sqlerrm;
         return next;
     end;
@@ -20722,6 +21401,411 @@ end;
 comment on function dripdrop._gates_of(dripdrop._fact) is
   'The gates of a message in order, by the facts about it; action is null where a gate is open.';
 
+-- plpgsql/pipeline/claim_renders.sql
+
+-- Work for a renderer. A claim is only the queue's visibility time: a renderer that dies changes
+-- nothing, and rendering the same message twice gives the same words.
+-- The template stands only in the first row of each template_hash in a batch: renderers keep it.
+-- A template that names a hook without a value would go out half empty: it fails here instead.
+--
+-- locks   messages of the render queue; of what fails, enrolments and their executions; all
+--         skipping what is locked
+-- raises  ZD120 the queue does not exist, ZD125 a daemon of another version
+create or replace function dripdrop.claim_renders(
+  batch_size int default 500,
+  visibility interval default '1 minute'
+)
+returns table (
+  execution_id uuid,
+  fence int,
+  message_id bigint,
+  tenant_key text,
+  channel text,
+  template_hash text,
+  template jsonb,
+  variables jsonb,
+  unsubscribe jsonb
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_messages bigint[];
+  v_executions uuid[];
+  v_fences int[];
+begin
+  perform dripdrop._check_interval(visibility, 'visibility', interval '0');
+  perform dripdrop._check_driver();
+  perform dripdrop._check_batch_size(batch_size);
+  select
+    array_agg(m.msg_id),
+    array_agg(dripdrop._pointer_execution(m.message)),
+    array_agg(dripdrop._pointer_fence(m.message))
+  into v_messages, v_executions, v_fences
+  from dripdrop._read_queue(
+    'dripdrop_render', extract(epoch from visibility)::int, batch_size
+  ) as m;
+  if v_messages is null then
+    return;
+  end if;
+
+  -- What moved on, what never was a pointer, and what is left out for a while: reconcile() puts the
+  -- last back.
+  perform pgmq.delete('dripdrop_render', array_agg(p.message))
+  from unnest(v_messages, v_executions, v_fences) as p (message, execution, fence)
+  where not exists (
+    select from dripdrop.step_executions as x
+    where x.id = p.execution and x.fence = p.fence and x.state = 'queued'
+  )
+    or exists (
+      select from dripdrop.faults as f where f.execution_id = p.execution and f.until > v_now
+    )
+  having count(*) > 0;
+  perform dripdrop._warn_of_foreign_messages('dripdrop_render', count(*))
+  from unnest(v_executions, v_fences) as p (execution, fence)
+  where p.execution is null or p.fence is null;
+  select
+    array_agg(p.message order by p.message),
+    array_agg(p.execution order by p.message),
+    array_agg(p.fence order by p.message)
+  into v_messages, v_executions, v_fences
+  from unnest(v_messages, v_executions, v_fences) as p (message, execution, fence)
+  where not exists (
+    select from dripdrop.faults as f where f.execution_id = p.execution and f.until > v_now
+  );
+  if v_messages is not null then
+    return query
+    select r.* from unnest(dripdrop._renders(v_messages, v_executions, v_fences, v_now)) as r;
+  end if;
+end
+$$;
+
+comment on function dripdrop.claim_renders(int, interval) is
+  'Messages to render, for a while nobody else''s; hand the results to complete_renders().';
+
+create or replace function dripdrop._pointer_execution(message jsonb)
+returns uuid
+language sql
+immutable
+parallel safe
+return case
+  when message ->> 'execution' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+  then (message ->> 'execution')::uuid
+end;
+
+comment on function dripdrop._pointer_execution(jsonb) is
+  'The execution of a pointer; null if it is none of ours.';
+
+create or replace function dripdrop._pointer_fence(message jsonb)
+returns int
+language sql
+immutable
+parallel safe
+return case when message ->> 'fence' ~ '^[0-9]{1,9}$' then (message ->> 'fence')::int end;
+
+comment on function dripdrop._pointer_fence(jsonb) is
+  'The fence of a pointer; null if it is none of ours.';
+
+-- The rows of a claim. One that cannot be made is found by halving and left out for a while.
+--
+-- locks   of what fails for want of a value, enrolments and their executions, skipping what is
+--         locked
+create or replace function dripdrop._renders(
+  messages bigint[],
+  executions uuid[],
+  fences int[],
+  at timestamptz
+)
+returns dripdrop._render_claim[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_half int := cardinality(messages) / 2;
+  v_failures dripdrop._render_result[];
+  v_links jsonb;
+begin
+  v_failures := array(
+    select f::dripdrop._render_result
+    from (
+      select
+        x.id as execution,
+        x.fence,
+        p.message,
+        null::jsonb as payload,
+        'hook_failed' as code,
+        dripdrop._failed_hook(x.hooks, s.template_content) as detail
+      from unnest(messages, executions, fences) as p (message, execution, fence)
+      join dripdrop.step_executions as x
+        on x.id = p.execution and x.fence = p.fence and x.state = 'queued'
+      join dripdrop.steps as s on s.id = x.step_id
+      where x.hooks is not null
+        and dripdrop._failed_hook(x.hooks, s.template_content) is not null
+    ) as f
+  );
+  if cardinality(v_failures) > 0 then
+    perform dripdrop._fail_renders(v_failures, at);
+  end if;
+  v_links := dripdrop._unsubscribe_links(executions);
+
+  return array(
+    select row(
+      x.id,
+      x.fence,
+      p.message,
+      x.tenant_key,
+      x.channel,
+      s.template_hash,
+      case when row_number() over (partition by s.template_hash) = 1 then s.template_content end,
+      dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, _renders.at),
+      -- The time is the message's and not the claim's: rendered again, it gets the same token.
+      (v_links -> x.step_id::text) || jsonb_build_object(
+        'issued_at', extract(epoch from x.scheduled_for)::bigint
+      )
+    )::dripdrop._render_claim
+    from unnest(messages, executions, fences) as p (message, execution, fence)
+    join dripdrop.step_executions as x
+      on x.id = p.execution and x.fence = p.fence and x.state = 'queued'
+    join dripdrop.steps as s on s.id = x.step_id
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    join dripdrop.sequences as q on q.id = e.sequence_id
+    where x.id <> all (array(select f.execution from unnest(v_failures) as f))
+  );
+exception
+  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
+    raise;
+  when others then
+    if v_half = 0 then
+      perform dripdrop._note_fault(executions[1], 'render', sqlstate, sqlerrm, at);
+      return array[]::dripdrop._render_claim[];
+    end if;
+    return dripdrop._renders(messages[:v_half], executions[:v_half], fences[:v_half], at)
+      || dripdrop._renders(
+        messages[v_half + 1:], executions[v_half + 1:], fences[v_half + 1:], at
+      );
+end
+$$;
+
+comment on function dripdrop._renders(bigint[], uuid[], int[], timestamptz) is
+  'What a renderer needs of queued messages.';
+
+-- A claim waits for nobody: what somebody has locked fails when its claim has run out.
+--
+-- locks   enrolments and their executions, skipping what is locked
+create or replace function dripdrop._fail_renders(
+  failures dripdrop._render_result[],
+  at timestamptz
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_free uuid[];
+begin
+  v_free := array(
+    select x.id
+    from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    where x.id = any (array(select f.execution from unnest(failures) as f))
+    for no key update of e, x skip locked
+  );
+  perform dripdrop._record_renders(
+    array(select f from unnest(failures) as f where f.execution = any (v_free)), at
+  );
+end
+$$;
+
+comment on function dripdrop._fail_renders(dripdrop._render_result[], timestamptz) is
+  'Fails messages that cannot be rendered for want of a value.';
+
+create or replace function dripdrop._read_queue(queue text, visibility_seconds int, batch_size int)
+returns table (msg_id bigint, message jsonb)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
+as $$
+begin
+  return query
+  select m.msg_id, m.message
+  from pgmq.read(_read_queue.queue, _read_queue.visibility_seconds, _read_queue.batch_size) as m;
+exception
+  when undefined_table or invalid_schema_name or undefined_function then
+    raise exception 'queue "%" does not exist', queue using
+      errcode = 'ZD120', hint = 'select * from dripdrop.start() creates the queues.';
+end
+$$;
+
+comment on function dripdrop._read_queue(text, int, int) is
+  'pgmq.read(), with our own error for a missing queue.';
+
+-- plpgsql/pipeline/complete_renders.sql
+
+-- results: [{"execution", "fence", "message", "payload"}] or, for what cannot be rendered,
+-- [{"execution", "fence", "message", "code", "detail"}]. A failure is for good: the same words fail
+-- again. What was stopped meanwhile has another fence and is left alone; what somebody has locked
+-- at this moment, to stop it or only to look, keeps its message and is rendered again a second
+-- later.
+--
+-- locks   the enrolments of failures, in id order, then executions, skipping what is locked
+-- raises  ZD201 results are not a list
+create or replace function dripdrop.complete_renders(results jsonb)
+returns int
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._record_renders(dripdrop._read_renders(results), dripdrop._now())
+$$;
+
+comment on function dripdrop.complete_renders(jsonb) is
+  'Takes rendered messages, passes them on to their senders'' queues and returns how many.';
+
+-- raises  ZD201
+create or replace function dripdrop._read_renders(results jsonb)
+returns dripdrop._render_result[]
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if jsonb_typeof(results) is distinct from 'array' then
+    raise exception 'results is not a list' using
+      errcode = 'ZD201', column = 'results',
+      hint = 'Pass [{"execution": …, "fence": …, "message": …, "payload": {…}}, …].';
+  end if;
+  return array(
+    select r
+    from jsonb_populate_recordset(null::dripdrop._render_result, results) as r
+    order by r.execution
+  );
+exception
+  when data_exception then
+    raise exception 'an element of results is malformed' using
+      errcode = 'ZD201', column = 'results', detail = sqlerrm,
+      hint = 'execution is a uuid, fence a whole number.';
+end
+$$;
+
+comment on function dripdrop._read_renders(jsonb) is
+  'The results that complete_renders() was given, in the order of their executions.';
+
+-- locks   as complete_renders()
+create or replace function dripdrop._record_renders(
+  results dripdrop._render_result[],
+  at timestamptz
+)
+returns int
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_taken dripdrop._render_result[];
+  v_done uuid[];
+  v_failed uuid[];
+begin
+  if exists (select from unnest(results) as r where r.payload is null) then
+    perform from dripdrop.enrollments as e
+    where e.id in (
+      select x.enrollment_id
+      from unnest(results) as r
+      join dripdrop.step_executions as x on x.id = r.execution
+      where r.payload is null
+    )
+    order by e.id
+    for no key update;
+  end if;
+  v_taken := array(
+    select r
+    from unnest(results) as r
+    join dripdrop.step_executions as x
+      on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
+    for no key update of x skip locked
+  );
+  with done as (
+    update dripdrop.step_executions as x
+    set state = case when r.payload is null then 'failed' else 'rendered' end,
+        payload = r.payload,
+        ended_at = case when r.payload is null then _record_renders.at end,
+        reason = case when r.payload is null then coalesce(r.code, 'render_failed') end,
+        reason_at = case when r.payload is null then _record_renders.at end,
+        error_message = left(r.detail, 500),
+        updated_at = _record_renders.at
+    from unnest(v_taken) as r
+    where x.id = r.execution
+      and x.fence = r.fence
+      and x.state = 'queued'
+    returning x.id, x.state
+  )
+  select
+    array_agg(d.id) filter (where d.state = 'rendered'),
+    array_agg(d.id) filter (where d.state = 'failed')
+  into v_done, v_failed
+  from done as d;
+
+  if v_done is not null then
+    perform dripdrop._enqueue_rendered(v_done);
+  end if;
+  if v_failed is not null then
+    insert into dripdrop.message_events (
+      tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
+      occurred_at
+    )
+    select
+      x.tenant_key, x.id, x.adapter_id, x.channel, 'dripdrop', 'failed',
+      jsonb_build_object('reason', x.reason, 'detail', x.error_message), _record_renders.at
+    from dripdrop.step_executions as x
+    where x.id = any (v_failed);
+    perform dripdrop._give_up(v_failed, at);
+  end if;
+  perform dripdrop._delete_render_messages(results);
+  return coalesce(cardinality(v_done), 0);
+end
+$$;
+
+comment on function dripdrop._record_renders(dripdrop._render_result[], timestamptz) is
+  'Moves executions as their renderers say and returns how many were rendered.';
+
+-- What is still queued was locked by somebody: its message comes again a second later. Whoever
+-- locked an execution may be completing it too: no two wait for each other's messages.
+--
+-- locks   messages of the render queue, of some skipping what is locked
+create or replace function dripdrop._delete_render_messages(results dripdrop._render_result[])
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
+as $$
+declare
+  v_queued bigint[] := array(
+    select r.message
+    from unnest(results) as r
+    join dripdrop.step_executions as x
+      on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
+  );
+  v_messages bigint[] := array(select r.message from unnest(results) as r);
+begin
+  if cardinality(v_queued) > 0 then
+    execute 'select array(select q.msg_id from pgmq.q_dripdrop_render as q '
+      'where q.msg_id = any ($1) for update skip locked)'
+    into v_messages
+    using v_messages;
+    perform from pgmq.set_vt(
+      'dripdrop_render', array(select m from unnest(v_messages) as m where m = any (v_queued)), 1
+    );
+  end if;
+  perform pgmq.delete(
+    'dripdrop_render', array(select m from unnest(v_messages) as m where m <> all (v_queued))
+  );
+end
+$$;
+
+comment on function dripdrop._delete_render_messages(dripdrop._render_result[]) is
+  'Deletes the pointers of renders that were recorded, and puts the others back.';
+
 -- plpgsql/pipeline/executions.sql
 
 -- The legal moves of an execution, whoever makes them. The rule is the trigger's condition, so that
@@ -20944,7 +22028,7 @@ comment on function dripdrop.note_fault(uuid, text, text, text) is
 -- The first answer stays: a value is fetched once per execution. What was stopped meanwhile has
 -- another fence and is left alone.
 --
--- locks   nothing new: callers hold the executions and their enrolments
+-- locks   nothing new: callers hold the enrolments and their executions
 create or replace function dripdrop._record_answers(
   results dripdrop._hook_result[],
   at timestamptz
@@ -21050,23 +22134,37 @@ comment on function dripdrop._record_answers(dripdrop._hook_result[], timestampt
 -- raises  ZD201 results are malformed
 create or replace function dripdrop.complete_hooks(results jsonb)
 returns int
-language plpgsql
+language sql
 security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._record_hook_results(dripdrop._hook_results(results), dripdrop._now())
+$$;
+
+comment on function dripdrop.complete_hooks(jsonb) is
+  'Takes what hooks answered, makes their executions due, applies goals and exit rules, and '
+  'returns how many asked.';
+
+-- locks   as complete_hooks()
+create or replace function dripdrop._record_hook_results(
+  results dripdrop._hook_result[],
+  at timestamptz
+)
+returns int
+language plpgsql
 set search_path = pg_catalog, pg_temp
 set standard_conforming_strings = on
 as $$
 declare
-  v_now timestamptz := dripdrop._now();
-  v_results dripdrop._hook_result[] := dripdrop._hook_results(results);
   v_asked uuid[] := array(
-    select r.enrollment from unnest(v_results) as r where r.enrollment is not null
+    select r.enrollment from unnest(results) as r where r.enrollment is not null
   );
   v_count int;
 begin
   perform from dripdrop.enrollments as e
   where e.id in (
     select x.enrollment_id
-    from unnest(v_results) as r
+    from unnest(results) as r
     join dripdrop.step_executions as x on x.id = r.execution
     union
     select a.id from unnest(v_asked) as a (id)
@@ -21076,7 +22174,7 @@ begin
   perform from dripdrop.step_executions as x
   where x.id in (
     select r.execution
-    from unnest(v_results) as r
+    from unnest(results) as r
     union
     select n.id
     from dripdrop.step_executions as n
@@ -21085,21 +22183,20 @@ begin
   order by x.id
   for no key update;
 
-  perform dripdrop._note_answers(v_results, v_now);
-  v_count := dripdrop._record_answers(v_results, v_now);
+  perform dripdrop._note_answers(results, at);
+  v_count := dripdrop._record_answers(results, at);
   if v_asked <> '{}' then
-    v_count := v_count + dripdrop._settle_rules(v_results, v_now);
+    v_count := v_count + dripdrop._settle_rules(results, at);
   end if;
   perform pgmq.delete('dripdrop_hooks', array(
-    select r.message from unnest(v_results) as r where r.message is not null
+    select r.message from unnest(results) as r where r.message is not null
   ));
   return v_count;
 end
 $$;
 
-comment on function dripdrop.complete_hooks(jsonb) is
-  'Takes what hooks answered, makes their executions due, applies goals and exit rules, and '
-  'returns how many asked.';
+comment on function dripdrop._record_hook_results(dripdrop._hook_result[], timestamptz) is
+  'Notes, keeps and applies what hooks answered; returns how many asked.';
 
 -- plpgsql/pipeline/hooks.sql
 
@@ -21281,7 +22378,7 @@ comment on function dripdrop._read_hook_pointers(uuid[], int, timestamptz) is
 -- A caller that dies has changed nothing: what it took is handed out again.
 --
 -- locks   enrolments, skipping what is locked
-create or replace function dripdrop._take_questions(
+create or replace function dripdrop._take_rules_to_ask(
   full_hooks uuid[],
   batch_size int,
   again_at timestamptz,
@@ -21306,10 +22403,10 @@ begin
   v_taken := array(
     select e.id
     from dripdrop.enrollments as e
-    where e.ask_at <= _take_questions.at
+    where e.ask_at <= _take_rules_to_ask.at
       and e.sequence_id <> all (coalesce(v_without_a_place, '{}'))
     order by e.ask_at
-    limit _take_questions.batch_size
+    limit _take_rules_to_ask.batch_size
     for no key update skip locked
   );
   if cardinality(v_taken) > 0 then
@@ -21328,7 +22425,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._take_questions(uuid[], int, timestamptz, timestamptz) is
+comment on function dripdrop._take_rules_to_ask(uuid[], int, timestamptz, timestamptz) is
   'Enrolments whose goals and exit rules are to be asked now.';
 
 -- A place is handed out when each of its hooks has room for it, and there is a function''s place if
@@ -21356,7 +22453,8 @@ as $$
           <= dripdrop._free_places(w.kind, w.hook, busy)
           and (
             w.kind <> 'sql'
-            or dense_rank() over (partition by w.kind, w.error is null order by w.place) <= functions
+            or functions
+            >= dense_rank() over (partition by w.kind, w.error is null order by w.place)
           )
         ) as fits
       from unnest(wanted) as w
@@ -21374,8 +22472,11 @@ comment on function dripdrop._fitting(dripdrop._wanted_hook[], jsonb, int, int) 
 -- What has nothing to call is answered here with its error; an execution that somebody has locked
 -- gets it when its claim has run out, so that a claim waits for nobody.
 --
--- locks   executions and their enrolments, skipping what is locked
-create or replace function dripdrop._answer_with_errors(wanted dripdrop._wanted_hook[])
+-- locks   enrolments and their executions, skipping what is locked
+create or replace function dripdrop._answer_with_errors(
+  wanted dripdrop._wanted_hook[],
+  at timestamptz
+)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -21401,29 +22502,33 @@ begin
     where x.id = any (v_answerable)
     for no key update of e, x skip locked
   );
-  perform dripdrop.complete_hooks((
-    select coalesce(jsonb_agg(a.answer), '[]')
-    from (
-      select jsonb_build_object(
-        'execution', x.id,
-        'fence', x.fence,
-        'message', w.message_id,
-        'values', jsonb_object_agg(w.key, jsonb_build_object('error', w.error))
-      ) as answer
-      from unnest(wanted) as w
-      join dripdrop.step_executions as x on x.id = w.execution_id
-      where x.id = any (v_answerable)
-      group by x.id, w.message_id
-    ) as a
-  ));
+  perform dripdrop._record_hook_results(
+    array(
+      select r::dripdrop._hook_result
+      from (
+        select
+          x.id as execution,
+          x.fence,
+          w.message_id as message,
+          jsonb_object_agg(w.key, jsonb_build_object('error', w.error)) as values,
+          null::uuid as enrollment,
+          null::timestamptz as ask_at
+        from unnest(wanted) as w
+        join dripdrop.step_executions as x on x.id = w.execution_id
+        where x.id = any (v_answerable)
+        group by x.id, w.message_id
+      ) as r
+    ),
+    at
+  );
 end
 $$;
 
-comment on function dripdrop._answer_with_errors(dripdrop._wanted_hook[]) is
+comment on function dripdrop._answer_with_errors(dripdrop._wanted_hook[], timestamptz) is
   'Answers what there is nothing to call for.';
 
 -- What is to be called: first for those whose rules are to be asked, then for executions.
-create or replace function dripdrop._wanted_hooks(
+create or replace function dripdrop._pending_hooks(
   questions uuid[],
   messages bigint[],
   executions uuid[],
@@ -21437,16 +22542,16 @@ as $$
   select
     a.place, null::uuid, e.id, null::bigint, f.key, 'sql',
     jsonb_build_object('id', f.id, 'timeout_ms', f.timeout_ms), null
-  from unnest(_wanted_hooks.questions) with ordinality as a (id, place)
+  from unnest(_pending_hooks.questions) with ordinality as a (id, place)
   join dripdrop.enrollments as e on e.id = a.id
   join dripdrop.sequences as q on q.id = e.sequence_id
   cross join lateral dripdrop._rule_functions(q) as f
   union all
   select
-    cardinality(_wanted_hooks.questions) + p.place, x.id, e.id, p.message, k.key, c.kind, c.hook,
+    cardinality(_pending_hooks.questions) + p.place, x.id, e.id, p.message, k.key, c.kind, c.hook,
     c.error
   from unnest(
-    _wanted_hooks.messages, _wanted_hooks.executions, _wanted_hooks.fences
+    _pending_hooks.messages, _pending_hooks.executions, _pending_hooks.fences
   ) with ordinality as p (message, execution, fence, place)
   join dripdrop.step_executions as x
     on x.id = p.execution and x.fence = p.fence and x.state = 'scheduled'
@@ -21458,11 +22563,11 @@ as $$
   where not coalesce(x.hooks, '{}') ? k.key
 $$;
 
-comment on function dripdrop._wanted_hooks(uuid[], bigint[], uuid[], int[]) is
+comment on function dripdrop._pending_hooks(uuid[], bigint[], uuid[], int[]) is
   'The hooks that enrolments and executions wait for.';
 
 -- locks   callers hold the messages
-create or replace function dripdrop._throw_away(
+create or replace function dripdrop._delete_hook_messages(
   messages bigint[],
   executions uuid[],
   wanted dripdrop._wanted_hook[]
@@ -21479,7 +22584,7 @@ declare
     where m.id not in (select w.message_id from unnest(wanted) as w where w.message_id is not null)
   );
 begin
-  perform dripdrop._warn_of_strangers('dripdrop_hooks', count(*))
+  perform dripdrop._warn_of_foreign_messages('dripdrop_hooks', count(*))
   from unnest(executions) as m (execution)
   where m.execution is null;
   if cardinality(v_stale) > 0 then
@@ -21488,15 +22593,15 @@ begin
 end
 $$;
 
-comment on function dripdrop._throw_away(bigint[], uuid[], dripdrop._wanted_hook[]) is
-  'Takes pointers out of the queue whose execution has moved on, and what is no pointer.';
+comment on function dripdrop._delete_hook_messages(bigint[], uuid[], dripdrop._wanted_hook[]) is
+  'Deletes pointers whose execution has moved on, and messages that are no pointers.';
 
 -- Work for whoever calls hooks. A claim is only a time for which nobody else gets it: a caller that
 -- dies has changed nothing, and the call is made again. busy: {hook id: calls under way};
 -- functions: how many executions and enrolments may ask SQL functions now.
 --
 -- locks   enrolments whose rules are to be asked; messages of the queue; where nothing can be
---         called, executions and their enrolments; circuits; all skipping what is locked
+--         called, enrolments and their executions; circuits; all skipping what is locked
 -- raises  ZD120 the queue does not exist, ZD125 a daemon of another version, ZD201 bad argument
 create or replace function dripdrop.claim_hooks(
   batch_size int default 100,
@@ -21537,7 +22642,7 @@ begin
   perform dripdrop._check_batch_size(batch_size);
   perform dripdrop._check_busy(busy);
   v_full := dripdrop._full_hooks(busy, functions);
-  v_questions := dripdrop._take_questions(
+  v_questions := dripdrop._take_rules_to_ask(
     v_full, least(batch_size, functions), v_now + visibility, v_now
   );
   select array_agg(m.message_id), array_agg(m.execution), array_agg(m.fence)
@@ -21548,10 +22653,10 @@ begin
 
   v_wanted := array(
     select w
-    from dripdrop._wanted_hooks(v_questions, v_messages, v_executions, v_fences) as w
+    from dripdrop._pending_hooks(v_questions, v_messages, v_executions, v_fences) as w
   );
-  perform dripdrop._throw_away(v_messages, v_executions, v_wanted);
-  perform dripdrop._answer_with_errors(v_wanted);
+  perform dripdrop._delete_hook_messages(v_messages, v_executions, v_wanted);
+  perform dripdrop._answer_with_errors(v_wanted, v_now);
   v_fitting := dripdrop._fitting(v_wanted, busy, functions, batch_size);
   v_behind := dripdrop._behind_circuits(v_wanted, v_fitting, v_now);
   v_fitting := array(
@@ -21629,7 +22734,7 @@ comment on function dripdrop._wake_all_held(timestamptz) is
 -- tracks it does not see the enrolment: a first step that waits since enrolment would miss it. So
 -- it is looked for again, for as long as transactions last.
 --
--- locks   executions and their enrolments, skipping what is locked
+-- locks   enrolments and their executions, skipping what is locked
 create or replace function dripdrop._wake_missed(at timestamptz)
 returns void
 language plpgsql
@@ -21644,17 +22749,11 @@ begin
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     join dripdrop.steps as s on s.id = x.step_id
     cross join lateral (
-      select v as event
-      from dripdrop.events as v
-      where v.subscriber_id = e.subscriber_id
-        and v.event_key = x.awaited_event
-        and v.subscriber_type = e.subscriber_type
-        and v.tenant_key is not distinct from e.tenant_key
-        and (v.enrollment_id = e.id or v.enrollment_id is null)
-        and v.occurred_at >= e.started_at
-        and v.event_data @> coalesce(s.timing -> 'match', '{}')
-      order by v.occurred_at
-      limit 1
+      select v.event
+      from dripdrop._first_event(
+        e.tenant_key, e.id, e.subscriber_type, e.subscriber_id, x.awaited_event,
+        s.timing -> 'match', e.started_at
+      ) as v
     ) as m
     where x.awaited_event is not null and x.ended_at is null
       and x.inserted_at > _wake_missed.at - interval '10 minutes'
@@ -21670,6 +22769,336 @@ $$;
 
 comment on function dripdrop._wake_missed(timestamptz) is
   'Wakes first steps whose event was tracked while their enrolment was being committed.';
+
+-- plpgsql/pipeline/outcomes.sql
+
+-- raises  ZD201
+create or replace function dripdrop._read_results(results jsonb)
+returns dripdrop._send_result[]
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_results dripdrop._send_result[];
+begin
+  if jsonb_typeof(results) is distinct from 'array' then
+    raise exception 'results is not a list' using
+      errcode = 'ZD201', column = 'results',
+      hint = 'Pass [{"execution": …, "fence": …, "outcome": "sent"}, …].';
+  end if;
+  begin
+    v_results := array(
+      select r
+      from jsonb_populate_recordset(null::dripdrop._send_result, results) as r
+      order by r.execution
+    );
+  exception
+    when data_exception then
+      raise exception 'an element of results is malformed' using
+        errcode = 'ZD201', column = 'results', detail = sqlerrm,
+        hint = 'execution is a uuid, fence a whole number.';
+  end;
+  if (select count(distinct r.execution) from unnest(v_results) as r) < cardinality(v_results) then
+    raise exception 'an execution is missing or stands twice' using
+      errcode = 'ZD201', column = 'results', hint = 'Pass one element per execution.';
+  end if;
+  if exists (
+    select from unnest(v_results) as r
+    where r.outcome is null or r.outcome not in (
+      'sent', 'retry', 'failed', 'bounced', 'auth_error', 'rate_limited', 'unreachable', 'refused',
+      'maybe_sent', 'released'
+    )
+  ) then
+    raise exception 'an outcome is unknown' using
+      errcode = 'ZD201', column = 'results',
+      hint = 'Use sent, retry, failed, bounced, auth_error, rate_limited, unreachable, refused, '
+        'maybe_sent or released.';
+  end if;
+  return v_results;
+end
+$$;
+
+comment on function dripdrop._read_results(jsonb) is
+  'The results that complete_sends() was given, checked, in the order of their executions.';
+
+-- What a server said is looked up in reply_codes(). One message that no server takes must not have
+-- its sender rest again and again: it has its failure for itself when it was put down to the server
+-- before and others have got through since, and when the server took others within the last minute
+-- and has refused only this recipient or these words.
+create or replace function dripdrop._classified_results(
+  results dripdrop._send_result[],
+  at timestamptz
+)
+returns dripdrop._send_result[]
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (
+    select from unnest(results) as r where r.outcome in ('refused', 'auth_error', 'unreachable')
+  ) then
+    return results;
+  end if;
+  return array(
+    select case
+      when v.outcome is null then r
+      else jsonb_populate_record(
+        r,
+        jsonb_build_object(
+          'outcome',
+          case
+            when v.outcome in ('auth_error', 'unreachable')
+              and (
+                (
+                  split_part(r.stage, '.', 1) in ('recipient', 'content')
+                  and a.last_send_at > _classified_results.at - interval '1 minute'
+                )
+                or exists (
+                  select from dripdrop.sender_states as s
+                  where s.adapter_id = x.adapter_id and s.host = '' and s.ended_at > x.excused_at
+                )
+              )
+            then 'retry'
+            else v.outcome
+          end,
+          'hard', v.hard
+        )
+      )
+    end
+    from unnest(results) as r
+    join dripdrop.step_executions as x on x.id = r.execution
+    left join dripdrop.channel_adapters as a on a.id = x.adapter_id
+    left join lateral dripdrop._classify(
+      x.channel, a.provider, r.stage, r.code, r.detail
+    ) as c on r.outcome = 'refused'
+    cross join lateral (
+      select
+        case r.outcome when 'refused' then c.outcome else r.outcome end as outcome,
+        case r.outcome when 'refused' then c.hard else r.hard end as hard
+    ) as v
+    order by r.execution
+  );
+end
+$$;
+
+comment on function dripdrop._classified_results(dripdrop._send_result[], timestamptz) is
+  'Results with the outcome that says whose fault a refusal was.';
+
+-- What the message has to bear. A URL of its own is its receiver's affair and no sender's; and a
+-- server that takes others' messages in the same moment is not away.
+create or replace function dripdrop._results_for_messages(results dripdrop._send_result[])
+returns dripdrop._send_result[]
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (
+    select from unnest(results) as r
+    where r.outcome in ('auth_error', 'rate_limited', 'unreachable')
+  ) then
+    return results;
+  end if;
+  return array(
+    select case
+      when r.outcome not in ('auth_error', 'rate_limited', 'unreachable') then r
+      else jsonb_populate_record(r, jsonb_build_object(
+        'outcome',
+        case
+          when x.channel = 'webhook' and dripdrop._own_host(x.payload) is not null
+          then case r.outcome when 'auth_error' then 'failed' else 'retry' end
+          when r.outcome <> 'rate_limited' and x.adapter_id in (
+            select y.adapter_id
+            from unnest(results) as s
+            join dripdrop.step_executions as y on y.id = s.execution
+            where s.outcome = 'sent'
+          )
+          then 'retry'
+          else r.outcome
+        end
+      ))
+    end
+    from unnest(results) as r
+    join dripdrop.step_executions as x on x.id = r.execution
+    order by r.execution
+  );
+end
+$$;
+
+comment on function dripdrop._results_for_messages(dripdrop._send_result[]) is
+  'Results as they count for their messages.';
+
+-- What the results say about the servers that were asked.
+create or replace function dripdrop._signals(results dripdrop._send_result[], at timestamptz)
+returns setof dripdrop._signal
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    x.adapter_id,
+    null::uuid,
+    coalesce(own.host, ''),
+    x.id,
+    coalesce(x.claimed_at, _signals.at),
+    case
+      when own.host is not null and r.outcome = 'auth_error' then 'ok'
+      when r.outcome = 'unreachable' then 'away'
+      when r.outcome = 'auth_error' then 'away'
+      when r.outcome = 'rate_limited' then 'asked'
+      when r.outcome = 'maybe_sent' then 'slow'
+      when r.outcome = 'released' then 'nothing'
+      else 'ok'
+    end,
+    coalesce(r.code, r.outcome),
+    r.detail,
+    r.retry_after
+  from unnest(results) as r
+  join dripdrop.step_executions as x on x.id = r.execution
+  cross join lateral (
+    select case when x.channel = 'webhook' then dripdrop._own_host(x.payload) end as host
+  ) as own
+$$;
+
+comment on function dripdrop._signals(dripdrop._send_result[], timestamptz) is
+  'What results say about the servers of their senders.';
+
+-- The pauses between attempts, give or take a fifth: 1, 5, 15 minutes, 1, 3, and then 6 hours.
+create or replace function dripdrop._retry_pause(attempts int, execution_id uuid)
+returns interval
+language sql
+immutable
+parallel safe
+return (array[
+  interval '1 minute', interval '5 minutes', interval '15 minutes', interval '1 hour',
+  interval '3 hours', interval '6 hours'
+])[least(attempts, 5) + 1]
+* (0.8 + 0.4 * ((hashtextextended(execution_id::text, attempts) & 1023) / 1023.0));
+
+comment on function dripdrop._retry_pause(int, uuid) is
+  'How long to wait after so many failed attempts and one more.';
+
+-- What an outcome means for an execution. The recipient's fault, for the time being, is tried again
+-- by time: for retry_for, after growing pauses or when the provider said; where the step sets
+-- max_retries, so many failed attempts are the end too. What is the sender's or the server's affair
+-- costs the message nothing.
+create or replace function dripdrop._verdict(
+  result dripdrop._send_result,
+  enrollment_state text,
+  execution_id uuid,
+  channel text,
+  retry_count int,
+  failing_since timestamptz,
+  config jsonb,
+  idempotent boolean,
+  at timestamptz
+)
+returns table (state text, due_at timestamptz)
+language sql
+stable
+parallel safe
+begin atomic
+  select
+    case
+      when v.state = 'scheduled' and enrollment_state in ('completed', 'cancelled') then 'cancelled'
+      else v.state
+    end,
+    case when v.state = 'scheduled' then v.due_at end
+  from (
+    select
+      case
+        when result.outcome = 'sent' then 'sent'
+        when result.outcome in ('rate_limited', 'auth_error', 'unreachable', 'released')
+        then 'scheduled'
+        when result.outcome = 'maybe_sent' and not idempotent then 'unknown'
+        when result.outcome in ('retry', 'maybe_sent')
+          or (result.outcome = 'bounced' and result.hard is not true)
+        then
+          case
+            when at >= failing_since + dripdrop._retry_for(channel, config) then 'failed'
+            when retry_count + 1 >= (config ->> 'max_retries')::int then 'failed'
+            else 'scheduled'
+          end
+        else 'failed'
+      end as state,
+      case
+        when result.outcome = 'released' then at
+        -- Its circuit holds it, for as long as it takes.
+        when result.outcome in ('rate_limited', 'auth_error', 'unreachable')
+        then at + interval '5 seconds'
+        else least(
+          case
+            when result.retry_after is not null
+            then at + make_interval(secs => least(result.retry_after, 86400))
+            else at + dripdrop._retry_pause(retry_count, execution_id)
+          end,
+          coalesce(failing_since, at) + dripdrop._retry_for(channel, config)
+        )
+      end as due_at
+  ) as v;
+end;
+
+comment on function dripdrop._verdict(
+  dripdrop._send_result, text, uuid, text, int, timestamptz, jsonb, boolean, timestamptz
+) is
+  'The state an outcome leads to and, when it is to be tried again, when.';
+
+-- Asked once per result, beside its row: an argument that is a query of its own would keep
+-- _verdict() from being inlined.
+create or replace function dripdrop._verdicts(results dripdrop._send_result[], at timestamptz)
+returns table (
+  execution uuid,
+  fence int,
+  state text,
+  due_at timestamptz,
+  paused boolean,
+  outcome text,
+  code text,
+  detail text,
+  hard boolean,
+  provider_message_id text,
+  out_message_id text,
+  response jsonb
+)
+language sql
+stable
+begin atomic
+  select
+    r.execution,
+    r.fence,
+    v.state,
+    v.due_at,
+    e.state = 'paused',
+    r.outcome,
+    r.code,
+    r.detail,
+    r.hard,
+    r.provider_message_id,
+    r.out_message_id,
+    r.response
+  from unnest(results) as r
+  join dripdrop.step_executions as x on x.id = r.execution
+  join dripdrop.enrollments as e on e.id = x.enrollment_id
+  join dripdrop.steps as s on s.id = x.step_id
+  left join dripdrop.channel_adapters as a on a.id = x.adapter_id
+  left join lateral (
+    select p.idempotent
+    from dripdrop.providers() as p
+    where r.outcome = 'maybe_sent'
+      and p.channel = a.channel
+      and p.provider = a.provider
+  ) as maybe on true
+  cross join lateral dripdrop._verdict(
+    r, e.state, x.id, x.channel, x.retry_count, x.failing_since, s.config,
+    coalesce(maybe.idempotent, false), _verdicts.at
+  ) as v;
+end;
+
+comment on function dripdrop._verdicts(dripdrop._send_result[], timestamptz) is
+  'What results mean for their executions: each with the state that follows and, when it is to be '
+  'tried again, when.';
 
 -- plpgsql/pipeline/pointers.sql
 
@@ -21751,8 +23180,8 @@ begin
     execute format(
       'select
         h.msg_id,
-        dripdrop._pointed_at(h.message),
-        dripdrop._pointed_fence(h.message),
+        dripdrop._pointer_execution(h.message),
+        dripdrop._pointer_fence(h.message),
         g.sender,
         g.tenant
       from unnest($1, $2, $3) as g (sender, tenant, size)
@@ -21778,7 +23207,7 @@ comment on function dripdrop._queue_heads(text, text[], text[], int[]) is
   'The first pointers of each sender and tenant, as many as asked for, locked.';
 
 -- Who wrote it knows what it was for: nothing else ever takes it up. One line for each claim.
-create or replace function dripdrop._warn_of_strangers(queue text, count bigint)
+create or replace function dripdrop._warn_of_foreign_messages(queue text, count bigint)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -21793,7 +23222,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._warn_of_strangers(text, bigint) is
+comment on function dripdrop._warn_of_foreign_messages(text, bigint) is
   'Says on the client''s connection that messages which are no pointers were deleted.';
 
 -- How many messages each sender can be handed now: what the caller has free, and what is left of
@@ -21801,7 +23230,7 @@ comment on function dripdrop._warn_of_strangers(text, bigint) is
 -- recorded yet. Of a sender that another claim is counting at this moment, none.
 --
 -- locks   senders with a concurrency, by try
-create or replace function dripdrop._rooms(
+create or replace function dripdrop._room_per_sender(
   senders text[],
   places jsonb,
   answered uuid[],
@@ -21823,7 +23252,7 @@ as $$
         else a.concurrency - (
           select count(*)::int
           from dripdrop.step_executions as x
-          where x.place_of = a.id and x.lease_until > _rooms.at and x.id <> all (answered)
+          where x.place_of = a.id and x.lease_until > _room_per_sender.at and x.id <> all (answered)
         )
       end
     )
@@ -21832,7 +23261,7 @@ as $$
     on a.id = case when s.sender ~ '^[0-9a-f-]{36}$' then s.sender::uuid end
 $$;
 
-comment on function dripdrop._rooms(text[], jsonb, uuid[], int, timestamptz) is
+comment on function dripdrop._room_per_sender(text[], jsonb, uuid[], int, timestamptz) is
   'How many messages each sender can be handed.';
 
 create or replace function dripdrop._place_class()
@@ -21845,10 +23274,73 @@ return hashtext('dripdrop.place');
 comment on function dripdrop._place_class() is
   'The class of the advisory locks under which places of senders are counted.';
 
--- Senders take turns, and the tenants of each. Pointers whose message has moved on are thrown away;
--- of what somebody is stopping at this moment they go to the end of the queue. size: how many
--- pointers of each sender and tenant are looked at; as many as it has room for, if it is null.
--- taken is null when there is no pointer at all. At most 32 MB of payload are taken at once.
+-- Senders take turns, and the tenants of each. A pointer names its sender as it was when it was
+-- made; the row knows better.
+create or replace function dripdrop._choose_pointers(
+  executions uuid[],
+  fences int[],
+  rooms jsonb,
+  batch_size int,
+  at timestamptz,
+  out valid uuid[],
+  out chosen uuid[]
+)
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  select
+    coalesce(array_agg(c.id), '{}'),
+    coalesce(
+      array_agg(c.id) filter (
+        where c.has_room and c.number <= batch_size and (c.number = 1 or c.bytes <= 33554432)
+      ),
+      '{}'
+    )
+  into valid, chosen
+  from (
+    select
+      t.id,
+      t.has_room,
+      sum(t.bytes) over (order by not t.has_room, t.turn, t.sender_turn, t.id) as bytes,
+      row_number() over (order by not t.has_room, t.turn, t.sender_turn, t.id) as number
+    from (
+      select
+        n.id,
+        n.bytes,
+        n.tenant_turn as turn,
+        row_number() over sender as sender_turn,
+        row_number() over sender <= coalesce((rooms ->> n.sender)::int, batch_size) as has_room
+      from (
+        select
+          x.id,
+          coalesce(x.adapter_id::text, '') as sender,
+          pg_column_size(x.payload)::bigint as bytes,
+          p.place,
+          row_number() over (partition by x.adapter_id, x.tenant_key order by p.place)
+            as tenant_turn
+        from unnest(executions, fences) with ordinality as p (execution, fence, place)
+        join dripdrop.step_executions as x
+          on x.id = p.execution and x.fence = p.fence and x.state = 'rendered'
+        where not exists (
+          select from dripdrop.faults as f
+          where f.execution_id = x.id and f.until > _choose_pointers.at
+        )
+      ) as n
+      window sender as (partition by n.sender order by n.tenant_turn, n.place)
+    ) as t
+  ) as c;
+end
+$$;
+
+comment on function dripdrop._choose_pointers(uuid[], int[], jsonb, int, timestamptz) is
+  'Of pointers those whose message has not moved on, and those of them that are next and have room '
+  'at their sender; at most 32 MB of payload.';
+
+-- Pointers whose message has moved on are deleted; those of what somebody is stopping at this
+-- moment go to the end of the queue. size: how many pointers of each sender and tenant are looked
+-- at; as many as it has room for, if it is null. taken is null when there is no pointer at all.
 --
 -- locks   senders with a concurrency, by try; the slots of stops, shared; executions, skipping what
 --         is locked
@@ -21861,7 +23353,7 @@ create or replace function dripdrop._take_pointers(
   size int,
   at timestamptz,
   out taken uuid[],
-  out strangers bigint
+  out foreign_messages bigint
 )
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -21886,7 +23378,7 @@ begin
     return;
   end if;
   select jsonb_object_agg(r.sender, r.room) into v_rooms
-  from dripdrop._rooms(v_senders, places, answered, batch_size, at) as r
+  from dripdrop._room_per_sender(v_senders, places, answered, batch_size, at) as r
   where r.room > 0;
   select
     array_agg(g.sender),
@@ -21903,48 +23395,8 @@ begin
     return;
   end if;
 
-  -- A pointer names its sender as it was when it was made; the row knows better.
-  select
-    coalesce(array_agg(c.id), '{}'),
-    coalesce(
-      array_agg(c.id) filter (
-        where c.has_room and c.number <= batch_size and (c.number = 1 or c.bytes <= 33554432)
-      ),
-      '{}'
-    )
-  into v_valid, v_chosen
-  from (
-    select
-      t.id,
-      t.has_room,
-      sum(t.bytes) over (order by not t.has_room, t.turn, t.sender_turn, t.id) as bytes,
-      row_number() over (order by not t.has_room, t.turn, t.sender_turn, t.id) as number
-    from (
-      select
-        n.id,
-        n.bytes,
-        n.tenant_turn as turn,
-        row_number() over sender as sender_turn,
-        row_number() over sender <= coalesce((v_rooms ->> n.sender)::int, batch_size) as has_room
-      from (
-        select
-          x.id,
-          coalesce(x.adapter_id::text, '') as sender,
-          pg_column_size(x.payload)::bigint as bytes,
-          p.place,
-          row_number() over (partition by x.adapter_id, x.tenant_key order by p.place)
-            as tenant_turn
-        from unnest(v_executions, v_fences) with ordinality as p (execution, fence, place)
-        join dripdrop.step_executions as x
-          on x.id = p.execution and x.fence = p.fence and x.state = 'rendered'
-        where not exists (
-          select from dripdrop.faults as f
-          where f.execution_id = x.id and f.until > _take_pointers.at
-        )
-      ) as n
-      window sender as (partition by n.sender order by n.tenant_turn, n.place)
-    ) as t
-  ) as c;
+  select c.valid, c.chosen into v_valid, v_chosen
+  from dripdrop._choose_pointers(v_executions, v_fences, v_rooms, batch_size, at) as c;
   taken := array(
     select x.id
     from dripdrop.step_executions as x
@@ -21962,25 +23414,22 @@ begin
       or p.execution = any (v_chosen)
   );
   perform pgmq.delete(queue, v_gone);
-  strangers := (
+  foreign_messages := (
     select count(*)
     from unnest(v_executions, v_fences) as p (execution, fence)
     where p.execution is null or p.fence is null
   );
   if cardinality(taken) < cardinality(v_chosen) then
-    perform dripdrop._enqueue(queue, array(
-      select dripdrop._pointer(x)
-      from dripdrop.step_executions as x
-      where x.id = any (v_chosen) and x.id <> all (taken)
-      order by x.id
-    ));
+    perform dripdrop._enqueue_rendered(
+      array(select c from unnest(v_chosen) as c where c <> all (taken))
+    );
   end if;
 end
 $$;
 
 comment on function dripdrop._take_pointers(text, jsonb, uuid[], int, int, timestamptz) is
   'Takes rendered messages from a queue, as many as their senders have room for, and locks them; '
-  'strangers: how many were no pointers.';
+  'foreign_messages: how many were no pointers.';
 
 -- plpgsql/pipeline/reconcile.sql
 
@@ -21992,7 +23441,7 @@ comment on function dripdrop._take_pointers(text, jsonb, uuid[], int, int, times
 -- unknown_grace for a provider's report, and then the step's on_unknown decides: at_most_once
 -- presumes it sent, at_least_once resends.
 --
--- locks   executions and their enrolments, skipping what is locked
+-- locks   enrolments and their executions, skipping what is locked
 create or replace function dripdrop.reconcile(unknown_grace interval default '15 minutes')
 returns table (leases_lost int, presumed_sent int, resent int, repointed int)
 language plpgsql
@@ -22254,7 +23703,7 @@ declare
   v_now timestamptz := dripdrop._now();
   v_results dripdrop._send_result[] := dripdrop._read_results(results);
 begin
-  v_results := dripdrop._classified(v_results, v_now);
+  v_results := dripdrop._classified_results(v_results, v_now);
   -- First, because claims lock circuits before counters. Mostly all is well, and was.
   if exists (select from unnest(v_results) as r where r.outcome <> 'sent')
     or exists (select from dripdrop.sender_states as c where c.ended_at is null)
@@ -22263,7 +23712,7 @@ begin
       array(select s from dripdrop._signals(v_results, v_now) as s), v_now
     );
   end if;
-  perform dripdrop._record(dripdrop._charged(v_results), v_now);
+  perform dripdrop._record(dripdrop._results_for_messages(v_results), v_now);
   return cardinality(v_results);
 end
 $$;
@@ -22272,56 +23721,6 @@ comment on function dripdrop.complete_sends(jsonb) is
   'Records what providers answered, or keeps it where the row is locked, plans what comes next, '
   'and returns how many results it took. Of a longer provider_message_id or out_message_id the '
   'first 500 characters are kept.';
-
--- raises  ZD201
-create or replace function dripdrop._read_results(results jsonb)
-returns dripdrop._send_result[]
-language plpgsql
-immutable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_results dripdrop._send_result[];
-begin
-  if jsonb_typeof(results) is distinct from 'array' then
-    raise exception 'results is not a list' using
-      errcode = 'ZD201', column = 'results',
-      hint = 'Pass [{"execution": …, "fence": …, "outcome": "sent"}, …].';
-  end if;
-  begin
-    v_results := array(
-      select r
-      from jsonb_populate_recordset(null::dripdrop._send_result, results) as r
-      order by r.execution
-    );
-  exception
-    when data_exception then
-      raise exception 'an element of results is malformed' using
-        errcode = 'ZD201', column = 'results', detail = sqlerrm,
-        hint = 'execution is a uuid, fence a whole number.';
-  end;
-  if (select count(distinct r.execution) from unnest(v_results) as r) < cardinality(v_results) then
-    raise exception 'an execution is missing or stands twice' using
-      errcode = 'ZD201', column = 'results', hint = 'Pass one element per execution.';
-  end if;
-  if exists (
-    select from unnest(v_results) as r
-    where r.outcome is null or r.outcome not in (
-      'sent', 'retry', 'failed', 'bounced', 'auth_error', 'rate_limited', 'unreachable', 'refused',
-      'maybe_sent', 'released'
-    )
-  ) then
-    raise exception 'an outcome is unknown' using
-      errcode = 'ZD201', column = 'results',
-      hint = 'Use sent, retry, failed, bounced, auth_error, rate_limited, unreachable, refused, '
-        'maybe_sent or released.';
-  end if;
-  return v_results;
-end
-$$;
-
-comment on function dripdrop._read_results(jsonb) is
-  'The results that complete_sends() was given, checked, in the order of their executions.';
 
 -- A late result is welcome as long as nobody has acted on its absence: unknown still has the same
 -- fence.
@@ -22354,149 +23753,6 @@ $$;
 
 comment on function dripdrop._check_fences(dripdrop._send_result[]) is
   'Raises ZD401 on results of claims that were lost.';
-
--- What a server said is looked up in reply_codes(). One message that no server takes must not have
--- its sender rest again and again: it has its failure for itself when it was put down to the server
--- before and others have got through since, and when the server took others within the last minute
--- and has refused only this recipient or these words.
-create or replace function dripdrop._classified(
-  results dripdrop._send_result[],
-  at timestamptz
-)
-returns dripdrop._send_result[]
-language plpgsql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if not exists (
-    select from unnest(results) as r where r.outcome in ('refused', 'auth_error', 'unreachable')
-  ) then
-    return results;
-  end if;
-  return array(
-    select case
-      when v.outcome is null then r
-      else jsonb_populate_record(
-        r,
-        jsonb_build_object(
-          'outcome',
-          case
-            when v.outcome in ('auth_error', 'unreachable')
-              and (
-                (
-                  split_part(r.stage, '.', 1) in ('recipient', 'content')
-                  and a.last_send_at > _classified.at - interval '1 minute'
-                )
-                or exists (
-                  select from dripdrop.sender_states as s
-                  where s.adapter_id = x.adapter_id and s.host = '' and s.ended_at > x.excused_at
-                )
-              )
-            then 'retry'
-            else v.outcome
-          end,
-          'hard', v.hard
-        )
-      )
-    end
-    from unnest(results) as r
-    join dripdrop.step_executions as x on x.id = r.execution
-    left join dripdrop.channel_adapters as a on a.id = x.adapter_id
-    left join lateral dripdrop._classify(
-      x.channel, a.provider, r.stage, r.code, r.detail
-    ) as c on r.outcome = 'refused'
-    cross join lateral (
-      select
-        case r.outcome when 'refused' then c.outcome else r.outcome end as outcome,
-        case r.outcome when 'refused' then c.hard else r.hard end as hard
-    ) as v
-    order by r.execution
-  );
-end
-$$;
-
-comment on function dripdrop._classified(dripdrop._send_result[], timestamptz) is
-  'Results with the outcome that says whose fault a refusal was.';
-
--- What the message has to bear. A URL of its own is its receiver's affair and no sender's; and a
--- server that takes others' messages in the same moment is not away.
-create or replace function dripdrop._charged(results dripdrop._send_result[])
-returns dripdrop._send_result[]
-language plpgsql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if not exists (
-    select from unnest(results) as r
-    where r.outcome in ('auth_error', 'rate_limited', 'unreachable')
-  ) then
-    return results;
-  end if;
-  return array(
-    select case
-      when r.outcome not in ('auth_error', 'rate_limited', 'unreachable') then r
-      else jsonb_populate_record(r, jsonb_build_object(
-        'outcome',
-        case
-          when x.channel = 'webhook' and dripdrop._own_host(x.payload) is not null
-          then case r.outcome when 'auth_error' then 'failed' else 'retry' end
-          when r.outcome <> 'rate_limited' and x.adapter_id in (
-            select y.adapter_id
-            from unnest(results) as s
-            join dripdrop.step_executions as y on y.id = s.execution
-            where s.outcome = 'sent'
-          )
-          then 'retry'
-          else r.outcome
-        end
-      ))
-    end
-    from unnest(results) as r
-    join dripdrop.step_executions as x on x.id = r.execution
-    order by r.execution
-  );
-end
-$$;
-
-comment on function dripdrop._charged(dripdrop._send_result[]) is
-  'Results as they count for their messages.';
-
--- What the results say about the servers that were asked.
-create or replace function dripdrop._signals(results dripdrop._send_result[], at timestamptz)
-returns setof dripdrop._signal
-language sql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select
-    x.adapter_id,
-    null::uuid,
-    coalesce(own.host, ''),
-    x.id,
-    coalesce(x.claimed_at, _signals.at),
-    case
-      when own.host is not null and r.outcome = 'auth_error' then 'ok'
-      when r.outcome = 'unreachable' then 'away'
-      when r.outcome = 'auth_error' then 'away'
-      when r.outcome = 'rate_limited' then 'asked'
-      when r.outcome = 'maybe_sent' then 'slow'
-      when r.outcome = 'released' then 'nothing'
-      else 'ok'
-    end,
-    coalesce(r.code, r.outcome),
-    r.detail,
-    r.retry_after
-  from unnest(results) as r
-  join dripdrop.step_executions as x on x.id = r.execution
-  cross join lateral (
-    select case when x.channel = 'webhook' then dripdrop._own_host(x.payload) end as host
-  ) as own
-$$;
-
-comment on function dripdrop._signals(dripdrop._send_result[], timestamptz) is
-  'What results say about the servers of their senders.';
 
 -- A row that cannot be written is found by halving. What it was to be told is kept with the error,
 -- and tried again; the others are recorded.
@@ -22572,8 +23828,7 @@ $$;
 comment on function dripdrop._record_late(timestamptz) is
   'Records what could not be recorded when it was reported; returns how many it tried.';
 
--- Whoever else moves a claimed execution holds its enrolment too, so that this lock is enough. What
--- somebody has locked is kept for later: nothing waits for an application's open transaction.
+-- Waits for counters at most, and for those not long.
 create or replace function dripdrop._record_batch(
   results dripdrop._send_result[],
   at timestamptz
@@ -22584,12 +23839,59 @@ set search_path = pg_catalog, pg_temp
 set lock_timeout = '300ms'
 as $$
 declare
-  v_free uuid[];
   v_recorded uuid[];
   v_sent uuid[];
   v_failed uuid[];
 begin
-  v_free := array(
+  results := dripdrop._lock_results(results, at);
+  if cardinality(results) = 0 then
+    return;
+  end if;
+  select w.recorded, w.sent, w.failed
+  into v_recorded, v_sent, v_failed
+  from dripdrop._write_results(results, at) as w;
+  if coalesce(cardinality(v_recorded), 0) < cardinality(results) then
+    perform dripdrop._check_fences(array(
+      select r
+      from unnest(results) as r
+      where v_recorded is null or r.execution <> all (v_recorded)
+    ));
+  end if;
+
+  if v_sent is not null then
+    perform dripdrop._advance(v_sent, at);
+  end if;
+  if v_failed is not null then
+    perform dripdrop._give_up(v_failed, at);
+  end if;
+  -- Last, because every worker updates the same few rows:
+  -- they are locked only until the commit that follows.
+  perform dripdrop._note_last_sends(results, at);
+  perform dripdrop._suppress_bounces(results, at);
+  perform dripdrop._settle_counters(results, at);
+end
+$$;
+
+comment on function dripdrop._record_batch(dripdrop._send_result[], timestamptz) is
+  'Records results in one go, or raises; keeps those whose enrolment somebody has locked.';
+
+-- Whoever else moves a claimed execution holds its enrolment too, so that this lock is enough. What
+-- somebody has locked is kept for later: nothing waits for an application's open transaction.
+--
+-- locks   the enrolments and their executions, skipping what is locked
+-- raises  ZD401 stale fence of one that is not locked here
+create or replace function dripdrop._lock_results(
+  results dripdrop._send_result[],
+  at timestamptz
+)
+returns dripdrop._send_result[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_locked uuid[];
+begin
+  v_locked := array(
     select x.id
     from unnest(results) as r
     join dripdrop.step_executions as x on x.id = r.execution
@@ -22597,87 +23899,87 @@ begin
     order by e.id, x.id
     for no key update of e, x skip locked
   );
-  if cardinality(v_free) < cardinality(results) then
-    perform dripdrop._check_fences(
-      array(
-        select r
-        from unnest(results) as r
-        where r.execution is null or r.execution <> all (v_free)
-      )
-    );
-    perform dripdrop._note_fault(
-      r.execution, 'record', '55P03', 'somebody has locked the enrolment', at, to_jsonb(r)
-    )
-    from unnest(results) as r
-    where r.execution <> all (v_free);
-    results := array(
-      select r from unnest(results) as r where r.execution = any (v_free) order by r.execution
-    );
-    if cardinality(results) = 0 then
-      return;
-    end if;
+  if cardinality(v_locked) = cardinality(results) then
+    return results;
   end if;
+  perform dripdrop._check_fences(
+    array(
+      select r
+      from unnest(results) as r
+      where r.execution is null or r.execution <> all (v_locked)
+    )
+  );
+  perform dripdrop._note_fault(
+    r.execution, 'record', '55P03', 'somebody has locked the enrolment', at, to_jsonb(r)
+  )
+  from unnest(results) as r
+  where r.execution <> all (v_locked);
+  return array(
+    select r from unnest(results) as r where r.execution = any (v_locked) order by r.execution
+  );
+end
+$$;
 
-  with verdict as (
-    select r.*, v.state as new_state, v.due_at as new_due_at, e.state = 'paused' as paused
-    from unnest(results) as r
-    join dripdrop.step_executions as x on x.id = r.execution
-    join dripdrop.enrollments as e on e.id = x.enrollment_id
-    join dripdrop.steps as s on s.id = x.step_id
-    left join dripdrop.channel_adapters as a on a.id = x.adapter_id
-    cross join lateral dripdrop._verdict(
-      r, e.state, x.id, x.channel, x.retry_count, x.failing_since, s.config,
-      r.outcome = 'maybe_sent' and exists (
-        select from dripdrop.providers() as p
-        where p.channel = a.channel and p.provider = a.provider and p.idempotent
-      ),
-      at
-    ) as v
-  ),
-  recorded as (
+comment on function dripdrop._lock_results(dripdrop._send_result[], timestamptz) is
+  'The results whose executions and enrolments nobody else has locked, these locked; keeps the '
+  'others for later.';
+
+-- locks   nothing new: callers hold the enrolments and their executions
+create or replace function dripdrop._write_results(
+  results dripdrop._send_result[],
+  at timestamptz,
+  out recorded uuid[],
+  out sent uuid[],
+  out failed uuid[]
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  with recorded as (
     update dripdrop.step_executions as x
-    set state = v.new_state,
-        due_at = case when v.new_state = 'scheduled' and not v.paused then v.new_due_at end,
-        waits_for = case when v.new_state = 'scheduled' and v.paused then 'enrollment' end,
+    set state = v.state,
+        due_at = case when v.state = 'scheduled' and not v.paused then v.due_at end,
+        waits_for = case when v.state = 'scheduled' and v.paused then 'enrollment' end,
         scheduled_for = case
-          when v.new_state = 'scheduled' and v.paused then v.new_due_at
+          when v.state = 'scheduled' and v.paused then v.due_at
           -- The time until a server is back is no delay of the message.
-          when v.outcome in ('auth_error', 'rate_limited', 'unreachable') then _record_batch.at
+          when v.outcome in ('auth_error', 'rate_limited', 'unreachable') then _write_results.at
           else x.scheduled_for
         end,
         ended_at = case
-          when v.new_state in ('sent', 'failed', 'cancelled') then _record_batch.at
+          when v.state in ('sent', 'failed', 'cancelled') then _write_results.at
         end,
-        fence = x.fence + (v.new_state = 'scheduled')::int,
+        fence = x.fence + (v.state = 'scheduled')::int,
         lease_until = null,
         place_of = null,
         retry_count = x.retry_count
           + (v.outcome in ('retry', 'bounced', 'failed', 'maybe_sent'))::int,
         maybe_sent_at = case
-          when v.outcome = 'maybe_sent' and v.new_state <> 'unknown' then x.claimed_at
+          when v.outcome = 'maybe_sent' and v.state <> 'unknown' then x.claimed_at
           else x.maybe_sent_at
         end,
         failing_since = case
           when v.outcome in ('retry', 'bounced', 'maybe_sent')
-          then coalesce(x.failing_since, _record_batch.at)
+          then coalesce(x.failing_since, _write_results.at)
           else x.failing_since
         end,
         excused_at = case
-          when v.outcome in ('auth_error', 'rate_limited', 'unreachable') then _record_batch.at
+          when v.outcome in ('auth_error', 'rate_limited', 'unreachable') then _write_results.at
           else x.excused_at
         end,
         reason = case
-          when v.new_state = 'scheduled' and v.paused then 'enrollment_paused'
-          when v.new_state = 'cancelled' then 'enrollment_ended'
+          when v.state = 'scheduled' and v.paused then 'enrollment_paused'
+          when v.state = 'cancelled' then 'enrollment_ended'
           else coalesce(v.code, v.outcome)
         end,
-        reason_at = _record_batch.at,
+        reason_at = _write_results.at,
         error_message = case when v.outcome <> 'sent' then left(v.detail, 500) end,
         provider_message_id = coalesce(left(v.provider_message_id, 500), x.provider_message_id),
         out_message_id = coalesce(left(v.out_message_id, 500), x.out_message_id),
         response = coalesce(v.response, x.response),
-        updated_at = _record_batch.at
-    from verdict as v
+        updated_at = _write_results.at
+    from dripdrop._verdicts(results, _write_results.at) as v
     where x.id = v.execution
       and x.fence = v.fence
       and x.state in ('sending', 'unknown')
@@ -22703,7 +24005,7 @@ begin
         'outcome', r.outcome, 'code', r.code, 'detail', left(r.detail, 500), 'until', r.due_at,
         'hard', case when r.outcome = 'bounced' then coalesce(r.hard, false) end
       )) end,
-      _record_batch.at
+      _write_results.at
     from recorded as r
     left join dripdrop.channel_adapters as a on a.id = r.adapter_id
     where r.outcome <> 'released'
@@ -22712,123 +24014,26 @@ begin
     array_agg(r.id),
     array_agg(r.id) filter (where r.state = 'sent'),
     array_agg(r.id) filter (where r.state = 'failed')
-  into v_recorded, v_sent, v_failed
+  into recorded, sent, failed
   from recorded as r;
-
-  if coalesce(cardinality(v_recorded), 0) < cardinality(results) then
-    perform dripdrop._check_fences(array(
-      select r
-      from unnest(results) as r
-      where v_recorded is null or r.execution <> all (v_recorded)
-    ));
-  end if;
-
-  if v_sent is not null then
-    perform dripdrop._advance(v_sent, at);
-  end if;
-  if v_failed is not null then
-    perform dripdrop._give_up(v_failed, at);
-  end if;
-  -- Last, because every worker updates the same few rows:
-  -- they are locked only until the commit that follows.
-  perform dripdrop._note_senders(results, at);
-  perform dripdrop._settle_counters(results, at);
 end
 $$;
 
-comment on function dripdrop._record_batch(dripdrop._send_result[], timestamptz) is
-  'Records results in one go, or raises; keeps those whose enrolment somebody has locked.';
+comment on function dripdrop._write_results(dripdrop._send_result[], timestamptz) is
+  'Moves executions as their results say, and logs it; says which had their fence, and which were '
+  'sent or failed.';
 
--- The pauses between attempts, give or take a fifth: 1, 5, 15 minutes, 1, 3, and then 6 hours.
-create or replace function dripdrop._retry_pause(attempts int, execution_id uuid)
-returns interval
-language sql
-immutable
-parallel safe
-return (array[
-  interval '1 minute', interval '5 minutes', interval '15 minutes', interval '1 hour',
-  interval '3 hours', interval '6 hours'
-])[least(attempts, 5) + 1]
-* (0.8 + 0.4 * ((hashtextextended(execution_id::text, attempts) & 1023) / 1023.0));
-
-comment on function dripdrop._retry_pause(int, uuid) is
-  'How long to wait after so many failed attempts and one more.';
-
--- What an outcome means for an execution. The recipient's fault, for the time being, is tried again
--- by time: for retry_for, after growing pauses or when the provider said; where the step sets
--- max_retries, so many failed attempts are the end too. What is the sender's or the server's affair
--- costs the message nothing.
-create or replace function dripdrop._verdict(
-  result dripdrop._send_result,
-  enrollment_state text,
-  execution_id uuid,
-  channel text,
-  retry_count int,
-  failing_since timestamptz,
-  config jsonb,
-  idempotent boolean,
+-- locks   the adapters, skipping what is locked
+create or replace function dripdrop._note_last_sends(
+  results dripdrop._send_result[],
   at timestamptz
 )
-returns table (state text, due_at timestamptz)
-language sql
-stable
-parallel safe
-begin atomic
-  select
-    case
-      when v.state = 'scheduled' and enrollment_state in ('completed', 'cancelled') then 'cancelled'
-      else v.state
-    end,
-    case when v.state = 'scheduled' then v.due_at end
-  from (
-    select
-      case
-        when result.outcome = 'sent' then 'sent'
-        when result.outcome in ('rate_limited', 'auth_error', 'unreachable', 'released')
-        then 'scheduled'
-        when result.outcome = 'maybe_sent' and not idempotent then 'unknown'
-        when result.outcome in ('retry', 'maybe_sent')
-          or (result.outcome = 'bounced' and result.hard is not true)
-        then
-          case
-            when at >= failing_since + dripdrop._retry_for(channel, config) then 'failed'
-            when retry_count + 1 >= (config ->> 'max_retries')::int then 'failed'
-            else 'scheduled'
-          end
-        else 'failed'
-      end as state,
-      case
-        when result.outcome = 'released' then at
-        -- Its circuit holds it, for as long as it takes.
-        when result.outcome in ('rate_limited', 'auth_error', 'unreachable')
-        then at + interval '5 seconds'
-        else least(
-          case
-            when result.retry_after is not null
-            then at + make_interval(secs => least(result.retry_after, 86400))
-            else at + dripdrop._retry_pause(retry_count, execution_id)
-          end,
-          coalesce(failing_since, at) + dripdrop._retry_for(channel, config)
-        )
-      end as due_at
-  ) as v;
-end;
-
-comment on function dripdrop._verdict(
-  dripdrop._send_result, text, uuid, text, int, timestamptz, jsonb, boolean, timestamptz
-) is
-  'The state an outcome leads to and, when it is to be tried again, when.';
-
--- locks   the adapters, skipping what is locked; the slots of hard bounces' recipients, which are
---         suppressed
-create or replace function dripdrop._note_senders(results dripdrop._send_result[], at timestamptz)
 returns void
-language plpgsql
+language sql
 set search_path = pg_catalog, pg_temp
 as $$
-begin
   update dripdrop.channel_adapters as a
-  set last_send_at = _note_senders.at
+  set last_send_at = _note_last_sends.at
   where a.id = any (array(
     select n.id
     from dripdrop.channel_adapters as n
@@ -22839,11 +24044,25 @@ begin
       where r.outcome = 'sent'
     )
     for no key update skip locked
-  ));
+  ))
+$$;
 
-  perform dripdrop._suppress_one(
-    x.tenant_key, x.channel, x.recipient, 'bounce', 'provider',
-    jsonb_build_object('execution', x.id, 'code', r.code), _note_senders.at
+comment on function dripdrop._note_last_sends(dripdrop._send_result[], timestamptz) is
+  'Notes when senders last sent.';
+
+-- locks   the slots of hard bounces' recipients, then the suppressions
+create or replace function dripdrop._suppress_bounces(
+  results dripdrop._send_result[],
+  at timestamptz
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._suppress_bounce(
+    x.tenant_key, x.channel, x.recipient, jsonb_build_object('execution', x.id, 'code', r.code),
+    _suppress_bounces.at
   )
   from unnest(results) as r
   join dripdrop.step_executions as x on x.id = r.execution
@@ -22855,369 +24074,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._note_senders(dripdrop._send_result[], timestamptz) is
-  'Notes when senders last sent, and suppresses hard bounces.';
-
--- plpgsql/pipeline/render.sql
-
--- Work for a renderer. A claim is only the queue's visibility time: a renderer that dies changes
--- nothing, and rendering the same message twice gives the same words.
--- The template stands only in the first row of each template_hash in a batch: renderers keep it.
--- A template that names a hook without a value would go out half empty: it fails here instead.
---
--- locks   messages of the render queue; of what fails, executions and their enrolments; all
---         skipping what is locked
--- raises  ZD120 the queue does not exist, ZD125 a daemon of another version
-create or replace function dripdrop.claim_renders(
-  batch_size int default 500,
-  visibility interval default '1 minute'
-)
-returns table (
-  execution_id uuid,
-  fence int,
-  message_id bigint,
-  tenant_key text,
-  channel text,
-  template_hash text,
-  template jsonb,
-  variables jsonb,
-  unsubscribe jsonb
-)
-language plpgsql
-security definer
-set search_path = pg_catalog, pg_temp
-set standard_conforming_strings = on
-as $$
-declare
-  v_now timestamptz := dripdrop._now();
-  v_messages bigint[];
-  v_executions uuid[];
-  v_fences int[];
-begin
-  perform dripdrop._check_interval(visibility, 'visibility', interval '0');
-  perform dripdrop._check_driver();
-  perform dripdrop._check_batch_size(batch_size);
-  select
-    array_agg(m.msg_id),
-    array_agg(dripdrop._pointed_at(m.message)),
-    array_agg(dripdrop._pointed_fence(m.message))
-  into v_messages, v_executions, v_fences
-  from dripdrop._read_queue(
-    'dripdrop_render', extract(epoch from visibility)::int, batch_size
-  ) as m;
-  if v_messages is null then
-    return;
-  end if;
-
-  -- What moved on, what never was a pointer, and what is left out for a while: reconcile() puts the
-  -- last back.
-  perform pgmq.delete('dripdrop_render', array_agg(p.message))
-  from unnest(v_messages, v_executions, v_fences) as p (message, execution, fence)
-  where not exists (
-    select from dripdrop.step_executions as x
-    where x.id = p.execution and x.fence = p.fence and x.state = 'queued'
-  )
-    or exists (
-      select from dripdrop.faults as f where f.execution_id = p.execution and f.until > v_now
-    )
-  having count(*) > 0;
-  perform dripdrop._warn_of_strangers('dripdrop_render', count(*))
-  from unnest(v_executions, v_fences) as p (execution, fence)
-  where p.execution is null or p.fence is null;
-  select
-    array_agg(p.message order by p.message),
-    array_agg(p.execution order by p.message),
-    array_agg(p.fence order by p.message)
-  into v_messages, v_executions, v_fences
-  from unnest(v_messages, v_executions, v_fences) as p (message, execution, fence)
-  where not exists (
-    select from dripdrop.faults as f where f.execution_id = p.execution and f.until > v_now
-  );
-  if v_messages is not null then
-    return query
-    select r.* from unnest(dripdrop._renders(v_messages, v_executions, v_fences, v_now)) as r;
-  end if;
-end
-$$;
-
-comment on function dripdrop.claim_renders(int, interval) is
-  'Messages to render, for a while nobody else''s; hand the results to complete_renders().';
-
-create or replace function dripdrop._pointed_at(message jsonb)
-returns uuid
-language sql
-immutable
-parallel safe
-return case
-  when message ->> 'execution' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
-  then (message ->> 'execution')::uuid
-end;
-
-comment on function dripdrop._pointed_at(jsonb) is
-  'The execution of a pointer; null if it is none of ours.';
-
-create or replace function dripdrop._pointed_fence(message jsonb)
-returns int
-language sql
-immutable
-parallel safe
-return case when message ->> 'fence' ~ '^[0-9]{1,9}$' then (message ->> 'fence')::int end;
-
-comment on function dripdrop._pointed_fence(jsonb) is
-  'The fence of a pointer; null if it is none of ours.';
-
--- The rows of a claim. One that cannot be made is found by halving and left out for a while.
---
--- locks   of what fails for want of a value, executions and their enrolments, skipping what is
---         locked
-create or replace function dripdrop._renders(
-  messages bigint[],
-  executions uuid[],
-  fences int[],
-  at timestamptz
-)
-returns dripdrop._render_claim[]
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_half int := cardinality(messages) / 2;
-  v_failures jsonb[];
-  v_links jsonb;
-begin
-  v_failures := array(
-    select jsonb_build_object(
-      'execution', x.id,
-      'fence', x.fence,
-      'message', p.message,
-      'code', 'hook_failed',
-      'detail', dripdrop._failed_hook(x.hooks, s.template_content)
-    )
-    from unnest(messages, executions, fences) as p (message, execution, fence)
-    join dripdrop.step_executions as x
-      on x.id = p.execution and x.fence = p.fence and x.state = 'queued'
-    join dripdrop.steps as s on s.id = x.step_id
-    where x.hooks is not null
-      and dripdrop._failed_hook(x.hooks, s.template_content) is not null
-  );
-  if cardinality(v_failures) > 0 then
-    perform dripdrop._fail_renders(v_failures);
-  end if;
-  v_links := dripdrop._unsubscribe_links(executions);
-
-  return array(
-    select row(
-      x.id,
-      x.fence,
-      p.message,
-      x.tenant_key,
-      x.channel,
-      s.template_hash,
-      case when row_number() over (partition by s.template_hash) = 1 then s.template_content end,
-      dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, _renders.at),
-      -- The time is the message's and not the claim's: rendered again, it gets the same token.
-      (v_links -> x.step_id::text) || jsonb_build_object(
-        'issued_at', extract(epoch from x.scheduled_for)::bigint
-      )
-    )::dripdrop._render_claim
-    from unnest(messages, executions, fences) as p (message, execution, fence)
-    join dripdrop.step_executions as x
-      on x.id = p.execution and x.fence = p.fence and x.state = 'queued'
-    join dripdrop.steps as s on s.id = x.step_id
-    join dripdrop.enrollments as e on e.id = x.enrollment_id
-    join dripdrop.sequences as q on q.id = e.sequence_id
-    where x.id <> all (array(select (f ->> 'execution')::uuid from unnest(v_failures) as f))
-  );
-exception
-  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
-    raise;
-  when others then
-    if v_half = 0 then
-      perform dripdrop._note_fault(executions[1], 'render', sqlstate, sqlerrm, at);
-      return array[]::dripdrop._render_claim[];
-    end if;
-    return dripdrop._renders(messages[:v_half], executions[:v_half], fences[:v_half], at)
-      || dripdrop._renders(
-        messages[v_half + 1:], executions[v_half + 1:], fences[v_half + 1:], at
-      );
-end
-$$;
-
-comment on function dripdrop._renders(bigint[], uuid[], int[], timestamptz) is
-  'What a renderer needs of queued messages.';
-
--- A claim waits for nobody: what somebody has locked fails when its claim has run out.
---
--- locks   executions and their enrolments, skipping what is locked
-create or replace function dripdrop._fail_renders(failures jsonb[])
-returns void
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_free uuid[];
-begin
-  v_free := array(
-    select x.id
-    from dripdrop.step_executions as x
-    join dripdrop.enrollments as e on e.id = x.enrollment_id
-    where x.id = any (array(select (f ->> 'execution')::uuid from unnest(failures) as f))
-    for no key update of e, x skip locked
-  );
-  perform dripdrop.complete_renders(to_jsonb(array(
-    select f
-    from unnest(failures) as f
-    where (f ->> 'execution')::uuid = any (v_free)
-  )));
-end
-$$;
-
-comment on function dripdrop._fail_renders(jsonb[]) is
-  'Fails messages that cannot be rendered for want of a value.';
-
-create or replace function dripdrop._read_queue(queue text, visibility_seconds int, batch_size int)
-returns table (msg_id bigint, message jsonb)
-language plpgsql
-set search_path = pg_catalog, pg_temp
-set standard_conforming_strings = on
-as $$
-begin
-  return query
-  select m.msg_id, m.message
-  from pgmq.read(_read_queue.queue, _read_queue.visibility_seconds, _read_queue.batch_size) as m;
-exception
-  when undefined_table or invalid_schema_name or undefined_function then
-    raise exception 'queue "%" does not exist', queue using
-      errcode = 'ZD120', hint = 'select * from dripdrop.start() creates the queues.';
-end
-$$;
-
-comment on function dripdrop._read_queue(text, int, int) is
-  'pgmq.read(), with our own error for a missing queue.';
-
--- results: [{"execution", "fence", "message", "payload"}] or, for what cannot be rendered,
--- [{"execution", "fence", "message", "code", "detail"}]. A failure is for good: the same words fail
--- again. What was stopped meanwhile has another fence and is left alone; what somebody has locked
--- at this moment, to stop it or only to look, keeps its message and is rendered again a second
--- later.
---
--- locks   the enrolments of failures, in id order, then executions, skipping what is locked
--- raises  ZD201 results are not a list
-create or replace function dripdrop.complete_renders(results jsonb)
-returns int
-language plpgsql
-security definer
-set search_path = pg_catalog, pg_temp
-set standard_conforming_strings = on
-as $$
-declare
-  v_now timestamptz := dripdrop._now();
-  v_results dripdrop._render_result[];
-  v_taken dripdrop._render_result[];
-  v_done uuid[];
-  v_failed uuid[];
-  v_left bigint[];
-  v_messages bigint[];
-begin
-  if jsonb_typeof(results) is distinct from 'array' then
-    raise exception 'results is not a list' using
-      errcode = 'ZD201', column = 'results',
-      hint = 'Pass [{"execution": …, "fence": …, "message": …, "payload": {…}}, …].';
-  end if;
-  begin
-    v_results := array(
-      select r
-      from jsonb_populate_recordset(null::dripdrop._render_result, results) as r
-      order by r.execution
-    );
-  exception
-    when data_exception then
-      raise exception 'an element of results is malformed' using
-        errcode = 'ZD201', column = 'results', detail = sqlerrm,
-        hint = 'execution is a uuid, fence a whole number.';
-  end;
-
-  if exists (select from unnest(v_results) as r where r.payload is null) then
-    perform from dripdrop.enrollments as e
-    where e.id in (
-      select x.enrollment_id
-      from unnest(v_results) as r
-      join dripdrop.step_executions as x on x.id = r.execution
-      where r.payload is null
-    )
-    order by e.id
-    for no key update;
-  end if;
-
-  v_taken := array(
-    select r
-    from unnest(v_results) as r
-    join dripdrop.step_executions as x
-      on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
-    for no key update of x skip locked
-  );
-  with done as (
-    update dripdrop.step_executions as x
-    set state = case when r.payload is null then 'failed' else 'rendered' end,
-        payload = r.payload,
-        ended_at = case when r.payload is null then v_now end,
-        reason = case when r.payload is null then coalesce(r.code, 'render_failed') end,
-        reason_at = case when r.payload is null then v_now end,
-        error_message = left(r.detail, 500),
-        updated_at = v_now
-    from unnest(v_taken) as r
-    where x.id = r.execution
-      and x.fence = r.fence
-      and x.state = 'queued'
-    returning x.id, x.state
-  )
-  select
-    array_agg(d.id) filter (where d.state = 'rendered'),
-    array_agg(d.id) filter (where d.state = 'failed')
-  into v_done, v_failed
-  from done as d;
-
-  if v_done is not null then
-    perform dripdrop._enqueue_rendered(v_done);
-  end if;
-  if v_failed is not null then
-    insert into dripdrop.message_events (
-      tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
-      occurred_at
-    )
-    select
-      x.tenant_key, x.id, x.adapter_id, x.channel, 'dripdrop', 'failed',
-      jsonb_build_object('reason', x.reason, 'detail', x.error_message), v_now
-    from dripdrop.step_executions as x
-    where x.id = any (v_failed);
-    perform dripdrop._give_up(v_failed, v_now);
-  end if;
-  v_left := array(
-    select r.message
-    from unnest(v_results) as r
-    join dripdrop.step_executions as x
-      on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
-  );
-  v_messages := array(select r.message from unnest(v_results) as r);
-  -- Whoever locked an execution may be completing it too: no two wait for each other's messages.
-  if cardinality(v_left) > 0 then
-    execute 'select array(select q.msg_id from pgmq.q_dripdrop_render as q '
-      'where q.msg_id = any ($1) for update skip locked)'
-    into v_messages
-    using v_messages;
-    perform from pgmq.set_vt(
-      'dripdrop_render', array(select m from unnest(v_messages) as m where m = any (v_left)), 1
-    );
-  end if;
-  perform pgmq.delete(
-    'dripdrop_render', array(select m from unnest(v_messages) as m where m <> all (v_left))
-  );
-  return coalesce(cardinality(v_done), 0);
-end
-$$;
-
-comment on function dripdrop.complete_renders(jsonb) is
-  'Takes rendered messages, passes them on to their senders'' queues and returns how many.';
+comment on function dripdrop._suppress_bounces(dripdrop._send_result[], timestamptz) is
+  'Suppresses the recipients of hard bounces.';
 
 -- plpgsql/pipeline/replay.sql
 
@@ -23236,38 +24094,11 @@ declare
   v_now timestamptz := dripdrop._now();
   v_execution dripdrop.step_executions := dripdrop._lock_execution(tenant_key, execution_id);
   v_enrollment dripdrop.enrollments;
-  v_recurring boolean;
 begin
   select e.* into v_enrollment
   from dripdrop.enrollments as e
   where e.id = v_execution.enrollment_id;
-  select s.recurring into v_recurring
-  from dripdrop.steps as s
-  where s.id = v_execution.step_id;
-  if v_execution.state <> 'failed' then
-    raise exception 'the execution is %, not failed', dripdrop._quoted(v_execution.state) using
-      errcode = 'ZD110',
-      hint = 'Only what failed can be replayed; resolve() settles what is unknown.';
-  end if;
-  if v_enrollment.state <> 'active'
-    and (
-      v_enrollment.state <> 'cancelled'
-      or v_enrollment.exit_reason <> 'step_failed'
-      or v_recurring
-    )
-    or not v_recurring
-    and exists (
-      select from dripdrop.step_executions as x
-      join dripdrop.steps as s on s.id = x.step_id and not s.recurring
-      where x.enrollment_id = v_enrollment.id and x.id > v_execution.id
-    )
-  then
-    raise exception 'the enrolment has gone on or has ended: %',
-      coalesce(v_enrollment.exit_reason, v_enrollment.state) using
-      errcode = 'ZD110',
-      hint = 'A failed step is replayed while its enrolment waits for it, or where the failure '
-        'ended it.';
-  end if;
+  perform dripdrop._check_replayable(v_execution, v_enrollment);
 
   update dripdrop.enrollments as e
   set state = 'active',
@@ -23303,6 +24134,54 @@ $$;
 
 comment on function dripdrop.replay(text, uuid) is
   'Sends a failed step again, as a new message, and revives the enrolment if the failure ended it.';
+
+-- raises  ZD110 not failed, or its enrolment goes on or ended otherwise
+create or replace function dripdrop._check_replayable(
+  execution dripdrop.step_executions,
+  enrollment dripdrop.enrollments
+)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_recurring boolean;
+begin
+  select s.recurring into v_recurring
+  from dripdrop.steps as s
+  where s.id = execution.step_id;
+  if execution.state <> 'failed' then
+    raise exception 'the execution is %, not failed', dripdrop._quoted(execution.state) using
+      errcode = 'ZD110',
+      hint = 'Only what failed can be replayed; resolve() settles what is unknown.';
+  end if;
+  if enrollment.state <> 'active'
+    and (
+      enrollment.state <> 'cancelled'
+      or enrollment.exit_reason <> 'step_failed'
+      or v_recurring
+    )
+    or not v_recurring
+    and exists (
+      select from dripdrop.step_executions as x
+      join dripdrop.steps as s on s.id = x.step_id and not s.recurring
+      where x.enrollment_id = enrollment.id and x.id > execution.id
+    )
+  then
+    raise exception 'the enrolment has gone on or has ended: %',
+      coalesce(enrollment.exit_reason, enrollment.state) using
+      errcode = 'ZD110',
+      hint = 'A failed step is replayed while its enrolment waits for it, or where the failure '
+        'ended it.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_replayable(
+  dripdrop.step_executions, dripdrop.enrollments
+) is
+  'Raises ZD110 unless this is what failed last, and its enrolment waits for it or ended with it.';
 
 -- plpgsql/pipeline/resolve.sql
 
@@ -23341,7 +24220,7 @@ $$;
 comment on function dripdrop.resolve(text, uuid, text) is
   'An operator''s word on a message whose fate is unknown: sent, resend or failed.';
 
--- locks   nothing new: callers hold the executions and their enrolments
+-- locks   nothing new: callers hold the enrolments and their executions
 create or replace function dripdrop._resolve(
   executions uuid[],
   state text,
@@ -23477,7 +24356,7 @@ declare
   v_taken uuid[];
   v_passed uuid[];
   v_size int;
-  v_strangers bigint := 0;
+  v_foreign bigint := 0;
 begin
   perform dripdrop._check_interval(lease, 'lease', interval '0');
   perform dripdrop._check_interval(ahead, 'ahead', interval '0');
@@ -23487,8 +24366,8 @@ begin
   perform dripdrop._check_batch_size(batch_size);
   -- What has been stopped meanwhile, or must not leave now, costs a claim little: it looks on.
   for i in 1 .. 6 loop
-    select t.taken, v_strangers + coalesce(t.strangers, 0)
-    into v_taken, v_strangers
+    select t.taken, v_foreign + coalesce(t.foreign_messages, 0)
+    into v_taken, v_foreign
     from dripdrop._take_pointers(
       'dripdrop_send_' || channel, places, coalesce(answered, '{}'), batch_size, v_size, v_now
     ) as t;
@@ -23497,7 +24376,7 @@ begin
     exit when cardinality(v_passed) > 0;
     v_size := 2000;
   end loop;
-  perform dripdrop._warn_of_strangers('dripdrop_send_' || channel, v_strangers);
+  perform dripdrop._warn_of_foreign_messages('dripdrop_send_' || channel, v_foreign);
   if coalesce(cardinality(v_passed), 0) = 0 then
     return;
   end if;
@@ -23807,7 +24686,7 @@ comment on function dripdrop._leave_by(int, timestamptz) is
 -- callers at once is safe: each takes other rows. Both rows are taken without waiting, the
 -- execution and its enrolment, so a tick never takes part in a deadlock.
 --
--- locks   due executions and their enrolments, skipping what is locked
+-- locks   enrolments and their due executions, skipping what is locked; then the counters of limits
 -- raises  ZD120 the queues do not exist, ZD125 a daemon of another version
 create or replace function dripdrop.tick(batch_size int default 500)
 returns table (
@@ -23859,7 +24738,7 @@ comment on function dripdrop.tick(int) is
   'Decides up to batch_size due messages; returns how many were queued, wait for their hooks, were '
   'deferred, held, skipped, ended with their enrolment, or failed.';
 
--- locks   executions and their enrolments, skipping what is locked
+-- locks   enrolments and their executions, skipping what is locked
 create or replace function dripdrop._take_due(
   batch_size int,
   latest boolean,
@@ -23942,7 +24821,7 @@ $$;
 comment on function dripdrop.next_due() is
   'In how many seconds, from 0.02 to an hour, a tick may have something to do that nobody says.';
 
--- locks   faults, executions and their enrolments, all skipping what is locked
+-- locks   faults, enrolments and their executions, all skipping what is locked
 create or replace function dripdrop._look_around(at timestamptz)
 returns void
 language plpgsql
@@ -23976,7 +24855,7 @@ $$;
 comment on function dripdrop._attempt(text, timestamptz) is
   'Does what may fail without harm to anything else, and warns of it.';
 
--- locks   the counters of limits, in id order; callers hold the executions and their enrolments
+-- locks   the counters of limits, in id order; callers hold the enrolments and their executions
 -- raises  ZD120 the queues do not exist; 53xxx and 58xxx when nothing can be written; 40001, 40P01
 create or replace function dripdrop._tick(due uuid[], at timestamptz)
 returns dripdrop._decision[]
@@ -24040,7 +24919,7 @@ comment on function dripdrop._decide_and_carry_out(uuid[], timestamptz, boolean)
 -- What was rendered before goes straight to its sender: a retry sends the same bytes. Hooks are
 -- asked again when no answer comes, so that a lost pointer loses nothing.
 --
--- locks   nothing new: callers hold the executions and their enrolments
+-- locks   nothing new: callers hold the enrolments and their executions
 create or replace function dripdrop._carry_out(decisions dripdrop._decision[], at timestamptz)
 returns table (queue text, pointers jsonb[])
 language plpgsql
@@ -24107,7 +24986,7 @@ comment on function dripdrop._carry_out(dripdrop._decision[], timestamptz) is
 
 -- Everything a decision can be but send and ask.
 --
--- locks   nothing new: callers hold the executions and their enrolments
+-- locks   nothing new: callers hold the enrolments and their executions
 create or replace function dripdrop._turn_away(decisions dripdrop._decision[], at timestamptz)
 returns void
 language plpgsql
@@ -24171,7 +25050,7 @@ comment on function dripdrop._turn_away(dripdrop._decision[], timestamptz) is
 -- each step and sender one message is decided anew; if it would wait for none of these any more,
 -- all like it are due. Whoever may keep its transaction open touches nothing but its own tenant's.
 --
--- locks   executions and their enrolments, skipping what is locked
+-- locks   enrolments and their executions, skipping what is locked
 create or replace function dripdrop._wake_held(
   at timestamptz,
   waits_for text[],
@@ -24464,8 +25343,8 @@ comment on function dripdrop.pause_sending(text, text, text, text) is
   'scope: everything (tenant_key null: all tenants), tenant, sequence, channel or adapter; '
   'subject: which of the last three. Pausing twice is the same as once.';
 
--- locks   the pause, then what it holds, skipping what is locked; with the commit the slot of the
---         pause, waiting for ticks under way that hold what it is about
+-- locks   the pause; enrolments and their executions that it holds, skipping what is locked; with
+--         the commit the slot of the pause, waiting for ticks under way that hold what it is about
 -- raises  ZD201 bad scope or subject, ZD207 bad tenant key
 create or replace function dripdrop.resume_sending(
   tenant_key text,
@@ -24821,7 +25700,8 @@ comment on function dripdrop._assumed_answers(dripdrop.step_executions, jsonb) i
 -- stays behind. Someone is enrolled as a new subscriber; a version that is not active is activated
 -- first, with all its checks.
 --
--- locks   as enroll() and, with a version, as activate_sequence_version(); until it returns
+-- locks   with a version as activate_sequence_version(), then as enroll(), then as tick(); until it
+--         returns
 -- raises  ZD103 unknown version, ZD201 bad argument, and what enroll(), track_event() and
 --         activate_sequence_version() raise
 create or replace function dripdrop.simulate(
@@ -25007,7 +25887,8 @@ comment on function dripdrop._assumed_events(jsonb, dripdrop.enrollments, timest
 
 -- In portions, so that nobody waits long for the enrolments that are being thought about.
 --
--- locks   up to 500 enrolments at a time and their executions, skipping what is locked
+-- locks   up to 500 enrolments at a time and their executions, skipping what is locked; then the
+--         counters of limits
 -- raises  ZD101 unknown sequence, ZD201 bad argument
 create or replace function dripdrop.forecast(
   tenant_key text,
@@ -25119,7 +26000,7 @@ comment on function dripdrop._forecast_portion(uuid[], timestamptz, timestamptz)
 
 -- Null leaves a setting as it is, an empty text takes an address away.
 --
--- locks   the tenant's settings
+-- locks   executions that wait for a limit, skipping what is locked, then the tenant's settings
 -- raises  ZD201 bad window, thresholds or address, ZD202 unknown channel, ZD204 unknown time zone,
 --         ZD207 bad tenant key, ZD209 bad rate
 create or replace function dripdrop.update_tenant_settings(
@@ -25320,7 +26201,8 @@ begin
       'sequence %s (tenant %s) sends marketing email without a link to unsubscribe',
       q.key, coalesce(q.tenant_key, 'global')
     ),
-    'update_tenant_settings(…, unsubscribe_url => ''https://…''), or step config kind transactional.',
+    'update_tenant_settings(…, unsubscribe_url => ''https://…''), or step config kind '
+    'transactional.',
     true
   from dripdrop.steps as s
   join dripdrop.sequence_versions as v on v.id = s.sequence_version_id and v.state = 'active'
@@ -25715,7 +26597,8 @@ as $$
     select
       'hosts_away',
       format(
-        '%s (tenant %s): %s hosts of messages with a URL of their own are away, for example %s (%s)',
+        '%s (tenant %s): %s hosts of messages with a URL of their own are away, for example '
+        '%s (%s)',
         dripdrop._name_of_server(c.adapter_id, c.http_hook_id, ''),
         coalesce(c.tenant_key, 'global'),
         count(*),
@@ -25743,7 +26626,8 @@ as $$
     case h.waits_for when 'release' then 'held_as_stale' else 'held_without_sender' end,
     format(
       '%s over %s (tenant %s) held since %s: %s',
-      dripdrop._messages(h.messages), h.channel, coalesce(h.tenant_key, 'global'), dripdrop._in_utc(h.since), h.reason
+      dripdrop._messages(h.messages), h.channel, coalesce(h.tenant_key, 'global'),
+      dripdrop._in_utc(h.since), h.reason
     ),
     case
       when h.waits_for = 'release' then 'release() lets one go, unenroll() ends a journey.'
@@ -26112,12 +26996,14 @@ comment on column dripdrop.ledger.problem is 'What is out of place.';
 
 comment on schema dripdrop is
   'Messaging sequences: authoring, enrolment, the send pipeline and its full history.';
-comment on table dripdrop.adapter_pools is 'Senders that outbound enrolments are spread over.';
+comment on table dripdrop.adapter_pools is
+  'Senders that outbound enrolments are to be spread over. Nothing reads them yet, but the '
+  'validation of a version.';
 comment on column dripdrop.adapter_pools.id is 'Time-ordered uuid.';
 comment on column dripdrop.adapter_pools.tenant_key is 'The tenant; null is the global scope.';
 comment on column dripdrop.adapter_pools.name is 'Unique in the tenant.';
 comment on column dripdrop.adapter_pools.on_pin_unavailable is
-  'What happens when an enrolment''s sender is gone: pause or reassign.';
+  'What is to happen when an enrolment''s sender is gone: pause or reassign. Nothing reads it yet.';
 comment on column dripdrop.adapter_pools.metadata is 'The application''s own.';
 comment on column dripdrop.adapter_pools.inserted_at is 'When the row was made.';
 comment on column dripdrop.adapter_pools.updated_at is 'When the row last changed.';
@@ -26141,7 +27027,7 @@ comment on column dripdrop.channel_adapters.health_state is
   'active, resting, probing or ramping; null is not managed. Resting without resting_until is '
   'paused until resume_adapter().';
 comment on column dripdrop.channel_adapters.health_score is
-  'From 0 to 1, as an outside signal reports it.';
+  'From 0 to 1, as an outside signal reports it. Nothing reads it yet.';
 comment on column dripdrop.channel_adapters.resting_until is
   'Nothing leaves through this sender before this time, whatever its health state.';
 comment on column dripdrop.channel_adapters.resting_reason is
@@ -26290,8 +27176,9 @@ comment on column dripdrop.message_events.event_type is
 comment on column dripdrop.message_events.event_data is
   'Details: reason, code, until; of a bounce, hard.';
 comment on column dripdrop.message_events.in_reply_to is
-  'The Message-ID a reply answers, without angle brackets.';
-comment on column dripdrop.message_events.references_list is 'The References of a reply.';
+  'The Message-ID a reply answers, without angle brackets. Nothing writes it yet.';
+comment on column dripdrop.message_events.references_list is
+  'The References of a reply. Nothing writes it yet.';
 comment on column dripdrop.message_events.occurred_at is 'When it happened.';
 comment on column dripdrop.message_events.inserted_at is 'When the row was made.';
 comment on table dripdrop.sending_pauses is
@@ -26405,7 +27292,8 @@ comment on column dripdrop.topics.description is 'What it is about.';
 comment on column dripdrop.topics.opt_in is
   'True: only who subscribed gets it. False: whoever did not opt out.';
 comment on column dripdrop.topics.inserted_at is 'When the row was made.';
-comment on table dripdrop.adapter_pool_members is 'A sender in a pool.';
+comment on table dripdrop.adapter_pool_members is
+  'A sender in a pool. Nothing reads it yet, but the validation of a version.';
 comment on column dripdrop.adapter_pool_members.id is 'Time-ordered uuid.';
 comment on column dripdrop.adapter_pool_members.tenant_key is 'The tenant of the pool.';
 comment on column dripdrop.adapter_pool_members.pool_id is 'The pool.';
@@ -26533,8 +27421,10 @@ comment on column dripdrop.enrollments.alone is
 comment on column dripdrop.enrollments.state is 'active, paused, completed or cancelled.';
 comment on column dripdrop.enrollments.exit_reason is
   'Why it ended: completed, unenrolled, step_failed, sequence_inactive.';
-comment on column dripdrop.enrollments.adapter_id is 'Outbound: the sender of every step.';
-comment on column dripdrop.enrollments.effective_mode is 'The mode of the version at enrolment.';
+comment on column dripdrop.enrollments.adapter_id is
+  'Outbound: the sender of every step. Nothing sets it yet.';
+comment on column dripdrop.enrollments.effective_mode is
+  'The mode of the version at enrolment. Nothing reads it yet.';
 comment on column dripdrop.enrollments.data is
   'Template variables; email, phone and time_zone are read from here.';
 comment on column dripdrop.enrollments.metadata is 'The application''s own.';
@@ -26598,13 +27488,13 @@ comment on column dripdrop.steps.template_content is
 comment on column dripdrop.steps.template_hash is
   'SHA-256 of the content: what a renderer keys its parsed template on.';
 comment on column dripdrop.steps.template_module is
-  'For template_type module: the renderer''s module.';
+  'For a template_type module: the renderer''s module. Nothing reads it yet.';
 comment on column dripdrop.steps.template_function is
-  'For template_type module: the function in it.';
+  'For a template_type module: the function in it. Nothing reads it yet.';
 comment on column dripdrop.steps.channel_adapter_id is
   'The sender of this step; null leaves the choice to the sequence and the defaults.';
 comment on column dripdrop.steps.adapter_override_id is
-  'Outbound only: another sender than the enrolment''s, and a new thread.';
+  'Outbound only: another sender than the enrolment''s, and a new thread. Nothing chooses it yet.';
 comment on column dripdrop.steps.hooks is
   'The hooks whose values are fetched before it is decided: those that its conditions, its '
   'transitions and its template name. Set on activation.';
@@ -26702,7 +27592,8 @@ comment on column dripdrop.step_executions.provider_message_id is
 comment on column dripdrop.step_executions.out_message_id is
   'RFC 5322 Message-ID without angle brackets.';
 comment on column dripdrop.step_executions.error_message is 'The last error, redacted.';
-comment on column dripdrop.step_executions.metadata is 'Notes of the engine.';
+comment on column dripdrop.step_executions.metadata is
+  'Notes of the engine. Nothing writes it yet.';
 comment on column dripdrop.step_executions.claimed_at is 'When the fence was last passed.';
 comment on column dripdrop.step_executions.ended_at is
   'When it reached sent, failed, skipped or cancelled.';
@@ -26757,7 +27648,8 @@ comment on column dripdrop.conditions.config is
 comment on column dripdrop.conditions.position is 'Its place among those of its owner.';
 comment on column dripdrop.conditions.inserted_at is 'When the row was made.';
 comment on column dripdrop.conditions.updated_at is 'When the row last changed.';
-comment on table dripdrop.short_links is 'Links that were rewritten in a message.';
+comment on table dripdrop.short_links is
+  'Links that are rewritten in a message. Nothing writes or reads them yet.';
 comment on column dripdrop.short_links.id is 'Time-ordered uuid.';
 comment on column dripdrop.short_links.tenant_key is 'The tenant.';
 comment on column dripdrop.short_links.step_execution_id is 'The message.';
@@ -26806,16 +27698,14 @@ as $$
         '_cancel_executions',
         '_caps_of',
         '_carry_out',
-        '_charged',
         '_check_fences',
         '_circuits_of',
-        '_classified',
+        '_classified_results',
         '_count_under_way',
         '_defer_executions',
         '_end_enrollments',
         '_end_executions',
         '_enqueue_rendered',
-        '_enroll',
         '_fail_renders',
         '_fire_side_steps',
         '_frequency_caps_of',
@@ -26826,7 +27716,6 @@ as $$
         '_hold_behind_circuits',
         '_hold_executions',
         '_hold_for_enrollments',
-        '_let_out',
         '_limit_at_fence',
         '_limits_on',
         '_log_decisions',
@@ -26835,32 +27724,35 @@ as $$
         '_mark_lines',
         '_next_in_line',
         '_note_answers',
-        '_note_senders',
         '_pass_fence',
+        '_pending_hooks',
         '_pick_probes',
         '_plan',
         '_rates_of',
+        '_read_events',
         '_read_hook_pointers',
         '_record_answers',
         '_record_batch',
+        '_record_events',
+        '_record_hook_results',
         '_record_late',
+        '_record_renders',
         '_renders',
         '_repoint',
         '_reschedule',
         '_resolve',
-        '_rooms',
+        '_results_for_messages',
+        '_room_per_sender',
         '_settle_counters',
         '_settle_rules',
         '_settled',
         '_steps_in_line',
         '_stop_at_fence',
-        '_suppress',
         '_take_due',
         '_take_in_line',
         '_take_pointers',
-        '_take_questions',
+        '_take_rules_to_ask',
         '_tick',
-        '_track',
         '_turn_away',
         '_unknown',
         '_unstopped',
@@ -26874,14 +27766,14 @@ as $$
         '_wake_by_rules',
         '_wake_held',
         '_wake_missed',
-        '_wanted_hooks',
+        '_write_suppressions',
         '_written_rates',
         'claim_hooks',
         'claim_renders',
         'claim_sends',
-        'complete_hooks',
-        'complete_renders',
         'complete_sends',
+        'enroll',
+        'enroll_many',
         'next_due',
         'reconcile',
         'release_claim',

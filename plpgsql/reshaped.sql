@@ -24,8 +24,8 @@ begin
       dripdrop.version(), v_differences[1] using
       errcode = 'ZD123',
       detail = array_to_string(v_differences, ', '),
-      hint = 'Nothing was changed. Put back what the detail names, as sql/tables/ has it, and begin '
-        'again; docs/upgrading.md says how.';
+      hint = 'Nothing was changed. Put back what the detail names, as sql/tables/ has it, and '
+        'begin again; docs/upgrading.md says how.';
   end if;
 end
 $tables$;
@@ -74,7 +74,9 @@ begin
     union all
     -- What comes with a view or a row type.
     select from pg_type as t
-    where o.class = 'pg_type'::regclass and t.oid = o.id and t.typnamespace = 'dripdrop'::regnamespace
+    where o.class = 'pg_type'::regclass
+      and t.oid = o.id
+      and t.typnamespace = 'dripdrop'::regnamespace
     union all
     select from pg_class as t
     where o.class = 'pg_class'::regclass and t.oid = o.id and t.relkind = 'c'

@@ -19,7 +19,9 @@ begin
     select from pg_catalog.pg_roles as r
     where (
         r.rolname in ('dripdrop_owner', 'dripdrop_admin', 'dripdrop_sender')
-        or r.oid = (select n.nspowner from pg_catalog.pg_namespace as n where n.nspname = 'dripdrop')
+        or r.oid = (
+          select n.nspowner from pg_catalog.pg_namespace as n where n.nspname = 'dripdrop'
+        )
       )
       and pg_catalog.pg_has_role(session_user, r.oid, 'member')
   ) then
@@ -28,7 +30,8 @@ begin
   v_time := setting::timestamptz;
   if v_time not between at - interval '100 years' and at + interval '100 years' then
     raise exception 'dripdrop.now is not within 100 years' using
-      errcode = 'ZD201', column = 'dripdrop.now', hint = 'reset dripdrop.now goes by the real clock.';
+      errcode = 'ZD201', column = 'dripdrop.now',
+      hint = 'reset dripdrop.now goes by the real clock.';
   end if;
   return v_time;
 end

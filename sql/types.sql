@@ -284,3 +284,17 @@ create type dripdrop._moment as (
 );
 
 comment on type dripdrop._moment is 'One row of simulate().';
+
+-- What is to be suppressed: a row of suppressions before it is one.
+create type dripdrop._suppression as (
+  tenant_key text,
+  channel text,
+  recipient text,
+  topic text,
+  reason text,
+  source text,
+  metadata jsonb,
+  expires_at timestamptz
+);
+
+comment on type dripdrop._suppression is 'One suppression that is to be written.';

@@ -106,7 +106,8 @@ begin
   then
     delete from dripdrop.conditions as c where c.sequence_id = v_sequence.id;
     perform dripdrop._insert_condition(
-      v_sequence.tenant_key, c.condition, c.place, sequence_id => v_sequence.id, outcome => o.outcome
+      v_sequence.tenant_key, c.condition, c.place, sequence_id => v_sequence.id,
+      outcome => o.outcome
     )
     from (values ('goal', 'goals'), ('exit', 'exit_when')) as o (outcome, field)
     cross join jsonb_array_elements(canonical -> o.field) with ordinality as c (condition, place);

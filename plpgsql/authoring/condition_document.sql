@@ -18,7 +18,9 @@ begin
       errcode = 'ZD208', column = rtrim(path, '.'),
       hint = 'Write for example {"predicate": "$.enrollment.score > 70"}.';
   end if;
-  if not exists (select from dripdrop._kinds() as k where k.kind = 'condition.' || v_type) is true then
+  if not exists (
+    select from dripdrop._kinds() as k where k.kind = 'condition.' || v_type
+  ) is true then
     perform dripdrop._refuse_condition_type(condition, v_type, path);
   end if;
   perform dripdrop._check_document(condition, 'condition.' || v_type, path);

@@ -38,7 +38,7 @@ comment on function dripdrop.migrate_preview(text, text, int, int, jsonb) is
 -- Everybody whose step is in the other version too goes there, and waits there as long as before.
 -- What was rendered is rendered again, in the words of the other version.
 --
--- locks   the sequence, then its open enrolments on the version, then their executions
+-- locks   the sequence, then its open enrolments there, then their executions
 -- raises  as migrate_preview()
 create or replace function dripdrop.migrate_enrollments(
   tenant_key text,
@@ -199,7 +199,8 @@ begin
   perform dripdrop._check_json(step_map, 'step_map');
   select q.id into v_sequence_id
   from dripdrop.sequences as q
-  where q.tenant_key is not distinct from _check_migration.tenant_key and q.key = _check_migration.sequence;
+  where q.tenant_key is not distinct from _check_migration.tenant_key
+    and q.key = _check_migration.sequence;
   if not found then
     raise exception 'sequence % not found', dripdrop._quoted(sequence) using
       errcode = 'ZD101', hint = 'Keys are looked up within the tenant that is named first.';
@@ -224,9 +225,11 @@ begin
   end if;
   if v_to.state = 'draft' then
     raise exception 'version % is a draft', to_version using
-      errcode = 'ZD110', column = 'to_version', hint = 'activate_sequence_version() checks it first.';
+      errcode = 'ZD110', column = 'to_version',
+      hint = 'activate_sequence_version() checks it first.';
   end if;
-  if jsonb_typeof(step_map) is distinct from 'object' or step_map @? 'strict $.* ? (@.type() != "string")'
+  if jsonb_typeof(step_map) is distinct from 'object'
+    or step_map @? 'strict $.* ? (@.type() != "string")'
   then
     raise exception 'step_map does not map steps to steps' using
       errcode = 'ZD201', column = 'step_map', hint = 'Write {"old key": "new key"}.';

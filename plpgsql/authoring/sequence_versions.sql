@@ -1,3 +1,4 @@
+-- locks   the sequence
 -- raises  ZD101 unknown sequence, ZD113 number taken, ZD201 bad mode or config
 create or replace function dripdrop.create_sequence_version(
   tenant_key text,

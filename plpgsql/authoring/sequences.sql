@@ -67,7 +67,8 @@ begin
   );
   if (priority between -999999 and 999999) is not true then
     raise exception 'priority % is out of range', priority using
-      errcode = 'ZD201', column = 'priority', hint = 'Use -999999 to 999999; the higher goes first.';
+      errcode = 'ZD201', column = 'priority',
+      hint = 'Use -999999 to 999999; the higher goes first.';
   end if;
   perform dripdrop._check_sequence(reentry, reentry_interval::text, metadata);
 

@@ -202,7 +202,9 @@ begin
         if sqlstate not like 'ZD%' then
           raise;
         end if;
-        problem := case when sqlstate = 'ZD204' then 'unknown_time_zone' else 'invalid_' || v_part end;
+        problem := case sqlstate
+          when 'ZD204' then 'unknown_time_zone' else 'invalid_' || v_part
+        end;
         detail := sqlerrm;
         return next;
     end;

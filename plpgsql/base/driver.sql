@@ -15,7 +15,8 @@ begin
       dripdrop.version(), current_setting('dripdrop.driver_version') using
       errcode = 'ZD125',
       hint = format(
-        'Install version %s of the package dripdrop-postgres, and start it again.', dripdrop.version()
+        'Install version %s of the package dripdrop-postgres, and start it again.',
+        dripdrop.version()
       );
   end if;
 end

@@ -1,3 +1,4 @@
+-- locks   executions that wait for it, skipping what is locked, then the adapter
 -- raises  ZD107 unknown adapter, ZD201 bad argument, ZD204 unknown time zone, ZD209 bad rate
 create or replace function dripdrop.set_adapter_limits(
   tenant_key text,
@@ -83,6 +84,7 @@ comment on function dripdrop.set_adapter_limits(
   'time_zone. '
   'rate_limits: {"adapter": "60/m", "recipient_domain": "10/minute", "recipient": "2/24h", …}.';
 
+-- locks   executions that wait for it, skipping what is locked, then the budget
 -- raises  ZD103 unknown version, ZD107 unknown adapter, ZD201 bad argument
 create or replace function dripdrop.set_adapter_sequence_budget(
   tenant_key text,
@@ -148,6 +150,7 @@ comment on function dripdrop.set_adapter_sequence_budget(text, uuid, uuid, int, 
   'How much of a sender a version may use: at most max_share_pct of its daily cap; before others '
   'until it had daily_volume_target messages that day, then by weight.';
 
+-- locks   executions that wait for it, skipping what is locked, then the counter
 -- raises  ZD131 unknown topic, ZD201 bad argument, ZD202 unknown channel, ZD207 bad tenant key
 create or replace function dripdrop.set_frequency_cap(
   tenant_key text,
@@ -219,6 +222,7 @@ comment on function dripdrop.set_frequency_cap(text, text, int, interval, text, 
   'one channel or all, of one topic or all, marketing only or all. A minimum distance is one '
   'message per interval. Again replaces it.';
 
+-- locks   executions that wait for it, skipping what is locked, then the counter
 -- raises  ZD118 unknown cap
 create or replace function dripdrop.drop_frequency_cap(tenant_key text, key text)
 returns dripdrop.frequency_caps

@@ -35,7 +35,9 @@ begin
           c.used - case when c.day = v_settled.day then v_settled.given_back else 0 end, 0
         ),
         -- Who waits may go sooner than it seemed.
-        room_at = case when c.room_at > _settle_counters.at then _settle_counters.at else c.room_at end
+        room_at = case
+          when c.room_at > _settle_counters.at then _settle_counters.at else c.room_at
+        end
     where c.id = v_settled.counter_id;
   end loop;
 exception
@@ -65,7 +67,9 @@ set search_path = pg_catalog, pg_temp
 as $$
   select
     l.counter_id,
-    coalesce(array_agg(coalesce(wire.leave_by, x.claimed_at)) filter (where l.per is not null), '{}'),
+    coalesce(
+      array_agg(coalesce(wire.leave_by, x.claimed_at)) filter (where l.per is not null), '{}'
+    ),
     coalesce(
       array_agg(
         least(x.claimed_at + make_interval(secs => coalesce(r.left_after, 0)), wire.leave_by)

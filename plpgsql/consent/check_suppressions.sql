@@ -1,4 +1,116 @@
 -- Also for channels that no provider serves yet: lists of those who opted out come from elsewhere.
+create or replace function dripdrop._suppression_fault(tenant_key text, suppression jsonb)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when jsonb_typeof(suppression) <> 'object' then 'object'
+    when suppression - '{channel,recipient,reason,source,metadata,topic,expires_at}'::text[] <> '{}'
+    then 'field'
+    when coalesce(
+      suppression ->> 'channel' <> all (
+        '{email,sms,webhook,pubsub,slack,telegram,whatsapp}'::text[]
+      ),
+      true
+    )
+    then 'channel'
+    when coalesce(
+      btrim(dripdrop._normalized(suppression ->> 'channel', suppression ->> 'recipient')), ''
+    ) = ''
+    then 'recipient'
+    when not dripdrop._can_be_suppressed(
+      suppression ->> 'channel', suppression ->> 'recipient'
+    )
+    then 'address'
+    when suppression ->> 'expires_at' is not null
+      and not dripdrop._is_time_to_come(suppression ->> 'expires_at')
+    then 'expires_at'
+    when suppression ? 'reason' and dripdrop._severity(suppression ->> 'reason') is null
+    then 'reason'
+    when jsonb_typeof(suppression -> 'metadata') not in ('object', 'null') then 'metadata'
+    when suppression ->> 'topic' is not null and not exists (
+      select from dripdrop.topics as t
+      where t.key = suppression ->> 'topic'
+        and t.tenant_key is not distinct from _suppression_fault.tenant_key
+    )
+    then 'topic'
+  end
+$$;
+
+comment on function dripdrop._suppression_fault(text, jsonb) is
+  'What is wrong with an element of a list of suppressions, as _refuse_suppression() knows it, or '
+  'null.';
+
+-- raises  ZD131 unknown topic, ZD201 bad argument, ZD202 unknown channel; with the element in the
+--         detail
+create or replace function dripdrop._refuse_suppression(
+  fault text,
+  suppression jsonb,
+  place bigint
+)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_place text := format('Element %s of the suppressions.', place);
+  v_value text := dripdrop._quoted(suppression ->> fault);
+begin
+  case fault
+    when 'object' then
+      raise exception 'a suppression is not an object' using
+        errcode = 'ZD201', column = 'suppressions', detail = v_place,
+        hint = 'Write {"channel": "email", "recipient": …}.';
+    when 'field' then
+      raise exception 'a suppression has an unknown field' using
+        errcode = 'ZD201', column = 'suppressions', detail = v_place,
+        hint = 'The fields are channel, recipient, reason, source, metadata, topic and expires_at.';
+    when 'channel' then
+      raise exception 'channel % is unknown', v_value using
+        errcode = 'ZD202', column = 'channel', detail = v_place,
+        hint = 'Use email, sms, webhook, pubsub, slack, telegram or whatsapp.';
+    when 'recipient' then
+      raise exception 'a recipient is needed' using
+        errcode = 'ZD201', column = 'recipient', detail = v_place,
+        hint = 'For example sam@example.com.';
+    when 'address' then
+      raise exception '% is no address of channel %',
+        dripdrop._quoted(suppression ->> 'recipient'), suppression ->> 'channel' using
+        errcode = 'ZD201', column = 'recipient', detail = v_place,
+        hint = case
+          when suppression ->> 'recipient' like '%*%'
+          then 'Write @example.com for a whole domain, and each of its subdomains by itself.'
+          else 'For email sam@example.com or a whole domain as @example.com, for sms and whatsapp '
+            'a number with its country as +4915123456789.'
+        end;
+    when 'expires_at' then
+      raise exception 'expires_at % is not a time to come', v_value using
+        errcode = 'ZD201', column = 'expires_at', detail = v_place,
+        hint = 'For example 2026-12-24T18:00:00Z, within 100 years; leave it out for a suppression '
+          'for good.';
+    when 'reason' then
+      raise exception 'reason % is unknown', v_value using
+        errcode = 'ZD201', column = 'reason', detail = v_place,
+        hint = 'Use unsubscribe, bounce, complaint, manual or provider_block.';
+    when 'metadata' then
+      raise exception 'metadata is not an object' using
+        errcode = 'ZD201', column = 'metadata', detail = v_place,
+        hint = 'Pass an object, for example ''{}''.';
+    when 'topic' then
+      raise exception 'topic % not found', v_value using
+        errcode = 'ZD131', column = 'topic', detail = v_place,
+        hint = 'list_topics() shows those of the tenant that is named first; leave it out for '
+          'every message.';
+  end case;
+end
+$$;
+
+comment on function dripdrop._refuse_suppression(text, jsonb, bigint) is
+  'Raises what is wrong with an element of a list of suppressions.';
+
 -- One pass looks at all elements; the first fault is the one reported.
 --
 -- raises  ZD131 unknown topic, ZD201 bad argument, ZD202 unknown channel
@@ -9,112 +121,25 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_fault record;
-  v_place text;
+  v_bad record;
 begin
   if jsonb_typeof(suppressions) is distinct from 'array' then
     raise exception 'suppressions is not a list' using
       errcode = 'ZD201', column = 'suppressions',
       hint = 'Pass [{"channel": "email", "recipient": …, "reason": …}, …].';
   end if;
-  select s.place, s.suppression, fault.* into v_fault
+  select f.fault, s.suppression, s.place into v_bad
   from jsonb_array_elements(suppressions) with ordinality as s (suppression, place)
   cross join lateral (
-    values
-    (
-      1, 'suppressions', jsonb_typeof(s.suppression) <> 'object',
-      'a suppression is not an object', 'Write {"channel": "email", "recipient": …}.'
-    ),
-    (
-      2, 'suppressions',
-      jsonb_typeof(s.suppression) = 'object'
-      and s.suppression
-        - '{channel,recipient,reason,source,metadata,topic,expires_at}'::text[] <> '{}',
-      'a suppression has an unknown field',
-      'The fields are channel, recipient, reason, source, metadata, topic and expires_at.'
-    ),
-    (
-      3, 'channel',
-      coalesce(
-        s.suppression ->> 'channel' <> all (
-          '{email,sms,webhook,pubsub,slack,telegram,whatsapp}'::text[]
-        ),
-        true
-      ),
-      format('channel %s is unknown', dripdrop._quoted(s.suppression ->> 'channel')),
-      'Use email, sms, webhook, pubsub, slack, telegram or whatsapp.'
-    ),
-    (
-      4, 'recipient',
-      coalesce(
-        btrim(dripdrop._normalized(s.suppression ->> 'channel', s.suppression ->> 'recipient')), ''
-      ) = '',
-      'a recipient is needed', 'For example sam@example.com.'
-    ),
-    (
-      5, 'recipient',
-      not dripdrop._can_be_suppressed(
-        s.suppression ->> 'channel', s.suppression ->> 'recipient'
-      ),
-      format(
-        '%s is no address of channel %s',
-        dripdrop._quoted(s.suppression ->> 'recipient'), s.suppression ->> 'channel'
-      ),
-      case
-        when s.suppression ->> 'recipient' like '%*%'
-        then 'Write @example.com for a whole domain, and each of its subdomains by itself.'
-        else 'For email sam@example.com or a whole domain as @example.com, for sms and whatsapp a '
-          'number with its country as +4915123456789.'
-      end
-    ),
-    (
-      6, 'expires_at',
-      s.suppression ->> 'expires_at' is not null
-      and not dripdrop._is_time_to_come(s.suppression ->> 'expires_at'),
-      format(
-        'expires_at %s is not a time to come', dripdrop._quoted(s.suppression ->> 'expires_at')
-      ),
-      'For example 2026-12-24T18:00:00Z, within 100 years; leave it out for a suppression for good.'
-    ),
-    (
-      7, 'reason',
-      s.suppression ? 'reason' and dripdrop._severity(s.suppression ->> 'reason') is null,
-      format('reason %s is unknown', dripdrop._quoted(s.suppression ->> 'reason')),
-      'Use unsubscribe, bounce, complaint, manual or provider_block.'
-    ),
-    (
-      8, 'metadata',
-      jsonb_typeof(s.suppression -> 'metadata') not in ('object', 'null'),
-      'metadata is not an object', 'Pass an object, for example ''{}''.'
-    ),
-    (
-      9, 'topic',
-      s.suppression ->> 'topic' is not null and not exists (
-        select from dripdrop.topics as t
-        where t.key = s.suppression ->> 'topic'
-          and t.tenant_key is not distinct from _check_suppressions.tenant_key
-      ),
-      format('topic %s not found', dripdrop._quoted(s.suppression ->> 'topic')),
-      'list_topics() shows those of the tenant that is named first; leave it out for every message.'
-    )
-  ) as fault (rule, field, closed, message, hint)
-  where fault.closed
-  order by s.place, fault.rule
+    select dripdrop._suppression_fault(_check_suppressions.tenant_key, s.suppression) as fault
+    offset 0
+  ) as f
+  where f.fault is not null
+  order by s.place
   limit 1;
-  if not found then
-    return;
+  if found then
+    perform dripdrop._refuse_suppression(v_bad.fault, v_bad.suppression, v_bad.place);
   end if;
-
-  v_place := format('Element %s of the suppressions.', v_fault.place);
-  if v_fault.field = 'channel' then
-    raise exception '%', v_fault.message using
-      errcode = 'ZD202', column = v_fault.field, hint = v_fault.hint, detail = v_place;
-  elsif v_fault.field = 'topic' then
-    raise exception '%', v_fault.message using
-      errcode = 'ZD131', column = v_fault.field, hint = v_fault.hint, detail = v_place;
-  end if;
-  raise exception '%', v_fault.message using
-    errcode = 'ZD201', column = v_fault.field, hint = v_fault.hint, detail = v_place;
 end
 $$;
 

@@ -55,20 +55,27 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_now timestamptz := dripdrop._now();
-  v_entries jsonb;
 begin
   perform dripdrop._check_json_list(suppressions, 'suppressions');
   perform dripdrop._check_tenant_key(tenant_key);
   perform dripdrop._check_suppressions(tenant_key, suppressions);
-
-  select jsonb_agg(
-    s.suppression || jsonb_build_object('tenant_key', suppress_many.tenant_key) order by s.place
-  )
-  into v_entries
-  from jsonb_array_elements(suppressions) with ordinality as s (suppression, place);
-  return query select p.* from dripdrop._suppress(coalesce(v_entries, '[]'), v_now) as p;
+  return query
+  select p.*
+  from dripdrop._write_suppressions(
+    array(
+      select s::dripdrop._suppression
+      from (
+        select
+          suppress_many.tenant_key, n.channel, n.recipient, n.topic, coalesce(n.reason, 'manual'),
+          n.source, coalesce(nullif(n.metadata, 'null'), '{}'), n.expires_at
+        from jsonb_to_recordset(suppressions) as n (
+          channel text, recipient text, topic text, reason text, source text, metadata jsonb,
+          expires_at timestamptz
+        )
+      ) as s
+    ),
+    dripdrop._now()
+  ) as p;
 end
 $$;
 
@@ -76,11 +83,13 @@ comment on function dripdrop.suppress_many(text, jsonb) is
   'Suppresses a list of {channel, recipient, reason = manual, source, metadata, topic, '
   'expires_at}, as suppress() does one.';
 
--- Of all that is said about an address the worst is quoted, and it lasts as long as anyone wants it
--- to: neither a later nor an earlier word can make it less.
+-- Neither a later nor an earlier word can make a suppression less.
 --
 -- locks   the suppressions, in the order of their slots, which they take with the commit
-create or replace function dripdrop._suppress(entries jsonb, at timestamptz)
+create or replace function dripdrop._write_suppressions(
+  suppressions dripdrop._suppression[],
+  at timestamptz
+)
 returns setof dripdrop.suppressions
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -90,50 +99,17 @@ begin
     select distinct dripdrop._held_thing(
       'recipient', s.tenant_key, dripdrop._normalized(s.channel, s.recipient)
     )
-    from jsonb_to_recordset(entries) as s (tenant_key text, channel text, recipient text)
+    from unnest(suppressions) as s
   ));
   return query
-  with
-  entry as (
-    select
-      row_number() over () as place,
-      s.tenant_key,
-      s.channel,
-      s.recipient,
-      dripdrop._normalized(s.channel, s.recipient) as recipient_normalized,
-      s.topic,
-      coalesce(s.reason, 'manual') as reason,
-      s.source,
-      coalesce(nullif(s.metadata, 'null'), '{}') as metadata,
-      s.expires_at
-    from jsonb_to_recordset(entries) as s (
-      tenant_key text, channel text, recipient text, topic text, reason text, source text,
-      metadata jsonb, expires_at timestamptz
-    )
-  ),
-  worst as (
-    select distinct on (n.recipient_normalized, n.channel, n.tenant_key, n.topic)
-      n.tenant_key, n.channel, n.recipient, n.recipient_normalized, n.topic, n.reason, n.source,
-      n.metadata,
-      nullif(
-        max(coalesce(n.expires_at, 'infinity')) over (
-          partition by n.recipient_normalized, n.channel, n.tenant_key, n.topic
-        ),
-        'infinity'
-      ) as expires_at
-    from entry as n
-    order by
-      n.recipient_normalized, n.channel, n.tenant_key, n.topic, dripdrop._severity(n.reason) desc,
-      n.place desc
-  )
   insert into dripdrop.suppressions as p (
     tenant_key, channel, recipient, recipient_normalized, topic, reason, source, metadata,
     expires_at, inserted_at, updated_at
   )
   select
     w.tenant_key, w.channel, w.recipient, w.recipient_normalized, w.topic, w.reason, w.source,
-    w.metadata, w.expires_at, _suppress.at, _suppress.at
-  from worst as w
+    w.metadata, w.expires_at, _write_suppressions.at, _write_suppressions.at
+  from dripdrop._worst_suppressions(suppressions) as w
   order by
     dripdrop._suppression_slot(w.tenant_key, w.recipient_normalized), w.recipient_normalized,
     w.channel, w.tenant_key, w.topic
@@ -144,7 +120,7 @@ begin
       case when c.stays then p.source else excluded.source end,
       case when c.stays then p.metadata else excluded.metadata end,
       case
-        when p.expires_at <= _suppress.at then excluded.expires_at
+        when p.expires_at <= _write_suppressions.at then excluded.expires_at
         else nullif(
           greatest(
             coalesce(p.expires_at, 'infinity'), coalesce(excluded.expires_at, 'infinity')
@@ -152,10 +128,10 @@ begin
           'infinity'
         )
       end,
-      _suppress.at
+      _write_suppressions.at
     from (
       select
-        coalesce(p.expires_at > _suppress.at, true)
+        coalesce(p.expires_at > _write_suppressions.at, true)
         and dripdrop._severity(p.reason) > dripdrop._severity(excluded.reason) as stays
     ) as c
   )
@@ -163,43 +139,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._suppress(jsonb, timestamptz) is
+comment on function dripdrop._write_suppressions(dripdrop._suppression[], timestamptz) is
   'Writes suppressions of any tenants, and their history.';
-
--- What a server's answer suppresses waits for no application that has the same address in hand: it
--- is refused, and recorded later.
---
--- raises  55P03 somebody else is writing this suppression
-create or replace function dripdrop._suppress_one(
-  tenant_key text,
-  channel text,
-  recipient text,
-  reason text,
-  source text,
-  metadata jsonb,
-  at timestamptz
-)
-returns dripdrop.suppressions
-language sql
-set search_path = pg_catalog, pg_temp
-set lock_timeout = '100ms'
-as $$
-  select p.*
-  from dripdrop._suppress(
-    jsonb_build_array(jsonb_build_object(
-      'tenant_key', _suppress_one.tenant_key,
-      'channel', _suppress_one.channel,
-      'recipient', _suppress_one.recipient,
-      'reason', _suppress_one.reason,
-      'source', _suppress_one.source,
-      'metadata', _suppress_one.metadata
-    )),
-    _suppress_one.at
-  ) as p
-$$;
-
-comment on function dripdrop._suppress_one(text, text, text, text, text, jsonb, timestamptz) is
-  'Writes one suppression for good.';
 
 -- The worse reason is the one that is kept.
 create or replace function dripdrop._severity(reason text)
@@ -213,6 +154,77 @@ return array_position(
 
 comment on function dripdrop._severity(text) is
   'How much a reason for a suppression weighs, 1 to 5; null for an unknown one.';
+
+-- Of all that is said about an address the worst is quoted, and it lasts as long as anyone wants it
+-- to.
+create or replace function dripdrop._worst_suppressions(suppressions dripdrop._suppression[])
+returns table (
+  tenant_key text,
+  channel text,
+  recipient text,
+  recipient_normalized text,
+  topic text,
+  reason text,
+  source text,
+  metadata jsonb,
+  expires_at timestamptz
+)
+language sql
+immutable
+begin atomic
+  select distinct on (n.normalized, s.channel, s.tenant_key, s.topic)
+    s.tenant_key, s.channel, s.recipient, n.normalized, s.topic, s.reason, s.source, s.metadata,
+    nullif(
+      max(coalesce(s.expires_at, 'infinity')) over (
+        partition by n.normalized, s.channel, s.tenant_key, s.topic
+      ),
+      'infinity'
+    )
+  from unnest(suppressions) with ordinality as s
+  cross join lateral (
+    select dripdrop._normalized(s.channel, s.recipient) as normalized
+  ) as n
+  order by
+    n.normalized, s.channel, s.tenant_key, s.topic, dripdrop._severity(s.reason) desc,
+    s.ordinality desc;
+end;
+
+comment on function dripdrop._worst_suppressions(dripdrop._suppression[]) is
+  'One suppression for each recipient, channel, tenant and topic: the worst, with the latest end.';
+
+-- What a server's answer suppresses waits for no application that has the same address in hand: it
+-- is refused, and recorded later.
+--
+-- raises  55P03 somebody else is writing this suppression
+create or replace function dripdrop._suppress_bounce(
+  tenant_key text,
+  channel text,
+  recipient text,
+  metadata jsonb,
+  at timestamptz
+)
+returns dripdrop.suppressions
+language sql
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '100ms'
+as $$
+  select p.*
+  from dripdrop._write_suppressions(
+    array(
+      select s::dripdrop._suppression
+      from (
+        select
+          _suppress_bounce.tenant_key, _suppress_bounce.channel, _suppress_bounce.recipient,
+          null::text as topic, 'bounce', 'provider', _suppress_bounce.metadata,
+          null::timestamptz as expires_at
+      ) as s
+    ),
+    _suppress_bounce.at
+  ) as p
+$$;
+
+comment on function dripdrop._suppress_bounce(text, text, text, jsonb, timestamptz) is
+  'Suppresses the recipient of a hard bounce.';
 
 -- A claim shares the slots of addresses, not of domains.
 create or replace function dripdrop._suppression_slot(tenant_key text, recipient_normalized text)
@@ -233,7 +245,7 @@ $$;
 comment on function dripdrop._suppression_slot(text, text) is
   'The slot that a suppression takes when it commits.';
 
-create or replace function dripdrop._stop_who_is_suppressed()
+create or replace function dripdrop._suppression_excludes_claims()
 returns trigger
 language plpgsql
 security definer
@@ -247,7 +259,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._stop_who_is_suppressed() is
+comment on function dripdrop._suppression_excludes_claims() is
   'Trigger: a suppression excludes claims when it commits.';
 
 drop trigger if exists suppressions_exclude_claims on dripdrop.suppressions;
@@ -255,10 +267,10 @@ create constraint trigger suppressions_exclude_claims
 after insert or update on dripdrop.suppressions
 deferrable initially deferred
 for each row
-execute function dripdrop._stop_who_is_suppressed();
+execute function dripdrop._suppression_excludes_claims();
 
--- What is said once more, with nothing new, is not noted.
-create or replace function dripdrop._note_suppression()
+-- A suppression that is repeated with nothing new is not logged.
+create or replace function dripdrop._log_suppression()
 returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -287,13 +299,13 @@ begin
 end
 $$;
 
-comment on function dripdrop._note_suppression() is
+comment on function dripdrop._log_suppression() is
   'Trigger: keeps the history of suppressions.';
 
 create or replace trigger suppressions_are_noted
 after insert or update on dripdrop.suppressions
 for each row
-execute function dripdrop._note_suppression();
+execute function dripdrop._log_suppression();
 
 -- Somebody answers for it: a suppression is often a promise, or the law.
 --

@@ -106,7 +106,6 @@ comment on function dripdrop._consent(
 
 -- No message is touched here, so that those of enrolments that begin meanwhile are stopped too: the
 -- gate at the fence sees the opt-out once it has committed.
--- An opt-out is later than all that it let pass.
 --
 -- locks   the subscription; to opt out, with the commit the subscriber's slot, waiting for claims
 --         that are under way
@@ -124,10 +123,6 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_now timestamptz := dripdrop._now();
-  v_topic uuid;
-  v_subscription dripdrop.subscriptions;
 begin
   perform dripdrop._check_tenant_key(tenant_key);
   if coalesce(subscriber_type, '') = '' or coalesce(subscriber_id, '') = '' then
@@ -143,20 +138,67 @@ begin
     raise exception 'state % is unknown', dripdrop._quoted(state) using
       errcode = 'ZD201', column = 'state', hint = 'Use subscribed or unsubscribed.';
   end if;
+  return dripdrop._set_subscription(
+    tenant_key, subscriber_type, subscriber_id, topic, state, source
+  );
+end
+$$;
+
+comment on function dripdrop.set_subscription(text, text, text, text, text, text) is
+  'A subscriber opts in to a topic (subscribed) or out of it (unsubscribed); source says where. '
+  'An opt-out stops the messages about this topic that have not left. Saying it again '
+  'changes nothing; each change is kept in consent_records. subscriber_type and subscriber_id: at '
+  'most 500 bytes each.';
+
+-- raises  ZD131 unknown topic
+create or replace function dripdrop._topic_id(tenant_key text, topic text)
+returns uuid
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_id uuid;
+begin
+  select t.id into v_id
+  from dripdrop.topics as t
+  where t.key = _topic_id.topic and t.tenant_key is not distinct from _topic_id.tenant_key;
+  if not found then
+    raise exception 'topic % not found', dripdrop._quoted(topic) using
+      errcode = 'ZD131', column = 'topic', hint = 'list_topics() shows the topics of a tenant.';
+  end if;
+  return v_id;
+end
+$$;
+
+comment on function dripdrop._topic_id(text, text) is 'The id of a topic of the tenant, or ZD131.';
+
+-- An opt-out is later than all that it let pass.
+--
+-- locks, raises  as set_subscription()
+create or replace function dripdrop._set_subscription(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id text,
+  topic text,
+  state text,
+  source text
+)
+returns dripdrop.subscriptions
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_topic uuid;
+  v_subscription dripdrop.subscriptions;
+begin
   if coalesce(btrim(source), '') = '' then
     raise exception 'a source is needed' using
       errcode = 'ZD201', column = 'source',
       hint = 'Where it was said, for example ''signup form''.';
   end if;
-  select t.id into v_topic
-  from dripdrop.topics as t
-  where t.key = set_subscription.topic
-    and t.tenant_key is not distinct from set_subscription.tenant_key;
-  if not found then
-    raise exception 'topic % not found', dripdrop._quoted(topic) using
-      errcode = 'ZD131', column = 'topic', hint = 'list_topics() shows the topics of a tenant.';
-  end if;
-
+  v_topic := dripdrop._topic_id(tenant_key, topic);
   if state = 'unsubscribed' then
     perform dripdrop._hold(array[
       dripdrop._held_thing(
@@ -171,8 +213,8 @@ begin
     tenant_key, topic_id, subscriber_type, subscriber_id, state, source, at
   )
   values (
-    set_subscription.tenant_key, v_topic, set_subscription.subscriber_type,
-    set_subscription.subscriber_id, set_subscription.state, set_subscription.source, v_now
+    _set_subscription.tenant_key, v_topic, _set_subscription.subscriber_type,
+    _set_subscription.subscriber_id, _set_subscription.state, _set_subscription.source, v_now
   )
   on conflict on constraint subscriptions_one_per_topic do update
   set state = excluded.state,
@@ -191,19 +233,16 @@ begin
   else
     select u.* into v_subscription
     from dripdrop.subscriptions as u
-    where u.subscriber_id = set_subscription.subscriber_id
-      and u.subscriber_type = set_subscription.subscriber_type
+    where u.subscriber_id = _set_subscription.subscriber_id
+      and u.subscriber_type = _set_subscription.subscriber_type
       and u.topic_id = v_topic;
   end if;
   return v_subscription;
 end
 $$;
 
-comment on function dripdrop.set_subscription(text, text, text, text, text, text) is
-  'A subscriber opts in to a topic (subscribed) or out of it (unsubscribed); source says where. '
-  'An opt-out stops the messages about this topic that have not left. Saying it again '
-  'changes nothing; each change is kept in consent_records. subscriber_type and subscriber_id: at '
-  'most 500 bytes each.';
+comment on function dripdrop._set_subscription(text, text, text, text, text, text) is
+  'Keeps what a subscriber says about a topic, and each change of it.';
 
 create or replace function dripdrop._last_claimed(
   tenant_key text,
@@ -225,7 +264,7 @@ comment on function dripdrop._last_claimed(text, text, text) is
   'Just after the last message to a subscriber passed the fence.';
 
 -- What left while the transaction was open was let pass as well.
-create or replace function dripdrop._stop_who_opts_out()
+create or replace function dripdrop._opt_out_excludes_claims()
 returns trigger
 language plpgsql
 security definer
@@ -256,7 +295,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._stop_who_opts_out() is
+comment on function dripdrop._opt_out_excludes_claims() is
   'Trigger: an opt-out excludes claims when it commits, and is later than all that it let pass.';
 
 drop trigger if exists subscriptions_exclude_claims on dripdrop.subscriptions;
@@ -265,7 +304,7 @@ after insert or update of state on dripdrop.subscriptions
 deferrable initially deferred
 for each row
 when (new.state = 'unsubscribed')
-execute function dripdrop._stop_who_opts_out();
+execute function dripdrop._opt_out_excludes_claims();
 
 create or replace function dripdrop.get_subscriptions(
   tenant_key text,

@@ -101,7 +101,7 @@ comment on function dripdrop._unsubscribe_links(uuid[]) is
 -- asked of its state.
 --
 -- raises  ZD106 unknown execution, or one that has not gone to anybody
-create or replace function dripdrop._written(tenant_key text, execution_id uuid)
+create or replace function dripdrop._addressed_execution(tenant_key text, execution_id uuid)
 returns dripdrop.step_executions
 language plpgsql
 stable
@@ -112,8 +112,8 @@ declare
 begin
   select x.* into v_execution
   from dripdrop.step_executions as x
-  where x.id = _written.execution_id
-    and x.tenant_key is not distinct from _written.tenant_key
+  where x.id = _addressed_execution.execution_id
+    and x.tenant_key is not distinct from _addressed_execution.tenant_key
     and x.recipient is not null;
   if not found then
     raise exception 'execution "%" not found', execution_id using
@@ -124,16 +124,106 @@ begin
 end
 $$;
 
-comment on function dripdrop._written(text, uuid) is
+comment on function dripdrop._addressed_execution(text, uuid) is
   'An execution of the tenant that has a recipient, or ZD106.';
+
+-- All at once and whatever their state: one that is reopened meanwhile would be met out of order.
+--
+-- locks   the subscriber's enrolments, in id order
+create or replace function dripdrop._lock_subscriber(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id text
+)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+  from dripdrop.enrollments as e
+  where e.id = any (array(
+      select n.id
+      from dripdrop._enrollments_of(
+        _lock_subscriber.subscriber_type, _lock_subscriber.subscriber_id
+      ) as n
+      where n.tenant_key is not distinct from _lock_subscriber.tenant_key
+    ))
+  order by e.id
+  for no key update
+$$;
+
+comment on function dripdrop._lock_subscriber(text, text, text) is
+  'Locks all enrolments of a subscriber of the tenant.';
+
+-- The subscriber's event wakes and ends what waits for it. Again is the same as once.
+--
+-- locks   nothing new: the caller holds the subscriber's enrolments
+create or replace function dripdrop._log_unsubscribe(
+  execution dripdrop.step_executions,
+  enrollment dripdrop.enrollments,
+  topics text[],
+  source text,
+  at timestamptz
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._record_events(
+    array(
+      select v::dripdrop.events
+      from (
+        select
+          dripdrop._uuidv7() as id,
+          execution.tenant_key,
+          null::uuid as enrollment_id,
+          enrollment.subscriber_type,
+          enrollment.subscriber_id,
+          'enrollment_event' as event_type,
+          'unsubscribed' as event_key,
+          concat_ws(':', 'unsubscribed', execution.id, o.topic) as event_id,
+          jsonb_strip_nulls(jsonb_build_object(
+            'channel', execution.channel,
+            'topic', o.topic,
+            'execution', execution.id,
+            'source', _log_unsubscribe.source
+          )) as event_data,
+          _log_unsubscribe.at as occurred_at,
+          _log_unsubscribe.at as inserted_at
+        from unnest(topics) as o (topic)
+        order by o.topic
+      ) as v
+    ),
+    at
+  );
+  insert into dripdrop.message_events (
+    tenant_key, step_execution_id, adapter_id, channel, provider, provider_message_id,
+    provider_event_id, event_type, event_data, occurred_at
+  )
+  select
+    execution.tenant_key, execution.id, execution.adapter_id, execution.channel, 'dripdrop',
+    execution.provider_message_id, concat_ws(':', 'unsubscribed', execution.id, o.topic),
+    'unsubscribed',
+    jsonb_strip_nulls(jsonb_build_object('topic', o.topic, 'source', _log_unsubscribe.source)),
+    _log_unsubscribe.at
+  from unnest(topics) as o (topic)
+  on conflict do nothing;
+end
+$$;
+
+comment on function dripdrop._log_unsubscribe(
+  dripdrop.step_executions, dripdrop.enrollments, text[], text, timestamptz
+) is
+  'Records unsubscribing as an event of the subscriber and as one of the message.';
 
 -- The event comes first, so that the sequences' own rules have the first word. Without a topic the
 -- enrolment ends; with one it goes on with what it says about others. Again is the same as once.
 -- A null among the topics is everything that goes over the channel.
 --
--- locks   the subscriber's enrolments, then their executions, then the slots of the recipient
---         and of the subscriber
--- raises  ZD131 unknown topic
+-- locks   the subscriber's enrolments, then their executions, then the suppression and the
+--         subscription; with the commit the slots of both
+-- raises  ZD131 unknown topic, ZD201 bad source
 create or replace function dripdrop._unsubscribe(
   execution dripdrop.step_executions,
   topics text[],
@@ -147,72 +237,38 @@ declare
   v_now timestamptz := dripdrop._now();
   v_enrollment dripdrop.enrollments;
 begin
+  perform dripdrop._check_text(source, 'source', 65536);
+  perform dripdrop._topic_id(execution.tenant_key, o.topic)
+  from unnest(topics) as o (topic)
+  where o.topic is not null;
   select e.* into v_enrollment from dripdrop.enrollments as e where e.id = execution.enrollment_id;
-  -- All at once and whatever their state: one that is reopened meanwhile would be met out of order.
-  perform from dripdrop.enrollments as e
-  where e.id = any (array(
-      select n.id
-      from dripdrop._enrollments_of(v_enrollment.subscriber_type, v_enrollment.subscriber_id) as n
-      where n.tenant_key is not distinct from v_enrollment.tenant_key
-    ))
-  order by e.id
-  for no key update;
-
-  perform dripdrop._track(
-    execution.tenant_key,
-    jsonb_agg(jsonb_build_object(
-      'event_key', 'unsubscribed',
-      'event_type', 'enrollment_event',
-      'event_id', concat_ws(':', 'unsubscribed', execution.id, o.topic),
-      'subscriber_type', v_enrollment.subscriber_type,
-      'subscriber_id', v_enrollment.subscriber_id,
-      'event_data', jsonb_strip_nulls(jsonb_build_object(
-        'channel', execution.channel,
-        'topic', o.topic,
-        'execution', execution.id,
-        'source', _unsubscribe.source
-      ))
-    ))
-  )
-  from unnest(_unsubscribe.topics) as o (topic);
-
-  insert into dripdrop.message_events (
-    tenant_key, step_execution_id, adapter_id, channel, provider, provider_message_id,
-    provider_event_id, event_type, event_data, occurred_at
-  )
-  select
-    execution.tenant_key, execution.id, execution.adapter_id, execution.channel, 'dripdrop',
-    execution.provider_message_id, concat_ws(':', 'unsubscribed', execution.id, o.topic),
-    'unsubscribed',
-    jsonb_strip_nulls(jsonb_build_object('topic', o.topic, 'source', _unsubscribe.source)),
-    v_now
-  from unnest(_unsubscribe.topics) as o (topic)
-  on conflict do nothing;
-
-  if array_position(_unsubscribe.topics, null) is not null then
+  perform dripdrop._lock_subscriber(
+    v_enrollment.tenant_key, v_enrollment.subscriber_type, v_enrollment.subscriber_id
+  );
+  perform dripdrop._log_unsubscribe(execution, v_enrollment, topics, source, v_now);
+  if array_position(topics, null) is not null then
     perform dripdrop._end_enrollments(array[v_enrollment.id], 'cancelled', 'unsubscribed', v_now);
   end if;
   return query
   select p.*
-  from dripdrop.suppress_many(
-    execution.tenant_key,
-    (
-      select jsonb_agg(jsonb_build_object(
-        'channel', execution.channel,
-        'recipient', execution.recipient,
-        'topic', o.topic,
-        'reason', 'unsubscribe',
-        'source', _unsubscribe.source,
-        'metadata', jsonb_build_object('execution', execution.id)
-      ))
-      from unnest(_unsubscribe.topics) as o (topic)
-    )
+  from dripdrop._write_suppressions(
+    array(
+      select s::dripdrop._suppression
+      from (
+        select
+          execution.tenant_key, execution.channel, execution.recipient, o.topic, 'unsubscribe',
+          _unsubscribe.source, jsonb_build_object('execution', execution.id),
+          null::timestamptz as expires_at
+        from unnest(topics) as o (topic)
+      ) as s
+    ),
+    v_now
   ) as p;
-  perform dripdrop.set_subscription(
+  perform dripdrop._set_subscription(
     execution.tenant_key, v_enrollment.subscriber_type, v_enrollment.subscriber_id, o.topic,
     'unsubscribed', _unsubscribe.source
   )
-  from unnest(_unsubscribe.topics) as o (topic)
+  from unnest(topics) as o (topic)
   where o.topic is not null;
 end
 $$;
@@ -224,8 +280,8 @@ comment on function dripdrop._unsubscribe(dripdrop.step_executions, text[], text
 -- What the link in a message does. The address is the one the message went to, whatever the
 -- subscriber's data says by now. Of a topic that is gone nobody can leave but by leaving it all.
 --
--- locks   the subscriber's enrolments, then their executions, then the slots of the recipient
---         and of the subscriber
+-- locks   the subscriber's enrolments, then their executions, then the suppression and the
+--         subscription; with the commit the slots of both
 -- raises  ZD106 unknown execution, ZD131 unknown topic
 create or replace function dripdrop.unsubscribe(
   tenant_key text,
@@ -240,7 +296,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_execution dripdrop.step_executions := dripdrop._written(tenant_key, execution_id);
+  v_execution dripdrop.step_executions := dripdrop._addressed_execution(tenant_key, execution_id);
   v_topic text;
   v_suppression dripdrop.suppressions;
 begin
@@ -283,7 +339,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_execution dripdrop.step_executions := dripdrop._written(tenant_key, execution_id);
+  v_execution dripdrop.step_executions := dripdrop._addressed_execution(tenant_key, execution_id);
   v_now timestamptz := dripdrop._now();
 begin
   channel := v_execution.channel;
@@ -331,8 +387,8 @@ comment on function dripdrop.subscription_page(text, uuid) is
 -- Whoever reads the mail may also come back, to what they left by themselves: what a complaint or
 -- an operator stopped stays stopped. Only what differs is recorded.
 --
--- locks   the subscriber's enrolments, then their executions, then the slots of the recipient
---         and of the subscriber
+-- locks   the subscriber's enrolments, then their executions, then the suppression and the
+--         subscription; with the commit the slots of both
 -- raises  ZD106 unknown execution, ZD201 bad argument, ZD131 unknown topic
 create or replace function dripdrop.update_subscriptions(
   tenant_key text,
@@ -353,7 +409,7 @@ declare
   v_topic text;
 begin
   perform dripdrop._check_json(topics, 'topics');
-  v_execution := dripdrop._written(tenant_key, execution_id);
+  v_execution := dripdrop._addressed_execution(tenant_key, execution_id);
   if jsonb_typeof(topics) is distinct from 'object' or exists (
     select from jsonb_each(topics) as w where jsonb_typeof(w.value) <> 'boolean'
   ) then
@@ -377,7 +433,7 @@ begin
   if v_left is not null then
     perform dripdrop._unsubscribe(v_execution, v_left, update_subscriptions.source);
   end if;
-  perform dripdrop.set_subscription(
+  perform dripdrop._set_subscription(
     v_execution.tenant_key, v_enrollment.subscriber_type, v_enrollment.subscriber_id, o.topic,
     'subscribed', update_subscriptions.source
   )

@@ -250,7 +250,11 @@ declare
   v_fault record;
 begin
   select k.* into v_kind from dripdrop._kinds() as k where k.kind = _field_faults.kind;
-  for v_row in select f.* from dripdrop.fields as f where f.kind = _field_faults.kind order by f.place
+  for v_row in
+    select f.*
+    from dripdrop.fields as f
+    where f.kind = _field_faults.kind
+    order by f.place
   loop
     v_value := document -> v_row.field;
     if v_value = 'null' and (v_row.required and not v_row.nullable or v_kind.blank is not false)
@@ -263,7 +267,8 @@ begin
     field := v_row.field;
     missing := v_value is null;
     v_fault := dripdrop._value_fault(
-      v_row.type, v_row.choices, v_row.pattern, v_row.minimum, v_row.maximum, coalesce(v_value, 'null')
+      v_row.type, v_row.choices, v_row.pattern, v_row.minimum, v_row.maximum,
+      coalesce(v_value, 'null')
     );
     continue when v_fault.message is null and not missing;
     errcode := coalesce(v_row.errcode, v_fault.errcode, v_kind.errcode, 'ZD201');
@@ -280,7 +285,9 @@ begin
       hint := dripdrop._instead(v_kind.words, field, dripdrop._fields_hint(kind, true));
     elsif v_kind.text_hint is not null
       and jsonb_typeof(v_value) <> 'string'
-      and v_row.type in ('text', 'key', 'title', 'interval', 'time_zone', 'path', 'predicate', 'url')
+      and v_row.type = any (
+        '{text,key,title,interval,time_zone,path,predicate,url}'::text[]
+      )
     then
       errcode := v_kind.errcode;
       message := format('field %s is not a text', dripdrop._quoted(field));

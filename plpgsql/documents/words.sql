@@ -46,7 +46,10 @@ as $$
     ('step', 'recurring', '"recurring" in "timing"'),
     ('config', 'timezone', '"time_zone"'),
     ('config', 'quiet_hours', '"send_window"'),
-    ('config', 'sending_rules', 'its settings by themselves: "daily_cap", "time_zone" and the like'),
+    (
+      'config', 'sending_rules',
+      'its settings by themselves: "daily_cap", "time_zone" and the like'
+    ),
     ('config', 'rate_limit', '"rate_limits"'),
     ('config', 'concurrency', 'set_adapter_limits(concurrency => …)'),
     ('config', 'unsubscribe_headers', '"unsubscribe"'),

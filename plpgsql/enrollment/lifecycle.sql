@@ -134,24 +134,8 @@ begin
 
   perform dripdrop._wake_by_enrollment(v_enrollment, v_now);
 
-  -- What was under way when it was paused has been recorded without going on: the last message on
-  -- the path, and the last of each side step.
-  perform dripdrop._advance(
-    array(
-      select last.id
-      from (
-        select distinct on (line.step_id) x.id, x.ended_at
-        from dripdrop.step_executions as x
-        join dripdrop.steps as s
-          on s.id = x.step_id and s.sequence_version_id = v_enrollment.sequence_version_id
-        cross join lateral (select case when s.recurring then s.id end as step_id) as line
-        where x.enrollment_id = v_enrollment.id
-        order by line.step_id, x.ended_at desc nulls first, x.id desc
-      ) as last
-      where last.ended_at is not null
-    ),
-    v_now
-  );
+  -- What was under way when it was paused has been recorded without going on.
+  perform dripdrop._advance(dripdrop._last_ended(v_enrollment), v_now);
 
   select e.* into v_enrollment from dripdrop.enrollments as e where e.id = v_enrollment.id;
   return v_enrollment;
@@ -161,6 +145,31 @@ $$;
 comment on function dripdrop.resume_enrollment(text, uuid) is
   'Lets a paused enrolment go on: remaining waits continue, overdue messages are due now, '
   'scheduled ones at their next time.';
+
+create or replace function dripdrop._last_ended(enrollment dripdrop.enrollments)
+returns uuid[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select last.id
+    from (
+      select distinct on (line.step_id) x.id, x.ended_at
+      from dripdrop.step_executions as x
+      join dripdrop.steps as s
+        on s.id = x.step_id and s.sequence_version_id = enrollment.sequence_version_id
+      cross join lateral (select case when s.recurring then s.id end as step_id) as line
+      where x.enrollment_id = enrollment.id
+      order by line.step_id, x.ended_at desc nulls first, x.id desc
+    ) as last
+    where last.ended_at is not null
+  )
+$$;
+
+comment on function dripdrop._last_ended(dripdrop.enrollments) is
+  'The last message on the path of an enrolment, and the last of each side step, those that are '
+  'over.';
 
 -- locks   the enrolment, then its executions
 -- raises  ZD105 unknown enrolment, ZD110 it has ended

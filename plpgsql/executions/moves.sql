@@ -210,7 +210,9 @@ language sql
 set search_path = pg_catalog, pg_temp
 as $$
   update dripdrop.step_executions as x
-  set state = case d.action when 'skip' then 'skipped' when 'fail' then 'failed' else 'cancelled' end,
+  set state = case d.action
+        when 'skip' then 'skipped' when 'fail' then 'failed' else 'cancelled'
+      end,
       due_at = null,
       waits_for = null,
       awaited_event = null,

@@ -23,70 +23,58 @@ begin
     where t.sequence_version_id = _begin.sequence_version_id and t.from_step_id is null
   ) then
     select
-      array_agg(e.id) filter (where t.to_step_id is not null),
-      array_agg(t.to_step_id) filter (where t.to_step_id is not null),
-      array_agg(e.id) filter (where t.id is not null and t.to_step_id is null),
-      array_agg(e.id) filter (where t.id is null)
+      array_agg(r.enrollment_id) filter (where r.step_id is not null),
+      array_agg(r.step_id) filter (where r.step_id is not null),
+      array_agg(r.enrollment_id) filter (where r.matched and r.step_id is null),
+      array_agg(r.enrollment_id) filter (where not r.matched)
     into v_enrollments, v_steps, v_completed, v_unrouted
-    from dripdrop.enrollments as e
-    left join lateral (
-      select n.id, n.to_step_id
-      from dripdrop.step_transitions as n
-      where n.sequence_version_id = _begin.sequence_version_id
-        and n.from_step_id is null
-        and dripdrop._matches(
-          n,
-          array(
-            select c
-            from dripdrop.conditions as c
-            where c.transition_id = n.id
-            order by c.position, c.id
-          ),
-          e, null, _begin.at
-        )
-      order by n.priority
-      limit 1
-    ) as t on true
-    where e.id = any (_begin.enrollments);
+    from dripdrop._entry_routes(_begin.sequence_version_id, _begin.enrollments, _begin.at) as r;
   else
     select array_agg(e.id), array_agg(s.id) into v_enrollments, v_steps
-    from unnest(_begin.enrollments) as e (id)
-    cross join (
+    from (
       select coalesce(
-        _begin.starting_step,
-        (
-          select n.id
-          from dripdrop.steps as n
-          where n.sequence_version_id = _begin.sequence_version_id
-            and n.position is not null
-            and n.active
-            and not n.recurring
-          order by n.position
-          limit 1
-        )
+        _begin.starting_step, dripdrop._first_step(_begin.sequence_version_id)
       ) as id
     ) as s
+    cross join unnest(_begin.enrollments) as e (id)
     where s.id is not null;
   end if;
-  perform dripdrop._plan(v_enrollments, v_steps, _begin.at);
+  perform dripdrop._plan(v_enrollments, v_steps, _begin.at) where v_enrollments is not null;
 
   select array_agg(e.id), array_agg(s.id) into v_enrollments, v_steps
-  from unnest(_begin.enrollments) as e (id)
-  cross join dripdrop.steps as s
+  from dripdrop.steps as s
+  cross join unnest(_begin.enrollments) as e (id)
   where s.sequence_version_id = _begin.sequence_version_id
     and s.recurring
     and s.timing ->> 'type' = 'cron'
     and s.active;
-  perform dripdrop._plan(v_enrollments, v_steps, _begin.at);
+  perform dripdrop._plan(v_enrollments, v_steps, _begin.at) where v_enrollments is not null;
 
-  if v_completed is not null then
-    perform dripdrop._end_enrollments(v_completed, 'completed', 'completed', _begin.at);
-  end if;
-  if v_unrouted is not null then
-    perform dripdrop._end_enrollments(v_unrouted, 'completed', 'no_transition', _begin.at);
-  end if;
+  perform dripdrop._end_enrollments(v_completed, 'completed', 'completed', _begin.at)
+  where v_completed is not null;
+  perform dripdrop._end_enrollments(v_unrouted, 'completed', 'no_transition', _begin.at)
+  where v_unrouted is not null;
 end
 $$;
 
 comment on function dripdrop._begin(uuid, uuid[], uuid, timestamptz) is
   'Plans the first steps of new enrolments.';
+
+create or replace function dripdrop._first_step(sequence_version_id uuid)
+returns uuid
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select s.id
+  from dripdrop.steps as s
+  where s.sequence_version_id = _first_step.sequence_version_id
+    and s.position is not null
+    and s.active
+    and not s.recurring
+  order by s.position
+  limit 1
+$$;
+
+comment on function dripdrop._first_step(uuid) is
+  'The first active step of a version by position, or null.';

@@ -263,14 +263,9 @@ begin
         condition.config,
         coalesce(
           condition.config ->> 'time_zone',
-          (
-            select dripdrop._time_zone(
-              enrollment.data,
-              (select s.config from dripdrop.steps as s where s.id = _objection.step_id),
-              coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key))
-            )
-            from dripdrop.sequences as q
-            where q.id = enrollment.sequence_id
+          dripdrop._time_zone_of(
+            enrollment,
+            (select s.config from dripdrop.steps as s where s.id = _objection.step_id)
           )
         ),
         null,
@@ -414,6 +409,22 @@ comment on function dripdrop._way_out(
   dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz
 ) is
   'The first of goals and exit rules that holds for an enrolment, or null.';
+
+create or replace function dripdrop._conditions_of(transition_id uuid)
+returns dripdrop.conditions[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select c
+    from dripdrop.conditions as c
+    where c.transition_id = _conditions_of.transition_id
+    order by c.position, c.id
+  )
+$$;
+
+comment on function dripdrop._conditions_of(uuid) is 'The conditions of a transition, in order.';
 
 create or replace function dripdrop._matches(
   transition dripdrop.step_transitions,

@@ -10,27 +10,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   with
   step as materialized (
-    select
-      s.id,
-      s.tenant_key,
-      s.channel,
-      s.timing,
-      s.config,
-      s.timing ->> 'trigger_event' as trigger_event,
-      s.timing ->> 'since' is not null as since_enrollment,
-      s.recurring or exists (
-        select from dripdrop.step_transitions as t
-        where t.sequence_version_id = s.sequence_version_id
-      )
-      or exists (
-        select from dripdrop.steps as n
-        where n.sequence_version_id = s.sequence_version_id and n.timing ? 'on_timeout'
-      ) as repeatable,
-      coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key)) as time_zone
-    from dripdrop.steps as s
-    join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
-    join dripdrop.sequences as q on q.id = v.sequence_id
-    where s.id in (select unnest(_plan.steps))
+    select * from dripdrop._planned_steps(_plan.steps)
   ),
   person as materialized (
     select
@@ -96,19 +76,84 @@ as $$
       greatest(
         _plan.at, dripdrop._next_time(d.timing, d.time_zone, v.occurred_at, d.tenant_key)
       ) as due_at
-    from dripdrop.events as v
-    where v.subscriber_id = p.subscriber_id
-      and v.event_key = d.trigger_event
-      and v.subscriber_type = p.subscriber_type
-      and v.tenant_key is not distinct from d.tenant_key
-      and (v.enrollment_id = p.enrollment_id or v.enrollment_id is null)
-      and v.occurred_at >= p.started_at
-      and v.event_data @> coalesce(d.timing -> 'match', '{}')
-    order by v.occurred_at
-    limit 1
+    from dripdrop._first_event(
+      d.tenant_key, p.enrollment_id, p.subscriber_type, p.subscriber_id, d.trigger_event,
+      d.timing -> 'match', p.started_at
+    ) as v
   ) as e on p.since_enrollment
   on conflict on constraint step_executions_one_per_occurrence do nothing
 $$;
 
 comment on function dripdrop._plan(uuid[], uuid[], timestamptz) is
   'Plans the next execution of each pair of an enrolment and a step.';
+
+create or replace function dripdrop._planned_steps(steps uuid[])
+returns table (
+  id uuid,
+  tenant_key text,
+  channel text,
+  timing jsonb,
+  config jsonb,
+  trigger_event text,
+  since_enrollment boolean,
+  repeatable boolean,
+  time_zone text
+)
+language sql
+stable
+begin atomic
+  select
+    s.id,
+    s.tenant_key,
+    s.channel,
+    s.timing,
+    s.config,
+    s.timing ->> 'trigger_event',
+    s.timing ->> 'since' is not null,
+    s.recurring
+    or exists (
+      select from dripdrop.step_transitions as t
+      where t.sequence_version_id = s.sequence_version_id
+    )
+    or exists (
+      select from dripdrop.steps as n
+      where n.sequence_version_id = s.sequence_version_id and n.timing ? 'on_timeout'
+    ),
+    coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key))
+  from dripdrop.steps as s
+  join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+  join dripdrop.sequences as q on q.id = v.sequence_id
+  where s.id in (select unnest(_planned_steps.steps));
+end;
+
+comment on function dripdrop._planned_steps(uuid[]) is
+  'What planning needs to know of steps; repeatable: an enrolment may come to it more than once.';
+
+create or replace function dripdrop._first_event(
+  tenant_key text,
+  enrollment_id uuid,
+  subscriber_type text,
+  subscriber_id text,
+  event_key text,
+  match jsonb,
+  since timestamptz
+)
+returns table (id uuid, occurred_at timestamptz, event dripdrop.events)
+language sql
+stable
+begin atomic
+  select v.id, v.occurred_at, v
+  from dripdrop.events as v
+  where v.subscriber_id = _first_event.subscriber_id
+    and v.event_key = _first_event.event_key
+    and v.subscriber_type = _first_event.subscriber_type
+    and v.tenant_key is not distinct from _first_event.tenant_key
+    and (v.enrollment_id = _first_event.enrollment_id or v.enrollment_id is null)
+    and v.occurred_at >= _first_event.since
+    and v.event_data @> coalesce(_first_event.match, '{}')
+  order by v.occurred_at
+  limit 1;
+end;
+
+comment on function dripdrop._first_event(text, uuid, text, text, text, jsonb, timestamptz) is
+  'The first such event that has happened to an enrolment since a time, or no row.';

@@ -136,7 +136,8 @@ as $$
     when response_type = 'text' then to_jsonb(value)
     when response_type = 'boolean' and lower(btrim(value)) in ('true', 'false')
     then to_jsonb(btrim(value)::boolean)
-    when response_type = 'number' and btrim(value) ~ '^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)(e[+-]?[0-9]{1,3})?$'
+    when response_type = 'number'
+      and btrim(value) ~ '^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)(e[+-]?[0-9]{1,3})?$'
     then to_jsonb(btrim(value)::numeric)
   end
 $$;

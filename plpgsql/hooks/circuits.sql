@@ -78,7 +78,7 @@ comment on function dripdrop._note_answers(dripdrop._hook_result[], timestamptz)
 -- Of those who may go out, one tries each endpoint whose rest is over. What stands behind an open
 -- circuit waits there, without a pointer; what somebody has locked is looked at again.
 --
--- locks   circuits whose rest is over; executions and their enrolments; all skipping what is locked
+-- locks   circuits whose rest is over; enrolments and their executions; all skipping what is locked
 create or replace function dripdrop._behind_circuits(
   wanted dripdrop._wanted_hook[],
   fitting bigint[],

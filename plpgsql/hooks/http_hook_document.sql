@@ -58,7 +58,8 @@ begin
     when syntax_error or data_exception then
       raise exception 'response_path % is no SQL/JSON path',
         dripdrop._quoted(hook ->> 'response_path') using
-        errcode = 'ZD201', column = 'response_path', hint = 'For example "score" or "$.data[0].id".';
+        errcode = 'ZD201', column = 'response_path',
+        hint = 'For example "score" or "$.data[0].id".';
   end;
   perform dripdrop._check_path((v_hook ->> 'response_path')::jsonpath, 'response_path');
   return v_hook || jsonb_build_object(

@@ -1,3 +1,4 @@
+-- locks   the sequence, then the steps that begin to name it
 -- raises  ZD101 unknown sequence, ZD113 key taken, ZD201 bad field
 create or replace function dripdrop.create_http_hook(
   tenant_key text,

@@ -111,7 +111,8 @@ begin
       'sequence %s (tenant %s) sends marketing email without a link to unsubscribe',
       q.key, coalesce(q.tenant_key, 'global')
     ),
-    'update_tenant_settings(…, unsubscribe_url => ''https://…''), or step config kind transactional.',
+    'update_tenant_settings(…, unsubscribe_url => ''https://…''), or step config kind '
+    'transactional.',
     true
   from dripdrop.steps as s
   join dripdrop.sequence_versions as v on v.id = s.sequence_version_id and v.state = 'active'

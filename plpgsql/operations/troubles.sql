@@ -73,7 +73,8 @@ as $$
     select
       'hosts_away',
       format(
-        '%s (tenant %s): %s hosts of messages with a URL of their own are away, for example %s (%s)',
+        '%s (tenant %s): %s hosts of messages with a URL of their own are away, for example '
+        '%s (%s)',
         dripdrop._name_of_server(c.adapter_id, c.http_hook_id, ''),
         coalesce(c.tenant_key, 'global'),
         count(*),
@@ -101,7 +102,8 @@ as $$
     case h.waits_for when 'release' then 'held_as_stale' else 'held_without_sender' end,
     format(
       '%s over %s (tenant %s) held since %s: %s',
-      dripdrop._messages(h.messages), h.channel, coalesce(h.tenant_key, 'global'), dripdrop._in_utc(h.since), h.reason
+      dripdrop._messages(h.messages), h.channel, coalesce(h.tenant_key, 'global'),
+      dripdrop._in_utc(h.since), h.reason
     ),
     case
       when h.waits_for = 'release' then 'release() lets one go, unenroll() ends a journey.'

@@ -102,8 +102,8 @@ comment on function dripdrop.pause_sending(text, text, text, text) is
   'scope: everything (tenant_key null: all tenants), tenant, sequence, channel or adapter; '
   'subject: which of the last three. Pausing twice is the same as once.';
 
--- locks   the pause, then what it holds, skipping what is locked; with the commit the slot of the
---         pause, waiting for ticks under way that hold what it is about
+-- locks   the pause; enrolments and their executions that it holds, skipping what is locked; with
+--         the commit the slot of the pause, waiting for ticks under way that hold what it is about
 -- raises  ZD201 bad scope or subject, ZD207 bad tenant key
 create or replace function dripdrop.resume_sending(
   tenant_key text,

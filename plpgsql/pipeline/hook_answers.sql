@@ -1,7 +1,7 @@
 -- The first answer stays: a value is fetched once per execution. What was stopped meanwhile has
 -- another fence and is left alone.
 --
--- locks   nothing new: callers hold the executions and their enrolments
+-- locks   nothing new: callers hold the enrolments and their executions
 create or replace function dripdrop._record_answers(
   results dripdrop._hook_result[],
   at timestamptz
@@ -107,23 +107,37 @@ comment on function dripdrop._record_answers(dripdrop._hook_result[], timestampt
 -- raises  ZD201 results are malformed
 create or replace function dripdrop.complete_hooks(results jsonb)
 returns int
-language plpgsql
+language sql
 security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._record_hook_results(dripdrop._hook_results(results), dripdrop._now())
+$$;
+
+comment on function dripdrop.complete_hooks(jsonb) is
+  'Takes what hooks answered, makes their executions due, applies goals and exit rules, and '
+  'returns how many asked.';
+
+-- locks   as complete_hooks()
+create or replace function dripdrop._record_hook_results(
+  results dripdrop._hook_result[],
+  at timestamptz
+)
+returns int
+language plpgsql
 set search_path = pg_catalog, pg_temp
 set standard_conforming_strings = on
 as $$
 declare
-  v_now timestamptz := dripdrop._now();
-  v_results dripdrop._hook_result[] := dripdrop._hook_results(results);
   v_asked uuid[] := array(
-    select r.enrollment from unnest(v_results) as r where r.enrollment is not null
+    select r.enrollment from unnest(results) as r where r.enrollment is not null
   );
   v_count int;
 begin
   perform from dripdrop.enrollments as e
   where e.id in (
     select x.enrollment_id
-    from unnest(v_results) as r
+    from unnest(results) as r
     join dripdrop.step_executions as x on x.id = r.execution
     union
     select a.id from unnest(v_asked) as a (id)
@@ -133,7 +147,7 @@ begin
   perform from dripdrop.step_executions as x
   where x.id in (
     select r.execution
-    from unnest(v_results) as r
+    from unnest(results) as r
     union
     select n.id
     from dripdrop.step_executions as n
@@ -142,18 +156,17 @@ begin
   order by x.id
   for no key update;
 
-  perform dripdrop._note_answers(v_results, v_now);
-  v_count := dripdrop._record_answers(v_results, v_now);
+  perform dripdrop._note_answers(results, at);
+  v_count := dripdrop._record_answers(results, at);
   if v_asked <> '{}' then
-    v_count := v_count + dripdrop._settle_rules(v_results, v_now);
+    v_count := v_count + dripdrop._settle_rules(results, at);
   end if;
   perform pgmq.delete('dripdrop_hooks', array(
-    select r.message from unnest(v_results) as r where r.message is not null
+    select r.message from unnest(results) as r where r.message is not null
   ));
   return v_count;
 end
 $$;
 
-comment on function dripdrop.complete_hooks(jsonb) is
-  'Takes what hooks answered, makes their executions due, applies goals and exit rules, and '
-  'returns how many asked.';
+comment on function dripdrop._record_hook_results(dripdrop._hook_result[], timestamptz) is
+  'Notes, keeps and applies what hooks answered; returns how many asked.';

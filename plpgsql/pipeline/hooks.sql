@@ -176,7 +176,7 @@ comment on function dripdrop._read_hook_pointers(uuid[], int, timestamptz) is
 -- A caller that dies has changed nothing: what it took is handed out again.
 --
 -- locks   enrolments, skipping what is locked
-create or replace function dripdrop._take_questions(
+create or replace function dripdrop._take_rules_to_ask(
   full_hooks uuid[],
   batch_size int,
   again_at timestamptz,
@@ -201,10 +201,10 @@ begin
   v_taken := array(
     select e.id
     from dripdrop.enrollments as e
-    where e.ask_at <= _take_questions.at
+    where e.ask_at <= _take_rules_to_ask.at
       and e.sequence_id <> all (coalesce(v_without_a_place, '{}'))
     order by e.ask_at
-    limit _take_questions.batch_size
+    limit _take_rules_to_ask.batch_size
     for no key update skip locked
   );
   if cardinality(v_taken) > 0 then
@@ -223,7 +223,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._take_questions(uuid[], int, timestamptz, timestamptz) is
+comment on function dripdrop._take_rules_to_ask(uuid[], int, timestamptz, timestamptz) is
   'Enrolments whose goals and exit rules are to be asked now.';
 
 -- A place is handed out when each of its hooks has room for it, and there is a function''s place if
@@ -251,7 +251,8 @@ as $$
           <= dripdrop._free_places(w.kind, w.hook, busy)
           and (
             w.kind <> 'sql'
-            or dense_rank() over (partition by w.kind, w.error is null order by w.place) <= functions
+            or functions
+            >= dense_rank() over (partition by w.kind, w.error is null order by w.place)
           )
         ) as fits
       from unnest(wanted) as w
@@ -269,8 +270,11 @@ comment on function dripdrop._fitting(dripdrop._wanted_hook[], jsonb, int, int) 
 -- What has nothing to call is answered here with its error; an execution that somebody has locked
 -- gets it when its claim has run out, so that a claim waits for nobody.
 --
--- locks   executions and their enrolments, skipping what is locked
-create or replace function dripdrop._answer_with_errors(wanted dripdrop._wanted_hook[])
+-- locks   enrolments and their executions, skipping what is locked
+create or replace function dripdrop._answer_with_errors(
+  wanted dripdrop._wanted_hook[],
+  at timestamptz
+)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -296,29 +300,33 @@ begin
     where x.id = any (v_answerable)
     for no key update of e, x skip locked
   );
-  perform dripdrop.complete_hooks((
-    select coalesce(jsonb_agg(a.answer), '[]')
-    from (
-      select jsonb_build_object(
-        'execution', x.id,
-        'fence', x.fence,
-        'message', w.message_id,
-        'values', jsonb_object_agg(w.key, jsonb_build_object('error', w.error))
-      ) as answer
-      from unnest(wanted) as w
-      join dripdrop.step_executions as x on x.id = w.execution_id
-      where x.id = any (v_answerable)
-      group by x.id, w.message_id
-    ) as a
-  ));
+  perform dripdrop._record_hook_results(
+    array(
+      select r::dripdrop._hook_result
+      from (
+        select
+          x.id as execution,
+          x.fence,
+          w.message_id as message,
+          jsonb_object_agg(w.key, jsonb_build_object('error', w.error)) as values,
+          null::uuid as enrollment,
+          null::timestamptz as ask_at
+        from unnest(wanted) as w
+        join dripdrop.step_executions as x on x.id = w.execution_id
+        where x.id = any (v_answerable)
+        group by x.id, w.message_id
+      ) as r
+    ),
+    at
+  );
 end
 $$;
 
-comment on function dripdrop._answer_with_errors(dripdrop._wanted_hook[]) is
+comment on function dripdrop._answer_with_errors(dripdrop._wanted_hook[], timestamptz) is
   'Answers what there is nothing to call for.';
 
 -- What is to be called: first for those whose rules are to be asked, then for executions.
-create or replace function dripdrop._wanted_hooks(
+create or replace function dripdrop._pending_hooks(
   questions uuid[],
   messages bigint[],
   executions uuid[],
@@ -332,16 +340,16 @@ as $$
   select
     a.place, null::uuid, e.id, null::bigint, f.key, 'sql',
     jsonb_build_object('id', f.id, 'timeout_ms', f.timeout_ms), null
-  from unnest(_wanted_hooks.questions) with ordinality as a (id, place)
+  from unnest(_pending_hooks.questions) with ordinality as a (id, place)
   join dripdrop.enrollments as e on e.id = a.id
   join dripdrop.sequences as q on q.id = e.sequence_id
   cross join lateral dripdrop._rule_functions(q) as f
   union all
   select
-    cardinality(_wanted_hooks.questions) + p.place, x.id, e.id, p.message, k.key, c.kind, c.hook,
+    cardinality(_pending_hooks.questions) + p.place, x.id, e.id, p.message, k.key, c.kind, c.hook,
     c.error
   from unnest(
-    _wanted_hooks.messages, _wanted_hooks.executions, _wanted_hooks.fences
+    _pending_hooks.messages, _pending_hooks.executions, _pending_hooks.fences
   ) with ordinality as p (message, execution, fence, place)
   join dripdrop.step_executions as x
     on x.id = p.execution and x.fence = p.fence and x.state = 'scheduled'
@@ -353,11 +361,11 @@ as $$
   where not coalesce(x.hooks, '{}') ? k.key
 $$;
 
-comment on function dripdrop._wanted_hooks(uuid[], bigint[], uuid[], int[]) is
+comment on function dripdrop._pending_hooks(uuid[], bigint[], uuid[], int[]) is
   'The hooks that enrolments and executions wait for.';
 
 -- locks   callers hold the messages
-create or replace function dripdrop._throw_away(
+create or replace function dripdrop._delete_hook_messages(
   messages bigint[],
   executions uuid[],
   wanted dripdrop._wanted_hook[]
@@ -374,7 +382,7 @@ declare
     where m.id not in (select w.message_id from unnest(wanted) as w where w.message_id is not null)
   );
 begin
-  perform dripdrop._warn_of_strangers('dripdrop_hooks', count(*))
+  perform dripdrop._warn_of_foreign_messages('dripdrop_hooks', count(*))
   from unnest(executions) as m (execution)
   where m.execution is null;
   if cardinality(v_stale) > 0 then
@@ -383,15 +391,15 @@ begin
 end
 $$;
 
-comment on function dripdrop._throw_away(bigint[], uuid[], dripdrop._wanted_hook[]) is
-  'Takes pointers out of the queue whose execution has moved on, and what is no pointer.';
+comment on function dripdrop._delete_hook_messages(bigint[], uuid[], dripdrop._wanted_hook[]) is
+  'Deletes pointers whose execution has moved on, and messages that are no pointers.';
 
 -- Work for whoever calls hooks. A claim is only a time for which nobody else gets it: a caller that
 -- dies has changed nothing, and the call is made again. busy: {hook id: calls under way};
 -- functions: how many executions and enrolments may ask SQL functions now.
 --
 -- locks   enrolments whose rules are to be asked; messages of the queue; where nothing can be
---         called, executions and their enrolments; circuits; all skipping what is locked
+--         called, enrolments and their executions; circuits; all skipping what is locked
 -- raises  ZD120 the queue does not exist, ZD125 a daemon of another version, ZD201 bad argument
 create or replace function dripdrop.claim_hooks(
   batch_size int default 100,
@@ -432,7 +440,7 @@ begin
   perform dripdrop._check_batch_size(batch_size);
   perform dripdrop._check_busy(busy);
   v_full := dripdrop._full_hooks(busy, functions);
-  v_questions := dripdrop._take_questions(
+  v_questions := dripdrop._take_rules_to_ask(
     v_full, least(batch_size, functions), v_now + visibility, v_now
   );
   select array_agg(m.message_id), array_agg(m.execution), array_agg(m.fence)
@@ -443,10 +451,10 @@ begin
 
   v_wanted := array(
     select w
-    from dripdrop._wanted_hooks(v_questions, v_messages, v_executions, v_fences) as w
+    from dripdrop._pending_hooks(v_questions, v_messages, v_executions, v_fences) as w
   );
-  perform dripdrop._throw_away(v_messages, v_executions, v_wanted);
-  perform dripdrop._answer_with_errors(v_wanted);
+  perform dripdrop._delete_hook_messages(v_messages, v_executions, v_wanted);
+  perform dripdrop._answer_with_errors(v_wanted, v_now);
   v_fitting := dripdrop._fitting(v_wanted, busy, functions, batch_size);
   v_behind := dripdrop._behind_circuits(v_wanted, v_fitting, v_now);
   v_fitting := array(

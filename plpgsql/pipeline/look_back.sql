@@ -31,7 +31,7 @@ comment on function dripdrop._wake_all_held(timestamptz) is
 -- tracks it does not see the enrolment: a first step that waits since enrolment would miss it. So
 -- it is looked for again, for as long as transactions last.
 --
--- locks   executions and their enrolments, skipping what is locked
+-- locks   enrolments and their executions, skipping what is locked
 create or replace function dripdrop._wake_missed(at timestamptz)
 returns void
 language plpgsql
@@ -46,17 +46,11 @@ begin
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     join dripdrop.steps as s on s.id = x.step_id
     cross join lateral (
-      select v as event
-      from dripdrop.events as v
-      where v.subscriber_id = e.subscriber_id
-        and v.event_key = x.awaited_event
-        and v.subscriber_type = e.subscriber_type
-        and v.tenant_key is not distinct from e.tenant_key
-        and (v.enrollment_id = e.id or v.enrollment_id is null)
-        and v.occurred_at >= e.started_at
-        and v.event_data @> coalesce(s.timing -> 'match', '{}')
-      order by v.occurred_at
-      limit 1
+      select v.event
+      from dripdrop._first_event(
+        e.tenant_key, e.id, e.subscriber_type, e.subscriber_id, x.awaited_event,
+        s.timing -> 'match', e.started_at
+      ) as v
     ) as m
     where x.awaited_event is not null and x.ended_at is null
       and x.inserted_at > _wake_missed.at - interval '10 minutes'

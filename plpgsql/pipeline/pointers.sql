@@ -76,8 +76,8 @@ begin
     execute format(
       'select
         h.msg_id,
-        dripdrop._pointed_at(h.message),
-        dripdrop._pointed_fence(h.message),
+        dripdrop._pointer_execution(h.message),
+        dripdrop._pointer_fence(h.message),
         g.sender,
         g.tenant
       from unnest($1, $2, $3) as g (sender, tenant, size)
@@ -103,7 +103,7 @@ comment on function dripdrop._queue_heads(text, text[], text[], int[]) is
   'The first pointers of each sender and tenant, as many as asked for, locked.';
 
 -- Who wrote it knows what it was for: nothing else ever takes it up. One line for each claim.
-create or replace function dripdrop._warn_of_strangers(queue text, count bigint)
+create or replace function dripdrop._warn_of_foreign_messages(queue text, count bigint)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -118,7 +118,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._warn_of_strangers(text, bigint) is
+comment on function dripdrop._warn_of_foreign_messages(text, bigint) is
   'Says on the client''s connection that messages which are no pointers were deleted.';
 
 -- How many messages each sender can be handed now: what the caller has free, and what is left of
@@ -126,7 +126,7 @@ comment on function dripdrop._warn_of_strangers(text, bigint) is
 -- recorded yet. Of a sender that another claim is counting at this moment, none.
 --
 -- locks   senders with a concurrency, by try
-create or replace function dripdrop._rooms(
+create or replace function dripdrop._room_per_sender(
   senders text[],
   places jsonb,
   answered uuid[],
@@ -148,7 +148,7 @@ as $$
         else a.concurrency - (
           select count(*)::int
           from dripdrop.step_executions as x
-          where x.place_of = a.id and x.lease_until > _rooms.at and x.id <> all (answered)
+          where x.place_of = a.id and x.lease_until > _room_per_sender.at and x.id <> all (answered)
         )
       end
     )
@@ -157,7 +157,7 @@ as $$
     on a.id = case when s.sender ~ '^[0-9a-f-]{36}$' then s.sender::uuid end
 $$;
 
-comment on function dripdrop._rooms(text[], jsonb, uuid[], int, timestamptz) is
+comment on function dripdrop._room_per_sender(text[], jsonb, uuid[], int, timestamptz) is
   'How many messages each sender can be handed.';
 
 create or replace function dripdrop._place_class()
@@ -170,10 +170,73 @@ return hashtext('dripdrop.place');
 comment on function dripdrop._place_class() is
   'The class of the advisory locks under which places of senders are counted.';
 
--- Senders take turns, and the tenants of each. Pointers whose message has moved on are thrown away;
--- of what somebody is stopping at this moment they go to the end of the queue. size: how many
--- pointers of each sender and tenant are looked at; as many as it has room for, if it is null.
--- taken is null when there is no pointer at all. At most 32 MB of payload are taken at once.
+-- Senders take turns, and the tenants of each. A pointer names its sender as it was when it was
+-- made; the row knows better.
+create or replace function dripdrop._choose_pointers(
+  executions uuid[],
+  fences int[],
+  rooms jsonb,
+  batch_size int,
+  at timestamptz,
+  out valid uuid[],
+  out chosen uuid[]
+)
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  select
+    coalesce(array_agg(c.id), '{}'),
+    coalesce(
+      array_agg(c.id) filter (
+        where c.has_room and c.number <= batch_size and (c.number = 1 or c.bytes <= 33554432)
+      ),
+      '{}'
+    )
+  into valid, chosen
+  from (
+    select
+      t.id,
+      t.has_room,
+      sum(t.bytes) over (order by not t.has_room, t.turn, t.sender_turn, t.id) as bytes,
+      row_number() over (order by not t.has_room, t.turn, t.sender_turn, t.id) as number
+    from (
+      select
+        n.id,
+        n.bytes,
+        n.tenant_turn as turn,
+        row_number() over sender as sender_turn,
+        row_number() over sender <= coalesce((rooms ->> n.sender)::int, batch_size) as has_room
+      from (
+        select
+          x.id,
+          coalesce(x.adapter_id::text, '') as sender,
+          pg_column_size(x.payload)::bigint as bytes,
+          p.place,
+          row_number() over (partition by x.adapter_id, x.tenant_key order by p.place)
+            as tenant_turn
+        from unnest(executions, fences) with ordinality as p (execution, fence, place)
+        join dripdrop.step_executions as x
+          on x.id = p.execution and x.fence = p.fence and x.state = 'rendered'
+        where not exists (
+          select from dripdrop.faults as f
+          where f.execution_id = x.id and f.until > _choose_pointers.at
+        )
+      ) as n
+      window sender as (partition by n.sender order by n.tenant_turn, n.place)
+    ) as t
+  ) as c;
+end
+$$;
+
+comment on function dripdrop._choose_pointers(uuid[], int[], jsonb, int, timestamptz) is
+  'Of pointers those whose message has not moved on, and those of them that are next and have room '
+  'at their sender; at most 32 MB of payload.';
+
+-- Pointers whose message has moved on are deleted; those of what somebody is stopping at this
+-- moment go to the end of the queue. size: how many pointers of each sender and tenant are looked
+-- at; as many as it has room for, if it is null. taken is null when there is no pointer at all.
 --
 -- locks   senders with a concurrency, by try; the slots of stops, shared; executions, skipping what
 --         is locked
@@ -186,7 +249,7 @@ create or replace function dripdrop._take_pointers(
   size int,
   at timestamptz,
   out taken uuid[],
-  out strangers bigint
+  out foreign_messages bigint
 )
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -211,7 +274,7 @@ begin
     return;
   end if;
   select jsonb_object_agg(r.sender, r.room) into v_rooms
-  from dripdrop._rooms(v_senders, places, answered, batch_size, at) as r
+  from dripdrop._room_per_sender(v_senders, places, answered, batch_size, at) as r
   where r.room > 0;
   select
     array_agg(g.sender),
@@ -228,48 +291,8 @@ begin
     return;
   end if;
 
-  -- A pointer names its sender as it was when it was made; the row knows better.
-  select
-    coalesce(array_agg(c.id), '{}'),
-    coalesce(
-      array_agg(c.id) filter (
-        where c.has_room and c.number <= batch_size and (c.number = 1 or c.bytes <= 33554432)
-      ),
-      '{}'
-    )
-  into v_valid, v_chosen
-  from (
-    select
-      t.id,
-      t.has_room,
-      sum(t.bytes) over (order by not t.has_room, t.turn, t.sender_turn, t.id) as bytes,
-      row_number() over (order by not t.has_room, t.turn, t.sender_turn, t.id) as number
-    from (
-      select
-        n.id,
-        n.bytes,
-        n.tenant_turn as turn,
-        row_number() over sender as sender_turn,
-        row_number() over sender <= coalesce((v_rooms ->> n.sender)::int, batch_size) as has_room
-      from (
-        select
-          x.id,
-          coalesce(x.adapter_id::text, '') as sender,
-          pg_column_size(x.payload)::bigint as bytes,
-          p.place,
-          row_number() over (partition by x.adapter_id, x.tenant_key order by p.place)
-            as tenant_turn
-        from unnest(v_executions, v_fences) with ordinality as p (execution, fence, place)
-        join dripdrop.step_executions as x
-          on x.id = p.execution and x.fence = p.fence and x.state = 'rendered'
-        where not exists (
-          select from dripdrop.faults as f
-          where f.execution_id = x.id and f.until > _take_pointers.at
-        )
-      ) as n
-      window sender as (partition by n.sender order by n.tenant_turn, n.place)
-    ) as t
-  ) as c;
+  select c.valid, c.chosen into v_valid, v_chosen
+  from dripdrop._choose_pointers(v_executions, v_fences, v_rooms, batch_size, at) as c;
   taken := array(
     select x.id
     from dripdrop.step_executions as x
@@ -287,22 +310,19 @@ begin
       or p.execution = any (v_chosen)
   );
   perform pgmq.delete(queue, v_gone);
-  strangers := (
+  foreign_messages := (
     select count(*)
     from unnest(v_executions, v_fences) as p (execution, fence)
     where p.execution is null or p.fence is null
   );
   if cardinality(taken) < cardinality(v_chosen) then
-    perform dripdrop._enqueue(queue, array(
-      select dripdrop._pointer(x)
-      from dripdrop.step_executions as x
-      where x.id = any (v_chosen) and x.id <> all (taken)
-      order by x.id
-    ));
+    perform dripdrop._enqueue_rendered(
+      array(select c from unnest(v_chosen) as c where c <> all (taken))
+    );
   end if;
 end
 $$;
 
 comment on function dripdrop._take_pointers(text, jsonb, uuid[], int, int, timestamptz) is
   'Takes rendered messages from a queue, as many as their senders have room for, and locks them; '
-  'strangers: how many were no pointers.';
+  'foreign_messages: how many were no pointers.';

@@ -6,7 +6,7 @@
 -- unknown_grace for a provider's report, and then the step's on_unknown decides: at_most_once
 -- presumes it sent, at_least_once resends.
 --
--- locks   executions and their enrolments, skipping what is locked
+-- locks   enrolments and their executions, skipping what is locked
 create or replace function dripdrop.reconcile(unknown_grace interval default '15 minutes')
 returns table (leases_lost int, presumed_sent int, resent int, repointed int)
 language plpgsql

@@ -13,38 +13,11 @@ declare
   v_now timestamptz := dripdrop._now();
   v_execution dripdrop.step_executions := dripdrop._lock_execution(tenant_key, execution_id);
   v_enrollment dripdrop.enrollments;
-  v_recurring boolean;
 begin
   select e.* into v_enrollment
   from dripdrop.enrollments as e
   where e.id = v_execution.enrollment_id;
-  select s.recurring into v_recurring
-  from dripdrop.steps as s
-  where s.id = v_execution.step_id;
-  if v_execution.state <> 'failed' then
-    raise exception 'the execution is %, not failed', dripdrop._quoted(v_execution.state) using
-      errcode = 'ZD110',
-      hint = 'Only what failed can be replayed; resolve() settles what is unknown.';
-  end if;
-  if v_enrollment.state <> 'active'
-    and (
-      v_enrollment.state <> 'cancelled'
-      or v_enrollment.exit_reason <> 'step_failed'
-      or v_recurring
-    )
-    or not v_recurring
-    and exists (
-      select from dripdrop.step_executions as x
-      join dripdrop.steps as s on s.id = x.step_id and not s.recurring
-      where x.enrollment_id = v_enrollment.id and x.id > v_execution.id
-    )
-  then
-    raise exception 'the enrolment has gone on or has ended: %',
-      coalesce(v_enrollment.exit_reason, v_enrollment.state) using
-      errcode = 'ZD110',
-      hint = 'A failed step is replayed while its enrolment waits for it, or where the failure '
-        'ended it.';
-  end if;
+  perform dripdrop._check_replayable(v_execution, v_enrollment);
 
   update dripdrop.enrollments as e
   set state = 'active',
@@ -80,3 +53,51 @@ $$;
 
 comment on function dripdrop.replay(text, uuid) is
   'Sends a failed step again, as a new message, and revives the enrolment if the failure ended it.';
+
+-- raises  ZD110 not failed, or its enrolment goes on or ended otherwise
+create or replace function dripdrop._check_replayable(
+  execution dripdrop.step_executions,
+  enrollment dripdrop.enrollments
+)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_recurring boolean;
+begin
+  select s.recurring into v_recurring
+  from dripdrop.steps as s
+  where s.id = execution.step_id;
+  if execution.state <> 'failed' then
+    raise exception 'the execution is %, not failed', dripdrop._quoted(execution.state) using
+      errcode = 'ZD110',
+      hint = 'Only what failed can be replayed; resolve() settles what is unknown.';
+  end if;
+  if enrollment.state <> 'active'
+    and (
+      enrollment.state <> 'cancelled'
+      or enrollment.exit_reason <> 'step_failed'
+      or v_recurring
+    )
+    or not v_recurring
+    and exists (
+      select from dripdrop.step_executions as x
+      join dripdrop.steps as s on s.id = x.step_id and not s.recurring
+      where x.enrollment_id = enrollment.id and x.id > execution.id
+    )
+  then
+    raise exception 'the enrolment has gone on or has ended: %',
+      coalesce(enrollment.exit_reason, enrollment.state) using
+      errcode = 'ZD110',
+      hint = 'A failed step is replayed while its enrolment waits for it, or where the failure '
+        'ended it.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_replayable(
+  dripdrop.step_executions, dripdrop.enrollments
+) is
+  'Raises ZD110 unless this is what failed last, and its enrolment waits for it or ended with it.';

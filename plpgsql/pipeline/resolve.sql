@@ -33,7 +33,7 @@ $$;
 comment on function dripdrop.resolve(text, uuid, text) is
   'An operator''s word on a message whose fate is unknown: sent, resend or failed.';
 
--- locks   nothing new: callers hold the executions and their enrolments
+-- locks   nothing new: callers hold the enrolments and their executions
 create or replace function dripdrop._resolve(
   executions uuid[],
   state text,

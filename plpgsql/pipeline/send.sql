@@ -49,7 +49,7 @@ declare
   v_taken uuid[];
   v_passed uuid[];
   v_size int;
-  v_strangers bigint := 0;
+  v_foreign bigint := 0;
 begin
   perform dripdrop._check_interval(lease, 'lease', interval '0');
   perform dripdrop._check_interval(ahead, 'ahead', interval '0');
@@ -59,8 +59,8 @@ begin
   perform dripdrop._check_batch_size(batch_size);
   -- What has been stopped meanwhile, or must not leave now, costs a claim little: it looks on.
   for i in 1 .. 6 loop
-    select t.taken, v_strangers + coalesce(t.strangers, 0)
-    into v_taken, v_strangers
+    select t.taken, v_foreign + coalesce(t.foreign_messages, 0)
+    into v_taken, v_foreign
     from dripdrop._take_pointers(
       'dripdrop_send_' || channel, places, coalesce(answered, '{}'), batch_size, v_size, v_now
     ) as t;
@@ -69,7 +69,7 @@ begin
     exit when cardinality(v_passed) > 0;
     v_size := 2000;
   end loop;
-  perform dripdrop._warn_of_strangers('dripdrop_send_' || channel, v_strangers);
+  perform dripdrop._warn_of_foreign_messages('dripdrop_send_' || channel, v_foreign);
   if coalesce(cardinality(v_passed), 0) = 0 then
     return;
   end if;

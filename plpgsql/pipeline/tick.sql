@@ -3,7 +3,7 @@
 -- callers at once is safe: each takes other rows. Both rows are taken without waiting, the
 -- execution and its enrolment, so a tick never takes part in a deadlock.
 --
--- locks   due executions and their enrolments, skipping what is locked
+-- locks   enrolments and their due executions, skipping what is locked; then the counters of limits
 -- raises  ZD120 the queues do not exist, ZD125 a daemon of another version
 create or replace function dripdrop.tick(batch_size int default 500)
 returns table (
@@ -55,7 +55,7 @@ comment on function dripdrop.tick(int) is
   'Decides up to batch_size due messages; returns how many were queued, wait for their hooks, were '
   'deferred, held, skipped, ended with their enrolment, or failed.';
 
--- locks   executions and their enrolments, skipping what is locked
+-- locks   enrolments and their executions, skipping what is locked
 create or replace function dripdrop._take_due(
   batch_size int,
   latest boolean,
@@ -138,7 +138,7 @@ $$;
 comment on function dripdrop.next_due() is
   'In how many seconds, from 0.02 to an hour, a tick may have something to do that nobody says.';
 
--- locks   faults, executions and their enrolments, all skipping what is locked
+-- locks   faults, enrolments and their executions, all skipping what is locked
 create or replace function dripdrop._look_around(at timestamptz)
 returns void
 language plpgsql
@@ -172,7 +172,7 @@ $$;
 comment on function dripdrop._attempt(text, timestamptz) is
   'Does what may fail without harm to anything else, and warns of it.';
 
--- locks   the counters of limits, in id order; callers hold the executions and their enrolments
+-- locks   the counters of limits, in id order; callers hold the enrolments and their executions
 -- raises  ZD120 the queues do not exist; 53xxx and 58xxx when nothing can be written; 40001, 40P01
 create or replace function dripdrop._tick(due uuid[], at timestamptz)
 returns dripdrop._decision[]
@@ -236,7 +236,7 @@ comment on function dripdrop._decide_and_carry_out(uuid[], timestamptz, boolean)
 -- What was rendered before goes straight to its sender: a retry sends the same bytes. Hooks are
 -- asked again when no answer comes, so that a lost pointer loses nothing.
 --
--- locks   nothing new: callers hold the executions and their enrolments
+-- locks   nothing new: callers hold the enrolments and their executions
 create or replace function dripdrop._carry_out(decisions dripdrop._decision[], at timestamptz)
 returns table (queue text, pointers jsonb[])
 language plpgsql
@@ -303,7 +303,7 @@ comment on function dripdrop._carry_out(dripdrop._decision[], timestamptz) is
 
 -- Everything a decision can be but send and ask.
 --
--- locks   nothing new: callers hold the executions and their enrolments
+-- locks   nothing new: callers hold the enrolments and their executions
 create or replace function dripdrop._turn_away(decisions dripdrop._decision[], at timestamptz)
 returns void
 language plpgsql

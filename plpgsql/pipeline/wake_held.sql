@@ -2,7 +2,7 @@
 -- each step and sender one message is decided anew; if it would wait for none of these any more,
 -- all like it are due. Whoever may keep its transaction open touches nothing but its own tenant's.
 --
--- locks   executions and their enrolments, skipping what is locked
+-- locks   enrolments and their executions, skipping what is locked
 create or replace function dripdrop._wake_held(
   at timestamptz,
   waits_for text[],

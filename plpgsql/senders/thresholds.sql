@@ -22,9 +22,48 @@ $$;
 comment on function dripdrop._thresholds(text, jsonb) is
   'The thresholds of a sender, or null when they are off.';
 
+-- A message counts once, whatever is reported of it, and also when it bounced before it was
+-- accepted.
+create or replace function dripdrop._count_bounces(
+  adapter_id uuid,
+  since timestamptz,
+  at timestamptz,
+  out complaints int,
+  out hard int,
+  out soft int,
+  out not_sent int
+)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    count(distinct b.message) filter (where b.event_type = 'complained'),
+    count(distinct b.message) filter (where b.event_type = 'bounced' and b.hard),
+    count(distinct b.message) filter (where b.event_type = 'bounced' and not b.hard),
+    count(distinct b.message) filter (where b.event_type = 'bounced' and b.not_sent)
+  from (
+    select
+      m.event_type,
+      coalesce(m.step_execution_id, m.id) as message,
+      coalesce(m.event_data ->> 'hard' = 'true', false) as hard,
+      m.step_execution_id is not null and not exists (
+        select from dripdrop.message_events as s
+        where s.step_execution_id = m.step_execution_id and s.event_type = 'sent'
+      ) as not_sent
+    from dripdrop.message_events as m
+    where m.adapter_id = _count_bounces.adapter_id
+      and m.occurred_at between _count_bounces.since and _count_bounces.at
+      and m.event_type in ('bounced', 'complained')
+  ) as b
+$$;
+
+comment on function dripdrop._count_bounces(uuid, timestamptz, timestamptz) is
+  'How many messages of a sender were complained about or bounced in a time, and how many of those '
+  'that bounced were never accepted.';
+
 -- Bounces and complaints are few, so they are counted first. A rate is reached by at most so many
--- messages as they divide by it, so no more are read, however long the history. A message counts
--- once, whatever is reported of it, and also when it bounced before it was accepted.
+-- messages as they divide by it, so no more are read, however long the history.
 create or replace function dripdrop._breach(
   adapter_id uuid,
   thresholds jsonb,
@@ -41,41 +80,24 @@ declare
   v_bounce_rate numeric := (thresholds ->> 'bounce_rate')::numeric;
   v_soft_rate numeric := (thresholds ->> 'soft_bounce_rate')::numeric;
   v_min_sample int := (thresholds ->> 'min_sample')::int;
-  v_complaints int;
-  v_hard int;
-  v_soft int;
-  v_not_sent int;
+  v_bad record;
   v_enough bigint;
   v_messages numeric;
 begin
-  select
-    count(distinct b.message) filter (where b.event_type = 'complained'),
-    count(distinct b.message) filter (where b.event_type = 'bounced' and b.hard),
-    count(distinct b.message) filter (where b.event_type = 'bounced' and not b.hard),
-    count(distinct b.message) filter (where b.event_type = 'bounced' and b.not_sent)
-  into v_complaints, v_hard, v_soft, v_not_sent
-  from (
-    select
-      m.event_type,
-      coalesce(m.step_execution_id, m.id) as message,
-      coalesce(m.event_data ->> 'hard' = 'true', false) as hard,
-      m.step_execution_id is not null and not exists (
-        select from dripdrop.message_events as s
-        where s.step_execution_id = m.step_execution_id and s.event_type = 'sent'
-      ) as not_sent
-    from dripdrop.message_events as m
-    where m.adapter_id = _breach.adapter_id
-      and m.occurred_at between _breach.since and _breach.at
-      and m.event_type in ('bounced', 'complained')
-  ) as b;
+  select c.* into v_bad
+  from dripdrop._count_bounces(adapter_id, since, at) as c;
   v_enough := floor(
-    greatest(v_complaints / v_complaint_rate, v_hard / v_bounce_rate, v_soft / v_soft_rate)
+    greatest(
+      v_bad.complaints / v_complaint_rate,
+      v_bad.hard / v_bounce_rate,
+      v_bad.soft / v_soft_rate
+    )
   );
   if coalesce(v_enough, 0) < v_min_sample then
     return;
   end if;
 
-  v_messages := v_not_sent + (
+  v_messages := v_bad.not_sent + (
     select count(*)
     from (
       select
@@ -94,14 +116,14 @@ begin
     b.reason,
     round(b.bad / v_messages, 6),
     jsonb_build_object(
-      'messages', v_messages, 'complaints', v_complaints, 'hard_bounces', v_hard,
-      'soft_bounces', v_soft, 'since', _breach.since
+      'messages', v_messages, 'complaints', v_bad.complaints, 'hard_bounces', v_bad.hard,
+      'soft_bounces', v_bad.soft, 'since', _breach.since
     )
   from (
     values
-    (1, 'complaint_threshold', v_complaints, v_complaint_rate),
-    (2, 'bounce_threshold', v_hard, v_bounce_rate),
-    (3, 'bounce_threshold', v_soft, v_soft_rate)
+    (1, 'complaint_threshold', v_bad.complaints, v_complaint_rate),
+    (2, 'bounce_threshold', v_bad.hard, v_bounce_rate),
+    (3, 'bounce_threshold', v_bad.soft, v_soft_rate)
   ) as b (place, reason, bad, threshold)
   where b.bad >= b.threshold * v_messages
   order by b.place

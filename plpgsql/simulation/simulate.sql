@@ -301,7 +301,8 @@ comment on function dripdrop._assumed_answers(dripdrop.step_executions, jsonb) i
 -- stays behind. Someone is enrolled as a new subscriber; a version that is not active is activated
 -- first, with all its checks.
 --
--- locks   as enroll() and, with a version, as activate_sequence_version(); until it returns
+-- locks   with a version as activate_sequence_version(), then as enroll(), then as tick(); until it
+--         returns
 -- raises  ZD103 unknown version, ZD201 bad argument, and what enroll(), track_event() and
 --         activate_sequence_version() raise
 create or replace function dripdrop.simulate(
@@ -487,7 +488,8 @@ comment on function dripdrop._assumed_events(jsonb, dripdrop.enrollments, timest
 
 -- In portions, so that nobody waits long for the enrolments that are being thought about.
 --
--- locks   up to 500 enrolments at a time and their executions, skipping what is locked
+-- locks   up to 500 enrolments at a time and their executions, skipping what is locked; then the
+--         counters of limits
 -- raises  ZD101 unknown sequence, ZD201 bad argument
 create or replace function dripdrop.forecast(
   tenant_key text,

@@ -1,6 +1,6 @@
 -- Null leaves a setting as it is, an empty text takes an address away.
 --
--- locks   the tenant's settings
+-- locks   executions that wait for a limit, skipping what is locked, then the tenant's settings
 -- raises  ZD201 bad window, thresholds or address, ZD202 unknown channel, ZD204 unknown time zone,
 --         ZD207 bad tenant key, ZD209 bad rate
 create or replace function dripdrop.update_tenant_settings(

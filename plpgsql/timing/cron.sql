@@ -1,7 +1,66 @@
--- One of the five fields as the sorted numbers it names. What is no plain number gets a number of
--- its own: in the day of the month, L (the last) is 32; among weekdays, 5#2 (the second Friday)
--- is 25 and 5L (the last Friday) is 65.
---
+-- What is no plain number gets a number of its own: in the day of the month, L (the last) is 32;
+-- among weekdays, 5#2 (the second Friday) is 25 and 5L (the last Friday) is 65. place: 1 minute, 2
+-- hour, 3 day of the month, 4 month, 5 weekday.
+create or replace function dripdrop._cron_part(part text, place int)
+returns int[]
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_low int := (array[0, 0, 1, 1, 0])[place];
+  v_high int := (array[59, 23, 31, 12, 6])[place];
+  v_names text[] := case place
+    when 4 then '{JAN,FEB,MAR,APR,MAY,JUN,JUL,AUG,SEP,OCT,NOV,DEC}'::text[]
+    when 5 then '[0:6]={SUN,MON,TUE,WED,THU,FRI,SAT}'::text[]
+  end;
+  v_match text[] := regexp_match(
+    part,
+    '^(?:([*])|([0-9]{1,2}|[A-Z]{3})(?:-([0-9]{1,2}|[A-Z]{3}))?)(?:/([0-9]{1,2})|#([1-5])|(L))?$'
+  );
+  v_from int := case
+    when v_match[1] = '*' then v_low
+    when v_match[2] ~ '^[0-9]' then v_match[2]::int
+    else array_position(v_names, v_match[2])
+  end;
+  v_to int := case
+    when v_match[1] = '*' then v_high
+    when v_match[3] ~ '^[0-9]' then v_match[3]::int
+    when v_match[3] is not null then array_position(v_names, v_match[3])
+    when v_match[4] is not null then v_high
+    else v_from
+  end;
+  v_step int := coalesce(v_match[4]::int, 1);
+begin
+  if place = 3 and part = 'L' then
+    return array[32];
+  end if;
+  -- Sunday is 0, and 7 where a range ends with it.
+  if place = 5 and v_to = 0 and v_from > 0 then
+    v_to := 7;
+  end if;
+  return case
+    when v_match is null
+      or v_from is null
+      or v_to is null
+      or v_from < v_low
+      or v_to < v_from
+      or v_to > v_high + (place = 5)::int
+      or v_step = 0
+      or (coalesce(v_match[5], v_match[6]) is not null and (place <> 5 or v_from <> v_to))
+    then null
+    when v_match[5] is not null then array[10 * v_match[5]::int + v_from % 7]
+    when v_match[6] is not null then array[60 + v_from % 7]
+    when place = 5 then array(select n % 7 from generate_series(v_from, v_to, v_step) as n)
+    else array(select n from generate_series(v_from, v_to, v_step) as n)
+  end;
+end
+$$;
+
+comment on function dripdrop._cron_part(text, int) is
+  'The numbers that a part of a field of a cron expression names, or null if it is malformed.';
+
 -- raises  ZD203
 create or replace function dripdrop._cron_field(expression text, place int, field text)
 returns int[]
@@ -12,62 +71,19 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_kind text := (array['minute', 'hour', 'day of the month', 'month', 'weekday'])[place];
-  v_low int := (array[0, 0, 1, 1, 0])[place];
-  v_high int := (array[59, 23, 31, 12, 6])[place];
-  v_names text[] := case place
-    when 4 then '{JAN,FEB,MAR,APR,MAY,JUN,JUL,AUG,SEP,OCT,NOV,DEC}'::text[]
-    when 5 then '[0:6]={SUN,MON,TUE,WED,THU,FRI,SAT}'::text[]
-  end;
   v_part text;
-  v_match text[];
-  v_from int;
-  v_to int;
-  v_step int;
+  v_named int[];
   v_numbers int[] := '{}'::int[];
 begin
   foreach v_part in array string_to_array(split_part(expression, ' ', place), ',') loop
-    if place = 3 and v_part = 'L' then
-      v_numbers := v_numbers || 32;
-      continue;
-    end if;
-
-    v_match := regexp_match(
-      v_part,
-      '^(?:([*])|([0-9]{1,2}|[A-Z]{3})(?:-([0-9]{1,2}|[A-Z]{3}))?)(?:/([0-9]{1,2})|#([1-5])|(L))?$'
-    );
-    v_from := case
-      when v_match[1] = '*' then v_low
-      when v_match[2] ~ '^[0-9]' then v_match[2]::int
-      else array_position(v_names, v_match[2])
-    end;
-    v_to := case
-      when v_match[1] = '*' then v_high
-      when v_match[3] ~ '^[0-9]' then v_match[3]::int
-      when v_match[3] is not null then array_position(v_names, v_match[3])
-      when v_match[4] is not null then v_high
-      else v_from
-    end;
-    v_step := coalesce(v_match[4]::int, 1);
-    -- Sunday is 0, and 7 where a range ends with it.
-    if place = 5 and v_to = 0 and v_from > 0 then
-      v_to := 7;
-    end if;
-
-    if v_match is null
-      or v_from is null
-      or v_to is null
-      or v_from < v_low
-      or v_to < v_from
-      or v_to > v_high + (place = 5)::int
-      or v_step = 0
-      or (coalesce(v_match[5], v_match[6]) is not null and (place <> 5 or v_from <> v_to))
-    then
+    v_named := dripdrop._cron_part(v_part, place);
+    if v_named is null then
       raise exception 'in %, % is no %',
         dripdrop._quoted(expression), dripdrop._quoted(v_part), v_kind using
         errcode = 'ZD203', column = _cron_field.field,
         hint = format(
           'A %s is a number from %s to %s%s, a range (1-5), a step (*/2) or a list of these (1,3).',
-          v_kind, v_low, v_high,
+          v_kind, (array[0, 0, 1, 1, 0])[place], (array[59, 23, 31, 12, 6])[place],
           case place
             when 3 then ' or L for the last'
             when 4 then ' or a name (JAN)'
@@ -76,20 +92,14 @@ begin
           end
         );
     end if;
-
-    v_numbers := v_numbers || case
-      when v_match[5] is not null then array[10 * v_match[5]::int + v_from % 7]
-      when v_match[6] is not null then array[60 + v_from % 7]
-      when place = 5 then array(select n % 7 from generate_series(v_from, v_to, v_step) as n)
-      else array(select n from generate_series(v_from, v_to, v_step) as n)
-    end;
+    v_numbers := v_numbers || v_named;
   end loop;
   return array(select distinct n from unnest(v_numbers) as n order by n);
 end
 $$;
 
 comment on function dripdrop._cron_field(text, int, text) is
-  'The numbers that a field of a cron expression names.';
+  'The numbers that a field of a cron expression names, sorted.';
 
 -- Postgres reads a time that a clock change leaves out by the offset before it, and takes the
 -- second of two that it repeats. A schedule means the first instant after the gap, and the first
@@ -143,8 +153,42 @@ $$;
 comment on function dripdrop._first_instant(timestamp, text) is
   'The first instant at which the wall clocks of a zone show a time or have passed it.';
 
--- Month by month, so that 29 February costs no more than tomorrow. Both day fields restricted means
--- either, as in Vixie cron; one that begins with * restricts the other. Leap days fall on a given
+-- Both day fields restricted means either, as in Vixie cron; one that begins with * restricts the
+-- other.
+create or replace function dripdrop._cron_days(
+  month date,
+  days int[],
+  weekdays int[],
+  restricts boolean
+)
+returns setof date
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select month + d.number - 1
+  from (select extract(day from month + interval '1 month - 1 day')::int as length) as m
+  cross join generate_series(1, m.length) as d (number)
+  cross join lateral (
+    select extract(dow from month + d.number - 1)::int as weekday
+  ) as w
+  cross join lateral (
+    select
+      d.number = any (days) or (d.number = m.length and 32 = any (days)) as by_day,
+      w.weekday = any (weekdays)
+      or 10 * ((d.number + 6) / 7) + w.weekday = any (weekdays)
+      or (d.number > m.length - 7 and 60 + w.weekday = any (weekdays)) as by_weekday
+  ) as matches
+  where case when restricts then by_day and by_weekday else by_day or by_weekday end
+  order by d.number
+$$;
+
+comment on function dripdrop._cron_days(date, int[], int[], boolean) is
+  'The days of a month that the day fields of a cron expression name; restricts: both of '
+  'them must.';
+
+-- Month by month, so that 29 February costs no more than tomorrow. Leap days fall on a given
 -- weekday at least every 40 years.
 --
 -- raises  ZD201 no time to count from, ZD203 malformed, or a date that never comes
@@ -170,7 +214,6 @@ declare
     or split_part(expression, ' ', 5) like '*%';
   v_start timestamp := date_trunc('minute', after at time zone time_zone) + interval '1 minute';
   v_month date;
-  v_length int;
   v_day date;
   v_wall_time timestamp;
   v_at timestamptz;
@@ -188,23 +231,10 @@ begin
     where extract(month from m.first) = any (v_months)
     order by m.first
   loop
-    v_length := extract(day from v_month + interval '1 month - 1 day');
     for v_day in
-      select v_month + d.number - 1
-      from generate_series(1, v_length) as d (number)
-      cross join lateral (
-        select extract(dow from v_month + d.number - 1)::int as weekday
-      ) as w
-      cross join lateral (
-        select
-          d.number = any (v_days) or (d.number = v_length and 32 = any (v_days)) as by_day,
-          w.weekday = any (v_weekdays)
-          or 10 * ((d.number + 6) / 7) + w.weekday = any (v_weekdays)
-          or (d.number > v_length - 7 and 60 + w.weekday = any (v_weekdays)) as by_weekday
-      ) as matches
-      where v_month + d.number - 1 >= v_start::date
-        and case when v_both then by_day and by_weekday else by_day or by_weekday end
-      order by d.number
+      select d
+      from dripdrop._cron_days(v_month, v_days, v_weekdays, v_both) as d
+      where d >= v_start::date
     loop
       for v_wall_time in
         select v_day + make_time(h, m, 0)

@@ -297,3 +297,25 @@ return coalesce(
 
 comment on function dripdrop._time_zone(jsonb, jsonb, text) is
   'The zone a step''s local times are meant in.';
+
+create or replace function dripdrop._time_zone_of(
+  enrollment dripdrop.enrollments,
+  step_config jsonb
+)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._time_zone(
+    enrollment.data,
+    _time_zone_of.step_config,
+    coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key))
+  )
+  from dripdrop.sequences as q
+  where q.id = enrollment.sequence_id
+$$;
+
+comment on function dripdrop._time_zone_of(dripdrop.enrollments, jsonb) is
+  'The time zone of a step of an enrolment: the subscriber''s, the step''s, the sequence''s or the '
+  'tenant''s.';

@@ -18,7 +18,8 @@ create table dripdrop.adapter_pool_members (
   constraint adapter_pool_members_weight_is_positive check (weight > 0)
 );
 
-comment on table dripdrop.adapter_pool_members is 'A sender in a pool.';
+comment on table dripdrop.adapter_pool_members is
+  'A sender in a pool. Nothing reads it yet, but the validation of a version.';
 comment on column dripdrop.adapter_pool_members.id is 'Time-ordered uuid.';
 comment on column dripdrop.adapter_pool_members.tenant_key is 'The tenant of the pool.';
 comment on column dripdrop.adapter_pool_members.pool_id is 'The pool.';

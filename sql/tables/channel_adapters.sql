@@ -67,7 +67,7 @@ comment on column dripdrop.channel_adapters.health_state is
   'active, resting, probing or ramping; null is not managed. Resting without resting_until is '
   'paused until resume_adapter().';
 comment on column dripdrop.channel_adapters.health_score is
-  'From 0 to 1, as an outside signal reports it.';
+  'From 0 to 1, as an outside signal reports it. Nothing reads it yet.';
 comment on column dripdrop.channel_adapters.resting_until is
   'Nothing leaves through this sender before this time, whatever its health state.';
 comment on column dripdrop.channel_adapters.resting_reason is

@@ -79,8 +79,10 @@ comment on column dripdrop.enrollments.alone is
 comment on column dripdrop.enrollments.state is 'active, paused, completed or cancelled.';
 comment on column dripdrop.enrollments.exit_reason is
   'Why it ended: completed, unenrolled, step_failed, sequence_inactive.';
-comment on column dripdrop.enrollments.adapter_id is 'Outbound: the sender of every step.';
-comment on column dripdrop.enrollments.effective_mode is 'The mode of the version at enrolment.';
+comment on column dripdrop.enrollments.adapter_id is
+  'Outbound: the sender of every step. Nothing sets it yet.';
+comment on column dripdrop.enrollments.effective_mode is
+  'The mode of the version at enrolment. Nothing reads it yet.';
 comment on column dripdrop.enrollments.data is
   'Template variables; email, phone and time_zone are read from here.';
 comment on column dripdrop.enrollments.metadata is 'The application''s own.';

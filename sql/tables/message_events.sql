@@ -62,7 +62,8 @@ comment on column dripdrop.message_events.event_type is
 comment on column dripdrop.message_events.event_data is
   'Details: reason, code, until; of a bounce, hard.';
 comment on column dripdrop.message_events.in_reply_to is
-  'The Message-ID a reply answers, without angle brackets.';
-comment on column dripdrop.message_events.references_list is 'The References of a reply.';
+  'The Message-ID a reply answers, without angle brackets. Nothing writes it yet.';
+comment on column dripdrop.message_events.references_list is
+  'The References of a reply. Nothing writes it yet.';
 comment on column dripdrop.message_events.occurred_at is 'When it happened.';
 comment on column dripdrop.message_events.inserted_at is 'When the row was made.';

@@ -17,7 +17,8 @@ create table dripdrop.short_links (
   constraint short_links_one_per_key unique nulls not distinct (tenant_key, idempotency_key)
 );
 
-comment on table dripdrop.short_links is 'Links that were rewritten in a message.';
+comment on table dripdrop.short_links is
+  'Links that are rewritten in a message. Nothing writes or reads them yet.';
 comment on column dripdrop.short_links.id is 'Time-ordered uuid.';
 comment on column dripdrop.short_links.tenant_key is 'The tenant.';
 comment on column dripdrop.short_links.step_execution_id is 'The message.';

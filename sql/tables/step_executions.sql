@@ -209,7 +209,8 @@ comment on column dripdrop.step_executions.provider_message_id is
 comment on column dripdrop.step_executions.out_message_id is
   'RFC 5322 Message-ID without angle brackets.';
 comment on column dripdrop.step_executions.error_message is 'The last error, redacted.';
-comment on column dripdrop.step_executions.metadata is 'Notes of the engine.';
+comment on column dripdrop.step_executions.metadata is
+  'Notes of the engine. Nothing writes it yet.';
 comment on column dripdrop.step_executions.claimed_at is 'When the fence was last passed.';
 comment on column dripdrop.step_executions.ended_at is
   'When it reached sent, failed, skipped or cancelled.';

@@ -61,13 +61,13 @@ comment on column dripdrop.steps.template_content is
 comment on column dripdrop.steps.template_hash is
   'SHA-256 of the content: what a renderer keys its parsed template on.';
 comment on column dripdrop.steps.template_module is
-  'For template_type module: the renderer''s module.';
+  'For a template_type module: the renderer''s module. Nothing reads it yet.';
 comment on column dripdrop.steps.template_function is
-  'For template_type module: the function in it.';
+  'For a template_type module: the function in it. Nothing reads it yet.';
 comment on column dripdrop.steps.channel_adapter_id is
   'The sender of this step; null leaves the choice to the sequence and the defaults.';
 comment on column dripdrop.steps.adapter_override_id is
-  'Outbound only: another sender than the enrolment''s, and a new thread.';
+  'Outbound only: another sender than the enrolment''s, and a new thread. Nothing chooses it yet.';
 comment on column dripdrop.steps.hooks is
   'The hooks whose values are fetched before it is decided: those that its conditions, its '
   'transitions and its template name. Set on activation.';

@@ -16,9 +16,9 @@ MOVED = {
 STAGES = {
     "pipeline/tick": {"_carry_out"},
     "pipeline/hook_answers": {"_record_answers"},
-    "pipeline/render": {"complete_renders"},
+    "pipeline/complete_renders": {"_record_renders"},
     "pipeline/send": {"_pass_fence"},
-    "pipeline/record": {"_record_batch"},
+    "pipeline/record": {"_write_results"},
     "pipeline/reconcile": {"_lose_leases"},
     "pipeline/resolve": {"_resolve"},
     # It plays the stages, and rolls back what it did.

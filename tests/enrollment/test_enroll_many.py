@@ -120,3 +120,18 @@ def test_the_subscribers_are_a_list(engine: Engine, subscribers: dict[str, str])
 def test_the_sequence_must_exist(engine: Engine) -> None:
     with engine.refused(SequenceNotFound):
         engine.enroll_many(TENANT, "onboarding", [user("sam")])
+
+
+@pytest.mark.parametrize("reentry", ["never", "after_exit", "always"])
+def test_an_open_enrolment_of_many_holds_up_nobody_else(
+    engine: Engine, other: Engine, reentry: str
+) -> None:
+    engine.author(email("welcome"), reentry=reentry)
+    other.connection.execute("set lock_timeout = '1s'")
+    people = [{"subscriber_id": f"{n}", "data": {"email": f"{n}@example.com"}} for n in range(3000)]
+    with engine.connection.transaction():
+        assert len(engine.enroll_many(TENANT, "onboarding", people)) == len(people)
+        others = [
+            {"subscriber_id": f"o{n}", "data": {"email": f"o{n}@example.com"}} for n in range(50)
+        ]
+        assert len(other.enroll_many(TENANT, "onboarding", others)) == 50

@@ -481,3 +481,59 @@ def test_a_deferral_keeps_what_was_fetched(engine: Engine, clock: Clock) -> None
     clock.advance(hours=1)
     assert engine.tick().queued == 1
     assert engine.last(sam.id).hooks == {"score": {"value": 1}}
+
+
+def test_a_predicate_that_looks_everywhere_sees_earlier_steps(engine: Engine) -> None:
+    anywhere = '$.*.welcome.state == "sent"'
+    engine.author(email("welcome"), email("tip", conditions=[{"predicate": anywhere}]))
+    sam = engine.join()
+    engine.deliver()
+    engine.deliver()
+    assert engine.last(sam.id).state == "sent"
+
+
+BEFORE_MAY = '$.enrollment.ends.datetime() < "2026-05-01T00:00:00+00:00".datetime()'
+
+
+@pytest.mark.parametrize("session", ["UTC", "Asia/Tokyo", "America/Los_Angeles"])
+@pytest.mark.parametrize(
+    ("ends", "state", "reason"),
+    [
+        ("2026-04-30T23:59:59", "sent", "sent"),
+        ("2026-05-01T00:00:00", "skipped", "condition_false"),
+        ("2026-05-01", "skipped", "condition_false"),
+        ("some day", "skipped", "not_comparable"),
+        (7, "skipped", "not_comparable"),
+    ],
+)
+def test_a_time_is_compared_with_a_time(
+    engine: Engine, session: str, ends: object, state: str, reason: str
+) -> None:
+    engine.connection.execute("select set_config('timezone', %s, false)", [session])
+    engine.author(email("offer", conditions=[{"predicate": BEFORE_MAY}]))
+    sam = engine.join(data={"email": "sam@example.com", "ends": ends})
+    engine.deliver()
+    assert (engine.last(sam.id).state, engine.last(sam.id).reason) == (state, reason)
+
+
+@pytest.mark.parametrize(
+    "predicate",
+    [
+        '$.enrollment.email == "sam@example.com"',
+        '$.subscriber.id == "sam" && $.subscriber.type == "User"',
+        '$.subscriber.email == "sam@example.com"',
+        '$.sequence.key == "onboarding"',
+        '$.step.key == "welcome" && $.step.channel == "email"',
+        '$.steps.welcome.state == "scheduled"',
+        '$."st\\u0065ps".welcome.state == "scheduled"',
+        '$.* ? (@.welcome.state == "scheduled").welcome.occurrence == 0',
+        '$.*.key == "onboarding"',
+        '$.**.channel == "email"',
+        '$.**{2}.state == "scheduled"',
+        '$.keyvalue() ? (@.key starts with "sequ").value.key == "onboarding"',
+    ],
+)
+def test_a_predicate_that_holds_lets_the_step_go(engine: Engine, predicate: str) -> None:
+    engine.author(email("welcome", conditions=[{"predicate": predicate}]))
+    engine.join()
+    assert engine.tick().queued == 1

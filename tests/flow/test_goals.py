@@ -405,3 +405,15 @@ def test_a_side_step_meets_the_rules_too(engine: Engine, clock: Clock) -> None:
     engine.tick()
     assert ended(engine, sam) == ("cancelled", "exit_rule")
     assert engine.ledger() == []
+
+
+def test_a_goal_goes_before_a_timeout(engine: Engine, clock: Clock) -> None:
+    wait = {"type": "event", "trigger_event": "x", "timeout": "1 day", "on_timeout": "exit"}
+    engine.author(
+        email("welcome", timing=wait),
+        goals=[{"name": "late", "start": "09:00", "end": "10:00", "days": ["tue"]}],
+    )
+    sam = engine.join()
+    clock.advance(days=1)
+    engine.tick()
+    assert engine.enrollment(sam.id).exit_reason == "late"

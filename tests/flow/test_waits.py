@@ -13,6 +13,7 @@ from tests.engine import TENANT, Engine, after, email
 
 PAID = {"type": "event", "trigger_event": "paid"}
 TIMEOUT = PAID | {"timeout": "3 days"}
+BACK_ON_TIMEOUT = PAID | {"timeout": "1 day", "on_timeout": "reminder"}
 TWO_DAYS_LATER = PAID | {"delay_amount": 2, "delay_unit": "days"}
 
 
@@ -362,3 +363,41 @@ def test_a_late_answer_of_a_hook_does_not_hurry_a_step_whose_event_came_meanwhil
         ]
     )
     assert engine.last(sam.id).due_at == due_at == clock.now + timedelta(days=2)
+
+
+def test_a_timeout_may_lead_back(engine: Engine, clock: Clock) -> None:
+    engine.author(email("reminder"), email("thanks", timing=BACK_ON_TIMEOUT))
+    sam = engine.join()
+    engine.deliver()
+    clock.advance(days=1)
+    engine.tick()
+    engine.deliver()
+    assert [(x.step, x.occurrence, x.state) for x in engine.executions(sam.id)] == [
+        ("reminder", 0, "sent"),
+        ("thanks", 0, "skipped"),
+        ("reminder", 1, "sent"),
+        ("thanks", 1, "scheduled"),
+    ]
+
+
+def test_timeouts_that_lead_back_for_ever_reach_the_hop_limit(engine: Engine, clock: Clock) -> None:
+    engine.author(
+        email("reminder"), email("thanks", timing=BACK_ON_TIMEOUT), config={"hop_limit": 3}
+    )
+    sam = engine.join()
+    for _ in range(3):
+        engine.deliver()
+        clock.advance(days=1)
+        engine.tick()
+    assert engine.enrollment(sam.id).exit_reason == "hop_limit"
+    assert [x.step for x in engine.executions(sam.id)].count("reminder") == 3
+    assert engine.ledger() == []
+
+
+def test_an_event_in_time_leads_on(engine: Engine, clock: Clock) -> None:
+    engine.author(email("reminder"), email("thanks", timing=BACK_ON_TIMEOUT))
+    sam = engine.join()
+    engine.deliver()
+    engine.track_event(TENANT, "paid", enrollment_id=sam.id)
+    engine.deliver()
+    assert engine.enrollment(sam.id).state == "completed"

@@ -98,3 +98,14 @@ def test_an_enrolment_that_ended_otherwise_is_not_revived(engine: Engine) -> Non
 def test_an_unknown_execution_is_not_found(engine: Engine) -> None:
     with engine.refused(ExecutionNotFound):
         engine.replay(TENANT, uuid4())
+
+
+def test_a_replayed_enrolment_comes_back_beside_one_that_began_meanwhile(engine: Engine) -> None:
+    engine.author(email("welcome"), reentry="after_exit")
+    former = engine.join(entry_key="1")
+    engine.deliver("failed")
+    later = engine.join(entry_key="2")
+    failed = engine.last(former.id)
+    assert engine.replay(TENANT, failed.id).state == "scheduled"
+    states = [engine.enrollment(each.id).state for each in (former, later)]
+    assert states == ["active", "active"]

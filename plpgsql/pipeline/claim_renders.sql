@@ -3,7 +3,7 @@
 -- The template stands only in the first row of each template_hash in a batch: renderers keep it.
 -- A template that names a hook without a value would go out half empty: it fails here instead.
 --
--- locks   messages of the render queue; of what fails, executions and their enrolments; all
+-- locks   messages of the render queue; of what fails, enrolments and their executions; all
 --         skipping what is locked
 -- raises  ZD120 the queue does not exist, ZD125 a daemon of another version
 create or replace function dripdrop.claim_renders(
@@ -37,8 +37,8 @@ begin
   perform dripdrop._check_batch_size(batch_size);
   select
     array_agg(m.msg_id),
-    array_agg(dripdrop._pointed_at(m.message)),
-    array_agg(dripdrop._pointed_fence(m.message))
+    array_agg(dripdrop._pointer_execution(m.message)),
+    array_agg(dripdrop._pointer_fence(m.message))
   into v_messages, v_executions, v_fences
   from dripdrop._read_queue(
     'dripdrop_render', extract(epoch from visibility)::int, batch_size
@@ -59,7 +59,7 @@ begin
       select from dripdrop.faults as f where f.execution_id = p.execution and f.until > v_now
     )
   having count(*) > 0;
-  perform dripdrop._warn_of_strangers('dripdrop_render', count(*))
+  perform dripdrop._warn_of_foreign_messages('dripdrop_render', count(*))
   from unnest(v_executions, v_fences) as p (execution, fence)
   where p.execution is null or p.fence is null;
   select
@@ -81,7 +81,7 @@ $$;
 comment on function dripdrop.claim_renders(int, interval) is
   'Messages to render, for a while nobody else''s; hand the results to complete_renders().';
 
-create or replace function dripdrop._pointed_at(message jsonb)
+create or replace function dripdrop._pointer_execution(message jsonb)
 returns uuid
 language sql
 immutable
@@ -91,22 +91,22 @@ return case
   then (message ->> 'execution')::uuid
 end;
 
-comment on function dripdrop._pointed_at(jsonb) is
+comment on function dripdrop._pointer_execution(jsonb) is
   'The execution of a pointer; null if it is none of ours.';
 
-create or replace function dripdrop._pointed_fence(message jsonb)
+create or replace function dripdrop._pointer_fence(message jsonb)
 returns int
 language sql
 immutable
 parallel safe
 return case when message ->> 'fence' ~ '^[0-9]{1,9}$' then (message ->> 'fence')::int end;
 
-comment on function dripdrop._pointed_fence(jsonb) is
+comment on function dripdrop._pointer_fence(jsonb) is
   'The fence of a pointer; null if it is none of ours.';
 
 -- The rows of a claim. One that cannot be made is found by halving and left out for a while.
 --
--- locks   of what fails for want of a value, executions and their enrolments, skipping what is
+-- locks   of what fails for want of a value, enrolments and their executions, skipping what is
 --         locked
 create or replace function dripdrop._renders(
   messages bigint[],
@@ -120,26 +120,29 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_half int := cardinality(messages) / 2;
-  v_failures jsonb[];
+  v_failures dripdrop._render_result[];
   v_links jsonb;
 begin
   v_failures := array(
-    select jsonb_build_object(
-      'execution', x.id,
-      'fence', x.fence,
-      'message', p.message,
-      'code', 'hook_failed',
-      'detail', dripdrop._failed_hook(x.hooks, s.template_content)
-    )
-    from unnest(messages, executions, fences) as p (message, execution, fence)
-    join dripdrop.step_executions as x
-      on x.id = p.execution and x.fence = p.fence and x.state = 'queued'
-    join dripdrop.steps as s on s.id = x.step_id
-    where x.hooks is not null
-      and dripdrop._failed_hook(x.hooks, s.template_content) is not null
+    select f::dripdrop._render_result
+    from (
+      select
+        x.id as execution,
+        x.fence,
+        p.message,
+        null::jsonb as payload,
+        'hook_failed' as code,
+        dripdrop._failed_hook(x.hooks, s.template_content) as detail
+      from unnest(messages, executions, fences) as p (message, execution, fence)
+      join dripdrop.step_executions as x
+        on x.id = p.execution and x.fence = p.fence and x.state = 'queued'
+      join dripdrop.steps as s on s.id = x.step_id
+      where x.hooks is not null
+        and dripdrop._failed_hook(x.hooks, s.template_content) is not null
+    ) as f
   );
   if cardinality(v_failures) > 0 then
-    perform dripdrop._fail_renders(v_failures);
+    perform dripdrop._fail_renders(v_failures, at);
   end if;
   v_links := dripdrop._unsubscribe_links(executions);
 
@@ -164,7 +167,7 @@ begin
     join dripdrop.steps as s on s.id = x.step_id
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     join dripdrop.sequences as q on q.id = e.sequence_id
-    where x.id <> all (array(select (f ->> 'execution')::uuid from unnest(v_failures) as f))
+    where x.id <> all (array(select f.execution from unnest(v_failures) as f))
   );
 exception
   when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
@@ -186,8 +189,11 @@ comment on function dripdrop._renders(bigint[], uuid[], int[], timestamptz) is
 
 -- A claim waits for nobody: what somebody has locked fails when its claim has run out.
 --
--- locks   executions and their enrolments, skipping what is locked
-create or replace function dripdrop._fail_renders(failures jsonb[])
+-- locks   enrolments and their executions, skipping what is locked
+create or replace function dripdrop._fail_renders(
+  failures dripdrop._render_result[],
+  at timestamptz
+)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -199,18 +205,16 @@ begin
     select x.id
     from dripdrop.step_executions as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id
-    where x.id = any (array(select (f ->> 'execution')::uuid from unnest(failures) as f))
+    where x.id = any (array(select f.execution from unnest(failures) as f))
     for no key update of e, x skip locked
   );
-  perform dripdrop.complete_renders(to_jsonb(array(
-    select f
-    from unnest(failures) as f
-    where (f ->> 'execution')::uuid = any (v_free)
-  )));
+  perform dripdrop._record_renders(
+    array(select f from unnest(failures) as f where f.execution = any (v_free)), at
+  );
 end
 $$;
 
-comment on function dripdrop._fail_renders(jsonb[]) is
+comment on function dripdrop._fail_renders(dripdrop._render_result[], timestamptz) is
   'Fails messages that cannot be rendered for want of a value.';
 
 create or replace function dripdrop._read_queue(queue text, visibility_seconds int, batch_size int)
@@ -232,127 +236,3 @@ $$;
 
 comment on function dripdrop._read_queue(text, int, int) is
   'pgmq.read(), with our own error for a missing queue.';
-
--- results: [{"execution", "fence", "message", "payload"}] or, for what cannot be rendered,
--- [{"execution", "fence", "message", "code", "detail"}]. A failure is for good: the same words fail
--- again. What was stopped meanwhile has another fence and is left alone; what somebody has locked
--- at this moment, to stop it or only to look, keeps its message and is rendered again a second
--- later.
---
--- locks   the enrolments of failures, in id order, then executions, skipping what is locked
--- raises  ZD201 results are not a list
-create or replace function dripdrop.complete_renders(results jsonb)
-returns int
-language plpgsql
-security definer
-set search_path = pg_catalog, pg_temp
-set standard_conforming_strings = on
-as $$
-declare
-  v_now timestamptz := dripdrop._now();
-  v_results dripdrop._render_result[];
-  v_taken dripdrop._render_result[];
-  v_done uuid[];
-  v_failed uuid[];
-  v_left bigint[];
-  v_messages bigint[];
-begin
-  if jsonb_typeof(results) is distinct from 'array' then
-    raise exception 'results is not a list' using
-      errcode = 'ZD201', column = 'results',
-      hint = 'Pass [{"execution": …, "fence": …, "message": …, "payload": {…}}, …].';
-  end if;
-  begin
-    v_results := array(
-      select r
-      from jsonb_populate_recordset(null::dripdrop._render_result, results) as r
-      order by r.execution
-    );
-  exception
-    when data_exception then
-      raise exception 'an element of results is malformed' using
-        errcode = 'ZD201', column = 'results', detail = sqlerrm,
-        hint = 'execution is a uuid, fence a whole number.';
-  end;
-
-  if exists (select from unnest(v_results) as r where r.payload is null) then
-    perform from dripdrop.enrollments as e
-    where e.id in (
-      select x.enrollment_id
-      from unnest(v_results) as r
-      join dripdrop.step_executions as x on x.id = r.execution
-      where r.payload is null
-    )
-    order by e.id
-    for no key update;
-  end if;
-
-  v_taken := array(
-    select r
-    from unnest(v_results) as r
-    join dripdrop.step_executions as x
-      on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
-    for no key update of x skip locked
-  );
-  with done as (
-    update dripdrop.step_executions as x
-    set state = case when r.payload is null then 'failed' else 'rendered' end,
-        payload = r.payload,
-        ended_at = case when r.payload is null then v_now end,
-        reason = case when r.payload is null then coalesce(r.code, 'render_failed') end,
-        reason_at = case when r.payload is null then v_now end,
-        error_message = left(r.detail, 500),
-        updated_at = v_now
-    from unnest(v_taken) as r
-    where x.id = r.execution
-      and x.fence = r.fence
-      and x.state = 'queued'
-    returning x.id, x.state
-  )
-  select
-    array_agg(d.id) filter (where d.state = 'rendered'),
-    array_agg(d.id) filter (where d.state = 'failed')
-  into v_done, v_failed
-  from done as d;
-
-  if v_done is not null then
-    perform dripdrop._enqueue_rendered(v_done);
-  end if;
-  if v_failed is not null then
-    insert into dripdrop.message_events (
-      tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
-      occurred_at
-    )
-    select
-      x.tenant_key, x.id, x.adapter_id, x.channel, 'dripdrop', 'failed',
-      jsonb_build_object('reason', x.reason, 'detail', x.error_message), v_now
-    from dripdrop.step_executions as x
-    where x.id = any (v_failed);
-    perform dripdrop._give_up(v_failed, v_now);
-  end if;
-  v_left := array(
-    select r.message
-    from unnest(v_results) as r
-    join dripdrop.step_executions as x
-      on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
-  );
-  v_messages := array(select r.message from unnest(v_results) as r);
-  -- Whoever locked an execution may be completing it too: no two wait for each other's messages.
-  if cardinality(v_left) > 0 then
-    execute 'select array(select q.msg_id from pgmq.q_dripdrop_render as q '
-      'where q.msg_id = any ($1) for update skip locked)'
-    into v_messages
-    using v_messages;
-    perform from pgmq.set_vt(
-      'dripdrop_render', array(select m from unnest(v_messages) as m where m = any (v_left)), 1
-    );
-  end if;
-  perform pgmq.delete(
-    'dripdrop_render', array(select m from unnest(v_messages) as m where m <> all (v_left))
-  );
-  return coalesce(cardinality(v_done), 0);
-end
-$$;
-
-comment on function dripdrop.complete_renders(jsonb) is
-  'Takes rendered messages, passes them on to their senders'' queues and returns how many.';

@@ -1,0 +1,161 @@
+-- results: [{"execution", "fence", "message", "payload"}] or, for what cannot be rendered,
+-- [{"execution", "fence", "message", "code", "detail"}]. A failure is for good: the same words fail
+-- again. What was stopped meanwhile has another fence and is left alone; what somebody has locked
+-- at this moment, to stop it or only to look, keeps its message and is rendered again a second
+-- later.
+--
+-- locks   the enrolments of failures, in id order, then executions, skipping what is locked
+-- raises  ZD201 results are not a list
+create or replace function dripdrop.complete_renders(results jsonb)
+returns int
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._record_renders(dripdrop._read_renders(results), dripdrop._now())
+$$;
+
+comment on function dripdrop.complete_renders(jsonb) is
+  'Takes rendered messages, passes them on to their senders'' queues and returns how many.';
+
+-- raises  ZD201
+create or replace function dripdrop._read_renders(results jsonb)
+returns dripdrop._render_result[]
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if jsonb_typeof(results) is distinct from 'array' then
+    raise exception 'results is not a list' using
+      errcode = 'ZD201', column = 'results',
+      hint = 'Pass [{"execution": …, "fence": …, "message": …, "payload": {…}}, …].';
+  end if;
+  return array(
+    select r
+    from jsonb_populate_recordset(null::dripdrop._render_result, results) as r
+    order by r.execution
+  );
+exception
+  when data_exception then
+    raise exception 'an element of results is malformed' using
+      errcode = 'ZD201', column = 'results', detail = sqlerrm,
+      hint = 'execution is a uuid, fence a whole number.';
+end
+$$;
+
+comment on function dripdrop._read_renders(jsonb) is
+  'The results that complete_renders() was given, in the order of their executions.';
+
+-- locks   as complete_renders()
+create or replace function dripdrop._record_renders(
+  results dripdrop._render_result[],
+  at timestamptz
+)
+returns int
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_taken dripdrop._render_result[];
+  v_done uuid[];
+  v_failed uuid[];
+begin
+  if exists (select from unnest(results) as r where r.payload is null) then
+    perform from dripdrop.enrollments as e
+    where e.id in (
+      select x.enrollment_id
+      from unnest(results) as r
+      join dripdrop.step_executions as x on x.id = r.execution
+      where r.payload is null
+    )
+    order by e.id
+    for no key update;
+  end if;
+  v_taken := array(
+    select r
+    from unnest(results) as r
+    join dripdrop.step_executions as x
+      on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
+    for no key update of x skip locked
+  );
+  with done as (
+    update dripdrop.step_executions as x
+    set state = case when r.payload is null then 'failed' else 'rendered' end,
+        payload = r.payload,
+        ended_at = case when r.payload is null then _record_renders.at end,
+        reason = case when r.payload is null then coalesce(r.code, 'render_failed') end,
+        reason_at = case when r.payload is null then _record_renders.at end,
+        error_message = left(r.detail, 500),
+        updated_at = _record_renders.at
+    from unnest(v_taken) as r
+    where x.id = r.execution
+      and x.fence = r.fence
+      and x.state = 'queued'
+    returning x.id, x.state
+  )
+  select
+    array_agg(d.id) filter (where d.state = 'rendered'),
+    array_agg(d.id) filter (where d.state = 'failed')
+  into v_done, v_failed
+  from done as d;
+
+  if v_done is not null then
+    perform dripdrop._enqueue_rendered(v_done);
+  end if;
+  if v_failed is not null then
+    insert into dripdrop.message_events (
+      tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
+      occurred_at
+    )
+    select
+      x.tenant_key, x.id, x.adapter_id, x.channel, 'dripdrop', 'failed',
+      jsonb_build_object('reason', x.reason, 'detail', x.error_message), _record_renders.at
+    from dripdrop.step_executions as x
+    where x.id = any (v_failed);
+    perform dripdrop._give_up(v_failed, at);
+  end if;
+  perform dripdrop._delete_render_messages(results);
+  return coalesce(cardinality(v_done), 0);
+end
+$$;
+
+comment on function dripdrop._record_renders(dripdrop._render_result[], timestamptz) is
+  'Moves executions as their renderers say and returns how many were rendered.';
+
+-- What is still queued was locked by somebody: its message comes again a second later. Whoever
+-- locked an execution may be completing it too: no two wait for each other's messages.
+--
+-- locks   messages of the render queue, of some skipping what is locked
+create or replace function dripdrop._delete_render_messages(results dripdrop._render_result[])
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
+as $$
+declare
+  v_queued bigint[] := array(
+    select r.message
+    from unnest(results) as r
+    join dripdrop.step_executions as x
+      on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
+  );
+  v_messages bigint[] := array(select r.message from unnest(results) as r);
+begin
+  if cardinality(v_queued) > 0 then
+    execute 'select array(select q.msg_id from pgmq.q_dripdrop_render as q '
+      'where q.msg_id = any ($1) for update skip locked)'
+    into v_messages
+    using v_messages;
+    perform from pgmq.set_vt(
+      'dripdrop_render', array(select m from unnest(v_messages) as m where m = any (v_queued)), 1
+    );
+  end if;
+  perform pgmq.delete(
+    'dripdrop_render', array(select m from unnest(v_messages) as m where m <> all (v_queued))
+  );
+end
+$$;
+
+comment on function dripdrop._delete_render_messages(dripdrop._render_result[]) is
+  'Deletes the pointers of renders that were recorded, and puts the others back.';

@@ -1,0 +1,47 @@
+"""What holds for the text of `sql/` and `plpgsql/`, whoever wrote it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+from scripts.build import ROOT, without_comments
+
+SOURCES = sorted([*ROOT.glob("sql/**/*.sql"), *ROOT.glob("plpgsql/**/*.sql")])
+
+
+def places(path: Path) -> str:
+    """Return a path as people name it."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_a_private_name_means_one_thing() -> None:
+    """Public functions have overloads: one real implementation and its short forms."""
+    defined = Counter(
+        name
+        for path in SOURCES
+        for name in re.findall(
+            r"^create (?:or replace )?function dripdrop\.(_\w+)", path.read_text(), re.MULTILINE
+        )
+    )
+    assert len(defined) > 300
+    assert [name for name, times in defined.items() if times > 1] == []
+
+
+def test_every_private_function_is_used() -> None:
+    texts = [without_comments(path.read_text()) for path in SOURCES]
+    used = Counter(name for text in texts for name in re.findall(r"(?:dripdrop\.|')(_\w+)\b", text))
+    defined = {
+        name for text in texts for name in re.findall(r"\bfunction dripdrop\.(_\w+)\(", text)
+    }
+    assert [name for name in sorted(defined) if used[name] < 2] == []
+
+
+def test_no_line_is_longer_than_a_hundred_columns() -> None:
+    assert [
+        f"{places(path)}:{number}"
+        for path in SOURCES
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if len(line) > 100
+    ] == []
