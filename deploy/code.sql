@@ -336,7 +336,9 @@ as $$
       a.attacl::text::aclitem[]
     from pg_class as c
     join pg_attribute as a on a.attrelid = c.oid
-    where c.relnamespace = 'dripdrop'::regnamespace and a.attacl is not null
+    where c.relnamespace = 'dripdrop'::regnamespace
+      and a.attacl is not null
+      and not a.attisdropped
     group by c.oid, a.attacl::text
   ) as o
   cross join aclexplode(o.acl) as x
@@ -373,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources f8cb75faf2ce3316.
+-- Of the sources 05fc378490739225.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1177,7 +1179,7 @@ as $expected$
 ["function", "_get_version(tenant_key text, sequence_version_id uuid)", "43bb0f70 443e545461d32b32"],
 ["function", "_give_up(executions uuid[], at timestamp with time zone)", "f08c1186 23714a185753dfa3"],
 ["function", "_given(document jsonb)", "22b9043c 44603ffcdb94beed"],
-["function", "_grants()", "5e14270f ef4f6f7c5e0639d2"],
+["function", "_grants()", "5e14270f 02cfd0b05c23b3c5"],
 ["function", "_guard_active_version()", "683259fe 1779d6f7c01ff4b2"],
 ["function", "_guard_conditions()", "683259fe a277d2d26960e3b4"],
 ["function", "_guard_steps()", "683259fe 4f45cb0a2891f4dd"],

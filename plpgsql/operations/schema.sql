@@ -201,7 +201,9 @@ as $$
       a.attacl::text::aclitem[]
     from pg_class as c
     join pg_attribute as a on a.attrelid = c.oid
-    where c.relnamespace = 'dripdrop'::regnamespace and a.attacl is not null
+    where c.relnamespace = 'dripdrop'::regnamespace
+      and a.attacl is not null
+      and not a.attisdropped
     group by c.oid, a.attacl::text
   ) as o
   cross join aclexplode(o.acl) as x
