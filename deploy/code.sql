@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 05fc378490739225.
+-- Of the sources 327554c3ad29b7a8.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -511,6 +511,7 @@ as $expected$
 ["column", "enrollments.effective_mode", "text"],
 ["column", "enrollments.entry_key", "text not null default ''::text"],
 ["column", "enrollments.exit_reason", "text"],
+["column", "enrollments.failed_execution_id", "uuid"],
 ["column", "enrollments.id", "uuid not null default dripdrop._uuidv7()"],
 ["column", "enrollments.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
 ["column", "enrollments.metadata", "jsonb not null default '{}'::jsonb"],
@@ -867,6 +868,7 @@ as $expected$
 ["constraint", "counters.counters_scope_is_known", "CHECK ((scope = ANY (ARRAY['adapter'::text, 'provider'::text, 'domain'::text, 'recipient_domain'::text, 'recipient'::text, 'gap'::text, 'subscriber'::text, 'day'::text, 'share'::text, 'step_day'::text])))"],
 ["constraint", "enrollments.enrollments_data_is_an_object", "CHECK ((jsonb_typeof(data) = 'object'::text))"],
 ["constraint", "enrollments.enrollments_end_with_a_reason", "CHECK (((state = ANY (ARRAY['completed'::text, 'cancelled'::text])) = (exit_reason IS NOT NULL)))"],
+["constraint", "enrollments.enrollments_failed_are_cancelled", "CHECK (((failed_execution_id IS NULL) OR (state = 'cancelled'::text)))"],
 ["constraint", "enrollments.enrollments_in_a_sequence", "FOREIGN KEY (sequence_id) REFERENCES dripdrop.sequences(id) ON DELETE CASCADE"],
 ["constraint", "enrollments.enrollments_mode_is_known", "CHECK ((effective_mode = ANY (ARRAY['lifecycle'::text, 'outbound'::text])))"],
 ["constraint", "enrollments.enrollments_on_a_version", "FOREIGN KEY (sequence_version_id) REFERENCES dripdrop.sequence_versions(id) ON DELETE RESTRICT"],
@@ -1074,7 +1076,7 @@ as $expected$
 ["function", "_check_path(path jsonpath, field text)", "f3214008 e111c33db8ce5791"],
 ["function", "_check_places(places jsonb)", "9f7b7282 abc191e1dfe15785"],
 ["function", "_check_recipients(enrollments uuid[], subscribers jsonb)", "90643586 e63cb9373450c376"],
-["function", "_check_replayable(execution dripdrop.step_executions, enrollmen", "034429f3 ed620c86cb851df3"],
+["function", "_check_replayable(execution dripdrop.step_executions, enrollmen", "034429f3 7485a7dccc4f1ee7"],
 ["function", "_check_rotation(rotation jsonb, field text)", "07786546 1e8fcb6f24b35f59"],
 ["function", "_check_send_window(send_window jsonb, path text)", "a3ef3934 d7d10337f23a74de"],
 ["function", "_check_sending_scope(tenant_key text, scope text, subject text)", "2827384c 4d09cd2e5a16ed3e"],
@@ -1137,7 +1139,7 @@ as $expected$
 ["function", "_document_schemas(kind text)", "e55ff261 fdfc62cb21494d26"],
 ["function", "_drawn_sender(senders dripdrop._sender[], execution_id uuid, ke", "995e64f3 43a359440217c03a"],
 ["function", "_due_after_event(step dripdrop.steps, enrollment dripdrop.enrol", "8ce2b0ce ddbaff828e856565"],
-["function", "_end_enrollments(enrollments uuid[], state text, reason text, a", "ec0cf7bd 45cae73952ba3de3"],
+["function", "_end_enrollments(enrollments uuid[], state text, reason text, a", "b5b26963 26d0201a14b73873"],
 ["function", "_end_executions(decisions dripdrop._decision[], at timestamp wi", "8b0e6073 9561f61dda7362f0"],
 ["function", "_enqueue(queue text, pointers jsonb[])", "bfcf532e 2b0f06a0afd0dbce"],
 ["function", "_enqueue_rendered(executions uuid[])", "ec2e6574 4ea05ee597ace89c"],
@@ -1175,9 +1177,9 @@ as $expected$
 ["function", "_function_fault(function regprocedure)", "9ac8a9b4 f69f48e74de0d70d"],
 ["function", "_function_named(function text)", "97d57072 693eff7e922a54d3"],
 ["function", "_gates(executions uuid[], at timestamp with time zone, asked_by", "bda0ad4e b9d30a1f08c40a12"],
-["function", "_gates_of(fact dripdrop._fact)", "6405547c 36f4078aa91f8a15"],
+["function", "_gates_of(fact dripdrop._fact)", "6405547c f161e41410eddd58"],
 ["function", "_get_version(tenant_key text, sequence_version_id uuid)", "43bb0f70 443e545461d32b32"],
-["function", "_give_up(executions uuid[], at timestamp with time zone)", "f08c1186 23714a185753dfa3"],
+["function", "_give_up(executions uuid[], at timestamp with time zone)", "f08c1186 7321337228661f83"],
 ["function", "_given(document jsonb)", "22b9043c 44603ffcdb94beed"],
 ["function", "_grants()", "5e14270f 02cfd0b05c23b3c5"],
 ["function", "_guard_active_version()", "683259fe 1779d6f7c01ff4b2"],
@@ -1480,7 +1482,7 @@ as $expected$
 ["function", "apply(tenant_key text, definition jsonb)", "dbe32be3 e34481c30a03a1bd"],
 ["function", "call_hook(execution_id uuid, key text, enrollment_id uuid)", "2cae744b 9d4e9522d4df6bcb"],
 ["function", "check_schema()", "cfa2d2c7 bf109fadea27d208"],
-["function", "check_thresholds()", "b1480973 0a29a3c152536219"],
+["function", "check_thresholds()", "b1480973 e027ecfb65698b60"],
 ["function", "claim_hooks(batch_size integer, visibility interval, busy jsonb", "62c00ee9 1916a2b151a9ba03"],
 ["function", "claim_renders(batch_size integer, visibility interval)", "06cd0bde ab25da4871633908"],
 ["function", "claim_sends(channel text, batch_size integer, lease interval, p", "45272bab eb0635bfa1264cae"],
@@ -1548,7 +1550,7 @@ as $expected$
 ["function", "record_hook_test(tenant_key text, http_hook_id uuid, result jso", "1dda06ef 81f208d8a37dcfdd"],
 ["function", "release(tenant_key text, execution_id uuid)", "0819366d 2467f9053171e828"],
 ["function", "release_claim(claim uuid)", "08211865 1c27ae373921adfc"],
-["function", "replay(tenant_key text, execution_id uuid)", "0819366d 51012f55b2af6a11"],
+["function", "replay(tenant_key text, execution_id uuid)", "0819366d d7cfb79a037a1ce6"],
 ["function", "reply_codes()", "eb63429d ae710221c3ab0f0c"],
 ["function", "reseal_adapter(tenant_key text, adapter_id uuid, credentials by", "98489d71 713af5595c759b38"],
 ["function", "reseal_http_hook(tenant_key text, http_hook_id uuid, auth_confi", "c4048e82 37c7c158cfeab3fd"],
@@ -1722,7 +1724,7 @@ as $expected$
 ["grant", "dripdrop_reader on dripdrop.consent_at_send", "select (enrollment_id, execution_id, had_consent, said_at, sent_at, source, state, subscriber_id, subscriber_type, tenant_key, topic)"],
 ["grant", "dripdrop_reader on dripdrop.consent_records", "select (at, id, login, source, state, subscriber_id, subscriber_type, tenant_key, topic_id)"],
 ["grant", "dripdrop_reader on dripdrop.counters", "select (ahead, day, id, line_id, max_count, owner_id, per, room_at, scope, subject, taken, tenant_key, time_zone, turns, under_way, updated_at, used)"],
-["grant", "dripdrop_reader on dripdrop.enrollments", "select (adapter_id, alone, ask_at, cancelled_at, completed_at, data, effective_mode, entry_key, exit_reason, id, inserted_at, metadata, paused_at, sequence_id, sequence_version_id, started_at, state, subscriber_id, subscriber_type, tenant_key, updated_at)"],
+["grant", "dripdrop_reader on dripdrop.enrollments", "select (adapter_id, alone, ask_at, cancelled_at, completed_at, data, effective_mode, entry_key, exit_reason, failed_execution_id, id, inserted_at, metadata, paused_at, sequence_id, sequence_version_id, started_at, state, subscriber_id, subscriber_type, tenant_key, updated_at)"],
 ["grant", "dripdrop_reader on dripdrop.errors()", "execute"],
 ["grant", "dripdrop_reader on dripdrop.events", "select (enrollment_id, event_data, event_id, event_key, event_type, id, inserted_at, occurred_at, subscriber_id, subscriber_type, tenant_key)"],
 ["grant", "dripdrop_reader on dripdrop.faults", "select (at, attempts, execution_id, first_at, message, result, sqlstate, stage, until)"],
@@ -1993,7 +1995,7 @@ as $expected$
 ["trigger", "channel_adapters.channel_adapters_one_default", "CREATE TRIGGER channel_adapters_one_default BEFORE INSERT OR UPDATE OF is_default, channel ON dripdrop.channel_adapters FOR EACH ROW WHEN (new.is_default) EXECUTE FUNCTION dripdrop._demote_default()"],
 ["trigger", "channel_adapters.channel_adapters_wake_held", "CREATE TRIGGER channel_adapters_wake_held AFTER INSERT OR UPDATE OF active, is_default ON dripdrop.channel_adapters FOR EACH ROW WHEN (new.active) EXECUTE FUNCTION dripdrop._wake_by_sender()"],
 ["trigger", "conditions.conditions_of_a_draft", "CREATE TRIGGER conditions_of_a_draft BEFORE INSERT OR DELETE OR UPDATE ON dripdrop.conditions FOR EACH ROW EXECUTE FUNCTION dripdrop._guard_conditions()"],
-["trigger", "enrollments.enrollments_legal_moves", "CREATE TRIGGER enrollments_legal_moves BEFORE UPDATE OF state ON dripdrop.enrollments FOR EACH ROW WHEN (((old.state <> new.state) AND (((old.state || '>'::text) || new.state) <> ALL ('{active>paused,active>completed,active>cancelled,paused>active,paused>completed,paused>cancelled}'::text[])) AND (NOT ((old.state = 'cancelled'::text) AND (old.exit_reason = 'step_failed'::text) AND (new.state = 'active'::text))))) EXECUTE FUNCTION dripdrop._refuse_enrollment_move()"],
+["trigger", "enrollments.enrollments_legal_moves", "CREATE TRIGGER enrollments_legal_moves BEFORE UPDATE OF state ON dripdrop.enrollments FOR EACH ROW WHEN (((old.state <> new.state) AND (((old.state || '>'::text) || new.state) <> ALL ('{active>paused,active>completed,active>cancelled,paused>active,paused>completed,paused>cancelled}'::text[])) AND (NOT ((old.failed_execution_id IS NOT NULL) AND (new.state = 'active'::text))))) EXECUTE FUNCTION dripdrop._refuse_enrollment_move()"],
 ["trigger", "sending_pauses.sending_pauses_exclude_claims", "CREATE CONSTRAINT TRIGGER sending_pauses_exclude_claims AFTER INSERT ON dripdrop.sending_pauses DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dripdrop._stop_what_is_paused()"],
 ["trigger", "sending_pauses.sending_pauses_hold_messages", "CREATE TRIGGER sending_pauses_hold_messages BEFORE INSERT ON dripdrop.sending_pauses FOR EACH ROW EXECUTE FUNCTION dripdrop._stop_what_is_paused()"],
 ["trigger", "sending_pauses.sending_pauses_release", "CREATE CONSTRAINT TRIGGER sending_pauses_release AFTER DELETE ON dripdrop.sending_pauses DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dripdrop._wake_at_commit()"],
@@ -7218,7 +7220,8 @@ create or replace function dripdrop._end_enrollments(
   enrollments uuid[],
   state text,
   reason text,
-  at timestamptz
+  at timestamptz,
+  failed uuid[] default null
 )
 returns void
 language plpgsql
@@ -7230,6 +7233,14 @@ begin
   update dripdrop.enrollments as e
   set state = _end_enrollments.state,
       exit_reason = _end_enrollments.reason,
+      failed_execution_id = case
+        when failed is not null then (
+          select x.id
+          from dripdrop.step_executions as x
+          where x.id = any (failed) and x.enrollment_id = e.id
+          limit 1
+        )
+      end,
       ask_at = null,
       completed_at = case when _end_enrollments.state = 'completed' then _end_enrollments.at end,
       cancelled_at = case when _end_enrollments.state = 'cancelled' then _end_enrollments.at end,
@@ -7253,8 +7264,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._end_enrollments(uuid[], text, text, timestamptz) is
-  'Ends enrolments and cancels what has not left.';
+comment on function dripdrop._end_enrollments(uuid[], text, text, timestamptz, uuid[]) is
+  'Ends enrolments and cancels what has not left; failed: the executions whose failure ends them.';
 
 -- plpgsql/executions/held.sql
 
@@ -10190,7 +10201,8 @@ begin
     cross join lateral (
       select max(coalesce(r.ended_at, r.until)) as ended_at
       from dripdrop.adapter_rests as r
-      where r.adapter_id = a.id and r.reason in ('bounce_threshold', 'complaint_threshold')
+      -- A pause has counted nothing, whatever reason it was given.
+      where r.adapter_id = a.id and r.detail ? 'messages'
     ) as last_rest
     cross join lateral dripdrop._breach(
       a.id,
@@ -14144,7 +14156,9 @@ begin
   where x.id = any (executions);
 
   if v_ending is not null then
-    perform dripdrop._end_enrollments(v_ending, 'cancelled', 'step_failed', _give_up.at);
+    perform dripdrop._end_enrollments(
+      v_ending, 'cancelled', 'step_failed', _give_up.at, _give_up.executions
+    );
   end if;
   if v_going_on is not null then
     perform dripdrop._advance(v_going_on, _give_up.at);
@@ -15691,7 +15705,7 @@ when (
       paused>active, paused>completed, paused>cancelled
     }'::text[]
   )
-  and not (old.state = 'cancelled' and old.exit_reason = 'step_failed' and new.state = 'active')
+  and not (old.failed_execution_id is not null and new.state = 'active')
 )
 execute function dripdrop._refuse_enrollment_move();
 
@@ -21318,7 +21332,7 @@ begin atomic
   select 50, 'hooks', false, case when (fact).hooks_unanswered then 'ask' end,
     coalesce((fact).hooks_reason, 'waiting_for_hooks'), (fact).hooks_detail,
     coalesce((fact).hooks_until, (fact).at + interval '15 minutes'),
-    case (fact).hooks_reason when 'circuit_open' then 'circuit' else 'hook' end
+    case when (fact).hooks_until is null then 'hook' else 'circuit' end
   union all
   select 60, 'step', true, case when not (fact).step_active then 'skip' end,
     'step_inactive', null, null, null
@@ -24107,6 +24121,7 @@ begin
       -- Another entry may have begun meanwhile.
       alone = false,
       exit_reason = null,
+      failed_execution_id = null,
       cancelled_at = null,
       updated_at = v_now
   where e.id = v_enrollment.id;
@@ -24159,11 +24174,7 @@ begin
       hint = 'Only what failed can be replayed; resolve() settles what is unknown.';
   end if;
   if enrollment.state <> 'active'
-    and (
-      enrollment.state <> 'cancelled'
-      or enrollment.exit_reason <> 'step_failed'
-      or v_recurring
-    )
+    and enrollment.failed_execution_id is distinct from execution.id
     or not v_recurring
     and exists (
       select from dripdrop.step_executions as x
@@ -27423,6 +27434,8 @@ comment on column dripdrop.enrollments.alone is
 comment on column dripdrop.enrollments.state is 'active, paused, completed or cancelled.';
 comment on column dripdrop.enrollments.exit_reason is
   'Why it ended: completed, unenrolled, step_failed, sequence_inactive.';
+comment on column dripdrop.enrollments.failed_execution_id is
+  'The execution whose failure ended it: replay() of that one revives it.';
 comment on column dripdrop.enrollments.adapter_id is
   'Outbound: the sender of every step. Nothing sets it yet.';
 comment on column dripdrop.enrollments.effective_mode is

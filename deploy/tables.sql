@@ -906,6 +906,7 @@ create table dripdrop.enrollments (
   alone boolean not null default false,
   state text not null default 'active',
   exit_reason text,
+  failed_execution_id uuid,
   adapter_id uuid,
   effective_mode text,
   data jsonb not null default '{}',
@@ -929,6 +930,9 @@ create table dripdrop.enrollments (
   ),
   constraint enrollments_end_with_a_reason
   check ((state in ('completed', 'cancelled')) = (exit_reason is not null)),
+  constraint enrollments_failed_are_cancelled check (
+    failed_execution_id is null or state = 'cancelled'
+  ),
   constraint enrollments_mode_is_known check (effective_mode in ('lifecycle', 'outbound')),
   constraint enrollments_only_outbound_is_pinned check (
     adapter_id is null or effective_mode = 'outbound'

@@ -37,7 +37,7 @@ begin atomic
   select 50, 'hooks', false, case when (fact).hooks_unanswered then 'ask' end,
     coalesce((fact).hooks_reason, 'waiting_for_hooks'), (fact).hooks_detail,
     coalesce((fact).hooks_until, (fact).at + interval '15 minutes'),
-    case (fact).hooks_reason when 'circuit_open' then 'circuit' else 'hook' end
+    case when (fact).hooks_until is null then 'hook' else 'circuit' end
   union all
   select 60, 'step', true, case when not (fact).step_active then 'skip' end,
     'step_inactive', null, null, null

@@ -28,7 +28,7 @@ when (
       paused>active, paused>completed, paused>cancelled
     }'::text[]
   )
-  and not (old.state = 'cancelled' and old.exit_reason = 'step_failed' and new.state = 'active')
+  and not (old.failed_execution_id is not null and new.state = 'active')
 )
 execute function dripdrop._refuse_enrollment_move();
 

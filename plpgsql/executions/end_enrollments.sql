@@ -5,7 +5,8 @@ create or replace function dripdrop._end_enrollments(
   enrollments uuid[],
   state text,
   reason text,
-  at timestamptz
+  at timestamptz,
+  failed uuid[] default null
 )
 returns void
 language plpgsql
@@ -17,6 +18,14 @@ begin
   update dripdrop.enrollments as e
   set state = _end_enrollments.state,
       exit_reason = _end_enrollments.reason,
+      failed_execution_id = case
+        when failed is not null then (
+          select x.id
+          from dripdrop.step_executions as x
+          where x.id = any (failed) and x.enrollment_id = e.id
+          limit 1
+        )
+      end,
       ask_at = null,
       completed_at = case when _end_enrollments.state = 'completed' then _end_enrollments.at end,
       cancelled_at = case when _end_enrollments.state = 'cancelled' then _end_enrollments.at end,
@@ -40,5 +49,5 @@ begin
 end
 $$;
 
-comment on function dripdrop._end_enrollments(uuid[], text, text, timestamptz) is
-  'Ends enrolments and cancels what has not left.';
+comment on function dripdrop._end_enrollments(uuid[], text, text, timestamptz, uuid[]) is
+  'Ends enrolments and cancels what has not left; failed: the executions whose failure ends them.';

@@ -64,7 +64,9 @@ begin
   where x.id = any (executions);
 
   if v_ending is not null then
-    perform dripdrop._end_enrollments(v_ending, 'cancelled', 'step_failed', _give_up.at);
+    perform dripdrop._end_enrollments(
+      v_ending, 'cancelled', 'step_failed', _give_up.at, _give_up.executions
+    );
   end if;
   if v_going_on is not null then
     perform dripdrop._advance(v_going_on, _give_up.at);

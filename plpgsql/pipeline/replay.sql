@@ -24,6 +24,7 @@ begin
       -- Another entry may have begun meanwhile.
       alone = false,
       exit_reason = null,
+      failed_execution_id = null,
       cancelled_at = null,
       updated_at = v_now
   where e.id = v_enrollment.id;
@@ -76,11 +77,7 @@ begin
       hint = 'Only what failed can be replayed; resolve() settles what is unknown.';
   end if;
   if enrollment.state <> 'active'
-    and (
-      enrollment.state <> 'cancelled'
-      or enrollment.exit_reason <> 'step_failed'
-      or v_recurring
-    )
+    and enrollment.failed_execution_id is distinct from execution.id
     or not v_recurring
     and exists (
       select from dripdrop.step_executions as x

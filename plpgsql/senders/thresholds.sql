@@ -166,7 +166,8 @@ begin
     cross join lateral (
       select max(coalesce(r.ended_at, r.until)) as ended_at
       from dripdrop.adapter_rests as r
-      where r.adapter_id = a.id and r.reason in ('bounce_threshold', 'complaint_threshold')
+      -- A pause has counted nothing, whatever reason it was given.
+      where r.adapter_id = a.id and r.detail ? 'messages'
     ) as last_rest
     cross join lateral dripdrop._breach(
       a.id,

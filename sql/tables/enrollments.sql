@@ -9,6 +9,7 @@ create table dripdrop.enrollments (
   alone boolean not null default false,
   state text not null default 'active',
   exit_reason text,
+  failed_execution_id uuid,
   adapter_id uuid,
   effective_mode text,
   data jsonb not null default '{}',
@@ -32,6 +33,9 @@ create table dripdrop.enrollments (
   ),
   constraint enrollments_end_with_a_reason
   check ((state in ('completed', 'cancelled')) = (exit_reason is not null)),
+  constraint enrollments_failed_are_cancelled check (
+    failed_execution_id is null or state = 'cancelled'
+  ),
   constraint enrollments_mode_is_known check (effective_mode in ('lifecycle', 'outbound')),
   constraint enrollments_only_outbound_is_pinned check (
     adapter_id is null or effective_mode = 'outbound'
@@ -79,6 +83,8 @@ comment on column dripdrop.enrollments.alone is
 comment on column dripdrop.enrollments.state is 'active, paused, completed or cancelled.';
 comment on column dripdrop.enrollments.exit_reason is
   'Why it ended: completed, unenrolled, step_failed, sequence_inactive.';
+comment on column dripdrop.enrollments.failed_execution_id is
+  'The execution whose failure ended it: replay() of that one revives it.';
 comment on column dripdrop.enrollments.adapter_id is
   'Outbound: the sender of every step. Nothing sets it yet.';
 comment on column dripdrop.enrollments.effective_mode is

@@ -77,5 +77,26 @@ def test_what_a_message_waits_for_has_a_function_that_wakes_it() -> None:
     assert sorted([*wakers, "hook", "release"]) == sorted(re.findall(r"\w+", known))
 
 
+FOR_PEOPLE = {"operations/troubles"}
+"""Files that choose a hint by a reason."""
+
+CLOSED_LISTS = {"consent/unsubscribe"}
+"""Files that compare reasons of suppressions, which a constraint lists."""
+
+
+def test_no_reason_decides_anything() -> None:
+    """Reasons are a gate's, a provider's or the application's own words."""
+    compared = re.compile(
+        r"[\w)]\.(?:\w+_)?reason\b\s*(?:<>|!=|~|=|in \(|is (?:not )?distinct|= any|<> all)"
+        r"|\bcase [\w.()]*reason\b"
+    )
+    found = {
+        path.parent.name + "/" + path.stem
+        for path in [*(ROOT / "plpgsql").glob("*/*.sql"), *(ROOT / "sql/views").glob("*.sql")]
+        if compared.search(without_comments(path.read_text()))
+    }
+    assert found == {*FOR_PEOPLE, *CLOSED_LISTS}
+
+
 def test_no_view_or_table_moves_executions() -> None:
     assert not [path for path in (ROOT / "sql").rglob("*.sql") if _UPDATE.search(path.read_text())]

@@ -39,6 +39,18 @@ def test_a_replay_revives_the_enrolment_that_the_failure_ended(engine: Engine) -
     assert engine.ledger() == []
 
 
+def test_a_replay_revives_nobody_who_was_unenrolled_with_the_same_word(engine: Engine) -> None:
+    engine.author()
+    sam = engine.join()
+    claims = engine.claim()
+    engine.unenroll(TENANT, sam.id, "step_failed")
+    engine.record(claims, "failed")
+    failed = engine.last(sam.id)
+    assert failed.state == "failed"
+    with engine.refused(InvalidTransition):
+        engine.replay(TENANT, failed.id)
+
+
 def test_a_replayed_message_is_rendered_anew_and_goes_on(engine: Engine) -> None:
     engine.author()
     sam = engine.join()

@@ -203,9 +203,12 @@ def test_resuming_a_sender_forgives_what_led_to_its_rest(
     assert checked(engine) == []
 
 
-def test_a_pause_forgives_nothing(engine: Engine, sender: Any, clock: Clock) -> None:
+@pytest.mark.parametrize("reason", ["manual", "bounce_threshold"])
+def test_a_pause_forgives_nothing_whatever_its_reason(
+    engine: Engine, sender: Any, clock: Clock, reason: str
+) -> None:
     happened(engine, sender, sent=100, hard=50)
-    engine.pause_adapter(TENANT, sender)
+    engine.pause_adapter(TENANT, sender, reason=reason)
     clock.advance(hours=1)
     assert checked(engine) == []
     engine.resume_adapter(TENANT, sender)
