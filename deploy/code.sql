@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 327554c3ad29b7a8.
+-- Of the sources f32c3c29334d3500.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -689,7 +689,6 @@ as $expected$
 ["column", "step_executions.circuit_id", "uuid"],
 ["column", "step_executions.claim", "uuid"],
 ["column", "step_executions.claimed_at", "timestamp with time zone"],
-["column", "step_executions.counter_id", "uuid"],
 ["column", "step_executions.defer_count", "integer not null default 0"],
 ["column", "step_executions.due_at", "timestamp with time zone"],
 ["column", "step_executions.ended_at", "timestamp with time zone"],
@@ -706,6 +705,7 @@ as $expected$
 ["column", "step_executions.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
 ["column", "step_executions.lease_until", "timestamp with time zone"],
 ["column", "step_executions.leave_by", "timestamp with time zone"],
+["column", "step_executions.line_id", "uuid"],
 ["column", "step_executions.maybe_sent_at", "timestamp with time zone"],
 ["column", "step_executions.metadata", "jsonb not null default '{}'::jsonb"],
 ["column", "step_executions.occurrence", "integer not null default 0"],
@@ -998,7 +998,7 @@ as $expected$
 ["function", "_advance(executions uuid[], at timestamp with time zone, timed_", "c7497d5e 517ed6de15712978"],
 ["function", "_all_fit(limits dripdrop._limit[], counters dripdrop.counters[]", "ebd0165a b91e196318c49b9b"],
 ["function", "_answer_with_errors(wanted dripdrop._wanted_hook[], at timestam", "851a6762 62347de0d3ebf337"],
-["function", "_as_decision(execution_id uuid, gate text, action text, reason ", "6b2b0d73 2191af6dd63949a6"],
+["function", "_as_decision(execution_id uuid, gate text, action text, reason ", "3d2ad8dd 05eecb391a692eea"],
 ["function", "_as_it_stands(counter dripdrop.counters, max_count integer, per", "d1ffdda0 aa78b5fa2d567637"],
 ["function", "_as_sender(adapter dripdrop.channel_adapters, circuit dripdrop.", "14254b77 2853ed5152ca0c50"],
 ["function", "_ascii_address(address text)", "70a96282 d7a5ebde3ba33233"],
@@ -1007,7 +1007,7 @@ as $expected$
 ["function", "_ask_again_at(failure jsonb, retry_for interval, retry_after do", "2dcd6aea b2306f434a7833af"],
 ["function", "_ask_function(enrollment dripdrop.enrollments, key text, contex", "3ad811d1 28fec4371ff4959d"],
 ["function", "_asked_at_fence(decisions dripdrop._decision[], limits dripdrop", "37d8a688 0f1b0ddcb0969ea1"],
-["function", "_asked_of_limits(decisions dripdrop._decision[], limits dripdro", "bd58d0c9 1665ff9a5e0b03b3"],
+["function", "_asked_of_limits(decisions dripdrop._decision[], limits dripdro", "bd58d0c9 306251915f9fe11b"],
 ["function", "_assume_rules(enrollments uuid[], assumed jsonb, at timestamp w", "c5982ccc 57e4c50cdba43079"],
 ["function", "_assumed_answers(execution dripdrop.step_executions, assumed js", "db7cb573 61ecf846dcd960bb"],
 ["function", "_assumed_events(events jsonb, enrollment dripdrop.enrollments, ", "5c6addc9 2ae829ac0093b04a"],
@@ -1043,7 +1043,7 @@ as $expected$
 ["function", "_canonical_window(condition jsonb, path text)", "577ac2a8 94556bc5692850d4"],
 ["function", "_caps_of(steps uuid[], adapters uuid[], at timestamp with time ", "f62ff2d0 c1532d9c165de302"],
 ["function", "_carries_unsubscribe(channel text, config jsonb)", "5ca333ee f9a915332f423a6e"],
-["function", "_carry_out(decisions dripdrop._decision[], at timestamp with ti", "94e9630d 9f4162fb47fad693"],
+["function", "_carry_out(decisions dripdrop._decision[], at timestamp with ti", "94e9630d f40785faab450eab"],
 ["function", "_carry_out_verdicts(verdicts dripdrop._decision[], at timestamp", "bf6742e7 cc6981f9c7dc677a"],
 ["function", "_catalogue()", "07345e5d 24525dc64da5c10e"],
 ["function", "_catalogue_of_code()", "7144101a 2cca959cc056ff98"],
@@ -1124,7 +1124,7 @@ as $expected$
 ["function", "_decide(executions uuid[], at timestamp with time zone, asked_b", "6cf41d6a 64b9158b59491c5a"],
 ["function", "_decide_and_carry_out(executions uuid[], at timestamp with time", "a8221681 f9fd461722e051bf"],
 ["function", "_default_time_zone(tenant_key text)", "092d44f3 729d7a73826bc70d"],
-["function", "_defer_executions(decisions dripdrop._decision[], at timestamp ", "8b0e6073 2dab4a047b85d84c"],
+["function", "_defer_executions(decisions dripdrop._decision[], at timestamp ", "8b0e6073 aa5a4d6e3f416005"],
 ["function", "_delay(scheduled_for timestamp with time zone, tolerated interv", "72157a63 535f4831f40398a6"],
 ["function", "_delete_hook_messages(messages bigint[], executions uuid[], wan", "24542100 616474bf5ccc02d1"],
 ["function", "_delete_render_messages(results dripdrop._render_result[])", "3413d699 b2392b12345c3cf7"],
@@ -1140,7 +1140,7 @@ as $expected$
 ["function", "_drawn_sender(senders dripdrop._sender[], execution_id uuid, ke", "995e64f3 43a359440217c03a"],
 ["function", "_due_after_event(step dripdrop.steps, enrollment dripdrop.enrol", "8ce2b0ce ddbaff828e856565"],
 ["function", "_end_enrollments(enrollments uuid[], state text, reason text, a", "b5b26963 26d0201a14b73873"],
-["function", "_end_executions(decisions dripdrop._decision[], at timestamp wi", "8b0e6073 9561f61dda7362f0"],
+["function", "_end_executions(decisions dripdrop._decision[], at timestamp wi", "8b0e6073 d49bbd9fb33d2fb9"],
 ["function", "_enqueue(queue text, pointers jsonb[])", "bfcf532e 2b0f06a0afd0dbce"],
 ["function", "_enqueue_rendered(executions uuid[])", "ec2e6574 4ea05ee597ace89c"],
 ["function", "_enrollments_of(subscriber_type text, subscriber_id text)", "b54b1dda 698fbe29c9d0857e"],
@@ -1196,7 +1196,7 @@ as $expected$
 ["function", "_hold(things integer[])", "bad99d7b f1a9cb11d3dd1ad0"],
 ["function", "_hold_behind_circuits(executions uuid[], circuits uuid[], at ti", "870492d5 50f1eea82da775e2"],
 ["function", "_hold_class()", "2dba2454 7629c24eb040efeb"],
-["function", "_hold_executions(decisions dripdrop._decision[], at timestamp w", "8b0e6073 90993b72737d3a57"],
+["function", "_hold_executions(decisions dripdrop._decision[], at timestamp w", "8b0e6073 5634333243655544"],
 ["function", "_hold_for_enrollments(executions uuid[], at timestamp with time", "f08c1186 55539d0650321d31"],
 ["function", "_hook(tenant_key text, key text)", "6020c74d 5d91e29febf00c99"],
 ["function", "_hook_answer(answer jsonb, response_path text, response_type te", "3b084520 c157711d7609c11b"],
@@ -1210,7 +1210,7 @@ as $expected$
 ["function", "_http_hook_call(hook dripdrop.http_hooks, sequence_key text)", "5baf24b2 4012cac8404a1e1a"],
 ["function", "_http_hook_document(hook dripdrop.http_hooks)", "a621f2bc 696592969200be33"],
 ["function", "_http_reply_codes()", "eb63429d 0e3500c31d2b24fe"],
-["function", "_in_turn(decisions dripdrop._decision[], limits dripdrop._limit", "25c0351e ef980ade985c29d3"],
+["function", "_in_turn(decisions dripdrop._decision[], limits dripdrop._limit", "25c0351e a4453bed70f522fb"],
 ["function", "_in_utc(at timestamp with time zone)", "0fbb55a6 dea43998153be75c"],
 ["function", "_insert_condition(tenant_key text, condition jsonb, \"position\" ", "4889b65e b23a1981389aa81f"],
 ["function", "_insert_step(version dripdrop.sequence_versions, step jsonb)", "6c7c5bcc 275b4bbce678b782"],
@@ -1232,9 +1232,9 @@ as $expected$
 ["function", "_last_deferral(execution dripdrop.step_executions)", "4a49428e 9483bf9e69c6e793"],
 ["function", "_last_ended(enrollment dripdrop.enrollments)", "680fa9f4 53159490b1c7e236"],
 ["function", "_leave_by(fence integer, at timestamp with time zone)", "34d75e02 51bfbd7f019bafdb"],
-["function", "_limit_at_fence(executions uuid[], at timestamp with time zone,", "7cc609e6 e247368ee94fb50b"],
+["function", "_limit_at_fence(executions uuid[], at timestamp with time zone,", "7cc609e6 313c746be76ba849"],
 ["function", "_limit_reason(scope text)", "192b7728 79ae07d348eca098"],
-["function", "_limits_on(decisions dripdrop._decision[], at timestamp with ti", "3cfa52e2 e3e24225cac6fa61"],
+["function", "_limits_on(decisions dripdrop._decision[], at timestamp with ti", "3cfa52e2 dd8f0f97dcaf6ff8"],
 ["function", "_liquid_words(escaping text)", "3259eec1 66d94846d5f82d1e"],
 ["function", "_lock_adapter(tenant_key text, adapter_id uuid)", "ff0bb9e5 6ef549f965ccbd17"],
 ["function", "_lock_counters(decisions dripdrop._decision[], at timestamp wit", "d687344a 1548e278be99b026"],
@@ -1249,8 +1249,8 @@ as $expected$
 ["function", "_look_back(at timestamp with time zone)", "57e58be7 cfcc41b1682a3106"],
 ["function", "_lose_leases(executions uuid[], at timestamp with time zone)", "f08c1186 760ae675aa662a9f"],
 ["function", "_lost_leases(at timestamp with time zone)", "aaf9cf5d 78ab51ffbb6afaec"],
-["function", "_make_due(executions uuid[], at timestamp with time zone, reaso", "2d5e141c 91a6a242e081afd2"],
-["function", "_mark_lines(at timestamp with time zone)", "57e58be7 36491d1f157112ec"],
+["function", "_make_due(executions uuid[], at timestamp with time zone, reaso", "2d5e141c 826ebc7f246f4ce3"],
+["function", "_mark_lines(at timestamp with time zone)", "57e58be7 74d4a621b249915d"],
 ["function", "_matches(transition dripdrop.step_transitions, conditions dripd", "f1a8180a e7b3d8dcf9d80fb7"],
 ["function", "_may_be_early(counter dripdrop.counters)", "48c23e2a 675586957101043d"],
 ["function", "_may_pass(code text)", "d4dcbcf7 d233999f347851f1"],
@@ -1261,7 +1261,7 @@ as $expected$
 ["function", "_multiplies(predicate text)", "e682a713 204ca1071cf6161f"],
 ["function", "_name_of_server(adapter_id uuid, http_hook_id uuid, host text)", "81c64c53 a73ebe1e4a766902"],
 ["function", "_named_adapter(tenant_key text, channel text, name text, id uui", "126b23db 9c41f39f50133643"],
-["function", "_next_in_line(line_id uuid, turns uuid[], room integer, day_beg", "c1147629 2dc058c01f5f6489"],
+["function", "_next_in_line(line_id uuid, turns uuid[], room integer, day_beg", "c1147629 91d0bc20e1e33406"],
 ["function", "_next_moment(enrollments uuid[], event_at timestamp with time z", "832b93fb 8dbc8a15cbefd44d"],
 ["function", "_next_steps(executions uuid[])", "6e1a248d c24b22782f285769"],
 ["function", "_next_time(timing jsonb, time_zone text, from_time timestamp wi", "1bfaa2ea b96a84733f93e683"],
@@ -1272,7 +1272,7 @@ as $expected$
 ["function", "_note_last_sends(results dripdrop._send_result[], at timestamp ", "8fe6ec1f 8a748ec4d5e13c37"],
 ["function", "_note_let_through(limits dripdrop._limit[], counters dripdrop.c", "8b8416cb aa75678c5fbc3e4a"],
 ["function", "_note_signals(signals dripdrop._signal[], at timestamp with tim", "818df73a a424958fe5776d9f"],
-["function", "_note_taken(decisions dripdrop._decision[], limits dripdrop._li", "255de360 1392a94caf2c5901"],
+["function", "_note_taken(decisions dripdrop._decision[], limits dripdrop._li", "255de360 3899f38ae6b86227"],
 ["function", "_note_while_open(circuit dripdrop.sender_states, probe_says tex", "dff466c3 c7d0fea52f09c488"],
 ["function", "_now()", "5cb02988 19d5efb8bde9877e"],
 ["function", "_number(value jsonb)", "8f24a4f8 58ad459455d8de8a"],
@@ -1291,7 +1291,7 @@ as $expected$
 ["function", "_parse_schedule(expression text, field text)", "5940a1b2 586e4a901ce62ee2"],
 ["function", "_parse_timing(expression text, field text)", "e7ed911b 180a22c2dab468ca"],
 ["function", "_pass_fence(taken uuid[], lease interval, claim uuid, ahead int", "d036f159 6281ac9d282f5c00"],
-["function", "_passing(decisions dripdrop._decision[], limits dripdrop._limit", "07e42486 ed5be315ed92a154"],
+["function", "_passing(decisions dripdrop._decision[], limits dripdrop._limit", "07e42486 6d4a46b669b7df3c"],
 ["function", "_path_fault(path jsonpath)", "d5dec04b e3d47a076328b68f"],
 ["function", "_pattern(name text)", "0f3d449a 048ebfd215729abd"],
 ["function", "_pause_slot(pause dripdrop.sending_pauses)", "b25a2478 ce7422fc9ce81bb2"],
@@ -1301,7 +1301,7 @@ as $expected$
 ["function", "_place_class()", "2dba2454 bf879157cf655f13"],
 ["function", "_plan(enrollments uuid[], steps uuid[], at timestamp with time ", "2114d4b7 68a66f29ef128cba"],
 ["function", "_planned_steps(steps uuid[])", "f482b690 9487d821cff324d6"],
-["function", "_planner_settings()", "13d9438a c02b0802d20e2ea1"],
+["function", "_planner_settings()", "13d9438a ff806171f8d5756e"],
 ["function", "_pointer(execution dripdrop.step_executions)", "ed01f850 a962646f4ff0d512"],
 ["function", "_pointer_execution(message jsonb)", "f19449ec fe68d4390bc18c26"],
 ["function", "_pointer_fence(message jsonb)", "6fce51ad 7b36c09bade63806"],
@@ -1375,7 +1375,7 @@ as $expected$
 ["function", "_set_subscription(tenant_key text, subscriber_type text, subscr", "4b3ea15d f760eac11505e066"],
 ["function", "_set_time(setting text, at timestamp with time zone)", "ed59fb30 62117e949dd680a0"],
 ["function", "_setting_problems(kind text, config jsonb, sealed boolean)", "9d2cb2bf 7fa639824f644165"],
-["function", "_settle_counters(results dripdrop._send_result[], at timestamp ", "8fe6ec1f 298759afd587ddca"],
+["function", "_settle_counters(results dripdrop._send_result[], at timestamp ", "8fe6ec1f 5a7cd0bf4dd4eed3"],
 ["function", "_settle_rules(results dripdrop._hook_result[], at timestamp wit", "debec961 1457201b3443c987"],
 ["function", "_settled(limited dripdrop._decision[], results dripdrop._send_r", "ad03e907 065dd289aa2ddb01"],
 ["function", "_setup_problems()", "eb1731fe 5fcc233bee46f1e8"],
@@ -1388,7 +1388,7 @@ as $expected$
 ["function", "_step_facts(steps uuid[], at timestamp with time zone, at_fence", "b6001f1e 6a087ad83660ed4f"],
 ["function", "_step_id(sequence_version_id uuid, key text, field text)", "3238aae4 1beb5fff1c3227d3"],
 ["function", "_step_problems(step dripdrop.steps)", "a702d6d7 1fefb38f27ee0a8b"],
-["function", "_steps_in_line(line_id uuid)", "4956bd7b 87326e930bd9f319"],
+["function", "_steps_in_line(line_id uuid)", "4956bd7b c7dcffb80d7b445d"],
 ["function", "_steps_waiting_for(hooks uuid[])", "0029b129 1a766fe9c659ef3f"],
 ["function", "_stop_at_fence(executions uuid[], ahead interval, at timestamp ", "58c738de df7f964b534e1985"],
 ["function", "_stop_class()", "2dba2454 c6d9424e1ab86e5a"],
@@ -1429,7 +1429,7 @@ as $expected$
 ["function", "_try_function(enrollment dripdrop.enrollments, key text, step_k", "92459cac 076c80077a5ecb3c"],
 ["function", "_turn_away(decisions dripdrop._decision[], at timestamp with ti", "8b0e6073 8d6fef19372ffb2d"],
 ["function", "_turned(turns uuid[], gone uuid[])", "caee2e78 0f5d8c6c49b59b3b"],
-["function", "_under_way(counters uuid[], at timestamp with time zone)", "315653ef 31a74b3a146dbee9"],
+["function", "_under_way(counters uuid[], at timestamp with time zone)", "315653ef 333271bba07bb837"],
 ["function", "_unknown(grace interval, resend boolean, at timestamp with time", "3428053e 2c6cf85d792fadd6"],
 ["function", "_unreachable(enrollments uuid[])", "f9d9917f 9c7788a326b4ea59"],
 ["function", "_unstopped(executions uuid[])", "fa8fbcb7 c8ef23d1750a6b26"],
@@ -1449,14 +1449,14 @@ as $expected$
 ["function", "_version_steps(sequence_version_id uuid)", "859e6366 0188fa13ac85cd65"],
 ["function", "_visible(tenant_key text)", "e24c108c 60fdffb1ddca030e"],
 ["function", "_visible_text(value text)", "86976669 1c7ea3309df199e5"],
-["function", "_waiting(decisions dripdrop._decision[], counters dripdrop.coun", "bd01dfc1 30d0ca41a4b02d8d"],
+["function", "_waiting(decisions dripdrop._decision[], counters dripdrop.coun", "bd01dfc1 face2e23928ecf3d"],
 ["function", "_wake_all_held(at timestamp with time zone)", "57e58be7 04c3c92412e865f5"],
 ["function", "_wake_at_commit()", "683259fe 9d3061356b5ec23d"],
 ["function", "_wake_behind_sender(adapter_id uuid, at timestamp with time zon", "3c603066 b11caf50795ab865"],
 ["function", "_wake_by_circuit(at timestamp with time zone, batch_size intege", "18ec6351 d31287503675cd65"],
 ["function", "_wake_by_enrollment(enrollment dripdrop.enrollments, at timesta", "55a27679 8f1fb8966aa00d57"],
 ["function", "_wake_by_event(events dripdrop.events[], enrollments uuid[], at", "9398bc43 3d25a268e714dec2"],
-["function", "_wake_by_limit(counters uuid[], at timestamp with time zone)", "7b1cb858 a4ef258980a91a3b"],
+["function", "_wake_by_limit(lines uuid[], at timestamp with time zone)", "dbf6b39b 7d158eefb0caa42e"],
 ["function", "_wake_by_pause(pause dripdrop.sending_pauses)", "c3649b2a 4f0161c61970d6bd"],
 ["function", "_wake_by_rest(adapter_id uuid, others uuid[], steps uuid[], at ", "8497ec1a 90a9ea587d609803"],
 ["function", "_wake_by_rival(enrollments uuid[], at timestamp with time zone)", "66c3041a 545cc3bd312be4bb"],
@@ -1745,7 +1745,7 @@ as $expected$
 ["grant", "dripdrop_reader on dripdrop.sequence_versions", "select (config, content_hash, id, inserted_at, mode, name, published_at, sequence_id, state, tenant_key, updated_at, version)"],
 ["grant", "dripdrop_reader on dripdrop.sequences", "select (active, description, exclusive_group, id, inserted_at, key, metadata, name, priority, reentry, reentry_interval, tenant_key, time_zone, updated_at)"],
 ["grant", "dripdrop_reader on dripdrop.short_links", "select (destination_url, external_id, id, idempotency_key, inserted_at, metadata, original_url, provider, short_url, step_execution_id, tenant_key, updated_at)"],
-["grant", "dripdrop_reader on dripdrop.step_executions", "select (adapter_id, attempt_window, awaited_event, channel, circuit_id, claim, claimed_at, counter_id, defer_count, due_at, ended_at, enrollment_id, error_message, event_id, excused_at, failing_since, fence, hook_failures, hooks, id, idempotency_key, inserted_at, lease_until, leave_by, maybe_sent_at, metadata, occurrence, out_message_id, payload, place_of, provider_message_id, reason, reason_at, recipient, response, retry_count, scheduled_for, state, step_id, tenant_key, updated_at, waits_for)"],
+["grant", "dripdrop_reader on dripdrop.step_executions", "select (adapter_id, attempt_window, awaited_event, channel, circuit_id, claim, claimed_at, defer_count, due_at, ended_at, enrollment_id, error_message, event_id, excused_at, failing_since, fence, hook_failures, hooks, id, idempotency_key, inserted_at, lease_until, leave_by, line_id, maybe_sent_at, metadata, occurrence, out_message_id, payload, place_of, provider_message_id, reason, reason_at, recipient, response, retry_count, scheduled_for, state, step_id, tenant_key, updated_at, waits_for)"],
 ["grant", "dripdrop_reader on dripdrop.step_revisions", "select (id, name, replaced_at, replaced_by, step_id, template_content, tenant_key)"],
 ["grant", "dripdrop_reader on dripdrop.step_transitions", "select (condition_mode, config, from_step_id, id, inserted_at, priority, sequence_version_id, tenant_key, to_step_id, updated_at)"],
 ["grant", "dripdrop_reader on dripdrop.steps", "select (active, adapter_override_id, channel, channel_adapter_id, config, hooks, id, inserted_at, key, name, \"position\", recurring, sequence_version_id, template_content, template_function, template_hash, template_module, template_type, tenant_key, timing, updated_at)"],
@@ -1853,7 +1853,7 @@ as $expected$
 ["index", "step_executions_failing", "CREATE INDEX step_executions_failing ON dripdrop.step_executions USING btree (failing_since) WHERE ((failing_since IS NOT NULL) AND (ended_at IS NULL))"],
 ["index", "step_executions_held", "CREATE INDEX step_executions_held ON dripdrop.step_executions USING btree (waits_for, adapter_id) WHERE (waits_for = ANY (ARRAY['pause'::text, 'sender'::text, 'rest'::text, 'circuit'::text, 'release'::text]))"],
 ["index", "step_executions_in_flight", "CREATE INDEX step_executions_in_flight ON dripdrop.step_executions USING btree (id) WHERE ((due_at IS NULL) AND (ended_at IS NULL) AND (waits_for IS NULL))"],
-["index", "step_executions_in_line", "CREATE INDEX step_executions_in_line ON dripdrop.step_executions USING btree (counter_id, step_id, scheduled_for, id) WHERE (waits_for = 'limit'::text)"],
+["index", "step_executions_in_line", "CREATE INDEX step_executions_in_line ON dripdrop.step_executions USING btree (line_id, step_id, scheduled_for, id) WHERE (waits_for = 'limit'::text)"],
 ["index", "step_executions_one_per_occurrence", "CREATE UNIQUE INDEX step_executions_one_per_occurrence ON dripdrop.step_executions USING btree (enrollment_id, step_id, occurrence)"],
 ["index", "step_executions_pkey", "CREATE UNIQUE INDEX step_executions_pkey ON dripdrop.step_executions USING btree (id)"],
 ["index", "step_executions_taking_a_place", "CREATE INDEX step_executions_taking_a_place ON dripdrop.step_executions USING btree (place_of) WHERE (place_of IS NOT NULL)"],
@@ -2011,7 +2011,7 @@ as $expected$
 ["trigger", "subscriptions.subscriptions_exclude_claims", "CREATE CONSTRAINT TRIGGER subscriptions_exclude_claims AFTER INSERT OR UPDATE OF state ON dripdrop.subscriptions DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.state = 'unsubscribed'::text)) EXECUTE FUNCTION dripdrop._opt_out_excludes_claims()"],
 ["trigger", "suppressions.suppressions_are_noted", "CREATE TRIGGER suppressions_are_noted AFTER INSERT OR UPDATE ON dripdrop.suppressions FOR EACH ROW EXECUTE FUNCTION dripdrop._log_suppression()"],
 ["trigger", "suppressions.suppressions_exclude_claims", "CREATE CONSTRAINT TRIGGER suppressions_exclude_claims AFTER INSERT OR UPDATE ON dripdrop.suppressions DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dripdrop._suppression_excludes_claims()"],
-["type", "_decision", "execution_id uuid, gate text, action text, reason text, detail text, until timestamp with time zone, adapter_id uuid, recipient text, limited boolean, counter_id uuid, waits_for text"],
+["type", "_decision", "execution_id uuid, gate text, action text, reason text, detail text, until timestamp with time zone, adapter_id uuid, recipient text, limited boolean, line_id uuid, waits_for text"],
 ["type", "_explanation", "phase text, step text, occurrence integer, at timestamp with time zone, place integer, gate text, open boolean, reason text, detail text, until timestamp with time zone, next_action text, next_at timestamp with time zone"],
 ["type", "_fact", "execution_id uuid, at timestamp with time zone, channel text, due_at timestamp with time zone, late interval, fault text, fault_until timestamp with time zone, sending_pause text, enrollment_state text, sequence_active boolean, step_active boolean, hooks_unanswered boolean, hooks_reason text, hooks_detail text, hooks_until timestamp with time zone, stale_after interval, on_stale text, rules_unanswered boolean, exit_action text, exit_reason text, exit_detail text, awaited_event text, timed_out boolean, on_timeout text, failure text, failed_condition text, recipient text, unverified boolean, suppression text, topic text, opt_in boolean, consent text, rival text, opens_at timestamp with time zone, hours text, adapter_id uuid, sender text, sender_fault text, sender_changed boolean, sender_rests boolean, resting_until timestamp with time zone, resting_reason text, circuit_until timestamp with time zone, circuit_reason text, host text, retry_for interval, limited boolean"],
 ["type", "_finding", "action text, reason text, detail text"],
@@ -2173,7 +2173,7 @@ begin
       adapter_id uuid,
       recipient text,
       limited boolean,
-      counter_id uuid,
+      line_id uuid,
       waits_for text
     );
   end if;
@@ -3069,7 +3069,7 @@ create or replace function dripdrop._as_decision(
   adapter_id uuid default null,
   recipient text default null,
   limited boolean default false,
-  counter_id uuid default null,
+  line_id uuid default null,
   waits_for text default null
 )
 returns dripdrop._decision
@@ -3077,7 +3077,7 @@ language sql
 immutable
 parallel safe
 return row(
-  execution_id, gate, action, reason, detail, until, adapter_id, recipient, limited, counter_id,
+  execution_id, gate, action, reason, detail, until, adapter_id, recipient, limited, line_id,
   waits_for
 )::dripdrop._decision;
 
@@ -7409,7 +7409,7 @@ as $$
         when 'release' then _make_due.at
         else x.scheduled_for
       end,
-      counter_id = case when x.waits_for = 'limit' then null else x.counter_id end,
+      line_id = case when x.waits_for = 'limit' then null else x.line_id end,
       circuit_id = null,
       waits_for = null,
       fence = x.fence + (x.state <> 'scheduled')::int,
@@ -7491,7 +7491,7 @@ as $$
       fence = x.fence + (x.state <> 'scheduled')::int,
       adapter_id = d.adapter_id,
       recipient = d.recipient,
-      counter_id = d.counter_id,
+      line_id = d.line_id,
       circuit_id = null,
       reason = d.reason,
       reason_at = _defer_executions.at,
@@ -7518,7 +7518,7 @@ as $$
       waits_for = d.waits_for,
       adapter_id = d.adapter_id,
       recipient = d.recipient,
-      counter_id = d.counter_id,
+      line_id = d.line_id,
       circuit_id = case
         when d.waits_for = 'circuit' then (
           select c.id
@@ -7606,7 +7606,7 @@ as $$
       ended_at = _end_executions.at,
       adapter_id = d.adapter_id,
       recipient = d.recipient,
-      counter_id = d.counter_id,
+      line_id = d.line_id,
       circuit_id = null,
       reason = d.reason,
       reason_at = _end_executions.at,
@@ -7935,7 +7935,7 @@ comment on function dripdrop._wake_by_rest(uuid, uuid[], uuid[], timestamptz) is
 -- What waits in the lines of limits that have changed.
 --
 -- locks   the executions that wait, skipping what is locked
-create or replace function dripdrop._wake_by_limit(counters uuid[], at timestamptz)
+create or replace function dripdrop._wake_by_limit(lines uuid[], at timestamptz)
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
@@ -7944,7 +7944,7 @@ as $$
     array(
       select x.id
       from dripdrop.step_executions as x
-      where x.counter_id = any (counters) and x.ended_at is null and x.waits_for = 'limit'
+      where x.line_id = any (lines) and x.waits_for = 'limit'
       for no key update skip locked
     ),
     at
@@ -12124,7 +12124,7 @@ as $$
       x.id,
       x.tenant_key,
       x.scheduled_for,
-      x.counter_id is not null as has_waited,
+      x.line_id is not null as has_waited,
       a.counters,
       q.priority,
       coalesce(b.daily_volume_target, 0) as target,
@@ -12277,7 +12277,7 @@ as $$
     d.adapter_id,
     d.recipient,
     d.limited,
-    coalesce(n.line_id, d.counter_id),
+    coalesce(n.line_id, d.line_id),
     d.waits_for
   )
   from unnest(decisions) as d
@@ -12318,7 +12318,7 @@ as $$
   select dripdrop._as_decision(
     d.execution_id,
     case when b.scope = 'subscriber' then 'frequency' else 'capacity' end,
-    case when x.waits_for = 'limit' and x.counter_id = b.line_id then 'wait' else 'defer' end,
+    case when x.waits_for = 'limit' and x.line_id = b.line_id then 'wait' else 'defer' end,
     dripdrop._limit_reason(b.scope),
     dripdrop._describe_limit(b.scope, b.subject, b.max_count, b.per),
     b.at + case
@@ -12365,7 +12365,8 @@ $$;
 comment on function dripdrop._all_fit(dripdrop._limit[], dripdrop.counters[], int[]) is
   'Whether limits have room for all that is asked of them.';
 
--- What has left counts, and what tick() has let through and the fence has not seen yet.
+-- What has left counts, and what tick() has let through and the fence has not seen yet. What comes
+-- to a line of ten thousand is estimated as if those were all.
 create or replace function dripdrop._asked_of_limits(
   decisions dripdrop._decision[],
   limits dripdrop._limit[],
@@ -12388,9 +12389,12 @@ as $$
     from unnest(counters) as c
     cross join lateral (
       select count(*)::int as number
-      from dripdrop.step_executions as x
-      where c.room_at is not null and x.waits_for = 'limit' and x.counter_id = c.line_id
-      offset 0
+      from (
+        select
+        from dripdrop.step_executions as x
+        where c.room_at is not null and x.waits_for = 'limit' and x.line_id = c.line_id
+        limit 10000
+      ) as w
     ) as line
   ) as n
   cross join lateral dripdrop._share_out(
@@ -12780,7 +12784,7 @@ begin
     where x.due_at is null
       and x.ended_at is null
       and x.waits_for is null
-      and x.counter_id is not null
+      and x.line_id is not null
       and x.state in ('queued', 'rendered')
     limit v_most
   );
@@ -12949,8 +12953,8 @@ as $$
       coalesce(
         array_agg(coalesce(d.until, _note_taken.at)) filter (where d.action = 'send'), '{}'
       ) as leave_by,
-      count(x.counter_id) as came,
-      array_agg(d.counter_id) filter (where d.action = 'defer') as lines
+      count(x.line_id) as came,
+      array_agg(d.line_id) filter (where d.action = 'defer') as lines
     from unnest(limits) as l
     join unnest(decisions) as d on d.execution_id = l.execution_id
     join dripdrop.step_executions as x on x.id = d.execution_id
@@ -13235,11 +13239,8 @@ as $$
       cross join lateral dripdrop._frequency_caps_of(p.steps, p.adapters) as f
     ) as l
     join dripdrop.channel_adapters as a on a.id = l.adapter_id
-  )
-  select
-    n.execution_id, n.tenant_key, n.scope, n.owner_id, n.subject, n.max_count, n.per, n.time_zone,
-    c.id
-  from (
+  ),
+  asked as (
     select
       m.execution_id, l.tenant_key, l.scope, l.owner_id, l.max_count, l.per, l.time_zone,
       case l.scope
@@ -13250,12 +13251,21 @@ as $$
       end as subject
     from message as m
     join limited as l on l.step_id = m.step_id and l.adapter_id = m.adapter_id
-  ) as n
-  left join dripdrop.counters as c
-    on c.subject = n.subject
-    and c.scope = n.scope
-    and (c.owner_id = n.owner_id or (c.owner_id is null and n.owner_id is null))
-    and (c.tenant_key = n.tenant_key or (c.tenant_key is null and n.tenant_key is null))
+  )
+  select
+    n.execution_id, n.tenant_key, n.scope, n.owner_id, n.subject, n.max_count, n.per, n.time_zone,
+    c.id
+  from asked as n
+  -- One by one, by key: planned while there are few counters, a join would read all of them.
+  left join lateral (
+    select k.id
+    from dripdrop.counters as k
+    where k.subject = n.subject
+      and k.scope = n.scope
+      and (k.owner_id = n.owner_id or (k.owner_id is null and n.owner_id is null))
+      and (k.tenant_key = n.tenant_key or (k.tenant_key is null and n.tenant_key is null))
+    limit 1
+  ) as c on true
   where n.subject is not null
 $$;
 
@@ -13340,7 +13350,7 @@ as $$
     (
       select x.step_id as id
       from dripdrop.step_executions as x
-      where x.waits_for = 'limit' and x.counter_id = _steps_in_line.line_id
+      where x.waits_for = 'limit' and x.line_id = _steps_in_line.line_id
       order by x.step_id
       limit 1
     )
@@ -13349,7 +13359,7 @@ as $$
       select x.step_id
       from dripdrop.step_executions as x
       where x.waits_for = 'limit'
-        and x.counter_id = _steps_in_line.line_id
+        and x.line_id = _steps_in_line.line_id
         and x.step_id > s.id
       order by x.step_id
       limit 1
@@ -13397,7 +13407,7 @@ as $$
       select w.id, w.tenant_key, w.scheduled_for
       from dripdrop.step_executions as w
       where w.waits_for = 'limit'
-        and w.counter_id = _next_in_line.line_id
+        and w.line_id = _next_in_line.line_id
         and w.step_id = s.id
         and (day_began_at + dripdrop._into_the_day(w.id) > _next_in_line.at) is not true
         and not exists (
@@ -13515,19 +13525,18 @@ begin
   from (
     select
       k.id,
-      case
-        when exists (
-          select from dripdrop.step_executions as x
-          where x.waits_for = 'limit' and x.counter_id = k.line_id
-        )
-        then (
-          select max(greatest(dripdrop._free_at(l, 1, at) - l.ahead, at))
-          from dripdrop.counters as l
-          where l.line_id = k.line_id
-        )
-      end as room_at
+      max(greatest(dripdrop._free_at(l, 1, at) - l.ahead, at)) filter (where l.id is not null)
+        as room_at
     from dripdrop.counters as k
+    left join lateral (
+      select x.line_id
+      from dripdrop.step_executions as x
+      where x.waits_for = 'limit' and x.line_id = k.line_id
+      limit 1
+    ) as x on true
+    left join dripdrop.counters as l on l.line_id = x.line_id
     where k.id = any (v_counters)
+    group by k.id
   ) as n
   where c.id = n.id;
   perform dripdrop._count_under_way(
@@ -13949,7 +13958,7 @@ declare
     )
     from unnest(results) as r
     join dripdrop.step_executions as x on x.id = r.execution
-    where x.counter_id is not null
+    where x.line_id is not null
       and (x.leave_by is not null or r.outcome not in ('sent', 'maybe_sent'))
   );
   v_settled record;
@@ -24644,7 +24653,7 @@ declare
       from (
         select distinct x.step_id, x.adapter_id
         from dripdrop.step_executions as x
-        where x.id = any (executions) and x.counter_id is null
+        where x.id = any (executions) and x.line_id is null
       ) as p
       join dripdrop.steps as s on s.id = p.step_id
       join dripdrop.channel_adapters as a on a.id = p.adapter_id
@@ -24653,23 +24662,23 @@ declare
     select dripdrop._as_decision(
       x.id, 'send', 'send', until => dripdrop._leave_by(x.fence, _limit_at_fence.at),
       adapter_id => x.adapter_id, recipient => x.recipient, limited => true,
-      counter_id => x.counter_id
+      line_id => x.line_id
     )
     from dripdrop.step_executions as x
     where x.id = any (executions)
-      and (x.counter_id is not null or (x.step_id, x.adapter_id) in (select * from limited))
+      and (x.line_id is not null or (x.step_id, x.adapter_id) in (select * from limited))
     order by x.id
   );
 begin
   if cardinality(v_limited) > 0 then
     v_limited := dripdrop._admit_at_fence(v_limited, _limit_at_fence.at, ahead);
     update dripdrop.step_executions as x
-    set counter_id = d.counter_id,
+    set line_id = d.line_id,
         leave_by = d.until
     from unnest(v_limited) as d
     where x.id = d.execution_id
       and d.action = 'send'
-      and (x.counter_id is null or d.until is not null);
+      and (x.line_id is null or d.until is not null);
     v_limited := array(select d from unnest(v_limited) as d where d.action = 'defer');
     perform dripdrop._defer_executions(v_limited, _limit_at_fence.at);
   end if;
@@ -24951,7 +24960,7 @@ begin
         waits_for = d.waits_for,
         adapter_id = d.adapter_id,
         recipient = d.recipient,
-        counter_id = d.counter_id,
+        line_id = d.line_id,
         circuit_id = null,
         reason = case d.action when 'ask' then d.reason else x.reason end,
         reason_at = case d.action when 'ask' then _carry_out.at else x.reason_at end,
@@ -27565,7 +27574,7 @@ comment on column dripdrop.step_executions.waits_for is
 comment on column dripdrop.step_executions.awaited_event is
   'The key of the event it waits for; due_at is then the timeout, if there is one.';
 comment on column dripdrop.step_executions.event_id is 'The event that set it off.';
-comment on column dripdrop.step_executions.counter_id is
+comment on column dripdrop.step_executions.line_id is
   'The line of a limit, or of a sender, in which it waits or by which it is counted; null where '
   'nothing limits it.';
 comment on column dripdrop.step_executions.circuit_id is
@@ -27736,8 +27745,6 @@ as $$
         '_log_decisions',
         '_lost_leases',
         '_make_due',
-        '_mark_lines',
-        '_next_in_line',
         '_note_answers',
         '_pass_fence',
         '_pending_hooks',
@@ -27761,7 +27768,6 @@ as $$
         '_settle_counters',
         '_settle_rules',
         '_settled',
-        '_steps_in_line',
         '_stop_at_fence',
         '_take_due',
         '_take_in_line',
@@ -27810,7 +27816,19 @@ as $$
       ],
       array['_counters_of', '_lock_counters', '_under_way']
     union all
-    -- The same, called where hashing is ruled out.
+    -- The first rows of an index, in its order, however few the planner takes all of them to be.
+    select
+      array[
+        'plan_cache_mode=force_generic_plan',
+        'enable_seqscan=off',
+        'enable_bitmapscan=off',
+        'enable_hashjoin=off',
+        'enable_mergejoin=off',
+        'jit=off'
+      ],
+      array['_mark_lines', '_next_in_line', '_steps_in_line']
+    union all
+    -- As a batch, but called where hashing is ruled out.
     select
       array[
         'plan_cache_mode=force_generic_plan',

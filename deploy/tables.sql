@@ -1106,7 +1106,7 @@ create table dripdrop.step_executions (
   waits_for text,
   awaited_event text,
   event_id uuid,
-  counter_id uuid,
+  line_id uuid,
   circuit_id uuid,
   defer_count int not null default 0,
   retry_count int not null default 0,
@@ -1191,7 +1191,7 @@ where waits_for in ('pause', 'sender', 'rest', 'circuit', 'release');
 
 -- Who waits in the line of a limit, step by step.
 create index step_executions_in_line
-on dripdrop.step_executions (counter_id, step_id, scheduled_for, id)
+on dripdrop.step_executions (line_id, step_id, scheduled_for, id)
 where waits_for = 'limit';
 
 -- Who waits for a circuit to close.

@@ -54,8 +54,6 @@ as $$
         '_log_decisions',
         '_lost_leases',
         '_make_due',
-        '_mark_lines',
-        '_next_in_line',
         '_note_answers',
         '_pass_fence',
         '_pending_hooks',
@@ -79,7 +77,6 @@ as $$
         '_settle_counters',
         '_settle_rules',
         '_settled',
-        '_steps_in_line',
         '_stop_at_fence',
         '_take_due',
         '_take_in_line',
@@ -128,7 +125,19 @@ as $$
       ],
       array['_counters_of', '_lock_counters', '_under_way']
     union all
-    -- The same, called where hashing is ruled out.
+    -- The first rows of an index, in its order, however few the planner takes all of them to be.
+    select
+      array[
+        'plan_cache_mode=force_generic_plan',
+        'enable_seqscan=off',
+        'enable_bitmapscan=off',
+        'enable_hashjoin=off',
+        'enable_mergejoin=off',
+        'jit=off'
+      ],
+      array['_mark_lines', '_next_in_line', '_steps_in_line']
+    union all
+    -- As a batch, but called where hashing is ruled out.
     select
       array[
         'plan_cache_mode=force_generic_plan',

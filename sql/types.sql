@@ -9,7 +9,7 @@ create type dripdrop._decision as (
   adapter_id uuid,
   recipient text,
   limited boolean,
-  counter_id uuid,
+  line_id uuid,
   waits_for text
 );
 

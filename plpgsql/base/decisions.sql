@@ -9,7 +9,7 @@ create or replace function dripdrop._as_decision(
   adapter_id uuid default null,
   recipient text default null,
   limited boolean default false,
-  counter_id uuid default null,
+  line_id uuid default null,
   waits_for text default null
 )
 returns dripdrop._decision
@@ -17,7 +17,7 @@ language sql
 immutable
 parallel safe
 return row(
-  execution_id, gate, action, reason, detail, until, adapter_id, recipient, limited, counter_id,
+  execution_id, gate, action, reason, detail, until, adapter_id, recipient, limited, line_id,
   waits_for
 )::dripdrop._decision;
 

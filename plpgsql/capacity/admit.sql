@@ -23,7 +23,7 @@ as $$
       x.id,
       x.tenant_key,
       x.scheduled_for,
-      x.counter_id is not null as has_waited,
+      x.line_id is not null as has_waited,
       a.counters,
       q.priority,
       coalesce(b.daily_volume_target, 0) as target,
@@ -176,7 +176,7 @@ as $$
     d.adapter_id,
     d.recipient,
     d.limited,
-    coalesce(n.line_id, d.counter_id),
+    coalesce(n.line_id, d.line_id),
     d.waits_for
   )
   from unnest(decisions) as d
@@ -217,7 +217,7 @@ as $$
   select dripdrop._as_decision(
     d.execution_id,
     case when b.scope = 'subscriber' then 'frequency' else 'capacity' end,
-    case when x.waits_for = 'limit' and x.counter_id = b.line_id then 'wait' else 'defer' end,
+    case when x.waits_for = 'limit' and x.line_id = b.line_id then 'wait' else 'defer' end,
     dripdrop._limit_reason(b.scope),
     dripdrop._describe_limit(b.scope, b.subject, b.max_count, b.per),
     b.at + case
@@ -264,7 +264,8 @@ $$;
 comment on function dripdrop._all_fit(dripdrop._limit[], dripdrop.counters[], int[]) is
   'Whether limits have room for all that is asked of them.';
 
--- What has left counts, and what tick() has let through and the fence has not seen yet.
+-- What has left counts, and what tick() has let through and the fence has not seen yet. What comes
+-- to a line of ten thousand is estimated as if those were all.
 create or replace function dripdrop._asked_of_limits(
   decisions dripdrop._decision[],
   limits dripdrop._limit[],
@@ -287,9 +288,12 @@ as $$
     from unnest(counters) as c
     cross join lateral (
       select count(*)::int as number
-      from dripdrop.step_executions as x
-      where c.room_at is not null and x.waits_for = 'limit' and x.counter_id = c.line_id
-      offset 0
+      from (
+        select
+        from dripdrop.step_executions as x
+        where c.room_at is not null and x.waits_for = 'limit' and x.line_id = c.line_id
+        limit 10000
+      ) as w
     ) as line
   ) as n
   cross join lateral dripdrop._share_out(

@@ -196,7 +196,7 @@ begin
     where x.due_at is null
       and x.ended_at is null
       and x.waits_for is null
-      and x.counter_id is not null
+      and x.line_id is not null
       and x.state in ('queued', 'rendered')
     limit v_most
   );
@@ -365,8 +365,8 @@ as $$
       coalesce(
         array_agg(coalesce(d.until, _note_taken.at)) filter (where d.action = 'send'), '{}'
       ) as leave_by,
-      count(x.counter_id) as came,
-      array_agg(d.counter_id) filter (where d.action = 'defer') as lines
+      count(x.line_id) as came,
+      array_agg(d.line_id) filter (where d.action = 'defer') as lines
     from unnest(limits) as l
     join unnest(decisions) as d on d.execution_id = l.execution_id
     join dripdrop.step_executions as x on x.id = d.execution_id

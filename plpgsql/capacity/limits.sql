@@ -266,11 +266,8 @@ as $$
       cross join lateral dripdrop._frequency_caps_of(p.steps, p.adapters) as f
     ) as l
     join dripdrop.channel_adapters as a on a.id = l.adapter_id
-  )
-  select
-    n.execution_id, n.tenant_key, n.scope, n.owner_id, n.subject, n.max_count, n.per, n.time_zone,
-    c.id
-  from (
+  ),
+  asked as (
     select
       m.execution_id, l.tenant_key, l.scope, l.owner_id, l.max_count, l.per, l.time_zone,
       case l.scope
@@ -281,12 +278,21 @@ as $$
       end as subject
     from message as m
     join limited as l on l.step_id = m.step_id and l.adapter_id = m.adapter_id
-  ) as n
-  left join dripdrop.counters as c
-    on c.subject = n.subject
-    and c.scope = n.scope
-    and (c.owner_id = n.owner_id or (c.owner_id is null and n.owner_id is null))
-    and (c.tenant_key = n.tenant_key or (c.tenant_key is null and n.tenant_key is null))
+  )
+  select
+    n.execution_id, n.tenant_key, n.scope, n.owner_id, n.subject, n.max_count, n.per, n.time_zone,
+    c.id
+  from asked as n
+  -- One by one, by key: planned while there are few counters, a join would read all of them.
+  left join lateral (
+    select k.id
+    from dripdrop.counters as k
+    where k.subject = n.subject
+      and k.scope = n.scope
+      and (k.owner_id = n.owner_id or (k.owner_id is null and n.owner_id is null))
+      and (k.tenant_key = n.tenant_key or (k.tenant_key is null and n.tenant_key is null))
+    limit 1
+  ) as c on true
   where n.subject is not null
 $$;
 

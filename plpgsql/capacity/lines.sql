@@ -37,7 +37,7 @@ as $$
     (
       select x.step_id as id
       from dripdrop.step_executions as x
-      where x.waits_for = 'limit' and x.counter_id = _steps_in_line.line_id
+      where x.waits_for = 'limit' and x.line_id = _steps_in_line.line_id
       order by x.step_id
       limit 1
     )
@@ -46,7 +46,7 @@ as $$
       select x.step_id
       from dripdrop.step_executions as x
       where x.waits_for = 'limit'
-        and x.counter_id = _steps_in_line.line_id
+        and x.line_id = _steps_in_line.line_id
         and x.step_id > s.id
       order by x.step_id
       limit 1
@@ -94,7 +94,7 @@ as $$
       select w.id, w.tenant_key, w.scheduled_for
       from dripdrop.step_executions as w
       where w.waits_for = 'limit'
-        and w.counter_id = _next_in_line.line_id
+        and w.line_id = _next_in_line.line_id
         and w.step_id = s.id
         and (day_began_at + dripdrop._into_the_day(w.id) > _next_in_line.at) is not true
         and not exists (
@@ -212,19 +212,18 @@ begin
   from (
     select
       k.id,
-      case
-        when exists (
-          select from dripdrop.step_executions as x
-          where x.waits_for = 'limit' and x.counter_id = k.line_id
-        )
-        then (
-          select max(greatest(dripdrop._free_at(l, 1, at) - l.ahead, at))
-          from dripdrop.counters as l
-          where l.line_id = k.line_id
-        )
-      end as room_at
+      max(greatest(dripdrop._free_at(l, 1, at) - l.ahead, at)) filter (where l.id is not null)
+        as room_at
     from dripdrop.counters as k
+    left join lateral (
+      select x.line_id
+      from dripdrop.step_executions as x
+      where x.waits_for = 'limit' and x.line_id = k.line_id
+      limit 1
+    ) as x on true
+    left join dripdrop.counters as l on l.line_id = x.line_id
     where k.id = any (v_counters)
+    group by k.id
   ) as n
   where c.id = n.id;
   perform dripdrop._count_under_way(

@@ -18,7 +18,7 @@ declare
     )
     from unnest(results) as r
     join dripdrop.step_executions as x on x.id = r.execution
-    where x.counter_id is not null
+    where x.line_id is not null
       and (x.leave_by is not null or r.outcome not in ('sent', 'maybe_sent'))
   );
   v_settled record;

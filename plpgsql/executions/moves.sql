@@ -22,7 +22,7 @@ as $$
         when 'release' then _make_due.at
         else x.scheduled_for
       end,
-      counter_id = case when x.waits_for = 'limit' then null else x.counter_id end,
+      line_id = case when x.waits_for = 'limit' then null else x.line_id end,
       circuit_id = null,
       waits_for = null,
       fence = x.fence + (x.state <> 'scheduled')::int,
@@ -104,7 +104,7 @@ as $$
       fence = x.fence + (x.state <> 'scheduled')::int,
       adapter_id = d.adapter_id,
       recipient = d.recipient,
-      counter_id = d.counter_id,
+      line_id = d.line_id,
       circuit_id = null,
       reason = d.reason,
       reason_at = _defer_executions.at,
@@ -131,7 +131,7 @@ as $$
       waits_for = d.waits_for,
       adapter_id = d.adapter_id,
       recipient = d.recipient,
-      counter_id = d.counter_id,
+      line_id = d.line_id,
       circuit_id = case
         when d.waits_for = 'circuit' then (
           select c.id
@@ -219,7 +219,7 @@ as $$
       ended_at = _end_executions.at,
       adapter_id = d.adapter_id,
       recipient = d.recipient,
-      counter_id = d.counter_id,
+      line_id = d.line_id,
       circuit_id = null,
       reason = d.reason,
       reason_at = _end_executions.at,

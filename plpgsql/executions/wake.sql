@@ -219,7 +219,7 @@ comment on function dripdrop._wake_by_rest(uuid, uuid[], uuid[], timestamptz) is
 -- What waits in the lines of limits that have changed.
 --
 -- locks   the executions that wait, skipping what is locked
-create or replace function dripdrop._wake_by_limit(counters uuid[], at timestamptz)
+create or replace function dripdrop._wake_by_limit(lines uuid[], at timestamptz)
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
@@ -228,7 +228,7 @@ as $$
     array(
       select x.id
       from dripdrop.step_executions as x
-      where x.counter_id = any (counters) and x.ended_at is null and x.waits_for = 'limit'
+      where x.line_id = any (lines) and x.waits_for = 'limit'
       for no key update skip locked
     ),
     at

@@ -324,7 +324,7 @@ declare
       from (
         select distinct x.step_id, x.adapter_id
         from dripdrop.step_executions as x
-        where x.id = any (executions) and x.counter_id is null
+        where x.id = any (executions) and x.line_id is null
       ) as p
       join dripdrop.steps as s on s.id = p.step_id
       join dripdrop.channel_adapters as a on a.id = p.adapter_id
@@ -333,23 +333,23 @@ declare
     select dripdrop._as_decision(
       x.id, 'send', 'send', until => dripdrop._leave_by(x.fence, _limit_at_fence.at),
       adapter_id => x.adapter_id, recipient => x.recipient, limited => true,
-      counter_id => x.counter_id
+      line_id => x.line_id
     )
     from dripdrop.step_executions as x
     where x.id = any (executions)
-      and (x.counter_id is not null or (x.step_id, x.adapter_id) in (select * from limited))
+      and (x.line_id is not null or (x.step_id, x.adapter_id) in (select * from limited))
     order by x.id
   );
 begin
   if cardinality(v_limited) > 0 then
     v_limited := dripdrop._admit_at_fence(v_limited, _limit_at_fence.at, ahead);
     update dripdrop.step_executions as x
-    set counter_id = d.counter_id,
+    set line_id = d.line_id,
         leave_by = d.until
     from unnest(v_limited) as d
     where x.id = d.execution_id
       and d.action = 'send'
-      and (x.counter_id is null or d.until is not null);
+      and (x.line_id is null or d.until is not null);
     v_limited := array(select d from unnest(v_limited) as d where d.action = 'defer');
     perform dripdrop._defer_executions(v_limited, _limit_at_fence.at);
   end if;

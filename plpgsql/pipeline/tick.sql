@@ -255,7 +255,7 @@ begin
         waits_for = d.waits_for,
         adapter_id = d.adapter_id,
         recipient = d.recipient,
-        counter_id = d.counter_id,
+        line_id = d.line_id,
         circuit_id = null,
         reason = case d.action when 'ask' then d.reason else x.reason end,
         reason_at = case d.action when 'ask' then _carry_out.at else x.reason_at end,

@@ -23,7 +23,7 @@ create table dripdrop.step_executions (
   waits_for text,
   awaited_event text,
   event_id uuid,
-  counter_id uuid,
+  line_id uuid,
   circuit_id uuid,
   defer_count int not null default 0,
   retry_count int not null default 0,
@@ -108,7 +108,7 @@ where waits_for in ('pause', 'sender', 'rest', 'circuit', 'release');
 
 -- Who waits in the line of a limit, step by step.
 create index step_executions_in_line
-on dripdrop.step_executions (counter_id, step_id, scheduled_for, id)
+on dripdrop.step_executions (line_id, step_id, scheduled_for, id)
 where waits_for = 'limit';
 
 -- Who waits for a circuit to close.
@@ -167,7 +167,7 @@ comment on column dripdrop.step_executions.waits_for is
 comment on column dripdrop.step_executions.awaited_event is
   'The key of the event it waits for; due_at is then the timeout, if there is one.';
 comment on column dripdrop.step_executions.event_id is 'The event that set it off.';
-comment on column dripdrop.step_executions.counter_id is
+comment on column dripdrop.step_executions.line_id is
   'The line of a limit, or of a sender, in which it waits or by which it is counted; null where '
   'nothing limits it.';
 comment on column dripdrop.step_executions.circuit_id is

@@ -15,9 +15,9 @@ import psycopg
 import pytest
 from psycopg.rows import namedtuple_row
 
-from tests.capacity.conftest import most_in_any
+from tests.capacity.conftest import Sender, most_in_any
 from tests.conftest import Clock
-from tests.engine import Engine, email
+from tests.engine import TENANT, Engine, email
 
 WORKERS = 3
 TENANTS = ("acme", "globex")
@@ -220,6 +220,38 @@ class World:
                 message,
                 limits,
             )
+
+
+def rows_read(engine: Engine, table: str) -> int:
+    """Return how many rows of a table this transaction has read by an index, or looked through."""
+    (row,) = engine.rows(
+        "select coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) as rows"
+        " from pg_stat_xact_user_tables where schemaname = 'dripdrop' and relname = %s",
+        table,
+    )
+    return int(row.rows)
+
+
+def test_a_long_line_is_not_read_to_find_who_goes_next(sender: Sender) -> None:
+    sender.limit(rate_limits={"adapter": "1/m"})
+    sender.crowd(2000)
+    sender.work()
+    sender.clock.advance(minutes=1)
+    with sender.engine.connection.transaction():
+        before = rows_read(sender.engine, "step_executions")
+        assert sender.engine.tick().queued == 1
+        assert rows_read(sender.engine, "step_executions") - before < 2200
+
+
+def test_what_people_have_used_is_looked_up_one_by_one(engine: Engine, sender: Sender) -> None:
+    engine.set_frequency_cap(TENANT, "weekly", 1, timedelta(days=7))
+    engine.connection.execute("analyze dripdrop.counters")
+    sender.crowd(400)
+    engine.tick(200)
+    with engine.connection.transaction():
+        before = rows_read(engine, "counters")
+        assert engine.tick(200).queued == 200
+        assert rows_read(engine, "counters") - before < 200 * 20
 
 
 @pytest.fixture
