@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
-build:
+build: $(STAMP)
 	$(PYTHON) scripts/build.py
 
 check:
