@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources f32c3c29334d3500.
+-- Of the sources b02cb51db0c8ea58.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -459,6 +459,16 @@ as $expected$
 ["column", "channel_adapters.tenant_key", "text"],
 ["column", "channel_adapters.time_zone", "text"],
 ["column", "channel_adapters.updated_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "channels.address_form", "text not null default 'none'::text"],
+["column", "channels.channel", "text not null"],
+["column", "channels.one_of", "text[]"],
+["column", "channels.own_headers", "text"],
+["column", "channels.own_hosts", "boolean not null default false"],
+["column", "channels.recipient_key", "text"],
+["column", "channels.retry_for", "interval not null default '04:00:00'::interval"],
+["column", "channels.shipped", "boolean not null default false"],
+["column", "channels.topics", "boolean not null default true"],
+["column", "channels.unsubscribe", "boolean not null default false"],
 ["column", "conditions.condition_type", "text not null"],
 ["column", "conditions.config", "jsonb not null default '{}'::jsonb"],
 ["column", "conditions.expected_value", "jsonb"],
@@ -620,6 +630,11 @@ as $expected$
 ["column", "message_events.references_list", "text[]"],
 ["column", "message_events.step_execution_id", "uuid"],
 ["column", "message_events.tenant_key", "text"],
+["column", "providers.batch_size", "integer not null default 1"],
+["column", "providers.channel", "text not null"],
+["column", "providers.idempotent", "boolean not null default false"],
+["column", "providers.provider", "text not null"],
+["column", "providers.shipped", "boolean not null default false"],
 ["column", "sender_states.adapter_id", "uuid"],
 ["column", "sender_states.changed_at", "timestamp with time zone not null default dripdrop._now()"],
 ["column", "sender_states.detail", "text"],
@@ -847,6 +862,11 @@ as $expected$
 ["constraint", "channel_adapters.channel_adapters_ramp_increment_is_positive", "CHECK ((ramp_increment > 0))"],
 ["constraint", "channel_adapters.channel_adapters_rate_limits_are_an_object", "CHECK ((jsonb_typeof(rate_limits) = 'object'::text))"],
 ["constraint", "channel_adapters.channel_adapters_tenant_key_is_valid", "CHECK (((tenant_key <> ''::text) AND (tenant_key !~~ ':%'::text)))"],
+["constraint", "channels.channels_address_form_is_known", "CHECK ((address_form = ANY (ARRAY['mailbox'::text, 'phone'::text, 'name'::text, 'none'::text])))"],
+["constraint", "channels.channels_name_fits_a_queue", "CHECK ((channel ~ '^[a-z][a-z0-9_]{0,30}$'::text))"],
+["constraint", "channels.channels_pkey", "PRIMARY KEY (channel)"],
+["constraint", "channels.channels_retry_for_is_positive", "CHECK ((retry_for > '00:00:00'::interval))"],
+["constraint", "channels.channels_with_addresses_say_where_they_stand", "CHECK (((address_form = 'none'::text) = (recipient_key IS NULL)))"],
 ["constraint", "conditions.conditions_compare_values", "CHECK (((condition_type = ANY (ARRAY['hook'::text, 'enrollment_data'::text, 'event'::text])) = ((operator IS NOT NULL) AND (expected_value IS NOT NULL))))"],
 ["constraint", "conditions.conditions_config_is_an_object", "CHECK ((jsonb_typeof(config) = 'object'::text))"],
 ["constraint", "conditions.conditions_have_one_owner", "CHECK ((num_nonnulls(step_id, transition_id, sequence_id) = 1))"],
@@ -913,6 +933,10 @@ as $expected$
 ["constraint", "http_hooks.http_hooks_timeout_is_bounded", "CHECK (((timeout_ms >= 1) AND (timeout_ms <= 30000)))"],
 ["constraint", "message_events.message_events_pkey", "PRIMARY KEY (id)"],
 ["constraint", "message_events.message_events_type_is_known", "CHECK ((event_type = ANY (ARRAY['delivered'::text, 'bounced'::text, 'complained'::text, 'opened'::text, 'clicked'::text, 'replied'::text, 'unsubscribed'::text, 'sent'::text, 'failed'::text, 'skipped'::text, 'deferred'::text, 'suppressed'::text])))"],
+["constraint", "providers.providers_batch_size_is_positive", "CHECK ((batch_size > 0))"],
+["constraint", "providers.providers_name_is_a_slug", "CHECK ((provider ~ '^[a-z][a-z0-9_]{0,62}$'::text))"],
+["constraint", "providers.providers_of_a_channel", "FOREIGN KEY (channel) REFERENCES dripdrop.channels(channel)"],
+["constraint", "providers.providers_pkey", "PRIMARY KEY (channel, provider)"],
 ["constraint", "sender_states.sender_states_have_one_subject", "CHECK ((num_nonnulls(adapter_id, http_hook_id) = 1))"],
 ["constraint", "sender_states.sender_states_kind_is_known", "CHECK ((kind = 'circuit'::text))"],
 ["constraint", "sender_states.sender_states_of_a_hook", "FOREIGN KEY (http_hook_id) REFERENCES dripdrop.http_hooks(id) ON DELETE CASCADE"],
@@ -990,8 +1014,9 @@ as $expected$
 ["constraint", "topics.topics_one_key_per_tenant", "UNIQUE NULLS NOT DISTINCT (key, tenant_key)"],
 ["constraint", "topics.topics_pkey", "PRIMARY KEY (id)"],
 ["constraint", "topics.topics_tenant_key_is_valid", "CHECK (((tenant_key <> ''::text) AND (tenant_key !~~ ':%'::text)))"],
-["function", "_account_fields(kind text)", "3f623b15 db130e395cfa7bb9"],
+["function", "_account_fields(kind text, since text)", "31e3fd1f c29096f77a63bbdf"],
 ["function", "_activate_ahead(tenant_key text, sequence text, version integer", "ad0beb40 bbc59bebc8f73579"],
+["function", "_address(form text, written text)", "850fb5f2 edb50e4227337d7a"],
 ["function", "_addressed_execution(tenant_key text, execution_id uuid)", "0819366d 9f2276a19f74501d"],
 ["function", "_admit(decisions dripdrop._decision[], at timestamp with time z", "bce6b371 aa2276b97b4e9c93"],
 ["function", "_admit_at_fence(decisions dripdrop._decision[], at timestamp wi", "82c19f12 a83c5a762476bd4f"],
@@ -1019,7 +1044,7 @@ as $expected$
 ["function", "_breach(adapter_id uuid, thresholds jsonb, since timestamp with", "fc727b7b d6d8673b6195378a"],
 ["function", "_business_days_after(from_time timestamp with time zone, days i", "26c5aa2d 4024164f837e1db3"],
 ["function", "_call_function(function regprocedure, enrollment dripdrop.enrol", "4739ce17 487b621bdcd01a41"],
-["function", "_can_be_suppressed(channel text, recipient text)", "f35b80b9 449345c29aef90e5"],
+["function", "_can_be_suppressed(form text, recipient text)", "b1100c73 d59d94a21c9d38ba"],
 ["function", "_cancel_executions(executions uuid[], reason text, at timestamp", "36ae4d73 35e7f56c6ef02211"],
 ["function", "_canonical_comparison(condition jsonb, path text)", "577ac2a8 a26258c155f1c0de"],
 ["function", "_canonical_condition(condition jsonb, path text)", "154e19c6 8261053086e40617"],
@@ -1037,23 +1062,25 @@ as $expected$
 ["function", "_canonical_rotation(tenant_key text, channel text, rotation jso", "be4b1bc5 4cea6e7992e99bed"],
 ["function", "_canonical_sequence(tenant_key text, definition jsonb)", "4af5601a 51b1ab52b951c667"],
 ["function", "_canonical_step(tenant_key text, step jsonb)", "81195a18 d62d2b657eb993e7"],
-["function", "_canonical_step_config(tenant_key text, channel text, config js", "e0543999 96978ca2a98b7a87"],
+["function", "_canonical_step_config(tenant_key text, channel text, config js", "e0543999 52b8b61828ee32c6"],
 ["function", "_canonical_timing(timing jsonb)", "8f6983df 46ea747f03cb7e3e"],
 ["function", "_canonical_transitions(transitions jsonb, path text)", "baa2eb41 e3c2219878e18681"],
 ["function", "_canonical_window(condition jsonb, path text)", "577ac2a8 94556bc5692850d4"],
 ["function", "_caps_of(steps uuid[], adapters uuid[], at timestamp with time ", "f62ff2d0 c1532d9c165de302"],
-["function", "_carries_unsubscribe(channel text, config jsonb)", "5ca333ee f9a915332f423a6e"],
+["function", "_carries_unsubscribe(unsubscribe boolean, config jsonb)", "df15a57a 263eb1b36d6edb77"],
 ["function", "_carry_out(decisions dripdrop._decision[], at timestamp with ti", "94e9630d f40785faab450eab"],
 ["function", "_carry_out_verdicts(verdicts dripdrop._decision[], at timestamp", "bf6742e7 cc6981f9c7dc677a"],
 ["function", "_catalogue()", "07345e5d 24525dc64da5c10e"],
 ["function", "_catalogue_of_code()", "7144101a 2cca959cc056ff98"],
 ["function", "_catalogue_of_tables()", "07345e5d 360e15f828224c7e"],
+["function", "_channel(channel text)", "c1edf79f dd334c7be9f623a7"],
 ["function", "_check_adapter_config(channel text, provider text, config jsonb", "f3efbed2 5edd7c4e8629950d"],
 ["function", "_check_assumptions(events jsonb, hooks jsonb)", "dded57c1 2bbd892d342eab33"],
 ["function", "_check_batch_size(batch_size integer)", "b5d52fba 38863dc15bf35fcf"],
 ["function", "_check_busy(busy jsonb)", "36251032 166ca62d7cb5fc51"],
-["function", "_check_channel(channel text)", "24071ae3 d3ac090fa64a5c30"],
+["function", "_check_channel(channel text)", "24071ae3 97c21211b81d594c"],
 ["function", "_check_channel_send_windows(send_windows jsonb)", "225bffb4 dc642e0a608c03f5"],
+["function", "_check_described(list jsonb, kind text, path text)", "c5d744b1 38c291bebb353c64"],
 ["function", "_check_destination(adapter dripdrop.channel_adapters, config js", "c7e35366 7d6acd46b772ab15"],
 ["function", "_check_document(document jsonb, kind text, path text, partial b", "030ae3c9 863bd4ae6a9f0196"],
 ["function", "_check_draft(versions uuid[])", "a77af06f 6fdaf3123d28cb2c"],
@@ -1085,17 +1112,17 @@ as $expected$
 ["function", "_check_subscribers(subscribers jsonb)", "fe9dd244 7f88f10bf65cf0ce"],
 ["function", "_check_suppressions(tenant_key text, suppressions jsonb)", "704b4566 05580507b7e8f5d0"],
 ["function", "_check_targets(definition jsonb)", "d826dfea eb5d366885afb152"],
-["function", "_check_template(channel text, template jsonb)", "c6044d68 f1eaa1217f3d0ea6"],
-["function", "_check_template_headers(channel text, headers jsonb)", "6ccf377b 4476ff11e506f88a"],
+["function", "_check_template(channel text, template jsonb)", "c6044d68 b902cbbf150ccb9a"],
+["function", "_check_template_headers(channel dripdrop.channels, headers json", "6708ce21 7cf785bf4cdacec6"],
 ["function", "_check_tenant_key(tenant_key text)", "0a44474b 3696f9706ae30c33"],
 ["function", "_check_text(value text, field text, bytes integer)", "3726a651 eb3bf987bf7fa255"],
 ["function", "_check_time(value timestamp with time zone, field text)", "1314e44e d130250ad5cc6f38"],
 ["function", "_check_time_zone(time_zone text, field text)", "a3711f77 163e35285d453374"],
 ["function", "_check_title(title text, field text)", "9ef7f3b4 b7bdc88c4ff76047"],
-["function", "_check_unsubscribe_addresses(unsubscribe_url text, unsubscribe_", "9b4ba8e6 476b49a823dfd1cf"],
+["function", "_check_unsubscribe_addresses(unsubscribe_url text, unsubscribe_", "9b4ba8e6 e58fcaaa231e659b"],
 ["function", "_choose_pointers(executions uuid[], fences integer[], rooms jso", "491d439a d5448f36f3848ed5"],
 ["function", "_circuit_problems(at timestamp with time zone)", "72a46d52 7147dc696abfe2b7"],
-["function", "_circuits_of(executions uuid[])", "fd5e8487 fe71c7295f13de58"],
+["function", "_circuits_of(executions uuid[])", "fd5e8487 a33d37b8784a9d08"],
 ["function", "_classified_results(results dripdrop._send_result[], at timesta", "ea690717 45a39c3902fb4b6d"],
 ["function", "_classify(channel text, provider text, stage text, code text, d", "45b99e1f a891f816adf3f97b"],
 ["function", "_close_circuits_ahead(executions uuid[], at timestamp with time", "f08c1186 94ebbab837b43904"],
@@ -1133,10 +1160,10 @@ as $expected$
 ["function", "_describe(condition dripdrop.conditions)", "b4c75ff8 4e8071610541cc30"],
 ["function", "_describe_failures(failures jsonb)", "1b5c9671 ad403921e8e2a653"],
 ["function", "_describe_limit(scope text, subject text, max_count integer, pe", "57aff28a c9ea550ac23cab82"],
-["function", "_describe_retries(execution dripdrop.step_executions, config js", "9a81a589 7c29fdb530324c89"],
+["function", "_describe_retries(execution dripdrop.step_executions, config js", "9a81a589 f5f56d9da6d58dde"],
 ["function", "_describe_send_window(send_window jsonb, time_zone text)", "2fc2abe7 1eea4353a7358e2b"],
 ["function", "_digest(content text)", "5c980d68 48ad2cbd518be27f"],
-["function", "_document_schemas(kind text)", "e55ff261 fdfc62cb21494d26"],
+["function", "_document_schemas(kind text)", "e55ff261 2d4b1f7c99be0b87"],
 ["function", "_drawn_sender(senders dripdrop._sender[], execution_id uuid, ke", "995e64f3 43a359440217c03a"],
 ["function", "_due_after_event(step dripdrop.steps, enrollment dripdrop.enrol", "8ce2b0ce ddbaff828e856565"],
 ["function", "_end_enrollments(enrollments uuid[], state text, reason text, a", "b5b26963 26d0201a14b73873"],
@@ -1154,12 +1181,12 @@ as $expected$
 ["function", "_explain_gates(execution dripdrop.step_executions, at timestamp", "65e9c7c7 7c4b95badf387091"],
 ["function", "_explain_next(execution dripdrop.step_executions, decision drip", "7a069ffa fb803abb864734b2"],
 ["function", "_explain_past(enrollment_id uuid)", "f75d7e8d 585d260b735a00ae"],
-["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff 080813919f2f30c4"],
+["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff 1c97dde3d6a292e9"],
 ["function", "_fail_renders(failures dripdrop._render_result[], at timestamp ", "170e886c 7e349586e96fda83"],
 ["function", "_failed_hook(hooks jsonb, template jsonb)", "37bde75d 5ed3d6aed2f1eea1"],
 ["function", "_fault_problems(at timestamp with time zone)", "72a46d52 b1e0d3f09ffd1aa3"],
 ["function", "_field(kind text, field text, type text, description text, hint", "76b27eb4 632398e19e1b2c59"],
-["function", "_field_faults(kind text, document jsonb)", "e7c9f7d7 55f3e5dac59268c8"],
+["function", "_field_faults(kind text, document jsonb)", "e7c9f7d7 7824cb23e2e0862b"],
 ["function", "_fields_hint(kind text, settings boolean)", "95b017d5 7c53de0ffe1cd033"],
 ["function", "_findings(ways_out dripdrop.conditions[], conditions dripdrop.c", "1353e385 c987350e52cfed7b"],
 ["function", "_fire_side_steps(events dripdrop.events[], enrollments uuid[], ", "9398bc43 b3f5686c4ad12faa"],
@@ -1177,7 +1204,7 @@ as $expected$
 ["function", "_function_fault(function regprocedure)", "9ac8a9b4 f69f48e74de0d70d"],
 ["function", "_function_named(function text)", "97d57072 693eff7e922a54d3"],
 ["function", "_gates(executions uuid[], at timestamp with time zone, asked_by", "bda0ad4e b9d30a1f08c40a12"],
-["function", "_gates_of(fact dripdrop._fact)", "6405547c f161e41410eddd58"],
+["function", "_gates_of(fact dripdrop._fact)", "6405547c 043b3c6cb1172a26"],
 ["function", "_get_version(tenant_key text, sequence_version_id uuid)", "43bb0f70 443e545461d32b32"],
 ["function", "_give_up(executions uuid[], at timestamp with time zone)", "f08c1186 7321337228661f83"],
 ["function", "_given(document jsonb)", "22b9043c 44603ffcdb94beed"],
@@ -1220,14 +1247,16 @@ as $expected$
 ["function", "_instead(document text, word text, hint text)", "508c804d c8059c4ba44b722a"],
 ["function", "_interval(value text)", "543b4e3b 348756abd76d44c0"],
 ["function", "_into_the_day(execution_id uuid)", "2a279410 8717de15419ec87a"],
+["function", "_is_address(form text, address text)", "1e49611c 24dd088caf203563"],
 ["function", "_is_holiday(calendar text, tenant_key text, day date)", "363de40e b0cdffb63984ba69"],
+["function", "_is_pattern(value text)", "18bcace5 4661172aae49d087"],
 ["function", "_is_plain(document jsonb)", "48efa543 265eddc7cdb09ad6"],
-["function", "_is_recipient(channel text, recipient text)", "f35b80b9 5dea52db9257dd10"],
+["function", "_is_recipient(channel text, recipient text)", "f35b80b9 0a7caae7a5933cf3"],
 ["function", "_is_time_to_come(value text)", "18bcace5 e4603f55c7f8a49b"],
 ["function", "_is_time_zone(name text)", "9b953bb1 b119c8b958970228"],
 ["function", "_json_fault(document jsonb, field text, bytes integer)", "b5a03ec3 7291240a375cc652"],
 ["function", "_json_place(document jsonb, field text, path jsonpath)", "6a860437 d098ac7bab3cc0f9"],
-["function", "_kinds()", "8acd1e4b 32aef847e827da18"],
+["function", "_kinds()", "8acd1e4b aa59ce55fc75b62b"],
 ["function", "_last_claimed(tenant_key text, subscriber_type text, subscriber", "7c8f2cda e10528bd4650c637"],
 ["function", "_last_deferral(execution dripdrop.step_executions)", "4a49428e 9483bf9e69c6e793"],
 ["function", "_last_ended(enrollment dripdrop.enrollments)", "680fa9f4 53159490b1c7e236"],
@@ -1254,7 +1283,7 @@ as $expected$
 ["function", "_matches(transition dripdrop.step_transitions, conditions dripd", "f1a8180a e7b3d8dcf9d80fb7"],
 ["function", "_may_be_early(counter dripdrop.counters)", "48c23e2a 675586957101043d"],
 ["function", "_may_pass(code text)", "d4dcbcf7 d233999f347851f1"],
-["function", "_message_facts(executions uuid[])", "63388dfc c148e60913f07e6d"],
+["function", "_message_facts(executions uuid[])", "63388dfc cbf51f57e2c60003"],
 ["function", "_message_sender(sender dripdrop._sender, senders dripdrop._send", "c3165796 3880f97fa3a468ef"],
 ["function", "_messages(count bigint)", "4a5e8dde aacb0065de6982d8"],
 ["function", "_migrating(migration dripdrop._migration)", "f75aa7ce 075bb9a75970f944"],
@@ -1266,7 +1295,7 @@ as $expected$
 ["function", "_next_steps(executions uuid[])", "6e1a248d c24b22782f285769"],
 ["function", "_next_time(timing jsonb, time_zone text, from_time timestamp wi", "1bfaa2ea b96a84733f93e683"],
 ["function", "_next_window(time_window jsonb, time_zone text, tenant_key text", "74daadf8 ecc6c154d713125c"],
-["function", "_normalized(channel text, recipient text)", "67ee3f0a 924fe4aa7662f514"],
+["function", "_normalized(channel text, recipient text)", "67ee3f0a f8d052df3953e22c"],
 ["function", "_note_answers(results dripdrop._hook_result[], at timestamp wit", "713ff92d 9597a15d7968ec33"],
 ["function", "_note_fault(execution_id uuid, stage text, sqlstate text, messa", "6c5c2c17 b7ac4593efff146b"],
 ["function", "_note_last_sends(results dripdrop._send_result[], at timestamp ", "8fe6ec1f 8a748ec4d5e13c37"],
@@ -1310,12 +1339,13 @@ as $expected$
 ["function", "_presume_sent(executions uuid[], at timestamp with time zone)", "f08c1186 9ef7a2930ed09e25"],
 ["function", "_prune(at timestamp with time zone)", "57e58be7 a324b4f8de0d8ec3"],
 ["function", "_punycode_bias(delta bigint, points integer, is_first boolean)", "539c1f81 b21638a0f129e520"],
+["function", "_put_fields(kind text, list jsonb)", "75efe8f4 2710e35716675770"],
 ["function", "_put_http_hook(sequence dripdrop.sequences, canonical jsonb, au", "c3e5413f fed1f7f7512fbfa3"],
 ["function", "_put_sequence(tenant_key text, canonical jsonb)", "cca1add2 ccfc14e3df5ebde3"],
 ["function", "_questions(step_id uuid, sequence_id uuid)", "d4bb43fd 85a45f01386e67f1"],
 ["function", "_queue_groups(queue text)", "3eaac019 74c3f1671112c159"],
 ["function", "_queue_heads(queue text, senders text[], tenants text[], sizes ", "90bdae8f 0e297f51e92d5548"],
-["function", "_queues()", "2fcb2215 306c65ffda0863a4"],
+["function", "_queues()", "2fcb2215 0bc4b774c24ee2de"],
 ["function", "_quoted(value text)", "86976669 71cb321c14f11a37"],
 ["function", "_rates_of(steps uuid[], adapters uuid[])", "30da01ab 4376485b12362172"],
 ["function", "_read_events(tenant_key text, events jsonb, at timestamp with t", "730f7aeb 88f1c816258608bd"],
@@ -1323,7 +1353,7 @@ as $expected$
 ["function", "_read_queue(queue text, visibility_seconds integer, batch_size ", "55a75006 57bd6a6514d7f998"],
 ["function", "_read_renders(results jsonb)", "ad9cbbb2 97fa429c48f1d490"],
 ["function", "_read_results(results jsonb)", "c0a0c713 c66baba03d10f240"],
-["function", "_recipient(channel text, config jsonb, data jsonb)", "0f9bc82f 87799d2170c22d09"],
+["function", "_recipient(form text, recipient_key text, config jsonb, data js", "ef31d86b 5e942d443c614880"],
 ["function", "_recipient_slot(tenant_key text, recipient text)", "08a225e1 e790f12a6d5d334b"],
 ["function", "_record(results dripdrop._send_result[], at timestamp with time", "8fe6ec1f 11203208f7846a78"],
 ["function", "_record_answers(results dripdrop._hook_result[], at timestamp w", "debec961 eb7120728d32bb91"],
@@ -1338,7 +1368,7 @@ as $expected$
 ["function", "_refuse_execution_move()", "683259fe f97b9d64fd5839cc"],
 ["function", "_refuse_execution_start()", "683259fe b4fdf2a41b753d67"],
 ["function", "_refuse_subscriber(fault text, data jsonb, place bigint)", "93934c4a 32da9b6a6b75f2bc"],
-["function", "_refuse_suppression(fault text, suppression jsonb, place bigint", "89e3bbcd c8cba485b0d42588"],
+["function", "_refuse_suppression(fault text, suppression jsonb, place bigint", "89e3bbcd 1cdc104f7f8c9121"],
 ["function", "_render_ahead(executions uuid[], at timestamp with time zone)", "f3e37692 75d20d3c75c0808a"],
 ["function", "_renders(messages bigint[], executions uuid[], fences integer[]", "2510f05d 802d6f7f9ad96f62"],
 ["function", "_reopen_execution(execution_id uuid, at timestamp with time zon", "edd31b57 accc06e544ca2b5f"],
@@ -1350,10 +1380,9 @@ as $expected$
 ["function", "_rest(adapter dripdrop.channel_adapters, until timestamp with t", "6398b30f 6aaef087f7668692"],
 ["function", "_rest_after(openings integer)", "976c7116 42d94c90ff27eb58"],
 ["function", "_rests(health_state text, resting_until timestamp with time zon", "31cf610f 2177e122e06b06d1"],
-["function", "_results_for_messages(results dripdrop._send_result[])", "a1542f6c eeb4e62d395cfe84"],
-["function", "_retry_for(channel text, config jsonb)", "8aa77c55 9c4f1f265e7761db"],
+["function", "_results_for_messages(results dripdrop._send_result[])", "a1542f6c fb4fd867333deee8"],
 ["function", "_retry_pause(attempts integer, execution_id uuid)", "ab262db2 7f1a70ee7262791a"],
-["function", "_retry_problems(at timestamp with time zone)", "72a46d52 c0e1f3c683e60a92"],
+["function", "_retry_problems(at timestamp with time zone)", "72a46d52 7f91522e6add38cb"],
 ["function", "_rival(enrollment dripdrop.enrollments)", "763742d8 6d7b16611eb2a44d"],
 ["function", "_room_in_line(counter dripdrop.counters, at timestamp with time", "f83776e5 3db0d6710b39e871"],
 ["function", "_room_per_sender(senders text[], places jsonb, answered uuid[],", "a2d97c5a 7b64c54d42d41740"],
@@ -1374,18 +1403,18 @@ as $expected$
 ["function", "_set_step_hooks(sequence_version_id uuid)", "ec774854 36081226b594b724"],
 ["function", "_set_subscription(tenant_key text, subscriber_type text, subscr", "4b3ea15d f760eac11505e066"],
 ["function", "_set_time(setting text, at timestamp with time zone)", "ed59fb30 62117e949dd680a0"],
-["function", "_setting_problems(kind text, config jsonb, sealed boolean)", "9d2cb2bf 7fa639824f644165"],
+["function", "_setting_problems(kind text, config jsonb, sealed boolean)", "9d2cb2bf e8009cd33ec5a026"],
 ["function", "_settle_counters(results dripdrop._send_result[], at timestamp ", "8fe6ec1f 5a7cd0bf4dd4eed3"],
 ["function", "_settle_rules(results dripdrop._hook_result[], at timestamp wit", "debec961 1457201b3443c987"],
 ["function", "_settled(limited dripdrop._decision[], results dripdrop._send_r", "ad03e907 065dd289aa2ddb01"],
-["function", "_setup_problems()", "eb1731fe 5fcc233bee46f1e8"],
+["function", "_setup_problems()", "eb1731fe c669350767cf47ba"],
 ["function", "_severity(reason text)", "72c66e73 03623794516578da"],
 ["function", "_share_out(decisions dripdrop._decision[], limits dripdrop._lim", "b71c2913 86c9873538787974"],
 ["function", "_shut_window(send_window jsonb, time_zone text, tenant_key text", "c6b9fa60 c9805db5225226e3"],
-["function", "_signals(results dripdrop._send_result[], at timestamp with tim", "5f82d642 094d94e59f10cef7"],
+["function", "_signals(results dripdrop._send_result[], at timestamp with tim", "5f82d642 5b3ebc106885cd06"],
 ["function", "_small_letter(code integer)", "ebfa0b69 ba3634eac9771a6d"],
 ["function", "_smtp_reply_codes()", "691e363c a4d58510058d9c9c"],
-["function", "_step_facts(steps uuid[], at timestamp with time zone, at_fence", "b6001f1e 6a087ad83660ed4f"],
+["function", "_step_facts(steps uuid[], at timestamp with time zone, at_fence", "998f7157 0be350917fc82a19"],
 ["function", "_step_id(sequence_version_id uuid, key text, field text)", "3238aae4 1beb5fff1c3227d3"],
 ["function", "_step_problems(step dripdrop.steps)", "a702d6d7 1fefb38f27ee0a8b"],
 ["function", "_steps_in_line(line_id uuid)", "4956bd7b c7dcffb80d7b445d"],
@@ -1400,9 +1429,9 @@ as $expected$
 ["function", "_suppress_bounce(tenant_key text, channel text, recipient text,", "57465935 aff0ddf8ca2539fa"],
 ["function", "_suppress_bounces(results dripdrop._send_result[], at timestamp", "8fe6ec1f b5d9779dbd889622"],
 ["function", "_suppression_excludes_claims()", "683259fe 4578e70254d46168"],
-["function", "_suppression_fault(tenant_key text, suppression jsonb)", "cf76e4b0 1fdeed78ca0c5b64"],
+["function", "_suppression_fault(tenant_key text, suppression jsonb)", "cf76e4b0 ea509fd5e97fc188"],
 ["function", "_suppression_slot(tenant_key text, recipient_normalized text)", "2ea46c58 9639fba5dc93556c"],
-["function", "_suppressions_of(tenant_key text, channel text, recipient_norma", "9d7867a0 be8d758e491de066"],
+["function", "_suppressions_of(tenant_key text, channel text, recipient_norma", "9d7867a0 80717b46065b5d32"],
 ["function", "_switched(switched boolean, schema jsonb)", "d665467a 2a86081b5434960d"],
 ["function", "_take_due(batch_size integer, latest boolean, taken uuid[], at ", "929900e0 5332295345b63277"],
 ["function", "_take_in_line(batch_size integer, at timestamp with time zone)", "af8c4239 702d31916dfd7bd3"],
@@ -1412,7 +1441,7 @@ as $expected$
 ["function", "_template_prints(template jsonb, key text)", "77cd6a61 d82e35d2c17a1160"],
 ["function", "_tenant_of_server(adapter_id uuid, http_hook_id uuid)", "1d01854b 00889e78130a7165"],
 ["function", "_tenant_slot(tenant_key text)", "09fcfeef d0a8da517fa8c12f"],
-["function", "_text_fault(type text, pattern text, value text)", "e3683746 0988a2ee0e4e1356"],
+["function", "_text_fault(type text, pattern text, value text)", "e3683746 925504469cdd7f16"],
 ["function", "_thresholds(tenant_key text, config jsonb)", "c1605ca3 643304ee44a20245"],
 ["function", "_tick(due uuid[], at timestamp with time zone)", "7b8fecff d4813121b261b222"],
 ["function", "_time_window_fault(time_window jsonb)", "66971016 171c5e20594a00d8"],
@@ -1430,12 +1459,12 @@ as $expected$
 ["function", "_turn_away(decisions dripdrop._decision[], at timestamp with ti", "8b0e6073 8d6fef19372ffb2d"],
 ["function", "_turned(turns uuid[], gone uuid[])", "caee2e78 0f5d8c6c49b59b3b"],
 ["function", "_under_way(counters uuid[], at timestamp with time zone)", "315653ef 333271bba07bb837"],
-["function", "_unknown(grace interval, resend boolean, at timestamp with time", "3428053e 2c6cf85d792fadd6"],
-["function", "_unreachable(enrollments uuid[])", "f9d9917f 9c7788a326b4ea59"],
+["function", "_unknown(grace interval, resend boolean, at timestamp with time", "3428053e 1a3be8aeb0f00269"],
+["function", "_unreachable(enrollments uuid[])", "f9d9917f 459febe4458d1ab7"],
 ["function", "_unstopped(executions uuid[])", "fa8fbcb7 c8ef23d1750a6b26"],
 ["function", "_unsubscribe(execution dripdrop.step_executions, topics text[],", "c47516a0 7ffc6ec9455a836d"],
 ["function", "_unsubscribe_link(tenant_key text)", "be5e1ae2 5f7fbf911a230d3a"],
-["function", "_unsubscribe_links(executions uuid[])", "f9f81a86 f073d397c9179312"],
+["function", "_unsubscribe_links(executions uuid[])", "f9f81a86 9e71e05e0dfebd25"],
 ["function", "_untrusted()", "a8017eeb 55da7b954a5f40c8"],
 ["function", "_used(counter dripdrop.counters, at timestamp with time zone)", "f83776e5 3a53277798fc1fab"],
 ["function", "_used_liquid(template text)", "971315ed 4b036a5224fd891c"],
@@ -1443,8 +1472,8 @@ as $expected$
 ["function", "_value_fault(type text, choices text[], pattern text, minimum i", "27d540a7 5270ff2a186d5000"],
 ["function", "_value_schema(type text, choices text[], pattern text, minimum ", "646cd4e3 2590e4eeafd4df42"],
 ["function", "_variables(enrollment dripdrop.enrollments, sequence_key text, ", "7a4e8476 e0432915c1e57c25"],
-["function", "_verdict(result dripdrop._send_result, enrollment_state text, e", "54d17ae0 054858a289474493"],
-["function", "_verdicts(results dripdrop._send_result[], at timestamp with ti", "15266ebb 5ff3b5283f983ab9"],
+["function", "_verdict(result dripdrop._send_result, enrollment_state text, e", "e438806a 35842bcad361ff68"],
+["function", "_verdicts(results dripdrop._send_result[], at timestamp with ti", "15266ebb ed56b3cde289e8e7"],
 ["function", "_version_document(version dripdrop.sequence_versions)", "10f5c9d0 8d21753b22e6e1de"],
 ["function", "_version_steps(sequence_version_id uuid)", "859e6366 0188fa13ac85cd65"],
 ["function", "_visible(tenant_key text)", "e24c108c 60fdffb1ddca030e"],
@@ -1473,14 +1502,15 @@ as $expected$
 ["function", "_with_part(parts jsonb, tenant_key text, list text, part jsonb)", "12645e93 6468ecefd0b17657"],
 ["function", "_without_pointer()", "68a2a311 0c76ed5d317d1b24"],
 ["function", "_words()", "6f025362 c389c25be735a684"],
-["function", "_worst_suppressions(suppressions dripdrop._suppression[])", "5477038e 019346f30b7e7cb0"],
+["function", "_worst_suppressions(suppressions dripdrop._suppression[])", "5477038e 5a36ef25c5afb9d2"],
 ["function", "_would_admit(decision dripdrop._decision, at timestamp with tim", "26944b87 e560e6beb5168147"],
 ["function", "_write_results(results dripdrop._send_result[], at timestamp wi", "5fb03f6d 45cc8c8fb837a406"],
-["function", "_write_suppressions(suppressions dripdrop._suppression[], at ti", "4e294228 51630f53b9ed8e6a"],
+["function", "_write_suppressions(suppressions dripdrop._suppression[], at ti", "4e294228 3f27a75190a7c1c5"],
 ["function", "_written_rates(steps uuid[], adapters uuid[])", "225bb5c3 fa2b0f6f92267b26"],
 ["function", "activate_sequence_version(tenant_key text, sequence_version_id ", "43bb0f70 c18215e7b391b1df"],
 ["function", "apply(tenant_key text, definition jsonb)", "dbe32be3 e34481c30a03a1bd"],
 ["function", "call_hook(execution_id uuid, key text, enrollment_id uuid)", "2cae744b 9d4e9522d4df6bcb"],
+["function", "channels()", "d0834aeb 426e7198b5e82953"],
 ["function", "check_schema()", "cfa2d2c7 bf109fadea27d208"],
 ["function", "check_thresholds()", "b1480973 e027ecfb65698b60"],
 ["function", "claim_hooks(batch_size integer, visibility interval, busy jsonb", "62c00ee9 1916a2b151a9ba03"],
@@ -1489,7 +1519,7 @@ as $expected$
 ["function", "complete_hooks(results jsonb)", "c93d9740 abda59c4daa9c5cb"],
 ["function", "complete_renders(results jsonb)", "c93d9740 9c33fed199b5c157"],
 ["function", "complete_sends(results jsonb)", "c93d9740 c5516b36b13772d0"],
-["function", "create_channel_adapter(tenant_key text, name text, channel text", "8b7d3d88 7048c0ec677fd93a"],
+["function", "create_channel_adapter(tenant_key text, name text, channel text", "8b7d3d88 aa83cf3a146bd273"],
 ["function", "create_condition(tenant_key text, condition jsonb, step_id uuid", "bf68a2c5 82dbc64935fe114f"],
 ["function", "create_exit_rule(tenant_key text, sequence_id uuid, outcome tex", "d3493da2 8eaa4d6a66d94a4c"],
 ["function", "create_hook(tenant_key text, key text, function regprocedure, t", "36b27cdf 8d16d5d7302762fb"],
@@ -1528,7 +1558,7 @@ as $expected$
 ["function", "list_sending_pauses(tenant_key text)", "b6272590 8b4ba6e2eff8b933"],
 ["function", "list_sequence_versions(tenant_key text, sequence_id uuid)", "eec9f55c d463a4e23af9995f"],
 ["function", "list_steps(tenant_key text, sequence_version_id uuid)", "a6887d33 de261800365700f8"],
-["function", "list_suppressions(tenant_key text, recipient text)", "5190f6b6 864b847359a25d5f"],
+["function", "list_suppressions(tenant_key text, recipient text)", "5190f6b6 363a77478f53e08b"],
 ["function", "list_topics(tenant_key text)", "bf7a4a8c 02e2054b7f31866d"],
 ["function", "migrate_enrollments(tenant_key text, sequence text, from_versio", "9fe33afa 721a539364854cae"],
 ["function", "migrate_preview(tenant_key text, sequence text, from_version in", "c8e5443b 1d1782b3d56939d5"],
@@ -1545,9 +1575,11 @@ as $expected$
 ["function", "pause_sending(tenant_key text, scope text, subject text, reason", "34c1e19f 63ebc25a5e417ff9"],
 ["function", "plan(tenant_key text, definition jsonb)", "b8e17ec8 12a3978ad5651877"],
 ["function", "provider_settings()", "9be66ee6 c0d73ddf27a9a983"],
-["function", "providers()", "cea24a5c 761e6893769e21b0"],
+["function", "providers()", "cea24a5c 573206f425095ff3"],
 ["function", "reconcile(unknown_grace interval)", "7efbb071 2cbd69501eb3a55c"],
 ["function", "record_hook_test(tenant_key text, http_hook_id uuid, result jso", "1dda06ef 81f208d8a37dcfdd"],
+["function", "register_channel(channel text, template jsonb, address_form tex", "b846a1ea bddb9e9351bd5ead"],
+["function", "register_provider(channel text, provider text, settings jsonb, ", "ad8e4da4 e624dd83f78a09ee"],
 ["function", "release(tenant_key text, execution_id uuid)", "0819366d 2467f9053171e828"],
 ["function", "release_claim(claim uuid)", "08211865 1c27ae373921adfc"],
 ["function", "replay(tenant_key text, execution_id uuid)", "0819366d d7cfb79a037a1ce6"],
@@ -1588,6 +1620,7 @@ as $expected$
 ["function", "version()", "982d9e3e 817ef7d976bb3009"],
 ["grant", "dripdrop_admin on dripdrop.activate_sequence_version(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.apply(text,jsonb)", "execute"],
+["grant", "dripdrop_admin on dripdrop.channels()", "execute"],
 ["grant", "dripdrop_admin on dripdrop.check_schema()", "execute"],
 ["grant", "dripdrop_admin on dripdrop.check_thresholds()", "execute"],
 ["grant", "dripdrop_admin on dripdrop.create_channel_adapter(text,text,text,text,text,jsonb,boolean,boolean)", "execute"],
@@ -1647,6 +1680,8 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.providers()", "execute"],
 ["grant", "dripdrop_admin on dripdrop.reconcile(interval)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.record_hook_test(text,uuid,jsonb)", "execute"],
+["grant", "dripdrop_admin on dripdrop.register_channel(text,jsonb,text,text,text[],text,interval,boolean,boolean,boolean)", "execute"],
+["grant", "dripdrop_admin on dripdrop.register_provider(text,text,jsonb,boolean,integer)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.release(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.replay(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.reply_codes()", "execute"],
@@ -1680,6 +1715,7 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.validate_sequence_version(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.version()", "execute"],
 ["grant", "dripdrop_admin on schema dripdrop", "usage"],
+["grant", "dripdrop_app on dripdrop.channels()", "execute"],
 ["grant", "dripdrop_app on dripdrop.cron_next(text,text,timestamp with time zone)", "execute"],
 ["grant", "dripdrop_app on dripdrop.enroll(text,text,text,text,jsonb,text,jsonb,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.enroll_many(text,text,jsonb)", "execute"],
@@ -1720,6 +1756,8 @@ as $expected$
 ["grant", "dripdrop_reader on dripdrop.adapter_rests", "select (adapter_id, detail, ended_at, ended_by, health_state, id, reason, started_at, started_by, tenant_key, until)"],
 ["grant", "dripdrop_reader on dripdrop.adapter_sequence_budgets", "select (adapter_id, daily_volume_target, id, inserted_at, max_share_pct, sequence_version_id, tenant_key, updated_at, weight)"],
 ["grant", "dripdrop_reader on dripdrop.channel_adapters", "select (active, channel, concurrency, config, daily_cap, health_score, health_state, id, inserted_at, is_default, last_send_at, min_gap_seconds, name, provider, ramp_floor, ramp_increment, ramp_started_at, rate_limits, resting_reason, resting_until, tenant_key, time_zone, updated_at)"],
+["grant", "dripdrop_reader on dripdrop.channels", "select (address_form, channel, one_of, own_headers, own_hosts, recipient_key, retry_for, shipped, topics, unsubscribe)"],
+["grant", "dripdrop_reader on dripdrop.channels()", "execute"],
 ["grant", "dripdrop_reader on dripdrop.conditions", "select (condition_type, config, expected_value, field_path, hook, id, inserted_at, name, operator, outcome, \"position\", predicate, sequence_id, step_id, tenant_key, transition_id, updated_at)"],
 ["grant", "dripdrop_reader on dripdrop.consent_at_send", "select (enrollment_id, execution_id, had_consent, said_at, sent_at, source, state, subscriber_id, subscriber_type, tenant_key, topic)"],
 ["grant", "dripdrop_reader on dripdrop.consent_records", "select (at, id, login, source, state, subscriber_id, subscriber_type, tenant_key, topic_id)"],
@@ -1738,6 +1776,7 @@ as $expected$
 ["grant", "dripdrop_reader on dripdrop.ledger", "select (enrollment_id, execution_id, problem, tenant_key)"],
 ["grant", "dripdrop_reader on dripdrop.message_events", "select (adapter_id, channel, event_data, event_type, id, in_reply_to, inserted_at, occurred_at, provider, provider_event_id, provider_message_id, references_list, step_execution_id, tenant_key)"],
 ["grant", "dripdrop_reader on dripdrop.provider_settings()", "execute"],
+["grant", "dripdrop_reader on dripdrop.providers", "select (batch_size, channel, idempotent, provider, shipped)"],
 ["grant", "dripdrop_reader on dripdrop.providers()", "execute"],
 ["grant", "dripdrop_reader on dripdrop.reply_codes()", "execute"],
 ["grant", "dripdrop_reader on dripdrop.sender_states", "select (adapter_id, changed_at, detail, ended_at, faults, host, http_hook_id, id, kind, openings, probe_id, probes, reason, started_at, state, tenant_key, tried_id, until)"],
@@ -1757,6 +1796,7 @@ as $expected$
 ["grant", "dripdrop_reader on dripdrop.version()", "execute"],
 ["grant", "dripdrop_reader on schema dripdrop", "usage"],
 ["grant", "dripdrop_sender on dripdrop.call_hook(uuid,text,uuid)", "execute"],
+["grant", "dripdrop_sender on dripdrop.channels()", "execute"],
 ["grant", "dripdrop_sender on dripdrop.check_schema()", "execute"],
 ["grant", "dripdrop_sender on dripdrop.check_thresholds()", "execute"],
 ["grant", "dripdrop_sender on dripdrop.claim_hooks(integer,interval,jsonb,integer)", "execute"],
@@ -1799,6 +1839,7 @@ as $expected$
 ["index", "channel_adapters_one_default", "CREATE UNIQUE INDEX channel_adapters_one_default ON dripdrop.channel_adapters USING btree (tenant_key, channel) NULLS NOT DISTINCT WHERE is_default"],
 ["index", "channel_adapters_one_name_per_tenant", "CREATE UNIQUE INDEX channel_adapters_one_name_per_tenant ON dripdrop.channel_adapters USING btree (tenant_key, name) NULLS NOT DISTINCT"],
 ["index", "channel_adapters_pkey", "CREATE UNIQUE INDEX channel_adapters_pkey ON dripdrop.channel_adapters USING btree (id)"],
+["index", "channels_pkey", "CREATE UNIQUE INDEX channels_pkey ON dripdrop.channels USING btree (channel)"],
 ["index", "conditions_by_sequence", "CREATE INDEX conditions_by_sequence ON dripdrop.conditions USING btree (sequence_id) WHERE (sequence_id IS NOT NULL)"],
 ["index", "conditions_by_step", "CREATE INDEX conditions_by_step ON dripdrop.conditions USING btree (step_id) WHERE (step_id IS NOT NULL)"],
 ["index", "conditions_by_transition", "CREATE INDEX conditions_by_transition ON dripdrop.conditions USING btree (transition_id) WHERE (transition_id IS NOT NULL)"],
@@ -1835,6 +1876,7 @@ as $expected$
 ["index", "message_events_by_reply", "CREATE INDEX message_events_by_reply ON dripdrop.message_events USING btree (in_reply_to) WHERE (in_reply_to IS NOT NULL)"],
 ["index", "message_events_once", "CREATE UNIQUE INDEX message_events_once ON dripdrop.message_events USING btree (tenant_key, provider, provider_event_id) NULLS NOT DISTINCT WHERE (provider_event_id IS NOT NULL)"],
 ["index", "message_events_pkey", "CREATE UNIQUE INDEX message_events_pkey ON dripdrop.message_events USING btree (id)"],
+["index", "providers_pkey", "CREATE UNIQUE INDEX providers_pkey ON dripdrop.providers USING btree (channel, provider)"],
 ["index", "sender_states_ended", "CREATE INDEX sender_states_ended ON dripdrop.sender_states USING btree (ended_at) WHERE (ended_at IS NOT NULL)"],
 ["index", "sender_states_one_at_present", "CREATE UNIQUE INDEX sender_states_one_at_present ON dripdrop.sender_states USING btree (adapter_id, http_hook_id, host, kind) NULLS NOT DISTINCT WHERE (ended_at IS NULL)"],
 ["index", "sender_states_pkey", "CREATE UNIQUE INDEX sender_states_pkey ON dripdrop.sender_states USING btree (id)"],
@@ -1911,6 +1953,7 @@ as $expected$
 ["row security", "adapter_rests", "enabled"],
 ["row security", "adapter_sequence_budgets", "enabled"],
 ["row security", "channel_adapters", "enabled"],
+["row security", "channels", "enabled"],
 ["row security", "conditions", "enabled"],
 ["row security", "consent_records", "enabled"],
 ["row security", "counters", "enabled"],
@@ -1923,6 +1966,7 @@ as $expected$
 ["row security", "hooks", "enabled"],
 ["row security", "http_hooks", "enabled"],
 ["row security", "message_events", "enabled"],
+["row security", "providers", "enabled"],
 ["row security", "sender_states", "enabled"],
 ["row security", "sending_pauses", "enabled"],
 ["row security", "sequence_versions", "enabled"],
@@ -1961,6 +2005,7 @@ as $expected$
 ["table", "adapter_rests", "r p"],
 ["table", "adapter_sequence_budgets", "r p"],
 ["table", "channel_adapters", "r p"],
+["table", "channels", "r p"],
 ["table", "conditions", "r p"],
 ["table", "consent_records", "r p"],
 ["table", "counters", "r p"],
@@ -1973,6 +2018,7 @@ as $expected$
 ["table", "hooks", "r p"],
 ["table", "http_hooks", "r p"],
 ["table", "message_events", "r p"],
+["table", "providers", "r p"],
 ["table", "sender_states", "r p"],
 ["table", "sending_pauses", "r p"],
 ["table", "sequence_versions", "r p"],
@@ -2013,7 +2059,7 @@ as $expected$
 ["trigger", "suppressions.suppressions_exclude_claims", "CREATE CONSTRAINT TRIGGER suppressions_exclude_claims AFTER INSERT OR UPDATE ON dripdrop.suppressions DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dripdrop._suppression_excludes_claims()"],
 ["type", "_decision", "execution_id uuid, gate text, action text, reason text, detail text, until timestamp with time zone, adapter_id uuid, recipient text, limited boolean, line_id uuid, waits_for text"],
 ["type", "_explanation", "phase text, step text, occurrence integer, at timestamp with time zone, place integer, gate text, open boolean, reason text, detail text, until timestamp with time zone, next_action text, next_at timestamp with time zone"],
-["type", "_fact", "execution_id uuid, at timestamp with time zone, channel text, due_at timestamp with time zone, late interval, fault text, fault_until timestamp with time zone, sending_pause text, enrollment_state text, sequence_active boolean, step_active boolean, hooks_unanswered boolean, hooks_reason text, hooks_detail text, hooks_until timestamp with time zone, stale_after interval, on_stale text, rules_unanswered boolean, exit_action text, exit_reason text, exit_detail text, awaited_event text, timed_out boolean, on_timeout text, failure text, failed_condition text, recipient text, unverified boolean, suppression text, topic text, opt_in boolean, consent text, rival text, opens_at timestamp with time zone, hours text, adapter_id uuid, sender text, sender_fault text, sender_changed boolean, sender_rests boolean, resting_until timestamp with time zone, resting_reason text, circuit_until timestamp with time zone, circuit_reason text, host text, retry_for interval, limited boolean"],
+["type", "_fact", "execution_id uuid, at timestamp with time zone, address_form text, due_at timestamp with time zone, late interval, fault text, fault_until timestamp with time zone, sending_pause text, enrollment_state text, sequence_active boolean, step_active boolean, hooks_unanswered boolean, hooks_reason text, hooks_detail text, hooks_until timestamp with time zone, stale_after interval, on_stale text, rules_unanswered boolean, exit_action text, exit_reason text, exit_detail text, awaited_event text, timed_out boolean, on_timeout text, failure text, failed_condition text, recipient text, unverified boolean, suppression text, topic text, opt_in boolean, consent text, rival text, opens_at timestamp with time zone, hours text, adapter_id uuid, sender text, sender_fault text, sender_changed boolean, sender_rests boolean, resting_until timestamp with time zone, resting_reason text, circuit_until timestamp with time zone, circuit_reason text, host text, retry_for interval, limited boolean"],
 ["type", "_finding", "action text, reason text, detail text"],
 ["type", "_hook_result", "execution uuid, fence integer, message bigint, \"values\" jsonb, enrollment uuid, ask_at timestamp with time zone"],
 ["type", "_limit", "execution_id uuid, tenant_key text, scope text, owner_id uuid, subject text, max_count integer, per interval, time_zone text, counter_id uuid"],
@@ -2325,7 +2371,7 @@ begin
     create type dripdrop._fact as (
       execution_id uuid,
       at timestamptz,
-      channel text,
+      address_form text,
       due_at timestamptz,
       late interval,
       fault text,
@@ -2959,81 +3005,114 @@ end;
 
 comment on function dripdrop._small_letter(int) is 'The small letter of a capital, as code points.';
 
--- The one place that says how the addresses of a channel are compared. A domain has its ASCII form,
--- which mail servers take; what a telephone number is written with goes, and 00 is a +.
-create or replace function dripdrop._normalized(channel text, recipient text)
+-- The one place that says how addresses are compared. A domain has its ASCII form, which mail
+-- servers take; what a telephone number is written with goes, and 00 is a +.
+create or replace function dripdrop._address(form text, written text)
 returns text
 language sql
 immutable
 parallel safe
-return case
-  when channel = 'email' then
+return case form
+  when 'mailbox' then
     case
-      when octet_length(recipient) = length(recipient)
-      then lower(btrim(recipient, E' \t\r\n\f\x0b'))
-      else dripdrop._ascii_address(dripdrop._visible_text(recipient))
+      when octet_length(written) = length(written) then lower(btrim(written, E' \t\r\n\f\x0b'))
+      else dripdrop._ascii_address(dripdrop._visible_text(written))
     end
-  when channel in ('sms', 'whatsapp') then
+  when 'phone' then
     regexp_replace(
       translate(
-        normalize(dripdrop._visible_text(recipient), nfkc),
+        normalize(dripdrop._visible_text(written), nfkc),
         E' .-()/\t\r\n\u2010\u2011\u2013\u2212', ''
       ),
       '^00', '+'
     )
-  when channel in ('slack', 'telegram') then lower(dripdrop._visible_text(recipient))
-  else dripdrop._visible_text(recipient)
+  when 'name' then lower(dripdrop._visible_text(written))
+  else dripdrop._visible_text(written)
 end;
 
-comment on function dripdrop._normalized(text, text) is
-  'An address as it is compared with others of its channel.';
-
--- The one place that says which address a channel uses. Null: the channel has none.
-create or replace function dripdrop._recipient(channel text, config jsonb, data jsonb)
-returns text
-language sql
-immutable
-parallel safe
-return dripdrop._normalized(
-  channel,
-  data ->> case
-    when channel = 'email' then coalesce(config ->> 'recipient_key', 'email')
-    when channel in ('sms', 'whatsapp') then coalesce(config ->> 'recipient_key', 'phone')
-    when channel in ('slack', 'telegram') then coalesce(config ->> 'recipient_key', channel)
-  end
-);
-
-comment on function dripdrop._recipient(text, jsonb, jsonb) is
-  'The normalised address an enrolment''s data holds for a channel.';
+comment on function dripdrop._address(text, text) is
+  'An address as it is compared with others of its form: mailbox, phone, name or none.';
 
 -- A dot-string of RFC 5321, section 4.1.2, and a domain of RFC 1123, section 2.1, within the
 -- lengths of RFC 5321, section 4.5.3.1: no server takes anything else. What regular expressions
 -- are slow at is told by simpler means. A telephone number is one of E.164.
-create or replace function dripdrop._is_recipient(channel text, recipient text)
+create or replace function dripdrop._is_address(form text, address text)
 returns boolean
 language sql
 immutable
 parallel safe
-return case
-  when channel = 'email' then
+return case form
+  when 'mailbox' then
     coalesce(
-      octet_length(recipient) <= 254
-      and strpos(recipient, '@') <= 65
-      and recipient ~ '^[a-zA-Z0-9.!#$%&''*+/=?^_`{|}~-]+@[a-zA-Z0-9-]+([.][a-zA-Z0-9-]+)*$'
-      and recipient not like '.%'
-      and recipient not like '%..%'
-      and recipient not like '%.@%'
+      octet_length(address) <= 254
+      and strpos(address, '@') <= 65
+      and address ~ '^[a-zA-Z0-9.!#$%&''*+/=?^_`{|}~-]+@[a-zA-Z0-9-]+([.][a-zA-Z0-9-]+)*$'
+      and address not like '.%'
+      and address not like '%..%'
+      and address not like '%.@%'
       and (
-        recipient not like '%-%'
-        or '.' || split_part(recipient, '@', 2) || '.' !~ '[.]-|-[.]'
+        address not like '%-%'
+        or '.' || split_part(address, '@', 2) || '.' !~ '[.]-|-[.]'
       )
-      and (length(recipient) < 66 or split_part(recipient, '@', 2) !~ '[^.]{64}'),
+      and (length(address) < 66 or split_part(address, '@', 2) !~ '[^.]{64}'),
       false
     )
-  when channel in ('sms', 'whatsapp') then coalesce(recipient ~ '^[+][1-9][0-9]{6,14}$', false)
-  when channel in ('slack', 'telegram') then coalesce(recipient <> '', false)
+  when 'phone' then coalesce(address ~ '^[+][1-9][0-9]{6,14}$', false)
+  when 'name' then coalesce(address <> '', false)
   else true
 end;
+
+comment on function dripdrop._is_address(text, text) is
+  'Whether a normalised address is one of its form.';
+
+-- The one place that says which address a channel uses. Null: the channel has none.
+create or replace function dripdrop._recipient(
+  form text,
+  recipient_key text,
+  config jsonb,
+  data jsonb
+)
+returns text
+language sql
+immutable
+parallel safe
+return case
+  when form <> 'none'
+  then dripdrop._address(form, data ->> coalesce(config ->> 'recipient_key', recipient_key))
+end;
+
+comment on function dripdrop._recipient(text, text, jsonb, jsonb) is
+  'The normalised address that an enrolment''s data holds, by the form and the key of a channel.';
+
+-- What looks at one address at a time; what looks at many joins the channels.
+create or replace function dripdrop._normalized(channel text, recipient text)
+returns text
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._address(
+    (select c.address_form from dripdrop.channels as c where c.channel = _normalized.channel),
+    _normalized.recipient
+  )
+$$;
+
+comment on function dripdrop._normalized(text, text) is
+  'An address as it is compared with others of its channel.';
+
+create or replace function dripdrop._is_recipient(channel text, recipient text)
+returns boolean
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._is_address(
+    (select c.address_form from dripdrop.channels as c where c.channel = _is_recipient.channel),
+    _is_recipient.recipient
+  )
+$$;
 
 comment on function dripdrop._is_recipient(text, text) is 'Whether a channel can use this address.';
 
@@ -4415,6 +4494,23 @@ $$;
 comment on function dripdrop._check_text(text, text, int) is
   'Raises ZD201 for a text that is too long.';
 
+create or replace function dripdrop._is_pattern(value text)
+returns boolean
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return ('' ~ value) is not null;
+exception
+  when invalid_regular_expression then
+    return false;
+end
+$$;
+
+comment on function dripdrop._is_pattern(text) is 'Whether a text is a regular expression.';
+
 -- plpgsql/base/time_zones.sql
 
 create or replace function dripdrop._check_time_zone(time_zone text, field text)
@@ -4679,7 +4775,7 @@ end;
 comment on function dripdrop._pattern(text) is
   'What a host, a port, a count, a url, a mailbox, a helo, a line or a token looks like.';
 
-create or replace function dripdrop._account_fields(kind text)
+create or replace function dripdrop._account_fields(kind text, since text default '0.1.0')
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -4688,17 +4784,17 @@ begin
   perform dripdrop._field(
     kind, 'max_in_flight', 'integer',
     'How many messages a worker has at the provider at once, from 1 to 1000.',
-    pattern => dripdrop._pattern('count')
+    pattern => dripdrop._pattern('count'), since => _account_fields.since
   );
   perform dripdrop._field(
     kind, 'thresholds', 'switch',
     'When it rests for bounces and complaints, see docs/senders.md; false is never.',
-    holds => 'thresholds'
+    holds => 'thresholds', since => _account_fields.since
   );
 end
 $$;
 
-comment on function dripdrop._account_fields(text) is
+comment on function dripdrop._account_fields(text, text) is
   'Adds the settings that every sender has to those of a provider''s.';
 
 -- What an account has to say about itself. What is secret stands in the sealed credentials,
@@ -4708,7 +4804,7 @@ begin
   perform dripdrop._field(
     'email.smtp', 'host', 'text',
     'The name or address of the mail server, such as "smtp.example.com".',
-    pattern => dripdrop._pattern('host'), required => true, destination => true
+    maximum => 1000, pattern => dripdrop._pattern('host'), required => true, destination => true
   );
   perform dripdrop._field(
     'email.smtp', 'port', 'integer',
@@ -4728,22 +4824,22 @@ begin
   perform dripdrop._field(
     'email.smtp', 'username', 'text',
     'The account''s name, if the server wants a login.',
-    pattern => dripdrop._pattern('line'), destination => true
+    maximum => 1000, pattern => dripdrop._pattern('line'), destination => true
   );
   perform dripdrop._field(
     'email.smtp', 'password', 'text',
     'The account''s password.',
-    pattern => dripdrop._pattern('line'), secret => true
+    maximum => 1000, pattern => dripdrop._pattern('line'), secret => true
   );
   perform dripdrop._field(
     'email.smtp', 'from', 'text',
     'One address, such as "Acme <hello@acme.example>"; a name with a comma stands in quotes.',
-    pattern => dripdrop._pattern('mailbox'), required => true
+    maximum => 1000, pattern => dripdrop._pattern('mailbox'), required => true
   );
   perform dripdrop._field(
     'email.smtp', 'helo', 'text',
     'The full name of this machine for EHLO, such as "mail.acme.example", or "[192.0.2.1]".',
-    pattern => dripdrop._pattern('helo')
+    maximum => 1000, pattern => dripdrop._pattern('helo')
   );
   perform dripdrop._field(
     'email.smtp', 'connections', 'integer',
@@ -4759,27 +4855,27 @@ begin
   perform dripdrop._field(
     'email.postmark', 'api_key', 'text',
     'The token of the Postmark server.',
-    pattern => dripdrop._pattern('token'), required => true, secret => true
+    maximum => 1000, pattern => dripdrop._pattern('token'), required => true, secret => true
   );
   perform dripdrop._field(
     'email.postmark', 'from', 'text',
     'One address, such as "Acme <hello@acme.example>"; a name with a comma stands in quotes.',
-    pattern => dripdrop._pattern('mailbox'), required => true
+    maximum => 1000, pattern => dripdrop._pattern('mailbox'), required => true
   );
   perform dripdrop._field(
     'email.postmark', 'base_url', 'text',
     'Another address of the API, such as "https://api.postmarkapp.com".',
-    pattern => dripdrop._pattern('url'), destination => true
+    maximum => 1000, pattern => dripdrop._pattern('url'), destination => true
   );
   perform dripdrop._field(
     'email.postmark', 'message_stream', 'text',
     'The stream''s id, such as "broadcast".',
-    pattern => dripdrop._pattern('token')
+    maximum => 1000, pattern => dripdrop._pattern('token')
   );
   perform dripdrop._field(
     'email.postmark', 'tag', 'text',
     'A tag for all messages.',
-    pattern => dripdrop._pattern('line')
+    maximum => 1000, pattern => dripdrop._pattern('line')
   );
   perform dripdrop._field(
     'email.postmark', 'track_opens', 'boolean',
@@ -4799,12 +4895,12 @@ begin
   perform dripdrop._field(
     'webhook.default', 'secret', 'text',
     'What receivers verify with: whsec_ and base64.',
-    pattern => '^(whsec_)?[A-Za-z0-9+/_-]+=*$', required => true, secret => true
+    maximum => 1000, pattern => '^(whsec_)?[A-Za-z0-9+/_-]+=*$', required => true, secret => true
   );
   perform dripdrop._field(
     'webhook.default', 'url', 'text',
     'Where messages go that name no url themselves, such as "https://example.com/hook".',
-    pattern => dripdrop._pattern('url'), destination => true
+    maximum => 1000, pattern => dripdrop._pattern('url'), destination => true
   );
   perform dripdrop._account_fields('webhook.default');
 end
@@ -4822,7 +4918,7 @@ returns table (
   settings boolean, switched boolean, blank boolean, open boolean
 )
 language sql
-immutable
+stable
 parallel safe
 begin atomic
   values
@@ -4873,6 +4969,22 @@ begin atomic
     'sender', 'a sender of a rotation', 'ZD201',
     'Write its name, or {"adapter": "Postmark", "weight": 3}.', null, null,
     false, false, false, false
+  ),
+  (
+    'channel', 'a channel', 'ZD201', 'Write {"channel": "fax", "address_form": "phone"}.', null,
+    null, false, false, false, false
+  ),
+  (
+    'provider', 'a provider', 'ZD201', 'Write {"provider": "acme"}.', null, null,
+    false, false, false, false
+  ),
+  (
+    'template_field', 'a field of a template', 'ZD201', 'Write {"field": "text"}.', null, null,
+    false, false, false, false
+  ),
+  (
+    'setting', 'a setting', 'ZD201', 'Write {"field": "api_key", "secret": true}.', null, null,
+    false, false, false, false
   )
   union all
   select
@@ -4889,7 +5001,17 @@ begin atomic
     'condition', 'Write it in double quotes.', false, false, false, false
   from (
     values ('enrollment_data'), ('event'), ('hook'), ('predicate'), ('time_window')
-  ) as t (name);
+  ) as t (name)
+  union all
+  select
+    'template.' || c.channel, 'a template for ' || c.channel, 'ZD201',
+    'The fields of a template for ' || c.channel || ' are ' || (
+      select string_agg(f.field, ', ' order by f.place)
+      from dripdrop.fields as f
+      where f.kind = 'template.' || c.channel
+    ) || '.',
+    'template', 'Write it in double quotes.', false, false, false, false
+  from dripdrop.channels as c;
 end;
 
 comment on function dripdrop._kinds() is 'The kinds of documents, and how each is refused.';
@@ -5038,6 +5160,8 @@ as $$
     union all
     select 'predicate', dripdrop._parse_predicate(value) is null, 'is not a predicate', null
     union all
+    select 'regex', not dripdrop._is_pattern(value), 'is no regular expression', null
+    union all
     select 'url', value !~* pattern, 'is not an https address', null
     union all
     select 'text', value !~ pattern, 'is not valid', null
@@ -5100,7 +5224,7 @@ begin
     elsif v_kind.text_hint is not null
       and jsonb_typeof(v_value) <> 'string'
       and v_row.type = any (
-        '{text,key,title,interval,time_zone,path,predicate,url}'::text[]
+        '{text,key,title,interval,time_zone,path,predicate,url,regex}'::text[]
       )
     then
       errcode := v_kind.errcode;
@@ -5598,12 +5722,12 @@ as $$
         end
       )
     from dripdrop._kinds() as k
-    where k.kind like 'timing.%' or k.kind like 'condition.%'
+    where k.kind ~ '^(timing|condition|template)[.]'
     group by split_part(k.kind, '.', 1), starts_with(k.kind, 'timing')
     union all
     values
     ('schedule', '{"type": "string", "maxLength": 500}'::jsonb),
-    ('template', '{"type": "object"}'),
+    ('choice', '{"type": "string"}'),
     ('headers', '{"type": "object", "additionalProperties": {"type": "string"}}'),
     (
       'rotation',
@@ -5699,6 +5823,111 @@ $$;
 
 comment on function dripdrop._value_schema(text, text[], text, int, int, text, boolean) is
   'The JSON Schema of a field''s value.';
+
+-- plpgsql/documents/registering.sql
+
+-- What register_channel() and register_provider() take, and what describes a field to them.
+do $$
+begin
+  perform dripdrop._field(
+    'channel', 'channel', 'text', 'its name', pattern => '^[a-z][a-z0-9_]{0,30}$',
+    hint => 'Use at most 31 lower-case letters, digits and "_", and begin with a letter.',
+    required => true
+  );
+  perform dripdrop._field(
+    'channel', 'address_form', 'text', 'how its addresses are compared',
+    hint => 'Use mailbox, phone, name or none.', choices => '{mailbox,phone,name,none}',
+    preset => '"none"'
+  );
+  perform dripdrop._field(
+    'channel', 'recipient_key', 'text', 'which field of the data holds the address',
+    hint => 'Name a field of the data, for example "phone".', minimum => 1, maximum => 200,
+    nullable => true
+  );
+  perform dripdrop._field(
+    'channel', 'own_headers', 'regex', 'headers that the message sets itself',
+    hint => 'Write a regular expression, for example "^(host|content-.*)$".', nullable => true
+  );
+  perform dripdrop._field(
+    'channel', 'retry_for', 'interval', 'how long a message is worth trying',
+    hint => 'For example "4 hours".', preset => '"4 hours"'
+  );
+  perform dripdrop._field(
+    'channel', 'unsubscribe', 'boolean', 'whether marketing messages carry a link to unsubscribe',
+    hint => 'Write true or false.', preset => 'false'
+  );
+  perform dripdrop._field(
+    'channel', 'topics', 'boolean', 'whether messages may be about a topic',
+    hint => 'Write true or false.', preset => 'true'
+  );
+  perform dripdrop._field(
+    'channel', 'own_hosts', 'boolean',
+    'whether a message may name its own server, by the `url` of its template',
+    hint => 'Write true or false.', preset => 'false'
+  );
+end
+$$;
+
+do $$
+begin
+  perform dripdrop._field(
+    'provider', 'provider', 'text', 'its name', pattern => '^[a-z][a-z0-9_]{0,62}$',
+    hint => 'Use at most 63 lower-case letters, digits and "_", and begin with a letter.',
+    required => true
+  );
+  perform dripdrop._field(
+    'provider', 'idempotent', 'boolean', 'whether it drops repeats of an idempotency key',
+    hint => 'Write true or false.', preset => 'false'
+  );
+  perform dripdrop._field(
+    'provider', 'batch_size', 'integer', 'how many messages one call takes',
+    hint => 'Use 1 to 1000000 messages.', minimum => 1, maximum => 1000000, preset => '1'
+  );
+end
+$$;
+
+do $$
+declare
+  v_kind text;
+begin
+  foreach v_kind in array array['template_field', 'setting'] loop
+    perform dripdrop._field(
+      v_kind, 'field', 'text', 'its name', pattern => '^[a-z][a-z0-9_]{0,62}$',
+      hint => 'Use at most 63 lower-case letters, digits and "_", and begin with a letter.',
+      required => true
+    );
+    perform dripdrop._field(
+      v_kind, 'type', 'text', 'what its value is',
+      hint => 'Use text, integer, boolean, object or any.',
+      choices => '{text,integer,boolean,object,any}', preset => '"text"'
+    );
+    perform dripdrop._field(
+      v_kind, 'description', 'text', 'what it is, for whoever reads of it or wrote something else',
+      hint => 'Say in a sentence what to write.', minimum => 1, maximum => 500, required => true
+    );
+    perform dripdrop._field(
+      v_kind, 'choices', 'list', 'the values that it may have', hint => 'Write a list of texts.',
+      holds => 'choice', minimum => 1
+    );
+    perform dripdrop._field(
+      v_kind, 'pattern', 'regex', 'what its value matches',
+      hint => 'Write a regular expression that Postgres and the sender read alike.'
+    );
+    perform dripdrop._field(
+      v_kind, 'required', 'boolean', 'whether it has to be there', hint => 'Write true or false.',
+      preset => 'false'
+    );
+  end loop;
+  perform dripdrop._field(
+    'setting', 'secret', 'boolean', 'whether it stands in the sealed credentials only',
+    hint => 'Write true or false.', preset => 'false'
+  );
+  perform dripdrop._field(
+    'setting', 'destination', 'boolean', 'whether it says where the credentials go',
+    hint => 'Write true or false.', preset => 'false'
+  );
+end
+$$;
 
 -- plpgsql/documents/sequences.sql
 
@@ -6141,6 +6370,69 @@ begin
     'asked when the step before is over',
     hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true, preset => '[]',
     errcode => 'ZD208'
+  );
+end
+$$;
+
+-- plpgsql/documents/templates.sql
+
+-- What the templates of each channel hold: Liquid by field.
+do $$
+begin
+  perform dripdrop._field(
+    'template.email', 'subject', 'text', 'one line', hint => 'For example "Welcome {{ name }}!".',
+    pattern => '[^ ]', required => true
+  );
+  perform dripdrop._field(
+    'template.email', 'html', 'text', 'the message as HTML; `html`, `text` or both',
+    nullable => true
+  );
+  perform dripdrop._field(
+    'template.email', 'text', 'text', 'the message as plain text', nullable => true
+  );
+  perform dripdrop._field(
+    'template.email', 'from', 'text', 'one address, instead of the sender''s', nullable => true
+  );
+  perform dripdrop._field(
+    'template.email', 'reply_to', 'text', 'where answers go', nullable => true
+  );
+  perform dripdrop._field(
+    'template.email', 'headers', 'object', 'headers that the message has besides',
+    nullable => true
+  );
+end
+$$;
+
+do $$
+begin
+  perform dripdrop._field(
+    'template.webhook', 'url', 'text', 'where it goes; the sender''s `url` unless given',
+    nullable => true
+  );
+  perform dripdrop._field(
+    'template.webhook', 'method', 'text', '`POST` unless given', nullable => true
+  );
+  perform dripdrop._field(
+    'template.webhook', 'type', 'text', 'what the message is called', nullable => true
+  );
+  perform dripdrop._field(
+    'template.webhook', 'body', 'any', 'any JSON, with Liquid in its texts', nullable => true
+  );
+  perform dripdrop._field(
+    'template.webhook', 'headers', 'object', 'headers that the request has besides',
+    nullable => true
+  );
+end
+$$;
+
+do $$
+begin
+  perform dripdrop._field('template.sms', 'text', 'text', 'the message', required => true);
+  perform dripdrop._field('template.whatsapp', 'text', 'text', 'the message', required => true);
+  perform dripdrop._field('template.slack', 'text', 'text', 'the message', required => true);
+  perform dripdrop._field('template.telegram', 'text', 'text', 'the message', required => true);
+  perform dripdrop._field(
+    'template.pubsub', 'body', 'any', 'any JSON, with Liquid in its texts', required => true
   );
 end
 $$;
@@ -8201,7 +8493,7 @@ begin
   perform dripdrop._check_tenant_key(tenant_key);
   perform dripdrop._check_channel(channel);
   if not exists (
-    select from dripdrop.providers() as p
+    select from dripdrop.providers as p
     where p.channel = create_channel_adapter.channel
       and p.provider = create_channel_adapter.provider
   ) then
@@ -8209,7 +8501,7 @@ begin
       dripdrop._quoted(provider), dripdrop._quoted(channel) using
       errcode = 'ZD202', column = 'provider',
       hint = format('Known for %s: %s.', channel, (
-        select string_agg(p.provider, ', ') from dripdrop.providers() as p
+        select string_agg(p.provider, ', ' order by p.provider) from dripdrop.providers as p
         where p.channel = create_channel_adapter.channel
       ));
   end if;
@@ -8399,6 +8691,239 @@ $$;
 
 comment on function dripdrop.reseal_adapter(text, uuid, bytea, bytea) is
   'Replaces an envelope if it is still the previous one; says whether it did.';
+
+-- plpgsql/senders/channels.sql
+
+create or replace function dripdrop._channel(channel text)
+returns dripdrop.channels
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select c from dripdrop.channels as c where c.channel = _channel.channel
+$$;
+
+comment on function dripdrop._channel(text) is 'A channel by its name, or null.';
+
+create or replace function dripdrop.channels()
+returns table (
+  channel text, address_form text, recipient_key text, retry_for interval, unsubscribe boolean,
+  topics boolean, providers text[], shipped boolean
+)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    c.channel, c.address_form, c.recipient_key, c.retry_for, c.unsubscribe, c.topics,
+    array(
+      select p.provider from dripdrop.providers as p where p.channel = c.channel order by p.provider
+    ),
+    c.shipped
+  from dripdrop.channels as c
+  order by c.channel
+$$;
+
+comment on function dripdrop.channels() is
+  'The channels, how they address people, what they can, and who serves them; nothing is sent over '
+  'one without a provider. What their templates hold is in fields(), under template.CHANNEL.';
+
+-- Senders of any program claim what goes over it: its queue is made by start(). Registering it
+-- again changes it, for what is decided and rendered from now on.
+--
+-- raises  ZD113 it comes with DripDrop, ZD201 bad argument
+create or replace function dripdrop.register_channel(
+  channel text,
+  template jsonb,
+  address_form text default 'none',
+  recipient_key text default null,
+  one_of text[] default null,
+  own_headers text default null,
+  retry_for interval default '4 hours',
+  unsubscribe boolean default false,
+  topics boolean default true,
+  own_hosts boolean default false
+)
+returns dripdrop.channels
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_channel dripdrop.channels;
+begin
+  perform dripdrop._check_json(template, 'template');
+  perform dripdrop._check_document(
+    jsonb_build_object(
+      'channel', channel, 'address_form', address_form, 'recipient_key', recipient_key,
+      'own_headers', own_headers, 'retry_for', retry_for, 'unsubscribe', unsubscribe,
+      'topics', topics, 'own_hosts', own_hosts
+    ),
+    'channel'
+  );
+  perform dripdrop._check_described(template, 'template_field', 'template');
+  if (address_form = 'none') <> (recipient_key is null) then
+    raise exception 'recipient_key and address_form do not go together' using
+      errcode = 'ZD201', column = 'recipient_key',
+      hint = 'Say in which field of the data an address stands; a channel without has none.';
+  end if;
+  if exists (
+    select from unnest(one_of) as o (field)
+    where template @> jsonb_build_array(jsonb_build_object('field', o.field)) is not true
+  ) then
+    raise exception 'one_of names a field that the template does not have' using
+      errcode = 'ZD201', column = 'one_of', hint = 'Name fields of the template.';
+  end if;
+
+  insert into dripdrop.channels as c (
+    channel, address_form, recipient_key, one_of, own_headers, retry_for, unsubscribe, topics,
+    own_hosts
+  )
+  values (
+    register_channel.channel, register_channel.address_form, register_channel.recipient_key,
+    register_channel.one_of, register_channel.own_headers, register_channel.retry_for,
+    register_channel.unsubscribe, register_channel.topics, register_channel.own_hosts
+  )
+  on conflict on constraint channels_pkey do update
+  set (
+    address_form, recipient_key, one_of, own_headers, retry_for, unsubscribe, topics, own_hosts
+  ) = (
+    excluded.address_form, excluded.recipient_key, excluded.one_of, excluded.own_headers,
+    excluded.retry_for, excluded.unsubscribe, excluded.topics, excluded.own_hosts
+  )
+  where not c.shipped
+  returning c.* into v_channel;
+  if not found then
+    raise exception 'channel % comes with DripDrop', dripdrop._quoted(channel) using
+      errcode = 'ZD113', column = 'channel',
+      hint = 'Choose another name, or give it a provider with register_provider().';
+  end if;
+  perform dripdrop._put_fields('template.' || channel, template);
+  return v_channel;
+end
+$$;
+
+comment on function dripdrop.register_channel(
+  text, jsonb, text, text, text[], text, interval, boolean, boolean, boolean
+) is
+  'Adds a channel, or changes one that was added; then register_provider(), and start() for its '
+  'queue. template: what its templates hold, [{"field", "type", "description", "choices", '
+  '"pattern", "required"}, …]; one_of: fields of which at least one has to say something. '
+  'address_form: mailbox, phone, name or none; recipient_key: which field of the data holds the '
+  'address. own_headers: a regular expression of headers that no template may set. own_hosts: a '
+  'message may name its own server, by the url of its template.';
+
+-- raises  ZD113 it comes with DripDrop, ZD201 bad argument, ZD202 unknown channel
+create or replace function dripdrop.register_provider(
+  channel text,
+  provider text,
+  settings jsonb default '[]',
+  idempotent boolean default false,
+  batch_size int default 1
+)
+returns dripdrop.providers
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_provider dripdrop.providers;
+begin
+  perform dripdrop._check_json(settings, 'settings');
+  perform dripdrop._check_document(
+    jsonb_build_object(
+      'provider', provider, 'idempotent', idempotent, 'batch_size', batch_size
+    ),
+    'provider'
+  );
+  perform dripdrop._check_described(settings, 'setting', 'settings');
+  if dripdrop._channel(channel) is null then
+    raise exception 'channel % is unknown', dripdrop._quoted(channel) using
+      errcode = 'ZD202', column = 'channel',
+      hint = 'select * from dripdrop.channels() lists them; register_channel() adds one.';
+  end if;
+
+  insert into dripdrop.providers as p (channel, provider, idempotent, batch_size)
+  values (
+    register_provider.channel, register_provider.provider, register_provider.idempotent,
+    register_provider.batch_size
+  )
+  on conflict on constraint providers_pkey do update
+  set (idempotent, batch_size) = (excluded.idempotent, excluded.batch_size)
+  where not p.shipped
+  returning p.* into v_provider;
+  if not found then
+    raise exception 'provider % comes with DripDrop', dripdrop._quoted(provider) using
+      errcode = 'ZD113', column = 'provider', hint = 'Choose another name.';
+  end if;
+  perform dripdrop._put_fields(channel || '.' || provider, settings);
+  perform dripdrop._account_fields(channel || '.' || provider, null);
+  return v_provider;
+end
+$$;
+
+comment on function dripdrop.register_provider(text, text, jsonb, boolean, int) is
+  'Adds a provider to a channel, or changes one that was added; what sends for it claims the '
+  'channel''s messages. settings: what an account says about itself, [{"field", "type", '
+  '"description", "choices", "pattern", "required", "secret", "destination"}, …]. idempotent: a '
+  'second request with the same idempotency key delivers nothing twice.';
+
+-- raises  ZD201 with the path of the fault
+create or replace function dripdrop._check_described(list jsonb, kind text, path text)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if jsonb_typeof(list) is distinct from 'array' then
+    raise exception '% is not a list', path using
+      errcode = 'ZD201', column = path,
+      hint = 'Write [{"field": "text", "description": "the message", "required": true}].';
+  end if;
+  perform dripdrop._check_document(e.field, kind, format('%s[%s].', path, e.place - 1))
+  from jsonb_array_elements(list) with ordinality as e (field, place);
+  if (
+    select count(distinct e.field ->> 'field') < count(*)
+    from jsonb_array_elements(list) as e (field)
+  ) then
+    raise exception 'a field stands twice' using
+      errcode = 'ZD201', column = path, hint = 'Describe each field once.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_described(jsonb, text, text) is
+  'Raises ZD201 on a list of described fields that is none.';
+
+-- Fields without a release are those that were registered: no upgrade touches them.
+create or replace function dripdrop._put_fields(kind text, list jsonb)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  delete from dripdrop.fields as f where f.kind = _put_fields.kind and f.since is null;
+  perform dripdrop._field(
+    _put_fields.kind, e.field, coalesce(e.type, 'text'), e.description,
+    choices => e.choices, pattern => e.pattern, nullable => e.required is not true,
+    required => e.required is true, secret => e.secret is true,
+    destination => e.destination is true, since => null,
+    maximum => case
+      when coalesce(e.type, 'text') = 'text' and _put_fields.kind not like 'template.%' then 1000
+    end
+  )
+  from jsonb_to_recordset(list) as e (
+    field text, type text, description text, choices text[], pattern text, required boolean,
+    secret boolean, destination boolean
+  );
+end
+$$;
+
+comment on function dripdrop._put_fields(text, jsonb) is
+  'Replaces the registered fields of a kind of document.';
 
 -- plpgsql/senders/circuit.sql
 
@@ -8769,6 +9294,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   select x.id, c.id
   from dripdrop.step_executions as x
+  left join dripdrop.channels as h on h.channel = x.channel
   join dripdrop.sender_states as c
     on c.adapter_id = x.adapter_id
     and c.ended_at is null
@@ -8776,7 +9302,7 @@ as $$
   where x.id = any (executions)
     and (
       c.host = ''
-      or c.host = case when x.channel = 'webhook' then dripdrop._own_host(x.payload) end
+      or c.host = case when h.own_hosts then dripdrop._own_host(x.payload) end
     )
 $$;
 
@@ -8825,19 +9351,17 @@ comment on function dripdrop.list_circuits(text) is
 
 -- plpgsql/senders/providers.sql
 
--- What can be sent with. A provider is idempotent when a second request with our key delivers
--- nothing twice, so that an uncertain send may simply be repeated.
+-- What can be sent with.
 create or replace function dripdrop.providers()
 returns table (channel text, provider text, idempotent boolean)
 language sql
-immutable
-parallel safe
+stable
+security definer
 set search_path = pg_catalog, pg_temp
 as $$
-  values
-    ('email', 'smtp', false),
-    ('email', 'postmark', false),
-    ('webhook', 'default', true)
+  select p.channel, p.provider, p.idempotent
+  from dripdrop.providers as p
+  order by p.channel, p.provider
 $$;
 
 comment on function dripdrop.providers() is
@@ -8846,12 +9370,12 @@ comment on function dripdrop.providers() is
 create or replace function dripdrop._check_channel(channel text)
 returns void
 language plpgsql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
   if not exists (
-    select from dripdrop.providers() as p
+    select from dripdrop.providers as p
     where p.channel = _check_channel.channel
   ) then
     raise exception 'channel % is unknown', dripdrop._quoted(channel) using
@@ -8877,7 +9401,7 @@ as $$
   select 'dripdrop_render', 'queued'
   union all
   select distinct 'dripdrop_send_' || p.channel, 'rendered'
-  from dripdrop.providers() as p
+  from dripdrop.providers as p
 $$;
 
 comment on function dripdrop._queues() is 'The names of the queues.';
@@ -9261,25 +9785,6 @@ end;
 
 comment on function dripdrop._classify(text, text, text, text, text) is
   'The outcome that a refusal amounts to, and whether it condemns the address for good.';
-
--- How long a message is worth trying, from its first failure on.
-create or replace function dripdrop._retry_for(channel text, config jsonb)
-returns interval
-language sql
-immutable
-parallel safe
-return coalesce(
-  (config ->> 'retry_for')::interval,
-  case channel
-    when 'email' then interval '2 days'
-    when 'webhook' then interval '1 day'
-    else interval '4 hours'
-  end
-);
-
-comment on function dripdrop._retry_for(text, jsonb) is
-  'The step''s retry_for, else two days for email (RFC 5321, section 4.5.4.1), one for webhooks '
-  'and four hours for everything else.';
 
 -- plpgsql/senders/rest.sql
 
@@ -10022,14 +10527,62 @@ as $$
   select
     'security', 'the login would leave without TLS',
     'Choose starttls or tls, or set allow_plain to true for a server on this machine.'
-  where _setting_problems.kind = 'email.smtp'
-    and _setting_problems.config ->> 'security' = 'none'
+  where _setting_problems.config ->> 'security' = 'none'
     and _setting_problems.config ->> 'username' <> ''
     and _setting_problems.config -> 'allow_plain' is distinct from 'true'
+    and exists (
+      select from dripdrop.fields as f
+      where f.kind = _setting_problems.kind and f.field = 'allow_plain'
+    )
 $$;
 
 comment on function dripdrop._setting_problems(text, jsonb, boolean) is
   'What keeps a config from working for a provider, field by field.';
+
+-- plpgsql/senders/shipped.sql
+
+-- What comes with DripDrop, written anew with every installation. Rows that were registered stay as
+-- they are, also where a release brings a channel of the same name. A channel that no provider
+-- serves can be suppressed: lists of those who opted out come from elsewhere.
+insert into dripdrop.channels as c (
+  channel, address_form, recipient_key, one_of, own_headers, retry_for, unsubscribe, own_hosts,
+  shipped
+)
+values
+(
+  'email', 'mailbox', 'email', '{html,text}',
+  '^(from|sender|reply-to|to|cc|bcc|subject|date|message-id|mime-version|return-path|received'
+  '|dkim-signature|content-.*|resent-.*|x-smtpapi|x-msys-api|x-mc-.*)$',
+  -- RFC 5321, section 4.5.4.1
+  '2 days', true, false, true
+),
+(
+  'webhook', 'none', null, null,
+  '^(host|connection|content-(length|type)|transfer-encoding|webhook-(id|timestamp|signature))$',
+  '1 day', false, true, true
+),
+('sms', 'phone', 'phone', null, null, '4 hours', false, false, true),
+('whatsapp', 'phone', 'phone', null, null, '4 hours', false, false, true),
+('slack', 'name', 'slack', null, null, '4 hours', false, false, true),
+('telegram', 'name', 'telegram', null, null, '4 hours', false, false, true),
+('pubsub', 'none', null, null, null, '4 hours', false, false, true)
+on conflict on constraint channels_pkey do update
+set (
+  address_form, recipient_key, one_of, own_headers, retry_for, unsubscribe, topics, own_hosts
+) = (
+  excluded.address_form, excluded.recipient_key, excluded.one_of, excluded.own_headers,
+  excluded.retry_for, excluded.unsubscribe, excluded.topics, excluded.own_hosts
+)
+where c.shipped;
+
+insert into dripdrop.providers as p (channel, provider, idempotent, shipped)
+values
+('email', 'smtp', false, true),
+('email', 'postmark', false, true),
+('webhook', 'default', true, true)
+on conflict on constraint providers_pkey do update
+set idempotent = excluded.idempotent
+where p.shipped;
 
 -- plpgsql/senders/thresholds.sql
 
@@ -15277,13 +15830,14 @@ stable
 begin atomic
   select
     e.subscriber_type, e.subscriber_id, e.entry_key, x.channel, s.key,
-    coalesce(s.config ->> 'recipient_key', x.channel)
+    coalesce(s.config ->> 'recipient_key', c.recipient_key)
   from dripdrop.step_executions as x
   join dripdrop.steps as s on s.id = x.step_id and not s.recurring
   join dripdrop.enrollments as e on e.id = x.enrollment_id
+  join dripdrop.channels as c on c.channel = x.channel
   where x.enrollment_id = any(_unreachable.enrollments)
-    and not dripdrop._is_recipient(
-      x.channel, dripdrop._recipient(x.channel, s.config, e.data)
+    and not dripdrop._is_address(
+      c.address_form, dripdrop._recipient(c.address_form, c.recipient_key, s.config, e.data)
     );
 end;
 
@@ -16358,21 +16912,10 @@ as $$
     when jsonb_typeof(suppression) <> 'object' then 'object'
     when suppression - '{channel,recipient,reason,source,metadata,topic,expires_at}'::text[] <> '{}'
     then 'field'
-    when coalesce(
-      suppression ->> 'channel' <> all (
-        '{email,sms,webhook,pubsub,slack,telegram,whatsapp}'::text[]
-      ),
-      true
-    )
-    then 'channel'
-    when coalesce(
-      btrim(dripdrop._normalized(suppression ->> 'channel', suppression ->> 'recipient')), ''
-    ) = ''
+    when c.channel is null then 'channel'
+    when coalesce(btrim(dripdrop._address(c.address_form, suppression ->> 'recipient')), '') = ''
     then 'recipient'
-    when not dripdrop._can_be_suppressed(
-      suppression ->> 'channel', suppression ->> 'recipient'
-    )
-    then 'address'
+    when not dripdrop._can_be_suppressed(c.address_form, suppression ->> 'recipient') then 'address'
     when suppression ->> 'expires_at' is not null
       and not dripdrop._is_time_to_come(suppression ->> 'expires_at')
     then 'expires_at'
@@ -16386,6 +16929,8 @@ as $$
     )
     then 'topic'
   end
+  from (values (1)) as one
+  left join dripdrop.channels as c on c.channel = suppression ->> 'channel'
 $$;
 
 comment on function dripdrop._suppression_fault(text, jsonb) is
@@ -16420,7 +16965,7 @@ begin
     when 'channel' then
       raise exception 'channel % is unknown', v_value using
         errcode = 'ZD202', column = 'channel', detail = v_place,
-        hint = 'Use email, sms, webhook, pubsub, slack, telegram or whatsapp.';
+        hint = 'select * from dripdrop.channels() lists them.';
     when 'recipient' then
       raise exception 'a recipient is needed' using
         errcode = 'ZD201', column = 'recipient', detail = v_place,
@@ -16497,7 +17042,7 @@ comment on function dripdrop._check_suppressions(text, jsonb) is
 
 -- A suppression may name an address that could never be sent to, such as one of another script:
 -- it does no harm. What could match nothing at all is a mistake.
-create or replace function dripdrop._can_be_suppressed(channel text, recipient text)
+create or replace function dripdrop._can_be_suppressed(form text, recipient text)
 returns boolean
 language sql
 immutable
@@ -16505,15 +17050,15 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
   select case
-    when channel = 'email'
-    then dripdrop._normalized(channel, recipient) ~ '^[^@[:space:]]*@[^@[:space:]]+$'
-      and dripdrop._normalized(channel, recipient) !~ E'[][()<>,;:"\\\\*]|[.]$'
-    else dripdrop._is_recipient(channel, dripdrop._normalized(channel, recipient))
+    when form = 'mailbox'
+    then dripdrop._address(form, recipient) ~ '^[^@[:space:]]*@[^@[:space:]]+$'
+      and dripdrop._address(form, recipient) !~ E'[][()<>,;:"\\\\*]|[.]$'
+    else dripdrop._is_address(form, dripdrop._address(form, recipient))
   end
 $$;
 
 comment on function dripdrop._can_be_suppressed(text, text) is
-  'Whether this is an address of the channel or, for email, a domain with its @.';
+  'Whether this is an address of its form or, for a mailbox, a domain with its @.';
 
 -- plpgsql/consent/suppress.sql
 
@@ -16616,9 +17161,10 @@ as $$
 begin
   perform dripdrop._hold(array(
     select distinct dripdrop._held_thing(
-      'recipient', s.tenant_key, dripdrop._normalized(s.channel, s.recipient)
+      'recipient', s.tenant_key, dripdrop._address(c.address_form, s.recipient)
     )
     from unnest(suppressions) as s
+    join dripdrop.channels as c on c.channel = s.channel
   ));
   return query
   insert into dripdrop.suppressions as p (
@@ -16700,8 +17246,9 @@ begin atomic
       'infinity'
     )
   from unnest(suppressions) with ordinality as s
+  join dripdrop.channels as c on c.channel = s.channel
   cross join lateral (
-    select dripdrop._normalized(s.channel, s.recipient) as normalized
+    select dripdrop._address(c.address_form, s.recipient) as normalized
   ) as n
   order by
     n.normalized, s.channel, s.tenant_key, s.topic, dripdrop._severity(s.reason) desc,
@@ -16911,8 +17458,9 @@ begin atomic
   from dripdrop.suppressions as p
   where p.recipient_normalized = any(array[
       _suppressions_of.recipient_normalized,
+      -- A domain is suppressed as @example.com; a name may begin so itself.
       case
-        when _suppressions_of.channel = 'email'
+        when strpos(_suppressions_of.recipient_normalized, '@') > 1
         then substr(
           _suppressions_of.recipient_normalized, strpos(_suppressions_of.recipient_normalized, '@')
         )
@@ -16980,15 +17528,22 @@ as $$
   select p.*
   from dripdrop.suppressions as p
   where p.tenant_key is not distinct from list_suppressions.tenant_key
-    and p.recipient_normalized = any (array[
-      substring(dripdrop._normalized('email', list_suppressions.recipient) from '@.*$'),
-      dripdrop._normalized('email', list_suppressions.recipient),
-      dripdrop._normalized('sms', list_suppressions.recipient),
-      dripdrop._normalized('webhook', list_suppressions.recipient)
-    ])
-    and (
-      p.recipient_normalized = dripdrop._normalized(p.channel, list_suppressions.recipient)
-      or p.channel = 'email' and p.recipient_normalized like '@%'
+    and p.recipient_normalized = any (array(
+      select a.address
+      from (values ('mailbox'), ('phone'), ('name'), ('none')) as f (form)
+      cross join lateral (
+        values
+        (dripdrop._address(f.form, list_suppressions.recipient)),
+        (substring(dripdrop._address(f.form, list_suppressions.recipient) from '@.*$'))
+      ) as a (address)
+    ))
+    and exists (
+      select from dripdrop.channels as c
+      where c.channel = p.channel
+        and (
+          p.recipient_normalized = dripdrop._address(c.address_form, list_suppressions.recipient)
+          or c.address_form = 'mailbox' and p.recipient_normalized like '@%'
+        )
     )
   order by recipient_normalized, channel, topic nulls first
 $$;
@@ -17344,18 +17899,18 @@ comment on function dripdrop.get_subscriptions(text, text, text) is
 
 -- plpgsql/consent/unsubscribe.sql
 
--- Marketing email carries a link to unsubscribe, anything else only if its step says so.
-create or replace function dripdrop._carries_unsubscribe(channel text, config jsonb)
+-- Of channels that have such links: marketing carries one, anything else only if its step says so.
+create or replace function dripdrop._carries_unsubscribe(unsubscribe boolean, config jsonb)
 returns boolean
 language sql
 immutable
 parallel safe
-return channel = 'email' and coalesce(
+return unsubscribe and coalesce(
   (config ->> 'unsubscribe')::boolean,
   config ->> 'kind' is distinct from 'transactional'
 );
 
-comment on function dripdrop._carries_unsubscribe(text, jsonb) is
+comment on function dripdrop._carries_unsubscribe(boolean, jsonb) is
   'Whether the messages of a step carry a link to unsubscribe, where there is an address for it.';
 
 -- raises  ZD201, with the parameter in the diagnostics' column field
@@ -17378,7 +17933,7 @@ begin
       errcode = 'ZD201', column = 'unsubscribe_url',
       hint = 'For example "https://mail.example.com": where dripdrop web answers, without a query.';
   end if;
-  if unsubscribe_mailto <> '' and not dripdrop._is_recipient('email', unsubscribe_mailto) then
+  if unsubscribe_mailto <> '' and not dripdrop._is_address('mailbox', unsubscribe_mailto) then
     raise exception 'unsubscribe_mailto % is not an email address',
       dripdrop._quoted(unsubscribe_mailto) using
       errcode = 'ZD201', column = 'unsubscribe_mailto',
@@ -17429,12 +17984,13 @@ begin
   return (
     select jsonb_object_agg(s.id, dripdrop._unsubscribe_link(s.tenant_key))
     from dripdrop.steps as s
+    join dripdrop.channels as c on c.channel = s.channel
     where s.id in (
         select x.step_id
         from dripdrop.step_executions as x
         where x.id = any (_unsubscribe_links.executions)
       )
-      and dripdrop._carries_unsubscribe(s.channel, s.config)
+      and dripdrop._carries_unsubscribe(c.unsubscribe, s.config)
       and dripdrop._unsubscribe_link(s.tenant_key) is not null
   );
 end
@@ -19681,6 +20237,10 @@ declare
   v_config jsonb := config;
 begin
   perform dripdrop._check_step_config(config);
+  if config ? 'topic' and not (dripdrop._channel(channel)).topics then
+    raise exception 'messages over % are about no topic', channel using
+      errcode = 'ZD201', column = 'config.topic', hint = 'Leave it out.';
+  end if;
   if config ? 'channel_adapter_rotation' then
     v_config := v_config || jsonb_build_object(
       'channel_adapter_rotation',
@@ -19728,63 +20288,26 @@ $$;
 comment on function dripdrop._check_step_config(jsonb) is
   'Raises on a setting of a step that is unknown or has a bad value.';
 
--- The fields a channel knows, and those it cannot do without.
---
 -- raises  ZD201 with the path of the fault
 create or replace function dripdrop._check_template(channel text, template jsonb)
 returns void
 language plpgsql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_fields text[] := case channel
-    when 'email' then array['subject', 'html', 'text', 'from', 'reply_to', 'headers']
-    when 'webhook' then array['url', 'method', 'type', 'body', 'headers']
-  end;
-  v_fault text;
+  v_channel dripdrop.channels := dripdrop._channel(channel);
 begin
-  if jsonb_typeof(template) is distinct from 'object' then
-    raise exception 'template is not an object' using
-      errcode = 'ZD201', column = 'template',
-      hint = format(
-        'The fields of a template for %s are %s.', channel, array_to_string(v_fields, ', ')
-      );
-  end if;
-  select field into v_fault
-  from jsonb_object_keys(template) as field
-  where not field = any (v_fields);
-  if v_fault is not null then
-    raise exception 'a template for % has no field %', channel, dripdrop._quoted(v_fault) using
-      errcode = 'ZD201', column = 'template.' || v_fault,
-      hint = dripdrop._instead(
-        'template', v_fault,
-        format('The fields are %s.', array_to_string(v_fields, ', '))
-      );
-  end if;
-  select field.key into v_fault
-  from jsonb_each(template) as field
-  where jsonb_typeof(field.value) <> 'null'
-    and jsonb_typeof(field.value) <> case field.key
-      when 'headers' then 'object'
-      when 'body' then jsonb_typeof(field.value)
-      else 'string'
-    end;
-  if v_fault is not null then
-    raise exception 'template field % has the wrong type', dripdrop._quoted(v_fault) using
-      errcode = 'ZD201', column = 'template.' || v_fault,
-      hint = 'headers is an object, body anything, every other field a text.';
-  end if;
-  perform dripdrop._check_template_headers(channel, template -> 'headers');
+  perform dripdrop._check_document(template, 'template.' || channel, 'template.');
+  perform dripdrop._check_template_headers(v_channel, template -> 'headers');
   perform dripdrop._check_liquid(field.value, 'template.' || field.key, 'message')
   from jsonb_each(template) as field;
-  if channel = 'email' and coalesce(btrim(template ->> 'subject'), '') = '' then
-    raise exception 'an email needs a subject' using
-      errcode = 'ZD201', column = 'template.subject', hint = 'For example "Welcome {{ name }}!".';
-  end if;
-  if channel = 'email' and btrim(concat(template ->> 'html', template ->> 'text')) = '' then
-    raise exception 'an email needs html or text' using
-      errcode = 'ZD201', column = 'template.html', hint = 'Give html, text or both.';
+  if not exists (
+    select from unnest(v_channel.one_of) as o (field) where btrim(template ->> o.field) <> ''
+  ) and v_channel.one_of is not null then
+    raise exception 'a template for % needs %', channel, array_to_string(v_channel.one_of, ' or ')
+      using errcode = 'ZD201', column = 'template.' || v_channel.one_of[1],
+      hint = format('Give %s or both.', array_to_string(v_channel.one_of, ', '));
   end if;
 end
 $$;
@@ -19795,14 +20318,18 @@ comment on function dripdrop._check_template(text, jsonb) is
 -- What the message says itself, and what would make it go to others, is no template's to set.
 --
 -- raises  ZD201 with the path of the fault
-create or replace function dripdrop._check_template_headers(channel text, headers jsonb)
+create or replace function dripdrop._check_template_headers(
+  channel dripdrop.channels,
+  headers jsonb
+)
 returns void
 language plpgsql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_header record;
+  v_field text;
 begin
   if coalesce(jsonb_typeof(headers), 'null') <> 'object' then
     return;
@@ -19817,21 +20344,17 @@ begin
         errcode = 'ZD201', column = 'template.headers.' || left(v_header.name, 100),
         hint = 'A name has letters, digits and "-", a value is a text.';
     end if;
-    if v_header.name ~* (case channel
-      when 'email' then
-        '^(from|sender|reply-to|to|cc|bcc|subject|date|message-id|mime-version|return-path|received'
-        '|dkim-signature|content-.*|resent-.*|x-smtpapi|x-msys-api|x-mc-.*)$'
-      when 'webhook' then
-        '^(host|connection|content-(length|type)|transfer-encoding'
-        '|webhook-(id|timestamp|signature))$'
-    end) then
+    if v_header.name ~* channel.own_headers then
+      v_field := lower(replace(v_header.name, '-', '_'));
       raise exception 'header % is not the template''s to set',
         dripdrop._quoted(v_header.name) using
         errcode = 'ZD201', column = 'template.headers.' || v_header.name,
         hint = case
-          when channel = 'webhook' then 'The request sets it itself.'
-          when v_header.name ~* '^(from|reply-to|subject)$'
-          then format('Write "%s" in the template.', lower(replace(v_header.name, '-', '_')))
+          when exists (
+            select from dripdrop.fields as f
+            where f.kind = 'template.' || channel.channel and f.field = v_field
+          )
+          then format('Write "%s" in the template.', v_field)
           when v_header.name ~* '^(to|cc|bcc|resent-)'
           then 'A message goes to one address, which was checked; enrol others themselves.'
           else 'The message sets it itself.'
@@ -19841,7 +20364,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._check_template_headers(text, jsonb) is
+comment on function dripdrop._check_template_headers(dripdrop.channels, jsonb) is
   'Raises on a header that a template may not set.';
 
 -- Steps are added to drafts only. Position defaults to the place after the last step.
@@ -21083,7 +21606,7 @@ as $$
         case (execution).retry_count when 1 then 'attempt' else 'attempts' end,
         'up to ' || (config ->> 'max_retries') || ' times, ',
         to_char(
-          ((execution).failing_since + dripdrop._retry_for((execution).channel, config))
+          ((execution).failing_since + coalesce((config ->> 'retry_for')::interval, c.retry_for))
           at time zone 'UTC',
           'YYYY-MM-DD HH24:MI:SS'
         )
@@ -21091,6 +21614,8 @@ as $$
     end,
     (execution).error_message
   ), '')
+  from (values (1)) as one
+  left join dripdrop.channels as c on c.channel = (execution).channel
 $$;
 
 comment on function dripdrop._describe_retries(dripdrop.step_executions, jsonb) is
@@ -21105,6 +21630,8 @@ returns table (
   id uuid,
   tenant_key text,
   channel text,
+  address_form text,
+  recipient_key text,
   config jsonb,
   hooks text[],
   active boolean,
@@ -21134,7 +21661,8 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
   select
-    s.id, s.tenant_key, s.channel, s.config, s.hooks, s.active, q.active, q.key,
+    s.id, s.tenant_key, s.channel, c.address_form, c.recipient_key, s.config, s.hooks, s.active,
+    q.active, q.key,
     q.exclusive_group is not null and not at_fence,
     coalesce(q.time_zone, dripdrop._default_time_zone(s.tenant_key)),
     nullif(
@@ -21142,7 +21670,7 @@ as $$
     ),
     (s.config ->> 'stale_after')::interval,
     s.config ->> 'on_stale',
-    dripdrop._retry_for(s.channel, s.config),
+    coalesce((s.config ->> 'retry_for')::interval, c.retry_for),
     s.timing ->> 'on_timeout',
     coalesce((s.config ->> 'require_verified_recipient')::boolean, false),
     s.config ->> 'topic', t.id, t.opt_in,
@@ -21154,6 +21682,7 @@ as $$
   from dripdrop.steps as s
   join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
   join dripdrop.sequences as q on q.id = v.sequence_id
+  left join dripdrop.channels as c on c.channel = s.channel
   left join dripdrop.topics as t
     on t.key = s.config ->> 'topic' and t.tenant_key is not distinct from s.tenant_key
   left join lateral dripdrop._questions(s.id, q.id) as asked on not at_fence
@@ -21208,7 +21737,7 @@ as $$
     ) as w
   )
   select
-    x.id, _facts.at, s.channel, x.due_at,
+    x.id, _facts.at, s.address_form, x.due_at,
     dripdrop._delay(
       x.scheduled_for, s.stale_after, s.send_window,
       dripdrop._time_zone(e.data, s.config, s.time_zone), s.tenant_key, _facts.at
@@ -21249,7 +21778,7 @@ as $$
     select
       case
         when x.state = 'rendered' then x.recipient
-        else dripdrop._recipient(s.channel, s.config, e.data)
+        else dripdrop._recipient(s.address_form, s.recipient_key, s.config, e.data)
       end as recipient
     offset 0
   ) as address
@@ -21293,7 +21822,11 @@ begin atomic
     x.awaited_event, x.hooks, x.hook_failures, x.circuit_id, x.adapter_id,
     case when x.payload is not null or x.state = 'queued' then x.adapter_id end,
     x.recipient,
-    case when x.channel = 'webhook' then dripdrop._own_host(x.payload) end
+    case
+      when x.payload is not null
+        and (select c.own_hosts from dripdrop.channels as c where c.channel = x.channel)
+      then dripdrop._own_host(x.payload)
+    end
   from dripdrop.step_executions as x
   where x.id = any(executions);
 end;
@@ -21369,7 +21902,7 @@ begin atomic
     (fact).failure, (fact).failed_condition, null, null
   union all
   select 110, 'recipient', false,
-    case when not dripdrop._is_recipient((fact).channel, (fact).recipient) then 'skip' end,
+    case when not dripdrop._is_address((fact).address_form, (fact).recipient) then 'skip' end,
     case when (fact).recipient is null then 'no_recipient' else 'invalid_recipient' end,
     null, null, null
   union all
@@ -22932,7 +23465,7 @@ begin
       else jsonb_populate_record(r, jsonb_build_object(
         'outcome',
         case
-          when x.channel = 'webhook' and dripdrop._own_host(x.payload) is not null
+          when c.own_hosts and dripdrop._own_host(x.payload) is not null
           then case r.outcome when 'auth_error' then 'failed' else 'retry' end
           when r.outcome <> 'rate_limited' and x.adapter_id in (
             select y.adapter_id
@@ -22947,6 +23480,7 @@ begin
     end
     from unnest(results) as r
     join dripdrop.step_executions as x on x.id = r.execution
+    left join dripdrop.channels as c on c.channel = x.channel
     order by r.execution
   );
 end
@@ -22982,8 +23516,9 @@ as $$
     r.retry_after
   from unnest(results) as r
   join dripdrop.step_executions as x on x.id = r.execution
+  left join dripdrop.channels as c on c.channel = x.channel
   cross join lateral (
-    select case when x.channel = 'webhook' then dripdrop._own_host(x.payload) end as host
+    select case when c.own_hosts then dripdrop._own_host(x.payload) end as host
   ) as own
 $$;
 
@@ -23013,7 +23548,7 @@ create or replace function dripdrop._verdict(
   result dripdrop._send_result,
   enrollment_state text,
   execution_id uuid,
-  channel text,
+  retry_for interval,
   retry_count int,
   failing_since timestamptz,
   config jsonb,
@@ -23042,7 +23577,8 @@ begin atomic
           or (result.outcome = 'bounced' and result.hard is not true)
         then
           case
-            when at >= failing_since + dripdrop._retry_for(channel, config) then 'failed'
+            when at >= failing_since + coalesce((config ->> 'retry_for')::interval, retry_for)
+            then 'failed'
             when retry_count + 1 >= (config ->> 'max_retries')::int then 'failed'
             else 'scheduled'
           end
@@ -23059,14 +23595,14 @@ begin atomic
             then at + make_interval(secs => least(result.retry_after, 86400))
             else at + dripdrop._retry_pause(retry_count, execution_id)
           end,
-          coalesce(failing_since, at) + dripdrop._retry_for(channel, config)
+          coalesce(failing_since, at) + coalesce((config ->> 'retry_for')::interval, retry_for)
         )
       end as due_at
   ) as v;
 end;
 
 comment on function dripdrop._verdict(
-  dripdrop._send_result, text, uuid, text, int, timestamptz, jsonb, boolean, timestamptz
+  dripdrop._send_result, text, uuid, interval, int, timestamptz, jsonb, boolean, timestamptz
 ) is
   'The state an outcome leads to and, when it is to be tried again, when.';
 
@@ -23110,13 +23646,19 @@ begin atomic
   left join dripdrop.channel_adapters as a on a.id = x.adapter_id
   left join lateral (
     select p.idempotent
-    from dripdrop.providers() as p
+    from dripdrop.providers as p
     where r.outcome = 'maybe_sent'
       and p.channel = a.channel
       and p.provider = a.provider
   ) as maybe on true
+  left join lateral (
+    select c.retry_for
+    from dripdrop.channels as c
+    where c.channel = x.channel and r.outcome <> 'sent'
+    offset 0
+  ) as patience on true
   cross join lateral dripdrop._verdict(
-    r, e.state, x.id, x.channel, x.retry_count, x.failing_since, s.config,
+    r, e.state, x.id, patience.retry_for, x.retry_count, x.failing_since, s.config,
     coalesce(maybe.idempotent, false), _verdicts.at
   ) as v;
 end;
@@ -23551,7 +24093,7 @@ as $$
     cross join lateral (
       select exists (
         select from dripdrop.channel_adapters as a
-        join dripdrop.providers() as p on p.channel = a.channel and p.provider = a.provider
+        join dripdrop.providers as p on p.channel = a.channel and p.provider = a.provider
         where a.id = x.adapter_id and p.idempotent
       ) as idempotent
       offset 0
@@ -26227,10 +26769,11 @@ begin
     'transactional.',
     true
   from dripdrop.steps as s
+  join dripdrop.channels as c on c.channel = s.channel
   join dripdrop.sequence_versions as v on v.id = s.sequence_version_id and v.state = 'active'
   join dripdrop.sequences as q on q.id = v.sequence_id and q.active
   where s.active
-    and dripdrop._carries_unsubscribe(s.channel, s.config)
+    and dripdrop._carries_unsubscribe(c.unsubscribe, s.config)
     and dripdrop._unsubscribe_link(s.tenant_key) is null
     and not exists (
       select from jsonb_object_keys(coalesce(s.template_content -> 'headers', '{}')) as header
@@ -26750,9 +27293,12 @@ as $$
     select
       x.tenant_key, x.adapter_id, x.channel, count(*) as messages,
       min(x.failing_since) as since, mode() within group (order by x.reason) as reason,
-      max(x.failing_since + dripdrop._retry_for(x.channel, s.config)) as until
+      max(
+        x.failing_since + coalesce((s.config ->> 'retry_for')::interval, c.retry_for)
+      ) as until
     from dripdrop.step_executions as x
     join dripdrop.steps as s on s.id = x.step_id
+    left join dripdrop.channels as c on c.channel = x.channel
     where x.failing_since <= _retry_problems.at - interval '1 hour' and x.ended_at is null
     group by x.tenant_key, x.adapter_id, x.channel
     order by messages desc
@@ -27072,6 +27618,27 @@ comment on column dripdrop.channel_adapters.time_zone is
   'The zone its days are counted in; null means the tenant''s, else UTC.';
 comment on column dripdrop.channel_adapters.inserted_at is 'When the row was made.';
 comment on column dripdrop.channel_adapters.updated_at is 'When the row last changed.';
+comment on table dripdrop.channels is
+  'What messages are sent over: how it addresses people and what it can. What its templates hold '
+  'is in fields, under template and its name.';
+comment on column dripdrop.channels.channel is 'Its name; dripdrop_send_… is its queue.';
+comment on column dripdrop.channels.address_form is
+  'mailbox, phone or name (compared in small letters), or none: the channel has no addresses.';
+comment on column dripdrop.channels.recipient_key is
+  'Which field of an enrolment''s data holds the address, unless the step says so.';
+comment on column dripdrop.channels.one_of is
+  'Fields of the template of which at least one has to say something.';
+comment on column dripdrop.channels.own_headers is
+  'A regular expression of the headers that the message sets itself, and no template may.';
+comment on column dripdrop.channels.retry_for is
+  'How long a message is worth trying, from its first failure on, unless the step says so.';
+comment on column dripdrop.channels.unsubscribe is
+  'Whether its marketing messages carry a link to unsubscribe.';
+comment on column dripdrop.channels.topics is 'Whether its messages may be about a topic.';
+comment on column dripdrop.channels.own_hosts is
+  'Whether a message may name its own server, by the url of its template.';
+comment on column dripdrop.channels.shipped is
+  'Whether it comes with DripDrop; others were registered, and upgrades leave them alone.';
 comment on table dripdrop.counters is
   'What limits have used up: one row per limit and what it counts, locked by whoever uses it.';
 comment on column dripdrop.counters.id is 'Time-ordered uuid; rows are locked in its order.';
@@ -27383,6 +27950,18 @@ comment on column dripdrop.http_hooks.last_test_at is 'When it was last tried by
 comment on column dripdrop.http_hooks.last_test_result is 'What that gave, redacted.';
 comment on column dripdrop.http_hooks.inserted_at is 'When the row was made.';
 comment on column dripdrop.http_hooks.updated_at is 'When the row last changed.';
+comment on table dripdrop.providers is
+  'What sends over a channel. What its accounts say about themselves is in fields, under the '
+  'channel and its name.';
+comment on column dripdrop.providers.channel is 'The channel.';
+comment on column dripdrop.providers.provider is 'Its name, unique in the channel.';
+comment on column dripdrop.providers.idempotent is
+  'Whether a second request with our key delivers nothing twice, so that an uncertain send is '
+  'repeated.';
+comment on column dripdrop.providers.batch_size is
+  'How many messages one call takes; for senders to read, the engine does not.';
+comment on column dripdrop.providers.shipped is
+  'Whether it comes with DripDrop; others were registered, and upgrades leave them alone.';
 comment on table dripdrop.sequence_versions is
   'One edition of a sequence. People stay on the version they were enrolled in.';
 comment on column dripdrop.sequence_versions.id is 'Time-ordered uuid.';
@@ -27905,6 +28484,7 @@ declare
     "dripdrop_admin": [
       "activate_sequence_version",
       "apply",
+      "channels",
       "check_schema",
       "check_thresholds",
       "create_channel_adapter",
@@ -27964,6 +28544,8 @@ declare
       "providers",
       "reconcile",
       "record_hook_test",
+      "register_channel",
+      "register_provider",
       "release",
       "replay",
       "reply_codes",
@@ -27998,6 +28580,7 @@ declare
       "version"
     ],
     "dripdrop_app": [
+      "channels",
       "cron_next",
       "enroll",
       "enroll_many",
@@ -28031,6 +28614,7 @@ declare
     ],
     "dripdrop_sender": [
       "call_hook",
+      "channels",
       "check_schema",
       "check_thresholds",
       "claim_hooks",
@@ -28068,6 +28652,7 @@ declare
       "_set_time",
       "_visible",
       "_without_pointer",
+      "channels",
       "errors",
       "fields",
       "json_schema",

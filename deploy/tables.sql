@@ -378,6 +378,30 @@ create unique index channel_adapters_one_default
 on dripdrop.channel_adapters (tenant_key, channel) nulls not distinct
 where is_default;
 
+-- sql/tables/channels.sql
+
+create table dripdrop.channels (
+  channel text not null,
+  address_form text not null default 'none',
+  recipient_key text,
+  one_of text[],
+  own_headers text,
+  retry_for interval not null default '4 hours',
+  unsubscribe boolean not null default false,
+  topics boolean not null default true,
+  own_hosts boolean not null default false,
+  shipped boolean not null default false,
+  constraint channels_pkey primary key (channel),
+  constraint channels_name_fits_a_queue check (channel ~ '^[a-z][a-z0-9_]{0,30}$'),
+  constraint channels_address_form_is_known check (
+    address_form in ('mailbox', 'phone', 'name', 'none')
+  ),
+  constraint channels_with_addresses_say_where_they_stand check (
+    (address_form = 'none') = (recipient_key is null)
+  ),
+  constraint channels_retry_for_is_positive check (retry_for > interval '0')
+);
+
 -- sql/tables/counters.sql
 
 create table dripdrop.counters (
@@ -822,6 +846,20 @@ create table dripdrop.http_hooks (
   constraint http_hooks_response_type_is_known check (
     response_type in ('json', 'text', 'number', 'boolean')
   )
+);
+
+-- sql/tables/providers.sql
+
+create table dripdrop.providers (
+  channel text not null,
+  provider text not null,
+  idempotent boolean not null default false,
+  batch_size int not null default 1,
+  shipped boolean not null default false,
+  constraint providers_pkey primary key (channel, provider),
+  constraint providers_of_a_channel foreign key (channel) references dripdrop.channels (channel),
+  constraint providers_name_is_a_slug check (provider ~ '^[a-z][a-z0-9_]{0,62}$'),
+  constraint providers_batch_size_is_positive check (batch_size > 0)
 );
 
 -- sql/tables/sequence_versions.sql

@@ -63,7 +63,11 @@ FOLDERS = (
 """The folders of plpgsql/ from the ground up: each calls only those before it."""
 
 
-OWN = {"fields": "where since is null"}
+OWN = {
+    "channels": "where not shipped",
+    "fields": "where since is null",
+    "providers": "where not shipped",
+}
 """Of tables that the script itself fills, the rows that it does not make."""
 
 

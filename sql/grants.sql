@@ -16,6 +16,7 @@ declare
     "dripdrop_admin": [
       "activate_sequence_version",
       "apply",
+      "channels",
       "check_schema",
       "check_thresholds",
       "create_channel_adapter",
@@ -75,6 +76,8 @@ declare
       "providers",
       "reconcile",
       "record_hook_test",
+      "register_channel",
+      "register_provider",
       "release",
       "replay",
       "reply_codes",
@@ -109,6 +112,7 @@ declare
       "version"
     ],
     "dripdrop_app": [
+      "channels",
       "cron_next",
       "enroll",
       "enroll_many",
@@ -142,6 +146,7 @@ declare
     ],
     "dripdrop_sender": [
       "call_hook",
+      "channels",
       "check_schema",
       "check_thresholds",
       "claim_hooks",
@@ -179,6 +184,7 @@ declare
       "_set_time",
       "_visible",
       "_without_pointer",
+      "channels",
       "errors",
       "fields",
       "json_schema",

@@ -113,7 +113,7 @@ comment on type dripdrop._finding is 'What follows from a condition: action, rea
 create type dripdrop._fact as (
   execution_id uuid,
   at timestamptz,
-  channel text,
+  address_form text,
   due_at timestamptz,
   late interval,
   fault text,

@@ -294,8 +294,39 @@ class Statements(ABC, Generic[One, Many, Value]):
         """List what documents may say, one row per field, by kind of document."""
 
     @_statement
-    def json_schema(self, kind: str = "sequence") -> Value:
+    def json_schema(self, kind: str = ...) -> Value:
         """Return a JSON Schema of the documents of a kind, for editors."""
+
+    @_statement
+    def channels(self) -> Many:
+        """List the channels, how they address people, what they can, and who serves them."""
+
+    @_statement
+    def register_channel(
+        self,
+        channel: str,
+        template: Json,
+        address_form: str = ...,
+        recipient_key: str | None = ...,
+        one_of: Sequence[str] | None = ...,
+        own_headers: str | None = ...,
+        retry_for: timedelta | str = ...,
+        unsubscribe: bool = ...,
+        topics: bool = ...,
+        own_hosts: bool = ...,
+    ) -> One:
+        """Add a channel, or change one that was added."""
+
+    @_statement
+    def register_provider(
+        self,
+        channel: str,
+        provider: str,
+        settings: Json = ...,
+        idempotent: bool = ...,
+        batch_size: int = ...,
+    ) -> One:
+        """Add a provider to a channel, or change one that was added."""
 
     @_statement
     def provider_settings(self) -> Many:

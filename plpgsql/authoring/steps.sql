@@ -63,6 +63,10 @@ declare
   v_config jsonb := config;
 begin
   perform dripdrop._check_step_config(config);
+  if config ? 'topic' and not (dripdrop._channel(channel)).topics then
+    raise exception 'messages over % are about no topic', channel using
+      errcode = 'ZD201', column = 'config.topic', hint = 'Leave it out.';
+  end if;
   if config ? 'channel_adapter_rotation' then
     v_config := v_config || jsonb_build_object(
       'channel_adapter_rotation',
@@ -110,63 +114,26 @@ $$;
 comment on function dripdrop._check_step_config(jsonb) is
   'Raises on a setting of a step that is unknown or has a bad value.';
 
--- The fields a channel knows, and those it cannot do without.
---
 -- raises  ZD201 with the path of the fault
 create or replace function dripdrop._check_template(channel text, template jsonb)
 returns void
 language plpgsql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_fields text[] := case channel
-    when 'email' then array['subject', 'html', 'text', 'from', 'reply_to', 'headers']
-    when 'webhook' then array['url', 'method', 'type', 'body', 'headers']
-  end;
-  v_fault text;
+  v_channel dripdrop.channels := dripdrop._channel(channel);
 begin
-  if jsonb_typeof(template) is distinct from 'object' then
-    raise exception 'template is not an object' using
-      errcode = 'ZD201', column = 'template',
-      hint = format(
-        'The fields of a template for %s are %s.', channel, array_to_string(v_fields, ', ')
-      );
-  end if;
-  select field into v_fault
-  from jsonb_object_keys(template) as field
-  where not field = any (v_fields);
-  if v_fault is not null then
-    raise exception 'a template for % has no field %', channel, dripdrop._quoted(v_fault) using
-      errcode = 'ZD201', column = 'template.' || v_fault,
-      hint = dripdrop._instead(
-        'template', v_fault,
-        format('The fields are %s.', array_to_string(v_fields, ', '))
-      );
-  end if;
-  select field.key into v_fault
-  from jsonb_each(template) as field
-  where jsonb_typeof(field.value) <> 'null'
-    and jsonb_typeof(field.value) <> case field.key
-      when 'headers' then 'object'
-      when 'body' then jsonb_typeof(field.value)
-      else 'string'
-    end;
-  if v_fault is not null then
-    raise exception 'template field % has the wrong type', dripdrop._quoted(v_fault) using
-      errcode = 'ZD201', column = 'template.' || v_fault,
-      hint = 'headers is an object, body anything, every other field a text.';
-  end if;
-  perform dripdrop._check_template_headers(channel, template -> 'headers');
+  perform dripdrop._check_document(template, 'template.' || channel, 'template.');
+  perform dripdrop._check_template_headers(v_channel, template -> 'headers');
   perform dripdrop._check_liquid(field.value, 'template.' || field.key, 'message')
   from jsonb_each(template) as field;
-  if channel = 'email' and coalesce(btrim(template ->> 'subject'), '') = '' then
-    raise exception 'an email needs a subject' using
-      errcode = 'ZD201', column = 'template.subject', hint = 'For example "Welcome {{ name }}!".';
-  end if;
-  if channel = 'email' and btrim(concat(template ->> 'html', template ->> 'text')) = '' then
-    raise exception 'an email needs html or text' using
-      errcode = 'ZD201', column = 'template.html', hint = 'Give html, text or both.';
+  if not exists (
+    select from unnest(v_channel.one_of) as o (field) where btrim(template ->> o.field) <> ''
+  ) and v_channel.one_of is not null then
+    raise exception 'a template for % needs %', channel, array_to_string(v_channel.one_of, ' or ')
+      using errcode = 'ZD201', column = 'template.' || v_channel.one_of[1],
+      hint = format('Give %s or both.', array_to_string(v_channel.one_of, ', '));
   end if;
 end
 $$;
@@ -177,14 +144,18 @@ comment on function dripdrop._check_template(text, jsonb) is
 -- What the message says itself, and what would make it go to others, is no template's to set.
 --
 -- raises  ZD201 with the path of the fault
-create or replace function dripdrop._check_template_headers(channel text, headers jsonb)
+create or replace function dripdrop._check_template_headers(
+  channel dripdrop.channels,
+  headers jsonb
+)
 returns void
 language plpgsql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_header record;
+  v_field text;
 begin
   if coalesce(jsonb_typeof(headers), 'null') <> 'object' then
     return;
@@ -199,21 +170,17 @@ begin
         errcode = 'ZD201', column = 'template.headers.' || left(v_header.name, 100),
         hint = 'A name has letters, digits and "-", a value is a text.';
     end if;
-    if v_header.name ~* (case channel
-      when 'email' then
-        '^(from|sender|reply-to|to|cc|bcc|subject|date|message-id|mime-version|return-path|received'
-        '|dkim-signature|content-.*|resent-.*|x-smtpapi|x-msys-api|x-mc-.*)$'
-      when 'webhook' then
-        '^(host|connection|content-(length|type)|transfer-encoding'
-        '|webhook-(id|timestamp|signature))$'
-    end) then
+    if v_header.name ~* channel.own_headers then
+      v_field := lower(replace(v_header.name, '-', '_'));
       raise exception 'header % is not the template''s to set',
         dripdrop._quoted(v_header.name) using
         errcode = 'ZD201', column = 'template.headers.' || v_header.name,
         hint = case
-          when channel = 'webhook' then 'The request sets it itself.'
-          when v_header.name ~* '^(from|reply-to|subject)$'
-          then format('Write "%s" in the template.', lower(replace(v_header.name, '-', '_')))
+          when exists (
+            select from dripdrop.fields as f
+            where f.kind = 'template.' || channel.channel and f.field = v_field
+          )
+          then format('Write "%s" in the template.', v_field)
           when v_header.name ~* '^(to|cc|bcc|resent-)'
           then 'A message goes to one address, which was checked; enrol others themselves.'
           else 'The message sets it itself.'
@@ -223,7 +190,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._check_template_headers(text, jsonb) is
+comment on function dripdrop._check_template_headers(dripdrop.channels, jsonb) is
   'Raises on a header that a template may not set.';
 
 -- Steps are added to drafts only. Position defaults to the place after the last step.

@@ -174,80 +174,113 @@ end;
 
 comment on function dripdrop._small_letter(int) is 'The small letter of a capital, as code points.';
 
--- The one place that says how the addresses of a channel are compared. A domain has its ASCII form,
--- which mail servers take; what a telephone number is written with goes, and 00 is a +.
-create or replace function dripdrop._normalized(channel text, recipient text)
+-- The one place that says how addresses are compared. A domain has its ASCII form, which mail
+-- servers take; what a telephone number is written with goes, and 00 is a +.
+create or replace function dripdrop._address(form text, written text)
 returns text
 language sql
 immutable
 parallel safe
-return case
-  when channel = 'email' then
+return case form
+  when 'mailbox' then
     case
-      when octet_length(recipient) = length(recipient)
-      then lower(btrim(recipient, E' \t\r\n\f\x0b'))
-      else dripdrop._ascii_address(dripdrop._visible_text(recipient))
+      when octet_length(written) = length(written) then lower(btrim(written, E' \t\r\n\f\x0b'))
+      else dripdrop._ascii_address(dripdrop._visible_text(written))
     end
-  when channel in ('sms', 'whatsapp') then
+  when 'phone' then
     regexp_replace(
       translate(
-        normalize(dripdrop._visible_text(recipient), nfkc),
+        normalize(dripdrop._visible_text(written), nfkc),
         E' .-()/\t\r\n\u2010\u2011\u2013\u2212', ''
       ),
       '^00', '+'
     )
-  when channel in ('slack', 'telegram') then lower(dripdrop._visible_text(recipient))
-  else dripdrop._visible_text(recipient)
+  when 'name' then lower(dripdrop._visible_text(written))
+  else dripdrop._visible_text(written)
 end;
 
-comment on function dripdrop._normalized(text, text) is
-  'An address as it is compared with others of its channel.';
-
--- The one place that says which address a channel uses. Null: the channel has none.
-create or replace function dripdrop._recipient(channel text, config jsonb, data jsonb)
-returns text
-language sql
-immutable
-parallel safe
-return dripdrop._normalized(
-  channel,
-  data ->> case
-    when channel = 'email' then coalesce(config ->> 'recipient_key', 'email')
-    when channel in ('sms', 'whatsapp') then coalesce(config ->> 'recipient_key', 'phone')
-    when channel in ('slack', 'telegram') then coalesce(config ->> 'recipient_key', channel)
-  end
-);
-
-comment on function dripdrop._recipient(text, jsonb, jsonb) is
-  'The normalised address an enrolment''s data holds for a channel.';
+comment on function dripdrop._address(text, text) is
+  'An address as it is compared with others of its form: mailbox, phone, name or none.';
 
 -- A dot-string of RFC 5321, section 4.1.2, and a domain of RFC 1123, section 2.1, within the
 -- lengths of RFC 5321, section 4.5.3.1: no server takes anything else. What regular expressions
 -- are slow at is told by simpler means. A telephone number is one of E.164.
-create or replace function dripdrop._is_recipient(channel text, recipient text)
+create or replace function dripdrop._is_address(form text, address text)
 returns boolean
 language sql
 immutable
 parallel safe
-return case
-  when channel = 'email' then
+return case form
+  when 'mailbox' then
     coalesce(
-      octet_length(recipient) <= 254
-      and strpos(recipient, '@') <= 65
-      and recipient ~ '^[a-zA-Z0-9.!#$%&''*+/=?^_`{|}~-]+@[a-zA-Z0-9-]+([.][a-zA-Z0-9-]+)*$'
-      and recipient not like '.%'
-      and recipient not like '%..%'
-      and recipient not like '%.@%'
+      octet_length(address) <= 254
+      and strpos(address, '@') <= 65
+      and address ~ '^[a-zA-Z0-9.!#$%&''*+/=?^_`{|}~-]+@[a-zA-Z0-9-]+([.][a-zA-Z0-9-]+)*$'
+      and address not like '.%'
+      and address not like '%..%'
+      and address not like '%.@%'
       and (
-        recipient not like '%-%'
-        or '.' || split_part(recipient, '@', 2) || '.' !~ '[.]-|-[.]'
+        address not like '%-%'
+        or '.' || split_part(address, '@', 2) || '.' !~ '[.]-|-[.]'
       )
-      and (length(recipient) < 66 or split_part(recipient, '@', 2) !~ '[^.]{64}'),
+      and (length(address) < 66 or split_part(address, '@', 2) !~ '[^.]{64}'),
       false
     )
-  when channel in ('sms', 'whatsapp') then coalesce(recipient ~ '^[+][1-9][0-9]{6,14}$', false)
-  when channel in ('slack', 'telegram') then coalesce(recipient <> '', false)
+  when 'phone' then coalesce(address ~ '^[+][1-9][0-9]{6,14}$', false)
+  when 'name' then coalesce(address <> '', false)
   else true
 end;
+
+comment on function dripdrop._is_address(text, text) is
+  'Whether a normalised address is one of its form.';
+
+-- The one place that says which address a channel uses. Null: the channel has none.
+create or replace function dripdrop._recipient(
+  form text,
+  recipient_key text,
+  config jsonb,
+  data jsonb
+)
+returns text
+language sql
+immutable
+parallel safe
+return case
+  when form <> 'none'
+  then dripdrop._address(form, data ->> coalesce(config ->> 'recipient_key', recipient_key))
+end;
+
+comment on function dripdrop._recipient(text, text, jsonb, jsonb) is
+  'The normalised address that an enrolment''s data holds, by the form and the key of a channel.';
+
+-- What looks at one address at a time; what looks at many joins the channels.
+create or replace function dripdrop._normalized(channel text, recipient text)
+returns text
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._address(
+    (select c.address_form from dripdrop.channels as c where c.channel = _normalized.channel),
+    _normalized.recipient
+  )
+$$;
+
+comment on function dripdrop._normalized(text, text) is
+  'An address as it is compared with others of its channel.';
+
+create or replace function dripdrop._is_recipient(channel text, recipient text)
+returns boolean
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._is_address(
+    (select c.address_form from dripdrop.channels as c where c.channel = _is_recipient.channel),
+    _is_recipient.recipient
+  )
+$$;
 
 comment on function dripdrop._is_recipient(text, text) is 'Whether a channel can use this address.';

@@ -101,3 +101,20 @@ $$;
 
 comment on function dripdrop._check_text(text, text, int) is
   'Raises ZD201 for a text that is too long.';
+
+create or replace function dripdrop._is_pattern(value text)
+returns boolean
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return ('' ~ value) is not null;
+exception
+  when invalid_regular_expression then
+    return false;
+end
+$$;
+
+comment on function dripdrop._is_pattern(text) is 'Whether a text is a regular expression.';

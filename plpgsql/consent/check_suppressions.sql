@@ -9,21 +9,10 @@ as $$
     when jsonb_typeof(suppression) <> 'object' then 'object'
     when suppression - '{channel,recipient,reason,source,metadata,topic,expires_at}'::text[] <> '{}'
     then 'field'
-    when coalesce(
-      suppression ->> 'channel' <> all (
-        '{email,sms,webhook,pubsub,slack,telegram,whatsapp}'::text[]
-      ),
-      true
-    )
-    then 'channel'
-    when coalesce(
-      btrim(dripdrop._normalized(suppression ->> 'channel', suppression ->> 'recipient')), ''
-    ) = ''
+    when c.channel is null then 'channel'
+    when coalesce(btrim(dripdrop._address(c.address_form, suppression ->> 'recipient')), '') = ''
     then 'recipient'
-    when not dripdrop._can_be_suppressed(
-      suppression ->> 'channel', suppression ->> 'recipient'
-    )
-    then 'address'
+    when not dripdrop._can_be_suppressed(c.address_form, suppression ->> 'recipient') then 'address'
     when suppression ->> 'expires_at' is not null
       and not dripdrop._is_time_to_come(suppression ->> 'expires_at')
     then 'expires_at'
@@ -37,6 +26,8 @@ as $$
     )
     then 'topic'
   end
+  from (values (1)) as one
+  left join dripdrop.channels as c on c.channel = suppression ->> 'channel'
 $$;
 
 comment on function dripdrop._suppression_fault(text, jsonb) is
@@ -71,7 +62,7 @@ begin
     when 'channel' then
       raise exception 'channel % is unknown', v_value using
         errcode = 'ZD202', column = 'channel', detail = v_place,
-        hint = 'Use email, sms, webhook, pubsub, slack, telegram or whatsapp.';
+        hint = 'select * from dripdrop.channels() lists them.';
     when 'recipient' then
       raise exception 'a recipient is needed' using
         errcode = 'ZD201', column = 'recipient', detail = v_place,
@@ -148,7 +139,7 @@ comment on function dripdrop._check_suppressions(text, jsonb) is
 
 -- A suppression may name an address that could never be sent to, such as one of another script:
 -- it does no harm. What could match nothing at all is a mistake.
-create or replace function dripdrop._can_be_suppressed(channel text, recipient text)
+create or replace function dripdrop._can_be_suppressed(form text, recipient text)
 returns boolean
 language sql
 immutable
@@ -156,12 +147,12 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
   select case
-    when channel = 'email'
-    then dripdrop._normalized(channel, recipient) ~ '^[^@[:space:]]*@[^@[:space:]]+$'
-      and dripdrop._normalized(channel, recipient) !~ E'[][()<>,;:"\\\\*]|[.]$'
-    else dripdrop._is_recipient(channel, dripdrop._normalized(channel, recipient))
+    when form = 'mailbox'
+    then dripdrop._address(form, recipient) ~ '^[^@[:space:]]*@[^@[:space:]]+$'
+      and dripdrop._address(form, recipient) !~ E'[][()<>,;:"\\\\*]|[.]$'
+    else dripdrop._is_address(form, dripdrop._address(form, recipient))
   end
 $$;
 
 comment on function dripdrop._can_be_suppressed(text, text) is
-  'Whether this is an address of the channel or, for email, a domain with its @.';
+  'Whether this is an address of its form or, for a mailbox, a domain with its @.';

@@ -97,9 +97,10 @@ as $$
 begin
   perform dripdrop._hold(array(
     select distinct dripdrop._held_thing(
-      'recipient', s.tenant_key, dripdrop._normalized(s.channel, s.recipient)
+      'recipient', s.tenant_key, dripdrop._address(c.address_form, s.recipient)
     )
     from unnest(suppressions) as s
+    join dripdrop.channels as c on c.channel = s.channel
   ));
   return query
   insert into dripdrop.suppressions as p (
@@ -181,8 +182,9 @@ begin atomic
       'infinity'
     )
   from unnest(suppressions) with ordinality as s
+  join dripdrop.channels as c on c.channel = s.channel
   cross join lateral (
-    select dripdrop._normalized(s.channel, s.recipient) as normalized
+    select dripdrop._address(c.address_form, s.recipient) as normalized
   ) as n
   order by
     n.normalized, s.channel, s.tenant_key, s.topic, dripdrop._severity(s.reason) desc,

@@ -16,8 +16,9 @@ begin atomic
   from dripdrop.suppressions as p
   where p.recipient_normalized = any(array[
       _suppressions_of.recipient_normalized,
+      -- A domain is suppressed as @example.com; a name may begin so itself.
       case
-        when _suppressions_of.channel = 'email'
+        when strpos(_suppressions_of.recipient_normalized, '@') > 1
         then substr(
           _suppressions_of.recipient_normalized, strpos(_suppressions_of.recipient_normalized, '@')
         )
@@ -85,15 +86,22 @@ as $$
   select p.*
   from dripdrop.suppressions as p
   where p.tenant_key is not distinct from list_suppressions.tenant_key
-    and p.recipient_normalized = any (array[
-      substring(dripdrop._normalized('email', list_suppressions.recipient) from '@.*$'),
-      dripdrop._normalized('email', list_suppressions.recipient),
-      dripdrop._normalized('sms', list_suppressions.recipient),
-      dripdrop._normalized('webhook', list_suppressions.recipient)
-    ])
-    and (
-      p.recipient_normalized = dripdrop._normalized(p.channel, list_suppressions.recipient)
-      or p.channel = 'email' and p.recipient_normalized like '@%'
+    and p.recipient_normalized = any (array(
+      select a.address
+      from (values ('mailbox'), ('phone'), ('name'), ('none')) as f (form)
+      cross join lateral (
+        values
+        (dripdrop._address(f.form, list_suppressions.recipient)),
+        (substring(dripdrop._address(f.form, list_suppressions.recipient) from '@.*$'))
+      ) as a (address)
+    ))
+    and exists (
+      select from dripdrop.channels as c
+      where c.channel = p.channel
+        and (
+          p.recipient_normalized = dripdrop._address(c.address_form, list_suppressions.recipient)
+          or c.address_form = 'mailbox' and p.recipient_normalized like '@%'
+        )
     )
   order by recipient_normalized, channel, topic nulls first
 $$;

@@ -1,15 +1,15 @@
--- Marketing email carries a link to unsubscribe, anything else only if its step says so.
-create or replace function dripdrop._carries_unsubscribe(channel text, config jsonb)
+-- Of channels that have such links: marketing carries one, anything else only if its step says so.
+create or replace function dripdrop._carries_unsubscribe(unsubscribe boolean, config jsonb)
 returns boolean
 language sql
 immutable
 parallel safe
-return channel = 'email' and coalesce(
+return unsubscribe and coalesce(
   (config ->> 'unsubscribe')::boolean,
   config ->> 'kind' is distinct from 'transactional'
 );
 
-comment on function dripdrop._carries_unsubscribe(text, jsonb) is
+comment on function dripdrop._carries_unsubscribe(boolean, jsonb) is
   'Whether the messages of a step carry a link to unsubscribe, where there is an address for it.';
 
 -- raises  ZD201, with the parameter in the diagnostics' column field
@@ -32,7 +32,7 @@ begin
       errcode = 'ZD201', column = 'unsubscribe_url',
       hint = 'For example "https://mail.example.com": where dripdrop web answers, without a query.';
   end if;
-  if unsubscribe_mailto <> '' and not dripdrop._is_recipient('email', unsubscribe_mailto) then
+  if unsubscribe_mailto <> '' and not dripdrop._is_address('mailbox', unsubscribe_mailto) then
     raise exception 'unsubscribe_mailto % is not an email address',
       dripdrop._quoted(unsubscribe_mailto) using
       errcode = 'ZD201', column = 'unsubscribe_mailto',
@@ -83,12 +83,13 @@ begin
   return (
     select jsonb_object_agg(s.id, dripdrop._unsubscribe_link(s.tenant_key))
     from dripdrop.steps as s
+    join dripdrop.channels as c on c.channel = s.channel
     where s.id in (
         select x.step_id
         from dripdrop.step_executions as x
         where x.id = any (_unsubscribe_links.executions)
       )
-      and dripdrop._carries_unsubscribe(s.channel, s.config)
+      and dripdrop._carries_unsubscribe(c.unsubscribe, s.config)
       and dripdrop._unsubscribe_link(s.tenant_key) is not null
   );
 end

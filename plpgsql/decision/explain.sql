@@ -244,7 +244,7 @@ as $$
         case (execution).retry_count when 1 then 'attempt' else 'attempts' end,
         'up to ' || (config ->> 'max_retries') || ' times, ',
         to_char(
-          ((execution).failing_since + dripdrop._retry_for((execution).channel, config))
+          ((execution).failing_since + coalesce((config ->> 'retry_for')::interval, c.retry_for))
           at time zone 'UTC',
           'YYYY-MM-DD HH24:MI:SS'
         )
@@ -252,6 +252,8 @@ as $$
     end,
     (execution).error_message
   ), '')
+  from (values (1)) as one
+  left join dripdrop.channels as c on c.channel = (execution).channel
 $$;
 
 comment on function dripdrop._describe_retries(dripdrop.step_executions, jsonb) is

@@ -5,6 +5,8 @@ returns table (
   id uuid,
   tenant_key text,
   channel text,
+  address_form text,
+  recipient_key text,
   config jsonb,
   hooks text[],
   active boolean,
@@ -34,7 +36,8 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
   select
-    s.id, s.tenant_key, s.channel, s.config, s.hooks, s.active, q.active, q.key,
+    s.id, s.tenant_key, s.channel, c.address_form, c.recipient_key, s.config, s.hooks, s.active,
+    q.active, q.key,
     q.exclusive_group is not null and not at_fence,
     coalesce(q.time_zone, dripdrop._default_time_zone(s.tenant_key)),
     nullif(
@@ -42,7 +45,7 @@ as $$
     ),
     (s.config ->> 'stale_after')::interval,
     s.config ->> 'on_stale',
-    dripdrop._retry_for(s.channel, s.config),
+    coalesce((s.config ->> 'retry_for')::interval, c.retry_for),
     s.timing ->> 'on_timeout',
     coalesce((s.config ->> 'require_verified_recipient')::boolean, false),
     s.config ->> 'topic', t.id, t.opt_in,
@@ -54,6 +57,7 @@ as $$
   from dripdrop.steps as s
   join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
   join dripdrop.sequences as q on q.id = v.sequence_id
+  left join dripdrop.channels as c on c.channel = s.channel
   left join dripdrop.topics as t
     on t.key = s.config ->> 'topic' and t.tenant_key is not distinct from s.tenant_key
   left join lateral dripdrop._questions(s.id, q.id) as asked on not at_fence
@@ -108,7 +112,7 @@ as $$
     ) as w
   )
   select
-    x.id, _facts.at, s.channel, x.due_at,
+    x.id, _facts.at, s.address_form, x.due_at,
     dripdrop._delay(
       x.scheduled_for, s.stale_after, s.send_window,
       dripdrop._time_zone(e.data, s.config, s.time_zone), s.tenant_key, _facts.at
@@ -149,7 +153,7 @@ as $$
     select
       case
         when x.state = 'rendered' then x.recipient
-        else dripdrop._recipient(s.channel, s.config, e.data)
+        else dripdrop._recipient(s.address_form, s.recipient_key, s.config, e.data)
       end as recipient
     offset 0
   ) as address
@@ -193,7 +197,11 @@ begin atomic
     x.awaited_event, x.hooks, x.hook_failures, x.circuit_id, x.adapter_id,
     case when x.payload is not null or x.state = 'queued' then x.adapter_id end,
     x.recipient,
-    case when x.channel = 'webhook' then dripdrop._own_host(x.payload) end
+    case
+      when x.payload is not null
+        and (select c.own_hosts from dripdrop.channels as c where c.channel = x.channel)
+      then dripdrop._own_host(x.payload)
+    end
   from dripdrop.step_executions as x
   where x.id = any(executions);
 end;

@@ -65,7 +65,7 @@ begin atomic
     (fact).failure, (fact).failed_condition, null, null
   union all
   select 110, 'recipient', false,
-    case when not dripdrop._is_recipient((fact).channel, (fact).recipient) then 'skip' end,
+    case when not dripdrop._is_address((fact).address_form, (fact).recipient) then 'skip' end,
     case when (fact).recipient is null then 'no_recipient' else 'invalid_recipient' end,
     null, null, null
   union all

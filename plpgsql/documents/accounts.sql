@@ -52,7 +52,7 @@ end;
 comment on function dripdrop._pattern(text) is
   'What a host, a port, a count, a url, a mailbox, a helo, a line or a token looks like.';
 
-create or replace function dripdrop._account_fields(kind text)
+create or replace function dripdrop._account_fields(kind text, since text default '0.1.0')
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -61,17 +61,17 @@ begin
   perform dripdrop._field(
     kind, 'max_in_flight', 'integer',
     'How many messages a worker has at the provider at once, from 1 to 1000.',
-    pattern => dripdrop._pattern('count')
+    pattern => dripdrop._pattern('count'), since => _account_fields.since
   );
   perform dripdrop._field(
     kind, 'thresholds', 'switch',
     'When it rests for bounces and complaints, see docs/senders.md; false is never.',
-    holds => 'thresholds'
+    holds => 'thresholds', since => _account_fields.since
   );
 end
 $$;
 
-comment on function dripdrop._account_fields(text) is
+comment on function dripdrop._account_fields(text, text) is
   'Adds the settings that every sender has to those of a provider''s.';
 
 -- What an account has to say about itself. What is secret stands in the sealed credentials,
@@ -81,7 +81,7 @@ begin
   perform dripdrop._field(
     'email.smtp', 'host', 'text',
     'The name or address of the mail server, such as "smtp.example.com".',
-    pattern => dripdrop._pattern('host'), required => true, destination => true
+    maximum => 1000, pattern => dripdrop._pattern('host'), required => true, destination => true
   );
   perform dripdrop._field(
     'email.smtp', 'port', 'integer',
@@ -101,22 +101,22 @@ begin
   perform dripdrop._field(
     'email.smtp', 'username', 'text',
     'The account''s name, if the server wants a login.',
-    pattern => dripdrop._pattern('line'), destination => true
+    maximum => 1000, pattern => dripdrop._pattern('line'), destination => true
   );
   perform dripdrop._field(
     'email.smtp', 'password', 'text',
     'The account''s password.',
-    pattern => dripdrop._pattern('line'), secret => true
+    maximum => 1000, pattern => dripdrop._pattern('line'), secret => true
   );
   perform dripdrop._field(
     'email.smtp', 'from', 'text',
     'One address, such as "Acme <hello@acme.example>"; a name with a comma stands in quotes.',
-    pattern => dripdrop._pattern('mailbox'), required => true
+    maximum => 1000, pattern => dripdrop._pattern('mailbox'), required => true
   );
   perform dripdrop._field(
     'email.smtp', 'helo', 'text',
     'The full name of this machine for EHLO, such as "mail.acme.example", or "[192.0.2.1]".',
-    pattern => dripdrop._pattern('helo')
+    maximum => 1000, pattern => dripdrop._pattern('helo')
   );
   perform dripdrop._field(
     'email.smtp', 'connections', 'integer',
@@ -132,27 +132,27 @@ begin
   perform dripdrop._field(
     'email.postmark', 'api_key', 'text',
     'The token of the Postmark server.',
-    pattern => dripdrop._pattern('token'), required => true, secret => true
+    maximum => 1000, pattern => dripdrop._pattern('token'), required => true, secret => true
   );
   perform dripdrop._field(
     'email.postmark', 'from', 'text',
     'One address, such as "Acme <hello@acme.example>"; a name with a comma stands in quotes.',
-    pattern => dripdrop._pattern('mailbox'), required => true
+    maximum => 1000, pattern => dripdrop._pattern('mailbox'), required => true
   );
   perform dripdrop._field(
     'email.postmark', 'base_url', 'text',
     'Another address of the API, such as "https://api.postmarkapp.com".',
-    pattern => dripdrop._pattern('url'), destination => true
+    maximum => 1000, pattern => dripdrop._pattern('url'), destination => true
   );
   perform dripdrop._field(
     'email.postmark', 'message_stream', 'text',
     'The stream''s id, such as "broadcast".',
-    pattern => dripdrop._pattern('token')
+    maximum => 1000, pattern => dripdrop._pattern('token')
   );
   perform dripdrop._field(
     'email.postmark', 'tag', 'text',
     'A tag for all messages.',
-    pattern => dripdrop._pattern('line')
+    maximum => 1000, pattern => dripdrop._pattern('line')
   );
   perform dripdrop._field(
     'email.postmark', 'track_opens', 'boolean',
@@ -172,12 +172,12 @@ begin
   perform dripdrop._field(
     'webhook.default', 'secret', 'text',
     'What receivers verify with: whsec_ and base64.',
-    pattern => '^(whsec_)?[A-Za-z0-9+/_-]+=*$', required => true, secret => true
+    maximum => 1000, pattern => '^(whsec_)?[A-Za-z0-9+/_-]+=*$', required => true, secret => true
   );
   perform dripdrop._field(
     'webhook.default', 'url', 'text',
     'Where messages go that name no url themselves, such as "https://example.com/hook".',
-    pattern => dripdrop._pattern('url'), destination => true
+    maximum => 1000, pattern => dripdrop._pattern('url'), destination => true
   );
   perform dripdrop._account_fields('webhook.default');
 end

@@ -8,7 +8,7 @@ returns table (
   settings boolean, switched boolean, blank boolean, open boolean
 )
 language sql
-immutable
+stable
 parallel safe
 begin atomic
   values
@@ -59,6 +59,22 @@ begin atomic
     'sender', 'a sender of a rotation', 'ZD201',
     'Write its name, or {"adapter": "Postmark", "weight": 3}.', null, null,
     false, false, false, false
+  ),
+  (
+    'channel', 'a channel', 'ZD201', 'Write {"channel": "fax", "address_form": "phone"}.', null,
+    null, false, false, false, false
+  ),
+  (
+    'provider', 'a provider', 'ZD201', 'Write {"provider": "acme"}.', null, null,
+    false, false, false, false
+  ),
+  (
+    'template_field', 'a field of a template', 'ZD201', 'Write {"field": "text"}.', null, null,
+    false, false, false, false
+  ),
+  (
+    'setting', 'a setting', 'ZD201', 'Write {"field": "api_key", "secret": true}.', null, null,
+    false, false, false, false
   )
   union all
   select
@@ -75,7 +91,17 @@ begin atomic
     'condition', 'Write it in double quotes.', false, false, false, false
   from (
     values ('enrollment_data'), ('event'), ('hook'), ('predicate'), ('time_window')
-  ) as t (name);
+  ) as t (name)
+  union all
+  select
+    'template.' || c.channel, 'a template for ' || c.channel, 'ZD201',
+    'The fields of a template for ' || c.channel || ' are ' || (
+      select string_agg(f.field, ', ' order by f.place)
+      from dripdrop.fields as f
+      where f.kind = 'template.' || c.channel
+    ) || '.',
+    'template', 'Write it in double quotes.', false, false, false, false
+  from dripdrop.channels as c;
 end;
 
 comment on function dripdrop._kinds() is 'The kinds of documents, and how each is refused.';
@@ -224,6 +250,8 @@ as $$
     union all
     select 'predicate', dripdrop._parse_predicate(value) is null, 'is not a predicate', null
     union all
+    select 'regex', not dripdrop._is_pattern(value), 'is no regular expression', null
+    union all
     select 'url', value !~* pattern, 'is not an https address', null
     union all
     select 'text', value !~ pattern, 'is not valid', null
@@ -286,7 +314,7 @@ begin
     elsif v_kind.text_hint is not null
       and jsonb_typeof(v_value) <> 'string'
       and v_row.type = any (
-        '{text,key,title,interval,time_zone,path,predicate,url}'::text[]
+        '{text,key,title,interval,time_zone,path,predicate,url,regex}'::text[]
       )
     then
       errcode := v_kind.errcode;

@@ -77,12 +77,12 @@ as $$
         end
       )
     from dripdrop._kinds() as k
-    where k.kind like 'timing.%' or k.kind like 'condition.%'
+    where k.kind ~ '^(timing|condition|template)[.]'
     group by split_part(k.kind, '.', 1), starts_with(k.kind, 'timing')
     union all
     values
     ('schedule', '{"type": "string", "maxLength": 500}'::jsonb),
-    ('template', '{"type": "object"}'),
+    ('choice', '{"type": "string"}'),
     ('headers', '{"type": "object", "additionalProperties": {"type": "string"}}'),
     (
       'rotation',

@@ -121,13 +121,14 @@ stable
 begin atomic
   select
     e.subscriber_type, e.subscriber_id, e.entry_key, x.channel, s.key,
-    coalesce(s.config ->> 'recipient_key', x.channel)
+    coalesce(s.config ->> 'recipient_key', c.recipient_key)
   from dripdrop.step_executions as x
   join dripdrop.steps as s on s.id = x.step_id and not s.recurring
   join dripdrop.enrollments as e on e.id = x.enrollment_id
+  join dripdrop.channels as c on c.channel = x.channel
   where x.enrollment_id = any(_unreachable.enrollments)
-    and not dripdrop._is_recipient(
-      x.channel, dripdrop._recipient(x.channel, s.config, e.data)
+    and not dripdrop._is_address(
+      c.address_form, dripdrop._recipient(c.address_form, c.recipient_key, s.config, e.data)
     );
 end;
 

@@ -115,10 +115,11 @@ begin
     'transactional.',
     true
   from dripdrop.steps as s
+  join dripdrop.channels as c on c.channel = s.channel
   join dripdrop.sequence_versions as v on v.id = s.sequence_version_id and v.state = 'active'
   join dripdrop.sequences as q on q.id = v.sequence_id and q.active
   where s.active
-    and dripdrop._carries_unsubscribe(s.channel, s.config)
+    and dripdrop._carries_unsubscribe(c.unsubscribe, s.config)
     and dripdrop._unsubscribe_link(s.tenant_key) is null
     and not exists (
       select from jsonb_object_keys(coalesce(s.template_content -> 'headers', '{}')) as header

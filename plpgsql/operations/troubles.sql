@@ -204,9 +204,12 @@ as $$
     select
       x.tenant_key, x.adapter_id, x.channel, count(*) as messages,
       min(x.failing_since) as since, mode() within group (order by x.reason) as reason,
-      max(x.failing_since + dripdrop._retry_for(x.channel, s.config)) as until
+      max(
+        x.failing_since + coalesce((s.config ->> 'retry_for')::interval, c.retry_for)
+      ) as until
     from dripdrop.step_executions as x
     join dripdrop.steps as s on s.id = x.step_id
+    left join dripdrop.channels as c on c.channel = x.channel
     where x.failing_since <= _retry_problems.at - interval '1 hour' and x.ended_at is null
     group by x.tenant_key, x.adapter_id, x.channel
     order by messages desc

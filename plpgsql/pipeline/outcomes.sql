@@ -133,7 +133,7 @@ begin
       else jsonb_populate_record(r, jsonb_build_object(
         'outcome',
         case
-          when x.channel = 'webhook' and dripdrop._own_host(x.payload) is not null
+          when c.own_hosts and dripdrop._own_host(x.payload) is not null
           then case r.outcome when 'auth_error' then 'failed' else 'retry' end
           when r.outcome <> 'rate_limited' and x.adapter_id in (
             select y.adapter_id
@@ -148,6 +148,7 @@ begin
     end
     from unnest(results) as r
     join dripdrop.step_executions as x on x.id = r.execution
+    left join dripdrop.channels as c on c.channel = x.channel
     order by r.execution
   );
 end
@@ -183,8 +184,9 @@ as $$
     r.retry_after
   from unnest(results) as r
   join dripdrop.step_executions as x on x.id = r.execution
+  left join dripdrop.channels as c on c.channel = x.channel
   cross join lateral (
-    select case when x.channel = 'webhook' then dripdrop._own_host(x.payload) end as host
+    select case when c.own_hosts then dripdrop._own_host(x.payload) end as host
   ) as own
 $$;
 
@@ -214,7 +216,7 @@ create or replace function dripdrop._verdict(
   result dripdrop._send_result,
   enrollment_state text,
   execution_id uuid,
-  channel text,
+  retry_for interval,
   retry_count int,
   failing_since timestamptz,
   config jsonb,
@@ -243,7 +245,8 @@ begin atomic
           or (result.outcome = 'bounced' and result.hard is not true)
         then
           case
-            when at >= failing_since + dripdrop._retry_for(channel, config) then 'failed'
+            when at >= failing_since + coalesce((config ->> 'retry_for')::interval, retry_for)
+            then 'failed'
             when retry_count + 1 >= (config ->> 'max_retries')::int then 'failed'
             else 'scheduled'
           end
@@ -260,14 +263,14 @@ begin atomic
             then at + make_interval(secs => least(result.retry_after, 86400))
             else at + dripdrop._retry_pause(retry_count, execution_id)
           end,
-          coalesce(failing_since, at) + dripdrop._retry_for(channel, config)
+          coalesce(failing_since, at) + coalesce((config ->> 'retry_for')::interval, retry_for)
         )
       end as due_at
   ) as v;
 end;
 
 comment on function dripdrop._verdict(
-  dripdrop._send_result, text, uuid, text, int, timestamptz, jsonb, boolean, timestamptz
+  dripdrop._send_result, text, uuid, interval, int, timestamptz, jsonb, boolean, timestamptz
 ) is
   'The state an outcome leads to and, when it is to be tried again, when.';
 
@@ -311,13 +314,19 @@ begin atomic
   left join dripdrop.channel_adapters as a on a.id = x.adapter_id
   left join lateral (
     select p.idempotent
-    from dripdrop.providers() as p
+    from dripdrop.providers as p
     where r.outcome = 'maybe_sent'
       and p.channel = a.channel
       and p.provider = a.provider
   ) as maybe on true
+  left join lateral (
+    select c.retry_for
+    from dripdrop.channels as c
+    where c.channel = x.channel and r.outcome <> 'sent'
+    offset 0
+  ) as patience on true
   cross join lateral dripdrop._verdict(
-    r, e.state, x.id, x.channel, x.retry_count, x.failing_since, s.config,
+    r, e.state, x.id, patience.retry_for, x.retry_count, x.failing_since, s.config,
     coalesce(maybe.idempotent, false), _verdicts.at
   ) as v;
 end;

@@ -91,7 +91,7 @@ as $$
     cross join lateral (
       select exists (
         select from dripdrop.channel_adapters as a
-        join dripdrop.providers() as p on p.channel = a.channel and p.provider = a.provider
+        join dripdrop.providers as p on p.channel = a.channel and p.provider = a.provider
         where a.id = x.adapter_id and p.idempotent
       ) as idempotent
       offset 0

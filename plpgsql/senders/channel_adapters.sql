@@ -182,7 +182,7 @@ begin
   perform dripdrop._check_tenant_key(tenant_key);
   perform dripdrop._check_channel(channel);
   if not exists (
-    select from dripdrop.providers() as p
+    select from dripdrop.providers as p
     where p.channel = create_channel_adapter.channel
       and p.provider = create_channel_adapter.provider
   ) then
@@ -190,7 +190,7 @@ begin
       dripdrop._quoted(provider), dripdrop._quoted(channel) using
       errcode = 'ZD202', column = 'provider',
       hint = format('Known for %s: %s.', channel, (
-        select string_agg(p.provider, ', ') from dripdrop.providers() as p
+        select string_agg(p.provider, ', ' order by p.provider) from dripdrop.providers as p
         where p.channel = create_channel_adapter.channel
       ));
   end if;

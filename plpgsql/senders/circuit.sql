@@ -365,6 +365,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   select x.id, c.id
   from dripdrop.step_executions as x
+  left join dripdrop.channels as h on h.channel = x.channel
   join dripdrop.sender_states as c
     on c.adapter_id = x.adapter_id
     and c.ended_at is null
@@ -372,7 +373,7 @@ as $$
   where x.id = any (executions)
     and (
       c.host = ''
-      or c.host = case when x.channel = 'webhook' then dripdrop._own_host(x.payload) end
+      or c.host = case when h.own_hosts then dripdrop._own_host(x.payload) end
     )
 $$;
 

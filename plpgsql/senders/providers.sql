@@ -1,16 +1,14 @@
--- What can be sent with. A provider is idempotent when a second request with our key delivers
--- nothing twice, so that an uncertain send may simply be repeated.
+-- What can be sent with.
 create or replace function dripdrop.providers()
 returns table (channel text, provider text, idempotent boolean)
 language sql
-immutable
-parallel safe
+stable
+security definer
 set search_path = pg_catalog, pg_temp
 as $$
-  values
-    ('email', 'smtp', false),
-    ('email', 'postmark', false),
-    ('webhook', 'default', true)
+  select p.channel, p.provider, p.idempotent
+  from dripdrop.providers as p
+  order by p.channel, p.provider
 $$;
 
 comment on function dripdrop.providers() is
@@ -19,12 +17,12 @@ comment on function dripdrop.providers() is
 create or replace function dripdrop._check_channel(channel text)
 returns void
 language plpgsql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
   if not exists (
-    select from dripdrop.providers() as p
+    select from dripdrop.providers as p
     where p.channel = _check_channel.channel
   ) then
     raise exception 'channel % is unknown', dripdrop._quoted(channel) using
@@ -50,7 +48,7 @@ as $$
   select 'dripdrop_render', 'queued'
   union all
   select distinct 'dripdrop_send_' || p.channel, 'rendered'
-  from dripdrop.providers() as p
+  from dripdrop.providers as p
 $$;
 
 comment on function dripdrop._queues() is 'The names of the queues.';

@@ -375,22 +375,3 @@ end;
 
 comment on function dripdrop._classify(text, text, text, text, text) is
   'The outcome that a refusal amounts to, and whether it condemns the address for good.';
-
--- How long a message is worth trying, from its first failure on.
-create or replace function dripdrop._retry_for(channel text, config jsonb)
-returns interval
-language sql
-immutable
-parallel safe
-return coalesce(
-  (config ->> 'retry_for')::interval,
-  case channel
-    when 'email' then interval '2 days'
-    when 'webhook' then interval '1 day'
-    else interval '4 hours'
-  end
-);
-
-comment on function dripdrop._retry_for(text, jsonb) is
-  'The step''s retry_for, else two days for email (RFC 5321, section 4.5.4.1), one for webhooks '
-  'and four hours for everything else.';

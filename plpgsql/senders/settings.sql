@@ -56,10 +56,13 @@ as $$
   select
     'security', 'the login would leave without TLS',
     'Choose starttls or tls, or set allow_plain to true for a server on this machine.'
-  where _setting_problems.kind = 'email.smtp'
-    and _setting_problems.config ->> 'security' = 'none'
+  where _setting_problems.config ->> 'security' = 'none'
     and _setting_problems.config ->> 'username' <> ''
     and _setting_problems.config -> 'allow_plain' is distinct from 'true'
+    and exists (
+      select from dripdrop.fields as f
+      where f.kind = _setting_problems.kind and f.field = 'allow_plain'
+    )
 $$;
 
 comment on function dripdrop._setting_problems(text, jsonb, boolean) is

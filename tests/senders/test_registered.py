@@ -1,0 +1,238 @@
+"""A channel and a provider that somebody registers are as good as those that come with DripDrop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dripdrop.errors import AlreadyExists, InvalidArgument, MissingRecipient, UnknownProvider
+from tests.engine import TENANT, Engine, onboarding
+
+FAX: dict[str, Any] = {
+    "channel": "fax",
+    "template": [
+        {"field": "title", "description": "What it is about.", "required": True},
+        {"field": "body", "description": "Liquid."},
+        {"field": "picture", "description": "Its address."},
+        {"field": "quality", "description": "low or high.", "choices": ["low", "high"]},
+        {"field": "headers", "description": "What stands above.", "type": "object"},
+    ],
+    "address_form": "phone",
+    "recipient_key": "fax",
+    "one_of": ["body", "picture"],
+    "own_headers": "^(station-id)$",
+    "retry_for": "3 hours",
+    "topics": False,
+}
+SETTINGS = [
+    {"field": "station", "description": "3 capitals.", "required": True, "pattern": "^[A-Z]{3}$"},
+    {"field": "pin", "description": "Its number.", "secret": True},
+    {"field": "line", "description": "Its line.", "destination": True},
+]
+TEXT = [{"field": "text", "description": "The message."}]
+TEMPLATE = {"title": "Hello", "body": "Hello {{ name }}"}
+
+
+@pytest.fixture
+def faxing(engine: Engine) -> Engine:
+    """An engine that sends faxes."""
+    engine.register_channel(**FAX)
+    engine.register_provider("fax", "acme", SETTINGS, idempotent=True)
+    return engine
+
+
+def fax(**fields: Any) -> dict[str, Any]:
+    """Return a step that sends a fax."""
+    return {"key": "fax", "channel": "fax", "template": TEMPLATE} | fields
+
+
+def sender(engine: Engine) -> Any:
+    return engine.create_channel_adapter(
+        TENANT, "Fax", "fax", "acme", config={"station": "BER"}, is_default=True
+    )
+
+
+def test_a_message_goes_all_the_way_over_a_registered_channel(faxing: Engine) -> None:
+    started = {row.object: row.action for row in faxing.rows("select * from dripdrop.start()")}
+    assert started["dripdrop_send_fax"] == "created"
+    adapter = sender(faxing)
+    faxing.apply(TENANT, onboarding(fax()))
+    sam = faxing.enroll(TENANT, "onboarding", "User", "sam", data={"fax": "0049 30 123456"})
+    assert faxing.tick().queued == 1
+    (render,) = faxing.claim_renders()
+    assert (render.channel, render.template) == ("fax", TEMPLATE)
+    payload = TEMPLATE | {"body": "Hello Sam"}
+    faxing.complete_renders(
+        [
+            {
+                "execution": str(render.execution_id),
+                "fence": render.fence,
+                "message": render.message_id,
+                "payload": payload,
+            }
+        ]
+    )
+    (send,) = faxing.claim_sends("fax")
+    assert (send.recipient, send.payload) == ("+4930123456", payload)
+    assert send.adapter["config"] == {"station": "BER"}
+    faxing.complete_sends(
+        [{"execution": str(send.execution_id), "fence": send.fence, "outcome": "sent"}]
+    )
+    (execution,) = faxing.executions(sam.id)
+    assert (execution.state, execution.adapter_id) == ("sent", adapter.id)
+    assert faxing.enrollment(sam.id).state == "completed"
+
+
+def test_a_registered_channel_says_how_long_to_retry_and_how_to_repeat(faxing: Engine) -> None:
+    faxing.rows("select * from dripdrop.start()")
+    sender(faxing)
+    faxing.apply(TENANT, onboarding(fax()))
+    sam = faxing.enroll(TENANT, "onboarding", "User", "sam", data={"fax": "+4930123456"})
+    faxing.tick()
+    (render,) = faxing.claim_renders()
+    faxing.complete_renders(
+        [
+            {
+                "execution": str(render.execution_id),
+                "fence": render.fence,
+                "message": render.message_id,
+                "payload": TEMPLATE,
+            }
+        ]
+    )
+    (send,) = faxing.claim_sends("fax")
+    faxing.complete_sends(
+        [{"execution": str(send.execution_id), "fence": send.fence, "outcome": "maybe_sent"}]
+    )
+    (execution,) = faxing.executions(sam.id)
+    assert execution.state == "scheduled"  # and not unknown: the provider drops repeats
+    (words,) = [
+        row.detail
+        for row in faxing.explain(TENANT, sam.id)
+        if row.gate == "retry" and row.detail is not None
+    ] or [""]
+    assert "tried until 2026-03-02 12:00:00 UTC" in words
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        ({"body": "x"}, "template.title"),
+        ({"title": "x"}, "template.body"),
+        (TEMPLATE | {"text": "x"}, "template.text"),
+        (TEMPLATE | {"quality": "best"}, "template.quality"),
+        (TEMPLATE | {"headers": {"Station-Id": "x"}}, "template.headers.Station-Id"),
+    ],
+)
+def test_the_templates_of_a_registered_channel_are_checked(
+    faxing: Engine, words: dict[str, Any], place: str
+) -> None:
+    with faxing.refused(InvalidArgument) as refusal:
+        faxing.apply(TENANT, onboarding(fax(template=words)))
+    assert refusal.value.diag.column_name == f"steps[0].{place}"
+
+
+def test_a_channel_without_topics_has_none(faxing: Engine) -> None:
+    with faxing.refused(InvalidArgument) as refusal:
+        faxing.apply(TENANT, onboarding(fax(config={"topic": "news"})))
+    assert refusal.value.diag.column_name == "steps[0].config.topic"
+
+
+def test_whoever_has_no_address_of_the_channel_cannot_be_enrolled(faxing: Engine) -> None:
+    sender(faxing)
+    faxing.apply(TENANT, onboarding(fax()))
+    with faxing.refused(MissingRecipient) as refusal:
+        faxing.enroll(TENANT, "onboarding", "User", "sam", data={"email": "sam@example.com"})
+    assert "data.fax" in (refusal.value.diag.message_hint or "")
+
+
+def test_addresses_of_a_registered_channel_can_be_suppressed(faxing: Engine) -> None:
+    assert faxing.suppress(TENANT, "fax", "0049 30 123456").recipient_normalized == "+4930123456"
+    assert faxing.is_suppressed(TENANT, "fax", "+49 30 123456")
+
+
+def test_the_accounts_of_a_registered_provider_are_checked(faxing: Engine) -> None:
+    for config, field in (({}, "station"), ({"station": "x"}, "station"), ({"pin": "1"}, "pin")):
+        with faxing.refused(InvalidArgument) as refusal:
+            faxing.create_channel_adapter(TENANT, "Fax", "fax", "acme", config=config)
+        assert refusal.value.diag.column_name in (f"config.{field}", "config.station")
+    described = [row.field for row in faxing.provider_settings() if row.kind == "fax.acme"]
+    assert described == ["station", "pin", "line", "max_in_flight", "thresholds"]
+
+
+def test_what_is_registered_is_listed(faxing: Engine) -> None:
+    assert ("fax", "acme", True) in [tuple(row) for row in faxing.providers()]
+    (row,) = [row for row in faxing.channels() if row.channel == "fax"]
+    assert (row.address_form, row.recipient_key, row.providers, row.shipped) == (
+        "phone",
+        "fax",
+        ["acme"],
+        False,
+    )
+
+
+def test_a_registered_channel_can_be_changed(faxing: Engine) -> None:
+    changed = faxing.register_channel("fax", TEXT, retry_for="1 hour")
+    assert (changed.address_form, changed.one_of) == ("none", None)
+
+
+def test_a_channel_that_is_known_gets_a_provider(engine: Engine) -> None:
+    with engine.refused(UnknownProvider):
+        engine.apply(TENANT, onboarding(fax(channel="sms", template={"text": "Hi"})))
+    engine.register_provider("sms", "acme")
+    engine.apply(TENANT, onboarding(fax(channel="sms", template={"text": "Hi"})))
+
+
+def test_what_comes_with_dripdrop_is_not_registered_again(engine: Engine) -> None:
+    with engine.refused(AlreadyExists):
+        engine.register_channel("email", TEXT)
+    with engine.refused(AlreadyExists):
+        engine.register_provider("email", "smtp")
+
+
+def test_a_provider_needs_a_channel(engine: Engine) -> None:
+    with engine.refused(UnknownProvider):
+        engine.register_provider("fax", "acme")
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"channel": "Fax"}, "channel"),
+        ({"channel": "f" * 40}, "channel"),
+        ({"address_form": "pigeon"}, "address_form"),
+        ({"recipient_key": None}, "recipient_key"),
+        ({"own_headers": "("}, "own_headers"),
+        ({"retry_for": "-1 hour"}, "retry_for"),
+        ({"template": {}}, "template"),
+        ({"template": [{"field": "A"}]}, "template[0].field"),
+        ({"template": [{"field": "a"}]}, "template[0].description"),
+        ({"template": [TEXT[0] | {"kind": 1}]}, "template[0].kind"),
+        ({"template": [TEXT[0] | {"pattern": "("}]}, "template[0].pattern"),
+        ({"template": [TEXT[0] | {"type": "colour"}]}, "template[0].type"),
+        ({"template": [*TEXT, *TEXT]}, "template"),
+        ({"one_of": ["sound"]}, "one_of"),
+    ],
+)
+def test_a_channel_that_cannot_work_is_refused(
+    engine: Engine, change: dict[str, Any], place: str
+) -> None:
+    with engine.refused(InvalidArgument) as refusal:
+        engine.register_channel(**(FAX | change))
+    assert refusal.value.diag.column_name == place
+
+
+@pytest.mark.parametrize(
+    ("settings", "place"),
+    [
+        ({}, "settings"),
+        ([1], "settings[0]"),
+        ([TEXT[0] | {"secret": "yes"}], "settings[0].secret"),
+        ([TEXT[0] | {"pattern": "["}], "settings[0].pattern"),
+    ],
+)
+def test_a_provider_that_cannot_work_is_refused(engine: Engine, settings: Any, place: str) -> None:
+    with engine.refused(InvalidArgument) as refusal:
+        engine.register_provider("sms", "acme", settings)
+    assert refusal.value.diag.column_name == place
