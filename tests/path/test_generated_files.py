@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.path.source import copied
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +31,33 @@ def test_a_source_that_has_changed_since_is_noticed(tmp_path: Path) -> None:
     result = check(root)
     assert result.returncode == 1
     assert "deploy/code.sql is not current" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("commands", "refusal"),
+    [
+        ([["add", "notes", "Notes"]], "before the next version has begun"),
+        ([["next", "9.0.0"]], "release this version first"),
+        ([["release"], ["release"]], "nothing has changed since the last release"),
+        ([["release"], ["next", "9.0.0"], ["add", "code", "Again"]], '"code" is no new name'),
+    ],
+)
+def test_the_plan_takes_its_steps_in_order(
+    tmp_path: Path, commands: list[list[str]], refusal: str
+) -> None:
+    root = copied(tmp_path)
+    *first, last = [
+        subprocess.run(
+            [sys.executable, "-m", "scripts.plan", *command],
+            cwd=root,
+            capture_output=True,
+            text=True,
+        )
+        for command in commands
+    ]
+    assert [each.returncode for each in first] == [0] * len(first)
+    assert last.returncode == 1
+    assert refusal in last.stderr
 
 
 def test_the_plan_names_every_deploy_script() -> None:

@@ -14,12 +14,12 @@ import pytest
 from psycopg.rows import namedtuple_row
 
 from dripdrop.install import install
-from tests.conftest import Clock
+from tests.conftest import Clock, Databases
 from tests.daemon.conftest import KEY, sealed, smtp
 from tests.daemon.process import Daemon, at, daemon
 from tests.daemon.servers import MailServer, serving
 from tests.engine import TENANT, Engine, after, email, onboarding
-from tests.path.conftest import Sqitch, extension_folder
+from tests.path.conftest import Catalogue, Sqitch, extension_folder
 from tests.path.source import NEW, OLD, copied, environment, next_version, run
 
 pytestmark = pytest.mark.slow
@@ -152,6 +152,32 @@ def upgrade(under_way: Journeys, old: Path, new: Path, way: Way) -> None:
         assert line["hint"]
     under_way.assert_version(NEW)
     under_way.assert_nothing_is_lost()
+
+
+def test_however_it_gets_there_the_next_version_is_the_same(
+    new: Path,
+    pgmq_dsn: str,
+    databases: Databases,
+    fingerprint: Callable[[str], Catalogue],
+    extension_files: None,
+) -> None:
+    upgraded, fresh = databases.create(), databases.create()
+    try:
+        install(databases.dsn(upgraded))
+        for name in (upgraded, fresh):
+            run(new, "-m", "dripdrop", "install", "--dsn", databases.dsn(name))
+        for script in (new / "dist/extension").glob("*.sql"):
+            shutil.copy(script, extension_folder(pgmq_dsn))
+        with psycopg.connect(pgmq_dsn) as connection:
+            connection.execute(f"create extension dripdrop version '{NEW}'".encode())
+            connection.execute("select dripdrop.start()")
+        expected = fingerprint(databases.dsn(fresh))
+        assert ("column", "dripdrop.enrollments.note") in expected
+        assert fingerprint(databases.dsn(upgraded)) == expected
+        assert fingerprint(pgmq_dsn) == expected
+    finally:
+        databases.drop(upgraded)
+        databases.drop(fresh)
 
 
 def test_the_installer_upgrades(old: Path, new: Path, empty_dsn: str, mail: MailServer) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.errors import LockNotAvailable
 
 from dripdrop.install import install
 from tests.conftest import Databases
-from tests.path.conftest import Catalogue, Sqitch
+from tests.path.conftest import ROOT, Catalogue, Sqitch
 
 Fingerprint = Callable[[str], Catalogue]
 
@@ -66,6 +67,16 @@ def test_a_dump_of_the_extension_brings_its_rows_back(
             assert connection.execute("select * from dripdrop.check_schema()").fetchall() == []
     finally:
         databases.drop(copy)
+
+
+def test_a_script_that_meets_an_open_transaction_ends_before_anybody_is_in_a_deadlock(
+    dsn: str,
+) -> None:
+    with psycopg.connect(dsn) as application, psycopg.connect(dsn, autocommit=True) as operator:
+        application.execute("select dripdrop.create_sequence(null, 'onboarding', 'Onboarding')")
+        with pytest.raises(LockNotAvailable):
+            operator.execute((ROOT / "deploy/code.sql").read_bytes())
+        application.execute("select dripdrop.create_sequence(null, 'second', 'Second')")
 
 
 def start(dsn: str) -> None:
