@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources b02cb51db0c8ea58.
+-- Of the sources 94d0a4c5321a1c65.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -975,6 +975,7 @@ as $expected$
 ["constraint", "step_executions.step_executions_pkey", "PRIMARY KEY (id)"],
 ["constraint", "step_executions.step_executions_send_under_a_lease", "CHECK (((state <> 'sending'::text) OR (lease_until IS NOT NULL)))"],
 ["constraint", "step_executions.step_executions_state_is_known", "CHECK ((state = ANY (ARRAY['scheduled'::text, 'queued'::text, 'rendered'::text, 'sending'::text, 'unknown'::text, 'sent'::text, 'failed'::text, 'skipped'::text, 'cancelled'::text])))"],
+["constraint", "step_executions.step_executions_wait_for_a_limit_in_its_line", "CHECK (((waits_for <> 'limit'::text) OR (line_id IS NOT NULL)))"],
 ["constraint", "step_executions.step_executions_wait_for_a_named_event", "CHECK (((waits_for <> 'event'::text) OR (awaited_event IS NOT NULL)))"],
 ["constraint", "step_executions.step_executions_wait_for_what_is_known", "CHECK ((waits_for = ANY (ARRAY['event'::text, 'enrollment'::text, 'pause'::text, 'hook'::text, 'rules'::text, 'release'::text, 'rival'::text, 'sender'::text, 'rest'::text, 'circuit'::text, 'limit'::text])))"],
 ["constraint", "step_executions.step_executions_wait_only_while_scheduled", "CHECK (((COALESCE(waits_for, awaited_event) IS NULL) OR (state = 'scheduled'::text)))"],

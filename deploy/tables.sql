@@ -1193,6 +1193,9 @@ create table dripdrop.step_executions (
   constraint step_executions_wait_for_a_named_event check (
     waits_for <> 'event' or awaited_event is not null
   ),
+  constraint step_executions_wait_for_a_limit_in_its_line check (
+    waits_for <> 'limit' or line_id is not null
+  ),
   constraint step_executions_end_with_a_reason check (
     (state in ('sent', 'failed', 'skipped', 'cancelled')) = (ended_at is not null)
     and (ended_at is null or reason is not null)
