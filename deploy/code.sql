@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 94d0a4c5321a1c65.
+-- Of the sources eb87fced987d9c29.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -975,7 +975,6 @@ as $expected$
 ["constraint", "step_executions.step_executions_pkey", "PRIMARY KEY (id)"],
 ["constraint", "step_executions.step_executions_send_under_a_lease", "CHECK (((state <> 'sending'::text) OR (lease_until IS NOT NULL)))"],
 ["constraint", "step_executions.step_executions_state_is_known", "CHECK ((state = ANY (ARRAY['scheduled'::text, 'queued'::text, 'rendered'::text, 'sending'::text, 'unknown'::text, 'sent'::text, 'failed'::text, 'skipped'::text, 'cancelled'::text])))"],
-["constraint", "step_executions.step_executions_wait_for_a_limit_in_its_line", "CHECK (((waits_for <> 'limit'::text) OR (line_id IS NOT NULL)))"],
 ["constraint", "step_executions.step_executions_wait_for_a_named_event", "CHECK (((waits_for <> 'event'::text) OR (awaited_event IS NOT NULL)))"],
 ["constraint", "step_executions.step_executions_wait_for_what_is_known", "CHECK ((waits_for = ANY (ARRAY['event'::text, 'enrollment'::text, 'pause'::text, 'hook'::text, 'rules'::text, 'release'::text, 'rival'::text, 'sender'::text, 'rest'::text, 'circuit'::text, 'limit'::text])))"],
 ["constraint", "step_executions.step_executions_wait_only_while_scheduled", "CHECK (((COALESCE(waits_for, awaited_event) IS NULL) OR (state = 'scheduled'::text)))"],
@@ -1194,7 +1193,7 @@ as $expected$
 ["function", "_first_event(tenant_key text, enrollment_id uuid, subscriber_ty", "0d1fd2b1 8fae5ba365429d13"],
 ["function", "_first_instant(wall_time timestamp without time zone, time_zone", "80091d25 9e642bd697cf86ae"],
 ["function", "_first_step(sequence_version_id uuid)", "98854262 7c9a394619db1502"],
-["function", "_fitting(wanted dripdrop._wanted_hook[], busy jsonb, functions ", "0455890e 555e2789e4de0122"],
+["function", "_fitting(wanted dripdrop._wanted_hook[], busy jsonb, functions ", "5b0b2f85 f7628bb7317f0c32"],
 ["function", "_flow(sequence_version_id uuid)", "92faa637 005c3c507e34eb43"],
 ["function", "_flow_problems(version dripdrop.sequence_versions)", "0917e22a 4734c0b7dc947117"],
 ["function", "_forecast_portion(enrollments uuid[], at timestamp with time zo", "66c2fef7 14e1c329cf466e52"],
@@ -1228,6 +1227,8 @@ as $expected$
 ["function", "_hold_for_enrollments(executions uuid[], at timestamp with time", "f08c1186 55539d0650321d31"],
 ["function", "_hook(tenant_key text, key text)", "6020c74d 5d91e29febf00c99"],
 ["function", "_hook_answer(answer jsonb, response_path text, response_type te", "3b084520 c157711d7609c11b"],
+["function", "_hook_calls(rules_of uuid[], messages bigint[], executions uuid", "3052be55 48d3c3d9bbdfb3f7"],
+["function", "_hook_calls_but_for_faults(rules_of uuid[], messages bigint[], ", "3052be55 2858f8841273a5af"],
 ["function", "_hook_changes(sequence_id uuid, hooks jsonb)", "ff2d4d4d 8c54bc3fefd2516e"],
 ["function", "_hook_results(results jsonb)", "16c0d566 b9f89e4fed5c37e2"],
 ["function", "_hook_says(answer jsonb)", "964e3513 a4a89c5bd6266e5f"],
@@ -1331,7 +1332,7 @@ as $expected$
 ["function", "_place_class()", "2dba2454 bf879157cf655f13"],
 ["function", "_plan(enrollments uuid[], steps uuid[], at timestamp with time ", "2114d4b7 68a66f29ef128cba"],
 ["function", "_planned_steps(steps uuid[])", "f482b690 9487d821cff324d6"],
-["function", "_planner_settings()", "13d9438a ff806171f8d5756e"],
+["function", "_planner_settings()", "13d9438a 9cd36127570b9568"],
 ["function", "_pointer(execution dripdrop.step_executions)", "ed01f850 a962646f4ff0d512"],
 ["function", "_pointer_execution(message jsonb)", "f19449ec fe68d4390bc18c26"],
 ["function", "_pointer_fence(message jsonb)", "6fce51ad 7b36c09bade63806"],
@@ -1514,7 +1515,7 @@ as $expected$
 ["function", "channels()", "d0834aeb 426e7198b5e82953"],
 ["function", "check_schema()", "cfa2d2c7 bf109fadea27d208"],
 ["function", "check_thresholds()", "b1480973 e027ecfb65698b60"],
-["function", "claim_hooks(batch_size integer, visibility interval, busy jsonb", "62c00ee9 1916a2b151a9ba03"],
+["function", "claim_hooks(batch_size integer, visibility interval, busy jsonb", "62c00ee9 267fa9d55bd42976"],
 ["function", "claim_renders(batch_size integer, visibility interval)", "06cd0bde ab25da4871633908"],
 ["function", "claim_sends(channel text, batch_size integer, lease interval, p", "45272bab eb0635bfa1264cae"],
 ["function", "complete_hooks(results jsonb)", "c93d9740 abda59c4daa9c5cb"],
@@ -2062,6 +2063,7 @@ as $expected$
 ["type", "_explanation", "phase text, step text, occurrence integer, at timestamp with time zone, place integer, gate text, open boolean, reason text, detail text, until timestamp with time zone, next_action text, next_at timestamp with time zone"],
 ["type", "_fact", "execution_id uuid, at timestamp with time zone, address_form text, due_at timestamp with time zone, late interval, fault text, fault_until timestamp with time zone, sending_pause text, enrollment_state text, sequence_active boolean, step_active boolean, hooks_unanswered boolean, hooks_reason text, hooks_detail text, hooks_until timestamp with time zone, stale_after interval, on_stale text, rules_unanswered boolean, exit_action text, exit_reason text, exit_detail text, awaited_event text, timed_out boolean, on_timeout text, failure text, failed_condition text, recipient text, unverified boolean, suppression text, topic text, opt_in boolean, consent text, rival text, opens_at timestamp with time zone, hours text, adapter_id uuid, sender text, sender_fault text, sender_changed boolean, sender_rests boolean, resting_until timestamp with time zone, resting_reason text, circuit_until timestamp with time zone, circuit_reason text, host text, retry_for interval, limited boolean"],
 ["type", "_finding", "action text, reason text, detail text"],
+["type", "_hook_call", "execution_id uuid, enrollment_id uuid, fence integer, message_id bigint, ask_at timestamp with time zone, tenant_key text, key text, kind text, hook jsonb, variables jsonb"],
 ["type", "_hook_result", "execution uuid, fence integer, message bigint, \"values\" jsonb, enrollment uuid, ask_at timestamp with time zone"],
 ["type", "_limit", "execution_id uuid, tenant_key text, scope text, owner_id uuid, subject text, max_count integer, per interval, time_zone text, counter_id uuid"],
 ["type", "_migration", "sequence_id uuid, from_version_id uuid, to_version_id uuid, mode text, step_map jsonb"],
@@ -2348,6 +2350,28 @@ end
 $$;
 
 comment on type dripdrop._wanted_hook is 'One hook that claim_hooks() found wanting.';
+
+-- One hook to call, for an execution or for the goals and exit rules of an enrolment.
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop._hook_call') is null then
+    create type dripdrop._hook_call as (
+      execution_id uuid,
+      enrollment_id uuid,
+      fence int,
+      message_id bigint,
+      ask_at timestamptz,
+      tenant_key text,
+      key text,
+      kind text,
+      hook jsonb,
+      variables jsonb
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop._hook_call is 'One row that claim_hooks() returns.';
 
 -- What conditions and exit rules say about an enrolment, and why.
 do $$
@@ -22993,8 +23017,7 @@ comment on function dripdrop._take_rules_to_ask(uuid[], int, timestamptz, timest
 create or replace function dripdrop._fitting(
   wanted dripdrop._wanted_hook[],
   busy jsonb,
-  functions int,
-  batch_size int
+  functions int
 )
 returns bigint[]
 language sql
@@ -23021,11 +23044,10 @@ as $$
     group by w.place
     having bool_and(w.fits)
     order by w.place
-    limit batch_size
   )
 $$;
 
-comment on function dripdrop._fitting(dripdrop._wanted_hook[], jsonb, int, int) is
+comment on function dripdrop._fitting(dripdrop._wanted_hook[], jsonb, int) is
   'The places of what can be asked at once.';
 
 -- What has nothing to call is answered here with its error; an execution that somebody has locked
@@ -23155,6 +23177,146 @@ $$;
 comment on function dripdrop._delete_hook_messages(bigint[], uuid[], dripdrop._wanted_hook[]) is
   'Deletes pointers whose execution has moved on, and messages that are no pointers.';
 
+-- What a claim calls, of what it has taken and holds: first what cannot be called is answered, and
+-- what has no place, or is behind a circuit, goes back.
+--
+-- locks   where nothing can be called, executions and their enrolments; circuits; all skipping what
+--         is locked
+create or replace function dripdrop._hook_calls(
+  rules_of uuid[],
+  messages bigint[],
+  executions uuid[],
+  fences int[],
+  busy jsonb,
+  functions int,
+  visibility interval,
+  at timestamptz
+)
+returns dripdrop._hook_call[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
+as $$
+declare
+  v_wanted dripdrop._wanted_hook[] := array(
+    select w
+    from dripdrop._pending_hooks(rules_of, messages, executions, fences) as w
+  );
+  v_fitting bigint[];
+  v_behind bigint[];
+begin
+  perform dripdrop._delete_hook_messages(messages, executions, v_wanted);
+  perform dripdrop._answer_with_errors(v_wanted, at);
+  v_fitting := dripdrop._fitting(v_wanted, busy, functions);
+  v_behind := dripdrop._behind_circuits(v_wanted, v_fitting, at);
+  v_fitting := array(
+    select f.place from unnest(v_fitting) as f (place) where f.place <> all (v_behind)
+  );
+  update pgmq.q_dripdrop_hooks as m
+  set vt = _hook_calls.at + visibility,
+      read_ct = m.read_ct + 1
+  from unnest(v_wanted) as w
+  where w.place = any (v_fitting) and m.msg_id = w.message_id;
+  update dripdrop.enrollments as e
+  set ask_at = _hook_calls.at
+  from unnest(v_wanted) as w
+  where w.execution_id is null and w.place <> all (v_fitting) and e.id = w.enrollment_id;
+
+  return array(
+    select row(
+      x.id,
+      e.id,
+      x.fence,
+      w.message_id,
+      case when x.id is null then e.ask_at end,
+      e.tenant_key,
+      w.key,
+      w.kind,
+      w.hook,
+      dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, at)
+    )::dripdrop._hook_call
+    from unnest(v_wanted) as w
+    join dripdrop.enrollments as e on e.id = w.enrollment_id
+    join dripdrop.sequences as q on q.id = e.sequence_id
+    left join dripdrop.step_executions as x on x.id = w.execution_id
+    left join dripdrop.steps as s on s.id = x.step_id
+    where w.error is null and w.place = any (v_fitting)
+    order by w.place, w.key
+  );
+end
+$$;
+
+comment on function dripdrop._hook_calls(
+  uuid[], bigint[], uuid[], int[], jsonb, int, interval, timestamptz
+) is
+  'What can be called now of what enrolments and executions wait for.';
+
+-- Where a row cannot be dealt with, it is found by halving and left out for a while. Messages behind
+-- it stay in the queue for the next claim; enrolments have a place each and go on.
+--
+-- raises  ZD120, 40001, 40P01: no row's fault
+create or replace function dripdrop._hook_calls_but_for_faults(
+  rules_of uuid[],
+  messages bigint[],
+  executions uuid[],
+  fences int[],
+  busy jsonb,
+  functions int,
+  visibility interval,
+  at timestamptz
+)
+returns dripdrop._hook_call[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
+as $$
+declare
+  v_rules int := cardinality(rules_of);
+  v_half int := greatest(v_rules, cardinality(messages)) / 2;
+begin
+  if v_rules = 0 and cardinality(messages) = 0 then
+    return '{}';
+  end if;
+  return dripdrop._hook_calls(
+    rules_of, messages, executions, fences, busy, functions, visibility, at
+  );
+exception
+  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
+    raise;
+  when others then
+    if v_rules > 0 and cardinality(messages) > 0 then
+      return dripdrop._hook_calls_but_for_faults(
+        rules_of, '{}', '{}', '{}', busy, functions, visibility, at
+      ) || dripdrop._hook_calls_but_for_faults(
+        '{}', messages, executions, fences, busy, greatest(functions - v_rules, 0), visibility, at
+      );
+    elsif v_half > 0 and v_rules > 0 then
+      return dripdrop._hook_calls_but_for_faults(
+        rules_of[:v_half], '{}', '{}', '{}', busy, functions, visibility, at
+      ) || dripdrop._hook_calls_but_for_faults(
+        rules_of[v_half + 1:], '{}', '{}', '{}', busy, functions, visibility, at
+      );
+    elsif v_half > 0 then
+      return dripdrop._hook_calls_but_for_faults(
+        '{}', messages[:v_half], executions[:v_half], fences[:v_half], busy, functions, visibility,
+        at
+      );
+    elsif v_rules > 0 then
+      raise warning 'the rules of enrolment "%" are not asked: %', rules_of[1], left(sqlerrm, 200)
+      using errcode = sqlstate, hint = 'They are asked again when the claim has run out.';
+    else
+      perform dripdrop._note_fault(executions[1], 'hooks', sqlstate, sqlerrm, at);
+      perform pgmq.delete('dripdrop_hooks', messages);
+    end if;
+    return '{}';
+end
+$$;
+
+comment on function dripdrop._hook_calls_but_for_faults(
+  uuid[], bigint[], uuid[], int[], jsonb, int, interval, timestamptz
+) is
+  'What can be called now, without the rows that raise.';
+
 -- Work for whoever calls hooks. A claim is only a time for which nobody else gets it: a caller that
 -- dies has changed nothing, and the call is made again. busy: {hook id: calls under way};
 -- functions: how many executions and enrolments may ask SQL functions now.
@@ -23188,68 +23350,34 @@ as $$
 declare
   v_now timestamptz := dripdrop._now();
   v_full uuid[];
-  v_questions uuid[];
+  v_rules_of uuid[];
   v_messages bigint[];
   v_executions uuid[];
   v_fences int[];
-  v_wanted dripdrop._wanted_hook[];
-  v_fitting bigint[];
-  v_behind bigint[];
 begin
   perform dripdrop._check_interval(visibility, 'visibility', interval '0');
   perform dripdrop._check_driver();
   perform dripdrop._check_batch_size(batch_size);
   perform dripdrop._check_busy(busy);
   v_full := dripdrop._full_hooks(busy, functions);
-  v_questions := dripdrop._take_rules_to_ask(
+  v_rules_of := dripdrop._take_rules_to_ask(
     v_full, least(batch_size, functions), v_now + visibility, v_now
   );
-  select array_agg(m.message_id), array_agg(m.execution), array_agg(m.fence)
+  select
+    coalesce(array_agg(m.message_id), '{}'),
+    coalesce(array_agg(m.execution), '{}'),
+    coalesce(array_agg(m.fence), '{}')
   into v_messages, v_executions, v_fences
   from dripdrop._read_hook_pointers(
-    dripdrop._steps_waiting_for(v_full), batch_size, v_now
+    dripdrop._steps_waiting_for(v_full), batch_size - cardinality(v_rules_of), v_now
   ) as m;
-
-  v_wanted := array(
-    select w
-    from dripdrop._pending_hooks(v_questions, v_messages, v_executions, v_fences) as w
-  );
-  perform dripdrop._delete_hook_messages(v_messages, v_executions, v_wanted);
-  perform dripdrop._answer_with_errors(v_wanted, v_now);
-  v_fitting := dripdrop._fitting(v_wanted, busy, functions, batch_size);
-  v_behind := dripdrop._behind_circuits(v_wanted, v_fitting, v_now);
-  v_fitting := array(
-    select f.place from unnest(v_fitting) as f (place) where f.place <> all (v_behind)
-  );
-  update pgmq.q_dripdrop_hooks as m
-  set vt = v_now + visibility,
-      read_ct = m.read_ct + 1
-  from unnest(v_wanted) as w
-  where w.place = any (v_fitting) and m.msg_id = w.message_id;
-  update dripdrop.enrollments as e
-  set ask_at = v_now
-  from unnest(v_wanted) as w
-  where w.execution_id is null and w.place <> all (v_fitting) and e.id = w.enrollment_id;
-
   return query
-  select
-    x.id,
-    e.id,
-    x.fence,
-    w.message_id,
-    case when x.id is null then e.ask_at end,
-    e.tenant_key,
-    w.key,
-    w.kind,
-    w.hook,
-    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, v_now)
-  from unnest(v_wanted) as w
-  join dripdrop.enrollments as e on e.id = w.enrollment_id
-  join dripdrop.sequences as q on q.id = e.sequence_id
-  left join dripdrop.step_executions as x on x.id = w.execution_id
-  left join dripdrop.steps as s on s.id = x.step_id
-  where w.error is null and w.place = any (v_fitting)
-  order by w.place, w.key;
+  select c.*
+  from unnest(
+    dripdrop._hook_calls_but_for_faults(
+      v_rules_of, v_messages, v_executions, v_fences, busy, functions, visibility, v_now
+    )
+  ) as c;
 end
 $$;
 
@@ -28369,6 +28497,7 @@ as $$
         '_wake_missed',
         '_write_suppressions',
         '_written_rates',
+        '_hook_calls',
         'claim_hooks',
         'claim_renders',
         'claim_sends',

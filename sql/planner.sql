@@ -98,6 +98,7 @@ as $$
         '_wake_missed',
         '_write_suppressions',
         '_written_rates',
+        '_hook_calls',
         'claim_hooks',
         'claim_renders',
         'claim_sends',

@@ -99,6 +99,22 @@ create type dripdrop._wanted_hook as (
 
 comment on type dripdrop._wanted_hook is 'One hook that claim_hooks() found wanting.';
 
+-- One hook to call, for an execution or for the goals and exit rules of an enrolment.
+create type dripdrop._hook_call as (
+  execution_id uuid,
+  enrollment_id uuid,
+  fence int,
+  message_id bigint,
+  ask_at timestamptz,
+  tenant_key text,
+  key text,
+  kind text,
+  hook jsonb,
+  variables jsonb
+);
+
+comment on type dripdrop._hook_call is 'One row that claim_hooks() returns.';
+
 -- What conditions and exit rules say about an enrolment, and why.
 create type dripdrop._finding as (
   action text,

@@ -232,8 +232,7 @@ comment on function dripdrop._take_rules_to_ask(uuid[], int, timestamptz, timest
 create or replace function dripdrop._fitting(
   wanted dripdrop._wanted_hook[],
   busy jsonb,
-  functions int,
-  batch_size int
+  functions int
 )
 returns bigint[]
 language sql
@@ -260,11 +259,10 @@ as $$
     group by w.place
     having bool_and(w.fits)
     order by w.place
-    limit batch_size
   )
 $$;
 
-comment on function dripdrop._fitting(dripdrop._wanted_hook[], jsonb, int, int) is
+comment on function dripdrop._fitting(dripdrop._wanted_hook[], jsonb, int) is
   'The places of what can be asked at once.';
 
 -- What has nothing to call is answered here with its error; an execution that somebody has locked
@@ -394,6 +392,146 @@ $$;
 comment on function dripdrop._delete_hook_messages(bigint[], uuid[], dripdrop._wanted_hook[]) is
   'Deletes pointers whose execution has moved on, and messages that are no pointers.';
 
+-- What a claim calls, of what it has taken and holds: first what cannot be called is answered, and
+-- what has no place, or is behind a circuit, goes back.
+--
+-- locks   where nothing can be called, executions and their enrolments; circuits; all skipping what
+--         is locked
+create or replace function dripdrop._hook_calls(
+  rules_of uuid[],
+  messages bigint[],
+  executions uuid[],
+  fences int[],
+  busy jsonb,
+  functions int,
+  visibility interval,
+  at timestamptz
+)
+returns dripdrop._hook_call[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
+as $$
+declare
+  v_wanted dripdrop._wanted_hook[] := array(
+    select w
+    from dripdrop._pending_hooks(rules_of, messages, executions, fences) as w
+  );
+  v_fitting bigint[];
+  v_behind bigint[];
+begin
+  perform dripdrop._delete_hook_messages(messages, executions, v_wanted);
+  perform dripdrop._answer_with_errors(v_wanted, at);
+  v_fitting := dripdrop._fitting(v_wanted, busy, functions);
+  v_behind := dripdrop._behind_circuits(v_wanted, v_fitting, at);
+  v_fitting := array(
+    select f.place from unnest(v_fitting) as f (place) where f.place <> all (v_behind)
+  );
+  update pgmq.q_dripdrop_hooks as m
+  set vt = _hook_calls.at + visibility,
+      read_ct = m.read_ct + 1
+  from unnest(v_wanted) as w
+  where w.place = any (v_fitting) and m.msg_id = w.message_id;
+  update dripdrop.enrollments as e
+  set ask_at = _hook_calls.at
+  from unnest(v_wanted) as w
+  where w.execution_id is null and w.place <> all (v_fitting) and e.id = w.enrollment_id;
+
+  return array(
+    select row(
+      x.id,
+      e.id,
+      x.fence,
+      w.message_id,
+      case when x.id is null then e.ask_at end,
+      e.tenant_key,
+      w.key,
+      w.kind,
+      w.hook,
+      dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, at)
+    )::dripdrop._hook_call
+    from unnest(v_wanted) as w
+    join dripdrop.enrollments as e on e.id = w.enrollment_id
+    join dripdrop.sequences as q on q.id = e.sequence_id
+    left join dripdrop.step_executions as x on x.id = w.execution_id
+    left join dripdrop.steps as s on s.id = x.step_id
+    where w.error is null and w.place = any (v_fitting)
+    order by w.place, w.key
+  );
+end
+$$;
+
+comment on function dripdrop._hook_calls(
+  uuid[], bigint[], uuid[], int[], jsonb, int, interval, timestamptz
+) is
+  'What can be called now of what enrolments and executions wait for.';
+
+-- Where a row cannot be dealt with, it is found by halving and left out for a while. Messages behind
+-- it stay in the queue for the next claim; enrolments have a place each and go on.
+--
+-- raises  ZD120, 40001, 40P01: no row's fault
+create or replace function dripdrop._hook_calls_but_for_faults(
+  rules_of uuid[],
+  messages bigint[],
+  executions uuid[],
+  fences int[],
+  busy jsonb,
+  functions int,
+  visibility interval,
+  at timestamptz
+)
+returns dripdrop._hook_call[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
+as $$
+declare
+  v_rules int := cardinality(rules_of);
+  v_half int := greatest(v_rules, cardinality(messages)) / 2;
+begin
+  if v_rules = 0 and cardinality(messages) = 0 then
+    return '{}';
+  end if;
+  return dripdrop._hook_calls(
+    rules_of, messages, executions, fences, busy, functions, visibility, at
+  );
+exception
+  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
+    raise;
+  when others then
+    if v_rules > 0 and cardinality(messages) > 0 then
+      return dripdrop._hook_calls_but_for_faults(
+        rules_of, '{}', '{}', '{}', busy, functions, visibility, at
+      ) || dripdrop._hook_calls_but_for_faults(
+        '{}', messages, executions, fences, busy, greatest(functions - v_rules, 0), visibility, at
+      );
+    elsif v_half > 0 and v_rules > 0 then
+      return dripdrop._hook_calls_but_for_faults(
+        rules_of[:v_half], '{}', '{}', '{}', busy, functions, visibility, at
+      ) || dripdrop._hook_calls_but_for_faults(
+        rules_of[v_half + 1:], '{}', '{}', '{}', busy, functions, visibility, at
+      );
+    elsif v_half > 0 then
+      return dripdrop._hook_calls_but_for_faults(
+        '{}', messages[:v_half], executions[:v_half], fences[:v_half], busy, functions, visibility,
+        at
+      );
+    elsif v_rules > 0 then
+      raise warning 'the rules of enrolment "%" are not asked: %', rules_of[1], left(sqlerrm, 200)
+      using errcode = sqlstate, hint = 'They are asked again when the claim has run out.';
+    else
+      perform dripdrop._note_fault(executions[1], 'hooks', sqlstate, sqlerrm, at);
+      perform pgmq.delete('dripdrop_hooks', messages);
+    end if;
+    return '{}';
+end
+$$;
+
+comment on function dripdrop._hook_calls_but_for_faults(
+  uuid[], bigint[], uuid[], int[], jsonb, int, interval, timestamptz
+) is
+  'What can be called now, without the rows that raise.';
+
 -- Work for whoever calls hooks. A claim is only a time for which nobody else gets it: a caller that
 -- dies has changed nothing, and the call is made again. busy: {hook id: calls under way};
 -- functions: how many executions and enrolments may ask SQL functions now.
@@ -427,68 +565,34 @@ as $$
 declare
   v_now timestamptz := dripdrop._now();
   v_full uuid[];
-  v_questions uuid[];
+  v_rules_of uuid[];
   v_messages bigint[];
   v_executions uuid[];
   v_fences int[];
-  v_wanted dripdrop._wanted_hook[];
-  v_fitting bigint[];
-  v_behind bigint[];
 begin
   perform dripdrop._check_interval(visibility, 'visibility', interval '0');
   perform dripdrop._check_driver();
   perform dripdrop._check_batch_size(batch_size);
   perform dripdrop._check_busy(busy);
   v_full := dripdrop._full_hooks(busy, functions);
-  v_questions := dripdrop._take_rules_to_ask(
+  v_rules_of := dripdrop._take_rules_to_ask(
     v_full, least(batch_size, functions), v_now + visibility, v_now
   );
-  select array_agg(m.message_id), array_agg(m.execution), array_agg(m.fence)
+  select
+    coalesce(array_agg(m.message_id), '{}'),
+    coalesce(array_agg(m.execution), '{}'),
+    coalesce(array_agg(m.fence), '{}')
   into v_messages, v_executions, v_fences
   from dripdrop._read_hook_pointers(
-    dripdrop._steps_waiting_for(v_full), batch_size, v_now
+    dripdrop._steps_waiting_for(v_full), batch_size - cardinality(v_rules_of), v_now
   ) as m;
-
-  v_wanted := array(
-    select w
-    from dripdrop._pending_hooks(v_questions, v_messages, v_executions, v_fences) as w
-  );
-  perform dripdrop._delete_hook_messages(v_messages, v_executions, v_wanted);
-  perform dripdrop._answer_with_errors(v_wanted, v_now);
-  v_fitting := dripdrop._fitting(v_wanted, busy, functions, batch_size);
-  v_behind := dripdrop._behind_circuits(v_wanted, v_fitting, v_now);
-  v_fitting := array(
-    select f.place from unnest(v_fitting) as f (place) where f.place <> all (v_behind)
-  );
-  update pgmq.q_dripdrop_hooks as m
-  set vt = v_now + visibility,
-      read_ct = m.read_ct + 1
-  from unnest(v_wanted) as w
-  where w.place = any (v_fitting) and m.msg_id = w.message_id;
-  update dripdrop.enrollments as e
-  set ask_at = v_now
-  from unnest(v_wanted) as w
-  where w.execution_id is null and w.place <> all (v_fitting) and e.id = w.enrollment_id;
-
   return query
-  select
-    x.id,
-    e.id,
-    x.fence,
-    w.message_id,
-    case when x.id is null then e.ask_at end,
-    e.tenant_key,
-    w.key,
-    w.kind,
-    w.hook,
-    dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, v_now)
-  from unnest(v_wanted) as w
-  join dripdrop.enrollments as e on e.id = w.enrollment_id
-  join dripdrop.sequences as q on q.id = e.sequence_id
-  left join dripdrop.step_executions as x on x.id = w.execution_id
-  left join dripdrop.steps as s on s.id = x.step_id
-  where w.error is null and w.place = any (v_fitting)
-  order by w.place, w.key;
+  select c.*
+  from unnest(
+    dripdrop._hook_calls_but_for_faults(
+      v_rules_of, v_messages, v_executions, v_fences, busy, functions, visibility, v_now
+    )
+  ) as c;
 end
 $$;
 

@@ -202,6 +202,35 @@ def test_a_hook_that_is_gone_is_an_error_without_a_call(hooked: Engine) -> None:
     assert hooked.tick().asked == 0
 
 
+def refuse_updates(engine: Engine, table: str, row_id: Any) -> None:
+    """Let every update of a row raise."""
+    engine.connection.execute(
+        "create function public.refuse() returns trigger language plpgsql as"
+        " $$ begin raise exception 'no'; end $$"
+    )
+    engine.connection.execute(
+        f"create trigger refuse before update on dripdrop.{table} for each row"
+        f" when (new.id = '{row_id}') execute function public.refuse()".encode()
+    )
+
+
+def test_an_execution_that_cannot_be_written_keeps_no_other_from_its_hooks(
+    hooked: Engine,
+) -> None:
+    add_function(hooked)
+    people = [hooked.join(f"user{number}") for number in range(9)]
+    hooked.tick()
+    hooked.drop_hook(TENANT, "score")
+    poison = hooked.last(people[4].id)
+    refuse_updates(hooked, "step_executions", poison.id)
+    for _ in people:
+        assert hooked.claim_hooks() == []
+    others = [hooked.last(person.id) for person in people if person.id != poison.enrollment_id]
+    assert [each.hooks for each in others] == [{"score": {"error": "hook_missing"}}] * 8
+    (fault,) = hooked.rows("select * from dripdrop.faults")
+    assert (fault.execution_id, fault.stage, fault.sqlstate) == (poison.id, "hooks", "P0001")
+
+
 def test_what_can_be_called_is_called_beside_what_cannot(engine: Engine) -> None:
     engine.author(TWO)
     add_hook(engine)
