@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources eb87fced987d9c29.
+-- Of the sources e3b41d1b2ef540ed.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -975,6 +975,7 @@ as $expected$
 ["constraint", "step_executions.step_executions_pkey", "PRIMARY KEY (id)"],
 ["constraint", "step_executions.step_executions_send_under_a_lease", "CHECK (((state <> 'sending'::text) OR (lease_until IS NOT NULL)))"],
 ["constraint", "step_executions.step_executions_state_is_known", "CHECK ((state = ANY (ARRAY['scheduled'::text, 'queued'::text, 'rendered'::text, 'sending'::text, 'unknown'::text, 'sent'::text, 'failed'::text, 'skipped'::text, 'cancelled'::text])))"],
+["constraint", "step_executions.step_executions_wait_for_a_limit_in_its_line", "CHECK (((waits_for <> 'limit'::text) OR (line_id IS NOT NULL)))"],
 ["constraint", "step_executions.step_executions_wait_for_a_named_event", "CHECK (((waits_for <> 'event'::text) OR (awaited_event IS NOT NULL)))"],
 ["constraint", "step_executions.step_executions_wait_for_what_is_known", "CHECK ((waits_for = ANY (ARRAY['event'::text, 'enrollment'::text, 'pause'::text, 'hook'::text, 'rules'::text, 'release'::text, 'rival'::text, 'sender'::text, 'rest'::text, 'circuit'::text, 'limit'::text])))"],
 ["constraint", "step_executions.step_executions_wait_only_while_scheduled", "CHECK (((COALESCE(waits_for, awaited_event) IS NULL) OR (state = 'scheduled'::text)))"],
@@ -1321,7 +1322,7 @@ as $expected$
 ["function", "_parse_predicate(predicate text)", "22985651 a814253998d2c934"],
 ["function", "_parse_schedule(expression text, field text)", "5940a1b2 586e4a901ce62ee2"],
 ["function", "_parse_timing(expression text, field text)", "e7ed911b 180a22c2dab468ca"],
-["function", "_pass_fence(taken uuid[], lease interval, claim uuid, ahead int", "d036f159 6281ac9d282f5c00"],
+["function", "_pass_fence(taken uuid[], lease interval, claim uuid, ahead int", "d036f159 3b2365ec14439f2a"],
 ["function", "_passing(decisions dripdrop._decision[], limits dripdrop._limit", "07e42486 6d4a46b669b7df3c"],
 ["function", "_path_fault(path jsonpath)", "d5dec04b e3d47a076328b68f"],
 ["function", "_pattern(name text)", "0f3d449a 048ebfd215729abd"],
@@ -23251,8 +23252,8 @@ comment on function dripdrop._hook_calls(
 ) is
   'What can be called now of what enrolments and executions wait for.';
 
--- Where a row cannot be dealt with, it is found by halving and left out for a while. Messages behind
--- it stay in the queue for the next claim; enrolments have a place each and go on.
+-- A row that cannot be dealt with is found by halving and left out for a while. Messages behind it
+-- stay in the queue for the next claim; enrolments have a place each and go on.
 --
 -- raises  ZD120, 40001, 40P01: no row's fault
 create or replace function dripdrop._hook_calls_but_for_faults(
@@ -25193,21 +25194,30 @@ begin
     return taken;
   end if;
   v_stopped := dripdrop._stop_at_fence(taken, ahead, at);
-  v_passed := array(select t.id from unnest(taken) as t (id) where t.id <> all (v_stopped));
-  update dripdrop.step_executions as x
-  set state = 'sending',
-      fence = x.fence + 1,
-      lease_until = _pass_fence.at + _pass_fence.lease,
-      leave_by = case when x.leave_by > _pass_fence.at then x.leave_by end,
-      claim = _pass_fence.claim,
-      place_of = (
-        select a.id
-        from dripdrop.channel_adapters as a
-        where a.id = x.adapter_id and a.concurrency is not null
-      ),
-      claimed_at = _pass_fence.at,
-      updated_at = _pass_fence.at
-  where x.id = any (v_passed);
+  with fenced as (
+    update dripdrop.step_executions as x
+    set state = 'sending',
+        fence = x.fence + 1,
+        lease_until = _pass_fence.at + _pass_fence.lease,
+        leave_by = case when x.leave_by > _pass_fence.at then x.leave_by end,
+        claim = _pass_fence.claim,
+        place_of = (
+          select a.id
+          from dripdrop.channel_adapters as a
+          where a.id = x.adapter_id and a.concurrency is not null
+        ),
+        claimed_at = _pass_fence.at,
+        updated_at = _pass_fence.at
+    where x.id = any (taken) and x.id <> all (v_stopped)
+    returning x.id
+  )
+  select coalesce(array_agg(f.id), '{}')
+  into v_passed
+  from fenced as f;
+  -- Nothing leaves that is not fenced: a trigger of the application can keep a row as it is.
+  perform dripdrop._note_fault(t.id, 'send', '09000', 'a trigger has kept it from being sent', at)
+  from unnest(taken) as t (id)
+  where t.id <> all (v_stopped) and t.id <> all (v_passed);
   return v_passed;
 exception
   when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then

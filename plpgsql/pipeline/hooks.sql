@@ -466,8 +466,8 @@ comment on function dripdrop._hook_calls(
 ) is
   'What can be called now of what enrolments and executions wait for.';
 
--- Where a row cannot be dealt with, it is found by halving and left out for a while. Messages behind
--- it stay in the queue for the next claim; enrolments have a place each and go on.
+-- A row that cannot be dealt with is found by halving and left out for a while. Messages behind it
+-- stay in the queue for the next claim; enrolments have a place each and go on.
 --
 -- raises  ZD120, 40001, 40P01: no row's fault
 create or replace function dripdrop._hook_calls_but_for_faults(

@@ -193,21 +193,30 @@ begin
     return taken;
   end if;
   v_stopped := dripdrop._stop_at_fence(taken, ahead, at);
-  v_passed := array(select t.id from unnest(taken) as t (id) where t.id <> all (v_stopped));
-  update dripdrop.step_executions as x
-  set state = 'sending',
-      fence = x.fence + 1,
-      lease_until = _pass_fence.at + _pass_fence.lease,
-      leave_by = case when x.leave_by > _pass_fence.at then x.leave_by end,
-      claim = _pass_fence.claim,
-      place_of = (
-        select a.id
-        from dripdrop.channel_adapters as a
-        where a.id = x.adapter_id and a.concurrency is not null
-      ),
-      claimed_at = _pass_fence.at,
-      updated_at = _pass_fence.at
-  where x.id = any (v_passed);
+  with fenced as (
+    update dripdrop.step_executions as x
+    set state = 'sending',
+        fence = x.fence + 1,
+        lease_until = _pass_fence.at + _pass_fence.lease,
+        leave_by = case when x.leave_by > _pass_fence.at then x.leave_by end,
+        claim = _pass_fence.claim,
+        place_of = (
+          select a.id
+          from dripdrop.channel_adapters as a
+          where a.id = x.adapter_id and a.concurrency is not null
+        ),
+        claimed_at = _pass_fence.at,
+        updated_at = _pass_fence.at
+    where x.id = any (taken) and x.id <> all (v_stopped)
+    returning x.id
+  )
+  select coalesce(array_agg(f.id), '{}')
+  into v_passed
+  from fenced as f;
+  -- Nothing leaves that is not fenced: a trigger of the application can keep a row as it is.
+  perform dripdrop._note_fault(t.id, 'send', '09000', 'a trigger has kept it from being sent', at)
+  from unnest(taken) as t (id)
+  where t.id <> all (v_stopped) and t.id <> all (v_passed);
   return v_passed;
 exception
   when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then

@@ -115,3 +115,33 @@ def test_a_disk_that_is_full_for_a_while_loses_and_repeats_nothing(
     assert len(relay.receipts) == PEOPLE
     assert relay.repeated() == []
     assert senders.engine.ledger() == []
+
+
+def test_a_row_that_a_trigger_keeps_from_being_fenced_does_not_leave(
+    dsn: str, senders: Senders, serve: Serve[Relay]
+) -> None:
+    relay = serve(Relay())
+    senders.add(relay)
+    senders.crowd(PEOPLE)
+    kept = "onboarding7@example.com"
+    senders.engine.connection.execute(
+        "create function public.refuse() returns trigger language plpgsql as"
+        " $$ begin return null; end $$"
+    )
+    senders.engine.connection.execute(
+        "create trigger refuse before update on dripdrop.step_executions for each row"
+        f" when (new.state = 'sending' and new.recipient = '{kept}')"
+        " execute function public.refuse()".encode()
+    )
+    for minutes in (0, 2, 5):
+        do_what_is_due(senders, dsn, START + timedelta(minutes=minutes))
+    assert len(relay.receipts) == PEOPLE - 1
+    assert kept not in {receipt.recipient for receipt in relay.receipts}
+    (row,) = senders.engine.rows("select * from dripdrop.faults")
+    assert (row.stage, row.sqlstate) == ("send", "09000")
+
+    mend(senders)
+    for minutes in (70, 140):
+        do_what_is_due(senders, dsn, START + timedelta(minutes=minutes))
+    assert senders.states() == {"sent": PEOPLE}
+    assert len(relay.receipts) == PEOPLE
