@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources e3b41d1b2ef540ed.
+-- Of the sources b3dfd9d4f753c327.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1020,7 +1020,7 @@ as $expected$
 ["function", "_address(form text, written text)", "850fb5f2 edb50e4227337d7a"],
 ["function", "_addressed_execution(tenant_key text, execution_id uuid)", "0819366d 9f2276a19f74501d"],
 ["function", "_admit(decisions dripdrop._decision[], at timestamp with time z", "bce6b371 aa2276b97b4e9c93"],
-["function", "_admit_at_fence(decisions dripdrop._decision[], at timestamp wi", "82c19f12 a83c5a762476bd4f"],
+["function", "_admit_at_fence(decisions dripdrop._decision[], at timestamp wi", "82c19f12 d19f2ab6ac4bc580"],
 ["function", "_advance(executions uuid[], at timestamp with time zone, timed_", "c7497d5e 517ed6de15712978"],
 ["function", "_all_fit(limits dripdrop._limit[], counters dripdrop.counters[]", "ebd0165a b91e196318c49b9b"],
 ["function", "_answer_with_errors(wanted dripdrop._wanted_hook[], at timestam", "851a6762 62347de0d3ebf337"],
@@ -1032,7 +1032,6 @@ as $expected$
 ["function", "_ask_again(tenant_key text, adapter_id uuid, at timestamp with ", "f787df83 15286d669de88cfa"],
 ["function", "_ask_again_at(failure jsonb, retry_for interval, retry_after do", "2dcd6aea b2306f434a7833af"],
 ["function", "_ask_function(enrollment dripdrop.enrollments, key text, contex", "3ad811d1 28fec4371ff4959d"],
-["function", "_asked_at_fence(decisions dripdrop._decision[], limits dripdrop", "37d8a688 0f1b0ddcb0969ea1"],
 ["function", "_asked_of_limits(decisions dripdrop._decision[], limits dripdro", "bd58d0c9 306251915f9fe11b"],
 ["function", "_assume_rules(enrollments uuid[], assumed jsonb, at timestamp w", "c5982ccc 57e4c50cdba43079"],
 ["function", "_assumed_answers(execution dripdrop.step_executions, assumed js", "db7cb573 61ecf846dcd960bb"],
@@ -1140,7 +1139,6 @@ as $expected$
 ["function", "_count_behind(circuit_id uuid)", "b04fcb48 3499f74aba8d8025"],
 ["function", "_count_bounces(adapter_id uuid, since timestamp with time zone,", "c4b0cd98 56c68a22a75286fd"],
 ["function", "_count_events(enrollment dripdrop.enrollments, config jsonb, si", "9571657d 91c2a7cb73705fe4"],
-["function", "_count_under_way(counters uuid[], at timestamp with time zone)", "7b1cb858 2a2cf34f8bfdadca"],
 ["function", "_counterparts(migration dripdrop._migration)", "febdd9bf ed76e9775bffa566"],
 ["function", "_counters_of(limits dripdrop._limit[], at timestamp with time z", "7d99d62b 247586592ad9d96f"],
 ["function", "_counts_on_the_wire(max_count integer, per interval)", "87e71784 9051cfb1364dce01"],
@@ -1282,7 +1280,7 @@ as $expected$
 ["function", "_lose_leases(executions uuid[], at timestamp with time zone)", "f08c1186 760ae675aa662a9f"],
 ["function", "_lost_leases(at timestamp with time zone)", "aaf9cf5d 78ab51ffbb6afaec"],
 ["function", "_make_due(executions uuid[], at timestamp with time zone, reaso", "2d5e141c 826ebc7f246f4ce3"],
-["function", "_mark_lines(at timestamp with time zone)", "57e58be7 74d4a621b249915d"],
+["function", "_mark_lines(at timestamp with time zone)", "57e58be7 266b270e4222b07c"],
 ["function", "_matches(transition dripdrop.step_transitions, conditions dripd", "f1a8180a e7b3d8dcf9d80fb7"],
 ["function", "_may_be_early(counter dripdrop.counters)", "48c23e2a 675586957101043d"],
 ["function", "_may_pass(code text)", "d4dcbcf7 d233999f347851f1"],
@@ -1333,7 +1331,7 @@ as $expected$
 ["function", "_place_class()", "2dba2454 bf879157cf655f13"],
 ["function", "_plan(enrollments uuid[], steps uuid[], at timestamp with time ", "2114d4b7 68a66f29ef128cba"],
 ["function", "_planned_steps(steps uuid[])", "f482b690 9487d821cff324d6"],
-["function", "_planner_settings()", "13d9438a 9cd36127570b9568"],
+["function", "_planner_settings()", "13d9438a ca54b628dd8d816e"],
 ["function", "_pointer(execution dripdrop.step_executions)", "ed01f850 a962646f4ff0d512"],
 ["function", "_pointer_execution(message jsonb)", "f19449ec fe68d4390bc18c26"],
 ["function", "_pointer_fence(message jsonb)", "6fce51ad 7b36c09bade63806"],
@@ -1412,7 +1410,7 @@ as $expected$
 ["function", "_settled(limited dripdrop._decision[], results dripdrop._send_r", "ad03e907 065dd289aa2ddb01"],
 ["function", "_setup_problems()", "eb1731fe c669350767cf47ba"],
 ["function", "_severity(reason text)", "72c66e73 03623794516578da"],
-["function", "_share_out(decisions dripdrop._decision[], limits dripdrop._lim", "b71c2913 86c9873538787974"],
+["function", "_share_out(decisions dripdrop._decision[], limits dripdrop._lim", "b71c2913 0c99931a10186a25"],
 ["function", "_shut_window(send_window jsonb, time_zone text, tenant_key text", "c6b9fa60 c9805db5225226e3"],
 ["function", "_signals(results dripdrop._send_result[], at timestamp with tim", "5f82d642 5b3ebc106885cd06"],
 ["function", "_small_letter(code integer)", "ebfa0b69 ba3634eac9771a6d"],
@@ -12772,7 +12770,6 @@ declare
   v_blocker int;
   i int;
 begin
-
   for v_message in select * from dripdrop._in_turn(decisions, limits, v_ids) loop
     v_blocker := null;
     foreach i in array v_message.counters loop
@@ -13069,44 +13066,6 @@ $$;
 comment on function dripdrop._would_admit(dripdrop._decision, timestamptz) is
   'What _admit() would say about one message alone.';
 
-create or replace function dripdrop._asked_at_fence(
-  decisions dripdrop._decision[],
-  limits dripdrop._limit[],
-  counters dripdrop.counters[],
-  at timestamptz,
-  ahead interval
-)
-returns setof dripdrop._place
-language sql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select p.*
-  from (
-    select
-      array_agg(
-        c.max_count - dripdrop._used(
-          c,
-          _asked_at_fence.at + case
-            when dripdrop._may_be_early(c) then _asked_at_fence.ahead
-            else interval '0'
-          end
-        )
-        order by c.id
-      ) as room,
-      array_agg(0 order by c.id) as before
-    from unnest(counters) as c
-  ) as n
-  cross join lateral dripdrop._share_out(
-    decisions, limits, counters, n.room, n.before, _asked_at_fence.at
-  ) as p
-$$;
-
-comment on function dripdrop._asked_at_fence(
-  dripdrop._decision[], dripdrop._limit[], dripdrop.counters[], timestamptz, interval
-) is
-  'Where messages that are to leave stand with their limits.';
-
 -- Here what has really left decides, so that no limit is exceeded in any window, however long a
 -- message took from tick() to the fence; limits that were set meanwhile count as well. until of a
 -- decision is when it must have left. ahead: how long before its sender has room a message may be
@@ -13141,8 +13100,22 @@ begin
   then
     v_places := array(
       select p
-      from dripdrop._asked_at_fence(
-        decisions, v_limits, v_counters, _admit_at_fence.at, _admit_at_fence.ahead
+      from dripdrop._share_out(
+        decisions,
+        v_limits,
+        v_counters,
+        array(
+          select c.max_count - dripdrop._used(
+            c,
+            _admit_at_fence.at + case
+              when dripdrop._may_be_early(c) then _admit_at_fence.ahead
+              else interval '0'
+            end
+          )
+          from unnest(v_counters) as c
+        ),
+        array_fill(0, array[cardinality(v_counters)]),
+        _admit_at_fence.at
       ) as p
     );
   end if;
@@ -13380,22 +13353,6 @@ $$;
 
 comment on function dripdrop._under_way(uuid[], timestamptz) is
   'How many messages are under way that each limit counts when they pass the fence.';
-
--- locks   nothing new: callers hold the counters
-create or replace function dripdrop._count_under_way(counters uuid[], at timestamptz)
-returns void
-language sql
-set search_path = pg_catalog, pg_temp
-as $$
-  update dripdrop.counters as c
-  set under_way = u.number
-  from dripdrop._under_way(_count_under_way.counters, _count_under_way.at) as u
-  where c.id = u.counter_id
-    and c.under_way <> u.number
-$$;
-
-comment on function dripdrop._count_under_way(uuid[], timestamptz) is
-  'Takes what was stopped off what counters say to be under way.';
 
 create or replace function dripdrop._trimmed(ring timestamptz[], size int)
 returns timestamptz[]
@@ -14075,9 +14032,9 @@ $$;
 comment on function dripdrop._take_in_line(int, timestamptz) is
   'Locks who goes next in the lines of limits that have room.';
 
--- Says of each line that was looked at when to look again. A line whose room is taken by what is
--- under way is looked at by the next tick, for that may be stopped. The last thing a tick does:
--- nobody who waits for a counter holds one out of its order.
+-- Says of each line that was looked at when to look again. One whose room is taken by what is under
+-- way is looked at by the next tick: what was stopped meanwhile is no longer counted then. The last
+-- thing a tick does: nobody who waits for a counter holds one out of its order.
 --
 -- locks   counters, skipping what is locked
 create or replace function dripdrop._mark_lines(at timestamptz)
@@ -14118,14 +14075,18 @@ begin
     group by k.id
   ) as n
   where c.id = n.id;
-  perform dripdrop._count_under_way(
+  update dripdrop.counters as c
+  set under_way = u.number
+  from dripdrop._under_way(
     array(
-      select c.id
-      from dripdrop.counters as c
-      where c.id = any (v_counters) and c.room_at <= _mark_lines.at and c.under_way > 0
+      select k.id
+      from dripdrop.counters as k
+      where k.id = any (v_counters) and k.room_at <= _mark_lines.at and k.under_way > 0
     ),
     at
-  );
+  ) as u
+  where c.id = u.counter_id
+    and c.under_way <> u.number;
 end
 $$;
 
@@ -28432,7 +28393,6 @@ as $$
       array[
         '_advance',
         '_answer_with_errors',
-        '_asked_at_fence',
         '_asked_of_limits',
         '_begin',
         '_behind_circuits',
@@ -28443,7 +28403,6 @@ as $$
         '_check_fences',
         '_circuits_of',
         '_classified_results',
-        '_count_under_way',
         '_defer_executions',
         '_end_enrollments',
         '_end_executions',

@@ -23,7 +23,6 @@ as $$
       array[
         '_advance',
         '_answer_with_errors',
-        '_asked_at_fence',
         '_asked_of_limits',
         '_begin',
         '_behind_circuits',
@@ -34,7 +33,6 @@ as $$
         '_check_fences',
         '_circuits_of',
         '_classified_results',
-        '_count_under_way',
         '_defer_executions',
         '_end_enrollments',
         '_end_executions',

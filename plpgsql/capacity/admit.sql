@@ -92,7 +92,6 @@ declare
   v_blocker int;
   i int;
 begin
-
   for v_message in select * from dripdrop._in_turn(decisions, limits, v_ids) loop
     v_blocker := null;
     foreach i in array v_message.counters loop
@@ -389,44 +388,6 @@ $$;
 comment on function dripdrop._would_admit(dripdrop._decision, timestamptz) is
   'What _admit() would say about one message alone.';
 
-create or replace function dripdrop._asked_at_fence(
-  decisions dripdrop._decision[],
-  limits dripdrop._limit[],
-  counters dripdrop.counters[],
-  at timestamptz,
-  ahead interval
-)
-returns setof dripdrop._place
-language sql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select p.*
-  from (
-    select
-      array_agg(
-        c.max_count - dripdrop._used(
-          c,
-          _asked_at_fence.at + case
-            when dripdrop._may_be_early(c) then _asked_at_fence.ahead
-            else interval '0'
-          end
-        )
-        order by c.id
-      ) as room,
-      array_agg(0 order by c.id) as before
-    from unnest(counters) as c
-  ) as n
-  cross join lateral dripdrop._share_out(
-    decisions, limits, counters, n.room, n.before, _asked_at_fence.at
-  ) as p
-$$;
-
-comment on function dripdrop._asked_at_fence(
-  dripdrop._decision[], dripdrop._limit[], dripdrop.counters[], timestamptz, interval
-) is
-  'Where messages that are to leave stand with their limits.';
-
 -- Here what has really left decides, so that no limit is exceeded in any window, however long a
 -- message took from tick() to the fence; limits that were set meanwhile count as well. until of a
 -- decision is when it must have left. ahead: how long before its sender has room a message may be
@@ -461,8 +422,22 @@ begin
   then
     v_places := array(
       select p
-      from dripdrop._asked_at_fence(
-        decisions, v_limits, v_counters, _admit_at_fence.at, _admit_at_fence.ahead
+      from dripdrop._share_out(
+        decisions,
+        v_limits,
+        v_counters,
+        array(
+          select c.max_count - dripdrop._used(
+            c,
+            _admit_at_fence.at + case
+              when dripdrop._may_be_early(c) then _admit_at_fence.ahead
+              else interval '0'
+            end
+          )
+          from unnest(v_counters) as c
+        ),
+        array_fill(0, array[cardinality(v_counters)]),
+        _admit_at_fence.at
       ) as p
     );
   end if;

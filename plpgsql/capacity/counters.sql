@@ -214,22 +214,6 @@ $$;
 comment on function dripdrop._under_way(uuid[], timestamptz) is
   'How many messages are under way that each limit counts when they pass the fence.';
 
--- locks   nothing new: callers hold the counters
-create or replace function dripdrop._count_under_way(counters uuid[], at timestamptz)
-returns void
-language sql
-set search_path = pg_catalog, pg_temp
-as $$
-  update dripdrop.counters as c
-  set under_way = u.number
-  from dripdrop._under_way(_count_under_way.counters, _count_under_way.at) as u
-  where c.id = u.counter_id
-    and c.under_way <> u.number
-$$;
-
-comment on function dripdrop._count_under_way(uuid[], timestamptz) is
-  'Takes what was stopped off what counters say to be under way.';
-
 create or replace function dripdrop._trimmed(ring timestamptz[], size int)
 returns timestamptz[]
 language sql

@@ -183,9 +183,9 @@ $$;
 comment on function dripdrop._take_in_line(int, timestamptz) is
   'Locks who goes next in the lines of limits that have room.';
 
--- Says of each line that was looked at when to look again. A line whose room is taken by what is
--- under way is looked at by the next tick, for that may be stopped. The last thing a tick does:
--- nobody who waits for a counter holds one out of its order.
+-- Says of each line that was looked at when to look again. One whose room is taken by what is under
+-- way is looked at by the next tick: what was stopped meanwhile is no longer counted then. The last
+-- thing a tick does: nobody who waits for a counter holds one out of its order.
 --
 -- locks   counters, skipping what is locked
 create or replace function dripdrop._mark_lines(at timestamptz)
@@ -226,14 +226,18 @@ begin
     group by k.id
   ) as n
   where c.id = n.id;
-  perform dripdrop._count_under_way(
+  update dripdrop.counters as c
+  set under_way = u.number
+  from dripdrop._under_way(
     array(
-      select c.id
-      from dripdrop.counters as c
-      where c.id = any (v_counters) and c.room_at <= _mark_lines.at and c.under_way > 0
+      select k.id
+      from dripdrop.counters as k
+      where k.id = any (v_counters) and k.room_at <= _mark_lines.at and k.under_way > 0
     ),
     at
-  );
+  ) as u
+  where c.id = u.counter_id
+    and c.under_way <> u.number;
 end
 $$;
 
