@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources b3dfd9d4f753c327.
+-- Of the sources d7e6baa67b86bb69.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1040,6 +1040,7 @@ as $expected$
 ["function", "_barring_enrollments(sequence_id uuid, reentry text, reentry_in", "502c69b2 84a6fe28139bcc48"],
 ["function", "_base_36(digit bigint)", "f0f4d8e7 c53b7ef127408551"],
 ["function", "_begin(sequence_version_id uuid, enrollments uuid[], starting_s", "d5f7db2b d1c5b8bb5d73e75a"],
+["function", "_begin_schedules(enrollments uuid[], at timestamp with time zon", "66c3041a 78eb62f360a5f37b"],
 ["function", "_behind_circuits(wanted dripdrop._wanted_hook[], fitting bigint", "3e0f2512 42c8b372250334a9"],
 ["function", "_breach(adapter_id uuid, thresholds jsonb, since timestamp with", "fc727b7b d6d8673b6195378a"],
 ["function", "_business_days_after(from_time timestamp with time zone, days i", "26c5aa2d 4024164f837e1db3"],
@@ -1257,7 +1258,8 @@ as $expected$
 ["function", "_is_time_zone(name text)", "9b953bb1 b119c8b958970228"],
 ["function", "_json_fault(document jsonb, field text, bytes integer)", "b5a03ec3 7291240a375cc652"],
 ["function", "_json_place(document jsonb, field text, path jsonpath)", "6a860437 d098ac7bab3cc0f9"],
-["function", "_kinds()", "8acd1e4b aa59ce55fc75b62b"],
+["function", "_kinds()", "8acd1e4b fbfe2e475d2a02d4"],
+["function", "_kinds_by_type()", "8acd1e4b d6e28c8e5938afe7"],
 ["function", "_last_claimed(tenant_key text, subscriber_type text, subscriber", "7c8f2cda e10528bd4650c637"],
 ["function", "_last_deferral(execution dripdrop.step_executions)", "4a49428e 9483bf9e69c6e793"],
 ["function", "_last_ended(enrollment dripdrop.enrollments)", "680fa9f4 53159490b1c7e236"],
@@ -1288,6 +1290,7 @@ as $expected$
 ["function", "_message_sender(sender dripdrop._sender, senders dripdrop._send", "c3165796 3880f97fa3a468ef"],
 ["function", "_messages(count bigint)", "4a5e8dde aacb0065de6982d8"],
 ["function", "_migrating(migration dripdrop._migration)", "f75aa7ce 075bb9a75970f944"],
+["function", "_move_executions(migration dripdrop._migration, enrollments uui", "2ee76760 71953f9e3bba5dd8"],
 ["function", "_multiplies(predicate text)", "e682a713 204ca1071cf6161f"],
 ["function", "_name_of_server(adapter_id uuid, http_hook_id uuid, host text)", "81c64c53 a73ebe1e4a766902"],
 ["function", "_named_adapter(tenant_key text, channel text, name text, id uui", "126b23db 9c41f39f50133643"],
@@ -1415,6 +1418,7 @@ as $expected$
 ["function", "_signals(results dripdrop._send_result[], at timestamp with tim", "5f82d642 5b3ebc106885cd06"],
 ["function", "_small_letter(code integer)", "ebfa0b69 ba3634eac9771a6d"],
 ["function", "_smtp_reply_codes()", "691e363c a4d58510058d9c9c"],
+["function", "_step_changes(sequence_version_id uuid, steps jsonb)", "f8f1e40d 69d2080982411b6a"],
 ["function", "_step_facts(steps uuid[], at timestamp with time zone, at_fence", "998f7157 0be350917fc82a19"],
 ["function", "_step_id(sequence_version_id uuid, key text, field text)", "3238aae4 1beb5fff1c3227d3"],
 ["function", "_step_problems(step dripdrop.steps)", "a702d6d7 1fefb38f27ee0a8b"],
@@ -1561,7 +1565,7 @@ as $expected$
 ["function", "list_steps(tenant_key text, sequence_version_id uuid)", "a6887d33 de261800365700f8"],
 ["function", "list_suppressions(tenant_key text, recipient text)", "5190f6b6 363a77478f53e08b"],
 ["function", "list_topics(tenant_key text)", "bf7a4a8c 02e2054b7f31866d"],
-["function", "migrate_enrollments(tenant_key text, sequence text, from_versio", "9fe33afa 721a539364854cae"],
+["function", "migrate_enrollments(tenant_key text, sequence text, from_versio", "9fe33afa 2d25aacd24db3812"],
 ["function", "migrate_preview(tenant_key text, sequence text, from_version in", "c8e5443b 1d1782b3d56939d5"],
 ["function", "missing_permissions(functions text[])", "f62fae86 fdaee7204b414d8a"],
 ["function", "needs_key()", "be1bc302 c013c2c08e1dfae6"],
@@ -1574,7 +1578,7 @@ as $expected$
 ["function", "pause_adapter(tenant_key text, adapter_id uuid, until timestamp", "cdc6ef3d f79ee7884a4d9b9a"],
 ["function", "pause_enrollment(tenant_key text, enrollment_id uuid)", "e33b3021 bd99aa9134b2e0b0"],
 ["function", "pause_sending(tenant_key text, scope text, subject text, reason", "34c1e19f 63ebc25a5e417ff9"],
-["function", "plan(tenant_key text, definition jsonb)", "b8e17ec8 12a3978ad5651877"],
+["function", "plan(tenant_key text, definition jsonb)", "b8e17ec8 8c5bd2ae0f0ba202"],
 ["function", "provider_settings()", "9be66ee6 c0d73ddf27a9a983"],
 ["function", "providers()", "cea24a5c 573206f425095ff3"],
 ["function", "reconcile(unknown_grace interval)", "7efbb071 2cbd69501eb3a55c"],
@@ -4932,6 +4936,45 @@ $$;
 
 -- plpgsql/documents/check.sql
 
+create or replace function dripdrop._kinds_by_type()
+returns table (
+  kind text, noun text, errcode text, example text, words text, text_hint text,
+  settings boolean, switched boolean, blank boolean, open boolean
+)
+language sql
+stable
+parallel safe
+begin atomic
+  select
+    'timing.' || t.name, 'a timing of type "' || t.name || '"', 'ZD203',
+    'Write {"type": "immediate"}, {"type": "delay", "delay_amount": 3, "delay_unit": "days"}, '
+    '{"type": "cron", "cron_expression": "0 9 * * MON"}, {"type": "event", "trigger_event": '
+    '"order_completed"} or "in 3 days".',
+    'timing', null, false, false, false, false
+  from (values ('immediate'), ('delay'), ('cron'), ('event')) as t (name)
+  union all
+  select
+    'condition.' || t.name, 'a condition of type "' || t.name || '"', 'ZD208',
+    'Write for example {"predicate": "$.enrollment.score > 70"}.',
+    'condition', 'Write it in double quotes.', false, false, false, false
+  from (
+    values ('enrollment_data'), ('event'), ('hook'), ('predicate'), ('time_window')
+  ) as t (name)
+  union all
+  select
+    'template.' || c.channel, 'a template for ' || c.channel, 'ZD201',
+    'The fields of a template for ' || c.channel || ' are ' || (
+      select string_agg(f.field, ', ' order by f.place)
+      from dripdrop.fields as f
+      where f.kind = 'template.' || c.channel
+    ) || '.',
+    'template', 'Write it in double quotes.', false, false, false, false
+  from dripdrop.channels as c;
+end;
+
+comment on function dripdrop._kinds_by_type() is
+  'The kinds of timings and conditions, by their type, and of templates, by their channel.';
+
 -- What holds for a whole kind of document: what messages call it, what refuses a bad one, an
 -- example of it, whose words from elsewhere it knows, and what to say where a text should be.
 -- settings: one hint lists all of them. switched: false switches it off. blank: null and an empty
@@ -5011,31 +5054,7 @@ begin atomic
     false, false, false, false
   )
   union all
-  select
-    'timing.' || t.name, 'a timing of type "' || t.name || '"', 'ZD203',
-    'Write {"type": "immediate"}, {"type": "delay", "delay_amount": 3, "delay_unit": "days"}, '
-    '{"type": "cron", "cron_expression": "0 9 * * MON"}, {"type": "event", "trigger_event": '
-    '"order_completed"} or "in 3 days".',
-    'timing', null, false, false, false, false
-  from (values ('immediate'), ('delay'), ('cron'), ('event')) as t (name)
-  union all
-  select
-    'condition.' || t.name, 'a condition of type "' || t.name || '"', 'ZD208',
-    'Write for example {"predicate": "$.enrollment.score > 70"}.',
-    'condition', 'Write it in double quotes.', false, false, false, false
-  from (
-    values ('enrollment_data'), ('event'), ('hook'), ('predicate'), ('time_window')
-  ) as t (name)
-  union all
-  select
-    'template.' || c.channel, 'a template for ' || c.channel, 'ZD201',
-    'The fields of a template for ' || c.channel || ' are ' || (
-      select string_agg(f.field, ', ' order by f.place)
-      from dripdrop.fields as f
-      where f.kind = 'template.' || c.channel
-    ) || '.',
-    'template', 'Write it in double quotes.', false, false, false, false
-  from dripdrop.channels as c;
+  select f.* from dripdrop._kinds_by_type() as f;
 end;
 
 comment on function dripdrop._kinds() is 'The kinds of documents, and how each is refused.';
@@ -19499,7 +19518,6 @@ declare
     tenant_key, sequence, from_version, to_version, step_map
   );
   v_enrollments uuid[];
-  v_new record;
 begin
   perform from dripdrop.sequences as q where q.id = v_migration.sequence_id for no key update;
   v_enrollments := array(
@@ -19544,13 +19562,36 @@ begin
     v_now
   );
 
+  perform dripdrop._move_executions(v_migration, v_enrollments, v_now);
+  perform dripdrop._begin_schedules(v_enrollments, v_now);
+  return cardinality(v_enrollments);
+end
+$$;
+
+comment on function dripdrop.migrate_enrollments(text, text, int, int, jsonb) is
+  'Moves the open enrolments of a version to another one, step by step of the same key or as '
+  'step_map {"old key": "new key"} says; returns how many.';
+
+-- What was rendered is rendered again, with the words and the sender of its step there.
+--
+-- locks   nothing new: callers hold the enrolments and their executions
+create or replace function dripdrop._move_executions(
+  migration dripdrop._migration,
+  enrollments uuid[],
+  at timestamptz
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
   perform dripdrop._make_due(
     array(
       select x.id
       from dripdrop.step_executions as x
-      where x.enrollment_id = any (v_enrollments) and x.state in ('queued', 'rendered')
+      where x.enrollment_id = any (_move_executions.enrollments) and x.state in ('queued', 'rendered')
     ),
-    v_now,
+    at,
     'migrated'
   );
   update dripdrop.step_executions as x
@@ -19560,7 +19601,7 @@ begin
       adapter_id = null,
       recipient = null,
       payload = null,
-      updated_at = v_now
+      updated_at = at
   from (
     select
       o.id,
@@ -19576,18 +19617,30 @@ begin
         0
       ) as occurrence
     from dripdrop.step_executions as o
-    join dripdrop._counterparts(v_migration) as c on c.step_id = o.step_id
-    where o.enrollment_id = any (v_enrollments)
+    join dripdrop._counterparts(_move_executions.migration) as c on c.step_id = o.step_id
+    where o.enrollment_id = any (_move_executions.enrollments)
       and o.ended_at is null
       and c.to_step_id is not null
   ) as moved
   where x.id = moved.id;
+end
+$$;
 
-  -- A schedule that the other version has and theirs had not begins now.
+comment on function dripdrop._move_executions(dripdrop._migration, uuid[], timestamptz) is
+  'Moves the open messages of enrolments to the steps of the version they migrate to.';
+
+create or replace function dripdrop._begin_schedules(enrollments uuid[], at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_new record;
+begin
   select array_agg(e.id) as enrollments, array_agg(s.id) as steps into v_new
   from dripdrop.enrollments as e
   join dripdrop.steps as s on s.sequence_version_id = e.sequence_version_id
-  where e.id = any (v_enrollments)
+  where e.id = any (_begin_schedules.enrollments)
     and s.active
     and s.recurring
     and s.timing ->> 'type' = 'cron'
@@ -19596,7 +19649,7 @@ begin
       where x.enrollment_id = e.id and x.step_id = s.id and x.ended_at is null
     );
   if v_new.steps is not null then
-    perform dripdrop._plan(v_new.enrollments, v_new.steps, v_now);
+    perform dripdrop._plan(v_new.enrollments, v_new.steps, at);
     perform dripdrop._hold_for_enrollments(
       array(
         select x.id
@@ -19607,16 +19660,14 @@ begin
           and x.step_id = any (v_new.steps)
           and x.due_at is not null
       ),
-      v_now
+      at
     );
   end if;
-  return cardinality(v_enrollments);
 end
 $$;
 
-comment on function dripdrop.migrate_enrollments(text, text, int, int, jsonb) is
-  'Moves the open enrolments of a version to another one, step by step of the same key or as '
-  'step_map {"old key": "new key"} says; returns how many.';
+comment on function dripdrop._begin_schedules(uuid[], timestamptz) is
+  'Plans the side steps with a schedule that enrolments do not have yet in their version.';
 
 -- raises  ZD101, ZD103, ZD104, ZD110, ZD201
 create or replace function dripdrop._check_migration(
@@ -19858,9 +19909,25 @@ begin
   where v_active.id is not null and f.old <> v_new -> f.field;
 
   return query
+  select c.* from dripdrop._step_changes(v_active.id, v_new -> 'steps') as c;
+end
+$$;
+
+comment on function dripdrop.plan(text, jsonb) is
+  'What apply() would change: action (create, activate, change, add, remove), object, field, old '
+  'and new value.';
+
+create or replace function dripdrop._step_changes(sequence_version_id uuid, steps jsonb)
+returns table (action text, object text, field text, old jsonb, new jsonb)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
   with
-  before as (select * from dripdrop._version_steps(v_active.id)),
-  after as (select s ->> 'key' as key, s as step from jsonb_array_elements(v_new -> 'steps') as s)
+  before as (select * from dripdrop._version_steps(_step_changes.sequence_version_id)),
+  after as (
+    select s ->> 'key' as key, s as step from jsonb_array_elements(_step_changes.steps) as s
+  )
   select
     case when before.key is null then 'add' when after.key is null then 'remove' else 'change' end,
     format('step %s', coalesce(after.key, before.key)),
@@ -19873,13 +19940,11 @@ begin
   where before.key is null
     or after.key is null
     or before.step -> f.field is distinct from after.step -> f.field
-  order by coalesce((after.step ->> 'position')::int, (before.step ->> 'position')::int), f.field;
-end
+  order by coalesce((after.step ->> 'position')::int, (before.step ->> 'position')::int), f.field
 $$;
 
-comment on function dripdrop.plan(text, jsonb) is
-  'What apply() would change: action (create, activate, change, add, remove), object, field, old '
-  'and new value.';
+comment on function dripdrop._step_changes(uuid, jsonb) is
+  'In which steps, and in which of their fields, a version differs from canonical documents.';
 
 -- A hook that the document leaves out stays: versions that people are on may need it, and its
 -- secrets stand in no document.

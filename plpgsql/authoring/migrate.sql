@@ -58,7 +58,6 @@ declare
     tenant_key, sequence, from_version, to_version, step_map
   );
   v_enrollments uuid[];
-  v_new record;
 begin
   perform from dripdrop.sequences as q where q.id = v_migration.sequence_id for no key update;
   v_enrollments := array(
@@ -103,13 +102,36 @@ begin
     v_now
   );
 
+  perform dripdrop._move_executions(v_migration, v_enrollments, v_now);
+  perform dripdrop._begin_schedules(v_enrollments, v_now);
+  return cardinality(v_enrollments);
+end
+$$;
+
+comment on function dripdrop.migrate_enrollments(text, text, int, int, jsonb) is
+  'Moves the open enrolments of a version to another one, step by step of the same key or as '
+  'step_map {"old key": "new key"} says; returns how many.';
+
+-- What was rendered is rendered again, with the words and the sender of its step there.
+--
+-- locks   nothing new: callers hold the enrolments and their executions
+create or replace function dripdrop._move_executions(
+  migration dripdrop._migration,
+  enrollments uuid[],
+  at timestamptz
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
   perform dripdrop._make_due(
     array(
       select x.id
       from dripdrop.step_executions as x
-      where x.enrollment_id = any (v_enrollments) and x.state in ('queued', 'rendered')
+      where x.enrollment_id = any (_move_executions.enrollments) and x.state in ('queued', 'rendered')
     ),
-    v_now,
+    at,
     'migrated'
   );
   update dripdrop.step_executions as x
@@ -119,7 +141,7 @@ begin
       adapter_id = null,
       recipient = null,
       payload = null,
-      updated_at = v_now
+      updated_at = at
   from (
     select
       o.id,
@@ -135,18 +157,30 @@ begin
         0
       ) as occurrence
     from dripdrop.step_executions as o
-    join dripdrop._counterparts(v_migration) as c on c.step_id = o.step_id
-    where o.enrollment_id = any (v_enrollments)
+    join dripdrop._counterparts(_move_executions.migration) as c on c.step_id = o.step_id
+    where o.enrollment_id = any (_move_executions.enrollments)
       and o.ended_at is null
       and c.to_step_id is not null
   ) as moved
   where x.id = moved.id;
+end
+$$;
 
-  -- A schedule that the other version has and theirs had not begins now.
+comment on function dripdrop._move_executions(dripdrop._migration, uuid[], timestamptz) is
+  'Moves the open messages of enrolments to the steps of the version they migrate to.';
+
+create or replace function dripdrop._begin_schedules(enrollments uuid[], at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_new record;
+begin
   select array_agg(e.id) as enrollments, array_agg(s.id) as steps into v_new
   from dripdrop.enrollments as e
   join dripdrop.steps as s on s.sequence_version_id = e.sequence_version_id
-  where e.id = any (v_enrollments)
+  where e.id = any (_begin_schedules.enrollments)
     and s.active
     and s.recurring
     and s.timing ->> 'type' = 'cron'
@@ -155,7 +189,7 @@ begin
       where x.enrollment_id = e.id and x.step_id = s.id and x.ended_at is null
     );
   if v_new.steps is not null then
-    perform dripdrop._plan(v_new.enrollments, v_new.steps, v_now);
+    perform dripdrop._plan(v_new.enrollments, v_new.steps, at);
     perform dripdrop._hold_for_enrollments(
       array(
         select x.id
@@ -166,16 +200,14 @@ begin
           and x.step_id = any (v_new.steps)
           and x.due_at is not null
       ),
-      v_now
+      at
     );
   end if;
-  return cardinality(v_enrollments);
 end
 $$;
 
-comment on function dripdrop.migrate_enrollments(text, text, int, int, jsonb) is
-  'Moves the open enrolments of a version to another one, step by step of the same key or as '
-  'step_map {"old key": "new key"} says; returns how many.';
+comment on function dripdrop._begin_schedules(uuid[], timestamptz) is
+  'Plans the side steps with a schedule that enrolments do not have yet in their version.';
 
 -- raises  ZD101, ZD103, ZD104, ZD110, ZD201
 create or replace function dripdrop._check_migration(

@@ -83,9 +83,25 @@ begin
   where v_active.id is not null and f.old <> v_new -> f.field;
 
   return query
+  select c.* from dripdrop._step_changes(v_active.id, v_new -> 'steps') as c;
+end
+$$;
+
+comment on function dripdrop.plan(text, jsonb) is
+  'What apply() would change: action (create, activate, change, add, remove), object, field, old '
+  'and new value.';
+
+create or replace function dripdrop._step_changes(sequence_version_id uuid, steps jsonb)
+returns table (action text, object text, field text, old jsonb, new jsonb)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
   with
-  before as (select * from dripdrop._version_steps(v_active.id)),
-  after as (select s ->> 'key' as key, s as step from jsonb_array_elements(v_new -> 'steps') as s)
+  before as (select * from dripdrop._version_steps(_step_changes.sequence_version_id)),
+  after as (
+    select s ->> 'key' as key, s as step from jsonb_array_elements(_step_changes.steps) as s
+  )
   select
     case when before.key is null then 'add' when after.key is null then 'remove' else 'change' end,
     format('step %s', coalesce(after.key, before.key)),
@@ -98,13 +114,11 @@ begin
   where before.key is null
     or after.key is null
     or before.step -> f.field is distinct from after.step -> f.field
-  order by coalesce((after.step ->> 'position')::int, (before.step ->> 'position')::int), f.field;
-end
+  order by coalesce((after.step ->> 'position')::int, (before.step ->> 'position')::int), f.field
 $$;
 
-comment on function dripdrop.plan(text, jsonb) is
-  'What apply() would change: action (create, activate, change, add, remove), object, field, old '
-  'and new value.';
+comment on function dripdrop._step_changes(uuid, jsonb) is
+  'In which steps, and in which of their fields, a version differs from canonical documents.';
 
 -- A hook that the document leaves out stays: versions that people are on may need it, and its
 -- secrets stand in no document.

@@ -1,3 +1,42 @@
+create or replace function dripdrop._kinds_by_type()
+returns table (
+  kind text, noun text, errcode text, example text, words text, text_hint text,
+  settings boolean, switched boolean, blank boolean, open boolean
+)
+language sql
+stable
+parallel safe
+begin atomic
+  select
+    'timing.' || t.name, 'a timing of type "' || t.name || '"', 'ZD203',
+    'Write {"type": "immediate"}, {"type": "delay", "delay_amount": 3, "delay_unit": "days"}, '
+    '{"type": "cron", "cron_expression": "0 9 * * MON"}, {"type": "event", "trigger_event": '
+    '"order_completed"} or "in 3 days".',
+    'timing', null, false, false, false, false
+  from (values ('immediate'), ('delay'), ('cron'), ('event')) as t (name)
+  union all
+  select
+    'condition.' || t.name, 'a condition of type "' || t.name || '"', 'ZD208',
+    'Write for example {"predicate": "$.enrollment.score > 70"}.',
+    'condition', 'Write it in double quotes.', false, false, false, false
+  from (
+    values ('enrollment_data'), ('event'), ('hook'), ('predicate'), ('time_window')
+  ) as t (name)
+  union all
+  select
+    'template.' || c.channel, 'a template for ' || c.channel, 'ZD201',
+    'The fields of a template for ' || c.channel || ' are ' || (
+      select string_agg(f.field, ', ' order by f.place)
+      from dripdrop.fields as f
+      where f.kind = 'template.' || c.channel
+    ) || '.',
+    'template', 'Write it in double quotes.', false, false, false, false
+  from dripdrop.channels as c;
+end;
+
+comment on function dripdrop._kinds_by_type() is
+  'The kinds of timings and conditions, by their type, and of templates, by their channel.';
+
 -- What holds for a whole kind of document: what messages call it, what refuses a bad one, an
 -- example of it, whose words from elsewhere it knows, and what to say where a text should be.
 -- settings: one hint lists all of them. switched: false switches it off. blank: null and an empty
@@ -77,31 +116,7 @@ begin atomic
     false, false, false, false
   )
   union all
-  select
-    'timing.' || t.name, 'a timing of type "' || t.name || '"', 'ZD203',
-    'Write {"type": "immediate"}, {"type": "delay", "delay_amount": 3, "delay_unit": "days"}, '
-    '{"type": "cron", "cron_expression": "0 9 * * MON"}, {"type": "event", "trigger_event": '
-    '"order_completed"} or "in 3 days".',
-    'timing', null, false, false, false, false
-  from (values ('immediate'), ('delay'), ('cron'), ('event')) as t (name)
-  union all
-  select
-    'condition.' || t.name, 'a condition of type "' || t.name || '"', 'ZD208',
-    'Write for example {"predicate": "$.enrollment.score > 70"}.',
-    'condition', 'Write it in double quotes.', false, false, false, false
-  from (
-    values ('enrollment_data'), ('event'), ('hook'), ('predicate'), ('time_window')
-  ) as t (name)
-  union all
-  select
-    'template.' || c.channel, 'a template for ' || c.channel, 'ZD201',
-    'The fields of a template for ' || c.channel || ' are ' || (
-      select string_agg(f.field, ', ' order by f.place)
-      from dripdrop.fields as f
-      where f.kind = 'template.' || c.channel
-    ) || '.',
-    'template', 'Write it in double quotes.', false, false, false, false
-  from dripdrop.channels as c;
+  select f.* from dripdrop._kinds_by_type() as f;
 end;
 
 comment on function dripdrop._kinds() is 'The kinds of documents, and how each is refused.';

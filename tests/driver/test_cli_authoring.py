@@ -335,3 +335,9 @@ def test_what_nobody_enrolled_has_in_their_data_is_warned_of(
         f'warning: {file}:6:5: variable "city": nobody enrolled has it in their data',
         f'warning: {file}:6:5: variable "hooks": a template names a hook by its key alone',
     ]
+
+
+def test_the_schema_of_a_kind_of_document_is_printed(dsn: str) -> None:
+    schema = json.loads(dripdrop("schema", "step", "--dsn", dsn).stdout)
+    assert schema["$ref"] == "#/$defs/step"
+    assert "max_retries" in schema["$defs"]["step.config"]["properties"]
