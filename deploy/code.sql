@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources d7e6baa67b86bb69.
+-- Of the sources b4b55a297b830eef.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1036,7 +1036,7 @@ as $expected$
 ["function", "_assume_rules(enrollments uuid[], assumed jsonb, at timestamp w", "c5982ccc 57e4c50cdba43079"],
 ["function", "_assumed_answers(execution dripdrop.step_executions, assumed js", "db7cb573 61ecf846dcd960bb"],
 ["function", "_assumed_events(events jsonb, enrollment dripdrop.enrollments, ", "5c6addc9 2ae829ac0093b04a"],
-["function", "_attempt(callee text, at timestamp with time zone)", "00e4b039 e0275b04df8004c0"],
+["function", "_attempt(callee text, at timestamp with time zone)", "00e4b039 cb45fb3f24ec6632"],
 ["function", "_barring_enrollments(sequence_id uuid, reentry text, reentry_in", "502c69b2 84a6fe28139bcc48"],
 ["function", "_base_36(digit bigint)", "f0f4d8e7 c53b7ef127408551"],
 ["function", "_begin(sequence_version_id uuid, enrollments uuid[], starting_s", "d5f7db2b d1c5b8bb5d73e75a"],
@@ -1212,7 +1212,7 @@ as $expected$
 ["function", "_guard_active_version()", "683259fe 1779d6f7c01ff4b2"],
 ["function", "_guard_conditions()", "683259fe a277d2d26960e3b4"],
 ["function", "_guard_steps()", "683259fe 4f45cb0a2891f4dd"],
-["function", "_halved(callee text, executions uuid[], stage text, at timestam", "5272ac87 42da0758ff6d59af"],
+["function", "_halved(callee text, executions uuid[], stage text, at timestam", "5272ac87 0f60231640a5656e"],
 ["function", "_has_limits(step dripdrop.steps, adapter dripdrop.channel_adapt", "b2ebf713 7fb63ccf408d05f4"],
 ["function", "_has_long_list(data jsonb, hooks jsonb)", "9e7245e3 c6bd0e0821e70bf6"],
 ["function", "_has_one_server(hook dripdrop.http_hooks)", "aa5708f6 4079a37cba2c2473"],
@@ -1304,12 +1304,12 @@ as $expected$
 ["function", "_note_fault(execution_id uuid, stage text, sqlstate text, messa", "6c5c2c17 b7ac4593efff146b"],
 ["function", "_note_last_sends(results dripdrop._send_result[], at timestamp ", "8fe6ec1f 8a748ec4d5e13c37"],
 ["function", "_note_let_through(limits dripdrop._limit[], counters dripdrop.c", "8b8416cb aa75678c5fbc3e4a"],
-["function", "_note_signals(signals dripdrop._signal[], at timestamp with tim", "818df73a a424958fe5776d9f"],
+["function", "_note_signals(signals dripdrop._signal[], at timestamp with tim", "818df73a b99364c3a939d304"],
 ["function", "_note_taken(decisions dripdrop._decision[], limits dripdrop._li", "255de360 3899f38ae6b86227"],
 ["function", "_note_while_open(circuit dripdrop.sender_states, probe_says tex", "dff466c3 c7d0fea52f09c488"],
 ["function", "_now()", "5cb02988 19d5efb8bde9877e"],
 ["function", "_number(value jsonb)", "8f24a4f8 58ad459455d8de8a"],
-["function", "_objection(condition dripdrop.conditions, enrollment dripdrop.e", "3c53564c aeccba8a56a83882"],
+["function", "_objection(condition dripdrop.conditions, enrollment dripdrop.e", "3c53564c 259f7f16967b4428"],
 ["function", "_obstacle(conditions dripdrop.conditions[], enrollment dripdrop", "1f2b78e1 4ab1c1d1448e5e62"],
 ["function", "_open_circuit(adapter_id uuid, http_hook_id uuid, host text, fa", "81a5e8bb 3d123ac2e57404f0"],
 ["function", "_open_enrollment(sequence_id uuid, sequence text, subscriber_ty", "fbcb63d3 7b95903b06ef4789"],
@@ -1323,7 +1323,7 @@ as $expected$
 ["function", "_parse_predicate(predicate text)", "22985651 a814253998d2c934"],
 ["function", "_parse_schedule(expression text, field text)", "5940a1b2 586e4a901ce62ee2"],
 ["function", "_parse_timing(expression text, field text)", "e7ed911b 180a22c2dab468ca"],
-["function", "_pass_fence(taken uuid[], lease interval, claim uuid, ahead int", "d036f159 3b2365ec14439f2a"],
+["function", "_pass_fence(taken uuid[], lease interval, claim uuid, ahead int", "d036f159 0d32b8209a1a09a0"],
 ["function", "_passing(decisions dripdrop._decision[], limits dripdrop._limit", "07e42486 6d4a46b669b7df3c"],
 ["function", "_path_fault(path jsonpath)", "d5dec04b e3d47a076328b68f"],
 ["function", "_pattern(name text)", "0f3d449a 048ebfd215729abd"],
@@ -1359,12 +1359,12 @@ as $expected$
 ["function", "_read_results(results jsonb)", "c0a0c713 c66baba03d10f240"],
 ["function", "_recipient(form text, recipient_key text, config jsonb, data js", "ef31d86b 5e942d443c614880"],
 ["function", "_recipient_slot(tenant_key text, recipient text)", "08a225e1 e790f12a6d5d334b"],
-["function", "_record(results dripdrop._send_result[], at timestamp with time", "8fe6ec1f 11203208f7846a78"],
+["function", "_record(results dripdrop._send_result[], at timestamp with time", "8fe6ec1f 512c9646b19eef3e"],
 ["function", "_record_answers(results dripdrop._hook_result[], at timestamp w", "debec961 eb7120728d32bb91"],
 ["function", "_record_batch(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 3b0b2b6642d5c4b7"],
 ["function", "_record_events(events dripdrop.events[], at timestamp with time", "d42dbb8f e9ed32bf0a1b7009"],
 ["function", "_record_hook_results(results dripdrop._hook_result[], at timest", "debec961 94eb749a5b0b74f1"],
-["function", "_record_late(at timestamp with time zone)", "3f0de343 3c97481a3afa730b"],
+["function", "_record_late(at timestamp with time zone)", "3f0de343 f0c03320c37cd3c4"],
 ["function", "_record_renders(results dripdrop._render_result[], at timestamp", "a38fdd54 ce30b79a80c17a4f"],
 ["function", "_redacted(value jsonb, depth integer)", "5823369a 00296a7105cdfd89"],
 ["function", "_refuse_condition_type(condition jsonb, type text, path text)", "f73a1587 17cd2123d2f9bc51"],
@@ -1374,7 +1374,7 @@ as $expected$
 ["function", "_refuse_subscriber(fault text, data jsonb, place bigint)", "93934c4a 32da9b6a6b75f2bc"],
 ["function", "_refuse_suppression(fault text, suppression jsonb, place bigint", "89e3bbcd 1cdc104f7f8c9121"],
 ["function", "_render_ahead(executions uuid[], at timestamp with time zone)", "f3e37692 75d20d3c75c0808a"],
-["function", "_renders(messages bigint[], executions uuid[], fences integer[]", "2510f05d 802d6f7f9ad96f62"],
+["function", "_renders(messages bigint[], executions uuid[], fences integer[]", "2510f05d ff77aeaaacb6a9f6"],
 ["function", "_reopen_execution(execution_id uuid, at timestamp with time zon", "edd31b57 accc06e544ca2b5f"],
 ["function", "_replaced(ring timestamp with time zone[], gone timestamp with ", "3427c0c9 996f88798cb44d30"],
 ["function", "_repoint()", "2dba2454 583165144c4cac02"],
@@ -1448,7 +1448,7 @@ as $expected$
 ["function", "_tenant_slot(tenant_key text)", "09fcfeef d0a8da517fa8c12f"],
 ["function", "_text_fault(type text, pattern text, value text)", "e3683746 925504469cdd7f16"],
 ["function", "_thresholds(tenant_key text, config jsonb)", "c1605ca3 643304ee44a20245"],
-["function", "_tick(due uuid[], at timestamp with time zone)", "7b8fecff d4813121b261b222"],
+["function", "_tick(due uuid[], at timestamp with time zone)", "7b8fecff 5cd18f048875db47"],
 ["function", "_time_window_fault(time_window jsonb)", "66971016 171c5e20594a00d8"],
 ["function", "_time_zone(data jsonb, config jsonb, sequence_time_zone text)", "8bd38e1d 91e07f4c4bcea2b3"],
 ["function", "_time_zone_of(enrollment dripdrop.enrollments, step_config json", "3106a91a 50f0c9c83e4296e6"],
@@ -1460,7 +1460,7 @@ as $expected$
 ["function", "_transition_problems(version dripdrop.sequence_versions)", "0917e22a 59280dfc4da67dc5"],
 ["function", "_trimmed(ring timestamp with time zone[], size integer)", "2a95c64c b0e59e4fd06eb6d5"],
 ["function", "_try_enrollments(executions uuid[])", "fa8fbcb7 6f955444b0ce9833"],
-["function", "_try_function(enrollment dripdrop.enrollments, key text, step_k", "92459cac 076c80077a5ecb3c"],
+["function", "_try_function(enrollment dripdrop.enrollments, key text, step_k", "92459cac b4048d782e977463"],
 ["function", "_turn_away(decisions dripdrop._decision[], at timestamp with ti", "8b0e6073 8d6fef19372ffb2d"],
 ["function", "_turned(turns uuid[], gone uuid[])", "caee2e78 0f5d8c6c49b59b3b"],
 ["function", "_under_way(counters uuid[], at timestamp with time zone)", "315653ef 333271bba07bb837"],
@@ -1572,7 +1572,7 @@ as $expected$
 ["function", "next_due()", "df5e89e0 7b4a5fe83d828aa7"],
 ["function", "next_opening(tenant_key text, send_window jsonb, time_zone text", "8015ffed b6fc04130f78b9f8"],
 ["function", "next_time(timing jsonb, time_zone text, from_time timestamp wit", "c645cef8 237e91c4485d6c47"],
-["function", "note_fault(execution_id uuid, stage text, sqlstate text, messag", "cde6eec3 c9852e249061cc7f"],
+["function", "note_fault(execution_id uuid, stage text, sqlstate text, messag", "729189ef 12ec4c34615ff0ff"],
 ["function", "open_transactions(older_than interval)", "15f67516 4b28f8592d16316e"],
 ["function", "parse_timing(expression text)", "f8d0923d c3046283adbd201e"],
 ["function", "pause_adapter(tenant_key text, adapter_id uuid, until timestamp", "cdc6ef3d f79ee7884a4d9b9a"],
@@ -1604,7 +1604,7 @@ as $expected$
 ["function", "set_subscription(tenant_key text, subscriber_type text, subscri", "4b3ea15d c2457b686cd37433"],
 ["function", "simulate(tenant_key text, sequence text, data jsonb, horizon in", "82b78980 36d0edcca3c052c4"],
 ["function", "start()", "10a61d65 42f2df4071fe0924"],
-["function", "startup_check()", "828bb428 1e8100e15eeacefc"],
+["function", "startup_check()", "828bb428 a404bedeef1633d9"],
 ["function", "stop()", "10a61d65 4856c589b1d6c586"],
 ["function", "subscription_page(tenant_key text, execution_id uuid, OUT chann", "44c26345 5e55260c59cbeeee"],
 ["function", "suppress(tenant_key text, channel text, recipient text, reason ", "1c6a730d cdf34bda45d11421"],
@@ -1815,7 +1815,7 @@ as $expected$
 ["grant", "dripdrop_sender on dripdrop.missing_permissions(text[])", "execute"],
 ["grant", "dripdrop_sender on dripdrop.needs_key()", "execute"],
 ["grant", "dripdrop_sender on dripdrop.next_due()", "execute"],
-["grant", "dripdrop_sender on dripdrop.note_fault(uuid,text,text,text)", "execute"],
+["grant", "dripdrop_sender on dripdrop.note_fault(uuid,text,text,text,jsonb)", "execute"],
 ["grant", "dripdrop_sender on dripdrop.open_transactions(interval)", "execute"],
 ["grant", "dripdrop_sender on dripdrop.provider_settings()", "execute"],
 ["grant", "dripdrop_sender on dripdrop.providers()", "execute"],
@@ -3298,7 +3298,7 @@ begin
 exception
   when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
     raise;
-  when others then
+  when others or assert_failure then
     if v_half = 0 then
       perform dripdrop._note_fault(executions[1], stage, sqlstate, sqlerrm, at);
       return 0;
@@ -8995,7 +8995,8 @@ comment on function dripdrop._rest_after(int) is
 -- The circuit of each server that was asked, moved by what its answers say. What was claimed before
 -- the circuit last closed says nothing new. While it is open, only the probe's answer counts: its
 -- success closes it, its failure doubles the rest. A server that answers others of the same batch
--- is not away, and only the third missing answer in a row makes it so.
+-- is not away, and only the third missing answer in a row makes it so. A circuit that cannot be
+-- written costs no outcome.
 --
 -- locks   the circuits of what was asked, in the order of their keys
 create or replace function dripdrop._note_signals(signals dripdrop._signal[], at timestamptz)
@@ -9032,42 +9033,52 @@ begin
     group by n.adapter_id, n.http_hook_id, n.host
     order by n.adapter_id, n.http_hook_id, n.host
   loop
-    select c.* into v_circuit
-    from dripdrop.sender_states as c
-    where c.adapter_id is not distinct from v_asked.adapter_id
-      and c.http_hook_id is not distinct from v_asked.http_hook_id
-      and c.host = v_asked.host
-      and c.ended_at is null
-    for no key update;
+    begin
+      select c.* into v_circuit
+      from dripdrop.sender_states as c
+      where c.adapter_id is not distinct from v_asked.adapter_id
+        and c.http_hook_id is not distinct from v_asked.http_hook_id
+        and c.host = v_asked.host
+        and c.ended_at is null
+      for no key update;
 
-    if v_circuit.state in ('resting', 'probing') then
-      perform dripdrop._note_while_open(
-        v_circuit,
-        v_asked.by_execution ->> v_circuit.probe_id::text,
-        v_asked.faults + v_asked.slow, v_asked.code, v_asked.detail, v_asked.retry_after, at
-      );
-    elsif v_asked.asked > 0
-      or v_asked.answers = 0
-      and (v_asked.faults > 0 or v_asked.slow + coalesce(v_circuit.faults, 0) >= 3)
-    then
-      perform dripdrop._open_circuit(
-        v_asked.adapter_id, v_asked.http_hook_id, v_asked.host,
-        v_asked.faults + v_asked.slow, v_asked.code, v_asked.detail, v_asked.retry_after, at
-      );
-    elsif v_asked.answers > 0 then
-      delete from dripdrop.sender_states as c where c.id = v_circuit.id;
-    elsif v_asked.slow > 0 then
-      insert into dripdrop.sender_states as c (
-        tenant_key, adapter_id, http_hook_id, host, state, reason, detail, faults
-      )
-      values (
-        dripdrop._tenant_of_server(v_asked.adapter_id, v_asked.http_hook_id),
-        v_asked.adapter_id, v_asked.http_hook_id, v_asked.host, 'closed', v_asked.code,
-        v_asked.detail, v_asked.slow
-      )
-      on conflict (adapter_id, http_hook_id, host, kind) where ended_at is null do update
-      set faults = c.faults + excluded.faults;
-    end if;
+      if v_circuit.state in ('resting', 'probing') then
+        perform dripdrop._note_while_open(
+          v_circuit,
+          v_asked.by_execution ->> v_circuit.probe_id::text,
+          v_asked.faults + v_asked.slow, v_asked.code, v_asked.detail, v_asked.retry_after, at
+        );
+      elsif v_asked.asked > 0
+        or v_asked.answers = 0
+        and (v_asked.faults > 0 or v_asked.slow + coalesce(v_circuit.faults, 0) >= 3)
+      then
+        perform dripdrop._open_circuit(
+          v_asked.adapter_id, v_asked.http_hook_id, v_asked.host,
+          v_asked.faults + v_asked.slow, v_asked.code, v_asked.detail, v_asked.retry_after, at
+        );
+      elsif v_asked.answers > 0 then
+        delete from dripdrop.sender_states as c where c.id = v_circuit.id;
+      elsif v_asked.slow > 0 then
+        insert into dripdrop.sender_states as c (
+          tenant_key, adapter_id, http_hook_id, host, state, reason, detail, faults
+        )
+        values (
+          dripdrop._tenant_of_server(v_asked.adapter_id, v_asked.http_hook_id),
+          v_asked.adapter_id, v_asked.http_hook_id, v_asked.host, 'closed', v_asked.code,
+          v_asked.detail, v_asked.slow
+        )
+        on conflict (adapter_id, http_hook_id, host, kind) where ended_at is null do update
+        set faults = c.faults + excluded.faults;
+      end if;
+    exception
+      when sqlstate '40001' or sqlstate '40P01' then
+        raise;
+      when others or assert_failure then
+        raise warning 'the circuit of % could not be written: %',
+          dripdrop._name_of_server(v_asked.adapter_id, v_asked.http_hook_id, v_asked.host),
+          left(sqlerrm, 200) using
+          errcode = sqlstate, hint = 'What was answered is recorded all the same.';
+    end;
   end loop;
 end
 $$;
@@ -11559,7 +11570,7 @@ begin
     )
   );
 exception
-  when others then
+  when others or assert_failure then
     return '{"error": "hook_exception"}'::jsonb;
 end
 $$;
@@ -15103,7 +15114,7 @@ begin
   end;
 exception
   -- What the path functions raise although they are told to be silent.
-  when others then
+  when others or assert_failure then
     return 'not_comparable';
 end
 $$;
@@ -22187,7 +22198,7 @@ begin
 exception
   when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
     raise;
-  when others then
+  when others or assert_failure then
     if v_half = 0 then
       perform dripdrop._note_fault(executions[1], 'render', sqlstate, sqlerrm, at);
       return array[]::dripdrop._render_claim[];
@@ -22596,20 +22607,24 @@ comment on function dripdrop._assume_rules(uuid[], jsonb, timestamptz) is
 
 -- plpgsql/pipeline/faults.sql
 
--- For callers of the protocol: a message of a claim that cannot even be read.
+-- For callers of the protocol: a message of a claim that cannot even be read, or whose outcome
+-- complete_sends() does not take: a later tick() records it.
 --
--- raises  ZD106 unknown execution, ZD201 unknown stage
+-- raises  ZD106 unknown execution, ZD201 unknown stage or malformed result, ZD401 stale fence
 create or replace function dripdrop.note_fault(
   execution_id uuid,
   stage text,
   sqlstate text,
-  message text
+  message text,
+  result jsonb default null
 )
 returns void
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_results dripdrop._send_result[];
 begin
   if stage is null or stage not in ('hooks', 'render', 'send', 'record') then
     raise exception 'stage % is unknown', dripdrop._quoted(stage) using
@@ -22621,17 +22636,24 @@ begin
     raise exception 'execution "%" not found', execution_id using
       errcode = 'ZD106', hint = 'Pass the execution_id of a claim.';
   end if;
+  if result is not null then
+    v_results := dripdrop._read_results(
+      jsonb_build_array(result || jsonb_build_object('execution', execution_id))
+    );
+    perform dripdrop._check_fences(v_results);
+  end if;
   perform dripdrop._note_fault(
     execution_id, stage,
     case when sqlstate ~ '^[0-9A-Z]{5}$' and sqlstate <> '00000' then sqlstate else 'XX000' end,
-    coalesce(message, ''), dripdrop._now()
+    coalesce(message, ''), dripdrop._now(), to_jsonb(v_results[1])
   );
 end
 $$;
 
-comment on function dripdrop.note_fault(uuid, text, text, text) is
+comment on function dripdrop.note_fault(uuid, text, text, text, jsonb) is
   'Leaves a message that a stage could not deal with out of all claims for a while: a minute, '
-  'doubled each time, to an hour. explain() shows it.';
+  'doubled each time, to an hour. explain() shows it. result: its outcome, as complete_sends() '
+  'takes it, which is recorded then.';
 
 -- plpgsql/pipeline/hook_answers.sql
 
@@ -24493,7 +24515,7 @@ begin
 exception
   when sqlstate 'ZD401' or sqlstate '40001' or sqlstate '40P01' then
     raise;
-  when others then
+  when others or assert_failure then
     if v_half = 0 then
       perform dripdrop._note_fault(
         results[1].execution, 'record', sqlstate, sqlerrm, at, to_jsonb(results[1])
@@ -24540,7 +24562,17 @@ begin
     order by r.execution
   );
   if cardinality(v_results) > 0 then
-    perform dripdrop._record(v_results, at);
+    perform dripdrop._record(
+      array(
+        select r from unnest(v_results) as r where r.outcome <> 'refused'
+        union all
+        select c
+        from unnest(dripdrop._classified_results(
+          array(select r from unnest(v_results) as r where r.outcome = 'refused'), at
+        )) as c
+      ),
+      at
+    );
   end if;
   delete from dripdrop.faults as f
   where f.execution_id = any (v_kept) and f.until <= _record_late.at;
@@ -25248,7 +25280,7 @@ begin
 exception
   when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
     raise;
-  when others then
+  when others or assert_failure then
     if v_half = 0 then
       perform dripdrop._note_fault(taken[1], 'send', sqlstate, sqlerrm, at);
       return array[]::uuid[];
@@ -25575,7 +25607,7 @@ as $$
 begin
   execute format('select dripdrop.%I($1)', callee) using at;
 exception
-  when others then
+  when others or assert_failure then
     raise warning '% failed: %', callee, left(sqlerrm, 200) using
       errcode = sqlstate, hint = 'It is tried again; all else goes on.';
 end
@@ -25598,7 +25630,7 @@ begin
 exception
   when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
     raise;
-  when others then
+  when others or assert_failure then
     if v_half = 0 then
       perform dripdrop._note_fault(due[1], 'decide', sqlstate, sqlerrm, at);
       return array[]::dripdrop._decision[];
@@ -26983,7 +27015,7 @@ begin
     return query select p.* from dripdrop._overdue_problems(v_now) as p;
     return query select p.* from dripdrop._retry_problems(v_now) as p;
   exception
-    when others then
+    when others or assert_failure then
       return query
       select
         'check_failed',

@@ -691,8 +691,15 @@ class Statements(ABC, Generic[One, Many, Value]):
         """Record what providers answered; return how many results were taken."""
 
     @_statement
-    def note_fault(self, execution_id: UUID, stage: str, sqlstate: str, message: str) -> Value:
-        """Leave out for a while a message that a stage could not deal with."""
+    def note_fault(
+        self,
+        execution_id: UUID,
+        stage: str,
+        sqlstate: str,
+        message: str,
+        result: Json = ...,
+    ) -> Value:
+        """Leave out for a while a message that a stage could not deal with; keep its outcome."""
 
     @_statement
     def check_thresholds(self) -> Many:

@@ -193,7 +193,7 @@ begin
     )
   );
 exception
-  when others then
+  when others or assert_failure then
     return '{"error": "hook_exception"}'::jsonb;
 end
 $$;

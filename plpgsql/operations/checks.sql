@@ -164,7 +164,7 @@ begin
     return query select p.* from dripdrop._overdue_problems(v_now) as p;
     return query select p.* from dripdrop._retry_problems(v_now) as p;
   exception
-    when others then
+    when others or assert_failure then
       return query
       select
         'check_failed',

@@ -172,7 +172,7 @@ begin
 exception
   when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
     raise;
-  when others then
+  when others or assert_failure then
     if v_half = 0 then
       perform dripdrop._note_fault(executions[1], 'render', sqlstate, sqlerrm, at);
       return array[]::dripdrop._render_claim[];

@@ -86,7 +86,7 @@ begin
 exception
   when sqlstate 'ZD401' or sqlstate '40001' or sqlstate '40P01' then
     raise;
-  when others then
+  when others or assert_failure then
     if v_half = 0 then
       perform dripdrop._note_fault(
         results[1].execution, 'record', sqlstate, sqlerrm, at, to_jsonb(results[1])
@@ -133,7 +133,17 @@ begin
     order by r.execution
   );
   if cardinality(v_results) > 0 then
-    perform dripdrop._record(v_results, at);
+    perform dripdrop._record(
+      array(
+        select r from unnest(v_results) as r where r.outcome <> 'refused'
+        union all
+        select c
+        from unnest(dripdrop._classified_results(
+          array(select r from unnest(v_results) as r where r.outcome = 'refused'), at
+        )) as c
+      ),
+      at
+    );
   end if;
   delete from dripdrop.faults as f
   where f.execution_id = any (v_kept) and f.until <= _record_late.at;

@@ -163,7 +163,7 @@ as $$
 begin
   execute format('select dripdrop.%I($1)', callee) using at;
 exception
-  when others then
+  when others or assert_failure then
     raise warning '% failed: %', callee, left(sqlerrm, 200) using
       errcode = sqlstate, hint = 'It is tried again; all else goes on.';
 end
@@ -186,7 +186,7 @@ begin
 exception
   when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
     raise;
-  when others then
+  when others or assert_failure then
     if v_half = 0 then
       perform dripdrop._note_fault(due[1], 'decide', sqlstate, sqlerrm, at);
       return array[]::dripdrop._decision[];

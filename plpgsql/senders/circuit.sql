@@ -23,7 +23,8 @@ comment on function dripdrop._rest_after(int) is
 -- The circuit of each server that was asked, moved by what its answers say. What was claimed before
 -- the circuit last closed says nothing new. While it is open, only the probe's answer counts: its
 -- success closes it, its failure doubles the rest. A server that answers others of the same batch
--- is not away, and only the third missing answer in a row makes it so.
+-- is not away, and only the third missing answer in a row makes it so. A circuit that cannot be
+-- written costs no outcome.
 --
 -- locks   the circuits of what was asked, in the order of their keys
 create or replace function dripdrop._note_signals(signals dripdrop._signal[], at timestamptz)
@@ -60,42 +61,52 @@ begin
     group by n.adapter_id, n.http_hook_id, n.host
     order by n.adapter_id, n.http_hook_id, n.host
   loop
-    select c.* into v_circuit
-    from dripdrop.sender_states as c
-    where c.adapter_id is not distinct from v_asked.adapter_id
-      and c.http_hook_id is not distinct from v_asked.http_hook_id
-      and c.host = v_asked.host
-      and c.ended_at is null
-    for no key update;
+    begin
+      select c.* into v_circuit
+      from dripdrop.sender_states as c
+      where c.adapter_id is not distinct from v_asked.adapter_id
+        and c.http_hook_id is not distinct from v_asked.http_hook_id
+        and c.host = v_asked.host
+        and c.ended_at is null
+      for no key update;
 
-    if v_circuit.state in ('resting', 'probing') then
-      perform dripdrop._note_while_open(
-        v_circuit,
-        v_asked.by_execution ->> v_circuit.probe_id::text,
-        v_asked.faults + v_asked.slow, v_asked.code, v_asked.detail, v_asked.retry_after, at
-      );
-    elsif v_asked.asked > 0
-      or v_asked.answers = 0
-      and (v_asked.faults > 0 or v_asked.slow + coalesce(v_circuit.faults, 0) >= 3)
-    then
-      perform dripdrop._open_circuit(
-        v_asked.adapter_id, v_asked.http_hook_id, v_asked.host,
-        v_asked.faults + v_asked.slow, v_asked.code, v_asked.detail, v_asked.retry_after, at
-      );
-    elsif v_asked.answers > 0 then
-      delete from dripdrop.sender_states as c where c.id = v_circuit.id;
-    elsif v_asked.slow > 0 then
-      insert into dripdrop.sender_states as c (
-        tenant_key, adapter_id, http_hook_id, host, state, reason, detail, faults
-      )
-      values (
-        dripdrop._tenant_of_server(v_asked.adapter_id, v_asked.http_hook_id),
-        v_asked.adapter_id, v_asked.http_hook_id, v_asked.host, 'closed', v_asked.code,
-        v_asked.detail, v_asked.slow
-      )
-      on conflict (adapter_id, http_hook_id, host, kind) where ended_at is null do update
-      set faults = c.faults + excluded.faults;
-    end if;
+      if v_circuit.state in ('resting', 'probing') then
+        perform dripdrop._note_while_open(
+          v_circuit,
+          v_asked.by_execution ->> v_circuit.probe_id::text,
+          v_asked.faults + v_asked.slow, v_asked.code, v_asked.detail, v_asked.retry_after, at
+        );
+      elsif v_asked.asked > 0
+        or v_asked.answers = 0
+        and (v_asked.faults > 0 or v_asked.slow + coalesce(v_circuit.faults, 0) >= 3)
+      then
+        perform dripdrop._open_circuit(
+          v_asked.adapter_id, v_asked.http_hook_id, v_asked.host,
+          v_asked.faults + v_asked.slow, v_asked.code, v_asked.detail, v_asked.retry_after, at
+        );
+      elsif v_asked.answers > 0 then
+        delete from dripdrop.sender_states as c where c.id = v_circuit.id;
+      elsif v_asked.slow > 0 then
+        insert into dripdrop.sender_states as c (
+          tenant_key, adapter_id, http_hook_id, host, state, reason, detail, faults
+        )
+        values (
+          dripdrop._tenant_of_server(v_asked.adapter_id, v_asked.http_hook_id),
+          v_asked.adapter_id, v_asked.http_hook_id, v_asked.host, 'closed', v_asked.code,
+          v_asked.detail, v_asked.slow
+        )
+        on conflict (adapter_id, http_hook_id, host, kind) where ended_at is null do update
+        set faults = c.faults + excluded.faults;
+      end if;
+    exception
+      when sqlstate '40001' or sqlstate '40P01' then
+        raise;
+      when others or assert_failure then
+        raise warning 'the circuit of % could not be written: %',
+          dripdrop._name_of_server(v_asked.adapter_id, v_asked.http_hook_id, v_asked.host),
+          left(sqlerrm, 200) using
+          errcode = sqlstate, hint = 'What was answered is recorded all the same.';
+    end;
   end loop;
 end
 $$;

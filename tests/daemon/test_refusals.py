@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from tests.conftest import Clock
 from tests.daemon.conftest import OpenWorker
 from tests.daemon.servers import MailServer
 from tests.engine import TENANT, Engine
@@ -50,3 +51,34 @@ async def test_a_refusal_ends_a_journey_only_for_the_recipients_own_good(
         assert mailing.enrollment(sam.id).state == journey
     assert bool(mailing.is_suppressed(TENANT, "email", "sam@example.com")) == suppressed
     assert mail.mails == []
+
+
+async def test_a_refusal_that_the_database_does_not_take_is_recorded_later_and_nobody_is_presumed(
+    mailing: Engine, mail: MailServer, open_worker: OpenWorker, clock: Clock
+) -> None:
+    mail.refusals["sam@example.com"] = "550 5.1.1 no such user"
+    sam, robin = mailing.join("sam"), mailing.join("robin")
+    (mended,) = mailing.rows(
+        "select pg_get_functiondef('dripdrop._results_for_messages'::regproc) as definition"
+    )
+    mailing.connection.execute("""
+        create or replace function dripdrop._results_for_messages(
+          results dripdrop._send_result[]
+        )
+        returns dripdrop._send_result[] language plpgsql as $$
+        begin
+          if exists (select from unnest(results) as r where r.outcome <> 'sent') then
+            raise exception 'not this one';
+          end if;
+          return results;
+        end $$
+    """)
+    async with open_worker() as worker:
+        await worker.run_until_idle()
+        assert mailing.last(robin.id).state == "sent"
+        assert mailing.last(sam.id).state == "sending"
+        mailing.connection.execute(mended.definition.encode())
+        clock.advance(minutes=20)
+        await worker.run_until_idle()
+    message = mailing.last(sam.id)
+    assert (message.state, message.reason) == ("failed", "smtp_550")

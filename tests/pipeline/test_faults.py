@@ -12,11 +12,12 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from dripdrop.errors import InvalidArgument, StaleFence
 from tests.conftest import Clock
 from tests.engine import TENANT, Engine, email
 from tests.pipeline.conftest import pointers
 
-SQLSTATES = ["P0001", "53100", "22P02"]
+SQLSTATES = ["P0001", "53100", "P0004"]
 GOOD = 6
 
 
@@ -363,3 +364,52 @@ def test_what_is_no_sqlstate_is_an_internal_error(journey: Engine, sqlstate: str
     journey.note_fault(queued.id, "send", sqlstate, "unreadable")  # type: ignore[arg-type]
     (fault,) = journey.rows("select sqlstate from dripdrop.faults")
     assert fault.sqlstate == "XX000"
+
+
+def test_an_outcome_that_was_handed_in_with_a_fault_is_recorded_later_and_no_lease_ends_it(
+    journey: Engine, clock: Clock
+) -> None:
+    person = journey.join().id
+    (claim,) = journey.claim()
+    result = {"fence": claim.fence, "outcome": "refused", "stage": "recipient", "code": "550 5.1.1"}
+    journey.note_fault(claim.execution_id, "record", "P0004", "not now", result)
+    clock.advance(seconds=59)
+    journey.tick()
+    assert states(journey, [person]) == {"sending"}
+    clock.advance(minutes=10)
+    journey.reconcile()
+    message = journey.last(person)
+    assert (message.state, message.reason) == ("failed", "550 5.1.1")
+    assert journey.ledger() == []
+
+
+def test_an_outcome_of_a_claim_that_was_lost_is_not_kept_with_a_fault(journey: Engine) -> None:
+    journey.join()
+    (claim,) = journey.claim()
+    result = {"fence": claim.fence - 1, "outcome": "sent"}
+    with pytest.raises(StaleFence):
+        journey.note_fault(claim.execution_id, "record", "P0004", "not now", result)
+
+
+@pytest.mark.parametrize("result", ["sent", {}, {"fence": 1, "outcome": "unheard of"}])
+def test_an_outcome_that_is_none_is_not_kept_with_a_fault(journey: Engine, result: Any) -> None:
+    journey.join()
+    (claim,) = journey.claim()
+    with pytest.raises(InvalidArgument):
+        journey.note_fault(claim.execution_id, "record", "P0004", "not now", result)
+
+
+def test_a_circuit_that_cannot_be_written_costs_no_outcome(
+    journey: Engine, warnings: list[str]
+) -> None:
+    people, _ = crowd(journey)
+    sender = journey.get_default_adapter(TENANT, "email")
+    journey.connection.execute("""
+        create function public.refuse() returns trigger language plpgsql as $$
+        begin assert false, 'no circuits'; end $$;
+        create trigger refuse before insert on dripdrop.sender_states
+        for each row execute function public.refuse();
+    """)
+    journey.record(journey.claim(), "unreachable")
+    assert states(journey, people) == {"scheduled"}
+    assert warnings == [f'the circuit of sender "{sender.name}" could not be written: no circuits']

@@ -12,7 +12,7 @@ from uuid import UUID
 import psycopg
 
 from dripdrop.daemon.desk import Desk
-from dripdrop.daemon.halve import halved
+from dripdrop.daemon.halve import halved, is_a_rows
 from dripdrop.daemon.stage import Stage
 from dripdrop.errors import StaleFence
 from dripdrop.faults import Kind, kind_of
@@ -87,13 +87,27 @@ class Record(Stage):
             self._forget(batch)
 
     async def _give_up(self, each: _Outcome, error: psycopg.Error) -> None:
-        """Leave a message whose outcome the database does not even take to its lease.
+        """Have a later tick record an outcome that the database does not take now.
 
         A database that refuses everything, a full disk, will take it when there is room again.
         """
         if kind_of(error) is Kind.REFUSING:
             raise error
-        self.desk.log.error("not_recorded", execution=each[1]["execution"], sqlstate=error.sqlstate)
+        result = each[1]
+        self.desk.log.error("not_recorded", execution=result["execution"], sqlstate=error.sqlstate)
+        try:
+            async with self.desk.database() as database:
+                await database.note_fault(
+                    result["execution"],
+                    self.name,
+                    str(error.sqlstate),
+                    str(error.diag.message_primary),
+                    result,
+                )
+        except psycopg.Error as again:
+            if not is_a_rows(again):
+                raise
+            self.desk.log.error("not_kept", execution=result["execution"], sqlstate=again.sqlstate)
         self._forget([each])
 
     def _forget(self, done: Sequence[_Outcome]) -> None:
