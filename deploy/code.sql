@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources b4b55a297b830eef.
+-- Of the sources c9821bbb96848b99.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1019,13 +1019,15 @@ as $expected$
 ["function", "_activate_ahead(tenant_key text, sequence text, version integer", "ad0beb40 bbc59bebc8f73579"],
 ["function", "_address(form text, written text)", "850fb5f2 edb50e4227337d7a"],
 ["function", "_addressed_execution(tenant_key text, execution_id uuid)", "0819366d 9f2276a19f74501d"],
-["function", "_admit(decisions dripdrop._decision[], at timestamp with time z", "bce6b371 aa2276b97b4e9c93"],
-["function", "_admit_at_fence(decisions dripdrop._decision[], at timestamp wi", "82c19f12 d19f2ab6ac4bc580"],
-["function", "_advance(executions uuid[], at timestamp with time zone, timed_", "c7497d5e 517ed6de15712978"],
+["function", "_admit(decisions dripdrop._decision[], at timestamp with time z", "bce6b371 3ac400dd08930b25"],
+["function", "_admit_at_fence(decisions dripdrop._decision[], at timestamp wi", "82c19f12 8a0c2e11d6fee392"],
+["function", "_advance(executions uuid[], at timestamp with time zone, timed_", "c7497d5e 2e925459b315b2e8"],
+["function", "_advance_failed(executions uuid[], at timestamp with time zone)", "f08c1186 008bb9231aa38ccb"],
 ["function", "_all_fit(limits dripdrop._limit[], counters dripdrop.counters[]", "ebd0165a b91e196318c49b9b"],
 ["function", "_answer_with_errors(wanted dripdrop._wanted_hook[], at timestam", "851a6762 62347de0d3ebf337"],
+["function", "_apply_assumed_rules(enrollments uuid[], assumed jsonb, at time", "c5982ccc cb4a28d5b42997ac"],
+["function", "_apply_rules(results dripdrop._hook_result[], at timestamp with", "debec961 68b70646fe73841f"],
 ["function", "_as_decision(execution_id uuid, gate text, action text, reason ", "3d2ad8dd 05eecb391a692eea"],
-["function", "_as_it_stands(counter dripdrop.counters, max_count integer, per", "d1ffdda0 aa78b5fa2d567637"],
 ["function", "_as_sender(adapter dripdrop.channel_adapters, circuit dripdrop.", "14254b77 2853ed5152ca0c50"],
 ["function", "_ascii_address(address text)", "70a96282 d7a5ebde3ba33233"],
 ["function", "_ascii_label(label text)", "baa5782a 85092c0eeba88dcf"],
@@ -1033,25 +1035,24 @@ as $expected$
 ["function", "_ask_again_at(failure jsonb, retry_for interval, retry_after do", "2dcd6aea b2306f434a7833af"],
 ["function", "_ask_function(enrollment dripdrop.enrollments, key text, contex", "3ad811d1 28fec4371ff4959d"],
 ["function", "_asked_of_limits(decisions dripdrop._decision[], limits dripdro", "bd58d0c9 306251915f9fe11b"],
-["function", "_assume_rules(enrollments uuid[], assumed jsonb, at timestamp w", "c5982ccc 57e4c50cdba43079"],
 ["function", "_assumed_answers(execution dripdrop.step_executions, assumed js", "db7cb573 61ecf846dcd960bb"],
 ["function", "_assumed_events(events jsonb, enrollment dripdrop.enrollments, ", "5c6addc9 2ae829ac0093b04a"],
 ["function", "_attempt(callee text, at timestamp with time zone)", "00e4b039 cb45fb3f24ec6632"],
 ["function", "_barring_enrollments(sequence_id uuid, reentry text, reentry_in", "502c69b2 84a6fe28139bcc48"],
 ["function", "_base_36(digit bigint)", "f0f4d8e7 c53b7ef127408551"],
-["function", "_begin(sequence_version_id uuid, enrollments uuid[], starting_s", "d5f7db2b d1c5b8bb5d73e75a"],
-["function", "_begin_schedules(enrollments uuid[], at timestamp with time zon", "66c3041a 78eb62f360a5f37b"],
+["function", "_begin_schedules(enrollments uuid[], at timestamp with time zon", "66c3041a 74ffb78864d62b2b"],
 ["function", "_behind_circuits(wanted dripdrop._wanted_hook[], fitting bigint", "3e0f2512 42c8b372250334a9"],
 ["function", "_breach(adapter_id uuid, thresholds jsonb, since timestamp with", "fc727b7b d6d8673b6195378a"],
 ["function", "_business_days_after(from_time timestamp with time zone, days i", "26c5aa2d 4024164f837e1db3"],
 ["function", "_call_function(function regprocedure, enrollment dripdrop.enrol", "4739ce17 487b621bdcd01a41"],
+["function", "_callable_places(wanted dripdrop._wanted_hook[], busy jsonb, fu", "5b0b2f85 f7628bb7317f0c32"],
 ["function", "_can_be_suppressed(form text, recipient text)", "b1100c73 d59d94a21c9d38ba"],
 ["function", "_cancel_executions(executions uuid[], reason text, at timestamp", "36ae4d73 35e7f56c6ef02211"],
 ["function", "_canonical_comparison(condition jsonb, path text)", "577ac2a8 a26258c155f1c0de"],
 ["function", "_canonical_condition(condition jsonb, path text)", "154e19c6 8261053086e40617"],
 ["function", "_canonical_conditions(conditions jsonb, path text)", "0c95c5ec 10ba53f52d731777"],
 ["function", "_canonical_cron(timing jsonb)", "8f6983df 3ad8b56d5a2b3c10"],
-["function", "_canonical_definition(tenant_key text, definition jsonb)", "4af5601a f2b581601d4f2289"],
+["function", "_canonical_definition(tenant_key text, definition jsonb)", "4af5601a 31133ec46a065b14"],
 ["function", "_canonical_delay(timing jsonb)", "8f6983df 75921124fd66d9ec"],
 ["function", "_canonical_event_condition(condition jsonb, path text)", "577ac2a8 161b1dfaf900f586"],
 ["function", "_canonical_event_timing(timing jsonb)", "8f6983df ffe6163aa945f84f"],
@@ -1062,14 +1063,15 @@ as $expected$
 ["function", "_canonical_rate_limits(rate_limits jsonb, field text)", "7fd53554 a6e05cace141a4df"],
 ["function", "_canonical_rotation(tenant_key text, channel text, rotation jso", "be4b1bc5 4cea6e7992e99bed"],
 ["function", "_canonical_sequence(tenant_key text, definition jsonb)", "4af5601a 51b1ab52b951c667"],
-["function", "_canonical_step(tenant_key text, step jsonb)", "81195a18 d62d2b657eb993e7"],
+["function", "_canonical_step(tenant_key text, step jsonb)", "81195a18 352477f660b8457c"],
 ["function", "_canonical_step_config(tenant_key text, channel text, config js", "e0543999 52b8b61828ee32c6"],
-["function", "_canonical_timing(timing jsonb)", "8f6983df 46ea747f03cb7e3e"],
+["function", "_canonical_timing(timing jsonb)", "8f6983df 3daa74fba846159e"],
 ["function", "_canonical_transitions(transitions jsonb, path text)", "baa2eb41 e3c2219878e18681"],
 ["function", "_canonical_window(condition jsonb, path text)", "577ac2a8 94556bc5692850d4"],
 ["function", "_caps_of(steps uuid[], adapters uuid[], at timestamp with time ", "f62ff2d0 c1532d9c165de302"],
 ["function", "_carries_unsubscribe(unsubscribe boolean, config jsonb)", "df15a57a 263eb1b36d6edb77"],
-["function", "_carry_out(decisions dripdrop._decision[], at timestamp with ti", "94e9630d f40785faab450eab"],
+["function", "_carry_out(decisions dripdrop._decision[], at timestamp with ti", "94e9630d 793e9ae708b8092b"],
+["function", "_carry_out_unsent(decisions dripdrop._decision[], at timestamp ", "8b0e6073 da9ab8c49295dc93"],
 ["function", "_carry_out_verdicts(verdicts dripdrop._decision[], at timestamp", "bf6742e7 cc6981f9c7dc677a"],
 ["function", "_catalogue()", "07345e5d 24525dc64da5c10e"],
 ["function", "_catalogue_of_code()", "7144101a 2cca959cc056ff98"],
@@ -1083,7 +1085,7 @@ as $expected$
 ["function", "_check_channel_send_windows(send_windows jsonb)", "225bffb4 dc642e0a608c03f5"],
 ["function", "_check_described(list jsonb, kind text, path text)", "c5d744b1 38c291bebb353c64"],
 ["function", "_check_destination(adapter dripdrop.channel_adapters, config js", "c7e35366 7d6acd46b772ab15"],
-["function", "_check_document(document jsonb, kind text, path text, partial b", "030ae3c9 863bd4ae6a9f0196"],
+["function", "_check_document(document jsonb, kind text, path text, partial b", "030ae3c9 24ad35e3eb7ec267"],
 ["function", "_check_draft(versions uuid[])", "a77af06f 6fdaf3123d28cb2c"],
 ["function", "_check_driver()", "445be54d 0e27a44b1c1aaf5a"],
 ["function", "_check_events(events jsonb)", "ce61b9c3 4e07223b1e42f2d3"],
@@ -1130,18 +1132,23 @@ as $expected$
 ["function", "_coerced(value text, response_type text)", "3a2b2d3c 76d70893c79c0243"],
 ["function", "_compare(actual jsonb, operator text, expected jsonb)", "dc1ee389 1a9f81ae800fa2f1"],
 ["function", "_condition_document(condition dripdrop.conditions)", "f922264f a633d8f6b5a2d6e4"],
+["function", "_condition_facts(exit_rules dripdrop.conditions[], conditions d", "1c01c894 0bb80843b2dcbb6b"],
+["function", "_condition_failure(condition dripdrop.conditions, enrollment dr", "3c53564c b0facb2189dde100"],
 ["function", "_condition_fault(condition dripdrop.conditions)", "b4c75ff8 c1957f16995a3585"],
 ["function", "_condition_problems(version dripdrop.sequence_versions)", "0917e22a fa3c48d88a00cd8b"],
 ["function", "_condition_type(condition jsonb)", "a7b19590 2bc4c8b014114c25"],
 ["function", "_conditions_of(transition_id uuid)", "737a9370 4d6648ac5fe0b159"],
+["function", "_conditions_to_check(step_id uuid, sequence_id uuid)", "39b4a4cd 6e1efc7f029e60b4"],
+["function", "_confirmed_holds(decisions dripdrop._decision[], at timestamp w", "bce6b371 7359c4e4b6c1a4bd"],
 ["function", "_consent(tenant_key text, channel text, recipient text, topic t", "609f0e36 9b01c47b179e76b4"],
 ["function", "_content_hash(canonical jsonb)", "bc139bcd 081665ff33708ff8"],
 ["function", "_context(predicate jsonpath, enrollment dripdrop.enrollments, h", "f6929da0 afa4c7f1174d20ce"],
 ["function", "_count_behind(circuit_id uuid)", "b04fcb48 3499f74aba8d8025"],
 ["function", "_count_bounces(adapter_id uuid, since timestamp with time zone,", "c4b0cd98 56c68a22a75286fd"],
 ["function", "_count_events(enrollment dripdrop.enrollments, config jsonb, si", "9571657d 91c2a7cb73705fe4"],
+["function", "_counter_state(counter dripdrop.counters, max_count integer, pe", "d1ffdda0 a063ba81415bfb64"],
 ["function", "_counterparts(migration dripdrop._migration)", "febdd9bf ed76e9775bffa566"],
-["function", "_counters_of(limits dripdrop._limit[], at timestamp with time z", "7d99d62b 247586592ad9d96f"],
+["function", "_counters_of(limits dripdrop._limit[], at timestamp with time z", "7d99d62b 8d91bd39b6856ee2"],
 ["function", "_counts_on_the_wire(max_count integer, per interval)", "87e71784 9051cfb1364dce01"],
 ["function", "_cron_days(month date, days integer[], weekdays integer[], rest", "eabe7cf6 9f3715361ca56a64"],
 ["function", "_cron_field(expression text, place integer, field text)", "15db61c1 b061dd66e1bc1ea5"],
@@ -1149,7 +1156,8 @@ as $expected$
 ["function", "_cron_part(part text, place integer)", "e75065cb 910737a0d43661b5"],
 ["function", "_daily_cap(adapter dripdrop.channel_adapters, day date, time_zo", "aafc5b01 c695c604edf42d53"],
 ["function", "_decide(executions uuid[], at timestamp with time zone, asked_b", "6cf41d6a 64b9158b59491c5a"],
-["function", "_decide_and_carry_out(executions uuid[], at timestamp with time", "a8221681 f9fd461722e051bf"],
+["function", "_decide_and_carry_out(executions uuid[], at timestamp with time", "a8221681 ce3a93b99aa7f1b1"],
+["function", "_decisions_to_wait(decisions dripdrop._decision[], counters dri", "bd01dfc1 7de8ff24c92f1997"],
 ["function", "_default_time_zone(tenant_key text)", "092d44f3 729d7a73826bc70d"],
 ["function", "_defer_executions(decisions dripdrop._decision[], at timestamp ", "8b0e6073 aa5a4d6e3f416005"],
 ["function", "_delay(scheduled_for timestamp with time zone, tolerated interv", "72157a63 535f4831f40398a6"],
@@ -1163,7 +1171,7 @@ as $expected$
 ["function", "_describe_retries(execution dripdrop.step_executions, config js", "9a81a589 f5f56d9da6d58dde"],
 ["function", "_describe_send_window(send_window jsonb, time_zone text)", "2fc2abe7 1eea4353a7358e2b"],
 ["function", "_digest(content text)", "5c980d68 48ad2cbd518be27f"],
-["function", "_document_schemas(kind text)", "e55ff261 2d4b1f7c99be0b87"],
+["function", "_document_schemas(kind text)", "e55ff261 2e668854e4a53430"],
 ["function", "_drawn_sender(senders dripdrop._sender[], execution_id uuid, ke", "995e64f3 43a359440217c03a"],
 ["function", "_due_after_event(step dripdrop.steps, enrollment dripdrop.enrol", "8ce2b0ce ddbaff828e856565"],
 ["function", "_end_enrollments(enrollments uuid[], state text, reason text, a", "b5b26963 26d0201a14b73873"],
@@ -1177,27 +1185,29 @@ as $expected$
 ["function", "_event_variable(event_id uuid)", "f998c2b8 b5429256f56365ee"],
 ["function", "_everything_slot()", "2dba2454 2446c91066b7535d"],
 ["function", "_exclude_claims(slot integer)", "a01df3eb 2bff457ee40e4dd5"],
-["function", "_exit_by_rules(enrollments uuid[], at timestamp with time zone)", "66c3041a a5e6122550bf8d7f"],
+["function", "_exit_by_rules(enrollments uuid[], at timestamp with time zone)", "66c3041a 8c108e562cf0c4aa"],
+["function", "_exit_rules(sequence_id uuid)", "ca2002a9 0d678f0efc73c05c"],
 ["function", "_explain_gates(execution dripdrop.step_executions, at timestamp", "65e9c7c7 7c4b95badf387091"],
 ["function", "_explain_next(execution dripdrop.step_executions, decision drip", "7a069ffa fb803abb864734b2"],
 ["function", "_explain_past(enrollment_id uuid)", "f75d7e8d 585d260b735a00ae"],
-["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff 1c97dde3d6a292e9"],
+["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff 8444d4dc3c433baf"],
 ["function", "_fail_renders(failures dripdrop._render_result[], at timestamp ", "170e886c 7e349586e96fda83"],
+["function", "_failed_condition(conditions dripdrop.conditions[], enrollment ", "1f2b78e1 09fee7abcdfe85b0"],
 ["function", "_failed_hook(hooks jsonb, template jsonb)", "37bde75d 5ed3d6aed2f1eea1"],
 ["function", "_fault_problems(at timestamp with time zone)", "72a46d52 b1e0d3f09ffd1aa3"],
 ["function", "_field(kind text, field text, type text, description text, hint", "76b27eb4 632398e19e1b2c59"],
-["function", "_field_faults(kind text, document jsonb)", "e7c9f7d7 7824cb23e2e0862b"],
+["function", "_field_faults(kind text, document jsonb)", "e7c9f7d7 fde584723c55a591"],
+["function", "_fields_given(document jsonb)", "22b9043c 44603ffcdb94beed"],
 ["function", "_fields_hint(kind text, settings boolean)", "95b017d5 7c53de0ffe1cd033"],
-["function", "_findings(ways_out dripdrop.conditions[], conditions dripdrop.c", "1353e385 c987350e52cfed7b"],
 ["function", "_fire_side_steps(events dripdrop.events[], enrollments uuid[], ", "9398bc43 b3f5686c4ad12faa"],
 ["function", "_first_event(tenant_key text, enrollment_id uuid, subscriber_ty", "0d1fd2b1 8fae5ba365429d13"],
 ["function", "_first_instant(wall_time timestamp without time zone, time_zone", "80091d25 9e642bd697cf86ae"],
 ["function", "_first_step(sequence_version_id uuid)", "98854262 7c9a394619db1502"],
-["function", "_fitting(wanted dripdrop._wanted_hook[], busy jsonb, functions ", "5b0b2f85 f7628bb7317f0c32"],
 ["function", "_flow(sequence_version_id uuid)", "92faa637 005c3c507e34eb43"],
 ["function", "_flow_problems(version dripdrop.sequence_versions)", "0917e22a 4734c0b7dc947117"],
 ["function", "_forecast_portion(enrollments uuid[], at timestamp with time zo", "66c2fef7 14e1c329cf466e52"],
 ["function", "_free_at(counter dripdrop.counters, number integer, at timestam", "af12e49a dbab822cde2df3ee"],
+["function", "_free_of_stops(executions uuid[])", "fa8fbcb7 3c28380c7bd6453c"],
 ["function", "_free_places(kind text, hook jsonb, busy jsonb)", "7a5890ae 19efa55c8840ac1e"],
 ["function", "_frequency_caps_of(steps uuid[], adapters uuid[])", "30da01ab 49c31b81b651c0f4"],
 ["function", "_full_hooks(busy jsonb, functions integer)", "0d2b1714 7342293b9d27eeb3"],
@@ -1206,8 +1216,6 @@ as $expected$
 ["function", "_gates(executions uuid[], at timestamp with time zone, asked_by", "bda0ad4e b9d30a1f08c40a12"],
 ["function", "_gates_of(fact dripdrop._fact)", "6405547c 043b3c6cb1172a26"],
 ["function", "_get_version(tenant_key text, sequence_version_id uuid)", "43bb0f70 443e545461d32b32"],
-["function", "_give_up(executions uuid[], at timestamp with time zone)", "f08c1186 7321337228661f83"],
-["function", "_given(document jsonb)", "22b9043c 44603ffcdb94beed"],
 ["function", "_grants()", "5e14270f 02cfd0b05c23b3c5"],
 ["function", "_guard_active_version()", "683259fe 1779d6f7c01ff4b2"],
 ["function", "_guard_conditions()", "683259fe a277d2d26960e3b4"],
@@ -1216,9 +1224,7 @@ as $expected$
 ["function", "_has_limits(step dripdrop.steps, adapter dripdrop.channel_adapt", "b2ebf713 7fb63ccf408d05f4"],
 ["function", "_has_long_list(data jsonb, hooks jsonb)", "9e7245e3 c6bd0e0821e70bf6"],
 ["function", "_has_one_server(hook dripdrop.http_hooks)", "aa5708f6 4079a37cba2c2473"],
-["function", "_held(executions uuid[], things integer[])", "3b3dbbc3 aa604044d1a62b8d"],
 ["function", "_held_problems()", "eb1731fe 3b2de5774f9c06f8"],
-["function", "_held_surely(decisions dripdrop._decision[], at timestamp with ", "bce6b371 8876c31ebd616c2e"],
 ["function", "_held_thing(kind text, tenant_key text, name text)", "7654abe1 a8a7bbd45f4ec13a"],
 ["function", "_hold(things integer[])", "bad99d7b f1a9cb11d3dd1ad0"],
 ["function", "_hold_behind_circuits(executions uuid[], circuits uuid[], at ti", "870492d5 50f1eea82da775e2"],
@@ -1227,12 +1233,12 @@ as $expected$
 ["function", "_hold_for_enrollments(executions uuid[], at timestamp with time", "f08c1186 55539d0650321d31"],
 ["function", "_hook(tenant_key text, key text)", "6020c74d 5d91e29febf00c99"],
 ["function", "_hook_answer(answer jsonb, response_path text, response_type te", "3b084520 c157711d7609c11b"],
-["function", "_hook_calls(rules_of uuid[], messages bigint[], executions uuid", "3052be55 48d3c3d9bbdfb3f7"],
+["function", "_hook_calls(rules_of uuid[], messages bigint[], executions uuid", "3052be55 e00457299e10a7e5"],
 ["function", "_hook_calls_but_for_faults(rules_of uuid[], messages bigint[], ", "3052be55 2858f8841273a5af"],
 ["function", "_hook_changes(sequence_id uuid, hooks jsonb)", "ff2d4d4d 8c54bc3fefd2516e"],
 ["function", "_hook_results(results jsonb)", "16c0d566 b9f89e4fed5c37e2"],
-["function", "_hook_says(answer jsonb)", "964e3513 a4a89c5bd6266e5f"],
 ["function", "_hook_seal_name(sequence_key text, key text)", "8ebb2d66 2bbbb4a4f01dcac0"],
+["function", "_hook_signal(answer jsonb)", "964e3513 a4a89c5bd6266e5f"],
 ["function", "_hook_to_call(tenant_key text, sequence dripdrop.sequences, key", "b66613ae a2526fd11f3ca1b0"],
 ["function", "_hook_trouble(circuit_id uuid, failures jsonb)", "63f2bd25 378e34797a0defc3"],
 ["function", "_hook_values(hooks jsonb)", "a6e39917 4dbbd5da513db498"],
@@ -1246,14 +1252,13 @@ as $expected$
 ["function", "_insert_transition(version dripdrop.sequence_versions, from_ste", "f41ceb59 c38c8d8a31c04f9f"],
 ["function", "_insert_transitions(version dripdrop.sequence_versions, from_st", "5bdf2824 672f27b2dff3e387"],
 ["function", "_installation_problems()", "eb1731fe e3e5f70198ff06fb"],
-["function", "_instead(document text, word text, hint text)", "508c804d c8059c4ba44b722a"],
 ["function", "_interval(value text)", "543b4e3b 348756abd76d44c0"],
 ["function", "_into_the_day(execution_id uuid)", "2a279410 8717de15419ec87a"],
 ["function", "_is_address(form text, address text)", "1e49611c 24dd088caf203563"],
 ["function", "_is_holiday(calendar text, tenant_key text, day date)", "363de40e b0cdffb63984ba69"],
 ["function", "_is_pattern(value text)", "18bcace5 4661172aae49d087"],
 ["function", "_is_plain(document jsonb)", "48efa543 265eddc7cdb09ad6"],
-["function", "_is_recipient(channel text, recipient text)", "f35b80b9 0a7caae7a5933cf3"],
+["function", "_is_temporary_error(code text)", "d4dcbcf7 d233999f347851f1"],
 ["function", "_is_time_to_come(value text)", "18bcace5 e4603f55c7f8a49b"],
 ["function", "_is_time_zone(name text)", "9b953bb1 b119c8b958970228"],
 ["function", "_json_fault(document jsonb, field text, bytes integer)", "b5a03ec3 7291240a375cc652"],
@@ -1277,20 +1282,19 @@ as $expected$
 ["function", "_log_decisions(decisions dripdrop._decision[], actions text[], ", "a80c997a 24022d89114f40a9"],
 ["function", "_log_suppression()", "683259fe 7bf9f4ed0715cf53"],
 ["function", "_log_unsubscribe(execution dripdrop.step_executions, enrollment", "57f2c774 c70f7cb0c53d8955"],
-["function", "_look_around(at timestamp with time zone)", "57e58be7 9a2c86c2589bf44b"],
 ["function", "_look_back(at timestamp with time zone)", "57e58be7 cfcc41b1682a3106"],
 ["function", "_lose_leases(executions uuid[], at timestamp with time zone)", "f08c1186 760ae675aa662a9f"],
 ["function", "_lost_leases(at timestamp with time zone)", "aaf9cf5d 78ab51ffbb6afaec"],
 ["function", "_make_due(executions uuid[], at timestamp with time zone, reaso", "2d5e141c 826ebc7f246f4ce3"],
 ["function", "_mark_lines(at timestamp with time zone)", "57e58be7 266b270e4222b07c"],
-["function", "_matches(transition dripdrop.step_transitions, conditions dripd", "f1a8180a e7b3d8dcf9d80fb7"],
+["function", "_matches(transition dripdrop.step_transitions, conditions dripd", "f1a8180a 23429af5b33c2fc0"],
 ["function", "_may_be_early(counter dripdrop.counters)", "48c23e2a 675586957101043d"],
-["function", "_may_pass(code text)", "d4dcbcf7 d233999f347851f1"],
 ["function", "_message_facts(executions uuid[])", "63388dfc cbf51f57e2c60003"],
 ["function", "_message_sender(sender dripdrop._sender, senders dripdrop._send", "c3165796 3880f97fa3a468ef"],
 ["function", "_messages(count bigint)", "4a5e8dde aacb0065de6982d8"],
+["function", "_met_exit_rule(rules dripdrop.conditions[], enrollment dripdrop", "06a0f30f 0fca0bb3ab23df57"],
 ["function", "_migrating(migration dripdrop._migration)", "f75aa7ce 075bb9a75970f944"],
-["function", "_move_executions(migration dripdrop._migration, enrollments uui", "2ee76760 71953f9e3bba5dd8"],
+["function", "_move_executions(migration dripdrop._migration, enrollments uui", "2ee76760 76891a918c6cea07"],
 ["function", "_multiplies(predicate text)", "e682a713 204ca1071cf6161f"],
 ["function", "_name_of_server(adapter_id uuid, http_hook_id uuid, host text)", "81c64c53 a73ebe1e4a766902"],
 ["function", "_named_adapter(tenant_key text, channel text, name text, id uui", "126b23db 9c41f39f50133643"],
@@ -1300,7 +1304,7 @@ as $expected$
 ["function", "_next_time(timing jsonb, time_zone text, from_time timestamp wi", "1bfaa2ea b96a84733f93e683"],
 ["function", "_next_window(time_window jsonb, time_zone text, tenant_key text", "74daadf8 ecc6c154d713125c"],
 ["function", "_normalized(channel text, recipient text)", "67ee3f0a f8d052df3953e22c"],
-["function", "_note_answers(results dripdrop._hook_result[], at timestamp wit", "713ff92d 9597a15d7968ec33"],
+["function", "_note_answers(results dripdrop._hook_result[], at timestamp wit", "713ff92d cbc8ca0fde22dcee"],
 ["function", "_note_fault(execution_id uuid, stage text, sqlstate text, messa", "6c5c2c17 b7ac4593efff146b"],
 ["function", "_note_last_sends(results dripdrop._send_result[], at timestamp ", "8fe6ec1f 8a748ec4d5e13c37"],
 ["function", "_note_let_through(limits dripdrop._limit[], counters dripdrop.c", "8b8416cb aa75678c5fbc3e4a"],
@@ -1309,8 +1313,6 @@ as $expected$
 ["function", "_note_while_open(circuit dripdrop.sender_states, probe_says tex", "dff466c3 c7d0fea52f09c488"],
 ["function", "_now()", "5cb02988 19d5efb8bde9877e"],
 ["function", "_number(value jsonb)", "8f24a4f8 58ad459455d8de8a"],
-["function", "_objection(condition dripdrop.conditions, enrollment dripdrop.e", "3c53564c 259f7f16967b4428"],
-["function", "_obstacle(conditions dripdrop.conditions[], enrollment dripdrop", "1f2b78e1 4ab1c1d1448e5e62"],
 ["function", "_open_circuit(adapter_id uuid, http_hook_id uuid, host text, fa", "81a5e8bb 3d123ac2e57404f0"],
 ["function", "_open_enrollment(sequence_id uuid, sequence text, subscriber_ty", "fbcb63d3 7b95903b06ef4789"],
 ["function", "_open_sequence(tenant_key text, sequence text, starting_step te", "44220f7d 9b4788b17a559257"],
@@ -1324,17 +1326,18 @@ as $expected$
 ["function", "_parse_schedule(expression text, field text)", "5940a1b2 586e4a901ce62ee2"],
 ["function", "_parse_timing(expression text, field text)", "e7ed911b 180a22c2dab468ca"],
 ["function", "_pass_fence(taken uuid[], lease interval, claim uuid, ahead int", "d036f159 0d32b8209a1a09a0"],
-["function", "_passing(decisions dripdrop._decision[], limits dripdrop._limit", "07e42486 6d4a46b669b7df3c"],
 ["function", "_path_fault(path jsonpath)", "d5dec04b e3d47a076328b68f"],
 ["function", "_pattern(name text)", "0f3d449a 048ebfd215729abd"],
+["function", "_pause_excludes_claims()", "683259fe bafb89c0990531ff"],
 ["function", "_pause_slot(pause dripdrop.sending_pauses)", "b25a2478 ce7422fc9ce81bb2"],
 ["function", "_paused_adapter(pause dripdrop.sending_pauses)", "7a043e32 39cef57ce35c63fe"],
 ["function", "_pending_hooks(questions uuid[], messages bigint[], executions ", "f89d5fea 6036d3f4667ef340"],
 ["function", "_pick_probes(executions uuid[], at timestamp with time zone)", "f3e37692 d6b7690f309719dd"],
 ["function", "_place_class()", "2dba2454 bf879157cf655f13"],
-["function", "_plan(enrollments uuid[], steps uuid[], at timestamp with time ", "2114d4b7 68a66f29ef128cba"],
+["function", "_plan_first(sequence_version_id uuid, enrollments uuid[], start", "d5f7db2b 5f5d7169289ed783"],
+["function", "_plan_steps(enrollments uuid[], steps uuid[], at timestamp with", "2114d4b7 40bd96d83ce18db2"],
 ["function", "_planned_steps(steps uuid[])", "f482b690 9487d821cff324d6"],
-["function", "_planner_settings()", "13d9438a ca54b628dd8d816e"],
+["function", "_planner_settings()", "13d9438a 81e31aed699be995"],
 ["function", "_pointer(execution dripdrop.step_executions)", "ed01f850 a962646f4ff0d512"],
 ["function", "_pointer_execution(message jsonb)", "f19449ec fe68d4390bc18c26"],
 ["function", "_pointer_fence(message jsonb)", "6fce51ad 7b36c09bade63806"],
@@ -1346,7 +1349,6 @@ as $expected$
 ["function", "_put_fields(kind text, list jsonb)", "75efe8f4 2710e35716675770"],
 ["function", "_put_http_hook(sequence dripdrop.sequences, canonical jsonb, au", "c3e5413f fed1f7f7512fbfa3"],
 ["function", "_put_sequence(tenant_key text, canonical jsonb)", "cca1add2 ccfc14e3df5ebde3"],
-["function", "_questions(step_id uuid, sequence_id uuid)", "d4bb43fd 85a45f01386e67f1"],
 ["function", "_queue_groups(queue text)", "3eaac019 74c3f1671112c159"],
 ["function", "_queue_heads(queue text, senders text[], tenants text[], sizes ", "90bdae8f 0e297f51e92d5548"],
 ["function", "_queues()", "2fcb2215 0bc4b774c24ee2de"],
@@ -1359,13 +1361,14 @@ as $expected$
 ["function", "_read_results(results jsonb)", "c0a0c713 c66baba03d10f240"],
 ["function", "_recipient(form text, recipient_key text, config jsonb, data js", "ef31d86b 5e942d443c614880"],
 ["function", "_recipient_slot(tenant_key text, recipient text)", "08a225e1 e790f12a6d5d334b"],
-["function", "_record(results dripdrop._send_result[], at timestamp with time", "8fe6ec1f 512c9646b19eef3e"],
-["function", "_record_answers(results dripdrop._hook_result[], at timestamp w", "debec961 eb7120728d32bb91"],
-["function", "_record_batch(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 3b0b2b6642d5c4b7"],
+["function", "_record_and_wake(at timestamp with time zone)", "57e58be7 9a2c86c2589bf44b"],
+["function", "_record_answers(results dripdrop._hook_result[], at timestamp w", "debec961 8abe9cc9f440f7d7"],
+["function", "_record_batch(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 9892a098ad0685b4"],
 ["function", "_record_events(events dripdrop.events[], at timestamp with time", "d42dbb8f e9ed32bf0a1b7009"],
-["function", "_record_hook_results(results dripdrop._hook_result[], at timest", "debec961 94eb749a5b0b74f1"],
-["function", "_record_late(at timestamp with time zone)", "3f0de343 f0c03320c37cd3c4"],
-["function", "_record_renders(results dripdrop._render_result[], at timestamp", "a38fdd54 ce30b79a80c17a4f"],
+["function", "_record_hook_results(results dripdrop._hook_result[], at timest", "debec961 7ae6d8132da993b3"],
+["function", "_record_late(at timestamp with time zone)", "3f0de343 c6a11c989fc2aaa5"],
+["function", "_record_or_keep(results dripdrop._send_result[], at timestamp w", "8fe6ec1f 83b9178fd77d3fb9"],
+["function", "_record_renders(results dripdrop._render_result[], at timestamp", "a38fdd54 2a8ed4aecd2b404b"],
 ["function", "_redacted(value jsonb, depth integer)", "5823369a 00296a7105cdfd89"],
 ["function", "_refuse_condition_type(condition jsonb, type text, path text)", "f73a1587 17cd2123d2f9bc51"],
 ["function", "_refuse_enrollment_move()", "683259fe c12405f05a3f0e42"],
@@ -1373,14 +1376,14 @@ as $expected$
 ["function", "_refuse_execution_start()", "683259fe b4fdf2a41b753d67"],
 ["function", "_refuse_subscriber(fault text, data jsonb, place bigint)", "93934c4a 32da9b6a6b75f2bc"],
 ["function", "_refuse_suppression(fault text, suppression jsonb, place bigint", "89e3bbcd 1cdc104f7f8c9121"],
-["function", "_render_ahead(executions uuid[], at timestamp with time zone)", "f3e37692 75d20d3c75c0808a"],
+["function", "_render_ahead(executions uuid[], at timestamp with time zone)", "f3e37692 9741207b3d4b053c"],
 ["function", "_renders(messages bigint[], executions uuid[], fences integer[]", "2510f05d ff77aeaaacb6a9f6"],
 ["function", "_reopen_execution(execution_id uuid, at timestamp with time zon", "edd31b57 accc06e544ca2b5f"],
 ["function", "_replaced(ring timestamp with time zone[], gone timestamp with ", "3427c0c9 996f88798cb44d30"],
 ["function", "_repoint()", "2dba2454 583165144c4cac02"],
 ["function", "_reschedule(moves dripdrop._new_time[], at timestamp with time ", "86773dc2 bcd943751a67ee3c"],
 ["function", "_resend(executions uuid[], at timestamp with time zone)", "f08c1186 e3dbd40225193dea"],
-["function", "_resolve(executions uuid[], state text, reason text, at timesta", "529bb90a 64fcc08b43c9d68c"],
+["function", "_resolve(executions uuid[], state text, reason text, at timesta", "529bb90a 367080b87bc9be40"],
 ["function", "_rest(adapter dripdrop.channel_adapters, until timestamp with t", "6398b30f 6aaef087f7668692"],
 ["function", "_rest_after(openings integer)", "976c7116 42d94c90ff27eb58"],
 ["function", "_rests(health_state text, resting_until timestamp with time zon", "31cf610f 2177e122e06b06d1"],
@@ -1393,11 +1396,13 @@ as $expected$
 ["function", "_rooted(path text)", "966341e8 2f9a1cc112f3895c"],
 ["function", "_routes(executions uuid[], timed_out uuid[], at timestamp with ", "bcd4fa6a 5ce1d531eac27aa2"],
 ["function", "_rule_functions(sequence dripdrop.sequences)", "1e34176d 8139fbdb39b5f3c0"],
-["function", "_run_ahead(enrollments uuid[], until timestamp with time zone, ", "28bfe8ec 3ade2db7a72415e9"],
+["function", "_run_ahead(enrollments uuid[], until timestamp with time zone, ", "28bfe8ec 58d68e426320d095"],
+["function", "_schema_or_false(switched boolean, schema jsonb)", "d665467a 2a86081b5434960d"],
 ["function", "_sealed(credentials text)", "88f9c1ad a12eacbfff5f85ad"],
 ["function", "_sealed_hook(auth_config text)", "697ec446 500a3817bb0db11a"],
 ["function", "_send_ahead(executions uuid[], at timestamp with time zone)", "f08c1186 7e47d7f6ca999fae"],
 ["function", "_send_window(tenant_key text, channel text)", "4874cd4a c4aee056e6d1dc80"],
+["function", "_sender_excludes_claims()", "683259fe 00bedd1a83ea5275"],
 ["function", "_sender_problems(version dripdrop.sequence_versions)", "0917e22a fb5d8e618b6cfad9"],
 ["function", "_sender_slot(adapter_id uuid)", "f837697b f0ac7ab70b0d8b8c"],
 ["function", "_senders_of(step_adapter_id uuid, config jsonb, metadata jsonb,", "380c4c82 6d4755c06d4e5ad0"],
@@ -1408,9 +1413,8 @@ as $expected$
 ["function", "_set_subscription(tenant_key text, subscriber_type text, subscr", "4b3ea15d f760eac11505e066"],
 ["function", "_set_time(setting text, at timestamp with time zone)", "ed59fb30 62117e949dd680a0"],
 ["function", "_setting_problems(kind text, config jsonb, sealed boolean)", "9d2cb2bf e8009cd33ec5a026"],
-["function", "_settle_counters(results dripdrop._send_result[], at timestamp ", "8fe6ec1f 5a7cd0bf4dd4eed3"],
-["function", "_settle_rules(results dripdrop._hook_result[], at timestamp wit", "debec961 1457201b3443c987"],
-["function", "_settled(limited dripdrop._decision[], results dripdrop._send_r", "ad03e907 065dd289aa2ddb01"],
+["function", "_settle_counters(results dripdrop._send_result[], at timestamp ", "8fe6ec1f f2a43bbd605e120d"],
+["function", "_settled_limits(limited dripdrop._decision[], results dripdrop.", "ad03e907 11b4a35b3555f6a2"],
 ["function", "_setup_problems()", "eb1731fe c669350767cf47ba"],
 ["function", "_severity(reason text)", "72c66e73 03623794516578da"],
 ["function", "_share_out(decisions dripdrop._decision[], limits dripdrop._lim", "b71c2913 0c99931a10186a25"],
@@ -1419,16 +1423,13 @@ as $expected$
 ["function", "_small_letter(code integer)", "ebfa0b69 ba3634eac9771a6d"],
 ["function", "_smtp_reply_codes()", "691e363c a4d58510058d9c9c"],
 ["function", "_step_changes(sequence_version_id uuid, steps jsonb)", "f8f1e40d 69d2080982411b6a"],
-["function", "_step_facts(steps uuid[], at timestamp with time zone, at_fence", "998f7157 0be350917fc82a19"],
+["function", "_step_facts(steps uuid[], at timestamp with time zone, at_fence", "e0bd691a 6121a37692747c43"],
 ["function", "_step_id(sequence_version_id uuid, key text, field text)", "3238aae4 1beb5fff1c3227d3"],
 ["function", "_step_problems(step dripdrop.steps)", "a702d6d7 1fefb38f27ee0a8b"],
 ["function", "_steps_in_line(line_id uuid)", "4956bd7b c7dcffb80d7b445d"],
 ["function", "_steps_waiting_for(hooks uuid[])", "0029b129 1a766fe9c659ef3f"],
-["function", "_stop_at_fence(executions uuid[], ahead interval, at timestamp ", "58c738de df7f964b534e1985"],
+["function", "_stop_at_fence(executions uuid[], ahead interval, at timestamp ", "58c738de b7652fb34b87124c"],
 ["function", "_stop_class()", "2dba2454 c6d9424e1ab86e5a"],
-["function", "_stop_the_sender()", "683259fe 00bedd1a83ea5275"],
-["function", "_stop_what_is_paused()", "683259fe bafb89c0990531ff"],
-["function", "_stop_what_is_switched()", "683259fe 19544f4c65d08b9d"],
 ["function", "_subscriber_fault(subscriber_type text, subscriber_id text, ent", "4e304ab8 9c338532ab8f8e95"],
 ["function", "_subscriber_slot(topic_id uuid, subscriber_type text, subscribe", "2c27afea acd18f5d88ab169a"],
 ["function", "_suppress_bounce(tenant_key text, channel text, recipient text,", "57465935 aff0ddf8ca2539fa"],
@@ -1437,11 +1438,12 @@ as $expected$
 ["function", "_suppression_fault(tenant_key text, suppression jsonb)", "cf76e4b0 ea509fd5e97fc188"],
 ["function", "_suppression_slot(tenant_key text, recipient_normalized text)", "2ea46c58 9639fba5dc93556c"],
 ["function", "_suppressions_of(tenant_key text, channel text, recipient_norma", "9d7867a0 80717b46065b5d32"],
-["function", "_switched(switched boolean, schema jsonb)", "d665467a 2a86081b5434960d"],
+["function", "_switch_excludes_claims()", "683259fe 19544f4c65d08b9d"],
 ["function", "_take_due(batch_size integer, latest boolean, taken uuid[], at ", "929900e0 5332295345b63277"],
 ["function", "_take_in_line(batch_size integer, at timestamp with time zone)", "af8c4239 702d31916dfd7bd3"],
-["function", "_take_pointers(queue text, places jsonb, answered uuid[], batch", "dc324327 2c24d23a42ef1eea"],
+["function", "_take_pointers(queue text, places jsonb, answered uuid[], batch", "dc324327 4cfa6456cab9438b"],
 ["function", "_take_rules_to_ask(full_hooks uuid[], batch_size integer, again", "2f761a67 449e4e7fb4bb7b06"],
+["function", "_take_unknown(grace interval, resend boolean, at timestamp with", "3428053e c10afe2daa0d238c"],
 ["function", "_template_names(template jsonb, key text)", "77cd6a61 a2b3c78fac8b08a4"],
 ["function", "_template_prints(template jsonb, key text)", "77cd6a61 d82e35d2c17a1160"],
 ["function", "_tenant_of_server(adapter_id uuid, http_hook_id uuid)", "1d01854b 00889e78130a7165"],
@@ -1461,12 +1463,12 @@ as $expected$
 ["function", "_trimmed(ring timestamp with time zone[], size integer)", "2a95c64c b0e59e4fd06eb6d5"],
 ["function", "_try_enrollments(executions uuid[])", "fa8fbcb7 6f955444b0ce9833"],
 ["function", "_try_function(enrollment dripdrop.enrollments, key text, step_k", "92459cac b4048d782e977463"],
-["function", "_turn_away(decisions dripdrop._decision[], at timestamp with ti", "8b0e6073 8d6fef19372ffb2d"],
 ["function", "_turned(turns uuid[], gone uuid[])", "caee2e78 0f5d8c6c49b59b3b"],
+["function", "_under_open_stops(executions uuid[], things integer[])", "3b3dbbc3 aa604044d1a62b8d"],
 ["function", "_under_way(counters uuid[], at timestamp with time zone)", "315653ef 333271bba07bb837"],
-["function", "_unknown(grace interval, resend boolean, at timestamp with time", "3428053e 1a3be8aeb0f00269"],
+["function", "_unknown_field_hint(document text, word text, hint text)", "508c804d ea7971748094232e"],
+["function", "_unlimited_decisions(decisions dripdrop._decision[], limits dri", "07e42486 d2f2c2cc69dfee48"],
 ["function", "_unreachable(enrollments uuid[])", "f9d9917f 459febe4458d1ab7"],
-["function", "_unstopped(executions uuid[])", "fa8fbcb7 c8ef23d1750a6b26"],
 ["function", "_unsubscribe(execution dripdrop.step_executions, topics text[],", "c47516a0 7ffc6ec9455a836d"],
 ["function", "_unsubscribe_link(tenant_key text)", "be5e1ae2 5f7fbf911a230d3a"],
 ["function", "_unsubscribe_links(executions uuid[])", "f9f81a86 9e71e05e0dfebd25"],
@@ -1475,7 +1477,7 @@ as $expected$
 ["function", "_used_liquid(template text)", "971315ed 4b036a5224fd891c"],
 ["function", "_uuidv7()", "75666699 a447e55f11cff0ec"],
 ["function", "_value_fault(type text, choices text[], pattern text, minimum i", "27d540a7 5270ff2a186d5000"],
-["function", "_value_schema(type text, choices text[], pattern text, minimum ", "646cd4e3 2590e4eeafd4df42"],
+["function", "_value_schema(type text, choices text[], pattern text, minimum ", "646cd4e3 1983538776558a1e"],
 ["function", "_variables(enrollment dripdrop.enrollments, sequence_key text, ", "7a4e8476 e0432915c1e57c25"],
 ["function", "_verdict(result dripdrop._send_result, enrollment_state text, e", "e438806a 35842bcad361ff68"],
 ["function", "_verdicts(results dripdrop._send_result[], at timestamp with ti", "15266ebb ed56b3cde289e8e7"],
@@ -1483,7 +1485,6 @@ as $expected$
 ["function", "_version_steps(sequence_version_id uuid)", "859e6366 0188fa13ac85cd65"],
 ["function", "_visible(tenant_key text)", "e24c108c 60fdffb1ddca030e"],
 ["function", "_visible_text(value text)", "86976669 1c7ea3309df199e5"],
-["function", "_waiting(decisions dripdrop._decision[], counters dripdrop.coun", "bd01dfc1 face2e23928ecf3d"],
 ["function", "_wake_all_held(at timestamp with time zone)", "57e58be7 04c3c92412e865f5"],
 ["function", "_wake_at_commit()", "683259fe 9d3061356b5ec23d"],
 ["function", "_wake_behind_sender(adapter_id uuid, at timestamp with time zon", "3c603066 b11caf50795ab865"],
@@ -1500,15 +1501,13 @@ as $expected$
 ["function", "_wake_missed(at timestamp with time zone)", "57e58be7 eaffd2ccff510d19"],
 ["function", "_warn_of_foreign_messages(queue text, count bigint)", "f9ebc21f 91e3ff3e3c92f1e8"],
 ["function", "_warn_of_server(adapter_id uuid, http_hook_id uuid, host text, ", "5624473a eef78b73d64f0b8a"],
-["function", "_way_out(rules dripdrop.conditions[], enrollment dripdrop.enrol", "06a0f30f 397e748ed07ff8d7"],
-["function", "_ways_out(sequence_id uuid)", "ca2002a9 96ad741304b689ba"],
 ["function", "_who_sends(step_adapter_id uuid, config jsonb, metadata jsonb, ", "6f4a3ce7 cb247cd66e283f64"],
 ["function", "_window_opens(time_window jsonb, time_zone text, tenant_key tex", "d05f5015 993724a6e914b077"],
 ["function", "_with_part(parts jsonb, tenant_key text, list text, part jsonb)", "12645e93 6468ecefd0b17657"],
 ["function", "_without_pointer()", "68a2a311 0c76ed5d317d1b24"],
 ["function", "_words()", "6f025362 c389c25be735a684"],
 ["function", "_worst_suppressions(suppressions dripdrop._suppression[])", "5477038e 5a36ef25c5afb9d2"],
-["function", "_would_admit(decision dripdrop._decision, at timestamp with tim", "26944b87 e560e6beb5168147"],
+["function", "_would_admit(decision dripdrop._decision, at timestamp with tim", "26944b87 71e86a71f3ae48bb"],
 ["function", "_write_results(results dripdrop._send_result[], at timestamp wi", "5fb03f6d 45cc8c8fb837a406"],
 ["function", "_write_suppressions(suppressions dripdrop._suppression[], at ti", "4e294228 3f27a75190a7c1c5"],
 ["function", "_written_rates(steps uuid[], adapters uuid[])", "225bb5c3 fa2b0f6f92267b26"],
@@ -1523,7 +1522,7 @@ as $expected$
 ["function", "claim_sends(channel text, batch_size integer, lease interval, p", "45272bab eb0635bfa1264cae"],
 ["function", "complete_hooks(results jsonb)", "c93d9740 abda59c4daa9c5cb"],
 ["function", "complete_renders(results jsonb)", "c93d9740 9c33fed199b5c157"],
-["function", "complete_sends(results jsonb)", "c93d9740 c5516b36b13772d0"],
+["function", "complete_sends(results jsonb)", "c93d9740 94e9bc0318f8604e"],
 ["function", "create_channel_adapter(tenant_key text, name text, channel text", "8b7d3d88 aa83cf3a146bd273"],
 ["function", "create_condition(tenant_key text, condition jsonb, step_id uuid", "bf68a2c5 82dbc64935fe114f"],
 ["function", "create_exit_rule(tenant_key text, sequence_id uuid, outcome tex", "d3493da2 8eaa4d6a66d94a4c"],
@@ -1538,8 +1537,8 @@ as $expected$
 ["function", "drop_exit_rule(tenant_key text, condition_id uuid)", "0e346de2 b9fd0ed2b4bd4f5b"],
 ["function", "drop_frequency_cap(tenant_key text, key text)", "020d5871 afb5ddfb6f4f1637"],
 ["function", "drop_hook(tenant_key text, key text)", "3fe32bdb d8a620b008bc50d6"],
-["function", "enroll(tenant_key text, sequence text, subscriber_type text, su", "c547e173 414db994bdbd25f3"],
-["function", "enroll_many(tenant_key text, sequence text, subscribers jsonb)", "bbda667a 0405020222f44340"],
+["function", "enroll(tenant_key text, sequence text, subscriber_type text, su", "c547e173 55c8607ab3ecefab"],
+["function", "enroll_many(tenant_key text, sequence text, subscribers jsonb)", "bbda667a 2383f658bd970f4e"],
 ["function", "errors()", "de1228c2 e70d3003d4c5fd38"],
 ["function", "explain(tenant_key text, enrollment_id uuid)", "67be8f1f 3cae98ea3b5bf317"],
 ["function", "fields()", "95799fa2 9053f1b2dbc943cd"],
@@ -1581,7 +1580,7 @@ as $expected$
 ["function", "plan(tenant_key text, definition jsonb)", "b8e17ec8 8c5bd2ae0f0ba202"],
 ["function", "provider_settings()", "9be66ee6 c0d73ddf27a9a983"],
 ["function", "providers()", "cea24a5c 573206f425095ff3"],
-["function", "reconcile(unknown_grace interval)", "7efbb071 2cbd69501eb3a55c"],
+["function", "reconcile(unknown_grace interval)", "7efbb071 8a9550fb3498d349"],
 ["function", "record_hook_test(tenant_key text, http_hook_id uuid, result jso", "1dda06ef 81f208d8a37dcfdd"],
 ["function", "register_channel(channel text, template jsonb, address_form tex", "b846a1ea bddb9e9351bd5ead"],
 ["function", "register_provider(channel text, provider text, settings jsonb, ", "ad8e4da4 e624dd83f78a09ee"],
@@ -1610,7 +1609,7 @@ as $expected$
 ["function", "suppress(tenant_key text, channel text, recipient text, reason ", "1c6a730d cdf34bda45d11421"],
 ["function", "suppress_many(tenant_key text, suppressions jsonb)", "de1f5523 799c4536a55ccb9d"],
 ["function", "template_variables(tenant_key text, sequence text)", "e026fcdf 81e8ceb7b26f3fd6"],
-["function", "tick(batch_size integer)", "51ca3c06 7b73e572bbbe97c8"],
+["function", "tick(batch_size integer)", "51ca3c06 564a16b02507fb67"],
 ["function", "track_event(tenant_key text, event_key text, event_data jsonb, ", "492015d6 af0842f463c14531"],
 ["function", "track_events(tenant_key text, events jsonb)", "e27214ce bf8557e317eede03"],
 ["function", "unenroll(tenant_key text, enrollment_id uuid, reason text)", "95611d06 e8e0277fb35dbfce"],
@@ -2039,25 +2038,25 @@ as $expected$
 ["table", "tenant_settings", "r p"],
 ["table", "time_zones", "m p"],
 ["table", "topics", "r p"],
-["trigger", "adapter_rests.adapter_rests_exclude_claims", "CREATE CONSTRAINT TRIGGER adapter_rests_exclude_claims AFTER INSERT ON dripdrop.adapter_rests DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dripdrop._stop_the_sender()"],
-["trigger", "adapter_rests.adapter_rests_hold_messages", "CREATE TRIGGER adapter_rests_hold_messages BEFORE INSERT ON dripdrop.adapter_rests FOR EACH ROW EXECUTE FUNCTION dripdrop._stop_the_sender()"],
-["trigger", "channel_adapters.channel_adapters_exclude_claims", "CREATE CONSTRAINT TRIGGER channel_adapters_exclude_claims AFTER UPDATE OF active ON dripdrop.channel_adapters DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._stop_the_sender()"],
-["trigger", "channel_adapters.channel_adapters_hold_messages", "CREATE TRIGGER channel_adapters_hold_messages BEFORE UPDATE OF active ON dripdrop.channel_adapters FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._stop_the_sender()"],
+["trigger", "adapter_rests.adapter_rests_exclude_claims", "CREATE CONSTRAINT TRIGGER adapter_rests_exclude_claims AFTER INSERT ON dripdrop.adapter_rests DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dripdrop._sender_excludes_claims()"],
+["trigger", "adapter_rests.adapter_rests_hold_messages", "CREATE TRIGGER adapter_rests_hold_messages BEFORE INSERT ON dripdrop.adapter_rests FOR EACH ROW EXECUTE FUNCTION dripdrop._sender_excludes_claims()"],
+["trigger", "channel_adapters.channel_adapters_exclude_claims", "CREATE CONSTRAINT TRIGGER channel_adapters_exclude_claims AFTER UPDATE OF active ON dripdrop.channel_adapters DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._sender_excludes_claims()"],
+["trigger", "channel_adapters.channel_adapters_hold_messages", "CREATE TRIGGER channel_adapters_hold_messages BEFORE UPDATE OF active ON dripdrop.channel_adapters FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._sender_excludes_claims()"],
 ["trigger", "channel_adapters.channel_adapters_one_default", "CREATE TRIGGER channel_adapters_one_default BEFORE INSERT OR UPDATE OF is_default, channel ON dripdrop.channel_adapters FOR EACH ROW WHEN (new.is_default) EXECUTE FUNCTION dripdrop._demote_default()"],
 ["trigger", "channel_adapters.channel_adapters_wake_held", "CREATE TRIGGER channel_adapters_wake_held AFTER INSERT OR UPDATE OF active, is_default ON dripdrop.channel_adapters FOR EACH ROW WHEN (new.active) EXECUTE FUNCTION dripdrop._wake_by_sender()"],
 ["trigger", "conditions.conditions_of_a_draft", "CREATE TRIGGER conditions_of_a_draft BEFORE INSERT OR DELETE OR UPDATE ON dripdrop.conditions FOR EACH ROW EXECUTE FUNCTION dripdrop._guard_conditions()"],
 ["trigger", "enrollments.enrollments_legal_moves", "CREATE TRIGGER enrollments_legal_moves BEFORE UPDATE OF state ON dripdrop.enrollments FOR EACH ROW WHEN (((old.state <> new.state) AND (((old.state || '>'::text) || new.state) <> ALL ('{active>paused,active>completed,active>cancelled,paused>active,paused>completed,paused>cancelled}'::text[])) AND (NOT ((old.failed_execution_id IS NOT NULL) AND (new.state = 'active'::text))))) EXECUTE FUNCTION dripdrop._refuse_enrollment_move()"],
-["trigger", "sending_pauses.sending_pauses_exclude_claims", "CREATE CONSTRAINT TRIGGER sending_pauses_exclude_claims AFTER INSERT ON dripdrop.sending_pauses DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dripdrop._stop_what_is_paused()"],
-["trigger", "sending_pauses.sending_pauses_hold_messages", "CREATE TRIGGER sending_pauses_hold_messages BEFORE INSERT ON dripdrop.sending_pauses FOR EACH ROW EXECUTE FUNCTION dripdrop._stop_what_is_paused()"],
+["trigger", "sending_pauses.sending_pauses_exclude_claims", "CREATE CONSTRAINT TRIGGER sending_pauses_exclude_claims AFTER INSERT ON dripdrop.sending_pauses DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dripdrop._pause_excludes_claims()"],
+["trigger", "sending_pauses.sending_pauses_hold_messages", "CREATE TRIGGER sending_pauses_hold_messages BEFORE INSERT ON dripdrop.sending_pauses FOR EACH ROW EXECUTE FUNCTION dripdrop._pause_excludes_claims()"],
 ["trigger", "sending_pauses.sending_pauses_release", "CREATE CONSTRAINT TRIGGER sending_pauses_release AFTER DELETE ON dripdrop.sending_pauses DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dripdrop._wake_at_commit()"],
 ["trigger", "sequence_versions.sequence_versions_one_active", "CREATE TRIGGER sequence_versions_one_active BEFORE INSERT OR UPDATE OF state ON dripdrop.sequence_versions FOR EACH ROW WHEN ((new.state = 'active'::text)) EXECUTE FUNCTION dripdrop._guard_active_version()"],
-["trigger", "sequences.sequences_exclude_claims", "CREATE CONSTRAINT TRIGGER sequences_exclude_claims AFTER UPDATE OF active ON dripdrop.sequences DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._stop_what_is_switched()"],
-["trigger", "sequences.sequences_hold_messages", "CREATE TRIGGER sequences_hold_messages BEFORE UPDATE OF active ON dripdrop.sequences FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._stop_what_is_switched()"],
+["trigger", "sequences.sequences_exclude_claims", "CREATE CONSTRAINT TRIGGER sequences_exclude_claims AFTER UPDATE OF active ON dripdrop.sequences DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._switch_excludes_claims()"],
+["trigger", "sequences.sequences_hold_messages", "CREATE TRIGGER sequences_hold_messages BEFORE UPDATE OF active ON dripdrop.sequences FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._switch_excludes_claims()"],
 ["trigger", "step_executions.step_executions_legal_moves", "CREATE TRIGGER step_executions_legal_moves BEFORE UPDATE OF state ON dripdrop.step_executions FOR EACH ROW WHEN (((old.state <> new.state) AND (((old.state || '>'::text) || new.state) <> ALL ('{scheduled>queued,scheduled>rendered,scheduled>skipped,scheduled>cancelled,scheduled>failed,queued>rendered,queued>scheduled,queued>cancelled,queued>failed,rendered>sending,rendered>scheduled,rendered>cancelled,sending>sent,sending>failed,sending>scheduled,sending>unknown,sending>cancelled,unknown>sent,unknown>failed,unknown>scheduled,unknown>cancelled,failed>scheduled}'::text[])))) EXECUTE FUNCTION dripdrop._refuse_execution_move()"],
 ["trigger", "step_executions.step_executions_start_scheduled", "CREATE TRIGGER step_executions_start_scheduled BEFORE INSERT ON dripdrop.step_executions FOR EACH ROW WHEN ((new.state <> 'scheduled'::text)) EXECUTE FUNCTION dripdrop._refuse_execution_start()"],
 ["trigger", "step_transitions.step_transitions_of_a_draft", "CREATE TRIGGER step_transitions_of_a_draft BEFORE INSERT OR DELETE OR UPDATE OF sequence_version_id, from_step_id, to_step_id, condition_mode, priority ON dripdrop.step_transitions FOR EACH ROW EXECUTE FUNCTION dripdrop._guard_steps()"],
-["trigger", "steps.steps_exclude_claims", "CREATE CONSTRAINT TRIGGER steps_exclude_claims AFTER UPDATE OF active ON dripdrop.steps DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._stop_what_is_switched()"],
-["trigger", "steps.steps_hold_messages", "CREATE TRIGGER steps_hold_messages BEFORE UPDATE OF active ON dripdrop.steps FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._stop_what_is_switched()"],
+["trigger", "steps.steps_exclude_claims", "CREATE CONSTRAINT TRIGGER steps_exclude_claims AFTER UPDATE OF active ON dripdrop.steps DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._switch_excludes_claims()"],
+["trigger", "steps.steps_hold_messages", "CREATE TRIGGER steps_hold_messages BEFORE UPDATE OF active ON dripdrop.steps FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._switch_excludes_claims()"],
 ["trigger", "steps.steps_of_a_draft", "CREATE TRIGGER steps_of_a_draft BEFORE INSERT OR DELETE OR UPDATE OF sequence_version_id, key, \"position\", channel, timing, template_type, channel_adapter_id, adapter_override_id, config ON dripdrop.steps FOR EACH ROW EXECUTE FUNCTION dripdrop._guard_steps()"],
 ["trigger", "subscriptions.subscriptions_exclude_claims", "CREATE CONSTRAINT TRIGGER subscriptions_exclude_claims AFTER INSERT OR UPDATE OF state ON dripdrop.subscriptions DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.state = 'unsubscribed'::text)) EXECUTE FUNCTION dripdrop._opt_out_excludes_claims()"],
 ["trigger", "suppressions.suppressions_are_noted", "CREATE TRIGGER suppressions_are_noted AFTER INSERT OR UPDATE ON dripdrop.suppressions FOR EACH ROW EXECUTE FUNCTION dripdrop._log_suppression()"],
@@ -3129,21 +3128,6 @@ $$;
 comment on function dripdrop._normalized(text, text) is
   'An address as it is compared with others of its channel.';
 
-create or replace function dripdrop._is_recipient(channel text, recipient text)
-returns boolean
-language sql
-stable
-parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
-  select dripdrop._is_address(
-    (select c.address_form from dripdrop.channels as c where c.channel = _is_recipient.channel),
-    _is_recipient.recipient
-  )
-$$;
-
-comment on function dripdrop._is_recipient(text, text) is 'Whether a channel can use this address.';
-
 -- plpgsql/base/batch_size.sql
 
 create or replace function dripdrop._check_batch_size(batch_size int)
@@ -4066,7 +4050,7 @@ comment on function dripdrop._hold(int[]) is
 -- its gates afterwards, with eyes opened after the slots were shared.
 --
 -- locks   the slots of the messages, shared, without waiting
-create or replace function dripdrop._unstopped(executions uuid[])
+create or replace function dripdrop._free_of_stops(executions uuid[])
 returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -4088,7 +4072,7 @@ begin
       and l.database = (select d.oid from pg_database as d where d.datname = current_database())
   );
   if cardinality(v_things) > 0 then
-    v_held := dripdrop._held(executions, v_things);
+    v_held := dripdrop._under_open_stops(executions, v_things);
   end if;
   return array(
     select x.id
@@ -4123,7 +4107,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._unstopped(uuid[]) is
+comment on function dripdrop._free_of_stops(uuid[]) is
   'The messages that no stop under way is about; the claim that asks excludes such stops until it '
   'commits.';
 
@@ -4147,7 +4131,7 @@ $$;
 comment on function dripdrop._topics_of(uuid[]) is
   'The topics of steps that messages are of; steps without one are left out.';
 
-create or replace function dripdrop._held(executions uuid[], things int[])
+create or replace function dripdrop._under_open_stops(executions uuid[], things int[])
 returns uuid[]
 language sql
 stable
@@ -4179,10 +4163,10 @@ as $$
     ] && things
 $$;
 
-comment on function dripdrop._held(uuid[], int[]) is
+comment on function dripdrop._under_open_stops(uuid[], int[]) is
   'The messages that uncommitted stops are about.';
 
-create or replace function dripdrop._stop_what_is_switched()
+create or replace function dripdrop._switch_excludes_claims()
 returns trigger
 language plpgsql
 security definer
@@ -4203,7 +4187,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._stop_what_is_switched() is
+comment on function dripdrop._switch_excludes_claims() is
   'Trigger: a sequence or step that is switched on or off holds its messages, and excludes claims '
   'when it commits.';
 
@@ -4211,7 +4195,7 @@ create or replace trigger sequences_hold_messages
 before update of active on dripdrop.sequences
 for each row
 when (old.active is distinct from new.active)
-execute function dripdrop._stop_what_is_switched();
+execute function dripdrop._switch_excludes_claims();
 
 drop trigger if exists sequences_exclude_claims on dripdrop.sequences;
 create constraint trigger sequences_exclude_claims
@@ -4219,13 +4203,13 @@ after update of active on dripdrop.sequences
 deferrable initially deferred
 for each row
 when (old.active is distinct from new.active)
-execute function dripdrop._stop_what_is_switched();
+execute function dripdrop._switch_excludes_claims();
 
 create or replace trigger steps_hold_messages
 before update of active on dripdrop.steps
 for each row
 when (old.active is distinct from new.active)
-execute function dripdrop._stop_what_is_switched();
+execute function dripdrop._switch_excludes_claims();
 
 drop trigger if exists steps_exclude_claims on dripdrop.steps;
 create constraint trigger steps_exclude_claims
@@ -4233,9 +4217,9 @@ after update of active on dripdrop.steps
 deferrable initially deferred
 for each row
 when (old.active is distinct from new.active)
-execute function dripdrop._stop_what_is_switched();
+execute function dripdrop._switch_excludes_claims();
 
-create or replace function dripdrop._stop_the_sender()
+create or replace function dripdrop._sender_excludes_claims()
 returns trigger
 language plpgsql
 security definer
@@ -4253,7 +4237,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._stop_the_sender() is
+comment on function dripdrop._sender_excludes_claims() is
   'Trigger: a sender that is switched, or made to rest, holds its messages, and excludes claims '
   'when it commits.';
 
@@ -4261,7 +4245,7 @@ create or replace trigger channel_adapters_hold_messages
 before update of active on dripdrop.channel_adapters
 for each row
 when (old.active is distinct from new.active)
-execute function dripdrop._stop_the_sender();
+execute function dripdrop._sender_excludes_claims();
 
 drop trigger if exists channel_adapters_exclude_claims on dripdrop.channel_adapters;
 create constraint trigger channel_adapters_exclude_claims
@@ -4269,19 +4253,19 @@ after update of active on dripdrop.channel_adapters
 deferrable initially deferred
 for each row
 when (old.active is distinct from new.active)
-execute function dripdrop._stop_the_sender();
+execute function dripdrop._sender_excludes_claims();
 
 create or replace trigger adapter_rests_hold_messages
 before insert on dripdrop.adapter_rests
 for each row
-execute function dripdrop._stop_the_sender();
+execute function dripdrop._sender_excludes_claims();
 
 drop trigger if exists adapter_rests_exclude_claims on dripdrop.adapter_rests;
 create constraint trigger adapter_rests_exclude_claims
 after insert on dripdrop.adapter_rests
 deferrable initially deferred
 for each row
-execute function dripdrop._stop_the_sender();
+execute function dripdrop._sender_excludes_claims();
 
 -- The slot of a pause, for its commit and for that of its end.
 create or replace function dripdrop._pause_slot(pause dripdrop.sending_pauses)
@@ -4316,7 +4300,7 @@ $$;
 comment on function dripdrop._paused_adapter(dripdrop.sending_pauses) is
   'The sender that a pause is about, or null.';
 
-create or replace function dripdrop._stop_what_is_paused()
+create or replace function dripdrop._pause_excludes_claims()
 returns trigger
 language plpgsql
 security definer
@@ -4338,20 +4322,20 @@ begin
 end
 $$;
 
-comment on function dripdrop._stop_what_is_paused() is
+comment on function dripdrop._pause_excludes_claims() is
   'Trigger: what is paused is held, and claims are excluded when the pause commits.';
 
 create or replace trigger sending_pauses_hold_messages
 before insert on dripdrop.sending_pauses
 for each row
-execute function dripdrop._stop_what_is_paused();
+execute function dripdrop._pause_excludes_claims();
 
 drop trigger if exists sending_pauses_exclude_claims on dripdrop.sending_pauses;
 create constraint trigger sending_pauses_exclude_claims
 after insert on dripdrop.sending_pauses
 deferrable initially deferred
 for each row
-execute function dripdrop._stop_what_is_paused();
+execute function dripdrop._pause_excludes_claims();
 
 -- plpgsql/base/subscribers.sql
 
@@ -5263,7 +5247,7 @@ begin
     if missing then
       hint := coalesce(v_row.hint, v_fault.hint, v_row.description);
     elsif v_kind.settings and v_fault.hint is null then
-      hint := dripdrop._instead(v_kind.words, field, dripdrop._fields_hint(kind, true));
+      hint := dripdrop._unknown_field_hint(v_kind.words, field, dripdrop._fields_hint(kind, true));
     elsif v_kind.text_hint is not null
       and jsonb_typeof(v_value) <> 'string'
       and v_row.type = any (
@@ -5317,7 +5301,7 @@ begin
     v_unknown := (select o.field from jsonb_object_keys(document - v_known) as o (field) limit 1);
     raise exception '% has no field %', v_kind.noun, dripdrop._quoted(v_unknown) using
       errcode = v_kind.errcode, column = path || v_unknown,
-      hint = dripdrop._instead(
+      hint = dripdrop._unknown_field_hint(
         v_kind.words, v_unknown, dripdrop._fields_hint(kind, v_kind.settings)
       );
   end if;
@@ -5349,7 +5333,7 @@ $$;
 comment on function dripdrop._presets(text) is
   'What holds for the fields that a document of a kind leaves out.';
 
-create or replace function dripdrop._given(document jsonb)
+create or replace function dripdrop._fields_given(document jsonb)
 returns jsonb
 language sql
 immutable
@@ -5361,7 +5345,7 @@ as $$
   where f.value <> 'null'
 $$;
 
-comment on function dripdrop._given(jsonb) is 'The fields of a document that are not null.';
+comment on function dripdrop._fields_given(jsonb) is 'The fields of a document that are not null.';
 
 -- plpgsql/documents/conditions.sql
 
@@ -5731,7 +5715,7 @@ as $$
   from (
     select
       f.kind,
-      dripdrop._switched(
+      dripdrop._schema_or_false(
         coalesce(k.switched, false),
         jsonb_build_object(
           'type', 'object',
@@ -5740,7 +5724,7 @@ as $$
             dripdrop._value_schema(
               f.type, f.choices, f.pattern, f.minimum, f.maximum, f.holds, f.nullable
             )
-            || dripdrop._given(jsonb_build_object(
+            || dripdrop._fields_given(jsonb_build_object(
               'default', f.preset,
               'description', regexp_replace(f.description, E'\\[([^]]*)\\]\\([^)]*\\)', E'\\1', 'g')
             ))
@@ -5796,7 +5780,7 @@ $$;
 comment on function dripdrop._document_schemas(text) is
   'The JSON Schemas of the kinds of documents, by kind.';
 
-create or replace function dripdrop._switched(switched boolean, schema jsonb)
+create or replace function dripdrop._schema_or_false(switched boolean, schema jsonb)
 returns jsonb
 language sql
 immutable
@@ -5807,7 +5791,7 @@ return case
   else schema
 end;
 
-comment on function dripdrop._switched(boolean, jsonb) is
+comment on function dripdrop._schema_or_false(boolean, jsonb) is
   'The JSON Schema of a document that may be false.';
 
 create or replace function dripdrop._value_schema(
@@ -5832,14 +5816,14 @@ begin
   v_schema := case
     when type = 'any' then '{}'
     when type in ('document', 'object') and holds is not null then v_held
-    when type = 'switch' then dripdrop._switched(true, v_held)
-    when type = 'list' then dripdrop._given(jsonb_build_object(
+    when type = 'switch' then dripdrop._schema_or_false(true, v_held)
+    when type = 'list' then dripdrop._fields_given(jsonb_build_object(
       'type', 'array',
       'minItems', minimum,
       'items', case when choices is null then v_held else jsonb_build_object('enum', choices) end
     ))
     when type in ('object', 'boolean') then jsonb_build_object('type', type)
-    when type = 'integer' then dripdrop._given(jsonb_build_object(
+    when type = 'integer' then dripdrop._fields_given(jsonb_build_object(
       'type', '["integer", "string"]'::jsonb, 'minimum', minimum, 'maximum', maximum,
       'pattern', coalesce(pattern, '^-?[0-9]+$')
     ))
@@ -5849,10 +5833,10 @@ begin
     when choices is not null then jsonb_build_object('enum', choices)
     when type = 'key' then
       '{"type": "string", "maxLength": 200, "pattern": "^[a-z0-9][a-z0-9_-]*$"}'
-    when type = 'interval' then dripdrop._given(
+    when type = 'interval' then dripdrop._fields_given(
       jsonb_build_object('type', 'string', 'pattern', pattern)
     )
-    else dripdrop._given(jsonb_build_object(
+    else dripdrop._fields_given(jsonb_build_object(
       'type', 'string', 'pattern', pattern, 'minLength', minimum, 'maxLength', maximum
     ))
   end;
@@ -6732,7 +6716,7 @@ $$;
 comment on function dripdrop._words() is
   'What fields of documents are called elsewhere, and what to write instead.';
 
-create or replace function dripdrop._instead(document text, word text, hint text)
+create or replace function dripdrop._unknown_field_hint(document text, word text, hint text)
 returns text
 language sql
 immutable
@@ -6741,15 +6725,15 @@ set search_path = pg_catalog, pg_temp
 as $$
   select coalesce(
     (
-      select format('Write %s instead. %s', w.instead, _instead.hint)
+      select format('Write %s instead. %s', w.instead, _unknown_field_hint.hint)
       from dripdrop._words() as w
-      where w.document = _instead.document and w.word = lower(_instead.word)
+      where w.document = _unknown_field_hint.document and w.word = lower(_unknown_field_hint.word)
     ),
-    _instead.hint
+    _unknown_field_hint.hint
   )
 $$;
 
-comment on function dripdrop._instead(text, text, text) is
+comment on function dripdrop._unknown_field_hint(text, text, text) is
   'The hint for a field that a document does not have.';
 
 -- plpgsql/timing/business_days.sql
@@ -7370,7 +7354,7 @@ begin
   end if;
   perform dripdrop._check_document(timing, 'timing.' || v_type, 'timing.');
 
-  v_given := dripdrop._given(timing);
+  v_given := dripdrop._fields_given(timing);
   if v_given -> 'recurring' = 'false' then
     v_given := v_given - 'recurring';
   end if;
@@ -8292,7 +8276,7 @@ comment on function dripdrop._wake_by_limit(uuid[], timestamptz) is
 -- One of those who wait for a circuit whose rest is over is due, to try the server, each in its
 -- turn; all of them are once it has closed. One that cannot be written stands in nobody's way.
 --
--- locks   executions and their enrolments, skipping what is locked
+-- locks   enrolments and their executions, skipping what is locked
 create or replace function dripdrop._wake_by_circuit(
   at timestamptz,
   batch_size int default 2000
@@ -11182,7 +11166,7 @@ comment on function dripdrop._failed_hook(jsonb, jsonb) is
 
 -- Whether asking again later may help: no reply, a server that says so, or one that says what is no
 -- status (RFC 9110 section 15).
-create or replace function dripdrop._may_pass(code text)
+create or replace function dripdrop._is_temporary_error(code text)
 returns boolean
 language sql
 immutable
@@ -11191,7 +11175,7 @@ return code in (
   'hook_timeout', 'connect_error', 'connection_lost', 'http_408', 'http_425', 'http_429'
 ) or (code ~ '^http_' and code !~ '^http_[34][0-9][0-9]$');
 
-comment on function dripdrop._may_pass(text) is
+comment on function dripdrop._is_temporary_error(text) is
   'Whether an error of an HTTP hook is one for the time being.';
 
 create or replace function dripdrop._describe_failures(failures jsonb)
@@ -11595,7 +11579,7 @@ comment on function dripdrop._has_one_server(dripdrop.http_hooks) is
 
 -- A refusal says that the server is there. One 500 may be one person's data: only the third in a
 -- row counts, as with silence. What is no status at all (RFC 9110 section 15) is as good as a 500.
-create or replace function dripdrop._hook_says(answer jsonb)
+create or replace function dripdrop._hook_signal(answer jsonb)
 returns text
 language sql
 immutable
@@ -11613,7 +11597,7 @@ as $$
   from (select answer ->> 'error' as code) as a
 $$;
 
-comment on function dripdrop._hook_says(jsonb) is
+comment on function dripdrop._hook_signal(jsonb) is
   'What an answer says about the server: ok, away, asked, slow or nothing.';
 
 -- locks   the circuits of what was asked; callers hold the executions
@@ -11633,7 +11617,7 @@ as $$
         '',
         x.id,
         _note_answers.at,
-        dripdrop._hook_says(a.value),
+        dripdrop._hook_signal(a.value),
         a.value ->> 'error',
         null,
         case
@@ -12838,7 +12822,7 @@ comment on function dripdrop._share_out(
 
 -- A message is counted by one of its limits while it is under way. until: when it must have left,
 -- if a limit counts that.
-create or replace function dripdrop._passing(
+create or replace function dripdrop._unlimited_decisions(
   decisions dripdrop._decision[],
   limits dripdrop._limit[],
   counters dripdrop.counters[],
@@ -12855,7 +12839,8 @@ as $$
     select
       p.execution_id,
       bool_or(p.blocked) as blocked,
-      max(dripdrop._free_at(c, p.number, _passing.at)) filter (where d.until is not null) as at
+      max(dripdrop._free_at(c, p.number, _unlimited_decisions.at))
+        filter (where d.until is not null) as at
     from unnest(places) as p
     join unnest(counters) as c on c.id = p.counter_id
     join unnest(decisions) as d on d.execution_id = p.execution_id
@@ -12878,7 +12863,7 @@ as $$
     d.detail,
     case
       when n.on_the_wire is not false
-      then d.until + greatest(s.at - _passing.at, interval '0')
+      then d.until + greatest(s.at - _unlimited_decisions.at, interval '0')
     end,
     d.adapter_id,
     d.recipient,
@@ -12892,13 +12877,13 @@ as $$
   where s.blocked is not true
 $$;
 
-comment on function dripdrop._passing(
+comment on function dripdrop._unlimited_decisions(
   dripdrop._decision[], dripdrop._limit[], dripdrop.counters[], dripdrop._place[], timestamptz
 ) is
   'The decisions that no limit changes.';
 
 -- What stood in a line and stays there waits on without a word. How long is an estimate.
-create or replace function dripdrop._waiting(
+create or replace function dripdrop._decisions_to_wait(
   decisions dripdrop._decision[],
   counters dripdrop.counters[],
   places dripdrop._place[],
@@ -12916,7 +12901,7 @@ as $$
     from unnest(places) as p
     join unnest(counters) as c on c.id = p.counter_id
     cross join lateral (
-      select dripdrop._free_at(c, p.number, _waiting.at) as at offset 0
+      select dripdrop._free_at(c, p.number, _decisions_to_wait.at) as at offset 0
     ) as free
     where p.blocked
     order by p.execution_id, free.at desc
@@ -12942,7 +12927,7 @@ as $$
   join dripdrop.step_executions as x on x.id = b.execution_id
 $$;
 
-comment on function dripdrop._waiting(
+comment on function dripdrop._decisions_to_wait(
   dripdrop._decision[], dripdrop.counters[], dripdrop._place[], timestamptz
 ) is
   'What becomes of decisions to send that have to wait for a limit.';
@@ -13051,10 +13036,10 @@ begin
   perform dripdrop._note_let_through(v_limits, v_counters, v_places, _admit.at);
   return array(
     select d
-    from dripdrop._passing(decisions, v_limits, v_counters, v_places, _admit.at) as d
+    from dripdrop._unlimited_decisions(decisions, v_limits, v_counters, v_places, _admit.at) as d
     union all
     select d
-    from dripdrop._waiting(decisions, v_counters, v_places, _admit.at) as d
+    from dripdrop._decisions_to_wait(decisions, v_counters, v_places, _admit.at) as d
   );
 end
 $$;
@@ -13080,7 +13065,7 @@ declare
   v_waiting dripdrop._decision;
 begin
   select d.* into v_waiting
-  from dripdrop._waiting(
+  from dripdrop._decisions_to_wait(
     v_decisions,
     v_counters,
     array(
@@ -13151,10 +13136,12 @@ begin
   end if;
   decisions := array(
     select d
-    from dripdrop._passing(decisions, v_limits, v_counters, v_places, _admit_at_fence.at) as d
+    from dripdrop._unlimited_decisions(
+      decisions, v_limits, v_counters, v_places, _admit_at_fence.at
+    ) as d
     union all
     select d
-    from dripdrop._waiting(decisions, v_counters, v_places, _admit_at_fence.at) as d
+    from dripdrop._decisions_to_wait(decisions, v_counters, v_places, _admit_at_fence.at) as d
   );
   perform dripdrop._note_taken(
     decisions, v_limits, v_counters, _admit_at_fence.at, _admit_at_fence.ahead
@@ -13250,7 +13237,7 @@ $$;
 comment on function dripdrop._free_at(dripdrop.counters, int, timestamptz) is
   'When a limit has room for the number-th of the messages to come, by what has left.';
 
-create or replace function dripdrop._as_it_stands(
+create or replace function dripdrop._counter_state(
   counter dripdrop.counters,
   max_count int,
   per interval,
@@ -13263,15 +13250,15 @@ immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  counter.max_count := _as_it_stands.max_count;
-  counter.per := _as_it_stands.per;
-  counter.time_zone := _as_it_stands.time_zone;
-  counter.under_way := coalesce(_as_it_stands.under_way, counter.under_way);
+  counter.max_count := _counter_state.max_count;
+  counter.per := _counter_state.per;
+  counter.time_zone := _counter_state.time_zone;
+  counter.under_way := coalesce(_counter_state.under_way, counter.under_way);
   return counter;
 end
 $$;
 
-comment on function dripdrop._as_it_stands(dripdrop.counters, int, interval, text, int) is
+comment on function dripdrop._counter_state(dripdrop.counters, int, interval, text, int) is
   'A counter, with the limit as it is now and what is under way.';
 
 -- A counter remembers the limit when it was last used; one that does not exist yet has counted
@@ -13286,7 +13273,7 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select dripdrop._as_it_stands(c, n.max_count, n.per, n.time_zone, u.number)
+  select dripdrop._counter_state(c, n.max_count, n.per, n.time_zone, u.number)
   from (
     select
       l.counter_id, max(l.max_count) as max_count, max(l.per) as per, max(l.time_zone) as time_zone
@@ -14537,7 +14524,7 @@ begin
     return;
   end if;
   for v_settled in
-    select * from dripdrop._settled(v_limited, results, _settle_counters.at)
+    select * from dripdrop._settled_limits(v_limited, results, _settle_counters.at)
   loop
     update dripdrop.counters as c
     set taken = dripdrop._replaced(c.taken, v_settled.taken, v_settled.left_at),
@@ -14559,7 +14546,7 @@ $$;
 comment on function dripdrop._settle_counters(dripdrop._send_result[], timestamptz) is
   'Writes down when messages left, and returns what those took that did not.';
 
-create or replace function dripdrop._settled(
+create or replace function dripdrop._settled_limits(
   limited dripdrop._decision[],
   results dripdrop._send_result[],
   at timestamptz
@@ -14588,7 +14575,7 @@ as $$
     ),
     count(*) filter (where gone.back)::int,
     (max(x.claimed_at) at time zone max(l.time_zone))::date
-  from dripdrop._limits_on(limited, _settled.at) as l
+  from dripdrop._limits_on(limited, _settled_limits.at) as l
   join dripdrop.step_executions as x on x.id = l.execution_id
   join unnest(results) as r on r.execution = x.id
   cross join lateral (
@@ -14605,7 +14592,7 @@ as $$
   order by l.counter_id
 $$;
 
-comment on function dripdrop._settled(
+comment on function dripdrop._settled_limits(
   dripdrop._decision[], dripdrop._send_result[], timestamptz
 ) is
   'What limits had taken for messages, and when those left or how many never did.';
@@ -14698,7 +14685,7 @@ begin
   into v_enrollments, v_steps, v_completed, v_unrouted, v_looping
   from dripdrop._routes(executions, timed_out, _advance.at) as r;
 
-  perform dripdrop._plan(v_enrollments, v_steps, _advance.at) where v_enrollments is not null;
+  perform dripdrop._plan_steps(v_enrollments, v_steps, _advance.at) where v_enrollments is not null;
   perform dripdrop._end_enrollments(v_completed, 'completed', 'completed', _advance.at)
   where v_completed is not null;
   perform dripdrop._end_enrollments(v_unrouted, 'completed', 'no_transition', _advance.at)
@@ -14716,7 +14703,7 @@ comment on function dripdrop._advance(uuid[], timestamptz, uuid[]) is
 -- The failure of a side step ends nothing.
 --
 -- locks   nothing new: callers hold the enrolments
-create or replace function dripdrop._give_up(executions uuid[], at timestamptz)
+create or replace function dripdrop._advance_failed(executions uuid[], at timestamptz)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -14736,16 +14723,16 @@ begin
 
   if v_ending is not null then
     perform dripdrop._end_enrollments(
-      v_ending, 'cancelled', 'step_failed', _give_up.at, _give_up.executions
+      v_ending, 'cancelled', 'step_failed', _advance_failed.at, _advance_failed.executions
     );
   end if;
   if v_going_on is not null then
-    perform dripdrop._advance(v_going_on, _give_up.at);
+    perform dripdrop._advance(v_going_on, _advance_failed.at);
   end if;
 end
 $$;
 
-comment on function dripdrop._give_up(uuid[], timestamptz) is
+comment on function dripdrop._advance_failed(uuid[], timestamptz) is
   'Ends or continues the enrolments of executions that failed for good.';
 
 -- plpgsql/flow/begin.sql
@@ -14754,7 +14741,7 @@ comment on function dripdrop._give_up(uuid[], timestamptz) is
 -- leads, or at the first step by position; and the side steps that keep a schedule.
 --
 -- locks   nothing new: callers hold the enrolments
-create or replace function dripdrop._begin(
+create or replace function dripdrop._plan_first(
   sequence_version_id uuid,
   enrollments uuid[],
   starting_step uuid,
@@ -14770,9 +14757,9 @@ declare
   v_completed uuid[];
   v_unrouted uuid[];
 begin
-  if _begin.starting_step is null and exists (
+  if _plan_first.starting_step is null and exists (
     select from dripdrop.step_transitions as t
-    where t.sequence_version_id = _begin.sequence_version_id and t.from_step_id is null
+    where t.sequence_version_id = _plan_first.sequence_version_id and t.from_step_id is null
   ) then
     select
       array_agg(r.enrollment_id) filter (where r.step_id is not null),
@@ -14780,36 +14767,40 @@ begin
       array_agg(r.enrollment_id) filter (where r.matched and r.step_id is null),
       array_agg(r.enrollment_id) filter (where not r.matched)
     into v_enrollments, v_steps, v_completed, v_unrouted
-    from dripdrop._entry_routes(_begin.sequence_version_id, _begin.enrollments, _begin.at) as r;
+    from dripdrop._entry_routes(
+      _plan_first.sequence_version_id, _plan_first.enrollments, _plan_first.at
+    ) as r;
   else
     select array_agg(e.id), array_agg(s.id) into v_enrollments, v_steps
     from (
       select coalesce(
-        _begin.starting_step, dripdrop._first_step(_begin.sequence_version_id)
+        _plan_first.starting_step, dripdrop._first_step(_plan_first.sequence_version_id)
       ) as id
     ) as s
-    cross join unnest(_begin.enrollments) as e (id)
+    cross join unnest(_plan_first.enrollments) as e (id)
     where s.id is not null;
   end if;
-  perform dripdrop._plan(v_enrollments, v_steps, _begin.at) where v_enrollments is not null;
+  perform dripdrop._plan_steps(v_enrollments, v_steps, _plan_first.at)
+  where v_enrollments is not null;
 
   select array_agg(e.id), array_agg(s.id) into v_enrollments, v_steps
   from dripdrop.steps as s
-  cross join unnest(_begin.enrollments) as e (id)
-  where s.sequence_version_id = _begin.sequence_version_id
+  cross join unnest(_plan_first.enrollments) as e (id)
+  where s.sequence_version_id = _plan_first.sequence_version_id
     and s.recurring
     and s.timing ->> 'type' = 'cron'
     and s.active;
-  perform dripdrop._plan(v_enrollments, v_steps, _begin.at) where v_enrollments is not null;
+  perform dripdrop._plan_steps(v_enrollments, v_steps, _plan_first.at)
+  where v_enrollments is not null;
 
-  perform dripdrop._end_enrollments(v_completed, 'completed', 'completed', _begin.at)
+  perform dripdrop._end_enrollments(v_completed, 'completed', 'completed', _plan_first.at)
   where v_completed is not null;
-  perform dripdrop._end_enrollments(v_unrouted, 'completed', 'no_transition', _begin.at)
+  perform dripdrop._end_enrollments(v_unrouted, 'completed', 'no_transition', _plan_first.at)
   where v_unrouted is not null;
 end
 $$;
 
-comment on function dripdrop._begin(uuid, uuid[], uuid, timestamptz) is
+comment on function dripdrop._plan_first(uuid, uuid[], uuid, timestamptz) is
   'Plans the first steps of new enrolments.';
 
 create or replace function dripdrop._first_step(sequence_version_id uuid)
@@ -15028,7 +15019,7 @@ comment on function dripdrop._has_long_list(jsonb, jsonb) is
 -- Why a condition does not hold, or null when it does. Nothing in the data can raise: what cannot
 -- be compared does not hold, and this says so. Times without a zone are in UTC. happened: those of
 -- the events that conditions name which have happened at all; null when the caller has not looked.
-create or replace function dripdrop._objection(
+create or replace function dripdrop._condition_failure(
   condition dripdrop.conditions,
   enrollment dripdrop.enrollments,
   hooks jsonb,
@@ -15073,7 +15064,7 @@ begin
               then enrollment.started_at
               else '-infinity'
             end,
-            _objection.at
+            _condition_failure.at
           ))
         end,
         condition.operator,
@@ -15088,7 +15079,7 @@ begin
       );
     when 'predicate' then
       v_holds := jsonb_path_match_tz(
-        dripdrop._context(condition.predicate, enrollment, hooks, _objection.step_id),
+        dripdrop._context(condition.predicate, enrollment, hooks, _condition_failure.step_id),
         condition.predicate,
         '{}',
         silent => true
@@ -15100,11 +15091,11 @@ begin
           condition.config ->> 'time_zone',
           dripdrop._time_zone_of(
             enrollment,
-            (select s.config from dripdrop.steps as s where s.id = _objection.step_id)
+            (select s.config from dripdrop.steps as s where s.id = _condition_failure.step_id)
           )
         ),
         null,
-        _objection.at
+        _condition_failure.at
       ) is null;
   end case;
   return case
@@ -15119,7 +15110,7 @@ exception
 end
 $$;
 
-comment on function dripdrop._objection(
+comment on function dripdrop._condition_failure(
   dripdrop.conditions, dripdrop.enrollments, jsonb, text[], uuid, timestamptz
 ) is
   'Why a condition does not hold for an enrolment (condition_false, value_missing, '
@@ -15157,7 +15148,7 @@ comment on function dripdrop._describe(dripdrop.conditions) is
   'A condition as people read it: its name, or what it compares.';
 
 -- All conditions of a step must hold; the first that does not is the obstacle.
-create or replace function dripdrop._obstacle(
+create or replace function dripdrop._failed_condition(
   conditions dripdrop.conditions[],
   enrollment dripdrop.enrollments,
   hooks jsonb,
@@ -15172,27 +15163,27 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_condition dripdrop.conditions;
-  v_objection text;
+  v_failure text;
 begin
   foreach v_condition in array conditions loop
-    v_objection := dripdrop._objection(
-      v_condition, enrollment, hooks, happened, _obstacle.step_id, _obstacle.at
+    v_failure := dripdrop._condition_failure(
+      v_condition, enrollment, hooks, happened, _failed_condition.step_id, _failed_condition.at
     );
-    if v_objection is not null then
-      return row('skip', v_objection, dripdrop._describe(v_condition))::dripdrop._finding;
+    if v_failure is not null then
+      return row('skip', v_failure, dripdrop._describe(v_condition))::dripdrop._finding;
     end if;
   end loop;
   return null;
 end
 $$;
 
-comment on function dripdrop._obstacle(
+comment on function dripdrop._failed_condition(
   dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz
 ) is
   'The first condition of a step that does not hold, or null.';
 
 -- Goals come before exits, each in their order.
-create or replace function dripdrop._ways_out(sequence_id uuid)
+create or replace function dripdrop._exit_rules(sequence_id uuid)
 returns dripdrop.conditions[]
 language sql
 stable
@@ -15201,15 +15192,16 @@ as $$
   select array(
     select c
     from dripdrop.conditions as c
-    where c.sequence_id = _ways_out.sequence_id
+    where c.sequence_id = _exit_rules.sequence_id
     order by c.outcome desc, c.position, c.id
   )
 $$;
 
-comment on function dripdrop._ways_out(uuid) is 'The goals and exit rules of a sequence, in order.';
+comment on function dripdrop._exit_rules(uuid) is
+  'The goals and exit rules of a sequence, in order.';
 
 -- The first goal or exit rule of the sequence that holds ends the enrolment.
-create or replace function dripdrop._way_out(
+create or replace function dripdrop._met_exit_rule(
   rules dripdrop.conditions[],
   enrollment dripdrop.enrollments,
   hooks jsonb,
@@ -15226,8 +15218,8 @@ declare
   v_rule dripdrop.conditions;
 begin
   foreach v_rule in array rules loop
-    if dripdrop._objection(
-      v_rule, enrollment, hooks, happened, _way_out.step_id, _way_out.at
+    if dripdrop._condition_failure(
+      v_rule, enrollment, hooks, happened, _met_exit_rule.step_id, _met_exit_rule.at
     ) is null then
       return row(
         case v_rule.outcome when 'goal' then 'complete' else 'exit' end,
@@ -15240,7 +15232,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._way_out(
+comment on function dripdrop._met_exit_rule(
   dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz
 ) is
   'The first of goals and exit rules that holds for an enrolment, or null.';
@@ -15282,7 +15274,7 @@ begin
   end if;
   foreach v_condition in array conditions loop
     if v_any = (
-      dripdrop._objection(
+      dripdrop._condition_failure(
         v_condition, enrollment, hooks, null, transition.from_step_id, _matches.at
       ) is null
     ) then
@@ -15298,12 +15290,12 @@ comment on function dripdrop._matches(
 ) is
   'Whether a transition may be taken: always, or all or any of its conditions hold.';
 
--- plpgsql/flow/findings.sql
+-- plpgsql/flow/facts.sql
 
 -- Once per step, not once per message: a batch has many people and few steps.
-create or replace function dripdrop._questions(step_id uuid, sequence_id uuid)
+create or replace function dripdrop._conditions_to_check(step_id uuid, sequence_id uuid)
 returns table (
-  ways_out dripdrop.conditions[],
+  exit_rules dripdrop.conditions[],
   conditions dripdrop.conditions[],
   events text[]
 )
@@ -15312,29 +15304,32 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
   select
-    dripdrop._ways_out(_questions.sequence_id),
+    dripdrop._exit_rules(_conditions_to_check.sequence_id),
     array(
       select c
       from dripdrop.conditions as c
-      where c.step_id = _questions.step_id
+      where c.step_id = _conditions_to_check.step_id
       order by c.position, c.id
     ),
     array(
       select c.config ->> 'event'
       from dripdrop.conditions as c
-      where (c.step_id = _questions.step_id or c.sequence_id = _questions.sequence_id)
-        and c.condition_type = 'event'
+      where c.condition_type = 'event'
+        and (
+          c.step_id = _conditions_to_check.step_id
+          or c.sequence_id = _conditions_to_check.sequence_id
+        )
     )
 $$;
 
-comment on function dripdrop._questions(uuid, uuid) is
+comment on function dripdrop._conditions_to_check(uuid, uuid) is
   'What is asked of whoever comes to a step: the goals and exit rules of its sequence, its own '
   'conditions, and the events that both name.';
 
 -- A part of the query that calls it. Where nothing is asked, the arrays are empty or null, and
 -- nothing is looked up.
-create or replace function dripdrop._findings(
-  ways_out dripdrop.conditions[],
+create or replace function dripdrop._condition_facts(
+  exit_rules dripdrop.conditions[],
   conditions dripdrop.conditions[],
   events text[],
   exclusive boolean,
@@ -15355,28 +15350,28 @@ language sql
 stable
 begin atomic
   select
-    (found.way_out).action, (found.way_out).reason, (found.way_out).detail,
-    (found.obstacle).reason, (found.obstacle).detail,
+    (found.met_rule).action, (found.met_rule).reason, (found.met_rule).detail,
+    (found.failure).reason, (found.failure).detail,
     case when exclusive then dripdrop._rival(enrollment) end
   from (
     select
       case
-        when cardinality(_findings.ways_out) > 0
-        then dripdrop._way_out(
-          _findings.ways_out, enrollment, _findings.hooks, happened.keys, _findings.step_id,
-          _findings.at
+        when cardinality(_condition_facts.exit_rules) > 0
+        then dripdrop._met_exit_rule(
+          _condition_facts.exit_rules, enrollment, _condition_facts.hooks, happened.keys,
+          _condition_facts.step_id, _condition_facts.at
         )
-      end as way_out,
+      end as met_rule,
       case
-        when cardinality(_findings.conditions) > 0
-        then dripdrop._obstacle(
-          _findings.conditions, enrollment, _findings.hooks, happened.keys, _findings.step_id,
-          _findings.at
+        when cardinality(_condition_facts.conditions) > 0
+        then dripdrop._failed_condition(
+          _condition_facts.conditions, enrollment, _condition_facts.hooks, happened.keys,
+          _condition_facts.step_id, _condition_facts.at
         )
-      end as obstacle
+      end as failure
     from (
       select coalesce(array_agg(v.key), '{}') as keys
-      from unnest(_findings.events) as v (key)
+      from unnest(_condition_facts.events) as v (key)
       where exists (
         select from dripdrop.events as h
         where h.subscriber_id = (enrollment).subscriber_id and h.event_key = v.key
@@ -15387,7 +15382,7 @@ begin atomic
   offset 0;
 end;
 
-comment on function dripdrop._findings(
+comment on function dripdrop._condition_facts(
   dripdrop.conditions[], dripdrop.conditions[], text[], boolean, dripdrop.enrollments, jsonb, uuid,
   timestamptz
 ) is
@@ -15400,14 +15395,14 @@ comment on function dripdrop._findings(
 -- whoever plans it twice.
 --
 -- locks   nothing new: callers hold the enrolments
-create or replace function dripdrop._plan(enrollments uuid[], steps uuid[], at timestamptz)
+create or replace function dripdrop._plan_steps(enrollments uuid[], steps uuid[], at timestamptz)
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
   with
   step as materialized (
-    select * from dripdrop._planned_steps(_plan.steps)
+    select * from dripdrop._planned_steps(_plan_steps.steps)
   ),
   person as materialized (
     select
@@ -15419,7 +15414,7 @@ as $$
       s.since_enrollment,
       s.repeatable,
       dripdrop._time_zone(e.data, s.config, s.time_zone) as time_zone
-    from unnest(_plan.enrollments, _plan.steps) as p (enrollment_id, step_id)
+    from unnest(_plan_steps.enrollments, _plan_steps.steps) as p (enrollment_id, step_id)
     join dripdrop.enrollments as e on e.id = p.enrollment_id
     join step as s on s.id = p.step_id
   ),
@@ -15431,8 +15426,8 @@ as $$
       s.channel,
       s.timing,
       s.trigger_event,
-      dripdrop._next_time(s.timing, d.time_zone, _plan.at, s.tenant_key) as due_at,
-      dripdrop._timeout_at(s.timing, d.time_zone, _plan.at) as timeout_at
+      dripdrop._next_time(s.timing, d.time_zone, _plan_steps.at, s.tenant_key) as due_at,
+      dripdrop._timeout_at(s.timing, d.time_zone, _plan_steps.at) as timeout_at
     from (select distinct p.step_id, p.time_zone from person as p) as d
     join step as s on s.id = d.step_id
   )
@@ -15471,7 +15466,7 @@ as $$
     select
       v.id,
       greatest(
-        _plan.at, dripdrop._next_time(d.timing, d.time_zone, v.occurred_at, d.tenant_key)
+        _plan_steps.at, dripdrop._next_time(d.timing, d.time_zone, v.occurred_at, d.tenant_key)
       ) as due_at
     from dripdrop._first_event(
       d.tenant_key, p.enrollment_id, p.subscriber_type, p.subscriber_id, d.trigger_event,
@@ -15481,7 +15476,7 @@ as $$
   on conflict on constraint step_executions_one_per_occurrence do nothing
 $$;
 
-comment on function dripdrop._plan(uuid[], uuid[], timestamptz) is
+comment on function dripdrop._plan_steps(uuid[], uuid[], timestamptz) is
   'Plans the next execution of each pair of an enrolment and a step.';
 
 create or replace function dripdrop._planned_steps(steps uuid[])
@@ -15963,7 +15958,7 @@ begin
   if v_entry.reentry = 'never' then
     perform dripdrop._check_not_ended(array[v_enrollment.id]);
   end if;
-  perform dripdrop._begin(
+  perform dripdrop._plan_first(
     v_entry.version_id, array[v_enrollment.id], v_entry.first_step, v_now
   );
   perform dripdrop._check_recipients(
@@ -16048,7 +16043,7 @@ begin
     if v_entry.reentry = 'never' then
       perform dripdrop._check_not_ended(v_enrolled);
     end if;
-    perform dripdrop._begin(v_entry.version_id, v_enrolled, null, v_now);
+    perform dripdrop._plan_first(v_entry.version_id, v_enrolled, null, v_now);
     perform dripdrop._check_recipients(v_enrolled, subscribers);
   end if;
 
@@ -16606,7 +16601,7 @@ begin
     with
     -- Once per sequence, not once per enrolment.
     sequence as materialized (
-      select q.id, dripdrop._ways_out(q.id) as ways_out
+      select q.id, dripdrop._exit_rules(q.id) as exit_rules
       from dripdrop.sequences as q
       where q.id = any (array(
         select distinct e.sequence_id
@@ -16621,9 +16616,9 @@ begin
       where e.id = any (_exit_by_rules.enrollments)
       offset 0
     ) as n
-    join sequence as q on q.id = (n.enrollment).sequence_id and cardinality(q.ways_out) > 0
-    cross join lateral dripdrop._way_out(
-      q.ways_out, n.enrollment, null, null, null, _exit_by_rules.at
+    join sequence as q on q.id = (n.enrollment).sequence_id and cardinality(q.exit_rules) > 0
+    cross join lateral dripdrop._met_exit_rule(
+      q.exit_rules, n.enrollment, null, null, null, _exit_by_rules.at
     ) as found
     where found.action is not null
     group by found.action, found.reason
@@ -18962,7 +18957,7 @@ begin
     tenant_key,
     '{"description": null, "time_zone": null, "reentry_interval": null, "exclusive_group": null}'
     || dripdrop._presets('sequence')
-    || dripdrop._given(definition)
+    || dripdrop._fields_given(definition)
   );
   for v_part in
     select 'hooks' as list, h.place, h.hook as document
@@ -19600,7 +19595,8 @@ begin
     array(
       select x.id
       from dripdrop.step_executions as x
-      where x.enrollment_id = any (_move_executions.enrollments) and x.state in ('queued', 'rendered')
+      where x.enrollment_id = any (_move_executions.enrollments)
+        and x.state in ('queued', 'rendered')
     ),
     at,
     'migrated'
@@ -19660,7 +19656,7 @@ begin
       where x.enrollment_id = e.id and x.step_id = s.id and x.ended_at is null
     );
   if v_new.steps is not null then
-    perform dripdrop._plan(v_new.enrollments, v_new.steps, at);
+    perform dripdrop._plan_steps(v_new.enrollments, v_new.steps, at);
     perform dripdrop._hold_for_enrollments(
       array(
         select x.id
@@ -20253,7 +20249,7 @@ begin
   perform dripdrop._check_document(step, 'step');
   v_step := dripdrop._presets('step')
     || jsonb_build_object('name', step -> 'key', 'position', null, 'adapter', null)
-    || dripdrop._given(step);
+    || dripdrop._fields_given(step);
   v_channel := v_step ->> 'channel';
   if v_step ->> 'key' in ('continue', 'exit') then
     raise exception 'step key % is a word of its own in on_timeout',
@@ -21711,7 +21707,7 @@ returns table (
   topic text,
   topic_id uuid,
   opt_in boolean,
-  ways_out dripdrop.conditions[],
+  exit_rules dripdrop.conditions[],
   conditions dripdrop.conditions[],
   events text[],
   senders dripdrop._sender[],
@@ -21737,7 +21733,7 @@ as $$
     s.timing ->> 'on_timeout',
     coalesce((s.config ->> 'require_verified_recipient')::boolean, false),
     s.config ->> 'topic', t.id, t.opt_in,
-    asked.ways_out, asked.conditions, asked.events,
+    asked.exit_rules, asked.conditions, asked.events,
     case when single.sender is null then sending.senders end,
     single.sender,
     dripdrop._sending_pause(s.tenant_key, q.key, s.channel, (single.sender).adapter_id),
@@ -21748,7 +21744,7 @@ as $$
   left join dripdrop.channels as c on c.channel = s.channel
   left join dripdrop.topics as t
     on t.key = s.config ->> 'topic' and t.tenant_key is not distinct from s.tenant_key
-  left join lateral dripdrop._questions(s.id, q.id) as asked on not at_fence
+  left join lateral dripdrop._conditions_to_check(s.id, q.id) as asked on not at_fence
   cross join lateral (
     select dripdrop._senders_of(
       s.channel_adapter_id, s.config, q.metadata, s.tenant_key, s.channel, _step_facts.at
@@ -21849,8 +21845,8 @@ as $$
     x.tenant_key, s.channel, address.recipient, s.topic, s.topic_id, e.subscriber_type,
     e.subscriber_id, _facts.at
   ) as consent
-  cross join lateral dripdrop._findings(
-    s.ways_out, s.conditions, s.events, s.exclusive, e, x.hooks, x.step_id, _facts.at
+  cross join lateral dripdrop._condition_facts(
+    s.exit_rules, s.conditions, s.events, s.exclusive, e, x.hooks, x.step_id, _facts.at
   ) as found
 $$;
 
@@ -22380,7 +22376,7 @@ begin
       jsonb_build_object('reason', x.reason, 'detail', x.error_message), _record_renders.at
     from dripdrop.step_executions as x
     where x.id = any (v_failed);
-    perform dripdrop._give_up(v_failed, at);
+    perform dripdrop._advance_failed(v_failed, at);
   end if;
   perform dripdrop._delete_render_messages(results);
   return coalesce(cardinality(v_done), 0);
@@ -22511,7 +22507,7 @@ comment on function dripdrop._enqueue_rendered(uuid[]) is
 -- stays, and is asked again. What waited for the answer is due.
 --
 -- locks   nothing new: callers hold the enrolments and their executions
-create or replace function dripdrop._settle_rules(results dripdrop._hook_result[], at timestamptz)
+create or replace function dripdrop._apply_rules(results dripdrop._hook_result[], at timestamptz)
 returns int
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -22528,8 +22524,8 @@ begin
       select jsonb_object_agg(a.key, dripdrop._hook_answer(a.value, null, null)) as hooks
       from jsonb_each(r.values) as a
     ) as answer
-    cross join lateral dripdrop._way_out(
-      dripdrop._ways_out(e.sequence_id), e, answer.hooks, null, null, _settle_rules.at
+    cross join lateral dripdrop._met_exit_rule(
+      dripdrop._exit_rules(e.sequence_id), e, answer.hooks, null, null, _apply_rules.at
     ) as found
     where found.action is not null
     group by found.action, found.reason
@@ -22538,7 +22534,7 @@ begin
       v_exits.enrollments,
       case v_exits.action when 'complete' then 'completed' else 'cancelled' end,
       v_exits.reason,
-      _settle_rules.at
+      _apply_rules.at
     );
   end loop;
 
@@ -22551,18 +22547,18 @@ begin
   )
   select array_agg(s.id) into v_settled
   from settled as s;
-  perform dripdrop._wake_by_rules(v_settled, _settle_rules.at);
+  perform dripdrop._wake_by_rules(v_settled, _apply_rules.at);
   return (select count(*) from unnest(results) as r where r.enrollment is not null);
 end
 $$;
 
-comment on function dripdrop._settle_rules(dripdrop._hook_result[], timestamptz) is
+comment on function dripdrop._apply_rules(dripdrop._hook_result[], timestamptz) is
   'Applies goals and exit rules, now that their functions have answered.';
 
 -- In a simulation nobody else would ask.
 --
 -- locks   nothing new: callers hold the enrolments
-create or replace function dripdrop._assume_rules(
+create or replace function dripdrop._apply_assumed_rules(
   enrollments uuid[],
   assumed jsonb,
   at timestamptz
@@ -22571,7 +22567,7 @@ returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
-  select dripdrop._settle_rules(
+  select dripdrop._apply_rules(
     array(
       select row(
         null,
@@ -22582,8 +22578,8 @@ as $$
             jsonb_object_agg(
               f.key,
               case
-                when _assume_rules.assumed ? f.key
-                then jsonb_build_object('value', _assume_rules.assumed -> f.key)
+                when _apply_assumed_rules.assumed ? f.key
+                then jsonb_build_object('value', _apply_assumed_rules.assumed -> f.key)
                 else dripdrop._try_function(e, f.key, null, null, null)
               end
             ),
@@ -22596,13 +22592,13 @@ as $$
       )::dripdrop._hook_result
       from dripdrop.enrollments as e
       join dripdrop.sequences as q on q.id = e.sequence_id
-      where e.id = any (_assume_rules.enrollments) and e.ask_at is not null
+      where e.id = any (_apply_assumed_rules.enrollments) and e.ask_at is not null
     ),
-    _assume_rules.at
+    _apply_assumed_rules.at
   )
 $$;
 
-comment on function dripdrop._assume_rules(uuid[], jsonb, timestamptz) is
+comment on function dripdrop._apply_assumed_rules(uuid[], jsonb, timestamptz) is
   'Answers the questions of goals and exit rules in a simulation.';
 
 -- plpgsql/pipeline/faults.sql
@@ -22684,7 +22680,7 @@ begin
         'since', coalesce(x.hook_failures #> array[a.key, 'since'], to_jsonb(_record_answers.at))
       ) as failure,
       case
-        when dripdrop._may_pass(n.answer ->> 'error')
+        when dripdrop._is_temporary_error(n.answer ->> 'error')
         then dripdrop._ask_again_at(
           x.hook_failures -> a.key, h.retry_for,
           case
@@ -22818,7 +22814,7 @@ begin
   perform dripdrop._note_answers(results, at);
   v_count := dripdrop._record_answers(results, at);
   if v_asked <> '{}' then
-    v_count := v_count + dripdrop._settle_rules(results, at);
+    v_count := v_count + dripdrop._apply_rules(results, at);
   end if;
   perform pgmq.delete('dripdrop_hooks', array(
     select r.message from unnest(results) as r where r.message is not null
@@ -23063,7 +23059,7 @@ comment on function dripdrop._take_rules_to_ask(uuid[], int, timestamptz, timest
 -- A place is handed out when each of its hooks has room for it, and there is a function''s place if
 -- it asks functions: those are called one after the other. Where there is nothing to call, nothing
 -- is needed.
-create or replace function dripdrop._fitting(
+create or replace function dripdrop._callable_places(
   wanted dripdrop._wanted_hook[],
   busy jsonb,
   functions int
@@ -23096,7 +23092,7 @@ as $$
   )
 $$;
 
-comment on function dripdrop._fitting(dripdrop._wanted_hook[], jsonb, int) is
+comment on function dripdrop._callable_places(dripdrop._wanted_hook[], jsonb, int) is
   'The places of what can be asked at once.';
 
 -- What has nothing to call is answered here with its error; an execution that somebody has locked
@@ -23229,7 +23225,7 @@ comment on function dripdrop._delete_hook_messages(bigint[], uuid[], dripdrop._w
 -- What a claim calls, of what it has taken and holds: first what cannot be called is answered, and
 -- what has no place, or is behind a circuit, goes back.
 --
--- locks   where nothing can be called, executions and their enrolments; circuits; all skipping what
+-- locks   where nothing can be called, enrolments and their executions; circuits; all skipping what
 --         is locked
 create or replace function dripdrop._hook_calls(
   rules_of uuid[],
@@ -23256,7 +23252,7 @@ declare
 begin
   perform dripdrop._delete_hook_messages(messages, executions, v_wanted);
   perform dripdrop._answer_with_errors(v_wanted, at);
-  v_fitting := dripdrop._fitting(v_wanted, busy, functions);
+  v_fitting := dripdrop._callable_places(v_wanted, busy, functions);
   v_behind := dripdrop._behind_circuits(v_wanted, v_fitting, at);
   v_fitting := array(
     select f.place from unnest(v_fitting) as f (place) where f.place <> all (v_behind)
@@ -23440,7 +23436,7 @@ comment on function dripdrop.claim_hooks(int, interval, jsonb, int) is
 -- Whatever should have been made due and was not: its row was locked at that moment, or a tick that
 -- had begun before put it off afterwards.
 --
--- locks   executions and their enrolments, skipping what is locked
+-- locks   enrolments and their executions, skipping what is locked
 create or replace function dripdrop._look_back(at timestamptz)
 returns void
 language plpgsql
@@ -24148,7 +24144,7 @@ begin
     where x.id = any (v_chosen) and x.state = 'rendered'
     for update of x skip locked
   );
-  taken := dripdrop._unstopped(taken);
+  taken := dripdrop._free_of_stops(taken);
 
   -- What is left out for a while is put back by reconcile().
   v_gone := array(
@@ -24197,14 +24193,14 @@ declare
   v_now timestamptz := dripdrop._now();
 begin
   perform dripdrop._check_interval(unknown_grace, 'unknown_grace', interval '0');
-  perform dripdrop._look_around(v_now);
+  perform dripdrop._record_and_wake(v_now);
   perform dripdrop._look_back(v_now);
   leases_lost := dripdrop._halved('_lose_leases', dripdrop._lost_leases(v_now), 'reconcile', v_now);
   presumed_sent := dripdrop._halved(
-    '_presume_sent', dripdrop._unknown(unknown_grace, false, v_now), 'reconcile', v_now
+    '_presume_sent', dripdrop._take_unknown(unknown_grace, false, v_now), 'reconcile', v_now
   );
   resent := dripdrop._halved(
-    '_resend', dripdrop._unknown(unknown_grace, true, v_now), 'reconcile', v_now
+    '_resend', dripdrop._take_unknown(unknown_grace, true, v_now), 'reconcile', v_now
   );
   perform dripdrop._attempt('_prune', v_now);
   repointed := dripdrop._repoint();
@@ -24258,7 +24254,7 @@ comment on function dripdrop._lose_leases(uuid[], timestamptz) is
   'Makes executions unknown whose sender never came back.';
 
 -- Those that are to be sent again, or those that are to be presumed sent, after their time.
-create or replace function dripdrop._unknown(grace interval, resend boolean, at timestamptz)
+create or replace function dripdrop._take_unknown(grace interval, resend boolean, at timestamptz)
 returns uuid[]
 language sql
 set search_path = pg_catalog, pg_temp
@@ -24278,19 +24274,19 @@ as $$
     ) as provider
     where x.due_at is null and x.ended_at is null and x.waits_for is null
       and x.state = 'unknown'
-      and (provider.idempotent or x.reason_at <= _unknown.at - _unknown.grace)
-      and _unknown.resend = (
+      and (provider.idempotent or x.reason_at <= _take_unknown.at - _take_unknown.grace)
+      and _take_unknown.resend = (
         provider.idempotent or s.config ->> 'on_unknown' is not distinct from 'at_least_once'
       )
       and not exists (
         select from dripdrop.faults as f
-        where f.execution_id = x.id and (f.result is not null or f.until > _unknown.at)
+        where f.execution_id = x.id and (f.result is not null or f.until > _take_unknown.at)
       )
     for no key update of e, x skip locked
   )
 $$;
 
-comment on function dripdrop._unknown(interval, boolean, timestamptz) is
+comment on function dripdrop._take_unknown(interval, boolean, timestamptz) is
   'The executions of unknown fate that are to be sent again, or presumed sent, locked.';
 
 create or replace function dripdrop._presume_sent(executions uuid[], at timestamptz)
@@ -24457,7 +24453,7 @@ begin
       array(select s from dripdrop._signals(v_results, v_now) as s), v_now
     );
   end if;
-  perform dripdrop._record(dripdrop._results_for_messages(v_results), v_now);
+  perform dripdrop._record_or_keep(dripdrop._results_for_messages(v_results), v_now);
   return cardinality(v_results);
 end
 $$;
@@ -24503,7 +24499,7 @@ comment on function dripdrop._check_fences(dripdrop._send_result[]) is
 -- and tried again; the others are recorded.
 --
 -- raises  ZD401; 40001 and 40P01, after which a plain retry is right
-create or replace function dripdrop._record(results dripdrop._send_result[], at timestamptz)
+create or replace function dripdrop._record_or_keep(results dripdrop._send_result[], at timestamptz)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -24521,13 +24517,13 @@ exception
         results[1].execution, 'record', sqlstate, sqlerrm, at, to_jsonb(results[1])
       );
     else
-      perform dripdrop._record(results[:v_half], at);
-      perform dripdrop._record(results[v_half + 1:], at);
+      perform dripdrop._record_or_keep(results[:v_half], at);
+      perform dripdrop._record_or_keep(results[v_half + 1:], at);
     end if;
 end
 $$;
 
-comment on function dripdrop._record(dripdrop._send_result[], timestamptz) is
+comment on function dripdrop._record_or_keep(dripdrop._send_result[], timestamptz) is
   'Records results; keeps those that cannot be recorded now.';
 
 -- Results of rows that were locked, or could not be written, when their senders reported them.
@@ -24562,7 +24558,7 @@ begin
     order by r.execution
   );
   if cardinality(v_results) > 0 then
-    perform dripdrop._record(
+    perform dripdrop._record_or_keep(
       array(
         select r from unnest(v_results) as r where r.outcome <> 'refused'
         union all
@@ -24617,7 +24613,7 @@ begin
     perform dripdrop._advance(v_sent, at);
   end if;
   if v_failed is not null then
-    perform dripdrop._give_up(v_failed, at);
+    perform dripdrop._advance_failed(v_failed, at);
   end if;
   -- Last, because every worker updates the same few rows:
   -- they are locked only until the commit that follows.
@@ -25047,7 +25043,7 @@ begin
     perform dripdrop._advance(v_sent, _resolve.at);
   end if;
   if v_failed is not null then
-    perform dripdrop._give_up(v_failed, _resolve.at);
+    perform dripdrop._advance_failed(v_failed, _resolve.at);
   end if;
 end
 $$;
@@ -25325,7 +25321,7 @@ begin
     );
   end if;
   if cardinality(v_stopped) > 0 then
-    v_verdicts := dripdrop._held_surely(v_verdicts, _stop_at_fence.at);
+    v_verdicts := dripdrop._confirmed_holds(v_verdicts, _stop_at_fence.at);
     perform dripdrop._make_due(v_stopped, _stop_at_fence.at);
     perform dripdrop._carry_out_verdicts(v_verdicts, _stop_at_fence.at);
   end if;
@@ -25470,7 +25466,7 @@ declare
 begin
   perform dripdrop._check_driver();
   perform dripdrop._check_batch_size(batch_size);
-  perform dripdrop._look_around(v_now);
+  perform dripdrop._record_and_wake(v_now);
   -- A fifth of a batch goes to what has just come due: nobody stands behind another one's crowd.
   v_due := dripdrop._take_in_line((batch_size + 1) / 2, v_now);
   v_due := v_due || dripdrop._take_due(
@@ -25583,7 +25579,7 @@ comment on function dripdrop.next_due() is
   'In how many seconds, from 0.02 to an hour, a tick may have something to do that nobody says.';
 
 -- locks   faults, enrolments and their executions, all skipping what is locked
-create or replace function dripdrop._look_around(at timestamptz)
+create or replace function dripdrop._record_and_wake(at timestamptz)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -25594,7 +25590,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._look_around(timestamptz) is
+comment on function dripdrop._record_and_wake(timestamptz) is
   'Records what was kept, and makes due what waited for servers that are back or limits with room.';
 
 -- Calls one of our functions (timestamptz). Nothing that goes wrong there keeps a tick from what is
@@ -25647,7 +25643,7 @@ comment on function dripdrop._tick(uuid[], timestamptz) is
 -- takes up what it would enqueue.
 --
 -- locks   the counters of limits, in id order, and the slots of pauses, shared, without waiting;
---         callers hold the executions and their enrolments
+--         callers hold the enrolments and their executions
 create or replace function dripdrop._decide_and_carry_out(
   executions uuid[],
   at timestamptz,
@@ -25666,7 +25662,7 @@ begin
     v_decisions := dripdrop._admit(v_decisions, _decide_and_carry_out.at);
   end if;
   if for_real then
-    v_decisions := dripdrop._held_surely(v_decisions, _decide_and_carry_out.at);
+    v_decisions := dripdrop._confirmed_holds(v_decisions, _decide_and_carry_out.at);
   end if;
   perform case when for_real then dripdrop._enqueue(c.queue, c.pointers) end
   from dripdrop._carry_out(v_decisions, _decide_and_carry_out.at) as c;
@@ -25737,7 +25733,7 @@ begin
   group by q.name;
 
   if exists (select from unnest(decisions) as d where d.action not in ('send', 'ask')) then
-    perform dripdrop._turn_away(decisions, _carry_out.at);
+    perform dripdrop._carry_out_unsent(decisions, _carry_out.at);
   end if;
 end
 $$;
@@ -25748,7 +25744,10 @@ comment on function dripdrop._carry_out(dripdrop._decision[], timestamptz) is
 -- Everything a decision can be but send and ask.
 --
 -- locks   nothing new: callers hold the enrolments and their executions
-create or replace function dripdrop._turn_away(decisions dripdrop._decision[], at timestamptz)
+create or replace function dripdrop._carry_out_unsent(
+  decisions dripdrop._decision[],
+  at timestamptz
+)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -25759,17 +25758,17 @@ declare
   v_failed uuid[];
   v_exits record;
 begin
-  perform dripdrop._defer_executions(decisions, _turn_away.at);
+  perform dripdrop._defer_executions(decisions, _carry_out_unsent.at);
   perform dripdrop._reschedule(
     array(
       select row(d.execution_id, null, d.until, d.waits_for, null, null)::dripdrop._new_time
       from unnest(decisions) as d
       where d.action = 'wait'
     ),
-    _turn_away.at
+    _carry_out_unsent.at
   );
-  perform dripdrop._hold_executions(decisions, _turn_away.at);
-  perform dripdrop._end_executions(decisions, _turn_away.at);
+  perform dripdrop._hold_executions(decisions, _carry_out_unsent.at);
+  perform dripdrop._end_executions(decisions, _carry_out_unsent.at);
   for v_exits in
     select
       case d.action when 'complete' then 'completed' else 'cancelled' end as state,
@@ -25781,7 +25780,7 @@ begin
     group by d.action, d.reason
   loop
     perform dripdrop._end_enrollments(
-      v_exits.enrollments, v_exits.state, v_exits.reason, _turn_away.at
+      v_exits.enrollments, v_exits.state, v_exits.reason, _carry_out_unsent.at
     );
   end loop;
 
@@ -25794,15 +25793,15 @@ begin
   into v_skipped, v_timed_out, v_failed
   from unnest(decisions) as d;
   if v_skipped is not null then
-    perform dripdrop._advance(v_skipped, _turn_away.at, v_timed_out);
+    perform dripdrop._advance(v_skipped, _carry_out_unsent.at, v_timed_out);
   end if;
   if v_failed is not null then
-    perform dripdrop._give_up(v_failed, _turn_away.at);
+    perform dripdrop._advance_failed(v_failed, _carry_out_unsent.at);
   end if;
 end
 $$;
 
-comment on function dripdrop._turn_away(dripdrop._decision[], timestamptz) is
+comment on function dripdrop._carry_out_unsent(dripdrop._decision[], timestamptz) is
   'Does what decisions other than send and ask say.';
 
 -- plpgsql/pipeline/wake_held.sql
@@ -25885,7 +25884,7 @@ comment on function dripdrop._wake_by_pause(dripdrop.sending_pauses) is
 -- not at all: what is being resumed at this moment is due as before, and looked at again.
 --
 -- locks   the slots of the pauses, shared, without waiting
-create or replace function dripdrop._held_surely(decisions dripdrop._decision[], at timestamptz)
+create or replace function dripdrop._confirmed_holds(decisions dripdrop._decision[], at timestamptz)
 returns dripdrop._decision[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -25912,12 +25911,12 @@ begin
   return array(
     select d from unnest(decisions) as d where d.waits_for is distinct from 'pause'
     union all
-    select d from dripdrop._decide(v_sure, _held_surely.at) as d where d.waits_for = 'pause'
+    select d from dripdrop._decide(v_sure, _confirmed_holds.at) as d where d.waits_for = 'pause'
   );
 end
 $$;
 
-comment on function dripdrop._held_surely(dripdrop._decision[], timestamptz) is
+comment on function dripdrop._confirmed_holds(dripdrop._decision[], timestamptz) is
   'The decisions of a tick, without those to hold what is being resumed.';
 
 create or replace function dripdrop._wake_at_commit()
@@ -26181,7 +26180,7 @@ declare
   v_event_at timestamptz;
   v_due uuid[];
 begin
-  perform dripdrop._assume_rules(enrollments, _run_ahead.hooks, v_now);
+  perform dripdrop._apply_assumed_rules(enrollments, _run_ahead.hooks, v_now);
   loop
     return query
     select v_now, null::text, null::text, e.state, e.exit_reason, null::text
@@ -26208,7 +26207,7 @@ begin
       select v_now, null::text, null::text, 'event', v.event_key, null::text
       from dripdrop._track(events -> 0 ->> 'tenant_key', jsonb_build_array(events -> 0)) as v;
       events := events - 0;
-      perform dripdrop._assume_rules(enrollments, _run_ahead.hooks, v_now);
+      perform dripdrop._apply_assumed_rules(enrollments, _run_ahead.hooks, v_now);
     else
       v_due := array(
         select x.id
@@ -26259,7 +26258,7 @@ comment on function dripdrop._next_moment(uuid[], timestamptz, interval, timesta
 -- From the decision to the record of what has been sent, at one moment. What was to be sent may
 -- have failed, waits for what others are sending or, beside another one, ended with its enrolment.
 --
--- locks   the counters of limits; callers hold the executions and their enrolments
+-- locks   the counters of limits; callers hold the enrolments and their executions
 create or replace function dripdrop._deliver_ahead(due uuid[], hooks jsonb, at timestamptz)
 returns setof dripdrop._moment
 language plpgsql
@@ -26351,7 +26350,7 @@ begin
       ended_at = case when x.id = any (v_failed) then _render_ahead.at end
   where x.id = any (v_leaving);
   if cardinality(v_failed) > 0 then
-    perform dripdrop._give_up(v_failed, _render_ahead.at);
+    perform dripdrop._advance_failed(v_failed, _render_ahead.at);
   end if;
   return array(
     select x.id
@@ -26367,7 +26366,7 @@ comment on function dripdrop._render_ahead(uuid[], timestamptz) is
 
 -- Nobody's books are kept here, and no sender's row is taken for which real sends wait.
 --
--- locks   nothing new: callers hold the executions and their enrolments
+-- locks   nothing new: callers hold the enrolments and their executions
 create or replace function dripdrop._send_ahead(executions uuid[], at timestamptz)
 returns void
 language plpgsql
@@ -28491,7 +28490,7 @@ as $$
         '_advance',
         '_answer_with_errors',
         '_asked_of_limits',
-        '_begin',
+        '_plan_first',
         '_behind_circuits',
         '_breach',
         '_cancel_executions',
@@ -28508,9 +28507,9 @@ as $$
         '_fire_side_steps',
         '_frequency_caps_of',
         '_gates',
-        '_give_up',
-        '_held',
-        '_held_surely',
+        '_advance_failed',
+        '_under_open_stops',
+        '_confirmed_holds',
         '_hold_behind_circuits',
         '_hold_executions',
         '_hold_for_enrollments',
@@ -28523,7 +28522,7 @@ as $$
         '_pass_fence',
         '_pending_hooks',
         '_pick_probes',
-        '_plan',
+        '_plan_steps',
         '_rates_of',
         '_read_events',
         '_read_hook_pointers',
@@ -28540,17 +28539,17 @@ as $$
         '_results_for_messages',
         '_room_per_sender',
         '_settle_counters',
-        '_settle_rules',
-        '_settled',
+        '_apply_rules',
+        '_settled_limits',
         '_stop_at_fence',
         '_take_due',
         '_take_in_line',
         '_take_pointers',
         '_take_rules_to_ask',
         '_tick',
-        '_turn_away',
-        '_unknown',
-        '_unstopped',
+        '_carry_out_unsent',
+        '_take_unknown',
+        '_free_of_stops',
         '_unsubscribe_links',
         '_wake_by_circuit',
         '_wake_by_enrollment',
@@ -28612,7 +28611,14 @@ as $$
         'enable_mergejoin=off',
         'jit=off'
       ],
-      array['_all_fit', '_in_turn', '_note_let_through', '_note_taken', '_passing', '_waiting']
+      array[
+        '_all_fit',
+        '_decisions_to_wait',
+        '_in_turn',
+        '_note_let_through',
+        '_note_taken',
+        '_unlimited_decisions'
+      ]
     union all
     -- By key, too, with joins as the planner likes: they are with small tables.
     select

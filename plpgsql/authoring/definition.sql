@@ -23,7 +23,7 @@ begin
     tenant_key,
     '{"description": null, "time_zone": null, "reentry_interval": null, "exclusive_group": null}'
     || dripdrop._presets('sequence')
-    || dripdrop._given(definition)
+    || dripdrop._fields_given(definition)
   );
   for v_part in
     select 'hooks' as list, h.place, h.hook as document

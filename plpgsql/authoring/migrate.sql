@@ -129,7 +129,8 @@ begin
     array(
       select x.id
       from dripdrop.step_executions as x
-      where x.enrollment_id = any (_move_executions.enrollments) and x.state in ('queued', 'rendered')
+      where x.enrollment_id = any (_move_executions.enrollments)
+        and x.state in ('queued', 'rendered')
     ),
     at,
     'migrated'
@@ -189,7 +190,7 @@ begin
       where x.enrollment_id = e.id and x.step_id = s.id and x.ended_at is null
     );
   if v_new.steps is not null then
-    perform dripdrop._plan(v_new.enrollments, v_new.steps, at);
+    perform dripdrop._plan_steps(v_new.enrollments, v_new.steps, at);
     perform dripdrop._hold_for_enrollments(
       array(
         select x.id

@@ -16,7 +16,7 @@ begin
   perform dripdrop._check_document(step, 'step');
   v_step := dripdrop._presets('step')
     || jsonb_build_object('name', step -> 'key', 'position', null, 'adapter', null)
-    || dripdrop._given(step);
+    || dripdrop._fields_given(step);
   v_channel := v_step ->> 'channel';
   if v_step ->> 'key' in ('continue', 'exit') then
     raise exception 'step key % is a word of its own in on_timeout',

@@ -269,18 +269,3 @@ $$;
 
 comment on function dripdrop._normalized(text, text) is
   'An address as it is compared with others of its channel.';
-
-create or replace function dripdrop._is_recipient(channel text, recipient text)
-returns boolean
-language sql
-stable
-parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
-  select dripdrop._is_address(
-    (select c.address_form from dripdrop.channels as c where c.channel = _is_recipient.channel),
-    _is_recipient.recipient
-  )
-$$;
-
-comment on function dripdrop._is_recipient(text, text) is 'Whether a channel can use this address.';

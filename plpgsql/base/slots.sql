@@ -153,7 +153,7 @@ comment on function dripdrop._hold(int[]) is
 -- its gates afterwards, with eyes opened after the slots were shared.
 --
 -- locks   the slots of the messages, shared, without waiting
-create or replace function dripdrop._unstopped(executions uuid[])
+create or replace function dripdrop._free_of_stops(executions uuid[])
 returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -175,7 +175,7 @@ begin
       and l.database = (select d.oid from pg_database as d where d.datname = current_database())
   );
   if cardinality(v_things) > 0 then
-    v_held := dripdrop._held(executions, v_things);
+    v_held := dripdrop._under_open_stops(executions, v_things);
   end if;
   return array(
     select x.id
@@ -210,7 +210,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._unstopped(uuid[]) is
+comment on function dripdrop._free_of_stops(uuid[]) is
   'The messages that no stop under way is about; the claim that asks excludes such stops until it '
   'commits.';
 
@@ -234,7 +234,7 @@ $$;
 comment on function dripdrop._topics_of(uuid[]) is
   'The topics of steps that messages are of; steps without one are left out.';
 
-create or replace function dripdrop._held(executions uuid[], things int[])
+create or replace function dripdrop._under_open_stops(executions uuid[], things int[])
 returns uuid[]
 language sql
 stable
@@ -266,10 +266,10 @@ as $$
     ] && things
 $$;
 
-comment on function dripdrop._held(uuid[], int[]) is
+comment on function dripdrop._under_open_stops(uuid[], int[]) is
   'The messages that uncommitted stops are about.';
 
-create or replace function dripdrop._stop_what_is_switched()
+create or replace function dripdrop._switch_excludes_claims()
 returns trigger
 language plpgsql
 security definer
@@ -290,7 +290,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._stop_what_is_switched() is
+comment on function dripdrop._switch_excludes_claims() is
   'Trigger: a sequence or step that is switched on or off holds its messages, and excludes claims '
   'when it commits.';
 
@@ -298,7 +298,7 @@ create or replace trigger sequences_hold_messages
 before update of active on dripdrop.sequences
 for each row
 when (old.active is distinct from new.active)
-execute function dripdrop._stop_what_is_switched();
+execute function dripdrop._switch_excludes_claims();
 
 drop trigger if exists sequences_exclude_claims on dripdrop.sequences;
 create constraint trigger sequences_exclude_claims
@@ -306,13 +306,13 @@ after update of active on dripdrop.sequences
 deferrable initially deferred
 for each row
 when (old.active is distinct from new.active)
-execute function dripdrop._stop_what_is_switched();
+execute function dripdrop._switch_excludes_claims();
 
 create or replace trigger steps_hold_messages
 before update of active on dripdrop.steps
 for each row
 when (old.active is distinct from new.active)
-execute function dripdrop._stop_what_is_switched();
+execute function dripdrop._switch_excludes_claims();
 
 drop trigger if exists steps_exclude_claims on dripdrop.steps;
 create constraint trigger steps_exclude_claims
@@ -320,9 +320,9 @@ after update of active on dripdrop.steps
 deferrable initially deferred
 for each row
 when (old.active is distinct from new.active)
-execute function dripdrop._stop_what_is_switched();
+execute function dripdrop._switch_excludes_claims();
 
-create or replace function dripdrop._stop_the_sender()
+create or replace function dripdrop._sender_excludes_claims()
 returns trigger
 language plpgsql
 security definer
@@ -340,7 +340,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._stop_the_sender() is
+comment on function dripdrop._sender_excludes_claims() is
   'Trigger: a sender that is switched, or made to rest, holds its messages, and excludes claims '
   'when it commits.';
 
@@ -348,7 +348,7 @@ create or replace trigger channel_adapters_hold_messages
 before update of active on dripdrop.channel_adapters
 for each row
 when (old.active is distinct from new.active)
-execute function dripdrop._stop_the_sender();
+execute function dripdrop._sender_excludes_claims();
 
 drop trigger if exists channel_adapters_exclude_claims on dripdrop.channel_adapters;
 create constraint trigger channel_adapters_exclude_claims
@@ -356,19 +356,19 @@ after update of active on dripdrop.channel_adapters
 deferrable initially deferred
 for each row
 when (old.active is distinct from new.active)
-execute function dripdrop._stop_the_sender();
+execute function dripdrop._sender_excludes_claims();
 
 create or replace trigger adapter_rests_hold_messages
 before insert on dripdrop.adapter_rests
 for each row
-execute function dripdrop._stop_the_sender();
+execute function dripdrop._sender_excludes_claims();
 
 drop trigger if exists adapter_rests_exclude_claims on dripdrop.adapter_rests;
 create constraint trigger adapter_rests_exclude_claims
 after insert on dripdrop.adapter_rests
 deferrable initially deferred
 for each row
-execute function dripdrop._stop_the_sender();
+execute function dripdrop._sender_excludes_claims();
 
 -- The slot of a pause, for its commit and for that of its end.
 create or replace function dripdrop._pause_slot(pause dripdrop.sending_pauses)
@@ -403,7 +403,7 @@ $$;
 comment on function dripdrop._paused_adapter(dripdrop.sending_pauses) is
   'The sender that a pause is about, or null.';
 
-create or replace function dripdrop._stop_what_is_paused()
+create or replace function dripdrop._pause_excludes_claims()
 returns trigger
 language plpgsql
 security definer
@@ -425,17 +425,17 @@ begin
 end
 $$;
 
-comment on function dripdrop._stop_what_is_paused() is
+comment on function dripdrop._pause_excludes_claims() is
   'Trigger: what is paused is held, and claims are excluded when the pause commits.';
 
 create or replace trigger sending_pauses_hold_messages
 before insert on dripdrop.sending_pauses
 for each row
-execute function dripdrop._stop_what_is_paused();
+execute function dripdrop._pause_excludes_claims();
 
 drop trigger if exists sending_pauses_exclude_claims on dripdrop.sending_pauses;
 create constraint trigger sending_pauses_exclude_claims
 after insert on dripdrop.sending_pauses
 deferrable initially deferred
 for each row
-execute function dripdrop._stop_what_is_paused();
+execute function dripdrop._pause_excludes_claims();

@@ -130,7 +130,7 @@ comment on function dripdrop._share_out(
 
 -- A message is counted by one of its limits while it is under way. until: when it must have left,
 -- if a limit counts that.
-create or replace function dripdrop._passing(
+create or replace function dripdrop._unlimited_decisions(
   decisions dripdrop._decision[],
   limits dripdrop._limit[],
   counters dripdrop.counters[],
@@ -147,7 +147,8 @@ as $$
     select
       p.execution_id,
       bool_or(p.blocked) as blocked,
-      max(dripdrop._free_at(c, p.number, _passing.at)) filter (where d.until is not null) as at
+      max(dripdrop._free_at(c, p.number, _unlimited_decisions.at))
+        filter (where d.until is not null) as at
     from unnest(places) as p
     join unnest(counters) as c on c.id = p.counter_id
     join unnest(decisions) as d on d.execution_id = p.execution_id
@@ -170,7 +171,7 @@ as $$
     d.detail,
     case
       when n.on_the_wire is not false
-      then d.until + greatest(s.at - _passing.at, interval '0')
+      then d.until + greatest(s.at - _unlimited_decisions.at, interval '0')
     end,
     d.adapter_id,
     d.recipient,
@@ -184,13 +185,13 @@ as $$
   where s.blocked is not true
 $$;
 
-comment on function dripdrop._passing(
+comment on function dripdrop._unlimited_decisions(
   dripdrop._decision[], dripdrop._limit[], dripdrop.counters[], dripdrop._place[], timestamptz
 ) is
   'The decisions that no limit changes.';
 
 -- What stood in a line and stays there waits on without a word. How long is an estimate.
-create or replace function dripdrop._waiting(
+create or replace function dripdrop._decisions_to_wait(
   decisions dripdrop._decision[],
   counters dripdrop.counters[],
   places dripdrop._place[],
@@ -208,7 +209,7 @@ as $$
     from unnest(places) as p
     join unnest(counters) as c on c.id = p.counter_id
     cross join lateral (
-      select dripdrop._free_at(c, p.number, _waiting.at) as at offset 0
+      select dripdrop._free_at(c, p.number, _decisions_to_wait.at) as at offset 0
     ) as free
     where p.blocked
     order by p.execution_id, free.at desc
@@ -234,7 +235,7 @@ as $$
   join dripdrop.step_executions as x on x.id = b.execution_id
 $$;
 
-comment on function dripdrop._waiting(
+comment on function dripdrop._decisions_to_wait(
   dripdrop._decision[], dripdrop.counters[], dripdrop._place[], timestamptz
 ) is
   'What becomes of decisions to send that have to wait for a limit.';
@@ -343,10 +344,10 @@ begin
   perform dripdrop._note_let_through(v_limits, v_counters, v_places, _admit.at);
   return array(
     select d
-    from dripdrop._passing(decisions, v_limits, v_counters, v_places, _admit.at) as d
+    from dripdrop._unlimited_decisions(decisions, v_limits, v_counters, v_places, _admit.at) as d
     union all
     select d
-    from dripdrop._waiting(decisions, v_counters, v_places, _admit.at) as d
+    from dripdrop._decisions_to_wait(decisions, v_counters, v_places, _admit.at) as d
   );
 end
 $$;
@@ -372,7 +373,7 @@ declare
   v_waiting dripdrop._decision;
 begin
   select d.* into v_waiting
-  from dripdrop._waiting(
+  from dripdrop._decisions_to_wait(
     v_decisions,
     v_counters,
     array(
@@ -443,10 +444,12 @@ begin
   end if;
   decisions := array(
     select d
-    from dripdrop._passing(decisions, v_limits, v_counters, v_places, _admit_at_fence.at) as d
+    from dripdrop._unlimited_decisions(
+      decisions, v_limits, v_counters, v_places, _admit_at_fence.at
+    ) as d
     union all
     select d
-    from dripdrop._waiting(decisions, v_counters, v_places, _admit_at_fence.at) as d
+    from dripdrop._decisions_to_wait(decisions, v_counters, v_places, _admit_at_fence.at) as d
   );
   perform dripdrop._note_taken(
     decisions, v_limits, v_counters, _admit_at_fence.at, _admit_at_fence.ahead

@@ -80,7 +80,7 @@ $$;
 comment on function dripdrop._free_at(dripdrop.counters, int, timestamptz) is
   'When a limit has room for the number-th of the messages to come, by what has left.';
 
-create or replace function dripdrop._as_it_stands(
+create or replace function dripdrop._counter_state(
   counter dripdrop.counters,
   max_count int,
   per interval,
@@ -93,15 +93,15 @@ immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  counter.max_count := _as_it_stands.max_count;
-  counter.per := _as_it_stands.per;
-  counter.time_zone := _as_it_stands.time_zone;
-  counter.under_way := coalesce(_as_it_stands.under_way, counter.under_way);
+  counter.max_count := _counter_state.max_count;
+  counter.per := _counter_state.per;
+  counter.time_zone := _counter_state.time_zone;
+  counter.under_way := coalesce(_counter_state.under_way, counter.under_way);
   return counter;
 end
 $$;
 
-comment on function dripdrop._as_it_stands(dripdrop.counters, int, interval, text, int) is
+comment on function dripdrop._counter_state(dripdrop.counters, int, interval, text, int) is
   'A counter, with the limit as it is now and what is under way.';
 
 -- A counter remembers the limit when it was last used; one that does not exist yet has counted
@@ -116,7 +116,7 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select dripdrop._as_it_stands(c, n.max_count, n.per, n.time_zone, u.number)
+  select dripdrop._counter_state(c, n.max_count, n.per, n.time_zone, u.number)
   from (
     select
       l.counter_id, max(l.max_count) as max_count, max(l.per) as per, max(l.time_zone) as time_zone

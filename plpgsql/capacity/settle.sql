@@ -27,7 +27,7 @@ begin
     return;
   end if;
   for v_settled in
-    select * from dripdrop._settled(v_limited, results, _settle_counters.at)
+    select * from dripdrop._settled_limits(v_limited, results, _settle_counters.at)
   loop
     update dripdrop.counters as c
     set taken = dripdrop._replaced(c.taken, v_settled.taken, v_settled.left_at),
@@ -49,7 +49,7 @@ $$;
 comment on function dripdrop._settle_counters(dripdrop._send_result[], timestamptz) is
   'Writes down when messages left, and returns what those took that did not.';
 
-create or replace function dripdrop._settled(
+create or replace function dripdrop._settled_limits(
   limited dripdrop._decision[],
   results dripdrop._send_result[],
   at timestamptz
@@ -78,7 +78,7 @@ as $$
     ),
     count(*) filter (where gone.back)::int,
     (max(x.claimed_at) at time zone max(l.time_zone))::date
-  from dripdrop._limits_on(limited, _settled.at) as l
+  from dripdrop._limits_on(limited, _settled_limits.at) as l
   join dripdrop.step_executions as x on x.id = l.execution_id
   join unnest(results) as r on r.execution = x.id
   cross join lateral (
@@ -95,7 +95,7 @@ as $$
   order by l.counter_id
 $$;
 
-comment on function dripdrop._settled(
+comment on function dripdrop._settled_limits(
   dripdrop._decision[], dripdrop._send_result[], timestamptz
 ) is
   'What limits had taken for messages, and when those left or how many never did.';

@@ -23,7 +23,7 @@ returns table (
   topic text,
   topic_id uuid,
   opt_in boolean,
-  ways_out dripdrop.conditions[],
+  exit_rules dripdrop.conditions[],
   conditions dripdrop.conditions[],
   events text[],
   senders dripdrop._sender[],
@@ -49,7 +49,7 @@ as $$
     s.timing ->> 'on_timeout',
     coalesce((s.config ->> 'require_verified_recipient')::boolean, false),
     s.config ->> 'topic', t.id, t.opt_in,
-    asked.ways_out, asked.conditions, asked.events,
+    asked.exit_rules, asked.conditions, asked.events,
     case when single.sender is null then sending.senders end,
     single.sender,
     dripdrop._sending_pause(s.tenant_key, q.key, s.channel, (single.sender).adapter_id),
@@ -60,7 +60,7 @@ as $$
   left join dripdrop.channels as c on c.channel = s.channel
   left join dripdrop.topics as t
     on t.key = s.config ->> 'topic' and t.tenant_key is not distinct from s.tenant_key
-  left join lateral dripdrop._questions(s.id, q.id) as asked on not at_fence
+  left join lateral dripdrop._conditions_to_check(s.id, q.id) as asked on not at_fence
   cross join lateral (
     select dripdrop._senders_of(
       s.channel_adapter_id, s.config, q.metadata, s.tenant_key, s.channel, _step_facts.at
@@ -161,8 +161,8 @@ as $$
     x.tenant_key, s.channel, address.recipient, s.topic, s.topic_id, e.subscriber_type,
     e.subscriber_id, _facts.at
   ) as consent
-  cross join lateral dripdrop._findings(
-    s.ways_out, s.conditions, s.events, s.exclusive, e, x.hooks, x.step_id, _facts.at
+  cross join lateral dripdrop._condition_facts(
+    s.exit_rules, s.conditions, s.events, s.exclusive, e, x.hooks, x.step_id, _facts.at
   ) as found
 $$;
 

@@ -325,7 +325,7 @@ begin
     if missing then
       hint := coalesce(v_row.hint, v_fault.hint, v_row.description);
     elsif v_kind.settings and v_fault.hint is null then
-      hint := dripdrop._instead(v_kind.words, field, dripdrop._fields_hint(kind, true));
+      hint := dripdrop._unknown_field_hint(v_kind.words, field, dripdrop._fields_hint(kind, true));
     elsif v_kind.text_hint is not null
       and jsonb_typeof(v_value) <> 'string'
       and v_row.type = any (
@@ -379,7 +379,7 @@ begin
     v_unknown := (select o.field from jsonb_object_keys(document - v_known) as o (field) limit 1);
     raise exception '% has no field %', v_kind.noun, dripdrop._quoted(v_unknown) using
       errcode = v_kind.errcode, column = path || v_unknown,
-      hint = dripdrop._instead(
+      hint = dripdrop._unknown_field_hint(
         v_kind.words, v_unknown, dripdrop._fields_hint(kind, v_kind.settings)
       );
   end if;
@@ -411,7 +411,7 @@ $$;
 comment on function dripdrop._presets(text) is
   'What holds for the fields that a document of a kind leaves out.';
 
-create or replace function dripdrop._given(document jsonb)
+create or replace function dripdrop._fields_given(document jsonb)
 returns jsonb
 language sql
 immutable
@@ -423,4 +423,4 @@ as $$
   where f.value <> 'null'
 $$;
 
-comment on function dripdrop._given(jsonb) is 'The fields of a document that are not null.';
+comment on function dripdrop._fields_given(jsonb) is 'The fields of a document that are not null.';

@@ -43,7 +43,7 @@ as $$
   from (
     select
       f.kind,
-      dripdrop._switched(
+      dripdrop._schema_or_false(
         coalesce(k.switched, false),
         jsonb_build_object(
           'type', 'object',
@@ -52,7 +52,7 @@ as $$
             dripdrop._value_schema(
               f.type, f.choices, f.pattern, f.minimum, f.maximum, f.holds, f.nullable
             )
-            || dripdrop._given(jsonb_build_object(
+            || dripdrop._fields_given(jsonb_build_object(
               'default', f.preset,
               'description', regexp_replace(f.description, E'\\[([^]]*)\\]\\([^)]*\\)', E'\\1', 'g')
             ))
@@ -108,7 +108,7 @@ $$;
 comment on function dripdrop._document_schemas(text) is
   'The JSON Schemas of the kinds of documents, by kind.';
 
-create or replace function dripdrop._switched(switched boolean, schema jsonb)
+create or replace function dripdrop._schema_or_false(switched boolean, schema jsonb)
 returns jsonb
 language sql
 immutable
@@ -119,7 +119,7 @@ return case
   else schema
 end;
 
-comment on function dripdrop._switched(boolean, jsonb) is
+comment on function dripdrop._schema_or_false(boolean, jsonb) is
   'The JSON Schema of a document that may be false.';
 
 create or replace function dripdrop._value_schema(
@@ -144,14 +144,14 @@ begin
   v_schema := case
     when type = 'any' then '{}'
     when type in ('document', 'object') and holds is not null then v_held
-    when type = 'switch' then dripdrop._switched(true, v_held)
-    when type = 'list' then dripdrop._given(jsonb_build_object(
+    when type = 'switch' then dripdrop._schema_or_false(true, v_held)
+    when type = 'list' then dripdrop._fields_given(jsonb_build_object(
       'type', 'array',
       'minItems', minimum,
       'items', case when choices is null then v_held else jsonb_build_object('enum', choices) end
     ))
     when type in ('object', 'boolean') then jsonb_build_object('type', type)
-    when type = 'integer' then dripdrop._given(jsonb_build_object(
+    when type = 'integer' then dripdrop._fields_given(jsonb_build_object(
       'type', '["integer", "string"]'::jsonb, 'minimum', minimum, 'maximum', maximum,
       'pattern', coalesce(pattern, '^-?[0-9]+$')
     ))
@@ -161,10 +161,10 @@ begin
     when choices is not null then jsonb_build_object('enum', choices)
     when type = 'key' then
       '{"type": "string", "maxLength": 200, "pattern": "^[a-z0-9][a-z0-9_-]*$"}'
-    when type = 'interval' then dripdrop._given(
+    when type = 'interval' then dripdrop._fields_given(
       jsonb_build_object('type', 'string', 'pattern', pattern)
     )
-    else dripdrop._given(jsonb_build_object(
+    else dripdrop._fields_given(jsonb_build_object(
       'type', 'string', 'pattern', pattern, 'minLength', minimum, 'maxLength', maximum
     ))
   end;

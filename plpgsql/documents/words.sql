@@ -111,7 +111,7 @@ $$;
 comment on function dripdrop._words() is
   'What fields of documents are called elsewhere, and what to write instead.';
 
-create or replace function dripdrop._instead(document text, word text, hint text)
+create or replace function dripdrop._unknown_field_hint(document text, word text, hint text)
 returns text
 language sql
 immutable
@@ -120,13 +120,13 @@ set search_path = pg_catalog, pg_temp
 as $$
   select coalesce(
     (
-      select format('Write %s instead. %s', w.instead, _instead.hint)
+      select format('Write %s instead. %s', w.instead, _unknown_field_hint.hint)
       from dripdrop._words() as w
-      where w.document = _instead.document and w.word = lower(_instead.word)
+      where w.document = _unknown_field_hint.document and w.word = lower(_unknown_field_hint.word)
     ),
-    _instead.hint
+    _unknown_field_hint.hint
   )
 $$;
 
-comment on function dripdrop._instead(text, text, text) is
+comment on function dripdrop._unknown_field_hint(text, text, text) is
   'The hint for a field that a document does not have.';

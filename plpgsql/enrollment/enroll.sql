@@ -64,7 +64,7 @@ begin
   if v_entry.reentry = 'never' then
     perform dripdrop._check_not_ended(array[v_enrollment.id]);
   end if;
-  perform dripdrop._begin(
+  perform dripdrop._plan_first(
     v_entry.version_id, array[v_enrollment.id], v_entry.first_step, v_now
   );
   perform dripdrop._check_recipients(
@@ -149,7 +149,7 @@ begin
     if v_entry.reentry = 'never' then
       perform dripdrop._check_not_ended(v_enrolled);
     end if;
-    perform dripdrop._begin(v_entry.version_id, v_enrolled, null, v_now);
+    perform dripdrop._plan_first(v_entry.version_id, v_enrolled, null, v_now);
     perform dripdrop._check_recipients(v_enrolled, subscribers);
   end if;
 

@@ -90,7 +90,7 @@ begin
     with
     -- Once per sequence, not once per enrolment.
     sequence as materialized (
-      select q.id, dripdrop._ways_out(q.id) as ways_out
+      select q.id, dripdrop._exit_rules(q.id) as exit_rules
       from dripdrop.sequences as q
       where q.id = any (array(
         select distinct e.sequence_id
@@ -105,9 +105,9 @@ begin
       where e.id = any (_exit_by_rules.enrollments)
       offset 0
     ) as n
-    join sequence as q on q.id = (n.enrollment).sequence_id and cardinality(q.ways_out) > 0
-    cross join lateral dripdrop._way_out(
-      q.ways_out, n.enrollment, null, null, null, _exit_by_rules.at
+    join sequence as q on q.id = (n.enrollment).sequence_id and cardinality(q.exit_rules) > 0
+    cross join lateral dripdrop._met_exit_rule(
+      q.exit_rules, n.enrollment, null, null, null, _exit_by_rules.at
     ) as found
     where found.action is not null
     group by found.action, found.reason

@@ -241,7 +241,7 @@ comment on function dripdrop._wake_by_limit(uuid[], timestamptz) is
 -- One of those who wait for a circuit whose rest is over is due, to try the server, each in its
 -- turn; all of them are once it has closed. One that cannot be written stands in nobody's way.
 --
--- locks   executions and their enrolments, skipping what is locked
+-- locks   enrolments and their executions, skipping what is locked
 create or replace function dripdrop._wake_by_circuit(
   at timestamptz,
   batch_size int default 2000

@@ -27,7 +27,7 @@ begin
   into v_enrollments, v_steps, v_completed, v_unrouted, v_looping
   from dripdrop._routes(executions, timed_out, _advance.at) as r;
 
-  perform dripdrop._plan(v_enrollments, v_steps, _advance.at) where v_enrollments is not null;
+  perform dripdrop._plan_steps(v_enrollments, v_steps, _advance.at) where v_enrollments is not null;
   perform dripdrop._end_enrollments(v_completed, 'completed', 'completed', _advance.at)
   where v_completed is not null;
   perform dripdrop._end_enrollments(v_unrouted, 'completed', 'no_transition', _advance.at)
@@ -45,7 +45,7 @@ comment on function dripdrop._advance(uuid[], timestamptz, uuid[]) is
 -- The failure of a side step ends nothing.
 --
 -- locks   nothing new: callers hold the enrolments
-create or replace function dripdrop._give_up(executions uuid[], at timestamptz)
+create or replace function dripdrop._advance_failed(executions uuid[], at timestamptz)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -65,14 +65,14 @@ begin
 
   if v_ending is not null then
     perform dripdrop._end_enrollments(
-      v_ending, 'cancelled', 'step_failed', _give_up.at, _give_up.executions
+      v_ending, 'cancelled', 'step_failed', _advance_failed.at, _advance_failed.executions
     );
   end if;
   if v_going_on is not null then
-    perform dripdrop._advance(v_going_on, _give_up.at);
+    perform dripdrop._advance(v_going_on, _advance_failed.at);
   end if;
 end
 $$;
 
-comment on function dripdrop._give_up(uuid[], timestamptz) is
+comment on function dripdrop._advance_failed(uuid[], timestamptz) is
   'Ends or continues the enrolments of executions that failed for good.';

@@ -2,7 +2,7 @@
 -- leads, or at the first step by position; and the side steps that keep a schedule.
 --
 -- locks   nothing new: callers hold the enrolments
-create or replace function dripdrop._begin(
+create or replace function dripdrop._plan_first(
   sequence_version_id uuid,
   enrollments uuid[],
   starting_step uuid,
@@ -18,9 +18,9 @@ declare
   v_completed uuid[];
   v_unrouted uuid[];
 begin
-  if _begin.starting_step is null and exists (
+  if _plan_first.starting_step is null and exists (
     select from dripdrop.step_transitions as t
-    where t.sequence_version_id = _begin.sequence_version_id and t.from_step_id is null
+    where t.sequence_version_id = _plan_first.sequence_version_id and t.from_step_id is null
   ) then
     select
       array_agg(r.enrollment_id) filter (where r.step_id is not null),
@@ -28,36 +28,40 @@ begin
       array_agg(r.enrollment_id) filter (where r.matched and r.step_id is null),
       array_agg(r.enrollment_id) filter (where not r.matched)
     into v_enrollments, v_steps, v_completed, v_unrouted
-    from dripdrop._entry_routes(_begin.sequence_version_id, _begin.enrollments, _begin.at) as r;
+    from dripdrop._entry_routes(
+      _plan_first.sequence_version_id, _plan_first.enrollments, _plan_first.at
+    ) as r;
   else
     select array_agg(e.id), array_agg(s.id) into v_enrollments, v_steps
     from (
       select coalesce(
-        _begin.starting_step, dripdrop._first_step(_begin.sequence_version_id)
+        _plan_first.starting_step, dripdrop._first_step(_plan_first.sequence_version_id)
       ) as id
     ) as s
-    cross join unnest(_begin.enrollments) as e (id)
+    cross join unnest(_plan_first.enrollments) as e (id)
     where s.id is not null;
   end if;
-  perform dripdrop._plan(v_enrollments, v_steps, _begin.at) where v_enrollments is not null;
+  perform dripdrop._plan_steps(v_enrollments, v_steps, _plan_first.at)
+  where v_enrollments is not null;
 
   select array_agg(e.id), array_agg(s.id) into v_enrollments, v_steps
   from dripdrop.steps as s
-  cross join unnest(_begin.enrollments) as e (id)
-  where s.sequence_version_id = _begin.sequence_version_id
+  cross join unnest(_plan_first.enrollments) as e (id)
+  where s.sequence_version_id = _plan_first.sequence_version_id
     and s.recurring
     and s.timing ->> 'type' = 'cron'
     and s.active;
-  perform dripdrop._plan(v_enrollments, v_steps, _begin.at) where v_enrollments is not null;
+  perform dripdrop._plan_steps(v_enrollments, v_steps, _plan_first.at)
+  where v_enrollments is not null;
 
-  perform dripdrop._end_enrollments(v_completed, 'completed', 'completed', _begin.at)
+  perform dripdrop._end_enrollments(v_completed, 'completed', 'completed', _plan_first.at)
   where v_completed is not null;
-  perform dripdrop._end_enrollments(v_unrouted, 'completed', 'no_transition', _begin.at)
+  perform dripdrop._end_enrollments(v_unrouted, 'completed', 'no_transition', _plan_first.at)
   where v_unrouted is not null;
 end
 $$;
 
-comment on function dripdrop._begin(uuid, uuid[], uuid, timestamptz) is
+comment on function dripdrop._plan_first(uuid, uuid[], uuid, timestamptz) is
   'Plans the first steps of new enrolments.';
 
 create or replace function dripdrop._first_step(sequence_version_id uuid)

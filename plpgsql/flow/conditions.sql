@@ -193,7 +193,7 @@ comment on function dripdrop._has_long_list(jsonb, jsonb) is
 -- Why a condition does not hold, or null when it does. Nothing in the data can raise: what cannot
 -- be compared does not hold, and this says so. Times without a zone are in UTC. happened: those of
 -- the events that conditions name which have happened at all; null when the caller has not looked.
-create or replace function dripdrop._objection(
+create or replace function dripdrop._condition_failure(
   condition dripdrop.conditions,
   enrollment dripdrop.enrollments,
   hooks jsonb,
@@ -238,7 +238,7 @@ begin
               then enrollment.started_at
               else '-infinity'
             end,
-            _objection.at
+            _condition_failure.at
           ))
         end,
         condition.operator,
@@ -253,7 +253,7 @@ begin
       );
     when 'predicate' then
       v_holds := jsonb_path_match_tz(
-        dripdrop._context(condition.predicate, enrollment, hooks, _objection.step_id),
+        dripdrop._context(condition.predicate, enrollment, hooks, _condition_failure.step_id),
         condition.predicate,
         '{}',
         silent => true
@@ -265,11 +265,11 @@ begin
           condition.config ->> 'time_zone',
           dripdrop._time_zone_of(
             enrollment,
-            (select s.config from dripdrop.steps as s where s.id = _objection.step_id)
+            (select s.config from dripdrop.steps as s where s.id = _condition_failure.step_id)
           )
         ),
         null,
-        _objection.at
+        _condition_failure.at
       ) is null;
   end case;
   return case
@@ -284,7 +284,7 @@ exception
 end
 $$;
 
-comment on function dripdrop._objection(
+comment on function dripdrop._condition_failure(
   dripdrop.conditions, dripdrop.enrollments, jsonb, text[], uuid, timestamptz
 ) is
   'Why a condition does not hold for an enrolment (condition_false, value_missing, '
@@ -322,7 +322,7 @@ comment on function dripdrop._describe(dripdrop.conditions) is
   'A condition as people read it: its name, or what it compares.';
 
 -- All conditions of a step must hold; the first that does not is the obstacle.
-create or replace function dripdrop._obstacle(
+create or replace function dripdrop._failed_condition(
   conditions dripdrop.conditions[],
   enrollment dripdrop.enrollments,
   hooks jsonb,
@@ -337,27 +337,27 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_condition dripdrop.conditions;
-  v_objection text;
+  v_failure text;
 begin
   foreach v_condition in array conditions loop
-    v_objection := dripdrop._objection(
-      v_condition, enrollment, hooks, happened, _obstacle.step_id, _obstacle.at
+    v_failure := dripdrop._condition_failure(
+      v_condition, enrollment, hooks, happened, _failed_condition.step_id, _failed_condition.at
     );
-    if v_objection is not null then
-      return row('skip', v_objection, dripdrop._describe(v_condition))::dripdrop._finding;
+    if v_failure is not null then
+      return row('skip', v_failure, dripdrop._describe(v_condition))::dripdrop._finding;
     end if;
   end loop;
   return null;
 end
 $$;
 
-comment on function dripdrop._obstacle(
+comment on function dripdrop._failed_condition(
   dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz
 ) is
   'The first condition of a step that does not hold, or null.';
 
 -- Goals come before exits, each in their order.
-create or replace function dripdrop._ways_out(sequence_id uuid)
+create or replace function dripdrop._exit_rules(sequence_id uuid)
 returns dripdrop.conditions[]
 language sql
 stable
@@ -366,15 +366,16 @@ as $$
   select array(
     select c
     from dripdrop.conditions as c
-    where c.sequence_id = _ways_out.sequence_id
+    where c.sequence_id = _exit_rules.sequence_id
     order by c.outcome desc, c.position, c.id
   )
 $$;
 
-comment on function dripdrop._ways_out(uuid) is 'The goals and exit rules of a sequence, in order.';
+comment on function dripdrop._exit_rules(uuid) is
+  'The goals and exit rules of a sequence, in order.';
 
 -- The first goal or exit rule of the sequence that holds ends the enrolment.
-create or replace function dripdrop._way_out(
+create or replace function dripdrop._met_exit_rule(
   rules dripdrop.conditions[],
   enrollment dripdrop.enrollments,
   hooks jsonb,
@@ -391,8 +392,8 @@ declare
   v_rule dripdrop.conditions;
 begin
   foreach v_rule in array rules loop
-    if dripdrop._objection(
-      v_rule, enrollment, hooks, happened, _way_out.step_id, _way_out.at
+    if dripdrop._condition_failure(
+      v_rule, enrollment, hooks, happened, _met_exit_rule.step_id, _met_exit_rule.at
     ) is null then
       return row(
         case v_rule.outcome when 'goal' then 'complete' else 'exit' end,
@@ -405,7 +406,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._way_out(
+comment on function dripdrop._met_exit_rule(
   dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz
 ) is
   'The first of goals and exit rules that holds for an enrolment, or null.';
@@ -447,7 +448,7 @@ begin
   end if;
   foreach v_condition in array conditions loop
     if v_any = (
-      dripdrop._objection(
+      dripdrop._condition_failure(
         v_condition, enrollment, hooks, null, transition.from_step_id, _matches.at
       ) is null
     ) then

@@ -3,14 +3,14 @@
 -- whoever plans it twice.
 --
 -- locks   nothing new: callers hold the enrolments
-create or replace function dripdrop._plan(enrollments uuid[], steps uuid[], at timestamptz)
+create or replace function dripdrop._plan_steps(enrollments uuid[], steps uuid[], at timestamptz)
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
   with
   step as materialized (
-    select * from dripdrop._planned_steps(_plan.steps)
+    select * from dripdrop._planned_steps(_plan_steps.steps)
   ),
   person as materialized (
     select
@@ -22,7 +22,7 @@ as $$
       s.since_enrollment,
       s.repeatable,
       dripdrop._time_zone(e.data, s.config, s.time_zone) as time_zone
-    from unnest(_plan.enrollments, _plan.steps) as p (enrollment_id, step_id)
+    from unnest(_plan_steps.enrollments, _plan_steps.steps) as p (enrollment_id, step_id)
     join dripdrop.enrollments as e on e.id = p.enrollment_id
     join step as s on s.id = p.step_id
   ),
@@ -34,8 +34,8 @@ as $$
       s.channel,
       s.timing,
       s.trigger_event,
-      dripdrop._next_time(s.timing, d.time_zone, _plan.at, s.tenant_key) as due_at,
-      dripdrop._timeout_at(s.timing, d.time_zone, _plan.at) as timeout_at
+      dripdrop._next_time(s.timing, d.time_zone, _plan_steps.at, s.tenant_key) as due_at,
+      dripdrop._timeout_at(s.timing, d.time_zone, _plan_steps.at) as timeout_at
     from (select distinct p.step_id, p.time_zone from person as p) as d
     join step as s on s.id = d.step_id
   )
@@ -74,7 +74,7 @@ as $$
     select
       v.id,
       greatest(
-        _plan.at, dripdrop._next_time(d.timing, d.time_zone, v.occurred_at, d.tenant_key)
+        _plan_steps.at, dripdrop._next_time(d.timing, d.time_zone, v.occurred_at, d.tenant_key)
       ) as due_at
     from dripdrop._first_event(
       d.tenant_key, p.enrollment_id, p.subscriber_type, p.subscriber_id, d.trigger_event,
@@ -84,7 +84,7 @@ as $$
   on conflict on constraint step_executions_one_per_occurrence do nothing
 $$;
 
-comment on function dripdrop._plan(uuid[], uuid[], timestamptz) is
+comment on function dripdrop._plan_steps(uuid[], uuid[], timestamptz) is
   'Plans the next execution of each pair of an enrolment and a step.';
 
 create or replace function dripdrop._planned_steps(steps uuid[])

@@ -20,7 +20,7 @@ comment on function dripdrop._failed_hook(jsonb, jsonb) is
 
 -- Whether asking again later may help: no reply, a server that says so, or one that says what is no
 -- status (RFC 9110 section 15).
-create or replace function dripdrop._may_pass(code text)
+create or replace function dripdrop._is_temporary_error(code text)
 returns boolean
 language sql
 immutable
@@ -29,7 +29,7 @@ return code in (
   'hook_timeout', 'connect_error', 'connection_lost', 'http_408', 'http_425', 'http_429'
 ) or (code ~ '^http_' and code !~ '^http_[34][0-9][0-9]$');
 
-comment on function dripdrop._may_pass(text) is
+comment on function dripdrop._is_temporary_error(text) is
   'Whether an error of an HTTP hook is one for the time being.';
 
 create or replace function dripdrop._describe_failures(failures jsonb)

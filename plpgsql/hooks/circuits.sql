@@ -13,7 +13,7 @@ comment on function dripdrop._has_one_server(dripdrop.http_hooks) is
 
 -- A refusal says that the server is there. One 500 may be one person's data: only the third in a
 -- row counts, as with silence. What is no status at all (RFC 9110 section 15) is as good as a 500.
-create or replace function dripdrop._hook_says(answer jsonb)
+create or replace function dripdrop._hook_signal(answer jsonb)
 returns text
 language sql
 immutable
@@ -31,7 +31,7 @@ as $$
   from (select answer ->> 'error' as code) as a
 $$;
 
-comment on function dripdrop._hook_says(jsonb) is
+comment on function dripdrop._hook_signal(jsonb) is
   'What an answer says about the server: ok, away, asked, slow or nothing.';
 
 -- locks   the circuits of what was asked; callers hold the executions
@@ -51,7 +51,7 @@ as $$
         '',
         x.id,
         _note_answers.at,
-        dripdrop._hook_says(a.value),
+        dripdrop._hook_signal(a.value),
         a.value ->> 'error',
         null,
         case

@@ -113,7 +113,7 @@ begin
       jsonb_build_object('reason', x.reason, 'detail', x.error_message), _record_renders.at
     from dripdrop.step_executions as x
     where x.id = any (v_failed);
-    perform dripdrop._give_up(v_failed, at);
+    perform dripdrop._advance_failed(v_failed, at);
   end if;
   perform dripdrop._delete_render_messages(results);
   return coalesce(cardinality(v_done), 0);

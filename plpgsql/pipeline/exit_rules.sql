@@ -2,7 +2,7 @@
 -- stays, and is asked again. What waited for the answer is due.
 --
 -- locks   nothing new: callers hold the enrolments and their executions
-create or replace function dripdrop._settle_rules(results dripdrop._hook_result[], at timestamptz)
+create or replace function dripdrop._apply_rules(results dripdrop._hook_result[], at timestamptz)
 returns int
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -19,8 +19,8 @@ begin
       select jsonb_object_agg(a.key, dripdrop._hook_answer(a.value, null, null)) as hooks
       from jsonb_each(r.values) as a
     ) as answer
-    cross join lateral dripdrop._way_out(
-      dripdrop._ways_out(e.sequence_id), e, answer.hooks, null, null, _settle_rules.at
+    cross join lateral dripdrop._met_exit_rule(
+      dripdrop._exit_rules(e.sequence_id), e, answer.hooks, null, null, _apply_rules.at
     ) as found
     where found.action is not null
     group by found.action, found.reason
@@ -29,7 +29,7 @@ begin
       v_exits.enrollments,
       case v_exits.action when 'complete' then 'completed' else 'cancelled' end,
       v_exits.reason,
-      _settle_rules.at
+      _apply_rules.at
     );
   end loop;
 
@@ -42,18 +42,18 @@ begin
   )
   select array_agg(s.id) into v_settled
   from settled as s;
-  perform dripdrop._wake_by_rules(v_settled, _settle_rules.at);
+  perform dripdrop._wake_by_rules(v_settled, _apply_rules.at);
   return (select count(*) from unnest(results) as r where r.enrollment is not null);
 end
 $$;
 
-comment on function dripdrop._settle_rules(dripdrop._hook_result[], timestamptz) is
+comment on function dripdrop._apply_rules(dripdrop._hook_result[], timestamptz) is
   'Applies goals and exit rules, now that their functions have answered.';
 
 -- In a simulation nobody else would ask.
 --
 -- locks   nothing new: callers hold the enrolments
-create or replace function dripdrop._assume_rules(
+create or replace function dripdrop._apply_assumed_rules(
   enrollments uuid[],
   assumed jsonb,
   at timestamptz
@@ -62,7 +62,7 @@ returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
-  select dripdrop._settle_rules(
+  select dripdrop._apply_rules(
     array(
       select row(
         null,
@@ -73,8 +73,8 @@ as $$
             jsonb_object_agg(
               f.key,
               case
-                when _assume_rules.assumed ? f.key
-                then jsonb_build_object('value', _assume_rules.assumed -> f.key)
+                when _apply_assumed_rules.assumed ? f.key
+                then jsonb_build_object('value', _apply_assumed_rules.assumed -> f.key)
                 else dripdrop._try_function(e, f.key, null, null, null)
               end
             ),
@@ -87,11 +87,11 @@ as $$
       )::dripdrop._hook_result
       from dripdrop.enrollments as e
       join dripdrop.sequences as q on q.id = e.sequence_id
-      where e.id = any (_assume_rules.enrollments) and e.ask_at is not null
+      where e.id = any (_apply_assumed_rules.enrollments) and e.ask_at is not null
     ),
-    _assume_rules.at
+    _apply_assumed_rules.at
   )
 $$;
 
-comment on function dripdrop._assume_rules(uuid[], jsonb, timestamptz) is
+comment on function dripdrop._apply_assumed_rules(uuid[], jsonb, timestamptz) is
   'Answers the questions of goals and exit rules in a simulation.';

@@ -25,7 +25,7 @@ begin
         'since', coalesce(x.hook_failures #> array[a.key, 'since'], to_jsonb(_record_answers.at))
       ) as failure,
       case
-        when dripdrop._may_pass(n.answer ->> 'error')
+        when dripdrop._is_temporary_error(n.answer ->> 'error')
         then dripdrop._ask_again_at(
           x.hook_failures -> a.key, h.retry_for,
           case
@@ -159,7 +159,7 @@ begin
   perform dripdrop._note_answers(results, at);
   v_count := dripdrop._record_answers(results, at);
   if v_asked <> '{}' then
-    v_count := v_count + dripdrop._settle_rules(results, at);
+    v_count := v_count + dripdrop._apply_rules(results, at);
   end if;
   perform pgmq.delete('dripdrop_hooks', array(
     select r.message from unnest(results) as r where r.message is not null

@@ -229,7 +229,7 @@ comment on function dripdrop._take_rules_to_ask(uuid[], int, timestamptz, timest
 -- A place is handed out when each of its hooks has room for it, and there is a function''s place if
 -- it asks functions: those are called one after the other. Where there is nothing to call, nothing
 -- is needed.
-create or replace function dripdrop._fitting(
+create or replace function dripdrop._callable_places(
   wanted dripdrop._wanted_hook[],
   busy jsonb,
   functions int
@@ -262,7 +262,7 @@ as $$
   )
 $$;
 
-comment on function dripdrop._fitting(dripdrop._wanted_hook[], jsonb, int) is
+comment on function dripdrop._callable_places(dripdrop._wanted_hook[], jsonb, int) is
   'The places of what can be asked at once.';
 
 -- What has nothing to call is answered here with its error; an execution that somebody has locked
@@ -395,7 +395,7 @@ comment on function dripdrop._delete_hook_messages(bigint[], uuid[], dripdrop._w
 -- What a claim calls, of what it has taken and holds: first what cannot be called is answered, and
 -- what has no place, or is behind a circuit, goes back.
 --
--- locks   where nothing can be called, executions and their enrolments; circuits; all skipping what
+-- locks   where nothing can be called, enrolments and their executions; circuits; all skipping what
 --         is locked
 create or replace function dripdrop._hook_calls(
   rules_of uuid[],
@@ -422,7 +422,7 @@ declare
 begin
   perform dripdrop._delete_hook_messages(messages, executions, v_wanted);
   perform dripdrop._answer_with_errors(v_wanted, at);
-  v_fitting := dripdrop._fitting(v_wanted, busy, functions);
+  v_fitting := dripdrop._callable_places(v_wanted, busy, functions);
   v_behind := dripdrop._behind_circuits(v_wanted, v_fitting, at);
   v_fitting := array(
     select f.place from unnest(v_fitting) as f (place) where f.place <> all (v_behind)

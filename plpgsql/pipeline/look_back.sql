@@ -1,7 +1,7 @@
 -- Whatever should have been made due and was not: its row was locked at that moment, or a tick that
 -- had begun before put it off afterwards.
 --
--- locks   executions and their enrolments, skipping what is locked
+-- locks   enrolments and their executions, skipping what is locked
 create or replace function dripdrop._look_back(at timestamptz)
 returns void
 language plpgsql

@@ -299,7 +299,7 @@ begin
     where x.id = any (v_chosen) and x.state = 'rendered'
     for update of x skip locked
   );
-  taken := dripdrop._unstopped(taken);
+  taken := dripdrop._free_of_stops(taken);
 
   -- What is left out for a while is put back by reconcile().
   v_gone := array(

@@ -17,14 +17,14 @@ declare
   v_now timestamptz := dripdrop._now();
 begin
   perform dripdrop._check_interval(unknown_grace, 'unknown_grace', interval '0');
-  perform dripdrop._look_around(v_now);
+  perform dripdrop._record_and_wake(v_now);
   perform dripdrop._look_back(v_now);
   leases_lost := dripdrop._halved('_lose_leases', dripdrop._lost_leases(v_now), 'reconcile', v_now);
   presumed_sent := dripdrop._halved(
-    '_presume_sent', dripdrop._unknown(unknown_grace, false, v_now), 'reconcile', v_now
+    '_presume_sent', dripdrop._take_unknown(unknown_grace, false, v_now), 'reconcile', v_now
   );
   resent := dripdrop._halved(
-    '_resend', dripdrop._unknown(unknown_grace, true, v_now), 'reconcile', v_now
+    '_resend', dripdrop._take_unknown(unknown_grace, true, v_now), 'reconcile', v_now
   );
   perform dripdrop._attempt('_prune', v_now);
   repointed := dripdrop._repoint();
@@ -78,7 +78,7 @@ comment on function dripdrop._lose_leases(uuid[], timestamptz) is
   'Makes executions unknown whose sender never came back.';
 
 -- Those that are to be sent again, or those that are to be presumed sent, after their time.
-create or replace function dripdrop._unknown(grace interval, resend boolean, at timestamptz)
+create or replace function dripdrop._take_unknown(grace interval, resend boolean, at timestamptz)
 returns uuid[]
 language sql
 set search_path = pg_catalog, pg_temp
@@ -98,19 +98,19 @@ as $$
     ) as provider
     where x.due_at is null and x.ended_at is null and x.waits_for is null
       and x.state = 'unknown'
-      and (provider.idempotent or x.reason_at <= _unknown.at - _unknown.grace)
-      and _unknown.resend = (
+      and (provider.idempotent or x.reason_at <= _take_unknown.at - _take_unknown.grace)
+      and _take_unknown.resend = (
         provider.idempotent or s.config ->> 'on_unknown' is not distinct from 'at_least_once'
       )
       and not exists (
         select from dripdrop.faults as f
-        where f.execution_id = x.id and (f.result is not null or f.until > _unknown.at)
+        where f.execution_id = x.id and (f.result is not null or f.until > _take_unknown.at)
       )
     for no key update of e, x skip locked
   )
 $$;
 
-comment on function dripdrop._unknown(interval, boolean, timestamptz) is
+comment on function dripdrop._take_unknown(interval, boolean, timestamptz) is
   'The executions of unknown fate that are to be sent again, or presumed sent, locked.';
 
 create or replace function dripdrop._presume_sent(executions uuid[], at timestamptz)

@@ -28,7 +28,7 @@ begin
       array(select s from dripdrop._signals(v_results, v_now) as s), v_now
     );
   end if;
-  perform dripdrop._record(dripdrop._results_for_messages(v_results), v_now);
+  perform dripdrop._record_or_keep(dripdrop._results_for_messages(v_results), v_now);
   return cardinality(v_results);
 end
 $$;
@@ -74,7 +74,7 @@ comment on function dripdrop._check_fences(dripdrop._send_result[]) is
 -- and tried again; the others are recorded.
 --
 -- raises  ZD401; 40001 and 40P01, after which a plain retry is right
-create or replace function dripdrop._record(results dripdrop._send_result[], at timestamptz)
+create or replace function dripdrop._record_or_keep(results dripdrop._send_result[], at timestamptz)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -92,13 +92,13 @@ exception
         results[1].execution, 'record', sqlstate, sqlerrm, at, to_jsonb(results[1])
       );
     else
-      perform dripdrop._record(results[:v_half], at);
-      perform dripdrop._record(results[v_half + 1:], at);
+      perform dripdrop._record_or_keep(results[:v_half], at);
+      perform dripdrop._record_or_keep(results[v_half + 1:], at);
     end if;
 end
 $$;
 
-comment on function dripdrop._record(dripdrop._send_result[], timestamptz) is
+comment on function dripdrop._record_or_keep(dripdrop._send_result[], timestamptz) is
   'Records results; keeps those that cannot be recorded now.';
 
 -- Results of rows that were locked, or could not be written, when their senders reported them.
@@ -133,7 +133,7 @@ begin
     order by r.execution
   );
   if cardinality(v_results) > 0 then
-    perform dripdrop._record(
+    perform dripdrop._record_or_keep(
       array(
         select r from unnest(v_results) as r where r.outcome <> 'refused'
         union all
@@ -188,7 +188,7 @@ begin
     perform dripdrop._advance(v_sent, at);
   end if;
   if v_failed is not null then
-    perform dripdrop._give_up(v_failed, at);
+    perform dripdrop._advance_failed(v_failed, at);
   end if;
   -- Last, because every worker updates the same few rows:
   -- they are locked only until the commit that follows.

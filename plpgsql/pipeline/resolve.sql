@@ -108,7 +108,7 @@ begin
     perform dripdrop._advance(v_sent, _resolve.at);
   end if;
   if v_failed is not null then
-    perform dripdrop._give_up(v_failed, _resolve.at);
+    perform dripdrop._advance_failed(v_failed, _resolve.at);
   end if;
 end
 $$;

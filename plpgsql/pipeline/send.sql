@@ -266,7 +266,7 @@ begin
     );
   end if;
   if cardinality(v_stopped) > 0 then
-    v_verdicts := dripdrop._held_surely(v_verdicts, _stop_at_fence.at);
+    v_verdicts := dripdrop._confirmed_holds(v_verdicts, _stop_at_fence.at);
     perform dripdrop._make_due(v_stopped, _stop_at_fence.at);
     perform dripdrop._carry_out_verdicts(v_verdicts, _stop_at_fence.at);
   end if;

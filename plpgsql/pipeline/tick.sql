@@ -26,7 +26,7 @@ declare
 begin
   perform dripdrop._check_driver();
   perform dripdrop._check_batch_size(batch_size);
-  perform dripdrop._look_around(v_now);
+  perform dripdrop._record_and_wake(v_now);
   -- A fifth of a batch goes to what has just come due: nobody stands behind another one's crowd.
   v_due := dripdrop._take_in_line((batch_size + 1) / 2, v_now);
   v_due := v_due || dripdrop._take_due(
@@ -139,7 +139,7 @@ comment on function dripdrop.next_due() is
   'In how many seconds, from 0.02 to an hour, a tick may have something to do that nobody says.';
 
 -- locks   faults, enrolments and their executions, all skipping what is locked
-create or replace function dripdrop._look_around(at timestamptz)
+create or replace function dripdrop._record_and_wake(at timestamptz)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -150,7 +150,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._look_around(timestamptz) is
+comment on function dripdrop._record_and_wake(timestamptz) is
   'Records what was kept, and makes due what waited for servers that are back or limits with room.';
 
 -- Calls one of our functions (timestamptz). Nothing that goes wrong there keeps a tick from what is
@@ -203,7 +203,7 @@ comment on function dripdrop._tick(uuid[], timestamptz) is
 -- takes up what it would enqueue.
 --
 -- locks   the counters of limits, in id order, and the slots of pauses, shared, without waiting;
---         callers hold the executions and their enrolments
+--         callers hold the enrolments and their executions
 create or replace function dripdrop._decide_and_carry_out(
   executions uuid[],
   at timestamptz,
@@ -222,7 +222,7 @@ begin
     v_decisions := dripdrop._admit(v_decisions, _decide_and_carry_out.at);
   end if;
   if for_real then
-    v_decisions := dripdrop._held_surely(v_decisions, _decide_and_carry_out.at);
+    v_decisions := dripdrop._confirmed_holds(v_decisions, _decide_and_carry_out.at);
   end if;
   perform case when for_real then dripdrop._enqueue(c.queue, c.pointers) end
   from dripdrop._carry_out(v_decisions, _decide_and_carry_out.at) as c;
@@ -293,7 +293,7 @@ begin
   group by q.name;
 
   if exists (select from unnest(decisions) as d where d.action not in ('send', 'ask')) then
-    perform dripdrop._turn_away(decisions, _carry_out.at);
+    perform dripdrop._carry_out_unsent(decisions, _carry_out.at);
   end if;
 end
 $$;
@@ -304,7 +304,10 @@ comment on function dripdrop._carry_out(dripdrop._decision[], timestamptz) is
 -- Everything a decision can be but send and ask.
 --
 -- locks   nothing new: callers hold the enrolments and their executions
-create or replace function dripdrop._turn_away(decisions dripdrop._decision[], at timestamptz)
+create or replace function dripdrop._carry_out_unsent(
+  decisions dripdrop._decision[],
+  at timestamptz
+)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -315,17 +318,17 @@ declare
   v_failed uuid[];
   v_exits record;
 begin
-  perform dripdrop._defer_executions(decisions, _turn_away.at);
+  perform dripdrop._defer_executions(decisions, _carry_out_unsent.at);
   perform dripdrop._reschedule(
     array(
       select row(d.execution_id, null, d.until, d.waits_for, null, null)::dripdrop._new_time
       from unnest(decisions) as d
       where d.action = 'wait'
     ),
-    _turn_away.at
+    _carry_out_unsent.at
   );
-  perform dripdrop._hold_executions(decisions, _turn_away.at);
-  perform dripdrop._end_executions(decisions, _turn_away.at);
+  perform dripdrop._hold_executions(decisions, _carry_out_unsent.at);
+  perform dripdrop._end_executions(decisions, _carry_out_unsent.at);
   for v_exits in
     select
       case d.action when 'complete' then 'completed' else 'cancelled' end as state,
@@ -337,7 +340,7 @@ begin
     group by d.action, d.reason
   loop
     perform dripdrop._end_enrollments(
-      v_exits.enrollments, v_exits.state, v_exits.reason, _turn_away.at
+      v_exits.enrollments, v_exits.state, v_exits.reason, _carry_out_unsent.at
     );
   end loop;
 
@@ -350,13 +353,13 @@ begin
   into v_skipped, v_timed_out, v_failed
   from unnest(decisions) as d;
   if v_skipped is not null then
-    perform dripdrop._advance(v_skipped, _turn_away.at, v_timed_out);
+    perform dripdrop._advance(v_skipped, _carry_out_unsent.at, v_timed_out);
   end if;
   if v_failed is not null then
-    perform dripdrop._give_up(v_failed, _turn_away.at);
+    perform dripdrop._advance_failed(v_failed, _carry_out_unsent.at);
   end if;
 end
 $$;
 
-comment on function dripdrop._turn_away(dripdrop._decision[], timestamptz) is
+comment on function dripdrop._carry_out_unsent(dripdrop._decision[], timestamptz) is
   'Does what decisions other than send and ask say.';

@@ -76,7 +76,7 @@ comment on function dripdrop._wake_by_pause(dripdrop.sending_pauses) is
 -- not at all: what is being resumed at this moment is due as before, and looked at again.
 --
 -- locks   the slots of the pauses, shared, without waiting
-create or replace function dripdrop._held_surely(decisions dripdrop._decision[], at timestamptz)
+create or replace function dripdrop._confirmed_holds(decisions dripdrop._decision[], at timestamptz)
 returns dripdrop._decision[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -103,12 +103,12 @@ begin
   return array(
     select d from unnest(decisions) as d where d.waits_for is distinct from 'pause'
     union all
-    select d from dripdrop._decide(v_sure, _held_surely.at) as d where d.waits_for = 'pause'
+    select d from dripdrop._decide(v_sure, _confirmed_holds.at) as d where d.waits_for = 'pause'
   );
 end
 $$;
 
-comment on function dripdrop._held_surely(dripdrop._decision[], timestamptz) is
+comment on function dripdrop._confirmed_holds(dripdrop._decision[], timestamptz) is
   'The decisions of a tick, without those to hold what is being resumed.';
 
 create or replace function dripdrop._wake_at_commit()

@@ -21,7 +21,7 @@ declare
   v_event_at timestamptz;
   v_due uuid[];
 begin
-  perform dripdrop._assume_rules(enrollments, _run_ahead.hooks, v_now);
+  perform dripdrop._apply_assumed_rules(enrollments, _run_ahead.hooks, v_now);
   loop
     return query
     select v_now, null::text, null::text, e.state, e.exit_reason, null::text
@@ -48,7 +48,7 @@ begin
       select v_now, null::text, null::text, 'event', v.event_key, null::text
       from dripdrop._track(events -> 0 ->> 'tenant_key', jsonb_build_array(events -> 0)) as v;
       events := events - 0;
-      perform dripdrop._assume_rules(enrollments, _run_ahead.hooks, v_now);
+      perform dripdrop._apply_assumed_rules(enrollments, _run_ahead.hooks, v_now);
     else
       v_due := array(
         select x.id
@@ -99,7 +99,7 @@ comment on function dripdrop._next_moment(uuid[], timestamptz, interval, timesta
 -- From the decision to the record of what has been sent, at one moment. What was to be sent may
 -- have failed, waits for what others are sending or, beside another one, ended with its enrolment.
 --
--- locks   the counters of limits; callers hold the executions and their enrolments
+-- locks   the counters of limits; callers hold the enrolments and their executions
 create or replace function dripdrop._deliver_ahead(due uuid[], hooks jsonb, at timestamptz)
 returns setof dripdrop._moment
 language plpgsql
@@ -191,7 +191,7 @@ begin
       ended_at = case when x.id = any (v_failed) then _render_ahead.at end
   where x.id = any (v_leaving);
   if cardinality(v_failed) > 0 then
-    perform dripdrop._give_up(v_failed, _render_ahead.at);
+    perform dripdrop._advance_failed(v_failed, _render_ahead.at);
   end if;
   return array(
     select x.id
@@ -207,7 +207,7 @@ comment on function dripdrop._render_ahead(uuid[], timestamptz) is
 
 -- Nobody's books are kept here, and no sender's row is taken for which real sends wait.
 --
--- locks   nothing new: callers hold the executions and their enrolments
+-- locks   nothing new: callers hold the enrolments and their executions
 create or replace function dripdrop._send_ahead(executions uuid[], at timestamptz)
 returns void
 language plpgsql

@@ -144,7 +144,7 @@ begin
   end if;
   perform dripdrop._check_document(timing, 'timing.' || v_type, 'timing.');
 
-  v_given := dripdrop._given(timing);
+  v_given := dripdrop._fields_given(timing);
   if v_given -> 'recurring' = 'false' then
     v_given := v_given - 'recurring';
   end if;

@@ -25,7 +25,7 @@ def normalized(db: Db, recipient: str, channel: str = "email") -> Any:
 def is_recipient(db: Db, recipient: str) -> Any:
     """Return whether mail can go to an address."""
     row = db.execute(
-        "select dripdrop._is_recipient('email', dripdrop._normalized('email', %s))", [recipient]
+        "select dripdrop._is_address('mailbox', dripdrop._normalized('email', %s))", [recipient]
     ).fetchone()
     return row and row[0]
 

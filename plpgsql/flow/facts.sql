@@ -1,7 +1,7 @@
 -- Once per step, not once per message: a batch has many people and few steps.
-create or replace function dripdrop._questions(step_id uuid, sequence_id uuid)
+create or replace function dripdrop._conditions_to_check(step_id uuid, sequence_id uuid)
 returns table (
-  ways_out dripdrop.conditions[],
+  exit_rules dripdrop.conditions[],
   conditions dripdrop.conditions[],
   events text[]
 )
@@ -10,29 +10,32 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
   select
-    dripdrop._ways_out(_questions.sequence_id),
+    dripdrop._exit_rules(_conditions_to_check.sequence_id),
     array(
       select c
       from dripdrop.conditions as c
-      where c.step_id = _questions.step_id
+      where c.step_id = _conditions_to_check.step_id
       order by c.position, c.id
     ),
     array(
       select c.config ->> 'event'
       from dripdrop.conditions as c
-      where (c.step_id = _questions.step_id or c.sequence_id = _questions.sequence_id)
-        and c.condition_type = 'event'
+      where c.condition_type = 'event'
+        and (
+          c.step_id = _conditions_to_check.step_id
+          or c.sequence_id = _conditions_to_check.sequence_id
+        )
     )
 $$;
 
-comment on function dripdrop._questions(uuid, uuid) is
+comment on function dripdrop._conditions_to_check(uuid, uuid) is
   'What is asked of whoever comes to a step: the goals and exit rules of its sequence, its own '
   'conditions, and the events that both name.';
 
 -- A part of the query that calls it. Where nothing is asked, the arrays are empty or null, and
 -- nothing is looked up.
-create or replace function dripdrop._findings(
-  ways_out dripdrop.conditions[],
+create or replace function dripdrop._condition_facts(
+  exit_rules dripdrop.conditions[],
   conditions dripdrop.conditions[],
   events text[],
   exclusive boolean,
@@ -53,28 +56,28 @@ language sql
 stable
 begin atomic
   select
-    (found.way_out).action, (found.way_out).reason, (found.way_out).detail,
-    (found.obstacle).reason, (found.obstacle).detail,
+    (found.met_rule).action, (found.met_rule).reason, (found.met_rule).detail,
+    (found.failure).reason, (found.failure).detail,
     case when exclusive then dripdrop._rival(enrollment) end
   from (
     select
       case
-        when cardinality(_findings.ways_out) > 0
-        then dripdrop._way_out(
-          _findings.ways_out, enrollment, _findings.hooks, happened.keys, _findings.step_id,
-          _findings.at
+        when cardinality(_condition_facts.exit_rules) > 0
+        then dripdrop._met_exit_rule(
+          _condition_facts.exit_rules, enrollment, _condition_facts.hooks, happened.keys,
+          _condition_facts.step_id, _condition_facts.at
         )
-      end as way_out,
+      end as met_rule,
       case
-        when cardinality(_findings.conditions) > 0
-        then dripdrop._obstacle(
-          _findings.conditions, enrollment, _findings.hooks, happened.keys, _findings.step_id,
-          _findings.at
+        when cardinality(_condition_facts.conditions) > 0
+        then dripdrop._failed_condition(
+          _condition_facts.conditions, enrollment, _condition_facts.hooks, happened.keys,
+          _condition_facts.step_id, _condition_facts.at
         )
-      end as obstacle
+      end as failure
     from (
       select coalesce(array_agg(v.key), '{}') as keys
-      from unnest(_findings.events) as v (key)
+      from unnest(_condition_facts.events) as v (key)
       where exists (
         select from dripdrop.events as h
         where h.subscriber_id = (enrollment).subscriber_id and h.event_key = v.key
@@ -85,7 +88,7 @@ begin atomic
   offset 0;
 end;
 
-comment on function dripdrop._findings(
+comment on function dripdrop._condition_facts(
   dripdrop.conditions[], dripdrop.conditions[], text[], boolean, dripdrop.enrollments, jsonb, uuid,
   timestamptz
 ) is
