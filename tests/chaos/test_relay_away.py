@@ -113,7 +113,8 @@ async def test_a_relay_away_for_twenty_minutes_costs_nobody_anything(
     doubted = {row.recipient for row in rows if row.reason == "presumed_sent"}
     assert lost <= doubted
     assert len(doubted) <= CONNECTIONS
-    assert not [row for row in rows if row.retry_count]
+    # Who was cut off within the content has had a try; nobody else has.
+    assert {row.recipient for row in rows if row.retry_count} <= doubted
     states = engine.rows("select distinct state from dripdrop.enrollments")
     assert [row.state for row in states] == ["completed"]
     assert engine.ledger() == []
