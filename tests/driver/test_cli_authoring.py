@@ -185,11 +185,10 @@ def test_a_template_that_does_not_parse_is_refused(
 def test_what_keeps_a_version_from_being_activated_is_shown_in_the_file(
     engine: Engine, dsn: str, file: Path
 ) -> None:
-    engine.create_channel_adapter(TENANT, "Mail", "email", "smtp", active=False)
-    file.write_text(WELCOME.replace("channel: email", "channel: email\n    adapter: Mail"))
+    file.write_text(WELCOME.replace("channel: email", "channel: email\n    config: {topic: news}"))
     result = at(dsn, "apply", file)
     assert result.returncode == 1
-    assert result.stderr.startswith(f"{file}:4:5: steps[0]: adapter_inactive: ")
+    assert result.stderr.startswith(f"{file}:4:5: steps[0]: unknown_topic: ")
 
 
 def test_a_fault_far_out_in_a_long_line_is_shown_with_what_is_around_it(dsn: str) -> None:
@@ -253,9 +252,8 @@ def test_validate_prints_json(file: Path) -> None:
 def test_validate_with_a_database_lists_what_it_says_of_every_sequence_and_leaves_nothing(
     engine: Engine, dsn: str, file: Path
 ) -> None:
-    engine.create_channel_adapter(TENANT, "Mail", "email", "smtp", active=False)
     before = engine.contents()
-    broken = BOTH.replace("channel: email", "channel: email\n    adapter: Mail")
+    broken = BOTH.replace("channel: email", "channel: email\n    config: {topic: news}")
     file.write_text(broken.replace("channel: webhook", "channel: pigeon"))
     faults = lines(at(dsn, "validate", file, "--json"))
     assert [(fault["line"], fault["path"]) for fault in faults] == [
