@@ -37,6 +37,7 @@ async def after(condition: Any) -> None:
             await asyncio.sleep(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["GREETING", "EHLO", "MAIL", "RCPT", "DATA"])
 async def test_what_is_stopped_before_its_content_leaves_was_not_begun(
     open_: Open, scripted_server: ScriptedServers, stage: str

@@ -45,3 +45,22 @@ def test_no_line_is_longer_than_a_hundred_columns() -> None:
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if len(line) > 100
     ] == []
+
+
+LISTS = {"_planner_settings", "_smtp_reply_codes"}
+"""Functions that are a list of data, and read like one."""
+
+
+def test_no_body_is_longer_than_a_hundred_lines() -> None:
+    body = re.compile(
+        r"^create or replace function dripdrop\.(\w+)\((?:(?!^create ).)*?"
+        r"(?:^as \$\$\n(.*?)^\$\$;|^begin atomic\n(.*?)^end;)",
+        re.MULTILINE | re.DOTALL,
+    )
+    lengths = {
+        name: max(quoted.count("\n"), parsed.count("\n"))
+        for path in SOURCES
+        for name, quoted, parsed in body.findall(path.read_text())
+    }
+    assert len(lengths) > 400
+    assert {name for name, lines in lengths.items() if lines > 100} == LISTS

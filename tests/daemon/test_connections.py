@@ -185,6 +185,7 @@ async def test_connections_that_died_while_they_were_idle_are_not_lent(
         assert connection.info.backend_pid not in backends
 
 
+@pytest.mark.slow
 async def test_connections_that_fell_silent_while_idle_cost_one_wait_and_not_one_each(
     db: psycopg.Connection[Any], proxied: tuple[Proxy, str]
 ) -> None:
@@ -220,6 +221,7 @@ async def test_a_failed_transaction_is_rolled_back_and_its_connection_used_again
     assert db.execute("select count(*) from done").fetchone() == (0,)
 
 
+@pytest.mark.slow
 async def test_a_worker_sends_on_soon_after_its_connections_fell_silent(
     mailing: Engine, mail: MailServer, proxied: tuple[Proxy, str], open_worker: OpenWorker
 ) -> None:

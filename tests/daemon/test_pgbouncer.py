@@ -107,6 +107,7 @@ def all_has_left(engine: Engine) -> bool:
     return {row.state for row in rows} <= {"sending", "sent"}
 
 
+@pytest.mark.slow
 def test_two_workers_send_and_survive_the_loss_of_server_connections(
     mailing: Engine, mail: MailServer, pooled: str
 ) -> None:
@@ -131,6 +132,7 @@ def test_two_workers_send_and_survive_the_loss_of_server_connections(
     assert mailing.ledger() == []
 
 
+@pytest.mark.slow
 def test_the_commands_work_too(mailing: Engine, pooled: str) -> None:
     for arguments in (["pauses"], ["adapters"], ["run", "--once"], ["install"]):
         for _ in range(3):

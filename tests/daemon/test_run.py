@@ -264,6 +264,7 @@ def workers_of(sending: Daemon) -> list[psutil.Process]:
     return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
 
+@pytest.mark.slow
 def test_two_workers_send_nothing_twice(mailing: Engine, mail: MailServer, run: Run) -> None:
     crowd(mailing, 40)
     sending = run("--workers", "2")
@@ -276,6 +277,7 @@ def test_two_workers_send_nothing_twice(mailing: Engine, mail: MailServer, run: 
     assert mail.repeated() == []
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_started_again_while_the_other_goes_on(
     mailing: Engine, mail: MailServer, run: Run
 ) -> None:
@@ -294,6 +296,7 @@ def test_a_worker_that_is_killed_is_started_again_while_the_other_goes_on(
     assert len(sending.logged("stopped")) == 2
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_again_and_again_is_waited_for_longer_each_time(
     mailing: Engine, run: Run
 ) -> None:
@@ -336,6 +339,7 @@ def test_workers_end_with_their_supervisor(mailing: Engine, run: Run) -> None:
     assert alive == []
 
 
+@pytest.mark.slow
 def test_daemons_side_by_side_send_nothing_twice(
     mailing: Engine, mail: MailServer, run: Run
 ) -> None:

@@ -26,6 +26,8 @@ from dripdrop.demo import main, report, story
 from dripdrop.demo.app import App
 from dripdrop.demo.servers import Endpoint, MailServer
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = Path(__file__).parents[2] / "driver" / "dripdrop" / "demo" / "saas_onboarding.sql"
 SECRET = "whsec_" + "c2VjcmV0" * 4
 OTHER_SECRET = "whsec_" + "b3RoZXIh" * 4

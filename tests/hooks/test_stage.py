@@ -420,6 +420,7 @@ async def test_what_an_endpoint_repeats_of_the_credentials_is_neither_kept_nor_l
         assert form not in told
 
 
+@pytest.mark.slow
 async def test_an_endpoint_that_is_away_for_a_while_ends_nobodys_journey(
     hooked: Engine, endpoint: Endpoint, open_worker: OpenWorker, clock: Clock
 ) -> None:

@@ -178,6 +178,7 @@ async def test_a_process_that_stands_still_fails_nobody(rendering: RenderProcess
     assert await task == hello(*map(str, range(9)))
 
 
+@pytest.mark.slow
 async def test_a_process_that_stands_still_for_good_is_replaced_and_fails_nobody(
     rendering: RenderProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +188,7 @@ async def test_a_process_that_stands_still_for_good_is_replaced_and_fails_nobody
     assert (await answers(rendering, work(HELLO, "ann"))) == hello("ann")
 
 
+@pytest.mark.slow
 async def test_a_process_that_is_killed_fails_nobody(rendering: RenderProcess) -> None:
     slow = "{% for i in (1..99) %}{% for j in (1..20) %}{{ i | times: j }}{% endfor %}{% endfor %}"
     works = {str(n): work({"text": slow + "{{ name }}"}, str(n)) for n in range(200)}
@@ -202,6 +204,7 @@ async def test_a_process_that_is_killed_fails_nobody(rendering: RenderProcess) -
     }
 
 
+@pytest.mark.slow
 async def test_many_that_take_too_much_keep_the_others_no_more_than_seconds(
     rendering: RenderProcess,
 ) -> None:
@@ -217,6 +220,7 @@ async def test_many_that_take_too_much_keep_the_others_no_more_than_seconds(
     assert codes.count("render_timeout") < 10, "the rest waits for its turn"
 
 
+@pytest.mark.slow
 async def test_those_who_share_a_template_with_many_that_take_too_much_are_rendered(
     rendering: RenderProcess,
 ) -> None:

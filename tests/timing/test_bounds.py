@@ -52,6 +52,7 @@ def test_a_horizon_is_within_a_hundred_years(db: Db, call: str, horizon: str) ->
     assert refusal.value.diag.column_name == "horizon"
 
 
+@pytest.mark.slow
 def test_a_simulation_without_an_end_is_told_to_be_shorter(engine: Engine) -> None:
     engine.author(
         email("welcome"),

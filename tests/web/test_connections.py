@@ -61,6 +61,7 @@ def ended(line: socket.socket) -> bool:
         return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begin", [b"", HALF], ids=["idle", "half heads"])
 @pytest.mark.parametrize("source", ["127.0.0.2", "127.0.0.1"], ids=["another", "the same"])
 def test_510_that_say_nothing_leave_room_for_the_next(

@@ -89,6 +89,7 @@ hours = st.tuples(minutes, minutes | st.just(1440)).filter(lambda pair: pair[0] 
 days = st.frozensets(st.integers(0, 6), min_size=1)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     hours=hours,
