@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources c9821bbb96848b99.
+-- Of the sources c38c525547a1605e.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1034,6 +1034,7 @@ as $expected$
 ["function", "_ask_again(tenant_key text, adapter_id uuid, at timestamp with ", "f787df83 15286d669de88cfa"],
 ["function", "_ask_again_at(failure jsonb, retry_for interval, retry_after do", "2dcd6aea b2306f434a7833af"],
 ["function", "_ask_function(enrollment dripdrop.enrollments, key text, contex", "3ad811d1 28fec4371ff4959d"],
+["function", "_ask_hooks_again(results dripdrop._hook_result[], recorded drip", "5f0fa9a4 d6c771436271cb04"],
 ["function", "_asked_of_limits(decisions dripdrop._decision[], limits dripdro", "bd58d0c9 306251915f9fe11b"],
 ["function", "_assumed_answers(execution dripdrop.step_executions, assumed js", "db7cb573 61ecf846dcd960bb"],
 ["function", "_assumed_events(events jsonb, enrollment dripdrop.enrollments, ", "5c6addc9 2ae829ac0093b04a"],
@@ -1277,6 +1278,7 @@ as $expected$
 ["function", "_lock_counters(decisions dripdrop._decision[], at timestamp wit", "d687344a 1548e278be99b026"],
 ["function", "_lock_enrollment(tenant_key text, enrollment_id uuid)", "e33b3021 610ddb7318a63c1a"],
 ["function", "_lock_execution(tenant_key text, execution_id uuid)", "0819366d 563382ce91712c1e"],
+["function", "_lock_hook_results(results dripdrop._hook_result[])", "be275e4d a5828d9bc3d75ab3"],
 ["function", "_lock_results(results dripdrop._send_result[], at timestamp wit", "ea690717 c62f5004db594c8e"],
 ["function", "_lock_subscriber(tenant_key text, subscriber_type text, subscri", "3c8c4a6a 2fb5b081d721a249"],
 ["function", "_log_decisions(decisions dripdrop._decision[], actions text[], ", "a80c997a 24022d89114f40a9"],
@@ -1365,10 +1367,10 @@ as $expected$
 ["function", "_record_answers(results dripdrop._hook_result[], at timestamp w", "debec961 8abe9cc9f440f7d7"],
 ["function", "_record_batch(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 9892a098ad0685b4"],
 ["function", "_record_events(events dripdrop.events[], at timestamp with time", "d42dbb8f e9ed32bf0a1b7009"],
-["function", "_record_hook_results(results dripdrop._hook_result[], at timest", "debec961 7ae6d8132da993b3"],
+["function", "_record_hook_results(results dripdrop._hook_result[], at timest", "debec961 3367c2ebf6930949"],
 ["function", "_record_late(at timestamp with time zone)", "3f0de343 c6a11c989fc2aaa5"],
 ["function", "_record_or_keep(results dripdrop._send_result[], at timestamp w", "8fe6ec1f 83b9178fd77d3fb9"],
-["function", "_record_renders(results dripdrop._render_result[], at timestamp", "a38fdd54 2a8ed4aecd2b404b"],
+["function", "_record_renders(results dripdrop._render_result[], at timestamp", "a38fdd54 a371a413f2fb60bc"],
 ["function", "_redacted(value jsonb, depth integer)", "5823369a 00296a7105cdfd89"],
 ["function", "_refuse_condition_type(condition jsonb, type text, path text)", "f73a1587 17cd2123d2f9bc51"],
 ["function", "_refuse_enrollment_move()", "683259fe c12405f05a3f0e42"],
@@ -22267,7 +22269,7 @@ comment on function dripdrop._read_queue(text, int, int) is
 -- at this moment, to stop it or only to look, keeps its message and is rendered again a second
 -- later.
 --
--- locks   the enrolments of failures, in id order, then executions, skipping what is locked
+-- locks   the enrolments of failures, then executions, skipping what is locked
 -- raises  ZD201 results are not a list
 create or replace function dripdrop.complete_renders(results jsonb)
 returns int
@@ -22321,25 +22323,30 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_taken dripdrop._render_result[];
+  v_free uuid[];
   v_done uuid[];
   v_failed uuid[];
 begin
   if exists (select from unnest(results) as r where r.payload is null) then
-    perform from dripdrop.enrollments as e
-    where e.id in (
-      select x.enrollment_id
-      from unnest(results) as r
-      join dripdrop.step_executions as x on x.id = r.execution
-      where r.payload is null
-    )
-    order by e.id
-    for no key update;
+    v_free := array(
+      select e.id
+      from dripdrop.enrollments as e
+      where e.id in (
+        select x.enrollment_id
+        from unnest(results) as r
+        join dripdrop.step_executions as x on x.id = r.execution
+        where r.payload is null
+      )
+      order by e.id
+      for no key update skip locked
+    );
   end if;
   v_taken := array(
     select r
     from unnest(results) as r
     join dripdrop.step_executions as x
       on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
+    where r.payload is not null or x.enrollment_id = any (v_free)
     for no key update of x skip locked
   );
   with done as (
@@ -22758,7 +22765,10 @@ comment on function dripdrop._record_answers(dripdrop._hook_result[], timestampt
 -- {"value": …}, {"response": "the body"} and {"error": code}, and for goals and exit rules
 -- {"enrollment", "ask_at", "values"}.
 --
--- locks   enrolments, then executions, both in id order, then circuits
+-- It waits for nobody: who is locked is asked again a few seconds later, and about goals and exit
+-- rules when the claim has run out.
+--
+-- locks   enrolments and their executions, skipping what is locked, then circuits
 -- raises  ZD201 results are malformed
 create or replace function dripdrop.complete_hooks(results jsonb)
 returns int
@@ -22784,40 +22794,19 @@ set search_path = pg_catalog, pg_temp
 set standard_conforming_strings = on
 as $$
 declare
-  v_asked uuid[] := array(
-    select r.enrollment from unnest(results) as r where r.enrollment is not null
-  );
+  v_free dripdrop._hook_result[] := dripdrop._lock_hook_results(results);
   v_count int;
 begin
-  perform from dripdrop.enrollments as e
-  where e.id in (
-    select x.enrollment_id
-    from unnest(results) as r
-    join dripdrop.step_executions as x on x.id = r.execution
-    union
-    select a.id from unnest(v_asked) as a (id)
-  )
-  order by e.id
-  for no key update;
-  perform from dripdrop.step_executions as x
-  where x.id in (
-    select r.execution
-    from unnest(results) as r
-    union
-    select n.id
-    from dripdrop.step_executions as n
-    where n.enrollment_id = any (v_asked) and n.state in ('scheduled', 'queued', 'rendered')
-  )
-  order by x.id
-  for no key update;
-
-  perform dripdrop._note_answers(results, at);
-  v_count := dripdrop._record_answers(results, at);
-  if v_asked <> '{}' then
-    v_count := v_count + dripdrop._apply_rules(results, at);
+  if cardinality(v_free) < cardinality(results) then
+    perform dripdrop._ask_hooks_again(results, v_free, at);
+  end if;
+  perform dripdrop._note_answers(v_free, at);
+  v_count := dripdrop._record_answers(v_free, at);
+  if exists (select from unnest(v_free) as r where r.enrollment is not null) then
+    v_count := v_count + dripdrop._apply_rules(v_free, at);
   end if;
   perform pgmq.delete('dripdrop_hooks', array(
-    select r.message from unnest(results) as r where r.message is not null
+    select r.message from unnest(v_free) as r where r.message is not null
   ));
   return v_count;
 end
@@ -22825,6 +22814,105 @@ $$;
 
 comment on function dripdrop._record_hook_results(dripdrop._hook_result[], timestamptz) is
   'Notes, keeps and applies what hooks answered; returns how many asked.';
+
+-- What is of no execution or enrolment any more is in nobody's way.
+--
+-- locks   enrolments and their executions, skipping what is locked
+create or replace function dripdrop._lock_hook_results(results dripdrop._hook_result[])
+returns dripdrop._hook_result[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_asked uuid[] := array(
+    select r.enrollment from unnest(results) as r where r.enrollment is not null
+  );
+  v_executions uuid[];
+  v_enrollments uuid[];
+  v_free uuid[];
+begin
+  v_enrollments := array(
+    select e.id
+    from dripdrop.enrollments as e
+    where e.id in (
+      select x.enrollment_id
+      from unnest(results) as r
+      join dripdrop.step_executions as x on x.id = r.execution
+      union
+      select a.id from unnest(v_asked) as a (id)
+    )
+    order by e.id
+    for no key update skip locked
+  );
+  v_executions := array(
+    select x.id
+    from dripdrop.step_executions as x
+    where x.enrollment_id = any (v_enrollments)
+      and (
+        x.id in (select r.execution from unnest(results) as r)
+        or (
+          x.enrollment_id = any (v_asked) and x.state in ('scheduled', 'queued', 'rendered')
+        )
+      )
+    order by x.id
+    for no key update skip locked
+  );
+  -- Of those whose rules have answered, all that may end must be held.
+  v_free := array(
+    select e.id
+    from unnest(v_enrollments) as e (id)
+    where not exists (
+      select from dripdrop.step_executions as x
+      where x.enrollment_id = e.id
+        and e.id = any (v_asked)
+        and x.state in ('scheduled', 'queued', 'rendered')
+        and x.id <> all (v_executions)
+    )
+  );
+  return array(
+    select r
+    from unnest(results) as r
+    left join dripdrop.step_executions as x on x.id = r.execution
+    where (r.enrollment is null or r.enrollment = any (v_free))
+      and (x.id is null or x.id = any (v_executions))
+  );
+end
+$$;
+
+comment on function dripdrop._lock_hook_results(dripdrop._hook_result[]) is
+  'The results whose enrolments and executions nobody else has locked, these locked.';
+
+-- Whoever locked an enrolment may be answering for it too: no two wait for each other. Each time is
+-- a call of somebody's server: it is not every second.
+--
+-- locks   messages of the queue, skipping what is locked
+create or replace function dripdrop._ask_hooks_again(
+  results dripdrop._hook_result[],
+  recorded dripdrop._hook_result[],
+  at timestamptz
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_done bigint[] := array(select r.message from unnest(recorded) as r where r.message is not null);
+  v_left bigint[] := array(
+    select m.msg_id
+    from pgmq.q_dripdrop_hooks as m
+    where m.msg_id in (select r.message from unnest(results) as r where r.message <> all (v_done))
+    for update skip locked
+  );
+begin
+  update pgmq.q_dripdrop_hooks as m
+  set vt = _ask_hooks_again.at + interval '5 seconds'
+  where m.msg_id = any (v_left);
+end
+$$;
+
+comment on function dripdrop._ask_hooks_again(
+  dripdrop._hook_result[], dripdrop._hook_result[], timestamptz
+) is 'Has hooks asked again soon whose answers could not be kept now.';
 
 -- plpgsql/pipeline/hooks.sql
 

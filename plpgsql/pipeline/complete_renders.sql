@@ -4,7 +4,7 @@
 -- at this moment, to stop it or only to look, keeps its message and is rendered again a second
 -- later.
 --
--- locks   the enrolments of failures, in id order, then executions, skipping what is locked
+-- locks   the enrolments of failures, then executions, skipping what is locked
 -- raises  ZD201 results are not a list
 create or replace function dripdrop.complete_renders(results jsonb)
 returns int
@@ -58,25 +58,30 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_taken dripdrop._render_result[];
+  v_free uuid[];
   v_done uuid[];
   v_failed uuid[];
 begin
   if exists (select from unnest(results) as r where r.payload is null) then
-    perform from dripdrop.enrollments as e
-    where e.id in (
-      select x.enrollment_id
-      from unnest(results) as r
-      join dripdrop.step_executions as x on x.id = r.execution
-      where r.payload is null
-    )
-    order by e.id
-    for no key update;
+    v_free := array(
+      select e.id
+      from dripdrop.enrollments as e
+      where e.id in (
+        select x.enrollment_id
+        from unnest(results) as r
+        join dripdrop.step_executions as x on x.id = r.execution
+        where r.payload is null
+      )
+      order by e.id
+      for no key update skip locked
+    );
   end if;
   v_taken := array(
     select r
     from unnest(results) as r
     join dripdrop.step_executions as x
       on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
+    where r.payload is not null or x.enrollment_id = any (v_free)
     for no key update of x skip locked
   );
   with done as (

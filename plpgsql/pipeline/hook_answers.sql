@@ -103,7 +103,10 @@ comment on function dripdrop._record_answers(dripdrop._hook_result[], timestampt
 -- {"value": …}, {"response": "the body"} and {"error": code}, and for goals and exit rules
 -- {"enrollment", "ask_at", "values"}.
 --
--- locks   enrolments, then executions, both in id order, then circuits
+-- It waits for nobody: who is locked is asked again a few seconds later, and about goals and exit
+-- rules when the claim has run out.
+--
+-- locks   enrolments and their executions, skipping what is locked, then circuits
 -- raises  ZD201 results are malformed
 create or replace function dripdrop.complete_hooks(results jsonb)
 returns int
@@ -129,40 +132,19 @@ set search_path = pg_catalog, pg_temp
 set standard_conforming_strings = on
 as $$
 declare
-  v_asked uuid[] := array(
-    select r.enrollment from unnest(results) as r where r.enrollment is not null
-  );
+  v_free dripdrop._hook_result[] := dripdrop._lock_hook_results(results);
   v_count int;
 begin
-  perform from dripdrop.enrollments as e
-  where e.id in (
-    select x.enrollment_id
-    from unnest(results) as r
-    join dripdrop.step_executions as x on x.id = r.execution
-    union
-    select a.id from unnest(v_asked) as a (id)
-  )
-  order by e.id
-  for no key update;
-  perform from dripdrop.step_executions as x
-  where x.id in (
-    select r.execution
-    from unnest(results) as r
-    union
-    select n.id
-    from dripdrop.step_executions as n
-    where n.enrollment_id = any (v_asked) and n.state in ('scheduled', 'queued', 'rendered')
-  )
-  order by x.id
-  for no key update;
-
-  perform dripdrop._note_answers(results, at);
-  v_count := dripdrop._record_answers(results, at);
-  if v_asked <> '{}' then
-    v_count := v_count + dripdrop._apply_rules(results, at);
+  if cardinality(v_free) < cardinality(results) then
+    perform dripdrop._ask_hooks_again(results, v_free, at);
+  end if;
+  perform dripdrop._note_answers(v_free, at);
+  v_count := dripdrop._record_answers(v_free, at);
+  if exists (select from unnest(v_free) as r where r.enrollment is not null) then
+    v_count := v_count + dripdrop._apply_rules(v_free, at);
   end if;
   perform pgmq.delete('dripdrop_hooks', array(
-    select r.message from unnest(results) as r where r.message is not null
+    select r.message from unnest(v_free) as r where r.message is not null
   ));
   return v_count;
 end
@@ -170,3 +152,102 @@ $$;
 
 comment on function dripdrop._record_hook_results(dripdrop._hook_result[], timestamptz) is
   'Notes, keeps and applies what hooks answered; returns how many asked.';
+
+-- What is of no execution or enrolment any more is in nobody's way.
+--
+-- locks   enrolments and their executions, skipping what is locked
+create or replace function dripdrop._lock_hook_results(results dripdrop._hook_result[])
+returns dripdrop._hook_result[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_asked uuid[] := array(
+    select r.enrollment from unnest(results) as r where r.enrollment is not null
+  );
+  v_executions uuid[];
+  v_enrollments uuid[];
+  v_free uuid[];
+begin
+  v_enrollments := array(
+    select e.id
+    from dripdrop.enrollments as e
+    where e.id in (
+      select x.enrollment_id
+      from unnest(results) as r
+      join dripdrop.step_executions as x on x.id = r.execution
+      union
+      select a.id from unnest(v_asked) as a (id)
+    )
+    order by e.id
+    for no key update skip locked
+  );
+  v_executions := array(
+    select x.id
+    from dripdrop.step_executions as x
+    where x.enrollment_id = any (v_enrollments)
+      and (
+        x.id in (select r.execution from unnest(results) as r)
+        or (
+          x.enrollment_id = any (v_asked) and x.state in ('scheduled', 'queued', 'rendered')
+        )
+      )
+    order by x.id
+    for no key update skip locked
+  );
+  -- Of those whose rules have answered, all that may end must be held.
+  v_free := array(
+    select e.id
+    from unnest(v_enrollments) as e (id)
+    where not exists (
+      select from dripdrop.step_executions as x
+      where x.enrollment_id = e.id
+        and e.id = any (v_asked)
+        and x.state in ('scheduled', 'queued', 'rendered')
+        and x.id <> all (v_executions)
+    )
+  );
+  return array(
+    select r
+    from unnest(results) as r
+    left join dripdrop.step_executions as x on x.id = r.execution
+    where (r.enrollment is null or r.enrollment = any (v_free))
+      and (x.id is null or x.id = any (v_executions))
+  );
+end
+$$;
+
+comment on function dripdrop._lock_hook_results(dripdrop._hook_result[]) is
+  'The results whose enrolments and executions nobody else has locked, these locked.';
+
+-- Whoever locked an enrolment may be answering for it too: no two wait for each other. Each time is
+-- a call of somebody's server: it is not every second.
+--
+-- locks   messages of the queue, skipping what is locked
+create or replace function dripdrop._ask_hooks_again(
+  results dripdrop._hook_result[],
+  recorded dripdrop._hook_result[],
+  at timestamptz
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_done bigint[] := array(select r.message from unnest(recorded) as r where r.message is not null);
+  v_left bigint[] := array(
+    select m.msg_id
+    from pgmq.q_dripdrop_hooks as m
+    where m.msg_id in (select r.message from unnest(results) as r where r.message <> all (v_done))
+    for update skip locked
+  );
+begin
+  update pgmq.q_dripdrop_hooks as m
+  set vt = _ask_hooks_again.at + interval '5 seconds'
+  where m.msg_id = any (v_left);
+end
+$$;
+
+comment on function dripdrop._ask_hooks_again(
+  dripdrop._hook_result[], dripdrop._hook_result[], timestamptz
+) is 'Has hooks asked again soon whose answers could not be kept now.';

@@ -697,3 +697,36 @@ def test_what_is_no_pointer_is_thrown_away_with_a_warning(hooked: Engine, pointe
     assert [claim.execution_id for claim in hooked.claim_hooks()] == [execution.id]
     assert len(pointers(hooked, "hooks")) == 1
     assert any("no pointer" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize("table", ["enrollments", "step_executions"])
+def test_an_answer_for_someone_who_is_locked_holds_up_nobody_and_is_asked_for_again(
+    hooked: Engine, other: Engine, clock: Clock, table: str
+) -> None:
+    add_hook(hooked)
+    locked, free = waiting(hooked, "sam"), waiting(hooked, "robin")
+    results = [
+        {
+            "execution": str(claim.execution_id),
+            "fence": claim.fence,
+            "message": claim.message_id,
+            "values": {"score": {"value": 85}},
+        }
+        for claim in hooked.claim_hooks()
+    ]
+    held = locked.enrollment_id if table == "enrollments" else locked.id
+    hooked.connection.execute("set lock_timeout = '1s'")
+    with other.connection.transaction():
+        other.connection.execute(
+            f"select from dripdrop.{table} where id = %s for update".encode(), [held]
+        )
+        assert hooked.complete_hooks(results) == 1
+        assert hooked.last(free.enrollment_id).hooks == {"score": {"value": 85}}
+        assert hooked.last(locked.enrollment_id).hooks is None
+    assert hooked.claim_hooks() == []
+    clock.advance(seconds=5)
+    (again,) = hooked.claim_hooks()
+    assert again.execution_id == locked.id
+    answer(hooked, again, score={"value": 85})
+    assert hooked.last(locked.enrollment_id).hooks == {"score": {"value": 85}}
+    assert hooked.ledger() == []

@@ -217,3 +217,31 @@ def test_without_queues_a_claim_is_refused(engine: Engine, call: str) -> None:
     engine.stop()
     with engine.refused(NotStarted):
         engine.rows(f"select * from dripdrop.{call}")
+
+
+def test_a_failure_of_someone_who_is_locked_holds_up_nobody_and_fails_a_second_later(
+    journey: Engine, other: Engine
+) -> None:
+    sam, robin = journey.join("sam"), journey.join("robin")
+    journey.tick()
+    results = [
+        {
+            "execution": str(claim.execution_id),
+            "fence": claim.fence,
+            "message": claim.message_id,
+            "code": "undefined_variable",
+        }
+        for claim in journey.claim_renders()
+    ]
+    journey.connection.execute("set lock_timeout = '1s'")
+    with other.connection.transaction():
+        other.connection.execute(
+            "select from dripdrop.enrollments where id = %s for update", [sam.id]
+        )
+        journey.complete_renders(results)
+        assert journey.last(robin.id).state == "failed"
+        assert journey.last(sam.id).state == "queued"
+    assert len(pointers(journey, "render")) == 1
+    journey.complete_renders(results)
+    assert journey.last(sam.id).state == "failed"
+    assert journey.ledger() == []
