@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources c38c525547a1605e.
+-- Of the sources 3d9edc439b5e4340.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1124,7 +1124,7 @@ as $expected$
 ["function", "_check_time_zone(time_zone text, field text)", "a3711f77 163e35285d453374"],
 ["function", "_check_title(title text, field text)", "9ef7f3b4 b7bdc88c4ff76047"],
 ["function", "_check_unsubscribe_addresses(unsubscribe_url text, unsubscribe_", "9b4ba8e6 e58fcaaa231e659b"],
-["function", "_choose_pointers(executions uuid[], fences integer[], rooms jso", "491d439a d5448f36f3848ed5"],
+["function", "_choose_pointers(executions uuid[], fences integer[], rooms jso", "53f81ade 358df2459e9b0b59"],
 ["function", "_circuit_problems(at timestamp with time zone)", "72a46d52 7147dc696abfe2b7"],
 ["function", "_circuits_of(executions uuid[])", "fd5e8487 a33d37b8784a9d08"],
 ["function", "_classified_results(results dripdrop._send_result[], at timesta", "ea690717 45a39c3902fb4b6d"],
@@ -1310,7 +1310,7 @@ as $expected$
 ["function", "_note_fault(execution_id uuid, stage text, sqlstate text, messa", "6c5c2c17 b7ac4593efff146b"],
 ["function", "_note_last_sends(results dripdrop._send_result[], at timestamp ", "8fe6ec1f 8a748ec4d5e13c37"],
 ["function", "_note_let_through(limits dripdrop._limit[], counters dripdrop.c", "8b8416cb aa75678c5fbc3e4a"],
-["function", "_note_signals(signals dripdrop._signal[], at timestamp with tim", "818df73a b99364c3a939d304"],
+["function", "_note_signals(signals dripdrop._signal[], at timestamp with tim", "818df73a 41f870b6360c946d"],
 ["function", "_note_taken(decisions dripdrop._decision[], limits dripdrop._li", "255de360 3899f38ae6b86227"],
 ["function", "_note_while_open(circuit dripdrop.sender_states, probe_says tex", "dff466c3 c7d0fea52f09c488"],
 ["function", "_now()", "5cb02988 19d5efb8bde9877e"],
@@ -1327,7 +1327,7 @@ as $expected$
 ["function", "_parse_predicate(predicate text)", "22985651 a814253998d2c934"],
 ["function", "_parse_schedule(expression text, field text)", "5940a1b2 586e4a901ce62ee2"],
 ["function", "_parse_timing(expression text, field text)", "e7ed911b 180a22c2dab468ca"],
-["function", "_pass_fence(taken uuid[], lease interval, claim uuid, ahead int", "d036f159 0d32b8209a1a09a0"],
+["function", "_pass_fence(taken uuid[], lease interval, claim uuid, ahead int", "d036f159 62365b6098171080"],
 ["function", "_path_fault(path jsonpath)", "d5dec04b e3d47a076328b68f"],
 ["function", "_pattern(name text)", "0f3d449a 048ebfd215729abd"],
 ["function", "_pause_excludes_claims()", "683259fe bafb89c0990531ff"],
@@ -1395,6 +1395,7 @@ as $expected$
 ["function", "_rival(enrollment dripdrop.enrollments)", "763742d8 6d7b16611eb2a44d"],
 ["function", "_room_in_line(counter dripdrop.counters, at timestamp with time", "f83776e5 3db0d6710b39e871"],
 ["function", "_room_per_sender(senders text[], places jsonb, answered uuid[],", "a2d97c5a 7b64c54d42d41740"],
+["function", "_room_per_tenant(senders text[], tenants text[], rooms jsonb, a", "943cdc59 c27d671bec04760f"],
 ["function", "_rooted(path text)", "966341e8 2f9a1cc112f3895c"],
 ["function", "_routes(executions uuid[], timed_out uuid[], at timestamp with ", "bcd4fa6a 5ce1d531eac27aa2"],
 ["function", "_rule_functions(sequence dripdrop.sequences)", "1e34176d 8139fbdb39b5f3c0"],
@@ -1443,7 +1444,7 @@ as $expected$
 ["function", "_switch_excludes_claims()", "683259fe 19544f4c65d08b9d"],
 ["function", "_take_due(batch_size integer, latest boolean, taken uuid[], at ", "929900e0 5332295345b63277"],
 ["function", "_take_in_line(batch_size integer, at timestamp with time zone)", "af8c4239 702d31916dfd7bd3"],
-["function", "_take_pointers(queue text, places jsonb, answered uuid[], batch", "dc324327 4cfa6456cab9438b"],
+["function", "_take_pointers(queue text, places jsonb, answered uuid[], batch", "dc324327 7cca53d5bbd3a830"],
 ["function", "_take_rules_to_ask(full_hooks uuid[], batch_size integer, again", "2f761a67 449e4e7fb4bb7b06"],
 ["function", "_take_unknown(grace interval, resend boolean, at timestamp with", "3428053e c10afe2daa0d238c"],
 ["function", "_template_names(template jsonb, key text)", "77cd6a61 a2b3c78fac8b08a4"],
@@ -8981,8 +8982,8 @@ comment on function dripdrop._rest_after(int) is
 -- The circuit of each server that was asked, moved by what its answers say. What was claimed before
 -- the circuit last closed says nothing new. While it is open, only the probe's answer counts: its
 -- success closes it, its failure doubles the rest. A server that answers others of the same batch
--- is not away, and only the third missing answer in a row makes it so. A circuit that cannot be
--- written costs no outcome.
+-- is not away, and only the third missing answer in a row makes it so, of a message's own host the
+-- first. A circuit that cannot be written costs no outcome.
 --
 -- locks   the circuits of what was asked, in the order of their keys
 create or replace function dripdrop._note_signals(signals dripdrop._signal[], at timestamptz)
@@ -9036,7 +9037,11 @@ begin
         );
       elsif v_asked.asked > 0
         or v_asked.answers = 0
-        and (v_asked.faults > 0 or v_asked.slow + coalesce(v_circuit.faults, 0) >= 3)
+        and (
+          v_asked.faults > 0
+          or v_asked.host <> '' and v_asked.slow > 0
+          or v_asked.slow + coalesce(v_circuit.faults, 0) >= 3
+        )
       then
         perform dripdrop._open_circuit(
           v_asked.adapter_id, v_asked.http_hook_id, v_asked.host,
@@ -24093,6 +24098,47 @@ $$;
 comment on function dripdrop._room_per_sender(text[], jsonb, uuid[], int, timestamptz) is
   'How many messages each sender can be handed.';
 
+-- A URL of a message's own may be of a host that hangs, and whoever invents such hosts is not to
+-- have all places of a sender that others use too: a tenant has an equal part with everybody who
+-- waits and one more, who may yet come; half, if nobody else waits; at least one.
+create or replace function dripdrop._room_per_tenant(
+  senders text[],
+  tenants text[],
+  rooms jsonb,
+  answered uuid[],
+  at timestamptz
+)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_object_agg(
+    format('%s %s', r.sender, r.tenant), greatest((r.room + r.taken) / (r.waiting + 1), 1) - r.taken
+  )
+  from (
+    select
+      g.sender,
+      g.tenant,
+      (rooms ->> g.sender)::bigint as room,
+      count(*) over (partition by g.sender) as waiting,
+      (
+        select count(*)
+        from dripdrop.step_executions as x
+        where x.place_of = case when g.sender ~ '^[0-9a-f-]{36}$' then g.sender::uuid end
+          and coalesce(x.tenant_key, '') = g.tenant
+          and x.lease_until > _room_per_tenant.at
+          and x.id <> all (answered)
+          and dripdrop._own_host(x.payload) is not null
+      ) as taken
+    from unnest(senders, tenants) as g (sender, tenant)
+    where rooms ? g.sender
+  ) as r
+$$;
+
+comment on function dripdrop._room_per_tenant(text[], text[], jsonb, uuid[], timestamptz) is
+  'How many messages with a URL of their own each sender can be handed for each tenant, by both.';
+
 create or replace function dripdrop._place_class()
 returns int
 language sql
@@ -24109,6 +24155,7 @@ create or replace function dripdrop._choose_pointers(
   executions uuid[],
   fences int[],
   rooms jsonb,
+  tenant_rooms jsonb,
   batch_size int,
   at timestamptz,
   out valid uuid[],
@@ -24140,13 +24187,20 @@ begin
         n.bytes,
         n.tenant_turn as turn,
         row_number() over sender as sender_turn,
-        row_number() over sender <= coalesce((rooms ->> n.sender)::int, batch_size) as has_room
+        row_number() over sender <= coalesce((rooms ->> n.sender)::int, batch_size)
+        and n.tenant_turn <= coalesce(n.tenant_room, batch_size) as has_room
       from (
         select
           x.id,
           coalesce(x.adapter_id::text, '') as sender,
           pg_column_size(x.payload)::bigint as bytes,
           p.place,
+          case
+            when tenant_rooms is not null and dripdrop._own_host(x.payload) is not null
+            then (
+              tenant_rooms ->> format('%s %s', x.adapter_id, x.tenant_key)
+            )::int
+          end as tenant_room,
           row_number() over (partition by x.adapter_id, x.tenant_key order by p.place)
             as tenant_turn
         from unnest(executions, fences) with ordinality as p (execution, fence, place)
@@ -24163,7 +24217,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._choose_pointers(uuid[], int[], jsonb, int, timestamptz) is
+comment on function dripdrop._choose_pointers(uuid[], int[], jsonb, jsonb, int, timestamptz) is
   'Of pointers those whose message has not moved on, and those of them that are next and have room '
   'at their sender; at most 32 MB of payload.';
 
@@ -24193,6 +24247,7 @@ declare
   v_tenants text[];
   v_sizes int[];
   v_rooms jsonb;
+  v_tenant_rooms jsonb;
   v_read bigint[];
   v_executions uuid[];
   v_fences int[];
@@ -24209,13 +24264,20 @@ begin
   select jsonb_object_agg(r.sender, r.room) into v_rooms
   from dripdrop._room_per_sender(v_senders, places, answered, batch_size, at) as r
   where r.room > 0;
+  if places is not null and exists (
+    select from dripdrop.channels as c
+    where c.own_hosts and 'dripdrop_send_' || c.channel = _take_pointers.queue
+  ) then
+    v_tenant_rooms := dripdrop._room_per_tenant(v_senders, v_tenants, v_rooms, answered, at);
+  end if;
   select
     array_agg(g.sender),
     array_agg(g.tenant),
     array_agg(greatest((v_rooms ->> g.sender)::int, size))
   into v_senders, v_tenants, v_sizes
   from unnest(v_senders, v_tenants) as g (sender, tenant)
-  where v_rooms ? g.sender;
+  where v_rooms ? g.sender
+    and coalesce((v_tenant_rooms ->> format('%s %s', g.sender, g.tenant))::int, 1) > 0;
 
   select array_agg(h.message_id), array_agg(h.execution), array_agg(h.fence)
   into v_read, v_executions, v_fences
@@ -24225,7 +24287,9 @@ begin
   end if;
 
   select c.valid, c.chosen into v_valid, v_chosen
-  from dripdrop._choose_pointers(v_executions, v_fences, v_rooms, batch_size, at) as c;
+  from dripdrop._choose_pointers(
+    v_executions, v_fences, v_rooms, v_tenant_rooms, batch_size, at
+  ) as c;
   taken := array(
     select x.id
     from dripdrop.step_executions as x
@@ -25329,6 +25393,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_half int := cardinality(taken) / 2;
+  v_own_hosts text[] := array(select c.channel from dripdrop.channels as c where c.own_hosts);
   v_stopped uuid[];
   v_passed uuid[];
 begin
@@ -25346,7 +25411,11 @@ begin
         place_of = (
           select a.id
           from dripdrop.channel_adapters as a
-          where a.id = x.adapter_id and a.concurrency is not null
+          where a.id = x.adapter_id
+            and (
+              a.concurrency is not null
+              or a.channel = any (v_own_hosts) and dripdrop._own_host(x.payload) is not null
+            )
         ),
         claimed_at = _pass_fence.at,
         updated_at = _pass_fence.at
@@ -28459,7 +28528,7 @@ comment on column dripdrop.step_executions.lease_until is
 comment on column dripdrop.step_executions.claim is
   'The token of the claim that it was last handed out under.';
 comment on column dripdrop.step_executions.place_of is
-  'While sending: the sender, if it takes only so many at once.';
+  'While sending: the sender, if it takes only so many at once or the URL is the message''s own.';
 comment on column dripdrop.step_executions.leave_by is
   'While sending under a limit that counts what leaves: the last moment for it.';
 comment on column dripdrop.step_executions.channel is 'The channel of the step.';

@@ -1239,8 +1239,8 @@ where waits_for = 'limit';
 create index step_executions_behind_a_circuit on dripdrop.step_executions (circuit_id, id)
 where circuit_id is not null;
 
--- What is being sent through senders that take only so many at once. Of other senders' messages
--- the column stays null, which keeps their updates in place.
+-- What is being sent through senders that take only so many at once, or to a URL of its own. Of
+-- other messages the column stays null, which keeps their updates in place.
 create index step_executions_taking_a_place on dripdrop.step_executions (place_of)
 where place_of is not null;
 

@@ -160,6 +160,47 @@ $$;
 comment on function dripdrop._room_per_sender(text[], jsonb, uuid[], int, timestamptz) is
   'How many messages each sender can be handed.';
 
+-- A URL of a message's own may be of a host that hangs, and whoever invents such hosts is not to
+-- have all places of a sender that others use too: a tenant has an equal part with everybody who
+-- waits and one more, who may yet come; half, if nobody else waits; at least one.
+create or replace function dripdrop._room_per_tenant(
+  senders text[],
+  tenants text[],
+  rooms jsonb,
+  answered uuid[],
+  at timestamptz
+)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_object_agg(
+    format('%s %s', r.sender, r.tenant), greatest((r.room + r.taken) / (r.waiting + 1), 1) - r.taken
+  )
+  from (
+    select
+      g.sender,
+      g.tenant,
+      (rooms ->> g.sender)::bigint as room,
+      count(*) over (partition by g.sender) as waiting,
+      (
+        select count(*)
+        from dripdrop.step_executions as x
+        where x.place_of = case when g.sender ~ '^[0-9a-f-]{36}$' then g.sender::uuid end
+          and coalesce(x.tenant_key, '') = g.tenant
+          and x.lease_until > _room_per_tenant.at
+          and x.id <> all (answered)
+          and dripdrop._own_host(x.payload) is not null
+      ) as taken
+    from unnest(senders, tenants) as g (sender, tenant)
+    where rooms ? g.sender
+  ) as r
+$$;
+
+comment on function dripdrop._room_per_tenant(text[], text[], jsonb, uuid[], timestamptz) is
+  'How many messages with a URL of their own each sender can be handed for each tenant, by both.';
+
 create or replace function dripdrop._place_class()
 returns int
 language sql
@@ -176,6 +217,7 @@ create or replace function dripdrop._choose_pointers(
   executions uuid[],
   fences int[],
   rooms jsonb,
+  tenant_rooms jsonb,
   batch_size int,
   at timestamptz,
   out valid uuid[],
@@ -207,13 +249,20 @@ begin
         n.bytes,
         n.tenant_turn as turn,
         row_number() over sender as sender_turn,
-        row_number() over sender <= coalesce((rooms ->> n.sender)::int, batch_size) as has_room
+        row_number() over sender <= coalesce((rooms ->> n.sender)::int, batch_size)
+        and n.tenant_turn <= coalesce(n.tenant_room, batch_size) as has_room
       from (
         select
           x.id,
           coalesce(x.adapter_id::text, '') as sender,
           pg_column_size(x.payload)::bigint as bytes,
           p.place,
+          case
+            when tenant_rooms is not null and dripdrop._own_host(x.payload) is not null
+            then (
+              tenant_rooms ->> format('%s %s', x.adapter_id, x.tenant_key)
+            )::int
+          end as tenant_room,
           row_number() over (partition by x.adapter_id, x.tenant_key order by p.place)
             as tenant_turn
         from unnest(executions, fences) with ordinality as p (execution, fence, place)
@@ -230,7 +279,7 @@ begin
 end
 $$;
 
-comment on function dripdrop._choose_pointers(uuid[], int[], jsonb, int, timestamptz) is
+comment on function dripdrop._choose_pointers(uuid[], int[], jsonb, jsonb, int, timestamptz) is
   'Of pointers those whose message has not moved on, and those of them that are next and have room '
   'at their sender; at most 32 MB of payload.';
 
@@ -260,6 +309,7 @@ declare
   v_tenants text[];
   v_sizes int[];
   v_rooms jsonb;
+  v_tenant_rooms jsonb;
   v_read bigint[];
   v_executions uuid[];
   v_fences int[];
@@ -276,13 +326,20 @@ begin
   select jsonb_object_agg(r.sender, r.room) into v_rooms
   from dripdrop._room_per_sender(v_senders, places, answered, batch_size, at) as r
   where r.room > 0;
+  if places is not null and exists (
+    select from dripdrop.channels as c
+    where c.own_hosts and 'dripdrop_send_' || c.channel = _take_pointers.queue
+  ) then
+    v_tenant_rooms := dripdrop._room_per_tenant(v_senders, v_tenants, v_rooms, answered, at);
+  end if;
   select
     array_agg(g.sender),
     array_agg(g.tenant),
     array_agg(greatest((v_rooms ->> g.sender)::int, size))
   into v_senders, v_tenants, v_sizes
   from unnest(v_senders, v_tenants) as g (sender, tenant)
-  where v_rooms ? g.sender;
+  where v_rooms ? g.sender
+    and coalesce((v_tenant_rooms ->> format('%s %s', g.sender, g.tenant))::int, 1) > 0;
 
   select array_agg(h.message_id), array_agg(h.execution), array_agg(h.fence)
   into v_read, v_executions, v_fences
@@ -292,7 +349,9 @@ begin
   end if;
 
   select c.valid, c.chosen into v_valid, v_chosen
-  from dripdrop._choose_pointers(v_executions, v_fences, v_rooms, batch_size, at) as c;
+  from dripdrop._choose_pointers(
+    v_executions, v_fences, v_rooms, v_tenant_rooms, batch_size, at
+  ) as c;
   taken := array(
     select x.id
     from dripdrop.step_executions as x

@@ -186,6 +186,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_half int := cardinality(taken) / 2;
+  v_own_hosts text[] := array(select c.channel from dripdrop.channels as c where c.own_hosts);
   v_stopped uuid[];
   v_passed uuid[];
 begin
@@ -203,7 +204,11 @@ begin
         place_of = (
           select a.id
           from dripdrop.channel_adapters as a
-          where a.id = x.adapter_id and a.concurrency is not null
+          where a.id = x.adapter_id
+            and (
+              a.concurrency is not null
+              or a.channel = any (v_own_hosts) and dripdrop._own_host(x.payload) is not null
+            )
         ),
         claimed_at = _pass_fence.at,
         updated_at = _pass_fence.at

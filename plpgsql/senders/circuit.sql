@@ -23,8 +23,8 @@ comment on function dripdrop._rest_after(int) is
 -- The circuit of each server that was asked, moved by what its answers say. What was claimed before
 -- the circuit last closed says nothing new. While it is open, only the probe's answer counts: its
 -- success closes it, its failure doubles the rest. A server that answers others of the same batch
--- is not away, and only the third missing answer in a row makes it so. A circuit that cannot be
--- written costs no outcome.
+-- is not away, and only the third missing answer in a row makes it so, of a message's own host the
+-- first. A circuit that cannot be written costs no outcome.
 --
 -- locks   the circuits of what was asked, in the order of their keys
 create or replace function dripdrop._note_signals(signals dripdrop._signal[], at timestamptz)
@@ -78,7 +78,11 @@ begin
         );
       elsif v_asked.asked > 0
         or v_asked.answers = 0
-        and (v_asked.faults > 0 or v_asked.slow + coalesce(v_circuit.faults, 0) >= 3)
+        and (
+          v_asked.faults > 0
+          or v_asked.host <> '' and v_asked.slow > 0
+          or v_asked.slow + coalesce(v_circuit.faults, 0) >= 3
+        )
       then
         perform dripdrop._open_circuit(
           v_asked.adapter_id, v_asked.http_hook_id, v_asked.host,

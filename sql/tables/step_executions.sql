@@ -118,8 +118,8 @@ where waits_for = 'limit';
 create index step_executions_behind_a_circuit on dripdrop.step_executions (circuit_id, id)
 where circuit_id is not null;
 
--- What is being sent through senders that take only so many at once. Of other senders' messages
--- the column stays null, which keeps their updates in place.
+-- What is being sent through senders that take only so many at once, or to a URL of its own. Of
+-- other messages the column stays null, which keeps their updates in place.
 create index step_executions_taking_a_place on dripdrop.step_executions (place_of)
 where place_of is not null;
 
@@ -192,7 +192,7 @@ comment on column dripdrop.step_executions.lease_until is
 comment on column dripdrop.step_executions.claim is
   'The token of the claim that it was last handed out under.';
 comment on column dripdrop.step_executions.place_of is
-  'While sending: the sender, if it takes only so many at once.';
+  'While sending: the sender, if it takes only so many at once or the URL is the message''s own.';
 comment on column dripdrop.step_executions.leave_by is
   'While sending under a limit that counts what leaves: the last moment for it.';
 comment on column dripdrop.step_executions.channel is 'The channel of the step.';

@@ -296,3 +296,22 @@ async def test_what_is_below_every_status_is_reported_with_its_three_digits(open
             message({"body": {}})
         )
     assert (outcome.kind, outcome.code) == ("refused", "http_099")
+
+
+@pytest.mark.parametrize("own_url", [True, False])
+async def test_a_messages_own_host_that_hangs_takes_no_place_from_its_sender(
+    open_: Open, http_server: HTTPServers, own_url: bool
+) -> None:
+    server, silent = await http_server(), await http_server()
+    silent.silent = True
+    settings = ChannelSettings(allow_http=True, allow_private=True, timeout=0.2)
+    account = {"secret": "whsec_c2VjcmV0"} | ({"url": server.url} if own_url else {})
+    channel = open_("webhook", "default", account, {"max_in_flight": 4}, settings)
+    before = channel.places
+    sending = asyncio.create_task(channel.send(message({"url": silent.url})))
+    while not silent.requests:
+        await asyncio.sleep(0.01)
+    assert channel.places - before == (1 if own_url else 0), "its own place is not the server's"
+    assert (await sending).kind == "maybe_sent"
+    assert channel.places == before
+    assert before == (1 if own_url else 4)

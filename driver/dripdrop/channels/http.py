@@ -31,14 +31,18 @@ class HTTPChannel(ABC):
         self.settings = settings
         self._most = adapter.count("max_in_flight", _IN_FLIGHT)
         self._places = 1
+        self._elsewhere = 0
         self._http = GuardedHTTP(settings)
 
     @property
     def places(self) -> int:
         """How many requests may be under way: one until there is a reply, twice as many after each,
         up to `max_in_flight`. A server that says nothing gets one, and not all it might take.
+
+        What is under way to a message's own URL leaves these places free: its host is not the
+        sender's server, and who gets a place there is for the database to say.
         """
-        return self._places
+        return min(self._places + self._elsewhere, self._most)
 
     @abstractmethod
     def request(self, message: Message) -> httpx.Request:
@@ -74,6 +78,8 @@ class HTTPChannel(ABC):
             return self._unsendable(message, Outcome("failed", error.code, error.detail))
         except (ValueError, LookupError, TypeError) as error:
             return Outcome("failed", "invalid_message", type(error).__name__)
+        elsewhere = self.stage(message) == "endpoint"
+        self._elsewhere += elsewhere
         try:
             await message.handover.turn()
             reply = await self._http.exchange(
@@ -82,11 +88,14 @@ class HTTPChannel(ABC):
         except TooLate:
             return Outcome("released", "too_late")
         except NoReply as error:
-            self._places = 1
+            if not elsewhere:
+                self._places = 1
             outcome = Outcome("unreachable", error.code, self.adapter.redact(error.detail))
             if message.handover.begun:
                 return replace(outcome, kind="maybe_sent")
             return self._unsendable(message, outcome)
+        finally:
+            self._elsewhere -= elsewhere
         self._places = min(self._places * 2, self._most)
         return self.outcome(message, reply)
 

@@ -46,6 +46,8 @@ class WebhookChannel(HTTPChannel):
             self._webhook = Webhook(str(adapter.option("secret")))
         except (binascii.Error, EmptyWebhookSecretError):
             raise InvalidAdapter(f'adapter "{adapter.name}": secret is not base64') from None
+        if not adapter.option("url"):
+            self._places = self._most  # there is no one server to be careful with
 
     def request(self, message: Message) -> httpx.Request:
         """Return the signed request for ``{"url"?, "method"?, "body"?, "type"?, "headers"?}``.
