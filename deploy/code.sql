@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 3d9edc439b5e4340.
+-- Of the sources a0fb8eb1b6f7cba9.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1045,7 +1045,7 @@ as $expected$
 ["function", "_behind_circuits(wanted dripdrop._wanted_hook[], fitting bigint", "3e0f2512 42c8b372250334a9"],
 ["function", "_breach(adapter_id uuid, thresholds jsonb, since timestamp with", "fc727b7b d6d8673b6195378a"],
 ["function", "_business_days_after(from_time timestamp with time zone, days i", "26c5aa2d 4024164f837e1db3"],
-["function", "_call_function(function regprocedure, enrollment dripdrop.enrol", "4739ce17 487b621bdcd01a41"],
+["function", "_call_function(function regprocedure, enrollment dripdrop.enrol", "4739ce17 b76dbe782c030ae7"],
 ["function", "_callable_places(wanted dripdrop._wanted_hook[], busy jsonb, fu", "5b0b2f85 f7628bb7317f0c32"],
 ["function", "_can_be_suppressed(form text, recipient text)", "b1100c73 d59d94a21c9d38ba"],
 ["function", "_cancel_executions(executions uuid[], reason text, at timestamp", "36ae4d73 35e7f56c6ef02211"],
@@ -1235,7 +1235,7 @@ as $expected$
 ["function", "_hook(tenant_key text, key text)", "6020c74d 5d91e29febf00c99"],
 ["function", "_hook_answer(answer jsonb, response_path text, response_type te", "3b084520 c157711d7609c11b"],
 ["function", "_hook_calls(rules_of uuid[], messages bigint[], executions uuid", "3052be55 e00457299e10a7e5"],
-["function", "_hook_calls_but_for_faults(rules_of uuid[], messages bigint[], ", "3052be55 2858f8841273a5af"],
+["function", "_hook_calls_but_for_faults(rules_of uuid[], messages bigint[], ", "3052be55 4333ed3f12898033"],
 ["function", "_hook_changes(sequence_id uuid, hooks jsonb)", "ff2d4d4d 8c54bc3fefd2516e"],
 ["function", "_hook_results(results jsonb)", "16c0d566 b9f89e4fed5c37e2"],
 ["function", "_hook_seal_name(sequence_key text, key text)", "8ebb2d66 2bbbb4a4f01dcac0"],
@@ -1494,13 +1494,13 @@ as $expected$
 ["function", "_wake_by_circuit(at timestamp with time zone, batch_size intege", "18ec6351 d31287503675cd65"],
 ["function", "_wake_by_enrollment(enrollment dripdrop.enrollments, at timesta", "55a27679 8f1fb8966aa00d57"],
 ["function", "_wake_by_event(events dripdrop.events[], enrollments uuid[], at", "9398bc43 3d25a268e714dec2"],
-["function", "_wake_by_limit(lines uuid[], at timestamp with time zone)", "dbf6b39b 7d158eefb0caa42e"],
+["function", "_wake_by_limit(lines uuid[], at timestamp with time zone)", "dbf6b39b 87a0d9e7159d2252"],
 ["function", "_wake_by_pause(pause dripdrop.sending_pauses)", "c3649b2a 4f0161c61970d6bd"],
-["function", "_wake_by_rest(adapter_id uuid, others uuid[], steps uuid[], at ", "8497ec1a 90a9ea587d609803"],
-["function", "_wake_by_rival(enrollments uuid[], at timestamp with time zone)", "66c3041a 545cc3bd312be4bb"],
+["function", "_wake_by_rest(adapter_id uuid, others uuid[], steps uuid[], at ", "8497ec1a 46bc87cc7ebc8d59"],
+["function", "_wake_by_rival(enrollments uuid[], at timestamp with time zone)", "66c3041a 2d688939ef401b38"],
 ["function", "_wake_by_rules(enrollments uuid[], at timestamp with time zone)", "66c3041a 5443dddb56191bed"],
 ["function", "_wake_by_sender()", "683259fe 312abb43a1012f3c"],
-["function", "_wake_held(at timestamp with time zone, waits_for text[], every", "192e61ca d793a293eb76bd39"],
+["function", "_wake_held(at timestamp with time zone, waits_for text[], every", "192e61ca 58a37d75fd625c12"],
 ["function", "_wake_missed(at timestamp with time zone)", "57e58be7 eaffd2ccff510d19"],
 ["function", "_warn_of_foreign_messages(queue text, count bigint)", "f9ebc21f 91e3ff3e3c92f1e8"],
 ["function", "_warn_of_server(adapter_id uuid, http_hook_id uuid, host text, ", "5624473a eef78b73d64f0b8a"],
@@ -1520,7 +1520,7 @@ as $expected$
 ["function", "channels()", "d0834aeb 426e7198b5e82953"],
 ["function", "check_schema()", "cfa2d2c7 bf109fadea27d208"],
 ["function", "check_thresholds()", "b1480973 e027ecfb65698b60"],
-["function", "claim_hooks(batch_size integer, visibility interval, busy jsonb", "62c00ee9 267fa9d55bd42976"],
+["function", "claim_hooks(batch_size integer, visibility interval, busy jsonb", "62c00ee9 25d637491a5ce752"],
 ["function", "claim_renders(batch_size integer, visibility interval)", "06cd0bde ab25da4871633908"],
 ["function", "claim_sends(channel text, batch_size integer, lease interval, p", "45272bab eb0635bfa1264cae"],
 ["function", "complete_hooks(results jsonb)", "c93d9740 abda59c4daa9c5cb"],
@@ -1529,7 +1529,7 @@ as $expected$
 ["function", "create_channel_adapter(tenant_key text, name text, channel text", "8b7d3d88 aa83cf3a146bd273"],
 ["function", "create_condition(tenant_key text, condition jsonb, step_id uuid", "bf68a2c5 82dbc64935fe114f"],
 ["function", "create_exit_rule(tenant_key text, sequence_id uuid, outcome tex", "d3493da2 8eaa4d6a66d94a4c"],
-["function", "create_hook(tenant_key text, key text, function regprocedure, t", "36b27cdf 8d16d5d7302762fb"],
+["function", "create_hook(tenant_key text, key text, function regprocedure, t", "36b27cdf 815bc6c65dc4c79f"],
 ["function", "create_http_hook(tenant_key text, sequence_id uuid, key text, u", "228d374f d80498acd12c3e1f"],
 ["function", "create_sequence(tenant_key text, key text, name text, descripti", "d808650c 72168aeb0f779538"],
 ["function", "create_sequence_version(tenant_key text, sequence_id uuid, vers", "6b0690f4 db865c37463335be"],
@@ -8038,8 +8038,8 @@ comment on function dripdrop._log_decisions(dripdrop._decision[], text[], timest
 
 -- Each thing that a message can wait for, as its column waits_for says, has one function that makes
 -- due what waits for it. Nobody waits for a lock here: what somebody holds at this moment comes due
--- by itself, or is found by _look_back(). What waits until a sender or a pause is another one is
--- decided anew: _wake_held().
+-- by itself, or is found by _look_back(); and one that cannot be written refuses nobody's call.
+-- What waits until a sender or a pause is another one is decided anew: _wake_held().
 
 -- Of one enrolment that goes on. What was still to wait when it was paused, it waits now; what was
 -- overdue is due now; what has a schedule waits for its next time.
@@ -8214,9 +8214,7 @@ declare
     for no key update of x skip locked
   );
 begin
-  if cardinality(v_waiting) > 0 then
-    perform dripdrop._make_due(v_waiting, at);
-  end if;
+  perform dripdrop._halved('_make_due', v_waiting, 'decide', at);
 end
 $$;
 
@@ -8237,7 +8235,8 @@ returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
-  select dripdrop._make_due(
+  select dripdrop._halved(
+    '_make_due',
     array(
       select x.id
       from dripdrop.step_executions as x
@@ -8247,6 +8246,7 @@ as $$
       order by x.id
       for no key update skip locked
     ),
+    'decide',
     at
   )
 $$;
@@ -8262,13 +8262,15 @@ returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
-  select dripdrop._make_due(
+  select dripdrop._halved(
+    '_make_due',
     array(
       select x.id
       from dripdrop.step_executions as x
       where x.line_id = any (lines) and x.waits_for = 'limit'
       for no key update skip locked
     ),
+    'decide',
     at
   )
 $$;
@@ -11381,6 +11383,7 @@ returns jsonb
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set client_min_messages = error
 as $$
 declare
   v_prepared text[] := array(select p.name from pg_prepared_statements as p);
@@ -11819,6 +11822,11 @@ begin
   if coalesce(timeout_ms not between 1 and 30000, true) then
     raise exception 'timeout_ms % is not possible', timeout_ms using
       errcode = 'ZD201', column = 'timeout_ms', hint = 'Use 1 to 30000 milliseconds.';
+  end if;
+  if function is null then
+    raise exception 'a hook needs a function' using
+      errcode = 'ZD201', column = 'function',
+      hint = 'Pass app.score(dripdrop.enrollments,jsonb), or whatever it is called.';
   end if;
   select f.message, f.hint into v_fault
   from dripdrop._function_fault(create_hook.function) as f;
@@ -23421,7 +23429,7 @@ begin
 exception
   when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
     raise;
-  when others then
+  when others or assert_failure then
     if v_rules > 0 and cardinality(messages) > 0 then
       return dripdrop._hook_calls_but_for_faults(
         rules_of, '{}', '{}', '{}', busy, functions, visibility, at
@@ -23497,6 +23505,10 @@ begin
   perform dripdrop._check_driver();
   perform dripdrop._check_batch_size(batch_size);
   perform dripdrop._check_busy(busy);
+  if coalesce(functions < 0, true) then
+    raise exception 'functions % is no count', coalesce(functions::text, 'null') using
+      errcode = 'ZD201', column = 'functions', hint = 'Pass how many may ask SQL functions, or 0.';
+  end if;
   v_full := dripdrop._full_hooks(busy, functions);
   v_rules_of := dripdrop._take_rules_to_ask(
     v_full, least(batch_size, functions), v_now + visibility, v_now
@@ -26014,7 +26026,7 @@ begin
     where x.id = any (v_held) and x.waits_for = any (_wake_held.waits_for)
     for no key update of e, x skip locked
   );
-  perform dripdrop._make_due(v_held, _wake_held.at);
+  perform dripdrop._halved('_make_due', v_held, 'decide', _wake_held.at);
 end
 $$;
 

@@ -1,7 +1,7 @@
 -- Each thing that a message can wait for, as its column waits_for says, has one function that makes
 -- due what waits for it. Nobody waits for a lock here: what somebody holds at this moment comes due
--- by itself, or is found by _look_back(). What waits until a sender or a pause is another one is
--- decided anew: _wake_held().
+-- by itself, or is found by _look_back(); and one that cannot be written refuses nobody's call.
+-- What waits until a sender or a pause is another one is decided anew: _wake_held().
 
 -- Of one enrolment that goes on. What was still to wait when it was paused, it waits now; what was
 -- overdue is due now; what has a schedule waits for its next time.
@@ -176,9 +176,7 @@ declare
     for no key update of x skip locked
   );
 begin
-  if cardinality(v_waiting) > 0 then
-    perform dripdrop._make_due(v_waiting, at);
-  end if;
+  perform dripdrop._halved('_make_due', v_waiting, 'decide', at);
 end
 $$;
 
@@ -199,7 +197,8 @@ returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
-  select dripdrop._make_due(
+  select dripdrop._halved(
+    '_make_due',
     array(
       select x.id
       from dripdrop.step_executions as x
@@ -209,6 +208,7 @@ as $$
       order by x.id
       for no key update skip locked
     ),
+    'decide',
     at
   )
 $$;
@@ -224,13 +224,15 @@ returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
-  select dripdrop._make_due(
+  select dripdrop._halved(
+    '_make_due',
     array(
       select x.id
       from dripdrop.step_executions as x
       where x.line_id = any (lines) and x.waits_for = 'limit'
       for no key update skip locked
     ),
+    'decide',
     at
   )
 $$;

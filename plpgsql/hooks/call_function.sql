@@ -13,6 +13,7 @@ returns jsonb
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set client_min_messages = error
 as $$
 declare
   v_prepared text[] := array(select p.name from pg_prepared_statements as p);

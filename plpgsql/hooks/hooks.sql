@@ -53,6 +53,11 @@ begin
     raise exception 'timeout_ms % is not possible', timeout_ms using
       errcode = 'ZD201', column = 'timeout_ms', hint = 'Use 1 to 30000 milliseconds.';
   end if;
+  if function is null then
+    raise exception 'a hook needs a function' using
+      errcode = 'ZD201', column = 'function',
+      hint = 'Pass app.score(dripdrop.enrollments,jsonb), or whatever it is called.';
+  end if;
   select f.message, f.hint into v_fault
   from dripdrop._function_fault(create_hook.function) as f;
   if found then

@@ -498,7 +498,7 @@ begin
 exception
   when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
     raise;
-  when others then
+  when others or assert_failure then
     if v_rules > 0 and cardinality(messages) > 0 then
       return dripdrop._hook_calls_but_for_faults(
         rules_of, '{}', '{}', '{}', busy, functions, visibility, at
@@ -574,6 +574,10 @@ begin
   perform dripdrop._check_driver();
   perform dripdrop._check_batch_size(batch_size);
   perform dripdrop._check_busy(busy);
+  if coalesce(functions < 0, true) then
+    raise exception 'functions % is no count', coalesce(functions::text, 'null') using
+      errcode = 'ZD201', column = 'functions', hint = 'Pass how many may ask SQL functions, or 0.';
+  end if;
   v_full := dripdrop._full_hooks(busy, functions);
   v_rules_of := dripdrop._take_rules_to_ask(
     v_full, least(batch_size, functions), v_now + visibility, v_now

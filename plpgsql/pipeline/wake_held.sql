@@ -49,7 +49,7 @@ begin
     where x.id = any (v_held) and x.waits_for = any (_wake_held.waits_for)
     for no key update of e, x skip locked
   );
-  perform dripdrop._make_due(v_held, _wake_held.at);
+  perform dripdrop._halved('_make_due', v_held, 'decide', _wake_held.at);
 end
 $$;
 

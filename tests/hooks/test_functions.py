@@ -354,3 +354,34 @@ def test_what_a_caller_had_prepared_stays_prepared(hooked: Engine) -> None:
     hooked.call_hook(waiting(hooked).id, "score")
     assert hooked.rows("execute mine") == [(7,)]
     hooked.connection.execute("deallocate mine")
+
+
+def test_what_a_function_warns_of_does_not_reach_the_caller(hooked: Engine) -> None:
+    add_function(hooked)
+    hooked.connection.execute("""
+        create or replace function app.score(enrollment dripdrop.enrollments, context jsonb)
+        returns jsonb language plpgsql security definer as $$
+        begin
+          raise warning 'words';
+          return to_jsonb(85);
+        end $$
+    """)
+    said: list[Any] = []
+    hooked.connection.add_notice_handler(said.append)
+    assert hooked.call_hook(waiting(hooked).id, "score") == {"value": 85}
+    assert said == []
+
+
+def test_a_hook_without_a_function_is_refused(hooked: Engine) -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        hooked.create_hook(TENANT, "score", None)  # type: ignore[arg-type]
+    assert refusal.value.diag.column_name == "function"
+
+
+@pytest.mark.parametrize("functions", [-1, None])
+def test_a_claim_for_no_count_of_functions_is_refused(
+    hooked: Engine, functions: int | None
+) -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        hooked.claim_hooks(functions=functions)  # type: ignore[arg-type]
+    assert refusal.value.diag.column_name == "functions"

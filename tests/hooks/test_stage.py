@@ -165,6 +165,27 @@ async def test_a_function_that_raises_is_an_error_whose_words_are_not_logged(
     assert SECRET not in log.getvalue()
 
 
+@pytest.mark.parametrize("setting", ["", "set client_min_messages = warning"])
+async def test_what_a_function_warns_of_is_not_logged(
+    hooked: Engine, step: Any, log: io.StringIO, setting: str
+) -> None:
+    add_function(hooked)
+    hooked.connection.execute(
+        f"""
+        create or replace function app.score(enrollment dripdrop.enrollments, context jsonb)
+        returns jsonb language plpgsql security definer {setting} as $$
+        begin
+          raise warning 'about %', context ->> 'secret' using detail = context ->> 'secret';
+          return to_jsonb(85);
+        end $$
+    """.encode()
+    )
+    execution = waiting(hooked, data={"email": "sam@example.com", "secret": SECRET})
+    await step()
+    assert hooks_of(hooked, execution) == {"score": {"value": 85}}
+    assert SECRET not in log.getvalue()
+
+
 async def test_the_timeout_of_one_function_is_not_the_next_ones(hooked: Engine, step: Any) -> None:
     add_function(hooked, "select to_jsonb(current_setting('statement_timeout'))", timeout_ms=7000)
     first = waiting(hooked, "ada")

@@ -413,3 +413,49 @@ def test_a_circuit_that_cannot_be_written_costs_no_outcome(
     journey.record(journey.claim(), "unreachable")
     assert states(journey, people) == {"scheduled"}
     assert warnings == [f'the circuit of sender "{sender.name}" could not be written: no circuits']
+
+
+WAKES: dict[str, tuple[Callable[[Engine, UUID], object], Callable[[Engine, UUID], object]]] = {
+    "a pause": (
+        lambda engine, sender: engine.pause_sending(TENANT),
+        lambda engine, sender: engine.resume_sending(TENANT),
+    ),
+    "a rest": (
+        lambda engine, sender: engine.pause_adapter(TENANT, sender),
+        lambda engine, sender: engine.resume_adapter(TENANT, sender),
+    ),
+    "a limit": (
+        lambda engine, sender: engine.set_adapter_limits(
+            TENANT, sender, daily_cap=1, min_gap_seconds=3600
+        ),
+        lambda engine, sender: engine.set_adapter_limits(TENANT, sender),
+    ),
+    "a switch": (
+        lambda engine, sender: engine.update_channel_adapter(TENANT, sender, active=False),
+        lambda engine, sender: engine.update_channel_adapter(TENANT, sender, active=True),
+    ),
+}
+"""By what messages wait for: how it begins, and what an operator calls to end it."""
+
+
+@pytest.mark.parametrize("what", WAKES)
+def test_one_row_that_cannot_be_written_refuses_no_operators_call_and_holds_back_nobody(
+    journey: Engine, clock: Clock, what: str
+) -> None:
+    stop, go_on = WAKES[what]
+    sender = journey.get_default_adapter(TENANT, "email").id
+    people, poison = crowd(journey)
+    stop(journey, sender)
+    journey.deliver()
+    waiting = [person for person in people if journey.last(person).waits_for]
+    assert len(waiting) >= GOOD - 1
+    assert journey.last(poison).waits_for
+    with refusing(journey, "P0004", poison):
+        go_on(journey, sender)
+        assert {journey.last(person).waits_for for person in waiting} == {None}
+        assert journey.last(poison).waits_for
+    for _ in range(2):
+        clock.advance(days=1)
+        journey.reconcile()
+        journey.deliver()
+    assert states(journey, [*people, poison]) == {"sent"}

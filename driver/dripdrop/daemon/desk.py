@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -79,6 +79,15 @@ class Desk:
         set_json_dumps(orjson.dumps, connection)
         set_json_loads(read_json, connection)
         connection.add_notice_handler(self._warned)
+
+    @contextmanager
+    def unheard(self, connection: psycopg.AsyncConnection[Any]) -> Iterator[None]:
+        """Let a connection's warnings go unlogged: the application's own words may hold data."""
+        connection.remove_notice_handler(self._warned)
+        try:
+            yield
+        finally:
+            connection.add_notice_handler(self._warned)
 
     def _warned(self, diagnostic: psycopg.errors.Diagnostic) -> None:
         if diagnostic.severity_nonlocalized == "WARNING":

@@ -218,9 +218,10 @@ class Hooks(Stage):
                 assert row is not None
                 end = asyncio.create_task(self._end_session(row[0], seconds + _OVERTIME, late))
                 try:
-                    answer = await database.call_hook(
-                        claim.execution_id, claim.key, claim.enrollment_id
-                    )
+                    with self.desk.unheard(connection):
+                        answer = await database.call_hook(
+                            claim.execution_id, claim.key, claim.enrollment_id
+                        )
                 except psycopg.Error as error:
                     if connection.broken:
                         raise
