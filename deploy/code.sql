@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources a0fb8eb1b6f7cba9.
+-- Of the sources 9173f746733e5f41.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1197,7 +1197,7 @@ as $expected$
 ["function", "_failed_hook(hooks jsonb, template jsonb)", "37bde75d 5ed3d6aed2f1eea1"],
 ["function", "_fault_problems(at timestamp with time zone)", "72a46d52 b1e0d3f09ffd1aa3"],
 ["function", "_field(kind text, field text, type text, description text, hint", "76b27eb4 632398e19e1b2c59"],
-["function", "_field_faults(kind text, document jsonb)", "e7c9f7d7 fde584723c55a591"],
+["function", "_field_faults(kind text, document jsonb)", "e7c9f7d7 ea3ef3754c2bda4e"],
 ["function", "_fields_given(document jsonb)", "22b9043c 44603ffcdb94beed"],
 ["function", "_fields_hint(kind text, settings boolean)", "95b017d5 7c53de0ffe1cd033"],
 ["function", "_fire_side_steps(events dripdrop.events[], enrollments uuid[], ", "9398bc43 b3f5686c4ad12faa"],
@@ -5236,7 +5236,7 @@ begin
     missing := v_value is null;
     v_fault := dripdrop._value_fault(
       v_row.type, v_row.choices, v_row.pattern, v_row.minimum, v_row.maximum,
-      coalesce(v_value, 'null')
+      coalesce(v_value, '""')
     );
     continue when v_fault.message is null and not missing;
     errcode := coalesce(v_row.errcode, v_fault.errcode, v_kind.errcode, 'ZD201');

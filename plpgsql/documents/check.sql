@@ -311,7 +311,7 @@ begin
     missing := v_value is null;
     v_fault := dripdrop._value_fault(
       v_row.type, v_row.choices, v_row.pattern, v_row.minimum, v_row.maximum,
-      coalesce(v_value, 'null')
+      coalesce(v_value, '""')
     );
     continue when v_fault.message is null and not missing;
     errcode := coalesce(v_row.errcode, v_fault.errcode, v_kind.errcode, 'ZD201');

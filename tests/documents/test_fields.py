@@ -51,6 +51,14 @@ def test_every_choice_and_no_other_word_is_taken(engine: Engine, kind: str) -> N
         assert refusal.value.diag.column_name == row.field
 
 
+def test_what_is_missing_is_refused_with_what_belongs_there(engine: Engine) -> None:
+    with engine.refused(InvalidArgument) as refusal:
+        engine.rows("select dripdrop._check_document('{}', 'sequence')")
+    assert refusal.value.diag.column_name == "key"
+    assert "lower-case letters" in (refusal.value.diag.message_hint or "")
+    assert "begin with" in (refusal.value.diag.message_hint or "")
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_the_schema_takes_the_examples(engine: Engine, path: Path) -> None:
     judge = validator(engine)
