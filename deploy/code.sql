@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 9173f746733e5f41.
+-- Of the sources a872260db0c7dfb2.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1519,7 +1519,7 @@ as $expected$
 ["function", "call_hook(execution_id uuid, key text, enrollment_id uuid)", "2cae744b 9d4e9522d4df6bcb"],
 ["function", "channels()", "d0834aeb 426e7198b5e82953"],
 ["function", "check_schema()", "cfa2d2c7 bf109fadea27d208"],
-["function", "check_thresholds()", "b1480973 e027ecfb65698b60"],
+["function", "check_thresholds()", "b1480973 90504f6d121ae6f7"],
 ["function", "claim_hooks(batch_size integer, visibility interval, busy jsonb", "62c00ee9 25d637491a5ce752"],
 ["function", "claim_renders(batch_size integer, visibility interval)", "06cd0bde ab25da4871633908"],
 ["function", "claim_sends(channel text, batch_size integer, lease interval, p", "45272bab eb0635bfa1264cae"],
@@ -10815,16 +10815,25 @@ begin
       and t.thresholds is not null
     order by a.id
   loop
-    select a.* into v_adapter
-    from dripdrop.channel_adapters as a
-    where a.id = v_breach.id
-    for no key update skip locked;
-    -- Another check, or an operator, may have been quicker or be at it: the next check looks again.
-    continue when not found
-      or dripdrop._rests(v_adapter.health_state, v_adapter.resting_until, v_now);
-    v_adapter := dripdrop._rest(
-      v_adapter, v_breach.until, v_breach.reason, v_breach.detail, v_now
-    );
+    begin
+      select a.* into v_adapter
+      from dripdrop.channel_adapters as a
+      where a.id = v_breach.id
+      for no key update skip locked;
+      -- Another check, or an operator, may have been quicker or be at it: the next looks again.
+      continue when not found
+        or dripdrop._rests(v_adapter.health_state, v_adapter.resting_until, v_now);
+      v_adapter := dripdrop._rest(
+        v_adapter, v_breach.until, v_breach.reason, v_breach.detail, v_now
+      );
+    exception
+      when sqlstate '40001' or sqlstate '40P01' then
+        raise;
+      when others or assert_failure then
+        raise warning 'sender "%" cannot be let rest: %', v_adapter.name, left(sqlerrm, 200) using
+          errcode = sqlstate, hint = 'It is tried again by the next check; the others rest.';
+        continue;
+    end;
     return query
     select
       v_adapter.tenant_key, v_adapter.id, v_adapter.name, v_breach.reason, v_breach.rate,

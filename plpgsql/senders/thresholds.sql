@@ -180,16 +180,25 @@ begin
       and t.thresholds is not null
     order by a.id
   loop
-    select a.* into v_adapter
-    from dripdrop.channel_adapters as a
-    where a.id = v_breach.id
-    for no key update skip locked;
-    -- Another check, or an operator, may have been quicker or be at it: the next check looks again.
-    continue when not found
-      or dripdrop._rests(v_adapter.health_state, v_adapter.resting_until, v_now);
-    v_adapter := dripdrop._rest(
-      v_adapter, v_breach.until, v_breach.reason, v_breach.detail, v_now
-    );
+    begin
+      select a.* into v_adapter
+      from dripdrop.channel_adapters as a
+      where a.id = v_breach.id
+      for no key update skip locked;
+      -- Another check, or an operator, may have been quicker or be at it: the next looks again.
+      continue when not found
+        or dripdrop._rests(v_adapter.health_state, v_adapter.resting_until, v_now);
+      v_adapter := dripdrop._rest(
+        v_adapter, v_breach.until, v_breach.reason, v_breach.detail, v_now
+      );
+    exception
+      when sqlstate '40001' or sqlstate '40P01' then
+        raise;
+      when others or assert_failure then
+        raise warning 'sender "%" cannot be let rest: %', v_adapter.name, left(sqlerrm, 200) using
+          errcode = sqlstate, hint = 'It is tried again by the next check; the others rest.';
+        continue;
+    end;
     return query
     select
       v_adapter.tenant_key, v_adapter.id, v_adapter.name, v_breach.reason, v_breach.rate,

@@ -246,6 +246,23 @@ def test_each_sender_is_counted_by_itself(engine: Engine, sender: Any) -> None:
     assert [name for name, *_ in checked(engine)] == ["b"]
 
 
+def test_a_sender_that_cannot_be_written_keeps_no_other_from_its_rest(
+    engine: Engine, sender: Any
+) -> None:
+    second = engine.create_channel_adapter(TENANT, "second", "email", "smtp").id
+    for each in (sender, second):
+        happened(engine, each, sent=1000, complaints=4)
+    engine.connection.execute("""
+        create function public.refuse() returns trigger language plpgsql as $$
+        begin assert new.name <> 'post', 'not this one'; return new; end $$;
+        create trigger refuse before update on dripdrop.channel_adapters
+        for each row execute function public.refuse();
+    """)
+    assert [name for name, *_ in checked(engine)] == ["second"]
+    engine.connection.execute("drop function public.refuse() cascade")
+    assert [name for name, *_ in checked(engine)] == ["post"]
+
+
 def test_malformed_events_harm_nothing(engine: Engine, sender: Any) -> None:
     happened(engine, sender, sent=100, hard=2)
     for data in ("[]", '"x"', "null", '{"hard": "maybe"}', '{"hard": {}}', '{"adapter_id": "x"}'):

@@ -21,6 +21,7 @@ class Reconcile(Stage):
         """Look over everything that is under way."""
         async with self.desk.database() as database:
             counts = await database.reconcile(self.desk.settings.unknown_grace)
+        async with self.desk.database() as database:
             for rest in await database.check_thresholds():
                 self.desk.log.warning(
                     "sender_rests",
