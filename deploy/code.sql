@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources a872260db0c7dfb2.
+-- Of the sources 4b3d1b916ecee569.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1230,7 +1230,7 @@ as $expected$
 ["function", "_hold(things integer[])", "bad99d7b f1a9cb11d3dd1ad0"],
 ["function", "_hold_behind_circuits(executions uuid[], circuits uuid[], at ti", "870492d5 50f1eea82da775e2"],
 ["function", "_hold_class()", "2dba2454 7629c24eb040efeb"],
-["function", "_hold_executions(decisions dripdrop._decision[], at timestamp w", "8b0e6073 5634333243655544"],
+["function", "_hold_executions(decisions dripdrop._decision[], at timestamp w", "8b0e6073 fa83aba391236179"],
 ["function", "_hold_for_enrollments(executions uuid[], at timestamp with time", "f08c1186 55539d0650321d31"],
 ["function", "_hook(tenant_key text, key text)", "6020c74d 5d91e29febf00c99"],
 ["function", "_hook_answer(answer jsonb, response_path text, response_type te", "3b084520 c157711d7609c11b"],
@@ -7842,10 +7842,20 @@ as $$
       recipient = d.recipient,
       line_id = d.line_id,
       circuit_id = case
-        when d.waits_for = 'circuit' then (
-          select c.id
-          from dripdrop.sender_states as c
-          where c.adapter_id = d.adapter_id and c.host = '' and c.ended_at is null
+        when d.waits_for = 'circuit' then coalesce(
+          (
+            select c.id
+            from dripdrop.sender_states as c
+            where c.adapter_id = d.adapter_id and c.host = '' and c.ended_at is null
+          ),
+          -- It has closed since it was looked at: the next tick wakes whoever waits for it.
+          (
+            select c.id
+            from dripdrop.sender_states as c
+            where c.adapter_id = d.adapter_id and c.host = ''
+            order by c.ended_at desc
+            limit 1
+          )
         )
       end,
       reason = d.reason,

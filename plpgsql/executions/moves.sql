@@ -133,10 +133,20 @@ as $$
       recipient = d.recipient,
       line_id = d.line_id,
       circuit_id = case
-        when d.waits_for = 'circuit' then (
-          select c.id
-          from dripdrop.sender_states as c
-          where c.adapter_id = d.adapter_id and c.host = '' and c.ended_at is null
+        when d.waits_for = 'circuit' then coalesce(
+          (
+            select c.id
+            from dripdrop.sender_states as c
+            where c.adapter_id = d.adapter_id and c.host = '' and c.ended_at is null
+          ),
+          -- It has closed since it was looked at: the next tick wakes whoever waits for it.
+          (
+            select c.id
+            from dripdrop.sender_states as c
+            where c.adapter_id = d.adapter_id and c.host = ''
+            order by c.ended_at desc
+            limit 1
+          )
         )
       end,
       reason = d.reason,
