@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 4b3d1b916ecee569.
+-- Of the sources bb23082598a0b1d5.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1127,7 +1127,7 @@ as $expected$
 ["function", "_choose_pointers(executions uuid[], fences integer[], rooms jso", "53f81ade 358df2459e9b0b59"],
 ["function", "_circuit_problems(at timestamp with time zone)", "72a46d52 7147dc696abfe2b7"],
 ["function", "_circuits_of(executions uuid[])", "fd5e8487 a33d37b8784a9d08"],
-["function", "_classified_results(results dripdrop._send_result[], at timesta", "ea690717 45a39c3902fb4b6d"],
+["function", "_classified_results(results dripdrop._send_result[], at timesta", "ea690717 3e461d543bc1d555"],
 ["function", "_classify(channel text, provider text, stage text, code text, d", "45b99e1f a891f816adf3f97b"],
 ["function", "_close_circuits_ahead(executions uuid[], at timestamp with time", "f08c1186 94ebbab837b43904"],
 ["function", "_coerced(value text, response_type text)", "3a2b2d3c 76d70893c79c0243"],
@@ -23680,8 +23680,9 @@ comment on function dripdrop._read_results(jsonb) is
 
 -- What a server said is looked up in reply_codes(). One message that no server takes must not have
 -- its sender rest again and again: it has its failure for itself when it was put down to the server
--- before and others have got through since, and when the server took others within the last minute
--- and has refused only this recipient or these words.
+-- before and others have got through since, and when the server took others just before and has
+-- refused, or broken off at, only this recipient or these words. Just before is less than the
+-- shortest rest: what tries a server that was found away proves nothing by it.
 create or replace function dripdrop._classified_results(
   results dripdrop._send_result[],
   at timestamptz
@@ -23709,7 +23710,7 @@ begin
               and (
                 (
                   split_part(r.stage, '.', 1) in ('recipient', 'content')
-                  and a.last_send_at > _classified_results.at - interval '1 minute'
+                  and a.last_send_at > _classified_results.at - interval '30 seconds'
                 )
                 or exists (
                   select from dripdrop.sender_states as s

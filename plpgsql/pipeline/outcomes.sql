@@ -50,8 +50,9 @@ comment on function dripdrop._read_results(jsonb) is
 
 -- What a server said is looked up in reply_codes(). One message that no server takes must not have
 -- its sender rest again and again: it has its failure for itself when it was put down to the server
--- before and others have got through since, and when the server took others within the last minute
--- and has refused only this recipient or these words.
+-- before and others have got through since, and when the server took others just before and has
+-- refused, or broken off at, only this recipient or these words. Just before is less than the
+-- shortest rest: what tries a server that was found away proves nothing by it.
 create or replace function dripdrop._classified_results(
   results dripdrop._send_result[],
   at timestamptz
@@ -79,7 +80,7 @@ begin
               and (
                 (
                   split_part(r.stage, '.', 1) in ('recipient', 'content')
-                  and a.last_send_at > _classified_results.at - interval '1 minute'
+                  and a.last_send_at > _classified_results.at - interval '30 seconds'
                 )
                 or exists (
                   select from dripdrop.sender_states as s

@@ -405,3 +405,24 @@ async def test_a_from_of_the_messages_own_is_told_from_the_senders(
     assert (own.stage, own.response["stage"]) == ("sender.author", "sender")
     for payload in (HELLO, HELLO | {"from": "Ada at Acme <Hello@example.org>"}):
         assert (await channel.send(message(payload))).stage == "sender"
+
+
+@pytest.mark.parametrize(
+    ("step", "reply", "stage", "code"),
+    [
+        ("RCPT", "299 well", "recipient", "invalid_reply"),
+        ("RCPT", None, "recipient", "connection_lost"),
+        ("DATA", "299 well", "content", "invalid_reply"),
+    ],
+)
+async def test_where_a_server_broke_off_is_told(
+    open_: Open,
+    scripted_server: ScriptedServers,
+    step: str,
+    reply: str | None,
+    stage: str,
+    code: str,
+) -> None:
+    server = await scripted_server(**{step: reply})
+    outcome = await opened(open_, server).send(message(HELLO))
+    assert (outcome.kind, outcome.stage, outcome.code) == ("unreachable", stage, code)

@@ -215,6 +215,38 @@ def test_a_refusal_of_one_recipient_is_no_word_on_a_server_that_has_just_taken_o
     assert circuit(journey).state == "resting"
 
 
+def test_a_connection_lost_at_one_recipient_is_no_word_on_a_server_that_has_just_taken_others(
+    journey: Engine, clock: Clock
+) -> None:
+    journey.join("good")
+    journey.deliver()
+    enrollment = journey.join("bad")
+    clock.advance(seconds=29)
+    lost = {"code": "connection_lost", "stage": "recipient"}
+    journey.deliver("unreachable", **lost)
+    assert journey.list_circuits(TENANT) == []
+    waiting = journey.last(enrollment.id)
+    assert (waiting.state, waiting.reason, waiting.retry_count) == (
+        "scheduled",
+        "connection_lost",
+        1,
+    )
+    clock.advance(minutes=2)
+    journey.deliver("unreachable", **lost)
+    assert circuit(journey).state == "resting"
+    assert journey.last(enrollment.id).retry_count == 1
+
+
+def test_a_connection_that_fails_opens_the_circuit_whatever_was_taken_before(
+    journey: Engine,
+) -> None:
+    journey.join("good")
+    journey.deliver()
+    journey.join("next")
+    journey.deliver("unreachable", code="connect_error")
+    assert circuit(journey).state == "resting"
+
+
 def test_a_sender_of_a_rotation_that_is_away_passes_its_messages_on(
     engine: Engine, clock: Clock
 ) -> None:

@@ -74,7 +74,8 @@ class SMTPChannel:
         except Refused as error:
             return self._refused(error)
         except Away as error:
-            return Outcome(error.kind, error.code, self._adapter.redact(error.detail))
+            detail = self._adapter.redact(error.detail)
+            return Outcome(error.kind, error.code, detail, stage=error.stage or "")
 
     async def aclose(self) -> None:
         """Say goodbye on the connections that are not sending."""
@@ -99,9 +100,10 @@ class SMTPChannel:
             if Email.has_own_sender(message, self._adapter.option("from")):
                 raise Refused(f"{error.stage}.author", error.code, error.text) from None
             raise
-        except Away:
+        except Away as error:
             if session.reused and not message.handover.begun:
                 raise _Stale from None
+            error.stage = session.stage
             raise
         finally:
             self._pool.give_back(session, usable)

@@ -40,7 +40,10 @@ class Refused(Exception):
 
 
 class Away(Exception):
-    """There is no talking to the server; with kind `auth_error`, because of the account."""
+    """There is no talking to the server; with kind `auth_error`, because of the account.
+
+    `stage` says where, once a message was being handed over.
+    """
 
     def __init__(
         self, code: str, detail: str, kind: Literal["unreachable", "auth_error"] = "unreachable"
@@ -50,6 +53,7 @@ class Away(Exception):
         self.code = code
         self.detail = detail
         self.kind = kind
+        self.stage: Stage | None = None
 
 
 @dataclass
