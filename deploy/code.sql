@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources bb23082598a0b1d5.
+-- Of the sources 90d3cbf452dcd3f1.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1046,7 +1046,8 @@ as $expected$
 ["function", "_breach(adapter_id uuid, thresholds jsonb, since timestamp with", "fc727b7b d6d8673b6195378a"],
 ["function", "_business_days_after(from_time timestamp with time zone, days i", "26c5aa2d 4024164f837e1db3"],
 ["function", "_call_function(function regprocedure, enrollment dripdrop.enrol", "4739ce17 b76dbe782c030ae7"],
-["function", "_callable_places(wanted dripdrop._wanted_hook[], busy jsonb, fu", "5b0b2f85 f7628bb7317f0c32"],
+["function", "_callable_places(wanted dripdrop._wanted_hook[], busy jsonb, fu", "5b0b2f85 6c677b2d6b4b6e94"],
+["function", "_calls_by_tenant(busy jsonb)", "9de73603 104f52e983d60397"],
 ["function", "_can_be_suppressed(form text, recipient text)", "b1100c73 d59d94a21c9d38ba"],
 ["function", "_cancel_executions(executions uuid[], reason text, at timestamp", "36ae4d73 35e7f56c6ef02211"],
 ["function", "_canonical_comparison(condition jsonb, path text)", "577ac2a8 a26258c155f1c0de"],
@@ -1211,7 +1212,7 @@ as $expected$
 ["function", "_free_of_stops(executions uuid[])", "fa8fbcb7 3c28380c7bd6453c"],
 ["function", "_free_places(kind text, hook jsonb, busy jsonb)", "7a5890ae 19efa55c8840ac1e"],
 ["function", "_frequency_caps_of(steps uuid[], adapters uuid[])", "30da01ab 49c31b81b651c0f4"],
-["function", "_full_hooks(busy jsonb, functions integer)", "0d2b1714 7342293b9d27eeb3"],
+["function", "_full_hooks(busy jsonb, functions integer, batch_size integer)", "05a1ae3e e73177256269b1d2"],
 ["function", "_function_fault(function regprocedure)", "9ac8a9b4 f69f48e74de0d70d"],
 ["function", "_function_named(function text)", "97d57072 693eff7e922a54d3"],
 ["function", "_gates(executions uuid[], at timestamp with time zone, asked_by", "bda0ad4e b9d30a1f08c40a12"],
@@ -1336,6 +1337,7 @@ as $expected$
 ["function", "_pending_hooks(questions uuid[], messages bigint[], executions ", "f89d5fea 6036d3f4667ef340"],
 ["function", "_pick_probes(executions uuid[], at timestamp with time zone)", "f3e37692 d6b7690f309719dd"],
 ["function", "_place_class()", "2dba2454 bf879157cf655f13"],
+["function", "_places_per_tenant(kind text, busy jsonb, free integer)", "daa83233 626765607b4e2005"],
 ["function", "_plan_first(sequence_version_id uuid, enrollments uuid[], start", "d5f7db2b 5f5d7169289ed783"],
 ["function", "_plan_steps(enrollments uuid[], steps uuid[], at timestamp with", "2114d4b7 40bd96d83ce18db2"],
 ["function", "_planned_steps(steps uuid[])", "f482b690 9487d821cff324d6"],
@@ -1357,7 +1359,7 @@ as $expected$
 ["function", "_quoted(value text)", "86976669 71cb321c14f11a37"],
 ["function", "_rates_of(steps uuid[], adapters uuid[])", "30da01ab 4376485b12362172"],
 ["function", "_read_events(tenant_key text, events jsonb, at timestamp with t", "730f7aeb 88f1c816258608bd"],
-["function", "_read_hook_pointers(steps uuid[], batch_size integer, at timest", "98afe79a 4e10718b64af90a7"],
+["function", "_read_hook_pointers(steps uuid[], busy jsonb, batch_size intege", "33b73221 31ee61c6e02643da"],
 ["function", "_read_queue(queue text, visibility_seconds integer, batch_size ", "55a75006 57bd6a6514d7f998"],
 ["function", "_read_renders(results jsonb)", "ad9cbbb2 97fa429c48f1d490"],
 ["function", "_read_results(results jsonb)", "c0a0c713 c66baba03d10f240"],
@@ -1520,7 +1522,7 @@ as $expected$
 ["function", "channels()", "d0834aeb 426e7198b5e82953"],
 ["function", "check_schema()", "cfa2d2c7 bf109fadea27d208"],
 ["function", "check_thresholds()", "b1480973 90504f6d121ae6f7"],
-["function", "claim_hooks(batch_size integer, visibility interval, busy jsonb", "62c00ee9 25d637491a5ce752"],
+["function", "claim_hooks(batch_size integer, visibility interval, busy jsonb", "62c00ee9 809c27d676a654a0"],
 ["function", "claim_renders(batch_size integer, visibility interval)", "06cd0bde ab25da4871633908"],
 ["function", "claim_sends(channel text, batch_size integer, lease interval, p", "45272bab eb0635bfa1264cae"],
 ["function", "complete_hooks(results jsonb)", "c93d9740 abda59c4daa9c5cb"],
@@ -23020,7 +23022,47 @@ $$;
 
 comment on function dripdrop._check_busy(jsonb) is 'Raises ZD201 on what does not count calls.';
 
-create or replace function dripdrop._full_hooks(busy jsonb, functions int)
+-- A function that all tenants share counts as another tenant's.
+create or replace function dripdrop._calls_by_tenant(busy jsonb)
+returns table (kind text, tenant_key text, calls int)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select h.kind, h.tenant_key, sum((busy ->> h.id::text)::int)::int
+  from (
+    select 'http' as kind, n.id, coalesce(n.tenant_key, '') as tenant_key
+    from dripdrop.http_hooks as n
+    where n.id in (select k.id::uuid from jsonb_object_keys(busy) as k (id))
+    union all
+    select 'sql', n.id, coalesce(n.tenant_key, '')
+    from dripdrop.hooks as n
+    where n.id in (select k.id::uuid from jsonb_object_keys(busy) as k (id))
+  ) as h
+  group by h.kind, h.tenant_key
+$$;
+
+comment on function dripdrop._calls_by_tenant(jsonb) is
+  'How many calls of each tenant''s hooks a caller has under way.';
+
+-- One tenant has half of all places at most: whoever comes next need not wait for its endpoints and
+-- functions.
+create or replace function dripdrop._places_per_tenant(kind text, busy jsonb, free int)
+returns int
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select greatest((free + coalesce(sum(c.calls), 0) + 1) / 2, 1)::int
+  from dripdrop._calls_by_tenant(busy) as c
+  where c.kind = _places_per_tenant.kind
+$$;
+
+comment on function dripdrop._places_per_tenant(text, jsonb, int) is
+  'How many calls of one tenant''s hooks of a kind a caller may have under way, who has so many '
+  'places free.';
+
+create or replace function dripdrop._full_hooks(busy jsonb, functions int, batch_size int)
 returns uuid[]
 language sql
 stable
@@ -23035,10 +23077,21 @@ as $$
     select h.id
     from dripdrop.hooks as h
     where functions <= 0 or (busy ->> h.id::text)::int >= 2
+    union all
+    select h.id
+    from dripdrop._calls_by_tenant(busy) as c
+    join dripdrop.http_hooks as h on coalesce(h.tenant_key, '') = c.tenant_key
+    where c.kind = 'http' and c.calls >= dripdrop._places_per_tenant('http', busy, batch_size)
+    union all
+    select h.id
+    from dripdrop._calls_by_tenant(busy) as c
+    join dripdrop.hooks as h on coalesce(h.tenant_key, '') = c.tenant_key
+    where c.kind = 'sql' and c.calls >= dripdrop._places_per_tenant('sql', busy, functions)
   )
 $$;
 
-comment on function dripdrop._full_hooks(jsonb, int) is 'The hooks that have no place for a call.';
+comment on function dripdrop._full_hooks(jsonb, int, int) is
+  'The hooks that have no place for a call.';
 
 create or replace function dripdrop._steps_waiting_for(hooks uuid[])
 returns uuid[]
@@ -23072,6 +23125,7 @@ comment on function dripdrop._steps_waiting_for(uuid[]) is
 -- raises  ZD120 the queue does not exist
 create or replace function dripdrop._read_hook_pointers(
   steps uuid[],
+  busy jsonb,
   batch_size int,
   at timestamptz
 )
@@ -23079,6 +23133,8 @@ returns table (message_id bigint, execution uuid, fence int)
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_most int := dripdrop._places_per_tenant('http', busy, batch_size);
 begin
   return query
   with waiting as materialized (
@@ -23111,6 +23167,10 @@ begin
   from chosen as c
   join pgmq.q_dripdrop_hooks as m
     on m.msg_id = c.msg_id and (m.read_ct = 0 or m.vt <= _read_hook_pointers.at)
+  left join dripdrop._calls_by_tenant(busy) as b
+    on b.kind = 'http' and b.tenant_key = coalesce(c.tenant_key, '')
+  where c.turn <= v_most - coalesce(b.calls, 0)
+    or c.execution is null
   order by c.turn, c.msg_id
   for update of m skip locked;
 exception
@@ -23120,7 +23180,7 @@ exception
 end
 $$;
 
-comment on function dripdrop._read_hook_pointers(uuid[], int, timestamptz) is
+comment on function dripdrop._read_hook_pointers(uuid[], jsonb, int, timestamptz) is
   'Pointers to executions that wait for their hooks, locked.';
 
 -- A caller that dies has changed nothing: what it took is handed out again.
@@ -23186,7 +23246,7 @@ create or replace function dripdrop._callable_places(
 )
 returns bigint[]
 language sql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
   select array(
@@ -23202,9 +23262,16 @@ as $$
             w.kind <> 'sql'
             or functions
             >= dense_rank() over (partition by w.kind, w.error is null order by w.place)
+            and dripdrop._places_per_tenant('sql', busy, functions) - coalesce(c.calls, 0)
+            >= dense_rank() over (
+              partition by w.kind, w.error is null, coalesce(h.tenant_key, '') order by w.place
+            )
           )
         ) as fits
       from unnest(wanted) as w
+      left join dripdrop.hooks as h on w.kind = 'sql' and h.id = (w.hook ->> 'id')::uuid
+      left join dripdrop._calls_by_tenant(busy) as c
+        on c.kind = 'sql' and c.tenant_key = coalesce(h.tenant_key, '') and w.kind = 'sql'
     ) as w
     group by w.place
     having bool_and(w.fits)
@@ -23528,7 +23595,7 @@ begin
     raise exception 'functions % is no count', coalesce(functions::text, 'null') using
       errcode = 'ZD201', column = 'functions', hint = 'Pass how many may ask SQL functions, or 0.';
   end if;
-  v_full := dripdrop._full_hooks(busy, functions);
+  v_full := dripdrop._full_hooks(busy, functions, batch_size);
   v_rules_of := dripdrop._take_rules_to_ask(
     v_full, least(batch_size, functions), v_now + visibility, v_now
   );
@@ -23538,7 +23605,7 @@ begin
     coalesce(array_agg(m.fence), '{}')
   into v_messages, v_executions, v_fences
   from dripdrop._read_hook_pointers(
-    dripdrop._steps_waiting_for(v_full), batch_size - cardinality(v_rules_of), v_now
+    dripdrop._steps_waiting_for(v_full), busy, batch_size - cardinality(v_rules_of), v_now
   ) as m;
   return query
   select c.*

@@ -70,7 +70,47 @@ $$;
 
 comment on function dripdrop._check_busy(jsonb) is 'Raises ZD201 on what does not count calls.';
 
-create or replace function dripdrop._full_hooks(busy jsonb, functions int)
+-- A function that all tenants share counts as another tenant's.
+create or replace function dripdrop._calls_by_tenant(busy jsonb)
+returns table (kind text, tenant_key text, calls int)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select h.kind, h.tenant_key, sum((busy ->> h.id::text)::int)::int
+  from (
+    select 'http' as kind, n.id, coalesce(n.tenant_key, '') as tenant_key
+    from dripdrop.http_hooks as n
+    where n.id in (select k.id::uuid from jsonb_object_keys(busy) as k (id))
+    union all
+    select 'sql', n.id, coalesce(n.tenant_key, '')
+    from dripdrop.hooks as n
+    where n.id in (select k.id::uuid from jsonb_object_keys(busy) as k (id))
+  ) as h
+  group by h.kind, h.tenant_key
+$$;
+
+comment on function dripdrop._calls_by_tenant(jsonb) is
+  'How many calls of each tenant''s hooks a caller has under way.';
+
+-- One tenant has half of all places at most: whoever comes next need not wait for its endpoints and
+-- functions.
+create or replace function dripdrop._places_per_tenant(kind text, busy jsonb, free int)
+returns int
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select greatest((free + coalesce(sum(c.calls), 0) + 1) / 2, 1)::int
+  from dripdrop._calls_by_tenant(busy) as c
+  where c.kind = _places_per_tenant.kind
+$$;
+
+comment on function dripdrop._places_per_tenant(text, jsonb, int) is
+  'How many calls of one tenant''s hooks of a kind a caller may have under way, who has so many '
+  'places free.';
+
+create or replace function dripdrop._full_hooks(busy jsonb, functions int, batch_size int)
 returns uuid[]
 language sql
 stable
@@ -85,10 +125,21 @@ as $$
     select h.id
     from dripdrop.hooks as h
     where functions <= 0 or (busy ->> h.id::text)::int >= 2
+    union all
+    select h.id
+    from dripdrop._calls_by_tenant(busy) as c
+    join dripdrop.http_hooks as h on coalesce(h.tenant_key, '') = c.tenant_key
+    where c.kind = 'http' and c.calls >= dripdrop._places_per_tenant('http', busy, batch_size)
+    union all
+    select h.id
+    from dripdrop._calls_by_tenant(busy) as c
+    join dripdrop.hooks as h on coalesce(h.tenant_key, '') = c.tenant_key
+    where c.kind = 'sql' and c.calls >= dripdrop._places_per_tenant('sql', busy, functions)
   )
 $$;
 
-comment on function dripdrop._full_hooks(jsonb, int) is 'The hooks that have no place for a call.';
+comment on function dripdrop._full_hooks(jsonb, int, int) is
+  'The hooks that have no place for a call.';
 
 create or replace function dripdrop._steps_waiting_for(hooks uuid[])
 returns uuid[]
@@ -122,6 +173,7 @@ comment on function dripdrop._steps_waiting_for(uuid[]) is
 -- raises  ZD120 the queue does not exist
 create or replace function dripdrop._read_hook_pointers(
   steps uuid[],
+  busy jsonb,
   batch_size int,
   at timestamptz
 )
@@ -129,6 +181,8 @@ returns table (message_id bigint, execution uuid, fence int)
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_most int := dripdrop._places_per_tenant('http', busy, batch_size);
 begin
   return query
   with waiting as materialized (
@@ -161,6 +215,10 @@ begin
   from chosen as c
   join pgmq.q_dripdrop_hooks as m
     on m.msg_id = c.msg_id and (m.read_ct = 0 or m.vt <= _read_hook_pointers.at)
+  left join dripdrop._calls_by_tenant(busy) as b
+    on b.kind = 'http' and b.tenant_key = coalesce(c.tenant_key, '')
+  where c.turn <= v_most - coalesce(b.calls, 0)
+    or c.execution is null
   order by c.turn, c.msg_id
   for update of m skip locked;
 exception
@@ -170,7 +228,7 @@ exception
 end
 $$;
 
-comment on function dripdrop._read_hook_pointers(uuid[], int, timestamptz) is
+comment on function dripdrop._read_hook_pointers(uuid[], jsonb, int, timestamptz) is
   'Pointers to executions that wait for their hooks, locked.';
 
 -- A caller that dies has changed nothing: what it took is handed out again.
@@ -236,7 +294,7 @@ create or replace function dripdrop._callable_places(
 )
 returns bigint[]
 language sql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
   select array(
@@ -252,9 +310,16 @@ as $$
             w.kind <> 'sql'
             or functions
             >= dense_rank() over (partition by w.kind, w.error is null order by w.place)
+            and dripdrop._places_per_tenant('sql', busy, functions) - coalesce(c.calls, 0)
+            >= dense_rank() over (
+              partition by w.kind, w.error is null, coalesce(h.tenant_key, '') order by w.place
+            )
           )
         ) as fits
       from unnest(wanted) as w
+      left join dripdrop.hooks as h on w.kind = 'sql' and h.id = (w.hook ->> 'id')::uuid
+      left join dripdrop._calls_by_tenant(busy) as c
+        on c.kind = 'sql' and c.tenant_key = coalesce(h.tenant_key, '') and w.kind = 'sql'
     ) as w
     group by w.place
     having bool_and(w.fits)
@@ -578,7 +643,7 @@ begin
     raise exception 'functions % is no count', coalesce(functions::text, 'null') using
       errcode = 'ZD201', column = 'functions', hint = 'Pass how many may ask SQL functions, or 0.';
   end if;
-  v_full := dripdrop._full_hooks(busy, functions);
+  v_full := dripdrop._full_hooks(busy, functions, batch_size);
   v_rules_of := dripdrop._take_rules_to_ask(
     v_full, least(batch_size, functions), v_now + visibility, v_now
   );
@@ -588,7 +653,7 @@ begin
     coalesce(array_agg(m.fence), '{}')
   into v_messages, v_executions, v_fences
   from dripdrop._read_hook_pointers(
-    dripdrop._steps_waiting_for(v_full), batch_size - cardinality(v_rules_of), v_now
+    dripdrop._steps_waiting_for(v_full), busy, batch_size - cardinality(v_rules_of), v_now
   ) as m;
   return query
   select c.*

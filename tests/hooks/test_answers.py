@@ -629,7 +629,7 @@ def test_nobody_stands_behind_a_hook_without_places(engine: Engine) -> None:
     engine.create_http_hook(TENANT, version.sequence_id, "score", "https://fast.example.com")
     fast = engine.enroll(TENANT, "other", "User", "sam", {"email": "sam@example.com"})
     engine.tick()
-    claims = engine.claim_hooks(batch_size=4, busy={str(slow.id): 8})
+    claims = engine.claim_hooks(batch_size=10, busy={str(slow.id): 8})
     assert [claim.enrollment_id for claim in claims] == [fast.id]
 
 

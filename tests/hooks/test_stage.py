@@ -132,7 +132,7 @@ async def test_no_more_are_called_at_a_time_than_allowed(
     endpoint.silent = True
     for person in ("ada", "bob", "sam"):
         waiting(hooked, person)
-    async with open_worker(hooks_in_flight=2) as worker:
+    async with open_worker(hooks_in_flight=4) as worker:
         assert await worker.hooks.step()
         assert worker.hooks.in_flight == 2
         assert not await worker.hooks.step()
@@ -286,7 +286,7 @@ async def test_a_hanging_endpoint_takes_no_places_of_others(
     add_function(engine)
     fast = engine.enroll("acme", "other", "User", "sam", {"email": "sam@example.com"})
     engine.tick()
-    async with open_worker(hooks_in_flight=8) as worker:
+    async with open_worker(hooks_in_flight=16) as worker:
         while engine.last(fast.id).hooks is None:
             await worker.hooks.step()
             await asyncio.sleep(0.01)

@@ -18,7 +18,7 @@ from dripdrop.daemon.stage import Stage, drain
 from dripdrop.hooks import HookCaller
 from dripdrop.templates.process import RenderProcess
 
-FUNCTIONS = 4
+FUNCTIONS = 8
 """Executions whose SQL functions are being called at a time; each takes a connection."""
 
 _PORTION = 4 * 1024 * 1024  # characters of answers that are handed in at once
