@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 90d3cbf452dcd3f1.
+-- Of the sources 4096bf032445efbd.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1526,7 +1526,7 @@ as $expected$
 ["function", "claim_renders(batch_size integer, visibility interval)", "06cd0bde ab25da4871633908"],
 ["function", "claim_sends(channel text, batch_size integer, lease interval, p", "45272bab eb0635bfa1264cae"],
 ["function", "complete_hooks(results jsonb)", "c93d9740 abda59c4daa9c5cb"],
-["function", "complete_renders(results jsonb)", "c93d9740 9c33fed199b5c157"],
+["function", "complete_renders(results jsonb)", "c93d9740 380e6a538de3c954"],
 ["function", "complete_sends(results jsonb)", "c93d9740 94e9bc0318f8604e"],
 ["function", "create_channel_adapter(tenant_key text, name text, channel text", "8b7d3d88 aa83cf3a146bd273"],
 ["function", "create_condition(tenant_key text, condition jsonb, step_id uuid", "bf68a2c5 82dbc64935fe114f"],
@@ -22307,11 +22307,13 @@ comment on function dripdrop._read_queue(text, int, int) is
 -- raises  ZD201 results are not a list
 create or replace function dripdrop.complete_renders(results jsonb)
 returns int
-language sql
+language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
-  select dripdrop._record_renders(dripdrop._read_renders(results), dripdrop._now())
+begin
+  return dripdrop._record_renders(dripdrop._read_renders(results), dripdrop._now());
+end
 $$;
 
 comment on function dripdrop.complete_renders(jsonb) is

@@ -8,11 +8,13 @@
 -- raises  ZD201 results are not a list
 create or replace function dripdrop.complete_renders(results jsonb)
 returns int
-language sql
+language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
-  select dripdrop._record_renders(dripdrop._read_renders(results), dripdrop._now())
+begin
+  return dripdrop._record_renders(dripdrop._read_renders(results), dripdrop._now());
+end
 $$;
 
 comment on function dripdrop.complete_renders(jsonb) is

@@ -120,10 +120,11 @@ def test_an_empty_version_is_not_activated(engine: Engine, sequence_id: UUID) ->
 
 
 def test_a_refused_activation_lists_every_problem(engine: Engine, sequence_id: UUID) -> None:
-    adapter = engine.create_channel_adapter(TENANT, "post", "email", "smtp", active=False)
+    adapter = engine.create_channel_adapter(TENANT, "post", "email", "smtp")
     version = engine.create_sequence_version(TENANT, sequence_id)
     for key in ("one", "two"):
         engine.create_step(TENANT, version.id, key, "email", TEMPLATE, adapter=adapter.name)
+    engine.update_channel_adapter(TENANT, adapter.id, active=False)
     with engine.refused(InvalidVersion) as refusal:
         engine.activate_sequence_version(TENANT, version.id)
     detail = refusal.value.diag.message_detail or ""
