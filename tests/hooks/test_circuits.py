@@ -72,7 +72,7 @@ def test_an_endpoint_that_is_still_away_rests_twice_as_long(hooked: Engine, cloc
 def test_one_answer_that_fails_is_no_absence_and_three_in_a_row_are(hooked: Engine) -> None:
     add_hook(hooked)
     crowd(hooked, 5)
-    claims = hooked.claim_hooks(batch_size=4)
+    claims = hooked.claim_hooks(batch_size=8)
     answer(hooked, claims[0], score={"error": "http_500"})
     answer(hooked, claims[1], score={"error": "hook_timeout"})
     assert hooked.list_circuits(TENANT) == []
@@ -85,7 +85,7 @@ def test_one_answer_that_fails_is_no_absence_and_three_in_a_row_are(hooked: Engi
 def test_a_refusal_closes_nothing(hooked: Engine) -> None:
     add_hook(hooked)
     crowd(hooked, 4)
-    for claim in hooked.claim_hooks(batch_size=3):
+    for claim in hooked.claim_hooks(batch_size=6):
         answer(hooked, claim, score={"error": "http_404"})
     assert hooked.list_circuits(TENANT) == []
     assert len(hooked.claim_hooks()) == 1
