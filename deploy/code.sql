@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 4096bf032445efbd.
+-- Of the sources 03beb09643b8e3d8.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1019,8 +1019,8 @@ as $expected$
 ["function", "_activate_ahead(tenant_key text, sequence text, version integer", "ad0beb40 bbc59bebc8f73579"],
 ["function", "_address(form text, written text)", "850fb5f2 edb50e4227337d7a"],
 ["function", "_addressed_execution(tenant_key text, execution_id uuid)", "0819366d 9f2276a19f74501d"],
-["function", "_admit(decisions dripdrop._decision[], at timestamp with time z", "bce6b371 3ac400dd08930b25"],
-["function", "_admit_at_fence(decisions dripdrop._decision[], at timestamp wi", "82c19f12 8a0c2e11d6fee392"],
+["function", "_admit(decisions dripdrop._decision[], at timestamp with time z", "bce6b371 886cb978090a7f87"],
+["function", "_admit_at_fence(decisions dripdrop._decision[], at timestamp wi", "82c19f12 b4a4bdce60ff167a"],
 ["function", "_advance(executions uuid[], at timestamp with time zone, timed_", "c7497d5e 2e925459b315b2e8"],
 ["function", "_advance_failed(executions uuid[], at timestamp with time zone)", "f08c1186 008bb9231aa38ccb"],
 ["function", "_all_fit(limits dripdrop._limit[], counters dripdrop.counters[]", "ebd0165a b91e196318c49b9b"],
@@ -1055,7 +1055,7 @@ as $expected$
 ["function", "_canonical_conditions(conditions jsonb, path text)", "0c95c5ec 10ba53f52d731777"],
 ["function", "_canonical_cron(timing jsonb)", "8f6983df 3ad8b56d5a2b3c10"],
 ["function", "_canonical_definition(tenant_key text, definition jsonb)", "4af5601a 31133ec46a065b14"],
-["function", "_canonical_delay(timing jsonb)", "8f6983df 75921124fd66d9ec"],
+["function", "_canonical_delay(timing jsonb)", "8f6983df 4725fabbc1ab80bf"],
 ["function", "_canonical_event_condition(condition jsonb, path text)", "577ac2a8 161b1dfaf900f586"],
 ["function", "_canonical_event_timing(timing jsonb)", "8f6983df ffe6163aa945f84f"],
 ["function", "_canonical_http_hook(tenant_key text, hook jsonb)", "b7c1af90 e3fa0f98d0f97db4"],
@@ -1236,7 +1236,7 @@ as $expected$
 ["function", "_hook(tenant_key text, key text)", "6020c74d 5d91e29febf00c99"],
 ["function", "_hook_answer(answer jsonb, response_path text, response_type te", "3b084520 c157711d7609c11b"],
 ["function", "_hook_calls(rules_of uuid[], messages bigint[], executions uuid", "3052be55 e00457299e10a7e5"],
-["function", "_hook_calls_but_for_faults(rules_of uuid[], messages bigint[], ", "3052be55 4333ed3f12898033"],
+["function", "_hook_calls_but_for_faults(rules_of uuid[], messages bigint[], ", "3052be55 520ccc49dcc848d7"],
 ["function", "_hook_changes(sequence_id uuid, hooks jsonb)", "ff2d4d4d 8c54bc3fefd2516e"],
 ["function", "_hook_results(results jsonb)", "16c0d566 b9f89e4fed5c37e2"],
 ["function", "_hook_seal_name(sequence_key text, key text)", "8ebb2d66 2bbbb4a4f01dcac0"],
@@ -1445,7 +1445,7 @@ as $expected$
 ["function", "_suppressions_of(tenant_key text, channel text, recipient_norma", "9d7867a0 80717b46065b5d32"],
 ["function", "_switch_excludes_claims()", "683259fe 19544f4c65d08b9d"],
 ["function", "_take_due(batch_size integer, latest boolean, taken uuid[], at ", "929900e0 5332295345b63277"],
-["function", "_take_in_line(batch_size integer, at timestamp with time zone)", "af8c4239 702d31916dfd7bd3"],
+["function", "_take_in_line(batch_size integer, at timestamp with time zone)", "af8c4239 0960e093fee415fb"],
 ["function", "_take_pointers(queue text, places jsonb, answered uuid[], batch", "dc324327 7cca53d5bbd3a830"],
 ["function", "_take_rules_to_ask(full_hooks uuid[], batch_size integer, again", "2f761a67 449e4e7fb4bb7b06"],
 ["function", "_take_unknown(grace interval, resend boolean, at timestamp with", "3428053e c10afe2daa0d238c"],
@@ -7384,7 +7384,7 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_amount int := timing ->> 'delay_amount';
+  v_amount int := (timing ->> 'delay_amount')::int;
   v_unit text := timing ->> 'delay_unit';
   v_calendar text := timing ->> 'calendar';
 begin
@@ -13045,7 +13045,7 @@ as $$
 declare
   v_limits dripdrop._limit[] := dripdrop._lock_counters(decisions, _admit.at);
   v_counters dripdrop.counters[];
-  v_places dripdrop._place[] := '{}';
+  v_places dripdrop._place[] := array[]::dripdrop._place[];
 begin
   if cardinality(v_limits) = 0 then
     return decisions;
@@ -13135,7 +13135,7 @@ as $$
 declare
   v_limits dripdrop._limit[] := dripdrop._lock_counters(decisions, _admit_at_fence.at);
   v_counters dripdrop.counters[];
-  v_places dripdrop._place[] := '{}';
+  v_places dripdrop._place[] := array[]::dripdrop._place[];
 begin
   if cardinality(v_limits) = 0 then
     return decisions;
@@ -14037,7 +14037,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_line record;
-  v_next uuid[] := '{}';
+  v_next uuid[] := array[]::uuid[];
 begin
   for v_line in
     select
@@ -23509,7 +23509,7 @@ declare
   v_half int := greatest(v_rules, cardinality(messages)) / 2;
 begin
   if v_rules = 0 and cardinality(messages) = 0 then
-    return '{}';
+    return array[]::dripdrop._hook_call[];
   end if;
   return dripdrop._hook_calls(
     rules_of, messages, executions, fences, busy, functions, visibility, at
@@ -23542,7 +23542,7 @@ exception
       perform dripdrop._note_fault(executions[1], 'hooks', sqlstate, sqlerrm, at);
       perform pgmq.delete('dripdrop_hooks', messages);
     end if;
-    return '{}';
+    return array[]::dripdrop._hook_call[];
 end
 $$;
 

@@ -317,7 +317,7 @@ as $$
 declare
   v_limits dripdrop._limit[] := dripdrop._lock_counters(decisions, _admit.at);
   v_counters dripdrop.counters[];
-  v_places dripdrop._place[] := '{}';
+  v_places dripdrop._place[] := array[]::dripdrop._place[];
 begin
   if cardinality(v_limits) = 0 then
     return decisions;
@@ -407,7 +407,7 @@ as $$
 declare
   v_limits dripdrop._limit[] := dripdrop._lock_counters(decisions, _admit_at_fence.at);
   v_counters dripdrop.counters[];
-  v_places dripdrop._place[] := '{}';
+  v_places dripdrop._place[] := array[]::dripdrop._place[];
 begin
   if cardinality(v_limits) = 0 then
     return decisions;

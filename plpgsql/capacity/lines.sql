@@ -135,7 +135,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_line record;
-  v_next uuid[] := '{}';
+  v_next uuid[] := array[]::uuid[];
 begin
   for v_line in
     select

@@ -555,7 +555,7 @@ declare
   v_half int := greatest(v_rules, cardinality(messages)) / 2;
 begin
   if v_rules = 0 and cardinality(messages) = 0 then
-    return '{}';
+    return array[]::dripdrop._hook_call[];
   end if;
   return dripdrop._hook_calls(
     rules_of, messages, executions, fences, busy, functions, visibility, at
@@ -588,7 +588,7 @@ exception
       perform dripdrop._note_fault(executions[1], 'hooks', sqlstate, sqlerrm, at);
       perform pgmq.delete('dripdrop_hooks', messages);
     end if;
-    return '{}';
+    return array[]::dripdrop._hook_call[];
 end
 $$;
 

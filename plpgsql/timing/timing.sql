@@ -169,7 +169,7 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_amount int := timing ->> 'delay_amount';
+  v_amount int := (timing ->> 'delay_amount')::int;
   v_unit text := timing ->> 'delay_unit';
   v_calendar text := timing ->> 'calendar';
 begin
