@@ -237,10 +237,12 @@ def test_a_long_line_is_not_read_to_find_who_goes_next(sender: Sender) -> None:
     sender.crowd(2000)
     sender.work()
     sender.clock.advance(minutes=1)
+    # Its length is counted once. Before 16 an index-only scan counts a row of the heap twice.
+    most = 2200 if sender.engine.connection.info.server_version >= 160000 else 4400
     with sender.engine.connection.transaction():
         before = rows_read(sender.engine, "step_executions")
         assert sender.engine.tick().queued == 1
-        assert rows_read(sender.engine, "step_executions") - before < 2200
+        assert rows_read(sender.engine, "step_executions") - before < most
 
 
 def test_what_people_have_used_is_looked_up_one_by_one(engine: Engine, sender: Sender) -> None:
