@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 03beb09643b8e3d8.
+-- Of the sources 48e6c7ad574d4cf1.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1341,7 +1341,7 @@ as $expected$
 ["function", "_plan_first(sequence_version_id uuid, enrollments uuid[], start", "d5f7db2b 5f5d7169289ed783"],
 ["function", "_plan_steps(enrollments uuid[], steps uuid[], at timestamp with", "2114d4b7 40bd96d83ce18db2"],
 ["function", "_planned_steps(steps uuid[])", "f482b690 9487d821cff324d6"],
-["function", "_planner_settings()", "13d9438a 81e31aed699be995"],
+["function", "_planner_settings()", "13d9438a 62c1f95a6aa247a6"],
 ["function", "_pointer(execution dripdrop.step_executions)", "ed01f850 a962646f4ff0d512"],
 ["function", "_pointer_execution(message jsonb)", "f19449ec fe68d4390bc18c26"],
 ["function", "_pointer_fence(message jsonb)", "6fce51ad 7b36c09bade63806"],
@@ -1352,6 +1352,7 @@ as $expected$
 ["function", "_punycode_bias(delta bigint, points integer, is_first boolean)", "539c1f81 b21638a0f129e520"],
 ["function", "_put_fields(kind text, list jsonb)", "75efe8f4 2710e35716675770"],
 ["function", "_put_http_hook(sequence dripdrop.sequences, canonical jsonb, au", "c3e5413f fed1f7f7512fbfa3"],
+["function", "_put_off_rules(enrollments uuid[], again_at timestamp with time", "c4333c99 09bddbd7a3ff1a86"],
 ["function", "_put_sequence(tenant_key text, canonical jsonb)", "cca1add2 ccfc14e3df5ebde3"],
 ["function", "_queue_groups(queue text)", "3eaac019 74c3f1671112c159"],
 ["function", "_queue_heads(queue text, senders text[], tenants text[], sizes ", "90bdae8f 0e297f51e92d5548"],
@@ -1447,7 +1448,7 @@ as $expected$
 ["function", "_take_due(batch_size integer, latest boolean, taken uuid[], at ", "929900e0 5332295345b63277"],
 ["function", "_take_in_line(batch_size integer, at timestamp with time zone)", "af8c4239 0960e093fee415fb"],
 ["function", "_take_pointers(queue text, places jsonb, answered uuid[], batch", "dc324327 7cca53d5bbd3a830"],
-["function", "_take_rules_to_ask(full_hooks uuid[], batch_size integer, again", "2f761a67 449e4e7fb4bb7b06"],
+["function", "_take_rules_to_ask(full_hooks uuid[], batch_size integer, again", "2f761a67 7132ee58bf18434d"],
 ["function", "_take_unknown(grace interval, resend boolean, at timestamp with", "3428053e c10afe2daa0d238c"],
 ["function", "_template_names(template jsonb, key text)", "77cd6a61 a2b3c78fac8b08a4"],
 ["function", "_template_prints(template jsonb, key text)", "77cd6a61 d82e35d2c17a1160"],
@@ -23219,24 +23220,55 @@ begin
     limit _take_rules_to_ask.batch_size
     for no key update skip locked
   );
-  if cardinality(v_taken) > 0 then
-    update dripdrop.enrollments as e
-    set ask_at = case
-          when exists (
-            select from dripdrop.sequences as q
-            cross join lateral dripdrop._rule_functions(q)
-            where q.id = e.sequence_id
-          )
-          then again_at
-        end
-    where e.id = any (v_taken);
-  end if;
-  return v_taken;
+  return dripdrop._put_off_rules(v_taken, again_at);
 end
 $$;
 
 comment on function dripdrop._take_rules_to_ask(uuid[], int, timestamptz, timestamptz) is
   'Enrolments whose goals and exit rules are to be asked now.';
+
+-- One enrolment that cannot be written keeps no other from being asked.
+--
+-- locks   nothing new: the caller holds the enrolments
+create or replace function dripdrop._put_off_rules(enrollments uuid[], again_at timestamptz)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_half int := cardinality(enrollments) / 2;
+begin
+  if cardinality(enrollments) = 0 then
+    return enrollments;
+  end if;
+  update dripdrop.enrollments as e
+  set ask_at = case
+        when exists (
+          select from dripdrop.sequences as q
+          cross join lateral dripdrop._rule_functions(q)
+          where q.id = e.sequence_id
+        )
+        then again_at
+      end
+  where e.id = any (enrollments);
+  return enrollments;
+exception
+  when sqlstate '40001' or sqlstate '40P01' then
+    raise;
+  when others or assert_failure then
+    if v_half = 0 then
+      raise warning 'the rules of enrolment "%" are not asked: %', enrollments[1],
+      left(sqlerrm, 200) using
+        errcode = sqlstate, hint = 'They are asked again by the next claim.';
+      return array[]::uuid[];
+    end if;
+    return dripdrop._put_off_rules(enrollments[:v_half], again_at)
+      || dripdrop._put_off_rules(enrollments[v_half + 1:], again_at);
+end
+$$;
+
+comment on function dripdrop._put_off_rules(uuid[], timestamptz) is
+  'Says when enrolments are asked again if nobody answers; returns those that are asked now.';
 
 -- A place is handed out when each of its hooks has room for it, and there is a function''s place if
 -- it asks functions: those are called one after the other. Where there is nothing to call, nothing
@@ -28781,6 +28813,7 @@ as $$
         '_pending_hooks',
         '_pick_probes',
         '_plan_steps',
+        '_put_off_rules',
         '_rates_of',
         '_read_events',
         '_read_hook_pointers',

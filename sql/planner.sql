@@ -57,6 +57,7 @@ as $$
         '_pending_hooks',
         '_pick_probes',
         '_plan_steps',
+        '_put_off_rules',
         '_rates_of',
         '_read_events',
         '_read_hook_pointers',

@@ -265,24 +265,55 @@ begin
     limit _take_rules_to_ask.batch_size
     for no key update skip locked
   );
-  if cardinality(v_taken) > 0 then
-    update dripdrop.enrollments as e
-    set ask_at = case
-          when exists (
-            select from dripdrop.sequences as q
-            cross join lateral dripdrop._rule_functions(q)
-            where q.id = e.sequence_id
-          )
-          then again_at
-        end
-    where e.id = any (v_taken);
-  end if;
-  return v_taken;
+  return dripdrop._put_off_rules(v_taken, again_at);
 end
 $$;
 
 comment on function dripdrop._take_rules_to_ask(uuid[], int, timestamptz, timestamptz) is
   'Enrolments whose goals and exit rules are to be asked now.';
+
+-- One enrolment that cannot be written keeps no other from being asked.
+--
+-- locks   nothing new: the caller holds the enrolments
+create or replace function dripdrop._put_off_rules(enrollments uuid[], again_at timestamptz)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_half int := cardinality(enrollments) / 2;
+begin
+  if cardinality(enrollments) = 0 then
+    return enrollments;
+  end if;
+  update dripdrop.enrollments as e
+  set ask_at = case
+        when exists (
+          select from dripdrop.sequences as q
+          cross join lateral dripdrop._rule_functions(q)
+          where q.id = e.sequence_id
+        )
+        then again_at
+      end
+  where e.id = any (enrollments);
+  return enrollments;
+exception
+  when sqlstate '40001' or sqlstate '40P01' then
+    raise;
+  when others or assert_failure then
+    if v_half = 0 then
+      raise warning 'the rules of enrolment "%" are not asked: %', enrollments[1],
+      left(sqlerrm, 200) using
+        errcode = sqlstate, hint = 'They are asked again by the next claim.';
+      return array[]::uuid[];
+    end if;
+    return dripdrop._put_off_rules(enrollments[:v_half], again_at)
+      || dripdrop._put_off_rules(enrollments[v_half + 1:], again_at);
+end
+$$;
+
+comment on function dripdrop._put_off_rules(uuid[], timestamptz) is
+  'Says when enrolments are asked again if nobody answers; returns those that are asked now.';
 
 -- A place is handed out when each of its hooks has room for it, and there is a function''s place if
 -- it asks functions: those are called one after the other. Where there is nothing to call, nothing

@@ -231,6 +231,22 @@ def test_an_execution_that_cannot_be_written_keeps_no_other_from_its_hooks(
     assert (fault.execution_id, fault.stage, fault.sqlstate) == (poison.id, "hooks", "P0001")
 
 
+def test_an_enrolment_that_cannot_be_written_keeps_no_other_from_its_exit_rules(
+    engine: Engine,
+) -> None:
+    add_function(engine)
+    engine.author(
+        email("tip", timing={"type": "delay", "delay_amount": 3, "delay_unit": "days"}),
+        exit_when=[{"hook": "score", "expected_value": 85}],
+    )
+    people = [engine.join(f"user{number}") for number in range(3)]
+    for number in range(3):
+        engine.track_event(TENANT, "visited", subscriber_id=f"user{number}")
+    refuse_updates(engine, "enrollments", people[1].id)
+    asked = {claim.enrollment_id for claim in engine.claim_hooks(functions=8)}
+    assert asked == {people[0].id, people[2].id}
+
+
 def test_what_can_be_called_is_called_beside_what_cannot(engine: Engine) -> None:
     engine.author(TWO)
     add_hook(engine)
