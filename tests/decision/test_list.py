@@ -18,6 +18,7 @@ OPEN: dict[str, Any] = {
     "enrollment_state": "active",
     "sequence_active": True,
     "step_active": True,
+    "address_form": "mailbox",
     "recipient": "sam@example.com",
     "sender": "Mail",
     "retry_for": "1 day",
@@ -203,7 +204,7 @@ def test_a_gate_that_makes_a_message_wait_says_for_what(
         {"topic": "news", "opt_in": True, "consent": "subscribed"},
         {"topic": "gone", "consent": "subscribed"},
         {"sender_rests": False, "resting_reason": "bounce_rate"},
-        {"channel": "webhook", "recipient": None},
+        {"channel": "webhook", "address_form": "none", "recipient": None},
     ],
 )
 def test_a_fact_that_is_in_order_closes_nothing(engine: Engine, facts: dict[str, Any]) -> None:

@@ -35,8 +35,8 @@ def test_a_fresh_schema_is_whole(engine: Engine) -> None:
             ("column", "sequences.active", "different"),
         ),
         (
-            "alter table dripdrop.step_executions alter defer_count type bigint",
-            ("column", "step_executions.defer_count", "different"),
+            "alter table dripdrop.faults alter attempts type bigint",
+            ("column", "faults.attempts", "different"),
         ),
         ("create table dripdrop.notes (id int)", ("table", "notes", "unexpected")),
         (
