@@ -21,7 +21,9 @@ from tests.daemon.servers import MailServer, serving, wait_for
 from tests.engine import TENANT, Engine, email
 
 SILENT = 12  # seconds
-HERE, THERE = "10.77.0.1", "10.77.0.2"
+NET = f"10.{64 + os.getpid() // 250 % 64}.{os.getpid() % 250}"
+"""Of this process alone: one that was killed leaves its network behind."""
+HERE, THERE = f"{NET}.1", f"{NET}.2"
 RELAY = f"""
 import asyncio, sys
 
