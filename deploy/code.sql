@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 48e6c7ad574d4cf1.
+-- Of the sources eea9f6572709dfba.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1019,7 +1019,7 @@ as $expected$
 ["function", "_activate_ahead(tenant_key text, sequence text, version integer", "ad0beb40 bbc59bebc8f73579"],
 ["function", "_address(form text, written text)", "850fb5f2 edb50e4227337d7a"],
 ["function", "_addressed_execution(tenant_key text, execution_id uuid)", "0819366d 9f2276a19f74501d"],
-["function", "_admit(decisions dripdrop._decision[], at timestamp with time z", "bce6b371 886cb978090a7f87"],
+["function", "_admit(decisions dripdrop._decision[], at timestamp with time z", "bce6b371 ca91309ce7efaf82"],
 ["function", "_admit_at_fence(decisions dripdrop._decision[], at timestamp wi", "82c19f12 b4a4bdce60ff167a"],
 ["function", "_advance(executions uuid[], at timestamp with time zone, timed_", "c7497d5e 2e925459b315b2e8"],
 ["function", "_advance_failed(executions uuid[], at timestamp with time zone)", "f08c1186 008bb9231aa38ccb"],
@@ -1035,7 +1035,7 @@ as $expected$
 ["function", "_ask_again_at(failure jsonb, retry_for interval, retry_after do", "2dcd6aea b2306f434a7833af"],
 ["function", "_ask_function(enrollment dripdrop.enrollments, key text, contex", "3ad811d1 28fec4371ff4959d"],
 ["function", "_ask_hooks_again(results dripdrop._hook_result[], recorded drip", "5f0fa9a4 d6c771436271cb04"],
-["function", "_asked_of_limits(decisions dripdrop._decision[], limits dripdro", "bd58d0c9 306251915f9fe11b"],
+["function", "_asked_of_limits(decisions dripdrop._decision[], limits dripdro", "bd58d0c9 7846ed5c8ef3f6b2"],
 ["function", "_assumed_answers(execution dripdrop.step_executions, assumed js", "db7cb573 61ecf846dcd960bb"],
 ["function", "_assumed_events(events jsonb, enrollment dripdrop.enrollments, ", "5c6addc9 2ae829ac0093b04a"],
 ["function", "_attempt(callee text, at timestamp with time zone)", "00e4b039 cb45fb3f24ec6632"],
@@ -1396,7 +1396,7 @@ as $expected$
 ["function", "_retry_pause(attempts integer, execution_id uuid)", "ab262db2 7f1a70ee7262791a"],
 ["function", "_retry_problems(at timestamp with time zone)", "72a46d52 7f91522e6add38cb"],
 ["function", "_rival(enrollment dripdrop.enrollments)", "763742d8 6d7b16611eb2a44d"],
-["function", "_room_in_line(counter dripdrop.counters, at timestamp with time", "f83776e5 3db0d6710b39e871"],
+["function", "_room_in_line(counter dripdrop.counters, at timestamp with time", "f83776e5 14fade757a70e76c"],
 ["function", "_room_per_sender(senders text[], places jsonb, answered uuid[],", "a2d97c5a 7b64c54d42d41740"],
 ["function", "_room_per_tenant(senders text[], tenants text[], rooms jsonb, a", "943cdc59 c27d671bec04760f"],
 ["function", "_rooted(path text)", "966341e8 2f9a1cc112f3895c"],
@@ -13009,10 +13009,7 @@ as $$
   select p.*
   from (
     select
-      array_agg(
-        c.max_count - dripdrop._used(c, _asked_of_limits.at + c.ahead) - c.under_way
-        order by c.id
-      ) as room,
+      array_agg(dripdrop._room_in_line(c, _asked_of_limits.at) order by c.id) as room,
       array_agg(c.under_way + line.number order by c.id) as before
     from unnest(counters) as c
     cross join lateral (
@@ -13058,7 +13055,7 @@ begin
     array(
       select
         case
-          when c.room_at is null then c.max_count - dripdrop._used(c, _admit.at) - c.under_way
+          when c.room_at is null then dripdrop._room_in_line(c, _admit.at)
           else 0
         end
       from unnest(v_counters) as c
@@ -13905,19 +13902,28 @@ comment on function dripdrop._describe_limit(text, text, int, interval) is
 -- tick() takes as many as there is room for, each sequence in its turn. So whatever is stopped,
 -- paused or fails makes room for others without anybody having to say so.
 
+-- The windows of a very high rate are short, and what is on its way from tick() to the fence would
+-- fill one although the rate is far from used up. As long as nobody waits, as much may be on its way
+-- as leaves in five seconds; the fence keeps the rate.
 create or replace function dripdrop._room_in_line(counter dripdrop.counters, at timestamptz)
 returns int
 language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select (counter).max_count
+  select (counter).max_count * case
+      when (counter).room_at is null
+        and (counter).per < interval '5 seconds'
+        and not dripdrop._counts_on_the_wire((counter).max_count, (counter).per)
+      then least(ceil(5 / extract(epoch from (counter).per)), 1000)::int
+      else 1
+    end
     - dripdrop._used(counter, _room_in_line.at + (counter).ahead)
     - (counter).under_way
 $$;
 
 comment on function dripdrop._room_in_line(dripdrop.counters, timestamptz) is
-  'How many of those who wait in its line a limit lets through at a time.';
+  'How many more messages a limit lets through at a time, by what has left and is under way.';
 
 -- A day has one beginning: not everybody at once.
 create or replace function dripdrop._into_the_day(execution_id uuid)

@@ -280,10 +280,7 @@ as $$
   select p.*
   from (
     select
-      array_agg(
-        c.max_count - dripdrop._used(c, _asked_of_limits.at + c.ahead) - c.under_way
-        order by c.id
-      ) as room,
+      array_agg(dripdrop._room_in_line(c, _asked_of_limits.at) order by c.id) as room,
       array_agg(c.under_way + line.number order by c.id) as before
     from unnest(counters) as c
     cross join lateral (
@@ -329,7 +326,7 @@ begin
     array(
       select
         case
-          when c.room_at is null then c.max_count - dripdrop._used(c, _admit.at) - c.under_way
+          when c.room_at is null then dripdrop._room_in_line(c, _admit.at)
           else 0
         end
       from unnest(v_counters) as c

@@ -2,19 +2,28 @@
 -- tick() takes as many as there is room for, each sequence in its turn. So whatever is stopped,
 -- paused or fails makes room for others without anybody having to say so.
 
+-- The windows of a very high rate are short, and what is on its way from tick() to the fence would
+-- fill one although the rate is far from used up. As long as nobody waits, as much may be on its way
+-- as leaves in five seconds; the fence keeps the rate.
 create or replace function dripdrop._room_in_line(counter dripdrop.counters, at timestamptz)
 returns int
 language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select (counter).max_count
+  select (counter).max_count * case
+      when (counter).room_at is null
+        and (counter).per < interval '5 seconds'
+        and not dripdrop._counts_on_the_wire((counter).max_count, (counter).per)
+      then least(ceil(5 / extract(epoch from (counter).per)), 1000)::int
+      else 1
+    end
     - dripdrop._used(counter, _room_in_line.at + (counter).ahead)
     - (counter).under_way
 $$;
 
 comment on function dripdrop._room_in_line(dripdrop.counters, timestamptz) is
-  'How many of those who wait in its line a limit lets through at a time.';
+  'How many more messages a limit lets through at a time, by what has left and is under way.';
 
 -- A day has one beginning: not everybody at once.
 create or replace function dripdrop._into_the_day(execution_id uuid)

@@ -148,6 +148,13 @@ async def test_processor_time_is_limited(rendering: RenderProcess) -> None:
     assert refusal.value.detail == "took more than 1 s of processor time"
 
 
+async def test_nobody_pays_for_what_went_before(rendering: RenderProcess) -> None:
+    loop = "{% for i in (1..99) %}{% for j in (1..20) %}{{ i | times: j }}{% endfor %}{% endfor %}"
+    for _ in range(120):  # each is over before the first look at the time
+        await rendering.render_one(work({"text": loop}))
+    assert isinstance(await rendering.render_one(work({"text": loop * 9})), dict)
+
+
 async def test_what_python_cannot_interrupt_is_ended(rendering: RenderProcess) -> None:
     # One call into C that takes minutes: the square of a number of some millions of digits.
     power = "{% assign x = 9 %}{% for i in (1..26) %}{% assign x = x | times: x %}{% endfor %}"

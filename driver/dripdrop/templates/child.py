@@ -122,6 +122,7 @@ class _Child:
     def answer(self, request: Mapping[str, Any], answers: BinaryIO) -> None:
         """Render the messages of a request in their order, and write what becomes of them."""
         records: list[bytes] = []
+        self._time = time.process_time()  # quick requests have ended before the first tick
         size, total, flushed = 0, 0, self._time
         self._allow_more_time()
         signal.setitimer(signal.ITIMER_PROF, TICK, TICK)
