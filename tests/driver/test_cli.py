@@ -238,7 +238,7 @@ def test_a_server_hint_about_something_else_is_kept(db: psycopg.Connection[Any],
 def test_an_unknown_benchmark_is_refused() -> None:
     result = dripdrop("bench", "foo")
     assert result.returncode == 2
-    assert "'pipeline'" in result.stderr
+    assert "No such command 'foo'" in result.stderr
 
 
 def test_without_a_database_the_variables_are_named() -> None:

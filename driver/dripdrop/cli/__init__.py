@@ -6,6 +6,7 @@ import typer
 
 from dripdrop.cli import (
     authoring,
+    bench,
     database,
     hooks,
     journeys,
@@ -31,9 +32,10 @@ for command in (
     *(keys.keygen, keys.seal, keys.rotate),
     hooks.test_hook,
     *(senders.adapters, senders.circuits, senders.pause_adapter, senders.resume_adapter),
-    *(work.run, web.web, work.bench, work.demo),
+    *(work.run, web.web, work.demo),
 ):
     app.command()(command)
+app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:

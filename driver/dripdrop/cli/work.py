@@ -1,8 +1,8 @@
-"""Commands that run the engine: the daemon, the benchmark and the demo."""
+"""Commands that run the engine: the daemon and the demo."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -27,41 +27,6 @@ def run(
 
     settings = Settings(in_flight=in_flight, grace=grace)
     raise typer.Exit(daemon.main(resolve_dsn(dsn), settings, workers=workers, once=once))
-
-
-def bench(
-    what: Annotated[Literal["pipeline"], typer.Argument()] = "pipeline",
-    dsn: Annotated[
-        str | None, typer.Option(help="A server to use; without one an embedded one.")
-    ] = None,
-    enrollments: Annotated[int, typer.Option(min=1)] = 20_000,
-    steps: Annotated[int, typer.Option(min=1)] = 3,
-    mode: Annotated[
-        Literal["render", "sql"], typer.Option(help="sql: claim and complete, no rendering.")
-    ] = "render",
-    logic: Annotated[
-        bool,
-        typer.Option("--logic", help="Then again with conditions, transitions and events."),
-    ] = False,
-    policies: Annotated[
-        bool,
-        typer.Option("--policies", help="Then again with a window, suppressions and limits."),
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Measure the pipeline, and a bare pgmq loop beside it."""
-    from dripdrop import bench as benchmark
-
-    if logic and policies:
-        raise typer.BadParameter("compare with one of --logic and --policies at a time")
-    beside: Literal["logic", "policies"] | None = (
-        "logic" if logic else "policies" if policies else None
-    )
-    raise typer.Exit(
-        benchmark.main(
-            dsn, enrollments=enrollments, steps=steps, mode=mode, beside=beside, json=json
-        )
-    )
 
 
 def demo(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dripdrop import bench
+from dripdrop.bench import pipeline
 
 pytestmark = pytest.mark.slow
 
@@ -18,13 +18,13 @@ STAGES = {"tick", "claim_renders", "complete_renders", "claim_sends", "complete_
 @pytest.fixture
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes are tested once: each takes a second to start."""
-    monkeypatch.setattr(bench, "PROCESSES", 1)
+    monkeypatch.setattr(pipeline, "PROCESSES", 1)
 
 
 def test_the_benchmark_sends_every_message_and_prints_one_object(
     server_dsn: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert bench.main(server_dsn, mode="render", beside=None, **SMALL) == 0
+    assert pipeline.main(server_dsn, mode="render", beside=None, **SMALL) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["mode"], result["messages"]) == ("render", 80)
     assert result["messages_per_second"] > 0
@@ -39,8 +39,8 @@ def test_with_logic_it_tracks_events_and_compares_with_the_plain_sequence(
     monkeypatch: pytest.MonkeyPatch,
     one_process: None,
 ) -> None:
-    monkeypatch.setattr(bench, "MESSAGES_PER_EVENT", 0)
-    assert bench.main(server_dsn, mode="sql", beside="logic", **SMALL) == 0
+    monkeypatch.setattr(pipeline, "MESSAGES_PER_EVENT", 0)
+    assert pipeline.main(server_dsn, mode="sql", beside="logic", **SMALL) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["logic"] and result["events"] > 0
     assert result["messages"] >= 80
@@ -51,7 +51,7 @@ def test_with_logic_it_tracks_events_and_compares_with_the_plain_sequence(
 def test_with_policies_it_compares_with_the_plain_sequence(
     server_dsn: str, capsys: pytest.CaptureFixture[str], one_process: None
 ) -> None:
-    assert bench.main(server_dsn, mode="sql", beside="policies", **SMALL) == 0
+    assert pipeline.main(server_dsn, mode="sql", beside="policies", **SMALL) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["mode"], result["policies"], result["messages"]) == ("sql", True, 80)
     assert result["stages_per_second"].keys() >= STAGES

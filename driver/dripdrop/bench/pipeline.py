@@ -14,13 +14,8 @@ limit and a daily cap, none of which stops a message.
 from __future__ import annotations
 
 import asyncio
-import json as json_module
 import logging
-import multiprocessing
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from multiprocessing.synchronize import Barrier, Event
 from typing import Any, ClassVar, Literal
@@ -28,14 +23,14 @@ from typing import Any, ClassVar, Literal
 import psycopg
 import structlog
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
 from psycopg.types.json import Jsonb
 
+from dripdrop.bench.processes import processes
+from dripdrop.bench.report import print_result
+from dripdrop.bench.scratch import scratch_database, server, value
 from dripdrop.channels import Adapter, ChannelSettings, Message, Outcome
 from dripdrop.client import Client
 from dripdrop.daemon import Settings, Worker
-from dripdrop.dsn import understood
-from dripdrop.embedded import EmbeddedServer
 from dripdrop.install import install
 from dripdrop.templates import Renderer
 
@@ -72,20 +67,16 @@ def main(
     json: bool,
 ) -> int:
     """Measure on scratch databases of a given server, or of an embedded one; print the result."""
-    with _server(understood(dsn) if dsn else None) as server:
-        with _scratch_database(server) as database:
+    with server(dsn) as on:
+        with scratch_database(on) as database:
             result = measure(database, enrollments, steps, mode)
         if beside is not None:
             plain = result["messages_per_second"]
-            with _scratch_database(server) as database:
+            with scratch_database(on) as database:
                 result = measure(database, enrollments, steps, mode, **{beside: True})
             result["plain_messages_per_second"] = plain
             result[f"{beside}_ratio"] = round(result["messages_per_second"] / plain, 2)
-    if json:
-        print(json_module.dumps(result))
-    else:
-        for name, value in result.items():
-            print(f"{name:32} {value}")
+    print_result(result, json=json)
     return 0
 
 
@@ -108,8 +99,8 @@ def measure(
         stages, events = _run_pipeline(dsn, connection, mode, enrollments if logic else 0)
         messages, seconds, tenths = _timeline(connection)
         per_stage = _per_stage(connection, messages) | stages
-        on_the_path = _value(connection, _SENT_ON_THE_PATH)
-        out_of_place = _value(connection, "select count(*) from dripdrop.ledger")
+        on_the_path = value(connection, _SENT_ON_THE_PATH)
+        out_of_place = value(connection, "select count(*) from dripdrop.ledger")
         pgmq = _run_pgmq(dsn, connection, min(messages, 100_000))
     if on_the_path != enrollments * steps or out_of_place:
         raise RuntimeError(f"{on_the_path} messages sent, {out_of_place} rows out of place")
@@ -266,12 +257,12 @@ def _run_pipeline(
     Return the renderer's own rate, and how many events there were.
     """
     events = 0
-    with _processes(_work, dsn, mode) as stop:
+    with processes(PROCESSES, _work, dsn, mode) as stop:
         connection.execute("create table dripdrop_bench_began as select clock_timestamp() as at")
-        while _value(
+        while value(
             connection, "select exists (select from dripdrop.enrollments where state = 'active')"
         ):
-            if readers and _value(connection, _SENT) >= (events + BATCH) * MESSAGES_PER_EVENT:
+            if readers and value(connection, _SENT) >= (events + BATCH) * MESSAGES_PER_EVENT:
                 _track(connection, events, readers)
                 events += BATCH
             else:
@@ -322,25 +313,6 @@ def _rendering_rate() -> int:
     for _ in range(count):
         renderer.render("template", "email", variables)
     return round(count / (time.perf_counter() - began))
-
-
-@contextmanager
-def _processes(target: Callable[..., None], *args: Any) -> Iterator[Event]:
-    """Run `target(*args, ready, stop)` in processes; go on when all are ready, and wait for all."""
-    context = multiprocessing.get_context("spawn")
-    ready, stop = context.Barrier(PROCESSES + 1), context.Event()
-    processes = [
-        context.Process(target=target, args=(*args, ready, stop)) for _ in range(PROCESSES)
-    ]
-    for process in processes:
-        process.start()
-    ready.wait(60)
-    try:
-        yield stop
-    finally:
-        stop.set()
-        for process in processes:
-            process.join()
 
 
 def _work(dsn: str, mode: Mode, ready: Barrier, stop: Event) -> None:
@@ -411,7 +383,7 @@ def _pass_sends(client: Client) -> bool:
 def _run_pgmq(dsn: str, connection: psycopg.Connection[Any], messages: int) -> float:
     """Return the rate of send, read, delete with nothing around it."""
     connection.execute("select pgmq.create(%s)", [QUEUE])
-    with _processes(_loop_pgmq, dsn, messages // PROCESSES):
+    with processes(PROCESSES, _loop_pgmq, dsn, messages // PROCESSES):
         began = time.perf_counter()
     return messages / (time.perf_counter() - began)
 
@@ -477,30 +449,3 @@ def _per_stage(connection: psycopg.Connection[Any], messages: int) -> dict[str, 
         """
     ).fetchall()
     return {name: round(messages / (total / 1000)) for name, total in rows}
-
-
-@contextmanager
-def _server(dsn: str | None) -> Iterator[str]:
-    if dsn is not None:
-        yield dsn
-        return
-    with EmbeddedServer() as embedded:
-        yield embedded.dsn
-
-
-@contextmanager
-def _scratch_database(server: str) -> Iterator[str]:
-    name = f"dripdrop_bench_{os.getpid()}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-        try:
-            yield make_conninfo(server, dbname=name)
-        finally:
-            connection.execute(
-                sql.SQL("drop database {} with (force)").format(sql.Identifier(name))
-            )
-
-
-def _value(connection: psycopg.Connection[Any], query: str) -> Any:
-    row = connection.execute(query.encode()).fetchone()
-    return row[0] if row else None

@@ -1,0 +1,66 @@
+"""What a benchmark prints: its result, where it was measured, and under which settings."""
+
+from __future__ import annotations
+
+import json as json_module
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+SETTINGS = (
+    "server_version",
+    "fsync",
+    "synchronous_commit",
+    "full_page_writes",
+    "shared_buffers",
+    "wal_buffers",
+    "max_wal_size",
+    "checkpoint_timeout",
+    "autovacuum",
+    "jit",
+)
+"""The settings of a server that a rate depends on most."""
+
+
+def machine(connection: psycopg.Connection[Any]) -> dict[str, Any]:
+    """Return the machine of the client, and the settings of the server.
+
+    `{"machine": {"cpus": int, "cpu": str, "memory_gb": float, "system": str, "python": str},
+    "settings": {name: text}}`
+    """
+    rows = connection.execute(
+        "select name, current_setting(name) from unnest(%s::text[]) as name", [list(SETTINGS)]
+    ).fetchall()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "machine": {
+            "cpus": os.cpu_count(),
+            "cpu": _cpu(),
+            "memory_gb": round(memory / 2**30, 1),
+            "system": platform.platform(),
+            "python": platform.python_version(),
+        },
+        "settings": dict(rows),
+    }
+
+
+def print_result(result: dict[str, Any], *, json: bool) -> None:
+    """Print one JSON object, or a line for each entry."""
+    if json:
+        print(json_module.dumps(result))
+        return
+    for name, entry in result.items():
+        print(f"{name:32} {entry}")
+
+
+def _cpu() -> str:
+    """Return the name of the processor, as far as it is known."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()

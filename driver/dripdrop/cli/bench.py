@@ -1,0 +1,47 @@
+"""Commands that measure the engine, each beside something bare in the same run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+import typer
+
+app = typer.Typer(help="Measure the engine, and something bare beside it.", no_args_is_help=True)
+
+Server: TypeAlias = Annotated[
+    str | None, typer.Option("--dsn", help="A server to use; without one an embedded one.")
+]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.command()
+def pipeline(
+    dsn: Server = None,
+    enrollments: Annotated[int, typer.Option(min=1)] = 20_000,
+    steps: Annotated[int, typer.Option(min=1)] = 3,
+    mode: Annotated[
+        Literal["render", "sql"], typer.Option(help="sql: claim and complete, no rendering.")
+    ] = "render",
+    logic: Annotated[
+        bool,
+        typer.Option("--logic", help="Then again with conditions, transitions and events."),
+    ] = False,
+    policies: Annotated[
+        bool,
+        typer.Option("--policies", help="Then again with a window, suppressions and limits."),
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Measure the pipeline, and a bare pgmq loop beside it."""
+    from dripdrop.bench import pipeline as benchmark
+
+    if logic and policies:
+        raise typer.BadParameter("compare with one of --logic and --policies at a time")
+    beside: Literal["logic", "policies"] | None = (
+        "logic" if logic else "policies" if policies else None
+    )
+    raise typer.Exit(
+        benchmark.main(
+            dsn, enrollments=enrollments, steps=steps, mode=mode, beside=beside, json=json
+        )
+    )
