@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 70427dd5b18ee2d7.
+-- Of the sources 97e45c383ead6993.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -856,6 +856,7 @@ as $expected$
 ["constraint", "channel_adapters.channel_adapters_health_state_is_known", "CHECK ((health_state = ANY (ARRAY['active'::text, 'resting'::text, 'probing'::text, 'ramping'::text])))"],
 ["constraint", "channel_adapters.channel_adapters_min_gap_is_not_negative", "CHECK ((min_gap_seconds >= 0))"],
 ["constraint", "channel_adapters.channel_adapters_name_is_not_empty", "CHECK ((name <> ''::text))"],
+["constraint", "channel_adapters.channel_adapters_of_a_provider", "FOREIGN KEY (channel, provider) REFERENCES dripdrop.providers(channel, provider)"],
 ["constraint", "channel_adapters.channel_adapters_one_name_per_tenant", "UNIQUE NULLS NOT DISTINCT (tenant_key, name)"],
 ["constraint", "channel_adapters.channel_adapters_pkey", "PRIMARY KEY (id)"],
 ["constraint", "channel_adapters.channel_adapters_ramp_floor_is_not_negative", "CHECK ((ramp_floor >= 0))"],
@@ -992,6 +993,7 @@ as $expected$
 ["constraint", "steps.steps_config_is_an_object", "CHECK ((jsonb_typeof(config) = 'object'::text))"],
 ["constraint", "steps.steps_key_is_a_slug", "CHECK ((key ~ '^[a-z0-9][a-z0-9_-]*$'::text))"],
 ["constraint", "steps.steps_name_one_adapter", "CHECK (((channel_adapter_id IS NULL) OR (adapter_override_id IS NULL)))"],
+["constraint", "steps.steps_of_a_channel", "FOREIGN KEY (channel) REFERENCES dripdrop.channels(channel)"],
 ["constraint", "steps.steps_of_a_version", "FOREIGN KEY (sequence_version_id) REFERENCES dripdrop.sequence_versions(id) ON DELETE CASCADE"],
 ["constraint", "steps.steps_one_key_per_version", "UNIQUE (sequence_version_id, key)"],
 ["constraint", "steps.steps_one_step_per_position", "UNIQUE (sequence_version_id, \"position\")"],
@@ -1256,7 +1258,7 @@ as $expected$
 ["function", "_installation_problems()", "eb1731fe e3e5f70198ff06fb"],
 ["function", "_interval(value text)", "543b4e3b 348756abd76d44c0"],
 ["function", "_into_the_day(execution_id uuid)", "2a279410 8717de15419ec87a"],
-["function", "_is_address(form text, address text)", "1e49611c 24dd088caf203563"],
+["function", "_is_address(form text, address text)", "1e49611c 1948ae833e92a557"],
 ["function", "_is_holiday(calendar text, tenant_key text, day date)", "363de40e b0cdffb63984ba69"],
 ["function", "_is_pattern(value text)", "18bcace5 4661172aae49d087"],
 ["function", "_is_plain(document jsonb)", "48efa543 265eddc7cdb09ad6"],
@@ -1300,6 +1302,7 @@ as $expected$
 ["function", "_move_executions(migration dripdrop._migration, enrollments uui", "2ee76760 76891a918c6cea07"],
 ["function", "_multiplies(predicate text)", "e682a713 204ca1071cf6161f"],
 ["function", "_name_of_server(adapter_id uuid, http_hook_id uuid, host text)", "81c64c53 a73ebe1e4a766902"],
+["function", "_named(kind text, name text, tenant_key text)", "0812e45d 46c3bdd69bb254a6"],
 ["function", "_named_adapter(tenant_key text, channel text, name text, id uui", "126b23db 9c41f39f50133643"],
 ["function", "_next_in_line(line_id uuid, turns uuid[], room integer, day_beg", "c1147629 91d0bc20e1e33406"],
 ["function", "_next_moment(enrollments uuid[], event_at timestamp with time z", "832b93fb 8dbc8a15cbefd44d"],
@@ -1357,6 +1360,7 @@ as $expected$
 ["function", "_queue_groups(queue text)", "3eaac019 74c3f1671112c159"],
 ["function", "_queue_heads(queue text, senders text[], tenants text[], sizes ", "90bdae8f 0e297f51e92d5548"],
 ["function", "_queues()", "2fcb2215 0bc4b774c24ee2de"],
+["function", "_queues_nobody_serves()", "9b45033e 3e5b7fc7ee6ffaf2"],
 ["function", "_quoted(value text)", "86976669 71cb321c14f11a37"],
 ["function", "_rates_of(steps uuid[], adapters uuid[])", "30da01ab 4376485b12362172"],
 ["function", "_read_events(tenant_key text, events jsonb, at timestamp with t", "730f7aeb 88f1c816258608bd"],
@@ -1481,6 +1485,8 @@ as $expected$
 ["function", "_untrusted()", "a8017eeb 55da7b954a5f40c8"],
 ["function", "_used(counter dripdrop.counters, at timestamp with time zone)", "f83776e5 3a53277798fc1fab"],
 ["function", "_used_liquid(template text)", "971315ed 4b036a5224fd891c"],
+["function", "_user_of_channel(channel text)", "4d0fcbd7 ca3fb02c04993558"],
+["function", "_user_of_provider(channel text, provider text)", "bcfe6e63 baff2f74f6297643"],
 ["function", "_uuidv7()", "75666699 a447e55f11cff0ec"],
 ["function", "_value_fault(type text, choices text[], pattern text, minimum i", "27d540a7 5270ff2a186d5000"],
 ["function", "_value_schema(type text, choices text[], pattern text, minimum ", "646cd4e3 1983538776558a1e"],
@@ -1545,7 +1551,7 @@ as $expected$
 ["function", "drop_hook(tenant_key text, key text)", "3fe32bdb d8a620b008bc50d6"],
 ["function", "enroll(tenant_key text, sequence text, subscriber_type text, su", "c547e173 55c8607ab3ecefab"],
 ["function", "enroll_many(tenant_key text, sequence text, subscribers jsonb)", "bbda667a 2383f658bd970f4e"],
-["function", "errors()", "de1228c2 e70d3003d4c5fd38"],
+["function", "errors()", "de1228c2 3ccdd454c6832e91"],
 ["function", "explain(tenant_key text, enrollment_id uuid)", "67be8f1f 3cae98ea3b5bf317"],
 ["function", "fields()", "95799fa2 9053f1b2dbc943cd"],
 ["function", "forecast(tenant_key text, sequence text, horizon interval)", "1df8264b 2d8b8685b9e0791f"],
@@ -1608,9 +1614,9 @@ as $expected$
 ["function", "set_holidays(tenant_key text, calendar text, days date[])", "a240e415 e1249e38b1ddf43b"],
 ["function", "set_subscription(tenant_key text, subscriber_type text, subscri", "4b3ea15d c2457b686cd37433"],
 ["function", "simulate(tenant_key text, sequence text, data jsonb, horizon in", "82b78980 36d0edcca3c052c4"],
-["function", "start()", "10a61d65 42f2df4071fe0924"],
+["function", "start()", "10a61d65 033f67fdc3e945bb"],
 ["function", "startup_check()", "828bb428 a404bedeef1633d9"],
-["function", "stop()", "10a61d65 4856c589b1d6c586"],
+["function", "stop()", "10a61d65 0d3a4dfd471d173a"],
 ["function", "subscription_page(tenant_key text, execution_id uuid, OUT chann", "44c26345 5e55260c59cbeeee"],
 ["function", "suppress(tenant_key text, channel text, recipient text, reason ", "1c6a730d cdf34bda45d11421"],
 ["function", "suppress_many(tenant_key text, suppressions jsonb)", "de1f5523 799c4536a55ccb9d"],
@@ -1619,6 +1625,8 @@ as $expected$
 ["function", "track_event(tenant_key text, event_key text, event_data jsonb, ", "492015d6 af0842f463c14531"],
 ["function", "track_events(tenant_key text, events jsonb)", "e27214ce bf8557e317eede03"],
 ["function", "unenroll(tenant_key text, enrollment_id uuid, reason text)", "95611d06 e8e0277fb35dbfce"],
+["function", "unregister_channel(channel text)", "c1edf79f 9131dac969e5fb79"],
+["function", "unregister_provider(channel text, provider text)", "f69f5bc3 f444725dcd47f2b0"],
 ["function", "unsubscribe(tenant_key text, execution_id uuid, topic text, sou", "f98404b8 ff3f4444f8ecfe81"],
 ["function", "unsuppress(tenant_key text, channel text, recipient text, remov", "3f4a69ae b06171b4a5497451"],
 ["function", "update_channel_adapter(tenant_key text, adapter_id uuid, creden", "8ccb5b70 1d887029ccb6bdf5"],
@@ -1717,6 +1725,8 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.track_event(text,text,jsonb,uuid,text,text,text,timestamp with time zone,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.track_events(text,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.unenroll(text,uuid,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.unregister_channel(text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.unregister_provider(text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.unsuppress(text,text,text,text,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.update_channel_adapter(text,uuid,text,jsonb,boolean,boolean)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.update_http_hook(text,uuid,text,text,text,text,jsonb,text,text,text,text,text,integer,integer,boolean,interval,integer)", "execute"],
@@ -2829,7 +2839,7 @@ as $$
       'something the engine calls belongs to a role that could act as the caller through it'
     ),
     ('ZD123', 'schema_differs', 'the tables are not those that this version is made for'),
-    ('ZD124', 'still_used', 'something of somebody else''s uses what this version changes'),
+    ('ZD124', 'still_used', 'something uses what is to be changed or removed'),
     ('ZD125', 'other_version', 'the caller is of another version than the schema'),
     ('ZD130', 'suppression_not_found', 'no such suppression in this tenant'),
     ('ZD131', 'topic_not_found', 'no such topic in this tenant'),
@@ -3092,11 +3102,11 @@ return case form
     )
   when 'phone' then coalesce(address ~ '^[+][1-9][0-9]{6,14}$', false)
   when 'name' then coalesce(address <> '', false)
-  else true
+  else coalesce(form = 'none', false)
 end;
 
 comment on function dripdrop._is_address(text, text) is
-  'Whether a normalised address is one of its form.';
+  'Whether a normalised address is one of its form; of an unknown form none is.';
 
 -- The one place that says which address a channel uses. Null: the channel has none.
 create or replace function dripdrop._recipient(
@@ -10858,6 +10868,184 @@ $$;
 comment on function dripdrop.check_thresholds() is
   'Lets senders rest whose bounces or complaints have reached a threshold, and returns them, with '
   'the rate and what was counted. The daemon calls it about once a minute.';
+
+-- plpgsql/senders/unregister.sql
+
+create or replace function dripdrop._user_of_provider(channel text, provider text)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select u.name
+  from (
+    select 1 as place, dripdrop._named('sender', a.name, a.tenant_key) as name
+    from dripdrop.channel_adapters as a
+    where a.channel = _user_of_provider.channel and a.provider = _user_of_provider.provider
+    union all
+    select 2, dripdrop._named('step', s.key, s.tenant_key)
+    from dripdrop.steps as s
+    where s.channel = _user_of_provider.channel
+      and not exists (
+        select from dripdrop.providers as p
+        where p.channel = _user_of_provider.channel and p.provider <> _user_of_provider.provider
+      )
+  ) as u
+  order by u.place
+  limit 1
+$$;
+
+comment on function dripdrop._user_of_provider(text, text) is
+  'A sender that needs a provider, or a step that needs one of its channel, or null.';
+
+create or replace function dripdrop._user_of_channel(channel text)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select u.name
+  from (
+    select 1 as place, dripdrop._named('provider', p.provider, null) as name
+    from dripdrop.providers as p
+    where p.channel = _user_of_channel.channel
+    union all
+    select 2, dripdrop._named('step', s.key, s.tenant_key)
+    from dripdrop.steps as s
+    where s.channel = _user_of_channel.channel
+    union all
+    select 3, dripdrop._named('frequency cap', c.key, c.tenant_key)
+    from dripdrop.frequency_caps as c
+    where c.channel = _user_of_channel.channel
+    union all
+    select 4, dripdrop._named('pause', p.subject, p.tenant_key)
+    from dripdrop.sending_pauses as p
+    where p.scope = 'channel' and p.subject = _user_of_channel.channel
+    union all
+    select 5, dripdrop._named('send window', _user_of_channel.channel, s.tenant_key)
+    from dripdrop.tenant_settings as s
+    where s.channel_send_windows ? _user_of_channel.channel
+    union all
+    -- Not by its address, which is somebody's.
+    (
+      select 6, 'a suppression'
+      from dripdrop.suppressions as p
+      where p.channel = _user_of_channel.channel
+      limit 1
+    )
+  ) as u
+  order by u.place
+  limit 1
+$$;
+
+comment on function dripdrop._user_of_channel(text) is 'Something that needs a channel, or null.';
+
+create or replace function dripdrop._named(kind text, name text, tenant_key text)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s %s', kind, dripdrop._quoted(name)) || case
+    when tenant_key is null then ''
+    else ' of tenant ' || dripdrop._quoted(tenant_key)
+  end
+$$;
+
+comment on function dripdrop._named(text, text, text) is
+  'What a row is called in a message: its kind, its name, and the tenant that it belongs to.';
+
+-- A sender that is being created shares the provider's row, so that one of the two waits, and sees
+-- what the other did.
+--
+-- raises  ZD110 it comes with DripDrop, ZD124 it is still used, ZD202 unknown provider
+create or replace function dripdrop.unregister_provider(channel text, provider text)
+returns dripdrop.providers
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_provider dripdrop.providers;
+  v_user text;
+begin
+  select p.* into v_provider
+  from dripdrop.providers as p
+  where p.channel = unregister_provider.channel and p.provider = unregister_provider.provider
+  for update;
+  if not found then
+    raise exception 'provider % is unknown for channel %',
+      dripdrop._quoted(provider), dripdrop._quoted(channel) using
+      errcode = 'ZD202', column = 'provider',
+      hint = 'select * from dripdrop.providers() lists them.';
+  end if;
+  if v_provider.shipped then
+    raise exception 'provider % comes with DripDrop', dripdrop._quoted(provider) using
+      errcode = 'ZD110', column = 'provider', hint = 'Without a sender of it, it is not used.';
+  end if;
+  v_user := dripdrop._user_of_provider(channel, provider);
+  if v_user is not null then
+    raise exception 'provider % is used by %', dripdrop._quoted(provider), v_user using
+      errcode = 'ZD124', column = 'provider',
+      hint = 'Delete its senders first, and give steps of the channel another provider; '
+        'register_provider() changes it.';
+  end if;
+
+  perform dripdrop._put_fields(channel || '.' || provider, '[]');
+  delete from dripdrop.providers as p
+  where p.channel = unregister_provider.channel and p.provider = unregister_provider.provider;
+  return v_provider;
+end
+$$;
+
+comment on function dripdrop.unregister_provider(text, text) is
+  'Removes a provider that was registered, and returns it as it was. One that a sender is of is '
+  'refused, and so is the last one of a channel that a step is of. start() removes the queue of a '
+  'channel that nobody serves.';
+
+-- A step that is being made shares the channel's row.
+--
+-- raises  ZD110 it comes with DripDrop, ZD124 it is still used, ZD202 unknown channel
+create or replace function dripdrop.unregister_channel(channel text)
+returns dripdrop.channels
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_channel dripdrop.channels;
+  v_user text;
+begin
+  select c.* into v_channel
+  from dripdrop.channels as c
+  where c.channel = unregister_channel.channel
+  for update;
+  if not found then
+    raise exception 'channel % is unknown', dripdrop._quoted(channel) using
+      errcode = 'ZD202', column = 'channel',
+      hint = 'select * from dripdrop.channels() lists them.';
+  end if;
+  if v_channel.shipped then
+    raise exception 'channel % comes with DripDrop', dripdrop._quoted(channel) using
+      errcode = 'ZD110', column = 'channel', hint = 'Without a step of it, it is not used.';
+  end if;
+  v_user := dripdrop._user_of_channel(channel);
+  if v_user is not null then
+    raise exception 'channel % is used by %', dripdrop._quoted(channel), v_user using
+      errcode = 'ZD124', column = 'channel',
+      hint = 'Remove what uses it first, providers with unregister_provider(); '
+        'register_channel() changes it.';
+  end if;
+
+  perform dripdrop._put_fields('template.' || channel, '[]');
+  delete from dripdrop.channels as c where c.channel = unregister_channel.channel;
+  return v_channel;
+end
+$$;
+
+comment on function dripdrop.unregister_channel(text) is
+  'Removes a channel that was registered, and returns it as it was. One that a provider, a step, a '
+  'frequency cap, a pause, a send window or a suppression is of is refused.';
 
 -- plpgsql/windows/send_window.sql
 
@@ -27525,6 +27713,12 @@ begin
     return next;
   end loop;
 
+  for object in select q.queue from dripdrop._queues_nobody_serves() as q loop
+    perform pgmq.drop_queue(object);
+    action := 'dropped';
+    return next;
+  end loop;
+
   object := 'time_zones';
   action := 'refreshed';
   refresh materialized view dripdrop.time_zones;
@@ -27541,7 +27735,26 @@ end
 $$;
 
 comment on function dripdrop.start() is
-  'Creates the queues, and the pg_cron jobs where pg_cron is; says what it did. Safe to repeat.';
+  'Creates the queues, and the pg_cron jobs where pg_cron is, and removes the queues of channels '
+  'that nobody serves any more; says what it did. Safe to repeat.';
+
+create or replace function dripdrop._queues_nobody_serves()
+returns table (queue text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select substr(c.relname, 3)
+  from pg_class as c
+  where c.relnamespace = to_regnamespace('pgmq')
+    and c.relkind in ('r', 'p')
+    and starts_with(c.relname, 'q_dripdrop_send_')
+    and substr(c.relname, 3) not in (select q.queue from dripdrop._queues() as q)
+  order by 1
+$$;
+
+comment on function dripdrop._queues_nobody_serves() is
+  'The queues of channels that no provider serves any more.';
 
 -- raises  ZD122 pgmq, or what is in it, is somebody else's
 create or replace function dripdrop.stop()
@@ -27566,7 +27779,12 @@ begin
       return next;
     end loop;
   end if;
-  for v_queue in select q.queue from dripdrop._queues() as q order by 1 loop
+  for v_queue in
+    select q.queue from dripdrop._queues() as q
+    union
+    select q.queue from dripdrop._queues_nobody_serves() as q
+    order by 1
+  loop
     if to_regclass('pgmq.q_' || v_queue) is not null then
       perform pgmq.drop_queue(v_queue);
       object := v_queue;
@@ -28071,49 +28289,6 @@ comment on column dripdrop.adapter_pools.on_pin_unavailable is
 comment on column dripdrop.adapter_pools.metadata is 'The application''s own.';
 comment on column dripdrop.adapter_pools.inserted_at is 'When the row was made.';
 comment on column dripdrop.adapter_pools.updated_at is 'When the row last changed.';
-comment on table dripdrop.channel_adapters is
-  'A sender: an account at a provider, with its sealed credentials and its limits.';
-comment on column dripdrop.channel_adapters.id is 'Time-ordered uuid.';
-comment on column dripdrop.channel_adapters.tenant_key is
-  'The tenant; null is shared by all tenants that have no adapter of their own.';
-comment on column dripdrop.channel_adapters.name is
-  'Unique in the tenant; bound into the sealed credentials.';
-comment on column dripdrop.channel_adapters.channel is 'email, sms, webhook, …: see providers().';
-comment on column dripdrop.channel_adapters.provider is 'smtp, postmark, …: see providers().';
-comment on column dripdrop.channel_adapters.credentials is
-  'AES-256-GCM envelope made by the driver; the database never holds the key.';
-comment on column dripdrop.channel_adapters.config is
-  'What is not secret: host, port, from, max_in_flight, thresholds, ….';
-comment on column dripdrop.channel_adapters.is_default is
-  'Used for the channel when a step and its sequence name none.';
-comment on column dripdrop.channel_adapters.active is 'False takes the sender out of every choice.';
-comment on column dripdrop.channel_adapters.health_state is
-  'active, resting, probing or ramping; null is not managed. Resting without resting_until is '
-  'paused until resume_adapter().';
-comment on column dripdrop.channel_adapters.health_score is
-  'From 0 to 1, as an outside signal reports it. Nothing reads it yet.';
-comment on column dripdrop.channel_adapters.resting_until is
-  'Nothing leaves through this sender before this time, whatever its health state.';
-comment on column dripdrop.channel_adapters.resting_reason is
-  'Why it rests or last rested: rate_limited, auth_error, bounce_threshold, manual, ….';
-comment on column dripdrop.channel_adapters.last_send_at is 'When a message last left.';
-comment on column dripdrop.channel_adapters.daily_cap is
-  'Messages per day at most; null is no limit.';
-comment on column dripdrop.channel_adapters.ramp_started_at is 'Start of the ramp.';
-comment on column dripdrop.channel_adapters.ramp_increment is
-  'Messages per day added each day of the ramp.';
-comment on column dripdrop.channel_adapters.ramp_floor is 'Messages on the first day of the ramp.';
-comment on column dripdrop.channel_adapters.min_gap_seconds is
-  'Seconds between two messages, at least.';
-comment on column dripdrop.channel_adapters.concurrency is
-  'Messages that may be under way at once; null is no limit.';
-comment on column dripdrop.channel_adapters.rate_limits is
-  'By scope (adapter, provider, domain, recipient_domain, recipient): {"count", "seconds"} or '
-  'false.';
-comment on column dripdrop.channel_adapters.time_zone is
-  'The zone its days are counted in; null means the tenant''s, else UTC.';
-comment on column dripdrop.channel_adapters.inserted_at is 'When the row was made.';
-comment on column dripdrop.channel_adapters.updated_at is 'When the row last changed.';
 comment on table dripdrop.channels is
   'What messages are sent over: how it addresses people and what it can. What its templates hold '
   'is in fields, under template and its name.';
@@ -28377,34 +28552,6 @@ comment on column dripdrop.topics.description is 'What it is about.';
 comment on column dripdrop.topics.opt_in is
   'True: only who subscribed gets it. False: whoever did not opt out.';
 comment on column dripdrop.topics.inserted_at is 'When the row was made.';
-comment on table dripdrop.adapter_pool_members is
-  'A sender in a pool. Nothing reads it yet, but the validation of a version.';
-comment on column dripdrop.adapter_pool_members.id is 'Time-ordered uuid.';
-comment on column dripdrop.adapter_pool_members.tenant_key is 'The tenant of the pool.';
-comment on column dripdrop.adapter_pool_members.pool_id is 'The pool.';
-comment on column dripdrop.adapter_pool_members.adapter_id is 'The sender.';
-comment on column dripdrop.adapter_pool_members.class is 'mailbox or esp_api.';
-comment on column dripdrop.adapter_pool_members.weight is 'Its share of new enrolments.';
-comment on column dripdrop.adapter_pool_members.active is 'False takes no new enrolments.';
-comment on column dripdrop.adapter_pool_members.inserted_at is 'When the row was made.';
-comment on column dripdrop.adapter_pool_members.updated_at is 'When the row last changed.';
-comment on table dripdrop.adapter_rests is
-  'When a sender was paused, or rested for its bounces and complaints: by whom, why, until when.';
-comment on column dripdrop.adapter_rests.id is 'Time-ordered uuid.';
-comment on column dripdrop.adapter_rests.tenant_key is 'The tenant of the sender.';
-comment on column dripdrop.adapter_rests.adapter_id is 'The sender.';
-comment on column dripdrop.adapter_rests.reason is
-  'bounce_threshold, complaint_threshold, or what pause_adapter() was given.';
-comment on column dripdrop.adapter_rests.detail is 'What was counted, for a threshold.';
-comment on column dripdrop.adapter_rests.health_state is
-  'The health state before it, which resume_adapter() gives back.';
-comment on column dripdrop.adapter_rests.started_at is 'When it began.';
-comment on column dripdrop.adapter_rests.started_by is 'The role that logged in to do it.';
-comment on column dripdrop.adapter_rests.until is
-  'When it ends by itself; null means by resume_adapter() only.';
-comment on column dripdrop.adapter_rests.ended_at is
-  'When it was ended before its time, by resume_adapter() or by another rest.';
-comment on column dripdrop.adapter_rests.ended_by is 'The role that logged in to end it.';
 comment on table dripdrop.consent_records is
   'Every change of a subscription, appended and never changed.';
 comment on column dripdrop.consent_records.id is 'Time-ordered uuid.';
@@ -28487,6 +28634,77 @@ comment on column dripdrop.subscriptions.subscriber_id is
 comment on column dripdrop.subscriptions.state is 'subscribed or unsubscribed.';
 comment on column dripdrop.subscriptions.source is 'Where it was said: signup, preferences, ….';
 comment on column dripdrop.subscriptions.at is 'Since when the state holds.';
+comment on table dripdrop.channel_adapters is
+  'A sender: an account at a provider, with its sealed credentials and its limits.';
+comment on column dripdrop.channel_adapters.id is 'Time-ordered uuid.';
+comment on column dripdrop.channel_adapters.tenant_key is
+  'The tenant; null is shared by all tenants that have no adapter of their own.';
+comment on column dripdrop.channel_adapters.name is
+  'Unique in the tenant; bound into the sealed credentials.';
+comment on column dripdrop.channel_adapters.channel is 'email, sms, webhook, …: see providers().';
+comment on column dripdrop.channel_adapters.provider is 'smtp, postmark, …: see providers().';
+comment on column dripdrop.channel_adapters.credentials is
+  'AES-256-GCM envelope made by the driver; the database never holds the key.';
+comment on column dripdrop.channel_adapters.config is
+  'What is not secret: host, port, from, max_in_flight, thresholds, ….';
+comment on column dripdrop.channel_adapters.is_default is
+  'Used for the channel when a step and its sequence name none.';
+comment on column dripdrop.channel_adapters.active is 'False takes the sender out of every choice.';
+comment on column dripdrop.channel_adapters.health_state is
+  'active, resting, probing or ramping; null is not managed. Resting without resting_until is '
+  'paused until resume_adapter().';
+comment on column dripdrop.channel_adapters.health_score is
+  'From 0 to 1, as an outside signal reports it. Nothing reads it yet.';
+comment on column dripdrop.channel_adapters.resting_until is
+  'Nothing leaves through this sender before this time, whatever its health state.';
+comment on column dripdrop.channel_adapters.resting_reason is
+  'Why it rests or last rested: rate_limited, auth_error, bounce_threshold, manual, ….';
+comment on column dripdrop.channel_adapters.last_send_at is 'When a message last left.';
+comment on column dripdrop.channel_adapters.daily_cap is
+  'Messages per day at most; null is no limit.';
+comment on column dripdrop.channel_adapters.ramp_started_at is 'Start of the ramp.';
+comment on column dripdrop.channel_adapters.ramp_increment is
+  'Messages per day added each day of the ramp.';
+comment on column dripdrop.channel_adapters.ramp_floor is 'Messages on the first day of the ramp.';
+comment on column dripdrop.channel_adapters.min_gap_seconds is
+  'Seconds between two messages, at least.';
+comment on column dripdrop.channel_adapters.concurrency is
+  'Messages that may be under way at once; null is no limit.';
+comment on column dripdrop.channel_adapters.rate_limits is
+  'By scope (adapter, provider, domain, recipient_domain, recipient): {"count", "seconds"} or '
+  'false.';
+comment on column dripdrop.channel_adapters.time_zone is
+  'The zone its days are counted in; null means the tenant''s, else UTC.';
+comment on column dripdrop.channel_adapters.inserted_at is 'When the row was made.';
+comment on column dripdrop.channel_adapters.updated_at is 'When the row last changed.';
+comment on table dripdrop.adapter_pool_members is
+  'A sender in a pool. Nothing reads it yet, but the validation of a version.';
+comment on column dripdrop.adapter_pool_members.id is 'Time-ordered uuid.';
+comment on column dripdrop.adapter_pool_members.tenant_key is 'The tenant of the pool.';
+comment on column dripdrop.adapter_pool_members.pool_id is 'The pool.';
+comment on column dripdrop.adapter_pool_members.adapter_id is 'The sender.';
+comment on column dripdrop.adapter_pool_members.class is 'mailbox or esp_api.';
+comment on column dripdrop.adapter_pool_members.weight is 'Its share of new enrolments.';
+comment on column dripdrop.adapter_pool_members.active is 'False takes no new enrolments.';
+comment on column dripdrop.adapter_pool_members.inserted_at is 'When the row was made.';
+comment on column dripdrop.adapter_pool_members.updated_at is 'When the row last changed.';
+comment on table dripdrop.adapter_rests is
+  'When a sender was paused, or rested for its bounces and complaints: by whom, why, until when.';
+comment on column dripdrop.adapter_rests.id is 'Time-ordered uuid.';
+comment on column dripdrop.adapter_rests.tenant_key is 'The tenant of the sender.';
+comment on column dripdrop.adapter_rests.adapter_id is 'The sender.';
+comment on column dripdrop.adapter_rests.reason is
+  'bounce_threshold, complaint_threshold, or what pause_adapter() was given.';
+comment on column dripdrop.adapter_rests.detail is 'What was counted, for a threshold.';
+comment on column dripdrop.adapter_rests.health_state is
+  'The health state before it, which resume_adapter() gives back.';
+comment on column dripdrop.adapter_rests.started_at is 'When it began.';
+comment on column dripdrop.adapter_rests.started_by is 'The role that logged in to do it.';
+comment on column dripdrop.adapter_rests.until is
+  'When it ends by itself; null means by resume_adapter() only.';
+comment on column dripdrop.adapter_rests.ended_at is
+  'When it was ended before its time, by resume_adapter() or by another rest.';
+comment on column dripdrop.adapter_rests.ended_by is 'The role that logged in to end it.';
 comment on table dripdrop.adapter_sequence_budgets is
   'How much of a sender''s capacity one version may use.';
 comment on column dripdrop.adapter_sequence_budgets.id is 'Time-ordered uuid.';
@@ -29074,6 +29292,8 @@ declare
       "track_event",
       "track_events",
       "unenroll",
+      "unregister_channel",
+      "unregister_provider",
       "unsuppress",
       "update_channel_adapter",
       "update_http_hook",

@@ -327,57 +327,6 @@ create table dripdrop.adapter_pools (
   constraint adapter_pools_policy_is_known check (on_pin_unavailable in ('pause', 'reassign'))
 );
 
--- sql/tables/channel_adapters.sql
-
-create table dripdrop.channel_adapters (
-  id uuid not null default dripdrop._uuidv7(),
-  tenant_key text,
-  name text not null,
-  channel text not null,
-  provider text not null,
-  credentials bytea,
-  config jsonb not null default '{}',
-  is_default boolean not null default false,
-  active boolean not null default true,
-  health_state text,
-  health_score numeric,
-  resting_until timestamptz,
-  resting_reason text,
-  last_send_at timestamptz,
-  daily_cap int,
-  ramp_started_at timestamptz,
-  ramp_increment int,
-  ramp_floor int,
-  min_gap_seconds int,
-  concurrency int,
-  rate_limits jsonb not null default '{}',
-  time_zone text,
-  inserted_at timestamptz not null default dripdrop._now(),
-  updated_at timestamptz not null default dripdrop._now(),
-  constraint channel_adapters_pkey primary key (id),
-  constraint channel_adapters_one_name_per_tenant unique nulls not distinct (tenant_key, name),
-  constraint channel_adapters_tenant_key_is_valid check (
-    tenant_key <> '' and tenant_key not like ':%'
-  ),
-  constraint channel_adapters_name_is_not_empty check (name <> ''),
-  constraint channel_adapters_config_is_an_object check (jsonb_typeof(config) = 'object'),
-  constraint channel_adapters_health_state_is_known
-  check (health_state in ('active', 'resting', 'probing', 'ramping')),
-  constraint channel_adapters_health_score_is_a_share check (health_score between 0 and 1),
-  constraint channel_adapters_daily_cap_is_positive check (daily_cap > 0),
-  constraint channel_adapters_ramp_increment_is_positive check (ramp_increment > 0),
-  constraint channel_adapters_ramp_floor_is_not_negative check (ramp_floor >= 0),
-  constraint channel_adapters_min_gap_is_not_negative check (min_gap_seconds >= 0),
-  constraint channel_adapters_concurrency_is_positive check (concurrency > 0),
-  constraint channel_adapters_rate_limits_are_an_object check (jsonb_typeof(rate_limits) = 'object')
-)
-with (fillfactor = 70);
-
--- One default per tenant and channel. Promoting another demotes the old one in the same statement.
-create unique index channel_adapters_one_default
-on dripdrop.channel_adapters (tenant_key, channel) nulls not distinct
-where is_default;
-
 -- sql/tables/channels.sql
 
 create table dripdrop.channels (
@@ -736,52 +685,6 @@ create table dripdrop.topics (
   constraint topics_key_is_a_slug check (key ~ '^[a-z0-9][a-z0-9_-]*$')
 );
 
--- sql/tables/adapter_pool_members.sql
-
-create table dripdrop.adapter_pool_members (
-  id uuid not null default dripdrop._uuidv7(),
-  tenant_key text,
-  pool_id uuid not null,
-  adapter_id uuid not null,
-  class text not null default 'mailbox',
-  weight int not null default 1,
-  active boolean not null default true,
-  inserted_at timestamptz not null default dripdrop._now(),
-  updated_at timestamptz not null default dripdrop._now(),
-  constraint adapter_pool_members_pkey primary key (id),
-  constraint adapter_pool_members_of_a_pool foreign key (pool_id)
-  references dripdrop.adapter_pools (id) on delete cascade,
-  constraint adapter_pool_members_are_adapters foreign key (adapter_id)
-  references dripdrop.channel_adapters (id) on delete cascade,
-  constraint adapter_pool_members_once unique (pool_id, adapter_id),
-  constraint adapter_pool_members_class_is_known check (class in ('mailbox', 'esp_api')),
-  constraint adapter_pool_members_weight_is_positive check (weight > 0)
-);
-
--- sql/tables/adapter_rests.sql
-
--- What operators and thresholds did to senders, and until when. What a provider asks for by itself,
--- a rate limit of some minutes, is only in channel_adapters.
-create table dripdrop.adapter_rests (
-  id uuid not null default dripdrop._uuidv7(),
-  tenant_key text,
-  adapter_id uuid not null,
-  reason text not null,
-  detail jsonb not null default '{}',
-  health_state text,
-  started_at timestamptz not null default dripdrop._now(),
-  started_by text not null default session_user,
-  until timestamptz,
-  ended_at timestamptz,
-  ended_by text,
-  constraint adapter_rests_pkey primary key (id),
-  constraint adapter_rests_of_an_adapter foreign key (adapter_id)
-  references dripdrop.channel_adapters (id) on delete cascade,
-  constraint adapter_rests_end_by_somebody check ((ended_at is null) = (ended_by is null))
-);
-
-create index adapter_rests_by_adapter on dripdrop.adapter_rests (adapter_id, started_at);
-
 -- sql/tables/consent_records.sql
 
 create table dripdrop.consent_records (
@@ -907,6 +810,105 @@ create table dripdrop.subscriptions (
   constraint subscriptions_one_per_topic unique (subscriber_id, subscriber_type, topic_id),
   constraint subscriptions_state_is_known check (state in ('subscribed', 'unsubscribed'))
 );
+
+-- sql/tables/channel_adapters.sql
+
+create table dripdrop.channel_adapters (
+  id uuid not null default dripdrop._uuidv7(),
+  tenant_key text,
+  name text not null,
+  channel text not null,
+  provider text not null,
+  credentials bytea,
+  config jsonb not null default '{}',
+  is_default boolean not null default false,
+  active boolean not null default true,
+  health_state text,
+  health_score numeric,
+  resting_until timestamptz,
+  resting_reason text,
+  last_send_at timestamptz,
+  daily_cap int,
+  ramp_started_at timestamptz,
+  ramp_increment int,
+  ramp_floor int,
+  min_gap_seconds int,
+  concurrency int,
+  rate_limits jsonb not null default '{}',
+  time_zone text,
+  inserted_at timestamptz not null default dripdrop._now(),
+  updated_at timestamptz not null default dripdrop._now(),
+  constraint channel_adapters_pkey primary key (id),
+  constraint channel_adapters_of_a_provider foreign key (channel, provider)
+  references dripdrop.providers (channel, provider),
+  constraint channel_adapters_one_name_per_tenant unique nulls not distinct (tenant_key, name),
+  constraint channel_adapters_tenant_key_is_valid check (
+    tenant_key <> '' and tenant_key not like ':%'
+  ),
+  constraint channel_adapters_name_is_not_empty check (name <> ''),
+  constraint channel_adapters_config_is_an_object check (jsonb_typeof(config) = 'object'),
+  constraint channel_adapters_health_state_is_known
+  check (health_state in ('active', 'resting', 'probing', 'ramping')),
+  constraint channel_adapters_health_score_is_a_share check (health_score between 0 and 1),
+  constraint channel_adapters_daily_cap_is_positive check (daily_cap > 0),
+  constraint channel_adapters_ramp_increment_is_positive check (ramp_increment > 0),
+  constraint channel_adapters_ramp_floor_is_not_negative check (ramp_floor >= 0),
+  constraint channel_adapters_min_gap_is_not_negative check (min_gap_seconds >= 0),
+  constraint channel_adapters_concurrency_is_positive check (concurrency > 0),
+  constraint channel_adapters_rate_limits_are_an_object check (jsonb_typeof(rate_limits) = 'object')
+)
+with (fillfactor = 70);
+
+-- One default per tenant and channel. Promoting another demotes the old one in the same statement.
+create unique index channel_adapters_one_default
+on dripdrop.channel_adapters (tenant_key, channel) nulls not distinct
+where is_default;
+
+-- sql/tables/adapter_pool_members.sql
+
+create table dripdrop.adapter_pool_members (
+  id uuid not null default dripdrop._uuidv7(),
+  tenant_key text,
+  pool_id uuid not null,
+  adapter_id uuid not null,
+  class text not null default 'mailbox',
+  weight int not null default 1,
+  active boolean not null default true,
+  inserted_at timestamptz not null default dripdrop._now(),
+  updated_at timestamptz not null default dripdrop._now(),
+  constraint adapter_pool_members_pkey primary key (id),
+  constraint adapter_pool_members_of_a_pool foreign key (pool_id)
+  references dripdrop.adapter_pools (id) on delete cascade,
+  constraint adapter_pool_members_are_adapters foreign key (adapter_id)
+  references dripdrop.channel_adapters (id) on delete cascade,
+  constraint adapter_pool_members_once unique (pool_id, adapter_id),
+  constraint adapter_pool_members_class_is_known check (class in ('mailbox', 'esp_api')),
+  constraint adapter_pool_members_weight_is_positive check (weight > 0)
+);
+
+-- sql/tables/adapter_rests.sql
+
+-- What operators and thresholds did to senders, and until when. What a provider asks for by itself,
+-- a rate limit of some minutes, is only in channel_adapters.
+create table dripdrop.adapter_rests (
+  id uuid not null default dripdrop._uuidv7(),
+  tenant_key text,
+  adapter_id uuid not null,
+  reason text not null,
+  detail jsonb not null default '{}',
+  health_state text,
+  started_at timestamptz not null default dripdrop._now(),
+  started_by text not null default session_user,
+  until timestamptz,
+  ended_at timestamptz,
+  ended_by text,
+  constraint adapter_rests_pkey primary key (id),
+  constraint adapter_rests_of_an_adapter foreign key (adapter_id)
+  references dripdrop.channel_adapters (id) on delete cascade,
+  constraint adapter_rests_end_by_somebody check ((ended_at is null) = (ended_by is null))
+);
+
+create index adapter_rests_by_adapter on dripdrop.adapter_rests (adapter_id, started_at);
 
 -- sql/tables/adapter_sequence_budgets.sql
 
@@ -1074,6 +1076,7 @@ create table dripdrop.steps (
   constraint steps_pkey primary key (id),
   constraint steps_of_a_version foreign key (sequence_version_id)
   references dripdrop.sequence_versions (id) on delete cascade,
+  constraint steps_of_a_channel foreign key (channel) references dripdrop.channels (channel),
   constraint steps_channel_adapter foreign key (channel_adapter_id)
   references dripdrop.channel_adapters (id) on delete set null,
   constraint steps_adapter_override foreign key (adapter_override_id)

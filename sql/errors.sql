@@ -31,7 +31,7 @@ as $$
       'something the engine calls belongs to a role that could act as the caller through it'
     ),
     ('ZD123', 'schema_differs', 'the tables are not those that this version is made for'),
-    ('ZD124', 'still_used', 'something of somebody else''s uses what this version changes'),
+    ('ZD124', 'still_used', 'something uses what is to be changed or removed'),
     ('ZD125', 'other_version', 'the caller is of another version than the schema'),
     ('ZD130', 'suppression_not_found', 'no such suppression in this tenant'),
     ('ZD131', 'topic_not_found', 'no such topic in this tenant'),

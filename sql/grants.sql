@@ -103,6 +103,8 @@ declare
       "track_event",
       "track_events",
       "unenroll",
+      "unregister_channel",
+      "unregister_provider",
       "unsuppress",
       "update_channel_adapter",
       "update_http_hook",

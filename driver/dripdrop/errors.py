@@ -152,7 +152,7 @@ class SchemaDiffers(StateError, code="ZD123"):
 
 
 class StillUsed(StateError, code="ZD124"):
-    """Something of somebody else's uses what this version changes."""
+    """Something uses what is to be changed or removed."""
 
 
 class OtherVersion(StateError, code="ZD125"):

@@ -329,6 +329,14 @@ class Statements(ABC, Generic[One, Many, Value]):
         """Add a provider to a channel, or change one that was added."""
 
     @_statement
+    def unregister_channel(self, channel: str) -> One:
+        """Remove a channel that was added and that nothing is of; return it."""
+
+    @_statement
+    def unregister_provider(self, channel: str, provider: str) -> One:
+        """Remove a provider that was added and that no sender is of; return it."""
+
+    @_statement
     def provider_settings(self) -> Many:
         """List what a sender of each kind, channel.provider, says about itself."""
 

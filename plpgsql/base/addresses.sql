@@ -228,11 +228,11 @@ return case form
     )
   when 'phone' then coalesce(address ~ '^[+][1-9][0-9]{6,14}$', false)
   when 'name' then coalesce(address <> '', false)
-  else true
+  else coalesce(form = 'none', false)
 end;
 
 comment on function dripdrop._is_address(text, text) is
-  'Whether a normalised address is one of its form.';
+  'Whether a normalised address is one of its form; of an unknown form none is.';
 
 -- The one place that says which address a channel uses. Null: the channel has none.
 create or replace function dripdrop._recipient(

@@ -59,6 +59,12 @@ begin
     return next;
   end loop;
 
+  for object in select q.queue from dripdrop._queues_nobody_serves() as q loop
+    perform pgmq.drop_queue(object);
+    action := 'dropped';
+    return next;
+  end loop;
+
   object := 'time_zones';
   action := 'refreshed';
   refresh materialized view dripdrop.time_zones;
@@ -75,7 +81,26 @@ end
 $$;
 
 comment on function dripdrop.start() is
-  'Creates the queues, and the pg_cron jobs where pg_cron is; says what it did. Safe to repeat.';
+  'Creates the queues, and the pg_cron jobs where pg_cron is, and removes the queues of channels '
+  'that nobody serves any more; says what it did. Safe to repeat.';
+
+create or replace function dripdrop._queues_nobody_serves()
+returns table (queue text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select substr(c.relname, 3)
+  from pg_class as c
+  where c.relnamespace = to_regnamespace('pgmq')
+    and c.relkind in ('r', 'p')
+    and starts_with(c.relname, 'q_dripdrop_send_')
+    and substr(c.relname, 3) not in (select q.queue from dripdrop._queues() as q)
+  order by 1
+$$;
+
+comment on function dripdrop._queues_nobody_serves() is
+  'The queues of channels that no provider serves any more.';
 
 -- raises  ZD122 pgmq, or what is in it, is somebody else's
 create or replace function dripdrop.stop()
@@ -100,7 +125,12 @@ begin
       return next;
     end loop;
   end if;
-  for v_queue in select q.queue from dripdrop._queues() as q order by 1 loop
+  for v_queue in
+    select q.queue from dripdrop._queues() as q
+    union
+    select q.queue from dripdrop._queues_nobody_serves() as q
+    order by 1
+  loop
     if to_regclass('pgmq.q_' || v_queue) is not null then
       perform pgmq.drop_queue(v_queue);
       object := v_queue;

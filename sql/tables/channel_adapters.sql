@@ -24,6 +24,8 @@ create table dripdrop.channel_adapters (
   inserted_at timestamptz not null default dripdrop._now(),
   updated_at timestamptz not null default dripdrop._now(),
   constraint channel_adapters_pkey primary key (id),
+  constraint channel_adapters_of_a_provider foreign key (channel, provider)
+  references dripdrop.providers (channel, provider),
   constraint channel_adapters_one_name_per_tenant unique nulls not distinct (tenant_key, name),
   constraint channel_adapters_tenant_key_is_valid check (
     tenant_key <> '' and tenant_key not like ':%'

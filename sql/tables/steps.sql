@@ -24,6 +24,7 @@ create table dripdrop.steps (
   constraint steps_pkey primary key (id),
   constraint steps_of_a_version foreign key (sequence_version_id)
   references dripdrop.sequence_versions (id) on delete cascade,
+  constraint steps_of_a_channel foreign key (channel) references dripdrop.channels (channel),
   constraint steps_channel_adapter foreign key (channel_adapter_id)
   references dripdrop.channel_adapters (id) on delete set null,
   constraint steps_adapter_override foreign key (adapter_override_id)

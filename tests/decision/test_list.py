@@ -82,6 +82,8 @@ CLOSED: list[tuple[str, dict[str, Any], tuple[str, str, str | None, Any]]] = [
     ),
     ("recipient", {"recipient": None}, ("skip", "no_recipient", None, None)),
     ("recipient", {"recipient": "sam"}, ("skip", "invalid_recipient", None, None)),
+    ("recipient", {"address_form": None}, ("skip", "invalid_recipient", None, None)),
+    ("recipient", {"address_form": "pigeon"}, ("skip", "invalid_recipient", None, None)),
     ("verification", {"unverified": True}, ("skip", "unverified_recipient", None, None)),
     ("suppression", {"suppression": "bounce"}, ("skip", "suppressed", "bounce", None)),
     (

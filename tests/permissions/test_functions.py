@@ -117,6 +117,8 @@ CALLERS: dict[str, set[str]] = {
     "track_event": {ADMIN, APP},
     "track_events": {ADMIN, APP},
     "unenroll": {ADMIN, APP},
+    "unregister_channel": {ADMIN},
+    "unregister_provider": {ADMIN},
     "unsubscribe": {WEB},
     "unsuppress": {ADMIN},
     "update_channel_adapter": {ADMIN},

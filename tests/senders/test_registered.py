@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from dripdrop.errors import AlreadyExists, InvalidArgument, MissingRecipient, UnknownProvider
+from dripdrop.errors import (
+    AlreadyExists,
+    InvalidArgument,
+    InvalidTransition,
+    MissingRecipient,
+    StillUsed,
+    UnknownProvider,
+)
 from tests.engine import TENANT, Engine, onboarding
 
 FAX: dict[str, Any] = {
@@ -236,3 +244,97 @@ def test_a_provider_that_cannot_work_is_refused(engine: Engine, settings: Any, p
     with engine.refused(InvalidArgument) as refusal:
         engine.register_provider("sms", "acme", settings)
     assert refusal.value.diag.column_name == place
+
+
+def user_in(refusal: Any) -> str:
+    """Return what uses the thing that is not removed, by the message."""
+    return str(refusal.value.diag.message_primary).partition(" is used by ")[2]
+
+
+def test_what_nothing_uses_is_unregistered_with_all_that_describes_it(faxing: Engine) -> None:
+    faxing.rows("select * from dripdrop.start()")
+    assert faxing.unregister_provider("fax", "acme").provider == "acme"
+    assert faxing.unregister_channel("fax").recipient_key == "fax"
+    assert "fax" not in {row.channel for row in [*faxing.channels(), *faxing.providers()]}
+    kinds = {"template.fax", "fax.acme"}
+    assert [row for row in faxing.fields() if row.kind in kinds] == []
+    started = {row.object: row.action for row in faxing.rows("select * from dripdrop.start()")}
+    assert started["dripdrop_send_fax"] == "dropped"
+    assert "dripdrop_send_fax" not in {
+        row.object for row in faxing.rows("select * from dripdrop.start()")
+    }
+
+
+def test_stop_removes_the_queue_of_a_channel_that_is_gone(faxing: Engine) -> None:
+    faxing.rows("select * from dripdrop.start()")
+    faxing.unregister_provider("fax", "acme")
+    stopped = {row.object: row.action for row in faxing.rows("select * from dripdrop.stop()")}
+    assert stopped["dripdrop_send_fax"] == "dropped"
+
+
+def test_a_provider_that_a_sender_is_of_stays(faxing: Engine) -> None:
+    sender(faxing)
+    with faxing.refused(StillUsed) as refusal:
+        faxing.unregister_provider("fax", "acme")
+    assert user_in(refusal) == 'sender "Fax" of tenant "acme"'
+    assert "acme" in {row.provider for row in faxing.providers()}
+
+
+def test_the_last_provider_of_a_channel_that_a_step_is_of_stays(faxing: Engine) -> None:
+    faxing.register_provider("fax", "umbrella")
+    faxing.apply(TENANT, onboarding(fax()))
+    faxing.unregister_provider("fax", "umbrella")
+    with faxing.refused(StillUsed) as refusal:
+        faxing.unregister_provider("fax", "acme")
+    assert user_in(refusal) == 'step "fax" of tenant "acme"'
+
+
+USES: dict[str, Any] = {
+    'frequency cap "few" of tenant "acme"': lambda engine: engine.set_frequency_cap(
+        TENANT, "few", 1, "1 day", channel="fax"
+    ),
+    'pause "fax"': lambda engine: engine.pause_sending(None, "channel", "fax"),
+    'send window "fax" of tenant "acme"': lambda engine: engine.update_tenant_settings(
+        TENANT, channel_send_windows={"fax": {"start": "08:00"}}
+    ),
+    "a suppression": lambda engine: engine.suppress(TENANT, "fax", "+4930123456"),
+}
+
+
+@pytest.mark.parametrize("user", USES)
+def test_a_channel_that_something_is_of_stays(faxing: Engine, user: str) -> None:
+    USES[user](faxing)
+    with faxing.refused(StillUsed) as refusal:
+        faxing.unregister_channel("fax")
+    assert user_in(refusal) == 'provider "acme"'
+    faxing.unregister_provider("fax", "acme")
+    with faxing.refused(StillUsed) as refusal:
+        faxing.unregister_channel("fax")
+    assert user_in(refusal) == user
+    assert "fax" in {row.channel for row in faxing.channels()}
+
+
+def test_what_comes_with_dripdrop_or_is_not_there_is_not_unregistered(engine: Engine) -> None:
+    for refused, arguments in ((InvalidTransition, ("sms",)), (UnknownProvider, ("fax",))):
+        with engine.refused(refused) as refusal:
+            engine.unregister_channel(*arguments)
+        assert refusal.value.diag.column_name == "channel"
+    for refused, pair in (
+        (InvalidTransition, ("email", "smtp")),
+        (UnknownProvider, ("email", "acme")),
+    ):
+        with engine.refused(refused) as refusal:
+            engine.unregister_provider(*pair)
+        assert refusal.value.diag.column_name == "provider"
+
+
+def test_a_sender_that_is_created_meanwhile_keeps_its_provider(
+    faxing: Engine, other: Engine
+) -> None:
+    with ThreadPoolExecutor() as pool:
+        with other.connection.transaction():
+            sender(other)
+            removing = pool.submit(faxing.unregister_provider, "fax", "acme")
+            other.wait_until_blocked(faxing.connection)
+        with pytest.raises(StillUsed):
+            removing.result(timeout=20)

@@ -64,6 +64,8 @@ NO_TENANT = {
             "providers",
             "register_channel",
             "register_provider",
+            "unregister_channel",
+            "unregister_provider",
             "reply_codes",
             "provider_settings",
         ),
