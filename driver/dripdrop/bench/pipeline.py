@@ -53,7 +53,7 @@ _TEMPLATE = {
     ),
     "text": "Welcome, {{ name }}! Finish: https://app.example.com/setup?u={{ subscriber.id }}",
 }
-_SINK = {"host": "localhost", "from": "Bench <bench@example.org>"}
+SINK = {"host": "localhost", "from": "Bench <bench@example.org>"}
 _PAYLOAD = {"subject": "Welcome", "html": "<p>Welcome</p>" * 20, "text": "Welcome " * 20}
 
 
@@ -95,7 +95,7 @@ def measure(
         _track_functions(connection)
         if policies:
             _set_policies(connection)
-        enrolled_per_second = _enroll(connection, _sequence(steps, logic), enrollments)
+        enrolled_per_second = _enroll(connection, sequence(steps, logic=logic), enrollments)
         stages, events = _run_pipeline(dsn, connection, mode, enrollments if logic else 0)
         messages, seconds, tenths = _timeline(connection)
         per_stage = _per_stage(connection, messages) | stages
@@ -142,7 +142,8 @@ class Sink:
         """Close nothing."""
 
 
-def _sequence(steps: int, logic: bool) -> dict[str, Any]:
+def sequence(steps: int, *, logic: bool = False) -> dict[str, Any]:
+    """Return a document whose steps are due at once, one after the other."""
     document: dict[str, Any] = {
         "key": "bench",
         "name": "Benchmark",
@@ -199,7 +200,7 @@ def _set_policies(connection: psycopg.Connection[Any]) -> None:
     """Switch on what every message has to pass, and passes."""
     client = Client(connection)
     sink = client.create_channel_adapter(
-        None, "sink", "email", "smtp", config=_SINK, is_default=True
+        None, "sink", "email", "smtp", config=SINK, is_default=True
     )
     client.set_adapter_limits(
         None, sink.id, rate_limits={"adapter": "1000000/m"}, daily_cap=1_000_000_000
@@ -224,7 +225,7 @@ def _enroll(
 ) -> float:
     client = Client(connection)
     if client.get_default_adapter(None, "email") is None:
-        client.create_channel_adapter(None, "sink", "email", "smtp", config=_SINK, is_default=True)
+        client.create_channel_adapter(None, "sink", "email", "smtp", config=SINK, is_default=True)
     client.apply(None, sequence)
     began = time.perf_counter()
     connection.execute(
@@ -257,7 +258,7 @@ def _run_pipeline(
     Return the renderer's own rate, and how many events there were.
     """
     events = 0
-    with processes(PROCESSES, _work, dsn, mode) as stop:
+    with processes(PROCESSES, work, dsn, mode) as stop:
         connection.execute("create table dripdrop_bench_began as select clock_timestamp() as at")
         while value(
             connection, "select exists (select from dripdrop.enrollments where state = 'active')"
@@ -315,7 +316,8 @@ def _rendering_rate() -> int:
     return round(count / (time.perf_counter() - began))
 
 
-def _work(dsn: str, mode: Mode, ready: Barrier, stop: Event) -> None:
+def work(dsn: str, mode: Mode, ready: Barrier, stop: Event) -> None:
+    """Run every stage in this process from `ready` to `stop`."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     if mode == "sql":
         _work_sql(dsn, ready, stop)

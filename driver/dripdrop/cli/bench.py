@@ -45,3 +45,15 @@ def pipeline(
             dsn, enrollments=enrollments, steps=steps, mode=mode, beside=beside, json=json
         )
     )
+
+
+@app.command()
+def enroll(
+    dsn: Server = None,
+    turns: Annotated[int, typer.Option(min=1, help="How often each is measured.")] = 40,
+    json: AsJson = False,
+) -> None:
+    """Measure enrolment by one, by eight and in bulk, and bare inserts beside it."""
+    from dripdrop.bench import enroll as benchmark
+
+    raise typer.Exit(benchmark.main(dsn, turns=turns, json=json))
