@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from aiosmtplib import SMTPException, SMTPResponseException
-
 from dripdrop.channels.base import Adapter, ChannelSettings, Message, Outcome, TooLate
 from dripdrop.channels.mime import Email
 from dripdrop.channels.smtp_pool import Busy, Pool
@@ -112,19 +110,16 @@ class SMTPChannel:
         self, session: Session, message: Message, email: Email, content: bytes
     ) -> Outcome:
         message.handover.check()
-        await session.envelope(email.sender.addr_spec, email.recipient)
-        message.handover.check()
-        await session.announce()
+        await session.announce(email.sender.addr_spec, email.recipient)
         await message.handover.turn()
+        session.check()
         message.handover.begin()
         try:
             reply = await session.content(content)
-            if reply.code // 100 not in {2, 4, 5}:
-                raise SMTPException(f"Unexpected reply {reply.code} to the content")
-        except SMTPResponseException as error:
-            return self._lost(email, error.message)
-        except (SMTPException, OSError, ValueError) as error:
-            return self._lost(email, str(error))
+        except Away as error:
+            return self._lost(email, error.detail)
+        if reply.code // 100 not in {2, 4, 5}:
+            return self._lost(email, f"no reply to a content: {reply.code} {reply.message}")
         if reply.code >= 400:
             raise Refused("content", reply.code, reply.message)
         return Outcome(

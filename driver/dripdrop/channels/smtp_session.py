@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import re
 import socket
 import ssl
@@ -11,14 +12,17 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv6Address, ip_address
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import aiosmtplib
 from aiosmtplib import SMTPException, SMTPResponse, SMTPResponseException, SMTPServerDisconnected
 
 from dripdrop.channels.base import Adapter, ChannelSettings, InvalidAdapter
+from dripdrop.channels.smtp_wire import Wire
 
 Stage = Literal["session", "login", "sender", "recipient", "content"]
+_Command: TypeAlias = tuple[Stage, bytes, set[int]]
+"""What a refusal is said of, what is written, and which replies go on."""
 
 _PORTS = {"starttls": 587, "tls": 465, "none": 25}
 _NOT_IMPLEMENTED = {500, 502}  # RFC 5321 section 3.2: HELO instead
@@ -26,6 +30,9 @@ _FULL_NAME = re.compile(r"(?!localhost)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63}
 _RESOLVING = 5.0  # seconds that finding this machine's name may take
 _GOODBYE = 2.0
 _REUSE = 10.0  # seconds for the first answer on a connection that may be gone
+_ONE_BY_ONE = 900.0  # seconds without PIPELINING for a server that did not keep step
+_CLOSING = 421
+_GO_ON = 354
 
 
 class Refused(Exception):
@@ -67,6 +74,8 @@ class Account:
     password: str
     helo: str | None
     timeout: float
+    one_by_one_until: float = field(default=-math.inf, init=False)
+    """Until when, in the loop's time, no commands go together: the server did not keep step."""
     _tls: ssl.SSLContext | None = field(default=None, init=False, repr=False)
 
     @classmethod
@@ -110,6 +119,7 @@ class Account:
                     await session.start_tls()
                 if self.username is not None:
                     await session.login(self.username, self.password)
+                session.begin_mail()
         except BaseException:
             session.close()
             raise
@@ -138,15 +148,17 @@ class Session:
         """Prepare without connecting."""
         self._account = account
         self._smtp = aiosmtplib.SMTP()
+        self._wire: Wire | None = None
         self.stage: Stage = "session"
         self.reused = False
         self.idle_since = 0.0
+        self._pipelining = False
         self._clean = True
 
     @property
     def is_connected(self) -> bool:
-        """Whether it seems to be open."""
-        return self._smtp.is_connected
+        """Whether it seems to be open, and the server has said nothing that was not asked."""
+        return self._wire is not None and self._wire.is_usable
 
     @contextlib.asynccontextmanager
     async def within(self, seconds: float) -> AsyncIterator[None]:
@@ -209,38 +221,66 @@ class Session:
         except SMTPException as error:
             raise Away("login_not_offered", error.message, "auth_error") from None
 
-    async def envelope(self, sender: str, recipient: str) -> None:
-        """Name sender and recipient. A connection that may be gone has less time to answer."""
-        seconds = self._account.timeout
-        self.stage = "sender"
-        async with self.within(min(seconds, _REUSE) if self.reused else seconds):
-            if not self._clean:
-                await self._smtp.rset()
-            self._clean = False
-            await self._smtp.mail(sender)
-        self.stage = "recipient"
-        async with self.within(seconds):
-            await self._smtp.rcpt(recipient)
+    def begin_mail(self) -> None:
+        """Go on with messages: from here on several commands may be under way at a time."""
+        self.stage = "session"
+        self._pipelining = self._smtp.supports_extension("pipelining")
+        self._wire = Wire(self._smtp)
 
-    async def announce(self) -> None:
-        """Say DATA; what follows on this connection is content."""
-        async with self.within(self._account.timeout):
-            self.stage = "content"
-            reply = await self._smtp.execute_command(b"DATA")
-            if reply.code != 354:
-                raise SMTPResponseException(reply.code, reply.message)
+    async def announce(self, sender: str, recipient: str) -> None:
+        """Name sender and recipient and say DATA; what follows on this connection is content.
+
+        In one go where the server offers PIPELINING (RFC 2920). A connection that may be gone has
+        less time for its first answer.
+        """
+        commands: list[_Command] = [
+            ("sender", f"MAIL FROM:<{sender}>".encode("ascii"), {250}),
+            ("recipient", f"RCPT TO:<{recipient}>".encode("ascii"), {250, 251}),
+            ("content", b"DATA", {_GO_ON}),
+        ]
+        if not self._clean:
+            commands.insert(0, ("sender", b"RSET", {250}))
+        self._clean = False
+        together = self._pipelining and _now() >= self._account.one_by_one_until
+        seconds = min(self._account.timeout, _REUSE) if self.reused else self._account.timeout
+        for number, (stage, command, expected) in enumerate(commands):
+            self.stage = stage
+            try:
+                async with self.within(seconds):
+                    if not together:
+                        self._write(command + b"\r\n")
+                    elif number == 0:
+                        self._write(b"".join(line + b"\r\n" for _, line, _ in commands))
+                    reply = await self._reply()
+                    if reply.code not in expected:
+                        raise SMTPResponseException(reply.code, reply.message)
+            except Refused as error:
+                if together and error.code != _CLOSING:
+                    await self._withdraw(stage, [line for _, line, _ in commands[number + 1 :]])
+                raise
+            except Away:
+                # What offers it may yet lose what comes together: a firewall, an old server.
+                if together and number:
+                    self._account.one_by_one_until = _now() + _ONE_BY_ONE
+                raise
+            seconds = self._account.timeout
+
+    def check(self) -> None:
+        """Raise `Away` if the connection is lost, or if the server says more than it was asked."""
+        if not self.is_connected:
+            lost = self._wire is None or self._wire.is_lost
+            code = "connection_lost" if lost else "invalid_reply"
+            raise Away(code, "Connection lost" if lost else "a reply that nothing asked for")
 
     async def content(self, content: bytes) -> SMTPResponse:
-        """Write the content and return the reply. Raises the library's own errors.
+        """Write the content and return the reply, whatever it is.
 
         The library's `data()` raises the same errors before and after the content has left. Only
         after may the server have taken the message, so the last two steps are done by hand.
         """
-        protocol = self._smtp.protocol
-        if protocol is None:
-            raise SMTPServerDisconnected("Connection lost")
-        protocol.write(_dot_stuffed(content))
-        reply = await protocol.read_response(timeout=self._account.timeout)
+        async with self.within(self._account.timeout):
+            self._write(_dot_stuffed(content))
+            reply = await self._reply()
         self._clean = True
         self.stage = "session"
         return reply
@@ -248,9 +288,10 @@ class Session:
     async def quit(self) -> None:
         """Say goodbye and close."""
         try:
-            with contextlib.suppress(SMTPException, OSError, ValueError):
-                async with asyncio.timeout(_GOODBYE):
-                    await self._smtp.quit()
+            with contextlib.suppress(Refused, Away):
+                async with self.within(_GOODBYE):
+                    self._write(b"QUIT\r\n")
+                    await self._reply()
         finally:
             self.close()
 
@@ -265,6 +306,43 @@ class Session:
             if error.code not in _NOT_IMPLEMENTED:
                 raise
             await self._smtp.helo(hostname=self._name)
+
+    def _write(self, data: bytes) -> None:
+        if self._wire is None:
+            raise SMTPServerDisconnected("Connection lost")
+        self._wire.write(data)
+
+    async def _reply(self) -> SMTPResponse:
+        if self._wire is None:
+            raise SMTPServerDisconnected("Connection lost")
+        return await self._wire.reply()
+
+    async def _withdraw(self, refused: Stage, rest: list[bytes]) -> None:
+        """Take the replies to what was written behind a command that was refused.
+
+        A server that wants content for nobody gets none, which is a single dot (RFC 2920 section
+        3.1). Where it took the recipient and not the sender, an empty mail could arrive: then, and
+        where it does not keep step, nothing more is said on this connection.
+        """
+        nobody = refused == "recipient"
+        try:
+            async with self.within(_GOODBYE):
+                for command in rest:
+                    reply = await self._reply()
+                    no = 400 <= reply.code < 600
+                    if command.startswith(b"RCPT"):
+                        nobody = no
+                    elif command == b"DATA" and reply.code == _GO_ON and nobody:
+                        self._write(b".\r\n")
+                        await self._reply()
+                    elif command == b"DATA" and not no:
+                        self.close()
+        except (Refused, Away):
+            self.close()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _literal(address: Any) -> str:
