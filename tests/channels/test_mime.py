@@ -98,6 +98,32 @@ def test_two_bodies_are_alternatives_with_the_text_first() -> None:
     assert body(html) == "<p>Grüße</p>\n"
 
 
+bodies = st.text(st.sampled_from(" \t\n.=_-\u00e9\U0001f600aB:>"), min_size=1, max_size=400)
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=bodies, html=bodies, width=st.integers(1, 40))
+def test_both_bodies_arrive_intact_in_short_lines(text: str, html: str, width: int) -> None:
+    payload = HELLO | {"text": text * width, "html": html * width}
+    assert max(map(len, wire(payload).split(b"\r\n"))) <= 78
+    mail = parsed(payload)
+    plain, rich = mail.iter_parts()
+    for part, written in ((plain, text * width), (rich, html * width)):
+        assert isinstance(part, EmailMessage)
+        assert body(part) == written.removesuffix("\n") + "\n"
+
+
+def test_a_body_that_has_the_boundary_in_it_is_no_part_of_its_own() -> None:
+    first = parsed(HELLO | {"html": "<p>Hello</p>"})
+    mark = f"--{first.get_boundary()}"
+    text = f"Hello\n{mark}\nContent-Type: text/html\n\nBye\n{mark}--\n"
+    mail = parsed(HELLO | {"text": text, "html": "<p>Hello</p>"})
+    assert mail.get_boundary() == first.get_boundary()
+    plain, _ = mail.iter_parts()
+    assert isinstance(plain, EmailMessage)
+    assert body(plain) == text
+
+
 def test_html_alone_is_one_part() -> None:
     mail = parsed({"subject": "Hi", "html": "<p>Hi</p>", "from": "hello@example.org"})
     assert mail.get_content_type() == "text/html"
