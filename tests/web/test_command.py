@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import psycopg
@@ -20,12 +21,13 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from dripdrop import Vault
+from dripdrop.process.version import OTHER_VERSION
 from dripdrop.unsubscribe import Ticket, Tokens, web_key
 from tests.conftest import Clock
 from tests.daemon.conftest import KEY
 from tests.daemon.servers import PATIENCE, wait_for
 from tests.driver.command import dripdrop
-from tests.engine import Engine
+from tests.engine import TENANT, Engine
 
 WEB_KEY = web_key(Vault(KEY))
 
@@ -140,8 +142,29 @@ def test_a_schema_of_another_version_is_refused(
         " return '0.0.1'::text"
     )
     result = dripdrop("web", "--dsn", dsn, DRIPDROP_ENCRYPTION_KEY=KEY)
-    assert result.returncode == 1
+    assert result.returncode == OTHER_VERSION
     assert "version_mismatch" in result.stderr
+
+
+def test_a_schema_that_becomes_another_versions_ends_it_with_the_next_request(
+    engine: Engine, db: psycopg.Connection[Any], dsn: str, free_tcp_port: int
+) -> None:
+    token = Tokens(Vault(KEY)).write(Ticket(TENANT, uuid4(), datetime.now(UTC)))
+    url = f"http://127.0.0.1:{free_tcp_port}/u/{token}"
+    with serving(dsn, "dripdrop", "web", "--port", str(free_tcp_port)) as process:
+        wait_for(lambda: answers(free_tcp_port))
+        assert httpx.get(url).status_code == 404
+        db.execute(
+            "create or replace function dripdrop.version() returns text language sql"
+            " return '99.0.0'::text"
+        )
+        refused = httpx.post(url, data={"List-Unsubscribe": "One-Click"})
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "60")
+        _, log = process.communicate(timeout=PATIENCE)
+    assert process.returncode == OTHER_VERSION
+    (said,) = [e for e in map(json.loads, log.splitlines()) if e["event"] == "version_mismatch"]
+    assert said["installed"] == "99.0.0"
+    assert "install version 99.0.0" in said["hint"]
 
 
 def test_without_its_extra_it_says_what_to_install() -> None:

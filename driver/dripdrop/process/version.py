@@ -7,7 +7,7 @@ from importlib.metadata import version
 import structlog
 
 OTHER_VERSION = 3
-"""The exit status of a daemon that is not of the schema's version: starting it again is no use."""
+"""The exit status of a process that is not of the schema's version: starting it again is no use."""
 
 
 def is_version(installed: str) -> bool:
@@ -18,6 +18,9 @@ def is_version(installed: str) -> bool:
         "version_mismatch",
         installed=installed,
         driver=version("dripdrop-postgres"),
-        hint="dripdrop install brings the schema to the driver's version.",
+        hint=(
+            "dripdrop install brings the schema to the driver's version; or install version"
+            f" {installed} of the package dripdrop-postgres, and start it again."
+        ),
     )
     return False

@@ -38,17 +38,20 @@ def app(
     vault: Callable[[], Vault] | None = None,
     max_age: timedelta = MAX_AGE,
     clock: Callable[[], datetime] | None = None,
+    on_other_version: Callable[[], None] | None = None,
 ) -> ASGIApp:
     """Return the application, for any ASGI server: `uvicorn --factory dripdrop.web:app`.
 
     Without a DSN the environment's counts, and without a vault `DRIPDROP_WEB_KEY`. Tokens older
     than `max_age` are unknown. `clock` replaces the database's clock, for demonstrations and tests.
+    Once the schema is of another version, all requests are answered with 503, and
+    `on_other_version` is called by each.
 
     Raises:
         MissingSetting: there is no DSN.
         VaultError: there is no usable key.
     """
-    database = Database(resolve_dsn(dsn), clock)
+    database = Database(resolve_dsn(dsn), clock, on_other_version)
     tokens = Tokens.from_environment() if vault is None else Tokens(vault())
 
     @asynccontextmanager

@@ -12,7 +12,9 @@ import psycopg
 from dripdrop.client import AsyncClient
 from dripdrop.connections import Connections
 from dripdrop.dsn import understood, with_defaults
+from dripdrop.errors import OtherVersion
 from dripdrop.faults import Kind, kind_of
+from dripdrop.process.version import is_version
 
 _CONNECTIONS = 4
 _WAITING = 200
@@ -29,9 +31,15 @@ class Database:
     That bounds what anybody who has a link can cost; whoever comes beyond it is told to come again.
     """
 
-    def __init__(self, dsn: str, clock: Callable[[], datetime] | None) -> None:
-        """Prepare without connecting."""
+    def __init__(
+        self,
+        dsn: str,
+        clock: Callable[[], datetime] | None,
+        on_other_version: Callable[[], None] | None = None,
+    ) -> None:
+        """Prepare without connecting; `on_other_version` is told when the schema is not ours."""
         self._clock = clock
+        self._on_other_version = on_other_version
         self._inside = 0
         named = with_defaults(understood(dsn), {"fallback_application_name": "dripdrop web"})
         self._connections = Connections(named, _CONNECTIONS, lambda connection: None)
@@ -50,7 +58,14 @@ class Database:
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[AsyncClient]:
-        """Lend a client whose calls are one transaction."""
+        """Lend a client whose calls are one transaction, on a schema of the driver's version.
+
+        Raises:
+            OtherVersion: it is not the driver's; the log says what to do.
+            Crowded: too many wait.
+            TimeoutError: there was no connection in time.
+            psycopg.Error: the transaction failed.
+        """
         if self._inside >= _CONNECTIONS + _WAITING:
             raise Crowded
         self._inside += 1
@@ -61,7 +76,12 @@ class Database:
                 )
                 async with asyncio.timeout(_SECONDS):
                     connection = await stack.enter_async_context(transaction)
-                yield AsyncClient(connection)
+                client = AsyncClient(connection)
+                if not is_version(await client.version()):
+                    if self._on_other_version is not None:
+                        self._on_other_version()
+                    raise OtherVersion("the schema is of another version")
+                yield client
         finally:
             self._inside -= 1
 

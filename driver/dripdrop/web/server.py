@@ -13,7 +13,7 @@ import uvicorn
 from dripdrop.client import Client
 from dripdrop.connections import connect
 from dripdrop.process.log import logging_to
-from dripdrop.process.version import is_version
+from dripdrop.process.version import OTHER_VERSION, is_version
 from dripdrop.unsubscribe import WEB_KEY_VARIABLE
 from dripdrop.vault import KEY_VARIABLE
 from dripdrop.web.application import app
@@ -37,7 +37,9 @@ def main(
     connections: int = CONNECTIONS,
     per_address: int | None = PER_ADDRESS,
 ) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit status.
+    """Serve until SIGTERM or SIGINT, or until a request finds the schema of another version.
+
+    Returns the exit status.
 
     Raises:
         psycopg.Error: there is no such database, or DripDrop is not in it.
@@ -47,16 +49,23 @@ def main(
         with connect(dsn) as connection:
             installed = Client(connection).version()
         if not is_version(installed):
-            return 1
+            return OTHER_VERSION
         _warn_of_the_master_key()
-        server = uvicorn.Server(
-            configuration(app(dsn, max_age=max_age), host, port, connections, per_address)
-        )
+        outdated = False
+
+        def stop_as_outdated() -> None:
+            nonlocal outdated
+            server.should_exit = outdated = True
+
+        site = app(dsn, max_age=max_age, on_other_version=stop_as_outdated)
+        server = uvicorn.Server(configuration(site, host, port, connections, per_address))
         # uvicorn comes to its end on these, and then raises them again: that is no failure.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
         structlog.get_logger("dripdrop").info("serving", host=host, port=port)
         server.run()
+    if outdated:
+        return OTHER_VERSION
     return 0 if server.started else 1
 
 

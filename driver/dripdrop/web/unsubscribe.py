@@ -18,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import Message
 
 from dripdrop.client import AsyncClient
-from dripdrop.errors import ArgumentError, ExecutionNotFound, TopicNotFound
+from dripdrop.errors import ArgumentError, ExecutionNotFound, OtherVersion, TopicNotFound
 from dripdrop.unsubscribe import InvalidToken, Ticket, Tokens
 from dripdrop.web.database import Crowded, Database, is_passing
 from dripdrop.web.pages import done_page, preferences_page
@@ -105,6 +105,8 @@ class Unsubscribe:
                 raise HTTPException(404) from None
             except (TopicNotFound, ArgumentError, psycopg.DataError):
                 raise HTTPException(400) from None
+            except OtherVersion:
+                raise HTTPException(503, headers={"Retry-After": "60"}) from None
             except DeadlockDetected:
                 if attempt < _ATTEMPTS - 1:
                     continue
