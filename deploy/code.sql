@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 97e45c383ead6993.
+-- Of the sources fe4c51f06f81159d.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1334,7 +1334,6 @@ as $expected$
 ["function", "_pass_fence(taken uuid[], lease interval, claim uuid, ahead int", "d036f159 62365b6098171080"],
 ["function", "_path_fault(path jsonpath)", "d5dec04b e3d47a076328b68f"],
 ["function", "_pattern(name text)", "0f3d449a 048ebfd215729abd"],
-["function", "_pause_excludes_claims()", "683259fe bafb89c0990531ff"],
 ["function", "_pause_slot(pause dripdrop.sending_pauses)", "b25a2478 ce7422fc9ce81bb2"],
 ["function", "_paused_adapter(pause dripdrop.sending_pauses)", "7a043e32 39cef57ce35c63fe"],
 ["function", "_pending_hooks(questions uuid[], messages bigint[], executions ", "f89d5fea 6036d3f4667ef340"],
@@ -1405,6 +1404,7 @@ as $expected$
 ["function", "_room_per_tenant(senders text[], tenants text[], rooms jsonb, a", "943cdc59 c27d671bec04760f"],
 ["function", "_rooted(path text)", "966341e8 2f9a1cc112f3895c"],
 ["function", "_routes(executions uuid[], timed_out uuid[], at timestamp with ", "bcd4fa6a 5ce1d531eac27aa2"],
+["function", "_row_excludes_claims()", "683259fe 43ca2c623f9c0fd2"],
 ["function", "_rule_functions(sequence dripdrop.sequences)", "1e34176d 8139fbdb39b5f3c0"],
 ["function", "_run_ahead(enrollments uuid[], until timestamp with time zone, ", "28bfe8ec 58d68e426320d095"],
 ["function", "_schema_or_false(switched boolean, schema jsonb)", "d665467a 2a86081b5434960d"],
@@ -1412,7 +1412,6 @@ as $expected$
 ["function", "_sealed_hook(auth_config text)", "697ec446 500a3817bb0db11a"],
 ["function", "_send_ahead(executions uuid[], at timestamp with time zone)", "f08c1186 7e47d7f6ca999fae"],
 ["function", "_send_window(tenant_key text, channel text)", "4874cd4a c4aee056e6d1dc80"],
-["function", "_sender_excludes_claims()", "683259fe 00bedd1a83ea5275"],
 ["function", "_sender_problems(version dripdrop.sequence_versions)", "0917e22a fb5d8e618b6cfad9"],
 ["function", "_sender_slot(adapter_id uuid)", "f837697b f0ac7ab70b0d8b8c"],
 ["function", "_senders_of(step_adapter_id uuid, config jsonb, metadata jsonb,", "380c4c82 6d4755c06d4e5ad0"],
@@ -1440,6 +1439,7 @@ as $expected$
 ["function", "_steps_waiting_for(hooks uuid[])", "0029b129 1a766fe9c659ef3f"],
 ["function", "_stop_at_fence(executions uuid[], ahead interval, at timestamp ", "58c738de b7652fb34b87124c"],
 ["function", "_stop_class()", "2dba2454 c6d9424e1ab86e5a"],
+["function", "_stop_of(stop text, written jsonb)", "a1a5863f a70b044f439c2e63"],
 ["function", "_subscriber_fault(subscriber_type text, subscriber_id text, ent", "4e304ab8 9c338532ab8f8e95"],
 ["function", "_subscriber_slot(topic_id uuid, subscriber_type text, subscribe", "2c27afea acd18f5d88ab169a"],
 ["function", "_suppress_bounce(tenant_key text, channel text, recipient text,", "57465935 aff0ddf8ca2539fa"],
@@ -1448,7 +1448,6 @@ as $expected$
 ["function", "_suppression_fault(tenant_key text, suppression jsonb)", "cf76e4b0 ea509fd5e97fc188"],
 ["function", "_suppression_slot(tenant_key text, recipient_normalized text)", "2ea46c58 9639fba5dc93556c"],
 ["function", "_suppressions_of(tenant_key text, channel text, recipient_norma", "9d7867a0 80717b46065b5d32"],
-["function", "_switch_excludes_claims()", "683259fe 19544f4c65d08b9d"],
 ["function", "_take_due(batch_size integer, latest boolean, taken uuid[], at ", "929900e0 5332295345b63277"],
 ["function", "_take_in_line(batch_size integer, at timestamp with time zone)", "af8c4239 0960e093fee415fb"],
 ["function", "_take_pointers(queue text, places jsonb, answered uuid[], batch", "dc324327 7cca53d5bbd3a830"],
@@ -2054,25 +2053,25 @@ as $expected$
 ["table", "tenant_settings", "r p"],
 ["table", "time_zones", "m p"],
 ["table", "topics", "r p"],
-["trigger", "adapter_rests.adapter_rests_exclude_claims", "CREATE CONSTRAINT TRIGGER adapter_rests_exclude_claims AFTER INSERT ON dripdrop.adapter_rests DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dripdrop._sender_excludes_claims()"],
-["trigger", "adapter_rests.adapter_rests_hold_messages", "CREATE TRIGGER adapter_rests_hold_messages BEFORE INSERT ON dripdrop.adapter_rests FOR EACH ROW EXECUTE FUNCTION dripdrop._sender_excludes_claims()"],
-["trigger", "channel_adapters.channel_adapters_exclude_claims", "CREATE CONSTRAINT TRIGGER channel_adapters_exclude_claims AFTER UPDATE OF active ON dripdrop.channel_adapters DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._sender_excludes_claims()"],
-["trigger", "channel_adapters.channel_adapters_hold_messages", "CREATE TRIGGER channel_adapters_hold_messages BEFORE UPDATE OF active ON dripdrop.channel_adapters FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._sender_excludes_claims()"],
+["trigger", "adapter_rests.adapter_rests_exclude_claims", "CREATE CONSTRAINT TRIGGER adapter_rests_exclude_claims AFTER INSERT ON dripdrop.adapter_rests DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
+["trigger", "adapter_rests.adapter_rests_hold_messages", "CREATE TRIGGER adapter_rests_hold_messages BEFORE INSERT ON dripdrop.adapter_rests FOR EACH ROW EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
+["trigger", "channel_adapters.channel_adapters_exclude_claims", "CREATE CONSTRAINT TRIGGER channel_adapters_exclude_claims AFTER UPDATE OF active ON dripdrop.channel_adapters DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
+["trigger", "channel_adapters.channel_adapters_hold_messages", "CREATE TRIGGER channel_adapters_hold_messages BEFORE UPDATE OF active ON dripdrop.channel_adapters FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
 ["trigger", "channel_adapters.channel_adapters_one_default", "CREATE TRIGGER channel_adapters_one_default BEFORE INSERT OR UPDATE OF is_default, channel ON dripdrop.channel_adapters FOR EACH ROW WHEN (new.is_default) EXECUTE FUNCTION dripdrop._demote_default()"],
 ["trigger", "channel_adapters.channel_adapters_wake_held", "CREATE TRIGGER channel_adapters_wake_held AFTER INSERT OR UPDATE OF active, is_default ON dripdrop.channel_adapters FOR EACH ROW WHEN (new.active) EXECUTE FUNCTION dripdrop._wake_by_sender()"],
 ["trigger", "conditions.conditions_of_a_draft", "CREATE TRIGGER conditions_of_a_draft BEFORE INSERT OR DELETE OR UPDATE ON dripdrop.conditions FOR EACH ROW EXECUTE FUNCTION dripdrop._guard_conditions()"],
 ["trigger", "enrollments.enrollments_legal_moves", "CREATE TRIGGER enrollments_legal_moves BEFORE UPDATE OF state ON dripdrop.enrollments FOR EACH ROW WHEN (((old.state <> new.state) AND (((old.state || '>'::text) || new.state) <> ALL ('{active>paused,active>completed,active>cancelled,paused>active,paused>completed,paused>cancelled}'::text[])) AND (NOT ((old.failed_execution_id IS NOT NULL) AND (new.state = 'active'::text))))) EXECUTE FUNCTION dripdrop._refuse_enrollment_move()"],
-["trigger", "sending_pauses.sending_pauses_exclude_claims", "CREATE CONSTRAINT TRIGGER sending_pauses_exclude_claims AFTER INSERT ON dripdrop.sending_pauses DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dripdrop._pause_excludes_claims()"],
-["trigger", "sending_pauses.sending_pauses_hold_messages", "CREATE TRIGGER sending_pauses_hold_messages BEFORE INSERT ON dripdrop.sending_pauses FOR EACH ROW EXECUTE FUNCTION dripdrop._pause_excludes_claims()"],
+["trigger", "sending_pauses.sending_pauses_exclude_claims", "CREATE CONSTRAINT TRIGGER sending_pauses_exclude_claims AFTER INSERT ON dripdrop.sending_pauses DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
+["trigger", "sending_pauses.sending_pauses_hold_messages", "CREATE TRIGGER sending_pauses_hold_messages BEFORE INSERT ON dripdrop.sending_pauses FOR EACH ROW EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
 ["trigger", "sending_pauses.sending_pauses_release", "CREATE CONSTRAINT TRIGGER sending_pauses_release AFTER DELETE ON dripdrop.sending_pauses DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dripdrop._wake_at_commit()"],
 ["trigger", "sequence_versions.sequence_versions_one_active", "CREATE TRIGGER sequence_versions_one_active BEFORE INSERT OR UPDATE OF state ON dripdrop.sequence_versions FOR EACH ROW WHEN ((new.state = 'active'::text)) EXECUTE FUNCTION dripdrop._guard_active_version()"],
-["trigger", "sequences.sequences_exclude_claims", "CREATE CONSTRAINT TRIGGER sequences_exclude_claims AFTER UPDATE OF active ON dripdrop.sequences DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._switch_excludes_claims()"],
-["trigger", "sequences.sequences_hold_messages", "CREATE TRIGGER sequences_hold_messages BEFORE UPDATE OF active ON dripdrop.sequences FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._switch_excludes_claims()"],
+["trigger", "sequences.sequences_exclude_claims", "CREATE CONSTRAINT TRIGGER sequences_exclude_claims AFTER UPDATE OF active ON dripdrop.sequences DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
+["trigger", "sequences.sequences_hold_messages", "CREATE TRIGGER sequences_hold_messages BEFORE UPDATE OF active ON dripdrop.sequences FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
 ["trigger", "step_executions.step_executions_legal_moves", "CREATE TRIGGER step_executions_legal_moves BEFORE UPDATE OF state ON dripdrop.step_executions FOR EACH ROW WHEN (((old.state <> new.state) AND (((old.state || '>'::text) || new.state) <> ALL ('{scheduled>queued,scheduled>rendered,scheduled>skipped,scheduled>cancelled,scheduled>failed,queued>rendered,queued>scheduled,queued>cancelled,queued>failed,rendered>sending,rendered>scheduled,rendered>cancelled,sending>sent,sending>failed,sending>scheduled,sending>unknown,sending>cancelled,unknown>sent,unknown>failed,unknown>scheduled,unknown>cancelled,failed>scheduled}'::text[])))) EXECUTE FUNCTION dripdrop._refuse_execution_move()"],
 ["trigger", "step_executions.step_executions_start_scheduled", "CREATE TRIGGER step_executions_start_scheduled BEFORE INSERT ON dripdrop.step_executions FOR EACH ROW WHEN ((new.state <> 'scheduled'::text)) EXECUTE FUNCTION dripdrop._refuse_execution_start()"],
 ["trigger", "step_transitions.step_transitions_of_a_draft", "CREATE TRIGGER step_transitions_of_a_draft BEFORE INSERT OR DELETE OR UPDATE OF sequence_version_id, from_step_id, to_step_id, condition_mode, priority ON dripdrop.step_transitions FOR EACH ROW EXECUTE FUNCTION dripdrop._guard_steps()"],
-["trigger", "steps.steps_exclude_claims", "CREATE CONSTRAINT TRIGGER steps_exclude_claims AFTER UPDATE OF active ON dripdrop.steps DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._switch_excludes_claims()"],
-["trigger", "steps.steps_hold_messages", "CREATE TRIGGER steps_hold_messages BEFORE UPDATE OF active ON dripdrop.steps FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._switch_excludes_claims()"],
+["trigger", "steps.steps_exclude_claims", "CREATE CONSTRAINT TRIGGER steps_exclude_claims AFTER UPDATE OF active ON dripdrop.steps DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
+["trigger", "steps.steps_hold_messages", "CREATE TRIGGER steps_hold_messages BEFORE UPDATE OF active ON dripdrop.steps FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
 ["trigger", "steps.steps_of_a_draft", "CREATE TRIGGER steps_of_a_draft BEFORE INSERT OR DELETE OR UPDATE OF sequence_version_id, key, \"position\", channel, timing, template_type, channel_adapter_id, adapter_override_id, config ON dripdrop.steps FOR EACH ROW EXECUTE FUNCTION dripdrop._guard_steps()"],
 ["trigger", "subscriptions.subscriptions_exclude_claims", "CREATE CONSTRAINT TRIGGER subscriptions_exclude_claims AFTER INSERT OR UPDATE OF state ON dripdrop.subscriptions DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.state = 'unsubscribed'::text)) EXECUTE FUNCTION dripdrop._opt_out_excludes_claims()"],
 ["trigger", "suppressions.suppressions_are_noted", "CREATE TRIGGER suppressions_are_noted AFTER INSERT OR UPDATE ON dripdrop.suppressions FOR EACH ROW EXECUTE FUNCTION dripdrop._log_suppression()"],
@@ -4182,107 +4181,6 @@ $$;
 comment on function dripdrop._under_open_stops(uuid[], int[]) is
   'The messages that uncommitted stops are about.';
 
-create or replace function dripdrop._switch_excludes_claims()
-returns trigger
-language plpgsql
-security definer
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if tg_when = 'AFTER' then
-    perform dripdrop._exclude_claims(dripdrop._tenant_slot(new.tenant_key));
-    return null;
-  end if;
-  perform dripdrop._hold(array[
-    case tg_table_name
-      when 'sequences' then dripdrop._held_thing('sequence', new.tenant_key, new.key)
-      else dripdrop._held_thing('step', null, new.id::text)
-    end
-  ]);
-  return new;
-end
-$$;
-
-comment on function dripdrop._switch_excludes_claims() is
-  'Trigger: a sequence or step that is switched on or off holds its messages, and excludes claims '
-  'when it commits.';
-
-create or replace trigger sequences_hold_messages
-before update of active on dripdrop.sequences
-for each row
-when (old.active is distinct from new.active)
-execute function dripdrop._switch_excludes_claims();
-
-drop trigger if exists sequences_exclude_claims on dripdrop.sequences;
-create constraint trigger sequences_exclude_claims
-after update of active on dripdrop.sequences
-deferrable initially deferred
-for each row
-when (old.active is distinct from new.active)
-execute function dripdrop._switch_excludes_claims();
-
-create or replace trigger steps_hold_messages
-before update of active on dripdrop.steps
-for each row
-when (old.active is distinct from new.active)
-execute function dripdrop._switch_excludes_claims();
-
-drop trigger if exists steps_exclude_claims on dripdrop.steps;
-create constraint trigger steps_exclude_claims
-after update of active on dripdrop.steps
-deferrable initially deferred
-for each row
-when (old.active is distinct from new.active)
-execute function dripdrop._switch_excludes_claims();
-
-create or replace function dripdrop._sender_excludes_claims()
-returns trigger
-language plpgsql
-security definer
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_adapter_id uuid := (coalesce(to_jsonb(new) ->> 'adapter_id', to_jsonb(new) ->> 'id'))::uuid;
-begin
-  if tg_when = 'AFTER' then
-    perform dripdrop._exclude_claims(dripdrop._sender_slot(v_adapter_id));
-    return null;
-  end if;
-  perform dripdrop._hold(array[dripdrop._held_thing('sender', null, v_adapter_id::text)]);
-  return new;
-end
-$$;
-
-comment on function dripdrop._sender_excludes_claims() is
-  'Trigger: a sender that is switched, or made to rest, holds its messages, and excludes claims '
-  'when it commits.';
-
-create or replace trigger channel_adapters_hold_messages
-before update of active on dripdrop.channel_adapters
-for each row
-when (old.active is distinct from new.active)
-execute function dripdrop._sender_excludes_claims();
-
-drop trigger if exists channel_adapters_exclude_claims on dripdrop.channel_adapters;
-create constraint trigger channel_adapters_exclude_claims
-after update of active on dripdrop.channel_adapters
-deferrable initially deferred
-for each row
-when (old.active is distinct from new.active)
-execute function dripdrop._sender_excludes_claims();
-
-create or replace trigger adapter_rests_hold_messages
-before insert on dripdrop.adapter_rests
-for each row
-execute function dripdrop._sender_excludes_claims();
-
-drop trigger if exists adapter_rests_exclude_claims on dripdrop.adapter_rests;
-create constraint trigger adapter_rests_exclude_claims
-after insert on dripdrop.adapter_rests
-deferrable initially deferred
-for each row
-execute function dripdrop._sender_excludes_claims();
-
 -- The slot of a pause, for its commit and for that of its end.
 create or replace function dripdrop._pause_slot(pause dripdrop.sending_pauses)
 returns int
@@ -4316,42 +4214,104 @@ $$;
 comment on function dripdrop._paused_adapter(dripdrop.sending_pauses) is
   'The sender that a pause is about, or null.';
 
-create or replace function dripdrop._pause_excludes_claims()
+create or replace function dripdrop._stop_of(stop text, written jsonb)
+returns table (slot int, thing int)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    dripdrop._tenant_slot(written ->> 'tenant_key'),
+    dripdrop._held_thing('sequence', written ->> 'tenant_key', written ->> 'key')
+  where stop = 'sequences'
+  union all
+  select
+    dripdrop._tenant_slot(written ->> 'tenant_key'),
+    dripdrop._held_thing('step', null, written ->> 'id')
+  where stop = 'steps'
+  union all
+  select
+    dripdrop._sender_slot(a.id::uuid),
+    dripdrop._held_thing('sender', null, a.id)
+  from (
+    values
+    ('channel_adapters', written ->> 'id'),
+    ('adapter_rests', written ->> 'adapter_id')
+  ) as a (stop, id)
+  where a.stop = _stop_of.stop
+  union all
+  select
+    dripdrop._pause_slot(p),
+    case
+      when p.scope = 'adapter'
+      then dripdrop._held_thing('sender', null, dripdrop._paused_adapter(p)::text)
+      else dripdrop._held_thing(p.scope, p.tenant_key, p.subject)
+    end
+  from jsonb_populate_record(null::dripdrop.sending_pauses, written) as p
+  where stop = 'sending_pauses'
+$$;
+
+comment on function dripdrop._stop_of(text, jsonb) is
+  'The slot that a row takes by which something is stopped, and the number of what it is about.';
+
+create or replace function dripdrop._row_excludes_claims()
 returns trigger
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_stop record := (select s from dripdrop._stop_of(tg_table_name, to_jsonb(new)) as s);
 begin
   if tg_when = 'AFTER' then
-    perform dripdrop._exclude_claims(dripdrop._pause_slot(new));
+    perform dripdrop._exclude_claims(v_stop.slot);
     return null;
   end if;
-  perform dripdrop._hold(array[
-    case new.scope
-      when 'adapter'
-      then dripdrop._held_thing('sender', null, dripdrop._paused_adapter(new)::text)
-      else dripdrop._held_thing(new.scope, new.tenant_key, new.subject)
-    end
-  ]);
+  perform dripdrop._hold(array[v_stop.thing]);
   return new;
 end
 $$;
 
-comment on function dripdrop._pause_excludes_claims() is
-  'Trigger: what is paused is held, and claims are excluded when the pause commits.';
+comment on function dripdrop._row_excludes_claims() is
+  'Trigger: what is switched, paused or made to rest holds its messages, and excludes claims when '
+  'it commits.';
 
-create or replace trigger sending_pauses_hold_messages
-before insert on dripdrop.sending_pauses
-for each row
-execute function dripdrop._pause_excludes_claims();
-
-drop trigger if exists sending_pauses_exclude_claims on dripdrop.sending_pauses;
-create constraint trigger sending_pauses_exclude_claims
-after insert on dripdrop.sending_pauses
-deferrable initially deferred
-for each row
-execute function dripdrop._pause_excludes_claims();
+-- What is written to stop something: a switch that is thrown, or a row that says so.
+do $$
+declare
+  v_stop record;
+begin
+  for v_stop in
+    select
+      t.name, t.event,
+      case when t.event like 'update%' then 'when (old.active is distinct from new.active)' end
+      as condition
+    from (
+      values
+      ('sequences', 'update of active'),
+      ('steps', 'update of active'),
+      ('channel_adapters', 'update of active'),
+      ('adapter_rests', 'insert'),
+      ('sending_pauses', 'insert')
+    ) as t (name, event)
+  loop
+    execute format(
+      'create or replace trigger %I before %s on dripdrop.%I for each row %s
+      execute function dripdrop._row_excludes_claims()',
+      v_stop.name || '_hold_messages', v_stop.event, v_stop.name, v_stop.condition
+    );
+    execute format(
+      'drop trigger if exists %I on dripdrop.%I',
+      v_stop.name || '_exclude_claims', v_stop.name
+    );
+    execute format(
+      'create constraint trigger %I after %s on dripdrop.%I deferrable initially deferred
+      for each row %s execute function dripdrop._row_excludes_claims()',
+      v_stop.name || '_exclude_claims', v_stop.event, v_stop.name, v_stop.condition
+    );
+  end loop;
+end
+$$;
 
 -- plpgsql/base/subscribers.sql
 

@@ -269,107 +269,6 @@ $$;
 comment on function dripdrop._under_open_stops(uuid[], int[]) is
   'The messages that uncommitted stops are about.';
 
-create or replace function dripdrop._switch_excludes_claims()
-returns trigger
-language plpgsql
-security definer
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if tg_when = 'AFTER' then
-    perform dripdrop._exclude_claims(dripdrop._tenant_slot(new.tenant_key));
-    return null;
-  end if;
-  perform dripdrop._hold(array[
-    case tg_table_name
-      when 'sequences' then dripdrop._held_thing('sequence', new.tenant_key, new.key)
-      else dripdrop._held_thing('step', null, new.id::text)
-    end
-  ]);
-  return new;
-end
-$$;
-
-comment on function dripdrop._switch_excludes_claims() is
-  'Trigger: a sequence or step that is switched on or off holds its messages, and excludes claims '
-  'when it commits.';
-
-create or replace trigger sequences_hold_messages
-before update of active on dripdrop.sequences
-for each row
-when (old.active is distinct from new.active)
-execute function dripdrop._switch_excludes_claims();
-
-drop trigger if exists sequences_exclude_claims on dripdrop.sequences;
-create constraint trigger sequences_exclude_claims
-after update of active on dripdrop.sequences
-deferrable initially deferred
-for each row
-when (old.active is distinct from new.active)
-execute function dripdrop._switch_excludes_claims();
-
-create or replace trigger steps_hold_messages
-before update of active on dripdrop.steps
-for each row
-when (old.active is distinct from new.active)
-execute function dripdrop._switch_excludes_claims();
-
-drop trigger if exists steps_exclude_claims on dripdrop.steps;
-create constraint trigger steps_exclude_claims
-after update of active on dripdrop.steps
-deferrable initially deferred
-for each row
-when (old.active is distinct from new.active)
-execute function dripdrop._switch_excludes_claims();
-
-create or replace function dripdrop._sender_excludes_claims()
-returns trigger
-language plpgsql
-security definer
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_adapter_id uuid := (coalesce(to_jsonb(new) ->> 'adapter_id', to_jsonb(new) ->> 'id'))::uuid;
-begin
-  if tg_when = 'AFTER' then
-    perform dripdrop._exclude_claims(dripdrop._sender_slot(v_adapter_id));
-    return null;
-  end if;
-  perform dripdrop._hold(array[dripdrop._held_thing('sender', null, v_adapter_id::text)]);
-  return new;
-end
-$$;
-
-comment on function dripdrop._sender_excludes_claims() is
-  'Trigger: a sender that is switched, or made to rest, holds its messages, and excludes claims '
-  'when it commits.';
-
-create or replace trigger channel_adapters_hold_messages
-before update of active on dripdrop.channel_adapters
-for each row
-when (old.active is distinct from new.active)
-execute function dripdrop._sender_excludes_claims();
-
-drop trigger if exists channel_adapters_exclude_claims on dripdrop.channel_adapters;
-create constraint trigger channel_adapters_exclude_claims
-after update of active on dripdrop.channel_adapters
-deferrable initially deferred
-for each row
-when (old.active is distinct from new.active)
-execute function dripdrop._sender_excludes_claims();
-
-create or replace trigger adapter_rests_hold_messages
-before insert on dripdrop.adapter_rests
-for each row
-execute function dripdrop._sender_excludes_claims();
-
-drop trigger if exists adapter_rests_exclude_claims on dripdrop.adapter_rests;
-create constraint trigger adapter_rests_exclude_claims
-after insert on dripdrop.adapter_rests
-deferrable initially deferred
-for each row
-execute function dripdrop._sender_excludes_claims();
-
 -- The slot of a pause, for its commit and for that of its end.
 create or replace function dripdrop._pause_slot(pause dripdrop.sending_pauses)
 returns int
@@ -403,39 +302,101 @@ $$;
 comment on function dripdrop._paused_adapter(dripdrop.sending_pauses) is
   'The sender that a pause is about, or null.';
 
-create or replace function dripdrop._pause_excludes_claims()
+create or replace function dripdrop._stop_of(stop text, written jsonb)
+returns table (slot int, thing int)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    dripdrop._tenant_slot(written ->> 'tenant_key'),
+    dripdrop._held_thing('sequence', written ->> 'tenant_key', written ->> 'key')
+  where stop = 'sequences'
+  union all
+  select
+    dripdrop._tenant_slot(written ->> 'tenant_key'),
+    dripdrop._held_thing('step', null, written ->> 'id')
+  where stop = 'steps'
+  union all
+  select
+    dripdrop._sender_slot(a.id::uuid),
+    dripdrop._held_thing('sender', null, a.id)
+  from (
+    values
+    ('channel_adapters', written ->> 'id'),
+    ('adapter_rests', written ->> 'adapter_id')
+  ) as a (stop, id)
+  where a.stop = _stop_of.stop
+  union all
+  select
+    dripdrop._pause_slot(p),
+    case
+      when p.scope = 'adapter'
+      then dripdrop._held_thing('sender', null, dripdrop._paused_adapter(p)::text)
+      else dripdrop._held_thing(p.scope, p.tenant_key, p.subject)
+    end
+  from jsonb_populate_record(null::dripdrop.sending_pauses, written) as p
+  where stop = 'sending_pauses'
+$$;
+
+comment on function dripdrop._stop_of(text, jsonb) is
+  'The slot that a row takes by which something is stopped, and the number of what it is about.';
+
+create or replace function dripdrop._row_excludes_claims()
 returns trigger
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_stop record := (select s from dripdrop._stop_of(tg_table_name, to_jsonb(new)) as s);
 begin
   if tg_when = 'AFTER' then
-    perform dripdrop._exclude_claims(dripdrop._pause_slot(new));
+    perform dripdrop._exclude_claims(v_stop.slot);
     return null;
   end if;
-  perform dripdrop._hold(array[
-    case new.scope
-      when 'adapter'
-      then dripdrop._held_thing('sender', null, dripdrop._paused_adapter(new)::text)
-      else dripdrop._held_thing(new.scope, new.tenant_key, new.subject)
-    end
-  ]);
+  perform dripdrop._hold(array[v_stop.thing]);
   return new;
 end
 $$;
 
-comment on function dripdrop._pause_excludes_claims() is
-  'Trigger: what is paused is held, and claims are excluded when the pause commits.';
+comment on function dripdrop._row_excludes_claims() is
+  'Trigger: what is switched, paused or made to rest holds its messages, and excludes claims when '
+  'it commits.';
 
-create or replace trigger sending_pauses_hold_messages
-before insert on dripdrop.sending_pauses
-for each row
-execute function dripdrop._pause_excludes_claims();
-
-drop trigger if exists sending_pauses_exclude_claims on dripdrop.sending_pauses;
-create constraint trigger sending_pauses_exclude_claims
-after insert on dripdrop.sending_pauses
-deferrable initially deferred
-for each row
-execute function dripdrop._pause_excludes_claims();
+-- What is written to stop something: a switch that is thrown, or a row that says so.
+do $$
+declare
+  v_stop record;
+begin
+  for v_stop in
+    select
+      t.name, t.event,
+      case when t.event like 'update%' then 'when (old.active is distinct from new.active)' end
+      as condition
+    from (
+      values
+      ('sequences', 'update of active'),
+      ('steps', 'update of active'),
+      ('channel_adapters', 'update of active'),
+      ('adapter_rests', 'insert'),
+      ('sending_pauses', 'insert')
+    ) as t (name, event)
+  loop
+    execute format(
+      'create or replace trigger %I before %s on dripdrop.%I for each row %s
+      execute function dripdrop._row_excludes_claims()',
+      v_stop.name || '_hold_messages', v_stop.event, v_stop.name, v_stop.condition
+    );
+    execute format(
+      'drop trigger if exists %I on dripdrop.%I',
+      v_stop.name || '_exclude_claims', v_stop.name
+    );
+    execute format(
+      'create constraint trigger %I after %s on dripdrop.%I deferrable initially deferred
+      for each row %s execute function dripdrop._row_excludes_claims()',
+      v_stop.name || '_exclude_claims', v_stop.event, v_stop.name, v_stop.condition
+    );
+  end loop;
+end
+$$;
