@@ -7,7 +7,7 @@ DripDrop is installed once, into a template; each test gets a copy of it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
@@ -92,6 +92,38 @@ class Clock:
     def advance(self, delta: timedelta | None = None, **units: float) -> datetime:
         """Let `delta` pass, or the units that `timedelta` takes (`days=1, hours=2`)."""
         return self.set(self.now + (timedelta(**units) if delta is None else delta))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take the limit by which what should be marked slow is found."""
+    parser.addoption(
+        "--quick-within",
+        type=float,
+        metavar="SECONDS",
+        help="fail a test that takes longer, its fixtures apart, and is not marked slow",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what is marked chaos, so that `-m "not slow"` leaves out both."""
+    for item in items:
+        if item.get_closest_marker("chaos"):
+            item.add_marker("slow")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail what is not as quick as the option says."""
+    report = yield
+    limit = item.config.getoption("quick_within")
+    slow = item.get_closest_marker("slow") is not None
+    if limit and report.when == "call" and report.passed and call.duration > limit and not slow:
+        report.outcome = "failed"
+        report.longrepr = f"took {call.duration:.2f} s, and is not marked slow"
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -109,18 +111,33 @@ def extension_folder(dsn: str) -> Path:
     return pg_config(dsn, "SHAREDIR") / "extension"
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes that lock the same folder waiting."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        flock(descriptor, LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 @pytest.fixture
 def extension_files(server_dsn: str, programs: Path) -> Iterator[None]:
-    """`make install-extension` into the server's own folder; skips where that is not ours."""
+    """`make install-extension` into the server's own folder; skips where that is not ours.
+
+    One test at a time: the servers of two processes share the folder, and the checkout.
+    """
     folder = extension_folder(server_dsn)
     if not os.access(folder, os.W_OK):
         pytest.skip("the server's extension folder is not writable")
-    subprocess.run(
-        ["make", "install-extension", f"PG_CONFIG={programs / 'pg_config'}"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
-    yield
-    for path in [folder / "dripdrop.control", *folder.glob("dripdrop--*.sql")]:
-        path.unlink()
+    with locked(ROOT), locked(folder):
+        subprocess.run(
+            ["make", "install-extension", f"PG_CONFIG={programs / 'pg_config'}"],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+        )
+        yield
+        for path in [folder / "dripdrop.control", *folder.glob("dripdrop--*.sql")]:
+            path.unlink()

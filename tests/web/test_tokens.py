@@ -84,7 +84,9 @@ def test_with_a_web_key_the_masters_key_is_not_looked_at(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    "text", ["not base64 at all", "c2hvcnQ=", KEY, ",", web_key(Vault(KEY)) + ","]
+    "text",
+    ["not base64 at all", "c2hvcnQ=", KEY, ",", web_key(Vault(KEY)) + ","],
+    ids=["words", "short", "another key", "a comma", "a comma at the end"],
 )
 def test_a_malformed_web_key_is_an_error_that_never_shows_it(
     monkeypatch: pytest.MonkeyPatch, text: str
