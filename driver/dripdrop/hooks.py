@@ -9,9 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
-
-from dripdrop.outgoing.http import GuardedHTTP, NoReply, Reply
+from dripdrop.outgoing.http import GuardedHTTP, NoReply, Reply, Request
 from dripdrop.outgoing.reach import Reach, Unsendable
 from dripdrop.redaction import strings, without
 from dripdrop.templates import RenderError
@@ -105,7 +103,7 @@ class HookCaller:
 
     async def _request(
         self, hook: Mapping[str, Any], variables: Mapping[str, Any], timeout: float
-    ) -> httpx.Request:
+    ) -> Request:
         headers = {name.lower(): value for name, value in hook["headers"].items()}
         kind = headers.get("content-type", "application/json")
         escaping = body_part(headers)

@@ -154,7 +154,10 @@ def test_a_global_address_is_public(address: str) -> None:
         "https://user@example.com",
         "https://user:pass@example.com",
         "https://example.com:port",
+        "https://example.com:99999/",
         "https://example.com/\n",
+        " https://example.com/",
+        f"https://example.com/{'x' * 70_000}",
     ],
 )
 def test_a_url_that_is_not_plain_https_is_refused(url: str) -> None:
@@ -162,6 +165,11 @@ def test_a_url_that_is_not_plain_https_is_refused(url: str) -> None:
         check_url(url, ChannelSettings())
     assert refusal.value.code == "url_refused"
     assert "pass" not in refusal.value.detail.replace("password", "")
+
+
+def test_a_blank_in_a_url_stays_a_blank() -> None:
+    url = check_url("https://example.com/a b?c d+e", ChannelSettings())
+    assert url.raw_path_qs == "/a%20b?c%20d+e"
 
 
 def test_plain_http_is_allowed_only_by_the_settings() -> None:

@@ -75,9 +75,15 @@ class Email:
             text=text,
             html=html,
             headers=_extra_headers(payload.get("headers") or {}),
-            message_id=f"{message.idempotency_key[:32]}@{sender.domain}",
+            message_id=cls.id_of(message, default_sender),
             date=message.sent_at,
         )
+
+    @staticmethod
+    def id_of(message: Message, default_sender: str | None) -> str:
+        """Return the Message-ID, without its brackets, of a message that can be read."""
+        sender = _mailbox(str(message.payload.get("from") or default_sender or ""), "from")
+        return f"{message.idempotency_key[:32]}@{sender.domain}"
 
     @staticmethod
     def without_sender(message: Message, default_sender: str | None) -> Outcome | None:

@@ -6,12 +6,10 @@ import json
 from dataclasses import replace
 from typing import Any, ClassVar
 
-import httpx
-
 from dripdrop.channels.base import Message, Outcome
 from dripdrop.channels.http import HTTPChannel
 from dripdrop.channels.mime import Email
-from dripdrop.outgoing.http import Reply
+from dripdrop.outgoing.http import Reply, Request
 
 _CONFIG_FIELDS = {
     "message_stream": "MessageStream",
@@ -32,7 +30,7 @@ class PostmarkChannel(HTTPChannel):
 
     required_credentials: ClassVar[tuple[str, ...]] = ("api_key",)
 
-    def request(self, message: Message) -> httpx.Request:
+    def request(self, message: Message) -> Request:
         """Return ``POST /email``."""
         email = Email.read(message, self.adapter.option("from"))
         headers = {"Message-ID": f"<{email.message_id}>", "X-PM-KeepID": "true", **email.headers}
@@ -85,7 +83,7 @@ class PostmarkChannel(HTTPChannel):
             return replace(
                 outcome,
                 provider_message_id=message_id and self.adapter.redact(str(message_id)),
-                out_message_id=Email.read(message, self.adapter.option("from")).message_id,
+                out_message_id=Email.id_of(message, self.adapter.option("from")),
             )
         if reply.status in _TELLING or error_code == _MAINTENANCE:
             outcome = replace(

@@ -8,15 +8,16 @@ from collections.abc import Mapping
 from datetime import UTC
 from typing import Any, ClassVar
 
-import httpx
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import EmptyWebhookSecretError
 
 from dripdrop.channels.base import Adapter, ChannelSettings, InvalidAdapter, Message
 from dripdrop.channels.http import HTTPChannel
 from dripdrop.outgoing.headers import checked_headers
+from dripdrop.outgoing.http import Request
 from dripdrop.outgoing.reach import Unsendable
 
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
 _RESERVED_HEADERS = {
     "connection",
@@ -47,9 +48,10 @@ class WebhookChannel(HTTPChannel):
         except (binascii.Error, EmptyWebhookSecretError):
             raise InvalidAdapter(f'adapter "{adapter.name}": secret is not base64') from None
         if not adapter.option("url"):
-            self._places = self._most  # there is no one server to be careful with
+            self._has_server = False
+            self._window.open()
 
-    def request(self, message: Message) -> httpx.Request:
+    def request(self, message: Message) -> Request:
         """Return the signed request for ``{"url"?, "method"?, "body"?, "type"?, "headers"?}``.
 
         A body that is an object is sent as it is, with `type` added; any other becomes its `data`.
@@ -62,7 +64,7 @@ class WebhookChannel(HTTPChannel):
         body = payload.get("body")
         fields = body if isinstance(body, Mapping) else {"data": body}
         document = {"type": kind, **fields}
-        content = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+        content = _json(document)
         # The library takes any datetime for UTC.
         attempted_at = message.sent_at.astimezone(UTC)
         headers = {

@@ -16,10 +16,14 @@ def checked_headers(headers: Any) -> dict[str, str]:
     """Return the headers as text, or raise `Unsendable` if one could forge another."""
     if not isinstance(headers, Mapping):
         raise Unsendable("invalid_header", "headers must be an object")
-    for name in headers:
+    checked = {}
+    for name, value in headers.items():
         if not _FIELD_NAME.fullmatch(name):
             raise Unsendable("invalid_header", "a header name has characters it may not have")
-    return {name: one_line(str(value), f'header "{name}"') for name, value in headers.items()}
+        checked[name] = text = str(value)
+        if _LINE_BREAKING.search(text):
+            one_line(text, f'header "{name}"')
+    return checked
 
 
 def one_line(text: str, what: str) -> str:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import ssl
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from functools import partial
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 import aiohttp
-import httpx
+import certifi
 from aiohttp.client_proto import ResponseHandler
-from httpx_aiohttp import AiohttpTransport
+from yarl import URL
 
 from dripdrop.outgoing.headers import checked_headers
 from dripdrop.outgoing.reach import Reach, Unsendable
@@ -24,16 +24,15 @@ from dripdrop.outgoing.urlguard import PrivateAddress, check_url, public_socket
 _MAX_REPLY_BYTES = 64 * 1024
 _MAX_INTERIM_REPLIES = 16
 _RETRY_AFTER_SECONDS = (1.0, 86400.0)
+_OURS = {"user-agent": "dripdrop-postgres", "accept-encoding": "identity"}
 
-_before_writing: ContextVar[Callable[[], None] | None] = ContextVar("before_writing", default=None)
 
-
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """The start of an HTTP response: at most 64 KiB of its body."""
 
     status: int
-    headers: httpx.Headers
+    headers: Mapping[str, str]
+    """Names count whatever their case."""
     body: bytes
     cut: bool = False
 
@@ -61,6 +60,8 @@ class Reply:
         A date counts from the server's own `Date`, or from `now` where it sends none.
         """
         value = self.headers.get("retry-after", "").strip()
+        if not value:
+            return None
         shortest, longest = _RETRY_AFTER_SECONDS
         try:
             if value.isdecimal():
@@ -74,44 +75,44 @@ class Reply:
         return min(max(seconds, shortest), longest)
 
 
+class Request(NamedTuple):
+    """What is to leave: its URL and headers have been checked."""
+
+    method: str
+    url: URL
+    headers: Mapping[str, str]
+    content: bytes
+    limits: aiohttp.ClientTimeout
+
+
 class GuardedHTTP:
     """The way out: one request, one reply, to public addresses only, and nothing of its own accord.
 
-    The transport stands alone, without `httpx.AsyncClient`: no redirects, cookies, proxies from the
-    environment or netrc, and no log lines with the URL. Connections open with the first request.
+    No redirects, cookies, proxies from the environment or netrc, and no log lines with the URL.
+    Connections open with the first request.
     """
 
     def __init__(self, reach: Reach) -> None:
-        """Prepare the connection pool."""
+        """Prepare without a connection pool, which belongs to a running loop."""
         self._reach = reach
-        self._transport = AiohttpTransport(client=self._session)
+        self._session: aiohttp.ClientSession | None = None
 
     def request(
         self, method: str, url: str, headers: Mapping[str, str], content: str, timeout: float
-    ) -> httpx.Request:
+    ) -> Request:
         """Return a request whose URL and headers have been checked, or raise `Unsendable`."""
-        ours = {"User-Agent": "dripdrop-postgres", "Accept-Encoding": "identity"}
-        named = {name.lower() for name in headers} - {"accept-encoding"}
-        headers = {name: each for name, each in headers.items() if name.lower() in named}
-        checked = checked_headers(
-            {name: each for name, each in ours.items() if name.lower() not in named} | headers
-        )
-        for name, value in checked.items():
-            if not value.isascii():
-                raise Unsendable("invalid_header", f'header "{name}" must be ASCII')
         connect = min(self._reach.connect_timeout, timeout)
-        limits = httpx.Timeout(timeout, connect=connect, pool=connect)
-        return httpx.Request(
+        return Request(
             method,
             check_url(url, self._reach),
-            headers=checked,
-            content=content.encode(),
-            extensions={"timeout": limits.as_dict()},
+            _headers(headers),
+            content.encode(),
+            _limits(connect),
         )
 
     async def exchange(
         self,
-        request: httpx.Request,
+        request: Request,
         timeout: float,
         before_writing: Callable[[], None] | None = None,
     ) -> Reply:
@@ -128,53 +129,88 @@ class GuardedHTTP:
                 before_writing()
             begun = True
 
-        token = _before_writing.set(begin)
         try:
             async with asyncio.timeout(timeout):
-                return await self._exchange(request)
-        except (httpx.HTTPError, aiohttp.ClientError, OSError, ValueError, LookupError) as error:
+                return await self._exchange(request, begin)
+        except (aiohttp.ClientError, OSError, ValueError, LookupError) as error:
             raise NoReply(*_lost(error, begun)) from None
-        finally:
-            _before_writing.reset(token)
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._transport.aclose()
+        if self._session is not None:
+            await self._session.close()
 
-    def _session(self) -> aiohttp.ClientSession:
-        connector = _Connector(
-            limit=0,
-            ssl=httpx.create_ssl_context(),
-            socket_factory=None if self._reach.allow_private else public_socket,
-        )
-        return aiohttp.ClientSession(
-            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), request_class=_Request
-        )
+    def _pool(self) -> tuple[aiohttp.ClientSession, aiohttp.BaseConnector]:
+        if self._session is None:
+            connector = _Connector(
+                limit=0,
+                ssl=_tls(),
+                socket_factory=None if self._reach.allow_private else public_socket,
+            )
+            self._session = aiohttp.ClientSession(connector=connector)
+        assert self._session.connector is not None
+        return self._session, self._session.connector
 
-    async def _exchange(self, request: httpx.Request) -> Reply:
-        response = await self._transport.handle_async_request(request)
-        body = b""
+    async def _exchange(self, request: Request, begin: Callable[[], None]) -> Reply:
+        """Write a request on a connection of the pool, and read the reply.
+
+        `ClientSession.request` would follow, retry, keep and translate more than is wanted here,
+        and takes as long for that as for all else.
+        """
+        session, pool = self._pool()
+        written = aiohttp.ClientRequest(
+            request.method,
+            request.url,
+            headers=request.headers,
+            data=request.content or None,
+            loop=asyncio.get_running_loop(),
+            session=session,
+        )
+        connection = await pool.connect(written, [], request.limits)
         try:
-            # As they are: what was encoded unasked could become a thousand times as large.
-            async for chunk in response.aiter_raw():
+            begin()
+            assert connection.protocol is not None
+            # As it is: what was encoded unasked could become a thousand times as large.
+            connection.protocol.set_response_params(auto_decompress=False, read_until_eof=True)
+            response = await written.send(connection)
+        except BaseException:
+            connection.close()
+            raise
+        try:
+            await response.start(connection)
+            body = b""
+            while len(body) <= _MAX_REPLY_BYTES and (chunk := await response.content.readany()):
                 body += chunk
-                if len(body) > _MAX_REPLY_BYTES:
-                    break
         finally:
-            await response.aclose()
+            if not response.closed:  # which it is when the reply has come to its end
+                response.close()
         cut = len(body) > _MAX_REPLY_BYTES
-        return Reply(response.status_code, response.headers, body[:_MAX_REPLY_BYTES], cut)
+        return Reply(response.status, response.headers, body[:_MAX_REPLY_BYTES], cut)
 
 
-class _Request(aiohttp.ClientRequest):
-    """Says that it is about to be written; aiohttp calls `send` once there is a connection."""
+def _headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return what is sent, checked: the last of each name counts, whatever the case."""
+    named = {name.lower(): name for name in headers}
+    named.pop("accept-encoding", None)
+    chosen = {name: each for name, each in _OURS.items() if name not in named}
+    chosen |= {name: headers[name] for name in named.values()}
+    checked = checked_headers(chosen)
+    for name, value in checked.items():
+        if not value.isascii():
+            raise Unsendable("invalid_header", f'header "{name}" must be ASCII')
+    return checked
 
-    async def send(self, conn: Any) -> aiohttp.ClientResponse:
-        """Write the request."""
-        before_writing = _before_writing.get()
-        if before_writing is not None:
-            before_writing()
-        return await super().send(conn)
+
+def _tls() -> ssl.SSLContext:
+    """Return what verifies servers: Mozilla's authorities, or those that the environment names."""
+    named = any(os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
+    return ssl.create_default_context(cafile=None if named else certifi.where())
+
+
+@lru_cache(maxsize=64)
+def _limits(connect: float) -> aiohttp.ClientTimeout:
+    """Return what aiohttp bounds: who asks for an exchange bounds the whole."""
+    return aiohttp.ClientTimeout(connect=connect, sock_connect=connect)
 
 
 class _Connection(ResponseHandler):
@@ -226,13 +262,12 @@ class NoReply(Exception):
 
 def _lost(error: Exception, begun: bool) -> tuple[str, str]:
     """Return the code and the words for an exchange that failed."""
-    cause = (isinstance(error, httpx.HTTPError) and error.__cause__) or error
-    if isinstance(cause.__cause__, PrivateAddress):
-        return "url_refused", str(cause.__cause__)
+    if isinstance(error.__cause__, PrivateAddress):
+        return "url_refused", str(error.__cause__)
     # A certificate that will not do is a ValueError, too.
-    if not (begun or isinstance(cause, OSError)) and isinstance(cause, ValueError | LookupError):
+    if not (begun or isinstance(error, OSError)) and isinstance(error, ValueError | LookupError):
         return "url_refused", "the URL cannot be read"
-    detail = str(cause) or type(cause).__name__
+    detail = str(error) or type(error).__name__
     if not begun:
         return "connect_error", detail
-    return "timeout" if isinstance(cause, TimeoutError) else "connection_lost", detail
+    return "timeout" if isinstance(error, TimeoutError) else "connection_lost", detail
