@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources fe4c51f06f81159d.
+-- Of the sources f5f62513e9e4222d.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1026,6 +1026,7 @@ as $expected$
 ["function", "_advance(executions uuid[], at timestamp with time zone, timed_", "c7497d5e 2e925459b315b2e8"],
 ["function", "_advance_failed(executions uuid[], at timestamp with time zone)", "f08c1186 008bb9231aa38ccb"],
 ["function", "_all_fit(limits dripdrop._limit[], counters dripdrop.counters[]", "ebd0165a b91e196318c49b9b"],
+["function", "_amount_fault(type text, pattern text, minimum integer, maximum", "40b6cc75 1cf1f1105eff9e8c"],
 ["function", "_answer_with_errors(wanted dripdrop._wanted_hook[], at timestam", "851a6762 62347de0d3ebf337"],
 ["function", "_apply_assumed_rules(enrollments uuid[], assumed jsonb, at time", "c5982ccc cb4a28d5b42997ac"],
 ["function", "_apply_rules(results dripdrop._hook_result[], at timestamp with", "debec961 68b70646fe73841f"],
@@ -1111,7 +1112,7 @@ as $expected$
 ["function", "_check_places(places jsonb)", "9f7b7282 abc191e1dfe15785"],
 ["function", "_check_recipients(enrollments uuid[], subscribers jsonb)", "90643586 e63cb9373450c376"],
 ["function", "_check_replayable(execution dripdrop.step_executions, enrollmen", "034429f3 7485a7dccc4f1ee7"],
-["function", "_check_rotation(rotation jsonb, field text)", "07786546 1e8fcb6f24b35f59"],
+["function", "_check_rotation(rotation jsonb, field text)", "07786546 6b16ff6e1fab5681"],
 ["function", "_check_send_window(send_window jsonb, path text)", "a3ef3934 d7d10337f23a74de"],
 ["function", "_check_sending_scope(tenant_key text, scope text, subject text)", "2827384c 4d09cd2e5a16ed3e"],
 ["function", "_check_sequence(reentry text, reentry_interval text, metadata j", "1ffc818d f0398f96dea40c21"],
@@ -1126,7 +1127,6 @@ as $expected$
 ["function", "_check_time(value timestamp with time zone, field text)", "1314e44e d130250ad5cc6f38"],
 ["function", "_check_time_zone(time_zone text, field text)", "a3711f77 163e35285d453374"],
 ["function", "_check_title(title text, field text)", "9ef7f3b4 b7bdc88c4ff76047"],
-["function", "_check_unsubscribe_addresses(unsubscribe_url text, unsubscribe_", "9b4ba8e6 e58fcaaa231e659b"],
 ["function", "_choose_pointers(executions uuid[], fences integer[], rooms jso", "53f81ade 358df2459e9b0b59"],
 ["function", "_circuit_problems(at timestamp with time zone)", "72a46d52 7147dc696abfe2b7"],
 ["function", "_circuits_of(executions uuid[])", "fd5e8487 a33d37b8784a9d08"],
@@ -1175,7 +1175,7 @@ as $expected$
 ["function", "_describe_retries(execution dripdrop.step_executions, config js", "9a81a589 f5f56d9da6d58dde"],
 ["function", "_describe_send_window(send_window jsonb, time_zone text)", "2fc2abe7 1eea4353a7358e2b"],
 ["function", "_digest(content text)", "5c980d68 48ad2cbd518be27f"],
-["function", "_document_schemas(kind text)", "e55ff261 2e668854e4a53430"],
+["function", "_document_schemas(kind text)", "e55ff261 72bb5ccb3f7a1bad"],
 ["function", "_drawn_sender(senders dripdrop._sender[], execution_id uuid, ke", "995e64f3 43a359440217c03a"],
 ["function", "_due_after_event(step dripdrop.steps, enrollment dripdrop.enrol", "8ce2b0ce ddbaff828e856565"],
 ["function", "_end_enrollments(enrollments uuid[], state text, reason text, a", "b5b26963 26d0201a14b73873"],
@@ -1200,9 +1200,10 @@ as $expected$
 ["function", "_failed_hook(hooks jsonb, template jsonb)", "37bde75d 5ed3d6aed2f1eea1"],
 ["function", "_fault_problems(at timestamp with time zone)", "72a46d52 b1e0d3f09ffd1aa3"],
 ["function", "_field(kind text, field text, type text, description text, hint", "76b27eb4 632398e19e1b2c59"],
-["function", "_field_faults(kind text, document jsonb)", "e7c9f7d7 ea3ef3754c2bda4e"],
+["function", "_field_faults(kind text, document jsonb)", "e7c9f7d7 5f9aa28800fab1db"],
+["function", "_field_schema(field dripdrop.fields)", "7cede8c4 9dc1c033dadf4ff9"],
 ["function", "_fields_given(document jsonb)", "22b9043c 44603ffcdb94beed"],
-["function", "_fields_hint(kind text, settings boolean)", "95b017d5 7c53de0ffe1cd033"],
+["function", "_fields_hint(kind text, settings boolean)", "95b017d5 9c259d2ee173323f"],
 ["function", "_fire_side_steps(events dripdrop.events[], enrollments uuid[], ", "9398bc43 b3f5686c4ad12faa"],
 ["function", "_first_event(tenant_key text, enrollment_id uuid, subscriber_ty", "0d1fd2b1 8fae5ba365429d13"],
 ["function", "_first_instant(wall_time timestamp without time zone, time_zone", "80091d25 9e642bd697cf86ae"],
@@ -1210,6 +1211,7 @@ as $expected$
 ["function", "_flow(sequence_version_id uuid)", "92faa637 005c3c507e34eb43"],
 ["function", "_flow_problems(version dripdrop.sequence_versions)", "0917e22a 4734c0b7dc947117"],
 ["function", "_forecast_portion(enrollments uuid[], at timestamp with time zo", "66c2fef7 14e1c329cf466e52"],
+["function", "_form_fault(type text, choices text[], minimum integer, value j", "f8919143 8b0437bcc5faa988"],
 ["function", "_free_at(counter dripdrop.counters, number integer, at timestam", "af12e49a dbab822cde2df3ee"],
 ["function", "_free_of_stops(executions uuid[])", "fa8fbcb7 3c28380c7bd6453c"],
 ["function", "_free_places(kind text, hook jsonb, busy jsonb)", "7a5890ae 19efa55c8840ac1e"],
@@ -1260,6 +1262,7 @@ as $expected$
 ["function", "_into_the_day(execution_id uuid)", "2a279410 8717de15419ec87a"],
 ["function", "_is_address(form text, address text)", "1e49611c 1948ae833e92a557"],
 ["function", "_is_holiday(calendar text, tenant_key text, day date)", "363de40e b0cdffb63984ba69"],
+["function", "_is_near(value text)", "18bcace5 89b63bc8d859def4"],
 ["function", "_is_pattern(value text)", "18bcace5 4661172aae49d087"],
 ["function", "_is_plain(document jsonb)", "48efa543 265eddc7cdb09ad6"],
 ["function", "_is_temporary_error(code text)", "d4dcbcf7 d233999f347851f1"],
@@ -1267,7 +1270,8 @@ as $expected$
 ["function", "_is_time_zone(name text)", "9b953bb1 b119c8b958970228"],
 ["function", "_json_fault(document jsonb, field text, bytes integer)", "b5a03ec3 7291240a375cc652"],
 ["function", "_json_place(document jsonb, field text, path jsonpath)", "6a860437 d098ac7bab3cc0f9"],
-["function", "_kinds()", "8acd1e4b fbfe2e475d2a02d4"],
+["function", "_kind_schemas(account text)", "3df182f4 2fb39bd166922d98"],
+["function", "_kinds()", "8acd1e4b ac45ca4d8a72ab7c"],
 ["function", "_kinds_by_type()", "8acd1e4b d6e28c8e5938afe7"],
 ["function", "_last_claimed(tenant_key text, subscriber_type text, subscriber", "7c8f2cda e10528bd4650c637"],
 ["function", "_last_deferral(execution dripdrop.step_executions)", "4a49428e 9483bf9e69c6e793"],
@@ -1340,6 +1344,7 @@ as $expected$
 ["function", "_pick_probes(executions uuid[], at timestamp with time zone)", "f3e37692 d6b7690f309719dd"],
 ["function", "_place_class()", "2dba2454 bf879157cf655f13"],
 ["function", "_places_per_tenant(kind text, busy jsonb, free integer)", "daa83233 626765607b4e2005"],
+["function", "_plain(description text)", "7a1b8465 73d448e121f5e9fe"],
 ["function", "_plan_first(sequence_version_id uuid, enrollments uuid[], start", "d5f7db2b 5f5d7169289ed783"],
 ["function", "_plan_steps(enrollments uuid[], steps uuid[], at timestamp with", "2114d4b7 40bd96d83ce18db2"],
 ["function", "_planned_steps(steps uuid[])", "f482b690 9487d821cff324d6"],
@@ -1453,11 +1458,12 @@ as $expected$
 ["function", "_take_pointers(queue text, places jsonb, answered uuid[], batch", "dc324327 7cca53d5bbd3a830"],
 ["function", "_take_rules_to_ask(full_hooks uuid[], batch_size integer, again", "2f761a67 7132ee58bf18434d"],
 ["function", "_take_unknown(grace interval, resend boolean, at timestamp with", "3428053e c10afe2daa0d238c"],
+["function", "_template_by_channel()", "a1bebb54 1cf2e8cb79a5251b"],
 ["function", "_template_names(template jsonb, key text)", "77cd6a61 a2b3c78fac8b08a4"],
 ["function", "_template_prints(template jsonb, key text)", "77cd6a61 d82e35d2c17a1160"],
 ["function", "_tenant_of_server(adapter_id uuid, http_hook_id uuid)", "1d01854b 00889e78130a7165"],
 ["function", "_tenant_slot(tenant_key text)", "09fcfeef d0a8da517fa8c12f"],
-["function", "_text_fault(type text, pattern text, value text)", "e3683746 925504469cdd7f16"],
+["function", "_text_fault(type text, pattern text, value text)", "e3683746 dce264e7b7559f17"],
 ["function", "_thresholds(tenant_key text, config jsonb)", "c1605ca3 643304ee44a20245"],
 ["function", "_tick(due uuid[], at timestamp with time zone)", "7b8fecff 5cd18f048875db47"],
 ["function", "_time_window_fault(time_window jsonb)", "66971016 171c5e20594a00d8"],
@@ -1487,8 +1493,9 @@ as $expected$
 ["function", "_user_of_channel(channel text)", "4d0fcbd7 ca3fb02c04993558"],
 ["function", "_user_of_provider(channel text, provider text)", "bcfe6e63 baff2f74f6297643"],
 ["function", "_uuidv7()", "75666699 a447e55f11cff0ec"],
-["function", "_value_fault(type text, choices text[], pattern text, minimum i", "27d540a7 5270ff2a186d5000"],
-["function", "_value_schema(type text, choices text[], pattern text, minimum ", "646cd4e3 1983538776558a1e"],
+["function", "_value_fault(type text, choices text[], pattern text, minimum i", "27d540a7 93ebf46b7e931c90"],
+["function", "_value_given(value jsonb, missed boolean, blank boolean)", "2828496f badf1523b063aa3b"],
+["function", "_value_schema(type text, choices text[], pattern text, minimum ", "646cd4e3 7443154fd37a301f"],
 ["function", "_variables(enrollment dripdrop.enrollments, sequence_key text, ", "7a4e8476 e0432915c1e57c25"],
 ["function", "_verdict(result dripdrop._send_result, enrollment_state text, e", "e438806a 35842bcad361ff68"],
 ["function", "_verdicts(results dripdrop._send_result[], at timestamp with ti", "15266ebb ed56b3cde289e8e7"],
@@ -1607,9 +1614,9 @@ as $expected$
 ["function", "resume_sending(tenant_key text, scope text, subject text)", "618b1ea3 5d4d05635a47a603"],
 ["function", "sealed_adapters()", "dac73f13 39e6b3f20a6e7ed8"],
 ["function", "sealed_http_hooks()", "2454c33f 5cde702b597e84b8"],
-["function", "set_adapter_limits(tenant_key text, adapter_id uuid, daily_cap ", "ec1a20dc 1b137b3650f627f6"],
-["function", "set_adapter_sequence_budget(tenant_key text, adapter_id uuid, s", "bd9917fc 82ba621278b3dfbb"],
-["function", "set_frequency_cap(tenant_key text, key text, max_messages integ", "a68a1b55 0d7de6f63d54e46c"],
+["function", "set_adapter_limits(tenant_key text, adapter_id uuid, daily_cap ", "ec1a20dc ba2994289412ff2c"],
+["function", "set_adapter_sequence_budget(tenant_key text, adapter_id uuid, s", "bd9917fc 1694510845bde3ea"],
+["function", "set_frequency_cap(tenant_key text, key text, max_messages integ", "a68a1b55 87ec02b70d97c198"],
 ["function", "set_holidays(tenant_key text, calendar text, days date[])", "a240e415 e1249e38b1ddf43b"],
 ["function", "set_subscription(tenant_key text, subscriber_type text, subscri", "4b3ea15d c2457b686cd37433"],
 ["function", "simulate(tenant_key text, sequence text, data jsonb, horizon in", "82b78980 36d0edcca3c052c4"],
@@ -1632,7 +1639,7 @@ as $expected$
 ["function", "update_http_hook(tenant_key text, http_hook_id uuid, url text, ", "0b33cee0 0403292876143563"],
 ["function", "update_step_content(tenant_key text, step_id uuid, template jso", "49afcec3 fc8319a2d5b266cf"],
 ["function", "update_subscriptions(tenant_key text, execution_id uuid, topics", "3e0e9a99 a34fabec36c0f198"],
-["function", "update_tenant_settings(tenant_key text, time_zone text, rate_li", "d23fb96f 0a59d58fed7a4550"],
+["function", "update_tenant_settings(tenant_key text, time_zone text, rate_li", "d23fb96f fbf9db75432fb4e1"],
 ["function", "validate_sequence_version(tenant_key text, sequence_version_id ", "4ee6f45b 7aff612656f9d9da"],
 ["function", "version()", "982d9e3e 817ef7d976bb3009"],
 ["grant", "dripdrop_admin on dripdrop.activate_sequence_version(text,uuid)", "execute"],
@@ -4602,6 +4609,24 @@ $$;
 comment on function dripdrop._check_time(timestamptz, text) is
   'Raises ZD201 for a time that is further away than 100 years.';
 
+-- Where a text in a document says when.
+create or replace function dripdrop._is_near(value text)
+returns boolean
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return value::timestamptz between
+    dripdrop._now() - interval '100 years' and dripdrop._now() + interval '100 years';
+exception
+  when data_exception then
+    return false;
+end
+$$;
+
+comment on function dripdrop._is_near(text) is 'Whether a text is a time within 100 years.';
+
 -- Where a text in a document says until when.
 create or replace function dripdrop._is_time_to_come(value text)
 returns boolean
@@ -4896,159 +4921,6 @@ $$;
 
 -- plpgsql/documents/check.sql
 
-create or replace function dripdrop._kinds_by_type()
-returns table (
-  kind text, noun text, errcode text, example text, words text, text_hint text,
-  settings boolean, switched boolean, blank boolean, open boolean
-)
-language sql
-stable
-parallel safe
-begin atomic
-  select
-    'timing.' || t.name, 'a timing of type "' || t.name || '"', 'ZD203',
-    'Write {"type": "immediate"}, {"type": "delay", "delay_amount": 3, "delay_unit": "days"}, '
-    '{"type": "cron", "cron_expression": "0 9 * * MON"}, {"type": "event", "trigger_event": '
-    '"order_completed"} or "in 3 days".',
-    'timing', null, false, false, false, false
-  from (values ('immediate'), ('delay'), ('cron'), ('event')) as t (name)
-  union all
-  select
-    'condition.' || t.name, 'a condition of type "' || t.name || '"', 'ZD208',
-    'Write for example {"predicate": "$.enrollment.score > 70"}.',
-    'condition', 'Write it in double quotes.', false, false, false, false
-  from (
-    values ('enrollment_data'), ('event'), ('hook'), ('predicate'), ('time_window')
-  ) as t (name)
-  union all
-  select
-    'template.' || c.channel, 'a template for ' || c.channel, 'ZD201',
-    'The fields of a template for ' || c.channel || ' are ' || (
-      select string_agg(f.field, ', ' order by f.place)
-      from dripdrop.fields as f
-      where f.kind = 'template.' || c.channel
-    ) || '.',
-    'template', 'Write it in double quotes.', false, false, false, false
-  from dripdrop.channels as c;
-end;
-
-comment on function dripdrop._kinds_by_type() is
-  'The kinds of timings and conditions, by their type, and of templates, by their channel.';
-
--- What holds for a whole kind of document: what messages call it, what refuses a bad one, an
--- example of it, whose words from elsewhere it knows, and what to say where a text should be.
--- settings: one hint lists all of them. switched: false switches it off. blank: null and an empty
--- text are as good as left out. open: other fields are the application's own.
-create or replace function dripdrop._kinds()
-returns table (
-  kind text, noun text, errcode text, example text, words text, text_hint text,
-  settings boolean, switched boolean, blank boolean, open boolean
-)
-language sql
-stable
-parallel safe
-begin atomic
-  values
-  (
-    'sequence', 'a sequence', 'ZD206', 'Pass {"key": …, "name": …, "steps": […]}.', 'sequence',
-    'Write it in double quotes.', false, false, false, false
-  ),
-  (
-    'sequence.config', 'config', 'ZD201', 'Pass an object, for example ''{}''.', null, null,
-    true, false, false, false
-  ),
-  (
-    'sequence.metadata', 'metadata', 'ZD201', 'Pass an object, for example ''{}''.', null, null,
-    false, false, false, true
-  ),
-  (
-    'step', 'a step', 'ZD201', 'Write {"key": …, "channel": …, "timing": …, "template": …}.',
-    'step', 'Write it in double quotes.', false, false, false, false
-  ),
-  (
-    'step.config', 'config', 'ZD201', 'Pass an object, for example ''{"max_retries": 5}''.',
-    'config', null, true, false, false, false
-  ),
-  (
-    'transition', 'a transition', 'ZD206', 'Write {"to": "offer", "conditions": […]}.',
-    'transition', null, false, false, false, false
-  ),
-  (
-    'hook', 'a hook', 'ZD201', 'Write {"key": …, "url": …}.', 'hook', 'Write it in double quotes.',
-    false, false, true, false
-  ),
-  (
-    'send_window', 'a send window', 'ZD201',
-    'Write for example {"start": "08:00", "end": "21:00"}, or false for no window.', null, null,
-    false, true, false, false
-  ),
-  (
-    'thresholds', 'thresholds', 'ZD201',
-    'For example {"bounce_rate": 0.05}; false switches them off.', null, null,
-    true, true, false, false
-  ),
-  (
-    'rate_limits', 'rate_limits', 'ZD209',
-    'Write rates by scope, for example {"adapter": "60/m", "recipient": "2/24h"}.', null, null,
-    false, false, false, false
-  ),
-  (
-    'sender', 'a sender of a rotation', 'ZD201',
-    'Write its name, or {"adapter": "Postmark", "weight": 3}.', null, null,
-    false, false, false, false
-  ),
-  (
-    'channel', 'a channel', 'ZD201', 'Write {"channel": "fax", "address_form": "phone"}.', null,
-    null, false, false, false, false
-  ),
-  (
-    'provider', 'a provider', 'ZD201', 'Write {"provider": "acme"}.', null, null,
-    false, false, false, false
-  ),
-  (
-    'template_field', 'a field of a template', 'ZD201', 'Write {"field": "text"}.', null, null,
-    false, false, false, false
-  ),
-  (
-    'setting', 'a setting', 'ZD201', 'Write {"field": "api_key", "secret": true}.', null, null,
-    false, false, false, false
-  )
-  union all
-  select f.* from dripdrop._kinds_by_type() as f;
-end;
-
-comment on function dripdrop._kinds() is 'The kinds of documents, and how each is refused.';
-
-create or replace function dripdrop._fields_hint(kind text, settings boolean)
-returns text
-language sql
-stable
-parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
-  select case
-    when settings then format(
-      'Settings: %s.',
-      string_agg(
-        concat(f.field, ' (' || coalesce(f.hint, array_to_string(f.choices, ', ')) || ')'), ', '
-        order by f.place
-      )
-    )
-    else format(
-      'The fields are %s.', 
-      regexp_replace(
-        string_agg(f.field, ', ' order by f.place), ', ([a-z_]+)$', E' and \\1'
-      )
-   
-    )
-  end
-  from dripdrop.fields as f
-  where f.kind = _fields_hint.kind
-$$;
-
-comment on function dripdrop._fields_hint(text, boolean) is
-  'What to say to whoever wrote a field that a kind of document does not have.';
-
 -- Words that follow the field's name. A hint and a code only where the type has its own.
 create or replace function dripdrop._value_fault(
   type text,
@@ -5068,59 +4940,21 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_text text := value #>> '{}';
-  v_type text := jsonb_typeof(value);
-  v_interval interval;
 begin
   case
     when type in ('any', 'document') then
       null;
-    when type in ('boolean', 'object', 'switch') then
-      message := case
-        when v_type = type or type = 'switch' and (v_type = 'object' or value = 'false') then null
-        when type = 'boolean' then 'is not true or false'
-        else 'is not an object'
-      end;
-    when type = 'list' then
-      message := case
-        when v_type <> 'array' then 'is not a list'
-        when jsonb_array_length(value) < minimum then 'is an empty list'
-        when not value <@ to_jsonb(choices) then 'is a list of something else'
-      end;
-    when type = 'integer' then
-      message := case
-        when v_type in ('number', 'string') and v_text ~ '^-?[0-9]{1,18}$'
-          and v_text ~ coalesce(pattern, '')
-        then case
-          when v_text::bigint < minimum or v_text::bigint > maximum then 'is not possible'
-        end
-        else 'is not a whole number'
-      end;
-    when type in ('share', 'weight') then
-      message := case
-        when v_type <> 'number' then 'is not a number'
-        when v_text::numeric not between
-          case type when 'share' then 0.000001 else 0.001 end
-          and case type when 'share' then 1 else 1000000 end
-        then 'is out of range'
-      end;
-    when type in ('interval', 'duration') then
-      v_interval := dripdrop._interval(v_text);
-      if (
-        v_type = any (case type when 'interval' then '{string}' else '{string,number}' end::text[])
-        and v_text ~ coalesce(pattern, '')
-        and v_interval >= coalesce(make_interval(secs => minimum), interval '1 microsecond')
-        and v_interval <= coalesce(make_interval(secs => maximum), interval '100 years')
-      ) is not true
-      then
-        message := 'is not an interval';
-      end if;
+    when type in ('boolean', 'object', 'switch', 'list') then
+      message := dripdrop._form_fault(type, choices, minimum, value);
+    when type in ('integer', 'share', 'weight', 'interval', 'duration') then
+      message := dripdrop._amount_fault(type, pattern, minimum, maximum, value);
     when type = 'time_zone' then
       if not dripdrop._is_time_zone(v_text) is true then
         message := 'is unknown';
         hint := 'Use a name from pg_timezone_names, for example Europe/Berlin.';
         errcode := 'ZD204';
       end if;
-    when v_type <> 'string' then
+    when jsonb_typeof(value) <> 'string' then
       message := 'is not a text';
     when choices is not null then
       message := case when v_text <> all (choices) then 'is unknown' end;
@@ -5138,6 +4972,86 @@ $$;
 
 comment on function dripdrop._value_fault(text, text[], text, int, int, jsonb) is
   'What is wrong with the value of a field, in words that follow its name, or nothing.';
+
+create or replace function dripdrop._form_fault(
+  type text,
+  choices text[],
+  minimum int,
+  value jsonb
+)
+returns text
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select case _form_fault.type
+    when 'boolean' then case when f.type <> 'boolean' then 'is not true or false' end
+    when 'object' then case when f.type <> 'object' then 'is not an object' end
+    when 'switch' then case when f.type <> 'object' and value <> 'false' then 'is not an object' end
+    when 'list' then case
+      when f.type <> 'array' then 'is not a list'
+      when jsonb_array_length(value) < minimum then 'is an empty list'
+      when not value <@ to_jsonb(choices) then 'is a list of something else'
+    end
+  end
+  from jsonb_typeof(value) as f (type)
+$$;
+
+comment on function dripdrop._form_fault(text, text[], int, jsonb) is
+  'What is wrong with a value that is to be true or false, an object or a list, or null.';
+
+create or replace function dripdrop._amount_fault(
+  type text,
+  pattern text,
+  minimum int,
+  maximum int,
+  value jsonb
+)
+returns text
+language plpgsql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_text text := value #>> '{}';
+  v_type text := jsonb_typeof(value);
+  v_interval interval;
+begin
+  if type = 'integer' then
+    return case
+      when not (
+        v_type in ('number', 'string') and v_text ~ '^-?[0-9]{1,18}$'
+        and v_text ~ coalesce(pattern, '')
+      )
+      then 'is not a whole number'
+      when v_text::bigint < minimum or v_text::bigint > maximum then 'is not possible'
+    end;
+  elsif type in ('share', 'weight') then
+    return case
+      when v_type <> 'number' then 'is not a number'
+      when v_text::numeric not between
+        case type when 'share' then 0.000001 else 0.001 end
+        and case type when 'share' then 1 else 1000000 end
+      then 'is out of range'
+    end;
+  end if;
+  v_interval := dripdrop._interval(v_text);
+  return case
+    when (
+      v_type = any (case type when 'interval' then '{string}' else '{string,number}' end::text[])
+      and v_text ~ coalesce(pattern, '')
+      and v_interval >= coalesce(make_interval(secs => minimum), interval '1 microsecond')
+      and v_interval <= coalesce(make_interval(secs => maximum), interval '100 years')
+    ) is not true
+    then 'is not an interval'
+  end;
+end
+$$;
+
+comment on function dripdrop._amount_fault(text, text, int, int, jsonb) is
+  'What is wrong with a value that is to be a number or an interval, or null.';
 
 create or replace function dripdrop._text_fault(type text, pattern text, value text)
 returns table (message text, hint text)
@@ -5167,6 +5081,12 @@ as $$
     union all
     select 'url', value !~* pattern, 'is not an https address', null
     union all
+    select 'address', not dripdrop._is_address('mailbox', value), 'is not an email address', null
+    union all
+    select
+      'time', dripdrop._is_near(value) is not true, 'is not within 100 years',
+      'For example 2026-12-24T18:00:00Z.'
+    union all
     select 'text', value !~ pattern, 'is not valid', null
   ) as f
   where f.type = _text_fault.type and f.found
@@ -5174,6 +5094,18 @@ $$;
 
 comment on function dripdrop._text_fault(text, text, text) is
   'What is wrong with a text that has a form, or no row.';
+
+create or replace function dripdrop._value_given(value jsonb, missed boolean, blank boolean)
+returns jsonb
+language sql
+immutable
+parallel safe
+return case
+  when not (value = 'null' and (missed or blank) or value = '""' and blank) then value
+end;
+
+comment on function dripdrop._value_given(jsonb, boolean, boolean) is
+  'The value of a field, or null if it is as good as left out.';
 
 -- What a bad value is refused with says its row, else its type, else the kind of document. A value
 -- that is no text where one belongs is a fault of the document's shape.
@@ -5197,12 +5129,9 @@ begin
     where f.kind = _field_faults.kind
     order by f.place
   loop
-    v_value := document -> v_row.field;
-    if v_value = 'null' and (v_row.required and not v_row.nullable or v_kind.blank is not false)
-      or v_value = '""' and v_kind.blank is not false
-    then
-      v_value := null;
-    end if;
+    v_value := dripdrop._value_given(
+      document -> v_row.field, v_row.required and not v_row.nullable, v_kind.blank is not false
+    );
     continue when v_value = 'null' and v_row.nullable or v_value is null and not v_row.required;
 
     field := v_row.field;
@@ -5227,7 +5156,7 @@ begin
     elsif v_kind.text_hint is not null
       and jsonb_typeof(v_value) <> 'string'
       and v_row.type = any (
-        '{text,key,title,interval,time_zone,path,predicate,url,regex}'::text[]
+        '{text,key,title,interval,time,time_zone,path,predicate,url,address,regex}'::text[]
       )
     then
       errcode := v_kind.errcode;
@@ -5293,35 +5222,6 @@ $$;
 
 comment on function dripdrop._check_document(jsonb, text, text, boolean) is
   'Raises on the first field of a document that it does not have, or whose value will not do.';
-
-create or replace function dripdrop._presets(kind text)
-returns jsonb
-language sql
-stable
-parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
-  select jsonb_object_agg(f.field, f.preset)
-  from dripdrop.fields as f
-  where f.kind = _presets.kind and f.preset is not null
-$$;
-
-comment on function dripdrop._presets(text) is
-  'What holds for the fields that a document of a kind leaves out.';
-
-create or replace function dripdrop._fields_given(document jsonb)
-returns jsonb
-language sql
-immutable
-parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
-  select coalesce(jsonb_object_agg(f.field, f.value), '{}')
-  from jsonb_each(document) as f (field, value)
-  where f.value <> 'null'
-$$;
-
-comment on function dripdrop._fields_given(jsonb) is 'The fields of a document that are not null.';
 
 -- plpgsql/documents/conditions.sql
 
@@ -5680,7 +5580,6 @@ comment on function dripdrop.json_schema(text) is
   'A JSON Schema (draft 2020-12) of the documents of a kind, for editors: sequence, or another '
   'kind of fields().';
 
--- A sender's settings are a document by themselves, and in none of the others.
 create or replace function dripdrop._document_schemas(kind text)
 returns jsonb
 language sql
@@ -5689,30 +5588,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_object_agg(s.kind, s.schema)
   from (
-    select
-      f.kind,
-      dripdrop._schema_or_false(
-        coalesce(k.switched, false),
-        jsonb_build_object(
-          'type', 'object',
-          'properties', jsonb_object_agg(
-            f.field,
-            dripdrop._value_schema(
-              f.type, f.choices, f.pattern, f.minimum, f.maximum, f.holds, f.nullable
-            )
-            || dripdrop._fields_given(jsonb_build_object(
-              'default', f.preset,
-              'description', regexp_replace(f.description, E'\\[([^]]*)\\]\\([^)]*\\)', E'\\1', 'g')
-            ))
-          ),
-          'required', coalesce(jsonb_agg(f.field) filter (where f.required and not f.secret), '[]'),
-          'additionalProperties', coalesce(k.open, true)
-        )
-      ) as schema
-    from dripdrop.fields as f
-    left join dripdrop._kinds() as k on k.kind = f.kind
-    where k.kind is not null or f.kind = _document_schemas.kind
-    group by f.kind, k.switched, k.open
+    select k.kind, k.schema from dripdrop._kind_schemas(_document_schemas.kind) as k
     union all
     select
       split_part(k.kind, '.', 1),
@@ -5732,6 +5608,10 @@ as $$
     ('schedule', '{"type": "string", "maxLength": 500}'::jsonb),
     ('choice', '{"type": "string"}'),
     ('headers', '{"type": "object", "additionalProperties": {"type": "string"}}'),
+    (
+      'channel_send_windows',
+      '{"type": "object", "additionalProperties": {"$ref": "#/$defs/send_window"}}'
+    ),
     (
       'rotation',
       '{
@@ -5755,6 +5635,85 @@ $$;
 
 comment on function dripdrop._document_schemas(text) is
   'The JSON Schemas of the kinds of documents, by kind.';
+
+-- A sender's settings are a document by themselves, and in none of the others.
+create or replace function dripdrop._kind_schemas(account text)
+returns table (kind text, schema jsonb)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    k.kind,
+    dripdrop._schema_or_false(
+      bool_or(k.switched),
+      jsonb_build_object(
+        'type', 'object',
+        'properties', coalesce(
+          jsonb_object_agg(f.field, dripdrop._field_schema(f)) filter (where f.kind is not null),
+          '{}'
+        ),
+        'required', coalesce(jsonb_agg(f.field) filter (where f.required and not f.secret), '[]'),
+        'additionalProperties', bool_or(k.open)
+      ) || case when k.kind = 'step' then dripdrop._template_by_channel() else '{}' end
+    )
+  from (
+    select n.kind, n.switched, n.open from dripdrop._kinds() as n
+    union all
+    select p.channel || '.' || p.provider, false, true
+    from dripdrop.providers as p
+    where p.channel || '.' || p.provider = _kind_schemas.account
+  ) as k
+  left join dripdrop.fields as f on f.kind = k.kind
+  group by k.kind
+$$;
+
+comment on function dripdrop._kind_schemas(text) is
+  'The JSON Schema of each kind of document, and of the settings of an account, channel.provider.';
+
+create or replace function dripdrop._template_by_channel()
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object('allOf', jsonb_agg(
+    jsonb_build_object(
+      'if', jsonb_build_object(
+        'properties', jsonb_build_object('channel', jsonb_build_object('const', c.channel)),
+        'required', '["channel"]'::jsonb
+      ),
+      'then', jsonb_build_object(
+        'properties', jsonb_build_object(
+          'template', jsonb_build_object('$ref', '#/$defs/template.' || c.channel)
+        )
+      )
+    )
+    order by c.channel
+  ))
+  from dripdrop.channels as c
+$$;
+
+comment on function dripdrop._template_by_channel() is
+  'What the JSON Schema of a step says of its template: it is one of the step''s channel.';
+
+create or replace function dripdrop._field_schema(field dripdrop.fields)
+returns jsonb
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._value_schema(
+    (field).type, (field).choices, (field).pattern, (field).minimum, (field).maximum,
+    (field).holds, (field).nullable
+  )
+  || dripdrop._fields_given(jsonb_build_object(
+    'default', (field).preset, 'description', dripdrop._plain((field).description)
+  ))
+$$;
+
+comment on function dripdrop._field_schema(dripdrop.fields) is 'The JSON Schema of a field.';
 
 create or replace function dripdrop._schema_or_false(switched boolean, schema jsonb)
 returns jsonb
@@ -5812,6 +5771,8 @@ begin
     when type = 'interval' then dripdrop._fields_given(
       jsonb_build_object('type', 'string', 'pattern', pattern)
     )
+    when type = 'time' then '{"type": "string", "format": "date-time"}'
+    when type = 'address' then '{"type": "string", "format": "email"}'
     else dripdrop._fields_given(jsonb_build_object(
       'type', 'string', 'pattern', pattern, 'minLength', minimum, 'maxLength', maximum
     ))
@@ -5826,6 +5787,374 @@ $$;
 
 comment on function dripdrop._value_schema(text, text[], text, int, int, text, boolean) is
   'The JSON Schema of a field''s value.';
+
+-- plpgsql/documents/kinds.sql
+
+create or replace function dripdrop._kinds_by_type()
+returns table (
+  kind text, noun text, errcode text, example text, words text, text_hint text,
+  settings boolean, switched boolean, blank boolean, open boolean
+)
+language sql
+stable
+parallel safe
+begin atomic
+  select
+    'timing.' || t.name, 'a timing of type "' || t.name || '"', 'ZD203',
+    'Write {"type": "immediate"}, {"type": "delay", "delay_amount": 3, "delay_unit": "days"}, '
+    '{"type": "cron", "cron_expression": "0 9 * * MON"}, {"type": "event", "trigger_event": '
+    '"order_completed"} or "in 3 days".',
+    'timing', null, false, false, false, false
+  from (values ('immediate'), ('delay'), ('cron'), ('event')) as t (name)
+  union all
+  select
+    'condition.' || t.name, 'a condition of type "' || t.name || '"', 'ZD208',
+    'Write for example {"predicate": "$.enrollment.score > 70"}.',
+    'condition', 'Write it in double quotes.', false, false, false, false
+  from (
+    values ('enrollment_data'), ('event'), ('hook'), ('predicate'), ('time_window')
+  ) as t (name)
+  union all
+  select
+    'template.' || c.channel, 'a template for ' || c.channel, 'ZD201',
+    'The fields of a template for ' || c.channel || ' are ' || (
+      select string_agg(f.field, ', ' order by f.place)
+      from dripdrop.fields as f
+      where f.kind = 'template.' || c.channel
+    ) || '.',
+    'template', 'Write it in double quotes.', false, false, false, false
+  from dripdrop.channels as c;
+end;
+
+comment on function dripdrop._kinds_by_type() is
+  'The kinds of timings and conditions, by their type, and of templates, by their channel.';
+
+-- What holds for a whole kind of document: what messages call it, what refuses a bad one, an
+-- example of it, whose words from elsewhere it knows, and what to say where a text should be.
+-- settings: one hint lists all of them. switched: false switches it off. blank: null and an empty
+-- text are as good as left out. open: other fields are the application's own.
+create or replace function dripdrop._kinds()
+returns table (
+  kind text, noun text, errcode text, example text, words text, text_hint text,
+  settings boolean, switched boolean, blank boolean, open boolean
+)
+language sql
+stable
+parallel safe
+begin atomic
+  values
+  (
+    'sequence', 'a sequence', 'ZD206', 'Pass {"key": …, "name": …, "steps": […]}.',
+    'sequence', 'Write it in double quotes.', false, false, false, false
+  ),
+  (
+    'sequence.config', 'config', 'ZD201', 'Pass an object, for example ''{}''.', null, null,
+    true, false, false, false
+  ),
+  (
+    'sequence.metadata', 'metadata', 'ZD201', 'Pass an object, for example ''{}''.', null, null,
+    false, false, false, true
+  ),
+  (
+    'step', 'a step', 'ZD201',
+    'Write {"key": …, "channel": …, "timing": …, "template": …}.', 'step',
+    'Write it in double quotes.', false, false, false, false
+  ),
+  (
+    'step.config', 'config', 'ZD201', 'Pass an object, for example ''{"max_retries": 5}''.',
+    'config', null, true, false, false, false
+  ),
+  (
+    'transition', 'a transition', 'ZD206', 'Write {"to": "offer", "conditions": […]}.',
+    'transition', null, false, false, false, false
+  ),
+  (
+    'hook', 'a hook', 'ZD201', 'Write {"key": …, "url": …}.', 'hook',
+    'Write it in double quotes.', false, false, true, false
+  ),
+  (
+    'send_window', 'a send window', 'ZD201',
+    'Write for example {"start": "08:00", "end": "21:00"}, or false for no window.', null, null,
+    false, true, false, false
+  ),
+  (
+    'thresholds', 'thresholds', 'ZD201',
+    'For example {"bounce_rate": 0.05}; false switches them off.', null, null,
+    true, true, false, false
+  ),
+  (
+    'rate_limits', 'rate_limits', 'ZD209',
+    'Write rates by scope, for example {"adapter": "60/m", "recipient": "2/24h"}.', null, null,
+    false, false, false, false
+  ),
+  (
+    'sender', 'a sender of a rotation', 'ZD201',
+    'Write its name, or {"adapter": "Postmark", "weight": 3}.', null, null,
+    false, false, false, false
+  ),
+  (
+    'tenant_settings', 'the settings of a tenant', 'ZD201', 'Write {"time_zone": "Europe/Berlin"}.',
+    null, null, false, false, false, false
+  ),
+  (
+    'adapter_limits', 'the limits of a sender', 'ZD201', 'Write {"daily_cap": 500}.', null, null,
+    false, false, false, false
+  ),
+  (
+    'sequence_budget', 'the budget of a version', 'ZD201', 'Write {"max_share_pct": 30}.', null,
+    null, false, false, false, false
+  ),
+  (
+    'frequency_cap', 'a frequency cap', 'ZD201',
+    'Write {"key": "weekly", "max_messages": 3, "per": "7 days"}.', null, null,
+    false, false, false, false
+  ),
+  (
+    'channel', 'a channel', 'ZD201', 'Write {"channel": "fax", "address_form": "phone"}.', null,
+    null, false, false, false, false
+  ),
+  (
+    'provider', 'a provider', 'ZD201', 'Write {"provider": "acme"}.', null, null,
+    false, false, false, false
+  ),
+  (
+    'template_field', 'a field of a template', 'ZD201', 'Write {"field": "text"}.', null, null,
+    false, false, false, false
+  ),
+  (
+    'setting', 'a setting', 'ZD201', 'Write {"field": "api_key", "secret": true}.', null, null,
+    false, false, false, false
+  )
+  union all
+  select f.* from dripdrop._kinds_by_type() as f;
+end;
+
+comment on function dripdrop._kinds() is 'The kinds of documents, and how each is refused.';
+
+create or replace function dripdrop._fields_hint(kind text, settings boolean)
+returns text
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when settings then format(
+      'Settings: %s.',
+      string_agg(
+        concat(f.field, ' (' || coalesce(f.hint, array_to_string(f.choices, ', ')) || ')'), ', '
+        order by f.place
+      )
+    )
+    else format(
+      'The fields are %s.',
+      regexp_replace(string_agg(f.field, ', ' order by f.place), ', ([a-z_]+)$', E' and \\1')
+    )
+  end
+  from dripdrop.fields as f
+  where f.kind = _fields_hint.kind
+$$;
+
+comment on function dripdrop._fields_hint(text, boolean) is
+  'What to say to whoever wrote a field that a kind of document does not have.';
+
+create or replace function dripdrop._presets(kind text)
+returns jsonb
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_object_agg(f.field, f.preset)
+  from dripdrop.fields as f
+  where f.kind = _presets.kind and f.preset is not null
+$$;
+
+comment on function dripdrop._presets(text) is
+  'What holds for the fields that a document of a kind leaves out.';
+
+create or replace function dripdrop._fields_given(document jsonb)
+returns jsonb
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_object_agg(f.field, f.value), '{}')
+  from jsonb_each(document) as f (field, value)
+  where f.value <> 'null'
+$$;
+
+comment on function dripdrop._fields_given(jsonb) is 'The fields of a document that are not null.';
+
+create or replace function dripdrop._plain(description text)
+returns text
+language sql
+immutable
+parallel safe
+return regexp_replace(
+  regexp_replace(description, '\[([^]]*)\]\([^)]*\)', '\1', 'g'), '`([^`]*)`', '\1', 'g'
+);
+
+comment on function dripdrop._plain(text) is
+  'The description of a field without its Markdown: for editors, and for comments.';
+
+-- plpgsql/documents/limits.sql
+
+-- What is not a document by itself, but the arguments of a function.
+-- What holds for a whole tenant, as update_tenant_settings() takes it.
+do $$
+begin
+  perform dripdrop._field(
+    'tenant_settings', 'time_zone', 'time_zone',
+    'IANA name: the zone of local times where subscriber, step and sequence name none',
+    nullable => true
+  );
+  perform dripdrop._field(
+    'tenant_settings', 'rate_limits', 'document',
+    'how fast its messages may leave; senders and steps may set their own',
+    holds => 'rate_limits', nullable => true
+  );
+  perform dripdrop._field(
+    'tenant_settings', 'send_window', 'document',
+    'when messages may leave where the step says nothing; `false` for always',
+    holds => 'send_window', nullable => true
+  );
+  perform dripdrop._field(
+    'tenant_settings', 'channel_send_windows', 'document',
+    'the same by channel, before `send_window`',
+    holds => 'channel_send_windows', nullable => true
+  );
+  perform dripdrop._field(
+    'tenant_settings', 'thresholds', 'document',
+    'the bounce and complaint rates at which its senders rest; `false` is never',
+    holds => 'thresholds', nullable => true
+  );
+  perform dripdrop._field(
+    'tenant_settings', 'unsubscribe_url', 'text',
+    'the https address at which recipients reach dripdrop web; a link is this, /u/ and a token',
+    hint => 'For example "https://mail.example.com": where dripdrop web answers, without a query.',
+    pattern => '^(?=.{1,200}$)https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?$',
+    nullable => true
+  );
+  perform dripdrop._field(
+    'tenant_settings', 'unsubscribe_mailto', 'address',
+    'an address where requests to unsubscribe are read as well',
+    hint => 'For example unsubscribe@example.com.', nullable => true
+  );
+end
+$$;
+
+-- How much a sender may send, as set_adapter_limits() takes it.
+do $$
+begin
+  perform dripdrop._field(
+    'adapter_limits', 'daily_cap', 'integer',
+    'messages per day at most; no limit unless given',
+    hint => 'At most 1000000000; leave it out for no limit.', minimum => 1, maximum => 1000000000,
+    nullable => true
+  );
+  perform dripdrop._field(
+    'adapter_limits', 'ramp_floor', 'integer',
+    'messages on the first day of a ramp, over which the cap grows up to `daily_cap`, if there is '
+    'one',
+    hint => 'At most 1000000000; leave it out for no limit.', minimum => 0, maximum => 1000000000,
+    nullable => true
+  );
+  perform dripdrop._field(
+    'adapter_limits', 'ramp_increment', 'integer',
+    'messages that each further day of the ramp has more',
+    hint => 'At most 1000000000; leave it out for no limit.', minimum => 1, maximum => 1000000000,
+    nullable => true
+  );
+  perform dripdrop._field(
+    'adapter_limits', 'ramp_started_at', 'time',
+    'start of the ramp; now, or when it started, unless given',
+    nullable => true
+  );
+  perform dripdrop._field(
+    'adapter_limits', 'min_gap_seconds', 'integer',
+    'seconds between two messages, at least',
+    hint => 'At most 1000000000; leave it out for no limit.', minimum => 0, maximum => 1000000000,
+    nullable => true
+  );
+  perform dripdrop._field(
+    'adapter_limits', 'concurrency', 'integer',
+    '[places](senders.md#how-many-at-once): messages that are at the provider at once, over all '
+    'workers; no limit unless given',
+    hint => 'At most 1000000000; leave it out for no limit.', minimum => 1, maximum => 1000000000,
+    nullable => true
+  );
+  perform dripdrop._field(
+    'adapter_limits', 'rate_limits', 'document',
+    'rates by scope, see below',
+    holds => 'rate_limits', nullable => true, preset => '{}'
+  );
+  perform dripdrop._field(
+    'adapter_limits', 'time_zone', 'time_zone',
+    'the zone whose days are counted; the tenant''s unless given, else UTC',
+    nullable => true
+  );
+end
+$$;
+
+-- How much of a sender a version may use, as set_adapter_sequence_budget() takes it.
+do $$
+begin
+  perform dripdrop._field(
+    'sequence_budget', 'max_share_pct', 'integer',
+    'percent of the sender''s daily cap that the version may use, at most',
+    hint => 'Use 1 to 100.', minimum => 1, maximum => 100, required => true, preset => '100'
+  );
+  perform dripdrop._field(
+    'sequence_budget', 'weight', 'integer',
+    'its share of what the sender has room for, beside those of the other versions',
+    hint => 'Use 1 to 1000.', minimum => 1, maximum => 1000, required => true, preset => '1'
+  );
+  perform dripdrop._field(
+    'sequence_budget', 'daily_volume_target', 'integer',
+    'until it had so many messages in a day it goes before the others',
+    hint => 'Leave it out for none.', minimum => 1, nullable => true
+  );
+end
+$$;
+
+-- How often one person hears from us, as set_frequency_cap() takes it.
+do $$
+begin
+  perform dripdrop._field(
+    'frequency_cap', 'key', 'key',
+    'its name, unique in the tenant',
+    required => true
+  );
+  perform dripdrop._field(
+    'frequency_cap', 'max_messages', 'integer',
+    'so many messages at most',
+    hint => 'Use 1 to 100.', minimum => 1, maximum => 100, required => true
+  );
+  perform dripdrop._field(
+    'frequency_cap', 'per', 'interval',
+    'in any window of this length, which slides; one message per interval is a minimum distance',
+    hint => 'For example interval ''7 days''; 100 years at most.', required => true
+  );
+  perform dripdrop._field(
+    'frequency_cap', 'channel', 'text',
+    'only messages over this channel are counted, and wait; all of them unless given',
+    nullable => true
+  );
+  perform dripdrop._field(
+    'frequency_cap', 'topic', 'text',
+    'only messages about this [topic](consent.md#topics); all of them unless given',
+    nullable => true
+  );
+  perform dripdrop._field(
+    'frequency_cap', 'kind', 'text',
+    '`marketing` leaves out the steps whose `kind` is `transactional`; `all` counts them too',
+    hint => 'Use marketing or all.', choices => '{marketing,all}', required => true,
+    preset => '"marketing"'
+  );
+end
+$$;
 
 -- plpgsql/documents/registering.sql
 
@@ -10286,65 +10615,41 @@ comment on function dripdrop._message_sender(
 create or replace function dripdrop._check_rotation(rotation jsonb, field text)
 returns void
 language plpgsql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_place int;
-  v_fault text;
+  v_entry jsonb;
+  v_path text;
 begin
   if jsonb_typeof(rotation) is distinct from 'array' or rotation = '[]' then
     raise exception 'a rotation is a list of senders' using
       errcode = 'ZD201', column = _check_rotation.field,
       hint = 'Write their names, or [{"adapter": "Postmark", "weight": 3}, …].';
   end if;
-  select e.place - 1, k.key into v_place, v_fault
-  from jsonb_array_elements(rotation) with ordinality as e (entry, place)
-  cross join jsonb_object_keys(
-    case jsonb_typeof(e.entry) when 'object' then e.entry else '{}' end
-  ) as k (key)
-  where k.key not in ('adapter', 'adapter_id', 'weight')
-  order by e.place
-  limit 1;
-  if v_fault is not null then
-    raise exception 'a sender of a rotation has no field %', dripdrop._quoted(v_fault) using
-      errcode = 'ZD201', column = format('%s[%s].%s', _check_rotation.field, v_place, v_fault),
-      hint = 'The fields are adapter (a name) and weight.';
-  end if;
-  select e.place - 1 into v_place
-  from jsonb_array_elements(rotation) with ordinality as e (entry, place)
-  where case jsonb_typeof(e.entry)
-    when 'string' then e.entry = '""'
-    when 'object' then not coalesce(
-      jsonb_typeof(e.entry -> 'adapter') = 'string' and not e.entry ? 'adapter_id'
-      or e.entry ->> 'adapter_id' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
-      and not e.entry ? 'adapter',
-      false
-    )
-    else true
-  end
-  order by e.place
-  limit 1;
-  if v_place is not null then
-    raise exception 'a sender of a rotation has no name' using
-      errcode = 'ZD201', column = format('%s[%s]', _check_rotation.field, v_place),
-      hint = 'Write its name, or {"adapter": "Postmark", "weight": 3}.';
-  end if;
-  select e.place - 1 into v_place
-  from jsonb_array_elements(rotation) with ordinality as e (entry, place)
-  where e.entry ? 'weight'
-    and not case jsonb_typeof(e.entry -> 'weight')
-      when 'number' then (e.entry ->> 'weight')::numeric between 0.001 and 1000000
-      else false
-    end
-  order by e.place
-  limit 1;
-  if v_place is not null then
-    raise exception 'weight % is not a positive number',
-      dripdrop._quoted(rotation #>> array[v_place::text, 'weight']) using
-      errcode = 'ZD201', column = format('%s[%s].weight', _check_rotation.field, v_place),
-      hint = 'Shares follow the weights: 3 and 1 are three quarters and one. 0.001 to 1000000.';
-  end if;
+  for i in 0 .. jsonb_array_length(rotation) - 1 loop
+    v_entry := case jsonb_typeof(rotation -> i)
+      when 'string' then jsonb_build_object('adapter', rotation -> i)
+      else rotation -> i
+    end;
+    v_path := format('%s[%s]', _check_rotation.field, i);
+    -- One of the two names it: which of them is wrong nobody can say, so the entry is.
+    if jsonb_typeof(v_entry) = 'object' and (
+      v_entry ? 'adapter' = v_entry ? 'adapter_id'
+      or exists (
+        select from dripdrop._field_faults('sender', v_entry) as f
+        where f.field in ('adapter', 'adapter_id')
+      )
+    ) then
+      v_entry := v_entry - '{adapter,adapter_id}'::text[];
+    end if;
+    perform dripdrop._check_document(v_entry, 'sender', v_path || '.');
+    if not v_entry ?| '{adapter,adapter_id}' then
+      raise exception 'a sender of a rotation has no name' using
+        errcode = 'ZD201', column = v_path,
+        hint = 'Write its name, or {"adapter": "Postmark", "weight": 3}.';
+    end if;
+  end loop;
 end
 $$;
 
@@ -14437,34 +14742,21 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_fault text;
   v_adapter dripdrop.channel_adapters;
 begin
   perform dripdrop._check_json(rate_limits, 'rate_limits');
-  select given.name into v_fault
-  from (
-    values
-    ('daily_cap', daily_cap, 1),
-    ('ramp_floor', ramp_floor, 0),
-    ('ramp_increment', ramp_increment, 1),
-    ('min_gap_seconds', min_gap_seconds, 0),
-    ('concurrency', concurrency, 1)
-  ) as given (name, value, least_value)
-  where given.value not between given.least_value and 1000000000
-  limit 1;
-  if v_fault is not null then
-    raise exception '% is out of range', v_fault using
-      errcode = 'ZD201', column = v_fault,
-      hint = 'At most 1000000000; leave it out for no limit.';
-  end if;
+  perform dripdrop._check_document(
+    jsonb_build_object(
+      'daily_cap', daily_cap, 'ramp_floor', ramp_floor, 'ramp_increment', ramp_increment,
+      'ramp_started_at', ramp_started_at, 'min_gap_seconds', min_gap_seconds,
+      'concurrency', concurrency, 'rate_limits', rate_limits, 'time_zone', time_zone
+    ),
+    'adapter_limits'
+  );
   if num_nonnulls(ramp_floor, ramp_increment) = 1 then
     raise exception 'a ramp has a floor and an increment' using
       errcode = 'ZD201', column = 'ramp_floor',
       hint = 'Give both, for example ramp_floor => 5, ramp_increment => 3.';
-  end if;
-  perform dripdrop._check_time(ramp_started_at, 'ramp_started_at');
-  if time_zone is not null then
-    perform dripdrop._check_time_zone(time_zone, 'time_zone');
   end if;
 
   update dripdrop.channel_adapters as a
@@ -14522,18 +14814,12 @@ declare
   v_version dripdrop.sequence_versions := dripdrop._get_version(tenant_key, sequence_version_id);
   v_budget dripdrop.adapter_sequence_budgets;
 begin
-  if (max_share_pct between 1 and 100) is not true then
-    raise exception 'max_share_pct % is not a percentage', max_share_pct using
-      errcode = 'ZD201', column = 'max_share_pct', hint = 'Use 1 to 100.';
-  end if;
-  if (weight between 1 and 1000) is not true then
-    raise exception 'weight % is out of range', weight using
-      errcode = 'ZD201', column = 'weight', hint = 'Use 1 to 1000.';
-  end if;
-  if daily_volume_target < 1 then
-    raise exception 'daily_volume_target % is not positive', daily_volume_target using
-      errcode = 'ZD201', column = 'daily_volume_target', hint = 'Leave it out for none.';
-  end if;
+  perform dripdrop._check_document(
+    jsonb_build_object(
+      'max_share_pct', max_share_pct, 'weight', weight, 'daily_volume_target', daily_volume_target
+    ),
+    'sequence_budget'
+  );
   if not exists (
     select from dripdrop.channel_adapters as a
     where a.id = set_adapter_sequence_budget.adapter_id
@@ -14589,20 +14875,13 @@ declare
   v_cap dripdrop.frequency_caps;
 begin
   perform dripdrop._check_tenant_key(tenant_key);
-  perform dripdrop._check_key(key, 'key', 'key');
-  if (max_messages between 1 and 100) is not true then
-    raise exception 'max_messages % is out of range', max_messages using
-      errcode = 'ZD201', column = 'max_messages', hint = 'Use 1 to 100.';
-  end if;
-  if (per > interval '0' and per <= interval '100 years') is not true then
-    raise exception 'per % is out of range', per using
-      errcode = 'ZD201', column = 'per',
-      hint = 'For example interval ''7 days''; 100 years at most.';
-  end if;
-  if (kind in ('marketing', 'all')) is not true then
-    raise exception 'kind % is unknown', dripdrop._quoted(kind) using
-      errcode = 'ZD201', column = 'kind', hint = 'Use marketing or all.';
-  end if;
+  perform dripdrop._check_document(
+    jsonb_build_object(
+      'key', key, 'max_messages', max_messages, 'per', per, 'channel', channel, 'topic', topic,
+      'kind', kind
+    ),
+    'frequency_cap'
+  );
   if channel is not null then
     perform dripdrop._check_channel(channel);
   end if;
@@ -18115,38 +18394,6 @@ return unsubscribe and coalesce(
 
 comment on function dripdrop._carries_unsubscribe(boolean, jsonb) is
   'Whether the messages of a step carry a link to unsubscribe, where there is an address for it.';
-
--- raises  ZD201, with the parameter in the diagnostics' column field
-create or replace function dripdrop._check_unsubscribe_addresses(
-  unsubscribe_url text,
-  unsubscribe_mailto text
-)
-returns void
-language plpgsql
-immutable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if unsubscribe_url <> '' and (
-    length(unsubscribe_url) > 200
-    or unsubscribe_url !~ '^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?$'
-  ) then
-    raise exception 'unsubscribe_url % is not an https address',
-      dripdrop._quoted(unsubscribe_url) using
-      errcode = 'ZD201', column = 'unsubscribe_url',
-      hint = 'For example "https://mail.example.com": where dripdrop web answers, without a query.';
-  end if;
-  if unsubscribe_mailto <> '' and not dripdrop._is_address('mailbox', unsubscribe_mailto) then
-    raise exception 'unsubscribe_mailto % is not an email address',
-      dripdrop._quoted(unsubscribe_mailto) using
-      errcode = 'ZD201', column = 'unsubscribe_mailto',
-      hint = 'For example unsubscribe@example.com.';
-  end if;
-end
-$$;
-
-comment on function dripdrop._check_unsubscribe_addresses(text, text) is
-  'Raises ZD201 on an address that cannot stand in List-Unsubscribe.';
 
 create or replace function dripdrop._unsubscribe_link(tenant_key text)
 returns jsonb
@@ -27234,10 +27481,15 @@ begin
   perform dripdrop._check_json(channel_send_windows, 'channel_send_windows');
   perform dripdrop._check_json(thresholds, 'thresholds');
   perform dripdrop._check_tenant_key(tenant_key);
-  if time_zone is not null then
-    perform dripdrop._check_time_zone(time_zone, 'time_zone');
-  end if;
-  perform dripdrop._check_unsubscribe_addresses(unsubscribe_url, unsubscribe_mailto);
+  perform dripdrop._check_document(
+    jsonb_build_object(
+      'time_zone', time_zone, 'rate_limits', rate_limits, 'send_window', send_window,
+      'channel_send_windows', channel_send_windows, 'thresholds', thresholds,
+      'unsubscribe_url', nullif(unsubscribe_url, ''),
+      'unsubscribe_mailto', nullif(unsubscribe_mailto, '')
+    ),
+    'tenant_settings'
+  );
   if thresholds is not null then
     perform dripdrop._check_document(thresholds, 'thresholds', 'thresholds.');
   end if;
@@ -28318,14 +28570,14 @@ comment on column dripdrop.faults.until is 'When it is tried again.';
 comment on table dripdrop.fields is
   'What documents may say, one row per field; see fields(), which shows it.';
 comment on column dripdrop.fields.kind is
-  'The kind of document: step, step.config, timing.delay, … and channel.provider for the '
-  'settings of a sender.';
+  'The kind of document: step, step.config, timing.delay, …, channel.provider for the settings '
+  'of a sender, or what a function takes: tenant_settings, adapter_limits, ….';
 comment on column dripdrop.fields.field is 'The field''s name, unique in its kind.';
 comment on column dripdrop.fields.place is 'In which order fields are listed and looked at.';
 comment on column dripdrop.fields.type is
   'text, key, title, integer, share, weight, boolean, object, list, any, interval, duration (or a '
-  'number of seconds), time_zone, path, predicate, url, document (looked at by itself), or switch '
-  '(an object, or false).';
+  'number of seconds), time, time_zone, path, predicate, url, address (of a mailbox), document '
+  '(looked at by itself), or switch (an object, or false).';
 comment on column dripdrop.fields.choices is 'The values it has, or those of a list.';
 comment on column dripdrop.fields.pattern is 'What its text matches.';
 comment on column dripdrop.fields.minimum is
@@ -28351,14 +28603,6 @@ comment on table dripdrop.frequency_caps is
 comment on column dripdrop.frequency_caps.id is 'Time-ordered uuid.';
 comment on column dripdrop.frequency_caps.tenant_key is
   'The tenant; null holds for every tenant, each by itself.';
-comment on column dripdrop.frequency_caps.key is 'What people call it.';
-comment on column dripdrop.frequency_caps.channel is
-  'The channel it counts; null is every channel.';
-comment on column dripdrop.frequency_caps.topic is 'The topic it counts; null is every topic.';
-comment on column dripdrop.frequency_caps.kind is
-  'marketing leaves out the steps whose kind is transactional; all counts them too.';
-comment on column dripdrop.frequency_caps.max_messages is 'Messages in any window, at most.';
-comment on column dripdrop.frequency_caps.per is 'The window; it slides.';
 comment on column dripdrop.frequency_caps.inserted_at is 'When the row was made.';
 comment on column dripdrop.frequency_caps.updated_at is 'When the row last changed.';
 comment on table dripdrop.holidays is 'Days that are no business days, by calendar.';
@@ -28434,7 +28678,7 @@ comment on column dripdrop.sequences.exclusive_group is
 comment on column dripdrop.sequences.time_zone is
   'For subscribers whose data names none; null means UTC.';
 comment on column dripdrop.sequences.metadata is
-  'The application''s own; channel_adapters {channel: adapter id} chooses senders.';
+  'The application''s own, and what chooses senders.';
 comment on column dripdrop.sequences.inserted_at is 'When the row was made.';
 comment on column dripdrop.sequences.updated_at is 'When the row last changed.';
 comment on table dripdrop.suppression_history is
@@ -28481,23 +28725,15 @@ comment on table dripdrop.tenant_settings is
   'What holds for a whole tenant unless a sequence or a step says otherwise.';
 comment on column dripdrop.tenant_settings.tenant_key is
   'The tenant; what null says holds for the tenants that say nothing.';
-comment on column dripdrop.tenant_settings.time_zone is
-  'IANA name: the zone of local times where subscriber, step and sequence name none.';
 comment on column dripdrop.tenant_settings.rate_limits is
-  'By scope (adapter, provider, domain, recipient_domain, recipient): {"count", "seconds"} or '
-  'false.';
+  'Rates by scope, each {"count", "seconds"} or false.';
 comment on column dripdrop.tenant_settings.send_window is
-  'When messages may leave, on the subscriber''s wall clock, where the step says nothing: '
-  '{"start", "end", "days", "calendar", "jitter"}, or false for always.';
+  'When messages may leave, on the subscriber''s wall clock, where the step says nothing; false '
+  'for always.';
 comment on column dripdrop.tenant_settings.channel_send_windows is
   'The same by channel, before send_window: {"sms": {"start": "09:00", "end": "20:00"}}.';
 comment on column dripdrop.tenant_settings.thresholds is
-  'Bounce and complaint rates at which a sender rests: window, min_sample, complaint_rate, '
-  'bounce_rate, soft_bounce_rate, pause; false is off.';
-comment on column dripdrop.tenant_settings.unsubscribe_url is
-  'The https address at which recipients reach dripdrop web; a link is this, /u/ and a token.';
-comment on column dripdrop.tenant_settings.unsubscribe_mailto is
-  'An address where requests to unsubscribe are read as well.';
+  'Bounce and complaint rates at which a sender rests; false is off.';
 comment on column dripdrop.tenant_settings.inserted_at is 'When the row was made.';
 comment on column dripdrop.tenant_settings.updated_at is 'When the row last changed.';
 comment on materialized view dripdrop.time_zones is
@@ -28576,7 +28812,7 @@ comment on column dripdrop.sequence_versions.state is
   'draft, active or archived; at most one active per sequence.';
 comment on column dripdrop.sequence_versions.mode is
   'lifecycle: a sender is chosen per step; outbound: one sender for the whole enrolment.';
-comment on column dripdrop.sequence_versions.config is 'Settings of the mode.';
+comment on column dripdrop.sequence_versions.config is 'Settings of the version.';
 comment on column dripdrop.sequence_versions.content_hash is
   'SHA-256 of the document that apply() made it from; null when built by hand.';
 comment on column dripdrop.sequence_versions.published_at is 'When it was last activated.';
@@ -28620,21 +28856,8 @@ comment on column dripdrop.channel_adapters.resting_until is
 comment on column dripdrop.channel_adapters.resting_reason is
   'Why it rests or last rested: rate_limited, auth_error, bounce_threshold, manual, ….';
 comment on column dripdrop.channel_adapters.last_send_at is 'When a message last left.';
-comment on column dripdrop.channel_adapters.daily_cap is
-  'Messages per day at most; null is no limit.';
-comment on column dripdrop.channel_adapters.ramp_started_at is 'Start of the ramp.';
-comment on column dripdrop.channel_adapters.ramp_increment is
-  'Messages per day added each day of the ramp.';
-comment on column dripdrop.channel_adapters.ramp_floor is 'Messages on the first day of the ramp.';
-comment on column dripdrop.channel_adapters.min_gap_seconds is
-  'Seconds between two messages, at least.';
-comment on column dripdrop.channel_adapters.concurrency is
-  'Messages that may be under way at once; null is no limit.';
 comment on column dripdrop.channel_adapters.rate_limits is
-  'By scope (adapter, provider, domain, recipient_domain, recipient): {"count", "seconds"} or '
-  'false.';
-comment on column dripdrop.channel_adapters.time_zone is
-  'The zone its days are counted in; null means the tenant''s, else UTC.';
+  'Rates by scope, each {"count", "seconds"} or false.';
 comment on column dripdrop.channel_adapters.inserted_at is 'When the row was made.';
 comment on column dripdrop.channel_adapters.updated_at is 'When the row last changed.';
 comment on table dripdrop.adapter_pool_members is
@@ -28671,12 +28894,6 @@ comment on column dripdrop.adapter_sequence_budgets.id is 'Time-ordered uuid.';
 comment on column dripdrop.adapter_sequence_budgets.tenant_key is 'The tenant of the adapter.';
 comment on column dripdrop.adapter_sequence_budgets.adapter_id is 'The sender.';
 comment on column dripdrop.adapter_sequence_budgets.sequence_version_id is 'The version.';
-comment on column dripdrop.adapter_sequence_budgets.weight is
-  'Its share when several versions compete.';
-comment on column dripdrop.adapter_sequence_budgets.max_share_pct is
-  'Percent of the daily cap, at most.';
-comment on column dripdrop.adapter_sequence_budgets.daily_volume_target is
-  'Messages a day it should get.';
 comment on column dripdrop.adapter_sequence_budgets.inserted_at is 'When the row was made.';
 comment on column dripdrop.adapter_sequence_budgets.updated_at is 'When the row last changed.';
 comment on table dripdrop.enrollments is
@@ -28775,10 +28992,7 @@ comment on column dripdrop.steps.adapter_override_id is
 comment on column dripdrop.steps.hooks is
   'The hooks whose values are fetched before it is decided: those that its conditions, its '
   'transitions and its template name. Set on activation.';
-comment on column dripdrop.steps.config is
-  'recipient_key, time_zone, retry_for, max_retries, on_max_retry, on_unknown, stale_after, '
-  'on_stale, topic, require_verified_recipient, send_window, daily_cap, rate_limits, kind, '
-  'channel_adapter_rotation, unsubscribe.';
+comment on column dripdrop.steps.config is 'Settings of the step.';
 comment on column dripdrop.steps.active is 'False skips the step.';
 comment on column dripdrop.steps.inserted_at is 'When the row was made.';
 comment on column dripdrop.steps.updated_at is 'When the row last changed.';
@@ -28939,6 +29153,57 @@ comment on column dripdrop.short_links.idempotency_key is 'One link per message 
 comment on column dripdrop.short_links.metadata is 'Details.';
 comment on column dripdrop.short_links.inserted_at is 'When the row was made.';
 comment on column dripdrop.short_links.updated_at is 'When the row last changed.';
+
+-- sql/comments.sql
+
+-- What a column holds that is a field, or a document of fields, is said by the rows of those: here,
+-- once the other comments are in place. Of a document the fields follow what its own comment says.
+do $$
+declare
+  v_comment record;
+begin
+  for v_comment in
+    select
+      c.relation, f.field as attribute,
+      upper(left(dripdrop._plain(f.description), 1)) || substr(dripdrop._plain(f.description), 2)
+      || '.' as words
+    from (
+      values
+      ('tenant_settings', 'tenant_settings'),
+      ('adapter_limits', 'channel_adapters'),
+      ('sequence_budget', 'adapter_sequence_budgets'),
+      ('frequency_cap', 'frequency_caps')
+    ) as c (kind, relation)
+    join dripdrop.fields as f on f.kind = c.kind and f.type <> 'document'
+    union all
+    select
+      c.relation, c.attribute,
+      concat_ws(
+        ' ', col_description(a.attrelid, a.attnum),
+        'Fields: ' || string_agg(f.field, ', ' order by f.place) || '.'
+      )
+    from (
+      values
+      ('step.config', 'steps', 'config'),
+      ('sequence.config', 'sequence_versions', 'config'),
+      ('sequence.metadata', 'sequences', 'metadata'),
+      ('send_window', 'tenant_settings', 'send_window'),
+      ('thresholds', 'tenant_settings', 'thresholds'),
+      ('rate_limits', 'tenant_settings', 'rate_limits'),
+      ('rate_limits', 'channel_adapters', 'rate_limits')
+    ) as c (kind, relation, attribute)
+    join dripdrop.fields as f on f.kind = c.kind
+    join pg_catalog.pg_attribute as a
+      on a.attrelid = ('dripdrop.' || c.relation)::regclass and a.attname = c.attribute
+    group by c.relation, c.attribute, a.attrelid, a.attnum
+  loop
+    execute format(
+      'comment on column dripdrop.%I.%I is %L',
+      v_comment.relation, v_comment.attribute, v_comment.words
+    );
+  end loop;
+end
+$$;
 
 -- sql/planner.sql
 

@@ -211,7 +211,7 @@ comment on function dripdrop.version() is 'The version of DripDrop that is insta
 {types_sql()}
 {joined(code_files())}
 {comments_sql()}
-{joined([ROOT / "sql/planner.sql", ROOT / "sql/grants.sql"])}"""
+{joined([ROOT / f"sql/{name}.sql" for name in ("comments", "planner", "grants")])}"""
 
 
 def expected_sql(rows: Sequence[Sequence[str]]) -> str:

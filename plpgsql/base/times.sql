@@ -43,6 +43,24 @@ $$;
 comment on function dripdrop._check_time(timestamptz, text) is
   'Raises ZD201 for a time that is further away than 100 years.';
 
+-- Where a text in a document says when.
+create or replace function dripdrop._is_near(value text)
+returns boolean
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return value::timestamptz between
+    dripdrop._now() - interval '100 years' and dripdrop._now() + interval '100 years';
+exception
+  when data_exception then
+    return false;
+end
+$$;
+
+comment on function dripdrop._is_near(text) is 'Whether a text is a time within 100 years.';
+
 -- Where a text in a document says until when.
 create or replace function dripdrop._is_time_to_come(value text)
 returns boolean

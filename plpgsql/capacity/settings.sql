@@ -18,34 +18,21 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_fault text;
   v_adapter dripdrop.channel_adapters;
 begin
   perform dripdrop._check_json(rate_limits, 'rate_limits');
-  select given.name into v_fault
-  from (
-    values
-    ('daily_cap', daily_cap, 1),
-    ('ramp_floor', ramp_floor, 0),
-    ('ramp_increment', ramp_increment, 1),
-    ('min_gap_seconds', min_gap_seconds, 0),
-    ('concurrency', concurrency, 1)
-  ) as given (name, value, least_value)
-  where given.value not between given.least_value and 1000000000
-  limit 1;
-  if v_fault is not null then
-    raise exception '% is out of range', v_fault using
-      errcode = 'ZD201', column = v_fault,
-      hint = 'At most 1000000000; leave it out for no limit.';
-  end if;
+  perform dripdrop._check_document(
+    jsonb_build_object(
+      'daily_cap', daily_cap, 'ramp_floor', ramp_floor, 'ramp_increment', ramp_increment,
+      'ramp_started_at', ramp_started_at, 'min_gap_seconds', min_gap_seconds,
+      'concurrency', concurrency, 'rate_limits', rate_limits, 'time_zone', time_zone
+    ),
+    'adapter_limits'
+  );
   if num_nonnulls(ramp_floor, ramp_increment) = 1 then
     raise exception 'a ramp has a floor and an increment' using
       errcode = 'ZD201', column = 'ramp_floor',
       hint = 'Give both, for example ramp_floor => 5, ramp_increment => 3.';
-  end if;
-  perform dripdrop._check_time(ramp_started_at, 'ramp_started_at');
-  if time_zone is not null then
-    perform dripdrop._check_time_zone(time_zone, 'time_zone');
   end if;
 
   update dripdrop.channel_adapters as a
@@ -103,18 +90,12 @@ declare
   v_version dripdrop.sequence_versions := dripdrop._get_version(tenant_key, sequence_version_id);
   v_budget dripdrop.adapter_sequence_budgets;
 begin
-  if (max_share_pct between 1 and 100) is not true then
-    raise exception 'max_share_pct % is not a percentage', max_share_pct using
-      errcode = 'ZD201', column = 'max_share_pct', hint = 'Use 1 to 100.';
-  end if;
-  if (weight between 1 and 1000) is not true then
-    raise exception 'weight % is out of range', weight using
-      errcode = 'ZD201', column = 'weight', hint = 'Use 1 to 1000.';
-  end if;
-  if daily_volume_target < 1 then
-    raise exception 'daily_volume_target % is not positive', daily_volume_target using
-      errcode = 'ZD201', column = 'daily_volume_target', hint = 'Leave it out for none.';
-  end if;
+  perform dripdrop._check_document(
+    jsonb_build_object(
+      'max_share_pct', max_share_pct, 'weight', weight, 'daily_volume_target', daily_volume_target
+    ),
+    'sequence_budget'
+  );
   if not exists (
     select from dripdrop.channel_adapters as a
     where a.id = set_adapter_sequence_budget.adapter_id
@@ -170,20 +151,13 @@ declare
   v_cap dripdrop.frequency_caps;
 begin
   perform dripdrop._check_tenant_key(tenant_key);
-  perform dripdrop._check_key(key, 'key', 'key');
-  if (max_messages between 1 and 100) is not true then
-    raise exception 'max_messages % is out of range', max_messages using
-      errcode = 'ZD201', column = 'max_messages', hint = 'Use 1 to 100.';
-  end if;
-  if (per > interval '0' and per <= interval '100 years') is not true then
-    raise exception 'per % is out of range', per using
-      errcode = 'ZD201', column = 'per',
-      hint = 'For example interval ''7 days''; 100 years at most.';
-  end if;
-  if (kind in ('marketing', 'all')) is not true then
-    raise exception 'kind % is unknown', dripdrop._quoted(kind) using
-      errcode = 'ZD201', column = 'kind', hint = 'Use marketing or all.';
-  end if;
+  perform dripdrop._check_document(
+    jsonb_build_object(
+      'key', key, 'max_messages', max_messages, 'per', per, 'channel', channel, 'topic', topic,
+      'kind', kind
+    ),
+    'frequency_cap'
+  );
   if channel is not null then
     perform dripdrop._check_channel(channel);
   end if;

@@ -12,38 +12,6 @@ return unsubscribe and coalesce(
 comment on function dripdrop._carries_unsubscribe(boolean, jsonb) is
   'Whether the messages of a step carry a link to unsubscribe, where there is an address for it.';
 
--- raises  ZD201, with the parameter in the diagnostics' column field
-create or replace function dripdrop._check_unsubscribe_addresses(
-  unsubscribe_url text,
-  unsubscribe_mailto text
-)
-returns void
-language plpgsql
-immutable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if unsubscribe_url <> '' and (
-    length(unsubscribe_url) > 200
-    or unsubscribe_url !~ '^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?$'
-  ) then
-    raise exception 'unsubscribe_url % is not an https address',
-      dripdrop._quoted(unsubscribe_url) using
-      errcode = 'ZD201', column = 'unsubscribe_url',
-      hint = 'For example "https://mail.example.com": where dripdrop web answers, without a query.';
-  end if;
-  if unsubscribe_mailto <> '' and not dripdrop._is_address('mailbox', unsubscribe_mailto) then
-    raise exception 'unsubscribe_mailto % is not an email address',
-      dripdrop._quoted(unsubscribe_mailto) using
-      errcode = 'ZD201', column = 'unsubscribe_mailto',
-      hint = 'For example unsubscribe@example.com.';
-  end if;
-end
-$$;
-
-comment on function dripdrop._check_unsubscribe_addresses(text, text) is
-  'Raises ZD201 on an address that cannot stand in List-Unsubscribe.';
-
 create or replace function dripdrop._unsubscribe_link(tenant_key text)
 returns jsonb
 language sql

@@ -32,7 +32,6 @@ comment on function dripdrop.json_schema(text) is
   'A JSON Schema (draft 2020-12) of the documents of a kind, for editors: sequence, or another '
   'kind of fields().';
 
--- A sender's settings are a document by themselves, and in none of the others.
 create or replace function dripdrop._document_schemas(kind text)
 returns jsonb
 language sql
@@ -41,30 +40,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_object_agg(s.kind, s.schema)
   from (
-    select
-      f.kind,
-      dripdrop._schema_or_false(
-        coalesce(k.switched, false),
-        jsonb_build_object(
-          'type', 'object',
-          'properties', jsonb_object_agg(
-            f.field,
-            dripdrop._value_schema(
-              f.type, f.choices, f.pattern, f.minimum, f.maximum, f.holds, f.nullable
-            )
-            || dripdrop._fields_given(jsonb_build_object(
-              'default', f.preset,
-              'description', regexp_replace(f.description, E'\\[([^]]*)\\]\\([^)]*\\)', E'\\1', 'g')
-            ))
-          ),
-          'required', coalesce(jsonb_agg(f.field) filter (where f.required and not f.secret), '[]'),
-          'additionalProperties', coalesce(k.open, true)
-        )
-      ) as schema
-    from dripdrop.fields as f
-    left join dripdrop._kinds() as k on k.kind = f.kind
-    where k.kind is not null or f.kind = _document_schemas.kind
-    group by f.kind, k.switched, k.open
+    select k.kind, k.schema from dripdrop._kind_schemas(_document_schemas.kind) as k
     union all
     select
       split_part(k.kind, '.', 1),
@@ -84,6 +60,10 @@ as $$
     ('schedule', '{"type": "string", "maxLength": 500}'::jsonb),
     ('choice', '{"type": "string"}'),
     ('headers', '{"type": "object", "additionalProperties": {"type": "string"}}'),
+    (
+      'channel_send_windows',
+      '{"type": "object", "additionalProperties": {"$ref": "#/$defs/send_window"}}'
+    ),
     (
       'rotation',
       '{
@@ -107,6 +87,85 @@ $$;
 
 comment on function dripdrop._document_schemas(text) is
   'The JSON Schemas of the kinds of documents, by kind.';
+
+-- A sender's settings are a document by themselves, and in none of the others.
+create or replace function dripdrop._kind_schemas(account text)
+returns table (kind text, schema jsonb)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    k.kind,
+    dripdrop._schema_or_false(
+      bool_or(k.switched),
+      jsonb_build_object(
+        'type', 'object',
+        'properties', coalesce(
+          jsonb_object_agg(f.field, dripdrop._field_schema(f)) filter (where f.kind is not null),
+          '{}'
+        ),
+        'required', coalesce(jsonb_agg(f.field) filter (where f.required and not f.secret), '[]'),
+        'additionalProperties', bool_or(k.open)
+      ) || case when k.kind = 'step' then dripdrop._template_by_channel() else '{}' end
+    )
+  from (
+    select n.kind, n.switched, n.open from dripdrop._kinds() as n
+    union all
+    select p.channel || '.' || p.provider, false, true
+    from dripdrop.providers as p
+    where p.channel || '.' || p.provider = _kind_schemas.account
+  ) as k
+  left join dripdrop.fields as f on f.kind = k.kind
+  group by k.kind
+$$;
+
+comment on function dripdrop._kind_schemas(text) is
+  'The JSON Schema of each kind of document, and of the settings of an account, channel.provider.';
+
+create or replace function dripdrop._template_by_channel()
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object('allOf', jsonb_agg(
+    jsonb_build_object(
+      'if', jsonb_build_object(
+        'properties', jsonb_build_object('channel', jsonb_build_object('const', c.channel)),
+        'required', '["channel"]'::jsonb
+      ),
+      'then', jsonb_build_object(
+        'properties', jsonb_build_object(
+          'template', jsonb_build_object('$ref', '#/$defs/template.' || c.channel)
+        )
+      )
+    )
+    order by c.channel
+  ))
+  from dripdrop.channels as c
+$$;
+
+comment on function dripdrop._template_by_channel() is
+  'What the JSON Schema of a step says of its template: it is one of the step''s channel.';
+
+create or replace function dripdrop._field_schema(field dripdrop.fields)
+returns jsonb
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._value_schema(
+    (field).type, (field).choices, (field).pattern, (field).minimum, (field).maximum,
+    (field).holds, (field).nullable
+  )
+  || dripdrop._fields_given(jsonb_build_object(
+    'default', (field).preset, 'description', dripdrop._plain((field).description)
+  ))
+$$;
+
+comment on function dripdrop._field_schema(dripdrop.fields) is 'The JSON Schema of a field.';
 
 create or replace function dripdrop._schema_or_false(switched boolean, schema jsonb)
 returns jsonb
@@ -164,6 +223,8 @@ begin
     when type = 'interval' then dripdrop._fields_given(
       jsonb_build_object('type', 'string', 'pattern', pattern)
     )
+    when type = 'time' then '{"type": "string", "format": "date-time"}'
+    when type = 'address' then '{"type": "string", "format": "email"}'
     else dripdrop._fields_given(jsonb_build_object(
       'type', 'string', 'pattern', pattern, 'minLength', minimum, 'maxLength', maximum
     ))

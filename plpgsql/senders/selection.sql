@@ -240,65 +240,41 @@ comment on function dripdrop._message_sender(
 create or replace function dripdrop._check_rotation(rotation jsonb, field text)
 returns void
 language plpgsql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_place int;
-  v_fault text;
+  v_entry jsonb;
+  v_path text;
 begin
   if jsonb_typeof(rotation) is distinct from 'array' or rotation = '[]' then
     raise exception 'a rotation is a list of senders' using
       errcode = 'ZD201', column = _check_rotation.field,
       hint = 'Write their names, or [{"adapter": "Postmark", "weight": 3}, …].';
   end if;
-  select e.place - 1, k.key into v_place, v_fault
-  from jsonb_array_elements(rotation) with ordinality as e (entry, place)
-  cross join jsonb_object_keys(
-    case jsonb_typeof(e.entry) when 'object' then e.entry else '{}' end
-  ) as k (key)
-  where k.key not in ('adapter', 'adapter_id', 'weight')
-  order by e.place
-  limit 1;
-  if v_fault is not null then
-    raise exception 'a sender of a rotation has no field %', dripdrop._quoted(v_fault) using
-      errcode = 'ZD201', column = format('%s[%s].%s', _check_rotation.field, v_place, v_fault),
-      hint = 'The fields are adapter (a name) and weight.';
-  end if;
-  select e.place - 1 into v_place
-  from jsonb_array_elements(rotation) with ordinality as e (entry, place)
-  where case jsonb_typeof(e.entry)
-    when 'string' then e.entry = '""'
-    when 'object' then not coalesce(
-      jsonb_typeof(e.entry -> 'adapter') = 'string' and not e.entry ? 'adapter_id'
-      or e.entry ->> 'adapter_id' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
-      and not e.entry ? 'adapter',
-      false
-    )
-    else true
-  end
-  order by e.place
-  limit 1;
-  if v_place is not null then
-    raise exception 'a sender of a rotation has no name' using
-      errcode = 'ZD201', column = format('%s[%s]', _check_rotation.field, v_place),
-      hint = 'Write its name, or {"adapter": "Postmark", "weight": 3}.';
-  end if;
-  select e.place - 1 into v_place
-  from jsonb_array_elements(rotation) with ordinality as e (entry, place)
-  where e.entry ? 'weight'
-    and not case jsonb_typeof(e.entry -> 'weight')
-      when 'number' then (e.entry ->> 'weight')::numeric between 0.001 and 1000000
-      else false
-    end
-  order by e.place
-  limit 1;
-  if v_place is not null then
-    raise exception 'weight % is not a positive number',
-      dripdrop._quoted(rotation #>> array[v_place::text, 'weight']) using
-      errcode = 'ZD201', column = format('%s[%s].weight', _check_rotation.field, v_place),
-      hint = 'Shares follow the weights: 3 and 1 are three quarters and one. 0.001 to 1000000.';
-  end if;
+  for i in 0 .. jsonb_array_length(rotation) - 1 loop
+    v_entry := case jsonb_typeof(rotation -> i)
+      when 'string' then jsonb_build_object('adapter', rotation -> i)
+      else rotation -> i
+    end;
+    v_path := format('%s[%s]', _check_rotation.field, i);
+    -- One of the two names it: which of them is wrong nobody can say, so the entry is.
+    if jsonb_typeof(v_entry) = 'object' and (
+      v_entry ? 'adapter' = v_entry ? 'adapter_id'
+      or exists (
+        select from dripdrop._field_faults('sender', v_entry) as f
+        where f.field in ('adapter', 'adapter_id')
+      )
+    ) then
+      v_entry := v_entry - '{adapter,adapter_id}'::text[];
+    end if;
+    perform dripdrop._check_document(v_entry, 'sender', v_path || '.');
+    if not v_entry ?| '{adapter,adapter_id}' then
+      raise exception 'a sender of a rotation has no name' using
+        errcode = 'ZD201', column = v_path,
+        hint = 'Write its name, or {"adapter": "Postmark", "weight": 3}.';
+    end if;
+  end loop;
 end
 $$;
 

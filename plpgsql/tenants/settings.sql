@@ -26,10 +26,15 @@ begin
   perform dripdrop._check_json(channel_send_windows, 'channel_send_windows');
   perform dripdrop._check_json(thresholds, 'thresholds');
   perform dripdrop._check_tenant_key(tenant_key);
-  if time_zone is not null then
-    perform dripdrop._check_time_zone(time_zone, 'time_zone');
-  end if;
-  perform dripdrop._check_unsubscribe_addresses(unsubscribe_url, unsubscribe_mailto);
+  perform dripdrop._check_document(
+    jsonb_build_object(
+      'time_zone', time_zone, 'rate_limits', rate_limits, 'send_window', send_window,
+      'channel_send_windows', channel_send_windows, 'thresholds', thresholds,
+      'unsubscribe_url', nullif(unsubscribe_url, ''),
+      'unsubscribe_mailto', nullif(unsubscribe_mailto, '')
+    ),
+    'tenant_settings'
+  );
   if thresholds is not null then
     perform dripdrop._check_document(thresholds, 'thresholds', 'thresholds.');
   end if;

@@ -25,11 +25,5 @@ comment on column dripdrop.adapter_sequence_budgets.id is 'Time-ordered uuid.';
 comment on column dripdrop.adapter_sequence_budgets.tenant_key is 'The tenant of the adapter.';
 comment on column dripdrop.adapter_sequence_budgets.adapter_id is 'The sender.';
 comment on column dripdrop.adapter_sequence_budgets.sequence_version_id is 'The version.';
-comment on column dripdrop.adapter_sequence_budgets.weight is
-  'Its share when several versions compete.';
-comment on column dripdrop.adapter_sequence_budgets.max_share_pct is
-  'Percent of the daily cap, at most.';
-comment on column dripdrop.adapter_sequence_budgets.daily_volume_target is
-  'Messages a day it should get.';
 comment on column dripdrop.adapter_sequence_budgets.inserted_at is 'When the row was made.';
 comment on column dripdrop.adapter_sequence_budgets.updated_at is 'When the row last changed.';

@@ -75,20 +75,7 @@ comment on column dripdrop.channel_adapters.resting_until is
 comment on column dripdrop.channel_adapters.resting_reason is
   'Why it rests or last rested: rate_limited, auth_error, bounce_threshold, manual, ….';
 comment on column dripdrop.channel_adapters.last_send_at is 'When a message last left.';
-comment on column dripdrop.channel_adapters.daily_cap is
-  'Messages per day at most; null is no limit.';
-comment on column dripdrop.channel_adapters.ramp_started_at is 'Start of the ramp.';
-comment on column dripdrop.channel_adapters.ramp_increment is
-  'Messages per day added each day of the ramp.';
-comment on column dripdrop.channel_adapters.ramp_floor is 'Messages on the first day of the ramp.';
-comment on column dripdrop.channel_adapters.min_gap_seconds is
-  'Seconds between two messages, at least.';
-comment on column dripdrop.channel_adapters.concurrency is
-  'Messages that may be under way at once; null is no limit.';
 comment on column dripdrop.channel_adapters.rate_limits is
-  'By scope (adapter, provider, domain, recipient_domain, recipient): {"count", "seconds"} or '
-  'false.';
-comment on column dripdrop.channel_adapters.time_zone is
-  'The zone its days are counted in; null means the tenant''s, else UTC.';
+  'Rates by scope, each {"count", "seconds"} or false.';
 comment on column dripdrop.channel_adapters.inserted_at is 'When the row was made.';
 comment on column dripdrop.channel_adapters.updated_at is 'When the row last changed.';

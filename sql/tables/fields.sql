@@ -23,14 +23,14 @@ create table dripdrop.fields (
 comment on table dripdrop.fields is
   'What documents may say, one row per field; see fields(), which shows it.';
 comment on column dripdrop.fields.kind is
-  'The kind of document: step, step.config, timing.delay, … and channel.provider for the '
-  'settings of a sender.';
+  'The kind of document: step, step.config, timing.delay, …, channel.provider for the settings '
+  'of a sender, or what a function takes: tenant_settings, adapter_limits, ….';
 comment on column dripdrop.fields.field is 'The field''s name, unique in its kind.';
 comment on column dripdrop.fields.place is 'In which order fields are listed and looked at.';
 comment on column dripdrop.fields.type is
   'text, key, title, integer, share, weight, boolean, object, list, any, interval, duration (or a '
-  'number of seconds), time_zone, path, predicate, url, document (looked at by itself), or switch '
-  '(an object, or false).';
+  'number of seconds), time, time_zone, path, predicate, url, address (of a mailbox), document '
+  '(looked at by itself), or switch (an object, or false).';
 comment on column dripdrop.fields.choices is 'The values it has, or those of a list.';
 comment on column dripdrop.fields.pattern is 'What its text matches.';
 comment on column dripdrop.fields.minimum is

@@ -25,13 +25,5 @@ comment on table dripdrop.frequency_caps is
 comment on column dripdrop.frequency_caps.id is 'Time-ordered uuid.';
 comment on column dripdrop.frequency_caps.tenant_key is
   'The tenant; null holds for every tenant, each by itself.';
-comment on column dripdrop.frequency_caps.key is 'What people call it.';
-comment on column dripdrop.frequency_caps.channel is
-  'The channel it counts; null is every channel.';
-comment on column dripdrop.frequency_caps.topic is 'The topic it counts; null is every topic.';
-comment on column dripdrop.frequency_caps.kind is
-  'marketing leaves out the steps whose kind is transactional; all counts them too.';
-comment on column dripdrop.frequency_caps.max_messages is 'Messages in any window, at most.';
-comment on column dripdrop.frequency_caps.per is 'The window; it slides.';
 comment on column dripdrop.frequency_caps.inserted_at is 'When the row was made.';
 comment on column dripdrop.frequency_caps.updated_at is 'When the row last changed.';

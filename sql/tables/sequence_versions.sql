@@ -36,7 +36,7 @@ comment on column dripdrop.sequence_versions.state is
   'draft, active or archived; at most one active per sequence.';
 comment on column dripdrop.sequence_versions.mode is
   'lifecycle: a sender is chosen per step; outbound: one sender for the whole enrolment.';
-comment on column dripdrop.sequence_versions.config is 'Settings of the mode.';
+comment on column dripdrop.sequence_versions.config is 'Settings of the version.';
 comment on column dripdrop.sequence_versions.content_hash is
   'SHA-256 of the document that apply() made it from; null when built by hand.';
 comment on column dripdrop.sequence_versions.published_at is 'When it was last activated.';

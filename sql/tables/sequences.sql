@@ -44,6 +44,6 @@ comment on column dripdrop.sequences.exclusive_group is
 comment on column dripdrop.sequences.time_zone is
   'For subscribers whose data names none; null means UTC.';
 comment on column dripdrop.sequences.metadata is
-  'The application''s own; channel_adapters {channel: adapter id} chooses senders.';
+  'The application''s own, and what chooses senders.';
 comment on column dripdrop.sequences.inserted_at is 'When the row was made.';
 comment on column dripdrop.sequences.updated_at is 'When the row last changed.';

@@ -72,10 +72,7 @@ comment on column dripdrop.steps.adapter_override_id is
 comment on column dripdrop.steps.hooks is
   'The hooks whose values are fetched before it is decided: those that its conditions, its '
   'transitions and its template name. Set on activation.';
-comment on column dripdrop.steps.config is
-  'recipient_key, time_zone, retry_for, max_retries, on_max_retry, on_unknown, stale_after, '
-  'on_stale, topic, require_verified_recipient, send_window, daily_cap, rate_limits, kind, '
-  'channel_adapter_rotation, unsubscribe.';
+comment on column dripdrop.steps.config is 'Settings of the step.';
 comment on column dripdrop.steps.active is 'False skips the step.';
 comment on column dripdrop.steps.inserted_at is 'When the row was made.';
 comment on column dripdrop.steps.updated_at is 'When the row last changed.';

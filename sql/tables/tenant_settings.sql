@@ -20,22 +20,14 @@ comment on table dripdrop.tenant_settings is
   'What holds for a whole tenant unless a sequence or a step says otherwise.';
 comment on column dripdrop.tenant_settings.tenant_key is
   'The tenant; what null says holds for the tenants that say nothing.';
-comment on column dripdrop.tenant_settings.time_zone is
-  'IANA name: the zone of local times where subscriber, step and sequence name none.';
 comment on column dripdrop.tenant_settings.rate_limits is
-  'By scope (adapter, provider, domain, recipient_domain, recipient): {"count", "seconds"} or '
-  'false.';
+  'Rates by scope, each {"count", "seconds"} or false.';
 comment on column dripdrop.tenant_settings.send_window is
-  'When messages may leave, on the subscriber''s wall clock, where the step says nothing: '
-  '{"start", "end", "days", "calendar", "jitter"}, or false for always.';
+  'When messages may leave, on the subscriber''s wall clock, where the step says nothing; false '
+  'for always.';
 comment on column dripdrop.tenant_settings.channel_send_windows is
   'The same by channel, before send_window: {"sms": {"start": "09:00", "end": "20:00"}}.';
 comment on column dripdrop.tenant_settings.thresholds is
-  'Bounce and complaint rates at which a sender rests: window, min_sample, complaint_rate, '
-  'bounce_rate, soft_bounce_rate, pause; false is off.';
-comment on column dripdrop.tenant_settings.unsubscribe_url is
-  'The https address at which recipients reach dripdrop web; a link is this, /u/ and a token.';
-comment on column dripdrop.tenant_settings.unsubscribe_mailto is
-  'An address where requests to unsubscribe are read as well.';
+  'Bounce and complaint rates at which a sender rests; false is off.';
 comment on column dripdrop.tenant_settings.inserted_at is 'When the row was made.';
 comment on column dripdrop.tenant_settings.updated_at is 'When the row last changed.';

@@ -98,6 +98,8 @@ REFUSED: dict[str, dict[str, Any]] = {
     "a rotation of nobody": {"steps": [email("a", config={"channel_adapter_rotation": []})]},
     "a timing of no type": {"steps": [email("a", timing={"type": "someday"})]},
     "a delay in fortnights": {"steps": [email("a", timing=after(1, "fortnights"))]},
+    "a template of another channel": {"steps": [email("a", template={"url": "https://x.example"})]},
+    "an email's words in a webhook": {"steps": [email("a", channel="webhook")]},
     "an event without a name": {"steps": [email("a", timing={"type": "event"})]},
 }
 
@@ -130,3 +132,116 @@ def test_the_settings_of_a_sender_have_a_schema(engine: Engine) -> None:
     assert not judge.is_valid(
         {"host": "a", "from": "a@acme.example", "thresholds": {"bounce_rate": 2}}
     )
+
+
+ARGUMENTS = {
+    "tenant_settings": "update_tenant_settings",
+    "adapter_limits": "set_adapter_limits",
+    "sequence_budget": "set_adapter_sequence_budget",
+    "frequency_cap": "set_frequency_cap",
+}
+"""Whose arguments a kind describes."""
+
+
+@pytest.mark.parametrize("kind", ARGUMENTS)
+def test_every_setting_that_a_function_takes_is_a_field(engine: Engine, kind: str) -> None:
+    (row,) = engine.rows(
+        "select proargnames[:pronargs] as names from pg_proc where proname = %s", ARGUMENTS[kind]
+    )
+    owners = {"tenant_key", "adapter_id", "sequence_version_id"}
+    fields = {row.field for row in engine.fields() if row.kind == kind}
+    assert fields == set(row.names) - owners
+
+
+def test_what_a_template_may_hold_depends_on_the_channel(engine: Engine) -> None:
+    engine.register_channel("fax", [{"field": "page", "description": "Its words."}])
+    judge = validator(engine)
+    templates = {
+        "email": {"subject": "Hi", "text": "Hi"},
+        "webhook": {"body": {"a": 1}},
+        "fax": {"page": "Hi"},
+    }
+    for channel in templates:
+        for other, template in templates.items():
+            step = {"key": "a", "channel": channel, "template": template}
+            assert judge.is_valid(onboarding(step)) == (channel == other), (channel, other)
+
+
+COMMENTED = {
+    ("steps", "config"): "step.config",
+    ("sequence_versions", "config"): "sequence.config",
+    ("sequences", "metadata"): "sequence.metadata",
+    ("tenant_settings", "thresholds"): "thresholds",
+    ("channel_adapters", "rate_limits"): "rate_limits",
+}
+
+
+def comment(engine: Engine, table: str, column: str) -> str:
+    """Return the comment on a column."""
+    (row,) = engine.rows(
+        "select col_description(attrelid, attnum) as text from pg_attribute"
+        " where attrelid = %s::regclass and attname = %s",
+        f"dripdrop.{table}",
+        column,
+    )
+    return str(row.text)
+
+
+@pytest.mark.parametrize(("table", "column"), COMMENTED)
+def test_the_comment_on_a_document_names_its_fields(
+    engine: Engine, table: str, column: str
+) -> None:
+    fields = [row.field for row in engine.fields() if row.kind == COMMENTED[table, column]]
+    assert comment(engine, table, column).endswith(f"Fields: {', '.join(fields)}.")
+
+
+def test_the_comment_on_a_setting_is_what_its_field_says(engine: Engine) -> None:
+    tables = {"adapter_limits": "channel_adapters", "frequency_cap": "frequency_caps"}
+    checked = 0
+    for row in engine.fields():
+        if row.kind in tables and row.type != "document":
+            text = comment(engine, tables[row.kind], row.field)
+            assert text[1:6] == row.description.replace("`", "")[1:6]
+            checked += 1
+    assert checked > 10
+
+
+@pytest.mark.parametrize(
+    ("limits", "field"),
+    [
+        ({"daily_cap": 0}, "daily_cap"),
+        ({"ramp_floor": 5, "ramp_increment": 2_000_000_000}, "ramp_increment"),
+        (
+            {"ramp_floor": 5, "ramp_increment": 3, "ramp_started_at": "-infinity"},
+            "ramp_started_at",
+        ),
+        ({"time_zone": "Mars"}, "time_zone"),
+        ({"rate_limits": {"planet": "1/h"}}, "rate_limits.planet"),
+    ],
+)
+def test_a_limit_is_refused_by_its_row(engine: Engine, limits: dict[str, Any], field: str) -> None:
+    sender = engine.create_channel_adapter(TENANT, "Hook", "webhook", "default")
+    with engine.refused(DripdropError) as refusal:
+        engine.set_adapter_limits(TENANT, sender.id, **limits)
+    assert refusal.value.diag.column_name == field
+    if field in {"daily_cap", "ramp_increment"}:
+        hint = "At most 1000000000; leave it out for no limit."
+        assert refusal.value.diag.message_hint == hint
+
+
+@pytest.mark.parametrize(
+    ("shares", "hint"),
+    [
+        ({"max_share_pct": 101}, "Use 1 to 100."),
+        ({"max_share_pct": None}, "Use 1 to 100."),
+        ({"weight": 0}, "Use 1 to 1000."),
+        ({"daily_volume_target": 0}, "Leave it out for none."),
+    ],
+)
+def test_a_budget_is_refused_by_its_row(engine: Engine, shares: dict[str, Any], hint: str) -> None:
+    sender = engine.create_channel_adapter(TENANT, "Hook", "webhook", "default")
+    version = engine.author(email("a"))
+    with engine.refused(InvalidArgument) as refusal:
+        engine.set_adapter_sequence_budget(TENANT, sender.id, version.id, **shares)
+    assert refusal.value.diag.column_name == next(iter(shares))
+    assert refusal.value.diag.message_hint == hint
