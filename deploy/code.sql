@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources f5f62513e9e4222d.
+-- Of the sources 0fc1ab3a1f282f88.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1162,7 +1162,7 @@ as $expected$
 ["function", "_decide(executions uuid[], at timestamp with time zone, asked_b", "6cf41d6a 64b9158b59491c5a"],
 ["function", "_decide_and_carry_out(executions uuid[], at timestamp with time", "a8221681 ce3a93b99aa7f1b1"],
 ["function", "_decisions_to_wait(decisions dripdrop._decision[], counters dri", "bd01dfc1 7de8ff24c92f1997"],
-["function", "_default_time_zone(tenant_key text)", "092d44f3 729d7a73826bc70d"],
+["function", "_default_time_zone(tenant_key text)", "092d44f3 c71433cc80f2534e"],
 ["function", "_defer_executions(decisions dripdrop._decision[], at timestamp ", "8b0e6073 aa5a4d6e3f416005"],
 ["function", "_delay(scheduled_for timestamp with time zone, tolerated interv", "72157a63 535f4831f40398a6"],
 ["function", "_delete_hook_messages(messages bigint[], executions uuid[], wan", "24542100 616474bf5ccc02d1"],
@@ -1207,7 +1207,7 @@ as $expected$
 ["function", "_fire_side_steps(events dripdrop.events[], enrollments uuid[], ", "9398bc43 b3f5686c4ad12faa"],
 ["function", "_first_event(tenant_key text, enrollment_id uuid, subscriber_ty", "0d1fd2b1 8fae5ba365429d13"],
 ["function", "_first_instant(wall_time timestamp without time zone, time_zone", "80091d25 9e642bd697cf86ae"],
-["function", "_first_step(sequence_version_id uuid)", "98854262 7c9a394619db1502"],
+["function", "_first_step(sequence_version_id uuid)", "98854262 a0a1181443ea5f52"],
 ["function", "_flow(sequence_version_id uuid)", "92faa637 005c3c507e34eb43"],
 ["function", "_flow_problems(version dripdrop.sequence_versions)", "0917e22a 4734c0b7dc947117"],
 ["function", "_forecast_portion(enrollments uuid[], at timestamp with time zo", "66c2fef7 14e1c329cf466e52"],
@@ -1345,10 +1345,12 @@ as $expected$
 ["function", "_place_class()", "2dba2454 bf879157cf655f13"],
 ["function", "_places_per_tenant(kind text, busy jsonb, free integer)", "daa83233 626765607b4e2005"],
 ["function", "_plain(description text)", "7a1b8465 73d448e121f5e9fe"],
-["function", "_plan_first(sequence_version_id uuid, enrollments uuid[], start", "d5f7db2b 5f5d7169289ed783"],
+["function", "_plain_entry(sequence_version_id uuid, starting_step uuid)", "fe2f3812 89657c1ee5d8f551"],
+["function", "_plan_first(sequence_version_id uuid, enrollments uuid[], start", "d5f7db2b 92a2cdda1733a55e"],
+["function", "_plan_plain_entry(enrollment dripdrop.enrollments, starting_ste", "c8d50bf4 929b5072d417a9f0"],
 ["function", "_plan_steps(enrollments uuid[], steps uuid[], at timestamp with", "2114d4b7 40bd96d83ce18db2"],
 ["function", "_planned_steps(steps uuid[])", "f482b690 9487d821cff324d6"],
-["function", "_planner_settings()", "13d9438a 62c1f95a6aa247a6"],
+["function", "_planner_settings()", "13d9438a 8e2203238733b8fc"],
 ["function", "_pointer(execution dripdrop.step_executions)", "ed01f850 a962646f4ff0d512"],
 ["function", "_pointer_execution(message jsonb)", "f19449ec fe68d4390bc18c26"],
 ["function", "_pointer_fence(message jsonb)", "6fce51ad 7b36c09bade63806"],
@@ -1483,7 +1485,7 @@ as $expected$
 ["function", "_under_way(counters uuid[], at timestamp with time zone)", "315653ef 333271bba07bb837"],
 ["function", "_unknown_field_hint(document text, word text, hint text)", "508c804d ea7971748094232e"],
 ["function", "_unlimited_decisions(decisions dripdrop._decision[], limits dri", "07e42486 d2f2c2cc69dfee48"],
-["function", "_unreachable(enrollments uuid[])", "f9d9917f 459febe4458d1ab7"],
+["function", "_unreachable(enrollments uuid[])", "f9d9917f 997976252016e1ae"],
 ["function", "_unsubscribe(execution dripdrop.step_executions, topics text[],", "c47516a0 7ffc6ec9455a836d"],
 ["function", "_unsubscribe_link(tenant_key text)", "be5e1ae2 5f7fbf911a230d3a"],
 ["function", "_unsubscribe_links(executions uuid[])", "f9f81a86 9e71e05e0dfebd25"],
@@ -1555,8 +1557,8 @@ as $expected$
 ["function", "drop_exit_rule(tenant_key text, condition_id uuid)", "0e346de2 b9fd0ed2b4bd4f5b"],
 ["function", "drop_frequency_cap(tenant_key text, key text)", "020d5871 afb5ddfb6f4f1637"],
 ["function", "drop_hook(tenant_key text, key text)", "3fe32bdb d8a620b008bc50d6"],
-["function", "enroll(tenant_key text, sequence text, subscriber_type text, su", "c547e173 55c8607ab3ecefab"],
-["function", "enroll_many(tenant_key text, sequence text, subscribers jsonb)", "bbda667a 2383f658bd970f4e"],
+["function", "enroll(tenant_key text, sequence text, subscriber_type text, su", "c547e173 9a0fd3a2041a432a"],
+["function", "enroll_many(tenant_key text, sequence text, subscribers jsonb)", "bbda667a d8ece460e305e1ec"],
 ["function", "errors()", "de1228c2 3ccdd454c6832e91"],
 ["function", "explain(tenant_key text, enrollment_id uuid)", "67be8f1f 3cae98ea3b5bf317"],
 ["function", "fields()", "95799fa2 9053f1b2dbc943cd"],
@@ -4544,20 +4546,17 @@ returns text
 language sql
 stable
 parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
-  select coalesce(
-    (
-      select s.time_zone
-      from dripdrop.tenant_settings as s
-      where (s.tenant_key = _default_time_zone.tenant_key or s.tenant_key is null)
-        and s.time_zone is not null
-      order by s.tenant_key nulls last
-      limit 1
-    ),
-    'UTC'
-  )
-$$;
+return coalesce(
+  (
+    select s.time_zone
+    from dripdrop.tenant_settings as s
+    where (s.tenant_key = _default_time_zone.tenant_key or s.tenant_key is null)
+      and s.time_zone is not null
+    order by s.tenant_key nulls last
+    limit 1
+  ),
+  'UTC'
+);
 
 comment on function dripdrop._default_time_zone(text) is
   'The zone of local times of a tenant where subscriber, step and sequence name none.';
@@ -15207,6 +15206,25 @@ comment on function dripdrop._advance_failed(uuid[], timestamptz) is
 
 -- plpgsql/flow/begin.sql
 
+create or replace function dripdrop._first_step(sequence_version_id uuid)
+returns uuid
+language sql
+stable
+parallel safe
+return (
+  select s.id
+  from dripdrop.steps as s
+  where s.sequence_version_id = _first_step.sequence_version_id
+    and s.position is not null
+    and s.active
+    and not s.recurring
+  order by s.position
+  limit 1
+);
+
+comment on function dripdrop._first_step(uuid) is
+  'The first active step of a version by position, or null.';
+
 -- Where enrolments begin: at the step that is named, where the first entry transition that matches
 -- leads, or at the first step by position; and the side steps that keep a schedule.
 --
@@ -15222,6 +15240,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_first uuid;
   v_enrollments uuid[];
   v_steps uuid[];
   v_completed uuid[];
@@ -15241,17 +15260,17 @@ begin
       _plan_first.sequence_version_id, _plan_first.enrollments, _plan_first.at
     ) as r;
   else
-    select array_agg(e.id), array_agg(s.id) into v_enrollments, v_steps
-    from (
-      select coalesce(
-        _plan_first.starting_step, dripdrop._first_step(_plan_first.sequence_version_id)
-      ) as id
-    ) as s
-    cross join unnest(_plan_first.enrollments) as e (id)
-    where s.id is not null;
+    v_first := coalesce(
+      _plan_first.starting_step, dripdrop._first_step(_plan_first.sequence_version_id)
+    );
+    if v_first is not null then
+      v_enrollments := _plan_first.enrollments;
+      v_steps := array_fill(v_first, array[cardinality(v_enrollments)]);
+    end if;
   end if;
-  perform dripdrop._plan_steps(v_enrollments, v_steps, _plan_first.at)
-  where v_enrollments is not null;
+  if v_enrollments is not null then
+    perform dripdrop._plan_steps(v_enrollments, v_steps, _plan_first.at);
+  end if;
 
   select array_agg(e.id), array_agg(s.id) into v_enrollments, v_steps
   from dripdrop.steps as s
@@ -15260,37 +15279,118 @@ begin
     and s.recurring
     and s.timing ->> 'type' = 'cron'
     and s.active;
-  perform dripdrop._plan_steps(v_enrollments, v_steps, _plan_first.at)
-  where v_enrollments is not null;
+  if v_enrollments is not null then
+    perform dripdrop._plan_steps(v_enrollments, v_steps, _plan_first.at);
+  end if;
 
-  perform dripdrop._end_enrollments(v_completed, 'completed', 'completed', _plan_first.at)
-  where v_completed is not null;
-  perform dripdrop._end_enrollments(v_unrouted, 'completed', 'no_transition', _plan_first.at)
-  where v_unrouted is not null;
+  if v_completed is not null then
+    perform dripdrop._end_enrollments(v_completed, 'completed', 'completed', _plan_first.at);
+  end if;
+  if v_unrouted is not null then
+    perform dripdrop._end_enrollments(v_unrouted, 'completed', 'no_transition', _plan_first.at);
+  end if;
 end
 $$;
 
 comment on function dripdrop._plan_first(uuid, uuid[], uuid, timestamptz) is
   'Plans the first steps of new enrolments.';
 
-create or replace function dripdrop._first_step(sequence_version_id uuid)
-returns uuid
+-- Most sequences begin with one step that is the same for everybody and waits for nothing but time.
+create or replace function dripdrop._plain_entry(sequence_version_id uuid, starting_step uuid)
+returns table (
+  step_id uuid,
+  tenant_key text,
+  channel text,
+  timing jsonb,
+  config jsonb,
+  time_zone text,
+  address_form text,
+  recipient_key text
+)
 language sql
 stable
+begin atomic
+  select
+    s.id,
+    s.tenant_key,
+    s.channel,
+    s.timing,
+    s.config,
+    coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key)),
+    c.address_form,
+    coalesce(s.config ->> 'recipient_key', c.recipient_key)
+  from dripdrop.steps as s
+  join dripdrop.channels as c on c.channel = s.channel
+  join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+  join dripdrop.sequences as q on q.id = v.sequence_id
+  where s.id = coalesce(
+      _plain_entry.starting_step, dripdrop._first_step(_plain_entry.sequence_version_id)
+    )
+    and s.timing ->> 'trigger_event' is null
+    and not exists (
+      select from dripdrop.steps as n
+      where n.sequence_version_id = _plain_entry.sequence_version_id
+        and n.recurring
+        and n.timing ->> 'type' = 'cron'
+        and n.active
+    )
+    and (
+      _plain_entry.starting_step is not null
+      or not exists (
+        select from dripdrop.step_transitions as t
+        where t.sequence_version_id = _plain_entry.sequence_version_id and t.from_step_id is null
+      )
+    );
+end;
+
+comment on function dripdrop._plain_entry(uuid, uuid) is
+  'The first step of every enrolment in a version, and whom it reaches by what; no row where '
+  'transitions, events or schedules have a say.';
+
+-- One person, by few scalar statements: starting up one that takes sets costs more than it does.
+-- What these do not do is left to _plan_first(), and what they would refuse to its caller.
+--
+-- locks   nothing new: the caller has made the enrolment
+create or replace function dripdrop._plan_plain_entry(
+  enrollment dripdrop.enrollments,
+  starting_step uuid,
+  at timestamptz
+)
+returns boolean
+language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
-  select s.id
-  from dripdrop.steps as s
-  where s.sequence_version_id = _first_step.sequence_version_id
-    and s.position is not null
-    and s.active
-    and not s.recurring
-  order by s.position
-  limit 1
+declare
+  v_entry record;
+  v_due_at timestamptz;
+begin
+  select e.* into v_entry
+  from dripdrop._plain_entry(enrollment.sequence_version_id, starting_step) as e;
+  if not found or not dripdrop._is_address(
+    v_entry.address_form,
+    dripdrop._address(v_entry.address_form, enrollment.data ->> v_entry.recipient_key)
+  ) then
+    return false;
+  end if;
+  v_due_at := dripdrop._next_time(
+    v_entry.timing,
+    dripdrop._time_zone(enrollment.data, v_entry.config, v_entry.time_zone),
+    at,
+    v_entry.tenant_key
+  );
+  insert into dripdrop.step_executions (
+    tenant_key, enrollment_id, step_id, channel, scheduled_for, due_at, inserted_at, updated_at
+  )
+  values (
+    v_entry.tenant_key, enrollment.id, v_entry.step_id, v_entry.channel, v_due_at, v_due_at, at, at
+  );
+  return true;
+end
 $$;
 
-comment on function dripdrop._first_step(uuid) is
-  'The first active step of a version by position, or null.';
+comment on function dripdrop._plan_plain_entry(dripdrop.enrollments, uuid, timestamptz) is
+  'Plans the first step of a new enrolment where that is the same for everybody; false, and '
+  'nothing is planned, where it is not or the data holds no address for it.';
 
 -- plpgsql/flow/conditions.sql
 
@@ -16311,16 +16411,25 @@ language sql
 stable
 begin atomic
   select
-    e.subscriber_type, e.subscriber_id, e.entry_key, x.channel, s.key,
-    coalesce(s.config ->> 'recipient_key', c.recipient_key)
-  from dripdrop.step_executions as x
-  join dripdrop.steps as s on s.id = x.step_id and not s.recurring
-  join dripdrop.enrollments as e on e.id = x.enrollment_id
-  join dripdrop.channels as c on c.channel = x.channel
-  where x.enrollment_id = any(_unreachable.enrollments)
-    and not dripdrop._is_address(
-      c.address_form, dripdrop._recipient(c.address_form, c.recipient_key, s.config, e.data)
-    );
+    u.subscriber_type, u.subscriber_id, u.entry_key, u.channel, u.step_key, u.recipient_key
+  from (
+    select
+      e.subscriber_type,
+      e.subscriber_id,
+      e.entry_key,
+      x.channel,
+      s.key as step_key,
+      coalesce(s.config ->> 'recipient_key', c.recipient_key) as recipient_key,
+      c.address_form,
+      dripdrop._recipient(c.address_form, c.recipient_key, s.config, e.data) as address
+    from dripdrop.step_executions as x
+    join dripdrop.steps as s on s.id = x.step_id and not s.recurring
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    join dripdrop.channels as c on c.channel = x.channel
+    where x.enrollment_id = any(_unreachable.enrollments)
+    offset 0
+  ) as u
+  where not dripdrop._is_address(u.address_form, u.address);
 end;
 
 comment on function dripdrop._unreachable(uuid[]) is
@@ -16406,12 +16515,12 @@ begin
 
   insert into dripdrop.enrollments as n (
     tenant_key, sequence_id, sequence_version_id, subscriber_type, subscriber_id, entry_key,
-    alone, effective_mode, data, metadata, started_at
+    alone, effective_mode, data, metadata, started_at, inserted_at, updated_at
   )
   select
     enroll.tenant_key, v_entry.sequence_id, v_entry.version_id, enroll.subscriber_type,
     enroll.subscriber_id, enroll.entry_key, v_entry.reentry = 'after_exit', v_entry.mode,
-    enroll.data, enroll.metadata, v_now
+    enroll.data, enroll.metadata, v_now, v_now, v_now
   where not exists (
     select from dripdrop._barring_enrollments(
       v_entry.sequence_id, v_entry.reentry, v_entry.reentry_interval, enroll.subscriber_type,
@@ -16428,17 +16537,19 @@ begin
   if v_entry.reentry = 'never' then
     perform dripdrop._check_not_ended(array[v_enrollment.id]);
   end if;
-  perform dripdrop._plan_first(
-    v_entry.version_id, array[v_enrollment.id], v_entry.first_step, v_now
-  );
-  perform dripdrop._check_recipients(
-    array[v_enrollment.id],
-    jsonb_build_array(jsonb_build_object(
-      'subscriber_type', subscriber_type, 'subscriber_id', subscriber_id, 'entry_key', entry_key
-    ))
-  );
-  -- The way in may have been the way out.
-  select e.* into v_enrollment from dripdrop.enrollments as e where e.id = v_enrollment.id;
+  if not dripdrop._plan_plain_entry(v_enrollment, v_entry.first_step, v_now) then
+    perform dripdrop._plan_first(
+      v_entry.version_id, array[v_enrollment.id], v_entry.first_step, v_now
+    );
+    perform dripdrop._check_recipients(
+      array[v_enrollment.id],
+      jsonb_build_array(jsonb_build_object(
+        'subscriber_type', subscriber_type, 'subscriber_id', subscriber_id, 'entry_key', entry_key
+      ))
+    );
+    -- The way in may have been the way out.
+    select e.* into v_enrollment from dripdrop.enrollments as e where e.id = v_enrollment.id;
+  end if;
   return v_enrollment;
 end
 $$;
@@ -16489,12 +16600,12 @@ begin
   enrolled as (
     insert into dripdrop.enrollments as n (
       tenant_key, sequence_id, sequence_version_id, subscriber_type, subscriber_id, entry_key,
-      alone, effective_mode, data, metadata, started_at
+      alone, effective_mode, data, metadata, started_at, inserted_at, updated_at
     )
     select
       enroll_many.tenant_key, v_entry.sequence_id, v_entry.version_id, c.subscriber_type,
       c.subscriber_id, c.entry_key, v_entry.reentry = 'after_exit', v_entry.mode, c.data,
-      c.metadata, v_now
+      c.metadata, v_now, v_now, v_now
     from candidate as c
     where not c.is_second
       and not exists (
@@ -29234,6 +29345,7 @@ as $$
         '_answer_with_errors',
         '_asked_of_limits',
         '_plan_first',
+        '_plan_plain_entry',
         '_behind_circuits',
         '_breach',
         '_cancel_executions',

@@ -120,16 +120,25 @@ language sql
 stable
 begin atomic
   select
-    e.subscriber_type, e.subscriber_id, e.entry_key, x.channel, s.key,
-    coalesce(s.config ->> 'recipient_key', c.recipient_key)
-  from dripdrop.step_executions as x
-  join dripdrop.steps as s on s.id = x.step_id and not s.recurring
-  join dripdrop.enrollments as e on e.id = x.enrollment_id
-  join dripdrop.channels as c on c.channel = x.channel
-  where x.enrollment_id = any(_unreachable.enrollments)
-    and not dripdrop._is_address(
-      c.address_form, dripdrop._recipient(c.address_form, c.recipient_key, s.config, e.data)
-    );
+    u.subscriber_type, u.subscriber_id, u.entry_key, u.channel, u.step_key, u.recipient_key
+  from (
+    select
+      e.subscriber_type,
+      e.subscriber_id,
+      e.entry_key,
+      x.channel,
+      s.key as step_key,
+      coalesce(s.config ->> 'recipient_key', c.recipient_key) as recipient_key,
+      c.address_form,
+      dripdrop._recipient(c.address_form, c.recipient_key, s.config, e.data) as address
+    from dripdrop.step_executions as x
+    join dripdrop.steps as s on s.id = x.step_id and not s.recurring
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    join dripdrop.channels as c on c.channel = x.channel
+    where x.enrollment_id = any(_unreachable.enrollments)
+    offset 0
+  ) as u
+  where not dripdrop._is_address(u.address_form, u.address);
 end;
 
 comment on function dripdrop._unreachable(uuid[]) is

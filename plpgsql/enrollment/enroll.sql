@@ -42,12 +42,12 @@ begin
 
   insert into dripdrop.enrollments as n (
     tenant_key, sequence_id, sequence_version_id, subscriber_type, subscriber_id, entry_key,
-    alone, effective_mode, data, metadata, started_at
+    alone, effective_mode, data, metadata, started_at, inserted_at, updated_at
   )
   select
     enroll.tenant_key, v_entry.sequence_id, v_entry.version_id, enroll.subscriber_type,
     enroll.subscriber_id, enroll.entry_key, v_entry.reentry = 'after_exit', v_entry.mode,
-    enroll.data, enroll.metadata, v_now
+    enroll.data, enroll.metadata, v_now, v_now, v_now
   where not exists (
     select from dripdrop._barring_enrollments(
       v_entry.sequence_id, v_entry.reentry, v_entry.reentry_interval, enroll.subscriber_type,
@@ -64,17 +64,19 @@ begin
   if v_entry.reentry = 'never' then
     perform dripdrop._check_not_ended(array[v_enrollment.id]);
   end if;
-  perform dripdrop._plan_first(
-    v_entry.version_id, array[v_enrollment.id], v_entry.first_step, v_now
-  );
-  perform dripdrop._check_recipients(
-    array[v_enrollment.id],
-    jsonb_build_array(jsonb_build_object(
-      'subscriber_type', subscriber_type, 'subscriber_id', subscriber_id, 'entry_key', entry_key
-    ))
-  );
-  -- The way in may have been the way out.
-  select e.* into v_enrollment from dripdrop.enrollments as e where e.id = v_enrollment.id;
+  if not dripdrop._plan_plain_entry(v_enrollment, v_entry.first_step, v_now) then
+    perform dripdrop._plan_first(
+      v_entry.version_id, array[v_enrollment.id], v_entry.first_step, v_now
+    );
+    perform dripdrop._check_recipients(
+      array[v_enrollment.id],
+      jsonb_build_array(jsonb_build_object(
+        'subscriber_type', subscriber_type, 'subscriber_id', subscriber_id, 'entry_key', entry_key
+      ))
+    );
+    -- The way in may have been the way out.
+    select e.* into v_enrollment from dripdrop.enrollments as e where e.id = v_enrollment.id;
+  end if;
   return v_enrollment;
 end
 $$;
@@ -125,12 +127,12 @@ begin
   enrolled as (
     insert into dripdrop.enrollments as n (
       tenant_key, sequence_id, sequence_version_id, subscriber_type, subscriber_id, entry_key,
-      alone, effective_mode, data, metadata, started_at
+      alone, effective_mode, data, metadata, started_at, inserted_at, updated_at
     )
     select
       enroll_many.tenant_key, v_entry.sequence_id, v_entry.version_id, c.subscriber_type,
       c.subscriber_id, c.entry_key, v_entry.reentry = 'after_exit', v_entry.mode, c.data,
-      c.metadata, v_now
+      c.metadata, v_now, v_now, v_now
     from candidate as c
     where not c.is_second
       and not exists (

@@ -12,7 +12,7 @@ from dripdrop.errors import (
     SequenceNotFound,
     UnknownTimeZone,
 )
-from tests.engine import TENANT, Engine, email
+from tests.engine import TENANT, Engine, after, email
 
 
 def user(subscriber_id: str, **fields: Any) -> dict[str, Any]:
@@ -135,3 +135,49 @@ def test_an_open_enrolment_of_many_holds_up_nobody_else(
             {"subscriber_id": f"o{n}", "data": {"email": f"o{n}@example.com"}} for n in range(50)
         ]
         assert len(other.enroll_many(TENANT, "onboarding", others)) == 50
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [email("welcome")],
+        [email("welcome", timing=after(2, "hours"))],
+        [email("welcome", timing=after(2, "days"))],
+        [email("welcome", timing=after(2, "business_days"))],
+        [email("welcome", timing={"type": "cron", "cron_expression": "0 9 * * 1"})],
+        [email("welcome", timing=after(2, "days"), config={"time_zone": "Asia/Tokyo"})],
+        [email("welcome", timing={"type": "event", "trigger_event": "paid", "timeout": "1 day"})],
+        [
+            email(
+                "welcome", timing={"type": "event", "trigger_event": "paid", "since": "enrollment"}
+            )
+        ],
+        [
+            email("welcome"),
+            email(
+                "report",
+                timing={"type": "cron", "cron_expression": "0 9 * * 1", "recurring": True},
+            ),
+        ],
+        [email("off", active=False), email("welcome", transitions=[{"to": None}])],
+    ],
+)
+@pytest.mark.parametrize("zone", [{}, {"time_zone": "America/New_York"}])
+def test_one_is_planned_as_many_are(
+    engine: Engine, steps: list[dict[str, Any]], zone: dict[str, str]
+) -> None:
+    engine.author(*steps)
+    data = {"email": "sam@example.com"} | zone
+    engine.enroll_many(TENANT, "onboarding", [user("many", data=data)])
+    engine.enroll(TENANT, "onboarding", "User", "one", data)
+    planned: dict[str, list[Any]] = {"many": [], "one": []}
+    for row in engine.rows("""
+        select
+          e.subscriber_id as who,
+          to_jsonb(x) - '{id, enrollment_id, idempotency_key}'::text[] as execution
+        from dripdrop.step_executions as x
+        join dripdrop.enrollments as e on e.id = x.enrollment_id
+        order by x.step_id
+    """):
+        planned[row.who].append(row.execution)
+    assert planned["one"] == planned["many"] != []
