@@ -7,11 +7,15 @@ DripDrop is installed once, into a template; each test gets a copy of it.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import Any, Self
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -31,6 +35,9 @@ settings.load_profile("dripdrop")
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 """When every test begins: a Monday morning."""
+
+ROOM = 4 * 1024**3
+"""How many bytes must be free in memory for the servers' data."""
 
 _names = (f"dripdrop_test_{os.getpid()}_{number}" for number in count())
 
@@ -132,6 +139,23 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@contextmanager
+def memory_folder() -> Iterator[Path | None]:
+    """Yield a path in memory, where a database is made eight times as fast as on a disk.
+
+    None if there is no room for the databases of a few servers.
+    """
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or shutil.disk_usage(memory).free < ROOM:
+        yield None
+        return
+    folder = memory / f"dripdrop-{uuid4()}"
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def server_dsn() -> Iterator[str]:
     """A superuser's DSN of the server under test."""
@@ -139,11 +163,12 @@ def server_dsn() -> Iterator[str]:
     if given:
         yield given
         return
-    with EmbeddedServer() as server:
+    with memory_folder() as folder, EmbeddedServer(folder) as server:
         with psycopg.connect(server.dsn, autocommit=True) as connection:
             # Nothing here has to outlive the machine.
             connection.execute("alter system set fsync = off")
             connection.execute("alter system set full_page_writes = off")
+            connection.execute("alter system set max_wal_size = '256MB'")
             connection.execute("select pg_reload_conf()")
         yield server.dsn
 
