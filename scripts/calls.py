@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from scripts.build import FOLDERS, ROOT, without_comments
+from scripts.sources import FOLDERS, ROOT, without_comments
 
 _DEFINED = re.compile(r"\bcreate (?:or replace )?function dripdrop\.(\w+)")
 _CALLED = re.compile(r"\bdripdrop\.(\w+)\s*\(")

@@ -10,7 +10,9 @@ import json
 import psycopg
 
 from dripdrop.embedded import EmbeddedServer
-from scripts.build import code_sql, guard_sql, tables_sql
+from scripts.changes import guard_sql
+from scripts.replaceable import code_sql
+from scripts.sources import tables_sql
 
 
 def main() -> None:

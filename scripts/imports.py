@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from scripts.build import ROOT
 from scripts.calls import drawn
+from scripts.sources import ROOT
 
 PACKAGE = ROOT / "driver" / "dripdrop"
 PARTS = (

@@ -16,7 +16,9 @@ import shutil
 import sys
 from datetime import UTC, datetime
 
-from scripts.build import ROOT, is_released, script, sections, version
+from scripts.changes import script
+from scripts.sections import is_released, sections
+from scripts.sources import ROOT, version
 
 PLAN = ROOT / "sqitch.plan"
 PLANNER = "The DripDrop authors <authors@dripdrop.invalid>"

@@ -22,7 +22,7 @@ from pgspot.formatters import format_function
 from pgspot.state import Counter as Tally
 from pgspot.state import State
 
-from scripts.build import extension_sql
+from scripts.extension import extension_sql
 
 ROOT = Path(__file__).resolve().parent.parent
 

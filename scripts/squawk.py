@@ -9,7 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scripts.build import ROOT, sections
+from scripts.sections import sections
+from scripts.sources import ROOT
 
 GENERATED = {"tables", "code"}
 

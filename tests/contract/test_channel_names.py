@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from scripts.build import ROOT, without_comments
+from scripts.sources import ROOT, without_comments
 
 LISTS = {"senders/shipped.sql", "senders/reply_codes.sql", "documents/accounts.sql"}
 """What comes with DripDrop: channels and providers, their settings, and what their servers say."""

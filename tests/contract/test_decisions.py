@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from scripts.build import ROOT, without_comments
+from scripts.sources import ROOT, without_comments
 
 _FUNCTION = re.compile(r"(?=^create or replace function )", re.M)
 _MADE = re.compile(r"\)::dripdrop\._decision\b(?!\[)")

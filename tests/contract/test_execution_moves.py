@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from scripts.build import ROOT, without_comments
+from scripts.sources import ROOT, without_comments
 
 MOVED = {
     "state", "due_at", "waits_for", "awaited_event", "scheduled_for", "reason", "reason_at",

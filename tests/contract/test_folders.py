@@ -6,8 +6,8 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from scripts.build import FOLDERS, ROOT
 from scripts.calls import calls, diagram
+from scripts.sources import FOLDERS, ROOT
 
 
 def test_every_folder_has_its_place() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from scripts.build import ROOT
 from scripts.imports import DOORS, PACKAGE, PARTS, diagram, imports, part_of
+from scripts.sources import ROOT
 from tests.contract.test_folders import circles
 
 

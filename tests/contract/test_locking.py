@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from scripts.build import FOLDERS, ROOT
+from scripts.sources import FOLDERS, ROOT
 
 PAGE = (ROOT / "docs/locking.md").read_text()
 ORDER = re.findall(r"\w+", next(line for line in PAGE.splitlines() if " → " in line))

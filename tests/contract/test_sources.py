@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from scripts.build import ROOT, without_comments
+from scripts.sources import ROOT, without_comments
 
 SOURCES = sorted([*ROOT.glob("sql/**/*.sql"), *ROOT.glob("plpgsql/**/*.sql")])
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.build import script, sections
+from scripts.changes import script
+from scripts.sections import sections
 from scripts.squawk import by_hand, squawk
 
 

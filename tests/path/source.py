@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scripts.build import version
+from scripts.sources import version
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 from psycopg.rows import namedtuple_row
 
-from scripts.build import ROOT
+from scripts.sources import ROOT
 from tests.engine import Engine
 
 TEXT = [{"field": "text", "description": "The message."}]
