@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 0fc1ab3a1f282f88.
+-- Of the sources 37d0ce65ce0838e2.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1162,7 +1162,7 @@ as $expected$
 ["function", "_decide(executions uuid[], at timestamp with time zone, asked_b", "6cf41d6a 64b9158b59491c5a"],
 ["function", "_decide_and_carry_out(executions uuid[], at timestamp with time", "a8221681 ce3a93b99aa7f1b1"],
 ["function", "_decisions_to_wait(decisions dripdrop._decision[], counters dri", "bd01dfc1 7de8ff24c92f1997"],
-["function", "_default_time_zone(tenant_key text)", "092d44f3 c71433cc80f2534e"],
+["function", "_default_time_zone(tenant_key text)", "092d44f3 729d7a73826bc70d"],
 ["function", "_defer_executions(decisions dripdrop._decision[], at timestamp ", "8b0e6073 aa5a4d6e3f416005"],
 ["function", "_delay(scheduled_for timestamp with time zone, tolerated interv", "72157a63 535f4831f40398a6"],
 ["function", "_delete_hook_messages(messages bigint[], executions uuid[], wan", "24542100 616474bf5ccc02d1"],
@@ -1207,7 +1207,7 @@ as $expected$
 ["function", "_fire_side_steps(events dripdrop.events[], enrollments uuid[], ", "9398bc43 b3f5686c4ad12faa"],
 ["function", "_first_event(tenant_key text, enrollment_id uuid, subscriber_ty", "0d1fd2b1 8fae5ba365429d13"],
 ["function", "_first_instant(wall_time timestamp without time zone, time_zone", "80091d25 9e642bd697cf86ae"],
-["function", "_first_step(sequence_version_id uuid)", "98854262 a0a1181443ea5f52"],
+["function", "_first_step(sequence_version_id uuid, starting_step uuid)", "82d0ad42 99f4329d98d9129d"],
 ["function", "_flow(sequence_version_id uuid)", "92faa637 005c3c507e34eb43"],
 ["function", "_flow_problems(version dripdrop.sequence_versions)", "0917e22a 4734c0b7dc947117"],
 ["function", "_forecast_portion(enrollments uuid[], at timestamp with time zo", "66c2fef7 14e1c329cf466e52"],
@@ -1345,12 +1345,11 @@ as $expected$
 ["function", "_place_class()", "2dba2454 bf879157cf655f13"],
 ["function", "_places_per_tenant(kind text, busy jsonb, free integer)", "daa83233 626765607b4e2005"],
 ["function", "_plain(description text)", "7a1b8465 73d448e121f5e9fe"],
-["function", "_plain_entry(sequence_version_id uuid, starting_step uuid)", "fe2f3812 89657c1ee5d8f551"],
-["function", "_plan_first(sequence_version_id uuid, enrollments uuid[], start", "d5f7db2b 92a2cdda1733a55e"],
-["function", "_plan_plain_entry(enrollment dripdrop.enrollments, starting_ste", "c8d50bf4 929b5072d417a9f0"],
+["function", "_plan_first(sequence_version_id uuid, enrollments uuid[], start", "d5f7db2b 83f0b90fd8336347"],
+["function", "_plan_plain_step(enrollment dripdrop.enrollments, starting_step", "c8d50bf4 9f52f4476b209475"],
 ["function", "_plan_steps(enrollments uuid[], steps uuid[], at timestamp with", "2114d4b7 40bd96d83ce18db2"],
 ["function", "_planned_steps(steps uuid[])", "f482b690 9487d821cff324d6"],
-["function", "_planner_settings()", "13d9438a 8e2203238733b8fc"],
+["function", "_planner_settings()", "13d9438a 1ede7f9bf487ef63"],
 ["function", "_pointer(execution dripdrop.step_executions)", "ed01f850 a962646f4ff0d512"],
 ["function", "_pointer_execution(message jsonb)", "f19449ec fe68d4390bc18c26"],
 ["function", "_pointer_fence(message jsonb)", "6fce51ad 7b36c09bade63806"],
@@ -1557,7 +1556,7 @@ as $expected$
 ["function", "drop_exit_rule(tenant_key text, condition_id uuid)", "0e346de2 b9fd0ed2b4bd4f5b"],
 ["function", "drop_frequency_cap(tenant_key text, key text)", "020d5871 afb5ddfb6f4f1637"],
 ["function", "drop_hook(tenant_key text, key text)", "3fe32bdb d8a620b008bc50d6"],
-["function", "enroll(tenant_key text, sequence text, subscriber_type text, su", "c547e173 9a0fd3a2041a432a"],
+["function", "enroll(tenant_key text, sequence text, subscriber_type text, su", "c547e173 723d1533086553d2"],
 ["function", "enroll_many(tenant_key text, sequence text, subscribers jsonb)", "bbda667a d8ece460e305e1ec"],
 ["function", "errors()", "de1228c2 3ccdd454c6832e91"],
 ["function", "explain(tenant_key text, enrollment_id uuid)", "67be8f1f 3cae98ea3b5bf317"],
@@ -4546,17 +4545,20 @@ returns text
 language sql
 stable
 parallel safe
-return coalesce(
-  (
-    select s.time_zone
-    from dripdrop.tenant_settings as s
-    where (s.tenant_key = _default_time_zone.tenant_key or s.tenant_key is null)
-      and s.time_zone is not null
-    order by s.tenant_key nulls last
-    limit 1
-  ),
-  'UTC'
-);
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    (
+      select s.time_zone
+      from dripdrop.tenant_settings as s
+      where (s.tenant_key = _default_time_zone.tenant_key or s.tenant_key is null)
+        and s.time_zone is not null
+      order by s.tenant_key nulls last
+      limit 1
+    ),
+    'UTC'
+  )
+$$;
 
 comment on function dripdrop._default_time_zone(text) is
   'The zone of local times of a tenant where subscriber, step and sequence name none.';
@@ -15206,24 +15208,64 @@ comment on function dripdrop._advance_failed(uuid[], timestamptz) is
 
 -- plpgsql/flow/begin.sql
 
-create or replace function dripdrop._first_step(sequence_version_id uuid)
-returns uuid
+-- plain: everybody begins with it, at a time that only the clock says, and with nothing beside it.
+create or replace function dripdrop._first_step(sequence_version_id uuid, starting_step uuid)
+returns table (
+  id uuid,
+  tenant_key text,
+  channel text,
+  timing jsonb,
+  config jsonb,
+  time_zone text,
+  address_form text,
+  recipient_key text,
+  plain boolean
+)
 language sql
 stable
-parallel safe
-return (
-  select s.id
+begin atomic
+  select
+    s.id,
+    s.tenant_key,
+    s.channel,
+    s.timing,
+    s.config,
+    coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key)),
+    c.address_form,
+    coalesce(s.config ->> 'recipient_key', c.recipient_key),
+    s.timing ->> 'trigger_event' is null
+    and not exists (
+      select from dripdrop.steps as n
+      where n.sequence_version_id = _first_step.sequence_version_id
+        and n.recurring
+        and n.timing ->> 'type' = 'cron'
+        and n.active
+    )
+    and (
+      _first_step.starting_step is not null
+      or not exists (
+        select from dripdrop.step_transitions as t
+        where t.sequence_version_id = _first_step.sequence_version_id and t.from_step_id is null
+      )
+    )
   from dripdrop.steps as s
+  join dripdrop.channels as c on c.channel = s.channel
+  join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+  join dripdrop.sequences as q on q.id = v.sequence_id
   where s.sequence_version_id = _first_step.sequence_version_id
-    and s.position is not null
     and s.active
     and not s.recurring
+    and case
+      when _first_step.starting_step is null then s.position is not null
+      else s.id = _first_step.starting_step
+    end
   order by s.position
-  limit 1
-);
+  limit 1;
+end;
 
-comment on function dripdrop._first_step(uuid) is
-  'The first active step of a version by position, or null.';
+comment on function dripdrop._first_step(uuid, uuid) is
+  'The step that is named, or else the first active one of a version by position, or no row; with '
+  'what its planning and its recipient take.';
 
 -- Where enrolments begin: at the step that is named, where the first entry transition that matches
 -- leads, or at the first step by position; and the side steps that keep a schedule.
@@ -15240,7 +15282,6 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_first uuid;
   v_enrollments uuid[];
   v_steps uuid[];
   v_completed uuid[];
@@ -15260,13 +15301,9 @@ begin
       _plan_first.sequence_version_id, _plan_first.enrollments, _plan_first.at
     ) as r;
   else
-    v_first := coalesce(
-      _plan_first.starting_step, dripdrop._first_step(_plan_first.sequence_version_id)
-    );
-    if v_first is not null then
-      v_enrollments := _plan_first.enrollments;
-      v_steps := array_fill(v_first, array[cardinality(v_enrollments)]);
-    end if;
+    select _plan_first.enrollments, array_fill(s.id, array[cardinality(_plan_first.enrollments)])
+    into v_enrollments, v_steps
+    from dripdrop._first_step(_plan_first.sequence_version_id, _plan_first.starting_step) as s;
   end if;
   if v_enrollments is not null then
     perform dripdrop._plan_steps(v_enrollments, v_steps, _plan_first.at);
@@ -15295,63 +15332,11 @@ $$;
 comment on function dripdrop._plan_first(uuid, uuid[], uuid, timestamptz) is
   'Plans the first steps of new enrolments.';
 
--- Most sequences begin with one step that is the same for everybody and waits for nothing but time.
-create or replace function dripdrop._plain_entry(sequence_version_id uuid, starting_step uuid)
-returns table (
-  step_id uuid,
-  tenant_key text,
-  channel text,
-  timing jsonb,
-  config jsonb,
-  time_zone text,
-  address_form text,
-  recipient_key text
-)
-language sql
-stable
-begin atomic
-  select
-    s.id,
-    s.tenant_key,
-    s.channel,
-    s.timing,
-    s.config,
-    coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key)),
-    c.address_form,
-    coalesce(s.config ->> 'recipient_key', c.recipient_key)
-  from dripdrop.steps as s
-  join dripdrop.channels as c on c.channel = s.channel
-  join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
-  join dripdrop.sequences as q on q.id = v.sequence_id
-  where s.id = coalesce(
-      _plain_entry.starting_step, dripdrop._first_step(_plain_entry.sequence_version_id)
-    )
-    and s.timing ->> 'trigger_event' is null
-    and not exists (
-      select from dripdrop.steps as n
-      where n.sequence_version_id = _plain_entry.sequence_version_id
-        and n.recurring
-        and n.timing ->> 'type' = 'cron'
-        and n.active
-    )
-    and (
-      _plain_entry.starting_step is not null
-      or not exists (
-        select from dripdrop.step_transitions as t
-        where t.sequence_version_id = _plain_entry.sequence_version_id and t.from_step_id is null
-      )
-    );
-end;
-
-comment on function dripdrop._plain_entry(uuid, uuid) is
-  'The first step of every enrolment in a version, and whom it reaches by what; no row where '
-  'transitions, events or schedules have a say.';
-
 -- One person, by few scalar statements: starting up one that takes sets costs more than it does.
 -- What these do not do is left to _plan_first(), and what they would refuse to its caller.
 --
 -- locks   nothing new: the caller has made the enrolment
-create or replace function dripdrop._plan_plain_entry(
+create or replace function dripdrop._plan_plain_step(
   enrollment dripdrop.enrollments,
   starting_step uuid,
   at timestamptz
@@ -15361,34 +15346,33 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_entry record;
+  v_step record;
+  v_address text;
   v_due_at timestamptz;
 begin
-  select e.* into v_entry
-  from dripdrop._plain_entry(enrollment.sequence_version_id, starting_step) as e;
-  if not found or not dripdrop._is_address(
-    v_entry.address_form,
-    dripdrop._address(v_entry.address_form, enrollment.data ->> v_entry.recipient_key)
-  ) then
+  select s.* into v_step
+  from dripdrop._first_step(enrollment.sequence_version_id, starting_step) as s;
+  v_address := dripdrop._address(v_step.address_form, enrollment.data ->> v_step.recipient_key);
+  if v_step.plain is not true or not dripdrop._is_address(v_step.address_form, v_address) then
     return false;
   end if;
   v_due_at := dripdrop._next_time(
-    v_entry.timing,
-    dripdrop._time_zone(enrollment.data, v_entry.config, v_entry.time_zone),
+    v_step.timing,
+    dripdrop._time_zone(enrollment.data, v_step.config, v_step.time_zone),
     at,
-    v_entry.tenant_key
+    v_step.tenant_key
   );
   insert into dripdrop.step_executions (
     tenant_key, enrollment_id, step_id, channel, scheduled_for, due_at, inserted_at, updated_at
   )
   values (
-    v_entry.tenant_key, enrollment.id, v_entry.step_id, v_entry.channel, v_due_at, v_due_at, at, at
+    v_step.tenant_key, enrollment.id, v_step.id, v_step.channel, v_due_at, v_due_at, at, at
   );
   return true;
 end
 $$;
 
-comment on function dripdrop._plan_plain_entry(dripdrop.enrollments, uuid, timestamptz) is
+comment on function dripdrop._plan_plain_step(dripdrop.enrollments, uuid, timestamptz) is
   'Plans the first step of a new enrolment where that is the same for everybody; false, and '
   'nothing is planned, where it is not or the data holds no address for it.';
 
@@ -16537,7 +16521,7 @@ begin
   if v_entry.reentry = 'never' then
     perform dripdrop._check_not_ended(array[v_enrollment.id]);
   end if;
-  if not dripdrop._plan_plain_entry(v_enrollment, v_entry.first_step, v_now) then
+  if not dripdrop._plan_plain_step(v_enrollment, v_entry.first_step, v_now) then
     perform dripdrop._plan_first(
       v_entry.version_id, array[v_enrollment.id], v_entry.first_step, v_now
     );
@@ -29345,7 +29329,7 @@ as $$
         '_answer_with_errors',
         '_asked_of_limits',
         '_plan_first',
-        '_plan_plain_entry',
+        '_plan_plain_step',
         '_behind_circuits',
         '_breach',
         '_cancel_executions',

@@ -25,7 +25,7 @@ as $$
         '_answer_with_errors',
         '_asked_of_limits',
         '_plan_first',
-        '_plan_plain_entry',
+        '_plan_plain_step',
         '_behind_circuits',
         '_breach',
         '_cancel_executions',

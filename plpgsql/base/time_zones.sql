@@ -34,17 +34,20 @@ returns text
 language sql
 stable
 parallel safe
-return coalesce(
-  (
-    select s.time_zone
-    from dripdrop.tenant_settings as s
-    where (s.tenant_key = _default_time_zone.tenant_key or s.tenant_key is null)
-      and s.time_zone is not null
-    order by s.tenant_key nulls last
-    limit 1
-  ),
-  'UTC'
-);
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    (
+      select s.time_zone
+      from dripdrop.tenant_settings as s
+      where (s.tenant_key = _default_time_zone.tenant_key or s.tenant_key is null)
+        and s.time_zone is not null
+      order by s.tenant_key nulls last
+      limit 1
+    ),
+    'UTC'
+  )
+$$;
 
 comment on function dripdrop._default_time_zone(text) is
   'The zone of local times of a tenant where subscriber, step and sequence name none.';

@@ -64,7 +64,7 @@ begin
   if v_entry.reentry = 'never' then
     perform dripdrop._check_not_ended(array[v_enrollment.id]);
   end if;
-  if not dripdrop._plan_plain_entry(v_enrollment, v_entry.first_step, v_now) then
+  if not dripdrop._plan_plain_step(v_enrollment, v_entry.first_step, v_now) then
     perform dripdrop._plan_first(
       v_entry.version_id, array[v_enrollment.id], v_entry.first_step, v_now
     );
