@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 37d0ce65ce0838e2.
+-- Of the sources 306160f93f1ae565.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -553,6 +553,7 @@ as $expected$
 ["column", "faults.result", "jsonb"],
 ["column", "faults.sqlstate", "text not null"],
 ["column", "faults.stage", "text not null"],
+["column", "faults.together", "integer"],
 ["column", "faults.until", "timestamp with time zone not null"],
 ["column", "fields.choices", "text[]"],
 ["column", "fields.description", "text not null"],
@@ -1041,7 +1042,7 @@ as $expected$
 ["function", "_asked_of_limits(decisions dripdrop._decision[], limits dripdro", "bd58d0c9 7846ed5c8ef3f6b2"],
 ["function", "_assumed_answers(execution dripdrop.step_executions, assumed js", "db7cb573 61ecf846dcd960bb"],
 ["function", "_assumed_events(events jsonb, enrollment dripdrop.enrollments, ", "5c6addc9 2ae829ac0093b04a"],
-["function", "_attempt(callee text, at timestamp with time zone)", "00e4b039 cb45fb3f24ec6632"],
+["function", "_attempt(callee text, at timestamp with time zone)", "00e4b039 45f2511ffeab5673"],
 ["function", "_barring_enrollments(sequence_id uuid, reentry text, reentry_in", "502c69b2 84a6fe28139bcc48"],
 ["function", "_base_36(digit bigint)", "f0f4d8e7 c53b7ef127408551"],
 ["function", "_begin_schedules(enrollments uuid[], at timestamp with time zon", "66c3041a 74ffb78864d62b2b"],
@@ -1110,6 +1111,7 @@ as $expected$
 ["function", "_check_owners()", "445be54d 7adf613bb7b5eca1"],
 ["function", "_check_path(path jsonpath, field text)", "f3214008 e111c33db8ce5791"],
 ["function", "_check_places(places jsonb)", "9f7b7282 abc191e1dfe15785"],
+["function", "_check_queues()", "445be54d 61e0dc14e57160b8"],
 ["function", "_check_recipients(enrollments uuid[], subscribers jsonb)", "90643586 e63cb9373450c376"],
 ["function", "_check_replayable(execution dripdrop.step_executions, enrollmen", "034429f3 7485a7dccc4f1ee7"],
 ["function", "_check_rotation(rotation jsonb, field text)", "07786546 6b16ff6e1fab5681"],
@@ -1158,6 +1160,7 @@ as $expected$
 ["function", "_cron_field(expression text, place integer, field text)", "15db61c1 b061dd66e1bc1ea5"],
 ["function", "_cron_next(expression text, time_zone text, after timestamp wit", "5c1f2484 94a91b22d8571efc"],
 ["function", "_cron_part(part text, place integer)", "e75065cb 910737a0d43661b5"],
+["function", "_cut_off(state text)", "21a46c13 2cd101c5f1167d31"],
 ["function", "_daily_cap(adapter dripdrop.channel_adapters, day date, time_zo", "aafc5b01 c695c604edf42d53"],
 ["function", "_decide(executions uuid[], at timestamp with time zone, asked_b", "6cf41d6a 64b9158b59491c5a"],
 ["function", "_decide_and_carry_out(executions uuid[], at timestamp with time", "a8221681 ce3a93b99aa7f1b1"],
@@ -1211,6 +1214,7 @@ as $expected$
 ["function", "_flow(sequence_version_id uuid)", "92faa637 005c3c507e34eb43"],
 ["function", "_flow_problems(version dripdrop.sequence_versions)", "0917e22a 4734c0b7dc947117"],
 ["function", "_forecast_portion(enrollments uuid[], at timestamp with time zo", "66c2fef7 14e1c329cf466e52"],
+["function", "_forget_slow(executions uuid[])", "ec2e6574 f9fdf182ee52e9a2"],
 ["function", "_form_fault(type text, choices text[], minimum integer, value j", "f8919143 8b0437bcc5faa988"],
 ["function", "_free_at(counter dripdrop.counters, number integer, at timestam", "af12e49a dbab822cde2df3ee"],
 ["function", "_free_of_stops(executions uuid[])", "fa8fbcb7 3c28380c7bd6453c"],
@@ -1226,7 +1230,7 @@ as $expected$
 ["function", "_guard_active_version()", "683259fe 1779d6f7c01ff4b2"],
 ["function", "_guard_conditions()", "683259fe a277d2d26960e3b4"],
 ["function", "_guard_steps()", "683259fe 4f45cb0a2891f4dd"],
-["function", "_halved(callee text, executions uuid[], stage text, at timestam", "5272ac87 0f60231640a5656e"],
+["function", "_halved(callee text, executions uuid[], stage text, at timestam", "5272ac87 e931f943659f0a5c"],
 ["function", "_has_limits(step dripdrop.steps, adapter dripdrop.channel_adapt", "b2ebf713 7fb63ccf408d05f4"],
 ["function", "_has_long_list(data jsonb, hooks jsonb)", "9e7245e3 c6bd0e0821e70bf6"],
 ["function", "_has_one_server(hook dripdrop.http_hooks)", "aa5708f6 4079a37cba2c2473"],
@@ -1240,7 +1244,7 @@ as $expected$
 ["function", "_hook(tenant_key text, key text)", "6020c74d 5d91e29febf00c99"],
 ["function", "_hook_answer(answer jsonb, response_path text, response_type te", "3b084520 c157711d7609c11b"],
 ["function", "_hook_calls(rules_of uuid[], messages bigint[], executions uuid", "3052be55 e00457299e10a7e5"],
-["function", "_hook_calls_but_for_faults(rules_of uuid[], messages bigint[], ", "3052be55 520ccc49dcc848d7"],
+["function", "_hook_calls_but_for_faults(rules_of uuid[], messages bigint[], ", "3052be55 2899aa5e90517763"],
 ["function", "_hook_changes(sequence_id uuid, hooks jsonb)", "ff2d4d4d 8c54bc3fefd2516e"],
 ["function", "_hook_results(results jsonb)", "16c0d566 b9f89e4fed5c37e2"],
 ["function", "_hook_seal_name(sequence_key text, key text)", "8ebb2d66 2bbbb4a4f01dcac0"],
@@ -1261,6 +1265,7 @@ as $expected$
 ["function", "_interval(value text)", "543b4e3b 348756abd76d44c0"],
 ["function", "_into_the_day(execution_id uuid)", "2a279410 8717de15419ec87a"],
 ["function", "_is_address(form text, address text)", "1e49611c 1948ae833e92a557"],
+["function", "_is_cut_off()", "bf84d3d6 2035ae49343c321a"],
 ["function", "_is_holiday(calendar text, tenant_key text, day date)", "363de40e b0cdffb63984ba69"],
 ["function", "_is_near(value text)", "18bcace5 89b63bc8d859def4"],
 ["function", "_is_pattern(value text)", "18bcace5 4661172aae49d087"],
@@ -1270,6 +1275,7 @@ as $expected$
 ["function", "_is_time_zone(name text)", "9b953bb1 b119c8b958970228"],
 ["function", "_json_fault(document jsonb, field text, bytes integer)", "b5a03ec3 7291240a375cc652"],
 ["function", "_json_place(document jsonb, field text, path jsonpath)", "6a860437 d098ac7bab3cc0f9"],
+["function", "_keep_results(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 2785de3b97d39bb8"],
 ["function", "_kind_schemas(account text)", "3df182f4 2fb39bd166922d98"],
 ["function", "_kinds()", "8acd1e4b ac45ca4d8a72ab7c"],
 ["function", "_kinds_by_type()", "8acd1e4b d6e28c8e5938afe7"],
@@ -1294,15 +1300,18 @@ as $expected$
 ["function", "_look_back(at timestamp with time zone)", "57e58be7 cfcc41b1682a3106"],
 ["function", "_lose_leases(executions uuid[], at timestamp with time zone)", "f08c1186 760ae675aa662a9f"],
 ["function", "_lost_leases(at timestamp with time zone)", "aaf9cf5d 78ab51ffbb6afaec"],
+["function", "_lost_pointers()", "ff864dea 81ed1b48ba00e2c2"],
 ["function", "_make_due(executions uuid[], at timestamp with time zone, reaso", "2d5e141c 826ebc7f246f4ce3"],
 ["function", "_mark_lines(at timestamp with time zone)", "57e58be7 266b270e4222b07c"],
 ["function", "_matches(transition dripdrop.step_transitions, conditions dripd", "f1a8180a 23429af5b33c2fc0"],
 ["function", "_may_be_early(counter dripdrop.counters)", "48c23e2a 675586957101043d"],
+["function", "_mend(callee text, grace interval, at timestamp with time zone)", "279dcbe5 092206d8c9968a01"],
 ["function", "_message_facts(executions uuid[])", "63388dfc cbf51f57e2c60003"],
 ["function", "_message_sender(sender dripdrop._sender, senders dripdrop._send", "c3165796 3880f97fa3a468ef"],
 ["function", "_messages(count bigint)", "4a5e8dde aacb0065de6982d8"],
 ["function", "_met_exit_rule(rules dripdrop.conditions[], enrollment dripdrop", "06a0f30f 0fca0bb3ab23df57"],
 ["function", "_migrating(migration dripdrop._migration)", "f75aa7ce 075bb9a75970f944"],
+["function", "_most_together(executions uuid[])", "10856bf6 e8d893d5ea8453e5"],
 ["function", "_move_executions(migration dripdrop._migration, enrollments uui", "2ee76760 76891a918c6cea07"],
 ["function", "_multiplies(predicate text)", "e682a713 204ca1071cf6161f"],
 ["function", "_name_of_server(adapter_id uuid, http_hook_id uuid, host text)", "81c64c53 a73ebe1e4a766902"],
@@ -1315,16 +1324,18 @@ as $expected$
 ["function", "_next_window(time_window jsonb, time_zone text, tenant_key text", "74daadf8 ecc6c154d713125c"],
 ["function", "_normalized(channel text, recipient text)", "67ee3f0a f8d052df3953e22c"],
 ["function", "_note_answers(results dripdrop._hook_result[], at timestamp wit", "713ff92d cbc8ca0fde22dcee"],
-["function", "_note_fault(execution_id uuid, stage text, sqlstate text, messa", "6c5c2c17 b7ac4593efff146b"],
+["function", "_note_fault(execution_id uuid, stage text, sqlstate text, messa", "6c5c2c17 c466d3207ee9fdc1"],
 ["function", "_note_last_sends(results dripdrop._send_result[], at timestamp ", "8fe6ec1f 8a748ec4d5e13c37"],
 ["function", "_note_let_through(limits dripdrop._limit[], counters dripdrop.c", "8b8416cb aa75678c5fbc3e4a"],
-["function", "_note_signals(signals dripdrop._signal[], at timestamp with tim", "818df73a 41f870b6360c946d"],
+["function", "_note_signals(signals dripdrop._signal[], at timestamp with tim", "818df73a 62fdc60e7176e455"],
+["function", "_note_slow(executions uuid[], stage text, message text, at time", "278ec42b 5a131487698a7a22"],
 ["function", "_note_taken(decisions dripdrop._decision[], limits dripdrop._li", "255de360 3899f38ae6b86227"],
 ["function", "_note_while_open(circuit dripdrop.sender_states, probe_says tex", "dff466c3 c7d0fea52f09c488"],
 ["function", "_now()", "5cb02988 19d5efb8bde9877e"],
 ["function", "_number(value jsonb)", "8f24a4f8 58ad459455d8de8a"],
 ["function", "_open_circuit(adapter_id uuid, http_hook_id uuid, host text, fa", "81a5e8bb 3d123ac2e57404f0"],
 ["function", "_open_enrollment(sequence_id uuid, sequence text, subscriber_ty", "fbcb63d3 7b95903b06ef4789"],
+["function", "_open_executions(enrollments uuid[])", "0daacba5 1bac2c477cf08cd0"],
 ["function", "_open_sequence(tenant_key text, sequence text, starting_step te", "44220f7d 9b4788b17a559257"],
 ["function", "_open_transaction_problems(older_than interval)", "2709f2f8 ad68532ad02a9151"],
 ["function", "_opt_out_excludes_claims()", "683259fe 0bf690be097164ce"],
@@ -1335,7 +1346,8 @@ as $expected$
 ["function", "_parse_predicate(predicate text)", "22985651 a814253998d2c934"],
 ["function", "_parse_schedule(expression text, field text)", "5940a1b2 586e4a901ce62ee2"],
 ["function", "_parse_timing(expression text, field text)", "e7ed911b 180a22c2dab468ca"],
-["function", "_pass_fence(taken uuid[], lease interval, claim uuid, ahead int", "d036f159 62365b6098171080"],
+["function", "_pass_fence(executions uuid[], lease interval, claim uuid, ahea", "d5b8498b b85fe0f4016065d2"],
+["function", "_pass_fence_but_for_faults(taken uuid[], lease interval, claim ", "d036f159 1090fbffff58b9f2"],
 ["function", "_path_fault(path jsonpath)", "d5dec04b e3d47a076328b68f"],
 ["function", "_pattern(name text)", "0f3d449a 048ebfd215729abd"],
 ["function", "_pause_slot(pause dripdrop.sending_pauses)", "b25a2478 ce7422fc9ce81bb2"],
@@ -1349,7 +1361,7 @@ as $expected$
 ["function", "_plan_plain_step(enrollment dripdrop.enrollments, starting_step", "c8d50bf4 9f52f4476b209475"],
 ["function", "_plan_steps(enrollments uuid[], steps uuid[], at timestamp with", "2114d4b7 40bd96d83ce18db2"],
 ["function", "_planned_steps(steps uuid[])", "f482b690 9487d821cff324d6"],
-["function", "_planner_settings()", "13d9438a 1ede7f9bf487ef63"],
+["function", "_planner_settings()", "13d9438a 10865da2f801d313"],
 ["function", "_pointer(execution dripdrop.step_executions)", "ed01f850 a962646f4ff0d512"],
 ["function", "_pointer_execution(message jsonb)", "f19449ec fe68d4390bc18c26"],
 ["function", "_pointer_fence(message jsonb)", "6fce51ad 7b36c09bade63806"],
@@ -1360,7 +1372,7 @@ as $expected$
 ["function", "_punycode_bias(delta bigint, points integer, is_first boolean)", "539c1f81 b21638a0f129e520"],
 ["function", "_put_fields(kind text, list jsonb)", "75efe8f4 2710e35716675770"],
 ["function", "_put_http_hook(sequence dripdrop.sequences, canonical jsonb, au", "c3e5413f fed1f7f7512fbfa3"],
-["function", "_put_off_rules(enrollments uuid[], again_at timestamp with time", "c4333c99 09bddbd7a3ff1a86"],
+["function", "_put_off_rules(enrollments uuid[], again_at timestamp with time", "7018d538 496be731dc49c29a"],
 ["function", "_put_sequence(tenant_key text, canonical jsonb)", "cca1add2 ccfc14e3df5ebde3"],
 ["function", "_queue_groups(queue text)", "3eaac019 74c3f1671112c159"],
 ["function", "_queue_heads(queue text, senders text[], tenants text[], sizes ", "90bdae8f 0e297f51e92d5548"],
@@ -1380,8 +1392,8 @@ as $expected$
 ["function", "_record_batch(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 9892a098ad0685b4"],
 ["function", "_record_events(events dripdrop.events[], at timestamp with time", "d42dbb8f e9ed32bf0a1b7009"],
 ["function", "_record_hook_results(results dripdrop._hook_result[], at timest", "debec961 3367c2ebf6930949"],
-["function", "_record_late(at timestamp with time zone)", "3f0de343 c6a11c989fc2aaa5"],
-["function", "_record_or_keep(results dripdrop._send_result[], at timestamp w", "8fe6ec1f 83b9178fd77d3fb9"],
+["function", "_record_late(at timestamp with time zone)", "3f0de343 c3fddd73b75835a1"],
+["function", "_record_or_keep(results dripdrop._send_result[], at timestamp w", "6c6dac18 d605a646c68e0607"],
 ["function", "_record_renders(results dripdrop._render_result[], at timestamp", "a38fdd54 a371a413f2fb60bc"],
 ["function", "_redacted(value jsonb, depth integer)", "5823369a 00296a7105cdfd89"],
 ["function", "_refuse_condition_type(condition jsonb, type text, path text)", "f73a1587 17cd2123d2f9bc51"],
@@ -1391,10 +1403,11 @@ as $expected$
 ["function", "_refuse_subscriber(fault text, data jsonb, place bigint)", "93934c4a 32da9b6a6b75f2bc"],
 ["function", "_refuse_suppression(fault text, suppression jsonb, place bigint", "89e3bbcd 1cdc104f7f8c9121"],
 ["function", "_render_ahead(executions uuid[], at timestamp with time zone)", "f3e37692 9741207b3d4b053c"],
-["function", "_renders(messages bigint[], executions uuid[], fences integer[]", "2510f05d ff77aeaaacb6a9f6"],
+["function", "_renders(messages bigint[], executions uuid[], fences integer[]", "2510f05d 5671611c91e5f70c"],
+["function", "_renders_but_for_faults(messages bigint[], executions uuid[], f", "2510f05d 5fd93ecfebdab8fa"],
 ["function", "_reopen_execution(execution_id uuid, at timestamp with time zon", "edd31b57 accc06e544ca2b5f"],
 ["function", "_replaced(ring timestamp with time zone[], gone timestamp with ", "3427c0c9 996f88798cb44d30"],
-["function", "_repoint()", "2dba2454 583165144c4cac02"],
+["function", "_repoint(executions uuid[], at timestamp with time zone)", "f08c1186 6611d4fa390d0a9d"],
 ["function", "_reschedule(moves dripdrop._new_time[], at timestamp with time ", "86773dc2 bcd943751a67ee3c"],
 ["function", "_resend(executions uuid[], at timestamp with time zone)", "f08c1186 e3dbd40225193dea"],
 ["function", "_resolve(executions uuid[], state text, reason text, at timesta", "529bb90a 367080b87bc9be40"],
@@ -1457,7 +1470,7 @@ as $expected$
 ["function", "_take_due(batch_size integer, latest boolean, taken uuid[], at ", "929900e0 5332295345b63277"],
 ["function", "_take_in_line(batch_size integer, at timestamp with time zone)", "af8c4239 0960e093fee415fb"],
 ["function", "_take_pointers(queue text, places jsonb, answered uuid[], batch", "dc324327 7cca53d5bbd3a830"],
-["function", "_take_rules_to_ask(full_hooks uuid[], batch_size integer, again", "2f761a67 7132ee58bf18434d"],
+["function", "_take_rules_to_ask(full_hooks uuid[], batch_size integer, again", "2f761a67 2043144dcb2ad036"],
 ["function", "_take_unknown(grace interval, resend boolean, at timestamp with", "3428053e c10afe2daa0d238c"],
 ["function", "_template_by_channel()", "a1bebb54 1cf2e8cb79a5251b"],
 ["function", "_template_names(template jsonb, key text)", "77cd6a61 a2b3c78fac8b08a4"],
@@ -1466,7 +1479,7 @@ as $expected$
 ["function", "_tenant_slot(tenant_key text)", "09fcfeef d0a8da517fa8c12f"],
 ["function", "_text_fault(type text, pattern text, value text)", "e3683746 dce264e7b7559f17"],
 ["function", "_thresholds(tenant_key text, config jsonb)", "c1605ca3 643304ee44a20245"],
-["function", "_tick(due uuid[], at timestamp with time zone)", "7b8fecff 5cd18f048875db47"],
+["function", "_tick(due uuid[], at timestamp with time zone)", "7b8fecff 5eb9c62c970a809d"],
 ["function", "_time_window_fault(time_window jsonb)", "66971016 171c5e20594a00d8"],
 ["function", "_time_zone(data jsonb, config jsonb, sequence_time_zone text)", "8bd38e1d 91e07f4c4bcea2b3"],
 ["function", "_time_zone_of(enrollment dripdrop.enrollments, step_config json", "3106a91a 50f0c9c83e4296e6"],
@@ -1516,7 +1529,7 @@ as $expected$
 ["function", "_wake_by_rival(enrollments uuid[], at timestamp with time zone)", "66c3041a 2d688939ef401b38"],
 ["function", "_wake_by_rules(enrollments uuid[], at timestamp with time zone)", "66c3041a 5443dddb56191bed"],
 ["function", "_wake_by_sender()", "683259fe 312abb43a1012f3c"],
-["function", "_wake_held(at timestamp with time zone, waits_for text[], every", "192e61ca 58a37d75fd625c12"],
+["function", "_wake_held(at timestamp with time zone, waits_for text[], every", "192e61ca ac88f5975362f332"],
 ["function", "_wake_missed(at timestamp with time zone)", "57e58be7 eaffd2ccff510d19"],
 ["function", "_warn_of_foreign_messages(queue text, count bigint)", "f9ebc21f 91e3ff3e3c92f1e8"],
 ["function", "_warn_of_server(adapter_id uuid, http_hook_id uuid, host text, ", "5624473a eef78b73d64f0b8a"],
@@ -1527,6 +1540,7 @@ as $expected$
 ["function", "_words()", "6f025362 c389c25be735a684"],
 ["function", "_worst_suppressions(suppressions dripdrop._suppression[])", "5477038e 5a36ef25c5afb9d2"],
 ["function", "_would_admit(decision dripdrop._decision, at timestamp with tim", "26944b87 71e86a71f3ae48bb"],
+["function", "_would_go_on(executions uuid[], waits_for text[], at timestamp ", "9f1f7d4b 06dbc5f11ffa0d4d"],
 ["function", "_write_results(results dripdrop._send_result[], at timestamp wi", "5fb03f6d 45cc8c8fb837a406"],
 ["function", "_write_suppressions(suppressions dripdrop._suppression[], at ti", "4e294228 3f27a75190a7c1c5"],
 ["function", "_written_rates(steps uuid[], adapters uuid[])", "225bb5c3 fa2b0f6f92267b26"],
@@ -1535,13 +1549,13 @@ as $expected$
 ["function", "call_hook(execution_id uuid, key text, enrollment_id uuid)", "2cae744b 9d4e9522d4df6bcb"],
 ["function", "channels()", "d0834aeb 426e7198b5e82953"],
 ["function", "check_schema()", "cfa2d2c7 bf109fadea27d208"],
-["function", "check_thresholds()", "b1480973 90504f6d121ae6f7"],
-["function", "claim_hooks(batch_size integer, visibility interval, busy jsonb", "62c00ee9 809c27d676a654a0"],
-["function", "claim_renders(batch_size integer, visibility interval)", "06cd0bde ab25da4871633908"],
-["function", "claim_sends(channel text, batch_size integer, lease interval, p", "45272bab eb0635bfa1264cae"],
+["function", "check_thresholds()", "b1480973 0b30f45e1a8e13bc"],
+["function", "claim_hooks(batch_size integer, visibility interval, busy jsonb", "62c00ee9 3d765349e02d155f"],
+["function", "claim_renders(batch_size integer, visibility interval)", "06cd0bde 650b233f80d5366d"],
+["function", "claim_sends(channel text, batch_size integer, lease interval, p", "45272bab dbdbf1e93e69b1b7"],
 ["function", "complete_hooks(results jsonb)", "c93d9740 abda59c4daa9c5cb"],
 ["function", "complete_renders(results jsonb)", "c93d9740 380e6a538de3c954"],
-["function", "complete_sends(results jsonb)", "c93d9740 94e9bc0318f8604e"],
+["function", "complete_sends(results jsonb)", "c93d9740 1d582c920d114fa1"],
 ["function", "create_channel_adapter(tenant_key text, name text, channel text", "8b7d3d88 aa83cf3a146bd273"],
 ["function", "create_condition(tenant_key text, condition jsonb, step_id uuid", "bf68a2c5 82dbc64935fe114f"],
 ["function", "create_exit_rule(tenant_key text, sequence_id uuid, outcome tex", "d3493da2 8eaa4d6a66d94a4c"],
@@ -1599,7 +1613,7 @@ as $expected$
 ["function", "plan(tenant_key text, definition jsonb)", "b8e17ec8 8c5bd2ae0f0ba202"],
 ["function", "provider_settings()", "9be66ee6 c0d73ddf27a9a983"],
 ["function", "providers()", "cea24a5c 573206f425095ff3"],
-["function", "reconcile(unknown_grace interval)", "7efbb071 8a9550fb3498d349"],
+["function", "reconcile(unknown_grace interval)", "7efbb071 afac464183a9b04f"],
 ["function", "record_hook_test(tenant_key text, http_hook_id uuid, result jso", "1dda06ef 81f208d8a37dcfdd"],
 ["function", "register_channel(channel text, template jsonb, address_form tex", "b846a1ea bddb9e9351bd5ead"],
 ["function", "register_provider(channel text, provider text, settings jsonb, ", "ad8e4da4 e624dd83f78a09ee"],
@@ -1628,7 +1642,7 @@ as $expected$
 ["function", "suppress(tenant_key text, channel text, recipient text, reason ", "1c6a730d cdf34bda45d11421"],
 ["function", "suppress_many(tenant_key text, suppressions jsonb)", "de1f5523 799c4536a55ccb9d"],
 ["function", "template_variables(tenant_key text, sequence text)", "e026fcdf 81e8ceb7b26f3fd6"],
-["function", "tick(batch_size integer)", "51ca3c06 564a16b02507fb67"],
+["function", "tick(batch_size integer)", "51ca3c06 99662f3078e8517d"],
 ["function", "track_event(tenant_key text, event_key text, event_data jsonb, ", "492015d6 af0842f463c14531"],
 ["function", "track_events(tenant_key text, events jsonb)", "e27214ce bf8557e317eede03"],
 ["function", "unenroll(tenant_key text, enrollment_id uuid, reason text)", "95611d06 e8e0277fb35dbfce"],
@@ -1792,7 +1806,7 @@ as $expected$
 ["grant", "dripdrop_reader on dripdrop.enrollments", "select (adapter_id, alone, ask_at, cancelled_at, completed_at, data, effective_mode, entry_key, exit_reason, failed_execution_id, id, inserted_at, metadata, paused_at, sequence_id, sequence_version_id, started_at, state, subscriber_id, subscriber_type, tenant_key, updated_at)"],
 ["grant", "dripdrop_reader on dripdrop.errors()", "execute"],
 ["grant", "dripdrop_reader on dripdrop.events", "select (enrollment_id, event_data, event_id, event_key, event_type, id, inserted_at, occurred_at, subscriber_id, subscriber_type, tenant_key)"],
-["grant", "dripdrop_reader on dripdrop.faults", "select (at, attempts, execution_id, first_at, message, result, sqlstate, stage, until)"],
+["grant", "dripdrop_reader on dripdrop.faults", "select (at, attempts, execution_id, first_at, message, result, sqlstate, stage, together, until)"],
 ["grant", "dripdrop_reader on dripdrop.fields", "select (choices, description, destination, errcode, field, hint, holds, kind, maximum, minimum, nullable, pattern, place, preset, required, secret, since, type)"],
 ["grant", "dripdrop_reader on dripdrop.fields()", "execute"],
 ["grant", "dripdrop_reader on dripdrop.frequency_caps", "select (channel, id, inserted_at, key, kind, max_messages, per, tenant_key, topic, updated_at)"],
@@ -3281,9 +3295,10 @@ delete from dripdrop.fields where since is not null;
 -- plpgsql/base/halve.sql
 
 -- Calls one of our functions (uuid[], timestamptz) for a batch, and where that raises for its
--- halves: the row at fault is left out for a while, the others go on.
+-- halves: the row at fault is left out for a while, the others go on. What is left when a
+-- statement is cut off is for the next one.
 --
--- raises  ZD120, 40001, 40P01: no row's fault
+-- raises  ZD120 a queue does not exist
 create or replace function dripdrop._halved(
   callee text,
   executions uuid[],
@@ -3296,30 +3311,127 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_half int := cardinality(executions) / 2;
+  v_most int := dripdrop._most_together(executions);
 begin
-  if cardinality(executions) = 0 then
+  if cardinality(executions) = 0 or dripdrop._is_cut_off() then
     return 0;
-  end if;
-  execute format('select dripdrop.%I($1, $2)', callee) using executions, at;
-  return cardinality(executions);
-exception
-  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
-    raise;
-  when others or assert_failure then
-    if v_half = 0 then
-      perform dripdrop._note_fault(executions[1], stage, sqlstate, sqlerrm, at);
-      return 0;
-    end if;
+  elsif cardinality(executions) > v_most then
     return dripdrop._halved(callee, executions[:v_half], stage, at)
       + dripdrop._halved(callee, executions[v_half + 1:], stage, at);
+  end if;
+  begin
+    execute format('select dripdrop.%I($1, $2)', callee) using executions, at;
+    perform dripdrop._forget_slow(executions) where v_most is not null;
+    return cardinality(executions);
+  exception
+    when query_canceled then
+      perform dripdrop._note_slow(executions, stage, sqlerrm, at);
+      return 0;
+    when others or assert_failure then
+      if v_half = 0 then
+        perform dripdrop._note_fault(executions[1], stage, sqlstate, sqlerrm, at);
+        return 0;
+      end if;
+      return dripdrop._halved(callee, executions[:v_half], stage, at)
+        + dripdrop._halved(callee, executions[v_half + 1:], stage, at);
+  end;
 end
 $$;
 
 comment on function dripdrop._halved(text, uuid[], text, timestamptz) is
   'Does something to executions, but for those to which it cannot be done; returns to how many.';
 
+-- A statement is cut off once: what it begins afterwards has no time limit any more. So it begins
+-- nothing more; the next call of a stage begins anew.
+create or replace function dripdrop._cut_off(state text default 'on')
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select set_config('dripdrop.cut_off', state, true)
+$$;
+
+comment on function dripdrop._cut_off(text) is
+  'Notes that the statement was cut off, by its statement_timeout or by somebody: on; or that one '
+  'begins: off.';
+
+create or replace function dripdrop._is_cut_off()
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(current_setting('dripdrop.cut_off', true) = 'on', false)
+$$;
+
+comment on function dripdrop._is_cut_off() is
+  'Whether the statement is to begin nothing more, because it was cut off.';
+
+create or replace function dripdrop._most_together(executions uuid[])
+returns int
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select min(f.together) from dripdrop.faults as f where f.execution_id = any (executions)
+$$;
+
+comment on function dripdrop._most_together(uuid[]) is
+  'How many of these may be dealt with at once; null when all.';
+
+-- A statement that is cut off cannot try the halves of its batch: there would be no limit to them.
+-- The next ones deal with an eighth of it at a time, until only the row at fault is left.
+create or replace function dripdrop._note_slow(
+  executions uuid[],
+  stage text,
+  message text,
+  at timestamptz,
+  results jsonb[] default null
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._cut_off();
+  if cardinality(executions) = 1 then
+    perform dripdrop._note_fault(executions[1], stage, '57014', message, at, results[1]);
+  end if;
+  insert into dripdrop.faults as f (
+    execution_id, stage, sqlstate, message, attempts, result, first_at, at, until, together
+  )
+  select distinct on (u.id)
+    u.id, _note_slow.stage, '57014', left(_note_slow.message, 500), 0, u.result, _note_slow.at,
+    _note_slow.at, _note_slow.at, (cardinality(executions) + 7) / 8
+  from unnest(executions, results) as u (id, result)
+  where u.id is not null
+  order by u.id
+  on conflict on constraint faults_pkey do update
+  set together = excluded.together,
+      result = coalesce(excluded.result, f.result);
+end
+$$;
+
+comment on function dripdrop._note_slow(uuid[], text, text, timestamptz, jsonb[]) is
+  'Has fewer rows dealt with at once, of those on whom a statement was cut off; leaves out one '
+  'alone for a while.';
+
+create or replace function dripdrop._forget_slow(executions uuid[])
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  delete from dripdrop.faults as f
+  where f.execution_id = any (executions) and f.together is not null and f.result is null
+$$;
+
+comment on function dripdrop._forget_slow(uuid[]) is
+  'Lets rows be dealt with together again.';
+
 -- The pause grows with each failure, from a minute to an hour; what was only locked is looked at
 -- again in a second. The warning goes to the client's log, once per row until it gets through.
+--
+-- raises  ZD120 the fault is that a queue does not exist, which is no row's
 create or replace function dripdrop._note_fault(
   execution_id uuid,
   stage text,
@@ -3336,6 +3448,9 @@ declare
   v_locked boolean := _note_fault.sqlstate = '55P03';
   v_attempts int;
 begin
+  if _note_fault.sqlstate = 'ZD120' then
+    perform dripdrop._check_queues();
+  end if;
   insert into dripdrop.faults as f (
     execution_id, stage, sqlstate, message, result, first_at, at, until
   )
@@ -3875,6 +3990,47 @@ $$;
 comment on function dripdrop._get_version(text, uuid) is 'A version of the tenant, or ZD103.';
 
 -- plpgsql/base/queues.sql
+
+-- The queues, and which state each one's pointers are for. What waits for its hooks comes due
+-- again by itself: its pointers need not be found.
+create or replace function dripdrop._queues()
+returns table (queue text, for_state text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select 'dripdrop_hooks', null
+  union all
+  select 'dripdrop_render', 'queued'
+  union all
+  select distinct 'dripdrop_send_' || p.channel, 'rendered'
+  from dripdrop.providers as p
+$$;
+
+comment on function dripdrop._queues() is 'The names of the queues.';
+
+-- raises  ZD120
+create or replace function dripdrop._check_queues()
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_missing text := (
+    select min(q.queue)
+    from dripdrop._queues() as q
+    where to_regclass(format('pgmq.%I', 'q_' || q.queue)) is null
+  );
+begin
+  if v_missing is not null then
+    raise exception 'queue "%" does not exist', v_missing using
+      errcode = 'ZD120', hint = 'select * from dripdrop.start() creates the queues.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_queues() is 'Raises ZD120 when a queue is missing.';
 
 -- Pointers into a queue: {"execution": id, "fence": n}. A pointer whose fence is not the row's is
 -- worthless and is thrown away by whoever reads it, so a queue may hold too many pointers, and
@@ -9377,8 +9533,6 @@ begin
         set faults = c.faults + excluded.faults;
       end if;
     exception
-      when sqlstate '40001' or sqlstate '40P01' then
-        raise;
       when others or assert_failure then
         raise warning 'the circuit of % could not be written: %',
           dripdrop._name_of_server(v_asked.adapter_id, v_asked.http_hook_id, v_asked.host),
@@ -9747,24 +9901,6 @@ $$;
 
 comment on function dripdrop._check_channel(text) is
   'Raises ZD202 for a channel no provider serves.';
-
--- The queues, and which state each one's pointers are for. What waits for its hooks comes due
--- again by itself: its pointers need not be found.
-create or replace function dripdrop._queues()
-returns table (queue text, for_state text)
-language sql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select 'dripdrop_hooks', null
-  union all
-  select 'dripdrop_render', 'queued'
-  union all
-  select distinct 'dripdrop_send_' || p.channel, 'rendered'
-  from dripdrop.providers as p
-$$;
-
-comment on function dripdrop._queues() is 'The names of the queues.';
 
 -- plpgsql/senders/reply_codes.sql
 
@@ -11116,8 +11252,6 @@ begin
         v_adapter, v_breach.until, v_breach.reason, v_breach.detail, v_now
       );
     exception
-      when sqlstate '40001' or sqlstate '40P01' then
-        raise;
       when others or assert_failure then
         raise warning 'sender "%" cannot be let rest: %', v_adapter.name, left(sqlerrm, 200) using
           errcode = sqlstate, hint = 'It is tried again by the next check; the others rest.';
@@ -22718,7 +22852,7 @@ comment on function dripdrop._hook_calls(
 -- A row that cannot be dealt with is found by halving and left out for a while. Messages behind it
 -- stay in the queue for the next claim; enrolments have a place each and go on.
 --
--- raises  ZD120, 40001, 40P01: no row's fault
+-- raises  ZD120 a queue does not exist
 create or replace function dripdrop._hook_calls_but_for_faults(
   rules_of uuid[],
   messages bigint[],
@@ -22737,42 +22871,50 @@ as $$
 declare
   v_rules int := cardinality(rules_of);
   v_half int := greatest(v_rules, cardinality(messages)) / 2;
+  v_asking uuid[] := executions || dripdrop._open_executions(rules_of);
+  v_most int := dripdrop._most_together(v_asking);
+  v_calls dripdrop._hook_call[];
 begin
-  if v_rules = 0 and cardinality(messages) = 0 then
-    return array[]::dripdrop._hook_call[];
+  if v_rules = 0 and cardinality(messages) = 0 or dripdrop._is_cut_off() then
+    return '{}';
+  elsif v_rules + cardinality(messages) <= v_most or v_most is null then
+    begin
+      v_calls := dripdrop._hook_calls(
+        rules_of, messages, executions, fences, busy, functions, visibility, at
+      );
+      perform dripdrop._forget_slow(v_asking) where v_most is not null;
+      return v_calls;
+    exception
+      when others or query_canceled or assert_failure then
+        perform dripdrop._cut_off() where sqlstate = '57014';
+        if v_rules + cardinality(messages) = 1 then
+          perform dripdrop._note_fault(a.id, 'hooks', sqlstate, sqlerrm, at)
+          from unnest(v_asking) as a (id);
+          perform pgmq.delete('dripdrop_hooks', messages);
+          return '{}';
+        elsif sqlstate = '57014' then
+          perform dripdrop._note_slow(v_asking, 'hooks', sqlerrm, at);
+          return '{}';
+        end if;
+    end;
   end if;
-  return dripdrop._hook_calls(
-    rules_of, messages, executions, fences, busy, functions, visibility, at
+
+  if v_rules > 0 and cardinality(messages) > 0 then
+    return dripdrop._hook_calls_but_for_faults(
+      rules_of, '{}', '{}', '{}', busy, functions, visibility, at
+    ) || dripdrop._hook_calls_but_for_faults(
+      '{}', messages, executions, fences, busy, greatest(functions - v_rules, 0), visibility, at
+    );
+  elsif v_rules > 0 then
+    return dripdrop._hook_calls_but_for_faults(
+      rules_of[:v_half], '{}', '{}', '{}', busy, functions, visibility, at
+    ) || dripdrop._hook_calls_but_for_faults(
+      rules_of[v_half + 1:], '{}', '{}', '{}', busy, functions, visibility, at
+    );
+  end if;
+  return dripdrop._hook_calls_but_for_faults(
+    '{}', messages[:v_half], executions[:v_half], fences[:v_half], busy, functions, visibility, at
   );
-exception
-  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
-    raise;
-  when others or assert_failure then
-    if v_rules > 0 and cardinality(messages) > 0 then
-      return dripdrop._hook_calls_but_for_faults(
-        rules_of, '{}', '{}', '{}', busy, functions, visibility, at
-      ) || dripdrop._hook_calls_but_for_faults(
-        '{}', messages, executions, fences, busy, greatest(functions - v_rules, 0), visibility, at
-      );
-    elsif v_half > 0 and v_rules > 0 then
-      return dripdrop._hook_calls_but_for_faults(
-        rules_of[:v_half], '{}', '{}', '{}', busy, functions, visibility, at
-      ) || dripdrop._hook_calls_but_for_faults(
-        rules_of[v_half + 1:], '{}', '{}', '{}', busy, functions, visibility, at
-      );
-    elsif v_half > 0 then
-      return dripdrop._hook_calls_but_for_faults(
-        '{}', messages[:v_half], executions[:v_half], fences[:v_half], busy, functions, visibility,
-        at
-      );
-    elsif v_rules > 0 then
-      raise warning 'the rules of enrolment "%" are not asked: %', rules_of[1], left(sqlerrm, 200)
-      using errcode = sqlstate, hint = 'They are asked again when the claim has run out.';
-    else
-      perform dripdrop._note_fault(executions[1], 'hooks', sqlstate, sqlerrm, at);
-      perform pgmq.delete('dripdrop_hooks', messages);
-    end if;
-    return array[]::dripdrop._hook_call[];
 end
 $$;
 
@@ -22819,6 +22961,7 @@ declare
   v_executions uuid[];
   v_fences int[];
 begin
+  perform dripdrop._cut_off('off');
   perform dripdrop._check_interval(visibility, 'visibility', interval '0');
   perform dripdrop._check_driver();
   perform dripdrop._check_batch_size(batch_size);
@@ -22890,6 +23033,7 @@ declare
   v_executions uuid[];
   v_fences int[];
 begin
+  perform dripdrop._cut_off('off');
   perform dripdrop._check_interval(visibility, 'visibility', interval '0');
   perform dripdrop._check_driver();
   perform dripdrop._check_batch_size(batch_size);
@@ -22931,7 +23075,10 @@ begin
   );
   if v_messages is not null then
     return query
-    select r.* from unnest(dripdrop._renders(v_messages, v_executions, v_fences, v_now)) as r;
+    select r.*
+    from unnest(
+      dripdrop._renders_but_for_faults(v_messages, v_executions, v_fences, v_now)
+    ) as r;
   end if;
 end
 $$;
@@ -22966,6 +23113,62 @@ comment on function dripdrop._pointer_fence(jsonb) is
 --
 -- locks   of what fails for want of a value, enrolments and their executions, skipping what is
 --         locked
+create or replace function dripdrop._renders_but_for_faults(
+  messages bigint[],
+  executions uuid[],
+  fences int[],
+  at timestamptz
+)
+returns dripdrop._render_claim[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
+as $$
+declare
+  v_half int := cardinality(messages) / 2;
+  v_most int := dripdrop._most_together(executions);
+  v_claims dripdrop._render_claim[] := '{}';
+begin
+  if dripdrop._is_cut_off() then
+    perform from pgmq.set_vt('dripdrop_render', messages, 0);
+    return v_claims;
+  elsif cardinality(messages) > v_most then
+    return dripdrop._renders_but_for_faults(
+        messages[:v_half], executions[:v_half], fences[:v_half], at
+      )
+      || dripdrop._renders_but_for_faults(
+        messages[v_half + 1:], executions[v_half + 1:], fences[v_half + 1:], at
+      );
+  end if;
+  begin
+    v_claims := dripdrop._renders(messages, executions, fences, at);
+    perform dripdrop._forget_slow(executions) where v_most is not null;
+    return v_claims;
+  exception
+    when query_canceled then
+      perform dripdrop._note_slow(executions, 'render', sqlerrm, at);
+      perform from pgmq.set_vt('dripdrop_render', messages, 0);
+      return '{}';
+    when others or assert_failure then
+      if v_half = 0 then
+        perform dripdrop._note_fault(executions[1], 'render', sqlstate, sqlerrm, at);
+        return '{}';
+      end if;
+      return dripdrop._renders_but_for_faults(
+          messages[:v_half], executions[:v_half], fences[:v_half], at
+        )
+        || dripdrop._renders_but_for_faults(
+          messages[v_half + 1:], executions[v_half + 1:], fences[v_half + 1:], at
+        );
+  end;
+end
+$$;
+
+comment on function dripdrop._renders_but_for_faults(bigint[], uuid[], int[], timestamptz) is
+  'What a renderer needs of queued messages, but for those that raise.';
+
+-- locks   of what fails for want of a value, enrolments and their executions, skipping what is
+--         locked
 create or replace function dripdrop._renders(
   messages bigint[],
   executions uuid[],
@@ -22977,7 +23180,6 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_half int := cardinality(messages) / 2;
   v_failures dripdrop._render_result[];
   v_links jsonb;
 begin
@@ -23027,23 +23229,11 @@ begin
     join dripdrop.sequences as q on q.id = e.sequence_id
     where x.id <> all (array(select f.execution from unnest(v_failures) as f))
   );
-exception
-  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
-    raise;
-  when others or assert_failure then
-    if v_half = 0 then
-      perform dripdrop._note_fault(executions[1], 'render', sqlstate, sqlerrm, at);
-      return array[]::dripdrop._render_claim[];
-    end if;
-    return dripdrop._renders(messages[:v_half], executions[:v_half], fences[:v_half], at)
-      || dripdrop._renders(
-        messages[v_half + 1:], executions[v_half + 1:], fences[v_half + 1:], at
-      );
 end
 $$;
 
 comment on function dripdrop._renders(bigint[], uuid[], int[], timestamptz) is
-  'What a renderer needs of queued messages.';
+  'What a renderer needs of queued messages; what cannot be rendered for want of a value fails.';
 
 -- A claim waits for nobody: what somebody has locked fails when its claim has run out.
 --
@@ -24474,58 +24664,93 @@ begin
     from dripdrop.enrollments as e
     where e.ask_at <= _take_rules_to_ask.at
       and e.sequence_id <> all (coalesce(v_without_a_place, '{}'))
+      and not exists (
+        select from dripdrop.step_executions as x
+        join dripdrop.faults as f on f.execution_id = x.id
+        where x.enrollment_id = e.id and x.ended_at is null and f.until > _take_rules_to_ask.at
+      )
     order by e.ask_at
     limit _take_rules_to_ask.batch_size
     for no key update skip locked
   );
-  return dripdrop._put_off_rules(v_taken, again_at);
+  return dripdrop._put_off_rules(v_taken, again_at, at);
 end
 $$;
 
 comment on function dripdrop._take_rules_to_ask(uuid[], int, timestamptz, timestamptz) is
   'Enrolments whose goals and exit rules are to be asked now.';
 
+-- A fault of an enrolment is one of its messages: explain() shows it there.
+create or replace function dripdrop._open_executions(enrollments uuid[])
+returns uuid[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select x.id
+    from dripdrop.step_executions as x
+    where x.enrollment_id = any (enrollments) and x.ended_at is null
+  )
+$$;
+
+comment on function dripdrop._open_executions(uuid[]) is
+  'The executions of enrolments that are not over.';
+
 -- One enrolment that cannot be written keeps no other from being asked.
 --
 -- locks   nothing new: the caller holds the enrolments
-create or replace function dripdrop._put_off_rules(enrollments uuid[], again_at timestamptz)
+create or replace function dripdrop._put_off_rules(
+  enrollments uuid[],
+  again_at timestamptz,
+  at timestamptz
+)
 returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_half int := cardinality(enrollments) / 2;
+  v_open uuid[] := dripdrop._open_executions(enrollments);
+  v_most int := dripdrop._most_together(v_open);
 begin
-  if cardinality(enrollments) = 0 then
-    return enrollments;
+  if cardinality(enrollments) = 0 or dripdrop._is_cut_off() then
+    return '{}';
+  elsif cardinality(enrollments) > v_most then
+    -- The others keep their time: a statement that is cut off asks nobody.
+    return dripdrop._put_off_rules(enrollments[:v_most], again_at, at);
   end if;
-  update dripdrop.enrollments as e
-  set ask_at = case
-        when exists (
-          select from dripdrop.sequences as q
-          cross join lateral dripdrop._rule_functions(q)
-          where q.id = e.sequence_id
-        )
-        then again_at
-      end
-  where e.id = any (enrollments);
-  return enrollments;
-exception
-  when sqlstate '40001' or sqlstate '40P01' then
-    raise;
-  when others or assert_failure then
-    if v_half = 0 then
-      raise warning 'the rules of enrolment "%" are not asked: %', enrollments[1],
-      left(sqlerrm, 200) using
-        errcode = sqlstate, hint = 'They are asked again by the next claim.';
-      return array[]::uuid[];
-    end if;
-    return dripdrop._put_off_rules(enrollments[:v_half], again_at)
-      || dripdrop._put_off_rules(enrollments[v_half + 1:], again_at);
+  begin
+    update dripdrop.enrollments as e
+    set ask_at = case
+          when exists (
+            select from dripdrop.sequences as q
+            cross join lateral dripdrop._rule_functions(q)
+            where q.id = e.sequence_id
+          )
+          then again_at
+        end
+    where e.id = any (enrollments);
+    perform dripdrop._forget_slow(v_open) where v_most is not null;
+    return enrollments;
+  exception
+    when others or query_canceled or assert_failure then
+      perform dripdrop._cut_off() where sqlstate = '57014';
+      if v_half = 0 then
+        perform dripdrop._note_fault(o.id, 'hooks', sqlstate, sqlerrm, at)
+        from unnest(v_open) as o (id);
+        return '{}';
+      elsif sqlstate = '57014' then
+        perform dripdrop._note_slow(v_open, 'hooks', sqlerrm, at);
+        return '{}';
+      end if;
+      return dripdrop._put_off_rules(enrollments[:v_half], again_at, at)
+        || dripdrop._put_off_rules(enrollments[v_half + 1:], again_at, at);
+  end;
 end
 $$;
 
-comment on function dripdrop._put_off_rules(uuid[], timestamptz) is
+comment on function dripdrop._put_off_rules(uuid[], timestamptz, timestamptz) is
   'Says when enrolments are asked again if nobody answers; returns those that are asked now.';
 
 -- What is to be called: first for those whose rules are to be asked, then for executions.
@@ -24977,24 +25202,60 @@ as $$
 declare
   v_now timestamptz := dripdrop._now();
 begin
+  perform dripdrop._cut_off('off');
   perform dripdrop._check_interval(unknown_grace, 'unknown_grace', interval '0');
   perform dripdrop._record_and_wake(v_now);
   perform dripdrop._look_back(v_now);
-  leases_lost := dripdrop._halved('_lose_leases', dripdrop._lost_leases(v_now), 'reconcile', v_now);
-  presumed_sent := dripdrop._halved(
-    '_presume_sent', dripdrop._take_unknown(unknown_grace, false, v_now), 'reconcile', v_now
-  );
-  resent := dripdrop._halved(
-    '_resend', dripdrop._take_unknown(unknown_grace, true, v_now), 'reconcile', v_now
-  );
+  leases_lost := dripdrop._mend('_lose_leases', unknown_grace, v_now);
+  presumed_sent := dripdrop._mend('_presume_sent', unknown_grace, v_now);
+  resent := dripdrop._mend('_resend', unknown_grace, v_now);
   perform dripdrop._attempt('_prune', v_now);
-  repointed := dripdrop._repoint();
+  repointed := dripdrop._mend('_repoint', unknown_grace, v_now);
   return next;
 end
 $$;
 
 comment on function dripdrop.reconcile(interval) is
   'Mends what a crash or a lost queue left behind; returns how much of each it found.';
+
+-- Nothing that goes wrong in one part keeps reconcile() from the others.
+--
+-- locks   enrolments and their executions, skipping what is locked
+-- raises  ZD120 a queue does not exist
+create or replace function dripdrop._mend(callee text, grace interval, at timestamptz)
+returns int
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if dripdrop._is_cut_off() then
+    return 0;
+  end if;
+  return dripdrop._halved(
+    callee,
+    case callee
+      when '_lose_leases' then dripdrop._lost_leases(at)
+      when '_presume_sent' then dripdrop._take_unknown(grace, false, at)
+      when '_resend' then dripdrop._take_unknown(grace, true, at)
+      when '_repoint' then dripdrop._lost_pointers()
+    end,
+    'reconcile',
+    at
+  );
+exception
+  when others or query_canceled or assert_failure then
+    if sqlstate = 'ZD120' then
+      perform dripdrop._check_queues();
+    end if;
+    perform dripdrop._cut_off() where sqlstate = '57014';
+    raise warning '% failed: %', callee, left(sqlerrm, 200) using
+      errcode = sqlstate, hint = 'It is tried again; all else goes on.';
+    return 0;
+end
+$$;
+
+comment on function dripdrop._mend(text, interval, timestamptz) is
+  'Does one part of what reconcile() does; returns to how many executions.';
 
 -- Of what has a result that could not be recorded yet, the fate is known.
 create or replace function dripdrop._lost_leases(at timestamptz)
@@ -25171,40 +25432,45 @@ $$;
 
 comment on function dripdrop._without_pointer() is 'Executions under way that no queue points to.';
 
-create or replace function dripdrop._repoint()
-returns int
-language plpgsql
+-- Locked, so that two passes at once do not both put the same pointer back.
+create or replace function dripdrop._lost_pointers()
+returns uuid[]
+language sql
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_rows uuid[];
-  v_rendered uuid[];
-begin
-  -- Locked, so that two passes at once do not both put the same pointer back.
-  v_rows := array(
+  select array(
     select x.id
     from dripdrop.step_executions as x
     where x.id = any (array(select w.execution_id from dripdrop._without_pointer() as w))
       and x.state in ('queued', 'rendered')
     for no key update skip locked
-  );
-  v_rendered := array(
+  )
+$$;
+
+comment on function dripdrop._lost_pointers() is
+  'The executions under way that no queue points to, locked.';
+
+create or replace function dripdrop._repoint(executions uuid[], at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._enqueue_rendered(array(
     select x.id
     from dripdrop.step_executions as x
-    where x.id = any (v_rows) and x.state = 'rendered'
-  );
-  perform dripdrop._enqueue_rendered(v_rendered);
+    where x.id = any (executions) and x.state = 'rendered'
+  ));
   perform dripdrop._enqueue('dripdrop_render', array(
     select jsonb_build_object('execution', x.id, 'fence', x.fence)
     from dripdrop.step_executions as x
-    where x.id = any (v_rows) and x.state = 'queued'
+    where x.id = any (executions) and x.state = 'queued'
   ));
-  return cardinality(v_rows);
 end
 $$;
 
-comment on function dripdrop._repoint() is
-  'Puts back the pointers that queues have lost; returns how many.';
+comment on function dripdrop._repoint(uuid[], timestamptz) is
+  'Puts back the pointers of executions that queues have lost.';
 
 -- plpgsql/pipeline/record.sql
 
@@ -25229,6 +25495,7 @@ declare
   v_now timestamptz := dripdrop._now();
   v_results dripdrop._send_result[] := dripdrop._read_results(results);
 begin
+  perform dripdrop._cut_off('off');
   v_results := dripdrop._classified_results(v_results, v_now);
   -- First, because claims lock circuits before counters. Mostly all is well, and was.
   if exists (select from unnest(v_results) as r where r.outcome <> 'sent')
@@ -25281,35 +25548,72 @@ comment on function dripdrop._check_fences(dripdrop._send_result[]) is
   'Raises ZD401 on results of claims that were lost.';
 
 -- A row that cannot be written is found by halving. What it was to be told is kept with the error,
--- and tried again; the others are recorded.
+-- and tried again; the others are recorded. A trigger may raise ZD401 too: only claims that are
+-- stale are stale.
 --
--- raises  ZD401; 40001 and 40P01, after which a plain retry is right
+-- raises  ZD401
 create or replace function dripdrop._record_or_keep(results dripdrop._send_result[], at timestamptz)
-returns void
+returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_half int := cardinality(results) / 2;
+  v_executions uuid[] := array(select r.execution from unnest(results) as r);
 begin
-  perform dripdrop._record_batch(results, at);
-exception
-  when sqlstate 'ZD401' or sqlstate '40001' or sqlstate '40P01' then
-    raise;
-  when others or assert_failure then
-    if v_half = 0 then
-      perform dripdrop._note_fault(
-        results[1].execution, 'record', sqlstate, sqlerrm, at, to_jsonb(results[1])
+  if dripdrop._is_cut_off() then
+    perform dripdrop._keep_results(results, at);
+    return '{}';
+  elsif cardinality(results) > dripdrop._most_together(v_executions) then
+    return dripdrop._record_or_keep(results[:v_half], at)
+      || dripdrop._record_or_keep(results[v_half + 1:], at);
+  end if;
+  begin
+    perform dripdrop._record_batch(results, at);
+    return v_executions;
+  exception
+    when query_canceled then
+      perform dripdrop._note_slow(
+        v_executions, 'record', sqlerrm, at, array(select to_jsonb(r) from unnest(results) as r)
       );
-    else
-      perform dripdrop._record_or_keep(results[:v_half], at);
-      perform dripdrop._record_or_keep(results[v_half + 1:], at);
-    end if;
+      return '{}';
+    when others or assert_failure then
+      if sqlstate = 'ZD401' then
+        perform dripdrop._check_fences(results);
+      end if;
+      if v_half = 0 then
+        perform dripdrop._note_fault(
+          results[1].execution, 'record', sqlstate, sqlerrm, at, to_jsonb(results[1])
+        );
+        return '{}';
+      end if;
+      return dripdrop._record_or_keep(results[:v_half], at)
+        || dripdrop._record_or_keep(results[v_half + 1:], at);
+  end;
 end
 $$;
 
 comment on function dripdrop._record_or_keep(dripdrop._send_result[], timestamptz) is
-  'Records results; keeps those that cannot be recorded now.';
+  'Records results, and returns of which executions; keeps those that cannot be recorded now.';
+
+create or replace function dripdrop._keep_results(results dripdrop._send_result[], at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  insert into dripdrop.faults as f (
+    execution_id, stage, sqlstate, message, result, first_at, at, until
+  )
+  select
+    r.execution, 'record', '57014', 'the statement was cut off before', to_jsonb(r),
+    _keep_results.at, _keep_results.at, _keep_results.at
+  from unnest(results) as r
+  order by r.execution
+  on conflict on constraint faults_pkey do update set result = excluded.result
+$$;
+
+comment on function dripdrop._keep_results(dripdrop._send_result[], timestamptz) is
+  'Keeps results for the next tick().';
 
 -- Results of rows that were locked, or could not be written, when their senders reported them.
 --
@@ -25322,6 +25626,7 @@ as $$
 declare
   v_kept uuid[];
   v_results dripdrop._send_result[];
+  v_done uuid[];
 begin
   v_kept := array(
     select f.execution_id
@@ -25343,7 +25648,7 @@ begin
     order by r.execution
   );
   if cardinality(v_results) > 0 then
-    perform dripdrop._record_or_keep(
+    v_done := dripdrop._record_or_keep(
       array(
         select r from unnest(v_results) as r where r.outcome <> 'refused'
         union all
@@ -25356,7 +25661,12 @@ begin
     );
   end if;
   delete from dripdrop.faults as f
-  where f.execution_id = any (v_kept) and f.until <= _record_late.at;
+  where f.execution_id = any (v_kept)
+    and f.until <= _record_late.at
+    and (
+      f.execution_id = any (v_done)
+      or f.execution_id not in (select r.execution from unnest(v_results) as r)
+    );
   return cardinality(v_results);
 end
 $$;
@@ -25891,6 +26201,7 @@ declare
   v_size int;
   v_foreign bigint := 0;
 begin
+  perform dripdrop._cut_off('off');
   perform dripdrop._check_interval(lease, 'lease', interval '0');
   perform dripdrop._check_interval(ahead, 'ahead', interval '0');
   perform dripdrop._check_places(places);
@@ -25905,8 +26216,8 @@ begin
       'dripdrop_send_' || channel, places, coalesce(answered, '{}'), batch_size, v_size, v_now
     ) as t;
     exit when v_taken is null;
-    v_passed := dripdrop._pass_fence(v_taken, lease, claim, ahead, v_now);
-    exit when cardinality(v_passed) > 0;
+    v_passed := dripdrop._pass_fence_but_for_faults(v_taken, lease, claim, ahead, v_now);
+    exit when cardinality(v_passed) > 0 or dripdrop._is_cut_off();
     v_size := 2000;
   end loop;
   perform dripdrop._warn_of_foreign_messages('dripdrop_send_' || channel, v_foreign);
@@ -26010,10 +26321,10 @@ comment on function dripdrop.release_claim(uuid) is
   'Gives back everything that claim_sends() handed out under a token and nobody has begun to send; '
   'returns how many messages.';
 
--- Fences what may leave of those that were taken; the rest has gone back.
+-- Of those that were taken, what may leave is fenced; the rest has gone back.
 --
 -- locks   half-open circuits, skipping what is locked; the counters of limits
-create or replace function dripdrop._pass_fence(
+create or replace function dripdrop._pass_fence_but_for_faults(
   taken uuid[],
   lease interval,
   claim uuid,
@@ -26026,14 +26337,61 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_half int := cardinality(taken) / 2;
-  v_own_hosts text[] := array(select c.channel from dripdrop.channels as c where c.own_hosts);
-  v_stopped uuid[];
-  v_passed uuid[];
+  v_most int := dripdrop._most_together(taken);
+  v_passed uuid[] := '{}';
 begin
   if cardinality(taken) = 0 then
     return taken;
+  elsif dripdrop._is_cut_off() then
+    perform dripdrop._enqueue_rendered(taken);
+    return v_passed;
+  elsif cardinality(taken) > v_most then
+    return dripdrop._pass_fence_but_for_faults(taken[:v_half], lease, claim, ahead, at)
+      || dripdrop._pass_fence_but_for_faults(taken[v_half + 1:], lease, claim, ahead, at);
   end if;
-  v_stopped := dripdrop._stop_at_fence(taken, ahead, at);
+  begin
+    v_passed := dripdrop._pass_fence(taken, lease, claim, ahead, at);
+    perform dripdrop._forget_slow(taken) where v_most is not null;
+    return v_passed;
+  exception
+    when query_canceled then
+      perform dripdrop._note_slow(taken, 'send', sqlerrm, at);
+      perform dripdrop._enqueue_rendered(taken);
+      return '{}';
+    when others or assert_failure then
+      if v_half = 0 then
+        perform dripdrop._note_fault(taken[1], 'send', sqlstate, sqlerrm, at);
+        return '{}';
+      end if;
+      return dripdrop._pass_fence_but_for_faults(taken[:v_half], lease, claim, ahead, at)
+        || dripdrop._pass_fence_but_for_faults(taken[v_half + 1:], lease, claim, ahead, at);
+  end;
+end
+$$;
+
+comment on function dripdrop._pass_fence_but_for_faults(
+  uuid[], interval, uuid, interval, timestamptz
+) is
+  'Fences the executions that may leave now, and returns which; one that cannot be told or written '
+  'is left out for a while.';
+
+-- locks   half-open circuits, skipping what is locked; the counters of limits
+create or replace function dripdrop._pass_fence(
+  executions uuid[],
+  lease interval,
+  claim uuid,
+  ahead interval,
+  at timestamptz
+)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_own_hosts text[] := array(select c.channel from dripdrop.channels as c where c.own_hosts);
+  v_stopped uuid[] := dripdrop._stop_at_fence(executions, ahead, at);
+  v_passed uuid[];
+begin
   with fenced as (
     update dripdrop.step_executions as x
     set state = 'sending',
@@ -26052,7 +26410,7 @@ begin
         ),
         claimed_at = _pass_fence.at,
         updated_at = _pass_fence.at
-    where x.id = any (taken) and x.id <> all (v_stopped)
+    where x.id = any (executions) and x.id <> all (v_stopped)
     returning x.id
   )
   select coalesce(array_agg(f.id), '{}')
@@ -26060,25 +26418,14 @@ begin
   from fenced as f;
   -- Nothing leaves that is not fenced: a trigger of the application can keep a row as it is.
   perform dripdrop._note_fault(t.id, 'send', '09000', 'a trigger has kept it from being sent', at)
-  from unnest(taken) as t (id)
+  from unnest(executions) as t (id)
   where t.id <> all (v_stopped) and t.id <> all (v_passed);
   return v_passed;
-exception
-  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
-    raise;
-  when others or assert_failure then
-    if v_half = 0 then
-      perform dripdrop._note_fault(taken[1], 'send', sqlstate, sqlerrm, at);
-      return array[]::uuid[];
-    end if;
-    return dripdrop._pass_fence(taken[:v_half], lease, claim, ahead, at)
-      || dripdrop._pass_fence(taken[v_half + 1:], lease, claim, ahead, at);
 end
 $$;
 
 comment on function dripdrop._pass_fence(uuid[], interval, uuid, interval, timestamptz) is
-  'Fences the executions that may leave now, and returns which; one that cannot be told or written '
-  'is left out for a while.';
+  'Fences the executions that may leave now, and returns which.';
 
 -- A message that does not try a server which is away finds its circuit open.
 --
@@ -26254,16 +26601,17 @@ declare
   v_due uuid[];
   v_decisions dripdrop._decision[];
 begin
+  perform dripdrop._cut_off('off');
   perform dripdrop._check_driver();
   perform dripdrop._check_batch_size(batch_size);
   perform dripdrop._record_and_wake(v_now);
-  -- A fifth of a batch goes to what has just come due: nobody stands behind another one's crowd.
-  v_due := dripdrop._take_in_line((batch_size + 1) / 2, v_now);
-  v_due := v_due || dripdrop._take_due(
-    batch_size - batch_size / 5 - cardinality(v_due), false, v_due, v_now
-  );
-  v_due := v_due || dripdrop._take_due(batch_size / 5, true, v_due, v_now);
-  if cardinality(v_due) > 0 then
+  if not dripdrop._is_cut_off() then
+    -- A fifth of a batch goes to what has just come due: nobody stands behind another one's crowd.
+    v_due := dripdrop._take_in_line((batch_size + 1) / 2, v_now);
+    v_due := v_due || dripdrop._take_due(
+      batch_size - batch_size / 5 - cardinality(v_due), false, v_due, v_now
+    );
+    v_due := v_due || dripdrop._take_due(batch_size / 5, true, v_due, v_now);
     v_decisions := dripdrop._tick(v_due, v_now);
   end if;
   perform dripdrop._attempt('_mark_lines', v_now);
@@ -26391,9 +26739,12 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  execute format('select dripdrop.%I($1)', callee) using at;
+  if not dripdrop._is_cut_off() then
+    execute format('select dripdrop.%I($1)', callee) using at;
+  end if;
 exception
-  when others or assert_failure then
+  when others or query_canceled or assert_failure then
+    perform dripdrop._cut_off() where sqlstate = '57014';
     raise warning '% failed: %', callee, left(sqlerrm, 200) using
       errcode = sqlstate, hint = 'It is tried again; all else goes on.';
 end
@@ -26403,7 +26754,7 @@ comment on function dripdrop._attempt(text, timestamptz) is
   'Does what may fail without harm to anything else, and warns of it.';
 
 -- locks   the counters of limits, in id order; callers hold the enrolments and their executions
--- raises  ZD120 the queues do not exist; 53xxx and 58xxx when nothing can be written; 40001, 40P01
+-- raises  ZD120 the queues do not exist; 53xxx and 58xxx when nothing can be written
 create or replace function dripdrop._tick(due uuid[], at timestamptz)
 returns dripdrop._decision[]
 language plpgsql
@@ -26411,17 +26762,29 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_half int := cardinality(due) / 2;
+  v_most int := dripdrop._most_together(due);
+  v_decisions dripdrop._decision[] := '{}';
 begin
-  return dripdrop._decide_and_carry_out(due, at, true);
-exception
-  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
-    raise;
-  when others or assert_failure then
-    if v_half = 0 then
-      perform dripdrop._note_fault(due[1], 'decide', sqlstate, sqlerrm, at);
-      return array[]::dripdrop._decision[];
-    end if;
+  if cardinality(due) = 0 or dripdrop._is_cut_off() then
+    return v_decisions;
+  elsif cardinality(due) > v_most then
     return dripdrop._tick(due[:v_half], at) || dripdrop._tick(due[v_half + 1:], at);
+  end if;
+  begin
+    v_decisions := dripdrop._decide_and_carry_out(due, at, true);
+    perform dripdrop._forget_slow(due) where v_most is not null;
+    return v_decisions;
+  exception
+    when query_canceled then
+      perform dripdrop._note_slow(due, 'decide', sqlerrm, at);
+      return '{}';
+    when others or assert_failure then
+      if v_half = 0 then
+        perform dripdrop._note_fault(due[1], 'decide', sqlstate, sqlerrm, at);
+        return '{}';
+      end if;
+      return dripdrop._tick(due[:v_half], at) || dripdrop._tick(due[v_half + 1:], at);
+  end;
 end
 $$;
 
@@ -26620,6 +26983,9 @@ begin
     where x.waits_for in ('pause', 'sender', 'circuit', 'rest')
       and x.waits_for = any (_wake_held.waits_for)
       and (every_tenant or x.tenant_key is not distinct from _wake_held.tenant_key)
+      and not exists (
+        select from dripdrop.faults as f where f.execution_id = x.id and f.until > _wake_held.at
+      )
   ),
   sample as materialized (
     select distinct on (h.step_id, h.adapter_id, h.circuit_id) h.*
@@ -26628,9 +26994,12 @@ begin
   ),
   free as materialized (
     select m.step_id, m.adapter_id, m.circuit_id
-    from dripdrop._decide(array(select m.id from sample as m), _wake_held.at) as d
-    join sample as m on m.id = d.execution_id
-    where coalesce(d.waits_for <> all (_wake_held.waits_for), true)
+    from unnest(
+      dripdrop._would_go_on(
+        array(select m.id from sample as m), _wake_held.waits_for, _wake_held.at
+      )
+    ) as g (id)
+    join sample as m on m.id = g.id
   )
   select array_agg(h.id)
   into v_held
@@ -26653,6 +27022,44 @@ $$;
 
 comment on function dripdrop._wake_held(timestamptz, text[], boolean, text) is
   'Makes due what waits for one of these, and would wait for none of them if it were decided now.';
+
+-- One that cannot be decided says nothing about those like it: they are due, and it is left out.
+create or replace function dripdrop._would_go_on(
+  executions uuid[],
+  waits_for text[],
+  at timestamptz
+)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_half int := cardinality(executions) / 2;
+begin
+  if cardinality(executions) = 0 or dripdrop._is_cut_off() then
+    return '{}';
+  end if;
+  return array(
+    select d.execution_id
+    from dripdrop._decide(executions, at) as d
+    where coalesce(d.waits_for <> all (_would_go_on.waits_for), true)
+  );
+exception
+  when query_canceled then
+    perform dripdrop._note_slow(executions, 'decide', sqlerrm, at);
+    return '{}';
+  when others or assert_failure then
+    if v_half = 0 then
+      perform dripdrop._note_fault(executions[1], 'decide', sqlstate, sqlerrm, at);
+      return executions;
+    end if;
+    return dripdrop._would_go_on(executions[:v_half], waits_for, at)
+      || dripdrop._would_go_on(executions[v_half + 1:], waits_for, at);
+end
+$$;
+
+comment on function dripdrop._would_go_on(uuid[], text[], timestamptz) is
+  'Those of these that would wait for none of these if they were decided now.';
 
 create or replace function dripdrop._wake_by_pause(pause dripdrop.sending_pauses)
 returns void
@@ -28662,6 +29069,8 @@ comment on column dripdrop.faults.result is
 comment on column dripdrop.faults.first_at is 'When it first failed.';
 comment on column dripdrop.faults.at is 'When it last failed.';
 comment on column dripdrop.faults.until is 'When it is tried again.';
+comment on column dripdrop.faults.together is
+  'With how many it may be tried at once, after a statement ran out of time on more of them.';
 comment on table dripdrop.fields is
   'What documents may say, one row per field; see fields(), which shows it.';
 comment on column dripdrop.fields.kind is
@@ -29373,6 +29782,7 @@ as $$
         '_record_late',
         '_record_renders',
         '_renders',
+        '_lost_pointers',
         '_repoint',
         '_reschedule',
         '_resolve',
@@ -29398,6 +29808,7 @@ as $$
         '_wake_by_rest',
         '_wake_by_rival',
         '_wake_by_rules',
+        '_would_go_on',
         '_wake_held',
         '_wake_missed',
         '_write_suppressions',

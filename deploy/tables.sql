@@ -407,6 +407,7 @@ create table dripdrop.faults (
   first_at timestamptz not null default dripdrop._now(),
   at timestamptz not null default dripdrop._now(),
   until timestamptz not null,
+  together int,
   constraint faults_pkey primary key (execution_id),
   constraint faults_stage_is_known check (
     stage in ('decide', 'hooks', 'render', 'send', 'record', 'reconcile')

@@ -1,7 +1,8 @@
 -- Calls one of our functions (uuid[], timestamptz) for a batch, and where that raises for its
--- halves: the row at fault is left out for a while, the others go on.
+-- halves: the row at fault is left out for a while, the others go on. What is left when a
+-- statement is cut off is for the next one.
 --
--- raises  ZD120, 40001, 40P01: no row's fault
+-- raises  ZD120 a queue does not exist
 create or replace function dripdrop._halved(
   callee text,
   executions uuid[],
@@ -14,30 +15,127 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_half int := cardinality(executions) / 2;
+  v_most int := dripdrop._most_together(executions);
 begin
-  if cardinality(executions) = 0 then
+  if cardinality(executions) = 0 or dripdrop._is_cut_off() then
     return 0;
-  end if;
-  execute format('select dripdrop.%I($1, $2)', callee) using executions, at;
-  return cardinality(executions);
-exception
-  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
-    raise;
-  when others or assert_failure then
-    if v_half = 0 then
-      perform dripdrop._note_fault(executions[1], stage, sqlstate, sqlerrm, at);
-      return 0;
-    end if;
+  elsif cardinality(executions) > v_most then
     return dripdrop._halved(callee, executions[:v_half], stage, at)
       + dripdrop._halved(callee, executions[v_half + 1:], stage, at);
+  end if;
+  begin
+    execute format('select dripdrop.%I($1, $2)', callee) using executions, at;
+    perform dripdrop._forget_slow(executions) where v_most is not null;
+    return cardinality(executions);
+  exception
+    when query_canceled then
+      perform dripdrop._note_slow(executions, stage, sqlerrm, at);
+      return 0;
+    when others or assert_failure then
+      if v_half = 0 then
+        perform dripdrop._note_fault(executions[1], stage, sqlstate, sqlerrm, at);
+        return 0;
+      end if;
+      return dripdrop._halved(callee, executions[:v_half], stage, at)
+        + dripdrop._halved(callee, executions[v_half + 1:], stage, at);
+  end;
 end
 $$;
 
 comment on function dripdrop._halved(text, uuid[], text, timestamptz) is
   'Does something to executions, but for those to which it cannot be done; returns to how many.';
 
+-- A statement is cut off once: what it begins afterwards has no time limit any more. So it begins
+-- nothing more; the next call of a stage begins anew.
+create or replace function dripdrop._cut_off(state text default 'on')
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select set_config('dripdrop.cut_off', state, true)
+$$;
+
+comment on function dripdrop._cut_off(text) is
+  'Notes that the statement was cut off, by its statement_timeout or by somebody: on; or that one '
+  'begins: off.';
+
+create or replace function dripdrop._is_cut_off()
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(current_setting('dripdrop.cut_off', true) = 'on', false)
+$$;
+
+comment on function dripdrop._is_cut_off() is
+  'Whether the statement is to begin nothing more, because it was cut off.';
+
+create or replace function dripdrop._most_together(executions uuid[])
+returns int
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select min(f.together) from dripdrop.faults as f where f.execution_id = any (executions)
+$$;
+
+comment on function dripdrop._most_together(uuid[]) is
+  'How many of these may be dealt with at once; null when all.';
+
+-- A statement that is cut off cannot try the halves of its batch: there would be no limit to them.
+-- The next ones deal with an eighth of it at a time, until only the row at fault is left.
+create or replace function dripdrop._note_slow(
+  executions uuid[],
+  stage text,
+  message text,
+  at timestamptz,
+  results jsonb[] default null
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._cut_off();
+  if cardinality(executions) = 1 then
+    perform dripdrop._note_fault(executions[1], stage, '57014', message, at, results[1]);
+  end if;
+  insert into dripdrop.faults as f (
+    execution_id, stage, sqlstate, message, attempts, result, first_at, at, until, together
+  )
+  select distinct on (u.id)
+    u.id, _note_slow.stage, '57014', left(_note_slow.message, 500), 0, u.result, _note_slow.at,
+    _note_slow.at, _note_slow.at, (cardinality(executions) + 7) / 8
+  from unnest(executions, results) as u (id, result)
+  where u.id is not null
+  order by u.id
+  on conflict on constraint faults_pkey do update
+  set together = excluded.together,
+      result = coalesce(excluded.result, f.result);
+end
+$$;
+
+comment on function dripdrop._note_slow(uuid[], text, text, timestamptz, jsonb[]) is
+  'Has fewer rows dealt with at once, of those on whom a statement was cut off; leaves out one '
+  'alone for a while.';
+
+create or replace function dripdrop._forget_slow(executions uuid[])
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  delete from dripdrop.faults as f
+  where f.execution_id = any (executions) and f.together is not null and f.result is null
+$$;
+
+comment on function dripdrop._forget_slow(uuid[]) is
+  'Lets rows be dealt with together again.';
+
 -- The pause grows with each failure, from a minute to an hour; what was only locked is looked at
 -- again in a second. The warning goes to the client's log, once per row until it gets through.
+--
+-- raises  ZD120 the fault is that a queue does not exist, which is no row's
 create or replace function dripdrop._note_fault(
   execution_id uuid,
   stage text,
@@ -54,6 +152,9 @@ declare
   v_locked boolean := _note_fault.sqlstate = '55P03';
   v_attempts int;
 begin
+  if _note_fault.sqlstate = 'ZD120' then
+    perform dripdrop._check_queues();
+  end if;
   insert into dripdrop.faults as f (
     execution_id, stage, sqlstate, message, result, first_at, at, until
   )

@@ -1,3 +1,44 @@
+-- The queues, and which state each one's pointers are for. What waits for its hooks comes due
+-- again by itself: its pointers need not be found.
+create or replace function dripdrop._queues()
+returns table (queue text, for_state text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select 'dripdrop_hooks', null
+  union all
+  select 'dripdrop_render', 'queued'
+  union all
+  select distinct 'dripdrop_send_' || p.channel, 'rendered'
+  from dripdrop.providers as p
+$$;
+
+comment on function dripdrop._queues() is 'The names of the queues.';
+
+-- raises  ZD120
+create or replace function dripdrop._check_queues()
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_missing text := (
+    select min(q.queue)
+    from dripdrop._queues() as q
+    where to_regclass(format('pgmq.%I', 'q_' || q.queue)) is null
+  );
+begin
+  if v_missing is not null then
+    raise exception 'queue "%" does not exist', v_missing using
+      errcode = 'ZD120', hint = 'select * from dripdrop.start() creates the queues.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_queues() is 'Raises ZD120 when a queue is missing.';
+
 -- Pointers into a queue: {"execution": id, "fence": n}. A pointer whose fence is not the row's is
 -- worthless and is thrown away by whoever reads it, so a queue may hold too many pointers, and
 -- reconcile() mends one that holds too few.

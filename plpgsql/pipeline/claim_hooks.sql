@@ -163,7 +163,7 @@ comment on function dripdrop._hook_calls(
 -- A row that cannot be dealt with is found by halving and left out for a while. Messages behind it
 -- stay in the queue for the next claim; enrolments have a place each and go on.
 --
--- raises  ZD120, 40001, 40P01: no row's fault
+-- raises  ZD120 a queue does not exist
 create or replace function dripdrop._hook_calls_but_for_faults(
   rules_of uuid[],
   messages bigint[],
@@ -182,42 +182,50 @@ as $$
 declare
   v_rules int := cardinality(rules_of);
   v_half int := greatest(v_rules, cardinality(messages)) / 2;
+  v_asking uuid[] := executions || dripdrop._open_executions(rules_of);
+  v_most int := dripdrop._most_together(v_asking);
+  v_calls dripdrop._hook_call[];
 begin
-  if v_rules = 0 and cardinality(messages) = 0 then
-    return array[]::dripdrop._hook_call[];
+  if v_rules = 0 and cardinality(messages) = 0 or dripdrop._is_cut_off() then
+    return '{}';
+  elsif v_rules + cardinality(messages) <= v_most or v_most is null then
+    begin
+      v_calls := dripdrop._hook_calls(
+        rules_of, messages, executions, fences, busy, functions, visibility, at
+      );
+      perform dripdrop._forget_slow(v_asking) where v_most is not null;
+      return v_calls;
+    exception
+      when others or query_canceled or assert_failure then
+        perform dripdrop._cut_off() where sqlstate = '57014';
+        if v_rules + cardinality(messages) = 1 then
+          perform dripdrop._note_fault(a.id, 'hooks', sqlstate, sqlerrm, at)
+          from unnest(v_asking) as a (id);
+          perform pgmq.delete('dripdrop_hooks', messages);
+          return '{}';
+        elsif sqlstate = '57014' then
+          perform dripdrop._note_slow(v_asking, 'hooks', sqlerrm, at);
+          return '{}';
+        end if;
+    end;
   end if;
-  return dripdrop._hook_calls(
-    rules_of, messages, executions, fences, busy, functions, visibility, at
+
+  if v_rules > 0 and cardinality(messages) > 0 then
+    return dripdrop._hook_calls_but_for_faults(
+      rules_of, '{}', '{}', '{}', busy, functions, visibility, at
+    ) || dripdrop._hook_calls_but_for_faults(
+      '{}', messages, executions, fences, busy, greatest(functions - v_rules, 0), visibility, at
+    );
+  elsif v_rules > 0 then
+    return dripdrop._hook_calls_but_for_faults(
+      rules_of[:v_half], '{}', '{}', '{}', busy, functions, visibility, at
+    ) || dripdrop._hook_calls_but_for_faults(
+      rules_of[v_half + 1:], '{}', '{}', '{}', busy, functions, visibility, at
+    );
+  end if;
+  return dripdrop._hook_calls_but_for_faults(
+    '{}', messages[:v_half], executions[:v_half], fences[:v_half], busy, functions, visibility, at
   );
-exception
-  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
-    raise;
-  when others or assert_failure then
-    if v_rules > 0 and cardinality(messages) > 0 then
-      return dripdrop._hook_calls_but_for_faults(
-        rules_of, '{}', '{}', '{}', busy, functions, visibility, at
-      ) || dripdrop._hook_calls_but_for_faults(
-        '{}', messages, executions, fences, busy, greatest(functions - v_rules, 0), visibility, at
-      );
-    elsif v_half > 0 and v_rules > 0 then
-      return dripdrop._hook_calls_but_for_faults(
-        rules_of[:v_half], '{}', '{}', '{}', busy, functions, visibility, at
-      ) || dripdrop._hook_calls_but_for_faults(
-        rules_of[v_half + 1:], '{}', '{}', '{}', busy, functions, visibility, at
-      );
-    elsif v_half > 0 then
-      return dripdrop._hook_calls_but_for_faults(
-        '{}', messages[:v_half], executions[:v_half], fences[:v_half], busy, functions, visibility,
-        at
-      );
-    elsif v_rules > 0 then
-      raise warning 'the rules of enrolment "%" are not asked: %', rules_of[1], left(sqlerrm, 200)
-      using errcode = sqlstate, hint = 'They are asked again when the claim has run out.';
-    else
-      perform dripdrop._note_fault(executions[1], 'hooks', sqlstate, sqlerrm, at);
-      perform pgmq.delete('dripdrop_hooks', messages);
-    end if;
-    return array[]::dripdrop._hook_call[];
 end
 $$;
 
@@ -264,6 +272,7 @@ declare
   v_executions uuid[];
   v_fences int[];
 begin
+  perform dripdrop._cut_off('off');
   perform dripdrop._check_interval(visibility, 'visibility', interval '0');
   perform dripdrop._check_driver();
   perform dripdrop._check_batch_size(batch_size);

@@ -32,6 +32,7 @@ declare
   v_executions uuid[];
   v_fences int[];
 begin
+  perform dripdrop._cut_off('off');
   perform dripdrop._check_interval(visibility, 'visibility', interval '0');
   perform dripdrop._check_driver();
   perform dripdrop._check_batch_size(batch_size);
@@ -73,7 +74,10 @@ begin
   );
   if v_messages is not null then
     return query
-    select r.* from unnest(dripdrop._renders(v_messages, v_executions, v_fences, v_now)) as r;
+    select r.*
+    from unnest(
+      dripdrop._renders_but_for_faults(v_messages, v_executions, v_fences, v_now)
+    ) as r;
   end if;
 end
 $$;
@@ -108,6 +112,62 @@ comment on function dripdrop._pointer_fence(jsonb) is
 --
 -- locks   of what fails for want of a value, enrolments and their executions, skipping what is
 --         locked
+create or replace function dripdrop._renders_but_for_faults(
+  messages bigint[],
+  executions uuid[],
+  fences int[],
+  at timestamptz
+)
+returns dripdrop._render_claim[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
+as $$
+declare
+  v_half int := cardinality(messages) / 2;
+  v_most int := dripdrop._most_together(executions);
+  v_claims dripdrop._render_claim[] := '{}';
+begin
+  if dripdrop._is_cut_off() then
+    perform from pgmq.set_vt('dripdrop_render', messages, 0);
+    return v_claims;
+  elsif cardinality(messages) > v_most then
+    return dripdrop._renders_but_for_faults(
+        messages[:v_half], executions[:v_half], fences[:v_half], at
+      )
+      || dripdrop._renders_but_for_faults(
+        messages[v_half + 1:], executions[v_half + 1:], fences[v_half + 1:], at
+      );
+  end if;
+  begin
+    v_claims := dripdrop._renders(messages, executions, fences, at);
+    perform dripdrop._forget_slow(executions) where v_most is not null;
+    return v_claims;
+  exception
+    when query_canceled then
+      perform dripdrop._note_slow(executions, 'render', sqlerrm, at);
+      perform from pgmq.set_vt('dripdrop_render', messages, 0);
+      return '{}';
+    when others or assert_failure then
+      if v_half = 0 then
+        perform dripdrop._note_fault(executions[1], 'render', sqlstate, sqlerrm, at);
+        return '{}';
+      end if;
+      return dripdrop._renders_but_for_faults(
+          messages[:v_half], executions[:v_half], fences[:v_half], at
+        )
+        || dripdrop._renders_but_for_faults(
+          messages[v_half + 1:], executions[v_half + 1:], fences[v_half + 1:], at
+        );
+  end;
+end
+$$;
+
+comment on function dripdrop._renders_but_for_faults(bigint[], uuid[], int[], timestamptz) is
+  'What a renderer needs of queued messages, but for those that raise.';
+
+-- locks   of what fails for want of a value, enrolments and their executions, skipping what is
+--         locked
 create or replace function dripdrop._renders(
   messages bigint[],
   executions uuid[],
@@ -119,7 +179,6 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_half int := cardinality(messages) / 2;
   v_failures dripdrop._render_result[];
   v_links jsonb;
 begin
@@ -169,23 +228,11 @@ begin
     join dripdrop.sequences as q on q.id = e.sequence_id
     where x.id <> all (array(select f.execution from unnest(v_failures) as f))
   );
-exception
-  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
-    raise;
-  when others or assert_failure then
-    if v_half = 0 then
-      perform dripdrop._note_fault(executions[1], 'render', sqlstate, sqlerrm, at);
-      return array[]::dripdrop._render_claim[];
-    end if;
-    return dripdrop._renders(messages[:v_half], executions[:v_half], fences[:v_half], at)
-      || dripdrop._renders(
-        messages[v_half + 1:], executions[v_half + 1:], fences[v_half + 1:], at
-      );
 end
 $$;
 
 comment on function dripdrop._renders(bigint[], uuid[], int[], timestamptz) is
-  'What a renderer needs of queued messages.';
+  'What a renderer needs of queued messages; what cannot be rendered for want of a value fails.';
 
 -- A claim waits for nobody: what somebody has locked fails when its claim has run out.
 --

@@ -152,58 +152,93 @@ begin
     from dripdrop.enrollments as e
     where e.ask_at <= _take_rules_to_ask.at
       and e.sequence_id <> all (coalesce(v_without_a_place, '{}'))
+      and not exists (
+        select from dripdrop.step_executions as x
+        join dripdrop.faults as f on f.execution_id = x.id
+        where x.enrollment_id = e.id and x.ended_at is null and f.until > _take_rules_to_ask.at
+      )
     order by e.ask_at
     limit _take_rules_to_ask.batch_size
     for no key update skip locked
   );
-  return dripdrop._put_off_rules(v_taken, again_at);
+  return dripdrop._put_off_rules(v_taken, again_at, at);
 end
 $$;
 
 comment on function dripdrop._take_rules_to_ask(uuid[], int, timestamptz, timestamptz) is
   'Enrolments whose goals and exit rules are to be asked now.';
 
+-- A fault of an enrolment is one of its messages: explain() shows it there.
+create or replace function dripdrop._open_executions(enrollments uuid[])
+returns uuid[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select x.id
+    from dripdrop.step_executions as x
+    where x.enrollment_id = any (enrollments) and x.ended_at is null
+  )
+$$;
+
+comment on function dripdrop._open_executions(uuid[]) is
+  'The executions of enrolments that are not over.';
+
 -- One enrolment that cannot be written keeps no other from being asked.
 --
 -- locks   nothing new: the caller holds the enrolments
-create or replace function dripdrop._put_off_rules(enrollments uuid[], again_at timestamptz)
+create or replace function dripdrop._put_off_rules(
+  enrollments uuid[],
+  again_at timestamptz,
+  at timestamptz
+)
 returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_half int := cardinality(enrollments) / 2;
+  v_open uuid[] := dripdrop._open_executions(enrollments);
+  v_most int := dripdrop._most_together(v_open);
 begin
-  if cardinality(enrollments) = 0 then
-    return enrollments;
+  if cardinality(enrollments) = 0 or dripdrop._is_cut_off() then
+    return '{}';
+  elsif cardinality(enrollments) > v_most then
+    -- The others keep their time: a statement that is cut off asks nobody.
+    return dripdrop._put_off_rules(enrollments[:v_most], again_at, at);
   end if;
-  update dripdrop.enrollments as e
-  set ask_at = case
-        when exists (
-          select from dripdrop.sequences as q
-          cross join lateral dripdrop._rule_functions(q)
-          where q.id = e.sequence_id
-        )
-        then again_at
-      end
-  where e.id = any (enrollments);
-  return enrollments;
-exception
-  when sqlstate '40001' or sqlstate '40P01' then
-    raise;
-  when others or assert_failure then
-    if v_half = 0 then
-      raise warning 'the rules of enrolment "%" are not asked: %', enrollments[1],
-      left(sqlerrm, 200) using
-        errcode = sqlstate, hint = 'They are asked again by the next claim.';
-      return array[]::uuid[];
-    end if;
-    return dripdrop._put_off_rules(enrollments[:v_half], again_at)
-      || dripdrop._put_off_rules(enrollments[v_half + 1:], again_at);
+  begin
+    update dripdrop.enrollments as e
+    set ask_at = case
+          when exists (
+            select from dripdrop.sequences as q
+            cross join lateral dripdrop._rule_functions(q)
+            where q.id = e.sequence_id
+          )
+          then again_at
+        end
+    where e.id = any (enrollments);
+    perform dripdrop._forget_slow(v_open) where v_most is not null;
+    return enrollments;
+  exception
+    when others or query_canceled or assert_failure then
+      perform dripdrop._cut_off() where sqlstate = '57014';
+      if v_half = 0 then
+        perform dripdrop._note_fault(o.id, 'hooks', sqlstate, sqlerrm, at)
+        from unnest(v_open) as o (id);
+        return '{}';
+      elsif sqlstate = '57014' then
+        perform dripdrop._note_slow(v_open, 'hooks', sqlerrm, at);
+        return '{}';
+      end if;
+      return dripdrop._put_off_rules(enrollments[:v_half], again_at, at)
+        || dripdrop._put_off_rules(enrollments[v_half + 1:], again_at, at);
+  end;
 end
 $$;
 
-comment on function dripdrop._put_off_rules(uuid[], timestamptz) is
+comment on function dripdrop._put_off_rules(uuid[], timestamptz, timestamptz) is
   'Says when enrolments are asked again if nobody answers; returns those that are asked now.';
 
 -- What is to be called: first for those whose rules are to be asked, then for executions.

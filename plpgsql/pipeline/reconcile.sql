@@ -16,24 +16,60 @@ as $$
 declare
   v_now timestamptz := dripdrop._now();
 begin
+  perform dripdrop._cut_off('off');
   perform dripdrop._check_interval(unknown_grace, 'unknown_grace', interval '0');
   perform dripdrop._record_and_wake(v_now);
   perform dripdrop._look_back(v_now);
-  leases_lost := dripdrop._halved('_lose_leases', dripdrop._lost_leases(v_now), 'reconcile', v_now);
-  presumed_sent := dripdrop._halved(
-    '_presume_sent', dripdrop._take_unknown(unknown_grace, false, v_now), 'reconcile', v_now
-  );
-  resent := dripdrop._halved(
-    '_resend', dripdrop._take_unknown(unknown_grace, true, v_now), 'reconcile', v_now
-  );
+  leases_lost := dripdrop._mend('_lose_leases', unknown_grace, v_now);
+  presumed_sent := dripdrop._mend('_presume_sent', unknown_grace, v_now);
+  resent := dripdrop._mend('_resend', unknown_grace, v_now);
   perform dripdrop._attempt('_prune', v_now);
-  repointed := dripdrop._repoint();
+  repointed := dripdrop._mend('_repoint', unknown_grace, v_now);
   return next;
 end
 $$;
 
 comment on function dripdrop.reconcile(interval) is
   'Mends what a crash or a lost queue left behind; returns how much of each it found.';
+
+-- Nothing that goes wrong in one part keeps reconcile() from the others.
+--
+-- locks   enrolments and their executions, skipping what is locked
+-- raises  ZD120 a queue does not exist
+create or replace function dripdrop._mend(callee text, grace interval, at timestamptz)
+returns int
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if dripdrop._is_cut_off() then
+    return 0;
+  end if;
+  return dripdrop._halved(
+    callee,
+    case callee
+      when '_lose_leases' then dripdrop._lost_leases(at)
+      when '_presume_sent' then dripdrop._take_unknown(grace, false, at)
+      when '_resend' then dripdrop._take_unknown(grace, true, at)
+      when '_repoint' then dripdrop._lost_pointers()
+    end,
+    'reconcile',
+    at
+  );
+exception
+  when others or query_canceled or assert_failure then
+    if sqlstate = 'ZD120' then
+      perform dripdrop._check_queues();
+    end if;
+    perform dripdrop._cut_off() where sqlstate = '57014';
+    raise warning '% failed: %', callee, left(sqlerrm, 200) using
+      errcode = sqlstate, hint = 'It is tried again; all else goes on.';
+    return 0;
+end
+$$;
+
+comment on function dripdrop._mend(text, interval, timestamptz) is
+  'Does one part of what reconcile() does; returns to how many executions.';
 
 -- Of what has a result that could not be recorded yet, the fate is known.
 create or replace function dripdrop._lost_leases(at timestamptz)
@@ -210,37 +246,42 @@ $$;
 
 comment on function dripdrop._without_pointer() is 'Executions under way that no queue points to.';
 
-create or replace function dripdrop._repoint()
-returns int
-language plpgsql
+-- Locked, so that two passes at once do not both put the same pointer back.
+create or replace function dripdrop._lost_pointers()
+returns uuid[]
+language sql
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_rows uuid[];
-  v_rendered uuid[];
-begin
-  -- Locked, so that two passes at once do not both put the same pointer back.
-  v_rows := array(
+  select array(
     select x.id
     from dripdrop.step_executions as x
     where x.id = any (array(select w.execution_id from dripdrop._without_pointer() as w))
       and x.state in ('queued', 'rendered')
     for no key update skip locked
-  );
-  v_rendered := array(
+  )
+$$;
+
+comment on function dripdrop._lost_pointers() is
+  'The executions under way that no queue points to, locked.';
+
+create or replace function dripdrop._repoint(executions uuid[], at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._enqueue_rendered(array(
     select x.id
     from dripdrop.step_executions as x
-    where x.id = any (v_rows) and x.state = 'rendered'
-  );
-  perform dripdrop._enqueue_rendered(v_rendered);
+    where x.id = any (executions) and x.state = 'rendered'
+  ));
   perform dripdrop._enqueue('dripdrop_render', array(
     select jsonb_build_object('execution', x.id, 'fence', x.fence)
     from dripdrop.step_executions as x
-    where x.id = any (v_rows) and x.state = 'queued'
+    where x.id = any (executions) and x.state = 'queued'
   ));
-  return cardinality(v_rows);
 end
 $$;
 
-comment on function dripdrop._repoint() is
-  'Puts back the pointers that queues have lost; returns how many.';
+comment on function dripdrop._repoint(uuid[], timestamptz) is
+  'Puts back the pointers of executions that queues have lost.';

@@ -19,6 +19,7 @@ declare
   v_now timestamptz := dripdrop._now();
   v_results dripdrop._send_result[] := dripdrop._read_results(results);
 begin
+  perform dripdrop._cut_off('off');
   v_results := dripdrop._classified_results(v_results, v_now);
   -- First, because claims lock circuits before counters. Mostly all is well, and was.
   if exists (select from unnest(v_results) as r where r.outcome <> 'sent')
@@ -71,35 +72,72 @@ comment on function dripdrop._check_fences(dripdrop._send_result[]) is
   'Raises ZD401 on results of claims that were lost.';
 
 -- A row that cannot be written is found by halving. What it was to be told is kept with the error,
--- and tried again; the others are recorded.
+-- and tried again; the others are recorded. A trigger may raise ZD401 too: only claims that are
+-- stale are stale.
 --
--- raises  ZD401; 40001 and 40P01, after which a plain retry is right
+-- raises  ZD401
 create or replace function dripdrop._record_or_keep(results dripdrop._send_result[], at timestamptz)
-returns void
+returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_half int := cardinality(results) / 2;
+  v_executions uuid[] := array(select r.execution from unnest(results) as r);
 begin
-  perform dripdrop._record_batch(results, at);
-exception
-  when sqlstate 'ZD401' or sqlstate '40001' or sqlstate '40P01' then
-    raise;
-  when others or assert_failure then
-    if v_half = 0 then
-      perform dripdrop._note_fault(
-        results[1].execution, 'record', sqlstate, sqlerrm, at, to_jsonb(results[1])
+  if dripdrop._is_cut_off() then
+    perform dripdrop._keep_results(results, at);
+    return '{}';
+  elsif cardinality(results) > dripdrop._most_together(v_executions) then
+    return dripdrop._record_or_keep(results[:v_half], at)
+      || dripdrop._record_or_keep(results[v_half + 1:], at);
+  end if;
+  begin
+    perform dripdrop._record_batch(results, at);
+    return v_executions;
+  exception
+    when query_canceled then
+      perform dripdrop._note_slow(
+        v_executions, 'record', sqlerrm, at, array(select to_jsonb(r) from unnest(results) as r)
       );
-    else
-      perform dripdrop._record_or_keep(results[:v_half], at);
-      perform dripdrop._record_or_keep(results[v_half + 1:], at);
-    end if;
+      return '{}';
+    when others or assert_failure then
+      if sqlstate = 'ZD401' then
+        perform dripdrop._check_fences(results);
+      end if;
+      if v_half = 0 then
+        perform dripdrop._note_fault(
+          results[1].execution, 'record', sqlstate, sqlerrm, at, to_jsonb(results[1])
+        );
+        return '{}';
+      end if;
+      return dripdrop._record_or_keep(results[:v_half], at)
+        || dripdrop._record_or_keep(results[v_half + 1:], at);
+  end;
 end
 $$;
 
 comment on function dripdrop._record_or_keep(dripdrop._send_result[], timestamptz) is
-  'Records results; keeps those that cannot be recorded now.';
+  'Records results, and returns of which executions; keeps those that cannot be recorded now.';
+
+create or replace function dripdrop._keep_results(results dripdrop._send_result[], at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  insert into dripdrop.faults as f (
+    execution_id, stage, sqlstate, message, result, first_at, at, until
+  )
+  select
+    r.execution, 'record', '57014', 'the statement was cut off before', to_jsonb(r),
+    _keep_results.at, _keep_results.at, _keep_results.at
+  from unnest(results) as r
+  order by r.execution
+  on conflict on constraint faults_pkey do update set result = excluded.result
+$$;
+
+comment on function dripdrop._keep_results(dripdrop._send_result[], timestamptz) is
+  'Keeps results for the next tick().';
 
 -- Results of rows that were locked, or could not be written, when their senders reported them.
 --
@@ -112,6 +150,7 @@ as $$
 declare
   v_kept uuid[];
   v_results dripdrop._send_result[];
+  v_done uuid[];
 begin
   v_kept := array(
     select f.execution_id
@@ -133,7 +172,7 @@ begin
     order by r.execution
   );
   if cardinality(v_results) > 0 then
-    perform dripdrop._record_or_keep(
+    v_done := dripdrop._record_or_keep(
       array(
         select r from unnest(v_results) as r where r.outcome <> 'refused'
         union all
@@ -146,7 +185,12 @@ begin
     );
   end if;
   delete from dripdrop.faults as f
-  where f.execution_id = any (v_kept) and f.until <= _record_late.at;
+  where f.execution_id = any (v_kept)
+    and f.until <= _record_late.at
+    and (
+      f.execution_id = any (v_done)
+      or f.execution_id not in (select r.execution from unnest(v_results) as r)
+    );
   return cardinality(v_results);
 end
 $$;

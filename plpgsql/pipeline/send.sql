@@ -51,6 +51,7 @@ declare
   v_size int;
   v_foreign bigint := 0;
 begin
+  perform dripdrop._cut_off('off');
   perform dripdrop._check_interval(lease, 'lease', interval '0');
   perform dripdrop._check_interval(ahead, 'ahead', interval '0');
   perform dripdrop._check_places(places);
@@ -65,8 +66,8 @@ begin
       'dripdrop_send_' || channel, places, coalesce(answered, '{}'), batch_size, v_size, v_now
     ) as t;
     exit when v_taken is null;
-    v_passed := dripdrop._pass_fence(v_taken, lease, claim, ahead, v_now);
-    exit when cardinality(v_passed) > 0;
+    v_passed := dripdrop._pass_fence_but_for_faults(v_taken, lease, claim, ahead, v_now);
+    exit when cardinality(v_passed) > 0 or dripdrop._is_cut_off();
     v_size := 2000;
   end loop;
   perform dripdrop._warn_of_foreign_messages('dripdrop_send_' || channel, v_foreign);
@@ -170,10 +171,10 @@ comment on function dripdrop.release_claim(uuid) is
   'Gives back everything that claim_sends() handed out under a token and nobody has begun to send; '
   'returns how many messages.';
 
--- Fences what may leave of those that were taken; the rest has gone back.
+-- Of those that were taken, what may leave is fenced; the rest has gone back.
 --
 -- locks   half-open circuits, skipping what is locked; the counters of limits
-create or replace function dripdrop._pass_fence(
+create or replace function dripdrop._pass_fence_but_for_faults(
   taken uuid[],
   lease interval,
   claim uuid,
@@ -186,14 +187,61 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_half int := cardinality(taken) / 2;
-  v_own_hosts text[] := array(select c.channel from dripdrop.channels as c where c.own_hosts);
-  v_stopped uuid[];
-  v_passed uuid[];
+  v_most int := dripdrop._most_together(taken);
+  v_passed uuid[] := '{}';
 begin
   if cardinality(taken) = 0 then
     return taken;
+  elsif dripdrop._is_cut_off() then
+    perform dripdrop._enqueue_rendered(taken);
+    return v_passed;
+  elsif cardinality(taken) > v_most then
+    return dripdrop._pass_fence_but_for_faults(taken[:v_half], lease, claim, ahead, at)
+      || dripdrop._pass_fence_but_for_faults(taken[v_half + 1:], lease, claim, ahead, at);
   end if;
-  v_stopped := dripdrop._stop_at_fence(taken, ahead, at);
+  begin
+    v_passed := dripdrop._pass_fence(taken, lease, claim, ahead, at);
+    perform dripdrop._forget_slow(taken) where v_most is not null;
+    return v_passed;
+  exception
+    when query_canceled then
+      perform dripdrop._note_slow(taken, 'send', sqlerrm, at);
+      perform dripdrop._enqueue_rendered(taken);
+      return '{}';
+    when others or assert_failure then
+      if v_half = 0 then
+        perform dripdrop._note_fault(taken[1], 'send', sqlstate, sqlerrm, at);
+        return '{}';
+      end if;
+      return dripdrop._pass_fence_but_for_faults(taken[:v_half], lease, claim, ahead, at)
+        || dripdrop._pass_fence_but_for_faults(taken[v_half + 1:], lease, claim, ahead, at);
+  end;
+end
+$$;
+
+comment on function dripdrop._pass_fence_but_for_faults(
+  uuid[], interval, uuid, interval, timestamptz
+) is
+  'Fences the executions that may leave now, and returns which; one that cannot be told or written '
+  'is left out for a while.';
+
+-- locks   half-open circuits, skipping what is locked; the counters of limits
+create or replace function dripdrop._pass_fence(
+  executions uuid[],
+  lease interval,
+  claim uuid,
+  ahead interval,
+  at timestamptz
+)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_own_hosts text[] := array(select c.channel from dripdrop.channels as c where c.own_hosts);
+  v_stopped uuid[] := dripdrop._stop_at_fence(executions, ahead, at);
+  v_passed uuid[];
+begin
   with fenced as (
     update dripdrop.step_executions as x
     set state = 'sending',
@@ -212,7 +260,7 @@ begin
         ),
         claimed_at = _pass_fence.at,
         updated_at = _pass_fence.at
-    where x.id = any (taken) and x.id <> all (v_stopped)
+    where x.id = any (executions) and x.id <> all (v_stopped)
     returning x.id
   )
   select coalesce(array_agg(f.id), '{}')
@@ -220,25 +268,14 @@ begin
   from fenced as f;
   -- Nothing leaves that is not fenced: a trigger of the application can keep a row as it is.
   perform dripdrop._note_fault(t.id, 'send', '09000', 'a trigger has kept it from being sent', at)
-  from unnest(taken) as t (id)
+  from unnest(executions) as t (id)
   where t.id <> all (v_stopped) and t.id <> all (v_passed);
   return v_passed;
-exception
-  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
-    raise;
-  when others or assert_failure then
-    if v_half = 0 then
-      perform dripdrop._note_fault(taken[1], 'send', sqlstate, sqlerrm, at);
-      return array[]::uuid[];
-    end if;
-    return dripdrop._pass_fence(taken[:v_half], lease, claim, ahead, at)
-      || dripdrop._pass_fence(taken[v_half + 1:], lease, claim, ahead, at);
 end
 $$;
 
 comment on function dripdrop._pass_fence(uuid[], interval, uuid, interval, timestamptz) is
-  'Fences the executions that may leave now, and returns which; one that cannot be told or written '
-  'is left out for a while.';
+  'Fences the executions that may leave now, and returns which.';
 
 -- A message that does not try a server which is away finds its circuit open.
 --

@@ -24,16 +24,17 @@ declare
   v_due uuid[];
   v_decisions dripdrop._decision[];
 begin
+  perform dripdrop._cut_off('off');
   perform dripdrop._check_driver();
   perform dripdrop._check_batch_size(batch_size);
   perform dripdrop._record_and_wake(v_now);
-  -- A fifth of a batch goes to what has just come due: nobody stands behind another one's crowd.
-  v_due := dripdrop._take_in_line((batch_size + 1) / 2, v_now);
-  v_due := v_due || dripdrop._take_due(
-    batch_size - batch_size / 5 - cardinality(v_due), false, v_due, v_now
-  );
-  v_due := v_due || dripdrop._take_due(batch_size / 5, true, v_due, v_now);
-  if cardinality(v_due) > 0 then
+  if not dripdrop._is_cut_off() then
+    -- A fifth of a batch goes to what has just come due: nobody stands behind another one's crowd.
+    v_due := dripdrop._take_in_line((batch_size + 1) / 2, v_now);
+    v_due := v_due || dripdrop._take_due(
+      batch_size - batch_size / 5 - cardinality(v_due), false, v_due, v_now
+    );
+    v_due := v_due || dripdrop._take_due(batch_size / 5, true, v_due, v_now);
     v_decisions := dripdrop._tick(v_due, v_now);
   end if;
   perform dripdrop._attempt('_mark_lines', v_now);
@@ -161,9 +162,12 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  execute format('select dripdrop.%I($1)', callee) using at;
+  if not dripdrop._is_cut_off() then
+    execute format('select dripdrop.%I($1)', callee) using at;
+  end if;
 exception
-  when others or assert_failure then
+  when others or query_canceled or assert_failure then
+    perform dripdrop._cut_off() where sqlstate = '57014';
     raise warning '% failed: %', callee, left(sqlerrm, 200) using
       errcode = sqlstate, hint = 'It is tried again; all else goes on.';
 end
@@ -173,7 +177,7 @@ comment on function dripdrop._attempt(text, timestamptz) is
   'Does what may fail without harm to anything else, and warns of it.';
 
 -- locks   the counters of limits, in id order; callers hold the enrolments and their executions
--- raises  ZD120 the queues do not exist; 53xxx and 58xxx when nothing can be written; 40001, 40P01
+-- raises  ZD120 the queues do not exist; 53xxx and 58xxx when nothing can be written
 create or replace function dripdrop._tick(due uuid[], at timestamptz)
 returns dripdrop._decision[]
 language plpgsql
@@ -181,17 +185,29 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_half int := cardinality(due) / 2;
+  v_most int := dripdrop._most_together(due);
+  v_decisions dripdrop._decision[] := '{}';
 begin
-  return dripdrop._decide_and_carry_out(due, at, true);
-exception
-  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
-    raise;
-  when others or assert_failure then
-    if v_half = 0 then
-      perform dripdrop._note_fault(due[1], 'decide', sqlstate, sqlerrm, at);
-      return array[]::dripdrop._decision[];
-    end if;
+  if cardinality(due) = 0 or dripdrop._is_cut_off() then
+    return v_decisions;
+  elsif cardinality(due) > v_most then
     return dripdrop._tick(due[:v_half], at) || dripdrop._tick(due[v_half + 1:], at);
+  end if;
+  begin
+    v_decisions := dripdrop._decide_and_carry_out(due, at, true);
+    perform dripdrop._forget_slow(due) where v_most is not null;
+    return v_decisions;
+  exception
+    when query_canceled then
+      perform dripdrop._note_slow(due, 'decide', sqlerrm, at);
+      return '{}';
+    when others or assert_failure then
+      if v_half = 0 then
+        perform dripdrop._note_fault(due[1], 'decide', sqlstate, sqlerrm, at);
+        return '{}';
+      end if;
+      return dripdrop._tick(due[:v_half], at) || dripdrop._tick(due[v_half + 1:], at);
+  end;
 end
 $$;
 

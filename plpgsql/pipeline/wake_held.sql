@@ -22,6 +22,9 @@ begin
     where x.waits_for in ('pause', 'sender', 'circuit', 'rest')
       and x.waits_for = any (_wake_held.waits_for)
       and (every_tenant or x.tenant_key is not distinct from _wake_held.tenant_key)
+      and not exists (
+        select from dripdrop.faults as f where f.execution_id = x.id and f.until > _wake_held.at
+      )
   ),
   sample as materialized (
     select distinct on (h.step_id, h.adapter_id, h.circuit_id) h.*
@@ -30,9 +33,12 @@ begin
   ),
   free as materialized (
     select m.step_id, m.adapter_id, m.circuit_id
-    from dripdrop._decide(array(select m.id from sample as m), _wake_held.at) as d
-    join sample as m on m.id = d.execution_id
-    where coalesce(d.waits_for <> all (_wake_held.waits_for), true)
+    from unnest(
+      dripdrop._would_go_on(
+        array(select m.id from sample as m), _wake_held.waits_for, _wake_held.at
+      )
+    ) as g (id)
+    join sample as m on m.id = g.id
   )
   select array_agg(h.id)
   into v_held
@@ -55,6 +61,44 @@ $$;
 
 comment on function dripdrop._wake_held(timestamptz, text[], boolean, text) is
   'Makes due what waits for one of these, and would wait for none of them if it were decided now.';
+
+-- One that cannot be decided says nothing about those like it: they are due, and it is left out.
+create or replace function dripdrop._would_go_on(
+  executions uuid[],
+  waits_for text[],
+  at timestamptz
+)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_half int := cardinality(executions) / 2;
+begin
+  if cardinality(executions) = 0 or dripdrop._is_cut_off() then
+    return '{}';
+  end if;
+  return array(
+    select d.execution_id
+    from dripdrop._decide(executions, at) as d
+    where coalesce(d.waits_for <> all (_would_go_on.waits_for), true)
+  );
+exception
+  when query_canceled then
+    perform dripdrop._note_slow(executions, 'decide', sqlerrm, at);
+    return '{}';
+  when others or assert_failure then
+    if v_half = 0 then
+      perform dripdrop._note_fault(executions[1], 'decide', sqlstate, sqlerrm, at);
+      return executions;
+    end if;
+    return dripdrop._would_go_on(executions[:v_half], waits_for, at)
+      || dripdrop._would_go_on(executions[v_half + 1:], waits_for, at);
+end
+$$;
+
+comment on function dripdrop._would_go_on(uuid[], text[], timestamptz) is
+  'Those of these that would wait for none of these if they were decided now.';
 
 create or replace function dripdrop._wake_by_pause(pause dripdrop.sending_pauses)
 returns void

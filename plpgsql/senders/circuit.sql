@@ -103,8 +103,6 @@ begin
         set faults = c.faults + excluded.faults;
       end if;
     exception
-      when sqlstate '40001' or sqlstate '40P01' then
-        raise;
       when others or assert_failure then
         raise warning 'the circuit of % could not be written: %',
           dripdrop._name_of_server(v_asked.adapter_id, v_asked.http_hook_id, v_asked.host),

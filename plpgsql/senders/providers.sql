@@ -34,21 +34,3 @@ $$;
 
 comment on function dripdrop._check_channel(text) is
   'Raises ZD202 for a channel no provider serves.';
-
--- The queues, and which state each one's pointers are for. What waits for its hooks comes due
--- again by itself: its pointers need not be found.
-create or replace function dripdrop._queues()
-returns table (queue text, for_state text)
-language sql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select 'dripdrop_hooks', null
-  union all
-  select 'dripdrop_render', 'queued'
-  union all
-  select distinct 'dripdrop_send_' || p.channel, 'rendered'
-  from dripdrop.providers as p
-$$;
-
-comment on function dripdrop._queues() is 'The names of the queues.';

@@ -192,8 +192,6 @@ begin
         v_adapter, v_breach.until, v_breach.reason, v_breach.detail, v_now
       );
     exception
-      when sqlstate '40001' or sqlstate '40P01' then
-        raise;
       when others or assert_failure then
         raise warning 'sender "%" cannot be let rest: %', v_adapter.name, left(sqlerrm, 200) using
           errcode = sqlstate, hint = 'It is tried again by the next check; the others rest.';

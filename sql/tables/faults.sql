@@ -11,6 +11,7 @@ create table dripdrop.faults (
   first_at timestamptz not null default dripdrop._now(),
   at timestamptz not null default dripdrop._now(),
   until timestamptz not null,
+  together int,
   constraint faults_pkey primary key (execution_id),
   constraint faults_stage_is_known check (
     stage in ('decide', 'hooks', 'render', 'send', 'record', 'reconcile')
@@ -31,3 +32,5 @@ comment on column dripdrop.faults.result is
 comment on column dripdrop.faults.first_at is 'When it first failed.';
 comment on column dripdrop.faults.at is 'When it last failed.';
 comment on column dripdrop.faults.until is 'When it is tried again.';
+comment on column dripdrop.faults.together is
+  'With how many it may be tried at once, after a statement ran out of time on more of them.';

@@ -53,22 +53,23 @@ async def test_a_refusal_ends_a_journey_only_for_the_recipients_own_good(
     assert mail.mails == []
 
 
+@pytest.mark.parametrize("sqlstate", ["P0001", "ZD401", "40001"])
 async def test_a_refusal_that_the_database_does_not_take_is_recorded_later_and_nobody_is_presumed(
-    mailing: Engine, mail: MailServer, open_worker: OpenWorker, clock: Clock
+    mailing: Engine, mail: MailServer, open_worker: OpenWorker, clock: Clock, sqlstate: str
 ) -> None:
     mail.refusals["sam@example.com"] = "550 5.1.1 no such user"
     sam, robin = mailing.join("sam"), mailing.join("robin")
     (mended,) = mailing.rows(
         "select pg_get_functiondef('dripdrop._results_for_messages'::regproc) as definition"
     )
-    mailing.connection.execute("""
+    mailing.connection.execute(f"""
         create or replace function dripdrop._results_for_messages(
           results dripdrop._send_result[]
         )
         returns dripdrop._send_result[] language plpgsql as $$
         begin
           if exists (select from unnest(results) as r where r.outcome <> 'sent') then
-            raise exception 'not this one';
+            raise exception 'not this one' using errcode = '{sqlstate}';
           end if;
           return results;
         end $$

@@ -166,11 +166,14 @@ def test_a_hook_that_is_gone_is_an_error_without_a_call(hooked: Engine) -> None:
     assert hooked.tick().asked == 0
 
 
-def refuse_updates(engine: Engine, table: str, row_id: Any) -> None:
+RAISED = ["P0001", "P0004", "40001", "ZD120"]
+
+
+def refuse_updates(engine: Engine, table: str, row_id: Any, sqlstate: str) -> None:
     """Let every update of a row raise."""
     engine.connection.execute(
         "create function public.refuse() returns trigger language plpgsql as"
-        " $$ begin raise exception 'no'; end $$"
+        f" $$ begin raise exception 'no' using errcode = '{sqlstate}'; end $$".encode()
     )
     engine.connection.execute(
         f"create trigger refuse before update on dripdrop.{table} for each row"
@@ -178,25 +181,27 @@ def refuse_updates(engine: Engine, table: str, row_id: Any) -> None:
     )
 
 
+@pytest.mark.parametrize("sqlstate", RAISED)
 def test_an_execution_that_cannot_be_written_keeps_no_other_from_its_hooks(
-    hooked: Engine,
+    hooked: Engine, sqlstate: str
 ) -> None:
     add_function(hooked)
     people = [hooked.join(f"user{number}") for number in range(9)]
     hooked.tick()
     hooked.drop_hook(TENANT, "score")
     poison = hooked.last(people[4].id)
-    refuse_updates(hooked, "step_executions", poison.id)
+    refuse_updates(hooked, "step_executions", poison.id, sqlstate)
     for _ in people:
         assert hooked.claim_hooks() == []
     others = [hooked.last(person.id) for person in people if person.id != poison.enrollment_id]
     assert [each.hooks for each in others] == [{"score": {"error": "hook_missing"}}] * 8
     (fault,) = hooked.rows("select * from dripdrop.faults")
-    assert (fault.execution_id, fault.stage, fault.sqlstate) == (poison.id, "hooks", "P0001")
+    assert (fault.execution_id, fault.stage, fault.sqlstate) == (poison.id, "hooks", sqlstate)
 
 
+@pytest.mark.parametrize("sqlstate", [*RAISED, "57014"])
 def test_an_enrolment_that_cannot_be_written_keeps_no_other_from_its_exit_rules(
-    engine: Engine,
+    engine: Engine, clock: Clock, sqlstate: str
 ) -> None:
     add_function(engine)
     engine.author(
@@ -206,9 +211,48 @@ def test_an_enrolment_that_cannot_be_written_keeps_no_other_from_its_exit_rules(
     people = [engine.join(f"user{number}") for number in range(3)]
     for number in range(3):
         engine.track_event(TENANT, "visited", subscriber_id=f"user{number}")
-    refuse_updates(engine, "enrollments", people[1].id)
-    asked = {claim.enrollment_id for claim in engine.claim_hooks(functions=8)}
+    refuse_updates(engine, "enrollments", people[1].id, sqlstate)
+    asked = {
+        claim.enrollment_id
+        for claims in (engine.claim_hooks(functions=8) for _ in range(4))
+        for claim in claims
+    }
     assert asked == {people[0].id, people[2].id}
+    (fault,) = engine.rows("select * from dripdrop.faults")
+    assert (fault.execution_id, fault.sqlstate) == (engine.last(people[1].id).id, sqlstate)
+    assert fault.until == clock.now + timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("sqlstate", [*RAISED, "57014"])
+def test_what_cannot_be_told_to_be_called_keeps_no_other_from_it(
+    hooked: Engine, sqlstate: str
+) -> None:
+    add_hook(hooked)
+    people = [hooked.join(f"user{number}") for number in range(9)]
+    hooked.tick()
+    poison = hooked.last(people[4].id)
+    hooked.connection.execute(
+        f"""
+        create or replace function dripdrop._behind_circuits(
+          wanted dripdrop._wanted_hook[], fitting bigint[], at timestamptz
+        )
+        returns bigint[] language plpgsql as $$
+        begin
+          if exists (select from unnest(wanted) as w where w.execution_id = '{poison.id}') then
+            raise exception 'no' using errcode = '{sqlstate}';
+          end if;
+          return '{{}}';
+        end $$
+        """
+    )
+    asked = {
+        claim.execution_id
+        for claims in (hooked.claim_hooks() for _ in range(9))
+        for claim in claims
+    }
+    assert asked == {hooked.last(person.id).id for person in people} - {poison.id}
+    (fault,) = hooked.rows("select * from dripdrop.faults")
+    assert (fault.execution_id, fault.stage, fault.sqlstate) == (poison.id, "hooks", sqlstate)
 
 
 def test_what_can_be_called_is_called_beside_what_cannot(engine: Engine) -> None:

@@ -399,6 +399,29 @@ async def test_answers_that_the_database_refuses_are_errors_and_the_others_are_k
     ]
 
 
+@pytest.mark.parametrize("sqlstate", ["P0001", "57P01", "57014"])
+async def test_answers_of_a_message_that_cannot_be_written_are_held_and_the_others_are_kept(
+    hooked: Engine, endpoint: Endpoint, open_worker: OpenWorker, sqlstate: str
+) -> None:
+    add_hook(hooked, url=endpoint.url + "/{{ subscriber_id }}")
+    executions = [waiting(hooked, person) for person in ("ada", "bob", "sam")]
+    hooked.connection.execute(
+        "create function public.refuse() returns trigger language plpgsql as"
+        f" $$ begin raise exception 'no' using errcode = '{sqlstate}'; end $$".encode()
+    )
+    hooked.connection.execute(
+        "create trigger refuse before update on dripdrop.step_executions for each row"
+        f" when (new.id = '{executions[1].id}') execute function public.refuse()".encode()
+    )
+    async with open_worker() as worker:
+        await settle(worker)
+    answered = {"score": {"value": 85}}
+    assert [hooks_of(hooked, each) for each in executions] == [answered, None, answered]
+    (fault,) = hooked.rows("select * from dripdrop.faults")
+    assert (fault.execution_id, fault.stage) == (executions[1].id, "hooks")
+    assert (fault.sqlstate, fault.message) == (sqlstate, "no")
+
+
 ECHOES: dict[str, Callable[[str], str]] = {
     "as it was sent": lambda sent: sent,
     "as JSON escapes it": lambda sent: sent.replace("/", "\\/").replace('"', '\\"'),

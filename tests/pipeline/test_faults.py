@@ -17,7 +17,8 @@ from tests.conftest import Clock
 from tests.engine import TENANT, Engine, email
 from tests.pipeline.conftest import pointers
 
-SQLSTATES = ["P0001", "53100", "P0004"]
+SQLSTATES = ["P0001", "53100", "P0004", "40001", "40P01", "57P01", "ZD120", "ZD401"]
+SLOW = "slow"
 GOOD = 6
 
 
@@ -43,12 +44,15 @@ def warnings(journey: Engine) -> list[str]:
 
 @contextmanager
 def refusing(engine: Engine, sqlstate: str, *enrollments: UUID) -> Iterator[None]:
-    """Let the database refuse every change of these people's messages."""
+    """Let the database refuse every change of these people's messages, or take too long for it."""
+    refusal = f"raise exception 'not this one' using errcode = '{sqlstate}'"
+    if sqlstate == SLOW:
+        refusal = "perform pg_sleep(60)"
     engine.connection.execute(f"""
         create or replace function public.refuse() returns trigger language plpgsql as $$
         begin
           if new.enrollment_id::text = any (tg_argv) then
-            raise exception 'not this one' using errcode = '{sqlstate}';
+            {refusal};
           end if;
           return new;
         end $$;
@@ -144,6 +148,29 @@ def test_one_row_that_cannot_be_written_is_held_and_the_others_go_on_in_the_same
         assert held.until == clock.now + timedelta(minutes=1)
         execution = journey.last(poison).id
         assert warnings == [f'message "{execution}" is held: not this one']
+    assert journey.ledger() == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_one_row_that_takes_too_long_is_found_by_fewer_at_a_time_and_the_others_go_on(
+    journey: Engine, clock: Clock, stage: str
+) -> None:
+    before, act, after = STAGES[stage]
+    people, poison = crowd(journey)
+    bring_all_to(journey, clock, stage)
+    with refusing(journey, SLOW, poison):
+        journey.connection.execute("set statement_timeout = '2s'")
+        act(journey)
+        for _ in range(3):
+            if states(journey, people) != {after}:
+                tick(journey) if stage == "record" else act(journey)
+        journey.connection.execute("reset statement_timeout")
+        assert states(journey, people) == {after}
+        assert states(journey, [poison]) == {before}
+        held = fault(journey, poison)
+        assert held.detail == f"{stage} 57014 canceling statement due to statement timeout"
+        assert held.until == clock.now + timedelta(minutes=1)
+    assert journey.rows("select together from dripdrop.faults") == [(1,)]
     assert journey.ledger() == []
 
 
@@ -459,3 +486,87 @@ def test_one_row_that_cannot_be_written_refuses_no_operators_call_and_holds_back
         journey.reconcile()
         journey.deliver()
     assert states(journey, [*people, poison]) == {"sent"}
+
+
+def refuse_decisions(engine: Engine, execution_id: UUID) -> None:
+    """Let a message raise when it is decided."""
+    (decide,) = engine.rows("select pg_get_functiondef('dripdrop._decide'::regproc) as definition")
+    engine.connection.execute(decide.definition.replace("_decide", "_decided").encode())
+    engine.connection.execute(f"""
+        create or replace function dripdrop._decide(
+          executions uuid[], at timestamptz, asked_by text default 'decision'
+        )
+        returns setof dripdrop._decision language plpgsql as $$
+        begin
+          if '{execution_id}' = any (executions) then
+            raise exception 'not this one';
+          end if;
+          return query select * from dripdrop._decided(executions, at, asked_by);
+        end $$
+    """)
+
+
+@pytest.mark.parametrize("what", ["a pause", "a switch"])
+def test_one_row_that_cannot_be_decided_refuses_no_operators_call_and_holds_back_nobody(
+    journey: Engine, what: str
+) -> None:
+    stop, go_on = WAKES[what]
+    sender = journey.get_default_adapter(TENANT, "email").id
+    crowd(journey)
+    stop(journey, sender)
+    journey.deliver()
+    (first,) = journey.rows("select min(id::text)::uuid as id from dripdrop.step_executions")
+    refuse_decisions(journey, first.id)
+    go_on(journey, sender)
+    journey.tick()
+    waiting = journey.rows("select id from dripdrop.step_executions where state = 'scheduled'")
+    assert waiting == [(first.id,)]
+    (row,) = journey.rows("select * from dripdrop.faults")
+    assert (row.execution_id, row.stage, row.message) == (first.id, "decide", "not this one")
+
+
+@pytest.mark.parametrize("table", ["q_dripdrop_render", "q_dripdrop_send_email"])
+def test_one_pointer_that_cannot_be_put_back_keeps_no_other_from_it(
+    journey: Engine, table: str
+) -> None:
+    _, poison = crowd(journey)
+    journey.tick()
+    if table == "q_dripdrop_send_email":
+        journey.render()
+    journey.connection.execute(f"delete from pgmq.{table}".encode())
+    journey.connection.execute(f"""
+        create function public.refuse() returns trigger language plpgsql as $$
+        begin
+          if new.message ->> 'execution' = '{journey.last(poison).id}' then
+            raise exception 'not this one';
+          end if;
+          return new;
+        end $$;
+        create trigger refuse before insert on pgmq.{table}
+        for each row execute function public.refuse()
+    """)
+    assert journey.reconcile().repointed == GOOD
+    assert len(journey.rows(f"select from pgmq.{table}")) == GOOD
+    assert fault(journey, poison).detail == "reconcile P0001 not this one"
+
+
+@pytest.mark.parametrize("part", ["_lost_leases(timestamptz)", "_lost_pointers()"])
+def test_a_part_of_reconcile_that_fails_keeps_no_other_from_being_done(
+    journey: Engine, clock: Clock, warnings: list[str], part: str
+) -> None:
+    crowd(journey)
+    journey.tick()
+    journey.render()
+    assert len(journey.claim_sends("email", 3)) == 3
+    journey.connection.execute("delete from pgmq.q_dripdrop_send_email")
+    clock.advance(minutes=5)
+    journey.connection.execute(
+        f"create or replace function dripdrop.{part} returns uuid[] language plpgsql as"
+        " $$ begin raise exception 'no'; end $$".replace(
+            "(timestamptz)", "(at timestamptz)"
+        ).encode()
+    )
+    counts = journey.reconcile()
+    lost, repointed = (0, GOOD - 2) if "leases" in part else (3, 0)
+    assert (counts.leases_lost, counts.repointed) == (lost, repointed)
+    assert [line for line in warnings if "failed: no" in line]

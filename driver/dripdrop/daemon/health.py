@@ -60,13 +60,13 @@ class Health:
         self._seconds: dict[str, float] = {}
 
     @contextmanager
-    def watching(self, stage: str) -> Iterator[None]:
+    def watching(self, stage: str) -> Iterator[float]:
         """Give a step of a stage its time limit; a step that ends well ends its trouble."""
         limit = self._seconds.get(stage, _SHORTEST)
         began = time.monotonic()
         token = SECONDS.set(limit)
         try:
-            yield
+            yield limit
         finally:
             SECONDS.reset(token)
         self._seconds[stage] = max(_SHORTEST, min(limit, 4 * (time.monotonic() - began)))

@@ -12,7 +12,7 @@ import psycopg
 from psycopg.errors import QueryCanceled
 
 from dripdrop.daemon.desk import Desk
-from dripdrop.daemon.halve import halved, is_a_rows
+from dripdrop.daemon.halve import halved, is_a_rows, is_nobodys
 from dripdrop.daemon.reading import CODE, unreadable
 from dripdrop.daemon.stage import Stage, drain
 from dripdrop.hooks import HookCaller
@@ -95,7 +95,10 @@ class Hooks(Stage):
             await database.complete_hooks(results)
 
     async def _refused(self, result: dict[str, Any], error: psycopg.Error) -> None:
-        """Answer with an error where the database refuses the answers; else leave the claim."""
+        """Answer with an error where the database refuses the answers; else hold the message.
+
+        A claim of goals and exit rules is left to run out.
+        """
         self.desk.log.error("hook_refused", **_asker(result), sqlstate=error.sqlstate)
         values = {key: {"error": "hook_unusable"} for key in result["values"]}
         try:
@@ -103,6 +106,23 @@ class Hooks(Stage):
         except psycopg.Error as again:
             if not is_a_rows(again):
                 raise
+            if "execution" in result:
+                await self._hold(result, again)
+
+    async def _hold(self, result: dict[str, Any], error: psycopg.Error) -> None:
+        """Leave a message out of the claims for a while; `explain()` says why."""
+        try:
+            async with self.desk.database() as database:
+                await database.note_fault(
+                    result["execution"],
+                    self.name,
+                    str(error.sqlstate),
+                    str(error.diag.message_primary),
+                )
+        except psycopg.Error as again:
+            if is_nobodys(again):
+                raise
+            self.desk.log.error("not_held", **_asker(result), sqlstate=again.sqlstate)
 
     async def _begin(self) -> bool:
         settings = self.desk.settings

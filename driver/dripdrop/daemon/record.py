@@ -12,7 +12,7 @@ from uuid import UUID
 import psycopg
 
 from dripdrop.daemon.desk import Desk
-from dripdrop.daemon.halve import halved, is_a_rows
+from dripdrop.daemon.halve import halved, is_nobodys
 from dripdrop.daemon.stage import Stage
 from dripdrop.errors import StaleFence
 from dripdrop.faults import Kind, kind_of
@@ -75,8 +75,10 @@ class Record(Stage):
                 await database.complete_sends([result for _, result in batch])
         except StaleFence as error:
             # Too late, or recorded before the database's answer was lost. Either way it is over.
-            stale = set(json.loads(error.diag.message_detail or "[]"))
+            stale = _stale(error)
             lost = [each for each in batch if each[1]["execution"] in stale]
+            if not lost:
+                raise
             for _, result in lost:
                 self.desk.log.warning(
                     "stale_outcome", execution=result["execution"], outcome=result["outcome"]
@@ -105,7 +107,7 @@ class Record(Stage):
                     result,
                 )
         except psycopg.Error as again:
-            if not is_a_rows(again):
+            if is_nobodys(again):
                 raise
             self.desk.log.error("not_kept", execution=result["execution"], sqlstate=again.sqlstate)
         self._forget([each])
@@ -127,3 +129,11 @@ class Record(Stage):
                     detail=result.get("detail", ""),
                 )
         self.desk.log.info("recorded", **Counter(result["outcome"] for _, result in batch))
+
+
+def _stale(error: StaleFence) -> set[str]:
+    """Return the executions whose claims were lost; none where somebody else raised the error."""
+    try:
+        return set(json.loads(error.diag.message_detail or ""))
+    except (ValueError, TypeError):
+        return set()

@@ -10,10 +10,9 @@ import orjson
 import psycopg
 
 from dripdrop.daemon.desk import Desk
-from dripdrop.daemon.halve import halved, is_a_rows
+from dripdrop.daemon.halve import halved, is_nobodys
 from dripdrop.daemon.reading import CODE, Unreadable, unreadable
 from dripdrop.daemon.stage import Stage
-from dripdrop.faults import Kind, kind_of
 from dripdrop.templates import RenderError
 from dripdrop.templates.child import to_json
 from dripdrop.templates.process import RenderProcess, Work
@@ -167,7 +166,7 @@ class Render(Stage):
             async with self.desk.database() as database:
                 await database.note_fault(result["execution"], self.name, sqlstate, reason)
         except psycopg.Error as error:
-            if kind_of(error) is Kind.REFUSING or not is_a_rows(error):
+            if is_nobodys(error):
                 raise
             self.desk.log.error("not_held", execution=result["execution"], sqlstate=error.sqlstate)
 

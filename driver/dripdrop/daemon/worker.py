@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
@@ -27,6 +28,7 @@ from dripdrop.templates.process import RenderProcess
 from dripdrop.vault import Vault
 
 _CONNECTIONS = 7 + FUNCTIONS  # one per stage, and those that hooks run on
+_RECONCILED = 8  # times at most, at the beginning of `run_until_idle`
 
 
 class Worker:
@@ -115,7 +117,9 @@ class Worker:
             StagesFailed: a stage failed; the others have done what there was to do.
         """
         failed: dict[str, Exception] = {}
-        await self._attempt(self._reconcile, failed)
+        for _ in range(_RECONCILED):
+            if not await self._attempt(self._reconcile, failed):
+                break
         stages = [stage for stage in self.stages if stage is not self._reconcile]
         outside = [self._desk.news[stage.name] for stage in (self.hooks, self._record)]
         while not self._desk.stopping.is_set():
@@ -134,6 +138,13 @@ class Worker:
         if failed:
             raise StagesFailed(failed)
 
+    async def _step(self, stage: Stage) -> bool:
+        """Do one step; one that has used up its time, because of some row, has left others."""
+        began = time.monotonic()
+        with self._health.watching(stage.name) as limit:
+            busy = await stage.step()
+        return busy or time.monotonic() - began >= limit
+
     def _is_waited_for(self, failed: Collection[str]) -> bool:
         """Whether something outside will come back to a stage that works."""
         stages = (self._record, self.hooks)
@@ -145,8 +156,7 @@ class Worker:
         give_up = loop.time() + self._settings.grace
         while stage.name not in failed:
             try:
-                with self._health.watching(stage.name):
-                    return await stage.step()
+                return await self._step(stage)
             except OtherVersion as error:
                 self._stop_as_outdated(error)
                 return False
@@ -178,8 +188,7 @@ class Worker:
         while not stage.over:
             self._desk.news[stage.name].clear()
             try:
-                with self._health.watching(stage.name):
-                    busy = await stage.step()
+                busy = await self._step(stage)
             except OtherVersion as error:
                 self._stop_as_outdated(error)
                 continue
