@@ -1,5 +1,5 @@
 # make demo            the main job on an embedded Postgres; KEEP=1 leaves the server up
-# make test            the whole suite on an embedded Postgres
+# make test            the whole suite in two processes, each on an embedded Postgres of its own
 # make test DSN=...    the whole suite on a given server (a superuser's DSN)
 # make test PG=15      the whole suite on a throw-away cluster of Debian's Postgres 15
 # make chaos           kills, cuts, hanging servers and limits on the wire, in five minutes at most
@@ -36,7 +36,7 @@ test: $(STAMP)
 ifdef PG
 	scripts/with-cluster $(PG) $(BIN)/pytest $(ARGS)
 else
-	DRIPDROP_TEST_DSN='$(DSN)' $(BIN)/pytest $(ARGS)
+	DRIPDROP_TEST_DSN='$(DSN)' $(BIN)/pytest $(if $(DSN),,-n 2 --dist loadfile) $(ARGS)
 endif
 
 chaos: $(STAMP)

@@ -106,6 +106,7 @@ def test_a_document_with_problems_writes_nothing(engine: Engine) -> None:
         engine.apply(TENANT, onboarding(email("hello", config={"topic": "none"}), name="Changed"))
 
 
+@pytest.mark.slow
 def test_the_same_document_from_two_at_once_makes_one_version(
     engine: Engine, other: Engine
 ) -> None:

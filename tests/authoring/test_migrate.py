@@ -247,6 +247,7 @@ def test_the_preview_writes_nothing(engine: Engine) -> None:
     assert engine.contents() == before
 
 
+@pytest.mark.slow
 def test_a_migration_waits_for_whoever_holds_a_message(engine: Engine, other: Engine) -> None:
     engine.author()
     sam = engine.join()

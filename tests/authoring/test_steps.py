@@ -202,6 +202,7 @@ def test_a_sequence_can_be_deleted_with_its_steps(engine: Engine) -> None:
     assert engine.rows("select from dripdrop.steps") == []
 
 
+@pytest.mark.slow
 def test_a_step_waits_for_an_activation_that_is_under_way(
     engine: Engine, other: Engine, draft_id: UUID
 ) -> None:

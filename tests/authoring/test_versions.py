@@ -70,6 +70,7 @@ def test_a_version_needs_a_sequence(engine: Engine) -> None:
         engine.create_sequence_version(TENANT, uuid4())
 
 
+@pytest.mark.slow
 def test_two_at_once_take_different_numbers(
     engine: Engine, other: Engine, sequence_id: UUID
 ) -> None:
@@ -97,6 +98,7 @@ def test_activating_archives_the_former_version(engine: Engine, sequence_id: UUI
     assert states(engine) == [(1, "archived"), (2, "active")]
 
 
+@pytest.mark.slow
 def test_of_two_activations_at_once_the_later_wins(
     engine: Engine, other: Engine, sequence_id: UUID
 ) -> None:

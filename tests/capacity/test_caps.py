@@ -28,6 +28,7 @@ def test_a_ramp_grows_by_the_day_up_to_the_cap(sender: Sender) -> None:
     assert [row.cap for row in caps] == RAMP
 
 
+@pytest.mark.slow
 def test_what_a_ramp_allows_is_what_leaves(sender: Sender) -> None:
     sender.limit(daily_cap=40, ramp_floor=5, ramp_increment=3)
     sender.crowd(30)

@@ -232,6 +232,7 @@ def rows_read(engine: Engine, table: str) -> int:
     return int(row.rows)
 
 
+@pytest.mark.slow
 def test_a_long_line_is_not_read_to_find_who_goes_next(sender: Sender) -> None:
     sender.limit(rate_limits={"adapter": "1/m"})
     sender.crowd(2000)
@@ -279,6 +280,7 @@ def work(engine: Engine, chance: random.Random) -> None:
     engine.record([claim for claim in claims if claim not in released])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_no_limit_is_exceeded_none_is_left_unused_and_nobody_starves(
     engine: Engine, clock: Clock, workers: list[Engine], seed: int

@@ -105,6 +105,7 @@ def test_the_higher_priority_takes_the_last_slot(engine: Engine, sender: Sender)
     assert [each.sequence for each in sender.waiting()] == ["onboarding"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", ["tick", "fence"])
 def test_two_sequences_at_once_never_both_take_the_last_slot(
     engine: Engine, other: Engine, sender: Sender, at: str

@@ -76,6 +76,7 @@ def test_what_is_blocked_is_deferred_once(sender: Sender) -> None:
     assert counts[0].n == 1
 
 
+@pytest.mark.slow
 def test_ten_thousand_that_are_blocked_are_deferred_once_each(sender: Sender) -> None:
     sender.limit(rate_limits={"adapter": "1000/h"})
     sender.crowd(11000)
@@ -92,6 +93,7 @@ def test_ten_thousand_that_are_blocked_are_deferred_once_each(sender: Sender) ->
         assert not any(sender.engine.tick())
 
 
+@pytest.mark.slow
 def test_a_rate_above_five_thousand_is_kept_in_parts(sender: Sender) -> None:
     sender.limit(rate_limits={"adapter": "6000/m"})
     sender.crowd(3100)
@@ -109,6 +111,7 @@ def test_each_scope_counts_its_own(sender: Sender, scope: str) -> None:
     assert len(sender.work()) == both[scope]
 
 
+@pytest.mark.slow
 def test_a_recipient_gets_no_more_than_its_rate_whatever_the_sequence(sender: Sender) -> None:
     sender.limit(rate_limits={"recipient": "2/24h"})
     for key in ("news", "offers"):
@@ -278,6 +281,7 @@ def test_what_never_left_gives_back_what_it_took(engine: Engine, sender: Sender)
     assert len(sender.work()) == 1
 
 
+@pytest.mark.slow
 def test_a_late_sequence_takes_turns_with_one_that_fills_the_line(sender: Sender) -> None:
     sender.sequence("news")
     sender.limit(rate_limits={"adapter": "1/m"})

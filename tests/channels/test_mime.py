@@ -44,6 +44,7 @@ def decoded(payload: dict[str, Any], header: str) -> str:
     return str(make_header(decode_header(raw.replace("\r\n", ""))))
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(words)
 def test_any_subject_arrives_intact(subject: str) -> None:
@@ -190,6 +191,7 @@ hostile = st.text(
 HEADERS = {"From", "To", "Reply-To", "Subject", "Date", "Message-ID", "X-Tag"}
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(subject=hostile, name=hostile, tag=hostile, word=st.integers(0, 1200))
 def test_no_value_adds_a_header_nor_makes_a_line_too_long(
@@ -223,6 +225,7 @@ def test_a_long_text_without_a_blank_arrives_in_short_lines(header: str, length:
     assert decoded(payload, header) == expected
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.text("ab,;.", min_size=1, max_size=60), min_size=1, max_size=60))
 def test_folding_adds_and_loses_no_blank(texts: list[str]) -> None:

@@ -16,6 +16,8 @@ from tests.daemon.conftest import KEY
 from tests.daemon.process import daemon, sessions
 from tests.daemon.servers import wait_for
 
+pytestmark = pytest.mark.slow
+
 PEOPLE = 400
 PLACES = 8
 

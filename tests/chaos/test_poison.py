@@ -16,6 +16,8 @@ from tests.daemon.process import ENVIRONMENT, at, daemon
 from tests.daemon.servers import wait_for
 from tests.driver.command import dripdrop
 
+pytestmark = pytest.mark.slow
+
 PEOPLE = 60
 STAGES = {"decide": "queued", "render": "rendered", "send": "sending", "record": "sent"}
 """By stage, the state that it writes."""

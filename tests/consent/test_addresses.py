@@ -83,6 +83,7 @@ def test_a_message_to_a_domain_in_another_script_goes_to_its_ascii_form(engine: 
 letters = st.characters(categories=["Ll", "Lo"], max_codepoint=0xFFFF)
 
 
+@pytest.mark.slow
 @given(label=st.text(st.one_of(st.sampled_from("abcxyz019-"), letters), min_size=1, max_size=30))
 @settings(
     max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None

@@ -27,6 +27,7 @@ def test_nothing_more_goes_to_a_suppressed_address(
     assert engine.ledger() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("address", ["sam@example.com", "@example.com"])
 def test_no_claim_takes_a_message_while_its_recipient_is_being_suppressed(
     engine: Engine, other: Engine, address: str
@@ -43,6 +44,7 @@ def test_no_claim_takes_a_message_while_its_recipient_is_being_suppressed(
     assert engine.executions(sam.id)[0].reason == "suppressed"
 
 
+@pytest.mark.slow
 def test_a_suppression_that_is_rolled_back_stops_nothing(engine: Engine, other: Engine) -> None:
     engine.author()
     sam = engine.join()
@@ -55,6 +57,7 @@ def test_a_suppression_that_is_rolled_back_stops_nothing(engine: Engine, other: 
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("address", ["sam@example.com", "@example.com"])
 def test_a_suppression_waits_for_a_claim_of_its_recipient(
     engine: Engine, other: Engine, address: str

@@ -229,6 +229,7 @@ def test_one_address_many_times_is_one_suppression_with_the_worst_reason(engine:
     assert kept.reason == "complaint"
 
 
+@pytest.mark.slow
 def test_a_list_is_imported_again_as_fast_as_the_first_time(engine: Engine) -> None:
     people = [{"channel": "email", "recipient": f"{n}@example.com"} for n in range(10_000)]
     took = []
@@ -374,6 +375,7 @@ def test_what_changes_nothing_leaves_no_trace(engine: Engine) -> None:
     assert [row.action for row in history(engine)] == ["suppressed"]
 
 
+@pytest.mark.slow
 def test_two_callers_at_once_leave_one_suppression_and_the_whole_history(
     engine: Engine, other: Engine
 ) -> None:

@@ -113,6 +113,7 @@ def test_a_topic_of_the_same_name_in_another_tenant_is_another_topic(journey: En
 # Around a claim
 
 
+@pytest.mark.slow
 def test_no_claim_takes_a_message_while_its_subscriber_opts_out(
     journey: Engine, other: Engine
 ) -> None:
@@ -129,6 +130,7 @@ def test_no_claim_takes_a_message_while_its_subscriber_opts_out(
     assert journey.executions(sam.id)[0].reason == "opted_out"
 
 
+@pytest.mark.slow
 def test_an_enrolment_that_begins_while_its_subscriber_opts_out_is_stopped_too(
     journey: Engine, other: Engine
 ) -> None:
@@ -142,6 +144,7 @@ def test_an_enrolment_that_begins_while_its_subscriber_opts_out_is_stopped_too(
     assert journey.executions(sam.id)[0].reason == "opted_out"
 
 
+@pytest.mark.slow
 def test_an_opt_out_waits_for_a_claim_of_its_subscriber(journey: Engine, other: Engine) -> None:
     sam = journey.join()
     journey.bring_to("rendered", sam.id)
@@ -156,6 +159,7 @@ def test_an_opt_out_waits_for_a_claim_of_its_subscriber(journey: Engine, other: 
     assert journey.executions(sam.id)[0].state == "sent"
 
 
+@pytest.mark.slow
 def test_an_opt_out_that_is_rolled_back_stops_nothing(journey: Engine, other: Engine) -> None:
     sam = journey.join()
     journey.bring_to("rendered", sam.id)
@@ -166,6 +170,7 @@ def test_an_opt_out_that_is_rolled_back_stops_nothing(journey: Engine, other: En
     assert len(journey.claim_sends("email")) == 1
 
 
+@pytest.mark.slow
 def test_an_opt_in_does_not_hold_up_a_claim(journey: Engine, other: Engine) -> None:
     sam = journey.join()
     journey.bring_to("rendered", sam.id)
@@ -174,6 +179,7 @@ def test_an_opt_in_does_not_hold_up_a_claim(journey: Engine, other: Engine) -> N
         assert len(journey.claim_sends("email")) == 1
 
 
+@pytest.mark.slow
 def test_messages_without_a_topic_wait_for_no_opt_out(engine: Engine, other: Engine) -> None:
     engine.create_topic(TENANT, "news", "News")
     engine.author()
@@ -255,6 +261,7 @@ def test_saying_it_again_returns_what_was_said_first(journey: Engine, clock: Clo
     assert say(journey, "unsubscribed", source="again") == first
 
 
+@pytest.mark.slow
 def test_two_at_once_agree_on_one_record_each(journey: Engine, other: Engine) -> None:
     with ThreadPoolExecutor() as pool:
         with journey.connection.transaction():

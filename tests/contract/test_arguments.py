@@ -70,7 +70,11 @@ def call(db: Db, function: str, parameter: str, beside: dict[str, str], value: A
     )
 
 
-@pytest.mark.parametrize("text", ["a" * 2_000_000, "é1 " * 1_500, "$.a" * 900], ids=len)
+@pytest.mark.parametrize(
+    "text",
+    [pytest.param("a" * 2_000_000, marks=pytest.mark.slow), "é1 " * 1_500, "$.a" * 900],
+    ids=len,
+)
 def test_a_long_text_is_taken_or_refused_in_short(db: Db, text: str) -> None:
     """No index row that is too large, no minutes of parsing, no megabytes in a message."""
     found = arguments(db, "text")

@@ -77,7 +77,13 @@ def call(db: Db, function: str, parameter: str, beside: dict[str, str], document
     )
 
 
-@pytest.mark.parametrize("poison", POISON)
+@pytest.mark.parametrize(
+    "poison",
+    [
+        pytest.param(name, marks=pytest.mark.slow if len(document) > 10_000 else ())
+        for name, document in POISON.items()
+    ],
+)
 def test_every_function_refuses_a_document_that_nobody_could_read(db: Db, poison: str) -> None:
     found = documents(db)
     assert len(found) > 30

@@ -257,6 +257,7 @@ class Caller(Engine):
         return self.done
 
 
+@pytest.mark.slow
 def test_nobody_waits_in_a_circle(engine: Engine, dsn: str) -> None:
     engine.create_topic(TENANT, "news", "News")
     for key in SEQUENCES:
@@ -320,6 +321,7 @@ def test_a_stop_and_a_renderer_do_not_wait_for_each_other(
     assert engine.ledger() == []
 
 
+@pytest.mark.slow
 def test_a_forecast_waits_for_nobody_and_keeps_no_sender_waiting(
     engine: Engine, other: Engine
 ) -> None:
@@ -341,6 +343,7 @@ def test_a_forecast_waits_for_nobody_and_keeps_no_sender_waiting(
     assert engine.enrollment(bob.id).state == "active"
 
 
+@pytest.mark.slow
 def test_ending_many_locks_their_messages_in_order(
     engine: Engine, other: Engine, clock: Clock
 ) -> None:

@@ -13,6 +13,8 @@ from psycopg.rows import namedtuple_row
 from tests.conftest import Clock, Databases
 from tests.engine import TENANT, Engine, after, email, onboarding
 
+pytestmark = pytest.mark.slow
+
 PAST = 40_000
 """Enrolments of the past, with two executions, two records of them and an event each."""
 

@@ -26,11 +26,13 @@ def found(text: str) -> list[str]:
     return spot.spot(text)[0].found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, _ in spot.scripts()])
 def test_nothing_is_found(name: str) -> None:
     assert looked_at()[name].found == []
 
 
+@pytest.mark.slow
 def test_every_function_of_the_schema_is_looked_at(db: psycopg.Connection[Any]) -> None:
     rows = db.execute("""
         select distinct p.pronamespace::regnamespace || '.' || p.proname as name
@@ -63,10 +65,12 @@ def test_a_call_without_a_schema_is_found_in_every_kind_of_body(body: str) -> No
     assert any("PS016" in finding and "length" in finding for finding in found(text))
 
 
+@pytest.mark.slow
 def test_a_script_without_the_path_is_found() -> None:
     assert len(found(CODE.replace(HEAD, ""))) > 100
 
 
+@pytest.mark.slow
 def test_a_security_definer_without_a_path_is_found() -> None:
     pinned = "security definer\nset search_path = pg_catalog, pg_temp\n"
     assert CODE.count(pinned) > 50

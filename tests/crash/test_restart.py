@@ -29,6 +29,8 @@ from tests.daemon.process import at, daemon
 from tests.daemon.servers import MailServer, wait_for
 from tests.engine import Engine
 
+pytestmark = pytest.mark.slow
+
 PEOPLE = 30
 
 

@@ -76,6 +76,7 @@ async def shown(connection: psycopg.AsyncConnection[Any]) -> dict[str, str]:
     return {name: await value(connection, f"show {name}") for name in names}
 
 
+@pytest.mark.slow
 async def test_what_an_administrator_set_for_the_database_does_not_reach_the_daemon(
     mailing: Engine, mail: MailServer, open_worker: OpenWorker
 ) -> None:
@@ -88,6 +89,7 @@ async def test_what_an_administrator_set_for_the_database_does_not_reach_the_dae
     assert mail.mails[0].subject == "Hello Zoë €"
 
 
+@pytest.mark.slow
 def test_nor_does_it_reach_a_command_or_an_installation(mailing: Engine, dsn: str) -> None:
     set_for_database(mailing.connection, UNFRIENDLY)
     mailing.pause_sending(TENANT, "channel", "email", "wrong prices")
@@ -122,6 +124,7 @@ async def test_a_transaction_has_settings_of_its_own_and_leaves_none_behind(
     assert outside == UNFRIENDLY | {"transaction_isolation": "repeatable read"}
 
 
+@pytest.mark.slow
 async def test_a_database_that_is_silent_ends_the_wait_and_nothing_is_done(
     db: psycopg.Connection[Any], proxied: tuple[Proxy, str]
 ) -> None:
@@ -174,6 +177,7 @@ async def test_a_connection_that_is_lost_before_the_commit_leaves_no_doubt(
     await connections.aclose()
 
 
+@pytest.mark.slow
 async def test_connections_that_died_while_they_were_idle_are_not_lent(
     db: psycopg.Connection[Any], connections: Connections
 ) -> None:
@@ -204,6 +208,7 @@ async def test_connections_that_fell_silent_while_idle_cost_one_wait_and_not_one
     await connections.aclose()
 
 
+@pytest.mark.slow
 async def test_a_failed_transaction_is_rolled_back_and_its_connection_used_again(
     db: psycopg.Connection[Any], connections: Connections
 ) -> None:
@@ -239,6 +244,7 @@ async def test_a_worker_sends_on_soon_after_its_connections_fell_silent(
         await run
 
 
+@pytest.mark.slow
 def test_the_kernel_is_told_to_find_dead_peers_out(dsn: str) -> None:
     connections = Connections(f"{dsn} keepalives_idle=60", 1, lambda _: None)
     given = conninfo_to_dict(connections.dsn)

@@ -60,6 +60,7 @@ async def stopped(worker: Worker, run: asyncio.Task[None]) -> None:
     await run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sqlstate", "event", "level"),
     [
@@ -100,6 +101,7 @@ async def test_a_stage_that_fails_says_so_and_goes_on_and_the_others_do_not_wait
     assert "sam@example.com" not in str(lines)
 
 
+@pytest.mark.slow
 async def test_once_ends_when_a_stage_fails_and_says_which(
     mailing: Engine, mail: MailServer, open_worker: OpenWorker, lines: Lines
 ) -> None:
@@ -136,6 +138,7 @@ async def test_a_database_that_stays_away_ends_once_after_its_grace(
     assert set(failed.value.errors) >= {"tick", "reconcile"}
 
 
+@pytest.mark.slow
 async def test_a_database_that_becomes_read_only_is_waited_for(
     mailing: Engine, other: Engine, mail: MailServer, open_worker: OpenWorker, lines: Lines
 ) -> None:
@@ -164,6 +167,7 @@ async def test_a_database_that_becomes_read_only_is_waited_for(
     assert not events(lines, "stage_failed")
 
 
+@pytest.mark.slow
 async def test_a_database_that_is_away_is_told_once_and_so_is_its_return(
     mailing: Engine, mail: MailServer, dsn: str, open_worker: OpenWorker, lines: Lines
 ) -> None:
@@ -182,6 +186,7 @@ async def test_a_database_that_is_away_is_told_once_and_so_is_its_return(
     assert len(events(lines, "database_gone")) == len(events(lines, "database_back")) == 1
 
 
+@pytest.mark.slow
 async def test_outcomes_are_kept_until_the_database_is_back(
     mailing: Engine, mail: MailServer, dsn: str, open_worker: OpenWorker
 ) -> None:

@@ -17,6 +17,7 @@ from tests.daemon.servers import MailServer, wait_for
 from tests.engine import Engine
 
 
+@pytest.mark.slow
 def test_installing_again_and_again_beside_two_workers_loses_nothing_and_deadlocks_nobody(
     mailing: Engine, dsn: str, mail: MailServer
 ) -> None:
@@ -73,6 +74,7 @@ def test_a_transaction_that_stays_open_ends_the_installation_with_a_reason(
     install(dsn)
 
 
+@pytest.mark.slow
 def test_two_installations_at_once_go_one_after_the_other(mailing: Engine, dsn: str) -> None:
     async def both() -> None:
         await asyncio.gather(*(asyncio.to_thread(install, dsn) for _ in range(2)))

@@ -58,6 +58,7 @@ def without_times(event: str) -> str:
     return event.split(" until ")[0]
 
 
+@pytest.mark.slow
 async def test_a_circuit_is_one_line_when_it_opens_still_rests_and_closes(
     mailing: Engine, mail: MailServer, open_worker: OpenWorker, clock: Clock, log: Log
 ) -> None:
@@ -89,6 +90,7 @@ async def test_a_circuit_is_one_line_when_it_opens_still_rests_and_closes(
     assert len(mail.mails) == 20
 
 
+@pytest.mark.slow
 async def test_a_row_that_is_held_is_one_line_however_often_it_is_tried(
     mailing: Engine, mail: MailServer, open_worker: OpenWorker, clock: Clock, log: Log
 ) -> None:

@@ -36,6 +36,7 @@ def test_the_reason_holds_no_value() -> None:
     assert "sesame" not in value.reason
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize("place", [0, 1, 2])
 async def test_a_row_that_cannot_be_read_fails_with_a_reason_and_the_others_are_rendered(

@@ -14,6 +14,7 @@ from tests.engine import TENANT, Engine
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("said", "state", "journey", "suppressed"),
     [

@@ -35,6 +35,7 @@ def join_mine(engine: Engine, subscriber_id: str, **data: Any) -> Any:
     return engine.enroll(TENANT, "mine", "User", subscriber_id, data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", GREEDY.values(), ids=GREEDY)
 async def test_a_template_that_takes_too_much_fails_and_the_others_are_sent(
     mailing: Engine, mail: MailServer, open_worker: OpenWorker, source: str
@@ -53,6 +54,7 @@ async def test_a_template_that_takes_too_much_fails_and_the_others_are_sent(
     assert mailing.ledger() == []
 
 
+@pytest.mark.slow
 async def test_large_messages_are_handed_in_in_portions(
     mailing: Engine, mail: MailServer, open_worker: OpenWorker
 ) -> None:
@@ -79,6 +81,7 @@ async def test_large_messages_are_handed_in_in_portions(
     assert rendered.portions in {3, 4}, "24 MB in portions of 8"
 
 
+@pytest.mark.slow
 async def test_a_message_that_is_too_large_fails_with_its_size(
     mailing: Engine, open_worker: OpenWorker
 ) -> None:
@@ -126,6 +129,7 @@ async def test_a_message_that_cannot_be_stored_is_failed_and_the_others_are_sent
     assert mailing.ledger() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sqlstate", ["P0001", "53100", "23514", "XX000", "40001", "57P01", "57014", "ZD120"]
 )
@@ -149,6 +153,7 @@ async def test_a_message_that_is_refused_for_another_reason_is_held_and_the_othe
     assert mailing.ledger() == []
 
 
+@pytest.mark.slow
 async def test_headers_that_are_no_object_fail_their_message_alone(
     mailing: Engine, mail: MailServer, open_worker: OpenWorker
 ) -> None:
@@ -172,6 +177,7 @@ UNREADABLE = {"a number beyond a double": "1e400"} | {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["template_content", "data"])
 @pytest.mark.parametrize("value", UNREADABLE.values(), ids=UNREADABLE)
 async def test_a_value_that_cannot_be_read_fails_those_that_have_it(

@@ -51,6 +51,7 @@ def states(engine: Engine) -> set[str]:
     return {row.state for row in engine.rows("select state from dripdrop.step_executions")}
 
 
+@pytest.mark.slow
 def test_it_sends_until_it_is_told_to_stop(mailing: Engine, mail: MailServer, run: Run) -> None:
     sending = run()
     sending.wait_for_log("started")
@@ -68,6 +69,7 @@ def test_once_does_what_is_due_and_ends(mailing: Engine, mail: MailServer, run: 
     assert states(mailing) == {"sent"}
 
 
+@pytest.mark.slow
 def test_once_ends_when_it_is_told_to_stop(mailing: Engine, mail: MailServer, run: Run) -> None:
     crowd(mailing, 30)
     mail.hold()
@@ -81,6 +83,7 @@ def test_once_ends_when_it_is_told_to_stop(mailing: Engine, mail: MailServer, ru
     assert mailing.ledger() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_told_to_stop_it_finishes_what_is_being_sent(
     mailing: Engine, mail: MailServer, run: Run, number: signal.Signals
@@ -96,6 +99,7 @@ def test_told_to_stop_it_finishes_what_is_being_sent(
     assert states(mailing) == {"sent"}
 
 
+@pytest.mark.slow
 def test_told_to_stop_it_ends_within_the_grace(mailing: Engine, mail: MailServer, run: Run) -> None:
     mailing.join("sam")
     mail.hold()
@@ -118,6 +122,7 @@ def test_it_refuses_a_schema_of_another_version(engine: Engine, dsn: str) -> Non
     assert "dripdrop install" in entry["hint"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_schema_that_becomes_another_versions_ends_it_once_it_has_recorded(
     mailing: Engine, mail: MailServer, run: Run, workers: str
@@ -168,6 +173,7 @@ def test_without_the_key_that_its_senders_need_it_ends_at_once(mailing: Engine, 
     }
 
 
+@pytest.mark.slow
 def test_without_anything_that_is_sealed_it_needs_no_key(engine: Engine, dsn: str) -> None:
     assert dripdrop("run", "--once", "--dsn", dsn).returncode == 0
 
@@ -214,6 +220,7 @@ def test_a_malformed_dsn_is_one_line_and_its_hint() -> None:
     assert hint.startswith("hint: ")
 
 
+@pytest.mark.slow
 def test_a_stage_whose_queue_is_gone_says_so_and_goes_on_while_the_others_work(
     mailing: Engine, mail: MailServer, run: Run
 ) -> None:
@@ -230,6 +237,7 @@ def test_a_stage_whose_queue_is_gone_says_so_and_goes_on_while_the_others_work(
     assert sending.wait() == 0
 
 
+@pytest.mark.slow
 def test_a_database_that_is_read_only_when_it_starts_is_waited_for(
     mailing: Engine, mail: MailServer, run: Run
 ) -> None:
@@ -247,6 +255,7 @@ def test_a_database_that_is_read_only_when_it_starts_is_waited_for(
     assert sending.wait() == 0
 
 
+@pytest.mark.slow
 def test_once_says_by_its_status_that_a_stage_failed_and_does_the_rest(
     mailing: Engine, mail: MailServer, run: Run
 ) -> None:
@@ -313,6 +322,7 @@ def test_a_worker_that_dies_again_and_again_is_waited_for_longer_each_time(
     assert waits[0] <= 0.5 and waits[2] >= 1.5
 
 
+@pytest.mark.slow
 def test_told_to_stop_while_a_worker_is_to_be_started_again_it_ends(
     mailing: Engine, run: Run
 ) -> None:
@@ -330,6 +340,7 @@ def test_told_to_stop_while_a_worker_is_to_be_started_again_it_ends(
     assert time.monotonic() < told + 1.5
 
 
+@pytest.mark.slow
 def test_workers_end_with_their_supervisor(mailing: Engine, run: Run) -> None:
     sending = run("--workers", "2")
     sending.wait_for_log("started", times=2)
@@ -360,6 +371,7 @@ def has_taken(mail: MailServer, count: int) -> bool:
     return len(mail.mails) >= count
 
 
+@pytest.mark.slow
 def test_it_carries_on_when_its_connections_are_lost(
     mailing: Engine, mail: MailServer, run: Run
 ) -> None:
@@ -380,6 +392,7 @@ def test_it_carries_on_when_its_connections_are_lost(
     assert mailing.ledger() == []
 
 
+@pytest.mark.slow
 def test_its_log_is_json_and_holds_no_secret_and_no_content(
     mailing: Engine, mail: MailServer, run: Run
 ) -> None:

@@ -72,6 +72,7 @@ async def test_a_journey_is_sent_over_smtp_and_http(
     assert engine.ledger() == []
 
 
+@pytest.mark.slow
 async def test_a_message_leaves_when_it_is_due(
     engine: Engine,
     senders: dict[str, UUID],
@@ -91,6 +92,7 @@ async def test_a_message_leaves_when_it_is_due(
         assert len(mail.mails) == 2
 
 
+@pytest.mark.slow
 async def test_more_than_a_batch_is_sent_in_batches(
     mailing: Engine, mail: MailServer, open_worker: OpenWorker
 ) -> None:
@@ -102,6 +104,7 @@ async def test_more_than_a_batch_is_sent_in_batches(
     assert mail.repeated() == []
 
 
+@pytest.mark.slow
 async def test_an_address_that_bounces_stops_only_its_own_journey(
     mailing: Engine, mail: MailServer, open_worker: OpenWorker
 ) -> None:
@@ -116,6 +119,7 @@ async def test_an_address_that_bounces_stops_only_its_own_journey(
     )
 
 
+@pytest.mark.slow
 async def test_a_refusal_for_now_is_tried_again_later_with_the_same_bytes(
     mailing: Engine, mail: MailServer, clock: Clock, open_worker: OpenWorker
 ) -> None:
@@ -132,6 +136,7 @@ async def test_a_refusal_for_now_is_tried_again_later_with_the_same_bytes(
     assert mailing.last(sam.id).payload == first.payload
 
 
+@pytest.mark.slow
 async def test_a_reply_that_postgres_cannot_store_is_recorded_all_the_same(
     mailing: Engine, mail: MailServer, open_worker: OpenWorker
 ) -> None:
@@ -143,6 +148,7 @@ async def test_a_reply_that_postgres_cannot_store_is_recorded_all_the_same(
     assert "Spam?sorry" in mailing.last(sam.id).error_message
 
 
+@pytest.mark.slow
 async def test_a_message_that_cannot_be_rendered_fails_alone(
     engine: Engine, senders: dict[str, UUID], mail: MailServer, open_worker: OpenWorker
 ) -> None:
@@ -157,6 +163,7 @@ async def test_a_message_that_cannot_be_rendered_fails_alone(
     assert engine.last(ada.id).state == "sent"
 
 
+@pytest.mark.slow
 async def test_no_more_than_its_window_is_at_an_adapter_at_once(
     mailing: Engine, mail: MailServer, open_worker: OpenWorker
 ) -> None:
@@ -170,6 +177,7 @@ async def test_no_more_than_its_window_is_at_an_adapter_at_once(
     assert mail.most_under_way == 3
 
 
+@pytest.mark.slow
 async def test_an_adapter_may_set_its_own_window(
     mailing: Engine, senders: dict[str, UUID], mail: MailServer, open_worker: OpenWorker
 ) -> None:
@@ -181,6 +189,7 @@ async def test_an_adapter_may_set_its_own_window(
     assert mail.most_under_way == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [0, -1, "many"])
 async def test_a_window_that_is_no_count_rests_the_adapter(
     mailing: Engine,
@@ -205,6 +214,7 @@ async def test_a_window_that_is_no_count_rests_the_adapter(
     assert mail.mails == []
 
 
+@pytest.mark.slow
 async def test_no_more_than_the_channels_window_is_claimed_at_once(
     mailing: Engine, mail: MailServer, open_worker: OpenWorker
 ) -> None:
@@ -219,6 +229,7 @@ async def test_no_more_than_the_channels_window_is_claimed_at_once(
     assert mail.most_under_way == 4
 
 
+@pytest.mark.slow
 async def test_a_slow_channel_does_not_hold_up_another(
     engine: Engine,
     senders: dict[str, UUID],
@@ -243,6 +254,7 @@ async def test_a_slow_channel_does_not_hold_up_another(
         mail.release()
 
 
+@pytest.mark.slow
 async def test_retry_after_rests_the_whole_adapter(
     engine: Engine,
     senders: dict[str, UUID],
@@ -266,6 +278,7 @@ async def test_retry_after_rests_the_whole_adapter(
     assert len(endpoint.requests) == 6
 
 
+@pytest.mark.slow
 async def test_a_rest_costs_no_message_a_retry(
     engine: Engine, senders: dict[str, UUID], endpoint: Endpoint, open_worker: OpenWorker
 ) -> None:
@@ -277,6 +290,7 @@ async def test_a_rest_costs_no_message_a_retry(
     assert engine.rows("select sum(retry_count) as n from dripdrop.step_executions")[0].n == 0
 
 
+@pytest.mark.slow
 async def test_credentials_that_do_not_open_rest_the_adapter_and_cost_no_retry(
     mailing: Engine, mail: MailServer, clock: Clock, open_worker: OpenWorker
 ) -> None:
@@ -293,6 +307,7 @@ async def test_credentials_that_do_not_open_rest_the_adapter_and_cost_no_retry(
     assert mailing.last(sam.id).state == "sent"
 
 
+@pytest.mark.slow
 async def test_credentials_that_change_are_used_from_then_on(
     mailing: Engine, senders: dict[str, UUID], mail: MailServer, open_worker: OpenWorker
 ) -> None:
@@ -307,6 +322,7 @@ async def test_credentials_that_change_are_used_from_then_on(
         assert [each.recipient for each in other.mails] == ["ada@example.com"]
 
 
+@pytest.mark.slow
 async def test_what_is_being_sent_while_credentials_change_is_finished(
     mailing: Engine, senders: dict[str, UUID], mail: MailServer, open_worker: OpenWorker
 ) -> None:
@@ -326,6 +342,7 @@ async def test_what_is_being_sent_while_credentials_change_is_finished(
         assert states(mailing) == {"sent": 2}
 
 
+@pytest.mark.slow
 async def test_a_worker_that_stops_finishes_what_is_being_sent_and_leaves_the_rest(
     mailing: Engine, mail: MailServer, open_worker: OpenWorker
 ) -> None:
@@ -341,6 +358,7 @@ async def test_a_worker_that_stops_finishes_what_is_being_sent_and_leaves_the_re
     assert mailing.ledger() == []
 
 
+@pytest.mark.slow
 async def test_what_is_still_being_sent_after_the_grace_is_unknown(
     mailing: Engine, mail: MailServer, open_worker: OpenWorker
 ) -> None:
@@ -356,6 +374,7 @@ async def test_what_is_still_being_sent_after_the_grace_is_unknown(
     }
 
 
+@pytest.mark.slow
 async def test_what_is_claimed_while_the_worker_stops_is_released(
     mailing: Engine, other: Engine, mail: MailServer, open_worker: OpenWorker
 ) -> None:
@@ -383,6 +402,7 @@ def claim_waits(engine: Engine) -> bool:
     )
 
 
+@pytest.mark.slow
 async def test_a_worker_that_is_stopped_before_it_is_idle_stops(
     mailing: Engine, mail: MailServer, open_worker: OpenWorker
 ) -> None:
@@ -445,6 +465,7 @@ class OneByOne:
         """Close nothing."""
 
 
+@pytest.mark.slow
 async def test_messages_are_not_asked_for_while_every_place_is_taken(
     mailing: Engine, dsn: str, clock: Clock
 ) -> None:

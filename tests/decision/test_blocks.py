@@ -509,6 +509,7 @@ def happened(engine: Engine, enrollment_id: Any) -> list[Any]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", SIMULATED.values(), ids=SIMULATED)
 def test_a_simulation_foretells_what_then_happens(sender: Sender, block: Block) -> None:
     block.set_up(sender)

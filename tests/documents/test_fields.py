@@ -112,6 +112,7 @@ def test_the_schema_refuses_what_the_engine_refuses(engine: Engine, fault: str) 
     assert not validator(engine).is_valid(document)
 
 
+@pytest.mark.slow
 def test_every_kind_has_a_schema(engine: Engine) -> None:
     for kind in {row.kind for row in engine.fields()}:
         assert validator(engine, kind)

@@ -26,6 +26,7 @@ from tests.engine import Engine
 CREDENTIALS = {"host": "127.0.0.1", "username": "ada", "password": "correct horse"}
 
 
+@pytest.mark.slow
 def test_it_is_a_module_that_ends_with_its_status() -> None:
     command = [sys.executable, "-m", "dripdrop", "seal", "main"]
     result = subprocess.run(command, input="[]", capture_output=True, text=True)
@@ -135,6 +136,7 @@ def waits_for_a_lock(engine: Engine) -> bool:
     return bool(row.yes)
 
 
+@pytest.mark.slow
 def test_install_and_uninstall(empty_dsn: str) -> None:
     assert "0.1.0 is installed" in dripdrop("install", "--dsn", empty_dsn).stdout
     assert dripdrop("uninstall", "--dsn", empty_dsn, "--yes").returncode == 0

@@ -50,6 +50,7 @@ def lines(result: Result) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_apply_says_what_it_did_and_which_version_is_in_force(
     engine: Engine, dsn: str, file: Path
 ) -> None:

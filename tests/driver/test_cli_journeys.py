@@ -76,6 +76,7 @@ def test_explain_says_why_an_enrolment_ended(engine: Engine, dsn: str) -> None:
     assert last == "cancelled at 2026-03-02 09:00:00Z: bored"
 
 
+@pytest.mark.slow
 def test_explain_finds_an_enrolment_by_its_subscriber(engine: Engine, dsn: str) -> None:
     engine.author()
     engine.join("sam")

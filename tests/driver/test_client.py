@@ -56,6 +56,7 @@ def test_the_declarations_are_those_of_the_catalogue(db: psycopg.Connection[Any]
     }
 
 
+@pytest.mark.slow
 def test_what_is_given_to_a_call_is_no_part_of_its_statement(
     db: psycopg.Connection[Any], dsn: str
 ) -> None:
@@ -79,6 +80,7 @@ def test_what_is_given_to_a_call_is_no_part_of_its_statement(
         assert "sam@example.com" not in said
 
 
+@pytest.mark.slow
 def test_a_call_belongs_to_the_callers_transaction(db: psycopg.Connection[Any], dsn: str) -> None:
     with psycopg.connect(dsn) as connection:
         client = Client(connection)
@@ -135,6 +137,7 @@ def test_a_refusal_is_an_error_of_its_own(db: psycopg.Connection[Any]) -> None:
         Client(db).enroll(None, "nowhere", "User", "1")
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_the_async_client_does_the_same(dsn: str) -> None:
     async with await psycopg.AsyncConnection.connect(dsn) as connection:

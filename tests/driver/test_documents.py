@@ -110,6 +110,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(values, st.sampled_from([None, 2, "\t"]), st.booleans())
 def test_json_means_the_same_as_yaml(given: Any, indent: int | str | None, ascii: bool) -> None:
     text = json.dumps({"field": given}, indent=indent, ensure_ascii=ascii)

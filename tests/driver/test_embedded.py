@@ -28,6 +28,7 @@ def server() -> Iterator[EmbeddedServer]:
         yield server
 
 
+@pytest.mark.slow
 def test_a_temporary_server_leaves_no_files() -> None:
     with EmbeddedServer() as server:
         assert server.directory.is_dir()
@@ -35,6 +36,7 @@ def test_a_temporary_server_leaves_no_files() -> None:
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_it_listens_on_no_network_address(server: EmbeddedServer) -> None:
     assert value(server.dsn, "show listen_addresses") == ""
     assert stat.S_IMODE(server.socket_directory.stat().st_mode) == 0o700
@@ -44,6 +46,7 @@ def test_writes_are_durable(server: EmbeddedServer) -> None:
     assert value(server.dsn, "show fsync") == "on"
 
 
+@pytest.mark.slow
 def test_committed_rows_survive_a_crash(server: EmbeddedServer) -> None:
     with psycopg.connect(server.dsn) as connection:
         connection.execute("create table t as select 1 as n")
@@ -51,6 +54,7 @@ def test_committed_rows_survive_a_crash(server: EmbeddedServer) -> None:
     assert value(server.dsn, "select n from t") == 1
 
 
+@pytest.mark.slow
 def test_a_given_directory_keeps_its_data() -> None:
     with tempfile.TemporaryDirectory() as parent:
         Path(parent).chmod(0o755)  # for root's server user
@@ -61,6 +65,7 @@ def test_a_given_directory_keeps_its_data() -> None:
             assert value(server.dsn, "select n from t") == 1
 
 
+@pytest.mark.slow
 def test_a_kept_server_is_still_up_after_the_block() -> None:
     with EmbeddedServer(keep=True) as server:
         pass

@@ -31,6 +31,7 @@ def differences(dsn: str) -> list[tuple[str, ...]]:
         return connection.execute("select * from dripdrop.check_schema()").fetchall()
 
 
+@pytest.mark.slow
 def test_install_brings_pgmq_the_schema_and_the_queues(empty_dsn: str) -> None:
     version = install(empty_dsn)
     with psycopg.connect(empty_dsn) as connection:
@@ -39,6 +40,7 @@ def test_install_brings_pgmq_the_schema_and_the_queues(empty_dsn: str) -> None:
     assert ("dripdrop_render",) in queues
 
 
+@pytest.mark.slow
 def test_install_keeps_a_pgmq_that_is_there(pgmq_with_queue: str) -> None:
     install(pgmq_with_queue)
     with psycopg.connect(pgmq_with_queue) as connection:
@@ -46,6 +48,7 @@ def test_install_keeps_a_pgmq_that_is_there(pgmq_with_queue: str) -> None:
     assert ("mine",) in queues
 
 
+@pytest.mark.slow
 def test_a_second_install_keeps_the_data(dsn: str) -> None:
     execute(dsn, "select dripdrop.create_sequence(null, 'onboarding', 'Onboarding')")
     install(dsn)
@@ -55,6 +58,7 @@ def test_a_second_install_keeps_the_data(dsn: str) -> None:
         ]
 
 
+@pytest.mark.slow
 def test_a_second_install_puts_changed_functions_right(dsn: str) -> None:
     execute(dsn, "create or replace function dripdrop.version() returns text return '0.0.9'")
     assert install(dsn) != "0.0.9"
@@ -62,6 +66,7 @@ def test_a_second_install_puts_changed_functions_right(dsn: str) -> None:
         assert connection.execute("select dripdrop.version()").fetchone() != ("0.0.9",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "harm",
     [
@@ -114,6 +119,7 @@ def test_tables_that_differ_are_refused_and_nothing_changes(
     assert differences(dsn) == before
 
 
+@pytest.mark.slow
 def test_what_somebody_else_has_added_stays(dsn: str) -> None:
     execute(dsn, "create index mine on dripdrop.events (occurred_at)")
     execute(dsn, "create view public.mine as select * from dripdrop.ledger")
@@ -144,6 +150,7 @@ def test_somebody_elses_schema_is_refused_and_kept(empty_dsn: str, action: objec
     execute(empty_dsn, "select n from dripdrop.mine")
 
 
+@pytest.mark.slow
 def test_a_failed_install_leaves_nothing(empty_dsn: str) -> None:
     execute(empty_dsn, "create schema pgmq")  # there, so it is taken for granted, and empty
     with pytest.raises(psycopg.Error):
@@ -168,6 +175,7 @@ def test_uninstall_of_nothing_is_refused(empty_dsn: str) -> None:
         uninstall(empty_dsn)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("installer", "roles_exist", "owner"),
     [
@@ -196,6 +204,7 @@ def test_who_owns_the_schema_follows_from_what_the_installing_role_may(
     assert [owner in warning for warning in warnings] == [True] * (owner == "managed")
 
 
+@pytest.mark.slow
 def test_the_wheel_carries_the_scripts(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     subprocess.run(

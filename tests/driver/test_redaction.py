@@ -73,6 +73,7 @@ def test_a_secret_is_taken_out_in_every_spelling(
         assert spelled[at : at + 12] not in left.replace("after", "").replace("before", "")
 
 
+@pytest.mark.slow
 @given(
     st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=6, max_size=40),
     st.sampled_from(sorted(SPELLINGS)),

@@ -89,6 +89,7 @@ def test_rolling_back_leaves_nothing(engine: Engine) -> None:
     assert engine.contents() == before
 
 
+@pytest.mark.slow
 def test_two_at_once_get_the_same_enrolment_and_one_message(engine: Engine, other: Engine) -> None:
     engine.author()
     with ThreadPoolExecutor(1) as pool:
@@ -100,6 +101,7 @@ def test_two_at_once_get_the_same_enrolment_and_one_message(engine: Engine, othe
     assert (count(engine, "enrollments"), count(engine, "step_executions")) == (1, 1)
 
 
+@pytest.mark.slow
 def test_the_second_of_two_at_once_enrols_when_the_first_rolls_back(
     engine: Engine, other: Engine
 ) -> None:
@@ -113,6 +115,7 @@ def test_the_second_of_two_at_once_enrols_when_the_first_rolls_back(
     assert (count(engine, "enrollments"), count(engine, "step_executions")) == (1, 1)
 
 
+@pytest.mark.slow
 def test_at_repeatable_read_the_second_of_two_at_once_is_told_to_retry(
     engine: Engine, other: Engine
 ) -> None:
@@ -274,6 +277,7 @@ def test_a_missing_recipient_says_which_step_wants_which_field(engine: Engine) -
     assert '"welcome"' in hint
 
 
+@pytest.mark.slow
 def test_an_enrolment_that_ends_at_this_moment_is_no_way_back_in(
     engine: Engine, other: Engine
 ) -> None:

@@ -122,6 +122,7 @@ def test_the_sequence_must_exist(engine: Engine) -> None:
         engine.enroll_many(TENANT, "onboarding", [user("sam")])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reentry", ["never", "after_exit", "always"])
 def test_an_open_enrolment_of_many_holds_up_nobody_else(
     engine: Engine, other: Engine, reentry: str

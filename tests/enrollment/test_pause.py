@@ -211,6 +211,7 @@ def test_a_pause_that_rolls_back_holds_nothing(engine: Engine) -> None:
     assert len(engine.deliver()) == 1
 
 
+@pytest.mark.slow
 def test_a_pause_waits_for_the_record_that_completes_the_enrolment_and_comes_too_late(
     engine: Engine, other: Engine
 ) -> None:
@@ -227,6 +228,7 @@ def test_a_pause_waits_for_the_record_that_completes_the_enrolment_and_comes_too
     assert engine.enrollment(sam.id).state == "completed"
 
 
+@pytest.mark.slow
 def test_a_result_is_put_aside_for_the_pause_and_completes_nothing(
     engine: Engine, other: Engine, clock: Clock
 ) -> None:

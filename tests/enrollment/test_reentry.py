@@ -114,6 +114,7 @@ def test_who_may_not_come_again_is_left_out_of_many(engine: Engine) -> None:
     assert [e.subscriber_id for e in enrolled] == ["kim"]
 
 
+@pytest.mark.slow
 def test_of_two_entries_at_once_one_gets_in_after_exit(engine: Engine, other: Engine) -> None:
     engine.author(reentry="after_exit")
     with ThreadPoolExecutor(1) as pool:
@@ -126,6 +127,7 @@ def test_of_two_entries_at_once_one_gets_in_after_exit(engine: Engine, other: En
     assert len(engine.list_active_enrollments(TENANT)) == 1
 
 
+@pytest.mark.slow
 def test_of_two_entries_at_once_the_second_gets_in_when_the_first_rolls_back(
     engine: Engine, other: Engine
 ) -> None:
@@ -148,6 +150,7 @@ def test_many_entries_of_one_subscriber_in_one_call_are_one_after_exit(engine: E
     assert len(engine.list_active_enrollments(TENANT)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reentry", ["after_exit", "always"])
 def test_who_leaves_at_this_moment_is_asked_to_try_again_or_is_in(
     engine: Engine, other: Engine, reentry: str

@@ -105,6 +105,7 @@ def test_one_event_id_in_two_tenants_is_two_events(engine: Engine) -> None:
     assert len(ids) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("enrolled", [True, False])
 def test_one_event_id_at_the_same_time_happens_once(
     engine: Engine, other: Engine, enrolled: bool
@@ -125,6 +126,7 @@ def test_one_event_id_at_the_same_time_happens_once(
     assert len(engine.executions(sam.id)) == int(enrolled)
 
 
+@pytest.mark.slow
 def test_an_event_whose_twin_is_rolled_back_happens(engine: Engine, other: Engine) -> None:
     engine.author(RECEIPT)
     sam = engine.join()

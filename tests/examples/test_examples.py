@@ -204,6 +204,7 @@ DIGEST = datetime(2026, 3, 9, 9, 0, tzinfo=NEW_YORK) - START
 SMS = DIGEST + timedelta(days=7)
 
 
+@pytest.mark.slow
 def test_a_new_user_is_onboarded_to_the_end(engine: Examples) -> None:
     engine.apply(None, document("saas_onboarding"))
     ada = engine.sign_up()
@@ -227,6 +228,7 @@ def test_a_new_user_is_onboarded_to_the_end(engine: Examples) -> None:
     }
 
 
+@pytest.mark.slow
 def test_the_digest_comes_on_a_monday_at_nine_in_new_york(engine: Examples) -> None:
     engine.apply(None, document("saas_onboarding"))
     for day in range(7):
@@ -239,6 +241,7 @@ def test_the_digest_comes_on_a_monday_at_nine_in_new_york(engine: Examples) -> N
         assert f"{digest:%A %H:%M}" == "Monday 09:00"
 
 
+@pytest.mark.slow
 def test_who_has_completed_the_setup_is_not_reminded_of_it(engine: Examples) -> None:
     engine.apply(None, document("saas_onboarding"))
     reminder = engine.run(engine.sign_up(tasks_done=2).id)[2]
@@ -246,6 +249,7 @@ def test_who_has_completed_the_setup_is_not_reminded_of_it(engine: Examples) -> 
     assert reminder.reason == "condition_false"
 
 
+@pytest.mark.slow
 def test_the_sms_is_for_enterprise_only(engine: Examples) -> None:
     engine.apply(None, document("saas_onboarding"))
     ada = engine.sign_up(plan_tier="free")
@@ -259,6 +263,7 @@ def test_the_sms_is_for_enterprise_only(engine: Examples) -> None:
 DAYS = {"initial_email": 0, "enterprise_pitch": 3, "notify_sales": 6, "update_crm": 20}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("score", "state", "reason"),
     [(85, "sent", None), (70, "sent", None), (69.5, "skipped", "condition_false")],
@@ -285,6 +290,7 @@ def test_only_hot_leads_are_pitched_to_and_told_of(
     }
 
 
+@pytest.mark.slow
 def test_sales_hear_who_the_lead_is_and_how_hot(engine: Examples) -> None:
     engine.apply(None, document("lead_nurture"))
     engine.run(engine.enroll(None, "lead_nurture", "Lead", "7", ADA).id, 85)
@@ -313,6 +319,7 @@ def test_a_lead_who_books_a_call_hears_no_more(engine: Examples) -> None:
 # Trial ending.
 
 
+@pytest.mark.slow
 def test_the_end_of_a_trial_is_told_over_all_channels_at_once(engine: Examples) -> None:
     engine.apply(None, document("trial_ending"))
     ada = ADA | {"telegram_chat_id": "99"}
@@ -331,6 +338,7 @@ def test_the_end_of_a_trial_is_told_over_all_channels_at_once(engine: Examples) 
     assert engine.payloads["in_app"]["body"]["payload"] == {"type": "trial_ending", "days": 1}
 
 
+@pytest.mark.slow
 def test_channels_that_somebody_does_not_have_are_left_out(engine: Examples) -> None:
     engine.apply(None, document("trial_ending"))
     data = {"email": "kim@example.com"}

@@ -188,6 +188,7 @@ def test_a_text_that_is_too_long_is_an_error(hooked: Engine) -> None:
     assert hooked.last(execution.enrollment_id).hooks == {"score": {"error": "hook_unusable"}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["enrollments", "step_executions"])
 def test_an_answer_for_someone_who_is_locked_holds_up_nobody_and_is_asked_for_again(
     hooked: Engine, other: Engine, clock: Clock, table: str

@@ -47,6 +47,7 @@ async def test_an_answer_holds_no_credentials_in_any_spelling(
     assert spelled.strip('"') not in answer["response"]
 
 
+@pytest.mark.slow
 async def test_a_value_in_the_url_stays_in_its_place(endpoint: Endpoint) -> None:
     hook = described(endpoint.url + "/leads/{{ subscriber_id }}/score?plan={{ plan }}")
     await called(hook, {"subscriber_id": "/../?&", "plan": "a b&c=d#ü"})
@@ -54,6 +55,7 @@ async def test_a_value_in_the_url_stays_in_its_place(endpoint: Endpoint) -> None
     assert request.target == "/leads/%2F..%2F%3F&/score?plan=a%20b%26c%3Dd%23%C3%BC"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [".", ".."])
 async def test_a_value_that_would_lead_to_another_path_is_refused(
     endpoint: Endpoint, value: str
@@ -63,6 +65,7 @@ async def test_a_value_that_would_lead_to_another_path_is_refused(
     assert endpoint.requests == []
 
 
+@pytest.mark.slow
 async def test_a_value_in_the_body_stays_in_its_string(endpoint: Endpoint) -> None:
     name = 'Sam "The Man"\n\\", "admin": true, "x": "'
     body = '{"name": "{{ name }}", "age": {{ age }}, "tags": {{ tags | json }}}'
@@ -74,12 +77,14 @@ async def test_a_value_in_the_body_stays_in_its_string(endpoint: Endpoint) -> No
     assert request.headers["content-type"] == "application/json"
 
 
+@pytest.mark.slow
 async def test_a_value_cannot_break_out_where_no_string_is(endpoint: Endpoint) -> None:
     hook = described(endpoint.url, body_template='{"age": {{ age }}}')
     assert await called(hook, {"age": '1, "admin": true'}) == {"error": "hook_render_failed"}
     assert endpoint.requests == []
 
 
+@pytest.mark.slow
 async def test_a_value_in_a_form_stays_in_its_field(endpoint: Endpoint) -> None:
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     hook = described(endpoint.url, headers=form, body_template="name={{ name }}&a=1")
@@ -95,6 +100,7 @@ async def test_without_a_template_there_is_no_body(endpoint: Endpoint) -> None:
     assert request.body == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["url", "body_template"])
 async def test_a_template_that_does_not_render_calls_nothing(endpoint: Endpoint, part: str) -> None:
     hook = described(endpoint.url) | {part: endpoint.url + "/{{ 1 | divided_by: n }}"}
@@ -249,6 +255,7 @@ async def test_what_postgres_cannot_hold_is_replaced(endpoint: Endpoint) -> None
     assert (await called(described(endpoint.url)))["response"] == "a\ufffdb"
 
 
+@pytest.mark.slow
 async def test_a_template_that_takes_too_much_is_ended_and_calls_nothing(
     endpoint: Endpoint,
 ) -> None:

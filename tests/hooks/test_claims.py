@@ -271,6 +271,7 @@ def test_what_can_be_called_is_called_beside_what_cannot(engine: Engine) -> None
     }
 
 
+@pytest.mark.slow
 def test_a_claim_waits_for_nobody(hooked: Engine, other: Engine) -> None:
     add_hook(hooked, active=False)
     execution = waiting(hooked)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from uuid import uuid4
 
+import pytest
+
 from dripdrop import Vault
 from dripdrop.vault import generate_key
 from tests.driver.command import dripdrop
@@ -14,6 +16,7 @@ from tests.hooks.conftest import KEY, SECRET, Endpoint, add_hook, sealed
 ALLOWED = {"DRIPDROP_ALLOW_HTTP": "1", "DRIPDROP_ALLOW_PRIVATE": "1"}
 
 
+@pytest.mark.slow
 def test_a_trial_shows_and_keeps_status_and_value(
     hooked: Engine, endpoint: Endpoint, dsn: str
 ) -> None:
@@ -107,6 +110,7 @@ def test_rotate_seals_hooks_too(hooked: Engine, dsn: str) -> None:
     assert "0 of 1 HTTP hooks" in dripdrop("rotate", "--dsn", dsn, **keys).stdout
 
 
+@pytest.mark.slow
 def test_check_names_the_hook_whose_credentials_do_not_open(hooked: Engine, dsn: str) -> None:
     add_hook(hooked, auth_type="bearer", auth_config=sealed({"token": SECRET}))
     result = dripdrop("check", "--dsn", dsn, DRIPDROP_ENCRYPTION_KEY=generate_key())

@@ -43,6 +43,7 @@ async def test_no_spelling_of_a_private_address_is_called(endpoint: Endpoint, ho
     assert endpoint.requests == []
 
 
+@pytest.mark.slow
 async def test_a_host_from_a_variable_is_guarded_too(endpoint: Endpoint) -> None:
     port = endpoint.url.rpartition(":")[2]
     hook = described(f"http://{{{{ host }}}}:{port}/")
@@ -50,6 +51,7 @@ async def test_a_host_from_a_variable_is_guarded_too(endpoint: Endpoint) -> None
     assert endpoint.requests == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["a@127.0.0.1", "127.0.0.1/", "127.0.0.1#", "127.0.0.1:80"])
 async def test_a_variable_cannot_bring_another_part_of_the_url(
     endpoint: Endpoint, host: str

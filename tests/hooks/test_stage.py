@@ -64,6 +64,7 @@ def hooks_of(engine: Engine, execution: Any) -> Any:
     return engine.last(execution.enrollment_id).hooks
 
 
+@pytest.mark.slow
 async def test_a_value_reaches_the_words(
     hooked: Engine, endpoint: Endpoint, open_worker: OpenWorker
 ) -> None:
@@ -77,6 +78,7 @@ async def test_a_value_reaches_the_words(
     assert [request.target for request in endpoint.requests] == ["/sam"]
 
 
+@pytest.mark.slow
 async def test_a_value_is_fetched_once_per_execution(
     engine: Engine, endpoint: Endpoint, clock: Clock, open_worker: OpenWorker
 ) -> None:
@@ -92,6 +94,7 @@ async def test_a_value_is_fetched_once_per_execution(
     assert len(endpoint.requests) == 1
 
 
+@pytest.mark.slow
 async def test_each_execution_gets_its_own_value(
     hooked: Engine, endpoint: Endpoint, step: Any
 ) -> None:
@@ -105,6 +108,7 @@ async def test_each_execution_gets_its_own_value(
     )
 
 
+@pytest.mark.slow
 async def test_a_slow_endpoint_does_not_hold_up_another(
     engine: Engine, endpoint: Endpoint, open_worker: OpenWorker
 ) -> None:
@@ -186,6 +190,7 @@ async def test_what_a_function_warns_of_is_not_logged(
     assert SECRET not in log.getvalue()
 
 
+@pytest.mark.slow
 async def test_the_timeout_of_one_function_is_not_the_next_ones(hooked: Engine, step: Any) -> None:
     add_function(hooked, "select to_jsonb(current_setting('statement_timeout'))", timeout_ms=7000)
     first = waiting(hooked, "ada")
@@ -206,6 +211,7 @@ async def test_what_a_blocked_url_gives_is_an_error(
     assert endpoint.requests == []
 
 
+@pytest.mark.slow
 async def test_secrets_and_values_are_in_no_log_and_no_answer(
     hooked: Engine, endpoint: Endpoint, step: Any, log: io.StringIO
 ) -> None:
@@ -227,6 +233,7 @@ async def test_secrets_and_values_are_in_no_log_and_no_answer(
     assert "4111" not in log.getvalue()
 
 
+@pytest.mark.slow
 async def test_a_crash_between_claim_and_answer_loses_nothing(
     hooked: Engine, endpoint: Endpoint, open_worker: OpenWorker, step: Any
 ) -> None:
@@ -239,6 +246,7 @@ async def test_a_crash_between_claim_and_answer_loses_nothing(
     assert abandoned.fence == execution.fence
 
 
+@pytest.mark.slow
 async def test_what_a_worker_that_stops_has_not_heard_comes_again(
     hooked: Engine, endpoint: Endpoint, open_worker: OpenWorker, clock: Clock
 ) -> None:
@@ -256,6 +264,7 @@ async def test_what_a_worker_that_stops_has_not_heard_comes_again(
     assert [claim.execution_id for claim in hooked.claim_hooks()] == [execution.id]
 
 
+@pytest.mark.slow
 async def test_a_call_under_way_is_handed_in_when_the_worker_stops(
     hooked: Engine, open_worker: OpenWorker, dsn: str
 ) -> None:
@@ -273,6 +282,7 @@ async def test_a_call_under_way_is_handed_in_when_the_worker_stops(
     assert hooks_of(hooked, execution) == {"score": {"value": 85}}
 
 
+@pytest.mark.slow
 async def test_a_hanging_endpoint_takes_no_places_of_others(
     engine: Engine, endpoint: Endpoint, open_worker: OpenWorker
 ) -> None:
@@ -295,6 +305,7 @@ async def test_a_hanging_endpoint_takes_no_places_of_others(
     assert len(endpoint.requests) == 5
 
 
+@pytest.mark.slow
 async def test_a_slow_function_leaves_places_to_the_others(
     engine: Engine, open_worker: OpenWorker, dsn: str
 ) -> None:
@@ -324,6 +335,7 @@ def waiting_rows(engine: Engine) -> list[Any]:
     return engine.rows("select hooks from dripdrop.step_executions where hooks ? 'slow'")
 
 
+@pytest.mark.slow
 async def test_a_function_that_catches_its_cancellation_is_ended(hooked: Engine, step: Any) -> None:
     add_function(hooked, timeout_ms=50)
     hooked.connection.execute(
@@ -381,6 +393,7 @@ async def test_what_a_setting_of_one_call_says_no_other_statement_of_the_worker_
             assert await cursor.fetchone() == ("",)
 
 
+@pytest.mark.slow
 async def test_answers_that_the_database_refuses_are_errors_and_the_others_are_kept(
     hooked: Engine, endpoint: Endpoint, open_worker: OpenWorker
 ) -> None:

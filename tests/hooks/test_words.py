@@ -60,6 +60,7 @@ def test_one_failed_hook_does_not_hold_up_the_others(hooked: Engine) -> None:
     assert [claimed.execution_id for claimed in hooked.claim_renders()] == [good.id]
 
 
+@pytest.mark.slow
 def test_a_claim_of_words_waits_for_nobody(hooked: Engine, other: Engine, clock: Clock) -> None:
     add_hook(hooked)
     execution = waiting(hooked)

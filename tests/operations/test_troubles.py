@@ -194,6 +194,7 @@ def test_what_waits_for_the_daemons_key_is_told_from_other_faults(journey: Engin
     assert "DRIPDROP_KEY" in problem.hint
 
 
+@pytest.mark.slow
 def test_recipients_that_fail_for_an_hour_are_named_and_block_nobody(
     journey: Engine, clock: Clock
 ) -> None:
@@ -227,6 +228,7 @@ def test_what_cannot_be_found_out_is_a_problem_too(journey: Engine) -> None:
     assert problems == ["schema_differs", "check_failed"]
 
 
+@pytest.mark.slow
 def test_troubles_are_found_without_reading_the_history(journey: Engine) -> None:
     """What is over is in none of the indexes that it reads."""
     journey.author(email("welcome"), email("tip", timing=after(3, "days")))
@@ -264,6 +266,7 @@ def mailing(engine: Engine) -> Engine:
     return engine
 
 
+@pytest.mark.slow
 def test_check_fails_while_something_keeps_messages_from_leaving(mailing: Engine, dsn: str) -> None:
     mailing.join()
     mailing.deliver("unreachable", code="connect_error", detail="cannot reach sam@example.com")
@@ -275,6 +278,7 @@ def test_check_fails_while_something_keeps_messages_from_leaving(mailing: Engine
     assert "sam@example.com" not in result.stdout
 
 
+@pytest.mark.slow
 def test_check_does_not_fail_for_what_only_recipients_can_mend(
     mailing: Engine, dsn: str, clock: Clock
 ) -> None:

@@ -168,6 +168,7 @@ def test_the_path_would_catch_an_unpinned_statement(empty_dsn: str) -> None:
         connection.execute("select to_regnamespace('dripdrop')")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("with_closer_matches")
 def test_the_installer_calls_no_closer_match(empty_dsn: str, ours: str) -> None:
     install(empty_dsn)
@@ -177,6 +178,7 @@ def test_the_installer_calls_no_closer_match(empty_dsn: str, ours: str) -> None:
     uninstall(empty_dsn)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("with_a_path_of_their_own")
 def test_the_installer_looks_where_it_wants_to(empty_dsn: str, ours: str) -> None:
     install(empty_dsn)
@@ -195,6 +197,7 @@ def test_sqitch_calls_no_closer_match(empty_dsn: str, ours: str, sqitch: Sqitch)
     sqitch("revert", empty_dsn)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("with_closer_matches", "extension_files")
 def test_the_extension_calls_no_closer_match(empty_dsn: str, ours: str) -> None:
     bring_pgmq(ours)
@@ -203,6 +206,7 @@ def test_the_extension_calls_no_closer_match(empty_dsn: str, ours: str) -> None:
     assert whole(ours)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("with_a_path_of_their_own", "extension_files")
 def test_the_extension_looks_where_it_wants_to(empty_dsn: str, ours: str) -> None:
     bring_pgmq(ours)
@@ -263,6 +267,7 @@ def test_a_function_of_a_stranger_in_our_pgmq_is_refused_by_their_name(
         way_in(empty_dsn)
 
 
+@pytest.mark.slow
 def test_a_queue_of_somebody_else_is_none_of_our_business(
     way_in: Way, mallory: str, as_mallory: Callable[[str], None], empty_dsn: str
 ) -> None:
@@ -272,6 +277,7 @@ def test_a_queue_of_somebody_else_is_none_of_our_business(
     way_in(empty_dsn)
 
 
+@pytest.mark.slow
 def test_a_queue_under_our_name_is_refused_at_the_start(
     mallory: str, as_mallory: Callable[[str], None], empty_dsn: str
 ) -> None:
@@ -284,6 +290,7 @@ def test_a_queue_under_our_name_is_refused_at_the_start(
         start(empty_dsn)
 
 
+@pytest.mark.slow
 def test_the_startup_check_names_what_a_stranger_has_put_in_since(
     mallory: str, as_mallory: Callable[[str], None], empty_dsn: str
 ) -> None:
@@ -297,6 +304,7 @@ def test_the_startup_check_names_what_a_stranger_has_put_in_since(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", [install, uninstall])
 def test_an_installation_that_a_stranger_shares_is_refused_and_kept(
     mallory: str, empty_dsn: str, action: Callable[[str], Any]
@@ -315,6 +323,7 @@ def test_an_installation_that_a_stranger_shares_is_refused_and_kept(
     action(empty_dsn)
 
 
+@pytest.mark.slow
 def test_somebody_who_may_hand_out_one_of_our_roles_is_named(
     mallory: str, empty_dsn: str, databases: Databases
 ) -> None:

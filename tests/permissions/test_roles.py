@@ -70,6 +70,7 @@ def test_an_application_does_not_run_the_pipeline(login: Login) -> None:
         assert refused(app, f"select dripdrop.{call}"), call
 
 
+@pytest.mark.slow
 def test_a_sender_runs_the_whole_pipeline(engine: Engine, login: Login, clock: Clock) -> None:
     engine.author()
     engine.update_tenant_settings(TENANT, unsubscribe_url="https://mail.acme.example")
@@ -179,6 +180,7 @@ def visible(reader: Engine) -> dict[str, set[str | None]]:
     }
 
 
+@pytest.mark.slow
 def test_a_reader_who_names_no_tenant_sees_nothing(scopes: Engine, login: Login) -> None:
     assert visible(login(READER)) == {table: set() for table in SEEN}
 
@@ -203,6 +205,7 @@ def test_a_reader_who_names_no_scope_there_is_sees_nothing(
     assert visible(reader) == {table: set() for table in SEEN}
 
 
+@pytest.mark.slow
 def test_a_reader_reads_every_column_but_the_sealed_ones(
     db: psycopg.Connection[Any], scopes: Engine, login: Login
 ) -> None:
@@ -224,6 +227,7 @@ def test_a_reader_reads_every_column_but_the_sealed_ones(
     assert refused(login(READER), "select credentials from dripdrop.channel_adapters")
 
 
+@pytest.mark.slow
 def test_a_readers_ledger_holds_the_rows_of_its_tenant(
     scopes: Engine, login: Login, clock: Clock
 ) -> None:

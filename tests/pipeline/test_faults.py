@@ -151,6 +151,7 @@ def test_one_row_that_cannot_be_written_is_held_and_the_others_go_on_in_the_same
     assert journey.ledger() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_one_row_that_takes_too_long_is_found_by_fewer_at_a_time_and_the_others_go_on(
     journey: Engine, clock: Clock, stage: str
@@ -290,6 +291,7 @@ def test_one_row_whose_variables_cannot_be_made_is_held_and_the_others_are_rende
     assert journey.ledger() == []
 
 
+@pytest.mark.slow
 def test_a_result_whose_enrolment_somebody_has_locked_is_recorded_once_it_is_free(
     journey: Engine, other: Engine, clock: Clock
 ) -> None:
@@ -315,6 +317,7 @@ def test_a_result_whose_enrolment_somebody_has_locked_is_recorded_once_it_is_fre
     assert journey.ledger() == []
 
 
+@pytest.mark.slow
 def test_a_row_that_is_only_locked_is_nothing_to_warn_of(
     journey: Engine, other: Engine, warnings: list[str]
 ) -> None:
@@ -328,6 +331,7 @@ def test_a_row_that_is_only_locked_is_nothing_to_warn_of(
     assert warnings == []
 
 
+@pytest.mark.slow
 def test_the_first_claim_finds_a_newcomer_behind_thousands_who_have_left(
     journey: Engine,
 ) -> None:

@@ -63,6 +63,7 @@ STOPS: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", STOPS)
 def test_an_open_stop_of_a_person_holds_up_that_person(
     journey: Engine, other: Engine, stop: str
@@ -108,6 +109,7 @@ SWITCHES: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", SWITCHES)
 def test_an_open_stop_of_a_tenant_holds_up_no_other_tenant(
     journey: Engine, other: Engine, stop: str
@@ -128,6 +130,7 @@ def test_an_open_pause_of_everything_holds_up_everything(journey: Engine, other:
     assert sent(journey) == people
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tenant", [TENANT, None])
 def test_an_open_import_of_suppressions_holds_up_nobody_else(
     journey: Engine, other: Engine, tenant: str | None
@@ -142,6 +145,7 @@ def test_an_open_import_of_suppressions_holds_up_nobody_else(
     assert kept.count == len(IMPORT)
 
 
+@pytest.mark.slow
 def test_an_import_one_by_one_takes_no_more_locks(journey: Engine, other: Engine) -> None:
     with other.connection.transaction():
         for entry in IMPORT[:150]:
@@ -150,6 +154,7 @@ def test_an_import_one_by_one_takes_no_more_locks(journey: Engine, other: Engine
         assert locks.count == 100
 
 
+@pytest.mark.slow
 def test_what_leaves_while_an_import_is_open_has_left_before_it(
     journey: Engine, other: Engine
 ) -> None:
@@ -169,6 +174,7 @@ def test_what_leaves_while_an_import_is_open_has_left_before_it(
     assert kept.count == len(entries)
 
 
+@pytest.mark.slow
 def test_while_a_stop_waits_for_a_claim_the_others_go_on(
     journey: Engine, other: Engine, third: Engine
 ) -> None:
@@ -206,6 +212,7 @@ def test_of_two_suppressions_at_once_the_worse_reason_stays(
     )
 
 
+@pytest.mark.slow
 def test_an_open_suppression_keeps_no_other_from_being_written(
     journey: Engine, other: Engine
 ) -> None:
@@ -217,6 +224,7 @@ def test_an_open_suppression_keeps_no_other_from_being_written(
         other.suppress("other", "email", IMPORT[0]["recipient"])
 
 
+@pytest.mark.slow
 def test_an_opt_out_is_later_than_what_left_while_it_was_open(
     journey: Engine, other: Engine, clock: Clock
 ) -> None:
@@ -234,6 +242,7 @@ def test_an_opt_out_is_later_than_what_left_while_it_was_open(
     assert kept.at == noted.at > claimed_at
 
 
+@pytest.mark.slow
 def test_resuming_one_tenant_locks_nothing_of_another(journey: Engine, other: Engine) -> None:
     everybody(journey)
     for tenant in (TENANT, "other"):
@@ -263,6 +272,7 @@ def test_thresholds_pass_over_a_sender_that_somebody_is_changing(
         assert other.check_thresholds() == []
 
 
+@pytest.mark.slow
 def test_an_open_change_of_limits_holds_up_nobody(journey: Engine, other: Engine) -> None:
     adapter = journey.get_default_adapter(TENANT, "email")
     journey.set_adapter_limits(TENANT, adapter.id, rate_limits={"adapter": "10/h"})
@@ -279,6 +289,7 @@ def test_an_open_change_of_limits_holds_up_nobody(journey: Engine, other: Engine
     assert len(sent(journey)) == OTHERS - 10 + 1
 
 
+@pytest.mark.slow
 def test_a_bounce_waits_for_nobody_who_suppresses_the_same_address(
     journey: Engine, other: Engine, clock: Clock
 ) -> None:

@@ -168,6 +168,7 @@ def test_a_message_that_is_being_rendered_is_not_put_back(journey: Engine) -> No
     assert journey.reconcile() == NOTHING
 
 
+@pytest.mark.slow
 def test_two_passes_at_once_put_a_pointer_back_once(journey: Engine, other: Engine) -> None:
     journey.bring_to("rendered", journey.join().id)
     lose_by_truncating(journey)
@@ -177,6 +178,7 @@ def test_two_passes_at_once_put_a_pointer_back_once(journey: Engine, other: Engi
     assert other.reconcile() == NOTHING
 
 
+@pytest.mark.slow
 def test_a_pass_leaves_alone_what_is_being_recorded(
     journey: Engine, other: Engine, clock: Clock
 ) -> None:

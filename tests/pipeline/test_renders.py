@@ -69,6 +69,7 @@ def test_an_abandoned_claim_comes_again(journey: Engine) -> None:
     assert journey.claim_renders() == [abandoned]
 
 
+@pytest.mark.slow
 def test_two_renderers_never_hold_the_same_message(journey: Engine, other: Engine) -> None:
     for subscriber in range(4):
         journey.join(str(subscriber))
@@ -100,6 +101,7 @@ def test_rendering_twice_keeps_the_first_words(journey: Engine) -> None:
     assert len(pointers(journey, "send_email")) == 1
 
 
+@pytest.mark.slow
 def test_what_is_locked_is_rendered_again_a_second_later(journey: Engine, other: Engine) -> None:
     journey.join()
     journey.tick()
@@ -113,6 +115,7 @@ def test_what_is_locked_is_rendered_again_a_second_later(journey: Engine, other:
     assert pointers(journey, "render") == []
 
 
+@pytest.mark.slow
 def test_two_renderers_of_one_message_wait_for_each_other_nowhere(
     journey: Engine, other: Engine
 ) -> None:
@@ -219,6 +222,7 @@ def test_without_queues_a_claim_is_refused(engine: Engine, call: str) -> None:
         engine.rows(f"select * from dripdrop.{call}")
 
 
+@pytest.mark.slow
 def test_a_failure_of_someone_who_is_locked_holds_up_nobody_and_fails_a_second_later(
     journey: Engine, other: Engine
 ) -> None:

@@ -18,6 +18,7 @@ SWITCHES: dict[LiteralString, tuple[str, str]] = {
 """What is switched off, and what then becomes of a message that was about to leave."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("switch_off", "outcome"), SWITCHES.items())
 def test_no_claim_passes_while_something_is_being_switched_off(
     engine: Engine, other: Engine, switch_off: LiteralString, outcome: tuple[str, str]
@@ -34,6 +35,7 @@ def test_no_claim_passes_while_something_is_being_switched_off(
     assert (execution.state, execution.reason) == outcome
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switch_off", SWITCHES)
 def test_switching_off_waits_for_a_claim_that_is_under_way(
     engine: Engine, other: Engine, switch_off: LiteralString

@@ -222,6 +222,7 @@ def test_without_queues_a_tick_is_refused_and_changes_nothing(journey: Engine) -
         journey.tick()
 
 
+@pytest.mark.slow
 def test_several_ticks_at_once_never_take_the_same_row(journey: Engine, other: Engine) -> None:
     for subscriber in range(20):
         journey.join(str(subscriber))
@@ -239,6 +240,7 @@ def test_a_tick_that_rolls_back_leaves_the_row_due(journey: Engine) -> None:
     assert journey.contents() == before
 
 
+@pytest.mark.slow
 def test_a_tick_leaves_alone_what_is_being_paused(journey: Engine, other: Engine) -> None:
     enrollment = journey.join()
     with journey.connection.transaction():

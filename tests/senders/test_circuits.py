@@ -58,6 +58,7 @@ def test_the_servers_fault_opens_the_circuit_and_costs_the_message_nothing(
     assert (circuit(journey).waiting, journey.ledger()) == (1, [])
 
 
+@pytest.mark.slow
 def test_the_rest_doubles_to_a_quarter_of_an_hour_and_one_message_tries_each_time(
     journey: Engine, clock: Clock
 ) -> None:

@@ -72,6 +72,7 @@ def test_a_sender_is_paused_by_its_id_until_a_time_for_a_reason(
     assert stored(engine).resting_until == START + timedelta(days=1, hours=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["pause-adapter", "resume-adapter"])
 def test_only_the_tenants_own_senders_are_found(
     engine: Engine, dsn: str, post: Any, command: str
@@ -80,12 +81,14 @@ def test_only_the_tenants_own_senders_are_found(
     assert (result.returncode, result.stderr) == (1, 'dripdrop: adapter "global" not found\n')
 
 
+@pytest.mark.slow
 def test_a_time_that_cannot_be_read_is_named(engine: Engine, dsn: str, post: Any) -> None:
     result = at(dsn, "pause-adapter", "post", "--until", "soon")
     assert result.returncode == 2
     assert "'--until'" in result.stderr
 
 
+@pytest.mark.slow
 def test_circuits_shows_who_is_away_since_when_why_and_how_many_wait(
     engine: Engine, dsn: str
 ) -> None:
@@ -109,5 +112,6 @@ def test_circuits_shows_who_is_away_since_when_why_and_how_many_wait(
     assert json.loads(line)["waiting"] == 1
 
 
+@pytest.mark.slow
 def test_circuits_says_that_there_is_none(engine: Engine, dsn: str) -> None:
     assert at(dsn, "circuits").stdout == "no server is away, and none was\n"

@@ -137,6 +137,7 @@ def test_resuming_leaves_alone_what_waits_for_another_sender(engine: Engine, sen
     assert engine.last(kim.id).due_at == due_at
 
 
+@pytest.mark.slow
 def test_what_a_tick_put_off_while_the_sender_was_resumed_is_found_again(
     engine: Engine, other: Engine, sender: Any, clock: Clock
 ) -> None:
@@ -267,6 +268,7 @@ def test_credentials_are_not_shown(engine: Engine, call: str) -> None:
     assert getattr(engine, call)(TENANT, adapter.id).credentials is None
 
 
+@pytest.mark.slow
 def test_nothing_passes_the_fence_while_a_sender_is_being_paused(
     engine: Engine, other: Engine, sender: Any
 ) -> None:
@@ -280,6 +282,7 @@ def test_nothing_passes_the_fence_while_a_sender_is_being_paused(
     assert engine.executions(sam.id)[0].state == "scheduled"
 
 
+@pytest.mark.slow
 def test_a_pause_waits_for_a_claim_that_is_under_way(
     engine: Engine, other: Engine, sender: Any
 ) -> None:

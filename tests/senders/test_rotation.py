@@ -104,6 +104,7 @@ def test_a_sender_that_rests_passes_on_only_its_own_messages(engine: Engine) -> 
     assert 0.57 < passed_on["b"] / passed_on.total() < 0.63
 
 
+@pytest.mark.slow
 def test_a_draw_is_the_same_whoever_makes_it_and_when(
     engine: Engine, other: Engine, clock: Clock
 ) -> None:

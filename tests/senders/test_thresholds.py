@@ -360,6 +360,7 @@ def test_two_checks_at_once_let_a_sender_rest_once(
     assert len(engine.rows("select from dripdrop.adapter_rests")) == 1
 
 
+@pytest.mark.slow
 def test_a_sender_that_is_made_to_rest_stops_what_has_not_left(
     engine: Engine, other: Engine, sender: Any
 ) -> None:
@@ -375,6 +376,7 @@ def test_a_sender_that_is_made_to_rest_stops_what_has_not_left(
     assert engine.last(sam.id).reason == "bounce_threshold"
 
 
+@pytest.mark.slow
 def test_no_more_is_read_than_can_matter(engine: Engine, sender: Any) -> None:
     """A few bounces among very many messages are settled by reading a few messages."""
     happened(engine, sender, sent=30_000, hard=10)

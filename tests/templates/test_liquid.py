@@ -192,6 +192,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(
     template=st.dictionaries(
         st.sampled_from(["subject", "html", "text"]),

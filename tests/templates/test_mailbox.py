@@ -76,6 +76,7 @@ def test_only_an_email_has_a_sender_to_write() -> None:
     assert payload == {"from": '"a" <x>', "body": {"from": '"a" <y>'}}
 
 
+@pytest.mark.slow
 @given(name=names, address=st.emails())
 def test_what_is_written_is_read_again(name: str, address: str) -> None:
     if "<" not in address and ">" not in address:

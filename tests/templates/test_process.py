@@ -74,6 +74,7 @@ GREEDY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", GREEDY.values(), ids=GREEDY)
 async def test_what_takes_too_much_fails_and_the_others_of_its_batch_are_rendered(
     rendering: RenderProcess, source: str
@@ -115,6 +116,7 @@ ODD = [
 ]
 
 
+@pytest.mark.slow
 async def test_what_is_odd_costs_the_others_nothing(rendering: RenderProcess) -> None:
     deep: list[Any] = []
     for _ in range(200):
@@ -132,6 +134,7 @@ async def test_what_is_odd_costs_the_others_nothing(rendering: RenderProcess) ->
     }
 
 
+@pytest.mark.slow
 async def test_memory_is_limited(rendering: RenderProcess) -> None:
     with pytest.raises(RenderError) as refusal:
         await rendering.render_one(work({"text": GREEDY["replace"]}))
@@ -141,6 +144,7 @@ async def test_memory_is_limited(rendering: RenderProcess) -> None:
 LONG = "{% for i in (1..99) %}{% for j in (1..99) %}{{ i | times: j }}{% endfor %}{% endfor %}" * 99
 
 
+@pytest.mark.slow
 async def test_processor_time_is_limited(rendering: RenderProcess) -> None:
     with pytest.raises(RenderError) as refusal:
         await rendering.render_one(work({"text": LONG}))
@@ -148,6 +152,7 @@ async def test_processor_time_is_limited(rendering: RenderProcess) -> None:
     assert refusal.value.detail == "took more than 1 s of processor time"
 
 
+@pytest.mark.slow
 async def test_nobody_pays_for_what_went_before(rendering: RenderProcess) -> None:
     loop = "{% for i in (1..99) %}{% for j in (1..20) %}{{ i | times: j }}{% endfor %}{% endfor %}"
     for _ in range(120):  # each is over before the first look at the time
@@ -155,6 +160,7 @@ async def test_nobody_pays_for_what_went_before(rendering: RenderProcess) -> Non
     assert isinstance(await rendering.render_one(work({"text": loop * 9})), dict)
 
 
+@pytest.mark.slow
 async def test_what_python_cannot_interrupt_is_ended(rendering: RenderProcess) -> None:
     # One call into C that takes minutes: the square of a number of some millions of digits.
     power = "{% assign x = 9 %}{% for i in (1..26) %}{% assign x = x | times: x %}{% endfor %}"
@@ -175,6 +181,7 @@ def started() -> psutil.Process:
     return found
 
 
+@pytest.mark.slow
 async def test_a_process_that_stands_still_fails_nobody(rendering: RenderProcess) -> None:
     await rendering.render_one(work(HELLO))
     rendering_process = started()
@@ -239,6 +246,7 @@ async def test_those_who_share_a_template_with_many_that_take_too_much_are_rende
     assert {result[name] for name in names if "eve" in name} <= {"render_timeout", None}
 
 
+@pytest.mark.slow
 async def test_what_one_leaves_behind_is_not_taken_for_the_nexts(rendering: RenderProcess) -> None:
     greedy = work({"text": GREEDY["a range that is sorted"]}, "eve")
     half = "{{ (1..999999) | sort | size }} {{ name }}"
@@ -248,6 +256,7 @@ async def test_what_one_leaves_behind_is_not_taken_for_the_nexts(rendering: Rend
     assert result == {str(n): {"text": f"999999 {n}"} for n in range(5)}
 
 
+@pytest.mark.slow
 async def test_templates_that_take_long_come_last_from_then_on(rendering: RenderProcess) -> None:
     await answers(rendering, work({"text": LONG}, "eve"))
     order = [
@@ -268,6 +277,7 @@ async def test_a_message_larger_than_any_provider_takes_fails_with_its_size(
     assert refusal.value.detail == "1200021 bytes, more than 1000000"
 
 
+@pytest.mark.slow
 async def test_messages_that_are_large_together_come_in_parts(rendering: RenderProcess) -> None:
     works = [work({"text": "{{ name }}" + "x" * 600_000}, str(number)) for number in range(60)]
     result = await answers(rendering, *works)
@@ -276,6 +286,7 @@ async def test_messages_that_are_large_together_come_in_parts(rendering: RenderP
     }
 
 
+@pytest.mark.slow
 async def test_two_calls_at_a_time_get_their_own_answers(rendering: RenderProcess) -> None:
     results = await asyncio.gather(
         *(answers(rendering, *(work(HELLO, f"{n}-{m}") for m in range(9))) for n in range(9))
@@ -283,6 +294,7 @@ async def test_two_calls_at_a_time_get_their_own_answers(rendering: RenderProces
     assert results == [hello(*(f"{n}-{m}" for m in range(9))) for n in range(9)]
 
 
+@pytest.mark.slow
 async def test_a_call_that_is_given_up_spoils_no_other(rendering: RenderProcess) -> None:
     task = asyncio.create_task(answers(rendering, work({"text": LONG}, "eve")))
     while not processes():
@@ -304,6 +316,7 @@ async def test_a_call_that_is_given_up_while_the_process_starts_leaves_none(
     assert not processes()
 
 
+@pytest.mark.slow
 async def test_the_process_has_no_environment_to_give_away(
     rendering: RenderProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,6 +337,7 @@ async def test_the_process_has_no_file_of_ours_open(
         assert str(tmp_path / "ours") not in [f.path for f in started().open_files()]
 
 
+@pytest.mark.slow
 async def test_the_process_ends_with_its_parent(rendering: RenderProcess) -> None:
     await rendering.render_one(work(HELLO))
     running = started()
@@ -332,6 +346,7 @@ async def test_the_process_ends_with_its_parent(rendering: RenderProcess) -> Non
     assert await asyncio.to_thread(running.wait, 10) in {0, None}
 
 
+@pytest.mark.slow
 async def test_headers_are_added_and_replace_the_templates_own(rendering: RenderProcess) -> None:
     template = {"text": "Hi", "headers": {"X-Tag": "a", "LIST-UNSUBSCRIBE": "<https://evil>"}}
     message = Work("hash", template, "webhook", {}, {"List-Unsubscribe": "<https://ours>"})
@@ -341,6 +356,7 @@ async def test_headers_are_added_and_replace_the_templates_own(rendering: Render
     }
 
 
+@pytest.mark.slow
 async def test_headers_that_are_no_object_fail_their_message(rendering: RenderProcess) -> None:
     message = Work("hash", {"text": "Hi", "headers": "none"}, "webhook", {}, {"A": "b"})
     with pytest.raises(RenderError) as refusal:

@@ -156,6 +156,7 @@ def by_the_calendar(at: datetime, days: int, holidays: Iterable[date]) -> dateti
 holiday_lists = st.sets(st.integers(0, 60) | st.integers(0, 1500))
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(
     at=st.datetimes(datetime(1995, 1, 1), datetime(2060, 1, 1)),
@@ -226,6 +227,7 @@ def test_holidays_belong_to_a_tenant_that_can_be(engine: Engine) -> None:
         engine.set_holidays("", "de", [CHRISTMAS])
 
 
+@pytest.mark.slow
 def test_of_two_who_replace_a_calendar_at_once_the_second_wins(
     engine: Engine, other: Engine, dsn: str
 ) -> None:

@@ -130,6 +130,7 @@ def without_stars(minute: int, hour: int, expression: str) -> str:
     return " ".join([*fixed, *days])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("matches", [by_cronsim, by_croniter])
 @settings(max_examples=300, deadline=None)
 @given(expression=expressions, zone=zones, after=times(1975, 2075))
@@ -170,6 +171,7 @@ def test_a_schedule_with_a_name_comes_when_croniter_says(
     assert found == expected(by_name, f"@{name}", zone, after)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(expression=fixed_times, zone=zones, after=times(1975, 2075))
 def test_a_fixed_time_comes_when_debians_cron_runs_it(
@@ -184,6 +186,7 @@ def test_a_fixed_time_comes_when_debians_cron_runs_it(
     assert found == next(at for each in zoned if (at := each.astimezone(UTC)) > after)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     expression=expressions, zone=zones, after=times(1975, 2075), later=st.timedeltas(timedelta(0))

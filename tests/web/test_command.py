@@ -57,6 +57,7 @@ def answers(port: int) -> bool:
     return (answer.status_code, answer.text) == (404, "Not Found\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_serves_until_it_is_told_to_stop(dsn: str, free_tcp_port: int, number: int) -> None:
     with serving(dsn, "dripdrop", "web", "--port", str(free_tcp_port)) as process:

@@ -77,6 +77,7 @@ def test_510_that_say_nothing_leave_room_for_the_next(
         assert time.monotonic() - started < 5
 
 
+@pytest.mark.slow
 def test_many_addresses_that_say_nothing_leave_room_for_the_next(
     dsn: str, free_tcp_port: int, connect: Connect
 ) -> None:
@@ -87,6 +88,7 @@ def test_many_addresses_that_say_nothing_leave_room_for_the_next(
         assert not_found(connect(begin=WHOLE, source="127.0.2.1"))
 
 
+@pytest.mark.slow
 def test_an_address_has_no_more_than_its_share(
     dsn: str, free_tcp_port: int, connect: Connect
 ) -> None:

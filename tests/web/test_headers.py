@@ -29,6 +29,7 @@ def claimed(engine: Engine, **fields: Any) -> Any:
     return claim.unsubscribe
 
 
+@pytest.mark.slow
 def test_a_mail_carries_both_headers_in_the_shape_of_rfc_8058(reach: Reach) -> None:
     sent = reach()
     fields = re.findall(rb"^(List-Unsubscribe[\w-]*): (.*)\r\n(?! )", sent.content, re.MULTILINE)
@@ -37,6 +38,7 @@ def test_a_mail_carries_both_headers_in_the_shape_of_rfc_8058(reach: Reach) -> N
     assert fields[1][1] == b"List-Unsubscribe=One-Click"
 
 
+@pytest.mark.slow
 def test_an_address_for_requests_stands_beside_the_link(engine: Engine, reach: Reach) -> None:
     engine.update_tenant_settings(TENANT, unsubscribe_mailto="unsubscribe@acme.example")
     sent = reach()
@@ -46,11 +48,13 @@ def test_an_address_for_requests_stands_beside_the_link(engine: Engine, reach: R
     )
 
 
+@pytest.mark.slow
 def test_a_template_has_the_link_for_its_body(reach: Reach) -> None:
     sent = reach(email("welcome", template=LINKED))
     assert f'<a href="{BASE}{sent.path}">' in sent.headers.get_content()
 
 
+@pytest.mark.slow
 def test_a_templates_own_headers_are_kept_but_for_those_two(reach: Reach) -> None:
     headers = {
         "X-Campaign": "spring",
@@ -65,6 +69,7 @@ def test_a_templates_own_headers_are_kept_but_for_those_two(reach: Reach) -> Non
     assert sent.path
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_retry_carries_the_same_bytes(
     engine: Engine, senders: Any, mail: MailServer, clock: Clock, open_worker: OpenWorker
@@ -181,6 +186,7 @@ def test_a_setting_that_makes_no_sense_is_refused(engine: Engine, config: dict[s
     assert "config." in str(refusal.value.diag.column_name)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_nothing_leaves_without_its_link_for_want_of_a_key_and_all_else_does(
     engine: Engine, senders: Any, mail: MailServer, open_worker: OpenWorker

@@ -68,6 +68,7 @@ def topical(engine: Engine) -> str:
     return path_of(engine, row.id)
 
 
+@pytest.mark.slow
 def test_the_link_in_a_mail_that_arrived_unsubscribes(
     engine: Engine, reach: Reach, site: httpx.Client
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_multipart_form_unsubscribes_as_well(
     assert suppressed(engine) == [("sam@example.com", None)]
 
 
+@pytest.mark.slow
 def test_an_answer_sets_no_cookie_and_leads_nowhere(site: httpx.Client, path: str) -> None:
     for answer in (site.post(path, data=ONE_CLICK), site.get(path)):
         assert answer.status_code == 200
@@ -99,6 +101,7 @@ def test_an_answer_sets_no_cookie_and_leads_nowhere(site: httpx.Client, path: st
         assert "Location" not in answer.headers
 
 
+@pytest.mark.slow
 def test_unsubscribing_twice_is_the_same_as_once(
     engine: Engine, site: httpx.Client, path: str, clock: Clock
 ) -> None:
@@ -113,6 +116,7 @@ def test_unsubscribing_twice_is_the_same_as_once(
     assert len(suppressed(engine)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_looking_changes_nothing(
     engine: Engine, site: httpx.Client, topical: str, method: str
@@ -122,6 +126,7 @@ def test_looking_changes_nothing(
     assert engine.contents() == before
 
 
+@pytest.mark.slow
 def test_a_page_has_a_button_that_unsubscribes(
     engine: Engine, site: httpx.Client, path: str
 ) -> None:
@@ -175,6 +180,7 @@ def test_an_address_is_escaped(engine: Engine, site: httpx.Client) -> None:
     assert "&amp;…@example.com" in site.get(path_of(engine, row.id)).text
 
 
+@pytest.mark.slow
 def test_one_click_on_a_topic_stops_that_topic_only(
     engine: Engine, site: httpx.Client, topical: str, clock: Clock
 ) -> None:
@@ -230,6 +236,7 @@ def test_a_post_that_says_something_else_is_refused(
     assert engine.contents() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("topic", ["weather", "\0"])
 def test_a_topic_that_the_page_did_not_show_is_refused(
     engine: Engine, site: httpx.Client, topical: str, topic: str
@@ -256,6 +263,7 @@ def test_options_says_what_there_is(site: httpx.Client, path: str) -> None:
     assert (answer.status_code, answer.headers["Allow"]) == (204, "GET, HEAD, POST, OPTIONS")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 @pytest.mark.parametrize("kind", ["nonsense", "foreign", "gone", "late", "other tenant", "slash"])
 def test_a_token_that_leads_nowhere_is_a_plain_404(
@@ -370,6 +378,7 @@ def logged() -> Iterator[StringIO]:
         yield stream
 
 
+@pytest.mark.slow
 def test_no_log_holds_a_token_or_an_address(open_site: Open, dsn: str, path: str) -> None:
     with logged() as stream:
         site = open_site()
@@ -400,6 +409,7 @@ def test_a_database_that_is_away_is_a_503(
     assert "database_unavailable" in stream.getvalue()
 
 
+@pytest.mark.slow
 def test_the_role_for_the_web_is_enough(
     engine: Engine, dsn: str, open_site: Open, topical: str
 ) -> None:
@@ -423,6 +433,7 @@ def test_the_role_for_the_web_is_enough(
         engine.connection.execute(sql.SQL("drop role {}").format(name))
 
 
+@pytest.mark.slow
 def test_more_requests_than_may_wait_are_told_to_come_again(
     engine: Engine, open_site: Open, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

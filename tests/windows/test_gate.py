@@ -144,6 +144,7 @@ def lookups_made(engine: Engine) -> int:
     return int(calls.made)
 
 
+@pytest.mark.slow
 def test_jitter_spreads_an_opening_and_is_the_same_each_time(engine: Engine, clock: Clock) -> None:
     windowed(engine, DAYTIME | {"jitter": "30 minutes"})
     clock.set(at(2, 22))
