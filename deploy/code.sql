@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 306160f93f1ae565.
+-- Of the sources 7a9baa34ca6a5e70.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1165,7 +1165,7 @@ as $expected$
 ["function", "_decide(executions uuid[], at timestamp with time zone, asked_b", "6cf41d6a 64b9158b59491c5a"],
 ["function", "_decide_and_carry_out(executions uuid[], at timestamp with time", "a8221681 ce3a93b99aa7f1b1"],
 ["function", "_decisions_to_wait(decisions dripdrop._decision[], counters dri", "bd01dfc1 7de8ff24c92f1997"],
-["function", "_default_time_zone(tenant_key text)", "092d44f3 729d7a73826bc70d"],
+["function", "_default_time_zone(tenant_key text)", "092d44f3 cc0e1c736f85475e"],
 ["function", "_defer_executions(decisions dripdrop._decision[], at timestamp ", "8b0e6073 aa5a4d6e3f416005"],
 ["function", "_delay(scheduled_for timestamp with time zone, tolerated interv", "72157a63 535f4831f40398a6"],
 ["function", "_delete_hook_messages(messages bigint[], executions uuid[], wan", "24542100 616474bf5ccc02d1"],
@@ -1272,7 +1272,7 @@ as $expected$
 ["function", "_is_plain(document jsonb)", "48efa543 265eddc7cdb09ad6"],
 ["function", "_is_temporary_error(code text)", "d4dcbcf7 d233999f347851f1"],
 ["function", "_is_time_to_come(value text)", "18bcace5 e4603f55c7f8a49b"],
-["function", "_is_time_zone(name text)", "9b953bb1 b119c8b958970228"],
+["function", "_is_time_zone(name text)", "9b953bb1 343bbde4bf647355"],
 ["function", "_json_fault(document jsonb, field text, bytes integer)", "b5a03ec3 7291240a375cc652"],
 ["function", "_json_place(document jsonb, field text, path jsonpath)", "6a860437 d098ac7bab3cc0f9"],
 ["function", "_keep_results(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 2785de3b97d39bb8"],
@@ -4684,26 +4684,31 @@ comment on function dripdrop._check_time_zone(text, text) is
   'Raises ZD204 for a name that is not in pg_timezone_names.';
 
 -- Postgres accepts 'foo5' as a zone (a POSIX rule), so trying a name is no check; being listed is.
+-- PL/pgSQL keeps the plan: one of SQL would be planned for each subscriber before 18.
 create or replace function dripdrop._is_time_zone(name text)
 returns boolean
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select exists (select from dripdrop.time_zones as z where z.name = _is_time_zone.name)
-    or exists (select from pg_catalog.pg_timezone_names as z where z.name = _is_time_zone.name)
+begin
+  return exists (select from dripdrop.time_zones as z where z.name = _is_time_zone.name)
+    or exists (select from pg_catalog.pg_timezone_names as z where z.name = _is_time_zone.name);
+end
 $$;
 
 comment on function dripdrop._is_time_zone(text) is 'Whether a name is in pg_timezone_names.';
 
+-- PL/pgSQL keeps the plan, as above.
 create or replace function dripdrop._default_time_zone(tenant_key text)
 returns text
-language sql
+language plpgsql
 stable
 parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
-  select coalesce(
+begin
+  return coalesce(
     (
       select s.time_zone
       from dripdrop.tenant_settings as s
@@ -4713,7 +4718,8 @@ as $$
       limit 1
     ),
     'UTC'
-  )
+  );
+end
 $$;
 
 comment on function dripdrop._default_time_zone(text) is

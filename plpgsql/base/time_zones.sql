@@ -17,26 +17,31 @@ comment on function dripdrop._check_time_zone(text, text) is
   'Raises ZD204 for a name that is not in pg_timezone_names.';
 
 -- Postgres accepts 'foo5' as a zone (a POSIX rule), so trying a name is no check; being listed is.
+-- PL/pgSQL keeps the plan: one of SQL would be planned for each subscriber before 18.
 create or replace function dripdrop._is_time_zone(name text)
 returns boolean
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select exists (select from dripdrop.time_zones as z where z.name = _is_time_zone.name)
-    or exists (select from pg_catalog.pg_timezone_names as z where z.name = _is_time_zone.name)
+begin
+  return exists (select from dripdrop.time_zones as z where z.name = _is_time_zone.name)
+    or exists (select from pg_catalog.pg_timezone_names as z where z.name = _is_time_zone.name);
+end
 $$;
 
 comment on function dripdrop._is_time_zone(text) is 'Whether a name is in pg_timezone_names.';
 
+-- PL/pgSQL keeps the plan, as above.
 create or replace function dripdrop._default_time_zone(tenant_key text)
 returns text
-language sql
+language plpgsql
 stable
 parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
-  select coalesce(
+begin
+  return coalesce(
     (
       select s.time_zone
       from dripdrop.tenant_settings as s
@@ -46,7 +51,8 @@ as $$
       limit 1
     ),
     'UTC'
-  )
+  );
+end
 $$;
 
 comment on function dripdrop._default_time_zone(text) is
