@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 7a9baa34ca6a5e70.
+-- Of the sources 4730e21422366156.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1203,7 +1203,7 @@ as $expected$
 ["function", "_failed_hook(hooks jsonb, template jsonb)", "37bde75d 5ed3d6aed2f1eea1"],
 ["function", "_fault_problems(at timestamp with time zone)", "72a46d52 b1e0d3f09ffd1aa3"],
 ["function", "_field(kind text, field text, type text, description text, hint", "76b27eb4 632398e19e1b2c59"],
-["function", "_field_faults(kind text, document jsonb)", "e7c9f7d7 5f9aa28800fab1db"],
+["function", "_field_faults(kind text, document jsonb)", "e7c9f7d7 0808c1a50d0e95e7"],
 ["function", "_field_schema(field dripdrop.fields)", "7cede8c4 9dc1c033dadf4ff9"],
 ["function", "_fields_given(document jsonb)", "22b9043c 44603ffcdb94beed"],
 ["function", "_fields_hint(kind text, settings boolean)", "95b017d5 9c259d2ee173323f"],
@@ -1361,7 +1361,7 @@ as $expected$
 ["function", "_plan_plain_step(enrollment dripdrop.enrollments, starting_step", "c8d50bf4 9f52f4476b209475"],
 ["function", "_plan_steps(enrollments uuid[], steps uuid[], at timestamp with", "2114d4b7 40bd96d83ce18db2"],
 ["function", "_planned_steps(steps uuid[])", "f482b690 9487d821cff324d6"],
-["function", "_planner_settings()", "13d9438a 10865da2f801d313"],
+["function", "_planner_settings()", "13d9438a f9504e2eed96ac0e"],
 ["function", "_pointer(execution dripdrop.step_executions)", "ed01f850 a962646f4ff0d512"],
 ["function", "_pointer_execution(message jsonb)", "f19449ec fe68d4390bc18c26"],
 ["function", "_pointer_fence(message jsonb)", "6fce51ad 7b36c09bade63806"],
@@ -1403,7 +1403,7 @@ as $expected$
 ["function", "_refuse_subscriber(fault text, data jsonb, place bigint)", "93934c4a 32da9b6a6b75f2bc"],
 ["function", "_refuse_suppression(fault text, suppression jsonb, place bigint", "89e3bbcd 1cdc104f7f8c9121"],
 ["function", "_render_ahead(executions uuid[], at timestamp with time zone)", "f3e37692 9741207b3d4b053c"],
-["function", "_renders(messages bigint[], executions uuid[], fences integer[]", "2510f05d 5671611c91e5f70c"],
+["function", "_renders(messages bigint[], executions uuid[], fences integer[]", "2510f05d 881a90ce74684522"],
 ["function", "_renders_but_for_faults(messages bigint[], executions uuid[], f", "2510f05d 5fd93ecfebdab8fa"],
 ["function", "_reopen_execution(execution_id uuid, at timestamp with time zon", "edd31b57 accc06e544ca2b5f"],
 ["function", "_replaced(ring timestamp with time zone[], gone timestamp with ", "3427c0c9 996f88798cb44d30"],
@@ -1426,6 +1426,7 @@ as $expected$
 ["function", "_row_excludes_claims()", "683259fe 43ca2c623f9c0fd2"],
 ["function", "_rule_functions(sequence dripdrop.sequences)", "1e34176d 8139fbdb39b5f3c0"],
 ["function", "_run_ahead(enrollments uuid[], until timestamp with time zone, ", "28bfe8ec 58d68e426320d095"],
+["function", "_says_something(value text)", "18bcace5 0428dd9fb14768e1"],
 ["function", "_schema_or_false(switched boolean, schema jsonb)", "d665467a 2a86081b5434960d"],
 ["function", "_sealed(credentials text)", "88f9c1ad a12eacbfff5f85ad"],
 ["function", "_sealed_hook(auth_config text)", "697ec446 500a3817bb0db11a"],
@@ -1536,6 +1537,7 @@ as $expected$
 ["function", "_who_sends(step_adapter_id uuid, config jsonb, metadata jsonb, ", "6f4a3ce7 cb247cd66e283f64"],
 ["function", "_window_opens(time_window jsonb, time_zone text, tenant_key tex", "d05f5015 993724a6e914b077"],
 ["function", "_with_part(parts jsonb, tenant_key text, list text, part jsonb)", "12645e93 6468ecefd0b17657"],
+["function", "_without_empty(results dripdrop._render_result[])", "0efa1cc4 9eaa5082ee470bf6"],
 ["function", "_without_pointer()", "68a2a311 0c76ed5d317d1b24"],
 ["function", "_words()", "6f025362 c389c25be735a684"],
 ["function", "_worst_suppressions(suppressions dripdrop._suppression[])", "5477038e 5a36ef25c5afb9d2"],
@@ -1551,10 +1553,10 @@ as $expected$
 ["function", "check_schema()", "cfa2d2c7 bf109fadea27d208"],
 ["function", "check_thresholds()", "b1480973 0b30f45e1a8e13bc"],
 ["function", "claim_hooks(batch_size integer, visibility interval, busy jsonb", "62c00ee9 3d765349e02d155f"],
-["function", "claim_renders(batch_size integer, visibility interval)", "06cd0bde 650b233f80d5366d"],
+["function", "claim_renders(batch_size integer, visibility interval)", "63c00da1 650b233f80d5366d"],
 ["function", "claim_sends(channel text, batch_size integer, lease interval, p", "45272bab dbdbf1e93e69b1b7"],
 ["function", "complete_hooks(results jsonb)", "c93d9740 abda59c4daa9c5cb"],
-["function", "complete_renders(results jsonb)", "c93d9740 380e6a538de3c954"],
+["function", "complete_renders(results jsonb)", "c93d9740 24d9e91463df6992"],
 ["function", "complete_sends(results jsonb)", "c93d9740 1d582c920d114fa1"],
 ["function", "create_channel_adapter(tenant_key text, name text, channel text", "8b7d3d88 aa83cf3a146bd273"],
 ["function", "create_condition(tenant_key text, condition jsonb, step_id uuid", "bf68a2c5 82dbc64935fe114f"],
@@ -2110,7 +2112,7 @@ as $expected$
 ["type", "_new_time", "execution_id uuid, scheduled_for timestamp with time zone, due_at timestamp with time zone, waits_for text, reason text, event_id uuid"],
 ["type", "_place", "execution_id uuid, counter_id uuid, number integer, blocked boolean"],
 ["type", "_problem", "problem text, detail text, hint text, blocks boolean"],
-["type", "_render_claim", "execution_id uuid, fence integer, message_id bigint, tenant_key text, channel text, template_hash text, template jsonb, variables jsonb, unsubscribe jsonb"],
+["type", "_render_claim", "execution_id uuid, fence integer, message_id bigint, tenant_key text, channel text, template_hash text, template jsonb, mailboxes text[], variables jsonb, unsubscribe jsonb"],
 ["type", "_render_result", "execution uuid, fence integer, message bigint, payload jsonb, code text, detail text"],
 ["type", "_route", "step_id uuid, found boolean"],
 ["type", "_send_result", "execution uuid, fence integer, outcome text, code text, detail text, hard boolean, retry_after double precision, provider_message_id text, out_message_id text, response jsonb, stage text, left_after double precision"],
@@ -2597,6 +2599,7 @@ begin
       channel text,
       template_hash text,
       template jsonb,
+      mailboxes text array,
       variables jsonb,
       unsubscribe jsonb
     );
@@ -5319,7 +5322,7 @@ begin
     elsif v_kind.text_hint is not null
       and jsonb_typeof(v_value) <> 'string'
       and v_row.type = any (
-        '{text,key,title,interval,time,time_zone,path,predicate,url,address,regex}'::text[]
+        '{text,key,title,interval,time,time_zone,path,predicate,url,address,mailbox,regex}'::text[]
       )
     then
       errcode := v_kind.errcode;
@@ -6384,8 +6387,13 @@ $$;
 do $$
 declare
   v_kind text;
+  v_types text[];
 begin
   foreach v_kind in array array['template_field', 'setting'] loop
+    v_types := case v_kind
+      when 'setting' then '{text,integer,boolean,object,any}'
+      else '{text,integer,boolean,object,any,mailbox}'
+    end;
     perform dripdrop._field(
       v_kind, 'field', 'text', 'its name', pattern => '^[a-z][a-z0-9_]{0,62}$',
       hint => 'Use at most 63 lower-case letters, digits and "_", and begin with a letter.',
@@ -6393,8 +6401,8 @@ begin
     );
     perform dripdrop._field(
       v_kind, 'type', 'text', 'what its value is',
-      hint => 'Use text, integer, boolean, object or any.',
-      choices => '{text,integer,boolean,object,any}', preset => '"text"'
+      hint => 'Use ' || array_to_string(v_types, ', ') || '.', choices => v_types,
+      preset => '"text"'
     );
     perform dripdrop._field(
       v_kind, 'description', 'text', 'what it is, for whoever reads of it or wrote something else',
@@ -6886,10 +6894,10 @@ begin
     'template.email', 'text', 'text', 'the message as plain text', nullable => true
   );
   perform dripdrop._field(
-    'template.email', 'from', 'text', 'one address, instead of the sender''s', nullable => true
+    'template.email', 'from', 'mailbox', 'one address, instead of the sender''s', nullable => true
   );
   perform dripdrop._field(
-    'template.email', 'reply_to', 'text', 'where answers go', nullable => true
+    'template.email', 'reply_to', 'mailbox', 'where answers go', nullable => true
   );
   perform dripdrop._field(
     'template.email', 'headers', 'object', 'headers that the message has besides',
@@ -23025,6 +23033,7 @@ returns table (
   channel text,
   template_hash text,
   template jsonb,
+  mailboxes text[],
   variables jsonb,
   unsubscribe jsonb
 )
@@ -23213,6 +23222,12 @@ begin
   v_links := dripdrop._unsubscribe_links(executions);
 
   return array(
+    with mailboxes as materialized (
+      select f.kind, array_agg(f.field) as fields
+      from dripdrop.fields as f
+      where f.type = 'mailbox'
+      group by f.kind
+    )
     select row(
       x.id,
       x.fence,
@@ -23221,6 +23236,7 @@ begin
       x.channel,
       s.template_hash,
       case when row_number() over (partition by s.template_hash) = 1 then s.template_content end,
+      m.fields,
       dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, _renders.at),
       -- The time is the message's and not the claim's: rendered again, it gets the same token.
       (v_links -> x.step_id::text) || jsonb_build_object(
@@ -23233,6 +23249,7 @@ begin
     join dripdrop.steps as s on s.id = x.step_id
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     join dripdrop.sequences as q on q.id = e.sequence_id
+    left join mailboxes as m on m.kind = 'template.' || x.channel
     where x.id <> all (array(select f.execution from unnest(v_failures) as f))
   );
 end
@@ -23295,7 +23312,8 @@ comment on function dripdrop._read_queue(text, int, int) is
 
 -- results: [{"execution", "fence", "message", "payload"}] or, for what cannot be rendered,
 -- [{"execution", "fence", "message", "code", "detail"}]. A failure is for good: the same words fail
--- again. What was stopped meanwhile has another fence and is left alone; what somebody has locked
+-- again, and so does what came out empty: a template of variables may say nothing in the end.
+-- What was stopped meanwhile has another fence and is left alone; what somebody has locked
 -- at this moment, to stop it or only to look, keeps its message and is rendered again a second
 -- later.
 --
@@ -23308,7 +23326,9 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  return dripdrop._record_renders(dripdrop._read_renders(results), dripdrop._now());
+  return dripdrop._record_renders(
+    dripdrop._without_empty(dripdrop._read_renders(results)), dripdrop._now()
+  );
 end
 $$;
 
@@ -23343,6 +23363,63 @@ $$;
 
 comment on function dripdrop._read_renders(jsonb) is
   'The results that complete_renders() was given, in the order of their executions.';
+
+-- What a template has to say, its channel's fields and one_of tell.
+create or replace function dripdrop._without_empty(results dripdrop._render_result[])
+returns dripdrop._render_result[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with needed as materialized (
+    select c.channel, c.one_of, array(
+      select f.field
+      from dripdrop.fields as f
+      where f.kind = 'template.' || c.channel and f.required
+      order by f.place
+    ) as fields
+    from dripdrop.channels as c
+  )
+  select array(
+    select case
+      when e.code is null then r
+      else row(
+        r.execution, r.fence, r.message, null::jsonb, e.code, e.detail
+      )::dripdrop._render_result
+    end
+    from unnest(results) as r
+    left join dripdrop.step_executions as x on x.id = r.execution and r.payload is not null
+    left join needed as n on n.channel = x.channel
+    left join lateral (
+      select 'missing_' || f.field as code, format('the %s is empty', f.field) as detail
+      from unnest(n.fields) as f (field)
+      where not dripdrop._says_something(r.payload ->> f.field)
+      union all
+      select 'empty_message', array_to_string(n.one_of, ' and ') || ' are empty'
+      where not exists (
+        select
+        from unnest(n.one_of) as o (field)
+        where dripdrop._says_something(r.payload ->> o.field)
+      )
+        and n.one_of is not null
+      limit 1
+    ) as e on true
+    order by r.execution
+  )
+$$;
+
+comment on function dripdrop._without_empty(dripdrop._render_result[]) is
+  'The results, those that do not say what their channel''s messages have to made failures.';
+
+-- A message of some length is not looked at as a whole.
+create or replace function dripdrop._says_something(value text)
+returns boolean
+language sql
+immutable
+parallel safe
+return coalesce(left(value, 100) ~ '[^[:space:]]' or value ~ '[^[:space:]]', false);
+
+comment on function dripdrop._says_something(text) is 'Whether a text is more than space.';
 
 -- locks   as complete_renders()
 create or replace function dripdrop._record_renders(
@@ -29086,8 +29163,9 @@ comment on column dripdrop.fields.field is 'The field''s name, unique in its kin
 comment on column dripdrop.fields.place is 'In which order fields are listed and looked at.';
 comment on column dripdrop.fields.type is
   'text, key, title, integer, share, weight, boolean, object, list, any, interval, duration (or a '
-  'number of seconds), time, time_zone, path, predicate, url, address (of a mailbox), document '
-  '(looked at by itself), or switch (an object, or false).';
+  'number of seconds), time, time_zone, path, predicate, url, address (of a mailbox), mailbox '
+  '(Liquid for one, its name included), document (looked at by itself), or switch (an object, or '
+  'false).';
 comment on column dripdrop.fields.choices is 'The values it has, or those of a list.';
 comment on column dripdrop.fields.pattern is 'What its text matches.';
 comment on column dripdrop.fields.minimum is
@@ -29807,6 +29885,7 @@ as $$
         '_take_unknown',
         '_free_of_stops',
         '_unsubscribe_links',
+        '_without_empty',
         '_wake_by_circuit',
         '_wake_by_enrollment',
         '_wake_by_event',

@@ -88,6 +88,7 @@ as $$
         '_take_unknown',
         '_free_of_stops',
         '_unsubscribe_links',
+        '_without_empty',
         '_wake_by_circuit',
         '_wake_by_enrollment',
         '_wake_by_event',

@@ -255,6 +255,7 @@ create type dripdrop._render_claim as (
   channel text,
   template_hash text,
   template jsonb,
+  mailboxes text array,
   variables jsonb,
   unsubscribe jsonb
 );

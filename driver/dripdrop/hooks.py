@@ -111,7 +111,7 @@ class HookCaller:
         rendered = template
         if any("{" in (part or "") for part in template.values()):
             rendered = await self._rendering.render_one(
-                Work(json.dumps(template), template, "hook", variables, escaping="request")
+                Work(json.dumps(template), template, variables, escaping="request")
             )
         body = rendered[escaping]
         if body is not None:

@@ -233,7 +233,7 @@ begin
     elsif v_kind.text_hint is not null
       and jsonb_typeof(v_value) <> 'string'
       and v_row.type = any (
-        '{text,key,title,interval,time,time_zone,path,predicate,url,address,regex}'::text[]
+        '{text,key,title,interval,time,time_zone,path,predicate,url,address,mailbox,regex}'::text[]
       )
     then
       errcode := v_kind.errcode;

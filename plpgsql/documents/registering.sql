@@ -61,8 +61,13 @@ $$;
 do $$
 declare
   v_kind text;
+  v_types text[];
 begin
   foreach v_kind in array array['template_field', 'setting'] loop
+    v_types := case v_kind
+      when 'setting' then '{text,integer,boolean,object,any}'
+      else '{text,integer,boolean,object,any,mailbox}'
+    end;
     perform dripdrop._field(
       v_kind, 'field', 'text', 'its name', pattern => '^[a-z][a-z0-9_]{0,62}$',
       hint => 'Use at most 63 lower-case letters, digits and "_", and begin with a letter.',
@@ -70,8 +75,8 @@ begin
     );
     perform dripdrop._field(
       v_kind, 'type', 'text', 'what its value is',
-      hint => 'Use text, integer, boolean, object or any.',
-      choices => '{text,integer,boolean,object,any}', preset => '"text"'
+      hint => 'Use ' || array_to_string(v_types, ', ') || '.', choices => v_types,
+      preset => '"text"'
     );
     perform dripdrop._field(
       v_kind, 'description', 'text', 'what it is, for whoever reads of it or wrote something else',

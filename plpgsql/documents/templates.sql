@@ -13,10 +13,10 @@ begin
     'template.email', 'text', 'text', 'the message as plain text', nullable => true
   );
   perform dripdrop._field(
-    'template.email', 'from', 'text', 'one address, instead of the sender''s', nullable => true
+    'template.email', 'from', 'mailbox', 'one address, instead of the sender''s', nullable => true
   );
   perform dripdrop._field(
-    'template.email', 'reply_to', 'text', 'where answers go', nullable => true
+    'template.email', 'reply_to', 'mailbox', 'where answers go', nullable => true
   );
   perform dripdrop._field(
     'template.email', 'headers', 'object', 'headers that the message has besides',

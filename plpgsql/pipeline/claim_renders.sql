@@ -18,6 +18,7 @@ returns table (
   channel text,
   template_hash text,
   template jsonb,
+  mailboxes text[],
   variables jsonb,
   unsubscribe jsonb
 )
@@ -206,6 +207,12 @@ begin
   v_links := dripdrop._unsubscribe_links(executions);
 
   return array(
+    with mailboxes as materialized (
+      select f.kind, array_agg(f.field) as fields
+      from dripdrop.fields as f
+      where f.type = 'mailbox'
+      group by f.kind
+    )
     select row(
       x.id,
       x.fence,
@@ -214,6 +221,7 @@ begin
       x.channel,
       s.template_hash,
       case when row_number() over (partition by s.template_hash) = 1 then s.template_content end,
+      m.fields,
       dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, _renders.at),
       -- The time is the message's and not the claim's: rendered again, it gets the same token.
       (v_links -> x.step_id::text) || jsonb_build_object(
@@ -226,6 +234,7 @@ begin
     join dripdrop.steps as s on s.id = x.step_id
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     join dripdrop.sequences as q on q.id = e.sequence_id
+    left join mailboxes as m on m.kind = 'template.' || x.channel
     where x.id <> all (array(select f.execution from unnest(v_failures) as f))
   );
 end

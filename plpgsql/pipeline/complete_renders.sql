@@ -1,6 +1,7 @@
 -- results: [{"execution", "fence", "message", "payload"}] or, for what cannot be rendered,
 -- [{"execution", "fence", "message", "code", "detail"}]. A failure is for good: the same words fail
--- again. What was stopped meanwhile has another fence and is left alone; what somebody has locked
+-- again, and so does what came out empty: a template of variables may say nothing in the end.
+-- What was stopped meanwhile has another fence and is left alone; what somebody has locked
 -- at this moment, to stop it or only to look, keeps its message and is rendered again a second
 -- later.
 --
@@ -13,7 +14,9 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  return dripdrop._record_renders(dripdrop._read_renders(results), dripdrop._now());
+  return dripdrop._record_renders(
+    dripdrop._without_empty(dripdrop._read_renders(results)), dripdrop._now()
+  );
 end
 $$;
 
@@ -48,6 +51,63 @@ $$;
 
 comment on function dripdrop._read_renders(jsonb) is
   'The results that complete_renders() was given, in the order of their executions.';
+
+-- What a template has to say, its channel's fields and one_of tell.
+create or replace function dripdrop._without_empty(results dripdrop._render_result[])
+returns dripdrop._render_result[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with needed as materialized (
+    select c.channel, c.one_of, array(
+      select f.field
+      from dripdrop.fields as f
+      where f.kind = 'template.' || c.channel and f.required
+      order by f.place
+    ) as fields
+    from dripdrop.channels as c
+  )
+  select array(
+    select case
+      when e.code is null then r
+      else row(
+        r.execution, r.fence, r.message, null::jsonb, e.code, e.detail
+      )::dripdrop._render_result
+    end
+    from unnest(results) as r
+    left join dripdrop.step_executions as x on x.id = r.execution and r.payload is not null
+    left join needed as n on n.channel = x.channel
+    left join lateral (
+      select 'missing_' || f.field as code, format('the %s is empty', f.field) as detail
+      from unnest(n.fields) as f (field)
+      where not dripdrop._says_something(r.payload ->> f.field)
+      union all
+      select 'empty_message', array_to_string(n.one_of, ' and ') || ' are empty'
+      where not exists (
+        select
+        from unnest(n.one_of) as o (field)
+        where dripdrop._says_something(r.payload ->> o.field)
+      )
+        and n.one_of is not null
+      limit 1
+    ) as e on true
+    order by r.execution
+  )
+$$;
+
+comment on function dripdrop._without_empty(dripdrop._render_result[]) is
+  'The results, those that do not say what their channel''s messages have to made failures.';
+
+-- A message of some length is not looked at as a whole.
+create or replace function dripdrop._says_something(value text)
+returns boolean
+language sql
+immutable
+parallel safe
+return coalesce(left(value, 100) ~ '[^[:space:]]' or value ~ '[^[:space:]]', false);
+
+comment on function dripdrop._says_something(text) is 'Whether a text is more than space.';
 
 -- locks   as complete_renders()
 create or replace function dripdrop._record_renders(

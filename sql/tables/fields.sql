@@ -29,8 +29,9 @@ comment on column dripdrop.fields.field is 'The field''s name, unique in its kin
 comment on column dripdrop.fields.place is 'In which order fields are listed and looked at.';
 comment on column dripdrop.fields.type is
   'text, key, title, integer, share, weight, boolean, object, list, any, interval, duration (or a '
-  'number of seconds), time, time_zone, path, predicate, url, address (of a mailbox), document '
-  '(looked at by itself), or switch (an object, or false).';
+  'number of seconds), time, time_zone, path, predicate, url, address (of a mailbox), mailbox '
+  '(Liquid for one, its name included), document (looked at by itself), or switch (an object, or '
+  'false).';
 comment on column dripdrop.fields.choices is 'The values it has, or those of a list.';
 comment on column dripdrop.fields.pattern is 'What its text matches.';
 comment on column dripdrop.fields.minimum is

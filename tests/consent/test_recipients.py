@@ -35,7 +35,7 @@ def test_a_rendered_message_goes_where_it_was_decided_to_go(engine: Engine) -> N
                 "fence": claim.fence,
                 "message": claim.message_id,
                 "recipient": EVE,
-                "payload": {"subject": "Hello", "recipient": EVE, "to": EVE},
+                "payload": {"subject": "Hello", "text": "Hello", "recipient": EVE, "to": EVE},
             }
             for claim in engine.claim_renders()
         ]

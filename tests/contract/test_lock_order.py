@@ -70,7 +70,7 @@ class Caller(Engine):
     def render_some(self) -> None:
         claims = self.shuffled(self.claim_renders(visibility=timedelta(0)))
         broken = self.random.random() < 0.1
-        words = {"code": "broken"} if broken else {"payload": {"subject": "Hello"}}
+        words = {"code": "broken"} if broken else {"payload": {"subject": "Hello", "text": "Hello"}}
         self.complete_renders(
             [
                 {
@@ -296,7 +296,7 @@ def test_a_stop_and_a_renderer_do_not_wait_for_each_other(
             "execution": str(claim.execution_id),
             "fence": claim.fence,
             "message": claim.message_id,
-            "payload": {"subject": "Hello"},
+            "payload": {"subject": "Hello", "text": "Hello"},
         }
         for claim in engine.claim_renders()
     ]

@@ -170,7 +170,7 @@ class Run:
                 "execution": str(claim.execution_id),
                 "fence": claim.fence,
                 "message": claim.message_id,
-                "payload": {"subject": "Hello"},
+                "payload": {"subject": "Hello", "text": "Hello"},
             }
             for claim in self.claims
         ]

@@ -114,7 +114,9 @@ class Examples(Engine):
         for claim in self.claim_renders():
             if claim.template is not None:
                 self.renderer.learn(claim.template_hash, claim.template)
-            payload = self.renderer.render(claim.template_hash, claim.channel, claim.variables)
+            payload = self.renderer.render(
+                claim.template_hash, claim.variables, claim.mailboxes or ()
+            )
             self.payloads[claim.variables["step_key"]] = payload
             results.append(
                 {

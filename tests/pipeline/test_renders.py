@@ -199,13 +199,59 @@ def test_one_bad_template_does_not_hold_up_the_others(journey: Engine) -> None:
             "execution": str(claimed.execution_id),
             "fence": claimed.fence,
             "message": claimed.message_id,
-            **({"code": "x"} if claimed.variables["subscriber_id"] == "bad" else {"payload": {}}),
+            **(
+                {"code": "x"}
+                if claimed.variables["subscriber_id"] == "bad"
+                else {"payload": PAYLOAD}
+            ),
         }
         for claimed in journey.claim_renders()
     ]
     assert journey.complete_renders(results) == 1
     assert journey.last(bad.id).state == "failed"
     assert journey.last(good.id).state == "rendered"
+
+
+EMPTY: list[tuple[dict[str, Any], str, str]] = [
+    ({"subject": "", "text": "Hi"}, "missing_subject", "the subject is empty"),
+    ({"subject": " \n\t" * 100, "text": "Hi"}, "missing_subject", "the subject is empty"),
+    ({"subject": None, "html": "Hi"}, "missing_subject", "the subject is empty"),
+    ({"text": "Hi"}, "missing_subject", "the subject is empty"),
+    ({"subject": "Hi"}, "empty_message", "html and text are empty"),
+    ({"subject": "Hi", "html": "", "text": " "}, "empty_message", "html and text are empty"),
+]
+
+
+@pytest.mark.parametrize(("payload", "reason", "detail"), EMPTY)
+def test_an_email_that_came_out_empty_fails(
+    journey: Engine, payload: dict[str, Any], reason: str, detail: str
+) -> None:
+    enrollment = journey.join()
+    journey.tick()
+    assert complete(journey, *journey.claim_renders(), payload=payload) == 0
+    execution = journey.executions(enrollment.id)[0]
+    assert (execution.state, execution.reason, execution.error_message) == (
+        "failed",
+        reason,
+        detail,
+    )
+
+
+@pytest.mark.parametrize(
+    "body", [{"text": "Hi"}, {"html": " " * 200 + "<p>Hi</p>", "text": ""}], ids=["text", "html"]
+)
+def test_an_email_needs_only_one_body(journey: Engine, body: dict[str, str]) -> None:
+    journey.join()
+    journey.tick()
+    payload = {"subject": "Hi"} | body
+    assert complete(journey, *journey.claim_renders(), payload=payload) == 1
+
+
+def test_a_claim_says_which_fields_are_mailboxes(journey: Engine) -> None:
+    journey.join()
+    journey.tick()
+    (claimed,) = journey.claim_renders()
+    assert sorted(claimed.mailboxes) == ["from", "reply_to"]
 
 
 def test_results_that_are_no_list_are_refused(journey: Engine) -> None:

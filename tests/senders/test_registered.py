@@ -92,6 +92,46 @@ def test_a_message_goes_all_the_way_over_a_registered_channel(faxing: Engine) ->
     assert faxing.enrollment(sam.id).state == "completed"
 
 
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        ({"title": " ", "body": "Hello"}, "missing_title"),
+        ({"title": "Hello"}, "empty_message"),
+        ({"title": "Hello", "body": "", "picture": None}, "empty_message"),
+    ],
+)
+def test_a_message_of_a_registered_channel_that_came_out_empty_is_not_sent(
+    faxing: Engine, payload: dict[str, Any], reason: str
+) -> None:
+    faxing.rows("select * from dripdrop.start()")
+    sender(faxing)
+    faxing.apply(TENANT, onboarding(fax()))
+    sam = faxing.enroll(TENANT, "onboarding", "User", "sam", data={"fax": "0049 30 123456"})
+    faxing.tick()
+    (render,) = faxing.claim_renders()
+    result = {
+        "execution": str(render.execution_id),
+        "fence": render.fence,
+        "message": render.message_id,
+        "payload": payload,
+    }
+    assert faxing.complete_renders([result]) == 0
+    (execution,) = faxing.executions(sam.id)
+    assert (execution.state, execution.reason) == ("failed", reason)
+
+
+def test_a_registered_channel_says_which_of_its_fields_are_mailboxes(faxing: Engine) -> None:
+    field = {"field": "station", "type": "mailbox", "description": "Who it is from."}
+    faxing.register_channel(**FAX | {"template": [*FAX["template"], field]})
+    sender(faxing)
+    faxing.apply(TENANT, onboarding(fax()))
+    faxing.enroll(TENANT, "onboarding", "User", "sam", data={"fax": "0049 30 123456"})
+    faxing.rows("select * from dripdrop.start()")
+    faxing.tick()
+    (render,) = faxing.claim_renders()
+    assert render.mailboxes == ["station"]
+
+
 def test_a_registered_channel_says_how_long_to_retry_and_how_to_repeat(faxing: Engine) -> None:
     faxing.rows("select * from dripdrop.start()")
     sender(faxing)

@@ -33,7 +33,7 @@ def render(source: str, variables: Mapping[str, Any] = NOTHING, field: str = "te
     """Return what a template prints."""
     renderer = Renderer()
     renderer.learn("hash", {field: source})
-    text: str = renderer.render("hash", "webhook", variables)[field]
+    text: str = renderer.render("hash", variables)[field]
     return text
 
 
@@ -118,7 +118,7 @@ def test_null_is_still_null_as_json() -> None:
     renderer = Renderer(REQUEST)
     renderer.learn("hash", {"json": "{{ name | json }} {{ all | json }}"})
     variables = {"name": None, "all": {"a": None}}
-    assert renderer.render("hash", "hook", variables) == {"json": 'null {"a": null}'}
+    assert renderer.render("hash", variables) == {"json": 'null {"a": null}'}
 
 
 @pytest.mark.parametrize(

@@ -17,17 +17,17 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 MARKUP = "<b>Tom & Jerry</b>"
 
 
-def render(template: Any, variables: Mapping[str, Any] = NOTHING, channel: str = "webhook") -> Any:
+def render(template: Any, variables: Mapping[str, Any] = NOTHING) -> Any:
     """Return what a new renderer makes of a template."""
     renderer = Renderer()
     renderer.learn("hash", template)
-    return renderer.render("hash", channel, variables)
+    return renderer.render("hash", variables)
 
 
-def refused(template: Any, channel: str = "webhook") -> RenderError:
+def refused(template: Any) -> RenderError:
     """Return the error that a template ends in."""
     with pytest.raises(RenderError) as refusal:
-        render(template, channel=channel)
+        render(template)
     return refusal.value
 
 
@@ -128,26 +128,11 @@ def test_a_character_that_postgres_cannot_store_is_refused() -> None:
     assert refused({"text": "{{ '%00' | url_decode }}"}).code == "nul_character"
 
 
-@pytest.mark.parametrize("subject", ["{{ nothing }}", "  ", None, 3])
-def test_an_email_needs_a_subject(subject: Any) -> None:
-    assert refused({"subject": subject, "text": "Hello"}, "email").code == "missing_subject"
-
-
-@pytest.mark.parametrize("body", [{}, {"text": ""}, {"html": "{{ nothing }}", "text": " "}])
-def test_an_email_needs_a_body(body: dict[str, str]) -> None:
-    assert refused({"subject": "Hello"} | body, "email").code == "empty_body"
-
-
-@pytest.mark.parametrize("body", [{"text": "Hello"}, {"html": "<p>Hello</p>"}])
-def test_an_email_needs_only_one_body(body: dict[str, str]) -> None:
-    assert render({"subject": "Hello"} | body, channel="email") == {"subject": "Hello"} | body
-
-
 def test_a_template_is_known_by_its_hash() -> None:
     renderer = Renderer()
     renderer.learn("hash", {"text": "first"})
     renderer.learn("hash", {"text": "second"})
-    assert renderer.render("hash", "webhook", {}) == {"text": "first"}
+    assert renderer.render("hash", {}) == {"text": "first"}
 
 
 def test_the_template_that_was_not_met_for_longest_is_forgotten() -> None:
@@ -157,9 +142,9 @@ def test_the_template_that_was_not_met_for_longest_is_forgotten() -> None:
     renderer.learn("old", {"text": "old"})
     for number in range(999):
         renderer.learn(str(number), {"text": "new"})
-    assert renderer.render("old", "webhook", {}) == {"text": "old"}
+    assert renderer.render("old", {}) == {"text": "old"}
     with pytest.raises(KeyError):
-        renderer.render("older", "webhook", {})
+        renderer.render("older", {})
 
 
 SECRET = "sesame-7316"
@@ -207,7 +192,7 @@ def test_whatever_is_rendered_gives_a_payload_or_a_render_error_without_values(
     renderer = Renderer()
     renderer.learn("hash", template)
     try:
-        payload = renderer.render("hash", "email", variables)
+        payload = renderer.render("hash", variables, ["subject"])
     except RenderError as error:
         assert SECRET not in error.detail
     else:

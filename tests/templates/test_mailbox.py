@@ -32,7 +32,7 @@ def rendered(source: str, field: str = "from", **variables: str) -> Email:
     """Return the e-mail that a template with such a sender makes."""
     renderer = Renderer()
     renderer.learn("hash", {"subject": "Hi", "text": "Hi", "from": ADDRESS, field: source})
-    return Email.read(message(renderer.render("hash", "email", variables)), None)
+    return Email.read(message(renderer.render("hash", variables, ["from", "reply_to"])), None)
 
 
 @pytest.mark.parametrize("source", WAYS.values(), ids=WAYS)
@@ -69,10 +69,10 @@ def test_an_address_may_be_a_value() -> None:
     assert (sender.display_name, sender.addr_spec) == ("Acme, Inc", "x@y.example")
 
 
-def test_only_an_email_has_a_sender_to_write() -> None:
+def test_a_field_that_is_no_mailbox_is_no_sender_to_write() -> None:
     renderer = Renderer()
     renderer.learn("hash", {"from": "{{ n }} <x>", "body": {"from": "{{ n }} <y>"}})
-    payload = renderer.render("hash", "webhook", {"n": '"a"'})
+    payload = renderer.render("hash", {"n": '"a"'})
     assert payload == {"from": '"a" <x>', "body": {"from": '"a" <y>'}}
 
 

@@ -31,7 +31,7 @@ async def rendering() -> AsyncIterator[RenderProcess]:
 def work(template: Any, name: str = "Sam", **variables: Any) -> Work:
     """Return a message to render; it is known by its variable name."""
     template_hash = orjson.dumps(template).decode()
-    return Work(template_hash, template, "webhook", {"name": name} | variables)
+    return Work(template_hash, template, {"name": name} | variables)
 
 
 async def answers(rendering: RenderProcess, *works: Work) -> dict[str, Any]:
@@ -349,7 +349,7 @@ async def test_the_process_ends_with_its_parent(rendering: RenderProcess) -> Non
 @pytest.mark.slow
 async def test_headers_are_added_and_replace_the_templates_own(rendering: RenderProcess) -> None:
     template = {"text": "Hi", "headers": {"X-Tag": "a", "LIST-UNSUBSCRIBE": "<https://evil>"}}
-    message = Work("hash", template, "webhook", {}, {"List-Unsubscribe": "<https://ours>"})
+    message = Work("hash", template, {}, {"List-Unsubscribe": "<https://ours>"})
     assert (await rendering.render_one(message))["headers"] == {
         "X-Tag": "a",
         "List-Unsubscribe": "<https://ours>",
@@ -358,7 +358,7 @@ async def test_headers_are_added_and_replace_the_templates_own(rendering: Render
 
 @pytest.mark.slow
 async def test_headers_that_are_no_object_fail_their_message(rendering: RenderProcess) -> None:
-    message = Work("hash", {"text": "Hi", "headers": "none"}, "webhook", {}, {"A": "b"})
+    message = Work("hash", {"text": "Hi", "headers": "none"}, {}, {"A": "b"})
     with pytest.raises(RenderError) as refusal:
         await rendering.render_one(message)
     assert refusal.value.code == "invalid_header"

@@ -312,7 +312,7 @@ def _rendering_rate() -> int:
     count = 2000
     began = time.perf_counter()
     for _ in range(count):
-        renderer.render("template", "email", variables)
+        renderer.render("template", variables)
     return round(count / (time.perf_counter() - began))
 
 

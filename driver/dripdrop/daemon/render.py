@@ -115,7 +115,9 @@ class Render(Stage):
             link = self._link(claim)
             variables = {**variables, "unsubscribe_url": link.url}
             headers = link.headers
-        return Work(claim.template_hash, template, claim.channel, variables, headers)
+        return Work(
+            claim.template_hash, template, variables, headers, mailboxes=claim.mailboxes or ()
+        )
 
     def _link(self, claim: Any) -> Link:
         self._tokens = self._tokens or Tokens(self.desk.vault())

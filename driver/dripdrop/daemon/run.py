@@ -19,7 +19,7 @@ from dripdrop.process.reporting import reported
 from dripdrop.process.version import OTHER_VERSION
 from dripdrop.templates.process import Work
 
-_TRIAL = Work("trial", {"text": "{{ word }}"}, "trial", {"word": "ready"})
+_TRIAL = Work("trial", {"text": "{{ word }}"}, {"word": "ready"})
 
 
 def main(dsn: str, settings: Settings, *, workers: int = 1, once: bool = False) -> int:

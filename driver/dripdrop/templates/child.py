@@ -23,7 +23,7 @@ import signal
 import struct
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, BinaryIO
 
@@ -174,16 +174,16 @@ class _Child:
         renderer: Renderer,
         templates: Mapping[str, Any],
         template_hash: str,
-        channel: str,
         variables: Mapping[str, Any],
         headers: Mapping[str, str] | None,
+        mailboxes: Sequence[str],
     ) -> bytes:
         """Return the payload as JSON. Raises `RenderError`, `MemoryError` and `_Slow`."""
         try:
             self._rendering = True
             if not renderer.knows(template_hash):
                 renderer.learn(template_hash, templates[template_hash])
-            payload = renderer.render(template_hash, channel, variables)
+            payload = renderer.render(template_hash, variables, mailboxes)
             if headers is not None:
                 payload = with_headers(payload, headers)
             content = _payload(payload)

@@ -26,7 +26,6 @@ from dripdrop.templates.dialect import LONGEST, Context, Output, adopt
 
 _CACHED = 1000  # templates
 _CACHED_CHARACTERS = 500_000  # of their sources; one takes up to 130 bytes once it is parsed
-_MAILBOXES = ("from", "reply_to")
 
 TOO_LARGE = "message_too_large"
 """The code of a message that no provider would take for its size."""
@@ -151,8 +150,12 @@ class Renderer:
         """Whether a template has been learnt, and not been forgotten."""
         return template_hash in self._compiled
 
-    def render(self, template_hash: str, channel: str, variables: Mapping[str, Any]) -> Any:
+    def render(
+        self, template_hash: str, variables: Mapping[str, Any], mailboxes: Iterable[str] = ()
+    ) -> Any:
         """Return the payload. Raises `RenderError`; `KeyError` for a hash it has not learnt.
+
+        In the fields that are mailboxes, whatever a value holds stays one name.
 
         What takes more memory than there is raises `MemoryError`: it may not be this message's
         fault.
@@ -160,9 +163,9 @@ class Renderer:
         compiled = self._compiled[template_hash]
         try:
             payload = compiled.payload(variables)
-            if channel == "email":
-                for field, mailbox in compiled.mailboxes.items():
-                    payload[field] = _written(mailbox(variables), payload[field])
+            for field in mailboxes:
+                if isinstance(payload.get(field), str):
+                    payload[field] = _written(compiled.marked(field)(variables), payload[field])
         except (RenderError, MemoryError):
             raise
         except OutputStreamLimitError:
@@ -171,7 +174,6 @@ class Renderer:
             raise RenderError("liquid_error", str(error.message)) from None
         except Exception as error:  # filters let Python's own errors through, values and all
             raise RenderError("liquid_error", type(error).__name__) from None
-        _check(channel, payload)
         return payload
 
 
@@ -249,28 +251,30 @@ class _Template(NamedTuple):
     """A template, ready to be rendered."""
 
     payload: _Compiled
-    mailboxes: Mapping[str, _Compiled]
-    """Those of its fields that are mailboxes in an e-mail, their values marked."""
+    source: Mapping[str, Any]
+    mailboxes: dict[str, _Compiled]
+    """Those of its fields that were rendered as mailboxes, their values marked."""
     characters: int
     """How much there was to parse."""
+
+    def marked(self, field: str) -> _Compiled:
+        """Return what renders a field with its values marked."""
+        if field not in self.mailboxes:
+            self.mailboxes[field] = _compile(self.source[field], _MAILBOX, {})
+        return self.mailboxes[field]
 
 
 def _parse(template: Mapping[str, Any], escaping: Mapping[str, Environment]) -> _Template:
     characters = _characters(template)
     try:
-        mailboxes = {
-            field: _compile(template[field], _MAILBOX, {})
-            for field in _MAILBOXES
-            if isinstance(template.get(field), str)
-        }
-        return _Template(_compile(template, _TEXT, escaping), mailboxes, characters)
+        return _Template(_compile(template, _TEXT, escaping), template, {}, characters)
     except MemoryError:
         raise
     except LiquidError as error:
         reason = f"{error.message} (line {_line(error)})"
     except Exception as error:
         reason = type(error).__name__
-    return _Template(_raising("liquid_parse", reason), {}, characters)
+    return _Template(_raising("liquid_parse", reason), {}, {}, characters)
 
 
 def _compile(
@@ -325,20 +329,6 @@ def _without_nul(text: str) -> str:
 def _line(error: LiquidError) -> int:
     context = error.context()
     return context[0] if context else 1
-
-
-def _check(channel: str, payload: Any) -> None:
-    """Refuse what came out empty: an e-mail without a subject or a body."""
-    if channel != "email":
-        return
-    if not _says_something(payload.get("subject")):
-        raise RenderError("missing_subject", "the subject is empty")
-    if not any(_says_something(payload.get(part)) for part in ("html", "text")):
-        raise RenderError("empty_body", "html and text are empty")
-
-
-def _says_something(text: Any) -> bool:
-    return isinstance(text, str) and bool(text.strip())
 
 
 def _characters(template: Any) -> int:

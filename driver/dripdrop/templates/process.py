@@ -48,10 +48,11 @@ class Work:
 
     template_hash: str
     template: Any
-    channel: str
     variables: Mapping[str, Any]
     headers: Mapping[str, str] | None = None
     """What is added to the payload's own headers."""
+    mailboxes: Sequence[str] = ()
+    """The fields of the template that are mailboxes."""
     escaping: Literal["message", "request"] = "message"
     document: bytes = field(init=False)
     slow: bool = field(init=False, default=False)
@@ -61,7 +62,7 @@ class Work:
 
     def __post_init__(self) -> None:
         """Write down what the process reads. Raises `RenderError` for what cannot be."""
-        message = [self.template_hash, self.channel, self.variables, self.headers]
+        message = [self.template_hash, self.variables, self.headers, self.mailboxes]
         self.document = child.to_json(message)
 
 
