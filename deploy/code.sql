@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 4730e21422366156.
+-- Of the sources 9c6cac1a75ecbf7a.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1083,7 +1083,7 @@ as $expected$
 ["function", "_catalogue_of_code()", "7144101a 2cca959cc056ff98"],
 ["function", "_catalogue_of_tables()", "07345e5d 360e15f828224c7e"],
 ["function", "_channel(channel text)", "c1edf79f dd334c7be9f623a7"],
-["function", "_check_adapter_config(channel text, provider text, config jsonb", "f3efbed2 5edd7c4e8629950d"],
+["function", "_check_adapter_config(channel text, provider text, config jsonb", "f3efbed2 4e2581050f7290fc"],
 ["function", "_check_assumptions(events jsonb, hooks jsonb)", "dded57c1 2bbd892d342eab33"],
 ["function", "_check_batch_size(batch_size integer)", "b5d52fba 38863dc15bf35fcf"],
 ["function", "_check_busy(busy jsonb)", "36251032 166ca62d7cb5fc51"],
@@ -1106,7 +1106,7 @@ as $expected$
 ["function", "_check_key(key text, field text, what text)", "d8bb94ae 198378e1013cc47e"],
 ["function", "_check_liquid(template jsonb, field text, escaping text)", "846ba736 dd9c637ddbf04b2e"],
 ["function", "_check_migration(tenant_key text, sequence text, from_version i", "1285acf3 476fb0ede24c0791"],
-["function", "_check_name(name text, field text)", "08f2ba8a e716ae6a573ed26a"],
+["function", "_check_name(name text, field text)", "08f2ba8a e456e923ecbb7d56"],
 ["function", "_check_not_ended(enrollments uuid[])", "f31f13ae 5acf251636d3a70a"],
 ["function", "_check_owners()", "445be54d 7adf613bb7b5eca1"],
 ["function", "_check_path(path jsonpath, field text)", "f3214008 e111c33db8ce5791"],
@@ -1124,11 +1124,11 @@ as $expected$
 ["function", "_check_targets(definition jsonb)", "d826dfea eb5d366885afb152"],
 ["function", "_check_template(channel text, template jsonb)", "c6044d68 b902cbbf150ccb9a"],
 ["function", "_check_template_headers(channel dripdrop.channels, headers json", "6708ce21 7cf785bf4cdacec6"],
-["function", "_check_tenant_key(tenant_key text)", "0a44474b 3696f9706ae30c33"],
+["function", "_check_tenant_key(tenant_key text)", "0a44474b 6e21a6a313db48a3"],
 ["function", "_check_text(value text, field text, bytes integer)", "3726a651 eb3bf987bf7fa255"],
 ["function", "_check_time(value timestamp with time zone, field text)", "1314e44e d130250ad5cc6f38"],
 ["function", "_check_time_zone(time_zone text, field text)", "a3711f77 163e35285d453374"],
-["function", "_check_title(title text, field text)", "9ef7f3b4 b7bdc88c4ff76047"],
+["function", "_check_title(title text, field text)", "9ef7f3b4 62171f4ea13da4d6"],
 ["function", "_choose_pointers(executions uuid[], fences integer[], rooms jso", "53f81ade 358df2459e9b0b59"],
 ["function", "_circuit_problems(at timestamp with time zone)", "72a46d52 7147dc696abfe2b7"],
 ["function", "_circuits_of(executions uuid[])", "fd5e8487 a33d37b8784a9d08"],
@@ -1234,6 +1234,7 @@ as $expected$
 ["function", "_has_limits(step dripdrop.steps, adapter dripdrop.channel_adapt", "b2ebf713 7fb63ccf408d05f4"],
 ["function", "_has_long_list(data jsonb, hooks jsonb)", "9e7245e3 c6bd0e0821e70bf6"],
 ["function", "_has_one_server(hook dripdrop.http_hooks)", "aa5708f6 4079a37cba2c2473"],
+["function", "_has_unseen(value text)", "18bcace5 ee254d19e377d33d"],
 ["function", "_held_problems()", "eb1731fe 3b2de5774f9c06f8"],
 ["function", "_held_thing(kind text, tenant_key text, name text)", "7654abe1 a8a7bbd45f4ec13a"],
 ["function", "_hold(things integer[])", "bad99d7b f1a9cb11d3dd1ad0"],
@@ -1265,6 +1266,7 @@ as $expected$
 ["function", "_interval(value text)", "543b4e3b 348756abd76d44c0"],
 ["function", "_into_the_day(execution_id uuid)", "2a279410 8717de15419ec87a"],
 ["function", "_is_address(form text, address text)", "1e49611c 1948ae833e92a557"],
+["function", "_is_blank(value text)", "18bcace5 bcbaa37ea56be1c7"],
 ["function", "_is_cut_off()", "bf84d3d6 2035ae49343c321a"],
 ["function", "_is_holiday(calendar text, tenant_key text, day date)", "363de40e b0cdffb63984ba69"],
 ["function", "_is_near(value text)", "18bcace5 89b63bc8d859def4"],
@@ -1273,6 +1275,7 @@ as $expected$
 ["function", "_is_temporary_error(code text)", "d4dcbcf7 d233999f347851f1"],
 ["function", "_is_time_to_come(value text)", "18bcace5 e4603f55c7f8a49b"],
 ["function", "_is_time_zone(name text)", "9b953bb1 343bbde4bf647355"],
+["function", "_is_title(value text)", "18bcace5 958cbfc33b0011f0"],
 ["function", "_json_fault(document jsonb, field text, bytes integer)", "b5a03ec3 7291240a375cc652"],
 ["function", "_json_place(document jsonb, field text, path jsonpath)", "6a860437 d098ac7bab3cc0f9"],
 ["function", "_keep_results(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 2785de3b97d39bb8"],
@@ -1283,6 +1286,7 @@ as $expected$
 ["function", "_last_deferral(execution dripdrop.step_executions)", "4a49428e 9483bf9e69c6e793"],
 ["function", "_last_ended(enrollment dripdrop.enrollments)", "680fa9f4 53159490b1c7e236"],
 ["function", "_leave_by(fence integer, at timestamp with time zone)", "34d75e02 51bfbd7f019bafdb"],
+["function", "_likeness(one text, other text)", "1a560add 6aad43b300862b62"],
 ["function", "_limit_at_fence(executions uuid[], at timestamp with time zone,", "7cc609e6 313c746be76ba849"],
 ["function", "_limit_reason(scope text)", "192b7728 79ae07d348eca098"],
 ["function", "_limits_on(decisions dripdrop._decision[], at timestamp with ti", "3cfa52e2 dd8f0f97dcaf6ff8"],
@@ -1478,7 +1482,7 @@ as $expected$
 ["function", "_template_prints(template jsonb, key text)", "77cd6a61 d82e35d2c17a1160"],
 ["function", "_tenant_of_server(adapter_id uuid, http_hook_id uuid)", "1d01854b 00889e78130a7165"],
 ["function", "_tenant_slot(tenant_key text)", "09fcfeef d0a8da517fa8c12f"],
-["function", "_text_fault(type text, pattern text, value text)", "e3683746 dce264e7b7559f17"],
+["function", "_text_fault(type text, pattern text, value text)", "e3683746 a94a9d26fcfd6a3a"],
 ["function", "_thresholds(tenant_key text, config jsonb)", "c1605ca3 643304ee44a20245"],
 ["function", "_tick(due uuid[], at timestamp with time zone)", "7b8fecff 5eb9c62c970a809d"],
 ["function", "_time_window_fault(time_window jsonb)", "66971016 171c5e20594a00d8"],
@@ -1497,6 +1501,7 @@ as $expected$
 ["function", "_under_open_stops(executions uuid[], things integer[])", "3b3dbbc3 aa604044d1a62b8d"],
 ["function", "_under_way(counters uuid[], at timestamp with time zone)", "315653ef 333271bba07bb837"],
 ["function", "_unknown_field_hint(document text, word text, hint text)", "508c804d ea7971748094232e"],
+["function", "_unknown_setting_hint(kind text, field text)", "3360b29d 9d9a5973b3dd1a24"],
 ["function", "_unlimited_decisions(decisions dripdrop._decision[], limits dri", "07e42486 d2f2c2cc69dfee48"],
 ["function", "_unreachable(enrollments uuid[])", "f9d9917f 997976252016e1ae"],
 ["function", "_unsubscribe(execution dripdrop.step_executions, topics text[],", "c47516a0 7ffc6ec9455a836d"],
@@ -4530,12 +4535,14 @@ begin
   if tenant_key = ''
     or tenant_key like ':%'
     or octet_length(tenant_key) > 500
-    or tenant_key ~ '[[:cntrl:]]'
+    or dripdrop._is_blank(tenant_key)
+    or dripdrop._has_unseen(tenant_key)
   then
     raise exception 'tenant key % is not valid', dripdrop._quoted(tenant_key) using
       errcode = 'ZD207', column = 'tenant_key',
       hint = 'Pass null for the global scope, or a text that is not empty, not longer than 500 '
-        'bytes, does not begin with a colon and has no control characters.';
+        'bytes, does not begin with a colon and has no control characters or others that cannot be '
+        'seen.';
   end if;
 end
 $$;
@@ -4560,6 +4567,46 @@ end;
 comment on function dripdrop._quoted(text) is
   'A value as messages show it: in double quotes, its first 100 characters.';
 
+-- Control and format characters, separators of lines, and letters that are blank: what nobody sees,
+-- or turns what stands beside it around.
+create or replace function dripdrop._has_unseen(value text)
+returns boolean
+language sql
+immutable
+parallel safe
+return value ~ (
+  '[[:cntrl:]\u0080-\u009F\u00AD\u034F\u0600-\u0605\u061C\u06DD\u070F\u0890\u0891\u08E2'
+  '\u115F\u1160\u17B4\u17B5\u180B-\u180F\u200B-\u200F\u2028-\u202E\u2060-\u206F\u2800\u3164'
+  '\uFEFF\uFFA0\uFFF0-\uFFFB\U000110BD\U000110CD\U00013430-\U0001343F\U0001BCA0-\U0001BCA3'
+  '\U0001D173-\U0001D17A\U000E0000-\U000E0FFF]'
+);
+
+comment on function dripdrop._has_unseen(text) is
+  'Whether a text has characters that cannot be seen.';
+
+create or replace function dripdrop._is_blank(value text)
+returns boolean
+language sql
+immutable
+parallel safe
+return value !~ '[^\s\u0085\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000]';
+
+comment on function dripdrop._is_blank(text) is 'Whether a text is empty or only spaces.';
+
+-- What people read may have what joins the parts of an emoji, or letters.
+create or replace function dripdrop._is_title(value text)
+returns boolean
+language sql
+immutable
+parallel safe
+return octet_length(value) <= 200
+and not dripdrop._has_unseen(
+  regexp_replace(value, '[\u200C\u200D\U000E0020-\U000E007F]', '', 'g')
+);
+
+comment on function dripdrop._is_title(text) is
+  'Whether a text is one line, not too long and all to be seen.';
+
 -- Names stand in log lines, in addresses of the command line and beside other names in what the
 -- vault binds credentials to: none may look like two.
 --
@@ -4571,15 +4618,16 @@ immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if coalesce(name, '') = '' then
+  if coalesce(dripdrop._is_blank(name), true) then
     raise exception '% is missing', field using
       errcode = 'ZD201', column = _check_name.field,
       hint = 'Give it a name, for example "Postmark".';
   end if;
-  if octet_length(name) > 200 or name ~ '[[:cntrl:]:]' then
+  if octet_length(name) > 200 or name like '%:%' or dripdrop._has_unseen(name) then
     raise exception '% % is not a name', field, dripdrop._quoted(name) using
       errcode = 'ZD201', column = _check_name.field,
-      hint = 'Use at most 200 bytes, without ":" and without control characters.';
+      hint = 'Use at most 200 bytes, without ":" and without control characters or others that '
+        'cannot be seen.';
   end if;
 end
 $$;
@@ -4597,10 +4645,10 @@ immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if octet_length(title) > 200 or title ~ '[[:cntrl:]]' then
+  if not dripdrop._is_title(title) then
     raise exception '% % is no title', field, dripdrop._quoted(title) using
       errcode = 'ZD201', column = _check_title.field,
-      hint = 'Use at most 200 bytes, without control characters.';
+      hint = 'Use at most 200 bytes, without control characters or others that cannot be seen.';
   end if;
 end
 $$;
@@ -4648,6 +4696,35 @@ $$;
 
 comment on function dripdrop._check_text(text, text, int) is
   'Raises ZD201 for a text that is too long.';
+
+-- Twice the pairs of letters that both have, of all pairs (Dice).
+create or replace function dripdrop._likeness(one text, other text)
+returns float8
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    2.0 * (
+      select sum(least(a.n, b.n))
+      from (
+        select substr(one, i, 2) as pair, count(*) as n
+        from generate_series(1, least(length(one), 100) - 1) as i
+        group by pair
+      ) as a
+      join (
+        select substr(other, i, 2) as pair, count(*) as n
+        from generate_series(1, least(length(other), 100) - 1) as i
+        group by pair
+      ) as b on b.pair = a.pair
+    ) / nullif(least(length(one), 100) + least(length(other), 100) - 2, 0),
+    0
+  )
+$$;
+
+comment on function dripdrop._likeness(text, text) is
+  'How alike two words are, from 0 to 1, by the pairs of letters that both have.';
 
 create or replace function dripdrop._is_pattern(value text)
 returns boolean
@@ -5236,8 +5313,8 @@ as $$
       as hint
     union all
     select
-      'title', octet_length(value) > 200 or value ~ '[[:cntrl:]]', 'is no title',
-      'Use at most 200 bytes, without control characters.'
+      'title', not dripdrop._is_title(value), 'is no title',
+      'Use at most 200 bytes, without control characters or others that cannot be seen.'
     union all
     select 'path', dripdrop._parse_path(dripdrop._rooted(value)) is null, 'is not a path', null
     union all
@@ -8870,7 +8947,9 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_kind text := channel || '.' || provider;
   v_secret text;
+  v_unknown text;
   v_fault record;
 begin
   if jsonb_typeof(config) is distinct from 'object' then
@@ -8887,15 +8966,26 @@ begin
       errcode = 'ZD201', column = 'config.' || v_secret,
       hint = 'Seal it with "dripdrop seal" and pass it as credentials.';
   end if;
+  v_unknown := (
+    select min(o.field collate "C")
+    from jsonb_object_keys(config) as o (field)
+    where not exists (
+      select from dripdrop.fields as f where f.kind = v_kind and f.field = o.field
+    )
+  );
+  if v_unknown is not null then
+    raise exception 'config has no field %', dripdrop._quoted(v_unknown) using
+      errcode = 'ZD201', column = 'config.' || v_unknown,
+      hint = dripdrop._unknown_setting_hint(v_kind, v_unknown);
+  end if;
   if config ? 'thresholds' then
     perform dripdrop._check_document(
       config -> 'thresholds', 'thresholds', 'config.thresholds.'
     );
   end if;
   select p.field, p.problem, p.hint, s.secret into v_fault
-  from dripdrop._setting_problems(channel || '.' || provider, config, sealed) as p
-  join dripdrop.provider_settings() as s
-    on s.kind = channel || '.' || provider and s.field = p.field
+  from dripdrop._setting_problems(v_kind, config, sealed) as p
+  join dripdrop.provider_settings() as s on s.kind = v_kind and s.field = p.field
   order by s.secret
   limit 1;
   if v_fault.secret then
@@ -8911,7 +9001,8 @@ end
 $$;
 
 comment on function dripdrop._check_adapter_config(text, text, jsonb, boolean) is
-  'Raises on a config that is no object, holds a secret, or cannot work for its provider.';
+  'Raises on a config that is no object, holds a secret or an unknown field, or cannot work for '
+  'its provider.';
 
 -- Whoever may change a sender but not read its password could have it sent to a server of their
 -- own. The same envelope again is no new credentials.
@@ -10985,6 +11076,41 @@ $$;
 comment on function dripdrop.provider_settings() is
   'What a sender of each kind (channel.provider) says about itself: type, choices or pattern, a '
   'hint, whether it is secret, required, or part of where the credentials go.';
+
+create or replace function dripdrop._unknown_setting_hint(kind text, field text)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select concat_ws(
+    ' ',
+    case
+      when nearest.secret then format('Seal "%s" with "dripdrop seal".', nearest.field)
+      when nearest.field is not null then format('Write "%s" instead.', nearest.field)
+    end,
+    format('The fields are %s.', (
+      select regexp_replace(
+        string_agg(f.field, ', ' order by f.place), ', ([a-z0-9_]+)$', E' and \\1'
+      )
+      from dripdrop.fields as f
+      where f.kind = _unknown_setting_hint.kind and not f.secret
+    ))
+  )
+  from (values (1)) as one
+  left join lateral (
+    select f.field, f.secret
+    from dripdrop.fields as f
+    where f.kind = _unknown_setting_hint.kind
+      and dripdrop._likeness(f.field, lower(_unknown_setting_hint.field)) >= 0.5
+    order by dripdrop._likeness(f.field, lower(_unknown_setting_hint.field)) desc, f.place
+    limit 1
+  ) as nearest on true
+$$;
+
+comment on function dripdrop._unknown_setting_hint(text, text) is
+  'What to say to whoever wrote a field that a sender of a kind does not have: the nearest, and '
+  'all.';
 
 -- Required is asked for only where nothing is sealed: what is sealed may hold it. No value is
 -- shown.

@@ -8,12 +8,14 @@ begin
   if tenant_key = ''
     or tenant_key like ':%'
     or octet_length(tenant_key) > 500
-    or tenant_key ~ '[[:cntrl:]]'
+    or dripdrop._is_blank(tenant_key)
+    or dripdrop._has_unseen(tenant_key)
   then
     raise exception 'tenant key % is not valid', dripdrop._quoted(tenant_key) using
       errcode = 'ZD207', column = 'tenant_key',
       hint = 'Pass null for the global scope, or a text that is not empty, not longer than 500 '
-        'bytes, does not begin with a colon and has no control characters.';
+        'bytes, does not begin with a colon and has no control characters or others that cannot be '
+        'seen.';
   end if;
 end
 $$;

@@ -147,8 +147,8 @@ as $$
       as hint
     union all
     select
-      'title', octet_length(value) > 200 or value ~ '[[:cntrl:]]', 'is no title',
-      'Use at most 200 bytes, without control characters.'
+      'title', not dripdrop._is_title(value), 'is no title',
+      'Use at most 200 bytes, without control characters or others that cannot be seen.'
     union all
     select 'path', dripdrop._parse_path(dripdrop._rooted(value)) is null, 'is not a path', null
     union all

@@ -44,7 +44,9 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_kind text := channel || '.' || provider;
   v_secret text;
+  v_unknown text;
   v_fault record;
 begin
   if jsonb_typeof(config) is distinct from 'object' then
@@ -61,15 +63,26 @@ begin
       errcode = 'ZD201', column = 'config.' || v_secret,
       hint = 'Seal it with "dripdrop seal" and pass it as credentials.';
   end if;
+  v_unknown := (
+    select min(o.field collate "C")
+    from jsonb_object_keys(config) as o (field)
+    where not exists (
+      select from dripdrop.fields as f where f.kind = v_kind and f.field = o.field
+    )
+  );
+  if v_unknown is not null then
+    raise exception 'config has no field %', dripdrop._quoted(v_unknown) using
+      errcode = 'ZD201', column = 'config.' || v_unknown,
+      hint = dripdrop._unknown_setting_hint(v_kind, v_unknown);
+  end if;
   if config ? 'thresholds' then
     perform dripdrop._check_document(
       config -> 'thresholds', 'thresholds', 'config.thresholds.'
     );
   end if;
   select p.field, p.problem, p.hint, s.secret into v_fault
-  from dripdrop._setting_problems(channel || '.' || provider, config, sealed) as p
-  join dripdrop.provider_settings() as s
-    on s.kind = channel || '.' || provider and s.field = p.field
+  from dripdrop._setting_problems(v_kind, config, sealed) as p
+  join dripdrop.provider_settings() as s on s.kind = v_kind and s.field = p.field
   order by s.secret
   limit 1;
   if v_fault.secret then
@@ -85,7 +98,8 @@ end
 $$;
 
 comment on function dripdrop._check_adapter_config(text, text, jsonb, boolean) is
-  'Raises on a config that is no object, holds a secret, or cannot work for its provider.';
+  'Raises on a config that is no object, holds a secret or an unknown field, or cannot work for '
+  'its provider.';
 
 -- Whoever may change a sender but not read its password could have it sent to a server of their
 -- own. The same envelope again is no new credentials.

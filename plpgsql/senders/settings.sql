@@ -29,6 +29,41 @@ comment on function dripdrop.provider_settings() is
   'What a sender of each kind (channel.provider) says about itself: type, choices or pattern, a '
   'hint, whether it is secret, required, or part of where the credentials go.';
 
+create or replace function dripdrop._unknown_setting_hint(kind text, field text)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select concat_ws(
+    ' ',
+    case
+      when nearest.secret then format('Seal "%s" with "dripdrop seal".', nearest.field)
+      when nearest.field is not null then format('Write "%s" instead.', nearest.field)
+    end,
+    format('The fields are %s.', (
+      select regexp_replace(
+        string_agg(f.field, ', ' order by f.place), ', ([a-z0-9_]+)$', E' and \\1'
+      )
+      from dripdrop.fields as f
+      where f.kind = _unknown_setting_hint.kind and not f.secret
+    ))
+  )
+  from (values (1)) as one
+  left join lateral (
+    select f.field, f.secret
+    from dripdrop.fields as f
+    where f.kind = _unknown_setting_hint.kind
+      and dripdrop._likeness(f.field, lower(_unknown_setting_hint.field)) >= 0.5
+    order by dripdrop._likeness(f.field, lower(_unknown_setting_hint.field)) desc, f.place
+    limit 1
+  ) as nearest on true
+$$;
+
+comment on function dripdrop._unknown_setting_hint(text, text) is
+  'What to say to whoever wrote a field that a sender of a kind does not have: the nearest, and '
+  'all.';
+
 -- Required is asked for only where nothing is sealed: what is sealed may hold it. No value is
 -- shown.
 create or replace function dripdrop._setting_problems(kind text, config jsonb, sealed boolean)

@@ -101,6 +101,11 @@ ROWS = [
         ({"host": "a"}, {"allow_plain": 1}, ["allow_plain will not do: Say it otherwise."]),
         ({"host": "a"}, {"thresholds": False}, []),
         ({"host": "a" * 1001}, {}, ["host will not do: Say it otherwise."]),
+        (
+            {"host": "a", "passwort": "sesame"},
+            {"HOST": "b"},
+            ["HOST is no field of email.smtp", "passwort is no field of email.smtp"],
+        ),
     ],
 )
 def test_an_account_is_held_against_its_description(

@@ -89,7 +89,23 @@ def test_a_long_text_is_taken_or_refused_in_short(db: Db, text: str) -> None:
         assert time.monotonic() - begun < 5, (function, parameter)
 
 
+UNSEEN = [
+    "\x85",
+    "\xad",
+    "\u061c",
+    "\u200b",
+    "\u200d",
+    "\u2028",
+    "\u202e",
+    "\u2066",
+    "\u3164",
+    "\ufeff",
+]
+UNSEEN += ["\U000e0041"]
+BLANK = [" ", "\xa0", "\u3000 \u2003"]
+
 TENANTS_OF_WRONG_FORM = ["a\tb", "a\nb", "a\x7fb", ":a", "", "t" * 501]
+TENANTS_OF_WRONG_FORM += [*(f"a{each}b" for each in UNSEEN), *BLANK]
 
 
 @pytest.mark.parametrize("tenant", TENANTS_OF_WRONG_FORM)
@@ -100,12 +116,30 @@ def test_a_tenant_key_has_no_control_characters(engine: Engine, tenant: str) -> 
 
 @pytest.mark.parametrize(
     "name",
-    ["hook:s:score", "a:b", ":", "a\tb", "a\nb", "a\x00b"[:1] + "\x7f", "n" * 201, "é" * 101, ""],
+    [
+        *("hook:s:score", "a:b", ":", "a\tb", "a\nb", "a\x7f", "n" * 201, "é" * 101, ""),
+        *(f"a{each}b" for each in UNSEEN),
+        *UNSEEN,
+        *BLANK,
+    ],
 )
 def test_a_sender_has_a_name_that_looks_like_no_other(engine: Engine, name: str) -> None:
     with engine.refused(InvalidArgument) as refusal:
         engine.create_channel_adapter(TENANT, name, "email", "smtp")
     assert refusal.value.diag.column_name == "name"
+
+
+@pytest.mark.parametrize("name", ["Acme Ltd", "Ačmé & Post № 1", "メール", "بريد", "📮"])
+def test_a_sender_has_a_name_in_any_language(engine: Engine, name: str) -> None:
+    assert engine.create_channel_adapter(TENANT, name, "email", "smtp").name == name
+
+
+@pytest.mark.parametrize("title", ["a\u202eb", "a\u2028b", "a\u200bb", "a\nb"])
+def test_a_title_has_nothing_that_cannot_be_seen(engine: Engine, title: str) -> None:
+    with engine.refused(InvalidArgument) as refusal:
+        engine.create_sequence(TENANT, "welcome", title)
+    assert refusal.value.diag.column_name == "name"
+    assert engine.create_sequence(TENANT, "welcome", "Welcome 👩‍💻").name == "Welcome 👩‍💻"
 
 
 @pytest.mark.parametrize("key", ["a:b", "a\nb", "a\n", "k" * 201, "K", "é", "", " a"])

@@ -96,6 +96,40 @@ def test_a_sender_that_cannot_work_is_refused_when_it_is_written(
 
 
 @pytest.mark.parametrize(
+    ("provider", "field", "hint"),
+    [
+        ("smtp", "HOST", 'Write "host" instead. The fields are host, port, '),
+        ("smtp", "passwort", 'Seal "password" with "dripdrop seal". The fields are host, '),
+        ("smtp", "timeout", "The fields are host, port, security, "),
+        ("smtp", "base_url", "The fields are host, port, security, "),
+        ("smtp", "user_name", 'Write "username" instead. '),
+        ("smtp", "", "The fields are host, "),
+        ("smtp", "x" * 5000, "The fields are host, "),
+        ("postmark", "message_steam", 'Write "message_stream" instead. '),
+        (
+            "default",
+            "uri",
+            'Write "url" instead. The fields are url, max_in_flight and thresholds.',
+        ),
+    ],
+)
+def test_a_field_that_no_sender_has_is_refused_with_the_nearest_and_all_there_are(
+    engine: Engine, provider: str, field: str, hint: str
+) -> None:
+    config: dict[str, Any] = {"max_in_flight": 3, field: "sesame"}
+    with engine.refused(InvalidArgument) as refusal:
+        create(engine, provider, config, ENVELOPE)
+    said = refusal.value.diag
+    assert (said.column_name or "").startswith("config." + field[:50])
+    assert (said.message_hint or "").startswith(hint)
+    assert len(str(said.message_primary)) < 200
+    assert "sesame" not in str(refusal.value)
+    adapter = create(engine, provider, {}, ENVELOPE)
+    with engine.refused(InvalidArgument):
+        engine.update_channel_adapter(TENANT, adapter.id, config=config)
+
+
+@pytest.mark.parametrize(
     ("provider", "config", "field"),
     [
         ("postmark", {"base_url": "https://a..b"}, "config.base_url"),
@@ -145,7 +179,6 @@ def test_what_is_not_sealed_is_checked_beside_what_is(
         {"connections": 1000},
         {"username": "ada", "security": "none", "allow_plain": True},
         {"username": None, "security": "none"},
-        {"department": {"what": "ever"}},
     ],
 )
 def test_what_can_work_is_taken(engine: Engine, config: dict[str, Any]) -> None:

@@ -20,12 +20,15 @@ def faults(
     """Return what keeps an account from working, by the rows that describe it.
 
     Names fields and never a value. A field may stand in the credentials or, unless it is secret, in
-    the config; credentials win. Unless it is asked about as a whole, what is missing is no fault.
+    the config; credentials win. Unless it is asked about as a whole, what is missing, or known to
+    nobody, is no fault.
     """
     found = []
-    for row in described:
-        if row.kind != f"{channel}.{provider}":
-            continue
+    rows = [row for row in described if row.kind == f"{channel}.{provider}"]
+    if whole and rows:
+        unknown = {*credentials, *config} - {row.field for row in rows}
+        found += [f"{field} is no field of {channel}.{provider}" for field in sorted(unknown)]
+    for row in rows:
         value = credentials.get(row.field)
         if value is None and not row.secret:
             value = config.get(row.field)
