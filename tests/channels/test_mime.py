@@ -51,6 +51,7 @@ def test_any_subject_arrives_intact(subject: str) -> None:
     assert decoded(HELLO | {"subject": subject}, "Subject") == subject
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.text(st.characters(min_codepoint=0xA1, max_codepoint=0x24F), min_size=1, max_size=90))
 def test_any_sender_name_arrives_intact(name: str) -> None:
@@ -102,6 +103,7 @@ def test_two_bodies_are_alternatives_with_the_text_first() -> None:
 bodies = st.text(st.sampled_from(" \t\n.=_-\u00e9\U0001f600aB:>"), min_size=1, max_size=400)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(text=bodies, html=bodies, width=st.integers(1, 40))
 def test_both_bodies_arrive_intact_in_short_lines(text: str, html: str, width: int) -> None:

@@ -19,6 +19,7 @@ PAGES = {str(page.relative_to(ROOT)): page for page in pages()}
 SESSIONS = [
     name for name, page in PAGES.items() if re.search("^```(psql|console)$", page.read_text(), re.M)
 ]
+COMMANDS = [name for name in SESSIONS if "```console" in PAGES[name].read_text()]
 SHELL = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 CONCEPTS = (ROOT / "docs" / "concepts.md").read_text()
 
@@ -71,7 +72,10 @@ def test_the_tables_of_fields_are_those_of_the_database(page: str, engine: Engin
     assert tabled(text, engine.fields()) == text, "make docs"
 
 
-@pytest.mark.parametrize("page", SESSIONS)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(name, marks=pytest.mark.slow if name in COMMANDS else ()) for name in SESSIONS],
+)
 def test_every_session_prints_what_the_page_shows(page: str, dsn: str) -> None:
     text = PAGES[page].read_text()
     assert rerun(text, dsn) == text
