@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 9c6cac1a75ecbf7a.
+-- Of the sources 2c69fee6ebde9a7c.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1076,7 +1076,7 @@ as $expected$
 ["function", "_canonical_window(condition jsonb, path text)", "577ac2a8 94556bc5692850d4"],
 ["function", "_caps_of(steps uuid[], adapters uuid[], at timestamp with time ", "f62ff2d0 c1532d9c165de302"],
 ["function", "_carries_unsubscribe(unsubscribe boolean, config jsonb)", "df15a57a 263eb1b36d6edb77"],
-["function", "_carry_out(decisions dripdrop._decision[], at timestamp with ti", "94e9630d 793e9ae708b8092b"],
+["function", "_carry_out(decisions dripdrop._decision[], at timestamp with ti", "2160937b 71ce9bde9e33b893"],
 ["function", "_carry_out_unsent(decisions dripdrop._decision[], at timestamp ", "8b0e6073 da9ab8c49295dc93"],
 ["function", "_carry_out_verdicts(verdicts dripdrop._decision[], at timestamp", "bf6742e7 cc6981f9c7dc677a"],
 ["function", "_catalogue()", "07345e5d 24525dc64da5c10e"],
@@ -1132,6 +1132,7 @@ as $expected$
 ["function", "_choose_pointers(executions uuid[], fences integer[], rooms jso", "53f81ade 358df2459e9b0b59"],
 ["function", "_circuit_problems(at timestamp with time zone)", "72a46d52 7147dc696abfe2b7"],
 ["function", "_circuits_of(executions uuid[])", "fd5e8487 a33d37b8784a9d08"],
+["function", "_claimed(executions uuid[], lease interval, at timestamp with t", "8dc05494 e6f197a1a8f6e063"],
 ["function", "_classified_results(results dripdrop._send_result[], at timesta", "ea690717 3e461d543bc1d555"],
 ["function", "_classify(channel text, provider text, stage text, code text, d", "45b99e1f a891f816adf3f97b"],
 ["function", "_close_circuits_ahead(executions uuid[], at timestamp with time", "f08c1186 94ebbab837b43904"],
@@ -1163,13 +1164,14 @@ as $expected$
 ["function", "_cut_off(state text)", "21a46c13 2cd101c5f1167d31"],
 ["function", "_daily_cap(adapter dripdrop.channel_adapters, day date, time_zo", "aafc5b01 c695c604edf42d53"],
 ["function", "_decide(executions uuid[], at timestamp with time zone, asked_b", "6cf41d6a 64b9158b59491c5a"],
-["function", "_decide_and_carry_out(executions uuid[], at timestamp with time", "a8221681 ce3a93b99aa7f1b1"],
+["function", "_decide_and_carry_out(executions uuid[], at timestamp with time", "9d7e0baa 193afeb4f9f4e58a"],
+["function", "_decide_due(due uuid[], lease interval, at timestamp with time ", "0395d6ad a4513340bf4855ff"],
 ["function", "_decisions_to_wait(decisions dripdrop._decision[], counters dri", "bd01dfc1 7de8ff24c92f1997"],
 ["function", "_default_time_zone(tenant_key text)", "092d44f3 cc0e1c736f85475e"],
 ["function", "_defer_executions(decisions dripdrop._decision[], at timestamp ", "8b0e6073 aa5a4d6e3f416005"],
 ["function", "_delay(scheduled_for timestamp with time zone, tolerated interv", "72157a63 535f4831f40398a6"],
 ["function", "_delete_hook_messages(messages bigint[], executions uuid[], wan", "24542100 616474bf5ccc02d1"],
-["function", "_delete_render_messages(results dripdrop._render_result[])", "3413d699 b2392b12345c3cf7"],
+["function", "_delete_render_messages(results dripdrop._render_result[])", "3413d699 819001cf473c1fb3"],
 ["function", "_deliver_ahead(due uuid[], hooks jsonb, at timestamp with time ", "4c69d606 79e0096eb730fce2"],
 ["function", "_demote_default()", "683259fe f50296bd8ae09daa"],
 ["function", "_describe(condition dripdrop.conditions)", "b4c75ff8 4e8071610541cc30"],
@@ -1197,8 +1199,8 @@ as $expected$
 ["function", "_explain_gates(execution dripdrop.step_executions, at timestamp", "65e9c7c7 7c4b95badf387091"],
 ["function", "_explain_next(execution dripdrop.step_executions, decision drip", "7a069ffa fb803abb864734b2"],
 ["function", "_explain_past(enrollment_id uuid)", "f75d7e8d 585d260b735a00ae"],
-["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff 8444d4dc3c433baf"],
-["function", "_fail_renders(failures dripdrop._render_result[], at timestamp ", "170e886c 7e349586e96fda83"],
+["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff 2e7a92e77b2167fb"],
+["function", "_fail_renders(failures dripdrop._render_result[], at timestamp ", "170e886c 765efc8255f6540b"],
 ["function", "_failed_condition(conditions dripdrop.conditions[], enrollment ", "1f2b78e1 09fee7abcdfe85b0"],
 ["function", "_failed_hook(hooks jsonb, template jsonb)", "37bde75d 5ed3d6aed2f1eea1"],
 ["function", "_fault_problems(at timestamp with time zone)", "72a46d52 b1e0d3f09ffd1aa3"],
@@ -1268,6 +1270,7 @@ as $expected$
 ["function", "_is_address(form text, address text)", "1e49611c 1948ae833e92a557"],
 ["function", "_is_blank(value text)", "18bcace5 bcbaa37ea56be1c7"],
 ["function", "_is_cut_off()", "bf84d3d6 2035ae49343c321a"],
+["function", "_is_empty(queue text)", "bede0d6d 5ccdd92473f8a7a5"],
 ["function", "_is_holiday(calendar text, tenant_key text, day date)", "363de40e b0cdffb63984ba69"],
 ["function", "_is_near(value text)", "18bcace5 89b63bc8d859def4"],
 ["function", "_is_pattern(value text)", "18bcace5 4661172aae49d087"],
@@ -1350,8 +1353,8 @@ as $expected$
 ["function", "_parse_predicate(predicate text)", "22985651 a814253998d2c934"],
 ["function", "_parse_schedule(expression text, field text)", "5940a1b2 586e4a901ce62ee2"],
 ["function", "_parse_timing(expression text, field text)", "e7ed911b 180a22c2dab468ca"],
-["function", "_pass_fence(executions uuid[], lease interval, claim uuid, ahea", "d5b8498b b85fe0f4016065d2"],
-["function", "_pass_fence_but_for_faults(taken uuid[], lease interval, claim ", "d036f159 1090fbffff58b9f2"],
+["function", "_pass_fence(executions uuid[], payloads jsonb[], lease interval", "48d62b28 2f7a7f096ee46f19"],
+["function", "_pass_fence_but_for_faults(taken uuid[], lease interval, claim ", "d036f159 b9abd2e461dbb3de"],
 ["function", "_path_fault(path jsonpath)", "d5dec04b e3d47a076328b68f"],
 ["function", "_pattern(name text)", "0f3d449a 048ebfd215729abd"],
 ["function", "_pause_slot(pause dripdrop.sending_pauses)", "b25a2478 ce7422fc9ce81bb2"],
@@ -1365,7 +1368,7 @@ as $expected$
 ["function", "_plan_plain_step(enrollment dripdrop.enrollments, starting_step", "c8d50bf4 9f52f4476b209475"],
 ["function", "_plan_steps(enrollments uuid[], steps uuid[], at timestamp with", "2114d4b7 40bd96d83ce18db2"],
 ["function", "_planned_steps(steps uuid[])", "f482b690 9487d821cff324d6"],
-["function", "_planner_settings()", "13d9438a f9504e2eed96ac0e"],
+["function", "_planner_settings()", "13d9438a 9e40d45180cee26e"],
 ["function", "_pointer(execution dripdrop.step_executions)", "ed01f850 a962646f4ff0d512"],
 ["function", "_pointer_execution(message jsonb)", "f19449ec fe68d4390bc18c26"],
 ["function", "_pointer_fence(message jsonb)", "6fce51ad 7b36c09bade63806"],
@@ -1398,7 +1401,7 @@ as $expected$
 ["function", "_record_hook_results(results dripdrop._hook_result[], at timest", "debec961 3367c2ebf6930949"],
 ["function", "_record_late(at timestamp with time zone)", "3f0de343 c3fddd73b75835a1"],
 ["function", "_record_or_keep(results dripdrop._send_result[], at timestamp w", "6c6dac18 d605a646c68e0607"],
-["function", "_record_renders(results dripdrop._render_result[], at timestamp", "a38fdd54 a371a413f2fb60bc"],
+["function", "_record_renders(results dripdrop._render_result[], at timestamp", "04e51884 dba2b468fb949004"],
 ["function", "_redacted(value jsonb, depth integer)", "5823369a 00296a7105cdfd89"],
 ["function", "_refuse_condition_type(condition jsonb, type text, path text)", "f73a1587 17cd2123d2f9bc51"],
 ["function", "_refuse_enrollment_move()", "683259fe c12405f05a3f0e42"],
@@ -1425,6 +1428,7 @@ as $expected$
 ["function", "_room_in_line(counter dripdrop.counters, at timestamp with time", "f83776e5 14fade757a70e76c"],
 ["function", "_room_per_sender(senders text[], places jsonb, answered uuid[],", "a2d97c5a 7b64c54d42d41740"],
 ["function", "_room_per_tenant(senders text[], tenants text[], rooms jsonb, a", "943cdc59 c27d671bec04760f"],
+["function", "_rooms(queue text, sender_ids text[], tenant_keys text[], place", "e569cd1a 8c9941fe955fa87b"],
 ["function", "_rooted(path text)", "966341e8 2f9a1cc112f3895c"],
 ["function", "_routes(executions uuid[], timed_out uuid[], at timestamp with ", "bcd4fa6a 5ce1d531eac27aa2"],
 ["function", "_row_excludes_claims()", "683259fe 43ca2c623f9c0fd2"],
@@ -1474,7 +1478,8 @@ as $expected$
 ["function", "_suppressions_of(tenant_key text, channel text, recipient_norma", "9d7867a0 80717b46065b5d32"],
 ["function", "_take_due(batch_size integer, latest boolean, taken uuid[], at ", "929900e0 5332295345b63277"],
 ["function", "_take_in_line(batch_size integer, at timestamp with time zone)", "af8c4239 0960e093fee415fb"],
-["function", "_take_pointers(queue text, places jsonb, answered uuid[], batch", "dc324327 7cca53d5bbd3a830"],
+["function", "_take_pointers(queue text, places jsonb, answered uuid[], batch", "dc324327 5163d359d6e83e92"],
+["function", "_take_rendered(results dripdrop._render_result[], channel text,", "47190f95 cda61cbb787fb5ff"],
 ["function", "_take_rules_to_ask(full_hooks uuid[], batch_size integer, again", "2f761a67 2043144dcb2ad036"],
 ["function", "_take_unknown(grace interval, resend boolean, at timestamp with", "3428053e c10afe2daa0d238c"],
 ["function", "_template_by_channel()", "a1bebb54 1cf2e8cb79a5251b"],
@@ -1484,7 +1489,7 @@ as $expected$
 ["function", "_tenant_slot(tenant_key text)", "09fcfeef d0a8da517fa8c12f"],
 ["function", "_text_fault(type text, pattern text, value text)", "e3683746 a94a9d26fcfd6a3a"],
 ["function", "_thresholds(tenant_key text, config jsonb)", "c1605ca3 643304ee44a20245"],
-["function", "_tick(due uuid[], at timestamp with time zone)", "7b8fecff 5eb9c62c970a809d"],
+["function", "_tick(batch_size integer, lease interval)", "3dbc3b16 92a29351f995fd29"],
 ["function", "_time_window_fault(time_window jsonb)", "66971016 171c5e20594a00d8"],
 ["function", "_time_zone(data jsonb, config jsonb, sequence_time_zone text)", "8bd38e1d 91e07f4c4bcea2b3"],
 ["function", "_time_zone_of(enrollment dripdrop.enrollments, step_config json", "3106a91a 50f0c9c83e4296e6"],
@@ -1543,7 +1548,7 @@ as $expected$
 ["function", "_window_opens(time_window jsonb, time_zone text, tenant_key tex", "d05f5015 993724a6e914b077"],
 ["function", "_with_part(parts jsonb, tenant_key text, list text, part jsonb)", "12645e93 6468ecefd0b17657"],
 ["function", "_without_empty(results dripdrop._render_result[])", "0efa1cc4 9eaa5082ee470bf6"],
-["function", "_without_pointer()", "68a2a311 0c76ed5d317d1b24"],
+["function", "_without_pointer()", "68a2a311 c097c12aca7dd39c"],
 ["function", "_words()", "6f025362 c389c25be735a684"],
 ["function", "_worst_suppressions(suppressions dripdrop._suppression[])", "5477038e 5a36ef25c5afb9d2"],
 ["function", "_would_admit(decision dripdrop._decision, at timestamp with tim", "26944b87 71e86a71f3ae48bb"],
@@ -1557,11 +1562,13 @@ as $expected$
 ["function", "channels()", "d0834aeb 426e7198b5e82953"],
 ["function", "check_schema()", "cfa2d2c7 bf109fadea27d208"],
 ["function", "check_thresholds()", "b1480973 0b30f45e1a8e13bc"],
+["function", "claim_due(batch_size integer, lease interval)", "fe0384df 0538331aba5abdb0"],
 ["function", "claim_hooks(batch_size integer, visibility interval, busy jsonb", "62c00ee9 3d765349e02d155f"],
+["function", "claim_rendered(results jsonb, channel text, batch_size integer,", "8fd513f9 d8428481e7138bd3"],
 ["function", "claim_renders(batch_size integer, visibility interval)", "63c00da1 650b233f80d5366d"],
-["function", "claim_sends(channel text, batch_size integer, lease interval, p", "45272bab dbdbf1e93e69b1b7"],
+["function", "claim_sends(channel text, batch_size integer, lease interval, p", "45272bab 03ddc56c31cfa97a"],
 ["function", "complete_hooks(results jsonb)", "c93d9740 abda59c4daa9c5cb"],
-["function", "complete_renders(results jsonb)", "c93d9740 24d9e91463df6992"],
+["function", "complete_renders(results jsonb)", "c93d9740 5c669c415f27b2ce"],
 ["function", "complete_sends(results jsonb)", "c93d9740 1d582c920d114fa1"],
 ["function", "create_channel_adapter(tenant_key text, name text, channel text", "8b7d3d88 aa83cf3a146bd273"],
 ["function", "create_condition(tenant_key text, condition jsonb, step_id uuid", "bf68a2c5 82dbc64935fe114f"],
@@ -1593,6 +1600,7 @@ as $expected$
 ["function", "is_suppressed(tenant_key text, channel text, recipient text, to", "1da734a4 c7ae317dce6b5912"],
 ["function", "json_schema(kind text)", "05eebdf4 e096145e55af5d93"],
 ["function", "latest_step_by_key(tenant_key text, sequence_id uuid, step_key ", "b7e3e899 3216bce5aad42f2a"],
+["function", "leased_renders(executions uuid[])", "a1da013d dcab1de613fe5845"],
 ["function", "list_active_enrollments(tenant_key text, sequence text)", "cbc53821 be0632b0a30ec99c"],
 ["function", "list_channel_adapters(tenant_key text)", "73b1f9f9 3b1fb14f55eb9f53"],
 ["function", "list_circuits(tenant_key text)", "ea410de4 50ee5343243404ee"],
@@ -1649,7 +1657,7 @@ as $expected$
 ["function", "suppress(tenant_key text, channel text, recipient text, reason ", "1c6a730d cdf34bda45d11421"],
 ["function", "suppress_many(tenant_key text, suppressions jsonb)", "de1f5523 799c4536a55ccb9d"],
 ["function", "template_variables(tenant_key text, sequence text)", "e026fcdf 81e8ceb7b26f3fd6"],
-["function", "tick(batch_size integer)", "51ca3c06 99662f3078e8517d"],
+["function", "tick(batch_size integer)", "51ca3c06 71baef69c99135d9"],
 ["function", "track_event(tenant_key text, event_key text, event_data jsonb, ", "492015d6 af0842f463c14531"],
 ["function", "track_events(tenant_key text, events jsonb)", "e27214ce bf8557e317eede03"],
 ["function", "unenroll(tenant_key text, enrollment_id uuid, reason text)", "95611d06 e8e0277fb35dbfce"],
@@ -1847,7 +1855,9 @@ as $expected$
 ["grant", "dripdrop_sender on dripdrop.channels()", "execute"],
 ["grant", "dripdrop_sender on dripdrop.check_schema()", "execute"],
 ["grant", "dripdrop_sender on dripdrop.check_thresholds()", "execute"],
+["grant", "dripdrop_sender on dripdrop.claim_due(integer,interval)", "execute"],
 ["grant", "dripdrop_sender on dripdrop.claim_hooks(integer,interval,jsonb,integer)", "execute"],
+["grant", "dripdrop_sender on dripdrop.claim_rendered(jsonb,text,integer,interval,jsonb,uuid,interval,uuid[])", "execute"],
 ["grant", "dripdrop_sender on dripdrop.claim_renders(integer,interval)", "execute"],
 ["grant", "dripdrop_sender on dripdrop.claim_sends(text,integer,interval,jsonb,uuid,interval,uuid[])", "execute"],
 ["grant", "dripdrop_sender on dripdrop.complete_hooks(jsonb)", "execute"],
@@ -1855,6 +1865,7 @@ as $expected$
 ["grant", "dripdrop_sender on dripdrop.complete_sends(jsonb)", "execute"],
 ["grant", "dripdrop_sender on dripdrop.errors()", "execute"],
 ["grant", "dripdrop_sender on dripdrop.get_http_hook(text,uuid)", "execute"],
+["grant", "dripdrop_sender on dripdrop.leased_renders(uuid[])", "execute"],
 ["grant", "dripdrop_sender on dripdrop.missing_permissions(text[])", "execute"],
 ["grant", "dripdrop_sender on dripdrop.needs_key()", "execute"],
 ["grant", "dripdrop_sender on dripdrop.next_due()", "execute"],
@@ -2096,7 +2107,7 @@ as $expected$
 ["trigger", "sequence_versions.sequence_versions_one_active", "CREATE TRIGGER sequence_versions_one_active BEFORE INSERT OR UPDATE OF state ON dripdrop.sequence_versions FOR EACH ROW WHEN ((new.state = 'active'::text)) EXECUTE FUNCTION dripdrop._guard_active_version()"],
 ["trigger", "sequences.sequences_exclude_claims", "CREATE CONSTRAINT TRIGGER sequences_exclude_claims AFTER UPDATE OF active ON dripdrop.sequences DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
 ["trigger", "sequences.sequences_hold_messages", "CREATE TRIGGER sequences_hold_messages BEFORE UPDATE OF active ON dripdrop.sequences FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
-["trigger", "step_executions.step_executions_legal_moves", "CREATE TRIGGER step_executions_legal_moves BEFORE UPDATE OF state ON dripdrop.step_executions FOR EACH ROW WHEN (((old.state <> new.state) AND (((old.state || '>'::text) || new.state) <> ALL ('{scheduled>queued,scheduled>rendered,scheduled>skipped,scheduled>cancelled,scheduled>failed,queued>rendered,queued>scheduled,queued>cancelled,queued>failed,rendered>sending,rendered>scheduled,rendered>cancelled,sending>sent,sending>failed,sending>scheduled,sending>unknown,sending>cancelled,unknown>sent,unknown>failed,unknown>scheduled,unknown>cancelled,failed>scheduled}'::text[])))) EXECUTE FUNCTION dripdrop._refuse_execution_move()"],
+["trigger", "step_executions.step_executions_legal_moves", "CREATE TRIGGER step_executions_legal_moves BEFORE UPDATE OF state ON dripdrop.step_executions FOR EACH ROW WHEN (((old.state <> new.state) AND (((old.state || '>'::text) || new.state) <> ALL ('{scheduled>queued,scheduled>rendered,scheduled>skipped,scheduled>cancelled,scheduled>failed,queued>rendered,queued>sending,queued>scheduled,queued>cancelled,queued>failed,rendered>sending,rendered>scheduled,rendered>cancelled,sending>sent,sending>failed,sending>scheduled,sending>unknown,sending>cancelled,unknown>sent,unknown>failed,unknown>scheduled,unknown>cancelled,failed>scheduled}'::text[])))) EXECUTE FUNCTION dripdrop._refuse_execution_move()"],
 ["trigger", "step_executions.step_executions_start_scheduled", "CREATE TRIGGER step_executions_start_scheduled BEFORE INSERT ON dripdrop.step_executions FOR EACH ROW WHEN ((new.state <> 'scheduled'::text)) EXECUTE FUNCTION dripdrop._refuse_execution_start()"],
 ["trigger", "step_transitions.step_transitions_of_a_draft", "CREATE TRIGGER step_transitions_of_a_draft BEFORE INSERT OR DELETE OR UPDATE OF sequence_version_id, from_step_id, to_step_id, condition_mode, priority ON dripdrop.step_transitions FOR EACH ROW EXECUTE FUNCTION dripdrop._guard_steps()"],
 ["trigger", "steps.steps_exclude_claims", "CREATE CONSTRAINT TRIGGER steps_exclude_claims AFTER UPDATE OF active ON dripdrop.steps DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
@@ -14631,8 +14642,8 @@ comment on function dripdrop._describe_limit(text, text, int, interval) is
 -- paused or fails makes room for others without anybody having to say so.
 
 -- The windows of a very high rate are short, and what is on its way from tick() to the fence would
--- fill one although the rate is far from used up. As long as nobody waits, as much may be on its way
--- as leaves in five seconds; the fence keeps the rate.
+-- fill one although the rate is far from used up. As long as nobody waits, as much may be on its
+-- way as leaves in five seconds; the fence keeps the rate.
 create or replace function dripdrop._room_in_line(counter dripdrop.counters, at timestamptz)
 returns int
 language sql
@@ -22625,7 +22636,7 @@ as $$
     shut.opens_at + shut.jitter * ((hashtextextended(x.id::text, 0) & 1048575) / 1048576.0),
     shut.hours,
     by.adapter_id, by.name, by.fault,
-    x.state = 'rendered' and x.adapter_id is distinct from by.adapter_id,
+    (x.state = 'rendered' or asked_by = 'fence') and x.adapter_id is distinct from by.adapter_id,
     by.rests, by.resting_until, by.resting_reason, by.circuit_until, by.circuit_reason, by.host,
     s.retry_for, s.limited
   from execution as x
@@ -22643,7 +22654,7 @@ as $$
   cross join lateral (
     select
       case
-        when x.state = 'rendered' then x.recipient
+        when x.state = 'rendered' or asked_by = 'fence' then x.recipient
         else dripdrop._recipient(s.address_form, s.recipient_key, s.config, e.data)
       end as recipient
     offset 0
@@ -23227,6 +23238,54 @@ $$;
 comment on function dripdrop.claim_renders(int, interval) is
   'Messages to render, for a while nobody else''s; hand the results to complete_renders().';
 
+-- What was stopped meanwhile is missing.
+--
+-- locks   of what fails, enrolments and their executions, skipping what is locked
+create or replace function dripdrop.leased_renders(executions uuid[])
+returns table (
+  execution_id uuid,
+  fence int,
+  message_id bigint,
+  tenant_key text,
+  channel text,
+  template_hash text,
+  template jsonb,
+  mailboxes text[],
+  variables jsonb,
+  unsubscribe jsonb
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_executions uuid[];
+  v_fences int[];
+begin
+  select array_agg(x.id), array_agg(x.fence)
+  into v_executions, v_fences
+  from dripdrop.step_executions as x
+  where x.id = any (leased_renders.executions)
+    and x.state = 'queued'
+    and x.lease_until > v_now;
+  if v_executions is null then
+    return;
+  end if;
+  return query
+  select r.*
+  from unnest(
+    dripdrop._renders_but_for_faults(
+      array_fill(null::bigint, array[cardinality(v_executions)]), v_executions, v_fences, v_now
+    )
+  ) as r;
+end
+$$;
+
+comment on function dripdrop.leased_renders(uuid[]) is
+  'The messages to render that claim_due() has leased to the caller, as claim_renders() hands them '
+  'out, without message_id; hand the results to complete_renders().';
+
 create or replace function dripdrop._pointer_execution(message jsonb)
 returns uuid
 language sql
@@ -23396,18 +23455,19 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_free uuid[];
-begin
-  v_free := array(
+  v_free uuid[] := array(
     select x.id
     from dripdrop.step_executions as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     where x.id = any (array(select f.execution from unnest(failures) as f))
     for no key update of e, x skip locked
   );
-  perform dripdrop._record_renders(
-    array(select f from unnest(failures) as f where f.execution = any (v_free)), at
+  v_taken dripdrop._render_result[] := array(
+    select f from unnest(failures) as f where f.execution = any (v_free)
   );
+begin
+  perform dripdrop._record_renders(v_taken, at);
+  perform dripdrop._delete_render_messages(v_taken);
 end
 $$;
 
@@ -23440,8 +23500,8 @@ comment on function dripdrop._read_queue(text, int, int) is
 -- [{"execution", "fence", "message", "code", "detail"}]. A failure is for good: the same words fail
 -- again, and so does what came out empty: a template of variables may say nothing in the end.
 -- What was stopped meanwhile has another fence and is left alone; what somebody has locked
--- at this moment, to stop it or only to look, keeps its message and is rendered again a second
--- later.
+-- at this moment, to stop it or only to look, is rendered again a second later. message is null of
+-- what claim_due() has leased.
 --
 -- locks   the enrolments of failures, then executions, skipping what is locked
 -- raises  ZD201 results are not a list
@@ -23451,10 +23511,15 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
-begin
-  return dripdrop._record_renders(
-    dripdrop._without_empty(dripdrop._read_renders(results)), dripdrop._now()
+declare
+  v_results dripdrop._render_result[] := dripdrop._without_empty(
+    dripdrop._read_renders(results)
   );
+  v_rendered uuid[] := dripdrop._record_renders(v_results, dripdrop._now());
+begin
+  perform dripdrop._enqueue_rendered(v_rendered);
+  perform dripdrop._delete_render_messages(v_results);
+  return cardinality(v_rendered);
 end
 $$;
 
@@ -23547,12 +23612,14 @@ return coalesce(left(value, 100) ~ '[^[:space:]]' or value ~ '[^[:space:]]', fal
 
 comment on function dripdrop._says_something(text) is 'Whether a text is more than space.';
 
+-- Callers see to the pointers: what is rendered is in no queue yet, and may still be in the other.
+--
 -- locks   as complete_renders()
 create or replace function dripdrop._record_renders(
   results dripdrop._render_result[],
   at timestamptz
 )
-returns int
+returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
@@ -23605,9 +23672,6 @@ begin
   into v_done, v_failed
   from done as d;
 
-  if v_done is not null then
-    perform dripdrop._enqueue_rendered(v_done);
-  end if;
   if v_failed is not null then
     insert into dripdrop.message_events (
       tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
@@ -23620,13 +23684,12 @@ begin
     where x.id = any (v_failed);
     perform dripdrop._advance_failed(v_failed, at);
   end if;
-  perform dripdrop._delete_render_messages(results);
-  return coalesce(cardinality(v_done), 0);
+  return coalesce(v_done, '{}');
 end
 $$;
 
 comment on function dripdrop._record_renders(dripdrop._render_result[], timestamptz) is
-  'Moves executions as their renderers say and returns how many were rendered.';
+  'Moves executions as their renderers say and returns which are rendered and in no queue yet.';
 
 -- What is still queued was locked by somebody: its message comes again a second later. Whoever
 -- locked an execution may be completing it too: no two wait for each other's messages.
@@ -23644,9 +23707,21 @@ declare
     from unnest(results) as r
     join dripdrop.step_executions as x
       on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
+    where r.message is not null
   );
-  v_messages bigint[] := array(select r.message from unnest(results) as r);
+  v_messages bigint[] := array(
+    select r.message from unnest(results) as r where r.message is not null
+  );
 begin
+  perform pgmq.send_batch('dripdrop_render', l.pointers, 1)
+  from (
+    select array_agg(jsonb_build_object('execution', x.id, 'fence', x.fence)) as pointers
+    from unnest(results) as r
+    join dripdrop.step_executions as x
+      on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
+    where r.message is null
+  ) as l
+  where l.pointers is not null;
   if cardinality(v_queued) > 0 then
     execute 'select array(select q.msg_id from pgmq.q_dripdrop_render as q '
       'where q.msg_id = any ($1) for update skip locked)'
@@ -23656,9 +23731,11 @@ begin
       'dripdrop_render', array(select m from unnest(v_messages) as m where m = any (v_queued)), 1
     );
   end if;
-  perform pgmq.delete(
-    'dripdrop_render', array(select m from unnest(v_messages) as m where m <> all (v_queued))
-  );
+  if cardinality(v_messages) > 0 then
+    perform pgmq.delete(
+      'dripdrop_render', array(select m from unnest(v_messages) as m where m <> all (v_queued))
+    );
+  end if;
 end
 $$;
 
@@ -23693,7 +23770,7 @@ when (
     '{
       scheduled>queued, scheduled>rendered, scheduled>skipped, scheduled>cancelled,
       scheduled>failed,
-      queued>rendered, queued>scheduled, queued>cancelled, queued>failed,
+      queued>rendered, queued>sending, queued>scheduled, queued>cancelled, queued>failed,
       rendered>sending, rendered>scheduled, rendered>cancelled,
       sending>sent, sending>failed, sending>scheduled, sending>unknown, sending>cancelled,
       unknown>sent, unknown>failed, unknown>scheduled, unknown>cancelled,
@@ -25206,6 +25283,41 @@ $$;
 comment on function dripdrop._room_per_tenant(text[], text[], jsonb, uuid[], timestamptz) is
   'How many messages with a URL of their own each sender can be handed for each tenant, by both.';
 
+-- Of what has no room nothing is said; tenants is null where their parts are of no matter.
+--
+-- locks   senders with a concurrency, by try
+create or replace function dripdrop._rooms(
+  queue text,
+  sender_ids text[],
+  tenant_keys text[],
+  places jsonb,
+  answered uuid[],
+  batch_size int,
+  at timestamptz,
+  out senders jsonb,
+  out tenants jsonb
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  select jsonb_object_agg(r.sender, r.room) into senders
+  from dripdrop._room_per_sender(sender_ids, places, answered, batch_size, at) as r
+  where r.room > 0;
+  if places is not null and exists (
+    select from dripdrop.channels as c
+    where c.own_hosts and 'dripdrop_send_' || c.channel = _rooms.queue
+  ) then
+    tenants := dripdrop._room_per_tenant(sender_ids, tenant_keys, senders, answered, at);
+  end if;
+end
+$$;
+
+comment on function dripdrop._rooms(
+  text, text[], text[], jsonb, uuid[], int, timestamptz
+) is
+  'How many messages senders can be handed, and of those with a URL of their own for each tenant.';
+
 create or replace function dripdrop._place_class()
 returns int
 language sql
@@ -25328,15 +25440,8 @@ begin
   if v_senders is null then
     return;
   end if;
-  select jsonb_object_agg(r.sender, r.room) into v_rooms
-  from dripdrop._room_per_sender(v_senders, places, answered, batch_size, at) as r
-  where r.room > 0;
-  if places is not null and exists (
-    select from dripdrop.channels as c
-    where c.own_hosts and 'dripdrop_send_' || c.channel = _take_pointers.queue
-  ) then
-    v_tenant_rooms := dripdrop._room_per_tenant(v_senders, v_tenants, v_rooms, answered, at);
-  end if;
+  select r.senders, r.tenants into v_rooms, v_tenant_rooms
+  from dripdrop._rooms(queue, v_senders, v_tenants, places, answered, batch_size, at) as r;
   select
     array_agg(g.sender),
     array_agg(g.tenant),
@@ -25390,6 +25495,107 @@ $$;
 comment on function dripdrop._take_pointers(text, jsonb, uuid[], int, int, timestamptz) is
   'Takes rendered messages from a queue, as many as their senders have room for, and locks them; '
   'foreign_messages: how many were no pointers.';
+
+create or replace function dripdrop._is_empty(queue text)
+returns boolean
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_empty boolean;
+begin
+  execute format('select not exists (select from pgmq.%I)', 'q_' || queue) into v_empty;
+  return v_empty;
+exception
+  when undefined_table or invalid_schema_name then
+    raise exception 'queue "%" does not exist', queue using
+      errcode = 'ZD120', hint = 'select * from dripdrop.start() creates the queues.';
+end
+$$;
+
+comment on function dripdrop._is_empty(text) is 'Whether a queue holds nothing at all.';
+
+-- Nobody overtakes what waits in the queue; and what has a URL of its own goes there too, where the
+-- tenants get their parts.
+--
+-- locks   senders with a concurrency, by try; executions, skipping what is locked; the slots of
+--         stops, shared
+-- raises  ZD120 the queue does not exist
+create or replace function dripdrop._take_rendered(
+  results dripdrop._render_result[],
+  channel text,
+  places jsonb,
+  answered uuid[],
+  batch_size int,
+  at timestamptz
+)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_own_hosts boolean := (
+    select c.own_hosts from dripdrop.channels as c where c.channel = _take_rendered.channel
+  );
+  v_executions uuid[];
+  v_rooms jsonb;
+begin
+  if not dripdrop._is_empty('dripdrop_send_' || channel) then
+    return '{}';
+  end if;
+  v_executions := array(
+    select x.id
+    from unnest(results) as r
+    join dripdrop.step_executions as x
+      on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
+    where x.channel = _take_rendered.channel
+      and r.payload is not null
+      and not (v_own_hosts and dripdrop._own_host(r.payload) is not null)
+    for update of x skip locked
+  );
+  v_rooms := (
+    select jsonb_object_agg(r.sender, r.room)
+    from dripdrop._room_per_sender(
+      array(
+        select distinct x.adapter_id::text
+        from dripdrop.step_executions as x
+        where x.id = any (v_executions)
+      ),
+      places, answered, batch_size, at
+    ) as r
+  );
+  return dripdrop._free_of_stops(array(
+    select n.id
+    from (
+      select
+        t.id,
+        t.sender_turn <= (v_rooms ->> t.sender)::int as has_room,
+        row_number() over turns as number,
+        sum(t.bytes) over turns as bytes
+      from (
+        select
+          x.id,
+          x.adapter_id::text as sender,
+          pg_column_size(r.payload)::bigint as bytes,
+          row_number() over (partition by x.adapter_id order by x.scheduled_for, x.id)
+            as sender_turn
+        from unnest(results) as r
+        join dripdrop.step_executions as x on x.id = r.execution
+        where x.id = any (v_executions)
+      ) as t
+      window turns as (order by t.sender_turn, t.id)
+    ) as n
+    where n.has_room and n.number <= batch_size and n.bytes <= 33554432
+  ));
+end
+$$;
+
+comment on function dripdrop._take_rendered(
+  dripdrop._render_result[], text, jsonb, uuid[], int, timestamptz
+) is
+  'Which of what was just rendered for a channel has room at its sender now, locked; none if '
+  'others wait for that.';
 
 -- plpgsql/pipeline/reconcile.sql
 
@@ -25595,8 +25801,9 @@ comment on function dripdrop._prune(timestamptz) is
   'Forgets old circuits, and faults of executions that are over.';
 
 -- A row and its pointer change in the same transaction, so one snapshot of both shows exactly what
--- is lost. Queue tables are read directly: pgmq has no look-up by content. They are compared whole,
--- so here the planner may hash, whatever the caller has forbidden it.
+-- is lost. What a caller of claim_due() renders has a lease instead. Queue tables are read
+-- directly: pgmq has no look-up by content. They are compared whole, so here the planner may hash,
+-- whatever the caller has forbidden it.
 create or replace function dripdrop._without_pointer()
 returns table (execution_id uuid)
 language plpgsql
@@ -25610,6 +25817,7 @@ begin
       'select x.id from dripdrop.step_executions as x
        where x.due_at is null and x.ended_at is null and x.waits_for is null
          and x.state in (''queued'', ''rendered'')
+         and (x.state = ''queued'' and x.lease_until > $1) is not true
          and not exists (
            select from dripdrop.faults as f where f.execution_id = x.id and f.until > $1
          )
@@ -25635,7 +25843,8 @@ exception
     where x.due_at is null
       and x.ended_at is null
       and x.waits_for is null
-      and x.state in ('queued', 'rendered');
+      and x.state in ('queued', 'rendered')
+      and (x.state = 'queued' and x.lease_until > dripdrop._now()) is not true;
 end
 $$;
 
@@ -26435,31 +26644,7 @@ begin
   end if;
 
   return query
-  select
-    c.id,
-    c.fence,
-    c.tenant_key,
-    c.idempotency_key,
-    c.recipient,
-    c.payload,
-    c.adapter_id,
-    case when row_number() over (partition by c.adapter_id) = 1 then jsonb_build_object(
-      'id', a.id,
-      'tenant_key', a.tenant_key,
-      'name', a.name,
-      'channel', a.channel,
-      'provider', a.provider,
-      'config', a.config,
-      'credentials', translate(encode(a.credentials, 'base64'), E'\n', '')
-    ) end,
-    v_now,
-    extract(
-      epoch from greatest(c.leave_by - dripdrop._leave_by(c.fence - 1, v_now), interval '0')
-    )::float8,
-    extract(epoch from coalesce(c.leave_by - v_now, claim_sends.lease / 2))::float8
-  from dripdrop.step_executions as c
-  left join dripdrop.channel_adapters as a on a.id = c.adapter_id
-  where c.id = any (v_passed);
+  select c.* from dripdrop._claimed(v_passed, lease, v_now) as c;
 end
 $$;
 
@@ -26470,6 +26655,138 @@ comment on function dripdrop.claim_sends(
   'complete_sends(). places: {adapter_id: free places, "*": those of any other sender}; claim: a '
   'token for release_claim(); ahead: how long before its slot a message may be handed out; '
   'leave_after, leave_within: when it may leave; what has not by then is to be released.';
+
+-- What was fenced, as claim_sends() hands it out.
+create or replace function dripdrop._claimed(
+  executions uuid[],
+  lease interval,
+  at timestamptz
+)
+returns table (
+  execution_id uuid,
+  fence int,
+  tenant_key text,
+  idempotency_key text,
+  recipient text,
+  payload jsonb,
+  adapter_id uuid,
+  adapter jsonb,
+  claimed_at timestamptz,
+  leave_after float8,
+  leave_within float8
+)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    x.id,
+    x.fence,
+    x.tenant_key,
+    x.idempotency_key,
+    x.recipient,
+    x.payload,
+    x.adapter_id,
+    case when row_number() over (partition by x.adapter_id) = 1 then jsonb_build_object(
+      'id', a.id,
+      'tenant_key', a.tenant_key,
+      'name', a.name,
+      'channel', a.channel,
+      'provider', a.provider,
+      'config', a.config,
+      'credentials', translate(encode(a.credentials, 'base64'), E'\n', '')
+    ) end,
+    _claimed.at,
+    extract(
+      epoch from greatest(
+        x.leave_by - dripdrop._leave_by(x.fence - 1, _claimed.at), interval '0'
+      )
+    )::float8,
+    extract(epoch from coalesce(x.leave_by - _claimed.at, _claimed.lease / 2))::float8
+  from dripdrop.step_executions as x
+  left join dripdrop.channel_adapters as a on a.id = x.adapter_id
+  where x.id = any (_claimed.executions)
+$$;
+
+comment on function dripdrop._claimed(uuid[], interval, timestamptz) is
+  'Fenced executions as claim_sends() hands them out.';
+
+-- complete_renders() and claim_sends() in one, for whoever renders and has places free: what may
+-- leave at once of what was just rendered needs no pointer. As long as others wait in the queue of
+-- the channel it joins them there, and so does everything that there is no place for.
+--
+-- results are those of complete_renders(), everything else is as with claim_sends().
+--
+-- locks   as complete_renders(), then as claim_sends()
+-- raises  ZD120 the queue does not exist, ZD125 a daemon of another version,
+--         ZD201 malformed results or places, ZD202 unknown channel
+create or replace function dripdrop.claim_rendered(
+  results jsonb,
+  channel text,
+  batch_size int default 500,
+  lease interval default '2 minutes',
+  places jsonb default null,
+  claim uuid default null,
+  ahead interval default '0',
+  answered uuid[] default '{}'
+)
+returns table (
+  execution_id uuid,
+  fence int,
+  tenant_key text,
+  idempotency_key text,
+  recipient text,
+  payload jsonb,
+  adapter_id uuid,
+  adapter jsonb,
+  claimed_at timestamptz,
+  leave_after float8,
+  leave_within float8
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_results dripdrop._render_result[];
+  v_taken uuid[];
+  v_payloads jsonb[];
+  v_passed uuid[];
+begin
+  perform dripdrop._check_interval(lease, 'lease', interval '0');
+  perform dripdrop._check_interval(ahead, 'ahead', interval '0');
+  perform dripdrop._check_places(places);
+  perform dripdrop._check_channel(channel);
+  perform dripdrop._check_driver();
+  perform dripdrop._check_batch_size(batch_size);
+  v_results := dripdrop._without_empty(dripdrop._read_renders(results));
+  v_taken := dripdrop._take_rendered(
+    v_results, channel, places, coalesce(answered, '{}'), batch_size, v_now
+  );
+  select coalesce(array_agg(r.execution), '{}'), array_agg(r.payload)
+  into v_taken, v_payloads
+  from unnest(v_results) as r
+  where r.execution = any (v_taken);
+  perform dripdrop._enqueue_rendered(
+    dripdrop._record_renders(
+      array(select r from unnest(v_results) as r where r.execution <> all (v_taken)), v_now
+    )
+  );
+  if cardinality(v_taken) > 0 then
+    v_passed := dripdrop._pass_fence(v_taken, v_payloads, lease, claim, ahead, v_now);
+  end if;
+  perform dripdrop._delete_render_messages(v_results);
+  return query
+  select c.* from dripdrop._claimed(v_passed, lease, v_now) as c;
+end
+$$;
+
+comment on function dripdrop.claim_rendered(
+  jsonb, text, int, interval, jsonb, uuid, interval, uuid[]
+) is
+  'Takes rendered messages as complete_renders() does, and hands out at once, as claim_sends() '
+  'does, those that may leave and have a place; the others go to their senders'' queues.';
 
 -- raises  ZD201
 create or replace function dripdrop._check_places(places jsonb)
@@ -26559,7 +26876,7 @@ begin
       || dripdrop._pass_fence_but_for_faults(taken[v_half + 1:], lease, claim, ahead, at);
   end if;
   begin
-    v_passed := dripdrop._pass_fence(taken, lease, claim, ahead, at);
+    v_passed := dripdrop._pass_fence(taken, '{}', lease, claim, ahead, at);
     perform dripdrop._forget_slow(taken) where v_most is not null;
     return v_passed;
   exception
@@ -26584,9 +26901,12 @@ comment on function dripdrop._pass_fence_but_for_faults(
   'Fences the executions that may leave now, and returns which; one that cannot be told or written '
   'is left out for a while.';
 
+-- payloads: of those whose rows do not hold them yet, in the same order.
+--
 -- locks   half-open circuits, skipping what is locked; the counters of limits
 create or replace function dripdrop._pass_fence(
   executions uuid[],
+  payloads jsonb[],
   lease interval,
   claim uuid,
   ahead interval,
@@ -26604,6 +26924,7 @@ begin
   with fenced as (
     update dripdrop.step_executions as x
     set state = 'sending',
+        payload = coalesce(t.payload, x.payload),
         fence = x.fence + 1,
         lease_until = _pass_fence.at + _pass_fence.lease,
         leave_by = case when x.leave_by > _pass_fence.at then x.leave_by end,
@@ -26619,7 +26940,8 @@ begin
         ),
         claimed_at = _pass_fence.at,
         updated_at = _pass_fence.at
-    where x.id = any (executions) and x.id <> all (v_stopped)
+    from unnest(executions, payloads) as t (id, payload)
+    where x.id = t.id and t.id <> all (v_stopped)
     returning x.id
   )
   select coalesce(array_agg(f.id), '{}')
@@ -26633,7 +26955,9 @@ begin
 end
 $$;
 
-comment on function dripdrop._pass_fence(uuid[], interval, uuid, interval, timestamptz) is
+comment on function dripdrop._pass_fence(
+  uuid[], jsonb[], interval, uuid, interval, timestamptz
+) is
   'Fences the executions that may leave now, and returns which.';
 
 -- A message that does not try a server which is away finds its circuit open.
@@ -26805,6 +27129,66 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+begin
+  return query
+  select t.queued, t.asked, t.deferred, t.held, t.skipped, t.ended, t.failed
+  from dripdrop._tick(batch_size, null) as t;
+end
+$$;
+
+comment on function dripdrop.tick(int) is
+  'Decides up to batch_size due messages; returns how many were queued, wait for their hooks, were '
+  'deferred, held, skipped, ended with their enrolment, or failed.';
+
+-- tick() for a caller that renders at once. leased: what it is to render, by leased_renders(); it
+-- has no pointer as long as it is leased. When the caller has not come back by then, reconcile()
+-- gives it one.
+--
+-- locks   enrolments and their due executions, skipping what is locked; then the counters of limits
+-- raises  as tick(); ZD201 malformed lease
+create or replace function dripdrop.claim_due(
+  batch_size int default 500,
+  lease interval default '1 minute'
+)
+returns table (
+  queued int,
+  asked int,
+  deferred int,
+  held int,
+  skipped int,
+  ended int,
+  failed int,
+  leased uuid[]
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_interval(lease, 'lease', interval '0');
+  return query select t.* from dripdrop._tick(batch_size, lease) as t;
+end
+$$;
+
+comment on function dripdrop.claim_due(int, interval) is
+  'Decides due messages as tick() does, but leases to the caller what is to be rendered; hand '
+  'leased to leased_renders().';
+
+-- locks   as tick()
+create or replace function dripdrop._tick(batch_size int, lease interval)
+returns table (
+  queued int,
+  asked int,
+  deferred int,
+  held int,
+  skipped int,
+  ended int,
+  failed int,
+  leased uuid[]
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
 declare
   v_now timestamptz := dripdrop._now();
   v_due uuid[];
@@ -26821,7 +27205,7 @@ begin
       batch_size - batch_size / 5 - cardinality(v_due), false, v_due, v_now
     );
     v_due := v_due || dripdrop._take_due(batch_size / 5, true, v_due, v_now);
-    v_decisions := dripdrop._tick(v_due, v_now);
+    v_decisions := dripdrop._decide_due(v_due, lease, v_now);
   end if;
   perform dripdrop._attempt('_mark_lines', v_now);
 
@@ -26833,14 +27217,14 @@ begin
     count(*) filter (where d.action = 'hold')::int,
     count(*) filter (where d.action = 'skip')::int,
     count(*) filter (where d.action in ('cancel', 'exit', 'complete'))::int,
-    count(*) filter (where d.action = 'fail')::int
+    count(*) filter (where d.action = 'fail')::int,
+    array_agg(d.execution_id) filter (where d.action = 'send' and _tick.lease is not null)
   from unnest(v_decisions) as d;
 end
 $$;
 
-comment on function dripdrop.tick(int) is
-  'Decides up to batch_size due messages; returns how many were queued, wait for their hooks, were '
-  'deferred, held, skipped, ended with their enrolment, or failed.';
+comment on function dripdrop._tick(int, interval) is
+  'Decides due messages; says how many had which end, and which are leased if there is a lease.';
 
 -- locks   enrolments and their executions, skipping what is locked
 create or replace function dripdrop._take_due(
@@ -26964,7 +27348,7 @@ comment on function dripdrop._attempt(text, timestamptz) is
 
 -- locks   the counters of limits, in id order; callers hold the enrolments and their executions
 -- raises  ZD120 the queues do not exist; 53xxx and 58xxx when nothing can be written
-create or replace function dripdrop._tick(due uuid[], at timestamptz)
+create or replace function dripdrop._decide_due(due uuid[], lease interval, at timestamptz)
 returns dripdrop._decision[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -26977,10 +27361,11 @@ begin
   if cardinality(due) = 0 or dripdrop._is_cut_off() then
     return v_decisions;
   elsif cardinality(due) > v_most then
-    return dripdrop._tick(due[:v_half], at) || dripdrop._tick(due[v_half + 1:], at);
+    return dripdrop._decide_due(due[:v_half], lease, at)
+      || dripdrop._decide_due(due[v_half + 1:], lease, at);
   end if;
   begin
-    v_decisions := dripdrop._decide_and_carry_out(due, at, true);
+    v_decisions := dripdrop._decide_and_carry_out(due, at, true, lease);
     perform dripdrop._forget_slow(due) where v_most is not null;
     return v_decisions;
   exception
@@ -26992,12 +27377,13 @@ begin
         perform dripdrop._note_fault(due[1], 'decide', sqlstate, sqlerrm, at);
         return '{}';
       end if;
-      return dripdrop._tick(due[:v_half], at) || dripdrop._tick(due[v_half + 1:], at);
+      return dripdrop._decide_due(due[:v_half], lease, at)
+        || dripdrop._decide_due(due[v_half + 1:], lease, at);
   end;
 end
 $$;
 
-comment on function dripdrop._tick(uuid[], timestamptz) is
+comment on function dripdrop._decide_due(uuid[], interval, timestamptz) is
   'Decides executions and carries the decisions out; those of which it cannot are left out for a '
   'while.';
 
@@ -27009,7 +27395,8 @@ comment on function dripdrop._tick(uuid[], timestamptz) is
 create or replace function dripdrop._decide_and_carry_out(
   executions uuid[],
   at timestamptz,
-  for_real boolean
+  for_real boolean,
+  lease interval default null
 )
 returns dripdrop._decision[]
 language plpgsql
@@ -27027,19 +27414,23 @@ begin
     v_decisions := dripdrop._confirmed_holds(v_decisions, _decide_and_carry_out.at);
   end if;
   perform case when for_real then dripdrop._enqueue(c.queue, c.pointers) end
-  from dripdrop._carry_out(v_decisions, _decide_and_carry_out.at) as c;
+  from dripdrop._carry_out(v_decisions, _decide_and_carry_out.at, lease) as c;
   return v_decisions;
 end
 $$;
 
-comment on function dripdrop._decide_and_carry_out(uuid[], timestamptz, boolean) is
+comment on function dripdrop._decide_and_carry_out(uuid[], timestamptz, boolean, interval) is
   'Decides executions and does what the decisions say, which it returns.';
 
 -- What was rendered before goes straight to its sender: a retry sends the same bytes. Hooks are
 -- asked again when no answer comes, so that a lost pointer loses nothing.
 --
 -- locks   nothing new: callers hold the enrolments and their executions
-create or replace function dripdrop._carry_out(decisions dripdrop._decision[], at timestamptz)
+create or replace function dripdrop._carry_out(
+  decisions dripdrop._decision[],
+  at timestamptz,
+  lease interval default null
+)
 returns table (queue text, pointers jsonb[])
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -27055,6 +27446,9 @@ begin
         end,
         due_at = d.until,
         waits_for = d.waits_for,
+        lease_until = case
+          when d.action = 'send' and x.payload is null then _carry_out.at + _carry_out.lease
+        end,
         adapter_id = d.adapter_id,
         recipient = d.recipient,
         line_id = d.line_id,
@@ -27065,7 +27459,7 @@ begin
     from unnest(decisions) as d
     where x.id = d.execution_id
       and d.action in ('send', 'ask')
-    returning x.id, x.fence, x.state, x.channel, x.adapter_id, x.tenant_key
+    returning x.id, x.fence, x.state, x.lease_until, x.channel, x.adapter_id, x.tenant_key
   )
   select
     q.name,
@@ -27091,6 +27485,7 @@ begin
       s.adapter_id,
       s.tenant_key
     from sent as s
+    where s.lease_until is null
   ) as q
   group by q.name;
 
@@ -27100,8 +27495,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._carry_out(dripdrop._decision[], timestamptz) is
-  'Does what decisions say; returns the pointers to enqueue.';
+comment on function dripdrop._carry_out(dripdrop._decision[], timestamptz, interval) is
+  'Does what decisions say; returns the pointers to enqueue, none of what the caller is to render.';
 
 -- Everything a decision can be but send and ask.
 --
@@ -29773,7 +30168,8 @@ comment on column dripdrop.step_executions.maybe_sent_at is
   'When it was claimed for an attempt that may have arrived though nobody knows; null if there was '
   'none before the last.';
 comment on column dripdrop.step_executions.lease_until is
-  'While sending: when the claim counts as lost.';
+  'While sending: when the claim counts as lost; while queued: until when it is '
+  'its renderer''s alone, null if it is in the queue.';
 comment on column dripdrop.step_executions.claim is
   'The token of the claim that it was last handed out under.';
 comment on column dripdrop.step_executions.place_of is
@@ -30025,12 +30421,15 @@ as $$
         '_write_suppressions',
         '_written_rates',
         '_hook_calls',
+        'claim_due',
         'claim_hooks',
+        'claim_rendered',
         'claim_renders',
         'claim_sends',
         'complete_sends',
         'enroll',
         'enroll_many',
+        'leased_renders',
         'next_due',
         'reconcile',
         'release_claim',
@@ -30283,7 +30682,9 @@ declare
       "channels",
       "check_schema",
       "check_thresholds",
+      "claim_due",
       "claim_hooks",
+      "claim_rendered",
       "claim_renders",
       "claim_sends",
       "complete_hooks",
@@ -30291,6 +30692,7 @@ declare
       "complete_sends",
       "errors",
       "get_http_hook",
+      "leased_renders",
       "missing_permissions",
       "needs_key",
       "next_due",

@@ -45,7 +45,6 @@ def _statement(declaration: Callable[P, R]) -> Callable[P, R]:
     signature = inspect.signature(declaration)
     shape = str(signature.return_annotation)
     documents = {p.name for p in signature.parameters.values() if "Json" in str(p.annotation)}
-    is_report = name.startswith("complete_")
 
     @wraps(declaration)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -60,7 +59,8 @@ def _statement(declaration: Callable[P, R]) -> Callable[P, R]:
             ),
         )
         values = {
-            key: _argument(key, value, key in documents, is_report) for key, value in given.items()
+            key: _argument(key, value, key in documents, key == "results")
+            for key, value in given.items()
         }
         execute = getattr(client, f"_{shape.lower()}")
         return execute(query, values)  # type: ignore[no-any-return]
@@ -646,6 +646,10 @@ class Statements(ABC, Generic[One, Many, Value]):
         """Decide what is due; return how many were queued, deferred, held, skipped or ended."""
 
     @_statement
+    def claim_due(self, batch_size: int = ..., lease: timedelta = ...) -> One:
+        """Decide what is due as `tick` does; lease to the caller what is to be rendered."""
+
+    @_statement
     def claim_hooks(
         self,
         batch_size: int = ...,
@@ -670,6 +674,10 @@ class Statements(ABC, Generic[One, Many, Value]):
         """Take messages to render, for a while nobody else's."""
 
     @_statement
+    def leased_renders(self, executions: list[UUID]) -> Many:
+        """Take the messages to render that `claim_due` has leased to this caller."""
+
+    @_statement
     def complete_renders(self, results: Json) -> Value:
         """Hand in rendered messages; return how many were taken."""
 
@@ -685,6 +693,20 @@ class Statements(ABC, Generic[One, Many, Value]):
         answered: list[UUID] = ...,
     ) -> Many:
         """Take messages that may leave now over a channel, fenced and leased."""
+
+    @_statement
+    def claim_rendered(
+        self,
+        results: Json,
+        channel: str,
+        batch_size: int = ...,
+        lease: timedelta = ...,
+        places: Json = ...,
+        claim: UUID = ...,
+        ahead: timedelta = ...,
+        answered: list[UUID] = ...,
+    ) -> Many:
+        """Hand in rendered messages, and take those that may leave now, as `claim_sends` does."""
 
     @_statement
     def release_claim(self, claim: UUID) -> Value:

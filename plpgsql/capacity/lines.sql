@@ -3,8 +3,8 @@
 -- paused or fails makes room for others without anybody having to say so.
 
 -- The windows of a very high rate are short, and what is on its way from tick() to the fence would
--- fill one although the rate is far from used up. As long as nobody waits, as much may be on its way
--- as leaves in five seconds; the fence keeps the rate.
+-- fill one although the rate is far from used up. As long as nobody waits, as much may be on its
+-- way as leaves in five seconds; the fence keeps the rate.
 create or replace function dripdrop._room_in_line(counter dripdrop.counters, at timestamptz)
 returns int
 language sql

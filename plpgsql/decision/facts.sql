@@ -134,7 +134,7 @@ as $$
     shut.opens_at + shut.jitter * ((hashtextextended(x.id::text, 0) & 1048575) / 1048576.0),
     shut.hours,
     by.adapter_id, by.name, by.fault,
-    x.state = 'rendered' and x.adapter_id is distinct from by.adapter_id,
+    (x.state = 'rendered' or asked_by = 'fence') and x.adapter_id is distinct from by.adapter_id,
     by.rests, by.resting_until, by.resting_reason, by.circuit_until, by.circuit_reason, by.host,
     s.retry_for, s.limited
   from execution as x
@@ -152,7 +152,7 @@ as $$
   cross join lateral (
     select
       case
-        when x.state = 'rendered' then x.recipient
+        when x.state = 'rendered' or asked_by = 'fence' then x.recipient
         else dripdrop._recipient(s.address_form, s.recipient_key, s.config, e.data)
       end as recipient
     offset 0

@@ -86,6 +86,54 @@ $$;
 comment on function dripdrop.claim_renders(int, interval) is
   'Messages to render, for a while nobody else''s; hand the results to complete_renders().';
 
+-- What was stopped meanwhile is missing.
+--
+-- locks   of what fails, enrolments and their executions, skipping what is locked
+create or replace function dripdrop.leased_renders(executions uuid[])
+returns table (
+  execution_id uuid,
+  fence int,
+  message_id bigint,
+  tenant_key text,
+  channel text,
+  template_hash text,
+  template jsonb,
+  mailboxes text[],
+  variables jsonb,
+  unsubscribe jsonb
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_executions uuid[];
+  v_fences int[];
+begin
+  select array_agg(x.id), array_agg(x.fence)
+  into v_executions, v_fences
+  from dripdrop.step_executions as x
+  where x.id = any (leased_renders.executions)
+    and x.state = 'queued'
+    and x.lease_until > v_now;
+  if v_executions is null then
+    return;
+  end if;
+  return query
+  select r.*
+  from unnest(
+    dripdrop._renders_but_for_faults(
+      array_fill(null::bigint, array[cardinality(v_executions)]), v_executions, v_fences, v_now
+    )
+  ) as r;
+end
+$$;
+
+comment on function dripdrop.leased_renders(uuid[]) is
+  'The messages to render that claim_due() has leased to the caller, as claim_renders() hands them '
+  'out, without message_id; hand the results to complete_renders().';
+
 create or replace function dripdrop._pointer_execution(message jsonb)
 returns uuid
 language sql
@@ -255,18 +303,19 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_free uuid[];
-begin
-  v_free := array(
+  v_free uuid[] := array(
     select x.id
     from dripdrop.step_executions as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     where x.id = any (array(select f.execution from unnest(failures) as f))
     for no key update of e, x skip locked
   );
-  perform dripdrop._record_renders(
-    array(select f from unnest(failures) as f where f.execution = any (v_free)), at
+  v_taken dripdrop._render_result[] := array(
+    select f from unnest(failures) as f where f.execution = any (v_free)
   );
+begin
+  perform dripdrop._record_renders(v_taken, at);
+  perform dripdrop._delete_render_messages(v_taken);
 end
 $$;
 

@@ -2,8 +2,8 @@
 -- [{"execution", "fence", "message", "code", "detail"}]. A failure is for good: the same words fail
 -- again, and so does what came out empty: a template of variables may say nothing in the end.
 -- What was stopped meanwhile has another fence and is left alone; what somebody has locked
--- at this moment, to stop it or only to look, keeps its message and is rendered again a second
--- later.
+-- at this moment, to stop it or only to look, is rendered again a second later. message is null of
+-- what claim_due() has leased.
 --
 -- locks   the enrolments of failures, then executions, skipping what is locked
 -- raises  ZD201 results are not a list
@@ -13,10 +13,15 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
-begin
-  return dripdrop._record_renders(
-    dripdrop._without_empty(dripdrop._read_renders(results)), dripdrop._now()
+declare
+  v_results dripdrop._render_result[] := dripdrop._without_empty(
+    dripdrop._read_renders(results)
   );
+  v_rendered uuid[] := dripdrop._record_renders(v_results, dripdrop._now());
+begin
+  perform dripdrop._enqueue_rendered(v_rendered);
+  perform dripdrop._delete_render_messages(v_results);
+  return cardinality(v_rendered);
 end
 $$;
 
@@ -109,12 +114,14 @@ return coalesce(left(value, 100) ~ '[^[:space:]]' or value ~ '[^[:space:]]', fal
 
 comment on function dripdrop._says_something(text) is 'Whether a text is more than space.';
 
+-- Callers see to the pointers: what is rendered is in no queue yet, and may still be in the other.
+--
 -- locks   as complete_renders()
 create or replace function dripdrop._record_renders(
   results dripdrop._render_result[],
   at timestamptz
 )
-returns int
+returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
@@ -167,9 +174,6 @@ begin
   into v_done, v_failed
   from done as d;
 
-  if v_done is not null then
-    perform dripdrop._enqueue_rendered(v_done);
-  end if;
   if v_failed is not null then
     insert into dripdrop.message_events (
       tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
@@ -182,13 +186,12 @@ begin
     where x.id = any (v_failed);
     perform dripdrop._advance_failed(v_failed, at);
   end if;
-  perform dripdrop._delete_render_messages(results);
-  return coalesce(cardinality(v_done), 0);
+  return coalesce(v_done, '{}');
 end
 $$;
 
 comment on function dripdrop._record_renders(dripdrop._render_result[], timestamptz) is
-  'Moves executions as their renderers say and returns how many were rendered.';
+  'Moves executions as their renderers say and returns which are rendered and in no queue yet.';
 
 -- What is still queued was locked by somebody: its message comes again a second later. Whoever
 -- locked an execution may be completing it too: no two wait for each other's messages.
@@ -206,9 +209,21 @@ declare
     from unnest(results) as r
     join dripdrop.step_executions as x
       on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
+    where r.message is not null
   );
-  v_messages bigint[] := array(select r.message from unnest(results) as r);
+  v_messages bigint[] := array(
+    select r.message from unnest(results) as r where r.message is not null
+  );
 begin
+  perform pgmq.send_batch('dripdrop_render', l.pointers, 1)
+  from (
+    select array_agg(jsonb_build_object('execution', x.id, 'fence', x.fence)) as pointers
+    from unnest(results) as r
+    join dripdrop.step_executions as x
+      on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
+    where r.message is null
+  ) as l
+  where l.pointers is not null;
   if cardinality(v_queued) > 0 then
     execute 'select array(select q.msg_id from pgmq.q_dripdrop_render as q '
       'where q.msg_id = any ($1) for update skip locked)'
@@ -218,9 +233,11 @@ begin
       'dripdrop_render', array(select m from unnest(v_messages) as m where m = any (v_queued)), 1
     );
   end if;
-  perform pgmq.delete(
-    'dripdrop_render', array(select m from unnest(v_messages) as m where m <> all (v_queued))
-  );
+  if cardinality(v_messages) > 0 then
+    perform pgmq.delete(
+      'dripdrop_render', array(select m from unnest(v_messages) as m where m <> all (v_queued))
+    );
+  end if;
 end
 $$;
 

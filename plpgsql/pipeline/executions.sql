@@ -24,7 +24,7 @@ when (
     '{
       scheduled>queued, scheduled>rendered, scheduled>skipped, scheduled>cancelled,
       scheduled>failed,
-      queued>rendered, queued>scheduled, queued>cancelled, queued>failed,
+      queued>rendered, queued>sending, queued>scheduled, queued>cancelled, queued>failed,
       rendered>sending, rendered>scheduled, rendered>cancelled,
       sending>sent, sending>failed, sending>scheduled, sending>unknown, sending>cancelled,
       unknown>sent, unknown>failed, unknown>scheduled, unknown>cancelled,

@@ -201,6 +201,41 @@ $$;
 comment on function dripdrop._room_per_tenant(text[], text[], jsonb, uuid[], timestamptz) is
   'How many messages with a URL of their own each sender can be handed for each tenant, by both.';
 
+-- Of what has no room nothing is said; tenants is null where their parts are of no matter.
+--
+-- locks   senders with a concurrency, by try
+create or replace function dripdrop._rooms(
+  queue text,
+  sender_ids text[],
+  tenant_keys text[],
+  places jsonb,
+  answered uuid[],
+  batch_size int,
+  at timestamptz,
+  out senders jsonb,
+  out tenants jsonb
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  select jsonb_object_agg(r.sender, r.room) into senders
+  from dripdrop._room_per_sender(sender_ids, places, answered, batch_size, at) as r
+  where r.room > 0;
+  if places is not null and exists (
+    select from dripdrop.channels as c
+    where c.own_hosts and 'dripdrop_send_' || c.channel = _rooms.queue
+  ) then
+    tenants := dripdrop._room_per_tenant(sender_ids, tenant_keys, senders, answered, at);
+  end if;
+end
+$$;
+
+comment on function dripdrop._rooms(
+  text, text[], text[], jsonb, uuid[], int, timestamptz
+) is
+  'How many messages senders can be handed, and of those with a URL of their own for each tenant.';
+
 create or replace function dripdrop._place_class()
 returns int
 language sql
@@ -323,15 +358,8 @@ begin
   if v_senders is null then
     return;
   end if;
-  select jsonb_object_agg(r.sender, r.room) into v_rooms
-  from dripdrop._room_per_sender(v_senders, places, answered, batch_size, at) as r
-  where r.room > 0;
-  if places is not null and exists (
-    select from dripdrop.channels as c
-    where c.own_hosts and 'dripdrop_send_' || c.channel = _take_pointers.queue
-  ) then
-    v_tenant_rooms := dripdrop._room_per_tenant(v_senders, v_tenants, v_rooms, answered, at);
-  end if;
+  select r.senders, r.tenants into v_rooms, v_tenant_rooms
+  from dripdrop._rooms(queue, v_senders, v_tenants, places, answered, batch_size, at) as r;
   select
     array_agg(g.sender),
     array_agg(g.tenant),
@@ -385,3 +413,104 @@ $$;
 comment on function dripdrop._take_pointers(text, jsonb, uuid[], int, int, timestamptz) is
   'Takes rendered messages from a queue, as many as their senders have room for, and locks them; '
   'foreign_messages: how many were no pointers.';
+
+create or replace function dripdrop._is_empty(queue text)
+returns boolean
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_empty boolean;
+begin
+  execute format('select not exists (select from pgmq.%I)', 'q_' || queue) into v_empty;
+  return v_empty;
+exception
+  when undefined_table or invalid_schema_name then
+    raise exception 'queue "%" does not exist', queue using
+      errcode = 'ZD120', hint = 'select * from dripdrop.start() creates the queues.';
+end
+$$;
+
+comment on function dripdrop._is_empty(text) is 'Whether a queue holds nothing at all.';
+
+-- Nobody overtakes what waits in the queue; and what has a URL of its own goes there too, where the
+-- tenants get their parts.
+--
+-- locks   senders with a concurrency, by try; executions, skipping what is locked; the slots of
+--         stops, shared
+-- raises  ZD120 the queue does not exist
+create or replace function dripdrop._take_rendered(
+  results dripdrop._render_result[],
+  channel text,
+  places jsonb,
+  answered uuid[],
+  batch_size int,
+  at timestamptz
+)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_own_hosts boolean := (
+    select c.own_hosts from dripdrop.channels as c where c.channel = _take_rendered.channel
+  );
+  v_executions uuid[];
+  v_rooms jsonb;
+begin
+  if not dripdrop._is_empty('dripdrop_send_' || channel) then
+    return '{}';
+  end if;
+  v_executions := array(
+    select x.id
+    from unnest(results) as r
+    join dripdrop.step_executions as x
+      on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
+    where x.channel = _take_rendered.channel
+      and r.payload is not null
+      and not (v_own_hosts and dripdrop._own_host(r.payload) is not null)
+    for update of x skip locked
+  );
+  v_rooms := (
+    select jsonb_object_agg(r.sender, r.room)
+    from dripdrop._room_per_sender(
+      array(
+        select distinct x.adapter_id::text
+        from dripdrop.step_executions as x
+        where x.id = any (v_executions)
+      ),
+      places, answered, batch_size, at
+    ) as r
+  );
+  return dripdrop._free_of_stops(array(
+    select n.id
+    from (
+      select
+        t.id,
+        t.sender_turn <= (v_rooms ->> t.sender)::int as has_room,
+        row_number() over turns as number,
+        sum(t.bytes) over turns as bytes
+      from (
+        select
+          x.id,
+          x.adapter_id::text as sender,
+          pg_column_size(r.payload)::bigint as bytes,
+          row_number() over (partition by x.adapter_id order by x.scheduled_for, x.id)
+            as sender_turn
+        from unnest(results) as r
+        join dripdrop.step_executions as x on x.id = r.execution
+        where x.id = any (v_executions)
+      ) as t
+      window turns as (order by t.sender_turn, t.id)
+    ) as n
+    where n.has_room and n.number <= batch_size and n.bytes <= 33554432
+  ));
+end
+$$;
+
+comment on function dripdrop._take_rendered(
+  dripdrop._render_result[], text, jsonb, uuid[], int, timestamptz
+) is
+  'Which of what was just rendered for a channel has room at its sender now, locked; none if '
+  'others wait for that.';

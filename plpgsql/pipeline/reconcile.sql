@@ -200,8 +200,9 @@ comment on function dripdrop._prune(timestamptz) is
   'Forgets old circuits, and faults of executions that are over.';
 
 -- A row and its pointer change in the same transaction, so one snapshot of both shows exactly what
--- is lost. Queue tables are read directly: pgmq has no look-up by content. They are compared whole,
--- so here the planner may hash, whatever the caller has forbidden it.
+-- is lost. What a caller of claim_due() renders has a lease instead. Queue tables are read
+-- directly: pgmq has no look-up by content. They are compared whole, so here the planner may hash,
+-- whatever the caller has forbidden it.
 create or replace function dripdrop._without_pointer()
 returns table (execution_id uuid)
 language plpgsql
@@ -215,6 +216,7 @@ begin
       'select x.id from dripdrop.step_executions as x
        where x.due_at is null and x.ended_at is null and x.waits_for is null
          and x.state in (''queued'', ''rendered'')
+         and (x.state = ''queued'' and x.lease_until > $1) is not true
          and not exists (
            select from dripdrop.faults as f where f.execution_id = x.id and f.until > $1
          )
@@ -240,7 +242,8 @@ exception
     where x.due_at is null
       and x.ended_at is null
       and x.waits_for is null
-      and x.state in ('queued', 'rendered');
+      and x.state in ('queued', 'rendered')
+      and (x.state = 'queued' and x.lease_until > dripdrop._now()) is not true;
 end
 $$;
 

@@ -76,31 +76,7 @@ begin
   end if;
 
   return query
-  select
-    c.id,
-    c.fence,
-    c.tenant_key,
-    c.idempotency_key,
-    c.recipient,
-    c.payload,
-    c.adapter_id,
-    case when row_number() over (partition by c.adapter_id) = 1 then jsonb_build_object(
-      'id', a.id,
-      'tenant_key', a.tenant_key,
-      'name', a.name,
-      'channel', a.channel,
-      'provider', a.provider,
-      'config', a.config,
-      'credentials', translate(encode(a.credentials, 'base64'), E'\n', '')
-    ) end,
-    v_now,
-    extract(
-      epoch from greatest(c.leave_by - dripdrop._leave_by(c.fence - 1, v_now), interval '0')
-    )::float8,
-    extract(epoch from coalesce(c.leave_by - v_now, claim_sends.lease / 2))::float8
-  from dripdrop.step_executions as c
-  left join dripdrop.channel_adapters as a on a.id = c.adapter_id
-  where c.id = any (v_passed);
+  select c.* from dripdrop._claimed(v_passed, lease, v_now) as c;
 end
 $$;
 
@@ -111,6 +87,138 @@ comment on function dripdrop.claim_sends(
   'complete_sends(). places: {adapter_id: free places, "*": those of any other sender}; claim: a '
   'token for release_claim(); ahead: how long before its slot a message may be handed out; '
   'leave_after, leave_within: when it may leave; what has not by then is to be released.';
+
+-- What was fenced, as claim_sends() hands it out.
+create or replace function dripdrop._claimed(
+  executions uuid[],
+  lease interval,
+  at timestamptz
+)
+returns table (
+  execution_id uuid,
+  fence int,
+  tenant_key text,
+  idempotency_key text,
+  recipient text,
+  payload jsonb,
+  adapter_id uuid,
+  adapter jsonb,
+  claimed_at timestamptz,
+  leave_after float8,
+  leave_within float8
+)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    x.id,
+    x.fence,
+    x.tenant_key,
+    x.idempotency_key,
+    x.recipient,
+    x.payload,
+    x.adapter_id,
+    case when row_number() over (partition by x.adapter_id) = 1 then jsonb_build_object(
+      'id', a.id,
+      'tenant_key', a.tenant_key,
+      'name', a.name,
+      'channel', a.channel,
+      'provider', a.provider,
+      'config', a.config,
+      'credentials', translate(encode(a.credentials, 'base64'), E'\n', '')
+    ) end,
+    _claimed.at,
+    extract(
+      epoch from greatest(
+        x.leave_by - dripdrop._leave_by(x.fence - 1, _claimed.at), interval '0'
+      )
+    )::float8,
+    extract(epoch from coalesce(x.leave_by - _claimed.at, _claimed.lease / 2))::float8
+  from dripdrop.step_executions as x
+  left join dripdrop.channel_adapters as a on a.id = x.adapter_id
+  where x.id = any (_claimed.executions)
+$$;
+
+comment on function dripdrop._claimed(uuid[], interval, timestamptz) is
+  'Fenced executions as claim_sends() hands them out.';
+
+-- complete_renders() and claim_sends() in one, for whoever renders and has places free: what may
+-- leave at once of what was just rendered needs no pointer. As long as others wait in the queue of
+-- the channel it joins them there, and so does everything that there is no place for.
+--
+-- results are those of complete_renders(), everything else is as with claim_sends().
+--
+-- locks   as complete_renders(), then as claim_sends()
+-- raises  ZD120 the queue does not exist, ZD125 a daemon of another version,
+--         ZD201 malformed results or places, ZD202 unknown channel
+create or replace function dripdrop.claim_rendered(
+  results jsonb,
+  channel text,
+  batch_size int default 500,
+  lease interval default '2 minutes',
+  places jsonb default null,
+  claim uuid default null,
+  ahead interval default '0',
+  answered uuid[] default '{}'
+)
+returns table (
+  execution_id uuid,
+  fence int,
+  tenant_key text,
+  idempotency_key text,
+  recipient text,
+  payload jsonb,
+  adapter_id uuid,
+  adapter jsonb,
+  claimed_at timestamptz,
+  leave_after float8,
+  leave_within float8
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_results dripdrop._render_result[];
+  v_taken uuid[];
+  v_payloads jsonb[];
+  v_passed uuid[];
+begin
+  perform dripdrop._check_interval(lease, 'lease', interval '0');
+  perform dripdrop._check_interval(ahead, 'ahead', interval '0');
+  perform dripdrop._check_places(places);
+  perform dripdrop._check_channel(channel);
+  perform dripdrop._check_driver();
+  perform dripdrop._check_batch_size(batch_size);
+  v_results := dripdrop._without_empty(dripdrop._read_renders(results));
+  v_taken := dripdrop._take_rendered(
+    v_results, channel, places, coalesce(answered, '{}'), batch_size, v_now
+  );
+  select coalesce(array_agg(r.execution), '{}'), array_agg(r.payload)
+  into v_taken, v_payloads
+  from unnest(v_results) as r
+  where r.execution = any (v_taken);
+  perform dripdrop._enqueue_rendered(
+    dripdrop._record_renders(
+      array(select r from unnest(v_results) as r where r.execution <> all (v_taken)), v_now
+    )
+  );
+  if cardinality(v_taken) > 0 then
+    v_passed := dripdrop._pass_fence(v_taken, v_payloads, lease, claim, ahead, v_now);
+  end if;
+  perform dripdrop._delete_render_messages(v_results);
+  return query
+  select c.* from dripdrop._claimed(v_passed, lease, v_now) as c;
+end
+$$;
+
+comment on function dripdrop.claim_rendered(
+  jsonb, text, int, interval, jsonb, uuid, interval, uuid[]
+) is
+  'Takes rendered messages as complete_renders() does, and hands out at once, as claim_sends() '
+  'does, those that may leave and have a place; the others go to their senders'' queues.';
 
 -- raises  ZD201
 create or replace function dripdrop._check_places(places jsonb)
@@ -200,7 +308,7 @@ begin
       || dripdrop._pass_fence_but_for_faults(taken[v_half + 1:], lease, claim, ahead, at);
   end if;
   begin
-    v_passed := dripdrop._pass_fence(taken, lease, claim, ahead, at);
+    v_passed := dripdrop._pass_fence(taken, '{}', lease, claim, ahead, at);
     perform dripdrop._forget_slow(taken) where v_most is not null;
     return v_passed;
   exception
@@ -225,9 +333,12 @@ comment on function dripdrop._pass_fence_but_for_faults(
   'Fences the executions that may leave now, and returns which; one that cannot be told or written '
   'is left out for a while.';
 
+-- payloads: of those whose rows do not hold them yet, in the same order.
+--
 -- locks   half-open circuits, skipping what is locked; the counters of limits
 create or replace function dripdrop._pass_fence(
   executions uuid[],
+  payloads jsonb[],
   lease interval,
   claim uuid,
   ahead interval,
@@ -245,6 +356,7 @@ begin
   with fenced as (
     update dripdrop.step_executions as x
     set state = 'sending',
+        payload = coalesce(t.payload, x.payload),
         fence = x.fence + 1,
         lease_until = _pass_fence.at + _pass_fence.lease,
         leave_by = case when x.leave_by > _pass_fence.at then x.leave_by end,
@@ -260,7 +372,8 @@ begin
         ),
         claimed_at = _pass_fence.at,
         updated_at = _pass_fence.at
-    where x.id = any (executions) and x.id <> all (v_stopped)
+    from unnest(executions, payloads) as t (id, payload)
+    where x.id = t.id and t.id <> all (v_stopped)
     returning x.id
   )
   select coalesce(array_agg(f.id), '{}')
@@ -274,7 +387,9 @@ begin
 end
 $$;
 
-comment on function dripdrop._pass_fence(uuid[], interval, uuid, interval, timestamptz) is
+comment on function dripdrop._pass_fence(
+  uuid[], jsonb[], interval, uuid, interval, timestamptz
+) is
   'Fences the executions that may leave now, and returns which.';
 
 -- A message that does not try a server which is away finds its circuit open.

@@ -19,6 +19,66 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+begin
+  return query
+  select t.queued, t.asked, t.deferred, t.held, t.skipped, t.ended, t.failed
+  from dripdrop._tick(batch_size, null) as t;
+end
+$$;
+
+comment on function dripdrop.tick(int) is
+  'Decides up to batch_size due messages; returns how many were queued, wait for their hooks, were '
+  'deferred, held, skipped, ended with their enrolment, or failed.';
+
+-- tick() for a caller that renders at once. leased: what it is to render, by leased_renders(); it
+-- has no pointer as long as it is leased. When the caller has not come back by then, reconcile()
+-- gives it one.
+--
+-- locks   enrolments and their due executions, skipping what is locked; then the counters of limits
+-- raises  as tick(); ZD201 malformed lease
+create or replace function dripdrop.claim_due(
+  batch_size int default 500,
+  lease interval default '1 minute'
+)
+returns table (
+  queued int,
+  asked int,
+  deferred int,
+  held int,
+  skipped int,
+  ended int,
+  failed int,
+  leased uuid[]
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_interval(lease, 'lease', interval '0');
+  return query select t.* from dripdrop._tick(batch_size, lease) as t;
+end
+$$;
+
+comment on function dripdrop.claim_due(int, interval) is
+  'Decides due messages as tick() does, but leases to the caller what is to be rendered; hand '
+  'leased to leased_renders().';
+
+-- locks   as tick()
+create or replace function dripdrop._tick(batch_size int, lease interval)
+returns table (
+  queued int,
+  asked int,
+  deferred int,
+  held int,
+  skipped int,
+  ended int,
+  failed int,
+  leased uuid[]
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
 declare
   v_now timestamptz := dripdrop._now();
   v_due uuid[];
@@ -35,7 +95,7 @@ begin
       batch_size - batch_size / 5 - cardinality(v_due), false, v_due, v_now
     );
     v_due := v_due || dripdrop._take_due(batch_size / 5, true, v_due, v_now);
-    v_decisions := dripdrop._tick(v_due, v_now);
+    v_decisions := dripdrop._decide_due(v_due, lease, v_now);
   end if;
   perform dripdrop._attempt('_mark_lines', v_now);
 
@@ -47,14 +107,14 @@ begin
     count(*) filter (where d.action = 'hold')::int,
     count(*) filter (where d.action = 'skip')::int,
     count(*) filter (where d.action in ('cancel', 'exit', 'complete'))::int,
-    count(*) filter (where d.action = 'fail')::int
+    count(*) filter (where d.action = 'fail')::int,
+    array_agg(d.execution_id) filter (where d.action = 'send' and _tick.lease is not null)
   from unnest(v_decisions) as d;
 end
 $$;
 
-comment on function dripdrop.tick(int) is
-  'Decides up to batch_size due messages; returns how many were queued, wait for their hooks, were '
-  'deferred, held, skipped, ended with their enrolment, or failed.';
+comment on function dripdrop._tick(int, interval) is
+  'Decides due messages; says how many had which end, and which are leased if there is a lease.';
 
 -- locks   enrolments and their executions, skipping what is locked
 create or replace function dripdrop._take_due(
@@ -178,7 +238,7 @@ comment on function dripdrop._attempt(text, timestamptz) is
 
 -- locks   the counters of limits, in id order; callers hold the enrolments and their executions
 -- raises  ZD120 the queues do not exist; 53xxx and 58xxx when nothing can be written
-create or replace function dripdrop._tick(due uuid[], at timestamptz)
+create or replace function dripdrop._decide_due(due uuid[], lease interval, at timestamptz)
 returns dripdrop._decision[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -191,10 +251,11 @@ begin
   if cardinality(due) = 0 or dripdrop._is_cut_off() then
     return v_decisions;
   elsif cardinality(due) > v_most then
-    return dripdrop._tick(due[:v_half], at) || dripdrop._tick(due[v_half + 1:], at);
+    return dripdrop._decide_due(due[:v_half], lease, at)
+      || dripdrop._decide_due(due[v_half + 1:], lease, at);
   end if;
   begin
-    v_decisions := dripdrop._decide_and_carry_out(due, at, true);
+    v_decisions := dripdrop._decide_and_carry_out(due, at, true, lease);
     perform dripdrop._forget_slow(due) where v_most is not null;
     return v_decisions;
   exception
@@ -206,12 +267,13 @@ begin
         perform dripdrop._note_fault(due[1], 'decide', sqlstate, sqlerrm, at);
         return '{}';
       end if;
-      return dripdrop._tick(due[:v_half], at) || dripdrop._tick(due[v_half + 1:], at);
+      return dripdrop._decide_due(due[:v_half], lease, at)
+        || dripdrop._decide_due(due[v_half + 1:], lease, at);
   end;
 end
 $$;
 
-comment on function dripdrop._tick(uuid[], timestamptz) is
+comment on function dripdrop._decide_due(uuid[], interval, timestamptz) is
   'Decides executions and carries the decisions out; those of which it cannot are left out for a '
   'while.';
 
@@ -223,7 +285,8 @@ comment on function dripdrop._tick(uuid[], timestamptz) is
 create or replace function dripdrop._decide_and_carry_out(
   executions uuid[],
   at timestamptz,
-  for_real boolean
+  for_real boolean,
+  lease interval default null
 )
 returns dripdrop._decision[]
 language plpgsql
@@ -241,19 +304,23 @@ begin
     v_decisions := dripdrop._confirmed_holds(v_decisions, _decide_and_carry_out.at);
   end if;
   perform case when for_real then dripdrop._enqueue(c.queue, c.pointers) end
-  from dripdrop._carry_out(v_decisions, _decide_and_carry_out.at) as c;
+  from dripdrop._carry_out(v_decisions, _decide_and_carry_out.at, lease) as c;
   return v_decisions;
 end
 $$;
 
-comment on function dripdrop._decide_and_carry_out(uuid[], timestamptz, boolean) is
+comment on function dripdrop._decide_and_carry_out(uuid[], timestamptz, boolean, interval) is
   'Decides executions and does what the decisions say, which it returns.';
 
 -- What was rendered before goes straight to its sender: a retry sends the same bytes. Hooks are
 -- asked again when no answer comes, so that a lost pointer loses nothing.
 --
 -- locks   nothing new: callers hold the enrolments and their executions
-create or replace function dripdrop._carry_out(decisions dripdrop._decision[], at timestamptz)
+create or replace function dripdrop._carry_out(
+  decisions dripdrop._decision[],
+  at timestamptz,
+  lease interval default null
+)
 returns table (queue text, pointers jsonb[])
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -269,6 +336,9 @@ begin
         end,
         due_at = d.until,
         waits_for = d.waits_for,
+        lease_until = case
+          when d.action = 'send' and x.payload is null then _carry_out.at + _carry_out.lease
+        end,
         adapter_id = d.adapter_id,
         recipient = d.recipient,
         line_id = d.line_id,
@@ -279,7 +349,7 @@ begin
     from unnest(decisions) as d
     where x.id = d.execution_id
       and d.action in ('send', 'ask')
-    returning x.id, x.fence, x.state, x.channel, x.adapter_id, x.tenant_key
+    returning x.id, x.fence, x.state, x.lease_until, x.channel, x.adapter_id, x.tenant_key
   )
   select
     q.name,
@@ -305,6 +375,7 @@ begin
       s.adapter_id,
       s.tenant_key
     from sent as s
+    where s.lease_until is null
   ) as q
   group by q.name;
 
@@ -314,8 +385,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._carry_out(dripdrop._decision[], timestamptz) is
-  'Does what decisions say; returns the pointers to enqueue.';
+comment on function dripdrop._carry_out(dripdrop._decision[], timestamptz, interval) is
+  'Does what decisions say; returns the pointers to enqueue, none of what the caller is to render.';
 
 -- Everything a decision can be but send and ask.
 --

@@ -188,7 +188,8 @@ comment on column dripdrop.step_executions.maybe_sent_at is
   'When it was claimed for an attempt that may have arrived though nobody knows; null if there was '
   'none before the last.';
 comment on column dripdrop.step_executions.lease_until is
-  'While sending: when the claim counts as lost.';
+  'While sending: when the claim counts as lost; while queued: until when it is '
+  'its renderer''s alone, null if it is in the queue.';
 comment on column dripdrop.step_executions.claim is
   'The token of the claim that it was last handed out under.';
 comment on column dripdrop.step_executions.place_of is

@@ -12,7 +12,7 @@ from dripdrop.bench import pipeline
 pytestmark = pytest.mark.slow
 
 SMALL: dict[str, Any] = {"enrollments": 40, "steps": 2, "json": True}
-STAGES = {"tick", "claim_renders", "complete_renders", "claim_sends", "complete_sends"}
+STAGES = {"claim_due", "leased_renders", "claim_rendered", "complete_sends"}
 
 
 @pytest.fixture
@@ -54,6 +54,6 @@ def test_with_policies_it_compares_with_the_plain_sequence(
     assert pipeline.main(server_dsn, mode="sql", beside="policies", **SMALL) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["mode"], result["policies"], result["messages"]) == ("sql", True, 80)
-    assert result["stages_per_second"].keys() >= STAGES
+    assert result["stages_per_second"].keys() >= {"tick", "claim_sends", "complete_sends"}
     plain = result["plain_messages_per_second"]
     assert result["policies_ratio"] == round(result["messages_per_second"] / plain, 2)

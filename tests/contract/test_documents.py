@@ -23,7 +23,7 @@ SAMPLES = {
     "jsonb": "'{}'",
 }
 
-REPORTS = {"complete_hooks", "complete_renders", "complete_sends"}
+REPORTS = {"claim_rendered", "complete_hooks", "complete_renders", "complete_sends"}
 """What a worker says of many people at once: what is wrong of one is nothing to the others."""
 
 POISON = {

@@ -146,6 +146,8 @@ PREPARE = {
     "complete_renders": ["tick", "claim_renders"],
     "claim_sends": ["tick", "claim_renders", "complete_renders"],
     "complete_sends": ["tick", "claim_renders", "complete_renders", "claim_sends"],
+    "leased_renders": ["claim_due"],
+    "claim_rendered": ["claim_due", "leased_renders"],
 }
 
 
@@ -155,17 +157,34 @@ class Run:
     def __init__(self, engine: Engine, outcome: str) -> None:
         self.engine = engine
         self.outcome = outcome
+        self.leased: list[Any] = []
         self.claims: list[Any] = []
 
     def tick(self) -> int:
         return int(self.engine.tick().queued)
+
+    def claim_due(self) -> int:
+        self.leased = self.engine.claim_due().leased
+        return len(self.leased)
+
+    def leased_renders(self) -> int:
+        self.claims = self.engine.leased_renders(self.leased)
+        return len(self.claims)
+
+    def claim_rendered(self) -> int:
+        self.claims = self.engine.claim_rendered(self.rendered(), "email")
+        return len(self.claims)
 
     def claim_renders(self) -> int:
         self.claims = self.engine.claim_renders()
         return len(self.claims)
 
     def complete_renders(self) -> int:
-        results = [
+        return int(self.engine.complete_renders(self.rendered()))
+
+    def rendered(self) -> list[dict[str, Any]]:
+        """Return what a renderer hands in."""
+        return [
             {
                 "execution": str(claim.execution_id),
                 "fence": claim.fence,
@@ -174,7 +193,6 @@ class Run:
             }
             for claim in self.claims
         ]
-        return int(self.engine.complete_renders(results))
 
     def claim_sends(self) -> int:
         self.claims = self.engine.claim_sends("email", batch_size=500)
@@ -192,6 +210,9 @@ class Run:
         ("claim_renders", ""),
         ("complete_renders", ""),
         ("claim_sends", ""),
+        ("claim_due", ""),
+        ("leased_renders", ""),
+        ("claim_rendered", ""),
         *(
             ("complete_sends", outcome)
             for outcome in ("sent", "retry", "failed", "bounced", "rate_limited", "maybe_sent")

@@ -445,7 +445,8 @@ def _per_stage(connection: psycopg.Connection[Any], messages: int) -> dict[str, 
         from pg_stat_user_functions
         where schemaname = 'dripdrop'
           and funcname in (
-            'tick', 'claim_renders', 'complete_renders', 'claim_sends', 'complete_sends'
+            'tick', 'claim_due', 'claim_renders', 'leased_renders', 'complete_renders',
+            'claim_rendered', 'claim_sends', 'complete_sends'
           )
         order by funcname
         """

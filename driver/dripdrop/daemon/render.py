@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeAlias
 
 import orjson
 import psycopg
@@ -21,15 +24,20 @@ from dripdrop.vault import VaultError
 
 _PORTION = 8 * 1024 * 1024  # bytes of payloads that are handed in at once
 
+_PATIENCE = 0.1  # seconds that a tick waits for the batch before to be begun
+
 _HELD = "XX000"  # no SQLSTATE says it
 _NOT_STORABLE = ("22", "54")  # data exceptions, and limits of the database
 
 Result = dict[str, Any]
 """What `dripdrop.complete_renders()` takes of one message."""
 
+HandIn: TypeAlias = Callable[[str, Sequence[Result]], Awaitable[None]]
+"""What takes the rendered messages of a channel."""
+
 
 class Render(Stage):
-    """Takes from `dripdrop.claim_renders()` and hands to `dripdrop.complete_renders()`.
+    """Takes what a tick has leased, or from `dripdrop.claim_renders()`, and hands it in.
 
     The rendering itself is done by the worker's render process. No message ends the stage: what
     cannot be rendered or stored fails by itself, and what has to wait is claimed again.
@@ -40,19 +48,45 @@ class Render(Stage):
     name = "render"
     feeds = ("send",)
 
-    def __init__(self, desk: Desk, rendering: RenderProcess) -> None:
+    def __init__(self, desk: Desk, rendering: RenderProcess, hand_in: HandIn) -> None:
         """Render in a process, which stays the caller's."""
         super().__init__(desk)
         self._rendering = rendering
+        self._hand_in_of = hand_in
+        self._leased: list[Any] = []
+        self._has_room = asyncio.Event()
+        self._has_room.set()
         self._tokens: Tokens | None = None
         self._key_is_missing = False
 
+    async def has_room(self) -> bool:
+        """Whether another batch can be taken; wait a little for it."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._has_room.wait(), _PATIENCE)
+        return self._has_room.is_set()
+
+    def take(self, claims: Sequence[Any]) -> None:
+        """Take a batch that is leased to this worker, to be rendered next."""
+        if claims:
+            self._leased.extend(claims)
+            self._has_room.clear()
+
     async def step(self) -> bool:
-        """Render one batch, and hand it in, in portions that the database can take."""
+        """Render one batch, and hand it in, in portions that the database can take.
+
+        What is in the queue has waited longer than what was just decided.
+        """
         async with self.desk.database() as database:
             claims = await database.claim_renders(self.desk.settings.batch_size)
         if not claims:
-            return False
+            claims, self._leased = self._leased, []
+            self._has_room.set()
+        for channel in sorted({claim.channel for claim in claims}):
+            await self._render(channel, [claim for claim in claims if claim.channel == channel])
+        return bool(claims)
+
+    async def _render(self, channel: str, claims: Sequence[Any]) -> None:
+        hand_in = partial(self._hand_in, channel)
         results: list[Result] = []
         size = 0
         works: dict[Work, Result] = {}
@@ -74,10 +108,9 @@ class Render(Stage):
             elif answer.reason is not None:
                 await self._hold(result, _HELD, answer.reason)
             if size > _PORTION:
-                await self._hand_in(results)
+                await hand_in(results)
                 results, size = [], 0
-        await self._hand_in(results)
-        return True
+        await hand_in(results)
 
     def _prepared(
         self, claims: Iterable[Any]
@@ -141,8 +174,11 @@ class Render(Stage):
         )
         return result | {"code": error.code, "detail": error.detail}
 
-    async def _hand_in(self, results: Sequence[Result]) -> None:
-        await halved(results, self._complete, self._refused)
+    async def _hand_in(self, channel: str, results: Sequence[Result]) -> None:
+        async def refused(result: Result, _: psycopg.Error) -> None:
+            await halved([result], self._complete, self._refused)
+
+        await halved(results, partial(self._hand_in_of, channel), refused)
 
     async def _complete(self, results: Sequence[Result]) -> None:
         async with self.desk.database() as database:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -75,11 +75,28 @@ class Send(Stage):
         self.interval = self.desk.settings.interval
         return sorted({channel for channel, _ in CHANNELS})
 
-    async def _claim(self, channel: str) -> int:
-        """Claim for one channel, and begin to send; return how many messages."""
+    async def take_rendered(self, channel: str, results: Sequence[Mapping[str, Any]]) -> None:
+        """Hand in what is rendered for a channel, and begin to send what there is a place for."""
+        if self._room(channel) > 0:
+            await self._claim(channel, results)
+        else:
+            async with self.desk.database() as database:
+                await database.complete_renders(results)
+
+    def _room(self, channel: str) -> int:
+        """Return how many messages of a channel may be claimed."""
         settings = self.desk.settings
         free = min(settings.in_flight - self._record.claimed[channel], settings.batch_size)
-        if free <= 0 or self.over:
+        return 0 if self.over else free
+
+    async def _claim(self, channel: str, rendered: Sequence[Mapping[str, Any]] = ()) -> int:
+        """Claim for one channel, what is just rendered or what is in the queue, and begin to send.
+
+        Return how many messages.
+        """
+        settings = self.desk.settings
+        free = self._room(channel)
+        if free <= 0:
             return 0
         token = uuid4()
         claims: list[Any] = []
@@ -91,15 +108,19 @@ class Send(Stage):
                 if not self._channels.described:
                     described = tuple(await database.provider_settings())
                     self._channels = replace(self._channels, described=described)
-                claims = await database.claim_sends(
-                    channel,
-                    free,
-                    settings.lease,
-                    self._places(channel),
-                    token,
-                    _AHEAD,
-                    self._record.answered,
-                )
+                asked: dict[str, Any] = {
+                    "channel": channel,
+                    "batch_size": free,
+                    "lease": settings.lease,
+                    "places": self._places(channel),
+                    "claim": token,
+                    "ahead": _AHEAD,
+                    "answered": self._record.answered,
+                }
+                if rendered:
+                    claims = await database.claim_rendered(rendered, **asked)
+                else:
+                    claims = await database.claim_sends(**asked)
         except Uncertain:
             claims = []
             self._unanswered[token] = claimed_at + settings.lease.total_seconds()

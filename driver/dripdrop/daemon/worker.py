@@ -59,10 +59,11 @@ class Worker:
         self._send = Send(desk, self._record, open_channel)
         self.hooks = Hooks(desk, self.rendering)
         self._reconcile = Reconcile(desk)
+        render = Render(desk, self.rendering, self._send.take_rendered)
         self.stages: tuple[Stage, ...] = (
-            Tick(desk),
+            Tick(desk, render),
             self.hooks,
-            Render(desk, self.rendering),
+            render,
             self._send,
             self._record,
             self._reconcile,
