@@ -116,6 +116,29 @@ def test_a_template_that_fails_or_goes_too_far_is_a_liquid_error(source: str) ->
     assert refused({"text": source}).code == "liquid_error"
 
 
+@pytest.mark.parametrize(
+    ("source", "detail"),
+    [
+        (
+            "{% assign all = 'a,b' | split: ',' %}{% for i in (1..30) %}"
+            "{% assign all = all | concat: all %}{% endfor %}",
+            '"all" is too large: the variables that a template sets may take 1000000 bytes',
+        ),
+        (
+            "{% assign s = 'ab' %}{% for i in (1..30) %}{% assign s = s | append: s %}{% endfor %}",
+            '"s" is too large: the variables that a template sets may take 1000000 bytes',
+        ),
+        ("{% for i in (1..10001) %}{% endfor %}", "its loops go round more than 10000 times"),
+        (
+            "{% for i in (1..1) %}" * 30 + "{% endfor %}" * 30,
+            "it is nested deeper than 20 levels",
+        ),
+    ],
+)
+def test_what_goes_too_far_is_told_with_what_is_too_large(source: str, detail: str) -> None:
+    assert refused({"text": source}).detail == detail
+
+
 def test_a_text_that_is_too_long_says_so() -> None:
     error = refused({"text": "{% for i in (1..5000) %}" + "x" * 1000 + "{% endfor %}"})
     assert (error.code, error.detail) == (

@@ -16,10 +16,12 @@ from liquid import Environment, RenderContext
 from liquid.builtin.expressions import logical
 from liquid.builtin.expressions.primitive import Blank
 from liquid.builtin.tags import case_tag
-from liquid.exceptions import OutputStreamLimitError
+from liquid.exceptions import LocalNamespaceLimitError, OutputStreamLimitError
 from liquid.undefined import is_undefined
 
 Filter = Callable[..., Any]
+
+_SHOWN = 50  # characters of a name
 
 LONGEST = 1_000_000
 """How many characters one rendered text may have."""
@@ -92,6 +94,20 @@ class Output(StringIO):
 
 class Context(RenderContext):
     """The state of one rendering."""
+
+    def assign(self, key: str, val: Any) -> None:
+        """Set a variable. Raises `LocalNamespaceLimitError` where that is too much, and says which.
+
+        The name is the template's; the value is not told.
+        """
+        try:
+            super().assign(key, val)
+        except LocalNamespaceLimitError:
+            raise LocalNamespaceLimitError(
+                f'"{key[:_SHOWN]}" is too large: the variables that a template sets may take'
+                f" {self.env.local_namespace_limit} bytes",
+                token=None,
+            ) from None
 
     def get(self, path: list[object], **options: Any) -> object:
         """Return what a path leads to; null is undefined."""

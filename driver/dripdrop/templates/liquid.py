@@ -18,7 +18,12 @@ from urllib.parse import quote
 from liquid import BoundTemplate, Environment, RenderContext
 from liquid.builtin import output
 from liquid.builtin.tags.echo_tag import EchoTag
-from liquid.exceptions import LiquidError, OutputStreamLimitError
+from liquid.exceptions import (
+    ContextDepthError,
+    LiquidError,
+    LoopIterationLimitError,
+    OutputStreamLimitError,
+)
 from liquid.stringify import to_liquid_string
 
 from dripdrop.mailbox import marked, read_mailbox
@@ -52,6 +57,14 @@ class _Limited(Environment):
     context_depth_limit = 20
     loop_iteration_limit = 10_000
     local_namespace_limit = 1_000_000
+
+
+_LIMITS: Mapping[type[LiquidError], str] = {
+    ContextDepthError: f"it is nested deeper than {_Limited.context_depth_limit} levels",
+    LoopIterationLimitError: f"its loops go round more than {_Limited.loop_iteration_limit} times",
+}
+"""What is too large or too deep where the library says that a limit was reached, and not of what;
+what a variable is too large for, `Context` says."""
 
 
 class _Written(str):
@@ -171,7 +184,8 @@ class Renderer:
         except OutputStreamLimitError:
             raise RenderError(TOO_LARGE, f"a text is longer than {LONGEST} characters") from None
         except LiquidError as error:
-            raise RenderError("liquid_error", str(error.message)) from None
+            detail = _LIMITS.get(type(error), str(error.message))
+            raise RenderError("liquid_error", detail) from None
         except Exception as error:  # filters let Python's own errors through, values and all
             raise RenderError("liquid_error", type(error).__name__) from None
         return payload
