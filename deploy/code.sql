@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 2c69fee6ebde9a7c.
+-- Of the sources 6f12aaa64ca3bb43.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1458,7 +1458,7 @@ as $expected$
 ["function", "_shut_window(send_window jsonb, time_zone text, tenant_key text", "c6b9fa60 c9805db5225226e3"],
 ["function", "_signals(results dripdrop._send_result[], at timestamp with tim", "5f82d642 5b3ebc106885cd06"],
 ["function", "_small_letter(code integer)", "ebfa0b69 ba3634eac9771a6d"],
-["function", "_smtp_reply_codes()", "691e363c a4d58510058d9c9c"],
+["function", "_smtp_reply_codes()", "691e363c 80feae51b525fc8b"],
 ["function", "_step_changes(sequence_version_id uuid, steps jsonb)", "f8f1e40d 69d2080982411b6a"],
 ["function", "_step_facts(steps uuid[], at timestamp with time zone, at_fence", "e0bd691a 6121a37692747c43"],
 ["function", "_step_id(sequence_version_id uuid, key text, field text)", "3238aae4 1beb5fff1c3227d3"],
@@ -10197,6 +10197,12 @@ begin atomic
       'bounced', false
     ),
     (502, 'recipient content', 'smtp_552', 'none', null, 'bounced', false),
+
+    -- The command, its order or its parameters: they are the same for all. A syntax may be that of
+    -- this one address.
+    (505, 'recipient', 'smtp_555', '5.5.2', null, 'retry', false),
+    (506, 'recipient', 'smtp_555', null, null, 'unreachable', false),
+    (507, 'recipient', 'smtp_5__', '5.5.1 5.5.4', null, 'unreachable', false),
 
     -- The recipient, for the time being.
     (510, 'recipient content', 'smtp_4__', null, null, 'retry', false),

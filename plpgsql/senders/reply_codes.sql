@@ -176,6 +176,12 @@ begin atomic
     ),
     (502, 'recipient content', 'smtp_552', 'none', null, 'bounced', false),
 
+    -- The command, its order or its parameters: they are the same for all. A syntax may be that of
+    -- this one address.
+    (505, 'recipient', 'smtp_555', '5.5.2', null, 'retry', false),
+    (506, 'recipient', 'smtp_555', null, null, 'unreachable', false),
+    (507, 'recipient', 'smtp_5__', '5.5.1 5.5.4', null, 'unreachable', false),
+
     -- The recipient, for the time being.
     (510, 'recipient content', 'smtp_4__', null, null, 'retry', false),
 

@@ -372,7 +372,7 @@ def test_a_mail_servers_words_say_whose_fault_it_is(engine: Engine) -> None:
     [
         ("session,login,sender", 400, 599, {"unreachable", "auth_error"}),
         ("recipient,content", 400, 499, {"retry", "unreachable"}),
-        ("recipient,content", 500, 599, {"failed", "auth_error", "bounced"}),
+        ("recipient,content", 500, 599, {"failed", "auth_error", "bounced", "unreachable"}),
     ],
 )
 def test_an_unknown_refusal_before_the_recipient_is_named_is_not_the_messages(
@@ -452,6 +452,25 @@ def test_a_providers_reply_says_whose_fault_it_is(
     meaning: str,
 ) -> None:
     assert meaning_of(engine, channel, provider, stage, code, words) == meaning
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "meaning"),
+    [
+        ("555", "5.5.4 Unsupported option: SIZE", "unreachable"),
+        ("555", "RCPT TO parameters not recognized or not implemented", "unreachable"),
+        ("501", "5.5.4 Invalid arguments", "unreachable"),
+        ("503", "5.5.1 Error: need MAIL command", "unreachable"),
+        ("554", "5.5.1 Error: no mail transaction", "unreachable"),
+        # Gmail, of an address that it cannot read
+        ("555", "5.5.2 Syntax error, cannot decode response. gsmtp", "retry"),
+        ("501", "5.1.3 Bad recipient address syntax", HARD),
+    ],
+)
+def test_a_refusal_of_the_command_says_nothing_about_the_recipient(
+    engine: Engine, code: str, words: str, meaning: str
+) -> None:
+    assert meaning_of(engine, "email", "smtp", "recipient", f"smtp_{code}", words) == meaning
 
 
 def test_a_refusal_that_says_nothing_is_the_messages(engine: Engine) -> None:
