@@ -119,7 +119,11 @@ class HookCaller:
             if escaping == "json":
                 _check_json(body)
         return self._http.request(
-            hook["method"], rendered["url"], headers | self._auth(hook), body or "", timeout
+            hook["method"],
+            rendered["url"],
+            headers | self._auth(hook),
+            (body or "").encode(),
+            timeout,
         )
 
     def _auth(self, hook: Mapping[str, Any]) -> dict[str, str]:

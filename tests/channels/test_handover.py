@@ -166,7 +166,7 @@ async def test_a_reply_is_not_decoded_and_its_raw_bytes_are_counted(open_: Open)
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         http = GuardedHTTP(ChannelSettings(allow_http=True, allow_private=True))
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        reply = await http.exchange(http.request("GET", url, {}, "", 5), 5)
+        reply = await http.exchange(http.request("GET", url, {}, b"", 5), 5)
         await http.aclose()
     assert (reply.body, reply.cut) == (body, False)
     assert b"accept-encoding: identity\r\n" in asked[0].lower()

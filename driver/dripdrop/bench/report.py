@@ -25,26 +25,28 @@ SETTINGS = (
 """The settings of a server that a rate depends on most."""
 
 
-def machine(connection: psycopg.Connection[Any]) -> dict[str, Any]:
-    """Return the machine of the client, and the settings of the server.
+def machine(connection: psycopg.Connection[Any] | None = None) -> dict[str, Any]:
+    """Return the machine of the client, and the settings of the server, where there is one.
 
     `{"machine": {"cpus": int, "cpu": str, "memory_gb": float, "system": str, "python": str},
     "settings": {name: text}}`
     """
-    rows = connection.execute(
-        "select name, current_setting(name) from unnest(%s::text[]) as name", [list(SETTINGS)]
-    ).fetchall()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {
+    found: dict[str, Any] = {
         "machine": {
             "cpus": os.cpu_count(),
             "cpu": _cpu(),
             "memory_gb": round(memory / 2**30, 1),
             "system": platform.platform(),
             "python": platform.python_version(),
-        },
-        "settings": dict(rows),
+        }
     }
+    if connection is not None:
+        rows = connection.execute(
+            "select name, current_setting(name) from unnest(%s::text[]) as name", [list(SETTINGS)]
+        ).fetchall()
+        found["settings"] = dict(rows)
+    return found
 
 
 def print_result(result: dict[str, Any], *, json: bool) -> None:

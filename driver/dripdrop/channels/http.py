@@ -56,7 +56,7 @@ class HTTPChannel(ABC):
         return "request"
 
     def guarded_request(
-        self, method: str, url: str, headers: Mapping[str, str], content: str
+        self, method: str, url: str, headers: Mapping[str, str], content: bytes
     ) -> Request:
         """Return a request whose URL and headers have been checked, or raise `Unsendable`."""
         return self._http.request(method, url, headers, content, self.settings.timeout)

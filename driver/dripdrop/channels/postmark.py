@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any, ClassVar
+
+import orjson
 
 from dripdrop.channels.base import Message, Outcome
 from dripdrop.channels.http import HTTPChannel
@@ -58,7 +59,7 @@ class PostmarkChannel(HTTPChannel):
                 "Content-Type": "application/json",
                 "X-Postmark-Server-Token": self.adapter.option("api_key"),
             },
-            content=json.dumps({name: value for name, value in body.items() if value is not None}),
+            content=orjson.dumps({name: each for name, each in body.items() if each is not None}),
         )
 
     async def send(self, message: Message) -> Outcome:

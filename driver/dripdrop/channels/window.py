@@ -7,7 +7,7 @@ import math
 AT_ONCE = 20  # that many without a trial
 MOST = 256
 _WORTH = 1.5  # times as slow replies may become when twice as many are under way
-_RETRY = (30.0, 900.0)  # seconds until twice as many are tried again: at first, and at most
+_RETRY = (5.0, 900.0)  # seconds until twice as many are tried again: at first, and at most
 
 
 class Window:

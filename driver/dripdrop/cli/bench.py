@@ -57,3 +57,15 @@ def enroll(
     from dripdrop.bench import enroll as benchmark
 
     raise typer.Exit(benchmark.main(dsn, turns=turns, json=json))
+
+
+@app.command()
+def send(
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long a turn takes.")] = 1.0,
+    turns: Annotated[int, typer.Option(min=1, help="How often each is measured.")] = 5,
+    json: AsJson = False,
+) -> None:
+    """Measure the channels, at once and from afar, and the bare client libraries beside them."""
+    from dripdrop.bench import send as benchmark
+
+    raise typer.Exit(benchmark.main(seconds=seconds, turns=turns, json=json))

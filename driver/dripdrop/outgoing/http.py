@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import aiohttp
 import certifi
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from dripdrop.outgoing.headers import checked_headers
@@ -24,7 +26,12 @@ from dripdrop.outgoing.urlguard import PrivateAddress, check_url, public_socket
 _MAX_REPLY_BYTES = 64 * 1024
 _MAX_INTERIM_REPLIES = 16
 _RETRY_AFTER_SECONDS = (1.0, 86400.0)
-_OURS = {"user-agent": "dripdrop-postgres", "accept-encoding": "identity"}
+_FAILURES = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError, LookupError)
+_MAX_TARGETS = 256
+_WITHOUT_CONTENT = {"GET", "HEAD", "DELETE"}
+_OURS = {"User-Agent": "dripdrop-postgres", "Accept": "*/*"}
+_ALWAYS_OURS = {"Accept-Encoding": "identity"}
+_NOT_THEIRS = {"accept-encoding", "connection", "content-length", "host", "transfer-encoding"}
 
 
 class Reply(NamedTuple):
@@ -84,6 +91,17 @@ class Request(NamedTuple):
     content: bytes
     limits: aiohttp.ClientTimeout
 
+    def as_bytes(self) -> bytes:
+        """Return the request for the wire (RFC 9112 section 3)."""
+        head = [
+            f"{self.method} {self.url.raw_path_qs} HTTP/1.1",
+            f"Host: {self.url.host_port_subcomponent}",
+            *[f"{name}: {value}" for name, value in self.headers.items()],
+        ]
+        if self.content or self.method not in _WITHOUT_CONTENT:
+            head.append(f"Content-Length: {len(self.content)}")
+        return "\r\n".join((*head, "\r\n")).encode("ascii") + self.content
+
 
 class GuardedHTTP:
     """The way out: one request, one reply, to public addresses only, and nothing of its own accord.
@@ -96,9 +114,10 @@ class GuardedHTTP:
         """Prepare without a connection pool, which belongs to a running loop."""
         self._reach = reach
         self._session: aiohttp.ClientSession | None = None
+        self._targets: dict[URL, aiohttp.ClientRequest] = {}
 
     def request(
-        self, method: str, url: str, headers: Mapping[str, str], content: str, timeout: float
+        self, method: str, url: str, headers: Mapping[str, str], content: bytes, timeout: float
     ) -> Request:
         """Return a request whose URL and headers have been checked, or raise `Unsendable`."""
         connect = min(self._reach.connect_timeout, timeout)
@@ -106,7 +125,7 @@ class GuardedHTTP:
             method,
             check_url(url, self._reach),
             _headers(headers),
-            content.encode(),
+            content,
             _limits(connect),
         )
 
@@ -132,7 +151,7 @@ class GuardedHTTP:
         try:
             async with asyncio.timeout(timeout):
                 return await self._exchange(request, begin)
-        except (aiohttp.ClientError, OSError, ValueError, LookupError) as error:
+        except _FAILURES as error:
             raise NoReply(*_lost(error, begun)) from None
 
     async def aclose(self) -> None:
@@ -140,7 +159,8 @@ class GuardedHTTP:
         if self._session is not None:
             await self._session.close()
 
-    def _pool(self) -> tuple[aiohttp.ClientSession, aiohttp.BaseConnector]:
+    async def _connect(self, request: Request) -> Connection:
+        """Return a connection of the pool, or a new one."""
         if self._session is None:
             connector = _Connector(
                 limit=0,
@@ -148,53 +168,58 @@ class GuardedHTTP:
                 socket_factory=None if self._reach.allow_private else public_socket,
             )
             self._session = aiohttp.ClientSession(connector=connector)
+        origin = request.url.origin()
+        target = self._targets.get(origin)
+        if target is None:
+            if len(self._targets) >= _MAX_TARGETS:
+                self._targets.clear()
+            target = self._targets[origin] = aiohttp.ClientRequest(
+                "GET", origin, loop=asyncio.get_running_loop(), session=self._session
+            )
         assert self._session.connector is not None
-        return self._session, self._session.connector
+        return await self._session.connector.connect(target, [], request.limits)
 
     async def _exchange(self, request: Request, begin: Callable[[], None]) -> Reply:
-        """Write a request on a connection of the pool, and read the reply.
+        """Write a request, and read the reply.
 
-        `ClientSession.request` would follow, retry, keep and translate more than is wanted here,
-        and takes as long for that as for all else.
+        The pool and the parser are aiohttp's. Its client would follow, retry, keep and translate
+        more than is wanted here, and takes as long for that as for all else.
         """
-        session, pool = self._pool()
-        written = aiohttp.ClientRequest(
-            request.method,
-            request.url,
-            headers=request.headers,
-            data=request.content or None,
-            loop=asyncio.get_running_loop(),
-            session=session,
-        )
-        connection = await pool.connect(written, [], request.limits)
+        connection = await self._connect(request)
+        protocol = connection.protocol
+        transport = connection.transport
+        if protocol is None or transport is None:
+            raise aiohttp.ServerDisconnectedError
         try:
             begin()
-            assert connection.protocol is not None
             # As it is: what was encoded unasked could become a thousand times as large.
-            connection.protocol.set_response_params(auto_decompress=False, read_until_eof=True)
-            response = await written.send(connection)
+            protocol.set_response_params(
+                skip_payload=request.method == "HEAD", auto_decompress=False, read_until_eof=True
+            )
+            transport.write(request.as_bytes())
+            head, content = await protocol.read()
+            while 100 <= head.code < 200 and head.code != 101:
+                head, content = await protocol.read()
+            body = b""
+            while len(body) <= _MAX_REPLY_BYTES and (chunk := await content.readany()):
+                body += chunk
         except BaseException:
+            transport.abort()
             connection.close()
             raise
-        try:
-            await response.start(connection)
-            body = b""
-            while len(body) <= _MAX_REPLY_BYTES and (chunk := await response.content.readany()):
-                body += chunk
-        finally:
-            if not response.closed:  # which it is when the reply has come to its end
-                response.close()
         cut = len(body) > _MAX_REPLY_BYTES
-        return Reply(response.status, response.headers, body[:_MAX_REPLY_BYTES], cut)
+        if cut or transport.get_write_buffer_size():
+            transport.abort()
+        connection.release()
+        return Reply(head.code, head.headers, body[:_MAX_REPLY_BYTES], cut)
 
 
 def _headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     """Return what is sent, checked: the last of each name counts, whatever the case."""
     named = {name.lower(): name for name in headers}
-    named.pop("accept-encoding", None)
-    chosen = {name: each for name, each in _OURS.items() if name not in named}
-    chosen |= {name: headers[name] for name in named.values()}
-    checked = checked_headers(chosen)
+    chosen = {name: value for name, value in _OURS.items() if name.lower() not in named}
+    chosen |= {name: headers[name] for lower, name in named.items() if lower not in _NOT_THEIRS}
+    checked = checked_headers(chosen | _ALWAYS_OURS)
     for name, value in checked.items():
         if not value.isascii():
             raise Unsendable("invalid_header", f'header "{name}" must be ASCII')
