@@ -1,6 +1,9 @@
 -- The codes of RFC 5321, RFC 4954 and RFC 3463, and the words of Exchange, Gmail, Postfix, Exim,
 -- SES, SendGrid, Yahoo and others where they say more or something else. A server often says at
--- RCPT what it holds against the client, its name or its sender.
+-- RCPT what it holds against the client, its name or its sender. An address is condemned by a code
+-- that speaks of nothing else, or by words about the recipient; where it could be the sender's
+-- account that is meant, it is: a sender that rests comes back, an address that is suppressed does
+-- not.
 create or replace function dripdrop._smtp_reply_codes()
 returns table (
   priority int, stage text, code text, enhanced text, words text, outcome text, hard boolean
@@ -40,6 +43,20 @@ begin atomic
 
     -- A mailbox that is full, whatever is said of sizes.
     (115, 'recipient content', 'smtp_4__ smtp_5__', '4.2.2 5.2.2', null, 'bounced', false),
+
+    -- A group or a mailbox that takes mail from some only, in words that would be the sender's.
+    (
+      116, 'recipient content', 'smtp_5__',
+      '5.7.12_ 5.7.130 5.7.131 5.7.132 5.7.133 5.7.134 5.7.135 5.7.136 5.7.193', null, 'failed',
+      false
+    ),
+    (
+      117, 'recipient content', 'smtp_5__', null,
+      'resolver\.rst|authenticated (for|by) (the |this )?(group|mailbox|public folder|mail user'
+      '|recipient|organization)|allowed[ -]senders? list'
+      '|to send (e-?mails? |mails? |messages? )?to (<>|(the|this|that) )',
+      'failed', false
+    ),
 
     -- Too much or too fast, wherever it is said. A message that is too large is none of these.
     (
@@ -93,21 +110,32 @@ begin atomic
     (309, 'content', 'smtp_5__', '5.7.512 5.6.0 5.6.1 5.6.2', null, 'failed', false),
     (
       310, 'content', 'smtp_5__', null,
-      ' '
-      '\m(urls?|uris?|uribl|surbl|links?|attachments?|virus(es)?|malware|phish(ing)?|macros?)\M',
+      '\mlines?\M[^.]*\mlong\M|bare (lf|cr)\M'
+      '|\m(urls?|uris?|uribl|surbl|links?|attachments?|virus(es)?|malware|phish(ing)?|macros?)\M',
       'failed', false
     ),
 
-    -- The server refuses this machine, its name or its address.
+    -- The server is not well: it closes, is full, has too much to do, or is set up wrongly.
     (320, null, 'smtp_421', null, null, 'unreachable', false),
-    (321, null, 'smtp_4__', '4.3.1 4.3.2 4.4.2', null, 'unreachable', false),
-    (322, null, 'smtp_5__', '5.3.2 5.7.25 5.7.6__ 5.7.708', null, 'unreachable', false),
+    (321, null, 'smtp_4__', '4.3.1 4.3.2 4.3.5 4.4.2', null, 'unreachable', false),
+    (322, null, 'smtp_5__', '5.3.1 5.3.2 5.3.5', null, 'unreachable', false),
     (
-      323, null, 'smtp_4__ smtp_5__', null,
+      323, 'recipient content', 'smtp_4__ smtp_5__', null,
+      '\m(system|server|cpu|machine) load\M|\mload\M[^.]*\mtoo high|overload'
+      '|(system|server) (is )?(too )?(busy|full|shutting down)'
+      '|out of (memory|resources|disk)|no space left|(system|server|local) configuration'
+      '|under maintenance',
+      'unreachable', false
+    ),
+
+    -- The server refuses this machine, its name or its address.
+    (324, null, 'smtp_5__', '5.7.25 5.7.6__ 5.7.708', null, 'unreachable', false),
+    (
+      325, null, 'smtp_4__ smtp_5__', null,
       'helo\M|ehlo\M|fully[ -]?qualified|client host|client blocked|\mptr\M|\mrdns\M'
       '|reverse[ -](dns|hostname|mapping|lookup)|cannot find your|block ?list|black ?list'
       '|blocked (using|by [a-z0-9.-]+\.[a-z]{2,})|spamhaus|spamcop|barracuda|senderbase|\mrbl|dnsbl'
-      '|\m(your|sending|client|source|this|the) (ip|network|mail ?server|host)\M'
+      '|\m(your|sending|client|source|this|the) (ip|network|mail ?server|(mail )?host)\M'
       '|\mip (address )?[^.]*(block|banned|reject|denied|reputation|not allowed|not authori)'
       '|(poor|bad|low) reputation',
       'unreachable', false
@@ -161,10 +189,50 @@ begin atomic
       'auth_error', false
     ),
     (
-      422, 'content', 'smtp_4__ smtp_5__', null,
-      '(account|domain|user|sending)\M[^.]*\m(suspended|disabled|deactivated|locked|paused'
-      '|not (active|activated|enabled))|^access denied|billing|payment|free plan',
+      422, 'recipient content', 'smtp_4__ smtp_5__', null,
+      '(invalid|bad|unknown|illegal|no such) (sender|from)\M|\mfrom (is )?(invalid|unknown)'
+      '|\msender(''s)? (mail |e-?mail )?(account|domain|host|address)'
+      '|\msender (is |was |has been )?(temporarily )?(blocked|banned|denied|refused|suspended'
+      '|disabled|un[a-z]+)'
+      '|\mout(going|bound) (smtp|mails?|e-?mails?|messages?)\M|smtp[ -]auth'
+      '|authenticat(e|ion)\M|\m(to|for|from) send(ing)? (e-?mails?|mails?|messages?|spam)\M'
+      '|\mfor sending\M|\msending\M[^.]*\m(suspended|disabled|blocked|prohibited)'
+      '|sending domain|envelope sender|(return|reverse)[ -]path'
+      '|(tls|ssl|encryption|encrypted connection) (is )?(required|needed)',
       'auth_error', false
+    ),
+    (
+      423, 'recipient content', 'smtp_4__ smtp_5__', null,
+      '\myour? (e-?mail |mail |user |sending )?(account|domain|mailbox|subscription|plan|trial'
+      '|licen[sc]e|invoice|access|company|organi[sz]ation|tenant)\M'
+      '|billing|payment|invoice|unpaid|subscription|licen[sc]e|(free|paid) plan|\mtrial\M'
+      '|credentials|password|customer account',
+      'auth_error', false
+    ),
+    (
+      424, 'content', 'smtp_4__ smtp_5__', null,
+      '(account|domain|user|sending)\M[^.]*\m(suspended|disabled|deactivated|locked|paused|on hold'
+      '|not (active|activated|enabled))|^access denied',
+      'auth_error', false
+    ),
+    (
+      425, 'recipient', 'smtp_4__ smtp_5__', null,
+      -- Not where the same breath tells of a recipient.
+      '^(?!.*\m(recipient|mailbox|tried to reach|discontinued|closed|deleted|no longer'
+      '|does( not|n''t) exist|unknown|not found|invalid)\M)'
+      '.*\m(account|domain)\M.*\m(suspended|disabled|deactivated|locked|blocked|on hold'
+      '|inactive|expired|not (active|activated|enabled|verified|authori[sz]ed))',
+      'auth_error', false
+    ),
+
+    -- After MAIL was taken: the server has lost the thread.
+    (
+      430, 'recipient', 'smtp_500 smtp_502 smtp_503 smtp_504', null, null, 'unreachable', false
+    ),
+    (431, 'content', 'smtp_500 smtp_502 smtp_503', null, null, 'unreachable', false),
+    (
+      432, 'recipient', 'smtp_5__', null, 'bad sequence|no valid (recipient|rcpt)', 'unreachable',
+      false
     ),
 
     -- A mailbox that is full empties some day.
@@ -185,13 +253,26 @@ begin atomic
     -- The recipient, for the time being.
     (510, 'recipient content', 'smtp_4__', null, null, 'retry', false),
 
-    -- The recipient, for good: by Exchange's and others' codes, and by what servers call it.
+    -- The recipient, for good: by Exchange's and others' codes, and by what servers call it. A bare
+    -- 550 may be a policy as well (RFC 5321 section 4.2.3): it condemns nobody.
     (
       600, 'recipient', 'smtp_5__', '5.1.0 5.1.3 5.1.4 5.1.6 5.4.1 5.4.4 5.4.310 5.4.311 5.1.351',
       null, 'bounced', true
     ),
     (
-      601, 'recipient', 'smtp_5__', null,
+      601, 'recipient content', 'smtp_5__', null,
+      '(user|recipient|mailbox|address) (is )?(unknown|not found|does( not|n''t) exist)'
+      '|(unknown|no such|invalid) (local )?(user|recipient|mailbox)|dd (this|sorry)',
+      'bounced', true
+    ),
+    (
+      602, 'recipient', 'smtp_5__', null,
+      '\m(your?s?|senders?|sending|send|from|clients?|customers?|servers?|system|service|username'
+      '|password|credentials?|log ?in|ports?|tls|ssl|encrypt(ed|ion))\M',
+      'failed', false
+    ),
+    (
+      603, 'recipient', 'smtp_5__', null,
       '\m(user|recipient|mailbox|address|account|person|addressee)\M[^.;]*'
       '\m(unknown|not (be )?(found|known|exist|available|valid|local|active|a valid|listed)'
       '|unavailable|invalid|inactive|disabled|suspended|deactivated|discontinued|closed|expired'
@@ -204,25 +285,12 @@ begin atomic
       '|\m(no|not) (such|a valid|a known|known|valid|our) '
       '[^.;]*\m(user|recipient|mailbox|address|account|person|here|customer|domain)\M'
       '|no such|no (mailbox|account|user|recipient)|not (exist|our customer)'
-      '|does( not|n''t) (exist|have an? )|\mno longer\M|user doesn''t'
+      '|does( not|n''t) (exist|have an? )|\mno longer\M|user doesn''t|mailbox name not allowed'
       '|(domain|host)\M[^.;]*\m(not found|unknown|does( not|n''t) (exist|accept)|not exist)'
-      '|null mx|accepts? no mail|dd (this|sorry)',
+      '|null mx|accepts? no mail',
       'bounced', true
     ),
-    (
-      602, 'content', 'smtp_5__', null,
-      '(user|recipient|mailbox|address) (is )?(unknown|not found|does( not|n''t) exist)'
-      '|(unknown|no such|invalid) (local )?(user|recipient|mailbox)|dd (this|sorry)',
-      'bounced', true
-    ),
-    (
-      603, 'recipient', 'smtp_5__', null,
-      '\m(spam|policy|content|denied|blocked|prohibit(ed|ion)|administrative(ly)?|not permitted'
-      '|not accepted|restricted)\M',
-      'failed', false
-    ),
-    (604, 'recipient', 'smtp_550 smtp_551 smtp_553', 'none 5.0.0 5.5.0', null, 'bounced', true),
-    (605, 'recipient', 'smtp_556', null, null, 'bounced', true),
+    (604, 'recipient', 'smtp_556', null, null, 'bounced', true),
     (699, null, 'smtp_%', null, null, 'failed', false)
   ) as v (priority, stage, code, enhanced, words, outcome, hard);
 end;
@@ -275,7 +343,8 @@ begin atomic
     (800, null, null, null, 'http_429', null, null, 'rate_limited', false),
     (801, null, null, null, 'http_503', null, '^retry-after', 'rate_limited', false),
     (802, 'webhook', null, null, 'http_5__', null, '^retry-after', 'rate_limited', false),
-    (803, 'webhook', null, null, 'http_503', null, null, 'unreachable', false),
+    -- A gateway that has nobody behind it.
+    (803, 'webhook', null, null, 'http_502 http_503 http_504', null, null, 'unreachable', false),
     (804, 'webhook', null, null, 'http_5__', null, null, 'retry', false),
     (805, null, null, null, 'http_5__', null, null, 'maybe_sent', false),
     (806, null, null, null, 'http_408 http_425', null, null, 'retry', false),
