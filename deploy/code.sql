@@ -375,7 +375,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 20a59e4b8fc7e1d4.
+-- Of the sources 2e46b57d1916dd5e.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -553,6 +553,7 @@ as $expected$
 ["column", "faults.result", "jsonb"],
 ["column", "faults.sqlstate", "text not null"],
 ["column", "faults.stage", "text not null"],
+["column", "faults.together", "integer"],
 ["column", "faults.until", "timestamp with time zone not null"],
 ["column", "fields.choices", "text[]"],
 ["column", "fields.description", "text not null"],
@@ -1041,7 +1042,7 @@ as $expected$
 ["function", "_asked_of_limits(decisions dripdrop._decision[], limits dripdro", "bd58d0c9 7846ed5c8ef3f6b2"],
 ["function", "_assumed_answers(execution dripdrop.step_executions, assumed js", "db7cb573 61ecf846dcd960bb"],
 ["function", "_assumed_events(events jsonb, enrollment dripdrop.enrollments, ", "5c6addc9 2ae829ac0093b04a"],
-["function", "_attempt(callee text, at timestamp with time zone)", "00e4b039 cb45fb3f24ec6632"],
+["function", "_attempt(callee text, at timestamp with time zone)", "00e4b039 45f2511ffeab5673"],
 ["function", "_barring_enrollments(sequence_id uuid, reentry text, reentry_in", "502c69b2 84a6fe28139bcc48"],
 ["function", "_base_36(digit bigint)", "f0f4d8e7 c53b7ef127408551"],
 ["function", "_begin_schedules(enrollments uuid[], at timestamp with time zon", "66c3041a 74ffb78864d62b2b"],
@@ -1075,14 +1076,14 @@ as $expected$
 ["function", "_canonical_window(condition jsonb, path text)", "577ac2a8 94556bc5692850d4"],
 ["function", "_caps_of(steps uuid[], adapters uuid[], at timestamp with time ", "f62ff2d0 c1532d9c165de302"],
 ["function", "_carries_unsubscribe(unsubscribe boolean, config jsonb)", "df15a57a 263eb1b36d6edb77"],
-["function", "_carry_out(decisions dripdrop._decision[], at timestamp with ti", "94e9630d 793e9ae708b8092b"],
+["function", "_carry_out(decisions dripdrop._decision[], at timestamp with ti", "2160937b 71ce9bde9e33b893"],
 ["function", "_carry_out_unsent(decisions dripdrop._decision[], at timestamp ", "8b0e6073 da9ab8c49295dc93"],
 ["function", "_carry_out_verdicts(verdicts dripdrop._decision[], at timestamp", "bf6742e7 cc6981f9c7dc677a"],
 ["function", "_catalogue()", "07345e5d 24525dc64da5c10e"],
 ["function", "_catalogue_of_code()", "7144101a 2cca959cc056ff98"],
 ["function", "_catalogue_of_tables()", "07345e5d 360e15f828224c7e"],
 ["function", "_channel(channel text)", "c1edf79f dd334c7be9f623a7"],
-["function", "_check_adapter_config(channel text, provider text, config jsonb", "f3efbed2 5edd7c4e8629950d"],
+["function", "_check_adapter_config(channel text, provider text, config jsonb", "f3efbed2 4e2581050f7290fc"],
 ["function", "_check_assumptions(events jsonb, hooks jsonb)", "dded57c1 2bbd892d342eab33"],
 ["function", "_check_batch_size(batch_size integer)", "b5d52fba 38863dc15bf35fcf"],
 ["function", "_check_busy(busy jsonb)", "36251032 166ca62d7cb5fc51"],
@@ -1105,11 +1106,12 @@ as $expected$
 ["function", "_check_key(key text, field text, what text)", "d8bb94ae 198378e1013cc47e"],
 ["function", "_check_liquid(template jsonb, field text, escaping text)", "846ba736 dd9c637ddbf04b2e"],
 ["function", "_check_migration(tenant_key text, sequence text, from_version i", "1285acf3 476fb0ede24c0791"],
-["function", "_check_name(name text, field text)", "08f2ba8a e716ae6a573ed26a"],
+["function", "_check_name(name text, field text)", "08f2ba8a e456e923ecbb7d56"],
 ["function", "_check_not_ended(enrollments uuid[])", "f31f13ae 5acf251636d3a70a"],
 ["function", "_check_owners()", "445be54d 7adf613bb7b5eca1"],
 ["function", "_check_path(path jsonpath, field text)", "f3214008 e111c33db8ce5791"],
 ["function", "_check_places(places jsonb)", "9f7b7282 abc191e1dfe15785"],
+["function", "_check_queues()", "445be54d 61e0dc14e57160b8"],
 ["function", "_check_recipients(enrollments uuid[], subscribers jsonb)", "90643586 e63cb9373450c376"],
 ["function", "_check_replayable(execution dripdrop.step_executions, enrollmen", "034429f3 7485a7dccc4f1ee7"],
 ["function", "_check_rotation(rotation jsonb, field text)", "07786546 6b16ff6e1fab5681"],
@@ -1122,15 +1124,16 @@ as $expected$
 ["function", "_check_targets(definition jsonb)", "d826dfea eb5d366885afb152"],
 ["function", "_check_template(channel text, template jsonb)", "c6044d68 b902cbbf150ccb9a"],
 ["function", "_check_template_headers(channel dripdrop.channels, headers json", "6708ce21 7cf785bf4cdacec6"],
-["function", "_check_tenant_key(tenant_key text)", "0a44474b 3696f9706ae30c33"],
+["function", "_check_tenant_key(tenant_key text)", "0a44474b 6e21a6a313db48a3"],
 ["function", "_check_text(value text, field text, bytes integer)", "3726a651 eb3bf987bf7fa255"],
 ["function", "_check_time(value timestamp with time zone, field text)", "1314e44e d130250ad5cc6f38"],
 ["function", "_check_time_zone(time_zone text, field text)", "a3711f77 163e35285d453374"],
-["function", "_check_title(title text, field text)", "9ef7f3b4 b7bdc88c4ff76047"],
+["function", "_check_title(title text, field text)", "9ef7f3b4 62171f4ea13da4d6"],
 ["function", "_choose_pointers(executions uuid[], fences integer[], rooms jso", "53f81ade 358df2459e9b0b59"],
 ["function", "_circuit_problems(at timestamp with time zone)", "72a46d52 7147dc696abfe2b7"],
 ["function", "_circuits_of(executions uuid[])", "fd5e8487 a33d37b8784a9d08"],
-["function", "_classified_results(results dripdrop._send_result[], at timesta", "ea690717 3e461d543bc1d555"],
+["function", "_claimed(executions uuid[], lease interval, at timestamp with t", "8dc05494 e6f197a1a8f6e063"],
+["function", "_classified_results(results dripdrop._send_result[], at timesta", "ea690717 7d4f035163f98435"],
 ["function", "_classify(channel text, provider text, stage text, code text, d", "45b99e1f a891f816adf3f97b"],
 ["function", "_close_circuits_ahead(executions uuid[], at timestamp with time", "f08c1186 94ebbab837b43904"],
 ["function", "_coerced(value text, response_type text)", "3a2b2d3c 76d70893c79c0243"],
@@ -1158,15 +1161,17 @@ as $expected$
 ["function", "_cron_field(expression text, place integer, field text)", "15db61c1 b061dd66e1bc1ea5"],
 ["function", "_cron_next(expression text, time_zone text, after timestamp wit", "5c1f2484 94a91b22d8571efc"],
 ["function", "_cron_part(part text, place integer)", "e75065cb 910737a0d43661b5"],
+["function", "_cut_off(state text)", "21a46c13 2cd101c5f1167d31"],
 ["function", "_daily_cap(adapter dripdrop.channel_adapters, day date, time_zo", "aafc5b01 c695c604edf42d53"],
 ["function", "_decide(executions uuid[], at timestamp with time zone, asked_b", "6cf41d6a 64b9158b59491c5a"],
-["function", "_decide_and_carry_out(executions uuid[], at timestamp with time", "a8221681 ce3a93b99aa7f1b1"],
+["function", "_decide_and_carry_out(executions uuid[], at timestamp with time", "9d7e0baa 193afeb4f9f4e58a"],
+["function", "_decide_due(due uuid[], lease interval, at timestamp with time ", "0395d6ad a4513340bf4855ff"],
 ["function", "_decisions_to_wait(decisions dripdrop._decision[], counters dri", "bd01dfc1 7de8ff24c92f1997"],
-["function", "_default_time_zone(tenant_key text)", "092d44f3 c71433cc80f2534e"],
+["function", "_default_time_zone(tenant_key text)", "092d44f3 cc0e1c736f85475e"],
 ["function", "_defer_executions(decisions dripdrop._decision[], at timestamp ", "8b0e6073 aa5a4d6e3f416005"],
 ["function", "_delay(scheduled_for timestamp with time zone, tolerated interv", "72157a63 535f4831f40398a6"],
 ["function", "_delete_hook_messages(messages bigint[], executions uuid[], wan", "24542100 616474bf5ccc02d1"],
-["function", "_delete_render_messages(results dripdrop._render_result[])", "3413d699 b2392b12345c3cf7"],
+["function", "_delete_render_messages(results dripdrop._render_result[])", "3413d699 819001cf473c1fb3"],
 ["function", "_deliver_ahead(due uuid[], hooks jsonb, at timestamp with time ", "4c69d606 79e0096eb730fce2"],
 ["function", "_demote_default()", "683259fe f50296bd8ae09daa"],
 ["function", "_describe(condition dripdrop.conditions)", "b4c75ff8 4e8071610541cc30"],
@@ -1194,23 +1199,24 @@ as $expected$
 ["function", "_explain_gates(execution dripdrop.step_executions, at timestamp", "65e9c7c7 7c4b95badf387091"],
 ["function", "_explain_next(execution dripdrop.step_executions, decision drip", "7a069ffa fb803abb864734b2"],
 ["function", "_explain_past(enrollment_id uuid)", "f75d7e8d 585d260b735a00ae"],
-["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff 8444d4dc3c433baf"],
-["function", "_fail_renders(failures dripdrop._render_result[], at timestamp ", "170e886c 7e349586e96fda83"],
+["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff 2e7a92e77b2167fb"],
+["function", "_fail_renders(failures dripdrop._render_result[], at timestamp ", "170e886c 765efc8255f6540b"],
 ["function", "_failed_condition(conditions dripdrop.conditions[], enrollment ", "1f2b78e1 09fee7abcdfe85b0"],
 ["function", "_failed_hook(hooks jsonb, template jsonb)", "37bde75d 5ed3d6aed2f1eea1"],
 ["function", "_fault_problems(at timestamp with time zone)", "72a46d52 b1e0d3f09ffd1aa3"],
 ["function", "_field(kind text, field text, type text, description text, hint", "76b27eb4 632398e19e1b2c59"],
-["function", "_field_faults(kind text, document jsonb)", "e7c9f7d7 5f9aa28800fab1db"],
+["function", "_field_faults(kind text, document jsonb)", "e7c9f7d7 0808c1a50d0e95e7"],
 ["function", "_field_schema(field dripdrop.fields)", "7cede8c4 9dc1c033dadf4ff9"],
 ["function", "_fields_given(document jsonb)", "22b9043c 44603ffcdb94beed"],
 ["function", "_fields_hint(kind text, settings boolean)", "95b017d5 9c259d2ee173323f"],
 ["function", "_fire_side_steps(events dripdrop.events[], enrollments uuid[], ", "9398bc43 b3f5686c4ad12faa"],
 ["function", "_first_event(tenant_key text, enrollment_id uuid, subscriber_ty", "0d1fd2b1 8fae5ba365429d13"],
 ["function", "_first_instant(wall_time timestamp without time zone, time_zone", "80091d25 9e642bd697cf86ae"],
-["function", "_first_step(sequence_version_id uuid)", "98854262 a0a1181443ea5f52"],
+["function", "_first_step(sequence_version_id uuid, starting_step uuid)", "82d0ad42 99f4329d98d9129d"],
 ["function", "_flow(sequence_version_id uuid)", "92faa637 005c3c507e34eb43"],
 ["function", "_flow_problems(version dripdrop.sequence_versions)", "0917e22a 4734c0b7dc947117"],
 ["function", "_forecast_portion(enrollments uuid[], at timestamp with time zo", "66c2fef7 14e1c329cf466e52"],
+["function", "_forget_slow(executions uuid[])", "ec2e6574 f9fdf182ee52e9a2"],
 ["function", "_form_fault(type text, choices text[], minimum integer, value j", "f8919143 8b0437bcc5faa988"],
 ["function", "_free_at(counter dripdrop.counters, number integer, at timestam", "af12e49a dbab822cde2df3ee"],
 ["function", "_free_of_stops(executions uuid[])", "fa8fbcb7 3c28380c7bd6453c"],
@@ -1226,10 +1232,12 @@ as $expected$
 ["function", "_guard_active_version()", "683259fe 1779d6f7c01ff4b2"],
 ["function", "_guard_conditions()", "683259fe a277d2d26960e3b4"],
 ["function", "_guard_steps()", "683259fe 4f45cb0a2891f4dd"],
-["function", "_halved(callee text, executions uuid[], stage text, at timestam", "5272ac87 0f60231640a5656e"],
+["function", "_halved(callee text, executions uuid[], stage text, at timestam", "5272ac87 e931f943659f0a5c"],
+["function", "_has_its_fault_for_itself(execution dripdrop.step_executions)", "3ed121bd ddde794498235da7"],
 ["function", "_has_limits(step dripdrop.steps, adapter dripdrop.channel_adapt", "b2ebf713 7fb63ccf408d05f4"],
 ["function", "_has_long_list(data jsonb, hooks jsonb)", "9e7245e3 c6bd0e0821e70bf6"],
 ["function", "_has_one_server(hook dripdrop.http_hooks)", "aa5708f6 4079a37cba2c2473"],
+["function", "_has_unseen(value text)", "18bcace5 ee254d19e377d33d"],
 ["function", "_held_problems()", "eb1731fe 3b2de5774f9c06f8"],
 ["function", "_held_thing(kind text, tenant_key text, name text)", "7654abe1 a8a7bbd45f4ec13a"],
 ["function", "_hold(things integer[])", "bad99d7b f1a9cb11d3dd1ad0"],
@@ -1240,7 +1248,7 @@ as $expected$
 ["function", "_hook(tenant_key text, key text)", "6020c74d 5d91e29febf00c99"],
 ["function", "_hook_answer(answer jsonb, response_path text, response_type te", "3b084520 c157711d7609c11b"],
 ["function", "_hook_calls(rules_of uuid[], messages bigint[], executions uuid", "3052be55 e00457299e10a7e5"],
-["function", "_hook_calls_but_for_faults(rules_of uuid[], messages bigint[], ", "3052be55 520ccc49dcc848d7"],
+["function", "_hook_calls_but_for_faults(rules_of uuid[], messages bigint[], ", "3052be55 2899aa5e90517763"],
 ["function", "_hook_changes(sequence_id uuid, hooks jsonb)", "ff2d4d4d 8c54bc3fefd2516e"],
 ["function", "_hook_results(results jsonb)", "16c0d566 b9f89e4fed5c37e2"],
 ["function", "_hook_seal_name(sequence_key text, key text)", "8ebb2d66 2bbbb4a4f01dcac0"],
@@ -1261,15 +1269,20 @@ as $expected$
 ["function", "_interval(value text)", "543b4e3b 348756abd76d44c0"],
 ["function", "_into_the_day(execution_id uuid)", "2a279410 8717de15419ec87a"],
 ["function", "_is_address(form text, address text)", "1e49611c 1948ae833e92a557"],
+["function", "_is_blank(value text)", "18bcace5 bcbaa37ea56be1c7"],
+["function", "_is_cut_off()", "bf84d3d6 2035ae49343c321a"],
+["function", "_is_empty(queue text)", "bede0d6d 5ccdd92473f8a7a5"],
 ["function", "_is_holiday(calendar text, tenant_key text, day date)", "363de40e b0cdffb63984ba69"],
 ["function", "_is_near(value text)", "18bcace5 89b63bc8d859def4"],
 ["function", "_is_pattern(value text)", "18bcace5 4661172aae49d087"],
 ["function", "_is_plain(document jsonb)", "48efa543 265eddc7cdb09ad6"],
 ["function", "_is_temporary_error(code text)", "d4dcbcf7 d233999f347851f1"],
 ["function", "_is_time_to_come(value text)", "18bcace5 e4603f55c7f8a49b"],
-["function", "_is_time_zone(name text)", "9b953bb1 b119c8b958970228"],
+["function", "_is_time_zone(name text)", "9b953bb1 343bbde4bf647355"],
+["function", "_is_title(value text)", "18bcace5 958cbfc33b0011f0"],
 ["function", "_json_fault(document jsonb, field text, bytes integer)", "b5a03ec3 7291240a375cc652"],
 ["function", "_json_place(document jsonb, field text, path jsonpath)", "6a860437 d098ac7bab3cc0f9"],
+["function", "_keep_results(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 2785de3b97d39bb8"],
 ["function", "_kind_schemas(account text)", "3df182f4 2fb39bd166922d98"],
 ["function", "_kinds()", "8acd1e4b ac45ca4d8a72ab7c"],
 ["function", "_kinds_by_type()", "8acd1e4b d6e28c8e5938afe7"],
@@ -1277,6 +1290,7 @@ as $expected$
 ["function", "_last_deferral(execution dripdrop.step_executions)", "4a49428e 9483bf9e69c6e793"],
 ["function", "_last_ended(enrollment dripdrop.enrollments)", "680fa9f4 53159490b1c7e236"],
 ["function", "_leave_by(fence integer, at timestamp with time zone)", "34d75e02 51bfbd7f019bafdb"],
+["function", "_likeness(one text, other text)", "1a560add 6aad43b300862b62"],
 ["function", "_limit_at_fence(executions uuid[], at timestamp with time zone,", "7cc609e6 313c746be76ba849"],
 ["function", "_limit_reason(scope text)", "192b7728 79ae07d348eca098"],
 ["function", "_limits_on(decisions dripdrop._decision[], at timestamp with ti", "3cfa52e2 dd8f0f97dcaf6ff8"],
@@ -1294,15 +1308,18 @@ as $expected$
 ["function", "_look_back(at timestamp with time zone)", "57e58be7 cfcc41b1682a3106"],
 ["function", "_lose_leases(executions uuid[], at timestamp with time zone)", "f08c1186 760ae675aa662a9f"],
 ["function", "_lost_leases(at timestamp with time zone)", "aaf9cf5d 78ab51ffbb6afaec"],
+["function", "_lost_pointers()", "ff864dea 81ed1b48ba00e2c2"],
 ["function", "_make_due(executions uuid[], at timestamp with time zone, reaso", "2d5e141c 826ebc7f246f4ce3"],
 ["function", "_mark_lines(at timestamp with time zone)", "57e58be7 266b270e4222b07c"],
 ["function", "_matches(transition dripdrop.step_transitions, conditions dripd", "f1a8180a 23429af5b33c2fc0"],
 ["function", "_may_be_early(counter dripdrop.counters)", "48c23e2a 675586957101043d"],
+["function", "_mend(callee text, grace interval, at timestamp with time zone)", "279dcbe5 092206d8c9968a01"],
 ["function", "_message_facts(executions uuid[])", "63388dfc cbf51f57e2c60003"],
 ["function", "_message_sender(sender dripdrop._sender, senders dripdrop._send", "c3165796 3880f97fa3a468ef"],
 ["function", "_messages(count bigint)", "4a5e8dde aacb0065de6982d8"],
 ["function", "_met_exit_rule(rules dripdrop.conditions[], enrollment dripdrop", "06a0f30f 0fca0bb3ab23df57"],
 ["function", "_migrating(migration dripdrop._migration)", "f75aa7ce 075bb9a75970f944"],
+["function", "_most_together(executions uuid[])", "10856bf6 e8d893d5ea8453e5"],
 ["function", "_move_executions(migration dripdrop._migration, enrollments uui", "2ee76760 76891a918c6cea07"],
 ["function", "_multiplies(predicate text)", "e682a713 204ca1071cf6161f"],
 ["function", "_name_of_server(adapter_id uuid, http_hook_id uuid, host text)", "81c64c53 a73ebe1e4a766902"],
@@ -1315,16 +1332,18 @@ as $expected$
 ["function", "_next_window(time_window jsonb, time_zone text, tenant_key text", "74daadf8 ecc6c154d713125c"],
 ["function", "_normalized(channel text, recipient text)", "67ee3f0a f8d052df3953e22c"],
 ["function", "_note_answers(results dripdrop._hook_result[], at timestamp wit", "713ff92d cbc8ca0fde22dcee"],
-["function", "_note_fault(execution_id uuid, stage text, sqlstate text, messa", "6c5c2c17 b7ac4593efff146b"],
+["function", "_note_fault(execution_id uuid, stage text, sqlstate text, messa", "6c5c2c17 c466d3207ee9fdc1"],
 ["function", "_note_last_sends(results dripdrop._send_result[], at timestamp ", "8fe6ec1f 8a748ec4d5e13c37"],
 ["function", "_note_let_through(limits dripdrop._limit[], counters dripdrop.c", "8b8416cb aa75678c5fbc3e4a"],
-["function", "_note_signals(signals dripdrop._signal[], at timestamp with tim", "818df73a 41f870b6360c946d"],
+["function", "_note_signals(signals dripdrop._signal[], at timestamp with tim", "818df73a 81e8d919dbf30f82"],
+["function", "_note_slow(executions uuid[], stage text, message text, at time", "278ec42b 5a131487698a7a22"],
 ["function", "_note_taken(decisions dripdrop._decision[], limits dripdrop._li", "255de360 3899f38ae6b86227"],
 ["function", "_note_while_open(circuit dripdrop.sender_states, probe_says tex", "dff466c3 c7d0fea52f09c488"],
 ["function", "_now()", "5cb02988 19d5efb8bde9877e"],
 ["function", "_number(value jsonb)", "8f24a4f8 58ad459455d8de8a"],
-["function", "_open_circuit(adapter_id uuid, http_hook_id uuid, host text, fa", "81a5e8bb 3d123ac2e57404f0"],
+["function", "_open_circuit(adapter_id uuid, http_hook_id uuid, host text, ex", "12f90442 5dbe96847f954c7d"],
 ["function", "_open_enrollment(sequence_id uuid, sequence text, subscriber_ty", "fbcb63d3 7b95903b06ef4789"],
+["function", "_open_executions(enrollments uuid[])", "0daacba5 1bac2c477cf08cd0"],
 ["function", "_open_sequence(tenant_key text, sequence text, starting_step te", "44220f7d 9b4788b17a559257"],
 ["function", "_open_transaction_problems(older_than interval)", "2709f2f8 ad68532ad02a9151"],
 ["function", "_opt_out_excludes_claims()", "683259fe 0bf690be097164ce"],
@@ -1335,22 +1354,22 @@ as $expected$
 ["function", "_parse_predicate(predicate text)", "22985651 a814253998d2c934"],
 ["function", "_parse_schedule(expression text, field text)", "5940a1b2 586e4a901ce62ee2"],
 ["function", "_parse_timing(expression text, field text)", "e7ed911b 180a22c2dab468ca"],
-["function", "_pass_fence(taken uuid[], lease interval, claim uuid, ahead int", "d036f159 62365b6098171080"],
+["function", "_pass_fence(executions uuid[], payloads jsonb[], lease interval", "48d62b28 2f7a7f096ee46f19"],
+["function", "_pass_fence_but_for_faults(taken uuid[], lease interval, claim ", "d036f159 b9abd2e461dbb3de"],
 ["function", "_path_fault(path jsonpath)", "d5dec04b e3d47a076328b68f"],
 ["function", "_pattern(name text)", "0f3d449a 048ebfd215729abd"],
 ["function", "_pause_slot(pause dripdrop.sending_pauses)", "b25a2478 ce7422fc9ce81bb2"],
 ["function", "_paused_adapter(pause dripdrop.sending_pauses)", "7a043e32 39cef57ce35c63fe"],
 ["function", "_pending_hooks(questions uuid[], messages bigint[], executions ", "f89d5fea 6036d3f4667ef340"],
-["function", "_pick_probes(executions uuid[], at timestamp with time zone)", "f3e37692 d6b7690f309719dd"],
+["function", "_pick_probes(executions uuid[], at timestamp with time zone)", "f3e37692 6dd7fb50d85dc6a8"],
 ["function", "_place_class()", "2dba2454 bf879157cf655f13"],
 ["function", "_places_per_tenant(kind text, busy jsonb, free integer)", "daa83233 626765607b4e2005"],
 ["function", "_plain(description text)", "7a1b8465 73d448e121f5e9fe"],
-["function", "_plain_entry(sequence_version_id uuid, starting_step uuid)", "fe2f3812 89657c1ee5d8f551"],
-["function", "_plan_first(sequence_version_id uuid, enrollments uuid[], start", "d5f7db2b 92a2cdda1733a55e"],
-["function", "_plan_plain_entry(enrollment dripdrop.enrollments, starting_ste", "c8d50bf4 929b5072d417a9f0"],
+["function", "_plan_first(sequence_version_id uuid, enrollments uuid[], start", "d5f7db2b 83f0b90fd8336347"],
+["function", "_plan_plain_step(enrollment dripdrop.enrollments, starting_step", "c8d50bf4 9f52f4476b209475"],
 ["function", "_plan_steps(enrollments uuid[], steps uuid[], at timestamp with", "2114d4b7 40bd96d83ce18db2"],
 ["function", "_planned_steps(steps uuid[])", "f482b690 9487d821cff324d6"],
-["function", "_planner_settings()", "13d9438a 8e2203238733b8fc"],
+["function", "_planner_settings()", "13d9438a 9e40d45180cee26e"],
 ["function", "_pointer(execution dripdrop.step_executions)", "ed01f850 a962646f4ff0d512"],
 ["function", "_pointer_execution(message jsonb)", "f19449ec fe68d4390bc18c26"],
 ["function", "_pointer_fence(message jsonb)", "6fce51ad 7b36c09bade63806"],
@@ -1361,7 +1380,7 @@ as $expected$
 ["function", "_punycode_bias(delta bigint, points integer, is_first boolean)", "539c1f81 b21638a0f129e520"],
 ["function", "_put_fields(kind text, list jsonb)", "75efe8f4 2710e35716675770"],
 ["function", "_put_http_hook(sequence dripdrop.sequences, canonical jsonb, au", "c3e5413f fed1f7f7512fbfa3"],
-["function", "_put_off_rules(enrollments uuid[], again_at timestamp with time", "c4333c99 09bddbd7a3ff1a86"],
+["function", "_put_off_rules(enrollments uuid[], again_at timestamp with time", "7018d538 496be731dc49c29a"],
 ["function", "_put_sequence(tenant_key text, canonical jsonb)", "cca1add2 ccfc14e3df5ebde3"],
 ["function", "_queue_groups(queue text)", "3eaac019 74c3f1671112c159"],
 ["function", "_queue_heads(queue text, senders text[], tenants text[], sizes ", "90bdae8f 0e297f51e92d5548"],
@@ -1381,21 +1400,24 @@ as $expected$
 ["function", "_record_batch(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 9892a098ad0685b4"],
 ["function", "_record_events(events dripdrop.events[], at timestamp with time", "d42dbb8f e9ed32bf0a1b7009"],
 ["function", "_record_hook_results(results dripdrop._hook_result[], at timest", "debec961 3367c2ebf6930949"],
-["function", "_record_late(at timestamp with time zone)", "3f0de343 c6a11c989fc2aaa5"],
-["function", "_record_or_keep(results dripdrop._send_result[], at timestamp w", "8fe6ec1f 83b9178fd77d3fb9"],
-["function", "_record_renders(results dripdrop._render_result[], at timestamp", "a38fdd54 a371a413f2fb60bc"],
+["function", "_record_late(at timestamp with time zone)", "3f0de343 c3fddd73b75835a1"],
+["function", "_record_or_keep(results dripdrop._send_result[], at timestamp w", "6c6dac18 d605a646c68e0607"],
+["function", "_record_renders(results dripdrop._render_result[], at timestamp", "04e51884 dba2b468fb949004"],
 ["function", "_redacted(value jsonb, depth integer)", "5823369a 00296a7105cdfd89"],
+["function", "_refusal(code text, detail text)", "87bab83e 2c36f992bd3109b2"],
 ["function", "_refuse_condition_type(condition jsonb, type text, path text)", "f73a1587 17cd2123d2f9bc51"],
 ["function", "_refuse_enrollment_move()", "683259fe c12405f05a3f0e42"],
 ["function", "_refuse_execution_move()", "683259fe f97b9d64fd5839cc"],
 ["function", "_refuse_execution_start()", "683259fe b4fdf2a41b753d67"],
 ["function", "_refuse_subscriber(fault text, data jsonb, place bigint)", "93934c4a 32da9b6a6b75f2bc"],
 ["function", "_refuse_suppression(fault text, suppression jsonb, place bigint", "89e3bbcd 1cdc104f7f8c9121"],
+["function", "_refused_alike(results dripdrop._send_result[], at timestamp wi", "6c6dac18 e848db7cd8ec95e7"],
 ["function", "_render_ahead(executions uuid[], at timestamp with time zone)", "f3e37692 9741207b3d4b053c"],
-["function", "_renders(messages bigint[], executions uuid[], fences integer[]", "2510f05d ff77aeaaacb6a9f6"],
+["function", "_renders(messages bigint[], executions uuid[], fences integer[]", "2510f05d 881a90ce74684522"],
+["function", "_renders_but_for_faults(messages bigint[], executions uuid[], f", "2510f05d 5fd93ecfebdab8fa"],
 ["function", "_reopen_execution(execution_id uuid, at timestamp with time zon", "edd31b57 accc06e544ca2b5f"],
 ["function", "_replaced(ring timestamp with time zone[], gone timestamp with ", "3427c0c9 996f88798cb44d30"],
-["function", "_repoint()", "2dba2454 583165144c4cac02"],
+["function", "_repoint(executions uuid[], at timestamp with time zone)", "f08c1186 6611d4fa390d0a9d"],
 ["function", "_reschedule(moves dripdrop._new_time[], at timestamp with time ", "86773dc2 bcd943751a67ee3c"],
 ["function", "_resend(executions uuid[], at timestamp with time zone)", "f08c1186 e3dbd40225193dea"],
 ["function", "_resolve(executions uuid[], state text, reason text, at timesta", "529bb90a 367080b87bc9be40"],
@@ -1409,11 +1431,13 @@ as $expected$
 ["function", "_room_in_line(counter dripdrop.counters, at timestamp with time", "f83776e5 14fade757a70e76c"],
 ["function", "_room_per_sender(senders text[], places jsonb, answered uuid[],", "a2d97c5a 7b64c54d42d41740"],
 ["function", "_room_per_tenant(senders text[], tenants text[], rooms jsonb, a", "943cdc59 c27d671bec04760f"],
+["function", "_rooms(queue text, sender_ids text[], tenant_keys text[], place", "e569cd1a 8c9941fe955fa87b"],
 ["function", "_rooted(path text)", "966341e8 2f9a1cc112f3895c"],
 ["function", "_routes(executions uuid[], timed_out uuid[], at timestamp with ", "bcd4fa6a 5ce1d531eac27aa2"],
 ["function", "_row_excludes_claims()", "683259fe 43ca2c623f9c0fd2"],
 ["function", "_rule_functions(sequence dripdrop.sequences)", "1e34176d 8139fbdb39b5f3c0"],
 ["function", "_run_ahead(enrollments uuid[], until timestamp with time zone, ", "28bfe8ec 58d68e426320d095"],
+["function", "_says_something(value text)", "18bcace5 0428dd9fb14768e1"],
 ["function", "_schema_or_false(switched boolean, schema jsonb)", "d665467a 2a86081b5434960d"],
 ["function", "_sealed(credentials text)", "88f9c1ad a12eacbfff5f85ad"],
 ["function", "_sealed_hook(auth_config text)", "697ec446 500a3817bb0db11a"],
@@ -1437,7 +1461,7 @@ as $expected$
 ["function", "_shut_window(send_window jsonb, time_zone text, tenant_key text", "c6b9fa60 c9805db5225226e3"],
 ["function", "_signals(results dripdrop._send_result[], at timestamp with tim", "5f82d642 5b3ebc106885cd06"],
 ["function", "_small_letter(code integer)", "ebfa0b69 ba3634eac9771a6d"],
-["function", "_smtp_reply_codes()", "691e363c 7411715bfa02e562"],
+["function", "_smtp_reply_codes()", "691e363c 6bebd71d024638f7"],
 ["function", "_step_changes(sequence_version_id uuid, steps jsonb)", "f8f1e40d 69d2080982411b6a"],
 ["function", "_step_facts(steps uuid[], at timestamp with time zone, at_fence", "e0bd691a 6121a37692747c43"],
 ["function", "_step_id(sequence_version_id uuid, key text, field text)", "3238aae4 1beb5fff1c3227d3"],
@@ -1457,17 +1481,18 @@ as $expected$
 ["function", "_suppressions_of(tenant_key text, channel text, recipient_norma", "9d7867a0 80717b46065b5d32"],
 ["function", "_take_due(batch_size integer, latest boolean, taken uuid[], at ", "929900e0 5332295345b63277"],
 ["function", "_take_in_line(batch_size integer, at timestamp with time zone)", "af8c4239 0960e093fee415fb"],
-["function", "_take_pointers(queue text, places jsonb, answered uuid[], batch", "dc324327 7cca53d5bbd3a830"],
-["function", "_take_rules_to_ask(full_hooks uuid[], batch_size integer, again", "2f761a67 7132ee58bf18434d"],
+["function", "_take_pointers(queue text, places jsonb, answered uuid[], batch", "dc324327 5163d359d6e83e92"],
+["function", "_take_rendered(results dripdrop._render_result[], channel text,", "47190f95 cda61cbb787fb5ff"],
+["function", "_take_rules_to_ask(full_hooks uuid[], batch_size integer, again", "2f761a67 2043144dcb2ad036"],
 ["function", "_take_unknown(grace interval, resend boolean, at timestamp with", "3428053e c10afe2daa0d238c"],
 ["function", "_template_by_channel()", "a1bebb54 1cf2e8cb79a5251b"],
 ["function", "_template_names(template jsonb, key text)", "77cd6a61 a2b3c78fac8b08a4"],
 ["function", "_template_prints(template jsonb, key text)", "77cd6a61 d82e35d2c17a1160"],
 ["function", "_tenant_of_server(adapter_id uuid, http_hook_id uuid)", "1d01854b 00889e78130a7165"],
 ["function", "_tenant_slot(tenant_key text)", "09fcfeef d0a8da517fa8c12f"],
-["function", "_text_fault(type text, pattern text, value text)", "e3683746 dce264e7b7559f17"],
+["function", "_text_fault(type text, pattern text, value text)", "e3683746 a94a9d26fcfd6a3a"],
 ["function", "_thresholds(tenant_key text, config jsonb)", "c1605ca3 643304ee44a20245"],
-["function", "_tick(due uuid[], at timestamp with time zone)", "7b8fecff 5cd18f048875db47"],
+["function", "_tick(batch_size integer, lease interval)", "3dbc3b16 92a29351f995fd29"],
 ["function", "_time_window_fault(time_window jsonb)", "66971016 171c5e20594a00d8"],
 ["function", "_time_zone(data jsonb, config jsonb, sequence_time_zone text)", "8bd38e1d 91e07f4c4bcea2b3"],
 ["function", "_time_zone_of(enrollment dripdrop.enrollments, step_config json", "3106a91a 50f0c9c83e4296e6"],
@@ -1484,6 +1509,7 @@ as $expected$
 ["function", "_under_open_stops(executions uuid[], things integer[])", "3b3dbbc3 aa604044d1a62b8d"],
 ["function", "_under_way(counters uuid[], at timestamp with time zone)", "315653ef 333271bba07bb837"],
 ["function", "_unknown_field_hint(document text, word text, hint text)", "508c804d ea7971748094232e"],
+["function", "_unknown_setting_hint(kind text, field text)", "3360b29d 9d9a5973b3dd1a24"],
 ["function", "_unlimited_decisions(decisions dripdrop._decision[], limits dri", "07e42486 d2f2c2cc69dfee48"],
 ["function", "_unreachable(enrollments uuid[])", "f9d9917f 997976252016e1ae"],
 ["function", "_unsubscribe(execution dripdrop.step_executions, topics text[],", "c47516a0 7ffc6ec9455a836d"],
@@ -1517,17 +1543,19 @@ as $expected$
 ["function", "_wake_by_rival(enrollments uuid[], at timestamp with time zone)", "66c3041a 2d688939ef401b38"],
 ["function", "_wake_by_rules(enrollments uuid[], at timestamp with time zone)", "66c3041a 5443dddb56191bed"],
 ["function", "_wake_by_sender()", "683259fe 312abb43a1012f3c"],
-["function", "_wake_held(at timestamp with time zone, waits_for text[], every", "192e61ca 58a37d75fd625c12"],
+["function", "_wake_held(at timestamp with time zone, waits_for text[], every", "192e61ca ac88f5975362f332"],
 ["function", "_wake_missed(at timestamp with time zone)", "57e58be7 eaffd2ccff510d19"],
 ["function", "_warn_of_foreign_messages(queue text, count bigint)", "f9ebc21f 91e3ff3e3c92f1e8"],
 ["function", "_warn_of_server(adapter_id uuid, http_hook_id uuid, host text, ", "5624473a eef78b73d64f0b8a"],
 ["function", "_who_sends(step_adapter_id uuid, config jsonb, metadata jsonb, ", "6f4a3ce7 cb247cd66e283f64"],
 ["function", "_window_opens(time_window jsonb, time_zone text, tenant_key tex", "d05f5015 993724a6e914b077"],
 ["function", "_with_part(parts jsonb, tenant_key text, list text, part jsonb)", "12645e93 6468ecefd0b17657"],
-["function", "_without_pointer()", "68a2a311 0c76ed5d317d1b24"],
+["function", "_without_empty(results dripdrop._render_result[])", "0efa1cc4 9eaa5082ee470bf6"],
+["function", "_without_pointer()", "68a2a311 c097c12aca7dd39c"],
 ["function", "_words()", "6f025362 c389c25be735a684"],
 ["function", "_worst_suppressions(suppressions dripdrop._suppression[])", "5477038e 5a36ef25c5afb9d2"],
 ["function", "_would_admit(decision dripdrop._decision, at timestamp with tim", "26944b87 71e86a71f3ae48bb"],
+["function", "_would_go_on(executions uuid[], waits_for text[], at timestamp ", "9f1f7d4b 06dbc5f11ffa0d4d"],
 ["function", "_write_results(results dripdrop._send_result[], at timestamp wi", "5fb03f6d 45cc8c8fb837a406"],
 ["function", "_write_suppressions(suppressions dripdrop._suppression[], at ti", "4e294228 3f27a75190a7c1c5"],
 ["function", "_written_rates(steps uuid[], adapters uuid[])", "225bb5c3 fa2b0f6f92267b26"],
@@ -1536,13 +1564,15 @@ as $expected$
 ["function", "call_hook(execution_id uuid, key text, enrollment_id uuid)", "2cae744b 9d4e9522d4df6bcb"],
 ["function", "channels()", "d0834aeb 426e7198b5e82953"],
 ["function", "check_schema()", "cfa2d2c7 bf109fadea27d208"],
-["function", "check_thresholds()", "b1480973 90504f6d121ae6f7"],
-["function", "claim_hooks(batch_size integer, visibility interval, busy jsonb", "62c00ee9 809c27d676a654a0"],
-["function", "claim_renders(batch_size integer, visibility interval)", "06cd0bde ab25da4871633908"],
-["function", "claim_sends(channel text, batch_size integer, lease interval, p", "45272bab eb0635bfa1264cae"],
+["function", "check_thresholds()", "b1480973 0b30f45e1a8e13bc"],
+["function", "claim_due(batch_size integer, lease interval)", "fe0384df 0538331aba5abdb0"],
+["function", "claim_hooks(batch_size integer, visibility interval, busy jsonb", "62c00ee9 3d765349e02d155f"],
+["function", "claim_rendered(results jsonb, channel text, batch_size integer,", "8fd513f9 d8428481e7138bd3"],
+["function", "claim_renders(batch_size integer, visibility interval)", "63c00da1 650b233f80d5366d"],
+["function", "claim_sends(channel text, batch_size integer, lease interval, p", "45272bab 03ddc56c31cfa97a"],
 ["function", "complete_hooks(results jsonb)", "c93d9740 abda59c4daa9c5cb"],
-["function", "complete_renders(results jsonb)", "c93d9740 380e6a538de3c954"],
-["function", "complete_sends(results jsonb)", "c93d9740 94e9bc0318f8604e"],
+["function", "complete_renders(results jsonb)", "c93d9740 5c669c415f27b2ce"],
+["function", "complete_sends(results jsonb)", "c93d9740 1d582c920d114fa1"],
 ["function", "create_channel_adapter(tenant_key text, name text, channel text", "8b7d3d88 aa83cf3a146bd273"],
 ["function", "create_condition(tenant_key text, condition jsonb, step_id uuid", "bf68a2c5 82dbc64935fe114f"],
 ["function", "create_exit_rule(tenant_key text, sequence_id uuid, outcome tex", "d3493da2 8eaa4d6a66d94a4c"],
@@ -1557,7 +1587,7 @@ as $expected$
 ["function", "drop_exit_rule(tenant_key text, condition_id uuid)", "0e346de2 b9fd0ed2b4bd4f5b"],
 ["function", "drop_frequency_cap(tenant_key text, key text)", "020d5871 afb5ddfb6f4f1637"],
 ["function", "drop_hook(tenant_key text, key text)", "3fe32bdb d8a620b008bc50d6"],
-["function", "enroll(tenant_key text, sequence text, subscriber_type text, su", "c547e173 9a0fd3a2041a432a"],
+["function", "enroll(tenant_key text, sequence text, subscriber_type text, su", "c547e173 723d1533086553d2"],
 ["function", "enroll_many(tenant_key text, sequence text, subscribers jsonb)", "bbda667a d8ece460e305e1ec"],
 ["function", "errors()", "de1228c2 3ccdd454c6832e91"],
 ["function", "explain(tenant_key text, enrollment_id uuid)", "67be8f1f 3cae98ea3b5bf317"],
@@ -1573,6 +1603,7 @@ as $expected$
 ["function", "is_suppressed(tenant_key text, channel text, recipient text, to", "1da734a4 c7ae317dce6b5912"],
 ["function", "json_schema(kind text)", "05eebdf4 e096145e55af5d93"],
 ["function", "latest_step_by_key(tenant_key text, sequence_id uuid, step_key ", "b7e3e899 3216bce5aad42f2a"],
+["function", "leased_renders(executions uuid[])", "a1da013d dcab1de613fe5845"],
 ["function", "list_active_enrollments(tenant_key text, sequence text)", "cbc53821 be0632b0a30ec99c"],
 ["function", "list_channel_adapters(tenant_key text)", "73b1f9f9 3b1fb14f55eb9f53"],
 ["function", "list_circuits(tenant_key text)", "ea410de4 50ee5343243404ee"],
@@ -1600,7 +1631,7 @@ as $expected$
 ["function", "plan(tenant_key text, definition jsonb)", "b8e17ec8 8c5bd2ae0f0ba202"],
 ["function", "provider_settings()", "9be66ee6 c0d73ddf27a9a983"],
 ["function", "providers()", "cea24a5c 573206f425095ff3"],
-["function", "reconcile(unknown_grace interval)", "7efbb071 8a9550fb3498d349"],
+["function", "reconcile(unknown_grace interval)", "7efbb071 afac464183a9b04f"],
 ["function", "record_hook_test(tenant_key text, http_hook_id uuid, result jso", "1dda06ef 81f208d8a37dcfdd"],
 ["function", "register_channel(channel text, template jsonb, address_form tex", "b846a1ea bddb9e9351bd5ead"],
 ["function", "register_provider(channel text, provider text, settings jsonb, ", "ad8e4da4 e624dd83f78a09ee"],
@@ -1629,7 +1660,7 @@ as $expected$
 ["function", "suppress(tenant_key text, channel text, recipient text, reason ", "1c6a730d cdf34bda45d11421"],
 ["function", "suppress_many(tenant_key text, suppressions jsonb)", "de1f5523 799c4536a55ccb9d"],
 ["function", "template_variables(tenant_key text, sequence text)", "e026fcdf 81e8ceb7b26f3fd6"],
-["function", "tick(batch_size integer)", "51ca3c06 564a16b02507fb67"],
+["function", "tick(batch_size integer)", "51ca3c06 71baef69c99135d9"],
 ["function", "track_event(tenant_key text, event_key text, event_data jsonb, ", "492015d6 af0842f463c14531"],
 ["function", "track_events(tenant_key text, events jsonb)", "e27214ce bf8557e317eede03"],
 ["function", "unenroll(tenant_key text, enrollment_id uuid, reason text)", "95611d06 e8e0277fb35dbfce"],
@@ -1793,7 +1824,7 @@ as $expected$
 ["grant", "dripdrop_reader on dripdrop.enrollments", "select (adapter_id, alone, ask_at, cancelled_at, completed_at, data, effective_mode, entry_key, exit_reason, failed_execution_id, id, inserted_at, metadata, paused_at, sequence_id, sequence_version_id, started_at, state, subscriber_id, subscriber_type, tenant_key, updated_at)"],
 ["grant", "dripdrop_reader on dripdrop.errors()", "execute"],
 ["grant", "dripdrop_reader on dripdrop.events", "select (enrollment_id, event_data, event_id, event_key, event_type, id, inserted_at, occurred_at, subscriber_id, subscriber_type, tenant_key)"],
-["grant", "dripdrop_reader on dripdrop.faults", "select (at, attempts, execution_id, first_at, message, result, sqlstate, stage, until)"],
+["grant", "dripdrop_reader on dripdrop.faults", "select (at, attempts, execution_id, first_at, message, result, sqlstate, stage, together, until)"],
 ["grant", "dripdrop_reader on dripdrop.fields", "select (choices, description, destination, errcode, field, hint, holds, kind, maximum, minimum, nullable, pattern, place, preset, required, secret, since, type)"],
 ["grant", "dripdrop_reader on dripdrop.fields()", "execute"],
 ["grant", "dripdrop_reader on dripdrop.frequency_caps", "select (channel, id, inserted_at, key, kind, max_messages, per, tenant_key, topic, updated_at)"],
@@ -1827,7 +1858,9 @@ as $expected$
 ["grant", "dripdrop_sender on dripdrop.channels()", "execute"],
 ["grant", "dripdrop_sender on dripdrop.check_schema()", "execute"],
 ["grant", "dripdrop_sender on dripdrop.check_thresholds()", "execute"],
+["grant", "dripdrop_sender on dripdrop.claim_due(integer,interval)", "execute"],
 ["grant", "dripdrop_sender on dripdrop.claim_hooks(integer,interval,jsonb,integer)", "execute"],
+["grant", "dripdrop_sender on dripdrop.claim_rendered(jsonb,text,integer,interval,jsonb,uuid,interval,uuid[])", "execute"],
 ["grant", "dripdrop_sender on dripdrop.claim_renders(integer,interval)", "execute"],
 ["grant", "dripdrop_sender on dripdrop.claim_sends(text,integer,interval,jsonb,uuid,interval,uuid[])", "execute"],
 ["grant", "dripdrop_sender on dripdrop.complete_hooks(jsonb)", "execute"],
@@ -1835,6 +1868,7 @@ as $expected$
 ["grant", "dripdrop_sender on dripdrop.complete_sends(jsonb)", "execute"],
 ["grant", "dripdrop_sender on dripdrop.errors()", "execute"],
 ["grant", "dripdrop_sender on dripdrop.get_http_hook(text,uuid)", "execute"],
+["grant", "dripdrop_sender on dripdrop.leased_renders(uuid[])", "execute"],
 ["grant", "dripdrop_sender on dripdrop.missing_permissions(text[])", "execute"],
 ["grant", "dripdrop_sender on dripdrop.needs_key()", "execute"],
 ["grant", "dripdrop_sender on dripdrop.next_due()", "execute"],
@@ -2076,7 +2110,7 @@ as $expected$
 ["trigger", "sequence_versions.sequence_versions_one_active", "CREATE TRIGGER sequence_versions_one_active BEFORE INSERT OR UPDATE OF state ON dripdrop.sequence_versions FOR EACH ROW WHEN ((new.state = 'active'::text)) EXECUTE FUNCTION dripdrop._guard_active_version()"],
 ["trigger", "sequences.sequences_exclude_claims", "CREATE CONSTRAINT TRIGGER sequences_exclude_claims AFTER UPDATE OF active ON dripdrop.sequences DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
 ["trigger", "sequences.sequences_hold_messages", "CREATE TRIGGER sequences_hold_messages BEFORE UPDATE OF active ON dripdrop.sequences FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
-["trigger", "step_executions.step_executions_legal_moves", "CREATE TRIGGER step_executions_legal_moves BEFORE UPDATE OF state ON dripdrop.step_executions FOR EACH ROW WHEN (((old.state <> new.state) AND (((old.state || '>'::text) || new.state) <> ALL ('{scheduled>queued,scheduled>rendered,scheduled>skipped,scheduled>cancelled,scheduled>failed,queued>rendered,queued>scheduled,queued>cancelled,queued>failed,rendered>sending,rendered>scheduled,rendered>cancelled,sending>sent,sending>failed,sending>scheduled,sending>unknown,sending>cancelled,unknown>sent,unknown>failed,unknown>scheduled,unknown>cancelled,failed>scheduled}'::text[])))) EXECUTE FUNCTION dripdrop._refuse_execution_move()"],
+["trigger", "step_executions.step_executions_legal_moves", "CREATE TRIGGER step_executions_legal_moves BEFORE UPDATE OF state ON dripdrop.step_executions FOR EACH ROW WHEN (((old.state <> new.state) AND (((old.state || '>'::text) || new.state) <> ALL ('{scheduled>queued,scheduled>rendered,scheduled>skipped,scheduled>cancelled,scheduled>failed,queued>rendered,queued>sending,queued>scheduled,queued>cancelled,queued>failed,rendered>sending,rendered>scheduled,rendered>cancelled,sending>sent,sending>failed,sending>scheduled,sending>unknown,sending>cancelled,unknown>sent,unknown>failed,unknown>scheduled,unknown>cancelled,failed>scheduled}'::text[])))) EXECUTE FUNCTION dripdrop._refuse_execution_move()"],
 ["trigger", "step_executions.step_executions_start_scheduled", "CREATE TRIGGER step_executions_start_scheduled BEFORE INSERT ON dripdrop.step_executions FOR EACH ROW WHEN ((new.state <> 'scheduled'::text)) EXECUTE FUNCTION dripdrop._refuse_execution_start()"],
 ["trigger", "step_transitions.step_transitions_of_a_draft", "CREATE TRIGGER step_transitions_of_a_draft BEFORE INSERT OR DELETE OR UPDATE OF sequence_version_id, from_step_id, to_step_id, condition_mode, priority ON dripdrop.step_transitions FOR EACH ROW EXECUTE FUNCTION dripdrop._guard_steps()"],
 ["trigger", "steps.steps_exclude_claims", "CREATE CONSTRAINT TRIGGER steps_exclude_claims AFTER UPDATE OF active ON dripdrop.steps DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
@@ -2097,7 +2131,7 @@ as $expected$
 ["type", "_new_time", "execution_id uuid, scheduled_for timestamp with time zone, due_at timestamp with time zone, waits_for text, reason text, event_id uuid"],
 ["type", "_place", "execution_id uuid, counter_id uuid, number integer, blocked boolean"],
 ["type", "_problem", "problem text, detail text, hint text, blocks boolean"],
-["type", "_render_claim", "execution_id uuid, fence integer, message_id bigint, tenant_key text, channel text, template_hash text, template jsonb, variables jsonb, unsubscribe jsonb"],
+["type", "_render_claim", "execution_id uuid, fence integer, message_id bigint, tenant_key text, channel text, template_hash text, template jsonb, mailboxes text[], variables jsonb, unsubscribe jsonb"],
 ["type", "_render_result", "execution uuid, fence integer, message bigint, payload jsonb, code text, detail text"],
 ["type", "_route", "step_id uuid, found boolean"],
 ["type", "_send_result", "execution uuid, fence integer, outcome text, code text, detail text, hard boolean, retry_after double precision, provider_message_id text, out_message_id text, response jsonb, stage text, left_after double precision"],
@@ -2584,6 +2618,7 @@ begin
       channel text,
       template_hash text,
       template jsonb,
+      mailboxes text array,
       variables jsonb,
       unsubscribe jsonb
     );
@@ -3282,9 +3317,10 @@ delete from dripdrop.fields where since is not null;
 -- plpgsql/base/halve.sql
 
 -- Calls one of our functions (uuid[], timestamptz) for a batch, and where that raises for its
--- halves: the row at fault is left out for a while, the others go on.
+-- halves: the row at fault is left out for a while, the others go on. What is left when a
+-- statement is cut off is for the next one.
 --
--- raises  ZD120, 40001, 40P01: no row's fault
+-- raises  ZD120 a queue does not exist
 create or replace function dripdrop._halved(
   callee text,
   executions uuid[],
@@ -3297,30 +3333,127 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_half int := cardinality(executions) / 2;
+  v_most int := dripdrop._most_together(executions);
 begin
-  if cardinality(executions) = 0 then
+  if cardinality(executions) = 0 or dripdrop._is_cut_off() then
     return 0;
-  end if;
-  execute format('select dripdrop.%I($1, $2)', callee) using executions, at;
-  return cardinality(executions);
-exception
-  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
-    raise;
-  when others or assert_failure then
-    if v_half = 0 then
-      perform dripdrop._note_fault(executions[1], stage, sqlstate, sqlerrm, at);
-      return 0;
-    end if;
+  elsif cardinality(executions) > v_most then
     return dripdrop._halved(callee, executions[:v_half], stage, at)
       + dripdrop._halved(callee, executions[v_half + 1:], stage, at);
+  end if;
+  begin
+    execute format('select dripdrop.%I($1, $2)', callee) using executions, at;
+    perform dripdrop._forget_slow(executions) where v_most is not null;
+    return cardinality(executions);
+  exception
+    when query_canceled then
+      perform dripdrop._note_slow(executions, stage, sqlerrm, at);
+      return 0;
+    when others or assert_failure then
+      if v_half = 0 then
+        perform dripdrop._note_fault(executions[1], stage, sqlstate, sqlerrm, at);
+        return 0;
+      end if;
+      return dripdrop._halved(callee, executions[:v_half], stage, at)
+        + dripdrop._halved(callee, executions[v_half + 1:], stage, at);
+  end;
 end
 $$;
 
 comment on function dripdrop._halved(text, uuid[], text, timestamptz) is
   'Does something to executions, but for those to which it cannot be done; returns to how many.';
 
+-- A statement is cut off once: what it begins afterwards has no time limit any more. So it begins
+-- nothing more; the next call of a stage begins anew.
+create or replace function dripdrop._cut_off(state text default 'on')
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  select set_config('dripdrop.cut_off', state, true)
+$$;
+
+comment on function dripdrop._cut_off(text) is
+  'Notes that the statement was cut off, by its statement_timeout or by somebody: on; or that one '
+  'begins: off.';
+
+create or replace function dripdrop._is_cut_off()
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(current_setting('dripdrop.cut_off', true) = 'on', false)
+$$;
+
+comment on function dripdrop._is_cut_off() is
+  'Whether the statement is to begin nothing more, because it was cut off.';
+
+create or replace function dripdrop._most_together(executions uuid[])
+returns int
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select min(f.together) from dripdrop.faults as f where f.execution_id = any (executions)
+$$;
+
+comment on function dripdrop._most_together(uuid[]) is
+  'How many of these may be dealt with at once; null when all.';
+
+-- A statement that is cut off cannot try the halves of its batch: there would be no limit to them.
+-- The next ones deal with an eighth of it at a time, until only the row at fault is left.
+create or replace function dripdrop._note_slow(
+  executions uuid[],
+  stage text,
+  message text,
+  at timestamptz,
+  results jsonb[] default null
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._cut_off();
+  if cardinality(executions) = 1 then
+    perform dripdrop._note_fault(executions[1], stage, '57014', message, at, results[1]);
+  end if;
+  insert into dripdrop.faults as f (
+    execution_id, stage, sqlstate, message, attempts, result, first_at, at, until, together
+  )
+  select distinct on (u.id)
+    u.id, _note_slow.stage, '57014', left(_note_slow.message, 500), 0, u.result, _note_slow.at,
+    _note_slow.at, _note_slow.at, (cardinality(executions) + 7) / 8
+  from unnest(executions, results) as u (id, result)
+  where u.id is not null
+  order by u.id
+  on conflict on constraint faults_pkey do update
+  set together = excluded.together,
+      result = coalesce(excluded.result, f.result);
+end
+$$;
+
+comment on function dripdrop._note_slow(uuid[], text, text, timestamptz, jsonb[]) is
+  'Has fewer rows dealt with at once, of those on whom a statement was cut off; leaves out one '
+  'alone for a while.';
+
+create or replace function dripdrop._forget_slow(executions uuid[])
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  delete from dripdrop.faults as f
+  where f.execution_id = any (executions) and f.together is not null and f.result is null
+$$;
+
+comment on function dripdrop._forget_slow(uuid[]) is
+  'Lets rows be dealt with together again.';
+
 -- The pause grows with each failure, from a minute to an hour; what was only locked is looked at
 -- again in a second. The warning goes to the client's log, once per row until it gets through.
+--
+-- raises  ZD120 the fault is that a queue does not exist, which is no row's
 create or replace function dripdrop._note_fault(
   execution_id uuid,
   stage text,
@@ -3337,6 +3470,9 @@ declare
   v_locked boolean := _note_fault.sqlstate = '55P03';
   v_attempts int;
 begin
+  if _note_fault.sqlstate = 'ZD120' then
+    perform dripdrop._check_queues();
+  end if;
   insert into dripdrop.faults as f (
     execution_id, stage, sqlstate, message, result, first_at, at, until
   )
@@ -3877,6 +4013,47 @@ comment on function dripdrop._get_version(text, uuid) is 'A version of the tenan
 
 -- plpgsql/base/queues.sql
 
+-- The queues, and which state each one's pointers are for. What waits for its hooks comes due
+-- again by itself: its pointers need not be found.
+create or replace function dripdrop._queues()
+returns table (queue text, for_state text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select 'dripdrop_hooks', null
+  union all
+  select 'dripdrop_render', 'queued'
+  union all
+  select distinct 'dripdrop_send_' || p.channel, 'rendered'
+  from dripdrop.providers as p
+$$;
+
+comment on function dripdrop._queues() is 'The names of the queues.';
+
+-- raises  ZD120
+create or replace function dripdrop._check_queues()
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_missing text := (
+    select min(q.queue)
+    from dripdrop._queues() as q
+    where to_regclass(format('pgmq.%I', 'q_' || q.queue)) is null
+  );
+begin
+  if v_missing is not null then
+    raise exception 'queue "%" does not exist', v_missing using
+      errcode = 'ZD120', hint = 'select * from dripdrop.start() creates the queues.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_queues() is 'Raises ZD120 when a queue is missing.';
+
 -- Pointers into a queue: {"execution": id, "fence": n}. A pointer whose fence is not the row's is
 -- worthless and is thrown away by whoever reads it, so a queue may hold too many pointers, and
 -- reconcile() mends one that holds too few.
@@ -4372,12 +4549,14 @@ begin
   if tenant_key = ''
     or tenant_key like ':%'
     or octet_length(tenant_key) > 500
-    or tenant_key ~ '[[:cntrl:]]'
+    or dripdrop._is_blank(tenant_key)
+    or dripdrop._has_unseen(tenant_key)
   then
     raise exception 'tenant key % is not valid', dripdrop._quoted(tenant_key) using
       errcode = 'ZD207', column = 'tenant_key',
       hint = 'Pass null for the global scope, or a text that is not empty, not longer than 500 '
-        'bytes, does not begin with a colon and has no control characters.';
+        'bytes, does not begin with a colon and has no control characters or others that cannot be '
+        'seen.';
   end if;
 end
 $$;
@@ -4402,6 +4581,46 @@ end;
 comment on function dripdrop._quoted(text) is
   'A value as messages show it: in double quotes, its first 100 characters.';
 
+-- Control and format characters, separators of lines, and letters that are blank: what nobody sees,
+-- or turns what stands beside it around.
+create or replace function dripdrop._has_unseen(value text)
+returns boolean
+language sql
+immutable
+parallel safe
+return value ~ (
+  '[[:cntrl:]\u0080-\u009F\u00AD\u034F\u0600-\u0605\u061C\u06DD\u070F\u0890\u0891\u08E2'
+  '\u115F\u1160\u17B4\u17B5\u180B-\u180F\u200B-\u200F\u2028-\u202E\u2060-\u206F\u2800\u3164'
+  '\uFEFF\uFFA0\uFFF0-\uFFFB\U000110BD\U000110CD\U00013430-\U0001343F\U0001BCA0-\U0001BCA3'
+  '\U0001D173-\U0001D17A\U000E0000-\U000E0FFF]'
+);
+
+comment on function dripdrop._has_unseen(text) is
+  'Whether a text has characters that cannot be seen.';
+
+create or replace function dripdrop._is_blank(value text)
+returns boolean
+language sql
+immutable
+parallel safe
+return value !~ '[^\s\u0085\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000]';
+
+comment on function dripdrop._is_blank(text) is 'Whether a text is empty or only spaces.';
+
+-- What people read may have what joins the parts of an emoji, or letters.
+create or replace function dripdrop._is_title(value text)
+returns boolean
+language sql
+immutable
+parallel safe
+return octet_length(value) <= 200
+and not dripdrop._has_unseen(
+  regexp_replace(value, '[\u200C\u200D\U000E0020-\U000E007F]', '', 'g')
+);
+
+comment on function dripdrop._is_title(text) is
+  'Whether a text is one line, not too long and all to be seen.';
+
 -- Names stand in log lines, in addresses of the command line and beside other names in what the
 -- vault binds credentials to: none may look like two.
 --
@@ -4413,15 +4632,16 @@ immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if coalesce(name, '') = '' then
+  if coalesce(dripdrop._is_blank(name), true) then
     raise exception '% is missing', field using
       errcode = 'ZD201', column = _check_name.field,
       hint = 'Give it a name, for example "Postmark".';
   end if;
-  if octet_length(name) > 200 or name ~ '[[:cntrl:]:]' then
+  if octet_length(name) > 200 or name like '%:%' or dripdrop._has_unseen(name) then
     raise exception '% % is not a name', field, dripdrop._quoted(name) using
       errcode = 'ZD201', column = _check_name.field,
-      hint = 'Use at most 200 bytes, without ":" and without control characters.';
+      hint = 'Use at most 200 bytes, without ":" and without control characters or others that '
+        'cannot be seen.';
   end if;
 end
 $$;
@@ -4439,10 +4659,10 @@ immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if octet_length(title) > 200 or title ~ '[[:cntrl:]]' then
+  if not dripdrop._is_title(title) then
     raise exception '% % is no title', field, dripdrop._quoted(title) using
       errcode = 'ZD201', column = _check_title.field,
-      hint = 'Use at most 200 bytes, without control characters.';
+      hint = 'Use at most 200 bytes, without control characters or others that cannot be seen.';
   end if;
 end
 $$;
@@ -4491,6 +4711,35 @@ $$;
 comment on function dripdrop._check_text(text, text, int) is
   'Raises ZD201 for a text that is too long.';
 
+-- Twice the pairs of letters that both have, of all pairs (Dice).
+create or replace function dripdrop._likeness(one text, other text)
+returns float8
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    2.0 * (
+      select sum(least(a.n, b.n))
+      from (
+        select substr(one, i, 2) as pair, count(*) as n
+        from generate_series(1, least(length(one), 100) - 1) as i
+        group by pair
+      ) as a
+      join (
+        select substr(other, i, 2) as pair, count(*) as n
+        from generate_series(1, least(length(other), 100) - 1) as i
+        group by pair
+      ) as b on b.pair = a.pair
+    ) / nullif(least(length(one), 100) + least(length(other), 100) - 2, 0),
+    0
+  )
+$$;
+
+comment on function dripdrop._likeness(text, text) is
+  'How alike two words are, from 0 to 1, by the pairs of letters that both have.';
+
 create or replace function dripdrop._is_pattern(value text)
 returns boolean
 language plpgsql
@@ -4529,34 +4778,43 @@ comment on function dripdrop._check_time_zone(text, text) is
   'Raises ZD204 for a name that is not in pg_timezone_names.';
 
 -- Postgres accepts 'foo5' as a zone (a POSIX rule), so trying a name is no check; being listed is.
+-- PL/pgSQL keeps the plan: one of SQL would be planned for each subscriber before 18.
 create or replace function dripdrop._is_time_zone(name text)
 returns boolean
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select exists (select from dripdrop.time_zones as z where z.name = _is_time_zone.name)
-    or exists (select from pg_catalog.pg_timezone_names as z where z.name = _is_time_zone.name)
+begin
+  return exists (select from dripdrop.time_zones as z where z.name = _is_time_zone.name)
+    or exists (select from pg_catalog.pg_timezone_names as z where z.name = _is_time_zone.name);
+end
 $$;
 
 comment on function dripdrop._is_time_zone(text) is 'Whether a name is in pg_timezone_names.';
 
+-- PL/pgSQL keeps the plan, as above.
 create or replace function dripdrop._default_time_zone(tenant_key text)
 returns text
-language sql
+language plpgsql
 stable
 parallel safe
-return coalesce(
-  (
-    select s.time_zone
-    from dripdrop.tenant_settings as s
-    where (s.tenant_key = _default_time_zone.tenant_key or s.tenant_key is null)
-      and s.time_zone is not null
-    order by s.tenant_key nulls last
-    limit 1
-  ),
-  'UTC'
-);
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return coalesce(
+    (
+      select s.time_zone
+      from dripdrop.tenant_settings as s
+      where (s.tenant_key = _default_time_zone.tenant_key or s.tenant_key is null)
+        and s.time_zone is not null
+      order by s.tenant_key nulls last
+      limit 1
+    ),
+    'UTC'
+  );
+end
+$$;
 
 comment on function dripdrop._default_time_zone(text) is
   'The zone of local times of a tenant where subscriber, step and sequence name none.';
@@ -5069,8 +5327,8 @@ as $$
       as hint
     union all
     select
-      'title', octet_length(value) > 200 or value ~ '[[:cntrl:]]', 'is no title',
-      'Use at most 200 bytes, without control characters.'
+      'title', not dripdrop._is_title(value), 'is no title',
+      'Use at most 200 bytes, without control characters or others that cannot be seen.'
     union all
     select 'path', dripdrop._parse_path(dripdrop._rooted(value)) is null, 'is not a path', null
     union all
@@ -5155,7 +5413,7 @@ begin
     elsif v_kind.text_hint is not null
       and jsonb_typeof(v_value) <> 'string'
       and v_row.type = any (
-        '{text,key,title,interval,time,time_zone,path,predicate,url,address,regex}'::text[]
+        '{text,key,title,interval,time,time_zone,path,predicate,url,address,mailbox,regex}'::text[]
       )
     then
       errcode := v_kind.errcode;
@@ -6220,8 +6478,13 @@ $$;
 do $$
 declare
   v_kind text;
+  v_types text[];
 begin
   foreach v_kind in array array['template_field', 'setting'] loop
+    v_types := case v_kind
+      when 'setting' then '{text,integer,boolean,object,any}'
+      else '{text,integer,boolean,object,any,mailbox}'
+    end;
     perform dripdrop._field(
       v_kind, 'field', 'text', 'its name', pattern => '^[a-z][a-z0-9_]{0,62}$',
       hint => 'Use at most 63 lower-case letters, digits and "_", and begin with a letter.',
@@ -6229,8 +6492,8 @@ begin
     );
     perform dripdrop._field(
       v_kind, 'type', 'text', 'what its value is',
-      hint => 'Use text, integer, boolean, object or any.',
-      choices => '{text,integer,boolean,object,any}', preset => '"text"'
+      hint => 'Use ' || array_to_string(v_types, ', ') || '.', choices => v_types,
+      preset => '"text"'
     );
     perform dripdrop._field(
       v_kind, 'description', 'text', 'what it is, for whoever reads of it or wrote something else',
@@ -6722,10 +6985,10 @@ begin
     'template.email', 'text', 'text', 'the message as plain text', nullable => true
   );
   perform dripdrop._field(
-    'template.email', 'from', 'text', 'one address, instead of the sender''s', nullable => true
+    'template.email', 'from', 'mailbox', 'one address, instead of the sender''s', nullable => true
   );
   perform dripdrop._field(
-    'template.email', 'reply_to', 'text', 'where answers go', nullable => true
+    'template.email', 'reply_to', 'mailbox', 'where answers go', nullable => true
   );
   perform dripdrop._field(
     'template.email', 'headers', 'object', 'headers that the message has besides',
@@ -8698,7 +8961,9 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_kind text := channel || '.' || provider;
   v_secret text;
+  v_unknown text;
   v_fault record;
 begin
   if jsonb_typeof(config) is distinct from 'object' then
@@ -8715,15 +8980,26 @@ begin
       errcode = 'ZD201', column = 'config.' || v_secret,
       hint = 'Seal it with "dripdrop seal" and pass it as credentials.';
   end if;
+  v_unknown := (
+    select min(o.field collate "C")
+    from jsonb_object_keys(config) as o (field)
+    where not exists (
+      select from dripdrop.fields as f where f.kind = v_kind and f.field = o.field
+    )
+  );
+  if v_unknown is not null then
+    raise exception 'config has no field %', dripdrop._quoted(v_unknown) using
+      errcode = 'ZD201', column = 'config.' || v_unknown,
+      hint = dripdrop._unknown_setting_hint(v_kind, v_unknown);
+  end if;
   if config ? 'thresholds' then
     perform dripdrop._check_document(
       config -> 'thresholds', 'thresholds', 'config.thresholds.'
     );
   end if;
   select p.field, p.problem, p.hint, s.secret into v_fault
-  from dripdrop._setting_problems(channel || '.' || provider, config, sealed) as p
-  join dripdrop.provider_settings() as s
-    on s.kind = channel || '.' || provider and s.field = p.field
+  from dripdrop._setting_problems(v_kind, config, sealed) as p
+  join dripdrop.provider_settings() as s on s.kind = v_kind and s.field = p.field
   order by s.secret
   limit 1;
   if v_fault.secret then
@@ -8739,7 +9015,8 @@ end
 $$;
 
 comment on function dripdrop._check_adapter_config(text, text, jsonb, boolean) is
-  'Raises on a config that is no object, holds a secret, or cannot work for its provider.';
+  'Raises on a config that is no object, holds a secret or an unknown field, or cannot work for '
+  'its provider.';
 
 -- Whoever may change a sender but not read its password could have it sent to a server of their
 -- own. The same envelope again is no new credentials.
@@ -9320,6 +9597,7 @@ begin
       max(n.retry_after) filter (where n.says in ('away', 'asked')) as retry_after,
       (array_agg(n.code order by n.says = 'ok', n.says = 'slow'))[1] as code,
       (array_agg(n.detail order by n.says = 'ok', n.says = 'slow'))[1] as detail,
+      (array_agg(n.execution_id order by n.says = 'ok', n.says = 'slow'))[1] as execution_id,
       jsonb_object_agg(n.execution_id, n.says) as by_execution
     from unnest(signals) as n
     where (n.adapter_id is not null or n.http_hook_id is not null)
@@ -9357,7 +9635,7 @@ begin
         )
       then
         perform dripdrop._open_circuit(
-          v_asked.adapter_id, v_asked.http_hook_id, v_asked.host,
+          v_asked.adapter_id, v_asked.http_hook_id, v_asked.host, v_asked.execution_id,
           v_asked.faults + v_asked.slow, v_asked.code, v_asked.detail, v_asked.retry_after, at
         );
       elsif v_asked.answers > 0 then
@@ -9375,8 +9653,6 @@ begin
         set faults = c.faults + excluded.faults;
       end if;
     exception
-      when sqlstate '40001' or sqlstate '40P01' then
-        raise;
       when others or assert_failure then
         raise warning 'the circuit of % could not be written: %',
           dripdrop._name_of_server(v_asked.adapter_id, v_asked.http_hook_id, v_asked.host),
@@ -9430,11 +9706,12 @@ comment on function dripdrop._name_of_server(uuid, uuid, text) is
 
 -- Hosts that messages bring along are anybody's to invent: a sender has at most a thousand open at
 -- a time, and what goes to others is tried again by its own retries alone. The warning goes to the
--- client's log, once per change.
+-- client's log, once per change. Whose fault it may be after all does not try it first.
 create or replace function dripdrop._open_circuit(
   adapter_id uuid,
   http_hook_id uuid,
   host text,
+  execution_id uuid,
   faults bigint,
   code text,
   detail text,
@@ -9466,13 +9743,13 @@ begin
   end if;
   insert into dripdrop.sender_states as c (
     tenant_key, adapter_id, http_hook_id, host, state, reason, detail, openings, faults, until,
-    started_at, changed_at
+    tried_id, started_at, changed_at
   )
   values (
     dripdrop._tenant_of_server(_open_circuit.adapter_id, _open_circuit.http_hook_id),
     _open_circuit.adapter_id, _open_circuit.http_hook_id, _open_circuit.host, 'resting',
     coalesce(_open_circuit.code, 'unreachable'), left(_open_circuit.detail, 500), 1,
-    _open_circuit.faults, v_until, _open_circuit.at, _open_circuit.at
+    _open_circuit.faults, v_until, _open_circuit.execution_id, _open_circuit.at, _open_circuit.at
   )
   on conflict (adapter_id, http_hook_id, host, kind) where ended_at is null do update
   set state = 'resting',
@@ -9481,6 +9758,7 @@ begin
       openings = 1,
       faults = c.faults + excluded.faults,
       until = excluded.until,
+      tried_id = excluded.tried_id,
       changed_at = excluded.changed_at
   where c.state = 'closed';
   if found then
@@ -9493,7 +9771,7 @@ end
 $$;
 
 comment on function dripdrop._open_circuit(
-  uuid, uuid, text, bigint, text, text, float8, timestamptz
+  uuid, uuid, text, uuid, bigint, text, text, float8, timestamptz
 ) is 'Lets nothing more be handed to a server for a while.';
 
 create or replace function dripdrop._note_while_open(
@@ -9584,7 +9862,10 @@ comment on function dripdrop._warn_of_server(uuid, uuid, text, text, timestamptz
   'Says on the client''s connection that a circuit has opened or closed.';
 
 -- Of several messages that pass the fence while a circuit is half open, one tries the server and
--- the others go back. Whoever is quicker elsewhere has the circuit locked: then all of them do.
+-- the others go back; rather one that has not failed here. One that has says little new: its
+-- failures double the rest to two minutes at most, so that who comes next, and may fare better,
+-- does not wait for long. Whoever is quicker elsewhere has the circuit locked: then all of them go
+-- back.
 --
 -- locks   the half-open circuits, skipping what is locked; callers hold the executions
 create or replace function dripdrop._pick_probes(executions uuid[], at timestamptz)
@@ -9610,12 +9891,14 @@ begin
   );
   with
   probe as (
-    select distinct on (o.circuit_id) o.circuit_id, o.execution_id
+    select distinct on (o.circuit_id)
+      o.circuit_id, o.execution_id, x.excused_at is not null as failed_before
     from dripdrop._circuits_of(executions) as o
     join dripdrop.sender_states as c on c.id = o.circuit_id
+    join dripdrop.step_executions as x on x.id = o.execution_id
     where o.circuit_id = any (v_waiting)
     order by
-      o.circuit_id, o.execution_id is distinct from c.probe_id,
+      o.circuit_id, o.execution_id is distinct from c.probe_id, failed_before,
       o.execution_id is not distinct from c.tried_id, o.execution_id
   ),
   picked as (
@@ -9623,6 +9906,7 @@ begin
     set state = 'probing',
         probe_id = p.execution_id,
         tried_id = p.execution_id,
+        openings = case when p.failed_before then least(c.openings, 2) else c.openings end,
         probes = c.probes + 1,
         until = _pick_probes.at + interval '5 minutes',
         changed_at = _pick_probes.at
@@ -9745,24 +10029,6 @@ $$;
 
 comment on function dripdrop._check_channel(text) is
   'Raises ZD202 for a channel no provider serves.';
-
--- The queues, and which state each one's pointers are for. What waits for its hooks comes due
--- again by itself: its pointers need not be found.
-create or replace function dripdrop._queues()
-returns table (queue text, for_state text)
-language sql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select 'dripdrop_hooks', null
-  union all
-  select 'dripdrop_render', 'queued'
-  union all
-  select distinct 'dripdrop_send_' || p.channel, 'rendered'
-  from dripdrop.providers as p
-$$;
-
-comment on function dripdrop._queues() is 'The names of the queues.';
 
 -- plpgsql/senders/reply_codes.sql
 
@@ -10011,6 +10277,12 @@ begin atomic
       'bounced', false
     ),
     (502, 'recipient content', 'smtp_552', 'none', null, 'bounced', false),
+
+    -- The command, its order or its parameters: they are the same for all. A syntax may be that of
+    -- this one address.
+    (505, 'recipient', 'smtp_555', '5.5.2', null, 'retry', false),
+    (506, 'recipient', 'smtp_555', null, null, 'unreachable', false),
+    (507, 'recipient', 'smtp_5__', '5.5.1 5.5.4', null, 'unreachable', false),
 
     -- The recipient, for the time being.
     (510, 'recipient content', 'smtp_4__', null, null, 'retry', false),
@@ -10903,6 +11175,41 @@ comment on function dripdrop.provider_settings() is
   'What a sender of each kind (channel.provider) says about itself: type, choices or pattern, a '
   'hint, whether it is secret, required, or part of where the credentials go.';
 
+create or replace function dripdrop._unknown_setting_hint(kind text, field text)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select concat_ws(
+    ' ',
+    case
+      when nearest.secret then format('Seal "%s" with "dripdrop seal".', nearest.field)
+      when nearest.field is not null then format('Write "%s" instead.', nearest.field)
+    end,
+    format('The fields are %s.', (
+      select regexp_replace(
+        string_agg(f.field, ', ' order by f.place), ', ([a-z0-9_]+)$', E' and \\1'
+      )
+      from dripdrop.fields as f
+      where f.kind = _unknown_setting_hint.kind and not f.secret
+    ))
+  )
+  from (values (1)) as one
+  left join lateral (
+    select f.field, f.secret
+    from dripdrop.fields as f
+    where f.kind = _unknown_setting_hint.kind
+      and dripdrop._likeness(f.field, lower(_unknown_setting_hint.field)) >= 0.5
+    order by dripdrop._likeness(f.field, lower(_unknown_setting_hint.field)) desc, f.place
+    limit 1
+  ) as nearest on true
+$$;
+
+comment on function dripdrop._unknown_setting_hint(text, text) is
+  'What to say to whoever wrote a field that a sender of a kind does not have: the nearest, and '
+  'all.';
+
 -- Required is asked for only where nothing is sealed: what is sealed may hold it. No value is
 -- shown.
 create or replace function dripdrop._setting_problems(kind text, config jsonb, sealed boolean)
@@ -11183,8 +11490,6 @@ begin
         v_adapter, v_breach.until, v_breach.reason, v_breach.detail, v_now
       );
     exception
-      when sqlstate '40001' or sqlstate '40P01' then
-        raise;
       when others or assert_failure then
         raise warning 'sender "%" cannot be let rest: %', v_adapter.name, left(sqlerrm, 200) using
           errcode = sqlstate, hint = 'It is tried again by the next check; the others rest.';
@@ -14424,8 +14729,8 @@ comment on function dripdrop._describe_limit(text, text, int, interval) is
 -- paused or fails makes room for others without anybody having to say so.
 
 -- The windows of a very high rate are short, and what is on its way from tick() to the fence would
--- fill one although the rate is far from used up. As long as nobody waits, as much may be on its way
--- as leaves in five seconds; the fence keeps the rate.
+-- fill one although the rate is far from used up. As long as nobody waits, as much may be on its
+-- way as leaves in five seconds; the fence keeps the rate.
 create or replace function dripdrop._room_in_line(counter dripdrop.counters, at timestamptz)
 returns int
 language sql
@@ -15275,24 +15580,64 @@ comment on function dripdrop._advance_failed(uuid[], timestamptz) is
 
 -- plpgsql/flow/begin.sql
 
-create or replace function dripdrop._first_step(sequence_version_id uuid)
-returns uuid
+-- plain: everybody begins with it, at a time that only the clock says, and with nothing beside it.
+create or replace function dripdrop._first_step(sequence_version_id uuid, starting_step uuid)
+returns table (
+  id uuid,
+  tenant_key text,
+  channel text,
+  timing jsonb,
+  config jsonb,
+  time_zone text,
+  address_form text,
+  recipient_key text,
+  plain boolean
+)
 language sql
 stable
-parallel safe
-return (
-  select s.id
+begin atomic
+  select
+    s.id,
+    s.tenant_key,
+    s.channel,
+    s.timing,
+    s.config,
+    coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key)),
+    c.address_form,
+    coalesce(s.config ->> 'recipient_key', c.recipient_key),
+    s.timing ->> 'trigger_event' is null
+    and not exists (
+      select from dripdrop.steps as n
+      where n.sequence_version_id = _first_step.sequence_version_id
+        and n.recurring
+        and n.timing ->> 'type' = 'cron'
+        and n.active
+    )
+    and (
+      _first_step.starting_step is not null
+      or not exists (
+        select from dripdrop.step_transitions as t
+        where t.sequence_version_id = _first_step.sequence_version_id and t.from_step_id is null
+      )
+    )
   from dripdrop.steps as s
+  join dripdrop.channels as c on c.channel = s.channel
+  join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+  join dripdrop.sequences as q on q.id = v.sequence_id
   where s.sequence_version_id = _first_step.sequence_version_id
-    and s.position is not null
     and s.active
     and not s.recurring
+    and case
+      when _first_step.starting_step is null then s.position is not null
+      else s.id = _first_step.starting_step
+    end
   order by s.position
-  limit 1
-);
+  limit 1;
+end;
 
-comment on function dripdrop._first_step(uuid) is
-  'The first active step of a version by position, or null.';
+comment on function dripdrop._first_step(uuid, uuid) is
+  'The step that is named, or else the first active one of a version by position, or no row; with '
+  'what its planning and its recipient take.';
 
 -- Where enrolments begin: at the step that is named, where the first entry transition that matches
 -- leads, or at the first step by position; and the side steps that keep a schedule.
@@ -15309,7 +15654,6 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_first uuid;
   v_enrollments uuid[];
   v_steps uuid[];
   v_completed uuid[];
@@ -15329,13 +15673,9 @@ begin
       _plan_first.sequence_version_id, _plan_first.enrollments, _plan_first.at
     ) as r;
   else
-    v_first := coalesce(
-      _plan_first.starting_step, dripdrop._first_step(_plan_first.sequence_version_id)
-    );
-    if v_first is not null then
-      v_enrollments := _plan_first.enrollments;
-      v_steps := array_fill(v_first, array[cardinality(v_enrollments)]);
-    end if;
+    select _plan_first.enrollments, array_fill(s.id, array[cardinality(_plan_first.enrollments)])
+    into v_enrollments, v_steps
+    from dripdrop._first_step(_plan_first.sequence_version_id, _plan_first.starting_step) as s;
   end if;
   if v_enrollments is not null then
     perform dripdrop._plan_steps(v_enrollments, v_steps, _plan_first.at);
@@ -15364,63 +15704,11 @@ $$;
 comment on function dripdrop._plan_first(uuid, uuid[], uuid, timestamptz) is
   'Plans the first steps of new enrolments.';
 
--- Most sequences begin with one step that is the same for everybody and waits for nothing but time.
-create or replace function dripdrop._plain_entry(sequence_version_id uuid, starting_step uuid)
-returns table (
-  step_id uuid,
-  tenant_key text,
-  channel text,
-  timing jsonb,
-  config jsonb,
-  time_zone text,
-  address_form text,
-  recipient_key text
-)
-language sql
-stable
-begin atomic
-  select
-    s.id,
-    s.tenant_key,
-    s.channel,
-    s.timing,
-    s.config,
-    coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key)),
-    c.address_form,
-    coalesce(s.config ->> 'recipient_key', c.recipient_key)
-  from dripdrop.steps as s
-  join dripdrop.channels as c on c.channel = s.channel
-  join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
-  join dripdrop.sequences as q on q.id = v.sequence_id
-  where s.id = coalesce(
-      _plain_entry.starting_step, dripdrop._first_step(_plain_entry.sequence_version_id)
-    )
-    and s.timing ->> 'trigger_event' is null
-    and not exists (
-      select from dripdrop.steps as n
-      where n.sequence_version_id = _plain_entry.sequence_version_id
-        and n.recurring
-        and n.timing ->> 'type' = 'cron'
-        and n.active
-    )
-    and (
-      _plain_entry.starting_step is not null
-      or not exists (
-        select from dripdrop.step_transitions as t
-        where t.sequence_version_id = _plain_entry.sequence_version_id and t.from_step_id is null
-      )
-    );
-end;
-
-comment on function dripdrop._plain_entry(uuid, uuid) is
-  'The first step of every enrolment in a version, and whom it reaches by what; no row where '
-  'transitions, events or schedules have a say.';
-
 -- One person, by few scalar statements: starting up one that takes sets costs more than it does.
 -- What these do not do is left to _plan_first(), and what they would refuse to its caller.
 --
 -- locks   nothing new: the caller has made the enrolment
-create or replace function dripdrop._plan_plain_entry(
+create or replace function dripdrop._plan_plain_step(
   enrollment dripdrop.enrollments,
   starting_step uuid,
   at timestamptz
@@ -15430,34 +15718,33 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_entry record;
+  v_step record;
+  v_address text;
   v_due_at timestamptz;
 begin
-  select e.* into v_entry
-  from dripdrop._plain_entry(enrollment.sequence_version_id, starting_step) as e;
-  if not found or not dripdrop._is_address(
-    v_entry.address_form,
-    dripdrop._address(v_entry.address_form, enrollment.data ->> v_entry.recipient_key)
-  ) then
+  select s.* into v_step
+  from dripdrop._first_step(enrollment.sequence_version_id, starting_step) as s;
+  v_address := dripdrop._address(v_step.address_form, enrollment.data ->> v_step.recipient_key);
+  if v_step.plain is not true or not dripdrop._is_address(v_step.address_form, v_address) then
     return false;
   end if;
   v_due_at := dripdrop._next_time(
-    v_entry.timing,
-    dripdrop._time_zone(enrollment.data, v_entry.config, v_entry.time_zone),
+    v_step.timing,
+    dripdrop._time_zone(enrollment.data, v_step.config, v_step.time_zone),
     at,
-    v_entry.tenant_key
+    v_step.tenant_key
   );
   insert into dripdrop.step_executions (
     tenant_key, enrollment_id, step_id, channel, scheduled_for, due_at, inserted_at, updated_at
   )
   values (
-    v_entry.tenant_key, enrollment.id, v_entry.step_id, v_entry.channel, v_due_at, v_due_at, at, at
+    v_step.tenant_key, enrollment.id, v_step.id, v_step.channel, v_due_at, v_due_at, at, at
   );
   return true;
 end
 $$;
 
-comment on function dripdrop._plan_plain_entry(dripdrop.enrollments, uuid, timestamptz) is
+comment on function dripdrop._plan_plain_step(dripdrop.enrollments, uuid, timestamptz) is
   'Plans the first step of a new enrolment where that is the same for everybody; false, and '
   'nothing is planned, where it is not or the data holds no address for it.';
 
@@ -16606,7 +16893,7 @@ begin
   if v_entry.reentry = 'never' then
     perform dripdrop._check_not_ended(array[v_enrollment.id]);
   end if;
-  if not dripdrop._plan_plain_entry(v_enrollment, v_entry.first_step, v_now) then
+  if not dripdrop._plan_plain_step(v_enrollment, v_entry.first_step, v_now) then
     perform dripdrop._plan_first(
       v_entry.version_id, array[v_enrollment.id], v_entry.first_step, v_now
     );
@@ -22436,7 +22723,7 @@ as $$
     shut.opens_at + shut.jitter * ((hashtextextended(x.id::text, 0) & 1048575) / 1048576.0),
     shut.hours,
     by.adapter_id, by.name, by.fault,
-    x.state = 'rendered' and x.adapter_id is distinct from by.adapter_id,
+    (x.state = 'rendered' or asked_by = 'fence') and x.adapter_id is distinct from by.adapter_id,
     by.rests, by.resting_until, by.resting_reason, by.circuit_until, by.circuit_reason, by.host,
     s.retry_for, s.limited
   from execution as x
@@ -22454,7 +22741,7 @@ as $$
   cross join lateral (
     select
       case
-        when x.state = 'rendered' then x.recipient
+        when x.state = 'rendered' or asked_by = 'fence' then x.recipient
         else dripdrop._recipient(s.address_form, s.recipient_key, s.config, e.data)
       end as recipient
     offset 0
@@ -22803,7 +23090,7 @@ comment on function dripdrop._hook_calls(
 -- A row that cannot be dealt with is found by halving and left out for a while. Messages behind it
 -- stay in the queue for the next claim; enrolments have a place each and go on.
 --
--- raises  ZD120, 40001, 40P01: no row's fault
+-- raises  ZD120 a queue does not exist
 create or replace function dripdrop._hook_calls_but_for_faults(
   rules_of uuid[],
   messages bigint[],
@@ -22822,42 +23109,50 @@ as $$
 declare
   v_rules int := cardinality(rules_of);
   v_half int := greatest(v_rules, cardinality(messages)) / 2;
+  v_asking uuid[] := executions || dripdrop._open_executions(rules_of);
+  v_most int := dripdrop._most_together(v_asking);
+  v_calls dripdrop._hook_call[];
 begin
-  if v_rules = 0 and cardinality(messages) = 0 then
-    return array[]::dripdrop._hook_call[];
+  if v_rules = 0 and cardinality(messages) = 0 or dripdrop._is_cut_off() then
+    return '{}';
+  elsif v_rules + cardinality(messages) <= v_most or v_most is null then
+    begin
+      v_calls := dripdrop._hook_calls(
+        rules_of, messages, executions, fences, busy, functions, visibility, at
+      );
+      perform dripdrop._forget_slow(v_asking) where v_most is not null;
+      return v_calls;
+    exception
+      when others or query_canceled or assert_failure then
+        perform dripdrop._cut_off() where sqlstate = '57014';
+        if v_rules + cardinality(messages) = 1 then
+          perform dripdrop._note_fault(a.id, 'hooks', sqlstate, sqlerrm, at)
+          from unnest(v_asking) as a (id);
+          perform pgmq.delete('dripdrop_hooks', messages);
+          return '{}';
+        elsif sqlstate = '57014' then
+          perform dripdrop._note_slow(v_asking, 'hooks', sqlerrm, at);
+          return '{}';
+        end if;
+    end;
   end if;
-  return dripdrop._hook_calls(
-    rules_of, messages, executions, fences, busy, functions, visibility, at
+
+  if v_rules > 0 and cardinality(messages) > 0 then
+    return dripdrop._hook_calls_but_for_faults(
+      rules_of, '{}', '{}', '{}', busy, functions, visibility, at
+    ) || dripdrop._hook_calls_but_for_faults(
+      '{}', messages, executions, fences, busy, greatest(functions - v_rules, 0), visibility, at
+    );
+  elsif v_rules > 0 then
+    return dripdrop._hook_calls_but_for_faults(
+      rules_of[:v_half], '{}', '{}', '{}', busy, functions, visibility, at
+    ) || dripdrop._hook_calls_but_for_faults(
+      rules_of[v_half + 1:], '{}', '{}', '{}', busy, functions, visibility, at
+    );
+  end if;
+  return dripdrop._hook_calls_but_for_faults(
+    '{}', messages[:v_half], executions[:v_half], fences[:v_half], busy, functions, visibility, at
   );
-exception
-  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
-    raise;
-  when others or assert_failure then
-    if v_rules > 0 and cardinality(messages) > 0 then
-      return dripdrop._hook_calls_but_for_faults(
-        rules_of, '{}', '{}', '{}', busy, functions, visibility, at
-      ) || dripdrop._hook_calls_but_for_faults(
-        '{}', messages, executions, fences, busy, greatest(functions - v_rules, 0), visibility, at
-      );
-    elsif v_half > 0 and v_rules > 0 then
-      return dripdrop._hook_calls_but_for_faults(
-        rules_of[:v_half], '{}', '{}', '{}', busy, functions, visibility, at
-      ) || dripdrop._hook_calls_but_for_faults(
-        rules_of[v_half + 1:], '{}', '{}', '{}', busy, functions, visibility, at
-      );
-    elsif v_half > 0 then
-      return dripdrop._hook_calls_but_for_faults(
-        '{}', messages[:v_half], executions[:v_half], fences[:v_half], busy, functions, visibility,
-        at
-      );
-    elsif v_rules > 0 then
-      raise warning 'the rules of enrolment "%" are not asked: %', rules_of[1], left(sqlerrm, 200)
-      using errcode = sqlstate, hint = 'They are asked again when the claim has run out.';
-    else
-      perform dripdrop._note_fault(executions[1], 'hooks', sqlstate, sqlerrm, at);
-      perform pgmq.delete('dripdrop_hooks', messages);
-    end if;
-    return array[]::dripdrop._hook_call[];
 end
 $$;
 
@@ -22904,6 +23199,7 @@ declare
   v_executions uuid[];
   v_fences int[];
 begin
+  perform dripdrop._cut_off('off');
   perform dripdrop._check_interval(visibility, 'visibility', interval '0');
   perform dripdrop._check_driver();
   perform dripdrop._check_batch_size(batch_size);
@@ -22961,6 +23257,7 @@ returns table (
   channel text,
   template_hash text,
   template jsonb,
+  mailboxes text[],
   variables jsonb,
   unsubscribe jsonb
 )
@@ -22975,6 +23272,7 @@ declare
   v_executions uuid[];
   v_fences int[];
 begin
+  perform dripdrop._cut_off('off');
   perform dripdrop._check_interval(visibility, 'visibility', interval '0');
   perform dripdrop._check_driver();
   perform dripdrop._check_batch_size(batch_size);
@@ -23016,13 +23314,64 @@ begin
   );
   if v_messages is not null then
     return query
-    select r.* from unnest(dripdrop._renders(v_messages, v_executions, v_fences, v_now)) as r;
+    select r.*
+    from unnest(
+      dripdrop._renders_but_for_faults(v_messages, v_executions, v_fences, v_now)
+    ) as r;
   end if;
 end
 $$;
 
 comment on function dripdrop.claim_renders(int, interval) is
   'Messages to render, for a while nobody else''s; hand the results to complete_renders().';
+
+-- What was stopped meanwhile is missing.
+--
+-- locks   of what fails, enrolments and their executions, skipping what is locked
+create or replace function dripdrop.leased_renders(executions uuid[])
+returns table (
+  execution_id uuid,
+  fence int,
+  message_id bigint,
+  tenant_key text,
+  channel text,
+  template_hash text,
+  template jsonb,
+  mailboxes text[],
+  variables jsonb,
+  unsubscribe jsonb
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_executions uuid[];
+  v_fences int[];
+begin
+  select array_agg(x.id), array_agg(x.fence)
+  into v_executions, v_fences
+  from dripdrop.step_executions as x
+  where x.id = any (leased_renders.executions)
+    and x.state = 'queued'
+    and x.lease_until > v_now;
+  if v_executions is null then
+    return;
+  end if;
+  return query
+  select r.*
+  from unnest(
+    dripdrop._renders_but_for_faults(
+      array_fill(null::bigint, array[cardinality(v_executions)]), v_executions, v_fences, v_now
+    )
+  ) as r;
+end
+$$;
+
+comment on function dripdrop.leased_renders(uuid[]) is
+  'The messages to render that claim_due() has leased to the caller, as claim_renders() hands them '
+  'out, without message_id; hand the results to complete_renders().';
 
 create or replace function dripdrop._pointer_execution(message jsonb)
 returns uuid
@@ -23051,6 +23400,62 @@ comment on function dripdrop._pointer_fence(jsonb) is
 --
 -- locks   of what fails for want of a value, enrolments and their executions, skipping what is
 --         locked
+create or replace function dripdrop._renders_but_for_faults(
+  messages bigint[],
+  executions uuid[],
+  fences int[],
+  at timestamptz
+)
+returns dripdrop._render_claim[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
+as $$
+declare
+  v_half int := cardinality(messages) / 2;
+  v_most int := dripdrop._most_together(executions);
+  v_claims dripdrop._render_claim[] := '{}';
+begin
+  if dripdrop._is_cut_off() then
+    perform from pgmq.set_vt('dripdrop_render', messages, 0);
+    return v_claims;
+  elsif cardinality(messages) > v_most then
+    return dripdrop._renders_but_for_faults(
+        messages[:v_half], executions[:v_half], fences[:v_half], at
+      )
+      || dripdrop._renders_but_for_faults(
+        messages[v_half + 1:], executions[v_half + 1:], fences[v_half + 1:], at
+      );
+  end if;
+  begin
+    v_claims := dripdrop._renders(messages, executions, fences, at);
+    perform dripdrop._forget_slow(executions) where v_most is not null;
+    return v_claims;
+  exception
+    when query_canceled then
+      perform dripdrop._note_slow(executions, 'render', sqlerrm, at);
+      perform from pgmq.set_vt('dripdrop_render', messages, 0);
+      return '{}';
+    when others or assert_failure then
+      if v_half = 0 then
+        perform dripdrop._note_fault(executions[1], 'render', sqlstate, sqlerrm, at);
+        return '{}';
+      end if;
+      return dripdrop._renders_but_for_faults(
+          messages[:v_half], executions[:v_half], fences[:v_half], at
+        )
+        || dripdrop._renders_but_for_faults(
+          messages[v_half + 1:], executions[v_half + 1:], fences[v_half + 1:], at
+        );
+  end;
+end
+$$;
+
+comment on function dripdrop._renders_but_for_faults(bigint[], uuid[], int[], timestamptz) is
+  'What a renderer needs of queued messages, but for those that raise.';
+
+-- locks   of what fails for want of a value, enrolments and their executions, skipping what is
+--         locked
 create or replace function dripdrop._renders(
   messages bigint[],
   executions uuid[],
@@ -23062,7 +23467,6 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_half int := cardinality(messages) / 2;
   v_failures dripdrop._render_result[];
   v_links jsonb;
 begin
@@ -23090,6 +23494,12 @@ begin
   v_links := dripdrop._unsubscribe_links(executions);
 
   return array(
+    with mailboxes as materialized (
+      select f.kind, array_agg(f.field) as fields
+      from dripdrop.fields as f
+      where f.type = 'mailbox'
+      group by f.kind
+    )
     select row(
       x.id,
       x.fence,
@@ -23098,6 +23508,7 @@ begin
       x.channel,
       s.template_hash,
       case when row_number() over (partition by s.template_hash) = 1 then s.template_content end,
+      m.fields,
       dripdrop._variables(e, q.key, s.key, x.hooks, x.event_id, _renders.at),
       -- The time is the message's and not the claim's: rendered again, it gets the same token.
       (v_links -> x.step_id::text) || jsonb_build_object(
@@ -23110,25 +23521,14 @@ begin
     join dripdrop.steps as s on s.id = x.step_id
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     join dripdrop.sequences as q on q.id = e.sequence_id
+    left join mailboxes as m on m.kind = 'template.' || x.channel
     where x.id <> all (array(select f.execution from unnest(v_failures) as f))
   );
-exception
-  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
-    raise;
-  when others or assert_failure then
-    if v_half = 0 then
-      perform dripdrop._note_fault(executions[1], 'render', sqlstate, sqlerrm, at);
-      return array[]::dripdrop._render_claim[];
-    end if;
-    return dripdrop._renders(messages[:v_half], executions[:v_half], fences[:v_half], at)
-      || dripdrop._renders(
-        messages[v_half + 1:], executions[v_half + 1:], fences[v_half + 1:], at
-      );
 end
 $$;
 
 comment on function dripdrop._renders(bigint[], uuid[], int[], timestamptz) is
-  'What a renderer needs of queued messages.';
+  'What a renderer needs of queued messages; what cannot be rendered for want of a value fails.';
 
 -- A claim waits for nobody: what somebody has locked fails when its claim has run out.
 --
@@ -23142,18 +23542,19 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_free uuid[];
-begin
-  v_free := array(
+  v_free uuid[] := array(
     select x.id
     from dripdrop.step_executions as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     where x.id = any (array(select f.execution from unnest(failures) as f))
     for no key update of e, x skip locked
   );
-  perform dripdrop._record_renders(
-    array(select f from unnest(failures) as f where f.execution = any (v_free)), at
+  v_taken dripdrop._render_result[] := array(
+    select f from unnest(failures) as f where f.execution = any (v_free)
   );
+begin
+  perform dripdrop._record_renders(v_taken, at);
+  perform dripdrop._delete_render_messages(v_taken);
 end
 $$;
 
@@ -23184,9 +23585,10 @@ comment on function dripdrop._read_queue(text, int, int) is
 
 -- results: [{"execution", "fence", "message", "payload"}] or, for what cannot be rendered,
 -- [{"execution", "fence", "message", "code", "detail"}]. A failure is for good: the same words fail
--- again. What was stopped meanwhile has another fence and is left alone; what somebody has locked
--- at this moment, to stop it or only to look, keeps its message and is rendered again a second
--- later.
+-- again, and so does what came out empty: a template of variables may say nothing in the end.
+-- What was stopped meanwhile has another fence and is left alone; what somebody has locked
+-- at this moment, to stop it or only to look, is rendered again a second later. message is null of
+-- what claim_due() has leased.
 --
 -- locks   the enrolments of failures, then executions, skipping what is locked
 -- raises  ZD201 results are not a list
@@ -23196,8 +23598,15 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_results dripdrop._render_result[] := dripdrop._without_empty(
+    dripdrop._read_renders(results)
+  );
+  v_rendered uuid[] := dripdrop._record_renders(v_results, dripdrop._now());
 begin
-  return dripdrop._record_renders(dripdrop._read_renders(results), dripdrop._now());
+  perform dripdrop._enqueue_rendered(v_rendered);
+  perform dripdrop._delete_render_messages(v_results);
+  return cardinality(v_rendered);
 end
 $$;
 
@@ -23233,12 +23642,71 @@ $$;
 comment on function dripdrop._read_renders(jsonb) is
   'The results that complete_renders() was given, in the order of their executions.';
 
+-- What a template has to say, its channel's fields and one_of tell.
+create or replace function dripdrop._without_empty(results dripdrop._render_result[])
+returns dripdrop._render_result[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with needed as materialized (
+    select c.channel, c.one_of, array(
+      select f.field
+      from dripdrop.fields as f
+      where f.kind = 'template.' || c.channel and f.required
+      order by f.place
+    ) as fields
+    from dripdrop.channels as c
+  )
+  select array(
+    select case
+      when e.code is null then r
+      else row(
+        r.execution, r.fence, r.message, null::jsonb, e.code, e.detail
+      )::dripdrop._render_result
+    end
+    from unnest(results) as r
+    left join dripdrop.step_executions as x on x.id = r.execution and r.payload is not null
+    left join needed as n on n.channel = x.channel
+    left join lateral (
+      select 'missing_' || f.field as code, format('the %s is empty', f.field) as detail
+      from unnest(n.fields) as f (field)
+      where not dripdrop._says_something(r.payload ->> f.field)
+      union all
+      select 'empty_message', array_to_string(n.one_of, ' and ') || ' are empty'
+      where not exists (
+        select
+        from unnest(n.one_of) as o (field)
+        where dripdrop._says_something(r.payload ->> o.field)
+      )
+        and n.one_of is not null
+      limit 1
+    ) as e on true
+    order by r.execution
+  )
+$$;
+
+comment on function dripdrop._without_empty(dripdrop._render_result[]) is
+  'The results, those that do not say what their channel''s messages have to made failures.';
+
+-- A message of some length is not looked at as a whole.
+create or replace function dripdrop._says_something(value text)
+returns boolean
+language sql
+immutable
+parallel safe
+return coalesce(left(value, 100) ~ '[^[:space:]]' or value ~ '[^[:space:]]', false);
+
+comment on function dripdrop._says_something(text) is 'Whether a text is more than space.';
+
+-- Callers see to the pointers: what is rendered is in no queue yet, and may still be in the other.
+--
 -- locks   as complete_renders()
 create or replace function dripdrop._record_renders(
   results dripdrop._render_result[],
   at timestamptz
 )
-returns int
+returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
@@ -23291,9 +23759,6 @@ begin
   into v_done, v_failed
   from done as d;
 
-  if v_done is not null then
-    perform dripdrop._enqueue_rendered(v_done);
-  end if;
   if v_failed is not null then
     insert into dripdrop.message_events (
       tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
@@ -23306,13 +23771,12 @@ begin
     where x.id = any (v_failed);
     perform dripdrop._advance_failed(v_failed, at);
   end if;
-  perform dripdrop._delete_render_messages(results);
-  return coalesce(cardinality(v_done), 0);
+  return coalesce(v_done, '{}');
 end
 $$;
 
 comment on function dripdrop._record_renders(dripdrop._render_result[], timestamptz) is
-  'Moves executions as their renderers say and returns how many were rendered.';
+  'Moves executions as their renderers say and returns which are rendered and in no queue yet.';
 
 -- What is still queued was locked by somebody: its message comes again a second later. Whoever
 -- locked an execution may be completing it too: no two wait for each other's messages.
@@ -23330,9 +23794,21 @@ declare
     from unnest(results) as r
     join dripdrop.step_executions as x
       on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
+    where r.message is not null
   );
-  v_messages bigint[] := array(select r.message from unnest(results) as r);
+  v_messages bigint[] := array(
+    select r.message from unnest(results) as r where r.message is not null
+  );
 begin
+  perform pgmq.send_batch('dripdrop_render', l.pointers, 1)
+  from (
+    select array_agg(jsonb_build_object('execution', x.id, 'fence', x.fence)) as pointers
+    from unnest(results) as r
+    join dripdrop.step_executions as x
+      on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
+    where r.message is null
+  ) as l
+  where l.pointers is not null;
   if cardinality(v_queued) > 0 then
     execute 'select array(select q.msg_id from pgmq.q_dripdrop_render as q '
       'where q.msg_id = any ($1) for update skip locked)'
@@ -23342,9 +23818,11 @@ begin
       'dripdrop_render', array(select m from unnest(v_messages) as m where m = any (v_queued)), 1
     );
   end if;
-  perform pgmq.delete(
-    'dripdrop_render', array(select m from unnest(v_messages) as m where m <> all (v_queued))
-  );
+  if cardinality(v_messages) > 0 then
+    perform pgmq.delete(
+      'dripdrop_render', array(select m from unnest(v_messages) as m where m <> all (v_queued))
+    );
+  end if;
 end
 $$;
 
@@ -23379,7 +23857,7 @@ when (
     '{
       scheduled>queued, scheduled>rendered, scheduled>skipped, scheduled>cancelled,
       scheduled>failed,
-      queued>rendered, queued>scheduled, queued>cancelled, queued>failed,
+      queued>rendered, queued>sending, queued>scheduled, queued>cancelled, queued>failed,
       rendered>sending, rendered>scheduled, rendered>cancelled,
       sending>sent, sending>failed, sending>scheduled, sending>unknown, sending>cancelled,
       unknown>sent, unknown>failed, unknown>scheduled, unknown>cancelled,
@@ -24117,9 +24595,10 @@ comment on function dripdrop._read_results(jsonb) is
 
 -- What a server said is looked up in reply_codes(). One message that no server takes must not have
 -- its sender rest again and again: it has its failure for itself when it was put down to the server
--- before and others have got through since, and when the server took others just before and has
+-- before and the circuit has closed since, and when the server took others just before and has
 -- refused, or broken off at, only this recipient or these words. Just before is less than the
--- shortest rest: what tries a server that was found away proves nothing by it.
+-- shortest rest: what tries a server that was found away proves nothing by it. Nor does "just
+-- before" of a rate: whoever has reached it was let through until then.
 create or replace function dripdrop._classified_results(
   results dripdrop._send_result[],
   at timestamptz
@@ -24129,12 +24608,16 @@ language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_alike uuid[];
 begin
   if not exists (
-    select from unnest(results) as r where r.outcome in ('refused', 'auth_error', 'unreachable')
+    select from unnest(results) as r
+    where r.outcome in ('refused', 'auth_error', 'rate_limited', 'unreachable')
   ) then
     return results;
   end if;
+  v_alike := dripdrop._refused_alike(results, at);
   return array(
     select case
       when v.outcome is null then r
@@ -24143,18 +24626,17 @@ begin
         jsonb_build_object(
           'outcome',
           case
-            when v.outcome in ('auth_error', 'unreachable')
+            when v.outcome in ('auth_error', 'rate_limited', 'unreachable')
               and (
                 (
-                  split_part(r.stage, '.', 1) in ('recipient', 'content')
+                  v.outcome <> 'rate_limited'
+                  and split_part(r.stage, '.', 1) in ('recipient', 'content')
                   and a.last_send_at > _classified_results.at - interval '30 seconds'
                 )
-                or exists (
-                  select from dripdrop.sender_states as s
-                  where s.adapter_id = x.adapter_id and s.host = '' and s.ended_at > x.excused_at
-                )
+                or dripdrop._has_its_fault_for_itself(x)
               )
             then 'retry'
+            when r.execution = any (v_alike) and (v.outcome = 'failed' or v.hard) then 'auth_error'
             else v.outcome
           end,
           'hard', v.hard
@@ -24179,6 +24661,117 @@ $$;
 
 comment on function dripdrop._classified_results(dripdrop._send_result[], timestamptz) is
   'Results with the outcome that says whose fault a refusal was.';
+
+-- A circuit that is open now is another's: whoever tries it speaks for the server.
+create or replace function dripdrop._has_its_fault_for_itself(execution dripdrop.step_executions)
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select count(*) filter (where s.ended_at > execution.excused_at) > 0
+    and count(*) filter (where s.ended_at is null and s.state <> 'closed') = 0
+  from dripdrop.sender_states as s
+  where s.adapter_id = execution.adapter_id
+    and s.host = ''
+    and (s.ended_at is null or s.ended_at > execution.excused_at)
+$$;
+
+comment on function dripdrop._has_its_fault_for_itself(dripdrop.step_executions) is
+  'Whether a fault of the server''s was put down to it before, and its circuit has closed since.';
+
+-- Whose recipients a server refuses one after the other in the same way, five of them and nothing
+-- taken in between, does not speak of them: of the sender, in words that no table knows, or of a
+-- directory that is down. That a URL is not there is said of no message either. What has opened
+-- a circuit so, and closed it since, is known to be about the recipients, for a day.
+create or replace function dripdrop._refused_alike(
+  results dripdrop._send_result[],
+  at timestamptz
+)
+returns uuid[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with
+  taking as materialized (
+    select x.adapter_id
+    from unnest(results) as r
+    join dripdrop.step_executions as x on x.id = r.execution
+    where r.outcome = 'sent'
+  ),
+  refused as materialized (
+    select
+      r.execution,
+      x.adapter_id,
+      coalesce(x.recipient, x.enrollment_id::text) as recipient,
+      dripdrop._refusal(r.code, r.detail) as refusal
+    from unnest(results) as r
+    join dripdrop.step_executions as x on x.id = r.execution
+    where r.outcome = 'refused'
+      and (
+        r.stage = 'recipient'
+        or r.stage = 'request'
+        and r.code like any (array['http_3__', 'http_404', 'http_405', 'http_410'])
+      )
+      and not exists (select from taking as t where t.adapter_id = x.adapter_id)
+  ),
+  before as (
+    select
+      a.id as adapter_id,
+      coalesce(x.recipient, x.enrollment_id::text) as recipient,
+      dripdrop._refusal(m.event_data ->> 'code', m.event_data ->> 'detail') as refusal
+    from dripdrop.channel_adapters as a
+    cross join lateral (
+      select e.step_execution_id, e.event_data
+      from dripdrop.message_events as e
+      where e.adapter_id = a.id
+        and e.occurred_at > greatest(a.last_send_at, _refused_alike.at - interval '1 day')
+        and e.event_data ? 'outcome'
+        and e.provider_event_id is null
+      order by e.occurred_at desc
+      limit 50
+    ) as m
+    join dripdrop.step_executions as x on x.id = m.step_execution_id
+    where a.id in (select n.adapter_id from refused as n)
+  ),
+  alike as (
+    select u.adapter_id, u.refusal
+    from (
+      select n.adapter_id, n.refusal, n.recipient from refused as n
+      union all
+      select b.adapter_id, b.refusal, b.recipient from before as b
+    ) as u
+    group by u.adapter_id, u.refusal
+    having count(distinct u.recipient) >= 5
+  )
+  select coalesce(array_agg(n.execution), '{}')
+  from refused as n
+  join alike as k on k.adapter_id = n.adapter_id and k.refusal = n.refusal
+  where not exists (
+    select from dripdrop.sender_states as s
+    where s.adapter_id = n.adapter_id
+      and s.host = ''
+      and s.ended_at > _refused_alike.at - interval '1 day'
+      and dripdrop._refusal(s.reason, s.detail) = n.refusal
+  )
+$$;
+
+comment on function dripdrop._refused_alike(dripdrop._send_result[], timestamptz) is
+  'The executions whose refusals are not about them: their server says the same to everybody.';
+
+create or replace function dripdrop._refusal(code text, detail text)
+returns text
+language sql
+immutable
+parallel safe
+return code || case
+  when code like 'http%' then ''
+  else regexp_replace(left(coalesce(detail, ''), 500), '\S*[@0-9]\S*', '', 'g')
+end;
+
+comment on function dripdrop._refusal(text, text) is
+  'A refusal without what differs from one to the next: addresses, and words with digits in them.';
 
 -- What the message has to bear. A URL of its own is its receiver's affair and no sender's; and a
 -- server that takes others' messages in the same moment is not away.
@@ -24559,58 +25152,93 @@ begin
     from dripdrop.enrollments as e
     where e.ask_at <= _take_rules_to_ask.at
       and e.sequence_id <> all (coalesce(v_without_a_place, '{}'))
+      and not exists (
+        select from dripdrop.step_executions as x
+        join dripdrop.faults as f on f.execution_id = x.id
+        where x.enrollment_id = e.id and x.ended_at is null and f.until > _take_rules_to_ask.at
+      )
     order by e.ask_at
     limit _take_rules_to_ask.batch_size
     for no key update skip locked
   );
-  return dripdrop._put_off_rules(v_taken, again_at);
+  return dripdrop._put_off_rules(v_taken, again_at, at);
 end
 $$;
 
 comment on function dripdrop._take_rules_to_ask(uuid[], int, timestamptz, timestamptz) is
   'Enrolments whose goals and exit rules are to be asked now.';
 
+-- A fault of an enrolment is one of its messages: explain() shows it there.
+create or replace function dripdrop._open_executions(enrollments uuid[])
+returns uuid[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select x.id
+    from dripdrop.step_executions as x
+    where x.enrollment_id = any (enrollments) and x.ended_at is null
+  )
+$$;
+
+comment on function dripdrop._open_executions(uuid[]) is
+  'The executions of enrolments that are not over.';
+
 -- One enrolment that cannot be written keeps no other from being asked.
 --
 -- locks   nothing new: the caller holds the enrolments
-create or replace function dripdrop._put_off_rules(enrollments uuid[], again_at timestamptz)
+create or replace function dripdrop._put_off_rules(
+  enrollments uuid[],
+  again_at timestamptz,
+  at timestamptz
+)
 returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_half int := cardinality(enrollments) / 2;
+  v_open uuid[] := dripdrop._open_executions(enrollments);
+  v_most int := dripdrop._most_together(v_open);
 begin
-  if cardinality(enrollments) = 0 then
-    return enrollments;
+  if cardinality(enrollments) = 0 or dripdrop._is_cut_off() then
+    return '{}';
+  elsif cardinality(enrollments) > v_most then
+    -- The others keep their time: a statement that is cut off asks nobody.
+    return dripdrop._put_off_rules(enrollments[:v_most], again_at, at);
   end if;
-  update dripdrop.enrollments as e
-  set ask_at = case
-        when exists (
-          select from dripdrop.sequences as q
-          cross join lateral dripdrop._rule_functions(q)
-          where q.id = e.sequence_id
-        )
-        then again_at
-      end
-  where e.id = any (enrollments);
-  return enrollments;
-exception
-  when sqlstate '40001' or sqlstate '40P01' then
-    raise;
-  when others or assert_failure then
-    if v_half = 0 then
-      raise warning 'the rules of enrolment "%" are not asked: %', enrollments[1],
-      left(sqlerrm, 200) using
-        errcode = sqlstate, hint = 'They are asked again by the next claim.';
-      return array[]::uuid[];
-    end if;
-    return dripdrop._put_off_rules(enrollments[:v_half], again_at)
-      || dripdrop._put_off_rules(enrollments[v_half + 1:], again_at);
+  begin
+    update dripdrop.enrollments as e
+    set ask_at = case
+          when exists (
+            select from dripdrop.sequences as q
+            cross join lateral dripdrop._rule_functions(q)
+            where q.id = e.sequence_id
+          )
+          then again_at
+        end
+    where e.id = any (enrollments);
+    perform dripdrop._forget_slow(v_open) where v_most is not null;
+    return enrollments;
+  exception
+    when others or query_canceled or assert_failure then
+      perform dripdrop._cut_off() where sqlstate = '57014';
+      if v_half = 0 then
+        perform dripdrop._note_fault(o.id, 'hooks', sqlstate, sqlerrm, at)
+        from unnest(v_open) as o (id);
+        return '{}';
+      elsif sqlstate = '57014' then
+        perform dripdrop._note_slow(v_open, 'hooks', sqlerrm, at);
+        return '{}';
+      end if;
+      return dripdrop._put_off_rules(enrollments[:v_half], again_at, at)
+        || dripdrop._put_off_rules(enrollments[v_half + 1:], again_at, at);
+  end;
 end
 $$;
 
-comment on function dripdrop._put_off_rules(uuid[], timestamptz) is
+comment on function dripdrop._put_off_rules(uuid[], timestamptz, timestamptz) is
   'Says when enrolments are asked again if nobody answers; returns those that are asked now.';
 
 -- What is to be called: first for those whose rules are to be asked, then for executions.
@@ -24857,6 +25485,41 @@ $$;
 comment on function dripdrop._room_per_tenant(text[], text[], jsonb, uuid[], timestamptz) is
   'How many messages with a URL of their own each sender can be handed for each tenant, by both.';
 
+-- Of what has no room nothing is said; tenants is null where their parts are of no matter.
+--
+-- locks   senders with a concurrency, by try
+create or replace function dripdrop._rooms(
+  queue text,
+  sender_ids text[],
+  tenant_keys text[],
+  places jsonb,
+  answered uuid[],
+  batch_size int,
+  at timestamptz,
+  out senders jsonb,
+  out tenants jsonb
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  select jsonb_object_agg(r.sender, r.room) into senders
+  from dripdrop._room_per_sender(sender_ids, places, answered, batch_size, at) as r
+  where r.room > 0;
+  if places is not null and exists (
+    select from dripdrop.channels as c
+    where c.own_hosts and 'dripdrop_send_' || c.channel = _rooms.queue
+  ) then
+    tenants := dripdrop._room_per_tenant(sender_ids, tenant_keys, senders, answered, at);
+  end if;
+end
+$$;
+
+comment on function dripdrop._rooms(
+  text, text[], text[], jsonb, uuid[], int, timestamptz
+) is
+  'How many messages senders can be handed, and of those with a URL of their own for each tenant.';
+
 create or replace function dripdrop._place_class()
 returns int
 language sql
@@ -24979,15 +25642,8 @@ begin
   if v_senders is null then
     return;
   end if;
-  select jsonb_object_agg(r.sender, r.room) into v_rooms
-  from dripdrop._room_per_sender(v_senders, places, answered, batch_size, at) as r
-  where r.room > 0;
-  if places is not null and exists (
-    select from dripdrop.channels as c
-    where c.own_hosts and 'dripdrop_send_' || c.channel = _take_pointers.queue
-  ) then
-    v_tenant_rooms := dripdrop._room_per_tenant(v_senders, v_tenants, v_rooms, answered, at);
-  end if;
+  select r.senders, r.tenants into v_rooms, v_tenant_rooms
+  from dripdrop._rooms(queue, v_senders, v_tenants, places, answered, batch_size, at) as r;
   select
     array_agg(g.sender),
     array_agg(g.tenant),
@@ -25042,6 +25698,107 @@ comment on function dripdrop._take_pointers(text, jsonb, uuid[], int, int, times
   'Takes rendered messages from a queue, as many as their senders have room for, and locks them; '
   'foreign_messages: how many were no pointers.';
 
+create or replace function dripdrop._is_empty(queue text)
+returns boolean
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_empty boolean;
+begin
+  execute format('select not exists (select from pgmq.%I)', 'q_' || queue) into v_empty;
+  return v_empty;
+exception
+  when undefined_table or invalid_schema_name then
+    raise exception 'queue "%" does not exist', queue using
+      errcode = 'ZD120', hint = 'select * from dripdrop.start() creates the queues.';
+end
+$$;
+
+comment on function dripdrop._is_empty(text) is 'Whether a queue holds nothing at all.';
+
+-- Nobody overtakes what waits in the queue; and what has a URL of its own goes there too, where the
+-- tenants get their parts.
+--
+-- locks   senders with a concurrency, by try; executions, skipping what is locked; the slots of
+--         stops, shared
+-- raises  ZD120 the queue does not exist
+create or replace function dripdrop._take_rendered(
+  results dripdrop._render_result[],
+  channel text,
+  places jsonb,
+  answered uuid[],
+  batch_size int,
+  at timestamptz
+)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_own_hosts boolean := (
+    select c.own_hosts from dripdrop.channels as c where c.channel = _take_rendered.channel
+  );
+  v_executions uuid[];
+  v_rooms jsonb;
+begin
+  if not dripdrop._is_empty('dripdrop_send_' || channel) then
+    return '{}';
+  end if;
+  v_executions := array(
+    select x.id
+    from unnest(results) as r
+    join dripdrop.step_executions as x
+      on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
+    where x.channel = _take_rendered.channel
+      and r.payload is not null
+      and not (v_own_hosts and dripdrop._own_host(r.payload) is not null)
+    for update of x skip locked
+  );
+  v_rooms := (
+    select jsonb_object_agg(r.sender, r.room)
+    from dripdrop._room_per_sender(
+      array(
+        select distinct x.adapter_id::text
+        from dripdrop.step_executions as x
+        where x.id = any (v_executions)
+      ),
+      places, answered, batch_size, at
+    ) as r
+  );
+  return dripdrop._free_of_stops(array(
+    select n.id
+    from (
+      select
+        t.id,
+        t.sender_turn <= (v_rooms ->> t.sender)::int as has_room,
+        row_number() over turns as number,
+        sum(t.bytes) over turns as bytes
+      from (
+        select
+          x.id,
+          x.adapter_id::text as sender,
+          pg_column_size(r.payload)::bigint as bytes,
+          row_number() over (partition by x.adapter_id order by x.scheduled_for, x.id)
+            as sender_turn
+        from unnest(results) as r
+        join dripdrop.step_executions as x on x.id = r.execution
+        where x.id = any (v_executions)
+      ) as t
+      window turns as (order by t.sender_turn, t.id)
+    ) as n
+    where n.has_room and n.number <= batch_size and n.bytes <= 33554432
+  ));
+end
+$$;
+
+comment on function dripdrop._take_rendered(
+  dripdrop._render_result[], text, jsonb, uuid[], int, timestamptz
+) is
+  'Which of what was just rendered for a channel has room at its sender now, locked; none if '
+  'others wait for that.';
+
 -- plpgsql/pipeline/reconcile.sql
 
 -- The slow pass over what is under way. It finds claims whose lease has run out, decides what
@@ -25062,24 +25819,60 @@ as $$
 declare
   v_now timestamptz := dripdrop._now();
 begin
+  perform dripdrop._cut_off('off');
   perform dripdrop._check_interval(unknown_grace, 'unknown_grace', interval '0');
   perform dripdrop._record_and_wake(v_now);
   perform dripdrop._look_back(v_now);
-  leases_lost := dripdrop._halved('_lose_leases', dripdrop._lost_leases(v_now), 'reconcile', v_now);
-  presumed_sent := dripdrop._halved(
-    '_presume_sent', dripdrop._take_unknown(unknown_grace, false, v_now), 'reconcile', v_now
-  );
-  resent := dripdrop._halved(
-    '_resend', dripdrop._take_unknown(unknown_grace, true, v_now), 'reconcile', v_now
-  );
+  leases_lost := dripdrop._mend('_lose_leases', unknown_grace, v_now);
+  presumed_sent := dripdrop._mend('_presume_sent', unknown_grace, v_now);
+  resent := dripdrop._mend('_resend', unknown_grace, v_now);
   perform dripdrop._attempt('_prune', v_now);
-  repointed := dripdrop._repoint();
+  repointed := dripdrop._mend('_repoint', unknown_grace, v_now);
   return next;
 end
 $$;
 
 comment on function dripdrop.reconcile(interval) is
   'Mends what a crash or a lost queue left behind; returns how much of each it found.';
+
+-- Nothing that goes wrong in one part keeps reconcile() from the others.
+--
+-- locks   enrolments and their executions, skipping what is locked
+-- raises  ZD120 a queue does not exist
+create or replace function dripdrop._mend(callee text, grace interval, at timestamptz)
+returns int
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if dripdrop._is_cut_off() then
+    return 0;
+  end if;
+  return dripdrop._halved(
+    callee,
+    case callee
+      when '_lose_leases' then dripdrop._lost_leases(at)
+      when '_presume_sent' then dripdrop._take_unknown(grace, false, at)
+      when '_resend' then dripdrop._take_unknown(grace, true, at)
+      when '_repoint' then dripdrop._lost_pointers()
+    end,
+    'reconcile',
+    at
+  );
+exception
+  when others or query_canceled or assert_failure then
+    if sqlstate = 'ZD120' then
+      perform dripdrop._check_queues();
+    end if;
+    perform dripdrop._cut_off() where sqlstate = '57014';
+    raise warning '% failed: %', callee, left(sqlerrm, 200) using
+      errcode = sqlstate, hint = 'It is tried again; all else goes on.';
+    return 0;
+end
+$$;
+
+comment on function dripdrop._mend(text, interval, timestamptz) is
+  'Does one part of what reconcile() does; returns to how many executions.';
 
 -- Of what has a result that could not be recorded yet, the fate is known.
 create or replace function dripdrop._lost_leases(at timestamptz)
@@ -25210,8 +26003,9 @@ comment on function dripdrop._prune(timestamptz) is
   'Forgets old circuits, and faults of executions that are over.';
 
 -- A row and its pointer change in the same transaction, so one snapshot of both shows exactly what
--- is lost. Queue tables are read directly: pgmq has no look-up by content. They are compared whole,
--- so here the planner may hash, whatever the caller has forbidden it.
+-- is lost. What a caller of claim_due() renders has a lease instead. Queue tables are read
+-- directly: pgmq has no look-up by content. They are compared whole, so here the planner may hash,
+-- whatever the caller has forbidden it.
 create or replace function dripdrop._without_pointer()
 returns table (execution_id uuid)
 language plpgsql
@@ -25225,6 +26019,7 @@ begin
       'select x.id from dripdrop.step_executions as x
        where x.due_at is null and x.ended_at is null and x.waits_for is null
          and x.state in (''queued'', ''rendered'')
+         and (x.state = ''queued'' and x.lease_until > $1) is not true
          and not exists (
            select from dripdrop.faults as f where f.execution_id = x.id and f.until > $1
          )
@@ -25250,46 +26045,52 @@ exception
     where x.due_at is null
       and x.ended_at is null
       and x.waits_for is null
-      and x.state in ('queued', 'rendered');
+      and x.state in ('queued', 'rendered')
+      and (x.state = 'queued' and x.lease_until > dripdrop._now()) is not true;
 end
 $$;
 
 comment on function dripdrop._without_pointer() is 'Executions under way that no queue points to.';
 
-create or replace function dripdrop._repoint()
-returns int
-language plpgsql
+-- Locked, so that two passes at once do not both put the same pointer back.
+create or replace function dripdrop._lost_pointers()
+returns uuid[]
+language sql
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_rows uuid[];
-  v_rendered uuid[];
-begin
-  -- Locked, so that two passes at once do not both put the same pointer back.
-  v_rows := array(
+  select array(
     select x.id
     from dripdrop.step_executions as x
     where x.id = any (array(select w.execution_id from dripdrop._without_pointer() as w))
       and x.state in ('queued', 'rendered')
     for no key update skip locked
-  );
-  v_rendered := array(
+  )
+$$;
+
+comment on function dripdrop._lost_pointers() is
+  'The executions under way that no queue points to, locked.';
+
+create or replace function dripdrop._repoint(executions uuid[], at timestamptz)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._enqueue_rendered(array(
     select x.id
     from dripdrop.step_executions as x
-    where x.id = any (v_rows) and x.state = 'rendered'
-  );
-  perform dripdrop._enqueue_rendered(v_rendered);
+    where x.id = any (executions) and x.state = 'rendered'
+  ));
   perform dripdrop._enqueue('dripdrop_render', array(
     select jsonb_build_object('execution', x.id, 'fence', x.fence)
     from dripdrop.step_executions as x
-    where x.id = any (v_rows) and x.state = 'queued'
+    where x.id = any (executions) and x.state = 'queued'
   ));
-  return cardinality(v_rows);
 end
 $$;
 
-comment on function dripdrop._repoint() is
-  'Puts back the pointers that queues have lost; returns how many.';
+comment on function dripdrop._repoint(uuid[], timestamptz) is
+  'Puts back the pointers of executions that queues have lost.';
 
 -- plpgsql/pipeline/record.sql
 
@@ -25314,6 +26115,7 @@ declare
   v_now timestamptz := dripdrop._now();
   v_results dripdrop._send_result[] := dripdrop._read_results(results);
 begin
+  perform dripdrop._cut_off('off');
   v_results := dripdrop._classified_results(v_results, v_now);
   -- First, because claims lock circuits before counters. Mostly all is well, and was.
   if exists (select from unnest(v_results) as r where r.outcome <> 'sent')
@@ -25366,35 +26168,72 @@ comment on function dripdrop._check_fences(dripdrop._send_result[]) is
   'Raises ZD401 on results of claims that were lost.';
 
 -- A row that cannot be written is found by halving. What it was to be told is kept with the error,
--- and tried again; the others are recorded.
+-- and tried again; the others are recorded. A trigger may raise ZD401 too: only claims that are
+-- stale are stale.
 --
--- raises  ZD401; 40001 and 40P01, after which a plain retry is right
+-- raises  ZD401
 create or replace function dripdrop._record_or_keep(results dripdrop._send_result[], at timestamptz)
-returns void
+returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_half int := cardinality(results) / 2;
+  v_executions uuid[] := array(select r.execution from unnest(results) as r);
 begin
-  perform dripdrop._record_batch(results, at);
-exception
-  when sqlstate 'ZD401' or sqlstate '40001' or sqlstate '40P01' then
-    raise;
-  when others or assert_failure then
-    if v_half = 0 then
-      perform dripdrop._note_fault(
-        results[1].execution, 'record', sqlstate, sqlerrm, at, to_jsonb(results[1])
+  if dripdrop._is_cut_off() then
+    perform dripdrop._keep_results(results, at);
+    return '{}';
+  elsif cardinality(results) > dripdrop._most_together(v_executions) then
+    return dripdrop._record_or_keep(results[:v_half], at)
+      || dripdrop._record_or_keep(results[v_half + 1:], at);
+  end if;
+  begin
+    perform dripdrop._record_batch(results, at);
+    return v_executions;
+  exception
+    when query_canceled then
+      perform dripdrop._note_slow(
+        v_executions, 'record', sqlerrm, at, array(select to_jsonb(r) from unnest(results) as r)
       );
-    else
-      perform dripdrop._record_or_keep(results[:v_half], at);
-      perform dripdrop._record_or_keep(results[v_half + 1:], at);
-    end if;
+      return '{}';
+    when others or assert_failure then
+      if sqlstate = 'ZD401' then
+        perform dripdrop._check_fences(results);
+      end if;
+      if v_half = 0 then
+        perform dripdrop._note_fault(
+          results[1].execution, 'record', sqlstate, sqlerrm, at, to_jsonb(results[1])
+        );
+        return '{}';
+      end if;
+      return dripdrop._record_or_keep(results[:v_half], at)
+        || dripdrop._record_or_keep(results[v_half + 1:], at);
+  end;
 end
 $$;
 
 comment on function dripdrop._record_or_keep(dripdrop._send_result[], timestamptz) is
-  'Records results; keeps those that cannot be recorded now.';
+  'Records results, and returns of which executions; keeps those that cannot be recorded now.';
+
+create or replace function dripdrop._keep_results(results dripdrop._send_result[], at timestamptz)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  insert into dripdrop.faults as f (
+    execution_id, stage, sqlstate, message, result, first_at, at, until
+  )
+  select
+    r.execution, 'record', '57014', 'the statement was cut off before', to_jsonb(r),
+    _keep_results.at, _keep_results.at, _keep_results.at
+  from unnest(results) as r
+  order by r.execution
+  on conflict on constraint faults_pkey do update set result = excluded.result
+$$;
+
+comment on function dripdrop._keep_results(dripdrop._send_result[], timestamptz) is
+  'Keeps results for the next tick().';
 
 -- Results of rows that were locked, or could not be written, when their senders reported them.
 --
@@ -25407,6 +26246,7 @@ as $$
 declare
   v_kept uuid[];
   v_results dripdrop._send_result[];
+  v_done uuid[];
 begin
   v_kept := array(
     select f.execution_id
@@ -25428,7 +26268,7 @@ begin
     order by r.execution
   );
   if cardinality(v_results) > 0 then
-    perform dripdrop._record_or_keep(
+    v_done := dripdrop._record_or_keep(
       array(
         select r from unnest(v_results) as r where r.outcome <> 'refused'
         union all
@@ -25441,7 +26281,12 @@ begin
     );
   end if;
   delete from dripdrop.faults as f
-  where f.execution_id = any (v_kept) and f.until <= _record_late.at;
+  where f.execution_id = any (v_kept)
+    and f.until <= _record_late.at
+    and (
+      f.execution_id = any (v_done)
+      or f.execution_id not in (select r.execution from unnest(v_results) as r)
+    );
   return cardinality(v_results);
 end
 $$;
@@ -25976,6 +26821,7 @@ declare
   v_size int;
   v_foreign bigint := 0;
 begin
+  perform dripdrop._cut_off('off');
   perform dripdrop._check_interval(lease, 'lease', interval '0');
   perform dripdrop._check_interval(ahead, 'ahead', interval '0');
   perform dripdrop._check_places(places);
@@ -25990,8 +26836,8 @@ begin
       'dripdrop_send_' || channel, places, coalesce(answered, '{}'), batch_size, v_size, v_now
     ) as t;
     exit when v_taken is null;
-    v_passed := dripdrop._pass_fence(v_taken, lease, claim, ahead, v_now);
-    exit when cardinality(v_passed) > 0;
+    v_passed := dripdrop._pass_fence_but_for_faults(v_taken, lease, claim, ahead, v_now);
+    exit when cardinality(v_passed) > 0 or dripdrop._is_cut_off();
     v_size := 2000;
   end loop;
   perform dripdrop._warn_of_foreign_messages('dripdrop_send_' || channel, v_foreign);
@@ -26000,31 +26846,7 @@ begin
   end if;
 
   return query
-  select
-    c.id,
-    c.fence,
-    c.tenant_key,
-    c.idempotency_key,
-    c.recipient,
-    c.payload,
-    c.adapter_id,
-    case when row_number() over (partition by c.adapter_id) = 1 then jsonb_build_object(
-      'id', a.id,
-      'tenant_key', a.tenant_key,
-      'name', a.name,
-      'channel', a.channel,
-      'provider', a.provider,
-      'config', a.config,
-      'credentials', translate(encode(a.credentials, 'base64'), E'\n', '')
-    ) end,
-    v_now,
-    extract(
-      epoch from greatest(c.leave_by - dripdrop._leave_by(c.fence - 1, v_now), interval '0')
-    )::float8,
-    extract(epoch from coalesce(c.leave_by - v_now, claim_sends.lease / 2))::float8
-  from dripdrop.step_executions as c
-  left join dripdrop.channel_adapters as a on a.id = c.adapter_id
-  where c.id = any (v_passed);
+  select c.* from dripdrop._claimed(v_passed, lease, v_now) as c;
 end
 $$;
 
@@ -26035,6 +26857,138 @@ comment on function dripdrop.claim_sends(
   'complete_sends(). places: {adapter_id: free places, "*": those of any other sender}; claim: a '
   'token for release_claim(); ahead: how long before its slot a message may be handed out; '
   'leave_after, leave_within: when it may leave; what has not by then is to be released.';
+
+-- What was fenced, as claim_sends() hands it out.
+create or replace function dripdrop._claimed(
+  executions uuid[],
+  lease interval,
+  at timestamptz
+)
+returns table (
+  execution_id uuid,
+  fence int,
+  tenant_key text,
+  idempotency_key text,
+  recipient text,
+  payload jsonb,
+  adapter_id uuid,
+  adapter jsonb,
+  claimed_at timestamptz,
+  leave_after float8,
+  leave_within float8
+)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    x.id,
+    x.fence,
+    x.tenant_key,
+    x.idempotency_key,
+    x.recipient,
+    x.payload,
+    x.adapter_id,
+    case when row_number() over (partition by x.adapter_id) = 1 then jsonb_build_object(
+      'id', a.id,
+      'tenant_key', a.tenant_key,
+      'name', a.name,
+      'channel', a.channel,
+      'provider', a.provider,
+      'config', a.config,
+      'credentials', translate(encode(a.credentials, 'base64'), E'\n', '')
+    ) end,
+    _claimed.at,
+    extract(
+      epoch from greatest(
+        x.leave_by - dripdrop._leave_by(x.fence - 1, _claimed.at), interval '0'
+      )
+    )::float8,
+    extract(epoch from coalesce(x.leave_by - _claimed.at, _claimed.lease / 2))::float8
+  from dripdrop.step_executions as x
+  left join dripdrop.channel_adapters as a on a.id = x.adapter_id
+  where x.id = any (_claimed.executions)
+$$;
+
+comment on function dripdrop._claimed(uuid[], interval, timestamptz) is
+  'Fenced executions as claim_sends() hands them out.';
+
+-- complete_renders() and claim_sends() in one, for whoever renders and has places free: what may
+-- leave at once of what was just rendered needs no pointer. As long as others wait in the queue of
+-- the channel it joins them there, and so does everything that there is no place for.
+--
+-- results are those of complete_renders(), everything else is as with claim_sends().
+--
+-- locks   as complete_renders(), then as claim_sends()
+-- raises  ZD120 the queue does not exist, ZD125 a daemon of another version,
+--         ZD201 malformed results or places, ZD202 unknown channel
+create or replace function dripdrop.claim_rendered(
+  results jsonb,
+  channel text,
+  batch_size int default 500,
+  lease interval default '2 minutes',
+  places jsonb default null,
+  claim uuid default null,
+  ahead interval default '0',
+  answered uuid[] default '{}'
+)
+returns table (
+  execution_id uuid,
+  fence int,
+  tenant_key text,
+  idempotency_key text,
+  recipient text,
+  payload jsonb,
+  adapter_id uuid,
+  adapter jsonb,
+  claimed_at timestamptz,
+  leave_after float8,
+  leave_within float8
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_results dripdrop._render_result[];
+  v_taken uuid[];
+  v_payloads jsonb[];
+  v_passed uuid[];
+begin
+  perform dripdrop._check_interval(lease, 'lease', interval '0');
+  perform dripdrop._check_interval(ahead, 'ahead', interval '0');
+  perform dripdrop._check_places(places);
+  perform dripdrop._check_channel(channel);
+  perform dripdrop._check_driver();
+  perform dripdrop._check_batch_size(batch_size);
+  v_results := dripdrop._without_empty(dripdrop._read_renders(results));
+  v_taken := dripdrop._take_rendered(
+    v_results, channel, places, coalesce(answered, '{}'), batch_size, v_now
+  );
+  select coalesce(array_agg(r.execution), '{}'), array_agg(r.payload)
+  into v_taken, v_payloads
+  from unnest(v_results) as r
+  where r.execution = any (v_taken);
+  perform dripdrop._enqueue_rendered(
+    dripdrop._record_renders(
+      array(select r from unnest(v_results) as r where r.execution <> all (v_taken)), v_now
+    )
+  );
+  if cardinality(v_taken) > 0 then
+    v_passed := dripdrop._pass_fence(v_taken, v_payloads, lease, claim, ahead, v_now);
+  end if;
+  perform dripdrop._delete_render_messages(v_results);
+  return query
+  select c.* from dripdrop._claimed(v_passed, lease, v_now) as c;
+end
+$$;
+
+comment on function dripdrop.claim_rendered(
+  jsonb, text, int, interval, jsonb, uuid, interval, uuid[]
+) is
+  'Takes rendered messages as complete_renders() does, and hands out at once, as claim_sends() '
+  'does, those that may leave and have a place; the others go to their senders'' queues.';
 
 -- raises  ZD201
 create or replace function dripdrop._check_places(places jsonb)
@@ -26095,10 +27049,10 @@ comment on function dripdrop.release_claim(uuid) is
   'Gives back everything that claim_sends() handed out under a token and nobody has begun to send; '
   'returns how many messages.';
 
--- Fences what may leave of those that were taken; the rest has gone back.
+-- Of those that were taken, what may leave is fenced; the rest has gone back.
 --
 -- locks   half-open circuits, skipping what is locked; the counters of limits
-create or replace function dripdrop._pass_fence(
+create or replace function dripdrop._pass_fence_but_for_faults(
   taken uuid[],
   lease interval,
   claim uuid,
@@ -26111,17 +27065,68 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_half int := cardinality(taken) / 2;
-  v_own_hosts text[] := array(select c.channel from dripdrop.channels as c where c.own_hosts);
-  v_stopped uuid[];
-  v_passed uuid[];
+  v_most int := dripdrop._most_together(taken);
+  v_passed uuid[] := '{}';
 begin
   if cardinality(taken) = 0 then
     return taken;
+  elsif dripdrop._is_cut_off() then
+    perform dripdrop._enqueue_rendered(taken);
+    return v_passed;
+  elsif cardinality(taken) > v_most then
+    return dripdrop._pass_fence_but_for_faults(taken[:v_half], lease, claim, ahead, at)
+      || dripdrop._pass_fence_but_for_faults(taken[v_half + 1:], lease, claim, ahead, at);
   end if;
-  v_stopped := dripdrop._stop_at_fence(taken, ahead, at);
+  begin
+    v_passed := dripdrop._pass_fence(taken, '{}', lease, claim, ahead, at);
+    perform dripdrop._forget_slow(taken) where v_most is not null;
+    return v_passed;
+  exception
+    when query_canceled then
+      perform dripdrop._note_slow(taken, 'send', sqlerrm, at);
+      perform dripdrop._enqueue_rendered(taken);
+      return '{}';
+    when others or assert_failure then
+      if v_half = 0 then
+        perform dripdrop._note_fault(taken[1], 'send', sqlstate, sqlerrm, at);
+        return '{}';
+      end if;
+      return dripdrop._pass_fence_but_for_faults(taken[:v_half], lease, claim, ahead, at)
+        || dripdrop._pass_fence_but_for_faults(taken[v_half + 1:], lease, claim, ahead, at);
+  end;
+end
+$$;
+
+comment on function dripdrop._pass_fence_but_for_faults(
+  uuid[], interval, uuid, interval, timestamptz
+) is
+  'Fences the executions that may leave now, and returns which; one that cannot be told or written '
+  'is left out for a while.';
+
+-- payloads: of those whose rows do not hold them yet, in the same order.
+--
+-- locks   half-open circuits, skipping what is locked; the counters of limits
+create or replace function dripdrop._pass_fence(
+  executions uuid[],
+  payloads jsonb[],
+  lease interval,
+  claim uuid,
+  ahead interval,
+  at timestamptz
+)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_own_hosts text[] := array(select c.channel from dripdrop.channels as c where c.own_hosts);
+  v_stopped uuid[] := dripdrop._stop_at_fence(executions, ahead, at);
+  v_passed uuid[];
+begin
   with fenced as (
     update dripdrop.step_executions as x
     set state = 'sending',
+        payload = coalesce(t.payload, x.payload),
         fence = x.fence + 1,
         lease_until = _pass_fence.at + _pass_fence.lease,
         leave_by = case when x.leave_by > _pass_fence.at then x.leave_by end,
@@ -26137,7 +27142,8 @@ begin
         ),
         claimed_at = _pass_fence.at,
         updated_at = _pass_fence.at
-    where x.id = any (taken) and x.id <> all (v_stopped)
+    from unnest(executions, payloads) as t (id, payload)
+    where x.id = t.id and t.id <> all (v_stopped)
     returning x.id
   )
   select coalesce(array_agg(f.id), '{}')
@@ -26145,25 +27151,16 @@ begin
   from fenced as f;
   -- Nothing leaves that is not fenced: a trigger of the application can keep a row as it is.
   perform dripdrop._note_fault(t.id, 'send', '09000', 'a trigger has kept it from being sent', at)
-  from unnest(taken) as t (id)
+  from unnest(executions) as t (id)
   where t.id <> all (v_stopped) and t.id <> all (v_passed);
   return v_passed;
-exception
-  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
-    raise;
-  when others or assert_failure then
-    if v_half = 0 then
-      perform dripdrop._note_fault(taken[1], 'send', sqlstate, sqlerrm, at);
-      return array[]::uuid[];
-    end if;
-    return dripdrop._pass_fence(taken[:v_half], lease, claim, ahead, at)
-      || dripdrop._pass_fence(taken[v_half + 1:], lease, claim, ahead, at);
 end
 $$;
 
-comment on function dripdrop._pass_fence(uuid[], interval, uuid, interval, timestamptz) is
-  'Fences the executions that may leave now, and returns which; one that cannot be told or written '
-  'is left out for a while.';
+comment on function dripdrop._pass_fence(
+  uuid[], jsonb[], interval, uuid, interval, timestamptz
+) is
+  'Fences the executions that may leave now, and returns which.';
 
 -- A message that does not try a server which is away finds its circuit open.
 --
@@ -26334,22 +27331,83 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+begin
+  return query
+  select t.queued, t.asked, t.deferred, t.held, t.skipped, t.ended, t.failed
+  from dripdrop._tick(batch_size, null) as t;
+end
+$$;
+
+comment on function dripdrop.tick(int) is
+  'Decides up to batch_size due messages; returns how many were queued, wait for their hooks, were '
+  'deferred, held, skipped, ended with their enrolment, or failed.';
+
+-- tick() for a caller that renders at once. leased: what it is to render, by leased_renders(); it
+-- has no pointer as long as it is leased. When the caller has not come back by then, reconcile()
+-- gives it one.
+--
+-- locks   enrolments and their due executions, skipping what is locked; then the counters of limits
+-- raises  as tick(); ZD201 malformed lease
+create or replace function dripdrop.claim_due(
+  batch_size int default 500,
+  lease interval default '1 minute'
+)
+returns table (
+  queued int,
+  asked int,
+  deferred int,
+  held int,
+  skipped int,
+  ended int,
+  failed int,
+  leased uuid[]
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_interval(lease, 'lease', interval '0');
+  return query select t.* from dripdrop._tick(batch_size, lease) as t;
+end
+$$;
+
+comment on function dripdrop.claim_due(int, interval) is
+  'Decides due messages as tick() does, but leases to the caller what is to be rendered; hand '
+  'leased to leased_renders().';
+
+-- locks   as tick()
+create or replace function dripdrop._tick(batch_size int, lease interval)
+returns table (
+  queued int,
+  asked int,
+  deferred int,
+  held int,
+  skipped int,
+  ended int,
+  failed int,
+  leased uuid[]
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
 declare
   v_now timestamptz := dripdrop._now();
   v_due uuid[];
   v_decisions dripdrop._decision[];
 begin
+  perform dripdrop._cut_off('off');
   perform dripdrop._check_driver();
   perform dripdrop._check_batch_size(batch_size);
   perform dripdrop._record_and_wake(v_now);
-  -- A fifth of a batch goes to what has just come due: nobody stands behind another one's crowd.
-  v_due := dripdrop._take_in_line((batch_size + 1) / 2, v_now);
-  v_due := v_due || dripdrop._take_due(
-    batch_size - batch_size / 5 - cardinality(v_due), false, v_due, v_now
-  );
-  v_due := v_due || dripdrop._take_due(batch_size / 5, true, v_due, v_now);
-  if cardinality(v_due) > 0 then
-    v_decisions := dripdrop._tick(v_due, v_now);
+  if not dripdrop._is_cut_off() then
+    -- A fifth of a batch goes to what has just come due: nobody stands behind another one's crowd.
+    v_due := dripdrop._take_in_line((batch_size + 1) / 2, v_now);
+    v_due := v_due || dripdrop._take_due(
+      batch_size - batch_size / 5 - cardinality(v_due), false, v_due, v_now
+    );
+    v_due := v_due || dripdrop._take_due(batch_size / 5, true, v_due, v_now);
+    v_decisions := dripdrop._decide_due(v_due, lease, v_now);
   end if;
   perform dripdrop._attempt('_mark_lines', v_now);
 
@@ -26361,14 +27419,14 @@ begin
     count(*) filter (where d.action = 'hold')::int,
     count(*) filter (where d.action = 'skip')::int,
     count(*) filter (where d.action in ('cancel', 'exit', 'complete'))::int,
-    count(*) filter (where d.action = 'fail')::int
+    count(*) filter (where d.action = 'fail')::int,
+    array_agg(d.execution_id) filter (where d.action = 'send' and _tick.lease is not null)
   from unnest(v_decisions) as d;
 end
 $$;
 
-comment on function dripdrop.tick(int) is
-  'Decides up to batch_size due messages; returns how many were queued, wait for their hooks, were '
-  'deferred, held, skipped, ended with their enrolment, or failed.';
+comment on function dripdrop._tick(int, interval) is
+  'Decides due messages; says how many had which end, and which are leased if there is a lease.';
 
 -- locks   enrolments and their executions, skipping what is locked
 create or replace function dripdrop._take_due(
@@ -26476,9 +27534,12 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  execute format('select dripdrop.%I($1)', callee) using at;
+  if not dripdrop._is_cut_off() then
+    execute format('select dripdrop.%I($1)', callee) using at;
+  end if;
 exception
-  when others or assert_failure then
+  when others or query_canceled or assert_failure then
+    perform dripdrop._cut_off() where sqlstate = '57014';
     raise warning '% failed: %', callee, left(sqlerrm, 200) using
       errcode = sqlstate, hint = 'It is tried again; all else goes on.';
 end
@@ -26488,29 +27549,43 @@ comment on function dripdrop._attempt(text, timestamptz) is
   'Does what may fail without harm to anything else, and warns of it.';
 
 -- locks   the counters of limits, in id order; callers hold the enrolments and their executions
--- raises  ZD120 the queues do not exist; 53xxx and 58xxx when nothing can be written; 40001, 40P01
-create or replace function dripdrop._tick(due uuid[], at timestamptz)
+-- raises  ZD120 the queues do not exist; 53xxx and 58xxx when nothing can be written
+create or replace function dripdrop._decide_due(due uuid[], lease interval, at timestamptz)
 returns dripdrop._decision[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_half int := cardinality(due) / 2;
+  v_most int := dripdrop._most_together(due);
+  v_decisions dripdrop._decision[] := '{}';
 begin
-  return dripdrop._decide_and_carry_out(due, at, true);
-exception
-  when sqlstate 'ZD120' or sqlstate '40001' or sqlstate '40P01' then
-    raise;
-  when others or assert_failure then
-    if v_half = 0 then
-      perform dripdrop._note_fault(due[1], 'decide', sqlstate, sqlerrm, at);
-      return array[]::dripdrop._decision[];
-    end if;
-    return dripdrop._tick(due[:v_half], at) || dripdrop._tick(due[v_half + 1:], at);
+  if cardinality(due) = 0 or dripdrop._is_cut_off() then
+    return v_decisions;
+  elsif cardinality(due) > v_most then
+    return dripdrop._decide_due(due[:v_half], lease, at)
+      || dripdrop._decide_due(due[v_half + 1:], lease, at);
+  end if;
+  begin
+    v_decisions := dripdrop._decide_and_carry_out(due, at, true, lease);
+    perform dripdrop._forget_slow(due) where v_most is not null;
+    return v_decisions;
+  exception
+    when query_canceled then
+      perform dripdrop._note_slow(due, 'decide', sqlerrm, at);
+      return '{}';
+    when others or assert_failure then
+      if v_half = 0 then
+        perform dripdrop._note_fault(due[1], 'decide', sqlstate, sqlerrm, at);
+        return '{}';
+      end if;
+      return dripdrop._decide_due(due[:v_half], lease, at)
+        || dripdrop._decide_due(due[v_half + 1:], lease, at);
+  end;
 end
 $$;
 
-comment on function dripdrop._tick(uuid[], timestamptz) is
+comment on function dripdrop._decide_due(uuid[], interval, timestamptz) is
   'Decides executions and carries the decisions out; those of which it cannot are left out for a '
   'while.';
 
@@ -26522,7 +27597,8 @@ comment on function dripdrop._tick(uuid[], timestamptz) is
 create or replace function dripdrop._decide_and_carry_out(
   executions uuid[],
   at timestamptz,
-  for_real boolean
+  for_real boolean,
+  lease interval default null
 )
 returns dripdrop._decision[]
 language plpgsql
@@ -26540,19 +27616,23 @@ begin
     v_decisions := dripdrop._confirmed_holds(v_decisions, _decide_and_carry_out.at);
   end if;
   perform case when for_real then dripdrop._enqueue(c.queue, c.pointers) end
-  from dripdrop._carry_out(v_decisions, _decide_and_carry_out.at) as c;
+  from dripdrop._carry_out(v_decisions, _decide_and_carry_out.at, lease) as c;
   return v_decisions;
 end
 $$;
 
-comment on function dripdrop._decide_and_carry_out(uuid[], timestamptz, boolean) is
+comment on function dripdrop._decide_and_carry_out(uuid[], timestamptz, boolean, interval) is
   'Decides executions and does what the decisions say, which it returns.';
 
 -- What was rendered before goes straight to its sender: a retry sends the same bytes. Hooks are
 -- asked again when no answer comes, so that a lost pointer loses nothing.
 --
 -- locks   nothing new: callers hold the enrolments and their executions
-create or replace function dripdrop._carry_out(decisions dripdrop._decision[], at timestamptz)
+create or replace function dripdrop._carry_out(
+  decisions dripdrop._decision[],
+  at timestamptz,
+  lease interval default null
+)
 returns table (queue text, pointers jsonb[])
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -26568,6 +27648,9 @@ begin
         end,
         due_at = d.until,
         waits_for = d.waits_for,
+        lease_until = case
+          when d.action = 'send' and x.payload is null then _carry_out.at + _carry_out.lease
+        end,
         adapter_id = d.adapter_id,
         recipient = d.recipient,
         line_id = d.line_id,
@@ -26578,7 +27661,7 @@ begin
     from unnest(decisions) as d
     where x.id = d.execution_id
       and d.action in ('send', 'ask')
-    returning x.id, x.fence, x.state, x.channel, x.adapter_id, x.tenant_key
+    returning x.id, x.fence, x.state, x.lease_until, x.channel, x.adapter_id, x.tenant_key
   )
   select
     q.name,
@@ -26604,6 +27687,7 @@ begin
       s.adapter_id,
       s.tenant_key
     from sent as s
+    where s.lease_until is null
   ) as q
   group by q.name;
 
@@ -26613,8 +27697,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._carry_out(dripdrop._decision[], timestamptz) is
-  'Does what decisions say; returns the pointers to enqueue.';
+comment on function dripdrop._carry_out(dripdrop._decision[], timestamptz, interval) is
+  'Does what decisions say; returns the pointers to enqueue, none of what the caller is to render.';
 
 -- Everything a decision can be but send and ask.
 --
@@ -26705,6 +27789,9 @@ begin
     where x.waits_for in ('pause', 'sender', 'circuit', 'rest')
       and x.waits_for = any (_wake_held.waits_for)
       and (every_tenant or x.tenant_key is not distinct from _wake_held.tenant_key)
+      and not exists (
+        select from dripdrop.faults as f where f.execution_id = x.id and f.until > _wake_held.at
+      )
   ),
   sample as materialized (
     select distinct on (h.step_id, h.adapter_id, h.circuit_id) h.*
@@ -26713,9 +27800,12 @@ begin
   ),
   free as materialized (
     select m.step_id, m.adapter_id, m.circuit_id
-    from dripdrop._decide(array(select m.id from sample as m), _wake_held.at) as d
-    join sample as m on m.id = d.execution_id
-    where coalesce(d.waits_for <> all (_wake_held.waits_for), true)
+    from unnest(
+      dripdrop._would_go_on(
+        array(select m.id from sample as m), _wake_held.waits_for, _wake_held.at
+      )
+    ) as g (id)
+    join sample as m on m.id = g.id
   )
   select array_agg(h.id)
   into v_held
@@ -26738,6 +27828,44 @@ $$;
 
 comment on function dripdrop._wake_held(timestamptz, text[], boolean, text) is
   'Makes due what waits for one of these, and would wait for none of them if it were decided now.';
+
+-- One that cannot be decided says nothing about those like it: they are due, and it is left out.
+create or replace function dripdrop._would_go_on(
+  executions uuid[],
+  waits_for text[],
+  at timestamptz
+)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_half int := cardinality(executions) / 2;
+begin
+  if cardinality(executions) = 0 or dripdrop._is_cut_off() then
+    return '{}';
+  end if;
+  return array(
+    select d.execution_id
+    from dripdrop._decide(executions, at) as d
+    where coalesce(d.waits_for <> all (_would_go_on.waits_for), true)
+  );
+exception
+  when query_canceled then
+    perform dripdrop._note_slow(executions, 'decide', sqlerrm, at);
+    return '{}';
+  when others or assert_failure then
+    if v_half = 0 then
+      perform dripdrop._note_fault(executions[1], 'decide', sqlstate, sqlerrm, at);
+      return executions;
+    end if;
+    return dripdrop._would_go_on(executions[:v_half], waits_for, at)
+      || dripdrop._would_go_on(executions[v_half + 1:], waits_for, at);
+end
+$$;
+
+comment on function dripdrop._would_go_on(uuid[], text[], timestamptz) is
+  'Those of these that would wait for none of these if they were decided now.';
 
 create or replace function dripdrop._wake_by_pause(pause dripdrop.sending_pauses)
 returns void
@@ -28747,6 +29875,8 @@ comment on column dripdrop.faults.result is
 comment on column dripdrop.faults.first_at is 'When it first failed.';
 comment on column dripdrop.faults.at is 'When it last failed.';
 comment on column dripdrop.faults.until is 'When it is tried again.';
+comment on column dripdrop.faults.together is
+  'With how many it may be tried at once, after a statement ran out of time on more of them.';
 comment on table dripdrop.fields is
   'What documents may say, one row per field; see fields(), which shows it.';
 comment on column dripdrop.fields.kind is
@@ -28756,8 +29886,9 @@ comment on column dripdrop.fields.field is 'The field''s name, unique in its kin
 comment on column dripdrop.fields.place is 'In which order fields are listed and looked at.';
 comment on column dripdrop.fields.type is
   'text, key, title, integer, share, weight, boolean, object, list, any, interval, duration (or a '
-  'number of seconds), time, time_zone, path, predicate, url, address (of a mailbox), document '
-  '(looked at by itself), or switch (an object, or false).';
+  'number of seconds), time, time_zone, path, predicate, url, address (of a mailbox), mailbox '
+  '(Liquid for one, its name included), document (looked at by itself), or switch (an object, or '
+  'false).';
 comment on column dripdrop.fields.choices is 'The values it has, or those of a list.';
 comment on column dripdrop.fields.pattern is 'What its text matches.';
 comment on column dripdrop.fields.minimum is
@@ -29135,7 +30266,7 @@ comment on column dripdrop.sender_states.until is
   'When the next message may try; while probing, when the answer is given up.';
 comment on column dripdrop.sender_states.probe_id is 'The execution that tries.';
 comment on column dripdrop.sender_states.tried_id is
-  'The execution that tried last: next time it is another''s turn.';
+  'The execution that failed or tried last: next time it is another''s turn.';
 comment on column dripdrop.sender_states.started_at is 'When the spell began.';
 comment on column dripdrop.sender_states.changed_at is 'When its state last changed.';
 comment on column dripdrop.sender_states.ended_at is 'When a success ended it.';
@@ -29239,7 +30370,8 @@ comment on column dripdrop.step_executions.maybe_sent_at is
   'When it was claimed for an attempt that may have arrived though nobody knows; null if there was '
   'none before the last.';
 comment on column dripdrop.step_executions.lease_until is
-  'While sending: when the claim counts as lost.';
+  'While sending: when the claim counts as lost; while queued: until when it is '
+  'its renderer''s alone, null if it is in the queue.';
 comment on column dripdrop.step_executions.claim is
   'The token of the claim that it was last handed out under.';
 comment on column dripdrop.step_executions.place_of is
@@ -29414,7 +30546,7 @@ as $$
         '_answer_with_errors',
         '_asked_of_limits',
         '_plan_first',
-        '_plan_plain_entry',
+        '_plan_plain_step',
         '_behind_circuits',
         '_breach',
         '_cancel_executions',
@@ -29458,6 +30590,7 @@ as $$
         '_record_late',
         '_record_renders',
         '_renders',
+        '_lost_pointers',
         '_repoint',
         '_reschedule',
         '_resolve',
@@ -29476,6 +30609,7 @@ as $$
         '_take_unknown',
         '_free_of_stops',
         '_unsubscribe_links',
+        '_without_empty',
         '_wake_by_circuit',
         '_wake_by_enrollment',
         '_wake_by_event',
@@ -29483,17 +30617,21 @@ as $$
         '_wake_by_rest',
         '_wake_by_rival',
         '_wake_by_rules',
+        '_would_go_on',
         '_wake_held',
         '_wake_missed',
         '_write_suppressions',
         '_written_rates',
         '_hook_calls',
+        'claim_due',
         'claim_hooks',
+        'claim_rendered',
         'claim_renders',
         'claim_sends',
         'complete_sends',
         'enroll',
         'enroll_many',
+        'leased_renders',
         'next_due',
         'reconcile',
         'release_claim',
@@ -29746,7 +30884,9 @@ declare
       "channels",
       "check_schema",
       "check_thresholds",
+      "claim_due",
       "claim_hooks",
+      "claim_rendered",
       "claim_renders",
       "claim_sends",
       "complete_hooks",
@@ -29754,6 +30894,7 @@ declare
       "complete_sends",
       "errors",
       "get_http_hook",
+      "leased_renders",
       "missing_permissions",
       "needs_key",
       "next_due",

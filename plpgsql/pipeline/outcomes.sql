@@ -50,9 +50,10 @@ comment on function dripdrop._read_results(jsonb) is
 
 -- What a server said is looked up in reply_codes(). One message that no server takes must not have
 -- its sender rest again and again: it has its failure for itself when it was put down to the server
--- before and others have got through since, and when the server took others just before and has
+-- before and the circuit has closed since, and when the server took others just before and has
 -- refused, or broken off at, only this recipient or these words. Just before is less than the
--- shortest rest: what tries a server that was found away proves nothing by it.
+-- shortest rest: what tries a server that was found away proves nothing by it. Nor does "just
+-- before" of a rate: whoever has reached it was let through until then.
 create or replace function dripdrop._classified_results(
   results dripdrop._send_result[],
   at timestamptz
@@ -62,12 +63,16 @@ language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_alike uuid[];
 begin
   if not exists (
-    select from unnest(results) as r where r.outcome in ('refused', 'auth_error', 'unreachable')
+    select from unnest(results) as r
+    where r.outcome in ('refused', 'auth_error', 'rate_limited', 'unreachable')
   ) then
     return results;
   end if;
+  v_alike := dripdrop._refused_alike(results, at);
   return array(
     select case
       when v.outcome is null then r
@@ -76,18 +81,17 @@ begin
         jsonb_build_object(
           'outcome',
           case
-            when v.outcome in ('auth_error', 'unreachable')
+            when v.outcome in ('auth_error', 'rate_limited', 'unreachable')
               and (
                 (
-                  split_part(r.stage, '.', 1) in ('recipient', 'content')
+                  v.outcome <> 'rate_limited'
+                  and split_part(r.stage, '.', 1) in ('recipient', 'content')
                   and a.last_send_at > _classified_results.at - interval '30 seconds'
                 )
-                or exists (
-                  select from dripdrop.sender_states as s
-                  where s.adapter_id = x.adapter_id and s.host = '' and s.ended_at > x.excused_at
-                )
+                or dripdrop._has_its_fault_for_itself(x)
               )
             then 'retry'
+            when r.execution = any (v_alike) and (v.outcome = 'failed' or v.hard) then 'auth_error'
             else v.outcome
           end,
           'hard', v.hard
@@ -112,6 +116,117 @@ $$;
 
 comment on function dripdrop._classified_results(dripdrop._send_result[], timestamptz) is
   'Results with the outcome that says whose fault a refusal was.';
+
+-- A circuit that is open now is another's: whoever tries it speaks for the server.
+create or replace function dripdrop._has_its_fault_for_itself(execution dripdrop.step_executions)
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select count(*) filter (where s.ended_at > execution.excused_at) > 0
+    and count(*) filter (where s.ended_at is null and s.state <> 'closed') = 0
+  from dripdrop.sender_states as s
+  where s.adapter_id = execution.adapter_id
+    and s.host = ''
+    and (s.ended_at is null or s.ended_at > execution.excused_at)
+$$;
+
+comment on function dripdrop._has_its_fault_for_itself(dripdrop.step_executions) is
+  'Whether a fault of the server''s was put down to it before, and its circuit has closed since.';
+
+-- Whose recipients a server refuses one after the other in the same way, five of them and nothing
+-- taken in between, does not speak of them: of the sender, in words that no table knows, or of a
+-- directory that is down. That a URL is not there is said of no message either. What has opened
+-- a circuit so, and closed it since, is known to be about the recipients, for a day.
+create or replace function dripdrop._refused_alike(
+  results dripdrop._send_result[],
+  at timestamptz
+)
+returns uuid[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with
+  taking as materialized (
+    select x.adapter_id
+    from unnest(results) as r
+    join dripdrop.step_executions as x on x.id = r.execution
+    where r.outcome = 'sent'
+  ),
+  refused as materialized (
+    select
+      r.execution,
+      x.adapter_id,
+      coalesce(x.recipient, x.enrollment_id::text) as recipient,
+      dripdrop._refusal(r.code, r.detail) as refusal
+    from unnest(results) as r
+    join dripdrop.step_executions as x on x.id = r.execution
+    where r.outcome = 'refused'
+      and (
+        r.stage = 'recipient'
+        or r.stage = 'request'
+        and r.code like any (array['http_3__', 'http_404', 'http_405', 'http_410'])
+      )
+      and not exists (select from taking as t where t.adapter_id = x.adapter_id)
+  ),
+  before as (
+    select
+      a.id as adapter_id,
+      coalesce(x.recipient, x.enrollment_id::text) as recipient,
+      dripdrop._refusal(m.event_data ->> 'code', m.event_data ->> 'detail') as refusal
+    from dripdrop.channel_adapters as a
+    cross join lateral (
+      select e.step_execution_id, e.event_data
+      from dripdrop.message_events as e
+      where e.adapter_id = a.id
+        and e.occurred_at > greatest(a.last_send_at, _refused_alike.at - interval '1 day')
+        and e.event_data ? 'outcome'
+        and e.provider_event_id is null
+      order by e.occurred_at desc
+      limit 50
+    ) as m
+    join dripdrop.step_executions as x on x.id = m.step_execution_id
+    where a.id in (select n.adapter_id from refused as n)
+  ),
+  alike as (
+    select u.adapter_id, u.refusal
+    from (
+      select n.adapter_id, n.refusal, n.recipient from refused as n
+      union all
+      select b.adapter_id, b.refusal, b.recipient from before as b
+    ) as u
+    group by u.adapter_id, u.refusal
+    having count(distinct u.recipient) >= 5
+  )
+  select coalesce(array_agg(n.execution), '{}')
+  from refused as n
+  join alike as k on k.adapter_id = n.adapter_id and k.refusal = n.refusal
+  where not exists (
+    select from dripdrop.sender_states as s
+    where s.adapter_id = n.adapter_id
+      and s.host = ''
+      and s.ended_at > _refused_alike.at - interval '1 day'
+      and dripdrop._refusal(s.reason, s.detail) = n.refusal
+  )
+$$;
+
+comment on function dripdrop._refused_alike(dripdrop._send_result[], timestamptz) is
+  'The executions whose refusals are not about them: their server says the same to everybody.';
+
+create or replace function dripdrop._refusal(code text, detail text)
+returns text
+language sql
+immutable
+parallel safe
+return code || case
+  when code like 'http%' then ''
+  else regexp_replace(left(coalesce(detail, ''), 500), '\S*[@0-9]\S*', '', 'g')
+end;
+
+comment on function dripdrop._refusal(text, text) is
+  'A refusal without what differs from one to the next: addresses, and words with digits in them.';
 
 -- What the message has to bear. A URL of its own is its receiver's affair and no sender's; and a
 -- server that takes others' messages in the same moment is not away.

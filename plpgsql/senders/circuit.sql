@@ -48,6 +48,7 @@ begin
       max(n.retry_after) filter (where n.says in ('away', 'asked')) as retry_after,
       (array_agg(n.code order by n.says = 'ok', n.says = 'slow'))[1] as code,
       (array_agg(n.detail order by n.says = 'ok', n.says = 'slow'))[1] as detail,
+      (array_agg(n.execution_id order by n.says = 'ok', n.says = 'slow'))[1] as execution_id,
       jsonb_object_agg(n.execution_id, n.says) as by_execution
     from unnest(signals) as n
     where (n.adapter_id is not null or n.http_hook_id is not null)
@@ -85,7 +86,7 @@ begin
         )
       then
         perform dripdrop._open_circuit(
-          v_asked.adapter_id, v_asked.http_hook_id, v_asked.host,
+          v_asked.adapter_id, v_asked.http_hook_id, v_asked.host, v_asked.execution_id,
           v_asked.faults + v_asked.slow, v_asked.code, v_asked.detail, v_asked.retry_after, at
         );
       elsif v_asked.answers > 0 then
@@ -156,11 +157,12 @@ comment on function dripdrop._name_of_server(uuid, uuid, text) is
 
 -- Hosts that messages bring along are anybody's to invent: a sender has at most a thousand open at
 -- a time, and what goes to others is tried again by its own retries alone. The warning goes to the
--- client's log, once per change.
+-- client's log, once per change. Whose fault it may be after all does not try it first.
 create or replace function dripdrop._open_circuit(
   adapter_id uuid,
   http_hook_id uuid,
   host text,
+  execution_id uuid,
   faults bigint,
   code text,
   detail text,
@@ -192,13 +194,13 @@ begin
   end if;
   insert into dripdrop.sender_states as c (
     tenant_key, adapter_id, http_hook_id, host, state, reason, detail, openings, faults, until,
-    started_at, changed_at
+    tried_id, started_at, changed_at
   )
   values (
     dripdrop._tenant_of_server(_open_circuit.adapter_id, _open_circuit.http_hook_id),
     _open_circuit.adapter_id, _open_circuit.http_hook_id, _open_circuit.host, 'resting',
     coalesce(_open_circuit.code, 'unreachable'), left(_open_circuit.detail, 500), 1,
-    _open_circuit.faults, v_until, _open_circuit.at, _open_circuit.at
+    _open_circuit.faults, v_until, _open_circuit.execution_id, _open_circuit.at, _open_circuit.at
   )
   on conflict (adapter_id, http_hook_id, host, kind) where ended_at is null do update
   set state = 'resting',
@@ -207,6 +209,7 @@ begin
       openings = 1,
       faults = c.faults + excluded.faults,
       until = excluded.until,
+      tried_id = excluded.tried_id,
       changed_at = excluded.changed_at
   where c.state = 'closed';
   if found then
@@ -219,7 +222,7 @@ end
 $$;
 
 comment on function dripdrop._open_circuit(
-  uuid, uuid, text, bigint, text, text, float8, timestamptz
+  uuid, uuid, text, uuid, bigint, text, text, float8, timestamptz
 ) is 'Lets nothing more be handed to a server for a while.';
 
 create or replace function dripdrop._note_while_open(
@@ -310,7 +313,10 @@ comment on function dripdrop._warn_of_server(uuid, uuid, text, text, timestamptz
   'Says on the client''s connection that a circuit has opened or closed.';
 
 -- Of several messages that pass the fence while a circuit is half open, one tries the server and
--- the others go back. Whoever is quicker elsewhere has the circuit locked: then all of them do.
+-- the others go back; rather one that has not failed here. One that has says little new: its
+-- failures double the rest to two minutes at most, so that who comes next, and may fare better,
+-- does not wait for long. Whoever is quicker elsewhere has the circuit locked: then all of them go
+-- back.
 --
 -- locks   the half-open circuits, skipping what is locked; callers hold the executions
 create or replace function dripdrop._pick_probes(executions uuid[], at timestamptz)
@@ -336,12 +342,14 @@ begin
   );
   with
   probe as (
-    select distinct on (o.circuit_id) o.circuit_id, o.execution_id
+    select distinct on (o.circuit_id)
+      o.circuit_id, o.execution_id, x.excused_at is not null as failed_before
     from dripdrop._circuits_of(executions) as o
     join dripdrop.sender_states as c on c.id = o.circuit_id
+    join dripdrop.step_executions as x on x.id = o.execution_id
     where o.circuit_id = any (v_waiting)
     order by
-      o.circuit_id, o.execution_id is distinct from c.probe_id,
+      o.circuit_id, o.execution_id is distinct from c.probe_id, failed_before,
       o.execution_id is not distinct from c.tried_id, o.execution_id
   ),
   picked as (
@@ -349,6 +357,7 @@ begin
     set state = 'probing',
         probe_id = p.execution_id,
         tried_id = p.execution_id,
+        openings = case when p.failed_before then least(c.openings, 2) else c.openings end,
         probes = c.probes + 1,
         until = _pick_probes.at + interval '5 minutes',
         changed_at = _pick_probes.at

@@ -65,7 +65,7 @@ comment on column dripdrop.sender_states.until is
   'When the next message may try; while probing, when the answer is given up.';
 comment on column dripdrop.sender_states.probe_id is 'The execution that tries.';
 comment on column dripdrop.sender_states.tried_id is
-  'The execution that tried last: next time it is another''s turn.';
+  'The execution that failed or tried last: next time it is another''s turn.';
 comment on column dripdrop.sender_states.started_at is 'When the spell began.';
 comment on column dripdrop.sender_states.changed_at is 'When its state last changed.';
 comment on column dripdrop.sender_states.ended_at is 'When a success ended it.';

@@ -337,3 +337,160 @@ def test_without_a_sender_messages_wait_until_there_is_one(engine: Engine) -> No
     assert engine.claim() == []
     engine.update_channel_adapter(TENANT, mail.id, active=True)
     assert len(engine.deliver()) == 1
+
+
+UNKNOWN_WORDS = {"stage": "recipient", "code": "smtp_550"}
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"detail": "5.1.1 <{}>: User unknown (id 7f3a)"},
+        {"detail": "nobody knows these words"},
+        {"stage": "request", "code": "http_404", "detail": "x"},
+    ],
+)
+def test_who_refuses_everybody_in_the_same_way_speaks_of_the_sender(
+    journey: Engine, clock: Clock, refusal: dict[str, str]
+) -> None:
+    crowd(journey, 40)
+    for number, each in enumerate(journey.claim()):
+        said = refusal["detail"].format(each.recipient) + f" ({number}f3a)"
+        journey.record([each], "refused", **UNKNOWN_WORDS | refusal | {"detail": said})
+    assert circuit(journey).state == "resting"
+    assert states(journey)["failed", circuit(journey).reason] == 4
+    assert len(journey.rows("select * from dripdrop.suppressions")) <= 4
+
+
+def test_who_tries_a_server_that_refuses_everybody_and_is_refused_lets_it_rest_for_longer(
+    journey: Engine, clock: Clock
+) -> None:
+    crowd(journey, 8)
+    refusal = UNKNOWN_WORDS | {"detail": "nobody knows these words"}
+    journey.record(journey.claim(), "refused", **refusal)
+    clock.set(circuit(journey).until)
+    crowd(journey, 9)
+    journey.deliver("refused", **refusal)
+    assert circuit(journey).until == clock.now + timedelta(minutes=1)
+    assert ("failed", "smtp_550") not in states(journey)
+
+
+def test_one_batch_in_which_all_are_refused_alike_costs_nobody_anything(journey: Engine) -> None:
+    crowd(journey, 8)
+    journey.record(journey.claim(), "refused", **UNKNOWN_WORDS, detail="5.1.1 User unknown")
+    assert circuit(journey).reason == "smtp_550"
+    assert states(journey) == {("scheduled", "smtp_550"): 8}
+    assert journey.rows("select * from dripdrop.suppressions") == []
+
+
+def test_refusals_between_which_others_are_taken_are_the_recipients(
+    journey: Engine, clock: Clock
+) -> None:
+    for number in range(8):
+        clock.advance(seconds=1)
+        journey.join(f"good{number}")
+        journey.deliver()
+        clock.advance(seconds=1)
+        journey.join(f"bad{number}")
+        journey.deliver("refused", **UNKNOWN_WORDS, detail="5.1.1 User unknown")
+    assert journey.list_circuits(TENANT) == []
+    assert len(journey.rows("select * from dripdrop.suppressions")) == 8
+
+
+def test_one_recipient_refused_again_and_again_is_not_everybody(
+    engine: Engine,
+) -> None:
+    refusal = UNKNOWN_WORDS | {"detail": "nobody knows these words"}
+    for number in range(8):
+        engine.author(email("welcome"), key=f"sequence{number}")
+        engine.enroll(TENANT, f"sequence{number}", "User", "sam", data={"email": "sam@example.com"})
+        engine.deliver("refused", **refusal)
+    assert engine.list_circuits(TENANT) == []
+    assert states(engine) == {("failed", "smtp_550"): 8}
+
+
+def test_recipients_that_are_refused_after_others_got_through_are_refused_for_good(
+    journey: Engine, clock: Clock
+) -> None:
+    crowd(journey, 8)
+    journey.record(journey.claim(), "refused", **UNKNOWN_WORDS, detail="5.1.1 User unknown")
+    clock.set(circuit(journey).until)
+    journey.join("good")
+    claims = journey.claim()
+    for _ in range(9):
+        if claims[0].recipient.startswith("good"):
+            break
+        journey.record(claims, "released")
+        claims = journey.claim()
+    journey.record(claims)
+    journey.deliver("refused", **UNKNOWN_WORDS, detail="5.1.1 User unknown")
+    assert circuit(journey).ended_at is not None
+    assert states(journey) == {("failed", "smtp_550"): 8, ("sent", "sent"): 1}
+
+
+def test_one_recipient_that_always_gets_a_rate_has_it_for_itself_once_others_got_through(
+    journey: Engine, clock: Clock
+) -> None:
+    bad = journey.join("bad")
+    slow = {"stage": "recipient", "code": "smtp_452", "detail": "4.5.3 Too many recipients"}
+    journey.deliver("refused", **slow)
+    assert circuit(journey).state == "resting"
+    clock.advance(seconds=30)
+    journey.join("good")
+    journey.deliver()
+    assert circuit(journey).ended_at is not None
+    clock.advance(minutes=1)
+    journey.deliver("refused", **slow)
+    assert len(journey.list_circuits(TENANT)) == 1
+    assert journey.last(bad.id).retry_count == 1
+    for number in range(20):
+        clock.advance(hours=6)
+        journey.join(f"user{number}")
+        for each in journey.claim():
+            if each.recipient.startswith("bad"):
+                journey.record([each], "refused", **slow)
+            else:
+                journey.record([each])
+    assert len(journey.list_circuits(TENANT)) == 1
+    assert journey.last(bad.id).state == "failed"
+
+
+def test_a_rate_that_everybody_has_reached_rests_the_sender_whatever_was_taken_before(
+    journey: Engine, clock: Clock
+) -> None:
+    crowd(journey, 6)
+    claims = journey.claim()
+    slow = {"stage": "recipient", "code": "smtp_452", "detail": "4.5.3 Too many recipients"}
+    journey.record(claims[:3])
+    journey.record(claims[3:], "refused", **slow)
+    assert circuit(journey).state == "resting"
+    assert states(journey) == {("sent", "sent"): 3, ("scheduled", "smtp_452"): 3}
+
+
+def test_who_comes_next_tries_a_server_rather_than_who_found_it_away(
+    journey: Engine, clock: Clock
+) -> None:
+    bad = journey.join("bad")
+    refusal = {"stage": "recipient", "code": "smtp_550", "detail": "5.7.1 relaying denied"}
+    journey.deliver("refused", **refusal)
+    clock.advance(seconds=10)
+    journey.join("good")
+    journey.tick()
+    clock.advance(seconds=20)
+    (probe,) = journey.claim()
+    assert probe.recipient == "good@example.com"
+    journey.record([probe])
+    assert journey.last(bad.id).state == "scheduled"
+
+
+def test_one_message_alone_that_fails_again_and_again_keeps_nobody_waiting_for_long(
+    journey: Engine, clock: Clock
+) -> None:
+    journey.join("bad")
+    journey.deliver("auth_error")
+    for _ in range(8):
+        rest = circuit(journey).until - clock.now
+        assert rest <= timedelta(minutes=2)
+        clock.set(circuit(journey).until)
+        journey.deliver("auth_error")
+    assert circuit(journey).probes == 8
