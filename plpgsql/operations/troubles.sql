@@ -253,3 +253,44 @@ $$;
 
 comment on function dripdrop._overdue_problems(timestamptz) is
   'What has been due for five minutes, as startup_check() lists it.';
+
+-- What sends for a provider that was registered is a program of its own, which may not be running.
+create or replace function dripdrop._unserved_problems(at timestamptz)
+returns setof dripdrop._problem
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    'not_served',
+    format(
+      '%s over %s (tenant %s) ready since %s, and nobody takes them',
+      dripdrop._messages(w.messages),
+      dripdrop._name_of_server(w.adapter_id, null, ''),
+      coalesce(w.tenant_key, 'global'),
+      dripdrop._in_utc(w.since)
+    ),
+    format(
+      'Start what sends for provider %s of channel %s; "dripdrop run" does not.',
+      dripdrop._quoted(w.provider), w.channel
+    ),
+    true
+  from (
+    select
+      a.id as adapter_id, a.channel, a.provider, x.tenant_key,
+      count(*) as messages, min(x.updated_at) as since
+    from dripdrop.channel_adapters as a
+    join dripdrop.providers as p
+      on p.channel = a.channel and p.provider = a.provider and not p.shipped
+    join dripdrop.step_executions as x on x.adapter_id = a.id
+    where x.due_at is null and x.ended_at is null and x.waits_for is null
+      and x.state in ('rendered', 'sending')
+    group by a.id, x.tenant_key
+    having bool_and(x.state = 'rendered')
+  ) as w
+  where w.since <= _unserved_problems.at - interval '5 minutes'
+$$;
+
+comment on function dripdrop._unserved_problems(timestamptz) is
+  'What has been ready for five minutes for a sender that nothing sends for, as startup_check() '
+  'lists it.';

@@ -480,3 +480,42 @@ async def test_messages_are_not_asked_for_while_every_place_is_taken(
     looks = 2 * (time.monotonic() - began) / 0.1  # at the queue of each channel, now and then
     (row,) = mailing.rows("select calls from pg_stat_user_functions where funcname = 'claim_sends'")
     assert row.calls <= 40 + looks + 10
+
+
+@pytest.mark.parametrize("credentials", [None, {"token": "x"}], ids=["open", "sealed"])
+async def test_what_another_program_sends_is_left_to_it(
+    engine: Engine,
+    mailing: Engine,
+    mail: MailServer,
+    clock: Clock,
+    open_worker: OpenWorker,
+    credentials: dict[str, Any] | None,
+) -> None:
+    engine.register_provider(
+        "email", "acme", [{"field": "token", "description": "A token.", "secret": True}]
+    )
+    envelope = sealed(credentials, "theirs", generate_key()) if credentials else None
+    adapter = engine.create_channel_adapter(TENANT, "theirs", "email", "acme", envelope)
+    engine.author(email("welcome", adapter="theirs"), key="theirs")
+    mailing.join("sam")
+    engine.enroll(TENANT, "theirs", "User", "eve", data={"email": "eve@example.com"})
+    with structlog.testing.capture_logs() as logs:
+        async with open_worker() as worker:
+            await worker.run_until_idle()
+            await worker.run_until_idle()
+    assert [log["adapter"] for log in logs if log["event"] == "not_served"] == ["theirs"]
+    assert len(mail.mails) == len(mail.subjects("sam@example.com")) == 1
+    assert engine.list_circuits(TENANT) == []
+    assert not_served(engine) == []
+    clock.advance(minutes=5)
+    (problem,) = not_served(engine)
+    assert problem.blocks
+    assert '"acme"' in problem.hint
+    (claim,) = engine.claim_sends("email")
+    assert claim.adapter_id == adapter.id
+    assert not_served(engine) == []
+
+
+def not_served(engine: Engine) -> list[Any]:
+    """Return what startup_check() says of messages that nothing takes."""
+    return [row for row in engine.startup_check() if row.problem == "not_served"]

@@ -12,6 +12,7 @@ from dripdrop.channels.base import (
     Handover,
     InvalidAdapter,
     Message,
+    NotServed,
     Outcome,
 )
 from dripdrop.channels.postmark import PostmarkChannel
@@ -27,7 +28,9 @@ __all__ = [
     "Handover",
     "InvalidAdapter",
     "Message",
+    "NotServed",
     "Outcome",
+    "check_served",
     "open_channel",
     "validate_credentials",
 ]
@@ -43,7 +46,8 @@ CHANNELS: dict[tuple[str, str], type[Channel]] = {
 def open_channel(adapter: Adapter, settings: ChannelSettings) -> Channel:
     """Return the channel for an adapter. Connects to nothing yet.
 
-    Raises `InvalidAdapter` when the provider is unknown or the credentials will not do.
+    Raises `NotServed` when others send for the provider, `InvalidAdapter` when the credentials will
+    not do.
     """
     account = (adapter.channel, adapter.provider, adapter.credentials, adapter.config)
     missing = validate_credentials(*account)
@@ -56,6 +60,12 @@ def open_channel(adapter: Adapter, settings: ChannelSettings) -> Channel:
     return CHANNELS[adapter.channel, adapter.provider](adapter, settings)
 
 
+def check_served(channel: str, provider: str) -> None:
+    """Raise `NotServed` for a provider that others send for."""
+    if (channel, provider) not in CHANNELS:
+        raise NotServed(f'unknown provider "{provider}" for channel "{channel}"')
+
+
 def validate_credentials(
     channel: str,
     provider: str,
@@ -64,9 +74,8 @@ def validate_credentials(
 ) -> list[str]:
     """Return the names of the required fields that neither `credentials` nor `config` fills.
 
-    Raises `InvalidAdapter` when the provider is unknown for the channel.
+    Raises `NotServed` when the provider is unknown for the channel.
     """
-    if (channel, provider) not in CHANNELS:
-        raise InvalidAdapter(f'unknown provider "{provider}" for channel "{channel}"')
+    check_served(channel, provider)
     required = CHANNELS[channel, provider].required_credentials
     return [name for name in required if not (credentials.get(name) or config.get(name))]

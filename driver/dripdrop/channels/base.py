@@ -210,3 +210,7 @@ class Channel(Protocol):
 
 class InvalidAdapter(Exception):
     """An adapter cannot be used as it is. Names the field, never its value."""
+
+
+class NotServed(InvalidAdapter):
+    """An adapter is of a provider that others send for."""

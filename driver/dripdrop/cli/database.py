@@ -10,7 +10,7 @@ import typer
 from psycopg.errors import InsufficientPrivilege
 
 from dripdrop import install as installer
-from dripdrop.channels import Adapter, ChannelSettings, InvalidAdapter, open_channel
+from dripdrop.channels import Adapter, ChannelSettings, InvalidAdapter, NotServed, open_channel
 from dripdrop.channels.provider_settings import faults
 from dripdrop.cli.output import print_rows, stdout
 from dripdrop.client import Client
@@ -120,6 +120,8 @@ def _problems(row: Any, credentials: Mapping[str, Any], settings: ChannelSetting
             ),
             settings,
         )
+    except NotServed:
+        pass  # who sends for it knows what it takes
     except InvalidAdapter as error:
         problems = problems or [str(error)]
     return problems

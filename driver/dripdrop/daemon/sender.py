@@ -14,7 +14,9 @@ from dripdrop.channels import (
     ChannelSettings,
     InvalidAdapter,
     Message,
+    NotServed,
     Outcome,
+    check_served,
 )
 from dripdrop.daemon.desk import Desk
 from dripdrop.daemon.reading import Unreadable
@@ -34,7 +36,10 @@ class Sender:
         open_channel: OpenChannel,
         settings: ChannelSettings,
     ) -> None:
-        """Open the channel of an adapter's row; one that cannot be opened sends nothing."""
+        """Open the channel of an adapter's row; one that cannot be opened sends nothing.
+
+        What others send for gets no place here, and what was claimed of it is given back.
+        """
         self.row = row
         self.channel_name = "" if isinstance(row, Unreadable) else row["channel"]
         self._desk = desk
@@ -43,8 +48,18 @@ class Sender:
         self._idle.set()
         self._channel: Channel | None = None
         self._unusable = Outcome("auth_error", "invalid_adapter")
+        self._is_served = True
         try:
             self._channel = open_channel(self._adapter(), settings)
+        except NotServed as error:
+            self._is_served = False
+            self._unusable = Outcome("released", "not_served", str(error))
+            desk.log.warning(
+                "not_served",
+                adapter=None if isinstance(row, Unreadable) else row["name"],
+                detail=str(error),
+                hint="What sends for this provider takes its messages; this daemon leaves them.",
+            )
         except (InvalidAdapter, VaultError) as error:
             code = "vault_error" if isinstance(error, VaultError) else "invalid_adapter"
             name = None if isinstance(row, Unreadable) else row["name"]
@@ -63,6 +78,8 @@ class Sender:
 
     @property
     def _places(self) -> int:
+        if not self._is_served:
+            return 0
         most = self._desk.settings.in_flight_per_adapter
         places = 1 if self._channel is None else self._channel.places
         return min(places, most or places)
@@ -94,6 +111,7 @@ class Sender:
         row = self.row
         if isinstance(row, Unreadable):
             raise InvalidAdapter(f"the adapter cannot be read: {row.reason}")
+        check_served(row["channel"], row["provider"])
         sealed = row["credentials"]
         return Adapter(
             id=UUID(row["id"]),
