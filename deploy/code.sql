@@ -159,10 +159,19 @@ as $$
         when a.attidentity <> '' then 'identity'
         when d.adbin is not null then 'default'
       end,
-      pg_get_expr(d.adbin, d.adrelid)
+      pg_get_expr(d.adbin, d.adrelid),
+      case
+        when a.attstorage <> t.typstorage then 'storage ' || case a.attstorage
+          when 'p' then 'plain'
+          when 'e' then 'external'
+          when 'm' then 'main'
+          else 'extended'
+        end
+      end
     )
   from pg_attribute as a
   join pg_class as c on c.oid = a.attrelid
+  join pg_type as t on t.oid = a.atttypid
   left join pg_attrdef as d on d.adrelid = a.attrelid and d.adnum = a.attnum
   where c.relnamespace = 'dripdrop'::regnamespace
     and c.relkind in ('r', 'm')
@@ -173,9 +182,23 @@ as $$
   from pg_class as c
   where c.relnamespace = 'dripdrop'::regnamespace and c.relkind in ('r', 'm')
   union all
-  select 'row security', c.relname, 'enabled'
+  select
+    'row security',
+    c.relname,
+    concat_ws(
+      ', ',
+      case when c.relrowsecurity then 'enabled' end,
+      case when c.relforcerowsecurity then 'forced' end
+    )
   from pg_class as c
-  where c.relnamespace = 'dripdrop'::regnamespace and c.relkind = 'r' and c.relrowsecurity
+  where c.relnamespace = 'dripdrop'::regnamespace
+    and c.relkind = 'r'
+    and (c.relrowsecurity or c.relforcerowsecurity)
+  union all
+  select 'rule', c.relname || '.' || w.rulename, concat_ws(' ', w.ev_type, w.ev_enabled)
+  from pg_rewrite as w
+  join pg_class as c on c.oid = w.ev_class
+  where c.relnamespace = 'dripdrop'::regnamespace and c.relkind = 'r'
   union all
   select
     'storage',
@@ -185,7 +208,19 @@ as $$
   cross join unnest(c.reloptions) as o (option)
   where c.relnamespace = 'dripdrop'::regnamespace and c.relkind in ('r', 'm', 'i')
   union all
-  select 'constraint', r.relname || '.' || k.conname, pg_get_constraintdef(k.oid)
+  select
+    'constraint',
+    r.relname || '.' || k.conname,
+    concat_ws(
+      ' ',
+      pg_get_constraintdef(k.oid),
+      case
+        when exists (
+          select from pg_trigger as g where g.tgconstraint = k.oid and g.tgenabled <> 'O'
+        )
+        then 'with disabled triggers'
+      end
+    )
   from pg_constraint as k
   join pg_class as r on r.oid = k.conrelid
   where k.connamespace = 'dripdrop'::regnamespace and k.contype not in ('n', 't')
@@ -375,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources c7a98aae2b7a1f36.
+-- Of the sources 3a539ed59decbcdc.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -726,7 +761,7 @@ as $expected$
 ["column", "step_executions.metadata", "jsonb not null default '{}'::jsonb"],
 ["column", "step_executions.occurrence", "integer not null default 0"],
 ["column", "step_executions.out_message_id", "text"],
-["column", "step_executions.payload", "jsonb"],
+["column", "step_executions.payload", "jsonb storage external"],
 ["column", "step_executions.place_of", "uuid"],
 ["column", "step_executions.provider_message_id", "text"],
 ["column", "step_executions.reason", "text"],
@@ -1076,14 +1111,14 @@ as $expected$
 ["function", "_canonical_window(condition jsonb, path text)", "577ac2a8 94556bc5692850d4"],
 ["function", "_caps_of(steps uuid[], adapters uuid[], at timestamp with time ", "f62ff2d0 c1532d9c165de302"],
 ["function", "_carries_unsubscribe(unsubscribe boolean, config jsonb)", "df15a57a 263eb1b36d6edb77"],
-["function", "_carry_out(decisions dripdrop._decision[], at timestamp with ti", "94e9630d 793e9ae708b8092b"],
+["function", "_carry_out(decisions dripdrop._decision[], at timestamp with ti", "2160937b 71ce9bde9e33b893"],
 ["function", "_carry_out_unsent(decisions dripdrop._decision[], at timestamp ", "8b0e6073 da9ab8c49295dc93"],
 ["function", "_carry_out_verdicts(verdicts dripdrop._decision[], at timestamp", "bf6742e7 cc6981f9c7dc677a"],
 ["function", "_catalogue()", "07345e5d 24525dc64da5c10e"],
 ["function", "_catalogue_of_code()", "7144101a 2cca959cc056ff98"],
-["function", "_catalogue_of_tables()", "07345e5d 360e15f828224c7e"],
+["function", "_catalogue_of_tables()", "07345e5d f3f8ed61cdf15a6b"],
 ["function", "_channel(channel text)", "c1edf79f dd334c7be9f623a7"],
-["function", "_check_adapter_config(channel text, provider text, config jsonb", "f3efbed2 5edd7c4e8629950d"],
+["function", "_check_adapter_config(channel text, provider text, config jsonb", "f3efbed2 4e2581050f7290fc"],
 ["function", "_check_assumptions(events jsonb, hooks jsonb)", "dded57c1 2bbd892d342eab33"],
 ["function", "_check_batch_size(batch_size integer)", "b5d52fba 38863dc15bf35fcf"],
 ["function", "_check_busy(busy jsonb)", "36251032 166ca62d7cb5fc51"],
@@ -1106,7 +1141,7 @@ as $expected$
 ["function", "_check_key(key text, field text, what text)", "d8bb94ae 198378e1013cc47e"],
 ["function", "_check_liquid(template jsonb, field text, escaping text)", "846ba736 dd9c637ddbf04b2e"],
 ["function", "_check_migration(tenant_key text, sequence text, from_version i", "1285acf3 476fb0ede24c0791"],
-["function", "_check_name(name text, field text)", "08f2ba8a e716ae6a573ed26a"],
+["function", "_check_name(name text, field text)", "08f2ba8a e456e923ecbb7d56"],
 ["function", "_check_not_ended(enrollments uuid[])", "f31f13ae 5acf251636d3a70a"],
 ["function", "_check_owners()", "445be54d 7adf613bb7b5eca1"],
 ["function", "_check_path(path jsonpath, field text)", "f3214008 e111c33db8ce5791"],
@@ -1124,15 +1159,16 @@ as $expected$
 ["function", "_check_targets(definition jsonb)", "d826dfea eb5d366885afb152"],
 ["function", "_check_template(channel text, template jsonb)", "c6044d68 b902cbbf150ccb9a"],
 ["function", "_check_template_headers(channel dripdrop.channels, headers json", "6708ce21 7cf785bf4cdacec6"],
-["function", "_check_tenant_key(tenant_key text)", "0a44474b 3696f9706ae30c33"],
+["function", "_check_tenant_key(tenant_key text)", "0a44474b 6e21a6a313db48a3"],
 ["function", "_check_text(value text, field text, bytes integer)", "3726a651 eb3bf987bf7fa255"],
 ["function", "_check_time(value timestamp with time zone, field text)", "1314e44e d130250ad5cc6f38"],
 ["function", "_check_time_zone(time_zone text, field text)", "a3711f77 163e35285d453374"],
-["function", "_check_title(title text, field text)", "9ef7f3b4 b7bdc88c4ff76047"],
+["function", "_check_title(title text, field text)", "9ef7f3b4 62171f4ea13da4d6"],
 ["function", "_choose_pointers(executions uuid[], fences integer[], rooms jso", "53f81ade 358df2459e9b0b59"],
 ["function", "_circuit_problems(at timestamp with time zone)", "72a46d52 7147dc696abfe2b7"],
 ["function", "_circuits_of(executions uuid[])", "fd5e8487 a33d37b8784a9d08"],
-["function", "_classified_results(results dripdrop._send_result[], at timesta", "ea690717 3e461d543bc1d555"],
+["function", "_claimed(executions uuid[], lease interval, at timestamp with t", "8dc05494 e6f197a1a8f6e063"],
+["function", "_classified_results(results dripdrop._send_result[], at timesta", "ea690717 7d4f035163f98435"],
 ["function", "_classify(channel text, provider text, stage text, code text, d", "45b99e1f a891f816adf3f97b"],
 ["function", "_close_circuits_ahead(executions uuid[], at timestamp with time", "f08c1186 94ebbab837b43904"],
 ["function", "_coerced(value text, response_type text)", "3a2b2d3c 76d70893c79c0243"],
@@ -1163,13 +1199,14 @@ as $expected$
 ["function", "_cut_off(state text)", "21a46c13 2cd101c5f1167d31"],
 ["function", "_daily_cap(adapter dripdrop.channel_adapters, day date, time_zo", "aafc5b01 c695c604edf42d53"],
 ["function", "_decide(executions uuid[], at timestamp with time zone, asked_b", "6cf41d6a 64b9158b59491c5a"],
-["function", "_decide_and_carry_out(executions uuid[], at timestamp with time", "a8221681 ce3a93b99aa7f1b1"],
+["function", "_decide_and_carry_out(executions uuid[], at timestamp with time", "9d7e0baa 193afeb4f9f4e58a"],
+["function", "_decide_due(due uuid[], lease interval, at timestamp with time ", "0395d6ad a4513340bf4855ff"],
 ["function", "_decisions_to_wait(decisions dripdrop._decision[], counters dri", "bd01dfc1 7de8ff24c92f1997"],
 ["function", "_default_time_zone(tenant_key text)", "092d44f3 cc0e1c736f85475e"],
 ["function", "_defer_executions(decisions dripdrop._decision[], at timestamp ", "8b0e6073 aa5a4d6e3f416005"],
 ["function", "_delay(scheduled_for timestamp with time zone, tolerated interv", "72157a63 535f4831f40398a6"],
 ["function", "_delete_hook_messages(messages bigint[], executions uuid[], wan", "24542100 616474bf5ccc02d1"],
-["function", "_delete_render_messages(results dripdrop._render_result[])", "3413d699 b2392b12345c3cf7"],
+["function", "_delete_render_messages(results dripdrop._render_result[])", "3413d699 819001cf473c1fb3"],
 ["function", "_deliver_ahead(due uuid[], hooks jsonb, at timestamp with time ", "4c69d606 79e0096eb730fce2"],
 ["function", "_demote_default()", "683259fe f50296bd8ae09daa"],
 ["function", "_describe(condition dripdrop.conditions)", "b4c75ff8 4e8071610541cc30"],
@@ -1197,8 +1234,8 @@ as $expected$
 ["function", "_explain_gates(execution dripdrop.step_executions, at timestamp", "65e9c7c7 7c4b95badf387091"],
 ["function", "_explain_next(execution dripdrop.step_executions, decision drip", "7a069ffa fb803abb864734b2"],
 ["function", "_explain_past(enrollment_id uuid)", "f75d7e8d 585d260b735a00ae"],
-["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff 8444d4dc3c433baf"],
-["function", "_fail_renders(failures dripdrop._render_result[], at timestamp ", "170e886c 7e349586e96fda83"],
+["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff 2e7a92e77b2167fb"],
+["function", "_fail_renders(failures dripdrop._render_result[], at timestamp ", "170e886c 765efc8255f6540b"],
 ["function", "_failed_condition(conditions dripdrop.conditions[], enrollment ", "1f2b78e1 09fee7abcdfe85b0"],
 ["function", "_failed_hook(hooks jsonb, template jsonb)", "37bde75d 5ed3d6aed2f1eea1"],
 ["function", "_fault_problems(at timestamp with time zone)", "72a46d52 b1e0d3f09ffd1aa3"],
@@ -1231,9 +1268,11 @@ as $expected$
 ["function", "_guard_conditions()", "683259fe a277d2d26960e3b4"],
 ["function", "_guard_steps()", "683259fe 4f45cb0a2891f4dd"],
 ["function", "_halved(callee text, executions uuid[], stage text, at timestam", "5272ac87 e931f943659f0a5c"],
+["function", "_has_its_fault_for_itself(execution dripdrop.step_executions)", "3ed121bd ddde794498235da7"],
 ["function", "_has_limits(step dripdrop.steps, adapter dripdrop.channel_adapt", "b2ebf713 7fb63ccf408d05f4"],
 ["function", "_has_long_list(data jsonb, hooks jsonb)", "9e7245e3 c6bd0e0821e70bf6"],
 ["function", "_has_one_server(hook dripdrop.http_hooks)", "aa5708f6 4079a37cba2c2473"],
+["function", "_has_unseen(value text)", "18bcace5 ee254d19e377d33d"],
 ["function", "_held_problems()", "eb1731fe 3b2de5774f9c06f8"],
 ["function", "_held_thing(kind text, tenant_key text, name text)", "7654abe1 a8a7bbd45f4ec13a"],
 ["function", "_hold(things integer[])", "bad99d7b f1a9cb11d3dd1ad0"],
@@ -1254,7 +1293,7 @@ as $expected$
 ["function", "_hook_values(hooks jsonb)", "a6e39917 4dbbd5da513db498"],
 ["function", "_http_hook_call(hook dripdrop.http_hooks, sequence_key text)", "5baf24b2 4012cac8404a1e1a"],
 ["function", "_http_hook_document(hook dripdrop.http_hooks)", "a621f2bc 696592969200be33"],
-["function", "_http_reply_codes()", "eb63429d 0e3500c31d2b24fe"],
+["function", "_http_reply_codes()", "eb63429d 7a45bbd2c5174942"],
 ["function", "_in_turn(decisions dripdrop._decision[], limits dripdrop._limit", "25c0351e a4453bed70f522fb"],
 ["function", "_in_utc(at timestamp with time zone)", "0fbb55a6 dea43998153be75c"],
 ["function", "_insert_condition(tenant_key text, condition jsonb, \"position\" ", "4889b65e b23a1981389aa81f"],
@@ -1265,7 +1304,9 @@ as $expected$
 ["function", "_interval(value text)", "543b4e3b 348756abd76d44c0"],
 ["function", "_into_the_day(execution_id uuid)", "2a279410 8717de15419ec87a"],
 ["function", "_is_address(form text, address text)", "1e49611c 1948ae833e92a557"],
+["function", "_is_blank(value text)", "18bcace5 bcbaa37ea56be1c7"],
 ["function", "_is_cut_off()", "bf84d3d6 2035ae49343c321a"],
+["function", "_is_empty(queue text)", "bede0d6d 5ccdd92473f8a7a5"],
 ["function", "_is_holiday(calendar text, tenant_key text, day date)", "363de40e b0cdffb63984ba69"],
 ["function", "_is_near(value text)", "18bcace5 89b63bc8d859def4"],
 ["function", "_is_pattern(value text)", "18bcace5 4661172aae49d087"],
@@ -1273,6 +1314,7 @@ as $expected$
 ["function", "_is_temporary_error(code text)", "d4dcbcf7 d233999f347851f1"],
 ["function", "_is_time_to_come(value text)", "18bcace5 e4603f55c7f8a49b"],
 ["function", "_is_time_zone(name text)", "9b953bb1 343bbde4bf647355"],
+["function", "_is_title(value text)", "18bcace5 958cbfc33b0011f0"],
 ["function", "_json_fault(document jsonb, field text, bytes integer)", "b5a03ec3 7291240a375cc652"],
 ["function", "_json_place(document jsonb, field text, path jsonpath)", "6a860437 d098ac7bab3cc0f9"],
 ["function", "_keep_results(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 2785de3b97d39bb8"],
@@ -1283,6 +1325,7 @@ as $expected$
 ["function", "_last_deferral(execution dripdrop.step_executions)", "4a49428e 9483bf9e69c6e793"],
 ["function", "_last_ended(enrollment dripdrop.enrollments)", "680fa9f4 53159490b1c7e236"],
 ["function", "_leave_by(fence integer, at timestamp with time zone)", "34d75e02 51bfbd7f019bafdb"],
+["function", "_likeness(one text, other text)", "1a560add 6aad43b300862b62"],
 ["function", "_limit_at_fence(executions uuid[], at timestamp with time zone,", "7cc609e6 313c746be76ba849"],
 ["function", "_limit_reason(scope text)", "192b7728 79ae07d348eca098"],
 ["function", "_limits_on(decisions dripdrop._decision[], at timestamp with ti", "3cfa52e2 dd8f0f97dcaf6ff8"],
@@ -1327,13 +1370,13 @@ as $expected$
 ["function", "_note_fault(execution_id uuid, stage text, sqlstate text, messa", "6c5c2c17 c466d3207ee9fdc1"],
 ["function", "_note_last_sends(results dripdrop._send_result[], at timestamp ", "8fe6ec1f 8a748ec4d5e13c37"],
 ["function", "_note_let_through(limits dripdrop._limit[], counters dripdrop.c", "8b8416cb aa75678c5fbc3e4a"],
-["function", "_note_signals(signals dripdrop._signal[], at timestamp with tim", "818df73a 62fdc60e7176e455"],
+["function", "_note_signals(signals dripdrop._signal[], at timestamp with tim", "818df73a 81e8d919dbf30f82"],
 ["function", "_note_slow(executions uuid[], stage text, message text, at time", "278ec42b 5a131487698a7a22"],
 ["function", "_note_taken(decisions dripdrop._decision[], limits dripdrop._li", "255de360 3899f38ae6b86227"],
 ["function", "_note_while_open(circuit dripdrop.sender_states, probe_says tex", "dff466c3 c7d0fea52f09c488"],
 ["function", "_now()", "5cb02988 19d5efb8bde9877e"],
 ["function", "_number(value jsonb)", "8f24a4f8 58ad459455d8de8a"],
-["function", "_open_circuit(adapter_id uuid, http_hook_id uuid, host text, fa", "81a5e8bb 3d123ac2e57404f0"],
+["function", "_open_circuit(adapter_id uuid, http_hook_id uuid, host text, ex", "12f90442 5dbe96847f954c7d"],
 ["function", "_open_enrollment(sequence_id uuid, sequence text, subscriber_ty", "fbcb63d3 7b95903b06ef4789"],
 ["function", "_open_executions(enrollments uuid[])", "0daacba5 1bac2c477cf08cd0"],
 ["function", "_open_sequence(tenant_key text, sequence text, starting_step te", "44220f7d 9b4788b17a559257"],
@@ -1346,14 +1389,14 @@ as $expected$
 ["function", "_parse_predicate(predicate text)", "22985651 a814253998d2c934"],
 ["function", "_parse_schedule(expression text, field text)", "5940a1b2 586e4a901ce62ee2"],
 ["function", "_parse_timing(expression text, field text)", "e7ed911b 180a22c2dab468ca"],
-["function", "_pass_fence(executions uuid[], lease interval, claim uuid, ahea", "d5b8498b b85fe0f4016065d2"],
-["function", "_pass_fence_but_for_faults(taken uuid[], lease interval, claim ", "d036f159 1090fbffff58b9f2"],
+["function", "_pass_fence(executions uuid[], payloads jsonb[], lease interval", "48d62b28 2f7a7f096ee46f19"],
+["function", "_pass_fence_but_for_faults(taken uuid[], lease interval, claim ", "d036f159 b9abd2e461dbb3de"],
 ["function", "_path_fault(path jsonpath)", "d5dec04b e3d47a076328b68f"],
 ["function", "_pattern(name text)", "0f3d449a 048ebfd215729abd"],
 ["function", "_pause_slot(pause dripdrop.sending_pauses)", "b25a2478 ce7422fc9ce81bb2"],
 ["function", "_paused_adapter(pause dripdrop.sending_pauses)", "7a043e32 39cef57ce35c63fe"],
 ["function", "_pending_hooks(questions uuid[], messages bigint[], executions ", "f89d5fea 6036d3f4667ef340"],
-["function", "_pick_probes(executions uuid[], at timestamp with time zone)", "f3e37692 d6b7690f309719dd"],
+["function", "_pick_probes(executions uuid[], at timestamp with time zone)", "f3e37692 6dd7fb50d85dc6a8"],
 ["function", "_place_class()", "2dba2454 bf879157cf655f13"],
 ["function", "_places_per_tenant(kind text, busy jsonb, free integer)", "daa83233 626765607b4e2005"],
 ["function", "_plain(description text)", "7a1b8465 73d448e121f5e9fe"],
@@ -1361,7 +1404,7 @@ as $expected$
 ["function", "_plan_plain_step(enrollment dripdrop.enrollments, starting_step", "c8d50bf4 9f52f4476b209475"],
 ["function", "_plan_steps(enrollments uuid[], steps uuid[], at timestamp with", "2114d4b7 40bd96d83ce18db2"],
 ["function", "_planned_steps(steps uuid[])", "f482b690 9487d821cff324d6"],
-["function", "_planner_settings()", "13d9438a f9504e2eed96ac0e"],
+["function", "_planner_settings()", "13d9438a 9e40d45180cee26e"],
 ["function", "_pointer(execution dripdrop.step_executions)", "ed01f850 a962646f4ff0d512"],
 ["function", "_pointer_execution(message jsonb)", "f19449ec fe68d4390bc18c26"],
 ["function", "_pointer_fence(message jsonb)", "6fce51ad 7b36c09bade63806"],
@@ -1394,14 +1437,16 @@ as $expected$
 ["function", "_record_hook_results(results dripdrop._hook_result[], at timest", "debec961 3367c2ebf6930949"],
 ["function", "_record_late(at timestamp with time zone)", "3f0de343 c3fddd73b75835a1"],
 ["function", "_record_or_keep(results dripdrop._send_result[], at timestamp w", "6c6dac18 d605a646c68e0607"],
-["function", "_record_renders(results dripdrop._render_result[], at timestamp", "a38fdd54 a371a413f2fb60bc"],
+["function", "_record_renders(results dripdrop._render_result[], at timestamp", "04e51884 dba2b468fb949004"],
 ["function", "_redacted(value jsonb, depth integer)", "5823369a 00296a7105cdfd89"],
+["function", "_refusal(code text, detail text)", "87bab83e 2c36f992bd3109b2"],
 ["function", "_refuse_condition_type(condition jsonb, type text, path text)", "f73a1587 17cd2123d2f9bc51"],
 ["function", "_refuse_enrollment_move()", "683259fe c12405f05a3f0e42"],
 ["function", "_refuse_execution_move()", "683259fe f97b9d64fd5839cc"],
 ["function", "_refuse_execution_start()", "683259fe b4fdf2a41b753d67"],
 ["function", "_refuse_subscriber(fault text, data jsonb, place bigint)", "93934c4a 32da9b6a6b75f2bc"],
 ["function", "_refuse_suppression(fault text, suppression jsonb, place bigint", "89e3bbcd 1cdc104f7f8c9121"],
+["function", "_refused_alike(results dripdrop._send_result[], at timestamp wi", "6c6dac18 e848db7cd8ec95e7"],
 ["function", "_render_ahead(executions uuid[], at timestamp with time zone)", "f3e37692 9741207b3d4b053c"],
 ["function", "_renders(messages bigint[], executions uuid[], fences integer[]", "2510f05d 881a90ce74684522"],
 ["function", "_renders_but_for_faults(messages bigint[], executions uuid[], f", "2510f05d 5fd93ecfebdab8fa"],
@@ -1421,6 +1466,7 @@ as $expected$
 ["function", "_room_in_line(counter dripdrop.counters, at timestamp with time", "f83776e5 14fade757a70e76c"],
 ["function", "_room_per_sender(senders text[], places jsonb, answered uuid[],", "a2d97c5a 7b64c54d42d41740"],
 ["function", "_room_per_tenant(senders text[], tenants text[], rooms jsonb, a", "943cdc59 c27d671bec04760f"],
+["function", "_rooms(queue text, sender_ids text[], tenant_keys text[], place", "e569cd1a 8c9941fe955fa87b"],
 ["function", "_rooted(path text)", "966341e8 2f9a1cc112f3895c"],
 ["function", "_routes(executions uuid[], timed_out uuid[], at timestamp with ", "bcd4fa6a 5ce1d531eac27aa2"],
 ["function", "_row_excludes_claims()", "683259fe 43ca2c623f9c0fd2"],
@@ -1450,7 +1496,7 @@ as $expected$
 ["function", "_shut_window(send_window jsonb, time_zone text, tenant_key text", "c6b9fa60 c9805db5225226e3"],
 ["function", "_signals(results dripdrop._send_result[], at timestamp with tim", "5f82d642 5b3ebc106885cd06"],
 ["function", "_small_letter(code integer)", "ebfa0b69 ba3634eac9771a6d"],
-["function", "_smtp_reply_codes()", "691e363c a4d58510058d9c9c"],
+["function", "_smtp_reply_codes()", "691e363c 6bebd71d024638f7"],
 ["function", "_step_changes(sequence_version_id uuid, steps jsonb)", "f8f1e40d 69d2080982411b6a"],
 ["function", "_step_facts(steps uuid[], at timestamp with time zone, at_fence", "e0bd691a 6121a37692747c43"],
 ["function", "_step_id(sequence_version_id uuid, key text, field text)", "3238aae4 1beb5fff1c3227d3"],
@@ -1470,7 +1516,8 @@ as $expected$
 ["function", "_suppressions_of(tenant_key text, channel text, recipient_norma", "9d7867a0 80717b46065b5d32"],
 ["function", "_take_due(batch_size integer, latest boolean, taken uuid[], at ", "929900e0 5332295345b63277"],
 ["function", "_take_in_line(batch_size integer, at timestamp with time zone)", "af8c4239 0960e093fee415fb"],
-["function", "_take_pointers(queue text, places jsonb, answered uuid[], batch", "dc324327 7cca53d5bbd3a830"],
+["function", "_take_pointers(queue text, places jsonb, answered uuid[], batch", "dc324327 5163d359d6e83e92"],
+["function", "_take_rendered(results dripdrop._render_result[], channel text,", "47190f95 cda61cbb787fb5ff"],
 ["function", "_take_rules_to_ask(full_hooks uuid[], batch_size integer, again", "2f761a67 2043144dcb2ad036"],
 ["function", "_take_unknown(grace interval, resend boolean, at timestamp with", "3428053e c10afe2daa0d238c"],
 ["function", "_template_by_channel()", "a1bebb54 1cf2e8cb79a5251b"],
@@ -1478,9 +1525,9 @@ as $expected$
 ["function", "_template_prints(template jsonb, key text)", "77cd6a61 d82e35d2c17a1160"],
 ["function", "_tenant_of_server(adapter_id uuid, http_hook_id uuid)", "1d01854b 00889e78130a7165"],
 ["function", "_tenant_slot(tenant_key text)", "09fcfeef d0a8da517fa8c12f"],
-["function", "_text_fault(type text, pattern text, value text)", "e3683746 dce264e7b7559f17"],
+["function", "_text_fault(type text, pattern text, value text)", "e3683746 a94a9d26fcfd6a3a"],
 ["function", "_thresholds(tenant_key text, config jsonb)", "c1605ca3 643304ee44a20245"],
-["function", "_tick(due uuid[], at timestamp with time zone)", "7b8fecff 5eb9c62c970a809d"],
+["function", "_tick(batch_size integer, lease interval)", "3dbc3b16 92a29351f995fd29"],
 ["function", "_time_window_fault(time_window jsonb)", "66971016 171c5e20594a00d8"],
 ["function", "_time_zone(data jsonb, config jsonb, sequence_time_zone text)", "8bd38e1d 91e07f4c4bcea2b3"],
 ["function", "_time_zone_of(enrollment dripdrop.enrollments, step_config json", "3106a91a 50f0c9c83e4296e6"],
@@ -1497,6 +1544,7 @@ as $expected$
 ["function", "_under_open_stops(executions uuid[], things integer[])", "3b3dbbc3 aa604044d1a62b8d"],
 ["function", "_under_way(counters uuid[], at timestamp with time zone)", "315653ef 333271bba07bb837"],
 ["function", "_unknown_field_hint(document text, word text, hint text)", "508c804d ea7971748094232e"],
+["function", "_unknown_setting_hint(kind text, field text)", "3360b29d 9d9a5973b3dd1a24"],
 ["function", "_unlimited_decisions(decisions dripdrop._decision[], limits dri", "07e42486 d2f2c2cc69dfee48"],
 ["function", "_unreachable(enrollments uuid[])", "f9d9917f 997976252016e1ae"],
 ["function", "_unserved_problems(at timestamp with time zone)", "72a46d52 4eecd9be69fed1af"],
@@ -1539,7 +1587,7 @@ as $expected$
 ["function", "_window_opens(time_window jsonb, time_zone text, tenant_key tex", "d05f5015 993724a6e914b077"],
 ["function", "_with_part(parts jsonb, tenant_key text, list text, part jsonb)", "12645e93 6468ecefd0b17657"],
 ["function", "_without_empty(results dripdrop._render_result[])", "0efa1cc4 9eaa5082ee470bf6"],
-["function", "_without_pointer()", "68a2a311 0c76ed5d317d1b24"],
+["function", "_without_pointer()", "68a2a311 c097c12aca7dd39c"],
 ["function", "_words()", "6f025362 c389c25be735a684"],
 ["function", "_worst_suppressions(suppressions dripdrop._suppression[])", "5477038e 5a36ef25c5afb9d2"],
 ["function", "_would_admit(decision dripdrop._decision, at timestamp with tim", "26944b87 71e86a71f3ae48bb"],
@@ -1553,11 +1601,13 @@ as $expected$
 ["function", "channels()", "d0834aeb 426e7198b5e82953"],
 ["function", "check_schema()", "cfa2d2c7 bf109fadea27d208"],
 ["function", "check_thresholds()", "b1480973 0b30f45e1a8e13bc"],
+["function", "claim_due(batch_size integer, lease interval)", "fe0384df 0538331aba5abdb0"],
 ["function", "claim_hooks(batch_size integer, visibility interval, busy jsonb", "62c00ee9 3d765349e02d155f"],
+["function", "claim_rendered(results jsonb, channel text, batch_size integer,", "8fd513f9 d8428481e7138bd3"],
 ["function", "claim_renders(batch_size integer, visibility interval)", "63c00da1 650b233f80d5366d"],
-["function", "claim_sends(channel text, batch_size integer, lease interval, p", "45272bab dbdbf1e93e69b1b7"],
+["function", "claim_sends(channel text, batch_size integer, lease interval, p", "45272bab 03ddc56c31cfa97a"],
 ["function", "complete_hooks(results jsonb)", "c93d9740 abda59c4daa9c5cb"],
-["function", "complete_renders(results jsonb)", "c93d9740 24d9e91463df6992"],
+["function", "complete_renders(results jsonb)", "c93d9740 5c669c415f27b2ce"],
 ["function", "complete_sends(results jsonb)", "c93d9740 1d582c920d114fa1"],
 ["function", "create_channel_adapter(tenant_key text, name text, channel text", "8b7d3d88 aa83cf3a146bd273"],
 ["function", "create_condition(tenant_key text, condition jsonb, step_id uuid", "bf68a2c5 82dbc64935fe114f"],
@@ -1589,6 +1639,7 @@ as $expected$
 ["function", "is_suppressed(tenant_key text, channel text, recipient text, to", "1da734a4 c7ae317dce6b5912"],
 ["function", "json_schema(kind text)", "05eebdf4 e096145e55af5d93"],
 ["function", "latest_step_by_key(tenant_key text, sequence_id uuid, step_key ", "b7e3e899 3216bce5aad42f2a"],
+["function", "leased_renders(executions uuid[])", "a1da013d dcab1de613fe5845"],
 ["function", "list_active_enrollments(tenant_key text, sequence text)", "cbc53821 be0632b0a30ec99c"],
 ["function", "list_channel_adapters(tenant_key text)", "73b1f9f9 3b1fb14f55eb9f53"],
 ["function", "list_circuits(tenant_key text)", "ea410de4 50ee5343243404ee"],
@@ -1645,7 +1696,7 @@ as $expected$
 ["function", "suppress(tenant_key text, channel text, recipient text, reason ", "1c6a730d cdf34bda45d11421"],
 ["function", "suppress_many(tenant_key text, suppressions jsonb)", "de1f5523 799c4536a55ccb9d"],
 ["function", "template_variables(tenant_key text, sequence text)", "e026fcdf 81e8ceb7b26f3fd6"],
-["function", "tick(batch_size integer)", "51ca3c06 99662f3078e8517d"],
+["function", "tick(batch_size integer)", "51ca3c06 71baef69c99135d9"],
 ["function", "track_event(tenant_key text, event_key text, event_data jsonb, ", "492015d6 af0842f463c14531"],
 ["function", "track_events(tenant_key text, events jsonb)", "e27214ce bf8557e317eede03"],
 ["function", "unenroll(tenant_key text, enrollment_id uuid, reason text)", "95611d06 e8e0277fb35dbfce"],
@@ -1843,7 +1894,9 @@ as $expected$
 ["grant", "dripdrop_sender on dripdrop.channels()", "execute"],
 ["grant", "dripdrop_sender on dripdrop.check_schema()", "execute"],
 ["grant", "dripdrop_sender on dripdrop.check_thresholds()", "execute"],
+["grant", "dripdrop_sender on dripdrop.claim_due(integer,interval)", "execute"],
 ["grant", "dripdrop_sender on dripdrop.claim_hooks(integer,interval,jsonb,integer)", "execute"],
+["grant", "dripdrop_sender on dripdrop.claim_rendered(jsonb,text,integer,interval,jsonb,uuid,interval,uuid[])", "execute"],
 ["grant", "dripdrop_sender on dripdrop.claim_renders(integer,interval)", "execute"],
 ["grant", "dripdrop_sender on dripdrop.claim_sends(text,integer,interval,jsonb,uuid,interval,uuid[])", "execute"],
 ["grant", "dripdrop_sender on dripdrop.complete_hooks(jsonb)", "execute"],
@@ -1851,6 +1904,7 @@ as $expected$
 ["grant", "dripdrop_sender on dripdrop.complete_sends(jsonb)", "execute"],
 ["grant", "dripdrop_sender on dripdrop.errors()", "execute"],
 ["grant", "dripdrop_sender on dripdrop.get_http_hook(text,uuid)", "execute"],
+["grant", "dripdrop_sender on dripdrop.leased_renders(uuid[])", "execute"],
 ["grant", "dripdrop_sender on dripdrop.missing_permissions(text[])", "execute"],
 ["grant", "dripdrop_sender on dripdrop.needs_key()", "execute"],
 ["grant", "dripdrop_sender on dripdrop.next_due()", "execute"],
@@ -2092,7 +2146,7 @@ as $expected$
 ["trigger", "sequence_versions.sequence_versions_one_active", "CREATE TRIGGER sequence_versions_one_active BEFORE INSERT OR UPDATE OF state ON dripdrop.sequence_versions FOR EACH ROW WHEN ((new.state = 'active'::text)) EXECUTE FUNCTION dripdrop._guard_active_version()"],
 ["trigger", "sequences.sequences_exclude_claims", "CREATE CONSTRAINT TRIGGER sequences_exclude_claims AFTER UPDATE OF active ON dripdrop.sequences DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
 ["trigger", "sequences.sequences_hold_messages", "CREATE TRIGGER sequences_hold_messages BEFORE UPDATE OF active ON dripdrop.sequences FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
-["trigger", "step_executions.step_executions_legal_moves", "CREATE TRIGGER step_executions_legal_moves BEFORE UPDATE OF state ON dripdrop.step_executions FOR EACH ROW WHEN (((old.state <> new.state) AND (((old.state || '>'::text) || new.state) <> ALL ('{scheduled>queued,scheduled>rendered,scheduled>skipped,scheduled>cancelled,scheduled>failed,queued>rendered,queued>scheduled,queued>cancelled,queued>failed,rendered>sending,rendered>scheduled,rendered>cancelled,sending>sent,sending>failed,sending>scheduled,sending>unknown,sending>cancelled,unknown>sent,unknown>failed,unknown>scheduled,unknown>cancelled,failed>scheduled}'::text[])))) EXECUTE FUNCTION dripdrop._refuse_execution_move()"],
+["trigger", "step_executions.step_executions_legal_moves", "CREATE TRIGGER step_executions_legal_moves BEFORE UPDATE OF state ON dripdrop.step_executions FOR EACH ROW WHEN (((old.state <> new.state) AND (((old.state || '>'::text) || new.state) <> ALL ('{scheduled>queued,scheduled>rendered,scheduled>skipped,scheduled>cancelled,scheduled>failed,queued>rendered,queued>sending,queued>scheduled,queued>cancelled,queued>failed,rendered>sending,rendered>scheduled,rendered>cancelled,sending>sent,sending>failed,sending>scheduled,sending>unknown,sending>cancelled,unknown>sent,unknown>failed,unknown>scheduled,unknown>cancelled,failed>scheduled}'::text[])))) EXECUTE FUNCTION dripdrop._refuse_execution_move()"],
 ["trigger", "step_executions.step_executions_start_scheduled", "CREATE TRIGGER step_executions_start_scheduled BEFORE INSERT ON dripdrop.step_executions FOR EACH ROW WHEN ((new.state <> 'scheduled'::text)) EXECUTE FUNCTION dripdrop._refuse_execution_start()"],
 ["trigger", "step_transitions.step_transitions_of_a_draft", "CREATE TRIGGER step_transitions_of_a_draft BEFORE INSERT OR DELETE OR UPDATE OF sequence_version_id, from_step_id, to_step_id, condition_mode, priority ON dripdrop.step_transitions FOR EACH ROW EXECUTE FUNCTION dripdrop._guard_steps()"],
 ["trigger", "steps.steps_exclude_claims", "CREATE CONSTRAINT TRIGGER steps_exclude_claims AFTER UPDATE OF active ON dripdrop.steps DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
@@ -2149,7 +2203,11 @@ declare
     left join dripdrop._catalogue_of_tables() as c on c.kind = e.kind and c.name = e.name
     where e.kind in ('table', 'column', 'constraint', 'index')
       and c.definition is distinct from e.definition
-    order by e.kind, e.name
+    union all
+    select format('rule %s is unexpected', c.name)
+    from dripdrop._catalogue_of_tables() as c
+    where c.kind = 'rule'
+    order by 1
   );
 begin
   if v_differences <> '{}' then
@@ -2157,8 +2215,8 @@ begin
       dripdrop.version(), v_differences[1] using
       errcode = 'ZD123',
       detail = array_to_string(v_differences, ', '),
-      hint = 'Nothing was changed. Put back what the detail names, as sql/tables/ has it, and '
-        'begin again; docs/upgrading.md says how.';
+      hint = 'This change did nothing. Put back what the detail names, as check_schema().expected '
+        'has it, and begin again; docs/upgrading.md says how.';
   end if;
 end
 $tables$;
@@ -2220,7 +2278,8 @@ begin
     raise exception '% uses %, which version "%" changes',
       v_used.object, v_used.root, dripdrop.version() using
       errcode = 'ZD124',
-      hint = 'Nothing was changed. Drop what uses it, begin again, and make it anew afterwards.';
+      hint = 'This change did nothing. Drop what uses it, begin again, and make it anew '
+        'afterwards.';
   end if;
 
   foreach v_drop in array array(
@@ -4531,12 +4590,14 @@ begin
   if tenant_key = ''
     or tenant_key like ':%'
     or octet_length(tenant_key) > 500
-    or tenant_key ~ '[[:cntrl:]]'
+    or dripdrop._is_blank(tenant_key)
+    or dripdrop._has_unseen(tenant_key)
   then
     raise exception 'tenant key % is not valid', dripdrop._quoted(tenant_key) using
       errcode = 'ZD207', column = 'tenant_key',
       hint = 'Pass null for the global scope, or a text that is not empty, not longer than 500 '
-        'bytes, does not begin with a colon and has no control characters.';
+        'bytes, does not begin with a colon and has no control characters or others that cannot be '
+        'seen.';
   end if;
 end
 $$;
@@ -4561,6 +4622,46 @@ end;
 comment on function dripdrop._quoted(text) is
   'A value as messages show it: in double quotes, its first 100 characters.';
 
+-- Control and format characters, separators of lines, and letters that are blank: what nobody sees,
+-- or turns what stands beside it around.
+create or replace function dripdrop._has_unseen(value text)
+returns boolean
+language sql
+immutable
+parallel safe
+return value ~ (
+  '[[:cntrl:]\u0080-\u009F\u00AD\u034F\u0600-\u0605\u061C\u06DD\u070F\u0890\u0891\u08E2'
+  '\u115F\u1160\u17B4\u17B5\u180B-\u180F\u200B-\u200F\u2028-\u202E\u2060-\u206F\u2800\u3164'
+  '\uFEFF\uFFA0\uFFF0-\uFFFB\U000110BD\U000110CD\U00013430-\U0001343F\U0001BCA0-\U0001BCA3'
+  '\U0001D173-\U0001D17A\U000E0000-\U000E0FFF]'
+);
+
+comment on function dripdrop._has_unseen(text) is
+  'Whether a text has characters that cannot be seen.';
+
+create or replace function dripdrop._is_blank(value text)
+returns boolean
+language sql
+immutable
+parallel safe
+return value !~ '[^\s\u0085\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000]';
+
+comment on function dripdrop._is_blank(text) is 'Whether a text is empty or only spaces.';
+
+-- What people read may have what joins the parts of an emoji, or letters.
+create or replace function dripdrop._is_title(value text)
+returns boolean
+language sql
+immutable
+parallel safe
+return octet_length(value) <= 200
+and not dripdrop._has_unseen(
+  regexp_replace(value, '[\u200C\u200D\U000E0020-\U000E007F]', '', 'g')
+);
+
+comment on function dripdrop._is_title(text) is
+  'Whether a text is one line, not too long and all to be seen.';
+
 -- Names stand in log lines, in addresses of the command line and beside other names in what the
 -- vault binds credentials to: none may look like two.
 --
@@ -4572,15 +4673,16 @@ immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if coalesce(name, '') = '' then
+  if coalesce(dripdrop._is_blank(name), true) then
     raise exception '% is missing', field using
       errcode = 'ZD201', column = _check_name.field,
       hint = 'Give it a name, for example "Postmark".';
   end if;
-  if octet_length(name) > 200 or name ~ '[[:cntrl:]:]' then
+  if octet_length(name) > 200 or name like '%:%' or dripdrop._has_unseen(name) then
     raise exception '% % is not a name', field, dripdrop._quoted(name) using
       errcode = 'ZD201', column = _check_name.field,
-      hint = 'Use at most 200 bytes, without ":" and without control characters.';
+      hint = 'Use at most 200 bytes, without ":" and without control characters or others that '
+        'cannot be seen.';
   end if;
 end
 $$;
@@ -4598,10 +4700,10 @@ immutable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if octet_length(title) > 200 or title ~ '[[:cntrl:]]' then
+  if not dripdrop._is_title(title) then
     raise exception '% % is no title', field, dripdrop._quoted(title) using
       errcode = 'ZD201', column = _check_title.field,
-      hint = 'Use at most 200 bytes, without control characters.';
+      hint = 'Use at most 200 bytes, without control characters or others that cannot be seen.';
   end if;
 end
 $$;
@@ -4649,6 +4751,35 @@ $$;
 
 comment on function dripdrop._check_text(text, text, int) is
   'Raises ZD201 for a text that is too long.';
+
+-- Twice the pairs of letters that both have, of all pairs (Dice).
+create or replace function dripdrop._likeness(one text, other text)
+returns float8
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    2.0 * (
+      select sum(least(a.n, b.n))
+      from (
+        select substr(one, i, 2) as pair, count(*) as n
+        from generate_series(1, least(length(one), 100) - 1) as i
+        group by pair
+      ) as a
+      join (
+        select substr(other, i, 2) as pair, count(*) as n
+        from generate_series(1, least(length(other), 100) - 1) as i
+        group by pair
+      ) as b on b.pair = a.pair
+    ) / nullif(least(length(one), 100) + least(length(other), 100) - 2, 0),
+    0
+  )
+$$;
+
+comment on function dripdrop._likeness(text, text) is
+  'How alike two words are, from 0 to 1, by the pairs of letters that both have.';
 
 create or replace function dripdrop._is_pattern(value text)
 returns boolean
@@ -5237,8 +5368,8 @@ as $$
       as hint
     union all
     select
-      'title', octet_length(value) > 200 or value ~ '[[:cntrl:]]', 'is no title',
-      'Use at most 200 bytes, without control characters.'
+      'title', not dripdrop._is_title(value), 'is no title',
+      'Use at most 200 bytes, without control characters or others that cannot be seen.'
     union all
     select 'path', dripdrop._parse_path(dripdrop._rooted(value)) is null, 'is not a path', null
     union all
@@ -8871,7 +9002,9 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_kind text := channel || '.' || provider;
   v_secret text;
+  v_unknown text;
   v_fault record;
 begin
   if jsonb_typeof(config) is distinct from 'object' then
@@ -8888,15 +9021,26 @@ begin
       errcode = 'ZD201', column = 'config.' || v_secret,
       hint = 'Seal it with "dripdrop seal" and pass it as credentials.';
   end if;
+  v_unknown := (
+    select min(o.field collate "C")
+    from jsonb_object_keys(config) as o (field)
+    where not exists (
+      select from dripdrop.fields as f where f.kind = v_kind and f.field = o.field
+    )
+  );
+  if v_unknown is not null then
+    raise exception 'config has no field %', dripdrop._quoted(v_unknown) using
+      errcode = 'ZD201', column = 'config.' || v_unknown,
+      hint = dripdrop._unknown_setting_hint(v_kind, v_unknown);
+  end if;
   if config ? 'thresholds' then
     perform dripdrop._check_document(
       config -> 'thresholds', 'thresholds', 'config.thresholds.'
     );
   end if;
   select p.field, p.problem, p.hint, s.secret into v_fault
-  from dripdrop._setting_problems(channel || '.' || provider, config, sealed) as p
-  join dripdrop.provider_settings() as s
-    on s.kind = channel || '.' || provider and s.field = p.field
+  from dripdrop._setting_problems(v_kind, config, sealed) as p
+  join dripdrop.provider_settings() as s on s.kind = v_kind and s.field = p.field
   order by s.secret
   limit 1;
   if v_fault.secret then
@@ -8912,7 +9056,8 @@ end
 $$;
 
 comment on function dripdrop._check_adapter_config(text, text, jsonb, boolean) is
-  'Raises on a config that is no object, holds a secret, or cannot work for its provider.';
+  'Raises on a config that is no object, holds a secret or an unknown field, or cannot work for '
+  'its provider.';
 
 -- Whoever may change a sender but not read its password could have it sent to a server of their
 -- own. The same envelope again is no new credentials.
@@ -9493,6 +9638,7 @@ begin
       max(n.retry_after) filter (where n.says in ('away', 'asked')) as retry_after,
       (array_agg(n.code order by n.says = 'ok', n.says = 'slow'))[1] as code,
       (array_agg(n.detail order by n.says = 'ok', n.says = 'slow'))[1] as detail,
+      (array_agg(n.execution_id order by n.says = 'ok', n.says = 'slow'))[1] as execution_id,
       jsonb_object_agg(n.execution_id, n.says) as by_execution
     from unnest(signals) as n
     where (n.adapter_id is not null or n.http_hook_id is not null)
@@ -9530,7 +9676,7 @@ begin
         )
       then
         perform dripdrop._open_circuit(
-          v_asked.adapter_id, v_asked.http_hook_id, v_asked.host,
+          v_asked.adapter_id, v_asked.http_hook_id, v_asked.host, v_asked.execution_id,
           v_asked.faults + v_asked.slow, v_asked.code, v_asked.detail, v_asked.retry_after, at
         );
       elsif v_asked.answers > 0 then
@@ -9601,11 +9747,12 @@ comment on function dripdrop._name_of_server(uuid, uuid, text) is
 
 -- Hosts that messages bring along are anybody's to invent: a sender has at most a thousand open at
 -- a time, and what goes to others is tried again by its own retries alone. The warning goes to the
--- client's log, once per change.
+-- client's log, once per change. Whose fault it may be after all does not try it first.
 create or replace function dripdrop._open_circuit(
   adapter_id uuid,
   http_hook_id uuid,
   host text,
+  execution_id uuid,
   faults bigint,
   code text,
   detail text,
@@ -9637,13 +9784,13 @@ begin
   end if;
   insert into dripdrop.sender_states as c (
     tenant_key, adapter_id, http_hook_id, host, state, reason, detail, openings, faults, until,
-    started_at, changed_at
+    tried_id, started_at, changed_at
   )
   values (
     dripdrop._tenant_of_server(_open_circuit.adapter_id, _open_circuit.http_hook_id),
     _open_circuit.adapter_id, _open_circuit.http_hook_id, _open_circuit.host, 'resting',
     coalesce(_open_circuit.code, 'unreachable'), left(_open_circuit.detail, 500), 1,
-    _open_circuit.faults, v_until, _open_circuit.at, _open_circuit.at
+    _open_circuit.faults, v_until, _open_circuit.execution_id, _open_circuit.at, _open_circuit.at
   )
   on conflict (adapter_id, http_hook_id, host, kind) where ended_at is null do update
   set state = 'resting',
@@ -9652,6 +9799,7 @@ begin
       openings = 1,
       faults = c.faults + excluded.faults,
       until = excluded.until,
+      tried_id = excluded.tried_id,
       changed_at = excluded.changed_at
   where c.state = 'closed';
   if found then
@@ -9664,7 +9812,7 @@ end
 $$;
 
 comment on function dripdrop._open_circuit(
-  uuid, uuid, text, bigint, text, text, float8, timestamptz
+  uuid, uuid, text, uuid, bigint, text, text, float8, timestamptz
 ) is 'Lets nothing more be handed to a server for a while.';
 
 create or replace function dripdrop._note_while_open(
@@ -9755,7 +9903,10 @@ comment on function dripdrop._warn_of_server(uuid, uuid, text, text, timestamptz
   'Says on the client''s connection that a circuit has opened or closed.';
 
 -- Of several messages that pass the fence while a circuit is half open, one tries the server and
--- the others go back. Whoever is quicker elsewhere has the circuit locked: then all of them do.
+-- the others go back; rather one that has not failed here. One that has says little new: its
+-- failures double the rest to two minutes at most, so that who comes next, and may fare better,
+-- does not wait for long. Whoever is quicker elsewhere has the circuit locked: then all of them go
+-- back.
 --
 -- locks   the half-open circuits, skipping what is locked; callers hold the executions
 create or replace function dripdrop._pick_probes(executions uuid[], at timestamptz)
@@ -9781,12 +9932,14 @@ begin
   );
   with
   probe as (
-    select distinct on (o.circuit_id) o.circuit_id, o.execution_id
+    select distinct on (o.circuit_id)
+      o.circuit_id, o.execution_id, x.excused_at is not null as failed_before
     from dripdrop._circuits_of(executions) as o
     join dripdrop.sender_states as c on c.id = o.circuit_id
+    join dripdrop.step_executions as x on x.id = o.execution_id
     where o.circuit_id = any (v_waiting)
     order by
-      o.circuit_id, o.execution_id is distinct from c.probe_id,
+      o.circuit_id, o.execution_id is distinct from c.probe_id, failed_before,
       o.execution_id is not distinct from c.tried_id, o.execution_id
   ),
   picked as (
@@ -9794,6 +9947,7 @@ begin
     set state = 'probing',
         probe_id = p.execution_id,
         tried_id = p.execution_id,
+        openings = case when p.failed_before then least(c.openings, 2) else c.openings end,
         probes = c.probes + 1,
         until = _pick_probes.at + interval '5 minutes',
         changed_at = _pick_probes.at
@@ -9921,7 +10075,10 @@ comment on function dripdrop._check_channel(text) is
 
 -- The codes of RFC 5321, RFC 4954 and RFC 3463, and the words of Exchange, Gmail, Postfix, Exim,
 -- SES, SendGrid, Yahoo and others where they say more or something else. A server often says at
--- RCPT what it holds against the client, its name or its sender.
+-- RCPT what it holds against the client, its name or its sender. An address is condemned by a code
+-- that speaks of nothing else, or by words about the recipient; where it could be the sender's
+-- account that is meant, it is: a sender that rests comes back, an address that is suppressed does
+-- not.
 create or replace function dripdrop._smtp_reply_codes()
 returns table (
   priority int, stage text, code text, enhanced text, words text, outcome text, hard boolean
@@ -9961,6 +10118,20 @@ begin atomic
 
     -- A mailbox that is full, whatever is said of sizes.
     (115, 'recipient content', 'smtp_4__ smtp_5__', '4.2.2 5.2.2', null, 'bounced', false),
+
+    -- A group or a mailbox that takes mail from some only, in words that would be the sender's.
+    (
+      116, 'recipient content', 'smtp_5__',
+      '5.7.12_ 5.7.130 5.7.131 5.7.132 5.7.133 5.7.134 5.7.135 5.7.136 5.7.193', null, 'failed',
+      false
+    ),
+    (
+      117, 'recipient content', 'smtp_5__', null,
+      'resolver\.rst|authenticated (for|by) (the |this )?(group|mailbox|public folder|mail user'
+      '|recipient|organization)|allowed[ -]senders? list'
+      '|to send (e-?mails? |mails? |messages? )?to (<>|(the|this|that) )',
+      'failed', false
+    ),
 
     -- Too much or too fast, wherever it is said. A message that is too large is none of these.
     (
@@ -10014,21 +10185,32 @@ begin atomic
     (309, 'content', 'smtp_5__', '5.7.512 5.6.0 5.6.1 5.6.2', null, 'failed', false),
     (
       310, 'content', 'smtp_5__', null,
-      ' '
-      '\m(urls?|uris?|uribl|surbl|links?|attachments?|virus(es)?|malware|phish(ing)?|macros?)\M',
+      '\mlines?\M[^.]*\mlong\M|bare (lf|cr)\M'
+      '|\m(urls?|uris?|uribl|surbl|links?|attachments?|virus(es)?|malware|phish(ing)?|macros?)\M',
       'failed', false
     ),
 
-    -- The server refuses this machine, its name or its address.
+    -- The server is not well: it closes, is full, has too much to do, or is set up wrongly.
     (320, null, 'smtp_421', null, null, 'unreachable', false),
-    (321, null, 'smtp_4__', '4.3.1 4.3.2 4.4.2', null, 'unreachable', false),
-    (322, null, 'smtp_5__', '5.3.2 5.7.25 5.7.6__ 5.7.708', null, 'unreachable', false),
+    (321, null, 'smtp_4__', '4.3.1 4.3.2 4.3.5 4.4.2', null, 'unreachable', false),
+    (322, null, 'smtp_5__', '5.3.1 5.3.2 5.3.5', null, 'unreachable', false),
     (
-      323, null, 'smtp_4__ smtp_5__', null,
+      323, 'recipient content', 'smtp_4__ smtp_5__', null,
+      '\m(system|server|cpu|machine) load\M|\mload\M[^.]*\mtoo high|overload'
+      '|(system|server) (is )?(too )?(busy|full|shutting down)'
+      '|out of (memory|resources|disk)|no space left|(system|server|local) configuration'
+      '|under maintenance',
+      'unreachable', false
+    ),
+
+    -- The server refuses this machine, its name or its address.
+    (324, null, 'smtp_5__', '5.7.25 5.7.6__ 5.7.708', null, 'unreachable', false),
+    (
+      325, null, 'smtp_4__ smtp_5__', null,
       'helo\M|ehlo\M|fully[ -]?qualified|client host|client blocked|\mptr\M|\mrdns\M'
       '|reverse[ -](dns|hostname|mapping|lookup)|cannot find your|block ?list|black ?list'
       '|blocked (using|by [a-z0-9.-]+\.[a-z]{2,})|spamhaus|spamcop|barracuda|senderbase|\mrbl|dnsbl'
-      '|\m(your|sending|client|source|this|the) (ip|network|mail ?server|host)\M'
+      '|\m(your|sending|client|source|this|the) (ip|network|mail ?server|(mail )?host)\M'
       '|\mip (address )?[^.]*(block|banned|reject|denied|reputation|not allowed|not authori)'
       '|(poor|bad|low) reputation',
       'unreachable', false
@@ -10082,10 +10264,50 @@ begin atomic
       'auth_error', false
     ),
     (
-      422, 'content', 'smtp_4__ smtp_5__', null,
-      '(account|domain|user|sending)\M[^.]*\m(suspended|disabled|deactivated|locked|paused'
-      '|not (active|activated|enabled))|^access denied|billing|payment|free plan',
+      422, 'recipient content', 'smtp_4__ smtp_5__', null,
+      '(invalid|bad|unknown|illegal|no such) (sender|from)\M|\mfrom (is )?(invalid|unknown)'
+      '|\msender(''s)? (mail |e-?mail )?(account|domain|host|address)'
+      '|\msender (is |was |has been )?(temporarily )?(blocked|banned|denied|refused|suspended'
+      '|disabled|un[a-z]+)'
+      '|\mout(going|bound) (smtp|mails?|e-?mails?|messages?)\M|smtp[ -]auth'
+      '|authenticat(e|ion)\M|\m(to|for|from) send(ing)? (e-?mails?|mails?|messages?|spam)\M'
+      '|\mfor sending\M|\msending\M[^.]*\m(suspended|disabled|blocked|prohibited)'
+      '|sending domain|envelope sender|(return|reverse)[ -]path'
+      '|(tls|ssl|encryption|encrypted connection) (is )?(required|needed)',
       'auth_error', false
+    ),
+    (
+      423, 'recipient content', 'smtp_4__ smtp_5__', null,
+      '\myour? (e-?mail |mail |user |sending )?(account|domain|mailbox|subscription|plan|trial'
+      '|licen[sc]e|invoice|access|company|organi[sz]ation|tenant)\M'
+      '|billing|payment|invoice|unpaid|subscription|licen[sc]e|(free|paid) plan|\mtrial\M'
+      '|credentials|password|customer account',
+      'auth_error', false
+    ),
+    (
+      424, 'content', 'smtp_4__ smtp_5__', null,
+      '(account|domain|user|sending)\M[^.]*\m(suspended|disabled|deactivated|locked|paused|on hold'
+      '|not (active|activated|enabled))|^access denied',
+      'auth_error', false
+    ),
+    (
+      425, 'recipient', 'smtp_4__ smtp_5__', null,
+      -- Not where the same breath tells of a recipient.
+      '^(?!.*\m(recipient|mailbox|tried to reach|discontinued|closed|deleted|no longer'
+      '|does( not|n''t) exist|unknown|not found|invalid)\M)'
+      '.*\m(account|domain)\M.*\m(suspended|disabled|deactivated|locked|blocked|on hold'
+      '|inactive|expired|not (active|activated|enabled|verified|authori[sz]ed))',
+      'auth_error', false
+    ),
+
+    -- After MAIL was taken: the server has lost the thread.
+    (
+      430, 'recipient', 'smtp_500 smtp_502 smtp_503 smtp_504', null, null, 'unreachable', false
+    ),
+    (431, 'content', 'smtp_500 smtp_502 smtp_503', null, null, 'unreachable', false),
+    (
+      432, 'recipient', 'smtp_5__', null, 'bad sequence|no valid (recipient|rcpt)', 'unreachable',
+      false
     ),
 
     -- A mailbox that is full empties some day.
@@ -10097,16 +10319,35 @@ begin atomic
     ),
     (502, 'recipient content', 'smtp_552', 'none', null, 'bounced', false),
 
+    -- The command, its order or its parameters: they are the same for all. A syntax may be that of
+    -- this one address.
+    (505, 'recipient', 'smtp_555', '5.5.2', null, 'retry', false),
+    (506, 'recipient', 'smtp_555', null, null, 'unreachable', false),
+    (507, 'recipient', 'smtp_5__', '5.5.1 5.5.4', null, 'unreachable', false),
+
     -- The recipient, for the time being.
     (510, 'recipient content', 'smtp_4__', null, null, 'retry', false),
 
-    -- The recipient, for good: by Exchange's and others' codes, and by what servers call it.
+    -- The recipient, for good: by Exchange's and others' codes, and by what servers call it. A bare
+    -- 550 may be a policy as well (RFC 5321 section 4.2.3): it condemns nobody.
     (
       600, 'recipient', 'smtp_5__', '5.1.0 5.1.3 5.1.4 5.1.6 5.4.1 5.4.4 5.4.310 5.4.311 5.1.351',
       null, 'bounced', true
     ),
     (
-      601, 'recipient', 'smtp_5__', null,
+      601, 'recipient content', 'smtp_5__', null,
+      '(user|recipient|mailbox|address) (is )?(unknown|not found|does( not|n''t) exist)'
+      '|(unknown|no such|invalid) (local )?(user|recipient|mailbox)|dd (this|sorry)',
+      'bounced', true
+    ),
+    (
+      602, 'recipient', 'smtp_5__', null,
+      '\m(your?s?|senders?|sending|send|from|clients?|customers?|servers?|system|service|username'
+      '|password|credentials?|log ?in|ports?|tls|ssl|encrypt(ed|ion))\M',
+      'failed', false
+    ),
+    (
+      603, 'recipient', 'smtp_5__', null,
       '\m(user|recipient|mailbox|address|account|person|addressee)\M[^.;]*'
       '\m(unknown|not (be )?(found|known|exist|available|valid|local|active|a valid|listed)'
       '|unavailable|invalid|inactive|disabled|suspended|deactivated|discontinued|closed|expired'
@@ -10119,25 +10360,12 @@ begin atomic
       '|\m(no|not) (such|a valid|a known|known|valid|our) '
       '[^.;]*\m(user|recipient|mailbox|address|account|person|here|customer|domain)\M'
       '|no such|no (mailbox|account|user|recipient)|not (exist|our customer)'
-      '|does( not|n''t) (exist|have an? )|\mno longer\M|user doesn''t'
+      '|does( not|n''t) (exist|have an? )|\mno longer\M|user doesn''t|mailbox name not allowed'
       '|(domain|host)\M[^.;]*\m(not found|unknown|does( not|n''t) (exist|accept)|not exist)'
-      '|null mx|accepts? no mail|dd (this|sorry)',
+      '|null mx|accepts? no mail',
       'bounced', true
     ),
-    (
-      602, 'content', 'smtp_5__', null,
-      '(user|recipient|mailbox|address) (is )?(unknown|not found|does( not|n''t) exist)'
-      '|(unknown|no such|invalid) (local )?(user|recipient|mailbox)|dd (this|sorry)',
-      'bounced', true
-    ),
-    (
-      603, 'recipient', 'smtp_5__', null,
-      '\m(spam|policy|content|denied|blocked|prohibit(ed|ion)|administrative(ly)?|not permitted'
-      '|not accepted|restricted)\M',
-      'failed', false
-    ),
-    (604, 'recipient', 'smtp_550 smtp_551 smtp_553', 'none 5.0.0 5.5.0', null, 'bounced', true),
-    (605, 'recipient', 'smtp_556', null, null, 'bounced', true),
+    (604, 'recipient', 'smtp_556', null, null, 'bounced', true),
     (699, null, 'smtp_%', null, null, 'failed', false)
   ) as v (priority, stage, code, enhanced, words, outcome, hard);
 end;
@@ -10190,7 +10418,8 @@ begin atomic
     (800, null, null, null, 'http_429', null, null, 'rate_limited', false),
     (801, null, null, null, 'http_503', null, '^retry-after', 'rate_limited', false),
     (802, 'webhook', null, null, 'http_5__', null, '^retry-after', 'rate_limited', false),
-    (803, 'webhook', null, null, 'http_503', null, null, 'unreachable', false),
+    -- A gateway that has nobody behind it.
+    (803, 'webhook', null, null, 'http_502 http_503 http_504', null, null, 'unreachable', false),
     (804, 'webhook', null, null, 'http_5__', null, null, 'retry', false),
     (805, null, null, null, 'http_5__', null, null, 'maybe_sent', false),
     (806, null, null, null, 'http_408 http_425', null, null, 'retry', false),
@@ -10986,6 +11215,41 @@ $$;
 comment on function dripdrop.provider_settings() is
   'What a sender of each kind (channel.provider) says about itself: type, choices or pattern, a '
   'hint, whether it is secret, required, or part of where the credentials go.';
+
+create or replace function dripdrop._unknown_setting_hint(kind text, field text)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select concat_ws(
+    ' ',
+    case
+      when nearest.secret then format('Seal "%s" with "dripdrop seal".', nearest.field)
+      when nearest.field is not null then format('Write "%s" instead.', nearest.field)
+    end,
+    format('The fields are %s.', (
+      select regexp_replace(
+        string_agg(f.field, ', ' order by f.place), ', ([a-z0-9_]+)$', E' and \\1'
+      )
+      from dripdrop.fields as f
+      where f.kind = _unknown_setting_hint.kind and not f.secret
+    ))
+  )
+  from (values (1)) as one
+  left join lateral (
+    select f.field, f.secret
+    from dripdrop.fields as f
+    where f.kind = _unknown_setting_hint.kind
+      and dripdrop._likeness(f.field, lower(_unknown_setting_hint.field)) >= 0.5
+    order by dripdrop._likeness(f.field, lower(_unknown_setting_hint.field)) desc, f.place
+    limit 1
+  ) as nearest on true
+$$;
+
+comment on function dripdrop._unknown_setting_hint(text, text) is
+  'What to say to whoever wrote a field that a sender of a kind does not have: the nearest, and '
+  'all.';
 
 -- Required is asked for only where nothing is sealed: what is sealed may hold it. No value is
 -- shown.
@@ -14506,8 +14770,8 @@ comment on function dripdrop._describe_limit(text, text, int, interval) is
 -- paused or fails makes room for others without anybody having to say so.
 
 -- The windows of a very high rate are short, and what is on its way from tick() to the fence would
--- fill one although the rate is far from used up. As long as nobody waits, as much may be on its way
--- as leaves in five seconds; the fence keeps the rate.
+-- fill one although the rate is far from used up. As long as nobody waits, as much may be on its
+-- way as leaves in five seconds; the fence keeps the rate.
 create or replace function dripdrop._room_in_line(counter dripdrop.counters, at timestamptz)
 returns int
 language sql
@@ -22500,7 +22764,7 @@ as $$
     shut.opens_at + shut.jitter * ((hashtextextended(x.id::text, 0) & 1048575) / 1048576.0),
     shut.hours,
     by.adapter_id, by.name, by.fault,
-    x.state = 'rendered' and x.adapter_id is distinct from by.adapter_id,
+    (x.state = 'rendered' or asked_by = 'fence') and x.adapter_id is distinct from by.adapter_id,
     by.rests, by.resting_until, by.resting_reason, by.circuit_until, by.circuit_reason, by.host,
     s.retry_for, s.limited
   from execution as x
@@ -22518,7 +22782,7 @@ as $$
   cross join lateral (
     select
       case
-        when x.state = 'rendered' then x.recipient
+        when x.state = 'rendered' or asked_by = 'fence' then x.recipient
         else dripdrop._recipient(s.address_form, s.recipient_key, s.config, e.data)
       end as recipient
     offset 0
@@ -23102,6 +23366,54 @@ $$;
 comment on function dripdrop.claim_renders(int, interval) is
   'Messages to render, for a while nobody else''s; hand the results to complete_renders().';
 
+-- What was stopped meanwhile is missing.
+--
+-- locks   of what fails, enrolments and their executions, skipping what is locked
+create or replace function dripdrop.leased_renders(executions uuid[])
+returns table (
+  execution_id uuid,
+  fence int,
+  message_id bigint,
+  tenant_key text,
+  channel text,
+  template_hash text,
+  template jsonb,
+  mailboxes text[],
+  variables jsonb,
+  unsubscribe jsonb
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_executions uuid[];
+  v_fences int[];
+begin
+  select array_agg(x.id), array_agg(x.fence)
+  into v_executions, v_fences
+  from dripdrop.step_executions as x
+  where x.id = any (leased_renders.executions)
+    and x.state = 'queued'
+    and x.lease_until > v_now;
+  if v_executions is null then
+    return;
+  end if;
+  return query
+  select r.*
+  from unnest(
+    dripdrop._renders_but_for_faults(
+      array_fill(null::bigint, array[cardinality(v_executions)]), v_executions, v_fences, v_now
+    )
+  ) as r;
+end
+$$;
+
+comment on function dripdrop.leased_renders(uuid[]) is
+  'The messages to render that claim_due() has leased to the caller, as claim_renders() hands them '
+  'out, without message_id; hand the results to complete_renders().';
+
 create or replace function dripdrop._pointer_execution(message jsonb)
 returns uuid
 language sql
@@ -23271,18 +23583,19 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_free uuid[];
-begin
-  v_free := array(
+  v_free uuid[] := array(
     select x.id
     from dripdrop.step_executions as x
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     where x.id = any (array(select f.execution from unnest(failures) as f))
     for no key update of e, x skip locked
   );
-  perform dripdrop._record_renders(
-    array(select f from unnest(failures) as f where f.execution = any (v_free)), at
+  v_taken dripdrop._render_result[] := array(
+    select f from unnest(failures) as f where f.execution = any (v_free)
   );
+begin
+  perform dripdrop._record_renders(v_taken, at);
+  perform dripdrop._delete_render_messages(v_taken);
 end
 $$;
 
@@ -23315,8 +23628,8 @@ comment on function dripdrop._read_queue(text, int, int) is
 -- [{"execution", "fence", "message", "code", "detail"}]. A failure is for good: the same words fail
 -- again, and so does what came out empty: a template of variables may say nothing in the end.
 -- What was stopped meanwhile has another fence and is left alone; what somebody has locked
--- at this moment, to stop it or only to look, keeps its message and is rendered again a second
--- later.
+-- at this moment, to stop it or only to look, is rendered again a second later. message is null of
+-- what claim_due() has leased.
 --
 -- locks   the enrolments of failures, then executions, skipping what is locked
 -- raises  ZD201 results are not a list
@@ -23326,10 +23639,15 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
-begin
-  return dripdrop._record_renders(
-    dripdrop._without_empty(dripdrop._read_renders(results)), dripdrop._now()
+declare
+  v_results dripdrop._render_result[] := dripdrop._without_empty(
+    dripdrop._read_renders(results)
   );
+  v_rendered uuid[] := dripdrop._record_renders(v_results, dripdrop._now());
+begin
+  perform dripdrop._enqueue_rendered(v_rendered);
+  perform dripdrop._delete_render_messages(v_results);
+  return cardinality(v_rendered);
 end
 $$;
 
@@ -23422,12 +23740,14 @@ return coalesce(left(value, 100) ~ '[^[:space:]]' or value ~ '[^[:space:]]', fal
 
 comment on function dripdrop._says_something(text) is 'Whether a text is more than space.';
 
+-- Callers see to the pointers: what is rendered is in no queue yet, and may still be in the other.
+--
 -- locks   as complete_renders()
 create or replace function dripdrop._record_renders(
   results dripdrop._render_result[],
   at timestamptz
 )
-returns int
+returns uuid[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
@@ -23480,9 +23800,6 @@ begin
   into v_done, v_failed
   from done as d;
 
-  if v_done is not null then
-    perform dripdrop._enqueue_rendered(v_done);
-  end if;
   if v_failed is not null then
     insert into dripdrop.message_events (
       tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
@@ -23495,13 +23812,12 @@ begin
     where x.id = any (v_failed);
     perform dripdrop._advance_failed(v_failed, at);
   end if;
-  perform dripdrop._delete_render_messages(results);
-  return coalesce(cardinality(v_done), 0);
+  return coalesce(v_done, '{}');
 end
 $$;
 
 comment on function dripdrop._record_renders(dripdrop._render_result[], timestamptz) is
-  'Moves executions as their renderers say and returns how many were rendered.';
+  'Moves executions as their renderers say and returns which are rendered and in no queue yet.';
 
 -- What is still queued was locked by somebody: its message comes again a second later. Whoever
 -- locked an execution may be completing it too: no two wait for each other's messages.
@@ -23519,9 +23835,21 @@ declare
     from unnest(results) as r
     join dripdrop.step_executions as x
       on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
+    where r.message is not null
   );
-  v_messages bigint[] := array(select r.message from unnest(results) as r);
+  v_messages bigint[] := array(
+    select r.message from unnest(results) as r where r.message is not null
+  );
 begin
+  perform pgmq.send_batch('dripdrop_render', l.pointers, 1)
+  from (
+    select array_agg(jsonb_build_object('execution', x.id, 'fence', x.fence)) as pointers
+    from unnest(results) as r
+    join dripdrop.step_executions as x
+      on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
+    where r.message is null
+  ) as l
+  where l.pointers is not null;
   if cardinality(v_queued) > 0 then
     execute 'select array(select q.msg_id from pgmq.q_dripdrop_render as q '
       'where q.msg_id = any ($1) for update skip locked)'
@@ -23531,9 +23859,11 @@ begin
       'dripdrop_render', array(select m from unnest(v_messages) as m where m = any (v_queued)), 1
     );
   end if;
-  perform pgmq.delete(
-    'dripdrop_render', array(select m from unnest(v_messages) as m where m <> all (v_queued))
-  );
+  if cardinality(v_messages) > 0 then
+    perform pgmq.delete(
+      'dripdrop_render', array(select m from unnest(v_messages) as m where m <> all (v_queued))
+    );
+  end if;
 end
 $$;
 
@@ -23568,7 +23898,7 @@ when (
     '{
       scheduled>queued, scheduled>rendered, scheduled>skipped, scheduled>cancelled,
       scheduled>failed,
-      queued>rendered, queued>scheduled, queued>cancelled, queued>failed,
+      queued>rendered, queued>sending, queued>scheduled, queued>cancelled, queued>failed,
       rendered>sending, rendered>scheduled, rendered>cancelled,
       sending>sent, sending>failed, sending>scheduled, sending>unknown, sending>cancelled,
       unknown>sent, unknown>failed, unknown>scheduled, unknown>cancelled,
@@ -24306,9 +24636,10 @@ comment on function dripdrop._read_results(jsonb) is
 
 -- What a server said is looked up in reply_codes(). One message that no server takes must not have
 -- its sender rest again and again: it has its failure for itself when it was put down to the server
--- before and others have got through since, and when the server took others just before and has
+-- before and the circuit has closed since, and when the server took others just before and has
 -- refused, or broken off at, only this recipient or these words. Just before is less than the
--- shortest rest: what tries a server that was found away proves nothing by it.
+-- shortest rest: what tries a server that was found away proves nothing by it. Nor does "just
+-- before" of a rate: whoever has reached it was let through until then.
 create or replace function dripdrop._classified_results(
   results dripdrop._send_result[],
   at timestamptz
@@ -24318,12 +24649,16 @@ language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_alike uuid[];
 begin
   if not exists (
-    select from unnest(results) as r where r.outcome in ('refused', 'auth_error', 'unreachable')
+    select from unnest(results) as r
+    where r.outcome in ('refused', 'auth_error', 'rate_limited', 'unreachable')
   ) then
     return results;
   end if;
+  v_alike := dripdrop._refused_alike(results, at);
   return array(
     select case
       when v.outcome is null then r
@@ -24332,18 +24667,17 @@ begin
         jsonb_build_object(
           'outcome',
           case
-            when v.outcome in ('auth_error', 'unreachable')
+            when v.outcome in ('auth_error', 'rate_limited', 'unreachable')
               and (
                 (
-                  split_part(r.stage, '.', 1) in ('recipient', 'content')
+                  v.outcome <> 'rate_limited'
+                  and split_part(r.stage, '.', 1) in ('recipient', 'content')
                   and a.last_send_at > _classified_results.at - interval '30 seconds'
                 )
-                or exists (
-                  select from dripdrop.sender_states as s
-                  where s.adapter_id = x.adapter_id and s.host = '' and s.ended_at > x.excused_at
-                )
+                or dripdrop._has_its_fault_for_itself(x)
               )
             then 'retry'
+            when r.execution = any (v_alike) and (v.outcome = 'failed' or v.hard) then 'auth_error'
             else v.outcome
           end,
           'hard', v.hard
@@ -24368,6 +24702,117 @@ $$;
 
 comment on function dripdrop._classified_results(dripdrop._send_result[], timestamptz) is
   'Results with the outcome that says whose fault a refusal was.';
+
+-- A circuit that is open now is another's: whoever tries it speaks for the server.
+create or replace function dripdrop._has_its_fault_for_itself(execution dripdrop.step_executions)
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select count(*) filter (where s.ended_at > execution.excused_at) > 0
+    and count(*) filter (where s.ended_at is null and s.state <> 'closed') = 0
+  from dripdrop.sender_states as s
+  where s.adapter_id = execution.adapter_id
+    and s.host = ''
+    and (s.ended_at is null or s.ended_at > execution.excused_at)
+$$;
+
+comment on function dripdrop._has_its_fault_for_itself(dripdrop.step_executions) is
+  'Whether a fault of the server''s was put down to it before, and its circuit has closed since.';
+
+-- Whose recipients a server refuses one after the other in the same way, five of them and nothing
+-- taken in between, does not speak of them: of the sender, in words that no table knows, or of a
+-- directory that is down. That a URL is not there is said of no message either. What has opened
+-- a circuit so, and closed it since, is known to be about the recipients, for a day.
+create or replace function dripdrop._refused_alike(
+  results dripdrop._send_result[],
+  at timestamptz
+)
+returns uuid[]
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with
+  taking as materialized (
+    select x.adapter_id
+    from unnest(results) as r
+    join dripdrop.step_executions as x on x.id = r.execution
+    where r.outcome = 'sent'
+  ),
+  refused as materialized (
+    select
+      r.execution,
+      x.adapter_id,
+      coalesce(x.recipient, x.enrollment_id::text) as recipient,
+      dripdrop._refusal(r.code, r.detail) as refusal
+    from unnest(results) as r
+    join dripdrop.step_executions as x on x.id = r.execution
+    where r.outcome = 'refused'
+      and (
+        r.stage = 'recipient'
+        or r.stage = 'request'
+        and r.code like any (array['http_3__', 'http_404', 'http_405', 'http_410'])
+      )
+      and not exists (select from taking as t where t.adapter_id = x.adapter_id)
+  ),
+  before as (
+    select
+      a.id as adapter_id,
+      coalesce(x.recipient, x.enrollment_id::text) as recipient,
+      dripdrop._refusal(m.event_data ->> 'code', m.event_data ->> 'detail') as refusal
+    from dripdrop.channel_adapters as a
+    cross join lateral (
+      select e.step_execution_id, e.event_data
+      from dripdrop.message_events as e
+      where e.adapter_id = a.id
+        and e.occurred_at > greatest(a.last_send_at, _refused_alike.at - interval '1 day')
+        and e.event_data ? 'outcome'
+        and e.provider_event_id is null
+      order by e.occurred_at desc
+      limit 50
+    ) as m
+    join dripdrop.step_executions as x on x.id = m.step_execution_id
+    where a.id in (select n.adapter_id from refused as n)
+  ),
+  alike as (
+    select u.adapter_id, u.refusal
+    from (
+      select n.adapter_id, n.refusal, n.recipient from refused as n
+      union all
+      select b.adapter_id, b.refusal, b.recipient from before as b
+    ) as u
+    group by u.adapter_id, u.refusal
+    having count(distinct u.recipient) >= 5
+  )
+  select coalesce(array_agg(n.execution), '{}')
+  from refused as n
+  join alike as k on k.adapter_id = n.adapter_id and k.refusal = n.refusal
+  where not exists (
+    select from dripdrop.sender_states as s
+    where s.adapter_id = n.adapter_id
+      and s.host = ''
+      and s.ended_at > _refused_alike.at - interval '1 day'
+      and dripdrop._refusal(s.reason, s.detail) = n.refusal
+  )
+$$;
+
+comment on function dripdrop._refused_alike(dripdrop._send_result[], timestamptz) is
+  'The executions whose refusals are not about them: their server says the same to everybody.';
+
+create or replace function dripdrop._refusal(code text, detail text)
+returns text
+language sql
+immutable
+parallel safe
+return code || case
+  when code like 'http%' then ''
+  else regexp_replace(left(coalesce(detail, ''), 500), '\S*[@0-9]\S*', '', 'g')
+end;
+
+comment on function dripdrop._refusal(text, text) is
+  'A refusal without what differs from one to the next: addresses, and words with digits in them.';
 
 -- What the message has to bear. A URL of its own is its receiver's affair and no sender's; and a
 -- server that takes others' messages in the same moment is not away.
@@ -25081,6 +25526,41 @@ $$;
 comment on function dripdrop._room_per_tenant(text[], text[], jsonb, uuid[], timestamptz) is
   'How many messages with a URL of their own each sender can be handed for each tenant, by both.';
 
+-- Of what has no room nothing is said; tenants is null where their parts are of no matter.
+--
+-- locks   senders with a concurrency, by try
+create or replace function dripdrop._rooms(
+  queue text,
+  sender_ids text[],
+  tenant_keys text[],
+  places jsonb,
+  answered uuid[],
+  batch_size int,
+  at timestamptz,
+  out senders jsonb,
+  out tenants jsonb
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  select jsonb_object_agg(r.sender, r.room) into senders
+  from dripdrop._room_per_sender(sender_ids, places, answered, batch_size, at) as r
+  where r.room > 0;
+  if places is not null and exists (
+    select from dripdrop.channels as c
+    where c.own_hosts and 'dripdrop_send_' || c.channel = _rooms.queue
+  ) then
+    tenants := dripdrop._room_per_tenant(sender_ids, tenant_keys, senders, answered, at);
+  end if;
+end
+$$;
+
+comment on function dripdrop._rooms(
+  text, text[], text[], jsonb, uuid[], int, timestamptz
+) is
+  'How many messages senders can be handed, and of those with a URL of their own for each tenant.';
+
 create or replace function dripdrop._place_class()
 returns int
 language sql
@@ -25203,15 +25683,8 @@ begin
   if v_senders is null then
     return;
   end if;
-  select jsonb_object_agg(r.sender, r.room) into v_rooms
-  from dripdrop._room_per_sender(v_senders, places, answered, batch_size, at) as r
-  where r.room > 0;
-  if places is not null and exists (
-    select from dripdrop.channels as c
-    where c.own_hosts and 'dripdrop_send_' || c.channel = _take_pointers.queue
-  ) then
-    v_tenant_rooms := dripdrop._room_per_tenant(v_senders, v_tenants, v_rooms, answered, at);
-  end if;
+  select r.senders, r.tenants into v_rooms, v_tenant_rooms
+  from dripdrop._rooms(queue, v_senders, v_tenants, places, answered, batch_size, at) as r;
   select
     array_agg(g.sender),
     array_agg(g.tenant),
@@ -25265,6 +25738,107 @@ $$;
 comment on function dripdrop._take_pointers(text, jsonb, uuid[], int, int, timestamptz) is
   'Takes rendered messages from a queue, as many as their senders have room for, and locks them; '
   'foreign_messages: how many were no pointers.';
+
+create or replace function dripdrop._is_empty(queue text)
+returns boolean
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_empty boolean;
+begin
+  execute format('select not exists (select from pgmq.%I)', 'q_' || queue) into v_empty;
+  return v_empty;
+exception
+  when undefined_table or invalid_schema_name then
+    raise exception 'queue "%" does not exist', queue using
+      errcode = 'ZD120', hint = 'select * from dripdrop.start() creates the queues.';
+end
+$$;
+
+comment on function dripdrop._is_empty(text) is 'Whether a queue holds nothing at all.';
+
+-- Nobody overtakes what waits in the queue; and what has a URL of its own goes there too, where the
+-- tenants get their parts.
+--
+-- locks   senders with a concurrency, by try; executions, skipping what is locked; the slots of
+--         stops, shared
+-- raises  ZD120 the queue does not exist
+create or replace function dripdrop._take_rendered(
+  results dripdrop._render_result[],
+  channel text,
+  places jsonb,
+  answered uuid[],
+  batch_size int,
+  at timestamptz
+)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_own_hosts boolean := (
+    select c.own_hosts from dripdrop.channels as c where c.channel = _take_rendered.channel
+  );
+  v_executions uuid[];
+  v_rooms jsonb;
+begin
+  if not dripdrop._is_empty('dripdrop_send_' || channel) then
+    return '{}';
+  end if;
+  v_executions := array(
+    select x.id
+    from unnest(results) as r
+    join dripdrop.step_executions as x
+      on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
+    where x.channel = _take_rendered.channel
+      and r.payload is not null
+      and not (v_own_hosts and dripdrop._own_host(r.payload) is not null)
+    for update of x skip locked
+  );
+  v_rooms := (
+    select jsonb_object_agg(r.sender, r.room)
+    from dripdrop._room_per_sender(
+      array(
+        select distinct x.adapter_id::text
+        from dripdrop.step_executions as x
+        where x.id = any (v_executions)
+      ),
+      places, answered, batch_size, at
+    ) as r
+  );
+  return dripdrop._free_of_stops(array(
+    select n.id
+    from (
+      select
+        t.id,
+        t.sender_turn <= (v_rooms ->> t.sender)::int as has_room,
+        row_number() over turns as number,
+        sum(t.bytes) over turns as bytes
+      from (
+        select
+          x.id,
+          x.adapter_id::text as sender,
+          pg_column_size(r.payload)::bigint as bytes,
+          row_number() over (partition by x.adapter_id order by x.scheduled_for, x.id)
+            as sender_turn
+        from unnest(results) as r
+        join dripdrop.step_executions as x on x.id = r.execution
+        where x.id = any (v_executions)
+      ) as t
+      window turns as (order by t.sender_turn, t.id)
+    ) as n
+    where n.has_room and n.number <= batch_size and n.bytes <= 33554432
+  ));
+end
+$$;
+
+comment on function dripdrop._take_rendered(
+  dripdrop._render_result[], text, jsonb, uuid[], int, timestamptz
+) is
+  'Which of what was just rendered for a channel has room at its sender now, locked; none if '
+  'others wait for that.';
 
 -- plpgsql/pipeline/reconcile.sql
 
@@ -25470,8 +26044,9 @@ comment on function dripdrop._prune(timestamptz) is
   'Forgets old circuits, and faults of executions that are over.';
 
 -- A row and its pointer change in the same transaction, so one snapshot of both shows exactly what
--- is lost. Queue tables are read directly: pgmq has no look-up by content. They are compared whole,
--- so here the planner may hash, whatever the caller has forbidden it.
+-- is lost. What a caller of claim_due() renders has a lease instead. Queue tables are read
+-- directly: pgmq has no look-up by content. They are compared whole, so here the planner may hash,
+-- whatever the caller has forbidden it.
 create or replace function dripdrop._without_pointer()
 returns table (execution_id uuid)
 language plpgsql
@@ -25485,6 +26060,7 @@ begin
       'select x.id from dripdrop.step_executions as x
        where x.due_at is null and x.ended_at is null and x.waits_for is null
          and x.state in (''queued'', ''rendered'')
+         and (x.state = ''queued'' and x.lease_until > $1) is not true
          and not exists (
            select from dripdrop.faults as f where f.execution_id = x.id and f.until > $1
          )
@@ -25510,7 +26086,8 @@ exception
     where x.due_at is null
       and x.ended_at is null
       and x.waits_for is null
-      and x.state in ('queued', 'rendered');
+      and x.state in ('queued', 'rendered')
+      and (x.state = 'queued' and x.lease_until > dripdrop._now()) is not true;
 end
 $$;
 
@@ -26310,31 +26887,7 @@ begin
   end if;
 
   return query
-  select
-    c.id,
-    c.fence,
-    c.tenant_key,
-    c.idempotency_key,
-    c.recipient,
-    c.payload,
-    c.adapter_id,
-    case when row_number() over (partition by c.adapter_id) = 1 then jsonb_build_object(
-      'id', a.id,
-      'tenant_key', a.tenant_key,
-      'name', a.name,
-      'channel', a.channel,
-      'provider', a.provider,
-      'config', a.config,
-      'credentials', translate(encode(a.credentials, 'base64'), E'\n', '')
-    ) end,
-    v_now,
-    extract(
-      epoch from greatest(c.leave_by - dripdrop._leave_by(c.fence - 1, v_now), interval '0')
-    )::float8,
-    extract(epoch from coalesce(c.leave_by - v_now, claim_sends.lease / 2))::float8
-  from dripdrop.step_executions as c
-  left join dripdrop.channel_adapters as a on a.id = c.adapter_id
-  where c.id = any (v_passed);
+  select c.* from dripdrop._claimed(v_passed, lease, v_now) as c;
 end
 $$;
 
@@ -26345,6 +26898,138 @@ comment on function dripdrop.claim_sends(
   'complete_sends(). places: {adapter_id: free places, "*": those of any other sender}; claim: a '
   'token for release_claim(); ahead: how long before its slot a message may be handed out; '
   'leave_after, leave_within: when it may leave; what has not by then is to be released.';
+
+-- What was fenced, as claim_sends() hands it out.
+create or replace function dripdrop._claimed(
+  executions uuid[],
+  lease interval,
+  at timestamptz
+)
+returns table (
+  execution_id uuid,
+  fence int,
+  tenant_key text,
+  idempotency_key text,
+  recipient text,
+  payload jsonb,
+  adapter_id uuid,
+  adapter jsonb,
+  claimed_at timestamptz,
+  leave_after float8,
+  leave_within float8
+)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    x.id,
+    x.fence,
+    x.tenant_key,
+    x.idempotency_key,
+    x.recipient,
+    x.payload,
+    x.adapter_id,
+    case when row_number() over (partition by x.adapter_id) = 1 then jsonb_build_object(
+      'id', a.id,
+      'tenant_key', a.tenant_key,
+      'name', a.name,
+      'channel', a.channel,
+      'provider', a.provider,
+      'config', a.config,
+      'credentials', translate(encode(a.credentials, 'base64'), E'\n', '')
+    ) end,
+    _claimed.at,
+    extract(
+      epoch from greatest(
+        x.leave_by - dripdrop._leave_by(x.fence - 1, _claimed.at), interval '0'
+      )
+    )::float8,
+    extract(epoch from coalesce(x.leave_by - _claimed.at, _claimed.lease / 2))::float8
+  from dripdrop.step_executions as x
+  left join dripdrop.channel_adapters as a on a.id = x.adapter_id
+  where x.id = any (_claimed.executions)
+$$;
+
+comment on function dripdrop._claimed(uuid[], interval, timestamptz) is
+  'Fenced executions as claim_sends() hands them out.';
+
+-- complete_renders() and claim_sends() in one, for whoever renders and has places free: what may
+-- leave at once of what was just rendered needs no pointer. As long as others wait in the queue of
+-- the channel it joins them there, and so does everything that there is no place for.
+--
+-- results are those of complete_renders(), everything else is as with claim_sends().
+--
+-- locks   as complete_renders(), then as claim_sends()
+-- raises  ZD120 the queue does not exist, ZD125 a daemon of another version,
+--         ZD201 malformed results or places, ZD202 unknown channel
+create or replace function dripdrop.claim_rendered(
+  results jsonb,
+  channel text,
+  batch_size int default 500,
+  lease interval default '2 minutes',
+  places jsonb default null,
+  claim uuid default null,
+  ahead interval default '0',
+  answered uuid[] default '{}'
+)
+returns table (
+  execution_id uuid,
+  fence int,
+  tenant_key text,
+  idempotency_key text,
+  recipient text,
+  payload jsonb,
+  adapter_id uuid,
+  adapter jsonb,
+  claimed_at timestamptz,
+  leave_after float8,
+  leave_within float8
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_results dripdrop._render_result[];
+  v_taken uuid[];
+  v_payloads jsonb[];
+  v_passed uuid[];
+begin
+  perform dripdrop._check_interval(lease, 'lease', interval '0');
+  perform dripdrop._check_interval(ahead, 'ahead', interval '0');
+  perform dripdrop._check_places(places);
+  perform dripdrop._check_channel(channel);
+  perform dripdrop._check_driver();
+  perform dripdrop._check_batch_size(batch_size);
+  v_results := dripdrop._without_empty(dripdrop._read_renders(results));
+  v_taken := dripdrop._take_rendered(
+    v_results, channel, places, coalesce(answered, '{}'), batch_size, v_now
+  );
+  select coalesce(array_agg(r.execution), '{}'), array_agg(r.payload)
+  into v_taken, v_payloads
+  from unnest(v_results) as r
+  where r.execution = any (v_taken);
+  perform dripdrop._enqueue_rendered(
+    dripdrop._record_renders(
+      array(select r from unnest(v_results) as r where r.execution <> all (v_taken)), v_now
+    )
+  );
+  if cardinality(v_taken) > 0 then
+    v_passed := dripdrop._pass_fence(v_taken, v_payloads, lease, claim, ahead, v_now);
+  end if;
+  perform dripdrop._delete_render_messages(v_results);
+  return query
+  select c.* from dripdrop._claimed(v_passed, lease, v_now) as c;
+end
+$$;
+
+comment on function dripdrop.claim_rendered(
+  jsonb, text, int, interval, jsonb, uuid, interval, uuid[]
+) is
+  'Takes rendered messages as complete_renders() does, and hands out at once, as claim_sends() '
+  'does, those that may leave and have a place; the others go to their senders'' queues.';
 
 -- raises  ZD201
 create or replace function dripdrop._check_places(places jsonb)
@@ -26434,7 +27119,7 @@ begin
       || dripdrop._pass_fence_but_for_faults(taken[v_half + 1:], lease, claim, ahead, at);
   end if;
   begin
-    v_passed := dripdrop._pass_fence(taken, lease, claim, ahead, at);
+    v_passed := dripdrop._pass_fence(taken, '{}', lease, claim, ahead, at);
     perform dripdrop._forget_slow(taken) where v_most is not null;
     return v_passed;
   exception
@@ -26459,9 +27144,12 @@ comment on function dripdrop._pass_fence_but_for_faults(
   'Fences the executions that may leave now, and returns which; one that cannot be told or written '
   'is left out for a while.';
 
+-- payloads: of those whose rows do not hold them yet, in the same order.
+--
 -- locks   half-open circuits, skipping what is locked; the counters of limits
 create or replace function dripdrop._pass_fence(
   executions uuid[],
+  payloads jsonb[],
   lease interval,
   claim uuid,
   ahead interval,
@@ -26479,6 +27167,7 @@ begin
   with fenced as (
     update dripdrop.step_executions as x
     set state = 'sending',
+        payload = coalesce(t.payload, x.payload),
         fence = x.fence + 1,
         lease_until = _pass_fence.at + _pass_fence.lease,
         leave_by = case when x.leave_by > _pass_fence.at then x.leave_by end,
@@ -26494,7 +27183,8 @@ begin
         ),
         claimed_at = _pass_fence.at,
         updated_at = _pass_fence.at
-    where x.id = any (executions) and x.id <> all (v_stopped)
+    from unnest(executions, payloads) as t (id, payload)
+    where x.id = t.id and t.id <> all (v_stopped)
     returning x.id
   )
   select coalesce(array_agg(f.id), '{}')
@@ -26508,7 +27198,9 @@ begin
 end
 $$;
 
-comment on function dripdrop._pass_fence(uuid[], interval, uuid, interval, timestamptz) is
+comment on function dripdrop._pass_fence(
+  uuid[], jsonb[], interval, uuid, interval, timestamptz
+) is
   'Fences the executions that may leave now, and returns which.';
 
 -- A message that does not try a server which is away finds its circuit open.
@@ -26680,6 +27372,66 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+begin
+  return query
+  select t.queued, t.asked, t.deferred, t.held, t.skipped, t.ended, t.failed
+  from dripdrop._tick(batch_size, null) as t;
+end
+$$;
+
+comment on function dripdrop.tick(int) is
+  'Decides up to batch_size due messages; returns how many were queued, wait for their hooks, were '
+  'deferred, held, skipped, ended with their enrolment, or failed.';
+
+-- tick() for a caller that renders at once. leased: what it is to render, by leased_renders(); it
+-- has no pointer as long as it is leased. When the caller has not come back by then, reconcile()
+-- gives it one.
+--
+-- locks   enrolments and their due executions, skipping what is locked; then the counters of limits
+-- raises  as tick(); ZD201 malformed lease
+create or replace function dripdrop.claim_due(
+  batch_size int default 500,
+  lease interval default '1 minute'
+)
+returns table (
+  queued int,
+  asked int,
+  deferred int,
+  held int,
+  skipped int,
+  ended int,
+  failed int,
+  leased uuid[]
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_interval(lease, 'lease', interval '0');
+  return query select t.* from dripdrop._tick(batch_size, lease) as t;
+end
+$$;
+
+comment on function dripdrop.claim_due(int, interval) is
+  'Decides due messages as tick() does, but leases to the caller what is to be rendered; hand '
+  'leased to leased_renders().';
+
+-- locks   as tick()
+create or replace function dripdrop._tick(batch_size int, lease interval)
+returns table (
+  queued int,
+  asked int,
+  deferred int,
+  held int,
+  skipped int,
+  ended int,
+  failed int,
+  leased uuid[]
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
 declare
   v_now timestamptz := dripdrop._now();
   v_due uuid[];
@@ -26696,7 +27448,7 @@ begin
       batch_size - batch_size / 5 - cardinality(v_due), false, v_due, v_now
     );
     v_due := v_due || dripdrop._take_due(batch_size / 5, true, v_due, v_now);
-    v_decisions := dripdrop._tick(v_due, v_now);
+    v_decisions := dripdrop._decide_due(v_due, lease, v_now);
   end if;
   perform dripdrop._attempt('_mark_lines', v_now);
 
@@ -26708,14 +27460,14 @@ begin
     count(*) filter (where d.action = 'hold')::int,
     count(*) filter (where d.action = 'skip')::int,
     count(*) filter (where d.action in ('cancel', 'exit', 'complete'))::int,
-    count(*) filter (where d.action = 'fail')::int
+    count(*) filter (where d.action = 'fail')::int,
+    array_agg(d.execution_id) filter (where d.action = 'send' and _tick.lease is not null)
   from unnest(v_decisions) as d;
 end
 $$;
 
-comment on function dripdrop.tick(int) is
-  'Decides up to batch_size due messages; returns how many were queued, wait for their hooks, were '
-  'deferred, held, skipped, ended with their enrolment, or failed.';
+comment on function dripdrop._tick(int, interval) is
+  'Decides due messages; says how many had which end, and which are leased if there is a lease.';
 
 -- locks   enrolments and their executions, skipping what is locked
 create or replace function dripdrop._take_due(
@@ -26839,7 +27591,7 @@ comment on function dripdrop._attempt(text, timestamptz) is
 
 -- locks   the counters of limits, in id order; callers hold the enrolments and their executions
 -- raises  ZD120 the queues do not exist; 53xxx and 58xxx when nothing can be written
-create or replace function dripdrop._tick(due uuid[], at timestamptz)
+create or replace function dripdrop._decide_due(due uuid[], lease interval, at timestamptz)
 returns dripdrop._decision[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -26852,10 +27604,11 @@ begin
   if cardinality(due) = 0 or dripdrop._is_cut_off() then
     return v_decisions;
   elsif cardinality(due) > v_most then
-    return dripdrop._tick(due[:v_half], at) || dripdrop._tick(due[v_half + 1:], at);
+    return dripdrop._decide_due(due[:v_half], lease, at)
+      || dripdrop._decide_due(due[v_half + 1:], lease, at);
   end if;
   begin
-    v_decisions := dripdrop._decide_and_carry_out(due, at, true);
+    v_decisions := dripdrop._decide_and_carry_out(due, at, true, lease);
     perform dripdrop._forget_slow(due) where v_most is not null;
     return v_decisions;
   exception
@@ -26867,12 +27620,13 @@ begin
         perform dripdrop._note_fault(due[1], 'decide', sqlstate, sqlerrm, at);
         return '{}';
       end if;
-      return dripdrop._tick(due[:v_half], at) || dripdrop._tick(due[v_half + 1:], at);
+      return dripdrop._decide_due(due[:v_half], lease, at)
+        || dripdrop._decide_due(due[v_half + 1:], lease, at);
   end;
 end
 $$;
 
-comment on function dripdrop._tick(uuid[], timestamptz) is
+comment on function dripdrop._decide_due(uuid[], interval, timestamptz) is
   'Decides executions and carries the decisions out; those of which it cannot are left out for a '
   'while.';
 
@@ -26884,7 +27638,8 @@ comment on function dripdrop._tick(uuid[], timestamptz) is
 create or replace function dripdrop._decide_and_carry_out(
   executions uuid[],
   at timestamptz,
-  for_real boolean
+  for_real boolean,
+  lease interval default null
 )
 returns dripdrop._decision[]
 language plpgsql
@@ -26902,19 +27657,23 @@ begin
     v_decisions := dripdrop._confirmed_holds(v_decisions, _decide_and_carry_out.at);
   end if;
   perform case when for_real then dripdrop._enqueue(c.queue, c.pointers) end
-  from dripdrop._carry_out(v_decisions, _decide_and_carry_out.at) as c;
+  from dripdrop._carry_out(v_decisions, _decide_and_carry_out.at, lease) as c;
   return v_decisions;
 end
 $$;
 
-comment on function dripdrop._decide_and_carry_out(uuid[], timestamptz, boolean) is
+comment on function dripdrop._decide_and_carry_out(uuid[], timestamptz, boolean, interval) is
   'Decides executions and does what the decisions say, which it returns.';
 
 -- What was rendered before goes straight to its sender: a retry sends the same bytes. Hooks are
 -- asked again when no answer comes, so that a lost pointer loses nothing.
 --
 -- locks   nothing new: callers hold the enrolments and their executions
-create or replace function dripdrop._carry_out(decisions dripdrop._decision[], at timestamptz)
+create or replace function dripdrop._carry_out(
+  decisions dripdrop._decision[],
+  at timestamptz,
+  lease interval default null
+)
 returns table (queue text, pointers jsonb[])
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -26930,6 +27689,9 @@ begin
         end,
         due_at = d.until,
         waits_for = d.waits_for,
+        lease_until = case
+          when d.action = 'send' and x.payload is null then _carry_out.at + _carry_out.lease
+        end,
         adapter_id = d.adapter_id,
         recipient = d.recipient,
         line_id = d.line_id,
@@ -26940,7 +27702,7 @@ begin
     from unnest(decisions) as d
     where x.id = d.execution_id
       and d.action in ('send', 'ask')
-    returning x.id, x.fence, x.state, x.channel, x.adapter_id, x.tenant_key
+    returning x.id, x.fence, x.state, x.lease_until, x.channel, x.adapter_id, x.tenant_key
   )
   select
     q.name,
@@ -26966,6 +27728,7 @@ begin
       s.adapter_id,
       s.tenant_key
     from sent as s
+    where s.lease_until is null
   ) as q
   group by q.name;
 
@@ -26975,8 +27738,8 @@ begin
 end
 $$;
 
-comment on function dripdrop._carry_out(dripdrop._decision[], timestamptz) is
-  'Does what decisions say; returns the pointers to enqueue.';
+comment on function dripdrop._carry_out(dripdrop._decision[], timestamptz, interval) is
+  'Does what decisions say; returns the pointers to enqueue, none of what the caller is to render.';
 
 -- Everything a decision can be but send and ask.
 --
@@ -29586,7 +30349,7 @@ comment on column dripdrop.sender_states.until is
   'When the next message may try; while probing, when the answer is given up.';
 comment on column dripdrop.sender_states.probe_id is 'The execution that tries.';
 comment on column dripdrop.sender_states.tried_id is
-  'The execution that tried last: next time it is another''s turn.';
+  'The execution that failed or tried last: next time it is another''s turn.';
 comment on column dripdrop.sender_states.started_at is 'When the spell began.';
 comment on column dripdrop.sender_states.changed_at is 'When its state last changed.';
 comment on column dripdrop.sender_states.ended_at is 'When a success ended it.';
@@ -29690,7 +30453,8 @@ comment on column dripdrop.step_executions.maybe_sent_at is
   'When it was claimed for an attempt that may have arrived though nobody knows; null if there was '
   'none before the last.';
 comment on column dripdrop.step_executions.lease_until is
-  'While sending: when the claim counts as lost.';
+  'While sending: when the claim counts as lost; while queued: until when it is '
+  'its renderer''s alone, null if it is in the queue.';
 comment on column dripdrop.step_executions.claim is
   'The token of the claim that it was last handed out under.';
 comment on column dripdrop.step_executions.place_of is
@@ -29942,12 +30706,15 @@ as $$
         '_write_suppressions',
         '_written_rates',
         '_hook_calls',
+        'claim_due',
         'claim_hooks',
+        'claim_rendered',
         'claim_renders',
         'claim_sends',
         'complete_sends',
         'enroll',
         'enroll_many',
+        'leased_renders',
         'next_due',
         'reconcile',
         'release_claim',
@@ -30200,7 +30967,9 @@ declare
       "channels",
       "check_schema",
       "check_thresholds",
+      "claim_due",
       "claim_hooks",
+      "claim_rendered",
       "claim_renders",
       "claim_sends",
       "complete_hooks",
@@ -30208,6 +30977,7 @@ declare
       "complete_sends",
       "errors",
       "get_http_hook",
+      "leased_renders",
       "missing_permissions",
       "needs_key",
       "next_due",
@@ -30271,7 +31041,9 @@ begin
     -- Fail closed: a login role that is granted a table still sees nothing
     -- until it names its tenant.
     union all
-    select format('alter table dripdrop.%I enable row level security', c.relname)
+    select format(
+      'alter table dripdrop.%I enable row level security, no force row level security', c.relname
+    )
     from pg_catalog.pg_class as c
     where c.relnamespace = 'dripdrop'::regnamespace and c.relkind = 'r'
     union all
@@ -30338,6 +31110,17 @@ begin
       where c.relnamespace = 'dripdrop'::regnamespace
         and c.relkind in ('r', 'v')
         and a.attname not in ('credentials', 'auth_config')
+        -- A column that somebody added may hold anything. Where nothing is expected yet, the
+        -- tables are as they have just been made.
+        and (
+          c.relkind = 'v'
+          or not exists (select from dripdrop._expected())
+          or exists (
+            select
+            from dripdrop._expected() as e
+            where e.kind = 'column' and e.name = c.relname || '.' || a.attname
+          )
+        )
       group by c.relname
     loop
       execute format(

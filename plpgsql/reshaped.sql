@@ -16,7 +16,11 @@ declare
     left join dripdrop._catalogue_of_tables() as c on c.kind = e.kind and c.name = e.name
     where e.kind in ('table', 'column', 'constraint', 'index')
       and c.definition is distinct from e.definition
-    order by e.kind, e.name
+    union all
+    select format('rule %s is unexpected', c.name)
+    from dripdrop._catalogue_of_tables() as c
+    where c.kind = 'rule'
+    order by 1
   );
 begin
   if v_differences <> '{}' then
@@ -24,8 +28,8 @@ begin
       dripdrop.version(), v_differences[1] using
       errcode = 'ZD123',
       detail = array_to_string(v_differences, ', '),
-      hint = 'Nothing was changed. Put back what the detail names, as sql/tables/ has it, and '
-        'begin again; docs/upgrading.md says how.';
+      hint = 'This change did nothing. Put back what the detail names, as check_schema().expected '
+        'has it, and begin again; docs/upgrading.md says how.';
   end if;
 end
 $tables$;
@@ -87,7 +91,8 @@ begin
     raise exception '% uses %, which version "%" changes',
       v_used.object, v_used.root, dripdrop.version() using
       errcode = 'ZD124',
-      hint = 'Nothing was changed. Drop what uses it, begin again, and make it anew afterwards.';
+      hint = 'This change did nothing. Drop what uses it, begin again, and make it anew '
+        'afterwards.';
   end if;
 
   foreach v_drop in array array(

@@ -225,7 +225,9 @@ begin
     -- Fail closed: a login role that is granted a table still sees nothing
     -- until it names its tenant.
     union all
-    select format('alter table dripdrop.%I enable row level security', c.relname)
+    select format(
+      'alter table dripdrop.%I enable row level security, no force row level security', c.relname
+    )
     from pg_catalog.pg_class as c
     where c.relnamespace = 'dripdrop'::regnamespace and c.relkind = 'r'
     union all
@@ -292,6 +294,17 @@ begin
       where c.relnamespace = 'dripdrop'::regnamespace
         and c.relkind in ('r', 'v')
         and a.attname not in ('credentials', 'auth_config')
+        -- A column that somebody added may hold anything. Where nothing is expected yet, the
+        -- tables are as they have just been made.
+        and (
+          c.relkind = 'v'
+          or not exists (select from dripdrop._expected())
+          or exists (
+            select
+            from dripdrop._expected() as e
+            where e.kind = 'column' and e.name = c.relname || '.' || a.attname
+          )
+        )
       group by c.relname
     loop
       execute format(

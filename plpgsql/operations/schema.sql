@@ -24,10 +24,19 @@ as $$
         when a.attidentity <> '' then 'identity'
         when d.adbin is not null then 'default'
       end,
-      pg_get_expr(d.adbin, d.adrelid)
+      pg_get_expr(d.adbin, d.adrelid),
+      case
+        when a.attstorage <> t.typstorage then 'storage ' || case a.attstorage
+          when 'p' then 'plain'
+          when 'e' then 'external'
+          when 'm' then 'main'
+          else 'extended'
+        end
+      end
     )
   from pg_attribute as a
   join pg_class as c on c.oid = a.attrelid
+  join pg_type as t on t.oid = a.atttypid
   left join pg_attrdef as d on d.adrelid = a.attrelid and d.adnum = a.attnum
   where c.relnamespace = 'dripdrop'::regnamespace
     and c.relkind in ('r', 'm')
@@ -38,9 +47,23 @@ as $$
   from pg_class as c
   where c.relnamespace = 'dripdrop'::regnamespace and c.relkind in ('r', 'm')
   union all
-  select 'row security', c.relname, 'enabled'
+  select
+    'row security',
+    c.relname,
+    concat_ws(
+      ', ',
+      case when c.relrowsecurity then 'enabled' end,
+      case when c.relforcerowsecurity then 'forced' end
+    )
   from pg_class as c
-  where c.relnamespace = 'dripdrop'::regnamespace and c.relkind = 'r' and c.relrowsecurity
+  where c.relnamespace = 'dripdrop'::regnamespace
+    and c.relkind = 'r'
+    and (c.relrowsecurity or c.relforcerowsecurity)
+  union all
+  select 'rule', c.relname || '.' || w.rulename, concat_ws(' ', w.ev_type, w.ev_enabled)
+  from pg_rewrite as w
+  join pg_class as c on c.oid = w.ev_class
+  where c.relnamespace = 'dripdrop'::regnamespace and c.relkind = 'r'
   union all
   select
     'storage',
@@ -50,7 +73,19 @@ as $$
   cross join unnest(c.reloptions) as o (option)
   where c.relnamespace = 'dripdrop'::regnamespace and c.relkind in ('r', 'm', 'i')
   union all
-  select 'constraint', r.relname || '.' || k.conname, pg_get_constraintdef(k.oid)
+  select
+    'constraint',
+    r.relname || '.' || k.conname,
+    concat_ws(
+      ' ',
+      pg_get_constraintdef(k.oid),
+      case
+        when exists (
+          select from pg_trigger as g where g.tgconstraint = k.oid and g.tgenabled <> 'O'
+        )
+        then 'with disabled triggers'
+      end
+    )
   from pg_constraint as k
   join pg_class as r on r.oid = k.conrelid
   where k.connamespace = 'dripdrop'::regnamespace and k.contype not in ('n', 't')

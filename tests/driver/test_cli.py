@@ -180,6 +180,17 @@ def test_check_names_the_credentials_that_do_not_open(engine: Engine, dsn: str) 
     assert "mine" not in result.stdout
 
 
+def test_check_leaves_the_account_of_another_program_to_it(engine: Engine, dsn: str) -> None:
+    engine.register_provider(
+        "email", "acme", [{"field": "token", "description": "A token.", "secret": True}]
+    )
+    key = generate_key()
+    envelope = to_text(Vault(key).seal({"token": "x"}, None, "theirs"))
+    engine.create_channel_adapter(None, "theirs", "email", "acme", envelope)
+    result = dripdrop("check", "--dsn", dsn, DRIPDROP_ENCRYPTION_KEY=key)
+    assert (result.returncode, result.stdout.strip()) == (0, "everything is in place")
+
+
 def test_check_names_a_sealed_account_that_cannot_work(engine: Engine, dsn: str) -> None:
     key = generate_key()
     for name, account in (

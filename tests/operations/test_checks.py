@@ -61,6 +61,22 @@ def test_a_fresh_schema_is_whole(engine: Engine) -> None:
             ("storage", "step_executions.fillfactor", "missing"),
         ),
         (
+            "alter table dripdrop.events force row level security",
+            ("row security", "events", "different"),
+        ),
+        (
+            "create rule none as on delete to dripdrop.events do instead nothing",
+            ("rule", "events.none", "unexpected"),
+        ),
+        (
+            "alter table dripdrop.steps disable trigger all",
+            ("constraint", "steps.steps_of_a_version", "different"),
+        ),
+        (
+            "alter table dripdrop.step_executions alter payload set storage extended",
+            ("column", "step_executions.payload", "different"),
+        ),
+        (
             "alter table dripdrop.steps disable trigger steps_of_a_draft",
             ("trigger", "steps.steps_of_a_draft", "different"),
         ),
