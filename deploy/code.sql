@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 3a539ed59decbcdc.
+-- Of the sources fbb4b92d9a8ed50d.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1081,7 +1081,7 @@ as $expected$
 ["function", "_barring_enrollments(sequence_id uuid, reentry text, reentry_in", "502c69b2 84a6fe28139bcc48"],
 ["function", "_base_36(digit bigint)", "f0f4d8e7 c53b7ef127408551"],
 ["function", "_begin_schedules(enrollments uuid[], at timestamp with time zon", "66c3041a 74ffb78864d62b2b"],
-["function", "_behind_circuits(wanted dripdrop._wanted_hook[], fitting bigint", "3e0f2512 42c8b372250334a9"],
+["function", "_behind_circuits(wanted dripdrop._wanted_hook[], fitting bigint", "3e0f2512 ae3f51f8e9c4191c"],
 ["function", "_breach(adapter_id uuid, thresholds jsonb, since timestamp with", "fc727b7b d6d8673b6195378a"],
 ["function", "_business_days_after(from_time timestamp with time zone, days i", "26c5aa2d 4024164f837e1db3"],
 ["function", "_call_function(function regprocedure, enrollment dripdrop.enrol", "4739ce17 b76dbe782c030ae7"],
@@ -1140,7 +1140,7 @@ as $expected$
 ["function", "_check_json_list(list jsonb, field text, bytes integer)", "55f8dbcc a29ebf87a1cc1400"],
 ["function", "_check_key(key text, field text, what text)", "d8bb94ae 198378e1013cc47e"],
 ["function", "_check_liquid(template jsonb, field text, escaping text)", "846ba736 dd9c637ddbf04b2e"],
-["function", "_check_migration(tenant_key text, sequence text, from_version i", "1285acf3 476fb0ede24c0791"],
+["function", "_check_migration(tenant_key text, sequence text, from_version i", "1285acf3 ebffa2e3bd719bef"],
 ["function", "_check_name(name text, field text)", "08f2ba8a e456e923ecbb7d56"],
 ["function", "_check_not_ended(enrollments uuid[])", "f31f13ae 5acf251636d3a70a"],
 ["function", "_check_owners()", "445be54d 7adf613bb7b5eca1"],
@@ -1154,12 +1154,14 @@ as $expected$
 ["function", "_check_sending_scope(tenant_key text, scope text, subject text)", "2827384c 4d09cd2e5a16ed3e"],
 ["function", "_check_sequence(reentry text, reentry_interval text, metadata j", "1ffc818d f0398f96dea40c21"],
 ["function", "_check_step_config(config jsonb)", "a1b857a2 2b033c7beec14834"],
+["function", "_check_step_map(step_map jsonb, from_version dripdrop.sequence_", "9dde40ef 30d2e0419b34f22f"],
 ["function", "_check_subscribers(subscribers jsonb)", "fe9dd244 7f88f10bf65cf0ce"],
 ["function", "_check_suppressions(tenant_key text, suppressions jsonb)", "704b4566 05580507b7e8f5d0"],
 ["function", "_check_targets(definition jsonb)", "d826dfea eb5d366885afb152"],
 ["function", "_check_template(channel text, template jsonb)", "c6044d68 b902cbbf150ccb9a"],
 ["function", "_check_template_headers(channel dripdrop.channels, headers json", "6708ce21 7cf785bf4cdacec6"],
 ["function", "_check_tenant_key(tenant_key text)", "0a44474b 6e21a6a313db48a3"],
+["function", "_check_tenant_settings(time_zone text, rate_limits jsonb, send_", "fd6afb4c d8c0b5fc74a63211"],
 ["function", "_check_text(value text, field text, bytes integer)", "3726a651 eb3bf987bf7fa255"],
 ["function", "_check_time(value timestamp with time zone, field text)", "1314e44e d130250ad5cc6f38"],
 ["function", "_check_time_zone(time_zone text, field text)", "a3711f77 163e35285d453374"],
@@ -1175,7 +1177,7 @@ as $expected$
 ["function", "_compare(actual jsonb, operator text, expected jsonb)", "dc1ee389 1a9f81ae800fa2f1"],
 ["function", "_condition_document(condition dripdrop.conditions)", "f922264f a633d8f6b5a2d6e4"],
 ["function", "_condition_facts(exit_rules dripdrop.conditions[], conditions d", "1c01c894 0bb80843b2dcbb6b"],
-["function", "_condition_failure(condition dripdrop.conditions, enrollment dr", "3c53564c b0facb2189dde100"],
+["function", "_condition_failure(condition dripdrop.conditions, enrollment dr", "3c53564c 88dd467d4772ed32"],
 ["function", "_condition_fault(condition dripdrop.conditions)", "b4c75ff8 c1957f16995a3585"],
 ["function", "_condition_problems(version dripdrop.sequence_versions)", "0917e22a fa3c48d88a00cd8b"],
 ["function", "_condition_type(condition jsonb)", "a7b19590 2bc4c8b014114c25"],
@@ -1245,6 +1247,7 @@ as $expected$
 ["function", "_fields_given(document jsonb)", "22b9043c 44603ffcdb94beed"],
 ["function", "_fields_hint(kind text, settings boolean)", "95b017d5 9c259d2ee173323f"],
 ["function", "_fire_side_steps(events dripdrop.events[], enrollments uuid[], ", "9398bc43 b3f5686c4ad12faa"],
+["function", "_first_answers(results dripdrop._hook_result[], at timestamp wi", "1bd8d71d 8426bd8699b41d88"],
 ["function", "_first_event(tenant_key text, enrollment_id uuid, subscriber_ty", "0d1fd2b1 8fae5ba365429d13"],
 ["function", "_first_instant(wall_time timestamp without time zone, time_zone", "80091d25 9e642bd697cf86ae"],
 ["function", "_first_step(sequence_version_id uuid, starting_step uuid)", "82d0ad42 99f4329d98d9129d"],
@@ -1309,12 +1312,14 @@ as $expected$
 ["function", "_is_empty(queue text)", "bede0d6d 5ccdd92473f8a7a5"],
 ["function", "_is_holiday(calendar text, tenant_key text, day date)", "363de40e b0cdffb63984ba69"],
 ["function", "_is_near(value text)", "18bcace5 89b63bc8d859def4"],
+["function", "_is_open_for(condition dripdrop.conditions, enrollment dripdrop", "9c56df77 04c30e126609799c"],
 ["function", "_is_pattern(value text)", "18bcace5 4661172aae49d087"],
 ["function", "_is_plain(document jsonb)", "48efa543 265eddc7cdb09ad6"],
 ["function", "_is_temporary_error(code text)", "d4dcbcf7 d233999f347851f1"],
 ["function", "_is_time_to_come(value text)", "18bcace5 e4603f55c7f8a49b"],
 ["function", "_is_time_zone(name text)", "9b953bb1 343bbde4bf647355"],
 ["function", "_is_title(value text)", "18bcace5 958cbfc33b0011f0"],
+["function", "_join_again(execution dripdrop.step_executions, topics text[], ", "e6e339ef 5f14036cc59c0d86"],
 ["function", "_json_fault(document jsonb, field text, bytes integer)", "b5a03ec3 7291240a375cc652"],
 ["function", "_json_place(document jsonb, field text, path jsonpath)", "6a860437 d098ac7bab3cc0f9"],
 ["function", "_keep_results(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 2785de3b97d39bb8"],
@@ -1355,6 +1360,7 @@ as $expected$
 ["function", "_met_exit_rule(rules dripdrop.conditions[], enrollment dripdrop", "06a0f30f 0fca0bb3ab23df57"],
 ["function", "_migrating(migration dripdrop._migration)", "f75aa7ce 075bb9a75970f944"],
 ["function", "_most_together(executions uuid[])", "10856bf6 e8d893d5ea8453e5"],
+["function", "_move_circuit(asked dripdrop._asked_server, at timestamp with t", "927bf888 517ceba44ff9730c"],
 ["function", "_move_executions(migration dripdrop._migration, enrollments uui", "2ee76760 76891a918c6cea07"],
 ["function", "_multiplies(predicate text)", "e682a713 204ca1071cf6161f"],
 ["function", "_name_of_server(adapter_id uuid, http_hook_id uuid, host text)", "81c64c53 a73ebe1e4a766902"],
@@ -1370,12 +1376,13 @@ as $expected$
 ["function", "_note_fault(execution_id uuid, stage text, sqlstate text, messa", "6c5c2c17 c466d3207ee9fdc1"],
 ["function", "_note_last_sends(results dripdrop._send_result[], at timestamp ", "8fe6ec1f 8a748ec4d5e13c37"],
 ["function", "_note_let_through(limits dripdrop._limit[], counters dripdrop.c", "8b8416cb aa75678c5fbc3e4a"],
-["function", "_note_signals(signals dripdrop._signal[], at timestamp with tim", "818df73a 81e8d919dbf30f82"],
+["function", "_note_signals(signals dripdrop._signal[], at timestamp with tim", "818df73a c8531aa90369f273"],
 ["function", "_note_slow(executions uuid[], stage text, message text, at time", "278ec42b 5a131487698a7a22"],
 ["function", "_note_taken(decisions dripdrop._decision[], limits dripdrop._li", "255de360 3899f38ae6b86227"],
 ["function", "_note_while_open(circuit dripdrop.sender_states, probe_says tex", "dff466c3 c7d0fea52f09c488"],
 ["function", "_now()", "5cb02988 19d5efb8bde9877e"],
 ["function", "_number(value jsonb)", "8f24a4f8 58ad459455d8de8a"],
+["function", "_numbered_version(sequence_id uuid, version integer, field text", "aec33a05 f4ac112c55fb72e8"],
 ["function", "_open_circuit(adapter_id uuid, http_hook_id uuid, host text, ex", "12f90442 5dbe96847f954c7d"],
 ["function", "_open_enrollment(sequence_id uuid, sequence text, subscriber_ty", "fbcb63d3 7b95903b06ef4789"],
 ["function", "_open_executions(enrollments uuid[])", "0daacba5 1bac2c477cf08cd0"],
@@ -1411,6 +1418,7 @@ as $expected$
 ["function", "_predicate_names(predicate jsonpath, key text)", "e3065471 1f6d58de9f2f8d36"],
 ["function", "_presets(kind text)", "e55ff261 06891fda34eb3ffd"],
 ["function", "_presume_sent(executions uuid[], at timestamp with time zone)", "f08c1186 9ef7a2930ed09e25"],
+["function", "_probe_endpoints(wanted dripdrop._wanted_hook[], fitting bigint", "9751a468 41b49be96c8b8652"],
 ["function", "_prune(at timestamp with time zone)", "57e58be7 a324b4f8de0d8ec3"],
 ["function", "_punycode_bias(delta bigint, points integer, is_first boolean)", "539c1f81 b21638a0f129e520"],
 ["function", "_put_fields(kind text, list jsonb)", "75efe8f4 2710e35716675770"],
@@ -1431,7 +1439,7 @@ as $expected$
 ["function", "_recipient(form text, recipient_key text, config jsonb, data js", "ef31d86b 5e942d443c614880"],
 ["function", "_recipient_slot(tenant_key text, recipient text)", "08a225e1 e790f12a6d5d334b"],
 ["function", "_record_and_wake(at timestamp with time zone)", "57e58be7 9a2c86c2589bf44b"],
-["function", "_record_answers(results dripdrop._hook_result[], at timestamp w", "debec961 8abe9cc9f440f7d7"],
+["function", "_record_answers(results dripdrop._hook_result[], at timestamp w", "debec961 ddaadb4835358a84"],
 ["function", "_record_batch(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 9892a098ad0685b4"],
 ["function", "_record_events(events dripdrop.events[], at timestamp with time", "d42dbb8f e9ed32bf0a1b7009"],
 ["function", "_record_hook_results(results dripdrop._hook_result[], at timest", "debec961 3367c2ebf6930949"],
@@ -1455,7 +1463,7 @@ as $expected$
 ["function", "_repoint(executions uuid[], at timestamp with time zone)", "f08c1186 6611d4fa390d0a9d"],
 ["function", "_reschedule(moves dripdrop._new_time[], at timestamp with time ", "86773dc2 bcd943751a67ee3c"],
 ["function", "_resend(executions uuid[], at timestamp with time zone)", "f08c1186 e3dbd40225193dea"],
-["function", "_resolve(executions uuid[], state text, reason text, at timesta", "529bb90a 367080b87bc9be40"],
+["function", "_resolve(executions uuid[], state text, reason text, at timesta", "529bb90a b87c1fc4289f59ff"],
 ["function", "_rest(adapter dripdrop.channel_adapters, until timestamp with t", "6398b30f 6aaef087f7668692"],
 ["function", "_rest_after(openings integer)", "976c7116 42d94c90ff27eb58"],
 ["function", "_rests(health_state text, resting_until timestamp with time zon", "31cf610f 2177e122e06b06d1"],
@@ -1489,6 +1497,7 @@ as $expected$
 ["function", "_set_time(setting text, at timestamp with time zone)", "ed59fb30 62117e949dd680a0"],
 ["function", "_setting_problems(kind text, config jsonb, sealed boolean)", "9d2cb2bf e8009cd33ec5a026"],
 ["function", "_settle_counters(results dripdrop._send_result[], at timestamp ", "8fe6ec1f f2a43bbd605e120d"],
+["function", "_settle_unknown(executions uuid[], outcome text, reason text, a", "e2e68987 34d861104a0d2097"],
 ["function", "_settled_limits(limited dripdrop._decision[], results dripdrop.", "ad03e907 11b4a35b3555f6a2"],
 ["function", "_setup_problems()", "eb1731fe c669350767cf47ba"],
 ["function", "_severity(reason text)", "72c66e73 03623794516578da"],
@@ -1497,6 +1506,7 @@ as $expected$
 ["function", "_signals(results dripdrop._send_result[], at timestamp with tim", "5f82d642 5b3ebc106885cd06"],
 ["function", "_small_letter(code integer)", "ebfa0b69 ba3634eac9771a6d"],
 ["function", "_smtp_reply_codes()", "691e363c 6bebd71d024638f7"],
+["function", "_start_queue(queue text, owner text)", "82859846 bed56c7968b3158f"],
 ["function", "_step_changes(sequence_version_id uuid, steps jsonb)", "f8f1e40d 69d2080982411b6a"],
 ["function", "_step_facts(steps uuid[], at timestamp with time zone, at_fence", "e0bd691a 6121a37692747c43"],
 ["function", "_step_id(sequence_version_id uuid, key text, field text)", "3238aae4 1beb5fff1c3227d3"],
@@ -1532,6 +1542,7 @@ as $expected$
 ["function", "_time_zone(data jsonb, config jsonb, sequence_time_zone text)", "8bd38e1d 91e07f4c4bcea2b3"],
 ["function", "_time_zone_of(enrollment dripdrop.enrollments, step_config json", "3106a91a 50f0c9c83e4296e6"],
 ["function", "_timeout_at(timing jsonb, time_zone text, from_time timestamp w", "c645cef8 ab789ebb208c10a7"],
+["function", "_times_happened(condition dripdrop.conditions, enrollment dripd", "5f2f419a fe86cc5e3c100ffa"],
 ["function", "_topic_id(tenant_key text, topic text)", "8c0f43df 3d16446069f76f17"],
 ["function", "_topics_of(executions uuid[])", "44f09eac 9ee5e99e4ebac7ff"],
 ["function", "_track(tenant_key text, events jsonb)", "e27214ce 2fe66c8d1b817441"],
@@ -1563,6 +1574,7 @@ as $expected$
 ["function", "_variables(enrollment dripdrop.enrollments, sequence_key text, ", "7a4e8476 e0432915c1e57c25"],
 ["function", "_verdict(result dripdrop._send_result, enrollment_state text, e", "e438806a 35842bcad361ff68"],
 ["function", "_verdicts(results dripdrop._send_result[], at timestamp with ti", "15266ebb ed56b3cde289e8e7"],
+["function", "_version_changes(sequence_id uuid, definition jsonb)", "132ffe58 2a1de17d016b894e"],
 ["function", "_version_document(version dripdrop.sequence_versions)", "10f5c9d0 8d21753b22e6e1de"],
 ["function", "_version_steps(sequence_version_id uuid)", "859e6366 0188fa13ac85cd65"],
 ["function", "_visible(tenant_key text)", "e24c108c 60fdffb1ddca030e"],
@@ -1664,7 +1676,7 @@ as $expected$
 ["function", "pause_adapter(tenant_key text, adapter_id uuid, until timestamp", "cdc6ef3d f79ee7884a4d9b9a"],
 ["function", "pause_enrollment(tenant_key text, enrollment_id uuid)", "e33b3021 bd99aa9134b2e0b0"],
 ["function", "pause_sending(tenant_key text, scope text, subject text, reason", "34c1e19f 63ebc25a5e417ff9"],
-["function", "plan(tenant_key text, definition jsonb)", "b8e17ec8 8c5bd2ae0f0ba202"],
+["function", "plan(tenant_key text, definition jsonb)", "b8e17ec8 e8a28c192b3ae8c5"],
 ["function", "provider_settings()", "9be66ee6 c0d73ddf27a9a983"],
 ["function", "providers()", "cea24a5c 573206f425095ff3"],
 ["function", "reconcile(unknown_grace interval)", "7efbb071 afac464183a9b04f"],
@@ -1689,7 +1701,7 @@ as $expected$
 ["function", "set_holidays(tenant_key text, calendar text, days date[])", "a240e415 e1249e38b1ddf43b"],
 ["function", "set_subscription(tenant_key text, subscriber_type text, subscri", "4b3ea15d c2457b686cd37433"],
 ["function", "simulate(tenant_key text, sequence text, data jsonb, horizon in", "82b78980 36d0edcca3c052c4"],
-["function", "start()", "10a61d65 033f67fdc3e945bb"],
+["function", "start()", "10a61d65 21617c08e0dbe746"],
 ["function", "startup_check()", "828bb428 31b839c16548cba6"],
 ["function", "stop()", "10a61d65 0d3a4dfd471d173a"],
 ["function", "subscription_page(tenant_key text, execution_id uuid, OUT chann", "44c26345 5e55260c59cbeeee"],
@@ -1707,8 +1719,8 @@ as $expected$
 ["function", "update_channel_adapter(tenant_key text, adapter_id uuid, creden", "8ccb5b70 1d887029ccb6bdf5"],
 ["function", "update_http_hook(tenant_key text, http_hook_id uuid, url text, ", "0b33cee0 0403292876143563"],
 ["function", "update_step_content(tenant_key text, step_id uuid, template jso", "49afcec3 fc8319a2d5b266cf"],
-["function", "update_subscriptions(tenant_key text, execution_id uuid, topics", "3e0e9a99 a34fabec36c0f198"],
-["function", "update_tenant_settings(tenant_key text, time_zone text, rate_li", "d23fb96f fbf9db75432fb4e1"],
+["function", "update_subscriptions(tenant_key text, execution_id uuid, topics", "3e0e9a99 802cc3ddc13c9f73"],
+["function", "update_tenant_settings(tenant_key text, time_zone text, rate_li", "d23fb96f 9acfc9a6d4de192d"],
 ["function", "validate_sequence_version(tenant_key text, sequence_version_id ", "4ee6f45b 7aff612656f9d9da"],
 ["function", "version()", "982d9e3e 817ef7d976bb3009"],
 ["grant", "dripdrop_admin on dripdrop.activate_sequence_version(text,uuid)", "execute"],
@@ -2155,6 +2167,7 @@ as $expected$
 ["trigger", "subscriptions.subscriptions_exclude_claims", "CREATE CONSTRAINT TRIGGER subscriptions_exclude_claims AFTER INSERT OR UPDATE OF state ON dripdrop.subscriptions DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.state = 'unsubscribed'::text)) EXECUTE FUNCTION dripdrop._opt_out_excludes_claims()"],
 ["trigger", "suppressions.suppressions_are_noted", "CREATE TRIGGER suppressions_are_noted AFTER INSERT OR UPDATE ON dripdrop.suppressions FOR EACH ROW EXECUTE FUNCTION dripdrop._log_suppression()"],
 ["trigger", "suppressions.suppressions_exclude_claims", "CREATE CONSTRAINT TRIGGER suppressions_exclude_claims AFTER INSERT OR UPDATE ON dripdrop.suppressions DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dripdrop._suppression_excludes_claims()"],
+["type", "_asked_server", "adapter_id uuid, http_hook_id uuid, host text, answers bigint, faults bigint, asked bigint, slow bigint, retry_after double precision, code text, detail text, execution_id uuid, by_execution jsonb"],
 ["type", "_decision", "execution_id uuid, gate text, action text, reason text, detail text, until timestamp with time zone, adapter_id uuid, recipient text, limited boolean, line_id uuid, waits_for text"],
 ["type", "_explanation", "phase text, step text, occurrence integer, at timestamp with time zone, place integer, gate text, open boolean, reason text, detail text, until timestamp with time zone, next_action text, next_at timestamp with time zone"],
 ["type", "_fact", "execution_id uuid, at timestamp with time zone, address_form text, due_at timestamp with time zone, late interval, fault text, fault_until timestamp with time zone, sending_pause text, enrollment_state text, sequence_active boolean, step_active boolean, hooks_unanswered boolean, hooks_reason text, hooks_detail text, hooks_until timestamp with time zone, stale_after interval, on_stale text, rules_unanswered boolean, exit_action text, exit_reason text, exit_detail text, awaited_event text, timed_out boolean, on_timeout text, failure text, failed_condition text, recipient text, unverified boolean, suppression text, topic text, opt_in boolean, consent text, rival text, opens_at timestamp with time zone, hours text, adapter_id uuid, sender text, sender_fault text, sender_changed boolean, sender_rests boolean, resting_until timestamp with time zone, resting_reason text, circuit_until timestamp with time zone, circuit_reason text, host text, retry_for interval, limited boolean"],
@@ -2646,6 +2659,30 @@ end
 $$;
 
 comment on type dripdrop._signal is 'What one answer says about a server.';
+
+-- How many of the answers say so, and by_execution what each says; the rest is of the worst one.
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop._asked_server') is null then
+    create type dripdrop._asked_server as (
+      adapter_id uuid,
+      http_hook_id uuid,
+      host text,
+      answers bigint,
+      faults bigint,
+      asked bigint,
+      slow bigint,
+      retry_after float8,
+      code text,
+      detail text,
+      execution_id uuid,
+      by_execution jsonb
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop._asked_server is 'What the answers of a batch say about a server.';
 
 -- One row of claim_renders().
 do $$
@@ -9610,11 +9647,70 @@ comment on function dripdrop._rest_after(int) is
   'How long a server is left alone that was found away so often in a row: 30 s, doubled each time, '
   'to 15 minutes.';
 
--- The circuit of each server that was asked, moved by what its answers say. What was claimed before
--- the circuit last closed says nothing new. While it is open, only the probe's answer counts: its
--- success closes it, its failure doubles the rest. A server that answers others of the same batch
--- is not away, and only the third missing answer in a row makes it so, of a message's own host the
--- first. A circuit that cannot be written costs no outcome.
+-- What was claimed before the circuit last closed says nothing new. While it is open, only the
+-- probe's answer counts: its success closes it, its failure doubles the rest. A server that answers
+-- others of the same batch is not away, and only the third missing answer in a row makes it so, of
+-- a message's own host the first.
+--
+-- locks   the circuit
+create or replace function dripdrop._move_circuit(
+  asked dripdrop._asked_server,
+  at timestamptz
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_circuit dripdrop.sender_states;
+begin
+  select c.* into v_circuit
+  from dripdrop.sender_states as c
+  where c.adapter_id is not distinct from (asked).adapter_id
+    and c.http_hook_id is not distinct from (asked).http_hook_id
+    and c.host = (asked).host
+    and c.ended_at is null
+  for no key update;
+
+  if v_circuit.state in ('resting', 'probing') then
+    perform dripdrop._note_while_open(
+      v_circuit,
+      (asked).by_execution ->> v_circuit.probe_id::text,
+      (asked).faults + (asked).slow, (asked).code, (asked).detail, (asked).retry_after, at
+    );
+  elsif (asked).asked > 0
+    or (asked).answers = 0
+    and (
+      (asked).faults > 0
+      or (asked).host <> '' and (asked).slow > 0
+      or (asked).slow + coalesce(v_circuit.faults, 0) >= 3
+    )
+  then
+    perform dripdrop._open_circuit(
+      (asked).adapter_id, (asked).http_hook_id, (asked).host, (asked).execution_id,
+      (asked).faults + (asked).slow, (asked).code, (asked).detail, (asked).retry_after, at
+    );
+  elsif (asked).answers > 0 then
+    delete from dripdrop.sender_states as c where c.id = v_circuit.id;
+  elsif (asked).slow > 0 then
+    insert into dripdrop.sender_states as c (
+      tenant_key, adapter_id, http_hook_id, host, state, reason, detail, faults
+    )
+    values (
+      dripdrop._tenant_of_server((asked).adapter_id, (asked).http_hook_id),
+      (asked).adapter_id, (asked).http_hook_id, (asked).host, 'closed', (asked).code,
+      (asked).detail, (asked).slow
+    )
+    on conflict (adapter_id, http_hook_id, host, kind) where ended_at is null do update
+    set faults = c.faults + excluded.faults;
+  end if;
+end
+$$;
+
+comment on function dripdrop._move_circuit(dripdrop._asked_server, timestamptz) is
+  'Moves the circuit of a server by what its answers say.';
+
+-- Each server that was asked, by itself. A circuit that cannot be written costs no outcome.
 --
 -- locks   the circuits of what was asked, in the order of their keys
 create or replace function dripdrop._note_signals(signals dripdrop._signal[], at timestamptz)
@@ -9623,8 +9719,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_asked record;
-  v_circuit dripdrop.sender_states;
+  v_asked dripdrop._asked_server;
 begin
   for v_asked in
     select
@@ -9653,46 +9748,7 @@ begin
     order by n.adapter_id, n.http_hook_id, n.host
   loop
     begin
-      select c.* into v_circuit
-      from dripdrop.sender_states as c
-      where c.adapter_id is not distinct from v_asked.adapter_id
-        and c.http_hook_id is not distinct from v_asked.http_hook_id
-        and c.host = v_asked.host
-        and c.ended_at is null
-      for no key update;
-
-      if v_circuit.state in ('resting', 'probing') then
-        perform dripdrop._note_while_open(
-          v_circuit,
-          v_asked.by_execution ->> v_circuit.probe_id::text,
-          v_asked.faults + v_asked.slow, v_asked.code, v_asked.detail, v_asked.retry_after, at
-        );
-      elsif v_asked.asked > 0
-        or v_asked.answers = 0
-        and (
-          v_asked.faults > 0
-          or v_asked.host <> '' and v_asked.slow > 0
-          or v_asked.slow + coalesce(v_circuit.faults, 0) >= 3
-        )
-      then
-        perform dripdrop._open_circuit(
-          v_asked.adapter_id, v_asked.http_hook_id, v_asked.host, v_asked.execution_id,
-          v_asked.faults + v_asked.slow, v_asked.code, v_asked.detail, v_asked.retry_after, at
-        );
-      elsif v_asked.answers > 0 then
-        delete from dripdrop.sender_states as c where c.id = v_circuit.id;
-      elsif v_asked.slow > 0 then
-        insert into dripdrop.sender_states as c (
-          tenant_key, adapter_id, http_hook_id, host, state, reason, detail, faults
-        )
-        values (
-          dripdrop._tenant_of_server(v_asked.adapter_id, v_asked.http_hook_id),
-          v_asked.adapter_id, v_asked.http_hook_id, v_asked.host, 'closed', v_asked.code,
-          v_asked.detail, v_asked.slow
-        )
-        on conflict (adapter_id, http_hook_id, host, kind) where ended_at is null do update
-        set faults = c.faults + excluded.faults;
-      end if;
+      perform dripdrop._move_circuit(v_asked, at);
     exception
       when others or assert_failure then
         raise warning 'the circuit of % could not be written: %',
@@ -12540,8 +12596,55 @@ $$;
 comment on function dripdrop._note_answers(dripdrop._hook_result[], timestamptz) is
   'Tells the circuits of endpoints what their answers say.';
 
--- Of those who may go out, one tries each endpoint whose rest is over. What stands behind an open
--- circuit waits there, without a pointer; what somebody has locked is looked at again.
+-- Of those who may go out, one tries each endpoint whose rest is over.
+--
+-- locks   circuits whose rest is over, skipping what is locked
+create or replace function dripdrop._probe_endpoints(
+  wanted dripdrop._wanted_hook[],
+  fitting bigint[],
+  at timestamptz
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_ready uuid[];
+begin
+  v_ready := array(
+    select c.id
+    from dripdrop.sender_states as c
+    where c.ended_at is null
+      and c.state <> 'closed'
+      and c.until <= _probe_endpoints.at
+      and c.http_hook_id in (
+        select (w.hook ->> 'id')::uuid from unnest(wanted) as w where w.kind = 'http'
+      )
+    order by c.id
+    for no key update skip locked
+  );
+  update dripdrop.sender_states as c
+  set state = 'probing',
+      probe_id = p.execution_id,
+      probes = c.probes + 1,
+      until = _probe_endpoints.at + interval '5 minutes',
+      changed_at = _probe_endpoints.at
+  from (
+    select distinct on (n.id) n.id, w.execution_id
+    from dripdrop.sender_states as n
+    join unnest(wanted) as w on w.kind = 'http' and (w.hook ->> 'id')::uuid = n.http_hook_id
+    where n.id = any (v_ready) and w.place = any (fitting)
+    order by n.id, w.place
+  ) as p
+  where c.id = p.id;
+end
+$$;
+
+comment on function dripdrop._probe_endpoints(dripdrop._wanted_hook[], bigint[], timestamptz) is
+  'Says of each endpoint that has rested which execution tries it.';
+
+-- What stands behind an open circuit waits there, without a pointer; what somebody has locked is
+-- looked at again.
 --
 -- locks   circuits whose rest is over; enrolments and their executions; all skipping what is locked
 create or replace function dripdrop._behind_circuits(
@@ -12555,7 +12658,6 @@ set search_path = pg_catalog, pg_temp
 set standard_conforming_strings = on
 as $$
 declare
-  v_ready uuid[];
   v_behind jsonb;
   v_held uuid[];
 begin
@@ -12565,32 +12667,7 @@ begin
   ) then
     return '{}'::bigint[];
   end if;
-  v_ready := array(
-    select c.id
-    from dripdrop.sender_states as c
-    where c.ended_at is null
-      and c.state <> 'closed'
-      and c.until <= _behind_circuits.at
-      and c.http_hook_id in (
-        select (w.hook ->> 'id')::uuid from unnest(wanted) as w where w.kind = 'http'
-      )
-    order by c.id
-    for no key update skip locked
-  );
-  update dripdrop.sender_states as c
-  set state = 'probing',
-      probe_id = p.execution_id,
-      probes = c.probes + 1,
-      until = _behind_circuits.at + interval '5 minutes',
-      changed_at = _behind_circuits.at
-  from (
-    select distinct on (n.id) n.id, w.execution_id
-    from dripdrop.sender_states as n
-    join unnest(wanted) as w on w.kind = 'http' and (w.hook ->> 'id')::uuid = n.http_hook_id
-    where n.id = any (v_ready) and w.place = any (fitting)
-    order by n.id, w.place
-  ) as p
-  where c.id = p.id;
+  perform dripdrop._probe_endpoints(wanted, fitting, at);
 
   select jsonb_object_agg(w.execution_id, c.id) into v_behind
   from unnest(wanted) as w
@@ -15983,6 +16060,61 @@ or coalesce(
 comment on function dripdrop._has_long_list(jsonb, jsonb) is
   'Whether data or answers of hooks hold a list of more than 1000 elements.';
 
+-- What was before must not end an enrolment at its first step.
+create or replace function dripdrop._times_happened(
+  condition dripdrop.conditions,
+  enrollment dripdrop.enrollments,
+  happened text[],
+  at timestamptz
+)
+returns jsonb
+language sql
+stable
+return case
+  when not (condition).config ->> 'event' = any(happened) then '0'
+  else to_jsonb(dripdrop._count_events(
+    enrollment,
+    (condition).config,
+    case
+      when (condition).sequence_id is not null or (condition).config ->> 'since' = 'enrollment'
+      then (enrollment).started_at
+      else '-infinity'
+    end,
+    at
+  ))
+end;
+
+comment on function dripdrop._times_happened(
+  dripdrop.conditions, dripdrop.enrollments, text[], timestamptz
+) is
+  'How often the event of a condition has happened to a subscriber, as far as it counts.';
+
+create or replace function dripdrop._is_open_for(
+  condition dripdrop.conditions,
+  enrollment dripdrop.enrollments,
+  step_id uuid,
+  at timestamptz
+)
+returns boolean
+language sql
+stable
+return dripdrop._window_opens(
+  (condition).config,
+  coalesce(
+    (condition).config ->> 'time_zone',
+    dripdrop._time_zone_of(
+      enrollment, (select s.config from dripdrop.steps as s where s.id = _is_open_for.step_id)
+    )
+  ),
+  null,
+  at
+) is null;
+
+comment on function dripdrop._is_open_for(
+  dripdrop.conditions, dripdrop.enrollments, uuid, timestamptz
+) is
+  'Whether the time window of a condition is open, on a subscriber''s wall clock.';
+
 -- Why a condition does not hold, or null when it does. Nothing in the data can raise: what cannot
 -- be compared does not hold, and this says so. Times without a zone are in UTC. happened: those of
 -- the events that conditions name which have happened at all; null when the caller has not looked.
@@ -16019,21 +16151,8 @@ begin
       end if;
       v_holds := dripdrop._compare(v_actual, condition.operator, condition.expected_value);
     when 'event' then
-      -- What was before must not end an enrolment at its first step.
       v_holds := dripdrop._compare(
-        case
-          when not condition.config ->> 'event' = any (happened) then '0'
-          else to_jsonb(dripdrop._count_events(
-            enrollment,
-            condition.config,
-            case
-              when condition.sequence_id is not null or condition.config ->> 'since' = 'enrollment'
-              then enrollment.started_at
-              else '-infinity'
-            end,
-            _condition_failure.at
-          ))
-        end,
+        dripdrop._times_happened(condition, enrollment, happened, _condition_failure.at),
         condition.operator,
         condition.expected_value
       );
@@ -16052,18 +16171,9 @@ begin
         silent => true
       );
     when 'time_window' then
-      v_holds := dripdrop._window_opens(
-        condition.config,
-        coalesce(
-          condition.config ->> 'time_zone',
-          dripdrop._time_zone_of(
-            enrollment,
-            (select s.config from dripdrop.steps as s where s.id = _condition_failure.step_id)
-          )
-        ),
-        null,
-        _condition_failure.at
-      ) is null;
+      v_holds := dripdrop._is_open_for(
+        condition, enrollment, _condition_failure.step_id, _condition_failure.at
+      );
   end case;
   return case
     when v_holds then null
@@ -19244,6 +19354,58 @@ comment on function dripdrop.subscription_page(text, uuid) is
   'suppressed for the channel, the topic of its step, and the tenant''s topics as {key, name, '
   'description, subscribed}.';
 
+-- What a complaint or an operator stopped stays stopped.
+--
+-- locks   the suppressions and the subscriptions; with the commit the slots of both
+-- raises  ZD131 unknown topic
+create or replace function dripdrop._join_again(
+  execution dripdrop.step_executions,
+  topics text[],
+  source text
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_enrollment dripdrop.enrollments;
+  v_topic text;
+begin
+  select e.* into v_enrollment
+  from dripdrop.enrollments as e
+  where e.id = (execution).enrollment_id;
+  perform dripdrop._set_subscription(
+    (execution).tenant_key, v_enrollment.subscriber_type, v_enrollment.subscriber_id, o.topic,
+    'subscribed', _join_again.source
+  )
+  from unnest(topics) as o (topic);
+  foreach v_topic in array array(
+    select p.topic
+    from dripdrop.suppressions as p
+    where p.tenant_key is not distinct from (execution).tenant_key
+      and p.channel = (execution).channel
+      and p.recipient_normalized = (execution).recipient
+      and p.topic = any (topics)
+      and p.reason = 'unsubscribe'
+  )
+  loop
+    begin
+      perform dripdrop.unsuppress(
+        (execution).tenant_key, (execution).channel, (execution).recipient,
+        'the subscriber', _join_again.source, v_topic
+      );
+    exception
+      when sqlstate 'ZD130' then
+        null; -- a second click was faster
+    end;
+  end loop;
+end
+$$;
+
+comment on function dripdrop._join_again(dripdrop.step_executions, text[], text) is
+  'Subscribes whoever got a message to topics, and lifts what they had unsubscribed from by '
+  'themselves.';
+
 -- Whoever reads the mail may also come back, to what they left by themselves: what a complaint or
 -- an operator stopped stays stopped. Only what differs is recorded.
 --
@@ -19263,10 +19425,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_execution dripdrop.step_executions;
-  v_enrollment dripdrop.enrollments;
   v_left text[];
   v_joined text[];
-  v_topic text;
 begin
   perform dripdrop._check_json(topics, 'topics');
   v_execution := dripdrop._addressed_execution(tenant_key, execution_id);
@@ -19276,9 +19436,6 @@ begin
     raise exception 'topics is not an object of true and false' using
       errcode = 'ZD201', column = 'topics', hint = 'For example {"news": true, "offers": false}.';
   end if;
-  select e.* into v_enrollment
-  from dripdrop.enrollments as e
-  where e.id = v_execution.enrollment_id;
   select
     array_agg(w.key order by w.key) filter (where not w.value::boolean),
     array_agg(w.key order by w.key) filter (where w.value::boolean)
@@ -19293,31 +19450,7 @@ begin
   if v_left is not null then
     perform dripdrop._unsubscribe(v_execution, v_left, update_subscriptions.source);
   end if;
-  perform dripdrop._set_subscription(
-    v_execution.tenant_key, v_enrollment.subscriber_type, v_enrollment.subscriber_id, o.topic,
-    'subscribed', update_subscriptions.source
-  )
-  from unnest(v_joined) as o (topic);
-  foreach v_topic in array array(
-    select p.topic
-    from dripdrop.suppressions as p
-    where p.tenant_key is not distinct from v_execution.tenant_key
-      and p.channel = v_execution.channel
-      and p.recipient_normalized = v_execution.recipient
-      and p.topic = any (v_joined)
-      and p.reason = 'unsubscribe'
-  )
-  loop
-    begin
-      perform dripdrop.unsuppress(
-        v_execution.tenant_key, v_execution.channel, v_execution.recipient,
-        'the subscriber', update_subscriptions.source, v_topic
-      );
-    exception
-      when sqlstate 'ZD130' then
-        null; -- a second click was faster
-    end;
-  end loop;
+  perform dripdrop._join_again(v_execution, v_joined, update_subscriptions.source);
 end
 $$;
 
@@ -20622,6 +20755,75 @@ $$;
 comment on function dripdrop._begin_schedules(uuid[], timestamptz) is
   'Plans the side steps with a schedule that enrolments do not have yet in their version.';
 
+-- raises  ZD103, with the field in the diagnostics' column field
+create or replace function dripdrop._numbered_version(sequence_id uuid, version int, field text)
+returns dripdrop.sequence_versions
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_version dripdrop.sequence_versions;
+begin
+  select v.* into v_version
+  from dripdrop.sequence_versions as v
+  where v.sequence_id = _numbered_version.sequence_id and v.version = _numbered_version.version;
+  if not found then
+    raise exception 'version % not found', version using
+      errcode = 'ZD103', column = _numbered_version.field, hint = 'Versions count from 1.';
+  end if;
+  return v_version;
+end
+$$;
+
+comment on function dripdrop._numbered_version(uuid, int, text) is
+  'A version of a sequence by its number.';
+
+-- raises  ZD104, ZD201
+create or replace function dripdrop._check_step_map(
+  step_map jsonb,
+  from_version dripdrop.sequence_versions,
+  to_version dripdrop.sequence_versions
+)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_fault text;
+begin
+  if jsonb_typeof(step_map) is distinct from 'object'
+    or step_map @? 'strict $.* ? (@.type() != "string")'
+  then
+    raise exception 'step_map does not map steps to steps' using
+      errcode = 'ZD201', column = 'step_map', hint = 'Write {"old key": "new key"}.';
+  end if;
+  select m.key into v_fault
+  from jsonb_each_text(step_map) as m
+  where not exists (
+      select from dripdrop.steps as s
+      where s.sequence_version_id = (from_version).id and s.key = m.key
+    )
+    or not exists (
+      select from dripdrop.steps as s
+      where s.sequence_version_id = (to_version).id and s.key = m.value
+    );
+  if v_fault is not null then
+    raise exception 'step_map: no step % in version %, or no % in version %',
+      dripdrop._quoted(v_fault), (from_version).version,
+      dripdrop._quoted(step_map ->> v_fault), (to_version).version using
+      errcode = 'ZD104', column = 'step_map.' || v_fault,
+      hint = 'Left is the key of a step of from_version, right of one of to_version.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_step_map(
+  jsonb, dripdrop.sequence_versions, dripdrop.sequence_versions
+) is
+  'Raises on what does not map steps of one version to steps of another.';
+
 -- raises  ZD101, ZD103, ZD104, ZD110, ZD201
 create or replace function dripdrop._check_migration(
   tenant_key text,
@@ -20639,7 +20841,6 @@ declare
   v_sequence_id uuid;
   v_from dripdrop.sequence_versions;
   v_to dripdrop.sequence_versions;
-  v_fault text;
 begin
   perform dripdrop._check_json(step_map, 'step_map');
   select q.id into v_sequence_id
@@ -20650,20 +20851,8 @@ begin
     raise exception 'sequence % not found', dripdrop._quoted(sequence) using
       errcode = 'ZD101', hint = 'Keys are looked up within the tenant that is named first.';
   end if;
-  select v.* into v_from
-  from dripdrop.sequence_versions as v
-  where v.sequence_id = v_sequence_id and v.version = _check_migration.from_version;
-  if not found then
-    raise exception 'version % not found', from_version using
-      errcode = 'ZD103', column = 'from_version', hint = 'Versions count from 1.';
-  end if;
-  select v.* into v_to
-  from dripdrop.sequence_versions as v
-  where v.sequence_id = v_sequence_id and v.version = _check_migration.to_version;
-  if not found then
-    raise exception 'version % not found', to_version using
-      errcode = 'ZD103', column = 'to_version', hint = 'Versions count from 1.';
-  end if;
+  v_from := dripdrop._numbered_version(v_sequence_id, from_version, 'from_version');
+  v_to := dripdrop._numbered_version(v_sequence_id, to_version, 'to_version');
   if v_to.id = v_from.id then
     raise exception 'from_version and to_version are the same' using
       errcode = 'ZD201', column = 'to_version', hint = 'Name two versions of the sequence.';
@@ -20673,27 +20862,7 @@ begin
       errcode = 'ZD110', column = 'to_version',
       hint = 'activate_sequence_version() checks it first.';
   end if;
-  if jsonb_typeof(step_map) is distinct from 'object'
-    or step_map @? 'strict $.* ? (@.type() != "string")'
-  then
-    raise exception 'step_map does not map steps to steps' using
-      errcode = 'ZD201', column = 'step_map', hint = 'Write {"old key": "new key"}.';
-  end if;
-  select m.key into v_fault
-  from jsonb_each_text(step_map) as m
-  where not exists (
-      select from dripdrop.steps as s where s.sequence_version_id = v_from.id and s.key = m.key
-    )
-    or not exists (
-      select from dripdrop.steps as s where s.sequence_version_id = v_to.id and s.key = m.value
-    );
-  if v_fault is not null then
-    raise exception 'step_map: no step % in version %, or no % in version %',
-      dripdrop._quoted(v_fault), from_version, dripdrop._quoted(step_map ->> v_fault), to_version
-      using
-      errcode = 'ZD104', column = 'step_map.' || v_fault,
-      hint = 'Left is the key of a step of from_version, right of one of to_version.';
-  end if;
+  perform dripdrop._check_step_map(step_map, v_from, v_to);
   return (v_sequence_id, v_from.id, v_to.id, v_to.mode, step_map)::dripdrop._migration;
 end
 $$;
@@ -20777,6 +20946,66 @@ comment on function dripdrop._migrating(dripdrop._migration) is
 
 -- plpgsql/authoring/plan.sql
 
+create or replace function dripdrop._version_changes(sequence_id uuid, definition jsonb)
+returns table (action text, object text, field text, old jsonb, new jsonb)
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_active dripdrop.sequence_versions;
+  v_known int;
+  v_version text;
+begin
+  select v.* into v_active
+  from dripdrop.sequence_versions as v
+  where v.sequence_id = _version_changes.sequence_id and v.state = 'active';
+
+  v_known := (
+    select v.version
+    from dripdrop.sequence_versions as v
+    where v.sequence_id = _version_changes.sequence_id
+      and v.content_hash = dripdrop._content_hash(definition)
+    order by v.state = 'active' desc, v.version desc
+    limit 1
+  );
+  if v_known = v_active.version
+    or (v_known is not null and not (definition ->> 'activate')::boolean)
+  then
+    return;
+  end if;
+
+  v_version := (
+    select format('version %s', coalesce(v_known, max(v.version) + 1, 1))
+    from dripdrop.sequence_versions as v
+    where v.sequence_id = _version_changes.sequence_id
+  );
+  -- A draft or a former version with this content is made active again rather than made anew.
+  return query
+  select
+    case when v_known is null then 'create' else 'activate' end,
+    v_version,
+    null::text,
+    to_jsonb(v_active.version),
+    null::jsonb;
+  return query
+  select 'change', v_version, f.field, f.old, definition -> f.field
+  from (
+    values
+    ('mode', to_jsonb(v_active.mode)),
+    ('config', v_active.config),
+    ('entry', dripdrop._transition_documents(v_active.id, null))
+  ) as f (field, old)
+  where v_active.id is not null and f.old <> definition -> f.field;
+
+  return query
+  select c.* from dripdrop._step_changes(v_active.id, definition -> 'steps') as c;
+end
+$$;
+
+comment on function dripdrop._version_changes(uuid, jsonb) is
+  'What a canonical document changes of the active version of a sequence, one row per field.';
+
 -- The difference between a document and what is there, one row per field;
 -- apply() makes exactly these changes.
 --
@@ -20791,9 +21020,6 @@ as $$
 declare
   v_new jsonb;
   v_sequence dripdrop.sequences;
-  v_active dripdrop.sequence_versions;
-  v_known int;
-  v_version text;
 begin
   perform dripdrop._check_json(definition, '', 4194304);
   perform dripdrop._check_tenant_key(tenant_key);
@@ -20801,10 +21027,6 @@ begin
   select q.* into v_sequence
   from dripdrop.sequences as q
   where q.tenant_key is not distinct from plan.tenant_key and q.key = v_new ->> 'key';
-  select v.* into v_active
-  from dripdrop.sequence_versions as v
-  where v.sequence_id = v_sequence.id and v.state = 'active';
-
   if v_sequence.id is null then
     return query
     select
@@ -20825,44 +21047,8 @@ begin
     case when not h.is_new then h.new end
   from dripdrop._hook_changes(v_sequence.id, v_new -> 'hooks') as h;
 
-  v_known := (
-    select v.version
-    from dripdrop.sequence_versions as v
-    where v.sequence_id = v_sequence.id and v.content_hash = dripdrop._content_hash(v_new)
-    order by v.state = 'active' desc, v.version desc
-    limit 1
-  );
-  if v_known = v_active.version
-    or (v_known is not null and not (v_new ->> 'activate')::boolean)
-  then
-    return;
-  end if;
-
-  v_version := (
-    select format('version %s', coalesce(v_known, max(v.version) + 1, 1))
-    from dripdrop.sequence_versions as v
-    where v.sequence_id = v_sequence.id
-  );
-  -- A draft or a former version with this content is made active again rather than made anew.
   return query
-  select
-    case when v_known is null then 'create' else 'activate' end,
-    v_version,
-    null::text,
-    to_jsonb(v_active.version),
-    null::jsonb;
-  return query
-  select 'change', v_version, f.field, f.old, v_new -> f.field
-  from (
-    values
-    ('mode', to_jsonb(v_active.mode)),
-    ('config', v_active.config),
-    ('entry', dripdrop._transition_documents(v_active.id, null))
-  ) as f (field, old)
-  where v_active.id is not null and f.old <> v_new -> f.field;
-
-  return query
-  select c.* from dripdrop._step_changes(v_active.id, v_new -> 'steps') as c;
+  select c.* from dripdrop._version_changes(v_sequence.id, v_new) as c;
 end
 $$;
 
@@ -24101,7 +24287,51 @@ comment on function dripdrop.note_fault(uuid, text, text, text, jsonb) is
 -- plpgsql/pipeline/hook_answers.sql
 
 -- The first answer stays: a value is fetched once per execution. What was stopped meanwhile has
--- another fence and is left alone.
+-- another fence and is left alone. again_at: an error that may pass is asked again then.
+create or replace function dripdrop._first_answers(
+  results dripdrop._hook_result[],
+  at timestamptz
+)
+returns table (
+  id uuid, paused boolean, key text, answer jsonb, failure jsonb, again_at timestamptz
+)
+language sql
+stable
+begin atomic
+  select
+    x.id,
+    e.state = 'paused' as paused,
+    a.key,
+    n.answer,
+    jsonb_build_object(
+      'error', n.answer -> 'error',
+      'count', coalesce((x.hook_failures #>> array[a.key, 'count'])::int, 0) + 1,
+      'since', coalesce(x.hook_failures #> array[a.key, 'since'], to_jsonb(_first_answers.at))
+    ) as failure,
+    case
+      when dripdrop._is_temporary_error(n.answer ->> 'error')
+      then dripdrop._ask_again_at(
+        x.hook_failures -> a.key, h.retry_for,
+        case
+          when jsonb_typeof(a.value -> 'retry_after') = 'number'
+          then (a.value ->> 'retry_after')::float8
+        end,
+        _first_answers.at
+      )
+    end as again_at
+  from unnest(_first_answers.results) as r
+  join dripdrop.step_executions as x
+    on x.id = r.execution and x.fence = r.fence and x.state = 'scheduled'
+  join dripdrop.enrollments as e on e.id = x.enrollment_id
+  cross join lateral jsonb_each(r.values) as a
+  left join dripdrop.http_hooks as h on h.sequence_id = e.sequence_id and h.key = a.key
+  cross join lateral dripdrop._hook_answer(a.value, h.response_path, h.response_type) as n (answer)
+  where not coalesce(x.hooks, '{}') ? a.key;
+end;
+
+comment on function dripdrop._first_answers(dripdrop._hook_result[], timestamptz) is
+  'What executions are told that have no answer yet, by key, and what a failure is remembered as.';
+
 --
 -- locks   nothing new: callers hold the enrolments and their executions
 create or replace function dripdrop._record_answers(
@@ -24115,41 +24345,7 @@ as $$
 declare
   v_count int;
 begin
-  with answer as (
-    select
-      x.id,
-      e.state = 'paused' as paused,
-      a.key,
-      n.answer,
-      jsonb_build_object(
-        'error', n.answer -> 'error',
-        'count', coalesce((x.hook_failures #>> array[a.key, 'count'])::int, 0) + 1,
-        'since', coalesce(x.hook_failures #> array[a.key, 'since'], to_jsonb(_record_answers.at))
-      ) as failure,
-      case
-        when dripdrop._is_temporary_error(n.answer ->> 'error')
-        then dripdrop._ask_again_at(
-          x.hook_failures -> a.key, h.retry_for,
-          case
-            when jsonb_typeof(a.value -> 'retry_after') = 'number'
-            then (a.value ->> 'retry_after')::float8
-          end,
-          _record_answers.at
-        )
-      end as again_at
-    from unnest(results) as r
-    join dripdrop.step_executions as x
-      on x.id = r.execution and x.fence = r.fence and x.state = 'scheduled'
-    join dripdrop.enrollments as e on e.id = x.enrollment_id
-    cross join lateral jsonb_each(r.values) as a
-    left join dripdrop.http_hooks as h on h.sequence_id = e.sequence_id and h.key = a.key
-    cross join lateral (
-      select dripdrop._hook_answer(a.value, h.response_path, h.response_type) as answer
-      offset 0
-    ) as n
-    where not coalesce(x.hooks, '{}') ? a.key
-  ),
-  told as (
+  with told as (
     select
       a.id,
       a.paused,
@@ -24158,7 +24354,7 @@ begin
         as failures,
       array_agg(a.key) as keys,
       min(a.again_at) as again_at
-    from answer as a
+    from dripdrop._first_answers(results, _record_answers.at) as a
     group by a.id, a.paused
   ),
   answered as (
@@ -26724,6 +26920,72 @@ $$;
 comment on function dripdrop.resolve(text, uuid, text) is
   'An operator''s word on a message whose fate is unknown: sent, resend or failed.';
 
+-- What is to be sent again but belongs to an enrolment that has ended meanwhile is not sent again.
+--
+-- locks   nothing new: callers hold the enrolments and their executions
+create or replace function dripdrop._settle_unknown(
+  executions uuid[],
+  outcome text,
+  reason text,
+  at timestamptz
+)
+returns table (id uuid, state text)
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  with resolved as (
+    update dripdrop.step_executions as x
+    set state = case
+          when _settle_unknown.outcome = 'scheduled' and e.state in ('completed', 'cancelled')
+          then 'cancelled'
+          else _settle_unknown.outcome
+        end,
+        due_at = case
+          when _settle_unknown.outcome = 'scheduled' and e.state = 'active' then _settle_unknown.at
+        end,
+        waits_for = case
+          when _settle_unknown.outcome = 'scheduled' and e.state = 'paused' then 'enrollment'
+        end,
+        ended_at = case
+          when _settle_unknown.outcome <> 'scheduled' or e.state in ('completed', 'cancelled')
+          then _settle_unknown.at
+        end,
+        fence = x.fence + 1,
+        maybe_sent_at = case
+          when _settle_unknown.outcome = 'scheduled' then x.claimed_at
+          else x.maybe_sent_at
+        end,
+        reason = case
+          when _settle_unknown.outcome = 'scheduled' and e.state = 'paused' then 'enrollment_paused'
+          when _settle_unknown.outcome = 'scheduled' and e.state <> 'active' then 'enrollment_ended'
+          else _settle_unknown.reason
+        end,
+        reason_at = _settle_unknown.at,
+        updated_at = _settle_unknown.at
+    from dripdrop.enrollments as e
+    where x.id = any (executions)
+      and x.state = 'unknown'
+      and e.id = x.enrollment_id
+    returning x.id, x.tenant_key, x.adapter_id, x.channel, x.state
+  ),
+  logged as (
+    insert into dripdrop.message_events (
+      tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
+      occurred_at
+    )
+    select
+      r.tenant_key, r.id, r.adapter_id, r.channel, 'dripdrop', r.state,
+      jsonb_build_object('reason', _settle_unknown.reason), _settle_unknown.at
+    from resolved as r
+    where r.state in ('sent', 'failed')
+  )
+  select r.id, r.state
+  from resolved as r
+$$;
+
+comment on function dripdrop._settle_unknown(uuid[], text, text, timestamptz) is
+  'Says of unknown messages that they were sent, failed, or are to be sent again, and logs it.';
+
 -- locks   nothing new: callers hold the enrolments and their executions
 create or replace function dripdrop._resolve(
   executions uuid[],
@@ -26743,58 +27005,11 @@ begin
     return;
   end if;
 
-  -- What is to be sent again but belongs to an enrolment that has ended
-  -- meanwhile is not sent again.
-  with resolved as (
-    update dripdrop.step_executions as x
-    set state = case
-          when _resolve.state = 'scheduled' and e.state in ('completed', 'cancelled')
-          then 'cancelled'
-          else _resolve.state
-        end,
-        due_at = case when _resolve.state = 'scheduled' and e.state = 'active' then _resolve.at end,
-        waits_for = case
-          when _resolve.state = 'scheduled' and e.state = 'paused' then 'enrollment'
-        end,
-        ended_at = case
-          when _resolve.state <> 'scheduled' or e.state in ('completed', 'cancelled')
-          then _resolve.at
-        end,
-        fence = x.fence + 1,
-        maybe_sent_at = case
-          when _resolve.state = 'scheduled' then x.claimed_at
-          else x.maybe_sent_at
-        end,
-        reason = case
-          when _resolve.state = 'scheduled' and e.state = 'paused' then 'enrollment_paused'
-          when _resolve.state = 'scheduled' and e.state <> 'active' then 'enrollment_ended'
-          else _resolve.reason
-        end,
-        reason_at = _resolve.at,
-        updated_at = _resolve.at
-    from dripdrop.enrollments as e
-    where x.id = any (executions)
-      and x.state = 'unknown'
-      and e.id = x.enrollment_id
-    returning x.id, x.tenant_key, x.adapter_id, x.channel, x.state
-  ),
-  logged as (
-    insert into dripdrop.message_events (
-      tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
-      occurred_at
-    )
-    select
-      r.tenant_key, r.id, r.adapter_id, r.channel, 'dripdrop', r.state,
-      jsonb_build_object('reason', _resolve.reason), _resolve.at
-    from resolved as r
-    where r.state in ('sent', 'failed')
-  )
   select
     array_agg(r.id) filter (where r.state = 'sent'),
     array_agg(r.id) filter (where r.state = 'failed')
   into v_sent, v_failed
-  from resolved as r;
-
+  from dripdrop._settle_unknown(executions, state, reason, at) as r;
   if v_sent is not null then
     perform dripdrop._advance(v_sent, _resolve.at);
   end if;
@@ -28802,6 +29017,50 @@ comment on function dripdrop._forecast_portion(uuid[], timestamptz, timestamptz)
 
 -- plpgsql/tenants/settings.sql
 
+-- raises  ZD201 bad window, thresholds or address, ZD202 unknown channel, ZD204 unknown time zone
+create or replace function dripdrop._check_tenant_settings(
+  time_zone text,
+  rate_limits jsonb,
+  send_window jsonb,
+  channel_send_windows jsonb,
+  thresholds jsonb,
+  unsubscribe_url text,
+  unsubscribe_mailto text
+)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_json(rate_limits, 'rate_limits');
+  perform dripdrop._check_json(send_window, 'send_window');
+  perform dripdrop._check_json(channel_send_windows, 'channel_send_windows');
+  perform dripdrop._check_json(thresholds, 'thresholds');
+  perform dripdrop._check_document(
+    jsonb_build_object(
+      'time_zone', time_zone, 'rate_limits', rate_limits, 'send_window', send_window,
+      'channel_send_windows', channel_send_windows, 'thresholds', thresholds,
+      'unsubscribe_url', nullif(unsubscribe_url, ''),
+      'unsubscribe_mailto', nullif(unsubscribe_mailto, '')
+    ),
+    'tenant_settings'
+  );
+  if thresholds is not null then
+    perform dripdrop._check_document(thresholds, 'thresholds', 'thresholds.');
+  end if;
+  if send_window <> 'null' then
+    perform dripdrop._check_send_window(send_window, 'send_window');
+  end if;
+  perform dripdrop._check_channel_send_windows(channel_send_windows);
+end
+$$;
+
+comment on function dripdrop._check_tenant_settings(
+  text, jsonb, jsonb, jsonb, jsonb, text, text
+) is
+  'Raises on settings of a tenant that cannot work; rates are looked at where they are written.';
+
 -- Null leaves a setting as it is, an empty text takes an address away.
 --
 -- locks   executions that wait for a limit, skipping what is locked, then the tenant's settings
@@ -28825,28 +29084,11 @@ as $$
 declare
   v_settings dripdrop.tenant_settings;
 begin
-  perform dripdrop._check_json(rate_limits, 'rate_limits');
-  perform dripdrop._check_json(send_window, 'send_window');
-  perform dripdrop._check_json(channel_send_windows, 'channel_send_windows');
-  perform dripdrop._check_json(thresholds, 'thresholds');
   perform dripdrop._check_tenant_key(tenant_key);
-  perform dripdrop._check_document(
-    jsonb_build_object(
-      'time_zone', time_zone, 'rate_limits', rate_limits, 'send_window', send_window,
-      'channel_send_windows', channel_send_windows, 'thresholds', thresholds,
-      'unsubscribe_url', nullif(unsubscribe_url, ''),
-      'unsubscribe_mailto', nullif(unsubscribe_mailto, '')
-    ),
-    'tenant_settings'
+  perform dripdrop._check_tenant_settings(
+    time_zone, rate_limits, send_window, channel_send_windows, thresholds, unsubscribe_url,
+    unsubscribe_mailto
   );
-  if thresholds is not null then
-    perform dripdrop._check_document(thresholds, 'thresholds', 'thresholds.');
-  end if;
-  if send_window <> 'null' then
-    perform dripdrop._check_send_window(send_window, 'send_window');
-  end if;
-  perform dripdrop._check_channel_send_windows(channel_send_windows);
-
   if rate_limits is not null then
     rate_limits := dripdrop._canonical_rate_limits(rate_limits, 'rate_limits');
   end if;
@@ -29226,7 +29468,6 @@ set search_path = pg_catalog, pg_temp
 set standard_conforming_strings = on
 as $$
 declare
-  v_queue text;
   v_owner text := (
     select c.nspowner::regrole::text
     from pg_namespace as c
@@ -29242,39 +29483,10 @@ begin
 
   execute format('grant usage on schema pgmq to %s', v_owner);
   execute format('grant select on pgmq.meta to %s', v_owner);
-  for v_queue in select q.queue from dripdrop._queues() as q order by 1 loop
-    object := v_queue;
-    action := 'kept';
-    if to_regclass('pgmq.q_' || v_queue) is null then
-      perform pgmq.create(v_queue);
-      -- Dead pointers at the head slow every read: they are cleared by count, not by share.
-      execute format(
-        'alter table pgmq.%I set (
-          autovacuum_vacuum_scale_factor = 0,
-          autovacuum_vacuum_threshold = 5000,
-          autovacuum_vacuum_cost_delay = 0
-        )',
-        'q_' || v_queue
-      );
-      action := 'created';
-    end if;
-    if starts_with(v_queue, 'dripdrop_send_')
-      and to_regclass(format('pgmq.%I', 'q_' || v_queue || '_by_sender')) is null
-    then
-      execute format(
-        'create index %I on pgmq.%I (
-          coalesce(message ->> ''sender'', ''''), coalesce(message ->> ''tenant'', ''''), msg_id
-        )',
-        'q_' || v_queue || '_by_sender',
-        'q_' || v_queue
-      );
-    end if;
-    execute format(
-      'grant all on table pgmq.%I, pgmq.%I to %s', 'q_' || v_queue, 'a_' || v_queue, v_owner
-    );
+  for object in select q.queue from dripdrop._queues() as q order by 1 loop
+    action := dripdrop._start_queue(object, v_owner);
     return next;
   end loop;
-
   for object in select q.queue from dripdrop._queues_nobody_serves() as q loop
     perform pgmq.drop_queue(object);
     action := 'dropped';
@@ -29317,6 +29529,47 @@ $$;
 
 comment on function dripdrop._queues_nobody_serves() is
   'The queues of channels that no provider serves any more.';
+
+create or replace function dripdrop._start_queue(queue text, owner text)
+returns text
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
+as $$
+declare
+  v_action text := 'kept';
+begin
+  if to_regclass('pgmq.q_' || queue) is null then
+    perform pgmq.create(queue);
+    -- Dead pointers at the head slow every read: they are cleared by count, not by share.
+    execute format(
+      'alter table pgmq.%I set (
+        autovacuum_vacuum_scale_factor = 0,
+        autovacuum_vacuum_threshold = 5000,
+        autovacuum_vacuum_cost_delay = 0
+      )',
+      'q_' || queue
+    );
+    v_action := 'created';
+  end if;
+  if starts_with(queue, 'dripdrop_send_')
+    and to_regclass(format('pgmq.%I', 'q_' || queue || '_by_sender')) is null
+  then
+    execute format(
+      'create index %I on pgmq.%I (
+        coalesce(message ->> ''sender'', ''''), coalesce(message ->> ''tenant'', ''''), msg_id
+      )',
+      'q_' || queue || '_by_sender',
+      'q_' || queue
+    );
+  end if;
+  execute format('grant all on table pgmq.%I, pgmq.%I to %s', 'q_' || queue, 'a_' || queue, owner);
+  return v_action;
+end
+$$;
+
+comment on function dripdrop._start_queue(text, text) is
+  'Creates a queue and what it lacks, and gives it to the engine; says what it did.';
 
 -- raises  ZD122 pgmq, or what is in it, is somebody else's
 create or replace function dripdrop.stop()

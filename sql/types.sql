@@ -246,6 +246,24 @@ create type dripdrop._signal as (
 
 comment on type dripdrop._signal is 'What one answer says about a server.';
 
+-- How many of the answers say so, and by_execution what each says; the rest is of the worst one.
+create type dripdrop._asked_server as (
+  adapter_id uuid,
+  http_hook_id uuid,
+  host text,
+  answers bigint,
+  faults bigint,
+  asked bigint,
+  slow bigint,
+  retry_after float8,
+  code text,
+  detail text,
+  execution_id uuid,
+  by_execution jsonb
+);
+
+comment on type dripdrop._asked_server is 'What the answers of a batch say about a server.';
+
 -- One row of claim_renders().
 create type dripdrop._render_claim as (
   execution_id uuid,

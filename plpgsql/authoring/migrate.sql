@@ -210,6 +210,75 @@ $$;
 comment on function dripdrop._begin_schedules(uuid[], timestamptz) is
   'Plans the side steps with a schedule that enrolments do not have yet in their version.';
 
+-- raises  ZD103, with the field in the diagnostics' column field
+create or replace function dripdrop._numbered_version(sequence_id uuid, version int, field text)
+returns dripdrop.sequence_versions
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_version dripdrop.sequence_versions;
+begin
+  select v.* into v_version
+  from dripdrop.sequence_versions as v
+  where v.sequence_id = _numbered_version.sequence_id and v.version = _numbered_version.version;
+  if not found then
+    raise exception 'version % not found', version using
+      errcode = 'ZD103', column = _numbered_version.field, hint = 'Versions count from 1.';
+  end if;
+  return v_version;
+end
+$$;
+
+comment on function dripdrop._numbered_version(uuid, int, text) is
+  'A version of a sequence by its number.';
+
+-- raises  ZD104, ZD201
+create or replace function dripdrop._check_step_map(
+  step_map jsonb,
+  from_version dripdrop.sequence_versions,
+  to_version dripdrop.sequence_versions
+)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_fault text;
+begin
+  if jsonb_typeof(step_map) is distinct from 'object'
+    or step_map @? 'strict $.* ? (@.type() != "string")'
+  then
+    raise exception 'step_map does not map steps to steps' using
+      errcode = 'ZD201', column = 'step_map', hint = 'Write {"old key": "new key"}.';
+  end if;
+  select m.key into v_fault
+  from jsonb_each_text(step_map) as m
+  where not exists (
+      select from dripdrop.steps as s
+      where s.sequence_version_id = (from_version).id and s.key = m.key
+    )
+    or not exists (
+      select from dripdrop.steps as s
+      where s.sequence_version_id = (to_version).id and s.key = m.value
+    );
+  if v_fault is not null then
+    raise exception 'step_map: no step % in version %, or no % in version %',
+      dripdrop._quoted(v_fault), (from_version).version,
+      dripdrop._quoted(step_map ->> v_fault), (to_version).version using
+      errcode = 'ZD104', column = 'step_map.' || v_fault,
+      hint = 'Left is the key of a step of from_version, right of one of to_version.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_step_map(
+  jsonb, dripdrop.sequence_versions, dripdrop.sequence_versions
+) is
+  'Raises on what does not map steps of one version to steps of another.';
+
 -- raises  ZD101, ZD103, ZD104, ZD110, ZD201
 create or replace function dripdrop._check_migration(
   tenant_key text,
@@ -227,7 +296,6 @@ declare
   v_sequence_id uuid;
   v_from dripdrop.sequence_versions;
   v_to dripdrop.sequence_versions;
-  v_fault text;
 begin
   perform dripdrop._check_json(step_map, 'step_map');
   select q.id into v_sequence_id
@@ -238,20 +306,8 @@ begin
     raise exception 'sequence % not found', dripdrop._quoted(sequence) using
       errcode = 'ZD101', hint = 'Keys are looked up within the tenant that is named first.';
   end if;
-  select v.* into v_from
-  from dripdrop.sequence_versions as v
-  where v.sequence_id = v_sequence_id and v.version = _check_migration.from_version;
-  if not found then
-    raise exception 'version % not found', from_version using
-      errcode = 'ZD103', column = 'from_version', hint = 'Versions count from 1.';
-  end if;
-  select v.* into v_to
-  from dripdrop.sequence_versions as v
-  where v.sequence_id = v_sequence_id and v.version = _check_migration.to_version;
-  if not found then
-    raise exception 'version % not found', to_version using
-      errcode = 'ZD103', column = 'to_version', hint = 'Versions count from 1.';
-  end if;
+  v_from := dripdrop._numbered_version(v_sequence_id, from_version, 'from_version');
+  v_to := dripdrop._numbered_version(v_sequence_id, to_version, 'to_version');
   if v_to.id = v_from.id then
     raise exception 'from_version and to_version are the same' using
       errcode = 'ZD201', column = 'to_version', hint = 'Name two versions of the sequence.';
@@ -261,27 +317,7 @@ begin
       errcode = 'ZD110', column = 'to_version',
       hint = 'activate_sequence_version() checks it first.';
   end if;
-  if jsonb_typeof(step_map) is distinct from 'object'
-    or step_map @? 'strict $.* ? (@.type() != "string")'
-  then
-    raise exception 'step_map does not map steps to steps' using
-      errcode = 'ZD201', column = 'step_map', hint = 'Write {"old key": "new key"}.';
-  end if;
-  select m.key into v_fault
-  from jsonb_each_text(step_map) as m
-  where not exists (
-      select from dripdrop.steps as s where s.sequence_version_id = v_from.id and s.key = m.key
-    )
-    or not exists (
-      select from dripdrop.steps as s where s.sequence_version_id = v_to.id and s.key = m.value
-    );
-  if v_fault is not null then
-    raise exception 'step_map: no step % in version %, or no % in version %',
-      dripdrop._quoted(v_fault), from_version, dripdrop._quoted(step_map ->> v_fault), to_version
-      using
-      errcode = 'ZD104', column = 'step_map.' || v_fault,
-      hint = 'Left is the key of a step of from_version, right of one of to_version.';
-  end if;
+  perform dripdrop._check_step_map(step_map, v_from, v_to);
   return (v_sequence_id, v_from.id, v_to.id, v_to.mode, step_map)::dripdrop._migration;
 end
 $$;

@@ -1,3 +1,63 @@
+create or replace function dripdrop._version_changes(sequence_id uuid, definition jsonb)
+returns table (action text, object text, field text, old jsonb, new jsonb)
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_active dripdrop.sequence_versions;
+  v_known int;
+  v_version text;
+begin
+  select v.* into v_active
+  from dripdrop.sequence_versions as v
+  where v.sequence_id = _version_changes.sequence_id and v.state = 'active';
+
+  v_known := (
+    select v.version
+    from dripdrop.sequence_versions as v
+    where v.sequence_id = _version_changes.sequence_id
+      and v.content_hash = dripdrop._content_hash(definition)
+    order by v.state = 'active' desc, v.version desc
+    limit 1
+  );
+  if v_known = v_active.version
+    or (v_known is not null and not (definition ->> 'activate')::boolean)
+  then
+    return;
+  end if;
+
+  v_version := (
+    select format('version %s', coalesce(v_known, max(v.version) + 1, 1))
+    from dripdrop.sequence_versions as v
+    where v.sequence_id = _version_changes.sequence_id
+  );
+  -- A draft or a former version with this content is made active again rather than made anew.
+  return query
+  select
+    case when v_known is null then 'create' else 'activate' end,
+    v_version,
+    null::text,
+    to_jsonb(v_active.version),
+    null::jsonb;
+  return query
+  select 'change', v_version, f.field, f.old, definition -> f.field
+  from (
+    values
+    ('mode', to_jsonb(v_active.mode)),
+    ('config', v_active.config),
+    ('entry', dripdrop._transition_documents(v_active.id, null))
+  ) as f (field, old)
+  where v_active.id is not null and f.old <> definition -> f.field;
+
+  return query
+  select c.* from dripdrop._step_changes(v_active.id, definition -> 'steps') as c;
+end
+$$;
+
+comment on function dripdrop._version_changes(uuid, jsonb) is
+  'What a canonical document changes of the active version of a sequence, one row per field.';
+
 -- The difference between a document and what is there, one row per field;
 -- apply() makes exactly these changes.
 --
@@ -12,9 +72,6 @@ as $$
 declare
   v_new jsonb;
   v_sequence dripdrop.sequences;
-  v_active dripdrop.sequence_versions;
-  v_known int;
-  v_version text;
 begin
   perform dripdrop._check_json(definition, '', 4194304);
   perform dripdrop._check_tenant_key(tenant_key);
@@ -22,10 +79,6 @@ begin
   select q.* into v_sequence
   from dripdrop.sequences as q
   where q.tenant_key is not distinct from plan.tenant_key and q.key = v_new ->> 'key';
-  select v.* into v_active
-  from dripdrop.sequence_versions as v
-  where v.sequence_id = v_sequence.id and v.state = 'active';
-
   if v_sequence.id is null then
     return query
     select
@@ -46,44 +99,8 @@ begin
     case when not h.is_new then h.new end
   from dripdrop._hook_changes(v_sequence.id, v_new -> 'hooks') as h;
 
-  v_known := (
-    select v.version
-    from dripdrop.sequence_versions as v
-    where v.sequence_id = v_sequence.id and v.content_hash = dripdrop._content_hash(v_new)
-    order by v.state = 'active' desc, v.version desc
-    limit 1
-  );
-  if v_known = v_active.version
-    or (v_known is not null and not (v_new ->> 'activate')::boolean)
-  then
-    return;
-  end if;
-
-  v_version := (
-    select format('version %s', coalesce(v_known, max(v.version) + 1, 1))
-    from dripdrop.sequence_versions as v
-    where v.sequence_id = v_sequence.id
-  );
-  -- A draft or a former version with this content is made active again rather than made anew.
   return query
-  select
-    case when v_known is null then 'create' else 'activate' end,
-    v_version,
-    null::text,
-    to_jsonb(v_active.version),
-    null::jsonb;
-  return query
-  select 'change', v_version, f.field, f.old, v_new -> f.field
-  from (
-    values
-    ('mode', to_jsonb(v_active.mode)),
-    ('config', v_active.config),
-    ('entry', dripdrop._transition_documents(v_active.id, null))
-  ) as f (field, old)
-  where v_active.id is not null and f.old <> v_new -> f.field;
-
-  return query
-  select c.* from dripdrop._step_changes(v_active.id, v_new -> 'steps') as c;
+  select c.* from dripdrop._version_changes(v_sequence.id, v_new) as c;
 end
 $$;
 

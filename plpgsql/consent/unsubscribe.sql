@@ -353,6 +353,58 @@ comment on function dripdrop.subscription_page(text, uuid) is
   'suppressed for the channel, the topic of its step, and the tenant''s topics as {key, name, '
   'description, subscribed}.';
 
+-- What a complaint or an operator stopped stays stopped.
+--
+-- locks   the suppressions and the subscriptions; with the commit the slots of both
+-- raises  ZD131 unknown topic
+create or replace function dripdrop._join_again(
+  execution dripdrop.step_executions,
+  topics text[],
+  source text
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_enrollment dripdrop.enrollments;
+  v_topic text;
+begin
+  select e.* into v_enrollment
+  from dripdrop.enrollments as e
+  where e.id = (execution).enrollment_id;
+  perform dripdrop._set_subscription(
+    (execution).tenant_key, v_enrollment.subscriber_type, v_enrollment.subscriber_id, o.topic,
+    'subscribed', _join_again.source
+  )
+  from unnest(topics) as o (topic);
+  foreach v_topic in array array(
+    select p.topic
+    from dripdrop.suppressions as p
+    where p.tenant_key is not distinct from (execution).tenant_key
+      and p.channel = (execution).channel
+      and p.recipient_normalized = (execution).recipient
+      and p.topic = any (topics)
+      and p.reason = 'unsubscribe'
+  )
+  loop
+    begin
+      perform dripdrop.unsuppress(
+        (execution).tenant_key, (execution).channel, (execution).recipient,
+        'the subscriber', _join_again.source, v_topic
+      );
+    exception
+      when sqlstate 'ZD130' then
+        null; -- a second click was faster
+    end;
+  end loop;
+end
+$$;
+
+comment on function dripdrop._join_again(dripdrop.step_executions, text[], text) is
+  'Subscribes whoever got a message to topics, and lifts what they had unsubscribed from by '
+  'themselves.';
+
 -- Whoever reads the mail may also come back, to what they left by themselves: what a complaint or
 -- an operator stopped stays stopped. Only what differs is recorded.
 --
@@ -372,10 +424,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_execution dripdrop.step_executions;
-  v_enrollment dripdrop.enrollments;
   v_left text[];
   v_joined text[];
-  v_topic text;
 begin
   perform dripdrop._check_json(topics, 'topics');
   v_execution := dripdrop._addressed_execution(tenant_key, execution_id);
@@ -385,9 +435,6 @@ begin
     raise exception 'topics is not an object of true and false' using
       errcode = 'ZD201', column = 'topics', hint = 'For example {"news": true, "offers": false}.';
   end if;
-  select e.* into v_enrollment
-  from dripdrop.enrollments as e
-  where e.id = v_execution.enrollment_id;
   select
     array_agg(w.key order by w.key) filter (where not w.value::boolean),
     array_agg(w.key order by w.key) filter (where w.value::boolean)
@@ -402,31 +449,7 @@ begin
   if v_left is not null then
     perform dripdrop._unsubscribe(v_execution, v_left, update_subscriptions.source);
   end if;
-  perform dripdrop._set_subscription(
-    v_execution.tenant_key, v_enrollment.subscriber_type, v_enrollment.subscriber_id, o.topic,
-    'subscribed', update_subscriptions.source
-  )
-  from unnest(v_joined) as o (topic);
-  foreach v_topic in array array(
-    select p.topic
-    from dripdrop.suppressions as p
-    where p.tenant_key is not distinct from v_execution.tenant_key
-      and p.channel = v_execution.channel
-      and p.recipient_normalized = v_execution.recipient
-      and p.topic = any (v_joined)
-      and p.reason = 'unsubscribe'
-  )
-  loop
-    begin
-      perform dripdrop.unsuppress(
-        v_execution.tenant_key, v_execution.channel, v_execution.recipient,
-        'the subscriber', update_subscriptions.source, v_topic
-      );
-    exception
-      when sqlstate 'ZD130' then
-        null; -- a second click was faster
-    end;
-  end loop;
+  perform dripdrop._join_again(v_execution, v_joined, update_subscriptions.source);
 end
 $$;
 

@@ -190,6 +190,61 @@ or coalesce(
 comment on function dripdrop._has_long_list(jsonb, jsonb) is
   'Whether data or answers of hooks hold a list of more than 1000 elements.';
 
+-- What was before must not end an enrolment at its first step.
+create or replace function dripdrop._times_happened(
+  condition dripdrop.conditions,
+  enrollment dripdrop.enrollments,
+  happened text[],
+  at timestamptz
+)
+returns jsonb
+language sql
+stable
+return case
+  when not (condition).config ->> 'event' = any(happened) then '0'
+  else to_jsonb(dripdrop._count_events(
+    enrollment,
+    (condition).config,
+    case
+      when (condition).sequence_id is not null or (condition).config ->> 'since' = 'enrollment'
+      then (enrollment).started_at
+      else '-infinity'
+    end,
+    at
+  ))
+end;
+
+comment on function dripdrop._times_happened(
+  dripdrop.conditions, dripdrop.enrollments, text[], timestamptz
+) is
+  'How often the event of a condition has happened to a subscriber, as far as it counts.';
+
+create or replace function dripdrop._is_open_for(
+  condition dripdrop.conditions,
+  enrollment dripdrop.enrollments,
+  step_id uuid,
+  at timestamptz
+)
+returns boolean
+language sql
+stable
+return dripdrop._window_opens(
+  (condition).config,
+  coalesce(
+    (condition).config ->> 'time_zone',
+    dripdrop._time_zone_of(
+      enrollment, (select s.config from dripdrop.steps as s where s.id = _is_open_for.step_id)
+    )
+  ),
+  null,
+  at
+) is null;
+
+comment on function dripdrop._is_open_for(
+  dripdrop.conditions, dripdrop.enrollments, uuid, timestamptz
+) is
+  'Whether the time window of a condition is open, on a subscriber''s wall clock.';
+
 -- Why a condition does not hold, or null when it does. Nothing in the data can raise: what cannot
 -- be compared does not hold, and this says so. Times without a zone are in UTC. happened: those of
 -- the events that conditions name which have happened at all; null when the caller has not looked.
@@ -226,21 +281,8 @@ begin
       end if;
       v_holds := dripdrop._compare(v_actual, condition.operator, condition.expected_value);
     when 'event' then
-      -- What was before must not end an enrolment at its first step.
       v_holds := dripdrop._compare(
-        case
-          when not condition.config ->> 'event' = any (happened) then '0'
-          else to_jsonb(dripdrop._count_events(
-            enrollment,
-            condition.config,
-            case
-              when condition.sequence_id is not null or condition.config ->> 'since' = 'enrollment'
-              then enrollment.started_at
-              else '-infinity'
-            end,
-            _condition_failure.at
-          ))
-        end,
+        dripdrop._times_happened(condition, enrollment, happened, _condition_failure.at),
         condition.operator,
         condition.expected_value
       );
@@ -259,18 +301,9 @@ begin
         silent => true
       );
     when 'time_window' then
-      v_holds := dripdrop._window_opens(
-        condition.config,
-        coalesce(
-          condition.config ->> 'time_zone',
-          dripdrop._time_zone_of(
-            enrollment,
-            (select s.config from dripdrop.steps as s where s.id = _condition_failure.step_id)
-          )
-        ),
-        null,
-        _condition_failure.at
-      ) is null;
+      v_holds := dripdrop._is_open_for(
+        condition, enrollment, _condition_failure.step_id, _condition_failure.at
+      );
   end case;
   return case
     when v_holds then null

@@ -75,8 +75,55 @@ $$;
 comment on function dripdrop._note_answers(dripdrop._hook_result[], timestamptz) is
   'Tells the circuits of endpoints what their answers say.';
 
--- Of those who may go out, one tries each endpoint whose rest is over. What stands behind an open
--- circuit waits there, without a pointer; what somebody has locked is looked at again.
+-- Of those who may go out, one tries each endpoint whose rest is over.
+--
+-- locks   circuits whose rest is over, skipping what is locked
+create or replace function dripdrop._probe_endpoints(
+  wanted dripdrop._wanted_hook[],
+  fitting bigint[],
+  at timestamptz
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_ready uuid[];
+begin
+  v_ready := array(
+    select c.id
+    from dripdrop.sender_states as c
+    where c.ended_at is null
+      and c.state <> 'closed'
+      and c.until <= _probe_endpoints.at
+      and c.http_hook_id in (
+        select (w.hook ->> 'id')::uuid from unnest(wanted) as w where w.kind = 'http'
+      )
+    order by c.id
+    for no key update skip locked
+  );
+  update dripdrop.sender_states as c
+  set state = 'probing',
+      probe_id = p.execution_id,
+      probes = c.probes + 1,
+      until = _probe_endpoints.at + interval '5 minutes',
+      changed_at = _probe_endpoints.at
+  from (
+    select distinct on (n.id) n.id, w.execution_id
+    from dripdrop.sender_states as n
+    join unnest(wanted) as w on w.kind = 'http' and (w.hook ->> 'id')::uuid = n.http_hook_id
+    where n.id = any (v_ready) and w.place = any (fitting)
+    order by n.id, w.place
+  ) as p
+  where c.id = p.id;
+end
+$$;
+
+comment on function dripdrop._probe_endpoints(dripdrop._wanted_hook[], bigint[], timestamptz) is
+  'Says of each endpoint that has rested which execution tries it.';
+
+-- What stands behind an open circuit waits there, without a pointer; what somebody has locked is
+-- looked at again.
 --
 -- locks   circuits whose rest is over; enrolments and their executions; all skipping what is locked
 create or replace function dripdrop._behind_circuits(
@@ -90,7 +137,6 @@ set search_path = pg_catalog, pg_temp
 set standard_conforming_strings = on
 as $$
 declare
-  v_ready uuid[];
   v_behind jsonb;
   v_held uuid[];
 begin
@@ -100,32 +146,7 @@ begin
   ) then
     return '{}'::bigint[];
   end if;
-  v_ready := array(
-    select c.id
-    from dripdrop.sender_states as c
-    where c.ended_at is null
-      and c.state <> 'closed'
-      and c.until <= _behind_circuits.at
-      and c.http_hook_id in (
-        select (w.hook ->> 'id')::uuid from unnest(wanted) as w where w.kind = 'http'
-      )
-    order by c.id
-    for no key update skip locked
-  );
-  update dripdrop.sender_states as c
-  set state = 'probing',
-      probe_id = p.execution_id,
-      probes = c.probes + 1,
-      until = _behind_circuits.at + interval '5 minutes',
-      changed_at = _behind_circuits.at
-  from (
-    select distinct on (n.id) n.id, w.execution_id
-    from dripdrop.sender_states as n
-    join unnest(wanted) as w on w.kind = 'http' and (w.hook ->> 'id')::uuid = n.http_hook_id
-    where n.id = any (v_ready) and w.place = any (fitting)
-    order by n.id, w.place
-  ) as p
-  where c.id = p.id;
+  perform dripdrop._probe_endpoints(wanted, fitting, at);
 
   select jsonb_object_agg(w.execution_id, c.id) into v_behind
   from unnest(wanted) as w

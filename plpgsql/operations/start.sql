@@ -10,7 +10,6 @@ set search_path = pg_catalog, pg_temp
 set standard_conforming_strings = on
 as $$
 declare
-  v_queue text;
   v_owner text := (
     select c.nspowner::regrole::text
     from pg_namespace as c
@@ -26,39 +25,10 @@ begin
 
   execute format('grant usage on schema pgmq to %s', v_owner);
   execute format('grant select on pgmq.meta to %s', v_owner);
-  for v_queue in select q.queue from dripdrop._queues() as q order by 1 loop
-    object := v_queue;
-    action := 'kept';
-    if to_regclass('pgmq.q_' || v_queue) is null then
-      perform pgmq.create(v_queue);
-      -- Dead pointers at the head slow every read: they are cleared by count, not by share.
-      execute format(
-        'alter table pgmq.%I set (
-          autovacuum_vacuum_scale_factor = 0,
-          autovacuum_vacuum_threshold = 5000,
-          autovacuum_vacuum_cost_delay = 0
-        )',
-        'q_' || v_queue
-      );
-      action := 'created';
-    end if;
-    if starts_with(v_queue, 'dripdrop_send_')
-      and to_regclass(format('pgmq.%I', 'q_' || v_queue || '_by_sender')) is null
-    then
-      execute format(
-        'create index %I on pgmq.%I (
-          coalesce(message ->> ''sender'', ''''), coalesce(message ->> ''tenant'', ''''), msg_id
-        )',
-        'q_' || v_queue || '_by_sender',
-        'q_' || v_queue
-      );
-    end if;
-    execute format(
-      'grant all on table pgmq.%I, pgmq.%I to %s', 'q_' || v_queue, 'a_' || v_queue, v_owner
-    );
+  for object in select q.queue from dripdrop._queues() as q order by 1 loop
+    action := dripdrop._start_queue(object, v_owner);
     return next;
   end loop;
-
   for object in select q.queue from dripdrop._queues_nobody_serves() as q loop
     perform pgmq.drop_queue(object);
     action := 'dropped';
@@ -101,6 +71,47 @@ $$;
 
 comment on function dripdrop._queues_nobody_serves() is
   'The queues of channels that no provider serves any more.';
+
+create or replace function dripdrop._start_queue(queue text, owner text)
+returns text
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
+as $$
+declare
+  v_action text := 'kept';
+begin
+  if to_regclass('pgmq.q_' || queue) is null then
+    perform pgmq.create(queue);
+    -- Dead pointers at the head slow every read: they are cleared by count, not by share.
+    execute format(
+      'alter table pgmq.%I set (
+        autovacuum_vacuum_scale_factor = 0,
+        autovacuum_vacuum_threshold = 5000,
+        autovacuum_vacuum_cost_delay = 0
+      )',
+      'q_' || queue
+    );
+    v_action := 'created';
+  end if;
+  if starts_with(queue, 'dripdrop_send_')
+    and to_regclass(format('pgmq.%I', 'q_' || queue || '_by_sender')) is null
+  then
+    execute format(
+      'create index %I on pgmq.%I (
+        coalesce(message ->> ''sender'', ''''), coalesce(message ->> ''tenant'', ''''), msg_id
+      )',
+      'q_' || queue || '_by_sender',
+      'q_' || queue
+    );
+  end if;
+  execute format('grant all on table pgmq.%I, pgmq.%I to %s', 'q_' || queue, 'a_' || queue, owner);
+  return v_action;
+end
+$$;
+
+comment on function dripdrop._start_queue(text, text) is
+  'Creates a queue and what it lacks, and gives it to the engine; says what it did.';
 
 -- raises  ZD122 pgmq, or what is in it, is somebody else's
 create or replace function dripdrop.stop()

@@ -1,5 +1,49 @@
 -- The first answer stays: a value is fetched once per execution. What was stopped meanwhile has
--- another fence and is left alone.
+-- another fence and is left alone. again_at: an error that may pass is asked again then.
+create or replace function dripdrop._first_answers(
+  results dripdrop._hook_result[],
+  at timestamptz
+)
+returns table (
+  id uuid, paused boolean, key text, answer jsonb, failure jsonb, again_at timestamptz
+)
+language sql
+stable
+begin atomic
+  select
+    x.id,
+    e.state = 'paused' as paused,
+    a.key,
+    n.answer,
+    jsonb_build_object(
+      'error', n.answer -> 'error',
+      'count', coalesce((x.hook_failures #>> array[a.key, 'count'])::int, 0) + 1,
+      'since', coalesce(x.hook_failures #> array[a.key, 'since'], to_jsonb(_first_answers.at))
+    ) as failure,
+    case
+      when dripdrop._is_temporary_error(n.answer ->> 'error')
+      then dripdrop._ask_again_at(
+        x.hook_failures -> a.key, h.retry_for,
+        case
+          when jsonb_typeof(a.value -> 'retry_after') = 'number'
+          then (a.value ->> 'retry_after')::float8
+        end,
+        _first_answers.at
+      )
+    end as again_at
+  from unnest(_first_answers.results) as r
+  join dripdrop.step_executions as x
+    on x.id = r.execution and x.fence = r.fence and x.state = 'scheduled'
+  join dripdrop.enrollments as e on e.id = x.enrollment_id
+  cross join lateral jsonb_each(r.values) as a
+  left join dripdrop.http_hooks as h on h.sequence_id = e.sequence_id and h.key = a.key
+  cross join lateral dripdrop._hook_answer(a.value, h.response_path, h.response_type) as n (answer)
+  where not coalesce(x.hooks, '{}') ? a.key;
+end;
+
+comment on function dripdrop._first_answers(dripdrop._hook_result[], timestamptz) is
+  'What executions are told that have no answer yet, by key, and what a failure is remembered as.';
+
 --
 -- locks   nothing new: callers hold the enrolments and their executions
 create or replace function dripdrop._record_answers(
@@ -13,41 +57,7 @@ as $$
 declare
   v_count int;
 begin
-  with answer as (
-    select
-      x.id,
-      e.state = 'paused' as paused,
-      a.key,
-      n.answer,
-      jsonb_build_object(
-        'error', n.answer -> 'error',
-        'count', coalesce((x.hook_failures #>> array[a.key, 'count'])::int, 0) + 1,
-        'since', coalesce(x.hook_failures #> array[a.key, 'since'], to_jsonb(_record_answers.at))
-      ) as failure,
-      case
-        when dripdrop._is_temporary_error(n.answer ->> 'error')
-        then dripdrop._ask_again_at(
-          x.hook_failures -> a.key, h.retry_for,
-          case
-            when jsonb_typeof(a.value -> 'retry_after') = 'number'
-            then (a.value ->> 'retry_after')::float8
-          end,
-          _record_answers.at
-        )
-      end as again_at
-    from unnest(results) as r
-    join dripdrop.step_executions as x
-      on x.id = r.execution and x.fence = r.fence and x.state = 'scheduled'
-    join dripdrop.enrollments as e on e.id = x.enrollment_id
-    cross join lateral jsonb_each(r.values) as a
-    left join dripdrop.http_hooks as h on h.sequence_id = e.sequence_id and h.key = a.key
-    cross join lateral (
-      select dripdrop._hook_answer(a.value, h.response_path, h.response_type) as answer
-      offset 0
-    ) as n
-    where not coalesce(x.hooks, '{}') ? a.key
-  ),
-  told as (
+  with told as (
     select
       a.id,
       a.paused,
@@ -56,7 +66,7 @@ begin
         as failures,
       array_agg(a.key) as keys,
       min(a.again_at) as again_at
-    from answer as a
+    from dripdrop._first_answers(results, _record_answers.at) as a
     group by a.id, a.paused
   ),
   answered as (

@@ -33,6 +33,72 @@ $$;
 comment on function dripdrop.resolve(text, uuid, text) is
   'An operator''s word on a message whose fate is unknown: sent, resend or failed.';
 
+-- What is to be sent again but belongs to an enrolment that has ended meanwhile is not sent again.
+--
+-- locks   nothing new: callers hold the enrolments and their executions
+create or replace function dripdrop._settle_unknown(
+  executions uuid[],
+  outcome text,
+  reason text,
+  at timestamptz
+)
+returns table (id uuid, state text)
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  with resolved as (
+    update dripdrop.step_executions as x
+    set state = case
+          when _settle_unknown.outcome = 'scheduled' and e.state in ('completed', 'cancelled')
+          then 'cancelled'
+          else _settle_unknown.outcome
+        end,
+        due_at = case
+          when _settle_unknown.outcome = 'scheduled' and e.state = 'active' then _settle_unknown.at
+        end,
+        waits_for = case
+          when _settle_unknown.outcome = 'scheduled' and e.state = 'paused' then 'enrollment'
+        end,
+        ended_at = case
+          when _settle_unknown.outcome <> 'scheduled' or e.state in ('completed', 'cancelled')
+          then _settle_unknown.at
+        end,
+        fence = x.fence + 1,
+        maybe_sent_at = case
+          when _settle_unknown.outcome = 'scheduled' then x.claimed_at
+          else x.maybe_sent_at
+        end,
+        reason = case
+          when _settle_unknown.outcome = 'scheduled' and e.state = 'paused' then 'enrollment_paused'
+          when _settle_unknown.outcome = 'scheduled' and e.state <> 'active' then 'enrollment_ended'
+          else _settle_unknown.reason
+        end,
+        reason_at = _settle_unknown.at,
+        updated_at = _settle_unknown.at
+    from dripdrop.enrollments as e
+    where x.id = any (executions)
+      and x.state = 'unknown'
+      and e.id = x.enrollment_id
+    returning x.id, x.tenant_key, x.adapter_id, x.channel, x.state
+  ),
+  logged as (
+    insert into dripdrop.message_events (
+      tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
+      occurred_at
+    )
+    select
+      r.tenant_key, r.id, r.adapter_id, r.channel, 'dripdrop', r.state,
+      jsonb_build_object('reason', _settle_unknown.reason), _settle_unknown.at
+    from resolved as r
+    where r.state in ('sent', 'failed')
+  )
+  select r.id, r.state
+  from resolved as r
+$$;
+
+comment on function dripdrop._settle_unknown(uuid[], text, text, timestamptz) is
+  'Says of unknown messages that they were sent, failed, or are to be sent again, and logs it.';
+
 -- locks   nothing new: callers hold the enrolments and their executions
 create or replace function dripdrop._resolve(
   executions uuid[],
@@ -52,58 +118,11 @@ begin
     return;
   end if;
 
-  -- What is to be sent again but belongs to an enrolment that has ended
-  -- meanwhile is not sent again.
-  with resolved as (
-    update dripdrop.step_executions as x
-    set state = case
-          when _resolve.state = 'scheduled' and e.state in ('completed', 'cancelled')
-          then 'cancelled'
-          else _resolve.state
-        end,
-        due_at = case when _resolve.state = 'scheduled' and e.state = 'active' then _resolve.at end,
-        waits_for = case
-          when _resolve.state = 'scheduled' and e.state = 'paused' then 'enrollment'
-        end,
-        ended_at = case
-          when _resolve.state <> 'scheduled' or e.state in ('completed', 'cancelled')
-          then _resolve.at
-        end,
-        fence = x.fence + 1,
-        maybe_sent_at = case
-          when _resolve.state = 'scheduled' then x.claimed_at
-          else x.maybe_sent_at
-        end,
-        reason = case
-          when _resolve.state = 'scheduled' and e.state = 'paused' then 'enrollment_paused'
-          when _resolve.state = 'scheduled' and e.state <> 'active' then 'enrollment_ended'
-          else _resolve.reason
-        end,
-        reason_at = _resolve.at,
-        updated_at = _resolve.at
-    from dripdrop.enrollments as e
-    where x.id = any (executions)
-      and x.state = 'unknown'
-      and e.id = x.enrollment_id
-    returning x.id, x.tenant_key, x.adapter_id, x.channel, x.state
-  ),
-  logged as (
-    insert into dripdrop.message_events (
-      tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
-      occurred_at
-    )
-    select
-      r.tenant_key, r.id, r.adapter_id, r.channel, 'dripdrop', r.state,
-      jsonb_build_object('reason', _resolve.reason), _resolve.at
-    from resolved as r
-    where r.state in ('sent', 'failed')
-  )
   select
     array_agg(r.id) filter (where r.state = 'sent'),
     array_agg(r.id) filter (where r.state = 'failed')
   into v_sent, v_failed
-  from resolved as r;
-
+  from dripdrop._settle_unknown(executions, state, reason, at) as r;
   if v_sent is not null then
     perform dripdrop._advance(v_sent, _resolve.at);
   end if;

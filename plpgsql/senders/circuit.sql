@@ -20,11 +20,70 @@ comment on function dripdrop._rest_after(int) is
   'How long a server is left alone that was found away so often in a row: 30 s, doubled each time, '
   'to 15 minutes.';
 
--- The circuit of each server that was asked, moved by what its answers say. What was claimed before
--- the circuit last closed says nothing new. While it is open, only the probe's answer counts: its
--- success closes it, its failure doubles the rest. A server that answers others of the same batch
--- is not away, and only the third missing answer in a row makes it so, of a message's own host the
--- first. A circuit that cannot be written costs no outcome.
+-- What was claimed before the circuit last closed says nothing new. While it is open, only the
+-- probe's answer counts: its success closes it, its failure doubles the rest. A server that answers
+-- others of the same batch is not away, and only the third missing answer in a row makes it so, of
+-- a message's own host the first.
+--
+-- locks   the circuit
+create or replace function dripdrop._move_circuit(
+  asked dripdrop._asked_server,
+  at timestamptz
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_circuit dripdrop.sender_states;
+begin
+  select c.* into v_circuit
+  from dripdrop.sender_states as c
+  where c.adapter_id is not distinct from (asked).adapter_id
+    and c.http_hook_id is not distinct from (asked).http_hook_id
+    and c.host = (asked).host
+    and c.ended_at is null
+  for no key update;
+
+  if v_circuit.state in ('resting', 'probing') then
+    perform dripdrop._note_while_open(
+      v_circuit,
+      (asked).by_execution ->> v_circuit.probe_id::text,
+      (asked).faults + (asked).slow, (asked).code, (asked).detail, (asked).retry_after, at
+    );
+  elsif (asked).asked > 0
+    or (asked).answers = 0
+    and (
+      (asked).faults > 0
+      or (asked).host <> '' and (asked).slow > 0
+      or (asked).slow + coalesce(v_circuit.faults, 0) >= 3
+    )
+  then
+    perform dripdrop._open_circuit(
+      (asked).adapter_id, (asked).http_hook_id, (asked).host, (asked).execution_id,
+      (asked).faults + (asked).slow, (asked).code, (asked).detail, (asked).retry_after, at
+    );
+  elsif (asked).answers > 0 then
+    delete from dripdrop.sender_states as c where c.id = v_circuit.id;
+  elsif (asked).slow > 0 then
+    insert into dripdrop.sender_states as c (
+      tenant_key, adapter_id, http_hook_id, host, state, reason, detail, faults
+    )
+    values (
+      dripdrop._tenant_of_server((asked).adapter_id, (asked).http_hook_id),
+      (asked).adapter_id, (asked).http_hook_id, (asked).host, 'closed', (asked).code,
+      (asked).detail, (asked).slow
+    )
+    on conflict (adapter_id, http_hook_id, host, kind) where ended_at is null do update
+    set faults = c.faults + excluded.faults;
+  end if;
+end
+$$;
+
+comment on function dripdrop._move_circuit(dripdrop._asked_server, timestamptz) is
+  'Moves the circuit of a server by what its answers say.';
+
+-- Each server that was asked, by itself. A circuit that cannot be written costs no outcome.
 --
 -- locks   the circuits of what was asked, in the order of their keys
 create or replace function dripdrop._note_signals(signals dripdrop._signal[], at timestamptz)
@@ -33,8 +92,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_asked record;
-  v_circuit dripdrop.sender_states;
+  v_asked dripdrop._asked_server;
 begin
   for v_asked in
     select
@@ -63,46 +121,7 @@ begin
     order by n.adapter_id, n.http_hook_id, n.host
   loop
     begin
-      select c.* into v_circuit
-      from dripdrop.sender_states as c
-      where c.adapter_id is not distinct from v_asked.adapter_id
-        and c.http_hook_id is not distinct from v_asked.http_hook_id
-        and c.host = v_asked.host
-        and c.ended_at is null
-      for no key update;
-
-      if v_circuit.state in ('resting', 'probing') then
-        perform dripdrop._note_while_open(
-          v_circuit,
-          v_asked.by_execution ->> v_circuit.probe_id::text,
-          v_asked.faults + v_asked.slow, v_asked.code, v_asked.detail, v_asked.retry_after, at
-        );
-      elsif v_asked.asked > 0
-        or v_asked.answers = 0
-        and (
-          v_asked.faults > 0
-          or v_asked.host <> '' and v_asked.slow > 0
-          or v_asked.slow + coalesce(v_circuit.faults, 0) >= 3
-        )
-      then
-        perform dripdrop._open_circuit(
-          v_asked.adapter_id, v_asked.http_hook_id, v_asked.host, v_asked.execution_id,
-          v_asked.faults + v_asked.slow, v_asked.code, v_asked.detail, v_asked.retry_after, at
-        );
-      elsif v_asked.answers > 0 then
-        delete from dripdrop.sender_states as c where c.id = v_circuit.id;
-      elsif v_asked.slow > 0 then
-        insert into dripdrop.sender_states as c (
-          tenant_key, adapter_id, http_hook_id, host, state, reason, detail, faults
-        )
-        values (
-          dripdrop._tenant_of_server(v_asked.adapter_id, v_asked.http_hook_id),
-          v_asked.adapter_id, v_asked.http_hook_id, v_asked.host, 'closed', v_asked.code,
-          v_asked.detail, v_asked.slow
-        )
-        on conflict (adapter_id, http_hook_id, host, kind) where ended_at is null do update
-        set faults = c.faults + excluded.faults;
-      end if;
+      perform dripdrop._move_circuit(v_asked, at);
     exception
       when others or assert_failure then
         raise warning 'the circuit of % could not be written: %',

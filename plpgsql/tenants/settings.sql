@@ -1,3 +1,47 @@
+-- raises  ZD201 bad window, thresholds or address, ZD202 unknown channel, ZD204 unknown time zone
+create or replace function dripdrop._check_tenant_settings(
+  time_zone text,
+  rate_limits jsonb,
+  send_window jsonb,
+  channel_send_windows jsonb,
+  thresholds jsonb,
+  unsubscribe_url text,
+  unsubscribe_mailto text
+)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_json(rate_limits, 'rate_limits');
+  perform dripdrop._check_json(send_window, 'send_window');
+  perform dripdrop._check_json(channel_send_windows, 'channel_send_windows');
+  perform dripdrop._check_json(thresholds, 'thresholds');
+  perform dripdrop._check_document(
+    jsonb_build_object(
+      'time_zone', time_zone, 'rate_limits', rate_limits, 'send_window', send_window,
+      'channel_send_windows', channel_send_windows, 'thresholds', thresholds,
+      'unsubscribe_url', nullif(unsubscribe_url, ''),
+      'unsubscribe_mailto', nullif(unsubscribe_mailto, '')
+    ),
+    'tenant_settings'
+  );
+  if thresholds is not null then
+    perform dripdrop._check_document(thresholds, 'thresholds', 'thresholds.');
+  end if;
+  if send_window <> 'null' then
+    perform dripdrop._check_send_window(send_window, 'send_window');
+  end if;
+  perform dripdrop._check_channel_send_windows(channel_send_windows);
+end
+$$;
+
+comment on function dripdrop._check_tenant_settings(
+  text, jsonb, jsonb, jsonb, jsonb, text, text
+) is
+  'Raises on settings of a tenant that cannot work; rates are looked at where they are written.';
+
 -- Null leaves a setting as it is, an empty text takes an address away.
 --
 -- locks   executions that wait for a limit, skipping what is locked, then the tenant's settings
@@ -21,28 +65,11 @@ as $$
 declare
   v_settings dripdrop.tenant_settings;
 begin
-  perform dripdrop._check_json(rate_limits, 'rate_limits');
-  perform dripdrop._check_json(send_window, 'send_window');
-  perform dripdrop._check_json(channel_send_windows, 'channel_send_windows');
-  perform dripdrop._check_json(thresholds, 'thresholds');
   perform dripdrop._check_tenant_key(tenant_key);
-  perform dripdrop._check_document(
-    jsonb_build_object(
-      'time_zone', time_zone, 'rate_limits', rate_limits, 'send_window', send_window,
-      'channel_send_windows', channel_send_windows, 'thresholds', thresholds,
-      'unsubscribe_url', nullif(unsubscribe_url, ''),
-      'unsubscribe_mailto', nullif(unsubscribe_mailto, '')
-    ),
-    'tenant_settings'
+  perform dripdrop._check_tenant_settings(
+    time_zone, rate_limits, send_window, channel_send_windows, thresholds, unsubscribe_url,
+    unsubscribe_mailto
   );
-  if thresholds is not null then
-    perform dripdrop._check_document(thresholds, 'thresholds', 'thresholds.');
-  end if;
-  if send_window <> 'null' then
-    perform dripdrop._check_send_window(send_window, 'send_window');
-  end if;
-  perform dripdrop._check_channel_send_windows(channel_send_windows);
-
   if rate_limits is not null then
     rate_limits := dripdrop._canonical_rate_limits(rate_limits, 'rate_limits');
   end if;

@@ -20,7 +20,7 @@ STAGES = {
     "pipeline/send": {"_pass_fence"},
     "pipeline/record": {"_write_results"},
     "pipeline/reconcile": {"_lose_leases"},
-    "pipeline/resolve": {"_resolve"},
+    "pipeline/resolve": {"_settle_unknown"},
     # It plays the stages, and rolls back what it did.
     "simulation/simulate": {"_render_ahead", "_send_ahead", "_forecast_portion"},
 }
