@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources fbb4b92d9a8ed50d.
+-- Of the sources f0362842dbb8e404.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1083,6 +1083,7 @@ as $expected$
 ["function", "_begin_schedules(enrollments uuid[], at timestamp with time zon", "66c3041a 74ffb78864d62b2b"],
 ["function", "_behind_circuits(wanted dripdrop._wanted_hook[], fitting bigint", "3e0f2512 ae3f51f8e9c4191c"],
 ["function", "_breach(adapter_id uuid, thresholds jsonb, since timestamp with", "fc727b7b d6d8673b6195378a"],
+["function", "_breaches(at timestamp with time zone)", "b91e0044 443622a90c78376c"],
 ["function", "_business_days_after(from_time timestamp with time zone, days i", "26c5aa2d 4024164f837e1db3"],
 ["function", "_call_function(function regprocedure, enrollment dripdrop.enrol", "4739ce17 b76dbe782c030ae7"],
 ["function", "_callable_places(wanted dripdrop._wanted_hook[], busy jsonb, fu", "5b0b2f85 6c677b2d6b4b6e94"],
@@ -1123,6 +1124,7 @@ as $expected$
 ["function", "_check_batch_size(batch_size integer)", "b5d52fba 38863dc15bf35fcf"],
 ["function", "_check_busy(busy jsonb)", "36251032 166ca62d7cb5fc51"],
 ["function", "_check_channel(channel text)", "24071ae3 97c21211b81d594c"],
+["function", "_check_channel_fits(template jsonb, address_form text, recipien", "43996d38 a7a3f496551d4e6d"],
 ["function", "_check_channel_send_windows(send_windows jsonb)", "225bffb4 dc642e0a608c03f5"],
 ["function", "_check_described(list jsonb, kind text, path text)", "c5d744b1 38c291bebb353c64"],
 ["function", "_check_destination(adapter dripdrop.channel_adapters, config js", "c7e35366 7d6acd46b772ab15"],
@@ -1146,6 +1148,7 @@ as $expected$
 ["function", "_check_owners()", "445be54d 7adf613bb7b5eca1"],
 ["function", "_check_path(path jsonpath, field text)", "f3214008 e111c33db8ce5791"],
 ["function", "_check_places(places jsonb)", "9f7b7282 abc191e1dfe15785"],
+["function", "_check_provider(channel text, provider text)", "eccef24a 862d503bb17c4448"],
 ["function", "_check_queues()", "445be54d 61e0dc14e57160b8"],
 ["function", "_check_recipients(enrollments uuid[], subscribers jsonb)", "90643586 e63cb9373450c376"],
 ["function", "_check_replayable(execution dripdrop.step_executions, enrollmen", "034429f3 7485a7dccc4f1ee7"],
@@ -1340,6 +1343,7 @@ as $expected$
 ["function", "_lock_enrollment(tenant_key text, enrollment_id uuid)", "e33b3021 610ddb7318a63c1a"],
 ["function", "_lock_execution(tenant_key text, execution_id uuid)", "0819366d 563382ce91712c1e"],
 ["function", "_lock_hook_results(results dripdrop._hook_result[])", "be275e4d a5828d9bc3d75ab3"],
+["function", "_lock_migrating(migration dripdrop._migration)", "8e66b377 0b45f40ba4347c99"],
 ["function", "_lock_results(results dripdrop._send_result[], at timestamp wit", "ea690717 c62f5004db594c8e"],
 ["function", "_lock_subscriber(tenant_key text, subscriber_type text, subscri", "3c8c4a6a 2fb5b081d721a249"],
 ["function", "_log_decisions(decisions dripdrop._decision[], actions text[], ", "a80c997a 24022d89114f40a9"],
@@ -1612,7 +1616,7 @@ as $expected$
 ["function", "call_hook(execution_id uuid, key text, enrollment_id uuid)", "2cae744b 9d4e9522d4df6bcb"],
 ["function", "channels()", "d0834aeb 426e7198b5e82953"],
 ["function", "check_schema()", "cfa2d2c7 bf109fadea27d208"],
-["function", "check_thresholds()", "b1480973 0b30f45e1a8e13bc"],
+["function", "check_thresholds()", "b1480973 2a0320e0d1e554bd"],
 ["function", "claim_due(batch_size integer, lease interval)", "fe0384df 0538331aba5abdb0"],
 ["function", "claim_hooks(batch_size integer, visibility interval, busy jsonb", "62c00ee9 3d765349e02d155f"],
 ["function", "claim_rendered(results jsonb, channel text, batch_size integer,", "8fd513f9 d8428481e7138bd3"],
@@ -1621,7 +1625,7 @@ as $expected$
 ["function", "complete_hooks(results jsonb)", "c93d9740 abda59c4daa9c5cb"],
 ["function", "complete_renders(results jsonb)", "c93d9740 5c669c415f27b2ce"],
 ["function", "complete_sends(results jsonb)", "c93d9740 1d582c920d114fa1"],
-["function", "create_channel_adapter(tenant_key text, name text, channel text", "8b7d3d88 aa83cf3a146bd273"],
+["function", "create_channel_adapter(tenant_key text, name text, channel text", "8b7d3d88 361be0347549544f"],
 ["function", "create_condition(tenant_key text, condition jsonb, step_id uuid", "bf68a2c5 82dbc64935fe114f"],
 ["function", "create_exit_rule(tenant_key text, sequence_id uuid, outcome tex", "d3493da2 8eaa4d6a66d94a4c"],
 ["function", "create_hook(tenant_key text, key text, function regprocedure, t", "36b27cdf 815bc6c65dc4c79f"],
@@ -1663,7 +1667,7 @@ as $expected$
 ["function", "list_steps(tenant_key text, sequence_version_id uuid)", "a6887d33 de261800365700f8"],
 ["function", "list_suppressions(tenant_key text, recipient text)", "5190f6b6 363a77478f53e08b"],
 ["function", "list_topics(tenant_key text)", "bf7a4a8c 02e2054b7f31866d"],
-["function", "migrate_enrollments(tenant_key text, sequence text, from_versio", "9fe33afa 2d25aacd24db3812"],
+["function", "migrate_enrollments(tenant_key text, sequence text, from_versio", "9fe33afa 643eed5a9e1f65af"],
 ["function", "migrate_preview(tenant_key text, sequence text, from_version in", "c8e5443b 1d1782b3d56939d5"],
 ["function", "missing_permissions(functions text[])", "f62fae86 fdaee7204b414d8a"],
 ["function", "needs_key()", "be1bc302 c013c2c08e1dfae6"],
@@ -1681,7 +1685,7 @@ as $expected$
 ["function", "providers()", "cea24a5c 573206f425095ff3"],
 ["function", "reconcile(unknown_grace interval)", "7efbb071 afac464183a9b04f"],
 ["function", "record_hook_test(tenant_key text, http_hook_id uuid, result jso", "1dda06ef 81f208d8a37dcfdd"],
-["function", "register_channel(channel text, template jsonb, address_form tex", "b846a1ea bddb9e9351bd5ead"],
+["function", "register_channel(channel text, template jsonb, address_form tex", "b846a1ea 8aa6ac120d38dc6c"],
 ["function", "register_provider(channel text, provider text, settings jsonb, ", "ad8e4da4 e624dd83f78a09ee"],
 ["function", "release(tenant_key text, execution_id uuid)", "0819366d 2467f9053171e828"],
 ["function", "release_claim(claim uuid)", "08211865 1c27ae373921adfc"],
@@ -9190,19 +9194,7 @@ begin
   perform dripdrop._check_json(config, 'config');
   perform dripdrop._check_tenant_key(tenant_key);
   perform dripdrop._check_channel(channel);
-  if not exists (
-    select from dripdrop.providers as p
-    where p.channel = create_channel_adapter.channel
-      and p.provider = create_channel_adapter.provider
-  ) then
-    raise exception 'provider % is unknown for channel %',
-      dripdrop._quoted(provider), dripdrop._quoted(channel) using
-      errcode = 'ZD202', column = 'provider',
-      hint = format('Known for %s: %s.', channel, (
-        select string_agg(p.provider, ', ' order by p.provider) from dripdrop.providers as p
-        where p.channel = create_channel_adapter.channel
-      ));
-  end if;
+  perform dripdrop._check_provider(channel, provider);
   perform dripdrop._check_name(name, 'name');
   if is_default is null or active is null then
     raise exception 'is_default and active are true or false' using
@@ -9428,6 +9420,37 @@ comment on function dripdrop.channels() is
   'The channels, how they address people, what they can, and who serves them; nothing is sent over '
   'one without a provider. What their templates hold is in fields(), under template.CHANNEL.';
 
+-- raises  ZD201
+create or replace function dripdrop._check_channel_fits(
+  template jsonb,
+  address_form text,
+  recipient_key text,
+  one_of text[]
+)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if (address_form = 'none') <> (recipient_key is null) then
+    raise exception 'recipient_key and address_form do not go together' using
+      errcode = 'ZD201', column = 'recipient_key',
+      hint = 'Say in which field of the data an address stands; a channel without has none.';
+  end if;
+  if exists (
+    select from unnest(one_of) as o (field)
+    where template @> jsonb_build_array(jsonb_build_object('field', o.field)) is not true
+  ) then
+    raise exception 'one_of names a field that the template does not have' using
+      errcode = 'ZD201', column = 'one_of', hint = 'Name fields of the template.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_channel_fits(jsonb, text, text, text[]) is
+  'Raises where what is said of a channel does not go together.';
+
 -- Senders of any program claim what goes over it: its queue is made by start(). Registering it
 -- again changes it, for what is decided and rendered from now on.
 --
@@ -9462,18 +9485,7 @@ begin
     'channel'
   );
   perform dripdrop._check_described(template, 'template_field', 'template');
-  if (address_form = 'none') <> (recipient_key is null) then
-    raise exception 'recipient_key and address_form do not go together' using
-      errcode = 'ZD201', column = 'recipient_key',
-      hint = 'Say in which field of the data an address stands; a channel without has none.';
-  end if;
-  if exists (
-    select from unnest(one_of) as o (field)
-    where template @> jsonb_build_array(jsonb_build_object('field', o.field)) is not true
-  ) then
-    raise exception 'one_of names a field that the template does not have' using
-      errcode = 'ZD201', column = 'one_of', hint = 'Name fields of the template.';
-  end if;
+  perform dripdrop._check_channel_fits(template, address_form, recipient_key, one_of);
 
   insert into dripdrop.channels as c (
     channel, address_form, recipient_key, one_of, own_headers, retry_for, unsubscribe, topics,
@@ -10126,6 +10138,32 @@ $$;
 
 comment on function dripdrop._check_channel(text) is
   'Raises ZD202 for a channel no provider serves.';
+
+create or replace function dripdrop._check_provider(channel text, provider text)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (
+    select from dripdrop.providers as p
+    where p.channel = _check_provider.channel
+      and p.provider = _check_provider.provider
+  ) then
+    raise exception 'provider % is unknown for channel %',
+      dripdrop._quoted(provider), dripdrop._quoted(channel) using
+      errcode = 'ZD202', column = 'provider',
+      hint = format('Known for %s: %s.', channel, (
+        select string_agg(p.provider, ', ' order by p.provider) from dripdrop.providers as p
+        where p.channel = _check_provider.channel
+      ));
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_provider(text, text) is
+  'Raises ZD202 for a provider that a channel does not have.';
 
 -- plpgsql/senders/reply_codes.sql
 
@@ -11530,6 +11568,37 @@ comment on function dripdrop._breach(uuid, jsonb, timestamptz, timestamptz) is
   'The first threshold that a sender has reached with what happened in a time, if any.';
 
 -- What led to a rest counts no more after it, so that a sender recovers: its rates begin anew.
+create or replace function dripdrop._breaches(at timestamptz)
+returns table (adapter_id uuid, reason text, rate numeric, detail jsonb, until timestamptz)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    a.id, b.reason, b.rate, b.detail,
+    _breaches.at + (t.thresholds ->> 'pause')::interval
+  from dripdrop.channel_adapters as a
+  cross join lateral dripdrop._thresholds(a.tenant_key, a.config) as t (thresholds)
+  cross join lateral (
+    select max(coalesce(r.ended_at, r.until)) as ended_at
+    from dripdrop.adapter_rests as r
+    -- A pause has counted nothing, whatever reason it was given.
+    where r.adapter_id = a.id and r.detail ? 'messages'
+  ) as last_rest
+  cross join lateral dripdrop._breach(
+    a.id,
+    t.thresholds,
+    greatest(_breaches.at - (t.thresholds ->> 'window')::interval, last_rest.ended_at),
+    _breaches.at
+  ) as b
+  where a.active
+    and not dripdrop._rests(a.health_state, a.resting_until, _breaches.at)
+    and t.thresholds is not null
+$$;
+
+comment on function dripdrop._breaches(timestamptz) is
+  'The senders whose rates are too high, with the worst of them, and until when they are to rest.';
+
 -- A sender that rests is looked at again when it sends again.
 --
 -- locks   of senders that are to rest: the adapters, skipping what is locked; with the commit their
@@ -11555,30 +11624,12 @@ declare
   v_breach record;
 begin
   for v_breach in
-    select a.id, b.*, v_now + (t.thresholds ->> 'pause')::interval as until
-    from dripdrop.channel_adapters as a
-    cross join lateral dripdrop._thresholds(a.tenant_key, a.config) as t (thresholds)
-    cross join lateral (
-      select max(coalesce(r.ended_at, r.until)) as ended_at
-      from dripdrop.adapter_rests as r
-      -- A pause has counted nothing, whatever reason it was given.
-      where r.adapter_id = a.id and r.detail ? 'messages'
-    ) as last_rest
-    cross join lateral dripdrop._breach(
-      a.id,
-      t.thresholds,
-      greatest(v_now - (t.thresholds ->> 'window')::interval, last_rest.ended_at),
-      v_now
-    ) as b
-    where a.active
-      and not dripdrop._rests(a.health_state, a.resting_until, v_now)
-      and t.thresholds is not null
-    order by a.id
+    select b.* from dripdrop._breaches(v_now) as b order by b.adapter_id
   loop
     begin
       select a.* into v_adapter
       from dripdrop.channel_adapters as a
-      where a.id = v_breach.id
+      where a.id = v_breach.adapter_id
       for no key update skip locked;
       -- Another check, or an operator, may have been quicker or be at it: the next looks again.
       continue when not found
@@ -20580,6 +20631,42 @@ comment on function dripdrop.migrate_preview(text, text, int, int, jsonb) is
   'How many people migrate_enrollments() would move, leave for good (skipped: their step is gone) '
   'and leave for now (blocked: a message is under way), by the step they are at.';
 
+-- locks   the sequence, then its open enrolments there, then their executions
+create or replace function dripdrop._lock_migrating(migration dripdrop._migration)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_enrollments uuid[];
+begin
+  perform from dripdrop.sequences as q where q.id = (migration).sequence_id for no key update;
+  v_enrollments := array(
+    select e.id
+    from dripdrop.enrollments as e
+    where e.sequence_id = (migration).sequence_id
+      and e.sequence_version_id = (migration).from_version_id
+      and e.state in ('active', 'paused')
+    order by e.id
+    for no key update
+  );
+  perform from dripdrop.step_executions as x
+  where x.enrollment_id = any (v_enrollments) and x.ended_at is null
+  order by x.id
+  for no key update;
+  return array(
+    select m.enrollment_id
+    from dripdrop._migrating(migration) as m
+    -- One that has been reopened meanwhile is not held, and stays where it is.
+    where m.verdict = 'moved' and m.enrollment_id = any (v_enrollments)
+    order by m.enrollment_id
+  );
+end
+$$;
+
+comment on function dripdrop._lock_migrating(dripdrop._migration) is
+  'The enrolments that a migration moves, held with their executions.';
+
 -- Everybody whose step is in the other version too goes there, and waits there as long as before.
 -- What was rendered is rendered again, in the words of the other version.
 --
@@ -20602,30 +20689,8 @@ declare
   v_migration dripdrop._migration := dripdrop._check_migration(
     tenant_key, sequence, from_version, to_version, step_map
   );
-  v_enrollments uuid[];
+  v_enrollments uuid[] := dripdrop._lock_migrating(v_migration);
 begin
-  perform from dripdrop.sequences as q where q.id = v_migration.sequence_id for no key update;
-  v_enrollments := array(
-    select e.id
-    from dripdrop.enrollments as e
-    where e.sequence_id = v_migration.sequence_id
-      and e.sequence_version_id = v_migration.from_version_id
-      and e.state in ('active', 'paused')
-    order by e.id
-    for no key update
-  );
-  perform from dripdrop.step_executions as x
-  where x.enrollment_id = any (v_enrollments) and x.ended_at is null
-  order by x.id
-  for no key update;
-  v_enrollments := array(
-    select m.enrollment_id
-    from dripdrop._migrating(v_migration) as m
-    -- One that has been reopened meanwhile is not held, and stays where it is.
-    where m.verdict = 'moved' and m.enrollment_id = any (v_enrollments)
-    order by m.enrollment_id
-  );
-
   update dripdrop.enrollments as e
   set sequence_version_id = v_migration.to_version_id,
       effective_mode = v_migration.mode,

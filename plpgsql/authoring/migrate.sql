@@ -35,6 +35,42 @@ comment on function dripdrop.migrate_preview(text, text, int, int, jsonb) is
   'How many people migrate_enrollments() would move, leave for good (skipped: their step is gone) '
   'and leave for now (blocked: a message is under way), by the step they are at.';
 
+-- locks   the sequence, then its open enrolments there, then their executions
+create or replace function dripdrop._lock_migrating(migration dripdrop._migration)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_enrollments uuid[];
+begin
+  perform from dripdrop.sequences as q where q.id = (migration).sequence_id for no key update;
+  v_enrollments := array(
+    select e.id
+    from dripdrop.enrollments as e
+    where e.sequence_id = (migration).sequence_id
+      and e.sequence_version_id = (migration).from_version_id
+      and e.state in ('active', 'paused')
+    order by e.id
+    for no key update
+  );
+  perform from dripdrop.step_executions as x
+  where x.enrollment_id = any (v_enrollments) and x.ended_at is null
+  order by x.id
+  for no key update;
+  return array(
+    select m.enrollment_id
+    from dripdrop._migrating(migration) as m
+    -- One that has been reopened meanwhile is not held, and stays where it is.
+    where m.verdict = 'moved' and m.enrollment_id = any (v_enrollments)
+    order by m.enrollment_id
+  );
+end
+$$;
+
+comment on function dripdrop._lock_migrating(dripdrop._migration) is
+  'The enrolments that a migration moves, held with their executions.';
+
 -- Everybody whose step is in the other version too goes there, and waits there as long as before.
 -- What was rendered is rendered again, in the words of the other version.
 --
@@ -57,30 +93,8 @@ declare
   v_migration dripdrop._migration := dripdrop._check_migration(
     tenant_key, sequence, from_version, to_version, step_map
   );
-  v_enrollments uuid[];
+  v_enrollments uuid[] := dripdrop._lock_migrating(v_migration);
 begin
-  perform from dripdrop.sequences as q where q.id = v_migration.sequence_id for no key update;
-  v_enrollments := array(
-    select e.id
-    from dripdrop.enrollments as e
-    where e.sequence_id = v_migration.sequence_id
-      and e.sequence_version_id = v_migration.from_version_id
-      and e.state in ('active', 'paused')
-    order by e.id
-    for no key update
-  );
-  perform from dripdrop.step_executions as x
-  where x.enrollment_id = any (v_enrollments) and x.ended_at is null
-  order by x.id
-  for no key update;
-  v_enrollments := array(
-    select m.enrollment_id
-    from dripdrop._migrating(v_migration) as m
-    -- One that has been reopened meanwhile is not held, and stays where it is.
-    where m.verdict = 'moved' and m.enrollment_id = any (v_enrollments)
-    order by m.enrollment_id
-  );
-
   update dripdrop.enrollments as e
   set sequence_version_id = v_migration.to_version_id,
       effective_mode = v_migration.mode,

@@ -195,19 +195,7 @@ begin
   perform dripdrop._check_json(config, 'config');
   perform dripdrop._check_tenant_key(tenant_key);
   perform dripdrop._check_channel(channel);
-  if not exists (
-    select from dripdrop.providers as p
-    where p.channel = create_channel_adapter.channel
-      and p.provider = create_channel_adapter.provider
-  ) then
-    raise exception 'provider % is unknown for channel %',
-      dripdrop._quoted(provider), dripdrop._quoted(channel) using
-      errcode = 'ZD202', column = 'provider',
-      hint = format('Known for %s: %s.', channel, (
-        select string_agg(p.provider, ', ' order by p.provider) from dripdrop.providers as p
-        where p.channel = create_channel_adapter.channel
-      ));
-  end if;
+  perform dripdrop._check_provider(channel, provider);
   perform dripdrop._check_name(name, 'name');
   if is_default is null or active is null then
     raise exception 'is_default and active are true or false' using

@@ -34,6 +34,37 @@ comment on function dripdrop.channels() is
   'The channels, how they address people, what they can, and who serves them; nothing is sent over '
   'one without a provider. What their templates hold is in fields(), under template.CHANNEL.';
 
+-- raises  ZD201
+create or replace function dripdrop._check_channel_fits(
+  template jsonb,
+  address_form text,
+  recipient_key text,
+  one_of text[]
+)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if (address_form = 'none') <> (recipient_key is null) then
+    raise exception 'recipient_key and address_form do not go together' using
+      errcode = 'ZD201', column = 'recipient_key',
+      hint = 'Say in which field of the data an address stands; a channel without has none.';
+  end if;
+  if exists (
+    select from unnest(one_of) as o (field)
+    where template @> jsonb_build_array(jsonb_build_object('field', o.field)) is not true
+  ) then
+    raise exception 'one_of names a field that the template does not have' using
+      errcode = 'ZD201', column = 'one_of', hint = 'Name fields of the template.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_channel_fits(jsonb, text, text, text[]) is
+  'Raises where what is said of a channel does not go together.';
+
 -- Senders of any program claim what goes over it: its queue is made by start(). Registering it
 -- again changes it, for what is decided and rendered from now on.
 --
@@ -68,18 +99,7 @@ begin
     'channel'
   );
   perform dripdrop._check_described(template, 'template_field', 'template');
-  if (address_form = 'none') <> (recipient_key is null) then
-    raise exception 'recipient_key and address_form do not go together' using
-      errcode = 'ZD201', column = 'recipient_key',
-      hint = 'Say in which field of the data an address stands; a channel without has none.';
-  end if;
-  if exists (
-    select from unnest(one_of) as o (field)
-    where template @> jsonb_build_array(jsonb_build_object('field', o.field)) is not true
-  ) then
-    raise exception 'one_of names a field that the template does not have' using
-      errcode = 'ZD201', column = 'one_of', hint = 'Name fields of the template.';
-  end if;
+  perform dripdrop._check_channel_fits(template, address_form, recipient_key, one_of);
 
   insert into dripdrop.channels as c (
     channel, address_form, recipient_key, one_of, own_headers, retry_for, unsubscribe, topics,

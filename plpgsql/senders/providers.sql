@@ -34,3 +34,29 @@ $$;
 
 comment on function dripdrop._check_channel(text) is
   'Raises ZD202 for a channel no provider serves.';
+
+create or replace function dripdrop._check_provider(channel text, provider text)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (
+    select from dripdrop.providers as p
+    where p.channel = _check_provider.channel
+      and p.provider = _check_provider.provider
+  ) then
+    raise exception 'provider % is unknown for channel %',
+      dripdrop._quoted(provider), dripdrop._quoted(channel) using
+      errcode = 'ZD202', column = 'provider',
+      hint = format('Known for %s: %s.', channel, (
+        select string_agg(p.provider, ', ' order by p.provider) from dripdrop.providers as p
+        where p.channel = _check_provider.channel
+      ));
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_provider(text, text) is
+  'Raises ZD202 for a provider that a channel does not have.';

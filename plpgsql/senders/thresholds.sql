@@ -135,6 +135,37 @@ comment on function dripdrop._breach(uuid, jsonb, timestamptz, timestamptz) is
   'The first threshold that a sender has reached with what happened in a time, if any.';
 
 -- What led to a rest counts no more after it, so that a sender recovers: its rates begin anew.
+create or replace function dripdrop._breaches(at timestamptz)
+returns table (adapter_id uuid, reason text, rate numeric, detail jsonb, until timestamptz)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    a.id, b.reason, b.rate, b.detail,
+    _breaches.at + (t.thresholds ->> 'pause')::interval
+  from dripdrop.channel_adapters as a
+  cross join lateral dripdrop._thresholds(a.tenant_key, a.config) as t (thresholds)
+  cross join lateral (
+    select max(coalesce(r.ended_at, r.until)) as ended_at
+    from dripdrop.adapter_rests as r
+    -- A pause has counted nothing, whatever reason it was given.
+    where r.adapter_id = a.id and r.detail ? 'messages'
+  ) as last_rest
+  cross join lateral dripdrop._breach(
+    a.id,
+    t.thresholds,
+    greatest(_breaches.at - (t.thresholds ->> 'window')::interval, last_rest.ended_at),
+    _breaches.at
+  ) as b
+  where a.active
+    and not dripdrop._rests(a.health_state, a.resting_until, _breaches.at)
+    and t.thresholds is not null
+$$;
+
+comment on function dripdrop._breaches(timestamptz) is
+  'The senders whose rates are too high, with the worst of them, and until when they are to rest.';
+
 -- A sender that rests is looked at again when it sends again.
 --
 -- locks   of senders that are to rest: the adapters, skipping what is locked; with the commit their
@@ -160,30 +191,12 @@ declare
   v_breach record;
 begin
   for v_breach in
-    select a.id, b.*, v_now + (t.thresholds ->> 'pause')::interval as until
-    from dripdrop.channel_adapters as a
-    cross join lateral dripdrop._thresholds(a.tenant_key, a.config) as t (thresholds)
-    cross join lateral (
-      select max(coalesce(r.ended_at, r.until)) as ended_at
-      from dripdrop.adapter_rests as r
-      -- A pause has counted nothing, whatever reason it was given.
-      where r.adapter_id = a.id and r.detail ? 'messages'
-    ) as last_rest
-    cross join lateral dripdrop._breach(
-      a.id,
-      t.thresholds,
-      greatest(v_now - (t.thresholds ->> 'window')::interval, last_rest.ended_at),
-      v_now
-    ) as b
-    where a.active
-      and not dripdrop._rests(a.health_state, a.resting_until, v_now)
-      and t.thresholds is not null
-    order by a.id
+    select b.* from dripdrop._breaches(v_now) as b order by b.adapter_id
   loop
     begin
       select a.* into v_adapter
       from dripdrop.channel_adapters as a
-      where a.id = v_breach.id
+      where a.id = v_breach.adapter_id
       for no key update skip locked;
       -- Another check, or an operator, may have been quicker or be at it: the next looks again.
       continue when not found
