@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources f0362842dbb8e404.
+-- Of the sources fba096321f58f45b.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1169,6 +1169,7 @@ as $expected$
 ["function", "_check_time(value timestamp with time zone, field text)", "1314e44e d130250ad5cc6f38"],
 ["function", "_check_time_zone(time_zone text, field text)", "a3711f77 163e35285d453374"],
 ["function", "_check_title(title text, field text)", "9ef7f3b4 62171f4ea13da4d6"],
+["function", "_check_written(kept uuid[])", "d80d851f a609ee8d74f82b19"],
 ["function", "_choose_pointers(executions uuid[], fences integer[], rooms jso", "53f81ade 358df2459e9b0b59"],
 ["function", "_circuit_problems(at timestamp with time zone)", "72a46d52 7147dc696abfe2b7"],
 ["function", "_circuits_of(executions uuid[])", "fd5e8487 a33d37b8784a9d08"],
@@ -1205,7 +1206,7 @@ as $expected$
 ["function", "_daily_cap(adapter dripdrop.channel_adapters, day date, time_zo", "aafc5b01 c695c604edf42d53"],
 ["function", "_decide(executions uuid[], at timestamp with time zone, asked_b", "6cf41d6a 64b9158b59491c5a"],
 ["function", "_decide_and_carry_out(executions uuid[], at timestamp with time", "9d7e0baa 193afeb4f9f4e58a"],
-["function", "_decide_due(due uuid[], lease interval, at timestamp with time ", "0395d6ad a4513340bf4855ff"],
+["function", "_decide_due(due uuid[], lease interval, at timestamp with time ", "0395d6ad 3c4a83c49a18166f"],
 ["function", "_decisions_to_wait(decisions dripdrop._decision[], counters dri", "bd01dfc1 7de8ff24c92f1997"],
 ["function", "_default_time_zone(tenant_key text)", "092d44f3 cc0e1c736f85475e"],
 ["function", "_defer_executions(decisions dripdrop._decision[], at timestamp ", "8b0e6073 aa5a4d6e3f416005"],
@@ -1273,7 +1274,7 @@ as $expected$
 ["function", "_guard_active_version()", "683259fe 1779d6f7c01ff4b2"],
 ["function", "_guard_conditions()", "683259fe a277d2d26960e3b4"],
 ["function", "_guard_steps()", "683259fe 4f45cb0a2891f4dd"],
-["function", "_halved(callee text, executions uuid[], stage text, at timestam", "5272ac87 e931f943659f0a5c"],
+["function", "_halved(callee text, executions uuid[], stage text, at timestam", "5272ac87 096e2bfb6c6a8c00"],
 ["function", "_has_its_fault_for_itself(execution dripdrop.step_executions)", "3ed121bd ddde794498235da7"],
 ["function", "_has_limits(step dripdrop.steps, adapter dripdrop.channel_adapt", "b2ebf713 7fb63ccf408d05f4"],
 ["function", "_has_long_list(data jsonb, hooks jsonb)", "9e7245e3 c6bd0e0821e70bf6"],
@@ -1400,7 +1401,7 @@ as $expected$
 ["function", "_parse_predicate(predicate text)", "22985651 a814253998d2c934"],
 ["function", "_parse_schedule(expression text, field text)", "5940a1b2 586e4a901ce62ee2"],
 ["function", "_parse_timing(expression text, field text)", "e7ed911b 180a22c2dab468ca"],
-["function", "_pass_fence(executions uuid[], payloads jsonb[], lease interval", "48d62b28 2f7a7f096ee46f19"],
+["function", "_pass_fence(executions uuid[], payloads jsonb[], lease interval", "48d62b28 45247d509ce1c682"],
 ["function", "_pass_fence_but_for_faults(taken uuid[], lease interval, claim ", "d036f159 b9abd2e461dbb3de"],
 ["function", "_path_fault(path jsonpath)", "d5dec04b e3d47a076328b68f"],
 ["function", "_pattern(name text)", "0f3d449a 048ebfd215729abd"],
@@ -1444,12 +1445,12 @@ as $expected$
 ["function", "_recipient_slot(tenant_key text, recipient text)", "08a225e1 e790f12a6d5d334b"],
 ["function", "_record_and_wake(at timestamp with time zone)", "57e58be7 9a2c86c2589bf44b"],
 ["function", "_record_answers(results dripdrop._hook_result[], at timestamp w", "debec961 ddaadb4835358a84"],
-["function", "_record_batch(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 9892a098ad0685b4"],
+["function", "_record_batch(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 6a94c5fe57ac96b1"],
 ["function", "_record_events(events dripdrop.events[], at timestamp with time", "d42dbb8f e9ed32bf0a1b7009"],
 ["function", "_record_hook_results(results dripdrop._hook_result[], at timest", "debec961 3367c2ebf6930949"],
 ["function", "_record_late(at timestamp with time zone)", "3f0de343 c3fddd73b75835a1"],
 ["function", "_record_or_keep(results dripdrop._send_result[], at timestamp w", "6c6dac18 d605a646c68e0607"],
-["function", "_record_renders(results dripdrop._render_result[], at timestamp", "04e51884 dba2b468fb949004"],
+["function", "_record_renders(results dripdrop._render_result[], at timestamp", "04e51884 e7a58549d4a55cf2"],
 ["function", "_redacted(value jsonb, depth integer)", "5823369a 00296a7105cdfd89"],
 ["function", "_refusal(code text, detail text)", "87bab83e 2c36f992bd3109b2"],
 ["function", "_refuse_condition_type(condition jsonb, type text, path text)", "f73a1587 17cd2123d2f9bc51"],
@@ -3425,6 +3426,7 @@ begin
   end if;
   begin
     execute format('select dripdrop.%I($1, $2)', callee) using executions, at;
+    perform dripdrop._check_written('{}');
     perform dripdrop._forget_slow(executions) where v_most is not null;
     return cardinality(executions);
   exception
@@ -3531,6 +3533,29 @@ $$;
 
 comment on function dripdrop._forget_slow(uuid[]) is
   'Lets rows be dealt with together again.';
+
+-- The last thing that is done for a batch: what the application's own triggers and constraints have
+-- to say is said now, and not to the commit, which nobody can halve. The engine has such triggers
+-- only on what stops messages.
+--
+-- raises  09000 a trigger keeps a row as it is, without a word; whatever a trigger raises
+create or replace function dripdrop._check_written(kept uuid[])
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if cardinality(kept) > 0 then
+    raise exception 'a trigger has kept it as it is' using
+      errcode = '09000',
+      hint = 'A trigger before update that returns null hides the row from the engine.';
+  end if;
+  set constraints all immediate;
+end
+$$;
+
+comment on function dripdrop._check_written(uuid[]) is
+  'Raises if any rows were kept as they are, or break a constraint that is deferred.';
 
 -- The pause grows with each failure, from a minute to an hour; what was only locked is looked at
 -- again in a second. The warning goes to the client's log, once per row until it gets through.
@@ -24050,6 +24075,11 @@ begin
     array_agg(d.id) filter (where d.state = 'failed')
   into v_done, v_failed
   from done as d;
+  perform dripdrop._check_written(array(
+    select r.execution
+    from unnest(v_taken) as r
+    where r.execution <> all (coalesce(v_done, '{}') || coalesce(v_failed, '{}'))
+  ));
 
   if v_failed is not null then
     insert into dripdrop.message_events (
@@ -26637,6 +26667,11 @@ begin
   perform dripdrop._note_last_sends(results, at);
   perform dripdrop._suppress_bounces(results, at);
   perform dripdrop._settle_counters(results, at);
+  perform dripdrop._check_written(array(
+    select r.execution
+    from unnest(results) as r
+    where r.execution <> all (coalesce(v_recorded, '{}'))
+  ));
 end
 $$;
 
@@ -27470,10 +27505,10 @@ begin
   select coalesce(array_agg(f.id), '{}')
   into v_passed
   from fenced as f;
-  -- Nothing leaves that is not fenced: a trigger of the application can keep a row as it is.
-  perform dripdrop._note_fault(t.id, 'send', '09000', 'a trigger has kept it from being sent', at)
-  from unnest(executions) as t (id)
-  where t.id <> all (v_stopped) and t.id <> all (v_passed);
+  -- Nothing leaves that is not fenced.
+  perform dripdrop._check_written(array(
+    select t.id from unnest(executions) as t (id) where t.id <> all (v_stopped || v_passed)
+  ));
   return v_passed;
 end
 $$;
@@ -27889,6 +27924,12 @@ begin
   end if;
   begin
     v_decisions := dripdrop._decide_and_carry_out(due, at, true, lease);
+    perform dripdrop._check_written(array(
+      select x.id
+      from unnest(v_decisions) as d
+      join dripdrop.step_executions as x on x.id = d.execution_id
+      where x.due_at <= _decide_due.at and x.waits_for is distinct from 'limit'
+    ));
     perform dripdrop._forget_slow(due) where v_most is not null;
     return v_decisions;
   exception

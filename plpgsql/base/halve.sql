@@ -25,6 +25,7 @@ begin
   end if;
   begin
     execute format('select dripdrop.%I($1, $2)', callee) using executions, at;
+    perform dripdrop._check_written('{}');
     perform dripdrop._forget_slow(executions) where v_most is not null;
     return cardinality(executions);
   exception
@@ -131,6 +132,29 @@ $$;
 
 comment on function dripdrop._forget_slow(uuid[]) is
   'Lets rows be dealt with together again.';
+
+-- The last thing that is done for a batch: what the application's own triggers and constraints have
+-- to say is said now, and not to the commit, which nobody can halve. The engine has such triggers
+-- only on what stops messages.
+--
+-- raises  09000 a trigger keeps a row as it is, without a word; whatever a trigger raises
+create or replace function dripdrop._check_written(kept uuid[])
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if cardinality(kept) > 0 then
+    raise exception 'a trigger has kept it as it is' using
+      errcode = '09000',
+      hint = 'A trigger before update that returns null hides the row from the engine.';
+  end if;
+  set constraints all immediate;
+end
+$$;
+
+comment on function dripdrop._check_written(uuid[]) is
+  'Raises if any rows were kept as they are, or break a constraint that is deferred.';
 
 -- The pause grows with each failure, from a minute to an hour; what was only locked is looked at
 -- again in a second. The warning goes to the client's log, once per row until it gets through.

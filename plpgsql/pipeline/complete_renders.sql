@@ -173,6 +173,11 @@ begin
     array_agg(d.id) filter (where d.state = 'failed')
   into v_done, v_failed
   from done as d;
+  perform dripdrop._check_written(array(
+    select r.execution
+    from unnest(v_taken) as r
+    where r.execution <> all (coalesce(v_done, '{}') || coalesce(v_failed, '{}'))
+  ));
 
   if v_failed is not null then
     insert into dripdrop.message_events (

@@ -239,6 +239,11 @@ begin
   perform dripdrop._note_last_sends(results, at);
   perform dripdrop._suppress_bounces(results, at);
   perform dripdrop._settle_counters(results, at);
+  perform dripdrop._check_written(array(
+    select r.execution
+    from unnest(results) as r
+    where r.execution <> all (coalesce(v_recorded, '{}'))
+  ));
 end
 $$;
 

@@ -379,10 +379,10 @@ begin
   select coalesce(array_agg(f.id), '{}')
   into v_passed
   from fenced as f;
-  -- Nothing leaves that is not fenced: a trigger of the application can keep a row as it is.
-  perform dripdrop._note_fault(t.id, 'send', '09000', 'a trigger has kept it from being sent', at)
-  from unnest(executions) as t (id)
-  where t.id <> all (v_stopped) and t.id <> all (v_passed);
+  -- Nothing leaves that is not fenced.
+  perform dripdrop._check_written(array(
+    select t.id from unnest(executions) as t (id) where t.id <> all (v_stopped || v_passed)
+  ));
   return v_passed;
 end
 $$;

@@ -256,6 +256,12 @@ begin
   end if;
   begin
     v_decisions := dripdrop._decide_and_carry_out(due, at, true, lease);
+    perform dripdrop._check_written(array(
+      select x.id
+      from unnest(v_decisions) as d
+      join dripdrop.step_executions as x on x.id = d.execution_id
+      where x.due_at <= _decide_due.at and x.waits_for is distinct from 'limit'
+    ));
     perform dripdrop._forget_slow(due) where v_most is not null;
     return v_decisions;
   exception

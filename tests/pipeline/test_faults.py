@@ -18,7 +18,7 @@ from tests.engine import TENANT, Engine, email
 from tests.pipeline.conftest import pointers
 
 SQLSTATES = ["P0001", "53100", "P0004", "40001", "40P01", "57P01", "ZD120", "ZD401"]
-SLOW = "slow"
+SLOW, KEPT, DEFERRED = "slow", "kept as it is", "refused with the commit"
 GOOD = 6
 
 
@@ -46,8 +46,17 @@ def warnings(journey: Engine) -> list[str]:
 def refusing(engine: Engine, sqlstate: str, *enrollments: UUID) -> Iterator[None]:
     """Let the database refuse every change of these people's messages, or take too long for it."""
     refusal = f"raise exception 'not this one' using errcode = '{sqlstate}'"
+    create = "create trigger refuse before update on dripdrop.step_executions"
     if sqlstate == SLOW:
         refusal = "perform pg_sleep(60)"
+    elif sqlstate == KEPT:
+        refusal = "return null"
+    elif sqlstate == DEFERRED:
+        refusal = "raise exception 'not this one'"
+        create = (
+            "create constraint trigger refuse after update on dripdrop.step_executions"
+            " deferrable initially deferred"
+        )
     engine.connection.execute(f"""
         create or replace function public.refuse() returns trigger language plpgsql as $$
         begin
@@ -56,7 +65,7 @@ def refusing(engine: Engine, sqlstate: str, *enrollments: UUID) -> Iterator[None
           end if;
           return new;
         end $$;
-        create trigger refuse before update on dripdrop.step_executions
+        {create}
         for each row execute function public.refuse({", ".join(f"'{e}'" for e in enrollments)});
     """)
     try:
@@ -148,6 +157,25 @@ def test_one_row_that_cannot_be_written_is_held_and_the_others_go_on_in_the_same
         assert held.until == clock.now + timedelta(minutes=1)
         execution = journey.last(poison).id
         assert warnings == [f'message "{execution}" is held: not this one']
+    assert journey.ledger() == []
+
+
+@pytest.mark.parametrize(
+    ("refusal", "said"),
+    [(KEPT, "09000 a trigger has kept it as it is"), (DEFERRED, "P0001 not this one")],
+)
+@pytest.mark.parametrize("stage", ["decide", "send", "record"])
+def test_one_row_that_a_trigger_stops_without_a_word_or_with_the_commit_is_held(
+    journey: Engine, clock: Clock, stage: str, refusal: str, said: str
+) -> None:
+    before, act, after = STAGES[stage]
+    people, poison = crowd(journey)
+    bring_all_to(journey, clock, stage)
+    with refusing(journey, refusal, poison):
+        act(journey)
+        assert states(journey, people) == {after}
+        assert states(journey, [poison]) == {before}
+        assert fault(journey, poison).detail == f"{stage} {said}"
     assert journey.ledger() == []
 
 
