@@ -155,13 +155,16 @@ class MailServer(Observed):
 
 
 class Endpoint(Observed):
-    """An HTTP endpoint that answers with the next of `answers`, else 204."""
+    """An HTTP endpoint that answers with the next of `answers`, else 204, after `away` seconds."""
 
     def __init__(self) -> None:
         super().__init__()
         self.url = ""
         self.requests: list[tuple[dict[str, str], Any]] = []
         self.answers: list[web.Response] = []
+        self.away = 0.0
+        self.under_way = 0
+        self.most_under_way = 0
 
     async def start(self) -> None:
         """Listen on a free port."""
@@ -181,6 +184,10 @@ class Endpoint(Observed):
         body = await request.json()
         with self.change():
             self.requests.append((headers, body))
+            self.under_way += 1
+            self.most_under_way = max(self.under_way, self.most_under_way)
+        await asyncio.sleep(self.away)
+        self.under_way -= 1
         return self.answers.pop(0) if self.answers else web.Response(status=204)
 
 

@@ -178,6 +178,31 @@ async def test_no_more_than_its_window_is_at_an_adapter_at_once(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("config", "limits", "most"),
+    [({}, {}, range(40, 257)), ({"max_in_flight": 6}, {}, [6]), ({}, {"concurrency": 6}, [6])],
+)
+async def test_a_distant_endpoint_gets_as_many_at_once_as_it_takes(
+    engine: Engine,
+    senders: dict[str, UUID],
+    endpoint: Endpoint,
+    open_worker: OpenWorker,
+    config: dict[str, Any],
+    limits: dict[str, Any],
+    most: Any,
+) -> None:
+    engine.author(NOTIFY)
+    engine.update_channel_adapter(TENANT, senders["webhook"], config=config)
+    engine.set_adapter_limits(TENANT, senders["webhook"], **limits)
+    endpoint.away = 0.2
+    count = 160 if 40 in most else 30
+    crowd(engine, count)
+    async with running(open_worker()):
+        await asyncio.to_thread(endpoint.wait_for, lambda: len(endpoint.requests) == count)
+    assert endpoint.most_under_way in most
+
+
+@pytest.mark.slow
 async def test_an_adapter_may_set_its_own_window(
     mailing: Engine, senders: dict[str, UUID], mail: MailServer, open_worker: OpenWorker
 ) -> None:
