@@ -28,3 +28,13 @@ def test_whoever_returns_decisions_names_what_they_are_made_of() -> None:
     returning = [text for _, text in functions() if _RETURNED.search(text)]
     assert len(returning) > 1
     assert all("dripdrop._as_decision(" in text for text in returning)
+
+
+def test_facts_are_named_in_the_order_of_their_type() -> None:
+    types = (ROOT / "sql/types.sql").read_text()
+    (body,) = re.findall(r"create type dripdrop\._fact as \((.*?)\n\);", types, re.S)
+    declared = re.findall(r"^  (\w+) ", body, re.M)
+    (function,) = [text for file, text in functions() if "setof dripdrop._fact\n" in text]
+    _, _, found = function.rpartition("\n  select\n")
+    selected, _, _ = found.partition("\n  from ")
+    assert re.findall(r"\bas (\w+)(?:,\n|$)", selected) == declared
