@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 1e417f6e74f3b9b0.
+-- Of the sources caf4d5c882d6edce.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1240,7 +1240,7 @@ as $expected$
 ["function", "_explain_gates(execution dripdrop.step_executions, at timestamp", "65e9c7c7 7c4b95badf387091"],
 ["function", "_explain_next(execution dripdrop.step_executions, decision drip", "7a069ffa fb803abb864734b2"],
 ["function", "_explain_past(enrollment_id uuid)", "f75d7e8d 585d260b735a00ae"],
-["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff 165ddd8b6bbce78d"],
+["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff 7f820d9b6e24a15b"],
 ["function", "_fail_renders(failures dripdrop._render_result[], at timestamp ", "170e886c 765efc8255f6540b"],
 ["function", "_failed_condition(conditions dripdrop.conditions[], enrollment ", "1f2b78e1 09fee7abcdfe85b0"],
 ["function", "_failed_hook(hooks jsonb, template jsonb)", "37bde75d 5ed3d6aed2f1eea1"],
@@ -9196,7 +9196,7 @@ execute function dripdrop._demote_default();
 -- Credentials arrive sealed and leave only through claim_sends();
 -- the returned row never shows them.
 --
--- locks   the default before, if the new one is to be the default
+-- locks   the adapter that was the default, where the new one becomes it
 -- raises  ZD202 unknown provider, ZD113 name taken, ZD207 bad tenant key,
 --         ZD201 credentials not sealed, or a config that cannot work
 create or replace function dripdrop.create_channel_adapter(
@@ -23019,10 +23019,7 @@ as $$
     ) as w
   )
   select
-    x.id as execution_id,
-    _facts.at as at,
-    s.address_form as address_form,
-    x.due_at as due_at,
+    x.id as execution_id, _facts.at as at, s.address_form as address_form, x.due_at as due_at,
     dripdrop._delay(
       x.scheduled_for, s.stale_after, s.send_window,
       dripdrop._time_zone(e.data, s.config, s.time_zone), s.tenant_key, _facts.at
@@ -23032,48 +23029,29 @@ as $$
     case
       when s.senders is null then s.sending_pause
       else dripdrop._sending_pause(s.tenant_key, s.sequence_key, s.channel, by.adapter_id)
-    end as sending_pause,
-    e.state as enrollment_state,
-    s.sequence_active as sequence_active,
+    end as sending_pause, e.state as enrollment_state, s.sequence_active as sequence_active,
     s.active as step_active,
     s.hooks <> '{}' and not coalesce(x.hooks, '{}') ?& s.hooks as hooks_unanswered,
-    hook.reason as hooks_reason,
-    hook.detail as hooks_detail,
-    hook.until as hooks_until,
-    s.stale_after as stale_after,
-    s.on_stale as on_stale,
+    hook.reason as hooks_reason, hook.detail as hooks_detail, hook.until as hooks_until,
+    s.stale_after as stale_after, s.on_stale as on_stale,
     e.ask_at is not null as rules_unanswered,
-    found.exit_action as exit_action,
-    found.exit_reason as exit_reason,
-    found.exit_detail as exit_detail,
-    x.awaited_event as awaited_event,
+    found.exit_action as exit_action, found.exit_reason as exit_reason,
+    found.exit_detail as exit_detail, x.awaited_event as awaited_event,
     coalesce(x.due_at <= _facts.at, false) as timed_out,
-    s.on_timeout as on_timeout,
-    found.failure as failure,
-    found.failed_condition as failed_condition,
-    address.recipient as recipient,
+    s.on_timeout as on_timeout, found.failure as failure,
+    found.failed_condition as failed_condition, address.recipient as recipient,
     s.verified_only and coalesce(e.data ->> 'recipient_verified_at', '') in ('', 'false')
       as unverified,
-    consent.suppression as suppression,
-    s.topic as topic,
-    s.opt_in as opt_in,
-    consent.state as consent,
-    found.rival as rival,
+    consent.suppression as suppression, s.topic as topic, s.opt_in as opt_in,
+    consent.state as consent, found.rival as rival,
     shut.opens_at + shut.jitter * ((hashtextextended(x.id::text, 0) & 1048575) / 1048576.0)
       as opens_at,
-    shut.hours as hours,
-    by.adapter_id as adapter_id,
-    by.name as sender,
-    by.fault as sender_fault,
+    shut.hours as hours, by.adapter_id as adapter_id, by.name as sender, by.fault as sender_fault,
     (x.state = 'rendered' or asked_by = 'fence') and x.adapter_id is distinct from by.adapter_id
       as sender_changed,
-    by.rests as sender_rests,
-    by.resting_until as resting_until,
-    by.resting_reason as resting_reason,
-    by.circuit_until as circuit_until,
-    by.circuit_reason as circuit_reason,
-    by.host as host,
-    s.retry_for as retry_for,
+    by.rests as sender_rests, by.resting_until as resting_until,
+    by.resting_reason as resting_reason, by.circuit_until as circuit_until,
+    by.circuit_reason as circuit_reason, by.host as host, s.retry_for as retry_for,
     s.limited as limited
   from execution as x
   join dripdrop.enrollments as e on e.id = x.enrollment_id

@@ -112,10 +112,7 @@ as $$
     ) as w
   )
   select
-    x.id as execution_id,
-    _facts.at as at,
-    s.address_form as address_form,
-    x.due_at as due_at,
+    x.id as execution_id, _facts.at as at, s.address_form as address_form, x.due_at as due_at,
     dripdrop._delay(
       x.scheduled_for, s.stale_after, s.send_window,
       dripdrop._time_zone(e.data, s.config, s.time_zone), s.tenant_key, _facts.at
@@ -125,48 +122,29 @@ as $$
     case
       when s.senders is null then s.sending_pause
       else dripdrop._sending_pause(s.tenant_key, s.sequence_key, s.channel, by.adapter_id)
-    end as sending_pause,
-    e.state as enrollment_state,
-    s.sequence_active as sequence_active,
+    end as sending_pause, e.state as enrollment_state, s.sequence_active as sequence_active,
     s.active as step_active,
     s.hooks <> '{}' and not coalesce(x.hooks, '{}') ?& s.hooks as hooks_unanswered,
-    hook.reason as hooks_reason,
-    hook.detail as hooks_detail,
-    hook.until as hooks_until,
-    s.stale_after as stale_after,
-    s.on_stale as on_stale,
+    hook.reason as hooks_reason, hook.detail as hooks_detail, hook.until as hooks_until,
+    s.stale_after as stale_after, s.on_stale as on_stale,
     e.ask_at is not null as rules_unanswered,
-    found.exit_action as exit_action,
-    found.exit_reason as exit_reason,
-    found.exit_detail as exit_detail,
-    x.awaited_event as awaited_event,
+    found.exit_action as exit_action, found.exit_reason as exit_reason,
+    found.exit_detail as exit_detail, x.awaited_event as awaited_event,
     coalesce(x.due_at <= _facts.at, false) as timed_out,
-    s.on_timeout as on_timeout,
-    found.failure as failure,
-    found.failed_condition as failed_condition,
-    address.recipient as recipient,
+    s.on_timeout as on_timeout, found.failure as failure,
+    found.failed_condition as failed_condition, address.recipient as recipient,
     s.verified_only and coalesce(e.data ->> 'recipient_verified_at', '') in ('', 'false')
       as unverified,
-    consent.suppression as suppression,
-    s.topic as topic,
-    s.opt_in as opt_in,
-    consent.state as consent,
-    found.rival as rival,
+    consent.suppression as suppression, s.topic as topic, s.opt_in as opt_in,
+    consent.state as consent, found.rival as rival,
     shut.opens_at + shut.jitter * ((hashtextextended(x.id::text, 0) & 1048575) / 1048576.0)
       as opens_at,
-    shut.hours as hours,
-    by.adapter_id as adapter_id,
-    by.name as sender,
-    by.fault as sender_fault,
+    shut.hours as hours, by.adapter_id as adapter_id, by.name as sender, by.fault as sender_fault,
     (x.state = 'rendered' or asked_by = 'fence') and x.adapter_id is distinct from by.adapter_id
       as sender_changed,
-    by.rests as sender_rests,
-    by.resting_until as resting_until,
-    by.resting_reason as resting_reason,
-    by.circuit_until as circuit_until,
-    by.circuit_reason as circuit_reason,
-    by.host as host,
-    s.retry_for as retry_for,
+    by.rests as sender_rests, by.resting_until as resting_until,
+    by.resting_reason as resting_reason, by.circuit_until as circuit_until,
+    by.circuit_reason as circuit_reason, by.host as host, s.retry_for as retry_for,
     s.limited as limited
   from execution as x
   join dripdrop.enrollments as e on e.id = x.enrollment_id

@@ -172,7 +172,7 @@ execute function dripdrop._demote_default();
 -- Credentials arrive sealed and leave only through claim_sends();
 -- the returned row never shows them.
 --
--- locks   the default before, if the new one is to be the default
+-- locks   the adapter that was the default, where the new one becomes it
 -- raises  ZD202 unknown provider, ZD113 name taken, ZD207 bad tenant key,
 --         ZD201 credentials not sealed, or a config that cannot work
 create or replace function dripdrop.create_channel_adapter(

@@ -37,4 +37,4 @@ def test_facts_are_named_in_the_order_of_their_type() -> None:
     (function,) = [text for file, text in functions() if "setof dripdrop._fact\n" in text]
     _, _, found = function.rpartition("\n  select\n")
     selected, _, _ = found.partition("\n  from ")
-    assert re.findall(r"\bas (\w+)(?:,\n|$)", selected) == declared
+    assert re.findall(r"\bas (\w+)(?:,|$)", selected) == declared
