@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources caf4d5c882d6edce.
+-- Of the sources a0ac98a36a150a5e.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1254,7 +1254,7 @@ as $expected$
 ["function", "_first_answers(results dripdrop._hook_result[], at timestamp wi", "1bd8d71d 8426bd8699b41d88"],
 ["function", "_first_event(tenant_key text, enrollment_id uuid, subscriber_ty", "0d1fd2b1 8fae5ba365429d13"],
 ["function", "_first_instant(wall_time timestamp without time zone, time_zone", "80091d25 9e642bd697cf86ae"],
-["function", "_first_step(sequence_version_id uuid, starting_step uuid)", "82d0ad42 99f4329d98d9129d"],
+["function", "_first_step(sequence_version_id uuid, starting_step uuid)", "82d0ad42 72ec86f1c7bcacc3"],
 ["function", "_flow(sequence_version_id uuid)", "92faa637 005c3c507e34eb43"],
 ["function", "_flow_problems(version dripdrop.sequence_versions)", "0917e22a 4734c0b7dc947117"],
 ["function", "_forecast_portion(enrollments uuid[], at timestamp with time zo", "66c2fef7 14e1c329cf466e52"],
@@ -15820,10 +15820,9 @@ begin atomic
   join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
   join dripdrop.sequences as q on q.id = v.sequence_id
   where s.sequence_version_id = _first_step.sequence_version_id
-    and s.active
-    and not s.recurring
     and case
-      when _first_step.starting_step is null then s.position is not null
+      when _first_step.starting_step is null
+      then s.position is not null and s.active and not s.recurring
       else s.id = _first_step.starting_step
     end
   order by s.position

@@ -43,10 +43,9 @@ begin atomic
   join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
   join dripdrop.sequences as q on q.id = v.sequence_id
   where s.sequence_version_id = _first_step.sequence_version_id
-    and s.active
-    and not s.recurring
     and case
-      when _first_step.starting_step is null then s.position is not null
+      when _first_step.starting_step is null
+      then s.position is not null and s.active and not s.recurring
       else s.id = _first_step.starting_step
     end
   order by s.position
