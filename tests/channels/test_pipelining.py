@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -106,7 +107,9 @@ async def serving(anyio_backend: str) -> AsyncIterator[Servers]:
     """Start servers that answer groups of commands as they are told to."""
     started: list[tuple[asyncio.Server, set[asyncio.Task[None]]]] = []
 
-    async def start(*groups: tuple[str | None, ...], offer: str = OFFER) -> Server:
+    async def start(
+        *groups: tuple[str | None, ...], offer: str = OFFER, tls: ssl.SSLContext | None = None
+    ) -> Server:
         server = Server(groups=list(groups), offer=offer)
         server.go_on.set()
         tasks: set[asyncio.Task[None]] = set()
@@ -114,7 +117,7 @@ async def serving(anyio_backend: str) -> AsyncIterator[Servers]:
         def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             tasks.add(asyncio.create_task(server.serve(reader, writer)))
 
-        listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+        listening = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
         server.port = listening.sockets[0].getsockname()[1]
         started.append((listening, tasks))
         return server
@@ -152,6 +155,18 @@ async def test_the_three_leave_together_and_the_content_waits_for_354(
     assert (await sending).kind == "sent"
     assert server.heard == [["MAIL FROM:<hello@example.org>", "RCPT TO:<ada@example.com>", "DATA"]]
     assert len(server.accepted) == 1
+
+
+async def test_they_leave_together_through_tls(
+    open_: Open, serving: Servers, certificate: ssl.SSLContext
+) -> None:
+    server = await serving(WELL, ("250 ok", "550 5.1.1 no such user", "354 go on"), tls=certificate)
+    account = {"host": "localhost", "port": server.port, "security": "tls"}
+    channel = open_("email", "smtp", account, {"from": "hello@example.org"})
+    kinds = [(await channel.send(message(HELLO))).kind for _ in range(3)]
+    assert kinds == ["sent", "refused", "sent"]
+    assert [len(group) for group in server.heard] == [3, 3, 4]
+    assert (server.connections, server.after) == (1, [b".\r\n"])
 
 
 async def test_nothing_leaves_together_where_it_is_not_offered(
