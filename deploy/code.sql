@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources a0ac98a36a150a5e.
+-- Of the sources 6a48dae35c6560bd.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1146,7 +1146,7 @@ as $expected$
 ["function", "_check_name(name text, field text)", "08f2ba8a e456e923ecbb7d56"],
 ["function", "_check_not_ended(enrollments uuid[])", "f31f13ae 5acf251636d3a70a"],
 ["function", "_check_owners()", "445be54d 7adf613bb7b5eca1"],
-["function", "_check_path(path jsonpath, field text)", "f3214008 e111c33db8ce5791"],
+["function", "_check_path(path jsonpath, field text)", "f3214008 0b4e1b6775fc301e"],
 ["function", "_check_places(places jsonb)", "9f7b7282 abc191e1dfe15785"],
 ["function", "_check_provider(channel text, provider text)", "eccef24a 862d503bb17c4448"],
 ["function", "_check_queues()", "445be54d 61e0dc14e57160b8"],
@@ -1179,9 +1179,10 @@ as $expected$
 ["function", "_close_circuits_ahead(executions uuid[], at timestamp with time", "f08c1186 94ebbab837b43904"],
 ["function", "_coerced(value text, response_type text)", "3a2b2d3c 76d70893c79c0243"],
 ["function", "_compare(actual jsonb, operator text, expected jsonb)", "dc1ee389 1a9f81ae800fa2f1"],
+["function", "_comparisons(predicate text)", "71a75cc1 95f1ae1d750c1bd6"],
 ["function", "_condition_document(condition dripdrop.conditions)", "f922264f a633d8f6b5a2d6e4"],
 ["function", "_condition_facts(exit_rules dripdrop.conditions[], conditions d", "1c01c894 0bb80843b2dcbb6b"],
-["function", "_condition_failure(condition dripdrop.conditions, enrollment dr", "3c53564c 88dd467d4772ed32"],
+["function", "_condition_failure(condition dripdrop.conditions, enrollment dr", "3c53564c 3096a22d759bf854"],
 ["function", "_condition_fault(condition dripdrop.conditions)", "b4c75ff8 c1957f16995a3585"],
 ["function", "_condition_problems(version dripdrop.sequence_versions)", "0917e22a fa3c48d88a00cd8b"],
 ["function", "_condition_type(condition jsonb)", "a7b19590 2bc4c8b014114c25"],
@@ -1235,12 +1236,12 @@ as $expected$
 ["function", "_event_variable(event_id uuid)", "f998c2b8 b5429256f56365ee"],
 ["function", "_everything_slot()", "2dba2454 2446c91066b7535d"],
 ["function", "_exclude_claims(slot integer)", "a01df3eb 2bff457ee40e4dd5"],
-["function", "_exit_by_rules(enrollments uuid[], at timestamp with time zone)", "66c3041a 8c108e562cf0c4aa"],
+["function", "_exit_by_rules(enrollments uuid[], at timestamp with time zone)", "66c3041a e396ad8de75af6fe"],
 ["function", "_exit_rules(sequence_id uuid)", "ca2002a9 0d678f0efc73c05c"],
 ["function", "_explain_gates(execution dripdrop.step_executions, at timestamp", "65e9c7c7 7c4b95badf387091"],
 ["function", "_explain_next(execution dripdrop.step_executions, decision drip", "7a069ffa fb803abb864734b2"],
 ["function", "_explain_past(enrollment_id uuid)", "f75d7e8d 585d260b735a00ae"],
-["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff 7f820d9b6e24a15b"],
+["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff 2e7a92e77b2167fb"],
 ["function", "_fail_renders(failures dripdrop._render_result[], at timestamp ", "170e886c 765efc8255f6540b"],
 ["function", "_failed_condition(conditions dripdrop.conditions[], enrollment ", "1f2b78e1 09fee7abcdfe85b0"],
 ["function", "_failed_hook(hooks jsonb, template jsonb)", "37bde75d 5ed3d6aed2f1eea1"],
@@ -1254,7 +1255,7 @@ as $expected$
 ["function", "_first_answers(results dripdrop._hook_result[], at timestamp wi", "1bd8d71d 8426bd8699b41d88"],
 ["function", "_first_event(tenant_key text, enrollment_id uuid, subscriber_ty", "0d1fd2b1 8fae5ba365429d13"],
 ["function", "_first_instant(wall_time timestamp without time zone, time_zone", "80091d25 9e642bd697cf86ae"],
-["function", "_first_step(sequence_version_id uuid, starting_step uuid)", "82d0ad42 72ec86f1c7bcacc3"],
+["function", "_first_step(sequence_version_id uuid, starting_step uuid)", "82d0ad42 99f4329d98d9129d"],
 ["function", "_flow(sequence_version_id uuid)", "92faa637 005c3c507e34eb43"],
 ["function", "_flow_problems(version dripdrop.sequence_versions)", "0917e22a 4734c0b7dc947117"],
 ["function", "_forecast_portion(enrollments uuid[], at timestamp with time zo", "66c2fef7 14e1c329cf466e52"],
@@ -1277,7 +1278,6 @@ as $expected$
 ["function", "_halved(callee text, executions uuid[], stage text, at timestam", "5272ac87 096e2bfb6c6a8c00"],
 ["function", "_has_its_fault_for_itself(execution dripdrop.step_executions)", "3ed121bd ddde794498235da7"],
 ["function", "_has_limits(step dripdrop.steps, adapter dripdrop.channel_adapt", "b2ebf713 7fb63ccf408d05f4"],
-["function", "_has_long_list(data jsonb, hooks jsonb)", "9e7245e3 c6bd0e0821e70bf6"],
 ["function", "_has_one_server(hook dripdrop.http_hooks)", "aa5708f6 4079a37cba2c2473"],
 ["function", "_has_unseen(value text)", "18bcace5 ee254d19e377d33d"],
 ["function", "_held_problems()", "eb1731fe 3b2de5774f9c06f8"],
@@ -1288,7 +1288,7 @@ as $expected$
 ["function", "_hold_executions(decisions dripdrop._decision[], at timestamp w", "8b0e6073 fa83aba391236179"],
 ["function", "_hold_for_enrollments(executions uuid[], at timestamp with time", "f08c1186 55539d0650321d31"],
 ["function", "_hook(tenant_key text, key text)", "6020c74d 5d91e29febf00c99"],
-["function", "_hook_answer(answer jsonb, response_path text, response_type te", "3b084520 c157711d7609c11b"],
+["function", "_hook_answer(answer jsonb, response_path text, response_type te", "3b084520 91ac59c8422b5fd3"],
 ["function", "_hook_calls(rules_of uuid[], messages bigint[], executions uuid", "3052be55 e00457299e10a7e5"],
 ["function", "_hook_calls_but_for_faults(rules_of uuid[], messages bigint[], ", "3052be55 2899aa5e90517763"],
 ["function", "_hook_changes(sequence_id uuid, hooks jsonb)", "ff2d4d4d 8c54bc3fefd2516e"],
@@ -1362,12 +1362,11 @@ as $expected$
 ["function", "_message_facts(executions uuid[])", "63388dfc cbf51f57e2c60003"],
 ["function", "_message_sender(sender dripdrop._sender, senders dripdrop._send", "c3165796 3880f97fa3a468ef"],
 ["function", "_messages(count bigint)", "4a5e8dde aacb0065de6982d8"],
-["function", "_met_exit_rule(rules dripdrop.conditions[], enrollment dripdrop", "06a0f30f 0fca0bb3ab23df57"],
+["function", "_met_exit_rule(rules dripdrop.conditions[], enrollment dripdrop", "bbc446f4 e26ffb9869648c94"],
 ["function", "_migrating(migration dripdrop._migration)", "f75aa7ce 075bb9a75970f944"],
 ["function", "_most_together(executions uuid[])", "10856bf6 e8d893d5ea8453e5"],
 ["function", "_move_circuit(asked dripdrop._asked_server, at timestamp with t", "927bf888 517ceba44ff9730c"],
 ["function", "_move_executions(migration dripdrop._migration, enrollments uui", "2ee76760 76891a918c6cea07"],
-["function", "_multiplies(predicate text)", "e682a713 204ca1071cf6161f"],
 ["function", "_name_of_server(adapter_id uuid, http_hook_id uuid, host text)", "81c64c53 a73ebe1e4a766902"],
 ["function", "_named(kind text, name text, tenant_key text)", "0812e45d 46c3bdd69bb254a6"],
 ["function", "_named_adapter(tenant_key text, channel text, name text, id uui", "126b23db 9c41f39f50133643"],
@@ -1403,7 +1402,9 @@ as $expected$
 ["function", "_parse_timing(expression text, field text)", "e7ed911b 180a22c2dab468ca"],
 ["function", "_pass_fence(executions uuid[], payloads jsonb[], lease interval", "48d62b28 45247d509ce1c682"],
 ["function", "_pass_fence_but_for_faults(taken uuid[], lease interval, claim ", "d036f159 b9abd2e461dbb3de"],
-["function", "_path_fault(path jsonpath)", "d5dec04b e3d47a076328b68f"],
+["function", "_path_fault(path jsonpath)", "d5dec04b 9a3f277496b68a91"],
+["function", "_path_shape(path jsonpath, OUT fault text, OUT products integer", "fc01bd74 59680f2b768baced"],
+["function", "_path_skeleton(path jsonpath)", "d5dec04b bbc6b518dcc16472"],
 ["function", "_pattern(name text)", "0f3d449a 048ebfd215729abd"],
 ["function", "_pause_slot(pause dripdrop.sending_pauses)", "b25a2478 ce7422fc9ce81bb2"],
 ["function", "_paused_adapter(pause dripdrop.sending_pauses)", "7a043e32 39cef57ce35c63fe"],
@@ -1436,6 +1437,7 @@ as $expected$
 ["function", "_queues_nobody_serves()", "9b45033e 3e5b7fc7ee6ffaf2"],
 ["function", "_quoted(value text)", "86976669 71cb321c14f11a37"],
 ["function", "_rates_of(steps uuid[], adapters uuid[])", "30da01ab 4376485b12362172"],
+["function", "_reached(path jsonpath, document jsonb)", "8b27c9b2 5368d5c4f9483985"],
 ["function", "_read_events(tenant_key text, events jsonb, at timestamp with t", "730f7aeb 88f1c816258608bd"],
 ["function", "_read_hook_pointers(steps uuid[], busy jsonb, batch_size intege", "33b73221 31ee61c6e02643da"],
 ["function", "_read_queue(queue text, visibility_seconds integer, batch_size ", "55a75006 57bd6a6514d7f998"],
@@ -1535,6 +1537,7 @@ as $expected$
 ["function", "_take_rendered(results dripdrop._render_result[], channel text,", "47190f95 cda61cbb787fb5ff"],
 ["function", "_take_rules_to_ask(full_hooks uuid[], batch_size integer, again", "2f761a67 2043144dcb2ad036"],
 ["function", "_take_unknown(grace interval, resend boolean, at timestamp with", "3428053e c10afe2daa0d238c"],
+["function", "_takes_long(path jsonpath, document jsonb)", "9a61b0f7 b84b3629dc0ebb05"],
 ["function", "_template_by_channel()", "a1bebb54 1cf2e8cb79a5251b"],
 ["function", "_template_names(template jsonb, key text)", "77cd6a61 a2b3c78fac8b08a4"],
 ["function", "_template_prints(template jsonb, key text)", "77cd6a61 d82e35d2c17a1160"],
@@ -3841,11 +3844,11 @@ $$;
 comment on function dripdrop._parse_predicate(text) is
   'A text as SQL/JSON path predicate; null when it is none.';
 
--- A path runs inside a statement, where nothing can end it: its shape must say how long it takes.
--- Each wildcard looks through a list; what looks through one for each element of another takes the
--- product of the two. The innermost parentheses are read first, and a letter stands for what was in
--- them: W for what looks through a list, F for a filter, P for a truth.
-create or replace function dripdrop._path_fault(path jsonpath)
+-- What is left of a path when only its shape counts: names and methods go, and W stands for what
+-- finds many: a wildcard, several places of a list, and in lax mode a member of what somebody
+-- else's data holds, for it may be a list, whose members are then found one by one. Of what we say
+-- of steps no part is a list.
+create or replace function dripdrop._path_skeleton(path jsonpath)
 returns text
 language plpgsql
 immutable
@@ -3853,67 +3856,219 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_text text := regexp_replace(path::text, E'"([^"\\\\]|\\\\.)*"', '""', 'g');
-  v_inner text;
+  v_text text := regexp_replace(path::text, E'[$][.]"steps"[.]"([^"\\\\]|\\\\.)*"', '$', 'g');
 begin
-  if path::text ~ E'like_regex "([^"\\\\]|\\\\.)*\\\\\\\\[1-9]' then
-    return 'a regular expression that refers back to itself';
-  end if;
-  if regexp_count(v_text, '[.][*][*]') > 1 then
-    return 'more than one .**';
-  end if;
+  v_text := regexp_replace(v_text, E'"([^"\\\\]|\\\\.)*"', '""', 'g');
   v_text := replace(v_text, '.keyvalue()', 'W');
   v_text := regexp_replace(v_text, '[.][a-z_]+[(][^()]*[)]', '', 'g');
   v_text := regexp_replace(v_text, '[.][*]([*]([{][^}]*[}])?)?|[[][*][]]', 'W', 'g');
   v_text := regexp_replace(v_text, '[[][^][]*( to |,)[^][]*[]]', 'W', 'g');
-  loop
-    v_inner := substring(v_text from '[(]([^()]*)[)]');
-    if dripdrop._multiplies(coalesce(v_inner, v_text)) then
-      return 'wildcards on both sides of a comparison';
-    end if;
-    exit when v_inner is null;
-    if v_text ~ '[?][(][^()]*[)]' and strpos(v_text, '?(' || v_inner || ')') > 0 then
-      if v_inner ~ '[$][^ ,)]*[WF]' then
-        return 'a filter that looks through another list for each element';
-      end if;
-      v_text := replace(v_text, '?(' || v_inner || ')', 'F');
-    else
-      v_text := replace(
-        v_text, '(' || v_inner || ')',
-        case
-          when v_inner ~ '[$][^ ,)]*[WF]' then '$W'
-          when v_inner ~ 'W' and v_inner !~ '[=<>&|]|starts' then 'W'
-          else 'P'
-        end
-      );
-    end if;
-  end loop;
-  return null;
+  v_text := regexp_replace(v_text, '[[][^][]*[]]', '', 'g');
+  if path::text not like 'strict %' then
+    v_text := regexp_replace(v_text, '([$][.]""[.]""|@[.]"")[.]""', '\1W', 'g');
+  end if;
+  return v_text;
 end
 $$;
 
-comment on function dripdrop._path_fault(jsonpath) is
-  'What in a path could take for ever, or null.';
+comment on function dripdrop._path_skeleton(jsonpath) is
+  'A path without names and methods, with W for what finds many.';
 
-create or replace function dripdrop._multiplies(predicate text)
-returns boolean
+-- What a predicate compares: the sides of one comparison are looked through for each other.
+create or replace function dripdrop._comparisons(predicate text)
+returns table (many bigint, sides bigint, roots bigint)
 language sql
 immutable
 parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
-  select exists (
-    select from regexp_split_to_table(predicate, '&&|[|][|]') as part
-    where (
-      select count(*) > 1
-      from regexp_split_to_table(part, ' (==|!=|<=|>=|<|>|starts with) ') as side
-      where side ~ 'W'
-    )
+  select
+    (select count(*) filter (where s.side ~ '[WF]') from unnest(c.sides) as s (side)),
+    (select count(*) filter (where s.side ~ '[$@]') from unnest(c.sides) as s (side)),
+    (select count(*) filter (where s.side ~ '[$]') from unnest(c.sides) as s (side))
+  from regexp_split_to_table(predicate, '&&|[|][|]') as part
+  cross join lateral (
+    select regexp_split_to_array(part, ' (==|!=|<>|<=|>=|<|>|starts with) ') as sides
+  ) as c
+$$;
+
+comment on function dripdrop._comparisons(text) is
+  'The comparisons of a predicate without parentheses: how many of their sides find many, are '
+  'paths, and are paths from the root.';
+
+-- A path runs inside a statement, where nothing can end it: its shape must say how long it takes.
+-- What finds many, for each element of another, takes the product of the two; what repeats what it
+-- has found takes a power. The innermost parentheses are read first, and letters stand for what
+-- was in them: W for what finds many, F for a filter, P for one value or a truth, X for two paths
+-- from the root that are compared. A filter asks for each element whatever it asks from the root.
+create or replace function dripdrop._path_shape(
+  path jsonpath,
+  out fault text,
+  out products int,
+  out squares int
+)
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_text text := dripdrop._path_skeleton(path);
+  v_inner text;
+  v_found record;
+  v_is_filter boolean;
+  v_whole text;
+begin
+  products := 0;
+  squares := 0;
+  loop
+    v_inner := substring(v_text from '[(]([^()]*)[)]');
+    v_is_filter := coalesce(strpos(v_text, '?(' || v_inner || ')') > 0, false);
+    v_whole := case when v_is_filter then '?' else '' end || '(' || v_inner || ')';
+    select
+      max(c.many) as many, max(c.roots) as roots,
+      count(*) filter (where c.sides > 1 or v_is_filter and c.roots > 0) as products,
+      count(*) filter (where c.sides - c.roots > 1) as squares
+    into v_found
+    from dripdrop._comparisons(coalesce(v_inner, v_text)) as c;
+    if v_found.many > 1 then
+      fault := 'both sides of a comparison may be lists';
+    elsif v_is_filter and (v_found.roots > 1 or v_inner ~ '[$][^ ,)]*[WFX]') then
+      fault := 'a filter that looks through another list for each element';
+    end if;
+    v_found.products := v_found.products
+      * coalesce((length(v_text) - length(replace(v_text, v_whole, ''))) / length(v_whole), 1);
+    products := products + v_found.products;
+    squares := squares + case when v_found.squares > 0 then v_found.products else 0 end;
+    exit when v_inner is null or fault is not null;
+    v_text := replace(
+      v_text, v_whole,
+      case
+        when v_is_filter then 'F'
+        else case when v_inner ~ '[$]' then '$' when v_inner ~ '@' then '@' else '' end
+          || case
+            when v_found.roots > 1 or v_inner ~ '[$][^ ,)]*X' then 'X'
+            when v_inner ~ '[$][^ ,)]*[WF]' then 'W'
+            when v_inner ~ '[WF]' and v_inner !~ '[=<>&|]|starts' then 'W'
+            else 'P'
+          end
+      end
+    );
+  end loop;
+end
+$$;
+
+comment on function dripdrop._path_shape(jsonpath) is
+  'What in a path could take for ever, or null; how often it looks through one list for each '
+  'element of another (products), and for each of the same (squares).';
+
+create or replace function dripdrop._path_fault(path jsonpath)
+returns text
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when path::text ~ E'like_regex "([^"\\\\]|\\\\.)*\\\\\\\\[1-9]'
+    then 'a regular expression that refers back to itself'
+    when regexp_count(p.text, '[.][*][*]') > 1 then 'more than one .**'
+    when regexp_count(p.text, '[.]keyvalue[(][)]') > 1 then 'more than one .keyvalue()'
+    when regexp_count(p.text, '[[][^][]*,') > 1 then 'more than one list of places'
+    when p.text ~ '[[][^][]*[$@]' then 'a place in a list that has to be found'
+    else (dripdrop._path_shape(path)).fault
+  end
+  from (
+    select regexp_replace(path::text, E'"([^"\\\\]|\\\\.)*"', '""', 'g') as text
+  ) as p
+$$;
+
+comment on function dripdrop._path_fault(jsonpath) is
+  'What in a path could take for ever, or null.';
+
+-- How many elements each mention of something from the root reaches: those of its lists, or with
+-- a wildcard that looks into objects, all there is. The third mention of the same counts no more.
+create or replace function dripdrop._reached(path jsonpath, document jsonb)
+returns int[]
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select n.elements
+    from (
+      select m.words[1] as place, least(count(*), 2) as times
+      from regexp_matches(
+        path::text,
+        E'[$]((?:[.]"(?:[^"\\\\]|\\\\.)*"){0,2})|"(?:[^"\\\\]|\\\\.)*"',
+        'g'
+      ) as m (words)
+      where m.words[1] is not null
+      group by m.words[1]
+    ) as p
+    cross join lateral (
+      select jsonb_path_query_array(document, ('$' || p.place)::jsonpath, '{}', true) as found
+    ) as r
+    cross join lateral (
+      select
+        case
+          when path::text like any ('{%.*%,%keyvalue%}')
+          then (select count(*)::int from jsonb_path_query(r.found, 'strict $.**'))
+          else (
+            select sum(s.size::int)::int
+            from jsonb_path_query(
+              r.found, 'strict $.** ? (@.type() == "array").size()', '{}', true
+            ) as s (size)
+          )
+        end as elements
+      offset 0
+    ) as n
+    cross join lateral generate_series(1, p.times)
+    order by n.elements desc
   )
 $$;
 
-comment on function dripdrop._multiplies(text) is
-  'Whether one of the comparisons of a predicate without parentheses has wildcards on both sides.';
+comment on function dripdrop._reached(jsonpath, jsonb) is
+  'The numbers of elements that the parts of a document have which a path names, largest first.';
+
+-- What comes in has no list of more than a thousand elements, but lists of such lists. 100 000
+-- comparisons take a few milliseconds. Most data has no more elements than need not be counted.
+create or replace function dripdrop._takes_long(path jsonpath, document jsonb)
+returns boolean
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_path text := path::text;
+  v_document text := document::text;
+  v_most int := length(v_document) - length(translate(v_document, ',[{', ''));
+  v_repeats boolean := v_path like any ('{%.**%,%keyvalue%,"%,%"}');
+  v_steps int;
+  v_shape record;
+  v_reached int[];
+begin
+  if v_most <= 25
+    or not v_repeats and (v_most + v_most::bigint * v_most / 2) * length(v_path) < 400000
+  then
+    return false;
+  end if;
+  v_steps := regexp_count(regexp_replace(v_path, E'"([^"\\\\]|\\\\.)*"', '', 'g'), '[.,?([]') + 1;
+  v_shape := dripdrop._path_shape(path);
+  v_reached := dripdrop._reached(path, document);
+  return dripdrop._path_fault(path) is not null
+    or (
+      v_steps::numeric * (select sum(r) from unnest(v_reached) as r)
+      + v_shape.products::numeric * v_reached[1] * coalesce(v_reached[2], v_reached[1])
+      + v_shape.squares::numeric * v_reached[1] * v_reached[1]
+    ) * case when v_repeats then v_steps else 1 end > 100000;
+end
+$$;
+
+comment on function dripdrop._takes_long(jsonpath, jsonb) is
+  'Whether a path would look at so many elements of a document that others had to wait for it.';
 
 -- raises  ZD208, with the path of the fault in the diagnostics' column field
 create or replace function dripdrop._check_path(path jsonpath, field text)
@@ -3932,8 +4087,9 @@ begin
     raise exception '% takes too long on long lists: %',
       dripdrop._quoted(path::text), v_fault using
       errcode = 'ZD208', column = _check_path.field,
-      hint = 'Compare one list with a value, for example $.enrollment.orders[*].total > 100, or '
-        'let the application compute the answer and pass it as data.';
+      hint = 'Compare one list with a value, for example $.enrollment.orders[*].total > 100; begin '
+        'with "strict" where nothing is a list; or let the application compute the answer and '
+        'pass it as data.';
   end if;
 end
 $$;
@@ -9196,7 +9352,6 @@ execute function dripdrop._demote_default();
 -- Credentials arrive sealed and leave only through claim_sends();
 -- the returned row never shows them.
 --
--- locks   the adapter that was the default, where the new one becomes it
 -- raises  ZD202 unknown provider, ZD113 name taken, ZD207 bad tenant key,
 --         ZD201 credentials not sealed, or a config that cannot work
 create or replace function dripdrop.create_channel_adapter(
@@ -12274,6 +12429,9 @@ begin
       return '{"error": "hook_unusable"}'::jsonb;
     end if;
     if response_path is not null then
+      if dripdrop._takes_long(response_path::jsonpath, v_value) then
+        return '{"error": "hook_unusable"}'::jsonb;
+      end if;
       v_value := jsonb_path_query_first(v_value, response_path::jsonpath, '{}', true);
     end if;
     if v_value is null then
@@ -15820,9 +15978,10 @@ begin atomic
   join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
   join dripdrop.sequences as q on q.id = v.sequence_id
   where s.sequence_version_id = _first_step.sequence_version_id
+    and s.active
+    and not s.recurring
     and case
-      when _first_step.starting_step is null
-      then s.position is not null and s.active and not s.recurring
+      when _first_step.starting_step is null then s.position is not null
       else s.id = _first_step.starting_step
     end
   order by s.position
@@ -16110,32 +16269,6 @@ $$;
 comment on function dripdrop._count_events(dripdrop.enrollments, jsonb, timestamptz, timestamptz) is
   'How often the event of a condition has happened to an enrolment since a time.';
 
--- A path compares each element of a list with each of another, and nothing can end it. What comes
--- in has no such lists; what was stored before, or answered by a hook, may have. More than a
--- thousand elements print more than 2000 characters: smaller data is not looked through.
-create or replace function dripdrop._has_long_list(data jsonb, hooks jsonb)
-returns boolean
-language sql
-stable
-parallel safe
-return coalesce(
-  case
-    when length(data::text) > 2000
-    then data @? 'strict $.** ? (@.type() == "array" && @.size() > 1000)'
-  end,
-  false
-)
-or coalesce(
-  case
-    when length(hooks::text) > 2000
-    then hooks @? 'strict $.** ? (@.type() == "array" && @.size() > 1000)'
-  end,
-  false
-);
-
-comment on function dripdrop._has_long_list(jsonb, jsonb) is
-  'Whether data or answers of hooks hold a list of more than 1000 elements.';
-
 -- What was before must not end an enrolment at its first step.
 create or replace function dripdrop._times_happened(
   condition dripdrop.conditions,
@@ -16210,15 +16343,14 @@ set timezone = 'UTC'
 as $$
 declare
   v_actual jsonb;
+  v_context jsonb;
   v_holds boolean;
 begin
-  if coalesce(condition.field_path, condition.predicate) is not null
-    and dripdrop._has_long_list(enrollment.data, hooks)
-  then
-    return 'list_too_long';
-  end if;
   case condition.condition_type
     when 'enrollment_data' then
+      if dripdrop._takes_long(condition.field_path, enrollment.data) then
+        return 'list_too_long';
+      end if;
       v_actual := jsonb_path_query_first_tz(
         enrollment.data, condition.field_path, '{}', silent => true
       );
@@ -16240,12 +16372,13 @@ begin
         hooks #> array[condition.hook, 'value'], condition.operator, condition.expected_value
       );
     when 'predicate' then
-      v_holds := jsonb_path_match_tz(
-        dripdrop._context(condition.predicate, enrollment, hooks, _condition_failure.step_id),
-        condition.predicate,
-        '{}',
-        silent => true
+      v_context := dripdrop._context(
+        condition.predicate, enrollment, hooks, _condition_failure.step_id
       );
+      if dripdrop._takes_long(condition.predicate, v_context) then
+        return 'list_too_long';
+      end if;
+      v_holds := jsonb_path_match_tz(v_context, condition.predicate, '{}', silent => true);
     when 'time_window' then
       v_holds := dripdrop._is_open_for(
         condition, enrollment, _condition_failure.step_id, _condition_failure.at
@@ -16353,14 +16486,16 @@ $$;
 comment on function dripdrop._exit_rules(uuid) is
   'The goals and exit rules of a sequence, in order.';
 
--- The first goal or exit rule of the sequence that holds ends the enrolment.
+-- The first goal or exit rule of the sequence that holds ends the enrolment. Whoever must not wait
+-- says until when rules are asked.
 create or replace function dripdrop._met_exit_rule(
   rules dripdrop.conditions[],
   enrollment dripdrop.enrollments,
   hooks jsonb,
   happened text[],
   step_id uuid,
-  at timestamptz
+  at timestamptz,
+  until timestamptz default null
 )
 returns dripdrop._finding
 language plpgsql
@@ -16371,6 +16506,7 @@ declare
   v_rule dripdrop.conditions;
 begin
   foreach v_rule in array rules loop
+    exit when clock_timestamp() > until;
     if dripdrop._condition_failure(
       v_rule, enrollment, hooks, happened, _met_exit_rule.step_id, _met_exit_rule.at
     ) is null then
@@ -16386,9 +16522,10 @@ end
 $$;
 
 comment on function dripdrop._met_exit_rule(
-  dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz
+  dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz, timestamptz
 ) is
-  'The first of goals and exit rules that holds for an enrolment, or null.';
+  'The first of goals and exit rules that holds for an enrolment, or null; of those that were asked '
+  'until then.';
 
 create or replace function dripdrop._conditions_of(transition_id uuid)
 returns dripdrop.conditions[]
@@ -17750,7 +17887,9 @@ comment on function dripdrop._enrollments_of_events(dripdrop.events[]) is
   'The open enrolments that events happen to.';
 
 -- Goals and exit rules, asked for every enrolment that something has happened to. Those that name a
--- function of the application do not hold yet: claim_hooks() has it asked.
+-- function of the application do not hold yet: claim_hooks() has it asked. Whoever tracks, or
+-- unsubscribes, waits a quarter of a second for an enrolment's rules: what has not been asked by
+-- then is asked when its next step is decided.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._exit_by_rules(enrollments uuid[], at timestamptz)
@@ -17782,7 +17921,8 @@ begin
     ) as n
     join sequence as q on q.id = (n.enrollment).sequence_id and cardinality(q.exit_rules) > 0
     cross join lateral dripdrop._met_exit_rule(
-      q.exit_rules, n.enrollment, null, null, null, _exit_by_rules.at
+      q.exit_rules, n.enrollment, null, null, null, _exit_by_rules.at,
+      clock_timestamp() + interval '250 milliseconds'
     ) as found
     where found.action is not null
     group by found.action, found.reason
@@ -23018,40 +23158,31 @@ as $$
     ) as w
   )
   select
-    x.id as execution_id, _facts.at as at, s.address_form as address_form, x.due_at as due_at,
+    x.id, _facts.at, s.address_form, x.due_at,
     dripdrop._delay(
       x.scheduled_for, s.stale_after, s.send_window,
       dripdrop._time_zone(e.data, s.config, s.time_zone), s.tenant_key, _facts.at
-    ) as late,
-    concat_ws(' ', fault.stage, fault.sqlstate, fault.message) as fault,
-    fault.until as fault_until,
+    ),
+    concat_ws(' ', fault.stage, fault.sqlstate, fault.message), fault.until,
     case
       when s.senders is null then s.sending_pause
       else dripdrop._sending_pause(s.tenant_key, s.sequence_key, s.channel, by.adapter_id)
-    end as sending_pause, e.state as enrollment_state, s.sequence_active as sequence_active,
-    s.active as step_active,
-    s.hooks <> '{}' and not coalesce(x.hooks, '{}') ?& s.hooks as hooks_unanswered,
-    hook.reason as hooks_reason, hook.detail as hooks_detail, hook.until as hooks_until,
-    s.stale_after as stale_after, s.on_stale as on_stale,
-    e.ask_at is not null as rules_unanswered,
-    found.exit_action as exit_action, found.exit_reason as exit_reason,
-    found.exit_detail as exit_detail, x.awaited_event as awaited_event,
-    coalesce(x.due_at <= _facts.at, false) as timed_out,
-    s.on_timeout as on_timeout, found.failure as failure,
-    found.failed_condition as failed_condition, address.recipient as recipient,
-    s.verified_only and coalesce(e.data ->> 'recipient_verified_at', '') in ('', 'false')
-      as unverified,
-    consent.suppression as suppression, s.topic as topic, s.opt_in as opt_in,
-    consent.state as consent, found.rival as rival,
-    shut.opens_at + shut.jitter * ((hashtextextended(x.id::text, 0) & 1048575) / 1048576.0)
-      as opens_at,
-    shut.hours as hours, by.adapter_id as adapter_id, by.name as sender, by.fault as sender_fault,
-    (x.state = 'rendered' or asked_by = 'fence') and x.adapter_id is distinct from by.adapter_id
-      as sender_changed,
-    by.rests as sender_rests, by.resting_until as resting_until,
-    by.resting_reason as resting_reason, by.circuit_until as circuit_until,
-    by.circuit_reason as circuit_reason, by.host as host, s.retry_for as retry_for,
-    s.limited as limited
+    end,
+    e.state, s.sequence_active, s.active,
+    s.hooks <> '{}' and not coalesce(x.hooks, '{}') ?& s.hooks,
+    hook.reason, hook.detail, hook.until,
+    s.stale_after, s.on_stale, e.ask_at is not null,
+    found.exit_action, found.exit_reason, found.exit_detail,
+    x.awaited_event, coalesce(x.due_at <= _facts.at, false), s.on_timeout,
+    found.failure, found.failed_condition, address.recipient,
+    s.verified_only and coalesce(e.data ->> 'recipient_verified_at', '') in ('', 'false'),
+    consent.suppression, s.topic, s.opt_in, consent.state, found.rival,
+    shut.opens_at + shut.jitter * ((hashtextextended(x.id::text, 0) & 1048575) / 1048576.0),
+    shut.hours,
+    by.adapter_id, by.name, by.fault,
+    (x.state = 'rendered' or asked_by = 'fence') and x.adapter_id is distinct from by.adapter_id,
+    by.rests, by.resting_until, by.resting_reason, by.circuit_until, by.circuit_reason, by.host,
+    s.retry_for, s.limited
   from execution as x
   join dripdrop.enrollments as e on e.id = x.enrollment_id
   join step as s on s.id = x.step_id

@@ -75,7 +75,9 @@ comment on function dripdrop._enrollments_of_events(dripdrop.events[]) is
   'The open enrolments that events happen to.';
 
 -- Goals and exit rules, asked for every enrolment that something has happened to. Those that name a
--- function of the application do not hold yet: claim_hooks() has it asked.
+-- function of the application do not hold yet: claim_hooks() has it asked. Whoever tracks, or
+-- unsubscribes, waits a quarter of a second for an enrolment's rules: what has not been asked by
+-- then is asked when its next step is decided.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._exit_by_rules(enrollments uuid[], at timestamptz)
@@ -107,7 +109,8 @@ begin
     ) as n
     join sequence as q on q.id = (n.enrollment).sequence_id and cardinality(q.exit_rules) > 0
     cross join lateral dripdrop._met_exit_rule(
-      q.exit_rules, n.enrollment, null, null, null, _exit_by_rules.at
+      q.exit_rules, n.enrollment, null, null, null, _exit_by_rules.at,
+      clock_timestamp() + interval '250 milliseconds'
     ) as found
     where found.action is not null
     group by found.action, found.reason

@@ -164,32 +164,6 @@ $$;
 comment on function dripdrop._count_events(dripdrop.enrollments, jsonb, timestamptz, timestamptz) is
   'How often the event of a condition has happened to an enrolment since a time.';
 
--- A path compares each element of a list with each of another, and nothing can end it. What comes
--- in has no such lists; what was stored before, or answered by a hook, may have. More than a
--- thousand elements print more than 2000 characters: smaller data is not looked through.
-create or replace function dripdrop._has_long_list(data jsonb, hooks jsonb)
-returns boolean
-language sql
-stable
-parallel safe
-return coalesce(
-  case
-    when length(data::text) > 2000
-    then data @? 'strict $.** ? (@.type() == "array" && @.size() > 1000)'
-  end,
-  false
-)
-or coalesce(
-  case
-    when length(hooks::text) > 2000
-    then hooks @? 'strict $.** ? (@.type() == "array" && @.size() > 1000)'
-  end,
-  false
-);
-
-comment on function dripdrop._has_long_list(jsonb, jsonb) is
-  'Whether data or answers of hooks hold a list of more than 1000 elements.';
-
 -- What was before must not end an enrolment at its first step.
 create or replace function dripdrop._times_happened(
   condition dripdrop.conditions,
@@ -264,15 +238,14 @@ set timezone = 'UTC'
 as $$
 declare
   v_actual jsonb;
+  v_context jsonb;
   v_holds boolean;
 begin
-  if coalesce(condition.field_path, condition.predicate) is not null
-    and dripdrop._has_long_list(enrollment.data, hooks)
-  then
-    return 'list_too_long';
-  end if;
   case condition.condition_type
     when 'enrollment_data' then
+      if dripdrop._takes_long(condition.field_path, enrollment.data) then
+        return 'list_too_long';
+      end if;
       v_actual := jsonb_path_query_first_tz(
         enrollment.data, condition.field_path, '{}', silent => true
       );
@@ -294,12 +267,13 @@ begin
         hooks #> array[condition.hook, 'value'], condition.operator, condition.expected_value
       );
     when 'predicate' then
-      v_holds := jsonb_path_match_tz(
-        dripdrop._context(condition.predicate, enrollment, hooks, _condition_failure.step_id),
-        condition.predicate,
-        '{}',
-        silent => true
+      v_context := dripdrop._context(
+        condition.predicate, enrollment, hooks, _condition_failure.step_id
       );
+      if dripdrop._takes_long(condition.predicate, v_context) then
+        return 'list_too_long';
+      end if;
+      v_holds := jsonb_path_match_tz(v_context, condition.predicate, '{}', silent => true);
     when 'time_window' then
       v_holds := dripdrop._is_open_for(
         condition, enrollment, _condition_failure.step_id, _condition_failure.at
@@ -407,14 +381,16 @@ $$;
 comment on function dripdrop._exit_rules(uuid) is
   'The goals and exit rules of a sequence, in order.';
 
--- The first goal or exit rule of the sequence that holds ends the enrolment.
+-- The first goal or exit rule of the sequence that holds ends the enrolment. Whoever must not wait
+-- says until when rules are asked.
 create or replace function dripdrop._met_exit_rule(
   rules dripdrop.conditions[],
   enrollment dripdrop.enrollments,
   hooks jsonb,
   happened text[],
   step_id uuid,
-  at timestamptz
+  at timestamptz,
+  until timestamptz default null
 )
 returns dripdrop._finding
 language plpgsql
@@ -425,6 +401,7 @@ declare
   v_rule dripdrop.conditions;
 begin
   foreach v_rule in array rules loop
+    exit when clock_timestamp() > until;
     if dripdrop._condition_failure(
       v_rule, enrollment, hooks, happened, _met_exit_rule.step_id, _met_exit_rule.at
     ) is null then
@@ -440,9 +417,10 @@ end
 $$;
 
 comment on function dripdrop._met_exit_rule(
-  dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz
+  dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz, timestamptz
 ) is
-  'The first of goals and exit rules that holds for an enrolment, or null.';
+  'The first of goals and exit rules that holds for an enrolment, or null; of those that were asked '
+  'until then.';
 
 create or replace function dripdrop._conditions_of(transition_id uuid)
 returns dripdrop.conditions[]

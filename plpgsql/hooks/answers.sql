@@ -97,6 +97,9 @@ begin
       return '{"error": "hook_unusable"}'::jsonb;
     end if;
     if response_path is not null then
+      if dripdrop._takes_long(response_path::jsonpath, v_value) then
+        return '{"error": "hook_unusable"}'::jsonb;
+      end if;
       v_value := jsonb_path_query_first(v_value, response_path::jsonpath, '{}', true);
     end if;
     if v_value is null then

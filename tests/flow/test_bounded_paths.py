@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
 
 from dripdrop.errors import InvalidArgument, InvalidCondition
+from tests.conftest import START, Clock
 from tests.engine import TENANT, Engine, email
 
 Db = psycopg.Connection[Any]
@@ -31,6 +33,23 @@ ENDLESS = [
     '$.enrollment.x like_regex "(a*)*\\\\1"',
     "$.enrollment.x[0, 1, 2] == $.enrollment.y[*]",
     " || ".join(f"$.enrollment.x{n} == {n}" for n in range(200)),
+    # A member of a list is that of each of its elements.
+    "$.enrollment.a.b > $.enrollment.a.b",
+    "exists($.enrollment.a.b ? (@ > $.enrollment.a.b))",
+    "exists($.enrollment.a ? (@.b > $.enrollment.a.b))",
+    "exists($.enrollment ? (@.a.b > @.a.b))",
+    "$.enrollment.a.b.abs() > $.enrollment.a.b.abs()",
+    "!($.enrollment.a.b > $.enrollment.a.b)",
+    "-$.enrollment.a.b > +$.enrollment.a.b",
+    "$.enrollment.a[0].b > $.enrollment.a[*].b",
+    "$.enrollment.x ? (@ > 1) == $.enrollment.y ? (@ > 1)",
+    "exists($.enrollment.x ? ($.enrollment.y > $.enrollment.z))",
+    "exists($.enrollment.x ? (@.a == 1 && !($.enrollment.y > $.enrollment.z)))",
+    # What repeats what it has found.
+    "$.enrollment.x[0, 0, 0][0, 0, 0] == 1",
+    "exists($.enrollment.x[0, 0] ? (exists(@[0, 0])))",
+    "exists($.enrollment.keyvalue().keyvalue())",
+    "$.enrollment.x[$.enrollment.y[0]] == 1",
 ]
 
 BOUNDED = [
@@ -48,6 +67,48 @@ BOUNDED = [
     "$.enrollment.x.size() > $.enrollment.y.size()",
     '$.enrollment.email like_regex "@example[.]com$" flag "i"',
     "($.enrollment.x == 1) is unknown",
+    "strict $.enrollment.address.city == $.enrollment.billing.city",
+    "$.enrollment.x > $.enrollment.y && $.enrollment.address.city == \"Rome\"",
+    "$.steps.a.ended_at.datetime() < $.steps.b.ended_at.datetime()",
+    "exists($.enrollment.orders[*] ? (@.total > @.limit))",
+    "$.enrollment.from.datetime() < $.enrollment.to.datetime()",
+    "$.enrollment.x[last] == 1 && $.enrollment.y[0] == 2",
+]
+
+# What may be large: each list has no more elements than is let in.
+LARGE = {
+    "email": "sam@example.com",
+    "a": [{"b": [1] * 1000}] * 13,
+    "l": [1] * 1000,
+    "m": {str(n): n for n in range(100)},
+    "n": [[1] * 100] * 5,
+    "s": 1,
+    "orders": [{"sku": str(n), "total": n, "limit": 150} for n in range(200)],
+}
+
+LONG = [
+    "$.enrollment.l > $.enrollment.a",
+    "$.enrollment.l > $.enrollment.l",
+    "$.enrollment.l.double() > $.enrollment.l.double()",
+    "exists($.enrollment.a ? (@.b > $.enrollment.l))",
+    "exists($.enrollment.a ? (exists(@.b ? (@ > $.enrollment.l))))",
+    "exists($.enrollment.l ? ($.enrollment.l == 2))",
+    "exists($.enrollment.a ? (@.b > @.b))",
+    "$.enrollment.s" + "[0" + ", 0" * 999 + "] > $.enrollment.l",
+    "$.enrollment.l" + "[*]" * 500 + " > 1",
+    "$.enrollment.a.** > $.enrollment.l",
+    " || ".join(["$.enrollment.a.b > 1"] * 60),
+]
+
+QUICK = [
+    "$.enrollment.a[*].b[*] == 1",
+    "$.enrollment.l[*] >= $.enrollment.s",
+    'exists($.enrollment.orders[*] ? (@.total > 100 && @.sku == "199"))',
+    "exists($.enrollment.orders[*] ? (@.total > @.limit))",
+    "exists($.enrollment.orders[*] ? (@.total == $.enrollment.s))",
+    "$.enrollment.m.* == 99",
+    "$.enrollment.s < $.enrollment.orders[1].limit",
+    "exists($.enrollment.l)",
 ]
 
 
@@ -133,6 +194,43 @@ def test_a_long_list_of_former_days_stops_no_tick(engine: Engine, strange: bool)
     assert engine.executions(sam.id)[0].state == "skipped"
     (gate,) = (g for g in engine.explain(TENANT, sam.id) if g.gate == "conditions")
     assert gate.open
+
+
+@pytest.mark.parametrize("predicate", [*LONG, *QUICK], ids=range(len(LONG) + len(QUICK)))
+def test_a_predicate_is_asked_only_of_what_it_looks_through_in_no_time(
+    engine: Engine, predicate: str
+) -> None:
+    engine.author(email("welcome", conditions=[{"predicate": predicate}]))
+    sam = engine.join(data=LARGE)
+    begun = time.monotonic()
+    engine.tick()
+    assert time.monotonic() - begun < 1
+    assert (engine.executions(sam.id)[0].reason == "list_too_long") == (predicate in LONG)
+
+
+def test_neither_tracking_nor_unsubscribing_waits_for_rules(engine: Engine, clock: Clock) -> None:
+    """Those that were not asked in time are asked when the next step is decided."""
+    steps = [email("welcome"), email("bye", timing="in 3 days")]
+    slow = {"predicate": "exists($.enrollment.x ? (@ > $.enrollment.y))"}
+    over = {"event": "bought", "name": "over"}
+    engine.author(*steps)
+    lists = {"x": [0] * 300, "y": [1] * 300}
+    ada, sam = (
+        engine.join(name, data={"email": f"{name}@example.com"} | lists) for name in ("ada", "sam")
+    )
+    engine.deliver()
+    engine.author(*steps, exit_when=[*[slow] * 300, over])
+
+    begun = time.monotonic()
+    engine.track_event(TENANT, "bought", subscriber_id="sam")
+    engine.unsubscribe(TENANT, engine.executions(ada.id)[0].id)
+    assert time.monotonic() - begun < 2
+    assert engine.rows("select recipient from dripdrop.suppressions") == [("ada@example.com",)]
+    assert engine.enrollment(sam.id).state == "active"
+
+    clock.set(START + timedelta(days=3))
+    engine.tick()
+    assert engine.enrollment(sam.id).exit_reason == "over"
 
 
 def test_the_longest_list_that_is_let_in_is_looked_through(engine: Engine) -> None:
