@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 6a48dae35c6560bd.
+-- Of the sources 780caa2c58343571.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1245,7 +1245,7 @@ as $expected$
 ["function", "_fail_renders(failures dripdrop._render_result[], at timestamp ", "170e886c 765efc8255f6540b"],
 ["function", "_failed_condition(conditions dripdrop.conditions[], enrollment ", "1f2b78e1 09fee7abcdfe85b0"],
 ["function", "_failed_hook(hooks jsonb, template jsonb)", "37bde75d 5ed3d6aed2f1eea1"],
-["function", "_fault_problems(at timestamp with time zone)", "72a46d52 b1e0d3f09ffd1aa3"],
+["function", "_fault_problems(at timestamp with time zone)", "72a46d52 6ed26d037ceea5b9"],
 ["function", "_field(kind text, field text, type text, description text, hint", "76b27eb4 632398e19e1b2c59"],
 ["function", "_field_faults(kind text, document jsonb)", "e7c9f7d7 0808c1a50d0e95e7"],
 ["function", "_field_schema(field dripdrop.fields)", "7cede8c4 9dc1c033dadf4ff9"],
@@ -1278,7 +1278,7 @@ as $expected$
 ["function", "_halved(callee text, executions uuid[], stage text, at timestam", "5272ac87 096e2bfb6c6a8c00"],
 ["function", "_has_its_fault_for_itself(execution dripdrop.step_executions)", "3ed121bd ddde794498235da7"],
 ["function", "_has_limits(step dripdrop.steps, adapter dripdrop.channel_adapt", "b2ebf713 7fb63ccf408d05f4"],
-["function", "_has_one_server(hook dripdrop.http_hooks)", "aa5708f6 4079a37cba2c2473"],
+["function", "_has_one_server(hook dripdrop.http_hooks)", "aa5708f6 a1891f62abe4caa3"],
 ["function", "_has_unseen(value text)", "18bcace5 ee254d19e377d33d"],
 ["function", "_held_problems()", "eb1731fe 3b2de5774f9c06f8"],
 ["function", "_held_thing(kind text, tenant_key text, name text)", "7654abe1 a8a7bbd45f4ec13a"],
@@ -1310,7 +1310,7 @@ as $expected$
 ["function", "_installation_problems()", "eb1731fe e3e5f70198ff06fb"],
 ["function", "_interval(value text)", "543b4e3b 348756abd76d44c0"],
 ["function", "_into_the_day(execution_id uuid)", "2a279410 8717de15419ec87a"],
-["function", "_is_address(form text, address text)", "1e49611c 1948ae833e92a557"],
+["function", "_is_address(form text, address text)", "1e49611c 1b27363e4ae6b61b"],
 ["function", "_is_blank(value text)", "18bcace5 bcbaa37ea56be1c7"],
 ["function", "_is_cut_off()", "bf84d3d6 2035ae49343c321a"],
 ["function", "_is_empty(queue text)", "bede0d6d 5ccdd92473f8a7a5"],
@@ -1391,10 +1391,10 @@ as $expected$
 ["function", "_open_enrollment(sequence_id uuid, sequence text, subscriber_ty", "fbcb63d3 7b95903b06ef4789"],
 ["function", "_open_executions(enrollments uuid[])", "0daacba5 1bac2c477cf08cd0"],
 ["function", "_open_sequence(tenant_key text, sequence text, starting_step te", "44220f7d 9b4788b17a559257"],
-["function", "_open_transaction_problems(older_than interval)", "2709f2f8 ad68532ad02a9151"],
+["function", "_open_transaction_problems(older_than interval)", "2709f2f8 a1982bb4bf5104d7"],
 ["function", "_opt_out_excludes_claims()", "683259fe 0bf690be097164ce"],
 ["function", "_overdue_problems(at timestamp with time zone)", "72a46d52 f83bf543398172b8"],
-["function", "_own_host(payload jsonb)", "3b4661c1 5375a61d395791b4"],
+["function", "_own_host(payload jsonb)", "3b4661c1 274141277fa24229"],
 ["function", "_own_time_zone(data jsonb)", "19b8d0d6 836387fa753a61b2"],
 ["function", "_parse_path(path text)", "ea2a639a 5802dedc5ba94807"],
 ["function", "_parse_predicate(predicate text)", "22985651 a814253998d2c934"],
@@ -1571,6 +1571,7 @@ as $expected$
 ["function", "_unsubscribe_link(tenant_key text)", "be5e1ae2 5f7fbf911a230d3a"],
 ["function", "_unsubscribe_links(executions uuid[])", "f9f81a86 9e71e05e0dfebd25"],
 ["function", "_untrusted()", "a8017eeb 55da7b954a5f40c8"],
+["function", "_url_host(url text)", "42377b12 aba229035bede2bc"],
 ["function", "_used(counter dripdrop.counters, at timestamp with time zone)", "f83776e5 3a53277798fc1fab"],
 ["function", "_used_liquid(template text)", "971315ed 4b036a5224fd891c"],
 ["function", "_user_of_channel(channel text)", "4d0fcbd7 ca3fb02c04993558"],
@@ -1607,6 +1608,7 @@ as $expected$
 ["function", "_window_opens(time_window jsonb, time_zone text, tenant_key tex", "d05f5015 993724a6e914b077"],
 ["function", "_with_part(parts jsonb, tenant_key text, list text, part jsonb)", "12645e93 6468ecefd0b17657"],
 ["function", "_without_empty(results dripdrop._render_result[])", "0efa1cc4 9eaa5082ee470bf6"],
+["function", "_without_people(value text)", "86976669 4735fe990060e974"],
 ["function", "_without_pointer()", "68a2a311 c097c12aca7dd39c"],
 ["function", "_words()", "6f025362 c389c25be735a684"],
 ["function", "_worst_suppressions(suppressions dripdrop._suppression[])", "5477038e 5a36ef25c5afb9d2"],
@@ -1679,7 +1681,7 @@ as $expected$
 ["function", "next_opening(tenant_key text, send_window jsonb, time_zone text", "8015ffed b6fc04130f78b9f8"],
 ["function", "next_time(timing jsonb, time_zone text, from_time timestamp wit", "c645cef8 237e91c4485d6c47"],
 ["function", "note_fault(execution_id uuid, stage text, sqlstate text, messag", "729189ef 12ec4c34615ff0ff"],
-["function", "open_transactions(older_than interval)", "15f67516 4b28f8592d16316e"],
+["function", "open_transactions(older_than interval)", "15f67516 100b6dc0b7b98002"],
 ["function", "parse_timing(expression text)", "f8d0923d c3046283adbd201e"],
 ["function", "pause_adapter(tenant_key text, adapter_id uuid, until timestamp", "cdc6ef3d f79ee7884a4d9b9a"],
 ["function", "pause_enrollment(tenant_key text, enrollment_id uuid)", "e33b3021 bd99aa9134b2e0b0"],
@@ -3206,8 +3208,9 @@ comment on function dripdrop._address(text, text) is
   'An address as it is compared with others of its form: mailbox, phone, name or none.';
 
 -- A dot-string of RFC 5321, section 4.1.2, and a domain of RFC 1123, section 2.1, within the
--- lengths of RFC 5321, section 4.5.3.1: no server takes anything else. What regular expressions
--- are slow at is told by simpler means. A telephone number is one of E.164.
+-- lengths of RFC 5321, section 4.5.3.1: no server takes anything else. A last label of digits is no
+-- domain: an IP address stands in brackets. What regular expressions are slow at is told by simpler
+-- means. A telephone number is one of E.164.
 create or replace function dripdrop._is_address(form text, address text)
 returns boolean
 language sql
@@ -3222,6 +3225,7 @@ return case form
       and address not like '.%'
       and address not like '%..%'
       and address not like '%.@%'
+      and (right(address, 1) not between '0' and '9' or address !~ '[@.][0-9]+$')
       and (
         address not like '%-%'
         or '.' || split_part(address, '@', 2) || '.' !~ '[.]-|-[.]'
@@ -3236,6 +3240,26 @@ end;
 
 comment on function dripdrop._is_address(text, text) is
   'Whether a normalised address is one of its form; of an unknown form none is.';
+
+-- As the driver reads it (check_url): scheme, host, port and nothing between them that two parsers
+-- could read in two ways. Everything else is no URL to go to.
+create or replace function dripdrop._url_host(url text)
+returns text
+language sql
+immutable
+parallel safe
+return lower(
+  (
+    regexp_match(
+      url,
+      '^https?://([[][0-9a-f:.]{2,45}[]]|([a-z0-9._-]|[^\x01-\x7f]){1,253})(:[0-9]{1,5})?([/?#]|$)',
+      'i'
+    )
+  )[1]
+);
+
+comment on function dripdrop._url_host(text) is
+  'The host of a URL, in small letters; null where none can plainly be read.';
 
 -- The one place that says which address a channel uses. Null: the channel has none.
 create or replace function dripdrop._recipient(
@@ -4883,6 +4907,35 @@ and not dripdrop._has_unseen(
 
 comment on function dripdrop._is_title(text) is
   'Whether a text is one line, not too long and all to be seen.';
+
+-- What others' code raises repeats what it was given. Addresses, numbers of telephones and words of
+-- letters and digits go, as in the log; the ids of rows stay.
+create or replace function dripdrop._without_people(value text)
+returns text
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select regexp_replace(
+    regexp_replace(
+      regexp_replace(
+        value,
+        '("[^"\n]{1,128}")?[^][[:space:]<>,;()"]*(@|\uff20|%40)[^[:space:]<>,;()"]*', '[redacted]',
+        'g'
+      ),
+      '(?<![[:alnum:]_.:/-])'
+      '([+][0-9][0-9 ().-]{5,20}[0-9]|[(]?[0-9]([ ()-]{0,2}[0-9]){8,14})(?![.:/-]?[[:alnum:]_])',
+      '[redacted]', 'g'
+    ),
+    '(?<![[:alnum:]_-])(?![0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![[:alnum:]_-]))'
+    '(?=[^[:space:]"]*[0-9])(?=[^[:space:]"]*[[:alpha:]])[[:alnum:]_+/=-]{6,}',
+    '[redacted]', 'g'
+  )
+$$;
+
+comment on function dripdrop._without_people(text) is
+  'A text without addresses, telephone numbers and what looks like a token.';
 
 -- Names stand in log lines, in addresses of the command line and beside other names in what the
 -- vault binds credentials to: none may look like two.
@@ -9818,16 +9871,20 @@ comment on function dripdrop._put_fields(text, jsonb) is
 
 -- plpgsql/senders/circuit.sql
 
--- A message with a URL of its own goes to that host, whichever sender signs it.
+-- A message with a URL of its own goes to that host, whichever sender signs it. Where no host can
+-- be read the message is refused, and is nothing that a sender answers for.
 create or replace function dripdrop._own_host(payload jsonb)
 returns text
 language sql
 immutable
 parallel safe
-return lower(substring(payload ->> 'url' from '^https?://([[][^]]*[]]|[^/:?#]+)'));
+return case
+  when payload ->> 'url' <> '' then coalesce(dripdrop._url_host(payload ->> 'url'), '?')
+end;
 
 comment on function dripdrop._own_host(jsonb) is
-  'The host of the URL that a payload brings along, or null.';
+  'The host of the URL that a payload brings along, ? where there is none to read; null: it brings '
+  'none.';
 
 create or replace function dripdrop._rest_after(openings int)
 returns interval
@@ -12762,7 +12819,7 @@ returns boolean
 language sql
 immutable
 parallel safe
-return hook.url !~ '^https?://[^/?#]*[{]';
+return dripdrop._url_host(hook.url) is not null;
 
 comment on function dripdrop._has_one_server(dripdrop.http_hooks) is
   'Whether all calls of a hook go to the same host.';
@@ -16524,8 +16581,8 @@ $$;
 comment on function dripdrop._met_exit_rule(
   dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz, timestamptz
 ) is
-  'The first of goals and exit rules that holds for an enrolment, or null; of those that were asked '
-  'until then.';
+  'The first of goals and exit rules that holds for an enrolment, of those that were asked until '
+  'then, or null.';
 
 create or replace function dripdrop._conditions_of(transition_id uuid)
 returns dripdrop.conditions[]
@@ -29626,7 +29683,9 @@ comment on function dripdrop.needs_key() is
 -- plpgsql/operations/open_transactions.sql
 
 -- Other sessions' transactions that have been open for a while with something of ours locked. Their
--- age is told from this transaction's beginning. Of roles that the owner may not look at
+-- age is told from this transaction's beginning. Stops lock until their transaction ends, never a
+-- session: where one holds such a lock without a transaction, somebody else took it, whom Postgres
+-- lets any role that may connect, and nobody knows when. Of roles that the owner may not look at
 -- (pg_read_all_stats) nothing is known, and nothing is returned.
 create or replace function dripdrop.open_transactions(older_than interval default '10 seconds')
 returns table (
@@ -29647,7 +29706,7 @@ as $$
     a.pid,
     a.usename::text,
     nullif(a.application_name, ''),
-    a.xact_start,
+    coalesce(a.xact_start, a.backend_start),
     a.state,
     bool_or(l.locktype = 'advisory'),
     coalesce(array_agg(distinct c.relname::text) filter (where c.relkind = 'r'), '{}')
@@ -29659,20 +29718,25 @@ as $$
   where l.granted
     and l.database = (select d.oid from pg_database as d where d.datname = current_database())
     and l.pid <> me.pid
-    and a.xact_start <= me.xact_start - open_transactions.older_than
+    and case
+      when a.xact_start is null
+      then l.locktype = 'advisory' and a.backend_start is not null
+      else a.xact_start <= me.xact_start - open_transactions.older_than
+    end
     and case l.locktype
       when 'advisory'
       then l.classid::bigint in (dripdrop._stop_class(), dripdrop._hold_class())
       else c.oid is not null and l.mode not in ('AccessShareLock', 'ShareUpdateExclusiveLock')
     end
-  group by a.pid, a.usename, a.application_name, a.xact_start, a.state
-  order by a.xact_start, a.pid
+  group by a.pid, a.usename, a.application_name, a.xact_start, a.backend_start, a.state
+  order by 4, a.pid
 $$;
 
 comment on function dripdrop.open_transactions(interval) is
   'Transactions of other sessions that have been open for longer than this and have locked '
   'something here: the messages of what they wrote (tables), or what they stop (stops), wait for '
-  'them.';
+  'them. State idle: a session that holds the lock of a stop without a transaction, since it '
+  'connected at the earliest.';
 
 create or replace function dripdrop._open_transaction_problems(older_than interval)
 returns table (problem text, detail text, hint text)
@@ -29683,17 +29747,26 @@ as $$
   select
     'open_transaction',
     format(
-      'process %s (%s, role %s), open since %s, keeps %s waiting',
+      'process %s (%s, role %s), %s since %s, keeps %s waiting',
       t.pid,
       coalesce(t.application, 'an application without a name'),
       t.role,
+      case when t.state = 'idle' then 'with a lock of its session, connected' else 'open' end,
       to_char(t.since at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'),
       case
         when t.stops then 'the messages that it stops'
         else 'what it changed in ' || array_to_string(t.tables, ', ')
       end
     ),
-    format('Commit it, or end it with select pg_terminate_backend(%s).', t.pid)
+    format(
+      case
+        when t.state = 'idle'
+        then 'End it with select pg_terminate_backend(%s), and ask who is role "%s": no stop '
+          'locks beyond its transaction.'
+        else 'Commit it, or end it with select pg_terminate_backend(%s).'
+      end,
+      t.pid, t.role
+    )
   from dripdrop.open_transactions(older_than) as t
 $$;
 
@@ -30006,7 +30079,9 @@ as $$
       '%s since %s, stage %s: %s; for example enrolment %s (tenant %s), failed attempts: %s, the '
       'next at %s',
       dripdrop._messages(g.messages), dripdrop._in_utc(g.since), g.stage,
-      concat_ws(' ', nullif(g.sqlstate, 'XX000'), (g.example).message),
+      concat_ws(
+        ' ', nullif(g.sqlstate, 'XX000'), dripdrop._without_people((g.example).message)
+      ),
       coalesce(x.enrollment_id, (g.example).execution_id), coalesce(x.tenant_key, 'global'),
       (g.example).attempts, dripdrop._in_utc((g.example).until)
     ),

@@ -203,8 +203,9 @@ comment on function dripdrop._address(text, text) is
   'An address as it is compared with others of its form: mailbox, phone, name or none.';
 
 -- A dot-string of RFC 5321, section 4.1.2, and a domain of RFC 1123, section 2.1, within the
--- lengths of RFC 5321, section 4.5.3.1: no server takes anything else. What regular expressions
--- are slow at is told by simpler means. A telephone number is one of E.164.
+-- lengths of RFC 5321, section 4.5.3.1: no server takes anything else. A last label of digits is no
+-- domain: an IP address stands in brackets. What regular expressions are slow at is told by simpler
+-- means. A telephone number is one of E.164.
 create or replace function dripdrop._is_address(form text, address text)
 returns boolean
 language sql
@@ -219,6 +220,7 @@ return case form
       and address not like '.%'
       and address not like '%..%'
       and address not like '%.@%'
+      and (right(address, 1) not between '0' and '9' or address !~ '[@.][0-9]+$')
       and (
         address not like '%-%'
         or '.' || split_part(address, '@', 2) || '.' !~ '[.]-|-[.]'
@@ -233,6 +235,26 @@ end;
 
 comment on function dripdrop._is_address(text, text) is
   'Whether a normalised address is one of its form; of an unknown form none is.';
+
+-- As the driver reads it (check_url): scheme, host, port and nothing between them that two parsers
+-- could read in two ways. Everything else is no URL to go to.
+create or replace function dripdrop._url_host(url text)
+returns text
+language sql
+immutable
+parallel safe
+return lower(
+  (
+    regexp_match(
+      url,
+      '^https?://([[][0-9a-f:.]{2,45}[]]|([a-z0-9._-]|[^\x01-\x7f]){1,253})(:[0-9]{1,5})?([/?#]|$)',
+      'i'
+    )
+  )[1]
+);
+
+comment on function dripdrop._url_host(text) is
+  'The host of a URL, in small letters; null where none can plainly be read.';
 
 -- The one place that says which address a channel uses. Null: the channel has none.
 create or replace function dripdrop._recipient(

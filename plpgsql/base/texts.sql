@@ -53,6 +53,35 @@ and not dripdrop._has_unseen(
 comment on function dripdrop._is_title(text) is
   'Whether a text is one line, not too long and all to be seen.';
 
+-- What others' code raises repeats what it was given. Addresses, numbers of telephones and words of
+-- letters and digits go, as in the log; the ids of rows stay.
+create or replace function dripdrop._without_people(value text)
+returns text
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select regexp_replace(
+    regexp_replace(
+      regexp_replace(
+        value,
+        '("[^"\n]{1,128}")?[^][[:space:]<>,;()"]*(@|\uff20|%40)[^[:space:]<>,;()"]*', '[redacted]',
+        'g'
+      ),
+      '(?<![[:alnum:]_.:/-])'
+      '([+][0-9][0-9 ().-]{5,20}[0-9]|[(]?[0-9]([ ()-]{0,2}[0-9]){8,14})(?![.:/-]?[[:alnum:]_])',
+      '[redacted]', 'g'
+    ),
+    '(?<![[:alnum:]_-])(?![0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![[:alnum:]_-]))'
+    '(?=[^[:space:]"]*[0-9])(?=[^[:space:]"]*[[:alpha:]])[[:alnum:]_+/=-]{6,}',
+    '[redacted]', 'g'
+  )
+$$;
+
+comment on function dripdrop._without_people(text) is
+  'A text without addresses, telephone numbers and what looks like a token.';
+
 -- Names stand in log lines, in addresses of the command line and beside other names in what the
 -- vault binds credentials to: none may look like two.
 --

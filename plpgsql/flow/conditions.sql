@@ -419,8 +419,8 @@ $$;
 comment on function dripdrop._met_exit_rule(
   dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz, timestamptz
 ) is
-  'The first of goals and exit rules that holds for an enrolment, or null; of those that were asked '
-  'until then.';
+  'The first of goals and exit rules that holds for an enrolment, of those that were asked until '
+  'then, or null.';
 
 create or replace function dripdrop._conditions_of(transition_id uuid)
 returns dripdrop.conditions[]

@@ -6,7 +6,7 @@ returns boolean
 language sql
 immutable
 parallel safe
-return hook.url !~ '^https?://[^/?#]*[{]';
+return dripdrop._url_host(hook.url) is not null;
 
 comment on function dripdrop._has_one_server(dripdrop.http_hooks) is
   'Whether all calls of a hook go to the same host.';

@@ -142,7 +142,9 @@ as $$
       '%s since %s, stage %s: %s; for example enrolment %s (tenant %s), failed attempts: %s, the '
       'next at %s',
       dripdrop._messages(g.messages), dripdrop._in_utc(g.since), g.stage,
-      concat_ws(' ', nullif(g.sqlstate, 'XX000'), (g.example).message),
+      concat_ws(
+        ' ', nullif(g.sqlstate, 'XX000'), dripdrop._without_people((g.example).message)
+      ),
       coalesce(x.enrollment_id, (g.example).execution_id), coalesce(x.tenant_key, 'global'),
       (g.example).attempts, dripdrop._in_utc((g.example).until)
     ),

@@ -1,13 +1,17 @@
--- A message with a URL of its own goes to that host, whichever sender signs it.
+-- A message with a URL of its own goes to that host, whichever sender signs it. Where no host can
+-- be read the message is refused, and is nothing that a sender answers for.
 create or replace function dripdrop._own_host(payload jsonb)
 returns text
 language sql
 immutable
 parallel safe
-return lower(substring(payload ->> 'url' from '^https?://([[][^]]*[]]|[^/:?#]+)'));
+return case
+  when payload ->> 'url' <> '' then coalesce(dripdrop._url_host(payload ->> 'url'), '?')
+end;
 
 comment on function dripdrop._own_host(jsonb) is
-  'The host of the URL that a payload brings along, or null.';
+  'The host of the URL that a payload brings along, ? where there is none to read; null: it brings '
+  'none.';
 
 create or replace function dripdrop._rest_after(openings int)
 returns interval

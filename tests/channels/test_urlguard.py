@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from typing import Any
+
+import psycopg
 import pytest
 
 from dripdrop.channels import ChannelSettings
@@ -10,6 +13,7 @@ from .conftest import HTTPServers, Open, message
 
 pytestmark = pytest.mark.anyio
 
+REACH = ChannelSettings(allow_http=True, allow_private=True)
 GUARDED = ChannelSettings(allow_http=True)
 
 
@@ -165,6 +169,48 @@ def test_a_url_that_is_not_plain_https_is_refused(url: str) -> None:
         check_url(url, ChannelSettings())
     assert refusal.value.code == "url_refused"
     assert "pass" not in refusal.value.detail.replace("password", "")
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://example.com", "example.com"),
+        ("HTTPS://Example.COM:8443/a@b", "example.com"),
+        ("hTTp://127.0.0.1:1/", "127.0.0.1"),
+        ("http://[::1]:5?x", "[::1]"),
+        ("https://münchen.example#x", "münchen.example"),
+        ("https://a_b.example/{{ x }}", "a_b.example"),
+        ("http:///h", None),
+        ("http://h;x@y/", None),
+        ("http://u:p@h/", None),
+        ("http://h\\x", None),
+        ("http://\th/", None),
+        ("http://h\n/", None),
+        (" http://h/", None),
+        ("http://a b/", None),
+        ("http://h:1:1/", None),
+        ("http://h:/", None),
+        ("http://[::1", None),
+        ("http://[::1]x/", None),
+        ("http://*.example/", None),
+        ("http://%31%32%37.0.0.1:1/", None),
+        ("https:{{ h }}", None),
+        ("//h/", None),
+        (f"http://{'a' * 300}.example/", None),
+    ],
+)
+def test_driver_and_database_read_the_same_host(
+    db: psycopg.Connection[Any], url: str, host: str | None
+) -> None:
+    read = db.execute("select dripdrop._url_host(%s)", [url]).fetchone()
+    assert read == (host,)
+    if host is None:
+        with pytest.raises(Unsendable) as refusal:
+            check_url(url, REACH)
+        assert refusal.value.code == "url_refused"
+    else:
+        parsed = check_url(url, REACH).host or ""
+        assert parsed.lower() == host.strip("[]")
 
 
 def test_a_blank_in_a_url_stays_a_blank() -> None:

@@ -145,6 +145,18 @@ async def test_an_untrusted_certificate_is_refused(
             300.0,
         ),
         (429, {"Retry-After": "soon"}, "refused", None),
+        # A status is not lost for a header that nobody can read.
+        (200, {"Retry-After": "Mon, 01 Jan 2024 00:00:00 +99999999999999"}, "sent", None),
+        (429, {"Retry-After": "Mon, 01 Jan 99999 00:00:00 GMT"}, "refused", None),
+        (
+            429,
+            {
+                "Date": "Mon, 02 Mar 2026 09:00:00 +99999999999999",
+                "Retry-After": "Fri, 02 Mar 2096 09:00:00 GMT",
+            },
+            "refused",
+            86400.0,
+        ),
         (500, {}, "refused", None),
         (502, {}, "refused", None),
         (502, {"Retry-After": "30"}, "refused", 30.0),
@@ -237,6 +249,7 @@ async def test_proxies_from_the_environment_are_ignored(
         ({"headers": ["X-Tag"]}, "invalid_header"),
         ({"method": "CONNECT"}, "invalid_method"),
         ({"url": 5}, "url_refused"),
+        ({"url": 0}, "url_refused"),
         ({"url": "no url"}, "url_refused"),
     ],
 )

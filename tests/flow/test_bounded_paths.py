@@ -68,7 +68,7 @@ BOUNDED = [
     '$.enrollment.email like_regex "@example[.]com$" flag "i"',
     "($.enrollment.x == 1) is unknown",
     "strict $.enrollment.address.city == $.enrollment.billing.city",
-    "$.enrollment.x > $.enrollment.y && $.enrollment.address.city == \"Rome\"",
+    '$.enrollment.x > $.enrollment.y && $.enrollment.address.city == "Rome"',
     "$.steps.a.ended_at.datetime() < $.steps.b.ended_at.datetime()",
     "exists($.enrollment.orders[*] ? (@.total > @.limit))",
     "$.enrollment.from.datetime() < $.enrollment.to.datetime()",

@@ -141,3 +141,22 @@ def test_hosts_that_the_data_names_have_no_common_circuit(hooked: Engine) -> Non
     answer(hooked, *hooked.claim_hooks(batch_size=1), score={"error": "connect_error"})
     assert hooked.list_circuits(TENANT) == []
     assert len(hooked.claim_hooks()) == 2
+
+
+@pytest.mark.parametrize(
+    ("url", "one"),
+    [
+        ("https://api.example/{{ id }}", True),
+        ("HtTpS://api.example:8443?{{ id }}", True),
+        ("HTTPS://{{ h }}/", False),
+        ("{{ url }}", False),
+        ("https:{{ h }}", False),
+        ("https://api.example{{ h }}/x", False),
+        ("https://api.example:8{{ h }}/x", False),
+        ("https://{{ h }}@api.example/", False),
+        ("{% if a %}https://a.example{% endif %}/", False),
+    ],
+)
+def test_a_host_that_data_can_change_is_no_hooks_own(db: Any, url: str, one: bool) -> None:
+    hook = "jsonb_populate_record(null::dripdrop.http_hooks, jsonb_build_object('url', %s::text))"
+    assert db.execute(f"select dripdrop._has_one_server({hook})", [url]).fetchone() == (one,)

@@ -58,6 +58,25 @@ def test_the_check_says_what_to_do(engine: Engine, other: Engine) -> None:
     assert f"pg_terminate_backend({pid})" in stop.hint
 
 
+def test_a_stranger_who_locks_what_stops_lock_is_named(engine: Engine, dsn: str) -> None:
+    """No stop locks beyond its transaction; any role that may connect can."""
+    engine.connection.execute("create role stranger login")
+    with psycopg.connect(dsn, user="stranger", autocommit=True) as connection:
+        (lock,) = engine.rows(
+            "select dripdrop._stop_class() as kind, dripdrop._everything_slot() as slot"
+        )
+        connection.execute("select pg_advisory_lock(%s, %s)", [lock.kind, lock.slot])
+        (found,) = engine.open_transactions()
+        assert (found.role, found.state, found.stops) == ("stranger", "idle", True)
+        assert found.pid == connection.info.backend_pid
+        (problem,) = engine.rows("select * from dripdrop._open_transaction_problems('10 s')")
+        assert "role stranger), with a lock of its session, connected since" in problem.detail
+        assert f"pg_terminate_backend({found.pid})" in problem.hint
+        connection.execute("select pg_advisory_unlock_all()")
+        assert engine.open_transactions(AT_ONCE) == []
+    engine.connection.execute("drop role stranger")
+
+
 def test_the_owner_sees_the_sessions_of_every_role(engine: Engine, dsn: str) -> None:
     engine.connection.execute("create role shopkeeper login in role dripdrop_app")
     with psycopg.connect(dsn, user="shopkeeper", row_factory=namedtuple_row) as connection:

@@ -158,6 +158,24 @@ def test_a_row_that_a_stage_cannot_deal_with_is_named_with_its_error(
     )
 
 
+def test_what_a_trigger_repeats_of_a_person_is_not_printed(journey: Engine) -> None:
+    journey.connection.execute("""
+        create function public.refuse() returns trigger language plpgsql as $$ begin
+        raise exception 'customer "%" with token s3cr3t-77, phone +49 30 1234567, % is blocked',
+          new.recipient, new.id; end $$;
+        create trigger refuse before update on dripdrop.step_executions
+        for each row when (new.state = 'queued') execute function public.refuse()
+    """)
+    sam = journey.join()
+    journey.tick()
+    (problem,) = (p for p in journey.startup_check() if p.problem == "row_fault")
+    execution = journey.last(sam.id).id
+    assert (
+        f'P0001 customer "[redacted]" with token [redacted], phone [redacted], {execution} is'
+        " blocked; for example enrolment"
+    ) in problem.detail
+
+
 def test_a_result_that_cannot_be_recorded_is_named_after_ten_seconds(
     journey: Engine, clock: Clock
 ) -> None:

@@ -91,3 +91,23 @@ def test_a_host_that_answers_others_of_the_moment_stays_closed(shared: Engine) -
         ]
     )
     assert shared.list_circuits(None) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("HTTP://127.0.0.1:1/", "127.0.0.1"),
+        ("http:///h", "?"),
+        ("http://h;x@y/", "?"),
+        ("nowhere", "?"),
+    ],
+)
+def test_whatever_a_messages_url_is_its_sender_does_not_rest(
+    shared: Engine, url: str, host: str
+) -> None:
+    crowd(shared, TENANT, 1, url)
+    (mine,) = shared.claim_sends("webhook")
+    shared.record([mine], "refused", code="http_429", retry_after=86400, stage="request")
+    assert [circuit.host for circuit in shared.list_circuits(None)] == [host]
+    crowd(shared, OTHER, 1, "https://up.example/")
+    assert claim(shared, 1) == [OTHER]

@@ -72,13 +72,21 @@ class WebhookChannel(HTTPChannel):
             "webhook-timestamp": at,
             "webhook-signature": f"v1,{b64encode(signature).decode()}",
         }
-        url = payload.get("url") or self.adapter.option("url") or ""
+        url = _own_url(message)
+        if url is None:
+            url = self.adapter.option("url") or ""
         return self.guarded_request(method, url, headers, content)
 
     def stage(self, message: Message) -> str:
         """Return ``endpoint`` where the URL is the message's own: so is what its server says."""
-        own = self.adapter.option("url") and not message.payload.get("url")
+        own = self.adapter.option("url") and _own_url(message) is None
         return "request" if own else "endpoint"
+
+
+def _own_url(message: Message) -> Any:
+    """Return the URL that a message brings along, whatever it is, or None."""
+    url = message.payload.get("url")
+    return None if url == "" else url
 
 
 def _extra_headers(headers: Any) -> dict[str, str]:

@@ -7,7 +7,7 @@ import json
 import os
 import ssl
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -67,19 +67,23 @@ class Reply(NamedTuple):
         A date counts from the server's own `Date`, or from `now` where it sends none.
         """
         value = self.headers.get("retry-after", "").strip()
-        if not value:
-            return None
         shortest, longest = _RETRY_AFTER_SECONDS
-        try:
-            if value.isdecimal():
-                seconds = float(value)
-            else:
-                date = self.headers.get("date")
-                start = parsedate_to_datetime(date) if date else now
-                seconds = (parsedate_to_datetime(value) - start).total_seconds()
-        except (ValueError, TypeError):
+        if value.isdecimal():
+            seconds = float(value)
+        elif (until := _date(value)) is not None:
+            seconds = (until - (_date(self.headers.get("date", "")) or now)).total_seconds()
+        else:
             return None
         return min(max(seconds, shortest), longest)
+
+
+def _date(value: str) -> datetime | None:
+    """Return a header's date, or None where there is none that can be read."""
+    try:
+        date = parsedate_to_datetime(value)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, TypeError, LookupError, OverflowError):
+        return None
 
 
 class Request(NamedTuple):

@@ -28,6 +28,11 @@ _NOT_PUBLIC = (
 
 _LONGEST_URL = 65536
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")  # of which a parser would silently drop some
+_PLAIN = re.compile(
+    r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]{2,45}\]|(?:[a-z0-9._-]|[^\x00-\x7f]){1,253})"
+    r"(:[0-9]{1,5})?([/?#]|\Z)",
+    re.IGNORECASE | re.ASCII,
+)
 
 
 class PrivateAddress(OSError):
@@ -38,7 +43,9 @@ def check_url(url: str, reach: Reach) -> URL:
     """Return the parsed URL, or raise `Unsendable` ("url_refused") without repeating it.
 
     It must be https (http where the reach allows it), name a host, and hold no user or password.
-    What is checked here is what is connected to: nobody parses it again.
+    What is checked here is what is connected to: nobody parses it again. The database reads the
+    host as well, to know whose fault it is (`dripdrop._url_host`): what two parsers could read in
+    two ways is refused.
     """
     try:
         if len(url) > _LONGEST_URL or _UNPRINTABLE.search(url):
@@ -52,6 +59,8 @@ def check_url(url: str, reach: Reach) -> URL:
         raise Unsendable("url_refused", "the URL has no host")
     if "@" in parsed.raw_authority:
         raise Unsendable("url_refused", "the URL must not hold a user or password")
+    if not _PLAIN.match(url):
+        raise Unsendable("url_refused", "the URL's host cannot plainly be read")
     return parsed
 
 
