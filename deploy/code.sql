@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 780caa2c58343571.
+-- Of the sources e306e0e9c88970be.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1236,12 +1236,12 @@ as $expected$
 ["function", "_event_variable(event_id uuid)", "f998c2b8 b5429256f56365ee"],
 ["function", "_everything_slot()", "2dba2454 2446c91066b7535d"],
 ["function", "_exclude_claims(slot integer)", "a01df3eb 2bff457ee40e4dd5"],
-["function", "_exit_by_rules(enrollments uuid[], at timestamp with time zone)", "66c3041a e396ad8de75af6fe"],
+["function", "_exit_by_rules(enrollments uuid[], at timestamp with time zone)", "66c3041a 77740a2e2c67c15c"],
 ["function", "_exit_rules(sequence_id uuid)", "ca2002a9 0d678f0efc73c05c"],
 ["function", "_explain_gates(execution dripdrop.step_executions, at timestamp", "65e9c7c7 7c4b95badf387091"],
 ["function", "_explain_next(execution dripdrop.step_executions, decision drip", "7a069ffa fb803abb864734b2"],
 ["function", "_explain_past(enrollment_id uuid)", "f75d7e8d 585d260b735a00ae"],
-["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff 2e7a92e77b2167fb"],
+["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff 7f820d9b6e24a15b"],
 ["function", "_fail_renders(failures dripdrop._render_result[], at timestamp ", "170e886c 765efc8255f6540b"],
 ["function", "_failed_condition(conditions dripdrop.conditions[], enrollment ", "1f2b78e1 09fee7abcdfe85b0"],
 ["function", "_failed_hook(hooks jsonb, template jsonb)", "37bde75d 5ed3d6aed2f1eea1"],
@@ -1255,7 +1255,7 @@ as $expected$
 ["function", "_first_answers(results dripdrop._hook_result[], at timestamp wi", "1bd8d71d 8426bd8699b41d88"],
 ["function", "_first_event(tenant_key text, enrollment_id uuid, subscriber_ty", "0d1fd2b1 8fae5ba365429d13"],
 ["function", "_first_instant(wall_time timestamp without time zone, time_zone", "80091d25 9e642bd697cf86ae"],
-["function", "_first_step(sequence_version_id uuid, starting_step uuid)", "82d0ad42 99f4329d98d9129d"],
+["function", "_first_step(sequence_version_id uuid, starting_step uuid)", "82d0ad42 72ec86f1c7bcacc3"],
 ["function", "_flow(sequence_version_id uuid)", "92faa637 005c3c507e34eb43"],
 ["function", "_flow_problems(version dripdrop.sequence_versions)", "0917e22a 4734c0b7dc947117"],
 ["function", "_forecast_portion(enrollments uuid[], at timestamp with time zo", "66c2fef7 14e1c329cf466e52"],
@@ -1362,7 +1362,7 @@ as $expected$
 ["function", "_message_facts(executions uuid[])", "63388dfc cbf51f57e2c60003"],
 ["function", "_message_sender(sender dripdrop._sender, senders dripdrop._send", "c3165796 3880f97fa3a468ef"],
 ["function", "_messages(count bigint)", "4a5e8dde aacb0065de6982d8"],
-["function", "_met_exit_rule(rules dripdrop.conditions[], enrollment dripdrop", "bbc446f4 e26ffb9869648c94"],
+["function", "_met_exit_rule(rules dripdrop.conditions[], enrollment dripdrop", "b1bddcc6 3ca8d62b1fa68612"],
 ["function", "_migrating(migration dripdrop._migration)", "f75aa7ce 075bb9a75970f944"],
 ["function", "_most_together(executions uuid[])", "10856bf6 e8d893d5ea8453e5"],
 ["function", "_move_circuit(asked dripdrop._asked_server, at timestamp with t", "927bf888 517ceba44ff9730c"],
@@ -1402,9 +1402,10 @@ as $expected$
 ["function", "_parse_timing(expression text, field text)", "e7ed911b 180a22c2dab468ca"],
 ["function", "_pass_fence(executions uuid[], payloads jsonb[], lease interval", "48d62b28 45247d509ce1c682"],
 ["function", "_pass_fence_but_for_faults(taken uuid[], lease interval, claim ", "d036f159 b9abd2e461dbb3de"],
+["function", "_path_cost(path jsonpath, document jsonb)", "5e0caae5 6c4712958fd3ea5a"],
 ["function", "_path_fault(path jsonpath)", "d5dec04b 9a3f277496b68a91"],
 ["function", "_path_shape(path jsonpath, OUT fault text, OUT products integer", "fc01bd74 59680f2b768baced"],
-["function", "_path_skeleton(path jsonpath)", "d5dec04b bbc6b518dcc16472"],
+["function", "_path_skeleton(path jsonpath)", "d5dec04b 512ee7fcd88261c2"],
 ["function", "_pattern(name text)", "0f3d449a 048ebfd215729abd"],
 ["function", "_pause_slot(pause dripdrop.sending_pauses)", "b25a2478 ce7422fc9ce81bb2"],
 ["function", "_paused_adapter(pause dripdrop.sending_pauses)", "7a043e32 39cef57ce35c63fe"],
@@ -1485,6 +1486,7 @@ as $expected$
 ["function", "_rooted(path text)", "966341e8 2f9a1cc112f3895c"],
 ["function", "_routes(executions uuid[], timed_out uuid[], at timestamp with ", "bcd4fa6a 5ce1d531eac27aa2"],
 ["function", "_row_excludes_claims()", "683259fe 43ca2c623f9c0fd2"],
+["function", "_rule_cost(rule dripdrop.conditions, enrollment dripdrop.enroll", "37e13c89 b22facfc9a85a454"],
 ["function", "_rule_functions(sequence dripdrop.sequences)", "1e34176d 8139fbdb39b5f3c0"],
 ["function", "_run_ahead(enrollments uuid[], until timestamp with time zone, ", "28bfe8ec 58d68e426320d095"],
 ["function", "_says_something(value text)", "18bcace5 0428dd9fb14768e1"],
@@ -1537,7 +1539,7 @@ as $expected$
 ["function", "_take_rendered(results dripdrop._render_result[], channel text,", "47190f95 cda61cbb787fb5ff"],
 ["function", "_take_rules_to_ask(full_hooks uuid[], batch_size integer, again", "2f761a67 2043144dcb2ad036"],
 ["function", "_take_unknown(grace interval, resend boolean, at timestamp with", "3428053e c10afe2daa0d238c"],
-["function", "_takes_long(path jsonpath, document jsonb)", "9a61b0f7 b84b3629dc0ebb05"],
+["function", "_takes_long(path jsonpath, document jsonb)", "9a61b0f7 b6fcd6a83249a8f0"],
 ["function", "_template_by_channel()", "a1bebb54 1cf2e8cb79a5251b"],
 ["function", "_template_names(template jsonb, key text)", "77cd6a61 a2b3c78fac8b08a4"],
 ["function", "_template_prints(template jsonb, key text)", "77cd6a61 d82e35d2c17a1160"],
@@ -1608,7 +1610,7 @@ as $expected$
 ["function", "_window_opens(time_window jsonb, time_zone text, tenant_key tex", "d05f5015 993724a6e914b077"],
 ["function", "_with_part(parts jsonb, tenant_key text, list text, part jsonb)", "12645e93 6468ecefd0b17657"],
 ["function", "_without_empty(results dripdrop._render_result[])", "0efa1cc4 9eaa5082ee470bf6"],
-["function", "_without_people(value text)", "86976669 4735fe990060e974"],
+["function", "_without_people(value text)", "86976669 5bd40104a6fb69bd"],
 ["function", "_without_pointer()", "68a2a311 c097c12aca7dd39c"],
 ["function", "_words()", "6f025362 c389c25be735a684"],
 ["function", "_worst_suppressions(suppressions dripdrop._suppression[])", "5477038e 5a36ef25c5afb9d2"],
@@ -3889,7 +3891,7 @@ begin
   v_text := regexp_replace(v_text, '[[][^][]*( to |,)[^][]*[]]', 'W', 'g');
   v_text := regexp_replace(v_text, '[[][^][]*[]]', '', 'g');
   if path::text not like 'strict %' then
-    v_text := regexp_replace(v_text, '([$][.]""[.]""|@[.]"")[.]""', '\1W', 'g');
+    v_text := regexp_replace(v_text, '([$][.]""[.]""|@[.]"")[.]""', E'\\1W', 'g');
   end if;
   return v_text;
 end
@@ -4056,10 +4058,10 @@ $$;
 comment on function dripdrop._reached(jsonpath, jsonb) is
   'The numbers of elements that the parts of a document have which a path names, largest first.';
 
--- What comes in has no list of more than a thousand elements, but lists of such lists. 100 000
--- comparisons take a few milliseconds. Most data has no more elements than need not be counted.
-create or replace function dripdrop._takes_long(path jsonpath, document jsonb)
-returns boolean
+-- What comes in has no list of more than a thousand elements, but lists of such lists. Most data
+-- has so few elements that they need not be counted.
+create or replace function dripdrop._path_cost(path jsonpath, document jsonb)
+returns int
 language plpgsql
 immutable
 parallel safe
@@ -4077,22 +4079,37 @@ begin
   if v_most <= 25
     or not v_repeats and (v_most + v_most::bigint * v_most / 2) * length(v_path) < 400000
   then
-    return false;
+    return 0;
+  elsif dripdrop._path_fault(path) is not null then
+    return 2147483647;
   end if;
   v_steps := regexp_count(regexp_replace(v_path, E'"([^"\\\\]|\\\\.)*"', '', 'g'), '[.,?([]') + 1;
   v_shape := dripdrop._path_shape(path);
   v_reached := dripdrop._reached(path, document);
-  return dripdrop._path_fault(path) is not null
-    or (
-      v_steps::numeric * (select sum(r) from unnest(v_reached) as r)
+  return least(
+    (
+      v_steps::numeric * (select coalesce(sum(r), 0) from unnest(v_reached) as r)
       + v_shape.products::numeric * v_reached[1] * coalesce(v_reached[2], v_reached[1])
       + v_shape.squares::numeric * v_reached[1] * v_reached[1]
-    ) * case when v_repeats then v_steps else 1 end > 100000;
+    ) * case when v_repeats then v_steps else 1 end,
+    2147483647
+  );
 end
 $$;
 
+comment on function dripdrop._path_cost(jsonpath, jsonb) is
+  'How many elements of a document a path looks at, at most, each as often as it does; 0: hardly '
+  'any.';
+
+create or replace function dripdrop._takes_long(path jsonpath, document jsonb)
+returns boolean
+language sql
+immutable
+parallel safe
+return dripdrop._path_cost(path, document) > 100000;
+
 comment on function dripdrop._takes_long(jsonpath, jsonb) is
-  'Whether a path would look at so many elements of a document that others had to wait for it.';
+  'Whether a path would take more than a few milliseconds of what others wait for.';
 
 -- raises  ZD208, with the path of the fault in the diagnostics' column field
 create or replace function dripdrop._check_path(path jsonpath, field text)
@@ -4921,8 +4938,8 @@ as $$
     regexp_replace(
       regexp_replace(
         value,
-        '("[^"\n]{1,128}")?[^][[:space:]<>,;()"]*(@|\uff20|%40)[^[:space:]<>,;()"]*', '[redacted]',
-        'g'
+        E'("[^"\n]{1,128}")?[^][[:space:]<>,;()"]*(@|\uff20|%40)[^[:space:]<>,;()"]*',
+        '[redacted]', 'g'
       ),
       '(?<![[:alnum:]_.:/-])'
       '([+][0-9][0-9 ().-]{5,20}[0-9]|[(]?[0-9]([ ()-]{0,2}[0-9]){8,14})(?![.:/-]?[[:alnum:]_])',
@@ -9405,6 +9422,7 @@ execute function dripdrop._demote_default();
 -- Credentials arrive sealed and leave only through claim_sends();
 -- the returned row never shows them.
 --
+-- locks   the adapter that was the default, where the new one becomes it
 -- raises  ZD202 unknown provider, ZD113 name taken, ZD207 bad tenant key,
 --         ZD201 credentials not sealed, or a config that cannot work
 create or replace function dripdrop.create_channel_adapter(
@@ -16035,10 +16053,9 @@ begin atomic
   join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
   join dripdrop.sequences as q on q.id = v.sequence_id
   where s.sequence_version_id = _first_step.sequence_version_id
-    and s.active
-    and not s.recurring
     and case
-      when _first_step.starting_step is null then s.position is not null
+      when _first_step.starting_step is null
+      then s.position is not null and s.active and not s.recurring
       else s.id = _first_step.starting_step
     end
   order by s.position
@@ -16543,8 +16560,34 @@ $$;
 comment on function dripdrop._exit_rules(uuid) is
   'The goals and exit rules of a sequence, in order.';
 
+-- Whoever waits for many rules waits no longer than a few dozen of them may take.
+create or replace function dripdrop._rule_cost(
+  rule dripdrop.conditions,
+  enrollment dripdrop.enrollments
+)
+returns bigint
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select octet_length((enrollment).data::text) + least(
+    100000,
+    case
+      when (rule).predicate is not null
+      then dripdrop._path_cost(
+        (rule).predicate,
+        jsonb_build_object('enrollment', (enrollment).data, 'subscriber', (enrollment).data)
+      )
+      else dripdrop._path_cost((rule).field_path, (enrollment).data)
+    end
+  )
+$$;
+
+comment on function dripdrop._rule_cost(dripdrop.conditions, dripdrop.enrollments) is
+  'What asking a rule costs at most: elements that are looked at, and the bytes of the data.';
+
 -- The first goal or exit rule of the sequence that holds ends the enrolment. Whoever must not wait
--- says until when rules are asked.
+-- says how much may be asked for: with more than twenty rules it is looked at.
 create or replace function dripdrop._met_exit_rule(
   rules dripdrop.conditions[],
   enrollment dripdrop.enrollments,
@@ -16552,7 +16595,7 @@ create or replace function dripdrop._met_exit_rule(
   happened text[],
   step_id uuid,
   at timestamptz,
-  until timestamptz default null
+  at_most bigint default null
 )
 returns dripdrop._finding
 language plpgsql
@@ -16561,9 +16604,13 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_rule dripdrop.conditions;
+  v_left bigint := case when cardinality(rules) > 20 then at_most end;
 begin
   foreach v_rule in array rules loop
-    exit when clock_timestamp() > until;
+    if v_left is not null and coalesce(v_rule.predicate, v_rule.field_path) is not null then
+      v_left := v_left - dripdrop._rule_cost(v_rule, enrollment);
+      exit when v_left < 0;
+    end if;
     if dripdrop._condition_failure(
       v_rule, enrollment, hooks, happened, _met_exit_rule.step_id, _met_exit_rule.at
     ) is null then
@@ -16579,10 +16626,10 @@ end
 $$;
 
 comment on function dripdrop._met_exit_rule(
-  dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz, timestamptz
+  dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz, bigint
 ) is
-  'The first of goals and exit rules that holds for an enrolment, of those that were asked until '
-  'then, or null.';
+  'The first of goals and exit rules that holds for an enrolment, or null; of many only those that '
+  'cost no more than at_most together, as _rule_cost() has it.';
 
 create or replace function dripdrop._conditions_of(transition_id uuid)
 returns dripdrop.conditions[]
@@ -17945,8 +17992,8 @@ comment on function dripdrop._enrollments_of_events(dripdrop.events[]) is
 
 -- Goals and exit rules, asked for every enrolment that something has happened to. Those that name a
 -- function of the application do not hold yet: claim_hooks() has it asked. Whoever tracks, or
--- unsubscribes, waits a quarter of a second for an enrolment's rules: what has not been asked by
--- then is asked when its next step is decided.
+-- unsubscribes, does not wait for hundreds of them: those that would take more than about a quarter
+-- of a second are asked when the next step is decided.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._exit_by_rules(enrollments uuid[], at timestamptz)
@@ -17978,8 +18025,7 @@ begin
     ) as n
     join sequence as q on q.id = (n.enrollment).sequence_id and cardinality(q.exit_rules) > 0
     cross join lateral dripdrop._met_exit_rule(
-      q.exit_rules, n.enrollment, null, null, null, _exit_by_rules.at,
-      clock_timestamp() + interval '250 milliseconds'
+      q.exit_rules, n.enrollment, null, null, null, _exit_by_rules.at, 3000000
     ) as found
     where found.action is not null
     group by found.action, found.reason
@@ -23215,31 +23261,40 @@ as $$
     ) as w
   )
   select
-    x.id, _facts.at, s.address_form, x.due_at,
+    x.id as execution_id, _facts.at as at, s.address_form as address_form, x.due_at as due_at,
     dripdrop._delay(
       x.scheduled_for, s.stale_after, s.send_window,
       dripdrop._time_zone(e.data, s.config, s.time_zone), s.tenant_key, _facts.at
-    ),
-    concat_ws(' ', fault.stage, fault.sqlstate, fault.message), fault.until,
+    ) as late,
+    concat_ws(' ', fault.stage, fault.sqlstate, fault.message) as fault,
+    fault.until as fault_until,
     case
       when s.senders is null then s.sending_pause
       else dripdrop._sending_pause(s.tenant_key, s.sequence_key, s.channel, by.adapter_id)
-    end,
-    e.state, s.sequence_active, s.active,
-    s.hooks <> '{}' and not coalesce(x.hooks, '{}') ?& s.hooks,
-    hook.reason, hook.detail, hook.until,
-    s.stale_after, s.on_stale, e.ask_at is not null,
-    found.exit_action, found.exit_reason, found.exit_detail,
-    x.awaited_event, coalesce(x.due_at <= _facts.at, false), s.on_timeout,
-    found.failure, found.failed_condition, address.recipient,
-    s.verified_only and coalesce(e.data ->> 'recipient_verified_at', '') in ('', 'false'),
-    consent.suppression, s.topic, s.opt_in, consent.state, found.rival,
-    shut.opens_at + shut.jitter * ((hashtextextended(x.id::text, 0) & 1048575) / 1048576.0),
-    shut.hours,
-    by.adapter_id, by.name, by.fault,
-    (x.state = 'rendered' or asked_by = 'fence') and x.adapter_id is distinct from by.adapter_id,
-    by.rests, by.resting_until, by.resting_reason, by.circuit_until, by.circuit_reason, by.host,
-    s.retry_for, s.limited
+    end as sending_pause, e.state as enrollment_state, s.sequence_active as sequence_active,
+    s.active as step_active,
+    s.hooks <> '{}' and not coalesce(x.hooks, '{}') ?& s.hooks as hooks_unanswered,
+    hook.reason as hooks_reason, hook.detail as hooks_detail, hook.until as hooks_until,
+    s.stale_after as stale_after, s.on_stale as on_stale,
+    e.ask_at is not null as rules_unanswered,
+    found.exit_action as exit_action, found.exit_reason as exit_reason,
+    found.exit_detail as exit_detail, x.awaited_event as awaited_event,
+    coalesce(x.due_at <= _facts.at, false) as timed_out,
+    s.on_timeout as on_timeout, found.failure as failure,
+    found.failed_condition as failed_condition, address.recipient as recipient,
+    s.verified_only and coalesce(e.data ->> 'recipient_verified_at', '') in ('', 'false')
+      as unverified,
+    consent.suppression as suppression, s.topic as topic, s.opt_in as opt_in,
+    consent.state as consent, found.rival as rival,
+    shut.opens_at + shut.jitter * ((hashtextextended(x.id::text, 0) & 1048575) / 1048576.0)
+      as opens_at,
+    shut.hours as hours, by.adapter_id as adapter_id, by.name as sender, by.fault as sender_fault,
+    (x.state = 'rendered' or asked_by = 'fence') and x.adapter_id is distinct from by.adapter_id
+      as sender_changed,
+    by.rests as sender_rests, by.resting_until as resting_until,
+    by.resting_reason as resting_reason, by.circuit_until as circuit_until,
+    by.circuit_reason as circuit_reason, by.host as host, s.retry_for as retry_for,
+    s.limited as limited
   from execution as x
   join dripdrop.enrollments as e on e.id = x.enrollment_id
   join step as s on s.id = x.step_id

@@ -67,7 +67,7 @@ begin
   v_text := regexp_replace(v_text, '[[][^][]*( to |,)[^][]*[]]', 'W', 'g');
   v_text := regexp_replace(v_text, '[[][^][]*[]]', '', 'g');
   if path::text not like 'strict %' then
-    v_text := regexp_replace(v_text, '([$][.]""[.]""|@[.]"")[.]""', '\1W', 'g');
+    v_text := regexp_replace(v_text, '([$][.]""[.]""|@[.]"")[.]""', E'\\1W', 'g');
   end if;
   return v_text;
 end
@@ -234,10 +234,10 @@ $$;
 comment on function dripdrop._reached(jsonpath, jsonb) is
   'The numbers of elements that the parts of a document have which a path names, largest first.';
 
--- What comes in has no list of more than a thousand elements, but lists of such lists. 100 000
--- comparisons take a few milliseconds. Most data has no more elements than need not be counted.
-create or replace function dripdrop._takes_long(path jsonpath, document jsonb)
-returns boolean
+-- What comes in has no list of more than a thousand elements, but lists of such lists. Most data
+-- has so few elements that they need not be counted.
+create or replace function dripdrop._path_cost(path jsonpath, document jsonb)
+returns int
 language plpgsql
 immutable
 parallel safe
@@ -255,22 +255,37 @@ begin
   if v_most <= 25
     or not v_repeats and (v_most + v_most::bigint * v_most / 2) * length(v_path) < 400000
   then
-    return false;
+    return 0;
+  elsif dripdrop._path_fault(path) is not null then
+    return 2147483647;
   end if;
   v_steps := regexp_count(regexp_replace(v_path, E'"([^"\\\\]|\\\\.)*"', '', 'g'), '[.,?([]') + 1;
   v_shape := dripdrop._path_shape(path);
   v_reached := dripdrop._reached(path, document);
-  return dripdrop._path_fault(path) is not null
-    or (
-      v_steps::numeric * (select sum(r) from unnest(v_reached) as r)
+  return least(
+    (
+      v_steps::numeric * (select coalesce(sum(r), 0) from unnest(v_reached) as r)
       + v_shape.products::numeric * v_reached[1] * coalesce(v_reached[2], v_reached[1])
       + v_shape.squares::numeric * v_reached[1] * v_reached[1]
-    ) * case when v_repeats then v_steps else 1 end > 100000;
+    ) * case when v_repeats then v_steps else 1 end,
+    2147483647
+  );
 end
 $$;
 
+comment on function dripdrop._path_cost(jsonpath, jsonb) is
+  'How many elements of a document a path looks at, at most, each as often as it does; 0: hardly '
+  'any.';
+
+create or replace function dripdrop._takes_long(path jsonpath, document jsonb)
+returns boolean
+language sql
+immutable
+parallel safe
+return dripdrop._path_cost(path, document) > 100000;
+
 comment on function dripdrop._takes_long(jsonpath, jsonb) is
-  'Whether a path would look at so many elements of a document that others had to wait for it.';
+  'Whether a path would take more than a few milliseconds of what others wait for.';
 
 -- raises  ZD208, with the path of the fault in the diagnostics' column field
 create or replace function dripdrop._check_path(path jsonpath, field text)

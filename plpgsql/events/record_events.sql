@@ -76,8 +76,8 @@ comment on function dripdrop._enrollments_of_events(dripdrop.events[]) is
 
 -- Goals and exit rules, asked for every enrolment that something has happened to. Those that name a
 -- function of the application do not hold yet: claim_hooks() has it asked. Whoever tracks, or
--- unsubscribes, waits a quarter of a second for an enrolment's rules: what has not been asked by
--- then is asked when its next step is decided.
+-- unsubscribes, does not wait for hundreds of them: those that would take more than about a quarter
+-- of a second are asked when the next step is decided.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._exit_by_rules(enrollments uuid[], at timestamptz)
@@ -109,8 +109,7 @@ begin
     ) as n
     join sequence as q on q.id = (n.enrollment).sequence_id and cardinality(q.exit_rules) > 0
     cross join lateral dripdrop._met_exit_rule(
-      q.exit_rules, n.enrollment, null, null, null, _exit_by_rules.at,
-      clock_timestamp() + interval '250 milliseconds'
+      q.exit_rules, n.enrollment, null, null, null, _exit_by_rules.at, 3000000
     ) as found
     where found.action is not null
     group by found.action, found.reason

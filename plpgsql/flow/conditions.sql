@@ -381,8 +381,34 @@ $$;
 comment on function dripdrop._exit_rules(uuid) is
   'The goals and exit rules of a sequence, in order.';
 
+-- Whoever waits for many rules waits no longer than a few dozen of them may take.
+create or replace function dripdrop._rule_cost(
+  rule dripdrop.conditions,
+  enrollment dripdrop.enrollments
+)
+returns bigint
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select octet_length((enrollment).data::text) + least(
+    100000,
+    case
+      when (rule).predicate is not null
+      then dripdrop._path_cost(
+        (rule).predicate,
+        jsonb_build_object('enrollment', (enrollment).data, 'subscriber', (enrollment).data)
+      )
+      else dripdrop._path_cost((rule).field_path, (enrollment).data)
+    end
+  )
+$$;
+
+comment on function dripdrop._rule_cost(dripdrop.conditions, dripdrop.enrollments) is
+  'What asking a rule costs at most: elements that are looked at, and the bytes of the data.';
+
 -- The first goal or exit rule of the sequence that holds ends the enrolment. Whoever must not wait
--- says until when rules are asked.
+-- says how much may be asked for: with more than twenty rules it is looked at.
 create or replace function dripdrop._met_exit_rule(
   rules dripdrop.conditions[],
   enrollment dripdrop.enrollments,
@@ -390,7 +416,7 @@ create or replace function dripdrop._met_exit_rule(
   happened text[],
   step_id uuid,
   at timestamptz,
-  until timestamptz default null
+  at_most bigint default null
 )
 returns dripdrop._finding
 language plpgsql
@@ -399,9 +425,13 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_rule dripdrop.conditions;
+  v_left bigint := case when cardinality(rules) > 20 then at_most end;
 begin
   foreach v_rule in array rules loop
-    exit when clock_timestamp() > until;
+    if v_left is not null and coalesce(v_rule.predicate, v_rule.field_path) is not null then
+      v_left := v_left - dripdrop._rule_cost(v_rule, enrollment);
+      exit when v_left < 0;
+    end if;
     if dripdrop._condition_failure(
       v_rule, enrollment, hooks, happened, _met_exit_rule.step_id, _met_exit_rule.at
     ) is null then
@@ -417,10 +447,10 @@ end
 $$;
 
 comment on function dripdrop._met_exit_rule(
-  dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz, timestamptz
+  dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz, bigint
 ) is
-  'The first of goals and exit rules that holds for an enrolment, of those that were asked until '
-  'then, or null.';
+  'The first of goals and exit rules that holds for an enrolment, or null; of many only those that '
+  'cost no more than at_most together, as _rule_cost() has it.';
 
 create or replace function dripdrop._conditions_of(transition_id uuid)
 returns dripdrop.conditions[]
