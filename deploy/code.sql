@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources e306e0e9c88970be.
+-- Of the sources 4040b3dd84547368.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1431,6 +1431,7 @@ as $expected$
 ["function", "_put_fields(kind text, list jsonb)", "75efe8f4 2710e35716675770"],
 ["function", "_put_http_hook(sequence dripdrop.sequences, canonical jsonb, au", "c3e5413f fed1f7f7512fbfa3"],
 ["function", "_put_off_rules(enrollments uuid[], again_at timestamp with time", "7018d538 496be731dc49c29a"],
+["function", "_put_renders_back(messages bigint[], executions uuid[], fences ", "6bb97f71 2bf5c33f73464976"],
 ["function", "_put_sequence(tenant_key text, canonical jsonb)", "cca1add2 ccfc14e3df5ebde3"],
 ["function", "_queue_groups(queue text)", "3eaac019 74c3f1671112c159"],
 ["function", "_queue_heads(queue text, senders text[], tenants text[], sizes ", "90bdae8f 0e297f51e92d5548"],
@@ -1465,7 +1466,7 @@ as $expected$
 ["function", "_refused_alike(results dripdrop._send_result[], at timestamp wi", "6c6dac18 e848db7cd8ec95e7"],
 ["function", "_render_ahead(executions uuid[], at timestamp with time zone)", "f3e37692 9741207b3d4b053c"],
 ["function", "_renders(messages bigint[], executions uuid[], fences integer[]", "2510f05d 881a90ce74684522"],
-["function", "_renders_but_for_faults(messages bigint[], executions uuid[], f", "2510f05d 5fd93ecfebdab8fa"],
+["function", "_renders_but_for_faults(messages bigint[], executions uuid[], f", "2510f05d 9ae5b155d9a56d07"],
 ["function", "_reopen_execution(execution_id uuid, at timestamp with time zon", "edd31b57 accc06e544ca2b5f"],
 ["function", "_replaced(ring timestamp with time zone[], gone timestamp with ", "3427c0c9 996f88798cb44d30"],
 ["function", "_repoint(executions uuid[], at timestamp with time zone)", "f08c1186 6611d4fa390d0a9d"],
@@ -1663,7 +1664,7 @@ as $expected$
 ["function", "is_suppressed(tenant_key text, channel text, recipient text, to", "1da734a4 c7ae317dce6b5912"],
 ["function", "json_schema(kind text)", "05eebdf4 e096145e55af5d93"],
 ["function", "latest_step_by_key(tenant_key text, sequence_id uuid, step_key ", "b7e3e899 3216bce5aad42f2a"],
-["function", "leased_renders(executions uuid[])", "a1da013d dcab1de613fe5845"],
+["function", "leased_renders(executions uuid[])", "a1da013d 53d6e3ce713ca118"],
 ["function", "list_active_enrollments(tenant_key text, sequence text)", "cbc53821 be0632b0a30ec99c"],
 ["function", "list_channel_adapters(tenant_key text)", "73b1f9f9 3b1fb14f55eb9f53"],
 ["function", "list_circuits(tenant_key text)", "ea410de4 50ee5343243404ee"],
@@ -23919,6 +23920,7 @@ declare
   v_executions uuid[];
   v_fences int[];
 begin
+  perform dripdrop._cut_off('off');
   select array_agg(x.id), array_agg(x.fence)
   into v_executions, v_fences
   from dripdrop.step_executions as x
@@ -23965,6 +23967,32 @@ return case when message ->> 'fence' ~ '^[0-9]{1,9}$' then (message ->> 'fence')
 comment on function dripdrop._pointer_fence(jsonb) is
   'The fence of a pointer; null if it is none of ours.';
 
+-- What was leased has no message: it gets one.
+create or replace function dripdrop._put_renders_back(
+  messages bigint[],
+  executions uuid[],
+  fences int[]
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
+as $$
+begin
+  perform from pgmq.set_vt(
+    'dripdrop_render', array(select m.id from unnest(messages) as m (id) where m.id is not null), 0
+  );
+  perform dripdrop._enqueue('dripdrop_render', array(
+    select jsonb_build_object('execution', p.execution, 'fence', p.fence)
+    from unnest(messages, executions, fences) as p (message, execution, fence)
+    where p.message is null
+  ));
+end
+$$;
+
+comment on function dripdrop._put_renders_back(bigint[], uuid[], int[]) is
+  'Has messages claimed again that a claim was cut off with.';
+
 -- The rows of a claim. One that cannot be made is found by halving and left out for a while.
 --
 -- locks   of what fails for want of a value, enrolments and their executions, skipping what is
@@ -23978,7 +24006,6 @@ create or replace function dripdrop._renders_but_for_faults(
 returns dripdrop._render_claim[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set standard_conforming_strings = on
 as $$
 declare
   v_half int := cardinality(messages) / 2;
@@ -23986,7 +24013,7 @@ declare
   v_claims dripdrop._render_claim[] := '{}';
 begin
   if dripdrop._is_cut_off() then
-    perform from pgmq.set_vt('dripdrop_render', messages, 0);
+    perform dripdrop._put_renders_back(messages, executions, fences);
     return v_claims;
   elsif cardinality(messages) > v_most then
     return dripdrop._renders_but_for_faults(
@@ -24003,7 +24030,7 @@ begin
   exception
     when query_canceled then
       perform dripdrop._note_slow(executions, 'render', sqlerrm, at);
-      perform from pgmq.set_vt('dripdrop_render', messages, 0);
+      perform dripdrop._put_renders_back(messages, executions, fences);
       return '{}';
     when others or assert_failure then
       if v_half = 0 then

@@ -111,6 +111,7 @@ declare
   v_executions uuid[];
   v_fences int[];
 begin
+  perform dripdrop._cut_off('off');
   select array_agg(x.id), array_agg(x.fence)
   into v_executions, v_fences
   from dripdrop.step_executions as x
@@ -157,6 +158,32 @@ return case when message ->> 'fence' ~ '^[0-9]{1,9}$' then (message ->> 'fence')
 comment on function dripdrop._pointer_fence(jsonb) is
   'The fence of a pointer; null if it is none of ours.';
 
+-- What was leased has no message: it gets one.
+create or replace function dripdrop._put_renders_back(
+  messages bigint[],
+  executions uuid[],
+  fences int[]
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set standard_conforming_strings = on
+as $$
+begin
+  perform from pgmq.set_vt(
+    'dripdrop_render', array(select m.id from unnest(messages) as m (id) where m.id is not null), 0
+  );
+  perform dripdrop._enqueue('dripdrop_render', array(
+    select jsonb_build_object('execution', p.execution, 'fence', p.fence)
+    from unnest(messages, executions, fences) as p (message, execution, fence)
+    where p.message is null
+  ));
+end
+$$;
+
+comment on function dripdrop._put_renders_back(bigint[], uuid[], int[]) is
+  'Has messages claimed again that a claim was cut off with.';
+
 -- The rows of a claim. One that cannot be made is found by halving and left out for a while.
 --
 -- locks   of what fails for want of a value, enrolments and their executions, skipping what is
@@ -170,7 +197,6 @@ create or replace function dripdrop._renders_but_for_faults(
 returns dripdrop._render_claim[]
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set standard_conforming_strings = on
 as $$
 declare
   v_half int := cardinality(messages) / 2;
@@ -178,7 +204,7 @@ declare
   v_claims dripdrop._render_claim[] := '{}';
 begin
   if dripdrop._is_cut_off() then
-    perform from pgmq.set_vt('dripdrop_render', messages, 0);
+    perform dripdrop._put_renders_back(messages, executions, fences);
     return v_claims;
   elsif cardinality(messages) > v_most then
     return dripdrop._renders_but_for_faults(
@@ -195,7 +221,7 @@ begin
   exception
     when query_canceled then
       perform dripdrop._note_slow(executions, 'render', sqlerrm, at);
-      perform from pgmq.set_vt('dripdrop_render', messages, 0);
+      perform dripdrop._put_renders_back(messages, executions, fences);
       return '{}';
     when others or assert_failure then
       if v_half = 0 then

@@ -24,12 +24,15 @@ STAGES = {"decide": "queued", "render": "rendered", "send": "sending", "record":
 
 
 def refuse(senders: Senders, state: str, sqlstate: str, recipient: str | None = None) -> None:
-    """Let every update to a state raise, or that of one recipient's message."""
+    """Let every update to a state raise, or take a minute, or that of one recipient's message."""
+    refusal = f"raise exception 'no' using errcode = '{sqlstate}'"
+    if sqlstate == "57014":
+        refusal = "perform pg_sleep(60); return new"
     senders.engine.connection.execute(
         f"""
         create function public.refuse() returns trigger language plpgsql as $$
         begin
-          raise exception 'no' using errcode = '{sqlstate}';
+          {refusal};
         end
         $$
         """.encode()
@@ -67,7 +70,14 @@ def all_are_sent(senders: Senders) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("stage", "sqlstate"), [*((stage, "P0001") for stage in STAGES), ("record", "53100")]
+    ("stage", "sqlstate"),
+    [
+        *((stage, "P0001") for stage in STAGES),
+        *((stage, "57014") for stage in STAGES),
+        ("render", "40001"),
+        ("record", "53100"),
+        ("record", "ZD401"),
+    ],
 )
 def test_a_row_that_a_stage_cannot_write_holds_up_nobody_and_is_sent_once(
     dsn: str, senders: Senders, serve: Serve[Relay], stage: str, sqlstate: str

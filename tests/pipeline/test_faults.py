@@ -319,6 +319,27 @@ def test_one_row_whose_variables_cannot_be_made_is_held_and_the_others_are_rende
     assert journey.ledger() == []
 
 
+@pytest.mark.parametrize("leased", [True, False])
+def test_one_row_whose_variables_take_too_long_is_held_and_the_others_are_rendered(
+    journey: Engine, leased: bool
+) -> None:
+    people, poison = crowd(journey)
+    ours = journey.claim_due().leased if leased else journey.tick()
+    journey.connection.execute(f"""
+        update dripdrop.step_executions set hooks = '{{}}'
+        where id = '{journey.last(poison).id}';
+        create or replace function dripdrop._hook_values(hooks jsonb) returns jsonb
+        language plpgsql as $$ begin perform pg_sleep(60); return '{{}}'; end $$;
+    """)
+    journey.connection.execute("set statement_timeout = '2s'")
+    claimed = list(journey.leased_renders(ours) if leased else journey.claim_renders())
+    for _ in range(3):
+        claimed += journey.claim_renders()
+    journey.connection.execute("reset statement_timeout")
+    assert {claim.execution_id for claim in claimed} == {journey.last(each).id for each in people}
+    assert fault(journey, poison).detail.startswith("render 57014 ")
+
+
 @pytest.mark.slow
 def test_a_result_whose_enrolment_somebody_has_locked_is_recorded_once_it_is_free(
     journey: Engine, other: Engine, clock: Clock
