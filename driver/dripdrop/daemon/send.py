@@ -47,7 +47,11 @@ class Send(Stage):
         self._tasks: set[asyncio.Task[None]] = set()
         self._unanswered: dict[UUID, float] = {}
         self._free: set[str] = set()
+        self._queued: set[str] = set()
+        """The channels in whose queues more may wait than was claimed."""
         self._all_at = 0.0
+        self._claiming = asyncio.Lock()
+        """No two claims count the same places."""
 
     async def step(self) -> bool:
         """Claim what fits, channel by channel, and begin to send it."""
@@ -56,7 +60,8 @@ class Send(Stage):
             await asyncio.sleep(_LINGER)
         begun = 0
         for channel in self._next_channels():
-            begun += await self._claim(channel)
+            async with self._claiming:
+                begun += await self._claim(channel)
         return begun > 0
 
     def _next_channels(self) -> list[str]:
@@ -77,11 +82,13 @@ class Send(Stage):
 
     async def take_rendered(self, channel: str, results: Sequence[Mapping[str, Any]]) -> None:
         """Hand in what is rendered for a channel, and begin to send what there is a place for."""
-        if self._room(channel) > 0:
-            await self._claim(channel, results)
-        else:
-            async with self.desk.database() as database:
-                await database.complete_renders(results)
+        async with self._claiming:
+            if self._room(channel) > 0:
+                await self._claim(channel, results)
+                return
+        self._queued.add(channel)
+        async with self.desk.database() as database:
+            await database.complete_renders(results)
 
     def _room(self, channel: str) -> int:
         """Return how many messages of a channel may be claimed."""
@@ -134,9 +141,18 @@ class Send(Stage):
             sender = self._senders[claim.adapter_id]
             sender.take()
             self._begin(self._deliver(sender, channel, claim, claimed_at))
+        if len(claims) < len(rendered) or (claims and not rendered):
+            self._queued.add(channel)
+        elif not claims:
+            self._queued.discard(channel)
         if any(self._senders[claim.adapter_id].free for claim in claims):
-            self._free.add(channel)
+            self._has_places(channel)
         return len(claims)
+
+    def _has_places(self, channel: str) -> None:
+        """Claim for a channel next, if more may wait for it."""
+        if channel in self._queued:
+            self._free.add(channel)
 
     def _places(self, channel: str) -> dict[str, int]:
         """Return how many messages each sender can be handed now."""
@@ -217,7 +233,7 @@ class Send(Stage):
         at_once = outcome["outcome"] == "sent"
         if at_once:
             sender.give_back()
-            self._free.add(channel)
+            self._has_places(channel)
             self.desk.wake(self.name)
 
         def recorded() -> None:
