@@ -24,7 +24,7 @@ EXECUTION = {
 }  # fmt: skip
 EXECUTION_MOVES = {
     *(("scheduled", to) for to in ("queued", "rendered", "skipped", "cancelled", "failed")),
-    *(("queued", to) for to in ("rendered", "scheduled", "cancelled", "failed")),
+    *(("queued", to) for to in ("rendered", "sending", "scheduled", "cancelled", "failed")),
     *(("rendered", to) for to in ("sending", "scheduled", "cancelled")),
     *(("sending", to) for to in ("sent", "failed", "scheduled", "unknown", "cancelled")),
     *(("unknown", to) for to in ("sent", "failed", "scheduled", "cancelled")),
