@@ -119,7 +119,22 @@ def test_it_refuses_a_schema_of_another_version(engine: Engine, dsn: str) -> Non
     entries = map(json.loads, refused.stderr.splitlines())
     (entry,) = [each for each in entries if each["event"] == "version_mismatch"]
     assert entry["installed"] == "0.0.1"
-    assert "dripdrop install" in entry["hint"]
+    assert all(way in entry["hint"] for way in ("dripdrop install", "sqitch deploy", "extension"))
+
+
+def test_a_daemon_that_is_older_than_the_schema_is_not_told_to_install_it(
+    mailing: Engine, dsn: str
+) -> None:
+    mailing.connection.execute(
+        "create or replace function dripdrop.version() returns text language sql return '99.10.0'"
+    )
+    refused = dripdrop("run", "--dsn", dsn)
+    assert refused.returncode == OTHER_VERSION
+    entries = map(json.loads, refused.stderr.splitlines())
+    (entry,) = [each for each in entries if each["event"] == "version_mismatch"]
+    assert entry["hint"] == (
+        "Install version 99.10.0 of the package dripdrop-postgres, and start it again."
+    )
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import version
 
 import structlog
@@ -14,13 +15,23 @@ def is_version(installed: str) -> bool:
     """Whether the schema is of the driver's version; say so if it is not."""
     if installed == version("dripdrop-postgres"):
         return True
+    ours = version("dripdrop-postgres")
     structlog.get_logger("dripdrop").error(
-        "version_mismatch",
-        installed=installed,
-        driver=version("dripdrop-postgres"),
-        hint=(
-            "dripdrop install brings the schema to the driver's version; or install version"
-            f" {installed} of the package dripdrop-postgres, and start it again."
-        ),
+        "version_mismatch", installed=installed, driver=ours, hint=what_to_do(installed, ours)
     )
     return False
+
+
+def what_to_do(installed: str, driver: str) -> str:
+    """Say how a schema and a driver become of one version: what is older is upgraded."""
+    package = f"nstall version {installed} of the package dripdrop-postgres, and start it again."
+    if _numbers(installed) > _numbers(driver):
+        return f"I{package}"
+    return (
+        "Upgrade the database the way it was installed: dripdrop install, sqitch deploy, or"
+        f" alter extension dripdrop update; or i{package}"
+    )
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]
