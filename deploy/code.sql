@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 4040b3dd84547368.
+-- Of the sources 0a8061c5fea92305.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1056,6 +1056,7 @@ as $expected$
 ["function", "_account_fields(kind text, since text)", "31e3fd1f c29096f77a63bbdf"],
 ["function", "_activate_ahead(tenant_key text, sequence text, version integer", "ad0beb40 bbc59bebc8f73579"],
 ["function", "_address(form text, written text)", "850fb5f2 edb50e4227337d7a"],
+["function", "_address_hint(channel text)", "4d0fcbd7 aedc54fabf5af899"],
 ["function", "_addressed_execution(tenant_key text, execution_id uuid)", "0819366d 9f2276a19f74501d"],
 ["function", "_admit(decisions dripdrop._decision[], at timestamp with time z", "bce6b371 ca91309ce7efaf82"],
 ["function", "_admit_at_fence(decisions dripdrop._decision[], at timestamp wi", "82c19f12 b4a4bdce60ff167a"],
@@ -1123,10 +1124,10 @@ as $expected$
 ["function", "_check_assumptions(events jsonb, hooks jsonb)", "dded57c1 2bbd892d342eab33"],
 ["function", "_check_batch_size(batch_size integer)", "b5d52fba 38863dc15bf35fcf"],
 ["function", "_check_busy(busy jsonb)", "36251032 166ca62d7cb5fc51"],
-["function", "_check_channel(channel text)", "24071ae3 97c21211b81d594c"],
-["function", "_check_channel_fits(template jsonb, address_form text, recipien", "43996d38 a7a3f496551d4e6d"],
+["function", "_check_channel(channel text)", "24071ae3 4a12aa0186d6f947"],
+["function", "_check_channel_fits(template jsonb, address_form text, recipien", "0a054222 3d2c9014fefaa660"],
 ["function", "_check_channel_send_windows(send_windows jsonb)", "225bffb4 dc642e0a608c03f5"],
-["function", "_check_described(list jsonb, kind text, path text)", "c5d744b1 38c291bebb353c64"],
+["function", "_check_described(list jsonb, kind text, path text)", "c5d744b1 3bc06bb27d3996e0"],
 ["function", "_check_destination(adapter dripdrop.channel_adapters, config js", "c7e35366 7d6acd46b772ab15"],
 ["function", "_check_document(document jsonb, kind text, path text, partial b", "030ae3c9 24ad35e3eb7ec267"],
 ["function", "_check_draft(versions uuid[])", "a77af06f 6fdaf3123d28cb2c"],
@@ -1428,7 +1429,7 @@ as $expected$
 ["function", "_probe_endpoints(wanted dripdrop._wanted_hook[], fitting bigint", "9751a468 41b49be96c8b8652"],
 ["function", "_prune(at timestamp with time zone)", "57e58be7 a324b4f8de0d8ec3"],
 ["function", "_punycode_bias(delta bigint, points integer, is_first boolean)", "539c1f81 b21638a0f129e520"],
-["function", "_put_fields(kind text, list jsonb)", "75efe8f4 2710e35716675770"],
+["function", "_put_fields(kind text, list jsonb)", "75efe8f4 07725dee69a2582b"],
 ["function", "_put_http_hook(sequence dripdrop.sequences, canonical jsonb, au", "c3e5413f fed1f7f7512fbfa3"],
 ["function", "_put_off_rules(enrollments uuid[], again_at timestamp with time", "7018d538 496be731dc49c29a"],
 ["function", "_put_renders_back(messages bigint[], executions uuid[], fences ", "6bb97f71 2bf5c33f73464976"],
@@ -1462,7 +1463,7 @@ as $expected$
 ["function", "_refuse_execution_move()", "683259fe f97b9d64fd5839cc"],
 ["function", "_refuse_execution_start()", "683259fe b4fdf2a41b753d67"],
 ["function", "_refuse_subscriber(fault text, data jsonb, place bigint)", "93934c4a 32da9b6a6b75f2bc"],
-["function", "_refuse_suppression(fault text, suppression jsonb, place bigint", "89e3bbcd 1cdc104f7f8c9121"],
+["function", "_refuse_suppression(fault text, suppression jsonb, place bigint", "89e3bbcd 5ba207f3600298af"],
 ["function", "_refused_alike(results dripdrop._send_result[], at timestamp wi", "6c6dac18 e848db7cd8ec95e7"],
 ["function", "_render_ahead(executions uuid[], at timestamp with time zone)", "f3e37692 9741207b3d4b053c"],
 ["function", "_renders(messages bigint[], executions uuid[], fences integer[]", "2510f05d 881a90ce74684522"],
@@ -1509,7 +1510,7 @@ as $expected$
 ["function", "_settle_counters(results dripdrop._send_result[], at timestamp ", "8fe6ec1f f2a43bbd605e120d"],
 ["function", "_settle_unknown(executions uuid[], outcome text, reason text, a", "e2e68987 34d861104a0d2097"],
 ["function", "_settled_limits(limited dripdrop._decision[], results dripdrop.", "ad03e907 11b4a35b3555f6a2"],
-["function", "_setup_problems()", "eb1731fe c669350767cf47ba"],
+["function", "_setup_problems()", "eb1731fe f523edd1ad3b39f1"],
 ["function", "_severity(reason text)", "72c66e73 03623794516578da"],
 ["function", "_share_out(decisions dripdrop._decision[], limits dripdrop._lim", "b71c2913 0c99931a10186a25"],
 ["function", "_shut_window(send_window jsonb, time_zone text, tenant_key text", "c6b9fa60 c9805db5225226e3"],
@@ -1694,7 +1695,7 @@ as $expected$
 ["function", "providers()", "cea24a5c 573206f425095ff3"],
 ["function", "reconcile(unknown_grace interval)", "7efbb071 afac464183a9b04f"],
 ["function", "record_hook_test(tenant_key text, http_hook_id uuid, result jso", "1dda06ef 81f208d8a37dcfdd"],
-["function", "register_channel(channel text, template jsonb, address_form tex", "b846a1ea 8aa6ac120d38dc6c"],
+["function", "register_channel(channel text, template jsonb, address_form tex", "b846a1ea 166306ff0e166de1"],
 ["function", "register_provider(channel text, provider text, settings jsonb, ", "ad8e4da4 e624dd83f78a09ee"],
 ["function", "release(tenant_key text, execution_id uuid)", "0819366d 2467f9053171e828"],
 ["function", "release_claim(claim uuid)", "08211865 1c27ae373921adfc"],
@@ -6830,8 +6831,13 @@ begin
       preset => '"text"'
     );
     perform dripdrop._field(
-      v_kind, 'description', 'text', 'what it is, for whoever reads of it or wrote something else',
-      hint => 'Say in a sentence what to write.', minimum => 1, maximum => 500, required => true
+      v_kind, 'description', 'text', 'what it is, for whoever reads of it',
+      hint => 'Say in a sentence what it is.', minimum => 1, maximum => 500, required => true
+    );
+    perform dripdrop._field(
+      v_kind, 'hint', 'text',
+      'what to write, for whoever wrote something else; the description unless given',
+      hint => 'Say in a sentence what to write.', minimum => 1, maximum => 500
     );
     perform dripdrop._field(
       v_kind, 'choices', 'list', 'the values that it may have', hint => 'Write a list of texts.',
@@ -7148,12 +7154,13 @@ begin
   perform dripdrop._field(
     'step', 'channel', 'text',
     'a channel of `select * from dripdrop.providers()`',
-    hint => 'select distinct channel from dripdrop.providers() lists the channels.',
+    hint => 'select * from dripdrop.channels() lists the channels, and who serves them.',
     required => true, errcode => 'ZD202'
   );
   perform dripdrop._field(
     'step', 'timing', 'document',
-    'when: `"in 3 days"`, `"every monday at 9am"`, …, see [timing](#timing); at once unless given',
+    'when: `"in 3 days"`, `"every monday at 9am"`, …, see [timing](#timing); at once unless '
+    'given',
     holds => 'timing', preset => '{"type": "immediate"}'
   );
   perform dripdrop._field(
@@ -7180,7 +7187,8 @@ begin
   perform dripdrop._field(
     'step', 'conditions', 'list',
     '[all](#conditions) must hold when the step is due; else it is skipped',
-    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true, preset => '[]',
+    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true,
+    preset => '[]',
     errcode => 'ZD208'
   );
   perform dripdrop._field(
@@ -7205,8 +7213,8 @@ begin
   );
   perform dripdrop._field(
     'step.config', 'retry_for', 'duration',
-    'how long what fails for the time being is tried again, from its first failure on; 2 days for '
-    'email, 1 day for webhooks, else 4 hours unless given',
+    'how long what fails for the time being is tried again, from its first failure on; as '
+    'long as the channel says (`channels()`) unless given',
     hint => 'an interval'
   );
   perform dripdrop._field(
@@ -7273,8 +7281,8 @@ begin
   );
   perform dripdrop._field(
     'step.config', 'unsubscribe', 'boolean',
-    'whether it carries a [link to unsubscribe](unsubscribe.md); marketing email does unless told '
-    'otherwise',
+    'whether it carries a [link to unsubscribe](unsubscribe.md); marketing messages do unless '
+    'told otherwise, where the channel has such links',
     hint => 'true, false'
   );
 end
@@ -7296,7 +7304,8 @@ begin
   perform dripdrop._field(
     'transition', 'conditions', 'list',
     'asked when the step before is over',
-    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true, preset => '[]',
+    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true,
+    preset => '[]',
     errcode => 'ZD208'
   );
 end
@@ -9678,7 +9687,9 @@ create or replace function dripdrop._check_channel_fits(
   template jsonb,
   address_form text,
   recipient_key text,
-  one_of text[]
+  one_of text[],
+  unsubscribe boolean,
+  own_hosts boolean
 )
 returns void
 language plpgsql
@@ -9691,6 +9702,16 @@ begin
       errcode = 'ZD201', column = 'recipient_key',
       hint = 'Say in which field of the data an address stands; a channel without has none.';
   end if;
+  if unsubscribe and address_form = 'none' then
+    raise exception 'a channel without addresses has nobody who could unsubscribe' using
+      errcode = 'ZD201', column = 'unsubscribe',
+      hint = 'Say how its addresses are compared: address_form mailbox, phone or name.';
+  end if;
+  if own_hosts and not template @> '[{"field": "url"}]' then
+    raise exception 'own_hosts needs a field url, which the template does not have' using
+      errcode = 'ZD201', column = 'own_hosts',
+      hint = 'Describe a field url, in which a message names its server.';
+  end if;
   if exists (
     select from unnest(one_of) as o (field)
     where template @> jsonb_build_array(jsonb_build_object('field', o.field)) is not true
@@ -9701,7 +9722,9 @@ begin
 end
 $$;
 
-comment on function dripdrop._check_channel_fits(jsonb, text, text, text[]) is
+comment on function dripdrop._check_channel_fits(
+  jsonb, text, text, text[], boolean, boolean
+) is
   'Raises where what is said of a channel does not go together.';
 
 -- Senders of any program claim what goes over it: its queue is made by start(). Registering it
@@ -9738,7 +9761,9 @@ begin
     'channel'
   );
   perform dripdrop._check_described(template, 'template_field', 'template');
-  perform dripdrop._check_channel_fits(template, address_form, recipient_key, one_of);
+  perform dripdrop._check_channel_fits(
+    template, address_form, recipient_key, one_of, unsubscribe, own_hosts
+  );
 
   insert into dripdrop.channels as c (
     channel, address_form, recipient_key, one_of, own_headers, retry_for, unsubscribe, topics,
@@ -9772,11 +9797,11 @@ comment on function dripdrop.register_channel(
   text, jsonb, text, text, text[], text, interval, boolean, boolean, boolean
 ) is
   'Adds a channel, or changes one that was added; then register_provider(), and start() for its '
-  'queue. template: what its templates hold, [{"field", "type", "description", "choices", '
-  '"pattern", "required"}, …]; one_of: fields of which at least one has to say something. '
-  'address_form: mailbox, phone, name or none; recipient_key: which field of the data holds the '
-  'address. own_headers: a regular expression of headers that no template may set. own_hosts: a '
-  'message may name its own server, by the url of its template.';
+  'queue. template: what its templates hold, [{"field", "type", "description", "hint", '
+  '"choices", "pattern", "required"}, …]; one_of: fields of which at least one has to say '
+  'something. address_form: mailbox, phone, name or none; recipient_key: which field of the data '
+  'holds the address. own_headers: a regular expression of headers that no template may set. '
+  'own_hosts: a message may name its own server, by the url of its template.';
 
 -- raises  ZD113 it comes with DripDrop, ZD201 bad argument, ZD202 unknown channel
 create or replace function dripdrop.register_provider(
@@ -9830,8 +9855,8 @@ $$;
 comment on function dripdrop.register_provider(text, text, jsonb, boolean, int) is
   'Adds a provider to a channel, or changes one that was added; what sends for it claims the '
   'channel''s messages. settings: what an account says about itself, [{"field", "type", '
-  '"description", "choices", "pattern", "required", "secret", "destination"}, …]. idempotent: a '
-  'second request with the same idempotency key delivers nothing twice.';
+  '"description", "hint", "choices", "pattern", "required", "secret", "destination"}, …]. '
+  'idempotent: a second request with the same idempotency key delivers nothing twice.';
 
 -- raises  ZD201 with the path of the fault
 create or replace function dripdrop._check_described(list jsonb, kind text, path text)
@@ -9840,6 +9865,8 @@ language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_fault record;
 begin
   if jsonb_typeof(list) is distinct from 'array' then
     raise exception '% is not a list', path using
@@ -9854,6 +9881,33 @@ begin
   ) then
     raise exception 'a field stands twice' using
       errcode = 'ZD201', column = path, hint = 'Describe each field once.';
+  end if;
+  select format('%s[%s].%s', path, e.place - 1, f.fault) as place, f.problem, f.hint
+  into v_fault
+  from jsonb_array_elements(list) with ordinality as e (field, place)
+  cross join lateral (
+    select coalesce(e.field ->> 'type', 'text') as type, e.field ->> 'field' as name
+  ) as n
+  cross join lateral (
+    select
+      'choices' as fault, 'a field of type ' || n.type || ' has no choices' as problem,
+      'Make it a text, or leave them out.' as hint
+    where e.field ? 'choices' and n.type <> 'text'
+    union all
+    select
+      'pattern', 'a field of type ' || n.type || ' matches no pattern',
+      'Make it a text or an integer, or leave it out.'
+    where e.field ? 'pattern' and n.type not in ('text', 'integer')
+    union all
+    select
+      'field', 'every sender has a setting ' || dripdrop._quoted(n.name), 'Choose another name.'
+    where kind = 'setting' and n.name in ('max_in_flight', 'thresholds')
+  ) as f
+  order by e.place
+  limit 1;
+  if found then
+    raise exception '%', v_fault.problem using
+      errcode = 'ZD201', column = v_fault.place, hint = v_fault.hint;
   end if;
 end
 $$;
@@ -9870,7 +9924,7 @@ as $$
 begin
   delete from dripdrop.fields as f where f.kind = _put_fields.kind and f.since is null;
   perform dripdrop._field(
-    _put_fields.kind, e.field, coalesce(e.type, 'text'), e.description,
+    _put_fields.kind, e.field, coalesce(e.type, 'text'), e.description, e.hint,
     choices => e.choices, pattern => e.pattern, nullable => e.required is not true,
     required => e.required is true, secret => e.secret is true,
     destination => e.destination is true, since => null,
@@ -9879,8 +9933,8 @@ begin
     end
   )
   from jsonb_to_recordset(list) as e (
-    field text, type text, description text, choices text[], pattern text, required boolean,
-    secret boolean, destination boolean
+    field text, type text, description text, hint text, choices text[], pattern text,
+    required boolean, secret boolean, destination boolean
   );
 end
 $$;
@@ -10386,9 +10440,14 @@ begin
     select from dripdrop.providers as p
     where p.channel = _check_channel.channel
   ) then
+    if exists (select from dripdrop.channels as c where c.channel = _check_channel.channel) then
+      raise exception 'no provider serves channel %', dripdrop._quoted(channel) using
+        errcode = 'ZD202', column = 'channel',
+        hint = 'register_provider() gives it one; select * from dripdrop.providers() lists them.';
+    end if;
     raise exception 'channel % is unknown', dripdrop._quoted(channel) using
       errcode = 'ZD202', column = 'channel',
-      hint = 'select distinct channel from dripdrop.providers() lists the channels.';
+      hint = 'select * from dripdrop.channels() lists the channels, and who serves them.';
   end if;
 end
 $$;
@@ -18357,6 +18416,24 @@ comment on function dripdrop._suppression_fault(text, jsonb) is
   'What is wrong with an element of a list of suppressions, as _refuse_suppression() knows it, or '
   'null.';
 
+create or replace function dripdrop._address_hint(channel text)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case c.address_form
+    when 'mailbox' then 'For example sam@example.com, or @example.com for a whole domain.'
+    when 'phone' then 'A number with its country, for example +4915123456789.'
+    when 'name' then 'A name of at most 500 bytes.'
+    else 'Its messages go to nobody by an address.'
+  end
+  from dripdrop.channels as c
+  where c.channel = _address_hint.channel
+$$;
+
+comment on function dripdrop._address_hint(text) is 'What an address of a channel looks like.';
+
 -- raises  ZD131 unknown topic, ZD201 bad argument, ZD202 unknown channel; with the element in the
 --         detail
 create or replace function dripdrop._refuse_suppression(
@@ -18366,7 +18443,7 @@ create or replace function dripdrop._refuse_suppression(
 )
 returns void
 language plpgsql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -18389,7 +18466,7 @@ begin
     when 'recipient' then
       raise exception 'a recipient is needed' using
         errcode = 'ZD201', column = 'recipient', detail = v_place,
-        hint = 'For example sam@example.com.';
+        hint = dripdrop._address_hint(suppression ->> 'channel');
     when 'address' then
       raise exception '% is no address of channel %',
         dripdrop._quoted(suppression ->> 'recipient'), suppression ->> 'channel' using
@@ -18397,8 +18474,7 @@ begin
         hint = case
           when suppression ->> 'recipient' like '%*%'
           then 'Write @example.com for a whole domain, and each of its subdomains by itself.'
-          else 'For email sam@example.com or a whole domain as @example.com, for sms and whatsapp '
-            'a number with its country as +4915123456789.'
+          else dripdrop._address_hint(suppression ->> 'channel')
         end;
     when 'expires_at' then
       raise exception 'expires_at % is not a time to come', v_value using
@@ -29634,8 +29710,8 @@ begin
   select distinct
     'no_unsubscribe_url',
     format(
-      'sequence %s (tenant %s) sends marketing email without a link to unsubscribe',
-      q.key, coalesce(q.tenant_key, 'global')
+      'sequence %s (tenant %s) sends marketing messages over %s without a link to unsubscribe',
+      q.key, coalesce(q.tenant_key, 'global'), s.channel
     ),
     'update_tenant_settings(…, unsubscribe_url => ''https://…''), or step config kind '
     'transactional.',
@@ -30953,7 +31029,8 @@ comment on column dripdrop.enrollments.tenant_key is 'The tenant of the sequence
 comment on column dripdrop.enrollments.sequence_id is 'The sequence.';
 comment on column dripdrop.enrollments.sequence_version_id is
   'The version; it stays when another one is activated.';
-comment on column dripdrop.enrollments.subscriber_type is 'What kind of subscriber: User, Lead, ….';
+comment on column dripdrop.enrollments.subscriber_type is
+  'What kind of subscriber: User, Lead, ….';
 comment on column dripdrop.enrollments.subscriber_id is
   'The application''s id of the subscriber, as text.';
 comment on column dripdrop.enrollments.entry_key is
@@ -30970,7 +31047,8 @@ comment on column dripdrop.enrollments.adapter_id is
 comment on column dripdrop.enrollments.effective_mode is
   'The mode of the version at enrolment. Nothing reads it yet.';
 comment on column dripdrop.enrollments.data is
-  'Template variables; email, phone and time_zone are read from here.';
+  'Template variables; the address of each channel (its recipient_key) and time_zone are read '
+  'from here.';
 comment on column dripdrop.enrollments.metadata is 'The application''s own.';
 comment on column dripdrop.enrollments.started_at is 'When it was enrolled.';
 comment on column dripdrop.enrollments.ask_at is
@@ -31019,7 +31097,7 @@ comment on column dripdrop.steps.key is
 comment on column dripdrop.steps.name is 'What people call it.';
 comment on column dripdrop.steps.position is
   'Place in the linear flow; null is reached only by a transition.';
-comment on column dripdrop.steps.channel is 'email, sms, webhook, …: see providers().';
+comment on column dripdrop.steps.channel is 'What it is sent over: see channels().';
 comment on column dripdrop.steps.timing is
   'Canonical: {"type": "immediate"}, {"type": "delay", "delay_amount": 3, "delay_unit": "days"} or '
   '{"type": "cron", "cron_expression": "0 9 * * MON", "timezone": "Europe/Berlin"}.';
@@ -31027,8 +31105,7 @@ comment on column dripdrop.steps.recurring is
   'Whether it is a side step: it fires again and again and never leads on.';
 comment on column dripdrop.steps.template_type is 'inline: template_content holds Liquid.';
 comment on column dripdrop.steps.template_content is
-  'Liquid by field: email {subject, html, text, from, reply_to, headers}; webhook {url, method, '
-  'type, body, headers}.';
+  'Liquid by field: which there are is in fields(), under template and the channel.';
 comment on column dripdrop.steps.template_hash is
   'SHA-256 of the content: what a renderer keys its parsed template on.';
 comment on column dripdrop.steps.template_module is

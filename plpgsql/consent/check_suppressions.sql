@@ -34,6 +34,24 @@ comment on function dripdrop._suppression_fault(text, jsonb) is
   'What is wrong with an element of a list of suppressions, as _refuse_suppression() knows it, or '
   'null.';
 
+create or replace function dripdrop._address_hint(channel text)
+returns text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case c.address_form
+    when 'mailbox' then 'For example sam@example.com, or @example.com for a whole domain.'
+    when 'phone' then 'A number with its country, for example +4915123456789.'
+    when 'name' then 'A name of at most 500 bytes.'
+    else 'Its messages go to nobody by an address.'
+  end
+  from dripdrop.channels as c
+  where c.channel = _address_hint.channel
+$$;
+
+comment on function dripdrop._address_hint(text) is 'What an address of a channel looks like.';
+
 -- raises  ZD131 unknown topic, ZD201 bad argument, ZD202 unknown channel; with the element in the
 --         detail
 create or replace function dripdrop._refuse_suppression(
@@ -43,7 +61,7 @@ create or replace function dripdrop._refuse_suppression(
 )
 returns void
 language plpgsql
-immutable
+stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -66,7 +84,7 @@ begin
     when 'recipient' then
       raise exception 'a recipient is needed' using
         errcode = 'ZD201', column = 'recipient', detail = v_place,
-        hint = 'For example sam@example.com.';
+        hint = dripdrop._address_hint(suppression ->> 'channel');
     when 'address' then
       raise exception '% is no address of channel %',
         dripdrop._quoted(suppression ->> 'recipient'), suppression ->> 'channel' using
@@ -74,8 +92,7 @@ begin
         hint = case
           when suppression ->> 'recipient' like '%*%'
           then 'Write @example.com for a whole domain, and each of its subdomains by itself.'
-          else 'For email sam@example.com or a whole domain as @example.com, for sms and whatsapp '
-            'a number with its country as +4915123456789.'
+          else dripdrop._address_hint(suppression ->> 'channel')
         end;
     when 'expires_at' then
       raise exception 'expires_at % is not a time to come', v_value using

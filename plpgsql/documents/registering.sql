@@ -79,8 +79,13 @@ begin
       preset => '"text"'
     );
     perform dripdrop._field(
-      v_kind, 'description', 'text', 'what it is, for whoever reads of it or wrote something else',
-      hint => 'Say in a sentence what to write.', minimum => 1, maximum => 500, required => true
+      v_kind, 'description', 'text', 'what it is, for whoever reads of it',
+      hint => 'Say in a sentence what it is.', minimum => 1, maximum => 500, required => true
+    );
+    perform dripdrop._field(
+      v_kind, 'hint', 'text',
+      'what to write, for whoever wrote something else; the description unless given',
+      hint => 'Say in a sentence what to write.', minimum => 1, maximum => 500
     );
     perform dripdrop._field(
       v_kind, 'choices', 'list', 'the values that it may have', hint => 'Write a list of texts.',

@@ -20,12 +20,13 @@ begin
   perform dripdrop._field(
     'step', 'channel', 'text',
     'a channel of `select * from dripdrop.providers()`',
-    hint => 'select distinct channel from dripdrop.providers() lists the channels.',
+    hint => 'select * from dripdrop.channels() lists the channels, and who serves them.',
     required => true, errcode => 'ZD202'
   );
   perform dripdrop._field(
     'step', 'timing', 'document',
-    'when: `"in 3 days"`, `"every monday at 9am"`, …, see [timing](#timing); at once unless given',
+    'when: `"in 3 days"`, `"every monday at 9am"`, …, see [timing](#timing); at once unless '
+    'given',
     holds => 'timing', preset => '{"type": "immediate"}'
   );
   perform dripdrop._field(
@@ -52,7 +53,8 @@ begin
   perform dripdrop._field(
     'step', 'conditions', 'list',
     '[all](#conditions) must hold when the step is due; else it is skipped',
-    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true, preset => '[]',
+    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true,
+    preset => '[]',
     errcode => 'ZD208'
   );
   perform dripdrop._field(
@@ -77,8 +79,8 @@ begin
   );
   perform dripdrop._field(
     'step.config', 'retry_for', 'duration',
-    'how long what fails for the time being is tried again, from its first failure on; 2 days for '
-    'email, 1 day for webhooks, else 4 hours unless given',
+    'how long what fails for the time being is tried again, from its first failure on; as '
+    'long as the channel says (`channels()`) unless given',
     hint => 'an interval'
   );
   perform dripdrop._field(
@@ -145,8 +147,8 @@ begin
   );
   perform dripdrop._field(
     'step.config', 'unsubscribe', 'boolean',
-    'whether it carries a [link to unsubscribe](unsubscribe.md); marketing email does unless told '
-    'otherwise',
+    'whether it carries a [link to unsubscribe](unsubscribe.md); marketing messages do unless '
+    'told otherwise, where the channel has such links',
     hint => 'true, false'
   );
 end
@@ -168,7 +170,8 @@ begin
   perform dripdrop._field(
     'transition', 'conditions', 'list',
     'asked when the step before is over',
-    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true, preset => '[]',
+    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true,
+    preset => '[]',
     errcode => 'ZD208'
   );
 end

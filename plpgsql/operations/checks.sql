@@ -108,8 +108,8 @@ begin
   select distinct
     'no_unsubscribe_url',
     format(
-      'sequence %s (tenant %s) sends marketing email without a link to unsubscribe',
-      q.key, coalesce(q.tenant_key, 'global')
+      'sequence %s (tenant %s) sends marketing messages over %s without a link to unsubscribe',
+      q.key, coalesce(q.tenant_key, 'global'), s.channel
     ),
     'update_tenant_settings(…, unsubscribe_url => ''https://…''), or step config kind '
     'transactional.',

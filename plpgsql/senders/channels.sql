@@ -39,7 +39,9 @@ create or replace function dripdrop._check_channel_fits(
   template jsonb,
   address_form text,
   recipient_key text,
-  one_of text[]
+  one_of text[],
+  unsubscribe boolean,
+  own_hosts boolean
 )
 returns void
 language plpgsql
@@ -52,6 +54,16 @@ begin
       errcode = 'ZD201', column = 'recipient_key',
       hint = 'Say in which field of the data an address stands; a channel without has none.';
   end if;
+  if unsubscribe and address_form = 'none' then
+    raise exception 'a channel without addresses has nobody who could unsubscribe' using
+      errcode = 'ZD201', column = 'unsubscribe',
+      hint = 'Say how its addresses are compared: address_form mailbox, phone or name.';
+  end if;
+  if own_hosts and not template @> '[{"field": "url"}]' then
+    raise exception 'own_hosts needs a field url, which the template does not have' using
+      errcode = 'ZD201', column = 'own_hosts',
+      hint = 'Describe a field url, in which a message names its server.';
+  end if;
   if exists (
     select from unnest(one_of) as o (field)
     where template @> jsonb_build_array(jsonb_build_object('field', o.field)) is not true
@@ -62,7 +74,9 @@ begin
 end
 $$;
 
-comment on function dripdrop._check_channel_fits(jsonb, text, text, text[]) is
+comment on function dripdrop._check_channel_fits(
+  jsonb, text, text, text[], boolean, boolean
+) is
   'Raises where what is said of a channel does not go together.';
 
 -- Senders of any program claim what goes over it: its queue is made by start(). Registering it
@@ -99,7 +113,9 @@ begin
     'channel'
   );
   perform dripdrop._check_described(template, 'template_field', 'template');
-  perform dripdrop._check_channel_fits(template, address_form, recipient_key, one_of);
+  perform dripdrop._check_channel_fits(
+    template, address_form, recipient_key, one_of, unsubscribe, own_hosts
+  );
 
   insert into dripdrop.channels as c (
     channel, address_form, recipient_key, one_of, own_headers, retry_for, unsubscribe, topics,
@@ -133,11 +149,11 @@ comment on function dripdrop.register_channel(
   text, jsonb, text, text, text[], text, interval, boolean, boolean, boolean
 ) is
   'Adds a channel, or changes one that was added; then register_provider(), and start() for its '
-  'queue. template: what its templates hold, [{"field", "type", "description", "choices", '
-  '"pattern", "required"}, …]; one_of: fields of which at least one has to say something. '
-  'address_form: mailbox, phone, name or none; recipient_key: which field of the data holds the '
-  'address. own_headers: a regular expression of headers that no template may set. own_hosts: a '
-  'message may name its own server, by the url of its template.';
+  'queue. template: what its templates hold, [{"field", "type", "description", "hint", '
+  '"choices", "pattern", "required"}, …]; one_of: fields of which at least one has to say '
+  'something. address_form: mailbox, phone, name or none; recipient_key: which field of the data '
+  'holds the address. own_headers: a regular expression of headers that no template may set. '
+  'own_hosts: a message may name its own server, by the url of its template.';
 
 -- raises  ZD113 it comes with DripDrop, ZD201 bad argument, ZD202 unknown channel
 create or replace function dripdrop.register_provider(
@@ -191,8 +207,8 @@ $$;
 comment on function dripdrop.register_provider(text, text, jsonb, boolean, int) is
   'Adds a provider to a channel, or changes one that was added; what sends for it claims the '
   'channel''s messages. settings: what an account says about itself, [{"field", "type", '
-  '"description", "choices", "pattern", "required", "secret", "destination"}, …]. idempotent: a '
-  'second request with the same idempotency key delivers nothing twice.';
+  '"description", "hint", "choices", "pattern", "required", "secret", "destination"}, …]. '
+  'idempotent: a second request with the same idempotency key delivers nothing twice.';
 
 -- raises  ZD201 with the path of the fault
 create or replace function dripdrop._check_described(list jsonb, kind text, path text)
@@ -201,6 +217,8 @@ language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_fault record;
 begin
   if jsonb_typeof(list) is distinct from 'array' then
     raise exception '% is not a list', path using
@@ -215,6 +233,33 @@ begin
   ) then
     raise exception 'a field stands twice' using
       errcode = 'ZD201', column = path, hint = 'Describe each field once.';
+  end if;
+  select format('%s[%s].%s', path, e.place - 1, f.fault) as place, f.problem, f.hint
+  into v_fault
+  from jsonb_array_elements(list) with ordinality as e (field, place)
+  cross join lateral (
+    select coalesce(e.field ->> 'type', 'text') as type, e.field ->> 'field' as name
+  ) as n
+  cross join lateral (
+    select
+      'choices' as fault, 'a field of type ' || n.type || ' has no choices' as problem,
+      'Make it a text, or leave them out.' as hint
+    where e.field ? 'choices' and n.type <> 'text'
+    union all
+    select
+      'pattern', 'a field of type ' || n.type || ' matches no pattern',
+      'Make it a text or an integer, or leave it out.'
+    where e.field ? 'pattern' and n.type not in ('text', 'integer')
+    union all
+    select
+      'field', 'every sender has a setting ' || dripdrop._quoted(n.name), 'Choose another name.'
+    where kind = 'setting' and n.name in ('max_in_flight', 'thresholds')
+  ) as f
+  order by e.place
+  limit 1;
+  if found then
+    raise exception '%', v_fault.problem using
+      errcode = 'ZD201', column = v_fault.place, hint = v_fault.hint;
   end if;
 end
 $$;
@@ -231,7 +276,7 @@ as $$
 begin
   delete from dripdrop.fields as f where f.kind = _put_fields.kind and f.since is null;
   perform dripdrop._field(
-    _put_fields.kind, e.field, coalesce(e.type, 'text'), e.description,
+    _put_fields.kind, e.field, coalesce(e.type, 'text'), e.description, e.hint,
     choices => e.choices, pattern => e.pattern, nullable => e.required is not true,
     required => e.required is true, secret => e.secret is true,
     destination => e.destination is true, since => null,
@@ -240,8 +285,8 @@ begin
     end
   )
   from jsonb_to_recordset(list) as e (
-    field text, type text, description text, choices text[], pattern text, required boolean,
-    secret boolean, destination boolean
+    field text, type text, description text, hint text, choices text[], pattern text,
+    required boolean, secret boolean, destination boolean
   );
 end
 $$;

@@ -25,9 +25,14 @@ begin
     select from dripdrop.providers as p
     where p.channel = _check_channel.channel
   ) then
+    if exists (select from dripdrop.channels as c where c.channel = _check_channel.channel) then
+      raise exception 'no provider serves channel %', dripdrop._quoted(channel) using
+        errcode = 'ZD202', column = 'channel',
+        hint = 'register_provider() gives it one; select * from dripdrop.providers() lists them.';
+    end if;
     raise exception 'channel % is unknown', dripdrop._quoted(channel) using
       errcode = 'ZD202', column = 'channel',
-      hint = 'select distinct channel from dripdrop.providers() lists the channels.';
+      hint = 'select * from dripdrop.channels() lists the channels, and who serves them.';
   end if;
 end
 $$;

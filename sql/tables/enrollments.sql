@@ -73,7 +73,8 @@ comment on column dripdrop.enrollments.tenant_key is 'The tenant of the sequence
 comment on column dripdrop.enrollments.sequence_id is 'The sequence.';
 comment on column dripdrop.enrollments.sequence_version_id is
   'The version; it stays when another one is activated.';
-comment on column dripdrop.enrollments.subscriber_type is 'What kind of subscriber: User, Lead, ….';
+comment on column dripdrop.enrollments.subscriber_type is
+  'What kind of subscriber: User, Lead, ….';
 comment on column dripdrop.enrollments.subscriber_id is
   'The application''s id of the subscriber, as text.';
 comment on column dripdrop.enrollments.entry_key is
@@ -90,7 +91,8 @@ comment on column dripdrop.enrollments.adapter_id is
 comment on column dripdrop.enrollments.effective_mode is
   'The mode of the version at enrolment. Nothing reads it yet.';
 comment on column dripdrop.enrollments.data is
-  'Template variables; email, phone and time_zone are read from here.';
+  'Template variables; the address of each channel (its recipient_key) and time_zone are read '
+  'from here.';
 comment on column dripdrop.enrollments.metadata is 'The application''s own.';
 comment on column dripdrop.enrollments.started_at is 'When it was enrolled.';
 comment on column dripdrop.enrollments.ask_at is

@@ -49,7 +49,7 @@ comment on column dripdrop.steps.key is
 comment on column dripdrop.steps.name is 'What people call it.';
 comment on column dripdrop.steps.position is
   'Place in the linear flow; null is reached only by a transition.';
-comment on column dripdrop.steps.channel is 'email, sms, webhook, …: see providers().';
+comment on column dripdrop.steps.channel is 'What it is sent over: see channels().';
 comment on column dripdrop.steps.timing is
   'Canonical: {"type": "immediate"}, {"type": "delay", "delay_amount": 3, "delay_unit": "days"} or '
   '{"type": "cron", "cron_expression": "0 9 * * MON", "timezone": "Europe/Berlin"}.';
@@ -57,8 +57,7 @@ comment on column dripdrop.steps.recurring is
   'Whether it is a side step: it fires again and again and never leads on.';
 comment on column dripdrop.steps.template_type is 'inline: template_content holds Liquid.';
 comment on column dripdrop.steps.template_content is
-  'Liquid by field: email {subject, html, text, from, reply_to, headers}; webhook {url, method, '
-  'type, body, headers}.';
+  'Liquid by field: which there are is in fields(), under template and the channel.';
 comment on column dripdrop.steps.template_hash is
   'SHA-256 of the content: what a renderer keys its parsed template on.';
 comment on column dripdrop.steps.template_module is

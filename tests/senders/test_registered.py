@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -226,8 +227,15 @@ def test_a_registered_channel_can_be_changed(faxing: Engine) -> None:
 
 
 def test_a_channel_that_is_known_gets_a_provider(engine: Engine) -> None:
-    with engine.refused(UnknownProvider):
-        engine.apply(TENANT, onboarding(fax(channel="sms", template={"text": "Hi"})))
+    attempts: tuple[Callable[[], Any], ...] = (
+        lambda: engine.apply(TENANT, onboarding(fax(channel="sms", template={"text": "Hi"}))),
+        lambda: engine.create_channel_adapter(TENANT, "A", "sms", "acme"),
+    )
+    for attempt in attempts:
+        with engine.refused(UnknownProvider) as refusal:
+            attempt()
+        assert 'no provider serves channel "sms"' in str(refusal.value.diag.message_primary)
+        assert "register_provider()" in str(refusal.value.diag.message_hint)
     engine.register_provider("sms", "acme")
     engine.apply(TENANT, onboarding(fax(channel="sms", template={"text": "Hi"})))
 
@@ -260,7 +268,18 @@ def test_a_provider_needs_a_channel(engine: Engine) -> None:
         ({"template": [TEXT[0] | {"pattern": "("}]}, "template[0].pattern"),
         ({"template": [TEXT[0] | {"type": "colour"}]}, "template[0].type"),
         ({"template": [*TEXT, *TEXT]}, "template"),
+        ({"template": [TEXT[0] | {"hint": ""}]}, "template[0].hint"),
+        (
+            {"template": [*TEXT, TEXT[0] | {"field": "n", "type": "integer", "choices": ["1"]}]},
+            "template[1].choices",
+        ),
+        ({"template": [TEXT[0] | {"type": "boolean", "pattern": "x"}]}, "template[0].pattern"),
         ({"one_of": ["sound"]}, "one_of"),
+        ({"own_hosts": True}, "own_hosts"),
+        (
+            {"unsubscribe": True, "address_form": "none", "recipient_key": None},
+            "unsubscribe",
+        ),
     ],
 )
 def test_a_channel_that_cannot_work_is_refused(
@@ -278,12 +297,25 @@ def test_a_channel_that_cannot_work_is_refused(
         ([1], "settings[0]"),
         ([TEXT[0] | {"secret": "yes"}], "settings[0].secret"),
         ([TEXT[0] | {"pattern": "["}], "settings[0].pattern"),
+        ([TEXT[0] | {"type": "object", "pattern": "a"}], "settings[0].pattern"),
+        ([TEXT[0] | {"field": "thresholds"}], "settings[0].field"),
+        ([*TEXT, TEXT[0] | {"field": "max_in_flight"}], "settings[1].field"),
     ],
 )
 def test_a_provider_that_cannot_work_is_refused(engine: Engine, settings: Any, place: str) -> None:
     with engine.refused(InvalidArgument) as refusal:
         engine.register_provider("sms", "acme", settings)
     assert refusal.value.diag.column_name == place
+
+
+def test_whoever_wrote_something_else_is_told_what_to_write(engine: Engine) -> None:
+    field = {"field": "station", "description": "The station.", "pattern": "^[A-Z]{3}$"}
+    for hint in ("Write three capitals.", None):
+        described = field | ({"hint": hint} if hint else {})
+        engine.register_provider("sms", "acme", [described])
+        with engine.refused(InvalidArgument) as refusal:
+            engine.create_channel_adapter(TENANT, "A", "sms", "acme", config={"station": "x"})
+        assert refusal.value.diag.message_hint == (hint or "The station.")
 
 
 def user_in(refusal: Any) -> str:

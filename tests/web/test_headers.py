@@ -246,7 +246,8 @@ def test_startup_check_is_content_with_an_address_for_all_tenants(engine: Engine
     engine.author()
     (problem,) = engine.startup_check()
     assert problem.detail == (
-        "sequence onboarding (tenant acme) sends marketing email without a link to unsubscribe"
+        "sequence onboarding (tenant acme) sends marketing messages over email without a link"
+        " to unsubscribe"
     )
     engine.update_tenant_settings(None, unsubscribe_url=BASE)
     assert engine.startup_check() == []
