@@ -184,9 +184,23 @@ $$;
 
 
 def verify_tables_sql() -> str:
-    """Return a script that fails unless every table is there."""
+    """Return a script that fails unless every table is there.
+
+    Once there is `code`, its own script compares everything: a later change may take a table away.
+    """
     names = defined("table", tables_files())
-    return "\n".join(f"select from dripdrop.{name} where false;" for name in names) or "select;"
+    looks = (
+        "\n".join(f"    perform from dripdrop.{name} where false;" for name in names) or "    null;"
+    )
+    return f"""\
+do $$
+begin
+  if to_regprocedure('dripdrop._expected()') is null then
+{looks}
+  end if;
+end
+$$;
+"""
 
 
 def verify_code_sql() -> str:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from scripts.changes import GENERATED, body, guard_sql
 from scripts.replaceable import code_sql
 from scripts.sections import script_of, sections
-from scripts.sources import defined, tables_files, tables_sql, version
+from scripts.sources import ROOT, defined, tables_files, tables_sql, version
 
 OWN = {
     "channels": "where not shipped",
@@ -34,11 +34,18 @@ def extension_sql() -> str:
 
 
 def extension() -> dict[str, str]:
-    """Return the extension's scripts: this version whole, and each release to the next and back.
+    """Return the extension's scripts: this version whole, each release to the next and back, and
+    this version to itself, which does nothing but `code` again.
 
-    Those are the scripts of the plan, as they are written.
+    But for the first, those are the scripts of the plan, as they are written. An extension is never
+    updated to the version that it has: so there is one more, without a difference.
     """
-    scripts = {f"dripdrop--{version()}.sql": extension_sql()}
+    this = version()
+    scripts = {
+        f"dripdrop--{this}.sql": extension_sql(),
+        f"dripdrop--{this}--{this}-repaired.sql": body(ROOT / "deploy/code.sql"),
+        f"dripdrop--{this}-repaired--{this}.sql": "select;",
+    }
     found = sections()
     for number, (old, new) in enumerate(pairwise(found), start=1):
         if new.changes and old.tag:
@@ -54,7 +61,8 @@ def extension() -> dict[str, str]:
 def parsed_late(text: str) -> str:
     """Return a script of the extension, read under our settings.
 
-    The server reads all of it before it does any of it, and the session may have other ones.
+    The server reads all of it before it does any of it, and the session may have other ones. What
+    is refused is raised once more, for the server shows the whole statement that was refused.
     """
     return f"""\
 {GENERATED}
@@ -62,11 +70,16 @@ def parsed_late(text: str) -> str:
 
 set local standard_conforming_strings = on;
 
-do $extension$
-begin
-  execute $script$
+select pg_catalog.set_config('dripdrop.script', $script$
 {text.strip()}
-$script$;
-end
-$extension$;
+$script$, true);
+
+do $$
+declare m text; d text; h text;
+begin
+  execute pg_catalog.current_setting('dripdrop.script');
+exception when others or query_canceled or assert_failure then
+  get stacked diagnostics m = message_text, d = pg_exception_detail, h = pg_exception_hint;
+  raise exception using errcode = sqlstate, message = m, detail = d, hint = h;
+end $$;
 """

@@ -78,38 +78,44 @@ begin
 end
 $guard$;
 
-select from dripdrop.adapter_pool_members where false;
-select from dripdrop.adapter_pools where false;
-select from dripdrop.adapter_rests where false;
-select from dripdrop.adapter_sequence_budgets where false;
-select from dripdrop.channel_adapters where false;
-select from dripdrop.channels where false;
-select from dripdrop.conditions where false;
-select from dripdrop.consent_records where false;
-select from dripdrop.counters where false;
-select from dripdrop.enrollments where false;
-select from dripdrop.events where false;
-select from dripdrop.faults where false;
-select from dripdrop.fields where false;
-select from dripdrop.frequency_caps where false;
-select from dripdrop.holidays where false;
-select from dripdrop.hooks where false;
-select from dripdrop.http_hooks where false;
-select from dripdrop.message_events where false;
-select from dripdrop.providers where false;
-select from dripdrop.sender_states where false;
-select from dripdrop.sending_pauses where false;
-select from dripdrop.sequence_versions where false;
-select from dripdrop.sequences where false;
-select from dripdrop.short_links where false;
-select from dripdrop.step_executions where false;
-select from dripdrop.step_revisions where false;
-select from dripdrop.step_transitions where false;
-select from dripdrop.steps where false;
-select from dripdrop.subscriptions where false;
-select from dripdrop.suppression_history where false;
-select from dripdrop.suppressions where false;
-select from dripdrop.tenant_settings where false;
-select from dripdrop.topics where false;
+do $$
+begin
+  if to_regprocedure('dripdrop._expected()') is null then
+    perform from dripdrop.adapter_pool_members where false;
+    perform from dripdrop.adapter_pools where false;
+    perform from dripdrop.adapter_rests where false;
+    perform from dripdrop.adapter_sequence_budgets where false;
+    perform from dripdrop.channel_adapters where false;
+    perform from dripdrop.channels where false;
+    perform from dripdrop.conditions where false;
+    perform from dripdrop.consent_records where false;
+    perform from dripdrop.counters where false;
+    perform from dripdrop.enrollments where false;
+    perform from dripdrop.events where false;
+    perform from dripdrop.faults where false;
+    perform from dripdrop.fields where false;
+    perform from dripdrop.frequency_caps where false;
+    perform from dripdrop.holidays where false;
+    perform from dripdrop.hooks where false;
+    perform from dripdrop.http_hooks where false;
+    perform from dripdrop.message_events where false;
+    perform from dripdrop.providers where false;
+    perform from dripdrop.sender_states where false;
+    perform from dripdrop.sending_pauses where false;
+    perform from dripdrop.sequence_versions where false;
+    perform from dripdrop.sequences where false;
+    perform from dripdrop.short_links where false;
+    perform from dripdrop.step_executions where false;
+    perform from dripdrop.step_revisions where false;
+    perform from dripdrop.step_transitions where false;
+    perform from dripdrop.steps where false;
+    perform from dripdrop.subscriptions where false;
+    perform from dripdrop.suppression_history where false;
+    perform from dripdrop.suppressions where false;
+    perform from dripdrop.tenant_settings where false;
+    perform from dripdrop.topics where false;
+  end if;
+end
+$$;
 
 rollback;

@@ -150,7 +150,11 @@ def _known_schema(connection: _Connection) -> str | None:
     if not _exists(connection, "to_regnamespace('dripdrop') is not null"):
         return None
     if _exists(connection, "exists (select from pg_extension where extname = 'dripdrop')"):
-        raise InstallError("dripdrop is installed as an extension: use alter or drop extension")
+        raise InstallError(
+            "dripdrop is installed as an extension: use alter or drop extension; to put it right,"
+            f" alter extension dripdrop update to '{_package_version()}-repaired', then alter"
+            " extension dripdrop update"
+        )
     if _exists(connection, _OUR_SQITCH) and _exists(
         connection, "exists (select from sqitch.changes where project = 'dripdrop')"
     ):
