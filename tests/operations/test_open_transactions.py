@@ -103,4 +103,6 @@ def test_the_log_warns_of_each_once(engine: Engine, other: Engine, dsn: str) -> 
         other.suppress(TENANT, "email", "@d.example")
         (line,) = asyncio.run(watch())
     assert line["log_level"] == "warning"
-    assert (line["pid"], line["stops"]) == (other.connection.info.backend_pid, True)
+    pid = other.connection.info.backend_pid
+    assert (line["pid"], line["stops"], line["state"]) == (pid, True, "idle in transaction")
+    assert f"pg_terminate_backend({pid})" in line["hint"]

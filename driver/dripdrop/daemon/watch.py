@@ -30,8 +30,10 @@ class Watch(Stage):
                     role=each.role,
                     application=each.application,
                     since=each.since.isoformat(),
+                    state=each.state,
                     stops=each.stops,
                     tables=each.tables,
+                    hint=f"Commit it, or end it with select pg_terminate_backend({each.pid}).",
                 )
         self._known = {(each.pid, each.since) for each in found}
         return False
