@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 0a8061c5fea92305.
+-- Of the sources a622caaed4e22e63.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1629,7 +1629,7 @@ as $expected$
 ["function", "check_thresholds()", "b1480973 2a0320e0d1e554bd"],
 ["function", "claim_due(batch_size integer, lease interval)", "fe0384df 0538331aba5abdb0"],
 ["function", "claim_hooks(batch_size integer, visibility interval, busy jsonb", "62c00ee9 3d765349e02d155f"],
-["function", "claim_rendered(results jsonb, channel text, batch_size integer,", "8fd513f9 d8428481e7138bd3"],
+["function", "claim_rendered(results jsonb, channel text, batch_size integer,", "8fd513f9 41274a6218cf05ad"],
 ["function", "claim_renders(batch_size integer, visibility interval)", "63c00da1 650b233f80d5366d"],
 ["function", "claim_sends(channel text, batch_size integer, lease interval, p", "45272bab 03ddc56c31cfa97a"],
 ["function", "complete_hooks(results jsonb)", "c93d9740 abda59c4daa9c5cb"],
@@ -27673,6 +27673,7 @@ begin
   perform dripdrop._check_channel(channel);
   perform dripdrop._check_driver();
   perform dripdrop._check_batch_size(batch_size);
+  perform dripdrop._cut_off('off');
   v_results := dripdrop._without_empty(dripdrop._read_renders(results));
   v_taken := dripdrop._take_rendered(
     v_results, channel, places, coalesce(answered, '{}'), batch_size, v_now

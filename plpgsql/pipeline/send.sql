@@ -192,6 +192,7 @@ begin
   perform dripdrop._check_channel(channel);
   perform dripdrop._check_driver();
   perform dripdrop._check_batch_size(batch_size);
+  perform dripdrop._cut_off('off');
   v_results := dripdrop._without_empty(dripdrop._read_renders(results));
   v_taken := dripdrop._take_rendered(
     v_results, channel, places, coalesce(answered, '{}'), batch_size, v_now

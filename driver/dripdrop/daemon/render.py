@@ -24,7 +24,7 @@ from dripdrop.vault import VaultError
 
 _PORTION = 8 * 1024 * 1024  # bytes of payloads that are handed in at once
 
-_PATIENCE = 0.1  # seconds that a tick waits for the batch before to be begun
+_PATIENCE = 0.5  # seconds that a tick waits for the batch before to be begun
 
 _HELD = "XX000"  # no SQLSTATE says it
 _NOT_STORABLE = ("22", "54")  # data exceptions, and limits of the database
