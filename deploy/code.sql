@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources a622caaed4e22e63.
+-- Of the sources e32098fee2498c12.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1058,24 +1058,27 @@ as $expected$
 ["function", "_address(form text, written text)", "850fb5f2 edb50e4227337d7a"],
 ["function", "_address_hint(channel text)", "4d0fcbd7 aedc54fabf5af899"],
 ["function", "_addressed_execution(tenant_key text, execution_id uuid)", "0819366d 9f2276a19f74501d"],
-["function", "_admit(decisions dripdrop._decision[], at timestamp with time z", "bce6b371 ca91309ce7efaf82"],
-["function", "_admit_at_fence(decisions dripdrop._decision[], at timestamp wi", "82c19f12 b4a4bdce60ff167a"],
+["function", "_admit(decisions dripdrop._decision[], at timestamp with time z", "bce6b371 833316eb93a15bb3"],
+["function", "_admit_at_fence(decisions dripdrop._decision[], at timestamp wi", "82c19f12 fb3cee0ff61e1e61"],
 ["function", "_advance(executions uuid[], at timestamp with time zone, timed_", "c7497d5e 2e925459b315b2e8"],
 ["function", "_advance_failed(executions uuid[], at timestamp with time zone)", "f08c1186 008bb9231aa38ccb"],
+["function", "_after_their_turn(turns uuid[], gone uuid[])", "caee2e78 0f5d8c6c49b59b3b"],
 ["function", "_all_fit(limits dripdrop._limit[], counters dripdrop.counters[]", "ebd0165a b91e196318c49b9b"],
+["function", "_allocate(decisions dripdrop._decision[], limits dripdrop._limi", "b71c2913 627e82d3d66326d5"],
+["function", "_allowed_decisions(decisions dripdrop._decision[], limits dripd", "07e42486 9e46f30aa6d68e16"],
 ["function", "_amount_fault(type text, pattern text, minimum integer, maximum", "40b6cc75 1cf1f1105eff9e8c"],
 ["function", "_answer_with_errors(wanted dripdrop._wanted_hook[], at timestam", "851a6762 62347de0d3ebf337"],
 ["function", "_apply_assumed_rules(enrollments uuid[], assumed jsonb, at time", "c5982ccc cb4a28d5b42997ac"],
 ["function", "_apply_rules(results dripdrop._hook_result[], at timestamp with", "debec961 68b70646fe73841f"],
 ["function", "_as_decision(execution_id uuid, gate text, action text, reason ", "3d2ad8dd 05eecb391a692eea"],
-["function", "_as_sender(adapter dripdrop.channel_adapters, circuit dripdrop.", "14254b77 2853ed5152ca0c50"],
+["function", "_as_sender(adapter dripdrop.channel_adapters, circuit dripdrop.", "14254b77 ffb91ea62d38f7a9"],
 ["function", "_ascii_address(address text)", "70a96282 d7a5ebde3ba33233"],
 ["function", "_ascii_label(label text)", "baa5782a 85092c0eeba88dcf"],
 ["function", "_ask_again(tenant_key text, adapter_id uuid, at timestamp with ", "f787df83 15286d669de88cfa"],
 ["function", "_ask_again_at(failure jsonb, retry_for interval, retry_after do", "2dcd6aea b2306f434a7833af"],
 ["function", "_ask_function(enrollment dripdrop.enrollments, key text, contex", "3ad811d1 28fec4371ff4959d"],
 ["function", "_ask_hooks_again(results dripdrop._hook_result[], recorded drip", "5f0fa9a4 d6c771436271cb04"],
-["function", "_asked_of_limits(decisions dripdrop._decision[], limits dripdro", "bd58d0c9 7846ed5c8ef3f6b2"],
+["function", "_asked_of_limits(decisions dripdrop._decision[], limits dripdro", "bd58d0c9 49ce46bccfbd9d11"],
 ["function", "_assumed_answers(execution dripdrop.step_executions, assumed js", "db7cb573 61ecf846dcd960bb"],
 ["function", "_assumed_events(events jsonb, enrollment dripdrop.enrollments, ", "5c6addc9 2ae829ac0093b04a"],
 ["function", "_attempt(callee text, at timestamp with time zone)", "00e4b039 45f2511ffeab5673"],
@@ -1084,7 +1087,7 @@ as $expected$
 ["function", "_begin_schedules(enrollments uuid[], at timestamp with time zon", "66c3041a 74ffb78864d62b2b"],
 ["function", "_behind_circuits(wanted dripdrop._wanted_hook[], fitting bigint", "3e0f2512 ae3f51f8e9c4191c"],
 ["function", "_breach(adapter_id uuid, thresholds jsonb, since timestamp with", "fc727b7b d6d8673b6195378a"],
-["function", "_breaches(at timestamp with time zone)", "b91e0044 443622a90c78376c"],
+["function", "_breaches(at timestamp with time zone)", "b91e0044 797df025eef9441c"],
 ["function", "_business_days_after(from_time timestamp with time zone, days i", "26c5aa2d 4024164f837e1db3"],
 ["function", "_call_function(function regprocedure, enrollment dripdrop.enrol", "4739ce17 b76dbe782c030ae7"],
 ["function", "_callable_places(wanted dripdrop._wanted_hook[], busy jsonb, fu", "5b0b2f85 6c677b2d6b4b6e94"],
@@ -1114,8 +1117,8 @@ as $expected$
 ["function", "_caps_of(steps uuid[], adapters uuid[], at timestamp with time ", "f62ff2d0 c1532d9c165de302"],
 ["function", "_carries_unsubscribe(unsubscribe boolean, config jsonb)", "df15a57a 263eb1b36d6edb77"],
 ["function", "_carry_out(decisions dripdrop._decision[], at timestamp with ti", "2160937b 71ce9bde9e33b893"],
+["function", "_carry_out_at_fence(decisions dripdrop._decision[], at timestam", "8b0e6073 b3661a2f524fa083"],
 ["function", "_carry_out_unsent(decisions dripdrop._decision[], at timestamp ", "8b0e6073 da9ab8c49295dc93"],
-["function", "_carry_out_verdicts(verdicts dripdrop._decision[], at timestamp", "bf6742e7 cc6981f9c7dc677a"],
 ["function", "_catalogue()", "07345e5d 24525dc64da5c10e"],
 ["function", "_catalogue_of_code()", "7144101a 2cca959cc056ff98"],
 ["function", "_catalogue_of_tables()", "07345e5d f3f8ed61cdf15a6b"],
@@ -1302,7 +1305,7 @@ as $expected$
 ["function", "_http_hook_call(hook dripdrop.http_hooks, sequence_key text)", "5baf24b2 4012cac8404a1e1a"],
 ["function", "_http_hook_document(hook dripdrop.http_hooks)", "a621f2bc 696592969200be33"],
 ["function", "_http_reply_codes()", "eb63429d 7a45bbd2c5174942"],
-["function", "_in_turn(decisions dripdrop._decision[], limits dripdrop._limit", "25c0351e a4453bed70f522fb"],
+["function", "_in_fair_order(decisions dripdrop._decision[], limits dripdrop.", "25c0351e a0e74395e7df4423"],
 ["function", "_in_utc(at timestamp with time zone)", "0fbb55a6 dea43998153be75c"],
 ["function", "_insert_condition(tenant_key text, condition jsonb, \"position\" ", "4889b65e b23a1981389aa81f"],
 ["function", "_insert_step(version dripdrop.sequence_versions, step jsonb)", "6c7c5bcc 275b4bbce678b782"],
@@ -1320,6 +1323,7 @@ as $expected$
 ["function", "_is_open_for(condition dripdrop.conditions, enrollment dripdrop", "9c56df77 04c30e126609799c"],
 ["function", "_is_pattern(value text)", "18bcace5 4661172aae49d087"],
 ["function", "_is_plain(document jsonb)", "48efa543 265eddc7cdb09ad6"],
+["function", "_is_resting(health_state text, resting_until timestamp with tim", "31cf610f 2177e122e06b06d1"],
 ["function", "_is_temporary_error(code text)", "d4dcbcf7 d233999f347851f1"],
 ["function", "_is_time_to_come(value text)", "18bcace5 e4603f55c7f8a49b"],
 ["function", "_is_time_zone(name text)", "9b953bb1 343bbde4bf647355"],
@@ -1352,14 +1356,13 @@ as $expected$
 ["function", "_log_suppression()", "683259fe 7bf9f4ed0715cf53"],
 ["function", "_log_unsubscribe(execution dripdrop.step_executions, enrollment", "57f2c774 c70f7cb0c53d8955"],
 ["function", "_look_back(at timestamp with time zone)", "57e58be7 cfcc41b1682a3106"],
-["function", "_lose_leases(executions uuid[], at timestamp with time zone)", "f08c1186 760ae675aa662a9f"],
-["function", "_lost_leases(at timestamp with time zone)", "aaf9cf5d 78ab51ffbb6afaec"],
 ["function", "_lost_pointers()", "ff864dea 81ed1b48ba00e2c2"],
 ["function", "_make_due(executions uuid[], at timestamp with time zone, reaso", "2d5e141c 826ebc7f246f4ce3"],
+["function", "_make_unknown(executions uuid[], at timestamp with time zone)", "f08c1186 c174b61e3f5f62b5"],
 ["function", "_mark_lines(at timestamp with time zone)", "57e58be7 266b270e4222b07c"],
 ["function", "_matches(transition dripdrop.step_transitions, conditions dripd", "f1a8180a 23429af5b33c2fc0"],
 ["function", "_may_be_early(counter dripdrop.counters)", "48c23e2a 675586957101043d"],
-["function", "_mend(callee text, grace interval, at timestamp with time zone)", "279dcbe5 092206d8c9968a01"],
+["function", "_mend(callee text, grace interval, at timestamp with time zone)", "279dcbe5 13683d739568cc13"],
 ["function", "_message_facts(executions uuid[])", "63388dfc cbf51f57e2c60003"],
 ["function", "_message_sender(sender dripdrop._sender, senders dripdrop._send", "c3165796 3880f97fa3a468ef"],
 ["function", "_messages(count bigint)", "4a5e8dde aacb0065de6982d8"],
@@ -1380,7 +1383,7 @@ as $expected$
 ["function", "_note_answers(results dripdrop._hook_result[], at timestamp wit", "713ff92d cbc8ca0fde22dcee"],
 ["function", "_note_fault(execution_id uuid, stage text, sqlstate text, messa", "6c5c2c17 c466d3207ee9fdc1"],
 ["function", "_note_last_sends(results dripdrop._send_result[], at timestamp ", "8fe6ec1f 8a748ec4d5e13c37"],
-["function", "_note_let_through(limits dripdrop._limit[], counters dripdrop.c", "8b8416cb aa75678c5fbc3e4a"],
+["function", "_note_let_through(limits dripdrop._limit[], counters dripdrop.c", "8b8416cb 8a23ead6f52b2580"],
 ["function", "_note_signals(signals dripdrop._signal[], at timestamp with tim", "818df73a c8531aa90369f273"],
 ["function", "_note_slow(executions uuid[], stage text, message text, at time", "278ec42b 5a131487698a7a22"],
 ["function", "_note_taken(decisions dripdrop._decision[], limits dripdrop._li", "255de360 3899f38ae6b86227"],
@@ -1419,10 +1422,11 @@ as $expected$
 ["function", "_plan_plain_step(enrollment dripdrop.enrollments, starting_step", "c8d50bf4 9f52f4476b209475"],
 ["function", "_plan_steps(enrollments uuid[], steps uuid[], at timestamp with", "2114d4b7 40bd96d83ce18db2"],
 ["function", "_planned_steps(steps uuid[])", "f482b690 9487d821cff324d6"],
-["function", "_planner_settings()", "13d9438a 9e40d45180cee26e"],
+["function", "_planner_settings()", "13d9438a 971edb45e6bfde7b"],
 ["function", "_pointer(execution dripdrop.step_executions)", "ed01f850 a962646f4ff0d512"],
 ["function", "_pointer_execution(message jsonb)", "f19449ec fe68d4390bc18c26"],
 ["function", "_pointer_fence(message jsonb)", "6fce51ad 7b36c09bade63806"],
+["function", "_postpone_rules(enrollments uuid[], again_at timestamp with tim", "7018d538 9e03c6d5986a96bc"],
 ["function", "_predicate_names(predicate jsonpath, key text)", "e3065471 1f6d58de9f2f8d36"],
 ["function", "_presets(kind text)", "e55ff261 06891fda34eb3ffd"],
 ["function", "_presume_sent(executions uuid[], at timestamp with time zone)", "f08c1186 9ef7a2930ed09e25"],
@@ -1431,7 +1435,6 @@ as $expected$
 ["function", "_punycode_bias(delta bigint, points integer, is_first boolean)", "539c1f81 b21638a0f129e520"],
 ["function", "_put_fields(kind text, list jsonb)", "75efe8f4 07725dee69a2582b"],
 ["function", "_put_http_hook(sequence dripdrop.sequences, canonical jsonb, au", "c3e5413f fed1f7f7512fbfa3"],
-["function", "_put_off_rules(enrollments uuid[], again_at timestamp with time", "7018d538 496be731dc49c29a"],
 ["function", "_put_renders_back(messages bigint[], executions uuid[], fences ", "6bb97f71 2bf5c33f73464976"],
 ["function", "_put_sequence(tenant_key text, canonical jsonb)", "cca1add2 ccfc14e3df5ebde3"],
 ["function", "_queue_groups(queue text)", "3eaac019 74c3f1671112c159"],
@@ -1476,7 +1479,6 @@ as $expected$
 ["function", "_resolve(executions uuid[], state text, reason text, at timesta", "529bb90a b87c1fc4289f59ff"],
 ["function", "_rest(adapter dripdrop.channel_adapters, until timestamp with t", "6398b30f 6aaef087f7668692"],
 ["function", "_rest_after(openings integer)", "976c7116 42d94c90ff27eb58"],
-["function", "_rests(health_state text, resting_until timestamp with time zon", "31cf610f 2177e122e06b06d1"],
 ["function", "_results_for_messages(results dripdrop._send_result[])", "a1542f6c fb4fd867333deee8"],
 ["function", "_retry_pause(attempts integer, execution_id uuid)", "ab262db2 7f1a70ee7262791a"],
 ["function", "_retry_problems(at timestamp with time zone)", "72a46d52 7f91522e6add38cb"],
@@ -1512,7 +1514,6 @@ as $expected$
 ["function", "_settled_limits(limited dripdrop._decision[], results dripdrop.", "ad03e907 11b4a35b3555f6a2"],
 ["function", "_setup_problems()", "eb1731fe f523edd1ad3b39f1"],
 ["function", "_severity(reason text)", "72c66e73 03623794516578da"],
-["function", "_share_out(decisions dripdrop._decision[], limits dripdrop._lim", "b71c2913 0c99931a10186a25"],
 ["function", "_shut_window(send_window jsonb, time_zone text, tenant_key text", "c6b9fa60 c9805db5225226e3"],
 ["function", "_signals(results dripdrop._send_result[], at timestamp with tim", "5f82d642 5b3ebc106885cd06"],
 ["function", "_small_letter(code integer)", "ebfa0b69 ba3634eac9771a6d"],
@@ -1524,7 +1525,7 @@ as $expected$
 ["function", "_step_problems(step dripdrop.steps)", "a702d6d7 1fefb38f27ee0a8b"],
 ["function", "_steps_in_line(line_id uuid)", "4956bd7b c7dcffb80d7b445d"],
 ["function", "_steps_waiting_for(hooks uuid[])", "0029b129 1a766fe9c659ef3f"],
-["function", "_stop_at_fence(executions uuid[], ahead interval, at timestamp ", "58c738de b7652fb34b87124c"],
+["function", "_stop_at_fence(executions uuid[], ahead interval, at timestamp ", "58c738de 889ee62512219cab"],
 ["function", "_stop_class()", "2dba2454 c6d9424e1ab86e5a"],
 ["function", "_stop_of(stop text, written jsonb)", "a1a5863f a70b044f439c2e63"],
 ["function", "_subscriber_fault(subscriber_type text, subscriber_id text, ent", "4e304ab8 9c338532ab8f8e95"],
@@ -1536,10 +1537,11 @@ as $expected$
 ["function", "_suppression_slot(tenant_key text, recipient_normalized text)", "2ea46c58 9639fba5dc93556c"],
 ["function", "_suppressions_of(tenant_key text, channel text, recipient_norma", "9d7867a0 80717b46065b5d32"],
 ["function", "_take_due(batch_size integer, latest boolean, taken uuid[], at ", "929900e0 5332295345b63277"],
+["function", "_take_expired_leases(at timestamp with time zone)", "aaf9cf5d 20d0c7da396da0df"],
 ["function", "_take_in_line(batch_size integer, at timestamp with time zone)", "af8c4239 0960e093fee415fb"],
 ["function", "_take_pointers(queue text, places jsonb, answered uuid[], batch", "dc324327 5163d359d6e83e92"],
 ["function", "_take_rendered(results dripdrop._render_result[], channel text,", "47190f95 cda61cbb787fb5ff"],
-["function", "_take_rules_to_ask(full_hooks uuid[], batch_size integer, again", "2f761a67 2043144dcb2ad036"],
+["function", "_take_rules_to_ask(full_hooks uuid[], batch_size integer, again", "2f761a67 55c2708aa9a82940"],
 ["function", "_take_unknown(grace interval, resend boolean, at timestamp with", "3428053e c10afe2daa0d238c"],
 ["function", "_takes_long(path jsonpath, document jsonb)", "9a61b0f7 b6fcd6a83249a8f0"],
 ["function", "_template_by_channel()", "a1bebb54 1cf2e8cb79a5251b"],
@@ -1563,12 +1565,10 @@ as $expected$
 ["function", "_trimmed(ring timestamp with time zone[], size integer)", "2a95c64c b0e59e4fd06eb6d5"],
 ["function", "_try_enrollments(executions uuid[])", "fa8fbcb7 6f955444b0ce9833"],
 ["function", "_try_function(enrollment dripdrop.enrollments, key text, step_k", "92459cac b4048d782e977463"],
-["function", "_turned(turns uuid[], gone uuid[])", "caee2e78 0f5d8c6c49b59b3b"],
 ["function", "_under_open_stops(executions uuid[], things integer[])", "3b3dbbc3 aa604044d1a62b8d"],
 ["function", "_under_way(counters uuid[], at timestamp with time zone)", "315653ef 333271bba07bb837"],
 ["function", "_unknown_field_hint(document text, word text, hint text)", "508c804d ea7971748094232e"],
 ["function", "_unknown_setting_hint(kind text, field text)", "3360b29d 9d9a5973b3dd1a24"],
-["function", "_unlimited_decisions(decisions dripdrop._decision[], limits dri", "07e42486 d2f2c2cc69dfee48"],
 ["function", "_unreachable(enrollments uuid[])", "f9d9917f 997976252016e1ae"],
 ["function", "_unserved_problems(at timestamp with time zone)", "72a46d52 4eecd9be69fed1af"],
 ["function", "_unsubscribe(execution dripdrop.step_executions, topics text[],", "c47516a0 7ffc6ec9455a836d"],
@@ -1626,7 +1626,7 @@ as $expected$
 ["function", "call_hook(execution_id uuid, key text, enrollment_id uuid)", "2cae744b 9d4e9522d4df6bcb"],
 ["function", "channels()", "d0834aeb 426e7198b5e82953"],
 ["function", "check_schema()", "cfa2d2c7 bf109fadea27d208"],
-["function", "check_thresholds()", "b1480973 2a0320e0d1e554bd"],
+["function", "check_thresholds()", "b1480973 152b5e68b2506381"],
 ["function", "claim_due(batch_size integer, lease interval)", "fe0384df 0538331aba5abdb0"],
 ["function", "claim_hooks(batch_size integer, visibility interval, busy jsonb", "62c00ee9 3d765349e02d155f"],
 ["function", "claim_rendered(results jsonb, channel text, batch_size integer,", "8fd513f9 41274a6218cf05ad"],
@@ -1693,7 +1693,7 @@ as $expected$
 ["function", "plan(tenant_key text, definition jsonb)", "b8e17ec8 e8a28c192b3ae8c5"],
 ["function", "provider_settings()", "9be66ee6 c0d73ddf27a9a983"],
 ["function", "providers()", "cea24a5c 573206f425095ff3"],
-["function", "reconcile(unknown_grace interval)", "7efbb071 afac464183a9b04f"],
+["function", "reconcile(unknown_grace interval)", "7efbb071 3d9bc1f5f870c1a1"],
 ["function", "record_hook_test(tenant_key text, http_hook_id uuid, result jso", "1dda06ef 81f208d8a37dcfdd"],
 ["function", "register_channel(channel text, template jsonb, address_form tex", "b846a1ea 166306ff0e166de1"],
 ["function", "register_provider(channel text, provider text, settings jsonb, ", "ad8e4da4 e624dd83f78a09ee"],
@@ -10939,7 +10939,7 @@ comment on function dripdrop._classify(text, text, text, text, text) is
 -- plpgsql/senders/rest.sql
 
 -- Without resting_until a resting sender is paused until somebody resumes it.
-create or replace function dripdrop._rests(
+create or replace function dripdrop._is_resting(
   health_state text,
   resting_until timestamptz,
   at timestamptz
@@ -10950,7 +10950,7 @@ immutable
 parallel safe
 return coalesce(resting_until > at, health_state = 'resting', false);
 
-comment on function dripdrop._rests(text, timestamptz, timestamptz) is
+comment on function dripdrop._is_resting(text, timestamptz, timestamptz) is
   'Whether a sender rests at a time.';
 
 -- The one way in which operators and thresholds let a sender rest. Another rest takes the place of
@@ -11192,7 +11192,7 @@ return case
       when (adapter).channel <> channel then 'adapter_channel_mismatch'
       when not (adapter).active then 'adapter_inactive'
     end,
-    dripdrop._rests((adapter).health_state, (adapter).resting_until, at),
+    dripdrop._is_resting((adapter).health_state, (adapter).resting_until, at),
     (adapter).resting_until,
     (adapter).resting_reason,
     case when (circuit).state <> 'closed' and (circuit).until > at then (circuit).until end,
@@ -11908,7 +11908,7 @@ as $$
     _breaches.at
   ) as b
   where a.active
-    and not dripdrop._rests(a.health_state, a.resting_until, _breaches.at)
+    and not dripdrop._is_resting(a.health_state, a.resting_until, _breaches.at)
     and t.thresholds is not null
 $$;
 
@@ -11949,7 +11949,7 @@ begin
       for no key update skip locked;
       -- Another check, or an operator, may have been quicker or be at it: the next looks again.
       continue when not found
-        or dripdrop._rests(v_adapter.health_state, v_adapter.resting_until, v_now);
+        or dripdrop._is_resting(v_adapter.health_state, v_adapter.resting_until, v_now);
       v_adapter := dripdrop._rest(
         v_adapter, v_breach.until, v_breach.reason, v_breach.detail, v_now
       );
@@ -14044,7 +14044,7 @@ comment on function dripdrop._rule_functions(dripdrop.sequences) is
 -- Decisions to send in the order in which they ask their limits. Who has waited goes first. Tenants
 -- that share a sender take turns; of one tenant's messages those of the higher priority go first,
 -- and its sequences take turns by what they have used of the sender, so that none starves another.
-create or replace function dripdrop._in_turn(
+create or replace function dripdrop._in_fair_order(
   decisions dripdrop._decision[],
   limits dripdrop._limit[],
   counters uuid[]
@@ -14058,7 +14058,7 @@ as $$
   asked as (
     select l.execution_id, array_agg(c.place::int order by c.place) as counters
     from unnest(limits) as l
-    join unnest(_in_turn.counters) with ordinality as c (id, place) on c.id = l.counter_id
+    join unnest(_in_fair_order.counters) with ordinality as c (id, place) on c.id = l.counter_id
     group by l.execution_id
   ),
   message as (
@@ -14102,13 +14102,13 @@ as $$
     m.id
 $$;
 
-comment on function dripdrop._in_turn(dripdrop._decision[], dripdrop._limit[], uuid[]) is
+comment on function dripdrop._in_fair_order(dripdrop._decision[], dripdrop._limit[], uuid[]) is
   'Decisions to send, fairly ordered, each with the places of the counters it has to ask.';
 
 -- A message goes when all its limits have room, and nobody has waited for one of them longer; else
 -- it takes its place behind those who wait for the one that has room last. room: of each counter.
 -- before: how many will go before whoever comes now.
-create or replace function dripdrop._share_out(
+create or replace function dripdrop._allocate(
   decisions dripdrop._decision[],
   limits dripdrop._limit[],
   counters dripdrop.counters[],
@@ -14135,7 +14135,7 @@ declare
   v_blocker int;
   i int;
 begin
-  for v_message in select * from dripdrop._in_turn(decisions, limits, v_ids) loop
+  for v_message in select * from dripdrop._in_fair_order(decisions, limits, v_ids) loop
     v_blocker := null;
     foreach i in array v_message.counters loop
       continue when room[i] > 0 and (v_message.has_waited or not v_waits[i]);
@@ -14166,14 +14166,14 @@ begin
 end
 $$;
 
-comment on function dripdrop._share_out(
+comment on function dripdrop._allocate(
   dripdrop._decision[], dripdrop._limit[], dripdrop.counters[], int[], int[], timestamptz
 ) is
   'Which messages their limits let through, and in which lines the others wait.';
 
 -- A message is counted by one of its limits while it is under way. until: when it must have left,
 -- if a limit counts that.
-create or replace function dripdrop._unlimited_decisions(
+create or replace function dripdrop._allowed_decisions(
   decisions dripdrop._decision[],
   limits dripdrop._limit[],
   counters dripdrop.counters[],
@@ -14190,7 +14190,7 @@ as $$
     select
       p.execution_id,
       bool_or(p.blocked) as blocked,
-      max(dripdrop._free_at(c, p.number, _unlimited_decisions.at))
+      max(dripdrop._free_at(c, p.number, _allowed_decisions.at))
         filter (where d.until is not null) as at
     from unnest(places) as p
     join unnest(counters) as c on c.id = p.counter_id
@@ -14214,7 +14214,7 @@ as $$
     d.detail,
     case
       when n.on_the_wire is not false
-      then d.until + greatest(s.at - _unlimited_decisions.at, interval '0')
+      then d.until + greatest(s.at - _allowed_decisions.at, interval '0')
     end,
     d.adapter_id,
     d.recipient,
@@ -14228,7 +14228,7 @@ as $$
   where s.blocked is not true
 $$;
 
-comment on function dripdrop._unlimited_decisions(
+comment on function dripdrop._allowed_decisions(
   dripdrop._decision[], dripdrop._limit[], dripdrop.counters[], dripdrop._place[], timestamptz
 ) is
   'The decisions that no limit changes.';
@@ -14336,7 +14336,7 @@ as $$
       ) as w
     ) as line
   ) as n
-  cross join lateral dripdrop._share_out(
+  cross join lateral dripdrop._allocate(
     decisions, limits, counters, n.room, n.before, _asked_of_limits.at
   ) as p
 $$;
@@ -14384,7 +14384,7 @@ begin
   perform dripdrop._note_let_through(v_limits, v_counters, v_places, _admit.at);
   return array(
     select d
-    from dripdrop._unlimited_decisions(decisions, v_limits, v_counters, v_places, _admit.at) as d
+    from dripdrop._allowed_decisions(decisions, v_limits, v_counters, v_places, _admit.at) as d
     union all
     select d
     from dripdrop._decisions_to_wait(decisions, v_counters, v_places, _admit.at) as d
@@ -14463,7 +14463,7 @@ begin
   then
     v_places := array(
       select p
-      from dripdrop._share_out(
+      from dripdrop._allocate(
         decisions,
         v_limits,
         v_counters,
@@ -14484,7 +14484,7 @@ begin
   end if;
   decisions := array(
     select d
-    from dripdrop._unlimited_decisions(
+    from dripdrop._allowed_decisions(
       decisions, v_limits, v_counters, v_places, _admit_at_fence.at
     ) as d
     union all
@@ -14753,7 +14753,7 @@ as $$
       end,
       turns = case
         when c.room_at is null then c.turns
-        else dripdrop._turned(c.turns, array(
+        else dripdrop._after_their_turn(c.turns, array(
           select s.sequence_version_id
           from unnest(places) as p
           join dripdrop.step_executions as x on x.id = p.execution_id
@@ -14784,7 +14784,7 @@ comment on function dripdrop._note_let_through(
 ) is
   'Writes down what is under way now, and at which limits somebody waits.';
 
-create or replace function dripdrop._turned(turns uuid[], gone uuid[])
+create or replace function dripdrop._after_their_turn(turns uuid[], gone uuid[])
 returns uuid[]
 language sql
 immutable
@@ -14798,7 +14798,7 @@ as $$
   )
 $$;
 
-comment on function dripdrop._turned(uuid[], uuid[]) is
+comment on function dripdrop._after_their_turn(uuid[], uuid[]) is
   'Turns after some have had theirs: those are last.';
 
 -- under_way: what was decided before the limit was set was never counted.
@@ -25848,7 +25848,7 @@ begin
     limit _take_rules_to_ask.batch_size
     for no key update skip locked
   );
-  return dripdrop._put_off_rules(v_taken, again_at, at);
+  return dripdrop._postpone_rules(v_taken, again_at, at);
 end
 $$;
 
@@ -25875,7 +25875,7 @@ comment on function dripdrop._open_executions(uuid[]) is
 -- One enrolment that cannot be written keeps no other from being asked.
 --
 -- locks   nothing new: the caller holds the enrolments
-create or replace function dripdrop._put_off_rules(
+create or replace function dripdrop._postpone_rules(
   enrollments uuid[],
   again_at timestamptz,
   at timestamptz
@@ -25893,7 +25893,7 @@ begin
     return '{}';
   elsif cardinality(enrollments) > v_most then
     -- The others keep their time: a statement that is cut off asks nobody.
-    return dripdrop._put_off_rules(enrollments[:v_most], again_at, at);
+    return dripdrop._postpone_rules(enrollments[:v_most], again_at, at);
   end if;
   begin
     update dripdrop.enrollments as e
@@ -25919,13 +25919,13 @@ begin
         perform dripdrop._note_slow(v_open, 'hooks', sqlerrm, at);
         return '{}';
       end if;
-      return dripdrop._put_off_rules(enrollments[:v_half], again_at, at)
-        || dripdrop._put_off_rules(enrollments[v_half + 1:], again_at, at);
+      return dripdrop._postpone_rules(enrollments[:v_half], again_at, at)
+        || dripdrop._postpone_rules(enrollments[v_half + 1:], again_at, at);
   end;
 end
 $$;
 
-comment on function dripdrop._put_off_rules(uuid[], timestamptz, timestamptz) is
+comment on function dripdrop._postpone_rules(uuid[], timestamptz, timestamptz) is
   'Says when enrolments are asked again if nobody answers; returns those that are asked now.';
 
 -- What is to be called: first for those whose rules are to be asked, then for executions.
@@ -26510,7 +26510,7 @@ begin
   perform dripdrop._check_interval(unknown_grace, 'unknown_grace', interval '0');
   perform dripdrop._record_and_wake(v_now);
   perform dripdrop._look_back(v_now);
-  leases_lost := dripdrop._mend('_lose_leases', unknown_grace, v_now);
+  leases_lost := dripdrop._mend('_make_unknown', unknown_grace, v_now);
   presumed_sent := dripdrop._mend('_presume_sent', unknown_grace, v_now);
   resent := dripdrop._mend('_resend', unknown_grace, v_now);
   perform dripdrop._attempt('_prune', v_now);
@@ -26538,7 +26538,7 @@ begin
   return dripdrop._halved(
     callee,
     case callee
-      when '_lose_leases' then dripdrop._lost_leases(at)
+      when '_make_unknown' then dripdrop._take_expired_leases(at)
       when '_presume_sent' then dripdrop._take_unknown(grace, false, at)
       when '_resend' then dripdrop._take_unknown(grace, true, at)
       when '_repoint' then dripdrop._lost_pointers()
@@ -26562,7 +26562,7 @@ comment on function dripdrop._mend(text, interval, timestamptz) is
   'Does one part of what reconcile() does; returns to how many executions.';
 
 -- Of what has a result that could not be recorded yet, the fate is known.
-create or replace function dripdrop._lost_leases(at timestamptz)
+create or replace function dripdrop._take_expired_leases(at timestamptz)
 returns uuid[]
 language sql
 set search_path = pg_catalog, pg_temp
@@ -26573,19 +26573,19 @@ as $$
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     where x.due_at is null and x.ended_at is null and x.waits_for is null
       and x.state = 'sending'
-      and x.lease_until <= _lost_leases.at
+      and x.lease_until <= _take_expired_leases.at
       and not exists (
         select from dripdrop.faults as f
-        where f.execution_id = x.id and (f.result is not null or f.until > _lost_leases.at)
+        where f.execution_id = x.id and (f.result is not null or f.until > _take_expired_leases.at)
       )
     for no key update of e, x skip locked
   )
 $$;
 
-comment on function dripdrop._lost_leases(timestamptz) is
+comment on function dripdrop._take_expired_leases(timestamptz) is
   'The executions whose lease has run out, locked.';
 
-create or replace function dripdrop._lose_leases(executions uuid[], at timestamptz)
+create or replace function dripdrop._make_unknown(executions uuid[], at timestamptz)
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
@@ -26595,12 +26595,12 @@ as $$
       lease_until = null,
       place_of = null,
       reason = 'lease_lost',
-      reason_at = _lose_leases.at,
-      updated_at = _lose_leases.at
+      reason_at = _make_unknown.at,
+      updated_at = _make_unknown.at
   where x.id = any (executions)
 $$;
 
-comment on function dripdrop._lose_leases(uuid[], timestamptz) is
+comment on function dripdrop._make_unknown(uuid[], timestamptz) is
   'Makes executions unknown whose sender never came back.';
 
 -- Those that are to be sent again, or those that are to be presumed sent, after their time.
@@ -27889,10 +27889,10 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_verdicts dripdrop._decision[] := array(
+  v_stops dripdrop._decision[] := array(
     select d from dripdrop._decide(executions, _stop_at_fence.at, 'fence') as d
   );
-  v_stopped uuid[] := array(select d.execution_id from unnest(v_verdicts) as d);
+  v_stopped uuid[] := array(select d.execution_id from unnest(v_stops) as d);
   v_waiting uuid[] := dripdrop._pick_probes(
     array(select u.id from unnest(executions) as u (id) where u.id <> all (v_stopped)),
     _stop_at_fence.at
@@ -27900,14 +27900,14 @@ declare
 begin
   if cardinality(v_waiting) > 0 then
     v_stopped := v_stopped || v_waiting;
-    v_verdicts := v_verdicts || array(
+    v_stops := v_stops || array(
       select d from dripdrop._decide(v_waiting, _stop_at_fence.at, 'fence') as d
     );
   end if;
   if cardinality(v_stopped) > 0 then
-    v_verdicts := dripdrop._confirmed_holds(v_verdicts, _stop_at_fence.at);
+    v_stops := dripdrop._confirmed_holds(v_stops, _stop_at_fence.at);
     perform dripdrop._make_due(v_stopped, _stop_at_fence.at);
-    perform dripdrop._carry_out_verdicts(v_verdicts, _stop_at_fence.at);
+    perform dripdrop._carry_out_at_fence(v_stops, _stop_at_fence.at);
   end if;
   return v_stopped || dripdrop._limit_at_fence(
     array(select u.id from unnest(executions) as u (id) where u.id <> all (v_stopped)),
@@ -27925,8 +27925,8 @@ comment on function dripdrop._stop_at_fence(uuid[], interval, timestamptz) is
 -- what is to be decided anew, by another sender.
 --
 -- locks   enrolments and their executions, skipping what is locked
-create or replace function dripdrop._carry_out_verdicts(
-  verdicts dripdrop._decision[],
+create or replace function dripdrop._carry_out_at_fence(
+  decisions dripdrop._decision[],
   at timestamptz
 )
 returns void
@@ -27937,19 +27937,19 @@ declare
   v_had uuid[] := dripdrop._try_enrollments(
     array(
       select d.execution_id
-      from unnest(verdicts) as d
-      where d.until is distinct from _carry_out_verdicts.at
+      from unnest(decisions) as d
+      where d.until is distinct from _carry_out_at_fence.at
     )
   );
 begin
   perform from dripdrop._carry_out(
-    array(select d from unnest(verdicts) as d where d.execution_id = any (v_had)),
-    _carry_out_verdicts.at
+    array(select d from unnest(decisions) as d where d.execution_id = any (v_had)),
+    _carry_out_at_fence.at
   );
 end
 $$;
 
-comment on function dripdrop._carry_out_verdicts(dripdrop._decision[], timestamptz) is
+comment on function dripdrop._carry_out_at_fence(dripdrop._decision[], timestamptz) is
   'Carries out at the fence what concerns nobody who is being dealt with elsewhere.';
 
 -- Limits that were set after tick() count as well.
@@ -31389,14 +31389,14 @@ as $$
         '_limit_at_fence',
         '_limits_on',
         '_log_decisions',
-        '_lost_leases',
+        '_take_expired_leases',
         '_make_due',
         '_note_answers',
         '_pass_fence',
         '_pending_hooks',
         '_pick_probes',
         '_plan_steps',
-        '_put_off_rules',
+        '_postpone_rules',
         '_rates_of',
         '_read_events',
         '_read_hook_pointers',
@@ -31494,10 +31494,10 @@ as $$
       array[
         '_all_fit',
         '_decisions_to_wait',
-        '_in_turn',
+        '_in_fair_order',
         '_note_let_through',
         '_note_taken',
-        '_unlimited_decisions'
+        '_allowed_decisions'
       ]
     union all
     -- By key, too, with joins as the planner likes: they are with small tables.

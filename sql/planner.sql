@@ -51,14 +51,14 @@ as $$
         '_limit_at_fence',
         '_limits_on',
         '_log_decisions',
-        '_lost_leases',
+        '_take_expired_leases',
         '_make_due',
         '_note_answers',
         '_pass_fence',
         '_pending_hooks',
         '_pick_probes',
         '_plan_steps',
-        '_put_off_rules',
+        '_postpone_rules',
         '_rates_of',
         '_read_events',
         '_read_hook_pointers',
@@ -156,10 +156,10 @@ as $$
       array[
         '_all_fit',
         '_decisions_to_wait',
-        '_in_turn',
+        '_in_fair_order',
         '_note_let_through',
         '_note_taken',
-        '_unlimited_decisions'
+        '_allowed_decisions'
       ]
     union all
     -- By key, too, with joins as the planner likes: they are with small tables.

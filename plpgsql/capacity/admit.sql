@@ -1,7 +1,7 @@
 -- Decisions to send in the order in which they ask their limits. Who has waited goes first. Tenants
 -- that share a sender take turns; of one tenant's messages those of the higher priority go first,
 -- and its sequences take turns by what they have used of the sender, so that none starves another.
-create or replace function dripdrop._in_turn(
+create or replace function dripdrop._in_fair_order(
   decisions dripdrop._decision[],
   limits dripdrop._limit[],
   counters uuid[]
@@ -15,7 +15,7 @@ as $$
   asked as (
     select l.execution_id, array_agg(c.place::int order by c.place) as counters
     from unnest(limits) as l
-    join unnest(_in_turn.counters) with ordinality as c (id, place) on c.id = l.counter_id
+    join unnest(_in_fair_order.counters) with ordinality as c (id, place) on c.id = l.counter_id
     group by l.execution_id
   ),
   message as (
@@ -59,13 +59,13 @@ as $$
     m.id
 $$;
 
-comment on function dripdrop._in_turn(dripdrop._decision[], dripdrop._limit[], uuid[]) is
+comment on function dripdrop._in_fair_order(dripdrop._decision[], dripdrop._limit[], uuid[]) is
   'Decisions to send, fairly ordered, each with the places of the counters it has to ask.';
 
 -- A message goes when all its limits have room, and nobody has waited for one of them longer; else
 -- it takes its place behind those who wait for the one that has room last. room: of each counter.
 -- before: how many will go before whoever comes now.
-create or replace function dripdrop._share_out(
+create or replace function dripdrop._allocate(
   decisions dripdrop._decision[],
   limits dripdrop._limit[],
   counters dripdrop.counters[],
@@ -92,7 +92,7 @@ declare
   v_blocker int;
   i int;
 begin
-  for v_message in select * from dripdrop._in_turn(decisions, limits, v_ids) loop
+  for v_message in select * from dripdrop._in_fair_order(decisions, limits, v_ids) loop
     v_blocker := null;
     foreach i in array v_message.counters loop
       continue when room[i] > 0 and (v_message.has_waited or not v_waits[i]);
@@ -123,14 +123,14 @@ begin
 end
 $$;
 
-comment on function dripdrop._share_out(
+comment on function dripdrop._allocate(
   dripdrop._decision[], dripdrop._limit[], dripdrop.counters[], int[], int[], timestamptz
 ) is
   'Which messages their limits let through, and in which lines the others wait.';
 
 -- A message is counted by one of its limits while it is under way. until: when it must have left,
 -- if a limit counts that.
-create or replace function dripdrop._unlimited_decisions(
+create or replace function dripdrop._allowed_decisions(
   decisions dripdrop._decision[],
   limits dripdrop._limit[],
   counters dripdrop.counters[],
@@ -147,7 +147,7 @@ as $$
     select
       p.execution_id,
       bool_or(p.blocked) as blocked,
-      max(dripdrop._free_at(c, p.number, _unlimited_decisions.at))
+      max(dripdrop._free_at(c, p.number, _allowed_decisions.at))
         filter (where d.until is not null) as at
     from unnest(places) as p
     join unnest(counters) as c on c.id = p.counter_id
@@ -171,7 +171,7 @@ as $$
     d.detail,
     case
       when n.on_the_wire is not false
-      then d.until + greatest(s.at - _unlimited_decisions.at, interval '0')
+      then d.until + greatest(s.at - _allowed_decisions.at, interval '0')
     end,
     d.adapter_id,
     d.recipient,
@@ -185,7 +185,7 @@ as $$
   where s.blocked is not true
 $$;
 
-comment on function dripdrop._unlimited_decisions(
+comment on function dripdrop._allowed_decisions(
   dripdrop._decision[], dripdrop._limit[], dripdrop.counters[], dripdrop._place[], timestamptz
 ) is
   'The decisions that no limit changes.';
@@ -293,7 +293,7 @@ as $$
       ) as w
     ) as line
   ) as n
-  cross join lateral dripdrop._share_out(
+  cross join lateral dripdrop._allocate(
     decisions, limits, counters, n.room, n.before, _asked_of_limits.at
   ) as p
 $$;
@@ -341,7 +341,7 @@ begin
   perform dripdrop._note_let_through(v_limits, v_counters, v_places, _admit.at);
   return array(
     select d
-    from dripdrop._unlimited_decisions(decisions, v_limits, v_counters, v_places, _admit.at) as d
+    from dripdrop._allowed_decisions(decisions, v_limits, v_counters, v_places, _admit.at) as d
     union all
     select d
     from dripdrop._decisions_to_wait(decisions, v_counters, v_places, _admit.at) as d
@@ -420,7 +420,7 @@ begin
   then
     v_places := array(
       select p
-      from dripdrop._share_out(
+      from dripdrop._allocate(
         decisions,
         v_limits,
         v_counters,
@@ -441,7 +441,7 @@ begin
   end if;
   decisions := array(
     select d
-    from dripdrop._unlimited_decisions(
+    from dripdrop._allowed_decisions(
       decisions, v_limits, v_counters, v_places, _admit_at_fence.at
     ) as d
     union all

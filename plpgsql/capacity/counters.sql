@@ -248,7 +248,7 @@ as $$
       end,
       turns = case
         when c.room_at is null then c.turns
-        else dripdrop._turned(c.turns, array(
+        else dripdrop._after_their_turn(c.turns, array(
           select s.sequence_version_id
           from unnest(places) as p
           join dripdrop.step_executions as x on x.id = p.execution_id
@@ -279,7 +279,7 @@ comment on function dripdrop._note_let_through(
 ) is
   'Writes down what is under way now, and at which limits somebody waits.';
 
-create or replace function dripdrop._turned(turns uuid[], gone uuid[])
+create or replace function dripdrop._after_their_turn(turns uuid[], gone uuid[])
 returns uuid[]
 language sql
 immutable
@@ -293,7 +293,7 @@ as $$
   )
 $$;
 
-comment on function dripdrop._turned(uuid[], uuid[]) is
+comment on function dripdrop._after_their_turn(uuid[], uuid[]) is
   'Turns after some have had theirs: those are last.';
 
 -- under_way: what was decided before the limit was set was never counted.

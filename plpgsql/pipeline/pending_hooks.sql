@@ -161,7 +161,7 @@ begin
     limit _take_rules_to_ask.batch_size
     for no key update skip locked
   );
-  return dripdrop._put_off_rules(v_taken, again_at, at);
+  return dripdrop._postpone_rules(v_taken, again_at, at);
 end
 $$;
 
@@ -188,7 +188,7 @@ comment on function dripdrop._open_executions(uuid[]) is
 -- One enrolment that cannot be written keeps no other from being asked.
 --
 -- locks   nothing new: the caller holds the enrolments
-create or replace function dripdrop._put_off_rules(
+create or replace function dripdrop._postpone_rules(
   enrollments uuid[],
   again_at timestamptz,
   at timestamptz
@@ -206,7 +206,7 @@ begin
     return '{}';
   elsif cardinality(enrollments) > v_most then
     -- The others keep their time: a statement that is cut off asks nobody.
-    return dripdrop._put_off_rules(enrollments[:v_most], again_at, at);
+    return dripdrop._postpone_rules(enrollments[:v_most], again_at, at);
   end if;
   begin
     update dripdrop.enrollments as e
@@ -232,13 +232,13 @@ begin
         perform dripdrop._note_slow(v_open, 'hooks', sqlerrm, at);
         return '{}';
       end if;
-      return dripdrop._put_off_rules(enrollments[:v_half], again_at, at)
-        || dripdrop._put_off_rules(enrollments[v_half + 1:], again_at, at);
+      return dripdrop._postpone_rules(enrollments[:v_half], again_at, at)
+        || dripdrop._postpone_rules(enrollments[v_half + 1:], again_at, at);
   end;
 end
 $$;
 
-comment on function dripdrop._put_off_rules(uuid[], timestamptz, timestamptz) is
+comment on function dripdrop._postpone_rules(uuid[], timestamptz, timestamptz) is
   'Says when enrolments are asked again if nobody answers; returns those that are asked now.';
 
 -- What is to be called: first for those whose rules are to be asked, then for executions.

@@ -20,7 +20,7 @@ begin
   perform dripdrop._check_interval(unknown_grace, 'unknown_grace', interval '0');
   perform dripdrop._record_and_wake(v_now);
   perform dripdrop._look_back(v_now);
-  leases_lost := dripdrop._mend('_lose_leases', unknown_grace, v_now);
+  leases_lost := dripdrop._mend('_make_unknown', unknown_grace, v_now);
   presumed_sent := dripdrop._mend('_presume_sent', unknown_grace, v_now);
   resent := dripdrop._mend('_resend', unknown_grace, v_now);
   perform dripdrop._attempt('_prune', v_now);
@@ -48,7 +48,7 @@ begin
   return dripdrop._halved(
     callee,
     case callee
-      when '_lose_leases' then dripdrop._lost_leases(at)
+      when '_make_unknown' then dripdrop._take_expired_leases(at)
       when '_presume_sent' then dripdrop._take_unknown(grace, false, at)
       when '_resend' then dripdrop._take_unknown(grace, true, at)
       when '_repoint' then dripdrop._lost_pointers()
@@ -72,7 +72,7 @@ comment on function dripdrop._mend(text, interval, timestamptz) is
   'Does one part of what reconcile() does; returns to how many executions.';
 
 -- Of what has a result that could not be recorded yet, the fate is known.
-create or replace function dripdrop._lost_leases(at timestamptz)
+create or replace function dripdrop._take_expired_leases(at timestamptz)
 returns uuid[]
 language sql
 set search_path = pg_catalog, pg_temp
@@ -83,19 +83,19 @@ as $$
     join dripdrop.enrollments as e on e.id = x.enrollment_id
     where x.due_at is null and x.ended_at is null and x.waits_for is null
       and x.state = 'sending'
-      and x.lease_until <= _lost_leases.at
+      and x.lease_until <= _take_expired_leases.at
       and not exists (
         select from dripdrop.faults as f
-        where f.execution_id = x.id and (f.result is not null or f.until > _lost_leases.at)
+        where f.execution_id = x.id and (f.result is not null or f.until > _take_expired_leases.at)
       )
     for no key update of e, x skip locked
   )
 $$;
 
-comment on function dripdrop._lost_leases(timestamptz) is
+comment on function dripdrop._take_expired_leases(timestamptz) is
   'The executions whose lease has run out, locked.';
 
-create or replace function dripdrop._lose_leases(executions uuid[], at timestamptz)
+create or replace function dripdrop._make_unknown(executions uuid[], at timestamptz)
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
@@ -105,12 +105,12 @@ as $$
       lease_until = null,
       place_of = null,
       reason = 'lease_lost',
-      reason_at = _lose_leases.at,
-      updated_at = _lose_leases.at
+      reason_at = _make_unknown.at,
+      updated_at = _make_unknown.at
   where x.id = any (executions)
 $$;
 
-comment on function dripdrop._lose_leases(uuid[], timestamptz) is
+comment on function dripdrop._make_unknown(uuid[], timestamptz) is
   'Makes executions unknown whose sender never came back.';
 
 -- Those that are to be sent again, or those that are to be presumed sent, after their time.

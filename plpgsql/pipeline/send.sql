@@ -408,10 +408,10 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_verdicts dripdrop._decision[] := array(
+  v_stops dripdrop._decision[] := array(
     select d from dripdrop._decide(executions, _stop_at_fence.at, 'fence') as d
   );
-  v_stopped uuid[] := array(select d.execution_id from unnest(v_verdicts) as d);
+  v_stopped uuid[] := array(select d.execution_id from unnest(v_stops) as d);
   v_waiting uuid[] := dripdrop._pick_probes(
     array(select u.id from unnest(executions) as u (id) where u.id <> all (v_stopped)),
     _stop_at_fence.at
@@ -419,14 +419,14 @@ declare
 begin
   if cardinality(v_waiting) > 0 then
     v_stopped := v_stopped || v_waiting;
-    v_verdicts := v_verdicts || array(
+    v_stops := v_stops || array(
       select d from dripdrop._decide(v_waiting, _stop_at_fence.at, 'fence') as d
     );
   end if;
   if cardinality(v_stopped) > 0 then
-    v_verdicts := dripdrop._confirmed_holds(v_verdicts, _stop_at_fence.at);
+    v_stops := dripdrop._confirmed_holds(v_stops, _stop_at_fence.at);
     perform dripdrop._make_due(v_stopped, _stop_at_fence.at);
-    perform dripdrop._carry_out_verdicts(v_verdicts, _stop_at_fence.at);
+    perform dripdrop._carry_out_at_fence(v_stops, _stop_at_fence.at);
   end if;
   return v_stopped || dripdrop._limit_at_fence(
     array(select u.id from unnest(executions) as u (id) where u.id <> all (v_stopped)),
@@ -444,8 +444,8 @@ comment on function dripdrop._stop_at_fence(uuid[], interval, timestamptz) is
 -- what is to be decided anew, by another sender.
 --
 -- locks   enrolments and their executions, skipping what is locked
-create or replace function dripdrop._carry_out_verdicts(
-  verdicts dripdrop._decision[],
+create or replace function dripdrop._carry_out_at_fence(
+  decisions dripdrop._decision[],
   at timestamptz
 )
 returns void
@@ -456,19 +456,19 @@ declare
   v_had uuid[] := dripdrop._try_enrollments(
     array(
       select d.execution_id
-      from unnest(verdicts) as d
-      where d.until is distinct from _carry_out_verdicts.at
+      from unnest(decisions) as d
+      where d.until is distinct from _carry_out_at_fence.at
     )
   );
 begin
   perform from dripdrop._carry_out(
-    array(select d from unnest(verdicts) as d where d.execution_id = any (v_had)),
-    _carry_out_verdicts.at
+    array(select d from unnest(decisions) as d where d.execution_id = any (v_had)),
+    _carry_out_at_fence.at
   );
 end
 $$;
 
-comment on function dripdrop._carry_out_verdicts(dripdrop._decision[], timestamptz) is
+comment on function dripdrop._carry_out_at_fence(dripdrop._decision[], timestamptz) is
   'Carries out at the fence what concerns nobody who is being dealt with elsewhere.';
 
 -- Limits that were set after tick() count as well.

@@ -1,5 +1,5 @@
 -- Without resting_until a resting sender is paused until somebody resumes it.
-create or replace function dripdrop._rests(
+create or replace function dripdrop._is_resting(
   health_state text,
   resting_until timestamptz,
   at timestamptz
@@ -10,7 +10,7 @@ immutable
 parallel safe
 return coalesce(resting_until > at, health_state = 'resting', false);
 
-comment on function dripdrop._rests(text, timestamptz, timestamptz) is
+comment on function dripdrop._is_resting(text, timestamptz, timestamptz) is
   'Whether a sender rests at a time.';
 
 -- The one way in which operators and thresholds let a sender rest. Another rest takes the place of

@@ -26,7 +26,7 @@ return case
       when (adapter).channel <> channel then 'adapter_channel_mismatch'
       when not (adapter).active then 'adapter_inactive'
     end,
-    dripdrop._rests((adapter).health_state, (adapter).resting_until, at),
+    dripdrop._is_resting((adapter).health_state, (adapter).resting_until, at),
     (adapter).resting_until,
     (adapter).resting_reason,
     case when (circuit).state <> 'closed' and (circuit).until > at then (circuit).until end,

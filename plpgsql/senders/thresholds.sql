@@ -159,7 +159,7 @@ as $$
     _breaches.at
   ) as b
   where a.active
-    and not dripdrop._rests(a.health_state, a.resting_until, _breaches.at)
+    and not dripdrop._is_resting(a.health_state, a.resting_until, _breaches.at)
     and t.thresholds is not null
 $$;
 
@@ -200,7 +200,7 @@ begin
       for no key update skip locked;
       -- Another check, or an operator, may have been quicker or be at it: the next looks again.
       continue when not found
-        or dripdrop._rests(v_adapter.health_state, v_adapter.resting_until, v_now);
+        or dripdrop._is_resting(v_adapter.health_state, v_adapter.resting_until, v_now);
       v_adapter := dripdrop._rest(
         v_adapter, v_breach.until, v_breach.reason, v_breach.detail, v_now
       );

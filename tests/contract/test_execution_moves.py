@@ -19,7 +19,7 @@ STAGES = {
     "pipeline/complete_renders": {"_record_renders"},
     "pipeline/send": {"_pass_fence"},
     "pipeline/record": {"_write_results"},
-    "pipeline/reconcile": {"_lose_leases"},
+    "pipeline/reconcile": {"_make_unknown"},
     "pipeline/resolve": {"_settle_unknown"},
     # It plays the stages, and rolls back what it did.
     "simulation/simulate": {"_render_ahead", "_send_ahead", "_forecast_portion"},

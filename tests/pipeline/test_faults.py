@@ -603,7 +603,7 @@ def test_one_pointer_that_cannot_be_put_back_keeps_no_other_from_it(
     assert fault(journey, poison).detail == "reconcile P0001 not this one"
 
 
-@pytest.mark.parametrize("part", ["_lost_leases(timestamptz)", "_lost_pointers()"])
+@pytest.mark.parametrize("part", ["_take_expired_leases(timestamptz)", "_lost_pointers()"])
 def test_a_part_of_reconcile_that_fails_keeps_no_other_from_being_done(
     journey: Engine, clock: Clock, warnings: list[str], part: str
 ) -> None:
