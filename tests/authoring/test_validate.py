@@ -157,7 +157,6 @@ CORRUPTIONS: list[tuple[str, str, str | None]] = [
         "unknown_time_zone",
         "one",
     ),
-    ("steps set channel = 'pigeon'", "invalid_channel", "one"),
     ("steps set config = '{\"max_retrys\": 1}'", "invalid_config", "one"),
     ('steps set config = \'{"time_zone": "foo5"}\'', "unknown_time_zone", "one"),
     ("steps set template_content = '{}'", "invalid_template", "one"),
