@@ -165,7 +165,7 @@ def test_a_schema_that_becomes_another_versions_ends_it_with_the_next_request(
     assert process.returncode == OTHER_VERSION
     (said,) = [e for e in map(json.loads, log.splitlines()) if e["event"] == "version_mismatch"]
     assert said["installed"] == "99.0.0"
-    assert "install version 99.0.0" in said["hint"]
+    assert "Install version 99.0.0" in said["hint"]
 
 
 def test_without_its_extra_it_says_what_to_install() -> None:

@@ -24,12 +24,12 @@ def is_version(installed: str) -> bool:
 
 def what_to_do(installed: str, driver: str) -> str:
     """Say how a schema and a driver become of one version: what is older is upgraded."""
-    package = f"nstall version {installed} of the package dripdrop-postgres, and start it again."
+    package = f"version {installed} of the package dripdrop-postgres, and start it again."
     if _numbers(installed) > _numbers(driver):
-        return f"I{package}"
+        return f"Install {package}"
     return (
         "Upgrade the database the way it was installed: dripdrop install, sqitch deploy, or"
-        f" alter extension dripdrop update; or i{package}"
+        f" alter extension dripdrop update; or install {package}"
     )
 
 
