@@ -153,6 +153,7 @@ class Send(Stage):
         """Claim for a channel next, if more may wait for it."""
         if channel in self._queued:
             self._free.add(channel)
+            self.desk.wake(self.name)
 
     def _places(self, channel: str) -> dict[str, int]:
         """Return how many messages each sender can be handed now."""
@@ -234,7 +235,6 @@ class Send(Stage):
         if at_once:
             sender.give_back()
             self._has_places(channel)
-            self.desk.wake(self.name)
 
         def recorded() -> None:
             self._record.claimed[channel] -= 1
