@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources e32098fee2498c12.
+-- Of the sources 99472a744190e726.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1540,7 +1540,7 @@ as $expected$
 ["function", "_take_expired_leases(at timestamp with time zone)", "aaf9cf5d 20d0c7da396da0df"],
 ["function", "_take_in_line(batch_size integer, at timestamp with time zone)", "af8c4239 0960e093fee415fb"],
 ["function", "_take_pointers(queue text, places jsonb, answered uuid[], batch", "dc324327 5163d359d6e83e92"],
-["function", "_take_rendered(results dripdrop._render_result[], channel text,", "47190f95 cda61cbb787fb5ff"],
+["function", "_take_rendered(results dripdrop._render_result[], channel text,", "47190f95 1b68852d696cd4d9"],
 ["function", "_take_rules_to_ask(full_hooks uuid[], batch_size integer, again", "2f761a67 55c2708aa9a82940"],
 ["function", "_take_unknown(grace interval, resend boolean, at timestamp with", "3428053e c10afe2daa0d238c"],
 ["function", "_takes_long(path jsonpath, document jsonb)", "9a61b0f7 b6fcd6a83249a8f0"],
@@ -1611,7 +1611,7 @@ as $expected$
 ["function", "_who_sends(step_adapter_id uuid, config jsonb, metadata jsonb, ", "6f4a3ce7 cb247cd66e283f64"],
 ["function", "_window_opens(time_window jsonb, time_zone text, tenant_key tex", "d05f5015 993724a6e914b077"],
 ["function", "_with_part(parts jsonb, tenant_key text, list text, part jsonb)", "12645e93 6468ecefd0b17657"],
-["function", "_without_empty(results dripdrop._render_result[])", "0efa1cc4 9eaa5082ee470bf6"],
+["function", "_without_empty(results dripdrop._render_result[])", "0efa1cc4 032d26dc8c2604eb"],
 ["function", "_without_people(value text)", "86976669 5bd40104a6fb69bd"],
 ["function", "_without_pointer()", "68a2a311 c097c12aca7dd39c"],
 ["function", "_words()", "6f025362 c389c25be735a684"],
@@ -1629,7 +1629,7 @@ as $expected$
 ["function", "check_thresholds()", "b1480973 152b5e68b2506381"],
 ["function", "claim_due(batch_size integer, lease interval)", "fe0384df 0538331aba5abdb0"],
 ["function", "claim_hooks(batch_size integer, visibility interval, busy jsonb", "62c00ee9 3d765349e02d155f"],
-["function", "claim_rendered(results jsonb, channel text, batch_size integer,", "8fd513f9 41274a6218cf05ad"],
+["function", "claim_rendered(results jsonb, channel text, batch_size integer,", "8fd513f9 b6859bb7ffad9ff3"],
 ["function", "claim_renders(batch_size integer, visibility interval)", "63c00da1 650b233f80d5366d"],
 ["function", "claim_sends(channel text, batch_size integer, lease interval, p", "45272bab 03ddc56c31cfa97a"],
 ["function", "complete_hooks(results jsonb)", "c93d9740 abda59c4daa9c5cb"],
@@ -24317,30 +24317,27 @@ comment on function dripdrop._read_renders(jsonb) is
 -- What a template has to say, its channel's fields and one_of tell.
 create or replace function dripdrop._without_empty(results dripdrop._render_result[])
 returns dripdrop._render_result[]
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  with needed as materialized (
-    select c.channel, c.one_of, array(
-      select f.field
-      from dripdrop.fields as f
-      where f.kind = 'template.' || c.channel and f.required
-      order by f.place
-    ) as fields
-    from dripdrop.channels as c
-  )
-  select array(
-    select case
-      when e.code is null then r
-      else row(
-        r.execution, r.fence, r.message, null::jsonb, e.code, e.detail
-      )::dripdrop._render_result
-    end
+declare
+  v_empty dripdrop._render_result[] := array(
+    with needed as materialized (
+      select c.channel, c.one_of, array(
+        select f.field
+        from dripdrop.fields as f
+        where f.kind = 'template.' || c.channel and f.required
+        order by f.place
+      ) as fields
+      from dripdrop.channels as c
+    )
+    select row(r.execution, r.fence, r.message, null::jsonb, e.code, e.detail)
+      ::dripdrop._render_result
     from unnest(results) as r
-    left join dripdrop.step_executions as x on x.id = r.execution and r.payload is not null
-    left join needed as n on n.channel = x.channel
-    left join lateral (
+    join dripdrop.step_executions as x on x.id = r.execution and r.payload is not null
+    join needed as n on n.channel = x.channel
+    cross join lateral (
       select 'missing_' || f.field as code, format('the %s is empty', f.field) as detail
       from unnest(n.fields) as f (field)
       where not dripdrop._says_something(r.payload ->> f.field)
@@ -24353,9 +24350,21 @@ as $$
       )
         and n.one_of is not null
       limit 1
-    ) as e on true
-    order by r.execution
-  )
+    ) as e
+  );
+begin
+  -- Mostly there are none, and nothing is copied.
+  if cardinality(v_empty) = 0 then
+    return results;
+  end if;
+  return array(
+    select r from unnest(v_empty) as r
+    union all
+    select r
+    from unnest(results) as r
+    where r.execution <> all (array(select e.execution from unnest(v_empty) as e))
+  );
+end
 $$;
 
 comment on function dripdrop._without_empty(dripdrop._render_result[]) is
@@ -26428,29 +26437,30 @@ declare
     select c.own_hosts from dripdrop.channels as c where c.channel = _take_rendered.channel
   );
   v_executions uuid[];
+  v_senders text[];
+  v_bytes int[];
   v_rooms jsonb;
 begin
   if not dripdrop._is_empty('dripdrop_send_' || channel) then
     return '{}';
   end if;
-  v_executions := array(
-    select x.id
+  select array_agg(l.id), array_agg(l.sender), array_agg(l.bytes)
+  into v_executions, v_senders, v_bytes
+  from (
+    select x.id, x.adapter_id::text as sender, pg_column_size(r.payload) as bytes
     from unnest(results) as r
     join dripdrop.step_executions as x
       on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
     where x.channel = _take_rendered.channel
       and r.payload is not null
       and not (v_own_hosts and dripdrop._own_host(r.payload) is not null)
+    order by x.scheduled_for, x.id
     for update of x skip locked
-  );
+  ) as l;
   v_rooms := (
     select jsonb_object_agg(r.sender, r.room)
     from dripdrop._room_per_sender(
-      array(
-        select distinct x.adapter_id::text
-        from dripdrop.step_executions as x
-        where x.id = any (v_executions)
-      ),
+      array(select distinct s.sender from unnest(v_senders) as s (sender)),
       places, answered, batch_size, at
     ) as r
   );
@@ -26464,16 +26474,12 @@ begin
         sum(t.bytes) over turns as bytes
       from (
         select
-          x.id,
-          x.adapter_id::text as sender,
-          pg_column_size(r.payload)::bigint as bytes,
-          row_number() over (partition by x.adapter_id order by x.scheduled_for, x.id)
-            as sender_turn
-        from unnest(results) as r
-        join dripdrop.step_executions as x on x.id = r.execution
-        where x.id = any (v_executions)
+          l.id, l.sender, l.bytes::bigint, l.place,
+          row_number() over (partition by l.sender order by l.place) as sender_turn
+        from unnest(v_executions, v_senders, v_bytes) with ordinality
+          as l (id, sender, bytes, place)
       ) as t
-      window turns as (order by t.sender_turn, t.id)
+      window turns as (order by t.sender_turn, t.place)
     ) as n
     where n.has_room and n.number <= batch_size and n.bytes <= 33554432
   ));
@@ -27682,11 +27688,13 @@ begin
   into v_taken, v_payloads
   from unnest(v_results) as r
   where r.execution = any (v_taken);
-  perform dripdrop._enqueue_rendered(
-    dripdrop._record_renders(
-      array(select r from unnest(v_results) as r where r.execution <> all (v_taken)), v_now
-    )
-  );
+  if cardinality(v_taken) < cardinality(v_results) then
+    perform dripdrop._enqueue_rendered(
+      dripdrop._record_renders(
+        array(select r from unnest(v_results) as r where r.execution <> all (v_taken)), v_now
+      )
+    );
+  end if;
   if cardinality(v_taken) > 0 then
     v_passed := dripdrop._pass_fence(v_taken, v_payloads, lease, claim, ahead, v_now);
   end if;

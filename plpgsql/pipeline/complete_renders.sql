@@ -60,30 +60,27 @@ comment on function dripdrop._read_renders(jsonb) is
 -- What a template has to say, its channel's fields and one_of tell.
 create or replace function dripdrop._without_empty(results dripdrop._render_result[])
 returns dripdrop._render_result[]
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  with needed as materialized (
-    select c.channel, c.one_of, array(
-      select f.field
-      from dripdrop.fields as f
-      where f.kind = 'template.' || c.channel and f.required
-      order by f.place
-    ) as fields
-    from dripdrop.channels as c
-  )
-  select array(
-    select case
-      when e.code is null then r
-      else row(
-        r.execution, r.fence, r.message, null::jsonb, e.code, e.detail
-      )::dripdrop._render_result
-    end
+declare
+  v_empty dripdrop._render_result[] := array(
+    with needed as materialized (
+      select c.channel, c.one_of, array(
+        select f.field
+        from dripdrop.fields as f
+        where f.kind = 'template.' || c.channel and f.required
+        order by f.place
+      ) as fields
+      from dripdrop.channels as c
+    )
+    select row(r.execution, r.fence, r.message, null::jsonb, e.code, e.detail)
+      ::dripdrop._render_result
     from unnest(results) as r
-    left join dripdrop.step_executions as x on x.id = r.execution and r.payload is not null
-    left join needed as n on n.channel = x.channel
-    left join lateral (
+    join dripdrop.step_executions as x on x.id = r.execution and r.payload is not null
+    join needed as n on n.channel = x.channel
+    cross join lateral (
       select 'missing_' || f.field as code, format('the %s is empty', f.field) as detail
       from unnest(n.fields) as f (field)
       where not dripdrop._says_something(r.payload ->> f.field)
@@ -96,9 +93,21 @@ as $$
       )
         and n.one_of is not null
       limit 1
-    ) as e on true
-    order by r.execution
-  )
+    ) as e
+  );
+begin
+  -- Mostly there are none, and nothing is copied.
+  if cardinality(v_empty) = 0 then
+    return results;
+  end if;
+  return array(
+    select r from unnest(v_empty) as r
+    union all
+    select r
+    from unnest(results) as r
+    where r.execution <> all (array(select e.execution from unnest(v_empty) as e))
+  );
+end
 $$;
 
 comment on function dripdrop._without_empty(dripdrop._render_result[]) is

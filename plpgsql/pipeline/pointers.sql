@@ -457,29 +457,30 @@ declare
     select c.own_hosts from dripdrop.channels as c where c.channel = _take_rendered.channel
   );
   v_executions uuid[];
+  v_senders text[];
+  v_bytes int[];
   v_rooms jsonb;
 begin
   if not dripdrop._is_empty('dripdrop_send_' || channel) then
     return '{}';
   end if;
-  v_executions := array(
-    select x.id
+  select array_agg(l.id), array_agg(l.sender), array_agg(l.bytes)
+  into v_executions, v_senders, v_bytes
+  from (
+    select x.id, x.adapter_id::text as sender, pg_column_size(r.payload) as bytes
     from unnest(results) as r
     join dripdrop.step_executions as x
       on x.id = r.execution and x.fence = r.fence and x.state = 'queued'
     where x.channel = _take_rendered.channel
       and r.payload is not null
       and not (v_own_hosts and dripdrop._own_host(r.payload) is not null)
+    order by x.scheduled_for, x.id
     for update of x skip locked
-  );
+  ) as l;
   v_rooms := (
     select jsonb_object_agg(r.sender, r.room)
     from dripdrop._room_per_sender(
-      array(
-        select distinct x.adapter_id::text
-        from dripdrop.step_executions as x
-        where x.id = any (v_executions)
-      ),
+      array(select distinct s.sender from unnest(v_senders) as s (sender)),
       places, answered, batch_size, at
     ) as r
   );
@@ -493,16 +494,12 @@ begin
         sum(t.bytes) over turns as bytes
       from (
         select
-          x.id,
-          x.adapter_id::text as sender,
-          pg_column_size(r.payload)::bigint as bytes,
-          row_number() over (partition by x.adapter_id order by x.scheduled_for, x.id)
-            as sender_turn
-        from unnest(results) as r
-        join dripdrop.step_executions as x on x.id = r.execution
-        where x.id = any (v_executions)
+          l.id, l.sender, l.bytes::bigint, l.place,
+          row_number() over (partition by l.sender order by l.place) as sender_turn
+        from unnest(v_executions, v_senders, v_bytes) with ordinality
+          as l (id, sender, bytes, place)
       ) as t
-      window turns as (order by t.sender_turn, t.id)
+      window turns as (order by t.sender_turn, t.place)
     ) as n
     where n.has_room and n.number <= batch_size and n.bytes <= 33554432
   ));

@@ -201,11 +201,13 @@ begin
   into v_taken, v_payloads
   from unnest(v_results) as r
   where r.execution = any (v_taken);
-  perform dripdrop._enqueue_rendered(
-    dripdrop._record_renders(
-      array(select r from unnest(v_results) as r where r.execution <> all (v_taken)), v_now
-    )
-  );
+  if cardinality(v_taken) < cardinality(v_results) then
+    perform dripdrop._enqueue_rendered(
+      dripdrop._record_renders(
+        array(select r from unnest(v_results) as r where r.execution <> all (v_taken)), v_now
+      )
+    );
+  end if;
   if cardinality(v_taken) > 0 then
     v_passed := dripdrop._pass_fence(v_taken, v_payloads, lease, claim, ahead, v_now);
   end if;

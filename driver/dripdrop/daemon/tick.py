@@ -14,7 +14,7 @@ class Tick(Stage):
     """
 
     name = "tick"
-    feeds = ("hooks", "render")
+    feeds = ("render",)
 
     def __init__(self, desk: Desk, render: Render) -> None:
         """Hand on to a stage that renders."""
@@ -36,5 +36,7 @@ class Tick(Stage):
                 self.interval = min(await database.next_due(), self.desk.settings.interval)
                 return False
         self._render.take(claims)
+        if decided.asked:
+            self.desk.wake("hooks")
         self.desk.log.debug("ticked", **counts)
         return True
