@@ -25,6 +25,7 @@ class Proxy:
     * `stall`: nothing is forwarded either way, new connections included, until `resume`.
     * `half_open`: the connections there are fall silent for good; new ones are served.
     * `refuse`: connections end, and new ones are ended at once, until `resume`.
+    * `lose_answer`: the answer to one commit never comes, and its connection ends.
     """
 
     def __init__(self, upstream: Open) -> None:
@@ -38,6 +39,7 @@ class Proxy:
         self._flows = asyncio.Event()
         self._flows.set()
         self._refuses = False
+        self._lost: list[bytes] = []
 
     def reset(self) -> None:
         """End every connection with an RST."""
@@ -74,6 +76,15 @@ class Proxy:
 
         self._call(refuse)
 
+    def lose_answer(self, *calls: bytes) -> None:
+        """Lose the answer to the next commit of a transaction in which one of these is called."""
+        self._call(lambda: self._lost.extend(calls))
+
+    @property
+    def has_lost_it(self) -> bool:
+        """Whether the answer is lost."""
+        return not self._lost
+
     def _reset(self) -> None:
         for link in list(self._links):
             link.reset()
@@ -86,7 +97,7 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        link = _Link(self._flows, reader, writer)
+        link = _Link(self._flows, self._lost, reader, writer)
         self._links.add(link)
         try:
             if self._refuses:
@@ -129,10 +140,16 @@ class _Link:
     """A connection of a client, and the one to the upstream that belongs to it."""
 
     def __init__(
-        self, flows: asyncio.Event, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        flows: asyncio.Event,
+        lost: list[bytes],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
         self.silent = False
         self._flows = flows
+        self._lost = lost
+        self._calls = False
         self._reader = reader
         self._writers = [writer]
 
@@ -157,9 +174,24 @@ class _Link:
                 if not self.silent:
                     writer.write(data)
                     await writer.drain()
+                if reader is self._reader and self._is_last(data):
+                    self.silent = True
+                    await asyncio.sleep(0.5)  # which is enough for the commit
+                    self.reset()
             await self._flows.wait()
             while self.silent:
                 await asyncio.sleep(3600)
+
+    def _is_last(self, data: bytes) -> bool:
+        """Whether a commit goes by whose answer is to be lost: one, the first."""
+        self._calls = self._calls or any(call in data for call in self._lost)
+        if b"COMMIT" not in data.upper():
+            return False
+        lost = self._calls and bool(self._lost)
+        self._calls = False
+        if lost:
+            self._lost.clear()
+        return lost
 
     def reset(self) -> None:
         """End both connections with an RST."""

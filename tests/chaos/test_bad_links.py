@@ -115,39 +115,13 @@ def test_a_claim_whose_answer_is_lost_is_given_back(
 ) -> None:
     senders.add(crowd)
     senders.crowd(PEOPLE)
-    connection = senders.engine.connection
-    # A commit that takes its time, so that the link is lost while the claim becomes true.
-    connection.execute("create table public.slowly ()")
-    connection.execute("grant select on public.slowly to public")
-    connection.execute(
-        """
-        create function public.commit_slowly() returns trigger language plpgsql as $$
-        begin
-          if exists (select from public.slowly) then
-            perform pg_sleep(0.3);
-          end if;
-          return null;
-        end
-        $$
-        """
-    )
-    connection.execute(
-        "create constraint trigger slowly after update on dripdrop.step_executions"
-        " deferrable initially deferred for each row"
-        " when (new.state = 'sending' and old.state = 'rendered')"
-        " execute function public.commit_slowly()"
-    )
     with (
         before_database(dsn) as (proxy, through),
         daemon(through, DRIPDROP_ENCRYPTION_KEY=KEY) as sending,
     ):
         crowd.wait_for(lambda: len(crowd.receipts) >= 50)
-        connection.execute("insert into public.slowly default values")
-        wait_for(
-            lambda: senders.engine.rows("select from pg_stat_activity where wait_event = 'PgSleep'")
-        )
-        proxy.reset()
-        connection.execute("truncate public.slowly")
+        proxy.lose_answer(b"claim_sends", b"claim_rendered")
+        wait_for(lambda: proxy.has_lost_it)
         wait_for(lambda: all_are_sent(senders))
         sending.signal()
         assert sending.wait() == 0

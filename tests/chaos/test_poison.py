@@ -19,12 +19,17 @@ from tests.driver.command import dripdrop
 pytestmark = pytest.mark.slow
 
 PEOPLE = 60
-STAGES = {"decide": "queued", "render": "rendered", "send": "sending", "record": "sent"}
-"""By stage, the state that it writes."""
+STAGES = {
+    "decide": "new.state = 'queued' and old.state = 'scheduled'",
+    "render": "new.payload is not null and old.payload is null",
+    "send": "new.state = 'sending' and old.state <> 'sending'",
+    "record": "new.state = 'sent' and old.state = 'sending'",
+}
+"""By stage, what it writes."""
 
 
-def refuse(senders: Senders, state: str, sqlstate: str, recipient: str | None = None) -> None:
-    """Let every update to a state raise, or take a minute, or that of one recipient's message."""
+def refuse(senders: Senders, stage: str, sqlstate: str, recipient: str | None = None) -> None:
+    """Let everything that a stage writes raise, or take a minute, or one recipient's message."""
     refusal = f"raise exception 'no' using errcode = '{sqlstate}'"
     if sqlstate == "57014":
         refusal = "perform pg_sleep(60); return new"
@@ -40,7 +45,7 @@ def refuse(senders: Senders, state: str, sqlstate: str, recipient: str | None = 
     only = f" and new.recipient = '{recipient}'" if recipient else ""
     senders.engine.connection.execute(
         "create trigger refuse before update on dripdrop.step_executions for each row"
-        f" when (new.state = '{state}' and old.state <> '{state}'{only})"
+        f" when ({STAGES[stage]}{only})"
         " execute function public.refuse()".encode()
     )
     if recipient is None:  # nor is there room for a note
@@ -86,7 +91,7 @@ def test_a_row_that_a_stage_cannot_write_holds_up_nobody_and_is_sent_once(
     senders.add(relay)
     senders.crowd(PEOPLE)
     poison = "onboarding7@example.com"
-    refuse(senders, STAGES[stage], sqlstate, poison)
+    refuse(senders, stage, sqlstate, poison)
 
     do_what_is_due(senders, dsn, START)
     arrived = {receipt.recipient for receipt in relay.receipts}
@@ -115,7 +120,7 @@ def test_a_disk_that_is_full_for_a_while_loses_and_repeats_nothing(
     relay = serve(Relay())
     senders.engine.connection.execute("reset dripdrop.now")
     senders.add(relay)
-    refuse(senders, STAGES[stage], "53100")
+    refuse(senders, stage, "53100")
     senders.crowd(PEOPLE)
     with daemon(dsn, DRIPDROP_ENCRYPTION_KEY=KEY) as sending:
         # It says so once, when it begins to be so.

@@ -25,15 +25,17 @@ Call = Callable[[Engine, str | None, Things], Any]
 
 NO_TENANT = {
     **dict.fromkeys(
-        ("claim_hooks", "claim_renders", "claim_sends", "tick", "reconcile"),
+        ("claim_due", "claim_hooks", "claim_renders", "claim_sends", "tick", "reconcile"),
         "the pipeline works for all tenants at once; each row it hands out names its tenant",
     ),
     **dict.fromkeys(
         (
             "call_hook",
+            "claim_rendered",
             "complete_hooks",
             "complete_renders",
             "complete_sends",
+            "leased_renders",
             "note_fault",
             "release_claim",
         ),

@@ -81,8 +81,13 @@ class Render(Stage):
         if not claims:
             claims, self._leased = self._leased, []
             self._has_room.set()
-        for channel in sorted({claim.channel for claim in claims}):
-            await self._render(channel, [claim for claim in claims if claim.channel == channel])
+        try:
+            for channel in sorted({claim.channel for claim in claims}):
+                await self._render(channel, [claim for claim in claims if claim.channel == channel])
+        except psycopg.Error as error:
+            if is_nobodys(error):  # what was handed in all the same is not taken twice
+                self._leased = [*claims, *self._leased]
+            raise
         return bool(claims)
 
     async def _render(self, channel: str, claims: Sequence[Any]) -> None:
