@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 99472a744190e726.
+-- Of the sources e8bbfa42d00ef1d2.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1211,7 +1211,7 @@ as $expected$
 ["function", "_daily_cap(adapter dripdrop.channel_adapters, day date, time_zo", "aafc5b01 c695c604edf42d53"],
 ["function", "_decide(executions uuid[], at timestamp with time zone, asked_b", "6cf41d6a 64b9158b59491c5a"],
 ["function", "_decide_and_carry_out(executions uuid[], at timestamp with time", "9d7e0baa 193afeb4f9f4e58a"],
-["function", "_decide_due(due uuid[], lease interval, at timestamp with time ", "0395d6ad 3c4a83c49a18166f"],
+["function", "_decide_due(due uuid[], lease interval, at timestamp with time ", "0395d6ad 804dd5a1f85e49b3"],
 ["function", "_decisions_to_wait(decisions dripdrop._decision[], counters dri", "bd01dfc1 7de8ff24c92f1997"],
 ["function", "_default_time_zone(tenant_key text)", "092d44f3 cc0e1c736f85475e"],
 ["function", "_defer_executions(decisions dripdrop._decision[], at timestamp ", "8b0e6073 aa5a4d6e3f416005"],
@@ -1294,7 +1294,7 @@ as $expected$
 ["function", "_hook(tenant_key text, key text)", "6020c74d 5d91e29febf00c99"],
 ["function", "_hook_answer(answer jsonb, response_path text, response_type te", "3b084520 91ac59c8422b5fd3"],
 ["function", "_hook_calls(rules_of uuid[], messages bigint[], executions uuid", "3052be55 e00457299e10a7e5"],
-["function", "_hook_calls_but_for_faults(rules_of uuid[], messages bigint[], ", "3052be55 2899aa5e90517763"],
+["function", "_hook_calls_but_for_faults(rules_of uuid[], messages bigint[], ", "3052be55 89f91ad4f93ae429"],
 ["function", "_hook_changes(sequence_id uuid, hooks jsonb)", "ff2d4d4d 8c54bc3fefd2516e"],
 ["function", "_hook_results(results jsonb)", "16c0d566 b9f89e4fed5c37e2"],
 ["function", "_hook_seal_name(sequence_key text, key text)", "8ebb2d66 2bbbb4a4f01dcac0"],
@@ -1405,7 +1405,7 @@ as $expected$
 ["function", "_parse_schedule(expression text, field text)", "5940a1b2 586e4a901ce62ee2"],
 ["function", "_parse_timing(expression text, field text)", "e7ed911b 180a22c2dab468ca"],
 ["function", "_pass_fence(executions uuid[], payloads jsonb[], lease interval", "48d62b28 45247d509ce1c682"],
-["function", "_pass_fence_but_for_faults(taken uuid[], lease interval, claim ", "d036f159 b9abd2e461dbb3de"],
+["function", "_pass_fence_but_for_faults(taken uuid[], lease interval, claim ", "d036f159 9e3e95efcb70dbb3"],
 ["function", "_path_cost(path jsonpath, document jsonb)", "5e0caae5 6c4712958fd3ea5a"],
 ["function", "_path_fault(path jsonpath)", "d5dec04b 9a3f277496b68a91"],
 ["function", "_path_shape(path jsonpath, OUT fault text, OUT products integer", "fc01bd74 59680f2b768baced"],
@@ -1426,7 +1426,7 @@ as $expected$
 ["function", "_pointer(execution dripdrop.step_executions)", "ed01f850 a962646f4ff0d512"],
 ["function", "_pointer_execution(message jsonb)", "f19449ec fe68d4390bc18c26"],
 ["function", "_pointer_fence(message jsonb)", "6fce51ad 7b36c09bade63806"],
-["function", "_postpone_rules(enrollments uuid[], again_at timestamp with tim", "7018d538 9e03c6d5986a96bc"],
+["function", "_postpone_rules(enrollments uuid[], again_at timestamp with tim", "7018d538 e421ef86caaf517d"],
 ["function", "_predicate_names(predicate jsonpath, key text)", "e3065471 1f6d58de9f2f8d36"],
 ["function", "_presets(kind text)", "e55ff261 06891fda34eb3ffd"],
 ["function", "_presume_sent(executions uuid[], at timestamp with time zone)", "f08c1186 9ef7a2930ed09e25"],
@@ -1457,7 +1457,7 @@ as $expected$
 ["function", "_record_events(events dripdrop.events[], at timestamp with time", "d42dbb8f e9ed32bf0a1b7009"],
 ["function", "_record_hook_results(results dripdrop._hook_result[], at timest", "debec961 3367c2ebf6930949"],
 ["function", "_record_late(at timestamp with time zone)", "3f0de343 c3fddd73b75835a1"],
-["function", "_record_or_keep(results dripdrop._send_result[], at timestamp w", "6c6dac18 d605a646c68e0607"],
+["function", "_record_or_keep(results dripdrop._send_result[], at timestamp w", "6c6dac18 802a453a6cba2645"],
 ["function", "_record_renders(results dripdrop._render_result[], at timestamp", "04e51884 e7a58549d4a55cf2"],
 ["function", "_redacted(value jsonb, depth integer)", "5823369a 00296a7105cdfd89"],
 ["function", "_refusal(code text, detail text)", "87bab83e 2c36f992bd3109b2"],
@@ -1470,10 +1470,10 @@ as $expected$
 ["function", "_refused_alike(results dripdrop._send_result[], at timestamp wi", "6c6dac18 e848db7cd8ec95e7"],
 ["function", "_render_ahead(executions uuid[], at timestamp with time zone)", "f3e37692 9741207b3d4b053c"],
 ["function", "_renders(messages bigint[], executions uuid[], fences integer[]", "2510f05d 881a90ce74684522"],
-["function", "_renders_but_for_faults(messages bigint[], executions uuid[], f", "2510f05d 9ae5b155d9a56d07"],
+["function", "_renders_but_for_faults(messages bigint[], executions uuid[], f", "2510f05d 0304f7229f0abd30"],
 ["function", "_reopen_execution(execution_id uuid, at timestamp with time zon", "edd31b57 accc06e544ca2b5f"],
 ["function", "_replaced(ring timestamp with time zone[], gone timestamp with ", "3427c0c9 996f88798cb44d30"],
-["function", "_repoint(executions uuid[], at timestamp with time zone)", "f08c1186 6611d4fa390d0a9d"],
+["function", "_repoint(executions uuid[], at timestamp with time zone)", "f08c1186 38a97750a71e4f45"],
 ["function", "_reschedule(moves dripdrop._new_time[], at timestamp with time ", "86773dc2 bcd943751a67ee3c"],
 ["function", "_resend(executions uuid[], at timestamp with time zone)", "f08c1186 e3dbd40225193dea"],
 ["function", "_resolve(executions uuid[], state text, reason text, at timesta", "529bb90a b87c1fc4289f59ff"],
@@ -1489,7 +1489,7 @@ as $expected$
 ["function", "_rooms(queue text, sender_ids text[], tenant_keys text[], place", "e569cd1a 8c9941fe955fa87b"],
 ["function", "_rooted(path text)", "966341e8 2f9a1cc112f3895c"],
 ["function", "_routes(executions uuid[], timed_out uuid[], at timestamp with ", "bcd4fa6a 5ce1d531eac27aa2"],
-["function", "_row_excludes_claims()", "683259fe 43ca2c623f9c0fd2"],
+["function", "_row_excludes_claims()", "683259fe c805f5d1b5da2f2f"],
 ["function", "_rule_cost(rule dripdrop.conditions, enrollment dripdrop.enroll", "37e13c89 b22facfc9a85a454"],
 ["function", "_rule_functions(sequence dripdrop.sequences)", "1e34176d 8139fbdb39b5f3c0"],
 ["function", "_run_ahead(enrollments uuid[], until timestamp with time zone, ", "28bfe8ec 58d68e426320d095"],
@@ -1540,7 +1540,7 @@ as $expected$
 ["function", "_take_expired_leases(at timestamp with time zone)", "aaf9cf5d 20d0c7da396da0df"],
 ["function", "_take_in_line(batch_size integer, at timestamp with time zone)", "af8c4239 0960e093fee415fb"],
 ["function", "_take_pointers(queue text, places jsonb, answered uuid[], batch", "dc324327 5163d359d6e83e92"],
-["function", "_take_rendered(results dripdrop._render_result[], channel text,", "47190f95 1b68852d696cd4d9"],
+["function", "_take_rendered(results dripdrop._render_result[], channel text,", "47190f95 1701d0e9ffb1d9f1"],
 ["function", "_take_rules_to_ask(full_hooks uuid[], batch_size integer, again", "2f761a67 55c2708aa9a82940"],
 ["function", "_take_unknown(grace interval, resend boolean, at timestamp with", "3428053e c10afe2daa0d238c"],
 ["function", "_takes_long(path jsonpath, document jsonb)", "9a61b0f7 b6fcd6a83249a8f0"],
@@ -1617,7 +1617,7 @@ as $expected$
 ["function", "_words()", "6f025362 c389c25be735a684"],
 ["function", "_worst_suppressions(suppressions dripdrop._suppression[])", "5477038e 5a36ef25c5afb9d2"],
 ["function", "_would_admit(decision dripdrop._decision, at timestamp with tim", "26944b87 71e86a71f3ae48bb"],
-["function", "_would_go_on(executions uuid[], waits_for text[], at timestamp ", "9f1f7d4b 06dbc5f11ffa0d4d"],
+["function", "_would_go_on(executions uuid[], waits_for text[], at timestamp ", "9f1f7d4b b76150459eee20d7"],
 ["function", "_write_results(results dripdrop._send_result[], at timestamp wi", "5fb03f6d 45cc8c8fb837a406"],
 ["function", "_write_suppressions(suppressions dripdrop._suppression[], at ti", "4e294228 3f27a75190a7c1c5"],
 ["function", "_written_rates(steps uuid[], adapters uuid[])", "225bb5c3 fa2b0f6f92267b26"],
@@ -4753,13 +4753,16 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_stop record := (select s from dripdrop._stop_of(tg_table_name, to_jsonb(new)) as s);
+  v_slot int;
+  v_thing int;
 begin
+  select s.slot, s.thing into v_slot, v_thing
+  from dripdrop._stop_of(tg_table_name, to_jsonb(new)) as s;
   if tg_when = 'AFTER' then
-    perform dripdrop._exclude_claims(v_stop.slot);
+    perform dripdrop._exclude_claims(v_slot);
     return null;
   end if;
-  perform dripdrop._hold(array[v_stop.thing]);
+  perform dripdrop._hold(array[v_thing]);
   return new;
 end
 $$;
@@ -23760,7 +23763,7 @@ declare
   v_calls dripdrop._hook_call[];
 begin
   if v_rules = 0 and cardinality(messages) = 0 or dripdrop._is_cut_off() then
-    return '{}';
+    return array[]::dripdrop._hook_call[];
   elsif v_rules + cardinality(messages) <= v_most or v_most is null then
     begin
       v_calls := dripdrop._hook_calls(
@@ -23775,10 +23778,10 @@ begin
           perform dripdrop._note_fault(a.id, 'hooks', sqlstate, sqlerrm, at)
           from unnest(v_asking) as a (id);
           perform pgmq.delete('dripdrop_hooks', messages);
-          return '{}';
+          return array[]::dripdrop._hook_call[];
         elsif sqlstate = '57014' then
           perform dripdrop._note_slow(v_asking, 'hooks', sqlerrm, at);
-          return '{}';
+          return array[]::dripdrop._hook_call[];
         end if;
     end;
   end if;
@@ -24086,7 +24089,7 @@ as $$
 declare
   v_half int := cardinality(messages) / 2;
   v_most int := dripdrop._most_together(executions);
-  v_claims dripdrop._render_claim[] := '{}';
+  v_claims dripdrop._render_claim[] := array[]::dripdrop._render_claim[];
 begin
   if dripdrop._is_cut_off() then
     perform dripdrop._put_renders_back(messages, executions, fences);
@@ -24107,11 +24110,11 @@ begin
     when query_canceled then
       perform dripdrop._note_slow(executions, 'render', sqlerrm, at);
       perform dripdrop._put_renders_back(messages, executions, fences);
-      return '{}';
+      return array[]::dripdrop._render_claim[];
     when others or assert_failure then
       if v_half = 0 then
         perform dripdrop._note_fault(executions[1], 'render', sqlstate, sqlerrm, at);
-        return '{}';
+        return array[]::dripdrop._render_claim[];
       end if;
       return dripdrop._renders_but_for_faults(
           messages[:v_half], executions[:v_half], fences[:v_half], at
@@ -25899,7 +25902,7 @@ declare
   v_most int := dripdrop._most_together(v_open);
 begin
   if cardinality(enrollments) = 0 or dripdrop._is_cut_off() then
-    return '{}';
+    return array[]::uuid[];
   elsif cardinality(enrollments) > v_most then
     -- The others keep their time: a statement that is cut off asks nobody.
     return dripdrop._postpone_rules(enrollments[:v_most], again_at, at);
@@ -25923,10 +25926,10 @@ begin
       if v_half = 0 then
         perform dripdrop._note_fault(o.id, 'hooks', sqlstate, sqlerrm, at)
         from unnest(v_open) as o (id);
-        return '{}';
+        return array[]::uuid[];
       elsif sqlstate = '57014' then
         perform dripdrop._note_slow(v_open, 'hooks', sqlerrm, at);
-        return '{}';
+        return array[]::uuid[];
       end if;
       return dripdrop._postpone_rules(enrollments[:v_half], again_at, at)
         || dripdrop._postpone_rules(enrollments[v_half + 1:], again_at, at);
@@ -26442,7 +26445,7 @@ declare
   v_rooms jsonb;
 begin
   if not dripdrop._is_empty('dripdrop_send_' || channel) then
-    return '{}';
+    return array[]::uuid[];
   end if;
   select array_agg(l.id), array_agg(l.sender), array_agg(l.bytes)
   into v_executions, v_senders, v_bytes
@@ -26765,21 +26768,19 @@ comment on function dripdrop._lost_pointers() is
 
 create or replace function dripdrop._repoint(executions uuid[], at timestamptz)
 returns void
-language plpgsql
+language sql
 set search_path = pg_catalog, pg_temp
 as $$
-begin
-  perform dripdrop._enqueue_rendered(array(
+  select dripdrop._enqueue_rendered(array(
     select x.id
     from dripdrop.step_executions as x
     where x.id = any (executions) and x.state = 'rendered'
   ));
-  perform dripdrop._enqueue('dripdrop_render', array(
+  select dripdrop._enqueue('dripdrop_render', array(
     select jsonb_build_object('execution', x.id, 'fence', x.fence)
     from dripdrop.step_executions as x
     where x.id = any (executions) and x.state = 'queued'
-  ));
-end
+  ))
 $$;
 
 comment on function dripdrop._repoint(uuid[], timestamptz) is
@@ -26876,7 +26877,7 @@ declare
 begin
   if dripdrop._is_cut_off() then
     perform dripdrop._keep_results(results, at);
-    return '{}';
+    return array[]::uuid[];
   elsif cardinality(results) > dripdrop._most_together(v_executions) then
     return dripdrop._record_or_keep(results[:v_half], at)
       || dripdrop._record_or_keep(results[v_half + 1:], at);
@@ -26889,7 +26890,7 @@ begin
       perform dripdrop._note_slow(
         v_executions, 'record', sqlerrm, at, array(select to_jsonb(r) from unnest(results) as r)
       );
-      return '{}';
+      return array[]::uuid[];
     when others or assert_failure then
       if sqlstate = 'ZD401' then
         perform dripdrop._check_fences(results);
@@ -26898,7 +26899,7 @@ begin
         perform dripdrop._note_fault(
           results[1].execution, 'record', sqlstate, sqlerrm, at, to_jsonb(results[1])
         );
-        return '{}';
+        return array[]::uuid[];
       end if;
       return dripdrop._record_or_keep(results[:v_half], at)
         || dripdrop._record_or_keep(results[v_half + 1:], at);
@@ -27786,7 +27787,7 @@ as $$
 declare
   v_half int := cardinality(taken) / 2;
   v_most int := dripdrop._most_together(taken);
-  v_passed uuid[] := '{}';
+  v_passed uuid[] := array[]::uuid[];
 begin
   if cardinality(taken) = 0 then
     return taken;
@@ -27805,11 +27806,11 @@ begin
     when query_canceled then
       perform dripdrop._note_slow(taken, 'send', sqlerrm, at);
       perform dripdrop._enqueue_rendered(taken);
-      return '{}';
+      return array[]::uuid[];
     when others or assert_failure then
       if v_half = 0 then
         perform dripdrop._note_fault(taken[1], 'send', sqlstate, sqlerrm, at);
-        return '{}';
+        return array[]::uuid[];
       end if;
       return dripdrop._pass_fence_but_for_faults(taken[:v_half], lease, claim, ahead, at)
         || dripdrop._pass_fence_but_for_faults(taken[v_half + 1:], lease, claim, ahead, at);
@@ -28278,7 +28279,7 @@ as $$
 declare
   v_half int := cardinality(due) / 2;
   v_most int := dripdrop._most_together(due);
-  v_decisions dripdrop._decision[] := '{}';
+  v_decisions dripdrop._decision[] := array[]::dripdrop._decision[];
 begin
   if cardinality(due) = 0 or dripdrop._is_cut_off() then
     return v_decisions;
@@ -28299,11 +28300,11 @@ begin
   exception
     when query_canceled then
       perform dripdrop._note_slow(due, 'decide', sqlerrm, at);
-      return '{}';
+      return array[]::dripdrop._decision[];
     when others or assert_failure then
       if v_half = 0 then
         perform dripdrop._note_fault(due[1], 'decide', sqlstate, sqlerrm, at);
-        return '{}';
+        return array[]::dripdrop._decision[];
       end if;
       return dripdrop._decide_due(due[:v_half], lease, at)
         || dripdrop._decide_due(due[v_half + 1:], lease, at);
@@ -28569,7 +28570,7 @@ declare
   v_half int := cardinality(executions) / 2;
 begin
   if cardinality(executions) = 0 or dripdrop._is_cut_off() then
-    return '{}';
+    return array[]::uuid[];
   end if;
   return array(
     select d.execution_id
@@ -28579,7 +28580,7 @@ begin
 exception
   when query_canceled then
     perform dripdrop._note_slow(executions, 'decide', sqlerrm, at);
-    return '{}';
+    return array[]::uuid[];
   when others or assert_failure then
     if v_half = 0 then
       perform dripdrop._note_fault(executions[1], 'decide', sqlstate, sqlerrm, at);

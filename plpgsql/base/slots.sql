@@ -349,13 +349,16 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_stop record := (select s from dripdrop._stop_of(tg_table_name, to_jsonb(new)) as s);
+  v_slot int;
+  v_thing int;
 begin
+  select s.slot, s.thing into v_slot, v_thing
+  from dripdrop._stop_of(tg_table_name, to_jsonb(new)) as s;
   if tg_when = 'AFTER' then
-    perform dripdrop._exclude_claims(v_stop.slot);
+    perform dripdrop._exclude_claims(v_slot);
     return null;
   end if;
-  perform dripdrop._hold(array[v_stop.thing]);
+  perform dripdrop._hold(array[v_thing]);
   return new;
 end
 $$;

@@ -187,7 +187,7 @@ declare
   v_calls dripdrop._hook_call[];
 begin
   if v_rules = 0 and cardinality(messages) = 0 or dripdrop._is_cut_off() then
-    return '{}';
+    return array[]::dripdrop._hook_call[];
   elsif v_rules + cardinality(messages) <= v_most or v_most is null then
     begin
       v_calls := dripdrop._hook_calls(
@@ -202,10 +202,10 @@ begin
           perform dripdrop._note_fault(a.id, 'hooks', sqlstate, sqlerrm, at)
           from unnest(v_asking) as a (id);
           perform pgmq.delete('dripdrop_hooks', messages);
-          return '{}';
+          return array[]::dripdrop._hook_call[];
         elsif sqlstate = '57014' then
           perform dripdrop._note_slow(v_asking, 'hooks', sqlerrm, at);
-          return '{}';
+          return array[]::dripdrop._hook_call[];
         end if;
     end;
   end if;

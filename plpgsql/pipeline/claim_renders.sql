@@ -201,7 +201,7 @@ as $$
 declare
   v_half int := cardinality(messages) / 2;
   v_most int := dripdrop._most_together(executions);
-  v_claims dripdrop._render_claim[] := '{}';
+  v_claims dripdrop._render_claim[] := array[]::dripdrop._render_claim[];
 begin
   if dripdrop._is_cut_off() then
     perform dripdrop._put_renders_back(messages, executions, fences);
@@ -222,11 +222,11 @@ begin
     when query_canceled then
       perform dripdrop._note_slow(executions, 'render', sqlerrm, at);
       perform dripdrop._put_renders_back(messages, executions, fences);
-      return '{}';
+      return array[]::dripdrop._render_claim[];
     when others or assert_failure then
       if v_half = 0 then
         perform dripdrop._note_fault(executions[1], 'render', sqlstate, sqlerrm, at);
-        return '{}';
+        return array[]::dripdrop._render_claim[];
       end if;
       return dripdrop._renders_but_for_faults(
           messages[:v_half], executions[:v_half], fences[:v_half], at

@@ -203,7 +203,7 @@ declare
   v_most int := dripdrop._most_together(v_open);
 begin
   if cardinality(enrollments) = 0 or dripdrop._is_cut_off() then
-    return '{}';
+    return array[]::uuid[];
   elsif cardinality(enrollments) > v_most then
     -- The others keep their time: a statement that is cut off asks nobody.
     return dripdrop._postpone_rules(enrollments[:v_most], again_at, at);
@@ -227,10 +227,10 @@ begin
       if v_half = 0 then
         perform dripdrop._note_fault(o.id, 'hooks', sqlstate, sqlerrm, at)
         from unnest(v_open) as o (id);
-        return '{}';
+        return array[]::uuid[];
       elsif sqlstate = '57014' then
         perform dripdrop._note_slow(v_open, 'hooks', sqlerrm, at);
-        return '{}';
+        return array[]::uuid[];
       end if;
       return dripdrop._postpone_rules(enrollments[:v_half], again_at, at)
         || dripdrop._postpone_rules(enrollments[v_half + 1:], again_at, at);

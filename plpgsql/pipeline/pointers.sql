@@ -462,7 +462,7 @@ declare
   v_rooms jsonb;
 begin
   if not dripdrop._is_empty('dripdrop_send_' || channel) then
-    return '{}';
+    return array[]::uuid[];
   end if;
   select array_agg(l.id), array_agg(l.sender), array_agg(l.bytes)
   into v_executions, v_senders, v_bytes

@@ -269,21 +269,19 @@ comment on function dripdrop._lost_pointers() is
 
 create or replace function dripdrop._repoint(executions uuid[], at timestamptz)
 returns void
-language plpgsql
+language sql
 set search_path = pg_catalog, pg_temp
 as $$
-begin
-  perform dripdrop._enqueue_rendered(array(
+  select dripdrop._enqueue_rendered(array(
     select x.id
     from dripdrop.step_executions as x
     where x.id = any (executions) and x.state = 'rendered'
   ));
-  perform dripdrop._enqueue('dripdrop_render', array(
+  select dripdrop._enqueue('dripdrop_render', array(
     select jsonb_build_object('execution', x.id, 'fence', x.fence)
     from dripdrop.step_executions as x
     where x.id = any (executions) and x.state = 'queued'
-  ));
-end
+  ))
 $$;
 
 comment on function dripdrop._repoint(uuid[], timestamptz) is

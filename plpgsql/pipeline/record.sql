@@ -87,7 +87,7 @@ declare
 begin
   if dripdrop._is_cut_off() then
     perform dripdrop._keep_results(results, at);
-    return '{}';
+    return array[]::uuid[];
   elsif cardinality(results) > dripdrop._most_together(v_executions) then
     return dripdrop._record_or_keep(results[:v_half], at)
       || dripdrop._record_or_keep(results[v_half + 1:], at);
@@ -100,7 +100,7 @@ begin
       perform dripdrop._note_slow(
         v_executions, 'record', sqlerrm, at, array(select to_jsonb(r) from unnest(results) as r)
       );
-      return '{}';
+      return array[]::uuid[];
     when others or assert_failure then
       if sqlstate = 'ZD401' then
         perform dripdrop._check_fences(results);
@@ -109,7 +109,7 @@ begin
         perform dripdrop._note_fault(
           results[1].execution, 'record', sqlstate, sqlerrm, at, to_jsonb(results[1])
         );
-        return '{}';
+        return array[]::uuid[];
       end if;
       return dripdrop._record_or_keep(results[:v_half], at)
         || dripdrop._record_or_keep(results[v_half + 1:], at);

@@ -299,7 +299,7 @@ as $$
 declare
   v_half int := cardinality(taken) / 2;
   v_most int := dripdrop._most_together(taken);
-  v_passed uuid[] := '{}';
+  v_passed uuid[] := array[]::uuid[];
 begin
   if cardinality(taken) = 0 then
     return taken;
@@ -318,11 +318,11 @@ begin
     when query_canceled then
       perform dripdrop._note_slow(taken, 'send', sqlerrm, at);
       perform dripdrop._enqueue_rendered(taken);
-      return '{}';
+      return array[]::uuid[];
     when others or assert_failure then
       if v_half = 0 then
         perform dripdrop._note_fault(taken[1], 'send', sqlstate, sqlerrm, at);
-        return '{}';
+        return array[]::uuid[];
       end if;
       return dripdrop._pass_fence_but_for_faults(taken[:v_half], lease, claim, ahead, at)
         || dripdrop._pass_fence_but_for_faults(taken[v_half + 1:], lease, claim, ahead, at);

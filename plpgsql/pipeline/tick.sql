@@ -246,7 +246,7 @@ as $$
 declare
   v_half int := cardinality(due) / 2;
   v_most int := dripdrop._most_together(due);
-  v_decisions dripdrop._decision[] := '{}';
+  v_decisions dripdrop._decision[] := array[]::dripdrop._decision[];
 begin
   if cardinality(due) = 0 or dripdrop._is_cut_off() then
     return v_decisions;
@@ -267,11 +267,11 @@ begin
   exception
     when query_canceled then
       perform dripdrop._note_slow(due, 'decide', sqlerrm, at);
-      return '{}';
+      return array[]::dripdrop._decision[];
     when others or assert_failure then
       if v_half = 0 then
         perform dripdrop._note_fault(due[1], 'decide', sqlstate, sqlerrm, at);
-        return '{}';
+        return array[]::dripdrop._decision[];
       end if;
       return dripdrop._decide_due(due[:v_half], lease, at)
         || dripdrop._decide_due(due[v_half + 1:], lease, at);

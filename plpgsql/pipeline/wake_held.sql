@@ -76,7 +76,7 @@ declare
   v_half int := cardinality(executions) / 2;
 begin
   if cardinality(executions) = 0 or dripdrop._is_cut_off() then
-    return '{}';
+    return array[]::uuid[];
   end if;
   return array(
     select d.execution_id
@@ -86,7 +86,7 @@ begin
 exception
   when query_canceled then
     perform dripdrop._note_slow(executions, 'decide', sqlerrm, at);
-    return '{}';
+    return array[]::uuid[];
   when others or assert_failure then
     if v_half = 0 then
       perform dripdrop._note_fault(executions[1], 'decide', sqlstate, sqlerrm, at);
