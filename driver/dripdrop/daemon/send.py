@@ -78,7 +78,7 @@ class Send(Stage):
             return free
         self._all_at = now + _ALL
         self.interval = self.desk.settings.interval
-        return sorted({channel for channel, _ in CHANNELS})
+        return sorted(_ours())
 
     async def take_rendered(self, channel: str, results: Sequence[Mapping[str, Any]]) -> None:
         """Hand in what is rendered for a channel, and begin to send what there is a place for."""
@@ -91,10 +91,10 @@ class Send(Stage):
             await database.complete_renders(results)
 
     def _room(self, channel: str) -> int:
-        """Return how many messages of a channel may be claimed."""
+        """Return how many messages of a channel may be claimed: none of one that is not ours."""
         settings = self.desk.settings
         free = min(settings.in_flight - self._record.claimed[channel], settings.batch_size)
-        return 0 if self.over else free
+        return 0 if self.over or channel not in _ours() else free
 
     async def _claim(self, channel: str, rendered: Sequence[Mapping[str, Any]] = ()) -> int:
         """Claim for one channel, what is just rendered or what is in the queue, and begin to send.
@@ -242,6 +242,11 @@ class Send(Stage):
                 sender.give_back()
 
         self._record.add(claim, outcome, recorded)
+
+
+def _ours() -> set[str]:
+    """Return the channels that this program sends over."""
+    return {channel for channel, _ in CHANNELS}
 
 
 def _message(channel: str, claim: Any, handover: Handover) -> Message:
