@@ -24,6 +24,7 @@ tick to the fence, and than most servers hesitate before they take a content."""
 
 _ALL = 0.1  # seconds after which every channel is looked at, however busy one of them is
 _LINGER = 0.005  # seconds in which further places come free, while many messages are under way
+_QUEUED = 1.0  # seconds for which a queue that held something is taken to hold more
 _FEW = 10  # of which it is not worth waiting for the next
 
 
@@ -47,8 +48,8 @@ class Send(Stage):
         self._tasks: set[asyncio.Task[None]] = set()
         self._unanswered: dict[UUID, float] = {}
         self._free: set[str] = set()
-        self._queued: set[str] = set()
-        """The channels in whose queues more may wait than was claimed."""
+        self._queued: dict[str, float] = {}
+        """By channel, until when more may wait in its queue than was claimed."""
         self._all_at = 0.0
         self._claiming = asyncio.Lock()
         """No two claims count the same places."""
@@ -86,7 +87,7 @@ class Send(Stage):
             if self._room(channel) > 0:
                 await self._claim(channel, results)
                 return
-        self._queued.add(channel)
+        self._expect(channel)
         async with self.desk.database() as database:
             await database.complete_renders(results)
 
@@ -142,16 +143,18 @@ class Send(Stage):
             sender.take()
             self._begin(self._deliver(sender, channel, claim, claimed_at))
         if len(claims) < len(rendered) or (claims and not rendered):
-            self._queued.add(channel)
-        elif not claims:
-            self._queued.discard(channel)
+            self._expect(channel)
         if any(self._senders[claim.adapter_id].free for claim in claims):
             self._has_places(channel)
         return len(claims)
 
+    def _expect(self, channel: str) -> None:
+        """Look into a channel's queue for a while as soon as a place is free."""
+        self._queued[channel] = asyncio.get_running_loop().time() + _QUEUED
+
     def _has_places(self, channel: str) -> None:
         """Claim for a channel next, if more may wait for it."""
-        if channel in self._queued:
+        if asyncio.get_running_loop().time() < self._queued.get(channel, 0.0):
             self._free.add(channel)
             self.desk.wake(self.name)
 
