@@ -78,15 +78,17 @@ class Render(Stage):
         """
         async with self.desk.database() as database:
             claims = await database.claim_renders(self.desk.settings.batch_size)
-        if not claims:
+        leased = not claims
+        if leased:
             claims, self._leased = self._leased, []
             self._has_room.set()
         try:
             for channel in sorted({claim.channel for claim in claims}):
                 await self._render(channel, [claim for claim in claims if claim.channel == channel])
         except psycopg.Error as error:
-            if is_nobodys(error):  # what was handed in all the same is not taken twice
+            if leased and is_nobodys(error):  # what was handed in all the same is not taken twice
                 self._leased = [*claims, *self._leased]
+                self._has_room.clear()
             raise
         return bool(claims)
 
