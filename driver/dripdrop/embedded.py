@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import shutil
@@ -180,10 +181,16 @@ class EmbeddedServer:
 
 def _server_user() -> pwd.struct_passwd:
     """Return the system user that runs the server for root, created if it is missing."""
-    with suppress(KeyError):
+    # Two processes that create it at once may be told two user ids, of which one will not last.
+    turn = os.open("/etc", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        with suppress(KeyError):
+            return pwd.getpwnam(_SERVER_USER)
+        subprocess.run(
+            ["useradd", "--system", "--no-create-home", "--shell=/usr/sbin/nologin", _SERVER_USER],
+            check=True,
+        )
         return pwd.getpwnam(_SERVER_USER)
-    subprocess.run(
-        ["useradd", "--system", "--no-create-home", "--shell=/usr/sbin/nologin", _SERVER_USER],
-        check=True,
-    )
-    return pwd.getpwnam(_SERVER_USER)
+    finally:
+        os.close(turn)

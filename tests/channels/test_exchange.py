@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 
@@ -22,24 +23,27 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 async def sent(open_: Open, talk: Talk, bodies: list[str]) -> tuple[list[str], int]:
     """Send to a server that talks so; return what became of each message, and the connections."""
-    connections = 0
+    connections: list[asyncio.Task[None]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal connections
-        connections += 1
-        try:
+        task = asyncio.current_task()
+        assert task is not None
+        connections.append(task)
+        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             await talk(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
+        writer.transport.abort()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
         channel = open_("webhook", "default", {"url": url, "secret": SECRET})
         outcomes = [await channel.send(message({"body": body})) for body in bodies]
         await channel.aclose()
-    return [outcome.code for outcome in outcomes], connections
+        for task in connections:
+            task.cancel()
+        await asyncio.gather(*connections)
+    return [outcome.code for outcome in outcomes], len(connections)
 
 
 async def test_a_second_reply_is_not_taken_for_the_next_requests(open_: Open) -> None:

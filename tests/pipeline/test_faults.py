@@ -320,6 +320,7 @@ def test_one_row_whose_variables_cannot_be_made_is_held_and_the_others_are_rende
 
 
 @pytest.mark.parametrize("leased", [True, False])
+@pytest.mark.slow
 def test_one_row_whose_variables_take_too_long_is_held_and_the_others_are_rendered(
     journey: Engine, leased: bool
 ) -> None:
