@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources e8bbfa42d00ef1d2.
+-- Of the sources da9e3c70a69258a0.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -652,20 +652,20 @@ as $expected$
 ["column", "http_hooks.timeout_ms", "integer not null default 5000"],
 ["column", "http_hooks.updated_at", "timestamp with time zone not null default dripdrop._now()"],
 ["column", "http_hooks.url", "text not null"],
-["column", "message_events.adapter_id", "uuid"],
-["column", "message_events.channel", "text not null"],
-["column", "message_events.event_data", "jsonb not null default '{}'::jsonb"],
-["column", "message_events.event_type", "text not null"],
-["column", "message_events.id", "uuid not null default dripdrop._uuidv7()"],
-["column", "message_events.in_reply_to", "text"],
-["column", "message_events.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
-["column", "message_events.occurred_at", "timestamp with time zone not null default dripdrop._now()"],
-["column", "message_events.provider", "text not null"],
-["column", "message_events.provider_event_id", "text"],
-["column", "message_events.provider_message_id", "text"],
-["column", "message_events.references_list", "text[]"],
-["column", "message_events.step_execution_id", "uuid"],
-["column", "message_events.tenant_key", "text"],
+["column", "message_reports.adapter_id", "uuid"],
+["column", "message_reports.channel", "text not null"],
+["column", "message_reports.event_data", "jsonb not null default '{}'::jsonb"],
+["column", "message_reports.event_type", "text not null"],
+["column", "message_reports.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "message_reports.in_reply_to", "text"],
+["column", "message_reports.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "message_reports.occurred_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "message_reports.provider", "text not null"],
+["column", "message_reports.provider_event_id", "text"],
+["column", "message_reports.provider_message_id", "text"],
+["column", "message_reports.references_list", "text[]"],
+["column", "message_reports.step_execution_id", "uuid"],
+["column", "message_reports.tenant_key", "text"],
 ["column", "providers.batch_size", "integer not null default 1"],
 ["column", "providers.channel", "text not null"],
 ["column", "providers.idempotent", "boolean not null default false"],
@@ -752,7 +752,6 @@ as $expected$
 ["column", "step_executions.hook_failures", "jsonb"],
 ["column", "step_executions.hooks", "jsonb"],
 ["column", "step_executions.id", "uuid not null default dripdrop._uuidv7()"],
-["column", "step_executions.idempotency_key", "text not null generated dripdrop.idempotency_key(enrollment_id, step_id, occurrence, attempt_window)"],
 ["column", "step_executions.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
 ["column", "step_executions.lease_until", "timestamp with time zone"],
 ["column", "step_executions.leave_by", "timestamp with time zone"],
@@ -968,8 +967,8 @@ as $expected$
 ["constraint", "http_hooks.http_hooks_response_type_is_known", "CHECK ((response_type = ANY (ARRAY['json'::text, 'text'::text, 'number'::text, 'boolean'::text])))"],
 ["constraint", "http_hooks.http_hooks_retries_are_bounded", "CHECK (((retry_count >= 0) AND (retry_count <= 5)))"],
 ["constraint", "http_hooks.http_hooks_timeout_is_bounded", "CHECK (((timeout_ms >= 1) AND (timeout_ms <= 30000)))"],
-["constraint", "message_events.message_events_pkey", "PRIMARY KEY (id)"],
-["constraint", "message_events.message_events_type_is_known", "CHECK ((event_type = ANY (ARRAY['delivered'::text, 'bounced'::text, 'complained'::text, 'opened'::text, 'clicked'::text, 'replied'::text, 'unsubscribed'::text, 'sent'::text, 'failed'::text, 'skipped'::text, 'deferred'::text, 'suppressed'::text])))"],
+["constraint", "message_reports.message_reports_pkey", "PRIMARY KEY (id)"],
+["constraint", "message_reports.message_reports_type_is_known", "CHECK ((event_type = ANY (ARRAY['delivered'::text, 'bounced'::text, 'complained'::text, 'opened'::text, 'clicked'::text, 'replied'::text, 'unsubscribed'::text, 'sent'::text, 'failed'::text, 'skipped'::text, 'deferred'::text, 'suppressed'::text])))"],
 ["constraint", "providers.providers_batch_size_is_positive", "CHECK ((batch_size > 0))"],
 ["constraint", "providers.providers_name_is_a_slug", "CHECK ((provider ~ '^[a-z][a-z0-9_]{0,62}$'::text))"],
 ["constraint", "providers.providers_of_a_channel", "FOREIGN KEY (channel) REFERENCES dripdrop.channels(channel)"],
@@ -1177,7 +1176,7 @@ as $expected$
 ["function", "_choose_pointers(executions uuid[], fences integer[], rooms jso", "53f81ade 358df2459e9b0b59"],
 ["function", "_circuit_problems(at timestamp with time zone)", "72a46d52 7147dc696abfe2b7"],
 ["function", "_circuits_of(executions uuid[])", "fd5e8487 a33d37b8784a9d08"],
-["function", "_claimed(executions uuid[], lease interval, at timestamp with t", "8dc05494 e6f197a1a8f6e063"],
+["function", "_claimed(executions uuid[], lease interval, at timestamp with t", "8dc05494 b55b244184ea3910"],
 ["function", "_classified_results(results dripdrop._send_result[], at timesta", "ea690717 7d4f035163f98435"],
 ["function", "_classify(channel text, provider text, stage text, code text, d", "45b99e1f a891f816adf3f97b"],
 ["function", "_close_circuits_ahead(executions uuid[], at timestamp with time", "f08c1186 94ebbab837b43904"],
@@ -1197,7 +1196,7 @@ as $expected$
 ["function", "_content_hash(canonical jsonb)", "bc139bcd 081665ff33708ff8"],
 ["function", "_context(predicate jsonpath, enrollment dripdrop.enrollments, h", "f6929da0 afa4c7f1174d20ce"],
 ["function", "_count_behind(circuit_id uuid)", "b04fcb48 3499f74aba8d8025"],
-["function", "_count_bounces(adapter_id uuid, since timestamp with time zone,", "c4b0cd98 56c68a22a75286fd"],
+["function", "_count_bounces(adapter_id uuid, since timestamp with time zone,", "c4b0cd98 a92d8780882673f9"],
 ["function", "_count_events(enrollment dripdrop.enrollments, config jsonb, si", "9571657d 91c2a7cb73705fe4"],
 ["function", "_counter_state(counter dripdrop.counters, max_count integer, pe", "d1ffdda0 a063ba81415bfb64"],
 ["function", "_counterparts(migration dripdrop._migration)", "febdd9bf ed76e9775bffa566"],
@@ -1332,11 +1331,12 @@ as $expected$
 ["function", "_json_fault(document jsonb, field text, bytes integer)", "b5a03ec3 7291240a375cc652"],
 ["function", "_json_place(document jsonb, field text, path jsonpath)", "6a860437 d098ac7bab3cc0f9"],
 ["function", "_keep_results(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 2785de3b97d39bb8"],
+["function", "_keep_sent()", "683259fe c864b0864d423952"],
 ["function", "_kind_schemas(account text)", "3df182f4 2fb39bd166922d98"],
 ["function", "_kinds()", "8acd1e4b ac45ca4d8a72ab7c"],
 ["function", "_kinds_by_type()", "8acd1e4b d6e28c8e5938afe7"],
 ["function", "_last_claimed(tenant_key text, subscriber_type text, subscriber", "7c8f2cda e10528bd4650c637"],
-["function", "_last_deferral(execution dripdrop.step_executions)", "4a49428e 9483bf9e69c6e793"],
+["function", "_last_deferral(execution dripdrop.step_executions)", "4a49428e c3adf6da44f2ffda"],
 ["function", "_last_ended(enrollment dripdrop.enrollments)", "680fa9f4 53159490b1c7e236"],
 ["function", "_leave_by(fence integer, at timestamp with time zone)", "34d75e02 51bfbd7f019bafdb"],
 ["function", "_likeness(one text, other text)", "1a560add 6aad43b300862b62"],
@@ -1352,9 +1352,9 @@ as $expected$
 ["function", "_lock_migrating(migration dripdrop._migration)", "8e66b377 0b45f40ba4347c99"],
 ["function", "_lock_results(results dripdrop._send_result[], at timestamp wit", "ea690717 c62f5004db594c8e"],
 ["function", "_lock_subscriber(tenant_key text, subscriber_type text, subscri", "3c8c4a6a 2fb5b081d721a249"],
-["function", "_log_decisions(decisions dripdrop._decision[], actions text[], ", "a80c997a 24022d89114f40a9"],
+["function", "_log_decisions(decisions dripdrop._decision[], actions text[], ", "a80c997a 1607d976f0132914"],
 ["function", "_log_suppression()", "683259fe 7bf9f4ed0715cf53"],
-["function", "_log_unsubscribe(execution dripdrop.step_executions, enrollment", "57f2c774 c70f7cb0c53d8955"],
+["function", "_log_unsubscribe(execution dripdrop.step_executions, enrollment", "57f2c774 3540991f71caed8a"],
 ["function", "_look_back(at timestamp with time zone)", "57e58be7 cfcc41b1682a3106"],
 ["function", "_lost_pointers()", "ff864dea 81ed1b48ba00e2c2"],
 ["function", "_make_due(executions uuid[], at timestamp with time zone, reaso", "2d5e141c 826ebc7f246f4ce3"],
@@ -1452,13 +1452,13 @@ as $expected$
 ["function", "_recipient(form text, recipient_key text, config jsonb, data js", "ef31d86b 5e942d443c614880"],
 ["function", "_recipient_slot(tenant_key text, recipient text)", "08a225e1 e790f12a6d5d334b"],
 ["function", "_record_and_wake(at timestamp with time zone)", "57e58be7 9a2c86c2589bf44b"],
-["function", "_record_answers(results dripdrop._hook_result[], at timestamp w", "debec961 ddaadb4835358a84"],
+["function", "_record_answers(results dripdrop._hook_result[], at timestamp w", "debec961 deaf44969a1c16b6"],
 ["function", "_record_batch(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 6a94c5fe57ac96b1"],
 ["function", "_record_events(events dripdrop.events[], at timestamp with time", "d42dbb8f e9ed32bf0a1b7009"],
 ["function", "_record_hook_results(results dripdrop._hook_result[], at timest", "debec961 3367c2ebf6930949"],
 ["function", "_record_late(at timestamp with time zone)", "3f0de343 c3fddd73b75835a1"],
 ["function", "_record_or_keep(results dripdrop._send_result[], at timestamp w", "6c6dac18 802a453a6cba2645"],
-["function", "_record_renders(results dripdrop._render_result[], at timestamp", "04e51884 e7a58549d4a55cf2"],
+["function", "_record_renders(results dripdrop._render_result[], at timestamp", "04e51884 2d88e014399df922"],
 ["function", "_redacted(value jsonb, depth integer)", "5823369a 00296a7105cdfd89"],
 ["function", "_refusal(code text, detail text)", "87bab83e 2c36f992bd3109b2"],
 ["function", "_refuse_condition_type(condition jsonb, type text, path text)", "f73a1587 17cd2123d2f9bc51"],
@@ -1467,7 +1467,7 @@ as $expected$
 ["function", "_refuse_execution_start()", "683259fe b4fdf2a41b753d67"],
 ["function", "_refuse_subscriber(fault text, data jsonb, place bigint)", "93934c4a 32da9b6a6b75f2bc"],
 ["function", "_refuse_suppression(fault text, suppression jsonb, place bigint", "89e3bbcd 5ba207f3600298af"],
-["function", "_refused_alike(results dripdrop._send_result[], at timestamp wi", "6c6dac18 e848db7cd8ec95e7"],
+["function", "_refused_alike(results dripdrop._send_result[], at timestamp wi", "6c6dac18 5c45a250f3c317f4"],
 ["function", "_render_ahead(executions uuid[], at timestamp with time zone)", "f3e37692 9741207b3d4b053c"],
 ["function", "_renders(messages bigint[], executions uuid[], fences integer[]", "2510f05d 881a90ce74684522"],
 ["function", "_renders_but_for_faults(messages bigint[], executions uuid[], f", "2510f05d 0304f7229f0abd30"],
@@ -1510,7 +1510,7 @@ as $expected$
 ["function", "_set_time(setting text, at timestamp with time zone)", "ed59fb30 62117e949dd680a0"],
 ["function", "_setting_problems(kind text, config jsonb, sealed boolean)", "9d2cb2bf e8009cd33ec5a026"],
 ["function", "_settle_counters(results dripdrop._send_result[], at timestamp ", "8fe6ec1f f2a43bbd605e120d"],
-["function", "_settle_unknown(executions uuid[], outcome text, reason text, a", "e2e68987 34d861104a0d2097"],
+["function", "_settle_unknown(executions uuid[], outcome text, reason text, a", "e2e68987 353a1a43306449ec"],
 ["function", "_settled_limits(limited dripdrop._decision[], results dripdrop.", "ad03e907 11b4a35b3555f6a2"],
 ["function", "_setup_problems()", "eb1731fe f523edd1ad3b39f1"],
 ["function", "_severity(reason text)", "72c66e73 03623794516578da"],
@@ -1618,7 +1618,7 @@ as $expected$
 ["function", "_worst_suppressions(suppressions dripdrop._suppression[])", "5477038e 5a36ef25c5afb9d2"],
 ["function", "_would_admit(decision dripdrop._decision, at timestamp with tim", "26944b87 71e86a71f3ae48bb"],
 ["function", "_would_go_on(executions uuid[], waits_for text[], at timestamp ", "9f1f7d4b b76150459eee20d7"],
-["function", "_write_results(results dripdrop._send_result[], at timestamp wi", "5fb03f6d 45cc8c8fb837a406"],
+["function", "_write_results(results dripdrop._send_result[], at timestamp wi", "5fb03f6d 8a705f565c1e07e9"],
 ["function", "_write_suppressions(suppressions dripdrop._suppression[], at ti", "4e294228 3f27a75190a7c1c5"],
 ["function", "_written_rates(steps uuid[], adapters uuid[])", "225bb5c3 fa2b0f6f92267b26"],
 ["function", "activate_sequence_version(tenant_key text, sequence_version_id ", "43bb0f70 c18215e7b391b1df"],
@@ -1895,7 +1895,8 @@ as $expected$
 ["grant", "dripdrop_reader on dripdrop.http_hooks", "select (active, auth_type, body_template, description, headers, id, inserted_at, key, last_test_at, last_test_result, max_in_flight, method, name, response_path, response_type, retry_count, retry_for, sequence_id, tenant_key, timeout_ms, updated_at, url)"],
 ["grant", "dripdrop_reader on dripdrop.json_schema(text)", "execute"],
 ["grant", "dripdrop_reader on dripdrop.ledger", "select (enrollment_id, execution_id, problem, tenant_key)"],
-["grant", "dripdrop_reader on dripdrop.message_events", "select (adapter_id, channel, event_data, event_type, id, in_reply_to, inserted_at, occurred_at, provider, provider_event_id, provider_message_id, references_list, step_execution_id, tenant_key)"],
+["grant", "dripdrop_reader on dripdrop.message_events", "select (adapter_id, channel, event_data, event_type, id, in_reply_to, occurred_at, provider, provider_event_id, provider_message_id, references_list, step_execution_id, tenant_key)"],
+["grant", "dripdrop_reader on dripdrop.message_reports", "select (adapter_id, channel, event_data, event_type, id, in_reply_to, inserted_at, occurred_at, provider, provider_event_id, provider_message_id, references_list, step_execution_id, tenant_key)"],
 ["grant", "dripdrop_reader on dripdrop.provider_settings()", "execute"],
 ["grant", "dripdrop_reader on dripdrop.providers", "select (batch_size, channel, idempotent, provider, shipped)"],
 ["grant", "dripdrop_reader on dripdrop.providers()", "execute"],
@@ -1905,7 +1906,7 @@ as $expected$
 ["grant", "dripdrop_reader on dripdrop.sequence_versions", "select (config, content_hash, id, inserted_at, mode, name, published_at, sequence_id, state, tenant_key, updated_at, version)"],
 ["grant", "dripdrop_reader on dripdrop.sequences", "select (active, description, exclusive_group, id, inserted_at, key, metadata, name, priority, reentry, reentry_interval, tenant_key, time_zone, updated_at)"],
 ["grant", "dripdrop_reader on dripdrop.short_links", "select (destination_url, external_id, id, idempotency_key, inserted_at, metadata, original_url, provider, short_url, step_execution_id, tenant_key, updated_at)"],
-["grant", "dripdrop_reader on dripdrop.step_executions", "select (adapter_id, attempt_window, awaited_event, channel, circuit_id, claim, claimed_at, defer_count, due_at, ended_at, enrollment_id, error_message, event_id, excused_at, failing_since, fence, hook_failures, hooks, id, idempotency_key, inserted_at, lease_until, leave_by, line_id, maybe_sent_at, metadata, occurrence, out_message_id, payload, place_of, provider_message_id, reason, reason_at, recipient, response, retry_count, scheduled_for, state, step_id, tenant_key, updated_at, waits_for)"],
+["grant", "dripdrop_reader on dripdrop.step_executions", "select (adapter_id, attempt_window, awaited_event, channel, circuit_id, claim, claimed_at, defer_count, due_at, ended_at, enrollment_id, error_message, event_id, excused_at, failing_since, fence, hook_failures, hooks, id, inserted_at, lease_until, leave_by, line_id, maybe_sent_at, metadata, occurrence, out_message_id, payload, place_of, provider_message_id, reason, reason_at, recipient, response, retry_count, scheduled_for, state, step_id, tenant_key, updated_at, waits_for)"],
 ["grant", "dripdrop_reader on dripdrop.step_revisions", "select (id, name, replaced_at, replaced_by, step_id, template_content, tenant_key)"],
 ["grant", "dripdrop_reader on dripdrop.step_transitions", "select (condition_mode, config, from_step_id, id, inserted_at, priority, sequence_version_id, tenant_key, to_step_id, updated_at)"],
 ["grant", "dripdrop_reader on dripdrop.steps", "select (active, adapter_override_id, channel, channel_adapter_id, config, hooks, id, inserted_at, key, name, \"position\", recurring, sequence_version_id, template_content, template_function, template_hash, template_module, template_type, tenant_key, timing, updated_at)"],
@@ -1994,12 +1995,12 @@ as $expected$
 ["index", "hooks_pkey", "CREATE UNIQUE INDEX hooks_pkey ON dripdrop.hooks USING btree (id)"],
 ["index", "http_hooks_one_key_per_sequence", "CREATE UNIQUE INDEX http_hooks_one_key_per_sequence ON dripdrop.http_hooks USING btree (sequence_id, key)"],
 ["index", "http_hooks_pkey", "CREATE UNIQUE INDEX http_hooks_pkey ON dripdrop.http_hooks USING btree (id)"],
-["index", "message_events_against_adapter", "CREATE INDEX message_events_against_adapter ON dripdrop.message_events USING btree (adapter_id, occurred_at) WHERE ((event_type = ANY (ARRAY['bounced'::text, 'complained'::text])) AND (adapter_id IS NOT NULL))"],
-["index", "message_events_by_adapter", "CREATE INDEX message_events_by_adapter ON dripdrop.message_events USING btree (adapter_id, occurred_at) WHERE (adapter_id IS NOT NULL)"],
-["index", "message_events_by_execution", "CREATE INDEX message_events_by_execution ON dripdrop.message_events USING btree (step_execution_id) WHERE (step_execution_id IS NOT NULL)"],
-["index", "message_events_by_reply", "CREATE INDEX message_events_by_reply ON dripdrop.message_events USING btree (in_reply_to) WHERE (in_reply_to IS NOT NULL)"],
-["index", "message_events_once", "CREATE UNIQUE INDEX message_events_once ON dripdrop.message_events USING btree (tenant_key, provider, provider_event_id) NULLS NOT DISTINCT WHERE (provider_event_id IS NOT NULL)"],
-["index", "message_events_pkey", "CREATE UNIQUE INDEX message_events_pkey ON dripdrop.message_events USING btree (id)"],
+["index", "message_reports_against_adapter", "CREATE INDEX message_reports_against_adapter ON dripdrop.message_reports USING btree (adapter_id, occurred_at) WHERE ((event_type = ANY (ARRAY['bounced'::text, 'complained'::text])) AND (adapter_id IS NOT NULL))"],
+["index", "message_reports_by_adapter", "CREATE INDEX message_reports_by_adapter ON dripdrop.message_reports USING btree (adapter_id, occurred_at) WHERE (adapter_id IS NOT NULL)"],
+["index", "message_reports_by_execution", "CREATE INDEX message_reports_by_execution ON dripdrop.message_reports USING btree (step_execution_id) WHERE (step_execution_id IS NOT NULL)"],
+["index", "message_reports_by_reply", "CREATE INDEX message_reports_by_reply ON dripdrop.message_reports USING btree (in_reply_to) WHERE (in_reply_to IS NOT NULL)"],
+["index", "message_reports_once", "CREATE UNIQUE INDEX message_reports_once ON dripdrop.message_reports USING btree (tenant_key, provider, provider_event_id) NULLS NOT DISTINCT WHERE (provider_event_id IS NOT NULL)"],
+["index", "message_reports_pkey", "CREATE UNIQUE INDEX message_reports_pkey ON dripdrop.message_reports USING btree (id)"],
 ["index", "providers_pkey", "CREATE UNIQUE INDEX providers_pkey ON dripdrop.providers USING btree (channel, provider)"],
 ["index", "sender_states_ended", "CREATE INDEX sender_states_ended ON dripdrop.sender_states USING btree (ended_at) WHERE (ended_at IS NOT NULL)"],
 ["index", "sender_states_one_at_present", "CREATE UNIQUE INDEX sender_states_one_at_present ON dripdrop.sender_states USING btree (adapter_id, http_hook_id, host, kind) NULLS NOT DISTINCT WHERE (ended_at IS NULL)"],
@@ -2013,6 +2014,7 @@ as $expected$
 ["index", "short_links_one_per_key", "CREATE UNIQUE INDEX short_links_one_per_key ON dripdrop.short_links USING btree (tenant_key, idempotency_key) NULLS NOT DISTINCT"],
 ["index", "short_links_pkey", "CREATE UNIQUE INDEX short_links_pkey ON dripdrop.short_links USING btree (id)"],
 ["index", "step_executions_behind_a_circuit", "CREATE INDEX step_executions_behind_a_circuit ON dripdrop.step_executions USING btree (circuit_id, id) WHERE (circuit_id IS NOT NULL)"],
+["index", "step_executions_by_adapter", "CREATE INDEX step_executions_by_adapter ON dripdrop.step_executions USING btree (adapter_id, ended_at) WHERE (ended_at IS NOT NULL)"],
 ["index", "step_executions_by_out_message", "CREATE INDEX step_executions_by_out_message ON dripdrop.step_executions USING btree (out_message_id) WHERE (out_message_id IS NOT NULL)"],
 ["index", "step_executions_by_provider_message", "CREATE INDEX step_executions_by_provider_message ON dripdrop.step_executions USING btree (provider_message_id) WHERE (provider_message_id IS NOT NULL)"],
 ["index", "step_executions_due", "CREATE INDEX step_executions_due ON dripdrop.step_executions USING btree (due_at) WHERE ((due_at IS NOT NULL) AND (waits_for IS DISTINCT FROM 'limit'::text))"],
@@ -2055,7 +2057,7 @@ as $expected$
 ["policy", "holidays.holidays_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
 ["policy", "hooks.hooks_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
 ["policy", "http_hooks.http_hooks_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
-["policy", "message_events.message_events_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "message_reports.message_reports_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
 ["policy", "sender_states.sender_states_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
 ["policy", "sending_pauses.sending_pauses_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
 ["policy", "sequence_versions.sequence_versions_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
@@ -2071,7 +2073,8 @@ as $expected$
 ["policy", "tenant_settings.tenant_settings_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
 ["policy", "topics.topics_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
 ["query", "consent_at_send", "176e5fa85044eedf"],
-["query", "ledger", "9ff28a61a8a9e5ec"],
+["query", "ledger", "205906425a016a91"],
+["query", "message_events", "eb06c711c2838b23"],
 ["row security", "adapter_pool_members", "enabled"],
 ["row security", "adapter_pools", "enabled"],
 ["row security", "adapter_rests", "enabled"],
@@ -2089,7 +2092,7 @@ as $expected$
 ["row security", "holidays", "enabled"],
 ["row security", "hooks", "enabled"],
 ["row security", "http_hooks", "enabled"],
-["row security", "message_events", "enabled"],
+["row security", "message_reports", "enabled"],
 ["row security", "providers", "enabled"],
 ["row security", "sender_states", "enabled"],
 ["row security", "sending_pauses", "enabled"],
@@ -2113,8 +2116,8 @@ as $expected$
 ["storage", "enrollments.autovacuum_vacuum_scale_factor", "0"],
 ["storage", "enrollments.autovacuum_vacuum_threshold", "20000"],
 ["storage", "enrollments.fillfactor", "80"],
-["storage", "message_events.autovacuum_vacuum_insert_scale_factor", "0"],
-["storage", "message_events.autovacuum_vacuum_insert_threshold", "100000"],
+["storage", "message_reports.autovacuum_vacuum_insert_scale_factor", "0"],
+["storage", "message_reports.autovacuum_vacuum_insert_threshold", "100000"],
 ["storage", "sender_states.autovacuum_vacuum_scale_factor", "0"],
 ["storage", "sender_states.autovacuum_vacuum_threshold", "1000"],
 ["storage", "sender_states.fillfactor", "50"],
@@ -2141,7 +2144,7 @@ as $expected$
 ["table", "holidays", "r p"],
 ["table", "hooks", "r p"],
 ["table", "http_hooks", "r p"],
-["table", "message_events", "r p"],
+["table", "message_reports", "r p"],
 ["table", "providers", "r p"],
 ["table", "sender_states", "r p"],
 ["table", "sending_pauses", "r p"],
@@ -2172,6 +2175,7 @@ as $expected$
 ["trigger", "sequence_versions.sequence_versions_one_active", "CREATE TRIGGER sequence_versions_one_active BEFORE INSERT OR UPDATE OF state ON dripdrop.sequence_versions FOR EACH ROW WHEN ((new.state = 'active'::text)) EXECUTE FUNCTION dripdrop._guard_active_version()"],
 ["trigger", "sequences.sequences_exclude_claims", "CREATE CONSTRAINT TRIGGER sequences_exclude_claims AFTER UPDATE OF active ON dripdrop.sequences DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
 ["trigger", "sequences.sequences_hold_messages", "CREATE TRIGGER sequences_hold_messages BEFORE UPDATE OF active ON dripdrop.sequences FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
+["trigger", "step_executions.step_executions_keep_sent", "CREATE TRIGGER step_executions_keep_sent AFTER DELETE ON dripdrop.step_executions REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION dripdrop._keep_sent()"],
 ["trigger", "step_executions.step_executions_legal_moves", "CREATE TRIGGER step_executions_legal_moves BEFORE UPDATE OF state ON dripdrop.step_executions FOR EACH ROW WHEN (((old.state <> new.state) AND (((old.state || '>'::text) || new.state) <> ALL ('{scheduled>queued,scheduled>rendered,scheduled>skipped,scheduled>cancelled,scheduled>failed,queued>rendered,queued>sending,queued>scheduled,queued>cancelled,queued>failed,rendered>sending,rendered>scheduled,rendered>cancelled,sending>sent,sending>failed,sending>scheduled,sending>unknown,sending>cancelled,unknown>sent,unknown>failed,unknown>scheduled,unknown>cancelled,failed>scheduled}'::text[])))) EXECUTE FUNCTION dripdrop._refuse_execution_move()"],
 ["trigger", "step_executions.step_executions_start_scheduled", "CREATE TRIGGER step_executions_start_scheduled BEFORE INSERT ON dripdrop.step_executions FOR EACH ROW WHEN ((new.state <> 'scheduled'::text)) EXECUTE FUNCTION dripdrop._refuse_execution_start()"],
 ["trigger", "step_transitions.step_transitions_of_a_draft", "CREATE TRIGGER step_transitions_of_a_draft BEFORE INSERT OR DELETE OR UPDATE OF sequence_version_id, from_step_id, to_step_id, condition_mode, priority ON dripdrop.step_transitions FOR EACH ROW EXECUTE FUNCTION dripdrop._guard_steps()"],
@@ -2203,7 +2207,8 @@ as $expected$
 ["type", "_suppression", "tenant_key text, channel text, recipient text, topic text, reason text, source text, metadata jsonb, expires_at timestamp with time zone"],
 ["type", "_wanted_hook", "place bigint, execution_id uuid, enrollment_id uuid, message_id bigint, key text, kind text, hook jsonb, error text"],
 ["view", "consent_at_send", "tenant_key text, execution_id uuid, enrollment_id uuid, subscriber_type text, subscriber_id text, topic text, sent_at timestamp with time zone, had_consent boolean, state text, source text, said_at timestamp with time zone"],
-["view", "ledger", "tenant_key text, enrollment_id uuid, execution_id uuid, problem text"]
+["view", "ledger", "tenant_key text, enrollment_id uuid, execution_id uuid, problem text"],
+["view", "message_events", "id uuid, tenant_key text, step_execution_id uuid, adapter_id uuid, channel text, provider text, provider_message_id text, provider_event_id text, event_type text, event_data jsonb, in_reply_to text, references_list text[], occurred_at timestamp with time zone"]
 ]$json$) as e
 $expected$;
 
@@ -8443,6 +8448,38 @@ comment on function dripdrop._time_zone_of(dripdrop.enrollments, jsonb) is
   'The time zone of a step of an enrolment: the subscriber''s, the step''s, the sequence''s or the '
   'tenant''s.';
 
+-- plpgsql/executions/deleted.sql
+
+-- What was sent stays in the log when the row that says so is deleted: senders are judged by it.
+create or replace function dripdrop._keep_sent()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  insert into dripdrop.message_reports (
+    tenant_key, step_execution_id, adapter_id, channel, provider, provider_message_id,
+    event_type, event_data, occurred_at
+  )
+  select
+    x.tenant_key, x.id, x.adapter_id, x.channel, coalesce(a.provider, 'dripdrop'),
+    x.provider_message_id, 'sent', jsonb_build_object('reason', x.reason), x.ended_at
+  from gone as x
+  left join dripdrop.channel_adapters as a on a.id = x.adapter_id
+  where x.state = 'sent';
+  return null;
+end
+$$;
+
+comment on function dripdrop._keep_sent() is
+  'Trigger: logs of deleted executions that they were sent.';
+
+create or replace trigger step_executions_keep_sent
+after delete on dripdrop.step_executions
+referencing old table as gone
+for each statement
+execute function dripdrop._keep_sent();
+
 -- plpgsql/executions/end_enrollments.sql
 
 -- A message that is being sent keeps its row: its result will be recorded, and goes no further.
@@ -8694,7 +8731,7 @@ $$;
 comment on function dripdrop._reschedule(dripdrop._new_time[], timestamptz) is
   'Gives scheduled executions other times, or the events they waited for.';
 
--- locks   nothing new; writes what was put off into message_events
+-- locks   nothing new; writes what was put off into message_reports
 create or replace function dripdrop._defer_executions(
   decisions dripdrop._decision[],
   at timestamptz
@@ -8829,7 +8866,7 @@ $$;
 comment on function dripdrop._hold_for_enrollments(uuid[], timestamptz) is
   'Holds executions until their enrolments are resumed.';
 
--- locks   nothing new; writes what was skipped and what failed into message_events
+-- locks   nothing new; writes what was skipped and what failed into message_reports
 create or replace function dripdrop._end_executions(
   decisions dripdrop._decision[],
   at timestamptz
@@ -8928,7 +8965,7 @@ returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
-  insert into dripdrop.message_events (
+  insert into dripdrop.message_reports (
     tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
     occurred_at
   )
@@ -11803,7 +11840,7 @@ as $$
         select from dripdrop.message_events as s
         where s.step_execution_id = m.step_execution_id and s.event_type = 'sent'
       ) as not_sent
-    from dripdrop.message_events as m
+    from dripdrop.message_reports as m
     where m.adapter_id = _count_bounces.adapter_id
       and m.occurred_at between _count_bounces.since and _count_bounces.at
       and m.event_type in ('bounced', 'complained')
@@ -19566,7 +19603,7 @@ begin
     ),
     at
   );
-  insert into dripdrop.message_events (
+  insert into dripdrop.message_reports (
     tenant_key, step_execution_id, adapter_id, channel, provider, provider_message_id,
     provider_event_id, event_type, event_data, occurred_at
   )
@@ -23179,7 +23216,7 @@ as $$
     end
   from (
     select m.occurred_at, m.event_data
-    from dripdrop.message_events as m
+    from dripdrop.message_reports as m
     where m.step_execution_id = (execution).id and m.event_type = 'deferred'
     order by m.occurred_at desc, m.id desc
     limit 1
@@ -24449,7 +24486,7 @@ begin
   ));
 
   if v_failed is not null then
-    insert into dripdrop.message_events (
+    insert into dripdrop.message_reports (
       tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
       occurred_at
     )
@@ -24837,7 +24874,7 @@ begin
     returning x.id, x.tenant_key, x.channel, t.failures, t.again_at
   ),
   logged as (
-    insert into dripdrop.message_events (
+    insert into dripdrop.message_reports (
       tenant_key, step_execution_id, channel, provider, event_type, event_data, occurred_at
     )
     select
@@ -25423,7 +25460,7 @@ as $$
     from dripdrop.channel_adapters as a
     cross join lateral (
       select e.step_execution_id, e.event_data
-      from dripdrop.message_events as e
+      from dripdrop.message_reports as e
       where e.adapter_id = a.id
         and e.occurred_at > greatest(a.last_send_at, _refused_alike.at - interval '1 day')
         and e.event_data ? 'outcome'
@@ -27153,7 +27190,7 @@ begin
       v.outcome, v.code, v.detail, left(v.provider_message_id, 500) as provider_message_id, v.hard
   ),
   logged as (
-    insert into dripdrop.message_events (
+    insert into dripdrop.message_reports (
       tenant_key, step_execution_id, adapter_id, channel, provider, provider_message_id,
       event_type, event_data, occurred_at
     )
@@ -27161,19 +27198,18 @@ begin
       r.tenant_key, r.id, r.adapter_id, r.channel, coalesce(a.provider, 'dripdrop'),
       r.provider_message_id,
       case
-        when r.state = 'sent' then 'sent'
         when r.outcome = 'bounced' then 'bounced'
         when r.state = 'failed' then 'failed'
         else 'deferred'
       end,
-      case when r.state = 'sent' then '{}' else jsonb_strip_nulls(jsonb_build_object(
+      jsonb_strip_nulls(jsonb_build_object(
         'outcome', r.outcome, 'code', r.code, 'detail', left(r.detail, 500), 'until', r.due_at,
         'hard', case when r.outcome = 'bounced' then coalesce(r.hard, false) end
-      )) end,
+      )),
       _write_results.at
     from recorded as r
     left join dripdrop.channel_adapters as a on a.id = r.adapter_id
-    where r.outcome <> 'released'
+    where r.state <> 'sent' and r.outcome <> 'released'
   )
   select
     array_agg(r.id),
@@ -27431,15 +27467,15 @@ as $$
     returning x.id, x.tenant_key, x.adapter_id, x.channel, x.state
   ),
   logged as (
-    insert into dripdrop.message_events (
+    insert into dripdrop.message_reports (
       tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
       occurred_at
     )
     select
-      r.tenant_key, r.id, r.adapter_id, r.channel, 'dripdrop', r.state,
+      r.tenant_key, r.id, r.adapter_id, r.channel, 'dripdrop', 'failed',
       jsonb_build_object('reason', _settle_unknown.reason), _settle_unknown.at
     from resolved as r
-    where r.state in ('sent', 'failed')
+    where r.state = 'failed'
   )
   select r.id, r.state
   from resolved as r
@@ -27603,7 +27639,7 @@ as $$
     x.id,
     x.fence,
     x.tenant_key,
-    x.idempotency_key,
+    dripdrop.idempotency_key(x.enrollment_id, x.step_id, x.occurrence, x.attempt_window),
     x.recipient,
     x.payload,
     x.adapter_id,
@@ -30603,15 +30639,7 @@ where x.due_at is null
 union all
 select x.tenant_key, x.enrollment_id, x.id, 'message under way that no queue points to'
 from dripdrop._without_pointer() as w
-join dripdrop.step_executions as x on x.id = w.execution_id
-union all
-select x.tenant_key, x.enrollment_id, x.id, 'sent message without a record of it'
-from dripdrop.step_executions as x
-where x.state = 'sent'
-  and not exists (
-    select from dripdrop.message_events as m
-    where m.step_execution_id = x.id and m.event_type = 'sent'
-  );
+join dripdrop.step_executions as x on x.id = w.execution_id;
 
 comment on view dripdrop.ledger is
   'Rows out of place: executions that are neither to come, under way nor over, each with its '
@@ -30620,6 +30648,69 @@ comment on column dripdrop.ledger.tenant_key is 'The tenant.';
 comment on column dripdrop.ledger.enrollment_id is 'The enrolment.';
 comment on column dripdrop.ledger.execution_id is 'The execution, where one is concerned.';
 comment on column dripdrop.ledger.problem is 'What is out of place.';
+
+-- sql/views/message_events.sql
+
+-- That a message was sent its own row says, once: it is not written again.
+create or replace view dripdrop.message_events
+with (security_invoker = true) as
+select
+  m.id,
+  m.tenant_key,
+  m.step_execution_id,
+  m.adapter_id,
+  m.channel,
+  m.provider,
+  m.provider_message_id,
+  m.provider_event_id,
+  m.event_type,
+  m.event_data,
+  m.in_reply_to,
+  m.references_list,
+  m.occurred_at
+from dripdrop.message_reports as m
+union all
+select
+  x.id,
+  x.tenant_key,
+  x.id,
+  x.adapter_id,
+  x.channel,
+  coalesce(a.provider, 'dripdrop'),
+  x.provider_message_id,
+  null,
+  'sent',
+  jsonb_build_object('reason', x.reason),
+  null,
+  null,
+  x.ended_at
+from dripdrop.step_executions as x
+left join dripdrop.channel_adapters as a on a.id = x.adapter_id
+where x.state = 'sent';
+
+comment on view dripdrop.message_events is
+  'What became of each message: what was reported of it, and that it was sent.';
+comment on column dripdrop.message_events.id is
+  'Time-ordered uuid of the report; of a sent message the id of its execution.';
+comment on column dripdrop.message_events.tenant_key is 'The tenant.';
+comment on column dripdrop.message_events.step_execution_id is 'The execution, where it is known.';
+comment on column dripdrop.message_events.adapter_id is 'The sender, where it is known.';
+comment on column dripdrop.message_events.channel is 'The channel.';
+comment on column dripdrop.message_events.provider is
+  'Who reports it; dripdrop for the engine itself.';
+comment on column dripdrop.message_events.provider_message_id is
+  'The provider''s id of the message.';
+comment on column dripdrop.message_events.provider_event_id is
+  'The provider''s id of the event; unique per tenant and provider.';
+comment on column dripdrop.message_events.event_type is
+  'sent, delivered, bounced, deferred, skipped, ….';
+comment on column dripdrop.message_events.event_data is
+  'Details: reason, code, until; of a bounce, hard.';
+comment on column dripdrop.message_events.in_reply_to is
+  'The Message-ID a reply answers, without angle brackets. Nothing writes it yet.';
+comment on column dripdrop.message_events.references_list is
+  'The References of a reply. Nothing writes it yet.';
+comment on column dripdrop.message_events.occurred_at is 'When it happened.';
 
 comment on schema dripdrop is
   'Messaging sequences: authoring, enrolment, the send pipeline and its full history.';
@@ -30758,29 +30849,30 @@ comment on column dripdrop.hooks.timeout_ms is 'Milliseconds a call may take, 1 
 comment on column dripdrop.hooks.description is 'What it is for.';
 comment on column dripdrop.hooks.inserted_at is 'When the row was made.';
 comment on column dripdrop.hooks.updated_at is 'When the row last changed.';
-comment on table dripdrop.message_events is
-  'What became of each message: the engine''s own records and the providers'' reports.';
-comment on column dripdrop.message_events.id is 'Time-ordered uuid.';
-comment on column dripdrop.message_events.tenant_key is 'The tenant.';
-comment on column dripdrop.message_events.step_execution_id is 'The execution, where it is known.';
-comment on column dripdrop.message_events.adapter_id is 'The sender, where it is known.';
-comment on column dripdrop.message_events.channel is 'The channel.';
-comment on column dripdrop.message_events.provider is
+comment on table dripdrop.message_reports is
+  'What became of messages, but that they were sent: the engine''s own records and the providers'' '
+  'reports. Read message_events.';
+comment on column dripdrop.message_reports.id is 'Time-ordered uuid.';
+comment on column dripdrop.message_reports.tenant_key is 'The tenant.';
+comment on column dripdrop.message_reports.step_execution_id is 'The execution, where it is known.';
+comment on column dripdrop.message_reports.adapter_id is 'The sender, where it is known.';
+comment on column dripdrop.message_reports.channel is 'The channel.';
+comment on column dripdrop.message_reports.provider is
   'Who reports it; dripdrop for the engine itself.';
-comment on column dripdrop.message_events.provider_message_id is
+comment on column dripdrop.message_reports.provider_message_id is
   'The provider''s id of the message.';
-comment on column dripdrop.message_events.provider_event_id is
+comment on column dripdrop.message_reports.provider_event_id is
   'The provider''s id of the event; unique per tenant and provider.';
-comment on column dripdrop.message_events.event_type is
-  'sent, delivered, bounced, deferred, skipped, ….';
-comment on column dripdrop.message_events.event_data is
+comment on column dripdrop.message_reports.event_type is
+  'delivered, bounced, deferred, skipped, …; sent of an execution that was deleted.';
+comment on column dripdrop.message_reports.event_data is
   'Details: reason, code, until; of a bounce, hard.';
-comment on column dripdrop.message_events.in_reply_to is
+comment on column dripdrop.message_reports.in_reply_to is
   'The Message-ID a reply answers, without angle brackets. Nothing writes it yet.';
-comment on column dripdrop.message_events.references_list is
+comment on column dripdrop.message_reports.references_list is
   'The References of a reply. Nothing writes it yet.';
-comment on column dripdrop.message_events.occurred_at is 'When it happened.';
-comment on column dripdrop.message_events.inserted_at is 'When the row was made.';
+comment on column dripdrop.message_reports.occurred_at is 'When it happened.';
+comment on column dripdrop.message_reports.inserted_at is 'When the row was made.';
 comment on table dripdrop.sending_pauses is
   'What must not send at the moment: while a row is here, the messages it covers are held.';
 comment on column dripdrop.sending_pauses.tenant_key is
@@ -31157,8 +31249,6 @@ comment on column dripdrop.step_executions.step_id is 'The step.';
 comment on column dripdrop.step_executions.occurrence is
   'Counts from 0 when the enrolment comes to the step again.';
 comment on column dripdrop.step_executions.attempt_window is 'Counts replays, from 0.';
-comment on column dripdrop.step_executions.idempotency_key is
-  'Hex SHA-256 of enrolment:step:occurrence:attempt_window; stable over retries and deferrals.';
 comment on column dripdrop.step_executions.state is
   'scheduled, queued, rendered, sending, unknown, sent, failed, skipped or cancelled.';
 comment on column dripdrop.step_executions.reason is

@@ -491,11 +491,11 @@ create table dripdrop.hooks (
   constraint hooks_timeout_is_bounded check (timeout_ms between 1 and 30000)
 );
 
--- sql/tables/message_events.sql
+-- sql/tables/message_reports.sql
 
--- An append-only log without foreign keys: it outlives what it tells of,
--- and costs a send no extra look-ups.
-create table dripdrop.message_events (
+-- An append-only log without foreign keys: it outlives what it tells of, and costs a send no extra
+-- look-ups. That a message was sent stands in its execution, and comes here when that is deleted.
+create table dripdrop.message_reports (
   id uuid not null default dripdrop._uuidv7(),
   tenant_key text,
   step_execution_id uuid,
@@ -510,33 +510,33 @@ create table dripdrop.message_events (
   references_list text[],
   occurred_at timestamptz not null default dripdrop._now(),
   inserted_at timestamptz not null default dripdrop._now(),
-  constraint message_events_pkey primary key (id),
-  constraint message_events_type_is_known check (event_type in (
+  constraint message_reports_pkey primary key (id),
+  constraint message_reports_type_is_known check (event_type in (
     'delivered', 'bounced', 'complained', 'opened', 'clicked', 'replied', 'unsubscribed',
     'sent', 'failed', 'skipped', 'deferred', 'suppressed'
   ))
 )
 with (autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000);
 
-create unique index message_events_once
-on dripdrop.message_events (tenant_key, provider, provider_event_id) nulls not distinct
+create unique index message_reports_once
+on dripdrop.message_reports (tenant_key, provider, provider_event_id) nulls not distinct
 where provider_event_id is not null;
 
-create index message_events_by_execution
-on dripdrop.message_events (step_execution_id)
+create index message_reports_by_execution
+on dripdrop.message_reports (step_execution_id)
 where step_execution_id is not null;
 
-create index message_events_by_adapter
-on dripdrop.message_events (adapter_id, occurred_at)
+create index message_reports_by_adapter
+on dripdrop.message_reports (adapter_id, occurred_at)
 where adapter_id is not null;
 
 -- Few, however long the history: the thresholds look at these first.
-create index message_events_against_adapter
-on dripdrop.message_events (adapter_id, occurred_at)
+create index message_reports_against_adapter
+on dripdrop.message_reports (adapter_id, occurred_at)
 where event_type in ('bounced', 'complained') and adapter_id is not null;
 
-create index message_events_by_reply
-on dripdrop.message_events (in_reply_to)
+create index message_reports_by_reply
+on dripdrop.message_reports (in_reply_to)
 where in_reply_to is not null;
 
 -- sql/tables/sending_pauses.sql
@@ -1136,10 +1136,6 @@ create table dripdrop.step_executions (
   step_id uuid not null,
   occurrence int not null default 0,
   attempt_window int not null default 0,
-  idempotency_key text not null
-  generated always as (
-    dripdrop.idempotency_key(enrollment_id, step_id, occurrence, attempt_window)
-  ) stored,
   state text not null default 'scheduled',
   reason text,
   reason_at timestamptz,
@@ -1256,6 +1252,10 @@ where awaited_event is not null and ended_at is null;
 -- together with due_at.
 create index step_executions_failing on dripdrop.step_executions (failing_since)
 where failing_since is not null and ended_at is null;
+
+-- What a sender has sent, and when: its rates of bounces and complaints are counted by it.
+create index step_executions_by_adapter on dripdrop.step_executions (adapter_id, ended_at)
+where ended_at is not null;
 
 create index step_executions_by_provider_message
 on dripdrop.step_executions (provider_message_id)

@@ -119,7 +119,10 @@ class Engine(Client):
     def executions(self, enrollment_id: UUID) -> list[Any]:
         """Return an enrolment's executions with their steps' keys, in the order of planning."""
         return self.rows(
-            "select x.*, s.key as step from dripdrop.step_executions as x"
+            "select x.*, s.key as step, dripdrop.idempotency_key("
+            "   x.enrollment_id, x.step_id, x.occurrence, x.attempt_window"
+            " ) as idempotency_key"
+            " from dripdrop.step_executions as x"
             " join dripdrop.steps as s on s.id = x.step_id"
             " where x.enrollment_id = %s order by x.id",
             enrollment_id,

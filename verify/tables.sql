@@ -98,7 +98,7 @@ begin
     perform from dripdrop.holidays where false;
     perform from dripdrop.hooks where false;
     perform from dripdrop.http_hooks where false;
-    perform from dripdrop.message_events where false;
+    perform from dripdrop.message_reports where false;
     perform from dripdrop.providers where false;
     perform from dripdrop.sender_states where false;
     perform from dripdrop.sending_pauses where false;

@@ -166,7 +166,7 @@ begin
     ),
     at
   );
-  insert into dripdrop.message_events (
+  insert into dripdrop.message_reports (
     tenant_key, step_execution_id, adapter_id, channel, provider, provider_message_id,
     provider_event_id, event_type, event_data, occurred_at
   )

@@ -213,7 +213,7 @@ as $$
     end
   from (
     select m.occurred_at, m.event_data
-    from dripdrop.message_events as m
+    from dripdrop.message_reports as m
     where m.step_execution_id = (execution).id and m.event_type = 'deferred'
     order by m.occurred_at desc, m.id desc
     limit 1

@@ -75,7 +75,7 @@ $$;
 comment on function dripdrop._reschedule(dripdrop._new_time[], timestamptz) is
   'Gives scheduled executions other times, or the events they waited for.';
 
--- locks   nothing new; writes what was put off into message_events
+-- locks   nothing new; writes what was put off into message_reports
 create or replace function dripdrop._defer_executions(
   decisions dripdrop._decision[],
   at timestamptz
@@ -210,7 +210,7 @@ $$;
 comment on function dripdrop._hold_for_enrollments(uuid[], timestamptz) is
   'Holds executions until their enrolments are resumed.';
 
--- locks   nothing new; writes what was skipped and what failed into message_events
+-- locks   nothing new; writes what was skipped and what failed into message_reports
 create or replace function dripdrop._end_executions(
   decisions dripdrop._decision[],
   at timestamptz
@@ -309,7 +309,7 @@ returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
-  insert into dripdrop.message_events (
+  insert into dripdrop.message_reports (
     tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
     occurred_at
   )

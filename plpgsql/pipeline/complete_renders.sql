@@ -189,7 +189,7 @@ begin
   ));
 
   if v_failed is not null then
-    insert into dripdrop.message_events (
+    insert into dripdrop.message_reports (
       tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
       occurred_at
     )

@@ -87,7 +87,7 @@ begin
     returning x.id, x.tenant_key, x.channel, t.failures, t.again_at
   ),
   logged as (
-    insert into dripdrop.message_events (
+    insert into dripdrop.message_reports (
       tenant_key, step_execution_id, channel, provider, event_type, event_data, occurred_at
     )
     select

@@ -179,7 +179,7 @@ as $$
     from dripdrop.channel_adapters as a
     cross join lateral (
       select e.step_execution_id, e.event_data
-      from dripdrop.message_events as e
+      from dripdrop.message_reports as e
       where e.adapter_id = a.id
         and e.occurred_at > greatest(a.last_send_at, _refused_alike.at - interval '1 day')
         and e.event_data ? 'outcome'

@@ -363,7 +363,7 @@ begin
       v.outcome, v.code, v.detail, left(v.provider_message_id, 500) as provider_message_id, v.hard
   ),
   logged as (
-    insert into dripdrop.message_events (
+    insert into dripdrop.message_reports (
       tenant_key, step_execution_id, adapter_id, channel, provider, provider_message_id,
       event_type, event_data, occurred_at
     )
@@ -371,19 +371,18 @@ begin
       r.tenant_key, r.id, r.adapter_id, r.channel, coalesce(a.provider, 'dripdrop'),
       r.provider_message_id,
       case
-        when r.state = 'sent' then 'sent'
         when r.outcome = 'bounced' then 'bounced'
         when r.state = 'failed' then 'failed'
         else 'deferred'
       end,
-      case when r.state = 'sent' then '{}' else jsonb_strip_nulls(jsonb_build_object(
+      jsonb_strip_nulls(jsonb_build_object(
         'outcome', r.outcome, 'code', r.code, 'detail', left(r.detail, 500), 'until', r.due_at,
         'hard', case when r.outcome = 'bounced' then coalesce(r.hard, false) end
-      )) end,
+      )),
       _write_results.at
     from recorded as r
     left join dripdrop.channel_adapters as a on a.id = r.adapter_id
-    where r.outcome <> 'released'
+    where r.state <> 'sent' and r.outcome <> 'released'
   )
   select
     array_agg(r.id),

@@ -82,15 +82,15 @@ as $$
     returning x.id, x.tenant_key, x.adapter_id, x.channel, x.state
   ),
   logged as (
-    insert into dripdrop.message_events (
+    insert into dripdrop.message_reports (
       tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
       occurred_at
     )
     select
-      r.tenant_key, r.id, r.adapter_id, r.channel, 'dripdrop', r.state,
+      r.tenant_key, r.id, r.adapter_id, r.channel, 'dripdrop', 'failed',
       jsonb_build_object('reason', _settle_unknown.reason), _settle_unknown.at
     from resolved as r
-    where r.state in ('sent', 'failed')
+    where r.state = 'failed'
   )
   select r.id, r.state
   from resolved as r

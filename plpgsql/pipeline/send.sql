@@ -115,7 +115,7 @@ as $$
     x.id,
     x.fence,
     x.tenant_key,
-    x.idempotency_key,
+    dripdrop.idempotency_key(x.enrollment_id, x.step_id, x.occurrence, x.attempt_window),
     x.recipient,
     x.payload,
     x.adapter_id,

@@ -51,7 +51,7 @@ as $$
         select from dripdrop.message_events as s
         where s.step_execution_id = m.step_execution_id and s.event_type = 'sent'
       ) as not_sent
-    from dripdrop.message_events as m
+    from dripdrop.message_reports as m
     where m.adapter_id = _count_bounces.adapter_id
       and m.occurred_at between _count_bounces.since and _count_bounces.at
       and m.event_type in ('bounced', 'complained')

@@ -11,10 +11,6 @@ create table dripdrop.step_executions (
   step_id uuid not null,
   occurrence int not null default 0,
   attempt_window int not null default 0,
-  idempotency_key text not null
-  generated always as (
-    dripdrop.idempotency_key(enrollment_id, step_id, occurrence, attempt_window)
-  ) stored,
   state text not null default 'scheduled',
   reason text,
   reason_at timestamptz,
@@ -132,6 +128,10 @@ where awaited_event is not null and ended_at is null;
 create index step_executions_failing on dripdrop.step_executions (failing_since)
 where failing_since is not null and ended_at is null;
 
+-- What a sender has sent, and when: its rates of bounces and complaints are counted by it.
+create index step_executions_by_adapter on dripdrop.step_executions (adapter_id, ended_at)
+where ended_at is not null;
+
 create index step_executions_by_provider_message
 on dripdrop.step_executions (provider_message_id)
 where provider_message_id is not null;
@@ -149,8 +149,6 @@ comment on column dripdrop.step_executions.step_id is 'The step.';
 comment on column dripdrop.step_executions.occurrence is
   'Counts from 0 when the enrolment comes to the step again.';
 comment on column dripdrop.step_executions.attempt_window is 'Counts replays, from 0.';
-comment on column dripdrop.step_executions.idempotency_key is
-  'Hex SHA-256 of enrolment:step:occurrence:attempt_window; stable over retries and deferrals.';
 comment on column dripdrop.step_executions.state is
   'scheduled, queued, rendered, sending, unknown, sent, failed, skipped or cancelled.';
 comment on column dripdrop.step_executions.reason is

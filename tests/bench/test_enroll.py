@@ -23,7 +23,7 @@ ENROLLMENTS = """
 """
 EXECUTIONS = """
     select
-      to_jsonb(x) - '{id, enrollment_id, idempotency_key, scheduled_for, due_at}'::text[]
+      to_jsonb(x) - '{id, enrollment_id, scheduled_for, due_at}'::text[]
       - '{inserted_at, updated_at}'::text[] as fields,
       scheduled_for = due_at as at_once
     from dripdrop.step_executions as x

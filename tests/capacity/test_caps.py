@@ -126,7 +126,7 @@ def test_what_providers_report_is_not_counted_again(engine: Engine, sender: Send
     sender.crowd(1)
     sender.work()
     engine.rows(
-        "insert into dripdrop.message_events"
+        "insert into dripdrop.message_reports"
         " (tenant_key, step_execution_id, adapter_id, channel, provider, event_type)"
         " select tenant_key, step_execution_id, adapter_id, channel, provider, 'sent'"
         " from dripdrop.message_events, generate_series(1, 5) returning 1"

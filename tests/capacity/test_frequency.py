@@ -242,12 +242,11 @@ def test_of_an_exclusive_group_the_higher_priority_is_heard(engine: Engine, send
     sender.sequence("sale", exclusive_group="lifecycle", priority=5)
     engine.join()
     engine.enroll(TENANT, "sale", "User", "sam", data={"email": "sam@example.com"})
-    sender.work()
-    sequences = engine.rows(
-        "select q.key from dripdrop.message_events as m"
-        " join dripdrop.step_executions as x on x.id = m.step_execution_id"
+    (sequence,) = engine.rows(
+        "select q.key from dripdrop.step_executions as x"
         " join dripdrop.enrollments as e on e.id = x.enrollment_id"
         " join dripdrop.sequences as q on q.id = e.sequence_id"
-        " where m.event_type = 'sent' order by m.id"
+        " where x.id = %s",
+        sender.work()[0].execution_id,
     )
-    assert sequences[0].key == "sale"
+    assert sequence.key == "sale"

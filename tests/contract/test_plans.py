@@ -21,7 +21,7 @@ PAST = 40_000
 BIG = [
     "enrollments",
     "step_executions",
-    "message_events",
+    "message_reports",
     "suppressions",
     "subscriptions",
     "events",
@@ -85,7 +85,7 @@ def history(databases: Databases, template: str) -> Iterator[psycopg.Connection[
             from dripdrop.enrollments as e
         """)
         connection.execute("""
-            insert into dripdrop.message_events (
+            insert into dripdrop.message_reports (
               tenant_key, step_execution_id, channel, provider, event_type
             )
             select x.tenant_key, x.id, x.channel, 'smtp', 'sent'

@@ -175,7 +175,7 @@ def test_one_is_planned_as_many_are(
     for row in engine.rows("""
         select
           e.subscriber_id as who,
-          to_jsonb(x) - '{id, enrollment_id, idempotency_key}'::text[] as execution
+          to_jsonb(x) - '{id, enrollment_id}'::text[] as execution
         from dripdrop.step_executions as x
         join dripdrop.enrollments as e on e.id = x.enrollment_id
         order by x.step_id

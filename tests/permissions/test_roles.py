@@ -164,6 +164,7 @@ SEEN = (
     "enrollments",
     "step_executions",
     "message_events",
+    "message_reports",
     "suppressions",
     "suppression_history",
     "topics",

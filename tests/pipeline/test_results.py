@@ -20,7 +20,9 @@ HOOK = {"key": "hook", "channel": "webhook"}
 
 def event(engine: Engine) -> Any:
     """Return the latest event."""
-    return engine.rows("select * from dripdrop.message_events order by id desc limit 1")[0]
+    return engine.rows(
+        "select * from dripdrop.message_events order by occurred_at desc, id desc limit 1"
+    )[0]
 
 
 def suppressed(engine: Engine) -> list[Any]:

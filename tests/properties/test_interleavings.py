@@ -139,7 +139,7 @@ class Journeys(RuleBasedStateMachine):
         self.arrived: set[str] = set()
         self.results: list[Result] = []
         sender.connection.execute("""
-            truncate dripdrop.enrollments, dripdrop.events, dripdrop.message_events,
+            truncate dripdrop.enrollments, dripdrop.events, dripdrop.message_reports,
               dripdrop.suppressions, pgmq.q_dripdrop_hooks, pgmq.q_dripdrop_render,
               pgmq.q_dripdrop_send_email cascade
         """)
@@ -387,8 +387,10 @@ class Branches(Journeys):
         """An operator knows what arrived."""
         it = self.workers[worker]
         for row in self.sender.rows(
-            "select id, idempotency_key as key from dripdrop.step_executions"
-            " where state = 'unknown' limit 1"
+            "select id, dripdrop.idempotency_key("
+            "   enrollment_id, step_id, occurrence, attempt_window"
+            " ) as key"
+            " from dripdrop.step_executions where state = 'unknown' limit 1"
         ):
             outcome = "sent" if row.key in self.arrived else otherwise
             it.attempt(it.engine.resolve, TENANT, row.id, outcome)

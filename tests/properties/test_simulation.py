@@ -437,5 +437,6 @@ def sent(engine: Engine) -> list[Any]:
     return engine.rows(
         "select m.occurred_at at time zone 'UTC' as at, s.key from dripdrop.message_events as m"
         " join dripdrop.step_executions as x on x.id = m.step_execution_id"
-        " join dripdrop.steps as s on s.id = x.step_id where m.event_type = 'sent' order by m.id"
+        " join dripdrop.steps as s on s.id = x.step_id"
+        " where m.event_type = 'sent' order by at, m.id"
     )

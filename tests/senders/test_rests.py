@@ -156,7 +156,7 @@ def test_resuming_asks_no_log_who_waits(engine: Engine, sender: Any, clock: Cloc
     engine.pause_adapter(TENANT, sender)
     sam = engine.join()
     engine.tick()
-    engine.connection.execute("delete from dripdrop.message_events")
+    engine.connection.execute("delete from dripdrop.message_reports")
     clock.advance(hours=1)
     engine.resume_adapter(TENANT, sender)
     assert engine.last(sam.id).due_at == clock.now

@@ -44,7 +44,7 @@ def happened(
           union all
           select id, 'complained', '{}' from message where n <= %(complaints)s
         )
-        insert into dripdrop.message_events (
+        insert into dripdrop.message_reports (
           tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data
         )
         select %(tenant)s, id, %(sender)s, 'email', 'smtp', event_type, event_data
@@ -150,7 +150,7 @@ def test_what_a_sender_reports_is_told_apart(engine: Engine, sender: Any, clock:
 def test_a_message_counts_once_however_often_it_is_reported(engine: Engine, sender: Any) -> None:
     happened(engine, sender, sent=200, hard=3)
     engine.rows(
-        "insert into dripdrop.message_events"
+        "insert into dripdrop.message_reports"
         " (step_execution_id, adapter_id, channel, provider, event_type, event_data)"
         " select step_execution_id, adapter_id, channel, provider, event_type, event_data"
         " from dripdrop.message_events where event_type = 'bounced' returning 1"
@@ -268,7 +268,7 @@ def test_malformed_events_harm_nothing(engine: Engine, sender: Any) -> None:
     for data in ("[]", '"x"', "null", '{"hard": "maybe"}', '{"hard": {}}', '{"adapter_id": "x"}'):
         for adapter in (sender, None, "00000000-0000-0000-0000-000000000000"):
             engine.rows(
-                "insert into dripdrop.message_events"
+                "insert into dripdrop.message_reports"
                 " (adapter_id, channel, provider, event_type, event_data)"
                 " values (%s, 'email', 'smtp', 'bounced', %s::jsonb) returning 1",
                 adapter,
@@ -380,7 +380,7 @@ def test_a_sender_that_is_made_to_rest_stops_what_has_not_left(
 def test_no_more_is_read_than_can_matter(engine: Engine, sender: Any) -> None:
     """A few bounces among very many messages are settled by reading a few messages."""
     happened(engine, sender, sent=30_000, hard=10)
-    engine.connection.execute("analyze dripdrop.message_events")
+    engine.connection.execute("analyze dripdrop.message_reports")
     with engine.connection.transaction():
         engine.connection.execute("select pg_stat_force_next_flush()")
         before = fetched(engine)
@@ -391,7 +391,7 @@ def test_no_more_is_read_than_can_matter(engine: Engine, sender: Any) -> None:
 def fetched(engine: Engine) -> int:
     (row,) = engine.rows(
         "select coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) as rows"
-        " from pg_stat_xact_user_tables where relname = 'message_events'"
+        " from pg_stat_xact_user_tables where relname in ('message_reports', 'step_executions')"
     )
     return int(row.rows)
 
