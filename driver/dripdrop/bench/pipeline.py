@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from datetime import timedelta
 from multiprocessing.synchronize import Barrier, Event
 from typing import Any, ClassVar, Literal
 
@@ -343,46 +342,59 @@ async def _work_rendering(dsn: str, ready: Barrier, stop: Event) -> None:
 
 
 def _work_sql(dsn: str, ready: Barrier, stop: Event) -> None:
-    """Claim and complete, with payloads that are ready."""
+    """Claim and complete as a worker does, with payloads that are ready."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         client = Client(connection)
         ready.wait()
         while not stop.is_set():
-            if not any([_tick(client), _pass_renders(client), _pass_sends(client)]):
+            if not any([_pass_due(client), _pass_queued(client), _pass_sends(client)]):
                 stop.wait(0.01)
 
 
-def _tick(client: Client) -> bool:
-    return any(client.tick(BATCH))
+def _pass_due(client: Client) -> bool:
+    """Decide what is due, and hand over at once what is to be sent."""
+    decided = client.claim_due(BATCH)
+    if decided.leased:
+        claims = client.claim_rendered(
+            _rendered(client.leased_renders(decided.leased)), "email", BATCH
+        )
+        _complete(client, claims)
+    return any(decided)
 
 
-def _pass_renders(client: Client) -> bool:
+def _pass_queued(client: Client) -> bool:
     claims = client.claim_renders(BATCH)
     if claims:
-        client.complete_renders(
-            [
-                {
-                    "execution": str(claim.execution_id),
-                    "fence": claim.fence,
-                    "message": claim.message_id,
-                    "payload": _PAYLOAD,
-                }
-                for claim in claims
-            ]
-        )
+        client.complete_renders(_rendered(claims))
     return bool(claims)
 
 
 def _pass_sends(client: Client) -> bool:
-    claims = client.claim_sends("email", BATCH, timedelta(minutes=2))
+    claims = client.claim_sends("email", BATCH)
     if claims:
-        client.complete_sends(
-            [
-                {"execution": str(claim.execution_id), "fence": claim.fence, "outcome": "sent"}
-                for claim in claims
-            ]
-        )
+        _complete(client, claims)
     return bool(claims)
+
+
+def _rendered(claims: list[Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "execution": str(claim.execution_id),
+            "fence": claim.fence,
+            "message": claim.message_id,
+            "payload": _PAYLOAD,
+        }
+        for claim in claims
+    ]
+
+
+def _complete(client: Client, claims: list[Any]) -> None:
+    client.complete_sends(
+        [
+            {"execution": str(claim.execution_id), "fence": claim.fence, "outcome": "sent"}
+            for claim in claims
+        ]
+    )
 
 
 def _run_pgmq(dsn: str, connection: psycopg.Connection[Any], messages: int) -> float:
