@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
 import pytest
 
-from dripdrop.bench import enroll, pipeline
+from dripdrop.bench import enroll
 from dripdrop.bench.enroll import IN_BULK, ONE_BY_ONE, Session, Subscriber
+from dripdrop.bench.workload import prepare, sequence
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +34,7 @@ EXECUTIONS = """
 
 @pytest.fixture
 def session(db: psycopg.Connection[Any]) -> Session:
-    enroll.prepare(db)
+    prepare(db, sequence(3))
     return Session(db)
 
 
@@ -48,20 +50,17 @@ def test_in_bulk_the_anchor_inserts_the_rows_that_enroll_many_does(session: Sess
 
 
 def test_the_benchmark_prints_one_object(
-    server_dsn: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    bench: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, small in {"CLIENTS": 2, "CALLS": 4, "BULK": 5, "THOUSAND": 3, "WAITING": 5}.items():
         monkeypatch.setattr(enroll, name, small)
-    monkeypatch.setattr(pipeline, "PROCESSES", 1)
-    assert enroll.main(server_dsn, turns=1, json=True) == 0
-    result = json.loads(capsys.readouterr().out)
+    monkeypatch.setattr(enroll, "PROCESSES", 1)
+    result = bench("enroll", turns=1)
     for name, ways in {"single": ONE_BY_ONE, "clients": ONE_BY_ONE, "bulk": IN_BULK}.items():
         for way in ways:
             assert result[f"{name}{way}_per_second"] > 0
         assert result[f"{name}_ratio_to_rows"] > 0
     assert result["busy_growth"] > 0
-    assert result["machine"]["cpus"] > 0
-    assert result["settings"]["fsync"] in ("on", "off")
 
 
 def written(session: Session, way: enroll.Way) -> tuple[list[Any], list[Any]]:

@@ -15,21 +15,21 @@ first message (`_rows`); `enroll_many()` with one statement that inserts both fo
 from __future__ import annotations
 
 import json as json_module
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from itertools import count, islice
 from statistics import median
 from typing import Any, NamedTuple, TypeAlias
 
 import psycopg
 
-from dripdrop.bench import pipeline
 from dripdrop.bench.processes import processes
-from dripdrop.bench.report import machine, print_result
-from dripdrop.bench.scratch import scratch_database, server
-from dripdrop.client import Client
+from dripdrop.bench.scratch import scratch_database
+from dripdrop.bench.turns import in_turns, rates_of
+from dripdrop.bench.workers import PROCESSES, work
+from dripdrop.bench.workload import prepare, sequence
 from dripdrop.install import install
 
 CLIENTS = 8
@@ -123,7 +123,7 @@ class Session:
 
 
 Way: TypeAlias = Callable[[Session, Lot], None]
-Seconds: TypeAlias = dict[str, list[float]]
+Run: TypeAlias = Callable[[Way, Lot], None]
 
 ONE_BY_ONE: dict[str, Way] = {
     "": Session.enroll,
@@ -133,26 +133,21 @@ ONE_BY_ONE: dict[str, Way] = {
 IN_BULK: dict[str, Way] = {"": Session.enroll_many, "_rows": Session.insert_many}
 
 
-def main(dsn: str | None, *, turns: int, json: bool) -> int:
-    """Measure on scratch databases of a given server, or of an embedded one; print the result."""
-    with server(dsn) as on:
-        with scratch_database(on) as database:
-            result = measure(database, turns)
-        with scratch_database(on) as database:
-            result |= measure_busy(database)
-        with psycopg.connect(on) as connection:
-            result |= machine(connection)
-    print_result(result, json=json)
-    return 0
+def measure(on: str, *, turns: int) -> dict[str, Any]:
+    """Measure on databases of a server."""
+    with scratch_database(on) as database:
+        result = measure_alone(database, turns)
+    with scratch_database(on) as database:
+        return result | measure_busy(database)
 
 
-def measure(dsn: str, turns: int) -> dict[str, Any]:
+def measure_alone(dsn: str, turns: int) -> dict[str, Any]:
     """Return enrolments per second, and ratios, for a database with nothing in it yet."""
     install(dsn)
     people = _people()
     with ExitStack() as stack:
         connections = [stack.enter_context(_connect(dsn)) for _ in range(CLIENTS)]
-        prepare(connections[0])
+        prepare(connections[0], sequence(3))
         sessions = [Session(connection) for connection in connections]
         pool = stack.enter_context(ThreadPoolExecutor(CLIENTS))
 
@@ -163,16 +158,17 @@ def measure(dsn: str, turns: int) -> dict[str, Any]:
         def by_all(way: Way, lot: Lot) -> None:
             list(pool.map(way, sessions, [lot[number::CLIENTS] for number in range(CLIENTS)]))
 
-        single = _in_turns(turns, ONE_BY_ONE, by_one, people, CALLS)
-        clients = _in_turns(turns, ONE_BY_ONE, by_all, people, CALLS)
-        bulk = _in_turns(turns // 4 + 1, IN_BULK, by_one, people, BULK)
-    return {
-        "turns": turns,
-        "clients": CLIENTS,
-        **_rates("single", CALLS, single),
-        **_rates("clients", CALLS, clients),
-        **_rates("bulk", BULK, bulk),
-    }
+        def rates(name: str, run: Run, ways: dict[str, Way], turns: int, size: int) -> Any:
+            through = {way: partial(run, each) for way, each in ways.items()}
+            return rates_of(name, size, in_turns(turns, through, _lots(people, size)))
+
+        return {
+            "turns": turns,
+            "clients": CLIENTS,
+            **rates("single", by_one, ONE_BY_ONE, turns, CALLS),
+            **rates("clients", by_all, ONE_BY_ONE, turns, CALLS),
+            **rates("bulk", by_one, IN_BULK, turns // 4 + 1, BULK),
+        }
 
 
 def measure_busy(dsn: str) -> dict[str, Any]:
@@ -180,60 +176,19 @@ def measure_busy(dsn: str) -> dict[str, Any]:
     install(dsn)
     people = _people()
     with _connect(dsn) as connection:
-        prepare(connection)
+        prepare(connection, sequence(3))
         session = Session(connection)
         for _ in range(WAITING // BULK):
             session.enroll_many(list(islice(people, BULK)))
         with (
-            processes(pipeline.PROCESSES, pipeline.work, dsn, "sql"),
+            processes(PROCESSES, work, dsn, "sql"),
             connection.transaction(),
         ):
-            busy = _in_turns(
-                THOUSANDS, IN_BULK, lambda way, lot: way(session, lot), people, THOUSAND
-            )
+            through = {way: partial(each, session) for way, each in IN_BULK.items()}
+            busy = in_turns(THOUSANDS, through, _lots(people, THOUSAND))
     return {
-        **_rates("busy", THOUSAND, busy),
+        **rates_of("busy", THOUSAND, busy),
         "busy_growth": round(median(busy[""][-5:]) / median(busy[""][:5]), 2),
-    }
-
-
-def prepare(connection: psycopg.Connection[Any]) -> None:
-    """Make the sequence that everybody is enrolled in."""
-    client = Client(connection)
-    client.create_channel_adapter(
-        None, "sink", "email", "smtp", config=pipeline.SINK, is_default=True
-    )
-    client.apply(None, pipeline.sequence(3))
-
-
-def _in_turns(
-    turns: int,
-    ways: dict[str, Way],
-    run: Callable[[Way, Lot], None],
-    people: Iterator[Subscriber],
-    size: int,
-) -> Seconds:
-    """Return how long each way took in each turn; one turn before them warms up."""
-    seconds: Seconds = {name: [] for name in ways}
-    for _ in range(turns + 1):
-        for name, way in ways.items():
-            lot = list(islice(people, size))
-            began = time.perf_counter()
-            run(way, lot)
-            seconds[name].append(time.perf_counter() - began)
-    return {name: each[1:] for name, each in seconds.items()}
-
-
-def _rates(name: str, size: int, seconds: Seconds) -> dict[str, Any]:
-    """Return the rate of each way, and the first way's over each other one's."""
-    medians = {way: median(each) for way, each in seconds.items()}
-    return {
-        **{f"{name}{way}_per_second": round(size / each) for way, each in medians.items()},
-        **{
-            f"{name}_ratio_to{way}": round(each / medians[""], 3)
-            for way, each in medians.items()
-            if way
-        },
     }
 
 
@@ -250,6 +205,11 @@ def _people() -> Iterator[Subscriber]:
             "features": ["reports", "alerts", "exports"],
         }
         yield Subscriber(str(number), json_module.dumps(data))
+
+
+def _lots(people: Iterator[Subscriber], size: int) -> Iterator[Lot]:
+    while True:
+        yield list(islice(people, size))
 
 
 def _list(lot: Lot) -> str:

@@ -5,81 +5,55 @@ step. The provider is a sink inside the worker. Two worker processes run every s
 `dripdrop run --workers 2` does. In the same run, and with as many processes, a bare pgmq loop
 (send, read, delete) is measured, because only a ratio means something on a machine that is shared.
 
-With logic it runs twice: first as above, then with conditions, a predicate and two transitions on
-every step, a goal, an exit rule and a side step, while events are tracked, one for ten messages.
-With policies it runs once more beside the plain one: under a send window, suppressions, a rate
-limit and a daily cap, none of which stops a message.
+With logic it runs three times: first as above, then with conditions, a predicate and two
+transitions on every step, a goal, an exit rule and a side step, while events are tracked, one for
+ten messages, then as above again; the two plain rates' mean is what the other one is compared with.
+With policies it does so under a send window, suppressions, a rate limit and a daily cap, none of
+which stops a message.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
-from multiprocessing.synchronize import Barrier, Event
-from typing import Any, ClassVar, Literal
+from statistics import mean
+from typing import Any, Literal, TypeAlias
 
 import psycopg
-import structlog
 from psycopg import sql
-from psycopg.types.json import Jsonb
 
+from dripdrop.bench import pgmq_loop
 from dripdrop.bench.processes import processes
-from dripdrop.bench.report import print_result
-from dripdrop.bench.scratch import scratch_database, server, value
-from dripdrop.channels import Adapter, ChannelSettings, Message, Outcome
-from dripdrop.client import Client
-from dripdrop.daemon import Settings, Worker
+from dripdrop.bench.scratch import scratch_database, value
+from dripdrop.bench.workers import BATCH, PROCESSES, Mode, work
+from dripdrop.bench.workload import TEMPLATE, enroll, prepare, sequence
 from dripdrop.install import install
 from dripdrop.templates import Renderer
 
-Mode = Literal["render", "sql"]
+Beside: TypeAlias = Literal["logic", "policies"]
 
-PROCESSES = 2
-BATCH = 500
-QUEUE = "dripdrop_bench"
 MESSAGES_PER_EVENT = 10
-
-_TEMPLATE = {
-    "subject": "{{ name | capitalize }}, your {{ plan }} plan: step {{ step_key }}",
-    "html": (
-        "<html><body><h1>Welcome, {{ name }}!</h1>"
-        "{% if plan == 'enterprise' %}<p>Your account manager will call you.</p>"
-        "{% else %}<p>Upgrade whenever you like.</p>{% endif %}"
-        "<ul>{% for feature in features %}<li>{{ feature }}</li>{% endfor %}</ul>"
-        '<p><a href="https://app.example.com/setup?u={{ subscriber.id }}">Finish setup</a></p>'
-        "</body></html>"
-    ),
-    "text": "Welcome, {{ name }}! Finish: https://app.example.com/setup?u={{ subscriber.id }}",
-}
-SINK = {"host": "localhost", "from": "Bench <bench@example.org>"}
-_PAYLOAD = {"subject": "Welcome", "html": "<p>Welcome</p>" * 20, "text": "Welcome " * 20}
-
-
-def main(
-    dsn: str | None,
-    *,
-    enrollments: int,
-    steps: int,
-    mode: Mode,
-    beside: Literal["logic", "policies"] | None,
-    json: bool,
-) -> int:
-    """Measure on scratch databases of a given server, or of an embedded one; print the result."""
-    with server(dsn) as on:
-        with scratch_database(on) as database:
-            result = measure(database, enrollments, steps, mode)
-        if beside is not None:
-            plain = result["messages_per_second"]
-            with scratch_database(on) as database:
-                result = measure(database, enrollments, steps, mode, **{beside: True})
-            result["plain_messages_per_second"] = plain
-            result[f"{beside}_ratio"] = round(result["messages_per_second"] / plain, 2)
-    print_result(result, json=json)
-    return 0
 
 
 def measure(
+    on: str, *, enrollments: int, steps: int, mode: Mode, beside: Beside | None = None
+) -> dict[str, Any]:
+    """Measure on databases of a server: the plain pipeline, and around another one twice."""
+
+    def one(**kind: bool) -> dict[str, Any]:
+        with scratch_database(on) as database:
+            return run(database, enrollments, steps, mode, **kind)
+
+    plain = one()
+    if beside is None:
+        return plain
+    result = one(**{beside: True})
+    rate = mean(each["messages_per_second"] for each in (plain, one()))
+    result["plain_messages_per_second"] = round(rate)
+    result[f"{beside}_ratio"] = round(result["messages_per_second"] / rate, 2)
+    return result
+
+
+def run(
     dsn: str,
     enrollments: int,
     steps: int,
@@ -92,15 +66,16 @@ def measure(
     install(dsn)
     with psycopg.connect(dsn, autocommit=True) as connection:
         _track_functions(connection)
-        if policies:
-            _set_policies(connection)
-        enrolled_per_second = _enroll(connection, sequence(steps, logic=logic), enrollments)
+        prepare(connection, sequence(steps, logic=logic), policies=policies)
+        began = time.perf_counter()
+        enroll(connection, enrollments)
+        enrolled_per_second = enrollments / (time.perf_counter() - began)
         stages, events = _run_pipeline(dsn, connection, mode, enrollments if logic else 0)
         messages, seconds, tenths = _timeline(connection)
         per_stage = _per_stage(connection, messages) | stages
         on_the_path = value(connection, _SENT_ON_THE_PATH)
         out_of_place = value(connection, "select count(*) from dripdrop.ledger")
-        pgmq = _run_pgmq(dsn, connection, min(messages, 100_000))
+    pgmq = pgmq_loop.rate(dsn, min(messages, 100_000))
     if on_the_path != enrollments * steps or out_of_place:
         raise RuntimeError(f"{on_the_path} messages sent, {out_of_place} rows out of place")
     return {
@@ -124,129 +99,12 @@ def measure(
     }
 
 
-class Sink:
-    """A provider that accepts everything at once."""
-
-    required_credentials: ClassVar[tuple[str, ...]] = ()
-    places = 1000
-
-    def __init__(self, adapter: Adapter, settings: ChannelSettings) -> None:
-        """Take what every channel takes."""
-
-    async def send(self, message: Message) -> Outcome:
-        """Accept the message."""
-        return Outcome("sent", "accepted", provider_message_id=message.idempotency_key[:32])
-
-    async def aclose(self) -> None:
-        """Close nothing."""
-
-
-def sequence(steps: int, *, logic: bool = False) -> dict[str, Any]:
-    """Return a document whose steps are due at once, one after the other."""
-    document: dict[str, Any] = {
-        "key": "bench",
-        "name": "Benchmark",
-        "steps": [
-            {"key": f"step_{number}", "channel": "email", "template": _TEMPLATE}
-            for number in range(1, steps + 1)
-        ],
-    }
-    if logic:
-        for number, step in enumerate(document["steps"], start=1):
-            step |= _logic(number, steps)
-        document["steps"].append(_SIDE_STEP)
-        document["goals"] = [{"event": "bought"}]
-        document["exit_when"] = [{"event": "unsubscribed"}]
-    return document
-
-
-_SIDE_STEP = {
-    "key": "finished_chapter",
-    "channel": "email",
-    "template": _TEMPLATE,
-    "timing": {
-        "type": "event",
-        "trigger_event": "read_page",
-        "match": {"last": True},
-        "recurring": True,
-    },
-}
-
-
-def _logic(number: int, steps: int) -> dict[str, Any]:
-    """Return conditions that hold, and transitions of which the second is taken."""
-    return {
-        "conditions": [
-            {"field_path": "plan", "operator": "in", "expected_value": ["starter", "enterprise"]},
-            {"predicate": f'$.steps.step_{max(number - 1, 1)}.state != "failed"'},
-        ],
-        "transitions": [
-            {
-                "to": None,
-                "conditions": [
-                    {"field_path": "plan", "operator": "==", "expected_value": "cancelled"}
-                ],
-            },
-            {
-                "to": f"step_{number + 1}" if number < steps else None,
-                "conditions": [{"predicate": '$.enrollment.features[*] == "alerts"'}],
-            },
-        ],
-    }
-
-
-def _set_policies(connection: psycopg.Connection[Any]) -> None:
-    """Switch on what every message has to pass, and passes."""
-    client = Client(connection)
-    sink = client.create_channel_adapter(
-        None, "sink", "email", "smtp", config=SINK, is_default=True
-    )
-    client.set_adapter_limits(
-        None, sink.id, rate_limits={"adapter": "1000000/m"}, daily_cap=1_000_000_000
-    )
-    client.update_tenant_settings(None, send_window={"start": "00:00", "end": "24:00"})
-    client.suppress_many(
-        None,
-        [{"channel": "email", "recipient": f"other{n}@example.org"} for n in range(10_000)],
-    )
-
-
 _SENT_ON_THE_PATH = """
     select count(*)
     from dripdrop.step_executions as x
     join dripdrop.steps as s on s.id = x.step_id and not s.recurring
     where x.state = 'sent'
 """
-
-
-def _enroll(
-    connection: psycopg.Connection[Any], sequence: dict[str, Any], enrollments: int
-) -> float:
-    client = Client(connection)
-    if client.get_default_adapter(None, "email") is None:
-        client.create_channel_adapter(None, "sink", "email", "smtp", config=SINK, is_default=True)
-    client.apply(None, sequence)
-    began = time.perf_counter()
-    connection.execute(
-        """
-        select count(*)
-        from generate_series(0, %(enrollments)s - 1, 5000) as chunk
-        cross join lateral dripdrop.enroll_many(null, 'bench', (
-          select jsonb_agg(jsonb_build_object(
-            'subscriber_id', number::text,
-            'data', jsonb_build_object(
-              'email', 'user' || number || '@example.com',
-              'name', 'user ' || number,
-              'plan', case when number %% 3 = 0 then 'enterprise' else 'starter' end,
-              'features', array['reports', 'alerts', 'exports']
-            )
-          ))
-          from generate_series(chunk, least(chunk + 4999, %(enrollments)s - 1)) as number
-        ))
-        """,
-        {"enrollments": enrollments},
-    )
-    return enrollments / (time.perf_counter() - began)
 
 
 def _run_pipeline(
@@ -257,7 +115,7 @@ def _run_pipeline(
     Return the renderer's own rate, and how many events there were.
     """
     events = 0
-    with processes(PROCESSES, work, dsn, mode) as stop:
+    with processes(PROCESSES, work, dsn, mode) as (_, stop):
         connection.execute("create table dripdrop_bench_began as select clock_timestamp() as at")
         while value(
             connection, "select exists (select from dripdrop.enrollments where state = 'active')"
@@ -303,7 +161,7 @@ def _track(connection: psycopg.Connection[Any], after: int, readers: int) -> Non
 
 def _rendering_rate() -> int:
     renderer = Renderer()
-    renderer.learn("template", _TEMPLATE)
+    renderer.learn("template", TEMPLATE)
     variables = {
         "name": "user 1",
         "plan": "enterprise",
@@ -316,109 +174,6 @@ def _rendering_rate() -> int:
     for _ in range(count):
         renderer.render("template", variables)
     return round(count / (time.perf_counter() - began))
-
-
-def work(dsn: str, mode: Mode, ready: Barrier, stop: Event) -> None:
-    """Run every stage in this process from `ready` to `stop`."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    if mode == "sql":
-        _work_sql(dsn, ready, stop)
-    else:
-        asyncio.run(_work_rendering(dsn, ready, stop))
-
-
-async def _work_rendering(dsn: str, ready: Barrier, stop: Event) -> None:
-    window = 2 * BATCH
-    settings = Settings(
-        batch_size=BATCH, interval=0.05, in_flight=window, in_flight_per_adapter=window
-    )
-    async with Worker(dsn, settings, open_channel=Sink) as worker:
-        ready.wait()
-        task = asyncio.create_task(worker.run())
-        while not stop.is_set() and not task.done():
-            await asyncio.sleep(0.05)
-        worker.stop()
-        await task
-
-
-def _work_sql(dsn: str, ready: Barrier, stop: Event) -> None:
-    """Claim and complete as a worker does, with payloads that are ready."""
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        client = Client(connection)
-        ready.wait()
-        while not stop.is_set():
-            if not any([_pass_due(client), _pass_queued(client), _pass_sends(client)]):
-                stop.wait(0.01)
-
-
-def _pass_due(client: Client) -> bool:
-    """Decide what is due, and hand over at once what is to be sent."""
-    decided = client.claim_due(BATCH)
-    if decided.leased:
-        claims = client.claim_rendered(
-            _rendered(client.leased_renders(decided.leased)), "email", BATCH
-        )
-        _complete(client, claims)
-    return any(decided)
-
-
-def _pass_queued(client: Client) -> bool:
-    claims = client.claim_renders(BATCH)
-    if claims:
-        client.complete_renders(_rendered(claims))
-    return bool(claims)
-
-
-def _pass_sends(client: Client) -> bool:
-    claims = client.claim_sends("email", BATCH)
-    if claims:
-        _complete(client, claims)
-    return bool(claims)
-
-
-def _rendered(claims: list[Any]) -> list[dict[str, Any]]:
-    return [
-        {
-            "execution": str(claim.execution_id),
-            "fence": claim.fence,
-            "message": claim.message_id,
-            "payload": _PAYLOAD,
-        }
-        for claim in claims
-    ]
-
-
-def _complete(client: Client, claims: list[Any]) -> None:
-    client.complete_sends(
-        [
-            {"execution": str(claim.execution_id), "fence": claim.fence, "outcome": "sent"}
-            for claim in claims
-        ]
-    )
-
-
-def _run_pgmq(dsn: str, connection: psycopg.Connection[Any], messages: int) -> float:
-    """Return the rate of send, read, delete with nothing around it."""
-    connection.execute("select pgmq.create(%s)", [QUEUE])
-    with processes(PROCESSES, _loop_pgmq, dsn, messages // PROCESSES):
-        began = time.perf_counter()
-    return messages / (time.perf_counter() - began)
-
-
-def _loop_pgmq(dsn: str, messages: int, ready: Barrier, stop: Event) -> None:
-    batch = [Jsonb({"execution": "0" * 36, "fence": 0})] * BATCH
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        ready.wait()
-        for _ in range(messages // BATCH):
-            connection.execute(
-                "select count(*) from pgmq.send_batch(%s, %s::jsonb[])", [QUEUE, batch]
-            )
-            read = connection.execute(
-                "select array_agg(msg_id) from pgmq.read(%s, 60, %s)", [QUEUE, BATCH]
-            ).fetchone()
-            connection.execute(
-                "select count(*) from pgmq.delete(%s, %s)", [QUEUE, (read or [[]])[0]]
-            )
 
 
 def _timeline(connection: psycopg.Connection[Any]) -> tuple[int, float, list[float]]:

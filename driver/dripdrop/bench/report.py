@@ -5,10 +5,13 @@ from __future__ import annotations
 import json as json_module
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psycopg
+
+from dripdrop.bench.scratch import server
 
 SETTINGS = (
     "server_version",
@@ -23,6 +26,15 @@ SETTINGS = (
     "jit",
 )
 """The settings of a server that a rate depends on most."""
+
+
+def report(dsn: str | None, measure: Callable[[str], dict[str, Any]], *, json: bool) -> None:
+    """Measure on a given server, or an embedded one; print what is found, and where."""
+    with server(dsn) as on:
+        result = measure(on)
+        with psycopg.connect(on) as connection:
+            result |= machine(connection)
+    print_result(result, json=json)
 
 
 def machine(connection: psycopg.Connection[Any] | None = None) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from uuid import UUID
 import aiohttp
 import aiosmtplib
 
-from dripdrop.bench.report import machine, print_result
 from dripdrop.bench.servers import serving
 from dripdrop.channels import Adapter, Channel, ChannelSettings, Message, open_channel
 from dripdrop.channels.http import HTTPChannel
@@ -45,13 +44,7 @@ _WEBHOOK = {"body": {"name": "Ada", "plan": "starter", "html": _HTML}}
 _SETTINGS = ChannelSettings(allow_http=True, allow_private=True)
 
 
-def main(*, seconds: float, turns: int, json: bool) -> int:
-    """Measure against servers on this machine; print the result."""
-    print_result(measure(seconds, turns) | machine(), json=json)
-    return 0
-
-
-def measure(seconds: float, turns: int) -> dict[str, Any]:
+def measure(*, seconds: float, turns: int) -> dict[str, Any]:
     """Return messages per second, and ratios; each turn takes so many seconds."""
     result: dict[str, Any] = {"seconds": seconds, "turns": turns}
     for kind in KINDS:

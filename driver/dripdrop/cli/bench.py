@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Literal, TypeAlias
 
 import typer
@@ -12,6 +13,7 @@ Server: TypeAlias = Annotated[
     str | None, typer.Option("--dsn", help="A server to use; without one an embedded one.")
 ]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Turns: TypeAlias = Annotated[int, typer.Option(min=1, help="How often each is measured.")]
 
 
 @app.command()
@@ -24,48 +26,64 @@ def pipeline(
     ] = "render",
     logic: Annotated[
         bool,
-        typer.Option("--logic", help="Then again with conditions, transitions and events."),
+        typer.Option("--logic", help="Again with conditions, transitions and events."),
     ] = False,
     policies: Annotated[
         bool,
-        typer.Option("--policies", help="Then again with a window, suppressions and limits."),
+        typer.Option("--policies", help="Again with a window, suppressions and limits."),
     ] = False,
     json: AsJson = False,
 ) -> None:
     """Measure the pipeline, and a bare pgmq loop beside it."""
     from dripdrop.bench import pipeline as benchmark
+    from dripdrop.bench.report import report
 
     if logic and policies:
         raise typer.BadParameter("compare with one of --logic and --policies at a time")
     beside: Literal["logic", "policies"] | None = (
         "logic" if logic else "policies" if policies else None
     )
-    raise typer.Exit(
-        benchmark.main(
-            dsn, enrollments=enrollments, steps=steps, mode=mode, beside=beside, json=json
-        )
+    measure = partial(
+        benchmark.measure, enrollments=enrollments, steps=steps, mode=mode, beside=beside
     )
+    report(dsn, measure, json=json)
 
 
 @app.command()
-def enroll(
-    dsn: Server = None,
-    turns: Annotated[int, typer.Option(min=1, help="How often each is measured.")] = 40,
-    json: AsJson = False,
-) -> None:
+def enroll(dsn: Server = None, turns: Turns = 40, json: AsJson = False) -> None:
     """Measure enrolment by one, by eight and in bulk, and bare inserts beside it."""
     from dripdrop.bench import enroll as benchmark
+    from dripdrop.bench.report import report
 
-    raise typer.Exit(benchmark.main(dsn, turns=turns, json=json))
+    report(dsn, partial(benchmark.measure, turns=turns), json=json)
+
+
+@app.command()
+def tick(
+    dsn: Server = None,
+    turns: Turns = 10,
+    asleep: Annotated[
+        int, typer.Option(min=1, help="How many messages are far from due.")
+    ] = 1_500_000,
+    senders: Annotated[int, typer.Option(min=1, help="How many senders have a line.")] = 1000,
+    json: AsJson = False,
+) -> None:
+    """Measure deciding what is due, a bare UPDATE beside it, and a tick that finds nothing."""
+    from dripdrop.bench import tick as benchmark
+    from dripdrop.bench.report import report
+
+    measure = partial(benchmark.measure, turns=turns, asleep=asleep, senders=senders)
+    report(dsn, measure, json=json)
 
 
 @app.command()
 def send(
     seconds: Annotated[float, typer.Option(min=0.1, help="How long a turn takes.")] = 1.0,
-    turns: Annotated[int, typer.Option(min=1, help="How often each is measured.")] = 5,
+    turns: Turns = 5,
     json: AsJson = False,
 ) -> None:
     """Measure the channels, at once and from afar, and the bare client libraries beside them."""
     from dripdrop.bench import send as benchmark
+    from dripdrop.bench.report import machine, print_result
 
-    raise typer.Exit(benchmark.main(seconds=seconds, turns=turns, json=json))
+    print_result(benchmark.measure(seconds=seconds, turns=turns) | machine(), json=json)
