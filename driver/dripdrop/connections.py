@@ -21,7 +21,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from dripdrop.dsn import redacted, understood, with_defaults
-from dripdrop.faults import Kind, Unanswered, Uncertain, kind_of
+from dripdrop.faults import Kind, RaisedReadOnly, Unanswered, Uncertain, kind_of
 
 _DEFAULTS: dict[str, str | int] = {
     "fallback_application_name": "dripdrop",
@@ -99,6 +99,7 @@ class Connections:
         Raises:
             Uncertain: the answer to the commit was lost.
             Unanswered: the time is over; nothing was committed.
+            RaisedReadOnly: so said a trigger; the server lets us write.
             psycopg.Error: the transaction failed, and is rolled back.
         """
         async with self._places:
@@ -112,6 +113,8 @@ class Connections:
                 await connection.commit()
             except psycopg.Error as error:
                 await _roll_back(connection)
+                if kind_of(error) is Kind.READ_ONLY and await _may_write(connection):
+                    raise RaisedReadOnly(*error.args, info=error.pgresult) from error
                 if kind_of(error) is not Kind.GONE and not connection.closed:
                     raise
                 await self.aclose()
@@ -228,6 +231,16 @@ async def _roll_back(connection: psycopg.AsyncConnection[Any]) -> None:
     if connection.info.transaction_status in {TransactionStatus.INTRANS, TransactionStatus.INERROR}:
         with suppress(psycopg.Error):
             await connection.rollback()
+
+
+async def _may_write(connection: psycopg.AsyncConnection[Any]) -> bool:
+    """Whether the server lets a new transaction write: no standby does."""
+    with suppress(psycopg.Error):
+        cursor = await connection.execute(
+            "select pg_catalog.current_setting('transaction_read_only')"
+        )
+        return await cursor.fetchone() == ("off",)
+    return False
 
 
 def _is_reusable(connection: psycopg.AsyncConnection[Any]) -> bool:

@@ -7,7 +7,7 @@ kind          SQLSTATE                                       what helps
               no SQLSTATE: the connection is lost
 `BUSY`        40, 55P03, 55006, 57014                        the same again, soon
 `REFUSING`    53, 58                                         an operator: disk, limits
-`READ_ONLY`   25006                                          waiting for a primary
+`READ_ONLY`   25006 where the server does not let us write   waiting for a primary
 `OURS`        all else, and whatever Python raises           nothing that waits
 ============  =============================================  =========================
 """
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg.errors import ReadOnlySqlTransaction
 
 from dripdrop.errors import NotStarted, PgmqMissing
 
@@ -65,9 +66,13 @@ class Uncertain(psycopg.OperationalError):
     """
 
 
+class RaisedReadOnly(ReadOnlySqlTransaction):
+    """25006 where the server lets us write: somebody's trigger raised it, and it is a row's."""
+
+
 def kind_of(error: BaseException) -> Kind:
     """Return the kind of a failed call."""
-    if not isinstance(error, psycopg.Error):
+    if not isinstance(error, psycopg.Error) or isinstance(error, RaisedReadOnly):
         return Kind.OURS
     state = error.sqlstate
     if state is not None:

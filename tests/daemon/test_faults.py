@@ -72,7 +72,7 @@ async def stopped(worker: Worker, run: asyncio.Task[None]) -> None:
         ("57014", "database_busy", "warning"),
         ("53100", "database_refuses", "error"),
         ("58030", "database_refuses", "error"),
-        ("25006", "database_read_only", "error"),
+        ("25006", "stage_failed", "error"),
         ("57P03", "database_gone", "warning"),
     ],
 )

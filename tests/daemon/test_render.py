@@ -131,7 +131,7 @@ async def test_a_message_that_cannot_be_stored_is_failed_and_the_others_are_sent
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "sqlstate", ["P0001", "53100", "23514", "XX000", "40001", "57P01", "57014", "ZD120"]
+    "sqlstate", ["P0001", "53100", "23514", "XX000", "40001", "57P01", "57014", "ZD120", "25006"]
 )
 async def test_a_message_that_is_refused_for_another_reason_is_held_and_the_others_are_sent(
     mailing: Engine, mail: MailServer, clock: Clock, open_worker: OpenWorker, sqlstate: str

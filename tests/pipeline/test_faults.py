@@ -17,7 +17,7 @@ from tests.conftest import Clock
 from tests.engine import TENANT, Engine, email
 from tests.pipeline.conftest import pointers
 
-SQLSTATES = ["P0001", "53100", "P0004", "40001", "40P01", "57P01", "ZD120", "ZD401"]
+SQLSTATES = ["P0001", "53100", "P0004", "40001", "40P01", "57P01", "25006", "ZD120", "ZD401"]
 SLOW, KEPT, DEFERRED = "slow", "kept as it is", "refused with the commit"
 GOOD = 6
 
