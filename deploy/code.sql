@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources da9e3c70a69258a0.
+-- Of the sources 37db65a30a77676b.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1069,6 +1069,7 @@ as $expected$
 ["function", "_answer_with_errors(wanted dripdrop._wanted_hook[], at timestam", "851a6762 62347de0d3ebf337"],
 ["function", "_apply_assumed_rules(enrollments uuid[], assumed jsonb, at time", "c5982ccc cb4a28d5b42997ac"],
 ["function", "_apply_rules(results dripdrop._hook_result[], at timestamp with", "debec961 68b70646fe73841f"],
+["function", "_apply_rules_without_functions(rules_of uuid[], wanted dripdrop", "ea43083d 8d77f5e6e3dc0362"],
 ["function", "_as_decision(execution_id uuid, gate text, action text, reason ", "3d2ad8dd 05eecb391a692eea"],
 ["function", "_as_sender(adapter dripdrop.channel_adapters, circuit dripdrop.", "14254b77 ffb91ea62d38f7a9"],
 ["function", "_ascii_address(address text)", "70a96282 d7a5ebde3ba33233"],
@@ -1111,7 +1112,7 @@ as $expected$
 ["function", "_canonical_step(tenant_key text, step jsonb)", "81195a18 352477f660b8457c"],
 ["function", "_canonical_step_config(tenant_key text, channel text, config js", "e0543999 52b8b61828ee32c6"],
 ["function", "_canonical_timing(timing jsonb)", "8f6983df 3daa74fba846159e"],
-["function", "_canonical_transitions(transitions jsonb, path text)", "baa2eb41 e3c2219878e18681"],
+["function", "_canonical_transitions(transitions jsonb, path text)", "baa2eb41 ff7ccf121959df8a"],
 ["function", "_canonical_window(condition jsonb, path text)", "577ac2a8 94556bc5692850d4"],
 ["function", "_caps_of(steps uuid[], adapters uuid[], at timestamp with time ", "f62ff2d0 c1532d9c165de302"],
 ["function", "_carries_unsubscribe(unsubscribe boolean, config jsonb)", "df15a57a 263eb1b36d6edb77"],
@@ -1146,6 +1147,7 @@ as $expected$
 ["function", "_check_key(key text, field text, what text)", "d8bb94ae 198378e1013cc47e"],
 ["function", "_check_liquid(template jsonb, field text, escaping text)", "846ba736 dd9c637ddbf04b2e"],
 ["function", "_check_migration(tenant_key text, sequence text, from_version i", "1285acf3 ebffa2e3bd719bef"],
+["function", "_check_most(count bigint, what text, field text)", "ed6aba73 994e813dc20496dc"],
 ["function", "_check_name(name text, field text)", "08f2ba8a e456e923ecbb7d56"],
 ["function", "_check_not_ended(enrollments uuid[])", "f31f13ae 5acf251636d3a70a"],
 ["function", "_check_owners()", "445be54d 7adf613bb7b5eca1"],
@@ -1239,12 +1241,12 @@ as $expected$
 ["function", "_event_variable(event_id uuid)", "f998c2b8 b5429256f56365ee"],
 ["function", "_everything_slot()", "2dba2454 2446c91066b7535d"],
 ["function", "_exclude_claims(slot integer)", "a01df3eb 2bff457ee40e4dd5"],
-["function", "_exit_by_rules(enrollments uuid[], at timestamp with time zone)", "66c3041a 77740a2e2c67c15c"],
+["function", "_exit_by_rules(enrollments uuid[], events integer, at timestamp", "880d225a f037171c6dfad105"],
 ["function", "_exit_rules(sequence_id uuid)", "ca2002a9 0d678f0efc73c05c"],
 ["function", "_explain_gates(execution dripdrop.step_executions, at timestamp", "65e9c7c7 7c4b95badf387091"],
 ["function", "_explain_next(execution dripdrop.step_executions, decision drip", "7a069ffa fb803abb864734b2"],
 ["function", "_explain_past(enrollment_id uuid)", "f75d7e8d 585d260b735a00ae"],
-["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff 7f820d9b6e24a15b"],
+["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff b4851299cf03321a"],
 ["function", "_fail_renders(failures dripdrop._render_result[], at timestamp ", "170e886c 765efc8255f6540b"],
 ["function", "_failed_condition(conditions dripdrop.conditions[], enrollment ", "1f2b78e1 09fee7abcdfe85b0"],
 ["function", "_failed_hook(hooks jsonb, template jsonb)", "37bde75d 5ed3d6aed2f1eea1"],
@@ -1292,7 +1294,7 @@ as $expected$
 ["function", "_hold_for_enrollments(executions uuid[], at timestamp with time", "f08c1186 55539d0650321d31"],
 ["function", "_hook(tenant_key text, key text)", "6020c74d 5d91e29febf00c99"],
 ["function", "_hook_answer(answer jsonb, response_path text, response_type te", "3b084520 91ac59c8422b5fd3"],
-["function", "_hook_calls(rules_of uuid[], messages bigint[], executions uuid", "3052be55 e00457299e10a7e5"],
+["function", "_hook_calls(rules_of uuid[], messages bigint[], executions uuid", "3052be55 d54a2cca04061d8a"],
 ["function", "_hook_calls_but_for_faults(rules_of uuid[], messages bigint[], ", "3052be55 89f91ad4f93ae429"],
 ["function", "_hook_changes(sequence_id uuid, hooks jsonb)", "ff2d4d4d 8c54bc3fefd2516e"],
 ["function", "_hook_results(results jsonb)", "16c0d566 b9f89e4fed5c37e2"],
@@ -1366,7 +1368,7 @@ as $expected$
 ["function", "_message_facts(executions uuid[])", "63388dfc cbf51f57e2c60003"],
 ["function", "_message_sender(sender dripdrop._sender, senders dripdrop._send", "c3165796 3880f97fa3a468ef"],
 ["function", "_messages(count bigint)", "4a5e8dde aacb0065de6982d8"],
-["function", "_met_exit_rule(rules dripdrop.conditions[], enrollment dripdrop", "b1bddcc6 3ca8d62b1fa68612"],
+["function", "_met_exit_rule(rules dripdrop.conditions[], enrollment dripdrop", "b1bddcc6 79ff09e1654258bd"],
 ["function", "_migrating(migration dripdrop._migration)", "f75aa7ce 075bb9a75970f944"],
 ["function", "_most_together(executions uuid[])", "10856bf6 e8d893d5ea8453e5"],
 ["function", "_move_circuit(asked dripdrop._asked_server, at timestamp with t", "927bf888 517ceba44ff9730c"],
@@ -1426,7 +1428,7 @@ as $expected$
 ["function", "_pointer(execution dripdrop.step_executions)", "ed01f850 a962646f4ff0d512"],
 ["function", "_pointer_execution(message jsonb)", "f19449ec fe68d4390bc18c26"],
 ["function", "_pointer_fence(message jsonb)", "6fce51ad 7b36c09bade63806"],
-["function", "_postpone_rules(enrollments uuid[], again_at timestamp with tim", "7018d538 e421ef86caaf517d"],
+["function", "_postpone_rules(enrollments uuid[], again_at timestamp with tim", "7018d538 c025e44398c37b1a"],
 ["function", "_predicate_names(predicate jsonpath, key text)", "e3065471 1f6d58de9f2f8d36"],
 ["function", "_presets(kind text)", "e55ff261 06891fda34eb3ffd"],
 ["function", "_presume_sent(executions uuid[], at timestamp with time zone)", "f08c1186 9ef7a2930ed09e25"],
@@ -1454,7 +1456,7 @@ as $expected$
 ["function", "_record_and_wake(at timestamp with time zone)", "57e58be7 9a2c86c2589bf44b"],
 ["function", "_record_answers(results dripdrop._hook_result[], at timestamp w", "debec961 deaf44969a1c16b6"],
 ["function", "_record_batch(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 6a94c5fe57ac96b1"],
-["function", "_record_events(events dripdrop.events[], at timestamp with time", "d42dbb8f e9ed32bf0a1b7009"],
+["function", "_record_events(events dripdrop.events[], at timestamp with time", "d42dbb8f b9649fe7e015d1e3"],
 ["function", "_record_hook_results(results dripdrop._hook_result[], at timest", "debec961 3367c2ebf6930949"],
 ["function", "_record_late(at timestamp with time zone)", "3f0de343 c3fddd73b75835a1"],
 ["function", "_record_or_keep(results dripdrop._send_result[], at timestamp w", "6c6dac18 802a453a6cba2645"],
@@ -1581,9 +1583,9 @@ as $expected$
 ["function", "_user_of_channel(channel text)", "4d0fcbd7 ca3fb02c04993558"],
 ["function", "_user_of_provider(channel text, provider text)", "bcfe6e63 baff2f74f6297643"],
 ["function", "_uuidv7()", "75666699 a447e55f11cff0ec"],
-["function", "_value_fault(type text, choices text[], pattern text, minimum i", "27d540a7 93ebf46b7e931c90"],
+["function", "_value_fault(type text, choices text[], pattern text, minimum i", "27d540a7 c25cd9bb3cef2a7e"],
 ["function", "_value_given(value jsonb, missed boolean, blank boolean)", "2828496f badf1523b063aa3b"],
-["function", "_value_schema(type text, choices text[], pattern text, minimum ", "646cd4e3 7443154fd37a301f"],
+["function", "_value_schema(type text, choices text[], pattern text, minimum ", "646cd4e3 f4dded877556ad95"],
 ["function", "_variables(enrollment dripdrop.enrollments, sequence_key text, ", "7a4e8476 e0432915c1e57c25"],
 ["function", "_verdict(result dripdrop._send_result, enrollment_state text, e", "e438806a 35842bcad361ff68"],
 ["function", "_verdicts(results dripdrop._send_result[], at timestamp with ti", "15266ebb ed56b3cde289e8e7"],
@@ -1636,14 +1638,14 @@ as $expected$
 ["function", "complete_renders(results jsonb)", "c93d9740 5c669c415f27b2ce"],
 ["function", "complete_sends(results jsonb)", "c93d9740 1d582c920d114fa1"],
 ["function", "create_channel_adapter(tenant_key text, name text, channel text", "8b7d3d88 361be0347549544f"],
-["function", "create_condition(tenant_key text, condition jsonb, step_id uuid", "bf68a2c5 82dbc64935fe114f"],
-["function", "create_exit_rule(tenant_key text, sequence_id uuid, outcome tex", "d3493da2 8eaa4d6a66d94a4c"],
+["function", "create_condition(tenant_key text, condition jsonb, step_id uuid", "bf68a2c5 b0ea88e79ca0d4b9"],
+["function", "create_exit_rule(tenant_key text, sequence_id uuid, outcome tex", "d3493da2 8b43f3f0efef5e2d"],
 ["function", "create_hook(tenant_key text, key text, function regprocedure, t", "36b27cdf 815bc6c65dc4c79f"],
 ["function", "create_http_hook(tenant_key text, sequence_id uuid, key text, u", "228d374f d80498acd12c3e1f"],
 ["function", "create_sequence(tenant_key text, key text, name text, descripti", "d808650c 72168aeb0f779538"],
 ["function", "create_sequence_version(tenant_key text, sequence_id uuid, vers", "6b0690f4 db865c37463335be"],
 ["function", "create_step(tenant_key text, sequence_version_id uuid, key text", "3829a104 1d8efccd475848ad"],
-["function", "create_step_transition(tenant_key text, sequence_version_id uui", "d57c1d29 ada0045c487a4a3f"],
+["function", "create_step_transition(tenant_key text, sequence_version_id uui", "d57c1d29 8a85a542981828a6"],
 ["function", "create_topic(tenant_key text, key text, name text, description ", "9e977107 fbd08199cd50639d"],
 ["function", "cron_next(expression text, time_zone text, after timestamp with", "c8200274 71e35c5570406b76"],
 ["function", "drop_exit_rule(tenant_key text, condition_id uuid)", "0e346de2 b9fd0ed2b4bd4f5b"],
@@ -5546,6 +5548,10 @@ begin
       null;
     when type in ('boolean', 'object', 'switch', 'list') then
       message := dripdrop._form_fault(type, choices, minimum, value);
+      if message is null and type = 'list' and jsonb_array_length(value) > maximum then
+        message := format('has %s elements', jsonb_array_length(value));
+        hint := format('%s are the most that are asked at once.', maximum);
+      end if;
     when type in ('integer', 'share', 'weight', 'interval', 'duration') then
       message := dripdrop._amount_fault(type, pattern, minimum, maximum, value);
     when type = 'time_zone' then
@@ -6355,6 +6361,7 @@ begin
     when type = 'list' then dripdrop._fields_given(jsonb_build_object(
       'type', 'array',
       'minItems', minimum,
+      'maxItems', maximum,
       'items', case when choices is null then v_held else jsonb_build_object('enum', choices) end
     ))
     when type in ('object', 'boolean') then jsonb_build_object('type', type)
@@ -6955,13 +6962,15 @@ begin
   perform dripdrop._field(
     'sequence', 'goals', 'list',
     '[conditions](#conditions): when one holds, the enrolment is completed',
-    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true, preset => '[]',
+    hint => 'Write [{"predicate": …}, …].', holds => 'condition', maximum => 100,
+    nullable => true, preset => '[]',
     errcode => 'ZD208'
   );
   perform dripdrop._field(
     'sequence', 'exit_when', 'list',
     'conditions: when one holds, the enrolment is cancelled',
-    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true, preset => '[]',
+    hint => 'Write [{"predicate": …}, …].', holds => 'condition', maximum => 100,
+    nullable => true, preset => '[]',
     errcode => 'ZD208'
   );
   perform dripdrop._field(
@@ -6969,7 +6978,7 @@ begin
     '[transitions](#transitions) that choose the first step; without them it is the first active '
     'one',
     hint => 'Write [{"to": "offer", "conditions": […]}, {"to": null}].', holds => 'transition',
-    nullable => true, preset => '[]'
+    maximum => 100, nullable => true, preset => '[]'
   );
   perform dripdrop._field(
     'sequence', 'steps', 'list',
@@ -7195,7 +7204,7 @@ begin
   perform dripdrop._field(
     'step', 'conditions', 'list',
     '[all](#conditions) must hold when the step is due; else it is skipped',
-    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true,
+    hint => 'Write [{"predicate": …}, …].', holds => 'condition', maximum => 100, nullable => true,
     preset => '[]',
     errcode => 'ZD208'
   );
@@ -7203,7 +7212,7 @@ begin
     'step', 'transitions', 'list',
     '[where to go next](#transitions); without them to the next active step',
     hint => 'Write [{"to": "offer", "conditions": […]}, {"to": null}].', holds => 'transition',
-    nullable => true, preset => '[]', errcode => 'ZD206'
+    maximum => 100, nullable => true, preset => '[]', errcode => 'ZD206'
   );
 end
 $$;
@@ -7312,7 +7321,7 @@ begin
   perform dripdrop._field(
     'transition', 'conditions', 'list',
     'asked when the step before is over',
-    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true,
+    hint => 'Write [{"predicate": …}, …].', holds => 'condition', maximum => 100, nullable => true,
     preset => '[]',
     errcode => 'ZD208'
   );
@@ -16687,7 +16696,7 @@ comment on function dripdrop._rule_cost(dripdrop.conditions, dripdrop.enrollment
   'What asking a rule costs at most: elements that are looked at, and the bytes of the data.';
 
 -- The first goal or exit rule of the sequence that holds ends the enrolment. Whoever must not wait
--- says how much may be asked for: with more than twenty rules it is looked at.
+-- says how much may be asked for; it is looked at where the rules might cost more.
 create or replace function dripdrop._met_exit_rule(
   rules dripdrop.conditions[],
   enrollment dripdrop.enrollments,
@@ -16704,12 +16713,14 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_rule dripdrop.conditions;
-  v_left bigint := case when cardinality(rules) > 20 then at_most end;
+  v_left bigint := case when cardinality(rules) * 150000::bigint > at_most then at_most end;
 begin
   foreach v_rule in array rules loop
     if v_left is not null and coalesce(v_rule.predicate, v_rule.field_path) is not null then
       v_left := v_left - dripdrop._rule_cost(v_rule, enrollment);
-      exit when v_left < 0;
+      if v_left < 0 then
+        return row('ask', null, null)::dripdrop._finding;
+      end if;
     end if;
     if dripdrop._condition_failure(
       v_rule, enrollment, hooks, happened, _met_exit_rule.step_id, _met_exit_rule.at
@@ -16728,8 +16739,8 @@ $$;
 comment on function dripdrop._met_exit_rule(
   dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz, bigint
 ) is
-  'The first of goals and exit rules that holds for an enrolment, or null; of many only those that '
-  'cost no more than at_most together, as _rule_cost() has it.';
+  'The first of goals and exit rules that holds for an enrolment, or null; ask, where those that '
+  'are left would cost more than at_most with those before them, as _rule_cost() has it.';
 
 create or replace function dripdrop._conditions_of(transition_id uuid)
 returns dripdrop.conditions[]
@@ -18051,7 +18062,7 @@ begin
       from unnest(dripdrop._enrollments_of_events(v_new)) as n (id)
       where n.id = any (v_locked)
     );
-    perform dripdrop._exit_by_rules(v_open, at);
+    perform dripdrop._exit_by_rules(v_open, cardinality(v_new), at);
     perform dripdrop._wake_by_event(v_new, v_open, at);
     perform dripdrop._fire_side_steps(v_new, v_open, at);
   end if;
@@ -18092,19 +18103,25 @@ comment on function dripdrop._enrollments_of_events(dripdrop.events[]) is
 
 -- Goals and exit rules, asked for every enrolment that something has happened to. Those that name a
 -- function of the application do not hold yet: claim_hooks() has it asked. Whoever tracks, or
--- unsubscribes, does not wait for hundreds of them: those that would take more than about a quarter
--- of a second are asked when the next step is decided.
+-- unsubscribes, does not wait for hundreds of them, of one enrolment or of many: those that would
+-- take more than about a quarter of a second for an event are left to claim_hooks() as well.
 --
 -- locks   nothing new: callers hold the enrolments
-create or replace function dripdrop._exit_by_rules(enrollments uuid[], at timestamptz)
+create or replace function dripdrop._exit_by_rules(
+  enrollments uuid[],
+  events int,
+  at timestamptz
+)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_exits record;
+  v_at_most bigint := 3000000::bigint * events / greatest(cardinality(enrollments), 1);
+  v_unasked uuid[] := array[]::uuid[];
+  v_found record;
 begin
-  for v_exits in
+  for v_found in
     with
     -- Once per sequence, not once per enrolment.
     sequence as materialized (
@@ -18125,15 +18142,19 @@ begin
     ) as n
     join sequence as q on q.id = (n.enrollment).sequence_id and cardinality(q.exit_rules) > 0
     cross join lateral dripdrop._met_exit_rule(
-      q.exit_rules, n.enrollment, null, null, null, _exit_by_rules.at, 3000000
+      q.exit_rules, n.enrollment, null, null, null, _exit_by_rules.at, v_at_most
     ) as found
     where found.action is not null
     group by found.action, found.reason
   loop
+    if v_found.action = 'ask' then
+      v_unasked := v_found.enrollments;
+      continue;
+    end if;
     perform dripdrop._end_enrollments(
-      v_exits.enrollments,
-      case v_exits.action when 'complete' then 'completed' else 'cancelled' end,
-      v_exits.reason,
+      v_found.enrollments,
+      case v_found.action when 'complete' then 'completed' else 'cancelled' end,
+      v_found.reason,
       _exit_by_rules.at
     );
   end loop;
@@ -18142,22 +18163,25 @@ begin
   set ask_at = _exit_by_rules.at
   where e.id = any (_exit_by_rules.enrollments)
     and e.state in ('active', 'paused')
-    and e.sequence_id = any (array(
-      select q.id
-      from dripdrop.sequences as q
-      where q.id in (
-        select n.sequence_id
-        from dripdrop.enrollments as n
-        where n.id = any (_exit_by_rules.enrollments)
-      )
-      and exists (select from dripdrop._rule_functions(q))
-    ));
+    and (
+      e.id = any (v_unasked)
+      or e.sequence_id = any (array(
+        select q.id
+        from dripdrop.sequences as q
+        where q.id in (
+          select n.sequence_id
+          from dripdrop.enrollments as n
+          where n.id = any (_exit_by_rules.enrollments)
+        )
+        and exists (select from dripdrop._rule_functions(q))
+      ))
+    );
 end
 $$;
 
-comment on function dripdrop._exit_by_rules(uuid[], timestamptz) is
+comment on function dripdrop._exit_by_rules(uuid[], int, timestamptz) is
   'Ends the enrolments that have reached a goal or meet an exit rule of their sequence, and has '
-  'those be asked whose rules name SQL functions.';
+  'those be asked whose rules name SQL functions, or are too many for so many events.';
 
 -- plpgsql/events/track_event.sql
 
@@ -20322,10 +20346,34 @@ $$;
 comment on function dripdrop._condition_document(dripdrop.conditions) is
   'A stored condition as a document.';
 
+-- Each condition takes a few milliseconds at most, of somebody with the longest lists; others wait
+-- for all of them together.
+--
+-- raises  ZD208
+create or replace function dripdrop._check_most(count bigint, what text, field text)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if count > 100 then
+    raise exception '% % are too many', count, what using
+      errcode = 'ZD208', column = field,
+      hint = 'A step, the ways on from it, the goals and the exits of a sequence have 100 '
+        'conditions each; several can be one predicate, with && and ||.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_most(bigint, text, text) is
+  'Raises ZD208 on more conditions, or transitions, than are asked at once.';
+
 -- plpgsql/authoring/conditions.sql
 
--- raises  ZD104 unknown step, ZD109 unknown transition, ZD201 not one owner, and what
---         _canonical_condition() raises; the trigger raises ZD111 when the version is not a draft
+-- raises  ZD104 unknown step, ZD109 unknown transition, ZD201 not one owner,
+--         ZD208 too many, and what _canonical_condition() raises; the trigger raises ZD111 when
+--         the version is not a draft
 create or replace function dripdrop.create_condition(
   tenant_key text,
   condition jsonb,
@@ -20359,6 +20407,22 @@ begin
       errcode = 'ZD109', hint = 'Ids are looked up within the tenant that is named first.';
   end if;
 
+  perform dripdrop._check_most(
+    (
+      select count(*) + 1
+      from dripdrop.conditions as c
+      where c.step_id = create_condition.step_id
+        or c.transition_id in (
+          select t.id
+          from dripdrop.step_transitions as o
+          join dripdrop.step_transitions as t
+            on t.sequence_version_id = o.sequence_version_id
+            and t.from_step_id is not distinct from o.from_step_id
+          where o.id = create_condition.transition_id
+        )
+    ),
+    'conditions', 'condition'
+  );
   return dripdrop._insert_condition(
     create_condition.tenant_key,
     dripdrop._canonical_condition(create_condition.condition),
@@ -20726,7 +20790,8 @@ comment on function dripdrop._sequence_document(dripdrop.sequences) is
 -- Goals and exits belong to the sequence: they hold for everybody in it, on whatever version.
 --
 -- locks   the sequence
--- raises  ZD101 unknown sequence, ZD201 bad outcome, and what _canonical_condition() raises
+-- raises  ZD101 unknown sequence, ZD201 bad outcome, ZD208 too many, and what
+--         _canonical_condition() raises
 create or replace function dripdrop.create_exit_rule(
   tenant_key text,
   sequence_id uuid,
@@ -20758,6 +20823,15 @@ begin
       errcode = 'ZD101', hint = 'Ids are looked up within the tenant that is named first.';
   end if;
 
+  perform dripdrop._check_most(
+    (
+      select count(*) + 1
+      from dripdrop.conditions as c
+      where c.sequence_id = create_exit_rule.sequence_id
+        and c.outcome = create_exit_rule.outcome
+    ),
+    'conditions', 'condition'
+  );
   v_condition := dripdrop._insert_condition(
     create_exit_rule.tenant_key,
     v_canonical,
@@ -22274,6 +22348,13 @@ begin
       'to', v_transition -> 'to', 'when', v_mode, 'conditions', v_conditions
     );
   end loop;
+  perform dripdrop._check_most(
+    (
+      select sum(jsonb_array_length(t.value -> 'conditions'))
+      from jsonb_array_elements(v_canonical) as t
+    ),
+    'conditions', path
+  );
   return v_canonical;
 end
 $$;
@@ -22319,8 +22400,8 @@ comment on function dripdrop._transition_documents(uuid, uuid) is
 
 -- Priority defaults to the place after the last transition from the same step.
 --
--- raises  ZD103 unknown version, ZD104 no such step in it, ZD113 priority taken, ZD201 bad field;
---         the trigger raises ZD111 when the version is not a draft
+-- raises  ZD103 unknown version, ZD104 no such step in it, ZD113 priority taken, ZD201 bad field,
+--         ZD208 too many; the trigger raises ZD111 when the version is not a draft
 create or replace function dripdrop.create_step_transition(
   tenant_key text,
   sequence_version_id uuid,
@@ -22348,6 +22429,16 @@ begin
     raise exception 'config is not an object' using
       errcode = 'ZD201', column = 'config', hint = 'Pass an object, for example ''{}''.';
   end if;
+  perform dripdrop._check_most(
+    (
+      select count(*) + 1
+      from dripdrop.step_transitions as t
+      left join dripdrop.steps as s on s.id = t.from_step_id
+      where t.sequence_version_id = v_version.id
+        and s.key is not distinct from create_step_transition.from_step
+    ),
+    'transitions', 'from_step'
+  );
   return dripdrop._insert_transition(
     v_version,
     dripdrop._step_id(v_version.id, create_step_transition.from_step, 'from_step'),
@@ -23393,7 +23484,12 @@ as $$
     s.hooks <> '{}' and not coalesce(x.hooks, '{}') ?& s.hooks as hooks_unanswered,
     hook.reason as hooks_reason, hook.detail as hooks_detail, hook.until as hooks_until,
     s.stale_after as stale_after, s.on_stale as on_stale,
-    e.ask_at is not null as rules_unanswered,
+    -- Those that name no function have just been asked.
+    e.ask_at is not null and exists (
+      select from dripdrop.sequences as q
+      cross join lateral dripdrop._rule_functions(q)
+      where q.id = e.sequence_id
+    ) as rules_unanswered,
     found.exit_action as exit_action, found.exit_reason as exit_reason,
     found.exit_detail as exit_detail, x.awaited_event as awaited_event,
     coalesce(x.due_at <= _facts.at, false) as timed_out,
@@ -23699,6 +23795,39 @@ $$;
 comment on function dripdrop._delete_hook_messages(bigint[], uuid[], dripdrop._wanted_hook[]) is
   'Deletes pointers whose execution has moved on, and messages that are no pointers.';
 
+-- Whoever tracked the event did not wait for all rules; no more need be asked than what they are.
+--
+-- locks   enrolments and their executions, skipping what is locked
+create or replace function dripdrop._apply_rules_without_functions(
+  rules_of uuid[],
+  wanted dripdrop._wanted_hook[],
+  at timestamptz
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_results dripdrop._hook_result[] := array(
+    select row(null, null, null, '{}', e.id, e.ask_at)::dripdrop._hook_result
+    from dripdrop.enrollments as e
+    where e.id = any (rules_of)
+      and not exists (
+        select from unnest(wanted) as w where w.execution_id is null and w.enrollment_id = e.id
+      )
+  );
+begin
+  if cardinality(v_results) > 0 then
+    perform dripdrop._record_hook_results(v_results, at);
+  end if;
+end
+$$;
+
+comment on function dripdrop._apply_rules_without_functions(
+  uuid[], dripdrop._wanted_hook[], timestamptz
+) is
+  'Applies the goals and exit rules of enrolments that are to be asked and name no function.';
+
 -- What a claim calls, of what it has taken and holds: first what cannot be called is answered, and
 -- what has no place, or is behind a circuit, goes back.
 --
@@ -23729,6 +23858,7 @@ declare
 begin
   perform dripdrop._delete_hook_messages(messages, executions, v_wanted);
   perform dripdrop._answer_with_errors(v_wanted, at);
+  perform dripdrop._apply_rules_without_functions(rules_of, v_wanted, at);
   v_fitting := dripdrop._callable_places(v_wanted, busy, functions);
   v_behind := dripdrop._behind_circuits(v_wanted, v_fitting, at);
   v_fitting := array(
@@ -25946,14 +26076,7 @@ begin
   end if;
   begin
     update dripdrop.enrollments as e
-    set ask_at = case
-          when exists (
-            select from dripdrop.sequences as q
-            cross join lateral dripdrop._rule_functions(q)
-            where q.id = e.sequence_id
-          )
-          then again_at
-        end
+    set ask_at = again_at
     where e.id = any (enrollments);
     perform dripdrop._forget_slow(v_open) where v_most is not null;
     return enrollments;

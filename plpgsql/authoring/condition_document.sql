@@ -296,3 +296,26 @@ $$;
 
 comment on function dripdrop._condition_document(dripdrop.conditions) is
   'A stored condition as a document.';
+
+-- Each condition takes a few milliseconds at most, of somebody with the longest lists; others wait
+-- for all of them together.
+--
+-- raises  ZD208
+create or replace function dripdrop._check_most(count bigint, what text, field text)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if count > 100 then
+    raise exception '% % are too many', count, what using
+      errcode = 'ZD208', column = field,
+      hint = 'A step, the ways on from it, the goals and the exits of a sequence have 100 '
+        'conditions each; several can be one predicate, with && and ||.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_most(bigint, text, text) is
+  'Raises ZD208 on more conditions, or transitions, than are asked at once.';

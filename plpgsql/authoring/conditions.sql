@@ -1,5 +1,6 @@
--- raises  ZD104 unknown step, ZD109 unknown transition, ZD201 not one owner, and what
---         _canonical_condition() raises; the trigger raises ZD111 when the version is not a draft
+-- raises  ZD104 unknown step, ZD109 unknown transition, ZD201 not one owner,
+--         ZD208 too many, and what _canonical_condition() raises; the trigger raises ZD111 when
+--         the version is not a draft
 create or replace function dripdrop.create_condition(
   tenant_key text,
   condition jsonb,
@@ -33,6 +34,22 @@ begin
       errcode = 'ZD109', hint = 'Ids are looked up within the tenant that is named first.';
   end if;
 
+  perform dripdrop._check_most(
+    (
+      select count(*) + 1
+      from dripdrop.conditions as c
+      where c.step_id = create_condition.step_id
+        or c.transition_id in (
+          select t.id
+          from dripdrop.step_transitions as o
+          join dripdrop.step_transitions as t
+            on t.sequence_version_id = o.sequence_version_id
+            and t.from_step_id is not distinct from o.from_step_id
+          where o.id = create_condition.transition_id
+        )
+    ),
+    'conditions', 'condition'
+  );
   return dripdrop._insert_condition(
     create_condition.tenant_key,
     dripdrop._canonical_condition(create_condition.condition),

@@ -1,7 +1,8 @@
 -- Goals and exits belong to the sequence: they hold for everybody in it, on whatever version.
 --
 -- locks   the sequence
--- raises  ZD101 unknown sequence, ZD201 bad outcome, and what _canonical_condition() raises
+-- raises  ZD101 unknown sequence, ZD201 bad outcome, ZD208 too many, and what
+--         _canonical_condition() raises
 create or replace function dripdrop.create_exit_rule(
   tenant_key text,
   sequence_id uuid,
@@ -33,6 +34,15 @@ begin
       errcode = 'ZD101', hint = 'Ids are looked up within the tenant that is named first.';
   end if;
 
+  perform dripdrop._check_most(
+    (
+      select count(*) + 1
+      from dripdrop.conditions as c
+      where c.sequence_id = create_exit_rule.sequence_id
+        and c.outcome = create_exit_rule.outcome
+    ),
+    'conditions', 'condition'
+  );
   v_condition := dripdrop._insert_condition(
     create_exit_rule.tenant_key,
     v_canonical,

@@ -35,6 +35,13 @@ begin
       'to', v_transition -> 'to', 'when', v_mode, 'conditions', v_conditions
     );
   end loop;
+  perform dripdrop._check_most(
+    (
+      select sum(jsonb_array_length(t.value -> 'conditions'))
+      from jsonb_array_elements(v_canonical) as t
+    ),
+    'conditions', path
+  );
   return v_canonical;
 end
 $$;
@@ -80,8 +87,8 @@ comment on function dripdrop._transition_documents(uuid, uuid) is
 
 -- Priority defaults to the place after the last transition from the same step.
 --
--- raises  ZD103 unknown version, ZD104 no such step in it, ZD113 priority taken, ZD201 bad field;
---         the trigger raises ZD111 when the version is not a draft
+-- raises  ZD103 unknown version, ZD104 no such step in it, ZD113 priority taken, ZD201 bad field,
+--         ZD208 too many; the trigger raises ZD111 when the version is not a draft
 create or replace function dripdrop.create_step_transition(
   tenant_key text,
   sequence_version_id uuid,
@@ -109,6 +116,16 @@ begin
     raise exception 'config is not an object' using
       errcode = 'ZD201', column = 'config', hint = 'Pass an object, for example ''{}''.';
   end if;
+  perform dripdrop._check_most(
+    (
+      select count(*) + 1
+      from dripdrop.step_transitions as t
+      left join dripdrop.steps as s on s.id = t.from_step_id
+      where t.sequence_version_id = v_version.id
+        and s.key is not distinct from create_step_transition.from_step
+    ),
+    'transitions', 'from_step'
+  );
   return dripdrop._insert_transition(
     v_version,
     dripdrop._step_id(v_version.id, create_step_transition.from_step, 'from_step'),

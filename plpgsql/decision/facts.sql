@@ -127,7 +127,12 @@ as $$
     s.hooks <> '{}' and not coalesce(x.hooks, '{}') ?& s.hooks as hooks_unanswered,
     hook.reason as hooks_reason, hook.detail as hooks_detail, hook.until as hooks_until,
     s.stale_after as stale_after, s.on_stale as on_stale,
-    e.ask_at is not null as rules_unanswered,
+    -- Those that name no function have just been asked.
+    e.ask_at is not null and exists (
+      select from dripdrop.sequences as q
+      cross join lateral dripdrop._rule_functions(q)
+      where q.id = e.sequence_id
+    ) as rules_unanswered,
     found.exit_action as exit_action, found.exit_reason as exit_reason,
     found.exit_detail as exit_detail, x.awaited_event as awaited_event,
     coalesce(x.due_at <= _facts.at, false) as timed_out,

@@ -23,6 +23,10 @@ begin
       null;
     when type in ('boolean', 'object', 'switch', 'list') then
       message := dripdrop._form_fault(type, choices, minimum, value);
+      if message is null and type = 'list' and jsonb_array_length(value) > maximum then
+        message := format('has %s elements', jsonb_array_length(value));
+        hint := format('%s are the most that are asked at once.', maximum);
+      end if;
     when type in ('integer', 'share', 'weight', 'interval', 'duration') then
       message := dripdrop._amount_fault(type, pattern, minimum, maximum, value);
     when type = 'time_zone' then

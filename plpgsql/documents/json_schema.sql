@@ -207,6 +207,7 @@ begin
     when type = 'list' then dripdrop._fields_given(jsonb_build_object(
       'type', 'array',
       'minItems', minimum,
+      'maxItems', maximum,
       'items', case when choices is null then v_held else jsonb_build_object('enum', choices) end
     ))
     when type in ('object', 'boolean') then jsonb_build_object('type', type)

@@ -80,13 +80,15 @@ begin
   perform dripdrop._field(
     'sequence', 'goals', 'list',
     '[conditions](#conditions): when one holds, the enrolment is completed',
-    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true, preset => '[]',
+    hint => 'Write [{"predicate": …}, …].', holds => 'condition', maximum => 100,
+    nullable => true, preset => '[]',
     errcode => 'ZD208'
   );
   perform dripdrop._field(
     'sequence', 'exit_when', 'list',
     'conditions: when one holds, the enrolment is cancelled',
-    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true, preset => '[]',
+    hint => 'Write [{"predicate": …}, …].', holds => 'condition', maximum => 100,
+    nullable => true, preset => '[]',
     errcode => 'ZD208'
   );
   perform dripdrop._field(
@@ -94,7 +96,7 @@ begin
     '[transitions](#transitions) that choose the first step; without them it is the first active '
     'one',
     hint => 'Write [{"to": "offer", "conditions": […]}, {"to": null}].', holds => 'transition',
-    nullable => true, preset => '[]'
+    maximum => 100, nullable => true, preset => '[]'
   );
   perform dripdrop._field(
     'sequence', 'steps', 'list',

@@ -53,7 +53,7 @@ begin
   perform dripdrop._field(
     'step', 'conditions', 'list',
     '[all](#conditions) must hold when the step is due; else it is skipped',
-    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true,
+    hint => 'Write [{"predicate": …}, …].', holds => 'condition', maximum => 100, nullable => true,
     preset => '[]',
     errcode => 'ZD208'
   );
@@ -61,7 +61,7 @@ begin
     'step', 'transitions', 'list',
     '[where to go next](#transitions); without them to the next active step',
     hint => 'Write [{"to": "offer", "conditions": […]}, {"to": null}].', holds => 'transition',
-    nullable => true, preset => '[]', errcode => 'ZD206'
+    maximum => 100, nullable => true, preset => '[]', errcode => 'ZD206'
   );
 end
 $$;
@@ -170,7 +170,7 @@ begin
   perform dripdrop._field(
     'transition', 'conditions', 'list',
     'asked when the step before is over',
-    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true,
+    hint => 'Write [{"predicate": …}, …].', holds => 'condition', maximum => 100, nullable => true,
     preset => '[]',
     errcode => 'ZD208'
   );

@@ -35,7 +35,7 @@ begin
       from unnest(dripdrop._enrollments_of_events(v_new)) as n (id)
       where n.id = any (v_locked)
     );
-    perform dripdrop._exit_by_rules(v_open, at);
+    perform dripdrop._exit_by_rules(v_open, cardinality(v_new), at);
     perform dripdrop._wake_by_event(v_new, v_open, at);
     perform dripdrop._fire_side_steps(v_new, v_open, at);
   end if;
@@ -76,19 +76,25 @@ comment on function dripdrop._enrollments_of_events(dripdrop.events[]) is
 
 -- Goals and exit rules, asked for every enrolment that something has happened to. Those that name a
 -- function of the application do not hold yet: claim_hooks() has it asked. Whoever tracks, or
--- unsubscribes, does not wait for hundreds of them: those that would take more than about a quarter
--- of a second are asked when the next step is decided.
+-- unsubscribes, does not wait for hundreds of them, of one enrolment or of many: those that would
+-- take more than about a quarter of a second for an event are left to claim_hooks() as well.
 --
 -- locks   nothing new: callers hold the enrolments
-create or replace function dripdrop._exit_by_rules(enrollments uuid[], at timestamptz)
+create or replace function dripdrop._exit_by_rules(
+  enrollments uuid[],
+  events int,
+  at timestamptz
+)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_exits record;
+  v_at_most bigint := 3000000::bigint * events / greatest(cardinality(enrollments), 1);
+  v_unasked uuid[] := array[]::uuid[];
+  v_found record;
 begin
-  for v_exits in
+  for v_found in
     with
     -- Once per sequence, not once per enrolment.
     sequence as materialized (
@@ -109,15 +115,19 @@ begin
     ) as n
     join sequence as q on q.id = (n.enrollment).sequence_id and cardinality(q.exit_rules) > 0
     cross join lateral dripdrop._met_exit_rule(
-      q.exit_rules, n.enrollment, null, null, null, _exit_by_rules.at, 3000000
+      q.exit_rules, n.enrollment, null, null, null, _exit_by_rules.at, v_at_most
     ) as found
     where found.action is not null
     group by found.action, found.reason
   loop
+    if v_found.action = 'ask' then
+      v_unasked := v_found.enrollments;
+      continue;
+    end if;
     perform dripdrop._end_enrollments(
-      v_exits.enrollments,
-      case v_exits.action when 'complete' then 'completed' else 'cancelled' end,
-      v_exits.reason,
+      v_found.enrollments,
+      case v_found.action when 'complete' then 'completed' else 'cancelled' end,
+      v_found.reason,
       _exit_by_rules.at
     );
   end loop;
@@ -126,19 +136,22 @@ begin
   set ask_at = _exit_by_rules.at
   where e.id = any (_exit_by_rules.enrollments)
     and e.state in ('active', 'paused')
-    and e.sequence_id = any (array(
-      select q.id
-      from dripdrop.sequences as q
-      where q.id in (
-        select n.sequence_id
-        from dripdrop.enrollments as n
-        where n.id = any (_exit_by_rules.enrollments)
-      )
-      and exists (select from dripdrop._rule_functions(q))
-    ));
+    and (
+      e.id = any (v_unasked)
+      or e.sequence_id = any (array(
+        select q.id
+        from dripdrop.sequences as q
+        where q.id in (
+          select n.sequence_id
+          from dripdrop.enrollments as n
+          where n.id = any (_exit_by_rules.enrollments)
+        )
+        and exists (select from dripdrop._rule_functions(q))
+      ))
+    );
 end
 $$;
 
-comment on function dripdrop._exit_by_rules(uuid[], timestamptz) is
+comment on function dripdrop._exit_by_rules(uuid[], int, timestamptz) is
   'Ends the enrolments that have reached a goal or meet an exit rule of their sequence, and has '
-  'those be asked whose rules name SQL functions.';
+  'those be asked whose rules name SQL functions, or are too many for so many events.';

@@ -408,7 +408,7 @@ comment on function dripdrop._rule_cost(dripdrop.conditions, dripdrop.enrollment
   'What asking a rule costs at most: elements that are looked at, and the bytes of the data.';
 
 -- The first goal or exit rule of the sequence that holds ends the enrolment. Whoever must not wait
--- says how much may be asked for: with more than twenty rules it is looked at.
+-- says how much may be asked for; it is looked at where the rules might cost more.
 create or replace function dripdrop._met_exit_rule(
   rules dripdrop.conditions[],
   enrollment dripdrop.enrollments,
@@ -425,12 +425,14 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_rule dripdrop.conditions;
-  v_left bigint := case when cardinality(rules) > 20 then at_most end;
+  v_left bigint := case when cardinality(rules) * 150000::bigint > at_most then at_most end;
 begin
   foreach v_rule in array rules loop
     if v_left is not null and coalesce(v_rule.predicate, v_rule.field_path) is not null then
       v_left := v_left - dripdrop._rule_cost(v_rule, enrollment);
-      exit when v_left < 0;
+      if v_left < 0 then
+        return row('ask', null, null)::dripdrop._finding;
+      end if;
     end if;
     if dripdrop._condition_failure(
       v_rule, enrollment, hooks, happened, _met_exit_rule.step_id, _met_exit_rule.at
@@ -449,8 +451,8 @@ $$;
 comment on function dripdrop._met_exit_rule(
   dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz, bigint
 ) is
-  'The first of goals and exit rules that holds for an enrolment, or null; of many only those that '
-  'cost no more than at_most together, as _rule_cost() has it.';
+  'The first of goals and exit rules that holds for an enrolment, or null; ask, where those that '
+  'are left would cost more than at_most with those before them, as _rule_cost() has it.';
 
 create or replace function dripdrop._conditions_of(transition_id uuid)
 returns dripdrop.conditions[]

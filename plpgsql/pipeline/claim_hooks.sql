@@ -86,6 +86,39 @@ $$;
 comment on function dripdrop._delete_hook_messages(bigint[], uuid[], dripdrop._wanted_hook[]) is
   'Deletes pointers whose execution has moved on, and messages that are no pointers.';
 
+-- Whoever tracked the event did not wait for all rules; no more need be asked than what they are.
+--
+-- locks   enrolments and their executions, skipping what is locked
+create or replace function dripdrop._apply_rules_without_functions(
+  rules_of uuid[],
+  wanted dripdrop._wanted_hook[],
+  at timestamptz
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_results dripdrop._hook_result[] := array(
+    select row(null, null, null, '{}', e.id, e.ask_at)::dripdrop._hook_result
+    from dripdrop.enrollments as e
+    where e.id = any (rules_of)
+      and not exists (
+        select from unnest(wanted) as w where w.execution_id is null and w.enrollment_id = e.id
+      )
+  );
+begin
+  if cardinality(v_results) > 0 then
+    perform dripdrop._record_hook_results(v_results, at);
+  end if;
+end
+$$;
+
+comment on function dripdrop._apply_rules_without_functions(
+  uuid[], dripdrop._wanted_hook[], timestamptz
+) is
+  'Applies the goals and exit rules of enrolments that are to be asked and name no function.';
+
 -- What a claim calls, of what it has taken and holds: first what cannot be called is answered, and
 -- what has no place, or is behind a circuit, goes back.
 --
@@ -116,6 +149,7 @@ declare
 begin
   perform dripdrop._delete_hook_messages(messages, executions, v_wanted);
   perform dripdrop._answer_with_errors(v_wanted, at);
+  perform dripdrop._apply_rules_without_functions(rules_of, v_wanted, at);
   v_fitting := dripdrop._callable_places(v_wanted, busy, functions);
   v_behind := dripdrop._behind_circuits(v_wanted, v_fitting, at);
   v_fitting := array(

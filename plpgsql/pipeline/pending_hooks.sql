@@ -210,14 +210,7 @@ begin
   end if;
   begin
     update dripdrop.enrollments as e
-    set ask_at = case
-          when exists (
-            select from dripdrop.sequences as q
-            cross join lateral dripdrop._rule_functions(q)
-            where q.id = e.sequence_id
-          )
-          then again_at
-        end
+    set ask_at = again_at
     where e.id = any (enrollments);
     perform dripdrop._forget_slow(v_open) where v_most is not null;
     return enrollments;

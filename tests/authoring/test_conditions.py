@@ -359,3 +359,72 @@ def test_the_hook_of_a_goal_is_asked_by_the_steps_people_are_on(engine: Engine) 
     assert engine.rows(hooks) == [(["score"],)]
     engine.drop_exit_rule(TENANT, rule.id)
     assert engine.rows(hooks) == [([],)]
+
+
+ASKED = {"field_path": "plan", "expected_value": "pro"}
+
+
+def ways(*counts: int) -> list[dict[str, Any]]:
+    """Return transitions with so many conditions each."""
+    return [{"to": None, "conditions": [ASKED] * count} for count in counts]
+
+
+@pytest.mark.parametrize(
+    ("definition", "column"),
+    [
+        ({"steps": [email("welcome", conditions=[ASKED] * 101)]}, "steps[0].conditions"),
+        ({"steps": [email("welcome", transitions=ways(50, 51))]}, "steps[0].transitions"),
+        ({"steps": [email("welcome", transitions=ways(*[0] * 101))]}, "steps[0].transitions"),
+        ({"steps": [email("welcome")], "goals": [ASKED] * 101}, "goals"),
+        ({"steps": [email("welcome")], "exit_when": [ASKED] * 101}, "exit_when"),
+        ({"steps": [email("welcome")], "entry": ways(100, 1)}, "entry"),
+    ],
+)
+def test_a_document_has_no_more_conditions_than_are_asked_at_once(
+    engine: Engine, definition: dict[str, Any], column: str
+) -> None:
+    with engine.refused(DripdropError) as refusal:
+        engine.apply(TENANT, {"key": "many", "name": "Many"} | definition)
+    assert refusal.value.diag.column_name == column
+    assert "100" in str(refusal.value.diag.message_hint)
+    assert engine.rows("select from dripdrop.sequences where key = 'many'") == []
+
+
+def test_as_many_conditions_as_are_asked_at_once_are_let_in(engine: Engine) -> None:
+    most = [ASKED] * 100
+    engine.author(
+        email("welcome", conditions=most, transitions=ways(50, 50)), goals=most, exit_when=most
+    )
+    engine.join("sam", data={"email": "sam@example.com", "plan": "free"})
+    engine.tick()
+    assert engine.rows("select reason from dripdrop.step_executions") == [("condition_false",)]
+
+
+def test_no_condition_is_added_to_as_many_as_are_asked_at_once(
+    engine: Engine, draft_id: UUID
+) -> None:
+    step = engine.create_step(TENANT, draft_id, "hello", "email", TEMPLATE)
+    for _ in range(100):
+        engine.create_condition(TENANT, ASKED, step_id=step.id)
+    with engine.refused(InvalidCondition):
+        engine.create_condition(TENANT, ASKED, step_id=step.id)
+    one, other = (
+        engine.create_step_transition(TENANT, draft_id, "hello", condition_mode="all")
+        for _ in range(2)
+    )
+    for _ in range(100):
+        engine.create_condition(TENANT, ASKED, transition_id=one.id)
+    with engine.refused(InvalidCondition):
+        engine.create_condition(TENANT, ASKED, transition_id=other.id)
+    for _ in range(98):
+        engine.create_step_transition(TENANT, draft_id, "hello")
+    with engine.refused(InvalidCondition):
+        engine.create_step_transition(TENANT, draft_id, "hello")
+
+
+def test_no_goal_is_added_to_as_many_as_are_asked_at_once(engine: Engine) -> None:
+    engine.author(email("welcome"), goals=[ASKED] * 100)
+    (sequence,) = engine.rows("select id from dripdrop.sequences")
+    engine.create_exit_rule(TENANT, sequence.id, "exit", ASKED)
+    with engine.refused(InvalidCondition):
+        engine.create_exit_rule(TENANT, sequence.id, "goal", ASKED)

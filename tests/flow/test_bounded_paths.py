@@ -208,18 +208,26 @@ def test_a_predicate_is_asked_only_of_what_it_looks_through_in_no_time(
     assert (engine.executions(sam.id)[0].reason == "list_too_long") == (predicate in LONG)
 
 
+SLOW = {"predicate": "exists($.enrollment.x ? (@ > $.enrollment.y))"}
+LISTS = {"x": [0] * 300, "y": [1] * 300}
+MANY_RULES: dict[str, Any] = {
+    "goals": [SLOW] * 100,
+    "exit_when": [*[SLOW] * 99, {"event": "bought", "name": "over"}],
+}
+
+
+def join_with_lists(engine: Engine, name: str, **more: Any) -> Any:
+    """Enrol somebody whose data is much to look through."""
+    return engine.join(name, data={"email": f"{name}@example.com"} | LISTS, **more)
+
+
 def test_neither_tracking_nor_unsubscribing_waits_for_rules(engine: Engine, clock: Clock) -> None:
     """Those that were not asked in time are asked when the next step is decided."""
     steps = [email("welcome"), email("bye", timing="in 3 days")]
-    slow = {"predicate": "exists($.enrollment.x ? (@ > $.enrollment.y))"}
-    over = {"event": "bought", "name": "over"}
     engine.author(*steps)
-    lists = {"x": [0] * 300, "y": [1] * 300}
-    ada, sam = (
-        engine.join(name, data={"email": f"{name}@example.com"} | lists) for name in ("ada", "sam")
-    )
+    ada, sam = (join_with_lists(engine, name) for name in ("ada", "sam"))
     engine.deliver()
-    engine.author(*steps, exit_when=[*[slow] * 300, over])
+    engine.author(*steps, **MANY_RULES)
 
     begun = time.monotonic()
     engine.track_event(TENANT, "bought", subscriber_id="sam")
@@ -231,6 +239,51 @@ def test_neither_tracking_nor_unsubscribing_waits_for_rules(engine: Engine, cloc
     clock.set(START + timedelta(days=3))
     engine.tick()
     assert engine.enrollment(sam.id).exit_reason == "over"
+
+
+@pytest.mark.parametrize("state", ["active", "paused"])
+def test_rules_that_nobody_waited_for_are_asked_with_the_next_claim_of_hooks(
+    engine: Engine, clock: Clock, state: str
+) -> None:
+    engine.author(email("tip", timing="in 3 days"), **MANY_RULES)
+    sam = join_with_lists(engine, "sam")
+    if state == "paused":
+        engine.pause_enrollment(TENANT, sam.id)
+    engine.track_event(TENANT, "bought", subscriber_id="sam")
+    assert engine.enrollment(sam.id).state == state
+    assert engine.claim_hooks() == []
+    assert engine.enrollment(sam.id).exit_reason == "over"
+    assert engine.last(sam.id).state == "cancelled"
+    assert engine.rows("select from dripdrop.enrollments where ask_at is not null") == []
+
+
+def test_rules_that_nobody_waited_for_are_asked_once(engine: Engine) -> None:
+    engine.author(email("tip", timing="in 3 days"), **MANY_RULES)
+    sam = join_with_lists(engine, "sam")
+    engine.track_event(TENANT, "visited", subscriber_id="sam")
+    assert engine.rows("select from dripdrop.enrollments where ask_at is not null")
+    assert engine.claim_hooks() == []
+    assert engine.enrollment(sam.id).state == "active"
+    assert engine.rows("select from dripdrop.enrollments where ask_at is not null") == []
+
+
+def test_no_event_waits_for_the_rules_of_many_enrolments(engine: Engine) -> None:
+    rules = [*[SLOW] * 19, {"event": "bought", "name": "over"}]
+    engine.author(email("tip", timing="in 3 days"), reentry="always", exit_when=rules)
+    people = [join_with_lists(engine, "sam", entry_key=f"order{n}") for n in range(40)]
+    begun = time.monotonic()
+    engine.track_event(TENANT, "bought", subscriber_id="sam")
+    assert time.monotonic() - begun < 2
+    for _ in range(len(people)):
+        engine.claim_hooks()
+    assert {engine.enrollment(each.id).exit_reason for each in people} == {"over"}
+
+
+def test_a_step_does_not_wait_for_rules_that_name_no_function(engine: Engine) -> None:
+    engine.author(email("welcome"), **MANY_RULES)
+    join_with_lists(engine, "sam")
+    engine.track_event(TENANT, "visited", subscriber_id="sam")
+    assert [claim.recipient for claim in engine.claim()] == ["sam@example.com"]
 
 
 def test_the_longest_list_that_is_let_in_is_looked_through(engine: Engine) -> None:
