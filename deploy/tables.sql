@@ -1000,7 +1000,8 @@ on dripdrop.enrollments (subscriber_id, subscriber_type, sequence_id)
 where alone and state in ('active', 'paused');
 
 create index enrollments_by_subscriber on dripdrop.enrollments (subscriber_id, subscriber_type);
-create index enrollments_by_sequence on dripdrop.enrollments (sequence_id, state);
+-- With the id, so that a page of a long list is read from its place.
+create index enrollments_by_sequence on dripdrop.enrollments (sequence_id, state, id);
 create index enrollments_to_ask on dripdrop.enrollments (ask_at) where ask_at is not null;
 create index enrollments_by_pin on dripdrop.enrollments (adapter_id) where adapter_id is not null;
 

@@ -53,6 +53,7 @@ GROUPS = {
     "hooks": "Hooks",
     "enrollment": "Enrolment",
     "events": "Events",
+    "people": "People",
     "consent": "Consent",
     "decision": "Decision",
     "simulation": "Simulation",

@@ -34,6 +34,7 @@ FOLDERS = (
     "enrollment",
     "events",
     "consent",
+    "people",
     "authoring",
     "decision",
     "pipeline",

@@ -111,6 +111,8 @@ as $$
         'enroll',
         'enroll_many',
         'leased_renders',
+        'list_enrollments',
+        'list_messages',
         'next_due',
         'reconcile',
         'release_claim',
@@ -142,7 +144,13 @@ as $$
         'enable_mergejoin=off',
         'jit=off'
       ],
-      array['_mark_lines', '_next_in_line', '_steps_in_line']
+      array[
+        '_enrollments_before',
+        '_mark_lines',
+        '_messages_before',
+        '_next_in_line',
+        '_steps_in_line'
+      ]
     union all
     -- As a batch, but called where hashing is ruled out.
     select

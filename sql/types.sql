@@ -333,3 +333,53 @@ create type dripdrop._suppression as (
 );
 
 comment on type dripdrop._suppression is 'One suppression that is to be written.';
+
+-- What list_enrollments() says about one enrolment: with the key of its sequence, which those who
+-- may not read tables know it by.
+create type dripdrop.enrollment as (
+  id uuid,
+  sequence text,
+  version int,
+  subscriber_type text,
+  subscriber_id text,
+  entry_key text,
+  state text,
+  exit_reason text,
+  data jsonb,
+  metadata jsonb,
+  started_at timestamptz,
+  paused_at timestamptz,
+  completed_at timestamptz,
+  cancelled_at timestamptz,
+  updated_at timestamptz
+);
+
+comment on type dripdrop.enrollment is
+  'One enrolment of somebody: in which version of which sequence, and what became of it.';
+
+-- What list_messages() says about one message.
+create type dripdrop.message as (
+  execution_id uuid,
+  enrollment_id uuid,
+  subscriber_type text,
+  subscriber_id text,
+  entry_key text,
+  sequence text,
+  step text,
+  occurrence int,
+  channel text,
+  sender text,
+  recipient text,
+  state text,
+  reason text,
+  reason_at timestamptz,
+  scheduled_for timestamptz,
+  due_at timestamptz,
+  claimed_at timestamptz,
+  ended_at timestamptz,
+  provider_message_id text,
+  error_message text
+);
+
+comment on type dripdrop.message is
+  'One message of somebody: of which step it is, what became of it, and why.';

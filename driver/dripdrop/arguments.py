@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
+from uuid import UUID
 
 from dripdrop.errors import InvalidArgument
 
@@ -27,6 +28,11 @@ def checked_text(text: str, name: str) -> str:
         if fault:
             raise InvalidArgument(f'at "{name}": {fault}')
     return text
+
+
+def as_id(value: Any) -> Any:
+    """Return an id of the application's as the text that it is kept as."""
+    return str(value) if isinstance(value, int | UUID) and not isinstance(value, bool) else value
 
 
 def written_json(value: Any, name: str) -> bytes:

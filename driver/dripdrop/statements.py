@@ -8,6 +8,7 @@ parameter that is left out is left out of the call, so that the default is SQL's
 from __future__ import annotations
 
 import inspect
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
@@ -18,10 +19,13 @@ from uuid import UUID
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from dripdrop.arguments import checked_text, written_json
+from dripdrop.arguments import as_id, checked_text, written_json
 
 Json: TypeAlias = Mapping[str, Any] | Sequence[Any]
 """A jsonb parameter: what `json.dumps` takes."""
+
+Id: TypeAlias = str | int | UUID
+"""An id of the application's, which the database keeps as text."""
 
 One = TypeVar("One")
 """What a function that returns one row gives: the row, or None."""
@@ -44,7 +48,9 @@ def _statement(declaration: Callable[P, R]) -> Callable[P, R]:
     name = declaration.__name__
     signature = inspect.signature(declaration)
     shape = str(signature.return_annotation)
-    documents = {p.name for p in signature.parameters.values() if "Json" in str(p.annotation)}
+    annotations = {p.name: str(p.annotation) for p in signature.parameters.values()}
+    documents = {name for name, annotation in annotations.items() if "Json" in annotation}
+    ids = {name for name, annotation in annotations.items() if re.match(r"Id\b", annotation)}
 
     @wraps(declaration)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -59,7 +65,9 @@ def _statement(declaration: Callable[P, R]) -> Callable[P, R]:
             ),
         )
         values = {
-            key: _argument(key, value, key in documents, key == "results")
+            key: _argument(
+                key, as_id(value) if key in ids else value, key in documents, key == "results"
+            )
             for key, value in given.items()
         }
         execute = getattr(client, f"_{shape.lower()}")
@@ -526,6 +534,32 @@ class Statements(ABC, Generic[One, Many, Value]):
         entry_key: str = ...,
     ) -> One:
         """Return a subscriber's open enrolment in a sequence, else the latest one."""
+
+    @_statement
+    def list_enrollments(
+        self,
+        tenant_key: str | None,
+        subscriber_type: str | None = ...,
+        subscriber_id: Id | None = ...,
+        sequence: str | None = ...,
+        state: str | None = ...,
+        page_size: int = ...,
+        after: UUID | None = ...,
+    ) -> Many:
+        """List the enrolments of a subscriber, a sequence or a tenant, the newest first."""
+
+    @_statement
+    def list_messages(
+        self,
+        tenant_key: str | None,
+        subscriber_type: str | None = ...,
+        subscriber_id: Id | None = ...,
+        sequence: str | None = ...,
+        state: str | None = ...,
+        page_size: int = ...,
+        after: UUID | None = ...,
+    ) -> Many:
+        """List the messages of a subscriber, a sequence or a tenant, the newest first."""
 
     @_statement
     def list_active_enrollments(self, tenant_key: str | None, sequence: str | None = ...) -> Many:

@@ -241,6 +241,14 @@ STATEMENTS = {
     """,
     "get_enrollment": "select dripdrop.get_enrollment('acme', 'onboarding', 'User', 'past-7')",
     "list_active_enrollments": "select dripdrop.list_active_enrollments('acme', 'onboarding')",
+    "list_enrollments": "select dripdrop.list_enrollments('acme', 'User', 'past-7')",
+    "list_enrollments of a sequence": """
+        select dripdrop.list_enrollments('acme', sequence => 'onboarding', page_size => 10)
+    """,
+    "list_messages": "select dripdrop.list_messages('acme', 'User', 'past-7')",
+    "list_messages of a sequence": """
+        select dripdrop.list_messages('acme', sequence => 'onboarding', page_size => 10)
+    """,
     "pause_enrollment": "select dripdrop.pause_enrollment('acme', %s)",
     "unenroll": "select dripdrop.unenroll('acme', %s)",
     "explain": "select dripdrop.explain('acme', %s)",

@@ -172,6 +172,12 @@ CALLS: dict[str, Call] = {
     "latest_step_by_key": lambda e, t, x: e.latest_step_by_key(t, x.sequence_id, "welcome"),
     "list_active_enrollments": lambda e, t, x: e.list_active_enrollments(t),
     "list_active_enrollments, of one": lambda e, t, x: e.list_active_enrollments(t, x.sequence),
+    "list_enrollments": lambda e, t, x: e.list_enrollments(t, sequence=x.sequence),
+    "list_enrollments, of a subscriber": lambda e, t, x: e.list_enrollments(
+        t, "User", x.subscriber
+    ),
+    "list_messages": lambda e, t, x: e.list_messages(t, sequence=x.sequence),
+    "list_messages, of a subscriber": lambda e, t, x: e.list_messages(t, "User", x.subscriber),
     "list_channel_adapters": lambda e, t, x: e.list_channel_adapters(t),
     "list_hooks": lambda e, t, x: e.list_hooks(t),
     "list_http_hooks": lambda e, t, x: e.list_http_hooks(t, x.sequence_id),

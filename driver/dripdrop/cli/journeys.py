@@ -13,6 +13,7 @@ import typer
 
 from dripdrop.cli.database import AsJson, Dsn, Tenant
 from dripdrop.cli.output import cell, print_json, print_rows, print_table, say
+from dripdrop.cli.people import named
 from dripdrop.cli.times import parse_time
 from dripdrop.client import Client
 from dripdrop.connections import connect
@@ -85,9 +86,7 @@ def explain(
 def _enrollment(
     client: Client, tenant: str | None, sequence: str, subscriber: str, entry_key: str
 ) -> UUID:
-    kind, slash, name = subscriber.partition("/")
-    if not slash:
-        kind, name = "User", subscriber
+    kind, name = named(subscriber)
     enrollment = client.get_enrollment(tenant, sequence, kind, name, entry_key)
     if enrollment is None:
         entry = f' for entry "{entry_key}"' if entry_key else ""
