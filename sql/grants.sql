@@ -109,8 +109,10 @@ declare
       "unregister_provider",
       "unsuppress",
       "update_channel_adapter",
+      "update_enrollment",
       "update_http_hook",
       "update_step_content",
+      "update_subscriber",
       "update_tenant_settings",
       "validate_sequence_version",
       "version"
@@ -148,6 +150,8 @@ declare
       "track_event",
       "track_events",
       "unenroll",
+      "update_enrollment",
+      "update_subscriber",
       "version"
     ],
     "dripdrop_sender": [

@@ -88,6 +88,8 @@ as $$
         '_take_unknown',
         '_free_of_stops',
         '_unsubscribe_links',
+        '_unusable_addresses',
+        '_update_enrollments',
         '_without_empty',
         '_wake_by_circuit',
         '_wake_by_enrollment',

@@ -578,6 +578,16 @@ class Statements(ABC, Generic[One, Many, Value]):
         """End an enrolment for good."""
 
     @_statement
+    def update_enrollment(self, tenant_key: str | None, enrollment_id: UUID, data: Json) -> One:
+        """Change some of an enrolment's data; None takes a key away."""
+
+    @_statement
+    def update_subscriber(
+        self, tenant_key: str | None, subscriber_type: str, subscriber_id: Id, data: Json
+    ) -> Many:
+        """Change some of the data of a subscriber's open enrolments; return them."""
+
+    @_statement
     def explain(self, tenant_key: str | None, enrollment_id: UUID) -> Many:
         """Say what became of an enrolment's steps, and why the next message waits, gate by gate."""
 

@@ -249,6 +249,10 @@ STATEMENTS = {
     "list_messages of a sequence": """
         select dripdrop.list_messages('acme', sequence => 'onboarding', page_size => 10)
     """,
+    "update_enrollment": """select dripdrop.update_enrollment('acme', %s, '{"name": "Eve"}')""",
+    "update_subscriber": """
+        select dripdrop.update_subscriber('acme', 'User', 'now-1', '{"name": "Eve"}')
+    """,
     "pause_enrollment": "select dripdrop.pause_enrollment('acme', %s)",
     "unenroll": "select dripdrop.unenroll('acme', %s)",
     "explain": "select dripdrop.explain('acme', %s)",

@@ -216,6 +216,10 @@ CALLS: dict[str, Call] = {
         t, [{"event_key": "opened_app", "enrollment_id": str(x.enrollment_id)}]
     ),
     "unenroll": lambda e, t, x: e.unenroll(t, x.enrollment_id),
+    "update_enrollment": lambda e, t, x: e.update_enrollment(t, x.enrollment_id, {"name": "Eve"}),
+    "update_subscriber": lambda e, t, x: e.update_subscriber(
+        t, "User", x.subscriber, {"name": "Eve"}
+    ),
     "update_channel_adapter": lambda e, t, x: e.update_channel_adapter(
         t, x.adapter_id, active=False
     ),
