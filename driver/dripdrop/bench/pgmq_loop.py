@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.synchronize import Barrier, Event
+from typing import Any
 
 import psycopg
 
@@ -18,16 +21,24 @@ _TAKE = """
 """
 
 
+@contextmanager
+def queue(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Make the queue for a while."""
+    connection.execute("select pgmq.create(%s)", [_QUEUE])
+    yield
+    connection.execute("select pgmq.drop_queue(%s)", [_QUEUE])
+
+
 def rate(dsn: str, messages: int) -> float:
     """Return messages per second of as many processes as the pipeline has."""
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("select pgmq.create(%s)", [_QUEUE])
-        with processes(PROCESSES, _loop, dsn, messages // PROCESSES) as (done, _):
-            began = time.perf_counter()
-            done.wait(600)
-            seconds = time.perf_counter() - began
-        connection.execute("select pgmq.drop_queue(%s)", [_QUEUE])
-    return messages / seconds
+    with (
+        psycopg.connect(dsn, autocommit=True) as connection,
+        queue(connection),
+        processes(PROCESSES, _loop, dsn, messages // PROCESSES) as (done, _),
+    ):
+        began = time.perf_counter()
+        done.wait(600)
+        return messages / (time.perf_counter() - began)
 
 
 def _loop(dsn: str, messages: int, ready: Barrier, stop: Event) -> None:
@@ -37,7 +48,7 @@ def _loop(dsn: str, messages: int, ready: Barrier, stop: Event) -> None:
         ready.wait()
 
 
-def pass_through(connection: psycopg.Connection[tuple[int]], messages: int) -> None:
+def pass_through(connection: psycopg.Connection[Any], messages: int) -> None:
     """Send, read and delete, a batch at a time: reading and deleting is one statement."""
     for at in range(0, messages, BATCH):
         batch = [_MESSAGE] * min(BATCH, messages - at)

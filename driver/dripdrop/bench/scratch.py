@@ -39,7 +39,7 @@ def scratch_database(server_dsn: str) -> Iterator[str]:
             )
 
 
-def value(connection: psycopg.Connection[Any], query: str) -> Any:
+def value(connection: psycopg.Connection[Any], query: str, *parameters: Any) -> Any:
     """Return the first column of a query's first row, or None."""
-    row = connection.execute(query.encode()).fetchone()
+    row = connection.execute(query.encode(), parameters or None).fetchone()
     return row[0] if row else None

@@ -13,6 +13,9 @@ Server: TypeAlias = Annotated[
     str | None, typer.Option("--dsn", help="A server to use; without one an embedded one.")
 ]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Mode: TypeAlias = Annotated[
+    Literal["render", "sql"], typer.Option(help="sql: claim and complete, no rendering.")
+]
 Turns: TypeAlias = Annotated[int, typer.Option(min=1, help="How often each is measured.")]
 
 
@@ -21,9 +24,7 @@ def pipeline(
     dsn: Server = None,
     enrollments: Annotated[int, typer.Option(min=1)] = 20_000,
     steps: Annotated[int, typer.Option(min=1)] = 3,
-    mode: Annotated[
-        Literal["render", "sql"], typer.Option(help="sql: claim and complete, no rendering.")
-    ] = "render",
+    mode: Mode = "render",
     logic: Annotated[
         bool,
         typer.Option("--logic", help="Again with conditions, transitions and events."),
@@ -87,3 +88,37 @@ def send(
     from dripdrop.bench.report import machine, print_result
 
     print_result(benchmark.measure(seconds=seconds, turns=turns) | machine(), json=json)
+
+
+@app.command()
+def held(
+    dsn: Server = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long it is held.")] = 60,
+    windows: Annotated[int, typer.Option(min=3, help="How many rates to take of it.")] = 12,
+    enrollments: Annotated[int, typer.Option(min=1)] = 30_000,
+    mode: Mode = "sql",
+    json: AsJson = False,
+) -> None:
+    """Measure sending while another session holds a snapshot, and without it."""
+    from dripdrop.bench import held as benchmark
+    from dripdrop.bench.report import report
+
+    measure = partial(
+        benchmark.measure, seconds=seconds, windows=windows, enrollments=enrollments, mode=mode
+    )
+    report(dsn, measure, json=json)
+
+
+@app.command()
+def grow(
+    dsn: Server = None,
+    waves: Annotated[int, typer.Option(min=1)] = 42,
+    size: Annotated[int, typer.Option(min=1, help="Messages in a wave.")] = 36_000,
+    mode: Mode = "sql",
+    json: AsJson = False,
+) -> None:
+    """Measure wave after wave while the history grows, and the median wave beside each."""
+    from dripdrop.bench import grow as benchmark
+    from dripdrop.bench.report import report
+
+    report(dsn, partial(benchmark.measure, waves=waves, size=size, mode=mode), json=json)
