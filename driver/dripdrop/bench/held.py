@@ -23,7 +23,7 @@ from dripdrop.bench.workers import BATCH, PROCESSES, Mode, work
 from dripdrop.bench.workload import enroll, prepare, sequence
 from dripdrop.install import install
 
-STEPS = 50
+STEPS = 100
 """So many messages each, one after the other: there is always enough to send."""
 
 _SENT = """

@@ -6,6 +6,7 @@ import json as json_module
 import os
 import platform
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ SETTINGS = (
 )
 """The settings of a server that a rate depends on most."""
 
+PACKAGES = ("dripdrop-postgres", "pgmq", "psycopg", "python-liquid")
+
 
 def report(dsn: str | None, measure: Callable[[str], dict[str, Any]], *, json: bool) -> None:
     """Measure on a given server, or an embedded one; print what is found, and where."""
@@ -41,7 +44,7 @@ def machine(connection: psycopg.Connection[Any] | None = None) -> dict[str, Any]
     """Return the machine of the client, and the settings of the server, where there is one.
 
     `{"machine": {"cpus": int, "cpu": str, "memory_gb": float, "system": str, "python": str},
-    "settings": {name: text}}`
+    "versions": {package: text}, "settings": {name: text}}`
     """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     found: dict[str, Any] = {
@@ -51,7 +54,8 @@ def machine(connection: psycopg.Connection[Any] | None = None) -> dict[str, Any]
             "memory_gb": round(memory / 2**30, 1),
             "system": platform.platform(),
             "python": platform.python_version(),
-        }
+        },
+        "versions": {name: version(name) for name in PACKAGES},
     }
     if connection is not None:
         rows = connection.execute(

@@ -7,6 +7,8 @@ from typing import Annotated, Literal, TypeAlias
 
 import typer
 
+from dripdrop.bench import sizes
+
 app = typer.Typer(help="Measure the engine, and something bare beside it.", no_args_is_help=True)
 
 Server: TypeAlias = Annotated[
@@ -22,8 +24,8 @@ Turns: TypeAlias = Annotated[int, typer.Option(min=1, help="How often each is me
 @app.command()
 def pipeline(
     dsn: Server = None,
-    enrollments: Annotated[int, typer.Option(min=1)] = 20_000,
-    steps: Annotated[int, typer.Option(min=1)] = 3,
+    enrollments: Annotated[int, typer.Option(min=1)] = sizes.ENROLLMENTS,
+    steps: Annotated[int, typer.Option(min=1)] = sizes.STEPS,
     mode: Mode = "render",
     logic: Annotated[
         bool,
@@ -51,7 +53,7 @@ def pipeline(
 
 
 @app.command()
-def enroll(dsn: Server = None, turns: Turns = 40, json: AsJson = False) -> None:
+def enroll(dsn: Server = None, turns: Turns = sizes.ENROLL_TURNS, json: AsJson = False) -> None:
     """Measure enrolment by one, by eight and in bulk, and bare inserts beside it."""
     from dripdrop.bench import enroll as benchmark
     from dripdrop.bench.report import report
@@ -62,11 +64,13 @@ def enroll(dsn: Server = None, turns: Turns = 40, json: AsJson = False) -> None:
 @app.command()
 def tick(
     dsn: Server = None,
-    turns: Turns = 10,
+    turns: Turns = sizes.TICK_TURNS,
     asleep: Annotated[
         int, typer.Option(min=1, help="How many messages are far from due.")
-    ] = 1_500_000,
-    senders: Annotated[int, typer.Option(min=1, help="How many senders have a line.")] = 1000,
+    ] = sizes.ASLEEP,
+    senders: Annotated[
+        int, typer.Option(min=1, help="How many senders have a line.")
+    ] = sizes.SENDERS,
     json: AsJson = False,
 ) -> None:
     """Measure deciding what is due, a bare UPDATE beside it, and a tick that finds nothing."""
@@ -79,8 +83,10 @@ def tick(
 
 @app.command()
 def send(
-    seconds: Annotated[float, typer.Option(min=0.1, help="How long a turn takes.")] = 1.0,
-    turns: Turns = 5,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="How long a turn takes.")
+    ] = sizes.SEND_SECONDS,
+    turns: Turns = sizes.SEND_TURNS,
     json: AsJson = False,
 ) -> None:
     """Measure the channels, at once and from afar, and the bare client libraries beside them."""
@@ -93,9 +99,13 @@ def send(
 @app.command()
 def held(
     dsn: Server = None,
-    seconds: Annotated[float, typer.Option(min=0.1, help="How long it is held.")] = 60,
-    windows: Annotated[int, typer.Option(min=3, help="How many rates to take of it.")] = 12,
-    enrollments: Annotated[int, typer.Option(min=1)] = 30_000,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="How long it is held.")
+    ] = sizes.HELD_SECONDS,
+    windows: Annotated[
+        int, typer.Option(min=3, help="How many rates to take of it.")
+    ] = sizes.HELD_WINDOWS,
+    enrollments: Annotated[int, typer.Option(min=1)] = sizes.HELD_ENROLLMENTS,
     mode: Mode = "sql",
     json: AsJson = False,
 ) -> None:
@@ -112,8 +122,8 @@ def held(
 @app.command()
 def grow(
     dsn: Server = None,
-    waves: Annotated[int, typer.Option(min=1)] = 42,
-    size: Annotated[int, typer.Option(min=1, help="Messages in a wave.")] = 36_000,
+    waves: Annotated[int, typer.Option(min=1)] = sizes.WAVES,
+    size: Annotated[int, typer.Option(min=1, help="Messages in a wave.")] = sizes.WAVE,
     mode: Mode = "sql",
     json: AsJson = False,
 ) -> None:
@@ -122,3 +132,12 @@ def grow(
     from dripdrop.bench.report import report
 
     report(dsn, partial(benchmark.measure, waves=waves, size=size, mode=mode), json=json)
+
+
+@app.command(name="all")
+def everything(dsn: Server = None, json: AsJson = False) -> None:
+    """Measure all of it, in about a quarter of an hour."""
+    from dripdrop.bench import everything as benchmark
+    from dripdrop.bench.report import report
+
+    report(dsn, benchmark.measure, json=json)
