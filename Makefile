@@ -3,6 +3,8 @@
 # make test DSN=...    the whole suite on a given server (a superuser's DSN)
 # make test PG=15      the whole suite on a throw-away cluster of Debian's Postgres 15
 # make chaos           kills, cuts, hanging servers and limits on the wire, in five minutes at most
+# make bench           how fast it is here; ARGS="--mode sql", ...: docs/performance.md
+# make bench-check     what a message costs, counted, against benchmarks/cost.json; RECORD=1 writes that
 # make docs            what the documentation takes from the database, taken again
 
 PYTHON ?= python3
@@ -11,7 +13,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 SQL := $(wildcard sql/*.sql sql/*/*.sql plpgsql/*/*.sql)
 
-.PHONY: build check lint test chaos bench demo docs extension install-extension clean
+.PHONY: build check lint test chaos bench bench-check demo docs extension install-extension clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -44,6 +46,9 @@ chaos: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/dripdrop bench pipeline $(ARGS)
+
+bench-check: $(STAMP)
+	$(BIN)/python -m scripts.bench_check $(if $(RECORD),--record)
 
 demo: $(STAMP)
 	$(BIN)/dripdrop demo $(if $(KEEP),--keep) $(ARGS)
