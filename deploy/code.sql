@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 4f2f4142dd96eb26.
+-- Of the sources fb509bf0b180c2f6.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -652,20 +652,20 @@ as $expected$
 ["column", "http_hooks.timeout_ms", "integer not null default 5000"],
 ["column", "http_hooks.updated_at", "timestamp with time zone not null default dripdrop._now()"],
 ["column", "http_hooks.url", "text not null"],
-["column", "message_reports.adapter_id", "uuid"],
-["column", "message_reports.channel", "text not null"],
-["column", "message_reports.event_data", "jsonb not null default '{}'::jsonb"],
-["column", "message_reports.event_type", "text not null"],
-["column", "message_reports.id", "uuid not null default dripdrop._uuidv7()"],
-["column", "message_reports.in_reply_to", "text"],
-["column", "message_reports.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
-["column", "message_reports.occurred_at", "timestamp with time zone not null default dripdrop._now()"],
-["column", "message_reports.provider", "text not null"],
-["column", "message_reports.provider_event_id", "text"],
-["column", "message_reports.provider_message_id", "text"],
-["column", "message_reports.references_list", "text[]"],
-["column", "message_reports.step_execution_id", "uuid"],
-["column", "message_reports.tenant_key", "text"],
+["column", "message_events.adapter_id", "uuid"],
+["column", "message_events.channel", "text not null"],
+["column", "message_events.event_data", "jsonb not null default '{}'::jsonb"],
+["column", "message_events.event_type", "text not null"],
+["column", "message_events.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "message_events.in_reply_to", "text"],
+["column", "message_events.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "message_events.occurred_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "message_events.provider", "text not null"],
+["column", "message_events.provider_event_id", "text"],
+["column", "message_events.provider_message_id", "text"],
+["column", "message_events.references_list", "text[]"],
+["column", "message_events.step_execution_id", "uuid"],
+["column", "message_events.tenant_key", "text"],
 ["column", "providers.batch_size", "integer not null default 1"],
 ["column", "providers.channel", "text not null"],
 ["column", "providers.idempotent", "boolean not null default false"],
@@ -752,6 +752,7 @@ as $expected$
 ["column", "step_executions.hook_failures", "jsonb"],
 ["column", "step_executions.hooks", "jsonb"],
 ["column", "step_executions.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "step_executions.idempotency_key", "text not null generated dripdrop.idempotency_key(enrollment_id, step_id, occurrence, attempt_window)"],
 ["column", "step_executions.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
 ["column", "step_executions.lease_until", "timestamp with time zone"],
 ["column", "step_executions.leave_by", "timestamp with time zone"],
@@ -967,8 +968,8 @@ as $expected$
 ["constraint", "http_hooks.http_hooks_response_type_is_known", "CHECK ((response_type = ANY (ARRAY['json'::text, 'text'::text, 'number'::text, 'boolean'::text])))"],
 ["constraint", "http_hooks.http_hooks_retries_are_bounded", "CHECK (((retry_count >= 0) AND (retry_count <= 5)))"],
 ["constraint", "http_hooks.http_hooks_timeout_is_bounded", "CHECK (((timeout_ms >= 1) AND (timeout_ms <= 30000)))"],
-["constraint", "message_reports.message_reports_pkey", "PRIMARY KEY (id)"],
-["constraint", "message_reports.message_reports_type_is_known", "CHECK ((event_type = ANY (ARRAY['delivered'::text, 'bounced'::text, 'complained'::text, 'opened'::text, 'clicked'::text, 'replied'::text, 'unsubscribed'::text, 'sent'::text, 'failed'::text, 'skipped'::text, 'deferred'::text, 'suppressed'::text])))"],
+["constraint", "message_events.message_events_pkey", "PRIMARY KEY (id)"],
+["constraint", "message_events.message_events_type_is_known", "CHECK ((event_type = ANY (ARRAY['delivered'::text, 'bounced'::text, 'complained'::text, 'opened'::text, 'clicked'::text, 'replied'::text, 'unsubscribed'::text, 'sent'::text, 'failed'::text, 'skipped'::text, 'deferred'::text, 'suppressed'::text])))"],
 ["constraint", "providers.providers_batch_size_is_positive", "CHECK ((batch_size > 0))"],
 ["constraint", "providers.providers_name_is_a_slug", "CHECK ((provider ~ '^[a-z][a-z0-9_]{0,62}$'::text))"],
 ["constraint", "providers.providers_of_a_channel", "FOREIGN KEY (channel) REFERENCES dripdrop.channels(channel)"],
@@ -1069,7 +1070,6 @@ as $expected$
 ["function", "_answer_with_errors(wanted dripdrop._wanted_hook[], at timestam", "851a6762 62347de0d3ebf337"],
 ["function", "_apply_assumed_rules(enrollments uuid[], assumed jsonb, at time", "c5982ccc cb4a28d5b42997ac"],
 ["function", "_apply_rules(results dripdrop._hook_result[], at timestamp with", "debec961 68b70646fe73841f"],
-["function", "_apply_rules_without_functions(rules_of uuid[], wanted dripdrop", "ea43083d 8d77f5e6e3dc0362"],
 ["function", "_as_decision(execution_id uuid, gate text, action text, reason ", "3d2ad8dd 05eecb391a692eea"],
 ["function", "_as_sender(adapter dripdrop.channel_adapters, circuit dripdrop.", "14254b77 ffb91ea62d38f7a9"],
 ["function", "_ascii_address(address text)", "70a96282 d7a5ebde3ba33233"],
@@ -1112,7 +1112,7 @@ as $expected$
 ["function", "_canonical_step(tenant_key text, step jsonb)", "81195a18 352477f660b8457c"],
 ["function", "_canonical_step_config(tenant_key text, channel text, config js", "e0543999 52b8b61828ee32c6"],
 ["function", "_canonical_timing(timing jsonb)", "8f6983df 3daa74fba846159e"],
-["function", "_canonical_transitions(transitions jsonb, path text)", "baa2eb41 ff7ccf121959df8a"],
+["function", "_canonical_transitions(transitions jsonb, path text)", "baa2eb41 e3c2219878e18681"],
 ["function", "_canonical_window(condition jsonb, path text)", "577ac2a8 94556bc5692850d4"],
 ["function", "_caps_of(steps uuid[], adapters uuid[], at timestamp with time ", "f62ff2d0 c1532d9c165de302"],
 ["function", "_carries_unsubscribe(unsubscribe boolean, config jsonb)", "df15a57a 263eb1b36d6edb77"],
@@ -1122,13 +1122,11 @@ as $expected$
 ["function", "_catalogue()", "07345e5d 24525dc64da5c10e"],
 ["function", "_catalogue_of_code()", "7144101a 2cca959cc056ff98"],
 ["function", "_catalogue_of_tables()", "07345e5d f3f8ed61cdf15a6b"],
-["function", "_changed_data(before jsonb, data jsonb)", "35211a49 7d16c74959c7bf17"],
 ["function", "_channel(channel text)", "c1edf79f dd334c7be9f623a7"],
 ["function", "_check_adapter_config(channel text, provider text, config jsonb", "f3efbed2 4e2581050f7290fc"],
 ["function", "_check_assumptions(events jsonb, hooks jsonb)", "dded57c1 2bbd892d342eab33"],
 ["function", "_check_batch_size(batch_size integer)", "b5d52fba 38863dc15bf35fcf"],
 ["function", "_check_busy(busy jsonb)", "36251032 166ca62d7cb5fc51"],
-["function", "_check_change(enrollments uuid[], data jsonb)", "dac9bb9d 5338052745d89a65"],
 ["function", "_check_channel(channel text)", "24071ae3 4a12aa0186d6f947"],
 ["function", "_check_channel_fits(template jsonb, address_form text, recipien", "0a054222 3d2c9014fefaa660"],
 ["function", "_check_channel_send_windows(send_windows jsonb)", "225bffb4 dc642e0a608c03f5"],
@@ -1149,11 +1147,9 @@ as $expected$
 ["function", "_check_key(key text, field text, what text)", "d8bb94ae 198378e1013cc47e"],
 ["function", "_check_liquid(template jsonb, field text, escaping text)", "846ba736 dd9c637ddbf04b2e"],
 ["function", "_check_migration(tenant_key text, sequence text, from_version i", "1285acf3 ebffa2e3bd719bef"],
-["function", "_check_most(count bigint, what text, field text)", "ed6aba73 994e813dc20496dc"],
 ["function", "_check_name(name text, field text)", "08f2ba8a e456e923ecbb7d56"],
 ["function", "_check_not_ended(enrollments uuid[])", "f31f13ae 5acf251636d3a70a"],
 ["function", "_check_owners()", "445be54d 7adf613bb7b5eca1"],
-["function", "_check_page(tenant_key text, subscriber_type text, subscriber_i", "93cea18a f658dd95cceded80"],
 ["function", "_check_path(path jsonpath, field text)", "f3214008 0b4e1b6775fc301e"],
 ["function", "_check_places(places jsonb)", "9f7b7282 abc191e1dfe15785"],
 ["function", "_check_provider(channel text, provider text)", "eccef24a 862d503bb17c4448"],
@@ -1166,7 +1162,6 @@ as $expected$
 ["function", "_check_sequence(reentry text, reentry_interval text, metadata j", "1ffc818d f0398f96dea40c21"],
 ["function", "_check_step_config(config jsonb)", "a1b857a2 2b033c7beec14834"],
 ["function", "_check_step_map(step_map jsonb, from_version dripdrop.sequence_", "9dde40ef 30d2e0419b34f22f"],
-["function", "_check_subscriber(subscriber_type text, subscriber_id text)", "ba767295 0273d0423a44ec7b"],
 ["function", "_check_subscribers(subscribers jsonb)", "fe9dd244 7f88f10bf65cf0ce"],
 ["function", "_check_suppressions(tenant_key text, suppressions jsonb)", "704b4566 05580507b7e8f5d0"],
 ["function", "_check_targets(definition jsonb)", "d826dfea eb5d366885afb152"],
@@ -1182,7 +1177,7 @@ as $expected$
 ["function", "_choose_pointers(executions uuid[], fences integer[], rooms jso", "53f81ade 358df2459e9b0b59"],
 ["function", "_circuit_problems(at timestamp with time zone)", "72a46d52 7147dc696abfe2b7"],
 ["function", "_circuits_of(executions uuid[])", "fd5e8487 a33d37b8784a9d08"],
-["function", "_claimed(executions uuid[], lease interval, at timestamp with t", "8dc05494 b55b244184ea3910"],
+["function", "_claimed(executions uuid[], lease interval, at timestamp with t", "8dc05494 e6f197a1a8f6e063"],
 ["function", "_classified_results(results dripdrop._send_result[], at timesta", "ea690717 7d4f035163f98435"],
 ["function", "_classify(channel text, provider text, stage text, code text, d", "45b99e1f a891f816adf3f97b"],
 ["function", "_close_circuits_ahead(executions uuid[], at timestamp with time", "f08c1186 94ebbab837b43904"],
@@ -1202,7 +1197,7 @@ as $expected$
 ["function", "_content_hash(canonical jsonb)", "bc139bcd 081665ff33708ff8"],
 ["function", "_context(predicate jsonpath, enrollment dripdrop.enrollments, h", "f6929da0 afa4c7f1174d20ce"],
 ["function", "_count_behind(circuit_id uuid)", "b04fcb48 3499f74aba8d8025"],
-["function", "_count_bounces(adapter_id uuid, since timestamp with time zone,", "c4b0cd98 a92d8780882673f9"],
+["function", "_count_bounces(adapter_id uuid, since timestamp with time zone,", "c4b0cd98 56c68a22a75286fd"],
 ["function", "_count_events(enrollment dripdrop.enrollments, config jsonb, si", "9571657d 91c2a7cb73705fe4"],
 ["function", "_counter_state(counter dripdrop.counters, max_count integer, pe", "d1ffdda0 a063ba81415bfb64"],
 ["function", "_counterparts(migration dripdrop._migration)", "febdd9bf ed76e9775bffa566"],
@@ -1210,8 +1205,10 @@ as $expected$
 ["function", "_counts_on_the_wire(max_count integer, per interval)", "87e71784 9051cfb1364dce01"],
 ["function", "_cron_days(month date, days integer[], weekdays integer[], rest", "eabe7cf6 9f3715361ca56a64"],
 ["function", "_cron_field(expression text, place integer, field text)", "15db61c1 b061dd66e1bc1ea5"],
-["function", "_cron_next(expression text, time_zone text, after timestamp wit", "5c1f2484 94a91b22d8571efc"],
+["function", "_cron_next(expression text, time_zone text, after timestamp wit", "5c1f2484 6ecb8d5f6959cf0a"],
+["function", "_cron_next_repeated(expression text, time_zone text, after time", "5c1f2484 a768f2ef0b03a8c2"],
 ["function", "_cron_part(part text, place integer)", "e75065cb 910737a0d43661b5"],
+["function", "_cron_wall_time(expression text, start timestamp without time z", "fb6ede0e c7152b0ef98d6d0e"],
 ["function", "_cut_off(state text)", "21a46c13 2cd101c5f1167d31"],
 ["function", "_daily_cap(adapter dripdrop.channel_adapters, day date, time_zo", "aafc5b01 c695c604edf42d53"],
 ["function", "_decide(executions uuid[], at timestamp with time zone, asked_b", "6cf41d6a 64b9158b59491c5a"],
@@ -1238,7 +1235,6 @@ as $expected$
 ["function", "_end_executions(decisions dripdrop._decision[], at timestamp wi", "8b0e6073 d49bbd9fb33d2fb9"],
 ["function", "_enqueue(queue text, pointers jsonb[])", "bfcf532e 2b0f06a0afd0dbce"],
 ["function", "_enqueue_rendered(executions uuid[])", "ec2e6574 4ea05ee597ace89c"],
-["function", "_enrollments_before(tenant_key text, subscriber_type text, subs", "0a895aba 81d6d308be8a8ba1"],
 ["function", "_enrollments_of(subscriber_type text, subscriber_id text)", "b54b1dda 698fbe29c9d0857e"],
 ["function", "_enrollments_of_events(events dripdrop.events[])", "330d0fe5 64c9b26edc28b69f"],
 ["function", "_entry_routes(sequence_version_id uuid, enrollments uuid[], at ", "c88b15eb 4605c604c3a706ab"],
@@ -1246,12 +1242,12 @@ as $expected$
 ["function", "_event_variable(event_id uuid)", "f998c2b8 b5429256f56365ee"],
 ["function", "_everything_slot()", "2dba2454 2446c91066b7535d"],
 ["function", "_exclude_claims(slot integer)", "a01df3eb 2bff457ee40e4dd5"],
-["function", "_exit_by_rules(enrollments uuid[], events integer, at timestamp", "880d225a f037171c6dfad105"],
+["function", "_exit_by_rules(enrollments uuid[], at timestamp with time zone)", "66c3041a 77740a2e2c67c15c"],
 ["function", "_exit_rules(sequence_id uuid)", "ca2002a9 0d678f0efc73c05c"],
 ["function", "_explain_gates(execution dripdrop.step_executions, at timestamp", "65e9c7c7 7c4b95badf387091"],
 ["function", "_explain_next(execution dripdrop.step_executions, decision drip", "7a069ffa fb803abb864734b2"],
 ["function", "_explain_past(enrollment_id uuid)", "f75d7e8d 585d260b735a00ae"],
-["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff b4851299cf03321a"],
+["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff 7f820d9b6e24a15b"],
 ["function", "_fail_renders(failures dripdrop._render_result[], at timestamp ", "170e886c 765efc8255f6540b"],
 ["function", "_failed_condition(conditions dripdrop.conditions[], enrollment ", "1f2b78e1 09fee7abcdfe85b0"],
 ["function", "_failed_hook(hooks jsonb, template jsonb)", "37bde75d 5ed3d6aed2f1eea1"],
@@ -1299,7 +1295,7 @@ as $expected$
 ["function", "_hold_for_enrollments(executions uuid[], at timestamp with time", "f08c1186 55539d0650321d31"],
 ["function", "_hook(tenant_key text, key text)", "6020c74d 5d91e29febf00c99"],
 ["function", "_hook_answer(answer jsonb, response_path text, response_type te", "3b084520 91ac59c8422b5fd3"],
-["function", "_hook_calls(rules_of uuid[], messages bigint[], executions uuid", "3052be55 d54a2cca04061d8a"],
+["function", "_hook_calls(rules_of uuid[], messages bigint[], executions uuid", "3052be55 e00457299e10a7e5"],
 ["function", "_hook_calls_but_for_faults(rules_of uuid[], messages bigint[], ", "3052be55 89f91ad4f93ae429"],
 ["function", "_hook_changes(sequence_id uuid, hooks jsonb)", "ff2d4d4d 8c54bc3fefd2516e"],
 ["function", "_hook_results(results jsonb)", "16c0d566 b9f89e4fed5c37e2"],
@@ -1338,12 +1334,11 @@ as $expected$
 ["function", "_json_fault(document jsonb, field text, bytes integer)", "b5a03ec3 7291240a375cc652"],
 ["function", "_json_place(document jsonb, field text, path jsonpath)", "6a860437 d098ac7bab3cc0f9"],
 ["function", "_keep_results(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 2785de3b97d39bb8"],
-["function", "_keep_sent()", "683259fe c864b0864d423952"],
 ["function", "_kind_schemas(account text)", "3df182f4 2fb39bd166922d98"],
 ["function", "_kinds()", "8acd1e4b ac45ca4d8a72ab7c"],
 ["function", "_kinds_by_type()", "8acd1e4b d6e28c8e5938afe7"],
 ["function", "_last_claimed(tenant_key text, subscriber_type text, subscriber", "7c8f2cda e10528bd4650c637"],
-["function", "_last_deferral(execution dripdrop.step_executions)", "4a49428e c3adf6da44f2ffda"],
+["function", "_last_deferral(execution dripdrop.step_executions)", "4a49428e 9483bf9e69c6e793"],
 ["function", "_last_ended(enrollment dripdrop.enrollments)", "680fa9f4 53159490b1c7e236"],
 ["function", "_leave_by(fence integer, at timestamp with time zone)", "34d75e02 51bfbd7f019bafdb"],
 ["function", "_likeness(one text, other text)", "1a560add 6aad43b300862b62"],
@@ -1359,9 +1354,9 @@ as $expected$
 ["function", "_lock_migrating(migration dripdrop._migration)", "8e66b377 0b45f40ba4347c99"],
 ["function", "_lock_results(results dripdrop._send_result[], at timestamp wit", "ea690717 c62f5004db594c8e"],
 ["function", "_lock_subscriber(tenant_key text, subscriber_type text, subscri", "3c8c4a6a 2fb5b081d721a249"],
-["function", "_log_decisions(decisions dripdrop._decision[], actions text[], ", "a80c997a 1607d976f0132914"],
+["function", "_log_decisions(decisions dripdrop._decision[], actions text[], ", "a80c997a 24022d89114f40a9"],
 ["function", "_log_suppression()", "683259fe 7bf9f4ed0715cf53"],
-["function", "_log_unsubscribe(execution dripdrop.step_executions, enrollment", "57f2c774 3540991f71caed8a"],
+["function", "_log_unsubscribe(execution dripdrop.step_executions, enrollment", "57f2c774 c70f7cb0c53d8955"],
 ["function", "_look_back(at timestamp with time zone)", "57e58be7 cfcc41b1682a3106"],
 ["function", "_lost_pointers()", "ff864dea 81ed1b48ba00e2c2"],
 ["function", "_make_due(executions uuid[], at timestamp with time zone, reaso", "2d5e141c 826ebc7f246f4ce3"],
@@ -1373,8 +1368,7 @@ as $expected$
 ["function", "_message_facts(executions uuid[])", "63388dfc cbf51f57e2c60003"],
 ["function", "_message_sender(sender dripdrop._sender, senders dripdrop._send", "c3165796 3880f97fa3a468ef"],
 ["function", "_messages(count bigint)", "4a5e8dde aacb0065de6982d8"],
-["function", "_messages_before(tenant_key text, subscriber_type text, subscri", "0a895aba bff38cd31345d228"],
-["function", "_met_exit_rule(rules dripdrop.conditions[], enrollment dripdrop", "b1bddcc6 79ff09e1654258bd"],
+["function", "_met_exit_rule(rules dripdrop.conditions[], enrollment dripdrop", "b1bddcc6 3ca8d62b1fa68612"],
 ["function", "_migrating(migration dripdrop._migration)", "f75aa7ce 075bb9a75970f944"],
 ["function", "_most_together(executions uuid[])", "10856bf6 e8d893d5ea8453e5"],
 ["function", "_move_circuit(asked dripdrop._asked_server, at timestamp with t", "927bf888 517ceba44ff9730c"],
@@ -1430,11 +1424,11 @@ as $expected$
 ["function", "_plan_plain_step(enrollment dripdrop.enrollments, starting_step", "c8d50bf4 9f52f4476b209475"],
 ["function", "_plan_steps(enrollments uuid[], steps uuid[], at timestamp with", "2114d4b7 40bd96d83ce18db2"],
 ["function", "_planned_steps(steps uuid[])", "f482b690 9487d821cff324d6"],
-["function", "_planner_settings()", "13d9438a 192fb38dfe9b8206"],
+["function", "_planner_settings()", "13d9438a 971edb45e6bfde7b"],
 ["function", "_pointer(execution dripdrop.step_executions)", "ed01f850 a962646f4ff0d512"],
 ["function", "_pointer_execution(message jsonb)", "f19449ec fe68d4390bc18c26"],
 ["function", "_pointer_fence(message jsonb)", "6fce51ad 7b36c09bade63806"],
-["function", "_postpone_rules(enrollments uuid[], again_at timestamp with tim", "7018d538 c025e44398c37b1a"],
+["function", "_postpone_rules(enrollments uuid[], again_at timestamp with tim", "7018d538 e421ef86caaf517d"],
 ["function", "_predicate_names(predicate jsonpath, key text)", "e3065471 1f6d58de9f2f8d36"],
 ["function", "_presets(kind text)", "e55ff261 06891fda34eb3ffd"],
 ["function", "_presume_sent(executions uuid[], at timestamp with time zone)", "f08c1186 9ef7a2930ed09e25"],
@@ -1460,13 +1454,13 @@ as $expected$
 ["function", "_recipient(form text, recipient_key text, config jsonb, data js", "ef31d86b 5e942d443c614880"],
 ["function", "_recipient_slot(tenant_key text, recipient text)", "08a225e1 e790f12a6d5d334b"],
 ["function", "_record_and_wake(at timestamp with time zone)", "57e58be7 9a2c86c2589bf44b"],
-["function", "_record_answers(results dripdrop._hook_result[], at timestamp w", "debec961 deaf44969a1c16b6"],
+["function", "_record_answers(results dripdrop._hook_result[], at timestamp w", "debec961 ddaadb4835358a84"],
 ["function", "_record_batch(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 6a94c5fe57ac96b1"],
-["function", "_record_events(events dripdrop.events[], at timestamp with time", "d42dbb8f b9649fe7e015d1e3"],
+["function", "_record_events(events dripdrop.events[], at timestamp with time", "d42dbb8f e9ed32bf0a1b7009"],
 ["function", "_record_hook_results(results dripdrop._hook_result[], at timest", "debec961 3367c2ebf6930949"],
 ["function", "_record_late(at timestamp with time zone)", "3f0de343 c3fddd73b75835a1"],
 ["function", "_record_or_keep(results dripdrop._send_result[], at timestamp w", "6c6dac18 802a453a6cba2645"],
-["function", "_record_renders(results dripdrop._render_result[], at timestamp", "04e51884 2d88e014399df922"],
+["function", "_record_renders(results dripdrop._render_result[], at timestamp", "04e51884 e7a58549d4a55cf2"],
 ["function", "_redacted(value jsonb, depth integer)", "5823369a 00296a7105cdfd89"],
 ["function", "_refusal(code text, detail text)", "87bab83e 2c36f992bd3109b2"],
 ["function", "_refuse_condition_type(condition jsonb, type text, path text)", "f73a1587 17cd2123d2f9bc51"],
@@ -1475,7 +1469,7 @@ as $expected$
 ["function", "_refuse_execution_start()", "683259fe b4fdf2a41b753d67"],
 ["function", "_refuse_subscriber(fault text, data jsonb, place bigint)", "93934c4a 32da9b6a6b75f2bc"],
 ["function", "_refuse_suppression(fault text, suppression jsonb, place bigint", "89e3bbcd 5ba207f3600298af"],
-["function", "_refused_alike(results dripdrop._send_result[], at timestamp wi", "6c6dac18 5c45a250f3c317f4"],
+["function", "_refused_alike(results dripdrop._send_result[], at timestamp wi", "6c6dac18 e848db7cd8ec95e7"],
 ["function", "_render_ahead(executions uuid[], at timestamp with time zone)", "f3e37692 9741207b3d4b053c"],
 ["function", "_renders(messages bigint[], executions uuid[], fences integer[]", "2510f05d 881a90ce74684522"],
 ["function", "_renders_but_for_faults(messages bigint[], executions uuid[], f", "2510f05d 0304f7229f0abd30"],
@@ -1518,7 +1512,7 @@ as $expected$
 ["function", "_set_time(setting text, at timestamp with time zone)", "ed59fb30 62117e949dd680a0"],
 ["function", "_setting_problems(kind text, config jsonb, sealed boolean)", "9d2cb2bf e8009cd33ec5a026"],
 ["function", "_settle_counters(results dripdrop._send_result[], at timestamp ", "8fe6ec1f f2a43bbd605e120d"],
-["function", "_settle_unknown(executions uuid[], outcome text, reason text, a", "e2e68987 353a1a43306449ec"],
+["function", "_settle_unknown(executions uuid[], outcome text, reason text, a", "e2e68987 34d861104a0d2097"],
 ["function", "_settled_limits(limited dripdrop._decision[], results dripdrop.", "ad03e907 11b4a35b3555f6a2"],
 ["function", "_setup_problems()", "eb1731fe f523edd1ad3b39f1"],
 ["function", "_severity(reason text)", "72c66e73 03623794516578da"],
@@ -1583,17 +1577,15 @@ as $expected$
 ["function", "_unsubscribe_link(tenant_key text)", "be5e1ae2 5f7fbf911a230d3a"],
 ["function", "_unsubscribe_links(executions uuid[])", "f9f81a86 9e71e05e0dfebd25"],
 ["function", "_untrusted()", "a8017eeb 55da7b954a5f40c8"],
-["function", "_unusable_addresses(enrollments uuid[], data jsonb)", "a34a0cfa 3979c3c89fe8c643"],
-["function", "_update_enrollments(tenant_key text, enrollments uuid[], data j", "4ca7adec 781e5373bafcb23a"],
 ["function", "_url_host(url text)", "42377b12 aba229035bede2bc"],
 ["function", "_used(counter dripdrop.counters, at timestamp with time zone)", "f83776e5 3a53277798fc1fab"],
 ["function", "_used_liquid(template text)", "971315ed 4b036a5224fd891c"],
 ["function", "_user_of_channel(channel text)", "4d0fcbd7 ca3fb02c04993558"],
 ["function", "_user_of_provider(channel text, provider text)", "bcfe6e63 baff2f74f6297643"],
 ["function", "_uuidv7()", "75666699 a447e55f11cff0ec"],
-["function", "_value_fault(type text, choices text[], pattern text, minimum i", "27d540a7 c25cd9bb3cef2a7e"],
+["function", "_value_fault(type text, choices text[], pattern text, minimum i", "27d540a7 93ebf46b7e931c90"],
 ["function", "_value_given(value jsonb, missed boolean, blank boolean)", "2828496f badf1523b063aa3b"],
-["function", "_value_schema(type text, choices text[], pattern text, minimum ", "646cd4e3 f4dded877556ad95"],
+["function", "_value_schema(type text, choices text[], pattern text, minimum ", "646cd4e3 7443154fd37a301f"],
 ["function", "_variables(enrollment dripdrop.enrollments, sequence_key text, ", "7a4e8476 e0432915c1e57c25"],
 ["function", "_verdict(result dripdrop._send_result, enrollment_state text, e", "e438806a 35842bcad361ff68"],
 ["function", "_verdicts(results dripdrop._send_result[], at timestamp with ti", "15266ebb ed56b3cde289e8e7"],
@@ -1628,7 +1620,7 @@ as $expected$
 ["function", "_worst_suppressions(suppressions dripdrop._suppression[])", "5477038e 5a36ef25c5afb9d2"],
 ["function", "_would_admit(decision dripdrop._decision, at timestamp with tim", "26944b87 71e86a71f3ae48bb"],
 ["function", "_would_go_on(executions uuid[], waits_for text[], at timestamp ", "9f1f7d4b b76150459eee20d7"],
-["function", "_write_results(results dripdrop._send_result[], at timestamp wi", "5fb03f6d 8a705f565c1e07e9"],
+["function", "_write_results(results dripdrop._send_result[], at timestamp wi", "5fb03f6d 45cc8c8fb837a406"],
 ["function", "_write_suppressions(suppressions dripdrop._suppression[], at ti", "4e294228 3f27a75190a7c1c5"],
 ["function", "_written_rates(steps uuid[], adapters uuid[])", "225bb5c3 fa2b0f6f92267b26"],
 ["function", "activate_sequence_version(tenant_key text, sequence_version_id ", "43bb0f70 c18215e7b391b1df"],
@@ -1646,14 +1638,14 @@ as $expected$
 ["function", "complete_renders(results jsonb)", "c93d9740 5c669c415f27b2ce"],
 ["function", "complete_sends(results jsonb)", "c93d9740 1d582c920d114fa1"],
 ["function", "create_channel_adapter(tenant_key text, name text, channel text", "8b7d3d88 361be0347549544f"],
-["function", "create_condition(tenant_key text, condition jsonb, step_id uuid", "bf68a2c5 b0ea88e79ca0d4b9"],
-["function", "create_exit_rule(tenant_key text, sequence_id uuid, outcome tex", "d3493da2 8b43f3f0efef5e2d"],
+["function", "create_condition(tenant_key text, condition jsonb, step_id uuid", "bf68a2c5 82dbc64935fe114f"],
+["function", "create_exit_rule(tenant_key text, sequence_id uuid, outcome tex", "d3493da2 8eaa4d6a66d94a4c"],
 ["function", "create_hook(tenant_key text, key text, function regprocedure, t", "36b27cdf 815bc6c65dc4c79f"],
 ["function", "create_http_hook(tenant_key text, sequence_id uuid, key text, u", "228d374f d80498acd12c3e1f"],
 ["function", "create_sequence(tenant_key text, key text, name text, descripti", "d808650c 72168aeb0f779538"],
 ["function", "create_sequence_version(tenant_key text, sequence_id uuid, vers", "6b0690f4 db865c37463335be"],
 ["function", "create_step(tenant_key text, sequence_version_id uuid, key text", "3829a104 1d8efccd475848ad"],
-["function", "create_step_transition(tenant_key text, sequence_version_id uui", "d57c1d29 8a85a542981828a6"],
+["function", "create_step_transition(tenant_key text, sequence_version_id uui", "d57c1d29 ada0045c487a4a3f"],
 ["function", "create_topic(tenant_key text, key text, name text, description ", "9e977107 fbd08199cd50639d"],
 ["function", "cron_next(expression text, time_zone text, after timestamp with", "c8200274 71e35c5570406b76"],
 ["function", "drop_exit_rule(tenant_key text, condition_id uuid)", "0e346de2 b9fd0ed2b4bd4f5b"],
@@ -1679,11 +1671,9 @@ as $expected$
 ["function", "list_active_enrollments(tenant_key text, sequence text)", "cbc53821 be0632b0a30ec99c"],
 ["function", "list_channel_adapters(tenant_key text)", "73b1f9f9 3b1fb14f55eb9f53"],
 ["function", "list_circuits(tenant_key text)", "ea410de4 50ee5343243404ee"],
-["function", "list_enrollments(tenant_key text, subscriber_type text, subscri", "5b4840a8 ee53edca969f3f79"],
 ["function", "list_frequency_caps(tenant_key text)", "2c8b436f 672c3d6bd8fa4307"],
 ["function", "list_hooks(tenant_key text)", "0c9ea688 1a7feceabd1e8fb7"],
 ["function", "list_http_hooks(tenant_key text, sequence_id uuid)", "1581f602 ed9378e4bc92f460"],
-["function", "list_messages(tenant_key text, subscriber_type text, subscriber", "b93384bd 100903afdaa78a00"],
 ["function", "list_sending_pauses(tenant_key text)", "b6272590 8b4ba6e2eff8b933"],
 ["function", "list_sequence_versions(tenant_key text, sequence_id uuid)", "eec9f55c d463a4e23af9995f"],
 ["function", "list_steps(tenant_key text, sequence_version_id uuid)", "a6887d33 de261800365700f8"],
@@ -1743,10 +1733,8 @@ as $expected$
 ["function", "unsubscribe(tenant_key text, execution_id uuid, topic text, sou", "f98404b8 ff3f4444f8ecfe81"],
 ["function", "unsuppress(tenant_key text, channel text, recipient text, remov", "3f4a69ae b06171b4a5497451"],
 ["function", "update_channel_adapter(tenant_key text, adapter_id uuid, creden", "8ccb5b70 1d887029ccb6bdf5"],
-["function", "update_enrollment(tenant_key text, enrollment_id uuid, data jso", "be3bf671 92438cf5b8c52e92"],
 ["function", "update_http_hook(tenant_key text, http_hook_id uuid, url text, ", "0b33cee0 0403292876143563"],
 ["function", "update_step_content(tenant_key text, step_id uuid, template jso", "49afcec3 fc8319a2d5b266cf"],
-["function", "update_subscriber(tenant_key text, subscriber_type text, subscr", "d02b9bc0 cb8d6066d97f024c"],
 ["function", "update_subscriptions(tenant_key text, execution_id uuid, topics", "3e0e9a99 802cc3ddc13c9f73"],
 ["function", "update_tenant_settings(tenant_key text, time_zone text, rate_li", "d23fb96f 9acfc9a6d4de192d"],
 ["function", "validate_sequence_version(tenant_key text, sequence_version_id ", "4ee6f45b 7aff612656f9d9da"],
@@ -1789,11 +1777,9 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.list_active_enrollments(text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_channel_adapters(text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_circuits(text)", "execute"],
-["grant", "dripdrop_admin on dripdrop.list_enrollments(text,text,anycompatible,text,text,integer,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_frequency_caps(text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_hooks(text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_http_hooks(text,uuid)", "execute"],
-["grant", "dripdrop_admin on dripdrop.list_messages(text,text,anycompatible,text,text,integer,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_sending_pauses(text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_sequence_versions(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_steps(text,uuid)", "execute"],
@@ -1846,10 +1832,8 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.unregister_provider(text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.unsuppress(text,text,text,text,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.update_channel_adapter(text,uuid,text,jsonb,boolean,boolean)", "execute"],
-["grant", "dripdrop_admin on dripdrop.update_enrollment(text,uuid,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.update_http_hook(text,uuid,text,text,text,text,jsonb,text,text,text,text,text,integer,integer,boolean,interval,integer)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.update_step_content(text,uuid,jsonb,text)", "execute"],
-["grant", "dripdrop_admin on dripdrop.update_subscriber(text,text,anycompatible,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.update_tenant_settings(text,text,jsonb,jsonb,jsonb,jsonb,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.validate_sequence_version(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.version()", "execute"],
@@ -1869,8 +1853,6 @@ as $expected$
 ["grant", "dripdrop_app on dripdrop.json_schema(text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.latest_step_by_key(text,uuid,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.list_active_enrollments(text,text)", "execute"],
-["grant", "dripdrop_app on dripdrop.list_enrollments(text,text,anycompatible,text,text,integer,uuid)", "execute"],
-["grant", "dripdrop_app on dripdrop.list_messages(text,text,anycompatible,text,text,integer,uuid)", "execute"],
 ["grant", "dripdrop_app on dripdrop.list_sequence_versions(text,uuid)", "execute"],
 ["grant", "dripdrop_app on dripdrop.list_steps(text,uuid)", "execute"],
 ["grant", "dripdrop_app on dripdrop.list_topics(text)", "execute"],
@@ -1886,8 +1868,6 @@ as $expected$
 ["grant", "dripdrop_app on dripdrop.track_event(text,text,jsonb,uuid,text,text,text,timestamp with time zone,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.track_events(text,jsonb)", "execute"],
 ["grant", "dripdrop_app on dripdrop.unenroll(text,uuid,text)", "execute"],
-["grant", "dripdrop_app on dripdrop.update_enrollment(text,uuid,jsonb)", "execute"],
-["grant", "dripdrop_app on dripdrop.update_subscriber(text,text,anycompatible,jsonb)", "execute"],
 ["grant", "dripdrop_app on dripdrop.version()", "execute"],
 ["grant", "dripdrop_app on schema dripdrop", "usage"],
 ["grant", "dripdrop_reader on dripdrop._now()", "execute"],
@@ -1917,8 +1897,7 @@ as $expected$
 ["grant", "dripdrop_reader on dripdrop.http_hooks", "select (active, auth_type, body_template, description, headers, id, inserted_at, key, last_test_at, last_test_result, max_in_flight, method, name, response_path, response_type, retry_count, retry_for, sequence_id, tenant_key, timeout_ms, updated_at, url)"],
 ["grant", "dripdrop_reader on dripdrop.json_schema(text)", "execute"],
 ["grant", "dripdrop_reader on dripdrop.ledger", "select (enrollment_id, execution_id, problem, tenant_key)"],
-["grant", "dripdrop_reader on dripdrop.message_events", "select (adapter_id, channel, event_data, event_type, id, in_reply_to, occurred_at, provider, provider_event_id, provider_message_id, references_list, step_execution_id, tenant_key)"],
-["grant", "dripdrop_reader on dripdrop.message_reports", "select (adapter_id, channel, event_data, event_type, id, in_reply_to, inserted_at, occurred_at, provider, provider_event_id, provider_message_id, references_list, step_execution_id, tenant_key)"],
+["grant", "dripdrop_reader on dripdrop.message_events", "select (adapter_id, channel, event_data, event_type, id, in_reply_to, inserted_at, occurred_at, provider, provider_event_id, provider_message_id, references_list, step_execution_id, tenant_key)"],
 ["grant", "dripdrop_reader on dripdrop.provider_settings()", "execute"],
 ["grant", "dripdrop_reader on dripdrop.providers", "select (batch_size, channel, idempotent, provider, shipped)"],
 ["grant", "dripdrop_reader on dripdrop.providers()", "execute"],
@@ -1928,7 +1907,7 @@ as $expected$
 ["grant", "dripdrop_reader on dripdrop.sequence_versions", "select (config, content_hash, id, inserted_at, mode, name, published_at, sequence_id, state, tenant_key, updated_at, version)"],
 ["grant", "dripdrop_reader on dripdrop.sequences", "select (active, description, exclusive_group, id, inserted_at, key, metadata, name, priority, reentry, reentry_interval, tenant_key, time_zone, updated_at)"],
 ["grant", "dripdrop_reader on dripdrop.short_links", "select (destination_url, external_id, id, idempotency_key, inserted_at, metadata, original_url, provider, short_url, step_execution_id, tenant_key, updated_at)"],
-["grant", "dripdrop_reader on dripdrop.step_executions", "select (adapter_id, attempt_window, awaited_event, channel, circuit_id, claim, claimed_at, defer_count, due_at, ended_at, enrollment_id, error_message, event_id, excused_at, failing_since, fence, hook_failures, hooks, id, inserted_at, lease_until, leave_by, line_id, maybe_sent_at, metadata, occurrence, out_message_id, payload, place_of, provider_message_id, reason, reason_at, recipient, response, retry_count, scheduled_for, state, step_id, tenant_key, updated_at, waits_for)"],
+["grant", "dripdrop_reader on dripdrop.step_executions", "select (adapter_id, attempt_window, awaited_event, channel, circuit_id, claim, claimed_at, defer_count, due_at, ended_at, enrollment_id, error_message, event_id, excused_at, failing_since, fence, hook_failures, hooks, id, idempotency_key, inserted_at, lease_until, leave_by, line_id, maybe_sent_at, metadata, occurrence, out_message_id, payload, place_of, provider_message_id, reason, reason_at, recipient, response, retry_count, scheduled_for, state, step_id, tenant_key, updated_at, waits_for)"],
 ["grant", "dripdrop_reader on dripdrop.step_revisions", "select (id, name, replaced_at, replaced_by, step_id, template_content, tenant_key)"],
 ["grant", "dripdrop_reader on dripdrop.step_transitions", "select (condition_mode, config, from_step_id, id, inserted_at, priority, sequence_version_id, tenant_key, to_step_id, updated_at)"],
 ["grant", "dripdrop_reader on dripdrop.steps", "select (active, adapter_override_id, channel, channel_adapter_id, config, hooks, id, inserted_at, key, name, \"position\", recurring, sequence_version_id, template_content, template_function, template_hash, template_module, template_type, tenant_key, timing, updated_at)"],
@@ -1998,7 +1977,7 @@ as $expected$
 ["index", "counters_pkey", "CREATE UNIQUE INDEX counters_pkey ON dripdrop.counters USING btree (id)"],
 ["index", "counters_with_a_line", "CREATE INDEX counters_with_a_line ON dripdrop.counters USING btree (room_at) WHERE (room_at IS NOT NULL)"],
 ["index", "enrollments_by_pin", "CREATE INDEX enrollments_by_pin ON dripdrop.enrollments USING btree (adapter_id) WHERE (adapter_id IS NOT NULL)"],
-["index", "enrollments_by_sequence", "CREATE INDEX enrollments_by_sequence ON dripdrop.enrollments USING btree (sequence_id, state, id)"],
+["index", "enrollments_by_sequence", "CREATE INDEX enrollments_by_sequence ON dripdrop.enrollments USING btree (sequence_id, state)"],
 ["index", "enrollments_by_subscriber", "CREATE INDEX enrollments_by_subscriber ON dripdrop.enrollments USING btree (subscriber_id, subscriber_type)"],
 ["index", "enrollments_one_at_a_time", "CREATE UNIQUE INDEX enrollments_one_at_a_time ON dripdrop.enrollments USING btree (subscriber_id, subscriber_type, sequence_id) WHERE (alone AND (state = ANY (ARRAY['active'::text, 'paused'::text])))"],
 ["index", "enrollments_one_open", "CREATE UNIQUE INDEX enrollments_one_open ON dripdrop.enrollments USING btree (tenant_key, sequence_id, subscriber_type, subscriber_id, entry_key) NULLS NOT DISTINCT WHERE (state = ANY (ARRAY['active'::text, 'paused'::text]))"],
@@ -2017,12 +1996,12 @@ as $expected$
 ["index", "hooks_pkey", "CREATE UNIQUE INDEX hooks_pkey ON dripdrop.hooks USING btree (id)"],
 ["index", "http_hooks_one_key_per_sequence", "CREATE UNIQUE INDEX http_hooks_one_key_per_sequence ON dripdrop.http_hooks USING btree (sequence_id, key)"],
 ["index", "http_hooks_pkey", "CREATE UNIQUE INDEX http_hooks_pkey ON dripdrop.http_hooks USING btree (id)"],
-["index", "message_reports_against_adapter", "CREATE INDEX message_reports_against_adapter ON dripdrop.message_reports USING btree (adapter_id, occurred_at) WHERE ((event_type = ANY (ARRAY['bounced'::text, 'complained'::text])) AND (adapter_id IS NOT NULL))"],
-["index", "message_reports_by_adapter", "CREATE INDEX message_reports_by_adapter ON dripdrop.message_reports USING btree (adapter_id, occurred_at) WHERE (adapter_id IS NOT NULL)"],
-["index", "message_reports_by_execution", "CREATE INDEX message_reports_by_execution ON dripdrop.message_reports USING btree (step_execution_id) WHERE (step_execution_id IS NOT NULL)"],
-["index", "message_reports_by_reply", "CREATE INDEX message_reports_by_reply ON dripdrop.message_reports USING btree (in_reply_to) WHERE (in_reply_to IS NOT NULL)"],
-["index", "message_reports_once", "CREATE UNIQUE INDEX message_reports_once ON dripdrop.message_reports USING btree (tenant_key, provider, provider_event_id) NULLS NOT DISTINCT WHERE (provider_event_id IS NOT NULL)"],
-["index", "message_reports_pkey", "CREATE UNIQUE INDEX message_reports_pkey ON dripdrop.message_reports USING btree (id)"],
+["index", "message_events_against_adapter", "CREATE INDEX message_events_against_adapter ON dripdrop.message_events USING btree (adapter_id, occurred_at) WHERE ((event_type = ANY (ARRAY['bounced'::text, 'complained'::text])) AND (adapter_id IS NOT NULL))"],
+["index", "message_events_by_adapter", "CREATE INDEX message_events_by_adapter ON dripdrop.message_events USING btree (adapter_id, occurred_at) WHERE (adapter_id IS NOT NULL)"],
+["index", "message_events_by_execution", "CREATE INDEX message_events_by_execution ON dripdrop.message_events USING btree (step_execution_id) WHERE (step_execution_id IS NOT NULL)"],
+["index", "message_events_by_reply", "CREATE INDEX message_events_by_reply ON dripdrop.message_events USING btree (in_reply_to) WHERE (in_reply_to IS NOT NULL)"],
+["index", "message_events_once", "CREATE UNIQUE INDEX message_events_once ON dripdrop.message_events USING btree (tenant_key, provider, provider_event_id) NULLS NOT DISTINCT WHERE (provider_event_id IS NOT NULL)"],
+["index", "message_events_pkey", "CREATE UNIQUE INDEX message_events_pkey ON dripdrop.message_events USING btree (id)"],
 ["index", "providers_pkey", "CREATE UNIQUE INDEX providers_pkey ON dripdrop.providers USING btree (channel, provider)"],
 ["index", "sender_states_ended", "CREATE INDEX sender_states_ended ON dripdrop.sender_states USING btree (ended_at) WHERE (ended_at IS NOT NULL)"],
 ["index", "sender_states_one_at_present", "CREATE UNIQUE INDEX sender_states_one_at_present ON dripdrop.sender_states USING btree (adapter_id, http_hook_id, host, kind) NULLS NOT DISTINCT WHERE (ended_at IS NULL)"],
@@ -2036,7 +2015,6 @@ as $expected$
 ["index", "short_links_one_per_key", "CREATE UNIQUE INDEX short_links_one_per_key ON dripdrop.short_links USING btree (tenant_key, idempotency_key) NULLS NOT DISTINCT"],
 ["index", "short_links_pkey", "CREATE UNIQUE INDEX short_links_pkey ON dripdrop.short_links USING btree (id)"],
 ["index", "step_executions_behind_a_circuit", "CREATE INDEX step_executions_behind_a_circuit ON dripdrop.step_executions USING btree (circuit_id, id) WHERE (circuit_id IS NOT NULL)"],
-["index", "step_executions_by_adapter", "CREATE INDEX step_executions_by_adapter ON dripdrop.step_executions USING btree (adapter_id, ended_at) WHERE (ended_at IS NOT NULL)"],
 ["index", "step_executions_by_out_message", "CREATE INDEX step_executions_by_out_message ON dripdrop.step_executions USING btree (out_message_id) WHERE (out_message_id IS NOT NULL)"],
 ["index", "step_executions_by_provider_message", "CREATE INDEX step_executions_by_provider_message ON dripdrop.step_executions USING btree (provider_message_id) WHERE (provider_message_id IS NOT NULL)"],
 ["index", "step_executions_due", "CREATE INDEX step_executions_due ON dripdrop.step_executions USING btree (due_at) WHERE ((due_at IS NOT NULL) AND (waits_for IS DISTINCT FROM 'limit'::text))"],
@@ -2079,7 +2057,7 @@ as $expected$
 ["policy", "holidays.holidays_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
 ["policy", "hooks.hooks_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
 ["policy", "http_hooks.http_hooks_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
-["policy", "message_reports.message_reports_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "message_events.message_events_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
 ["policy", "sender_states.sender_states_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
 ["policy", "sending_pauses.sending_pauses_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
 ["policy", "sequence_versions.sequence_versions_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
@@ -2095,8 +2073,7 @@ as $expected$
 ["policy", "tenant_settings.tenant_settings_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
 ["policy", "topics.topics_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
 ["query", "consent_at_send", "176e5fa85044eedf"],
-["query", "ledger", "205906425a016a91"],
-["query", "message_events", "eb06c711c2838b23"],
+["query", "ledger", "9ff28a61a8a9e5ec"],
 ["row security", "adapter_pool_members", "enabled"],
 ["row security", "adapter_pools", "enabled"],
 ["row security", "adapter_rests", "enabled"],
@@ -2114,7 +2091,7 @@ as $expected$
 ["row security", "holidays", "enabled"],
 ["row security", "hooks", "enabled"],
 ["row security", "http_hooks", "enabled"],
-["row security", "message_reports", "enabled"],
+["row security", "message_events", "enabled"],
 ["row security", "providers", "enabled"],
 ["row security", "sender_states", "enabled"],
 ["row security", "sending_pauses", "enabled"],
@@ -2138,8 +2115,8 @@ as $expected$
 ["storage", "enrollments.autovacuum_vacuum_scale_factor", "0"],
 ["storage", "enrollments.autovacuum_vacuum_threshold", "20000"],
 ["storage", "enrollments.fillfactor", "80"],
-["storage", "message_reports.autovacuum_vacuum_insert_scale_factor", "0"],
-["storage", "message_reports.autovacuum_vacuum_insert_threshold", "100000"],
+["storage", "message_events.autovacuum_vacuum_insert_scale_factor", "0"],
+["storage", "message_events.autovacuum_vacuum_insert_threshold", "100000"],
 ["storage", "sender_states.autovacuum_vacuum_scale_factor", "0"],
 ["storage", "sender_states.autovacuum_vacuum_threshold", "1000"],
 ["storage", "sender_states.fillfactor", "50"],
@@ -2166,7 +2143,7 @@ as $expected$
 ["table", "holidays", "r p"],
 ["table", "hooks", "r p"],
 ["table", "http_hooks", "r p"],
-["table", "message_reports", "r p"],
+["table", "message_events", "r p"],
 ["table", "providers", "r p"],
 ["table", "sender_states", "r p"],
 ["table", "sending_pauses", "r p"],
@@ -2197,7 +2174,6 @@ as $expected$
 ["trigger", "sequence_versions.sequence_versions_one_active", "CREATE TRIGGER sequence_versions_one_active BEFORE INSERT OR UPDATE OF state ON dripdrop.sequence_versions FOR EACH ROW WHEN ((new.state = 'active'::text)) EXECUTE FUNCTION dripdrop._guard_active_version()"],
 ["trigger", "sequences.sequences_exclude_claims", "CREATE CONSTRAINT TRIGGER sequences_exclude_claims AFTER UPDATE OF active ON dripdrop.sequences DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
 ["trigger", "sequences.sequences_hold_messages", "CREATE TRIGGER sequences_hold_messages BEFORE UPDATE OF active ON dripdrop.sequences FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
-["trigger", "step_executions.step_executions_keep_sent", "CREATE TRIGGER step_executions_keep_sent AFTER DELETE ON dripdrop.step_executions REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION dripdrop._keep_sent()"],
 ["trigger", "step_executions.step_executions_legal_moves", "CREATE TRIGGER step_executions_legal_moves BEFORE UPDATE OF state ON dripdrop.step_executions FOR EACH ROW WHEN (((old.state <> new.state) AND (((old.state || '>'::text) || new.state) <> ALL ('{scheduled>queued,scheduled>rendered,scheduled>skipped,scheduled>cancelled,scheduled>failed,queued>rendered,queued>sending,queued>scheduled,queued>cancelled,queued>failed,rendered>sending,rendered>scheduled,rendered>cancelled,sending>sent,sending>failed,sending>scheduled,sending>unknown,sending>cancelled,unknown>sent,unknown>failed,unknown>scheduled,unknown>cancelled,failed>scheduled}'::text[])))) EXECUTE FUNCTION dripdrop._refuse_execution_move()"],
 ["trigger", "step_executions.step_executions_start_scheduled", "CREATE TRIGGER step_executions_start_scheduled BEFORE INSERT ON dripdrop.step_executions FOR EACH ROW WHEN ((new.state <> 'scheduled'::text)) EXECUTE FUNCTION dripdrop._refuse_execution_start()"],
 ["trigger", "step_transitions.step_transitions_of_a_draft", "CREATE TRIGGER step_transitions_of_a_draft BEFORE INSERT OR DELETE OR UPDATE OF sequence_version_id, from_step_id, to_step_id, condition_mode, priority ON dripdrop.step_transitions FOR EACH ROW EXECUTE FUNCTION dripdrop._guard_steps()"],
@@ -2228,11 +2204,8 @@ as $expected$
 ["type", "_signal", "adapter_id uuid, http_hook_id uuid, host text, execution_id uuid, claimed_at timestamp with time zone, says text, code text, detail text, retry_after double precision"],
 ["type", "_suppression", "tenant_key text, channel text, recipient text, topic text, reason text, source text, metadata jsonb, expires_at timestamp with time zone"],
 ["type", "_wanted_hook", "place bigint, execution_id uuid, enrollment_id uuid, message_id bigint, key text, kind text, hook jsonb, error text"],
-["type", "enrollment", "id uuid, sequence text, version integer, subscriber_type text, subscriber_id text, entry_key text, state text, exit_reason text, data jsonb, metadata jsonb, started_at timestamp with time zone, paused_at timestamp with time zone, completed_at timestamp with time zone, cancelled_at timestamp with time zone, updated_at timestamp with time zone"],
-["type", "message", "execution_id uuid, enrollment_id uuid, subscriber_type text, subscriber_id text, entry_key text, sequence text, step text, occurrence integer, channel text, sender text, recipient text, state text, reason text, reason_at timestamp with time zone, scheduled_for timestamp with time zone, due_at timestamp with time zone, claimed_at timestamp with time zone, ended_at timestamp with time zone, provider_message_id text, error_message text"],
 ["view", "consent_at_send", "tenant_key text, execution_id uuid, enrollment_id uuid, subscriber_type text, subscriber_id text, topic text, sent_at timestamp with time zone, had_consent boolean, state text, source text, said_at timestamp with time zone"],
-["view", "ledger", "tenant_key text, enrollment_id uuid, execution_id uuid, problem text"],
-["view", "message_events", "id uuid, tenant_key text, step_execution_id uuid, adapter_id uuid, channel text, provider text, provider_message_id text, provider_event_id text, event_type text, event_data jsonb, in_reply_to text, references_list text[], occurred_at timestamp with time zone"]
+["view", "ledger", "tenant_key text, enrollment_id uuid, execution_id uuid, problem text"]
 ]$json$) as e
 $expected$;
 
@@ -2826,68 +2799,6 @@ end
 $$;
 
 comment on type dripdrop._suppression is 'One suppression that is to be written.';
-
--- What list_enrollments() says about one enrolment: with the key of its sequence, which those who
--- may not read tables know it by.
-do $$
-begin
-  if pg_catalog.to_regtype('dripdrop.enrollment') is null then
-    create type dripdrop.enrollment as (
-      id uuid,
-      sequence text,
-      version int,
-      subscriber_type text,
-      subscriber_id text,
-      entry_key text,
-      state text,
-      exit_reason text,
-      data jsonb,
-      metadata jsonb,
-      started_at timestamptz,
-      paused_at timestamptz,
-      completed_at timestamptz,
-      cancelled_at timestamptz,
-      updated_at timestamptz
-    );
-  end if;
-end
-$$;
-
-comment on type dripdrop.enrollment is
-  'One enrolment of somebody: in which version of which sequence, and what became of it.';
-
--- What list_messages() says about one message.
-do $$
-begin
-  if pg_catalog.to_regtype('dripdrop.message') is null then
-    create type dripdrop.message as (
-      execution_id uuid,
-      enrollment_id uuid,
-      subscriber_type text,
-      subscriber_id text,
-      entry_key text,
-      sequence text,
-      step text,
-      occurrence int,
-      channel text,
-      sender text,
-      recipient text,
-      state text,
-      reason text,
-      reason_at timestamptz,
-      scheduled_for timestamptz,
-      due_at timestamptz,
-      claimed_at timestamptz,
-      ended_at timestamptz,
-      provider_message_id text,
-      error_message text
-    );
-  end if;
-end
-$$;
-
-comment on type dripdrop.message is
-  'One message of somebody: of which step it is, what became of it, and why.';
 
 -- sql/settings.sql
 
@@ -5632,10 +5543,6 @@ begin
       null;
     when type in ('boolean', 'object', 'switch', 'list') then
       message := dripdrop._form_fault(type, choices, minimum, value);
-      if message is null and type = 'list' and jsonb_array_length(value) > maximum then
-        message := format('has %s elements', jsonb_array_length(value));
-        hint := format('%s are the most that are asked at once.', maximum);
-      end if;
     when type in ('integer', 'share', 'weight', 'interval', 'duration') then
       message := dripdrop._amount_fault(type, pattern, minimum, maximum, value);
     when type = 'time_zone' then
@@ -6445,7 +6352,6 @@ begin
     when type = 'list' then dripdrop._fields_given(jsonb_build_object(
       'type', 'array',
       'minItems', minimum,
-      'maxItems', maximum,
       'items', case when choices is null then v_held else jsonb_build_object('enum', choices) end
     ))
     when type in ('object', 'boolean') then jsonb_build_object('type', type)
@@ -7046,15 +6952,13 @@ begin
   perform dripdrop._field(
     'sequence', 'goals', 'list',
     '[conditions](#conditions): when one holds, the enrolment is completed',
-    hint => 'Write [{"predicate": …}, …].', holds => 'condition', maximum => 100,
-    nullable => true, preset => '[]',
+    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true, preset => '[]',
     errcode => 'ZD208'
   );
   perform dripdrop._field(
     'sequence', 'exit_when', 'list',
     'conditions: when one holds, the enrolment is cancelled',
-    hint => 'Write [{"predicate": …}, …].', holds => 'condition', maximum => 100,
-    nullable => true, preset => '[]',
+    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true, preset => '[]',
     errcode => 'ZD208'
   );
   perform dripdrop._field(
@@ -7062,7 +6966,7 @@ begin
     '[transitions](#transitions) that choose the first step; without them it is the first active '
     'one',
     hint => 'Write [{"to": "offer", "conditions": […]}, {"to": null}].', holds => 'transition',
-    maximum => 100, nullable => true, preset => '[]'
+    nullable => true, preset => '[]'
   );
   perform dripdrop._field(
     'sequence', 'steps', 'list',
@@ -7288,7 +7192,7 @@ begin
   perform dripdrop._field(
     'step', 'conditions', 'list',
     '[all](#conditions) must hold when the step is due; else it is skipped',
-    hint => 'Write [{"predicate": …}, …].', holds => 'condition', maximum => 100, nullable => true,
+    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true,
     preset => '[]',
     errcode => 'ZD208'
   );
@@ -7296,7 +7200,7 @@ begin
     'step', 'transitions', 'list',
     '[where to go next](#transitions); without them to the next active step',
     hint => 'Write [{"to": "offer", "conditions": […]}, {"to": null}].', holds => 'transition',
-    maximum => 100, nullable => true, preset => '[]', errcode => 'ZD206'
+    nullable => true, preset => '[]', errcode => 'ZD206'
   );
 end
 $$;
@@ -7405,7 +7309,7 @@ begin
   perform dripdrop._field(
     'transition', 'conditions', 'list',
     'asked when the step before is over',
-    hint => 'Write [{"predicate": …}, …].', holds => 'condition', maximum => 100, nullable => true,
+    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true,
     preset => '[]',
     errcode => 'ZD208'
   );
@@ -8028,6 +7932,98 @@ comment on function dripdrop._cron_days(date, int[], int[], boolean) is
 
 -- Month by month, so that 29 February costs no more than tomorrow. Leap days fall on a given
 -- weekday at least every 40 years.
+create or replace function dripdrop._cron_wall_time(expression text, start timestamp, field text)
+returns timestamp
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_minutes int[] := dripdrop._cron_field(expression, 1, field);
+  v_hours int[] := dripdrop._cron_field(expression, 2, field);
+  v_days int[] := dripdrop._cron_field(expression, 3, field);
+  v_months int[] := dripdrop._cron_field(expression, 4, field);
+  v_weekdays int[] := dripdrop._cron_field(expression, 5, field);
+  v_both boolean := split_part(expression, ' ', 3) like '*%'
+    or split_part(expression, ' ', 5) like '*%';
+  v_month date;
+  v_day date;
+  v_wall_time timestamp;
+begin
+  for v_month in
+    select m.first
+    from generate_series(
+      date_trunc('month', start), start + interval '41 years', interval '1 month'
+    ) as m (first)
+    where extract(month from m.first) = any (v_months)
+    order by m.first
+  loop
+    for v_day in
+      select d
+      from dripdrop._cron_days(v_month, v_days, v_weekdays, v_both) as d
+      where d >= start::date
+    loop
+      select v_day + make_time(h, m, 0) into v_wall_time
+      from unnest(v_hours) as h
+      cross join unnest(v_minutes) as m
+      where v_day + make_time(h, m, 0) >= start
+      order by h, m
+      limit 1;
+      if found then
+        return v_wall_time;
+      end if;
+    end loop;
+  end loop;
+  return null;
+end
+$$;
+
+comment on function dripdrop._cron_wall_time(text, timestamp, text) is
+  'The first time on a wall clock, from one on, that an expression names; null if none ever does.';
+
+-- A second pass can come next only while clocks show what they show twice. Postgres takes the
+-- second of the two.
+create or replace function dripdrop._cron_next_repeated(
+  expression text,
+  time_zone text,
+  after timestamptz,
+  field text
+)
+returns timestamptz
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_shown timestamp := after at time zone time_zone;
+  v_last timestamptz := v_shown at time zone time_zone;
+  v_repeated interval := v_last - dripdrop._first_instant(v_shown, time_zone);
+  v_wall_time timestamp;
+  v_at timestamptz;
+begin
+  if v_repeated = interval '0' then
+    return null;
+  end if;
+  v_wall_time := date_trunc('minute', v_shown) - v_repeated;
+  loop
+    v_wall_time := dripdrop._cron_wall_time(
+      expression, v_wall_time + interval '1 minute', field
+    );
+    v_at := v_wall_time at time zone time_zone;
+    exit when v_at > after or v_at is null;
+  end loop;
+  return v_at;
+end
+$$;
+
+comment on function dripdrop._cron_next_repeated(text, text, timestamptz, text) is
+  'When an expression next comes, strictly after a time whose hour is there twice, if it is the '
+  'second time that counts; null of any other time.';
+
+-- Where clocks go back, an hour is there twice. What names its hours comes in the first only; what
+-- comes in every one of them, or every second, in both, as in cron.
 --
 -- raises  ZD201 no time to count from, ZD203 malformed, or a date that never comes
 create or replace function dripdrop._cron_next(
@@ -8043,17 +8039,7 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_minutes int[] := dripdrop._cron_field(expression, 1, field);
-  v_hours int[] := dripdrop._cron_field(expression, 2, field);
-  v_days int[] := dripdrop._cron_field(expression, 3, field);
-  v_months int[] := dripdrop._cron_field(expression, 4, field);
-  v_weekdays int[] := dripdrop._cron_field(expression, 5, field);
-  v_both boolean := split_part(expression, ' ', 3) like '*%'
-    or split_part(expression, ' ', 5) like '*%';
-  v_start timestamp := date_trunc('minute', after at time zone time_zone) + interval '1 minute';
-  v_month date;
-  v_day date;
-  v_wall_time timestamp;
+  v_wall_time timestamp := date_trunc('minute', after at time zone time_zone);
   v_at timestamptz;
 begin
   if not isfinite(after) then
@@ -8061,36 +8047,22 @@ begin
       errcode = 'ZD201', column = 'after', hint = 'Count from a time.';
   end if;
 
-  for v_month in
-    select m.first
-    from generate_series(
-      date_trunc('month', v_start), v_start + interval '41 years', interval '1 month'
-    ) as m (first)
-    where extract(month from m.first) = any (v_months)
-    order by m.first
   loop
-    for v_day in
-      select d
-      from dripdrop._cron_days(v_month, v_days, v_weekdays, v_both) as d
-      where d >= v_start::date
-    loop
-      for v_wall_time in
-        select v_day + make_time(h, m, 0)
-        from unnest(v_hours) as h
-        cross join unnest(v_minutes) as m
-        where v_day + make_time(h, m, 0) >= v_start
-        order by h, m
-      loop
-        v_at := dripdrop._first_instant(v_wall_time, time_zone);
-        if v_at > after then
-          return v_at;
-        end if;
-      end loop;
-    end loop;
+    v_wall_time := dripdrop._cron_wall_time(
+      expression, v_wall_time + interval '1 minute', field
+    );
+    if v_wall_time is null then
+      raise exception 'the date in % never comes', dripdrop._quoted(expression) using
+        errcode = 'ZD203', column = _cron_next.field,
+        hint = 'The months it names do not have the days it names.';
+    end if;
+    v_at := dripdrop._first_instant(v_wall_time, time_zone);
+    exit when v_at > after;
   end loop;
-  raise exception 'the date in % never comes', dripdrop._quoted(expression) using
-    errcode = 'ZD203', column = _cron_next.field,
-    hint = 'The months it names do not have the days it names.';
+  if split_part(expression, ' ', 2) ~ '^[*](/[0-9]+)?$' then
+    return least(v_at, dripdrop._cron_next_repeated(expression, time_zone, after, field));
+  end if;
+  return v_at;
 end
 $$;
 
@@ -8123,7 +8095,7 @@ comment on function dripdrop.cron_next(text, text, timestamptz) is
   'When a schedule next comes, strictly after a time, on the wall clocks of a time zone. '
   'expression: five cron fields, @daily and the like, or "every monday at 9am". A time that a '
   'clock change leaves out comes at the first instant after the gap; one that it repeats comes '
-  'once, the first time.';
+  'once, the first time, unless the hour field is * or */n: then both times.';
 
 -- plpgsql/timing/next_time.sql
 
@@ -8541,38 +8513,6 @@ comment on function dripdrop._time_zone_of(dripdrop.enrollments, jsonb) is
   'The time zone of a step of an enrolment: the subscriber''s, the step''s, the sequence''s or the '
   'tenant''s.';
 
--- plpgsql/executions/deleted.sql
-
--- What was sent stays in the log when the row that says so is deleted: senders are judged by it.
-create or replace function dripdrop._keep_sent()
-returns trigger
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  insert into dripdrop.message_reports (
-    tenant_key, step_execution_id, adapter_id, channel, provider, provider_message_id,
-    event_type, event_data, occurred_at
-  )
-  select
-    x.tenant_key, x.id, x.adapter_id, x.channel, coalesce(a.provider, 'dripdrop'),
-    x.provider_message_id, 'sent', jsonb_build_object('reason', x.reason), x.ended_at
-  from gone as x
-  left join dripdrop.channel_adapters as a on a.id = x.adapter_id
-  where x.state = 'sent';
-  return null;
-end
-$$;
-
-comment on function dripdrop._keep_sent() is
-  'Trigger: logs of deleted executions that they were sent.';
-
-create or replace trigger step_executions_keep_sent
-after delete on dripdrop.step_executions
-referencing old table as gone
-for each statement
-execute function dripdrop._keep_sent();
-
 -- plpgsql/executions/end_enrollments.sql
 
 -- A message that is being sent keeps its row: its result will be recorded, and goes no further.
@@ -8824,7 +8764,7 @@ $$;
 comment on function dripdrop._reschedule(dripdrop._new_time[], timestamptz) is
   'Gives scheduled executions other times, or the events they waited for.';
 
--- locks   nothing new; writes what was put off into message_reports
+-- locks   nothing new; writes what was put off into message_events
 create or replace function dripdrop._defer_executions(
   decisions dripdrop._decision[],
   at timestamptz
@@ -8959,7 +8899,7 @@ $$;
 comment on function dripdrop._hold_for_enrollments(uuid[], timestamptz) is
   'Holds executions until their enrolments are resumed.';
 
--- locks   nothing new; writes what was skipped and what failed into message_reports
+-- locks   nothing new; writes what was skipped and what failed into message_events
 create or replace function dripdrop._end_executions(
   decisions dripdrop._decision[],
   at timestamptz
@@ -9058,7 +8998,7 @@ returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
-  insert into dripdrop.message_reports (
+  insert into dripdrop.message_events (
     tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
     occurred_at
   )
@@ -11933,7 +11873,7 @@ as $$
         select from dripdrop.message_events as s
         where s.step_execution_id = m.step_execution_id and s.event_type = 'sent'
       ) as not_sent
-    from dripdrop.message_reports as m
+    from dripdrop.message_events as m
     where m.adapter_id = _count_bounces.adapter_id
       and m.occurred_at between _count_bounces.since and _count_bounces.at
       and m.event_type in ('bounced', 'complained')
@@ -16780,7 +16720,7 @@ comment on function dripdrop._rule_cost(dripdrop.conditions, dripdrop.enrollment
   'What asking a rule costs at most: elements that are looked at, and the bytes of the data.';
 
 -- The first goal or exit rule of the sequence that holds ends the enrolment. Whoever must not wait
--- says how much may be asked for; it is looked at where the rules might cost more.
+-- says how much may be asked for: with more than twenty rules it is looked at.
 create or replace function dripdrop._met_exit_rule(
   rules dripdrop.conditions[],
   enrollment dripdrop.enrollments,
@@ -16797,14 +16737,12 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_rule dripdrop.conditions;
-  v_left bigint := case when cardinality(rules) * 150000::bigint > at_most then at_most end;
+  v_left bigint := case when cardinality(rules) > 20 then at_most end;
 begin
   foreach v_rule in array rules loop
     if v_left is not null and coalesce(v_rule.predicate, v_rule.field_path) is not null then
       v_left := v_left - dripdrop._rule_cost(v_rule, enrollment);
-      if v_left < 0 then
-        return row('ask', null, null)::dripdrop._finding;
-      end if;
+      exit when v_left < 0;
     end if;
     if dripdrop._condition_failure(
       v_rule, enrollment, hooks, happened, _met_exit_rule.step_id, _met_exit_rule.at
@@ -16823,8 +16761,8 @@ $$;
 comment on function dripdrop._met_exit_rule(
   dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz, bigint
 ) is
-  'The first of goals and exit rules that holds for an enrolment, or null; ask, where those that '
-  'are left would cost more than at_most with those before them, as _rule_cost() has it.';
+  'The first of goals and exit rules that holds for an enrolment, or null; of many only those that '
+  'cost no more than at_most together, as _rule_cost() has it.';
 
 create or replace function dripdrop._conditions_of(transition_id uuid)
 returns dripdrop.conditions[]
@@ -18146,7 +18084,7 @@ begin
       from unnest(dripdrop._enrollments_of_events(v_new)) as n (id)
       where n.id = any (v_locked)
     );
-    perform dripdrop._exit_by_rules(v_open, cardinality(v_new), at);
+    perform dripdrop._exit_by_rules(v_open, at);
     perform dripdrop._wake_by_event(v_new, v_open, at);
     perform dripdrop._fire_side_steps(v_new, v_open, at);
   end if;
@@ -18187,25 +18125,19 @@ comment on function dripdrop._enrollments_of_events(dripdrop.events[]) is
 
 -- Goals and exit rules, asked for every enrolment that something has happened to. Those that name a
 -- function of the application do not hold yet: claim_hooks() has it asked. Whoever tracks, or
--- unsubscribes, does not wait for hundreds of them, of one enrolment or of many: those that would
--- take more than about a quarter of a second for an event are left to claim_hooks() as well.
+-- unsubscribes, does not wait for hundreds of them: those that would take more than about a quarter
+-- of a second are asked when the next step is decided.
 --
 -- locks   nothing new: callers hold the enrolments
-create or replace function dripdrop._exit_by_rules(
-  enrollments uuid[],
-  events int,
-  at timestamptz
-)
+create or replace function dripdrop._exit_by_rules(enrollments uuid[], at timestamptz)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_at_most bigint := 3000000::bigint * events / greatest(cardinality(enrollments), 1);
-  v_unasked uuid[] := array[]::uuid[];
-  v_found record;
+  v_exits record;
 begin
-  for v_found in
+  for v_exits in
     with
     -- Once per sequence, not once per enrolment.
     sequence as materialized (
@@ -18226,19 +18158,15 @@ begin
     ) as n
     join sequence as q on q.id = (n.enrollment).sequence_id and cardinality(q.exit_rules) > 0
     cross join lateral dripdrop._met_exit_rule(
-      q.exit_rules, n.enrollment, null, null, null, _exit_by_rules.at, v_at_most
+      q.exit_rules, n.enrollment, null, null, null, _exit_by_rules.at, 3000000
     ) as found
     where found.action is not null
     group by found.action, found.reason
   loop
-    if v_found.action = 'ask' then
-      v_unasked := v_found.enrollments;
-      continue;
-    end if;
     perform dripdrop._end_enrollments(
-      v_found.enrollments,
-      case v_found.action when 'complete' then 'completed' else 'cancelled' end,
-      v_found.reason,
+      v_exits.enrollments,
+      case v_exits.action when 'complete' then 'completed' else 'cancelled' end,
+      v_exits.reason,
       _exit_by_rules.at
     );
   end loop;
@@ -18247,25 +18175,22 @@ begin
   set ask_at = _exit_by_rules.at
   where e.id = any (_exit_by_rules.enrollments)
     and e.state in ('active', 'paused')
-    and (
-      e.id = any (v_unasked)
-      or e.sequence_id = any (array(
-        select q.id
-        from dripdrop.sequences as q
-        where q.id in (
-          select n.sequence_id
-          from dripdrop.enrollments as n
-          where n.id = any (_exit_by_rules.enrollments)
-        )
-        and exists (select from dripdrop._rule_functions(q))
-      ))
-    );
+    and e.sequence_id = any (array(
+      select q.id
+      from dripdrop.sequences as q
+      where q.id in (
+        select n.sequence_id
+        from dripdrop.enrollments as n
+        where n.id = any (_exit_by_rules.enrollments)
+      )
+      and exists (select from dripdrop._rule_functions(q))
+    ));
 end
 $$;
 
-comment on function dripdrop._exit_by_rules(uuid[], int, timestamptz) is
+comment on function dripdrop._exit_by_rules(uuid[], timestamptz) is
   'Ends the enrolments that have reached a goal or meet an exit rule of their sequence, and has '
-  'those be asked whose rules name SQL functions, or are too many for so many events.';
+  'those be asked whose rules name SQL functions.';
 
 -- plpgsql/events/track_event.sql
 
@@ -19711,7 +19636,7 @@ begin
     ),
     at
   );
-  insert into dripdrop.message_reports (
+  insert into dripdrop.message_events (
     tenant_key, step_execution_id, adapter_id, channel, provider, provider_message_id,
     provider_event_id, event_type, event_data, occurred_at
   )
@@ -20001,531 +19926,6 @@ $$;
 comment on function dripdrop.update_subscriptions(text, uuid, jsonb, text) is
   'Subscribes and unsubscribes the recipient of a message, by topic: {"news": true, "offers": '
   'false}. To subscribe lifts what unsubscribing suppressed, and nothing else.';
-
--- plpgsql/people/lists.sql
-
--- raises  ZD101 unknown sequence, ZD201 bad argument
-create or replace function dripdrop._check_page(
-  tenant_key text,
-  subscriber_type text,
-  subscriber_id text,
-  sequence text,
-  state text,
-  states text[],
-  page_size int
-)
-returns void
-language plpgsql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if coalesce(subscriber_type, subscriber_id) is not null then
-    perform dripdrop._check_subscriber(subscriber_type, subscriber_id);
-  end if;
-  if sequence is not null and not exists (
-    select from dripdrop.sequences as q
-    where q.tenant_key is not distinct from _check_page.tenant_key
-      and q.key = _check_page.sequence
-  ) then
-    raise exception 'sequence % not found', dripdrop._quoted(sequence) using
-      errcode = 'ZD101', hint = 'Keys are looked up within the tenant that is named first.';
-  end if;
-  if state <> all (states) then
-    raise exception 'state % is unknown', dripdrop._quoted(state) using
-      errcode = 'ZD201', column = 'state',
-      hint = format('One of %s; leave it out for all.', array_to_string(states, ', '));
-  end if;
-  if coalesce(page_size not between 1 and 10000, true) then
-    raise exception 'page_size % is not from 1 to 10000', page_size using
-      errcode = 'ZD201', column = 'page_size',
-      hint = 'Pass the last id of a page as after for the next one.';
-  end if;
-end
-$$;
-
-comment on function dripdrop._check_page(text, text, text, text, text, text[], int) is
-  'Raises ZD201 or ZD101 where what is to be listed makes no sense.';
-
--- raises  ZD101 unknown sequence, ZD201 bad argument
-create or replace function dripdrop.list_enrollments(
-  tenant_key text,
-  subscriber_type text default null,
-  subscriber_id anycompatible default null::text,
-  sequence text default null,
-  state text default null,
-  page_size int default 100,
-  after uuid default null
-)
-returns setof dripdrop.enrollment
-language plpgsql
-stable
-security definer
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform dripdrop._check_page(
-    tenant_key, subscriber_type, subscriber_id::text, sequence, state,
-    '{active,paused,completed,cancelled}', page_size
-  );
-  return query
-  select
-    e.id, q.key, v.version, e.subscriber_type, e.subscriber_id, e.entry_key, e.state,
-    e.exit_reason, e.data, e.metadata, e.started_at, e.paused_at, e.completed_at, e.cancelled_at,
-    e.updated_at
-  from dripdrop._enrollments_before(
-    tenant_key, subscriber_type, subscriber_id::text, sequence, state,
-    coalesce(after, 'ffffffff-ffff-ffff-ffff-ffffffffffff'), page_size
-  ) as n (id)
-  join dripdrop.enrollments as e on e.id = n.id
-  join dripdrop.sequences as q on q.id = e.sequence_id
-  join dripdrop.sequence_versions as v on v.id = e.sequence_version_id
-  order by e.id desc;
-end
-$$;
-
-comment on function dripdrop.list_enrollments(
-  text, text, anycompatible, text, text, int, uuid
-) is
-  'The enrolments of a subscriber, of a sequence, or of the tenant, paused and ended ones too, the '
-  'newest first. state: only those. A page has page_size rows, at most 10000; after: the id of '
-  'the last one, for the next page.';
-
--- Each state of each sequence is read from the end of one index, no further than the page.
-create or replace function dripdrop._enrollments_before(
-  tenant_key text,
-  subscriber_type text,
-  subscriber_id text,
-  sequence text,
-  state text,
-  before uuid,
-  page_size int
-)
-returns setof uuid
-language plpgsql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_states text[] := case
-    when state is null then '{active,paused,completed,cancelled}' else array[state]
-  end;
-  v_sequences uuid[] := array(
-    select q.id
-    from dripdrop.sequences as q
-    where q.tenant_key is not distinct from _enrollments_before.tenant_key
-      and (q.key = _enrollments_before.sequence or _enrollments_before.sequence is null)
-  );
-begin
-  if subscriber_id is not null then
-    return query
-    select e.id
-    from dripdrop._enrollments_of(
-      _enrollments_before.subscriber_type, _enrollments_before.subscriber_id
-    ) as e
-    where e.sequence_id = any (v_sequences)
-      and e.state = any (v_states)
-      and e.id < _enrollments_before.before
-    order by e.id desc
-    limit page_size;
-    return;
-  end if;
-  return query
-  select p.id
-  from unnest(v_sequences) as q (id)
-  cross join unnest(v_states) as s (state)
-  cross join lateral (
-    select e.id
-    from dripdrop.enrollments as e
-    where e.sequence_id = q.id and e.state = s.state and e.id < _enrollments_before.before
-    order by e.id desc
-    limit page_size
-  ) as p
-  order by p.id desc
-  limit page_size;
-end
-$$;
-
-comment on function dripdrop._enrollments_before(text, text, text, text, text, uuid, int) is
-  'A page of the enrolments of a subscriber, of a sequence, or of the tenant, the newest first.';
-
--- raises  ZD101 unknown sequence, ZD201 bad argument
-create or replace function dripdrop.list_messages(
-  tenant_key text,
-  subscriber_type text default null,
-  subscriber_id anycompatible default null::text,
-  sequence text default null,
-  state text default null,
-  page_size int default 100,
-  after uuid default null
-)
-returns setof dripdrop.message
-language plpgsql
-stable
-security definer
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform dripdrop._check_page(
-    tenant_key, subscriber_type, subscriber_id::text, sequence, state,
-    '{scheduled,queued,rendered,sending,unknown,sent,failed,skipped,cancelled}', page_size
-  );
-  return query
-  select
-    x.id, x.enrollment_id, e.subscriber_type, e.subscriber_id, e.entry_key, q.key, s.key,
-    x.occurrence, x.channel, a.name, x.recipient, x.state, x.reason, x.reason_at, x.scheduled_for,
-    x.due_at, x.claimed_at, x.ended_at, x.provider_message_id, x.error_message
-  from dripdrop._messages_before(
-    tenant_key, subscriber_type, subscriber_id::text, sequence, state,
-    coalesce(after, 'ffffffff-ffff-ffff-ffff-ffffffffffff'), page_size
-  ) as n (id)
-  join dripdrop.step_executions as x on x.id = n.id
-  join dripdrop.enrollments as e on e.id = x.enrollment_id
-  join dripdrop.sequences as q on q.id = e.sequence_id
-  left join dripdrop.steps as s on s.id = x.step_id
-  left join dripdrop.channel_adapters as a on a.id = x.adapter_id
-  order by x.id desc;
-end
-$$;
-
-comment on function dripdrop.list_messages(
-  text, text, anycompatible, text, text, int, uuid
-) is
-  'The messages of a subscriber, of a sequence, or of the tenant, whatever became of them, the '
-  'newest first. state: only those. A page has page_size rows, at most 10000; after: the '
-  'execution_id of the last one, for the next page.';
-
--- A person's messages are found by their enrolments, and sorted; those of a sequence from the
--- newest of all backwards, so that the hot table needs no further index.
-create or replace function dripdrop._messages_before(
-  tenant_key text,
-  subscriber_type text,
-  subscriber_id text,
-  sequence text,
-  state text,
-  before uuid,
-  page_size int
-)
-returns setof uuid
-language plpgsql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_sequences uuid[] := array(
-    select q.id
-    from dripdrop.sequences as q
-    where q.tenant_key is not distinct from _messages_before.tenant_key
-      and (q.key = _messages_before.sequence or _messages_before.sequence is null)
-  );
-  v_steps uuid[];
-begin
-  if subscriber_id is not null then
-    return query
-    with theirs as materialized (
-      select x.id, x.state
-      from dripdrop._enrollments_of(
-        _messages_before.subscriber_type, _messages_before.subscriber_id
-      ) as e
-      join dripdrop.step_executions as x on x.enrollment_id = e.id
-      where e.sequence_id = any (v_sequences)
-    )
-    select t.id
-    from theirs as t
-    where (t.state = _messages_before.state or _messages_before.state is null)
-      and t.id < _messages_before.before
-    order by t.id desc
-    limit page_size;
-    return;
-  end if;
-  v_steps := array(
-    select s.id
-    from dripdrop.steps as s
-    join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
-    where v.sequence_id = any (v_sequences)
-  );
-  return query
-  select x.id
-  from dripdrop.step_executions as x
-  where x.step_id = any (v_steps)
-    and (x.state = _messages_before.state or _messages_before.state is null)
-    and x.id < _messages_before.before
-  order by x.id desc
-  limit page_size;
-end
-$$;
-
-comment on function dripdrop._messages_before(text, text, text, text, text, uuid, int) is
-  'A page of the messages of a subscriber, of a sequence, or of the tenant, the newest first.';
-
--- plpgsql/people/subscriber.sql
-
--- A function that looks somebody up in silence would show nobody for a name that is misspelt.
---
--- raises  ZD201
-create or replace function dripdrop._check_subscriber(subscriber_type text, subscriber_id text)
-returns void
-language plpgsql
-immutable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if coalesce(subscriber_type, '') = '' or coalesce(subscriber_id, '') = '' then
-    raise exception 'a subscriber needs a type and an id' using
-      errcode = 'ZD201', column = 'subscriber_id',
-      hint = 'For example subscriber_type => ''User'', subscriber_id => ''42''.';
-  end if;
-end
-$$;
-
-comment on function dripdrop._check_subscriber(text, text) is
-  'Raises ZD201 where a subscriber is not named whole.';
-
--- plpgsql/people/update.sql
-
--- What an address of a step to come is may be mended or taken away, but not made unusable; and
--- what is planned needs one, as at enroll().
-create or replace function dripdrop._unusable_addresses(enrollments uuid[], data jsonb)
-returns table (enrollment_id uuid, channel text, step_key text, recipient_key text)
-language sql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select e.id, c.channel, s.key, k.name
-  from dripdrop.enrollments as e
-  join dripdrop.steps as s on s.sequence_version_id = e.sequence_version_id and s.active
-  join dripdrop.channels as c on c.channel = s.channel and c.address_form <> 'none'
-  cross join lateral (
-    select coalesce(s.config ->> 'recipient_key', c.recipient_key) as name
-  ) as k
-  where e.id = any (_unusable_addresses.enrollments)
-    and _unusable_addresses.data ? k.name
-    and not dripdrop._is_address(
-      c.address_form,
-      dripdrop._recipient(c.address_form, c.recipient_key, s.config, _unusable_addresses.data)
-    )
-    and (
-      _unusable_addresses.data ->> k.name is not null
-      or exists (
-        select from dripdrop.step_executions as x
-        where x.enrollment_id = e.id
-          and x.step_id = s.id
-          and not s.recurring
-          and x.state in ('scheduled', 'queued')
-      )
-    )
-  order by e.id, s.position, s.key
-$$;
-
-comment on function dripdrop._unusable_addresses(uuid[], jsonb) is
-  'The steps of enrolments that could not reach anybody by an address of new data.';
-
--- raises  ZD201 bad argument, ZD204 unknown time zone, ZD205 no usable recipient
-create or replace function dripdrop._check_change(enrollments uuid[], data jsonb)
-returns void
-language plpgsql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_zone text;
-  v_bad record;
-begin
-  if jsonb_typeof(data) is distinct from 'object' then
-    raise exception 'data is not an object' using
-      errcode = 'ZD201', column = 'data',
-      hint = 'Pass what changes, for example ''{"email": "sam@example.com"}''.';
-  end if;
-  v_zone := dripdrop._own_time_zone(data);
-  if v_zone is not null and not dripdrop._is_time_zone(v_zone) then
-    raise exception 'time zone % is unknown', dripdrop._quoted(v_zone) using
-      errcode = 'ZD204', column = 'data.time_zone',
-      hint = 'Use a name from pg_timezone_names, for example Europe/Berlin.';
-  end if;
-  perform dripdrop._check_json(dripdrop._changed_data(e.data, _check_change.data), 'data')
-  from dripdrop.enrollments as e
-  where e.id = any (_check_change.enrollments);
-  select u.* into v_bad from dripdrop._unusable_addresses(enrollments, data) as u limit 1;
-  if found then
-    raise exception 'data.% is no usable recipient for %',
-      v_bad.recipient_key, v_bad.channel using
-      errcode = 'ZD205', column = 'data.' || v_bad.recipient_key,
-      detail = format('Enrolment %s.', v_bad.enrollment_id),
-      hint = format('It must be an address the channel of step "%s" can use.', v_bad.step_key);
-  end if;
-end
-$$;
-
-comment on function dripdrop._check_change(uuid[], jsonb) is
-  'Raises on data that enrolments cannot be given.';
-
-create or replace function dripdrop._changed_data(before jsonb, data jsonb)
-returns jsonb
-language sql
-immutable
-parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
-  select (before || data) - array(
-    select d.key from jsonb_each(data) as d where jsonb_typeof(d.value) = 'null'
-  )
-$$;
-
-comment on function dripdrop._changed_data(jsonb, jsonb) is
-  'Data with other values for some of its keys; null takes a key away.';
-
--- What waits to be rendered is decided anew, whoever has it in hand: its address, its conditions
--- and the answers of its hooks may be others. What is rendered keeps its words.
---
--- locks   the executions that are not rendered; callers hold the enrolments
--- raises  ZD201 bad argument, ZD204 unknown time zone, ZD205 no usable recipient
-create or replace function dripdrop._update_enrollments(
-  tenant_key text,
-  enrollments uuid[],
-  data jsonb
-)
-returns setof dripdrop.enrollments
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_now timestamptz := dripdrop._now();
-  v_events jsonb;
-  v_unrendered uuid[];
-begin
-  perform dripdrop._check_change(enrollments, data);
-  select jsonb_agg(jsonb_build_object(
-    'enrollment_id', c.id,
-    'event_type', 'enrollment_event',
-    'event_key', 'enrollment_updated',
-    'event_data', jsonb_build_object('before', c.before, 'after', c.after)
-  ))
-  into v_events
-  from (
-    select
-      e.id,
-      coalesce(jsonb_object_agg(d.key, e.data -> d.key) filter (where e.data ? d.key), '{}')
-      as before,
-      coalesce(
-        jsonb_object_agg(d.key, d.value) filter (where jsonb_typeof(d.value) <> 'null'), '{}'
-      ) as after
-    from dripdrop.enrollments as e
-    cross join jsonb_each(_update_enrollments.data) as d
-    where e.id = any (_update_enrollments.enrollments)
-      and e.data -> d.key is distinct from nullif(d.value, 'null')
-    group by e.id
-  ) as c;
-
-  if v_events is not null then
-    update dripdrop.enrollments as e
-    set data = dripdrop._changed_data(e.data, _update_enrollments.data),
-        updated_at = v_now
-    where e.id in (select (v ->> 'enrollment_id')::uuid from jsonb_array_elements(v_events) as v);
-    v_unrendered := array(
-      select x.id
-      from dripdrop.step_executions as x
-      where x.enrollment_id in (
-          select (v ->> 'enrollment_id')::uuid from jsonb_array_elements(v_events) as v
-        )
-        and (x.state = 'queued' or x.state = 'scheduled' and x.retry_count = 0)
-      order by x.id
-      for no key update
-    );
-    perform dripdrop._make_due(
-      array(
-        select x.id
-        from dripdrop.step_executions as x
-        where x.id = any (v_unrendered) and x.state = 'queued'
-      ),
-      v_now
-    );
-    update dripdrop.step_executions as x
-    set hooks = null,
-        hook_failures = null
-    where x.id = any (v_unrendered)
-      and x.state = 'scheduled'
-      and x.waits_for is distinct from 'hook'
-      and coalesce(x.hooks, x.hook_failures) is not null;
-    perform dripdrop._record_events(dripdrop._read_events(tenant_key, v_events, v_now), v_now);
-  end if;
-  return query
-  select e.* from dripdrop.enrollments as e where e.id = any (enrollments) order by e.id;
-end
-$$;
-
-comment on function dripdrop._update_enrollments(text, uuid[], jsonb) is
-  'Merges data into enrolments, and has what is not rendered use it.';
-
--- locks   the enrolment, then its executions
--- raises  ZD105 unknown enrolment, ZD110 it has ended, ZD201 bad argument, ZD204 unknown time zone,
---         ZD205 no usable recipient
-create or replace function dripdrop.update_enrollment(
-  tenant_key text,
-  enrollment_id uuid,
-  data jsonb
-)
-returns dripdrop.enrollments
-language plpgsql
-security definer
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_enrollment dripdrop.enrollments;
-begin
-  perform dripdrop._check_json(data, 'data');
-  v_enrollment := dripdrop._lock_enrollment(tenant_key, enrollment_id);
-  if v_enrollment.state in ('completed', 'cancelled') then
-    raise exception 'the enrolment has ended: %', v_enrollment.state using
-      errcode = 'ZD110', hint = 'Nothing is left to be sent; enrol again if that is meant.';
-  end if;
-  select e.* into v_enrollment
-  from dripdrop._update_enrollments(tenant_key, array[v_enrollment.id], data) as e;
-  return v_enrollment;
-end
-$$;
-
-comment on function dripdrop.update_enrollment(text, uuid, jsonb) is
-  'Changes the data of an enrolment: data has the keys that change, null takes one away. What is '
-  'not yet rendered uses it. Recorded as the event enrollment_updated of the enrolment, with what '
-  'the keys held before and after.';
-
--- locks   the subscriber's enrolments, in id order, then their executions
--- raises  ZD201 bad argument, ZD204 unknown time zone, ZD205 no usable recipient, ZD207 bad tenant
---         key
-create or replace function dripdrop.update_subscriber(
-  tenant_key text,
-  subscriber_type text,
-  subscriber_id anycompatible,
-  data jsonb
-)
-returns setof dripdrop.enrollments
-language plpgsql
-security definer
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform dripdrop._check_json(data, 'data');
-  perform dripdrop._check_tenant_key(tenant_key);
-  perform dripdrop._check_subscriber(subscriber_type, subscriber_id::text);
-  perform dripdrop._lock_subscriber(tenant_key, subscriber_type, subscriber_id::text);
-  return query
-  select u.*
-  from dripdrop._update_enrollments(
-    tenant_key,
-    array(
-      select e.id
-      from dripdrop._enrollments_of(subscriber_type, subscriber_id::text) as e
-      where e.tenant_key is not distinct from update_subscriber.tenant_key
-        and e.state in ('active', 'paused')
-    ),
-    data
-  ) as u;
-end
-$$;
-
-comment on function dripdrop.update_subscriber(text, text, anycompatible, jsonb) is
-  'Changes the data of all open enrolments of a subscriber, as update_enrollment() does that of '
-  'one, and returns them.';
 
 -- plpgsql/authoring/apply.sql
 
@@ -20955,34 +20355,10 @@ $$;
 comment on function dripdrop._condition_document(dripdrop.conditions) is
   'A stored condition as a document.';
 
--- Each condition takes a few milliseconds at most, of somebody with the longest lists; others wait
--- for all of them together.
---
--- raises  ZD208
-create or replace function dripdrop._check_most(count bigint, what text, field text)
-returns void
-language plpgsql
-immutable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if count > 100 then
-    raise exception '% % are too many', count, what using
-      errcode = 'ZD208', column = field,
-      hint = 'A step, the ways on from it, the goals and the exits of a sequence have 100 '
-        'conditions each; several can be one predicate, with && and ||.';
-  end if;
-end
-$$;
-
-comment on function dripdrop._check_most(bigint, text, text) is
-  'Raises ZD208 on more conditions, or transitions, than are asked at once.';
-
 -- plpgsql/authoring/conditions.sql
 
--- raises  ZD104 unknown step, ZD109 unknown transition, ZD201 not one owner,
---         ZD208 too many, and what _canonical_condition() raises; the trigger raises ZD111 when
---         the version is not a draft
+-- raises  ZD104 unknown step, ZD109 unknown transition, ZD201 not one owner, and what
+--         _canonical_condition() raises; the trigger raises ZD111 when the version is not a draft
 create or replace function dripdrop.create_condition(
   tenant_key text,
   condition jsonb,
@@ -21016,22 +20392,6 @@ begin
       errcode = 'ZD109', hint = 'Ids are looked up within the tenant that is named first.';
   end if;
 
-  perform dripdrop._check_most(
-    (
-      select count(*) + 1
-      from dripdrop.conditions as c
-      where c.step_id = create_condition.step_id
-        or c.transition_id in (
-          select t.id
-          from dripdrop.step_transitions as o
-          join dripdrop.step_transitions as t
-            on t.sequence_version_id = o.sequence_version_id
-            and t.from_step_id is not distinct from o.from_step_id
-          where o.id = create_condition.transition_id
-        )
-    ),
-    'conditions', 'condition'
-  );
   return dripdrop._insert_condition(
     create_condition.tenant_key,
     dripdrop._canonical_condition(create_condition.condition),
@@ -21399,8 +20759,7 @@ comment on function dripdrop._sequence_document(dripdrop.sequences) is
 -- Goals and exits belong to the sequence: they hold for everybody in it, on whatever version.
 --
 -- locks   the sequence
--- raises  ZD101 unknown sequence, ZD201 bad outcome, ZD208 too many, and what
---         _canonical_condition() raises
+-- raises  ZD101 unknown sequence, ZD201 bad outcome, and what _canonical_condition() raises
 create or replace function dripdrop.create_exit_rule(
   tenant_key text,
   sequence_id uuid,
@@ -21432,15 +20791,6 @@ begin
       errcode = 'ZD101', hint = 'Ids are looked up within the tenant that is named first.';
   end if;
 
-  perform dripdrop._check_most(
-    (
-      select count(*) + 1
-      from dripdrop.conditions as c
-      where c.sequence_id = create_exit_rule.sequence_id
-        and c.outcome = create_exit_rule.outcome
-    ),
-    'conditions', 'condition'
-  );
   v_condition := dripdrop._insert_condition(
     create_exit_rule.tenant_key,
     v_canonical,
@@ -22957,13 +22307,6 @@ begin
       'to', v_transition -> 'to', 'when', v_mode, 'conditions', v_conditions
     );
   end loop;
-  perform dripdrop._check_most(
-    (
-      select sum(jsonb_array_length(t.value -> 'conditions'))
-      from jsonb_array_elements(v_canonical) as t
-    ),
-    'conditions', path
-  );
   return v_canonical;
 end
 $$;
@@ -23009,8 +22352,8 @@ comment on function dripdrop._transition_documents(uuid, uuid) is
 
 -- Priority defaults to the place after the last transition from the same step.
 --
--- raises  ZD103 unknown version, ZD104 no such step in it, ZD113 priority taken, ZD201 bad field,
---         ZD208 too many; the trigger raises ZD111 when the version is not a draft
+-- raises  ZD103 unknown version, ZD104 no such step in it, ZD113 priority taken, ZD201 bad field;
+--         the trigger raises ZD111 when the version is not a draft
 create or replace function dripdrop.create_step_transition(
   tenant_key text,
   sequence_version_id uuid,
@@ -23038,16 +22381,6 @@ begin
     raise exception 'config is not an object' using
       errcode = 'ZD201', column = 'config', hint = 'Pass an object, for example ''{}''.';
   end if;
-  perform dripdrop._check_most(
-    (
-      select count(*) + 1
-      from dripdrop.step_transitions as t
-      left join dripdrop.steps as s on s.id = t.from_step_id
-      where t.sequence_version_id = v_version.id
-        and s.key is not distinct from create_step_transition.from_step
-    ),
-    'transitions', 'from_step'
-  );
   return dripdrop._insert_transition(
     v_version,
     dripdrop._step_id(v_version.id, create_step_transition.from_step, 'from_step'),
@@ -23916,7 +23249,7 @@ as $$
     end
   from (
     select m.occurred_at, m.event_data
-    from dripdrop.message_reports as m
+    from dripdrop.message_events as m
     where m.step_execution_id = (execution).id and m.event_type = 'deferred'
     order by m.occurred_at desc, m.id desc
     limit 1
@@ -24093,12 +23426,7 @@ as $$
     s.hooks <> '{}' and not coalesce(x.hooks, '{}') ?& s.hooks as hooks_unanswered,
     hook.reason as hooks_reason, hook.detail as hooks_detail, hook.until as hooks_until,
     s.stale_after as stale_after, s.on_stale as on_stale,
-    -- Those that name no function have just been asked.
-    e.ask_at is not null and exists (
-      select from dripdrop.sequences as q
-      cross join lateral dripdrop._rule_functions(q)
-      where q.id = e.sequence_id
-    ) as rules_unanswered,
+    e.ask_at is not null as rules_unanswered,
     found.exit_action as exit_action, found.exit_reason as exit_reason,
     found.exit_detail as exit_detail, x.awaited_event as awaited_event,
     coalesce(x.due_at <= _facts.at, false) as timed_out,
@@ -24404,39 +23732,6 @@ $$;
 comment on function dripdrop._delete_hook_messages(bigint[], uuid[], dripdrop._wanted_hook[]) is
   'Deletes pointers whose execution has moved on, and messages that are no pointers.';
 
--- Whoever tracked the event did not wait for all rules; no more need be asked than what they are.
---
--- locks   enrolments and their executions, skipping what is locked
-create or replace function dripdrop._apply_rules_without_functions(
-  rules_of uuid[],
-  wanted dripdrop._wanted_hook[],
-  at timestamptz
-)
-returns void
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_results dripdrop._hook_result[] := array(
-    select row(null, null, null, '{}', e.id, e.ask_at)::dripdrop._hook_result
-    from dripdrop.enrollments as e
-    where e.id = any (rules_of)
-      and not exists (
-        select from unnest(wanted) as w where w.execution_id is null and w.enrollment_id = e.id
-      )
-  );
-begin
-  if cardinality(v_results) > 0 then
-    perform dripdrop._record_hook_results(v_results, at);
-  end if;
-end
-$$;
-
-comment on function dripdrop._apply_rules_without_functions(
-  uuid[], dripdrop._wanted_hook[], timestamptz
-) is
-  'Applies the goals and exit rules of enrolments that are to be asked and name no function.';
-
 -- What a claim calls, of what it has taken and holds: first what cannot be called is answered, and
 -- what has no place, or is behind a circuit, goes back.
 --
@@ -24467,7 +23762,6 @@ declare
 begin
   perform dripdrop._delete_hook_messages(messages, executions, v_wanted);
   perform dripdrop._answer_with_errors(v_wanted, at);
-  perform dripdrop._apply_rules_without_functions(rules_of, v_wanted, at);
   v_fitting := dripdrop._callable_places(v_wanted, busy, functions);
   v_behind := dripdrop._behind_circuits(v_wanted, v_fitting, at);
   v_fitting := array(
@@ -25225,7 +24519,7 @@ begin
   ));
 
   if v_failed is not null then
-    insert into dripdrop.message_reports (
+    insert into dripdrop.message_events (
       tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
       occurred_at
     )
@@ -25613,7 +24907,7 @@ begin
     returning x.id, x.tenant_key, x.channel, t.failures, t.again_at
   ),
   logged as (
-    insert into dripdrop.message_reports (
+    insert into dripdrop.message_events (
       tenant_key, step_execution_id, channel, provider, event_type, event_data, occurred_at
     )
     select
@@ -26199,7 +25493,7 @@ as $$
     from dripdrop.channel_adapters as a
     cross join lateral (
       select e.step_execution_id, e.event_data
-      from dripdrop.message_reports as e
+      from dripdrop.message_events as e
       where e.adapter_id = a.id
         and e.occurred_at > greatest(a.last_send_at, _refused_alike.at - interval '1 day')
         and e.event_data ? 'outcome'
@@ -26685,7 +25979,14 @@ begin
   end if;
   begin
     update dripdrop.enrollments as e
-    set ask_at = again_at
+    set ask_at = case
+          when exists (
+            select from dripdrop.sequences as q
+            cross join lateral dripdrop._rule_functions(q)
+            where q.id = e.sequence_id
+          )
+          then again_at
+        end
     where e.id = any (enrollments);
     perform dripdrop._forget_slow(v_open) where v_most is not null;
     return enrollments;
@@ -27922,7 +27223,7 @@ begin
       v.outcome, v.code, v.detail, left(v.provider_message_id, 500) as provider_message_id, v.hard
   ),
   logged as (
-    insert into dripdrop.message_reports (
+    insert into dripdrop.message_events (
       tenant_key, step_execution_id, adapter_id, channel, provider, provider_message_id,
       event_type, event_data, occurred_at
     )
@@ -27930,18 +27231,19 @@ begin
       r.tenant_key, r.id, r.adapter_id, r.channel, coalesce(a.provider, 'dripdrop'),
       r.provider_message_id,
       case
+        when r.state = 'sent' then 'sent'
         when r.outcome = 'bounced' then 'bounced'
         when r.state = 'failed' then 'failed'
         else 'deferred'
       end,
-      jsonb_strip_nulls(jsonb_build_object(
+      case when r.state = 'sent' then '{}' else jsonb_strip_nulls(jsonb_build_object(
         'outcome', r.outcome, 'code', r.code, 'detail', left(r.detail, 500), 'until', r.due_at,
         'hard', case when r.outcome = 'bounced' then coalesce(r.hard, false) end
-      )),
+      )) end,
       _write_results.at
     from recorded as r
     left join dripdrop.channel_adapters as a on a.id = r.adapter_id
-    where r.state <> 'sent' and r.outcome <> 'released'
+    where r.outcome <> 'released'
   )
   select
     array_agg(r.id),
@@ -28199,15 +27501,15 @@ as $$
     returning x.id, x.tenant_key, x.adapter_id, x.channel, x.state
   ),
   logged as (
-    insert into dripdrop.message_reports (
+    insert into dripdrop.message_events (
       tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
       occurred_at
     )
     select
-      r.tenant_key, r.id, r.adapter_id, r.channel, 'dripdrop', 'failed',
+      r.tenant_key, r.id, r.adapter_id, r.channel, 'dripdrop', r.state,
       jsonb_build_object('reason', _settle_unknown.reason), _settle_unknown.at
     from resolved as r
-    where r.state = 'failed'
+    where r.state in ('sent', 'failed')
   )
   select r.id, r.state
   from resolved as r
@@ -28371,7 +27673,7 @@ as $$
     x.id,
     x.fence,
     x.tenant_key,
-    dripdrop.idempotency_key(x.enrollment_id, x.step_id, x.occurrence, x.attempt_window),
+    x.idempotency_key,
     x.recipient,
     x.payload,
     x.adapter_id,
@@ -31371,7 +30673,15 @@ where x.due_at is null
 union all
 select x.tenant_key, x.enrollment_id, x.id, 'message under way that no queue points to'
 from dripdrop._without_pointer() as w
-join dripdrop.step_executions as x on x.id = w.execution_id;
+join dripdrop.step_executions as x on x.id = w.execution_id
+union all
+select x.tenant_key, x.enrollment_id, x.id, 'sent message without a record of it'
+from dripdrop.step_executions as x
+where x.state = 'sent'
+  and not exists (
+    select from dripdrop.message_events as m
+    where m.step_execution_id = x.id and m.event_type = 'sent'
+  );
 
 comment on view dripdrop.ledger is
   'Rows out of place: executions that are neither to come, under way nor over, each with its '
@@ -31380,69 +30690,6 @@ comment on column dripdrop.ledger.tenant_key is 'The tenant.';
 comment on column dripdrop.ledger.enrollment_id is 'The enrolment.';
 comment on column dripdrop.ledger.execution_id is 'The execution, where one is concerned.';
 comment on column dripdrop.ledger.problem is 'What is out of place.';
-
--- sql/views/message_events.sql
-
--- That a message was sent its own row says, once: it is not written again.
-create or replace view dripdrop.message_events
-with (security_invoker = true) as
-select
-  m.id,
-  m.tenant_key,
-  m.step_execution_id,
-  m.adapter_id,
-  m.channel,
-  m.provider,
-  m.provider_message_id,
-  m.provider_event_id,
-  m.event_type,
-  m.event_data,
-  m.in_reply_to,
-  m.references_list,
-  m.occurred_at
-from dripdrop.message_reports as m
-union all
-select
-  x.id,
-  x.tenant_key,
-  x.id,
-  x.adapter_id,
-  x.channel,
-  coalesce(a.provider, 'dripdrop'),
-  x.provider_message_id,
-  null,
-  'sent',
-  jsonb_build_object('reason', x.reason),
-  null,
-  null,
-  x.ended_at
-from dripdrop.step_executions as x
-left join dripdrop.channel_adapters as a on a.id = x.adapter_id
-where x.state = 'sent';
-
-comment on view dripdrop.message_events is
-  'What became of each message: what was reported of it, and that it was sent.';
-comment on column dripdrop.message_events.id is
-  'Time-ordered uuid of the report; of a sent message the id of its execution.';
-comment on column dripdrop.message_events.tenant_key is 'The tenant.';
-comment on column dripdrop.message_events.step_execution_id is 'The execution, where it is known.';
-comment on column dripdrop.message_events.adapter_id is 'The sender, where it is known.';
-comment on column dripdrop.message_events.channel is 'The channel.';
-comment on column dripdrop.message_events.provider is
-  'Who reports it; dripdrop for the engine itself.';
-comment on column dripdrop.message_events.provider_message_id is
-  'The provider''s id of the message.';
-comment on column dripdrop.message_events.provider_event_id is
-  'The provider''s id of the event; unique per tenant and provider.';
-comment on column dripdrop.message_events.event_type is
-  'sent, delivered, bounced, deferred, skipped, ….';
-comment on column dripdrop.message_events.event_data is
-  'Details: reason, code, until; of a bounce, hard.';
-comment on column dripdrop.message_events.in_reply_to is
-  'The Message-ID a reply answers, without angle brackets. Nothing writes it yet.';
-comment on column dripdrop.message_events.references_list is
-  'The References of a reply. Nothing writes it yet.';
-comment on column dripdrop.message_events.occurred_at is 'When it happened.';
 
 comment on schema dripdrop is
   'Messaging sequences: authoring, enrolment, the send pipeline and its full history.';
@@ -31581,30 +30828,29 @@ comment on column dripdrop.hooks.timeout_ms is 'Milliseconds a call may take, 1 
 comment on column dripdrop.hooks.description is 'What it is for.';
 comment on column dripdrop.hooks.inserted_at is 'When the row was made.';
 comment on column dripdrop.hooks.updated_at is 'When the row last changed.';
-comment on table dripdrop.message_reports is
-  'What became of messages, but that they were sent: the engine''s own records and the providers'' '
-  'reports. Read message_events.';
-comment on column dripdrop.message_reports.id is 'Time-ordered uuid.';
-comment on column dripdrop.message_reports.tenant_key is 'The tenant.';
-comment on column dripdrop.message_reports.step_execution_id is 'The execution, where it is known.';
-comment on column dripdrop.message_reports.adapter_id is 'The sender, where it is known.';
-comment on column dripdrop.message_reports.channel is 'The channel.';
-comment on column dripdrop.message_reports.provider is
+comment on table dripdrop.message_events is
+  'What became of each message: the engine''s own records and the providers'' reports.';
+comment on column dripdrop.message_events.id is 'Time-ordered uuid.';
+comment on column dripdrop.message_events.tenant_key is 'The tenant.';
+comment on column dripdrop.message_events.step_execution_id is 'The execution, where it is known.';
+comment on column dripdrop.message_events.adapter_id is 'The sender, where it is known.';
+comment on column dripdrop.message_events.channel is 'The channel.';
+comment on column dripdrop.message_events.provider is
   'Who reports it; dripdrop for the engine itself.';
-comment on column dripdrop.message_reports.provider_message_id is
+comment on column dripdrop.message_events.provider_message_id is
   'The provider''s id of the message.';
-comment on column dripdrop.message_reports.provider_event_id is
+comment on column dripdrop.message_events.provider_event_id is
   'The provider''s id of the event; unique per tenant and provider.';
-comment on column dripdrop.message_reports.event_type is
-  'delivered, bounced, deferred, skipped, …; sent of an execution that was deleted.';
-comment on column dripdrop.message_reports.event_data is
+comment on column dripdrop.message_events.event_type is
+  'sent, delivered, bounced, deferred, skipped, ….';
+comment on column dripdrop.message_events.event_data is
   'Details: reason, code, until; of a bounce, hard.';
-comment on column dripdrop.message_reports.in_reply_to is
+comment on column dripdrop.message_events.in_reply_to is
   'The Message-ID a reply answers, without angle brackets. Nothing writes it yet.';
-comment on column dripdrop.message_reports.references_list is
+comment on column dripdrop.message_events.references_list is
   'The References of a reply. Nothing writes it yet.';
-comment on column dripdrop.message_reports.occurred_at is 'When it happened.';
-comment on column dripdrop.message_reports.inserted_at is 'When the row was made.';
+comment on column dripdrop.message_events.occurred_at is 'When it happened.';
+comment on column dripdrop.message_events.inserted_at is 'When the row was made.';
 comment on table dripdrop.sending_pauses is
   'What must not send at the moment: while a row is here, the messages it covers are held.';
 comment on column dripdrop.sending_pauses.tenant_key is
@@ -31981,6 +31227,8 @@ comment on column dripdrop.step_executions.step_id is 'The step.';
 comment on column dripdrop.step_executions.occurrence is
   'Counts from 0 when the enrolment comes to the step again.';
 comment on column dripdrop.step_executions.attempt_window is 'Counts replays, from 0.';
+comment on column dripdrop.step_executions.idempotency_key is
+  'Hex SHA-256 of enrolment:step:occurrence:attempt_window; stable over retries and deferrals.';
 comment on column dripdrop.step_executions.state is
   'scheduled, queued, rendered, sending, unknown, sent, failed, skipped or cancelled.';
 comment on column dripdrop.step_executions.reason is
@@ -32257,8 +31505,6 @@ as $$
         '_take_unknown',
         '_free_of_stops',
         '_unsubscribe_links',
-        '_unusable_addresses',
-        '_update_enrollments',
         '_without_empty',
         '_wake_by_circuit',
         '_wake_by_enrollment',
@@ -32282,8 +31528,6 @@ as $$
         'enroll',
         'enroll_many',
         'leased_renders',
-        'list_enrollments',
-        'list_messages',
         'next_due',
         'reconcile',
         'release_claim',
@@ -32315,13 +31559,7 @@ as $$
         'enable_mergejoin=off',
         'jit=off'
       ],
-      array[
-        '_enrollments_before',
-        '_mark_lines',
-        '_messages_before',
-        '_next_in_line',
-        '_steps_in_line'
-      ]
+      array['_mark_lines', '_next_in_line', '_steps_in_line']
     union all
     -- As a batch, but called where hashing is ruled out.
     select
@@ -32443,11 +31681,9 @@ declare
       "list_active_enrollments",
       "list_channel_adapters",
       "list_circuits",
-      "list_enrollments",
       "list_frequency_caps",
       "list_hooks",
       "list_http_hooks",
-      "list_messages",
       "list_sending_pauses",
       "list_sequence_versions",
       "list_steps",
@@ -32500,10 +31736,8 @@ declare
       "unregister_provider",
       "unsuppress",
       "update_channel_adapter",
-      "update_enrollment",
       "update_http_hook",
       "update_step_content",
-      "update_subscriber",
       "update_tenant_settings",
       "validate_sequence_version",
       "version"
@@ -32524,8 +31758,6 @@ declare
       "json_schema",
       "latest_step_by_key",
       "list_active_enrollments",
-      "list_enrollments",
-      "list_messages",
       "list_sequence_versions",
       "list_steps",
       "list_topics",
@@ -32541,8 +31773,6 @@ declare
       "track_event",
       "track_events",
       "unenroll",
-      "update_enrollment",
-      "update_subscriber",
       "version"
     ],
     "dripdrop_sender": [

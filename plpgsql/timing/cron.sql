@@ -190,6 +190,98 @@ comment on function dripdrop._cron_days(date, int[], int[], boolean) is
 
 -- Month by month, so that 29 February costs no more than tomorrow. Leap days fall on a given
 -- weekday at least every 40 years.
+create or replace function dripdrop._cron_wall_time(expression text, start timestamp, field text)
+returns timestamp
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_minutes int[] := dripdrop._cron_field(expression, 1, field);
+  v_hours int[] := dripdrop._cron_field(expression, 2, field);
+  v_days int[] := dripdrop._cron_field(expression, 3, field);
+  v_months int[] := dripdrop._cron_field(expression, 4, field);
+  v_weekdays int[] := dripdrop._cron_field(expression, 5, field);
+  v_both boolean := split_part(expression, ' ', 3) like '*%'
+    or split_part(expression, ' ', 5) like '*%';
+  v_month date;
+  v_day date;
+  v_wall_time timestamp;
+begin
+  for v_month in
+    select m.first
+    from generate_series(
+      date_trunc('month', start), start + interval '41 years', interval '1 month'
+    ) as m (first)
+    where extract(month from m.first) = any (v_months)
+    order by m.first
+  loop
+    for v_day in
+      select d
+      from dripdrop._cron_days(v_month, v_days, v_weekdays, v_both) as d
+      where d >= start::date
+    loop
+      select v_day + make_time(h, m, 0) into v_wall_time
+      from unnest(v_hours) as h
+      cross join unnest(v_minutes) as m
+      where v_day + make_time(h, m, 0) >= start
+      order by h, m
+      limit 1;
+      if found then
+        return v_wall_time;
+      end if;
+    end loop;
+  end loop;
+  return null;
+end
+$$;
+
+comment on function dripdrop._cron_wall_time(text, timestamp, text) is
+  'The first time on a wall clock, from one on, that an expression names; null if none ever does.';
+
+-- A second pass can come next only while clocks show what they show twice. Postgres takes the
+-- second of the two.
+create or replace function dripdrop._cron_next_repeated(
+  expression text,
+  time_zone text,
+  after timestamptz,
+  field text
+)
+returns timestamptz
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_shown timestamp := after at time zone time_zone;
+  v_last timestamptz := v_shown at time zone time_zone;
+  v_repeated interval := v_last - dripdrop._first_instant(v_shown, time_zone);
+  v_wall_time timestamp;
+  v_at timestamptz;
+begin
+  if v_repeated = interval '0' then
+    return null;
+  end if;
+  v_wall_time := date_trunc('minute', v_shown) - v_repeated;
+  loop
+    v_wall_time := dripdrop._cron_wall_time(
+      expression, v_wall_time + interval '1 minute', field
+    );
+    v_at := v_wall_time at time zone time_zone;
+    exit when v_at > after or v_at is null;
+  end loop;
+  return v_at;
+end
+$$;
+
+comment on function dripdrop._cron_next_repeated(text, text, timestamptz, text) is
+  'When an expression next comes, strictly after a time whose hour is there twice, if it is the '
+  'second time that counts; null of any other time.';
+
+-- Where clocks go back, an hour is there twice. What names its hours comes in the first only; what
+-- comes in every one of them, or every second, in both, as in cron.
 --
 -- raises  ZD201 no time to count from, ZD203 malformed, or a date that never comes
 create or replace function dripdrop._cron_next(
@@ -205,17 +297,7 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_minutes int[] := dripdrop._cron_field(expression, 1, field);
-  v_hours int[] := dripdrop._cron_field(expression, 2, field);
-  v_days int[] := dripdrop._cron_field(expression, 3, field);
-  v_months int[] := dripdrop._cron_field(expression, 4, field);
-  v_weekdays int[] := dripdrop._cron_field(expression, 5, field);
-  v_both boolean := split_part(expression, ' ', 3) like '*%'
-    or split_part(expression, ' ', 5) like '*%';
-  v_start timestamp := date_trunc('minute', after at time zone time_zone) + interval '1 minute';
-  v_month date;
-  v_day date;
-  v_wall_time timestamp;
+  v_wall_time timestamp := date_trunc('minute', after at time zone time_zone);
   v_at timestamptz;
 begin
   if not isfinite(after) then
@@ -223,36 +305,22 @@ begin
       errcode = 'ZD201', column = 'after', hint = 'Count from a time.';
   end if;
 
-  for v_month in
-    select m.first
-    from generate_series(
-      date_trunc('month', v_start), v_start + interval '41 years', interval '1 month'
-    ) as m (first)
-    where extract(month from m.first) = any (v_months)
-    order by m.first
   loop
-    for v_day in
-      select d
-      from dripdrop._cron_days(v_month, v_days, v_weekdays, v_both) as d
-      where d >= v_start::date
-    loop
-      for v_wall_time in
-        select v_day + make_time(h, m, 0)
-        from unnest(v_hours) as h
-        cross join unnest(v_minutes) as m
-        where v_day + make_time(h, m, 0) >= v_start
-        order by h, m
-      loop
-        v_at := dripdrop._first_instant(v_wall_time, time_zone);
-        if v_at > after then
-          return v_at;
-        end if;
-      end loop;
-    end loop;
+    v_wall_time := dripdrop._cron_wall_time(
+      expression, v_wall_time + interval '1 minute', field
+    );
+    if v_wall_time is null then
+      raise exception 'the date in % never comes', dripdrop._quoted(expression) using
+        errcode = 'ZD203', column = _cron_next.field,
+        hint = 'The months it names do not have the days it names.';
+    end if;
+    v_at := dripdrop._first_instant(v_wall_time, time_zone);
+    exit when v_at > after;
   end loop;
-  raise exception 'the date in % never comes', dripdrop._quoted(expression) using
-    errcode = 'ZD203', column = _cron_next.field,
-    hint = 'The months it names do not have the days it names.';
+  if split_part(expression, ' ', 2) ~ '^[*](/[0-9]+)?$' then
+    return least(v_at, dripdrop._cron_next_repeated(expression, time_zone, after, field));
+  end if;
+  return v_at;
 end
 $$;
 
@@ -285,4 +353,4 @@ comment on function dripdrop.cron_next(text, text, timestamptz) is
   'When a schedule next comes, strictly after a time, on the wall clocks of a time zone. '
   'expression: five cron fields, @daily and the like, or "every monday at 9am". A time that a '
   'clock change leaves out comes at the first instant after the gap; one that it repeats comes '
-  'once, the first time.';
+  'once, the first time, unless the hour field is * or */n: then both times.';

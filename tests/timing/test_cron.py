@@ -107,14 +107,41 @@ def test_a_time_that_a_clock_change_leaves_out_comes_right_after_the_gap(
         ("Europe/Berlin", "30 2 * * *", ("2026-10-25 00:00", 0), ("2026-10-25 02:30", 0)),
         ("Europe/Berlin", "30 2 * * *", ("2026-10-25 02:30", 0), ("2026-10-26 02:30", 0)),
         ("Europe/Berlin", "30 2 * * *", ("2026-10-25 02:15", 1), ("2026-10-26 02:30", 0)),
-        ("Europe/Berlin", "*/30 * * * *", ("2026-10-25 02:30", 0), ("2026-10-25 03:00", 0)),
-        ("Europe/Berlin", "* * * * *", ("2026-10-25 02:00", 1), ("2026-10-25 03:00", 0)),
+        ("Europe/Berlin", "*/30 1,2 * * *", ("2026-10-25 02:30", 0), ("2026-10-26 01:00", 0)),
+        ("Europe/Berlin", "*/30 0-23 * * *", ("2026-10-25 02:30", 0), ("2026-10-25 03:00", 0)),
         ("Europe/Dublin", "30 1 * * *", ("2026-10-25 00:00", 0), ("2026-10-25 01:30", 0)),
         ("Australia/Lord_Howe", "45 1 * * *", ("2026-04-05 00:00", 0), ("2026-04-05 01:45", 0)),
         ("America/Havana", "30 0 * * *", ("2026-11-01 00:30", 0), ("2026-11-02 00:30", 0)),
     ],
 )
 def test_a_time_that_a_clock_change_repeats_comes_once_at_the_first(
+    engine: Engine, zone: str, expression: str, after: tuple[str, int], expected: tuple[str, int]
+) -> None:
+    found = engine.cron_next(expression, zone, local(after[0], zone, after[1]))
+    assert found == local(expected[0], zone, expected[1])
+
+
+@pytest.mark.parametrize(
+    ("zone", "expression", "after", "expected"),
+    [
+        ("Europe/Berlin", "*/15 * * * *", ("2026-10-25 01:59", 0), ("2026-10-25 02:00", 0)),
+        ("Europe/Berlin", "*/15 * * * *", ("2026-10-25 02:30", 0), ("2026-10-25 02:45", 0)),
+        ("Europe/Berlin", "*/15 * * * *", ("2026-10-25 02:45", 0), ("2026-10-25 02:00", 1)),
+        ("Europe/Berlin", "*/15 * * * *", ("2026-10-25 02:00", 1), ("2026-10-25 02:15", 1)),
+        ("Europe/Berlin", "*/15 * * * *", ("2026-10-25 02:45", 1), ("2026-10-25 03:00", 0)),
+        ("Europe/Berlin", "* * * * *", ("2026-10-25 02:59", 0), ("2026-10-25 02:00", 1)),
+        ("Europe/Berlin", "@hourly", ("2026-10-25 02:00", 0), ("2026-10-25 02:00", 1)),
+        ("Europe/Berlin", "@hourly", ("2026-10-25 02:00", 1), ("2026-10-25 03:00", 0)),
+        ("Europe/Berlin", "30 */2 * * *", ("2026-10-25 02:30", 0), ("2026-10-25 02:30", 1)),
+        ("Europe/Berlin", "30 */2 * * *", ("2026-10-25 02:30", 1), ("2026-10-25 04:30", 0)),
+        ("Europe/Berlin", "30 */3 * * *", ("2026-10-25 02:10", 0), ("2026-10-25 03:30", 0)),
+        ("Europe/Berlin", "0 * 26 10 *", ("2026-10-25 02:10", 0), ("2026-10-26 00:00", 0)),
+        ("Australia/Lord_Howe", "*/15 * * * *", ("2026-04-05 01:45", 0), ("2026-04-05 01:30", 1)),
+        ("Antarctica/Troll", "0 * * * *", ("2026-10-25 02:00", 0), ("2026-10-25 01:00", 1)),
+        ("America/Havana", "30 * * * *", ("2026-11-01 00:30", 0), ("2026-11-01 00:30", 1)),
+    ],
+)
+def test_what_comes_every_hour_comes_in_both_passes_of_one_that_is_repeated(
     engine: Engine, zone: str, expression: str, after: tuple[str, int], expected: tuple[str, int]
 ) -> None:
     found = engine.cron_next(expression, zone, local(after[0], zone, after[1]))

@@ -7,7 +7,8 @@ from the database. What they do not know, or know otherwise, is not asked of the
 - croniter refuses `MON,5#2`, and a day of the month restricts `5#2` and `5L`;
 - croniter takes `0-6` for `*`, so that it restricts the day of the month;
 - steps from a single weekday (`1/2`) run to 7 in cronsim, to 6 here and in croniter;
-- what has `*` for the minute or the hour is repeated by cronsim with the clock, and here not.
+- what has `*` for the minute is repeated by cronsim with the clock, and here not: here the hour
+  says it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from itertools import pairwise, takewhile
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -79,10 +82,31 @@ def instant(wall_time: datetime, zone: ZoneInfo) -> datetime:
     return at
 
 
+def second_instant(wall_time: datetime, zone: ZoneInfo) -> datetime:
+    """Return when the clocks of a zone show a time the last time."""
+    return wall_time.replace(tzinfo=zone, fold=1).astimezone(UTC)
+
+
 def expected(matches: Matches, expression: str, zone: ZoneInfo, after: datetime) -> datetime:
     """Return the next instant by another implementation's wall times."""
-    wall_times = matches(expression, after.astimezone(zone).replace(tzinfo=None))
-    return next(at for at in (instant(each, zone) for each in wall_times) if at > after)
+    start = after.astimezone(zone).replace(tzinfo=None)
+    wall_times = matches(expression, start)
+    first = next(at for at in (instant(each, zone) for each in wall_times) if at > after)
+    hours = "*" if expression == "@hourly" else expression.split()[1:2]
+    if not re.fullmatch(r"[*](/[0-9]+)?", "".join(hours)):
+        return first
+    again = matches(expression, start - timedelta(hours=3))
+    until = start + timedelta(hours=3)
+    return min(
+        [first]
+        + [
+            at
+            for each in takewhile(lambda each: each < until, again)
+            if instant(each, zone) < (at := second_instant(each, zone)) and at > after
+            # Not one that a gap leaves out.
+            if at.astimezone(zone).replace(tzinfo=None) == each
+        ]
+    )
 
 
 @st.composite
@@ -137,6 +161,8 @@ def without_stars(minute: int, hour: int, expression: str) -> str:
 @example("0 0 29 2 *", ZoneInfo("UTC"), datetime(2096, 3, 1, tzinfo=UTC))
 @example("30 2 * * *", ZoneInfo("Europe/Berlin"), datetime(2026, 3, 28, 12, tzinfo=UTC))
 @example("*/7 * * * *", ZoneInfo("Europe/Berlin"), datetime(2026, 10, 25, 1, 20, tzinfo=UTC))
+@example("*/7 * * * *", ZoneInfo("Europe/Berlin"), datetime(2026, 10, 25, 0, 50, tzinfo=UTC))
+@example("5 */2 * * *", ZoneInfo("Europe/Berlin"), datetime(2026, 10, 25, 0, 20, tzinfo=UTC))
 @example("0 12 * * *", ZoneInfo("Pacific/Apia"), datetime(2011, 12, 30, 1, tzinfo=UTC))
 def test_the_next_time_is_that_of_another_implementation(
     shared: Engine, matches: Matches, expression: str, zone: ZoneInfo, after: datetime
@@ -149,6 +175,15 @@ def test_the_next_time_is_that_of_another_implementation(
             next(matches(expression, datetime(2000, 1, 1)))
     else:
         assert found == expected(matches, expression, zone, after)
+
+
+@cache
+def repeated_hours(zone: ZoneInfo) -> list[datetime]:
+    """Return when the clocks of a zone went back in the 2010s, to the hour."""
+    hour = timedelta(hours=1)
+    starts = (datetime(2010, 1, 1, tzinfo=UTC) + n * hour for n in range(24 * 365 * 10))
+    offsets = [(at, at.astimezone(zone).utcoffset() or timedelta(0)) for at in starts]
+    return [later[0] for before, later in pairwise(offsets) if later[1] < before[1]]
 
 
 @settings(max_examples=100, deadline=None)
@@ -169,6 +204,25 @@ def test_a_schedule_with_a_name_comes_when_croniter_says(
 
     found = shared.cron_next(f"@{name}", zone.key, after)
     assert found == expected(by_name, f"@{name}", zone, after)
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None)
+@given(
+    minutes=drawn_field(0, 59),
+    hours=st.sampled_from(["*", "*/2", "*/3", "1-3", "1,2"]),
+    zone=zones.filter(lambda zone: zone.key not in ("UTC", "Asia/Kathmandu", "Asia/Tokyo")),
+    which=st.integers(0, 9),
+    minute=st.integers(-180, 180),
+)
+def test_a_repeated_hour_counts_twice_where_every_hour_does(
+    shared: Engine, minutes: str, hours: str, zone: ZoneInfo, which: int, minute: int
+) -> None:
+    changes = repeated_hours(zone)
+    after = changes[which % len(changes)] + timedelta(minutes=minute)
+    expression = f"{minutes} {hours} * * *"
+    found = shared.cron_next(expression, zone.key, after)
+    assert found == expected(by_cronsim, expression, zone, after)
 
 
 @pytest.mark.slow
