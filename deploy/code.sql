@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources fb509bf0b180c2f6.
+-- Of the sources 966d11cfd79d8553.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -652,20 +652,20 @@ as $expected$
 ["column", "http_hooks.timeout_ms", "integer not null default 5000"],
 ["column", "http_hooks.updated_at", "timestamp with time zone not null default dripdrop._now()"],
 ["column", "http_hooks.url", "text not null"],
-["column", "message_events.adapter_id", "uuid"],
-["column", "message_events.channel", "text not null"],
-["column", "message_events.event_data", "jsonb not null default '{}'::jsonb"],
-["column", "message_events.event_type", "text not null"],
-["column", "message_events.id", "uuid not null default dripdrop._uuidv7()"],
-["column", "message_events.in_reply_to", "text"],
-["column", "message_events.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
-["column", "message_events.occurred_at", "timestamp with time zone not null default dripdrop._now()"],
-["column", "message_events.provider", "text not null"],
-["column", "message_events.provider_event_id", "text"],
-["column", "message_events.provider_message_id", "text"],
-["column", "message_events.references_list", "text[]"],
-["column", "message_events.step_execution_id", "uuid"],
-["column", "message_events.tenant_key", "text"],
+["column", "message_reports.adapter_id", "uuid"],
+["column", "message_reports.channel", "text not null"],
+["column", "message_reports.event_data", "jsonb not null default '{}'::jsonb"],
+["column", "message_reports.event_type", "text not null"],
+["column", "message_reports.id", "uuid not null default dripdrop._uuidv7()"],
+["column", "message_reports.in_reply_to", "text"],
+["column", "message_reports.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "message_reports.occurred_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "message_reports.provider", "text not null"],
+["column", "message_reports.provider_event_id", "text"],
+["column", "message_reports.provider_message_id", "text"],
+["column", "message_reports.references_list", "text[]"],
+["column", "message_reports.step_execution_id", "uuid"],
+["column", "message_reports.tenant_key", "text"],
 ["column", "providers.batch_size", "integer not null default 1"],
 ["column", "providers.channel", "text not null"],
 ["column", "providers.idempotent", "boolean not null default false"],
@@ -752,7 +752,6 @@ as $expected$
 ["column", "step_executions.hook_failures", "jsonb"],
 ["column", "step_executions.hooks", "jsonb"],
 ["column", "step_executions.id", "uuid not null default dripdrop._uuidv7()"],
-["column", "step_executions.idempotency_key", "text not null generated dripdrop.idempotency_key(enrollment_id, step_id, occurrence, attempt_window)"],
 ["column", "step_executions.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
 ["column", "step_executions.lease_until", "timestamp with time zone"],
 ["column", "step_executions.leave_by", "timestamp with time zone"],
@@ -968,8 +967,8 @@ as $expected$
 ["constraint", "http_hooks.http_hooks_response_type_is_known", "CHECK ((response_type = ANY (ARRAY['json'::text, 'text'::text, 'number'::text, 'boolean'::text])))"],
 ["constraint", "http_hooks.http_hooks_retries_are_bounded", "CHECK (((retry_count >= 0) AND (retry_count <= 5)))"],
 ["constraint", "http_hooks.http_hooks_timeout_is_bounded", "CHECK (((timeout_ms >= 1) AND (timeout_ms <= 30000)))"],
-["constraint", "message_events.message_events_pkey", "PRIMARY KEY (id)"],
-["constraint", "message_events.message_events_type_is_known", "CHECK ((event_type = ANY (ARRAY['delivered'::text, 'bounced'::text, 'complained'::text, 'opened'::text, 'clicked'::text, 'replied'::text, 'unsubscribed'::text, 'sent'::text, 'failed'::text, 'skipped'::text, 'deferred'::text, 'suppressed'::text])))"],
+["constraint", "message_reports.message_reports_pkey", "PRIMARY KEY (id)"],
+["constraint", "message_reports.message_reports_type_is_known", "CHECK ((event_type = ANY (ARRAY['delivered'::text, 'bounced'::text, 'complained'::text, 'opened'::text, 'clicked'::text, 'replied'::text, 'unsubscribed'::text, 'sent'::text, 'failed'::text, 'skipped'::text, 'deferred'::text, 'suppressed'::text])))"],
 ["constraint", "providers.providers_batch_size_is_positive", "CHECK ((batch_size > 0))"],
 ["constraint", "providers.providers_name_is_a_slug", "CHECK ((provider ~ '^[a-z][a-z0-9_]{0,62}$'::text))"],
 ["constraint", "providers.providers_of_a_channel", "FOREIGN KEY (channel) REFERENCES dripdrop.channels(channel)"],
@@ -1070,6 +1069,7 @@ as $expected$
 ["function", "_answer_with_errors(wanted dripdrop._wanted_hook[], at timestam", "851a6762 62347de0d3ebf337"],
 ["function", "_apply_assumed_rules(enrollments uuid[], assumed jsonb, at time", "c5982ccc cb4a28d5b42997ac"],
 ["function", "_apply_rules(results dripdrop._hook_result[], at timestamp with", "debec961 68b70646fe73841f"],
+["function", "_apply_rules_without_functions(rules_of uuid[], wanted dripdrop", "ea43083d 8d77f5e6e3dc0362"],
 ["function", "_as_decision(execution_id uuid, gate text, action text, reason ", "3d2ad8dd 05eecb391a692eea"],
 ["function", "_as_sender(adapter dripdrop.channel_adapters, circuit dripdrop.", "14254b77 ffb91ea62d38f7a9"],
 ["function", "_ascii_address(address text)", "70a96282 d7a5ebde3ba33233"],
@@ -1084,7 +1084,7 @@ as $expected$
 ["function", "_attempt(callee text, at timestamp with time zone)", "00e4b039 45f2511ffeab5673"],
 ["function", "_barring_enrollments(sequence_id uuid, reentry text, reentry_in", "502c69b2 84a6fe28139bcc48"],
 ["function", "_base_36(digit bigint)", "f0f4d8e7 c53b7ef127408551"],
-["function", "_begin_schedules(enrollments uuid[], at timestamp with time zon", "66c3041a 74ffb78864d62b2b"],
+["function", "_begin_schedules(enrollments uuid[], at timestamp with time zon", "66c3041a 04a25af16b821357"],
 ["function", "_behind_circuits(wanted dripdrop._wanted_hook[], fitting bigint", "3e0f2512 ae3f51f8e9c4191c"],
 ["function", "_breach(adapter_id uuid, thresholds jsonb, since timestamp with", "fc727b7b d6d8673b6195378a"],
 ["function", "_breaches(at timestamp with time zone)", "b91e0044 797df025eef9441c"],
@@ -1099,20 +1099,22 @@ as $expected$
 ["function", "_canonical_conditions(conditions jsonb, path text)", "0c95c5ec 10ba53f52d731777"],
 ["function", "_canonical_cron(timing jsonb)", "8f6983df 3ad8b56d5a2b3c10"],
 ["function", "_canonical_definition(tenant_key text, definition jsonb)", "4af5601a 31133ec46a065b14"],
-["function", "_canonical_delay(timing jsonb)", "8f6983df 4725fabbc1ab80bf"],
+["function", "_canonical_delay(timing jsonb, field text)", "d45e43b1 83be465ca2d6fe11"],
 ["function", "_canonical_event_condition(condition jsonb, path text)", "577ac2a8 161b1dfaf900f586"],
-["function", "_canonical_event_timing(timing jsonb)", "8f6983df ffe6163aa945f84f"],
+["function", "_canonical_event_timing(timing jsonb)", "8f6983df b626026fb774f81d"],
 ["function", "_canonical_http_hook(tenant_key text, hook jsonb)", "b7c1af90 e3fa0f98d0f97db4"],
+["function", "_canonical_interval(timing jsonb, field text)", "d45e43b1 957b5dba2662cf35"],
 ["function", "_canonical_metadata(tenant_key text, metadata jsonb)", "2300adad 084536f96ab2ac68"],
 ["function", "_canonical_operator(operator text)", "45a4adef 3119417abbc1c11c"],
 ["function", "_canonical_rate(rate jsonb, field text)", "509d2113 d5228054dfc3e148"],
 ["function", "_canonical_rate_limits(rate_limits jsonb, field text)", "7fd53554 a6e05cace141a4df"],
+["function", "_canonical_relative(timing jsonb, field text)", "d45e43b1 8ad392905415a383"],
 ["function", "_canonical_rotation(tenant_key text, channel text, rotation jso", "be4b1bc5 4cea6e7992e99bed"],
 ["function", "_canonical_sequence(tenant_key text, definition jsonb)", "4af5601a 51b1ab52b951c667"],
 ["function", "_canonical_step(tenant_key text, step jsonb)", "81195a18 352477f660b8457c"],
 ["function", "_canonical_step_config(tenant_key text, channel text, config js", "e0543999 52b8b61828ee32c6"],
-["function", "_canonical_timing(timing jsonb)", "8f6983df 3daa74fba846159e"],
-["function", "_canonical_transitions(transitions jsonb, path text)", "baa2eb41 e3c2219878e18681"],
+["function", "_canonical_timing(timing jsonb)", "8f6983df 2beedb256b277f35"],
+["function", "_canonical_transitions(transitions jsonb, path text)", "baa2eb41 ff7ccf121959df8a"],
 ["function", "_canonical_window(condition jsonb, path text)", "577ac2a8 94556bc5692850d4"],
 ["function", "_caps_of(steps uuid[], adapters uuid[], at timestamp with time ", "f62ff2d0 c1532d9c165de302"],
 ["function", "_carries_unsubscribe(unsubscribe boolean, config jsonb)", "df15a57a 263eb1b36d6edb77"],
@@ -1122,11 +1124,13 @@ as $expected$
 ["function", "_catalogue()", "07345e5d 24525dc64da5c10e"],
 ["function", "_catalogue_of_code()", "7144101a 2cca959cc056ff98"],
 ["function", "_catalogue_of_tables()", "07345e5d f3f8ed61cdf15a6b"],
+["function", "_changed_data(before jsonb, data jsonb)", "35211a49 7d16c74959c7bf17"],
 ["function", "_channel(channel text)", "c1edf79f dd334c7be9f623a7"],
 ["function", "_check_adapter_config(channel text, provider text, config jsonb", "f3efbed2 4e2581050f7290fc"],
 ["function", "_check_assumptions(events jsonb, hooks jsonb)", "dded57c1 2bbd892d342eab33"],
 ["function", "_check_batch_size(batch_size integer)", "b5d52fba 38863dc15bf35fcf"],
 ["function", "_check_busy(busy jsonb)", "36251032 166ca62d7cb5fc51"],
+["function", "_check_change(enrollments uuid[], data jsonb)", "dac9bb9d 5338052745d89a65"],
 ["function", "_check_channel(channel text)", "24071ae3 4a12aa0186d6f947"],
 ["function", "_check_channel_fits(template jsonb, address_form text, recipien", "0a054222 3d2c9014fefaa660"],
 ["function", "_check_channel_send_windows(send_windows jsonb)", "225bffb4 dc642e0a608c03f5"],
@@ -1147,9 +1151,11 @@ as $expected$
 ["function", "_check_key(key text, field text, what text)", "d8bb94ae 198378e1013cc47e"],
 ["function", "_check_liquid(template jsonb, field text, escaping text)", "846ba736 dd9c637ddbf04b2e"],
 ["function", "_check_migration(tenant_key text, sequence text, from_version i", "1285acf3 ebffa2e3bd719bef"],
+["function", "_check_most(count bigint, what text, field text)", "ed6aba73 994e813dc20496dc"],
 ["function", "_check_name(name text, field text)", "08f2ba8a e456e923ecbb7d56"],
 ["function", "_check_not_ended(enrollments uuid[])", "f31f13ae 5acf251636d3a70a"],
 ["function", "_check_owners()", "445be54d 7adf613bb7b5eca1"],
+["function", "_check_page(tenant_key text, subscriber_type text, subscriber_i", "93cea18a f658dd95cceded80"],
 ["function", "_check_path(path jsonpath, field text)", "f3214008 0b4e1b6775fc301e"],
 ["function", "_check_places(places jsonb)", "9f7b7282 abc191e1dfe15785"],
 ["function", "_check_provider(channel text, provider text)", "eccef24a 862d503bb17c4448"],
@@ -1162,6 +1168,7 @@ as $expected$
 ["function", "_check_sequence(reentry text, reentry_interval text, metadata j", "1ffc818d f0398f96dea40c21"],
 ["function", "_check_step_config(config jsonb)", "a1b857a2 2b033c7beec14834"],
 ["function", "_check_step_map(step_map jsonb, from_version dripdrop.sequence_", "9dde40ef 30d2e0419b34f22f"],
+["function", "_check_subscriber(subscriber_type text, subscriber_id text)", "ba767295 0273d0423a44ec7b"],
 ["function", "_check_subscribers(subscribers jsonb)", "fe9dd244 7f88f10bf65cf0ce"],
 ["function", "_check_suppressions(tenant_key text, suppressions jsonb)", "704b4566 05580507b7e8f5d0"],
 ["function", "_check_targets(definition jsonb)", "d826dfea eb5d366885afb152"],
@@ -1177,7 +1184,7 @@ as $expected$
 ["function", "_choose_pointers(executions uuid[], fences integer[], rooms jso", "53f81ade 358df2459e9b0b59"],
 ["function", "_circuit_problems(at timestamp with time zone)", "72a46d52 7147dc696abfe2b7"],
 ["function", "_circuits_of(executions uuid[])", "fd5e8487 a33d37b8784a9d08"],
-["function", "_claimed(executions uuid[], lease interval, at timestamp with t", "8dc05494 e6f197a1a8f6e063"],
+["function", "_claimed(executions uuid[], lease interval, at timestamp with t", "8dc05494 b55b244184ea3910"],
 ["function", "_classified_results(results dripdrop._send_result[], at timesta", "ea690717 7d4f035163f98435"],
 ["function", "_classify(channel text, provider text, stage text, code text, d", "45b99e1f a891f816adf3f97b"],
 ["function", "_close_circuits_ahead(executions uuid[], at timestamp with time", "f08c1186 94ebbab837b43904"],
@@ -1197,13 +1204,16 @@ as $expected$
 ["function", "_content_hash(canonical jsonb)", "bc139bcd 081665ff33708ff8"],
 ["function", "_context(predicate jsonpath, enrollment dripdrop.enrollments, h", "f6929da0 afa4c7f1174d20ce"],
 ["function", "_count_behind(circuit_id uuid)", "b04fcb48 3499f74aba8d8025"],
-["function", "_count_bounces(adapter_id uuid, since timestamp with time zone,", "c4b0cd98 56c68a22a75286fd"],
+["function", "_count_bounces(adapter_id uuid, since timestamp with time zone,", "c4b0cd98 a92d8780882673f9"],
 ["function", "_count_events(enrollment dripdrop.enrollments, config jsonb, si", "9571657d 91c2a7cb73705fe4"],
 ["function", "_counter_state(counter dripdrop.counters, max_count integer, pe", "d1ffdda0 a063ba81415bfb64"],
 ["function", "_counterparts(migration dripdrop._migration)", "febdd9bf ed76e9775bffa566"],
 ["function", "_counters_of(limits dripdrop._limit[], at timestamp with time z", "7d99d62b 8d91bd39b6856ee2"],
+["function", "_counts_from(timing jsonb, data jsonb, time_zone text, started_", "c8e90c96 c1325cde7e866417"],
 ["function", "_counts_on_the_wire(max_count integer, per interval)", "87e71784 9051cfb1364dce01"],
 ["function", "_cron_days(month date, days integer[], weekdays integer[], rest", "eabe7cf6 9f3715361ca56a64"],
+["function", "_cron_days_in_words(said text)", "9db12876 3749d62ab6e6f62e"],
+["function", "_cron_days_of_interval(timing jsonb)", "76a50686 274dd318bcc2fc4c"],
 ["function", "_cron_field(expression text, place integer, field text)", "15db61c1 b061dd66e1bc1ea5"],
 ["function", "_cron_next(expression text, time_zone text, after timestamp wit", "5c1f2484 6ecb8d5f6959cf0a"],
 ["function", "_cron_next_repeated(expression text, time_zone text, after time", "5c1f2484 a768f2ef0b03a8c2"],
@@ -1218,6 +1228,8 @@ as $expected$
 ["function", "_default_time_zone(tenant_key text)", "092d44f3 cc0e1c736f85475e"],
 ["function", "_defer_executions(decisions dripdrop._decision[], at timestamp ", "8b0e6073 aa5a4d6e3f416005"],
 ["function", "_delay(scheduled_for timestamp with time zone, tolerated interv", "72157a63 535f4831f40398a6"],
+["function", "_delay_in_words(said text, at text)", "9027b12e d1a18b820c4c565d"],
+["function", "_delayed(timing jsonb, time_zone text, from_time timestamp with", "9d54b078 28836e41ca717652"],
 ["function", "_delete_hook_messages(messages bigint[], executions uuid[], wan", "24542100 616474bf5ccc02d1"],
 ["function", "_delete_render_messages(results dripdrop._render_result[])", "3413d699 819001cf473c1fb3"],
 ["function", "_deliver_ahead(due uuid[], hooks jsonb, at timestamp with time ", "4c69d606 79e0096eb730fce2"],
@@ -1235,6 +1247,7 @@ as $expected$
 ["function", "_end_executions(decisions dripdrop._decision[], at timestamp wi", "8b0e6073 d49bbd9fb33d2fb9"],
 ["function", "_enqueue(queue text, pointers jsonb[])", "bfcf532e 2b0f06a0afd0dbce"],
 ["function", "_enqueue_rendered(executions uuid[])", "ec2e6574 4ea05ee597ace89c"],
+["function", "_enrollments_before(tenant_key text, subscriber_type text, subs", "0a895aba 81d6d308be8a8ba1"],
 ["function", "_enrollments_of(subscriber_type text, subscriber_id text)", "b54b1dda 698fbe29c9d0857e"],
 ["function", "_enrollments_of_events(events dripdrop.events[])", "330d0fe5 64c9b26edc28b69f"],
 ["function", "_entry_routes(sequence_version_id uuid, enrollments uuid[], at ", "c88b15eb 4605c604c3a706ab"],
@@ -1242,12 +1255,12 @@ as $expected$
 ["function", "_event_variable(event_id uuid)", "f998c2b8 b5429256f56365ee"],
 ["function", "_everything_slot()", "2dba2454 2446c91066b7535d"],
 ["function", "_exclude_claims(slot integer)", "a01df3eb 2bff457ee40e4dd5"],
-["function", "_exit_by_rules(enrollments uuid[], at timestamp with time zone)", "66c3041a 77740a2e2c67c15c"],
+["function", "_exit_by_rules(enrollments uuid[], events integer, at timestamp", "880d225a f037171c6dfad105"],
 ["function", "_exit_rules(sequence_id uuid)", "ca2002a9 0d678f0efc73c05c"],
 ["function", "_explain_gates(execution dripdrop.step_executions, at timestamp", "65e9c7c7 7c4b95badf387091"],
 ["function", "_explain_next(execution dripdrop.step_executions, decision drip", "7a069ffa fb803abb864734b2"],
 ["function", "_explain_past(enrollment_id uuid)", "f75d7e8d 585d260b735a00ae"],
-["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff 7f820d9b6e24a15b"],
+["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff 8559d71b038e30b7"],
 ["function", "_fail_renders(failures dripdrop._render_result[], at timestamp ", "170e886c 765efc8255f6540b"],
 ["function", "_failed_condition(conditions dripdrop.conditions[], enrollment ", "1f2b78e1 09fee7abcdfe85b0"],
 ["function", "_failed_hook(hooks jsonb, template jsonb)", "37bde75d 5ed3d6aed2f1eea1"],
@@ -1261,9 +1274,10 @@ as $expected$
 ["function", "_first_answers(results dripdrop._hook_result[], at timestamp wi", "1bd8d71d 8426bd8699b41d88"],
 ["function", "_first_event(tenant_key text, enrollment_id uuid, subscriber_ty", "0d1fd2b1 8fae5ba365429d13"],
 ["function", "_first_instant(wall_time timestamp without time zone, time_zone", "80091d25 9e642bd697cf86ae"],
-["function", "_first_step(sequence_version_id uuid, starting_step uuid)", "82d0ad42 72ec86f1c7bcacc3"],
+["function", "_first_step(sequence_version_id uuid, starting_step uuid)", "82d0ad42 c0c352218767a21a"],
 ["function", "_flow(sequence_version_id uuid)", "92faa637 005c3c507e34eb43"],
 ["function", "_flow_problems(version dripdrop.sequence_versions)", "0917e22a 4734c0b7dc947117"],
+["function", "_follow_data()", "683259fe 552a3bff8069eb77"],
 ["function", "_forecast_portion(enrollments uuid[], at timestamp with time zo", "66c2fef7 14e1c329cf466e52"],
 ["function", "_forget_slow(executions uuid[])", "ec2e6574 f9fdf182ee52e9a2"],
 ["function", "_form_fault(type text, choices text[], minimum integer, value j", "f8919143 8b0437bcc5faa988"],
@@ -1295,7 +1309,7 @@ as $expected$
 ["function", "_hold_for_enrollments(executions uuid[], at timestamp with time", "f08c1186 55539d0650321d31"],
 ["function", "_hook(tenant_key text, key text)", "6020c74d 5d91e29febf00c99"],
 ["function", "_hook_answer(answer jsonb, response_path text, response_type te", "3b084520 91ac59c8422b5fd3"],
-["function", "_hook_calls(rules_of uuid[], messages bigint[], executions uuid", "3052be55 e00457299e10a7e5"],
+["function", "_hook_calls(rules_of uuid[], messages bigint[], executions uuid", "3052be55 d54a2cca04061d8a"],
 ["function", "_hook_calls_but_for_faults(rules_of uuid[], messages bigint[], ", "3052be55 89f91ad4f93ae429"],
 ["function", "_hook_changes(sequence_id uuid, hooks jsonb)", "ff2d4d4d 8c54bc3fefd2516e"],
 ["function", "_hook_results(results jsonb)", "16c0d566 b9f89e4fed5c37e2"],
@@ -1315,6 +1329,8 @@ as $expected$
 ["function", "_insert_transitions(version dripdrop.sequence_versions, from_st", "5bdf2824 672f27b2dff3e387"],
 ["function", "_installation_problems()", "eb1731fe e3e5f70198ff06fb"],
 ["function", "_interval(value text)", "543b4e3b 348756abd76d44c0"],
+["function", "_interval_in_words(said text, at text)", "9027b12e 3d2812ad7005c58b"],
+["function", "_interval_next(timing jsonb, time_zone text, counted_from times", "069df54b 2a5e67b3dac115fe"],
 ["function", "_into_the_day(execution_id uuid)", "2a279410 8717de15419ec87a"],
 ["function", "_is_address(form text, address text)", "1e49611c 1b27363e4ae6b61b"],
 ["function", "_is_blank(value text)", "18bcace5 bcbaa37ea56be1c7"],
@@ -1334,11 +1350,12 @@ as $expected$
 ["function", "_json_fault(document jsonb, field text, bytes integer)", "b5a03ec3 7291240a375cc652"],
 ["function", "_json_place(document jsonb, field text, path jsonpath)", "6a860437 d098ac7bab3cc0f9"],
 ["function", "_keep_results(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 2785de3b97d39bb8"],
+["function", "_keep_sent()", "683259fe c864b0864d423952"],
 ["function", "_kind_schemas(account text)", "3df182f4 2fb39bd166922d98"],
 ["function", "_kinds()", "8acd1e4b ac45ca4d8a72ab7c"],
-["function", "_kinds_by_type()", "8acd1e4b d6e28c8e5938afe7"],
+["function", "_kinds_by_type()", "8acd1e4b ebcdb34b06f7d31f"],
 ["function", "_last_claimed(tenant_key text, subscriber_type text, subscriber", "7c8f2cda e10528bd4650c637"],
-["function", "_last_deferral(execution dripdrop.step_executions)", "4a49428e 9483bf9e69c6e793"],
+["function", "_last_deferral(execution dripdrop.step_executions)", "4a49428e c3adf6da44f2ffda"],
 ["function", "_last_ended(enrollment dripdrop.enrollments)", "680fa9f4 53159490b1c7e236"],
 ["function", "_leave_by(fence integer, at timestamp with time zone)", "34d75e02 51bfbd7f019bafdb"],
 ["function", "_likeness(one text, other text)", "1a560add 6aad43b300862b62"],
@@ -1354,9 +1371,9 @@ as $expected$
 ["function", "_lock_migrating(migration dripdrop._migration)", "8e66b377 0b45f40ba4347c99"],
 ["function", "_lock_results(results dripdrop._send_result[], at timestamp wit", "ea690717 c62f5004db594c8e"],
 ["function", "_lock_subscriber(tenant_key text, subscriber_type text, subscri", "3c8c4a6a 2fb5b081d721a249"],
-["function", "_log_decisions(decisions dripdrop._decision[], actions text[], ", "a80c997a 24022d89114f40a9"],
+["function", "_log_decisions(decisions dripdrop._decision[], actions text[], ", "a80c997a 1607d976f0132914"],
 ["function", "_log_suppression()", "683259fe 7bf9f4ed0715cf53"],
-["function", "_log_unsubscribe(execution dripdrop.step_executions, enrollment", "57f2c774 c70f7cb0c53d8955"],
+["function", "_log_unsubscribe(execution dripdrop.step_executions, enrollment", "57f2c774 3540991f71caed8a"],
 ["function", "_look_back(at timestamp with time zone)", "57e58be7 cfcc41b1682a3106"],
 ["function", "_lost_pointers()", "ff864dea 81ed1b48ba00e2c2"],
 ["function", "_make_due(executions uuid[], at timestamp with time zone, reaso", "2d5e141c 826ebc7f246f4ce3"],
@@ -1368,8 +1385,10 @@ as $expected$
 ["function", "_message_facts(executions uuid[])", "63388dfc cbf51f57e2c60003"],
 ["function", "_message_sender(sender dripdrop._sender, senders dripdrop._send", "c3165796 3880f97fa3a468ef"],
 ["function", "_messages(count bigint)", "4a5e8dde aacb0065de6982d8"],
-["function", "_met_exit_rule(rules dripdrop.conditions[], enrollment dripdrop", "b1bddcc6 3ca8d62b1fa68612"],
+["function", "_messages_before(tenant_key text, subscriber_type text, subscri", "0a895aba bff38cd31345d228"],
+["function", "_met_exit_rule(rules dripdrop.conditions[], enrollment dripdrop", "b1bddcc6 79ff09e1654258bd"],
 ["function", "_migrating(migration dripdrop._migration)", "f75aa7ce 075bb9a75970f944"],
+["function", "_minute_and_hour(at text)", "26709190 b47abeb71c50e982"],
 ["function", "_most_together(executions uuid[])", "10856bf6 e8d893d5ea8453e5"],
 ["function", "_move_circuit(asked dripdrop._asked_server, at timestamp with t", "927bf888 517ceba44ff9730c"],
 ["function", "_move_executions(migration dripdrop._migration, enrollments uui", "2ee76760 76891a918c6cea07"],
@@ -1378,8 +1397,8 @@ as $expected$
 ["function", "_named_adapter(tenant_key text, channel text, name text, id uui", "126b23db 9c41f39f50133643"],
 ["function", "_next_in_line(line_id uuid, turns uuid[], room integer, day_beg", "c1147629 91d0bc20e1e33406"],
 ["function", "_next_moment(enrollments uuid[], event_at timestamp with time z", "832b93fb 8dbc8a15cbefd44d"],
-["function", "_next_steps(executions uuid[])", "6e1a248d c24b22782f285769"],
-["function", "_next_time(timing jsonb, time_zone text, from_time timestamp wi", "1bfaa2ea b96a84733f93e683"],
+["function", "_next_steps(executions uuid[])", "6e1a248d bacb1e8a2c395bdd"],
+["function", "_next_time(timing jsonb, time_zone text, from_time timestamp wi", "d38fc92f 629405dd45b9863f"],
 ["function", "_next_window(time_window jsonb, time_zone text, tenant_key text", "74daadf8 ecc6c154d713125c"],
 ["function", "_normalized(channel text, recipient text)", "67ee3f0a f8d052df3953e22c"],
 ["function", "_note_answers(results dripdrop._hook_result[], at timestamp wit", "713ff92d cbc8ca0fde22dcee"],
@@ -1404,8 +1423,8 @@ as $expected$
 ["function", "_own_time_zone(data jsonb)", "19b8d0d6 836387fa753a61b2"],
 ["function", "_parse_path(path text)", "ea2a639a 5802dedc5ba94807"],
 ["function", "_parse_predicate(predicate text)", "22985651 a814253998d2c934"],
-["function", "_parse_schedule(expression text, field text)", "5940a1b2 586e4a901ce62ee2"],
-["function", "_parse_timing(expression text, field text)", "e7ed911b 180a22c2dab468ca"],
+["function", "_parse_schedule(expression text, field text)", "5940a1b2 f73d41db7e372aa3"],
+["function", "_parse_timing(expression text, field text)", "e7ed911b a1f1bc61d5b91283"],
 ["function", "_pass_fence(executions uuid[], payloads jsonb[], lease interval", "48d62b28 45247d509ce1c682"],
 ["function", "_pass_fence_but_for_faults(taken uuid[], lease interval, claim ", "d036f159 9e3e95efcb70dbb3"],
 ["function", "_path_cost(path jsonpath, document jsonb)", "5e0caae5 6c4712958fd3ea5a"],
@@ -1420,15 +1439,17 @@ as $expected$
 ["function", "_place_class()", "2dba2454 bf879157cf655f13"],
 ["function", "_places_per_tenant(kind text, busy jsonb, free integer)", "daa83233 626765607b4e2005"],
 ["function", "_plain(description text)", "7a1b8465 73d448e121f5e9fe"],
-["function", "_plan_first(sequence_version_id uuid, enrollments uuid[], start", "d5f7db2b 83f0b90fd8336347"],
-["function", "_plan_plain_step(enrollment dripdrop.enrollments, starting_step", "c8d50bf4 9f52f4476b209475"],
-["function", "_plan_steps(enrollments uuid[], steps uuid[], at timestamp with", "2114d4b7 40bd96d83ce18db2"],
+["function", "_plan_first(sequence_version_id uuid, enrollments uuid[], start", "d5f7db2b b7d570af55ba8e11"],
+["function", "_plan_plain_step(enrollment dripdrop.enrollments, starting_step", "c8d50bf4 3d5764a7e298b830"],
+["function", "_plan_steps(enrollments uuid[], steps uuid[], at timestamp with", "2114d4b7 83959089e69aa87a"],
+["function", "_planned_at(timing jsonb, time_zone text, counted_from timestam", "54b0b27b 29f565455030dde8"],
+["function", "_planned_for(timing jsonb, config jsonb, enrollment dripdrop.en", "d756d0a4 52994f7a3c9a43de"],
 ["function", "_planned_steps(steps uuid[])", "f482b690 9487d821cff324d6"],
-["function", "_planner_settings()", "13d9438a 971edb45e6bfde7b"],
+["function", "_planner_settings()", "13d9438a 192fb38dfe9b8206"],
 ["function", "_pointer(execution dripdrop.step_executions)", "ed01f850 a962646f4ff0d512"],
 ["function", "_pointer_execution(message jsonb)", "f19449ec fe68d4390bc18c26"],
 ["function", "_pointer_fence(message jsonb)", "6fce51ad 7b36c09bade63806"],
-["function", "_postpone_rules(enrollments uuid[], again_at timestamp with tim", "7018d538 e421ef86caaf517d"],
+["function", "_postpone_rules(enrollments uuid[], again_at timestamp with tim", "7018d538 c025e44398c37b1a"],
 ["function", "_predicate_names(predicate jsonpath, key text)", "e3065471 1f6d58de9f2f8d36"],
 ["function", "_presets(kind text)", "e55ff261 06891fda34eb3ffd"],
 ["function", "_presume_sent(executions uuid[], at timestamp with time zone)", "f08c1186 9ef7a2930ed09e25"],
@@ -1454,13 +1475,13 @@ as $expected$
 ["function", "_recipient(form text, recipient_key text, config jsonb, data js", "ef31d86b 5e942d443c614880"],
 ["function", "_recipient_slot(tenant_key text, recipient text)", "08a225e1 e790f12a6d5d334b"],
 ["function", "_record_and_wake(at timestamp with time zone)", "57e58be7 9a2c86c2589bf44b"],
-["function", "_record_answers(results dripdrop._hook_result[], at timestamp w", "debec961 ddaadb4835358a84"],
+["function", "_record_answers(results dripdrop._hook_result[], at timestamp w", "debec961 deaf44969a1c16b6"],
 ["function", "_record_batch(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 6a94c5fe57ac96b1"],
-["function", "_record_events(events dripdrop.events[], at timestamp with time", "d42dbb8f e9ed32bf0a1b7009"],
+["function", "_record_events(events dripdrop.events[], at timestamp with time", "d42dbb8f b9649fe7e015d1e3"],
 ["function", "_record_hook_results(results dripdrop._hook_result[], at timest", "debec961 3367c2ebf6930949"],
 ["function", "_record_late(at timestamp with time zone)", "3f0de343 c3fddd73b75835a1"],
 ["function", "_record_or_keep(results dripdrop._send_result[], at timestamp w", "6c6dac18 802a453a6cba2645"],
-["function", "_record_renders(results dripdrop._render_result[], at timestamp", "04e51884 e7a58549d4a55cf2"],
+["function", "_record_renders(results dripdrop._render_result[], at timestamp", "04e51884 2d88e014399df922"],
 ["function", "_redacted(value jsonb, depth integer)", "5823369a 00296a7105cdfd89"],
 ["function", "_refusal(code text, detail text)", "87bab83e 2c36f992bd3109b2"],
 ["function", "_refuse_condition_type(condition jsonb, type text, path text)", "f73a1587 17cd2123d2f9bc51"],
@@ -1469,7 +1490,8 @@ as $expected$
 ["function", "_refuse_execution_start()", "683259fe b4fdf2a41b753d67"],
 ["function", "_refuse_subscriber(fault text, data jsonb, place bigint)", "93934c4a 32da9b6a6b75f2bc"],
 ["function", "_refuse_suppression(fault text, suppression jsonb, place bigint", "89e3bbcd 5ba207f3600298af"],
-["function", "_refused_alike(results dripdrop._send_result[], at timestamp wi", "6c6dac18 e848db7cd8ec95e7"],
+["function", "_refused_alike(results dripdrop._send_result[], at timestamp wi", "6c6dac18 5c45a250f3c317f4"],
+["function", "_relative_in_words(said text, at text)", "9027b12e ca36fbba757921c5"],
 ["function", "_render_ahead(executions uuid[], at timestamp with time zone)", "f3e37692 9741207b3d4b053c"],
 ["function", "_renders(messages bigint[], executions uuid[], fences integer[]", "2510f05d 881a90ce74684522"],
 ["function", "_renders_but_for_faults(messages bigint[], executions uuid[], f", "2510f05d 0304f7229f0abd30"],
@@ -1496,6 +1518,7 @@ as $expected$
 ["function", "_rule_functions(sequence dripdrop.sequences)", "1e34176d 8139fbdb39b5f3c0"],
 ["function", "_run_ahead(enrollments uuid[], until timestamp with time zone, ", "28bfe8ec 58d68e426320d095"],
 ["function", "_says_something(value text)", "18bcace5 0428dd9fb14768e1"],
+["function", "_schedule_in_words(words text)", "fe6adc5e 9f341683010aecea"],
 ["function", "_schema_or_false(switched boolean, schema jsonb)", "d665467a 2a86081b5434960d"],
 ["function", "_sealed(credentials text)", "88f9c1ad a12eacbfff5f85ad"],
 ["function", "_sealed_hook(auth_config text)", "697ec446 500a3817bb0db11a"],
@@ -1512,7 +1535,7 @@ as $expected$
 ["function", "_set_time(setting text, at timestamp with time zone)", "ed59fb30 62117e949dd680a0"],
 ["function", "_setting_problems(kind text, config jsonb, sealed boolean)", "9d2cb2bf e8009cd33ec5a026"],
 ["function", "_settle_counters(results dripdrop._send_result[], at timestamp ", "8fe6ec1f f2a43bbd605e120d"],
-["function", "_settle_unknown(executions uuid[], outcome text, reason text, a", "e2e68987 34d861104a0d2097"],
+["function", "_settle_unknown(executions uuid[], outcome text, reason text, a", "e2e68987 353a1a43306449ec"],
 ["function", "_settled_limits(limited dripdrop._decision[], results dripdrop.", "ad03e907 11b4a35b3555f6a2"],
 ["function", "_setup_problems()", "eb1731fe f523edd1ad3b39f1"],
 ["function", "_severity(reason text)", "72c66e73 03623794516578da"],
@@ -1520,9 +1543,10 @@ as $expected$
 ["function", "_signals(results dripdrop._send_result[], at timestamp with tim", "5f82d642 5b3ebc106885cd06"],
 ["function", "_small_letter(code integer)", "ebfa0b69 ba3634eac9771a6d"],
 ["function", "_smtp_reply_codes()", "691e363c 6bebd71d024638f7"],
+["function", "_split_time_of_day(words text, OUT said text, OUT at text)", "a0c86187 f4ec8acb4349b6eb"],
 ["function", "_start_queue(queue text, owner text)", "82859846 bed56c7968b3158f"],
 ["function", "_step_changes(sequence_version_id uuid, steps jsonb)", "f8f1e40d 69d2080982411b6a"],
-["function", "_step_facts(steps uuid[], at timestamp with time zone, at_fence", "e0bd691a 6121a37692747c43"],
+["function", "_step_facts(steps uuid[], at timestamp with time zone, at_fence", "595ffd14 926c151d215cdfd1"],
 ["function", "_step_id(sequence_version_id uuid, key text, field text)", "3238aae4 1beb5fff1c3227d3"],
 ["function", "_step_problems(step dripdrop.steps)", "a702d6d7 1fefb38f27ee0a8b"],
 ["function", "_steps_in_line(line_id uuid)", "4956bd7b c7dcffb80d7b445d"],
@@ -1554,6 +1578,8 @@ as $expected$
 ["function", "_text_fault(type text, pattern text, value text)", "e3683746 a94a9d26fcfd6a3a"],
 ["function", "_thresholds(tenant_key text, config jsonb)", "c1605ca3 643304ee44a20245"],
 ["function", "_tick(batch_size integer, lease interval)", "3dbc3b16 92a29351f995fd29"],
+["function", "_time_in_data(timing jsonb, data jsonb, time_zone text)", "ddff4f69 c6252ba06cd639a4"],
+["function", "_time_of_day(words text)", "fe6adc5e fcffccf41c9ee3c3"],
 ["function", "_time_window_fault(time_window jsonb)", "66971016 171c5e20594a00d8"],
 ["function", "_time_zone(data jsonb, config jsonb, sequence_time_zone text)", "8bd38e1d 91e07f4c4bcea2b3"],
 ["function", "_time_zone_of(enrollment dripdrop.enrollments, step_config json", "3106a91a 50f0c9c83e4296e6"],
@@ -1577,15 +1603,17 @@ as $expected$
 ["function", "_unsubscribe_link(tenant_key text)", "be5e1ae2 5f7fbf911a230d3a"],
 ["function", "_unsubscribe_links(executions uuid[])", "f9f81a86 9e71e05e0dfebd25"],
 ["function", "_untrusted()", "a8017eeb 55da7b954a5f40c8"],
+["function", "_unusable_addresses(enrollments uuid[], data jsonb)", "a34a0cfa 3979c3c89fe8c643"],
+["function", "_update_enrollments(tenant_key text, enrollments uuid[], data j", "4ca7adec 781e5373bafcb23a"],
 ["function", "_url_host(url text)", "42377b12 aba229035bede2bc"],
 ["function", "_used(counter dripdrop.counters, at timestamp with time zone)", "f83776e5 3a53277798fc1fab"],
 ["function", "_used_liquid(template text)", "971315ed 4b036a5224fd891c"],
 ["function", "_user_of_channel(channel text)", "4d0fcbd7 ca3fb02c04993558"],
 ["function", "_user_of_provider(channel text, provider text)", "bcfe6e63 baff2f74f6297643"],
 ["function", "_uuidv7()", "75666699 a447e55f11cff0ec"],
-["function", "_value_fault(type text, choices text[], pattern text, minimum i", "27d540a7 93ebf46b7e931c90"],
+["function", "_value_fault(type text, choices text[], pattern text, minimum i", "27d540a7 c25cd9bb3cef2a7e"],
 ["function", "_value_given(value jsonb, missed boolean, blank boolean)", "2828496f badf1523b063aa3b"],
-["function", "_value_schema(type text, choices text[], pattern text, minimum ", "646cd4e3 7443154fd37a301f"],
+["function", "_value_schema(type text, choices text[], pattern text, minimum ", "646cd4e3 f4dded877556ad95"],
 ["function", "_variables(enrollment dripdrop.enrollments, sequence_key text, ", "7a4e8476 e0432915c1e57c25"],
 ["function", "_verdict(result dripdrop._send_result, enrollment_state text, e", "e438806a 35842bcad361ff68"],
 ["function", "_verdicts(results dripdrop._send_result[], at timestamp with ti", "15266ebb ed56b3cde289e8e7"],
@@ -1598,7 +1626,7 @@ as $expected$
 ["function", "_wake_at_commit()", "683259fe 9d3061356b5ec23d"],
 ["function", "_wake_behind_sender(adapter_id uuid, at timestamp with time zon", "3c603066 b11caf50795ab865"],
 ["function", "_wake_by_circuit(at timestamp with time zone, batch_size intege", "18ec6351 d31287503675cd65"],
-["function", "_wake_by_enrollment(enrollment dripdrop.enrollments, at timesta", "55a27679 8f1fb8966aa00d57"],
+["function", "_wake_by_enrollment(enrollment dripdrop.enrollments, at timesta", "55a27679 ccb892a42f025522"],
 ["function", "_wake_by_event(events dripdrop.events[], enrollments uuid[], at", "9398bc43 3d25a268e714dec2"],
 ["function", "_wake_by_limit(lines uuid[], at timestamp with time zone)", "dbf6b39b 87a0d9e7159d2252"],
 ["function", "_wake_by_pause(pause dripdrop.sending_pauses)", "c3649b2a 4f0161c61970d6bd"],
@@ -1610,6 +1638,7 @@ as $expected$
 ["function", "_wake_missed(at timestamp with time zone)", "57e58be7 eaffd2ccff510d19"],
 ["function", "_warn_of_foreign_messages(queue text, count bigint)", "f9ebc21f 91e3ff3e3c92f1e8"],
 ["function", "_warn_of_server(adapter_id uuid, http_hook_id uuid, host text, ", "5624473a eef78b73d64f0b8a"],
+["function", "_weekdays_in_words(said text)", "5b623e0c af6673b1abfce43f"],
 ["function", "_who_sends(step_adapter_id uuid, config jsonb, metadata jsonb, ", "6f4a3ce7 cb247cd66e283f64"],
 ["function", "_window_opens(time_window jsonb, time_zone text, tenant_key tex", "d05f5015 993724a6e914b077"],
 ["function", "_with_part(parts jsonb, tenant_key text, list text, part jsonb)", "12645e93 6468ecefd0b17657"],
@@ -1620,7 +1649,7 @@ as $expected$
 ["function", "_worst_suppressions(suppressions dripdrop._suppression[])", "5477038e 5a36ef25c5afb9d2"],
 ["function", "_would_admit(decision dripdrop._decision, at timestamp with tim", "26944b87 71e86a71f3ae48bb"],
 ["function", "_would_go_on(executions uuid[], waits_for text[], at timestamp ", "9f1f7d4b b76150459eee20d7"],
-["function", "_write_results(results dripdrop._send_result[], at timestamp wi", "5fb03f6d 45cc8c8fb837a406"],
+["function", "_write_results(results dripdrop._send_result[], at timestamp wi", "5fb03f6d 8a705f565c1e07e9"],
 ["function", "_write_suppressions(suppressions dripdrop._suppression[], at ti", "4e294228 3f27a75190a7c1c5"],
 ["function", "_written_rates(steps uuid[], adapters uuid[])", "225bb5c3 fa2b0f6f92267b26"],
 ["function", "activate_sequence_version(tenant_key text, sequence_version_id ", "43bb0f70 c18215e7b391b1df"],
@@ -1638,14 +1667,14 @@ as $expected$
 ["function", "complete_renders(results jsonb)", "c93d9740 5c669c415f27b2ce"],
 ["function", "complete_sends(results jsonb)", "c93d9740 1d582c920d114fa1"],
 ["function", "create_channel_adapter(tenant_key text, name text, channel text", "8b7d3d88 361be0347549544f"],
-["function", "create_condition(tenant_key text, condition jsonb, step_id uuid", "bf68a2c5 82dbc64935fe114f"],
-["function", "create_exit_rule(tenant_key text, sequence_id uuid, outcome tex", "d3493da2 8eaa4d6a66d94a4c"],
+["function", "create_condition(tenant_key text, condition jsonb, step_id uuid", "bf68a2c5 b0ea88e79ca0d4b9"],
+["function", "create_exit_rule(tenant_key text, sequence_id uuid, outcome tex", "d3493da2 8b43f3f0efef5e2d"],
 ["function", "create_hook(tenant_key text, key text, function regprocedure, t", "36b27cdf 815bc6c65dc4c79f"],
 ["function", "create_http_hook(tenant_key text, sequence_id uuid, key text, u", "228d374f d80498acd12c3e1f"],
 ["function", "create_sequence(tenant_key text, key text, name text, descripti", "d808650c 72168aeb0f779538"],
 ["function", "create_sequence_version(tenant_key text, sequence_id uuid, vers", "6b0690f4 db865c37463335be"],
 ["function", "create_step(tenant_key text, sequence_version_id uuid, key text", "3829a104 1d8efccd475848ad"],
-["function", "create_step_transition(tenant_key text, sequence_version_id uui", "d57c1d29 ada0045c487a4a3f"],
+["function", "create_step_transition(tenant_key text, sequence_version_id uui", "d57c1d29 8a85a542981828a6"],
 ["function", "create_topic(tenant_key text, key text, name text, description ", "9e977107 fbd08199cd50639d"],
 ["function", "cron_next(expression text, time_zone text, after timestamp with", "c8200274 71e35c5570406b76"],
 ["function", "drop_exit_rule(tenant_key text, condition_id uuid)", "0e346de2 b9fd0ed2b4bd4f5b"],
@@ -1671,9 +1700,11 @@ as $expected$
 ["function", "list_active_enrollments(tenant_key text, sequence text)", "cbc53821 be0632b0a30ec99c"],
 ["function", "list_channel_adapters(tenant_key text)", "73b1f9f9 3b1fb14f55eb9f53"],
 ["function", "list_circuits(tenant_key text)", "ea410de4 50ee5343243404ee"],
+["function", "list_enrollments(tenant_key text, subscriber_type text, subscri", "5b4840a8 ee53edca969f3f79"],
 ["function", "list_frequency_caps(tenant_key text)", "2c8b436f 672c3d6bd8fa4307"],
 ["function", "list_hooks(tenant_key text)", "0c9ea688 1a7feceabd1e8fb7"],
 ["function", "list_http_hooks(tenant_key text, sequence_id uuid)", "1581f602 ed9378e4bc92f460"],
+["function", "list_messages(tenant_key text, subscriber_type text, subscriber", "b93384bd 100903afdaa78a00"],
 ["function", "list_sending_pauses(tenant_key text)", "b6272590 8b4ba6e2eff8b933"],
 ["function", "list_sequence_versions(tenant_key text, sequence_id uuid)", "eec9f55c d463a4e23af9995f"],
 ["function", "list_steps(tenant_key text, sequence_version_id uuid)", "a6887d33 de261800365700f8"],
@@ -1685,7 +1716,7 @@ as $expected$
 ["function", "needs_key()", "be1bc302 c013c2c08e1dfae6"],
 ["function", "next_due()", "df5e89e0 7b4a5fe83d828aa7"],
 ["function", "next_opening(tenant_key text, send_window jsonb, time_zone text", "8015ffed b6fc04130f78b9f8"],
-["function", "next_time(timing jsonb, time_zone text, from_time timestamp wit", "c645cef8 237e91c4485d6c47"],
+["function", "next_time(timing jsonb, time_zone text, from_time timestamp wit", "c645cef8 b967cc6f2ca8b7b9"],
 ["function", "note_fault(execution_id uuid, stage text, sqlstate text, messag", "729189ef 12ec4c34615ff0ff"],
 ["function", "open_transactions(older_than interval)", "15f67516 100b6dc0b7b98002"],
 ["function", "parse_timing(expression text)", "f8d0923d c3046283adbd201e"],
@@ -1733,8 +1764,10 @@ as $expected$
 ["function", "unsubscribe(tenant_key text, execution_id uuid, topic text, sou", "f98404b8 ff3f4444f8ecfe81"],
 ["function", "unsuppress(tenant_key text, channel text, recipient text, remov", "3f4a69ae b06171b4a5497451"],
 ["function", "update_channel_adapter(tenant_key text, adapter_id uuid, creden", "8ccb5b70 1d887029ccb6bdf5"],
+["function", "update_enrollment(tenant_key text, enrollment_id uuid, data jso", "be3bf671 92438cf5b8c52e92"],
 ["function", "update_http_hook(tenant_key text, http_hook_id uuid, url text, ", "0b33cee0 0403292876143563"],
 ["function", "update_step_content(tenant_key text, step_id uuid, template jso", "49afcec3 fc8319a2d5b266cf"],
+["function", "update_subscriber(tenant_key text, subscriber_type text, subscr", "d02b9bc0 cb8d6066d97f024c"],
 ["function", "update_subscriptions(tenant_key text, execution_id uuid, topics", "3e0e9a99 802cc3ddc13c9f73"],
 ["function", "update_tenant_settings(tenant_key text, time_zone text, rate_li", "d23fb96f 9acfc9a6d4de192d"],
 ["function", "validate_sequence_version(tenant_key text, sequence_version_id ", "4ee6f45b 7aff612656f9d9da"],
@@ -1777,9 +1810,11 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.list_active_enrollments(text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_channel_adapters(text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_circuits(text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.list_enrollments(text,text,anycompatible,text,text,integer,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_frequency_caps(text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_hooks(text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_http_hooks(text,uuid)", "execute"],
+["grant", "dripdrop_admin on dripdrop.list_messages(text,text,anycompatible,text,text,integer,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_sending_pauses(text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_sequence_versions(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_steps(text,uuid)", "execute"],
@@ -1832,8 +1867,10 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.unregister_provider(text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.unsuppress(text,text,text,text,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.update_channel_adapter(text,uuid,text,jsonb,boolean,boolean)", "execute"],
+["grant", "dripdrop_admin on dripdrop.update_enrollment(text,uuid,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.update_http_hook(text,uuid,text,text,text,text,jsonb,text,text,text,text,text,integer,integer,boolean,interval,integer)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.update_step_content(text,uuid,jsonb,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.update_subscriber(text,text,anycompatible,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.update_tenant_settings(text,text,jsonb,jsonb,jsonb,jsonb,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.validate_sequence_version(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.version()", "execute"],
@@ -1853,6 +1890,8 @@ as $expected$
 ["grant", "dripdrop_app on dripdrop.json_schema(text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.latest_step_by_key(text,uuid,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.list_active_enrollments(text,text)", "execute"],
+["grant", "dripdrop_app on dripdrop.list_enrollments(text,text,anycompatible,text,text,integer,uuid)", "execute"],
+["grant", "dripdrop_app on dripdrop.list_messages(text,text,anycompatible,text,text,integer,uuid)", "execute"],
 ["grant", "dripdrop_app on dripdrop.list_sequence_versions(text,uuid)", "execute"],
 ["grant", "dripdrop_app on dripdrop.list_steps(text,uuid)", "execute"],
 ["grant", "dripdrop_app on dripdrop.list_topics(text)", "execute"],
@@ -1868,6 +1907,8 @@ as $expected$
 ["grant", "dripdrop_app on dripdrop.track_event(text,text,jsonb,uuid,text,text,text,timestamp with time zone,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.track_events(text,jsonb)", "execute"],
 ["grant", "dripdrop_app on dripdrop.unenroll(text,uuid,text)", "execute"],
+["grant", "dripdrop_app on dripdrop.update_enrollment(text,uuid,jsonb)", "execute"],
+["grant", "dripdrop_app on dripdrop.update_subscriber(text,text,anycompatible,jsonb)", "execute"],
 ["grant", "dripdrop_app on dripdrop.version()", "execute"],
 ["grant", "dripdrop_app on schema dripdrop", "usage"],
 ["grant", "dripdrop_reader on dripdrop._now()", "execute"],
@@ -1897,7 +1938,8 @@ as $expected$
 ["grant", "dripdrop_reader on dripdrop.http_hooks", "select (active, auth_type, body_template, description, headers, id, inserted_at, key, last_test_at, last_test_result, max_in_flight, method, name, response_path, response_type, retry_count, retry_for, sequence_id, tenant_key, timeout_ms, updated_at, url)"],
 ["grant", "dripdrop_reader on dripdrop.json_schema(text)", "execute"],
 ["grant", "dripdrop_reader on dripdrop.ledger", "select (enrollment_id, execution_id, problem, tenant_key)"],
-["grant", "dripdrop_reader on dripdrop.message_events", "select (adapter_id, channel, event_data, event_type, id, in_reply_to, inserted_at, occurred_at, provider, provider_event_id, provider_message_id, references_list, step_execution_id, tenant_key)"],
+["grant", "dripdrop_reader on dripdrop.message_events", "select (adapter_id, channel, event_data, event_type, id, in_reply_to, occurred_at, provider, provider_event_id, provider_message_id, references_list, step_execution_id, tenant_key)"],
+["grant", "dripdrop_reader on dripdrop.message_reports", "select (adapter_id, channel, event_data, event_type, id, in_reply_to, inserted_at, occurred_at, provider, provider_event_id, provider_message_id, references_list, step_execution_id, tenant_key)"],
 ["grant", "dripdrop_reader on dripdrop.provider_settings()", "execute"],
 ["grant", "dripdrop_reader on dripdrop.providers", "select (batch_size, channel, idempotent, provider, shipped)"],
 ["grant", "dripdrop_reader on dripdrop.providers()", "execute"],
@@ -1907,7 +1949,7 @@ as $expected$
 ["grant", "dripdrop_reader on dripdrop.sequence_versions", "select (config, content_hash, id, inserted_at, mode, name, published_at, sequence_id, state, tenant_key, updated_at, version)"],
 ["grant", "dripdrop_reader on dripdrop.sequences", "select (active, description, exclusive_group, id, inserted_at, key, metadata, name, priority, reentry, reentry_interval, tenant_key, time_zone, updated_at)"],
 ["grant", "dripdrop_reader on dripdrop.short_links", "select (destination_url, external_id, id, idempotency_key, inserted_at, metadata, original_url, provider, short_url, step_execution_id, tenant_key, updated_at)"],
-["grant", "dripdrop_reader on dripdrop.step_executions", "select (adapter_id, attempt_window, awaited_event, channel, circuit_id, claim, claimed_at, defer_count, due_at, ended_at, enrollment_id, error_message, event_id, excused_at, failing_since, fence, hook_failures, hooks, id, idempotency_key, inserted_at, lease_until, leave_by, line_id, maybe_sent_at, metadata, occurrence, out_message_id, payload, place_of, provider_message_id, reason, reason_at, recipient, response, retry_count, scheduled_for, state, step_id, tenant_key, updated_at, waits_for)"],
+["grant", "dripdrop_reader on dripdrop.step_executions", "select (adapter_id, attempt_window, awaited_event, channel, circuit_id, claim, claimed_at, defer_count, due_at, ended_at, enrollment_id, error_message, event_id, excused_at, failing_since, fence, hook_failures, hooks, id, inserted_at, lease_until, leave_by, line_id, maybe_sent_at, metadata, occurrence, out_message_id, payload, place_of, provider_message_id, reason, reason_at, recipient, response, retry_count, scheduled_for, state, step_id, tenant_key, updated_at, waits_for)"],
 ["grant", "dripdrop_reader on dripdrop.step_revisions", "select (id, name, replaced_at, replaced_by, step_id, template_content, tenant_key)"],
 ["grant", "dripdrop_reader on dripdrop.step_transitions", "select (condition_mode, config, from_step_id, id, inserted_at, priority, sequence_version_id, tenant_key, to_step_id, updated_at)"],
 ["grant", "dripdrop_reader on dripdrop.steps", "select (active, adapter_override_id, channel, channel_adapter_id, config, hooks, id, inserted_at, key, name, \"position\", recurring, sequence_version_id, template_content, template_function, template_hash, template_module, template_type, tenant_key, timing, updated_at)"],
@@ -1977,7 +2019,7 @@ as $expected$
 ["index", "counters_pkey", "CREATE UNIQUE INDEX counters_pkey ON dripdrop.counters USING btree (id)"],
 ["index", "counters_with_a_line", "CREATE INDEX counters_with_a_line ON dripdrop.counters USING btree (room_at) WHERE (room_at IS NOT NULL)"],
 ["index", "enrollments_by_pin", "CREATE INDEX enrollments_by_pin ON dripdrop.enrollments USING btree (adapter_id) WHERE (adapter_id IS NOT NULL)"],
-["index", "enrollments_by_sequence", "CREATE INDEX enrollments_by_sequence ON dripdrop.enrollments USING btree (sequence_id, state)"],
+["index", "enrollments_by_sequence", "CREATE INDEX enrollments_by_sequence ON dripdrop.enrollments USING btree (sequence_id, state, id)"],
 ["index", "enrollments_by_subscriber", "CREATE INDEX enrollments_by_subscriber ON dripdrop.enrollments USING btree (subscriber_id, subscriber_type)"],
 ["index", "enrollments_one_at_a_time", "CREATE UNIQUE INDEX enrollments_one_at_a_time ON dripdrop.enrollments USING btree (subscriber_id, subscriber_type, sequence_id) WHERE (alone AND (state = ANY (ARRAY['active'::text, 'paused'::text])))"],
 ["index", "enrollments_one_open", "CREATE UNIQUE INDEX enrollments_one_open ON dripdrop.enrollments USING btree (tenant_key, sequence_id, subscriber_type, subscriber_id, entry_key) NULLS NOT DISTINCT WHERE (state = ANY (ARRAY['active'::text, 'paused'::text]))"],
@@ -1996,12 +2038,12 @@ as $expected$
 ["index", "hooks_pkey", "CREATE UNIQUE INDEX hooks_pkey ON dripdrop.hooks USING btree (id)"],
 ["index", "http_hooks_one_key_per_sequence", "CREATE UNIQUE INDEX http_hooks_one_key_per_sequence ON dripdrop.http_hooks USING btree (sequence_id, key)"],
 ["index", "http_hooks_pkey", "CREATE UNIQUE INDEX http_hooks_pkey ON dripdrop.http_hooks USING btree (id)"],
-["index", "message_events_against_adapter", "CREATE INDEX message_events_against_adapter ON dripdrop.message_events USING btree (adapter_id, occurred_at) WHERE ((event_type = ANY (ARRAY['bounced'::text, 'complained'::text])) AND (adapter_id IS NOT NULL))"],
-["index", "message_events_by_adapter", "CREATE INDEX message_events_by_adapter ON dripdrop.message_events USING btree (adapter_id, occurred_at) WHERE (adapter_id IS NOT NULL)"],
-["index", "message_events_by_execution", "CREATE INDEX message_events_by_execution ON dripdrop.message_events USING btree (step_execution_id) WHERE (step_execution_id IS NOT NULL)"],
-["index", "message_events_by_reply", "CREATE INDEX message_events_by_reply ON dripdrop.message_events USING btree (in_reply_to) WHERE (in_reply_to IS NOT NULL)"],
-["index", "message_events_once", "CREATE UNIQUE INDEX message_events_once ON dripdrop.message_events USING btree (tenant_key, provider, provider_event_id) NULLS NOT DISTINCT WHERE (provider_event_id IS NOT NULL)"],
-["index", "message_events_pkey", "CREATE UNIQUE INDEX message_events_pkey ON dripdrop.message_events USING btree (id)"],
+["index", "message_reports_against_adapter", "CREATE INDEX message_reports_against_adapter ON dripdrop.message_reports USING btree (adapter_id, occurred_at) WHERE ((event_type = ANY (ARRAY['bounced'::text, 'complained'::text])) AND (adapter_id IS NOT NULL))"],
+["index", "message_reports_by_adapter", "CREATE INDEX message_reports_by_adapter ON dripdrop.message_reports USING btree (adapter_id, occurred_at) WHERE (adapter_id IS NOT NULL)"],
+["index", "message_reports_by_execution", "CREATE INDEX message_reports_by_execution ON dripdrop.message_reports USING btree (step_execution_id) WHERE (step_execution_id IS NOT NULL)"],
+["index", "message_reports_by_reply", "CREATE INDEX message_reports_by_reply ON dripdrop.message_reports USING btree (in_reply_to) WHERE (in_reply_to IS NOT NULL)"],
+["index", "message_reports_once", "CREATE UNIQUE INDEX message_reports_once ON dripdrop.message_reports USING btree (tenant_key, provider, provider_event_id) NULLS NOT DISTINCT WHERE (provider_event_id IS NOT NULL)"],
+["index", "message_reports_pkey", "CREATE UNIQUE INDEX message_reports_pkey ON dripdrop.message_reports USING btree (id)"],
 ["index", "providers_pkey", "CREATE UNIQUE INDEX providers_pkey ON dripdrop.providers USING btree (channel, provider)"],
 ["index", "sender_states_ended", "CREATE INDEX sender_states_ended ON dripdrop.sender_states USING btree (ended_at) WHERE (ended_at IS NOT NULL)"],
 ["index", "sender_states_one_at_present", "CREATE UNIQUE INDEX sender_states_one_at_present ON dripdrop.sender_states USING btree (adapter_id, http_hook_id, host, kind) NULLS NOT DISTINCT WHERE (ended_at IS NULL)"],
@@ -2015,6 +2057,7 @@ as $expected$
 ["index", "short_links_one_per_key", "CREATE UNIQUE INDEX short_links_one_per_key ON dripdrop.short_links USING btree (tenant_key, idempotency_key) NULLS NOT DISTINCT"],
 ["index", "short_links_pkey", "CREATE UNIQUE INDEX short_links_pkey ON dripdrop.short_links USING btree (id)"],
 ["index", "step_executions_behind_a_circuit", "CREATE INDEX step_executions_behind_a_circuit ON dripdrop.step_executions USING btree (circuit_id, id) WHERE (circuit_id IS NOT NULL)"],
+["index", "step_executions_by_adapter", "CREATE INDEX step_executions_by_adapter ON dripdrop.step_executions USING btree (adapter_id, ended_at) WHERE (ended_at IS NOT NULL)"],
 ["index", "step_executions_by_out_message", "CREATE INDEX step_executions_by_out_message ON dripdrop.step_executions USING btree (out_message_id) WHERE (out_message_id IS NOT NULL)"],
 ["index", "step_executions_by_provider_message", "CREATE INDEX step_executions_by_provider_message ON dripdrop.step_executions USING btree (provider_message_id) WHERE (provider_message_id IS NOT NULL)"],
 ["index", "step_executions_due", "CREATE INDEX step_executions_due ON dripdrop.step_executions USING btree (due_at) WHERE ((due_at IS NOT NULL) AND (waits_for IS DISTINCT FROM 'limit'::text))"],
@@ -2057,7 +2100,7 @@ as $expected$
 ["policy", "holidays.holidays_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
 ["policy", "hooks.hooks_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
 ["policy", "http_hooks.http_hooks_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
-["policy", "message_events.message_events_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
+["policy", "message_reports.message_reports_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
 ["policy", "sender_states.sender_states_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
 ["policy", "sending_pauses.sending_pauses_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
 ["policy", "sequence_versions.sequence_versions_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
@@ -2073,7 +2116,8 @@ as $expected$
 ["policy", "tenant_settings.tenant_settings_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
 ["policy", "topics.topics_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
 ["query", "consent_at_send", "176e5fa85044eedf"],
-["query", "ledger", "9ff28a61a8a9e5ec"],
+["query", "ledger", "205906425a016a91"],
+["query", "message_events", "eb06c711c2838b23"],
 ["row security", "adapter_pool_members", "enabled"],
 ["row security", "adapter_pools", "enabled"],
 ["row security", "adapter_rests", "enabled"],
@@ -2091,7 +2135,7 @@ as $expected$
 ["row security", "holidays", "enabled"],
 ["row security", "hooks", "enabled"],
 ["row security", "http_hooks", "enabled"],
-["row security", "message_events", "enabled"],
+["row security", "message_reports", "enabled"],
 ["row security", "providers", "enabled"],
 ["row security", "sender_states", "enabled"],
 ["row security", "sending_pauses", "enabled"],
@@ -2115,8 +2159,8 @@ as $expected$
 ["storage", "enrollments.autovacuum_vacuum_scale_factor", "0"],
 ["storage", "enrollments.autovacuum_vacuum_threshold", "20000"],
 ["storage", "enrollments.fillfactor", "80"],
-["storage", "message_events.autovacuum_vacuum_insert_scale_factor", "0"],
-["storage", "message_events.autovacuum_vacuum_insert_threshold", "100000"],
+["storage", "message_reports.autovacuum_vacuum_insert_scale_factor", "0"],
+["storage", "message_reports.autovacuum_vacuum_insert_threshold", "100000"],
 ["storage", "sender_states.autovacuum_vacuum_scale_factor", "0"],
 ["storage", "sender_states.autovacuum_vacuum_threshold", "1000"],
 ["storage", "sender_states.fillfactor", "50"],
@@ -2143,7 +2187,7 @@ as $expected$
 ["table", "holidays", "r p"],
 ["table", "hooks", "r p"],
 ["table", "http_hooks", "r p"],
-["table", "message_events", "r p"],
+["table", "message_reports", "r p"],
 ["table", "providers", "r p"],
 ["table", "sender_states", "r p"],
 ["table", "sending_pauses", "r p"],
@@ -2168,12 +2212,14 @@ as $expected$
 ["trigger", "channel_adapters.channel_adapters_wake_held", "CREATE TRIGGER channel_adapters_wake_held AFTER INSERT OR UPDATE OF active, is_default ON dripdrop.channel_adapters FOR EACH ROW WHEN (new.active) EXECUTE FUNCTION dripdrop._wake_by_sender()"],
 ["trigger", "conditions.conditions_of_a_draft", "CREATE TRIGGER conditions_of_a_draft BEFORE INSERT OR DELETE OR UPDATE ON dripdrop.conditions FOR EACH ROW EXECUTE FUNCTION dripdrop._guard_conditions()"],
 ["trigger", "enrollments.enrollments_legal_moves", "CREATE TRIGGER enrollments_legal_moves BEFORE UPDATE OF state ON dripdrop.enrollments FOR EACH ROW WHEN (((old.state <> new.state) AND (((old.state || '>'::text) || new.state) <> ALL ('{active>paused,active>completed,active>cancelled,paused>active,paused>completed,paused>cancelled}'::text[])) AND (NOT ((old.failed_execution_id IS NOT NULL) AND (new.state = 'active'::text))))) EXECUTE FUNCTION dripdrop._refuse_enrollment_move()"],
+["trigger", "enrollments.enrollments_move_what_goes_by_data", "CREATE TRIGGER enrollments_move_what_goes_by_data AFTER UPDATE OF data ON dripdrop.enrollments FOR EACH ROW WHEN ((old.data IS DISTINCT FROM new.data)) EXECUTE FUNCTION dripdrop._follow_data()"],
 ["trigger", "sending_pauses.sending_pauses_exclude_claims", "CREATE CONSTRAINT TRIGGER sending_pauses_exclude_claims AFTER INSERT ON dripdrop.sending_pauses DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
 ["trigger", "sending_pauses.sending_pauses_hold_messages", "CREATE TRIGGER sending_pauses_hold_messages BEFORE INSERT ON dripdrop.sending_pauses FOR EACH ROW EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
 ["trigger", "sending_pauses.sending_pauses_release", "CREATE CONSTRAINT TRIGGER sending_pauses_release AFTER DELETE ON dripdrop.sending_pauses DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dripdrop._wake_at_commit()"],
 ["trigger", "sequence_versions.sequence_versions_one_active", "CREATE TRIGGER sequence_versions_one_active BEFORE INSERT OR UPDATE OF state ON dripdrop.sequence_versions FOR EACH ROW WHEN ((new.state = 'active'::text)) EXECUTE FUNCTION dripdrop._guard_active_version()"],
 ["trigger", "sequences.sequences_exclude_claims", "CREATE CONSTRAINT TRIGGER sequences_exclude_claims AFTER UPDATE OF active ON dripdrop.sequences DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
 ["trigger", "sequences.sequences_hold_messages", "CREATE TRIGGER sequences_hold_messages BEFORE UPDATE OF active ON dripdrop.sequences FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
+["trigger", "step_executions.step_executions_keep_sent", "CREATE TRIGGER step_executions_keep_sent AFTER DELETE ON dripdrop.step_executions REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION dripdrop._keep_sent()"],
 ["trigger", "step_executions.step_executions_legal_moves", "CREATE TRIGGER step_executions_legal_moves BEFORE UPDATE OF state ON dripdrop.step_executions FOR EACH ROW WHEN (((old.state <> new.state) AND (((old.state || '>'::text) || new.state) <> ALL ('{scheduled>queued,scheduled>rendered,scheduled>skipped,scheduled>cancelled,scheduled>failed,queued>rendered,queued>sending,queued>scheduled,queued>cancelled,queued>failed,rendered>sending,rendered>scheduled,rendered>cancelled,sending>sent,sending>failed,sending>scheduled,sending>unknown,sending>cancelled,unknown>sent,unknown>failed,unknown>scheduled,unknown>cancelled,failed>scheduled}'::text[])))) EXECUTE FUNCTION dripdrop._refuse_execution_move()"],
 ["trigger", "step_executions.step_executions_start_scheduled", "CREATE TRIGGER step_executions_start_scheduled BEFORE INSERT ON dripdrop.step_executions FOR EACH ROW WHEN ((new.state <> 'scheduled'::text)) EXECUTE FUNCTION dripdrop._refuse_execution_start()"],
 ["trigger", "step_transitions.step_transitions_of_a_draft", "CREATE TRIGGER step_transitions_of_a_draft BEFORE INSERT OR DELETE OR UPDATE OF sequence_version_id, from_step_id, to_step_id, condition_mode, priority ON dripdrop.step_transitions FOR EACH ROW EXECUTE FUNCTION dripdrop._guard_steps()"],
@@ -2204,8 +2250,11 @@ as $expected$
 ["type", "_signal", "adapter_id uuid, http_hook_id uuid, host text, execution_id uuid, claimed_at timestamp with time zone, says text, code text, detail text, retry_after double precision"],
 ["type", "_suppression", "tenant_key text, channel text, recipient text, topic text, reason text, source text, metadata jsonb, expires_at timestamp with time zone"],
 ["type", "_wanted_hook", "place bigint, execution_id uuid, enrollment_id uuid, message_id bigint, key text, kind text, hook jsonb, error text"],
+["type", "enrollment", "id uuid, sequence text, version integer, subscriber_type text, subscriber_id text, entry_key text, state text, exit_reason text, data jsonb, metadata jsonb, started_at timestamp with time zone, paused_at timestamp with time zone, completed_at timestamp with time zone, cancelled_at timestamp with time zone, updated_at timestamp with time zone"],
+["type", "message", "execution_id uuid, enrollment_id uuid, subscriber_type text, subscriber_id text, entry_key text, sequence text, step text, occurrence integer, channel text, sender text, recipient text, state text, reason text, reason_at timestamp with time zone, scheduled_for timestamp with time zone, due_at timestamp with time zone, claimed_at timestamp with time zone, ended_at timestamp with time zone, provider_message_id text, error_message text"],
 ["view", "consent_at_send", "tenant_key text, execution_id uuid, enrollment_id uuid, subscriber_type text, subscriber_id text, topic text, sent_at timestamp with time zone, had_consent boolean, state text, source text, said_at timestamp with time zone"],
-["view", "ledger", "tenant_key text, enrollment_id uuid, execution_id uuid, problem text"]
+["view", "ledger", "tenant_key text, enrollment_id uuid, execution_id uuid, problem text"],
+["view", "message_events", "id uuid, tenant_key text, step_execution_id uuid, adapter_id uuid, channel text, provider text, provider_message_id text, provider_event_id text, event_type text, event_data jsonb, in_reply_to text, references_list text[], occurred_at timestamp with time zone"]
 ]$json$) as e
 $expected$;
 
@@ -2799,6 +2848,68 @@ end
 $$;
 
 comment on type dripdrop._suppression is 'One suppression that is to be written.';
+
+-- What list_enrollments() says about one enrolment: with the key of its sequence, which those who
+-- may not read tables know it by.
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop.enrollment') is null then
+    create type dripdrop.enrollment as (
+      id uuid,
+      sequence text,
+      version int,
+      subscriber_type text,
+      subscriber_id text,
+      entry_key text,
+      state text,
+      exit_reason text,
+      data jsonb,
+      metadata jsonb,
+      started_at timestamptz,
+      paused_at timestamptz,
+      completed_at timestamptz,
+      cancelled_at timestamptz,
+      updated_at timestamptz
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop.enrollment is
+  'One enrolment of somebody: in which version of which sequence, and what became of it.';
+
+-- What list_messages() says about one message.
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop.message') is null then
+    create type dripdrop.message as (
+      execution_id uuid,
+      enrollment_id uuid,
+      subscriber_type text,
+      subscriber_id text,
+      entry_key text,
+      sequence text,
+      step text,
+      occurrence int,
+      channel text,
+      sender text,
+      recipient text,
+      state text,
+      reason text,
+      reason_at timestamptz,
+      scheduled_for timestamptz,
+      due_at timestamptz,
+      claimed_at timestamptz,
+      ended_at timestamptz,
+      provider_message_id text,
+      error_message text
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop.message is
+  'One message of somebody: of which step it is, what became of it, and why.';
 
 -- sql/settings.sql
 
@@ -5543,6 +5654,10 @@ begin
       null;
     when type in ('boolean', 'object', 'switch', 'list') then
       message := dripdrop._form_fault(type, choices, minimum, value);
+      if message is null and type = 'list' and jsonb_array_length(value) > maximum then
+        message := format('has %s elements', jsonb_array_length(value));
+        hint := format('%s are the most that are asked at once.', maximum);
+      end if;
     when type in ('integer', 'share', 'weight', 'interval', 'duration') then
       message := dripdrop._amount_fault(type, pattern, minimum, maximum, value);
     when type = 'time_zone' then
@@ -6352,6 +6467,7 @@ begin
     when type = 'list' then dripdrop._fields_given(jsonb_build_object(
       'type', 'array',
       'minItems', minimum,
+      'maxItems', maximum,
       'items', case when choices is null then v_held else jsonb_build_object('enum', choices) end
     ))
     when type in ('object', 'boolean') then jsonb_build_object('type', type)
@@ -6402,7 +6518,9 @@ begin atomic
     '{"type": "cron", "cron_expression": "0 9 * * MON"}, {"type": "event", "trigger_event": '
     '"order_completed"} or "in 3 days".',
     'timing', null, false, false, false, false
-  from (values ('immediate'), ('delay'), ('cron'), ('event')) as t (name)
+  from (
+    values ('immediate'), ('delay'), ('cron'), ('interval'), ('relative'), ('event')
+  ) as t (name)
   union all
   select
     'condition.' || t.name, 'a condition of type "' || t.name || '"', 'ZD208',
@@ -6952,13 +7070,15 @@ begin
   perform dripdrop._field(
     'sequence', 'goals', 'list',
     '[conditions](#conditions): when one holds, the enrolment is completed',
-    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true, preset => '[]',
+    hint => 'Write [{"predicate": …}, …].', holds => 'condition', maximum => 100,
+    nullable => true, preset => '[]',
     errcode => 'ZD208'
   );
   perform dripdrop._field(
     'sequence', 'exit_when', 'list',
     'conditions: when one holds, the enrolment is cancelled',
-    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true, preset => '[]',
+    hint => 'Write [{"predicate": …}, …].', holds => 'condition', maximum => 100,
+    nullable => true, preset => '[]',
     errcode => 'ZD208'
   );
   perform dripdrop._field(
@@ -6966,7 +7086,7 @@ begin
     '[transitions](#transitions) that choose the first step; without them it is the first active '
     'one',
     hint => 'Write [{"to": "offer", "conditions": […]}, {"to": null}].', holds => 'transition',
-    nullable => true, preset => '[]'
+    maximum => 100, nullable => true, preset => '[]'
   );
   perform dripdrop._field(
     'sequence', 'steps', 'list',
@@ -7192,7 +7312,7 @@ begin
   perform dripdrop._field(
     'step', 'conditions', 'list',
     '[all](#conditions) must hold when the step is due; else it is skipped',
-    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true,
+    hint => 'Write [{"predicate": …}, …].', holds => 'condition', maximum => 100, nullable => true,
     preset => '[]',
     errcode => 'ZD208'
   );
@@ -7200,7 +7320,7 @@ begin
     'step', 'transitions', 'list',
     '[where to go next](#transitions); without them to the next active step',
     hint => 'Write [{"to": "offer", "conditions": […]}, {"to": null}].', holds => 'transition',
-    nullable => true, preset => '[]', errcode => 'ZD206'
+    maximum => 100, nullable => true, preset => '[]', errcode => 'ZD206'
   );
 end
 $$;
@@ -7309,7 +7429,7 @@ begin
   perform dripdrop._field(
     'transition', 'conditions', 'list',
     'asked when the step before is over',
-    hint => 'Write [{"predicate": …}, …].', holds => 'condition', nullable => true,
+    hint => 'Write [{"predicate": …}, …].', holds => 'condition', maximum => 100, nullable => true,
     preset => '[]',
     errcode => 'ZD208'
   );
@@ -7387,7 +7507,8 @@ begin
   perform dripdrop._field(
     'timing.immediate', 'type', 'text',
     'at once',
-    hint => 'Use immediate, delay, cron or event.', choices => '{immediate}', required => true
+    hint => 'Use immediate, delay, cron, interval, relative or event.',
+    choices => '{immediate}', required => true
   );
 end
 $$;
@@ -7397,7 +7518,8 @@ begin
   perform dripdrop._field(
     'timing.delay', 'type', 'text',
     'so long after the step before',
-    hint => 'Use immediate, delay, cron or event.', choices => '{delay}', required => true
+    hint => 'Use immediate, delay, cron, interval, relative or event.',
+    choices => '{delay}', required => true
   );
   perform dripdrop._field(
     'timing.delay', 'delay_amount', 'integer',
@@ -7408,14 +7530,20 @@ begin
   perform dripdrop._field(
     'timing.delay', 'delay_unit', 'text',
     'what is counted',
-    hint => 'Use seconds, minutes, hours, days, weeks or business_days.',
-    choices => '{seconds,minutes,hours,days,weeks,business_days}', required => true
+    hint => 'Use seconds, minutes, hours, days, weeks, months or business_days.',
+    choices => '{seconds,minutes,hours,days,weeks,months,business_days}', required => true
   );
   perform dripdrop._field(
     'timing.delay', 'calendar', 'text',
     'whose holidays are left out of business days',
     hint => 'Use lower-case letters, digits, "_" and "-", as in set_holidays().',
     pattern => '^[a-z0-9][a-z0-9_-]{0,199}$', nullable => true, preset => '"default"'
+  );
+  perform dripdrop._field(
+    'timing.delay', 'at', 'text',
+    'the time of day, `09:00`, on the day that the delay leads to; the same one unless given',
+    hint => 'Write a time of day, for example "09:00".',
+    pattern => '^([01]?[0-9]|2[0-3]):[0-5][0-9]$', nullable => true
   );
 end
 $$;
@@ -7425,7 +7553,8 @@ begin
   perform dripdrop._field(
     'timing.cron', 'type', 'text',
     'when a schedule next comes',
-    hint => 'Use immediate, delay, cron or event.', choices => '{cron}', required => true
+    hint => 'Use immediate, delay, cron, interval, relative or event.',
+    choices => '{cron}', required => true
   );
   perform dripdrop._field(
     'timing.cron', 'cron_expression', 'document',
@@ -7452,9 +7581,98 @@ $$;
 do $$
 begin
   perform dripdrop._field(
+    'timing.interval', 'type', 'text',
+    'again after so long, counted from the enrolment',
+    hint => 'Use immediate, delay, cron, interval, relative or event.', choices => '{interval}',
+    required => true
+  );
+  perform dripdrop._field(
+    'timing.interval', 'interval_amount', 'integer',
+    'how many units lie between two of them',
+    hint => 'Write for example "interval_amount": 2, "interval_unit": "days".', minimum => 1,
+    maximum => 9999, required => true
+  );
+  perform dripdrop._field(
+    'timing.interval', 'interval_unit', 'text',
+    'what is counted',
+    hint => 'Use minutes, hours, days, weeks or months.',
+    choices => '{minutes,hours,days,weeks,months}', required => true
+  );
+  perform dripdrop._field(
+    'timing.interval', 'days', 'list',
+    'of weeks: the days on which it comes, a list of `mon`, `tue`, `wed`, `thu`, `fri`, `sat`, '
+    '`sun`; that of the enrolment unless given',
+    hint => 'Write for example ["mon", "thu"].',
+    choices => '{mon,tue,wed,thu,fri,sat,sun}', minimum => 1, nullable => true
+  );
+  perform dripdrop._field(
+    'timing.interval', 'at', 'text',
+    'the time of day; that of the enrolment unless given',
+    hint => 'Write a time of day, for example "09:00".',
+    pattern => '^([01]?[0-9]|2[0-3]):[0-5][0-9]$', nullable => true
+  );
+  perform dripdrop._field(
+    'timing.interval', 'timezone', 'time_zone',
+    'the zone of its days, for everybody; the subscriber''s unless given',
+    nullable => true
+  );
+  perform dripdrop._field(
+    'timing.interval', 'recurring', 'boolean',
+    'whether it fires every time, beside the path',
+    hint => 'A recurring step fires again and again, beside the path of the others.',
+    nullable => true, preset => 'false'
+  );
+end
+$$;
+
+do $$
+begin
+  perform dripdrop._field(
+    'timing.relative', 'type', 'text',
+    'before, at or after a time in the data',
+    hint => 'Use immediate, delay, cron, interval, relative or event.', choices => '{relative}',
+    required => true
+  );
+  perform dripdrop._field(
+    'timing.relative', 'relative_to', 'text',
+    'where the enrolment''s data holds the time',
+    hint => 'Write for example "relative_to": "data.appointment_at".',
+    pattern => '^data([.][A-Za-z_][A-Za-z0-9_-]*)+$', maximum => 500, required => true
+  );
+  perform dripdrop._field(
+    'timing.relative', 'delay_amount', 'integer',
+    'how many units after it or, if negative, before it; at that time unless given',
+    hint => 'Write for example "delay_amount": -3, "delay_unit": "days".', minimum => -999999,
+    maximum => 999999, nullable => true
+  );
+  perform dripdrop._field(
+    'timing.relative', 'delay_unit', 'text',
+    'what is counted',
+    hint => 'Use seconds, minutes, hours, days, weeks, months or business_days.',
+    choices => '{seconds,minutes,hours,days,weeks,months,business_days}', nullable => true
+  );
+  perform dripdrop._field(
+    'timing.relative', 'calendar', 'text',
+    'whose holidays are left out of business days',
+    hint => 'Use lower-case letters, digits, "_" and "-", as in set_holidays().',
+    pattern => '^[a-z0-9][a-z0-9_-]{0,199}$', nullable => true, preset => '"default"'
+  );
+  perform dripdrop._field(
+    'timing.relative', 'at', 'text',
+    'the time of day, on the day that this leads to',
+    hint => 'Write a time of day, for example "09:00".',
+    pattern => '^([01]?[0-9]|2[0-3]):[0-5][0-9]$', nullable => true
+  );
+end
+$$;
+
+do $$
+begin
+  perform dripdrop._field(
     'timing.event', 'type', 'text',
     'when an event happens',
-    hint => 'Use immediate, delay, cron or event.', choices => '{event}', required => true
+    hint => 'Use immediate, delay, cron, interval, relative or event.',
+    choices => '{event}', required => true
   );
   perform dripdrop._field(
     'timing.event', 'trigger_event', 'text',
@@ -7481,8 +7699,14 @@ begin
   perform dripdrop._field(
     'timing.event', 'delay_unit', 'text',
     'what is counted',
-    hint => 'Use seconds, minutes, hours, days, weeks or business_days.',
-    choices => '{seconds,minutes,hours,days,weeks,business_days}', nullable => true
+    hint => 'Use seconds, minutes, hours, days, weeks, months or business_days.',
+    choices => '{seconds,minutes,hours,days,weeks,months,business_days}', nullable => true
+  );
+  perform dripdrop._field(
+    'timing.event', 'at', 'text',
+    'the time of day on the day that the delay leads to',
+    hint => 'Write a time of day, for example "09:00".',
+    pattern => '^([01]?[0-9]|2[0-3]):[0-5][0-9]$', nullable => true
   );
   perform dripdrop._field(
     'timing.event', 'calendar', 'text',
@@ -8097,28 +8321,104 @@ comment on function dripdrop.cron_next(text, text, timestamptz) is
   'clock change leaves out comes at the first instant after the gap; one that it repeats comes '
   'once, the first time, unless the hour field is * or */n: then both times.';
 
+-- plpgsql/timing/intervals.sql
+
+-- As in a calendar that repeats an entry: the first one is the first that fits from the start on,
+-- and every n-th day, week or month from there. A month that is too short has it on its last day.
+create or replace function dripdrop._interval_next(
+  timing jsonb,
+  time_zone text,
+  counted_from timestamptz,
+  after timestamptz
+)
+returns timestamptz
+language plpgsql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_amount int := (timing ->> 'interval_amount')::int;
+  v_unit text := timing ->> 'interval_unit';
+  v_length interval := (v_amount || ' ' || v_unit)::interval;
+  v_from timestamp := counted_from at time zone time_zone;
+  v_seconds float8 := extract(epoch from v_length);
+  v_first timestamp;
+  v_base timestamp;
+  v_turns int;
+begin
+  if v_unit in ('minutes', 'hours') then
+    return counted_from + v_length * greatest(
+      floor(extract(epoch from after - counted_from) / v_seconds)::int + 1, 1
+    );
+  end if;
+  -- The first that fits, and what the others are so many lengths, and weekdays, away from.
+  select min(d.at) into v_first
+  from (
+    select v_from::date + n + coalesce((timing ->> 'at')::time, v_from::time) as at
+    from generate_series(0, 7) as n
+  ) as d
+  where d.at >= v_from
+    and (
+      not timing ? 'days'
+      or timing -> 'days' ? lower(to_char(d.at, 'dy'))
+    );
+  v_base := case
+    when timing ? 'days' then date_trunc('week', v_first) + v_first::time else v_first
+  end;
+  v_turns := greatest(
+    floor(
+      case
+        when v_unit = 'months' then (
+          12 * (extract(year from after) - extract(year from counted_from))
+          + extract(month from after) - extract(month from counted_from)
+        ) / v_amount
+        else extract(epoch from after - counted_from) / v_seconds
+      end
+    ) - 2,
+    0
+  );
+  return (
+    select min(i.at)
+    from generate_series(v_turns, v_turns + 4) as k
+    cross join unnest(case when timing ? 'days' then '{0,1,2,3,4,5,6}' else '{0}'::int[] end)
+      as n
+    cross join lateral (select v_base + k * v_length + n * interval '1 day' as wall_time) as w
+    cross join lateral (
+      select dripdrop._first_instant(w.wall_time, time_zone) as at
+      where w.wall_time >= v_first
+        and (
+          not timing ? 'days'
+          or timing -> 'days' ? lower(to_char(w.wall_time, 'dy'))
+        )
+    ) as i
+    where i.at > after
+  );
+end
+$$;
+
+comment on function dripdrop._interval_next(jsonb, text, timestamptz, timestamptz) is
+  'When what comes again after a while, counted from a time, next comes, strictly after a time.';
+
 -- plpgsql/timing/next_time.sql
 
--- Days, weeks and business days pass on the wall clock of the subscriber, so that 09:00 stays 09:00
--- over a change to or from summer time; seconds, minutes and hours are absolute. A schedule that
--- names its own zone keeps to it. A plain expression, so that it is inlined per row.
-create or replace function dripdrop._next_time(
+-- Days, weeks, months and business days pass on the wall clock of the subscriber, so that 09:00
+-- stays 09:00 over a change to or from summer time; seconds, minutes and hours are absolute. A
+-- month after the 31st is the last day of a shorter month. A plain expression, which is inlined
+-- per row.
+create or replace function dripdrop._delayed(
   timing jsonb,
   time_zone text,
   from_time timestamptz,
-  tenant_key text default null
+  tenant_key text
 )
 returns timestamptz
 language sql
 stable
 parallel safe
 return case
-  when timing ->> 'type' = 'cron' then
-    dripdrop._cron_next(
-      timing ->> 'cron_expression', coalesce(timing ->> 'timezone', time_zone), from_time, 'timing'
-    )
   when timing ->> 'delay_unit' is null then from_time
-  when timing ->> 'delay_unit' in ('days', 'weeks') then
+  when timing ->> 'delay_unit' in ('days', 'weeks', 'months') then
     (
       from_time at time zone time_zone
       + ((timing ->> 'delay_amount') || ' ' || (timing ->> 'delay_unit'))::interval
@@ -8134,9 +8434,46 @@ return case
   else from_time + ((timing ->> 'delay_amount') || ' ' || (timing ->> 'delay_unit'))::interval
 end;
 
-comment on function dripdrop._next_time(jsonb, text, timestamptz, text) is
+comment on function dripdrop._delayed(jsonb, text, timestamptz, text) is
+  'A time and the delay of a timing after it, or before it, for a subscriber in a time zone.';
+
+-- A schedule that names its own zone keeps to it. What comes again after a while is counted from a
+-- time of its own. Inlined like what it is made of.
+create or replace function dripdrop._next_time(
+  timing jsonb,
+  time_zone text,
+  from_time timestamptz,
+  tenant_key text default null,
+  counted_from timestamptz default null
+)
+returns timestamptz
+language sql
+stable
+parallel safe
+return case
+  when timing ->> 'type' = 'cron' then
+    dripdrop._cron_next(
+      timing ->> 'cron_expression', coalesce(timing ->> 'timezone', time_zone), from_time, 'timing'
+    )
+  when timing ->> 'type' = 'interval' then
+    dripdrop._interval_next(
+      timing, coalesce(timing ->> 'timezone', time_zone), coalesce(counted_from, from_time),
+      from_time
+    )
+  when timing ? 'at' then
+    dripdrop._first_instant(
+      (
+        dripdrop._delayed(timing, time_zone, from_time, tenant_key) at time zone time_zone
+      )::date + (timing ->> 'at')::time,
+      time_zone
+    )
+  else dripdrop._delayed(timing, time_zone, from_time, tenant_key)
+end;
+
+comment on function dripdrop._next_time(jsonb, text, timestamptz, text, timestamptz) is
   'When a step with this timing is due for a subscriber in a time zone, counted from a time: that '
-  'of the step before or, if it waits for an event, that of the event.';
+  'of the step before, of the event that it waits for or the one in the data that it names. '
+  'counted_from: the start of what comes again after a while.';
 
 -- Like a delay: days and what is longer pass on the wall clock, hours and what is shorter are
 -- absolute. Without days the wall clock stays out of it, which may show from_time twice.
@@ -8180,18 +8517,131 @@ begin
   perform dripdrop._check_json(timing, 'timing');
   perform dripdrop._check_time_zone(time_zone, 'time_zone');
   perform dripdrop._check_time(from_time, 'from_time');
-  return dripdrop._next_time(dripdrop._canonical_timing(timing), time_zone, from_time);
+  return dripdrop._next_time(
+    dripdrop._canonical_timing(timing), time_zone, from_time, null, from_time
+  );
 end
 $$;
 
 comment on function dripdrop.next_time(jsonb, text, timestamptz) is
   'When a step with this timing is due, counted from a time, for a subscriber in a time zone; for '
-  'one that waits for an event, counted from the event. timing: as in create_step(). A schedule '
+  'one that waits for an event, counted from the event, for one that goes by a time in the data '
+  'from that, for one that comes again from the enrolment. timing: as in create_step(). A schedule '
   'with a timezone of its own keeps to that. Business days are less the holidays of all tenants.';
+
+-- plpgsql/timing/planned.sql
+
+-- A time in an enrolment's data without an offset is one on the subscriber's clock, a day its
+-- beginning. What is no time is none.
+create or replace function dripdrop._time_in_data(timing jsonb, data jsonb, time_zone text)
+returns timestamptz
+language plpgsql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+set datestyle = iso
+as $$
+declare
+  v_text text := btrim(data #>> (string_to_array(timing ->> 'relative_to', '.'))[2:]);
+  v_day text := '^[0-9]{4}-[0-9]{2}-[0-9]{2}';
+  v_clock text := '[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?';
+  v_at timestamptz;
+begin
+  if v_text ~ (v_day || '([Tt ]' || v_clock || ')?$') then
+    v_at := dripdrop._first_instant(v_text::timestamp, time_zone);
+  elsif v_text ~ (v_day || '[Tt ]' || v_clock || ' ?([Zz]|[+-][0-9]{2}(:?[0-9]{2})?)$') then
+    v_at := v_text::timestamptz;
+  end if;
+  return case when extract(year from v_at) between 1900 and 2200 then v_at end;
+exception
+  when data_exception then
+    return null;
+end
+$$;
+
+comment on function dripdrop._time_in_data(jsonb, jsonb, text) is
+  'The time in an enrolment''s data that a timing is counted from, or null.';
+
+-- What a step's time depends on beside the step and the zone: when the enrolment began, or a time
+-- in its data, -infinity if that has none; of all others the time that is given.
+create or replace function dripdrop._counts_from(
+  timing jsonb,
+  data jsonb,
+  time_zone text,
+  started_at timestamptz,
+  at timestamptz
+)
+returns timestamptz
+language sql
+stable
+parallel safe
+return case timing ->> 'type'
+  when 'interval' then started_at
+  when 'relative' then coalesce(dripdrop._time_in_data(timing, data, time_zone), '-infinity')
+  else at
+end;
+
+comment on function dripdrop._counts_from(jsonb, jsonb, text, timestamptz, timestamptz) is
+  'The time from which a step of an enrolment is counted.';
+
+-- What goes by a time that the data does not have is due at once: the gate says why it is skipped.
+create or replace function dripdrop._planned_at(
+  timing jsonb,
+  time_zone text,
+  counted_from timestamptz,
+  at timestamptz,
+  tenant_key text
+)
+returns timestamptz
+language sql
+stable
+parallel safe
+return case
+  when timing ->> 'type' = 'relative' then
+    case
+      when counted_from = '-infinity' then at
+      else dripdrop._next_time(timing, time_zone, counted_from, tenant_key)
+    end
+  else dripdrop._next_time(timing, time_zone, at, tenant_key, counted_from)
+end;
+
+comment on function dripdrop._planned_at(jsonb, text, timestamptz, timestamptz, text) is
+  'When a step is due that is planned at a time; counted_from: by _counts_from().';
+
+-- The same for one enrolment.
+create or replace function dripdrop._planned_for(
+  timing jsonb,
+  config jsonb,
+  enrollment dripdrop.enrollments,
+  at timestamptz
+)
+returns timestamptz
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._planned_at(
+    _planned_for.timing,
+    z.time_zone,
+    dripdrop._counts_from(
+      _planned_for.timing, enrollment.data, z.time_zone, enrollment.started_at, _planned_for.at
+    ),
+    _planned_for.at,
+    enrollment.tenant_key
+  )
+  from (
+    select dripdrop._time_zone_of(enrollment, _planned_for.config) as time_zone
+    offset 0
+  ) as z
+$$;
+
+comment on function dripdrop._planned_for(jsonb, jsonb, dripdrop.enrollments, timestamptz) is
+  'When a step is due for an enrolment if it is planned at a time.';
 
 -- plpgsql/timing/timing.sql
 
--- What people write, once: a delay, or a schedule that is no delay.
+-- What people write, once, in its stored form. What comes again is a schedule if five fields say
+-- it, and counted from the enrolment if they do not.
 --
 -- raises  ZD203
 create or replace function dripdrop._parse_timing(expression text, field text)
@@ -8202,26 +8652,27 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_words text := lower(btrim(regexp_replace(left(expression, 500), '[[:space:]]+', ' ', 'g')));
-  v_delay text[] := coalesce(
-    regexp_match(v_words, '^in ([1-9][0-9]{0,5}) (second|minute|hour|day|week)s?$'),
-    regexp_match(v_words, '^in ([1-9][0-9]{0,2}) (business day)s?$')
-  );
+  v_words text := btrim(regexp_replace(left(expression, 500), '[[:space:]]+', ' ', 'g'));
+  v_said record;
+  v_timing jsonb;
 begin
-  if v_words = 'immediate' then
+  if lower(v_words) = 'immediate' then
     return jsonb '{"type": "immediate"}';
   end if;
-  if v_delay is not null then
-    return jsonb_build_object(
-      'type', 'delay',
-      'delay_amount', v_delay[1]::int,
-      'delay_unit', replace(v_delay[2], ' ', '_') || 's'
-    );
-  end if;
-  return jsonb_build_object(
-    'type', 'cron',
-    'cron_expression', dripdrop._parse_schedule(expression, field)
+  select s.said, s.at into v_said from dripdrop._split_time_of_day(lower(v_words)) as s;
+  v_timing := coalesce(
+    dripdrop._delay_in_words(v_said.said, v_said.at),
+    dripdrop._interval_in_words(v_said.said, v_said.at),
+    dripdrop._relative_in_words(left(v_words, length(v_said.said)), v_said.at)
   );
+  return case v_timing ->> 'type'
+    when 'delay' then dripdrop._canonical_delay(v_timing, field)
+    when 'interval' then dripdrop._canonical_interval(v_timing, field)
+    when 'relative' then dripdrop._canonical_relative(v_timing, field)
+    else jsonb_build_object(
+      'type', 'cron', 'cron_expression', dripdrop._parse_schedule(expression, field)
+    )
+  end;
 end
 $$;
 
@@ -8243,29 +8694,14 @@ declare
     when length(expression) <= 500
     then lower(btrim(regexp_replace(expression, '[[:space:]]+', ' ', 'g')))
   end;
-  v_words text[] := regexp_match(
-    v_text,
-    '^every (day|weekday|sunday|monday|tuesday|wednesday|thursday|friday|saturday) at '
-    '(?:([01]?[0-9]|2[0-3]):([0-5][0-9])|(0?[1-9]|1[0-2])(?::([0-5][0-9]))? ?([ap])m)$'
-  );
   v_schedule text := case
-    when v_words is not null then concat_ws(
-      ' ',
-      coalesce(v_words[3], v_words[5], '0')::int,
-      coalesce(v_words[2]::int, v_words[4]::int % 12 + 12 * (v_words[6] = 'p')::int),
-      '* *',
-      case v_words[1]
-        when 'day' then '*'
-        when 'weekday' then '1-5'
-        else upper(left(v_words[1], 3))
-      end
-    )
     when v_text = '@hourly' then '0 * * * *'
     when v_text in ('@daily', '@midnight') then '0 0 * * *'
     when v_text = '@weekly' then '0 0 * * 0'
     when v_text = '@monthly' then '0 0 1 * *'
     when v_text in ('@yearly', '@annually') then '0 0 1 1 *'
     when v_text ~ '^[0-9*,/-]+( [^ ]+){4}$' then upper(v_text)
+    else dripdrop._schedule_in_words(v_text)
   end;
 begin
   if v_schedule is null then
@@ -8274,11 +8710,17 @@ begin
       hint = case
         when v_text ~ 'business day' then
           'Write "in 3 business days", from 1 to 999, or "every weekday at 9am".'
-        when v_text ~ '^every .* at [0-9]' then
+        when v_text ~ '^(every|on|in) .* at [0-9]' then
           'Write the time as 9am, 9:30pm or 08:30.'
+        when v_text ~ '^every (month|weekday)|of every month' then
+          'Write for example "every month on the 1st at 9am", "every month on the last day at '
+          '9am" or "every weekday at 08:30", with the time.'
+        when v_text ~ 'before|after|data' then
+          'Write for example "3 days before data.appointment_at at 9am" or "2 hours after '
+          'data.starts_at".'
         else
-          'Write for example "in 3 days", "in 2 business days", "every monday at 9am", '
-          '"every weekday at 08:30", "@daily", or five cron fields such as "0 9 * * MON".'
+          'Write for example "in 3 days", "in 1 day at 9am", "every monday at 9am", "every 2 '
+          'days", "3 days before data.starts_at", or five cron fields such as "0 9 * * MON".'
       end;
   end if;
   perform dripdrop._cron_next(v_schedule, 'UTC', timestamptz '2000-01-01 00:00:00+00', field);
@@ -8288,6 +8730,54 @@ $$;
 
 comment on function dripdrop._parse_schedule(text, text) is
   'A schedule in words or cron fields as five cron fields, checked.';
+
+create or replace function dripdrop._schedule_in_words(words text)
+returns text
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._minute_and_hour(s.at) || ' ' || coalesce(
+    dripdrop._cron_days_in_words(s.said),
+    dripdrop._cron_days_of_interval(dripdrop._interval_in_words(s.said, s.at))
+  )
+  from dripdrop._split_time_of_day(_schedule_in_words.words) as s
+$$;
+
+comment on function dripdrop._schedule_in_words(text) is
+  'A schedule in words as five cron fields, or null.';
+
+create or replace function dripdrop._minute_and_hour(at text)
+returns text
+language sql
+immutable
+parallel safe
+return extract(minute from at::time)::int || ' ' || extract(hour from at::time)::int;
+
+comment on function dripdrop._minute_and_hour(text) is
+  'The first two fields of a schedule, of a time of day.';
+
+-- Every day, or every week on these days, at a time of day, is a schedule like any other.
+create or replace function dripdrop._cron_days_of_interval(timing jsonb)
+returns text
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when timing ->> 'interval_amount' <> '1' or not timing ? 'at' then null
+    when timing ->> 'interval_unit' = 'days' then '* * *'
+    when timing ->> 'interval_unit' = 'weeks' and timing ? 'days' then '* * ' || (
+      select string_agg(upper(d.day), ',' order by d.place)
+      from jsonb_array_elements_text(timing -> 'days') with ordinality as d (day, place)
+    )
+  end
+$$;
+
+comment on function dripdrop._cron_days_of_interval(jsonb) is
+  'The last three fields of the schedule that an interval is, or null if it is none.';
 
 -- raises  ZD203
 create or replace function dripdrop.parse_timing(expression text)
@@ -8302,9 +8792,10 @@ as $$
 $$;
 
 comment on function dripdrop.parse_timing(text) is
-  'A timing in words as the document a step holds: "in 3 days", "in 2 business days", '
-  '"every monday at 9am", "every weekday at 08:30", "every day at 9am", "@daily", "immediate", or '
-  'five cron fields.';
+  'A timing in words as the document a step holds: "in 3 days", "in 2 business days", "in 1 month '
+  'at 9am", "tomorrow at 9am", "every monday and thursday at 9am", "every weekday at 08:30", '
+  '"every 2 days", "every other monday", "every month on the 1st at 9am", "3 days before '
+  'data.appointment_at at 9am", "@daily", "immediate", or five cron fields.';
 
 -- A timing in its one stored form: fields that are null or say what holds anyway are dropped.
 -- Authoring pays for parsing, so that the pipeline never meets a bad one.
@@ -8327,13 +8818,14 @@ begin
     raise exception 'timing is neither an object nor a text' using
       errcode = 'ZD203', column = 'timing',
       hint = 'Write {"type": "immediate"}, {"type": "delay", "delay_amount": 3, "delay_unit": '
-        '"days"}, {"type": "cron", "cron_expression": "0 9 * * MON"}, {"type": "event", '
-        '"trigger_event": "order_completed"} or "in 3 days".';
+        '"days"}, {"type": "cron", "cron_expression": "0 9 * * MON"}, {"type": "interval", '
+        '"interval_amount": 2, "interval_unit": "days"}, {"type": "event", "trigger_event": '
+        '"order_completed"} or "in 3 days".';
   end if;
   if not exists (select from dripdrop._kinds() as k where k.kind = 'timing.' || v_type) then
     raise exception 'timing type % is unknown', dripdrop._quoted(v_type) using
       errcode = 'ZD203', column = 'timing.type',
-      hint = 'Use immediate, delay, cron or event.';
+      hint = 'Use immediate, delay, cron, interval, relative or event.';
   end if;
   perform dripdrop._check_document(timing, 'timing.' || v_type, 'timing.');
 
@@ -8343,8 +8835,10 @@ begin
   end if;
   return case v_type
     when 'immediate' then v_given
-    when 'delay' then dripdrop._canonical_delay(v_given)
+    when 'delay' then dripdrop._canonical_delay(v_given, 'timing.delay_amount')
     when 'cron' then dripdrop._canonical_cron(v_given)
+    when 'interval' then dripdrop._canonical_interval(v_given, 'timing.interval_amount')
+    when 'relative' then dripdrop._canonical_relative(v_given, 'timing.delay_amount')
     when 'event' then dripdrop._canonical_event_timing(v_given)
   end;
 end
@@ -8352,23 +8846,26 @@ $$;
 
 comment on function dripdrop._canonical_timing(jsonb) is 'A timing checked and in its stored form.';
 
--- Of a delay, and of an event with a delay after it.
+-- Of a delay, and of what has a delay after an event or from a time in the data. field: what is
+-- wrong where there are too many.
 --
 -- raises  ZD203
-create or replace function dripdrop._canonical_delay(timing jsonb)
+create or replace function dripdrop._canonical_delay(timing jsonb, field text)
 returns jsonb
 language plpgsql
-stable
+immutable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_amount int := (timing ->> 'delay_amount')::int;
   v_unit text := timing ->> 'delay_unit';
   v_calendar text := timing ->> 'calendar';
+  v_at text := timing ->> 'at';
 begin
-  if v_unit = 'business_days' and v_amount > 999 then
-    raise exception '% business days are more than 999', v_amount using
-      errcode = 'ZD203', column = 'timing.delay_amount',
+  if v_unit = 'business_days' and v_amount > 999 or v_unit = 'months' and abs(v_amount) > 1200 then
+    raise exception '% % are more than %',
+      v_amount, replace(v_unit, '_', ' '), case v_unit when 'months' then 1200 else 999 end using
+      errcode = 'ZD203', column = _canonical_delay.field,
       hint = 'Count so long a time in weeks.';
   end if;
   if v_unit <> 'business_days' and v_calendar is not null then
@@ -8376,17 +8873,101 @@ begin
       errcode = 'ZD203', column = 'timing.calendar',
       hint = 'Leave calendar out, or count business_days.';
   end if;
-  return (timing - 'calendar')
-    || jsonb_build_object('delay_amount', v_amount)
-    || case
-      when v_calendar <> 'default' then jsonb_build_object('calendar', v_calendar)
-      else '{}'
-    end;
+  if v_at is not null and v_unit in ('seconds', 'minutes', 'hours') then
+    raise exception '% lead to no time of day', v_unit using
+      errcode = 'ZD203',
+      column = replace(_canonical_delay.field, '.delay_amount', '.at'),
+      hint = 'Leave at out, or count days, weeks, months or business_days.';
+  end if;
+  return dripdrop._fields_given((timing - 'calendar') || jsonb_build_object(
+    'delay_amount', v_amount,
+    'at', to_char(v_at::time, 'HH24:MI'),
+    'calendar', nullif(v_calendar, 'default')
+  ));
 end
 $$;
 
-comment on function dripdrop._canonical_delay(jsonb) is
+comment on function dripdrop._canonical_delay(jsonb, text) is
   'A timing with the fields of its delay checked and in their stored form.';
+
+-- raises  ZD203
+create or replace function dripdrop._canonical_interval(timing jsonb, field text)
+returns jsonb
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_unit text := timing ->> 'interval_unit';
+  v_timing jsonb := dripdrop._fields_given(timing || jsonb_build_object(
+    'interval_amount', (timing ->> 'interval_amount')::int,
+    'at', to_char((timing ->> 'at')::time, 'HH24:MI'),
+    'days', (
+      select jsonb_agg(d.day order by d.place)
+      from unnest('{mon,tue,wed,thu,fri,sat,sun}'::text[]) with ordinality as d (day, place)
+      where timing -> 'days' ? d.day
+    )
+  ));
+  v_days_of_schedule text := dripdrop._cron_days_of_interval(v_timing);
+begin
+  if v_timing ? 'at' and v_unit in ('minutes', 'hours')
+    or v_timing ? 'days' and v_unit <> 'weeks'
+  then
+    raise exception 'what comes again after % has no %',
+      v_unit, case when v_timing ? 'days' then 'weekdays' else 'time of day' end using
+      errcode = 'ZD203',
+      column = replace(
+        field, '.interval_amount', case when v_timing ? 'days' then '.days' else '.at' end
+      ),
+      hint = 'Weekdays go with weeks, a time of day with days, weeks and months.';
+  end if;
+  if v_days_of_schedule is not null then
+    return v_timing - array['interval_amount', 'interval_unit', 'days', 'at']
+      || jsonb_build_object(
+        'type', 'cron',
+        'cron_expression',
+        dripdrop._minute_and_hour(v_timing ->> 'at') || ' ' || v_days_of_schedule
+      );
+  end if;
+  return v_timing;
+end
+$$;
+
+comment on function dripdrop._canonical_interval(jsonb, text) is
+  'What comes again after a while, checked and in its stored form: as a schedule if it is one.';
+
+-- raises  ZD203
+create or replace function dripdrop._canonical_relative(timing jsonb, field text)
+returns jsonb
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if timing ? 'delay_amount' <> (timing ? 'delay_unit') then
+    raise exception 'delay_amount and delay_unit go together' using
+      errcode = 'ZD203',
+      column = replace(
+        field, 'amount', case when timing ? 'delay_unit' then 'amount' else 'unit' end
+      ),
+      hint = 'Write for example "delay_amount": -3, "delay_unit": "days" for three days before.';
+  end if;
+  if timing ->> 'delay_unit' = 'business_days' and (timing ->> 'delay_amount')::int < 1 then
+    raise exception 'business days are counted forward' using
+      errcode = 'ZD203', column = _canonical_relative.field,
+      hint = 'Count days before it, or business days after it.';
+  end if;
+  if not timing ? 'delay_unit' then
+    return timing || dripdrop._fields_given(jsonb_build_object(
+      'at', to_char((timing ->> 'at')::time, 'HH24:MI')
+    ));
+  end if;
+  return dripdrop._canonical_delay(timing, field);
+end
+$$;
+
+comment on function dripdrop._canonical_relative(jsonb, text) is
+  'A time that is counted from one in the data, checked and in its stored form.';
 
 -- raises  ZD203
 create or replace function dripdrop._canonical_cron(timing jsonb)
@@ -8447,12 +9028,12 @@ begin
   end if;
   select jsonb_object_agg(d.field, d.value) into v_delay
   from jsonb_each(timing) as d (field, value)
-  where d.field in ('delay_amount', 'delay_unit', 'calendar');
+  where d.field in ('delay_amount', 'delay_unit', 'calendar', 'at');
   if v_delay is not null then
     perform dripdrop._check_document(
       v_delay || '{"type": "delay"}', 'timing.delay', 'timing.'
     );
-    v_canonical := dripdrop._canonical_delay(v_canonical);
+    v_canonical := dripdrop._canonical_delay(v_canonical, 'timing.delay_amount');
   end if;
   return v_canonical;
 end
@@ -8512,6 +9093,269 @@ $$;
 comment on function dripdrop._time_zone_of(dripdrop.enrollments, jsonb) is
   'The time zone of a step of an enrolment: the subscriber''s, the step''s, the sequence''s or the '
   'tenant''s.';
+
+-- plpgsql/timing/words.sql
+
+-- How people say when. Each function reads one way to say it, and is null for any other.
+
+-- raises  nothing: a time that is none is null
+create or replace function dripdrop._time_of_day(words text)
+returns text
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select to_char(
+    make_time(
+      coalesce(t.m[1]::int, t.m[3]::int % 12 + 12 * (t.m[5] = 'p')::int),
+      coalesce(t.m[2], t.m[4], '0')::int,
+      0
+    ),
+    'HH24:MI'
+  )
+  from regexp_match(
+    case _time_of_day.words
+      when 'noon' then '12:00' when 'midnight' then '00:00' else _time_of_day.words
+    end,
+    '^(?:([01]?[0-9]|2[0-3]):([0-5][0-9])|(0?[1-9]|1[0-2])(?::([0-5][0-9]))? ?([ap])m)$'
+  ) as t (m)
+  where t.m is not null
+$$;
+
+comment on function dripdrop._time_of_day(text) is
+  'A time of day in words, "9am", "9:30 pm", "08:30" or "noon", as HH:MM, or null.';
+
+-- What is said before and after the last " at ": a time of day follows it.
+create or replace function dripdrop._split_time_of_day(
+  words text,
+  out said text,
+  out at text
+)
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    case when t.at is null then _split_time_of_day.words else t.m[1] end,
+    t.at
+  from (
+    select s.m, dripdrop._time_of_day(s.m[2]) as at
+    from regexp_match(_split_time_of_day.words, '^(.*[^ ]) at (.*)$') as s (m)
+  ) as t
+$$;
+
+comment on function dripdrop._split_time_of_day(text) is
+  'Words, and the time of day at their end as HH:MM, if there is one.';
+
+-- "in 3 days", "in 1 month at 9am", "tomorrow at noon".
+create or replace function dripdrop._delay_in_words(said text, at text)
+returns jsonb
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._fields_given(jsonb_build_object(
+    'type', 'delay',
+    'delay_amount', coalesce(substring(d.m[1] from '[0-9]+')::int, 1) * d.per_unit,
+    'delay_unit', d.unit || 's',
+    'at', _delay_in_words.at
+  ))
+  from (
+    select
+      w.m,
+      case w.m[2] when 'year' then 'month' else replace(w.m[2], ' ', '_') end as unit,
+      case w.m[2] when 'year' then 12 else 1 end as per_unit
+    from regexp_match(
+      case
+        when _delay_in_words.said ~ '^(tomorrow|(the )?next day)$' then 'in 1 day'
+        else _delay_in_words.said
+      end,
+      '^in ([1-9][0-9]{0,5}|an?) (second|minute|hour|day|week|month|year|business day)s?$'
+    ) as w (m)
+    where w.m is not null
+  ) as d
+$$;
+
+comment on function dripdrop._delay_in_words(text, text) is 'A delay in words, or null.';
+
+-- "3 days before data.appointment_at at 9am", "2 hours after data.starts_at", "at data.starts_at".
+-- The path keeps its capitals.
+create or replace function dripdrop._relative_in_words(said text, at text)
+returns jsonb
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._fields_given(jsonb_build_object(
+    'type', 'relative',
+    'relative_to', w.m[5],
+    'delay_amount', case
+      when w.m[1] is not null
+      then coalesce(substring(w.m[1] from '[0-9]+')::int, 1)
+        * case lower(w.m[2]) when 'year' then 12 else 1 end
+        * case lower(w.m[3]) when 'before' then -1 else 1 end
+    end,
+    'delay_unit', case lower(w.m[2])
+      when 'year' then 'months' else replace(lower(w.m[2]), ' ', '_') || 's'
+    end,
+    'at', _relative_in_words.at
+  ))
+  from regexp_match(
+    _relative_in_words.said,
+    '^(?:([1-9][0-9]{0,5}|an?) (second|minute|hour|day|week|month|year|business day)s? '
+    '(before|after)|(at|on)) (data(?:[.][A-Za-z_][A-Za-z0-9_-]*)+)$',
+    'i'
+  ) as w (m)
+  where w.m is not null
+$$;
+
+comment on function dripdrop._relative_in_words(text, text) is
+  'A time that is counted from one in the data, in words, or null.';
+
+-- "monday", "monday and thursday", "monday, wednesday and friday": as numbers, Monday is 1.
+create or replace function dripdrop._weekdays_in_words(said text)
+returns int[]
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select array_agg(distinct d.number order by d.number)
+  from regexp_split_to_table(_weekdays_in_words.said, '(, and |, | and )') as w (word)
+  left join lateral (
+    select array_position(
+      '{monday,tuesday,wednesday,thursday,friday,saturday,sunday}'::text[], w.word
+    ) as number
+  ) as d on true
+  having bool_and(d.number is not null)
+$$;
+
+comment on function dripdrop._weekdays_in_words(text) is
+  'The numbers of a list of weekdays, sorted, or null.';
+
+-- "every 2 days", "every other monday at 9am", "every week".
+create or replace function dripdrop._interval_in_words(said text, at text)
+returns jsonb
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_match text[] := regexp_match(said, '^every (?:([1-9][0-9]{0,2}|other|second) )?(.*)$');
+  v_amount int := case
+    when v_match[1] ~ '^[0-9]' then v_match[1]::int
+    when v_match[1] is not null then 2
+    else 1
+  end;
+  v_unit text := substring(v_match[2] from '^(minute|hour|day|week|month|year)s?$');
+  v_weekdays int[] := case
+    when v_unit is null and coalesce(v_match[1] !~ '^[0-9]', true)
+    then dripdrop._weekdays_in_words(v_match[2])
+  end;
+begin
+  if v_unit is null and v_weekdays is null then
+    return null;
+  end if;
+  return dripdrop._fields_given(jsonb_build_object(
+    'type', 'interval',
+    'interval_amount', v_amount * case v_unit when 'year' then 12 else 1 end,
+    'interval_unit', case v_unit
+      when 'year' then 'months' else coalesce(v_unit || 's', 'weeks')
+    end,
+    'days', (
+      select jsonb_agg(('{mon,tue,wed,thu,fri,sat,sun}'::text[])[n] order by n)
+      from unnest(v_weekdays) as n
+    ),
+    'at', _interval_in_words.at
+  ));
+end
+$$;
+
+comment on function dripdrop._interval_in_words(text, text) is
+  'A time that comes again after so many days, or every other Monday, in words, or null.';
+
+-- "every weekday", "every month on the 1st and the 15th", "… on the last day", "… on the second
+-- monday": the day fields of a schedule, which then needs a time of day.
+create or replace function dripdrop._cron_days_in_words(said text)
+returns text
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_days text := coalesce(
+    substring(said from '^every month on (?:the )?(.*)$'),
+    substring(said from '^on the (.*) of every month$')
+  );
+  v_weekday text[] := regexp_match(
+    v_days,
+    '^(first|1st|second|2nd|third|3rd|fourth|4th|fifth|5th|last) '
+    '(sunday|monday|tuesday|wednesday|thursday|friday|saturday)$'
+  );
+  v_numbers int[];
+begin
+  if said = 'every weekday' then
+    return '* * 1-5';
+  elsif v_days = 'last day' then
+    return 'L * *';
+  elsif v_weekday is not null then
+    return '* * ' || upper(left(v_weekday[2], 3)) || case
+      when v_weekday[1] = 'last' then 'L'
+      else '#' || (array_position(
+        '{first,second,third,fourth,fifth,1st,2nd,3rd,4th,5th}'::text[], v_weekday[1]
+      ) - 1) % 5 + 1
+    end;
+  end if;
+  select array_agg(distinct d.number order by d.number) into v_numbers
+  from regexp_split_to_table(v_days, '(?:, and |, | and )(?:the )?') as w (word)
+  cross join lateral (
+    select substring(w.word from '^([1-9]|[12][0-9]|3[01])(?:st|nd|rd|th)$')::int as number
+  ) as d
+  having bool_and(d.number is not null);
+  return array_to_string(v_numbers, ',') || ' * *';
+end
+$$;
+
+comment on function dripdrop._cron_days_in_words(text) is
+  'The last three fields of a schedule whose days are said in words, or null.';
+
+-- plpgsql/executions/deleted.sql
+
+-- What was sent stays in the log when the row that says so is deleted: senders are judged by it.
+create or replace function dripdrop._keep_sent()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  insert into dripdrop.message_reports (
+    tenant_key, step_execution_id, adapter_id, channel, provider, provider_message_id,
+    event_type, event_data, occurred_at
+  )
+  select
+    x.tenant_key, x.id, x.adapter_id, x.channel, coalesce(a.provider, 'dripdrop'),
+    x.provider_message_id, 'sent', jsonb_build_object('reason', x.reason), x.ended_at
+  from gone as x
+  left join dripdrop.channel_adapters as a on a.id = x.adapter_id
+  where x.state = 'sent';
+  return null;
+end
+$$;
+
+comment on function dripdrop._keep_sent() is
+  'Trigger: logs of deleted executions that they were sent.';
+
+create or replace trigger step_executions_keep_sent
+after delete on dripdrop.step_executions
+referencing old table as gone
+for each statement
+execute function dripdrop._keep_sent();
 
 -- plpgsql/executions/end_enrollments.sql
 
@@ -8764,7 +9608,7 @@ $$;
 comment on function dripdrop._reschedule(dripdrop._new_time[], timestamptz) is
   'Gives scheduled executions other times, or the events they waited for.';
 
--- locks   nothing new; writes what was put off into message_events
+-- locks   nothing new; writes what was put off into message_reports
 create or replace function dripdrop._defer_executions(
   decisions dripdrop._decision[],
   at timestamptz
@@ -8899,7 +9743,7 @@ $$;
 comment on function dripdrop._hold_for_enrollments(uuid[], timestamptz) is
   'Holds executions until their enrolments are resumed.';
 
--- locks   nothing new; writes what was skipped and what failed into message_events
+-- locks   nothing new; writes what was skipped and what failed into message_reports
 create or replace function dripdrop._end_executions(
   decisions dripdrop._decision[],
   at timestamptz
@@ -8998,7 +9842,7 @@ returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
-  insert into dripdrop.message_events (
+  insert into dripdrop.message_reports (
     tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
     occurred_at
   )
@@ -9032,7 +9876,8 @@ comment on function dripdrop._log_decisions(dripdrop._decision[], text[], timest
 -- What waits until a sender or a pause is another one is decided anew: _wake_held().
 
 -- Of one enrolment that goes on. What was still to wait when it was paused, it waits now; what was
--- overdue is due now; what has a schedule waits for its next time.
+-- overdue is due now; what has a schedule waits for its next time, and what goes by a time in the
+-- data keeps to that.
 --
 -- locks   nothing new: callers hold the enrolment
 create or replace function dripdrop._wake_by_enrollment(
@@ -9055,20 +9900,11 @@ as $$
       )::dripdrop._new_time
       from dripdrop.step_executions as x
       join dripdrop.steps as s on s.id = x.step_id
-      join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
-      join dripdrop.sequences as q on q.id = v.sequence_id
       cross join lateral (
         select
           case
-            when s.timing ->> 'type' = 'cron' then dripdrop._next_time(
-              s.timing,
-              dripdrop._time_zone(
-                (enrollment).data,
-                s.config,
-                coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key))
-              ),
-              _wake_by_enrollment.at
-            )
+            when s.timing ->> 'type' in ('cron', 'interval', 'relative')
+            then dripdrop._planned_for(s.timing, s.config, enrollment, _wake_by_enrollment.at)
             else _wake_by_enrollment.at + greatest(x.scheduled_for - x.reason_at, interval '0')
           end as at
       ) as due
@@ -9080,6 +9916,54 @@ $$;
 
 comment on function dripdrop._wake_by_enrollment(dripdrop.enrollments, timestamptz) is
   'Plans anew what a paused enrolment held.';
+
+-- Whoever changes a time in an enrolment's data moves what goes by it and has not left yet. Other
+-- data, and what is due again after a failure, is left alone; a paused enrolment finds the new time
+-- when it goes on.
+--
+-- locks   the enrolment, which the caller holds, then its executions
+create or replace function dripdrop._follow_data()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+begin
+  perform dripdrop._reschedule(
+    array(
+      select row(
+        x.id, planned.later, planned.later, null, 'data_changed', null
+      )::dripdrop._new_time
+      from dripdrop.step_executions as x
+      join dripdrop.steps as s on s.id = x.step_id and s.timing ->> 'type' = 'relative'
+      cross join lateral (
+        select
+          dripdrop._planned_for(s.timing, s.config, old, v_now) as earlier,
+          dripdrop._planned_for(s.timing, s.config, new, v_now) as later
+        offset 0
+      ) as planned
+      where x.enrollment_id = new.id
+        and x.state = 'scheduled'
+        and x.waits_for is distinct from 'enrollment'
+        and x.failing_since is null
+        and planned.earlier <> planned.later
+      order by x.id
+      for no key update of x
+    ),
+    v_now
+  );
+  return null;
+end
+$$;
+
+comment on function dripdrop._follow_data() is
+  'Plans anew what goes by a time in an enrolment''s data that has changed.';
+
+create or replace trigger enrollments_move_what_goes_by_data
+after update of data on dripdrop.enrollments
+for each row when (old.data is distinct from new.data)
+execute function dripdrop._follow_data();
 
 -- Steps that wait for an event are due after their delay. Someone who is paused remembers what they
 -- waited for.
@@ -11873,7 +12757,7 @@ as $$
         select from dripdrop.message_events as s
         where s.step_execution_id = m.step_execution_id and s.event_type = 'sent'
       ) as not_sent
-    from dripdrop.message_events as m
+    from dripdrop.message_reports as m
     where m.adapter_id = _count_bounces.adapter_id
       and m.occurred_at between _count_bounces.since and _count_bounces.at
       and m.event_type in ('bounced', 'complained')
@@ -16171,7 +17055,7 @@ begin atomic
       select from dripdrop.steps as n
       where n.sequence_version_id = _first_step.sequence_version_id
         and n.recurring
-        and n.timing ->> 'type' = 'cron'
+        and n.timing ->> 'type' in ('cron', 'interval')
         and n.active
     )
     and (
@@ -16246,7 +17130,7 @@ begin
   cross join unnest(_plan_first.enrollments) as e (id)
   where s.sequence_version_id = _plan_first.sequence_version_id
     and s.recurring
-    and s.timing ->> 'type' = 'cron'
+    and s.timing ->> 'type' in ('cron', 'interval')
     and s.active;
   if v_enrollments is not null then
     perform dripdrop._plan_steps(v_enrollments, v_steps, _plan_first.at);
@@ -16280,6 +17164,7 @@ as $$
 declare
   v_step record;
   v_address text;
+  v_time_zone text;
   v_due_at timestamptz;
 begin
   select s.* into v_step
@@ -16288,9 +17173,13 @@ begin
   if v_step.plain is not true or not dripdrop._is_address(v_step.address_form, v_address) then
     return false;
   end if;
-  v_due_at := dripdrop._next_time(
+  v_time_zone := dripdrop._time_zone(enrollment.data, v_step.config, v_step.time_zone);
+  v_due_at := dripdrop._planned_at(
     v_step.timing,
-    dripdrop._time_zone(enrollment.data, v_step.config, v_step.time_zone),
+    v_time_zone,
+    dripdrop._counts_from(
+      v_step.timing, enrollment.data, v_time_zone, enrollment.started_at, at
+    ),
     at,
     v_step.tenant_key
   );
@@ -16720,7 +17609,7 @@ comment on function dripdrop._rule_cost(dripdrop.conditions, dripdrop.enrollment
   'What asking a rule costs at most: elements that are looked at, and the bytes of the data.';
 
 -- The first goal or exit rule of the sequence that holds ends the enrolment. Whoever must not wait
--- says how much may be asked for: with more than twenty rules it is looked at.
+-- says how much may be asked for; it is looked at where the rules might cost more.
 create or replace function dripdrop._met_exit_rule(
   rules dripdrop.conditions[],
   enrollment dripdrop.enrollments,
@@ -16737,12 +17626,14 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_rule dripdrop.conditions;
-  v_left bigint := case when cardinality(rules) > 20 then at_most end;
+  v_left bigint := case when cardinality(rules) * 150000::bigint > at_most then at_most end;
 begin
   foreach v_rule in array rules loop
     if v_left is not null and coalesce(v_rule.predicate, v_rule.field_path) is not null then
       v_left := v_left - dripdrop._rule_cost(v_rule, enrollment);
-      exit when v_left < 0;
+      if v_left < 0 then
+        return row('ask', null, null)::dripdrop._finding;
+      end if;
     end if;
     if dripdrop._condition_failure(
       v_rule, enrollment, hooks, happened, _met_exit_rule.step_id, _met_exit_rule.at
@@ -16761,8 +17652,8 @@ $$;
 comment on function dripdrop._met_exit_rule(
   dripdrop.conditions[], dripdrop.enrollments, jsonb, text[], uuid, timestamptz, bigint
 ) is
-  'The first of goals and exit rules that holds for an enrolment, or null; of many only those that '
-  'cost no more than at_most together, as _rule_cost() has it.';
+  'The first of goals and exit rules that holds for an enrolment, or null; ask, where those that '
+  'are left would cost more than at_most with those before them, as _rule_cost() has it.';
 
 create or replace function dripdrop._conditions_of(transition_id uuid)
 returns dripdrop.conditions[]
@@ -16918,8 +17809,8 @@ comment on function dripdrop._condition_facts(
 -- plpgsql/flow/plan.sql
 
 -- Plans steps: when each is due, and what it waits for. Times are computed once per step and zone,
--- not once per person. A step that may come again gets the next occurrence; any other comes once,
--- whoever plans it twice.
+-- not once per person, but for those that go by the enrolment's start or data. A step that may come
+-- again gets the next occurrence; any other comes once, whoever plans it twice.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._plan_steps(enrollments uuid[], steps uuid[], at timestamptz)
@@ -16940,22 +17831,32 @@ as $$
       s.id as step_id,
       s.since_enrollment,
       s.repeatable,
-      dripdrop._time_zone(e.data, s.config, s.time_zone) as time_zone
+      z.time_zone,
+      dripdrop._counts_from(
+        s.timing, e.data, z.time_zone, e.started_at, _plan_steps.at
+      ) as counted_from
     from unnest(_plan_steps.enrollments, _plan_steps.steps) as p (enrollment_id, step_id)
     join dripdrop.enrollments as e on e.id = p.enrollment_id
     join step as s on s.id = p.step_id
+    cross join lateral (
+      select dripdrop._time_zone(e.data, s.config, s.time_zone) as time_zone
+      offset 0
+    ) as z
   ),
   due as materialized (
     select
       d.step_id,
       d.time_zone,
+      d.counted_from,
       s.tenant_key,
       s.channel,
       s.timing,
       s.trigger_event,
-      dripdrop._next_time(s.timing, d.time_zone, _plan_steps.at, s.tenant_key) as due_at,
+      dripdrop._planned_at(
+        s.timing, d.time_zone, d.counted_from, _plan_steps.at, s.tenant_key
+      ) as due_at,
       dripdrop._timeout_at(s.timing, d.time_zone, _plan_steps.at) as timeout_at
-    from (select distinct p.step_id, p.time_zone from person as p) as d
+    from (select distinct p.step_id, p.time_zone, p.counted_from from person as p) as d
     join step as s on s.id = d.step_id
   )
   insert into dripdrop.step_executions (
@@ -16987,7 +17888,10 @@ as $$
     case when e.id is null then d.trigger_event end,
     e.id
   from person as p
-  join due as d on d.step_id = p.step_id and d.time_zone = p.time_zone
+  join due as d
+    on d.step_id = p.step_id
+    and d.time_zone = p.time_zone
+    and d.counted_from = p.counted_from
   -- A step that waits for an event since enrolment may find that it has happened.
   left join lateral (
     select
@@ -17097,7 +18001,7 @@ begin atomic
     s.sequence_version_id,
     s.recurring,
     case
-      when s.recurring then case when s.timing ->> 'type' = 'cron' then s.id end
+      when s.recurring then case when s.timing ->> 'type' in ('cron', 'interval') then s.id end
       else (
         select n.id
         from dripdrop.steps as n
@@ -18084,7 +18988,7 @@ begin
       from unnest(dripdrop._enrollments_of_events(v_new)) as n (id)
       where n.id = any (v_locked)
     );
-    perform dripdrop._exit_by_rules(v_open, at);
+    perform dripdrop._exit_by_rules(v_open, cardinality(v_new), at);
     perform dripdrop._wake_by_event(v_new, v_open, at);
     perform dripdrop._fire_side_steps(v_new, v_open, at);
   end if;
@@ -18125,19 +19029,25 @@ comment on function dripdrop._enrollments_of_events(dripdrop.events[]) is
 
 -- Goals and exit rules, asked for every enrolment that something has happened to. Those that name a
 -- function of the application do not hold yet: claim_hooks() has it asked. Whoever tracks, or
--- unsubscribes, does not wait for hundreds of them: those that would take more than about a quarter
--- of a second are asked when the next step is decided.
+-- unsubscribes, does not wait for hundreds of them, of one enrolment or of many: those that would
+-- take more than about a quarter of a second for an event are left to claim_hooks() as well.
 --
 -- locks   nothing new: callers hold the enrolments
-create or replace function dripdrop._exit_by_rules(enrollments uuid[], at timestamptz)
+create or replace function dripdrop._exit_by_rules(
+  enrollments uuid[],
+  events int,
+  at timestamptz
+)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_exits record;
+  v_at_most bigint := 3000000::bigint * events / greatest(cardinality(enrollments), 1);
+  v_unasked uuid[] := array[]::uuid[];
+  v_found record;
 begin
-  for v_exits in
+  for v_found in
     with
     -- Once per sequence, not once per enrolment.
     sequence as materialized (
@@ -18158,15 +19068,19 @@ begin
     ) as n
     join sequence as q on q.id = (n.enrollment).sequence_id and cardinality(q.exit_rules) > 0
     cross join lateral dripdrop._met_exit_rule(
-      q.exit_rules, n.enrollment, null, null, null, _exit_by_rules.at, 3000000
+      q.exit_rules, n.enrollment, null, null, null, _exit_by_rules.at, v_at_most
     ) as found
     where found.action is not null
     group by found.action, found.reason
   loop
+    if v_found.action = 'ask' then
+      v_unasked := v_found.enrollments;
+      continue;
+    end if;
     perform dripdrop._end_enrollments(
-      v_exits.enrollments,
-      case v_exits.action when 'complete' then 'completed' else 'cancelled' end,
-      v_exits.reason,
+      v_found.enrollments,
+      case v_found.action when 'complete' then 'completed' else 'cancelled' end,
+      v_found.reason,
       _exit_by_rules.at
     );
   end loop;
@@ -18175,22 +19089,25 @@ begin
   set ask_at = _exit_by_rules.at
   where e.id = any (_exit_by_rules.enrollments)
     and e.state in ('active', 'paused')
-    and e.sequence_id = any (array(
-      select q.id
-      from dripdrop.sequences as q
-      where q.id in (
-        select n.sequence_id
-        from dripdrop.enrollments as n
-        where n.id = any (_exit_by_rules.enrollments)
-      )
-      and exists (select from dripdrop._rule_functions(q))
-    ));
+    and (
+      e.id = any (v_unasked)
+      or e.sequence_id = any (array(
+        select q.id
+        from dripdrop.sequences as q
+        where q.id in (
+          select n.sequence_id
+          from dripdrop.enrollments as n
+          where n.id = any (_exit_by_rules.enrollments)
+        )
+        and exists (select from dripdrop._rule_functions(q))
+      ))
+    );
 end
 $$;
 
-comment on function dripdrop._exit_by_rules(uuid[], timestamptz) is
+comment on function dripdrop._exit_by_rules(uuid[], int, timestamptz) is
   'Ends the enrolments that have reached a goal or meet an exit rule of their sequence, and has '
-  'those be asked whose rules name SQL functions.';
+  'those be asked whose rules name SQL functions, or are too many for so many events.';
 
 -- plpgsql/events/track_event.sql
 
@@ -19636,7 +20553,7 @@ begin
     ),
     at
   );
-  insert into dripdrop.message_events (
+  insert into dripdrop.message_reports (
     tenant_key, step_execution_id, adapter_id, channel, provider, provider_message_id,
     provider_event_id, event_type, event_data, occurred_at
   )
@@ -19926,6 +20843,531 @@ $$;
 comment on function dripdrop.update_subscriptions(text, uuid, jsonb, text) is
   'Subscribes and unsubscribes the recipient of a message, by topic: {"news": true, "offers": '
   'false}. To subscribe lifts what unsubscribing suppressed, and nothing else.';
+
+-- plpgsql/people/lists.sql
+
+-- raises  ZD101 unknown sequence, ZD201 bad argument
+create or replace function dripdrop._check_page(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id text,
+  sequence text,
+  state text,
+  states text[],
+  page_size int
+)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if coalesce(subscriber_type, subscriber_id) is not null then
+    perform dripdrop._check_subscriber(subscriber_type, subscriber_id);
+  end if;
+  if sequence is not null and not exists (
+    select from dripdrop.sequences as q
+    where q.tenant_key is not distinct from _check_page.tenant_key
+      and q.key = _check_page.sequence
+  ) then
+    raise exception 'sequence % not found', dripdrop._quoted(sequence) using
+      errcode = 'ZD101', hint = 'Keys are looked up within the tenant that is named first.';
+  end if;
+  if state <> all (states) then
+    raise exception 'state % is unknown', dripdrop._quoted(state) using
+      errcode = 'ZD201', column = 'state',
+      hint = format('One of %s; leave it out for all.', array_to_string(states, ', '));
+  end if;
+  if coalesce(page_size not between 1 and 10000, true) then
+    raise exception 'page_size % is not from 1 to 10000', page_size using
+      errcode = 'ZD201', column = 'page_size',
+      hint = 'Pass the last id of a page as after for the next one.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_page(text, text, text, text, text, text[], int) is
+  'Raises ZD201 or ZD101 where what is to be listed makes no sense.';
+
+-- raises  ZD101 unknown sequence, ZD201 bad argument
+create or replace function dripdrop.list_enrollments(
+  tenant_key text,
+  subscriber_type text default null,
+  subscriber_id anycompatible default null::text,
+  sequence text default null,
+  state text default null,
+  page_size int default 100,
+  after uuid default null
+)
+returns setof dripdrop.enrollment
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_page(
+    tenant_key, subscriber_type, subscriber_id::text, sequence, state,
+    '{active,paused,completed,cancelled}', page_size
+  );
+  return query
+  select
+    e.id, q.key, v.version, e.subscriber_type, e.subscriber_id, e.entry_key, e.state,
+    e.exit_reason, e.data, e.metadata, e.started_at, e.paused_at, e.completed_at, e.cancelled_at,
+    e.updated_at
+  from dripdrop._enrollments_before(
+    tenant_key, subscriber_type, subscriber_id::text, sequence, state,
+    coalesce(after, 'ffffffff-ffff-ffff-ffff-ffffffffffff'), page_size
+  ) as n (id)
+  join dripdrop.enrollments as e on e.id = n.id
+  join dripdrop.sequences as q on q.id = e.sequence_id
+  join dripdrop.sequence_versions as v on v.id = e.sequence_version_id
+  order by e.id desc;
+end
+$$;
+
+comment on function dripdrop.list_enrollments(
+  text, text, anycompatible, text, text, int, uuid
+) is
+  'The enrolments of a subscriber, of a sequence, or of the tenant, paused and ended ones too, the '
+  'newest first. state: only those. A page has page_size rows, at most 10000; after: the id of '
+  'the last one, for the next page.';
+
+-- Each state of each sequence is read from the end of one index, no further than the page.
+create or replace function dripdrop._enrollments_before(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id text,
+  sequence text,
+  state text,
+  before uuid,
+  page_size int
+)
+returns setof uuid
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_states text[] := case
+    when state is null then '{active,paused,completed,cancelled}' else array[state]
+  end;
+  v_sequences uuid[] := array(
+    select q.id
+    from dripdrop.sequences as q
+    where q.tenant_key is not distinct from _enrollments_before.tenant_key
+      and (q.key = _enrollments_before.sequence or _enrollments_before.sequence is null)
+  );
+begin
+  if subscriber_id is not null then
+    return query
+    select e.id
+    from dripdrop._enrollments_of(
+      _enrollments_before.subscriber_type, _enrollments_before.subscriber_id
+    ) as e
+    where e.sequence_id = any (v_sequences)
+      and e.state = any (v_states)
+      and e.id < _enrollments_before.before
+    order by e.id desc
+    limit page_size;
+    return;
+  end if;
+  return query
+  select p.id
+  from unnest(v_sequences) as q (id)
+  cross join unnest(v_states) as s (state)
+  cross join lateral (
+    select e.id
+    from dripdrop.enrollments as e
+    where e.sequence_id = q.id and e.state = s.state and e.id < _enrollments_before.before
+    order by e.id desc
+    limit page_size
+  ) as p
+  order by p.id desc
+  limit page_size;
+end
+$$;
+
+comment on function dripdrop._enrollments_before(text, text, text, text, text, uuid, int) is
+  'A page of the enrolments of a subscriber, of a sequence, or of the tenant, the newest first.';
+
+-- raises  ZD101 unknown sequence, ZD201 bad argument
+create or replace function dripdrop.list_messages(
+  tenant_key text,
+  subscriber_type text default null,
+  subscriber_id anycompatible default null::text,
+  sequence text default null,
+  state text default null,
+  page_size int default 100,
+  after uuid default null
+)
+returns setof dripdrop.message
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_page(
+    tenant_key, subscriber_type, subscriber_id::text, sequence, state,
+    '{scheduled,queued,rendered,sending,unknown,sent,failed,skipped,cancelled}', page_size
+  );
+  return query
+  select
+    x.id, x.enrollment_id, e.subscriber_type, e.subscriber_id, e.entry_key, q.key, s.key,
+    x.occurrence, x.channel, a.name, x.recipient, x.state, x.reason, x.reason_at, x.scheduled_for,
+    x.due_at, x.claimed_at, x.ended_at, x.provider_message_id, x.error_message
+  from dripdrop._messages_before(
+    tenant_key, subscriber_type, subscriber_id::text, sequence, state,
+    coalesce(after, 'ffffffff-ffff-ffff-ffff-ffffffffffff'), page_size
+  ) as n (id)
+  join dripdrop.step_executions as x on x.id = n.id
+  join dripdrop.enrollments as e on e.id = x.enrollment_id
+  join dripdrop.sequences as q on q.id = e.sequence_id
+  left join dripdrop.steps as s on s.id = x.step_id
+  left join dripdrop.channel_adapters as a on a.id = x.adapter_id
+  order by x.id desc;
+end
+$$;
+
+comment on function dripdrop.list_messages(
+  text, text, anycompatible, text, text, int, uuid
+) is
+  'The messages of a subscriber, of a sequence, or of the tenant, whatever became of them, the '
+  'newest first. state: only those. A page has page_size rows, at most 10000; after: the '
+  'execution_id of the last one, for the next page.';
+
+-- A person's messages are found by their enrolments, and sorted; those of a sequence from the
+-- newest of all backwards, so that the hot table needs no further index.
+create or replace function dripdrop._messages_before(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id text,
+  sequence text,
+  state text,
+  before uuid,
+  page_size int
+)
+returns setof uuid
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_sequences uuid[] := array(
+    select q.id
+    from dripdrop.sequences as q
+    where q.tenant_key is not distinct from _messages_before.tenant_key
+      and (q.key = _messages_before.sequence or _messages_before.sequence is null)
+  );
+  v_steps uuid[];
+begin
+  if subscriber_id is not null then
+    return query
+    with theirs as materialized (
+      select x.id, x.state
+      from dripdrop._enrollments_of(
+        _messages_before.subscriber_type, _messages_before.subscriber_id
+      ) as e
+      join dripdrop.step_executions as x on x.enrollment_id = e.id
+      where e.sequence_id = any (v_sequences)
+    )
+    select t.id
+    from theirs as t
+    where (t.state = _messages_before.state or _messages_before.state is null)
+      and t.id < _messages_before.before
+    order by t.id desc
+    limit page_size;
+    return;
+  end if;
+  v_steps := array(
+    select s.id
+    from dripdrop.steps as s
+    join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+    where v.sequence_id = any (v_sequences)
+  );
+  return query
+  select x.id
+  from dripdrop.step_executions as x
+  where x.step_id = any (v_steps)
+    and (x.state = _messages_before.state or _messages_before.state is null)
+    and x.id < _messages_before.before
+  order by x.id desc
+  limit page_size;
+end
+$$;
+
+comment on function dripdrop._messages_before(text, text, text, text, text, uuid, int) is
+  'A page of the messages of a subscriber, of a sequence, or of the tenant, the newest first.';
+
+-- plpgsql/people/subscriber.sql
+
+-- A function that looks somebody up in silence would show nobody for a name that is misspelt.
+--
+-- raises  ZD201
+create or replace function dripdrop._check_subscriber(subscriber_type text, subscriber_id text)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if coalesce(subscriber_type, '') = '' or coalesce(subscriber_id, '') = '' then
+    raise exception 'a subscriber needs a type and an id' using
+      errcode = 'ZD201', column = 'subscriber_id',
+      hint = 'For example subscriber_type => ''User'', subscriber_id => ''42''.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_subscriber(text, text) is
+  'Raises ZD201 where a subscriber is not named whole.';
+
+-- plpgsql/people/update.sql
+
+-- What an address of a step to come is may be mended or taken away, but not made unusable; and
+-- what is planned needs one, as at enroll().
+create or replace function dripdrop._unusable_addresses(enrollments uuid[], data jsonb)
+returns table (enrollment_id uuid, channel text, step_key text, recipient_key text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select e.id, c.channel, s.key, k.name
+  from dripdrop.enrollments as e
+  join dripdrop.steps as s on s.sequence_version_id = e.sequence_version_id and s.active
+  join dripdrop.channels as c on c.channel = s.channel and c.address_form <> 'none'
+  cross join lateral (
+    select coalesce(s.config ->> 'recipient_key', c.recipient_key) as name
+  ) as k
+  where e.id = any (_unusable_addresses.enrollments)
+    and _unusable_addresses.data ? k.name
+    and not dripdrop._is_address(
+      c.address_form,
+      dripdrop._recipient(c.address_form, c.recipient_key, s.config, _unusable_addresses.data)
+    )
+    and (
+      _unusable_addresses.data ->> k.name is not null
+      or exists (
+        select from dripdrop.step_executions as x
+        where x.enrollment_id = e.id
+          and x.step_id = s.id
+          and not s.recurring
+          and x.state in ('scheduled', 'queued')
+      )
+    )
+  order by e.id, s.position, s.key
+$$;
+
+comment on function dripdrop._unusable_addresses(uuid[], jsonb) is
+  'The steps of enrolments that could not reach anybody by an address of new data.';
+
+-- raises  ZD201 bad argument, ZD204 unknown time zone, ZD205 no usable recipient
+create or replace function dripdrop._check_change(enrollments uuid[], data jsonb)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_zone text;
+  v_bad record;
+begin
+  if jsonb_typeof(data) is distinct from 'object' then
+    raise exception 'data is not an object' using
+      errcode = 'ZD201', column = 'data',
+      hint = 'Pass what changes, for example ''{"email": "sam@example.com"}''.';
+  end if;
+  v_zone := dripdrop._own_time_zone(data);
+  if v_zone is not null and not dripdrop._is_time_zone(v_zone) then
+    raise exception 'time zone % is unknown', dripdrop._quoted(v_zone) using
+      errcode = 'ZD204', column = 'data.time_zone',
+      hint = 'Use a name from pg_timezone_names, for example Europe/Berlin.';
+  end if;
+  perform dripdrop._check_json(dripdrop._changed_data(e.data, _check_change.data), 'data')
+  from dripdrop.enrollments as e
+  where e.id = any (_check_change.enrollments);
+  select u.* into v_bad from dripdrop._unusable_addresses(enrollments, data) as u limit 1;
+  if found then
+    raise exception 'data.% is no usable recipient for %',
+      v_bad.recipient_key, v_bad.channel using
+      errcode = 'ZD205', column = 'data.' || v_bad.recipient_key,
+      detail = format('Enrolment %s.', v_bad.enrollment_id),
+      hint = format('It must be an address the channel of step "%s" can use.', v_bad.step_key);
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_change(uuid[], jsonb) is
+  'Raises on data that enrolments cannot be given.';
+
+create or replace function dripdrop._changed_data(before jsonb, data jsonb)
+returns jsonb
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select (before || data) - array(
+    select d.key from jsonb_each(data) as d where jsonb_typeof(d.value) = 'null'
+  )
+$$;
+
+comment on function dripdrop._changed_data(jsonb, jsonb) is
+  'Data with other values for some of its keys; null takes a key away.';
+
+-- What waits to be rendered is decided anew, whoever has it in hand: its address, its conditions
+-- and the answers of its hooks may be others. What is rendered keeps its words.
+--
+-- locks   the executions that are not rendered; callers hold the enrolments
+-- raises  ZD201 bad argument, ZD204 unknown time zone, ZD205 no usable recipient
+create or replace function dripdrop._update_enrollments(
+  tenant_key text,
+  enrollments uuid[],
+  data jsonb
+)
+returns setof dripdrop.enrollments
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_events jsonb;
+  v_unrendered uuid[];
+begin
+  perform dripdrop._check_change(enrollments, data);
+  select jsonb_agg(jsonb_build_object(
+    'enrollment_id', c.id,
+    'event_type', 'enrollment_event',
+    'event_key', 'enrollment_updated',
+    'event_data', jsonb_build_object('before', c.before, 'after', c.after)
+  ))
+  into v_events
+  from (
+    select
+      e.id,
+      coalesce(jsonb_object_agg(d.key, e.data -> d.key) filter (where e.data ? d.key), '{}')
+      as before,
+      coalesce(
+        jsonb_object_agg(d.key, d.value) filter (where jsonb_typeof(d.value) <> 'null'), '{}'
+      ) as after
+    from dripdrop.enrollments as e
+    cross join jsonb_each(_update_enrollments.data) as d
+    where e.id = any (_update_enrollments.enrollments)
+      and e.data -> d.key is distinct from nullif(d.value, 'null')
+    group by e.id
+  ) as c;
+
+  if v_events is not null then
+    update dripdrop.enrollments as e
+    set data = dripdrop._changed_data(e.data, _update_enrollments.data),
+        updated_at = v_now
+    where e.id in (select (v ->> 'enrollment_id')::uuid from jsonb_array_elements(v_events) as v);
+    v_unrendered := array(
+      select x.id
+      from dripdrop.step_executions as x
+      where x.enrollment_id in (
+          select (v ->> 'enrollment_id')::uuid from jsonb_array_elements(v_events) as v
+        )
+        and (x.state = 'queued' or x.state = 'scheduled' and x.retry_count = 0)
+      order by x.id
+      for no key update
+    );
+    perform dripdrop._make_due(
+      array(
+        select x.id
+        from dripdrop.step_executions as x
+        where x.id = any (v_unrendered) and x.state = 'queued'
+      ),
+      v_now
+    );
+    update dripdrop.step_executions as x
+    set hooks = null,
+        hook_failures = null
+    where x.id = any (v_unrendered)
+      and x.state = 'scheduled'
+      and x.waits_for is distinct from 'hook'
+      and coalesce(x.hooks, x.hook_failures) is not null;
+    perform dripdrop._record_events(dripdrop._read_events(tenant_key, v_events, v_now), v_now);
+  end if;
+  return query
+  select e.* from dripdrop.enrollments as e where e.id = any (enrollments) order by e.id;
+end
+$$;
+
+comment on function dripdrop._update_enrollments(text, uuid[], jsonb) is
+  'Merges data into enrolments, and has what is not rendered use it.';
+
+-- locks   the enrolment, then its executions
+-- raises  ZD105 unknown enrolment, ZD110 it has ended, ZD201 bad argument, ZD204 unknown time zone,
+--         ZD205 no usable recipient
+create or replace function dripdrop.update_enrollment(
+  tenant_key text,
+  enrollment_id uuid,
+  data jsonb
+)
+returns dripdrop.enrollments
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_enrollment dripdrop.enrollments;
+begin
+  perform dripdrop._check_json(data, 'data');
+  v_enrollment := dripdrop._lock_enrollment(tenant_key, enrollment_id);
+  if v_enrollment.state in ('completed', 'cancelled') then
+    raise exception 'the enrolment has ended: %', v_enrollment.state using
+      errcode = 'ZD110', hint = 'Nothing is left to be sent; enrol again if that is meant.';
+  end if;
+  select e.* into v_enrollment
+  from dripdrop._update_enrollments(tenant_key, array[v_enrollment.id], data) as e;
+  return v_enrollment;
+end
+$$;
+
+comment on function dripdrop.update_enrollment(text, uuid, jsonb) is
+  'Changes the data of an enrolment: data has the keys that change, null takes one away. What is '
+  'not yet rendered uses it. Recorded as the event enrollment_updated of the enrolment, with what '
+  'the keys held before and after.';
+
+-- locks   the subscriber's enrolments, in id order, then their executions
+-- raises  ZD201 bad argument, ZD204 unknown time zone, ZD205 no usable recipient, ZD207 bad tenant
+--         key
+create or replace function dripdrop.update_subscriber(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id anycompatible,
+  data jsonb
+)
+returns setof dripdrop.enrollments
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_json(data, 'data');
+  perform dripdrop._check_tenant_key(tenant_key);
+  perform dripdrop._check_subscriber(subscriber_type, subscriber_id::text);
+  perform dripdrop._lock_subscriber(tenant_key, subscriber_type, subscriber_id::text);
+  return query
+  select u.*
+  from dripdrop._update_enrollments(
+    tenant_key,
+    array(
+      select e.id
+      from dripdrop._enrollments_of(subscriber_type, subscriber_id::text) as e
+      where e.tenant_key is not distinct from update_subscriber.tenant_key
+        and e.state in ('active', 'paused')
+    ),
+    data
+  ) as u;
+end
+$$;
+
+comment on function dripdrop.update_subscriber(text, text, anycompatible, jsonb) is
+  'Changes the data of all open enrolments of a subscriber, as update_enrollment() does that of '
+  'one, and returns them.';
 
 -- plpgsql/authoring/apply.sql
 
@@ -20355,10 +21797,34 @@ $$;
 comment on function dripdrop._condition_document(dripdrop.conditions) is
   'A stored condition as a document.';
 
+-- Each condition takes a few milliseconds at most, of somebody with the longest lists; others wait
+-- for all of them together.
+--
+-- raises  ZD208
+create or replace function dripdrop._check_most(count bigint, what text, field text)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if count > 100 then
+    raise exception '% % are too many', count, what using
+      errcode = 'ZD208', column = field,
+      hint = 'A step, the ways on from it, the goals and the exits of a sequence have 100 '
+        'conditions each; several can be one predicate, with && and ||.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_most(bigint, text, text) is
+  'Raises ZD208 on more conditions, or transitions, than are asked at once.';
+
 -- plpgsql/authoring/conditions.sql
 
--- raises  ZD104 unknown step, ZD109 unknown transition, ZD201 not one owner, and what
---         _canonical_condition() raises; the trigger raises ZD111 when the version is not a draft
+-- raises  ZD104 unknown step, ZD109 unknown transition, ZD201 not one owner,
+--         ZD208 too many, and what _canonical_condition() raises; the trigger raises ZD111 when
+--         the version is not a draft
 create or replace function dripdrop.create_condition(
   tenant_key text,
   condition jsonb,
@@ -20392,6 +21858,22 @@ begin
       errcode = 'ZD109', hint = 'Ids are looked up within the tenant that is named first.';
   end if;
 
+  perform dripdrop._check_most(
+    (
+      select count(*) + 1
+      from dripdrop.conditions as c
+      where c.step_id = create_condition.step_id
+        or c.transition_id in (
+          select t.id
+          from dripdrop.step_transitions as o
+          join dripdrop.step_transitions as t
+            on t.sequence_version_id = o.sequence_version_id
+            and t.from_step_id is not distinct from o.from_step_id
+          where o.id = create_condition.transition_id
+        )
+    ),
+    'conditions', 'condition'
+  );
   return dripdrop._insert_condition(
     create_condition.tenant_key,
     dripdrop._canonical_condition(create_condition.condition),
@@ -20759,7 +22241,8 @@ comment on function dripdrop._sequence_document(dripdrop.sequences) is
 -- Goals and exits belong to the sequence: they hold for everybody in it, on whatever version.
 --
 -- locks   the sequence
--- raises  ZD101 unknown sequence, ZD201 bad outcome, and what _canonical_condition() raises
+-- raises  ZD101 unknown sequence, ZD201 bad outcome, ZD208 too many, and what
+--         _canonical_condition() raises
 create or replace function dripdrop.create_exit_rule(
   tenant_key text,
   sequence_id uuid,
@@ -20791,6 +22274,15 @@ begin
       errcode = 'ZD101', hint = 'Ids are looked up within the tenant that is named first.';
   end if;
 
+  perform dripdrop._check_most(
+    (
+      select count(*) + 1
+      from dripdrop.conditions as c
+      where c.sequence_id = create_exit_rule.sequence_id
+        and c.outcome = create_exit_rule.outcome
+    ),
+    'conditions', 'condition'
+  );
   v_condition := dripdrop._insert_condition(
     create_exit_rule.tenant_key,
     v_canonical,
@@ -21212,7 +22704,7 @@ begin
   where e.id = any (_begin_schedules.enrollments)
     and s.active
     and s.recurring
-    and s.timing ->> 'type' = 'cron'
+    and s.timing ->> 'type' in ('cron', 'interval')
     and not exists (
       select from dripdrop.step_executions as x
       where x.enrollment_id = e.id and x.step_id = s.id and x.ended_at is null
@@ -22307,6 +23799,13 @@ begin
       'to', v_transition -> 'to', 'when', v_mode, 'conditions', v_conditions
     );
   end loop;
+  perform dripdrop._check_most(
+    (
+      select sum(jsonb_array_length(t.value -> 'conditions'))
+      from jsonb_array_elements(v_canonical) as t
+    ),
+    'conditions', path
+  );
   return v_canonical;
 end
 $$;
@@ -22352,8 +23851,8 @@ comment on function dripdrop._transition_documents(uuid, uuid) is
 
 -- Priority defaults to the place after the last transition from the same step.
 --
--- raises  ZD103 unknown version, ZD104 no such step in it, ZD113 priority taken, ZD201 bad field;
---         the trigger raises ZD111 when the version is not a draft
+-- raises  ZD103 unknown version, ZD104 no such step in it, ZD113 priority taken, ZD201 bad field,
+--         ZD208 too many; the trigger raises ZD111 when the version is not a draft
 create or replace function dripdrop.create_step_transition(
   tenant_key text,
   sequence_version_id uuid,
@@ -22381,6 +23880,16 @@ begin
     raise exception 'config is not an object' using
       errcode = 'ZD201', column = 'config', hint = 'Pass an object, for example ''{}''.';
   end if;
+  perform dripdrop._check_most(
+    (
+      select count(*) + 1
+      from dripdrop.step_transitions as t
+      left join dripdrop.steps as s on s.id = t.from_step_id
+      where t.sequence_version_id = v_version.id
+        and s.key is not distinct from create_step_transition.from_step
+    ),
+    'transitions', 'from_step'
+  );
   return dripdrop._insert_transition(
     v_version,
     dripdrop._step_id(v_version.id, create_step_transition.from_step, 'from_step'),
@@ -23249,7 +24758,7 @@ as $$
     end
   from (
     select m.occurred_at, m.event_data
-    from dripdrop.message_events as m
+    from dripdrop.message_reports as m
     where m.step_execution_id = (execution).id and m.event_type = 'deferred'
     order by m.occurred_at desc, m.id desc
     limit 1
@@ -23316,6 +24825,7 @@ returns table (
   send_window jsonb,
   stale_after interval,
   on_stale text,
+  relative jsonb,
   retry_for interval,
   on_timeout text,
   verified_only boolean,
@@ -23344,6 +24854,7 @@ as $$
     ),
     (s.config ->> 'stale_after')::interval,
     s.config ->> 'on_stale',
+    case when s.timing ->> 'type' = 'relative' and not at_fence then s.timing end,
     coalesce((s.config ->> 'retry_for')::interval, c.retry_for),
     s.timing ->> 'on_timeout',
     coalesce((s.config ->> 'require_verified_recipient')::boolean, false),
@@ -23426,12 +24937,19 @@ as $$
     s.hooks <> '{}' and not coalesce(x.hooks, '{}') ?& s.hooks as hooks_unanswered,
     hook.reason as hooks_reason, hook.detail as hooks_detail, hook.until as hooks_until,
     s.stale_after as stale_after, s.on_stale as on_stale,
-    e.ask_at is not null as rules_unanswered,
+    -- Those that name no function have just been asked.
+    e.ask_at is not null and exists (
+      select from dripdrop.sequences as q
+      cross join lateral dripdrop._rule_functions(q)
+      where q.id = e.sequence_id
+    ) as rules_unanswered,
     found.exit_action as exit_action, found.exit_reason as exit_reason,
     found.exit_detail as exit_detail, x.awaited_event as awaited_event,
     coalesce(x.due_at <= _facts.at, false) as timed_out,
-    s.on_timeout as on_timeout, found.failure as failure,
-    found.failed_condition as failed_condition, address.recipient as recipient,
+    s.on_timeout as on_timeout,
+    case when timeless.is_so then 'value_missing' else found.failure end as failure,
+    case when timeless.is_so then s.relative ->> 'relative_to' else found.failed_condition end
+      as failed_condition, address.recipient as recipient,
     s.verified_only and coalesce(e.data ->> 'recipient_verified_at', '') in ('', 'false')
       as unverified,
     consent.suppression as suppression, s.topic as topic, s.opt_in as opt_in,
@@ -23453,6 +24971,14 @@ as $$
     and shut.time_zone = dripdrop._time_zone(e.data, s.config, s.time_zone)
   left join dripdrop.faults as fault
     on fault.execution_id = x.id and fault.until > _facts.at and asked_by = 'explain'
+  cross join lateral (
+    select
+      s.relative is not null
+      and dripdrop._time_in_data(
+        s.relative, e.data, dripdrop._time_zone(e.data, s.config, s.time_zone)
+      ) is null as is_so
+    offset 0
+  ) as timeless
   cross join lateral dripdrop._hook_trouble(x.circuit_id, x.hook_failures) as hook
   cross join lateral dripdrop._message_sender(
     s.sender, s.senders, x.id, x.kept_adapter_id, x.host, _facts.at
@@ -23732,6 +25258,39 @@ $$;
 comment on function dripdrop._delete_hook_messages(bigint[], uuid[], dripdrop._wanted_hook[]) is
   'Deletes pointers whose execution has moved on, and messages that are no pointers.';
 
+-- Whoever tracked the event did not wait for all rules; no more need be asked than what they are.
+--
+-- locks   enrolments and their executions, skipping what is locked
+create or replace function dripdrop._apply_rules_without_functions(
+  rules_of uuid[],
+  wanted dripdrop._wanted_hook[],
+  at timestamptz
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_results dripdrop._hook_result[] := array(
+    select row(null, null, null, '{}', e.id, e.ask_at)::dripdrop._hook_result
+    from dripdrop.enrollments as e
+    where e.id = any (rules_of)
+      and not exists (
+        select from unnest(wanted) as w where w.execution_id is null and w.enrollment_id = e.id
+      )
+  );
+begin
+  if cardinality(v_results) > 0 then
+    perform dripdrop._record_hook_results(v_results, at);
+  end if;
+end
+$$;
+
+comment on function dripdrop._apply_rules_without_functions(
+  uuid[], dripdrop._wanted_hook[], timestamptz
+) is
+  'Applies the goals and exit rules of enrolments that are to be asked and name no function.';
+
 -- What a claim calls, of what it has taken and holds: first what cannot be called is answered, and
 -- what has no place, or is behind a circuit, goes back.
 --
@@ -23762,6 +25321,7 @@ declare
 begin
   perform dripdrop._delete_hook_messages(messages, executions, v_wanted);
   perform dripdrop._answer_with_errors(v_wanted, at);
+  perform dripdrop._apply_rules_without_functions(rules_of, v_wanted, at);
   v_fitting := dripdrop._callable_places(v_wanted, busy, functions);
   v_behind := dripdrop._behind_circuits(v_wanted, v_fitting, at);
   v_fitting := array(
@@ -24519,7 +26079,7 @@ begin
   ));
 
   if v_failed is not null then
-    insert into dripdrop.message_events (
+    insert into dripdrop.message_reports (
       tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
       occurred_at
     )
@@ -24907,7 +26467,7 @@ begin
     returning x.id, x.tenant_key, x.channel, t.failures, t.again_at
   ),
   logged as (
-    insert into dripdrop.message_events (
+    insert into dripdrop.message_reports (
       tenant_key, step_execution_id, channel, provider, event_type, event_data, occurred_at
     )
     select
@@ -25493,7 +27053,7 @@ as $$
     from dripdrop.channel_adapters as a
     cross join lateral (
       select e.step_execution_id, e.event_data
-      from dripdrop.message_events as e
+      from dripdrop.message_reports as e
       where e.adapter_id = a.id
         and e.occurred_at > greatest(a.last_send_at, _refused_alike.at - interval '1 day')
         and e.event_data ? 'outcome'
@@ -25979,14 +27539,7 @@ begin
   end if;
   begin
     update dripdrop.enrollments as e
-    set ask_at = case
-          when exists (
-            select from dripdrop.sequences as q
-            cross join lateral dripdrop._rule_functions(q)
-            where q.id = e.sequence_id
-          )
-          then again_at
-        end
+    set ask_at = again_at
     where e.id = any (enrollments);
     perform dripdrop._forget_slow(v_open) where v_most is not null;
     return enrollments;
@@ -27223,7 +28776,7 @@ begin
       v.outcome, v.code, v.detail, left(v.provider_message_id, 500) as provider_message_id, v.hard
   ),
   logged as (
-    insert into dripdrop.message_events (
+    insert into dripdrop.message_reports (
       tenant_key, step_execution_id, adapter_id, channel, provider, provider_message_id,
       event_type, event_data, occurred_at
     )
@@ -27231,19 +28784,18 @@ begin
       r.tenant_key, r.id, r.adapter_id, r.channel, coalesce(a.provider, 'dripdrop'),
       r.provider_message_id,
       case
-        when r.state = 'sent' then 'sent'
         when r.outcome = 'bounced' then 'bounced'
         when r.state = 'failed' then 'failed'
         else 'deferred'
       end,
-      case when r.state = 'sent' then '{}' else jsonb_strip_nulls(jsonb_build_object(
+      jsonb_strip_nulls(jsonb_build_object(
         'outcome', r.outcome, 'code', r.code, 'detail', left(r.detail, 500), 'until', r.due_at,
         'hard', case when r.outcome = 'bounced' then coalesce(r.hard, false) end
-      )) end,
+      )),
       _write_results.at
     from recorded as r
     left join dripdrop.channel_adapters as a on a.id = r.adapter_id
-    where r.outcome <> 'released'
+    where r.state <> 'sent' and r.outcome <> 'released'
   )
   select
     array_agg(r.id),
@@ -27501,15 +29053,15 @@ as $$
     returning x.id, x.tenant_key, x.adapter_id, x.channel, x.state
   ),
   logged as (
-    insert into dripdrop.message_events (
+    insert into dripdrop.message_reports (
       tenant_key, step_execution_id, adapter_id, channel, provider, event_type, event_data,
       occurred_at
     )
     select
-      r.tenant_key, r.id, r.adapter_id, r.channel, 'dripdrop', r.state,
+      r.tenant_key, r.id, r.adapter_id, r.channel, 'dripdrop', 'failed',
       jsonb_build_object('reason', _settle_unknown.reason), _settle_unknown.at
     from resolved as r
-    where r.state in ('sent', 'failed')
+    where r.state = 'failed'
   )
   select r.id, r.state
   from resolved as r
@@ -27673,7 +29225,7 @@ as $$
     x.id,
     x.fence,
     x.tenant_key,
-    x.idempotency_key,
+    dripdrop.idempotency_key(x.enrollment_id, x.step_id, x.occurrence, x.attempt_window),
     x.recipient,
     x.payload,
     x.adapter_id,
@@ -30673,15 +32225,7 @@ where x.due_at is null
 union all
 select x.tenant_key, x.enrollment_id, x.id, 'message under way that no queue points to'
 from dripdrop._without_pointer() as w
-join dripdrop.step_executions as x on x.id = w.execution_id
-union all
-select x.tenant_key, x.enrollment_id, x.id, 'sent message without a record of it'
-from dripdrop.step_executions as x
-where x.state = 'sent'
-  and not exists (
-    select from dripdrop.message_events as m
-    where m.step_execution_id = x.id and m.event_type = 'sent'
-  );
+join dripdrop.step_executions as x on x.id = w.execution_id;
 
 comment on view dripdrop.ledger is
   'Rows out of place: executions that are neither to come, under way nor over, each with its '
@@ -30690,6 +32234,69 @@ comment on column dripdrop.ledger.tenant_key is 'The tenant.';
 comment on column dripdrop.ledger.enrollment_id is 'The enrolment.';
 comment on column dripdrop.ledger.execution_id is 'The execution, where one is concerned.';
 comment on column dripdrop.ledger.problem is 'What is out of place.';
+
+-- sql/views/message_events.sql
+
+-- That a message was sent its own row says, once: it is not written again.
+create or replace view dripdrop.message_events
+with (security_invoker = true) as
+select
+  m.id,
+  m.tenant_key,
+  m.step_execution_id,
+  m.adapter_id,
+  m.channel,
+  m.provider,
+  m.provider_message_id,
+  m.provider_event_id,
+  m.event_type,
+  m.event_data,
+  m.in_reply_to,
+  m.references_list,
+  m.occurred_at
+from dripdrop.message_reports as m
+union all
+select
+  x.id,
+  x.tenant_key,
+  x.id,
+  x.adapter_id,
+  x.channel,
+  coalesce(a.provider, 'dripdrop'),
+  x.provider_message_id,
+  null,
+  'sent',
+  jsonb_build_object('reason', x.reason),
+  null,
+  null,
+  x.ended_at
+from dripdrop.step_executions as x
+left join dripdrop.channel_adapters as a on a.id = x.adapter_id
+where x.state = 'sent';
+
+comment on view dripdrop.message_events is
+  'What became of each message: what was reported of it, and that it was sent.';
+comment on column dripdrop.message_events.id is
+  'Time-ordered uuid of the report; of a sent message the id of its execution.';
+comment on column dripdrop.message_events.tenant_key is 'The tenant.';
+comment on column dripdrop.message_events.step_execution_id is 'The execution, where it is known.';
+comment on column dripdrop.message_events.adapter_id is 'The sender, where it is known.';
+comment on column dripdrop.message_events.channel is 'The channel.';
+comment on column dripdrop.message_events.provider is
+  'Who reports it; dripdrop for the engine itself.';
+comment on column dripdrop.message_events.provider_message_id is
+  'The provider''s id of the message.';
+comment on column dripdrop.message_events.provider_event_id is
+  'The provider''s id of the event; unique per tenant and provider.';
+comment on column dripdrop.message_events.event_type is
+  'sent, delivered, bounced, deferred, skipped, ….';
+comment on column dripdrop.message_events.event_data is
+  'Details: reason, code, until; of a bounce, hard.';
+comment on column dripdrop.message_events.in_reply_to is
+  'The Message-ID a reply answers, without angle brackets. Nothing writes it yet.';
+comment on column dripdrop.message_events.references_list is
+  'The References of a reply. Nothing writes it yet.';
+comment on column dripdrop.message_events.occurred_at is 'When it happened.';
 
 comment on schema dripdrop is
   'Messaging sequences: authoring, enrolment, the send pipeline and its full history.';
@@ -30828,29 +32435,30 @@ comment on column dripdrop.hooks.timeout_ms is 'Milliseconds a call may take, 1 
 comment on column dripdrop.hooks.description is 'What it is for.';
 comment on column dripdrop.hooks.inserted_at is 'When the row was made.';
 comment on column dripdrop.hooks.updated_at is 'When the row last changed.';
-comment on table dripdrop.message_events is
-  'What became of each message: the engine''s own records and the providers'' reports.';
-comment on column dripdrop.message_events.id is 'Time-ordered uuid.';
-comment on column dripdrop.message_events.tenant_key is 'The tenant.';
-comment on column dripdrop.message_events.step_execution_id is 'The execution, where it is known.';
-comment on column dripdrop.message_events.adapter_id is 'The sender, where it is known.';
-comment on column dripdrop.message_events.channel is 'The channel.';
-comment on column dripdrop.message_events.provider is
+comment on table dripdrop.message_reports is
+  'What became of messages, but that they were sent: the engine''s own records and the providers'' '
+  'reports. Read message_events.';
+comment on column dripdrop.message_reports.id is 'Time-ordered uuid.';
+comment on column dripdrop.message_reports.tenant_key is 'The tenant.';
+comment on column dripdrop.message_reports.step_execution_id is 'The execution, where it is known.';
+comment on column dripdrop.message_reports.adapter_id is 'The sender, where it is known.';
+comment on column dripdrop.message_reports.channel is 'The channel.';
+comment on column dripdrop.message_reports.provider is
   'Who reports it; dripdrop for the engine itself.';
-comment on column dripdrop.message_events.provider_message_id is
+comment on column dripdrop.message_reports.provider_message_id is
   'The provider''s id of the message.';
-comment on column dripdrop.message_events.provider_event_id is
+comment on column dripdrop.message_reports.provider_event_id is
   'The provider''s id of the event; unique per tenant and provider.';
-comment on column dripdrop.message_events.event_type is
-  'sent, delivered, bounced, deferred, skipped, ….';
-comment on column dripdrop.message_events.event_data is
+comment on column dripdrop.message_reports.event_type is
+  'delivered, bounced, deferred, skipped, …; sent of an execution that was deleted.';
+comment on column dripdrop.message_reports.event_data is
   'Details: reason, code, until; of a bounce, hard.';
-comment on column dripdrop.message_events.in_reply_to is
+comment on column dripdrop.message_reports.in_reply_to is
   'The Message-ID a reply answers, without angle brackets. Nothing writes it yet.';
-comment on column dripdrop.message_events.references_list is
+comment on column dripdrop.message_reports.references_list is
   'The References of a reply. Nothing writes it yet.';
-comment on column dripdrop.message_events.occurred_at is 'When it happened.';
-comment on column dripdrop.message_events.inserted_at is 'When the row was made.';
+comment on column dripdrop.message_reports.occurred_at is 'When it happened.';
+comment on column dripdrop.message_reports.inserted_at is 'When the row was made.';
 comment on table dripdrop.sending_pauses is
   'What must not send at the moment: while a row is here, the messages it covers are held.';
 comment on column dripdrop.sending_pauses.tenant_key is
@@ -31180,7 +32788,8 @@ comment on column dripdrop.steps.position is
 comment on column dripdrop.steps.channel is 'What it is sent over: see channels().';
 comment on column dripdrop.steps.timing is
   'Canonical: {"type": "immediate"}, {"type": "delay", "delay_amount": 3, "delay_unit": "days"} or '
-  '{"type": "cron", "cron_expression": "0 9 * * MON", "timezone": "Europe/Berlin"}.';
+  '{"type": "cron", "cron_expression": "0 9 * * MON", "timezone": "Europe/Berlin"}; other types '
+  'are interval, relative and event.';
 comment on column dripdrop.steps.recurring is
   'Whether it is a side step: it fires again and again and never leads on.';
 comment on column dripdrop.steps.template_type is 'inline: template_content holds Liquid.';
@@ -31227,8 +32836,6 @@ comment on column dripdrop.step_executions.step_id is 'The step.';
 comment on column dripdrop.step_executions.occurrence is
   'Counts from 0 when the enrolment comes to the step again.';
 comment on column dripdrop.step_executions.attempt_window is 'Counts replays, from 0.';
-comment on column dripdrop.step_executions.idempotency_key is
-  'Hex SHA-256 of enrolment:step:occurrence:attempt_window; stable over retries and deferrals.';
 comment on column dripdrop.step_executions.state is
   'scheduled, queued, rendered, sending, unknown, sent, failed, skipped or cancelled.';
 comment on column dripdrop.step_executions.reason is
@@ -31505,6 +33112,8 @@ as $$
         '_take_unknown',
         '_free_of_stops',
         '_unsubscribe_links',
+        '_unusable_addresses',
+        '_update_enrollments',
         '_without_empty',
         '_wake_by_circuit',
         '_wake_by_enrollment',
@@ -31528,6 +33137,8 @@ as $$
         'enroll',
         'enroll_many',
         'leased_renders',
+        'list_enrollments',
+        'list_messages',
         'next_due',
         'reconcile',
         'release_claim',
@@ -31559,7 +33170,13 @@ as $$
         'enable_mergejoin=off',
         'jit=off'
       ],
-      array['_mark_lines', '_next_in_line', '_steps_in_line']
+      array[
+        '_enrollments_before',
+        '_mark_lines',
+        '_messages_before',
+        '_next_in_line',
+        '_steps_in_line'
+      ]
     union all
     -- As a batch, but called where hashing is ruled out.
     select
@@ -31681,9 +33298,11 @@ declare
       "list_active_enrollments",
       "list_channel_adapters",
       "list_circuits",
+      "list_enrollments",
       "list_frequency_caps",
       "list_hooks",
       "list_http_hooks",
+      "list_messages",
       "list_sending_pauses",
       "list_sequence_versions",
       "list_steps",
@@ -31736,8 +33355,10 @@ declare
       "unregister_provider",
       "unsuppress",
       "update_channel_adapter",
+      "update_enrollment",
       "update_http_hook",
       "update_step_content",
+      "update_subscriber",
       "update_tenant_settings",
       "validate_sequence_version",
       "version"
@@ -31758,6 +33379,8 @@ declare
       "json_schema",
       "latest_step_by_key",
       "list_active_enrollments",
+      "list_enrollments",
+      "list_messages",
       "list_sequence_versions",
       "list_steps",
       "list_topics",
@@ -31773,6 +33396,8 @@ declare
       "track_event",
       "track_events",
       "unenroll",
+      "update_enrollment",
+      "update_subscriber",
       "version"
     ],
     "dripdrop_sender": [

@@ -198,7 +198,7 @@ begin
   where e.id = any (_begin_schedules.enrollments)
     and s.active
     and s.recurring
-    and s.timing ->> 'type' = 'cron'
+    and s.timing ->> 'type' in ('cron', 'interval')
     and not exists (
       select from dripdrop.step_executions as x
       where x.enrollment_id = e.id and x.step_id = s.id and x.ended_at is null

@@ -17,6 +17,7 @@ returns table (
   send_window jsonb,
   stale_after interval,
   on_stale text,
+  relative jsonb,
   retry_for interval,
   on_timeout text,
   verified_only boolean,
@@ -45,6 +46,7 @@ as $$
     ),
     (s.config ->> 'stale_after')::interval,
     s.config ->> 'on_stale',
+    case when s.timing ->> 'type' = 'relative' and not at_fence then s.timing end,
     coalesce((s.config ->> 'retry_for')::interval, c.retry_for),
     s.timing ->> 'on_timeout',
     coalesce((s.config ->> 'require_verified_recipient')::boolean, false),
@@ -136,8 +138,10 @@ as $$
     found.exit_action as exit_action, found.exit_reason as exit_reason,
     found.exit_detail as exit_detail, x.awaited_event as awaited_event,
     coalesce(x.due_at <= _facts.at, false) as timed_out,
-    s.on_timeout as on_timeout, found.failure as failure,
-    found.failed_condition as failed_condition, address.recipient as recipient,
+    s.on_timeout as on_timeout,
+    case when timeless.is_so then 'value_missing' else found.failure end as failure,
+    case when timeless.is_so then s.relative ->> 'relative_to' else found.failed_condition end
+      as failed_condition, address.recipient as recipient,
     s.verified_only and coalesce(e.data ->> 'recipient_verified_at', '') in ('', 'false')
       as unverified,
     consent.suppression as suppression, s.topic as topic, s.opt_in as opt_in,
@@ -159,6 +163,14 @@ as $$
     and shut.time_zone = dripdrop._time_zone(e.data, s.config, s.time_zone)
   left join dripdrop.faults as fault
     on fault.execution_id = x.id and fault.until > _facts.at and asked_by = 'explain'
+  cross join lateral (
+    select
+      s.relative is not null
+      and dripdrop._time_in_data(
+        s.relative, e.data, dripdrop._time_zone(e.data, s.config, s.time_zone)
+      ) is null as is_so
+    offset 0
+  ) as timeless
   cross join lateral dripdrop._hook_trouble(x.circuit_id, x.hook_failures) as hook
   cross join lateral dripdrop._message_sender(
     s.sender, s.senders, x.id, x.kept_adapter_id, x.host, _facts.at

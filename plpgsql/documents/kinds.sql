@@ -13,7 +13,9 @@ begin atomic
     '{"type": "cron", "cron_expression": "0 9 * * MON"}, {"type": "event", "trigger_event": '
     '"order_completed"} or "in 3 days".',
     'timing', null, false, false, false, false
-  from (values ('immediate'), ('delay'), ('cron'), ('event')) as t (name)
+  from (
+    values ('immediate'), ('delay'), ('cron'), ('interval'), ('relative'), ('event')
+  ) as t (name)
   union all
   select
     'condition.' || t.name, 'a condition of type "' || t.name || '"', 'ZD208',

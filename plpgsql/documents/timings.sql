@@ -4,7 +4,8 @@ begin
   perform dripdrop._field(
     'timing.immediate', 'type', 'text',
     'at once',
-    hint => 'Use immediate, delay, cron or event.', choices => '{immediate}', required => true
+    hint => 'Use immediate, delay, cron, interval, relative or event.',
+    choices => '{immediate}', required => true
   );
 end
 $$;
@@ -14,7 +15,8 @@ begin
   perform dripdrop._field(
     'timing.delay', 'type', 'text',
     'so long after the step before',
-    hint => 'Use immediate, delay, cron or event.', choices => '{delay}', required => true
+    hint => 'Use immediate, delay, cron, interval, relative or event.',
+    choices => '{delay}', required => true
   );
   perform dripdrop._field(
     'timing.delay', 'delay_amount', 'integer',
@@ -25,14 +27,20 @@ begin
   perform dripdrop._field(
     'timing.delay', 'delay_unit', 'text',
     'what is counted',
-    hint => 'Use seconds, minutes, hours, days, weeks or business_days.',
-    choices => '{seconds,minutes,hours,days,weeks,business_days}', required => true
+    hint => 'Use seconds, minutes, hours, days, weeks, months or business_days.',
+    choices => '{seconds,minutes,hours,days,weeks,months,business_days}', required => true
   );
   perform dripdrop._field(
     'timing.delay', 'calendar', 'text',
     'whose holidays are left out of business days',
     hint => 'Use lower-case letters, digits, "_" and "-", as in set_holidays().',
     pattern => '^[a-z0-9][a-z0-9_-]{0,199}$', nullable => true, preset => '"default"'
+  );
+  perform dripdrop._field(
+    'timing.delay', 'at', 'text',
+    'the time of day, `09:00`, on the day that the delay leads to; the same one unless given',
+    hint => 'Write a time of day, for example "09:00".',
+    pattern => '^([01]?[0-9]|2[0-3]):[0-5][0-9]$', nullable => true
   );
 end
 $$;
@@ -42,7 +50,8 @@ begin
   perform dripdrop._field(
     'timing.cron', 'type', 'text',
     'when a schedule next comes',
-    hint => 'Use immediate, delay, cron or event.', choices => '{cron}', required => true
+    hint => 'Use immediate, delay, cron, interval, relative or event.',
+    choices => '{cron}', required => true
   );
   perform dripdrop._field(
     'timing.cron', 'cron_expression', 'document',
@@ -69,9 +78,98 @@ $$;
 do $$
 begin
   perform dripdrop._field(
+    'timing.interval', 'type', 'text',
+    'again after so long, counted from the enrolment',
+    hint => 'Use immediate, delay, cron, interval, relative or event.', choices => '{interval}',
+    required => true
+  );
+  perform dripdrop._field(
+    'timing.interval', 'interval_amount', 'integer',
+    'how many units lie between two of them',
+    hint => 'Write for example "interval_amount": 2, "interval_unit": "days".', minimum => 1,
+    maximum => 9999, required => true
+  );
+  perform dripdrop._field(
+    'timing.interval', 'interval_unit', 'text',
+    'what is counted',
+    hint => 'Use minutes, hours, days, weeks or months.',
+    choices => '{minutes,hours,days,weeks,months}', required => true
+  );
+  perform dripdrop._field(
+    'timing.interval', 'days', 'list',
+    'of weeks: the days on which it comes, a list of `mon`, `tue`, `wed`, `thu`, `fri`, `sat`, '
+    '`sun`; that of the enrolment unless given',
+    hint => 'Write for example ["mon", "thu"].',
+    choices => '{mon,tue,wed,thu,fri,sat,sun}', minimum => 1, nullable => true
+  );
+  perform dripdrop._field(
+    'timing.interval', 'at', 'text',
+    'the time of day; that of the enrolment unless given',
+    hint => 'Write a time of day, for example "09:00".',
+    pattern => '^([01]?[0-9]|2[0-3]):[0-5][0-9]$', nullable => true
+  );
+  perform dripdrop._field(
+    'timing.interval', 'timezone', 'time_zone',
+    'the zone of its days, for everybody; the subscriber''s unless given',
+    nullable => true
+  );
+  perform dripdrop._field(
+    'timing.interval', 'recurring', 'boolean',
+    'whether it fires every time, beside the path',
+    hint => 'A recurring step fires again and again, beside the path of the others.',
+    nullable => true, preset => 'false'
+  );
+end
+$$;
+
+do $$
+begin
+  perform dripdrop._field(
+    'timing.relative', 'type', 'text',
+    'before, at or after a time in the data',
+    hint => 'Use immediate, delay, cron, interval, relative or event.', choices => '{relative}',
+    required => true
+  );
+  perform dripdrop._field(
+    'timing.relative', 'relative_to', 'text',
+    'where the enrolment''s data holds the time',
+    hint => 'Write for example "relative_to": "data.appointment_at".',
+    pattern => '^data([.][A-Za-z_][A-Za-z0-9_-]*)+$', maximum => 500, required => true
+  );
+  perform dripdrop._field(
+    'timing.relative', 'delay_amount', 'integer',
+    'how many units after it or, if negative, before it; at that time unless given',
+    hint => 'Write for example "delay_amount": -3, "delay_unit": "days".', minimum => -999999,
+    maximum => 999999, nullable => true
+  );
+  perform dripdrop._field(
+    'timing.relative', 'delay_unit', 'text',
+    'what is counted',
+    hint => 'Use seconds, minutes, hours, days, weeks, months or business_days.',
+    choices => '{seconds,minutes,hours,days,weeks,months,business_days}', nullable => true
+  );
+  perform dripdrop._field(
+    'timing.relative', 'calendar', 'text',
+    'whose holidays are left out of business days',
+    hint => 'Use lower-case letters, digits, "_" and "-", as in set_holidays().',
+    pattern => '^[a-z0-9][a-z0-9_-]{0,199}$', nullable => true, preset => '"default"'
+  );
+  perform dripdrop._field(
+    'timing.relative', 'at', 'text',
+    'the time of day, on the day that this leads to',
+    hint => 'Write a time of day, for example "09:00".',
+    pattern => '^([01]?[0-9]|2[0-3]):[0-5][0-9]$', nullable => true
+  );
+end
+$$;
+
+do $$
+begin
+  perform dripdrop._field(
     'timing.event', 'type', 'text',
     'when an event happens',
-    hint => 'Use immediate, delay, cron or event.', choices => '{event}', required => true
+    hint => 'Use immediate, delay, cron, interval, relative or event.',
+    choices => '{event}', required => true
   );
   perform dripdrop._field(
     'timing.event', 'trigger_event', 'text',
@@ -98,8 +196,14 @@ begin
   perform dripdrop._field(
     'timing.event', 'delay_unit', 'text',
     'what is counted',
-    hint => 'Use seconds, minutes, hours, days, weeks or business_days.',
-    choices => '{seconds,minutes,hours,days,weeks,business_days}', nullable => true
+    hint => 'Use seconds, minutes, hours, days, weeks, months or business_days.',
+    choices => '{seconds,minutes,hours,days,weeks,months,business_days}', nullable => true
+  );
+  perform dripdrop._field(
+    'timing.event', 'at', 'text',
+    'the time of day on the day that the delay leads to',
+    hint => 'Write a time of day, for example "09:00".',
+    pattern => '^([01]?[0-9]|2[0-3]):[0-5][0-9]$', nullable => true
   );
   perform dripdrop._field(
     'timing.event', 'calendar', 'text',

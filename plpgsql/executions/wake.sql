@@ -4,7 +4,8 @@
 -- What waits until a sender or a pause is another one is decided anew: _wake_held().
 
 -- Of one enrolment that goes on. What was still to wait when it was paused, it waits now; what was
--- overdue is due now; what has a schedule waits for its next time.
+-- overdue is due now; what has a schedule waits for its next time, and what goes by a time in the
+-- data keeps to that.
 --
 -- locks   nothing new: callers hold the enrolment
 create or replace function dripdrop._wake_by_enrollment(
@@ -27,20 +28,11 @@ as $$
       )::dripdrop._new_time
       from dripdrop.step_executions as x
       join dripdrop.steps as s on s.id = x.step_id
-      join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
-      join dripdrop.sequences as q on q.id = v.sequence_id
       cross join lateral (
         select
           case
-            when s.timing ->> 'type' = 'cron' then dripdrop._next_time(
-              s.timing,
-              dripdrop._time_zone(
-                (enrollment).data,
-                s.config,
-                coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key))
-              ),
-              _wake_by_enrollment.at
-            )
+            when s.timing ->> 'type' in ('cron', 'interval', 'relative')
+            then dripdrop._planned_for(s.timing, s.config, enrollment, _wake_by_enrollment.at)
             else _wake_by_enrollment.at + greatest(x.scheduled_for - x.reason_at, interval '0')
           end as at
       ) as due
@@ -52,6 +44,54 @@ $$;
 
 comment on function dripdrop._wake_by_enrollment(dripdrop.enrollments, timestamptz) is
   'Plans anew what a paused enrolment held.';
+
+-- Whoever changes a time in an enrolment's data moves what goes by it and has not left yet. Other
+-- data, and what is due again after a failure, is left alone; a paused enrolment finds the new time
+-- when it goes on.
+--
+-- locks   the enrolment, which the caller holds, then its executions
+create or replace function dripdrop._follow_data()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+begin
+  perform dripdrop._reschedule(
+    array(
+      select row(
+        x.id, planned.later, planned.later, null, 'data_changed', null
+      )::dripdrop._new_time
+      from dripdrop.step_executions as x
+      join dripdrop.steps as s on s.id = x.step_id and s.timing ->> 'type' = 'relative'
+      cross join lateral (
+        select
+          dripdrop._planned_for(s.timing, s.config, old, v_now) as earlier,
+          dripdrop._planned_for(s.timing, s.config, new, v_now) as later
+        offset 0
+      ) as planned
+      where x.enrollment_id = new.id
+        and x.state = 'scheduled'
+        and x.waits_for is distinct from 'enrollment'
+        and x.failing_since is null
+        and planned.earlier <> planned.later
+      order by x.id
+      for no key update of x
+    ),
+    v_now
+  );
+  return null;
+end
+$$;
+
+comment on function dripdrop._follow_data() is
+  'Plans anew what goes by a time in an enrolment''s data that has changed.';
+
+create or replace trigger enrollments_move_what_goes_by_data
+after update of data on dripdrop.enrollments
+for each row when (old.data is distinct from new.data)
+execute function dripdrop._follow_data();
 
 -- Steps that wait for an event are due after their delay. Someone who is paused remembers what they
 -- waited for.

@@ -28,7 +28,7 @@ begin atomic
       select from dripdrop.steps as n
       where n.sequence_version_id = _first_step.sequence_version_id
         and n.recurring
-        and n.timing ->> 'type' = 'cron'
+        and n.timing ->> 'type' in ('cron', 'interval')
         and n.active
     )
     and (
@@ -103,7 +103,7 @@ begin
   cross join unnest(_plan_first.enrollments) as e (id)
   where s.sequence_version_id = _plan_first.sequence_version_id
     and s.recurring
-    and s.timing ->> 'type' = 'cron'
+    and s.timing ->> 'type' in ('cron', 'interval')
     and s.active;
   if v_enrollments is not null then
     perform dripdrop._plan_steps(v_enrollments, v_steps, _plan_first.at);
@@ -137,6 +137,7 @@ as $$
 declare
   v_step record;
   v_address text;
+  v_time_zone text;
   v_due_at timestamptz;
 begin
   select s.* into v_step
@@ -145,9 +146,13 @@ begin
   if v_step.plain is not true or not dripdrop._is_address(v_step.address_form, v_address) then
     return false;
   end if;
-  v_due_at := dripdrop._next_time(
+  v_time_zone := dripdrop._time_zone(enrollment.data, v_step.config, v_step.time_zone);
+  v_due_at := dripdrop._planned_at(
     v_step.timing,
-    dripdrop._time_zone(enrollment.data, v_step.config, v_step.time_zone),
+    v_time_zone,
+    dripdrop._counts_from(
+      v_step.timing, enrollment.data, v_time_zone, enrollment.started_at, at
+    ),
     at,
     v_step.tenant_key
   );

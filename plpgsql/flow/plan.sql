@@ -1,6 +1,6 @@
 -- Plans steps: when each is due, and what it waits for. Times are computed once per step and zone,
--- not once per person. A step that may come again gets the next occurrence; any other comes once,
--- whoever plans it twice.
+-- not once per person, but for those that go by the enrolment's start or data. A step that may come
+-- again gets the next occurrence; any other comes once, whoever plans it twice.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._plan_steps(enrollments uuid[], steps uuid[], at timestamptz)
@@ -21,22 +21,32 @@ as $$
       s.id as step_id,
       s.since_enrollment,
       s.repeatable,
-      dripdrop._time_zone(e.data, s.config, s.time_zone) as time_zone
+      z.time_zone,
+      dripdrop._counts_from(
+        s.timing, e.data, z.time_zone, e.started_at, _plan_steps.at
+      ) as counted_from
     from unnest(_plan_steps.enrollments, _plan_steps.steps) as p (enrollment_id, step_id)
     join dripdrop.enrollments as e on e.id = p.enrollment_id
     join step as s on s.id = p.step_id
+    cross join lateral (
+      select dripdrop._time_zone(e.data, s.config, s.time_zone) as time_zone
+      offset 0
+    ) as z
   ),
   due as materialized (
     select
       d.step_id,
       d.time_zone,
+      d.counted_from,
       s.tenant_key,
       s.channel,
       s.timing,
       s.trigger_event,
-      dripdrop._next_time(s.timing, d.time_zone, _plan_steps.at, s.tenant_key) as due_at,
+      dripdrop._planned_at(
+        s.timing, d.time_zone, d.counted_from, _plan_steps.at, s.tenant_key
+      ) as due_at,
       dripdrop._timeout_at(s.timing, d.time_zone, _plan_steps.at) as timeout_at
-    from (select distinct p.step_id, p.time_zone from person as p) as d
+    from (select distinct p.step_id, p.time_zone, p.counted_from from person as p) as d
     join step as s on s.id = d.step_id
   )
   insert into dripdrop.step_executions (
@@ -68,7 +78,10 @@ as $$
     case when e.id is null then d.trigger_event end,
     e.id
   from person as p
-  join due as d on d.step_id = p.step_id and d.time_zone = p.time_zone
+  join due as d
+    on d.step_id = p.step_id
+    and d.time_zone = p.time_zone
+    and d.counted_from = p.counted_from
   -- A step that waits for an event since enrolment may find that it has happened.
   left join lateral (
     select

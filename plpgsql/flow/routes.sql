@@ -16,7 +16,7 @@ begin atomic
     s.sequence_version_id,
     s.recurring,
     case
-      when s.recurring then case when s.timing ->> 'type' = 'cron' then s.id end
+      when s.recurring then case when s.timing ->> 'type' in ('cron', 'interval') then s.id end
       else (
         select n.id
         from dripdrop.steps as n

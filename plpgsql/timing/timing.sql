@@ -1,4 +1,5 @@
--- What people write, once: a delay, or a schedule that is no delay.
+-- What people write, once, in its stored form. What comes again is a schedule if five fields say
+-- it, and counted from the enrolment if they do not.
 --
 -- raises  ZD203
 create or replace function dripdrop._parse_timing(expression text, field text)
@@ -9,26 +10,27 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_words text := lower(btrim(regexp_replace(left(expression, 500), '[[:space:]]+', ' ', 'g')));
-  v_delay text[] := coalesce(
-    regexp_match(v_words, '^in ([1-9][0-9]{0,5}) (second|minute|hour|day|week)s?$'),
-    regexp_match(v_words, '^in ([1-9][0-9]{0,2}) (business day)s?$')
-  );
+  v_words text := btrim(regexp_replace(left(expression, 500), '[[:space:]]+', ' ', 'g'));
+  v_said record;
+  v_timing jsonb;
 begin
-  if v_words = 'immediate' then
+  if lower(v_words) = 'immediate' then
     return jsonb '{"type": "immediate"}';
   end if;
-  if v_delay is not null then
-    return jsonb_build_object(
-      'type', 'delay',
-      'delay_amount', v_delay[1]::int,
-      'delay_unit', replace(v_delay[2], ' ', '_') || 's'
-    );
-  end if;
-  return jsonb_build_object(
-    'type', 'cron',
-    'cron_expression', dripdrop._parse_schedule(expression, field)
+  select s.said, s.at into v_said from dripdrop._split_time_of_day(lower(v_words)) as s;
+  v_timing := coalesce(
+    dripdrop._delay_in_words(v_said.said, v_said.at),
+    dripdrop._interval_in_words(v_said.said, v_said.at),
+    dripdrop._relative_in_words(left(v_words, length(v_said.said)), v_said.at)
   );
+  return case v_timing ->> 'type'
+    when 'delay' then dripdrop._canonical_delay(v_timing, field)
+    when 'interval' then dripdrop._canonical_interval(v_timing, field)
+    when 'relative' then dripdrop._canonical_relative(v_timing, field)
+    else jsonb_build_object(
+      'type', 'cron', 'cron_expression', dripdrop._parse_schedule(expression, field)
+    )
+  end;
 end
 $$;
 
@@ -50,29 +52,14 @@ declare
     when length(expression) <= 500
     then lower(btrim(regexp_replace(expression, '[[:space:]]+', ' ', 'g')))
   end;
-  v_words text[] := regexp_match(
-    v_text,
-    '^every (day|weekday|sunday|monday|tuesday|wednesday|thursday|friday|saturday) at '
-    '(?:([01]?[0-9]|2[0-3]):([0-5][0-9])|(0?[1-9]|1[0-2])(?::([0-5][0-9]))? ?([ap])m)$'
-  );
   v_schedule text := case
-    when v_words is not null then concat_ws(
-      ' ',
-      coalesce(v_words[3], v_words[5], '0')::int,
-      coalesce(v_words[2]::int, v_words[4]::int % 12 + 12 * (v_words[6] = 'p')::int),
-      '* *',
-      case v_words[1]
-        when 'day' then '*'
-        when 'weekday' then '1-5'
-        else upper(left(v_words[1], 3))
-      end
-    )
     when v_text = '@hourly' then '0 * * * *'
     when v_text in ('@daily', '@midnight') then '0 0 * * *'
     when v_text = '@weekly' then '0 0 * * 0'
     when v_text = '@monthly' then '0 0 1 * *'
     when v_text in ('@yearly', '@annually') then '0 0 1 1 *'
     when v_text ~ '^[0-9*,/-]+( [^ ]+){4}$' then upper(v_text)
+    else dripdrop._schedule_in_words(v_text)
   end;
 begin
   if v_schedule is null then
@@ -81,11 +68,17 @@ begin
       hint = case
         when v_text ~ 'business day' then
           'Write "in 3 business days", from 1 to 999, or "every weekday at 9am".'
-        when v_text ~ '^every .* at [0-9]' then
+        when v_text ~ '^(every|on|in) .* at [0-9]' then
           'Write the time as 9am, 9:30pm or 08:30.'
+        when v_text ~ '^every (month|weekday)|of every month' then
+          'Write for example "every month on the 1st at 9am", "every month on the last day at '
+          '9am" or "every weekday at 08:30", with the time.'
+        when v_text ~ 'before|after|data' then
+          'Write for example "3 days before data.appointment_at at 9am" or "2 hours after '
+          'data.starts_at".'
         else
-          'Write for example "in 3 days", "in 2 business days", "every monday at 9am", '
-          '"every weekday at 08:30", "@daily", or five cron fields such as "0 9 * * MON".'
+          'Write for example "in 3 days", "in 1 day at 9am", "every monday at 9am", "every 2 '
+          'days", "3 days before data.starts_at", or five cron fields such as "0 9 * * MON".'
       end;
   end if;
   perform dripdrop._cron_next(v_schedule, 'UTC', timestamptz '2000-01-01 00:00:00+00', field);
@@ -95,6 +88,54 @@ $$;
 
 comment on function dripdrop._parse_schedule(text, text) is
   'A schedule in words or cron fields as five cron fields, checked.';
+
+create or replace function dripdrop._schedule_in_words(words text)
+returns text
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._minute_and_hour(s.at) || ' ' || coalesce(
+    dripdrop._cron_days_in_words(s.said),
+    dripdrop._cron_days_of_interval(dripdrop._interval_in_words(s.said, s.at))
+  )
+  from dripdrop._split_time_of_day(_schedule_in_words.words) as s
+$$;
+
+comment on function dripdrop._schedule_in_words(text) is
+  'A schedule in words as five cron fields, or null.';
+
+create or replace function dripdrop._minute_and_hour(at text)
+returns text
+language sql
+immutable
+parallel safe
+return extract(minute from at::time)::int || ' ' || extract(hour from at::time)::int;
+
+comment on function dripdrop._minute_and_hour(text) is
+  'The first two fields of a schedule, of a time of day.';
+
+-- Every day, or every week on these days, at a time of day, is a schedule like any other.
+create or replace function dripdrop._cron_days_of_interval(timing jsonb)
+returns text
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when timing ->> 'interval_amount' <> '1' or not timing ? 'at' then null
+    when timing ->> 'interval_unit' = 'days' then '* * *'
+    when timing ->> 'interval_unit' = 'weeks' and timing ? 'days' then '* * ' || (
+      select string_agg(upper(d.day), ',' order by d.place)
+      from jsonb_array_elements_text(timing -> 'days') with ordinality as d (day, place)
+    )
+  end
+$$;
+
+comment on function dripdrop._cron_days_of_interval(jsonb) is
+  'The last three fields of the schedule that an interval is, or null if it is none.';
 
 -- raises  ZD203
 create or replace function dripdrop.parse_timing(expression text)
@@ -109,9 +150,10 @@ as $$
 $$;
 
 comment on function dripdrop.parse_timing(text) is
-  'A timing in words as the document a step holds: "in 3 days", "in 2 business days", '
-  '"every monday at 9am", "every weekday at 08:30", "every day at 9am", "@daily", "immediate", or '
-  'five cron fields.';
+  'A timing in words as the document a step holds: "in 3 days", "in 2 business days", "in 1 month '
+  'at 9am", "tomorrow at 9am", "every monday and thursday at 9am", "every weekday at 08:30", '
+  '"every 2 days", "every other monday", "every month on the 1st at 9am", "3 days before '
+  'data.appointment_at at 9am", "@daily", "immediate", or five cron fields.';
 
 -- A timing in its one stored form: fields that are null or say what holds anyway are dropped.
 -- Authoring pays for parsing, so that the pipeline never meets a bad one.
@@ -134,13 +176,14 @@ begin
     raise exception 'timing is neither an object nor a text' using
       errcode = 'ZD203', column = 'timing',
       hint = 'Write {"type": "immediate"}, {"type": "delay", "delay_amount": 3, "delay_unit": '
-        '"days"}, {"type": "cron", "cron_expression": "0 9 * * MON"}, {"type": "event", '
-        '"trigger_event": "order_completed"} or "in 3 days".';
+        '"days"}, {"type": "cron", "cron_expression": "0 9 * * MON"}, {"type": "interval", '
+        '"interval_amount": 2, "interval_unit": "days"}, {"type": "event", "trigger_event": '
+        '"order_completed"} or "in 3 days".';
   end if;
   if not exists (select from dripdrop._kinds() as k where k.kind = 'timing.' || v_type) then
     raise exception 'timing type % is unknown', dripdrop._quoted(v_type) using
       errcode = 'ZD203', column = 'timing.type',
-      hint = 'Use immediate, delay, cron or event.';
+      hint = 'Use immediate, delay, cron, interval, relative or event.';
   end if;
   perform dripdrop._check_document(timing, 'timing.' || v_type, 'timing.');
 
@@ -150,8 +193,10 @@ begin
   end if;
   return case v_type
     when 'immediate' then v_given
-    when 'delay' then dripdrop._canonical_delay(v_given)
+    when 'delay' then dripdrop._canonical_delay(v_given, 'timing.delay_amount')
     when 'cron' then dripdrop._canonical_cron(v_given)
+    when 'interval' then dripdrop._canonical_interval(v_given, 'timing.interval_amount')
+    when 'relative' then dripdrop._canonical_relative(v_given, 'timing.delay_amount')
     when 'event' then dripdrop._canonical_event_timing(v_given)
   end;
 end
@@ -159,23 +204,26 @@ $$;
 
 comment on function dripdrop._canonical_timing(jsonb) is 'A timing checked and in its stored form.';
 
--- Of a delay, and of an event with a delay after it.
+-- Of a delay, and of what has a delay after an event or from a time in the data. field: what is
+-- wrong where there are too many.
 --
 -- raises  ZD203
-create or replace function dripdrop._canonical_delay(timing jsonb)
+create or replace function dripdrop._canonical_delay(timing jsonb, field text)
 returns jsonb
 language plpgsql
-stable
+immutable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_amount int := (timing ->> 'delay_amount')::int;
   v_unit text := timing ->> 'delay_unit';
   v_calendar text := timing ->> 'calendar';
+  v_at text := timing ->> 'at';
 begin
-  if v_unit = 'business_days' and v_amount > 999 then
-    raise exception '% business days are more than 999', v_amount using
-      errcode = 'ZD203', column = 'timing.delay_amount',
+  if v_unit = 'business_days' and v_amount > 999 or v_unit = 'months' and abs(v_amount) > 1200 then
+    raise exception '% % are more than %',
+      v_amount, replace(v_unit, '_', ' '), case v_unit when 'months' then 1200 else 999 end using
+      errcode = 'ZD203', column = _canonical_delay.field,
       hint = 'Count so long a time in weeks.';
   end if;
   if v_unit <> 'business_days' and v_calendar is not null then
@@ -183,17 +231,101 @@ begin
       errcode = 'ZD203', column = 'timing.calendar',
       hint = 'Leave calendar out, or count business_days.';
   end if;
-  return (timing - 'calendar')
-    || jsonb_build_object('delay_amount', v_amount)
-    || case
-      when v_calendar <> 'default' then jsonb_build_object('calendar', v_calendar)
-      else '{}'
-    end;
+  if v_at is not null and v_unit in ('seconds', 'minutes', 'hours') then
+    raise exception '% lead to no time of day', v_unit using
+      errcode = 'ZD203',
+      column = replace(_canonical_delay.field, '.delay_amount', '.at'),
+      hint = 'Leave at out, or count days, weeks, months or business_days.';
+  end if;
+  return dripdrop._fields_given((timing - 'calendar') || jsonb_build_object(
+    'delay_amount', v_amount,
+    'at', to_char(v_at::time, 'HH24:MI'),
+    'calendar', nullif(v_calendar, 'default')
+  ));
 end
 $$;
 
-comment on function dripdrop._canonical_delay(jsonb) is
+comment on function dripdrop._canonical_delay(jsonb, text) is
   'A timing with the fields of its delay checked and in their stored form.';
+
+-- raises  ZD203
+create or replace function dripdrop._canonical_interval(timing jsonb, field text)
+returns jsonb
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_unit text := timing ->> 'interval_unit';
+  v_timing jsonb := dripdrop._fields_given(timing || jsonb_build_object(
+    'interval_amount', (timing ->> 'interval_amount')::int,
+    'at', to_char((timing ->> 'at')::time, 'HH24:MI'),
+    'days', (
+      select jsonb_agg(d.day order by d.place)
+      from unnest('{mon,tue,wed,thu,fri,sat,sun}'::text[]) with ordinality as d (day, place)
+      where timing -> 'days' ? d.day
+    )
+  ));
+  v_days_of_schedule text := dripdrop._cron_days_of_interval(v_timing);
+begin
+  if v_timing ? 'at' and v_unit in ('minutes', 'hours')
+    or v_timing ? 'days' and v_unit <> 'weeks'
+  then
+    raise exception 'what comes again after % has no %',
+      v_unit, case when v_timing ? 'days' then 'weekdays' else 'time of day' end using
+      errcode = 'ZD203',
+      column = replace(
+        field, '.interval_amount', case when v_timing ? 'days' then '.days' else '.at' end
+      ),
+      hint = 'Weekdays go with weeks, a time of day with days, weeks and months.';
+  end if;
+  if v_days_of_schedule is not null then
+    return v_timing - array['interval_amount', 'interval_unit', 'days', 'at']
+      || jsonb_build_object(
+        'type', 'cron',
+        'cron_expression',
+        dripdrop._minute_and_hour(v_timing ->> 'at') || ' ' || v_days_of_schedule
+      );
+  end if;
+  return v_timing;
+end
+$$;
+
+comment on function dripdrop._canonical_interval(jsonb, text) is
+  'What comes again after a while, checked and in its stored form: as a schedule if it is one.';
+
+-- raises  ZD203
+create or replace function dripdrop._canonical_relative(timing jsonb, field text)
+returns jsonb
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if timing ? 'delay_amount' <> (timing ? 'delay_unit') then
+    raise exception 'delay_amount and delay_unit go together' using
+      errcode = 'ZD203',
+      column = replace(
+        field, 'amount', case when timing ? 'delay_unit' then 'amount' else 'unit' end
+      ),
+      hint = 'Write for example "delay_amount": -3, "delay_unit": "days" for three days before.';
+  end if;
+  if timing ->> 'delay_unit' = 'business_days' and (timing ->> 'delay_amount')::int < 1 then
+    raise exception 'business days are counted forward' using
+      errcode = 'ZD203', column = _canonical_relative.field,
+      hint = 'Count days before it, or business days after it.';
+  end if;
+  if not timing ? 'delay_unit' then
+    return timing || dripdrop._fields_given(jsonb_build_object(
+      'at', to_char((timing ->> 'at')::time, 'HH24:MI')
+    ));
+  end if;
+  return dripdrop._canonical_delay(timing, field);
+end
+$$;
+
+comment on function dripdrop._canonical_relative(jsonb, text) is
+  'A time that is counted from one in the data, checked and in its stored form.';
 
 -- raises  ZD203
 create or replace function dripdrop._canonical_cron(timing jsonb)
@@ -254,12 +386,12 @@ begin
   end if;
   select jsonb_object_agg(d.field, d.value) into v_delay
   from jsonb_each(timing) as d (field, value)
-  where d.field in ('delay_amount', 'delay_unit', 'calendar');
+  where d.field in ('delay_amount', 'delay_unit', 'calendar', 'at');
   if v_delay is not null then
     perform dripdrop._check_document(
       v_delay || '{"type": "delay"}', 'timing.delay', 'timing.'
     );
-    v_canonical := dripdrop._canonical_delay(v_canonical);
+    v_canonical := dripdrop._canonical_delay(v_canonical, 'timing.delay_amount');
   end if;
   return v_canonical;
 end

@@ -52,7 +52,8 @@ comment on column dripdrop.steps.position is
 comment on column dripdrop.steps.channel is 'What it is sent over: see channels().';
 comment on column dripdrop.steps.timing is
   'Canonical: {"type": "immediate"}, {"type": "delay", "delay_amount": 3, "delay_unit": "days"} or '
-  '{"type": "cron", "cron_expression": "0 9 * * MON", "timezone": "Europe/Berlin"}.';
+  '{"type": "cron", "cron_expression": "0 9 * * MON", "timezone": "Europe/Berlin"}; other types '
+  'are interval, relative and event.';
 comment on column dripdrop.steps.recurring is
   'Whether it is a side step: it fires again and again and never leads on.';
 comment on column dripdrop.steps.template_type is 'inline: template_content holds Liquid.';

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from calendar import monthrange
+from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.conftest import START, Clock
 from tests.engine import Engine, after, email
+from tests.timing.test_oracles import instant, zones
+from tests.timing.times import times
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NEW_YORK = ZoneInfo("America/New_York")
@@ -110,3 +115,25 @@ def test_the_time_is_worked_out_in_the_query_itself(engine: Engine) -> None:
     text = "\n".join(row[0] for row in plan)
     assert "CASE" in text
     assert not re.search(r"_next_time|_timeout_at|_time_zone\(", text)
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None)
+@given(
+    amount=st.integers(1, 40),
+    unit=st.sampled_from(["days", "weeks", "months"]),
+    at=st.sampled_from(["00:00", "02:30", "09:00", "23:59"]),
+    zone=zones.filter(lambda zone: zone.key != "Pacific/Apia"),
+    start=times(1990, 2035),
+)
+def test_a_time_of_day_is_on_the_day_that_a_calendar_says(
+    shared: Engine, amount: int, unit: str, at: str, zone: ZoneInfo, start: datetime
+) -> None:
+    day = start.astimezone(zone).date()
+    if unit == "months":
+        year, month = divmod(12 * day.year + day.month - 1 + amount, 12)
+        day = day.replace(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
+    else:
+        day += timedelta(days=amount * (7 if unit == "weeks" else 1))
+    found = shared.next_time(after(amount, unit) | {"at": at}, zone.key, start)
+    assert found == instant(datetime.combine(day, time.fromisoformat(at)), zone)
