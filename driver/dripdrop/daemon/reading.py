@@ -33,7 +33,7 @@ def read_json(document: str | bytes) -> Any:
 
 def unreadable(row: Any) -> str | None:
     """Return which column of a row could not be read, and why; None when all could."""
-    for name, value in zip(row._fields, row, strict=True):
+    for place, value in enumerate(row):
         if isinstance(value, Unreadable):
-            return f"{name}: {value.reason}"
+            return f"{row._fields[place]}: {value.reason}"
     return None

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -17,9 +17,15 @@ from dripdrop.daemon.stage import Stage
 from dripdrop.errors import StaleFence
 from dripdrop.faults import Kind, kind_of
 
-_Outcome: TypeAlias = tuple[Callable[[], None], dict[str, Any]]
-
 _LINGER = 0.01  # seconds in which further outcomes join a batch
+
+
+class _Outcome(NamedTuple):
+    """What became of an execution, and whom to tell once it is recorded."""
+
+    execution: UUID
+    result: dict[str, Any]
+    recorded: Callable[[], None]
 
 
 class Record(Stage):
@@ -48,14 +54,12 @@ class Record(Stage):
     @property
     def answered(self) -> list[UUID]:
         """The messages that are sent and not yet recorded as such: they take no place any more."""
-        return [
-            UUID(result["execution"]) for _, result in self._waiting if result["outcome"] == "sent"
-        ]
+        return [each.execution for each in self._waiting if each.result["outcome"] == "sent"]
 
     def add(self, claim: Any, outcome: dict[str, Any], recorded: Callable[[], None]) -> None:
         """Take the outcome of a claim, and whom to tell once it is recorded."""
         result = outcome | {"execution": str(claim.execution_id), "fence": claim.fence}
-        self._waiting.append((recorded, result))
+        self._waiting.append(_Outcome(claim.execution_id, result, recorded))
         if len(self._waiting) == 1:
             self.desk.wake(self.name)
 
@@ -72,16 +76,16 @@ class Record(Stage):
     async def _hand_in(self, batch: Sequence[_Outcome]) -> None:
         try:
             async with self.desk.database() as database:
-                await database.complete_sends([result for _, result in batch])
+                await database.complete_sends([each.result for each in batch])
         except StaleFence as error:
             # Too late, or recorded before the database's answer was lost. Either way it is over.
             stale = _stale(error)
-            lost = [each for each in batch if each[1]["execution"] in stale]
+            lost = [each for each in batch if str(each.execution) in stale]
             if not lost:
                 raise
-            for _, result in lost:
+            for each in lost:
                 self.desk.log.warning(
-                    "stale_outcome", execution=result["execution"], outcome=result["outcome"]
+                    "stale_outcome", execution=str(each.execution), outcome=each.result["outcome"]
                 )
             self._forget(lost)
         else:
@@ -95,40 +99,39 @@ class Record(Stage):
         """
         if kind_of(error) is Kind.REFUSING:
             raise error
-        result = each[1]
-        self.desk.log.error("not_recorded", execution=result["execution"], sqlstate=error.sqlstate)
+        self.desk.log.error("not_recorded", execution=str(each.execution), sqlstate=error.sqlstate)
         try:
             async with self.desk.database() as database:
                 await database.note_fault(
-                    result["execution"],
+                    each.execution,
                     self.name,
                     str(error.sqlstate),
                     str(error.diag.message_primary),
-                    result,
+                    each.result,
                 )
         except psycopg.Error as again:
             if is_nobodys(again):
                 raise
-            self.desk.log.error("not_kept", execution=result["execution"], sqlstate=again.sqlstate)
+            self.desk.log.error("not_kept", execution=str(each.execution), sqlstate=again.sqlstate)
         self._forget([each])
 
     def _forget(self, done: Sequence[_Outcome]) -> None:
-        gone = {id(result) for _, result in done}
-        self._waiting = [each for each in self._waiting if id(each[1]) not in gone]
-        for recorded, _ in done:
-            recorded()
+        gone = {id(each) for each in done}  # an execution may have been claimed again meanwhile
+        self._waiting = [each for each in self._waiting if id(each) not in gone]
+        for each in done:
+            each.recorded()
 
     def _tell(self, batch: Sequence[_Outcome]) -> None:
-        for _, result in batch:
+        for execution, result, _ in batch:
             if result["outcome"] != "sent":
                 self.desk.log.info(
                     "not_sent",
-                    execution=result["execution"],
+                    execution=str(execution),
                     outcome=result["outcome"],
                     code=result["code"],
                     detail=result.get("detail", ""),
                 )
-        self.desk.log.info("recorded", **Counter(result["outcome"] for _, result in batch))
+        self.desk.log.info("recorded", **Counter(each.result["outcome"] for each in batch))
 
 
 def _stale(error: StaleFence) -> set[str]:

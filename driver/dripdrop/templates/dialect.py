@@ -13,11 +13,16 @@ from io import StringIO
 from typing import Any, TextIO
 
 from liquid import Environment, RenderContext
-from liquid.builtin.expressions import logical
+from liquid.builtin import content, output
+from liquid.builtin.expressions import FilteredExpression, Path, logical
 from liquid.builtin.expressions.primitive import Blank
 from liquid.builtin.tags import case_tag
 from liquid.exceptions import LocalNamespaceLimitError, OutputStreamLimitError
+from liquid.expression import Expression
+from liquid.stringify import to_liquid_string
+from liquid.token import Token
 from liquid.undefined import is_undefined
+from markupsafe import escape
 
 Filter = Callable[..., Any]
 
@@ -125,8 +130,49 @@ class Context(RenderContext):
         return Output(buf.left if isinstance(buf, Output) else LONGEST)
 
 
+class _Text(content.ContentNode):
+    """What stands in a template, written without being asked whether it may be."""
+
+    def render(self, context: RenderContext, buffer: TextIO) -> int:
+        return buffer.write(self.text)
+
+
+class _Texts(content.Literal):
+    node_class = _Text
+
+
+class _Value(output.OutputNode):
+    """A name without filters, which most of what is put out is: looked up with nothing between."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, token: Token, expression: Expression) -> None:
+        super().__init__(token, expression)
+        self._path: list[object] | None = None
+        if isinstance(expression, FilteredExpression) and not expression.filters:
+            path = expression.left
+            if isinstance(path, Path) and not path.children():
+                self._path = list(path.path)
+
+    def render(self, context: RenderContext, buffer: TextIO) -> int:
+        if self._path is None:
+            value = self.expression.evaluate(context)
+        else:
+            value = context.get(self._path, token=self.token)
+        if type(value) is str:
+            return buffer.write(escape(value) if context.autoescape else value)
+        return buffer.write(to_liquid_string(value, context.autoescape))
+
+
+class _Values(output.Output):
+    node_class = _Value
+
+
 def adopt(environment: Environment) -> None:
     """Give an environment the filters and the tags of this dialect, and leave it no others."""
+    environment.add_tag(_Texts)
+    if type(environment.tags["output"]) is output.Output:
+        environment.add_tag(_Values)
     filters = environment.filters
     for name in filters.keys() - FILTERS:
         del filters[name]
