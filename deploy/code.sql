@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 966d11cfd79d8553.
+-- Of the sources a328ed907ae65c4b.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -569,6 +569,9 @@ as $expected$
 ["column", "enrollments.subscriber_type", "text not null"],
 ["column", "enrollments.tenant_key", "text"],
 ["column", "enrollments.updated_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "erasure_secret.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "erasure_secret.only_one", "boolean not null default true"],
+["column", "erasure_secret.secret", "bytea not null"],
 ["column", "events.enrollment_id", "uuid"],
 ["column", "events.event_data", "jsonb not null default '{}'::jsonb"],
 ["column", "events.event_id", "text"],
@@ -933,6 +936,8 @@ as $expected$
 ["constraint", "enrollments.enrollments_pkey", "PRIMARY KEY (id)"],
 ["constraint", "enrollments.enrollments_state_is_known", "CHECK ((state = ANY (ARRAY['active'::text, 'paused'::text, 'completed'::text, 'cancelled'::text])))"],
 ["constraint", "enrollments.enrollments_subscriber_is_named", "CHECK (((subscriber_type <> ''::text) AND (subscriber_id <> ''::text)))"],
+["constraint", "erasure_secret.erasure_secret_is_one", "CHECK (only_one)"],
+["constraint", "erasure_secret.erasure_secret_pkey", "PRIMARY KEY (only_one)"],
 ["constraint", "events.events_data_is_an_object", "CHECK ((jsonb_typeof(event_data) = 'object'::text))"],
 ["constraint", "events.events_in_an_enrollment", "FOREIGN KEY (enrollment_id) REFERENCES dripdrop.enrollments(id) ON DELETE SET NULL"],
 ["constraint", "events.events_key_is_not_empty", "CHECK ((event_key <> ''::text))"],
@@ -1057,6 +1062,7 @@ as $expected$
 ["function", "_address(form text, written text)", "850fb5f2 edb50e4227337d7a"],
 ["function", "_address_hint(channel text)", "4d0fcbd7 aedc54fabf5af899"],
 ["function", "_addressed_execution(tenant_key text, execution_id uuid)", "0819366d 9f2276a19f74501d"],
+["function", "_addresses_of(tenant_key text, subscriber_type text, subscriber", "49e97e6e 116c4bb3bea22591"],
 ["function", "_admit(decisions dripdrop._decision[], at timestamp with time z", "bce6b371 833316eb93a15bb3"],
 ["function", "_admit_at_fence(decisions dripdrop._decision[], at timestamp wi", "82c19f12 fb3cee0ff61e1e61"],
 ["function", "_advance(executions uuid[], at timestamp with time zone, timed_", "c7497d5e 2e925459b315b2e8"],
@@ -1252,6 +1258,12 @@ as $expected$
 ["function", "_enrollments_of_events(events dripdrop.events[])", "330d0fe5 64c9b26edc28b69f"],
 ["function", "_entry_routes(sequence_version_id uuid, enrollments uuid[], at ", "c88b15eb 4605c604c3a706ab"],
 ["function", "_equal(actual jsonb, expected jsonb)", "47daa526 19b285b1f6e79d9c"],
+["function", "_erase_consent(tenant_key text, subscriber_type text, subscribe", "13287afe 3ce7c0e101325078"],
+["function", "_erase_counters(tenant_key text, subjects text[])", "25c8fbc0 fd553f17863d27be"],
+["function", "_erase_enrollments(enrollments uuid[])", "4fe14f19 c6f0d11732b42288"],
+["function", "_erase_suppressions(tenant_key text, channels text[], addresses", "ddd93211 f42fd79a7aaa929d"],
+["function", "_erased(value text)", "86976669 a9e846f87a342458"],
+["function", "_erasure_hash(secret bytea, value text)", "dfd2ee5e 41140c1f31cd87a2"],
 ["function", "_event_variable(event_id uuid)", "f998c2b8 b5429256f56365ee"],
 ["function", "_everything_slot()", "2dba2454 2446c91066b7535d"],
 ["function", "_exclude_claims(slot integer)", "a01df3eb 2bff457ee40e4dd5"],
@@ -1260,6 +1272,8 @@ as $expected$
 ["function", "_explain_gates(execution dripdrop.step_executions, at timestamp", "65e9c7c7 7c4b95badf387091"],
 ["function", "_explain_next(execution dripdrop.step_executions, decision drip", "7a069ffa fb803abb864734b2"],
 ["function", "_explain_past(enrollment_id uuid)", "f75d7e8d 585d260b735a00ae"],
+["function", "_exported_consent(tenant_key text, subscriber_type text, subscr", "59211cc5 1e729f05987d3b03"],
+["function", "_exported_messages(enrollment_id uuid)", "59cb25f4 61f95de2b04289a4"],
 ["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff 8559d71b038e30b7"],
 ["function", "_fail_renders(failures dripdrop._render_result[], at timestamp ", "170e886c 765efc8255f6540b"],
 ["function", "_failed_condition(conditions dripdrop.conditions[], enrollment ", "1f2b78e1 09fee7abcdfe85b0"],
@@ -1346,7 +1360,7 @@ as $expected$
 ["function", "_is_time_to_come(value text)", "18bcace5 e4603f55c7f8a49b"],
 ["function", "_is_time_zone(name text)", "9b953bb1 343bbde4bf647355"],
 ["function", "_is_title(value text)", "18bcace5 958cbfc33b0011f0"],
-["function", "_join_again(execution dripdrop.step_executions, topics text[], ", "e6e339ef 5f14036cc59c0d86"],
+["function", "_join_again(execution dripdrop.step_executions, topics text[], ", "e6e339ef 0039827b6a822495"],
 ["function", "_json_fault(document jsonb, field text, bytes integer)", "b5a03ec3 7291240a375cc652"],
 ["function", "_json_place(document jsonb, field text, path jsonpath)", "6a860437 d098ac7bab3cc0f9"],
 ["function", "_keep_results(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 2785de3b97d39bb8"],
@@ -1377,6 +1391,7 @@ as $expected$
 ["function", "_look_back(at timestamp with time zone)", "57e58be7 cfcc41b1682a3106"],
 ["function", "_lost_pointers()", "ff864dea 81ed1b48ba00e2c2"],
 ["function", "_make_due(executions uuid[], at timestamp with time zone, reaso", "2d5e141c 826ebc7f246f4ce3"],
+["function", "_make_erasure_secret()", "445be54d 1d504721bdb3fa44"],
 ["function", "_make_unknown(executions uuid[], at timestamp with time zone)", "f08c1186 c174b61e3f5f62b5"],
 ["function", "_mark_lines(at timestamp with time zone)", "57e58be7 266b270e4222b07c"],
 ["function", "_matches(transition dripdrop.step_transitions, conditions dripd", "f1a8180a 23429af5b33c2fc0"],
@@ -1561,7 +1576,7 @@ as $expected$
 ["function", "_suppression_excludes_claims()", "683259fe 4578e70254d46168"],
 ["function", "_suppression_fault(tenant_key text, suppression jsonb)", "cf76e4b0 ea509fd5e97fc188"],
 ["function", "_suppression_slot(tenant_key text, recipient_normalized text)", "2ea46c58 9639fba5dc93556c"],
-["function", "_suppressions_of(tenant_key text, channel text, recipient_norma", "9d7867a0 80717b46065b5d32"],
+["function", "_suppressions_of(tenant_key text, channel text, recipient_norma", "9d7867a0 6d9ba0a5b99c727f"],
 ["function", "_take_due(batch_size integer, latest boolean, taken uuid[], at ", "929900e0 5332295345b63277"],
 ["function", "_take_expired_leases(at timestamp with time zone)", "aaf9cf5d 20d0c7da396da0df"],
 ["function", "_take_in_line(batch_size integer, at timestamp with time zone)", "af8c4239 0960e093fee415fb"],
@@ -1682,8 +1697,10 @@ as $expected$
 ["function", "drop_hook(tenant_key text, key text)", "3fe32bdb d8a620b008bc50d6"],
 ["function", "enroll(tenant_key text, sequence text, subscriber_type text, su", "c547e173 723d1533086553d2"],
 ["function", "enroll_many(tenant_key text, sequence text, subscribers jsonb)", "bbda667a d8ece460e305e1ec"],
+["function", "erase_subscriber(tenant_key text, subscriber_type text, subscri", "70723bbb 2b7612af1b7df678"],
 ["function", "errors()", "de1228c2 3ccdd454c6832e91"],
 ["function", "explain(tenant_key text, enrollment_id uuid)", "67be8f1f 3cae98ea3b5bf317"],
+["function", "export_subscriber(tenant_key text, subscriber_type text, subscr", "70723bbb fe31ebf8cbfd5fbe"],
 ["function", "fields()", "95799fa2 9053f1b2dbc943cd"],
 ["function", "forecast(tenant_key text, sequence text, horizon interval)", "1df8264b 2d8b8685b9e0791f"],
 ["function", "get_active_sequence_version(tenant_key text, sequence_id uuid)", "eec9f55c ce997576b1dfba35"],
@@ -1708,7 +1725,7 @@ as $expected$
 ["function", "list_sending_pauses(tenant_key text)", "b6272590 8b4ba6e2eff8b933"],
 ["function", "list_sequence_versions(tenant_key text, sequence_id uuid)", "eec9f55c d463a4e23af9995f"],
 ["function", "list_steps(tenant_key text, sequence_version_id uuid)", "a6887d33 de261800365700f8"],
-["function", "list_suppressions(tenant_key text, recipient text)", "5190f6b6 363a77478f53e08b"],
+["function", "list_suppressions(tenant_key text, recipient text)", "5190f6b6 882903bc0d9571a7"],
 ["function", "list_topics(tenant_key text)", "bf7a4a8c 02e2054b7f31866d"],
 ["function", "migrate_enrollments(tenant_key text, sequence text, from_versio", "9fe33afa 643eed5a9e1f65af"],
 ["function", "migrate_preview(tenant_key text, sequence text, from_version in", "c8e5443b 1d1782b3d56939d5"],
@@ -1759,10 +1776,11 @@ as $expected$
 ["function", "track_event(tenant_key text, event_key text, event_data jsonb, ", "492015d6 af0842f463c14531"],
 ["function", "track_events(tenant_key text, events jsonb)", "e27214ce bf8557e317eede03"],
 ["function", "unenroll(tenant_key text, enrollment_id uuid, reason text)", "95611d06 e8e0277fb35dbfce"],
+["function", "unenroll_subscriber(tenant_key text, subscriber_type text, subs", "37cfe5e9 47f3d93d2c971a7b"],
 ["function", "unregister_channel(channel text)", "c1edf79f 9131dac969e5fb79"],
 ["function", "unregister_provider(channel text, provider text)", "f69f5bc3 f444725dcd47f2b0"],
 ["function", "unsubscribe(tenant_key text, execution_id uuid, topic text, sou", "f98404b8 ff3f4444f8ecfe81"],
-["function", "unsuppress(tenant_key text, channel text, recipient text, remov", "3f4a69ae b06171b4a5497451"],
+["function", "unsuppress(tenant_key text, channel text, recipient text, remov", "3f4a69ae 8680e4c33eff0ed0"],
 ["function", "update_channel_adapter(tenant_key text, adapter_id uuid, creden", "8ccb5b70 1d887029ccb6bdf5"],
 ["function", "update_enrollment(tenant_key text, enrollment_id uuid, data jso", "be3bf671 92438cf5b8c52e92"],
 ["function", "update_http_hook(tenant_key text, http_hook_id uuid, url text, ", "0b33cee0 0403292876143563"],
@@ -1793,8 +1811,10 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.drop_hook(text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.enroll(text,text,text,text,jsonb,text,jsonb,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.enroll_many(text,text,jsonb)", "execute"],
+["grant", "dripdrop_admin on dripdrop.erase_subscriber(text,text,anycompatible)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.errors()", "execute"],
 ["grant", "dripdrop_admin on dripdrop.explain(text,uuid)", "execute"],
+["grant", "dripdrop_admin on dripdrop.export_subscriber(text,text,anycompatible)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.fields()", "execute"],
 ["grant", "dripdrop_admin on dripdrop.forecast(text,text,interval)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.get_active_sequence_version(text,uuid)", "execute"],
@@ -1863,6 +1883,7 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.track_event(text,text,jsonb,uuid,text,text,text,timestamp with time zone,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.track_events(text,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.unenroll(text,uuid,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.unenroll_subscriber(text,text,anycompatible,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.unregister_channel(text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.unregister_provider(text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.unsuppress(text,text,text,text,text,text)", "execute"],
@@ -1879,8 +1900,10 @@ as $expected$
 ["grant", "dripdrop_app on dripdrop.cron_next(text,text,timestamp with time zone)", "execute"],
 ["grant", "dripdrop_app on dripdrop.enroll(text,text,text,text,jsonb,text,jsonb,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.enroll_many(text,text,jsonb)", "execute"],
+["grant", "dripdrop_app on dripdrop.erase_subscriber(text,text,anycompatible)", "execute"],
 ["grant", "dripdrop_app on dripdrop.errors()", "execute"],
 ["grant", "dripdrop_app on dripdrop.explain(text,uuid)", "execute"],
+["grant", "dripdrop_app on dripdrop.export_subscriber(text,text,anycompatible)", "execute"],
 ["grant", "dripdrop_app on dripdrop.fields()", "execute"],
 ["grant", "dripdrop_app on dripdrop.get_active_sequence_version(text,uuid)", "execute"],
 ["grant", "dripdrop_app on dripdrop.get_enrollment(text,text,text,text,text)", "execute"],
@@ -1907,6 +1930,7 @@ as $expected$
 ["grant", "dripdrop_app on dripdrop.track_event(text,text,jsonb,uuid,text,text,text,timestamp with time zone,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.track_events(text,jsonb)", "execute"],
 ["grant", "dripdrop_app on dripdrop.unenroll(text,uuid,text)", "execute"],
+["grant", "dripdrop_app on dripdrop.unenroll_subscriber(text,text,anycompatible,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.update_enrollment(text,uuid,jsonb)", "execute"],
 ["grant", "dripdrop_app on dripdrop.update_subscriber(text,text,anycompatible,jsonb)", "execute"],
 ["grant", "dripdrop_app on dripdrop.version()", "execute"],
@@ -1927,10 +1951,11 @@ as $expected$
 ["grant", "dripdrop_reader on dripdrop.consent_records", "select (at, id, login, source, state, subscriber_id, subscriber_type, tenant_key, topic_id)"],
 ["grant", "dripdrop_reader on dripdrop.counters", "select (ahead, day, id, line_id, max_count, owner_id, per, room_at, scope, subject, taken, tenant_key, time_zone, turns, under_way, updated_at, used)"],
 ["grant", "dripdrop_reader on dripdrop.enrollments", "select (adapter_id, alone, ask_at, cancelled_at, completed_at, data, effective_mode, entry_key, exit_reason, failed_execution_id, id, inserted_at, metadata, paused_at, sequence_id, sequence_version_id, started_at, state, subscriber_id, subscriber_type, tenant_key, updated_at)"],
+["grant", "dripdrop_reader on dripdrop.erasure_secret", "select (inserted_at, only_one)"],
 ["grant", "dripdrop_reader on dripdrop.errors()", "execute"],
 ["grant", "dripdrop_reader on dripdrop.events", "select (enrollment_id, event_data, event_id, event_key, event_type, id, inserted_at, occurred_at, subscriber_id, subscriber_type, tenant_key)"],
 ["grant", "dripdrop_reader on dripdrop.faults", "select (at, attempts, execution_id, first_at, message, result, sqlstate, stage, together, until)"],
-["grant", "dripdrop_reader on dripdrop.fields", "select (choices, description, destination, errcode, field, hint, holds, kind, maximum, minimum, nullable, pattern, place, preset, required, secret, since, type)"],
+["grant", "dripdrop_reader on dripdrop.fields", "select (choices, description, destination, errcode, field, hint, holds, kind, maximum, minimum, nullable, pattern, place, preset, required, since, type)"],
 ["grant", "dripdrop_reader on dripdrop.fields()", "execute"],
 ["grant", "dripdrop_reader on dripdrop.frequency_caps", "select (channel, id, inserted_at, key, kind, max_messages, per, tenant_key, topic, updated_at)"],
 ["grant", "dripdrop_reader on dripdrop.holidays", "select (calendar, day, tenant_key)"],
@@ -2025,6 +2050,7 @@ as $expected$
 ["index", "enrollments_one_open", "CREATE UNIQUE INDEX enrollments_one_open ON dripdrop.enrollments USING btree (tenant_key, sequence_id, subscriber_type, subscriber_id, entry_key) NULLS NOT DISTINCT WHERE (state = ANY (ARRAY['active'::text, 'paused'::text]))"],
 ["index", "enrollments_pkey", "CREATE UNIQUE INDEX enrollments_pkey ON dripdrop.enrollments USING btree (id)"],
 ["index", "enrollments_to_ask", "CREATE INDEX enrollments_to_ask ON dripdrop.enrollments USING btree (ask_at) WHERE (ask_at IS NOT NULL)"],
+["index", "erasure_secret_pkey", "CREATE UNIQUE INDEX erasure_secret_pkey ON dripdrop.erasure_secret USING btree (only_one)"],
 ["index", "events_by_enrollment", "CREATE INDEX events_by_enrollment ON dripdrop.events USING btree (enrollment_id) WHERE (enrollment_id IS NOT NULL)"],
 ["index", "events_latest", "CREATE INDEX events_latest ON dripdrop.events USING btree (subscriber_id, event_key, occurred_at)"],
 ["index", "events_once", "CREATE UNIQUE INDEX events_once ON dripdrop.events USING btree (tenant_key, event_id) NULLS NOT DISTINCT WHERE (event_id IS NOT NULL)"],
@@ -2128,6 +2154,7 @@ as $expected$
 ["row security", "consent_records", "enabled"],
 ["row security", "counters", "enabled"],
 ["row security", "enrollments", "enabled"],
+["row security", "erasure_secret", "enabled"],
 ["row security", "events", "enabled"],
 ["row security", "faults", "enabled"],
 ["row security", "fields", "enabled"],
@@ -2180,6 +2207,7 @@ as $expected$
 ["table", "consent_records", "r p"],
 ["table", "counters", "r p"],
 ["table", "enrollments", "r p"],
+["table", "erasure_secret", "r p"],
 ["table", "events", "r p"],
 ["table", "faults", "r p"],
 ["table", "fields", "r p"],
@@ -19546,6 +19574,50 @@ $$;
 comment on function dripdrop._can_be_suppressed(text, text) is
   'Whether this is an address of its form or, for a mailbox, a domain with its @.';
 
+-- plpgsql/consent/erased.sql
+
+-- What is left of an address or a subscriber that was erased: enough to know it again, for whoever
+-- has the secret, and nothing to read.
+create or replace function dripdrop._erasure_hash(secret bytea, value text)
+returns text
+language sql
+immutable
+parallel safe
+return 'erased:' || encode(sha256(secret || sha256(secret || convert_to(value, 'UTF8'))), 'hex');
+
+comment on function dripdrop._erasure_hash(bytea, text) is
+  'The hash that stands for a value that was erased.';
+
+-- As long as nobody was erased there is no secret, and nothing to compare with.
+create or replace function dripdrop._erased(value text)
+returns text
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._erasure_hash(s.secret, _erased.value)
+  from dripdrop.erasure_secret as s
+  where s.only_one
+$$;
+
+comment on function dripdrop._erased(text) is
+  'The hash that stands for a value that was erased here, or null where nothing was.';
+
+-- locks   the secret's row, if it is the first
+create or replace function dripdrop._make_erasure_secret()
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  insert into dripdrop.erasure_secret (secret)
+  values (uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))
+  on conflict do nothing
+$$;
+
+comment on function dripdrop._make_erasure_secret() is
+  'Makes the secret of this database, unless there is one.';
+
 -- plpgsql/consent/suppress.sql
 
 -- Nothing is stopped here: the gate at the fence sees the suppression once it has committed.
@@ -19877,6 +19949,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_address text;
   v_suppression dripdrop.suppressions;
 begin
   perform dripdrop._check_tenant_key(tenant_key);
@@ -19884,6 +19957,7 @@ begin
     tenant_key,
     jsonb_build_array(jsonb_build_object('channel', channel, 'recipient', recipient))
   );
+  v_address := dripdrop._normalized(channel, recipient);
   if coalesce(btrim(removed_by), '') = '' then
     raise exception 'who removes the suppression is needed' using
       errcode = 'ZD201', column = 'removed_by', hint = 'A person, for example kim@example.com.';
@@ -19893,29 +19967,36 @@ begin
       errcode = 'ZD201', column = 'why', hint = 'For example ''asked for it by phone''.';
   end if;
 
-  delete from dripdrop.suppressions as p
-  where p.recipient_normalized
-    = dripdrop._normalized(unsuppress.channel, unsuppress.recipient)
-    and p.channel = unsuppress.channel
-    and p.tenant_key is not distinct from unsuppress.tenant_key
-    and p.topic is not distinct from unsuppress.topic
-  returning p.* into v_suppression;
+  -- Said again after it was erased, there are two.
+  with
+  gone as (
+    delete from dripdrop.suppressions as p
+    where p.recipient_normalized = any (array[v_address, dripdrop._erased(v_address)])
+      and p.channel = unsuppress.channel
+      and p.tenant_key is not distinct from unsuppress.tenant_key
+      and p.topic is not distinct from unsuppress.topic
+    returning p.*
+  ),
+  noted as (
+    insert into dripdrop.suppression_history (
+      tenant_key, suppression_id, action, channel, recipient_normalized, topic, reason, source,
+      expires_at, removed_by, why
+    )
+    select
+      g.tenant_key, g.id, 'unsuppressed', g.channel, g.recipient_normalized, g.topic, g.reason,
+      g.source, g.expires_at, unsuppress.removed_by, unsuppress.why
+    from gone as g
+  )
+  select g.* into v_suppression
+  from gone as g
+  order by g.recipient_normalized = v_address desc
+  limit 1;
   if not found then
     raise exception '% is not suppressed for %', dripdrop._quoted(recipient), channel using
       errcode = 'ZD130',
       hint = 'list_suppressions() shows the suppressions of a tenant, each with its topic; that '
         'of a domain is removed as @example.com.';
   end if;
-
-  insert into dripdrop.suppression_history (
-    tenant_key, suppression_id, action, channel, recipient_normalized, topic, reason, source,
-    expires_at, removed_by, why
-  )
-  values (
-    v_suppression.tenant_key, v_suppression.id, 'unsuppressed', v_suppression.channel,
-    v_suppression.recipient_normalized, v_suppression.topic, v_suppression.reason,
-    v_suppression.source, v_suppression.expires_at, unsuppress.removed_by, unsuppress.why
-  );
   return v_suppression;
 end
 $$;
@@ -19927,7 +20008,8 @@ comment on function dripdrop.unsuppress(text, text, text, text, text, text) is
 -- plpgsql/consent/suppressions.sql
 
 -- The one place that says which suppressions hold for a message: those of the address and of its
--- domain, of the tenant and of all tenants. One index gives all of them.
+-- domain, of the tenant and of all tenants; of an address that was erased by its hash. One index
+-- gives all of them.
 create or replace function dripdrop._suppressions_of(
   tenant_key text,
   channel text,
@@ -19950,7 +20032,12 @@ begin atomic
         then substr(
           _suppressions_of.recipient_normalized, strpos(_suppressions_of.recipient_normalized, '@')
         )
-      end
+      end,
+      (
+        select dripdrop._erasure_hash(s.secret, _suppressions_of.recipient_normalized)
+        from dripdrop.erasure_secret as s
+        where s.only_one
+      )
     ])
     and p.channel = _suppressions_of.channel
     and (p.tenant_key = _suppressions_of.tenant_key or p.tenant_key is null)
@@ -20020,6 +20107,7 @@ as $$
       cross join lateral (
         values
         (dripdrop._address(f.form, list_suppressions.recipient)),
+        (dripdrop._erased(dripdrop._address(f.form, list_suppressions.recipient))),
         (substring(dripdrop._address(f.form, list_suppressions.recipient) from '@.*$'))
       ) as a (address)
     ))
@@ -20028,6 +20116,8 @@ as $$
       where c.channel = p.channel
         and (
           p.recipient_normalized = dripdrop._address(c.address_form, list_suppressions.recipient)
+          or p.recipient_normalized
+          = dripdrop._erased(dripdrop._address(c.address_form, list_suppressions.recipient))
           or c.address_form = 'mailbox' and p.recipient_normalized like '@%'
         )
     )
@@ -20770,7 +20860,9 @@ begin
     from dripdrop.suppressions as p
     where p.tenant_key is not distinct from (execution).tenant_key
       and p.channel = (execution).channel
-      and p.recipient_normalized = (execution).recipient
+      and p.recipient_normalized = any (
+        array[(execution).recipient, dripdrop._erased((execution).recipient)]
+      )
       and p.topic = any (topics)
       and p.reason = 'unsubscribe'
   )
@@ -20843,6 +20935,484 @@ $$;
 comment on function dripdrop.update_subscriptions(text, uuid, jsonb, text) is
   'Subscribes and unsubscribes the recipient of a message, by topic: {"news": true, "offers": '
   'false}. To subscribe lifts what unsubscribing suppressed, and nothing else.';
+
+-- plpgsql/people/erase.sql
+
+-- Of a suppression the hash is left, with its reason: whoever enrols the address again does not
+-- reach it. Where it was erased before, the two become one.
+--
+-- locks   the suppressions, in the order of their slots, which they take with the commit
+create or replace function dripdrop._erase_suppressions(
+  tenant_key text,
+  channels text[],
+  addresses text[],
+  at timestamptz
+)
+returns int
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_one dripdrop.suppressions;
+  v_count int := 0;
+begin
+  for v_one in
+    select p.*
+    from unnest(channels, addresses) as a (channel, address)
+    join dripdrop.suppressions as p
+      on p.recipient_normalized = a.address and p.channel = a.channel
+    where p.tenant_key is not distinct from _erase_suppressions.tenant_key
+    order by
+      dripdrop._suppression_slot(p.tenant_key, dripdrop._erased(p.recipient_normalized)),
+      p.recipient_normalized, p.channel, p.topic
+    for update of p
+  loop
+    v_count := v_count + 1;
+    if exists (
+      select from dripdrop.suppressions as p
+      where p.recipient_normalized = dripdrop._erased(v_one.recipient_normalized)
+        and p.channel = v_one.channel
+        and p.tenant_key is not distinct from v_one.tenant_key
+        and p.topic is not distinct from v_one.topic
+    ) then
+      delete from dripdrop.suppressions as p where p.id = v_one.id;
+      perform dripdrop._write_suppressions(
+        array[(
+          v_one.tenant_key, v_one.channel, dripdrop._erased(v_one.recipient_normalized),
+          v_one.topic, v_one.reason, v_one.source, '{}'::jsonb, v_one.expires_at
+        )::dripdrop._suppression],
+        at
+      );
+    else
+      update dripdrop.suppressions as p
+      set recipient = dripdrop._erased(p.recipient_normalized),
+          recipient_normalized = dripdrop._erased(p.recipient_normalized),
+          metadata = '{}',
+          updated_at = _erase_suppressions.at
+      where p.id = v_one.id;
+    end if;
+  end loop;
+  update dripdrop.suppression_history as h
+  set recipient_normalized = dripdrop._erased(h.recipient_normalized)
+  from unnest(channels, addresses) as a (channel, address)
+  where h.recipient_normalized = a.address
+    and h.channel = a.channel
+    and h.tenant_key is not distinct from _erase_suppressions.tenant_key;
+  return v_count;
+end
+$$;
+
+comment on function dripdrop._erase_suppressions(text, text[], text[], timestamptz) is
+  'Puts hashes in the place of suppressed addresses; returns how many suppressions it was.';
+
+-- Who has opted out of a topic is not asked again because the record of it is gone: the opt-out
+-- stays with the hash of each address.
+--
+-- locks   the subscriptions, then the suppressions, in the order of their slots, which they take
+--         with the commit
+create or replace function dripdrop._erase_consent(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id text,
+  channels text[],
+  addresses text[],
+  at timestamptz
+)
+returns int
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_left text[];
+  v_count int;
+begin
+  with gone as (
+    delete from dripdrop.subscriptions as u
+    where u.subscriber_id = _erase_consent.subscriber_id
+      and u.subscriber_type = _erase_consent.subscriber_type
+      and u.tenant_key is not distinct from _erase_consent.tenant_key
+    returning u.topic_id, u.state
+  )
+  select array_agg(t.key) filter (where g.state = 'unsubscribed') into v_left
+  from gone as g
+  join dripdrop.topics as t on t.id = g.topic_id;
+  perform dripdrop._write_suppressions(
+    array(
+      select s::dripdrop._suppression
+      from (
+        select
+          _erase_consent.tenant_key, a.channel, dripdrop._erased(a.address), o.topic, 'unsubscribe',
+          'erased', '{}'::jsonb, null::timestamptz as expires_at
+        from unnest(channels, addresses) as a (channel, address)
+        cross join unnest(v_left) as o (topic)
+      ) as s
+    ),
+    at
+  );
+  update dripdrop.consent_records as r
+  set subscriber_id = dripdrop._erased(
+    concat_ws(':', 'subscriber', r.subscriber_type, r.subscriber_id)
+  )
+  where r.subscriber_id = _erase_consent.subscriber_id
+    and r.subscriber_type = _erase_consent.subscriber_type
+    and r.tenant_key is not distinct from _erase_consent.tenant_key;
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+
+comment on function dripdrop._erase_consent(text, text, text, text[], text[], timestamptz) is
+  'Forgets what a subscriber said about topics, but that it was said; returns how many records of '
+  'it there are.';
+
+-- Reports stay without what is in them, because senders are judged by their number.
+--
+-- locks   the executions, in id order; callers hold the enrolments
+create or replace function dripdrop._erase_enrollments(enrollments uuid[])
+returns int
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_executions uuid[] := array(
+    select x.id
+    from dripdrop.step_executions as x
+    where x.enrollment_id = any (enrollments)
+    order by x.id
+    for update
+  );
+begin
+  delete from dripdrop.short_links as l where l.step_execution_id = any (v_executions);
+  delete from dripdrop.faults as f where f.execution_id = any (v_executions);
+  delete from dripdrop.step_executions as x where x.id = any (v_executions);
+  delete from dripdrop.enrollments as e where e.id = any (enrollments);
+  update dripdrop.message_reports as m
+  set provider_message_id = null,
+      provider_event_id = null,
+      event_data = jsonb_strip_nulls(jsonb_build_object('hard', m.event_data -> 'hard')),
+      in_reply_to = null,
+      references_list = null
+  where m.step_execution_id = any (v_executions);
+  return cardinality(v_executions);
+end
+$$;
+
+comment on function dripdrop._erase_enrollments(uuid[]) is
+  'Deletes enrolments with their messages; returns how many of these there were.';
+
+-- locks   the counters, in id order
+create or replace function dripdrop._erase_counters(tenant_key text, subjects text[])
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_counters uuid[] := array(
+    select c.id
+    from dripdrop.counters as c
+    where c.subject = any (subjects)
+      and c.scope in ('recipient', 'subscriber')
+      and c.tenant_key is not distinct from _erase_counters.tenant_key
+    order by c.id
+    for update
+  );
+begin
+  delete from dripdrop.counters as c
+  where c.id = any (v_counters)
+    and exists (
+      select from dripdrop.counters as n
+      where n.subject = dripdrop._erased(c.subject)
+        and n.scope = c.scope
+        and n.owner_id is not distinct from c.owner_id
+        and n.tenant_key is not distinct from c.tenant_key
+    );
+  update dripdrop.counters as c
+  set subject = dripdrop._erased(c.subject)
+  where c.id = any (v_counters);
+end
+$$;
+
+comment on function dripdrop._erase_counters(text, text[]) is
+  'Puts hashes in the place of those whom the counters of limits count.';
+
+-- All or nothing, and beside workers: what is being sent has passed the fence and leaves, and its
+-- outcome finds nobody. The counters of limits stay, under the hash of whom they count.
+--
+-- locks   the subscriber's enrolments, in id order, then their executions, then the subscriptions,
+--         the suppressions and the counters; with the commit the slots of the suppressions
+-- raises  ZD201 bad argument, ZD207 bad tenant key
+create or replace function dripdrop.erase_subscriber(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id anycompatible
+)
+returns jsonb
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_enrollments uuid[];
+  v_channels text[];
+  v_addresses text[];
+  v_counts jsonb;
+  v_events int;
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  perform dripdrop._check_subscriber(subscriber_type, subscriber_id::text);
+  perform dripdrop._lock_subscriber(tenant_key, subscriber_type, subscriber_id::text);
+  select array_agg(a.channel), array_agg(a.address) into v_channels, v_addresses
+  from dripdrop._addresses_of(tenant_key, subscriber_type, subscriber_id::text) as a;
+  v_enrollments := array(
+    select e.id
+    from dripdrop._enrollments_of(subscriber_type, subscriber_id::text) as e
+    where e.tenant_key is not distinct from erase_subscriber.tenant_key
+  );
+  perform dripdrop._end_enrollments(v_enrollments, 'cancelled', 'erased', v_now);
+  delete from dripdrop.events as v
+  where v.subscriber_id = erase_subscriber.subscriber_id::text
+    and v.subscriber_type = erase_subscriber.subscriber_type
+    and v.tenant_key is not distinct from erase_subscriber.tenant_key;
+  get diagnostics v_events = row_count;
+  v_counts := jsonb_build_object(
+    'enrollments', cardinality(v_enrollments),
+    'messages', dripdrop._erase_enrollments(v_enrollments),
+    'events', v_events
+  );
+
+  perform dripdrop._make_erasure_secret();
+  v_counts := v_counts || jsonb_build_object(
+    'consent_records', dripdrop._erase_consent(
+      tenant_key, subscriber_type, subscriber_id::text, v_channels, v_addresses, v_now
+    ),
+    'suppressions', dripdrop._erase_suppressions(tenant_key, v_channels, v_addresses, v_now)
+  );
+  perform dripdrop._erase_counters(
+    tenant_key, v_addresses || concat_ws(':', subscriber_type, subscriber_id::text)
+  );
+  return v_counts;
+end
+$$;
+
+comment on function dripdrop.erase_subscriber(text, text, anycompatible) is
+  'Deletes a subscriber: enrolments, messages and events, whatever their state. Suppressions of '
+  'their addresses keep a hash, so that they hold as before, and so do the records of consent. '
+  'Returns how many of each there were.';
+
+-- plpgsql/people/export.sql
+
+-- Where somebody was written to, and where they would be.
+create or replace function dripdrop._addresses_of(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id text
+)
+returns table (channel text, address text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with theirs as materialized (
+    select e.id, e.sequence_version_id, (e.enrollment).data as data
+    from dripdrop._enrollments_of(_addresses_of.subscriber_type, _addresses_of.subscriber_id) as e
+    where e.tenant_key is not distinct from _addresses_of.tenant_key
+  )
+  select c.channel, a.address
+  from theirs as e
+  cross join lateral (
+    select n.channel, n.address_form, n.recipient_key from dripdrop.channels as n
+    union
+    select n.channel, n.address_form, s.config ->> 'recipient_key'
+    from dripdrop.steps as s
+    join dripdrop.channels as n on n.channel = s.channel
+    where s.sequence_version_id = e.sequence_version_id and s.config ? 'recipient_key'
+  ) as c
+  cross join lateral (
+    select dripdrop._recipient(c.address_form, c.recipient_key, '{}', e.data) as address
+  ) as a
+  where a.address <> ''
+  union
+  select x.channel, x.recipient
+  from theirs as e
+  join dripdrop.step_executions as x on x.enrollment_id = e.id
+  where x.recipient <> ''
+$$;
+
+comment on function dripdrop._addresses_of(text, text, text) is
+  'The normalised addresses of a subscriber, by channel.';
+
+create or replace function dripdrop._exported_messages(enrollment_id uuid)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    jsonb_agg(
+      jsonb_build_object(
+        'id', x.id,
+        'step', s.key,
+        'occurrence', x.occurrence,
+        'channel', x.channel,
+        'sender', a.name,
+        'recipient', x.recipient,
+        'state', x.state,
+        'reason', x.reason,
+        'scheduled_for', x.scheduled_for,
+        'claimed_at', x.claimed_at,
+        'ended_at', x.ended_at,
+        'content', x.payload,
+        'hooks', x.hooks,
+        'response', x.response,
+        'provider_message_id', x.provider_message_id,
+        'error_message', x.error_message,
+        'reports', (
+          select coalesce(
+            jsonb_agg(
+              jsonb_build_object(
+                'event_type', m.event_type, 'event_data', m.event_data, 'at', m.occurred_at
+              )
+              order by m.occurred_at, m.id
+            ),
+            '[]'
+          )
+          from dripdrop.message_reports as m
+          where m.step_execution_id = x.id
+        )
+      )
+      order by x.id
+    ),
+    '[]'
+  )
+  from dripdrop.step_executions as x
+  left join dripdrop.steps as s on s.id = x.step_id
+  left join dripdrop.channel_adapters as a on a.id = x.adapter_id
+  where x.enrollment_id = _exported_messages.enrollment_id
+$$;
+
+comment on function dripdrop._exported_messages(uuid) is
+  'The messages of an enrolment, with their content and what was reported of them.';
+
+create or replace function dripdrop._exported_consent(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id text
+)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'subscriptions', (
+      select coalesce(
+        jsonb_agg(
+          jsonb_build_object('topic', t.key, 'state', r.state, 'source', r.source, 'at', r.at)
+          order by r.at, r.id
+        ),
+        '[]'
+      )
+      from dripdrop.consent_records as r
+      join dripdrop.topics as t on t.id = r.topic_id
+      where r.subscriber_id = _exported_consent.subscriber_id
+        and r.subscriber_type = _exported_consent.subscriber_type
+        and r.tenant_key is not distinct from _exported_consent.tenant_key
+    ),
+    'suppressions', (
+      select coalesce(
+        jsonb_agg(
+          jsonb_build_object(
+            'channel', h.channel, 'recipient', a.address, 'topic', h.topic, 'action', h.action,
+            'reason', h.reason, 'source', h.source, 'expires_at', h.expires_at, 'at', h.at
+          )
+          order by h.at, h.id
+        ),
+        '[]'
+      )
+      from dripdrop._addresses_of(
+        _exported_consent.tenant_key, _exported_consent.subscriber_type,
+        _exported_consent.subscriber_id
+      ) as a
+      join dripdrop.suppression_history as h
+        on h.channel = a.channel
+        and h.recipient_normalized = any (array[a.address, dripdrop._erased(a.address)])
+      where h.tenant_key is not distinct from _exported_consent.tenant_key
+    )
+  )
+$$;
+
+comment on function dripdrop._exported_consent(text, text, text) is
+  'What a subscriber has said about topics, and what became of the suppressions of their '
+  'addresses.';
+
+-- raises  ZD201 bad argument, ZD207 bad tenant key
+create or replace function dripdrop.export_subscriber(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id anycompatible
+)
+returns jsonb
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  perform dripdrop._check_subscriber(subscriber_type, subscriber_id::text);
+  return jsonb_build_object(
+    'subscriber_type', subscriber_type,
+    'subscriber_id', subscriber_id::text,
+    'exported_at', dripdrop._now(),
+    'enrollments', (
+      select coalesce(
+        jsonb_agg(
+          jsonb_build_object(
+            'id', e.id,
+            'sequence', q.key,
+            'entry_key', e.entry_key,
+            'state', e.state,
+            'exit_reason', (e.enrollment).exit_reason,
+            'data', (e.enrollment).data,
+            'metadata', (e.enrollment).metadata,
+            'started_at', e.started_at,
+            'paused_at', (e.enrollment).paused_at,
+            'completed_at', (e.enrollment).completed_at,
+            'cancelled_at', (e.enrollment).cancelled_at,
+            'messages', dripdrop._exported_messages(e.id)
+          )
+          order by e.id
+        ),
+        '[]'
+      )
+      from dripdrop._enrollments_of(subscriber_type, subscriber_id::text) as e
+      join dripdrop.sequences as q on q.id = e.sequence_id
+      where e.tenant_key is not distinct from export_subscriber.tenant_key
+    ),
+    'events', (
+      select coalesce(
+        jsonb_agg(
+          jsonb_build_object(
+            'event_key', v.event_key, 'event_type', v.event_type, 'event_id', v.event_id,
+            'event_data', v.event_data, 'enrollment_id', v.enrollment_id, 'at', v.occurred_at
+          )
+          order by v.occurred_at, v.id
+        ),
+        '[]'
+      )
+      from dripdrop.events as v
+      where v.subscriber_id = export_subscriber.subscriber_id::text
+        and v.subscriber_type = export_subscriber.subscriber_type
+        and v.tenant_key is not distinct from export_subscriber.tenant_key
+    )
+  ) || dripdrop._exported_consent(tenant_key, subscriber_type, subscriber_id::text);
+end
+$$;
+
+comment on function dripdrop.export_subscriber(text, text, anycompatible) is
+  'All that is kept of a subscriber in one document: {subscriber_type, subscriber_id, exported_at, '
+  'enrollments, each with its messages, events, subscriptions, suppressions}.';
 
 -- plpgsql/people/lists.sql
 
@@ -21122,6 +21692,48 @@ $$;
 
 comment on function dripdrop._check_subscriber(text, text) is
   'Raises ZD201 where a subscriber is not named whole.';
+
+-- plpgsql/people/unenroll.sql
+
+-- locks   the subscriber's enrolments, in id order, then their executions
+-- raises  ZD201 bad argument, ZD207 bad tenant key
+create or replace function dripdrop.unenroll_subscriber(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id anycompatible,
+  reason text default 'unenrolled'
+)
+returns setof dripdrop.enrollments
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_open uuid[];
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  perform dripdrop._check_subscriber(subscriber_type, subscriber_id::text);
+  perform dripdrop._check_text(reason, 'reason');
+  if coalesce(reason, '') = '' then
+    raise exception 'a reason is needed' using
+      errcode = 'ZD201', column = 'reason', hint = 'Leave it out for "unenrolled".';
+  end if;
+  perform dripdrop._lock_subscriber(tenant_key, subscriber_type, subscriber_id::text);
+  v_open := array(
+    select e.id
+    from dripdrop._enrollments_of(subscriber_type, subscriber_id::text) as e
+    where e.tenant_key is not distinct from unenroll_subscriber.tenant_key
+      and e.state in ('active', 'paused')
+  );
+  perform dripdrop._end_enrollments(v_open, 'cancelled', reason, dripdrop._now());
+  return query
+  select e.* from dripdrop.enrollments as e where e.id = any (v_open) order by e.id;
+end
+$$;
+
+comment on function dripdrop.unenroll_subscriber(text, text, anycompatible, text) is
+  'Ends all open enrolments of a subscriber for good, and returns them; what has not left does '
+  'not leave.';
 
 -- plpgsql/people/update.sql
 
@@ -32363,6 +32975,12 @@ comment on column dripdrop.counters.room_at is
 comment on column dripdrop.counters.turns is
   'While others wait: the sequence versions in the order in which their messages last went.';
 comment on column dripdrop.counters.updated_at is 'When the row last changed.';
+comment on table dripdrop.erasure_secret is
+  'What the hashes of erased addresses and subscribers are salted with; empty until somebody is '
+  'erased. Without it they match nobody.';
+comment on column dripdrop.erasure_secret.only_one is 'True: there is one row.';
+comment on column dripdrop.erasure_secret.secret is '244 random bits.';
+comment on column dripdrop.erasure_secret.inserted_at is 'When somebody was first erased.';
 comment on table dripdrop.faults is
   'Executions that a stage could not decide, render, send or record, and when they are tried '
   'again.';
@@ -32496,7 +33114,8 @@ comment on column dripdrop.sequences.metadata is
 comment on column dripdrop.sequences.inserted_at is 'When the row was made.';
 comment on column dripdrop.sequences.updated_at is 'When the row last changed.';
 comment on table dripdrop.suppression_history is
-  'What became of suppressions, appended and never changed.';
+  'What became of suppressions, appended and never changed, but that an erased address becomes a '
+  'hash.';
 comment on column dripdrop.suppression_history.id is 'Time-ordered uuid.';
 comment on column dripdrop.suppression_history.tenant_key is
   'The tenant; null for a suppression of every tenant.';
@@ -32505,7 +33124,7 @@ comment on column dripdrop.suppression_history.suppression_id is
 comment on column dripdrop.suppression_history.action is 'suppressed, changed or unsuppressed.';
 comment on column dripdrop.suppression_history.channel is 'The channel.';
 comment on column dripdrop.suppression_history.recipient_normalized is
-  'The address, or the domain with its @.';
+  'The address, or the domain with its @; erased: and a hash, where it was erased.';
 comment on column dripdrop.suppression_history.topic is 'The topic it is limited to.';
 comment on column dripdrop.suppression_history.reason is 'The reason from then on, or until then.';
 comment on column dripdrop.suppression_history.source is 'Who gave that reason.';
@@ -32521,10 +33140,11 @@ comment on table dripdrop.suppressions is
 comment on column dripdrop.suppressions.id is 'Time-ordered uuid.';
 comment on column dripdrop.suppressions.tenant_key is 'The tenant; null holds for every tenant.';
 comment on column dripdrop.suppressions.channel is 'The channel.';
-comment on column dripdrop.suppressions.recipient is 'The address as it was first given.';
+comment on column dripdrop.suppressions.recipient is
+  'The address as it was first given; erased: and a hash, where it was erased.';
 comment on column dripdrop.suppressions.recipient_normalized is
   'The address as it is compared; for email also a domain with its @, which holds for every '
-  'address of exactly this domain.';
+  'address of exactly this domain. Of an erased one the hash.';
 comment on column dripdrop.suppressions.topic is
   'The key of the topic it is limited to; null holds for every message.';
 comment on column dripdrop.suppressions.reason is
@@ -32563,14 +33183,15 @@ comment on column dripdrop.topics.opt_in is
   'True: only who subscribed gets it. False: whoever did not opt out.';
 comment on column dripdrop.topics.inserted_at is 'When the row was made.';
 comment on table dripdrop.consent_records is
-  'Every change of a subscription, appended and never changed.';
+  'Every change of a subscription, appended and never changed, but that an erased subscriber '
+  'becomes a hash.';
 comment on column dripdrop.consent_records.id is 'Time-ordered uuid.';
 comment on column dripdrop.consent_records.tenant_key is 'The tenant of the topic.';
 comment on column dripdrop.consent_records.topic_id is 'The topic.';
 comment on column dripdrop.consent_records.subscriber_type is
   'What kind of subscriber: User, Lead, ….';
 comment on column dripdrop.consent_records.subscriber_id is
-  'The application''s id of the subscriber, as text.';
+  'The application''s id of the subscriber, as text; erased: and a hash, where they were erased.';
 comment on column dripdrop.consent_records.state is 'subscribed or unsubscribed, from then on.';
 comment on column dripdrop.consent_records.source is 'Where it was said.';
 comment on column dripdrop.consent_records.login is 'The database login that recorded it.';
@@ -33281,8 +33902,10 @@ declare
       "drop_hook",
       "enroll",
       "enroll_many",
+      "erase_subscriber",
       "errors",
       "explain",
+      "export_subscriber",
       "fields",
       "forecast",
       "get_active_sequence_version",
@@ -33351,6 +33974,7 @@ declare
       "track_event",
       "track_events",
       "unenroll",
+      "unenroll_subscriber",
       "unregister_channel",
       "unregister_provider",
       "unsuppress",
@@ -33368,8 +33992,10 @@ declare
       "cron_next",
       "enroll",
       "enroll_many",
+      "erase_subscriber",
       "errors",
       "explain",
+      "export_subscriber",
       "fields",
       "get_active_sequence_version",
       "get_enrollment",
@@ -33396,6 +34022,7 @@ declare
       "track_event",
       "track_events",
       "unenroll",
+      "unenroll_subscriber",
       "update_enrollment",
       "update_subscriber",
       "version"
@@ -33547,7 +34174,7 @@ begin
         on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
       where c.relnamespace = 'dripdrop'::regnamespace
         and c.relkind in ('r', 'v')
-        and a.attname not in ('credentials', 'auth_config')
+        and a.attname not in ('credentials', 'auth_config', 'secret')
         -- A column that somebody added may hold anything. Where nothing is expected yet, the
         -- tables are as they have just been made.
         and (

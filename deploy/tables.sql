@@ -392,6 +392,17 @@ create index counters_with_a_line on dripdrop.counters (room_at) where room_at i
 
 create index counters_of_a_line on dripdrop.counters (line_id);
 
+-- sql/tables/erasure_secret.sql
+
+-- Never a default of its own: a copy of the schema has another one, a restored dump the same.
+create table dripdrop.erasure_secret (
+  only_one boolean not null default true,
+  secret bytea not null,
+  inserted_at timestamptz not null default dripdrop._now(),
+  constraint erasure_secret_pkey primary key (only_one),
+  constraint erasure_secret_is_one check (only_one)
+);
+
 -- sql/tables/faults.sql
 
 -- What a stage could not deal with, though others of its batch it could: it is left out of the

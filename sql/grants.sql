@@ -35,8 +35,10 @@ declare
       "drop_hook",
       "enroll",
       "enroll_many",
+      "erase_subscriber",
       "errors",
       "explain",
+      "export_subscriber",
       "fields",
       "forecast",
       "get_active_sequence_version",
@@ -105,6 +107,7 @@ declare
       "track_event",
       "track_events",
       "unenroll",
+      "unenroll_subscriber",
       "unregister_channel",
       "unregister_provider",
       "unsuppress",
@@ -122,8 +125,10 @@ declare
       "cron_next",
       "enroll",
       "enroll_many",
+      "erase_subscriber",
       "errors",
       "explain",
+      "export_subscriber",
       "fields",
       "get_active_sequence_version",
       "get_enrollment",
@@ -150,6 +155,7 @@ declare
       "track_event",
       "track_events",
       "unenroll",
+      "unenroll_subscriber",
       "update_enrollment",
       "update_subscriber",
       "version"
@@ -301,7 +307,7 @@ begin
         on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
       where c.relnamespace = 'dripdrop'::regnamespace
         and c.relkind in ('r', 'v')
-        and a.attname not in ('credentials', 'auth_config')
+        and a.attname not in ('credentials', 'auth_config', 'secret')
         -- A column that somebody added may hold anything. Where nothing is expected yet, the
         -- tables are as they have just been made.
         and (

@@ -91,6 +91,7 @@ begin
     perform from dripdrop.consent_records where false;
     perform from dripdrop.counters where false;
     perform from dripdrop.enrollments where false;
+    perform from dripdrop.erasure_secret where false;
     perform from dripdrop.events where false;
     perform from dripdrop.faults where false;
     perform from dripdrop.fields where false;

@@ -588,6 +588,24 @@ class Statements(ABC, Generic[One, Many, Value]):
         """Change some of the data of a subscriber's open enrolments; return them."""
 
     @_statement
+    def unenroll_subscriber(
+        self, tenant_key: str | None, subscriber_type: str, subscriber_id: Id, reason: str = ...
+    ) -> Many:
+        """End all open enrolments of a subscriber for good; return them."""
+
+    @_statement
+    def export_subscriber(
+        self, tenant_key: str | None, subscriber_type: str, subscriber_id: Id
+    ) -> Value:
+        """Return all that is kept of a subscriber, as one document."""
+
+    @_statement
+    def erase_subscriber(
+        self, tenant_key: str | None, subscriber_type: str, subscriber_id: Id
+    ) -> Value:
+        """Delete a subscriber with all that is kept of them; return how much of each it was."""
+
+    @_statement
     def explain(self, tenant_key: str | None, enrollment_id: UUID) -> Many:
         """Say what became of an enrolment's steps, and why the next message waits, gate by gate."""
 

@@ -327,6 +327,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_address text;
   v_suppression dripdrop.suppressions;
 begin
   perform dripdrop._check_tenant_key(tenant_key);
@@ -334,6 +335,7 @@ begin
     tenant_key,
     jsonb_build_array(jsonb_build_object('channel', channel, 'recipient', recipient))
   );
+  v_address := dripdrop._normalized(channel, recipient);
   if coalesce(btrim(removed_by), '') = '' then
     raise exception 'who removes the suppression is needed' using
       errcode = 'ZD201', column = 'removed_by', hint = 'A person, for example kim@example.com.';
@@ -343,29 +345,36 @@ begin
       errcode = 'ZD201', column = 'why', hint = 'For example ''asked for it by phone''.';
   end if;
 
-  delete from dripdrop.suppressions as p
-  where p.recipient_normalized
-    = dripdrop._normalized(unsuppress.channel, unsuppress.recipient)
-    and p.channel = unsuppress.channel
-    and p.tenant_key is not distinct from unsuppress.tenant_key
-    and p.topic is not distinct from unsuppress.topic
-  returning p.* into v_suppression;
+  -- Said again after it was erased, there are two.
+  with
+  gone as (
+    delete from dripdrop.suppressions as p
+    where p.recipient_normalized = any (array[v_address, dripdrop._erased(v_address)])
+      and p.channel = unsuppress.channel
+      and p.tenant_key is not distinct from unsuppress.tenant_key
+      and p.topic is not distinct from unsuppress.topic
+    returning p.*
+  ),
+  noted as (
+    insert into dripdrop.suppression_history (
+      tenant_key, suppression_id, action, channel, recipient_normalized, topic, reason, source,
+      expires_at, removed_by, why
+    )
+    select
+      g.tenant_key, g.id, 'unsuppressed', g.channel, g.recipient_normalized, g.topic, g.reason,
+      g.source, g.expires_at, unsuppress.removed_by, unsuppress.why
+    from gone as g
+  )
+  select g.* into v_suppression
+  from gone as g
+  order by g.recipient_normalized = v_address desc
+  limit 1;
   if not found then
     raise exception '% is not suppressed for %', dripdrop._quoted(recipient), channel using
       errcode = 'ZD130',
       hint = 'list_suppressions() shows the suppressions of a tenant, each with its topic; that '
         'of a domain is removed as @example.com.';
   end if;
-
-  insert into dripdrop.suppression_history (
-    tenant_key, suppression_id, action, channel, recipient_normalized, topic, reason, source,
-    expires_at, removed_by, why
-  )
-  values (
-    v_suppression.tenant_key, v_suppression.id, 'unsuppressed', v_suppression.channel,
-    v_suppression.recipient_normalized, v_suppression.topic, v_suppression.reason,
-    v_suppression.source, v_suppression.expires_at, unsuppress.removed_by, unsuppress.why
-  );
   return v_suppression;
 end
 $$;

@@ -1,5 +1,6 @@
 -- The one place that says which suppressions hold for a message: those of the address and of its
--- domain, of the tenant and of all tenants. One index gives all of them.
+-- domain, of the tenant and of all tenants; of an address that was erased by its hash. One index
+-- gives all of them.
 create or replace function dripdrop._suppressions_of(
   tenant_key text,
   channel text,
@@ -22,7 +23,12 @@ begin atomic
         then substr(
           _suppressions_of.recipient_normalized, strpos(_suppressions_of.recipient_normalized, '@')
         )
-      end
+      end,
+      (
+        select dripdrop._erasure_hash(s.secret, _suppressions_of.recipient_normalized)
+        from dripdrop.erasure_secret as s
+        where s.only_one
+      )
     ])
     and p.channel = _suppressions_of.channel
     and (p.tenant_key = _suppressions_of.tenant_key or p.tenant_key is null)
@@ -92,6 +98,7 @@ as $$
       cross join lateral (
         values
         (dripdrop._address(f.form, list_suppressions.recipient)),
+        (dripdrop._erased(dripdrop._address(f.form, list_suppressions.recipient))),
         (substring(dripdrop._address(f.form, list_suppressions.recipient) from '@.*$'))
       ) as a (address)
     ))
@@ -100,6 +107,8 @@ as $$
       where c.channel = p.channel
         and (
           p.recipient_normalized = dripdrop._address(c.address_form, list_suppressions.recipient)
+          or p.recipient_normalized
+          = dripdrop._erased(dripdrop._address(c.address_form, list_suppressions.recipient))
           or c.address_form = 'mailbox' and p.recipient_normalized like '@%'
         )
     )

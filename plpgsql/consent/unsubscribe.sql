@@ -383,7 +383,9 @@ begin
     from dripdrop.suppressions as p
     where p.tenant_key is not distinct from (execution).tenant_key
       and p.channel = (execution).channel
-      and p.recipient_normalized = (execution).recipient
+      and p.recipient_normalized = any (
+        array[(execution).recipient, dripdrop._erased((execution).recipient)]
+      )
       and p.topic = any (topics)
       and p.reason = 'unsubscribe'
   )

@@ -17,14 +17,15 @@ create index consent_records_by_subscriber
 on dripdrop.consent_records (subscriber_id, subscriber_type, topic_id, at);
 
 comment on table dripdrop.consent_records is
-  'Every change of a subscription, appended and never changed.';
+  'Every change of a subscription, appended and never changed, but that an erased subscriber '
+  'becomes a hash.';
 comment on column dripdrop.consent_records.id is 'Time-ordered uuid.';
 comment on column dripdrop.consent_records.tenant_key is 'The tenant of the topic.';
 comment on column dripdrop.consent_records.topic_id is 'The topic.';
 comment on column dripdrop.consent_records.subscriber_type is
   'What kind of subscriber: User, Lead, ….';
 comment on column dripdrop.consent_records.subscriber_id is
-  'The application''s id of the subscriber, as text.';
+  'The application''s id of the subscriber, as text; erased: and a hash, where they were erased.';
 comment on column dripdrop.consent_records.state is 'subscribed or unsubscribed, from then on.';
 comment on column dripdrop.consent_records.source is 'Where it was said.';
 comment on column dripdrop.consent_records.login is 'The database login that recorded it.';

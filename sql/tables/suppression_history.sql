@@ -24,7 +24,8 @@ create index suppression_history_by_recipient
 on dripdrop.suppression_history (recipient_normalized, channel);
 
 comment on table dripdrop.suppression_history is
-  'What became of suppressions, appended and never changed.';
+  'What became of suppressions, appended and never changed, but that an erased address becomes a '
+  'hash.';
 comment on column dripdrop.suppression_history.id is 'Time-ordered uuid.';
 comment on column dripdrop.suppression_history.tenant_key is
   'The tenant; null for a suppression of every tenant.';
@@ -33,7 +34,7 @@ comment on column dripdrop.suppression_history.suppression_id is
 comment on column dripdrop.suppression_history.action is 'suppressed, changed or unsuppressed.';
 comment on column dripdrop.suppression_history.channel is 'The channel.';
 comment on column dripdrop.suppression_history.recipient_normalized is
-  'The address, or the domain with its @.';
+  'The address, or the domain with its @; erased: and a hash, where it was erased.';
 comment on column dripdrop.suppression_history.topic is 'The topic it is limited to.';
 comment on column dripdrop.suppression_history.reason is 'The reason from then on, or until then.';
 comment on column dripdrop.suppression_history.source is 'Who gave that reason.';

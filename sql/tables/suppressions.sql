@@ -24,10 +24,11 @@ comment on table dripdrop.suppressions is
 comment on column dripdrop.suppressions.id is 'Time-ordered uuid.';
 comment on column dripdrop.suppressions.tenant_key is 'The tenant; null holds for every tenant.';
 comment on column dripdrop.suppressions.channel is 'The channel.';
-comment on column dripdrop.suppressions.recipient is 'The address as it was first given.';
+comment on column dripdrop.suppressions.recipient is
+  'The address as it was first given; erased: and a hash, where it was erased.';
 comment on column dripdrop.suppressions.recipient_normalized is
   'The address as it is compared; for email also a domain with its @, which holds for every '
-  'address of exactly this domain.';
+  'address of exactly this domain. Of an erased one the hash.';
 comment on column dripdrop.suppressions.topic is
   'The key of the topic it is limited to; null holds for every message.';
 comment on column dripdrop.suppressions.reason is

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -25,6 +26,7 @@ CALLED = [
     *["send_some", "suppress_one", "pause_one", "replay_one", "answer_some", "track_one"],
     *["track_some", "simulate_one", "forecast_one", "publish_one", "edit_one", "configure"],
     *["change_ones_mind", "switch_off", "switch_on", "follow_a_link", "choose_topics"],
+    *["correct_one", "forget_one"],
 ]
 
 
@@ -60,7 +62,9 @@ class Caller(Engine):
         return self.random.choice(PEOPLE)
 
     def anyone(self) -> Any:
-        return self.get_enrollment(TENANT, self.random.choice(SEQUENCES), "User", self.person()).id
+        key = self.random.choice(SEQUENCES)
+        enrollment = self.get_enrollment(TENANT, key, "User", self.person())
+        return uuid4() if enrollment is None else enrollment.id
 
     def enrol_some(self) -> None:
         people = self.random.sample(PEOPLE, 3)
@@ -180,6 +184,15 @@ class Caller(Engine):
     def end_one(self) -> None:
         self.unenroll(TENANT, self.anyone())
 
+    def correct_one(self) -> None:
+        note = {"note": self.random.random()}
+        self.update_enrollment(TENANT, self.anyone(), note)
+        self.update_subscriber(TENANT, "User", self.person(), note)
+
+    def forget_one(self) -> None:
+        self.unenroll_subscriber(TENANT, "User", self.person())
+        self.erase_subscriber(TENANT, "User", self.person())
+
     def suppress_one(self) -> None:
         scope = self.random.choice([TENANT, None])
         self.suppress(scope, "email", f"{self.person()}@example.com")
@@ -236,6 +249,8 @@ class Caller(Engine):
             self.pause_one,
             *[self.resume_one] * 2,
             self.end_one,
+            self.correct_one,
+            self.forget_one,
             self.suppress_one,
             self.suppress_some,
             self.change_ones_mind,

@@ -253,6 +253,9 @@ STATEMENTS = {
     "update_subscriber": """
         select dripdrop.update_subscriber('acme', 'User', 'now-1', '{"name": "Eve"}')
     """,
+    "unenroll_subscriber": "select dripdrop.unenroll_subscriber('acme', 'User', 'now-1')",
+    "export_subscriber": "select dripdrop.export_subscriber('acme', 'User', 'past-7')",
+    "erase_subscriber": "select dripdrop.erase_subscriber('acme', 'User', 'past-7')",
     "pause_enrollment": "select dripdrop.pause_enrollment('acme', %s)",
     "unenroll": "select dripdrop.unenroll('acme', %s)",
     "explain": "select dripdrop.explain('acme', %s)",

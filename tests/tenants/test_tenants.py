@@ -215,6 +215,9 @@ CALLS: dict[str, Call] = {
     "track_events": lambda e, t, x: e.track_events(
         t, [{"event_key": "opened_app", "enrollment_id": str(x.enrollment_id)}]
     ),
+    "unenroll_subscriber": lambda e, t, x: e.unenroll_subscriber(t, "User", x.subscriber),
+    "export_subscriber": lambda e, t, x: e.export_subscriber(t, "User", x.subscriber),
+    "erase_subscriber": lambda e, t, x: e.erase_subscriber(t, "User", x.subscriber),
     "unenroll": lambda e, t, x: e.unenroll(t, x.enrollment_id),
     "update_enrollment": lambda e, t, x: e.update_enrollment(t, x.enrollment_id, {"name": "Eve"}),
     "update_subscriber": lambda e, t, x: e.update_subscriber(

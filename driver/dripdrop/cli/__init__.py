@@ -29,7 +29,7 @@ for command in (
     *(database.install, database.uninstall, database.check),
     *(authoring.plan, authoring.apply, authoring.validate, authoring.schema),
     *(journeys.explain, journeys.simulate, journeys.forecast),
-    *(people.enrollments, people.messages),
+    *(people.enrollments, people.messages, people.export, people.erase),
     *(sending.pause_sending, sending.resume_sending, sending.pauses),
     *(keys.keygen, keys.seal, keys.rotate),
     hooks.test_hook,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from json import dumps
 from typing import Annotated, Any, TypeAlias
 from uuid import UUID
 
@@ -20,6 +21,9 @@ SequenceKey: TypeAlias = Annotated[
 Subscriber: TypeAlias = Annotated[
     str | None,
     typer.Option(help="Only of this one; the type is User unless given.", metavar="[TYPE/]ID"),
+]
+Whom: TypeAlias = Annotated[
+    str, typer.Argument(help="Who; the type is User unless given.", metavar="[TYPE/]ID")
 ]
 State: TypeAlias = Annotated[str | None, typer.Option(help="Only in this state.")]
 PageSize: TypeAlias = Annotated[int, typer.Option(help="How many.", min=1, max=10_000)]
@@ -66,6 +70,29 @@ def messages(
         )
     columns = ("execution_id", "scheduled_for", "subscriber_type", "subscriber_id", "sequence")
     _print(rows, (*columns, "step", "channel", "recipient", "state", "reason"), json)
+
+
+def export(whom: Whom, tenant: Tenant = None, dsn: Dsn = None) -> None:
+    """Print all that is kept of a subscriber, as one JSON document."""
+    with connect(resolve_dsn(dsn)) as connection:
+        document = Client(connection).export_subscriber(tenant, *named(whom))
+    print(dumps(document, ensure_ascii=False, indent=2))
+
+
+def erase(
+    whom: Whom,
+    tenant: Tenant = None,
+    dsn: Dsn = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete a subscriber with all that is kept of them; suppressions keep a hash."""
+    kind, name = named(whom)
+    if not yes:
+        typer.confirm(f"Erase {kind}/{name}, for good?", abort=True)
+    with connect(resolve_dsn(dsn)) as connection:
+        counts = Client(connection).erase_subscriber(tenant, kind, name)
+    for what, number in counts.items():
+        say(f"{what.replace('_', ' ')}: {number}")
 
 
 def named(subscriber: str) -> tuple[str, str]:
