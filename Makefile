@@ -4,6 +4,7 @@
 # make test PG=15      the whole suite on a throw-away cluster of Debian's Postgres 15
 # make chaos           kills, cuts, hanging servers and limits on the wire, in five minutes at most
 # make bench           how fast it is here; ARGS="--mode sql", ...: docs/performance.md
+# make bench-peers     the pipeline beside other queues; benchmarks/README.md
 # make bench-check     what a message costs, counted, against benchmarks/cost.json; RECORD=1 writes that
 # make docs            what the documentation takes from the database, taken again
 
@@ -13,7 +14,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 SQL := $(wildcard sql/*.sql sql/*/*.sql plpgsql/*/*.sql)
 
-.PHONY: build check lint test chaos bench bench-check demo docs extension install-extension clean
+.PHONY: build check lint test chaos bench bench-peers bench-check demo docs extension install-extension clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -46,6 +47,12 @@ chaos: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/dripdrop bench pipeline $(ARGS)
+
+bench-peers: $(STAMP)
+	@npm ci --prefix benchmarks --no-audit --no-fund --silent
+	@test -x benchmarks/.venv/bin/python || $(PYTHON) -m venv benchmarks/.venv
+	@benchmarks/.venv/bin/pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	@$(BIN)/python -m benchmarks.compare $(ARGS)
 
 bench-check: $(STAMP)
 	$(BIN)/python -m scripts.bench_check $(if $(RECORD),--record)
