@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources a328ed907ae65c4b.
+-- Of the sources 21bf85bd7675f343.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -550,11 +550,13 @@ as $expected$
 ["column", "enrollments.adapter_id", "uuid"],
 ["column", "enrollments.alone", "boolean not null default false"],
 ["column", "enrollments.ask_at", "timestamp with time zone"],
+["column", "enrollments.call_number", "bigint not null default nextval('dripdrop.calls'::regclass)"],
 ["column", "enrollments.cancelled_at", "timestamp with time zone"],
 ["column", "enrollments.completed_at", "timestamp with time zone"],
 ["column", "enrollments.data", "jsonb not null default '{}'::jsonb"],
 ["column", "enrollments.effective_mode", "text"],
 ["column", "enrollments.entry_key", "text not null default ''::text"],
+["column", "enrollments.event_id", "uuid"],
 ["column", "enrollments.exit_reason", "text"],
 ["column", "enrollments.failed_execution_id", "uuid"],
 ["column", "enrollments.id", "uuid not null default dripdrop._uuidv7()"],
@@ -572,6 +574,7 @@ as $expected$
 ["column", "erasure_secret.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
 ["column", "erasure_secret.only_one", "boolean not null default true"],
 ["column", "erasure_secret.secret", "bytea not null"],
+["column", "events.call_number", "bigint not null default nextval('dripdrop.calls'::regclass)"],
 ["column", "events.enrollment_id", "uuid"],
 ["column", "events.event_data", "jsonb not null default '{}'::jsonb"],
 ["column", "events.event_id", "text"],
@@ -1106,8 +1109,8 @@ as $expected$
 ["function", "_canonical_cron(timing jsonb)", "8f6983df 3ad8b56d5a2b3c10"],
 ["function", "_canonical_definition(tenant_key text, definition jsonb)", "4af5601a 31133ec46a065b14"],
 ["function", "_canonical_delay(timing jsonb, field text)", "d45e43b1 83be465ca2d6fe11"],
-["function", "_canonical_event_condition(condition jsonb, path text)", "577ac2a8 161b1dfaf900f586"],
-["function", "_canonical_event_timing(timing jsonb)", "8f6983df b626026fb774f81d"],
+["function", "_canonical_event_condition(condition jsonb, path text)", "577ac2a8 eba2cd8e56539dd4"],
+["function", "_canonical_event_timing(timing jsonb)", "8f6983df 3c9aa33392a03bca"],
 ["function", "_canonical_http_hook(tenant_key text, hook jsonb)", "b7c1af90 e3fa0f98d0f97db4"],
 ["function", "_canonical_interval(timing jsonb, field text)", "d45e43b1 957b5dba2662cf35"],
 ["function", "_canonical_metadata(tenant_key text, metadata jsonb)", "2300adad 084536f96ab2ac68"],
@@ -1211,10 +1214,11 @@ as $expected$
 ["function", "_context(predicate jsonpath, enrollment dripdrop.enrollments, h", "f6929da0 afa4c7f1174d20ce"],
 ["function", "_count_behind(circuit_id uuid)", "b04fcb48 3499f74aba8d8025"],
 ["function", "_count_bounces(adapter_id uuid, since timestamp with time zone,", "c4b0cd98 a92d8780882673f9"],
-["function", "_count_events(enrollment dripdrop.enrollments, config jsonb, si", "9571657d 91c2a7cb73705fe4"],
+["function", "_count_events(enrollment dripdrop.enrollments, config jsonb, si", "9704459b 9df057c972fdecd9"],
 ["function", "_counter_state(counter dripdrop.counters, max_count integer, pe", "d1ffdda0 a063ba81415bfb64"],
 ["function", "_counterparts(migration dripdrop._migration)", "febdd9bf ed76e9775bffa566"],
 ["function", "_counters_of(limits dripdrop._limit[], at timestamp with time z", "7d99d62b 8d91bd39b6856ee2"],
+["function", "_counts_for(event dripdrop.events, enrollment_number bigint, be", "13363e60 619cb9529b63c8a2"],
 ["function", "_counts_from(timing jsonb, data jsonb, time_zone text, started_", "c8e90c96 c1325cde7e866417"],
 ["function", "_counts_on_the_wire(max_count integer, per interval)", "87e71784 9051cfb1364dce01"],
 ["function", "_cron_days(month date, days integer[], weekdays integer[], rest", "eabe7cf6 9f3715361ca56a64"],
@@ -1264,7 +1268,11 @@ as $expected$
 ["function", "_erase_suppressions(tenant_key text, channels text[], addresses", "ddd93211 f42fd79a7aaa929d"],
 ["function", "_erased(value text)", "86976669 a9e846f87a342458"],
 ["function", "_erasure_hash(secret bytea, value text)", "dfd2ee5e 41140c1f31cd87a2"],
+["function", "_event_agrees(event_data jsonb, match jsonb, data jsonb)", "7861de4c 048971769ceb44a5"],
+["function", "_event_matches(event_data jsonb, match jsonb, data jsonb)", "7861de4c 68759e5fe1ec765d"],
+["function", "_event_of(tenant_key text, subscriber_type text, subscriber_id ", "6e5ce2a8 664d8331bee91934"],
 ["function", "_event_variable(event_id uuid)", "f998c2b8 b5429256f56365ee"],
+["function", "_events_since(enrollment dripdrop.enrollments)", "677b6bdc debe20eaef695186"],
 ["function", "_everything_slot()", "2dba2454 2446c91066b7535d"],
 ["function", "_exclude_claims(slot integer)", "a01df3eb 2bff457ee40e4dd5"],
 ["function", "_exit_by_rules(enrollments uuid[], events integer, at timestamp", "880d225a f037171c6dfad105"],
@@ -1284,9 +1292,9 @@ as $expected$
 ["function", "_field_schema(field dripdrop.fields)", "7cede8c4 9dc1c033dadf4ff9"],
 ["function", "_fields_given(document jsonb)", "22b9043c 44603ffcdb94beed"],
 ["function", "_fields_hint(kind text, settings boolean)", "95b017d5 9c259d2ee173323f"],
-["function", "_fire_side_steps(events dripdrop.events[], enrollments uuid[], ", "9398bc43 b3f5686c4ad12faa"],
+["function", "_fire_side_steps(events dripdrop.events[], enrollments uuid[], ", "9398bc43 df0391dbd598018c"],
 ["function", "_first_answers(results dripdrop._hook_result[], at timestamp wi", "1bd8d71d 8426bd8699b41d88"],
-["function", "_first_event(tenant_key text, enrollment_id uuid, subscriber_ty", "0d1fd2b1 8fae5ba365429d13"],
+["function", "_first_event(enrollment dripdrop.enrollments, event_key text, m", "db50244d 5c9f9c38e70ba21a"],
 ["function", "_first_instant(wall_time timestamp without time zone, time_zone", "80091d25 9e642bd697cf86ae"],
 ["function", "_first_step(sequence_version_id uuid, starting_step uuid)", "82d0ad42 c0c352218767a21a"],
 ["function", "_flow(sequence_version_id uuid)", "92faa637 005c3c507e34eb43"],
@@ -1352,6 +1360,7 @@ as $expected$
 ["function", "_is_empty(queue text)", "bede0d6d 5ccdd92473f8a7a5"],
 ["function", "_is_holiday(calendar text, tenant_key text, day date)", "363de40e b0cdffb63984ba69"],
 ["function", "_is_near(value text)", "18bcace5 89b63bc8d859def4"],
+["function", "_is_news(event dripdrop.events, config jsonb)", "3346490a 63a3aa2fd1411243"],
 ["function", "_is_open_for(condition dripdrop.conditions, enrollment dripdrop", "9c56df77 04c30e126609799c"],
 ["function", "_is_pattern(value text)", "18bcace5 4661172aae49d087"],
 ["function", "_is_plain(document jsonb)", "48efa543 265eddc7cdb09ad6"],
@@ -1387,13 +1396,14 @@ as $expected$
 ["function", "_lock_subscriber(tenant_key text, subscriber_type text, subscri", "3c8c4a6a 2fb5b081d721a249"],
 ["function", "_log_decisions(decisions dripdrop._decision[], actions text[], ", "a80c997a 1607d976f0132914"],
 ["function", "_log_suppression()", "683259fe 7bf9f4ed0715cf53"],
-["function", "_log_unsubscribe(execution dripdrop.step_executions, enrollment", "57f2c774 3540991f71caed8a"],
+["function", "_log_unsubscribe(execution dripdrop.step_executions, enrollment", "57f2c774 fe954b4a76180137"],
 ["function", "_look_back(at timestamp with time zone)", "57e58be7 cfcc41b1682a3106"],
 ["function", "_lost_pointers()", "ff864dea 81ed1b48ba00e2c2"],
 ["function", "_make_due(executions uuid[], at timestamp with time zone, reaso", "2d5e141c 826ebc7f246f4ce3"],
 ["function", "_make_erasure_secret()", "445be54d 1d504721bdb3fa44"],
 ["function", "_make_unknown(executions uuid[], at timestamp with time zone)", "f08c1186 c174b61e3f5f62b5"],
 ["function", "_mark_lines(at timestamp with time zone)", "57e58be7 266b270e4222b07c"],
+["function", "_match_faults(match jsonb, path text)", "99ee6b4d 0b2802895041279c"],
 ["function", "_matches(transition dripdrop.step_transitions, conditions dripd", "f1a8180a 23429af5b33c2fc0"],
 ["function", "_may_be_early(counter dripdrop.counters)", "48c23e2a 675586957101043d"],
 ["function", "_mend(callee text, grace interval, at timestamp with time zone)", "279dcbe5 13683d739568cc13"],
@@ -1456,7 +1466,7 @@ as $expected$
 ["function", "_plain(description text)", "7a1b8465 73d448e121f5e9fe"],
 ["function", "_plan_first(sequence_version_id uuid, enrollments uuid[], start", "d5f7db2b b7d570af55ba8e11"],
 ["function", "_plan_plain_step(enrollment dripdrop.enrollments, starting_step", "c8d50bf4 3d5764a7e298b830"],
-["function", "_plan_steps(enrollments uuid[], steps uuid[], at timestamp with", "2114d4b7 83959089e69aa87a"],
+["function", "_plan_steps(enrollments uuid[], steps uuid[], at timestamp with", "2114d4b7 6f670c50f707fc9d"],
 ["function", "_planned_at(timing jsonb, time_zone text, counted_from timestam", "54b0b27b 29f565455030dde8"],
 ["function", "_planned_for(timing jsonb, config jsonb, enrollment dripdrop.en", "d756d0a4 52994f7a3c9a43de"],
 ["function", "_planned_steps(steps uuid[])", "f482b690 9487d821cff324d6"],
@@ -1482,7 +1492,7 @@ as $expected$
 ["function", "_quoted(value text)", "86976669 71cb321c14f11a37"],
 ["function", "_rates_of(steps uuid[], adapters uuid[])", "30da01ab 4376485b12362172"],
 ["function", "_reached(path jsonpath, document jsonb)", "8b27c9b2 5368d5c4f9483985"],
-["function", "_read_events(tenant_key text, events jsonb, at timestamp with t", "730f7aeb 88f1c816258608bd"],
+["function", "_read_events(tenant_key text, events jsonb, at timestamp with t", "730f7aeb 38a5231248d69b9d"],
 ["function", "_read_hook_pointers(steps uuid[], busy jsonb, batch_size intege", "33b73221 31ee61c6e02643da"],
 ["function", "_read_queue(queue text, visibility_seconds integer, batch_size ", "55a75006 57bd6a6514d7f998"],
 ["function", "_read_renders(results jsonb)", "ad9cbbb2 97fa429c48f1d490"],
@@ -1559,6 +1569,7 @@ as $expected$
 ["function", "_small_letter(code integer)", "ebfa0b69 ba3634eac9771a6d"],
 ["function", "_smtp_reply_codes()", "691e363c 6bebd71d024638f7"],
 ["function", "_split_time_of_day(words text, OUT said text, OUT at text)", "a0c86187 f4ec8acb4349b6eb"],
+["function", "_stale_after(config jsonb)", "a63f2f68 5fc15288f271d84b"],
 ["function", "_start_queue(queue text, owner text)", "82859846 bed56c7968b3158f"],
 ["function", "_step_changes(sequence_version_id uuid, steps jsonb)", "f8f1e40d 69d2080982411b6a"],
 ["function", "_step_facts(steps uuid[], at timestamp with time zone, at_fence", "595ffd14 926c151d215cdfd1"],
@@ -1599,7 +1610,7 @@ as $expected$
 ["function", "_time_zone(data jsonb, config jsonb, sequence_time_zone text)", "8bd38e1d 91e07f4c4bcea2b3"],
 ["function", "_time_zone_of(enrollment dripdrop.enrollments, step_config json", "3106a91a 50f0c9c83e4296e6"],
 ["function", "_timeout_at(timing jsonb, time_zone text, from_time timestamp w", "c645cef8 ab789ebb208c10a7"],
-["function", "_times_happened(condition dripdrop.conditions, enrollment dripd", "5f2f419a fe86cc5e3c100ffa"],
+["function", "_times_happened(condition dripdrop.conditions, enrollment dripd", "5f2f419a fc95b420aaa0c3e9"],
 ["function", "_topic_id(tenant_key text, topic text)", "8c0f43df 3d16446069f76f17"],
 ["function", "_topics_of(executions uuid[])", "44f09eac 9ee5e99e4ebac7ff"],
 ["function", "_track(tenant_key text, events jsonb)", "e27214ce 2fe66c8d1b817441"],
@@ -1629,7 +1640,7 @@ as $expected$
 ["function", "_value_fault(type text, choices text[], pattern text, minimum i", "27d540a7 c25cd9bb3cef2a7e"],
 ["function", "_value_given(value jsonb, missed boolean, blank boolean)", "2828496f badf1523b063aa3b"],
 ["function", "_value_schema(type text, choices text[], pattern text, minimum ", "646cd4e3 f4dded877556ad95"],
-["function", "_variables(enrollment dripdrop.enrollments, sequence_key text, ", "7a4e8476 e0432915c1e57c25"],
+["function", "_variables(enrollment dripdrop.enrollments, sequence_key text, ", "7a4e8476 a7c670cae6f442e9"],
 ["function", "_verdict(result dripdrop._send_result, enrollment_state text, e", "e438806a 35842bcad361ff68"],
 ["function", "_verdicts(results dripdrop._send_result[], at timestamp with ti", "15266ebb ed56b3cde289e8e7"],
 ["function", "_version_changes(sequence_id uuid, definition jsonb)", "132ffe58 2a1de17d016b894e"],
@@ -1642,7 +1653,7 @@ as $expected$
 ["function", "_wake_behind_sender(adapter_id uuid, at timestamp with time zon", "3c603066 b11caf50795ab865"],
 ["function", "_wake_by_circuit(at timestamp with time zone, batch_size intege", "18ec6351 d31287503675cd65"],
 ["function", "_wake_by_enrollment(enrollment dripdrop.enrollments, at timesta", "55a27679 ccb892a42f025522"],
-["function", "_wake_by_event(events dripdrop.events[], enrollments uuid[], at", "9398bc43 3d25a268e714dec2"],
+["function", "_wake_by_event(events dripdrop.events[], enrollments uuid[], at", "9398bc43 7cb0b923c23416ac"],
 ["function", "_wake_by_limit(lines uuid[], at timestamp with time zone)", "dbf6b39b 87a0d9e7159d2252"],
 ["function", "_wake_by_pause(pause dripdrop.sending_pauses)", "c3649b2a 4f0161c61970d6bd"],
 ["function", "_wake_by_rest(adapter_id uuid, others uuid[], steps uuid[], at ", "8497ec1a 46bc87cc7ebc8d59"],
@@ -1650,7 +1661,7 @@ as $expected$
 ["function", "_wake_by_rules(enrollments uuid[], at timestamp with time zone)", "66c3041a 5443dddb56191bed"],
 ["function", "_wake_by_sender()", "683259fe 312abb43a1012f3c"],
 ["function", "_wake_held(at timestamp with time zone, waits_for text[], every", "192e61ca ac88f5975362f332"],
-["function", "_wake_missed(at timestamp with time zone)", "57e58be7 eaffd2ccff510d19"],
+["function", "_wake_missed(at timestamp with time zone)", "57e58be7 8ebcdab4ed167b60"],
 ["function", "_warn_of_foreign_messages(queue text, count bigint)", "f9ebc21f 91e3ff3e3c92f1e8"],
 ["function", "_warn_of_server(adapter_id uuid, http_hook_id uuid, host text, ", "5624473a eef78b73d64f0b8a"],
 ["function", "_weekdays_in_words(said text)", "5b623e0c af6673b1abfce43f"],
@@ -1695,10 +1706,10 @@ as $expected$
 ["function", "drop_exit_rule(tenant_key text, condition_id uuid)", "0e346de2 b9fd0ed2b4bd4f5b"],
 ["function", "drop_frequency_cap(tenant_key text, key text)", "020d5871 afb5ddfb6f4f1637"],
 ["function", "drop_hook(tenant_key text, key text)", "3fe32bdb d8a620b008bc50d6"],
-["function", "enroll(tenant_key text, sequence text, subscriber_type text, su", "c547e173 723d1533086553d2"],
-["function", "enroll_many(tenant_key text, sequence text, subscribers jsonb)", "bbda667a d8ece460e305e1ec"],
+["function", "enroll(tenant_key text, sequence text, subscriber_type text, su", "3c4a38f9 7ada326882166a23"],
+["function", "enroll_many(tenant_key text, sequence text, subscribers jsonb)", "bbda667a ab607238a2868c77"],
 ["function", "erase_subscriber(tenant_key text, subscriber_type text, subscri", "70723bbb 2b7612af1b7df678"],
-["function", "errors()", "de1228c2 3ccdd454c6832e91"],
+["function", "errors()", "de1228c2 d0ce1e4ae9fa0e0b"],
 ["function", "explain(tenant_key text, enrollment_id uuid)", "67be8f1f 3cae98ea3b5bf317"],
 ["function", "export_subscriber(tenant_key text, subscriber_type text, subscr", "70723bbb fe31ebf8cbfd5fbe"],
 ["function", "fields()", "95799fa2 9053f1b2dbc943cd"],
@@ -1809,7 +1820,7 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.drop_exit_rule(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.drop_frequency_cap(text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.drop_hook(text,text)", "execute"],
-["grant", "dripdrop_admin on dripdrop.enroll(text,text,text,text,jsonb,text,jsonb,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.enroll(text,text,text,text,jsonb,text,jsonb,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.enroll_many(text,text,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.erase_subscriber(text,text,anycompatible)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.errors()", "execute"],
@@ -1898,7 +1909,7 @@ as $expected$
 ["grant", "dripdrop_admin on schema dripdrop", "usage"],
 ["grant", "dripdrop_app on dripdrop.channels()", "execute"],
 ["grant", "dripdrop_app on dripdrop.cron_next(text,text,timestamp with time zone)", "execute"],
-["grant", "dripdrop_app on dripdrop.enroll(text,text,text,text,jsonb,text,jsonb,text)", "execute"],
+["grant", "dripdrop_app on dripdrop.enroll(text,text,text,text,jsonb,text,jsonb,text,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.enroll_many(text,text,jsonb)", "execute"],
 ["grant", "dripdrop_app on dripdrop.erase_subscriber(text,text,anycompatible)", "execute"],
 ["grant", "dripdrop_app on dripdrop.errors()", "execute"],
@@ -1950,10 +1961,10 @@ as $expected$
 ["grant", "dripdrop_reader on dripdrop.consent_at_send", "select (enrollment_id, execution_id, had_consent, said_at, sent_at, source, state, subscriber_id, subscriber_type, tenant_key, topic)"],
 ["grant", "dripdrop_reader on dripdrop.consent_records", "select (at, id, login, source, state, subscriber_id, subscriber_type, tenant_key, topic_id)"],
 ["grant", "dripdrop_reader on dripdrop.counters", "select (ahead, day, id, line_id, max_count, owner_id, per, room_at, scope, subject, taken, tenant_key, time_zone, turns, under_way, updated_at, used)"],
-["grant", "dripdrop_reader on dripdrop.enrollments", "select (adapter_id, alone, ask_at, cancelled_at, completed_at, data, effective_mode, entry_key, exit_reason, failed_execution_id, id, inserted_at, metadata, paused_at, sequence_id, sequence_version_id, started_at, state, subscriber_id, subscriber_type, tenant_key, updated_at)"],
+["grant", "dripdrop_reader on dripdrop.enrollments", "select (adapter_id, alone, ask_at, call_number, cancelled_at, completed_at, data, effective_mode, entry_key, event_id, exit_reason, failed_execution_id, id, inserted_at, metadata, paused_at, sequence_id, sequence_version_id, started_at, state, subscriber_id, subscriber_type, tenant_key, updated_at)"],
 ["grant", "dripdrop_reader on dripdrop.erasure_secret", "select (inserted_at, only_one)"],
 ["grant", "dripdrop_reader on dripdrop.errors()", "execute"],
-["grant", "dripdrop_reader on dripdrop.events", "select (enrollment_id, event_data, event_id, event_key, event_type, id, inserted_at, occurred_at, subscriber_id, subscriber_type, tenant_key)"],
+["grant", "dripdrop_reader on dripdrop.events", "select (call_number, enrollment_id, event_data, event_id, event_key, event_type, id, inserted_at, occurred_at, subscriber_id, subscriber_type, tenant_key)"],
 ["grant", "dripdrop_reader on dripdrop.faults", "select (at, attempts, execution_id, first_at, message, result, sqlstate, stage, together, until)"],
 ["grant", "dripdrop_reader on dripdrop.fields", "select (choices, description, destination, errcode, field, hint, holds, kind, maximum, minimum, nullable, pattern, place, preset, required, since, type)"],
 ["grant", "dripdrop_reader on dripdrop.fields()", "execute"],
@@ -3108,6 +3119,7 @@ as $$
     ('ZD113', 'already_exists', 'a row with this key exists already'),
     ('ZD114', 'second_active_version', 'a sequence has at most one active version'),
     ('ZD118', 'cap_not_found', 'no such frequency cap in this tenant'),
+    ('ZD119', 'event_not_found', 'no such event of this subscriber in this tenant'),
     ('ZD120', 'not_started', 'the queues do not exist yet'),
     ('ZD121', 'pgmq_missing', 'pgmq is not installed in this database'),
     (
@@ -4433,6 +4445,104 @@ $$;
 comment on function dripdrop._check_liquid(jsonb, text, text) is
   'Raises on a text with a filter or a tag that Liquid does not have.';
 
+-- plpgsql/base/match.sql
+
+-- Numbers are equal as numbers and booleans as booleans, also where one side comes as a text. What
+-- is of different kinds cannot be compared, but for null, which only null equals.
+create or replace function dripdrop._equal(actual jsonb, expected jsonb)
+returns boolean
+language sql
+immutable
+parallel safe
+return case
+  when jsonb_typeof(actual) = jsonb_typeof(expected) then actual = expected
+  when actual = 'null' or expected = 'null' then false
+  when 'number' in (jsonb_typeof(actual), jsonb_typeof(expected))
+  then dripdrop._number(actual) = dripdrop._number(expected)
+  when actual #>> '{}' in ('true', 'false') and expected #>> '{}' in ('true', 'false')
+  then actual #>> '{}' = expected #>> '{}'
+end;
+
+comment on function dripdrop._equal(jsonb, jsonb) is
+  'Whether two values are the same; null when they cannot be compared.';
+
+create or replace function dripdrop._event_agrees(event_data jsonb, match jsonb, data jsonb)
+returns boolean
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_field record;
+begin
+  for v_field in select m.key, m.value from jsonb_each(match) as m loop
+    if coalesce(
+      case
+        when jsonb_typeof(v_field.value) = 'object' then dripdrop._event_agrees(
+          event_data -> v_field.key, v_field.value, data
+        )
+        when v_field.value #>> '{}' like '$.%' then dripdrop._equal(
+          event_data -> v_field.key,
+          data #> (string_to_array(v_field.value #>> '{}', '.'))[3:]
+        )
+        else jsonb_build_object(v_field.key, event_data -> v_field.key)
+          @> jsonb_build_object(v_field.key, v_field.value)
+      end,
+      false
+    ) is false then
+      return false;
+    end if;
+  end loop;
+  return true;
+end
+$$;
+
+comment on function dripdrop._event_agrees(jsonb, jsonb, jsonb) is
+  'Whether each field of an event is what a match says, or what the enrolment''s data holds.';
+
+-- What a match compares may be a value of the enrolment, "$.data.order_id": of two carts the event
+-- of one is then nothing to the other. Numbers and texts are compared as conditions compare them;
+-- what is missing matches nothing.
+create or replace function dripdrop._event_matches(event_data jsonb, match jsonb, data jsonb)
+returns boolean
+language sql
+immutable
+parallel safe
+return case
+  when match is null then true
+  when match::text not like '%"$.%' then event_data @> match
+  else dripdrop._event_agrees(event_data, match, data)
+end;
+
+comment on function dripdrop._event_matches(jsonb, jsonb, jsonb) is
+  'Whether the data of an event is what a match asks for, for an enrolment with this data.';
+
+create or replace function dripdrop._match_faults(match jsonb, path text)
+returns table (field text, value text)
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select f.*
+  from jsonb_each(
+    case when jsonb_typeof(_match_faults.match) = 'object' then _match_faults.match else '{}' end
+  ) as m
+  cross join lateral (
+    select below.*
+    from dripdrop._match_faults(m.value, _match_faults.path || '.' || m.key) as below
+    where jsonb_typeof(m.value) = 'object'
+    union all
+    select _match_faults.path || '.' || m.key, m.value #>> '{}'
+    where jsonb_typeof(m.value) <> 'object'
+      and m.value::text like '%"$.%'
+      and m.value #>> '{}' !~ '^[$][.]data([.][A-Za-z_][A-Za-z0-9_-]*)+$'
+  ) as f
+$$;
+
+comment on function dripdrop._match_faults(jsonb, text) is
+  'The fields of a match that name what is no value of the enrolment''s data.';
+
 -- plpgsql/base/not_found.sql
 
 create or replace function dripdrop._get_version(tenant_key text, sequence_version_id uuid)
@@ -5460,8 +5570,10 @@ return (enrollment).data
     'now_iso8601', at
   )
   || case
-    when event_id is null then '{}'::jsonb
-    else coalesce(dripdrop._event_variable(event_id), '{}')
+    when event_id is null and (enrollment).event_id is null then '{}'::jsonb
+    else coalesce(
+      dripdrop._event_variable(coalesce(event_id, (enrollment).event_id)), '{}'
+    )
   end
   || case when hooks is null then '{}'::jsonb else dripdrop._hook_values(hooks) end;
 
@@ -6028,7 +6140,7 @@ begin
   );
   perform dripdrop._field(
     'condition.event', 'match', 'object',
-    'what its data must contain',
+    'what its data must contain; `"$.data.order_id"` is what the enrolment''s data holds',
     hint => 'Write what the event''s data must contain, for example {"plan": "pro"}.',
     nullable => true
   );
@@ -7710,7 +7822,7 @@ begin
   );
   perform dripdrop._field(
     'timing.event', 'match', 'object',
-    'what its data must contain',
+    'what its data must contain; `"$.data.order_id"` is what the enrolment''s data holds',
     hint => 'Write what its data must contain: "match": {"plan": "pro"}.', nullable => true
   );
   perform dripdrop._field(
@@ -8666,6 +8778,18 @@ $$;
 comment on function dripdrop._planned_for(jsonb, jsonb, dripdrop.enrollments, timestamptz) is
   'When a step is due for an enrolment if it is planned at a time.';
 
+-- plpgsql/timing/stale.sql
+
+create or replace function dripdrop._stale_after(config jsonb)
+returns interval
+language sql
+immutable
+parallel safe
+return (config ->> 'stale_after')::interval;
+
+comment on function dripdrop._stale_after(jsonb) is
+  'How long overdue a message of a step is still of use; null for ever.';
+
 -- plpgsql/timing/timing.sql
 
 -- What people write, once, in its stored form. What comes again is a schedule if five fields say
@@ -9028,6 +9152,7 @@ declare
   v_match jsonb := coalesce(timing -> 'match', timing -> 'trigger_data', '{}');
   v_timeout text := timing ->> 'timeout';
   v_canonical jsonb := timing - array['match', 'trigger_data'];
+  v_fault record;
   v_delay jsonb;
 begin
   if timing ?& array['match', 'trigger_data'] then
@@ -9046,6 +9171,17 @@ begin
       hint = 'Leave since, timeout and on_timeout out: it fires on every event, beside the path.';
   end if;
 
+  select f.* into v_fault
+  from dripdrop._match_faults(
+    v_match, 'timing.' || case when timing ? 'match' then 'match' else 'trigger_data' end
+  ) as f
+  limit 1;
+  if found then
+    raise exception '% is no path into the data', dripdrop._quoted(v_fault.value) using
+      errcode = 'ZD203', column = v_fault.field,
+      hint = 'Write for example {"order_id": "$.data.order_id"} for the order_id that the '
+        'enrolment''s data holds.';
+  end if;
   if v_match <> '{}' then
     v_canonical := v_canonical || jsonb_build_object('match', v_match);
   end if;
@@ -9352,6 +9488,57 @@ $$;
 
 comment on function dripdrop._cron_days_in_words(text) is
   'The last three fields of a schedule whose days are said in words, or null.';
+
+-- plpgsql/executions/counts.sql
+
+-- Whether an event counts for an enrolment. The order of the calls decides and not the time: what
+-- was tracked before enroll() was called is none of the enrolment's, whichever transaction commits
+-- first, but for the event that set it off. Of what was tracked after it, nothing counts that
+-- happened before it, however late it is reported. began: when the enrolment or the wait did.
+create or replace function dripdrop._counts_for(
+  event dripdrop.events,
+  enrollment_number bigint,
+  began timestamptz
+)
+returns boolean
+language sql
+immutable
+parallel safe
+return (event).call_number > enrollment_number
+and ((event).occurred_at >= began or (event).occurred_at = (event).inserted_at);
+
+comment on function dripdrop._counts_for(dripdrop.events, bigint, timestamptz) is
+  'Whether an event was tracked after an enrolment, and happened after something began.';
+
+-- What is reported after all is told nobody as if it were new.
+create or replace function dripdrop._is_news(event dripdrop.events, config jsonb)
+returns boolean
+language sql
+immutable
+parallel safe
+return coalesce(
+  (event).inserted_at - (event).occurred_at <= dripdrop._stale_after(config), true
+);
+
+comment on function dripdrop._is_news(dripdrop.events, jsonb) is
+  'Whether an event was reported no later than a step''s stale_after after it had happened.';
+
+-- A bound for an index: whoever waited for a lock has the time of the call.
+create or replace function dripdrop._events_since(enrollment dripdrop.enrollments)
+returns timestamptz
+language sql
+stable
+parallel safe
+return least(
+  (enrollment).started_at,
+  case
+    when (enrollment).event_id is not null
+    then (select v.occurred_at from dripdrop.events as v where v.id = (enrollment).event_id)
+  end
+) - interval '1 day';
+
+comment on function dripdrop._events_since(dripdrop.enrollments) is
+  'A time before which nothing happened that counts for an enrolment.';
 
 -- plpgsql/executions/deleted.sql
 
@@ -9993,8 +10180,8 @@ after update of data on dripdrop.enrollments
 for each row when (old.data is distinct from new.data)
 execute function dripdrop._follow_data();
 
--- Steps that wait for an event are due after their delay. Someone who is paused remembers what they
--- waited for.
+-- Steps that wait for an event are due after their delay, unless it happened before they began to
+-- wait. Someone who is paused remembers what they waited for.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._wake_by_event(
@@ -10030,7 +10217,13 @@ as $$
           and (e.id = v.enrollment_id or v.enrollment_id is null)
           and e.id = any (_wake_by_event.enrollments)
           and e.state in ('active', 'paused')
-          and v.event_data @> coalesce(s.timing -> 'match', '{}')
+          and dripdrop._counts_for(
+            v,
+            (e.enrollment).call_number,
+            case when s.timing ? 'since' then e.started_at else x.inserted_at end
+          )
+          and dripdrop._is_news(v, s.config)
+          and dripdrop._event_matches(v.event_data, s.timing -> 'match', (e.enrollment).data)
         order by x.id, v.occurred_at
       ) as w
     ),
@@ -17227,25 +17420,6 @@ comment on function dripdrop._plan_plain_step(dripdrop.enrollments, uuid, timest
 
 -- plpgsql/flow/conditions.sql
 
--- Numbers are equal as numbers and booleans as booleans, also where one side comes as a text. What
--- is of different kinds cannot be compared, but for null, which only null equals.
-create or replace function dripdrop._equal(actual jsonb, expected jsonb)
-returns boolean
-language sql
-immutable
-parallel safe
-return case
-  when jsonb_typeof(actual) = jsonb_typeof(expected) then actual = expected
-  when actual = 'null' or expected = 'null' then false
-  when 'number' in (jsonb_typeof(actual), jsonb_typeof(expected))
-  then dripdrop._number(actual) = dripdrop._number(expected)
-  when actual #>> '{}' in ('true', 'false') and expected #>> '{}' in ('true', 'false')
-  then actual #>> '{}' = expected #>> '{}'
-end;
-
-comment on function dripdrop._equal(jsonb, jsonb) is
-  'Whether two values are the same; null when they cannot be compared.';
-
 create or replace function dripdrop._compare(actual jsonb, operator text, expected jsonb)
 returns boolean
 language plpgsql
@@ -17364,7 +17538,7 @@ comment on function dripdrop._context(jsonpath, dripdrop.enrollments, jsonb, uui
 create or replace function dripdrop._count_events(
   enrollment dripdrop.enrollments,
   config jsonb,
-  since timestamptz,
+  since text,
   at timestamptz
 )
 returns bigint
@@ -17372,6 +17546,10 @@ language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_since timestamptz := case
+    when since is not null then dripdrop._events_since(enrollment) else '-infinity'
+  end;
 begin
   return (
     select count(*)
@@ -17383,17 +17561,23 @@ begin
       and (v.enrollment_id = enrollment.id or v.enrollment_id is null)
       and v.occurred_at <= _count_events.at
       and v.occurred_at >= greatest(
-        _count_events.since, _count_events.at - (config ->> 'within')::interval
+        v_since, _count_events.at - (config ->> 'within')::interval
       )
-      and (config -> 'match' is null or v.event_data @> (config -> 'match'))
+      and (
+        since is null
+        or (since = 'enrollment' and v.id = enrollment.event_id)
+        or dripdrop._counts_for(v, enrollment.call_number, enrollment.started_at)
+      )
+      and dripdrop._event_matches(v.event_data, config -> 'match', enrollment.data)
   );
 end
 $$;
 
-comment on function dripdrop._count_events(dripdrop.enrollments, jsonb, timestamptz, timestamptz) is
-  'How often the event of a condition has happened to an enrolment since a time.';
+comment on function dripdrop._count_events(dripdrop.enrollments, jsonb, text, timestamptz) is
+  'How often the event of a condition has happened to an enrolment: at all (since null), since '
+  'enrollment, or after what set it off.';
 
--- What was before must not end an enrolment at its first step.
+-- What was before must not end an enrolment at its first step, nor what set it off.
 create or replace function dripdrop._times_happened(
   condition dripdrop.conditions,
   enrollment dripdrop.enrollments,
@@ -17409,9 +17593,8 @@ return case
     enrollment,
     (condition).config,
     case
-      when (condition).sequence_id is not null or (condition).config ->> 'since' = 'enrollment'
-      then (enrollment).started_at
-      else '-infinity'
+      when (condition).sequence_id is not null then 'after'
+      else (condition).config ->> 'since'
     end,
     at
   ))
@@ -17853,9 +18036,6 @@ as $$
   person as materialized (
     select
       e.id as enrollment_id,
-      e.subscriber_type,
-      e.subscriber_id,
-      e.started_at,
       s.id as step_id,
       s.since_enrollment,
       s.repeatable,
@@ -17879,6 +18059,7 @@ as $$
       s.tenant_key,
       s.channel,
       s.timing,
+      s.config,
       s.trigger_event,
       dripdrop._planned_at(
         s.timing, d.time_zone, d.counted_from, _plan_steps.at, s.tenant_key
@@ -17927,10 +18108,11 @@ as $$
       greatest(
         _plan_steps.at, dripdrop._next_time(d.timing, d.time_zone, v.occurred_at, d.tenant_key)
       ) as due_at
-    from dripdrop._first_event(
-      d.tenant_key, p.enrollment_id, p.subscriber_type, p.subscriber_id, d.trigger_event,
-      d.timing -> 'match', p.started_at
+    from dripdrop.enrollments as n
+    cross join lateral dripdrop._first_event(
+      n, d.trigger_event, d.timing -> 'match', d.config, n.started_at
     ) as v
+    where n.id = p.enrollment_id
   ) as e on p.since_enrollment
   on conflict on constraint step_executions_one_per_occurrence do nothing
 $$;
@@ -17980,14 +18162,13 @@ end;
 comment on function dripdrop._planned_steps(uuid[]) is
   'What planning needs to know of steps; repeatable: an enrolment may come to it more than once.';
 
+-- The event that set the enrolment off is one that has happened since.
 create or replace function dripdrop._first_event(
-  tenant_key text,
-  enrollment_id uuid,
-  subscriber_type text,
-  subscriber_id text,
+  enrollment dripdrop.enrollments,
   event_key text,
   match jsonb,
-  since timestamptz
+  config jsonb,
+  began timestamptz
 )
 returns table (id uuid, occurred_at timestamptz, event dripdrop.events)
 language sql
@@ -17995,19 +18176,26 @@ stable
 begin atomic
   select v.id, v.occurred_at, v
   from dripdrop.events as v
-  where v.subscriber_id = _first_event.subscriber_id
+  where v.subscriber_id = (enrollment).subscriber_id
     and v.event_key = _first_event.event_key
-    and v.subscriber_type = _first_event.subscriber_type
-    and v.tenant_key is not distinct from _first_event.tenant_key
-    and (v.enrollment_id = _first_event.enrollment_id or v.enrollment_id is null)
-    and v.occurred_at >= _first_event.since
-    and v.event_data @> coalesce(_first_event.match, '{}')
+    and v.subscriber_type = (enrollment).subscriber_type
+    and v.tenant_key is not distinct from (enrollment).tenant_key
+    and (v.enrollment_id = (enrollment).id or v.enrollment_id is null)
+    and v.occurred_at >= dripdrop._events_since(enrollment)
+    and (
+      v.id = (enrollment).event_id
+      or dripdrop._counts_for(v, (enrollment).call_number, _first_event.began)
+      and dripdrop._is_news(v, _first_event.config)
+    )
+    and dripdrop._event_matches(v.event_data, _first_event.match, (enrollment).data)
   order by v.occurred_at
   limit 1;
 end;
 
-comment on function dripdrop._first_event(text, uuid, text, text, text, jsonb, timestamptz) is
-  'The first such event that has happened to an enrolment since a time, or no row.';
+comment on function dripdrop._first_event(
+  dripdrop.enrollments, text, jsonb, jsonb, timestamptz
+) is
+  'The first such event that counts for an enrolment since a time, or no row.';
 
 -- plpgsql/flow/routes.sql
 
@@ -18366,8 +18554,8 @@ comment on function dripdrop._check_recipients(uuid[], jsonb) is
 -- locks   key share on the sequence and the version, then the enrolment's unique index, then the
 --         executions that it makes
 -- raises  ZD101 unknown sequence, ZD102 no active version, ZD104 unknown starting step, ZD201 bad
---         argument, ZD204 unknown time zone, ZD205 no usable recipient, ZD301 enrolled before,
---         ZD302 sequence switched off
+--         argument, ZD119 unknown event, ZD204 unknown time zone, ZD205 no usable recipient,
+--         ZD301 enrolled before, ZD302 sequence switched off
 create or replace function dripdrop.enroll(
   tenant_key text,
   sequence text,
@@ -18376,7 +18564,8 @@ create or replace function dripdrop.enroll(
   data jsonb default '{}',
   entry_key text default '',
   metadata jsonb default '{}',
-  starting_step text default null
+  starting_step text default null,
+  event_id text default null
 )
 returns dripdrop.enrollments
 language plpgsql
@@ -18404,12 +18593,18 @@ begin
 
   insert into dripdrop.enrollments as n (
     tenant_key, sequence_id, sequence_version_id, subscriber_type, subscriber_id, entry_key,
-    alone, effective_mode, data, metadata, started_at, inserted_at, updated_at
+    alone, effective_mode, data, metadata, started_at, inserted_at, updated_at, event_id
   )
   select
     enroll.tenant_key, v_entry.sequence_id, v_entry.version_id, enroll.subscriber_type,
     enroll.subscriber_id, enroll.entry_key, v_entry.reentry = 'after_exit', v_entry.mode,
-    enroll.data, enroll.metadata, v_now, v_now, v_now
+    enroll.data, enroll.metadata, v_now, v_now, v_now,
+    case
+      when enroll.event_id is not null
+      then dripdrop._event_of(
+        enroll.tenant_key, enroll.subscriber_type, enroll.subscriber_id, enroll.event_id
+      )
+    end
   where not exists (
     select from dripdrop._barring_enrollments(
       v_entry.sequence_id, v_entry.reentry, v_entry.reentry_interval, enroll.subscriber_type,
@@ -18443,10 +18638,11 @@ begin
 end
 $$;
 
-comment on function dripdrop.enroll(text, text, text, text, jsonb, text, jsonb, text) is
+comment on function dripdrop.enroll(text, text, text, text, jsonb, text, jsonb, text, text) is
   'Enrols a subscriber and schedules the first step, in the caller''s transaction; returns the '
   'open enrolment if there is one. subscriber_type, subscriber_id and entry_key: at most 500 bytes '
-  'each.';
+  'each. event_id: the event that sets it off, as track_event() was given it, or the id that was '
+  'made; of other events only those count that are tracked later.';
 
 -- For imports: few statements for all of them. The subscribers come as a list or from a query:
 -- (select jsonb_agg(jsonb_build_object('subscriber_id', u.id, 'data', to_jsonb(u)))
@@ -18478,23 +18674,30 @@ begin
       coalesce(s.entry_key, '') as entry_key,
       coalesce(s.data, '{}') as data,
       coalesce(s.metadata, '{}') as metadata,
+      case
+        when s.event_id is not null
+        then dripdrop._event_of(
+          enroll_many.tenant_key, coalesce(s.subscriber_type, 'User'), s.subscriber_id, s.event_id
+        )
+      end as event_id,
       v_entry.reentry = 'after_exit'
       and row_number() over (
         partition by coalesce(s.subscriber_type, 'User'), s.subscriber_id order by s.entry_key
       ) > 1 as is_second
     from jsonb_to_recordset(subscribers) as s (
-      subscriber_type text, subscriber_id text, entry_key text, data jsonb, metadata jsonb
+      subscriber_type text, subscriber_id text, entry_key text, data jsonb, metadata jsonb,
+      event_id text
     )
   ),
   enrolled as (
     insert into dripdrop.enrollments as n (
       tenant_key, sequence_id, sequence_version_id, subscriber_type, subscriber_id, entry_key,
-      alone, effective_mode, data, metadata, started_at, inserted_at, updated_at
+      alone, effective_mode, data, metadata, started_at, inserted_at, updated_at, event_id
     )
     select
       enroll_many.tenant_key, v_entry.sequence_id, v_entry.version_id, c.subscriber_type,
       c.subscriber_id, c.entry_key, v_entry.reentry = 'after_exit', v_entry.mode, c.data,
-      c.metadata, v_now, v_now, v_now
+      c.metadata, v_now, v_now, v_now, c.event_id
     from candidate as c
     where not c.is_second
       and not exists (
@@ -18532,8 +18735,8 @@ end
 $$;
 
 comment on function dripdrop.enroll_many(text, text, jsonb) is
-  'Enrols a list of {subscriber_id, subscriber_type = User, data, entry_key, metadata}; returns '
-  'their open enrolments.';
+  'Enrols a list of {subscriber_id, subscriber_type = User, data, entry_key, metadata, event_id}; '
+  'returns their open enrolments.';
 
 -- plpgsql/enrollment/entry.sql
 
@@ -18717,6 +18920,47 @@ $$;
 
 comment on function dripdrop._check_not_ended(uuid[]) is
   'Raises 40001 if one of these entries has been before.';
+
+-- raises  ZD119
+create or replace function dripdrop._event_of(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id text,
+  event_id text
+)
+returns uuid
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_id uuid := (
+    select v.id
+    from dripdrop.events as v
+    where v.subscriber_type = _event_of.subscriber_type
+      and v.subscriber_id = _event_of.subscriber_id
+      and v.tenant_key is not distinct from _event_of.tenant_key
+      and (
+        v.event_id = _event_of.event_id
+        or (v.event_id is distinct from _event_of.event_id and v.id::text = _event_of.event_id)
+      )
+    order by v.event_id = _event_of.event_id desc nulls last
+    limit 1
+  );
+begin
+  if v_id is null then
+    raise exception 'event % of % % not found',
+      dripdrop._quoted(event_id), subscriber_type, dripdrop._quoted(subscriber_id) using
+      errcode = 'ZD119', column = 'event_id',
+      hint = 'Call track_event() first, for this subscriber, and pass the event_id that it was '
+        'given, or the id that it returned.';
+  end if;
+  return v_id;
+end
+$$;
+
+comment on function dripdrop._event_of(text, text, text, text) is
+  'The event of a subscriber that is to set an enrolment off, by the application''s id or ours.';
 
 -- plpgsql/enrollment/lifecycle.sql
 
@@ -19307,7 +19551,8 @@ begin
           g.event_id,
           coalesce(g.event_data, '{}') as event_data,
           coalesce(g.occurred_at, _read_events.at) as occurred_at,
-          _read_events.at as inserted_at
+          _read_events.at as inserted_at,
+          nextval('dripdrop.calls') as call_number
         from jsonb_to_recordset(events) as g (
           enrollment_id uuid, subscriber_type text, subscriber_id text, event_type text,
           event_key text, event_id text, event_data jsonb, occurred_at timestamptz
@@ -19342,7 +19587,8 @@ $$;
 comment on function dripdrop._read_events(text, jsonb, timestamptz) is
   'The events of a list of objects, in the order of their event_id.';
 
--- Side steps fire once per event; someone who is paused misses them.
+-- Side steps fire once per event; someone who is paused misses them, and nobody is told of what
+-- was before they were enrolled.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._fire_side_steps(
@@ -19390,7 +19636,9 @@ as $$
     and (e.id = v.enrollment_id or v.enrollment_id is null)
     and e.id = any (_fire_side_steps.enrollments)
     and e.state = 'active'
-    and v.event_data @> coalesce(s.timing -> 'match', '{}')
+    and dripdrop._counts_for(v, (e.enrollment).call_number, e.started_at)
+    and dripdrop._is_news(v, s.config)
+    and dripdrop._event_matches(v.event_data, s.timing -> 'match', (e.enrollment).data)
 $$;
 
 comment on function dripdrop._fire_side_steps(dripdrop.events[], uuid[], timestamptz) is
@@ -20636,7 +20884,8 @@ begin
             'source', _log_unsubscribe.source
           )) as event_data,
           _log_unsubscribe.at as occurred_at,
-          _log_unsubscribe.at as inserted_at
+          _log_unsubscribe.at as inserted_at,
+          nextval('dripdrop.calls') as call_number
         from unnest(topics) as o (topic)
         order by o.topic
       ) as v
@@ -22287,6 +22536,7 @@ as $$
 declare
   v_happened jsonb := nullif(condition -> 'happened', 'null');
   v_comparison jsonb := jsonb '{"operator": ">=", "expected_value": 1}';
+  v_fault record;
 begin
   if v_happened is not null then
     if condition ?| array['operator', 'expected_value'] then
@@ -22309,6 +22559,15 @@ begin
       raise exception 'an event does not happen % times', v_comparison ->> 'expected_value' using
         errcode = 'ZD208', column = path || 'expected_value', hint = 'Write a whole number.';
     end if;
+  end if;
+  select f.* into v_fault
+  from dripdrop._match_faults(condition -> 'match', path || 'match') as f
+  limit 1;
+  if found then
+    raise exception '% is no path into the data', dripdrop._quoted(v_fault.value) using
+      errcode = 'ZD208', column = v_fault.field,
+      hint = 'Write for example {"order_id": "$.data.order_id"} for the order_id that the '
+        'enrolment''s data holds.';
   end if;
   return v_comparison || jsonb_strip_nulls(
     jsonb_build_object(
@@ -27443,8 +27702,8 @@ comment on function dripdrop._wake_all_held(timestamptz) is
   'Makes due whatever waits for a pause, a sender or a circuit that holds it no more.';
 
 -- A transaction that enrols somebody does not see an event that is tracked meanwhile, and whoever
--- tracks it does not see the enrolment: a first step that waits since enrolment would miss it. So
--- it is looked for again, for as long as transactions last.
+-- tracks it does not see the enrolment: a first step that waits would miss it. So it is looked for
+-- again, for as long as transactions last.
 --
 -- locks   enrolments and their executions, skipping what is locked
 create or replace function dripdrop._wake_missed(at timestamptz)
@@ -27463,13 +27722,12 @@ begin
     cross join lateral (
       select v.event
       from dripdrop._first_event(
-        e.tenant_key, e.id, e.subscriber_type, e.subscriber_id, x.awaited_event,
-        s.timing -> 'match', e.started_at
+        e, x.awaited_event, s.timing -> 'match', s.config, e.started_at
       ) as v
     ) as m
     where x.awaited_event is not null and x.ended_at is null
       and x.inserted_at > _wake_missed.at - interval '10 minutes'
-      and s.timing ->> 'since' is not null
+      and (s.timing ->> 'since' is not null or x.inserted_at = e.started_at)
     for no key update of e, x skip locked
   loop
     perform dripdrop._wake_by_event(
@@ -33331,6 +33589,8 @@ comment on column dripdrop.adapter_sequence_budgets.adapter_id is 'The sender.';
 comment on column dripdrop.adapter_sequence_budgets.sequence_version_id is 'The version.';
 comment on column dripdrop.adapter_sequence_budgets.inserted_at is 'When the row was made.';
 comment on column dripdrop.adapter_sequence_budgets.updated_at is 'When the row last changed.';
+comment on sequence dripdrop.calls is
+  'Numbers enrolments and events in the order in which they were called for.';
 comment on table dripdrop.enrollments is
   'One subscriber on the way through one version of a sequence.';
 comment on column dripdrop.enrollments.id is 'Time-ordered uuid.';
@@ -33366,6 +33626,10 @@ comment on column dripdrop.enrollments.ask_at is
 comment on column dripdrop.enrollments.paused_at is 'When it was last paused.';
 comment on column dripdrop.enrollments.completed_at is 'When it was completed.';
 comment on column dripdrop.enrollments.cancelled_at is 'When it was cancelled.';
+comment on column dripdrop.enrollments.call_number is
+  'Its place in the order of calls: events with a higher one count for it.';
+comment on column dripdrop.enrollments.event_id is
+  'The event that set it off, as enroll() was told: an id in events.';
 comment on column dripdrop.enrollments.inserted_at is 'When the row was made.';
 comment on column dripdrop.enrollments.updated_at is 'When the row last changed.';
 comment on table dripdrop.sender_states is
@@ -33447,6 +33711,8 @@ comment on column dripdrop.events.event_id is
   'The caller''s id of the event; a second one with the same id is the same event.';
 comment on column dripdrop.events.event_data is 'Details.';
 comment on column dripdrop.events.occurred_at is 'When it happened.';
+comment on column dripdrop.events.call_number is
+  'Its place in the order of calls: it counts for enrolments with a lower one.';
 comment on column dripdrop.events.inserted_at is 'When the row was made.';
 comment on table dripdrop.step_executions is
   'One step for one enrolment: what is planned, under way and done, each with its reason.';
@@ -34087,12 +34353,15 @@ begin
   for v_object in
     select format(
       'alter %s dripdrop.%I owner to %I',
-      case c.relkind when 'r' then 'table' when 'v' then 'view' else 'materialized view' end,
+      case c.relkind
+        when 'r' then 'table' when 'v' then 'view' when 'S' then 'sequence'
+        else 'materialized view'
+      end,
       c.relname,
       v_owner
     ) as command
     from pg_catalog.pg_class as c
-    where c.relnamespace = 'dripdrop'::regnamespace and c.relkind in ('r', 'v', 'm')
+    where c.relnamespace = 'dripdrop'::regnamespace and c.relkind in ('r', 'v', 'm', 'S')
     union all
     select format('alter function %s owner to %I', p.oid::regprocedure, v_owner)
     from pg_catalog.pg_proc as p

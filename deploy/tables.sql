@@ -947,6 +947,9 @@ create table dripdrop.adapter_sequence_budgets (
 
 -- sql/tables/enrollments.sql
 
+-- What was called first, enroll() or track_event(): numbers tell, times do not.
+create sequence dripdrop.calls as bigint;
+
 create table dripdrop.enrollments (
   id uuid not null default dripdrop._uuidv7(),
   tenant_key text,
@@ -970,6 +973,8 @@ create table dripdrop.enrollments (
   cancelled_at timestamptz,
   inserted_at timestamptz not null default dripdrop._now(),
   updated_at timestamptz not null default dripdrop._now(),
+  call_number bigint not null default nextval('dripdrop.calls'),
+  event_id uuid,
   constraint enrollments_pkey primary key (id),
   constraint enrollments_in_a_sequence foreign key (sequence_id)
   references dripdrop.sequences (id) on delete cascade,
@@ -1118,6 +1123,7 @@ create table dripdrop.events (
   event_data jsonb not null default '{}',
   occurred_at timestamptz not null default dripdrop._now(),
   inserted_at timestamptz not null default dripdrop._now(),
+  call_number bigint not null default nextval('dripdrop.calls'),
   constraint events_pkey primary key (id),
   constraint events_in_an_enrollment foreign key (enrollment_id)
   references dripdrop.enrollments (id) on delete set null,

@@ -24,6 +24,7 @@ as $$
     ('ZD113', 'already_exists', 'a row with this key exists already'),
     ('ZD114', 'second_active_version', 'a sequence has at most one active version'),
     ('ZD118', 'cap_not_found', 'no such frequency cap in this tenant'),
+    ('ZD119', 'event_not_found', 'no such event of this subscriber in this tenant'),
     ('ZD120', 'not_started', 'the queues do not exist yet'),
     ('ZD121', 'pgmq_missing', 'pgmq is not installed in this database'),
     (

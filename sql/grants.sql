@@ -220,12 +220,15 @@ begin
   for v_object in
     select format(
       'alter %s dripdrop.%I owner to %I',
-      case c.relkind when 'r' then 'table' when 'v' then 'view' else 'materialized view' end,
+      case c.relkind
+        when 'r' then 'table' when 'v' then 'view' when 'S' then 'sequence'
+        else 'materialized view'
+      end,
       c.relname,
       v_owner
     ) as command
     from pg_catalog.pg_class as c
-    where c.relnamespace = 'dripdrop'::regnamespace and c.relkind in ('r', 'v', 'm')
+    where c.relnamespace = 'dripdrop'::regnamespace and c.relkind in ('r', 'v', 'm', 'S')
     union all
     select format('alter function %s owner to %I', p.oid::regprocedure, v_owner)
     from pg_catalog.pg_proc as p

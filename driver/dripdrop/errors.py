@@ -20,6 +20,7 @@
         │   ├── AlreadyExists
         │   ├── SecondActiveVersion
         │   ├── CapNotFound
+        │   ├── EventNotFound
         │   ├── NotStarted
         │   ├── PgmqMissing
         │   ├── UntrustedOwner
@@ -133,6 +134,10 @@ class SecondActiveVersion(StateError, code="ZD114"):
 
 class CapNotFound(StateError, code="ZD118"):
     """No such frequency cap in this tenant."""
+
+
+class EventNotFound(StateError, code="ZD119"):
+    """No such event of this subscriber in this tenant."""
 
 
 class NotStarted(StateError, code="ZD120"):

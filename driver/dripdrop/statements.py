@@ -517,6 +517,7 @@ class Statements(ABC, Generic[One, Many, Value]):
         entry_key: str = ...,
         metadata: Json = ...,
         starting_step: str | None = ...,
+        event_id: Id | None = ...,
     ) -> One:
         """Enrol a subscriber, or return the enrolment that is open."""
 

@@ -175,6 +175,7 @@ as $$
 declare
   v_happened jsonb := nullif(condition -> 'happened', 'null');
   v_comparison jsonb := jsonb '{"operator": ">=", "expected_value": 1}';
+  v_fault record;
 begin
   if v_happened is not null then
     if condition ?| array['operator', 'expected_value'] then
@@ -197,6 +198,15 @@ begin
       raise exception 'an event does not happen % times', v_comparison ->> 'expected_value' using
         errcode = 'ZD208', column = path || 'expected_value', hint = 'Write a whole number.';
     end if;
+  end if;
+  select f.* into v_fault
+  from dripdrop._match_faults(condition -> 'match', path || 'match') as f
+  limit 1;
+  if found then
+    raise exception '% is no path into the data', dripdrop._quoted(v_fault.value) using
+      errcode = 'ZD208', column = v_fault.field,
+      hint = 'Write for example {"order_id": "$.data.order_id"} for the order_id that the '
+        'enrolment''s data holds.';
   end if;
   return v_comparison || jsonb_strip_nulls(
     jsonb_build_object(

@@ -57,8 +57,10 @@ return (enrollment).data
     'now_iso8601', at
   )
   || case
-    when event_id is null then '{}'::jsonb
-    else coalesce(dripdrop._event_variable(event_id), '{}')
+    when event_id is null and (enrollment).event_id is null then '{}'::jsonb
+    else coalesce(
+      dripdrop._event_variable(coalesce(event_id, (enrollment).event_id)), '{}'
+    )
   end
   || case when hooks is null then '{}'::jsonb else dripdrop._hook_values(hooks) end;
 

@@ -159,7 +159,8 @@ begin
             'source', _log_unsubscribe.source
           )) as event_data,
           _log_unsubscribe.at as occurred_at,
-          _log_unsubscribe.at as inserted_at
+          _log_unsubscribe.at as inserted_at,
+          nextval('dripdrop.calls') as call_number
         from unnest(topics) as o (topic)
         order by o.topic
       ) as v

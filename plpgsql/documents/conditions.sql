@@ -61,7 +61,7 @@ begin
   );
   perform dripdrop._field(
     'condition.event', 'match', 'object',
-    'what its data must contain',
+    'what its data must contain; `"$.data.order_id"` is what the enrolment''s data holds',
     hint => 'Write what the event''s data must contain, for example {"plan": "pro"}.',
     nullable => true
   );

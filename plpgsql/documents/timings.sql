@@ -179,7 +179,7 @@ begin
   );
   perform dripdrop._field(
     'timing.event', 'match', 'object',
-    'what its data must contain',
+    'what its data must contain; `"$.data.order_id"` is what the enrolment''s data holds',
     hint => 'Write what its data must contain: "match": {"plan": "pro"}.', nullable => true
   );
   perform dripdrop._field(

@@ -4,8 +4,8 @@
 -- locks   key share on the sequence and the version, then the enrolment's unique index, then the
 --         executions that it makes
 -- raises  ZD101 unknown sequence, ZD102 no active version, ZD104 unknown starting step, ZD201 bad
---         argument, ZD204 unknown time zone, ZD205 no usable recipient, ZD301 enrolled before,
---         ZD302 sequence switched off
+--         argument, ZD119 unknown event, ZD204 unknown time zone, ZD205 no usable recipient,
+--         ZD301 enrolled before, ZD302 sequence switched off
 create or replace function dripdrop.enroll(
   tenant_key text,
   sequence text,
@@ -14,7 +14,8 @@ create or replace function dripdrop.enroll(
   data jsonb default '{}',
   entry_key text default '',
   metadata jsonb default '{}',
-  starting_step text default null
+  starting_step text default null,
+  event_id text default null
 )
 returns dripdrop.enrollments
 language plpgsql
@@ -42,12 +43,18 @@ begin
 
   insert into dripdrop.enrollments as n (
     tenant_key, sequence_id, sequence_version_id, subscriber_type, subscriber_id, entry_key,
-    alone, effective_mode, data, metadata, started_at, inserted_at, updated_at
+    alone, effective_mode, data, metadata, started_at, inserted_at, updated_at, event_id
   )
   select
     enroll.tenant_key, v_entry.sequence_id, v_entry.version_id, enroll.subscriber_type,
     enroll.subscriber_id, enroll.entry_key, v_entry.reentry = 'after_exit', v_entry.mode,
-    enroll.data, enroll.metadata, v_now, v_now, v_now
+    enroll.data, enroll.metadata, v_now, v_now, v_now,
+    case
+      when enroll.event_id is not null
+      then dripdrop._event_of(
+        enroll.tenant_key, enroll.subscriber_type, enroll.subscriber_id, enroll.event_id
+      )
+    end
   where not exists (
     select from dripdrop._barring_enrollments(
       v_entry.sequence_id, v_entry.reentry, v_entry.reentry_interval, enroll.subscriber_type,
@@ -81,10 +88,11 @@ begin
 end
 $$;
 
-comment on function dripdrop.enroll(text, text, text, text, jsonb, text, jsonb, text) is
+comment on function dripdrop.enroll(text, text, text, text, jsonb, text, jsonb, text, text) is
   'Enrols a subscriber and schedules the first step, in the caller''s transaction; returns the '
   'open enrolment if there is one. subscriber_type, subscriber_id and entry_key: at most 500 bytes '
-  'each.';
+  'each. event_id: the event that sets it off, as track_event() was given it, or the id that was '
+  'made; of other events only those count that are tracked later.';
 
 -- For imports: few statements for all of them. The subscribers come as a list or from a query:
 -- (select jsonb_agg(jsonb_build_object('subscriber_id', u.id, 'data', to_jsonb(u)))
@@ -116,23 +124,30 @@ begin
       coalesce(s.entry_key, '') as entry_key,
       coalesce(s.data, '{}') as data,
       coalesce(s.metadata, '{}') as metadata,
+      case
+        when s.event_id is not null
+        then dripdrop._event_of(
+          enroll_many.tenant_key, coalesce(s.subscriber_type, 'User'), s.subscriber_id, s.event_id
+        )
+      end as event_id,
       v_entry.reentry = 'after_exit'
       and row_number() over (
         partition by coalesce(s.subscriber_type, 'User'), s.subscriber_id order by s.entry_key
       ) > 1 as is_second
     from jsonb_to_recordset(subscribers) as s (
-      subscriber_type text, subscriber_id text, entry_key text, data jsonb, metadata jsonb
+      subscriber_type text, subscriber_id text, entry_key text, data jsonb, metadata jsonb,
+      event_id text
     )
   ),
   enrolled as (
     insert into dripdrop.enrollments as n (
       tenant_key, sequence_id, sequence_version_id, subscriber_type, subscriber_id, entry_key,
-      alone, effective_mode, data, metadata, started_at, inserted_at, updated_at
+      alone, effective_mode, data, metadata, started_at, inserted_at, updated_at, event_id
     )
     select
       enroll_many.tenant_key, v_entry.sequence_id, v_entry.version_id, c.subscriber_type,
       c.subscriber_id, c.entry_key, v_entry.reentry = 'after_exit', v_entry.mode, c.data,
-      c.metadata, v_now, v_now, v_now
+      c.metadata, v_now, v_now, v_now, c.event_id
     from candidate as c
     where not c.is_second
       and not exists (
@@ -170,5 +185,5 @@ end
 $$;
 
 comment on function dripdrop.enroll_many(text, text, jsonb) is
-  'Enrols a list of {subscriber_id, subscriber_type = User, data, entry_key, metadata}; returns '
-  'their open enrolments.';
+  'Enrols a list of {subscriber_id, subscriber_type = User, data, entry_key, metadata, event_id}; '
+  'returns their open enrolments.';

@@ -178,3 +178,44 @@ $$;
 
 comment on function dripdrop._check_not_ended(uuid[]) is
   'Raises 40001 if one of these entries has been before.';
+
+-- raises  ZD119
+create or replace function dripdrop._event_of(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id text,
+  event_id text
+)
+returns uuid
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_id uuid := (
+    select v.id
+    from dripdrop.events as v
+    where v.subscriber_type = _event_of.subscriber_type
+      and v.subscriber_id = _event_of.subscriber_id
+      and v.tenant_key is not distinct from _event_of.tenant_key
+      and (
+        v.event_id = _event_of.event_id
+        or (v.event_id is distinct from _event_of.event_id and v.id::text = _event_of.event_id)
+      )
+    order by v.event_id = _event_of.event_id desc nulls last
+    limit 1
+  );
+begin
+  if v_id is null then
+    raise exception 'event % of % % not found',
+      dripdrop._quoted(event_id), subscriber_type, dripdrop._quoted(subscriber_id) using
+      errcode = 'ZD119', column = 'event_id',
+      hint = 'Call track_event() first, for this subscriber, and pass the event_id that it was '
+        'given, or the id that it returned.';
+  end if;
+  return v_id;
+end
+$$;
+
+comment on function dripdrop._event_of(text, text, text, text) is
+  'The event of a subscriber that is to set an enrolment off, by the application''s id or ours.';

@@ -166,7 +166,8 @@ begin
           g.event_id,
           coalesce(g.event_data, '{}') as event_data,
           coalesce(g.occurred_at, _read_events.at) as occurred_at,
-          _read_events.at as inserted_at
+          _read_events.at as inserted_at,
+          nextval('dripdrop.calls') as call_number
         from jsonb_to_recordset(events) as g (
           enrollment_id uuid, subscriber_type text, subscriber_id text, event_type text,
           event_key text, event_id text, event_data jsonb, occurred_at timestamptz
@@ -201,7 +202,8 @@ $$;
 comment on function dripdrop._read_events(text, jsonb, timestamptz) is
   'The events of a list of objects, in the order of their event_id.';
 
--- Side steps fire once per event; someone who is paused misses them.
+-- Side steps fire once per event; someone who is paused misses them, and nobody is told of what
+-- was before they were enrolled.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._fire_side_steps(
@@ -249,7 +251,9 @@ as $$
     and (e.id = v.enrollment_id or v.enrollment_id is null)
     and e.id = any (_fire_side_steps.enrollments)
     and e.state = 'active'
-    and v.event_data @> coalesce(s.timing -> 'match', '{}')
+    and dripdrop._counts_for(v, (e.enrollment).call_number, e.started_at)
+    and dripdrop._is_news(v, s.config)
+    and dripdrop._event_matches(v.event_data, s.timing -> 'match', (e.enrollment).data)
 $$;
 
 comment on function dripdrop._fire_side_steps(dripdrop.events[], uuid[], timestamptz) is

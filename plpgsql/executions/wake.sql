@@ -93,8 +93,8 @@ after update of data on dripdrop.enrollments
 for each row when (old.data is distinct from new.data)
 execute function dripdrop._follow_data();
 
--- Steps that wait for an event are due after their delay. Someone who is paused remembers what they
--- waited for.
+-- Steps that wait for an event are due after their delay, unless it happened before they began to
+-- wait. Someone who is paused remembers what they waited for.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._wake_by_event(
@@ -130,7 +130,13 @@ as $$
           and (e.id = v.enrollment_id or v.enrollment_id is null)
           and e.id = any (_wake_by_event.enrollments)
           and e.state in ('active', 'paused')
-          and v.event_data @> coalesce(s.timing -> 'match', '{}')
+          and dripdrop._counts_for(
+            v,
+            (e.enrollment).call_number,
+            case when s.timing ? 'since' then e.started_at else x.inserted_at end
+          )
+          and dripdrop._is_news(v, s.config)
+          and dripdrop._event_matches(v.event_data, s.timing -> 'match', (e.enrollment).data)
         order by x.id, v.occurred_at
       ) as w
     ),

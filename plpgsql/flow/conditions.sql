@@ -1,22 +1,3 @@
--- Numbers are equal as numbers and booleans as booleans, also where one side comes as a text. What
--- is of different kinds cannot be compared, but for null, which only null equals.
-create or replace function dripdrop._equal(actual jsonb, expected jsonb)
-returns boolean
-language sql
-immutable
-parallel safe
-return case
-  when jsonb_typeof(actual) = jsonb_typeof(expected) then actual = expected
-  when actual = 'null' or expected = 'null' then false
-  when 'number' in (jsonb_typeof(actual), jsonb_typeof(expected))
-  then dripdrop._number(actual) = dripdrop._number(expected)
-  when actual #>> '{}' in ('true', 'false') and expected #>> '{}' in ('true', 'false')
-  then actual #>> '{}' = expected #>> '{}'
-end;
-
-comment on function dripdrop._equal(jsonb, jsonb) is
-  'Whether two values are the same; null when they cannot be compared.';
-
 create or replace function dripdrop._compare(actual jsonb, operator text, expected jsonb)
 returns boolean
 language plpgsql
@@ -135,7 +116,7 @@ comment on function dripdrop._context(jsonpath, dripdrop.enrollments, jsonb, uui
 create or replace function dripdrop._count_events(
   enrollment dripdrop.enrollments,
   config jsonb,
-  since timestamptz,
+  since text,
   at timestamptz
 )
 returns bigint
@@ -143,6 +124,10 @@ language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_since timestamptz := case
+    when since is not null then dripdrop._events_since(enrollment) else '-infinity'
+  end;
 begin
   return (
     select count(*)
@@ -154,17 +139,23 @@ begin
       and (v.enrollment_id = enrollment.id or v.enrollment_id is null)
       and v.occurred_at <= _count_events.at
       and v.occurred_at >= greatest(
-        _count_events.since, _count_events.at - (config ->> 'within')::interval
+        v_since, _count_events.at - (config ->> 'within')::interval
       )
-      and (config -> 'match' is null or v.event_data @> (config -> 'match'))
+      and (
+        since is null
+        or (since = 'enrollment' and v.id = enrollment.event_id)
+        or dripdrop._counts_for(v, enrollment.call_number, enrollment.started_at)
+      )
+      and dripdrop._event_matches(v.event_data, config -> 'match', enrollment.data)
   );
 end
 $$;
 
-comment on function dripdrop._count_events(dripdrop.enrollments, jsonb, timestamptz, timestamptz) is
-  'How often the event of a condition has happened to an enrolment since a time.';
+comment on function dripdrop._count_events(dripdrop.enrollments, jsonb, text, timestamptz) is
+  'How often the event of a condition has happened to an enrolment: at all (since null), since '
+  'enrollment, or after what set it off.';
 
--- What was before must not end an enrolment at its first step.
+-- What was before must not end an enrolment at its first step, nor what set it off.
 create or replace function dripdrop._times_happened(
   condition dripdrop.conditions,
   enrollment dripdrop.enrollments,
@@ -180,9 +171,8 @@ return case
     enrollment,
     (condition).config,
     case
-      when (condition).sequence_id is not null or (condition).config ->> 'since' = 'enrollment'
-      then (enrollment).started_at
-      else '-infinity'
+      when (condition).sequence_id is not null then 'after'
+      else (condition).config ->> 'since'
     end,
     at
   ))

@@ -15,9 +15,6 @@ as $$
   person as materialized (
     select
       e.id as enrollment_id,
-      e.subscriber_type,
-      e.subscriber_id,
-      e.started_at,
       s.id as step_id,
       s.since_enrollment,
       s.repeatable,
@@ -41,6 +38,7 @@ as $$
       s.tenant_key,
       s.channel,
       s.timing,
+      s.config,
       s.trigger_event,
       dripdrop._planned_at(
         s.timing, d.time_zone, d.counted_from, _plan_steps.at, s.tenant_key
@@ -89,10 +87,11 @@ as $$
       greatest(
         _plan_steps.at, dripdrop._next_time(d.timing, d.time_zone, v.occurred_at, d.tenant_key)
       ) as due_at
-    from dripdrop._first_event(
-      d.tenant_key, p.enrollment_id, p.subscriber_type, p.subscriber_id, d.trigger_event,
-      d.timing -> 'match', p.started_at
+    from dripdrop.enrollments as n
+    cross join lateral dripdrop._first_event(
+      n, d.trigger_event, d.timing -> 'match', d.config, n.started_at
     ) as v
+    where n.id = p.enrollment_id
   ) as e on p.since_enrollment
   on conflict on constraint step_executions_one_per_occurrence do nothing
 $$;
@@ -142,14 +141,13 @@ end;
 comment on function dripdrop._planned_steps(uuid[]) is
   'What planning needs to know of steps; repeatable: an enrolment may come to it more than once.';
 
+-- The event that set the enrolment off is one that has happened since.
 create or replace function dripdrop._first_event(
-  tenant_key text,
-  enrollment_id uuid,
-  subscriber_type text,
-  subscriber_id text,
+  enrollment dripdrop.enrollments,
   event_key text,
   match jsonb,
-  since timestamptz
+  config jsonb,
+  began timestamptz
 )
 returns table (id uuid, occurred_at timestamptz, event dripdrop.events)
 language sql
@@ -157,16 +155,23 @@ stable
 begin atomic
   select v.id, v.occurred_at, v
   from dripdrop.events as v
-  where v.subscriber_id = _first_event.subscriber_id
+  where v.subscriber_id = (enrollment).subscriber_id
     and v.event_key = _first_event.event_key
-    and v.subscriber_type = _first_event.subscriber_type
-    and v.tenant_key is not distinct from _first_event.tenant_key
-    and (v.enrollment_id = _first_event.enrollment_id or v.enrollment_id is null)
-    and v.occurred_at >= _first_event.since
-    and v.event_data @> coalesce(_first_event.match, '{}')
+    and v.subscriber_type = (enrollment).subscriber_type
+    and v.tenant_key is not distinct from (enrollment).tenant_key
+    and (v.enrollment_id = (enrollment).id or v.enrollment_id is null)
+    and v.occurred_at >= dripdrop._events_since(enrollment)
+    and (
+      v.id = (enrollment).event_id
+      or dripdrop._counts_for(v, (enrollment).call_number, _first_event.began)
+      and dripdrop._is_news(v, _first_event.config)
+    )
+    and dripdrop._event_matches(v.event_data, _first_event.match, (enrollment).data)
   order by v.occurred_at
   limit 1;
 end;
 
-comment on function dripdrop._first_event(text, uuid, text, text, text, jsonb, timestamptz) is
-  'The first such event that has happened to an enrolment since a time, or no row.';
+comment on function dripdrop._first_event(
+  dripdrop.enrollments, text, jsonb, jsonb, timestamptz
+) is
+  'The first such event that counts for an enrolment since a time, or no row.';

@@ -28,8 +28,8 @@ comment on function dripdrop._wake_all_held(timestamptz) is
   'Makes due whatever waits for a pause, a sender or a circuit that holds it no more.';
 
 -- A transaction that enrols somebody does not see an event that is tracked meanwhile, and whoever
--- tracks it does not see the enrolment: a first step that waits since enrolment would miss it. So
--- it is looked for again, for as long as transactions last.
+-- tracks it does not see the enrolment: a first step that waits would miss it. So it is looked for
+-- again, for as long as transactions last.
 --
 -- locks   enrolments and their executions, skipping what is locked
 create or replace function dripdrop._wake_missed(at timestamptz)
@@ -48,13 +48,12 @@ begin
     cross join lateral (
       select v.event
       from dripdrop._first_event(
-        e.tenant_key, e.id, e.subscriber_type, e.subscriber_id, x.awaited_event,
-        s.timing -> 'match', e.started_at
+        e, x.awaited_event, s.timing -> 'match', s.config, e.started_at
       ) as v
     ) as m
     where x.awaited_event is not null and x.ended_at is null
       and x.inserted_at > _wake_missed.at - interval '10 minutes'
-      and s.timing ->> 'since' is not null
+      and (s.timing ->> 'since' is not null or x.inserted_at = e.started_at)
     for no key update of e, x skip locked
   loop
     perform dripdrop._wake_by_event(

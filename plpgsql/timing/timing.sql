@@ -358,6 +358,7 @@ declare
   v_match jsonb := coalesce(timing -> 'match', timing -> 'trigger_data', '{}');
   v_timeout text := timing ->> 'timeout';
   v_canonical jsonb := timing - array['match', 'trigger_data'];
+  v_fault record;
   v_delay jsonb;
 begin
   if timing ?& array['match', 'trigger_data'] then
@@ -376,6 +377,17 @@ begin
       hint = 'Leave since, timeout and on_timeout out: it fires on every event, beside the path.';
   end if;
 
+  select f.* into v_fault
+  from dripdrop._match_faults(
+    v_match, 'timing.' || case when timing ? 'match' then 'match' else 'trigger_data' end
+  ) as f
+  limit 1;
+  if found then
+    raise exception '% is no path into the data', dripdrop._quoted(v_fault.value) using
+      errcode = 'ZD203', column = v_fault.field,
+      hint = 'Write for example {"order_id": "$.data.order_id"} for the order_id that the '
+        'enrolment''s data holds.';
+  end if;
   if v_match <> '{}' then
     v_canonical := v_canonical || jsonb_build_object('match', v_match);
   end if;

@@ -1,3 +1,9 @@
+-- What was called first, enroll() or track_event(): numbers tell, times do not.
+create sequence dripdrop.calls as bigint;
+
+comment on sequence dripdrop.calls is
+  'Numbers enrolments and events in the order in which they were called for.';
+
 create table dripdrop.enrollments (
   id uuid not null default dripdrop._uuidv7(),
   tenant_key text,
@@ -21,6 +27,8 @@ create table dripdrop.enrollments (
   cancelled_at timestamptz,
   inserted_at timestamptz not null default dripdrop._now(),
   updated_at timestamptz not null default dripdrop._now(),
+  call_number bigint not null default nextval('dripdrop.calls'),
+  event_id uuid,
   constraint enrollments_pkey primary key (id),
   constraint enrollments_in_a_sequence foreign key (sequence_id)
   references dripdrop.sequences (id) on delete cascade,
@@ -102,5 +110,9 @@ comment on column dripdrop.enrollments.ask_at is
 comment on column dripdrop.enrollments.paused_at is 'When it was last paused.';
 comment on column dripdrop.enrollments.completed_at is 'When it was completed.';
 comment on column dripdrop.enrollments.cancelled_at is 'When it was cancelled.';
+comment on column dripdrop.enrollments.call_number is
+  'Its place in the order of calls: events with a higher one count for it.';
+comment on column dripdrop.enrollments.event_id is
+  'The event that set it off, as enroll() was told: an id in events.';
 comment on column dripdrop.enrollments.inserted_at is 'When the row was made.';
 comment on column dripdrop.enrollments.updated_at is 'When the row last changed.';

@@ -10,6 +10,7 @@ create table dripdrop.events (
   event_data jsonb not null default '{}',
   occurred_at timestamptz not null default dripdrop._now(),
   inserted_at timestamptz not null default dripdrop._now(),
+  call_number bigint not null default nextval('dripdrop.calls'),
   constraint events_pkey primary key (id),
   constraint events_in_an_enrollment foreign key (enrollment_id)
   references dripdrop.enrollments (id) on delete set null,
@@ -39,4 +40,6 @@ comment on column dripdrop.events.event_id is
   'The caller''s id of the event; a second one with the same id is the same event.';
 comment on column dripdrop.events.event_data is 'Details.';
 comment on column dripdrop.events.occurred_at is 'When it happened.';
+comment on column dripdrop.events.call_number is
+  'Its place in the order of calls: it counts for enrolments with a lower one.';
 comment on column dripdrop.events.inserted_at is 'When the row was made.';

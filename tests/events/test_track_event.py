@@ -184,6 +184,7 @@ def test_many_events_are_one_statement(engine: Engine) -> None:
 def test_of_many_events_the_earliest_wakes_a_step(engine: Engine, clock: Clock) -> None:
     engine.author(email("thanks", timing=PAID | {"delay_amount": 2, "delay_unit": "days"}))
     sam = engine.join()
+    clock.advance(hours=6)
     times = [clock.now - timedelta(hours=hours) for hours in (1, 5, 3)]
     engine.track_events(
         TENANT,

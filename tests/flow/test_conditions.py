@@ -273,7 +273,7 @@ def happened(engine: Engine, now: datetime, *days_ago: int, **data: Any) -> None
         ({"operator": "<", "expected_value": 2, "within": "7 days"}, [1, 8], True),
         ({"operator": "!=", "expected_value": 1}, [1], False),
         ({"since": "enrollment"}, [1], False),
-        ({"since": "enrollment"}, [0], True),
+        ({"since": "enrollment"}, [0], False),
         ({}, [-1], False),
     ],
 )
