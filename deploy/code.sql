@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 21bf85bd7675f343.
+-- Of the sources dbb101fefc613d0c.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -573,7 +573,7 @@ as $expected$
 ["column", "enrollments.updated_at", "timestamp with time zone not null default dripdrop._now()"],
 ["column", "erasure_secret.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
 ["column", "erasure_secret.only_one", "boolean not null default true"],
-["column", "erasure_secret.secret", "bytea not null"],
+["column", "erasure_secret.salt", "bytea not null"],
 ["column", "events.call_number", "bigint not null default nextval('dripdrop.calls'::regclass)"],
 ["column", "events.enrollment_id", "uuid"],
 ["column", "events.event_data", "jsonb not null default '{}'::jsonb"],
@@ -1266,8 +1266,8 @@ as $expected$
 ["function", "_erase_counters(tenant_key text, subjects text[])", "25c8fbc0 fd553f17863d27be"],
 ["function", "_erase_enrollments(enrollments uuid[])", "4fe14f19 c6f0d11732b42288"],
 ["function", "_erase_suppressions(tenant_key text, channels text[], addresses", "ddd93211 f42fd79a7aaa929d"],
-["function", "_erased(value text)", "86976669 a9e846f87a342458"],
-["function", "_erasure_hash(secret bytea, value text)", "dfd2ee5e 41140c1f31cd87a2"],
+["function", "_erased(value text)", "86976669 48c42e89176b85c0"],
+["function", "_erasure_hash(salt bytea, value text)", "ede9bf08 d15b3a42cc65e1d8"],
 ["function", "_event_agrees(event_data jsonb, match jsonb, data jsonb)", "7861de4c 048971769ceb44a5"],
 ["function", "_event_matches(event_data jsonb, match jsonb, data jsonb)", "7861de4c 68759e5fe1ec765d"],
 ["function", "_event_of(tenant_key text, subscriber_type text, subscriber_id ", "6e5ce2a8 664d8331bee91934"],
@@ -1400,7 +1400,7 @@ as $expected$
 ["function", "_look_back(at timestamp with time zone)", "57e58be7 cfcc41b1682a3106"],
 ["function", "_lost_pointers()", "ff864dea 81ed1b48ba00e2c2"],
 ["function", "_make_due(executions uuid[], at timestamp with time zone, reaso", "2d5e141c 826ebc7f246f4ce3"],
-["function", "_make_erasure_secret()", "445be54d 1d504721bdb3fa44"],
+["function", "_make_erasure_secret()", "445be54d 881016f6d69f424d"],
 ["function", "_make_unknown(executions uuid[], at timestamp with time zone)", "f08c1186 c174b61e3f5f62b5"],
 ["function", "_mark_lines(at timestamp with time zone)", "57e58be7 266b270e4222b07c"],
 ["function", "_match_faults(match jsonb, path text)", "99ee6b4d 0b2802895041279c"],
@@ -1538,6 +1538,7 @@ as $expected$
 ["function", "_rooms(queue text, sender_ids text[], tenant_keys text[], place", "e569cd1a 8c9941fe955fa87b"],
 ["function", "_rooted(path text)", "966341e8 2f9a1cc112f3895c"],
 ["function", "_routes(executions uuid[], timed_out uuid[], at timestamp with ", "bcd4fa6a 5ce1d531eac27aa2"],
+["function", "_row_deleted()", "683259fe c1112d6c4ec09c0c"],
 ["function", "_row_excludes_claims()", "683259fe c805f5d1b5da2f2f"],
 ["function", "_rule_cost(rule dripdrop.conditions, enrollment dripdrop.enroll", "37e13c89 b22facfc9a85a454"],
 ["function", "_rule_functions(sequence dripdrop.sequences)", "1e34176d 8139fbdb39b5f3c0"],
@@ -1587,7 +1588,7 @@ as $expected$
 ["function", "_suppression_excludes_claims()", "683259fe 4578e70254d46168"],
 ["function", "_suppression_fault(tenant_key text, suppression jsonb)", "cf76e4b0 ea509fd5e97fc188"],
 ["function", "_suppression_slot(tenant_key text, recipient_normalized text)", "2ea46c58 9639fba5dc93556c"],
-["function", "_suppressions_of(tenant_key text, channel text, recipient_norma", "9d7867a0 6d9ba0a5b99c727f"],
+["function", "_suppressions_of(tenant_key text, channel text, recipient_norma", "9d7867a0 593908a4df470b2f"],
 ["function", "_take_due(batch_size integer, latest boolean, taken uuid[], at ", "929900e0 5332295345b63277"],
 ["function", "_take_expired_leases(at timestamp with time zone)", "aaf9cf5d 20d0c7da396da0df"],
 ["function", "_take_in_line(batch_size integer, at timestamp with time zone)", "af8c4239 0960e093fee415fb"],
@@ -1746,6 +1747,7 @@ as $expected$
 ["function", "next_opening(tenant_key text, send_window jsonb, time_zone text", "8015ffed b6fc04130f78b9f8"],
 ["function", "next_time(timing jsonb, time_zone text, from_time timestamp wit", "c645cef8 b967cc6f2ca8b7b9"],
 ["function", "note_fault(execution_id uuid, stage text, sqlstate text, messag", "729189ef 12ec4c34615ff0ff"],
+["function", "on_delete(tenant_key text, of_table regclass, id_column text, s", "479a4e8e b7e99ed554b60efe"],
 ["function", "open_transactions(older_than interval)", "15f67516 100b6dc0b7b98002"],
 ["function", "parse_timing(expression text)", "f8d0923d c3046283adbd201e"],
 ["function", "pause_adapter(tenant_key text, adapter_id uuid, until timestamp", "cdc6ef3d f79ee7884a4d9b9a"],
@@ -1801,6 +1803,7 @@ as $expected$
 ["function", "update_tenant_settings(tenant_key text, time_zone text, rate_li", "d23fb96f 9acfc9a6d4de192d"],
 ["function", "validate_sequence_version(tenant_key text, sequence_version_id ", "4ee6f45b 7aff612656f9d9da"],
 ["function", "version()", "982d9e3e 817ef7d976bb3009"],
+["grant", "dripdrop_admin on dripdrop._row_deleted()", "execute"],
 ["grant", "dripdrop_admin on dripdrop.activate_sequence_version(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.apply(text,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.channels()", "execute"],
@@ -1857,6 +1860,7 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.needs_key()", "execute"],
 ["grant", "dripdrop_admin on dripdrop.next_opening(text,jsonb,text,timestamp with time zone)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.next_time(jsonb,text,timestamp with time zone)", "execute"],
+["grant", "dripdrop_admin on dripdrop.on_delete(text,regclass,text,text,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.open_transactions(interval)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.parse_timing(text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.pause_adapter(text,uuid,timestamp with time zone,text)", "execute"],
@@ -1907,6 +1911,7 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.validate_sequence_version(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.version()", "execute"],
 ["grant", "dripdrop_admin on schema dripdrop", "usage"],
+["grant", "dripdrop_app on dripdrop._row_deleted()", "execute"],
 ["grant", "dripdrop_app on dripdrop.channels()", "execute"],
 ["grant", "dripdrop_app on dripdrop.cron_next(text,text,timestamp with time zone)", "execute"],
 ["grant", "dripdrop_app on dripdrop.enroll(text,text,text,text,jsonb,text,jsonb,text,text)", "execute"],
@@ -1931,6 +1936,7 @@ as $expected$
 ["grant", "dripdrop_app on dripdrop.list_topics(text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.next_opening(text,jsonb,text,timestamp with time zone)", "execute"],
 ["grant", "dripdrop_app on dripdrop.next_time(jsonb,text,timestamp with time zone)", "execute"],
+["grant", "dripdrop_app on dripdrop.on_delete(text,regclass,text,text,text,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.parse_timing(text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.pause_enrollment(text,uuid)", "execute"],
 ["grant", "dripdrop_app on dripdrop.providers()", "execute"],
@@ -1966,7 +1972,7 @@ as $expected$
 ["grant", "dripdrop_reader on dripdrop.errors()", "execute"],
 ["grant", "dripdrop_reader on dripdrop.events", "select (call_number, enrollment_id, event_data, event_id, event_key, event_type, id, inserted_at, occurred_at, subscriber_id, subscriber_type, tenant_key)"],
 ["grant", "dripdrop_reader on dripdrop.faults", "select (at, attempts, execution_id, first_at, message, result, sqlstate, stage, together, until)"],
-["grant", "dripdrop_reader on dripdrop.fields", "select (choices, description, destination, errcode, field, hint, holds, kind, maximum, minimum, nullable, pattern, place, preset, required, since, type)"],
+["grant", "dripdrop_reader on dripdrop.fields", "select (choices, description, destination, errcode, field, hint, holds, kind, maximum, minimum, nullable, pattern, place, preset, required, secret, since, type)"],
 ["grant", "dripdrop_reader on dripdrop.fields()", "execute"],
 ["grant", "dripdrop_reader on dripdrop.frequency_caps", "select (channel, id, inserted_at, key, kind, max_messages, per, tenant_key, topic, updated_at)"],
 ["grant", "dripdrop_reader on dripdrop.holidays", "select (calendar, day, tenant_key)"],
@@ -19826,12 +19832,12 @@ comment on function dripdrop._can_be_suppressed(text, text) is
 
 -- What is left of an address or a subscriber that was erased: enough to know it again, for whoever
 -- has the secret, and nothing to read.
-create or replace function dripdrop._erasure_hash(secret bytea, value text)
+create or replace function dripdrop._erasure_hash(salt bytea, value text)
 returns text
 language sql
 immutable
 parallel safe
-return 'erased:' || encode(sha256(secret || sha256(secret || convert_to(value, 'UTF8'))), 'hex');
+return 'erased:' || encode(sha256(salt || sha256(salt || convert_to(value, 'UTF8'))), 'hex');
 
 comment on function dripdrop._erasure_hash(bytea, text) is
   'The hash that stands for a value that was erased.';
@@ -19844,7 +19850,7 @@ stable
 parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
-  select dripdrop._erasure_hash(s.secret, _erased.value)
+  select dripdrop._erasure_hash(s.salt, _erased.value)
   from dripdrop.erasure_secret as s
   where s.only_one
 $$;
@@ -19858,7 +19864,7 @@ returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
-  insert into dripdrop.erasure_secret (secret)
+  insert into dripdrop.erasure_secret (salt)
   values (uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))
   on conflict do nothing
 $$;
@@ -20282,7 +20288,7 @@ begin atomic
         )
       end,
       (
-        select dripdrop._erasure_hash(s.secret, _suppressions_of.recipient_normalized)
+        select dripdrop._erasure_hash(s.salt, _suppressions_of.recipient_normalized)
         from dripdrop.erasure_secret as s
         where s.only_one
       )
@@ -21918,6 +21924,120 @@ $$;
 
 comment on function dripdrop._messages_before(text, text, text, text, text, uuid, int) is
   'A page of the messages of a subscriber, of a sequence, or of the tenant, the newest first.';
+
+-- plpgsql/people/on_delete.sql
+
+-- One look at all rows of a statement. Whoever deletes a row of the host's need know nothing of us:
+-- this runs as the owner of the engine, for the trigger that the table's owner has made.
+--
+-- locks   as erase_subscriber() or unenroll_subscriber(), one subscriber after the other, in the
+--         order of their ids
+create or replace function dripdrop._row_deleted()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_gone record;
+begin
+  for v_gone in execute format(
+    'select distinct %s as tenant_key, g.%I::text as subscriber_id from gone as g
+    where g.%2$I is not null order by 1, 2',
+    case when tg_argv[1] = '' then format('nullif(%L, '''')', tg_argv[0])
+      else format('g.%I::text', tg_argv[1])
+    end,
+    tg_argv[2]
+  )
+  loop
+    if tg_argv[4] = 'erase' then
+      perform dripdrop.erase_subscriber(
+        v_gone.tenant_key, tg_argv[3], v_gone.subscriber_id
+      );
+    else
+      perform dripdrop.unenroll_subscriber(
+        v_gone.tenant_key, tg_argv[3], v_gone.subscriber_id, 'deleted'
+      );
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
+comment on function dripdrop._row_deleted() is
+  'Trigger of the application''s tables: erases or unenrols the subscribers whose rows are gone.';
+
+-- With the rights of whoever calls it: only the owner of a table may give it a trigger. So nothing
+-- is called here but what everybody may call.
+--
+-- raises  ZD201 bad argument, ZD207 bad tenant key; 42501 not the owner of the table
+create or replace function dripdrop.on_delete(
+  tenant_key text,
+  of_table regclass,
+  id_column text default 'id',
+  subscriber_type text default 'User',
+  action text default 'erase',
+  tenant_column text default null
+)
+returns text
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_missing text;
+begin
+  if tenant_key = '' or tenant_key like ':%' then
+    raise exception 'tenant key % is not valid', quote_literal(tenant_key) using
+      errcode = 'ZD207', column = 'tenant_key',
+      hint = 'Null for the global scope, or a text that is not empty and has no leading colon.';
+  end if;
+  if tenant_key is not null and tenant_column is not null then
+    raise exception 'a tenant and a column for the tenant' using
+      errcode = 'ZD201', column = 'tenant_column',
+      hint = 'Pass null as tenant_key to take the tenant from a column.';
+  end if;
+  if of_table is null or not exists (
+    select from pg_class as c where c.oid = of_table and c.relkind in ('r', 'p')
+  ) then
+    raise exception '% is no table', coalesce(of_table::text, 'null') using
+      errcode = 'ZD201', column = 'of_table', hint = 'The table whose rows are the subscribers.';
+  end if;
+  select n.name into v_missing
+  from unnest(array[coalesce(id_column, ''), tenant_column]) as n (name)
+  where n.name is not null
+    and not exists (
+      select from pg_attribute as a
+      where a.attrelid = of_table and a.attname = n.name and a.attnum > 0 and not a.attisdropped
+    );
+  if found then
+    raise exception 'table % has no column %', of_table, quote_ident(v_missing) using
+      errcode = 'ZD201', column = 'id_column',
+      hint = 'Name the column of the subscriber_id, and that of the tenant if there is one.';
+  end if;
+  if coalesce(subscriber_type, '') = '' then
+    raise exception 'a subscriber needs a type' using
+      errcode = 'ZD201', column = 'subscriber_type', hint = 'Leave it out for User.';
+  end if;
+  if action is null or action not in ('erase', 'unenroll') then
+    raise exception 'action % is unknown', coalesce(quote_literal(action), 'null') using
+      errcode = 'ZD201', column = 'action', hint = 'Use erase or unenroll.';
+  end if;
+  execute format(
+    'create or replace trigger dripdrop_on_delete after delete on %s
+    referencing old table as gone for each statement
+    execute function dripdrop._row_deleted(%L, %L, %L, %L, %L)',
+    of_table, coalesce(tenant_key, ''), coalesce(tenant_column, ''), id_column, subscriber_type,
+    action
+  );
+  return format('dripdrop_on_delete on %s', of_table);
+end
+$$;
+
+comment on function dripdrop.on_delete(text, regclass, text, text, text, text) is
+  'Gives a table of the application''s a trigger, dripdrop_on_delete: whoever''s row is deleted is '
+  'erased, or with action unenroll only unenrolled, in the same transaction. id_column holds the '
+  'subscriber_id, tenant_column the tenant where rows are of several. Called by the owner of the '
+  'table; again changes it; drop trigger ends it.';
 
 -- plpgsql/people/subscriber.sql
 
@@ -33237,7 +33357,7 @@ comment on table dripdrop.erasure_secret is
   'What the hashes of erased addresses and subscribers are salted with; empty until somebody is '
   'erased. Without it they match nobody.';
 comment on column dripdrop.erasure_secret.only_one is 'True: there is one row.';
-comment on column dripdrop.erasure_secret.secret is '244 random bits.';
+comment on column dripdrop.erasure_secret.salt is '244 random bits.';
 comment on column dripdrop.erasure_secret.inserted_at is 'When somebody was first erased.';
 comment on table dripdrop.faults is
   'Executions that a stage could not decide, render, send or record, and when they are tried '
@@ -34147,6 +34267,7 @@ declare
   );
   v_grants constant jsonb := '{
     "dripdrop_admin": [
+      "_row_deleted",
       "activate_sequence_version",
       "apply",
       "channels",
@@ -34203,6 +34324,7 @@ declare
       "needs_key",
       "next_opening",
       "next_time",
+      "on_delete",
       "open_transactions",
       "parse_timing",
       "pause_adapter",
@@ -34254,6 +34376,7 @@ declare
       "version"
     ],
     "dripdrop_app": [
+      "_row_deleted",
       "channels",
       "cron_next",
       "enroll",
@@ -34278,6 +34401,7 @@ declare
       "list_topics",
       "next_opening",
       "next_time",
+      "on_delete",
       "parse_timing",
       "pause_enrollment",
       "providers",
@@ -34443,7 +34567,7 @@ begin
         on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
       where c.relnamespace = 'dripdrop'::regnamespace
         and c.relkind in ('r', 'v')
-        and a.attname not in ('credentials', 'auth_config', 'secret')
+        and a.attname not in ('credentials', 'auth_config', 'salt')
         -- A column that somebody added may hold anything. Where nothing is expected yet, the
         -- tables are as they have just been made.
         and (

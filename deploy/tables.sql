@@ -397,7 +397,7 @@ create index counters_of_a_line on dripdrop.counters (line_id);
 -- Never a default of its own: a copy of the schema has another one, a restored dump the same.
 create table dripdrop.erasure_secret (
   only_one boolean not null default true,
-  secret bytea not null,
+  salt bytea not null,
   inserted_at timestamptz not null default dripdrop._now(),
   constraint erasure_secret_pkey primary key (only_one),
   constraint erasure_secret_is_one check (only_one)

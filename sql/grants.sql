@@ -14,6 +14,7 @@ declare
   );
   v_grants constant jsonb := '{
     "dripdrop_admin": [
+      "_row_deleted",
       "activate_sequence_version",
       "apply",
       "channels",
@@ -70,6 +71,7 @@ declare
       "needs_key",
       "next_opening",
       "next_time",
+      "on_delete",
       "open_transactions",
       "parse_timing",
       "pause_adapter",
@@ -121,6 +123,7 @@ declare
       "version"
     ],
     "dripdrop_app": [
+      "_row_deleted",
       "channels",
       "cron_next",
       "enroll",
@@ -145,6 +148,7 @@ declare
       "list_topics",
       "next_opening",
       "next_time",
+      "on_delete",
       "parse_timing",
       "pause_enrollment",
       "providers",
@@ -310,7 +314,7 @@ begin
         on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
       where c.relnamespace = 'dripdrop'::regnamespace
         and c.relkind in ('r', 'v')
-        and a.attname not in ('credentials', 'auth_config', 'secret')
+        and a.attname not in ('credentials', 'auth_config', 'salt')
         -- A column that somebody added may hold anything. Where nothing is expected yet, the
         -- tables are as they have just been made.
         and (

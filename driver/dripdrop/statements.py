@@ -607,6 +607,18 @@ class Statements(ABC, Generic[One, Many, Value]):
         """Delete a subscriber with all that is kept of them; return how much of each it was."""
 
     @_statement
+    def on_delete(
+        self,
+        tenant_key: str | None,
+        of_table: str,
+        id_column: str = ...,
+        subscriber_type: str = ...,
+        action: str = ...,
+        tenant_column: str | None = ...,
+    ) -> Value:
+        """Erase whoever's row is deleted from a table of the application's; return the trigger."""
+
+    @_statement
     def explain(self, tenant_key: str | None, enrollment_id: UUID) -> Many:
         """Say what became of an enrolment's steps, and why the next message waits, gate by gate."""
 

@@ -1,11 +1,11 @@
 -- What is left of an address or a subscriber that was erased: enough to know it again, for whoever
 -- has the secret, and nothing to read.
-create or replace function dripdrop._erasure_hash(secret bytea, value text)
+create or replace function dripdrop._erasure_hash(salt bytea, value text)
 returns text
 language sql
 immutable
 parallel safe
-return 'erased:' || encode(sha256(secret || sha256(secret || convert_to(value, 'UTF8'))), 'hex');
+return 'erased:' || encode(sha256(salt || sha256(salt || convert_to(value, 'UTF8'))), 'hex');
 
 comment on function dripdrop._erasure_hash(bytea, text) is
   'The hash that stands for a value that was erased.';
@@ -18,7 +18,7 @@ stable
 parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
-  select dripdrop._erasure_hash(s.secret, _erased.value)
+  select dripdrop._erasure_hash(s.salt, _erased.value)
   from dripdrop.erasure_secret as s
   where s.only_one
 $$;
@@ -32,7 +32,7 @@ returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $$
-  insert into dripdrop.erasure_secret (secret)
+  insert into dripdrop.erasure_secret (salt)
   values (uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))
   on conflict do nothing
 $$;

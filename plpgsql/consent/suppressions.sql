@@ -25,7 +25,7 @@ begin atomic
         )
       end,
       (
-        select dripdrop._erasure_hash(s.secret, _suppressions_of.recipient_normalized)
+        select dripdrop._erasure_hash(s.salt, _suppressions_of.recipient_normalized)
         from dripdrop.erasure_secret as s
         where s.only_one
       )

@@ -195,7 +195,8 @@ def test_security_definers_pin_their_search_path(db: Db) -> None:
 def test_no_internal_function_runs_as_the_owner(db: Db) -> None:
     """Except the one that the ledger needs: it returns ids, and reads the queues for readers.
 
-    And what waits for the commit, which before 18 runs as whoever commits.
+    And what a table of the application's calls, and what waits for the commit, which before 18 runs
+    as whoever commits.
     """
     assert names(
         db,
@@ -209,7 +210,7 @@ def test_no_internal_function_runs_as_the_owner(db: Db) -> None:
           and starts_with(p.proname, '_')
           and not exists (select from pg_trigger as t where t.tgfoid = p.oid and t.tgdeferrable)
         """,
-    ) == ["_without_pointer"]
+    ) == ["_row_deleted", "_without_pointer"]
 
 
 def test_the_tenant_is_the_first_parameter_and_has_no_default(db: Db) -> None:

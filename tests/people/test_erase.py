@@ -142,7 +142,7 @@ def test_another_database_has_another_hash(engine: Engine) -> None:
 
 def test_the_secret_is_read_by_nobody(engine: Engine) -> None:
     (row,) = engine.rows(
-        "select has_column_privilege('dripdrop_reader', 'dripdrop.erasure_secret', 'secret', %s)",
+        "select has_column_privilege('dripdrop_reader', 'dripdrop.erasure_secret', 'salt', %s)",
         "select",
     )
     assert row == (False,)

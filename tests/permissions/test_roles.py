@@ -223,6 +223,7 @@ def test_a_reader_reads_every_column_but_the_sealed_ones(
     """).fetchall()
     assert [row.name for row in columns] == [
         "channel_adapters.credentials",
+        "erasure_secret.salt",
         "http_hooks.auth_config",
     ]
     assert refused(login(READER), "select credentials from dripdrop.channel_adapters")

@@ -215,6 +215,7 @@ CALLS: dict[str, Call] = {
     "track_events": lambda e, t, x: e.track_events(
         t, [{"event_key": "opened_app", "enrollment_id": str(x.enrollment_id)}]
     ),
+    "on_delete": lambda e, t, x: e.on_delete(t, "app.users"),
     "unenroll_subscriber": lambda e, t, x: e.unenroll_subscriber(t, "User", x.subscriber),
     "export_subscriber": lambda e, t, x: e.export_subscriber(t, "User", x.subscriber),
     "erase_subscriber": lambda e, t, x: e.erase_subscriber(t, "User", x.subscriber),
@@ -298,6 +299,7 @@ class World:
             " returns jsonb return jsonb '1'"
         )
         connection.execute("grant usage on schema app to public")
+        connection.execute("create table app.users (id text)")
         self.things: dict[str | None, Things] = {
             None: furnish(self.engine, None, "global"),
             "acme": furnish(self.engine, "acme", "acme"),
