@@ -50,8 +50,19 @@ def history(databases: Databases, template: str) -> Iterator[psycopg.Connection[
     engine.create_topic(TENANT, "news", "News")
     engine.author(email("welcome", config={"topic": "news"}), email("tip", timing=after(3, "days")))
     engine.author(*BRANCHED, key="branched", goals=[{"event": "bought"}], reentry="after_exit")
+    fill(engine, PAST)
+    connection.execute("analyze")
+    engine.track_events(TENANT, happened("seen"))
+    engine.enroll_many(TENANT, "onboarding", people("now", 300))
+    yield connection
+    connection.close()
+    databases.drop(name)
+
+
+def fill(engine: Engine, past: int) -> None:
+    """Write so many enrolments of the past, and all that hangs on them."""
     with engine.unguarded():
-        connection.execute(
+        engine.connection.execute(
             """
             insert into dripdrop.enrollments (
               tenant_key, sequence_id, sequence_version_id, subscriber_type, subscriber_id, state,
@@ -64,9 +75,9 @@ def history(databases: Databases, template: str) -> Iterator[psycopg.Connection[
             join dripdrop.sequences as q on q.id = v.sequence_id and q.key = 'onboarding'
             cross join generate_series(1, %s) as n
             """,
-            [PAST],
+            [past],
         )
-        connection.execute("""
+        engine.connection.execute("""
             insert into dripdrop.step_executions (
               tenant_key, enrollment_id, step_id, channel, state, reason, scheduled_for, recipient,
               ended_at
@@ -76,43 +87,42 @@ def history(databases: Databases, template: str) -> Iterator[psycopg.Connection[
               e.data ->> 'email', e.started_at
             from dripdrop.enrollments as e
             join dripdrop.steps as s on s.sequence_version_id = e.sequence_version_id
+            where e.state = 'completed'
         """)
-        connection.execute("""
+        engine.connection.execute("""
             insert into dripdrop.events (
               tenant_key, subscriber_type, subscriber_id, event_key, event_id
             )
             select e.tenant_key, e.subscriber_type, e.subscriber_id, 'seen', e.subscriber_id
             from dripdrop.enrollments as e
+            where e.state = 'completed'
         """)
-        connection.execute("""
+        engine.connection.execute("""
             insert into dripdrop.message_reports (
               tenant_key, step_execution_id, channel, provider, event_type
             )
             select x.tenant_key, x.id, x.channel, 'smtp', 'sent'
             from dripdrop.step_executions as x
+            where x.state = 'sent'
         """)
-        connection.execute("""
+        engine.connection.execute("""
             insert into dripdrop.suppressions (
               tenant_key, channel, recipient, recipient_normalized, reason
             )
             select
               e.tenant_key, 'email', e.data ->> 'email', 'was-' || (e.data ->> 'email'), 'bounce'
             from dripdrop.enrollments as e
+            where e.state = 'completed'
         """)
-        connection.execute("""
+        engine.connection.execute("""
             insert into dripdrop.subscriptions (
               tenant_key, topic_id, subscriber_type, subscriber_id, state, source, at
             )
             select e.tenant_key, t.id, e.subscriber_type, e.subscriber_id, 'subscribed', 'x', now()
             from dripdrop.enrollments as e
             cross join dripdrop.topics as t
+            where e.state = 'completed'
         """)
-    connection.execute("analyze")
-    engine.track_events(TENANT, happened("seen"))
-    engine.enroll_many(TENANT, "onboarding", people("now", 300))
-    yield connection
-    connection.close()
-    databases.drop(name)
 
 
 def people(prefix: str, number: int) -> list[dict[str, Any]]:
