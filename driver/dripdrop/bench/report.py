@@ -6,6 +6,7 @@ import json as json_module
 import os
 import platform
 from collections.abc import Callable
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,13 +42,14 @@ def report(dsn: str | None, measure: Callable[[str], dict[str, Any]], *, json: b
 
 
 def machine(connection: psycopg.Connection[Any] | None = None) -> dict[str, Any]:
-    """Return the machine of the client, and the settings of the server, where there is one.
+    """Return when, on which machine, and under which settings of the server, where there is one.
 
-    `{"machine": {"cpus": int, "cpu": str, "memory_gb": float, "system": str, "python": str},
-    "versions": {package: text}, "settings": {name: text}}`
+    `{"measured_at": text, "machine": {"cpus": int, "cpu": str, "memory_gb": float, "system": str,
+    "python": str}, "versions": {package: text}, "settings": {name: text}}`
     """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     found: dict[str, Any] = {
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {
             "cpus": os.cpu_count(),
             "cpu": _cpu(),
