@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources dbb101fefc613d0c.
+-- Of the sources 6460ef0f785e783b.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -547,6 +547,10 @@ as $expected$
 ["column", "counters.under_way", "integer not null default 0"],
 ["column", "counters.updated_at", "timestamp with time zone not null default dripdrop._now()"],
 ["column", "counters.used", "integer not null default 0"],
+["column", "due_looks.at", "timestamp with time zone not null"],
+["column", "due_looks.first_due_at", "timestamp with time zone not null"],
+["column", "due_looks.good_until", "timestamp with time zone not null"],
+["column", "due_looks.only_one", "boolean not null default true"],
 ["column", "enrollments.adapter_id", "uuid"],
 ["column", "enrollments.alone", "boolean not null default false"],
 ["column", "enrollments.ask_at", "timestamp with time zone"],
@@ -928,6 +932,8 @@ as $expected$
 ["constraint", "counters.counters_one_per_subject", "UNIQUE NULLS NOT DISTINCT (subject, scope, owner_id, tenant_key)"],
 ["constraint", "counters.counters_pkey", "PRIMARY KEY (id)"],
 ["constraint", "counters.counters_scope_is_known", "CHECK ((scope = ANY (ARRAY['adapter'::text, 'provider'::text, 'domain'::text, 'recipient_domain'::text, 'recipient'::text, 'gap'::text, 'subscriber'::text, 'day'::text, 'share'::text, 'step_day'::text])))"],
+["constraint", "due_looks.due_looks_are_one", "CHECK (only_one)"],
+["constraint", "due_looks.due_looks_pkey", "PRIMARY KEY (only_one)"],
 ["constraint", "enrollments.enrollments_data_is_an_object", "CHECK ((jsonb_typeof(data) = 'object'::text))"],
 ["constraint", "enrollments.enrollments_end_with_a_reason", "CHECK (((state = ANY (ARRAY['completed'::text, 'cancelled'::text])) = (exit_reason IS NOT NULL)))"],
 ["constraint", "enrollments.enrollments_failed_are_cancelled", "CHECK (((failed_execution_id IS NULL) OR (state = 'cancelled'::text)))"],
@@ -1380,6 +1386,7 @@ as $expected$
 ["function", "_last_claimed(tenant_key text, subscriber_type text, subscriber", "7c8f2cda e10528bd4650c637"],
 ["function", "_last_deferral(execution dripdrop.step_executions)", "4a49428e c3adf6da44f2ffda"],
 ["function", "_last_ended(enrollment dripdrop.enrollments)", "680fa9f4 53159490b1c7e236"],
+["function", "_latest_due(batch_size integer, since timestamp with time zone,", "fb3b562c 8a5419448ff033af"],
 ["function", "_leave_by(fence integer, at timestamp with time zone)", "34d75e02 51bfbd7f019bafdb"],
 ["function", "_likeness(one text, other text)", "1a560add 6aad43b300862b62"],
 ["function", "_limit_at_fence(executions uuid[], at timestamp with time zone,", "7cc609e6 313c746be76ba849"],
@@ -1397,6 +1404,7 @@ as $expected$
 ["function", "_log_decisions(decisions dripdrop._decision[], actions text[], ", "a80c997a 1607d976f0132914"],
 ["function", "_log_suppression()", "683259fe 7bf9f4ed0715cf53"],
 ["function", "_log_unsubscribe(execution dripdrop.step_executions, enrollment", "57f2c774 fe954b4a76180137"],
+["function", "_longest_due(batch_size integer, since timestamp with time zone", "69fe9d9d 220aec3fef5950fe"],
 ["function", "_look_back(at timestamp with time zone)", "57e58be7 cfcc41b1682a3106"],
 ["function", "_lost_pointers()", "ff864dea 81ed1b48ba00e2c2"],
 ["function", "_make_due(executions uuid[], at timestamp with time zone, reaso", "2d5e141c 826ebc7f246f4ce3"],
@@ -1430,6 +1438,7 @@ as $expected$
 ["function", "_note_fault(execution_id uuid, stage text, sqlstate text, messa", "6c5c2c17 c466d3207ee9fdc1"],
 ["function", "_note_last_sends(results dripdrop._send_result[], at timestamp ", "8fe6ec1f 8a748ec4d5e13c37"],
 ["function", "_note_let_through(limits dripdrop._limit[], counters dripdrop.c", "8b8416cb 8a23ead6f52b2580"],
+["function", "_note_look(first_execution uuid, number integer, took interval,", "c0281bfb fe27e0fe79572963"],
 ["function", "_note_signals(signals dripdrop._signal[], at timestamp with tim", "818df73a c8531aa90369f273"],
 ["function", "_note_slow(executions uuid[], stage text, message text, at time", "278ec42b 5a131487698a7a22"],
 ["function", "_note_taken(decisions dripdrop._decision[], limits dripdrop._li", "255de360 3899f38ae6b86227"],
@@ -1470,7 +1479,7 @@ as $expected$
 ["function", "_planned_at(timing jsonb, time_zone text, counted_from timestam", "54b0b27b 29f565455030dde8"],
 ["function", "_planned_for(timing jsonb, config jsonb, enrollment dripdrop.en", "d756d0a4 52994f7a3c9a43de"],
 ["function", "_planned_steps(steps uuid[])", "f482b690 9487d821cff324d6"],
-["function", "_planner_settings()", "13d9438a 192fb38dfe9b8206"],
+["function", "_planner_settings()", "13d9438a 9aa4ac77f019c7e2"],
 ["function", "_pointer(execution dripdrop.step_executions)", "ed01f850 a962646f4ff0d512"],
 ["function", "_pointer_execution(message jsonb)", "f19449ec fe68d4390bc18c26"],
 ["function", "_pointer_fence(message jsonb)", "6fce51ad 7b36c09bade63806"],
@@ -1589,7 +1598,7 @@ as $expected$
 ["function", "_suppression_fault(tenant_key text, suppression jsonb)", "cf76e4b0 ea509fd5e97fc188"],
 ["function", "_suppression_slot(tenant_key text, recipient_normalized text)", "2ea46c58 9639fba5dc93556c"],
 ["function", "_suppressions_of(tenant_key text, channel text, recipient_norma", "9d7867a0 593908a4df470b2f"],
-["function", "_take_due(batch_size integer, latest boolean, taken uuid[], at ", "929900e0 5332295345b63277"],
+["function", "_take_due(batch_size integer, taken uuid[], at timestamp with t", "26251765 54fd07b401cd0f78"],
 ["function", "_take_expired_leases(at timestamp with time zone)", "aaf9cf5d 20d0c7da396da0df"],
 ["function", "_take_in_line(batch_size integer, at timestamp with time zone)", "af8c4239 0960e093fee415fb"],
 ["function", "_take_pointers(queue text, places jsonb, answered uuid[], batch", "dc324327 5163d359d6e83e92"],
@@ -1604,7 +1613,7 @@ as $expected$
 ["function", "_tenant_slot(tenant_key text)", "09fcfeef d0a8da517fa8c12f"],
 ["function", "_text_fault(type text, pattern text, value text)", "e3683746 a94a9d26fcfd6a3a"],
 ["function", "_thresholds(tenant_key text, config jsonb)", "c1605ca3 643304ee44a20245"],
-["function", "_tick(batch_size integer, lease interval)", "3dbc3b16 92a29351f995fd29"],
+["function", "_tick(batch_size integer, lease interval)", "3dbc3b16 8dc372b69747be4d"],
 ["function", "_time_in_data(timing jsonb, data jsonb, time_zone text)", "ddff4f69 c6252ba06cd639a4"],
 ["function", "_time_of_day(words text)", "fe6adc5e fcffccf41c9ee3c3"],
 ["function", "_time_window_fault(time_window jsonb)", "66971016 171c5e20594a00d8"],
@@ -1967,6 +1976,7 @@ as $expected$
 ["grant", "dripdrop_reader on dripdrop.consent_at_send", "select (enrollment_id, execution_id, had_consent, said_at, sent_at, source, state, subscriber_id, subscriber_type, tenant_key, topic)"],
 ["grant", "dripdrop_reader on dripdrop.consent_records", "select (at, id, login, source, state, subscriber_id, subscriber_type, tenant_key, topic_id)"],
 ["grant", "dripdrop_reader on dripdrop.counters", "select (ahead, day, id, line_id, max_count, owner_id, per, room_at, scope, subject, taken, tenant_key, time_zone, turns, under_way, updated_at, used)"],
+["grant", "dripdrop_reader on dripdrop.due_looks", "select (at, first_due_at, good_until, only_one)"],
 ["grant", "dripdrop_reader on dripdrop.enrollments", "select (adapter_id, alone, ask_at, call_number, cancelled_at, completed_at, data, effective_mode, entry_key, event_id, exit_reason, failed_execution_id, id, inserted_at, metadata, paused_at, sequence_id, sequence_version_id, started_at, state, subscriber_id, subscriber_type, tenant_key, updated_at)"],
 ["grant", "dripdrop_reader on dripdrop.erasure_secret", "select (inserted_at, only_one)"],
 ["grant", "dripdrop_reader on dripdrop.errors()", "execute"],
@@ -2060,6 +2070,7 @@ as $expected$
 ["index", "counters_one_per_subject", "CREATE UNIQUE INDEX counters_one_per_subject ON dripdrop.counters USING btree (subject, scope, owner_id, tenant_key) NULLS NOT DISTINCT"],
 ["index", "counters_pkey", "CREATE UNIQUE INDEX counters_pkey ON dripdrop.counters USING btree (id)"],
 ["index", "counters_with_a_line", "CREATE INDEX counters_with_a_line ON dripdrop.counters USING btree (room_at) WHERE (room_at IS NOT NULL)"],
+["index", "due_looks_pkey", "CREATE UNIQUE INDEX due_looks_pkey ON dripdrop.due_looks USING btree (only_one)"],
 ["index", "enrollments_by_pin", "CREATE INDEX enrollments_by_pin ON dripdrop.enrollments USING btree (adapter_id) WHERE (adapter_id IS NOT NULL)"],
 ["index", "enrollments_by_sequence", "CREATE INDEX enrollments_by_sequence ON dripdrop.enrollments USING btree (sequence_id, state, id)"],
 ["index", "enrollments_by_subscriber", "CREATE INDEX enrollments_by_subscriber ON dripdrop.enrollments USING btree (subscriber_id, subscriber_type)"],
@@ -2170,6 +2181,7 @@ as $expected$
 ["row security", "conditions", "enabled"],
 ["row security", "consent_records", "enabled"],
 ["row security", "counters", "enabled"],
+["row security", "due_looks", "enabled"],
 ["row security", "enrollments", "enabled"],
 ["row security", "erasure_secret", "enabled"],
 ["row security", "events", "enabled"],
@@ -2199,6 +2211,7 @@ as $expected$
 ["storage", "counters.autovacuum_vacuum_scale_factor", "0"],
 ["storage", "counters.autovacuum_vacuum_threshold", "1000"],
 ["storage", "counters.fillfactor", "50"],
+["storage", "due_looks.fillfactor", "10"],
 ["storage", "enrollments.autovacuum_analyze_scale_factor", "0.05"],
 ["storage", "enrollments.autovacuum_vacuum_scale_factor", "0"],
 ["storage", "enrollments.autovacuum_vacuum_threshold", "20000"],
@@ -2223,6 +2236,7 @@ as $expected$
 ["table", "conditions", "r p"],
 ["table", "consent_records", "r p"],
 ["table", "counters", "r p"],
+["table", "due_looks", "r p"],
 ["table", "enrollments", "r p"],
 ["table", "erasure_secret", "r p"],
 ["table", "events", "r p"],
@@ -27139,6 +27153,145 @@ $$;
 comment on function dripdrop._delete_render_messages(dripdrop._render_result[]) is
   'Deletes the pointers of renders that were recorded, and puts the others back.';
 
+-- plpgsql/pipeline/due.sql
+
+-- Takes what waits longest and, with a fifth of the batch, what has just come due: nobody stands
+-- behind another one's crowd.
+--
+-- What has left stays in the index as long as somebody's snapshot may want it, and a look from the
+-- beginning passes all of it. When that takes long, the looks that follow begin where it found
+-- something, and take for new what came due since; for twenty times as long as it took, so that no
+-- more than a twentieth of the time goes there, and what came due late waits no longer than that.
+--
+-- locks   enrolments and their executions, skipping what is locked; the row of due_looks
+create or replace function dripdrop._take_due(batch_size int, taken uuid[], at timestamptz)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_began timestamptz := clock_timestamp();
+  v_look dripdrop.due_looks;
+  v_due uuid[];
+begin
+  select l.* into v_look
+  from dripdrop.due_looks as l
+  where l.good_until > v_began and l.at <= _take_due.at;
+  v_due := dripdrop._longest_due(
+    batch_size - batch_size / 5 - cardinality(taken), coalesce(v_look.first_due_at, '-infinity'), at
+  );
+  taken := taken || v_due || dripdrop._latest_due(
+    batch_size / 5, coalesce(v_look.at, '-infinity'), v_due, at
+  );
+  if v_look.at is null then
+    perform dripdrop._note_look(v_due[1], cardinality(taken), clock_timestamp() - v_began, at);
+  end if;
+  return taken;
+end
+$$;
+
+comment on function dripdrop._take_due(int, uuid[], timestamptz) is
+  'Locks up to batch_size messages that are due, those that were taken before included.';
+
+-- locks   enrolments and their executions, skipping what is locked
+create or replace function dripdrop._longest_due(
+  batch_size int,
+  since timestamptz,
+  at timestamptz
+)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return array(
+    select x.id
+    from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    where x.due_at between _longest_due.since and _longest_due.at
+      and x.waits_for is distinct from 'limit'
+      and not exists (
+        select from dripdrop.faults as f where f.execution_id = x.id and f.until > _longest_due.at
+      )
+    order by x.due_at
+    limit _longest_due.batch_size
+    for no key update of e, x skip locked
+  );
+end
+$$;
+
+comment on function dripdrop._longest_due(int, timestamptz, timestamptz) is
+  'Locks what is due and waits longest, the longest first.';
+
+-- locks   enrolments and their executions, skipping what is locked
+create or replace function dripdrop._latest_due(
+  batch_size int,
+  since timestamptz,
+  taken uuid[],
+  at timestamptz
+)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return array(
+    select x.id
+    from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    where x.due_at between _latest_due.since and _latest_due.at
+      and x.waits_for is distinct from 'limit'
+      and x.id <> all (taken)
+      and not exists (
+        select from dripdrop.faults as f where f.execution_id = x.id and f.until > _latest_due.at
+      )
+    order by x.due_at desc
+    limit _latest_due.batch_size
+    for no key update of e, x skip locked
+  );
+end
+$$;
+
+comment on function dripdrop._latest_due(int, timestamptz, uuid[], timestamptz) is
+  'Locks what has come due last and was not taken yet.';
+
+-- locks   the row of due_looks, unless somebody else has it
+create or replace function dripdrop._note_look(
+  first_execution uuid,
+  number int,
+  took interval,
+  at timestamptz
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if took < interval '2 milliseconds' + number * interval '4 microseconds' then
+    return;
+  end if;
+  insert into dripdrop.due_looks (first_due_at, at, good_until)
+  select '-infinity', _note_look.at, '-infinity'
+  where not exists (select from dripdrop.due_looks)
+  on conflict do nothing;
+  update dripdrop.due_looks as l
+  set first_due_at = coalesce(
+        (
+          select x.due_at from dripdrop.step_executions as x where x.id = first_execution
+        ),
+        _note_look.at
+      ),
+      at = _note_look.at,
+      good_until = clock_timestamp() + 20 * took
+  where l.only_one = (
+    select o.only_one from dripdrop.due_looks as o for update skip locked
+  );
+end
+$$;
+
+comment on function dripdrop._note_look(uuid, int, interval, timestamptz) is
+  'Notes a look for what is due that took long, and what it found first.';
+
 -- plpgsql/pipeline/executions.sql
 
 -- The legal moves of an execution, whoever makes them. The rule is the trigger's condition, so that
@@ -30734,12 +30887,8 @@ begin
   perform dripdrop._check_batch_size(batch_size);
   perform dripdrop._record_and_wake(v_now);
   if not dripdrop._is_cut_off() then
-    -- A fifth of a batch goes to what has just come due: nobody stands behind another one's crowd.
     v_due := dripdrop._take_in_line((batch_size + 1) / 2, v_now);
-    v_due := v_due || dripdrop._take_due(
-      batch_size - batch_size / 5 - cardinality(v_due), false, v_due, v_now
-    );
-    v_due := v_due || dripdrop._take_due(batch_size / 5, true, v_due, v_now);
+    v_due := dripdrop._take_due(batch_size, v_due, v_now);
     v_decisions := dripdrop._decide_due(v_due, lease, v_now);
   end if;
   perform dripdrop._attempt('_mark_lines', v_now);
@@ -30760,53 +30909,6 @@ $$;
 
 comment on function dripdrop._tick(int, interval) is
   'Decides due messages; says how many had which end, and which are leased if there is a lease.';
-
--- locks   enrolments and their executions, skipping what is locked
-create or replace function dripdrop._take_due(
-  batch_size int,
-  latest boolean,
-  taken uuid[],
-  at timestamptz
-)
-returns uuid[]
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if latest then
-    return array(
-      select x.id
-      from dripdrop.step_executions as x
-      join dripdrop.enrollments as e on e.id = x.enrollment_id
-      where x.due_at <= _take_due.at
-        and x.waits_for is distinct from 'limit'
-        and x.id <> all (taken)
-        and not exists (
-          select from dripdrop.faults as f where f.execution_id = x.id and f.until > _take_due.at
-        )
-      order by x.due_at desc
-      limit _take_due.batch_size
-      for no key update of e, x skip locked
-    );
-  end if;
-  return array(
-    select x.id
-    from dripdrop.step_executions as x
-    join dripdrop.enrollments as e on e.id = x.enrollment_id
-    where x.due_at <= _take_due.at
-      and x.waits_for is distinct from 'limit'
-      and not exists (
-        select from dripdrop.faults as f where f.execution_id = x.id and f.until > _take_due.at
-      )
-    order by x.due_at
-    limit _take_due.batch_size
-    for no key update of e, x skip locked
-  );
-end
-$$;
-
-comment on function dripdrop._take_due(int, boolean, uuid[], timestamptz) is
-  'Locks what is due and was not taken yet, what waits longest or what has just come due.';
 
 -- What a daemon sleeps by: the next message that comes due, the next limit with a line that has
 -- room again, the next server that is to be tried. Everything else is said by whoever does it.
@@ -33353,6 +33455,13 @@ comment on column dripdrop.counters.room_at is
 comment on column dripdrop.counters.turns is
   'While others wait: the sequence versions in the order in which their messages last went.';
 comment on column dripdrop.counters.updated_at is 'When the row last changed.';
+comment on table dripdrop.due_looks is
+  'The last look for what is due that began at the beginning and took long.';
+comment on column dripdrop.due_looks.only_one is 'There is one row, or none.';
+comment on column dripdrop.due_looks.first_due_at is 'due_at of the first message that it found.';
+comment on column dripdrop.due_looks.at is 'When it was.';
+comment on column dripdrop.due_looks.good_until is
+  'Until when others begin where it found something, by the machine''s clock.';
 comment on table dripdrop.erasure_secret is
   'What the hashes of erased addresses and subscribers are salted with; empty until somebody is '
   'erased. Without it they match nobody.';
@@ -34111,6 +34220,8 @@ as $$
         '_settled_limits',
         '_stop_at_fence',
         '_take_due',
+        '_longest_due',
+        '_latest_due',
         '_take_in_line',
         '_take_pointers',
         '_take_rules_to_ask',

@@ -392,6 +392,20 @@ create index counters_with_a_line on dripdrop.counters (room_at) where room_at i
 
 create index counters_of_a_line on dripdrop.counters (line_id);
 
+-- sql/tables/due_looks.sql
+
+-- Where ticks begin to look for what is due while a look from the beginning takes long: at most one
+-- row, see plpgsql/pipeline/due.sql.
+create table dripdrop.due_looks (
+  only_one boolean not null default true,
+  first_due_at timestamptz not null,
+  at timestamptz not null,
+  good_until timestamptz not null,
+  constraint due_looks_pkey primary key (only_one),
+  constraint due_looks_are_one check (only_one)
+)
+with (fillfactor = 10);
+
 -- sql/tables/erasure_secret.sql
 
 -- Never a default of its own: a copy of the schema has another one, a restored dump the same.

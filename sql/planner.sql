@@ -80,6 +80,8 @@ as $$
         '_settled_limits',
         '_stop_at_fence',
         '_take_due',
+        '_longest_due',
+        '_latest_due',
         '_take_in_line',
         '_take_pointers',
         '_take_rules_to_ask',

@@ -90,6 +90,7 @@ begin
     perform from dripdrop.conditions where false;
     perform from dripdrop.consent_records where false;
     perform from dripdrop.counters where false;
+    perform from dripdrop.due_looks where false;
     perform from dripdrop.enrollments where false;
     perform from dripdrop.erasure_secret where false;
     perform from dripdrop.events where false;

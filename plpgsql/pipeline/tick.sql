@@ -89,12 +89,8 @@ begin
   perform dripdrop._check_batch_size(batch_size);
   perform dripdrop._record_and_wake(v_now);
   if not dripdrop._is_cut_off() then
-    -- A fifth of a batch goes to what has just come due: nobody stands behind another one's crowd.
     v_due := dripdrop._take_in_line((batch_size + 1) / 2, v_now);
-    v_due := v_due || dripdrop._take_due(
-      batch_size - batch_size / 5 - cardinality(v_due), false, v_due, v_now
-    );
-    v_due := v_due || dripdrop._take_due(batch_size / 5, true, v_due, v_now);
+    v_due := dripdrop._take_due(batch_size, v_due, v_now);
     v_decisions := dripdrop._decide_due(v_due, lease, v_now);
   end if;
   perform dripdrop._attempt('_mark_lines', v_now);
@@ -115,53 +111,6 @@ $$;
 
 comment on function dripdrop._tick(int, interval) is
   'Decides due messages; says how many had which end, and which are leased if there is a lease.';
-
--- locks   enrolments and their executions, skipping what is locked
-create or replace function dripdrop._take_due(
-  batch_size int,
-  latest boolean,
-  taken uuid[],
-  at timestamptz
-)
-returns uuid[]
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if latest then
-    return array(
-      select x.id
-      from dripdrop.step_executions as x
-      join dripdrop.enrollments as e on e.id = x.enrollment_id
-      where x.due_at <= _take_due.at
-        and x.waits_for is distinct from 'limit'
-        and x.id <> all (taken)
-        and not exists (
-          select from dripdrop.faults as f where f.execution_id = x.id and f.until > _take_due.at
-        )
-      order by x.due_at desc
-      limit _take_due.batch_size
-      for no key update of e, x skip locked
-    );
-  end if;
-  return array(
-    select x.id
-    from dripdrop.step_executions as x
-    join dripdrop.enrollments as e on e.id = x.enrollment_id
-    where x.due_at <= _take_due.at
-      and x.waits_for is distinct from 'limit'
-      and not exists (
-        select from dripdrop.faults as f where f.execution_id = x.id and f.until > _take_due.at
-      )
-    order by x.due_at
-    limit _take_due.batch_size
-    for no key update of e, x skip locked
-  );
-end
-$$;
-
-comment on function dripdrop._take_due(int, boolean, uuid[], timestamptz) is
-  'Locks what is due and was not taken yet, what waits longest or what has just come due.';
 
 -- What a daemon sleeps by: the next message that comes due, the next limit with a line that has
 -- room again, the next server that is to be tried. Everything else is said by whoever does it.
