@@ -21,6 +21,7 @@ SAMPLES = {
     "interval": "'1 day'",
     "timestamp with time zone": "'2026-03-02'",
     "jsonb": "'{}'",
+    "anycompatible": "'word'::text",
 }
 
 REPORTS = {"claim_rendered", "complete_hooks", "complete_renders", "complete_sends"}
