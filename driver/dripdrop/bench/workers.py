@@ -50,11 +50,7 @@ def work(dsn: str, mode: Mode, ready: Barrier, stop: Event) -> None:
 
 
 async def _work_rendering(dsn: str, ready: Barrier, stop: Event) -> None:
-    window = 2 * BATCH
-    settings = Settings(
-        batch_size=BATCH, interval=0.05, in_flight=window, in_flight_per_adapter=window
-    )
-    async with Worker(dsn, settings, open_channel=Sink) as worker:
+    async with Worker(dsn, Settings(), open_channel=Sink) as worker:
         ready.wait()
         task = asyncio.create_task(worker.run())
         while not stop.is_set() and not task.done():
