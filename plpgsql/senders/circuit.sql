@@ -24,6 +24,21 @@ comment on function dripdrop._rest_after(int) is
   'How long a server is left alone that was found away so often in a row: 30 s, doubled each time, '
   'to 15 minutes.';
 
+-- How long a server asks to be left alone, one reply says of one message perhaps. The rest is no
+-- longer than it would get to be anyway, until another message that tries the server hears it too.
+create or replace function dripdrop._asked_rest(retry_after float8, is_confirmed boolean)
+returns interval
+language sql
+immutable
+parallel safe
+return make_interval(
+  secs => least(coalesce(retry_after, 0), case when is_confirmed then 86400 else 900 end)
+);
+
+comment on function dripdrop._asked_rest(float8, boolean) is
+  'How long a server is left alone because it asks for it: 15 minutes at most, a day if it said so '
+  'of two messages.';
+
 -- What was claimed before the circuit last closed says nothing new. While it is open, only the
 -- probe's answer counts: its success closes it, its failure doubles the rest. A server that answers
 -- others of the same batch is not away, and only the third missing answer in a row makes it so, of
@@ -200,8 +215,7 @@ as $$
 declare
   v_until timestamptz := _open_circuit.at
     + greatest(
-      dripdrop._rest_after(1),
-      make_interval(secs => least(coalesce(_open_circuit.retry_after, 0), 86400))
+      dripdrop._rest_after(1), dripdrop._asked_rest(_open_circuit.retry_after, false)
     );
 begin
   if _open_circuit.host <> ''
@@ -263,8 +277,15 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_failed boolean := coalesce(probe_says in ('away', 'asked', 'slow'), false);
-  v_asked timestamptz := at
-    + make_interval(secs => least(coalesce(retry_after, 0), 86400));
+  v_asked timestamptz := at + dripdrop._asked_rest(
+    retry_after,
+    v_failed and exists (
+      select from dripdrop.step_executions as x
+      where x.id = circuit.probe_id
+        and x.excused_at is null
+        and (circuit.adapter_id is not null or x.id is distinct from circuit.tried_id)
+    )
+  );
 begin
   update dripdrop.sender_states as c
   set state = case
@@ -337,8 +358,8 @@ comment on function dripdrop._warn_of_server(uuid, uuid, text, text, timestamptz
 
 -- Of several messages that pass the fence while a circuit is half open, one tries the server and
 -- the others go back; rather one that has not failed here. One that has says little new: its
--- failures double the rest to two minutes at most, so that who comes next, and may fare better,
--- does not wait for long. Whoever is quicker elsewhere has the circuit locked: then all of them go
+-- failures let the server rest for a minute, so that who comes next, and may fare better, does not
+-- wait for long. Whoever is quicker elsewhere has the circuit locked: then all of them go
 -- back.
 --
 -- locks   the half-open circuits, skipping what is locked; callers hold the executions
@@ -380,7 +401,7 @@ begin
     set state = 'probing',
         probe_id = p.execution_id,
         tried_id = p.execution_id,
-        openings = case when p.failed_before then least(c.openings, 2) else c.openings end,
+        openings = case when p.failed_before then 1 else c.openings end,
         probes = c.probes + 1,
         until = _pick_probes.at + interval '5 minutes',
         changed_at = _pick_probes.at

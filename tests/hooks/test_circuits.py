@@ -69,6 +69,23 @@ def test_an_endpoint_that_is_still_away_rests_twice_as_long(hooked: Engine, cloc
     assert circuit.until == clock.now + timedelta(seconds=1)
 
 
+def test_an_endpoint_that_asks_for_a_long_rest_gets_it_once_it_has_said_so_twice(
+    hooked: Engine, clock: Clock
+) -> None:
+    add_hook(hooked)
+    crowd(hooked, 2)
+    day = {"error": "http_429", "retry_after": 86400}
+    answer(hooked, *hooked.claim_hooks(batch_size=1), score=day)
+    (circuit,) = hooked.list_circuits(TENANT)
+    assert circuit.until == clock.now + timedelta(minutes=15)
+    hooked.claim_hooks()
+    clock.set(circuit.until)
+    hooked.tick()
+    answer(hooked, *hooked.claim_hooks(), score=day)
+    (circuit,) = hooked.list_circuits(TENANT)
+    assert circuit.until == clock.now + timedelta(days=1)
+
+
 def test_one_answer_that_fails_is_no_absence_and_three_in_a_row_are(hooked: Engine) -> None:
     add_hook(hooked)
     crowd(hooked, 5)

@@ -133,6 +133,36 @@ def test_a_wait_that_the_server_asks_for_is_kept(journey: Engine, clock: Clock) 
     assert circuit(journey).until == clock.now + timedelta(minutes=10)
 
 
+DAY = {"code": "http_429", "retry_after": 86400}
+
+
+def test_one_reply_alone_rests_a_sender_for_no_more_than_a_quarter_of_an_hour(
+    journey: Engine, clock: Clock
+) -> None:
+    bad = journey.join("bad")
+    journey.deliver("rate_limited", **DAY)
+    for _ in range(3):
+        assert circuit(journey).until == clock.now + timedelta(minutes=15)
+        clock.set(circuit(journey).until)
+        journey.deliver("rate_limited", **DAY)
+    journey.join("good")
+    clock.set(circuit(journey).until)
+    (probe,) = journey.claim()
+    assert probe.recipient == "good@example.com"
+    journey.record([probe])
+    journey.deliver("rate_limited", **DAY)
+    assert circuit(journey).ended_at is not None
+    assert journey.last(bad.id).due_at == clock.now + timedelta(hours=24)
+
+
+def test_a_long_wait_that_two_messages_are_asked_for_is_kept(journey: Engine, clock: Clock) -> None:
+    crowd(journey, 2)
+    journey.record(journey.claim_one(), "rate_limited", **DAY)
+    clock.set(circuit(journey).until)
+    journey.deliver("rate_limited", **DAY)
+    assert circuit(journey).until == clock.now + timedelta(days=1)
+
+
 def test_a_server_that_takes_others_at_the_same_time_is_not_away(
     journey: Engine, clock: Clock
 ) -> None:
@@ -490,7 +520,7 @@ def test_one_message_alone_that_fails_again_and_again_keeps_nobody_waiting_for_l
     journey.deliver("auth_error")
     for _ in range(8):
         rest = circuit(journey).until - clock.now
-        assert rest <= timedelta(minutes=2)
+        assert rest <= timedelta(minutes=1)
         clock.set(circuit(journey).until)
         journey.deliver("auth_error")
     assert circuit(journey).probes == 8
