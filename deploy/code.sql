@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 8e3df2e80ea2dab7.
+-- Of the sources d5cc8fe74a508f64.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -547,14 +547,20 @@ as $expected$
 ["column", "counters.under_way", "integer not null default 0"],
 ["column", "counters.updated_at", "timestamp with time zone not null default dripdrop._now()"],
 ["column", "counters.used", "integer not null default 0"],
+["column", "due_looks.at", "timestamp with time zone not null"],
+["column", "due_looks.first_due_at", "timestamp with time zone not null"],
+["column", "due_looks.good_until", "timestamp with time zone not null"],
+["column", "due_looks.only_one", "boolean not null default true"],
 ["column", "enrollments.adapter_id", "uuid"],
 ["column", "enrollments.alone", "boolean not null default false"],
 ["column", "enrollments.ask_at", "timestamp with time zone"],
+["column", "enrollments.call_number", "bigint not null default nextval('dripdrop.calls'::regclass)"],
 ["column", "enrollments.cancelled_at", "timestamp with time zone"],
 ["column", "enrollments.completed_at", "timestamp with time zone"],
 ["column", "enrollments.data", "jsonb not null default '{}'::jsonb"],
 ["column", "enrollments.effective_mode", "text"],
 ["column", "enrollments.entry_key", "text not null default ''::text"],
+["column", "enrollments.event_id", "uuid"],
 ["column", "enrollments.exit_reason", "text"],
 ["column", "enrollments.failed_execution_id", "uuid"],
 ["column", "enrollments.id", "uuid not null default dripdrop._uuidv7()"],
@@ -569,6 +575,10 @@ as $expected$
 ["column", "enrollments.subscriber_type", "text not null"],
 ["column", "enrollments.tenant_key", "text"],
 ["column", "enrollments.updated_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "erasure_secret.inserted_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "erasure_secret.only_one", "boolean not null default true"],
+["column", "erasure_secret.salt", "bytea not null"],
+["column", "events.call_number", "bigint not null default nextval('dripdrop.calls'::regclass)"],
 ["column", "events.enrollment_id", "uuid"],
 ["column", "events.event_data", "jsonb not null default '{}'::jsonb"],
 ["column", "events.event_id", "text"],
@@ -922,6 +932,8 @@ as $expected$
 ["constraint", "counters.counters_one_per_subject", "UNIQUE NULLS NOT DISTINCT (subject, scope, owner_id, tenant_key)"],
 ["constraint", "counters.counters_pkey", "PRIMARY KEY (id)"],
 ["constraint", "counters.counters_scope_is_known", "CHECK ((scope = ANY (ARRAY['adapter'::text, 'provider'::text, 'domain'::text, 'recipient_domain'::text, 'recipient'::text, 'gap'::text, 'subscriber'::text, 'day'::text, 'share'::text, 'step_day'::text])))"],
+["constraint", "due_looks.due_looks_are_one", "CHECK (only_one)"],
+["constraint", "due_looks.due_looks_pkey", "PRIMARY KEY (only_one)"],
 ["constraint", "enrollments.enrollments_data_is_an_object", "CHECK ((jsonb_typeof(data) = 'object'::text))"],
 ["constraint", "enrollments.enrollments_end_with_a_reason", "CHECK (((state = ANY (ARRAY['completed'::text, 'cancelled'::text])) = (exit_reason IS NOT NULL)))"],
 ["constraint", "enrollments.enrollments_failed_are_cancelled", "CHECK (((failed_execution_id IS NULL) OR (state = 'cancelled'::text)))"],
@@ -933,6 +945,8 @@ as $expected$
 ["constraint", "enrollments.enrollments_pkey", "PRIMARY KEY (id)"],
 ["constraint", "enrollments.enrollments_state_is_known", "CHECK ((state = ANY (ARRAY['active'::text, 'paused'::text, 'completed'::text, 'cancelled'::text])))"],
 ["constraint", "enrollments.enrollments_subscriber_is_named", "CHECK (((subscriber_type <> ''::text) AND (subscriber_id <> ''::text)))"],
+["constraint", "erasure_secret.erasure_secret_is_one", "CHECK (only_one)"],
+["constraint", "erasure_secret.erasure_secret_pkey", "PRIMARY KEY (only_one)"],
 ["constraint", "events.events_data_is_an_object", "CHECK ((jsonb_typeof(event_data) = 'object'::text))"],
 ["constraint", "events.events_in_an_enrollment", "FOREIGN KEY (enrollment_id) REFERENCES dripdrop.enrollments(id) ON DELETE SET NULL"],
 ["constraint", "events.events_key_is_not_empty", "CHECK ((event_key <> ''::text))"],
@@ -1057,6 +1071,7 @@ as $expected$
 ["function", "_address(form text, written text)", "850fb5f2 edb50e4227337d7a"],
 ["function", "_address_hint(channel text)", "4d0fcbd7 aedc54fabf5af899"],
 ["function", "_addressed_execution(tenant_key text, execution_id uuid)", "0819366d 9f2276a19f74501d"],
+["function", "_addresses_of(tenant_key text, subscriber_type text, subscriber", "49e97e6e 116c4bb3bea22591"],
 ["function", "_admit(decisions dripdrop._decision[], at timestamp with time z", "bce6b371 833316eb93a15bb3"],
 ["function", "_admit_at_fence(decisions dripdrop._decision[], at timestamp wi", "82c19f12 fb3cee0ff61e1e61"],
 ["function", "_advance(executions uuid[], at timestamp with time zone, timed_", "c7497d5e 2e925459b315b2e8"],
@@ -1085,7 +1100,7 @@ as $expected$
 ["function", "_attempt(callee text, at timestamp with time zone)", "00e4b039 45f2511ffeab5673"],
 ["function", "_barring_enrollments(sequence_id uuid, reentry text, reentry_in", "502c69b2 84a6fe28139bcc48"],
 ["function", "_base_36(digit bigint)", "f0f4d8e7 c53b7ef127408551"],
-["function", "_begin_schedules(enrollments uuid[], at timestamp with time zon", "66c3041a 74ffb78864d62b2b"],
+["function", "_begin_schedules(enrollments uuid[], at timestamp with time zon", "66c3041a 04a25af16b821357"],
 ["function", "_behind_circuits(wanted dripdrop._wanted_hook[], fitting bigint", "3e0f2512 ae3f51f8e9c4191c"],
 ["function", "_breach(adapter_id uuid, thresholds jsonb, since timestamp with", "fc727b7b d6d8673b6195378a"],
 ["function", "_breaches(at timestamp with time zone)", "b91e0044 797df025eef9441c"],
@@ -1100,19 +1115,21 @@ as $expected$
 ["function", "_canonical_conditions(conditions jsonb, path text)", "0c95c5ec 10ba53f52d731777"],
 ["function", "_canonical_cron(timing jsonb)", "8f6983df 3ad8b56d5a2b3c10"],
 ["function", "_canonical_definition(tenant_key text, definition jsonb)", "4af5601a 31133ec46a065b14"],
-["function", "_canonical_delay(timing jsonb)", "8f6983df 4725fabbc1ab80bf"],
-["function", "_canonical_event_condition(condition jsonb, path text)", "577ac2a8 161b1dfaf900f586"],
-["function", "_canonical_event_timing(timing jsonb)", "8f6983df ffe6163aa945f84f"],
+["function", "_canonical_delay(timing jsonb, field text)", "d45e43b1 83be465ca2d6fe11"],
+["function", "_canonical_event_condition(condition jsonb, path text)", "577ac2a8 eba2cd8e56539dd4"],
+["function", "_canonical_event_timing(timing jsonb)", "8f6983df 3c9aa33392a03bca"],
 ["function", "_canonical_http_hook(tenant_key text, hook jsonb)", "b7c1af90 e3fa0f98d0f97db4"],
+["function", "_canonical_interval(timing jsonb, field text)", "d45e43b1 957b5dba2662cf35"],
 ["function", "_canonical_metadata(tenant_key text, metadata jsonb)", "2300adad 084536f96ab2ac68"],
 ["function", "_canonical_operator(operator text)", "45a4adef 3119417abbc1c11c"],
 ["function", "_canonical_rate(rate jsonb, field text)", "509d2113 d5228054dfc3e148"],
 ["function", "_canonical_rate_limits(rate_limits jsonb, field text)", "7fd53554 a6e05cace141a4df"],
+["function", "_canonical_relative(timing jsonb, field text)", "d45e43b1 8ad392905415a383"],
 ["function", "_canonical_rotation(tenant_key text, channel text, rotation jso", "be4b1bc5 4cea6e7992e99bed"],
 ["function", "_canonical_sequence(tenant_key text, definition jsonb)", "4af5601a 51b1ab52b951c667"],
 ["function", "_canonical_step(tenant_key text, step jsonb)", "81195a18 352477f660b8457c"],
 ["function", "_canonical_step_config(tenant_key text, channel text, config js", "e0543999 52b8b61828ee32c6"],
-["function", "_canonical_timing(timing jsonb)", "8f6983df 3daa74fba846159e"],
+["function", "_canonical_timing(timing jsonb)", "8f6983df 2beedb256b277f35"],
 ["function", "_canonical_transitions(transitions jsonb, path text)", "baa2eb41 ff7ccf121959df8a"],
 ["function", "_canonical_window(condition jsonb, path text)", "577ac2a8 94556bc5692850d4"],
 ["function", "_caps_of(steps uuid[], adapters uuid[], at timestamp with time ", "f62ff2d0 c1532d9c165de302"],
@@ -1123,11 +1140,13 @@ as $expected$
 ["function", "_catalogue()", "07345e5d 24525dc64da5c10e"],
 ["function", "_catalogue_of_code()", "7144101a 2cca959cc056ff98"],
 ["function", "_catalogue_of_tables()", "07345e5d f3f8ed61cdf15a6b"],
+["function", "_changed_data(before jsonb, data jsonb)", "35211a49 7d16c74959c7bf17"],
 ["function", "_channel(channel text)", "c1edf79f dd334c7be9f623a7"],
 ["function", "_check_adapter_config(channel text, provider text, config jsonb", "f3efbed2 4e2581050f7290fc"],
 ["function", "_check_assumptions(events jsonb, hooks jsonb)", "dded57c1 2bbd892d342eab33"],
 ["function", "_check_batch_size(batch_size integer)", "b5d52fba 38863dc15bf35fcf"],
 ["function", "_check_busy(busy jsonb)", "36251032 166ca62d7cb5fc51"],
+["function", "_check_change(enrollments uuid[], data jsonb)", "dac9bb9d 5338052745d89a65"],
 ["function", "_check_channel(channel text)", "24071ae3 4a12aa0186d6f947"],
 ["function", "_check_channel_fits(template jsonb, address_form text, recipien", "0a054222 3d2c9014fefaa660"],
 ["function", "_check_channel_send_windows(send_windows jsonb)", "225bffb4 dc642e0a608c03f5"],
@@ -1152,6 +1171,7 @@ as $expected$
 ["function", "_check_name(name text, field text)", "08f2ba8a e456e923ecbb7d56"],
 ["function", "_check_not_ended(enrollments uuid[])", "f31f13ae 5acf251636d3a70a"],
 ["function", "_check_owners()", "445be54d 7adf613bb7b5eca1"],
+["function", "_check_page(tenant_key text, subscriber_type text, subscriber_i", "93cea18a f658dd95cceded80"],
 ["function", "_check_path(path jsonpath, field text)", "f3214008 0b4e1b6775fc301e"],
 ["function", "_check_places(places jsonb)", "9f7b7282 abc191e1dfe15785"],
 ["function", "_check_provider(channel text, provider text)", "eccef24a 862d503bb17c4448"],
@@ -1164,6 +1184,7 @@ as $expected$
 ["function", "_check_sequence(reentry text, reentry_interval text, metadata j", "1ffc818d f0398f96dea40c21"],
 ["function", "_check_step_config(config jsonb)", "a1b857a2 2b033c7beec14834"],
 ["function", "_check_step_map(step_map jsonb, from_version dripdrop.sequence_", "9dde40ef 30d2e0419b34f22f"],
+["function", "_check_subscriber(subscriber_type text, subscriber_id text)", "ba767295 0273d0423a44ec7b"],
 ["function", "_check_subscribers(subscribers jsonb)", "fe9dd244 7f88f10bf65cf0ce"],
 ["function", "_check_suppressions(tenant_key text, suppressions jsonb)", "704b4566 05580507b7e8f5d0"],
 ["function", "_check_targets(definition jsonb)", "d826dfea eb5d366885afb152"],
@@ -1200,15 +1221,21 @@ as $expected$
 ["function", "_context(predicate jsonpath, enrollment dripdrop.enrollments, h", "f6929da0 afa4c7f1174d20ce"],
 ["function", "_count_behind(circuit_id uuid)", "b04fcb48 3499f74aba8d8025"],
 ["function", "_count_bounces(adapter_id uuid, since timestamp with time zone,", "c4b0cd98 a92d8780882673f9"],
-["function", "_count_events(enrollment dripdrop.enrollments, config jsonb, si", "9571657d 91c2a7cb73705fe4"],
+["function", "_count_events(enrollment dripdrop.enrollments, config jsonb, si", "9704459b 9df057c972fdecd9"],
 ["function", "_counter_state(counter dripdrop.counters, max_count integer, pe", "d1ffdda0 a063ba81415bfb64"],
 ["function", "_counterparts(migration dripdrop._migration)", "febdd9bf ed76e9775bffa566"],
 ["function", "_counters_of(limits dripdrop._limit[], at timestamp with time z", "7d99d62b 8d91bd39b6856ee2"],
+["function", "_counts_for(event dripdrop.events, enrollment_number bigint, be", "13363e60 619cb9529b63c8a2"],
+["function", "_counts_from(timing jsonb, data jsonb, time_zone text, started_", "c8e90c96 c1325cde7e866417"],
 ["function", "_counts_on_the_wire(max_count integer, per interval)", "87e71784 9051cfb1364dce01"],
 ["function", "_cron_days(month date, days integer[], weekdays integer[], rest", "eabe7cf6 9f3715361ca56a64"],
+["function", "_cron_days_in_words(said text)", "9db12876 3749d62ab6e6f62e"],
+["function", "_cron_days_of_interval(timing jsonb)", "76a50686 274dd318bcc2fc4c"],
 ["function", "_cron_field(expression text, place integer, field text)", "15db61c1 b061dd66e1bc1ea5"],
-["function", "_cron_next(expression text, time_zone text, after timestamp wit", "5c1f2484 94a91b22d8571efc"],
+["function", "_cron_next(expression text, time_zone text, after timestamp wit", "5c1f2484 6ecb8d5f6959cf0a"],
+["function", "_cron_next_repeated(expression text, time_zone text, after time", "5c1f2484 a768f2ef0b03a8c2"],
 ["function", "_cron_part(part text, place integer)", "e75065cb 910737a0d43661b5"],
+["function", "_cron_wall_time(expression text, start timestamp without time z", "fb6ede0e c7152b0ef98d6d0e"],
 ["function", "_cut_off(state text)", "21a46c13 2cd101c5f1167d31"],
 ["function", "_daily_cap(adapter dripdrop.channel_adapters, day date, time_zo", "aafc5b01 c695c604edf42d53"],
 ["function", "_decide(executions uuid[], at timestamp with time zone, asked_b", "6cf41d6a 64b9158b59491c5a"],
@@ -1218,6 +1245,8 @@ as $expected$
 ["function", "_default_time_zone(tenant_key text)", "092d44f3 cc0e1c736f85475e"],
 ["function", "_defer_executions(decisions dripdrop._decision[], at timestamp ", "8b0e6073 aa5a4d6e3f416005"],
 ["function", "_delay(scheduled_for timestamp with time zone, tolerated interv", "72157a63 535f4831f40398a6"],
+["function", "_delay_in_words(said text, at text)", "9027b12e d1a18b820c4c565d"],
+["function", "_delayed(timing jsonb, time_zone text, from_time timestamp with", "9d54b078 28836e41ca717652"],
 ["function", "_delete_hook_messages(messages bigint[], executions uuid[], wan", "24542100 616474bf5ccc02d1"],
 ["function", "_delete_render_messages(results dripdrop._render_result[])", "3413d699 819001cf473c1fb3"],
 ["function", "_deliver_ahead(due uuid[], hooks jsonb, at timestamp with time ", "4c69d606 79e0096eb730fce2"],
@@ -1235,11 +1264,22 @@ as $expected$
 ["function", "_end_executions(decisions dripdrop._decision[], at timestamp wi", "8b0e6073 d49bbd9fb33d2fb9"],
 ["function", "_enqueue(queue text, pointers jsonb[])", "bfcf532e 2b0f06a0afd0dbce"],
 ["function", "_enqueue_rendered(executions uuid[])", "ec2e6574 4ea05ee597ace89c"],
+["function", "_enrollments_before(tenant_key text, subscriber_type text, subs", "0a895aba 81d6d308be8a8ba1"],
 ["function", "_enrollments_of(subscriber_type text, subscriber_id text)", "b54b1dda 698fbe29c9d0857e"],
 ["function", "_enrollments_of_events(events dripdrop.events[])", "330d0fe5 64c9b26edc28b69f"],
 ["function", "_entry_routes(sequence_version_id uuid, enrollments uuid[], at ", "c88b15eb 4605c604c3a706ab"],
 ["function", "_equal(actual jsonb, expected jsonb)", "47daa526 19b285b1f6e79d9c"],
+["function", "_erase_consent(tenant_key text, subscriber_type text, subscribe", "13287afe 3ce7c0e101325078"],
+["function", "_erase_counters(tenant_key text, subjects text[])", "25c8fbc0 fd553f17863d27be"],
+["function", "_erase_enrollments(enrollments uuid[])", "4fe14f19 c6f0d11732b42288"],
+["function", "_erase_suppressions(tenant_key text, channels text[], addresses", "ddd93211 f42fd79a7aaa929d"],
+["function", "_erased(value text)", "86976669 48c42e89176b85c0"],
+["function", "_erasure_hash(salt bytea, value text)", "ede9bf08 d15b3a42cc65e1d8"],
+["function", "_event_agrees(event_data jsonb, match jsonb, data jsonb)", "7861de4c 048971769ceb44a5"],
+["function", "_event_matches(event_data jsonb, match jsonb, data jsonb)", "7861de4c 68759e5fe1ec765d"],
+["function", "_event_of(tenant_key text, subscriber_type text, subscriber_id ", "6e5ce2a8 664d8331bee91934"],
 ["function", "_event_variable(event_id uuid)", "f998c2b8 b5429256f56365ee"],
+["function", "_events_since(enrollment dripdrop.enrollments)", "677b6bdc debe20eaef695186"],
 ["function", "_everything_slot()", "2dba2454 2446c91066b7535d"],
 ["function", "_exclude_claims(slot integer)", "a01df3eb 2bff457ee40e4dd5"],
 ["function", "_exit_by_rules(enrollments uuid[], events integer, at timestamp", "880d225a f037171c6dfad105"],
@@ -1247,7 +1287,9 @@ as $expected$
 ["function", "_explain_gates(execution dripdrop.step_executions, at timestamp", "65e9c7c7 7c4b95badf387091"],
 ["function", "_explain_next(execution dripdrop.step_executions, decision drip", "7a069ffa fb803abb864734b2"],
 ["function", "_explain_past(enrollment_id uuid)", "f75d7e8d 585d260b735a00ae"],
-["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff b4851299cf03321a"],
+["function", "_exported_consent(tenant_key text, subscriber_type text, subscr", "59211cc5 1e729f05987d3b03"],
+["function", "_exported_messages(enrollment_id uuid)", "59cb25f4 61f95de2b04289a4"],
+["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff 8559d71b038e30b7"],
 ["function", "_fail_renders(failures dripdrop._render_result[], at timestamp ", "170e886c 765efc8255f6540b"],
 ["function", "_failed_condition(conditions dripdrop.conditions[], enrollment ", "1f2b78e1 09fee7abcdfe85b0"],
 ["function", "_failed_hook(hooks jsonb, template jsonb)", "37bde75d 5ed3d6aed2f1eea1"],
@@ -1257,13 +1299,14 @@ as $expected$
 ["function", "_field_schema(field dripdrop.fields)", "7cede8c4 9dc1c033dadf4ff9"],
 ["function", "_fields_given(document jsonb)", "22b9043c 44603ffcdb94beed"],
 ["function", "_fields_hint(kind text, settings boolean)", "95b017d5 9c259d2ee173323f"],
-["function", "_fire_side_steps(events dripdrop.events[], enrollments uuid[], ", "9398bc43 b3f5686c4ad12faa"],
+["function", "_fire_side_steps(events dripdrop.events[], enrollments uuid[], ", "9398bc43 df0391dbd598018c"],
 ["function", "_first_answers(results dripdrop._hook_result[], at timestamp wi", "1bd8d71d 8426bd8699b41d88"],
-["function", "_first_event(tenant_key text, enrollment_id uuid, subscriber_ty", "0d1fd2b1 8fae5ba365429d13"],
+["function", "_first_event(enrollment dripdrop.enrollments, event_key text, m", "db50244d 5c9f9c38e70ba21a"],
 ["function", "_first_instant(wall_time timestamp without time zone, time_zone", "80091d25 9e642bd697cf86ae"],
-["function", "_first_step(sequence_version_id uuid, starting_step uuid)", "82d0ad42 72ec86f1c7bcacc3"],
+["function", "_first_step(sequence_version_id uuid, starting_step uuid)", "82d0ad42 c0c352218767a21a"],
 ["function", "_flow(sequence_version_id uuid)", "92faa637 005c3c507e34eb43"],
 ["function", "_flow_problems(version dripdrop.sequence_versions)", "0917e22a 4734c0b7dc947117"],
+["function", "_follow_data()", "683259fe 552a3bff8069eb77"],
 ["function", "_forecast_portion(enrollments uuid[], at timestamp with time zo", "66c2fef7 14e1c329cf466e52"],
 ["function", "_forget_slow(executions uuid[])", "ec2e6574 f9fdf182ee52e9a2"],
 ["function", "_form_fault(type text, choices text[], minimum integer, value j", "f8919143 8b0437bcc5faa988"],
@@ -1315,6 +1358,8 @@ as $expected$
 ["function", "_insert_transitions(version dripdrop.sequence_versions, from_st", "5bdf2824 672f27b2dff3e387"],
 ["function", "_installation_problems()", "eb1731fe e3e5f70198ff06fb"],
 ["function", "_interval(value text)", "543b4e3b 348756abd76d44c0"],
+["function", "_interval_in_words(said text, at text)", "9027b12e 3d2812ad7005c58b"],
+["function", "_interval_next(timing jsonb, time_zone text, counted_from times", "069df54b 2a5e67b3dac115fe"],
 ["function", "_into_the_day(execution_id uuid)", "2a279410 8717de15419ec87a"],
 ["function", "_is_address(form text, address text)", "1e49611c 1b27363e4ae6b61b"],
 ["function", "_is_blank(value text)", "18bcace5 bcbaa37ea56be1c7"],
@@ -1322,6 +1367,7 @@ as $expected$
 ["function", "_is_empty(queue text)", "bede0d6d 5ccdd92473f8a7a5"],
 ["function", "_is_holiday(calendar text, tenant_key text, day date)", "363de40e b0cdffb63984ba69"],
 ["function", "_is_near(value text)", "18bcace5 89b63bc8d859def4"],
+["function", "_is_news(event dripdrop.events, config jsonb)", "3346490a 63a3aa2fd1411243"],
 ["function", "_is_open_for(condition dripdrop.conditions, enrollment dripdrop", "9c56df77 04c30e126609799c"],
 ["function", "_is_pattern(value text)", "18bcace5 4661172aae49d087"],
 ["function", "_is_plain(document jsonb)", "48efa543 265eddc7cdb09ad6"],
@@ -1330,17 +1376,18 @@ as $expected$
 ["function", "_is_time_to_come(value text)", "18bcace5 e4603f55c7f8a49b"],
 ["function", "_is_time_zone(name text)", "9b953bb1 343bbde4bf647355"],
 ["function", "_is_title(value text)", "18bcace5 958cbfc33b0011f0"],
-["function", "_join_again(execution dripdrop.step_executions, topics text[], ", "e6e339ef 5f14036cc59c0d86"],
+["function", "_join_again(execution dripdrop.step_executions, topics text[], ", "e6e339ef 0039827b6a822495"],
 ["function", "_json_fault(document jsonb, field text, bytes integer)", "b5a03ec3 7291240a375cc652"],
 ["function", "_json_place(document jsonb, field text, path jsonpath)", "6a860437 d098ac7bab3cc0f9"],
 ["function", "_keep_results(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 2785de3b97d39bb8"],
 ["function", "_keep_sent()", "683259fe c864b0864d423952"],
 ["function", "_kind_schemas(account text)", "3df182f4 2fb39bd166922d98"],
 ["function", "_kinds()", "8acd1e4b ac45ca4d8a72ab7c"],
-["function", "_kinds_by_type()", "8acd1e4b d6e28c8e5938afe7"],
+["function", "_kinds_by_type()", "8acd1e4b ebcdb34b06f7d31f"],
 ["function", "_last_claimed(tenant_key text, subscriber_type text, subscriber", "7c8f2cda e10528bd4650c637"],
 ["function", "_last_deferral(execution dripdrop.step_executions)", "4a49428e c3adf6da44f2ffda"],
 ["function", "_last_ended(enrollment dripdrop.enrollments)", "680fa9f4 53159490b1c7e236"],
+["function", "_latest_due(batch_size integer, since timestamp with time zone,", "fb3b562c 8a5419448ff033af"],
 ["function", "_leave_by(fence integer, at timestamp with time zone)", "34d75e02 51bfbd7f019bafdb"],
 ["function", "_likeness(one text, other text)", "1a560add 6aad43b300862b62"],
 ["function", "_limit_at_fence(executions uuid[], at timestamp with time zone,", "7cc609e6 313c746be76ba849"],
@@ -1357,20 +1404,25 @@ as $expected$
 ["function", "_lock_subscriber(tenant_key text, subscriber_type text, subscri", "3c8c4a6a 2fb5b081d721a249"],
 ["function", "_log_decisions(decisions dripdrop._decision[], actions text[], ", "a80c997a 1607d976f0132914"],
 ["function", "_log_suppression()", "683259fe 7bf9f4ed0715cf53"],
-["function", "_log_unsubscribe(execution dripdrop.step_executions, enrollment", "57f2c774 3540991f71caed8a"],
+["function", "_log_unsubscribe(execution dripdrop.step_executions, enrollment", "57f2c774 fe954b4a76180137"],
+["function", "_longest_due(batch_size integer, since timestamp with time zone", "69fe9d9d 220aec3fef5950fe"],
 ["function", "_look_back(at timestamp with time zone)", "57e58be7 cfcc41b1682a3106"],
 ["function", "_lost_pointers()", "ff864dea 81ed1b48ba00e2c2"],
 ["function", "_make_due(executions uuid[], at timestamp with time zone, reaso", "2d5e141c 826ebc7f246f4ce3"],
+["function", "_make_erasure_secret()", "445be54d 881016f6d69f424d"],
 ["function", "_make_unknown(executions uuid[], at timestamp with time zone)", "f08c1186 c174b61e3f5f62b5"],
 ["function", "_mark_lines(at timestamp with time zone)", "57e58be7 266b270e4222b07c"],
+["function", "_match_faults(match jsonb, path text)", "99ee6b4d 0b2802895041279c"],
 ["function", "_matches(transition dripdrop.step_transitions, conditions dripd", "f1a8180a 23429af5b33c2fc0"],
 ["function", "_may_be_early(counter dripdrop.counters)", "48c23e2a 675586957101043d"],
 ["function", "_mend(callee text, grace interval, at timestamp with time zone)", "279dcbe5 13683d739568cc13"],
 ["function", "_message_facts(executions uuid[])", "63388dfc cbf51f57e2c60003"],
 ["function", "_message_sender(sender dripdrop._sender, senders dripdrop._send", "c3165796 3880f97fa3a468ef"],
 ["function", "_messages(count bigint)", "4a5e8dde aacb0065de6982d8"],
+["function", "_messages_before(tenant_key text, subscriber_type text, subscri", "0a895aba bff38cd31345d228"],
 ["function", "_met_exit_rule(rules dripdrop.conditions[], enrollment dripdrop", "b1bddcc6 79ff09e1654258bd"],
 ["function", "_migrating(migration dripdrop._migration)", "f75aa7ce 075bb9a75970f944"],
+["function", "_minute_and_hour(at text)", "26709190 b47abeb71c50e982"],
 ["function", "_most_together(executions uuid[])", "10856bf6 e8d893d5ea8453e5"],
 ["function", "_move_circuit(asked dripdrop._asked_server, at timestamp with t", "927bf888 517ceba44ff9730c"],
 ["function", "_move_executions(migration dripdrop._migration, enrollments uui", "2ee76760 76891a918c6cea07"],
@@ -1379,14 +1431,15 @@ as $expected$
 ["function", "_named_adapter(tenant_key text, channel text, name text, id uui", "126b23db 9c41f39f50133643"],
 ["function", "_next_in_line(line_id uuid, turns uuid[], room integer, day_beg", "c1147629 91d0bc20e1e33406"],
 ["function", "_next_moment(enrollments uuid[], event_at timestamp with time z", "832b93fb 8dbc8a15cbefd44d"],
-["function", "_next_steps(executions uuid[])", "6e1a248d c24b22782f285769"],
-["function", "_next_time(timing jsonb, time_zone text, from_time timestamp wi", "1bfaa2ea b96a84733f93e683"],
+["function", "_next_steps(executions uuid[])", "6e1a248d bacb1e8a2c395bdd"],
+["function", "_next_time(timing jsonb, time_zone text, from_time timestamp wi", "d38fc92f 629405dd45b9863f"],
 ["function", "_next_window(time_window jsonb, time_zone text, tenant_key text", "74daadf8 ecc6c154d713125c"],
 ["function", "_normalized(channel text, recipient text)", "67ee3f0a f8d052df3953e22c"],
 ["function", "_note_answers(results dripdrop._hook_result[], at timestamp wit", "713ff92d cbc8ca0fde22dcee"],
 ["function", "_note_fault(execution_id uuid, stage text, sqlstate text, messa", "6c5c2c17 c466d3207ee9fdc1"],
 ["function", "_note_last_sends(results dripdrop._send_result[], at timestamp ", "8fe6ec1f 8a748ec4d5e13c37"],
 ["function", "_note_let_through(limits dripdrop._limit[], counters dripdrop.c", "8b8416cb 8a23ead6f52b2580"],
+["function", "_note_look(first_execution uuid, number integer, took interval,", "c0281bfb fe27e0fe79572963"],
 ["function", "_note_signals(signals dripdrop._signal[], at timestamp with tim", "818df73a c8531aa90369f273"],
 ["function", "_note_slow(executions uuid[], stage text, message text, at time", "278ec42b 5a131487698a7a22"],
 ["function", "_note_taken(decisions dripdrop._decision[], limits dripdrop._li", "255de360 3899f38ae6b86227"],
@@ -1405,8 +1458,8 @@ as $expected$
 ["function", "_own_time_zone(data jsonb)", "19b8d0d6 836387fa753a61b2"],
 ["function", "_parse_path(path text)", "ea2a639a 5802dedc5ba94807"],
 ["function", "_parse_predicate(predicate text)", "22985651 a814253998d2c934"],
-["function", "_parse_schedule(expression text, field text)", "5940a1b2 586e4a901ce62ee2"],
-["function", "_parse_timing(expression text, field text)", "e7ed911b 180a22c2dab468ca"],
+["function", "_parse_schedule(expression text, field text)", "5940a1b2 f73d41db7e372aa3"],
+["function", "_parse_timing(expression text, field text)", "e7ed911b a1f1bc61d5b91283"],
 ["function", "_pass_fence(executions uuid[], payloads jsonb[], lease interval", "48d62b28 45247d509ce1c682"],
 ["function", "_pass_fence_but_for_faults(taken uuid[], lease interval, claim ", "d036f159 9e3e95efcb70dbb3"],
 ["function", "_path_cost(path jsonpath, document jsonb)", "5e0caae5 6c4712958fd3ea5a"],
@@ -1421,11 +1474,13 @@ as $expected$
 ["function", "_place_class()", "2dba2454 bf879157cf655f13"],
 ["function", "_places_per_tenant(kind text, busy jsonb, free integer)", "daa83233 626765607b4e2005"],
 ["function", "_plain(description text)", "7a1b8465 73d448e121f5e9fe"],
-["function", "_plan_first(sequence_version_id uuid, enrollments uuid[], start", "d5f7db2b 83f0b90fd8336347"],
-["function", "_plan_plain_step(enrollment dripdrop.enrollments, starting_step", "c8d50bf4 9f52f4476b209475"],
-["function", "_plan_steps(enrollments uuid[], steps uuid[], at timestamp with", "2114d4b7 40bd96d83ce18db2"],
+["function", "_plan_first(sequence_version_id uuid, enrollments uuid[], start", "d5f7db2b b7d570af55ba8e11"],
+["function", "_plan_plain_step(enrollment dripdrop.enrollments, starting_step", "c8d50bf4 3d5764a7e298b830"],
+["function", "_plan_steps(enrollments uuid[], steps uuid[], at timestamp with", "2114d4b7 6f670c50f707fc9d"],
+["function", "_planned_at(timing jsonb, time_zone text, counted_from timestam", "54b0b27b 29f565455030dde8"],
+["function", "_planned_for(timing jsonb, config jsonb, enrollment dripdrop.en", "d756d0a4 52994f7a3c9a43de"],
 ["function", "_planned_steps(steps uuid[])", "f482b690 9487d821cff324d6"],
-["function", "_planner_settings()", "13d9438a 971edb45e6bfde7b"],
+["function", "_planner_settings()", "13d9438a 9aa4ac77f019c7e2"],
 ["function", "_pointer(execution dripdrop.step_executions)", "ed01f850 a962646f4ff0d512"],
 ["function", "_pointer_execution(message jsonb)", "f19449ec fe68d4390bc18c26"],
 ["function", "_pointer_fence(message jsonb)", "6fce51ad 7b36c09bade63806"],
@@ -1447,7 +1502,7 @@ as $expected$
 ["function", "_quoted(value text)", "86976669 71cb321c14f11a37"],
 ["function", "_rates_of(steps uuid[], adapters uuid[])", "30da01ab 4376485b12362172"],
 ["function", "_reached(path jsonpath, document jsonb)", "8b27c9b2 5368d5c4f9483985"],
-["function", "_read_events(tenant_key text, events jsonb, at timestamp with t", "730f7aeb 88f1c816258608bd"],
+["function", "_read_events(tenant_key text, events jsonb, at timestamp with t", "730f7aeb 38a5231248d69b9d"],
 ["function", "_read_hook_pointers(steps uuid[], busy jsonb, batch_size intege", "33b73221 31ee61c6e02643da"],
 ["function", "_read_queue(queue text, visibility_seconds integer, batch_size ", "55a75006 57bd6a6514d7f998"],
 ["function", "_read_renders(results jsonb)", "ad9cbbb2 97fa429c48f1d490"],
@@ -1471,6 +1526,7 @@ as $expected$
 ["function", "_refuse_subscriber(fault text, data jsonb, place bigint)", "93934c4a 32da9b6a6b75f2bc"],
 ["function", "_refuse_suppression(fault text, suppression jsonb, place bigint", "89e3bbcd 5ba207f3600298af"],
 ["function", "_refused_alike(results dripdrop._send_result[], at timestamp wi", "6c6dac18 5c45a250f3c317f4"],
+["function", "_relative_in_words(said text, at text)", "9027b12e ca36fbba757921c5"],
 ["function", "_render_ahead(executions uuid[], at timestamp with time zone)", "f3e37692 9741207b3d4b053c"],
 ["function", "_renders(messages bigint[], executions uuid[], fences integer[]", "2510f05d 881a90ce74684522"],
 ["function", "_renders_but_for_faults(messages bigint[], executions uuid[], f", "2510f05d 0304f7229f0abd30"],
@@ -1492,11 +1548,13 @@ as $expected$
 ["function", "_rooms(queue text, sender_ids text[], tenant_keys text[], place", "e569cd1a 8c9941fe955fa87b"],
 ["function", "_rooted(path text)", "966341e8 2f9a1cc112f3895c"],
 ["function", "_routes(executions uuid[], timed_out uuid[], at timestamp with ", "bcd4fa6a 5ce1d531eac27aa2"],
+["function", "_row_deleted()", "683259fe c1112d6c4ec09c0c"],
 ["function", "_row_excludes_claims()", "683259fe c805f5d1b5da2f2f"],
 ["function", "_rule_cost(rule dripdrop.conditions, enrollment dripdrop.enroll", "37e13c89 b22facfc9a85a454"],
 ["function", "_rule_functions(sequence dripdrop.sequences)", "1e34176d 8139fbdb39b5f3c0"],
 ["function", "_run_ahead(enrollments uuid[], until timestamp with time zone, ", "28bfe8ec 58d68e426320d095"],
 ["function", "_says_something(value text)", "18bcace5 0428dd9fb14768e1"],
+["function", "_schedule_in_words(words text)", "fe6adc5e 9f341683010aecea"],
 ["function", "_schema_or_false(switched boolean, schema jsonb)", "d665467a 2a86081b5434960d"],
 ["function", "_sealed(credentials text)", "88f9c1ad a12eacbfff5f85ad"],
 ["function", "_sealed_hook(auth_config text)", "697ec446 500a3817bb0db11a"],
@@ -1521,9 +1579,11 @@ as $expected$
 ["function", "_signals(results dripdrop._send_result[], at timestamp with tim", "5f82d642 5b3ebc106885cd06"],
 ["function", "_small_letter(code integer)", "ebfa0b69 ba3634eac9771a6d"],
 ["function", "_smtp_reply_codes()", "691e363c 6bebd71d024638f7"],
+["function", "_split_time_of_day(words text, OUT said text, OUT at text)", "a0c86187 f4ec8acb4349b6eb"],
+["function", "_stale_after(config jsonb)", "a63f2f68 5fc15288f271d84b"],
 ["function", "_start_queue(queue text, owner text)", "82859846 bed56c7968b3158f"],
 ["function", "_step_changes(sequence_version_id uuid, steps jsonb)", "f8f1e40d 69d2080982411b6a"],
-["function", "_step_facts(steps uuid[], at timestamp with time zone, at_fence", "e0bd691a 6121a37692747c43"],
+["function", "_step_facts(steps uuid[], at timestamp with time zone, at_fence", "595ffd14 926c151d215cdfd1"],
 ["function", "_step_id(sequence_version_id uuid, key text, field text)", "3238aae4 1beb5fff1c3227d3"],
 ["function", "_step_problems(step dripdrop.steps)", "a702d6d7 1fefb38f27ee0a8b"],
 ["function", "_steps_in_line(line_id uuid)", "4956bd7b c7dcffb80d7b445d"],
@@ -1538,8 +1598,8 @@ as $expected$
 ["function", "_suppression_excludes_claims()", "683259fe 4578e70254d46168"],
 ["function", "_suppression_fault(tenant_key text, suppression jsonb)", "cf76e4b0 ea509fd5e97fc188"],
 ["function", "_suppression_slot(tenant_key text, recipient_normalized text)", "2ea46c58 9639fba5dc93556c"],
-["function", "_suppressions_of(tenant_key text, channel text, recipient_norma", "9d7867a0 80717b46065b5d32"],
-["function", "_take_due(batch_size integer, latest boolean, taken uuid[], at ", "929900e0 5332295345b63277"],
+["function", "_suppressions_of(tenant_key text, channel text, recipient_norma", "9d7867a0 593908a4df470b2f"],
+["function", "_take_due(batch_size integer, taken uuid[], at timestamp with t", "26251765 54fd07b401cd0f78"],
 ["function", "_take_expired_leases(at timestamp with time zone)", "aaf9cf5d 20d0c7da396da0df"],
 ["function", "_take_in_line(batch_size integer, at timestamp with time zone)", "af8c4239 0960e093fee415fb"],
 ["function", "_take_pointers(queue text, places jsonb, answered uuid[], batch", "dc324327 5163d359d6e83e92"],
@@ -1554,12 +1614,14 @@ as $expected$
 ["function", "_tenant_slot(tenant_key text)", "09fcfeef d0a8da517fa8c12f"],
 ["function", "_text_fault(type text, pattern text, value text)", "e3683746 a94a9d26fcfd6a3a"],
 ["function", "_thresholds(tenant_key text, config jsonb)", "c1605ca3 643304ee44a20245"],
-["function", "_tick(batch_size integer, lease interval)", "3dbc3b16 92a29351f995fd29"],
+["function", "_tick(batch_size integer, lease interval)", "3dbc3b16 8dc372b69747be4d"],
+["function", "_time_in_data(timing jsonb, data jsonb, time_zone text)", "ddff4f69 c6252ba06cd639a4"],
+["function", "_time_of_day(words text)", "fe6adc5e fcffccf41c9ee3c3"],
 ["function", "_time_window_fault(time_window jsonb)", "66971016 171c5e20594a00d8"],
 ["function", "_time_zone(data jsonb, config jsonb, sequence_time_zone text)", "8bd38e1d 91e07f4c4bcea2b3"],
 ["function", "_time_zone_of(enrollment dripdrop.enrollments, step_config json", "3106a91a 50f0c9c83e4296e6"],
 ["function", "_timeout_at(timing jsonb, time_zone text, from_time timestamp w", "c645cef8 ab789ebb208c10a7"],
-["function", "_times_happened(condition dripdrop.conditions, enrollment dripd", "5f2f419a fe86cc5e3c100ffa"],
+["function", "_times_happened(condition dripdrop.conditions, enrollment dripd", "5f2f419a fc95b420aaa0c3e9"],
 ["function", "_topic_id(tenant_key text, topic text)", "8c0f43df 3d16446069f76f17"],
 ["function", "_topics_of(executions uuid[])", "44f09eac 9ee5e99e4ebac7ff"],
 ["function", "_track(tenant_key text, events jsonb)", "e27214ce 2fe66c8d1b817441"],
@@ -1578,6 +1640,8 @@ as $expected$
 ["function", "_unsubscribe_link(tenant_key text)", "be5e1ae2 5f7fbf911a230d3a"],
 ["function", "_unsubscribe_links(executions uuid[])", "f9f81a86 9e71e05e0dfebd25"],
 ["function", "_untrusted()", "a8017eeb 55da7b954a5f40c8"],
+["function", "_unusable_addresses(enrollments uuid[], data jsonb)", "a34a0cfa 3979c3c89fe8c643"],
+["function", "_update_enrollments(tenant_key text, enrollments uuid[], data j", "4ca7adec 781e5373bafcb23a"],
 ["function", "_url_host(url text)", "42377b12 aba229035bede2bc"],
 ["function", "_used(counter dripdrop.counters, at timestamp with time zone)", "f83776e5 3a53277798fc1fab"],
 ["function", "_used_liquid(template text)", "971315ed 4b036a5224fd891c"],
@@ -1587,7 +1651,7 @@ as $expected$
 ["function", "_value_fault(type text, choices text[], pattern text, minimum i", "27d540a7 c25cd9bb3cef2a7e"],
 ["function", "_value_given(value jsonb, missed boolean, blank boolean)", "2828496f badf1523b063aa3b"],
 ["function", "_value_schema(type text, choices text[], pattern text, minimum ", "646cd4e3 f4dded877556ad95"],
-["function", "_variables(enrollment dripdrop.enrollments, sequence_key text, ", "7a4e8476 e0432915c1e57c25"],
+["function", "_variables(enrollment dripdrop.enrollments, sequence_key text, ", "7a4e8476 a7c670cae6f442e9"],
 ["function", "_verdict(result dripdrop._send_result, enrollment_state text, e", "e438806a 35842bcad361ff68"],
 ["function", "_verdicts(results dripdrop._send_result[], at timestamp with ti", "15266ebb ed56b3cde289e8e7"],
 ["function", "_version_changes(sequence_id uuid, definition jsonb)", "132ffe58 2a1de17d016b894e"],
@@ -1599,8 +1663,8 @@ as $expected$
 ["function", "_wake_at_commit()", "683259fe 9d3061356b5ec23d"],
 ["function", "_wake_behind_sender(adapter_id uuid, at timestamp with time zon", "3c603066 b11caf50795ab865"],
 ["function", "_wake_by_circuit(at timestamp with time zone, batch_size intege", "18ec6351 d31287503675cd65"],
-["function", "_wake_by_enrollment(enrollment dripdrop.enrollments, at timesta", "55a27679 8f1fb8966aa00d57"],
-["function", "_wake_by_event(events dripdrop.events[], enrollments uuid[], at", "9398bc43 3d25a268e714dec2"],
+["function", "_wake_by_enrollment(enrollment dripdrop.enrollments, at timesta", "55a27679 ccb892a42f025522"],
+["function", "_wake_by_event(events dripdrop.events[], enrollments uuid[], at", "9398bc43 7cb0b923c23416ac"],
 ["function", "_wake_by_limit(lines uuid[], at timestamp with time zone)", "dbf6b39b 87a0d9e7159d2252"],
 ["function", "_wake_by_pause(pause dripdrop.sending_pauses)", "c3649b2a 4f0161c61970d6bd"],
 ["function", "_wake_by_rest(adapter_id uuid, others uuid[], steps uuid[], at ", "8497ec1a 46bc87cc7ebc8d59"],
@@ -1608,9 +1672,10 @@ as $expected$
 ["function", "_wake_by_rules(enrollments uuid[], at timestamp with time zone)", "66c3041a 5443dddb56191bed"],
 ["function", "_wake_by_sender()", "683259fe 312abb43a1012f3c"],
 ["function", "_wake_held(at timestamp with time zone, waits_for text[], every", "192e61ca ac88f5975362f332"],
-["function", "_wake_missed(at timestamp with time zone)", "57e58be7 eaffd2ccff510d19"],
+["function", "_wake_missed(at timestamp with time zone)", "57e58be7 8ebcdab4ed167b60"],
 ["function", "_warn_of_foreign_messages(queue text, count bigint)", "f9ebc21f 91e3ff3e3c92f1e8"],
 ["function", "_warn_of_server(adapter_id uuid, http_hook_id uuid, host text, ", "5624473a eef78b73d64f0b8a"],
+["function", "_weekdays_in_words(said text)", "5b623e0c af6673b1abfce43f"],
 ["function", "_who_sends(step_adapter_id uuid, config jsonb, metadata jsonb, ", "6f4a3ce7 cb247cd66e283f64"],
 ["function", "_window_opens(time_window jsonb, time_zone text, tenant_key tex", "d05f5015 993724a6e914b077"],
 ["function", "_with_part(parts jsonb, tenant_key text, list text, part jsonb)", "12645e93 6468ecefd0b17657"],
@@ -1652,10 +1717,12 @@ as $expected$
 ["function", "drop_exit_rule(tenant_key text, condition_id uuid)", "0e346de2 b9fd0ed2b4bd4f5b"],
 ["function", "drop_frequency_cap(tenant_key text, key text)", "020d5871 afb5ddfb6f4f1637"],
 ["function", "drop_hook(tenant_key text, key text)", "3fe32bdb d8a620b008bc50d6"],
-["function", "enroll(tenant_key text, sequence text, subscriber_type text, su", "c547e173 723d1533086553d2"],
-["function", "enroll_many(tenant_key text, sequence text, subscribers jsonb)", "bbda667a d8ece460e305e1ec"],
-["function", "errors()", "de1228c2 3ccdd454c6832e91"],
+["function", "enroll(tenant_key text, sequence text, subscriber_type text, su", "3c4a38f9 7ada326882166a23"],
+["function", "enroll_many(tenant_key text, sequence text, subscribers jsonb)", "bbda667a ab607238a2868c77"],
+["function", "erase_subscriber(tenant_key text, subscriber_type text, subscri", "70723bbb 2b7612af1b7df678"],
+["function", "errors()", "de1228c2 d0ce1e4ae9fa0e0b"],
 ["function", "explain(tenant_key text, enrollment_id uuid)", "67be8f1f 3cae98ea3b5bf317"],
+["function", "export_subscriber(tenant_key text, subscriber_type text, subscr", "70723bbb fe31ebf8cbfd5fbe"],
 ["function", "fields()", "95799fa2 9053f1b2dbc943cd"],
 ["function", "forecast(tenant_key text, sequence text, horizon interval)", "1df8264b 2d8b8685b9e0791f"],
 ["function", "get_active_sequence_version(tenant_key text, sequence_id uuid)", "eec9f55c ce997576b1dfba35"],
@@ -1672,13 +1739,15 @@ as $expected$
 ["function", "list_active_enrollments(tenant_key text, sequence text)", "cbc53821 be0632b0a30ec99c"],
 ["function", "list_channel_adapters(tenant_key text)", "73b1f9f9 3b1fb14f55eb9f53"],
 ["function", "list_circuits(tenant_key text)", "ea410de4 50ee5343243404ee"],
+["function", "list_enrollments(tenant_key text, subscriber_type text, subscri", "5b4840a8 ee53edca969f3f79"],
 ["function", "list_frequency_caps(tenant_key text)", "2c8b436f 672c3d6bd8fa4307"],
 ["function", "list_hooks(tenant_key text)", "0c9ea688 1a7feceabd1e8fb7"],
 ["function", "list_http_hooks(tenant_key text, sequence_id uuid)", "1581f602 ed9378e4bc92f460"],
+["function", "list_messages(tenant_key text, subscriber_type text, subscriber", "b93384bd 100903afdaa78a00"],
 ["function", "list_sending_pauses(tenant_key text)", "b6272590 8b4ba6e2eff8b933"],
 ["function", "list_sequence_versions(tenant_key text, sequence_id uuid)", "eec9f55c d463a4e23af9995f"],
 ["function", "list_steps(tenant_key text, sequence_version_id uuid)", "a6887d33 de261800365700f8"],
-["function", "list_suppressions(tenant_key text, recipient text)", "5190f6b6 363a77478f53e08b"],
+["function", "list_suppressions(tenant_key text, recipient text)", "5190f6b6 882903bc0d9571a7"],
 ["function", "list_topics(tenant_key text)", "bf7a4a8c 02e2054b7f31866d"],
 ["function", "migrate_enrollments(tenant_key text, sequence text, from_versio", "9fe33afa 643eed5a9e1f65af"],
 ["function", "migrate_preview(tenant_key text, sequence text, from_version in", "c8e5443b 1d1782b3d56939d5"],
@@ -1686,8 +1755,9 @@ as $expected$
 ["function", "needs_key()", "be1bc302 c013c2c08e1dfae6"],
 ["function", "next_due()", "df5e89e0 7b4a5fe83d828aa7"],
 ["function", "next_opening(tenant_key text, send_window jsonb, time_zone text", "8015ffed b6fc04130f78b9f8"],
-["function", "next_time(timing jsonb, time_zone text, from_time timestamp wit", "c645cef8 237e91c4485d6c47"],
+["function", "next_time(timing jsonb, time_zone text, from_time timestamp wit", "c645cef8 b967cc6f2ca8b7b9"],
 ["function", "note_fault(execution_id uuid, stage text, sqlstate text, messag", "729189ef 12ec4c34615ff0ff"],
+["function", "on_delete(tenant_key text, of_table regclass, id_column text, s", "479a4e8e b7e99ed554b60efe"],
 ["function", "open_transactions(older_than interval)", "15f67516 100b6dc0b7b98002"],
 ["function", "parse_timing(expression text)", "f8d0923d c3046283adbd201e"],
 ["function", "pause_adapter(tenant_key text, adapter_id uuid, until timestamp", "cdc6ef3d f79ee7884a4d9b9a"],
@@ -1729,17 +1799,21 @@ as $expected$
 ["function", "track_event(tenant_key text, event_key text, event_data jsonb, ", "492015d6 af0842f463c14531"],
 ["function", "track_events(tenant_key text, events jsonb)", "e27214ce bf8557e317eede03"],
 ["function", "unenroll(tenant_key text, enrollment_id uuid, reason text)", "95611d06 e8e0277fb35dbfce"],
+["function", "unenroll_subscriber(tenant_key text, subscriber_type text, subs", "37cfe5e9 47f3d93d2c971a7b"],
 ["function", "unregister_channel(channel text)", "c1edf79f 9131dac969e5fb79"],
 ["function", "unregister_provider(channel text, provider text)", "f69f5bc3 f444725dcd47f2b0"],
 ["function", "unsubscribe(tenant_key text, execution_id uuid, topic text, sou", "f98404b8 ff3f4444f8ecfe81"],
-["function", "unsuppress(tenant_key text, channel text, recipient text, remov", "3f4a69ae b06171b4a5497451"],
+["function", "unsuppress(tenant_key text, channel text, recipient text, remov", "3f4a69ae 8680e4c33eff0ed0"],
 ["function", "update_channel_adapter(tenant_key text, adapter_id uuid, creden", "8ccb5b70 1d887029ccb6bdf5"],
+["function", "update_enrollment(tenant_key text, enrollment_id uuid, data jso", "be3bf671 92438cf5b8c52e92"],
 ["function", "update_http_hook(tenant_key text, http_hook_id uuid, url text, ", "0b33cee0 0403292876143563"],
 ["function", "update_step_content(tenant_key text, step_id uuid, template jso", "49afcec3 fc8319a2d5b266cf"],
+["function", "update_subscriber(tenant_key text, subscriber_type text, subscr", "d02b9bc0 cb8d6066d97f024c"],
 ["function", "update_subscriptions(tenant_key text, execution_id uuid, topics", "3e0e9a99 802cc3ddc13c9f73"],
 ["function", "update_tenant_settings(tenant_key text, time_zone text, rate_li", "d23fb96f 9acfc9a6d4de192d"],
 ["function", "validate_sequence_version(tenant_key text, sequence_version_id ", "4ee6f45b 7aff612656f9d9da"],
 ["function", "version()", "982d9e3e 817ef7d976bb3009"],
+["grant", "dripdrop_admin on dripdrop._row_deleted()", "execute"],
 ["grant", "dripdrop_admin on dripdrop.activate_sequence_version(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.apply(text,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.channels()", "execute"],
@@ -1759,10 +1833,12 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.drop_exit_rule(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.drop_frequency_cap(text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.drop_hook(text,text)", "execute"],
-["grant", "dripdrop_admin on dripdrop.enroll(text,text,text,text,jsonb,text,jsonb,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.enroll(text,text,text,text,jsonb,text,jsonb,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.enroll_many(text,text,jsonb)", "execute"],
+["grant", "dripdrop_admin on dripdrop.erase_subscriber(text,text,anycompatible)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.errors()", "execute"],
 ["grant", "dripdrop_admin on dripdrop.explain(text,uuid)", "execute"],
+["grant", "dripdrop_admin on dripdrop.export_subscriber(text,text,anycompatible)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.fields()", "execute"],
 ["grant", "dripdrop_admin on dripdrop.forecast(text,text,interval)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.get_active_sequence_version(text,uuid)", "execute"],
@@ -1778,9 +1854,11 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.list_active_enrollments(text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_channel_adapters(text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_circuits(text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.list_enrollments(text,text,anycompatible,text,text,integer,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_frequency_caps(text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_hooks(text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_http_hooks(text,uuid)", "execute"],
+["grant", "dripdrop_admin on dripdrop.list_messages(text,text,anycompatible,text,text,integer,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_sending_pauses(text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_sequence_versions(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_steps(text,uuid)", "execute"],
@@ -1792,6 +1870,7 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.needs_key()", "execute"],
 ["grant", "dripdrop_admin on dripdrop.next_opening(text,jsonb,text,timestamp with time zone)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.next_time(jsonb,text,timestamp with time zone)", "execute"],
+["grant", "dripdrop_admin on dripdrop.on_delete(text,regclass,text,text,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.open_transactions(interval)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.parse_timing(text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.pause_adapter(text,uuid,timestamp with time zone,text)", "execute"],
@@ -1829,22 +1908,28 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.track_event(text,text,jsonb,uuid,text,text,text,timestamp with time zone,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.track_events(text,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.unenroll(text,uuid,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.unenroll_subscriber(text,text,anycompatible,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.unregister_channel(text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.unregister_provider(text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.unsuppress(text,text,text,text,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.update_channel_adapter(text,uuid,text,jsonb,boolean,boolean)", "execute"],
+["grant", "dripdrop_admin on dripdrop.update_enrollment(text,uuid,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.update_http_hook(text,uuid,text,text,text,text,jsonb,text,text,text,text,text,integer,integer,boolean,interval,integer)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.update_step_content(text,uuid,jsonb,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.update_subscriber(text,text,anycompatible,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.update_tenant_settings(text,text,jsonb,jsonb,jsonb,jsonb,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.validate_sequence_version(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.version()", "execute"],
 ["grant", "dripdrop_admin on schema dripdrop", "usage"],
+["grant", "dripdrop_app on dripdrop._row_deleted()", "execute"],
 ["grant", "dripdrop_app on dripdrop.channels()", "execute"],
 ["grant", "dripdrop_app on dripdrop.cron_next(text,text,timestamp with time zone)", "execute"],
-["grant", "dripdrop_app on dripdrop.enroll(text,text,text,text,jsonb,text,jsonb,text)", "execute"],
+["grant", "dripdrop_app on dripdrop.enroll(text,text,text,text,jsonb,text,jsonb,text,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.enroll_many(text,text,jsonb)", "execute"],
+["grant", "dripdrop_app on dripdrop.erase_subscriber(text,text,anycompatible)", "execute"],
 ["grant", "dripdrop_app on dripdrop.errors()", "execute"],
 ["grant", "dripdrop_app on dripdrop.explain(text,uuid)", "execute"],
+["grant", "dripdrop_app on dripdrop.export_subscriber(text,text,anycompatible)", "execute"],
 ["grant", "dripdrop_app on dripdrop.fields()", "execute"],
 ["grant", "dripdrop_app on dripdrop.get_active_sequence_version(text,uuid)", "execute"],
 ["grant", "dripdrop_app on dripdrop.get_enrollment(text,text,text,text,text)", "execute"],
@@ -1854,11 +1939,14 @@ as $expected$
 ["grant", "dripdrop_app on dripdrop.json_schema(text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.latest_step_by_key(text,uuid,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.list_active_enrollments(text,text)", "execute"],
+["grant", "dripdrop_app on dripdrop.list_enrollments(text,text,anycompatible,text,text,integer,uuid)", "execute"],
+["grant", "dripdrop_app on dripdrop.list_messages(text,text,anycompatible,text,text,integer,uuid)", "execute"],
 ["grant", "dripdrop_app on dripdrop.list_sequence_versions(text,uuid)", "execute"],
 ["grant", "dripdrop_app on dripdrop.list_steps(text,uuid)", "execute"],
 ["grant", "dripdrop_app on dripdrop.list_topics(text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.next_opening(text,jsonb,text,timestamp with time zone)", "execute"],
 ["grant", "dripdrop_app on dripdrop.next_time(jsonb,text,timestamp with time zone)", "execute"],
+["grant", "dripdrop_app on dripdrop.on_delete(text,regclass,text,text,text,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.parse_timing(text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.pause_enrollment(text,uuid)", "execute"],
 ["grant", "dripdrop_app on dripdrop.providers()", "execute"],
@@ -1869,6 +1957,9 @@ as $expected$
 ["grant", "dripdrop_app on dripdrop.track_event(text,text,jsonb,uuid,text,text,text,timestamp with time zone,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.track_events(text,jsonb)", "execute"],
 ["grant", "dripdrop_app on dripdrop.unenroll(text,uuid,text)", "execute"],
+["grant", "dripdrop_app on dripdrop.unenroll_subscriber(text,text,anycompatible,text)", "execute"],
+["grant", "dripdrop_app on dripdrop.update_enrollment(text,uuid,jsonb)", "execute"],
+["grant", "dripdrop_app on dripdrop.update_subscriber(text,text,anycompatible,jsonb)", "execute"],
 ["grant", "dripdrop_app on dripdrop.version()", "execute"],
 ["grant", "dripdrop_app on schema dripdrop", "usage"],
 ["grant", "dripdrop_reader on dripdrop._now()", "execute"],
@@ -1886,9 +1977,11 @@ as $expected$
 ["grant", "dripdrop_reader on dripdrop.consent_at_send", "select (enrollment_id, execution_id, had_consent, said_at, sent_at, source, state, subscriber_id, subscriber_type, tenant_key, topic)"],
 ["grant", "dripdrop_reader on dripdrop.consent_records", "select (at, id, login, source, state, subscriber_id, subscriber_type, tenant_key, topic_id)"],
 ["grant", "dripdrop_reader on dripdrop.counters", "select (ahead, day, id, line_id, max_count, owner_id, per, room_at, scope, subject, taken, tenant_key, time_zone, turns, under_way, updated_at, used)"],
-["grant", "dripdrop_reader on dripdrop.enrollments", "select (adapter_id, alone, ask_at, cancelled_at, completed_at, data, effective_mode, entry_key, exit_reason, failed_execution_id, id, inserted_at, metadata, paused_at, sequence_id, sequence_version_id, started_at, state, subscriber_id, subscriber_type, tenant_key, updated_at)"],
+["grant", "dripdrop_reader on dripdrop.due_looks", "select (at, first_due_at, good_until, only_one)"],
+["grant", "dripdrop_reader on dripdrop.enrollments", "select (adapter_id, alone, ask_at, call_number, cancelled_at, completed_at, data, effective_mode, entry_key, event_id, exit_reason, failed_execution_id, id, inserted_at, metadata, paused_at, sequence_id, sequence_version_id, started_at, state, subscriber_id, subscriber_type, tenant_key, updated_at)"],
+["grant", "dripdrop_reader on dripdrop.erasure_secret", "select (inserted_at, only_one)"],
 ["grant", "dripdrop_reader on dripdrop.errors()", "execute"],
-["grant", "dripdrop_reader on dripdrop.events", "select (enrollment_id, event_data, event_id, event_key, event_type, id, inserted_at, occurred_at, subscriber_id, subscriber_type, tenant_key)"],
+["grant", "dripdrop_reader on dripdrop.events", "select (call_number, enrollment_id, event_data, event_id, event_key, event_type, id, inserted_at, occurred_at, subscriber_id, subscriber_type, tenant_key)"],
 ["grant", "dripdrop_reader on dripdrop.faults", "select (at, attempts, execution_id, first_at, message, result, sqlstate, stage, together, until)"],
 ["grant", "dripdrop_reader on dripdrop.fields", "select (choices, description, destination, errcode, field, hint, holds, kind, maximum, minimum, nullable, pattern, place, preset, required, secret, since, type)"],
 ["grant", "dripdrop_reader on dripdrop.fields()", "execute"],
@@ -1978,13 +2071,15 @@ as $expected$
 ["index", "counters_one_per_subject", "CREATE UNIQUE INDEX counters_one_per_subject ON dripdrop.counters USING btree (subject, scope, owner_id, tenant_key) NULLS NOT DISTINCT"],
 ["index", "counters_pkey", "CREATE UNIQUE INDEX counters_pkey ON dripdrop.counters USING btree (id)"],
 ["index", "counters_with_a_line", "CREATE INDEX counters_with_a_line ON dripdrop.counters USING btree (room_at) WHERE (room_at IS NOT NULL)"],
+["index", "due_looks_pkey", "CREATE UNIQUE INDEX due_looks_pkey ON dripdrop.due_looks USING btree (only_one)"],
 ["index", "enrollments_by_pin", "CREATE INDEX enrollments_by_pin ON dripdrop.enrollments USING btree (adapter_id) WHERE (adapter_id IS NOT NULL)"],
-["index", "enrollments_by_sequence", "CREATE INDEX enrollments_by_sequence ON dripdrop.enrollments USING btree (sequence_id, state)"],
+["index", "enrollments_by_sequence", "CREATE INDEX enrollments_by_sequence ON dripdrop.enrollments USING btree (sequence_id, state, id)"],
 ["index", "enrollments_by_subscriber", "CREATE INDEX enrollments_by_subscriber ON dripdrop.enrollments USING btree (subscriber_id, subscriber_type)"],
 ["index", "enrollments_one_at_a_time", "CREATE UNIQUE INDEX enrollments_one_at_a_time ON dripdrop.enrollments USING btree (subscriber_id, subscriber_type, sequence_id) WHERE (alone AND (state = ANY (ARRAY['active'::text, 'paused'::text])))"],
 ["index", "enrollments_one_open", "CREATE UNIQUE INDEX enrollments_one_open ON dripdrop.enrollments USING btree (tenant_key, sequence_id, subscriber_type, subscriber_id, entry_key) NULLS NOT DISTINCT WHERE (state = ANY (ARRAY['active'::text, 'paused'::text]))"],
 ["index", "enrollments_pkey", "CREATE UNIQUE INDEX enrollments_pkey ON dripdrop.enrollments USING btree (id)"],
 ["index", "enrollments_to_ask", "CREATE INDEX enrollments_to_ask ON dripdrop.enrollments USING btree (ask_at) WHERE (ask_at IS NOT NULL)"],
+["index", "erasure_secret_pkey", "CREATE UNIQUE INDEX erasure_secret_pkey ON dripdrop.erasure_secret USING btree (only_one)"],
 ["index", "events_by_enrollment", "CREATE INDEX events_by_enrollment ON dripdrop.events USING btree (enrollment_id) WHERE (enrollment_id IS NOT NULL)"],
 ["index", "events_latest", "CREATE INDEX events_latest ON dripdrop.events USING btree (subscriber_id, event_key, occurred_at)"],
 ["index", "events_once", "CREATE UNIQUE INDEX events_once ON dripdrop.events USING btree (tenant_key, event_id) NULLS NOT DISTINCT WHERE (event_id IS NOT NULL)"],
@@ -2087,7 +2182,9 @@ as $expected$
 ["row security", "conditions", "enabled"],
 ["row security", "consent_records", "enabled"],
 ["row security", "counters", "enabled"],
+["row security", "due_looks", "enabled"],
 ["row security", "enrollments", "enabled"],
+["row security", "erasure_secret", "enabled"],
 ["row security", "events", "enabled"],
 ["row security", "faults", "enabled"],
 ["row security", "fields", "enabled"],
@@ -2115,6 +2212,7 @@ as $expected$
 ["storage", "counters.autovacuum_vacuum_scale_factor", "0"],
 ["storage", "counters.autovacuum_vacuum_threshold", "1000"],
 ["storage", "counters.fillfactor", "50"],
+["storage", "due_looks.fillfactor", "10"],
 ["storage", "enrollments.autovacuum_analyze_scale_factor", "0.05"],
 ["storage", "enrollments.autovacuum_vacuum_scale_factor", "0"],
 ["storage", "enrollments.autovacuum_vacuum_threshold", "20000"],
@@ -2139,7 +2237,9 @@ as $expected$
 ["table", "conditions", "r p"],
 ["table", "consent_records", "r p"],
 ["table", "counters", "r p"],
+["table", "due_looks", "r p"],
 ["table", "enrollments", "r p"],
+["table", "erasure_secret", "r p"],
 ["table", "events", "r p"],
 ["table", "faults", "r p"],
 ["table", "fields", "r p"],
@@ -2172,6 +2272,7 @@ as $expected$
 ["trigger", "channel_adapters.channel_adapters_wake_held", "CREATE TRIGGER channel_adapters_wake_held AFTER INSERT OR UPDATE OF active, is_default ON dripdrop.channel_adapters FOR EACH ROW WHEN (new.active) EXECUTE FUNCTION dripdrop._wake_by_sender()"],
 ["trigger", "conditions.conditions_of_a_draft", "CREATE TRIGGER conditions_of_a_draft BEFORE INSERT OR DELETE OR UPDATE ON dripdrop.conditions FOR EACH ROW EXECUTE FUNCTION dripdrop._guard_conditions()"],
 ["trigger", "enrollments.enrollments_legal_moves", "CREATE TRIGGER enrollments_legal_moves BEFORE UPDATE OF state ON dripdrop.enrollments FOR EACH ROW WHEN (((old.state <> new.state) AND (((old.state || '>'::text) || new.state) <> ALL ('{active>paused,active>completed,active>cancelled,paused>active,paused>completed,paused>cancelled}'::text[])) AND (NOT ((old.failed_execution_id IS NOT NULL) AND (new.state = 'active'::text))))) EXECUTE FUNCTION dripdrop._refuse_enrollment_move()"],
+["trigger", "enrollments.enrollments_move_what_goes_by_data", "CREATE TRIGGER enrollments_move_what_goes_by_data AFTER UPDATE OF data ON dripdrop.enrollments FOR EACH ROW WHEN ((old.data IS DISTINCT FROM new.data)) EXECUTE FUNCTION dripdrop._follow_data()"],
 ["trigger", "sending_pauses.sending_pauses_exclude_claims", "CREATE CONSTRAINT TRIGGER sending_pauses_exclude_claims AFTER INSERT ON dripdrop.sending_pauses DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
 ["trigger", "sending_pauses.sending_pauses_hold_messages", "CREATE TRIGGER sending_pauses_hold_messages BEFORE INSERT ON dripdrop.sending_pauses FOR EACH ROW EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
 ["trigger", "sending_pauses.sending_pauses_release", "CREATE CONSTRAINT TRIGGER sending_pauses_release AFTER DELETE ON dripdrop.sending_pauses DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dripdrop._wake_at_commit()"],
@@ -2209,6 +2310,8 @@ as $expected$
 ["type", "_signal", "adapter_id uuid, http_hook_id uuid, host text, execution_id uuid, claimed_at timestamp with time zone, says text, code text, detail text, retry_after double precision"],
 ["type", "_suppression", "tenant_key text, channel text, recipient text, topic text, reason text, source text, metadata jsonb, expires_at timestamp with time zone"],
 ["type", "_wanted_hook", "place bigint, execution_id uuid, enrollment_id uuid, message_id bigint, key text, kind text, hook jsonb, error text"],
+["type", "enrollment", "id uuid, sequence text, version integer, subscriber_type text, subscriber_id text, entry_key text, state text, exit_reason text, data jsonb, metadata jsonb, started_at timestamp with time zone, paused_at timestamp with time zone, completed_at timestamp with time zone, cancelled_at timestamp with time zone, updated_at timestamp with time zone"],
+["type", "message", "execution_id uuid, enrollment_id uuid, subscriber_type text, subscriber_id text, entry_key text, sequence text, step text, occurrence integer, channel text, sender text, recipient text, state text, reason text, reason_at timestamp with time zone, scheduled_for timestamp with time zone, due_at timestamp with time zone, claimed_at timestamp with time zone, ended_at timestamp with time zone, provider_message_id text, error_message text"],
 ["view", "consent_at_send", "tenant_key text, execution_id uuid, enrollment_id uuid, subscriber_type text, subscriber_id text, topic text, sent_at timestamp with time zone, had_consent boolean, state text, source text, said_at timestamp with time zone"],
 ["view", "ledger", "tenant_key text, enrollment_id uuid, execution_id uuid, problem text"],
 ["view", "message_events", "id uuid, tenant_key text, step_execution_id uuid, adapter_id uuid, channel text, provider text, provider_message_id text, provider_event_id text, event_type text, event_data jsonb, in_reply_to text, references_list text[], occurred_at timestamp with time zone"]
@@ -2806,6 +2909,68 @@ $$;
 
 comment on type dripdrop._suppression is 'One suppression that is to be written.';
 
+-- What list_enrollments() says about one enrolment: with the key of its sequence, which those who
+-- may not read tables know it by.
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop.enrollment') is null then
+    create type dripdrop.enrollment as (
+      id uuid,
+      sequence text,
+      version int,
+      subscriber_type text,
+      subscriber_id text,
+      entry_key text,
+      state text,
+      exit_reason text,
+      data jsonb,
+      metadata jsonb,
+      started_at timestamptz,
+      paused_at timestamptz,
+      completed_at timestamptz,
+      cancelled_at timestamptz,
+      updated_at timestamptz
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop.enrollment is
+  'One enrolment of somebody: in which version of which sequence, and what became of it.';
+
+-- What list_messages() says about one message.
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop.message') is null then
+    create type dripdrop.message as (
+      execution_id uuid,
+      enrollment_id uuid,
+      subscriber_type text,
+      subscriber_id text,
+      entry_key text,
+      sequence text,
+      step text,
+      occurrence int,
+      channel text,
+      sender text,
+      recipient text,
+      state text,
+      reason text,
+      reason_at timestamptz,
+      scheduled_for timestamptz,
+      due_at timestamptz,
+      claimed_at timestamptz,
+      ended_at timestamptz,
+      provider_message_id text,
+      error_message text
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop.message is
+  'One message of somebody: of which step it is, what became of it, and why.';
+
 -- sql/settings.sql
 
 -- What every table and function leans on: the clock, ids and keys.
@@ -2975,6 +3140,7 @@ as $$
     ('ZD113', 'already_exists', 'a row with this key exists already'),
     ('ZD114', 'second_active_version', 'a sequence has at most one active version'),
     ('ZD118', 'cap_not_found', 'no such frequency cap in this tenant'),
+    ('ZD119', 'event_not_found', 'no such event of this subscriber in this tenant'),
     ('ZD120', 'not_started', 'the queues do not exist yet'),
     ('ZD121', 'pgmq_missing', 'pgmq is not installed in this database'),
     (
@@ -4300,6 +4466,104 @@ $$;
 comment on function dripdrop._check_liquid(jsonb, text, text) is
   'Raises on a text with a filter or a tag that Liquid does not have.';
 
+-- plpgsql/base/match.sql
+
+-- Numbers are equal as numbers and booleans as booleans, also where one side comes as a text. What
+-- is of different kinds cannot be compared, but for null, which only null equals.
+create or replace function dripdrop._equal(actual jsonb, expected jsonb)
+returns boolean
+language sql
+immutable
+parallel safe
+return case
+  when jsonb_typeof(actual) = jsonb_typeof(expected) then actual = expected
+  when actual = 'null' or expected = 'null' then false
+  when 'number' in (jsonb_typeof(actual), jsonb_typeof(expected))
+  then dripdrop._number(actual) = dripdrop._number(expected)
+  when actual #>> '{}' in ('true', 'false') and expected #>> '{}' in ('true', 'false')
+  then actual #>> '{}' = expected #>> '{}'
+end;
+
+comment on function dripdrop._equal(jsonb, jsonb) is
+  'Whether two values are the same; null when they cannot be compared.';
+
+create or replace function dripdrop._event_agrees(event_data jsonb, match jsonb, data jsonb)
+returns boolean
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_field record;
+begin
+  for v_field in select m.key, m.value from jsonb_each(match) as m loop
+    if coalesce(
+      case
+        when jsonb_typeof(v_field.value) = 'object' then dripdrop._event_agrees(
+          event_data -> v_field.key, v_field.value, data
+        )
+        when v_field.value #>> '{}' like '$.%' then dripdrop._equal(
+          event_data -> v_field.key,
+          data #> (string_to_array(v_field.value #>> '{}', '.'))[3:]
+        )
+        else jsonb_build_object(v_field.key, event_data -> v_field.key)
+          @> jsonb_build_object(v_field.key, v_field.value)
+      end,
+      false
+    ) is false then
+      return false;
+    end if;
+  end loop;
+  return true;
+end
+$$;
+
+comment on function dripdrop._event_agrees(jsonb, jsonb, jsonb) is
+  'Whether each field of an event is what a match says, or what the enrolment''s data holds.';
+
+-- What a match compares may be a value of the enrolment, "$.data.order_id": of two carts the event
+-- of one is then nothing to the other. Numbers and texts are compared as conditions compare them;
+-- what is missing matches nothing.
+create or replace function dripdrop._event_matches(event_data jsonb, match jsonb, data jsonb)
+returns boolean
+language sql
+immutable
+parallel safe
+return case
+  when match is null then true
+  when match::text not like '%"$.%' then event_data @> match
+  else dripdrop._event_agrees(event_data, match, data)
+end;
+
+comment on function dripdrop._event_matches(jsonb, jsonb, jsonb) is
+  'Whether the data of an event is what a match asks for, for an enrolment with this data.';
+
+create or replace function dripdrop._match_faults(match jsonb, path text)
+returns table (field text, value text)
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select f.*
+  from jsonb_each(
+    case when jsonb_typeof(_match_faults.match) = 'object' then _match_faults.match else '{}' end
+  ) as m
+  cross join lateral (
+    select below.*
+    from dripdrop._match_faults(m.value, _match_faults.path || '.' || m.key) as below
+    where jsonb_typeof(m.value) = 'object'
+    union all
+    select _match_faults.path || '.' || m.key, m.value #>> '{}'
+    where jsonb_typeof(m.value) <> 'object'
+      and m.value::text like '%"$.%'
+      and m.value #>> '{}' !~ '^[$][.]data([.][A-Za-z_][A-Za-z0-9_-]*)+$'
+  ) as f
+$$;
+
+comment on function dripdrop._match_faults(jsonb, text) is
+  'The fields of a match that name what is no value of the enrolment''s data.';
+
 -- plpgsql/base/not_found.sql
 
 create or replace function dripdrop._get_version(tenant_key text, sequence_version_id uuid)
@@ -5327,8 +5591,10 @@ return (enrollment).data
     'now_iso8601', at
   )
   || case
-    when event_id is null then '{}'::jsonb
-    else coalesce(dripdrop._event_variable(event_id), '{}')
+    when event_id is null and (enrollment).event_id is null then '{}'::jsonb
+    else coalesce(
+      dripdrop._event_variable(coalesce(event_id, (enrollment).event_id)), '{}'
+    )
   end
   || case when hooks is null then '{}'::jsonb else dripdrop._hook_values(hooks) end;
 
@@ -5895,7 +6161,7 @@ begin
   );
   perform dripdrop._field(
     'condition.event', 'match', 'object',
-    'what its data must contain',
+    'what its data must contain; `"$.data.order_id"` is what the enrolment''s data holds',
     hint => 'Write what the event''s data must contain, for example {"plan": "pro"}.',
     nullable => true
   );
@@ -6413,7 +6679,9 @@ begin atomic
     '{"type": "cron", "cron_expression": "0 9 * * MON"}, {"type": "event", "trigger_event": '
     '"order_completed"} or "in 3 days".',
     'timing', null, false, false, false, false
-  from (values ('immediate'), ('delay'), ('cron'), ('event')) as t (name)
+  from (
+    values ('immediate'), ('delay'), ('cron'), ('interval'), ('relative'), ('event')
+  ) as t (name)
   union all
   select
     'condition.' || t.name, 'a condition of type "' || t.name || '"', 'ZD208',
@@ -7400,7 +7668,8 @@ begin
   perform dripdrop._field(
     'timing.immediate', 'type', 'text',
     'at once',
-    hint => 'Use immediate, delay, cron or event.', choices => '{immediate}', required => true
+    hint => 'Use immediate, delay, cron, interval, relative or event.',
+    choices => '{immediate}', required => true
   );
 end
 $$;
@@ -7410,7 +7679,8 @@ begin
   perform dripdrop._field(
     'timing.delay', 'type', 'text',
     'so long after the step before',
-    hint => 'Use immediate, delay, cron or event.', choices => '{delay}', required => true
+    hint => 'Use immediate, delay, cron, interval, relative or event.',
+    choices => '{delay}', required => true
   );
   perform dripdrop._field(
     'timing.delay', 'delay_amount', 'integer',
@@ -7421,14 +7691,20 @@ begin
   perform dripdrop._field(
     'timing.delay', 'delay_unit', 'text',
     'what is counted',
-    hint => 'Use seconds, minutes, hours, days, weeks or business_days.',
-    choices => '{seconds,minutes,hours,days,weeks,business_days}', required => true
+    hint => 'Use seconds, minutes, hours, days, weeks, months or business_days.',
+    choices => '{seconds,minutes,hours,days,weeks,months,business_days}', required => true
   );
   perform dripdrop._field(
     'timing.delay', 'calendar', 'text',
     'whose holidays are left out of business days',
     hint => 'Use lower-case letters, digits, "_" and "-", as in set_holidays().',
     pattern => '^[a-z0-9][a-z0-9_-]{0,199}$', nullable => true, preset => '"default"'
+  );
+  perform dripdrop._field(
+    'timing.delay', 'at', 'text',
+    'the time of day, `09:00`, on the day that the delay leads to; the same one unless given',
+    hint => 'Write a time of day, for example "09:00".',
+    pattern => '^([01]?[0-9]|2[0-3]):[0-5][0-9]$', nullable => true
   );
 end
 $$;
@@ -7438,7 +7714,8 @@ begin
   perform dripdrop._field(
     'timing.cron', 'type', 'text',
     'when a schedule next comes',
-    hint => 'Use immediate, delay, cron or event.', choices => '{cron}', required => true
+    hint => 'Use immediate, delay, cron, interval, relative or event.',
+    choices => '{cron}', required => true
   );
   perform dripdrop._field(
     'timing.cron', 'cron_expression', 'document',
@@ -7465,9 +7742,98 @@ $$;
 do $$
 begin
   perform dripdrop._field(
+    'timing.interval', 'type', 'text',
+    'again after so long, counted from the enrolment',
+    hint => 'Use immediate, delay, cron, interval, relative or event.', choices => '{interval}',
+    required => true
+  );
+  perform dripdrop._field(
+    'timing.interval', 'interval_amount', 'integer',
+    'how many units lie between two of them',
+    hint => 'Write for example "interval_amount": 2, "interval_unit": "days".', minimum => 1,
+    maximum => 9999, required => true
+  );
+  perform dripdrop._field(
+    'timing.interval', 'interval_unit', 'text',
+    'what is counted',
+    hint => 'Use minutes, hours, days, weeks or months.',
+    choices => '{minutes,hours,days,weeks,months}', required => true
+  );
+  perform dripdrop._field(
+    'timing.interval', 'days', 'list',
+    'of weeks: the days on which it comes, a list of `mon`, `tue`, `wed`, `thu`, `fri`, `sat`, '
+    '`sun`; that of the enrolment unless given',
+    hint => 'Write for example ["mon", "thu"].',
+    choices => '{mon,tue,wed,thu,fri,sat,sun}', minimum => 1, nullable => true
+  );
+  perform dripdrop._field(
+    'timing.interval', 'at', 'text',
+    'the time of day; that of the enrolment unless given',
+    hint => 'Write a time of day, for example "09:00".',
+    pattern => '^([01]?[0-9]|2[0-3]):[0-5][0-9]$', nullable => true
+  );
+  perform dripdrop._field(
+    'timing.interval', 'timezone', 'time_zone',
+    'the zone of its days, for everybody; the subscriber''s unless given',
+    nullable => true
+  );
+  perform dripdrop._field(
+    'timing.interval', 'recurring', 'boolean',
+    'whether it fires every time, beside the path',
+    hint => 'A recurring step fires again and again, beside the path of the others.',
+    nullable => true, preset => 'false'
+  );
+end
+$$;
+
+do $$
+begin
+  perform dripdrop._field(
+    'timing.relative', 'type', 'text',
+    'before, at or after a time in the data',
+    hint => 'Use immediate, delay, cron, interval, relative or event.', choices => '{relative}',
+    required => true
+  );
+  perform dripdrop._field(
+    'timing.relative', 'relative_to', 'text',
+    'where the enrolment''s data holds the time',
+    hint => 'Write for example "relative_to": "data.appointment_at".',
+    pattern => '^data([.][A-Za-z_][A-Za-z0-9_-]*)+$', maximum => 500, required => true
+  );
+  perform dripdrop._field(
+    'timing.relative', 'delay_amount', 'integer',
+    'how many units after it or, if negative, before it; at that time unless given',
+    hint => 'Write for example "delay_amount": -3, "delay_unit": "days".', minimum => -999999,
+    maximum => 999999, nullable => true
+  );
+  perform dripdrop._field(
+    'timing.relative', 'delay_unit', 'text',
+    'what is counted',
+    hint => 'Use seconds, minutes, hours, days, weeks, months or business_days.',
+    choices => '{seconds,minutes,hours,days,weeks,months,business_days}', nullable => true
+  );
+  perform dripdrop._field(
+    'timing.relative', 'calendar', 'text',
+    'whose holidays are left out of business days',
+    hint => 'Use lower-case letters, digits, "_" and "-", as in set_holidays().',
+    pattern => '^[a-z0-9][a-z0-9_-]{0,199}$', nullable => true, preset => '"default"'
+  );
+  perform dripdrop._field(
+    'timing.relative', 'at', 'text',
+    'the time of day, on the day that this leads to',
+    hint => 'Write a time of day, for example "09:00".',
+    pattern => '^([01]?[0-9]|2[0-3]):[0-5][0-9]$', nullable => true
+  );
+end
+$$;
+
+do $$
+begin
+  perform dripdrop._field(
     'timing.event', 'type', 'text',
     'when an event happens',
-    hint => 'Use immediate, delay, cron or event.', choices => '{event}', required => true
+    hint => 'Use immediate, delay, cron, interval, relative or event.',
+    choices => '{event}', required => true
   );
   perform dripdrop._field(
     'timing.event', 'trigger_event', 'text',
@@ -7477,7 +7843,7 @@ begin
   );
   perform dripdrop._field(
     'timing.event', 'match', 'object',
-    'what its data must contain',
+    'what its data must contain; `"$.data.order_id"` is what the enrolment''s data holds',
     hint => 'Write what its data must contain: "match": {"plan": "pro"}.', nullable => true
   );
   perform dripdrop._field(
@@ -7494,8 +7860,14 @@ begin
   perform dripdrop._field(
     'timing.event', 'delay_unit', 'text',
     'what is counted',
-    hint => 'Use seconds, minutes, hours, days, weeks or business_days.',
-    choices => '{seconds,minutes,hours,days,weeks,business_days}', nullable => true
+    hint => 'Use seconds, minutes, hours, days, weeks, months or business_days.',
+    choices => '{seconds,minutes,hours,days,weeks,months,business_days}', nullable => true
+  );
+  perform dripdrop._field(
+    'timing.event', 'at', 'text',
+    'the time of day on the day that the delay leads to',
+    hint => 'Write a time of day, for example "09:00".',
+    pattern => '^([01]?[0-9]|2[0-3]):[0-5][0-9]$', nullable => true
   );
   perform dripdrop._field(
     'timing.event', 'calendar', 'text',
@@ -7945,6 +8317,98 @@ comment on function dripdrop._cron_days(date, int[], int[], boolean) is
 
 -- Month by month, so that 29 February costs no more than tomorrow. Leap days fall on a given
 -- weekday at least every 40 years.
+create or replace function dripdrop._cron_wall_time(expression text, start timestamp, field text)
+returns timestamp
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_minutes int[] := dripdrop._cron_field(expression, 1, field);
+  v_hours int[] := dripdrop._cron_field(expression, 2, field);
+  v_days int[] := dripdrop._cron_field(expression, 3, field);
+  v_months int[] := dripdrop._cron_field(expression, 4, field);
+  v_weekdays int[] := dripdrop._cron_field(expression, 5, field);
+  v_both boolean := split_part(expression, ' ', 3) like '*%'
+    or split_part(expression, ' ', 5) like '*%';
+  v_month date;
+  v_day date;
+  v_wall_time timestamp;
+begin
+  for v_month in
+    select m.first
+    from generate_series(
+      date_trunc('month', start), start + interval '41 years', interval '1 month'
+    ) as m (first)
+    where extract(month from m.first) = any (v_months)
+    order by m.first
+  loop
+    for v_day in
+      select d
+      from dripdrop._cron_days(v_month, v_days, v_weekdays, v_both) as d
+      where d >= start::date
+    loop
+      select v_day + make_time(h, m, 0) into v_wall_time
+      from unnest(v_hours) as h
+      cross join unnest(v_minutes) as m
+      where v_day + make_time(h, m, 0) >= start
+      order by h, m
+      limit 1;
+      if found then
+        return v_wall_time;
+      end if;
+    end loop;
+  end loop;
+  return null;
+end
+$$;
+
+comment on function dripdrop._cron_wall_time(text, timestamp, text) is
+  'The first time on a wall clock, from one on, that an expression names; null if none ever does.';
+
+-- A second pass can come next only while clocks show what they show twice. Postgres takes the
+-- second of the two.
+create or replace function dripdrop._cron_next_repeated(
+  expression text,
+  time_zone text,
+  after timestamptz,
+  field text
+)
+returns timestamptz
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_shown timestamp := after at time zone time_zone;
+  v_last timestamptz := v_shown at time zone time_zone;
+  v_repeated interval := v_last - dripdrop._first_instant(v_shown, time_zone);
+  v_wall_time timestamp;
+  v_at timestamptz;
+begin
+  if v_repeated = interval '0' then
+    return null;
+  end if;
+  v_wall_time := date_trunc('minute', v_shown) - v_repeated;
+  loop
+    v_wall_time := dripdrop._cron_wall_time(
+      expression, v_wall_time + interval '1 minute', field
+    );
+    v_at := v_wall_time at time zone time_zone;
+    exit when v_at > after or v_at is null;
+  end loop;
+  return v_at;
+end
+$$;
+
+comment on function dripdrop._cron_next_repeated(text, text, timestamptz, text) is
+  'When an expression next comes, strictly after a time whose hour is there twice, if it is the '
+  'second time that counts; null of any other time.';
+
+-- Where clocks go back, an hour is there twice. What names its hours comes in the first only; what
+-- comes in every one of them, or every second, in both, as in cron.
 --
 -- raises  ZD201 no time to count from, ZD203 malformed, or a date that never comes
 create or replace function dripdrop._cron_next(
@@ -7960,17 +8424,7 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_minutes int[] := dripdrop._cron_field(expression, 1, field);
-  v_hours int[] := dripdrop._cron_field(expression, 2, field);
-  v_days int[] := dripdrop._cron_field(expression, 3, field);
-  v_months int[] := dripdrop._cron_field(expression, 4, field);
-  v_weekdays int[] := dripdrop._cron_field(expression, 5, field);
-  v_both boolean := split_part(expression, ' ', 3) like '*%'
-    or split_part(expression, ' ', 5) like '*%';
-  v_start timestamp := date_trunc('minute', after at time zone time_zone) + interval '1 minute';
-  v_month date;
-  v_day date;
-  v_wall_time timestamp;
+  v_wall_time timestamp := date_trunc('minute', after at time zone time_zone);
   v_at timestamptz;
 begin
   if not isfinite(after) then
@@ -7978,36 +8432,22 @@ begin
       errcode = 'ZD201', column = 'after', hint = 'Count from a time.';
   end if;
 
-  for v_month in
-    select m.first
-    from generate_series(
-      date_trunc('month', v_start), v_start + interval '41 years', interval '1 month'
-    ) as m (first)
-    where extract(month from m.first) = any (v_months)
-    order by m.first
   loop
-    for v_day in
-      select d
-      from dripdrop._cron_days(v_month, v_days, v_weekdays, v_both) as d
-      where d >= v_start::date
-    loop
-      for v_wall_time in
-        select v_day + make_time(h, m, 0)
-        from unnest(v_hours) as h
-        cross join unnest(v_minutes) as m
-        where v_day + make_time(h, m, 0) >= v_start
-        order by h, m
-      loop
-        v_at := dripdrop._first_instant(v_wall_time, time_zone);
-        if v_at > after then
-          return v_at;
-        end if;
-      end loop;
-    end loop;
+    v_wall_time := dripdrop._cron_wall_time(
+      expression, v_wall_time + interval '1 minute', field
+    );
+    if v_wall_time is null then
+      raise exception 'the date in % never comes', dripdrop._quoted(expression) using
+        errcode = 'ZD203', column = _cron_next.field,
+        hint = 'The months it names do not have the days it names.';
+    end if;
+    v_at := dripdrop._first_instant(v_wall_time, time_zone);
+    exit when v_at > after;
   end loop;
-  raise exception 'the date in % never comes', dripdrop._quoted(expression) using
-    errcode = 'ZD203', column = _cron_next.field,
-    hint = 'The months it names do not have the days it names.';
+  if split_part(expression, ' ', 2) ~ '^[*](/[0-9]+)?$' then
+    return least(v_at, dripdrop._cron_next_repeated(expression, time_zone, after, field));
+  end if;
+  return v_at;
 end
 $$;
 
@@ -8040,30 +8480,106 @@ comment on function dripdrop.cron_next(text, text, timestamptz) is
   'When a schedule next comes, strictly after a time, on the wall clocks of a time zone. '
   'expression: five cron fields, @daily and the like, or "every monday at 9am". A time that a '
   'clock change leaves out comes at the first instant after the gap; one that it repeats comes '
-  'once, the first time.';
+  'once, the first time, unless the hour field is * or */n: then both times.';
+
+-- plpgsql/timing/intervals.sql
+
+-- As in a calendar that repeats an entry: the first one is the first that fits from the start on,
+-- and every n-th day, week or month from there. A month that is too short has it on its last day.
+create or replace function dripdrop._interval_next(
+  timing jsonb,
+  time_zone text,
+  counted_from timestamptz,
+  after timestamptz
+)
+returns timestamptz
+language plpgsql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_amount int := (timing ->> 'interval_amount')::int;
+  v_unit text := timing ->> 'interval_unit';
+  v_length interval := (v_amount || ' ' || v_unit)::interval;
+  v_from timestamp := counted_from at time zone time_zone;
+  v_seconds float8 := extract(epoch from v_length);
+  v_first timestamp;
+  v_base timestamp;
+  v_turns int;
+begin
+  if v_unit in ('minutes', 'hours') then
+    return counted_from + v_length * greatest(
+      floor(extract(epoch from after - counted_from) / v_seconds)::int + 1, 1
+    );
+  end if;
+  -- The first that fits, and what the others are so many lengths, and weekdays, away from.
+  select min(d.at) into v_first
+  from (
+    select v_from::date + n + coalesce((timing ->> 'at')::time, v_from::time) as at
+    from generate_series(0, 7) as n
+  ) as d
+  where d.at >= v_from
+    and (
+      not timing ? 'days'
+      or timing -> 'days' ? lower(to_char(d.at, 'dy'))
+    );
+  v_base := case
+    when timing ? 'days' then date_trunc('week', v_first) + v_first::time else v_first
+  end;
+  v_turns := greatest(
+    floor(
+      case
+        when v_unit = 'months' then (
+          12 * (extract(year from after) - extract(year from counted_from))
+          + extract(month from after) - extract(month from counted_from)
+        ) / v_amount
+        else extract(epoch from after - counted_from) / v_seconds
+      end
+    ) - 2,
+    0
+  );
+  return (
+    select min(i.at)
+    from generate_series(v_turns, v_turns + 4) as k
+    cross join unnest(case when timing ? 'days' then '{0,1,2,3,4,5,6}' else '{0}'::int[] end)
+      as n
+    cross join lateral (select v_base + k * v_length + n * interval '1 day' as wall_time) as w
+    cross join lateral (
+      select dripdrop._first_instant(w.wall_time, time_zone) as at
+      where w.wall_time >= v_first
+        and (
+          not timing ? 'days'
+          or timing -> 'days' ? lower(to_char(w.wall_time, 'dy'))
+        )
+    ) as i
+    where i.at > after
+  );
+end
+$$;
+
+comment on function dripdrop._interval_next(jsonb, text, timestamptz, timestamptz) is
+  'When what comes again after a while, counted from a time, next comes, strictly after a time.';
 
 -- plpgsql/timing/next_time.sql
 
--- Days, weeks and business days pass on the wall clock of the subscriber, so that 09:00 stays 09:00
--- over a change to or from summer time; seconds, minutes and hours are absolute. A schedule that
--- names its own zone keeps to it. A plain expression, so that it is inlined per row.
-create or replace function dripdrop._next_time(
+-- Days, weeks, months and business days pass on the wall clock of the subscriber, so that 09:00
+-- stays 09:00 over a change to or from summer time; seconds, minutes and hours are absolute. A
+-- month after the 31st is the last day of a shorter month. A plain expression, which is inlined
+-- per row.
+create or replace function dripdrop._delayed(
   timing jsonb,
   time_zone text,
   from_time timestamptz,
-  tenant_key text default null
+  tenant_key text
 )
 returns timestamptz
 language sql
 stable
 parallel safe
 return case
-  when timing ->> 'type' = 'cron' then
-    dripdrop._cron_next(
-      timing ->> 'cron_expression', coalesce(timing ->> 'timezone', time_zone), from_time, 'timing'
-    )
   when timing ->> 'delay_unit' is null then from_time
-  when timing ->> 'delay_unit' in ('days', 'weeks') then
+  when timing ->> 'delay_unit' in ('days', 'weeks', 'months') then
     (
       from_time at time zone time_zone
       + ((timing ->> 'delay_amount') || ' ' || (timing ->> 'delay_unit'))::interval
@@ -8079,9 +8595,46 @@ return case
   else from_time + ((timing ->> 'delay_amount') || ' ' || (timing ->> 'delay_unit'))::interval
 end;
 
-comment on function dripdrop._next_time(jsonb, text, timestamptz, text) is
+comment on function dripdrop._delayed(jsonb, text, timestamptz, text) is
+  'A time and the delay of a timing after it, or before it, for a subscriber in a time zone.';
+
+-- A schedule that names its own zone keeps to it. What comes again after a while is counted from a
+-- time of its own. Inlined like what it is made of.
+create or replace function dripdrop._next_time(
+  timing jsonb,
+  time_zone text,
+  from_time timestamptz,
+  tenant_key text default null,
+  counted_from timestamptz default null
+)
+returns timestamptz
+language sql
+stable
+parallel safe
+return case
+  when timing ->> 'type' = 'cron' then
+    dripdrop._cron_next(
+      timing ->> 'cron_expression', coalesce(timing ->> 'timezone', time_zone), from_time, 'timing'
+    )
+  when timing ->> 'type' = 'interval' then
+    dripdrop._interval_next(
+      timing, coalesce(timing ->> 'timezone', time_zone), coalesce(counted_from, from_time),
+      from_time
+    )
+  when timing ? 'at' then
+    dripdrop._first_instant(
+      (
+        dripdrop._delayed(timing, time_zone, from_time, tenant_key) at time zone time_zone
+      )::date + (timing ->> 'at')::time,
+      time_zone
+    )
+  else dripdrop._delayed(timing, time_zone, from_time, tenant_key)
+end;
+
+comment on function dripdrop._next_time(jsonb, text, timestamptz, text, timestamptz) is
   'When a step with this timing is due for a subscriber in a time zone, counted from a time: that '
-  'of the step before or, if it waits for an event, that of the event.';
+  'of the step before, of the event that it waits for or the one in the data that it names. '
+  'counted_from: the start of what comes again after a while.';
 
 -- Like a delay: days and what is longer pass on the wall clock, hours and what is shorter are
 -- absolute. Without days the wall clock stays out of it, which may show from_time twice.
@@ -8125,18 +8678,143 @@ begin
   perform dripdrop._check_json(timing, 'timing');
   perform dripdrop._check_time_zone(time_zone, 'time_zone');
   perform dripdrop._check_time(from_time, 'from_time');
-  return dripdrop._next_time(dripdrop._canonical_timing(timing), time_zone, from_time);
+  return dripdrop._next_time(
+    dripdrop._canonical_timing(timing), time_zone, from_time, null, from_time
+  );
 end
 $$;
 
 comment on function dripdrop.next_time(jsonb, text, timestamptz) is
   'When a step with this timing is due, counted from a time, for a subscriber in a time zone; for '
-  'one that waits for an event, counted from the event. timing: as in create_step(). A schedule '
+  'one that waits for an event, counted from the event, for one that goes by a time in the data '
+  'from that, for one that comes again from the enrolment. timing: as in create_step(). A schedule '
   'with a timezone of its own keeps to that. Business days are less the holidays of all tenants.';
+
+-- plpgsql/timing/planned.sql
+
+-- A time in an enrolment's data without an offset is one on the subscriber's clock, a day its
+-- beginning. What is no time is none.
+create or replace function dripdrop._time_in_data(timing jsonb, data jsonb, time_zone text)
+returns timestamptz
+language plpgsql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+set datestyle = iso
+as $$
+declare
+  v_text text := btrim(data #>> (string_to_array(timing ->> 'relative_to', '.'))[2:]);
+  v_day text := '^[0-9]{4}-[0-9]{2}-[0-9]{2}';
+  v_clock text := '[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?';
+  v_at timestamptz;
+begin
+  if v_text ~ (v_day || '([Tt ]' || v_clock || ')?$') then
+    v_at := dripdrop._first_instant(v_text::timestamp, time_zone);
+  elsif v_text ~ (v_day || '[Tt ]' || v_clock || ' ?([Zz]|[+-][0-9]{2}(:?[0-9]{2})?)$') then
+    v_at := v_text::timestamptz;
+  end if;
+  return case when extract(year from v_at) between 1900 and 2200 then v_at end;
+exception
+  when data_exception then
+    return null;
+end
+$$;
+
+comment on function dripdrop._time_in_data(jsonb, jsonb, text) is
+  'The time in an enrolment''s data that a timing is counted from, or null.';
+
+-- What a step's time depends on beside the step and the zone: when the enrolment began, or a time
+-- in its data, -infinity if that has none; of all others the time that is given.
+create or replace function dripdrop._counts_from(
+  timing jsonb,
+  data jsonb,
+  time_zone text,
+  started_at timestamptz,
+  at timestamptz
+)
+returns timestamptz
+language sql
+stable
+parallel safe
+return case timing ->> 'type'
+  when 'interval' then started_at
+  when 'relative' then coalesce(dripdrop._time_in_data(timing, data, time_zone), '-infinity')
+  else at
+end;
+
+comment on function dripdrop._counts_from(jsonb, jsonb, text, timestamptz, timestamptz) is
+  'The time from which a step of an enrolment is counted.';
+
+-- What goes by a time that the data does not have is due at once: the gate says why it is skipped.
+create or replace function dripdrop._planned_at(
+  timing jsonb,
+  time_zone text,
+  counted_from timestamptz,
+  at timestamptz,
+  tenant_key text
+)
+returns timestamptz
+language sql
+stable
+parallel safe
+return case
+  when timing ->> 'type' = 'relative' then
+    case
+      when counted_from = '-infinity' then at
+      else dripdrop._next_time(timing, time_zone, counted_from, tenant_key)
+    end
+  else dripdrop._next_time(timing, time_zone, at, tenant_key, counted_from)
+end;
+
+comment on function dripdrop._planned_at(jsonb, text, timestamptz, timestamptz, text) is
+  'When a step is due that is planned at a time; counted_from: by _counts_from().';
+
+-- The same for one enrolment.
+create or replace function dripdrop._planned_for(
+  timing jsonb,
+  config jsonb,
+  enrollment dripdrop.enrollments,
+  at timestamptz
+)
+returns timestamptz
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._planned_at(
+    _planned_for.timing,
+    z.time_zone,
+    dripdrop._counts_from(
+      _planned_for.timing, enrollment.data, z.time_zone, enrollment.started_at, _planned_for.at
+    ),
+    _planned_for.at,
+    enrollment.tenant_key
+  )
+  from (
+    select dripdrop._time_zone_of(enrollment, _planned_for.config) as time_zone
+    offset 0
+  ) as z
+$$;
+
+comment on function dripdrop._planned_for(jsonb, jsonb, dripdrop.enrollments, timestamptz) is
+  'When a step is due for an enrolment if it is planned at a time.';
+
+-- plpgsql/timing/stale.sql
+
+create or replace function dripdrop._stale_after(config jsonb)
+returns interval
+language sql
+immutable
+parallel safe
+return (config ->> 'stale_after')::interval;
+
+comment on function dripdrop._stale_after(jsonb) is
+  'How long overdue a message of a step is still of use; null for ever.';
 
 -- plpgsql/timing/timing.sql
 
--- What people write, once: a delay, or a schedule that is no delay.
+-- What people write, once, in its stored form. What comes again is a schedule if five fields say
+-- it, and counted from the enrolment if they do not.
 --
 -- raises  ZD203
 create or replace function dripdrop._parse_timing(expression text, field text)
@@ -8147,26 +8825,27 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_words text := lower(btrim(regexp_replace(left(expression, 500), '[[:space:]]+', ' ', 'g')));
-  v_delay text[] := coalesce(
-    regexp_match(v_words, '^in ([1-9][0-9]{0,5}) (second|minute|hour|day|week)s?$'),
-    regexp_match(v_words, '^in ([1-9][0-9]{0,2}) (business day)s?$')
-  );
+  v_words text := btrim(regexp_replace(left(expression, 500), '[[:space:]]+', ' ', 'g'));
+  v_said record;
+  v_timing jsonb;
 begin
-  if v_words = 'immediate' then
+  if lower(v_words) = 'immediate' then
     return jsonb '{"type": "immediate"}';
   end if;
-  if v_delay is not null then
-    return jsonb_build_object(
-      'type', 'delay',
-      'delay_amount', v_delay[1]::int,
-      'delay_unit', replace(v_delay[2], ' ', '_') || 's'
-    );
-  end if;
-  return jsonb_build_object(
-    'type', 'cron',
-    'cron_expression', dripdrop._parse_schedule(expression, field)
+  select s.said, s.at into v_said from dripdrop._split_time_of_day(lower(v_words)) as s;
+  v_timing := coalesce(
+    dripdrop._delay_in_words(v_said.said, v_said.at),
+    dripdrop._interval_in_words(v_said.said, v_said.at),
+    dripdrop._relative_in_words(left(v_words, length(v_said.said)), v_said.at)
   );
+  return case v_timing ->> 'type'
+    when 'delay' then dripdrop._canonical_delay(v_timing, field)
+    when 'interval' then dripdrop._canonical_interval(v_timing, field)
+    when 'relative' then dripdrop._canonical_relative(v_timing, field)
+    else jsonb_build_object(
+      'type', 'cron', 'cron_expression', dripdrop._parse_schedule(expression, field)
+    )
+  end;
 end
 $$;
 
@@ -8188,29 +8867,14 @@ declare
     when length(expression) <= 500
     then lower(btrim(regexp_replace(expression, '[[:space:]]+', ' ', 'g')))
   end;
-  v_words text[] := regexp_match(
-    v_text,
-    '^every (day|weekday|sunday|monday|tuesday|wednesday|thursday|friday|saturday) at '
-    '(?:([01]?[0-9]|2[0-3]):([0-5][0-9])|(0?[1-9]|1[0-2])(?::([0-5][0-9]))? ?([ap])m)$'
-  );
   v_schedule text := case
-    when v_words is not null then concat_ws(
-      ' ',
-      coalesce(v_words[3], v_words[5], '0')::int,
-      coalesce(v_words[2]::int, v_words[4]::int % 12 + 12 * (v_words[6] = 'p')::int),
-      '* *',
-      case v_words[1]
-        when 'day' then '*'
-        when 'weekday' then '1-5'
-        else upper(left(v_words[1], 3))
-      end
-    )
     when v_text = '@hourly' then '0 * * * *'
     when v_text in ('@daily', '@midnight') then '0 0 * * *'
     when v_text = '@weekly' then '0 0 * * 0'
     when v_text = '@monthly' then '0 0 1 * *'
     when v_text in ('@yearly', '@annually') then '0 0 1 1 *'
     when v_text ~ '^[0-9*,/-]+( [^ ]+){4}$' then upper(v_text)
+    else dripdrop._schedule_in_words(v_text)
   end;
 begin
   if v_schedule is null then
@@ -8219,11 +8883,17 @@ begin
       hint = case
         when v_text ~ 'business day' then
           'Write "in 3 business days", from 1 to 999, or "every weekday at 9am".'
-        when v_text ~ '^every .* at [0-9]' then
+        when v_text ~ '^(every|on|in) .* at [0-9]' then
           'Write the time as 9am, 9:30pm or 08:30.'
+        when v_text ~ '^every (month|weekday)|of every month' then
+          'Write for example "every month on the 1st at 9am", "every month on the last day at '
+          '9am" or "every weekday at 08:30", with the time.'
+        when v_text ~ 'before|after|data' then
+          'Write for example "3 days before data.appointment_at at 9am" or "2 hours after '
+          'data.starts_at".'
         else
-          'Write for example "in 3 days", "in 2 business days", "every monday at 9am", '
-          '"every weekday at 08:30", "@daily", or five cron fields such as "0 9 * * MON".'
+          'Write for example "in 3 days", "in 1 day at 9am", "every monday at 9am", "every 2 '
+          'days", "3 days before data.starts_at", or five cron fields such as "0 9 * * MON".'
       end;
   end if;
   perform dripdrop._cron_next(v_schedule, 'UTC', timestamptz '2000-01-01 00:00:00+00', field);
@@ -8233,6 +8903,54 @@ $$;
 
 comment on function dripdrop._parse_schedule(text, text) is
   'A schedule in words or cron fields as five cron fields, checked.';
+
+create or replace function dripdrop._schedule_in_words(words text)
+returns text
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._minute_and_hour(s.at) || ' ' || coalesce(
+    dripdrop._cron_days_in_words(s.said),
+    dripdrop._cron_days_of_interval(dripdrop._interval_in_words(s.said, s.at))
+  )
+  from dripdrop._split_time_of_day(_schedule_in_words.words) as s
+$$;
+
+comment on function dripdrop._schedule_in_words(text) is
+  'A schedule in words as five cron fields, or null.';
+
+create or replace function dripdrop._minute_and_hour(at text)
+returns text
+language sql
+immutable
+parallel safe
+return extract(minute from at::time)::int || ' ' || extract(hour from at::time)::int;
+
+comment on function dripdrop._minute_and_hour(text) is
+  'The first two fields of a schedule, of a time of day.';
+
+-- Every day, or every week on these days, at a time of day, is a schedule like any other.
+create or replace function dripdrop._cron_days_of_interval(timing jsonb)
+returns text
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when timing ->> 'interval_amount' <> '1' or not timing ? 'at' then null
+    when timing ->> 'interval_unit' = 'days' then '* * *'
+    when timing ->> 'interval_unit' = 'weeks' and timing ? 'days' then '* * ' || (
+      select string_agg(upper(d.day), ',' order by d.place)
+      from jsonb_array_elements_text(timing -> 'days') with ordinality as d (day, place)
+    )
+  end
+$$;
+
+comment on function dripdrop._cron_days_of_interval(jsonb) is
+  'The last three fields of the schedule that an interval is, or null if it is none.';
 
 -- raises  ZD203
 create or replace function dripdrop.parse_timing(expression text)
@@ -8247,9 +8965,10 @@ as $$
 $$;
 
 comment on function dripdrop.parse_timing(text) is
-  'A timing in words as the document a step holds: "in 3 days", "in 2 business days", '
-  '"every monday at 9am", "every weekday at 08:30", "every day at 9am", "@daily", "immediate", or '
-  'five cron fields.';
+  'A timing in words as the document a step holds: "in 3 days", "in 2 business days", "in 1 month '
+  'at 9am", "tomorrow at 9am", "every monday and thursday at 9am", "every weekday at 08:30", '
+  '"every 2 days", "every other monday", "every month on the 1st at 9am", "3 days before '
+  'data.appointment_at at 9am", "@daily", "immediate", or five cron fields.';
 
 -- A timing in its one stored form: fields that are null or say what holds anyway are dropped.
 -- Authoring pays for parsing, so that the pipeline never meets a bad one.
@@ -8272,13 +8991,14 @@ begin
     raise exception 'timing is neither an object nor a text' using
       errcode = 'ZD203', column = 'timing',
       hint = 'Write {"type": "immediate"}, {"type": "delay", "delay_amount": 3, "delay_unit": '
-        '"days"}, {"type": "cron", "cron_expression": "0 9 * * MON"}, {"type": "event", '
-        '"trigger_event": "order_completed"} or "in 3 days".';
+        '"days"}, {"type": "cron", "cron_expression": "0 9 * * MON"}, {"type": "interval", '
+        '"interval_amount": 2, "interval_unit": "days"}, {"type": "event", "trigger_event": '
+        '"order_completed"} or "in 3 days".';
   end if;
   if not exists (select from dripdrop._kinds() as k where k.kind = 'timing.' || v_type) then
     raise exception 'timing type % is unknown', dripdrop._quoted(v_type) using
       errcode = 'ZD203', column = 'timing.type',
-      hint = 'Use immediate, delay, cron or event.';
+      hint = 'Use immediate, delay, cron, interval, relative or event.';
   end if;
   perform dripdrop._check_document(timing, 'timing.' || v_type, 'timing.');
 
@@ -8288,8 +9008,10 @@ begin
   end if;
   return case v_type
     when 'immediate' then v_given
-    when 'delay' then dripdrop._canonical_delay(v_given)
+    when 'delay' then dripdrop._canonical_delay(v_given, 'timing.delay_amount')
     when 'cron' then dripdrop._canonical_cron(v_given)
+    when 'interval' then dripdrop._canonical_interval(v_given, 'timing.interval_amount')
+    when 'relative' then dripdrop._canonical_relative(v_given, 'timing.delay_amount')
     when 'event' then dripdrop._canonical_event_timing(v_given)
   end;
 end
@@ -8297,23 +9019,26 @@ $$;
 
 comment on function dripdrop._canonical_timing(jsonb) is 'A timing checked and in its stored form.';
 
--- Of a delay, and of an event with a delay after it.
+-- Of a delay, and of what has a delay after an event or from a time in the data. field: what is
+-- wrong where there are too many.
 --
 -- raises  ZD203
-create or replace function dripdrop._canonical_delay(timing jsonb)
+create or replace function dripdrop._canonical_delay(timing jsonb, field text)
 returns jsonb
 language plpgsql
-stable
+immutable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_amount int := (timing ->> 'delay_amount')::int;
   v_unit text := timing ->> 'delay_unit';
   v_calendar text := timing ->> 'calendar';
+  v_at text := timing ->> 'at';
 begin
-  if v_unit = 'business_days' and v_amount > 999 then
-    raise exception '% business days are more than 999', v_amount using
-      errcode = 'ZD203', column = 'timing.delay_amount',
+  if v_unit = 'business_days' and v_amount > 999 or v_unit = 'months' and abs(v_amount) > 1200 then
+    raise exception '% % are more than %',
+      v_amount, replace(v_unit, '_', ' '), case v_unit when 'months' then 1200 else 999 end using
+      errcode = 'ZD203', column = _canonical_delay.field,
       hint = 'Count so long a time in weeks.';
   end if;
   if v_unit <> 'business_days' and v_calendar is not null then
@@ -8321,17 +9046,101 @@ begin
       errcode = 'ZD203', column = 'timing.calendar',
       hint = 'Leave calendar out, or count business_days.';
   end if;
-  return (timing - 'calendar')
-    || jsonb_build_object('delay_amount', v_amount)
-    || case
-      when v_calendar <> 'default' then jsonb_build_object('calendar', v_calendar)
-      else '{}'
-    end;
+  if v_at is not null and v_unit in ('seconds', 'minutes', 'hours') then
+    raise exception '% lead to no time of day', v_unit using
+      errcode = 'ZD203',
+      column = replace(_canonical_delay.field, '.delay_amount', '.at'),
+      hint = 'Leave at out, or count days, weeks, months or business_days.';
+  end if;
+  return dripdrop._fields_given((timing - 'calendar') || jsonb_build_object(
+    'delay_amount', v_amount,
+    'at', to_char(v_at::time, 'HH24:MI'),
+    'calendar', nullif(v_calendar, 'default')
+  ));
 end
 $$;
 
-comment on function dripdrop._canonical_delay(jsonb) is
+comment on function dripdrop._canonical_delay(jsonb, text) is
   'A timing with the fields of its delay checked and in their stored form.';
+
+-- raises  ZD203
+create or replace function dripdrop._canonical_interval(timing jsonb, field text)
+returns jsonb
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_unit text := timing ->> 'interval_unit';
+  v_timing jsonb := dripdrop._fields_given(timing || jsonb_build_object(
+    'interval_amount', (timing ->> 'interval_amount')::int,
+    'at', to_char((timing ->> 'at')::time, 'HH24:MI'),
+    'days', (
+      select jsonb_agg(d.day order by d.place)
+      from unnest('{mon,tue,wed,thu,fri,sat,sun}'::text[]) with ordinality as d (day, place)
+      where timing -> 'days' ? d.day
+    )
+  ));
+  v_days_of_schedule text := dripdrop._cron_days_of_interval(v_timing);
+begin
+  if v_timing ? 'at' and v_unit in ('minutes', 'hours')
+    or v_timing ? 'days' and v_unit <> 'weeks'
+  then
+    raise exception 'what comes again after % has no %',
+      v_unit, case when v_timing ? 'days' then 'weekdays' else 'time of day' end using
+      errcode = 'ZD203',
+      column = replace(
+        field, '.interval_amount', case when v_timing ? 'days' then '.days' else '.at' end
+      ),
+      hint = 'Weekdays go with weeks, a time of day with days, weeks and months.';
+  end if;
+  if v_days_of_schedule is not null then
+    return v_timing - array['interval_amount', 'interval_unit', 'days', 'at']
+      || jsonb_build_object(
+        'type', 'cron',
+        'cron_expression',
+        dripdrop._minute_and_hour(v_timing ->> 'at') || ' ' || v_days_of_schedule
+      );
+  end if;
+  return v_timing;
+end
+$$;
+
+comment on function dripdrop._canonical_interval(jsonb, text) is
+  'What comes again after a while, checked and in its stored form: as a schedule if it is one.';
+
+-- raises  ZD203
+create or replace function dripdrop._canonical_relative(timing jsonb, field text)
+returns jsonb
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if timing ? 'delay_amount' <> (timing ? 'delay_unit') then
+    raise exception 'delay_amount and delay_unit go together' using
+      errcode = 'ZD203',
+      column = replace(
+        field, 'amount', case when timing ? 'delay_unit' then 'amount' else 'unit' end
+      ),
+      hint = 'Write for example "delay_amount": -3, "delay_unit": "days" for three days before.';
+  end if;
+  if timing ->> 'delay_unit' = 'business_days' and (timing ->> 'delay_amount')::int < 1 then
+    raise exception 'business days are counted forward' using
+      errcode = 'ZD203', column = _canonical_relative.field,
+      hint = 'Count days before it, or business days after it.';
+  end if;
+  if not timing ? 'delay_unit' then
+    return timing || dripdrop._fields_given(jsonb_build_object(
+      'at', to_char((timing ->> 'at')::time, 'HH24:MI')
+    ));
+  end if;
+  return dripdrop._canonical_delay(timing, field);
+end
+$$;
+
+comment on function dripdrop._canonical_relative(jsonb, text) is
+  'A time that is counted from one in the data, checked and in its stored form.';
 
 -- raises  ZD203
 create or replace function dripdrop._canonical_cron(timing jsonb)
@@ -8364,6 +9173,7 @@ declare
   v_match jsonb := coalesce(timing -> 'match', timing -> 'trigger_data', '{}');
   v_timeout text := timing ->> 'timeout';
   v_canonical jsonb := timing - array['match', 'trigger_data'];
+  v_fault record;
   v_delay jsonb;
 begin
   if timing ?& array['match', 'trigger_data'] then
@@ -8382,6 +9192,17 @@ begin
       hint = 'Leave since, timeout and on_timeout out: it fires on every event, beside the path.';
   end if;
 
+  select f.* into v_fault
+  from dripdrop._match_faults(
+    v_match, 'timing.' || case when timing ? 'match' then 'match' else 'trigger_data' end
+  ) as f
+  limit 1;
+  if found then
+    raise exception '% is no path into the data', dripdrop._quoted(v_fault.value) using
+      errcode = 'ZD203', column = v_fault.field,
+      hint = 'Write for example {"order_id": "$.data.order_id"} for the order_id that the '
+        'enrolment''s data holds.';
+  end if;
   if v_match <> '{}' then
     v_canonical := v_canonical || jsonb_build_object('match', v_match);
   end if;
@@ -8392,12 +9213,12 @@ begin
   end if;
   select jsonb_object_agg(d.field, d.value) into v_delay
   from jsonb_each(timing) as d (field, value)
-  where d.field in ('delay_amount', 'delay_unit', 'calendar');
+  where d.field in ('delay_amount', 'delay_unit', 'calendar', 'at');
   if v_delay is not null then
     perform dripdrop._check_document(
       v_delay || '{"type": "delay"}', 'timing.delay', 'timing.'
     );
-    v_canonical := dripdrop._canonical_delay(v_canonical);
+    v_canonical := dripdrop._canonical_delay(v_canonical, 'timing.delay_amount');
   end if;
   return v_canonical;
 end
@@ -8457,6 +9278,288 @@ $$;
 comment on function dripdrop._time_zone_of(dripdrop.enrollments, jsonb) is
   'The time zone of a step of an enrolment: the subscriber''s, the step''s, the sequence''s or the '
   'tenant''s.';
+
+-- plpgsql/timing/words.sql
+
+-- How people say when. Each function reads one way to say it, and is null for any other.
+
+-- raises  nothing: a time that is none is null
+create or replace function dripdrop._time_of_day(words text)
+returns text
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select to_char(
+    make_time(
+      coalesce(t.m[1]::int, t.m[3]::int % 12 + 12 * (t.m[5] = 'p')::int),
+      coalesce(t.m[2], t.m[4], '0')::int,
+      0
+    ),
+    'HH24:MI'
+  )
+  from regexp_match(
+    case _time_of_day.words
+      when 'noon' then '12:00' when 'midnight' then '00:00' else _time_of_day.words
+    end,
+    '^(?:([01]?[0-9]|2[0-3]):([0-5][0-9])|(0?[1-9]|1[0-2])(?::([0-5][0-9]))? ?([ap])m)$'
+  ) as t (m)
+  where t.m is not null
+$$;
+
+comment on function dripdrop._time_of_day(text) is
+  'A time of day in words, "9am", "9:30 pm", "08:30" or "noon", as HH:MM, or null.';
+
+-- What is said before and after the last " at ": a time of day follows it.
+create or replace function dripdrop._split_time_of_day(
+  words text,
+  out said text,
+  out at text
+)
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    case when t.at is null then _split_time_of_day.words else t.m[1] end,
+    t.at
+  from (
+    select s.m, dripdrop._time_of_day(s.m[2]) as at
+    from regexp_match(_split_time_of_day.words, '^(.*[^ ]) at (.*)$') as s (m)
+  ) as t
+$$;
+
+comment on function dripdrop._split_time_of_day(text) is
+  'Words, and the time of day at their end as HH:MM, if there is one.';
+
+-- "in 3 days", "in 1 month at 9am", "tomorrow at noon".
+create or replace function dripdrop._delay_in_words(said text, at text)
+returns jsonb
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._fields_given(jsonb_build_object(
+    'type', 'delay',
+    'delay_amount', coalesce(substring(d.m[1] from '[0-9]+')::int, 1) * d.per_unit,
+    'delay_unit', d.unit || 's',
+    'at', _delay_in_words.at
+  ))
+  from (
+    select
+      w.m,
+      case w.m[2] when 'year' then 'month' else replace(w.m[2], ' ', '_') end as unit,
+      case w.m[2] when 'year' then 12 else 1 end as per_unit
+    from regexp_match(
+      case
+        when _delay_in_words.said ~ '^(tomorrow|(the )?next day)$' then 'in 1 day'
+        else _delay_in_words.said
+      end,
+      '^in ([1-9][0-9]{0,5}|an?) (second|minute|hour|day|week|month|year|business day)s?$'
+    ) as w (m)
+    where w.m is not null
+  ) as d
+$$;
+
+comment on function dripdrop._delay_in_words(text, text) is 'A delay in words, or null.';
+
+-- "3 days before data.appointment_at at 9am", "2 hours after data.starts_at", "at data.starts_at".
+-- The path keeps its capitals.
+create or replace function dripdrop._relative_in_words(said text, at text)
+returns jsonb
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._fields_given(jsonb_build_object(
+    'type', 'relative',
+    'relative_to', w.m[5],
+    'delay_amount', case
+      when w.m[1] is not null
+      then coalesce(substring(w.m[1] from '[0-9]+')::int, 1)
+        * case lower(w.m[2]) when 'year' then 12 else 1 end
+        * case lower(w.m[3]) when 'before' then -1 else 1 end
+    end,
+    'delay_unit', case lower(w.m[2])
+      when 'year' then 'months' else replace(lower(w.m[2]), ' ', '_') || 's'
+    end,
+    'at', _relative_in_words.at
+  ))
+  from regexp_match(
+    _relative_in_words.said,
+    '^(?:([1-9][0-9]{0,5}|an?) (second|minute|hour|day|week|month|year|business day)s? '
+    '(before|after)|(at|on)) (data(?:[.][A-Za-z_][A-Za-z0-9_-]*)+)$',
+    'i'
+  ) as w (m)
+  where w.m is not null
+$$;
+
+comment on function dripdrop._relative_in_words(text, text) is
+  'A time that is counted from one in the data, in words, or null.';
+
+-- "monday", "monday and thursday", "monday, wednesday and friday": as numbers, Monday is 1.
+create or replace function dripdrop._weekdays_in_words(said text)
+returns int[]
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select array_agg(distinct d.number order by d.number)
+  from regexp_split_to_table(_weekdays_in_words.said, '(, and |, | and )') as w (word)
+  left join lateral (
+    select array_position(
+      '{monday,tuesday,wednesday,thursday,friday,saturday,sunday}'::text[], w.word
+    ) as number
+  ) as d on true
+  having bool_and(d.number is not null)
+$$;
+
+comment on function dripdrop._weekdays_in_words(text) is
+  'The numbers of a list of weekdays, sorted, or null.';
+
+-- "every 2 days", "every other monday at 9am", "every week".
+create or replace function dripdrop._interval_in_words(said text, at text)
+returns jsonb
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_match text[] := regexp_match(said, '^every (?:([1-9][0-9]{0,2}|other|second) )?(.*)$');
+  v_amount int := case
+    when v_match[1] ~ '^[0-9]' then v_match[1]::int
+    when v_match[1] is not null then 2
+    else 1
+  end;
+  v_unit text := substring(v_match[2] from '^(minute|hour|day|week|month|year)s?$');
+  v_weekdays int[] := case
+    when v_unit is null and coalesce(v_match[1] !~ '^[0-9]', true)
+    then dripdrop._weekdays_in_words(v_match[2])
+  end;
+begin
+  if v_unit is null and v_weekdays is null then
+    return null;
+  end if;
+  return dripdrop._fields_given(jsonb_build_object(
+    'type', 'interval',
+    'interval_amount', v_amount * case v_unit when 'year' then 12 else 1 end,
+    'interval_unit', case v_unit
+      when 'year' then 'months' else coalesce(v_unit || 's', 'weeks')
+    end,
+    'days', (
+      select jsonb_agg(('{mon,tue,wed,thu,fri,sat,sun}'::text[])[n] order by n)
+      from unnest(v_weekdays) as n
+    ),
+    'at', _interval_in_words.at
+  ));
+end
+$$;
+
+comment on function dripdrop._interval_in_words(text, text) is
+  'A time that comes again after so many days, or every other Monday, in words, or null.';
+
+-- "every weekday", "every month on the 1st and the 15th", "… on the last day", "… on the second
+-- monday": the day fields of a schedule, which then needs a time of day.
+create or replace function dripdrop._cron_days_in_words(said text)
+returns text
+language plpgsql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_days text := coalesce(
+    substring(said from '^every month on (?:the )?(.*)$'),
+    substring(said from '^on the (.*) of every month$')
+  );
+  v_weekday text[] := regexp_match(
+    v_days,
+    '^(first|1st|second|2nd|third|3rd|fourth|4th|fifth|5th|last) '
+    '(sunday|monday|tuesday|wednesday|thursday|friday|saturday)$'
+  );
+  v_numbers int[];
+begin
+  if said = 'every weekday' then
+    return '* * 1-5';
+  elsif v_days = 'last day' then
+    return 'L * *';
+  elsif v_weekday is not null then
+    return '* * ' || upper(left(v_weekday[2], 3)) || case
+      when v_weekday[1] = 'last' then 'L'
+      else '#' || (array_position(
+        '{first,second,third,fourth,fifth,1st,2nd,3rd,4th,5th}'::text[], v_weekday[1]
+      ) - 1) % 5 + 1
+    end;
+  end if;
+  select array_agg(distinct d.number order by d.number) into v_numbers
+  from regexp_split_to_table(v_days, '(?:, and |, | and )(?:the )?') as w (word)
+  cross join lateral (
+    select substring(w.word from '^([1-9]|[12][0-9]|3[01])(?:st|nd|rd|th)$')::int as number
+  ) as d
+  having bool_and(d.number is not null);
+  return array_to_string(v_numbers, ',') || ' * *';
+end
+$$;
+
+comment on function dripdrop._cron_days_in_words(text) is
+  'The last three fields of a schedule whose days are said in words, or null.';
+
+-- plpgsql/executions/counts.sql
+
+-- Whether an event counts for an enrolment. The order of the calls decides and not the time: what
+-- was tracked before enroll() was called is none of the enrolment's, whichever transaction commits
+-- first, but for the event that set it off. Of what was tracked after it, nothing counts that
+-- happened before it, however late it is reported. began: when the enrolment or the wait did.
+create or replace function dripdrop._counts_for(
+  event dripdrop.events,
+  enrollment_number bigint,
+  began timestamptz
+)
+returns boolean
+language sql
+immutable
+parallel safe
+return (event).call_number > enrollment_number
+and ((event).occurred_at >= began or (event).occurred_at = (event).inserted_at);
+
+comment on function dripdrop._counts_for(dripdrop.events, bigint, timestamptz) is
+  'Whether an event was tracked after an enrolment, and happened after something began.';
+
+-- What is reported after all is told nobody as if it were new.
+create or replace function dripdrop._is_news(event dripdrop.events, config jsonb)
+returns boolean
+language sql
+immutable
+parallel safe
+return coalesce(
+  (event).inserted_at - (event).occurred_at <= dripdrop._stale_after(config), true
+);
+
+comment on function dripdrop._is_news(dripdrop.events, jsonb) is
+  'Whether an event was reported no later than a step''s stale_after after it had happened.';
+
+-- A bound for an index: whoever waited for a lock has the time of the call.
+create or replace function dripdrop._events_since(enrollment dripdrop.enrollments)
+returns timestamptz
+language sql
+stable
+parallel safe
+return least(
+  (enrollment).started_at,
+  case
+    when (enrollment).event_id is not null
+    then (select v.occurred_at from dripdrop.events as v where v.id = (enrollment).event_id)
+  end
+) - interval '1 day';
+
+comment on function dripdrop._events_since(dripdrop.enrollments) is
+  'A time before which nothing happened that counts for an enrolment.';
 
 -- plpgsql/executions/deleted.sql
 
@@ -9009,7 +10112,8 @@ comment on function dripdrop._log_decisions(dripdrop._decision[], text[], timest
 -- What waits until a sender or a pause is another one is decided anew: _wake_held().
 
 -- Of one enrolment that goes on. What was still to wait when it was paused, it waits now; what was
--- overdue is due now; what has a schedule waits for its next time.
+-- overdue is due now; what has a schedule waits for its next time, and what goes by a time in the
+-- data keeps to that.
 --
 -- locks   nothing new: callers hold the enrolment
 create or replace function dripdrop._wake_by_enrollment(
@@ -9032,20 +10136,11 @@ as $$
       )::dripdrop._new_time
       from dripdrop.step_executions as x
       join dripdrop.steps as s on s.id = x.step_id
-      join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
-      join dripdrop.sequences as q on q.id = v.sequence_id
       cross join lateral (
         select
           case
-            when s.timing ->> 'type' = 'cron' then dripdrop._next_time(
-              s.timing,
-              dripdrop._time_zone(
-                (enrollment).data,
-                s.config,
-                coalesce(q.time_zone, dripdrop._default_time_zone(q.tenant_key))
-              ),
-              _wake_by_enrollment.at
-            )
+            when s.timing ->> 'type' in ('cron', 'interval', 'relative')
+            then dripdrop._planned_for(s.timing, s.config, enrollment, _wake_by_enrollment.at)
             else _wake_by_enrollment.at + greatest(x.scheduled_for - x.reason_at, interval '0')
           end as at
       ) as due
@@ -9058,8 +10153,56 @@ $$;
 comment on function dripdrop._wake_by_enrollment(dripdrop.enrollments, timestamptz) is
   'Plans anew what a paused enrolment held.';
 
--- Steps that wait for an event are due after their delay. Someone who is paused remembers what they
--- waited for.
+-- Whoever changes a time in an enrolment's data moves what goes by it and has not left yet. Other
+-- data, and what is due again after a failure, is left alone; a paused enrolment finds the new time
+-- when it goes on.
+--
+-- locks   the enrolment, which the caller holds, then its executions
+create or replace function dripdrop._follow_data()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+begin
+  perform dripdrop._reschedule(
+    array(
+      select row(
+        x.id, planned.later, planned.later, null, 'data_changed', null
+      )::dripdrop._new_time
+      from dripdrop.step_executions as x
+      join dripdrop.steps as s on s.id = x.step_id and s.timing ->> 'type' = 'relative'
+      cross join lateral (
+        select
+          dripdrop._planned_for(s.timing, s.config, old, v_now) as earlier,
+          dripdrop._planned_for(s.timing, s.config, new, v_now) as later
+        offset 0
+      ) as planned
+      where x.enrollment_id = new.id
+        and x.state = 'scheduled'
+        and x.waits_for is distinct from 'enrollment'
+        and x.failing_since is null
+        and planned.earlier <> planned.later
+      order by x.id
+      for no key update of x
+    ),
+    v_now
+  );
+  return null;
+end
+$$;
+
+comment on function dripdrop._follow_data() is
+  'Plans anew what goes by a time in an enrolment''s data that has changed.';
+
+create or replace trigger enrollments_move_what_goes_by_data
+after update of data on dripdrop.enrollments
+for each row when (old.data is distinct from new.data)
+execute function dripdrop._follow_data();
+
+-- Steps that wait for an event are due after their delay, unless it happened before they began to
+-- wait. Someone who is paused remembers what they waited for.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._wake_by_event(
@@ -9095,7 +10238,13 @@ as $$
           and (e.id = v.enrollment_id or v.enrollment_id is null)
           and e.id = any (_wake_by_event.enrollments)
           and e.state in ('active', 'paused')
-          and v.event_data @> coalesce(s.timing -> 'match', '{}')
+          and dripdrop._counts_for(
+            v,
+            (e.enrollment).call_number,
+            case when s.timing ? 'since' then e.started_at else x.inserted_at end
+          )
+          and dripdrop._is_news(v, s.config)
+          and dripdrop._event_matches(v.event_data, s.timing -> 'match', (e.enrollment).data)
         order by x.id, v.occurred_at
       ) as w
     ),
@@ -16169,7 +17318,7 @@ begin atomic
       select from dripdrop.steps as n
       where n.sequence_version_id = _first_step.sequence_version_id
         and n.recurring
-        and n.timing ->> 'type' = 'cron'
+        and n.timing ->> 'type' in ('cron', 'interval')
         and n.active
     )
     and (
@@ -16244,7 +17393,7 @@ begin
   cross join unnest(_plan_first.enrollments) as e (id)
   where s.sequence_version_id = _plan_first.sequence_version_id
     and s.recurring
-    and s.timing ->> 'type' = 'cron'
+    and s.timing ->> 'type' in ('cron', 'interval')
     and s.active;
   if v_enrollments is not null then
     perform dripdrop._plan_steps(v_enrollments, v_steps, _plan_first.at);
@@ -16278,6 +17427,7 @@ as $$
 declare
   v_step record;
   v_address text;
+  v_time_zone text;
   v_due_at timestamptz;
 begin
   select s.* into v_step
@@ -16286,9 +17436,13 @@ begin
   if v_step.plain is not true or not dripdrop._is_address(v_step.address_form, v_address) then
     return false;
   end if;
-  v_due_at := dripdrop._next_time(
+  v_time_zone := dripdrop._time_zone(enrollment.data, v_step.config, v_step.time_zone);
+  v_due_at := dripdrop._planned_at(
     v_step.timing,
-    dripdrop._time_zone(enrollment.data, v_step.config, v_step.time_zone),
+    v_time_zone,
+    dripdrop._counts_from(
+      v_step.timing, enrollment.data, v_time_zone, enrollment.started_at, at
+    ),
     at,
     v_step.tenant_key
   );
@@ -16307,25 +17461,6 @@ comment on function dripdrop._plan_plain_step(dripdrop.enrollments, uuid, timest
   'nothing is planned, where it is not or the data holds no address for it.';
 
 -- plpgsql/flow/conditions.sql
-
--- Numbers are equal as numbers and booleans as booleans, also where one side comes as a text. What
--- is of different kinds cannot be compared, but for null, which only null equals.
-create or replace function dripdrop._equal(actual jsonb, expected jsonb)
-returns boolean
-language sql
-immutable
-parallel safe
-return case
-  when jsonb_typeof(actual) = jsonb_typeof(expected) then actual = expected
-  when actual = 'null' or expected = 'null' then false
-  when 'number' in (jsonb_typeof(actual), jsonb_typeof(expected))
-  then dripdrop._number(actual) = dripdrop._number(expected)
-  when actual #>> '{}' in ('true', 'false') and expected #>> '{}' in ('true', 'false')
-  then actual #>> '{}' = expected #>> '{}'
-end;
-
-comment on function dripdrop._equal(jsonb, jsonb) is
-  'Whether two values are the same; null when they cannot be compared.';
 
 create or replace function dripdrop._compare(actual jsonb, operator text, expected jsonb)
 returns boolean
@@ -16445,7 +17580,7 @@ comment on function dripdrop._context(jsonpath, dripdrop.enrollments, jsonb, uui
 create or replace function dripdrop._count_events(
   enrollment dripdrop.enrollments,
   config jsonb,
-  since timestamptz,
+  since text,
   at timestamptz
 )
 returns bigint
@@ -16453,6 +17588,10 @@ language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_since timestamptz := case
+    when since is not null then dripdrop._events_since(enrollment) else '-infinity'
+  end;
 begin
   return (
     select count(*)
@@ -16464,17 +17603,23 @@ begin
       and (v.enrollment_id = enrollment.id or v.enrollment_id is null)
       and v.occurred_at <= _count_events.at
       and v.occurred_at >= greatest(
-        _count_events.since, _count_events.at - (config ->> 'within')::interval
+        v_since, _count_events.at - (config ->> 'within')::interval
       )
-      and (config -> 'match' is null or v.event_data @> (config -> 'match'))
+      and (
+        since is null
+        or (since = 'enrollment' and v.id = enrollment.event_id)
+        or dripdrop._counts_for(v, enrollment.call_number, enrollment.started_at)
+      )
+      and dripdrop._event_matches(v.event_data, config -> 'match', enrollment.data)
   );
 end
 $$;
 
-comment on function dripdrop._count_events(dripdrop.enrollments, jsonb, timestamptz, timestamptz) is
-  'How often the event of a condition has happened to an enrolment since a time.';
+comment on function dripdrop._count_events(dripdrop.enrollments, jsonb, text, timestamptz) is
+  'How often the event of a condition has happened to an enrolment: at all (since null), since '
+  'enrollment, or after what set it off.';
 
--- What was before must not end an enrolment at its first step.
+-- What was before must not end an enrolment at its first step, nor what set it off.
 create or replace function dripdrop._times_happened(
   condition dripdrop.conditions,
   enrollment dripdrop.enrollments,
@@ -16490,9 +17635,8 @@ return case
     enrollment,
     (condition).config,
     case
-      when (condition).sequence_id is not null or (condition).config ->> 'since' = 'enrollment'
-      then (enrollment).started_at
-      else '-infinity'
+      when (condition).sequence_id is not null then 'after'
+      else (condition).config ->> 'since'
     end,
     at
   ))
@@ -16918,8 +18062,8 @@ comment on function dripdrop._condition_facts(
 -- plpgsql/flow/plan.sql
 
 -- Plans steps: when each is due, and what it waits for. Times are computed once per step and zone,
--- not once per person. A step that may come again gets the next occurrence; any other comes once,
--- whoever plans it twice.
+-- not once per person, but for those that go by the enrolment's start or data. A step that may come
+-- again gets the next occurrence; any other comes once, whoever plans it twice.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._plan_steps(enrollments uuid[], steps uuid[], at timestamptz)
@@ -16934,28 +18078,36 @@ as $$
   person as materialized (
     select
       e.id as enrollment_id,
-      e.subscriber_type,
-      e.subscriber_id,
-      e.started_at,
       s.id as step_id,
       s.since_enrollment,
       s.repeatable,
-      dripdrop._time_zone(e.data, s.config, s.time_zone) as time_zone
+      z.time_zone,
+      dripdrop._counts_from(
+        s.timing, e.data, z.time_zone, e.started_at, _plan_steps.at
+      ) as counted_from
     from unnest(_plan_steps.enrollments, _plan_steps.steps) as p (enrollment_id, step_id)
     join dripdrop.enrollments as e on e.id = p.enrollment_id
     join step as s on s.id = p.step_id
+    cross join lateral (
+      select dripdrop._time_zone(e.data, s.config, s.time_zone) as time_zone
+      offset 0
+    ) as z
   ),
   due as materialized (
     select
       d.step_id,
       d.time_zone,
+      d.counted_from,
       s.tenant_key,
       s.channel,
       s.timing,
+      s.config,
       s.trigger_event,
-      dripdrop._next_time(s.timing, d.time_zone, _plan_steps.at, s.tenant_key) as due_at,
+      dripdrop._planned_at(
+        s.timing, d.time_zone, d.counted_from, _plan_steps.at, s.tenant_key
+      ) as due_at,
       dripdrop._timeout_at(s.timing, d.time_zone, _plan_steps.at) as timeout_at
-    from (select distinct p.step_id, p.time_zone from person as p) as d
+    from (select distinct p.step_id, p.time_zone, p.counted_from from person as p) as d
     join step as s on s.id = d.step_id
   )
   insert into dripdrop.step_executions (
@@ -16987,7 +18139,10 @@ as $$
     case when e.id is null then d.trigger_event end,
     e.id
   from person as p
-  join due as d on d.step_id = p.step_id and d.time_zone = p.time_zone
+  join due as d
+    on d.step_id = p.step_id
+    and d.time_zone = p.time_zone
+    and d.counted_from = p.counted_from
   -- A step that waits for an event since enrolment may find that it has happened.
   left join lateral (
     select
@@ -16995,10 +18150,11 @@ as $$
       greatest(
         _plan_steps.at, dripdrop._next_time(d.timing, d.time_zone, v.occurred_at, d.tenant_key)
       ) as due_at
-    from dripdrop._first_event(
-      d.tenant_key, p.enrollment_id, p.subscriber_type, p.subscriber_id, d.trigger_event,
-      d.timing -> 'match', p.started_at
+    from dripdrop.enrollments as n
+    cross join lateral dripdrop._first_event(
+      n, d.trigger_event, d.timing -> 'match', d.config, n.started_at
     ) as v
+    where n.id = p.enrollment_id
   ) as e on p.since_enrollment
   on conflict on constraint step_executions_one_per_occurrence do nothing
 $$;
@@ -17048,14 +18204,13 @@ end;
 comment on function dripdrop._planned_steps(uuid[]) is
   'What planning needs to know of steps; repeatable: an enrolment may come to it more than once.';
 
+-- The event that set the enrolment off is one that has happened since.
 create or replace function dripdrop._first_event(
-  tenant_key text,
-  enrollment_id uuid,
-  subscriber_type text,
-  subscriber_id text,
+  enrollment dripdrop.enrollments,
   event_key text,
   match jsonb,
-  since timestamptz
+  config jsonb,
+  began timestamptz
 )
 returns table (id uuid, occurred_at timestamptz, event dripdrop.events)
 language sql
@@ -17063,19 +18218,26 @@ stable
 begin atomic
   select v.id, v.occurred_at, v
   from dripdrop.events as v
-  where v.subscriber_id = _first_event.subscriber_id
+  where v.subscriber_id = (enrollment).subscriber_id
     and v.event_key = _first_event.event_key
-    and v.subscriber_type = _first_event.subscriber_type
-    and v.tenant_key is not distinct from _first_event.tenant_key
-    and (v.enrollment_id = _first_event.enrollment_id or v.enrollment_id is null)
-    and v.occurred_at >= _first_event.since
-    and v.event_data @> coalesce(_first_event.match, '{}')
+    and v.subscriber_type = (enrollment).subscriber_type
+    and v.tenant_key is not distinct from (enrollment).tenant_key
+    and (v.enrollment_id = (enrollment).id or v.enrollment_id is null)
+    and v.occurred_at >= dripdrop._events_since(enrollment)
+    and (
+      v.id = (enrollment).event_id
+      or dripdrop._counts_for(v, (enrollment).call_number, _first_event.began)
+      and dripdrop._is_news(v, _first_event.config)
+    )
+    and dripdrop._event_matches(v.event_data, _first_event.match, (enrollment).data)
   order by v.occurred_at
   limit 1;
 end;
 
-comment on function dripdrop._first_event(text, uuid, text, text, text, jsonb, timestamptz) is
-  'The first such event that has happened to an enrolment since a time, or no row.';
+comment on function dripdrop._first_event(
+  dripdrop.enrollments, text, jsonb, jsonb, timestamptz
+) is
+  'The first such event that counts for an enrolment since a time, or no row.';
 
 -- plpgsql/flow/routes.sql
 
@@ -17097,7 +18259,7 @@ begin atomic
     s.sequence_version_id,
     s.recurring,
     case
-      when s.recurring then case when s.timing ->> 'type' = 'cron' then s.id end
+      when s.recurring then case when s.timing ->> 'type' in ('cron', 'interval') then s.id end
       else (
         select n.id
         from dripdrop.steps as n
@@ -17434,8 +18596,8 @@ comment on function dripdrop._check_recipients(uuid[], jsonb) is
 -- locks   key share on the sequence and the version, then the enrolment's unique index, then the
 --         executions that it makes
 -- raises  ZD101 unknown sequence, ZD102 no active version, ZD104 unknown starting step, ZD201 bad
---         argument, ZD204 unknown time zone, ZD205 no usable recipient, ZD301 enrolled before,
---         ZD302 sequence switched off
+--         argument, ZD119 unknown event, ZD204 unknown time zone, ZD205 no usable recipient,
+--         ZD301 enrolled before, ZD302 sequence switched off
 create or replace function dripdrop.enroll(
   tenant_key text,
   sequence text,
@@ -17444,7 +18606,8 @@ create or replace function dripdrop.enroll(
   data jsonb default '{}',
   entry_key text default '',
   metadata jsonb default '{}',
-  starting_step text default null
+  starting_step text default null,
+  event_id text default null
 )
 returns dripdrop.enrollments
 language plpgsql
@@ -17472,12 +18635,18 @@ begin
 
   insert into dripdrop.enrollments as n (
     tenant_key, sequence_id, sequence_version_id, subscriber_type, subscriber_id, entry_key,
-    alone, effective_mode, data, metadata, started_at, inserted_at, updated_at
+    alone, effective_mode, data, metadata, started_at, inserted_at, updated_at, event_id
   )
   select
     enroll.tenant_key, v_entry.sequence_id, v_entry.version_id, enroll.subscriber_type,
     enroll.subscriber_id, enroll.entry_key, v_entry.reentry = 'after_exit', v_entry.mode,
-    enroll.data, enroll.metadata, v_now, v_now, v_now
+    enroll.data, enroll.metadata, v_now, v_now, v_now,
+    case
+      when enroll.event_id is not null
+      then dripdrop._event_of(
+        enroll.tenant_key, enroll.subscriber_type, enroll.subscriber_id, enroll.event_id
+      )
+    end
   where not exists (
     select from dripdrop._barring_enrollments(
       v_entry.sequence_id, v_entry.reentry, v_entry.reentry_interval, enroll.subscriber_type,
@@ -17511,10 +18680,11 @@ begin
 end
 $$;
 
-comment on function dripdrop.enroll(text, text, text, text, jsonb, text, jsonb, text) is
+comment on function dripdrop.enroll(text, text, text, text, jsonb, text, jsonb, text, text) is
   'Enrols a subscriber and schedules the first step, in the caller''s transaction; returns the '
   'open enrolment if there is one. subscriber_type, subscriber_id and entry_key: at most 500 bytes '
-  'each.';
+  'each. event_id: the event that sets it off, as track_event() was given it, or the id that was '
+  'made; of other events only those count that are tracked later.';
 
 -- For imports: few statements for all of them. The subscribers come as a list or from a query:
 -- (select jsonb_agg(jsonb_build_object('subscriber_id', u.id, 'data', to_jsonb(u)))
@@ -17546,23 +18716,30 @@ begin
       coalesce(s.entry_key, '') as entry_key,
       coalesce(s.data, '{}') as data,
       coalesce(s.metadata, '{}') as metadata,
+      case
+        when s.event_id is not null
+        then dripdrop._event_of(
+          enroll_many.tenant_key, coalesce(s.subscriber_type, 'User'), s.subscriber_id, s.event_id
+        )
+      end as event_id,
       v_entry.reentry = 'after_exit'
       and row_number() over (
         partition by coalesce(s.subscriber_type, 'User'), s.subscriber_id order by s.entry_key
       ) > 1 as is_second
     from jsonb_to_recordset(subscribers) as s (
-      subscriber_type text, subscriber_id text, entry_key text, data jsonb, metadata jsonb
+      subscriber_type text, subscriber_id text, entry_key text, data jsonb, metadata jsonb,
+      event_id text
     )
   ),
   enrolled as (
     insert into dripdrop.enrollments as n (
       tenant_key, sequence_id, sequence_version_id, subscriber_type, subscriber_id, entry_key,
-      alone, effective_mode, data, metadata, started_at, inserted_at, updated_at
+      alone, effective_mode, data, metadata, started_at, inserted_at, updated_at, event_id
     )
     select
       enroll_many.tenant_key, v_entry.sequence_id, v_entry.version_id, c.subscriber_type,
       c.subscriber_id, c.entry_key, v_entry.reentry = 'after_exit', v_entry.mode, c.data,
-      c.metadata, v_now, v_now, v_now
+      c.metadata, v_now, v_now, v_now, c.event_id
     from candidate as c
     where not c.is_second
       and not exists (
@@ -17600,8 +18777,8 @@ end
 $$;
 
 comment on function dripdrop.enroll_many(text, text, jsonb) is
-  'Enrols a list of {subscriber_id, subscriber_type = User, data, entry_key, metadata}; returns '
-  'their open enrolments.';
+  'Enrols a list of {subscriber_id, subscriber_type = User, data, entry_key, metadata, event_id}; '
+  'returns their open enrolments.';
 
 -- plpgsql/enrollment/entry.sql
 
@@ -17785,6 +18962,47 @@ $$;
 
 comment on function dripdrop._check_not_ended(uuid[]) is
   'Raises 40001 if one of these entries has been before.';
+
+-- raises  ZD119
+create or replace function dripdrop._event_of(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id text,
+  event_id text
+)
+returns uuid
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_id uuid := (
+    select v.id
+    from dripdrop.events as v
+    where v.subscriber_type = _event_of.subscriber_type
+      and v.subscriber_id = _event_of.subscriber_id
+      and v.tenant_key is not distinct from _event_of.tenant_key
+      and (
+        v.event_id = _event_of.event_id
+        or (v.event_id is distinct from _event_of.event_id and v.id::text = _event_of.event_id)
+      )
+    order by v.event_id = _event_of.event_id desc nulls last
+    limit 1
+  );
+begin
+  if v_id is null then
+    raise exception 'event % of % % not found',
+      dripdrop._quoted(event_id), subscriber_type, dripdrop._quoted(subscriber_id) using
+      errcode = 'ZD119', column = 'event_id',
+      hint = 'Call track_event() first, for this subscriber, and pass the event_id that it was '
+        'given, or the id that it returned.';
+  end if;
+  return v_id;
+end
+$$;
+
+comment on function dripdrop._event_of(text, text, text, text) is
+  'The event of a subscriber that is to set an enrolment off, by the application''s id or ours.';
 
 -- plpgsql/enrollment/lifecycle.sql
 
@@ -18375,7 +19593,8 @@ begin
           g.event_id,
           coalesce(g.event_data, '{}') as event_data,
           coalesce(g.occurred_at, _read_events.at) as occurred_at,
-          _read_events.at as inserted_at
+          _read_events.at as inserted_at,
+          nextval('dripdrop.calls') as call_number
         from jsonb_to_recordset(events) as g (
           enrollment_id uuid, subscriber_type text, subscriber_id text, event_type text,
           event_key text, event_id text, event_data jsonb, occurred_at timestamptz
@@ -18410,7 +19629,8 @@ $$;
 comment on function dripdrop._read_events(text, jsonb, timestamptz) is
   'The events of a list of objects, in the order of their event_id.';
 
--- Side steps fire once per event; someone who is paused misses them.
+-- Side steps fire once per event; someone who is paused misses them, and nobody is told of what
+-- was before they were enrolled.
 --
 -- locks   nothing new: callers hold the enrolments
 create or replace function dripdrop._fire_side_steps(
@@ -18458,7 +19678,9 @@ as $$
     and (e.id = v.enrollment_id or v.enrollment_id is null)
     and e.id = any (_fire_side_steps.enrollments)
     and e.state = 'active'
-    and v.event_data @> coalesce(s.timing -> 'match', '{}')
+    and dripdrop._counts_for(v, (e.enrollment).call_number, e.started_at)
+    and dripdrop._is_news(v, s.config)
+    and dripdrop._event_matches(v.event_data, s.timing -> 'match', (e.enrollment).data)
 $$;
 
 comment on function dripdrop._fire_side_steps(dripdrop.events[], uuid[], timestamptz) is
@@ -18641,6 +19863,50 @@ $$;
 
 comment on function dripdrop._can_be_suppressed(text, text) is
   'Whether this is an address of its form or, for a mailbox, a domain with its @.';
+
+-- plpgsql/consent/erased.sql
+
+-- What is left of an address or a subscriber that was erased: enough to know it again, for whoever
+-- has the secret, and nothing to read.
+create or replace function dripdrop._erasure_hash(salt bytea, value text)
+returns text
+language sql
+immutable
+parallel safe
+return 'erased:' || encode(sha256(salt || sha256(salt || convert_to(value, 'UTF8'))), 'hex');
+
+comment on function dripdrop._erasure_hash(bytea, text) is
+  'The hash that stands for a value that was erased.';
+
+-- As long as nobody was erased there is no secret, and nothing to compare with.
+create or replace function dripdrop._erased(value text)
+returns text
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select dripdrop._erasure_hash(s.salt, _erased.value)
+  from dripdrop.erasure_secret as s
+  where s.only_one
+$$;
+
+comment on function dripdrop._erased(text) is
+  'The hash that stands for a value that was erased here, or null where nothing was.';
+
+-- locks   the secret's row, if it is the first
+create or replace function dripdrop._make_erasure_secret()
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+  insert into dripdrop.erasure_secret (salt)
+  values (uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))
+  on conflict do nothing
+$$;
+
+comment on function dripdrop._make_erasure_secret() is
+  'Makes the secret of this database, unless there is one.';
 
 -- plpgsql/consent/suppress.sql
 
@@ -18973,6 +20239,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_address text;
   v_suppression dripdrop.suppressions;
 begin
   perform dripdrop._check_tenant_key(tenant_key);
@@ -18980,6 +20247,7 @@ begin
     tenant_key,
     jsonb_build_array(jsonb_build_object('channel', channel, 'recipient', recipient))
   );
+  v_address := dripdrop._normalized(channel, recipient);
   if coalesce(btrim(removed_by), '') = '' then
     raise exception 'who removes the suppression is needed' using
       errcode = 'ZD201', column = 'removed_by', hint = 'A person, for example kim@example.com.';
@@ -18989,29 +20257,36 @@ begin
       errcode = 'ZD201', column = 'why', hint = 'For example ''asked for it by phone''.';
   end if;
 
-  delete from dripdrop.suppressions as p
-  where p.recipient_normalized
-    = dripdrop._normalized(unsuppress.channel, unsuppress.recipient)
-    and p.channel = unsuppress.channel
-    and p.tenant_key is not distinct from unsuppress.tenant_key
-    and p.topic is not distinct from unsuppress.topic
-  returning p.* into v_suppression;
+  -- Said again after it was erased, there are two.
+  with
+  gone as (
+    delete from dripdrop.suppressions as p
+    where p.recipient_normalized = any (array[v_address, dripdrop._erased(v_address)])
+      and p.channel = unsuppress.channel
+      and p.tenant_key is not distinct from unsuppress.tenant_key
+      and p.topic is not distinct from unsuppress.topic
+    returning p.*
+  ),
+  noted as (
+    insert into dripdrop.suppression_history (
+      tenant_key, suppression_id, action, channel, recipient_normalized, topic, reason, source,
+      expires_at, removed_by, why
+    )
+    select
+      g.tenant_key, g.id, 'unsuppressed', g.channel, g.recipient_normalized, g.topic, g.reason,
+      g.source, g.expires_at, unsuppress.removed_by, unsuppress.why
+    from gone as g
+  )
+  select g.* into v_suppression
+  from gone as g
+  order by g.recipient_normalized = v_address desc
+  limit 1;
   if not found then
     raise exception '% is not suppressed for %', dripdrop._quoted(recipient), channel using
       errcode = 'ZD130',
       hint = 'list_suppressions() shows the suppressions of a tenant, each with its topic; that '
         'of a domain is removed as @example.com.';
   end if;
-
-  insert into dripdrop.suppression_history (
-    tenant_key, suppression_id, action, channel, recipient_normalized, topic, reason, source,
-    expires_at, removed_by, why
-  )
-  values (
-    v_suppression.tenant_key, v_suppression.id, 'unsuppressed', v_suppression.channel,
-    v_suppression.recipient_normalized, v_suppression.topic, v_suppression.reason,
-    v_suppression.source, v_suppression.expires_at, unsuppress.removed_by, unsuppress.why
-  );
   return v_suppression;
 end
 $$;
@@ -19023,7 +20298,8 @@ comment on function dripdrop.unsuppress(text, text, text, text, text, text) is
 -- plpgsql/consent/suppressions.sql
 
 -- The one place that says which suppressions hold for a message: those of the address and of its
--- domain, of the tenant and of all tenants. One index gives all of them.
+-- domain, of the tenant and of all tenants; of an address that was erased by its hash. One index
+-- gives all of them.
 create or replace function dripdrop._suppressions_of(
   tenant_key text,
   channel text,
@@ -19046,7 +20322,12 @@ begin atomic
         then substr(
           _suppressions_of.recipient_normalized, strpos(_suppressions_of.recipient_normalized, '@')
         )
-      end
+      end,
+      (
+        select dripdrop._erasure_hash(s.salt, _suppressions_of.recipient_normalized)
+        from dripdrop.erasure_secret as s
+        where s.only_one
+      )
     ])
     and p.channel = _suppressions_of.channel
     and (p.tenant_key = _suppressions_of.tenant_key or p.tenant_key is null)
@@ -19116,6 +20397,7 @@ as $$
       cross join lateral (
         values
         (dripdrop._address(f.form, list_suppressions.recipient)),
+        (dripdrop._erased(dripdrop._address(f.form, list_suppressions.recipient))),
         (substring(dripdrop._address(f.form, list_suppressions.recipient) from '@.*$'))
       ) as a (address)
     ))
@@ -19124,6 +20406,8 @@ as $$
       where c.channel = p.channel
         and (
           p.recipient_normalized = dripdrop._address(c.address_form, list_suppressions.recipient)
+          or p.recipient_normalized
+          = dripdrop._erased(dripdrop._address(c.address_form, list_suppressions.recipient))
           or c.address_form = 'mailbox' and p.recipient_normalized like '@%'
         )
     )
@@ -19642,7 +20926,8 @@ begin
             'source', _log_unsubscribe.source
           )) as event_data,
           _log_unsubscribe.at as occurred_at,
-          _log_unsubscribe.at as inserted_at
+          _log_unsubscribe.at as inserted_at,
+          nextval('dripdrop.calls') as call_number
         from unnest(topics) as o (topic)
         order by o.topic
       ) as v
@@ -19866,7 +21151,9 @@ begin
     from dripdrop.suppressions as p
     where p.tenant_key is not distinct from (execution).tenant_key
       and p.channel = (execution).channel
-      and p.recipient_normalized = (execution).recipient
+      and p.recipient_normalized = any (
+        array[(execution).recipient, dripdrop._erased((execution).recipient)]
+      )
       and p.topic = any (topics)
       and p.reason = 'unsubscribe'
   )
@@ -19939,6 +21226,1165 @@ $$;
 comment on function dripdrop.update_subscriptions(text, uuid, jsonb, text) is
   'Subscribes and unsubscribes the recipient of a message, by topic: {"news": true, "offers": '
   'false}. To subscribe lifts what unsubscribing suppressed, and nothing else.';
+
+-- plpgsql/people/erase.sql
+
+-- Of a suppression the hash is left, with its reason: whoever enrols the address again does not
+-- reach it. Where it was erased before, the two become one.
+--
+-- locks   the suppressions, in the order of their slots, which they take with the commit
+create or replace function dripdrop._erase_suppressions(
+  tenant_key text,
+  channels text[],
+  addresses text[],
+  at timestamptz
+)
+returns int
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_one dripdrop.suppressions;
+  v_count int := 0;
+begin
+  for v_one in
+    select p.*
+    from unnest(channels, addresses) as a (channel, address)
+    join dripdrop.suppressions as p
+      on p.recipient_normalized = a.address and p.channel = a.channel
+    where p.tenant_key is not distinct from _erase_suppressions.tenant_key
+    order by
+      dripdrop._suppression_slot(p.tenant_key, dripdrop._erased(p.recipient_normalized)),
+      p.recipient_normalized, p.channel, p.topic
+    for update of p
+  loop
+    v_count := v_count + 1;
+    if exists (
+      select from dripdrop.suppressions as p
+      where p.recipient_normalized = dripdrop._erased(v_one.recipient_normalized)
+        and p.channel = v_one.channel
+        and p.tenant_key is not distinct from v_one.tenant_key
+        and p.topic is not distinct from v_one.topic
+    ) then
+      delete from dripdrop.suppressions as p where p.id = v_one.id;
+      perform dripdrop._write_suppressions(
+        array[(
+          v_one.tenant_key, v_one.channel, dripdrop._erased(v_one.recipient_normalized),
+          v_one.topic, v_one.reason, v_one.source, '{}'::jsonb, v_one.expires_at
+        )::dripdrop._suppression],
+        at
+      );
+    else
+      update dripdrop.suppressions as p
+      set recipient = dripdrop._erased(p.recipient_normalized),
+          recipient_normalized = dripdrop._erased(p.recipient_normalized),
+          metadata = '{}',
+          updated_at = _erase_suppressions.at
+      where p.id = v_one.id;
+    end if;
+  end loop;
+  update dripdrop.suppression_history as h
+  set recipient_normalized = dripdrop._erased(h.recipient_normalized)
+  from unnest(channels, addresses) as a (channel, address)
+  where h.recipient_normalized = a.address
+    and h.channel = a.channel
+    and h.tenant_key is not distinct from _erase_suppressions.tenant_key;
+  return v_count;
+end
+$$;
+
+comment on function dripdrop._erase_suppressions(text, text[], text[], timestamptz) is
+  'Puts hashes in the place of suppressed addresses; returns how many suppressions it was.';
+
+-- Who has opted out of a topic is not asked again because the record of it is gone: the opt-out
+-- stays with the hash of each address.
+--
+-- locks   the subscriptions, then the suppressions, in the order of their slots, which they take
+--         with the commit
+create or replace function dripdrop._erase_consent(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id text,
+  channels text[],
+  addresses text[],
+  at timestamptz
+)
+returns int
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_left text[];
+  v_count int;
+begin
+  with gone as (
+    delete from dripdrop.subscriptions as u
+    where u.subscriber_id = _erase_consent.subscriber_id
+      and u.subscriber_type = _erase_consent.subscriber_type
+      and u.tenant_key is not distinct from _erase_consent.tenant_key
+    returning u.topic_id, u.state
+  )
+  select array_agg(t.key) filter (where g.state = 'unsubscribed') into v_left
+  from gone as g
+  join dripdrop.topics as t on t.id = g.topic_id;
+  perform dripdrop._write_suppressions(
+    array(
+      select s::dripdrop._suppression
+      from (
+        select
+          _erase_consent.tenant_key, a.channel, dripdrop._erased(a.address), o.topic, 'unsubscribe',
+          'erased', '{}'::jsonb, null::timestamptz as expires_at
+        from unnest(channels, addresses) as a (channel, address)
+        cross join unnest(v_left) as o (topic)
+      ) as s
+    ),
+    at
+  );
+  update dripdrop.consent_records as r
+  set subscriber_id = dripdrop._erased(
+    concat_ws(':', 'subscriber', r.subscriber_type, r.subscriber_id)
+  )
+  where r.subscriber_id = _erase_consent.subscriber_id
+    and r.subscriber_type = _erase_consent.subscriber_type
+    and r.tenant_key is not distinct from _erase_consent.tenant_key;
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+
+comment on function dripdrop._erase_consent(text, text, text, text[], text[], timestamptz) is
+  'Forgets what a subscriber said about topics, but that it was said; returns how many records of '
+  'it there are.';
+
+-- Reports stay without what is in them, because senders are judged by their number.
+--
+-- locks   the executions, in id order; callers hold the enrolments
+create or replace function dripdrop._erase_enrollments(enrollments uuid[])
+returns int
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_executions uuid[] := array(
+    select x.id
+    from dripdrop.step_executions as x
+    where x.enrollment_id = any (enrollments)
+    order by x.id
+    for update
+  );
+begin
+  delete from dripdrop.short_links as l where l.step_execution_id = any (v_executions);
+  delete from dripdrop.faults as f where f.execution_id = any (v_executions);
+  delete from dripdrop.step_executions as x where x.id = any (v_executions);
+  delete from dripdrop.enrollments as e where e.id = any (enrollments);
+  update dripdrop.message_reports as m
+  set provider_message_id = null,
+      provider_event_id = null,
+      event_data = jsonb_strip_nulls(jsonb_build_object('hard', m.event_data -> 'hard')),
+      in_reply_to = null,
+      references_list = null
+  where m.step_execution_id = any (v_executions);
+  return cardinality(v_executions);
+end
+$$;
+
+comment on function dripdrop._erase_enrollments(uuid[]) is
+  'Deletes enrolments with their messages; returns how many of these there were.';
+
+-- locks   the counters, in id order
+create or replace function dripdrop._erase_counters(tenant_key text, subjects text[])
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_counters uuid[] := array(
+    select c.id
+    from dripdrop.counters as c
+    where c.subject = any (subjects)
+      and c.scope in ('recipient', 'subscriber')
+      and c.tenant_key is not distinct from _erase_counters.tenant_key
+    order by c.id
+    for update
+  );
+begin
+  delete from dripdrop.counters as c
+  where c.id = any (v_counters)
+    and exists (
+      select from dripdrop.counters as n
+      where n.subject = dripdrop._erased(c.subject)
+        and n.scope = c.scope
+        and n.owner_id is not distinct from c.owner_id
+        and n.tenant_key is not distinct from c.tenant_key
+    );
+  update dripdrop.counters as c
+  set subject = dripdrop._erased(c.subject)
+  where c.id = any (v_counters);
+end
+$$;
+
+comment on function dripdrop._erase_counters(text, text[]) is
+  'Puts hashes in the place of those whom the counters of limits count.';
+
+-- All or nothing, and beside workers: what is being sent has passed the fence and leaves, and its
+-- outcome finds nobody. The counters of limits stay, under the hash of whom they count.
+--
+-- locks   the subscriber's enrolments, in id order, then their executions, then the subscriptions,
+--         the suppressions and the counters; with the commit the slots of the suppressions
+-- raises  ZD201 bad argument, ZD207 bad tenant key
+create or replace function dripdrop.erase_subscriber(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id anycompatible
+)
+returns jsonb
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_enrollments uuid[];
+  v_channels text[];
+  v_addresses text[];
+  v_counts jsonb;
+  v_events int;
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  perform dripdrop._check_subscriber(subscriber_type, subscriber_id::text);
+  perform dripdrop._lock_subscriber(tenant_key, subscriber_type, subscriber_id::text);
+  select array_agg(a.channel), array_agg(a.address) into v_channels, v_addresses
+  from dripdrop._addresses_of(tenant_key, subscriber_type, subscriber_id::text) as a;
+  v_enrollments := array(
+    select e.id
+    from dripdrop._enrollments_of(subscriber_type, subscriber_id::text) as e
+    where e.tenant_key is not distinct from erase_subscriber.tenant_key
+  );
+  perform dripdrop._end_enrollments(v_enrollments, 'cancelled', 'erased', v_now);
+  delete from dripdrop.events as v
+  where v.subscriber_id = erase_subscriber.subscriber_id::text
+    and v.subscriber_type = erase_subscriber.subscriber_type
+    and v.tenant_key is not distinct from erase_subscriber.tenant_key;
+  get diagnostics v_events = row_count;
+  v_counts := jsonb_build_object(
+    'enrollments', cardinality(v_enrollments),
+    'messages', dripdrop._erase_enrollments(v_enrollments),
+    'events', v_events
+  );
+
+  perform dripdrop._make_erasure_secret();
+  v_counts := v_counts || jsonb_build_object(
+    'consent_records', dripdrop._erase_consent(
+      tenant_key, subscriber_type, subscriber_id::text, v_channels, v_addresses, v_now
+    ),
+    'suppressions', dripdrop._erase_suppressions(tenant_key, v_channels, v_addresses, v_now)
+  );
+  perform dripdrop._erase_counters(
+    tenant_key, v_addresses || concat_ws(':', subscriber_type, subscriber_id::text)
+  );
+  return v_counts;
+end
+$$;
+
+comment on function dripdrop.erase_subscriber(text, text, anycompatible) is
+  'Deletes a subscriber: enrolments, messages and events, whatever their state. Suppressions of '
+  'their addresses keep a hash, so that they hold as before, and so do the records of consent. '
+  'Returns how many of each there were.';
+
+-- plpgsql/people/export.sql
+
+-- Where somebody was written to, and where they would be.
+create or replace function dripdrop._addresses_of(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id text
+)
+returns table (channel text, address text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with theirs as materialized (
+    select e.id, e.sequence_version_id, (e.enrollment).data as data
+    from dripdrop._enrollments_of(_addresses_of.subscriber_type, _addresses_of.subscriber_id) as e
+    where e.tenant_key is not distinct from _addresses_of.tenant_key
+  )
+  select c.channel, a.address
+  from theirs as e
+  cross join lateral (
+    select n.channel, n.address_form, n.recipient_key from dripdrop.channels as n
+    union
+    select n.channel, n.address_form, s.config ->> 'recipient_key'
+    from dripdrop.steps as s
+    join dripdrop.channels as n on n.channel = s.channel
+    where s.sequence_version_id = e.sequence_version_id and s.config ? 'recipient_key'
+  ) as c
+  cross join lateral (
+    select dripdrop._recipient(c.address_form, c.recipient_key, '{}', e.data) as address
+  ) as a
+  where a.address <> ''
+  union
+  select x.channel, x.recipient
+  from theirs as e
+  join dripdrop.step_executions as x on x.enrollment_id = e.id
+  where x.recipient <> ''
+$$;
+
+comment on function dripdrop._addresses_of(text, text, text) is
+  'The normalised addresses of a subscriber, by channel.';
+
+create or replace function dripdrop._exported_messages(enrollment_id uuid)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    jsonb_agg(
+      jsonb_build_object(
+        'id', x.id,
+        'step', s.key,
+        'occurrence', x.occurrence,
+        'channel', x.channel,
+        'sender', a.name,
+        'recipient', x.recipient,
+        'state', x.state,
+        'reason', x.reason,
+        'scheduled_for', x.scheduled_for,
+        'claimed_at', x.claimed_at,
+        'ended_at', x.ended_at,
+        'content', x.payload,
+        'hooks', x.hooks,
+        'response', x.response,
+        'provider_message_id', x.provider_message_id,
+        'error_message', x.error_message,
+        'reports', (
+          select coalesce(
+            jsonb_agg(
+              jsonb_build_object(
+                'event_type', m.event_type, 'event_data', m.event_data, 'at', m.occurred_at
+              )
+              order by m.occurred_at, m.id
+            ),
+            '[]'
+          )
+          from dripdrop.message_reports as m
+          where m.step_execution_id = x.id
+        )
+      )
+      order by x.id
+    ),
+    '[]'
+  )
+  from dripdrop.step_executions as x
+  left join dripdrop.steps as s on s.id = x.step_id
+  left join dripdrop.channel_adapters as a on a.id = x.adapter_id
+  where x.enrollment_id = _exported_messages.enrollment_id
+$$;
+
+comment on function dripdrop._exported_messages(uuid) is
+  'The messages of an enrolment, with their content and what was reported of them.';
+
+create or replace function dripdrop._exported_consent(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id text
+)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'subscriptions', (
+      select coalesce(
+        jsonb_agg(
+          jsonb_build_object('topic', t.key, 'state', r.state, 'source', r.source, 'at', r.at)
+          order by r.at, r.id
+        ),
+        '[]'
+      )
+      from dripdrop.consent_records as r
+      join dripdrop.topics as t on t.id = r.topic_id
+      where r.subscriber_id = _exported_consent.subscriber_id
+        and r.subscriber_type = _exported_consent.subscriber_type
+        and r.tenant_key is not distinct from _exported_consent.tenant_key
+    ),
+    'suppressions', (
+      select coalesce(
+        jsonb_agg(
+          jsonb_build_object(
+            'channel', h.channel, 'recipient', a.address, 'topic', h.topic, 'action', h.action,
+            'reason', h.reason, 'source', h.source, 'expires_at', h.expires_at, 'at', h.at
+          )
+          order by h.at, h.id
+        ),
+        '[]'
+      )
+      from dripdrop._addresses_of(
+        _exported_consent.tenant_key, _exported_consent.subscriber_type,
+        _exported_consent.subscriber_id
+      ) as a
+      join dripdrop.suppression_history as h
+        on h.channel = a.channel
+        and h.recipient_normalized = any (array[a.address, dripdrop._erased(a.address)])
+      where h.tenant_key is not distinct from _exported_consent.tenant_key
+    )
+  )
+$$;
+
+comment on function dripdrop._exported_consent(text, text, text) is
+  'What a subscriber has said about topics, and what became of the suppressions of their '
+  'addresses.';
+
+-- raises  ZD201 bad argument, ZD207 bad tenant key
+create or replace function dripdrop.export_subscriber(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id anycompatible
+)
+returns jsonb
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  perform dripdrop._check_subscriber(subscriber_type, subscriber_id::text);
+  return jsonb_build_object(
+    'subscriber_type', subscriber_type,
+    'subscriber_id', subscriber_id::text,
+    'exported_at', dripdrop._now(),
+    'enrollments', (
+      select coalesce(
+        jsonb_agg(
+          jsonb_build_object(
+            'id', e.id,
+            'sequence', q.key,
+            'entry_key', e.entry_key,
+            'state', e.state,
+            'exit_reason', (e.enrollment).exit_reason,
+            'data', (e.enrollment).data,
+            'metadata', (e.enrollment).metadata,
+            'started_at', e.started_at,
+            'paused_at', (e.enrollment).paused_at,
+            'completed_at', (e.enrollment).completed_at,
+            'cancelled_at', (e.enrollment).cancelled_at,
+            'messages', dripdrop._exported_messages(e.id)
+          )
+          order by e.id
+        ),
+        '[]'
+      )
+      from dripdrop._enrollments_of(subscriber_type, subscriber_id::text) as e
+      join dripdrop.sequences as q on q.id = e.sequence_id
+      where e.tenant_key is not distinct from export_subscriber.tenant_key
+    ),
+    'events', (
+      select coalesce(
+        jsonb_agg(
+          jsonb_build_object(
+            'event_key', v.event_key, 'event_type', v.event_type, 'event_id', v.event_id,
+            'event_data', v.event_data, 'enrollment_id', v.enrollment_id, 'at', v.occurred_at
+          )
+          order by v.occurred_at, v.id
+        ),
+        '[]'
+      )
+      from dripdrop.events as v
+      where v.subscriber_id = export_subscriber.subscriber_id::text
+        and v.subscriber_type = export_subscriber.subscriber_type
+        and v.tenant_key is not distinct from export_subscriber.tenant_key
+    )
+  ) || dripdrop._exported_consent(tenant_key, subscriber_type, subscriber_id::text);
+end
+$$;
+
+comment on function dripdrop.export_subscriber(text, text, anycompatible) is
+  'All that is kept of a subscriber in one document: {subscriber_type, subscriber_id, exported_at, '
+  'enrollments, each with its messages, events, subscriptions, suppressions}.';
+
+-- plpgsql/people/lists.sql
+
+-- raises  ZD101 unknown sequence, ZD201 bad argument
+create or replace function dripdrop._check_page(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id text,
+  sequence text,
+  state text,
+  states text[],
+  page_size int
+)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if coalesce(subscriber_type, subscriber_id) is not null then
+    perform dripdrop._check_subscriber(subscriber_type, subscriber_id);
+  end if;
+  if sequence is not null and not exists (
+    select from dripdrop.sequences as q
+    where q.tenant_key is not distinct from _check_page.tenant_key
+      and q.key = _check_page.sequence
+  ) then
+    raise exception 'sequence % not found', dripdrop._quoted(sequence) using
+      errcode = 'ZD101', hint = 'Keys are looked up within the tenant that is named first.';
+  end if;
+  if state <> all (states) then
+    raise exception 'state % is unknown', dripdrop._quoted(state) using
+      errcode = 'ZD201', column = 'state',
+      hint = format('One of %s; leave it out for all.', array_to_string(states, ', '));
+  end if;
+  if coalesce(page_size not between 1 and 10000, true) then
+    raise exception 'page_size % is not from 1 to 10000', page_size using
+      errcode = 'ZD201', column = 'page_size',
+      hint = 'Pass the last id of a page as after for the next one.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_page(text, text, text, text, text, text[], int) is
+  'Raises ZD201 or ZD101 where what is to be listed makes no sense.';
+
+-- raises  ZD101 unknown sequence, ZD201 bad argument
+create or replace function dripdrop.list_enrollments(
+  tenant_key text,
+  subscriber_type text default null,
+  subscriber_id anycompatible default null::text,
+  sequence text default null,
+  state text default null,
+  page_size int default 100,
+  after uuid default null
+)
+returns setof dripdrop.enrollment
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_page(
+    tenant_key, subscriber_type, subscriber_id::text, sequence, state,
+    '{active,paused,completed,cancelled}', page_size
+  );
+  return query
+  select
+    e.id, q.key, v.version, e.subscriber_type, e.subscriber_id, e.entry_key, e.state,
+    e.exit_reason, e.data, e.metadata, e.started_at, e.paused_at, e.completed_at, e.cancelled_at,
+    e.updated_at
+  from dripdrop._enrollments_before(
+    tenant_key, subscriber_type, subscriber_id::text, sequence, state,
+    coalesce(after, 'ffffffff-ffff-ffff-ffff-ffffffffffff'), page_size
+  ) as n (id)
+  join dripdrop.enrollments as e on e.id = n.id
+  join dripdrop.sequences as q on q.id = e.sequence_id
+  join dripdrop.sequence_versions as v on v.id = e.sequence_version_id
+  order by e.id desc;
+end
+$$;
+
+comment on function dripdrop.list_enrollments(
+  text, text, anycompatible, text, text, int, uuid
+) is
+  'The enrolments of a subscriber, of a sequence, or of the tenant, paused and ended ones too, the '
+  'newest first. state: only those. A page has page_size rows, at most 10000; after: the id of '
+  'the last one, for the next page.';
+
+-- Each state of each sequence is read from the end of one index, no further than the page.
+create or replace function dripdrop._enrollments_before(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id text,
+  sequence text,
+  state text,
+  before uuid,
+  page_size int
+)
+returns setof uuid
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_states text[] := case
+    when state is null then '{active,paused,completed,cancelled}' else array[state]
+  end;
+  v_sequences uuid[] := array(
+    select q.id
+    from dripdrop.sequences as q
+    where q.tenant_key is not distinct from _enrollments_before.tenant_key
+      and (q.key = _enrollments_before.sequence or _enrollments_before.sequence is null)
+  );
+begin
+  if subscriber_id is not null then
+    return query
+    select e.id
+    from dripdrop._enrollments_of(
+      _enrollments_before.subscriber_type, _enrollments_before.subscriber_id
+    ) as e
+    where e.sequence_id = any (v_sequences)
+      and e.state = any (v_states)
+      and e.id < _enrollments_before.before
+    order by e.id desc
+    limit page_size;
+    return;
+  end if;
+  return query
+  select p.id
+  from unnest(v_sequences) as q (id)
+  cross join unnest(v_states) as s (state)
+  cross join lateral (
+    select e.id
+    from dripdrop.enrollments as e
+    where e.sequence_id = q.id and e.state = s.state and e.id < _enrollments_before.before
+    order by e.id desc
+    limit page_size
+  ) as p
+  order by p.id desc
+  limit page_size;
+end
+$$;
+
+comment on function dripdrop._enrollments_before(text, text, text, text, text, uuid, int) is
+  'A page of the enrolments of a subscriber, of a sequence, or of the tenant, the newest first.';
+
+-- raises  ZD101 unknown sequence, ZD201 bad argument
+create or replace function dripdrop.list_messages(
+  tenant_key text,
+  subscriber_type text default null,
+  subscriber_id anycompatible default null::text,
+  sequence text default null,
+  state text default null,
+  page_size int default 100,
+  after uuid default null
+)
+returns setof dripdrop.message
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_page(
+    tenant_key, subscriber_type, subscriber_id::text, sequence, state,
+    '{scheduled,queued,rendered,sending,unknown,sent,failed,skipped,cancelled}', page_size
+  );
+  return query
+  select
+    x.id, x.enrollment_id, e.subscriber_type, e.subscriber_id, e.entry_key, q.key, s.key,
+    x.occurrence, x.channel, a.name, x.recipient, x.state, x.reason, x.reason_at, x.scheduled_for,
+    x.due_at, x.claimed_at, x.ended_at, x.provider_message_id, x.error_message
+  from dripdrop._messages_before(
+    tenant_key, subscriber_type, subscriber_id::text, sequence, state,
+    coalesce(after, 'ffffffff-ffff-ffff-ffff-ffffffffffff'), page_size
+  ) as n (id)
+  join dripdrop.step_executions as x on x.id = n.id
+  join dripdrop.enrollments as e on e.id = x.enrollment_id
+  join dripdrop.sequences as q on q.id = e.sequence_id
+  left join dripdrop.steps as s on s.id = x.step_id
+  left join dripdrop.channel_adapters as a on a.id = x.adapter_id
+  order by x.id desc;
+end
+$$;
+
+comment on function dripdrop.list_messages(
+  text, text, anycompatible, text, text, int, uuid
+) is
+  'The messages of a subscriber, of a sequence, or of the tenant, whatever became of them, the '
+  'newest first. state: only those. A page has page_size rows, at most 10000; after: the '
+  'execution_id of the last one, for the next page.';
+
+-- A person's messages are found by their enrolments, and sorted; those of a sequence from the
+-- newest of all backwards, so that the hot table needs no further index.
+create or replace function dripdrop._messages_before(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id text,
+  sequence text,
+  state text,
+  before uuid,
+  page_size int
+)
+returns setof uuid
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_sequences uuid[] := array(
+    select q.id
+    from dripdrop.sequences as q
+    where q.tenant_key is not distinct from _messages_before.tenant_key
+      and (q.key = _messages_before.sequence or _messages_before.sequence is null)
+  );
+  v_steps uuid[];
+begin
+  if subscriber_id is not null then
+    return query
+    with theirs as materialized (
+      select x.id, x.state
+      from dripdrop._enrollments_of(
+        _messages_before.subscriber_type, _messages_before.subscriber_id
+      ) as e
+      join dripdrop.step_executions as x on x.enrollment_id = e.id
+      where e.sequence_id = any (v_sequences)
+    )
+    select t.id
+    from theirs as t
+    where (t.state = _messages_before.state or _messages_before.state is null)
+      and t.id < _messages_before.before
+    order by t.id desc
+    limit page_size;
+    return;
+  end if;
+  v_steps := array(
+    select s.id
+    from dripdrop.steps as s
+    join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+    where v.sequence_id = any (v_sequences)
+  );
+  return query
+  select x.id
+  from dripdrop.step_executions as x
+  where x.step_id = any (v_steps)
+    and (x.state = _messages_before.state or _messages_before.state is null)
+    and x.id < _messages_before.before
+  order by x.id desc
+  limit page_size;
+end
+$$;
+
+comment on function dripdrop._messages_before(text, text, text, text, text, uuid, int) is
+  'A page of the messages of a subscriber, of a sequence, or of the tenant, the newest first.';
+
+-- plpgsql/people/on_delete.sql
+
+-- One look at all rows of a statement. Whoever deletes a row of the host's need know nothing of us:
+-- this runs as the owner of the engine, for the trigger that the table's owner has made.
+--
+-- locks   as erase_subscriber() or unenroll_subscriber(), one subscriber after the other, in the
+--         order of their ids
+create or replace function dripdrop._row_deleted()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_gone record;
+begin
+  for v_gone in execute format(
+    'select distinct %s as tenant_key, g.%I::text as subscriber_id from gone as g
+    where g.%2$I is not null order by 1, 2',
+    case when tg_argv[1] = '' then format('nullif(%L, '''')', tg_argv[0])
+      else format('g.%I::text', tg_argv[1])
+    end,
+    tg_argv[2]
+  )
+  loop
+    if tg_argv[4] = 'erase' then
+      perform dripdrop.erase_subscriber(
+        v_gone.tenant_key, tg_argv[3], v_gone.subscriber_id
+      );
+    else
+      perform dripdrop.unenroll_subscriber(
+        v_gone.tenant_key, tg_argv[3], v_gone.subscriber_id, 'deleted'
+      );
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
+comment on function dripdrop._row_deleted() is
+  'Trigger of the application''s tables: erases or unenrols the subscribers whose rows are gone.';
+
+-- With the rights of whoever calls it: only the owner of a table may give it a trigger. So nothing
+-- is called here but what everybody may call.
+--
+-- raises  ZD201 bad argument, ZD207 bad tenant key; 42501 not the owner of the table
+create or replace function dripdrop.on_delete(
+  tenant_key text,
+  of_table regclass,
+  id_column text default 'id',
+  subscriber_type text default 'User',
+  action text default 'erase',
+  tenant_column text default null
+)
+returns text
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_missing text;
+begin
+  if tenant_key = '' or tenant_key like ':%' then
+    raise exception 'tenant key % is not valid', quote_literal(tenant_key) using
+      errcode = 'ZD207', column = 'tenant_key',
+      hint = 'Null for the global scope, or a text that is not empty and has no leading colon.';
+  end if;
+  if tenant_key is not null and tenant_column is not null then
+    raise exception 'a tenant and a column for the tenant' using
+      errcode = 'ZD201', column = 'tenant_column',
+      hint = 'Pass null as tenant_key to take the tenant from a column.';
+  end if;
+  if of_table is null or not exists (
+    select from pg_class as c where c.oid = of_table and c.relkind in ('r', 'p')
+  ) then
+    raise exception '% is no table', coalesce(of_table::text, 'null') using
+      errcode = 'ZD201', column = 'of_table', hint = 'The table whose rows are the subscribers.';
+  end if;
+  select n.name into v_missing
+  from unnest(array[coalesce(id_column, ''), tenant_column]) as n (name)
+  where n.name is not null
+    and not exists (
+      select from pg_attribute as a
+      where a.attrelid = of_table and a.attname = n.name and a.attnum > 0 and not a.attisdropped
+    );
+  if found then
+    raise exception 'table % has no column %', of_table, quote_ident(v_missing) using
+      errcode = 'ZD201', column = 'id_column',
+      hint = 'Name the column of the subscriber_id, and that of the tenant if there is one.';
+  end if;
+  if coalesce(subscriber_type, '') = '' then
+    raise exception 'a subscriber needs a type' using
+      errcode = 'ZD201', column = 'subscriber_type', hint = 'Leave it out for User.';
+  end if;
+  if action is null or action not in ('erase', 'unenroll') then
+    raise exception 'action % is unknown', coalesce(quote_literal(action), 'null') using
+      errcode = 'ZD201', column = 'action', hint = 'Use erase or unenroll.';
+  end if;
+  execute format(
+    'create or replace trigger dripdrop_on_delete after delete on %s
+    referencing old table as gone for each statement
+    execute function dripdrop._row_deleted(%L, %L, %L, %L, %L)',
+    of_table, coalesce(tenant_key, ''), coalesce(tenant_column, ''), id_column, subscriber_type,
+    action
+  );
+  return format('dripdrop_on_delete on %s', of_table);
+end
+$$;
+
+comment on function dripdrop.on_delete(text, regclass, text, text, text, text) is
+  'Gives a table of the application''s a trigger, dripdrop_on_delete: whoever''s row is deleted is '
+  'erased, or with action unenroll only unenrolled, in the same transaction. id_column holds the '
+  'subscriber_id, tenant_column the tenant where rows are of several. Called by the owner of the '
+  'table; again changes it; drop trigger ends it.';
+
+-- plpgsql/people/subscriber.sql
+
+-- A function that looks somebody up in silence would show nobody for a name that is misspelt.
+--
+-- raises  ZD201
+create or replace function dripdrop._check_subscriber(subscriber_type text, subscriber_id text)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if coalesce(subscriber_type, '') = '' or coalesce(subscriber_id, '') = '' then
+    raise exception 'a subscriber needs a type and an id' using
+      errcode = 'ZD201', column = 'subscriber_id',
+      hint = 'For example subscriber_type => ''User'', subscriber_id => ''42''.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_subscriber(text, text) is
+  'Raises ZD201 where a subscriber is not named whole.';
+
+-- plpgsql/people/unenroll.sql
+
+-- locks   the subscriber's enrolments, in id order, then their executions
+-- raises  ZD201 bad argument, ZD207 bad tenant key
+create or replace function dripdrop.unenroll_subscriber(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id anycompatible,
+  reason text default 'unenrolled'
+)
+returns setof dripdrop.enrollments
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_open uuid[];
+begin
+  perform dripdrop._check_tenant_key(tenant_key);
+  perform dripdrop._check_subscriber(subscriber_type, subscriber_id::text);
+  perform dripdrop._check_text(reason, 'reason');
+  if coalesce(reason, '') = '' then
+    raise exception 'a reason is needed' using
+      errcode = 'ZD201', column = 'reason', hint = 'Leave it out for "unenrolled".';
+  end if;
+  perform dripdrop._lock_subscriber(tenant_key, subscriber_type, subscriber_id::text);
+  v_open := array(
+    select e.id
+    from dripdrop._enrollments_of(subscriber_type, subscriber_id::text) as e
+    where e.tenant_key is not distinct from unenroll_subscriber.tenant_key
+      and e.state in ('active', 'paused')
+  );
+  perform dripdrop._end_enrollments(v_open, 'cancelled', reason, dripdrop._now());
+  return query
+  select e.* from dripdrop.enrollments as e where e.id = any (v_open) order by e.id;
+end
+$$;
+
+comment on function dripdrop.unenroll_subscriber(text, text, anycompatible, text) is
+  'Ends all open enrolments of a subscriber for good, and returns them; what has not left does '
+  'not leave.';
+
+-- plpgsql/people/update.sql
+
+-- What an address of a step to come is may be mended or taken away, but not made unusable; and
+-- what is planned needs one, as at enroll().
+create or replace function dripdrop._unusable_addresses(enrollments uuid[], data jsonb)
+returns table (enrollment_id uuid, channel text, step_key text, recipient_key text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select e.id, c.channel, s.key, k.name
+  from dripdrop.enrollments as e
+  join dripdrop.steps as s on s.sequence_version_id = e.sequence_version_id and s.active
+  join dripdrop.channels as c on c.channel = s.channel and c.address_form <> 'none'
+  cross join lateral (
+    select coalesce(s.config ->> 'recipient_key', c.recipient_key) as name
+  ) as k
+  where e.id = any (_unusable_addresses.enrollments)
+    and _unusable_addresses.data ? k.name
+    and not dripdrop._is_address(
+      c.address_form,
+      dripdrop._recipient(c.address_form, c.recipient_key, s.config, _unusable_addresses.data)
+    )
+    and (
+      _unusable_addresses.data ->> k.name is not null
+      or exists (
+        select from dripdrop.step_executions as x
+        where x.enrollment_id = e.id
+          and x.step_id = s.id
+          and not s.recurring
+          and x.state in ('scheduled', 'queued')
+      )
+    )
+  order by e.id, s.position, s.key
+$$;
+
+comment on function dripdrop._unusable_addresses(uuid[], jsonb) is
+  'The steps of enrolments that could not reach anybody by an address of new data.';
+
+-- raises  ZD201 bad argument, ZD204 unknown time zone, ZD205 no usable recipient
+create or replace function dripdrop._check_change(enrollments uuid[], data jsonb)
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_zone text;
+  v_bad record;
+begin
+  if jsonb_typeof(data) is distinct from 'object' then
+    raise exception 'data is not an object' using
+      errcode = 'ZD201', column = 'data',
+      hint = 'Pass what changes, for example ''{"email": "sam@example.com"}''.';
+  end if;
+  v_zone := dripdrop._own_time_zone(data);
+  if v_zone is not null and not dripdrop._is_time_zone(v_zone) then
+    raise exception 'time zone % is unknown', dripdrop._quoted(v_zone) using
+      errcode = 'ZD204', column = 'data.time_zone',
+      hint = 'Use a name from pg_timezone_names, for example Europe/Berlin.';
+  end if;
+  perform dripdrop._check_json(dripdrop._changed_data(e.data, _check_change.data), 'data')
+  from dripdrop.enrollments as e
+  where e.id = any (_check_change.enrollments);
+  select u.* into v_bad from dripdrop._unusable_addresses(enrollments, data) as u limit 1;
+  if found then
+    raise exception 'data.% is no usable recipient for %',
+      v_bad.recipient_key, v_bad.channel using
+      errcode = 'ZD205', column = 'data.' || v_bad.recipient_key,
+      detail = format('Enrolment %s.', v_bad.enrollment_id),
+      hint = format('It must be an address the channel of step "%s" can use.', v_bad.step_key);
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_change(uuid[], jsonb) is
+  'Raises on data that enrolments cannot be given.';
+
+create or replace function dripdrop._changed_data(before jsonb, data jsonb)
+returns jsonb
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select (before || data) - array(
+    select d.key from jsonb_each(data) as d where jsonb_typeof(d.value) = 'null'
+  )
+$$;
+
+comment on function dripdrop._changed_data(jsonb, jsonb) is
+  'Data with other values for some of its keys; null takes a key away.';
+
+-- What waits to be rendered is decided anew, whoever has it in hand: its address, its conditions
+-- and the answers of its hooks may be others. What is rendered keeps its words.
+--
+-- locks   the executions that are not rendered; callers hold the enrolments
+-- raises  ZD201 bad argument, ZD204 unknown time zone, ZD205 no usable recipient
+create or replace function dripdrop._update_enrollments(
+  tenant_key text,
+  enrollments uuid[],
+  data jsonb
+)
+returns setof dripdrop.enrollments
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_events jsonb;
+  v_unrendered uuid[];
+begin
+  perform dripdrop._check_change(enrollments, data);
+  select jsonb_agg(jsonb_build_object(
+    'enrollment_id', c.id,
+    'event_type', 'enrollment_event',
+    'event_key', 'enrollment_updated',
+    'event_data', jsonb_build_object('before', c.before, 'after', c.after)
+  ))
+  into v_events
+  from (
+    select
+      e.id,
+      coalesce(jsonb_object_agg(d.key, e.data -> d.key) filter (where e.data ? d.key), '{}')
+      as before,
+      coalesce(
+        jsonb_object_agg(d.key, d.value) filter (where jsonb_typeof(d.value) <> 'null'), '{}'
+      ) as after
+    from dripdrop.enrollments as e
+    cross join jsonb_each(_update_enrollments.data) as d
+    where e.id = any (_update_enrollments.enrollments)
+      and e.data -> d.key is distinct from nullif(d.value, 'null')
+    group by e.id
+  ) as c;
+
+  if v_events is not null then
+    update dripdrop.enrollments as e
+    set data = dripdrop._changed_data(e.data, _update_enrollments.data),
+        updated_at = v_now
+    where e.id in (select (v ->> 'enrollment_id')::uuid from jsonb_array_elements(v_events) as v);
+    v_unrendered := array(
+      select x.id
+      from dripdrop.step_executions as x
+      where x.enrollment_id in (
+          select (v ->> 'enrollment_id')::uuid from jsonb_array_elements(v_events) as v
+        )
+        and (x.state = 'queued' or x.state = 'scheduled' and x.retry_count = 0)
+      order by x.id
+      for no key update
+    );
+    perform dripdrop._make_due(
+      array(
+        select x.id
+        from dripdrop.step_executions as x
+        where x.id = any (v_unrendered) and x.state = 'queued'
+      ),
+      v_now
+    );
+    update dripdrop.step_executions as x
+    set hooks = null,
+        hook_failures = null
+    where x.id = any (v_unrendered)
+      and x.state = 'scheduled'
+      and x.waits_for is distinct from 'hook'
+      and coalesce(x.hooks, x.hook_failures) is not null;
+    perform dripdrop._record_events(dripdrop._read_events(tenant_key, v_events, v_now), v_now);
+  end if;
+  return query
+  select e.* from dripdrop.enrollments as e where e.id = any (enrollments) order by e.id;
+end
+$$;
+
+comment on function dripdrop._update_enrollments(text, uuid[], jsonb) is
+  'Merges data into enrolments, and has what is not rendered use it.';
+
+-- locks   the enrolment, then its executions
+-- raises  ZD105 unknown enrolment, ZD110 it has ended, ZD201 bad argument, ZD204 unknown time zone,
+--         ZD205 no usable recipient
+create or replace function dripdrop.update_enrollment(
+  tenant_key text,
+  enrollment_id uuid,
+  data jsonb
+)
+returns dripdrop.enrollments
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_enrollment dripdrop.enrollments;
+begin
+  perform dripdrop._check_json(data, 'data');
+  v_enrollment := dripdrop._lock_enrollment(tenant_key, enrollment_id);
+  if v_enrollment.state in ('completed', 'cancelled') then
+    raise exception 'the enrolment has ended: %', v_enrollment.state using
+      errcode = 'ZD110', hint = 'Nothing is left to be sent; enrol again if that is meant.';
+  end if;
+  select e.* into v_enrollment
+  from dripdrop._update_enrollments(tenant_key, array[v_enrollment.id], data) as e;
+  return v_enrollment;
+end
+$$;
+
+comment on function dripdrop.update_enrollment(text, uuid, jsonb) is
+  'Changes the data of an enrolment: data has the keys that change, null takes one away. What is '
+  'not yet rendered uses it. Recorded as the event enrollment_updated of the enrolment, with what '
+  'the keys held before and after.';
+
+-- locks   the subscriber's enrolments, in id order, then their executions
+-- raises  ZD201 bad argument, ZD204 unknown time zone, ZD205 no usable recipient, ZD207 bad tenant
+--         key
+create or replace function dripdrop.update_subscriber(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id anycompatible,
+  data jsonb
+)
+returns setof dripdrop.enrollments
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform dripdrop._check_json(data, 'data');
+  perform dripdrop._check_tenant_key(tenant_key);
+  perform dripdrop._check_subscriber(subscriber_type, subscriber_id::text);
+  perform dripdrop._lock_subscriber(tenant_key, subscriber_type, subscriber_id::text);
+  return query
+  select u.*
+  from dripdrop._update_enrollments(
+    tenant_key,
+    array(
+      select e.id
+      from dripdrop._enrollments_of(subscriber_type, subscriber_id::text) as e
+      where e.tenant_key is not distinct from update_subscriber.tenant_key
+        and e.state in ('active', 'paused')
+    ),
+    data
+  ) as u;
+end
+$$;
+
+comment on function dripdrop.update_subscriber(text, text, anycompatible, jsonb) is
+  'Changes the data of all open enrolments of a subscriber, as update_enrollment() does that of '
+  'one, and returns them.';
 
 -- plpgsql/authoring/apply.sql
 
@@ -20246,6 +22692,7 @@ as $$
 declare
   v_happened jsonb := nullif(condition -> 'happened', 'null');
   v_comparison jsonb := jsonb '{"operator": ">=", "expected_value": 1}';
+  v_fault record;
 begin
   if v_happened is not null then
     if condition ?| array['operator', 'expected_value'] then
@@ -20268,6 +22715,15 @@ begin
       raise exception 'an event does not happen % times', v_comparison ->> 'expected_value' using
         errcode = 'ZD208', column = path || 'expected_value', hint = 'Write a whole number.';
     end if;
+  end if;
+  select f.* into v_fault
+  from dripdrop._match_faults(condition -> 'match', path || 'match') as f
+  limit 1;
+  if found then
+    raise exception '% is no path into the data', dripdrop._quoted(v_fault.value) using
+      errcode = 'ZD208', column = v_fault.field,
+      hint = 'Write for example {"order_id": "$.data.order_id"} for the order_id that the '
+        'enrolment''s data holds.';
   end if;
   return v_comparison || jsonb_strip_nulls(
     jsonb_build_object(
@@ -21275,7 +23731,7 @@ begin
   where e.id = any (_begin_schedules.enrollments)
     and s.active
     and s.recurring
-    and s.timing ->> 'type' = 'cron'
+    and s.timing ->> 'type' in ('cron', 'interval')
     and not exists (
       select from dripdrop.step_executions as x
       where x.enrollment_id = e.id and x.step_id = s.id and x.ended_at is null
@@ -23396,6 +25852,7 @@ returns table (
   send_window jsonb,
   stale_after interval,
   on_stale text,
+  relative jsonb,
   retry_for interval,
   on_timeout text,
   verified_only boolean,
@@ -23424,6 +25881,7 @@ as $$
     ),
     (s.config ->> 'stale_after')::interval,
     s.config ->> 'on_stale',
+    case when s.timing ->> 'type' = 'relative' and not at_fence then s.timing end,
     coalesce((s.config ->> 'retry_for')::interval, c.retry_for),
     s.timing ->> 'on_timeout',
     coalesce((s.config ->> 'require_verified_recipient')::boolean, false),
@@ -23515,8 +25973,10 @@ as $$
     found.exit_action as exit_action, found.exit_reason as exit_reason,
     found.exit_detail as exit_detail, x.awaited_event as awaited_event,
     coalesce(x.due_at <= _facts.at, false) as timed_out,
-    s.on_timeout as on_timeout, found.failure as failure,
-    found.failed_condition as failed_condition, address.recipient as recipient,
+    s.on_timeout as on_timeout,
+    case when timeless.is_so then 'value_missing' else found.failure end as failure,
+    case when timeless.is_so then s.relative ->> 'relative_to' else found.failed_condition end
+      as failed_condition, address.recipient as recipient,
     s.verified_only and coalesce(e.data ->> 'recipient_verified_at', '') in ('', 'false')
       as unverified,
     consent.suppression as suppression, s.topic as topic, s.opt_in as opt_in,
@@ -23538,6 +25998,14 @@ as $$
     and shut.time_zone = dripdrop._time_zone(e.data, s.config, s.time_zone)
   left join dripdrop.faults as fault
     on fault.execution_id = x.id and fault.until > _facts.at and asked_by = 'explain'
+  cross join lateral (
+    select
+      s.relative is not null
+      and dripdrop._time_in_data(
+        s.relative, e.data, dripdrop._time_zone(e.data, s.config, s.time_zone)
+      ) is null as is_so
+    offset 0
+  ) as timeless
   cross join lateral dripdrop._hook_trouble(x.circuit_id, x.hook_failures) as hook
   cross join lateral dripdrop._message_sender(
     s.sender, s.senders, x.id, x.kept_adapter_id, x.host, _facts.at
@@ -24707,6 +27175,145 @@ $$;
 comment on function dripdrop._delete_render_messages(dripdrop._render_result[]) is
   'Deletes the pointers of renders that were recorded, and puts the others back.';
 
+-- plpgsql/pipeline/due.sql
+
+-- Takes what waits longest and, with a fifth of the batch, what has just come due: nobody stands
+-- behind another one's crowd.
+--
+-- What has left stays in the index as long as somebody's snapshot may want it, and a look from the
+-- beginning passes all of it. When that takes long, the looks that follow begin where it found
+-- something, and take for new what came due since; for twenty times as long as it took, so that no
+-- more than a twentieth of the time goes there, and what came due late waits no longer than that.
+--
+-- locks   enrolments and their executions, skipping what is locked; the row of due_looks
+create or replace function dripdrop._take_due(batch_size int, taken uuid[], at timestamptz)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_began timestamptz := clock_timestamp();
+  v_look dripdrop.due_looks;
+  v_due uuid[];
+begin
+  select l.* into v_look
+  from dripdrop.due_looks as l
+  where l.good_until > v_began and l.at <= _take_due.at;
+  v_due := dripdrop._longest_due(
+    batch_size - batch_size / 5 - cardinality(taken), coalesce(v_look.first_due_at, '-infinity'), at
+  );
+  taken := taken || v_due || dripdrop._latest_due(
+    batch_size / 5, coalesce(v_look.at, '-infinity'), v_due, at
+  );
+  if v_look.at is null then
+    perform dripdrop._note_look(v_due[1], cardinality(taken), clock_timestamp() - v_began, at);
+  end if;
+  return taken;
+end
+$$;
+
+comment on function dripdrop._take_due(int, uuid[], timestamptz) is
+  'Locks up to batch_size messages that are due, those that were taken before included.';
+
+-- locks   enrolments and their executions, skipping what is locked
+create or replace function dripdrop._longest_due(
+  batch_size int,
+  since timestamptz,
+  at timestamptz
+)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return array(
+    select x.id
+    from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    where x.due_at between _longest_due.since and _longest_due.at
+      and x.waits_for is distinct from 'limit'
+      and not exists (
+        select from dripdrop.faults as f where f.execution_id = x.id and f.until > _longest_due.at
+      )
+    order by x.due_at
+    limit _longest_due.batch_size
+    for no key update of e, x skip locked
+  );
+end
+$$;
+
+comment on function dripdrop._longest_due(int, timestamptz, timestamptz) is
+  'Locks what is due and waits longest, the longest first.';
+
+-- locks   enrolments and their executions, skipping what is locked
+create or replace function dripdrop._latest_due(
+  batch_size int,
+  since timestamptz,
+  taken uuid[],
+  at timestamptz
+)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return array(
+    select x.id
+    from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    where x.due_at between _latest_due.since and _latest_due.at
+      and x.waits_for is distinct from 'limit'
+      and x.id <> all (taken)
+      and not exists (
+        select from dripdrop.faults as f where f.execution_id = x.id and f.until > _latest_due.at
+      )
+    order by x.due_at desc
+    limit _latest_due.batch_size
+    for no key update of e, x skip locked
+  );
+end
+$$;
+
+comment on function dripdrop._latest_due(int, timestamptz, uuid[], timestamptz) is
+  'Locks what has come due last and was not taken yet.';
+
+-- locks   the row of due_looks, unless somebody else has it
+create or replace function dripdrop._note_look(
+  first_execution uuid,
+  number int,
+  took interval,
+  at timestamptz
+)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if took < interval '2 milliseconds' + number * interval '4 microseconds' then
+    return;
+  end if;
+  insert into dripdrop.due_looks (first_due_at, at, good_until)
+  select '-infinity', _note_look.at, '-infinity'
+  where not exists (select from dripdrop.due_looks)
+  on conflict do nothing;
+  update dripdrop.due_looks as l
+  set first_due_at = coalesce(
+        (
+          select x.due_at from dripdrop.step_executions as x where x.id = first_execution
+        ),
+        _note_look.at
+      ),
+      at = _note_look.at,
+      good_until = clock_timestamp() + 20 * took
+  where l.only_one = (
+    select o.only_one from dripdrop.due_looks as o for update skip locked
+  );
+end
+$$;
+
+comment on function dripdrop._note_look(uuid, int, interval, timestamptz) is
+  'Notes a look for what is due that took long, and what it found first.';
+
 -- plpgsql/pipeline/executions.sql
 
 -- The legal moves of an execution, whoever makes them. The rule is the trigger's condition, so that
@@ -25390,8 +27997,8 @@ comment on function dripdrop._wake_all_held(timestamptz) is
   'Makes due whatever waits for a pause, a sender or a circuit that holds it no more.';
 
 -- A transaction that enrols somebody does not see an event that is tracked meanwhile, and whoever
--- tracks it does not see the enrolment: a first step that waits since enrolment would miss it. So
--- it is looked for again, for as long as transactions last.
+-- tracks it does not see the enrolment: a first step that waits would miss it. So it is looked for
+-- again, for as long as transactions last.
 --
 -- locks   enrolments and their executions, skipping what is locked
 create or replace function dripdrop._wake_missed(at timestamptz)
@@ -25410,13 +28017,12 @@ begin
     cross join lateral (
       select v.event
       from dripdrop._first_event(
-        e.tenant_key, e.id, e.subscriber_type, e.subscriber_id, x.awaited_event,
-        s.timing -> 'match', e.started_at
+        e, x.awaited_event, s.timing -> 'match', s.config, e.started_at
       ) as v
     ) as m
     where x.awaited_event is not null and x.ended_at is null
       and x.inserted_at > _wake_missed.at - interval '10 minutes'
-      and s.timing ->> 'since' is not null
+      and (s.timing ->> 'since' is not null or x.inserted_at = e.started_at)
     for no key update of e, x skip locked
   loop
     perform dripdrop._wake_by_event(
@@ -28303,12 +30909,8 @@ begin
   perform dripdrop._check_batch_size(batch_size);
   perform dripdrop._record_and_wake(v_now);
   if not dripdrop._is_cut_off() then
-    -- A fifth of a batch goes to what has just come due: nobody stands behind another one's crowd.
     v_due := dripdrop._take_in_line((batch_size + 1) / 2, v_now);
-    v_due := v_due || dripdrop._take_due(
-      batch_size - batch_size / 5 - cardinality(v_due), false, v_due, v_now
-    );
-    v_due := v_due || dripdrop._take_due(batch_size / 5, true, v_due, v_now);
+    v_due := dripdrop._take_due(batch_size, v_due, v_now);
     v_decisions := dripdrop._decide_due(v_due, lease, v_now);
   end if;
   perform dripdrop._attempt('_mark_lines', v_now);
@@ -28329,53 +30931,6 @@ $$;
 
 comment on function dripdrop._tick(int, interval) is
   'Decides due messages; says how many had which end, and which are leased if there is a lease.';
-
--- locks   enrolments and their executions, skipping what is locked
-create or replace function dripdrop._take_due(
-  batch_size int,
-  latest boolean,
-  taken uuid[],
-  at timestamptz
-)
-returns uuid[]
-language plpgsql
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if latest then
-    return array(
-      select x.id
-      from dripdrop.step_executions as x
-      join dripdrop.enrollments as e on e.id = x.enrollment_id
-      where x.due_at <= _take_due.at
-        and x.waits_for is distinct from 'limit'
-        and x.id <> all (taken)
-        and not exists (
-          select from dripdrop.faults as f where f.execution_id = x.id and f.until > _take_due.at
-        )
-      order by x.due_at desc
-      limit _take_due.batch_size
-      for no key update of e, x skip locked
-    );
-  end if;
-  return array(
-    select x.id
-    from dripdrop.step_executions as x
-    join dripdrop.enrollments as e on e.id = x.enrollment_id
-    where x.due_at <= _take_due.at
-      and x.waits_for is distinct from 'limit'
-      and not exists (
-        select from dripdrop.faults as f where f.execution_id = x.id and f.until > _take_due.at
-      )
-    order by x.due_at
-    limit _take_due.batch_size
-    for no key update of e, x skip locked
-  );
-end
-$$;
-
-comment on function dripdrop._take_due(int, boolean, uuid[], timestamptz) is
-  'Locks what is due and was not taken yet, what waits longest or what has just come due.';
 
 -- What a daemon sleeps by: the next message that comes due, the next limit with a line that has
 -- room again, the next server that is to be tried. Everything else is said by whoever does it.
@@ -30922,6 +33477,19 @@ comment on column dripdrop.counters.room_at is
 comment on column dripdrop.counters.turns is
   'While others wait: the sequence versions in the order in which their messages last went.';
 comment on column dripdrop.counters.updated_at is 'When the row last changed.';
+comment on table dripdrop.due_looks is
+  'The last look for what is due that began at the beginning and took long.';
+comment on column dripdrop.due_looks.only_one is 'There is one row, or none.';
+comment on column dripdrop.due_looks.first_due_at is 'due_at of the first message that it found.';
+comment on column dripdrop.due_looks.at is 'When it was.';
+comment on column dripdrop.due_looks.good_until is
+  'Until when others begin where it found something, by the machine''s clock.';
+comment on table dripdrop.erasure_secret is
+  'What the hashes of erased addresses and subscribers are salted with; empty until somebody is '
+  'erased. Without it they match nobody.';
+comment on column dripdrop.erasure_secret.only_one is 'True: there is one row.';
+comment on column dripdrop.erasure_secret.salt is '244 random bits.';
+comment on column dripdrop.erasure_secret.inserted_at is 'When somebody was first erased.';
 comment on table dripdrop.faults is
   'Executions that a stage could not decide, render, send or record, and when they are tried '
   'again.';
@@ -31055,7 +33623,8 @@ comment on column dripdrop.sequences.metadata is
 comment on column dripdrop.sequences.inserted_at is 'When the row was made.';
 comment on column dripdrop.sequences.updated_at is 'When the row last changed.';
 comment on table dripdrop.suppression_history is
-  'What became of suppressions, appended and never changed.';
+  'What became of suppressions, appended and never changed, but that an erased address becomes a '
+  'hash.';
 comment on column dripdrop.suppression_history.id is 'Time-ordered uuid.';
 comment on column dripdrop.suppression_history.tenant_key is
   'The tenant; null for a suppression of every tenant.';
@@ -31064,7 +33633,7 @@ comment on column dripdrop.suppression_history.suppression_id is
 comment on column dripdrop.suppression_history.action is 'suppressed, changed or unsuppressed.';
 comment on column dripdrop.suppression_history.channel is 'The channel.';
 comment on column dripdrop.suppression_history.recipient_normalized is
-  'The address, or the domain with its @.';
+  'The address, or the domain with its @; erased: and a hash, where it was erased.';
 comment on column dripdrop.suppression_history.topic is 'The topic it is limited to.';
 comment on column dripdrop.suppression_history.reason is 'The reason from then on, or until then.';
 comment on column dripdrop.suppression_history.source is 'Who gave that reason.';
@@ -31080,10 +33649,11 @@ comment on table dripdrop.suppressions is
 comment on column dripdrop.suppressions.id is 'Time-ordered uuid.';
 comment on column dripdrop.suppressions.tenant_key is 'The tenant; null holds for every tenant.';
 comment on column dripdrop.suppressions.channel is 'The channel.';
-comment on column dripdrop.suppressions.recipient is 'The address as it was first given.';
+comment on column dripdrop.suppressions.recipient is
+  'The address as it was first given; erased: and a hash, where it was erased.';
 comment on column dripdrop.suppressions.recipient_normalized is
   'The address as it is compared; for email also a domain with its @, which holds for every '
-  'address of exactly this domain.';
+  'address of exactly this domain. Of an erased one the hash.';
 comment on column dripdrop.suppressions.topic is
   'The key of the topic it is limited to; null holds for every message.';
 comment on column dripdrop.suppressions.reason is
@@ -31122,14 +33692,15 @@ comment on column dripdrop.topics.opt_in is
   'True: only who subscribed gets it. False: whoever did not opt out.';
 comment on column dripdrop.topics.inserted_at is 'When the row was made.';
 comment on table dripdrop.consent_records is
-  'Every change of a subscription, appended and never changed.';
+  'Every change of a subscription, appended and never changed, but that an erased subscriber '
+  'becomes a hash.';
 comment on column dripdrop.consent_records.id is 'Time-ordered uuid.';
 comment on column dripdrop.consent_records.tenant_key is 'The tenant of the topic.';
 comment on column dripdrop.consent_records.topic_id is 'The topic.';
 comment on column dripdrop.consent_records.subscriber_type is
   'What kind of subscriber: User, Lead, ….';
 comment on column dripdrop.consent_records.subscriber_id is
-  'The application''s id of the subscriber, as text.';
+  'The application''s id of the subscriber, as text; erased: and a hash, where they were erased.';
 comment on column dripdrop.consent_records.state is 'subscribed or unsubscribed, from then on.';
 comment on column dripdrop.consent_records.source is 'Where it was said.';
 comment on column dripdrop.consent_records.login is 'The database login that recorded it.';
@@ -31269,6 +33840,8 @@ comment on column dripdrop.adapter_sequence_budgets.adapter_id is 'The sender.';
 comment on column dripdrop.adapter_sequence_budgets.sequence_version_id is 'The version.';
 comment on column dripdrop.adapter_sequence_budgets.inserted_at is 'When the row was made.';
 comment on column dripdrop.adapter_sequence_budgets.updated_at is 'When the row last changed.';
+comment on sequence dripdrop.calls is
+  'Numbers enrolments and events in the order in which they were called for.';
 comment on table dripdrop.enrollments is
   'One subscriber on the way through one version of a sequence.';
 comment on column dripdrop.enrollments.id is 'Time-ordered uuid.';
@@ -31304,6 +33877,10 @@ comment on column dripdrop.enrollments.ask_at is
 comment on column dripdrop.enrollments.paused_at is 'When it was last paused.';
 comment on column dripdrop.enrollments.completed_at is 'When it was completed.';
 comment on column dripdrop.enrollments.cancelled_at is 'When it was cancelled.';
+comment on column dripdrop.enrollments.call_number is
+  'Its place in the order of calls: events with a higher one count for it.';
+comment on column dripdrop.enrollments.event_id is
+  'The event that set it off, as enroll() was told: an id in events.';
 comment on column dripdrop.enrollments.inserted_at is 'When the row was made.';
 comment on column dripdrop.enrollments.updated_at is 'When the row last changed.';
 comment on table dripdrop.sender_states is
@@ -31347,7 +33924,8 @@ comment on column dripdrop.steps.position is
 comment on column dripdrop.steps.channel is 'What it is sent over: see channels().';
 comment on column dripdrop.steps.timing is
   'Canonical: {"type": "immediate"}, {"type": "delay", "delay_amount": 3, "delay_unit": "days"} or '
-  '{"type": "cron", "cron_expression": "0 9 * * MON", "timezone": "Europe/Berlin"}.';
+  '{"type": "cron", "cron_expression": "0 9 * * MON", "timezone": "Europe/Berlin"}; other types '
+  'are interval, relative and event.';
 comment on column dripdrop.steps.recurring is
   'Whether it is a side step: it fires again and again and never leads on.';
 comment on column dripdrop.steps.template_type is 'inline: template_content holds Liquid.';
@@ -31384,6 +33962,8 @@ comment on column dripdrop.events.event_id is
   'The caller''s id of the event; a second one with the same id is the same event.';
 comment on column dripdrop.events.event_data is 'Details.';
 comment on column dripdrop.events.occurred_at is 'When it happened.';
+comment on column dripdrop.events.call_number is
+  'Its place in the order of calls: it counts for enrolments with a lower one.';
 comment on column dripdrop.events.inserted_at is 'When the row was made.';
 comment on table dripdrop.step_executions is
   'One step for one enrolment: what is planned, under way and done, each with its reason.';
@@ -31662,6 +34242,8 @@ as $$
         '_settled_limits',
         '_stop_at_fence',
         '_take_due',
+        '_longest_due',
+        '_latest_due',
         '_take_in_line',
         '_take_pointers',
         '_take_rules_to_ask',
@@ -31670,6 +34252,8 @@ as $$
         '_take_unknown',
         '_free_of_stops',
         '_unsubscribe_links',
+        '_unusable_addresses',
+        '_update_enrollments',
         '_without_empty',
         '_wake_by_circuit',
         '_wake_by_enrollment',
@@ -31693,6 +34277,8 @@ as $$
         'enroll',
         'enroll_many',
         'leased_renders',
+        'list_enrollments',
+        'list_messages',
         'next_due',
         'reconcile',
         'release_claim',
@@ -31724,7 +34310,13 @@ as $$
         'enable_mergejoin=off',
         'jit=off'
       ],
-      array['_mark_lines', '_next_in_line', '_steps_in_line']
+      array[
+        '_enrollments_before',
+        '_mark_lines',
+        '_messages_before',
+        '_next_in_line',
+        '_steps_in_line'
+      ]
     union all
     -- As a batch, but called where hashing is ruled out.
     select
@@ -31808,6 +34400,7 @@ declare
   );
   v_grants constant jsonb := '{
     "dripdrop_admin": [
+      "_row_deleted",
       "activate_sequence_version",
       "apply",
       "channels",
@@ -31829,8 +34422,10 @@ declare
       "drop_hook",
       "enroll",
       "enroll_many",
+      "erase_subscriber",
       "errors",
       "explain",
+      "export_subscriber",
       "fields",
       "forecast",
       "get_active_sequence_version",
@@ -31846,9 +34441,11 @@ declare
       "list_active_enrollments",
       "list_channel_adapters",
       "list_circuits",
+      "list_enrollments",
       "list_frequency_caps",
       "list_hooks",
       "list_http_hooks",
+      "list_messages",
       "list_sending_pauses",
       "list_sequence_versions",
       "list_steps",
@@ -31860,6 +34457,7 @@ declare
       "needs_key",
       "next_opening",
       "next_time",
+      "on_delete",
       "open_transactions",
       "parse_timing",
       "pause_adapter",
@@ -31897,23 +34495,29 @@ declare
       "track_event",
       "track_events",
       "unenroll",
+      "unenroll_subscriber",
       "unregister_channel",
       "unregister_provider",
       "unsuppress",
       "update_channel_adapter",
+      "update_enrollment",
       "update_http_hook",
       "update_step_content",
+      "update_subscriber",
       "update_tenant_settings",
       "validate_sequence_version",
       "version"
     ],
     "dripdrop_app": [
+      "_row_deleted",
       "channels",
       "cron_next",
       "enroll",
       "enroll_many",
+      "erase_subscriber",
       "errors",
       "explain",
+      "export_subscriber",
       "fields",
       "get_active_sequence_version",
       "get_enrollment",
@@ -31923,11 +34527,14 @@ declare
       "json_schema",
       "latest_step_by_key",
       "list_active_enrollments",
+      "list_enrollments",
+      "list_messages",
       "list_sequence_versions",
       "list_steps",
       "list_topics",
       "next_opening",
       "next_time",
+      "on_delete",
       "parse_timing",
       "pause_enrollment",
       "providers",
@@ -31938,6 +34545,9 @@ declare
       "track_event",
       "track_events",
       "unenroll",
+      "unenroll_subscriber",
+      "update_enrollment",
+      "update_subscriber",
       "version"
     ],
     "dripdrop_sender": [
@@ -32000,12 +34610,15 @@ begin
   for v_object in
     select format(
       'alter %s dripdrop.%I owner to %I',
-      case c.relkind when 'r' then 'table' when 'v' then 'view' else 'materialized view' end,
+      case c.relkind
+        when 'r' then 'table' when 'v' then 'view' when 'S' then 'sequence'
+        else 'materialized view'
+      end,
       c.relname,
       v_owner
     ) as command
     from pg_catalog.pg_class as c
-    where c.relnamespace = 'dripdrop'::regnamespace and c.relkind in ('r', 'v', 'm')
+    where c.relnamespace = 'dripdrop'::regnamespace and c.relkind in ('r', 'v', 'm', 'S')
     union all
     select format('alter function %s owner to %I', p.oid::regprocedure, v_owner)
     from pg_catalog.pg_proc as p
@@ -32087,7 +34700,7 @@ begin
         on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
       where c.relnamespace = 'dripdrop'::regnamespace
         and c.relkind in ('r', 'v')
-        and a.attname not in ('credentials', 'auth_config')
+        and a.attname not in ('credentials', 'auth_config', 'salt')
         -- A column that somebody added may hold anything. Where nothing is expected yet, the
         -- tables are as they have just been made.
         and (

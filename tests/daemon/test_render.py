@@ -17,7 +17,11 @@ GREEDY = {
     "memory": "{% assign s = 'aaaaaaaaaa' %}{% for i in (1..12) %}{% assign s = s | append: s %}"
     "{% endfor %}{{ s | replace: 'a', s | size }}",
     "memory and time": "{{ (1..60000000) | sort | size }}",
-    "time": "{% for i in (1..99) %}{% for j in (1..99) %}{{ i | times: j }}{% endfor %}{% endfor %}"
+    "time": (
+        "{% for i in (1..99) %}{% for j in (1..99) %}"
+        + "{% assign k = i | times: j %}" * 9
+        + "{% endfor %}{% endfor %}"
+    )
     * 99,
 }
 

@@ -13,7 +13,7 @@ import orjson
 import psycopg
 
 from dripdrop.daemon.desk import Desk
-from dripdrop.daemon.halve import halved, is_nobodys
+from dripdrop.daemon.halve import halved, is_a_rows, is_nobodys
 from dripdrop.daemon.reading import CODE, Unreadable, unreadable
 from dripdrop.daemon.stage import Stage
 from dripdrop.templates import RenderError
@@ -182,10 +182,16 @@ class Render(Stage):
         return result | {"code": error.code, "detail": error.detail}
 
     async def _hand_in(self, channel: str, results: Sequence[Result]) -> None:
-        async def refused(result: Result, _: psycopg.Error) -> None:
-            await halved([result], self._complete, self._refused)
+        """Hand in what is rendered; where the database refuses, by the queue of the channel.
 
-        await halved(results, partial(self._hand_in_of, channel), refused)
+        The short way waits for limits, too, which somebody may have locked.
+        """
+        try:
+            await self._hand_in_of(channel, results)
+        except psycopg.Error as error:
+            if not is_a_rows(error):
+                raise
+            await halved(results, self._complete, self._refused)
 
     async def _complete(self, results: Sequence[Result]) -> None:
         async with self.desk.database() as database:

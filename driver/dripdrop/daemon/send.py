@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -51,8 +52,8 @@ class Send(Stage):
         self._queued: dict[str, float] = {}
         """By channel, until when more may wait in its queue than was claimed."""
         self._all_at = 0.0
-        self._claiming = asyncio.Lock()
-        """No two claims count the same places."""
+        self._claiming = defaultdict[str, asyncio.Lock](asyncio.Lock)
+        """By channel: no two claims count the same places."""
 
     async def step(self) -> bool:
         """Claim what fits, channel by channel, and begin to send it."""
@@ -61,7 +62,7 @@ class Send(Stage):
             await asyncio.sleep(_LINGER)
         begun = 0
         for channel in self._next_channels():
-            async with self._claiming:
+            async with self._claiming[channel]:
                 begun += await self._claim(channel)
         return begun > 0
 
@@ -83,7 +84,7 @@ class Send(Stage):
 
     async def take_rendered(self, channel: str, results: Sequence[Mapping[str, Any]]) -> None:
         """Hand in what is rendered for a channel, and begin to send what there is a place for."""
-        async with self._claiming:
+        async with self._claiming[channel]:
             if self._room(channel) > 0:
                 await self._claim(channel, results)
                 return
