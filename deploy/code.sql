@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources d5cc8fe74a508f64.
+-- Of the sources 970de2e508155a3c.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1185,7 +1185,7 @@ as $expected$
 ["function", "_check_step_config(config jsonb)", "a1b857a2 2b033c7beec14834"],
 ["function", "_check_step_map(step_map jsonb, from_version dripdrop.sequence_", "9dde40ef 30d2e0419b34f22f"],
 ["function", "_check_subscriber(subscriber_type text, subscriber_id text)", "ba767295 0273d0423a44ec7b"],
-["function", "_check_subscribers(subscribers jsonb)", "fe9dd244 7f88f10bf65cf0ce"],
+["function", "_check_subscribers(subscribers jsonb)", "fe9dd244 e65129f37ca21fd6"],
 ["function", "_check_suppressions(tenant_key text, suppressions jsonb)", "704b4566 05580507b7e8f5d0"],
 ["function", "_check_targets(definition jsonb)", "d826dfea eb5d366885afb152"],
 ["function", "_check_template(channel text, template jsonb)", "c6044d68 b902cbbf150ccb9a"],
@@ -1260,10 +1260,13 @@ as $expected$
 ["function", "_document_schemas(kind text)", "e55ff261 72bb5ccb3f7a1bad"],
 ["function", "_drawn_sender(senders dripdrop._sender[], execution_id uuid, ke", "995e64f3 43a359440217c03a"],
 ["function", "_due_after_event(step dripdrop.steps, enrollment dripdrop.enrol", "8ce2b0ce ddbaff828e856565"],
+["function", "_element_fault(subscriber jsonb)", "6e55eb76 12ce74623db5967a"],
 ["function", "_end_enrollments(enrollments uuid[], state text, reason text, a", "b5b26963 26d0201a14b73873"],
 ["function", "_end_executions(decisions dripdrop._decision[], at timestamp wi", "8b0e6073 d49bbd9fb33d2fb9"],
 ["function", "_enqueue(queue text, pointers jsonb[])", "bfcf532e 2b0f06a0afd0dbce"],
 ["function", "_enqueue_rendered(executions uuid[])", "ec2e6574 4ea05ee597ace89c"],
+["function", "_enroll_all(tenant_key text, sequence_id uuid, version_id uuid,", "8414d215 24b57b2f9dba77d0"],
+["function", "_enrolled_or_refused(sequence_id uuid, sequence text, subscribe", "a687b481 76200d3ac8a15727"],
 ["function", "_enrollments_before(tenant_key text, subscriber_type text, subs", "0a895aba 81d6d308be8a8ba1"],
 ["function", "_enrollments_of(subscriber_type text, subscriber_id text)", "b54b1dda 698fbe29c9d0857e"],
 ["function", "_enrollments_of_events(events dripdrop.events[])", "330d0fe5 64c9b26edc28b69f"],
@@ -1480,7 +1483,7 @@ as $expected$
 ["function", "_planned_at(timing jsonb, time_zone text, counted_from timestam", "54b0b27b 29f565455030dde8"],
 ["function", "_planned_for(timing jsonb, config jsonb, enrollment dripdrop.en", "d756d0a4 52994f7a3c9a43de"],
 ["function", "_planned_steps(steps uuid[])", "f482b690 9487d821cff324d6"],
-["function", "_planner_settings()", "13d9438a 9aa4ac77f019c7e2"],
+["function", "_planner_settings()", "13d9438a fe82aca07b869a7f"],
 ["function", "_pointer(execution dripdrop.step_executions)", "ed01f850 a962646f4ff0d512"],
 ["function", "_pointer_execution(message jsonb)", "f19449ec fe68d4390bc18c26"],
 ["function", "_pointer_fence(message jsonb)", "6fce51ad 7b36c09bade63806"],
@@ -1634,7 +1637,7 @@ as $expected$
 ["function", "_under_way(counters uuid[], at timestamp with time zone)", "315653ef 333271bba07bb837"],
 ["function", "_unknown_field_hint(document text, word text, hint text)", "508c804d ea7971748094232e"],
 ["function", "_unknown_setting_hint(kind text, field text)", "3360b29d 9d9a5973b3dd1a24"],
-["function", "_unreachable(enrollments uuid[])", "f9d9917f 997976252016e1ae"],
+["function", "_unreachable(enrollments uuid[])", "3a51dec0 0b486f06b52b83b7"],
 ["function", "_unserved_problems(at timestamp with time zone)", "72a46d52 4eecd9be69fed1af"],
 ["function", "_unsubscribe(execution dripdrop.step_executions, topics text[],", "c47516a0 7ffc6ec9455a836d"],
 ["function", "_unsubscribe_link(tenant_key text)", "be5e1ae2 5f7fbf911a230d3a"],
@@ -1677,9 +1680,11 @@ as $expected$
 ["function", "_warn_of_server(adapter_id uuid, http_hook_id uuid, host text, ", "5624473a eef78b73d64f0b8a"],
 ["function", "_weekdays_in_words(said text)", "5b623e0c af6673b1abfce43f"],
 ["function", "_who_sends(step_adapter_id uuid, config jsonb, metadata jsonb, ", "6f4a3ce7 cb247cd66e283f64"],
+["function", "_why_refused(sequence_id uuid, sequence text, subscriber jsonb,", "2bcb5bfb 69a555750d432604"],
 ["function", "_window_opens(time_window jsonb, time_zone text, tenant_key tex", "d05f5015 993724a6e914b077"],
 ["function", "_with_part(parts jsonb, tenant_key text, list text, part jsonb)", "12645e93 6468ecefd0b17657"],
 ["function", "_without_empty(results dripdrop._render_result[])", "0efa1cc4 032d26dc8c2604eb"],
+["function", "_without_faults(subscribers jsonb)", "45c4ce24 673228892f2b11d9"],
 ["function", "_without_people(value text)", "86976669 5bd40104a6fb69bd"],
 ["function", "_without_pointer()", "68a2a311 c097c12aca7dd39c"],
 ["function", "_words()", "6f025362 c389c25be735a684"],
@@ -1718,7 +1723,8 @@ as $expected$
 ["function", "drop_frequency_cap(tenant_key text, key text)", "020d5871 afb5ddfb6f4f1637"],
 ["function", "drop_hook(tenant_key text, key text)", "3fe32bdb d8a620b008bc50d6"],
 ["function", "enroll(tenant_key text, sequence text, subscriber_type text, su", "3c4a38f9 7ada326882166a23"],
-["function", "enroll_many(tenant_key text, sequence text, subscribers jsonb)", "bbda667a ab607238a2868c77"],
+["function", "enroll_many(tenant_key text, sequence text, subscribers jsonb)", "bbda667a e96c709205f7b823"],
+["function", "enroll_many(tenant_key text, sequence text, subscribers jsonb, ", "bc4873ff 410fa99c86692393"],
 ["function", "erase_subscriber(tenant_key text, subscriber_type text, subscri", "70723bbb 2b7612af1b7df678"],
 ["function", "errors()", "de1228c2 d0ce1e4ae9fa0e0b"],
 ["function", "explain(tenant_key text, enrollment_id uuid)", "67be8f1f 3cae98ea3b5bf317"],
@@ -1731,6 +1737,7 @@ as $expected$
 ["function", "get_http_hook(tenant_key text, http_hook_id uuid)", "d1a906cc 7d3e9447d5b4bcd2"],
 ["function", "get_sequence(tenant_key text, key text)", "a6c5c1df 1901889fd381c664"],
 ["function", "get_subscriptions(tenant_key text, subscriber_type text, subscr", "eb057e51 950660a1f32878eb"],
+["function", "hold_sequence(tenant_key text, sequence text, reason text)", "060937c0 7a306caafd7ab050"],
 ["function", "idempotency_key(enrollment_id uuid, step_id uuid, occurrence in", "e0bd055d 60351b52baebccba"],
 ["function", "is_suppressed(tenant_key text, channel text, recipient text, to", "1da734a4 c7ae317dce6b5912"],
 ["function", "json_schema(kind text)", "05eebdf4 e096145e55af5d93"],
@@ -1780,6 +1787,7 @@ as $expected$
 ["function", "resume_adapter(tenant_key text, adapter_id uuid)", "ff0bb9e5 668ed8a6e867631d"],
 ["function", "resume_enrollment(tenant_key text, enrollment_id uuid)", "e33b3021 bd3ef8afae7cdfa5"],
 ["function", "resume_sending(tenant_key text, scope text, subject text)", "618b1ea3 5d4d05635a47a603"],
+["function", "resume_sequence(tenant_key text, sequence text)", "3ca1f108 071225a4e41870b9"],
 ["function", "sealed_adapters()", "dac73f13 39e6b3f20a6e7ed8"],
 ["function", "sealed_http_hooks()", "2454c33f 5cde702b597e84b8"],
 ["function", "set_adapter_limits(tenant_key text, adapter_id uuid, daily_cap ", "ec1a20dc ba2994289412ff2c"],
@@ -1835,6 +1843,7 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.drop_hook(text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.enroll(text,text,text,text,jsonb,text,jsonb,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.enroll_many(text,text,jsonb)", "execute"],
+["grant", "dripdrop_admin on dripdrop.enroll_many(text,text,jsonb,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.erase_subscriber(text,text,anycompatible)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.errors()", "execute"],
 ["grant", "dripdrop_admin on dripdrop.explain(text,uuid)", "execute"],
@@ -1847,6 +1856,7 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.get_http_hook(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.get_sequence(text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.get_subscriptions(text,text,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.hold_sequence(text,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.idempotency_key(uuid,uuid,integer,integer)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.is_suppressed(text,text,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.json_schema(text)", "execute"],
@@ -1892,6 +1902,7 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.resume_adapter(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.resume_enrollment(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.resume_sending(text,text,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.resume_sequence(text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.sealed_adapters()", "execute"],
 ["grant", "dripdrop_admin on dripdrop.sealed_http_hooks()", "execute"],
 ["grant", "dripdrop_admin on dripdrop.set_adapter_limits(text,uuid,integer,integer,integer,timestamp with time zone,integer,integer,jsonb,text)", "execute"],
@@ -1926,6 +1937,7 @@ as $expected$
 ["grant", "dripdrop_app on dripdrop.cron_next(text,text,timestamp with time zone)", "execute"],
 ["grant", "dripdrop_app on dripdrop.enroll(text,text,text,text,jsonb,text,jsonb,text,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.enroll_many(text,text,jsonb)", "execute"],
+["grant", "dripdrop_app on dripdrop.enroll_many(text,text,jsonb,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.erase_subscriber(text,text,anycompatible)", "execute"],
 ["grant", "dripdrop_app on dripdrop.errors()", "execute"],
 ["grant", "dripdrop_app on dripdrop.explain(text,uuid)", "execute"],
@@ -1935,6 +1947,7 @@ as $expected$
 ["grant", "dripdrop_app on dripdrop.get_enrollment(text,text,text,text,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.get_sequence(text,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.get_subscriptions(text,text,text)", "execute"],
+["grant", "dripdrop_app on dripdrop.hold_sequence(text,text,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.is_suppressed(text,text,text,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.json_schema(text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.latest_step_by_key(text,uuid,text)", "execute"],
@@ -1952,6 +1965,7 @@ as $expected$
 ["grant", "dripdrop_app on dripdrop.providers()", "execute"],
 ["grant", "dripdrop_app on dripdrop.reply_codes()", "execute"],
 ["grant", "dripdrop_app on dripdrop.resume_enrollment(text,uuid)", "execute"],
+["grant", "dripdrop_app on dripdrop.resume_sequence(text,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.set_subscription(text,text,text,text,text,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.suppress(text,text,text,text,text,jsonb,text,timestamp with time zone)", "execute"],
 ["grant", "dripdrop_app on dripdrop.track_event(text,text,jsonb,uuid,text,text,text,timestamp with time zone,text)", "execute"],
@@ -2310,6 +2324,7 @@ as $expected$
 ["type", "_signal", "adapter_id uuid, http_hook_id uuid, host text, execution_id uuid, claimed_at timestamp with time zone, says text, code text, detail text, retry_after double precision"],
 ["type", "_suppression", "tenant_key text, channel text, recipient text, topic text, reason text, source text, metadata jsonb, expires_at timestamp with time zone"],
 ["type", "_wanted_hook", "place bigint, execution_id uuid, enrollment_id uuid, message_id bigint, key text, kind text, hook jsonb, error text"],
+["type", "enrolled", "place integer, subscriber_type text, subscriber_id text, entry_key text, enrollment_id uuid, state text, sqlstate text, message text, field text, hint text"],
 ["type", "enrollment", "id uuid, sequence text, version integer, subscriber_type text, subscriber_id text, entry_key text, state text, exit_reason text, data jsonb, metadata jsonb, started_at timestamp with time zone, paused_at timestamp with time zone, completed_at timestamp with time zone, cancelled_at timestamp with time zone, updated_at timestamp with time zone"],
 ["type", "message", "execution_id uuid, enrollment_id uuid, subscriber_type text, subscriber_id text, entry_key text, sequence text, step text, occurrence integer, channel text, sender text, recipient text, state text, reason text, reason_at timestamp with time zone, scheduled_for timestamp with time zone, due_at timestamp with time zone, claimed_at timestamp with time zone, ended_at timestamp with time zone, provider_message_id text, error_message text"],
 ["view", "consent_at_send", "tenant_key text, execution_id uuid, enrollment_id uuid, subscriber_type text, subscriber_id text, topic text, sent_at timestamp with time zone, had_consent boolean, state text, source text, said_at timestamp with time zone"],
@@ -2970,6 +2985,30 @@ $$;
 
 comment on type dripdrop.message is
   'One message of somebody: of which step it is, what became of it, and why.';
+
+-- What enroll_many(on_error) says about one element of its list: the enrolment or, as the fields of
+-- an error, why there is none.
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop.enrolled') is null then
+    create type dripdrop.enrolled as (
+      place int,
+      subscriber_type text,
+      subscriber_id text,
+      entry_key text,
+      enrollment_id uuid,
+      state text,
+      sqlstate text,
+      message text,
+      field text,
+      hint text
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop.enrolled is
+  'One element of a list of subscribers: its enrolment, or why it has none.';
 
 -- sql/settings.sql
 
@@ -18474,6 +18513,23 @@ $$;
 comment on function dripdrop._refuse_subscriber(text, jsonb, bigint) is
   'Raises what is wrong with a subscriber who is to be enrolled.';
 
+create or replace function dripdrop._element_fault(subscriber jsonb)
+returns text
+language sql
+stable
+parallel safe
+return dripdrop._subscriber_fault(
+  case when subscriber ? 'subscriber_type' then subscriber ->> 'subscriber_type' else 'User' end,
+  subscriber ->> 'subscriber_id',
+  subscriber ->> 'entry_key',
+  coalesce(subscriber -> 'data', '{}'),
+  subscriber -> 'metadata'
+);
+
+comment on function dripdrop._element_fault(jsonb) is
+  'What is wrong with an element of a list of subscribers, as _refuse_subscriber() knows it, or '
+  'null.';
+
 -- One pass looks at all elements; the first fault is the one reported.
 --
 -- raises  ZD201 bad argument, ZD204 unknown time zone
@@ -18494,15 +18550,7 @@ begin
   select f.fault, s.subscriber -> 'data' as data, s.place into v_bad
   from jsonb_array_elements(subscribers) with ordinality as s (subscriber, place)
   cross join lateral (
-    select dripdrop._subscriber_fault(
-      case
-        when s.subscriber ? 'subscriber_type' then s.subscriber ->> 'subscriber_type' else 'User'
-      end,
-      s.subscriber ->> 'subscriber_id',
-      s.subscriber ->> 'entry_key',
-      coalesce(s.subscriber -> 'data', '{}'),
-      s.subscriber -> 'metadata'
-    ) as fault
+    select dripdrop._element_fault(s.subscriber) as fault
     offset 0
   ) as f
   where f.fault is not null
@@ -18519,6 +18567,7 @@ comment on function dripdrop._check_subscribers(jsonb) is
 
 create or replace function dripdrop._unreachable(enrollments uuid[])
 returns table (
+  enrollment_id uuid,
   subscriber_type text,
   subscriber_id text,
   entry_key text,
@@ -18530,9 +18579,10 @@ language sql
 stable
 begin atomic
   select
-    u.subscriber_type, u.subscriber_id, u.entry_key, u.channel, u.step_key, u.recipient_key
+    u.id, u.subscriber_type, u.subscriber_id, u.entry_key, u.channel, u.step_key, u.recipient_key
   from (
     select
+      e.id,
       e.subscriber_type,
       e.subscriber_id,
       e.entry_key,
@@ -18700,67 +18750,17 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz := dripdrop._now();
   v_entry record;
   v_enrolled uuid[];
 begin
   perform dripdrop._check_json_list(subscribers, 'subscribers');
   select e.* into v_entry from dripdrop._open_sequence(tenant_key, sequence, null) as e;
   perform dripdrop._check_subscribers(subscribers);
-
-  with
-  candidate as (
-    select
-      coalesce(s.subscriber_type, 'User') as subscriber_type,
-      s.subscriber_id,
-      coalesce(s.entry_key, '') as entry_key,
-      coalesce(s.data, '{}') as data,
-      coalesce(s.metadata, '{}') as metadata,
-      case
-        when s.event_id is not null
-        then dripdrop._event_of(
-          enroll_many.tenant_key, coalesce(s.subscriber_type, 'User'), s.subscriber_id, s.event_id
-        )
-      end as event_id,
-      v_entry.reentry = 'after_exit'
-      and row_number() over (
-        partition by coalesce(s.subscriber_type, 'User'), s.subscriber_id order by s.entry_key
-      ) > 1 as is_second
-    from jsonb_to_recordset(subscribers) as s (
-      subscriber_type text, subscriber_id text, entry_key text, data jsonb, metadata jsonb,
-      event_id text
-    )
-  ),
-  enrolled as (
-    insert into dripdrop.enrollments as n (
-      tenant_key, sequence_id, sequence_version_id, subscriber_type, subscriber_id, entry_key,
-      alone, effective_mode, data, metadata, started_at, inserted_at, updated_at, event_id
-    )
-    select
-      enroll_many.tenant_key, v_entry.sequence_id, v_entry.version_id, c.subscriber_type,
-      c.subscriber_id, c.entry_key, v_entry.reentry = 'after_exit', v_entry.mode, c.data,
-      c.metadata, v_now, v_now, v_now, c.event_id
-    from candidate as c
-    where not c.is_second
-      and not exists (
-        select from dripdrop._barring_enrollments(
-          v_entry.sequence_id, v_entry.reentry, v_entry.reentry_interval, c.subscriber_type,
-          c.subscriber_id, c.entry_key, v_now
-        )
-      )
-    order by c.subscriber_type, c.subscriber_id, c.entry_key
-    on conflict do nothing
-    returning n.id
-  )
-  select array_agg(e.id) into v_enrolled
-  from enrolled as e;
-  if v_enrolled is not null then
-    if v_entry.reentry = 'never' then
-      perform dripdrop._check_not_ended(v_enrolled);
-    end if;
-    perform dripdrop._plan_first(v_entry.version_id, v_enrolled, null, v_now);
-    perform dripdrop._check_recipients(v_enrolled, subscribers);
-  end if;
+  v_enrolled := dripdrop._enroll_all(
+    tenant_key, v_entry.sequence_id, v_entry.version_id, v_entry.mode, v_entry.reentry,
+    v_entry.reentry_interval, subscribers
+  );
+  perform dripdrop._check_recipients(v_enrolled, subscribers);
 
   return query
   select (e.enrollment).*
@@ -18777,8 +18777,264 @@ end
 $$;
 
 comment on function dripdrop.enroll_many(text, text, jsonb) is
-  'Enrols a list of {subscriber_id, subscriber_type = User, data, entry_key, metadata, event_id}; '
-  'returns their open enrolments.';
+  'Enrols a list of {subscriber_id, subscriber_type = User, data, entry_key, metadata}; returns '
+  'their open enrolments.';
+
+-- locks   the enrolments' unique index, then the executions that it makes
+-- raises  40001 an enrolment ended at this moment
+create or replace function dripdrop._enroll_all(
+  tenant_key text,
+  sequence_id uuid,
+  version_id uuid,
+  mode text,
+  reentry text,
+  reentry_interval interval,
+  subscribers jsonb
+)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_enrolled uuid[];
+begin
+  with
+  candidate as (
+    select
+      coalesce(s.subscriber_type, 'User') as subscriber_type,
+      s.subscriber_id,
+      coalesce(s.entry_key, '') as entry_key,
+      coalesce(s.data, '{}') as data,
+      coalesce(s.metadata, '{}') as metadata,
+      _enroll_all.reentry = 'after_exit'
+      and row_number() over (
+        partition by coalesce(s.subscriber_type, 'User'), s.subscriber_id order by s.entry_key
+      ) > 1 as is_second
+    from jsonb_to_recordset(subscribers) as s (
+      subscriber_type text, subscriber_id text, entry_key text, data jsonb, metadata jsonb
+    )
+  ),
+  enrolled as (
+    insert into dripdrop.enrollments as n (
+      tenant_key, sequence_id, sequence_version_id, subscriber_type, subscriber_id, entry_key,
+      alone, effective_mode, data, metadata, started_at, inserted_at, updated_at
+    )
+    select
+      _enroll_all.tenant_key, _enroll_all.sequence_id, _enroll_all.version_id, c.subscriber_type,
+      c.subscriber_id, c.entry_key, _enroll_all.reentry = 'after_exit', _enroll_all.mode, c.data,
+      c.metadata, v_now, v_now, v_now
+    from candidate as c
+    where not c.is_second
+      and not exists (
+        select from dripdrop._barring_enrollments(
+          _enroll_all.sequence_id, _enroll_all.reentry, _enroll_all.reentry_interval,
+          c.subscriber_type, c.subscriber_id, c.entry_key, v_now
+        )
+      )
+    order by c.subscriber_type, c.subscriber_id, c.entry_key
+    on conflict do nothing
+    returning n.id
+  )
+  select coalesce(array_agg(e.id), '{}') into v_enrolled
+  from enrolled as e;
+  if cardinality(v_enrolled) > 0 then
+    if reentry = 'never' then
+      perform dripdrop._check_not_ended(v_enrolled);
+    end if;
+    perform dripdrop._plan_first(version_id, v_enrolled, null, v_now);
+  end if;
+  return v_enrolled;
+end
+$$;
+
+comment on function dripdrop._enroll_all(
+  text, uuid, uuid, text, text, interval, jsonb
+) is 'Enrols those of a list of subscribers who may enter, and plans their first steps.';
+
+-- plpgsql/enrollment/enroll_each.sql
+
+-- What each element comes to, the good ones enrolled and the others not: those that are refused are
+-- few, and are asked one by one for the words of their refusal.
+--
+-- locks   as enroll()
+-- raises  ZD101 unknown sequence, ZD102 no active version, ZD201 bad argument, ZD207 bad tenant
+--         key, ZD302 sequence switched off
+create or replace function dripdrop.enroll_many(
+  tenant_key text,
+  sequence text,
+  subscribers jsonb,
+  on_error text
+)
+returns setof dripdrop.enrolled
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_entry record;
+  v_good jsonb;
+  v_enrolled uuid[];
+  v_unreachable uuid[];
+begin
+  if on_error is null or on_error not in ('fail', 'skip') then
+    raise exception 'on_error % is unknown', dripdrop._quoted(on_error) using
+      errcode = 'ZD201', column = 'on_error', hint = 'Use fail or skip.';
+  end if;
+  if jsonb_typeof(subscribers) is distinct from 'array' then
+    perform dripdrop._check_subscribers(subscribers);
+  end if;
+  select e.* into v_entry from dripdrop._open_sequence(tenant_key, sequence, null) as e;
+  if on_error = 'fail' then
+    perform dripdrop.enroll_many(tenant_key, sequence, subscribers);
+    v_good := subscribers;
+  else
+    v_good := dripdrop._without_faults(subscribers);
+    v_enrolled := dripdrop._enroll_all(
+      tenant_key, v_entry.sequence_id, v_entry.version_id, v_entry.mode, v_entry.reentry,
+      v_entry.reentry_interval, v_good
+    );
+    v_unreachable := array(select u.enrollment_id from dripdrop._unreachable(v_enrolled) as u);
+  end if;
+  return query
+  select r.*
+  from dripdrop._enrolled_or_refused(
+    v_entry.sequence_id, sequence, subscribers, v_enrolled, v_unreachable
+  ) as r;
+  delete from dripdrop.enrollments as e where e.id = any (v_unreachable);
+end
+$$;
+
+comment on function dripdrop.enroll_many(text, text, jsonb, text) is
+  'Enrols a list of subscribers and returns, for each place in it, the open enrolment or why there '
+  'is none. on_error: skip leaves out whoever cannot be enrolled, and enrols the others; fail '
+  'enrols nobody then.';
+
+create or replace function dripdrop._without_faults(subscribers jsonb)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_agg(s.subscriber order by s.place), '[]')
+  from jsonb_array_elements(subscribers) with ordinality as s (subscriber, place)
+  where case
+    when dripdrop._element_fault(s.subscriber) is not null then false
+    when dripdrop._is_plain(s.subscriber) then true
+    else not exists (
+      select
+      from jsonb_each(s.subscriber) as p
+      cross join lateral dripdrop._json_fault(p.value, left(p.key, 100), 65536)
+      where not dripdrop._is_plain(p.value)
+    )
+  end
+$$;
+
+comment on function dripdrop._without_faults(jsonb) is
+  'Those elements of a list of subscribers that enroll_many() would take.';
+
+create or replace function dripdrop._enrolled_or_refused(
+  sequence_id uuid,
+  sequence text,
+  subscribers jsonb,
+  enrolled uuid[],
+  unreachable uuid[]
+)
+returns setof dripdrop.enrolled
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_one record;
+  v_row dripdrop.enrolled;
+begin
+  for v_one in
+    select s.place, s.subscriber, n.subscriber_type, n.subscriber_id, n.entry_key, e.id, e.state
+    from jsonb_array_elements(subscribers) with ordinality as s (subscriber, place)
+    cross join lateral (
+      select
+        coalesce(s.subscriber ->> 'subscriber_type', 'User') as subscriber_type,
+        s.subscriber ->> 'subscriber_id' as subscriber_id,
+        coalesce(s.subscriber ->> 'entry_key', '') as entry_key
+    ) as n
+    left join lateral (
+      select o.id, o.state
+      from dripdrop._enrollments_of(n.subscriber_type, n.subscriber_id) as o
+      where o.entry_key = n.entry_key
+        and o.sequence_id = _enrolled_or_refused.sequence_id
+        and (o.state in ('active', 'paused') or o.id = any (enrolled))
+        and dripdrop._without_faults(jsonb_build_array(s.subscriber)) <> '[]'
+      limit 1
+    ) as e on true
+    order by s.place
+  loop
+    v_row := null;
+    if v_one.id is null or v_one.id = any (unreachable) then
+      v_row := dripdrop._why_refused(sequence_id, sequence, v_one.subscriber, unreachable);
+    else
+      v_row.enrollment_id := v_one.id;
+      v_row.state := v_one.state;
+    end if;
+    v_row.place := v_one.place;
+    v_row.subscriber_type := v_one.subscriber_type;
+    v_row.subscriber_id := v_one.subscriber_id;
+    v_row.entry_key := v_one.entry_key;
+    return next v_row;
+  end loop;
+end
+$$;
+
+comment on function dripdrop._enrolled_or_refused(uuid, text, jsonb, uuid[], uuid[]) is
+  'For each element of a list of subscribers its enrolment, or why there is none.';
+
+-- raises  40001 it may enter after all
+create or replace function dripdrop._why_refused(
+  sequence_id uuid,
+  sequence text,
+  subscriber jsonb,
+  unreachable uuid[]
+)
+returns dripdrop.enrolled
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_list jsonb := jsonb_build_array(subscriber);
+  v_row dripdrop.enrolled;
+begin
+  perform dripdrop._check_json_list(v_list, 'subscribers');
+  perform dripdrop._check_subscribers(v_list);
+  perform dripdrop._check_recipients(
+    array(
+      select e.id
+      from dripdrop._enrollments_of(
+        coalesce(subscriber ->> 'subscriber_type', 'User'), subscriber ->> 'subscriber_id'
+      ) as e
+      where e.id = any (unreachable)
+    ),
+    v_list
+  );
+  perform dripdrop._open_enrollment(
+    sequence_id, sequence, coalesce(subscriber ->> 'subscriber_type', 'User'),
+    subscriber ->> 'subscriber_id', coalesce(subscriber ->> 'entry_key', '')
+  );
+  return v_row;
+exception
+  when others then
+    if sqlstate not like 'ZD%' then
+      raise;
+    end if;
+    get stacked diagnostics
+      v_row.sqlstate = returned_sqlstate,
+      v_row.message = message_text,
+      v_row.field = column_name,
+      v_row.hint = pg_exception_hint;
+    return v_row;
+end
+$$;
+
+comment on function dripdrop._why_refused(uuid, text, jsonb, uuid[]) is
+  'Why a subscriber of a list is not enrolled.';
 
 -- plpgsql/enrollment/entry.sql
 
@@ -31621,6 +31877,46 @@ comment on function dripdrop.list_sending_pauses(text) is
   'The pauses that may hold a tenant''s messages: its own, that of everything, and those of global '
   'adapters.';
 
+-- Not sequences.active, which ends the journeys of those who come due.
+--
+-- locks, raises  as pause_sending()
+create or replace function dripdrop.hold_sequence(
+  tenant_key text,
+  sequence text,
+  reason text default null
+)
+returns dripdrop.sending_pauses
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select p.*
+  from dripdrop.pause_sending(
+    hold_sequence.tenant_key, 'sequence', hold_sequence.sequence, hold_sequence.reason
+  ) as p
+$$;
+
+comment on function dripdrop.hold_sequence(text, text, text) is
+  'Switches a sequence off until resume_sequence() without losing anybody: people still enter, who '
+  'comes due waits. The same as pause_sending() of the sequence.';
+
+-- locks, raises  as resume_sending()
+create or replace function dripdrop.resume_sequence(tenant_key text, sequence text)
+returns setof dripdrop.sending_pauses
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select p.*
+  from dripdrop.resume_sending(
+    resume_sequence.tenant_key, 'sequence', resume_sequence.sequence
+  ) as p
+$$;
+
+comment on function dripdrop.resume_sequence(text, text) is
+  'Lets a sequence that is held go on, and returns the pause, or no row if it was not held. Who '
+  'came due meanwhile is due now.';
+
 -- plpgsql/simulation/simulate.sql
 
 -- Lets enrolments run ahead of time, by the code that runs them for real: what is due is decided,
@@ -34198,6 +34494,8 @@ as $$
         '_classified_results',
         '_defer_executions',
         '_end_enrollments',
+        '_enroll_all',
+        '_enrolled_or_refused',
         '_end_executions',
         '_enqueue_rendered',
         '_fail_renders',
@@ -34371,10 +34669,12 @@ declare
 begin
   for v_one in
     select
-      ('dripdrop.' || p.function)::regproc as function,
+      f.oid::regprocedure as function,
       split_part(s.setting, '=', 1) as name,
       split_part(s.setting, '=', 2) as value
     from dripdrop._planner_settings() as p
+    join pg_catalog.pg_proc as f
+      on f.proname = p.function and f.pronamespace = 'dripdrop'::regnamespace
     cross join unnest(p.settings) as s (setting)
   loop
     execute format('alter function %s set %I = %L', v_one.function, v_one.name, v_one.value);
@@ -34434,6 +34734,7 @@ declare
       "get_http_hook",
       "get_sequence",
       "get_subscriptions",
+      "hold_sequence",
       "idempotency_key",
       "is_suppressed",
       "json_schema",
@@ -34479,6 +34780,7 @@ declare
       "resume_adapter",
       "resume_enrollment",
       "resume_sending",
+      "resume_sequence",
       "sealed_adapters",
       "sealed_http_hooks",
       "set_adapter_limits",
@@ -34523,6 +34825,7 @@ declare
       "get_enrollment",
       "get_sequence",
       "get_subscriptions",
+      "hold_sequence",
       "is_suppressed",
       "json_schema",
       "latest_step_by_key",
@@ -34540,6 +34843,7 @@ declare
       "providers",
       "reply_codes",
       "resume_enrollment",
+      "resume_sequence",
       "set_subscription",
       "suppress",
       "track_event",

@@ -36,6 +36,8 @@ as $$
         '_classified_results',
         '_defer_executions',
         '_end_enrollments',
+        '_enroll_all',
+        '_enrolled_or_refused',
         '_end_executions',
         '_enqueue_rendered',
         '_fail_renders',
@@ -209,10 +211,12 @@ declare
 begin
   for v_one in
     select
-      ('dripdrop.' || p.function)::regproc as function,
+      f.oid::regprocedure as function,
       split_part(s.setting, '=', 1) as name,
       split_part(s.setting, '=', 2) as value
     from dripdrop._planner_settings() as p
+    join pg_catalog.pg_proc as f
+      on f.proname = p.function and f.pronamespace = 'dripdrop'::regnamespace
     cross join unnest(p.settings) as s (setting)
   loop
     execute format('alter function %s set %I = %L', v_one.function, v_one.name, v_one.value);

@@ -383,3 +383,21 @@ create type dripdrop.message as (
 
 comment on type dripdrop.message is
   'One message of somebody: of which step it is, what became of it, and why.';
+
+-- What enroll_many(on_error) says about one element of its list: the enrolment or, as the fields of
+-- an error, why there is none.
+create type dripdrop.enrolled as (
+  place int,
+  subscriber_type text,
+  subscriber_id text,
+  entry_key text,
+  enrollment_id uuid,
+  state text,
+  sqlstate text,
+  message text,
+  field text,
+  hint text
+);
+
+comment on type dripdrop.enrolled is
+  'One element of a list of subscribers: its enrolment, or why it has none.';

@@ -522,8 +522,14 @@ class Statements(ABC, Generic[One, Many, Value]):
         """Enrol a subscriber, or return the enrolment that is open."""
 
     @_statement
-    def enroll_many(self, tenant_key: str | None, sequence: str, subscribers: Json) -> Many:
-        """Enrol a list of subscribers in one statement."""
+    def enroll_many(
+        self, tenant_key: str | None, sequence: str, subscribers: Json, on_error: str = ...
+    ) -> Many:
+        """Enrol a list of subscribers in one statement; return their enrolments.
+
+        With `on_error`, `skip` or `fail`, one row for each place in the list: the enrolment, or why
+        there is none. `skip` enrols whoever can be.
+        """
 
     @_statement
     def get_enrollment(
@@ -933,6 +939,14 @@ class Statements(ABC, Generic[One, Many, Value]):
         self, tenant_key: str | None, scope: str = ..., subject: str | None = ...
     ) -> One:
         """Lift a pause of sending; None if there was none."""
+
+    @_statement
+    def hold_sequence(self, tenant_key: str | None, sequence: str, reason: str | None = ...) -> One:
+        """Switch a sequence off for a while; who comes due waits."""
+
+    @_statement
+    def resume_sequence(self, tenant_key: str | None, sequence: str) -> One:
+        """Let a sequence that is held go on; None if it was not held."""
 
     @_statement
     def list_sending_pauses(self, tenant_key: str | None) -> Many:

@@ -64,6 +64,23 @@ $$;
 comment on function dripdrop._refuse_subscriber(text, jsonb, bigint) is
   'Raises what is wrong with a subscriber who is to be enrolled.';
 
+create or replace function dripdrop._element_fault(subscriber jsonb)
+returns text
+language sql
+stable
+parallel safe
+return dripdrop._subscriber_fault(
+  case when subscriber ? 'subscriber_type' then subscriber ->> 'subscriber_type' else 'User' end,
+  subscriber ->> 'subscriber_id',
+  subscriber ->> 'entry_key',
+  coalesce(subscriber -> 'data', '{}'),
+  subscriber -> 'metadata'
+);
+
+comment on function dripdrop._element_fault(jsonb) is
+  'What is wrong with an element of a list of subscribers, as _refuse_subscriber() knows it, or '
+  'null.';
+
 -- One pass looks at all elements; the first fault is the one reported.
 --
 -- raises  ZD201 bad argument, ZD204 unknown time zone
@@ -84,15 +101,7 @@ begin
   select f.fault, s.subscriber -> 'data' as data, s.place into v_bad
   from jsonb_array_elements(subscribers) with ordinality as s (subscriber, place)
   cross join lateral (
-    select dripdrop._subscriber_fault(
-      case
-        when s.subscriber ? 'subscriber_type' then s.subscriber ->> 'subscriber_type' else 'User'
-      end,
-      s.subscriber ->> 'subscriber_id',
-      s.subscriber ->> 'entry_key',
-      coalesce(s.subscriber -> 'data', '{}'),
-      s.subscriber -> 'metadata'
-    ) as fault
+    select dripdrop._element_fault(s.subscriber) as fault
     offset 0
   ) as f
   where f.fault is not null
@@ -109,6 +118,7 @@ comment on function dripdrop._check_subscribers(jsonb) is
 
 create or replace function dripdrop._unreachable(enrollments uuid[])
 returns table (
+  enrollment_id uuid,
   subscriber_type text,
   subscriber_id text,
   entry_key text,
@@ -120,9 +130,10 @@ language sql
 stable
 begin atomic
   select
-    u.subscriber_type, u.subscriber_id, u.entry_key, u.channel, u.step_key, u.recipient_key
+    u.id, u.subscriber_type, u.subscriber_id, u.entry_key, u.channel, u.step_key, u.recipient_key
   from (
     select
+      e.id,
       e.subscriber_type,
       e.subscriber_id,
       e.entry_key,

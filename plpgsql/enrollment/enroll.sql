@@ -108,67 +108,17 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz := dripdrop._now();
   v_entry record;
   v_enrolled uuid[];
 begin
   perform dripdrop._check_json_list(subscribers, 'subscribers');
   select e.* into v_entry from dripdrop._open_sequence(tenant_key, sequence, null) as e;
   perform dripdrop._check_subscribers(subscribers);
-
-  with
-  candidate as (
-    select
-      coalesce(s.subscriber_type, 'User') as subscriber_type,
-      s.subscriber_id,
-      coalesce(s.entry_key, '') as entry_key,
-      coalesce(s.data, '{}') as data,
-      coalesce(s.metadata, '{}') as metadata,
-      case
-        when s.event_id is not null
-        then dripdrop._event_of(
-          enroll_many.tenant_key, coalesce(s.subscriber_type, 'User'), s.subscriber_id, s.event_id
-        )
-      end as event_id,
-      v_entry.reentry = 'after_exit'
-      and row_number() over (
-        partition by coalesce(s.subscriber_type, 'User'), s.subscriber_id order by s.entry_key
-      ) > 1 as is_second
-    from jsonb_to_recordset(subscribers) as s (
-      subscriber_type text, subscriber_id text, entry_key text, data jsonb, metadata jsonb,
-      event_id text
-    )
-  ),
-  enrolled as (
-    insert into dripdrop.enrollments as n (
-      tenant_key, sequence_id, sequence_version_id, subscriber_type, subscriber_id, entry_key,
-      alone, effective_mode, data, metadata, started_at, inserted_at, updated_at, event_id
-    )
-    select
-      enroll_many.tenant_key, v_entry.sequence_id, v_entry.version_id, c.subscriber_type,
-      c.subscriber_id, c.entry_key, v_entry.reentry = 'after_exit', v_entry.mode, c.data,
-      c.metadata, v_now, v_now, v_now, c.event_id
-    from candidate as c
-    where not c.is_second
-      and not exists (
-        select from dripdrop._barring_enrollments(
-          v_entry.sequence_id, v_entry.reentry, v_entry.reentry_interval, c.subscriber_type,
-          c.subscriber_id, c.entry_key, v_now
-        )
-      )
-    order by c.subscriber_type, c.subscriber_id, c.entry_key
-    on conflict do nothing
-    returning n.id
-  )
-  select array_agg(e.id) into v_enrolled
-  from enrolled as e;
-  if v_enrolled is not null then
-    if v_entry.reentry = 'never' then
-      perform dripdrop._check_not_ended(v_enrolled);
-    end if;
-    perform dripdrop._plan_first(v_entry.version_id, v_enrolled, null, v_now);
-    perform dripdrop._check_recipients(v_enrolled, subscribers);
-  end if;
+  v_enrolled := dripdrop._enroll_all(
+    tenant_key, v_entry.sequence_id, v_entry.version_id, v_entry.mode, v_entry.reentry,
+    v_entry.reentry_interval, subscribers
+  );
+  perform dripdrop._check_recipients(v_enrolled, subscribers);
 
   return query
   select (e.enrollment).*
@@ -185,5 +135,77 @@ end
 $$;
 
 comment on function dripdrop.enroll_many(text, text, jsonb) is
-  'Enrols a list of {subscriber_id, subscriber_type = User, data, entry_key, metadata, event_id}; '
-  'returns their open enrolments.';
+  'Enrols a list of {subscriber_id, subscriber_type = User, data, entry_key, metadata}; returns '
+  'their open enrolments.';
+
+-- locks   the enrolments' unique index, then the executions that it makes
+-- raises  40001 an enrolment ended at this moment
+create or replace function dripdrop._enroll_all(
+  tenant_key text,
+  sequence_id uuid,
+  version_id uuid,
+  mode text,
+  reentry text,
+  reentry_interval interval,
+  subscribers jsonb
+)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_enrolled uuid[];
+begin
+  with
+  candidate as (
+    select
+      coalesce(s.subscriber_type, 'User') as subscriber_type,
+      s.subscriber_id,
+      coalesce(s.entry_key, '') as entry_key,
+      coalesce(s.data, '{}') as data,
+      coalesce(s.metadata, '{}') as metadata,
+      _enroll_all.reentry = 'after_exit'
+      and row_number() over (
+        partition by coalesce(s.subscriber_type, 'User'), s.subscriber_id order by s.entry_key
+      ) > 1 as is_second
+    from jsonb_to_recordset(subscribers) as s (
+      subscriber_type text, subscriber_id text, entry_key text, data jsonb, metadata jsonb
+    )
+  ),
+  enrolled as (
+    insert into dripdrop.enrollments as n (
+      tenant_key, sequence_id, sequence_version_id, subscriber_type, subscriber_id, entry_key,
+      alone, effective_mode, data, metadata, started_at, inserted_at, updated_at
+    )
+    select
+      _enroll_all.tenant_key, _enroll_all.sequence_id, _enroll_all.version_id, c.subscriber_type,
+      c.subscriber_id, c.entry_key, _enroll_all.reentry = 'after_exit', _enroll_all.mode, c.data,
+      c.metadata, v_now, v_now, v_now
+    from candidate as c
+    where not c.is_second
+      and not exists (
+        select from dripdrop._barring_enrollments(
+          _enroll_all.sequence_id, _enroll_all.reentry, _enroll_all.reentry_interval,
+          c.subscriber_type, c.subscriber_id, c.entry_key, v_now
+        )
+      )
+    order by c.subscriber_type, c.subscriber_id, c.entry_key
+    on conflict do nothing
+    returning n.id
+  )
+  select coalesce(array_agg(e.id), '{}') into v_enrolled
+  from enrolled as e;
+  if cardinality(v_enrolled) > 0 then
+    if reentry = 'never' then
+      perform dripdrop._check_not_ended(v_enrolled);
+    end if;
+    perform dripdrop._plan_first(version_id, v_enrolled, null, v_now);
+  end if;
+  return v_enrolled;
+end
+$$;
+
+comment on function dripdrop._enroll_all(
+  text, uuid, uuid, text, text, interval, jsonb
+) is 'Enrols those of a list of subscribers who may enter, and plans their first steps.';

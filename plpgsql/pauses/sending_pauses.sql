@@ -153,3 +153,43 @@ $$;
 comment on function dripdrop.list_sending_pauses(text) is
   'The pauses that may hold a tenant''s messages: its own, that of everything, and those of global '
   'adapters.';
+
+-- Not sequences.active, which ends the journeys of those who come due.
+--
+-- locks, raises  as pause_sending()
+create or replace function dripdrop.hold_sequence(
+  tenant_key text,
+  sequence text,
+  reason text default null
+)
+returns dripdrop.sending_pauses
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select p.*
+  from dripdrop.pause_sending(
+    hold_sequence.tenant_key, 'sequence', hold_sequence.sequence, hold_sequence.reason
+  ) as p
+$$;
+
+comment on function dripdrop.hold_sequence(text, text, text) is
+  'Switches a sequence off until resume_sequence() without losing anybody: people still enter, who '
+  'comes due waits. The same as pause_sending() of the sequence.';
+
+-- locks, raises  as resume_sending()
+create or replace function dripdrop.resume_sequence(tenant_key text, sequence text)
+returns setof dripdrop.sending_pauses
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select p.*
+  from dripdrop.resume_sending(
+    resume_sequence.tenant_key, 'sequence', resume_sequence.sequence
+  ) as p
+$$;
+
+comment on function dripdrop.resume_sequence(text, text) is
+  'Lets a sequence that is held go on, and returns the pause, or no row if it was not held. Who '
+  'came due meanwhile is due now.';

@@ -103,6 +103,11 @@ CALLS: dict[str, Call] = {
     "next_opening": lambda e, t, x: e.next_opening(
         t, {"start": "09:00", "end": "17:00", "calendar": x.calendar}, "UTC", HOLIDAY
     ),
+    "hold_sequence": lambda e, t, x: e.hold_sequence(t, x.sequence),
+    "resume_sequence": lambda e, t, x: held_and_resumed(e, t, x),
+    "enroll_many, each for itself": lambda e, t, x: e.enroll_many(
+        t, x.sequence, [{"subscriber_id": "eve", "data": PERSON}], "skip"
+    ),
     "pause_adapter": lambda e, t, x: e.pause_adapter(t, x.adapter_id),
     "pause_sending, of a sequence": lambda e, t, x: e.pause_sending(t, "sequence", x.sequence),
     "pause_sending, of a sender": lambda e, t, x: e.pause_sending(t, "adapter", x.adapter),
@@ -253,6 +258,12 @@ SOUND = {
     "validate_sequence_version",
 }
 """What lists problems, of which the owner has none."""
+
+
+def held_and_resumed(engine: Engine, tenant: str | None, things: Things) -> Any:
+    """Hold a sequence, and let it go on."""
+    engine.hold_sequence(tenant, things.sequence)
+    return engine.resume_sequence(tenant, things.sequence)
 
 
 def one_step(things: Things, **fields: Any) -> dict[str, Any]:
