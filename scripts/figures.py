@@ -39,7 +39,11 @@ def main(paths: list[str]) -> int:
 def figures(result: dict[str, Any], peers: dict[str, Any] | None) -> str:
     """Return where it was measured, and the table."""
     rows = [*_sending(result), *_deciding(result["tick"]), *_enrolling(result["enroll"])]
-    rows += [*_channels(result["send"]), *_long(result), *(_peers(peers) if peers else ())]
+    rows += [
+        *_channels(result["send"]),
+        *_long(result),
+        *(_peers(peers) if peers is not None else ()),
+    ]
     table = [f"| {' | '.join(str(cell) for cell in row)} |" for row in rows]
     return "\n".join(
         [
