@@ -458,9 +458,10 @@ def test_enrolling_many_reads_little_whatever_the_statistics_say(
             outdated.enroll_many(TENANT, key, people(f"more-{number}", 300))
 
 
-def test_the_pipeline_reads_little_whatever_the_statistics_say(outdated: Engine) -> None:
+@pytest.mark.parametrize("last", ["claim_sends", "claim_rendered"])
+def test_the_pipeline_reads_little_whatever_the_statistics_say(outdated: Engine, last: str) -> None:
     run = Run(outdated, "sent")
-    for call in (*PREPARE["complete_sends"], "complete_sends"):
+    for call in (*PREPARE[last], last, "complete_sends"):
         with reading_little(outdated.connection, 300):
             assert getattr(run, call)() == 300
 
