@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 970de2e508155a3c.
+-- Of the sources 7360a0f850b13991.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -783,6 +783,7 @@ as $expected$
 ["column", "step_executions.step_id", "uuid not null"],
 ["column", "step_executions.tenant_key", "text"],
 ["column", "step_executions.updated_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "step_executions.waited", "interval"],
 ["column", "step_executions.waits_for", "text"],
 ["column", "step_revisions.id", "uuid not null default dripdrop._uuidv7()"],
 ["column", "step_revisions.name", "text not null"],
@@ -1134,7 +1135,7 @@ as $expected$
 ["function", "_canonical_window(condition jsonb, path text)", "577ac2a8 94556bc5692850d4"],
 ["function", "_caps_of(steps uuid[], adapters uuid[], at timestamp with time ", "f62ff2d0 c1532d9c165de302"],
 ["function", "_carries_unsubscribe(unsubscribe boolean, config jsonb)", "df15a57a 263eb1b36d6edb77"],
-["function", "_carry_out(decisions dripdrop._decision[], at timestamp with ti", "2160937b 71ce9bde9e33b893"],
+["function", "_carry_out(decisions dripdrop._decision[], at timestamp with ti", "2160937b 9c30f83f321e8f1b"],
 ["function", "_carry_out_at_fence(decisions dripdrop._decision[], at timestam", "8b0e6073 b3661a2f524fa083"],
 ["function", "_carry_out_unsent(decisions dripdrop._decision[], at timestamp ", "8b0e6073 da9ab8c49295dc93"],
 ["function", "_catalogue()", "07345e5d 24525dc64da5c10e"],
@@ -1243,7 +1244,7 @@ as $expected$
 ["function", "_decide_due(due uuid[], lease interval, at timestamp with time ", "0395d6ad 804dd5a1f85e49b3"],
 ["function", "_decisions_to_wait(decisions dripdrop._decision[], counters dri", "bd01dfc1 7de8ff24c92f1997"],
 ["function", "_default_time_zone(tenant_key text)", "092d44f3 cc0e1c736f85475e"],
-["function", "_defer_executions(decisions dripdrop._decision[], at timestamp ", "8b0e6073 aa5a4d6e3f416005"],
+["function", "_defer_executions(decisions dripdrop._decision[], at timestamp ", "8b0e6073 bddc0fd3b527b2ab"],
 ["function", "_delay(scheduled_for timestamp with time zone, tolerated interv", "72157a63 535f4831f40398a6"],
 ["function", "_delay_in_words(said text, at text)", "9027b12e d1a18b820c4c565d"],
 ["function", "_delayed(timing jsonb, time_zone text, from_time timestamp with", "9d54b078 28836e41ca717652"],
@@ -1292,7 +1293,7 @@ as $expected$
 ["function", "_explain_past(enrollment_id uuid)", "f75d7e8d 585d260b735a00ae"],
 ["function", "_exported_consent(tenant_key text, subscriber_type text, subscr", "59211cc5 1e729f05987d3b03"],
 ["function", "_exported_messages(enrollment_id uuid)", "59cb25f4 61f95de2b04289a4"],
-["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff 8559d71b038e30b7"],
+["function", "_facts(executions uuid[], at timestamp with time zone, asked_by", "d8eb78ff 60dc07bf1acf1b1f"],
 ["function", "_fail_renders(failures dripdrop._render_result[], at timestamp ", "170e886c 765efc8255f6540b"],
 ["function", "_failed_condition(conditions dripdrop.conditions[], enrollment ", "1f2b78e1 09fee7abcdfe85b0"],
 ["function", "_failed_hook(hooks jsonb, template jsonb)", "37bde75d 5ed3d6aed2f1eea1"],
@@ -1332,13 +1333,15 @@ as $expected$
 ["function", "_has_limits(step dripdrop.steps, adapter dripdrop.channel_adapt", "b2ebf713 7fb63ccf408d05f4"],
 ["function", "_has_one_server(hook dripdrop.http_hooks)", "aa5708f6 a1891f62abe4caa3"],
 ["function", "_has_unseen(value text)", "18bcace5 ee254d19e377d33d"],
-["function", "_held_problems()", "eb1731fe 3b2de5774f9c06f8"],
+["function", "_held_as_stale(tenant_key text, sequence text, step text, adapt", "c824b40a 6beb9d9dbb07c18e"],
+["function", "_held_one(tenant_key text, execution_id uuid)", "d1c69249 e95195de372c03c1"],
+["function", "_held_problems()", "eb1731fe ac25287c945deafb"],
 ["function", "_held_thing(kind text, tenant_key text, name text)", "7654abe1 a8a7bbd45f4ec13a"],
 ["function", "_hold(things integer[])", "bad99d7b f1a9cb11d3dd1ad0"],
 ["function", "_hold_behind_circuits(executions uuid[], circuits uuid[], at ti", "870492d5 50f1eea82da775e2"],
 ["function", "_hold_class()", "2dba2454 7629c24eb040efeb"],
-["function", "_hold_executions(decisions dripdrop._decision[], at timestamp w", "8b0e6073 fa83aba391236179"],
-["function", "_hold_for_enrollments(executions uuid[], at timestamp with time", "f08c1186 55539d0650321d31"],
+["function", "_hold_executions(decisions dripdrop._decision[], at timestamp w", "8b0e6073 63a6c348f85783b2"],
+["function", "_hold_for_enrollments(executions uuid[], at timestamp with time", "f08c1186 b80924fd93a8bf8e"],
 ["function", "_hook(tenant_key text, key text)", "6020c74d 5d91e29febf00c99"],
 ["function", "_hook_answer(answer jsonb, response_path text, response_type te", "3b084520 91ac59c8422b5fd3"],
 ["function", "_hook_calls(rules_of uuid[], messages bigint[], executions uuid", "3052be55 d54a2cca04061d8a"],
@@ -1411,7 +1414,7 @@ as $expected$
 ["function", "_longest_due(batch_size integer, since timestamp with time zone", "69fe9d9d 220aec3fef5950fe"],
 ["function", "_look_back(at timestamp with time zone)", "57e58be7 cfcc41b1682a3106"],
 ["function", "_lost_pointers()", "ff864dea 81ed1b48ba00e2c2"],
-["function", "_make_due(executions uuid[], at timestamp with time zone, reaso", "2d5e141c 826ebc7f246f4ce3"],
+["function", "_make_due(executions uuid[], at timestamp with time zone, reaso", "2d5e141c a5a4dd4c8617437d"],
 ["function", "_make_erasure_secret()", "445be54d 881016f6d69f424d"],
 ["function", "_make_unknown(executions uuid[], at timestamp with time zone)", "f08c1186 c174b61e3f5f62b5"],
 ["function", "_mark_lines(at timestamp with time zone)", "57e58be7 266b270e4222b07c"],
@@ -1419,7 +1422,7 @@ as $expected$
 ["function", "_matches(transition dripdrop.step_transitions, conditions dripd", "f1a8180a 23429af5b33c2fc0"],
 ["function", "_may_be_early(counter dripdrop.counters)", "48c23e2a 675586957101043d"],
 ["function", "_mend(callee text, grace interval, at timestamp with time zone)", "279dcbe5 13683d739568cc13"],
-["function", "_message_facts(executions uuid[])", "63388dfc cbf51f57e2c60003"],
+["function", "_message_facts(executions uuid[], at timestamp with time zone)", "40ee2730 c00344b223424e9d"],
 ["function", "_message_sender(sender dripdrop._sender, senders dripdrop._send", "c3165796 3880f97fa3a468ef"],
 ["function", "_messages(count bigint)", "4a5e8dde aacb0065de6982d8"],
 ["function", "_messages_before(tenant_key text, subscriber_type text, subscri", "0a895aba bff38cd31345d228"],
@@ -1450,6 +1453,7 @@ as $expected$
 ["function", "_now()", "5cb02988 19d5efb8bde9877e"],
 ["function", "_number(value jsonb)", "8f24a4f8 58ad459455d8de8a"],
 ["function", "_numbered_version(sequence_id uuid, version integer, field text", "aec33a05 f4ac112c55fb72e8"],
+["function", "_on_stale(config jsonb)", "72546815 cfb7787d4d6d9011"],
 ["function", "_open_circuit(adapter_id uuid, http_hook_id uuid, host text, ex", "12f90442 a19535c02a87f40d"],
 ["function", "_open_enrollment(sequence_id uuid, sequence text, subscriber_ty", "fbcb63d3 7b95903b06ef4789"],
 ["function", "_open_executions(enrollments uuid[])", "0daacba5 1bac2c477cf08cd0"],
@@ -1533,10 +1537,10 @@ as $expected$
 ["function", "_render_ahead(executions uuid[], at timestamp with time zone)", "f3e37692 9741207b3d4b053c"],
 ["function", "_renders(messages bigint[], executions uuid[], fences integer[]", "2510f05d 881a90ce74684522"],
 ["function", "_renders_but_for_faults(messages bigint[], executions uuid[], f", "2510f05d 0304f7229f0abd30"],
-["function", "_reopen_execution(execution_id uuid, at timestamp with time zon", "edd31b57 accc06e544ca2b5f"],
+["function", "_reopen_execution(execution_id uuid, at timestamp with time zon", "edd31b57 1c4649925b69865a"],
 ["function", "_replaced(ring timestamp with time zone[], gone timestamp with ", "3427c0c9 996f88798cb44d30"],
 ["function", "_repoint(executions uuid[], at timestamp with time zone)", "f08c1186 38a97750a71e4f45"],
-["function", "_reschedule(moves dripdrop._new_time[], at timestamp with time ", "86773dc2 bcd943751a67ee3c"],
+["function", "_reschedule(moves dripdrop._new_time[], at timestamp with time ", "86773dc2 4e650bab7718a466"],
 ["function", "_resend(executions uuid[], at timestamp with time zone)", "f08c1186 e3dbd40225193dea"],
 ["function", "_resolve(executions uuid[], state text, reason text, at timesta", "529bb90a b87c1fc4289f59ff"],
 ["function", "_rest(adapter dripdrop.channel_adapters, until timestamp with t", "6398b30f 6aaef087f7668692"],
@@ -1583,10 +1587,10 @@ as $expected$
 ["function", "_small_letter(code integer)", "ebfa0b69 ba3634eac9771a6d"],
 ["function", "_smtp_reply_codes()", "691e363c 6bebd71d024638f7"],
 ["function", "_split_time_of_day(words text, OUT said text, OUT at text)", "a0c86187 f4ec8acb4349b6eb"],
-["function", "_stale_after(config jsonb)", "a63f2f68 5fc15288f271d84b"],
+["function", "_stale_after(config jsonb)", "a63f2f68 7acc2331bedb0597"],
 ["function", "_start_queue(queue text, owner text)", "82859846 bed56c7968b3158f"],
 ["function", "_step_changes(sequence_version_id uuid, steps jsonb)", "f8f1e40d 69d2080982411b6a"],
-["function", "_step_facts(steps uuid[], at timestamp with time zone, at_fence", "595ffd14 926c151d215cdfd1"],
+["function", "_step_facts(steps uuid[], at timestamp with time zone, at_fence", "595ffd14 b8f0b008823afc7c"],
 ["function", "_step_id(sequence_version_id uuid, key text, field text)", "3238aae4 1beb5fff1c3227d3"],
 ["function", "_step_problems(step dripdrop.steps)", "a702d6d7 1fefb38f27ee0a8b"],
 ["function", "_steps_in_line(line_id uuid)", "4956bd7b c7dcffb80d7b445d"],
@@ -1662,6 +1666,7 @@ as $expected$
 ["function", "_version_steps(sequence_version_id uuid)", "859e6366 0188fa13ac85cd65"],
 ["function", "_visible(tenant_key text)", "e24c108c 60fdffb1ddca030e"],
 ["function", "_visible_text(value text)", "86976669 1c7ea3309df199e5"],
+["function", "_waited(waited interval, waits_for text, since timestamp with t", "5ef27d56 f0f1bb5bb76dd3b2"],
 ["function", "_wake_all_held(at timestamp with time zone)", "57e58be7 04c3c92412e865f5"],
 ["function", "_wake_at_commit()", "683259fe 9d3061356b5ec23d"],
 ["function", "_wake_behind_sender(adapter_id uuid, at timestamp with time zon", "3c603066 b11caf50795ab865"],
@@ -1777,7 +1782,7 @@ as $expected$
 ["function", "record_hook_test(tenant_key text, http_hook_id uuid, result jso", "1dda06ef 81f208d8a37dcfdd"],
 ["function", "register_channel(channel text, template jsonb, address_form tex", "b846a1ea 166306ff0e166de1"],
 ["function", "register_provider(channel text, provider text, settings jsonb, ", "ad8e4da4 e624dd83f78a09ee"],
-["function", "release(tenant_key text, execution_id uuid)", "0819366d 2467f9053171e828"],
+["function", "release(tenant_key text, execution_id uuid, sequence text, step", "a725aa8c 8ba516abd5415520"],
 ["function", "release_claim(claim uuid)", "08211865 1c27ae373921adfc"],
 ["function", "replay(tenant_key text, execution_id uuid)", "0819366d d7cfb79a037a1ce6"],
 ["function", "reply_codes()", "eb63429d ae710221c3ab0f0c"],
@@ -1796,6 +1801,7 @@ as $expected$
 ["function", "set_holidays(tenant_key text, calendar text, days date[])", "a240e415 e1249e38b1ddf43b"],
 ["function", "set_subscription(tenant_key text, subscriber_type text, subscri", "4b3ea15d c2457b686cd37433"],
 ["function", "simulate(tenant_key text, sequence text, data jsonb, horizon in", "82b78980 36d0edcca3c052c4"],
+["function", "skip_held(tenant_key text, execution_id uuid, sequence text, st", "a725aa8c 861374125ac91945"],
 ["function", "start()", "10a61d65 21617c08e0dbe746"],
 ["function", "startup_check()", "828bb428 31b839c16548cba6"],
 ["function", "stop()", "10a61d65 0d3a4dfd471d173a"],
@@ -1893,7 +1899,7 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.record_hook_test(text,uuid,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.register_channel(text,jsonb,text,text,text[],text,interval,boolean,boolean,boolean)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.register_provider(text,text,jsonb,boolean,integer)", "execute"],
-["grant", "dripdrop_admin on dripdrop.release(text,uuid)", "execute"],
+["grant", "dripdrop_admin on dripdrop.release(text,uuid,text,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.replay(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.reply_codes()", "execute"],
 ["grant", "dripdrop_admin on dripdrop.reseal_adapter(text,uuid,bytea,bytea)", "execute"],
@@ -1911,6 +1917,7 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.set_holidays(text,text,date[])", "execute"],
 ["grant", "dripdrop_admin on dripdrop.set_subscription(text,text,text,text,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.simulate(text,text,jsonb,interval,jsonb,jsonb,integer,timestamp with time zone)", "execute"],
+["grant", "dripdrop_admin on dripdrop.skip_held(text,uuid,text,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.startup_check()", "execute"],
 ["grant", "dripdrop_admin on dripdrop.suppress(text,text,text,text,text,jsonb,text,timestamp with time zone)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.suppress_many(text,jsonb)", "execute"],
@@ -2016,7 +2023,7 @@ as $expected$
 ["grant", "dripdrop_reader on dripdrop.sequence_versions", "select (config, content_hash, id, inserted_at, mode, name, published_at, sequence_id, state, tenant_key, updated_at, version)"],
 ["grant", "dripdrop_reader on dripdrop.sequences", "select (active, description, exclusive_group, id, inserted_at, key, metadata, name, priority, reentry, reentry_interval, tenant_key, time_zone, updated_at)"],
 ["grant", "dripdrop_reader on dripdrop.short_links", "select (destination_url, external_id, id, idempotency_key, inserted_at, metadata, original_url, provider, short_url, step_execution_id, tenant_key, updated_at)"],
-["grant", "dripdrop_reader on dripdrop.step_executions", "select (adapter_id, attempt_window, awaited_event, channel, circuit_id, claim, claimed_at, defer_count, due_at, ended_at, enrollment_id, error_message, event_id, excused_at, failing_since, fence, hook_failures, hooks, id, inserted_at, lease_until, leave_by, line_id, maybe_sent_at, metadata, occurrence, out_message_id, payload, place_of, provider_message_id, reason, reason_at, recipient, response, retry_count, scheduled_for, state, step_id, tenant_key, updated_at, waits_for)"],
+["grant", "dripdrop_reader on dripdrop.step_executions", "select (adapter_id, attempt_window, awaited_event, channel, circuit_id, claim, claimed_at, defer_count, due_at, ended_at, enrollment_id, error_message, event_id, excused_at, failing_since, fence, hook_failures, hooks, id, inserted_at, lease_until, leave_by, line_id, maybe_sent_at, metadata, occurrence, out_message_id, payload, place_of, provider_message_id, reason, reason_at, recipient, response, retry_count, scheduled_for, state, step_id, tenant_key, updated_at, waited, waits_for)"],
 ["grant", "dripdrop_reader on dripdrop.step_revisions", "select (id, name, replaced_at, replaced_by, step_id, template_content, tenant_key)"],
 ["grant", "dripdrop_reader on dripdrop.step_transitions", "select (condition_mode, config, from_step_id, id, inserted_at, priority, sequence_version_id, tenant_key, to_step_id, updated_at)"],
 ["grant", "dripdrop_reader on dripdrop.steps", "select (active, adapter_override_id, channel, channel_adapter_id, config, hooks, id, inserted_at, key, name, \"position\", recurring, sequence_version_id, template_content, template_function, template_hash, template_module, template_type, tenant_key, timing, updated_at)"],
@@ -7560,13 +7567,15 @@ begin
   );
   perform dripdrop._field(
     'step.config', 'stale_after', 'duration',
-    'an interval: overdue for longer is stale; never unless given',
+    'an interval: overdue for longer is stale; of `marketing` three days unless given, of '
+    '`transactional` never',
     hint => 'an interval'
   );
   perform dripdrop._field(
     'step.config', 'on_stale', 'text',
-    'what happens to a stale message: `send`, `skip`, `hold`',
-    choices => '{send,skip,hold}', preset => '"send"'
+    'what happens to a stale message: `send`, `skip`, or `hold` until `release()` or '
+    '`skip_held()`; of `transactional` `send`',
+    choices => '{send,skip,hold}', preset => '"hold"'
   );
   perform dripdrop._field(
     'step.config', 'daily_cap', 'integer',
@@ -8840,12 +8849,29 @@ comment on function dripdrop._planned_for(jsonb, jsonb, dripdrop.enrollments, ti
 
 -- plpgsql/timing/stale.sql
 
+-- What nobody has looked at for days is not blasted out: marketing is held unless its step says
+-- otherwise. Whoever has to get a message gets it late.
+create or replace function dripdrop._on_stale(config jsonb)
+returns text
+language sql
+immutable
+parallel safe
+return coalesce(
+  config ->> 'on_stale', case config ->> 'kind' when 'transactional' then 'send' else 'hold' end
+);
+
+comment on function dripdrop._on_stale(jsonb) is
+  'What happens to a stale message of a step: send, skip or hold.';
+
 create or replace function dripdrop._stale_after(config jsonb)
 returns interval
 language sql
 immutable
 parallel safe
-return (config ->> 'stale_after')::interval;
+return coalesce(
+  (config ->> 'stale_after')::interval,
+  case when dripdrop._on_stale(config) <> 'send' then interval '3 days' end
+);
 
 comment on function dripdrop._stale_after(jsonb) is
   'How long overdue a message of a step is still of use; null for ever.';
@@ -9810,6 +9836,27 @@ comment on function dripdrop._try_enrollments(uuid[]) is
 -- it: tick, hooks, render, send, record and reconcile, each where its fence or its state is still
 -- what the claim saw. Callers hold the executions, and the enrolments where more follows.
 
+-- Whoever waits for room, for the other sequence of its group or for a sender to end its rest is
+-- not late: nobody has failed to send it.
+create or replace function dripdrop._waited(
+  waited interval,
+  waits_for text,
+  since timestamptz,
+  at timestamptz
+)
+returns interval
+language sql
+immutable
+parallel safe
+return case
+  when waits_for in ('limit', 'rest', 'rival')
+  then coalesce(waited, '0') + greatest(at - since, '0')
+  else waited
+end;
+
+comment on function dripdrop._waited(interval, text, timestamptz, timestamptz) is
+  'How long a message has waited by a time for what makes it no later; null for not at all.';
+
 -- What waits is due; what was about to leave is decided anew. What waited for a server was not
 -- late: its planned time moves with it. Who has released a message wants it as if planned for now.
 create or replace function dripdrop._make_due(
@@ -9829,6 +9876,10 @@ as $$
         then x.scheduled_for + greatest(_make_due.at - x.reason_at, interval '0')
         when 'release' then _make_due.at
         else x.scheduled_for
+      end,
+      waited = case
+        when x.waits_for is distinct from 'release'
+        then dripdrop._waited(x.waited, x.waits_for, x.reason_at, _make_due.at)
       end,
       line_id = case when x.waits_for = 'limit' then null else x.line_id end,
       circuit_id = null,
@@ -9865,6 +9916,10 @@ set search_path = pg_catalog, pg_temp
 as $$
   update dripdrop.step_executions as x
   set scheduled_for = coalesce(m.scheduled_for, x.scheduled_for),
+      waited = case
+        when m.scheduled_for is null
+        then dripdrop._waited(x.waited, x.waits_for, x.reason_at, _reschedule.at)
+      end,
       due_at = m.due_at,
       waits_for = m.waits_for,
       awaited_event = case when m.event_id is null then x.awaited_event end,
@@ -9898,6 +9953,10 @@ as $$
       waits_for = d.waits_for,
       -- The time until a window opens is no delay: staleness counts from the opening.
       scheduled_for = case d.gate when 'window' then d.until else x.scheduled_for end,
+      waited = case
+        when d.gate <> 'window'
+        then dripdrop._waited(x.waited, x.waits_for, x.reason_at, _defer_executions.at)
+      end,
       -- The application's tables may say something else by the time it is due again.
       hooks = case x.state
         when 'scheduled'
@@ -9936,6 +9995,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   update dripdrop.step_executions as x
   set due_at = null,
+      waited = dripdrop._waited(x.waited, x.waits_for, x.reason_at, _hold_executions.at),
       waits_for = d.waits_for,
       adapter_id = d.adapter_id,
       recipient = d.recipient,
@@ -10004,6 +10064,7 @@ as $$
         when x.waits_for = 'hook' then x.scheduled_for
         else coalesce(x.due_at, x.scheduled_for)
       end,
+      waited = null,
       due_at = null,
       waits_for = 'enrollment',
       circuit_id = null,
@@ -10088,6 +10149,7 @@ as $$
       attempt_window = x.attempt_window + 1,
       scheduled_for = _reopen_execution.at,
       due_at = _reopen_execution.at,
+      waited = null,
       ended_at = null,
       fence = x.fence + 1,
       retry_count = 0,
@@ -26135,8 +26197,8 @@ as $$
     nullif(
       coalesce(s.config -> 'send_window', dripdrop._send_window(s.tenant_key, s.channel)), 'false'
     ),
-    (s.config ->> 'stale_after')::interval,
-    s.config ->> 'on_stale',
+    dripdrop._stale_after(s.config),
+    dripdrop._on_stale(s.config),
     case when s.timing ->> 'type' = 'relative' and not at_fence then s.timing end,
     coalesce((s.config ->> 'retry_for')::interval, c.retry_for),
     s.timing ->> 'on_timeout',
@@ -26182,7 +26244,7 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
   with
-  execution as materialized (select m.* from dripdrop._message_facts(executions) as m),
+  execution as materialized (select m.* from dripdrop._message_facts(executions, _facts.at) as m),
   step as materialized (
     select s.*
     from dripdrop._step_facts(
@@ -26207,7 +26269,7 @@ as $$
   select
     x.id as execution_id, _facts.at as at, s.address_form as address_form, x.due_at as due_at,
     dripdrop._delay(
-      x.scheduled_for, s.stale_after, s.send_window,
+      x.expected_at, s.stale_after, s.send_window,
       dripdrop._time_zone(e.data, s.config, s.time_zone), s.tenant_key, _facts.at
     ) as late,
     concat_ws(' ', fault.stage, fault.sqlstate, fault.message) as fault,
@@ -26287,14 +26349,14 @@ comment on function dripdrop._facts(uuid[], timestamptz, text) is
   'What the gates of each message are asked about.';
 
 -- What was rendered goes to the address that it was decided for, and keeps its sender if it can.
-create or replace function dripdrop._message_facts(executions uuid[])
+create or replace function dripdrop._message_facts(executions uuid[], at timestamptz)
 returns table (
   id uuid,
   tenant_key text,
   enrollment_id uuid,
   step_id uuid,
   state text,
-  scheduled_for timestamptz,
+  expected_at timestamptz,
   due_at timestamptz,
   awaited_event text,
   hooks jsonb,
@@ -26310,7 +26372,11 @@ stable
 parallel safe
 begin atomic
   select
-    x.id, x.tenant_key, x.enrollment_id, x.step_id, x.state, x.scheduled_for, x.due_at,
+    x.id, x.tenant_key, x.enrollment_id, x.step_id, x.state,
+    x.scheduled_for + coalesce(
+      dripdrop._waited(x.waited, x.waits_for, x.reason_at, _message_facts.at), '0'
+    ),
+    x.due_at,
     x.awaited_event, x.hooks, x.hook_failures, x.circuit_id, x.adapter_id,
     case when x.payload is not null or x.state = 'queued' then x.adapter_id end,
     x.recipient,
@@ -26323,7 +26389,9 @@ begin atomic
   where x.id = any(executions);
 end;
 
-comment on function dripdrop._message_facts(uuid[]) is 'What the gates want to know of executions.';
+comment on function dripdrop._message_facts(uuid[], timestamptz) is
+  'What the gates want to know of executions. expected_at: since when they are late, less what '
+  'they have waited for limits.';
 
 -- plpgsql/decision/gates.sql
 
@@ -31367,6 +31435,7 @@ begin
         end,
         due_at = d.until,
         waits_for = d.waits_for,
+        waited = dripdrop._waited(x.waited, x.waits_for, x.reason_at, _carry_out.at),
         lease_until = case
           when d.action = 'send' and x.payload is null then _carry_out.at + _carry_out.lease
         end,
@@ -31689,18 +31758,99 @@ execute function dripdrop._wake_by_sender();
 
 -- plpgsql/pauses/release.sql
 
--- Somebody has looked at it and wants it sent after all: it is as if it were planned for now.
+-- Whoever waits in between is left for the next call: nobody is waited for.
 --
+-- locks   enrolments and their executions that are held, skipping what is locked
+-- raises  ZD101 unknown sequence, ZD104 unknown step, ZD107 unknown adapter, ZD201 nothing is named
+create or replace function dripdrop._held_as_stale(
+  tenant_key text,
+  sequence text,
+  step text,
+  adapter text
+)
+returns uuid[]
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if sequence is null and adapter is null then
+    raise exception 'nothing is named' using
+      errcode = 'ZD201', column = 'sequence',
+      hint = 'Pass an execution_id, a sequence, a sequence and a step of it, or an adapter.';
+  end if;
+  if sequence is not null and not exists (
+    select from dripdrop.sequences as q
+    where q.tenant_key is not distinct from _held_as_stale.tenant_key
+      and q.key = _held_as_stale.sequence
+  ) then
+    raise exception 'sequence % not found', dripdrop._quoted(sequence) using
+      errcode = 'ZD101', hint = 'Keys are looked up within the tenant that is named first.';
+  end if;
+  if step is not null and not exists (
+    select from dripdrop.steps as s
+    join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+    join dripdrop.sequences as q on q.id = v.sequence_id
+    where q.tenant_key is not distinct from _held_as_stale.tenant_key
+      and q.key = _held_as_stale.sequence
+      and s.key = _held_as_stale.step
+  ) then
+    raise exception 'step % not found', dripdrop._quoted(step) using
+      errcode = 'ZD104', hint = 'A step is named together with its sequence.';
+  end if;
+  if adapter is not null and not exists (
+    select from dripdrop.channel_adapters as a
+    where (a.tenant_key = _held_as_stale.tenant_key or a.tenant_key is null)
+      and a.name = _held_as_stale.adapter
+  ) then
+    raise exception 'adapter % not found', dripdrop._quoted(adapter) using
+      errcode = 'ZD107',
+      hint = 'Names are looked up within the tenant, then among the global ones.';
+  end if;
+
+  return array(
+    select x.id
+    from dripdrop.step_executions as x
+    join dripdrop.enrollments as e on e.id = x.enrollment_id
+    where x.waits_for = 'release'
+      and x.tenant_key is not distinct from _held_as_stale.tenant_key
+      and (
+        sequence is null
+        or x.step_id in (
+          select s.id
+          from dripdrop.steps as s
+          join dripdrop.sequence_versions as v on v.id = s.sequence_version_id
+          join dripdrop.sequences as q on q.id = v.sequence_id
+          where q.tenant_key is not distinct from _held_as_stale.tenant_key
+            and q.key = _held_as_stale.sequence
+            and (s.key = _held_as_stale.step or step is null)
+        )
+      )
+      and (
+        adapter is null
+        or x.adapter_id in (
+          select a.id
+          from dripdrop.channel_adapters as a
+          where (a.tenant_key = _held_as_stale.tenant_key or a.tenant_key is null)
+            and a.name = _held_as_stale.adapter
+        )
+      )
+    order by e.id, x.id
+    for no key update of e, x skip locked
+  );
+end
+$$;
+
+comment on function dripdrop._held_as_stale(text, text, text, text) is
+  'The messages of a sequence, a step or a sender that their steps'' on_stale holds, locked.';
+
 -- locks   the enrolment, then the execution
 -- raises  ZD106 unknown execution, ZD110 not held as stale
-create or replace function dripdrop.release(tenant_key text, execution_id uuid)
-returns dripdrop.step_executions
+create or replace function dripdrop._held_one(tenant_key text, execution_id uuid)
+returns uuid[]
 language plpgsql
-security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now timestamptz := dripdrop._now();
   v_execution dripdrop.step_executions := dripdrop._lock_execution(tenant_key, execution_id);
 begin
   if v_execution.waits_for is distinct from 'release' then
@@ -31709,15 +31859,86 @@ begin
       errcode = 'ZD110',
       hint = 'resume_enrollment() and resume_sending() lift pauses; replay() repeats what failed.';
   end if;
-
-  perform dripdrop._make_due(array[v_execution.id], v_now);
-  select x.* into v_execution from dripdrop.step_executions as x where x.id = v_execution.id;
-  return v_execution;
+  return array[v_execution.id];
 end
 $$;
 
-comment on function dripdrop.release(text, uuid) is
-  'Lets a message go that its step''s on_stale holds: due now, and no longer stale.';
+comment on function dripdrop._held_one(text, uuid) is
+  'An execution that its step''s on_stale holds, locked, or an error.';
+
+-- Somebody has looked at them and wants them sent after all: it is as if they were planned for now.
+--
+-- locks   the enrolments, then the executions, skipping what is locked unless it is named by its id
+-- raises  ZD101 unknown sequence, ZD104 unknown step, ZD106 unknown execution, ZD107 unknown
+--         adapter, ZD110 not held as stale, ZD201 nothing is named
+create or replace function dripdrop.release(
+  tenant_key text,
+  execution_id uuid default null,
+  sequence text default null,
+  step text default null,
+  adapter text default null
+)
+returns setof dripdrop.step_executions
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_held uuid[] := case
+    when execution_id is not null then dripdrop._held_one(tenant_key, execution_id)
+    else dripdrop._held_as_stale(tenant_key, sequence, step, adapter)
+  end;
+begin
+  perform dripdrop._make_due(v_held, dripdrop._now());
+  return query
+  select x.* from dripdrop.step_executions as x where x.id = any (v_held) order by x.id;
+end
+$$;
+
+comment on function dripdrop.release(text, uuid, text, text, text) is
+  'Lets messages go that their steps'' on_stale holds: due now, and no longer stale. One of them, '
+  'or those of a sequence, of a step of it, or of a sender (adapter).';
+
+-- locks   as release()
+-- raises  as release()
+create or replace function dripdrop.skip_held(
+  tenant_key text,
+  execution_id uuid default null,
+  sequence text default null,
+  step text default null,
+  adapter text default null
+)
+returns setof dripdrop.step_executions
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+  v_held uuid[] := case
+    when execution_id is not null then dripdrop._held_one(tenant_key, execution_id)
+    else dripdrop._held_as_stale(tenant_key, sequence, step, adapter)
+  end;
+begin
+  perform dripdrop._end_executions(
+    array(
+      select dripdrop._as_decision(
+        x.id, 'stale', 'skip', 'stale', adapter_id => x.adapter_id, recipient => x.recipient
+      )
+      from dripdrop.step_executions as x
+      where x.id = any (v_held)
+    ),
+    v_now
+  );
+  perform dripdrop._advance(v_held, v_now);
+  return query
+  select x.* from dripdrop.step_executions as x where x.id = any (v_held) order by x.id;
+end
+$$;
+
+comment on function dripdrop.skip_held(text, uuid, text, text, text) is
+  'Leaves out messages that their steps'' on_stale holds; the flow goes on with the next step. '
+  'Named as in release().';
 
 -- plpgsql/pauses/sending_pauses.sql
 
@@ -33243,7 +33464,8 @@ as $$
       dripdrop._in_utc(h.since), h.reason
     ),
     case
-      when h.waits_for = 'release' then 'release() lets one go, unenroll() ends a journey.'
+      when h.waits_for = 'release'
+      then 'release() sends them, skip_held() leaves them out: by sequence, step or adapter.'
       when h.reason = 'adapter_inactive'
       then 'update_channel_adapter(…, active => true), or name another; they go on by themselves.'
       when h.reason = 'no_adapter'
@@ -34276,8 +34498,8 @@ comment on column dripdrop.step_executions.reason is
   'Why it is in this state: a gate''s reason, a provider''s code.';
 comment on column dripdrop.step_executions.reason_at is 'Since when the reason holds.';
 comment on column dripdrop.step_executions.scheduled_for is
-  'When it is, or was, planned: staleness counts from here. A retry leaves it, and a deferral too '
-  'but to the opening of a send window.';
+  'When it is, or was, planned: staleness counts from here, less waited. A retry leaves it, and a '
+  'deferral too but to the opening of a send window.';
 comment on column dripdrop.step_executions.due_at is
   'When tick() looks at it: the planned time, or what it was put off to, of one that waits for a '
   'limit by estimate; null while it is held, under way or ended.';
@@ -34301,6 +34523,9 @@ comment on column dripdrop.step_executions.failing_since is
   'The first of the attempts that failed for the time being; retry_for counts from here.';
 comment on column dripdrop.step_executions.excused_at is
   'When an attempt last failed that was put down to its sender''s server.';
+comment on column dripdrop.step_executions.waited is
+  'How long it has waited for limits, its exclusive group and resting senders since it was '
+  'planned: that is no lateness.';
 comment on column dripdrop.step_executions.fence is
   'Grows with every claim and every stop; a result under an older fence is refused.';
 comment on column dripdrop.step_executions.maybe_sent_at is
@@ -34789,6 +35014,7 @@ declare
       "set_holidays",
       "set_subscription",
       "simulate",
+      "skip_held",
       "startup_check",
       "suppress",
       "suppress_many",

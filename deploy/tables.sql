@@ -1182,6 +1182,7 @@ create table dripdrop.step_executions (
   retry_count int not null default 0,
   failing_since timestamptz,
   excused_at timestamptz,
+  waited interval,
   fence int not null default 0,
   maybe_sent_at timestamptz,
   lease_until timestamptz,

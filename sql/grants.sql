@@ -103,6 +103,7 @@ declare
       "set_holidays",
       "set_subscription",
       "simulate",
+      "skip_held",
       "startup_check",
       "suppress",
       "suppress_many",

@@ -953,8 +953,26 @@ class Statements(ABC, Generic[One, Many, Value]):
         """List the pauses that hold a tenant's messages."""
 
     @_statement
-    def release(self, tenant_key: str | None, execution_id: UUID) -> One:
-        """Send a message that is held because it is stale."""
+    def release(
+        self,
+        tenant_key: str | None,
+        execution_id: UUID | None = ...,
+        sequence: str | None = ...,
+        step: str | None = ...,
+        adapter: str | None = ...,
+    ) -> Many:
+        """Send what is held as stale: one, or those of a sequence, a step or a sender."""
+
+    @_statement
+    def skip_held(
+        self,
+        tenant_key: str | None,
+        execution_id: UUID | None = ...,
+        sequence: str | None = ...,
+        step: str | None = ...,
+        adapter: str | None = ...,
+    ) -> Many:
+        """Leave out what is held because it is stale, named as in `release`."""
 
     @_statement
     def replay(self, tenant_key: str | None, execution_id: UUID) -> One:

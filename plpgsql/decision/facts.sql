@@ -44,8 +44,8 @@ as $$
     nullif(
       coalesce(s.config -> 'send_window', dripdrop._send_window(s.tenant_key, s.channel)), 'false'
     ),
-    (s.config ->> 'stale_after')::interval,
-    s.config ->> 'on_stale',
+    dripdrop._stale_after(s.config),
+    dripdrop._on_stale(s.config),
     case when s.timing ->> 'type' = 'relative' and not at_fence then s.timing end,
     coalesce((s.config ->> 'retry_for')::interval, c.retry_for),
     s.timing ->> 'on_timeout',
@@ -91,7 +91,7 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
   with
-  execution as materialized (select m.* from dripdrop._message_facts(executions) as m),
+  execution as materialized (select m.* from dripdrop._message_facts(executions, _facts.at) as m),
   step as materialized (
     select s.*
     from dripdrop._step_facts(
@@ -116,7 +116,7 @@ as $$
   select
     x.id as execution_id, _facts.at as at, s.address_form as address_form, x.due_at as due_at,
     dripdrop._delay(
-      x.scheduled_for, s.stale_after, s.send_window,
+      x.expected_at, s.stale_after, s.send_window,
       dripdrop._time_zone(e.data, s.config, s.time_zone), s.tenant_key, _facts.at
     ) as late,
     concat_ws(' ', fault.stage, fault.sqlstate, fault.message) as fault,
@@ -196,14 +196,14 @@ comment on function dripdrop._facts(uuid[], timestamptz, text) is
   'What the gates of each message are asked about.';
 
 -- What was rendered goes to the address that it was decided for, and keeps its sender if it can.
-create or replace function dripdrop._message_facts(executions uuid[])
+create or replace function dripdrop._message_facts(executions uuid[], at timestamptz)
 returns table (
   id uuid,
   tenant_key text,
   enrollment_id uuid,
   step_id uuid,
   state text,
-  scheduled_for timestamptz,
+  expected_at timestamptz,
   due_at timestamptz,
   awaited_event text,
   hooks jsonb,
@@ -219,7 +219,11 @@ stable
 parallel safe
 begin atomic
   select
-    x.id, x.tenant_key, x.enrollment_id, x.step_id, x.state, x.scheduled_for, x.due_at,
+    x.id, x.tenant_key, x.enrollment_id, x.step_id, x.state,
+    x.scheduled_for + coalesce(
+      dripdrop._waited(x.waited, x.waits_for, x.reason_at, _message_facts.at), '0'
+    ),
+    x.due_at,
     x.awaited_event, x.hooks, x.hook_failures, x.circuit_id, x.adapter_id,
     case when x.payload is not null or x.state = 'queued' then x.adapter_id end,
     x.recipient,
@@ -232,4 +236,6 @@ begin atomic
   where x.id = any(executions);
 end;
 
-comment on function dripdrop._message_facts(uuid[]) is 'What the gates want to know of executions.';
+comment on function dripdrop._message_facts(uuid[], timestamptz) is
+  'What the gates want to know of executions. expected_at: since when they are late, less what '
+  'they have waited for limits.';

@@ -101,13 +101,15 @@ begin
   );
   perform dripdrop._field(
     'step.config', 'stale_after', 'duration',
-    'an interval: overdue for longer is stale; never unless given',
+    'an interval: overdue for longer is stale; of `marketing` three days unless given, of '
+    '`transactional` never',
     hint => 'an interval'
   );
   perform dripdrop._field(
     'step.config', 'on_stale', 'text',
-    'what happens to a stale message: `send`, `skip`, `hold`',
-    choices => '{send,skip,hold}', preset => '"send"'
+    'what happens to a stale message: `send`, `skip`, or `hold` until `release()` or '
+    '`skip_held()`; of `transactional` `send`',
+    choices => '{send,skip,hold}', preset => '"hold"'
   );
   perform dripdrop._field(
     'step.config', 'daily_cap', 'integer',

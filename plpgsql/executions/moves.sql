@@ -2,6 +2,27 @@
 -- it: tick, hooks, render, send, record and reconcile, each where its fence or its state is still
 -- what the claim saw. Callers hold the executions, and the enrolments where more follows.
 
+-- Whoever waits for room, for the other sequence of its group or for a sender to end its rest is
+-- not late: nobody has failed to send it.
+create or replace function dripdrop._waited(
+  waited interval,
+  waits_for text,
+  since timestamptz,
+  at timestamptz
+)
+returns interval
+language sql
+immutable
+parallel safe
+return case
+  when waits_for in ('limit', 'rest', 'rival')
+  then coalesce(waited, '0') + greatest(at - since, '0')
+  else waited
+end;
+
+comment on function dripdrop._waited(interval, text, timestamptz, timestamptz) is
+  'How long a message has waited by a time for what makes it no later; null for not at all.';
+
 -- What waits is due; what was about to leave is decided anew. What waited for a server was not
 -- late: its planned time moves with it. Who has released a message wants it as if planned for now.
 create or replace function dripdrop._make_due(
@@ -21,6 +42,10 @@ as $$
         then x.scheduled_for + greatest(_make_due.at - x.reason_at, interval '0')
         when 'release' then _make_due.at
         else x.scheduled_for
+      end,
+      waited = case
+        when x.waits_for is distinct from 'release'
+        then dripdrop._waited(x.waited, x.waits_for, x.reason_at, _make_due.at)
       end,
       line_id = case when x.waits_for = 'limit' then null else x.line_id end,
       circuit_id = null,
@@ -57,6 +82,10 @@ set search_path = pg_catalog, pg_temp
 as $$
   update dripdrop.step_executions as x
   set scheduled_for = coalesce(m.scheduled_for, x.scheduled_for),
+      waited = case
+        when m.scheduled_for is null
+        then dripdrop._waited(x.waited, x.waits_for, x.reason_at, _reschedule.at)
+      end,
       due_at = m.due_at,
       waits_for = m.waits_for,
       awaited_event = case when m.event_id is null then x.awaited_event end,
@@ -90,6 +119,10 @@ as $$
       waits_for = d.waits_for,
       -- The time until a window opens is no delay: staleness counts from the opening.
       scheduled_for = case d.gate when 'window' then d.until else x.scheduled_for end,
+      waited = case
+        when d.gate <> 'window'
+        then dripdrop._waited(x.waited, x.waits_for, x.reason_at, _defer_executions.at)
+      end,
       -- The application's tables may say something else by the time it is due again.
       hooks = case x.state
         when 'scheduled'
@@ -128,6 +161,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   update dripdrop.step_executions as x
   set due_at = null,
+      waited = dripdrop._waited(x.waited, x.waits_for, x.reason_at, _hold_executions.at),
       waits_for = d.waits_for,
       adapter_id = d.adapter_id,
       recipient = d.recipient,
@@ -196,6 +230,7 @@ as $$
         when x.waits_for = 'hook' then x.scheduled_for
         else coalesce(x.due_at, x.scheduled_for)
       end,
+      waited = null,
       due_at = null,
       waits_for = 'enrollment',
       circuit_id = null,
@@ -280,6 +315,7 @@ as $$
       attempt_window = x.attempt_window + 1,
       scheduled_for = _reopen_execution.at,
       due_at = _reopen_execution.at,
+      waited = null,
       ended_at = null,
       fence = x.fence + 1,
       retry_count = 0,

@@ -106,7 +106,8 @@ as $$
       dripdrop._in_utc(h.since), h.reason
     ),
     case
-      when h.waits_for = 'release' then 'release() lets one go, unenroll() ends a journey.'
+      when h.waits_for = 'release'
+      then 'release() sends them, skip_held() leaves them out: by sequence, step or adapter.'
       when h.reason = 'adapter_inactive'
       then 'update_channel_adapter(…, active => true), or name another; they go on by themselves.'
       when h.reason = 'no_adapter'

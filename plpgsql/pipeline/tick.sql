@@ -291,6 +291,7 @@ begin
         end,
         due_at = d.until,
         waits_for = d.waits_for,
+        waited = dripdrop._waited(x.waited, x.waits_for, x.reason_at, _carry_out.at),
         lease_until = case
           when d.action = 'send' and x.payload is null then _carry_out.at + _carry_out.lease
         end,

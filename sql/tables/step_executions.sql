@@ -25,6 +25,7 @@ create table dripdrop.step_executions (
   retry_count int not null default 0,
   failing_since timestamptz,
   excused_at timestamptz,
+  waited interval,
   fence int not null default 0,
   maybe_sent_at timestamptz,
   lease_until timestamptz,
@@ -155,8 +156,8 @@ comment on column dripdrop.step_executions.reason is
   'Why it is in this state: a gate''s reason, a provider''s code.';
 comment on column dripdrop.step_executions.reason_at is 'Since when the reason holds.';
 comment on column dripdrop.step_executions.scheduled_for is
-  'When it is, or was, planned: staleness counts from here. A retry leaves it, and a deferral too '
-  'but to the opening of a send window.';
+  'When it is, or was, planned: staleness counts from here, less waited. A retry leaves it, and a '
+  'deferral too but to the opening of a send window.';
 comment on column dripdrop.step_executions.due_at is
   'When tick() looks at it: the planned time, or what it was put off to, of one that waits for a '
   'limit by estimate; null while it is held, under way or ended.';
@@ -180,6 +181,9 @@ comment on column dripdrop.step_executions.failing_since is
   'The first of the attempts that failed for the time being; retry_for counts from here.';
 comment on column dripdrop.step_executions.excused_at is
   'When an attempt last failed that was put down to its sender''s server.';
+comment on column dripdrop.step_executions.waited is
+  'How long it has waited for limits, its exclusive group and resting senders since it was '
+  'planned: that is no lateness.';
 comment on column dripdrop.step_executions.fence is
   'Grows with every claim and every stop; a result under an older fence is refused.';
 comment on column dripdrop.step_executions.maybe_sent_at is

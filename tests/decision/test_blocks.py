@@ -52,8 +52,10 @@ def release_sam(w: Sender) -> None:
 
 
 def let_it_grow_stale(w: Sender) -> None:
-    w.engine.author(email("welcome", config={"stale_after": "1 hour", "on_stale": "hold"}))
-    w.engine.pause_adapter(TENANT, w.id, w.clock.now + 2 * HOUR)
+    config = {"stale_after": "1 hour", "on_stale": "hold"}
+    w.engine.author(email("welcome", timing="at data.planned_for", config=config))
+    planned_for = (w.clock.now - 2 * HOUR).isoformat()
+    w.engine.join(data={"email": "sam@example.com", "planned_for": planned_for})
 
 
 def wait_for_an_event(w: Sender) -> None:
@@ -212,7 +214,6 @@ BLOCKS = {
         "stale",
         None,
         "hold",
-        begins=2 * HOUR,
         lift=release_sam,
         waits_for="release",
     ),

@@ -117,6 +117,7 @@ CALLERS: dict[str, set[str]] = {
     "set_holidays": {ADMIN},
     "set_subscription": {ADMIN, APP},
     "simulate": {ADMIN},
+    "skip_held": {ADMIN},
     "missing_permissions": {ADMIN, SENDER},
     "needs_key": {ADMIN, SENDER},
     "startup_check": {ADMIN, SENDER},
