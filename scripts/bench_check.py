@@ -93,6 +93,7 @@ def count(on: str, number: int) -> Costs:
                 "enroll": _counted(connection, enroll_each, number // 10),
                 "enroll_many": _counted(connection, lambda: enroll(connection, number), number),
             }
+            connection.execute("analyze")
             messages = (number + number // 10) * STEPS
             return costs | {"message": _counted(connection, send, messages)}
 
