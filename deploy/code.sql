@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 7360a0f850b13991.
+-- Of the sources 5ac4580f674ec95c.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1165,6 +1165,7 @@ as $expected$
 ["function", "_check_interval(value interval, field text, least_value interva", "8dcdef7a 6d259a0848f3e301"],
 ["function", "_check_json(document jsonb, field text, bytes integer)", "efff25b3 1ff7178d9d126da5"],
 ["function", "_check_json_list(list jsonb, field text, bytes integer)", "55f8dbcc a29ebf87a1cc1400"],
+["function", "_check_kept(kept uuid[])", "d80d851f 2e10c67fcd0614bc"],
 ["function", "_check_key(key text, field text, what text)", "d8bb94ae 198378e1013cc47e"],
 ["function", "_check_liquid(template jsonb, field text, escaping text)", "846ba736 dd9c637ddbf04b2e"],
 ["function", "_check_migration(tenant_key text, sequence text, from_version i", "1285acf3 ebffa2e3bd719bef"],
@@ -1197,7 +1198,7 @@ as $expected$
 ["function", "_check_time(value timestamp with time zone, field text)", "1314e44e d130250ad5cc6f38"],
 ["function", "_check_time_zone(time_zone text, field text)", "a3711f77 163e35285d453374"],
 ["function", "_check_title(title text, field text)", "9ef7f3b4 62171f4ea13da4d6"],
-["function", "_check_written(kept uuid[])", "d80d851f a609ee8d74f82b19"],
+["function", "_check_written(kept uuid[])", "d80d851f b4cfe8769087a02e"],
 ["function", "_choose_pointers(executions uuid[], fences integer[], rooms jso", "53f81ade 358df2459e9b0b59"],
 ["function", "_circuit_problems(at timestamp with time zone)", "72a46d52 7147dc696abfe2b7"],
 ["function", "_circuits_of(executions uuid[])", "fd5e8487 a33d37b8784a9d08"],
@@ -1262,7 +1263,7 @@ as $expected$
 ["function", "_drawn_sender(senders dripdrop._sender[], execution_id uuid, ke", "995e64f3 43a359440217c03a"],
 ["function", "_due_after_event(step dripdrop.steps, enrollment dripdrop.enrol", "8ce2b0ce ddbaff828e856565"],
 ["function", "_element_fault(subscriber jsonb)", "6e55eb76 12ce74623db5967a"],
-["function", "_end_enrollments(enrollments uuid[], state text, reason text, a", "b5b26963 26d0201a14b73873"],
+["function", "_end_enrollments(enrollments uuid[], state text, reason text, a", "b5b26963 8ae57648e6bff15d"],
 ["function", "_end_executions(decisions dripdrop._decision[], at timestamp wi", "8b0e6073 d49bbd9fb33d2fb9"],
 ["function", "_enqueue(queue text, pointers jsonb[])", "bfcf532e 2b0f06a0afd0dbce"],
 ["function", "_enqueue_rendered(executions uuid[])", "ec2e6574 4ea05ee597ace89c"],
@@ -3785,6 +3786,24 @@ $$;
 comment on function dripdrop._forget_slow(uuid[]) is
   'Lets rows be dealt with together again.';
 
+-- raises  09000
+create or replace function dripdrop._check_kept(kept uuid[])
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if cardinality(kept) > 0 then
+    raise exception 'a trigger has kept it as it is' using
+      errcode = '09000',
+      hint = 'A trigger before update that returns null hides the row from the engine.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_kept(uuid[]) is 'Raises if any rows were kept as they are.';
+
 -- The last thing that is done for a batch: what the application's own triggers and constraints have
 -- to say is said now, and not to the commit, which nobody can halve. The engine has such triggers
 -- only on what stops messages.
@@ -3796,11 +3815,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if cardinality(kept) > 0 then
-    raise exception 'a trigger has kept it as it is' using
-      errcode = '09000',
-      hint = 'A trigger before update that returns null hides the row from the engine.';
-  end if;
+  perform dripdrop._check_kept(kept);
   set constraints all immediate;
 end
 $$;
@@ -9663,6 +9678,7 @@ execute function dripdrop._keep_sent();
 -- A message that is being sent keeps its row: its result will be recorded, and goes no further.
 --
 -- locks   the enrolments, then their executions; callers hold the enrolments already
+-- raises  09000 a trigger keeps an enrolment as it is
 create or replace function dripdrop._end_enrollments(
   enrollments uuid[],
   state text,
@@ -9694,6 +9710,11 @@ begin
       updated_at = _end_enrollments.at
   where e.id = any (_end_enrollments.enrollments)
     and e.state in ('active', 'paused');
+  perform dripdrop._check_kept(array(
+    select e.id
+    from dripdrop.enrollments as e
+    where e.id = any (_end_enrollments.enrollments) and e.state in ('active', 'paused')
+  ));
 
   -- Renderers hold executions without their enrolments: they are met in id order.
   v_open := array(

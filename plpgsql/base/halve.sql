@@ -133,6 +133,24 @@ $$;
 comment on function dripdrop._forget_slow(uuid[]) is
   'Lets rows be dealt with together again.';
 
+-- raises  09000
+create or replace function dripdrop._check_kept(kept uuid[])
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if cardinality(kept) > 0 then
+    raise exception 'a trigger has kept it as it is' using
+      errcode = '09000',
+      hint = 'A trigger before update that returns null hides the row from the engine.';
+  end if;
+end
+$$;
+
+comment on function dripdrop._check_kept(uuid[]) is 'Raises if any rows were kept as they are.';
+
 -- The last thing that is done for a batch: what the application's own triggers and constraints have
 -- to say is said now, and not to the commit, which nobody can halve. The engine has such triggers
 -- only on what stops messages.
@@ -144,11 +162,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if cardinality(kept) > 0 then
-    raise exception 'a trigger has kept it as it is' using
-      errcode = '09000',
-      hint = 'A trigger before update that returns null hides the row from the engine.';
-  end if;
+  perform dripdrop._check_kept(kept);
   set constraints all immediate;
 end
 $$;

@@ -1,6 +1,7 @@
 -- A message that is being sent keeps its row: its result will be recorded, and goes no further.
 --
 -- locks   the enrolments, then their executions; callers hold the enrolments already
+-- raises  09000 a trigger keeps an enrolment as it is
 create or replace function dripdrop._end_enrollments(
   enrollments uuid[],
   state text,
@@ -32,6 +33,11 @@ begin
       updated_at = _end_enrollments.at
   where e.id = any (_end_enrollments.enrollments)
     and e.state in ('active', 'paused');
+  perform dripdrop._check_kept(array(
+    select e.id
+    from dripdrop.enrollments as e
+    where e.id = any (_end_enrollments.enrollments) and e.state in ('active', 'paused')
+  ));
 
   -- Renderers hold executions without their enrolments: they are met in id order.
   v_open := array(

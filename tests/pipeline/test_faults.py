@@ -179,6 +179,28 @@ def test_one_row_that_a_trigger_stops_without_a_word_or_with_the_commit_is_held(
     assert journey.ledger() == []
 
 
+def test_one_enrolment_that_a_trigger_keeps_from_ending_is_held_with_its_message(
+    journey: Engine, clock: Clock
+) -> None:
+    people, poison = crowd(journey)
+    claims = journey.claim()
+    journey.connection.execute(f"""
+        create function public.keep() returns trigger language plpgsql as
+        $$ begin return null; end $$;
+        create trigger keep before update on dripdrop.enrollments for each row
+        when (new.id = '{poison}') execute function public.keep();
+    """)
+    journey.record(claims)
+    assert {journey.enrollment(person).state for person in people} == {"completed"}
+    assert journey.last(poison).state == "sending"
+    assert fault(journey, poison).detail == "record 09000 a trigger has kept it as it is"
+    journey.connection.execute("drop function public.keep cascade")
+    clock.advance(minutes=1)
+    journey.tick()
+    assert journey.last(poison).state == "sent"
+    assert journey.enrollment(poison).state == "completed"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_one_row_that_takes_too_long_is_found_by_fewer_at_a_time_and_the_others_go_on(
