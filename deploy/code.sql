@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources 5ac4580f674ec95c.
+-- Of the sources eeb617ed10b97416.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -1267,8 +1267,8 @@ as $expected$
 ["function", "_end_executions(decisions dripdrop._decision[], at timestamp wi", "8b0e6073 d49bbd9fb33d2fb9"],
 ["function", "_enqueue(queue text, pointers jsonb[])", "bfcf532e 2b0f06a0afd0dbce"],
 ["function", "_enqueue_rendered(executions uuid[])", "ec2e6574 4ea05ee597ace89c"],
-["function", "_enroll_all(tenant_key text, sequence_id uuid, version_id uuid,", "8414d215 24b57b2f9dba77d0"],
-["function", "_enrolled_or_refused(sequence_id uuid, sequence text, subscribe", "a687b481 76200d3ac8a15727"],
+["function", "_enroll_all(tenant_key text, sequence_id uuid, version_id uuid,", "8414d215 43f9604116046d6b"],
+["function", "_enrolled_or_refused(tenant_key text, sequence_id uuid, sequenc", "b1424abc 145f9ff1862ef935"],
 ["function", "_enrollments_before(tenant_key text, subscriber_type text, subs", "0a895aba 81d6d308be8a8ba1"],
 ["function", "_enrollments_of(subscriber_type text, subscriber_id text)", "b54b1dda 698fbe29c9d0857e"],
 ["function", "_enrollments_of_events(events dripdrop.events[])", "330d0fe5 64c9b26edc28b69f"],
@@ -1282,7 +1282,7 @@ as $expected$
 ["function", "_erasure_hash(salt bytea, value text)", "ede9bf08 d15b3a42cc65e1d8"],
 ["function", "_event_agrees(event_data jsonb, match jsonb, data jsonb)", "7861de4c 048971769ceb44a5"],
 ["function", "_event_matches(event_data jsonb, match jsonb, data jsonb)", "7861de4c 68759e5fe1ec765d"],
-["function", "_event_of(tenant_key text, subscriber_type text, subscriber_id ", "6e5ce2a8 664d8331bee91934"],
+["function", "_event_of(tenant_key text, subscriber_type text, subscriber_id ", "6e5ce2a8 8e993a59c475638f"],
 ["function", "_event_variable(event_id uuid)", "f998c2b8 b5429256f56365ee"],
 ["function", "_events_since(enrollment dripdrop.enrollments)", "677b6bdc debe20eaef695186"],
 ["function", "_everything_slot()", "2dba2454 2446c91066b7535d"],
@@ -1304,6 +1304,7 @@ as $expected$
 ["function", "_field_schema(field dripdrop.fields)", "7cede8c4 9dc1c033dadf4ff9"],
 ["function", "_fields_given(document jsonb)", "22b9043c 44603ffcdb94beed"],
 ["function", "_fields_hint(kind text, settings boolean)", "95b017d5 9c259d2ee173323f"],
+["function", "_find_event(tenant_key text, subscriber_type text, subscriber_i", "6e5ce2a8 b510dfccb6694a7c"],
 ["function", "_fire_side_steps(events dripdrop.events[], enrollments uuid[], ", "9398bc43 df0391dbd598018c"],
 ["function", "_first_answers(results dripdrop._hook_result[], at timestamp wi", "1bd8d71d 8426bd8699b41d88"],
 ["function", "_first_event(enrollment dripdrop.enrollments, event_key text, m", "db50244d 5c9f9c38e70ba21a"],
@@ -1686,11 +1687,11 @@ as $expected$
 ["function", "_warn_of_server(adapter_id uuid, http_hook_id uuid, host text, ", "5624473a eef78b73d64f0b8a"],
 ["function", "_weekdays_in_words(said text)", "5b623e0c af6673b1abfce43f"],
 ["function", "_who_sends(step_adapter_id uuid, config jsonb, metadata jsonb, ", "6f4a3ce7 cb247cd66e283f64"],
-["function", "_why_refused(sequence_id uuid, sequence text, subscriber jsonb,", "2bcb5bfb 69a555750d432604"],
+["function", "_why_refused(tenant_key text, sequence_id uuid, sequence text, ", "37d59f22 eb758a00a4ede8ac"],
 ["function", "_window_opens(time_window jsonb, time_zone text, tenant_key tex", "d05f5015 993724a6e914b077"],
 ["function", "_with_part(parts jsonb, tenant_key text, list text, part jsonb)", "12645e93 6468ecefd0b17657"],
 ["function", "_without_empty(results dripdrop._render_result[])", "0efa1cc4 032d26dc8c2604eb"],
-["function", "_without_faults(subscribers jsonb)", "45c4ce24 673228892f2b11d9"],
+["function", "_without_faults(tenant_key text, subscribers jsonb)", "2b595fb7 1422c8bef3c767e9"],
 ["function", "_without_people(value text)", "86976669 5bd40104a6fb69bd"],
 ["function", "_without_pointer()", "68a2a311 c097c12aca7dd39c"],
 ["function", "_words()", "6f025362 c389c25be735a684"],
@@ -1729,8 +1730,9 @@ as $expected$
 ["function", "drop_frequency_cap(tenant_key text, key text)", "020d5871 afb5ddfb6f4f1637"],
 ["function", "drop_hook(tenant_key text, key text)", "3fe32bdb d8a620b008bc50d6"],
 ["function", "enroll(tenant_key text, sequence text, subscriber_type text, su", "3c4a38f9 7ada326882166a23"],
+["function", "enroll(tenant_key text, sequence text, subscriber_type text, su", "98091ab9 53bd53ff7a5064ce"],
 ["function", "enroll_many(tenant_key text, sequence text, subscribers jsonb)", "bbda667a e96c709205f7b823"],
-["function", "enroll_many(tenant_key text, sequence text, subscribers jsonb, ", "bc4873ff 410fa99c86692393"],
+["function", "enroll_many(tenant_key text, sequence text, subscribers jsonb, ", "bc4873ff 5ab729aa266d859f"],
 ["function", "erase_subscriber(tenant_key text, subscriber_type text, subscri", "70723bbb 2b7612af1b7df678"],
 ["function", "errors()", "de1228c2 d0ce1e4ae9fa0e0b"],
 ["function", "explain(tenant_key text, enrollment_id uuid)", "67be8f1f 3cae98ea3b5bf317"],
@@ -1740,9 +1742,10 @@ as $expected$
 ["function", "get_active_sequence_version(tenant_key text, sequence_id uuid)", "eec9f55c ce997576b1dfba35"],
 ["function", "get_default_adapter(tenant_key text, channel text)", "fce25c08 0e28f20725509f29"],
 ["function", "get_enrollment(tenant_key text, sequence text, subscriber_type ", "9a278c6d b797b3691b2d3b28"],
+["function", "get_enrollment(tenant_key text, sequence text, subscriber_type ", "6858b173 cbd9975df2487e5c"],
 ["function", "get_http_hook(tenant_key text, http_hook_id uuid)", "d1a906cc 7d3e9447d5b4bcd2"],
 ["function", "get_sequence(tenant_key text, key text)", "a6c5c1df 1901889fd381c664"],
-["function", "get_subscriptions(tenant_key text, subscriber_type text, subscr", "eb057e51 950660a1f32878eb"],
+["function", "get_subscriptions(tenant_key text, subscriber_type text, subscr", "be239998 3cf191c959652bbc"],
 ["function", "hold_sequence(tenant_key text, sequence text, reason text)", "060937c0 7a306caafd7ab050"],
 ["function", "idempotency_key(enrollment_id uuid, step_id uuid, occurrence in", "e0bd055d 60351b52baebccba"],
 ["function", "is_suppressed(tenant_key text, channel text, recipient text, to", "1da734a4 c7ae317dce6b5912"],
@@ -1800,7 +1803,7 @@ as $expected$
 ["function", "set_adapter_sequence_budget(tenant_key text, adapter_id uuid, s", "bd9917fc 1694510845bde3ea"],
 ["function", "set_frequency_cap(tenant_key text, key text, max_messages integ", "a68a1b55 87ec02b70d97c198"],
 ["function", "set_holidays(tenant_key text, calendar text, days date[])", "a240e415 e1249e38b1ddf43b"],
-["function", "set_subscription(tenant_key text, subscriber_type text, subscri", "4b3ea15d c2457b686cd37433"],
+["function", "set_subscription(tenant_key text, subscriber_type text, subscri", "b814b469 6a6fe1d4ef1e285f"],
 ["function", "simulate(tenant_key text, sequence text, data jsonb, horizon in", "82b78980 36d0edcca3c052c4"],
 ["function", "skip_held(tenant_key text, execution_id uuid, sequence text, st", "a725aa8c 861374125ac91945"],
 ["function", "start()", "10a61d65 21617c08e0dbe746"],
@@ -1811,7 +1814,7 @@ as $expected$
 ["function", "suppress_many(tenant_key text, suppressions jsonb)", "de1f5523 799c4536a55ccb9d"],
 ["function", "template_variables(tenant_key text, sequence text)", "e026fcdf 81e8ceb7b26f3fd6"],
 ["function", "tick(batch_size integer)", "51ca3c06 71baef69c99135d9"],
-["function", "track_event(tenant_key text, event_key text, event_data jsonb, ", "492015d6 af0842f463c14531"],
+["function", "track_event(tenant_key text, event_key text, event_data jsonb, ", "76611431 350a0ae10a8dc7a1"],
 ["function", "track_events(tenant_key text, events jsonb)", "e27214ce bf8557e317eede03"],
 ["function", "unenroll(tenant_key text, enrollment_id uuid, reason text)", "95611d06 e8e0277fb35dbfce"],
 ["function", "unenroll_subscriber(tenant_key text, subscriber_type text, subs", "37cfe5e9 47f3d93d2c971a7b"],
@@ -1848,6 +1851,7 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.drop_exit_rule(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.drop_frequency_cap(text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.drop_hook(text,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.enroll(text,text,text,anyelement,jsonb,anycompatible,jsonb,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.enroll(text,text,text,text,jsonb,text,jsonb,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.enroll_many(text,text,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.enroll_many(text,text,jsonb,text)", "execute"],
@@ -1859,10 +1863,11 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.forecast(text,text,interval)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.get_active_sequence_version(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.get_default_adapter(text,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.get_enrollment(text,text,text,anyelement,anycompatible)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.get_enrollment(text,text,text,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.get_http_hook(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.get_sequence(text,text)", "execute"],
-["grant", "dripdrop_admin on dripdrop.get_subscriptions(text,text,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.get_subscriptions(text,text,anycompatible)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.hold_sequence(text,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.idempotency_key(uuid,uuid,integer,integer)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.is_suppressed(text,text,text,text)", "execute"],
@@ -1916,7 +1921,7 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.set_adapter_sequence_budget(text,uuid,uuid,integer,integer,integer)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.set_frequency_cap(text,text,integer,interval,text,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.set_holidays(text,text,date[])", "execute"],
-["grant", "dripdrop_admin on dripdrop.set_subscription(text,text,text,text,text,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.set_subscription(text,text,anycompatible,text,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.simulate(text,text,jsonb,interval,jsonb,jsonb,integer,timestamp with time zone)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.skip_held(text,uuid,text,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.startup_check()", "execute"],
@@ -1924,7 +1929,7 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.suppress_many(text,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.template_variables(text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.tick(integer)", "execute"],
-["grant", "dripdrop_admin on dripdrop.track_event(text,text,jsonb,uuid,text,text,text,timestamp with time zone,text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.track_event(text,text,jsonb,uuid,text,anycompatible,text,timestamp with time zone,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.track_events(text,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.unenroll(text,uuid,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.unenroll_subscriber(text,text,anycompatible,text)", "execute"],
@@ -1943,6 +1948,7 @@ as $expected$
 ["grant", "dripdrop_app on dripdrop._row_deleted()", "execute"],
 ["grant", "dripdrop_app on dripdrop.channels()", "execute"],
 ["grant", "dripdrop_app on dripdrop.cron_next(text,text,timestamp with time zone)", "execute"],
+["grant", "dripdrop_app on dripdrop.enroll(text,text,text,anyelement,jsonb,anycompatible,jsonb,text,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.enroll(text,text,text,text,jsonb,text,jsonb,text,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.enroll_many(text,text,jsonb)", "execute"],
 ["grant", "dripdrop_app on dripdrop.enroll_many(text,text,jsonb,text)", "execute"],
@@ -1952,9 +1958,10 @@ as $expected$
 ["grant", "dripdrop_app on dripdrop.export_subscriber(text,text,anycompatible)", "execute"],
 ["grant", "dripdrop_app on dripdrop.fields()", "execute"],
 ["grant", "dripdrop_app on dripdrop.get_active_sequence_version(text,uuid)", "execute"],
+["grant", "dripdrop_app on dripdrop.get_enrollment(text,text,text,anyelement,anycompatible)", "execute"],
 ["grant", "dripdrop_app on dripdrop.get_enrollment(text,text,text,text,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.get_sequence(text,text)", "execute"],
-["grant", "dripdrop_app on dripdrop.get_subscriptions(text,text,text)", "execute"],
+["grant", "dripdrop_app on dripdrop.get_subscriptions(text,text,anycompatible)", "execute"],
 ["grant", "dripdrop_app on dripdrop.hold_sequence(text,text,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.is_suppressed(text,text,text,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.json_schema(text)", "execute"],
@@ -1974,9 +1981,9 @@ as $expected$
 ["grant", "dripdrop_app on dripdrop.reply_codes()", "execute"],
 ["grant", "dripdrop_app on dripdrop.resume_enrollment(text,uuid)", "execute"],
 ["grant", "dripdrop_app on dripdrop.resume_sequence(text,text)", "execute"],
-["grant", "dripdrop_app on dripdrop.set_subscription(text,text,text,text,text,text)", "execute"],
+["grant", "dripdrop_app on dripdrop.set_subscription(text,text,anycompatible,text,text,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.suppress(text,text,text,text,text,jsonb,text,timestamp with time zone)", "execute"],
-["grant", "dripdrop_app on dripdrop.track_event(text,text,jsonb,uuid,text,text,text,timestamp with time zone,text)", "execute"],
+["grant", "dripdrop_app on dripdrop.track_event(text,text,jsonb,uuid,text,anycompatible,text,timestamp with time zone,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.track_events(text,jsonb)", "execute"],
 ["grant", "dripdrop_app on dripdrop.unenroll(text,uuid,text)", "execute"],
 ["grant", "dripdrop_app on dripdrop.unenroll_subscriber(text,text,anycompatible,text)", "execute"],
@@ -18819,6 +18826,35 @@ comment on function dripdrop.enroll(text, text, text, text, jsonb, text, jsonb, 
   'each. event_id: the event that sets it off, as track_event() was given it, or the id that was '
   'made; of other events only those count that are tracked later.';
 
+-- For triggers, whose ids are numbers and uuids: without a cast in every call.
+create or replace function dripdrop.enroll(
+  tenant_key text,
+  sequence text,
+  subscriber_type text,
+  subscriber_id anyelement,
+  data jsonb default '{}',
+  entry_key anycompatible default null,
+  metadata jsonb default '{}',
+  starting_step text default null,
+  event_id text default null
+)
+returns dripdrop.enrollments
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select e.*
+  from dripdrop.enroll(
+    enroll.tenant_key, enroll.sequence, enroll.subscriber_type, enroll.subscriber_id::text,
+    enroll.data, enroll.entry_key::text, enroll.metadata, enroll.starting_step, enroll.event_id
+  ) as e
+$$;
+
+comment on function dripdrop.enroll(
+  text, text, text, anyelement, jsonb, anycompatible, jsonb, text, text
+) is
+  'The same for ids that are no texts, such as a bigint or a uuid.';
+
 -- For imports: few statements for all of them. The subscribers come as a list or from a query:
 -- (select jsonb_agg(jsonb_build_object('subscriber_id', u.id, 'data', to_jsonb(u)))
 -- from users as u).
@@ -18860,11 +18896,11 @@ end
 $$;
 
 comment on function dripdrop.enroll_many(text, text, jsonb) is
-  'Enrols a list of {subscriber_id, subscriber_type = User, data, entry_key, metadata}; returns '
-  'their open enrolments.';
+  'Enrols a list of {subscriber_id, subscriber_type = User, data, entry_key, metadata, event_id}; '
+  'returns their open enrolments.';
 
 -- locks   the enrolments' unique index, then the executions that it makes
--- raises  40001 an enrolment ended at this moment
+-- raises  40001 an enrolment ended at this moment, ZD119 unknown event
 create or replace function dripdrop._enroll_all(
   tenant_key text,
   sequence_id uuid,
@@ -18890,23 +18926,30 @@ begin
       coalesce(s.entry_key, '') as entry_key,
       coalesce(s.data, '{}') as data,
       coalesce(s.metadata, '{}') as metadata,
+      case
+        when s.event_id is not null
+        then dripdrop._event_of(
+          _enroll_all.tenant_key, coalesce(s.subscriber_type, 'User'), s.subscriber_id, s.event_id
+        )
+      end as event_id,
       _enroll_all.reentry = 'after_exit'
       and row_number() over (
         partition by coalesce(s.subscriber_type, 'User'), s.subscriber_id order by s.entry_key
       ) > 1 as is_second
     from jsonb_to_recordset(subscribers) as s (
-      subscriber_type text, subscriber_id text, entry_key text, data jsonb, metadata jsonb
+      subscriber_type text, subscriber_id text, entry_key text, data jsonb, metadata jsonb,
+      event_id text
     )
   ),
   enrolled as (
     insert into dripdrop.enrollments as n (
       tenant_key, sequence_id, sequence_version_id, subscriber_type, subscriber_id, entry_key,
-      alone, effective_mode, data, metadata, started_at, inserted_at, updated_at
+      alone, effective_mode, data, metadata, started_at, inserted_at, updated_at, event_id
     )
     select
       _enroll_all.tenant_key, _enroll_all.sequence_id, _enroll_all.version_id, c.subscriber_type,
       c.subscriber_id, c.entry_key, _enroll_all.reentry = 'after_exit', _enroll_all.mode, c.data,
-      c.metadata, v_now, v_now, v_now
+      c.metadata, v_now, v_now, v_now, c.event_id
     from candidate as c
     where not c.is_second
       and not exists (
@@ -18972,7 +19015,7 @@ begin
     perform dripdrop.enroll_many(tenant_key, sequence, subscribers);
     v_good := subscribers;
   else
-    v_good := dripdrop._without_faults(subscribers);
+    v_good := dripdrop._without_faults(tenant_key, subscribers);
     v_enrolled := dripdrop._enroll_all(
       tenant_key, v_entry.sequence_id, v_entry.version_id, v_entry.mode, v_entry.reentry,
       v_entry.reentry_interval, v_good
@@ -18982,7 +19025,7 @@ begin
   return query
   select r.*
   from dripdrop._enrolled_or_refused(
-    v_entry.sequence_id, sequence, subscribers, v_enrolled, v_unreachable
+    tenant_key, v_entry.sequence_id, sequence, subscribers, v_enrolled, v_unreachable
   ) as r;
   delete from dripdrop.enrollments as e where e.id = any (v_unreachable);
 end
@@ -18993,7 +19036,7 @@ comment on function dripdrop.enroll_many(text, text, jsonb, text) is
   'is none. on_error: skip leaves out whoever cannot be enrolled, and enrols the others; fail '
   'enrols nobody then.';
 
-create or replace function dripdrop._without_faults(subscribers jsonb)
+create or replace function dripdrop._without_faults(tenant_key text, subscribers jsonb)
 returns jsonb
 language sql
 stable
@@ -19003,6 +19046,11 @@ as $$
   from jsonb_array_elements(subscribers) with ordinality as s (subscriber, place)
   where case
     when dripdrop._element_fault(s.subscriber) is not null then false
+    when s.subscriber ->> 'event_id' is not null and dripdrop._find_event(
+      _without_faults.tenant_key, coalesce(s.subscriber ->> 'subscriber_type', 'User'),
+      s.subscriber ->> 'subscriber_id', s.subscriber ->> 'event_id'
+    ) is null
+    then false
     when dripdrop._is_plain(s.subscriber) then true
     else not exists (
       select
@@ -19013,10 +19061,11 @@ as $$
   end
 $$;
 
-comment on function dripdrop._without_faults(jsonb) is
+comment on function dripdrop._without_faults(text, jsonb) is
   'Those elements of a list of subscribers that enroll_many() would take.';
 
 create or replace function dripdrop._enrolled_or_refused(
+  tenant_key text,
   sequence_id uuid,
   sequence text,
   subscribers jsonb,
@@ -19046,14 +19095,18 @@ begin
       where o.entry_key = n.entry_key
         and o.sequence_id = _enrolled_or_refused.sequence_id
         and (o.state in ('active', 'paused') or o.id = any (enrolled))
-        and dripdrop._without_faults(jsonb_build_array(s.subscriber)) <> '[]'
+        and dripdrop._without_faults(
+          _enrolled_or_refused.tenant_key, jsonb_build_array(s.subscriber)
+        ) <> '[]'
       limit 1
     ) as e on true
     order by s.place
   loop
     v_row := null;
     if v_one.id is null or v_one.id = any (unreachable) then
-      v_row := dripdrop._why_refused(sequence_id, sequence, v_one.subscriber, unreachable);
+      v_row := dripdrop._why_refused(
+        tenant_key, sequence_id, sequence, v_one.subscriber, unreachable
+      );
     else
       v_row.enrollment_id := v_one.id;
       v_row.state := v_one.state;
@@ -19067,11 +19120,12 @@ begin
 end
 $$;
 
-comment on function dripdrop._enrolled_or_refused(uuid, text, jsonb, uuid[], uuid[]) is
+comment on function dripdrop._enrolled_or_refused(text, uuid, text, jsonb, uuid[], uuid[]) is
   'For each element of a list of subscribers its enrolment, or why there is none.';
 
 -- raises  40001 it may enter after all
 create or replace function dripdrop._why_refused(
+  tenant_key text,
   sequence_id uuid,
   sequence text,
   subscriber jsonb,
@@ -19083,23 +19137,27 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_list jsonb := jsonb_build_array(subscriber);
+  v_type text := coalesce(subscriber ->> 'subscriber_type', 'User');
   v_row dripdrop.enrolled;
 begin
   perform dripdrop._check_json_list(v_list, 'subscribers');
   perform dripdrop._check_subscribers(v_list);
+  if subscriber ->> 'event_id' is not null then
+    perform dripdrop._event_of(
+      tenant_key, v_type, subscriber ->> 'subscriber_id', subscriber ->> 'event_id'
+    );
+  end if;
   perform dripdrop._check_recipients(
     array(
       select e.id
-      from dripdrop._enrollments_of(
-        coalesce(subscriber ->> 'subscriber_type', 'User'), subscriber ->> 'subscriber_id'
-      ) as e
+      from dripdrop._enrollments_of(v_type, subscriber ->> 'subscriber_id') as e
       where e.id = any (unreachable)
     ),
     v_list
   );
   perform dripdrop._open_enrollment(
-    sequence_id, sequence, coalesce(subscriber ->> 'subscriber_type', 'User'),
-    subscriber ->> 'subscriber_id', coalesce(subscriber ->> 'entry_key', '')
+    sequence_id, sequence, v_type, subscriber ->> 'subscriber_id',
+    coalesce(subscriber ->> 'entry_key', '')
   );
   return v_row;
 exception
@@ -19116,7 +19174,7 @@ exception
 end
 $$;
 
-comment on function dripdrop._why_refused(uuid, text, jsonb, uuid[]) is
+comment on function dripdrop._why_refused(text, uuid, text, jsonb, uuid[]) is
   'Why a subscriber of a list is not enrolled.';
 
 -- plpgsql/enrollment/entry.sql
@@ -19302,6 +19360,33 @@ $$;
 comment on function dripdrop._check_not_ended(uuid[]) is
   'Raises 40001 if one of these entries has been before.';
 
+create or replace function dripdrop._find_event(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id text,
+  event_id text
+)
+returns uuid
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select v.id
+  from dripdrop.events as v
+  where v.subscriber_type = _find_event.subscriber_type
+    and v.subscriber_id = _find_event.subscriber_id
+    and v.tenant_key is not distinct from _find_event.tenant_key
+    and (
+      v.event_id = _find_event.event_id
+      or (v.event_id is distinct from _find_event.event_id and v.id::text = _find_event.event_id)
+    )
+  order by v.event_id = _find_event.event_id desc nulls last
+  limit 1
+$$;
+
+comment on function dripdrop._find_event(text, text, text, text) is
+  'An event of a subscriber by the application''s id or ours, or null.';
+
 -- raises  ZD119
 create or replace function dripdrop._event_of(
   tenant_key text,
@@ -19315,19 +19400,7 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_id uuid := (
-    select v.id
-    from dripdrop.events as v
-    where v.subscriber_type = _event_of.subscriber_type
-      and v.subscriber_id = _event_of.subscriber_id
-      and v.tenant_key is not distinct from _event_of.tenant_key
-      and (
-        v.event_id = _event_of.event_id
-        or (v.event_id is distinct from _event_of.event_id and v.id::text = _event_of.event_id)
-      )
-    order by v.event_id = _event_of.event_id desc nulls last
-    limit 1
-  );
+  v_id uuid := dripdrop._find_event(tenant_key, subscriber_type, subscriber_id, event_id);
 begin
   if v_id is null then
     raise exception 'event % of % % not found',
@@ -19580,6 +19653,29 @@ $$;
 comment on function dripdrop.get_enrollment(text, text, text, text, text) is
   'A subscriber''s open enrolment in a sequence, else the latest one, else no row.';
 
+create or replace function dripdrop.get_enrollment(
+  tenant_key text,
+  sequence text,
+  subscriber_type text,
+  subscriber_id anyelement,
+  entry_key anycompatible default null
+)
+returns setof dripdrop.enrollments
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select e.*
+  from dripdrop.get_enrollment(
+    get_enrollment.tenant_key, get_enrollment.sequence, get_enrollment.subscriber_type,
+    get_enrollment.subscriber_id::text, coalesce(get_enrollment.entry_key::text, '')
+  ) as e
+$$;
+
+comment on function dripdrop.get_enrollment(text, text, text, anyelement, anycompatible) is
+  'The same for ids that are no texts, such as a bigint or a uuid.';
+
 create or replace function dripdrop.list_active_enrollments(
   tenant_key text,
   sequence text default null
@@ -19776,7 +19872,7 @@ create or replace function dripdrop.track_event(
   event_data jsonb default '{}',
   enrollment_id uuid default null,
   subscriber_type text default null,
-  subscriber_id text default null,
+  subscriber_id anycompatible default null,
   event_id text default null,
   occurred_at timestamptz default null,
   event_type text default 'custom'
@@ -19794,7 +19890,7 @@ as $$
       'event_data', coalesce(track_event.event_data, '{}'),
       'enrollment_id', track_event.enrollment_id,
       'subscriber_type', track_event.subscriber_type,
-      'subscriber_id', track_event.subscriber_id,
+      'subscriber_id', track_event.subscriber_id::text,
       'event_id', track_event.event_id,
       'occurred_at', track_event.occurred_at,
       'event_type', track_event.event_type
@@ -19803,7 +19899,7 @@ as $$
 $$;
 
 comment on function dripdrop.track_event(
-  text, text, jsonb, uuid, text, text, text, timestamptz, text
+  text, text, jsonb, uuid, text, anycompatible, text, timestamptz, text
 ) is
   'Records that something happened to an enrolment (enrollment_id) or to a subscriber '
   '(subscriber_id, subscriber_type = User), wakes the steps that wait for it and ends what it '
@@ -20874,7 +20970,7 @@ comment on function dripdrop._consent(
 create or replace function dripdrop.set_subscription(
   tenant_key text,
   subscriber_type text,
-  subscriber_id text,
+  subscriber_id anycompatible,
   topic text,
   state text,
   source text
@@ -20886,12 +20982,12 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform dripdrop._check_tenant_key(tenant_key);
-  if coalesce(subscriber_type, '') = '' or coalesce(subscriber_id, '') = '' then
+  if coalesce(subscriber_type, '') = '' or coalesce(subscriber_id::text, '') = '' then
     raise exception 'a subscriber needs a type and an id' using
       errcode = 'ZD201', column = 'subscriber_id',
       hint = 'For example subscriber_type => ''User'', subscriber_id => ''42''.';
   end if;
-  if octet_length(subscriber_type) > 500 or octet_length(subscriber_id) > 500 then
+  if octet_length(subscriber_type) > 500 or octet_length(subscriber_id::text) > 500 then
     raise exception 'subscriber_type or subscriber_id is longer than 500 bytes' using
       errcode = 'ZD201', column = 'subscriber_id', hint = 'Pass what enroll() is called with.';
   end if;
@@ -20900,12 +20996,12 @@ begin
       errcode = 'ZD201', column = 'state', hint = 'Use subscribed or unsubscribed.';
   end if;
   return dripdrop._set_subscription(
-    tenant_key, subscriber_type, subscriber_id, topic, state, source
+    tenant_key, subscriber_type, subscriber_id::text, topic, state, source
   );
 end
 $$;
 
-comment on function dripdrop.set_subscription(text, text, text, text, text, text) is
+comment on function dripdrop.set_subscription(text, text, anycompatible, text, text, text) is
   'A subscriber opts in to a topic (subscribed) or out of it (unsubscribed); source says where. '
   'An opt-out stops the messages about this topic that have not left. Saying it again '
   'changes nothing; each change is kept in consent_records. subscriber_type and subscriber_id: at '
@@ -21070,7 +21166,7 @@ execute function dripdrop._opt_out_excludes_claims();
 create or replace function dripdrop.get_subscriptions(
   tenant_key text,
   subscriber_type text,
-  subscriber_id text
+  subscriber_id anycompatible
 )
 returns table (
   topic text,
@@ -21091,14 +21187,14 @@ as $$
     u.at
   from dripdrop.topics as t
   left join dripdrop.subscriptions as u
-    on u.subscriber_id = get_subscriptions.subscriber_id
+    on u.subscriber_id = get_subscriptions.subscriber_id::text
     and u.subscriber_type = get_subscriptions.subscriber_type
     and u.topic_id = t.id
   where t.tenant_key is not distinct from get_subscriptions.tenant_key
   order by t.key
 $$;
 
-comment on function dripdrop.get_subscriptions(text, text, text) is
+comment on function dripdrop.get_subscriptions(text, text, anycompatible) is
   'Every topic of the tenant: whether messages about it reach the subscriber, and what the '
   'subscriber said about it, where and when, if anything.';
 

@@ -27,6 +27,7 @@ class Client(Statements[Any, list[Any], Any]):
         DripdropError: the engine refused, see `dripdrop.errors`; `InvalidArgument` before anything
             is sent where a text or document cannot be stored at all.
         psycopg.Error: anything else the server says.
+        TypeError: the connection is none of psycopg 3's; the message says where to find that.
     """
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
@@ -34,7 +35,8 @@ class Client(Statements[Any, list[Any], Any]):
         self.connection = connection
 
     def _cursor(self, query: sql.Composed, values: Mapping[str, Any]) -> psycopg.Cursor[Any]:
-        return self.connection.cursor(row_factory=namedtuple_row).execute(query, values)
+        cursor: psycopg.Cursor[Any] = _cursor_of(self.connection)
+        return cursor.execute(query, values)
 
     def _one(self, query: sql.Composed, values: Mapping[str, Any]) -> Any:
         return self._cursor(query, values).fetchone()
@@ -57,7 +59,8 @@ class AsyncClient(Statements[Awaitable[Any], Awaitable[list[Any]], Awaitable[Any
     async def _cursor(
         self, query: sql.Composed, values: Mapping[str, Any]
     ) -> psycopg.AsyncCursor[Any]:
-        return await self.connection.cursor(row_factory=namedtuple_row).execute(query, values)
+        cursor: psycopg.AsyncCursor[Any] = _cursor_of(self.connection)
+        return await cursor.execute(query, values)
 
     async def _one(self, query: sql.Composed, values: Mapping[str, Any]) -> Any:
         return await (await self._cursor(query, values)).fetchone()
@@ -68,3 +71,18 @@ class AsyncClient(Statements[Awaitable[Any], Awaitable[list[Any]], Awaitable[Any
     async def _value(self, query: sql.Composed, values: Mapping[str, Any]) -> Any:
         row = await (await self._cursor(query, values)).fetchone()
         return None if row is None else row[0]
+
+
+def _cursor_of(connection: Any) -> Any:
+    """Return a cursor of psycopg 3, or say whose connection it is and where that is in it."""
+    try:
+        return connection.cursor(row_factory=namedtuple_row)
+    except (AttributeError, TypeError):
+        kind = f"{type(connection).__module__}.{type(connection).__qualname__}"
+        raise TypeError(
+            f"not a connection of psycopg 3: {kind}. SQLAlchemy has it as "
+            "connection.connection.driver_connection, within `with engine.begin() as connection:` "
+            "and of an engine postgresql+psycopg://; Django as connection.connection after "
+            "connection.ensure_connection(), with psycopg 3 installed. From another driver, "
+            "psycopg2 for example, call the functions in SQL: select dripdrop.enroll(…)"
+        ) from None

@@ -512,9 +512,9 @@ class Statements(ABC, Generic[One, Many, Value]):
         tenant_key: str | None,
         sequence: str,
         subscriber_type: str,
-        subscriber_id: str,
+        subscriber_id: Id,
         data: Json = ...,
-        entry_key: str = ...,
+        entry_key: Id = ...,
         metadata: Json = ...,
         starting_step: str | None = ...,
         event_id: Id | None = ...,
@@ -537,8 +537,8 @@ class Statements(ABC, Generic[One, Many, Value]):
         tenant_key: str | None,
         sequence: str,
         subscriber_type: str,
-        subscriber_id: str,
-        entry_key: str = ...,
+        subscriber_id: Id,
+        entry_key: Id = ...,
     ) -> One:
         """Return a subscriber's open enrolment in a sequence, else the latest one."""
 
@@ -709,8 +709,8 @@ class Statements(ABC, Generic[One, Many, Value]):
         event_data: Json = ...,
         enrollment_id: UUID | None = ...,
         subscriber_type: str | None = ...,
-        subscriber_id: str | None = ...,
-        event_id: str | None = ...,
+        subscriber_id: Id | None = ...,
+        event_id: Id | None = ...,
         occurred_at: datetime | None = ...,
         event_type: str = ...,
     ) -> One:
@@ -886,7 +886,7 @@ class Statements(ABC, Generic[One, Many, Value]):
         self,
         tenant_key: str | None,
         subscriber_type: str,
-        subscriber_id: str,
+        subscriber_id: Id,
         topic: str,
         state: str,
         source: str,
@@ -895,7 +895,7 @@ class Statements(ABC, Generic[One, Many, Value]):
 
     @_statement
     def get_subscriptions(
-        self, tenant_key: str | None, subscriber_type: str, subscriber_id: str
+        self, tenant_key: str | None, subscriber_type: str, subscriber_id: Id
     ) -> Many:
         """List the topics and whether messages about them reach a subscriber."""
 

@@ -113,7 +113,7 @@ comment on function dripdrop._consent(
 create or replace function dripdrop.set_subscription(
   tenant_key text,
   subscriber_type text,
-  subscriber_id text,
+  subscriber_id anycompatible,
   topic text,
   state text,
   source text
@@ -125,12 +125,12 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform dripdrop._check_tenant_key(tenant_key);
-  if coalesce(subscriber_type, '') = '' or coalesce(subscriber_id, '') = '' then
+  if coalesce(subscriber_type, '') = '' or coalesce(subscriber_id::text, '') = '' then
     raise exception 'a subscriber needs a type and an id' using
       errcode = 'ZD201', column = 'subscriber_id',
       hint = 'For example subscriber_type => ''User'', subscriber_id => ''42''.';
   end if;
-  if octet_length(subscriber_type) > 500 or octet_length(subscriber_id) > 500 then
+  if octet_length(subscriber_type) > 500 or octet_length(subscriber_id::text) > 500 then
     raise exception 'subscriber_type or subscriber_id is longer than 500 bytes' using
       errcode = 'ZD201', column = 'subscriber_id', hint = 'Pass what enroll() is called with.';
   end if;
@@ -139,12 +139,12 @@ begin
       errcode = 'ZD201', column = 'state', hint = 'Use subscribed or unsubscribed.';
   end if;
   return dripdrop._set_subscription(
-    tenant_key, subscriber_type, subscriber_id, topic, state, source
+    tenant_key, subscriber_type, subscriber_id::text, topic, state, source
   );
 end
 $$;
 
-comment on function dripdrop.set_subscription(text, text, text, text, text, text) is
+comment on function dripdrop.set_subscription(text, text, anycompatible, text, text, text) is
   'A subscriber opts in to a topic (subscribed) or out of it (unsubscribed); source says where. '
   'An opt-out stops the messages about this topic that have not left. Saying it again '
   'changes nothing; each change is kept in consent_records. subscriber_type and subscriber_id: at '
@@ -309,7 +309,7 @@ execute function dripdrop._opt_out_excludes_claims();
 create or replace function dripdrop.get_subscriptions(
   tenant_key text,
   subscriber_type text,
-  subscriber_id text
+  subscriber_id anycompatible
 )
 returns table (
   topic text,
@@ -330,13 +330,13 @@ as $$
     u.at
   from dripdrop.topics as t
   left join dripdrop.subscriptions as u
-    on u.subscriber_id = get_subscriptions.subscriber_id
+    on u.subscriber_id = get_subscriptions.subscriber_id::text
     and u.subscriber_type = get_subscriptions.subscriber_type
     and u.topic_id = t.id
   where t.tenant_key is not distinct from get_subscriptions.tenant_key
   order by t.key
 $$;
 
-comment on function dripdrop.get_subscriptions(text, text, text) is
+comment on function dripdrop.get_subscriptions(text, text, anycompatible) is
   'Every topic of the tenant: whether messages about it reach the subscriber, and what the '
   'subscriber said about it, where and when, if anything.';

@@ -94,6 +94,35 @@ comment on function dripdrop.enroll(text, text, text, text, jsonb, text, jsonb, 
   'each. event_id: the event that sets it off, as track_event() was given it, or the id that was '
   'made; of other events only those count that are tracked later.';
 
+-- For triggers, whose ids are numbers and uuids: without a cast in every call.
+create or replace function dripdrop.enroll(
+  tenant_key text,
+  sequence text,
+  subscriber_type text,
+  subscriber_id anyelement,
+  data jsonb default '{}',
+  entry_key anycompatible default null,
+  metadata jsonb default '{}',
+  starting_step text default null,
+  event_id text default null
+)
+returns dripdrop.enrollments
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select e.*
+  from dripdrop.enroll(
+    enroll.tenant_key, enroll.sequence, enroll.subscriber_type, enroll.subscriber_id::text,
+    enroll.data, enroll.entry_key::text, enroll.metadata, enroll.starting_step, enroll.event_id
+  ) as e
+$$;
+
+comment on function dripdrop.enroll(
+  text, text, text, anyelement, jsonb, anycompatible, jsonb, text, text
+) is
+  'The same for ids that are no texts, such as a bigint or a uuid.';
+
 -- For imports: few statements for all of them. The subscribers come as a list or from a query:
 -- (select jsonb_agg(jsonb_build_object('subscriber_id', u.id, 'data', to_jsonb(u)))
 -- from users as u).
@@ -135,11 +164,11 @@ end
 $$;
 
 comment on function dripdrop.enroll_many(text, text, jsonb) is
-  'Enrols a list of {subscriber_id, subscriber_type = User, data, entry_key, metadata}; returns '
-  'their open enrolments.';
+  'Enrols a list of {subscriber_id, subscriber_type = User, data, entry_key, metadata, event_id}; '
+  'returns their open enrolments.';
 
 -- locks   the enrolments' unique index, then the executions that it makes
--- raises  40001 an enrolment ended at this moment
+-- raises  40001 an enrolment ended at this moment, ZD119 unknown event
 create or replace function dripdrop._enroll_all(
   tenant_key text,
   sequence_id uuid,
@@ -165,23 +194,30 @@ begin
       coalesce(s.entry_key, '') as entry_key,
       coalesce(s.data, '{}') as data,
       coalesce(s.metadata, '{}') as metadata,
+      case
+        when s.event_id is not null
+        then dripdrop._event_of(
+          _enroll_all.tenant_key, coalesce(s.subscriber_type, 'User'), s.subscriber_id, s.event_id
+        )
+      end as event_id,
       _enroll_all.reentry = 'after_exit'
       and row_number() over (
         partition by coalesce(s.subscriber_type, 'User'), s.subscriber_id order by s.entry_key
       ) > 1 as is_second
     from jsonb_to_recordset(subscribers) as s (
-      subscriber_type text, subscriber_id text, entry_key text, data jsonb, metadata jsonb
+      subscriber_type text, subscriber_id text, entry_key text, data jsonb, metadata jsonb,
+      event_id text
     )
   ),
   enrolled as (
     insert into dripdrop.enrollments as n (
       tenant_key, sequence_id, sequence_version_id, subscriber_type, subscriber_id, entry_key,
-      alone, effective_mode, data, metadata, started_at, inserted_at, updated_at
+      alone, effective_mode, data, metadata, started_at, inserted_at, updated_at, event_id
     )
     select
       _enroll_all.tenant_key, _enroll_all.sequence_id, _enroll_all.version_id, c.subscriber_type,
       c.subscriber_id, c.entry_key, _enroll_all.reentry = 'after_exit', _enroll_all.mode, c.data,
-      c.metadata, v_now, v_now, v_now
+      c.metadata, v_now, v_now, v_now, c.event_id
     from candidate as c
     where not c.is_second
       and not exists (

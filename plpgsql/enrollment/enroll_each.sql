@@ -33,7 +33,7 @@ begin
     perform dripdrop.enroll_many(tenant_key, sequence, subscribers);
     v_good := subscribers;
   else
-    v_good := dripdrop._without_faults(subscribers);
+    v_good := dripdrop._without_faults(tenant_key, subscribers);
     v_enrolled := dripdrop._enroll_all(
       tenant_key, v_entry.sequence_id, v_entry.version_id, v_entry.mode, v_entry.reentry,
       v_entry.reentry_interval, v_good
@@ -43,7 +43,7 @@ begin
   return query
   select r.*
   from dripdrop._enrolled_or_refused(
-    v_entry.sequence_id, sequence, subscribers, v_enrolled, v_unreachable
+    tenant_key, v_entry.sequence_id, sequence, subscribers, v_enrolled, v_unreachable
   ) as r;
   delete from dripdrop.enrollments as e where e.id = any (v_unreachable);
 end
@@ -54,7 +54,7 @@ comment on function dripdrop.enroll_many(text, text, jsonb, text) is
   'is none. on_error: skip leaves out whoever cannot be enrolled, and enrols the others; fail '
   'enrols nobody then.';
 
-create or replace function dripdrop._without_faults(subscribers jsonb)
+create or replace function dripdrop._without_faults(tenant_key text, subscribers jsonb)
 returns jsonb
 language sql
 stable
@@ -64,6 +64,11 @@ as $$
   from jsonb_array_elements(subscribers) with ordinality as s (subscriber, place)
   where case
     when dripdrop._element_fault(s.subscriber) is not null then false
+    when s.subscriber ->> 'event_id' is not null and dripdrop._find_event(
+      _without_faults.tenant_key, coalesce(s.subscriber ->> 'subscriber_type', 'User'),
+      s.subscriber ->> 'subscriber_id', s.subscriber ->> 'event_id'
+    ) is null
+    then false
     when dripdrop._is_plain(s.subscriber) then true
     else not exists (
       select
@@ -74,10 +79,11 @@ as $$
   end
 $$;
 
-comment on function dripdrop._without_faults(jsonb) is
+comment on function dripdrop._without_faults(text, jsonb) is
   'Those elements of a list of subscribers that enroll_many() would take.';
 
 create or replace function dripdrop._enrolled_or_refused(
+  tenant_key text,
   sequence_id uuid,
   sequence text,
   subscribers jsonb,
@@ -107,14 +113,18 @@ begin
       where o.entry_key = n.entry_key
         and o.sequence_id = _enrolled_or_refused.sequence_id
         and (o.state in ('active', 'paused') or o.id = any (enrolled))
-        and dripdrop._without_faults(jsonb_build_array(s.subscriber)) <> '[]'
+        and dripdrop._without_faults(
+          _enrolled_or_refused.tenant_key, jsonb_build_array(s.subscriber)
+        ) <> '[]'
       limit 1
     ) as e on true
     order by s.place
   loop
     v_row := null;
     if v_one.id is null or v_one.id = any (unreachable) then
-      v_row := dripdrop._why_refused(sequence_id, sequence, v_one.subscriber, unreachable);
+      v_row := dripdrop._why_refused(
+        tenant_key, sequence_id, sequence, v_one.subscriber, unreachable
+      );
     else
       v_row.enrollment_id := v_one.id;
       v_row.state := v_one.state;
@@ -128,11 +138,12 @@ begin
 end
 $$;
 
-comment on function dripdrop._enrolled_or_refused(uuid, text, jsonb, uuid[], uuid[]) is
+comment on function dripdrop._enrolled_or_refused(text, uuid, text, jsonb, uuid[], uuid[]) is
   'For each element of a list of subscribers its enrolment, or why there is none.';
 
 -- raises  40001 it may enter after all
 create or replace function dripdrop._why_refused(
+  tenant_key text,
   sequence_id uuid,
   sequence text,
   subscriber jsonb,
@@ -144,23 +155,27 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_list jsonb := jsonb_build_array(subscriber);
+  v_type text := coalesce(subscriber ->> 'subscriber_type', 'User');
   v_row dripdrop.enrolled;
 begin
   perform dripdrop._check_json_list(v_list, 'subscribers');
   perform dripdrop._check_subscribers(v_list);
+  if subscriber ->> 'event_id' is not null then
+    perform dripdrop._event_of(
+      tenant_key, v_type, subscriber ->> 'subscriber_id', subscriber ->> 'event_id'
+    );
+  end if;
   perform dripdrop._check_recipients(
     array(
       select e.id
-      from dripdrop._enrollments_of(
-        coalesce(subscriber ->> 'subscriber_type', 'User'), subscriber ->> 'subscriber_id'
-      ) as e
+      from dripdrop._enrollments_of(v_type, subscriber ->> 'subscriber_id') as e
       where e.id = any (unreachable)
     ),
     v_list
   );
   perform dripdrop._open_enrollment(
-    sequence_id, sequence, coalesce(subscriber ->> 'subscriber_type', 'User'),
-    subscriber ->> 'subscriber_id', coalesce(subscriber ->> 'entry_key', '')
+    sequence_id, sequence, v_type, subscriber ->> 'subscriber_id',
+    coalesce(subscriber ->> 'entry_key', '')
   );
   return v_row;
 exception
@@ -177,5 +192,5 @@ exception
 end
 $$;
 
-comment on function dripdrop._why_refused(uuid, text, jsonb, uuid[]) is
+comment on function dripdrop._why_refused(text, uuid, text, jsonb, uuid[]) is
   'Why a subscriber of a list is not enrolled.';

@@ -179,6 +179,33 @@ $$;
 comment on function dripdrop._check_not_ended(uuid[]) is
   'Raises 40001 if one of these entries has been before.';
 
+create or replace function dripdrop._find_event(
+  tenant_key text,
+  subscriber_type text,
+  subscriber_id text,
+  event_id text
+)
+returns uuid
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select v.id
+  from dripdrop.events as v
+  where v.subscriber_type = _find_event.subscriber_type
+    and v.subscriber_id = _find_event.subscriber_id
+    and v.tenant_key is not distinct from _find_event.tenant_key
+    and (
+      v.event_id = _find_event.event_id
+      or (v.event_id is distinct from _find_event.event_id and v.id::text = _find_event.event_id)
+    )
+  order by v.event_id = _find_event.event_id desc nulls last
+  limit 1
+$$;
+
+comment on function dripdrop._find_event(text, text, text, text) is
+  'An event of a subscriber by the application''s id or ours, or null.';
+
 -- raises  ZD119
 create or replace function dripdrop._event_of(
   tenant_key text,
@@ -192,19 +219,7 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_id uuid := (
-    select v.id
-    from dripdrop.events as v
-    where v.subscriber_type = _event_of.subscriber_type
-      and v.subscriber_id = _event_of.subscriber_id
-      and v.tenant_key is not distinct from _event_of.tenant_key
-      and (
-        v.event_id = _event_of.event_id
-        or (v.event_id is distinct from _event_of.event_id and v.id::text = _event_of.event_id)
-      )
-    order by v.event_id = _event_of.event_id desc nulls last
-    limit 1
-  );
+  v_id uuid := dripdrop._find_event(tenant_key, subscriber_type, subscriber_id, event_id);
 begin
   if v_id is null then
     raise exception 'event % of % % not found',

@@ -233,6 +233,29 @@ $$;
 comment on function dripdrop.get_enrollment(text, text, text, text, text) is
   'A subscriber''s open enrolment in a sequence, else the latest one, else no row.';
 
+create or replace function dripdrop.get_enrollment(
+  tenant_key text,
+  sequence text,
+  subscriber_type text,
+  subscriber_id anyelement,
+  entry_key anycompatible default null
+)
+returns setof dripdrop.enrollments
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select e.*
+  from dripdrop.get_enrollment(
+    get_enrollment.tenant_key, get_enrollment.sequence, get_enrollment.subscriber_type,
+    get_enrollment.subscriber_id::text, coalesce(get_enrollment.entry_key::text, '')
+  ) as e
+$$;
+
+comment on function dripdrop.get_enrollment(text, text, text, anyelement, anycompatible) is
+  'The same for ids that are no texts, such as a bigint or a uuid.';
+
 create or replace function dripdrop.list_active_enrollments(
   tenant_key text,
   sequence text default null

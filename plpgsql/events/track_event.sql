@@ -10,7 +10,7 @@ create or replace function dripdrop.track_event(
   event_data jsonb default '{}',
   enrollment_id uuid default null,
   subscriber_type text default null,
-  subscriber_id text default null,
+  subscriber_id anycompatible default null,
   event_id text default null,
   occurred_at timestamptz default null,
   event_type text default 'custom'
@@ -28,7 +28,7 @@ as $$
       'event_data', coalesce(track_event.event_data, '{}'),
       'enrollment_id', track_event.enrollment_id,
       'subscriber_type', track_event.subscriber_type,
-      'subscriber_id', track_event.subscriber_id,
+      'subscriber_id', track_event.subscriber_id::text,
       'event_id', track_event.event_id,
       'occurred_at', track_event.occurred_at,
       'event_type', track_event.event_type
@@ -37,7 +37,7 @@ as $$
 $$;
 
 comment on function dripdrop.track_event(
-  text, text, jsonb, uuid, text, text, text, timestamptz, text
+  text, text, jsonb, uuid, text, anycompatible, text, timestamptz, text
 ) is
   'Records that something happened to an enrolment (enrollment_id) or to a subscriber '
   '(subscriber_id, subscriber_type = User), wakes the steps that wait for it and ends what it '

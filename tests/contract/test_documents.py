@@ -22,6 +22,7 @@ SAMPLES = {
     "timestamp with time zone": "'2026-03-02'",
     "jsonb": "'{}'",
     "anycompatible": "'word'::text",
+    "anyelement": "'word'::text",
 }
 
 REPORTS = {"claim_rendered", "complete_hooks", "complete_renders", "complete_sends"}

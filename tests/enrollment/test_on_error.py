@@ -29,6 +29,7 @@ FAULTS: list[tuple[Any, str]] = [
     (person("a", GOOD | {"time_zone": "Mars/Olympus"}), "ZD204"),
     (person("a", {"email": "nobody"}), "ZD205"),
     (person("a", {}), "ZD205"),
+    (person("a", GOOD, event_id="never"), "ZD119"),
 ]
 
 
