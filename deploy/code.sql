@@ -410,7 +410,7 @@ $$;
 comment on function dripdrop._catalogue() is
   'The schema''s objects and their definitions, but for what differs from server to server.';
 
--- Of the sources eeb617ed10b97416.
+-- Of the sources 6fc3ba419137f897.
 do $$
 begin
   if pg_catalog.to_regprocedure('dripdrop._expected()') is not null then
@@ -875,6 +875,13 @@ as $expected$
 ["column", "topics.name", "text not null"],
 ["column", "topics.opt_in", "boolean not null default false"],
 ["column", "topics.tenant_key", "text"],
+["column", "workers.doing", "jsonb not null default '{}'::jsonb"],
+["column", "workers.host", "text not null"],
+["column", "workers.id", "uuid not null"],
+["column", "workers.pid", "integer not null"],
+["column", "workers.seen_at", "timestamp with time zone not null"],
+["column", "workers.started_at", "timestamp with time zone not null default dripdrop._now()"],
+["column", "workers.version", "text not null"],
 ["constraint", "adapter_pool_members.adapter_pool_members_are_adapters", "FOREIGN KEY (adapter_id) REFERENCES dripdrop.channel_adapters(id) ON DELETE CASCADE"],
 ["constraint", "adapter_pool_members.adapter_pool_members_class_is_known", "CHECK ((class = ANY (ARRAY['mailbox'::text, 'esp_api'::text])))"],
 ["constraint", "adapter_pool_members.adapter_pool_members_of_a_pool", "FOREIGN KEY (pool_id) REFERENCES dripdrop.adapter_pools(id) ON DELETE CASCADE"],
@@ -1067,6 +1074,8 @@ as $expected$
 ["constraint", "topics.topics_one_key_per_tenant", "UNIQUE NULLS NOT DISTINCT (key, tenant_key)"],
 ["constraint", "topics.topics_pkey", "PRIMARY KEY (id)"],
 ["constraint", "topics.topics_tenant_key_is_valid", "CHECK (((tenant_key <> ''::text) AND (tenant_key !~~ ':%'::text)))"],
+["constraint", "workers.workers_do_things", "CHECK ((jsonb_typeof(doing) = 'object'::text))"],
+["constraint", "workers.workers_pkey", "PRIMARY KEY (id)"],
 ["function", "_account_fields(kind text, since text)", "31e3fd1f c29096f77a63bbdf"],
 ["function", "_activate_ahead(tenant_key text, sequence text, version integer", "ad0beb40 bbc59bebc8f73579"],
 ["function", "_address(form text, written text)", "850fb5f2 edb50e4227337d7a"],
@@ -1385,6 +1394,7 @@ as $expected$
 ["function", "_is_time_zone(name text)", "9b953bb1 343bbde4bf647355"],
 ["function", "_is_title(value text)", "18bcace5 958cbfc33b0011f0"],
 ["function", "_join_again(execution dripdrop.step_executions, topics text[], ", "e6e339ef 0039827b6a822495"],
+["function", "_journey_problems(at timestamp with time zone)", "72a46d52 8b9af641f789a8c6"],
 ["function", "_json_fault(document jsonb, field text, bytes integer)", "b5a03ec3 7291240a375cc652"],
 ["function", "_json_place(document jsonb, field text, path jsonpath)", "6a860437 d098ac7bab3cc0f9"],
 ["function", "_keep_results(results dripdrop._send_result[], at timestamp wit", "8fe6ec1f 2785de3b97d39bb8"],
@@ -1462,7 +1472,7 @@ as $expected$
 ["function", "_open_sequence(tenant_key text, sequence text, starting_step te", "44220f7d 9b4788b17a559257"],
 ["function", "_open_transaction_problems(older_than interval)", "2709f2f8 a1982bb4bf5104d7"],
 ["function", "_opt_out_excludes_claims()", "683259fe 0bf690be097164ce"],
-["function", "_overdue_problems(at timestamp with time zone)", "72a46d52 f83bf543398172b8"],
+["function", "_overdue_problems(at timestamp with time zone)", "72a46d52 ecafe723480877d5"],
 ["function", "_own_host(payload jsonb)", "3b4661c1 274141277fa24229"],
 ["function", "_own_time_zone(data jsonb)", "19b8d0d6 836387fa753a61b2"],
 ["function", "_parse_path(path text)", "ea2a639a 5802dedc5ba94807"],
@@ -1573,6 +1583,7 @@ as $expected$
 ["function", "_sender_slot(adapter_id uuid)", "f837697b f0ac7ab70b0d8b8c"],
 ["function", "_senders_of(step_adapter_id uuid, config jsonb, metadata jsonb,", "380c4c82 6d4755c06d4e5ad0"],
 ["function", "_sending_pause(tenant_key text, sequence text, channel text, ad", "5b574bcc 3e4286f60af0f68c"],
+["function", "_sent_since(adapter_id uuid, since timestamp with time zone)", "7312cc49 4beab7703a2ee132"],
 ["function", "_sequence_document(sequence dripdrop.sequences)", "6b0d8dee ab98c1c269d56772"],
 ["function", "_set_sequence_hooks(sequence_id uuid)", "d0f44782 00459a7bf55fb9a8"],
 ["function", "_set_step_hooks(sequence_version_id uuid)", "ec774854 36081226b594b724"],
@@ -1591,6 +1602,10 @@ as $expected$
 ["function", "_split_time_of_day(words text, OUT said text, OUT at text)", "a0c86187 f4ec8acb4349b6eb"],
 ["function", "_stale_after(config jsonb)", "a63f2f68 7acc2331bedb0597"],
 ["function", "_start_queue(queue text, owner text)", "82859846 bed56c7968b3158f"],
+["function", "_status_of_holds(at timestamp with time zone)", "0731ff67 39edcb7089f6d665"],
+["function", "_status_of_lag(at timestamp with time zone)", "0731ff67 05458fde6774468e"],
+["function", "_status_of_senders(at timestamp with time zone)", "0731ff67 20cdf81ac56e608e"],
+["function", "_status_of_workers(at timestamp with time zone)", "0731ff67 25c5a316b5e68c7f"],
 ["function", "_step_changes(sequence_version_id uuid, steps jsonb)", "f8f1e40d 69d2080982411b6a"],
 ["function", "_step_facts(steps uuid[], at timestamp with time zone, at_fence", "595ffd14 b8f0b008823afc7c"],
 ["function", "_step_id(sequence_version_id uuid, key text, field text)", "3238aae4 1beb5fff1c3227d3"],
@@ -1600,6 +1615,7 @@ as $expected$
 ["function", "_stop_at_fence(executions uuid[], ahead interval, at timestamp ", "58c738de 889ee62512219cab"],
 ["function", "_stop_class()", "2dba2454 c6d9424e1ab86e5a"],
 ["function", "_stop_of(stop text, written jsonb)", "a1a5863f a70b044f439c2e63"],
+["function", "_stop_problems()", "eb1731fe 8d25aaf0259a8385"],
 ["function", "_subscriber_fault(subscriber_type text, subscriber_id text, ent", "4e304ab8 9c338532ab8f8e95"],
 ["function", "_subscriber_slot(topic_id uuid, subscriber_type text, subscribe", "2c27afea acd18f5d88ab169a"],
 ["function", "_suppress_bounce(tenant_key text, channel text, recipient text,", "57465935 aff0ddf8ca2539fa"],
@@ -1729,8 +1745,8 @@ as $expected$
 ["function", "drop_exit_rule(tenant_key text, condition_id uuid)", "0e346de2 b9fd0ed2b4bd4f5b"],
 ["function", "drop_frequency_cap(tenant_key text, key text)", "020d5871 afb5ddfb6f4f1637"],
 ["function", "drop_hook(tenant_key text, key text)", "3fe32bdb d8a620b008bc50d6"],
-["function", "enroll(tenant_key text, sequence text, subscriber_type text, su", "3c4a38f9 7ada326882166a23"],
 ["function", "enroll(tenant_key text, sequence text, subscriber_type text, su", "98091ab9 53bd53ff7a5064ce"],
+["function", "enroll(tenant_key text, sequence text, subscriber_type text, su", "3c4a38f9 7ada326882166a23"],
 ["function", "enroll_many(tenant_key text, sequence text, subscribers jsonb)", "bbda667a e96c709205f7b823"],
 ["function", "enroll_many(tenant_key text, sequence text, subscribers jsonb, ", "bc4873ff 5ab729aa266d859f"],
 ["function", "erase_subscriber(tenant_key text, subscriber_type text, subscri", "70723bbb 2b7612af1b7df678"],
@@ -1739,6 +1755,7 @@ as $expected$
 ["function", "export_subscriber(tenant_key text, subscriber_type text, subscr", "70723bbb fe31ebf8cbfd5fbe"],
 ["function", "fields()", "95799fa2 9053f1b2dbc943cd"],
 ["function", "forecast(tenant_key text, sequence text, horizon interval)", "1df8264b 2d8b8685b9e0791f"],
+["function", "forget_worker(worker uuid)", "07bd90e2 a79007333380843d"],
 ["function", "get_active_sequence_version(tenant_key text, sequence_id uuid)", "eec9f55c ce997576b1dfba35"],
 ["function", "get_default_adapter(tenant_key text, channel text)", "fce25c08 0e28f20725509f29"],
 ["function", "get_enrollment(tenant_key text, sequence text, subscriber_type ", "9a278c6d b797b3691b2d3b28"],
@@ -1765,6 +1782,7 @@ as $expected$
 ["function", "list_steps(tenant_key text, sequence_version_id uuid)", "a6887d33 de261800365700f8"],
 ["function", "list_suppressions(tenant_key text, recipient text)", "5190f6b6 882903bc0d9571a7"],
 ["function", "list_topics(tenant_key text)", "bf7a4a8c 02e2054b7f31866d"],
+["function", "list_workers()", "e617919a 71438fac904eb235"],
 ["function", "migrate_enrollments(tenant_key text, sequence text, from_versio", "9fe33afa 643eed5a9e1f65af"],
 ["function", "migrate_preview(tenant_key text, sequence text, from_version in", "c8e5443b 1d1782b3d56939d5"],
 ["function", "missing_permissions(functions text[])", "f62fae86 fdaee7204b414d8a"],
@@ -1773,6 +1791,7 @@ as $expected$
 ["function", "next_opening(tenant_key text, send_window jsonb, time_zone text", "8015ffed b6fc04130f78b9f8"],
 ["function", "next_time(timing jsonb, time_zone text, from_time timestamp wit", "c645cef8 b967cc6f2ca8b7b9"],
 ["function", "note_fault(execution_id uuid, stage text, sqlstate text, messag", "729189ef 12ec4c34615ff0ff"],
+["function", "note_worker(worker uuid, host text, pid integer, version text, ", "1160e9e8 449e9321cd6c8bda"],
 ["function", "on_delete(tenant_key text, of_table regclass, id_column text, s", "479a4e8e b7e99ed554b60efe"],
 ["function", "open_transactions(older_than interval)", "15f67516 100b6dc0b7b98002"],
 ["function", "parse_timing(expression text)", "f8d0923d c3046283adbd201e"],
@@ -1807,7 +1826,8 @@ as $expected$
 ["function", "simulate(tenant_key text, sequence text, data jsonb, horizon in", "82b78980 36d0edcca3c052c4"],
 ["function", "skip_held(tenant_key text, execution_id uuid, sequence text, st", "a725aa8c 861374125ac91945"],
 ["function", "start()", "10a61d65 21617c08e0dbe746"],
-["function", "startup_check()", "828bb428 31b839c16548cba6"],
+["function", "startup_check()", "828bb428 531a34de1da7083c"],
+["function", "status()", "7acd5f04 0faa95eb813adb23"],
 ["function", "stop()", "10a61d65 0d3a4dfd471d173a"],
 ["function", "subscription_page(tenant_key text, execution_id uuid, OUT chann", "44c26345 5e55260c59cbeeee"],
 ["function", "suppress(tenant_key text, channel text, recipient text, reason ", "1c6a730d cdf34bda45d11421"],
@@ -1886,6 +1906,7 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.list_steps(text,uuid)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_suppressions(text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.list_topics(text)", "execute"],
+["grant", "dripdrop_admin on dripdrop.list_workers()", "execute"],
 ["grant", "dripdrop_admin on dripdrop.migrate_enrollments(text,text,integer,integer,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.migrate_preview(text,text,integer,integer,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.missing_permissions(text[])", "execute"],
@@ -1925,6 +1946,7 @@ as $expected$
 ["grant", "dripdrop_admin on dripdrop.simulate(text,text,jsonb,interval,jsonb,jsonb,integer,timestamp with time zone)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.skip_held(text,uuid,text,text,text)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.startup_check()", "execute"],
+["grant", "dripdrop_admin on dripdrop.status()", "execute"],
 ["grant", "dripdrop_admin on dripdrop.suppress(text,text,text,text,text,jsonb,text,timestamp with time zone)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.suppress_many(text,jsonb)", "execute"],
 ["grant", "dripdrop_admin on dripdrop.template_variables(text,text)", "execute"],
@@ -2041,6 +2063,7 @@ as $expected$
 ["grant", "dripdrop_reader on dripdrop.tenant_settings", "select (channel_send_windows, inserted_at, rate_limits, send_window, tenant_key, thresholds, time_zone, unsubscribe_mailto, unsubscribe_url, updated_at)"],
 ["grant", "dripdrop_reader on dripdrop.topics", "select (description, id, inserted_at, key, name, opt_in, tenant_key)"],
 ["grant", "dripdrop_reader on dripdrop.version()", "execute"],
+["grant", "dripdrop_reader on dripdrop.workers", "select (doing, host, id, pid, seen_at, started_at, version)"],
 ["grant", "dripdrop_reader on schema dripdrop", "usage"],
 ["grant", "dripdrop_sender on dripdrop.call_hook(uuid,text,uuid)", "execute"],
 ["grant", "dripdrop_sender on dripdrop.channels()", "execute"],
@@ -2055,12 +2078,14 @@ as $expected$
 ["grant", "dripdrop_sender on dripdrop.complete_renders(jsonb)", "execute"],
 ["grant", "dripdrop_sender on dripdrop.complete_sends(jsonb)", "execute"],
 ["grant", "dripdrop_sender on dripdrop.errors()", "execute"],
+["grant", "dripdrop_sender on dripdrop.forget_worker(uuid)", "execute"],
 ["grant", "dripdrop_sender on dripdrop.get_http_hook(text,uuid)", "execute"],
 ["grant", "dripdrop_sender on dripdrop.leased_renders(uuid[])", "execute"],
 ["grant", "dripdrop_sender on dripdrop.missing_permissions(text[])", "execute"],
 ["grant", "dripdrop_sender on dripdrop.needs_key()", "execute"],
 ["grant", "dripdrop_sender on dripdrop.next_due()", "execute"],
 ["grant", "dripdrop_sender on dripdrop.note_fault(uuid,text,text,text,jsonb)", "execute"],
+["grant", "dripdrop_sender on dripdrop.note_worker(uuid,text,integer,text,jsonb)", "execute"],
 ["grant", "dripdrop_sender on dripdrop.open_transactions(interval)", "execute"],
 ["grant", "dripdrop_sender on dripdrop.provider_settings()", "execute"],
 ["grant", "dripdrop_sender on dripdrop.providers()", "execute"],
@@ -2104,6 +2129,7 @@ as $expected$
 ["index", "enrollments_by_pin", "CREATE INDEX enrollments_by_pin ON dripdrop.enrollments USING btree (adapter_id) WHERE (adapter_id IS NOT NULL)"],
 ["index", "enrollments_by_sequence", "CREATE INDEX enrollments_by_sequence ON dripdrop.enrollments USING btree (sequence_id, state, id)"],
 ["index", "enrollments_by_subscriber", "CREATE INDEX enrollments_by_subscriber ON dripdrop.enrollments USING btree (subscriber_id, subscriber_type)"],
+["index", "enrollments_failed", "CREATE INDEX enrollments_failed ON dripdrop.enrollments USING btree (cancelled_at) WHERE (exit_reason = 'step_failed'::text)"],
 ["index", "enrollments_one_at_a_time", "CREATE UNIQUE INDEX enrollments_one_at_a_time ON dripdrop.enrollments USING btree (subscriber_id, subscriber_type, sequence_id) WHERE (alone AND (state = ANY (ARRAY['active'::text, 'paused'::text])))"],
 ["index", "enrollments_one_open", "CREATE UNIQUE INDEX enrollments_one_open ON dripdrop.enrollments USING btree (tenant_key, sequence_id, subscriber_type, subscriber_id, entry_key) NULLS NOT DISTINCT WHERE (state = ANY (ARRAY['active'::text, 'paused'::text]))"],
 ["index", "enrollments_pkey", "CREATE UNIQUE INDEX enrollments_pkey ON dripdrop.enrollments USING btree (id)"],
@@ -2170,6 +2196,7 @@ as $expected$
 ["index", "time_zones_name", "CREATE UNIQUE INDEX time_zones_name ON dripdrop.time_zones USING btree (name)"],
 ["index", "topics_one_key_per_tenant", "CREATE UNIQUE INDEX topics_one_key_per_tenant ON dripdrop.topics USING btree (key, tenant_key) NULLS NOT DISTINCT"],
 ["index", "topics_pkey", "CREATE UNIQUE INDEX topics_pkey ON dripdrop.topics USING btree (id)"],
+["index", "workers_pkey", "CREATE UNIQUE INDEX workers_pkey ON dripdrop.workers USING btree (id)"],
 ["policy", "adapter_pool_members.adapter_pool_members_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
 ["policy", "adapter_pools.adapter_pools_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
 ["policy", "adapter_rests.adapter_rests_of_the_tenant", "* t {-} dripdrop._visible(tenant_key)"],
@@ -2237,6 +2264,7 @@ as $expected$
 ["row security", "suppressions", "enabled"],
 ["row security", "tenant_settings", "enabled"],
 ["row security", "topics", "enabled"],
+["row security", "workers", "enabled"],
 ["storage", "channel_adapters.fillfactor", "70"],
 ["storage", "counters.autovacuum_vacuum_scale_factor", "0"],
 ["storage", "counters.autovacuum_vacuum_threshold", "1000"],
@@ -2257,6 +2285,7 @@ as $expected$
 ["storage", "step_executions.autovacuum_vacuum_scale_factor", "0"],
 ["storage", "step_executions.autovacuum_vacuum_threshold", "20000"],
 ["storage", "step_executions.fillfactor", "60"],
+["storage", "workers.fillfactor", "50"],
 ["table", "adapter_pool_members", "r p"],
 ["table", "adapter_pools", "r p"],
 ["table", "adapter_rests", "r p"],
@@ -2293,6 +2322,7 @@ as $expected$
 ["table", "tenant_settings", "r p"],
 ["table", "time_zones", "m p"],
 ["table", "topics", "r p"],
+["table", "workers", "r p"],
 ["trigger", "adapter_rests.adapter_rests_exclude_claims", "CREATE CONSTRAINT TRIGGER adapter_rests_exclude_claims AFTER INSERT ON dripdrop.adapter_rests DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
 ["trigger", "adapter_rests.adapter_rests_hold_messages", "CREATE TRIGGER adapter_rests_hold_messages BEFORE INSERT ON dripdrop.adapter_rests FOR EACH ROW EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
 ["trigger", "channel_adapters.channel_adapters_exclude_claims", "CREATE CONSTRAINT TRIGGER channel_adapters_exclude_claims AFTER UPDATE OF active ON dripdrop.channel_adapters DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.active IS DISTINCT FROM new.active)) EXECUTE FUNCTION dripdrop._row_excludes_claims()"],
@@ -2337,6 +2367,7 @@ as $expected$
 ["type", "_send_result", "execution uuid, fence integer, outcome text, code text, detail text, hard boolean, retry_after double precision, provider_message_id text, out_message_id text, response jsonb, stage text, left_after double precision"],
 ["type", "_sender", "adapter_id uuid, name text, weight double precision, fault text, rests boolean, resting_until timestamp with time zone, resting_reason text, circuit_until timestamp with time zone, circuit_reason text, probe_id uuid"],
 ["type", "_signal", "adapter_id uuid, http_hook_id uuid, host text, execution_id uuid, claimed_at timestamp with time zone, says text, code text, detail text, retry_after double precision"],
+["type", "_status", "part text, name text, tenant_key text, number bigint, since timestamp with time zone, detail text"],
 ["type", "_suppression", "tenant_key text, channel text, recipient text, topic text, reason text, source text, metadata jsonb, expires_at timestamp with time zone"],
 ["type", "_wanted_hook", "place bigint, execution_id uuid, enrollment_id uuid, message_id bigint, key text, kind text, hook jsonb, error text"],
 ["type", "enrolled", "place integer, subscriber_type text, subscriber_id text, entry_key text, enrollment_id uuid, state text, sqlstate text, message text, field text, hint text"],
@@ -2860,6 +2891,24 @@ end
 $$;
 
 comment on type dripdrop._render_claim is 'One row of claim_renders().';
+
+-- One row of status().
+do $$
+begin
+  if pg_catalog.to_regtype('dripdrop._status') is null then
+    create type dripdrop._status as (
+      part text,
+      name text,
+      tenant_key text,
+      number bigint,
+      since timestamptz,
+      detail text
+    );
+  end if;
+end
+$$;
+
+comment on type dripdrop._status is 'One row of status().';
 
 -- One row of startup_check().
 do $$
@@ -33141,11 +33190,13 @@ begin
 
   begin
     return query select p.* from dripdrop._circuit_problems(v_now) as p;
+    return query select p.* from dripdrop._stop_problems() as p;
     return query select p.* from dripdrop._held_problems() as p;
     return query select p.* from dripdrop._fault_problems(v_now) as p;
     return query select p.* from dripdrop._overdue_problems(v_now) as p;
     return query select p.* from dripdrop._unserved_problems(v_now) as p;
     return query select p.* from dripdrop._retry_problems(v_now) as p;
+    return query select p.* from dripdrop._journey_problems(v_now) as p;
   exception
     when others or assert_failure then
       return query
@@ -33471,6 +33522,210 @@ comment on function dripdrop.stop() is
   'Removes the queues and the pg_cron jobs; says what it did. Messages under way are found again '
   'after start().';
 
+-- plpgsql/operations/status.sql
+
+-- One screen of what goes on, part by part, for status(). Counts end at a hundred thousand, rates
+-- at a million, so that it may be looked at again and again.
+
+create or replace function dripdrop._status_of_workers(at timestamptz)
+returns setof dripdrop._status
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    'workers', w.host || ':' || w.pid, null::text,
+    (select sum(n.value::int) from jsonb_each_text(w.doing -> 'in_flight') as n)::bigint,
+    w.seen_at,
+    concat_ws(
+      '; ',
+      'version ' || w.version,
+      case when w.seen_at <= _status_of_workers.at - interval '1 minute' then 'not heard of' end,
+      (
+        select string_agg(f.key || ' fails: ' || f.value, '; ' order by f.key)
+        from jsonb_each_text(w.doing -> 'failing') as f
+      )
+    )
+  from dripdrop.workers as w
+  order by w.host, w.started_at, w.pid
+$$;
+
+comment on function dripdrop._status_of_workers(timestamptz) is
+  'The workers, for status(): number is how many messages each has in flight.';
+
+-- What waits in the line of a limit is not late.
+create or replace function dripdrop._status_of_lag(at timestamptz)
+returns setof dripdrop._status
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select 'lag', 'due', null, count(*), min(n.due_at), null
+  from (
+    select x.due_at
+    from dripdrop.step_executions as x
+    where x.due_at <= _status_of_lag.at and x.waits_for is distinct from 'limit'
+    order by x.due_at
+    limit 100000
+  ) as n
+  union all
+  select 'lag', n.state, null, count(*), min(n.updated_at), null
+  from (
+    select x.state, x.updated_at
+    from dripdrop.step_executions as x
+    where x.due_at is null and x.ended_at is null and x.waits_for is null
+    limit 100000
+  ) as n
+  group by n.state
+  union all
+  select 'lag', 'in line for a limit', null, count(*), min(n.scheduled_for), null
+  from (
+    select x.scheduled_for
+    from dripdrop.step_executions as x
+    where x.waits_for = 'limit'
+    limit 100000
+  ) as n
+  having count(*) > 0
+$$;
+
+comment on function dripdrop._status_of_lag(timestamptz) is
+  'What is due, under way and in line, for status(): how many, and since when the oldest.';
+
+create or replace function dripdrop._status_of_senders(at timestamptz)
+returns setof dripdrop._status
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    'senders', a.channel || ' ' || a.name, a.tenant_key, hour.number, a.last_send_at,
+    concat_ws(
+      '; ',
+      minute.number || ' in the last minute',
+      case when not a.active then 'switched off' end,
+      case
+        when dripdrop._is_resting(a.health_state, a.resting_until, _status_of_senders.at)
+        then concat_ws(' until ', 'rests', dripdrop._in_utc(a.resting_until))
+      end,
+      (
+        select format(
+          'away since %s (%s), %s', dripdrop._in_utc(c.started_at), c.reason,
+          dripdrop._count_behind(c.id)
+        )
+        from dripdrop.sender_states as c
+        where c.adapter_id = a.id and c.host = '' and c.ended_at is null and c.state <> 'closed'
+      )
+    )
+  from dripdrop.channel_adapters as a
+  cross join lateral dripdrop._sent_since(
+    a.id, _status_of_senders.at - interval '1 minute'
+  ) as minute (number)
+  cross join lateral dripdrop._sent_since(
+    a.id, _status_of_senders.at - interval '1 hour'
+  ) as hour (number)
+  order by hour.number desc, a.tenant_key nulls first, a.name
+  limit 100
+$$;
+
+comment on function dripdrop._status_of_senders(timestamptz) is
+  'The hundred busiest senders, for status(): number is what they sent in the last hour.';
+
+create or replace function dripdrop._sent_since(adapter_id uuid, since timestamptz)
+returns bigint
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select count(*)
+  from (
+    select
+    from dripdrop.step_executions as x
+    where x.adapter_id = _sent_since.adapter_id
+      and x.ended_at > _sent_since.since
+      and x.state = 'sent'
+    limit 1000000
+  ) as n
+$$;
+
+comment on function dripdrop._sent_since(uuid, timestamptz) is
+  'How many messages a sender has sent since a time, up to a million.';
+
+create or replace function dripdrop._status_of_holds(at timestamptz)
+returns setof dripdrop._status
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    'pauses', concat_ws(' ', p.scope, p.subject), p.tenant_key, null::bigint, p.paused_at,
+    concat_ws(': ', 'by ' || p.paused_by, p.reason)
+  from dripdrop.sending_pauses as p
+  union all
+  (
+    select 'held', concat_ws(': ', h.waits_for, h.reason), h.tenant_key, count(*),
+      min(h.reason_at), null
+    from (
+      select x.waits_for, x.reason, x.tenant_key, x.reason_at
+      from dripdrop.step_executions as x
+      where x.waits_for in ('pause', 'sender', 'rest', 'circuit', 'release')
+      limit 100000
+    ) as h
+    group by h.waits_for, h.reason, h.tenant_key
+    order by count(*) desc
+    limit 100
+  )
+  union all
+  (
+    select 'failed today', concat_ws(': ', q.key, x.reason), e.tenant_key, count(*),
+      min(e.cancelled_at), null
+    from (
+      select n.tenant_key, n.sequence_id, n.failed_execution_id, n.cancelled_at
+      from dripdrop.enrollments as n
+      where n.cancelled_at > _status_of_holds.at - interval '1 day'
+        and n.exit_reason = 'step_failed'
+      limit 100000
+    ) as e
+    join dripdrop.sequences as q on q.id = e.sequence_id
+    left join dripdrop.step_executions as x on x.id = e.failed_execution_id
+    group by q.key, x.reason, e.tenant_key
+    order by count(*) desc
+    limit 100
+  )
+$$;
+
+comment on function dripdrop._status_of_holds(timestamptz) is
+  'Pauses, what is held, and the journeys that a failed message has ended in a day, for status().';
+
+-- raises  nothing
+create or replace function dripdrop.status()
+returns table (
+  part text,
+  name text,
+  tenant_key text,
+  number bigint,
+  since timestamptz,
+  detail text
+)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+begin
+  return query select s.* from dripdrop._status_of_workers(v_now) as s;
+  return query select s.* from dripdrop._status_of_lag(v_now) as s;
+  return query select s.* from dripdrop._status_of_senders(v_now) as s;
+  return query select s.* from dripdrop._status_of_holds(v_now) as s;
+end
+$$;
+
+comment on function dripdrop.status() is
+  'One screen of what goes on: workers (number: in flight; since: last seen), lag (since: the '
+  'oldest), senders (number: sent in the last hour; since: the last), pauses, what is held, and '
+  'journeys that failed today.';
+
 -- plpgsql/operations/troubles.sql
 
 -- What goes wrong while it runs, as startup_check() lists it. Each of these reads a small table or
@@ -33707,10 +33962,16 @@ as $$
   select
     'overdue',
     format(
-      '%s%s due since %s, and not taken up',
+      '%s%s due since %s, and not taken up; %s',
       case when count(*) > 1000 then 'more than ' end,
       dripdrop._messages(least(count(*), 1000)),
-      dripdrop._in_utc(min(n.due_at))
+      dripdrop._in_utc(min(n.due_at)),
+      coalesce(
+        'a worker was last seen at ' || dripdrop._in_utc(
+          (select max(w.seen_at) from dripdrop.workers as w)
+        ),
+        'no worker was seen for a day'
+      )
     ),
     'Start "dripdrop run"; its log says what is in the way.',
     true
@@ -33731,6 +33992,100 @@ $$;
 
 comment on function dripdrop._overdue_problems(timestamptz) is
   'What has been due for five minutes, as startup_check() lists it.';
+
+-- What somebody has stopped, and may have forgotten.
+create or replace function dripdrop._stop_problems()
+returns setof dripdrop._problem
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    'sending_paused',
+    format(
+      '%s (tenant %s) is paused since %s by %s%s',
+      case
+        when p.subject is null then p.scope else p.scope || ' ' || dripdrop._quoted(p.subject)
+      end,
+      coalesce(p.tenant_key, case p.scope when 'everything' then 'all' else 'global' end),
+      dripdrop._in_utc(p.paused_at),
+      p.paused_by,
+      ': ' || p.reason
+    ),
+    'resume_sending() lets it go on, at no more than the senders'' limits.',
+    true
+  from dripdrop.sending_pauses as p
+  union all
+  select
+    'sender_rests',
+    format(
+      'sender %s (tenant %s) rests since %s: %s%s',
+      dripdrop._quoted(a.name), coalesce(a.tenant_key, 'global'), dripdrop._in_utc(r.started_at),
+      r.reason, ', until ' || dripdrop._in_utc(r.until)
+    ),
+    'resume_adapter() ends it.',
+    true
+  from dripdrop.channel_adapters as a
+  cross join lateral (
+    select n.started_at, n.reason, n.until
+    from dripdrop.adapter_rests as n
+    where n.adapter_id = a.id and n.ended_at is null
+    order by n.started_at desc
+    limit 1
+  ) as r
+  where a.active and dripdrop._is_resting(a.health_state, a.resting_until, dripdrop._now())
+$$;
+
+comment on function dripdrop._stop_problems() is
+  'What is paused and what rests, as startup_check() lists it.';
+
+-- A journey that ends with a message which failed is over: nobody hears of it otherwise. What
+-- bounced is the recipients' affair.
+create or replace function dripdrop._journey_problems(at timestamptz)
+returns setof dripdrop._problem
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    'journeys_failed',
+    format(
+      '%s of sequence %s (tenant %s) ended within a day because step %s failed: %s; for example '
+      'enrolment %s',
+      j.number || case j.number when 1 then ' journey' else ' journeys' end,
+      dripdrop._quoted(j.sequence_key), coalesce(j.tenant_key, 'global'),
+      dripdrop._quoted(j.step_key), j.reason, j.example
+    ),
+    'explain() shows why; mend that, and replay() each failed message.',
+    not j.bounced
+  from (
+    select
+      q.key as sequence_key, n.tenant_key, s.key as step_key, x.reason, r.bounced,
+      count(*) as number, (array_agg(n.id order by n.cancelled_at desc))[1] as example
+    from (
+      select e.id, e.tenant_key, e.sequence_id, e.failed_execution_id, e.cancelled_at
+      from dripdrop.enrollments as e
+      where e.cancelled_at > _journey_problems.at - interval '1 day'
+        and e.exit_reason = 'step_failed'
+      limit 10000
+    ) as n
+    join dripdrop.sequences as q on q.id = n.sequence_id
+    join dripdrop.step_executions as x on x.id = n.failed_execution_id
+    join dripdrop.steps as s on s.id = x.step_id
+    cross join lateral (
+      select exists (
+        select from dripdrop.message_reports as m
+        where m.step_execution_id = x.id and m.event_type = 'bounced'
+      ) as bounced
+    ) as r
+    group by q.key, n.tenant_key, s.key, x.reason, r.bounced
+    order by number desc
+    limit 100
+  ) as j
+$$;
+
+comment on function dripdrop._journey_problems(timestamptz) is
+  'Journeys that a failed message has ended in a day, as startup_check() lists them.';
 
 -- What sends for a provider that was registered is a program of its own, which may not be running.
 create or replace function dripdrop._unserved_problems(at timestamptz)
@@ -33870,6 +34225,93 @@ $$;
 
 comment on function dripdrop._check_owners() is
   'Refuses to go on where somebody else''s code could run as the current role.';
+
+-- plpgsql/operations/workers.sql
+
+-- A worker says every few seconds that it is there, and what it does. Whoever was not heard of for
+-- a day is forgotten. Only workers write here, each its own row.
+--
+-- raises  ZD201 malformed doing, or text that is too long
+create or replace function dripdrop.note_worker(
+  worker uuid,
+  host text,
+  pid int,
+  version text,
+  doing jsonb default '{}'
+)
+returns void
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz := dripdrop._now();
+begin
+  perform dripdrop._check_text(host, 'host');
+  perform dripdrop._check_text(version, 'version');
+  perform dripdrop._check_json(doing, 'doing');
+  if worker is null or host is null or pid is null or version is null
+    or jsonb_typeof(doing) is distinct from 'object'
+  then
+    raise exception 'a worker says who it is, and what it does as an object' using
+      errcode = 'ZD201', column = 'doing',
+      hint = 'For example note_worker(gen_random_uuid(), ''web-1'', 4711, ''0.1.0'', ''{}'').';
+  end if;
+  insert into dripdrop.workers as w (id, host, pid, version, started_at, seen_at, doing)
+  values (worker, host, pid, version, v_now, v_now, doing)
+  on conflict on constraint workers_pkey do update
+  set seen_at = excluded.seen_at, doing = excluded.doing;
+  delete from dripdrop.workers as w
+  where w.id in (
+    select o.id
+    from dripdrop.workers as o
+    where o.seen_at < v_now - interval '1 day'
+    for update skip locked
+  );
+end
+$$;
+
+comment on function dripdrop.note_worker(uuid, text, int, text, jsonb) is
+  'Says that a worker is there, and what it does: {"in_flight": {channel: number}, "failing": '
+  '{stage: error}}.';
+
+-- raises  nothing
+create or replace function dripdrop.forget_worker(worker uuid)
+returns void
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  delete from dripdrop.workers as w where w.id = forget_worker.worker
+$$;
+
+comment on function dripdrop.forget_worker(uuid) is 'Says that a worker has ended in order.';
+
+-- raises  nothing
+create or replace function dripdrop.list_workers()
+returns table (
+  host text,
+  pid int,
+  version text,
+  started_at timestamptz,
+  seen_at timestamptz,
+  is_there boolean,
+  doing jsonb
+)
+language sql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    w.host, w.pid, w.version, w.started_at, w.seen_at,
+    w.seen_at > dripdrop._now() - interval '1 minute', w.doing
+  from dripdrop.workers as w
+  order by w.host, w.started_at, w.pid
+$$;
+
+comment on function dripdrop.list_workers() is
+  'The workers that were seen within a day and have not ended in order; is_there: within a minute.';
 
 -- sql/views/consent_at_send.sql
 
@@ -34326,6 +34768,18 @@ comment on column dripdrop.topics.description is 'What it is about.';
 comment on column dripdrop.topics.opt_in is
   'True: only who subscribed gets it. False: whoever did not opt out.';
 comment on column dripdrop.topics.inserted_at is 'When the row was made.';
+comment on table dripdrop.workers is
+  'The workers of the daemon that run, or were not heard of again: gone when they end in order, '
+  'and a day after they were last seen.';
+comment on column dripdrop.workers.id is 'What the worker has called itself.';
+comment on column dripdrop.workers.host is 'The name of its machine.';
+comment on column dripdrop.workers.pid is 'Its process there.';
+comment on column dripdrop.workers.version is 'The version of its driver.';
+comment on column dripdrop.workers.started_at is 'When it was first seen.';
+comment on column dripdrop.workers.seen_at is
+  'When it was last seen; it says so every few seconds.';
+comment on column dripdrop.workers.doing is
+  '{"in_flight": {channel: messages claimed and not recorded}, "failing": {stage: the error}}.';
 comment on table dripdrop.consent_records is
   'Every change of a subscription, appended and never changed, but that an erased subscriber '
   'becomes a hash.';
@@ -35094,6 +35548,7 @@ declare
       "list_steps",
       "list_suppressions",
       "list_topics",
+      "list_workers",
       "migrate_enrollments",
       "migrate_preview",
       "missing_permissions",
@@ -35133,6 +35588,7 @@ declare
       "simulate",
       "skip_held",
       "startup_check",
+      "status",
       "suppress",
       "suppress_many",
       "template_variables",
@@ -35211,12 +35667,14 @@ declare
       "complete_renders",
       "complete_sends",
       "errors",
+      "forget_worker",
       "get_http_hook",
       "leased_renders",
       "missing_permissions",
       "needs_key",
       "next_due",
       "note_fault",
+      "note_worker",
       "open_transactions",
       "provider_settings",
       "providers",

@@ -711,6 +711,21 @@ create table dripdrop.topics (
   constraint topics_key_is_a_slug check (key ~ '^[a-z0-9][a-z0-9_-]*$')
 );
 
+-- sql/tables/workers.sql
+
+create table dripdrop.workers (
+  id uuid not null,
+  host text not null,
+  pid int not null,
+  version text not null,
+  started_at timestamptz not null default dripdrop._now(),
+  seen_at timestamptz not null,
+  doing jsonb not null default '{}',
+  constraint workers_pkey primary key (id),
+  constraint workers_do_things check (jsonb_typeof(doing) = 'object')
+)
+with (fillfactor = 50);
+
 -- sql/tables/consent_records.sql
 
 create table dripdrop.consent_records (
@@ -1032,6 +1047,9 @@ where alone and state in ('active', 'paused');
 create index enrollments_by_subscriber on dripdrop.enrollments (subscriber_id, subscriber_type);
 -- With the id, so that a page of a long list is read from its place.
 create index enrollments_by_sequence on dripdrop.enrollments (sequence_id, state, id);
+-- Few, and looked at by whoever watches.
+create index enrollments_failed on dripdrop.enrollments (cancelled_at)
+where exit_reason = 'step_failed';
 create index enrollments_to_ask on dripdrop.enrollments (ask_at) where ask_at is not null;
 create index enrollments_by_pin on dripdrop.enrollments (adapter_id) where adapter_id is not null;
 

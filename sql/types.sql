@@ -280,6 +280,18 @@ create type dripdrop._render_claim as (
 
 comment on type dripdrop._render_claim is 'One row of claim_renders().';
 
+-- One row of status().
+create type dripdrop._status as (
+  part text,
+  name text,
+  tenant_key text,
+  number bigint,
+  since timestamptz,
+  detail text
+);
+
+comment on type dripdrop._status is 'One row of status().';
+
 -- One row of startup_check().
 create type dripdrop._problem as (
   problem text,

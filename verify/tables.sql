@@ -116,6 +116,7 @@ begin
     perform from dripdrop.suppressions where false;
     perform from dripdrop.tenant_settings where false;
     perform from dripdrop.topics where false;
+    perform from dripdrop.workers where false;
   end if;
 end
 $$;

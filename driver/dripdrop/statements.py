@@ -817,6 +817,24 @@ class Statements(ABC, Generic[One, Many, Value]):
         """Let senders rest whose bounces or complaints are too many; return them."""
 
     @_statement
+    def note_worker(
+        self, worker: UUID, host: str, pid: int, version: str, doing: Json = ...
+    ) -> Value:
+        """Say that a worker is there, and what it does."""
+
+    @_statement
+    def forget_worker(self, worker: UUID) -> Value:
+        """Say that a worker has ended in order."""
+
+    @_statement
+    def list_workers(self) -> Many:
+        """List the workers that were seen within a day and have not ended in order."""
+
+    @_statement
+    def status(self) -> Many:
+        """Show on one screen what goes on."""
+
+    @_statement
     def open_transactions(self, older_than: timedelta = ...) -> Many:
         """List the transactions that stay open and keep messages waiting."""
 

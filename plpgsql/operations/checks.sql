@@ -159,11 +159,13 @@ begin
 
   begin
     return query select p.* from dripdrop._circuit_problems(v_now) as p;
+    return query select p.* from dripdrop._stop_problems() as p;
     return query select p.* from dripdrop._held_problems() as p;
     return query select p.* from dripdrop._fault_problems(v_now) as p;
     return query select p.* from dripdrop._overdue_problems(v_now) as p;
     return query select p.* from dripdrop._unserved_problems(v_now) as p;
     return query select p.* from dripdrop._retry_problems(v_now) as p;
+    return query select p.* from dripdrop._journey_problems(v_now) as p;
   exception
     when others or assert_failure then
       return query

@@ -232,10 +232,16 @@ as $$
   select
     'overdue',
     format(
-      '%s%s due since %s, and not taken up',
+      '%s%s due since %s, and not taken up; %s',
       case when count(*) > 1000 then 'more than ' end,
       dripdrop._messages(least(count(*), 1000)),
-      dripdrop._in_utc(min(n.due_at))
+      dripdrop._in_utc(min(n.due_at)),
+      coalesce(
+        'a worker was last seen at ' || dripdrop._in_utc(
+          (select max(w.seen_at) from dripdrop.workers as w)
+        ),
+        'no worker was seen for a day'
+      )
     ),
     'Start "dripdrop run"; its log says what is in the way.',
     true
@@ -256,6 +262,100 @@ $$;
 
 comment on function dripdrop._overdue_problems(timestamptz) is
   'What has been due for five minutes, as startup_check() lists it.';
+
+-- What somebody has stopped, and may have forgotten.
+create or replace function dripdrop._stop_problems()
+returns setof dripdrop._problem
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    'sending_paused',
+    format(
+      '%s (tenant %s) is paused since %s by %s%s',
+      case
+        when p.subject is null then p.scope else p.scope || ' ' || dripdrop._quoted(p.subject)
+      end,
+      coalesce(p.tenant_key, case p.scope when 'everything' then 'all' else 'global' end),
+      dripdrop._in_utc(p.paused_at),
+      p.paused_by,
+      ': ' || p.reason
+    ),
+    'resume_sending() lets it go on, at no more than the senders'' limits.',
+    true
+  from dripdrop.sending_pauses as p
+  union all
+  select
+    'sender_rests',
+    format(
+      'sender %s (tenant %s) rests since %s: %s%s',
+      dripdrop._quoted(a.name), coalesce(a.tenant_key, 'global'), dripdrop._in_utc(r.started_at),
+      r.reason, ', until ' || dripdrop._in_utc(r.until)
+    ),
+    'resume_adapter() ends it.',
+    true
+  from dripdrop.channel_adapters as a
+  cross join lateral (
+    select n.started_at, n.reason, n.until
+    from dripdrop.adapter_rests as n
+    where n.adapter_id = a.id and n.ended_at is null
+    order by n.started_at desc
+    limit 1
+  ) as r
+  where a.active and dripdrop._is_resting(a.health_state, a.resting_until, dripdrop._now())
+$$;
+
+comment on function dripdrop._stop_problems() is
+  'What is paused and what rests, as startup_check() lists it.';
+
+-- A journey that ends with a message which failed is over: nobody hears of it otherwise. What
+-- bounced is the recipients' affair.
+create or replace function dripdrop._journey_problems(at timestamptz)
+returns setof dripdrop._problem
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    'journeys_failed',
+    format(
+      '%s of sequence %s (tenant %s) ended within a day because step %s failed: %s; for example '
+      'enrolment %s',
+      j.number || case j.number when 1 then ' journey' else ' journeys' end,
+      dripdrop._quoted(j.sequence_key), coalesce(j.tenant_key, 'global'),
+      dripdrop._quoted(j.step_key), j.reason, j.example
+    ),
+    'explain() shows why; mend that, and replay() each failed message.',
+    not j.bounced
+  from (
+    select
+      q.key as sequence_key, n.tenant_key, s.key as step_key, x.reason, r.bounced,
+      count(*) as number, (array_agg(n.id order by n.cancelled_at desc))[1] as example
+    from (
+      select e.id, e.tenant_key, e.sequence_id, e.failed_execution_id, e.cancelled_at
+      from dripdrop.enrollments as e
+      where e.cancelled_at > _journey_problems.at - interval '1 day'
+        and e.exit_reason = 'step_failed'
+      limit 10000
+    ) as n
+    join dripdrop.sequences as q on q.id = n.sequence_id
+    join dripdrop.step_executions as x on x.id = n.failed_execution_id
+    join dripdrop.steps as s on s.id = x.step_id
+    cross join lateral (
+      select exists (
+        select from dripdrop.message_reports as m
+        where m.step_execution_id = x.id and m.event_type = 'bounced'
+      ) as bounced
+    ) as r
+    group by q.key, n.tenant_key, s.key, x.reason, r.bounced
+    order by number desc
+    limit 100
+  ) as j
+$$;
+
+comment on function dripdrop._journey_problems(timestamptz) is
+  'Journeys that a failed message has ended in a day, as startup_check() lists them.';
 
 -- What sends for a provider that was registered is a program of its own, which may not be running.
 create or replace function dripdrop._unserved_problems(at timestamptz)

@@ -72,6 +72,9 @@ where alone and state in ('active', 'paused');
 create index enrollments_by_subscriber on dripdrop.enrollments (subscriber_id, subscriber_type);
 -- With the id, so that a page of a long list is read from its place.
 create index enrollments_by_sequence on dripdrop.enrollments (sequence_id, state, id);
+-- Few, and looked at by whoever watches.
+create index enrollments_failed on dripdrop.enrollments (cancelled_at)
+where exit_reason = 'step_failed';
 create index enrollments_to_ask on dripdrop.enrollments (ask_at) where ask_at is not null;
 create index enrollments_by_pin on dripdrop.enrollments (adapter_id) where adapter_id is not null;
 

@@ -445,3 +445,22 @@ def test_its_log_is_json_and_holds_no_secret_and_no_content(
 
 def in_base64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
+
+
+def test_a_worker_says_that_it_is_there_until_it_ends(mailing: Engine, run: Run) -> None:
+    sending = run()
+    wait_for(lambda: mailing.list_workers())
+    (worker,) = mailing.list_workers()
+    assert (worker.pid, worker.is_there) == (sending.process.pid, True)
+    assert worker.doing == {"in_flight": {}, "failing": {}}
+    sending.signal()
+    assert sending.wait() == 0
+    assert mailing.list_workers() == []
+
+
+def test_a_worker_that_is_killed_leaves_its_row(mailing: Engine, run: Run) -> None:
+    sending = run()
+    wait_for(lambda: mailing.list_workers())
+    sending.signal(signal.SIGKILL)
+    sending.wait()
+    assert [worker.pid for worker in mailing.list_workers()] == [sending.process.pid]

@@ -137,13 +137,6 @@ def test_what_is_held_as_stale_is_counted_until_somebody_decides(
     assert journey.startup_check() == []
 
 
-def test_a_pause_that_somebody_wanted_is_no_problem(journey: Engine) -> None:
-    crowd(journey, 2)
-    journey.pause_sending(TENANT, "tenant")
-    assert journey.tick().held == 2
-    assert journey.startup_check() == []
-
-
 def test_a_row_that_a_stage_cannot_deal_with_is_named_with_its_error(
     broken: Engine, clock: Clock
 ) -> None:
@@ -235,7 +228,9 @@ def test_what_nobody_takes_up_is_named_after_five_minutes(journey: Engine, clock
     clock.advance(minutes=4)
     assert journey.startup_check() == []
     clock.advance(minutes=1)
-    assert only(journey).detail == ("2 messages due since 2026-03-02 09:00:00Z, and not taken up")
+    assert only(journey).detail == (
+        "2 messages due since 2026-03-02 09:00:00Z, and not taken up; no worker was seen for a day"
+    )
     journey.tick()
     assert journey.startup_check() == []
 
@@ -309,3 +304,67 @@ def test_check_does_not_fail_for_what_only_recipients_can_mend(
     mailing.deliver("retry", code="smtp_452")
     result = check(dsn)
     assert (result.returncode, result.stdout.splitlines()[1].split()[0]) == (0, "retrying")
+
+
+def test_what_is_paused_is_named_with_who_did_it(journey: Engine) -> None:
+    crowd(journey, 2)
+    journey.pause_sending(TENANT, "channel", "email", "wrong prices")
+    assert journey.tick().held == 2
+    problem = only(journey)
+    assert (problem.problem, problem.blocks) == ("sending_paused", True)
+    assert problem.detail == (
+        'channel "email" (tenant acme) is paused since 2026-03-02 09:00:00Z by postgres: '
+        "wrong prices"
+    )
+
+
+def test_a_pause_of_everything_is_of_all_tenants(journey: Engine) -> None:
+    journey.pause_sending(None, "everything")
+    assert only(journey).detail.startswith("everything (tenant all) is paused since")
+
+
+def test_a_sender_that_rests_is_named(journey: Engine) -> None:
+    mail = journey.get_default_adapter(TENANT, "email")
+    journey.pause_adapter(TENANT, mail.id, reason="too many bounces")
+    problem = only(journey)
+    assert (problem.problem, problem.blocks) == ("sender_rests", True)
+    assert "too many bounces" in problem.detail
+    journey.resume_adapter(TENANT, mail.id)
+    assert found(journey) == []
+
+
+def test_journeys_that_a_failure_has_ended_are_named_for_a_day(
+    journey: Engine, clock: Clock
+) -> None:
+    for _ in crowd(journey, 31):
+        pass
+    while journey.deliver("failed", code="http_422"):
+        pass
+    problem = only(journey)
+    assert (problem.problem, problem.blocks) == ("journeys_failed", True)
+    assert problem.detail.startswith(
+        '31 journeys of sequence "onboarding" (tenant acme) ended within a day because step '
+        '"welcome" failed: http_422; for example enrolment '
+    )
+    clock.advance(days=1, seconds=1)
+    assert found(journey) == []
+
+
+def test_what_bounced_is_the_recipients_affair(journey: Engine) -> None:
+    journey.join()
+    journey.deliver("bounced", code="smtp_550", hard=True)
+    problem = only(journey)
+    assert (problem.problem, problem.blocks) == ("journeys_failed", False)
+
+
+def test_what_is_overdue_says_when_a_worker_was_last_seen(journey: Engine, clock: Clock) -> None:
+    journey.join()
+    journey.rows("select dripdrop.note_worker(gen_random_uuid(), 'web-1', 1, '0.1.0'), 1")
+    clock.advance(hours=3)
+    assert only(journey).detail.endswith("a worker was last seen at 2026-03-02 09:00:00Z")
+
+
+def test_what_is_overdue_says_that_no_worker_was_seen(journey: Engine, clock: Clock) -> None:
+    journey.join()
+    clock.advance(days=6)
+    assert "no worker was seen for a day" in only(journey).detail

@@ -42,6 +42,13 @@ NO_TENANT = {
         "the pipeline again: for executions that a claim has named",
     ),
     **dict.fromkeys(("next_due",), "a time at which the daemon looks again, of whatever tenant"),
+    **dict.fromkeys(
+        ("note_worker", "forget_worker", "list_workers"),
+        "workers serve all tenants, and name none",
+    ),
+    **dict.fromkeys(
+        ("status",), "what goes on, for operators, of all tenants; each row names its tenant"
+    ),
     **dict.fromkeys(("open_transactions",), "names sessions of the database, and no tenant's data"),
     **dict.fromkeys(
         ("check_thresholds",), "looks after the senders of all tenants; each row names its tenant"

@@ -15,6 +15,7 @@ from dripdrop.cli import (
     people,
     senders,
     sending,
+    status,
     web,
     work,
 )
@@ -36,7 +37,7 @@ for command in (
     *(keys.keygen, keys.seal, keys.rotate),
     hooks.test_hook,
     *(senders.adapters, senders.circuits, senders.pause_adapter, senders.resume_adapter),
-    *(work.run, web.web, work.demo),
+    *(work.run, status.status, web.web, work.demo),
 ):
     app.command()(command)
 app.add_typer(bench.app, name="bench")

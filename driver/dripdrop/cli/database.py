@@ -50,7 +50,12 @@ def uninstall(
     stdout.print("dripdrop is removed")
 
 
-def check(dsn: Dsn = None) -> None:
+def check(
+    dsn: Dsn = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Print nothing when all is well, as cron wants it.")
+    ] = False,
+) -> None:
     """List what is missing, different or in the way; status 1 if it keeps messages from leaving."""
     if os.environ.get(KEY_VARIABLE, "").strip():
         Vault.from_environment()  # a malformed key is in the way, whatever is sealed
@@ -65,7 +70,7 @@ def check(dsn: Dsn = None) -> None:
         print_rows(rows)
     if schema or unopened or any(problem.blocks for problem in problems):
         raise typer.Exit(1)
-    if not problems:
+    if not problems and not quiet:
         stdout.print("everything is in place")
 
 

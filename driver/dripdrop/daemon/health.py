@@ -59,6 +59,11 @@ class Health:
         self._since = 0.0
         self._seconds: dict[str, float] = {}
 
+    @property
+    def failing(self) -> dict[str, str]:
+        """Which stages failed with their last step, and how."""
+        return {stage: kind.value for stage, (kind, _) in self._failures.items()}
+
     @contextmanager
     def watching(self, stage: str) -> Iterator[float]:
         """Give a step of a stage its time limit; a step that ends well ends its trouble."""

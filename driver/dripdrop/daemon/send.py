@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -48,6 +48,8 @@ class Send(Stage):
         self._senders: dict[UUID, Sender] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._unanswered: dict[UUID, float] = {}
+        self._asked: Counter[str] = Counter()
+        """By channel, for how many messages the database is being asked."""
         self._free: set[str] = set()
         self._queued: dict[str, float] = {}
         """By channel, until when more may wait in its queue than was claimed."""
@@ -111,6 +113,7 @@ class Send(Stage):
         claims: list[Any] = []
         # All that may come counts while the database is asked: `in_flight` is never too small.
         self._record.claimed[channel] += free
+        self._asked[channel] += free
         try:
             claimed_at = asyncio.get_running_loop().time()
             async with self.desk.database() as database:
@@ -135,6 +138,7 @@ class Send(Stage):
             self._unanswered[token] = claimed_at + settings.lease.total_seconds()
             raise
         finally:
+            self._asked[channel] -= free
             self._record.claimed[channel] -= free - len(claims)
         for claim in claims:
             if claim.adapter is not None:
@@ -158,6 +162,11 @@ class Send(Stage):
         if asyncio.get_running_loop().time() < self._queued.get(channel, 0.0):
             self._free.add(channel)
             self.desk.wake(self.name)
+
+    @property
+    def in_flight(self) -> dict[str, int]:
+        """By channel, how many messages are claimed and not yet recorded."""
+        return dict(self._record.claimed - self._asked)
 
     def _places(self, channel: str) -> dict[str, int]:
         """Return how many messages each sender can be handed now."""

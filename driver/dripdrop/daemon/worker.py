@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from typing import Any
 
 from dripdrop.channels import open_channel
 from dripdrop.client import AsyncClient
 from dripdrop.daemon.desk import Desk
 from dripdrop.daemon.health import Health, StagesFailed
 from dripdrop.daemon.hooks import FUNCTIONS, Hooks
+from dripdrop.daemon.presence import Presence
 from dripdrop.daemon.reconcile import Reconcile
 from dripdrop.daemon.record import Record
 from dripdrop.daemon.render import Render
@@ -27,7 +29,7 @@ from dripdrop.faults import Kind, kind_of
 from dripdrop.templates.process import RenderProcess
 from dripdrop.vault import Vault
 
-_CONNECTIONS = 7 + FUNCTIONS  # one per stage, and those that hooks run on
+_CONNECTIONS = 8 + FUNCTIONS  # one per stage, and those that hooks run on
 _RECONCILED = 8  # times at most, at the beginning of `run_until_idle`
 
 
@@ -59,6 +61,7 @@ class Worker:
         self._send = Send(desk, self._record, open_channel)
         self.hooks = Hooks(desk, self.rendering)
         self._reconcile = Reconcile(desk)
+        self._presence = Presence(desk, self._doing)
         render = Render(desk, self.rendering, self._send.take_rendered)
         self.stages: tuple[Stage, ...] = (
             Tick(desk, render),
@@ -68,6 +71,7 @@ class Worker:
             self._record,
             self._reconcile,
             Watch(desk),
+            self._presence,
         )
 
     async def __aenter__(self) -> Worker:
@@ -79,7 +83,12 @@ class Worker:
         await self._send.aclose()
         await self.hooks.aclose()
         await self.rendering.aclose()
+        await self._presence.aclose()
         await self._desk.aclose()
+
+    def _doing(self) -> dict[str, Any]:
+        """Return what `dripdrop.note_worker()` is told."""
+        return {"in_flight": self._send.in_flight, "failing": self._health.failing}
 
     def database(self) -> AbstractAsyncContextManager[AsyncClient]:
         """Lend a client as the stages use it, see `Desk.database`."""
